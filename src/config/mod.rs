@@ -1,0 +1,126 @@
+//! The configuration: `file` mirrors `proxy.yaml`, `resolve` turns it into what runs (the types here).
+
+use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
+
+use ipnet::IpNet;
+
+use crate::{balance::UpstreamSettings, routing::RouteTable};
+
+/// A checked configuration: what runs.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Worker threads; `None` = one per core.
+    pub workers: Option<NonZeroUsize>,
+    /// Where to accept.
+    pub listeners: Vec<Listener>,
+    /// The groups of backends; routes refer to them by index.
+    pub upstreams: Vec<UpstreamSettings>,
+    /// Which request goes where.
+    pub routes: RouteTable,
+    /// Deadlines of every wait on a client or a backend.
+    pub timeouts: Timeouts,
+    /// Bounds on what a client may send.
+    pub limits: Limits,
+    /// Options of the TCP sockets, both sides.
+    pub tcp: Tcp,
+    /// Who may tell us the client's address.
+    pub trusted_proxies: Vec<IpNet>,
+    /// What is logged, and how.
+    pub log: Log,
+}
+
+/// One address to accept on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listener {
+    /// Address and port; port 0 = any free one.
+    pub bind: SocketAddr,
+    /// TLS, when this listener speaks it.
+    pub tls: Option<Tls>,
+}
+
+/// The certificates of a listener.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tls {
+    /// Chosen by SNI; the first is the default. Never empty. Paths are resolved against the file's folder.
+    pub certificates: Vec<CertificateFiles>,
+    /// Make a self-signed first certificate at start when neither of its two files exists.
+    pub self_signed: bool,
+}
+
+/// A certificate chain and its key, in PEM files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertificateFiles {
+    /// The chain, leaf first.
+    pub cert: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+}
+
+/// Deadlines. All but `idle` are more than zero.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeouts {
+    /// From accept to the end of the TLS handshake.
+    pub tls_handshake: Duration,
+    /// From the first byte a connection owes to the end of a request head.
+    pub request_header: Duration,
+    /// Between two reads of a request body.
+    pub request_body: Duration,
+    /// Idle between two requests of a connection.
+    pub keep_alive: Duration,
+    /// To connect to a backend, per attempt.
+    pub connect: Duration,
+    /// To a backend's whole answer to a handshake, per attempt.
+    pub upgrade: Duration,
+    /// To the head of a plain answer, per attempt, then between two reads of its body.
+    pub response: Duration,
+    /// No byte from either side of a session; `None` = off.
+    pub idle: Option<Duration>,
+    /// To end a session once its end has begun.
+    pub close: Duration,
+    /// From the signal to the exit.
+    pub drain: Duration,
+}
+
+/// Bounds on requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of a request head (8 KiB or more).
+    pub header_size: usize,
+    /// Header fields of a request.
+    pub headers: usize,
+    /// Bytes of a request body; `None` = no limit.
+    pub body_size: Option<u64>,
+}
+
+/// Socket options, both sides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tcp {
+    /// Silence before the kernel probes (`TCP_KEEPIDLE`); `None` = no kernel keepalive.
+    pub keepalive_idle: Option<Duration>,
+    /// Between two probes (`TCP_KEEPINTVL`).
+    pub keepalive_interval: Duration,
+    /// Unanswered probes before the connection is dead (`TCP_KEEPCNT`).
+    pub keepalive_probes: u32,
+    /// How long sent bytes may stay unacknowledged (`TCP_USER_TIMEOUT`); `None` = the kernel's default.
+    pub user_timeout: Option<Duration>,
+}
+
+/// What is logged, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Log {
+    /// The form of every line.
+    pub format: LogFormat,
+    /// Which messages: `error`, `warn`, `info`, `debug`, `trace`, or a `tracing` filter.
+    pub level: String,
+    /// Whether the record of each session and request is written.
+    pub access: bool,
+}
+
+/// The form of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// `key=value` for people.
+    Text,
+}

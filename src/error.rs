@@ -1,0 +1,1 @@
+//! What went wrong, whose fault it is, whether to try again: one table.

@@ -1,0 +1,1 @@
+//! Hop-by-hop removal, forwarding headers, trusted proxies. PURE.

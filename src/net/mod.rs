@@ -1,0 +1,4 @@
+//! The only rooms that wait.
+
+pub mod server;
+pub mod tls;

@@ -1,0 +1,33 @@
+//! WebSocket (RFC 6455) as a proxy sees it. PURE: bytes and instants in, decisions out; no clock, no socket.
+
+pub mod handshake;
+pub mod keepalive;
+
+/// One of the two ends of a session, as seen from the proxy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Side {
+    /// Who connected to us: the browser, the app, the load balancer in front.
+    Client,
+    /// Whom we connected to: one server of an upstream.
+    Backend,
+}
+
+impl Side {
+    /// The opposite end.
+    #[must_use]
+    pub const fn other(self) -> Self {
+        match self {
+            Self::Client => Self::Backend,
+            Self::Backend => Self::Client,
+        }
+    }
+
+    /// The word for this side in logs and messages.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Backend => "backend",
+        }
+    }
+}
