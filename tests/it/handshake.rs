@@ -84,7 +84,7 @@ async fn half_a_handshake_is_answered_400_and_reaches_no_backend() {
 async fn another_version_is_answered_426_naming_ours() {
     let backend = Backend::echo();
     let mut proxy = Proxy::start(&[&backend]);
-    for version in ["8", "14", "013", "13, 8"] {
+    for version in ["0", "8", "14"] {
         let mut client = proxy.client().await;
         let headers = HANDSHAKE_HEADERS.replace("Version: 13", &format!("Version: {version}"));
         client.send(format!("GET / HTTP/1.1\r\nHost: chat\r\n{headers}\r\n")).await;

@@ -86,6 +86,14 @@ impl Wire {
         socket2::SockRef::from(self.tcp()).shutdown(std::net::Shutdown::Both).unwrap();
     }
 
+    /// Its reading and its writing half, to be used at the same time; plain TCP only.
+    pub fn split(self) -> (Self, Self) {
+        let unread = self.unread.clone();
+        let reading = std::net::TcpStream::from(socket2::SockRef::from(self.tcp()).try_clone().unwrap());
+        let reading = Self { stream: Stream::Tcp(TcpStream::from_std(reading).unwrap()), unread };
+        (reading, Self { unread: Vec::new(), ..self })
+    }
+
     /// The socket itself, when what was read has all been looked at.
     pub fn into_tcp(self) -> TcpStream {
         assert_eq!(self.unread, b"", "bytes that nobody looked at");
@@ -107,8 +115,9 @@ impl Wire {
     pub async fn expect(&mut self, bytes: impl AsRef<[u8]>) {
         let expected = bytes.as_ref();
         let found = self.take(expected.len()).await;
-        // Not `assert_eq!`: nobody reads a megabyte of numbers.
-        if let Some(at) = found.iter().zip(expected).position(|(found, expected)| found != expected) {
+        if found != expected {
+            // Not `assert_eq!`: nobody reads a megabyte of numbers.
+            let at = found.iter().zip(expected).take_while(|(found, expected)| found == expected).count();
             panic!("byte {at} of {} differs: expected {:?}, found {:?}", expected.len(), excerpt(expected, at), excerpt(&found, at));
         }
     }
