@@ -1,0 +1,166 @@
+//! Every wait on a client or a backend has its deadline.
+
+use crate::harness::{
+    Backend, Proxy, Wire,
+    frames::{PING, PONG, TEXT, masked, masked_close, unmasked, unmasked_close},
+    trusting, within,
+};
+
+/// The connection ends without an answer, or with a 408 and then.
+async fn expect_timed_out(client: &mut Wire) {
+    let rest = client.rest().await;
+    let text = String::from_utf8_lossy(&rest);
+    assert!(text.is_empty() || text.starts_with("HTTP/1.1 408 "), "{text}");
+}
+
+#[tokio::test]
+async fn a_head_that_does_not_end_ends_the_connection() {
+    let backend = Backend::echo();
+    let proxy = Proxy::before(&[&backend]).timeout("request_header", "300ms").start();
+    let mut client = proxy.client().await;
+    client.send("GET / HTTP/1.1\r\nHost: chat\r\nX-Slow:").await;
+    expect_timed_out(&mut client).await;
+    assert_eq!(backend.heads(), []);
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn a_connection_that_never_sends_a_byte_is_closed() {
+    let backend = Backend::echo();
+    let proxy = Proxy::before(&[&backend]).timeout("request_header", "300ms").start();
+    expect_timed_out(&mut proxy.client().await).await;
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn a_connection_idle_between_requests_is_closed() {
+    let backend = Backend::echo();
+    let proxy = Proxy::before(&[&backend]).timeout("keep_alive", "300ms").start();
+    let mut client = proxy.client().await;
+    assert_eq!(client.get("/", "").await.status(), 200);
+    client.expect_eof().await;
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn keep_alive_outlasts_the_header_timeout() {
+    let backend = Backend::echo();
+    let proxy = Proxy::before(&[&backend]).timeout("request_header", "200ms").timeout("keep_alive", "8s").start();
+    let mut kept = proxy.client().await;
+    assert_eq!(kept.get("/", "").await.status(), 200);
+    // The clock: a silent connection made after the answer has run into the header timeout, three times over.
+    for _ in 0..3 {
+        expect_timed_out(&mut proxy.client().await).await;
+    }
+    assert_eq!(kept.get("/", "").await.status(), 200);
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn a_request_body_that_stalls_ends_with_408() {
+    let backend = Backend::by_hand();
+    let mut proxy = Proxy::before(&[&backend]).timeout("request_body", "300ms").start();
+    let mut client = proxy.client().await;
+    client.send("POST / HTTP/1.1\r\nHost: chat\r\nContent-Length: 10\r\n\r\nabc").await;
+    let (mut at_backend, _) = backend.asked().await;
+    expect_timed_out(&mut client).await;
+    at_backend.rest().await;
+    assert_eq!(proxy.next_record().await["cause"], "body_timeout");
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn a_tls_handshake_that_stalls_ends_the_connection_and_no_other() {
+    let backend = Backend::echo();
+    let folder = tempfile::tempdir().unwrap();
+    let proxy = Proxy::before(&[&backend])
+        .tls("{ cert: dev.crt, key: dev.key, self_signed: true }", folder.path())
+        .timeout("tls_handshake", "300ms")
+        .start();
+    let mut silent = proxy.client().await;
+    let mut stalled = proxy.client().await;
+    // The beginning of a ClientHello that never ends.
+    stalled.send(b"\x16\x03\x01\x02\x00\x01\x00").await;
+    let connector = trusting(&folder.path().join("dev.crt"), &[], &[]);
+    let mut client = crate::harness::tls_connect(&connector, proxy.address(), "localhost").await.unwrap();
+    assert_eq!(client.get("/", "").await.status(), 200);
+    silent.rest().await;
+    stalled.rest().await;
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn an_answer_whose_body_stalls_is_cut() {
+    let backend = Backend::by_hand();
+    let mut proxy = Proxy::before(&[&backend]).timeout("response", "300ms").start();
+    let mut client = proxy.client().await;
+    client.send("GET / HTTP/1.1\r\nHost: chat\r\n\r\n").await;
+    let (mut at_backend, _) = backend.asked().await;
+    at_backend.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc").await;
+    assert_eq!(within("a head", client.head()).await.status(), 200);
+    // Cut, not padded: the client must see that something is missing.
+    assert_eq!(client.rest().await, b"abc");
+    assert_eq!(proxy.next_record().await["cause"], "response_timeout");
+    at_backend.expect_gone().await;
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn a_session_without_a_byte_is_told_1001_idle_on_both_sides() {
+    let backend = Backend::by_hand();
+    let mut proxy =
+        Proxy::before(&[&backend]).timeout("idle", "300ms").with("keepalive: { ping_interval: 0s }").start();
+    let (mut client, mut at_backend) = proxy.session_by_hand(&backend).await;
+    client.expect_close(1001, "idle").await;
+    at_backend.expect_close(1001, "idle").await;
+    client.send(masked_close(1001, "")).await;
+    at_backend.send(unmasked_close(1001, "")).await;
+    client.expect_eof().await;
+    at_backend.expect_eof().await;
+    let record = proxy.next_record().await;
+    assert_eq!((&record["cause"], &record["initiator"]), (&"idle".into(), &"proxy".into()), "{record}");
+    assert_eq!((&record["close_code"], &record["close_reason"]), (&1001.into(), &"idle".into()), "{record}");
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn pongs_to_our_own_pings_keep_a_session_from_being_idle() {
+    let backend = Backend::by_hand();
+    let proxy = Proxy::before(&[&backend])
+        .timeout("idle", "1s")
+        .with("keepalive: { ping_interval: 100ms, pong_timeout: 30s, sides: [client] }")
+        .start();
+    let (mut client, mut at_backend) = proxy.session_by_hand(&backend).await;
+    for _ in 0..20 {
+        let frame = client.frame().await;
+        assert_eq!(frame.first, PING, "{frame:?}");
+        client.send(masked(PONG, frame.payload)).await;
+    }
+    client.send(masked(TEXT, "alive")).await;
+    at_backend.expect(masked(TEXT, "alive")).await;
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn a_session_outlives_every_timeout_of_http() {
+    let backend = Backend::by_hand();
+    let mut proxy = Proxy::before(&[&backend]);
+    for key in ["request_header", "request_body", "keep_alive", "connect", "upgrade", "response"] {
+        proxy = proxy.timeout(key, "300ms");
+    }
+    let proxy = proxy.with("keepalive: { ping_interval: 100ms, pong_timeout: 30s, sides: [client] }").start();
+    let (mut client, mut at_backend) = proxy.session_by_hand(&backend).await;
+    for _ in 0..10 {
+        let ping = client.frame().await;
+        client.send(masked(PONG, ping.payload)).await;
+    }
+    at_backend.send(unmasked(TEXT, "still open")).await;
+    loop {
+        let frame = client.frame().await;
+        if frame.first == TEXT {
+            break;
+        }
+        assert_eq!(frame.first, PING);
+    }
+    proxy.stop().await;
+}

@@ -22,6 +22,8 @@ pub struct Wire {
 enum Stream {
     Tcp(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
+    /// Reset by us.
+    Gone,
 }
 
 impl From<TcpStream> for Wire {
@@ -53,6 +55,7 @@ impl Wire {
                     stream.write_all(bytes).await?;
                     stream.flush().await
                 }
+                Stream::Gone => Err(std::io::ErrorKind::NotConnected.into()),
             }
         };
         within("the other end to take our bytes", writing).await.is_ok()
@@ -64,6 +67,7 @@ impl Wire {
             match &mut self.stream {
                 Stream::Tcp(stream) => stream.shutdown().await,
                 Stream::Tls(stream) => stream.shutdown().await,
+                Stream::Gone => Ok(()),
             }
         };
         // The other end may have gone first: then there is nobody left to tell.
@@ -77,8 +81,14 @@ impl Wire {
     }
 
     /// Ends the connection by a reset.
-    pub fn reset(self) {
+    pub fn reset(mut self) {
+        self.reset_now();
+    }
+
+    /// The same, with the stream left to look at: it is at its end.
+    pub fn reset_now(&mut self) {
         socket2::SockRef::from(self.tcp()).set_linger(Some(std::time::Duration::ZERO)).unwrap();
+        self.stream = Stream::Gone;
     }
 
     /// Ends the TCP connection with no word of TLS before: an EOF without close_notify.
@@ -99,14 +109,14 @@ impl Wire {
         assert_eq!(self.unread, b"", "bytes that nobody looked at");
         match self.stream {
             Stream::Tcp(stream) => stream,
-            Stream::Tls(_) => panic!("a TLS stream is not a TCP stream"),
+            Stream::Tls(_) | Stream::Gone => panic!("this is no TCP stream"),
         }
     }
 
     /// TLS of this connection; panics on plain TCP.
     pub fn tls(&self) -> &TlsStream<TcpStream> {
         match &self.stream {
-            Stream::Tcp(_) => panic!("no TLS here"),
+            Stream::Tcp(_) | Stream::Gone => panic!("no TLS here"),
             Stream::Tls(stream) => stream,
         }
     }
@@ -257,6 +267,7 @@ impl Wire {
         match &self.stream {
             Stream::Tcp(stream) => stream,
             Stream::Tls(stream) => stream.get_ref().0,
+            Stream::Gone => panic!("the connection was reset"),
         }
     }
 
@@ -270,6 +281,7 @@ impl Wire {
         match &mut self.stream {
             Stream::Tcp(stream) => stream.read_buf(&mut self.unread).await,
             Stream::Tls(stream) => stream.read_buf(&mut self.unread).await,
+            Stream::Gone => Ok(0),
         }
     }
 }
