@@ -71,6 +71,12 @@ enum Seen {
 }
 
 impl Kind {
+    /// The word for the log.
+    #[must_use]
+    pub const fn reason(self) -> &'static str {
+        self.row().reason
+    }
+
     const fn row(self) -> Row {
         use Seen::{Irrelevant, Nothing, Perhaps};
         const CLIENT: Option<Side> = Some(Side::Client);
@@ -126,7 +132,7 @@ impl Error {
     /// The word for the log.
     #[must_use]
     pub const fn reason(&self) -> &'static str {
-        self.kind.row().reason
+        self.kind.reason()
     }
 
     /// Whose fault it is; `None` = nobody's at the two ends.
