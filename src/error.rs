@@ -32,6 +32,8 @@ pub enum Kind {
     ConnectTimeout,
     /// The process is draining.
     Draining,
+    /// We have no descriptor or port left for it.
+    Exhausted,
     /// A 101 that does not follow from the handshake.
     FalseUpgrade,
     /// The backend's head cannot be read.
@@ -91,6 +93,7 @@ impl Kind {
             Self::ClosedEarly => (502, "closed_early", "the backend closed before it answered", BACKEND, Perhaps),
             Self::ConnectTimeout => (504, "connect_timeout", "no connection to the backend in time", BACKEND, Nothing),
             Self::Draining => (503, "draining", "the proxy is being restarted", None, Irrelevant),
+            Self::Exhausted => (503, "exhausted", "the proxy has no descriptors or ports left", None, Irrelevant),
             Self::FalseUpgrade => (502, "false_upgrade", "the backend's upgrade cannot be believed", BACKEND, Perhaps),
             Self::MalformedAnswer => (502, "malformed_answer", "the backend's answer cannot be read", BACKEND, Perhaps),
             Self::NoRoute => (404, "no_route", "no route for this host and path", None, Irrelevant),

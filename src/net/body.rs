@@ -13,11 +13,14 @@ use std::{
 
 use bytes::{Buf, Bytes};
 use http_body_util::Full;
-use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::{
+    body::{Body, Frame, Incoming, SizeHint},
+    client::conn::http1::SendRequest,
+};
 use tokio::time::Sleep;
 
-use super::client_io::Debt;
-use crate::{access_log::Record, balance::Pick, error::Kind, ws::termination::Cause};
+use super::{Worker, client_io::Debt};
+use crate::{access_log::Record, balance::Pick, error::{Error, Kind}, ws::termination::Cause};
 
 /// Why a body stopped.
 #[derive(Debug)]
@@ -98,9 +101,16 @@ pub(super) struct RequestBody {
 
 impl RequestBody {
     /// `patience`: between two reads. `limit`: bytes in all.
-    pub(super) fn new(body: Incoming, patience: Duration, limit: Option<u64>) -> Self {
+    ///
+    /// # Errors
+    /// The request announces more than `limit`.
+    pub(super) fn new(body: Incoming, patience: Duration, limit: Option<u64>) -> Result<Self, Error> {
+        let limit = limit.unwrap_or(u64::MAX);
+        if body.size_hint().lower() > limit {
+            return Err(Error::from_source(Kind::BodyTooLarge, BodyError::TooLarge));
+        }
         let body = (!body.is_end_stream()).then(|| Timed::new(body, patience));
-        Self { body, limit: limit.unwrap_or(u64::MAX), progress: Progress::default() }
+        Ok(Self { body, limit, progress: Progress::default() })
     }
 
     /// No body: the request may be sent again.
@@ -155,7 +165,37 @@ pub(super) struct AnswerBody {
 #[derive(Debug)]
 enum Answer {
     Ours(Full<Bytes>),
-    Backends { body: Timed, ended: bool, record: Record, _pick: Pick },
+    Backends(Box<FromBackend>),
+}
+
+/// A backend's body and what ends with it: the backend's count is given back before the record is written.
+#[derive(Debug)]
+struct FromBackend {
+    body: Timed,
+    ended: bool,
+    keep: Option<Keep>,
+    /// How much of the request's own body has gone.
+    sent: Progress,
+    _pick: Pick,
+    record: Record,
+}
+
+/// The connection that a body comes from, for the pool once the body has ended.
+#[derive(Debug)]
+pub(super) struct Keep {
+    pub(super) worker: Arc<Worker>,
+    pub(super) address: String,
+    pub(super) sender: SendRequest<RequestBody>,
+}
+
+/// What is due when an answer has ended.
+#[derive(Debug)]
+pub(super) struct Ending {
+    pub(super) debt: Debt,
+    /// `None` = the connection ends with its answer.
+    pub(super) keep: Option<Keep>,
+    pub(super) pick: Pick,
+    pub(super) record: Record,
 }
 
 impl AnswerBody {
@@ -164,10 +204,11 @@ impl AnswerBody {
         Self { body: Answer::Ours(Full::new(text.into())), debt }
     }
 
-    /// A backend's body; `patience`: between two reads.
-    pub(super) const fn backends(body: Incoming, patience: Duration, debt: Debt, record: Record, pick: Pick) -> Self {
+    /// A backend's body; `patience`: between two reads, `sent`: how far the request's own body has come.
+    pub(super) fn backends(body: Incoming, patience: Duration, sent: Progress, ending: Ending) -> Self {
+        let Ending { debt, keep, pick, record } = ending;
         let body = Timed::new(body, patience);
-        Self { body: Answer::Backends { body, ended: false, record, _pick: pick }, debt }
+        Self { body: Answer::Backends(Box::new(FromBackend { body, ended: false, keep, sent, _pick: pick, record })), debt }
     }
 }
 
@@ -176,50 +217,63 @@ impl Body for AnswerBody {
     type Error = BodyError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let (body, ended, record) = match &mut self.body {
-            Answer::Ours(text) => return Pin::new(text).poll_frame(cx).map_err(|never| match never {}),
-            Answer::Backends { body, ended, record, .. } => (body, ended, record),
-        };
-        let frame = ready!(body.poll_frame(cx));
-        match &frame {
-            Some(Ok(frame)) => {
-                record.traffic.bytes_to_client += frame.data_ref().map_or(0, Bytes::remaining) as u64;
-            }
-            Some(Err(error)) => {
-                record.cause = match error {
-                    BodyError::TimedOut => Kind::ResponseTimeout.reason(),
-                    BodyError::Broken(_) | BodyError::TooLarge => Cause::BackendLost.as_str(),
-                };
-                record.error = Some(error.to_string());
-            }
-            None => *ended = true,
+        match &mut self.body {
+            Answer::Ours(text) => Pin::new(text).poll_frame(cx).map_err(|never| match never {}),
+            Answer::Backends(answer) => answer.poll_frame(cx),
         }
-        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.body {
             Answer::Ours(text) => text.is_end_stream(),
-            Answer::Backends { body, .. } => body.body.is_end_stream(),
+            Answer::Backends(answer) => answer.body.body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.body {
             Answer::Ours(text) => text.size_hint(),
-            Answer::Backends { body, .. } => body.body.size_hint(),
+            Answer::Backends(answer) => answer.body.body.size_hint(),
+        }
+    }
+}
+
+impl FromBackend {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let frame = ready!(self.body.poll_frame(cx));
+        match &frame {
+            Some(Ok(frame)) => {
+                self.record.traffic.bytes_to_client += frame.data_ref().map_or(0, Bytes::remaining) as u64;
+            }
+            Some(Err(error)) => {
+                self.record.cause = match error {
+                    BodyError::TimedOut => Kind::ResponseTimeout.reason(),
+                    BodyError::Broken(_) | BodyError::TooLarge => Cause::BackendLost.as_str(),
+                };
+                self.record.error = Some(error.to_string());
+            }
+            None => self.ended = true,
+        }
+        Poll::Ready(frame)
+    }
+}
+
+impl Drop for FromBackend {
+    fn drop(&mut self) {
+        self.record.traffic.bytes_to_backend = self.sent.bytes();
+        // hyper does not ask again behind the last byte of a body whose length is known.
+        if !self.ended && !self.body.body.is_end_stream() {
+            return;
+        }
+        self.record.cause = "ok";
+        if let Some(Keep { worker, address, sender }) = self.keep.take() {
+            worker.dialer.keep(&address, sender);
         }
     }
 }
 
 impl Drop for AnswerBody {
     fn drop(&mut self) {
-        // hyper does not ask again behind the last byte of a body whose length is known.
-        if let Answer::Backends { body, ended, record, .. } = &mut self.body
-            && (*ended || body.body.is_end_stream())
-        {
-            record.cause = "ok";
-        }
         self.debt.is_optional();
     }
 }
