@@ -31,6 +31,17 @@ pub enum Transition {
     Back,
 }
 
+impl Transition {
+    /// The word for the log.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Out => "out",
+            Self::Back => "back",
+        }
+    }
+}
+
 /// When a backend goes out, and for how long.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {

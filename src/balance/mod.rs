@@ -56,6 +56,18 @@ pub enum Policy {
     RoundRobin,
 }
 
+impl Policy {
+    /// The word in the file.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::IpHash { .. } => "ip_hash",
+            Self::LeastConn => "least_conn",
+            Self::RoundRobin => "round_robin",
+        }
+    }
+}
+
 /// What the file says of one upstream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UpstreamSettings {

@@ -50,6 +50,10 @@ impl Live {
         SessionGuard { live: Arc::clone(self) }
     }
 
+    pub(super) fn workers(&self) -> usize {
+        self.workers.len()
+    }
+
     pub(super) fn sessions(&self) -> usize {
         self.sessions.load(Relaxed)
     }

@@ -17,6 +17,7 @@ mod body;
 mod client_io;
 mod connection;
 mod drain;
+pub mod limits;
 mod listener;
 mod live;
 mod proxy;

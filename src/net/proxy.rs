@@ -30,6 +30,7 @@ use crate::{
     routing::Route,
     ws::{
         handshake::{self, Agreed, BadHandshake, Offer},
+        keepalive,
         session::SessionSettings,
     },
 };
@@ -54,7 +55,7 @@ enum Reply {
     /// A backend's answer, to be passed on as plain HTTP.
     Answer { answered: Answered, pick: Pick, sent: Progress, keep_alive: bool },
     /// A 101 that was believed.
-    Upgrade { answered: Answered, pick: Pick, agreed: Agreed, client: OnUpgrade, route: Arc<Route> },
+    Upgrade { answered: Answered, pick: Pick, agreed: Agreed, client: OnUpgrade, keepalive: keepalive::Settings },
 }
 
 /// Answers one request.
@@ -70,8 +71,8 @@ pub(super) async fn answer(connection: &Connection, request: Request<Incoming>) 
         Ok(Reply::Answer { answered, pick, sent, keep_alive }) => {
             pass_on(connection, answered, pick, sent, keep_alive, record)
         }
-        Ok(Reply::Upgrade { answered, pick, agreed, client, route }) => {
-            open_session(connection, answered, pick, &agreed, client, &route, record)
+        Ok(Reply::Upgrade { answered, pick, agreed, client, keepalive }) => {
+            open_session(connection, answered, pick, &agreed, client, keepalive, record)
         }
         Err(error) => refuse(connection, &error, record),
     }
@@ -87,8 +88,9 @@ async fn serve(
     let shared = &connection.worker.shared;
     let (mut parts, body) = request.into_parts();
     record.request_id = headers::request_id(&parts.headers, random()?);
-    headers::check_framing(&parts).map_err(|error| Error::from_source(Kind::BadRequest, error))?;
-    let host = headers::host(&parts).unwrap_or_default().to_owned();
+    headers::check_framing(&parts.method, &parts.uri, parts.version, &parts.headers)
+        .map_err(|error| Error::from_source(Kind::BadRequest, error))?;
+    let host = headers::host(&parts.uri, &parts.headers).to_owned();
     record.host.clone_from(&host);
     if shared.drain.has_begun() {
         return Err(Kind::Draining.into());
@@ -116,7 +118,7 @@ async fn serve(
 async fn upgrade(
     connection: &Connection,
     upstream: &Arc<Upstream>,
-    route: &Arc<Route>,
+    route: &Route,
     (mut head, offer, on_upgrade): (Head, Offer, OnUpgrade),
     client: IpAddr,
     record: &mut Record,
@@ -145,8 +147,8 @@ async fn upgrade(
             Ok((answered, agreed)) => {
                 succeed(&mut pick, &answered, record);
                 if let Some(agreed) = agreed {
-                    let route = Arc::clone(route);
-                    return Ok(Reply::Upgrade { answered, pick, agreed, client: on_upgrade, route });
+                    let keepalive = route.keepalive;
+                    return Ok(Reply::Upgrade { answered, pick, agreed, client: on_upgrade, keepalive });
                 }
                 let moves_on = matches!(answered.response.status().as_u16(), 502..=504);
                 // The client may have sent frames already: they must never be read as a next request.
@@ -222,7 +224,7 @@ impl<'a> Attempts<'a> {
             let backend = pick.address();
             tracing::warn!(upstream = self.upstream.name(), backend, request_id = record.request_id, %error, "attempt failed");
             if let Some(transition) = transition {
-                tracing::warn!(upstream = self.upstream.name(), backend, "backend is {transition}");
+                tracing::warn!(upstream = self.upstream.name(), backend, "backend is {}", transition.as_str());
             }
         }
         if !error.is_retryable(repeatable) {
@@ -235,7 +237,7 @@ impl<'a> Attempts<'a> {
 
 fn succeed(pick: &mut Pick, answered: &Answered, record: &mut Record) {
     if let Some(transition) = pick.succeeded(Instant::now()) {
-        tracing::info!(backend = pick.address(), "backend is {transition}");
+        tracing::info!(backend = pick.address(), "backend is {}", transition.as_str());
     }
     record.connect = answered.connect;
     record.handshake = Some(record.started().elapsed());
@@ -291,7 +293,7 @@ fn open_session(
     pick: Pick,
     agreed: &Agreed,
     client: OnUpgrade,
-    route: &Route,
+    keepalive: keepalive::Settings,
     mut record: Record,
 ) -> Response<AnswerBody> {
     let shared = &connection.worker.shared;
@@ -303,7 +305,7 @@ fn open_session(
     response.headers_mut().insert(UPGRADE, HeaderValue::from_static("websocket"));
     record.status = Some(StatusCode::SWITCHING_PROTOCOLS.as_u16());
     let settings = SessionSettings {
-        keepalive: route.keepalive,
+        keepalive,
         idle: shared.timeouts.idle,
         close_timeout: shared.timeouts.close,
         extensions: agreed.extensions,

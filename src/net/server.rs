@@ -136,6 +136,18 @@ impl Server {
         &self.addresses
     }
 
+    /// Worker threads.
+    #[must_use]
+    pub fn workers(&self) -> usize {
+        self.live.workers()
+    }
+
+    /// Connections that may wait to be accepted, as asked of the kernel.
+    #[must_use]
+    pub const fn backlog(&self) -> i32 {
+        socket::BACKLOG
+    }
+
     /// Sessions open now.
     #[must_use]
     pub fn sessions(&self) -> usize {
