@@ -72,25 +72,25 @@ fn pick(upstream: &Arc<Upstream>, now: Instant) -> Pick {
 fn attempts(upstream: &Arc<Upstream>, now: Instant) -> (Vec<String>, Unavailable) {
     let mut tried = Tried::default();
     let mut addresses = Vec::new();
-    loop {
+    while addresses.len() <= upstream.backends().len() {
         match upstream.pick(CLIENT, &mut tried, now) {
             Ok(pick) => addresses.push(pick.address().to_owned()),
             Err(why) => return (addresses, why),
         }
     }
+    panic!("one was tried twice: {addresses:?}");
 }
 
 /// Takes every backend of these addresses out by failing requests until it is.
 fn take_out(upstream: &Arc<Upstream>, addresses: &[&str], now: Instant) {
     for address in addresses {
         let mut tried = Tried::default();
-        loop {
-            let mut pick = upstream.pick(CLIENT, &mut tried, now).unwrap();
-            if pick.address() == *address {
-                assert_eq!(pick.failed(now), Some(Transition::Out));
-                break;
-            }
+        let mut pick = upstream.pick(CLIENT, &mut tried, now).unwrap();
+        while pick.address() != *address && tried.len() < upstream.backends().len() {
+            pick = upstream.pick(CLIENT, &mut tried, now).unwrap();
         }
+        assert_eq!(pick.address(), *address);
+        assert_eq!(pick.failed(now), Some(Transition::Out));
     }
 }
 
