@@ -3,13 +3,17 @@
 use std::{fmt, time::Duration};
 
 /// The code of a WebSocket that ended without a Close frame (RFC 6455 §7.1.5); it is never on the wire.
-pub const ABNORMAL: u16 = 1006;
+pub(super) const ABNORMAL: u16 = 1006;
 /// The code of a Close frame that carries none (RFC 6455 §7.1.5).
-pub const NO_CODE: u16 = 1005;
+pub(super) const NO_CODE: u16 = 1005;
+
+/// How much longer than the cut the demo must run to see what follows it. A bare client that is still open then has
+/// outlived the cut.
+pub const MARGIN: Duration = Duration::from_secs(1);
 
 /// By which way a client reaches its backend; a load balancer that cuts what is idle stands before both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Way {
+pub(super) enum Way {
     /// Straight to the backend.
     Bare,
     /// Through the proxy.
@@ -27,7 +31,7 @@ impl Way {
 
 /// What happened to a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Event {
+pub(super) enum Event {
     /// A Ping came and its Pong is written.
     PingAnswered,
     /// The message that it sent at the end came back.
@@ -38,11 +42,11 @@ pub enum Event {
 
 /// What is to be said at the end.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Verdict {
+pub(super) struct Verdict {
     /// Whether the claim holds.
-    pub outcome: Outcome,
+    pub(super) outcome: Outcome,
     /// A sentence with the figures.
-    pub words: String,
+    pub(super) words: String,
 }
 
 /// Whether what the demo claims was seen.
@@ -58,7 +62,7 @@ pub enum Outcome {
 
 /// Both clients, side by side, from the moment they are open.
 #[derive(Debug, Clone)]
-pub struct Story {
+pub(super) struct Story {
     cut: Duration,
     bare: Client,
     kept: Client,
@@ -80,13 +84,17 @@ struct End {
 impl Story {
     /// Two open clients behind load balancers that cut after `cut` of silence.
     #[must_use]
-    pub fn new(cut: Duration) -> Self {
-        Self { cut, bare: Client::default(), kept: Client::default() }
+    pub(super) fn new(cut: Duration) -> Self {
+        Self {
+            cut,
+            bare: Client::default(),
+            kept: Client::default(),
+        }
     }
 
     /// Takes in what happened to the client on `way`, `at` this long after both were open. The answer is a line that
     /// tells it.
-    pub fn handle_event(&mut self, way: Way, event: Event, at: Duration) -> String {
+    pub(super) fn handle_event(&mut self, way: Way, event: Event, at: Duration) -> String {
         let client = match way {
             Way::Bare => &mut self.bare,
             Way::Longwire => &mut self.kept,
@@ -111,7 +119,7 @@ impl Story {
 
     /// Whether the client on `way` is still open.
     #[must_use]
-    pub const fn is_open(&self, way: Way) -> bool {
+    pub(super) const fn is_open(&self, way: Way) -> bool {
         match way {
             Way::Bare => self.bare.ended.is_none(),
             Way::Longwire => self.kept.ended.is_none(),
@@ -120,7 +128,7 @@ impl Story {
 
     /// How the client on `way` stands `now`: the live line.
     #[must_use]
-    pub fn status(&self, way: Way, now: Duration) -> String {
+    pub(super) fn status(&self, way: Way, now: Duration) -> String {
         let client = match way {
             Way::Bare => &self.bare,
             Way::Longwire => &self.kept,
@@ -129,16 +137,22 @@ impl Story {
             (Some(end), _) => end.to_string(),
             (None, Way::Bare) => {
                 let left = self.cut.saturating_sub(now);
-                format!("open, silent for {}, to be cut in {}", seconds(now), seconds(left))
+                format!(
+                    "open, silent for {}, to be cut in {}",
+                    seconds(now),
+                    seconds(left)
+                )
             }
-            (None, Way::Longwire) => format!("open after {}, {}", seconds(now), pings(client.pings)),
+            (None, Way::Longwire) => {
+                format!("open after {}, {}", seconds(now), pings(client.pings))
+            }
         };
         format!("{:<8}  {state}", way.as_str())
     }
 
     /// What is proved `now`.
     #[must_use]
-    pub fn verdict(&self, now: Duration) -> Verdict {
+    pub(super) fn verdict(&self, now: Duration) -> Verdict {
         let bare = match self.bare.ended {
             Some(end) => end.to_string(),
             None => format!("still open after {}", seconds(now)),
@@ -146,8 +160,16 @@ impl Story {
         let kept = match self.kept.ended {
             Some(end) => format!("{end}, {}", pings(self.kept.pings)),
             None => {
-                let echo = if self.kept.echoed { "echo ok" } else { "no echo" };
-                format!("alive after {}, {}, {echo}", seconds(now), pings(self.kept.pings))
+                let echo = if self.kept.echoed {
+                    "echo ok"
+                } else {
+                    "no echo"
+                };
+                format!(
+                    "alive after {}, {}, {echo}",
+                    seconds(now),
+                    pings(self.kept.pings)
+                )
             }
         };
         let outcome = self.outcome(now);
@@ -156,7 +178,10 @@ impl Story {
             Outcome::TooEarly => "stopped before the cut could tell",
             Outcome::Disproved => "NOT shown",
         };
-        Verdict { outcome, words: format!("bare: {bare}; through longwire: {kept}: {judged}") }
+        Verdict {
+            outcome,
+            words: format!("bare: {bare}; through longwire: {kept}: {judged}"),
+        }
     }
 
     fn outcome(&self, now: Duration) -> Outcome {
@@ -167,7 +192,7 @@ impl Story {
             Some(end) if !self.is_the_cut(end) => Outcome::Disproved,
             Some(_) if self.kept.pings > 0 => Outcome::Shown,
             Some(_) => Outcome::Disproved,
-            None if now < self.cut + self.cut / 10 => Outcome::TooEarly,
+            None if now < self.cut.saturating_add(MARGIN) => Outcome::TooEarly,
             None => Outcome::Disproved,
         }
     }
@@ -190,7 +215,7 @@ impl fmt::Display for End {
 
 /// A duration in tenths of a second, the way the demo shows every time.
 #[must_use]
-pub fn seconds(duration: Duration) -> String {
+pub(super) fn seconds(duration: Duration) -> String {
     format!("{:.1} s", duration.as_secs_f64())
 }
 
@@ -224,7 +249,11 @@ mod tests {
     fn without_an_echo_at_the_end_nothing_is_proved() {
         let verdict = lost_to_the_cut().verdict(at(30.0));
         assert_eq!(verdict.outcome, Outcome::Disproved);
-        assert!(verdict.words.contains("no echo: NOT shown"), "{}", verdict.words);
+        assert!(
+            verdict.words.contains("no echo: NOT shown"),
+            "{}",
+            verdict.words
+        );
     }
 
     #[test]
@@ -233,7 +262,13 @@ mod tests {
         story.handle_event(Way::Longwire, Event::Ended(1011), at(12.0));
         let verdict = story.verdict(at(30.0));
         assert_eq!(verdict.outcome, Outcome::Disproved);
-        assert!(verdict.words.contains("longwire: closed after 12.0 s with 1011, 2 pings"), "{}", verdict.words);
+        assert!(
+            verdict
+                .words
+                .contains("longwire: closed after 12.0 s with 1011, 2 pings"),
+            "{}",
+            verdict.words
+        );
     }
 
     #[test]
@@ -243,7 +278,11 @@ mod tests {
             story.handle_event(Way::Bare, Event::Ended(code), at(when));
             story.handle_event(Way::Longwire, Event::PingAnswered, at(12.0));
             story.handle_event(Way::Longwire, Event::Echoed, at(30.0));
-            assert_eq!(story.verdict(at(30.0)).outcome, Outcome::Disproved, "{code} after {when} s");
+            assert_eq!(
+                story.verdict(at(30.0)).outcome,
+                Outcome::Disproved,
+                "{code} after {when} s"
+            );
         }
     }
 
@@ -273,14 +312,29 @@ mod tests {
     #[test]
     fn the_live_lines_tell_both_states() {
         let mut story = Story::new(CUT);
-        assert_eq!(story.status(Way::Bare, at(4.2)), "bare      open, silent for 4.2 s, to be cut in 5.8 s");
-        assert_eq!(story.status(Way::Longwire, at(4.2)), "longwire  open after 4.2 s, 0 pings answered");
+        assert_eq!(
+            story.status(Way::Bare, at(4.2)),
+            "bare      open, silent for 4.2 s, to be cut in 5.8 s"
+        );
+        assert_eq!(
+            story.status(Way::Longwire, at(4.2)),
+            "longwire  open after 4.2 s, 0 pings answered"
+        );
         let line = story.handle_event(Way::Longwire, Event::PingAnswered, at(4.3));
         assert_eq!(line, "  4.3 s  longwire  ping 1 answered");
         let line = story.handle_event(Way::Bare, Event::Ended(ABNORMAL), at(10.0));
-        assert_eq!(line, " 10.0 s  bare      lost after 10.0 s with 1006 (no Close frame)");
-        assert_eq!(story.status(Way::Bare, at(20.0)), "bare      lost after 10.0 s with 1006 (no Close frame)");
-        assert_eq!(story.status(Way::Longwire, at(20.0)), "longwire  open after 20.0 s, 1 ping answered");
+        assert_eq!(
+            line,
+            " 10.0 s  bare      lost after 10.0 s with 1006 (no Close frame)"
+        );
+        assert_eq!(
+            story.status(Way::Bare, at(20.0)),
+            "bare      lost after 10.0 s with 1006 (no Close frame)"
+        );
+        assert_eq!(
+            story.status(Way::Longwire, at(20.0)),
+            "longwire  open after 20.0 s, 1 ping answered"
+        );
         assert!(!story.is_open(Way::Bare));
         assert!(story.is_open(Way::Longwire));
     }
