@@ -303,7 +303,10 @@ mod tests {
         let line = written(LogFormat::Json, |record| record.connect = Some(Duration::from_micros(1500)));
         assert!(line.ends_with('\n') && line.lines().count() == 1, "{line}");
         let value: serde_json::Value = serde_json::from_str(&line).unwrap();
-        assert_eq!((&value["client"], &value["cause"], &value["connect_ms"]), (&"192.0.2.1".into(), &"client_gone".into(), &1.5.into()));
+        assert_eq!(
+            (&value["client"], &value["cause"], &value["connect_ms"]),
+            (&"192.0.2.1".into(), &"client_gone".into(), &1.5.into())
+        );
         assert!(value.get("close_code").is_none());
     }
 

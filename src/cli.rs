@@ -80,7 +80,8 @@ pub struct Demo {
 
 /// A duration with a unit, as in `proxy.yaml`.
 fn duration(text: &str) -> Result<Duration, String> {
-    let duration: SignedDuration = text.parse().map_err(|_| format!("write a number and a unit, as in {text}s or 2m"))?;
+    let duration: SignedDuration =
+        text.parse().map_err(|_| format!("write a number and a unit, as in {text}s or 2m"))?;
     match Duration::try_from(duration) {
         Ok(duration) if !duration.is_zero() => Ok(duration),
         _ => Err("must be more than 0s".into()),

@@ -17,21 +17,28 @@ use crate::{
     cli, config,
     config::{Config, Diagnostics, Loaded, LogFormat, Tls},
     net::{limits, server::Server},
-    tools,
+    tools::{self, demo::DemoOptions},
 };
+
+/// The exit code of a command line that cannot be meant, as clap has it.
+const USAGE: u8 = 2;
 
 /// `longwire run`: until a signal.
 pub fn run(options: &cli::Run) -> ExitCode {
-    let loaded = if options.listen.is_empty() {
-        config::load(&options.config)
+    let config = if options.listen.is_empty() {
+        match config::load(&options.config) {
+            Ok(Loaded { config, warnings }) => {
+                warn(&warnings);
+                config
+            }
+            Err(diagnostics) => return refuse(&diagnostics),
+        }
     } else {
-        config::from_flags(&options.listen, &options.to)
+        match config::from_flags(&options.listen, &options.to) {
+            Ok(config) => config,
+            Err(error) => return fail(error),
+        }
     };
-    let Loaded { config, warnings } = match loaded {
-        Ok(loaded) => loaded,
-        Err(diagnostics) => return refuse(&diagnostics),
-    };
-    warn(&warnings);
     if let Err(error) = start_log(&config.log) {
         return fail(error);
     }
@@ -55,7 +62,21 @@ pub fn check(options: &cli::Check) -> ExitCode {
 
 /// `longwire demo`
 pub fn demo(options: &cli::Demo) -> ExitCode {
-    tools::demo::run(options.cut, options.run_for)
+    let options = DemoOptions { cut: options.cut, run_for: options.run_for };
+    let demo = async {
+        match tools::demo::run(options).await {
+            Ok(outcome) => ExitCode::from(outcome.exit_code()),
+            Err(error) if error.exit_code() == USAGE => {
+                complain(format!("longwire: {error}"));
+                ExitCode::from(USAGE)
+            }
+            Err(error) => fail(error),
+        }
+    };
+    match runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(demo),
+        Err(error) => fail(error),
+    }
 }
 
 /// `longwire schema`

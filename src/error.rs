@@ -101,7 +101,9 @@ impl Kind {
             Self::ResponseTimeout => (504, "response_timeout", "the backend did not answer in time", BACKEND, Perhaps),
             Self::Unavailable => (503, "unavailable", "every backend is down or full", None, Irrelevant),
             Self::Unreachable => (502, "unreachable", "the backend cannot be reached", BACKEND, Nothing),
-            Self::WrongVersion => (426, "wrong_version", "this WebSocket version is not spoken here", CLIENT, Irrelevant),
+            Self::WrongVersion => {
+                (426, "wrong_version", "this WebSocket version is not spoken here", CLIENT, Irrelevant)
+            }
         };
         Row { status, reason, text, side, seen }
     }

@@ -11,8 +11,8 @@ use std::net::{IpAddr, SocketAddr};
 use hyper::{
     HeaderMap,
     header::{
-        CONNECTION, CONTENT_LENGTH, EXPECT, FORWARDED, HOST, HeaderName, HeaderValue, TE, TRAILER,
-        TRANSFER_ENCODING, UPGRADE,
+        CONNECTION, CONTENT_LENGTH, EXPECT, FORWARDED, HOST, HeaderName, HeaderValue, TE, TRAILER, TRANSFER_ENCODING,
+        UPGRADE,
     },
 };
 use ipnet::IpNet;
@@ -119,11 +119,8 @@ pub fn is_trusted(address: IpAddr, trusted: &[IpNet]) -> bool {
 ///   writes the proper ones, and may have passed a client's imitation on.
 /// - `Expect` goes: hyper has answered `100-continue` itself when the body is read.
 pub fn forward(headers: &mut HeaderMap, hop: &Hop<'_>) {
-    let unwanted: Vec<HeaderName> = headers
-        .keys()
-        .filter(|name| imitates(name) || (!hop.trusted && tells_of_a_hop(name)))
-        .cloned()
-        .collect();
+    let unwanted: Vec<HeaderName> =
+        headers.keys().filter(|name| imitates(name) || (!hop.trusted && tells_of_a_hop(name))).cloned().collect();
     for name in &unwanted {
         headers.remove(name);
     }
@@ -174,25 +171,17 @@ pub(crate) fn tokens<'a>(
 
 /// Whether a field is one by which a proxy tells of the hop before it.
 fn tells_of_a_hop(name: &HeaderName) -> bool {
-    name.as_str().starts_with("x-forwarded-")
-        || *name == X_REAL_IP
-        || *name == FORWARDED
-        || *name == X_REQUEST_ID
+    name.as_str().starts_with("x-forwarded-") || *name == X_REAL_IP || *name == FORWARDED || *name == X_REQUEST_ID
 }
 
 /// Whether a backend that sees names as CGI does (RFC 3875 §4.1.18: upper case, `-` as `_`; some do so with every other
 /// mark) would take this field for one of ours.
 fn imitates(name: &HeaderName) -> bool {
     let dash = |byte: u8| {
-        if byte.is_ascii_alphanumeric() {
-            byte
-        } else {
-            b'-'
-        }
+        if byte.is_ascii_alphanumeric() { byte } else { b'-' }
     };
     let dashed: Vec<u8> = name.as_str().bytes().map(dash).collect();
-    dashed != name.as_str().as_bytes()
-        && HeaderName::from_bytes(&dashed).is_ok_and(|name| tells_of_a_hop(&name))
+    dashed != name.as_str().as_bytes() && HeaderName::from_bytes(&dashed).is_ok_and(|name| tells_of_a_hop(&name))
 }
 
 fn append_forwarded_for(headers: &mut HeaderMap, sender: IpAddr) {
@@ -255,11 +244,7 @@ mod tests {
             ("host", "example.com"),
         ]);
         strip_hop_by_hop(&mut headers);
-        let kept = [
-            ("proxy-authorization", "Basic eDp5"),
-            ("accept", "*/*"),
-            ("host", "example.com"),
-        ];
+        let kept = [("proxy-authorization", "Basic eDp5"), ("accept", "*/*"), ("host", "example.com")];
         assert_eq!(headers, map(&kept));
     }
 
@@ -267,10 +252,7 @@ mod tests {
     fn connection_cannot_name_away_the_host_the_length_or_the_clients_address() {
         let mut headers = map(&[
             ("connection", "Host, Content-Length, X-Forwarded-For"),
-            (
-                "connection",
-                "X-Real-Ip, Forwarded, X-Forwarded-Proto, X-Request-Id",
-            ),
+            ("connection", "X-Real-Ip, Forwarded, X-Forwarded-Proto, X-Request-Id"),
         ]);
         let kept = map(&[
             ("host", "example.com"),
@@ -306,10 +288,7 @@ mod tests {
         ] {
             let mut headers = HeaderMap::new();
             for line in forwarded_for {
-                headers.append(
-                    X_FORWARDED_FOR,
-                    HeaderValue::from_bytes(line.as_bytes()).unwrap(),
-                );
+                headers.append(X_FORWARDED_FOR, HeaderValue::from_bytes(line.as_bytes()).unwrap());
             }
             for sender in ["10.0.0.1", "::ffff:10.0.0.1"] {
                 let client = client_address(ip(sender), &headers, &trusted());
@@ -322,10 +301,7 @@ mod tests {
     fn stranger_is_the_client_whatever_it_says() {
         let headers = map(&[("x-forwarded-for", "1.1.1.1")]);
         for sender in ["9.9.9.9", "::ffff:9.9.9.9"] {
-            assert_eq!(
-                client_address(ip(sender), &headers, &trusted()),
-                ip("9.9.9.9")
-            );
+            assert_eq!(client_address(ip(sender), &headers, &trusted()), ip("9.9.9.9"));
         }
         assert_eq!(client_address(ip("::1"), &headers, &[]), ip("::1"));
     }
@@ -392,10 +368,7 @@ mod tests {
     #[test]
     fn what_a_trusted_sender_does_not_say_is_set() {
         let mut headers = HeaderMap::new();
-        let tls = Hop {
-            tls: true,
-            ..hop(true)
-        };
+        let tls = Hop { tls: true, ..hop(true) };
         forward(&mut headers, &tls);
         let expected = [
             ("x-forwarded-for", "10.0.0.1"),
@@ -419,14 +392,7 @@ mod tests {
         assert_eq!(id(&["a-1/b=="]), "a-1/b==");
         let made = "00000000000000000000000000000abc";
         let too_long = "x".repeat(MAX_REQUEST_ID + 1);
-        for bad in [
-            &[][..],
-            &[""],
-            &["a b"],
-            &["\u{e9}"],
-            &["a", "a"],
-            &[&too_long],
-        ] {
+        for bad in [&[][..], &[""], &["a b"], &["\u{e9}"], &["a", "a"], &[&too_long]] {
             assert_eq!(id(bad), made);
         }
     }

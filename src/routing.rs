@@ -69,16 +69,18 @@ impl RouteTable {
         let name = bare_name(host);
         self.entries
             .iter()
-            .find(|entry| {
-                path.starts_with(&entry.path)
-                    && entry.host.as_ref().is_none_or(|host| host.matches(name))
-            })
+            .find(|entry| path.starts_with(&entry.path) && entry.host.as_ref().is_none_or(|host| host.matches(name)))
             .map(|entry| &entry.route)
     }
 
     /// Every route, in the order in which they are asked.
-    pub fn routes(&self) -> impl Iterator<Item = &RouteEntry> {
-        self.entries.iter()
+    pub fn routes(&self) -> impl Iterator<Item = &Route> {
+        self.entries.iter().map(|entry| &entry.route)
+    }
+
+    /// Every route, to be changed before it runs.
+    pub fn routes_mut(&mut self) -> impl Iterator<Item = &mut Route> {
+        self.entries.iter_mut().map(|entry| &mut entry.route)
     }
 }
 
@@ -88,9 +90,7 @@ impl HostPattern {
     /// # Errors
     /// A port, a wildcard elsewhere than as the first label, or what is no host; the text says what to write.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let unbracketed = text
-            .strip_prefix('[')
-            .and_then(|rest| rest.strip_suffix(']'));
+        let unbracketed = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
         if let Ok(address) = unbracketed.unwrap_or(text).parse::<Ipv6Addr>() {
             return Ok(Self::Exact(format!("[{address}]")));
         }
@@ -104,23 +104,15 @@ impl HostPattern {
         let is_wildcard = name.starts_with("*.");
         let labels = name.strip_prefix("*.").unwrap_or(&name);
         if labels.contains('*') {
-            return Err(
-                "`*` stands for the whole front of a host only: `*.example.com`".to_owned(),
-            );
+            return Err("`*` stands for the whole front of a host only: `*.example.com`".to_owned());
         }
         if !labels.is_ascii() {
-            return Err(
-                "a host is written as on the wire: `xn--…` for letters beyond ASCII".to_owned(),
-            );
+            return Err("a host is written as on the wire: `xn--…` for letters beyond ASCII".to_owned());
         }
         if labels.split('.').any(|label| !is_label(label)) {
             return Err(format!("`{text}` is no host name"));
         }
-        Ok(if is_wildcard {
-            Self::Suffix(format!(".{labels}"))
-        } else {
-            Self::Exact(name)
-        })
+        Ok(if is_wildcard { Self::Suffix(format!(".{labels}")) } else { Self::Exact(name) })
     }
 
     /// Whether a name without port and trailing dot is one of these hosts.
@@ -153,10 +145,7 @@ fn bare_name(host: &str) -> &str {
 
 /// Letters, digits, `-`, and the `_` that container networks use in their names.
 fn is_label(label: &str) -> bool {
-    !label.is_empty()
-        && label
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+    !label.is_empty() && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
 }
 
 #[cfg(test)]
@@ -166,13 +155,7 @@ mod tests {
 
     #[test]
     fn exact_host_comes_before_a_wildcard_before_none() {
-        let table = table(&[
-            "/",
-            "*.example.com/",
-            "*.b.example.com/",
-            "chat.example.com/",
-            "a.b.example.com/",
-        ]);
+        let table = table(&["/", "*.example.com/", "*.b.example.com/", "chat.example.com/", "a.b.example.com/"]);
         for (host, expected) in [
             ("chat.example.com", "chat.example.com/"),
             ("a.b.example.com", "a.b.example.com/"),
@@ -192,12 +175,7 @@ mod tests {
 
     #[test]
     fn longest_path_prefix_wins_within_a_host() {
-        let table = table(&[
-            "a.example/",
-            "a.example/ws/chat",
-            "a.example/ws/",
-            "/ws/chat/room",
-        ]);
+        let table = table(&["a.example/", "a.example/ws/chat", "a.example/ws/", "/ws/chat/room"]);
         for (path, expected) in [
             ("/", "a.example/"),
             ("/ws", "a.example/"),
@@ -216,29 +194,15 @@ mod tests {
     #[test]
     fn path_that_no_route_of_the_host_takes_falls_on_to_wildcard_and_none() {
         let table = table(&["a.example.com/ws/", "*.example.com/api/", "/public/"]);
-        assert_eq!(
-            found(&table, "a.example.com", "/ws/1"),
-            Some("a.example.com/ws/")
-        );
-        assert_eq!(
-            found(&table, "a.example.com", "/api/1"),
-            Some("*.example.com/api/")
-        );
-        assert_eq!(
-            found(&table, "a.example.com", "/public/1"),
-            Some("/public/")
-        );
+        assert_eq!(found(&table, "a.example.com", "/ws/1"), Some("a.example.com/ws/"));
+        assert_eq!(found(&table, "a.example.com", "/api/1"), Some("*.example.com/api/"));
+        assert_eq!(found(&table, "a.example.com", "/public/1"), Some("/public/"));
         assert_eq!(found(&table, "a.example.com", "/secret"), None);
     }
 
     #[test]
     fn port_case_and_trailing_dot_of_the_host_do_not_matter() {
-        let table = table(&[
-            "Chat.Example.com/",
-            "*.Wild.example/",
-            "[2001:DB8::1]/",
-            "192.0.2.1/",
-        ]);
+        let table = table(&["Chat.Example.com/", "*.Wild.example/", "[2001:DB8::1]/", "192.0.2.1/"]);
         for (host, expected) in [
             ("CHAT.example.COM:8443", "Chat.Example.com/"),
             ("chat.example.com.", "Chat.Example.com/"),

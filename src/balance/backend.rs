@@ -56,10 +56,7 @@ impl Backend {
 
     fn begin(&self, now: Instant) -> Ticket {
         match self.spell() {
-            spell if spell.is_up() => Ticket {
-                spell,
-                is_trial: false,
-            },
+            spell if spell.is_up() => Ticket { spell, is_trial: false },
             _ => lock(&self.health).begin(now),
         }
     }
@@ -68,10 +65,7 @@ impl Backend {
         Spell(self.spell.load(Ordering::Acquire))
     }
 
-    fn observe(
-        &self,
-        outcome: impl FnOnce(&mut PassiveHealth) -> Option<Transition>,
-    ) -> Option<Transition> {
+    fn observe(&self, outcome: impl FnOnce(&mut PassiveHealth) -> Option<Transition>) -> Option<Transition> {
         let mut health = lock(&self.health);
         let transition = outcome(&mut health);
         self.spell.store(health.spell().0, Ordering::Release);
@@ -95,11 +89,7 @@ impl Pick {
         // Relaxed: the upstream's lock orders the picks, and a decrement seen late only errs on the safe side.
         backend.active.fetch_add(1, Ordering::Relaxed);
         let ticket = Some(backend.begin(now));
-        Self {
-            backend,
-            limits,
-            ticket,
-        }
+        Self { backend, limits, ticket }
     }
 
     /// `host:port` to connect to.
@@ -127,8 +117,7 @@ impl Pick {
     pub fn failed(&mut self, now: Instant) -> Option<Transition> {
         let ticket = self.ticket.take()?;
         let limits = self.limits;
-        self.backend
-            .observe(|health| health.failed(&ticket, limits, now))
+        self.backend.observe(|health| health.failed(&ticket, limits, now))
     }
 }
 

@@ -52,10 +52,7 @@ pub(super) struct Limits {
 impl Limits {
     /// Bounds both by [`MAX_FAILS`] and [`MAX_FAIL_TIMEOUT`]; `max_fails` 0 = never out.
     pub(super) fn new(max_fails: u32, fail_timeout: Duration) -> Self {
-        Self {
-            max_fails: max_fails.min(MAX_FAILS),
-            fail_timeout: fail_timeout.min(MAX_FAIL_TIMEOUT),
-        }
+        Self { max_fails: max_fails.min(MAX_FAILS), fail_timeout: fail_timeout.min(MAX_FAIL_TIMEOUT) }
     }
 }
 
@@ -104,10 +101,7 @@ enum State {
 
 impl PassiveHealth {
     pub(super) fn new() -> Self {
-        Self {
-            spell: Spell(0),
-            state: State::up(),
-        }
+        Self { spell: Spell(0), state: State::up() }
     }
 
     pub(super) fn spell(&self) -> Spell {
@@ -138,10 +132,7 @@ impl PassiveHealth {
         {
             *is_on_trial = true;
         }
-        Ticket {
-            spell: self.spell,
-            is_trial,
-        }
+        Ticket { spell: self.spell, is_trial }
     }
 
     /// The request was answered: a trial, or a forced one, ends the outage it began in.
@@ -155,12 +146,7 @@ impl PassiveHealth {
 
     /// The request failed: one more in the window, or another `fail_timeout` where it was the trial. Where it was forced
     /// nothing changes: more such failures must not put off the next trial.
-    pub(super) fn failed(
-        &mut self,
-        ticket: &Ticket,
-        limits: Limits,
-        now: Instant,
-    ) -> Option<Transition> {
+    pub(super) fn failed(&mut self, ticket: &Ticket, limits: Limits, now: Instant) -> Option<Transition> {
         if ticket.spell != self.spell {
             return None;
         }
@@ -200,16 +186,11 @@ impl PassiveHealth {
 
 impl State {
     fn up() -> Self {
-        Self::Up {
-            failures: Vec::new(),
-        }
+        Self::Up { failures: Vec::new() }
     }
 
     fn out(limits: Limits, now: Instant) -> Self {
-        Self::Out {
-            until: now + limits.fail_timeout,
-            is_on_trial: false,
-        }
+        Self::Out { until: now + limits.fail_timeout, is_on_trial: false }
     }
 }
 
@@ -286,9 +267,7 @@ mod tests {
         for _ in 0..10_000 {
             assert_eq!(fail(&mut health, Limits::new(0, TIMEOUT), now), None);
         }
-        let State::Up { failures } = &health.state else {
-            panic!("out")
-        };
+        let State::Up { failures } = &health.state else { panic!("out") };
         assert!(failures.is_empty());
     }
 

@@ -21,16 +21,9 @@ pub(super) struct Candidate<'a> {
 }
 
 /// The index of the one to pick; `None` without candidates.
-pub(super) fn choose(
-    policy: Policy,
-    client: IpAddr,
-    candidates: &[Candidate<'_>],
-    turns: &mut Turns,
-) -> Option<usize> {
+pub(super) fn choose(policy: Policy, client: IpAddr, candidates: &[Candidate<'_>], turns: &mut Turns) -> Option<usize> {
     match policy {
-        Policy::IpHash { prefix_v4 } => {
-            highest_score(&ClientKey::new(client, prefix_v4), candidates)
-        }
+        Policy::IpHash { prefix_v4 } => highest_score(&ClientKey::new(client, prefix_v4), candidates),
         Policy::LeastConn => turns.next(&least_loaded(candidates)),
         Policy::RoundRobin => turns.next(candidates),
     }
@@ -46,9 +39,7 @@ pub(super) struct Turns {
 
 impl Turns {
     pub(super) fn new(backends: usize) -> Self {
-        Self {
-            credit: vec![0; backends],
-        }
+        Self { credit: vec![0; backends] }
     }
 
     fn next(&mut self, candidates: &[Candidate<'_>]) -> Option<usize> {
@@ -154,12 +145,7 @@ mod tests {
     const WHOLE: Policy = Policy::IpHash { prefix_v4: 32 };
 
     fn candidates<'a>(backends: &[(&'a str, u32, usize)]) -> Vec<Candidate<'a>> {
-        let with_index = |(index, &(address, weight, active))| Candidate {
-            index,
-            address,
-            weight,
-            active,
-        };
+        let with_index = |(index, &(address, weight, active))| Candidate { index, address, weight, active };
         backends.iter().enumerate().map(with_index).collect()
     }
 
@@ -181,9 +167,7 @@ mod tests {
     fn turns_follow_the_weights_in_the_order_of_nginx() {
         let backends = candidates(&[("a", 5, 0), ("b", 1, 0), ("c", 1, 0)]);
         let mut turns = Turns::new(3);
-        let order: String = (0..14)
-            .map(|_| backends[turns.next(&backends).unwrap()].address)
-            .collect();
+        let order: String = (0..14).map(|_| backends[turns.next(&backends).unwrap()].address).collect();
         assert_eq!(order, "aabacaaaabacaa");
     }
 
@@ -205,12 +189,7 @@ mod tests {
         for _ in 0..10 {
             choose(Policy::LeastConn, ip("::1"), &backends, &mut turns).unwrap();
         }
-        assert!(
-            turns
-                .credit
-                .iter()
-                .all(|credit| credit.abs() <= i64::from(u32::MAX))
-        );
+        assert!(turns.credit.iter().all(|credit| credit.abs() <= i64::from(u32::MAX)));
         assert!(next(WHOLE, ip("::1"), &backends) < 2);
     }
 
@@ -236,13 +215,8 @@ mod tests {
     #[test]
     fn hash_shares_clients_in_proportion_to_the_weights() {
         let backends = candidates(&[("127.0.0.1:9001", 1, 0), ("127.0.0.1:9002", 3, 0)]);
-        let first = clients(20_000)
-            .filter(|&c| next(WHOLE, c, &backends) == 0)
-            .count();
-        assert!(
-            (4_800..5_200).contains(&first),
-            "{first} of 20000, expected 5000"
-        );
+        let first = clients(20_000).filter(|&c| next(WHOLE, c, &backends) == 0).count();
+        assert!((4_800..5_200).contains(&first), "{first} of 20000, expected 5000");
     }
 
     #[test]
@@ -259,20 +233,13 @@ mod tests {
                 assert_eq!(after, before);
             }
         }
-        assert!(
-            moved[0] > 500 && moved[2] > 500 && moved[3] > 500,
-            "{moved:?}"
-        );
+        assert!(moved[0] > 500 && moved[2] > 500 && moved[3] > 500, "{moved:?}");
     }
 
     /// Worked out by a program of its own, not by this one: a change here moves clients on every upgrade.
     #[test]
     fn mappings_are_those_of_every_version_and_machine() {
-        let backends = candidates(&[
-            ("127.0.0.1:9001", 1, 0),
-            ("127.0.0.1:9002", 1, 0),
-            ("chat.internal:8080", 2, 0),
-        ]);
+        let backends = candidates(&[("127.0.0.1:9001", 1, 0), ("127.0.0.1:9002", 1, 0), ("chat.internal:8080", 2, 0)]);
         for (client, whole, by_24) in [
             ("192.0.2.1", 0, 2),
             ("192.0.2.2", 0, 2),
@@ -288,11 +255,7 @@ mod tests {
         ] {
             assert_eq!(next(WHOLE, ip(client), &backends), whole, "{client}");
             let grouped = Policy::IpHash { prefix_v4: 24 };
-            assert_eq!(
-                next(grouped, ip(client), &backends),
-                by_24,
-                "{client}, by /24"
-            );
+            assert_eq!(next(grouped, ip(client), &backends), by_24, "{client}, by /24");
         }
         let score = |client| ClientKey::new(ip(client), 32).score("127.0.0.1:9001", 1);
         assert_eq!(score("192.0.2.1").to_bits(), 0x4007_4ed0_5795_4dd6);

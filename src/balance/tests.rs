@@ -15,41 +15,22 @@ use super::*;
 
 const FAIL_TIMEOUT: Duration = Duration::from_secs(30);
 const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
-const POLICIES: [Policy; 3] = [
-    Policy::IpHash { prefix_v4: 32 },
-    Policy::LeastConn,
-    Policy::RoundRobin,
-];
+const POLICIES: [Policy; 3] = [Policy::IpHash { prefix_v4: 32 }, Policy::LeastConn, Policy::RoundRobin];
 
 fn backend(address: &str) -> BackendSettings {
-    BackendSettings {
-        address: address.to_owned(),
-        weight: 1,
-        max_conns: 0,
-        backup: false,
-        down: false,
-    }
+    BackendSettings { address: address.to_owned(), weight: 1, max_conns: 0, backup: false, down: false }
 }
 
 fn backup(address: &str) -> BackendSettings {
-    BackendSettings {
-        backup: true,
-        ..backend(address)
-    }
+    BackendSettings { backup: true, ..backend(address) }
 }
 
 fn down(address: &str) -> BackendSettings {
-    BackendSettings {
-        down: true,
-        ..backend(address)
-    }
+    BackendSettings { down: true, ..backend(address) }
 }
 
 fn limited(address: &str, max_conns: usize) -> BackendSettings {
-    BackendSettings {
-        max_conns,
-        ..backend(address)
-    }
+    BackendSettings { max_conns, ..backend(address) }
 }
 
 /// One failure takes a backend out.
@@ -111,30 +92,21 @@ fn on_four_threads<T: Send>(run: impl Fn() -> T + Sync) -> Vec<T> {
 fn thirty_requests_over_two_are_fifteen_each() {
     let upstream = upstream(Policy::RoundRobin, [backend("a"), backend("b")]);
     let now = Instant::now();
-    let first = (0..30)
-        .filter(|_| pick(&upstream, now).address() == "a")
-        .count();
+    let first = (0..30).filter(|_| pick(&upstream, now).address() == "a").count();
     assert_eq!(first, 15);
 }
 
 #[test]
 fn turns_are_exact_whatever_the_number_of_threads() {
-    let weighted = |address, weight| BackendSettings {
-        weight,
-        ..backend(address)
-    };
-    let upstream = upstream(
-        Policy::RoundRobin,
-        [weighted("a", 5), weighted("b", 1), weighted("c", 1)],
-    );
+    let weighted = |address, weight| BackendSettings { weight, ..backend(address) };
+    let upstream = upstream(Policy::RoundRobin, [weighted("a", 5), weighted("b", 1), weighted("c", 1)]);
     let now = Instant::now();
     let mut totals = BTreeMap::new();
     let addresses = || Vec::from_iter((0..700).map(|_| pick(&upstream, now).address().to_owned()));
     for address in on_four_threads(addresses).into_iter().flatten() {
         *totals.entry(address).or_insert(0) += 1;
     }
-    let expected =
-        [("a", 2000), ("b", 400), ("c", 400)].map(|(address, count)| (address.to_owned(), count));
+    let expected = [("a", 2000), ("b", 400), ("c", 400)].map(|(address, count)| (address.to_owned(), count));
     assert_eq!(totals, BTreeMap::from(expected));
 }
 
@@ -154,10 +126,7 @@ fn max_conns_is_exact_whatever_the_number_of_threads() {
         let held = on_four_threads(|| Vec::from_iter((0..10).filter_map(try_one)));
         assert_eq!(held.iter().map(Vec::len).sum::<usize>(), 12);
         drop(held);
-        assert_eq!(
-            upstream.backends()[0].active() + upstream.backends()[1].active(),
-            0
-        );
+        assert_eq!(upstream.backends()[0].active() + upstream.backends()[1].active(), 0);
     }
 }
 
@@ -181,9 +150,7 @@ fn pick_counts_until_it_is_dropped_whatever_its_outcome() {
 fn live_sessions_weigh_in_least_conn_for_their_whole_life() {
     let upstream = upstream(Policy::LeastConn, [backend("a"), backend("b")]);
     let now = Instant::now();
-    let (on_a, on_b): (Vec<_>, Vec<_>) = (0..10)
-        .map(|_| pick(&upstream, now))
-        .partition(|pick| pick.address() == "a");
+    let (on_a, on_b): (Vec<_>, Vec<_>) = (0..10).map(|_| pick(&upstream, now)).partition(|pick| pick.address() == "a");
     assert_eq!((on_a.len(), on_b.len()), (5, 5));
     drop(on_b);
     let next: Vec<_> = (0..5).map(|_| pick(&upstream, now)).collect();
@@ -193,10 +160,7 @@ fn live_sessions_weigh_in_least_conn_for_their_whole_life() {
 #[test]
 fn request_moves_on_to_every_backend_once() {
     for policy in POLICIES {
-        let upstream = upstream(
-            policy,
-            [backend("a"), backend("b"), backend("c"), down("d")],
-        );
+        let upstream = upstream(policy, [backend("a"), backend("b"), backend("c"), down("d")]);
         let (mut addresses, why) = attempts(&upstream, Instant::now());
         addresses.sort_unstable();
         assert_eq!(addresses, ["a", "b", "c"]);
@@ -211,9 +175,7 @@ fn nothing_but_down_and_full_backends_is_unavailable_even_when_out() {
         let now = Instant::now();
         let mut held = pick(&upstream, now);
         held.failed(now);
-        let why = upstream
-            .pick(CLIENT, &mut Tried::default(), now)
-            .unwrap_err();
+        let why = upstream.pick(CLIENT, &mut Tried::default(), now).unwrap_err();
         assert_eq!(why, Unavailable::DownOrFull);
     }
 }
@@ -221,10 +183,7 @@ fn nothing_but_down_and_full_backends_is_unavailable_even_when_out() {
 #[test]
 fn backup_waits_until_no_other_is_ready_and_those_out_come_last() {
     for policy in POLICIES {
-        let upstream = upstream(
-            policy,
-            [backup("c"), backend("a"), backup("d"), backend("b")],
-        );
+        let upstream = upstream(policy, [backup("c"), backend("a"), backup("d"), backend("b")]);
         let now = Instant::now();
         let ranks = |now| {
             let (mut order, _) = attempts(&upstream, now);
@@ -349,12 +308,7 @@ fn recovered_backend_has_its_share_again_within_one_round_of_picks() {
             pick.succeeded(now);
             pick
         };
-        let share = |now| {
-            clients()
-                .map(|client| serve(client, now))
-                .filter(|pick| pick.address() == "b")
-                .count()
-        };
+        let share = |now| clients().map(|client| serve(client, now)).filter(|pick| pick.address() == "b").count();
         let before = share(start);
         assert!(before > 0, "{policy:?}");
         take_out(&upstream, &["b"], start);

@@ -29,11 +29,8 @@ pub struct Upstream {
 impl Upstream {
     /// All backends up and idle.
     pub fn new(settings: UpstreamSettings) -> Arc<Self> {
-        let backends: Vec<_> = settings
-            .backends
-            .iter()
-            .map(|backend| Arc::new(Backend::new(backend.address.clone())))
-            .collect();
+        let backends: Vec<_> =
+            settings.backends.iter().map(|backend| Arc::new(Backend::new(backend.address.clone()))).collect();
         Arc::new(Self {
             limits: Limits::new(settings.max_fails, settings.fail_timeout),
             turns: Mutex::new(Turns::new(backends.len())),
@@ -66,39 +63,24 @@ impl Upstream {
     ///
     /// [`Unavailable`] when no backend is left that is not down, full or tried. The number of [`tries`](Self::tries)
     /// is the caller's to keep.
-    pub fn pick(
-        &self,
-        client: IpAddr,
-        tried: &mut Tried,
-        now: Instant,
-    ) -> Result<Pick, Unavailable> {
+    pub fn pick(&self, client: IpAddr, tried: &mut Tried, now: Instant) -> Result<Pick, Unavailable> {
         let mut turns = lock(&self.turns);
         let candidates = self.candidates(tried, now);
-        let Some(index) = policy::choose(self.settings.policy, client, &candidates, &mut turns)
-        else {
+        let Some(index) = policy::choose(self.settings.policy, client, &candidates, &mut turns) else {
             return Err(match tried.is_empty() {
                 true => Unavailable::DownOrFull,
                 false => Unavailable::AllTried,
             });
         };
         tried.indices.push(index);
-        Ok(Pick::new(
-            Arc::clone(&self.backends[index]),
-            self.limits,
-            now,
-        ))
+        Ok(Pick::new(Arc::clone(&self.backends[index]), self.limits, now))
     }
 
     /// The backends of the best rank that has any.
     fn candidates(&self, tried: &Tried, now: Instant) -> Vec<Candidate<'_>> {
         let mut best = None;
         let mut candidates = Vec::with_capacity(self.backends.len());
-        for (index, (backend, settings)) in self
-            .backends
-            .iter()
-            .zip(&self.settings.backends)
-            .enumerate()
-        {
+        for (index, (backend, settings)) in self.backends.iter().zip(&self.settings.backends).enumerate() {
             let active = backend.active();
             let is_full = settings.max_conns != 0 && active >= settings.max_conns;
             if settings.down || is_full || tried.contains(index) {
@@ -112,12 +94,7 @@ impl Upstream {
                 candidates.clear();
             }
             best = Some(rank);
-            candidates.push(Candidate {
-                index,
-                address: backend.address(),
-                weight: settings.weight,
-                active,
-            });
+            candidates.push(Candidate { index, address: backend.address(), weight: settings.weight, active });
         }
         candidates
     }

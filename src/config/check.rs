@@ -38,7 +38,10 @@ struct Checker<'s> {
 /// What a part of the schema asks for.
 enum Shape<'s> {
     /// A mapping with these keys.
-    Keys { known: &'s serde_json::Map<String, Json>, required: Vec<&'s str> },
+    Keys {
+        known: &'s serde_json::Map<String, Json>,
+        required: Vec<&'s str>,
+    },
     /// A mapping from any name to this.
     Named(&'s Json),
     List(&'s Json),
@@ -47,7 +50,10 @@ enum Shape<'s> {
     /// One of these words.
     Words(Vec<&'s str>),
     Text,
-    Integer { min: i64, max: i64 },
+    Integer {
+        min: i64,
+        max: i64,
+    },
     Flag,
 }
 
@@ -133,7 +139,8 @@ impl<'s> Checker<'s> {
     /// The top-level section that knows `key`.
     fn owner(&self, key: &str) -> Option<&'s str> {
         let sections = self.schema.get("properties")?.as_object()?;
-        let knows = |schema: &'s Json| matches!(self.shape(schema), Shape::Keys { known, .. } if known.contains_key(key));
+        let knows =
+            |schema: &'s Json| matches!(self.shape(schema), Shape::Keys { known, .. } if known.contains_key(key));
         sections.iter().find(|(_, schema)| knows(schema)).map(|(name, _)| name.as_str())
     }
 

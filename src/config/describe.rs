@@ -16,7 +16,7 @@ pub fn describe(config: &Config) -> String {
         line(&mut text, format_args!("  {}", of_listener(listener)));
     }
     text.push_str("routes\n");
-    for route in config.routes.iter() {
+    for route in config.routes.routes() {
         let upstream = config.upstreams.get(route.upstream).map_or("?", |upstream| &upstream.name);
         let keepalive = of_keepalive(&route.keepalive);
         line(&mut text, format_args!("  {} -> {upstream}  {keepalive}", route.name));
@@ -30,7 +30,10 @@ pub fn describe(config: &Config) -> String {
     }
     let t = &config.timeouts;
     let idle = t.idle.map_or_else(|| "never".into(), short);
-    line(&mut text, format_args!("sessions  ended after idle {idle}; close {}, drain {}", short(t.close), short(t.drain)));
+    line(
+        &mut text,
+        format_args!("sessions  ended after idle {idle}; close {}, drain {}", short(t.close), short(t.drain)),
+    );
     let (connect, upgrade, response) = (short(t.connect), short(t.upgrade), short(t.response));
     line(&mut text, format_args!("backends  connect {connect}, upgrade {upgrade}, response {response}"));
     let workers = config.workers.map_or_else(|| "one per core".into(), |workers| workers.to_string());

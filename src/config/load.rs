@@ -143,17 +143,15 @@ impl Draft {
             let Some(tls) = &listener.tls else { continue };
             let at = At::default().key("listeners").index(index).key("tls");
             for (position, pair) in tls.certificates.iter().enumerate() {
-                let absent = !pair.cert.exists() && !pair.key.exists();
-                if tls.self_signed && position == 0 && absent {
-                    continue;
-                }
-                // One at a time, so that every bad one is named.
-                let one = Tls { certificates: vec![pair.clone()], self_signed: false };
-                let Err(error) = tls::load(&one) else { continue };
+                // One at a time, so that each is told apart.
+                let one = Tls { certificates: vec![pair.clone()], self_signed: tls.self_signed && position == 0 };
+                let Err(errors) = tls::check(&one) else { continue };
                 let listed = at.key("certificates").index(position);
                 let at = if document.has(&listed) { listed } else { at.clone() };
-                let key = if error.path == pair.key { "key" } else { "cert" };
-                self.found.push(Diagnostic::error(document.locate(&at.key(key)), error.to_string()));
+                for error in errors {
+                    let key = if error.path == pair.key { "key" } else { "cert" };
+                    self.found.push(Diagnostic::error(document.locate(&at.key(key)), error.to_string()));
+                }
             }
         }
         self

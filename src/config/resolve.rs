@@ -44,18 +44,8 @@ const LONGEST_USER_TIMEOUT: StdDuration = StdDuration::from_secs(24 * 24 * 3600)
 /// Turns `file` into what runs, paths relative to `base`. The configuration is only to be used if no problem is an
 /// error: a refused part is left out of it.
 pub(super) fn resolve(file: file::File, base: &Path) -> (Config, Vec<Problem>) {
-    let file::File {
-        workers,
-        listeners,
-        upstreams,
-        routes,
-        keepalive,
-        timeouts,
-        limits,
-        tcp,
-        trusted_proxies,
-        log,
-    } = file;
+    let file::File { workers, listeners, upstreams, routes, keepalive, timeouts, limits, tcp, trusted_proxies, log } =
+        file;
     let mut resolver = Resolver { problems: Vec::new(), root: At::default() };
     let timeouts = resolver.timeouts(timeouts);
     let listeners = resolver.listeners(listeners, base);
@@ -262,7 +252,9 @@ impl Resolver {
         if !path.starts_with('/') {
             self.error(at.clone(), format!("path `{path}` does not start with `/`"), format!("write /{path}"));
         } else if let Some(never) = path.chars().find(|c| !c.is_ascii_graphic() || matches!(c, '?' | '#')) {
-            let help = format!("the raw path of a request holds no {never:?}: the query is not part of it, other bytes are %-encoded");
+            let help = format!(
+                "the raw path of a request holds no {never:?}: the query is not part of it, other bytes are %-encoded"
+            );
             self.warn(at.clone(), format!("path `{path}` can never match"), help);
         }
     }
@@ -297,7 +289,8 @@ impl Resolver {
         if let Some(idle) = idle.filter(|idle| interval >= *idle) {
             let idle = values::Duration(idle);
             let message = format!("`ping_interval` ({shown}) is not shorter than `timeouts.idle` ({idle})");
-            let help = "every quiet session would be ended before its first ping: set one of them to 0s, or ping earlier";
+            let help =
+                "every quiet session would be ended before its first ping: set one of them to 0s, or ping earlier";
             self.error(ping.at.clone(), message, help);
         } else if interval > LONGEST_SAFE_PING {
             let message = format!("`ping_interval` ({shown}) is longer than half of the shortest common limit, 55s");
@@ -371,7 +364,11 @@ impl Resolver {
         for (index, values::Cidr(network)) in networks.iter().enumerate() {
             if *network != network.trunc() {
                 let at = self.root.key("trusted_proxies").index(index);
-                self.warn(at, format!("`{network}` has bits beyond its prefix"), format!("read as {}", network.trunc()));
+                self.warn(
+                    at,
+                    format!("`{network}` has bits beyond its prefix"),
+                    format!("read as {}", network.trunc()),
+                );
             }
         }
         networks.into_iter().map(|network| network.0.trunc()).collect()
@@ -401,7 +398,11 @@ impl Resolver {
 
     fn positive(&mut self, at: At, time: values::Duration) -> StdDuration {
         if time.0.is_zero() {
-            self.error(at.clone(), format!("`{at}` cannot be 0s"), "give it a time; only some waits can be without end");
+            self.error(
+                at.clone(),
+                format!("`{at}` cannot be 0s"),
+                "give it a time; only some waits can be without end",
+            );
         }
         time.0
     }
@@ -415,7 +416,8 @@ fn unless_zero(time: &values::Duration) -> Option<StdDuration> {
 /// listeners are v6-only, as in nginx.
 fn clash(a: SocketAddr, b: SocketAddr) -> bool {
     let (ip_a, ip_b) = (a.ip(), b.ip());
-    let overlap = ip_a == ip_b || (ip_a.is_ipv4() == ip_b.is_ipv4() && (ip_a.is_unspecified() || ip_b.is_unspecified()));
+    let overlap =
+        ip_a == ip_b || (ip_a.is_ipv4() == ip_b.is_ipv4() && (ip_a.is_unspecified() || ip_b.is_unspecified()));
     a.port() == b.port() && a.port() != 0 && overlap
 }
 

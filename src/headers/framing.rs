@@ -64,12 +64,7 @@ pub enum BadFraming {
 ///
 /// # Errors
 /// The first thing that is wrong; the answer is 400, and the connection is not used again.
-pub fn check_framing(
-    method: &Method,
-    uri: &Uri,
-    version: Version,
-    headers: &HeaderMap,
-) -> Result<(), BadRequest> {
+pub fn check_framing(method: &Method, uri: &Uri, version: Version, headers: &HeaderMap) -> Result<(), BadRequest> {
     if method == Method::CONNECT {
         return Err(BadRequest::Connect);
     }
@@ -150,15 +145,9 @@ fn check_target(method: &Method, uri: &Uri) -> Result<(), BadRequest> {
         }
         _ => return Err(BadRequest::Target),
     }
-    let is_ascii = uri
-        .path_and_query()
-        .is_some_and(|target| target.as_str().is_ascii());
+    let is_ascii = uri.path_and_query().is_some_and(|target| target.as_str().is_ascii());
     let is_path = uri.path().starts_with('/') || (uri.path() == "*" && method == Method::OPTIONS);
-    if is_ascii && is_path {
-        Ok(())
-    } else {
-        Err(BadRequest::Target)
-    }
+    if is_ascii && is_path { Ok(()) } else { Err(BadRequest::Target) }
 }
 
 fn check_host(uri: &Uri, version: Version, headers: &HeaderMap) -> Result<(), BadRequest> {
@@ -173,9 +162,7 @@ fn check_host(uri: &Uri, version: Version, headers: &HeaderMap) -> Result<(), Ba
         return Err(BadRequest::HostInvalid);
     }
     match uri.authority() {
-        Some(authority) if !is_same_host(uri.scheme_str(), authority.as_str(), host) => {
-            Err(BadRequest::HostDisagrees)
-        }
+        Some(authority) if !is_same_host(uri.scheme_str(), authority.as_str(), host) => Err(BadRequest::HostDisagrees),
         _ => Ok(()),
     }
 }
@@ -188,14 +175,9 @@ fn is_host(host: &str) -> bool {
         let digits = port.bytes().all(|byte| byte.is_ascii_digit());
         digits && (port.is_empty() || port.parse::<u16>().is_ok())
     };
-    let is_name = match name
-        .strip_prefix('[')
-        .and_then(|rest| rest.strip_suffix(']'))
-    {
+    let is_name = match name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
         Some(literal) => literal.parse::<Ipv6Addr>().is_ok(),
-        None => name
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte)),
+        None => name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte)),
     };
     is_name && port.is_none_or(is_port)
 }
@@ -205,11 +187,7 @@ fn is_same_host(scheme: Option<&str>, authority: &str, host: &str) -> bool {
     let default = if scheme == Some("https") { "443" } else { "80" };
     let (name, port) = split_port(authority);
     let (other, other_port) = split_port(host);
-    let or_default = |port: Option<&str>| {
-        port.filter(|port| !port.is_empty())
-            .unwrap_or(default)
-            .to_owned()
-    };
+    let or_default = |port: Option<&str>| port.filter(|port| !port.is_empty()).unwrap_or(default).to_owned();
     name.eq_ignore_ascii_case(other) && or_default(port) == or_default(other_port)
 }
 
@@ -221,11 +199,7 @@ fn check_lengths(headers: &HeaderMap) -> Result<(), BadFraming> {
         (Some(_), Some(_)) => Err(BadFraming::BothLengths),
         (Some(encoding), None) => {
             let is_chunked = encoding.as_bytes().eq_ignore_ascii_case(b"chunked");
-            if is_chunked && encodings.next().is_none() {
-                Ok(())
-            } else {
-                Err(BadFraming::TransferEncoding)
-            }
+            if is_chunked && encodings.next().is_none() { Ok(()) } else { Err(BadFraming::TransferEncoding) }
         }
         (None, Some(_)) if lengths.next().is_some() => Err(BadFraming::ContentLengthRepeated),
         (None, Some(length)) => match length.to_str().map(is_length) {
@@ -263,33 +237,19 @@ mod tests {
             ("GET", "http://example.com/a", "example.com:80"),
             ("GET", "https://example.com:443?q", "example.com"),
         ] {
-            assert_eq!(
-                check(method, target, &[("host", host)]),
-                Ok(()),
-                "{target} {host}"
-            );
+            assert_eq!(check(method, target, &[("host", host)]), Ok(()), "{target} {host}");
         }
     }
 
     #[test]
     fn connect_is_refused() {
         let host = [("host", "example.com:443")];
-        assert_eq!(
-            check("CONNECT", "example.com:443", &host),
-            Err(BadRequest::Connect)
-        );
+        assert_eq!(check("CONNECT", "example.com:443", &host), Err(BadRequest::Connect));
     }
 
     #[test]
     fn target_is_a_path_or_an_http_url() {
-        for target in [
-            "example.com:80",
-            "ftp://example.com/",
-            "ws://example.com/",
-            "*",
-            "/caf\u{e9}",
-            "/?q=\u{e9}",
-        ] {
+        for target in ["example.com:80", "ftp://example.com/", "ws://example.com/", "*", "/caf\u{e9}", "/?q=\u{e9}"] {
             let bad = check("GET", target, &[("host", "example.com")]);
             assert_eq!(bad, Err(BadRequest::Target), "{target}");
         }
@@ -302,14 +262,7 @@ mod tests {
         assert_eq!(check("GET", "/", &[]), Err(BadRequest::HostMissing));
         let twice = [("host", "example.com"), ("host", "example.com")];
         assert_eq!(check("GET", "/", &twice), Err(BadRequest::HostRepeated));
-        let old = |fields: &[_]| {
-            check_framing(
-                &Method::GET,
-                &Uri::from_static("/"),
-                Version::HTTP_10,
-                &map(fields),
-            )
-        };
+        let old = |fields: &[_]| check_framing(&Method::GET, &Uri::from_static("/"), Version::HTTP_10, &map(fields));
         assert_eq!(old(&[]), Ok(()));
         assert_eq!(old(&twice), Err(BadRequest::HostRepeated));
     }
@@ -378,29 +331,18 @@ mod tests {
             (&[length("0x5")], Err(F::ContentLengthInvalid)),
             (&[length("1_0")], Err(F::ContentLengthInvalid)),
             (&[length("")], Err(F::ContentLengthInvalid)),
-            (
-                &[length("18446744073709551616")],
-                Err(F::ContentLengthInvalid),
-            ),
+            (&[length("18446744073709551616")], Err(F::ContentLengthInvalid)),
         ] {
             assert_eq!(check_answer_framing(&map(fields)), expected, "{fields:?}");
             let request = [fields, &[("host", "example.com")]].concat();
-            assert_eq!(
-                check("POST", "/", &request),
-                expected.map_err(BadRequest::Framing)
-            );
+            assert_eq!(check("POST", "/", &request), expected.map_err(BadRequest::Framing));
         }
     }
 
     #[test]
     fn http_1_0_has_no_transfer_encoding() {
         let fields = map(&[("transfer-encoding", "chunked")]);
-        let bad = check_framing(
-            &Method::POST,
-            &Uri::from_static("/"),
-            Version::HTTP_10,
-            &fields,
-        );
+        let bad = check_framing(&Method::POST, &Uri::from_static("/"), Version::HTTP_10, &fields);
         assert_eq!(bad, Err(BadRequest::Framing(BadFraming::TransferEncoding)));
     }
 
@@ -408,10 +350,7 @@ mod tests {
     fn host_comes_from_its_header_else_from_the_target() {
         let absolute = Uri::from_static("http://example.com:81/a");
         assert_eq!(host(&absolute, &map(&[])), "example.com:81");
-        assert_eq!(
-            host(&absolute, &map(&[("host", "example.com:81")])),
-            "example.com:81"
-        );
+        assert_eq!(host(&absolute, &map(&[("host", "example.com:81")])), "example.com:81");
         assert_eq!(host(&Uri::from_static("/a"), &map(&[])), "");
     }
 

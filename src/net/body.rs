@@ -20,7 +20,12 @@ use hyper::{
 use tokio::time::Sleep;
 
 use super::{Worker, client_io::Debt};
-use crate::{access_log::Record, balance::Pick, error::{Error, Kind}, ws::termination::Cause};
+use crate::{
+    access_log::Record,
+    balance::Pick,
+    error::{Error, Kind},
+    ws::termination::Cause,
+};
 
 /// Why a body stopped.
 #[derive(Debug)]
@@ -71,9 +76,8 @@ impl Timed {
             return Poll::Ready(frame.map(|frame| frame.map_err(BodyError::Broken)));
         }
         let patience = self.patience;
-        let deadline = self
-            .deadline
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until((Instant::now() + patience).into())));
+        let deadline =
+            self.deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep_until((Instant::now() + patience).into())));
         ready!(deadline.as_mut().poll(cx));
         Poll::Ready(Some(Err(BodyError::TimedOut)))
     }
@@ -208,7 +212,10 @@ impl AnswerBody {
     pub(super) fn backends(body: Incoming, patience: Duration, sent: Progress, ending: Ending) -> Self {
         let Ending { debt, keep, pick, record } = ending;
         let body = Timed::new(body, patience);
-        Self { body: Answer::Backends(Box::new(FromBackend { body, ended: false, keep, sent, _pick: pick, record })), debt }
+        Self {
+            body: Answer::Backends(Box::new(FromBackend { body, ended: false, keep, sent, _pick: pick, record })),
+            debt,
+        }
     }
 }
 

@@ -18,13 +18,11 @@ pub(super) async fn serve(worker: Arc<Worker>, accepted: Accepted<TcpStream>) {
     let shared = &worker.shared;
     let stream = match tls {
         None => Stream::Plain(stream),
-        Some(config) => {
-            match timeout(shared.timeouts.tls_handshake, TlsAcceptor::from(config).accept(stream)).await {
-                Ok(Ok(stream)) => Stream::Tls(Box::new(stream)),
-                Ok(Err(error)) => return tracing::debug!(client = %sender, %error, "TLS handshake failed"),
-                Err(_) => return tracing::debug!(client = %sender, "TLS handshake took too long"),
-            }
-        }
+        Some(config) => match timeout(shared.timeouts.tls_handshake, TlsAcceptor::from(config).accept(stream)).await {
+            Ok(Ok(stream)) => Stream::Tls(Box::new(stream)),
+            Ok(Err(error)) => return tracing::debug!(client = %sender, %error, "TLS handshake failed"),
+            Err(_) => return tracing::debug!(client = %sender, "TLS handshake took too long"),
+        },
     };
     let tls = stream.tls_version();
     let io = ClientIo::new(stream, shared.timeouts);

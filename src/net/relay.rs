@@ -169,7 +169,8 @@ impl Relay {
     fn write(&mut self, cx: &mut Context<'_>, to: Side, bytes: &[u8], now: Instant) {
         let leg = self.leg(to);
         leg.flushed = false;
-        let taken = if leg.waiting.is_empty() { Pin::new(&mut leg.stream).poll_write(cx, bytes) } else { Poll::Pending };
+        let taken =
+            if leg.waiting.is_empty() { Pin::new(&mut leg.stream).poll_write(cx, bytes) } else { Poll::Pending };
         match taken {
             Poll::Ready(Ok(taken)) if taken == bytes.len() => {}
             Poll::Ready(Ok(taken)) => leg.waiting.extend_from_slice(&bytes[taken..]),

@@ -56,13 +56,7 @@ impl<G> Drop for Held<G> {
 }
 
 /// Runs a session to its end; dropping the future cuts it. Either way its record is written.
-pub(super) async fn run<G>(
-    takeover: Takeover,
-    settings: SessionSettings,
-    mut drain: Drain,
-    guards: G,
-    record: Record,
-) {
+pub(super) async fn run<G>(takeover: Takeover, settings: SessionSettings, mut drain: Drain, guards: G, record: Record) {
     let mut held = Held { relay: None, _guards: guards, record };
     held.record.kind = RecordKind::Session;
     held.record.clean = Some(false);

@@ -130,12 +130,7 @@ impl Dialer {
     }
 
     /// An answer over an idle connection; `None` when there is none that lives, or the request must not be repeated.
-    async fn reuse(
-        &self,
-        address: &str,
-        head: &Head,
-        body: Option<&RequestBody>,
-    ) -> Option<Result<Answered, Error>> {
+    async fn reuse(&self, address: &str, head: &Head, body: Option<&RequestBody>) -> Option<Result<Answered, Error>> {
         if body.is_some_and(|body| !is_repeatable(&head.method, body)) {
             return None;
         }
@@ -256,8 +251,7 @@ fn failure(error: hyper::Error) -> Error {
 }
 
 fn check(response: &Response<Incoming>) -> Result<(), Error> {
-    headers::check_answer_framing(response.headers())
-        .map_err(|error| Error::from_source(Kind::MalformedAnswer, error))
+    headers::check_answer_framing(response.headers()).map_err(|error| Error::from_source(Kind::MalformedAnswer, error))
 }
 
 impl Head {

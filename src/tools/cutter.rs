@@ -49,11 +49,7 @@ pub async fn serve(listener: TcpListener, to: SocketAddr, cut: Duration) {
 ///
 /// # Errors
 /// When a socket refuses its options.
-pub async fn relay(
-    mut client: TcpStream,
-    mut backend: TcpStream,
-    cut: Duration,
-) -> io::Result<Ended> {
+pub async fn relay(mut client: TcpStream, mut backend: TcpStream, cut: Duration) -> io::Result<Ended> {
     client.set_nodelay(true)?;
     backend.set_nodelay(true)?;
     let moved = Notify::new();
@@ -135,10 +131,7 @@ mod tests {
             client.write_all(b"x").await.unwrap();
             backend.read_exact(&mut [0; 1]).await.unwrap();
         }
-        assert!(
-            !relayed.is_finished(),
-            "it was cut although bytes kept passing"
-        );
+        assert!(!relayed.is_finished(), "it was cut although bytes kept passing");
         assert_eq!(relayed.await.unwrap().unwrap(), Ended::Silent);
     }
 
@@ -166,8 +159,7 @@ mod tests {
     async fn serve_connects_each_client_to_its_address() {
         let behind = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let front = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let (front_address, behind_address) =
-            (front.local_addr().unwrap(), behind.local_addr().unwrap());
+        let (front_address, behind_address) = (front.local_addr().unwrap(), behind.local_addr().unwrap());
         let mut cutter = JoinSet::new();
         cutter.spawn(serve(front, behind_address, NEVER));
 

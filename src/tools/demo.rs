@@ -52,10 +52,7 @@ pub struct DemoOptions {
 
 impl Default for DemoOptions {
     fn default() -> Self {
-        Self {
-            cut: Duration::from_secs(10),
-            run_for: None,
-        }
+        Self { cut: Duration::from_secs(10), run_for: None }
     }
 }
 
@@ -82,14 +79,7 @@ pub async fn run(options: DemoOptions) -> Result<Outcome, DemoError> {
     for line in announce(&stage, options, ping_interval) {
         screen.line(Tone::Plain, &line)?;
     }
-    let verdict = watch(
-        stage.bare,
-        stage.kept,
-        options.cut,
-        end(options.run_for)?,
-        &mut screen,
-    )
-    .await?;
+    let verdict = watch(stage.bare, stage.kept, options.cut, end(options.run_for)?, &mut screen).await?;
     screen.line(tone_of(verdict.outcome), &verdict.words)?;
     stage.end().await;
     Ok(verdict.outcome)
@@ -120,25 +110,15 @@ fn announce(stage: &Stage, options: DemoOptions, ping_interval: Duration) -> Vec
         let scheme = if front.tls { "https" } else { "http" };
         let mut line = format!("  {scheme}://{}   longwire", front.listener);
         if front.listener.port() != front.wanted {
-            line.push_str(&format!(
-                " (port {} of proxy.yaml is busy: took {})",
-                front.wanted,
-                front.listener.port()
-            ));
+            line.push_str(&format!(" (port {} of proxy.yaml is busy: took {})", front.wanted, front.listener.port()));
         }
         lines.push(line);
     }
     lines.push(String::new());
-    lines.push(format!(
-        "behind a load balancer that cuts what is silent for {cut}, to try by hand:"
-    ));
+    lines.push(format!("behind a load balancer that cuts what is silent for {cut}, to try by hand:"));
     lines.push(format!("  http://{}/   the bare backend", stage.bare));
     for front in &stage.fronts {
-        let (scheme, note) = if front.tls {
-            ("https", ", self-signed certificate")
-        } else {
-            ("http", "")
-        };
+        let (scheme, note) = if front.tls { ("https", ", self-signed certificate") } else { ("http", "") };
         lines.push(format!("  {scheme}://{}/   longwire{note}", front.cutter));
     }
     lines.push(String::new());
@@ -181,12 +161,8 @@ async fn watch<W: Write>(
     end: impl Future<Output = ()>,
     screen: &mut Screen<W>,
 ) -> Result<Verdict, DemoError> {
-    let bare = SilentClient::open(Way::Bare, bare)
-        .await
-        .map_err(|e| DemoError::Open("bare", Box::new(e)))?;
-    let kept = SilentClient::open(Way::Longwire, kept)
-        .await
-        .map_err(|e| DemoError::Open("longwire", Box::new(e)))?;
+    let bare = SilentClient::open(Way::Bare, bare).await.map_err(|e| DemoError::Open("bare", Box::new(e)))?;
+    let kept = SilentClient::open(Way::Longwire, kept).await.map_err(|e| DemoError::Open("longwire", Box::new(e)))?;
     let opened = Instant::now();
     let mut story = Story::new(cut);
     screen.line(Tone::Plain, "both clients are open and silent from now on:")?;
@@ -221,21 +197,12 @@ async fn watch<W: Write>(
     let verdict = story.verdict(opened.elapsed());
     bare.abort();
     // The kept client's close handshake; the verdict does not depend on it.
-    let _ = timeout(PROVE_WITHIN, async {
-        while clients.join_next().await.is_some() {}
-    })
-    .await;
+    let _ = timeout(PROVE_WITHIN, async { while clients.join_next().await.is_some() {} }).await;
     Ok(verdict)
 }
 
 /// Takes an event in and tells it; where lines are redrawn, a ping shows in them alone.
-fn show<W: Write>(
-    story: &mut Story,
-    way: Way,
-    event: Event,
-    at: Duration,
-    screen: &mut Screen<W>,
-) -> io::Result<()> {
+fn show<W: Write>(story: &mut Story, way: Way, event: Event, at: Duration, screen: &mut Screen<W>) -> io::Result<()> {
     let line = story.handle_event(way, event, at);
     match event {
         Event::PingAnswered if screen.is_live() => Ok(()),
@@ -247,18 +214,10 @@ fn show<W: Write>(
 
 fn live_lines(story: &Story, now: Duration) -> [(Tone, String); 3] {
     let client = |way| {
-        let tone = if story.is_open(way) {
-            Tone::Good
-        } else {
-            Tone::Bad
-        };
+        let tone = if story.is_open(way) { Tone::Good } else { Tone::Bad };
         (tone, format!("  {}", story.status(way, now)))
     };
-    [
-        (Tone::Plain, seconds(now)),
-        client(Way::Bare),
-        client(Way::Longwire),
-    ]
+    [(Tone::Plain, seconds(now)), client(Way::Bare), client(Way::Longwire)]
 }
 
 const fn tone_of(outcome: Outcome) -> Tone {
@@ -283,24 +242,11 @@ mod tests {
 
     #[test]
     fn a_demo_that_could_show_nothing_is_refused() {
-        let refused = |cut, run_for| {
-            DemoOptions { cut, run_for }
-                .check()
-                .unwrap_err()
-                .exit_code()
-        };
+        let refused = |cut, run_for| DemoOptions { cut, run_for }.check().unwrap_err().exit_code();
         assert_eq!(refused(Duration::from_millis(499), None), 2);
-        assert_eq!(
-            refused(CUT, Some(CUT + MARGIN - Duration::from_millis(1))),
-            2
-        );
+        assert_eq!(refused(CUT, Some(CUT + MARGIN - Duration::from_millis(1))), 2);
         assert_eq!(refused(Duration::MAX, Some(CUT)), 2);
-        DemoOptions {
-            cut: CUT,
-            run_for: Some(CUT + MARGIN),
-        }
-        .check()
-        .unwrap();
+        DemoOptions { cut: CUT, run_for: Some(CUT + MARGIN) }.check().unwrap();
         DemoOptions::default().check().unwrap();
     }
 
@@ -318,35 +264,17 @@ mod tests {
     #[tokio::test]
     async fn a_way_that_does_not_ping_disproves_the_demo() {
         let mut programs = JoinSet::new();
-        let (bare, also_bare) = (
-            start_echo(&mut programs).await,
-            start_echo(&mut programs).await,
-        );
+        let (bare, also_bare) = (start_echo(&mut programs).await, start_echo(&mut programs).await);
         let (outcome, told) = watch_both(&mut programs, bare, also_bare).await;
         assert_eq!(outcome, Outcome::Disproved, "{told}");
     }
 
     /// Puts cutters before both, and watches for as long as the demo must run.
-    async fn watch_both(
-        programs: &mut JoinSet<()>,
-        bare: SocketAddr,
-        kept: SocketAddr,
-    ) -> (Outcome, String) {
-        let (bare, kept) = (
-            start_cutter(programs, bare).await,
-            start_cutter(programs, kept).await,
-        );
+    async fn watch_both(programs: &mut JoinSet<()>, bare: SocketAddr, kept: SocketAddr) -> (Outcome, String) {
+        let (bare, kept) = (start_cutter(programs, bare).await, start_cutter(programs, kept).await);
         let mut told = Vec::new();
-        let mut screen = Screen::new(
-            &mut told,
-            Style {
-                live: false,
-                colour: false,
-            },
-        );
-        let verdict = watch(bare, kept, CUT, sleep(CUT + MARGIN), &mut screen)
-            .await
-            .unwrap();
+        let mut screen = Screen::new(&mut told, Style { live: false, colour: false });
+        let verdict = watch(bare, kept, CUT, sleep(CUT + MARGIN), &mut screen).await.unwrap();
         (verdict.outcome, String::from_utf8(told).unwrap())
     }
 
@@ -358,13 +286,7 @@ mod tests {
 
     async fn start_echo(programs: &mut JoinSet<()>) -> SocketAddr {
         let (listener, address) = bind().await;
-        programs.spawn(echo::serve(
-            listener,
-            echo::Backend {
-                name: "one",
-                stage: None,
-            },
-        ));
+        programs.spawn(echo::serve(listener, echo::Backend { name: "one", stage: None }));
         address
     }
 

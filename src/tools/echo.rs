@@ -8,9 +8,7 @@ use http_body_util::Full;
 use hyper::{
     Method, Request, Response, StatusCode,
     body::Incoming,
-    header::{
-        CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue, UPGRADE,
-    },
+    header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue, UPGRADE},
     server::conn::http1,
     service::service_fn,
     upgrade::{OnUpgrade, Upgraded},
@@ -83,9 +81,7 @@ async fn serve_connection(stream: TcpStream, backend: Arc<Backend>) {
         } else {
             answer_plain(&request, &backend)
         };
-        response
-            .headers_mut()
-            .insert(BACKEND_HEADER, HeaderValue::from_static(backend.name));
+        response.headers_mut().insert(BACKEND_HEADER, HeaderValue::from_static(backend.name));
         async { Ok::<_, Infallible>(response) }
     });
     let served = http1::Builder::new()
@@ -104,31 +100,19 @@ async fn serve_connection(stream: TcpStream, backend: Arc<Backend>) {
 }
 
 fn asks_for_websocket(request: &Request<Incoming>) -> bool {
-    request
-        .headers()
-        .get(UPGRADE)
-        .is_some_and(|protocol| protocol.as_bytes().eq_ignore_ascii_case(b"websocket"))
+    request.headers().get(UPGRADE).is_some_and(|protocol| protocol.as_bytes().eq_ignore_ascii_case(b"websocket"))
 }
 
 fn answer_plain(request: &Request<Incoming>, backend: &Backend) -> Response<Full<Bytes>> {
     if request.method() != Method::GET && request.method() != Method::HEAD {
-        return text(
-            StatusCode::METHOD_NOT_ALLOWED,
-            "only GET and WebSockets here\n",
-        );
+        return text(StatusCode::METHOD_NOT_ALLOWED, "only GET and WebSockets here\n");
     }
     match (request.uri().path(), &backend.stage) {
         ("/", _) => {
             let mut page = Response::new(Full::from(PAGE));
             let headers = page.headers_mut();
-            headers.insert(
-                CONTENT_TYPE,
-                HeaderValue::from_static("text/html; charset=utf-8"),
-            );
-            headers.insert(
-                CONTENT_SECURITY_POLICY,
-                HeaderValue::from_static(PAGE_POLICY),
-            );
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+            headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(PAGE_POLICY));
             headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
             page
         }
@@ -160,11 +144,8 @@ fn accept_websocket(
 
 /// Sends every message back until the client closes. Pings are answered and Closes returned by the library.
 async fn echo(stream: Upgraded) -> tungstenite::Result<()> {
-    let config = WebSocketConfig::default()
-        .max_message_size(Some(MAX_MESSAGE))
-        .max_frame_size(Some(MAX_MESSAGE));
-    let mut socket =
-        WebSocketStream::from_raw_socket(TokioIo::new(stream), Role::Server, Some(config)).await;
+    let config = WebSocketConfig::default().max_message_size(Some(MAX_MESSAGE)).max_frame_size(Some(MAX_MESSAGE));
+    let mut socket = WebSocketStream::from_raw_socket(TokioIo::new(stream), Role::Server, Some(config)).await;
     while let Some(message) = socket.next().await {
         match message {
             Ok(message @ (Message::Text(_) | Message::Binary(_))) => {
@@ -175,10 +156,7 @@ async fn echo(stream: Upgraded) -> tungstenite::Result<()> {
             }
             Ok(_) => {}
             Err(tungstenite::Error::Capacity(_)) => {
-                let too_big = CloseFrame {
-                    code: CloseCode::Size,
-                    reason: "message too big".into(),
-                };
+                let too_big = CloseFrame { code: CloseCode::Size, reason: "message too big".into() };
                 return socket.close(Some(too_big)).await;
             }
             Err(error) => return Err(error),
@@ -190,10 +168,7 @@ async fn echo(stream: Upgraded) -> tungstenite::Result<()> {
 fn text(status: StatusCode, body: &'static str) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::from(body));
     *response.status_mut() = status;
-    response.headers_mut().insert(
-        CONTENT_TYPE,
-        HeaderValue::from_static("text/plain; charset=utf-8"),
-    );
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     response
 }
 
@@ -211,11 +186,7 @@ mod tests {
     async fn text_and_binary_come_back_unchanged() {
         let running = Running::start().await;
         let mut socket = running.open().await;
-        for message in [
-            Message::text("grüße"),
-            Message::binary(vec![0, 255, 1]),
-            Message::text(""),
-        ] {
+        for message in [Message::text("grüße"), Message::binary(vec![0, 255, 1]), Message::text("")] {
             socket.send(message.clone()).await.unwrap();
             assert_eq!(socket.next().await.unwrap().unwrap(), message);
         }
@@ -225,72 +196,43 @@ mod tests {
     async fn a_ping_is_answered_and_nothing_is_sent_unasked() {
         let running = Running::start().await;
         let mut socket = running.open().await;
-        socket
-            .send(Message::Ping("are you there".into()))
-            .await
-            .unwrap();
-        assert_eq!(
-            socket.next().await.unwrap().unwrap(),
-            Message::Pong("are you there".into())
-        );
+        socket.send(Message::Ping("are you there".into())).await.unwrap();
+        assert_eq!(socket.next().await.unwrap().unwrap(), Message::Pong("are you there".into()));
     }
 
     #[tokio::test]
     async fn a_close_is_returned_with_its_code() {
         let running = Running::start().await;
         let mut socket = running.open().await;
-        let bye = CloseFrame {
-            code: CloseCode::Library(4001),
-            reason: "bye".into(),
-        };
+        let bye = CloseFrame { code: CloseCode::Library(4001), reason: "bye".into() };
         socket.close(Some(bye.clone())).await.unwrap();
-        assert_eq!(
-            socket.next().await.unwrap().unwrap(),
-            Message::Close(Some(bye))
-        );
+        assert_eq!(socket.next().await.unwrap().unwrap(), Message::Close(Some(bye)));
         assert!(socket.next().await.is_none());
     }
 
     #[tokio::test]
     async fn the_page_is_served_and_names_the_backend() {
         let running = Running::start().await;
-        let answer = running
-            .exchange("GET / HTTP/1.1\r\nHost: demo\r\nConnection: close\r\n\r\n")
-            .await;
+        let answer = running.exchange("GET / HTTP/1.1\r\nHost: demo\r\nConnection: close\r\n\r\n").await;
         assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
         assert!(answer.contains("x-echo-backend: one\r\n"), "{answer}");
-        assert!(
-            answer.contains("content-type: text/html; charset=utf-8\r\n"),
-            "{answer}"
-        );
-        for id in [
-            "open", "message", "send", "close", "log", "state", "elapsed",
-        ] {
-            assert!(
-                answer.contains(&format!("id=\"{id}\"")),
-                "the page has no #{id}"
-            );
+        assert!(answer.contains("content-type: text/html; charset=utf-8\r\n"), "{answer}");
+        for id in ["open", "message", "send", "close", "log", "state", "elapsed"] {
+            assert!(answer.contains(&format!("id=\"{id}\"")), "the page has no #{id}");
         }
     }
 
     #[tokio::test]
     async fn the_page_learns_of_the_other_path() {
         let running = Running::start().await;
-        let answer = running
-            .exchange("GET /demo.json HTTP/1.1\r\nHost: demo\r\nConnection: close\r\n\r\n")
-            .await;
-        assert!(
-            answer.ends_with("\r\n\r\n{\"bare\":\"127.0.0.1:1\"}"),
-            "{answer}"
-        );
+        let answer = running.exchange("GET /demo.json HTTP/1.1\r\nHost: demo\r\nConnection: close\r\n\r\n").await;
+        assert!(answer.ends_with("\r\n\r\n{\"bare\":\"127.0.0.1:1\"}"), "{answer}");
     }
 
     #[tokio::test]
     async fn anything_else_is_404() {
         let running = Running::start().await;
-        let answer = running
-            .exchange("GET /other HTTP/1.1\r\nHost: demo\r\nConnection: close\r\n\r\n")
-            .await;
+        let answer = running.exchange("GET /other HTTP/1.1\r\nHost: demo\r\nConnection: close\r\n\r\n").await;
         assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
     }
 
@@ -327,25 +269,13 @@ mod tests {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let address = listener.local_addr().unwrap();
             let mut task = JoinSet::new();
-            task.spawn(serve(
-                listener,
-                Backend {
-                    name: "one",
-                    stage: Some(r#"{"bare":"127.0.0.1:1"}"#.to_owned()),
-                },
-            ));
-            Self {
-                address,
-                _task: task,
-            }
+            task.spawn(serve(listener, Backend { name: "one", stage: Some(r#"{"bare":"127.0.0.1:1"}"#.to_owned()) }));
+            Self { address, _task: task }
         }
 
         async fn open(&self) -> WebSocketStream<TcpStream> {
             let stream = TcpStream::connect(self.address).await.unwrap();
-            client_async(format!("ws://{}/ws", self.address), stream)
-                .await
-                .unwrap()
-                .0
+            client_async(format!("ws://{}/ws", self.address), stream).await.unwrap().0
         }
 
         async fn exchange(&self, request: &str) -> String {

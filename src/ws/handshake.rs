@@ -13,9 +13,8 @@ use base64::{
 use hyper::{
     HeaderMap, Method, StatusCode, Version,
     header::{
-        CONNECTION, CONTENT_LENGTH, HeaderName, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS,
-        SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING,
-        UPGRADE,
+        CONNECTION, CONTENT_LENGTH, HeaderName, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY,
+        SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE,
     },
 };
 use sha1::{Digest as _, Sha1};
@@ -154,9 +153,7 @@ pub fn classify(method: &Method, version: Version, headers: &HeaderMap) -> Kind 
 /// The first thing that is wrong. The backend's connection is then of no use and is closed.
 pub fn verify(offer: &Offer, headers: &HeaderMap) -> Result<Agreed, FalseUpgrade> {
     let mut protocols = tokens(headers, &UPGRADE);
-    let named = protocols
-        .next()
-        .is_some_and(|name| name.eq_ignore_ascii_case(b"websocket"));
+    let named = protocols.next().is_some_and(|name| name.eq_ignore_ascii_case(b"websocket"));
     if !named || protocols.next().is_some() {
         return Err(FalseUpgrade::Upgrade);
     }
@@ -173,10 +170,7 @@ pub fn verify(offer: &Offer, headers: &HeaderMap) -> Result<Agreed, FalseUpgrade
     if headers.contains_key(TRANSFER_ENCODING) || lengths.iter().any(|length| length != "0") {
         return Err(FalseUpgrade::Body);
     }
-    Ok(Agreed {
-        extensions: agreed_extensions(offer, headers)?,
-        subprotocol: agreed_subprotocol(offer, headers)?,
-    })
+    Ok(Agreed { extensions: agreed_extensions(offer, headers)?, subprotocol: agreed_subprotocol(offer, headers)? })
 }
 
 /// `Sec-WebSocket-Accept` for a `Sec-WebSocket-Key` (RFC 6455 §4.2.2).
@@ -203,18 +197,10 @@ impl fmt::Display for BadHandshake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Method => "a WebSocket handshake is a GET",
-            Self::HttpVersion => {
-                "a WebSocket handshake is HTTP/1.1: a proxy in front may speak HTTP/1.0 to this one"
-            }
-            Self::UpgradeMissing => {
-                "the Upgrade header is missing: a proxy in front may have removed it"
-            }
-            Self::ConnectionMissing => {
-                "Connection: upgrade is missing: a proxy in front may have removed it"
-            }
-            Self::Body => {
-                "a WebSocket handshake carries neither Content-Length nor Transfer-Encoding"
-            }
+            Self::HttpVersion => "a WebSocket handshake is HTTP/1.1: a proxy in front may speak HTTP/1.0 to this one",
+            Self::UpgradeMissing => "the Upgrade header is missing: a proxy in front may have removed it",
+            Self::ConnectionMissing => "Connection: upgrade is missing: a proxy in front may have removed it",
+            Self::Body => "a WebSocket handshake carries neither Content-Length nor Transfer-Encoding",
             Self::VersionMissing => "Sec-WebSocket-Version is missing",
             Self::VersionUnsupported => "Sec-WebSocket-Version: 13 is the one supported",
             Self::KeyMissing => "Sec-WebSocket-Key is missing",
@@ -302,11 +288,7 @@ fn agreed_subprotocol(offer: &Offer, headers: &HeaderMap) -> Result<Option<Strin
 fn agreed_extensions(offer: &Offer, headers: &HeaderMap) -> Result<bool, FalseUpgrade> {
     let chosen = extension_names(headers).ok_or(FalseUpgrade::ExtensionsUnreadable)?;
     for name in &chosen {
-        if !offer
-            .extensions
-            .iter()
-            .any(|offered| offered.eq_ignore_ascii_case(name))
-        {
+        if !offer.extensions.iter().any(|offered| offered.eq_ignore_ascii_case(name)) {
             return Err(FalseUpgrade::Extension(quoted(name)));
         }
     }
@@ -418,10 +400,7 @@ mod tests {
         assert_eq!(get(&[]), Kind::Plain);
         assert_eq!(get(&[("connection", "keep-alive")]), Kind::Plain);
         assert_eq!(get(&[("connection", "upgrade")]), Kind::Plain);
-        let h2c = [
-            ("upgrade", "h2c"),
-            ("connection", "upgrade, http2-settings"),
-        ];
+        let h2c = [("upgrade", "h2c"), ("connection", "upgrade, http2-settings")];
         assert_eq!(get(&h2c), Kind::Plain);
         let versioned = [("upgrade", "websocket/13"), ("connection", "upgrade")];
         assert_eq!(get(&versioned), Kind::Plain);
@@ -442,11 +421,7 @@ mod tests {
             assert_eq!(without(name), Kind::Bad(bad));
             assert_eq!(bad.status(), StatusCode::BAD_REQUEST);
         }
-        assert!(
-            BadHandshake::UpgradeMissing
-                .to_string()
-                .contains("Upgrade header is missing")
-        );
+        assert!(BadHandshake::UpgradeMissing.to_string().contains("Upgrade header is missing"));
     }
 
     #[test]
@@ -458,14 +433,8 @@ mod tests {
     #[test]
     fn another_method_or_http_version_is_refused() {
         let headers = map(&HANDSHAKE);
-        assert_eq!(
-            classify(&Method::POST, Version::HTTP_11, &headers),
-            Kind::Bad(BadHandshake::Method)
-        );
-        assert_eq!(
-            classify(&Method::GET, Version::HTTP_10, &headers),
-            Kind::Bad(BadHandshake::HttpVersion)
-        );
+        assert_eq!(classify(&Method::POST, Version::HTTP_11, &headers), Kind::Bad(BadHandshake::Method));
+        assert_eq!(classify(&Method::GET, Version::HTTP_10, &headers), Kind::Bad(BadHandshake::HttpVersion));
     }
 
     #[test]
@@ -476,10 +445,7 @@ mod tests {
             ("transfer-encoding", "chunked"),
             ("transfer-encoding", "identity"),
         ] {
-            assert_eq!(
-                get(&with(&HANDSHAKE, &[field])),
-                Kind::Bad(BadHandshake::Body)
-            );
+            assert_eq!(get(&with(&HANDSHAKE, &[field])), Kind::Bad(BadHandshake::Body));
         }
     }
 
@@ -518,13 +484,7 @@ mod tests {
     #[test]
     fn right_101_is_believed() {
         let agreed = verify(&offered(&[]), &map(&ANSWER)).unwrap();
-        assert_eq!(
-            agreed,
-            Agreed {
-                extensions: false,
-                subprotocol: None
-            }
-        );
+        assert_eq!(agreed, Agreed { extensions: false, subprotocol: None });
         let with_zero = with(&ANSWER, &[("content-length", "0")]);
         assert!(verify(&offered(&[]), &map(&with_zero)).is_ok());
     }
@@ -546,10 +506,7 @@ mod tests {
             ("sec-websocket-accept", Some(""), F::AcceptWrong),
         ];
         for (name, value, expected) in cases {
-            let mut fields: Vec<_> = ANSWER
-                .into_iter()
-                .filter(|field| field.0 != *name)
-                .collect();
+            let mut fields: Vec<_> = ANSWER.into_iter().filter(|field| field.0 != *name).collect();
             fields.extend(value.map(|value| (*name, value)));
             assert_eq!(verify(&offered(&[]), &map(&fields)), Err(expected.clone()));
         }
@@ -566,10 +523,7 @@ mod tests {
 
     #[test]
     fn subprotocol_must_be_one_of_those_offered() {
-        let offer = offered(&[
-            ("sec-websocket-protocol", "chat, superchat"),
-            ("sec-websocket-protocol", "mqtt"),
-        ]);
+        let offer = offered(&[("sec-websocket-protocol", "chat, superchat"), ("sec-websocket-protocol", "mqtt")]);
         let answer = |values: &[(&'static str, &'static str)]| {
             verify(&offer, &map(&with(&ANSWER, values))).map(|agreed| agreed.subprotocol)
         };
@@ -582,10 +536,7 @@ mod tests {
             let refused = answer(&[("sec-websocket-protocol", wrong)]);
             assert_eq!(refused, Err(FalseUpgrade::Subprotocol(wrong.to_owned())));
         }
-        let twice = [
-            ("sec-websocket-protocol", "chat"),
-            ("sec-websocket-protocol", "chat"),
-        ];
+        let twice = [("sec-websocket-protocol", "chat"), ("sec-websocket-protocol", "chat")];
         assert_eq!(answer(&twice), Err(FalseUpgrade::SubprotocolRepeated));
     }
 
@@ -601,10 +552,7 @@ mod tests {
             let fields = with(&ANSWER, &[(name, value)]);
             verify(&offer, &map(&fields)).map(|agreed| agreed.extensions)
         };
-        assert_eq!(
-            answer("permessage-deflate; server_max_window_bits=10"),
-            Ok(true)
-        );
+        assert_eq!(answer("permessage-deflate; server_max_window_bits=10"), Ok(true));
         assert_eq!(answer("Permessage-Deflate, x-quoted"), Ok(true));
         assert_eq!(answer(""), Ok(false));
         for (value, refused) in [
@@ -634,11 +582,8 @@ mod tests {
         ("sec-websocket-key", KEY),
     ];
 
-    const ANSWER: [(&str, &str); 3] = [
-        ("upgrade", "WebSocket"),
-        ("connection", "keep-alive, Upgrade"),
-        ("sec-websocket-accept", ACCEPT),
-    ];
+    const ANSWER: [(&str, &str); 3] =
+        [("upgrade", "WebSocket"), ("connection", "keep-alive, Upgrade"), ("sec-websocket-accept", ACCEPT)];
 
     fn get(fields: &[(&str, &str)]) -> Kind {
         classify(&Method::GET, Version::HTTP_11, &map(fields))
@@ -651,10 +596,7 @@ mod tests {
         }
     }
 
-    fn with<'a>(
-        fields: &[(&'a str, &'a str)],
-        more: &[(&'a str, &'a str)],
-    ) -> Vec<(&'a str, &'a str)> {
+    fn with<'a>(fields: &[(&'a str, &'a str)], more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
         [fields, more].concat()
     }
 

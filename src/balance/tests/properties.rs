@@ -38,34 +38,19 @@ fn settings() -> impl Strategy<Value = UpstreamSettings> {
         Just(Policy::LeastConn),
         Just(Policy::RoundRobin),
     ];
-    let backend = (
-        1..5_u32,
-        0..4_usize,
-        any::<bool>(),
-        prop::bool::weighted(0.2),
-    );
-    (policy, 0..4_u32, vec(backend, 0..5)).prop_map(|(policy, max_fails, backends)| {
-        UpstreamSettings {
-            name: "chat".to_owned(),
-            policy,
-            max_fails,
-            fail_timeout: Duration::from_secs(10),
-            tries: 0,
-            backends: (0_u16..).zip(backends).map(with_address).collect(),
-        }
+    let backend = (1..5_u32, 0..4_usize, any::<bool>(), prop::bool::weighted(0.2));
+    (policy, 0..4_u32, vec(backend, 0..5)).prop_map(|(policy, max_fails, backends)| UpstreamSettings {
+        name: "chat".to_owned(),
+        policy,
+        max_fails,
+        fail_timeout: Duration::from_secs(10),
+        tries: 0,
+        backends: (0_u16..).zip(backends).map(with_address).collect(),
     })
 }
 
-fn with_address(
-    (port, (weight, max_conns, backup, down)): (u16, (u32, usize, bool, bool)),
-) -> BackendSettings {
-    BackendSettings {
-        address: format!("127.0.0.1:{port}"),
-        weight,
-        max_conns,
-        backup,
-        down,
-    }
+fn with_address((port, (weight, max_conns, backup, down)): (u16, (u32, usize, bool, bool))) -> BackendSettings {
+    BackendSettings { address: format!("127.0.0.1:{port}"), weight, max_conns, backup, down }
 }
 
 /// A request under way: what it tried, and of those by address.
@@ -105,9 +90,7 @@ impl Room {
                 });
                 self.pick(self.requests.len() - 1);
             }
-            Step::MoveOn { request } if !self.requests.is_empty() => {
-                self.pick(request.index(self.requests.len()))
-            }
+            Step::MoveOn { request } if !self.requests.is_empty() => self.pick(request.index(self.requests.len())),
             Step::Succeed(pick) if !self.picks.is_empty() => {
                 let pick = pick.get_mut(&mut self.picks);
                 if pick.succeeded(self.now) == Some(Transition::Back) {
@@ -136,9 +119,7 @@ impl Room {
             .backends
             .iter()
             .filter(|backend| !backend.down && !request.addresses.contains(&backend.address))
-            .filter(|backend| {
-                backend.max_conns == 0 || active(&self.picks, &backend.address) < backend.max_conns
-            })
+            .filter(|backend| backend.max_conns == 0 || active(&self.picks, &backend.address) < backend.max_conns)
             .collect();
         let rank = |backend: &BackendSettings| {
             let of_address = |shared: &&Arc<Backend>| shared.address() == backend.address;
@@ -147,14 +128,9 @@ impl Room {
         };
         let ranks: Vec<_> = may_be_picked.iter().map(|backend| rank(backend)).collect();
 
-        match self
-            .upstream
-            .pick(request.client, &mut request.tried, self.now)
-        {
+        match self.upstream.pick(request.client, &mut request.tried, self.now) {
             Ok(pick) => {
-                let picked = may_be_picked
-                    .iter()
-                    .position(|backend| backend.address == pick.address());
+                let picked = may_be_picked.iter().position(|backend| backend.address == pick.address());
                 let picked = picked.expect("down, full or tried before");
                 assert_eq!(Some(&ranks[picked]), ranks.iter().min());
                 request.addresses.push(pick.address().to_owned());
@@ -178,10 +154,7 @@ impl Room {
 }
 
 fn active(picks: &[Pick], address: &str) -> usize {
-    picks
-        .iter()
-        .filter(|pick| pick.address() == address)
-        .count()
+    picks.iter().filter(|pick| pick.address() == address).count()
 }
 
 proptest! {

@@ -40,19 +40,13 @@ impl SilentClient {
             let stream = TcpStream::connect(address).await?;
             client_async(format!("ws://{address}/ws"), stream).await
         };
-        let (socket, _) = timeout(OPEN_WITHIN, opening)
-            .await
-            .map_err(std::io::Error::from)??;
+        let (socket, _) = timeout(OPEN_WITHIN, opening).await.map_err(std::io::Error::from)??;
         Ok(Self { way, socket })
     }
 
     /// Stays silent and answers Pings until the WebSocket ends, telling `events` what happens. When `prove` fires it
     /// sends one message; when that comes back it closes with 1000 and reports no end.
-    pub(super) async fn stay(
-        mut self,
-        events: mpsc::Sender<(Way, Event)>,
-        mut prove: oneshot::Receiver<()>,
-    ) {
+    pub(super) async fn stay(mut self, events: mpsc::Sender<(Way, Event)>, mut prove: oneshot::Receiver<()>) {
         let mut asked = false;
         let mut code = None;
         loop {
@@ -90,10 +84,7 @@ impl SilentClient {
 
     /// The close handshake, to the end of the stream. The proof is made; how this goes no longer matters.
     async fn leave(mut self) {
-        let bye = CloseFrame {
-            code: CloseCode::Normal,
-            reason: "demo over".into(),
-        };
+        let bye = CloseFrame { code: CloseCode::Normal, reason: "demo over".into() };
         if self.socket.close(Some(bye)).await.is_ok() {
             while let Some(Ok(_)) = self.socket.next().await {}
         }

@@ -46,10 +46,7 @@ impl fmt::Display for DemoError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::CutTooShort(cut) => {
-                write!(
-                    f,
-                    "--cut {cut:?} is too short to tell silence from delay: use {MIN_CUT:?} or more"
-                )
+                write!(f, "--cut {cut:?} is too short to tell silence from delay: use {MIN_CUT:?} or more")
             }
             Self::EndsTooEarly { run_for, least } => {
                 write!(
@@ -58,9 +55,7 @@ impl fmt::Display for DemoError {
                 )
             }
             Self::Config(refused) => write!(f, "the shipped proxy.yaml was refused:\n{refused}"),
-            Self::NoPlainListener => {
-                f.write_str("the shipped proxy.yaml has no listener without TLS")
-            }
+            Self::NoPlainListener => f.write_str("the shipped proxy.yaml has no listener without TLS"),
             Self::Start(error) => write!(f, "longwire did not start: {error}"),
             Self::Open(way, error) => {
                 write!(f, "the {way} client could not open its WebSocket: {error}")

@@ -19,20 +19,13 @@ impl Style {
     #[must_use]
     pub(super) fn of_stdout() -> Self {
         let (term, no_color) = (std::env::var_os("TERM"), std::env::var_os("NO_COLOR"));
-        Self::pick(
-            io::stdout().is_terminal(),
-            term.as_deref(),
-            no_color.as_deref(),
-        )
+        Self::pick(io::stdout().is_terminal(), term.as_deref(), no_color.as_deref())
     }
 
     /// Redraws on a terminal that is not `dumb`; colours unless `NO_COLOR` is set and not empty (no-color.org).
     fn pick(terminal: bool, term: Option<&OsStr>, no_color: Option<&OsStr>) -> Self {
         let live = terminal && term.is_some_and(|term| term != "dumb");
-        Self {
-            live,
-            colour: live && no_color.is_none_or(OsStr::is_empty),
-        }
+        Self { live, colour: live && no_color.is_none_or(OsStr::is_empty) }
     }
 }
 
@@ -59,11 +52,7 @@ pub(super) struct Screen<W> {
 impl<W: Write> Screen<W> {
     /// A screen that writes to `output`.
     pub(super) const fn new(output: W, style: Style) -> Self {
-        Self {
-            output,
-            style,
-            drawn: 0,
-        }
+        Self { output, style, drawn: 0 }
     }
 
     /// Whether [`Screen::draw`] shows anything.
@@ -134,49 +123,28 @@ mod tests {
         let xterm = Some(OsStr::new("xterm"));
         let live = |live, colour| Style { live, colour };
         assert_eq!(Style::pick(true, xterm, None), live(true, true));
-        assert_eq!(
-            Style::pick(true, xterm, Some(OsStr::new(""))),
-            live(true, true)
-        );
-        assert_eq!(
-            Style::pick(true, xterm, Some(OsStr::new("1"))),
-            live(true, false)
-        );
-        assert_eq!(
-            Style::pick(true, Some(OsStr::new("dumb")), None),
-            live(false, false)
-        );
+        assert_eq!(Style::pick(true, xterm, Some(OsStr::new(""))), live(true, true));
+        assert_eq!(Style::pick(true, xterm, Some(OsStr::new("1"))), live(true, false));
+        assert_eq!(Style::pick(true, Some(OsStr::new("dumb")), None), live(false, false));
         assert_eq!(Style::pick(true, None, None), live(false, false));
         assert_eq!(Style::pick(false, xterm, None), live(false, false));
     }
 
     #[test]
     fn off_a_terminal_there_are_only_plain_lines() {
-        let shown = show(Style {
-            live: false,
-            colour: false,
-        });
+        let shown = show(Style { live: false, colour: false });
         assert_eq!(shown, "start\nlost\n");
     }
 
     #[test]
     fn without_colours_live_lines_are_still_redrawn() {
-        let shown = show(Style {
-            live: true,
-            colour: false,
-        });
-        assert_eq!(
-            shown,
-            "start\n\x1b[?7la\nb\n\x1b[?7h\x1b[2F\x1b[J\x1b[?7lc\nd\n\x1b[?7h\x1b[2F\x1b[Jlost\n"
-        );
+        let shown = show(Style { live: true, colour: false });
+        assert_eq!(shown, "start\n\x1b[?7la\nb\n\x1b[?7h\x1b[2F\x1b[J\x1b[?7lc\nd\n\x1b[?7h\x1b[2F\x1b[Jlost\n");
     }
 
     #[test]
     fn colours_end_with_their_line() {
-        let shown = show(Style {
-            live: true,
-            colour: true,
-        });
+        let shown = show(Style { live: true, colour: true });
         assert!(shown.contains("\x1b[32ma\x1b[0m\n"), "{shown:?}");
         assert!(shown.ends_with("\x1b[31mlost\x1b[0m\n"), "{shown:?}");
     }
@@ -184,12 +152,8 @@ mod tests {
     fn show(style: Style) -> String {
         let mut screen = Screen::new(Vec::new(), style);
         screen.line(Tone::Plain, "start").unwrap();
-        screen
-            .draw(&[(Tone::Good, "a".to_owned()), (Tone::Plain, "b".to_owned())])
-            .unwrap();
-        screen
-            .draw(&[(Tone::Good, "c".to_owned()), (Tone::Plain, "d".to_owned())])
-            .unwrap();
+        screen.draw(&[(Tone::Good, "a".to_owned()), (Tone::Plain, "b".to_owned())]).unwrap();
+        screen.draw(&[(Tone::Good, "c".to_owned()), (Tone::Plain, "d".to_owned())]).unwrap();
         screen.line(Tone::Bad, "lost").unwrap();
         String::from_utf8(screen.output).unwrap()
     }

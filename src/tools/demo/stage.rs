@@ -71,17 +71,9 @@ impl Stage {
         let mut config = config::parse(config::SHIPPED, "proxy.yaml", certificates.path())
             .map_err(|wrong| DemoError::Config(wrong.to_string()))?
             .config;
-        let wanted: Vec<u16> = config
-            .listeners
-            .iter()
-            .map(|listener| listener.bind.port())
-            .collect();
+        let wanted: Vec<u16> = config.listeners.iter().map(|listener| listener.bind.port()).collect();
         adapt(&mut config, &backends, ping_interval);
-        let tls: Vec<bool> = config
-            .listeners
-            .iter()
-            .map(|listener| listener.tls.is_some())
-            .collect();
+        let tls: Vec<bool> = config.listeners.iter().map(|listener| listener.tls.is_some()).collect();
         let access_log = AccessLog::new(config.log.format, io::sink());
         let server = Server::start(config, access_log).map_err(DemoError::Start)?;
 
@@ -89,20 +81,11 @@ impl Stage {
         let mut fronts = Vec::new();
         for ((&listener, wanted), tls) in server.addresses().iter().zip(wanted).zip(tls) {
             let cutter = start_cutter(&mut programs, listener, cut).await?;
-            fronts.push(Front {
-                wanted,
-                listener,
-                cutter,
-                tls,
-            });
+            fronts.push(Front { wanted, listener, cutter, tls });
         }
         let bare = start_cutter(&mut programs, backends[0], cut).await?;
 
-        let kept = fronts
-            .iter()
-            .find(|front| !front.tls)
-            .ok_or(DemoError::NoPlainListener)?
-            .cutter;
+        let kept = fronts.iter().find(|front| !front.tls).ok_or(DemoError::NoPlainListener)?.cutter;
         let told = json!({
             "cut_ms": cut.as_millis(),
             "ping_interval_ms": ping_interval.as_millis(),
@@ -110,21 +93,10 @@ impl Stage {
             "longwire": kept.to_string(),
         });
         for (listener, name) in [(first, "one"), (second, "two")] {
-            let backend = echo::Backend {
-                name,
-                stage: Some(told.to_string()),
-            };
+            let backend = echo::Backend { name, stage: Some(told.to_string()) };
             programs.spawn(echo::serve(listener, backend));
         }
-        Ok(Self {
-            fronts,
-            backends,
-            bare,
-            kept,
-            server,
-            programs,
-            _certificates: certificates,
-        })
+        Ok(Self { fronts, backends, bare, kept, server, programs, _certificates: certificates })
     }
 
     /// Drains the proxy, then ends the rest.
@@ -144,7 +116,7 @@ fn adapt(config: &mut Config, backends: &[SocketAddr], ping_interval: Duration) 
             backend.address = address.to_string();
         }
     }
-    for route in config.routes.iter_mut() {
+    for route in config.routes.routes_mut() {
         route.keepalive.ping_interval = Some(ping_interval);
     }
     config.timeouts.drain = DRAIN;
@@ -163,11 +135,7 @@ fn free_on_loopback(bind: SocketAddr) -> SocketAddr {
     }
 }
 
-async fn start_cutter(
-    programs: &mut JoinSet<()>,
-    to: SocketAddr,
-    cut: Duration,
-) -> io::Result<SocketAddr> {
+async fn start_cutter(programs: &mut JoinSet<()>, to: SocketAddr, cut: Duration) -> io::Result<SocketAddr> {
     let listener = bind().await?;
     let address = listener.local_addr()?;
     programs.spawn(cutter::serve(listener, to, cut));
@@ -187,9 +155,6 @@ mod tests {
     fn a_busy_port_gives_way_to_any_free_one() {
         let holder = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let taken = holder.local_addr().unwrap().port();
-        assert_eq!(
-            free_on_loopback(SocketAddr::from(([0, 0, 0, 0], taken))),
-            "127.0.0.1:0".parse().unwrap()
-        );
+        assert_eq!(free_on_loopback(SocketAddr::from(([0, 0, 0, 0], taken))), "127.0.0.1:0".parse().unwrap());
     }
 }

@@ -85,11 +85,7 @@ impl Story {
     /// Two open clients behind load balancers that cut after `cut` of silence.
     #[must_use]
     pub(super) fn new(cut: Duration) -> Self {
-        Self {
-            cut,
-            bare: Client::default(),
-            kept: Client::default(),
-        }
+        Self { cut, bare: Client::default(), kept: Client::default() }
     }
 
     /// Takes in what happened to the client on `way`, `at` this long after both were open. The answer is a line that
@@ -137,11 +133,7 @@ impl Story {
             (Some(end), _) => end.to_string(),
             (None, Way::Bare) => {
                 let left = self.cut.saturating_sub(now);
-                format!(
-                    "open, silent for {}, to be cut in {}",
-                    seconds(now),
-                    seconds(left)
-                )
+                format!("open, silent for {}, to be cut in {}", seconds(now), seconds(left))
             }
             (None, Way::Longwire) => {
                 format!("open after {}, {}", seconds(now), pings(client.pings))
@@ -160,16 +152,8 @@ impl Story {
         let kept = match self.kept.ended {
             Some(end) => format!("{end}, {}", pings(self.kept.pings)),
             None => {
-                let echo = if self.kept.echoed {
-                    "echo ok"
-                } else {
-                    "no echo"
-                };
-                format!(
-                    "alive after {}, {}, {echo}",
-                    seconds(now),
-                    pings(self.kept.pings)
-                )
+                let echo = if self.kept.echoed { "echo ok" } else { "no echo" };
+                format!("alive after {}, {}, {echo}", seconds(now), pings(self.kept.pings))
             }
         };
         let outcome = self.outcome(now);
@@ -178,10 +162,7 @@ impl Story {
             Outcome::TooEarly => "stopped before the cut could tell",
             Outcome::Disproved => "NOT shown",
         };
-        Verdict {
-            outcome,
-            words: format!("bare: {bare}; through longwire: {kept}: {judged}"),
-        }
+        Verdict { outcome, words: format!("bare: {bare}; through longwire: {kept}: {judged}") }
     }
 
     fn outcome(&self, now: Duration) -> Outcome {
@@ -249,11 +230,7 @@ mod tests {
     fn without_an_echo_at_the_end_nothing_is_proved() {
         let verdict = lost_to_the_cut().verdict(at(30.0));
         assert_eq!(verdict.outcome, Outcome::Disproved);
-        assert!(
-            verdict.words.contains("no echo: NOT shown"),
-            "{}",
-            verdict.words
-        );
+        assert!(verdict.words.contains("no echo: NOT shown"), "{}", verdict.words);
     }
 
     #[test]
@@ -262,13 +239,7 @@ mod tests {
         story.handle_event(Way::Longwire, Event::Ended(1011), at(12.0));
         let verdict = story.verdict(at(30.0));
         assert_eq!(verdict.outcome, Outcome::Disproved);
-        assert!(
-            verdict
-                .words
-                .contains("longwire: closed after 12.0 s with 1011, 2 pings"),
-            "{}",
-            verdict.words
-        );
+        assert!(verdict.words.contains("longwire: closed after 12.0 s with 1011, 2 pings"), "{}", verdict.words);
     }
 
     #[test]
@@ -278,11 +249,7 @@ mod tests {
             story.handle_event(Way::Bare, Event::Ended(code), at(when));
             story.handle_event(Way::Longwire, Event::PingAnswered, at(12.0));
             story.handle_event(Way::Longwire, Event::Echoed, at(30.0));
-            assert_eq!(
-                story.verdict(at(30.0)).outcome,
-                Outcome::Disproved,
-                "{code} after {when} s"
-            );
+            assert_eq!(story.verdict(at(30.0)).outcome, Outcome::Disproved, "{code} after {when} s");
         }
     }
 
@@ -312,29 +279,14 @@ mod tests {
     #[test]
     fn the_live_lines_tell_both_states() {
         let mut story = Story::new(CUT);
-        assert_eq!(
-            story.status(Way::Bare, at(4.2)),
-            "bare      open, silent for 4.2 s, to be cut in 5.8 s"
-        );
-        assert_eq!(
-            story.status(Way::Longwire, at(4.2)),
-            "longwire  open after 4.2 s, 0 pings answered"
-        );
+        assert_eq!(story.status(Way::Bare, at(4.2)), "bare      open, silent for 4.2 s, to be cut in 5.8 s");
+        assert_eq!(story.status(Way::Longwire, at(4.2)), "longwire  open after 4.2 s, 0 pings answered");
         let line = story.handle_event(Way::Longwire, Event::PingAnswered, at(4.3));
         assert_eq!(line, "  4.3 s  longwire  ping 1 answered");
         let line = story.handle_event(Way::Bare, Event::Ended(ABNORMAL), at(10.0));
-        assert_eq!(
-            line,
-            " 10.0 s  bare      lost after 10.0 s with 1006 (no Close frame)"
-        );
-        assert_eq!(
-            story.status(Way::Bare, at(20.0)),
-            "bare      lost after 10.0 s with 1006 (no Close frame)"
-        );
-        assert_eq!(
-            story.status(Way::Longwire, at(20.0)),
-            "longwire  open after 20.0 s, 1 ping answered"
-        );
+        assert_eq!(line, " 10.0 s  bare      lost after 10.0 s with 1006 (no Close frame)");
+        assert_eq!(story.status(Way::Bare, at(20.0)), "bare      lost after 10.0 s with 1006 (no Close frame)");
+        assert_eq!(story.status(Way::Longwire, at(20.0)), "longwire  open after 20.0 s, 1 ping answered");
         assert!(!story.is_open(Way::Bare));
         assert!(story.is_open(Way::Longwire));
     }
