@@ -79,10 +79,6 @@ impl ConnectionGuard {
     pub(super) const fn worker(&self) -> usize {
         self.worker
     }
-
-    pub(super) const fn live(&self) -> &Arc<Live> {
-        &self.live
-    }
 }
 
 impl Drop for ConnectionGuard {
