@@ -40,6 +40,11 @@ impl Debt {
         self.0.store(NOTHING, Relaxed);
     }
 
+    /// Whether a request is being answered.
+    pub(super) fn owes_nothing(&self) -> bool {
+        self.0.load(Relaxed) == NOTHING
+    }
+
     /// A request has been answered.
     pub(super) fn is_optional(&self) {
         self.0.store(NEXT, Relaxed);

@@ -56,7 +56,11 @@ pub(super) async fn serve(worker: Arc<Worker>, accepted: Accepted<TcpStream>) {
         ended = http.as_mut() => ended,
         () = last_call => {
             http.as_mut().graceful_shutdown();
-            http.await
+            if connection.debt.owes_nothing() {
+                http.await
+            } else {
+                timeout(LAST_CALL, http).await.unwrap_or(Ok(()))
+            }
         }
     };
     if let Err(error) = ended {

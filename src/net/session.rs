@@ -60,19 +60,13 @@ pub(super) async fn run<G>(takeover: Takeover, settings: SessionSettings, mut dr
     let mut held = Held { relay: None, _guards: guards, record };
     held.record.kind = RecordKind::Session;
     held.record.clean = Some(false);
-    let mut random = [0; 24];
-    let (client, backend) = match (timeout(takeover.patience, legs(takeover)).await, getrandom::fill(&mut random)) {
-        (Ok(Some(legs)), Ok(())) => legs,
-        _ => {
-            held.record.cause = Cause::ClientLost.as_str();
-            held.record.initiator = Some(Initiator::Client.as_str());
-            return;
-        }
+    let legs = timeout(takeover.patience, legs(takeover)).await;
+    let (Ok(Some((client, backend))), Some(secret), Some(position)) = (legs, random(), random()) else {
+        held.record.cause = Cause::ClientLost.as_str();
+        held.record.initiator = Some(Initiator::Client.as_str());
+        return;
     };
-    let [position @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _] = random;
     let position = u64::from_ne_bytes(position) as f64 / u64::MAX as f64;
-    let mut secret = [0; 16];
-    secret.copy_from_slice(&random[8..]);
     let session = Session::new(&settings, Secret(secret), Instant::now());
     held.relay.insert(Relay::new(client, backend, session)).run(drain.moment(position)).await;
 }
@@ -86,4 +80,10 @@ async fn legs(takeover: Takeover) -> Option<(Leg, Leg)> {
         Leg::new(client.io.into_inner().into_stream(), client.read_buf),
         Leg::new(Stream::Plain(backend.io.into_inner()), backend.read_buf),
     ))
+}
+
+fn random<const N: usize>() -> Option<[u8; N]> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).ok()?;
+    Some(bytes)
 }

@@ -14,7 +14,7 @@ use hyper::{
     HeaderMap, Method, Request, Response, StatusCode, Uri,
     body::Incoming,
     client::conn::http1::{self, SendRequest},
-    header::{CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING},
+    header::{CONTENT_LENGTH, HOST, HeaderValue, TRANSFER_ENCODING},
 };
 use hyper_util::rt::TokioIo;
 use tokio::{
@@ -135,7 +135,8 @@ impl Dialer {
             return None;
         }
         while let Some(sender) = self.take(address) {
-            match send(sender, head.clone(), RequestBody::empty(), self.timeouts.response).await {
+            let request = head.clone().into_request(address, RequestBody::empty());
+            match send(sender, request, self.timeouts.response).await {
                 Err(error) if error.kind() == Kind::ClosedEarly => {}
                 result => return Some(result.map(|(response, sender)| Answered { response, connect: None, sender })),
             }
@@ -163,7 +164,7 @@ impl Dialer {
         // It ends with the session's takeover, with its sender, or with an error that `send` sees too.
         tokio::spawn(connection.with_upgrades());
         let body = body.take().unwrap_or_else(RequestBody::empty);
-        let (response, sender) = send(sender, head, body, wait).await?;
+        let (response, sender) = send(sender, head.into_request(address, body), wait).await?;
         Ok(Answered { response, connect, sender })
     }
 
@@ -215,13 +216,11 @@ fn connect_failure(error: &io::Error) -> Kind {
 /// Sends a request and waits for the head of its answer: for `wait` from now, or from the last byte of the body that went.
 async fn send(
     mut sender: SendRequest<RequestBody>,
-    head: Head,
-    body: RequestBody,
+    request: Request<RequestBody>,
     wait: Duration,
 ) -> Result<(Response<Incoming>, SendRequest<RequestBody>), Error> {
-    let progress = body.progress();
-    let response = sender.send_request(head.into_request(body));
-    let response = patiently(response, &progress, wait).await?.map_err(failure)?;
+    let progress = request.body().progress();
+    let response = patiently(sender.send_request(request), &progress, wait).await?.map_err(failure)?;
     Ok((response, sender))
 }
 
@@ -255,8 +254,12 @@ fn check(response: &Response<Incoming>) -> Result<(), Error> {
 }
 
 impl Head {
-    fn into_request(self, body: RequestBody) -> Request<RequestBody> {
-        let Self { method, uri, headers } = self;
+    fn into_request(self, address: &str, body: RequestBody) -> Request<RequestBody> {
+        let Self { method, uri, mut headers } = self;
+        // HTTP/1.0 knows no Host, HTTP/1.1 wants one (nginx: `$proxy_host`).
+        if let (false, Ok(address)) = (headers.contains_key(HOST), HeaderValue::from_str(address)) {
+            headers.insert(HOST, address);
+        }
         let mut request = Request::new(body);
         *request.method_mut() = method;
         *request.uri_mut() = uri;
