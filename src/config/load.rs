@@ -108,13 +108,17 @@ impl std::error::Error for FlagsError {}
 struct Draft {
     document: Option<Node>,
     config: Option<Config>,
+    /// What the configuration has otherwise than the document, because that was refused.
+    replaced: Vec<At>,
     found: Vec<Diagnostic>,
 }
 
 impl Draft {
     fn read(text: &str, base: &Path, env: Env<'_>) -> Self {
         let (document, mut found) = document::read(text, env);
-        let Some(root) = document else { return Self { document, config: None, found } };
+        let Some(root) = document else {
+            return Self { document, config: None, replaced: Vec::new(), found };
+        };
         let checked = check::check(&root, &File::schema());
         found.extend(checked.found);
         let config = match serde_yaml::from_value::<File>(checked.value) {
@@ -133,27 +137,32 @@ impl Draft {
                 None
             }
         };
-        Self { document: Some(root), config, found }
+        Self { document: Some(root), config, replaced: checked.replaced, found }
     }
 
     /// Reads every certificate and key. Self-signed files that are yet to be made are no problem.
     fn check_certificates(mut self) -> Self {
-        let (Some(document), Some(config)) = (&self.document, &self.config) else { return self };
+        let (Some(document), Some(config)) = (&self.document, &self.config) else {
+            return self;
+        };
         for (index, listener) in config.listeners.iter().enumerate() {
             let Some(tls) = &listener.tls else { continue };
             let at = At::default().key("listeners").index(index).key("tls");
             for (position, pair) in tls.certificates.iter().enumerate() {
-                let absent = !pair.cert.exists() && !pair.key.exists();
-                if tls.self_signed && position == 0 && absent {
+                let listed = at.key("certificates").index(position);
+                let at = if document.has(&listed) { listed } else { at.clone() };
+                let to_be_made = tls.self_signed && position == 0 && !pair.cert.exists() && !pair.key.exists();
+                if to_be_made || self.replaced.iter().any(|replaced| replaced.touches(&at)) {
                     continue;
                 }
                 // One at a time, so that every bad one is named.
                 let one = Tls { certificates: vec![pair.clone()], self_signed: false };
-                let Err(error) = tls::load(&one) else { continue };
-                let listed = at.key("certificates").index(position);
-                let at = if document.has(&listed) { listed } else { at.clone() };
+                let Err(error) = tls::load(&one) else {
+                    continue;
+                };
                 let key = if error.path == pair.key { "key" } else { "cert" };
-                self.found.push(Diagnostic::error(document.locate(&at.key(key)), error.to_string()));
+                let message = format!("cannot use this {key}: {error}");
+                self.found.push(Diagnostic::error(document.locate(&at.key(key)), message));
             }
         }
         self
@@ -172,7 +181,8 @@ impl Draft {
 
 impl Problem {
     fn locate(self, root: &Node) -> Diagnostic {
-        let span = Some(root.locate(&self.at));
+        let at = self.or_at.filter(|_| !root.has(&self.at)).unwrap_or(self.at);
+        let span = Some(root.locate(&at));
         Diagnostic { severity: self.severity, span, message: self.message, help: self.help }
     }
 }
