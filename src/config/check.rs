@@ -206,7 +206,7 @@ impl<'s> Checker<'s> {
             (Some("boolean"), _) => Shape::Flag,
             (Some("integer"), _) => Shape::Integer {
                 min: number("minimum").unwrap_or(0),
-                max: number("maximum").unwrap_or(i64::from(u32::MAX)),
+                max: number("maximum").unwrap_or_else(|| u32::MAX.into()),
             },
             _ => Shape::Text,
         }

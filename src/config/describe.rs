@@ -16,7 +16,7 @@ pub fn describe(config: &Config) -> String {
         line(&mut text, format_args!("  {}", of_listener(listener)));
     }
     text.push_str("routes\n");
-    for route in config.routes.iter() {
+    for route in config.routes.routes() {
         let upstream = config.upstreams.get(route.upstream).map_or("?", |upstream| &upstream.name);
         let keepalive = of_keepalive(&route.keepalive);
         line(&mut text, format_args!("  {} -> {upstream}  {keepalive}", route.name));

@@ -151,18 +151,16 @@ impl Draft {
             for (position, pair) in tls.certificates.iter().enumerate() {
                 let listed = at.key("certificates").index(position);
                 let at = if document.has(&listed) { listed } else { at.clone() };
-                let to_be_made = tls.self_signed && position == 0 && !pair.cert.exists() && !pair.key.exists();
-                if to_be_made || self.replaced.iter().any(|replaced| replaced.touches(&at)) {
+                if self.replaced.iter().any(|replaced| replaced.touches(&at)) {
                     continue;
                 }
-                // One at a time, so that every bad one is named.
-                let one = Tls { certificates: vec![pair.clone()], self_signed: false };
-                let Err(error) = tls::load(&one) else {
-                    continue;
-                };
-                let key = if error.path == pair.key { "key" } else { "cert" };
-                let message = format!("cannot use this {key}: {error}");
-                self.found.push(Diagnostic::error(document.locate(&at.key(key)), message));
+                // One at a time, so that each is told apart.
+                let one = Tls { certificates: vec![pair.clone()], self_signed: tls.self_signed && position == 0 };
+                for error in tls::check(&one).err().into_iter().flatten() {
+                    let key = if error.path == pair.key { "key" } else { "cert" };
+                    let message = format!("cannot use this {key}: {error}");
+                    self.found.push(Diagnostic::error(document.locate(&at.key(key)), message));
+                }
             }
         }
         self

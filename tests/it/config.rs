@@ -134,7 +134,7 @@ fn a_route_overrides_only_what_it_names() {
                 routes: [{ upstream: app, keepalive: { sides: [backend] } }]\n\
                 keepalive: { ping_interval: 7s, pong_timeout: 0s }\n";
     let config = parse(text).unwrap().config;
-    let route = config.routes.iter().next().unwrap();
+    let route = config.routes.routes().next().unwrap();
     assert_eq!(route.name, "*/");
     assert_eq!(route.keepalive.ping_interval, Some(Duration::from_secs(7)));
     assert_eq!(route.keepalive.pong_timeout, None);
@@ -255,7 +255,7 @@ fn compare_defaults(root: &Json, schema: &Json, value: &Json, key: &str, compare
     match value {
         Json::Object(map) => {
             for (key, value) in map {
-                let inner = target["properties"].get(key).unwrap_or(&target["additionalProperties"]);
+                let inner = target["properties"].get(key).unwrap_or_else(|| &target["additionalProperties"]);
                 compare_defaults(root, inner, value, key, compared);
             }
         }
