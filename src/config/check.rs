@@ -112,8 +112,11 @@ impl<'s> Checker<'s> {
             }
         }
         for key in required.iter().filter(|key| !entries.iter().any(|entry| entry.key == **key)) {
-            self.found.push(Diagnostic::error(node.head(), format!("missing key `{key}`")));
-            self.replaced.push(at.key(key));
+            // A misspelt key has been noted; that it is missing besides goes without saying.
+            if !self.replaced.contains(&at.key(key)) {
+                self.found.push(Diagnostic::error(node.head(), format!("missing key `{key}`")));
+                self.replaced.push(at.key(key));
+            }
             map.insert((*key).into(), self.stand_in(&known[*key]));
         }
         Scalar::Mapping(map)
@@ -203,7 +206,7 @@ impl<'s> Checker<'s> {
             (Some("boolean"), _) => Shape::Flag,
             (Some("integer"), _) => Shape::Integer {
                 min: number("minimum").unwrap_or(0),
-                max: number("maximum").unwrap_or(i64::from(u32::MAX)),
+                max: number("maximum").unwrap_or_else(|| u32::MAX.into()),
             },
             _ => Shape::Text,
         }
@@ -228,7 +231,9 @@ fn read(scalar: &Scalar, shape: &Shape<'_>) -> Result<Scalar, Unfit> {
         Scalar::String(text) => text.clone(),
         Scalar::Number(number) => number.to_string(),
         Scalar::Bool(flag) => flag.to_string(),
-        _ => return Err((None, Some("give it a value, or remove the key for the default".into()))),
+        _ => {
+            return Err((None, Some("give it a value, or remove the key for the default".into())));
+        }
     };
     match (shape, scalar) {
         (Shape::Kind(kind), _) => match values::check(kind, &text) {
@@ -239,17 +244,22 @@ fn read(scalar: &Scalar, shape: &Shape<'_>) -> Result<Scalar, Unfit> {
         (Shape::Words(words), _) => Err((Some(format!("`{text}` is not known here")), Some(meant(&text, words)))),
         (Shape::Text, Scalar::String(_)) => Ok(text.into()),
         (Shape::Text, _) => Err((None, Some(format!("put it in quotes: \"{text}\"")))),
-        (Shape::Integer { min, max }, Scalar::Number(number)) => match number.as_i64() {
-            Some(n) if (*min..=*max).contains(&n) => Ok(scalar.clone()),
-            _ => Err((Some(format!("{text} is out of range")), Some(format!("a whole number from {min} to {max}")))),
-        },
-        (Shape::Integer { .. }, Scalar::String(quoted)) if quoted.parse::<i64>().is_ok() => {
-            Err((None, Some(format!("write {quoted} without quotes; a ${{NAME}} too"))))
+        // Numbers and flags are taken from quotes too: inside braces, YAML lets "${NAME}" stand in no other way.
+        (Shape::Integer { min, max }, _) => {
+            let help = Some(format!("a whole number from {min} to {max}"));
+            match (text.parse::<i64>(), text.parse::<f64>()) {
+                (Ok(n), _) if (*min..=*max).contains(&n) => Ok(Scalar::Number(n.into())),
+                (_, Ok(_)) => Err((Some(format!("{text} is out of range")), help)),
+                _ => Err((None, help)),
+            }
         }
-        (Shape::Flag, Scalar::Bool(_)) => Ok(scalar.clone()),
-        (Shape::Flag, _) => Err((None, Some("write true or false, without quotes".into()))),
+        (Shape::Flag, _) => match text.as_str() {
+            "true" => Ok(Scalar::Bool(true)),
+            "false" => Ok(Scalar::Bool(false)),
+            _ => Err((None, Some("write true or false".into()))),
+        },
         (Shape::List(_), _) => Err((None, Some(format!("write [{text}]")))),
-        (Shape::Keys { .. } | Shape::Named(_) | Shape::Integer { .. }, _) => Err((None, None)),
+        (Shape::Keys { .. } | Shape::Named(_), _) => Err((None, None)),
     }
 }
 

@@ -48,7 +48,9 @@ pub fn describe(config: &Config) -> String {
 }
 
 fn of_listener(listener: &Listener) -> String {
-    let Some(tls) = &listener.tls else { return format!("{}  plain", listener.bind) };
+    let Some(tls) = &listener.tls else {
+        return format!("{}  plain", listener.bind);
+    };
     let files: Vec<_> = tls.certificates.iter().map(|pair| pair.cert.display().to_string()).collect();
     let self_signed = if tls.self_signed { " (self-signed if absent)" } else { "" };
     format!("{}  TLS {}{self_signed}", listener.bind, files.join(", "))
@@ -61,7 +63,9 @@ fn of_keepalive(keepalive: &keepalive::Settings) -> String {
         (false, true) => "backends only",
         (false, false) => return "no pings".into(),
     };
-    let Some(interval) = keepalive.ping_interval else { return "no pings".into() };
+    let Some(interval) = keepalive.ping_interval else {
+        return "no pings".into();
+    };
     let judged = match keepalive.pong_timeout {
         Some(timeout) => format!("dead after {} of silence", short(timeout)),
         None => "never judged dead".into(),

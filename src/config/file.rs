@@ -12,6 +12,7 @@ use super::values::{BackendAddress, Bind, Cidr, Duration, Size, Workers};
 
 /// The configuration of longwire.
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
+#[schemars(title = "proxy.yaml of longwire")]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct File {
     /// Worker threads, each with a runtime of its own; `auto` = one per core.
@@ -20,8 +21,7 @@ pub(super) struct File {
     pub(super) listeners: Vec<Listener>,
     /// Named groups of backends. At least one.
     pub(super) upstreams: BTreeMap<String, Upstream>,
-    /// Which request goes to which upstream: an exact host before a wildcard before none, then the longest path
-    /// prefix. At least one.
+    /// Which request goes where: an exact host before a wildcard before none, then the longest path. At least one.
     pub(super) routes: Vec<Route>,
     /// Pings of quiet sessions; the default for all routes.
     pub(super) keepalive: Keepalive,
@@ -267,9 +267,13 @@ impl File {
 
 /// An optional key is left out, never written as null: so the schema does not offer null either.
 fn without_null(schema: &mut Schema) {
-    let Some(object) = schema.as_object_mut() else { return };
-    if object.get("default").is_some_and(serde_json::Value::is_null) {
-        object.remove("default");
+    let Some(object) = schema.as_object_mut() else {
+        return;
+    };
+    match object.get_mut("default") {
+        Some(serde_json::Value::Null) => drop(object.remove("default")),
+        Some(serde_json::Value::Object(section)) => section.retain(|_, value| !value.is_null()),
+        _ => {}
     }
     if let Some(types) = object.get_mut("type").and_then(|t| t.as_array_mut()) {
         types.retain(|name| name != "null");

@@ -108,13 +108,17 @@ impl std::error::Error for FlagsError {}
 struct Draft {
     document: Option<Node>,
     config: Option<Config>,
+    /// What the configuration has otherwise than the document, because that was refused.
+    replaced: Vec<At>,
     found: Vec<Diagnostic>,
 }
 
 impl Draft {
     fn read(text: &str, base: &Path, env: Env<'_>) -> Self {
         let (document, mut found) = document::read(text, env);
-        let Some(root) = document else { return Self { document, config: None, found } };
+        let Some(root) = document else {
+            return Self { document, config: None, replaced: Vec::new(), found };
+        };
         let checked = check::check(&root, &File::schema());
         found.extend(checked.found);
         let config = match serde_yaml::from_value::<File>(checked.value) {
@@ -133,24 +137,29 @@ impl Draft {
                 None
             }
         };
-        Self { document: Some(root), config, found }
+        Self { document: Some(root), config, replaced: checked.replaced, found }
     }
 
     /// Reads every certificate and key. Self-signed files that are yet to be made are no problem.
     fn check_certificates(mut self) -> Self {
-        let (Some(document), Some(config)) = (&self.document, &self.config) else { return self };
+        let (Some(document), Some(config)) = (&self.document, &self.config) else {
+            return self;
+        };
         for (index, listener) in config.listeners.iter().enumerate() {
             let Some(tls) = &listener.tls else { continue };
             let at = At::default().key("listeners").index(index).key("tls");
             for (position, pair) in tls.certificates.iter().enumerate() {
-                // One at a time, so that each is told apart.
-                let one = Tls { certificates: vec![pair.clone()], self_signed: tls.self_signed && position == 0 };
-                let Err(errors) = tls::check(&one) else { continue };
                 let listed = at.key("certificates").index(position);
                 let at = if document.has(&listed) { listed } else { at.clone() };
-                for error in errors {
+                if self.replaced.iter().any(|replaced| replaced.touches(&at)) {
+                    continue;
+                }
+                // One at a time, so that each is told apart.
+                let one = Tls { certificates: vec![pair.clone()], self_signed: tls.self_signed && position == 0 };
+                for error in tls::check(&one).err().into_iter().flatten() {
                     let key = if error.path == pair.key { "key" } else { "cert" };
-                    self.found.push(Diagnostic::error(document.locate(&at.key(key)), error.to_string()));
+                    let message = format!("cannot use this {key}: {error}");
+                    self.found.push(Diagnostic::error(document.locate(&at.key(key)), message));
                 }
             }
         }
@@ -170,7 +179,8 @@ impl Draft {
 
 impl Problem {
     fn locate(self, root: &Node) -> Diagnostic {
-        let span = Some(root.locate(&self.at));
+        let at = self.or_at.filter(|_| !root.has(&self.at)).unwrap_or(self.at);
+        let span = Some(root.locate(&at));
         Diagnostic { severity: self.severity, span, message: self.message, help: self.help }
     }
 }

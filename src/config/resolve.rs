@@ -2,21 +2,17 @@
 //!
 //! Every mirror is taken apart without `..`: a key that is parsed and never read does not compile.
 
-use std::{
-    collections::BTreeMap,
-    net::{IpAddr, SocketAddr},
-    path::Path,
-    time::Duration as StdDuration,
-};
+mod listeners;
+mod routes;
+mod upstreams;
+
+use std::{path::Path, time::Duration as StdDuration};
 
 use super::{
-    CertificateFiles, Config, Limits, Listener, Log, LogFormat, Tcp, Timeouts, Tls, diagnostics::Severity,
-    diagnostics::nearest, document::At, file, values,
-};
-use crate::{
-    balance::{BackendSettings, Policy, UpstreamSettings},
-    routing::{HostPattern, Route, RouteEntry, RouteTable},
-    ws::keepalive,
+    Config, Limits, Log, LogFormat, Tcp, Timeouts,
+    diagnostics::{Severity, nearest},
+    document::At,
+    file, values,
 };
 
 /// Something that the file may not say, or should not.
@@ -24,6 +20,8 @@ use crate::{
 pub(super) struct Problem {
     pub(super) severity: Severity,
     pub(super) at: At,
+    /// Where to point if nothing stands at `at`, as with a default that does not fit what the file says.
+    pub(super) or_at: Option<At>,
     pub(super) message: String,
     pub(super) help: Option<String>,
 }
@@ -31,9 +29,6 @@ pub(super) struct Problem {
 /// hyper refuses a smaller read buffer, which is what bounds a head.
 const SMALLEST_HEADER_SIZE: u64 = 8 * 1024;
 const LARGEST_HEADER_SIZE: u64 = 1024 * 1024;
-
-/// Half of 55 s, the shortest idle limit that is common on a path: above it, one lost ping loses the session.
-const LONGEST_SAFE_PING: StdDuration = StdDuration::from_secs(27);
 
 /// `MAX_TCP_KEEPIDLE` and `MAX_TCP_KEEPINTVL` of Linux.
 const LONGEST_TCP_KEEPALIVE: StdDuration = StdDuration::from_secs(32_767);
@@ -70,12 +65,6 @@ struct Resolver {
     root: At,
 }
 
-/// The keepalive of a route before its override, and who says each interval.
-struct PingSource {
-    interval: Option<StdDuration>,
-    at: At,
-}
-
 impl Resolver {
     fn error(&mut self, at: At, message: impl Into<String>, help: impl Into<String>) {
         self.note(Severity::Error, at, message.into(), help.into());
@@ -86,215 +75,14 @@ impl Resolver {
     }
 
     fn note(&mut self, severity: Severity, at: At, message: String, help: String) {
-        let problem = Problem { severity, at, message, help: Some(help).filter(|help| !help.is_empty()) };
+        let help = Some(help).filter(|help| !help.is_empty());
+        self.push(Problem { severity, at, or_at: None, message, help });
+    }
+
+    fn push(&mut self, problem: Problem) {
         // Routes share the top-level keepalive, and so its problems.
         if !self.problems.contains(&problem) {
             self.problems.push(problem);
-        }
-    }
-
-    fn listeners(&mut self, listeners: Vec<file::Listener>, base: &Path) -> Vec<Listener> {
-        let all = self.root.key("listeners");
-        if listeners.is_empty() {
-            self.error(all.clone(), "no listener", "name at least one: listeners: [{ bind: 0.0.0.0:8080 }]");
-        }
-        let mut resolved: Vec<Listener> = Vec::with_capacity(listeners.len());
-        for (index, file::Listener { bind, tls }) in listeners.into_iter().enumerate() {
-            let at = all.index(index);
-            if let Some(first) = resolved.iter().find(|other| clash(other.bind, bind.0)) {
-                let message = format!("two listeners on one address: {} and {}", first.bind, bind);
-                self.error(at.key("bind"), message, "remove one, or give it another port");
-            }
-            let tls = tls.and_then(|tls| self.tls(tls, &at.key("tls"), base));
-            resolved.push(Listener { bind: bind.0, tls });
-        }
-        resolved
-    }
-
-    fn tls(&mut self, tls: file::Tls, at: &At, base: &Path) -> Option<Tls> {
-        let file::Tls { cert, key, self_signed, certificates } = tls;
-        let pair = |cert: &Path, key: &Path| CertificateFiles { cert: base.join(cert), key: base.join(key) };
-        let several =
-            certificates.iter().map(|file::CertificateFiles { cert, key }| pair(cert, key)).collect::<Vec<_>>();
-        let certificates = match (cert, key) {
-            (Some(cert), Some(key)) if several.is_empty() => vec![pair(&cert, &key)],
-            (None, None) if !several.is_empty() => several,
-            (Some(_), None) if several.is_empty() => {
-                self.error(at.key("cert"), "`cert` without `key`", "name the file of its private key: `key`");
-                return None;
-            }
-            (None, Some(_)) if several.is_empty() => {
-                self.error(at.key("key"), "`key` without `cert`", "name the file of its certificate: `cert`");
-                return None;
-            }
-            (None, None) => {
-                self.error(at.clone(), "TLS without a certificate", "name the two files: `cert` and `key`");
-                return None;
-            }
-            _ => {
-                let help = "move the pair to the head of `certificates`";
-                self.error(at.key("certificates"), "both `certificates` and `cert`/`key`", help);
-                return None;
-            }
-        };
-        Some(Tls { certificates, self_signed })
-    }
-
-    fn upstreams(&mut self, upstreams: BTreeMap<String, file::Upstream>) -> Vec<UpstreamSettings> {
-        let all = self.root.key("upstreams");
-        if upstreams.is_empty() {
-            let help = "name at least one: upstreams: { app: { backends: [{ address: \"127.0.0.1:3000\" }] } }";
-            self.error(all.clone(), "no upstream", help);
-        }
-        upstreams.into_iter().map(|(name, upstream)| self.upstream(name, upstream, &all)).collect()
-    }
-
-    fn upstream(&mut self, name: String, upstream: file::Upstream, all: &At) -> UpstreamSettings {
-        let file::Upstream { balance, hash_prefix_v4, max_fails, fail_timeout, tries, backends } = upstream;
-        let at = all.key(&name);
-        let policy = match balance {
-            file::Balance::IpHash => Policy::IpHash { prefix_v4: hash_prefix_v4 },
-            file::Balance::LeastConn => Policy::LeastConn,
-            file::Balance::RoundRobin => Policy::RoundRobin,
-        };
-        if balance != file::Balance::IpHash && hash_prefix_v4 != file::Upstream::default().hash_prefix_v4 {
-            self.warn(at.key("hash_prefix_v4"), "`hash_prefix_v4` without `balance: ip_hash`", "it does nothing here");
-        }
-        let fail_timeout = self.positive(at.key("fail_timeout"), fail_timeout);
-        let backends = self.backends(backends, &name, &at.key("backends"));
-        UpstreamSettings { name, policy, max_fails, fail_timeout, tries, backends }
-    }
-
-    fn backends(&mut self, backends: Vec<file::Backend>, upstream: &str, all: &At) -> Vec<BackendSettings> {
-        if backends.is_empty() {
-            let help = "name at least one: backends: [{ address: \"127.0.0.1:3000\" }]";
-            self.error(all.clone(), format!("upstream `{upstream}` has no backend"), help);
-        } else if backends.iter().all(|backend| backend.down) {
-            let message = format!("every backend of `{upstream}` is down");
-            self.warn(all.clone(), message, "every request to it is answered 503");
-        }
-        let mut resolved: Vec<BackendSettings> = Vec::with_capacity(backends.len());
-        for (index, backend) in backends.into_iter().enumerate() {
-            let file::Backend { address: values::BackendAddress(address), weight, max_conns, backup, down } = backend;
-            if resolved.iter().any(|other| same_backend(&other.address, &address)) {
-                let message = format!("backend `{address}` is named twice in `{upstream}`");
-                self.error(all.index(index).key("address"), message, "give the first one more `weight` instead");
-            }
-            resolved.push(BackendSettings { address, weight, max_conns, backup, down });
-        }
-        resolved
-    }
-
-    fn routes(
-        &mut self,
-        routes: Vec<file::Route>,
-        upstreams: &[UpstreamSettings],
-        keepalive: &file::Keepalive,
-        idle: Option<StdDuration>,
-    ) -> RouteTable {
-        let all = self.root.key("routes");
-        if routes.is_empty() {
-            let help = "name at least one: routes: [{ upstream: name }]";
-            self.error(all.clone(), "no route: every request would be answered 404", help);
-        }
-        let mut seen: Vec<(Option<String>, String)> = Vec::new();
-        let mut used = vec![false; upstreams.len()];
-        let mut entries = Vec::with_capacity(routes.len());
-        for (index, route) in routes.into_iter().enumerate() {
-            let at = all.index(index);
-            let file::Route { host, path, upstream, keepalive: differs } = route;
-            let keepalive = self.keepalive(keepalive, differs, idle, &at.key("keepalive"));
-            let name = format!("{}{path}", host.as_deref().unwrap_or("*"));
-            let pattern = self.host(host.as_deref(), &at.key("host"));
-            self.path(&path, &at.key("path"));
-            let key = (host.map(|host| host.to_ascii_lowercase()), path.clone());
-            if seen.contains(&key) {
-                self.error(at.clone(), format!("a second route for {name}"), "remove one of the two");
-            }
-            seen.push(key);
-            let Some(upstream) = self.route_upstream(&upstream, upstreams, at.key("upstream")) else { continue };
-            used[upstream] = true;
-            entries.push(RouteEntry { host: pattern, path, route: Route { name, upstream, keepalive } });
-        }
-        for (upstream, _) in upstreams.iter().zip(used).filter(|(_, used)| !used) {
-            let at = self.root.key("upstreams").key(&upstream.name);
-            let help = "add a route to it, or remove it";
-            self.warn(at, format!("no route goes to upstream `{}`", upstream.name), help);
-        }
-        RouteTable::new(entries)
-    }
-
-    fn route_upstream(&mut self, name: &str, upstreams: &[UpstreamSettings], at: At) -> Option<usize> {
-        let found = upstreams.iter().position(|upstream| upstream.name == name);
-        if found.is_none() {
-            let names = || upstreams.iter().map(|upstream| upstream.name.as_str());
-            let help = match nearest(name, names()) {
-                Some(meant) => format!("did you mean `{meant}`?"),
-                None if upstreams.is_empty() => String::new(),
-                None => format!("the upstreams are: {}", names().collect::<Vec<_>>().join(", ")),
-            };
-            self.error(at, format!("no upstream is called `{name}`"), help);
-        }
-        found
-    }
-
-    fn host(&mut self, host: Option<&str>, at: &At) -> Option<HostPattern> {
-        match HostPattern::parse(host?) {
-            Ok(pattern) => Some(pattern),
-            Err(why) => {
-                self.error(at.clone(), format!("`{}` is not a host", host.unwrap_or_default()), why);
-                None
-            }
-        }
-    }
-
-    fn path(&mut self, path: &str, at: &At) {
-        if !path.starts_with('/') {
-            self.error(at.clone(), format!("path `{path}` does not start with `/`"), format!("write /{path}"));
-        } else if let Some(never) = path.chars().find(|c| !c.is_ascii_graphic() || matches!(c, '?' | '#')) {
-            let help = format!(
-                "the raw path of a request holds no {never:?}: the query is not part of it, other bytes are %-encoded"
-            );
-            self.warn(at.clone(), format!("path `{path}` can never match"), help);
-        }
-    }
-
-    fn keepalive(
-        &mut self,
-        common: &file::Keepalive,
-        differs: file::KeepaliveOverride,
-        idle: Option<StdDuration>,
-        at: &At,
-    ) -> keepalive::Settings {
-        let file::Keepalive { ping_interval, pong_timeout, sides } = common;
-        let file::KeepaliveOverride { ping_interval: own_interval, pong_timeout: own_timeout, sides: own_sides } =
-            differs;
-        let sides = own_sides.as_ref().unwrap_or(sides);
-        let ping = PingSource {
-            interval: unless_zero(own_interval.as_ref().unwrap_or(ping_interval)).filter(|_| !sides.is_empty()),
-            at: if own_interval.is_some() { at.clone() } else { self.root.key("keepalive") }.key("ping_interval"),
-        };
-        self.ping_interval(&ping, idle);
-        keepalive::Settings {
-            ping_interval: ping.interval,
-            pong_timeout: unless_zero(own_timeout.as_ref().unwrap_or(pong_timeout)),
-            client: sides.contains(&file::Side::Client),
-            backend: sides.contains(&file::Side::Backend),
-        }
-    }
-
-    fn ping_interval(&mut self, ping: &PingSource, idle: Option<StdDuration>) {
-        let Some(interval) = ping.interval else { return };
-        let shown = values::Duration(interval);
-        if let Some(idle) = idle.filter(|idle| interval >= *idle) {
-            let idle = values::Duration(idle);
-            let message = format!("`ping_interval` ({shown}) is not shorter than `timeouts.idle` ({idle})");
-            let help =
-                "every quiet session would be ended before its first ping: set one of them to 0s, or ping earlier";
-            self.error(ping.at.clone(), message, help);
-        } else if interval > LONGEST_SAFE_PING {
-            let message = format!("`ping_interval` ({shown}) is longer than half of the shortest common limit, 55s");
-            self.warn(ping.at.clone(), message, "with 27s or less, one lost ping does not lose the session");
         }
     }
 
@@ -410,25 +198,4 @@ impl Resolver {
 
 fn unless_zero(time: &values::Duration) -> Option<StdDuration> {
     Some(time.0).filter(|time| !time.is_zero())
-}
-
-/// Whether binding both would fail. The unspecified address takes the port on every other of its family; IPv6
-/// listeners are v6-only, as in nginx.
-fn clash(a: SocketAddr, b: SocketAddr) -> bool {
-    let (ip_a, ip_b) = (a.ip(), b.ip());
-    let overlap =
-        ip_a == ip_b || (ip_a.is_ipv4() == ip_b.is_ipv4() && (ip_a.is_unspecified() || ip_b.is_unspecified()));
-    a.port() == b.port() && a.port() != 0 && overlap
-}
-
-/// One backend may be spelled in several ways: `[::1]` and `[0:0:0:0:0:0:0:1]`, a name in either case.
-fn same_backend(a: &str, b: &str) -> bool {
-    match (a.parse::<SocketAddr>(), b.parse::<SocketAddr>()) {
-        (Ok(a), Ok(b)) => a.port() == b.port() && canonical(a) == canonical(b),
-        _ => a.eq_ignore_ascii_case(b),
-    }
-}
-
-fn canonical(address: SocketAddr) -> IpAddr {
-    address.ip().to_canonical()
 }

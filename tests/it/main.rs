@@ -1,0 +1,3 @@
+//! The tests of the whole: a file per behaviour.
+
+mod config;
