@@ -1,0 +1,140 @@
+//! What a backend is told about the client, and what it is not told: the same for handshakes and plain requests.
+
+use serde_json::Value;
+
+use crate::harness::{Backend, HANDSHAKE_HEADERS, Head, Proxy, frames::masked_close};
+
+/// Sends `fields` with a plain request and with a handshake; gives what the backend read and what was recorded.
+async fn forwarded(settings: &str, fields: &str) -> Vec<(Head, Value)> {
+    let backend = Backend::echo();
+    let mut proxy = Proxy::before(&[&backend]).with(settings).start();
+    let port = proxy.address().port();
+    let mut seen = Vec::new();
+    for (kind, upgrade) in [("request", "Connection: X-Hop\r\n"), ("session", HANDSHAKE_HEADERS)] {
+        let fields = fields.replace("{port}", &port.to_string());
+        let mut client = proxy.client().await;
+        client.send(format!("GET /x HTTP/1.1\r\nHost: chat.example.com:99\r\n{upgrade}{fields}\r\n")).await;
+        if kind == "session" {
+            client.upgraded().await;
+            client.send(masked_close(1000, "")).await;
+            client.expect_close(1000, "").await;
+        } else {
+            assert_eq!(client.response().await.status(), 200);
+        }
+        let record = proxy.next_record().await;
+        assert_eq!(record["kind"], kind);
+        seen.push((backend.heads().pop().unwrap(), record));
+    }
+    proxy.stop().await;
+    seen
+}
+
+#[tokio::test]
+async fn forwarding_fields_of_a_stranger_are_replaced() {
+    let fields = "X-Forwarded-For: 203.0.113.7\r\nX-Forwarded-For: 203.0.113.8\r\nX-Forwarded-Proto: https\r\n\
+                  X-Forwarded-Host: evil.example\r\nX-Forwarded-Port: 1\r\nX-Real-IP: 203.0.113.7\r\n\
+                  Forwarded: for=203.0.113.7\r\nX_Forwarded_For: 203.0.113.7\r\nX_Real_IP: 203.0.113.7\r\n\
+                  X-Forwarded_Proto: https\r\n";
+    for (head, record) in forwarded("", fields).await {
+        assert_eq!(head.header("x-forwarded-for"), Some("127.0.0.1"), "{head:?}");
+        assert_eq!(head.header("x-real-ip"), Some("127.0.0.1"), "{head:?}");
+        assert_eq!(head.header("x-forwarded-proto"), Some("http"), "{head:?}");
+        let name = head.header("x-forwarded-host").expect("a host");
+        assert!(name.starts_with("chat.example.com"), "{head:?}");
+        assert_ne!(head.header("x-forwarded-port"), Some("1"), "{head:?}");
+        assert_eq!(head.header("forwarded"), None, "{head:?}");
+        assert!(!head.as_str().contains('_'), "{head:?}");
+        assert!(!head.as_str().contains("203.0.113"), "{head:?}");
+        assert_eq!(record["client"], "127.0.0.1");
+    }
+}
+
+#[tokio::test]
+async fn forwarding_fields_of_a_trusted_proxy_are_kept_and_appended_to() {
+    let fields = "X-Forwarded-For: 203.0.113.7\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: public.example\r\n\
+                  X-Forwarded-Port: 443\r\nX-Real-IP: 203.0.113.7\r\n";
+    for (head, record) in forwarded("trusted_proxies: [ 127.0.0.0/8 ]", fields).await {
+        assert_eq!(head.headers("x-forwarded-for").join(", "), "203.0.113.7, 127.0.0.1", "{head:?}");
+        assert_eq!(head.header("x-real-ip"), Some("203.0.113.7"), "{head:?}");
+        assert_eq!(head.header("x-forwarded-proto"), Some("https"), "{head:?}");
+        assert_eq!(head.header("x-forwarded-host"), Some("public.example"), "{head:?}");
+        assert_eq!(head.header("x-forwarded-port"), Some("443"), "{head:?}");
+        assert_eq!(record["client"], "203.0.113.7");
+    }
+}
+
+#[tokio::test]
+async fn client_is_the_right_most_address_that_is_not_a_trusted_proxy() {
+    let chains = [
+        ("X-Forwarded-For: 198.51.100.9, 203.0.113.7, 10.0.0.2\r\n", "203.0.113.7"),
+        ("X-Forwarded-For: 198.51.100.9\r\nX-Forwarded-For: 203.0.113.7 ,10.0.0.2\r\n", "203.0.113.7"),
+        ("X-Forwarded-For: ::ffff:203.0.113.7\r\n", "203.0.113.7"),
+        ("X-Forwarded-For: 203.0.113.7, ::ffff:10.1.2.3\r\n", "203.0.113.7"),
+        ("X-Forwarded-For: 2001:db8::7\r\n", "2001:db8::7"),
+        ("", "127.0.0.1"),
+    ];
+    for (fields, client) in chains {
+        for (_, record) in forwarded("trusted_proxies: [ 127.0.0.1/32, 10.0.0.0/8 ]", fields).await {
+            assert_eq!(record["client"], client, "{fields}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn hop_by_hop_fields_end_at_the_proxy() {
+    let fields = "Connection: X-Named\r\nX-Named: 1\r\nKeep-Alive: timeout=5\r\nProxy-Connection: keep-alive\r\n\
+                  Proxy-Authorization: Basic eA==\r\nTE: trailers\r\nTrailer: X-Sum\r\nX-Kept: yes\r\nCookie: a=1\r\n";
+    for (head, _) in forwarded("", fields).await {
+        for name in ["x-named", "keep-alive", "proxy-connection", "proxy-authorization", "te", "trailer", "x-hop"] {
+            assert_eq!(head.header(name), None, "{name} in {head:?}");
+        }
+        assert_eq!(head.header("x-kept"), Some("yes"));
+        assert_eq!(head.header("cookie"), Some("a=1"));
+        assert_eq!(head.header("host"), Some("chat.example.com:99"));
+    }
+}
+
+#[tokio::test]
+async fn connection_cannot_strip_what_the_proxy_adds() {
+    let fields = "Connection: X-Forwarded-For, X-Real-IP, X-Forwarded-Proto, X-Request-ID\r\n";
+    for (head, _) in forwarded("", fields).await {
+        assert_eq!(head.header("x-forwarded-for"), Some("127.0.0.1"), "{head:?}");
+        assert_eq!(head.header("x-real-ip"), Some("127.0.0.1"), "{head:?}");
+        assert_eq!(head.header("x-forwarded-proto"), Some("http"), "{head:?}");
+        assert!(head.header("x-request-id").is_some(), "{head:?}");
+    }
+}
+
+#[tokio::test]
+async fn request_id_is_made_where_there_is_none_and_passed_where_there_is_one() {
+    let made = forwarded("", "").await;
+    for (head, record) in &made {
+        let id = head.header("x-request-id").expect("a request id");
+        assert!(!id.is_empty());
+        assert_eq!(record["request_id"], id);
+    }
+    assert_ne!(made[0].1["request_id"], made[1].1["request_id"]);
+
+    let backend = Backend::echo();
+    let mut proxy = Proxy::start(&[&backend]);
+    proxy.client().await.get("/", "X-Request-ID: from-outside-7\r\n").await;
+    assert_eq!(backend.heads()[0].header("x-request-id"), Some("from-outside-7"));
+    assert_eq!(proxy.next_record().await["request_id"], "from-outside-7");
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn hop_by_hop_fields_of_an_answer_end_at_the_proxy() {
+    let backend = Backend::answering(
+        "HTTP/1.1 200 OK\r\nConnection: X-Named\r\nX-Named: 1\r\nKeep-Alive: timeout=5\r\nUpgrade: h2c\r\n\
+         Proxy-Authenticate: Basic\r\nX-Kept: yes\r\nContent-Length: 2\r\n\r\nok",
+    );
+    let proxy = Proxy::start(&[&backend]);
+    let response = proxy.client().await.get("/", "").await;
+    assert_eq!(response.text(), "ok");
+    for name in ["x-named", "keep-alive", "upgrade"] {
+        assert_eq!(response.head.header(name), None, "{name}");
+    }
+    assert_eq!(response.head.header("x-kept"), Some("yes"));
+    proxy.stop().await;
+}

@@ -1,0 +1,81 @@
+//! What a client does, over plain TCP and over TLS.
+
+use std::{net::SocketAddr, path::Path, sync::Arc};
+
+use tokio::net::TcpStream;
+use tokio_rustls::{
+    TlsConnector,
+    rustls::{
+        ClientConfig, RootCertStore, SupportedProtocolVersion,
+        pki_types::{CertificateDer, ServerName, pem::PemObject},
+        version::{TLS12, TLS13},
+    },
+};
+
+use super::{Response, Wire, within, wire::Head};
+
+/// The four fields that make a request a WebSocket handshake, with the key of RFC 6455 §1.3.
+pub const HANDSHAKE_HEADERS: &str = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+                                     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+
+/// What RFC 6455 §1.3 says that key is answered with.
+const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
+
+/// A whole handshake; `more` are further fields, each ended by CRLF.
+pub fn handshake(path: &str, more: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nHost: chat.example.com\r\n{HANDSHAKE_HEADERS}{more}\r\n")
+}
+
+impl Wire {
+    /// A connection to `address`.
+    pub async fn connect(address: SocketAddr) -> Self {
+        within("a connection", TcpStream::connect(address)).await.expect("the address accepts").into()
+    }
+
+    /// Sends a handshake and reads the 101 that must answer it.
+    pub async fn upgrade(&mut self, path: &str) -> Head {
+        self.send(handshake(path, "")).await;
+        self.upgraded().await
+    }
+
+    /// Reads the 101 that must come next.
+    pub async fn upgraded(&mut self) -> Head {
+        let head = within("the answer to a handshake", self.head()).await;
+        assert_eq!(head.status(), 101, "{}", head.as_str());
+        assert_eq!(head.header("sec-websocket-accept"), Some(ACCEPT));
+        head
+    }
+
+    /// Sends a GET with `more` fields (each ended by CRLF) and reads its answer.
+    pub async fn get(&mut self, path: &str, more: &str) -> Response {
+        self.send(format!("GET {path} HTTP/1.1\r\nHost: chat.example.com\r\n{more}\r\n")).await;
+        self.response().await
+    }
+
+    /// Sends a handshake that must be refused, and reads the answer.
+    pub async fn refused_upgrade(&mut self, path: &str) -> Response {
+        self.send(handshake(path, "")).await;
+        self.response().await
+    }
+}
+
+/// A TLS client that trusts this certificate and speaks exactly these versions and protocols.
+pub fn trusting(cert: &Path, versions: &[&'static SupportedProtocolVersion], alpn: &[&str]) -> TlsConnector {
+    let mut roots = RootCertStore::empty();
+    for cert in CertificateDer::pem_file_iter(cert).expect("a certificate file") {
+        roots.add(cert.expect("a certificate in PEM")).unwrap();
+    }
+    let versions = if versions.is_empty() { &[&TLS12, &TLS13] } else { versions };
+    let mut config =
+        ClientConfig::builder_with_protocol_versions(versions).with_root_certificates(roots).with_no_client_auth();
+    config.alpn_protocols = alpn.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+    TlsConnector::from(Arc::new(config))
+}
+
+/// A TLS connection to `address`, whose certificate must be good for `name`.
+pub async fn tls_connect(connector: &TlsConnector, address: SocketAddr, name: &str) -> std::io::Result<Wire> {
+    let tcp = TcpStream::connect(address).await?;
+    tcp.set_nodelay(true)?;
+    let name = ServerName::try_from(name.to_owned()).expect("a name");
+    Ok(within("a TLS handshake", connector.connect(name, tcp)).await?.into())
+}

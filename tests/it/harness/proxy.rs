@@ -1,0 +1,207 @@
+//! The proxy under test, started in the test's process, with its access log as a channel.
+
+use std::{io, net::SocketAddr, path::PathBuf};
+
+use longwire::{
+    access_log::AccessLog,
+    config::{self, LogFormat},
+    net::server::{Drained, Server},
+};
+use serde_json::Value;
+use tokio::sync::mpsc;
+
+use super::{Backend, Wire, within};
+
+/// A running proxy.
+pub struct Proxy {
+    /// `None` once drained.
+    server: Option<Server>,
+    addresses: Vec<SocketAddr>,
+    lines: mpsc::UnboundedReceiver<String>,
+    /// Every record so far.
+    records: Vec<Value>,
+    backends: Vec<Backend>,
+}
+
+/// A proxy to be: one listener, one upstream `chat`, one route to it.
+pub struct Setup {
+    backends: Vec<Backend>,
+    /// Entries of `upstreams.chat.backends`.
+    entries: Vec<String>,
+    /// `key: value` pairs of `upstreams.chat`.
+    upstream: String,
+    /// `key: value` pairs of `timeouts`.
+    timeouts: Vec<(String, String)>,
+    listener: String,
+    routes: String,
+    /// Whole top-level lines.
+    settings: String,
+    base: PathBuf,
+}
+
+impl Proxy {
+    /// A proxy in front of these backends, by turns, with short ends so that a test never waits for one.
+    pub fn before(backends: &[&Backend]) -> Setup {
+        Setup {
+            backends: backends.iter().copied().cloned().collect(),
+            entries: backends.iter().map(|backend| format!("{{ address: \"{backend}\" }}")).collect(),
+            upstream: "balance: round_robin".into(),
+            timeouts: vec![("close".into(), "1s".into()), ("drain".into(), "1s".into())],
+            listener: "bind: \"127.0.0.1:0\"".into(),
+            routes: "routes: [ { upstream: chat } ]".into(),
+            settings: String::new(),
+            base: PathBuf::from("."),
+        }
+    }
+
+    /// A proxy in front of these backends with nothing else set.
+    pub fn start(backends: &[&Backend]) -> Self {
+        Self::before(backends).start()
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.addresses[0]
+    }
+
+    /// A connection to it.
+    pub async fn client(&self) -> Wire {
+        Wire::connect(self.address()).await
+    }
+
+    /// A session: a new client whose handshake was accepted.
+    pub async fn session(&self) -> Wire {
+        let mut client = self.client().await;
+        client.upgrade("/ws").await;
+        client
+    }
+
+    /// A session with both of its ends in the test's hands; `backend` is played by hand.
+    pub async fn session_by_hand(&self, backend: &Backend) -> (Wire, Wire) {
+        let mut client = self.client().await;
+        client.send(super::handshake("/ws", "")).await;
+        let at_backend = backend.accepted().await;
+        client.upgraded().await;
+        (client, at_backend)
+    }
+
+    /// The next line of the access log.
+    pub async fn next_record(&mut self) -> Value {
+        let line = within("a record", self.lines.recv()).await.expect("the access log is open");
+        self.note(&line)
+    }
+
+    /// Drains, once; later calls are not allowed.
+    pub async fn drain(&mut self) -> Drained {
+        let server = self.server.take().expect("drained once");
+        within("the drain to end", server.drain()).await
+    }
+
+    /// Ends the proxy and gives every record that it ever wrote; re-raises what went wrong at the backends.
+    pub async fn stop(mut self) -> Vec<Value> {
+        if self.server.is_some() {
+            self.drain().await;
+        }
+        while let Some(line) = within("the end of the access log", self.lines.recv()).await {
+            self.note(&line);
+        }
+        for backend in &self.backends {
+            backend.finish().await;
+        }
+        self.records
+    }
+
+    /// Parses a line; no exchange may be recorded twice.
+    fn note(&mut self, line: &str) -> Value {
+        let record: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in {line:?}"));
+        let id = &record["request_id"];
+        assert!(id.is_string(), "a request id in {record}");
+        assert!(self.records.iter().all(|earlier| earlier["request_id"] != *id), "recorded twice: {record}");
+        self.records.push(record.clone());
+        record
+    }
+}
+
+impl Setup {
+    /// `key: value` pairs of the upstream, instead of `balance: round_robin`.
+    pub fn upstream(mut self, settings: &str) -> Self {
+        self.upstream = settings.into();
+        self
+    }
+
+    /// More `key: value` pairs of the backend at this place.
+    pub fn backend(mut self, index: usize, settings: &str) -> Self {
+        self.entries[index] = format!("{{ address: \"{}\", {settings} }}", self.backends[index]);
+        self
+    }
+
+    /// One of `timeouts`.
+    pub fn timeout(mut self, key: &str, value: &str) -> Self {
+        self.timeouts.retain(|(earlier, _)| earlier != key);
+        self.timeouts.push((key.into(), value.into()));
+        self
+    }
+
+    /// TLS of the listener, as in the file; paths are taken from `base`.
+    pub fn tls(mut self, tls: &str, base: impl Into<PathBuf>) -> Self {
+        self.listener = format!("bind: \"127.0.0.1:0\", tls: {tls}");
+        self.base = base.into();
+        self
+    }
+
+    /// The whole `routes:` entry, instead of one route for everything.
+    pub fn routes(mut self, routes: &str) -> Self {
+        self.routes = routes.into();
+        self
+    }
+
+    /// A top-level entry.
+    pub fn with(mut self, setting: &str) -> Self {
+        self.settings.push_str(setting);
+        self.settings.push('\n');
+        self
+    }
+
+    /// The file, read and started.
+    pub fn start(self) -> Proxy {
+        let timeouts: Vec<String> = self.timeouts.iter().map(|(key, value)| format!("{key}: {value}")).collect();
+        let text = format!(
+            "workers: 2\nlisteners: [ {{ {} }} ]\nupstreams:\n  chat: {{ {}, backends: [ {} ] }}\n{}\n\
+             timeouts: {{ {} }}\n{}",
+            self.listener,
+            self.upstream,
+            self.entries.join(", "),
+            self.routes,
+            timeouts.join(", "),
+            self.settings,
+        );
+        let loaded = config::parse(&text, "proxy.yaml", &self.base).unwrap_or_else(|error| panic!("{error}\nin\n{text}"));
+        let (writer, lines) = mpsc::unbounded_channel();
+        let access_log = AccessLog::new(LogFormat::Json, LineSender { writer, line: Vec::new() });
+        let server = Server::start(loaded.config, access_log).expect("the proxy starts");
+        let addresses = server.addresses().to_vec();
+        Proxy { server: Some(server), addresses, lines, records: Vec::new(), backends: self.backends }
+    }
+}
+
+/// A writer that sends whole lines over a channel.
+struct LineSender {
+    writer: mpsc::UnboundedSender<String>,
+    line: Vec<u8>,
+}
+
+impl io::Write for LineSender {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.line.extend_from_slice(bytes);
+        while let Some(end) = self.line.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = self.line.drain(..=end).collect();
+            // A test that is over reads no more records.
+            let _ = self.writer.send(String::from_utf8_lossy(&line).into_owned());
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,337 @@
+//! One end of a raw connection, a client's or a backend's: bytes out, expectations in.
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+use tokio_rustls::client::TlsStream;
+
+use super::{
+    frames::{CLOSE, Frame},
+    within,
+};
+
+/// A raw connection, with what was read of it and not yet looked at.
+#[derive(Debug)]
+pub struct Wire {
+    stream: Stream,
+    unread: Vec<u8>,
+}
+
+#[derive(Debug)]
+enum Stream {
+    Tcp(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl From<TcpStream> for Wire {
+    fn from(stream: TcpStream) -> Self {
+        stream.set_nodelay(true).unwrap();
+        Self { stream: Stream::Tcp(stream), unread: Vec::new() }
+    }
+}
+
+impl From<TlsStream<TcpStream>> for Wire {
+    fn from(stream: TlsStream<TcpStream>) -> Self {
+        Self { stream: Stream::Tls(Box::new(stream)), unread: Vec::new() }
+    }
+}
+
+impl Wire {
+    /// Writes all of `bytes`, in one segment where it is short.
+    pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        assert!(self.try_send(bytes).await, "the connection takes our bytes");
+    }
+
+    /// The same; false when the connection is gone.
+    pub async fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
+        let bytes = bytes.as_ref();
+        let writing = async {
+            match &mut self.stream {
+                Stream::Tcp(stream) => stream.write_all(bytes).await,
+                Stream::Tls(stream) => {
+                    stream.write_all(bytes).await?;
+                    stream.flush().await
+                }
+            }
+        };
+        within("the other end to take our bytes", writing).await.is_ok()
+    }
+
+    /// Sends our FIN (after close_notify, on TLS); reading goes on.
+    pub async fn finish(&mut self) {
+        let ending = async {
+            match &mut self.stream {
+                Stream::Tcp(stream) => stream.shutdown().await,
+                Stream::Tls(stream) => stream.shutdown().await,
+            }
+        };
+        // The other end may have gone first: then there is nobody left to tell.
+        let _ = within("our FIN to be sent", ending).await;
+    }
+
+    /// Sends the last bytes and our FIN in one segment, as far as the kernel lets us: the FIN follows them at once.
+    pub async fn send_and_finish(&mut self, bytes: impl AsRef<[u8]>) {
+        self.send(bytes).await;
+        self.finish().await;
+    }
+
+    /// Ends the connection by a reset.
+    pub fn reset(self) {
+        socket2::SockRef::from(self.tcp()).set_linger(Some(std::time::Duration::ZERO)).unwrap();
+    }
+
+    /// Ends the TCP connection with no word of TLS before: an EOF without close_notify.
+    pub fn cut(self) {
+        socket2::SockRef::from(self.tcp()).shutdown(std::net::Shutdown::Both).unwrap();
+    }
+
+    /// Its reading and its writing half, to be used at the same time; plain TCP only.
+    pub fn split(self) -> (Self, Self) {
+        let unread = self.unread.clone();
+        let reading = std::net::TcpStream::from(socket2::SockRef::from(self.tcp()).try_clone().unwrap());
+        let reading = Self { stream: Stream::Tcp(TcpStream::from_std(reading).unwrap()), unread };
+        (reading, Self { unread: Vec::new(), ..self })
+    }
+
+    /// The socket itself, when what was read has all been looked at.
+    pub fn into_tcp(self) -> TcpStream {
+        assert_eq!(self.unread, b"", "bytes that nobody looked at");
+        match self.stream {
+            Stream::Tcp(stream) => stream,
+            Stream::Tls(_) => panic!("a TLS stream is not a TCP stream"),
+        }
+    }
+
+    /// TLS of this connection; panics on plain TCP.
+    pub fn tls(&self) -> &TlsStream<TcpStream> {
+        match &self.stream {
+            Stream::Tcp(_) => panic!("no TLS here"),
+            Stream::Tls(stream) => stream,
+        }
+    }
+
+    /// The next bytes are exactly these.
+    pub async fn expect(&mut self, bytes: impl AsRef<[u8]>) {
+        let expected = bytes.as_ref();
+        let found = self.take(expected.len()).await;
+        if found != expected {
+            // Not `assert_eq!`: nobody reads a megabyte of numbers.
+            let at = found.iter().zip(expected).take_while(|(found, expected)| found == expected).count();
+            panic!("byte {at} of {} differs: expected {:?}, found {:?}", expected.len(), excerpt(expected, at), excerpt(&found, at));
+        }
+    }
+
+    /// The next `count` bytes.
+    pub async fn take(&mut self, count: usize) -> Vec<u8> {
+        while self.unread.len() < count {
+            let before = self.unread.len();
+            if !self.read_more().await {
+                panic!("the stream ended after {before} of {count} bytes: {:?}", excerpt(&self.unread, 0));
+            }
+        }
+        self.unread.drain(..count).collect()
+    }
+
+    /// The next frame.
+    pub async fn frame(&mut self) -> Frame {
+        within("a frame", self.next_frame()).await.expect("a frame before the stream ends")
+    }
+
+    /// Every frame up to the end of the stream.
+    pub async fn frames_to_the_end(&mut self) -> Vec<Frame> {
+        let mut frames = Vec::new();
+        while let Some(frame) = within("a frame or the end of the stream", self.next_frame()).await {
+            frames.push(frame);
+        }
+        frames
+    }
+
+    /// The next frame, or `None` when the stream ends, by a FIN or a reset. Waits as long as the test lasts.
+    pub async fn next_frame(&mut self) -> Option<Frame> {
+        loop {
+            if let Some((frame, length)) = Frame::parse(&self.unread) {
+                self.unread.drain(..length);
+                return Some(frame);
+            }
+            if !matches!(self.read().await, Ok(count) if count > 0) {
+                return None;
+            }
+        }
+    }
+
+    /// The next frame is a Close with this code and reason.
+    pub async fn expect_close(&mut self, code: u16, reason: &str) {
+        let frame = self.frame().await;
+        assert_eq!((frame.first, frame.close_code(), frame.close_reason()), (CLOSE, Some(code), reason.to_owned()));
+    }
+
+    /// The next frame is a Close with this code, whatever its reason.
+    pub async fn expect_close_code(&mut self, code: u16) {
+        let frame = self.frame().await;
+        assert_eq!((frame.first, frame.close_code()), (CLOSE, Some(code)), "{frame:?}");
+    }
+
+    /// The stream ends here in order: by a FIN (after close_notify, on TLS), with nothing before it.
+    pub async fn expect_eof(&mut self) {
+        let more = self.read_more().await;
+        assert!(!more && self.unread.is_empty(), "expected the end, found {:?}", excerpt(&self.unread, 0));
+    }
+
+    /// The stream ends here, by a FIN or a reset, with nothing before it.
+    pub async fn expect_gone(&mut self) {
+        let rest = self.rest().await;
+        assert!(rest.is_empty(), "expected the end, found {:?}", excerpt(&rest, 0));
+    }
+
+    /// Everything up to the end of the stream, by a FIN or a reset.
+    pub async fn rest(&mut self) -> Vec<u8> {
+        within("the end of the stream", self.whatever_comes()).await
+    }
+
+    /// The same. Waits as long as the test lasts.
+    pub async fn whatever_comes(&mut self) -> Vec<u8> {
+        while matches!(self.read().await, Ok(count) if count > 0) {}
+        std::mem::take(&mut self.unread)
+    }
+
+    /// The next HTTP head.
+    pub async fn head(&mut self) -> Head {
+        self.next_head().await.expect("an HTTP head before the stream ends")
+    }
+
+    /// The next HTTP head, or `None` when the stream ends before its first byte. Waits as long as the test lasts.
+    pub async fn next_head(&mut self) -> Option<Head> {
+        loop {
+            if let Some(end) = self.unread.windows(4).position(|window| window == b"\r\n\r\n") {
+                let head: Vec<u8> = self.unread.drain(..end + 4).collect();
+                return Some(Head(String::from_utf8_lossy(&head).into_owned()));
+            }
+            if !matches!(self.read().await, Ok(count) if count > 0) {
+                assert_eq!(String::from_utf8_lossy(&self.unread), "", "the stream ended inside an HTTP head");
+                return None;
+            }
+        }
+    }
+
+    /// The next HTTP answer with its whole body.
+    pub async fn response(&mut self) -> Response {
+        let head = within("the head of an answer", self.head()).await;
+        let length = head.header("content-length").map(|length| length.parse().unwrap());
+        let body = if head.header("transfer-encoding") == Some("chunked") {
+            self.chunked_body().await
+        } else if let Some(length) = length {
+            self.take(length).await
+        } else if matches!(head.status(), 204 | 304) {
+            Vec::new()
+        } else {
+            self.rest().await
+        };
+        Response { head, body }
+    }
+
+    async fn chunked_body(&mut self) -> Vec<u8> {
+        let mut body = Vec::new();
+        loop {
+            let chunk = self.chunk().await;
+            if chunk.is_empty() {
+                return body;
+            }
+            body.extend(chunk);
+        }
+    }
+
+    /// The next chunk of a chunked body without trailers; empty for the last.
+    pub async fn chunk(&mut self) -> Vec<u8> {
+        let mut size = Vec::new();
+        while !size.ends_with(b"\r\n") {
+            size.extend(self.take(1).await);
+        }
+        let size = usize::from_str_radix(std::str::from_utf8(&size).unwrap().trim_end(), 16).expect("a chunk size");
+        let chunk = self.take(size).await;
+        self.expect(b"\r\n").await;
+        chunk
+    }
+
+    fn tcp(&self) -> &TcpStream {
+        match &self.stream {
+            Stream::Tcp(stream) => stream,
+            Stream::Tls(stream) => stream.get_ref().0,
+        }
+    }
+
+    /// Reads once; false at the end of the stream. A reset fails the test.
+    async fn read_more(&mut self) -> bool {
+        let count = within("bytes or the end of the stream", self.read()).await;
+        count.expect("the connection ends in order, not by a reset") > 0
+    }
+
+    async fn read(&mut self) -> std::io::Result<usize> {
+        match &mut self.stream {
+            Stream::Tcp(stream) => stream.read_buf(&mut self.unread).await,
+            Stream::Tls(stream) => stream.read_buf(&mut self.unread).await,
+        }
+    }
+}
+
+fn excerpt(bytes: &[u8], from: usize) -> String {
+    let end = bytes.len().min(from + 80);
+    bytes[from.min(end)..end].escape_ascii().to_string()
+}
+
+/// An HTTP head, as its bytes were.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Head(String);
+
+impl Head {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The request line or the status line.
+    pub fn first_line(&self) -> &str {
+        self.0.lines().next().unwrap_or_default()
+    }
+
+    /// The status of an answer.
+    pub fn status(&self) -> u16 {
+        self.first_line().split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status line")
+    }
+
+    /// The value of the only field of this name; `None` when there is none.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let all = self.headers(name);
+        assert!(all.len() < 2, "{name} is there {} times in {}", all.len(), self.0);
+        all.first().copied()
+    }
+
+    /// The values of all fields of this name, in their order.
+    pub fn headers(&self, name: &str) -> Vec<&str> {
+        let fields = self.0.lines().skip(1).filter_map(|line| line.split_once(':'));
+        fields.filter(|(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim()).collect()
+    }
+}
+
+/// An HTTP answer.
+#[derive(Debug, Clone)]
+pub struct Response {
+    pub head: Head,
+    pub body: Vec<u8>,
+}
+
+impl Response {
+    pub fn status(&self) -> u16 {
+        self.head.status()
+    }
+
+    pub fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).expect("a body of text")
+    }
+
+    /// The body of an error of the proxy's own: one line, and this word in it.
+    pub fn assert_one_line_naming(&self, word: &str) {
+        let text = self.text();
+        assert_eq!(text.trim_end_matches('\n').lines().count(), 1, "one line: {text:?}");
+        assert!(text.to_lowercase().contains(word), "{word:?} is named in {text:?}");
+    }
+}

@@ -1,0 +1,137 @@
+//! Plain HTTP through the same listeners: streamed both ways, over kept connections.
+
+use crate::harness::{Backend, Proxy, within};
+
+#[tokio::test]
+async fn a_connection_carries_many_requests_and_so_does_the_one_to_the_backend() {
+    let backend = Backend::echo();
+    let mut proxy = Proxy::start(&[&backend]);
+    let mut client = proxy.client().await;
+    for path in ["/a", "/b?x=%2F..%2f", "/c"] {
+        let response = client.get(path, "").await;
+        assert_eq!(response.status(), 200);
+        assert!(response.text().starts_with(&format!("GET {path} HTTP/1.1\r\n")), "{}", response.text());
+        let record = proxy.next_record().await;
+        assert_eq!((&record["kind"], &record["cause"]), (&"request".into(), &"ok".into()), "{record}");
+    }
+    assert_eq!(backend.connections(), 1);
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn request_body_streams_to_the_backend_chunk_by_chunk() {
+    let backend = Backend::by_hand();
+    let proxy = Proxy::start(&[&backend]);
+    let mut client = proxy.client().await;
+    client.send("POST /up HTTP/1.1\r\nHost: chat\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n").await;
+    let (mut at_backend, head) = backend.asked().await;
+    assert_eq!(head.header("transfer-encoding"), Some("chunked"));
+    assert_eq!(at_backend.chunk().await, b"first");
+    client.send("6\r\nsecond\r\n0\r\n\r\n").await;
+    assert_eq!(at_backend.chunk().await, b"second");
+    assert_eq!(at_backend.chunk().await, b"");
+    at_backend.send("HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n").await;
+    assert_eq!(client.response().await.status(), 201);
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn response_body_streams_to_the_client_chunk_by_chunk() {
+    let backend = Backend::by_hand();
+    let proxy = Proxy::start(&[&backend]);
+    let mut client = proxy.client().await;
+    client.send("GET /events HTTP/1.1\r\nHost: chat\r\n\r\n").await;
+    let (mut at_backend, _) = backend.asked().await;
+    at_backend.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n").await;
+    let head = within("a head", client.head()).await;
+    assert_eq!(head.header("transfer-encoding"), Some("chunked"));
+    assert_eq!(client.chunk().await, b"first");
+    at_backend.send("6\r\nsecond\r\n0\r\n\r\n").await;
+    assert_eq!(client.chunk().await, b"second");
+    assert_eq!(client.chunk().await, b"");
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn a_body_with_a_length_keeps_it() {
+    let backend = Backend::strict();
+    let proxy = Proxy::start(&[&backend]);
+    let mut client = proxy.client().await;
+    let body = vec![0x5a; 300_000];
+    client.send(format!("PUT /file HTTP/1.1\r\nHost: chat\r\nContent-Length: {}\r\n\r\n", body.len())).await;
+    client.send(&body).await;
+    assert_eq!(client.response().await.text(), "took 300000 bytes");
+    assert_eq!(backend.heads()[0].header("content-length"), Some("300000"));
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn answers_without_a_body_leave_the_connection_in_step() {
+    let backend = Backend::raw(async |backend: Backend, mut wire| {
+        while let Some(head) = backend.next_head(&mut wire).await {
+            let answer = match head.first_line() {
+                "HEAD / HTTP/1.1" => "HTTP/1.1 200 OK\r\nContent-Length: 1234\r\n\r\n",
+                "GET /204 HTTP/1.1" => "HTTP/1.1 204 No Content\r\n\r\n",
+                "GET /304 HTTP/1.1" => "HTTP/1.1 304 Not Modified\r\nETag: \"x\"\r\n\r\n",
+                _ => "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nlast",
+            };
+            wire.send(answer).await;
+        }
+    });
+    let proxy = Proxy::start(&[&backend]);
+    let mut client = proxy.client().await;
+    client.send("HEAD / HTTP/1.1\r\nHost: chat\r\n\r\n").await;
+    let head = within("a head", client.head()).await;
+    assert_eq!((head.status(), head.header("content-length")), (200, Some("1234")));
+    assert_eq!(client.get("/204", "").await.status(), 204);
+    assert_eq!(client.get("/304", "").await.status(), 304);
+    assert_eq!(client.get("/", "").await.text(), "last");
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn body_over_the_limit_is_413_and_no_more_of_it_is_sent_on() {
+    let backend = Backend::echo();
+    let mut proxy = Proxy::before(&[&backend]).with("limits: { body_size: 10B }").start();
+    let mut client = proxy.client().await;
+    client.send("POST / HTTP/1.1\r\nHost: chat\r\nContent-Length: 11\r\n\r\nhello world").await;
+    let response = client.response().await;
+    assert_eq!(response.status(), 413);
+    response.assert_one_line_naming("body");
+    assert_eq!(proxy.next_record().await["cause"], "body_too_large");
+    assert_eq!(backend.heads(), []);
+
+    let mut client = proxy.client().await;
+    client.send("POST / HTTP/1.1\r\nHost: chat\r\nContent-Length: 10\r\n\r\nhello worl").await;
+    assert_eq!(client.response().await.status(), 200);
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn head_over_the_limits_is_refused_and_reaches_no_backend() {
+    let backend = Backend::echo();
+    let proxy = Proxy::before(&[&backend]).with("limits: { header_size: 8KiB, headers: 20 }").start();
+    let many: String = (0..21).map(|n| format!("X-{n}: 1\r\n")).collect();
+    let long = format!("X-Long: {}\r\n", "x".repeat(16 * 1024));
+    for fields in [many, long] {
+        let mut client = proxy.client().await;
+        client.send(format!("GET / HTTP/1.1\r\nHost: chat\r\n{fields}\r\n")).await;
+        assert_eq!(client.response().await.status(), 431);
+    }
+    assert_eq!(backend.heads(), []);
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_before_the_answer_is_recorded_as_gone() {
+    let backend = Backend::by_hand();
+    let mut proxy = Proxy::start(&[&backend]);
+    let mut client = proxy.client().await;
+    client.send("GET /slow HTTP/1.1\r\nHost: chat\r\n\r\n").await;
+    let (mut at_backend, _) = backend.asked().await;
+    client.reset();
+    let record = proxy.next_record().await;
+    assert_eq!((&record["cause"], &record["backend"]), (&"client_gone".into(), &backend.to_string().into()), "{record}");
+    at_backend.expect_gone().await;
+    proxy.stop().await;
+}
