@@ -1,16 +1,319 @@
-//! The record of a session or request, one line at its END.
+//! The record of a session or of a plain request: one line, written at its END, whatever ended it.
+//!
+//! A record is written when it is dropped, so no path through the code can forget it or write it twice. Absent fields
+//! are unknown or do not apply.
 
-use std::io;
+use std::{
+    io::{self, Write},
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use crate::config::LogFormat;
+use jiff::Timestamp;
+use serde::{Serialize, Serializer};
+use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
+
+use crate::{
+    config::LogFormat,
+    ws::{
+        Side,
+        session::{Counts, Session},
+        termination::Termination,
+    },
+};
+
+/// Lines that may wait for a slow disk; what comes on top is dropped rather than waited for.
+const QUEUE_LINES: usize = 65_536;
 
 /// Where records go. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct AccessLog {}
+pub struct AccessLog {
+    format: LogFormat,
+    writer: NonBlocking,
+    _flush_on_drop: Arc<WorkerGuard>,
+}
 
 impl AccessLog {
-    /// Writes lines to `writer` from a thread of its own, so that a slow disk never blocks a session.
-    pub fn new(_format: LogFormat, _writer: impl io::Write + Send + 'static) -> Self {
-        Self {}
+    /// Writes lines to `writer` from a thread of its own, so that a slow disk never blocks a session. What waits is
+    /// written when the last clone is dropped.
+    pub fn new(format: LogFormat, writer: impl Write + Send + 'static) -> Self {
+        let (writer, guard) =
+            NonBlockingBuilder::default().buffered_lines_limit(QUEUE_LINES).thread_name("access-log").finish(writer);
+        Self { format, writer, _flush_on_drop: Arc::new(guard) }
+    }
+
+    fn write(&self, record: &Record) -> io::Result<()> {
+        let mut line = match self.format {
+            LogFormat::Json => serde_json::to_vec(record)?,
+            LogFormat::Text => logfmt(&serde_json::to_value(record)?).into_bytes(),
+        };
+        line.push(b'\n');
+        self.writer.clone().write_all(&line)
+    }
+}
+
+/// What is known of a request and of the session that it became. It starts as a request; `into_session` turns it.
+#[derive(Debug, Serialize)]
+pub struct Record {
+    /// When the request came, UTC.
+    pub time: Timestamp,
+    /// Whether it became a session.
+    pub kind: RecordKind,
+    /// Passed on from the client or made here.
+    pub request_id: String,
+    /// The client's address, by `trusted_proxies`.
+    pub client: IpAddr,
+    /// The TLS version of the client's connection.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<&'static str>,
+    /// The `Host` header, as sent.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub host: String,
+    /// The method.
+    pub method: String,
+    /// The path, without its query: queries carry secrets.
+    pub path: String,
+    /// The route that took it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub route: Option<String>,
+    /// The route's upstream.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upstream: Option<String>,
+    /// The backend that was tried last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backend: Option<String>,
+    /// Backends tried.
+    pub tries: u32,
+    /// The status of the answer; 101 for a session.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// To connect to the last backend tried.
+    #[serde(rename = "connect_ms", serialize_with = "millis", skip_serializing_if = "Option::is_none")]
+    pub connect: Option<Duration>,
+    /// From the request to the head of the backend's answer, all tries included.
+    #[serde(rename = "handshake_ms", serialize_with = "millis", skip_serializing_if = "Option::is_none")]
+    pub handshake: Option<Duration>,
+    /// From the request to the end.
+    #[serde(rename = "duration_ms", serialize_with = "millis", skip_serializing_if = "Option::is_none")]
+    pub duration: Option<Duration>,
+    /// What passed, and what our Pings have shown.
+    #[serde(flatten)]
+    pub traffic: Traffic,
+    /// The code of the first Close.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub close_code: Option<u16>,
+    /// The reason of the first Close.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub close_reason: String,
+    /// Who ended the session first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub initiator: Option<&'static str>,
+    /// Why it ended: a word of [`crate::ws::termination::Cause`] for a session, `ok` or a word of
+    /// [`crate::error::Kind`] for a request.
+    pub cause: &'static str,
+    /// A failure's source, in words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// Both Closes were exchanged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clean: Option<bool>,
+    #[serde(skip)]
+    started: Instant,
+    #[serde(skip)]
+    log: Option<AccessLog>,
+}
+
+/// Which of the two a record is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RecordKind {
+    /// A plain request, or a handshake that became no session.
+    Request,
+    /// An upgraded session.
+    Session,
+}
+
+/// What passed in both directions. Of a plain request: the bytes of its bodies.
+#[derive(Debug, Default, Serialize)]
+#[allow(missing_docs, reason = "the names say it, and they are those of the log")]
+pub struct Traffic {
+    pub bytes_to_backend: u64,
+    pub bytes_to_client: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub frames_to_backend: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub frames_to_client: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub messages_to_backend: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub messages_to_client: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pings_client: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pings_backend: Option<u32>,
+    /// Round trips of our Pings to the client.
+    #[serde(rename = "rtt_last_ms", serialize_with = "millis", skip_serializing_if = "Option::is_none")]
+    pub rtt_last: Option<Duration>,
+    #[serde(rename = "rtt_mean_ms", serialize_with = "millis", skip_serializing_if = "Option::is_none")]
+    pub rtt_mean: Option<Duration>,
+    /// Round trips of our Pings to the backend.
+    #[serde(rename = "rtt_backend_last_ms", serialize_with = "millis", skip_serializing_if = "Option::is_none")]
+    pub rtt_backend_last: Option<Duration>,
+    #[serde(rename = "rtt_backend_mean_ms", serialize_with = "millis", skip_serializing_if = "Option::is_none")]
+    pub rtt_backend_mean: Option<Duration>,
+}
+
+impl Record {
+    /// A request that has just come. Until something else is known, its client went away.
+    #[must_use]
+    pub fn new(log: Option<AccessLog>, client: IpAddr, method: &str, path: &str) -> Self {
+        Self {
+            time: Timestamp::now(),
+            kind: RecordKind::Request,
+            request_id: String::new(),
+            client,
+            tls: None,
+            host: String::new(),
+            method: method.into(),
+            path: path.into(),
+            route: None,
+            upstream: None,
+            backend: None,
+            tries: 0,
+            status: None,
+            connect: None,
+            handshake: None,
+            duration: None,
+            traffic: Traffic::default(),
+            close_code: None,
+            close_reason: String::new(),
+            initiator: None,
+            cause: "client_gone",
+            error: None,
+            clean: None,
+            started: Instant::now(),
+            log,
+        }
+    }
+
+    /// When the request came.
+    #[must_use]
+    pub const fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// The session's figures and how it ended. `cut`: what to say if it has not ended by itself.
+    pub fn end_session(&mut self, session: &Session, cut: Termination) {
+        let (from_client, from_backend) = (session.counts(Side::Client), session.counts(Side::Backend));
+        let (client, backend) = (session.round_trips(Side::Client), session.round_trips(Side::Backend));
+        let Counts { bytes: bytes_to_backend, frames: frames_to_backend, messages: messages_to_backend } = from_client;
+        let Counts { bytes: bytes_to_client, frames: frames_to_client, messages: messages_to_client } = from_backend;
+        self.traffic = Traffic {
+            bytes_to_backend,
+            bytes_to_client,
+            frames_to_backend: Some(frames_to_backend),
+            frames_to_client: Some(frames_to_client),
+            messages_to_backend: Some(messages_to_backend),
+            messages_to_client: Some(messages_to_client),
+            pings_client: Some(client.pings),
+            pings_backend: Some(backend.pings),
+            rtt_last: client.last,
+            rtt_mean: client.mean(),
+            rtt_backend_last: backend.last,
+            rtt_backend_mean: backend.mean(),
+        };
+        let Termination { initiator, cause, code, reason, clean } = session.termination().unwrap_or(cut);
+        self.kind = RecordKind::Session;
+        self.initiator = Some(initiator.as_str());
+        self.cause = cause.as_str();
+        self.close_code = code.map(|code| code.0);
+        self.close_reason = reason;
+        self.clean = Some(clean);
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        self.duration = Some(self.started.elapsed());
+        if let Some(log) = self.log.take()
+            && let Err(error) = log.write(self)
+        {
+            tracing::debug!(%error, "a record could not be queued");
+        }
+    }
+}
+
+#[allow(clippy::ref_option, reason = "the signature that serde asks for")]
+fn millis<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+    let millis = duration.unwrap_or_default().as_secs_f64() * 1000.0;
+    serializer.serialize_f64((millis * 1000.0).round() / 1000.0)
+}
+
+/// `key=value` pairs; a value with a space, a quote or a control character is quoted.
+fn logfmt(record: &serde_json::Value) -> String {
+    let mut line = String::new();
+    for (key, value) in record.as_object().into_iter().flatten() {
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(key);
+        line.push('=');
+        match value.as_str() {
+            Some(text) if !text.is_empty() && text.chars().all(|c| c.is_ascii_graphic() && c != '"' && c != '=') => {
+                line.push_str(text);
+            }
+            _ => line.push_str(&value.to_string()),
+        }
+    }
+    line
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    struct Lines(mpsc::Sender<Vec<u8>>);
+
+    impl Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.send(bytes.to_vec()).unwrap();
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn written(format: LogFormat, edit: impl FnOnce(&mut Record)) -> String {
+        let (sender, lines) = mpsc::channel();
+        let log = AccessLog::new(format, Lines(sender));
+        let mut record = Record::new(Some(log), IpAddr::from([192, 0, 2, 1]), "GET", "/ws/");
+        edit(&mut record);
+        drop(record);
+        String::from_utf8(lines.iter().flatten().collect()).unwrap()
+    }
+
+    #[test]
+    fn a_dropped_record_is_one_line() {
+        let line = written(LogFormat::Json, |record| record.connect = Some(Duration::from_micros(1500)));
+        assert!(line.ends_with('\n') && line.lines().count() == 1, "{line}");
+        let value: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(
+            (&value["client"], &value["cause"], &value["connect_ms"]),
+            (&"192.0.2.1".into(), &"client_gone".into(), &1.5.into())
+        );
+        assert!(value.get("close_code").is_none());
+    }
+
+    #[test]
+    fn a_peers_words_cannot_break_the_line() {
+        let line = written(LogFormat::Text, |record| record.close_reason = "bye\nkind=session \"x\"".into());
+        assert_eq!(line.lines().count(), 1);
+        assert!(line.contains(r#"close_reason="bye\nkind=session \"x\"""#), "{line}");
     }
 }

@@ -1,1 +1,227 @@
-//! What went wrong, whose fault it is, whether to try again: one table.
+//! What kept a request from its answer: whose fault it is, whether to try again, and what the client and the log are told.
+
+use std::{error, fmt};
+
+use hyper::StatusCode;
+
+use crate::ws::Side;
+
+/// A failed request, with the cause that the log shows and the client does not.
+#[derive(Debug)]
+pub struct Error {
+    kind: Kind,
+    source: Option<Box<dyn error::Error + Send + Sync>>,
+}
+
+/// What went wrong. Everything else about a failure follows from it, in one table: [`Kind::row`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Half a WebSocket handshake.
+    BadHandshake,
+    /// A request whose framing or target is not sound.
+    BadRequest,
+    /// A body of more than `limits.body_size`.
+    BodyTooLarge,
+    /// No byte of the body for `timeouts.request_body`.
+    BodyTimeout,
+    /// The client went away before its answer.
+    ClientGone,
+    /// The backend closed or reset before a complete head.
+    ClosedEarly,
+    /// No connection to the backend within `timeouts.connect`.
+    ConnectTimeout,
+    /// The process is draining.
+    Draining,
+    /// We have no descriptor or port left for it.
+    Exhausted,
+    /// A 101 that does not follow from the handshake.
+    FalseUpgrade,
+    /// The backend's head cannot be read.
+    MalformedAnswer,
+    /// No route takes the request.
+    NoRoute,
+    /// The backend refused the connection.
+    Refused,
+    /// No answer within `timeouts.upgrade` or `timeouts.response`.
+    ResponseTimeout,
+    /// Every backend is down or full.
+    Unavailable,
+    /// The backend cannot be reached: no address, no way to it.
+    Unreachable,
+    /// A WebSocket version other than 13.
+    WrongVersion,
+}
+
+/// One row of the table.
+struct Row {
+    status: u16,
+    reason: &'static str,
+    text: &'static str,
+    /// Whose fault; `None` = ours, or nobody's.
+    side: Option<Side>,
+    /// What of the request the backend may have seen.
+    seen: Seen,
+}
+
+/// What of a request its backend may have seen when it failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Seen {
+    Nothing,
+    Perhaps,
+    /// Not the backend's failure at all.
+    Irrelevant,
+}
+
+impl Kind {
+    /// The word for the log.
+    #[must_use]
+    pub const fn reason(self) -> &'static str {
+        self.row().reason
+    }
+
+    const fn row(self) -> Row {
+        use Seen::{Irrelevant, Nothing, Perhaps};
+        const CLIENT: Option<Side> = Some(Side::Client);
+        const BACKEND: Option<Side> = Some(Side::Backend);
+        let (status, reason, text, side, seen) = match self {
+            Self::BadHandshake => (400, "bad_handshake", "not a WebSocket handshake", CLIENT, Irrelevant),
+            Self::BadRequest => (400, "bad_request", "bad request", CLIENT, Irrelevant),
+            Self::BodyTooLarge => (413, "body_too_large", "the body is too large", CLIENT, Irrelevant),
+            Self::BodyTimeout => (408, "body_timeout", "the body did not come in time", CLIENT, Irrelevant),
+            // nginx's code for it; nobody is left to read it.
+            Self::ClientGone => (499, "client_gone", "the client went away", CLIENT, Irrelevant),
+            Self::ClosedEarly => (502, "closed_early", "the backend closed before it answered", BACKEND, Perhaps),
+            Self::ConnectTimeout => (504, "connect_timeout", "no connection to the backend in time", BACKEND, Nothing),
+            Self::Draining => (503, "draining", "the proxy is being restarted", None, Irrelevant),
+            Self::Exhausted => (503, "exhausted", "the proxy has no descriptors or ports left", None, Irrelevant),
+            Self::FalseUpgrade => (502, "false_upgrade", "the backend's upgrade cannot be believed", BACKEND, Perhaps),
+            Self::MalformedAnswer => (502, "malformed_answer", "the backend's answer cannot be read", BACKEND, Perhaps),
+            Self::NoRoute => (404, "no_route", "no route for this host and path", None, Irrelevant),
+            Self::Refused => (502, "refused", "the backend refused the connection", BACKEND, Nothing),
+            Self::ResponseTimeout => (504, "response_timeout", "the backend did not answer in time", BACKEND, Perhaps),
+            Self::Unavailable => (503, "unavailable", "every backend is down or full", None, Irrelevant),
+            Self::Unreachable => (502, "unreachable", "the backend cannot be reached", BACKEND, Nothing),
+            Self::WrongVersion => {
+                (426, "wrong_version", "this WebSocket version is not spoken here", CLIENT, Irrelevant)
+            }
+        };
+        Row { status, reason, text, side, seen }
+    }
+}
+
+impl Error {
+    /// A failure that needs no further explanation.
+    #[must_use]
+    pub const fn new(kind: Kind) -> Self {
+        Self { kind, source: None }
+    }
+
+    /// A failure and what caused it.
+    #[must_use]
+    pub fn from_source(kind: Kind, source: impl Into<Box<dyn error::Error + Send + Sync>>) -> Self {
+        Self { kind, source: Some(source.into()) }
+    }
+
+    /// What went wrong.
+    #[must_use]
+    pub const fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The status of the answer.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        StatusCode::from_u16(self.kind.row().status).unwrap_or(StatusCode::BAD_GATEWAY)
+    }
+
+    /// The word for the log.
+    #[must_use]
+    pub const fn reason(&self) -> &'static str {
+        self.kind.reason()
+    }
+
+    /// Whose fault it is; `None` = nobody's at the two ends.
+    #[must_use]
+    pub const fn side(&self) -> Option<Side> {
+        self.kind.row().side
+    }
+
+    /// Whether it counts against the backend that was tried (nginx's `max_fails`).
+    #[must_use]
+    pub const fn is_failure(&self) -> bool {
+        matches!(self.side(), Some(Side::Backend))
+    }
+
+    /// Whether another backend may be tried. `repeatable`: a handshake, or a request without a body whose method is
+    /// idempotent (RFC 9110 §9.2.2); any other moves on only where the backend has seen nothing of it.
+    #[must_use]
+    pub const fn is_retryable(&self, repeatable: bool) -> bool {
+        match self.kind.row().seen {
+            Seen::Nothing => true,
+            Seen::Perhaps => repeatable,
+            Seen::Irrelevant => false,
+        }
+    }
+
+    /// The one line that the client reads.
+    #[must_use]
+    pub fn body(&self) -> String {
+        let Row { reason, text, side, .. } = self.kind.row();
+        match &self.source {
+            // What the client did wrong is for the client to read; what a backend did is for the log.
+            Some(source) if side == Some(Side::Client) => format!("{reason}: {source}\n"),
+            _ => format!("{reason}: {text}\n"),
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.kind.row().text)?;
+        match &self.source {
+            Some(source) => write!(f, ": {source}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl error::Error for Error {
+    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
+        self.source.as_deref().map(|source| source as _)
+    }
+}
+
+impl From<Kind> for Error {
+    fn from(kind: Kind) -> Self {
+        Self::new(kind)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_that_the_backend_may_have_seen_moves_on_only_if_it_may_be_repeated() {
+        for kind in [Kind::ClosedEarly, Kind::MalformedAnswer, Kind::ResponseTimeout, Kind::FalseUpgrade] {
+            assert!(Error::new(kind).is_retryable(true) && !Error::new(kind).is_retryable(false), "{kind:?}");
+        }
+        for kind in [Kind::Refused, Kind::Unreachable, Kind::ConnectTimeout] {
+            assert!(Error::new(kind).is_retryable(false), "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn a_client_that_gave_up_is_no_failure_of_the_backend() {
+        assert!(!Error::new(Kind::ClientGone).is_failure());
+        assert!(Error::new(Kind::ResponseTimeout).is_failure());
+    }
+
+    #[test]
+    fn the_client_reads_its_own_mistake_and_not_the_backends() {
+        let mistake = Error::from_source(Kind::BadRequest, "the Host header is missing");
+        assert_eq!(mistake.body(), "bad_request: the Host header is missing\n");
+        let failure = Error::from_source(Kind::Refused, "10.0.0.7:9001 refused");
+        assert_eq!(failure.body(), "refused: the backend refused the connection\n");
+    }
+}

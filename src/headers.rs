@@ -1,1 +1,428 @@
 //! Hop-by-hop removal, forwarding headers, trusted proxies. PURE.
+//!
+//! The order toward a backend: [`check_framing`] and [`client_address`] read the request as it came, then
+//! [`strip_hop_by_hop`] removes what concerns this hop only, then [`forward`] writes what we say ourselves. Being last,
+//! what we write cannot be named away by the client's `Connection` (RFC 9110 §7.6.1).
+
+mod framing;
+
+use std::net::{IpAddr, SocketAddr};
+
+use hyper::{
+    HeaderMap,
+    header::{
+        CONNECTION, CONTENT_LENGTH, EXPECT, FORWARDED, HOST, HeaderName, HeaderValue, TE, TRAILER, TRANSFER_ENCODING,
+        UPGRADE,
+    },
+};
+use ipnet::IpNet;
+
+pub(crate) use framing::split_port;
+pub use framing::{BadFraming, BadRequest, check_answer_framing, check_framing, host};
+
+/// The id of a request, in both directions and in the log.
+pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Longest `X-Request-Id` passed on, in bytes.
+pub const MAX_REQUEST_ID: usize = 128;
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
+const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+
+/// Fields of one hop (RFC 9110 §7.6.1), with `Trailer` and `HTTP2-Settings` (RFC 7540 §3.2.1), whether `Connection` names
+/// them or not. `Proxy-Authenticate` and `Proxy-Authorization` are not among them: this proxy asks for no credentials,
+/// so they may belong to the next one (RFC 9110 §11.7.1).
+const HOP_BY_HOP: [HeaderName; 8] = [
+    CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    HeaderName::from_static("http2-settings"),
+    TE,
+    TRAILER,
+    TRANSFER_ENCODING,
+    UPGRADE,
+];
+
+/// What a request came through, as told to the backend.
+#[derive(Debug, Clone, Copy)]
+pub struct Hop<'a> {
+    /// Who is at the other end of the connection.
+    pub sender: IpAddr,
+    /// The client, as [`client_address`] found it.
+    pub client: IpAddr,
+    /// Whether the sender is one of `trusted_proxies` ([`is_trusted`]).
+    pub trusted: bool,
+    /// Whether the connection is TLS.
+    pub tls: bool,
+    /// The host the request is for, as [`host`] found it; empty where the request names none.
+    pub host: &'a str,
+    /// The port that was connected to.
+    pub port: u16,
+    /// As [`request_id`] found or made it.
+    pub request_id: &'a str,
+}
+
+/// Removes what concerns one hop only, and everything that `Connection` names; for requests and answers.
+///
+/// Whatever the peer names, these stay: `Host` and `Content-Length`, which say what the message is and where it ends, and
+/// the forwarding fields of a trusted sender, so that no client can have its own address removed on the way.
+/// `Authorization`, `Cookie` and all the others go when they are named, as the RFC has it.
+///
+/// With `Transfer-Encoding` gone, hyper frames the body anew: by its length where known, else chunked. There is one trap
+/// left to the caller: to a GET or HEAD with a body of unknown length hyper's client sends no body at all, unless
+/// `Transfer-Encoding: chunked` is set again after this.
+pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = tokens(headers, &CONNECTION)
+        .filter_map(|token| HeaderName::from_bytes(token).ok())
+        .filter(|name| *name != HOST && *name != CONTENT_LENGTH && !tells_of_a_hop(name))
+        .collect();
+    for name in named.iter().chain(&HOP_BY_HOP) {
+        headers.remove(name);
+    }
+}
+
+/// The address that serves the hash, the limits and the log: the right-most entry of `X-Forwarded-For` that is not
+/// trusted, where the sender is trusted; else the sender's.
+///
+/// An entry that is no address ends the walk at the last one that was: whoever wrote it vouches for nothing further left.
+/// When all are trusted, the left-most is the client. `::ffff:a.b.c.d` counts as `a.b.c.d`, and a port is ignored.
+#[must_use]
+pub fn client_address(sender: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
+    let mut client = sender.to_canonical();
+    for entry in tokens(headers, &X_FORWARDED_FOR).rev() {
+        if !is_trusted(client, trusted) {
+            break;
+        }
+        let Some(address) = address(entry) else { break };
+        client = address;
+    }
+    client
+}
+
+/// Whether an address is in one of the networks, `::ffff:a.b.c.d` taken as `a.b.c.d`.
+#[must_use]
+pub fn is_trusted(address: IpAddr, trusted: &[IpNet]) -> bool {
+    let address = address.to_canonical();
+    trusted.iter().any(|network| network.contains(&address))
+}
+
+/// Tells the backend whom the request is from and what for. Call it after [`strip_hop_by_hop`].
+///
+/// - From a trusted sender `X-Forwarded-For` gets the sender appended, on one line; the other `X-Forwarded-*`, `X-Real-IP`
+///   and `Forwarded` (to which we add nothing) are kept; what is missing of `-Proto`, `-Host`, `-Port` and `X-Real-IP` is
+///   set.
+/// - From anyone else every `X-Forwarded-*`, `X-Real-IP` and `Forwarded` is dropped and ours are set.
+/// - Spellings that a CGI-like backend cannot tell from these (`X_Forwarded_For`) are dropped from all: a trusted proxy
+///   writes the proper ones, and may have passed a client's imitation on.
+/// - `Expect` goes: hyper has answered `100-continue` itself when the body is read.
+pub fn forward(headers: &mut HeaderMap, hop: &Hop<'_>) {
+    let unwanted: Vec<HeaderName> =
+        headers.keys().filter(|name| imitates(name) || (!hop.trusted && tells_of_a_hop(name))).cloned().collect();
+    for name in &unwanted {
+        headers.remove(name);
+    }
+    headers.remove(EXPECT);
+
+    append_forwarded_for(headers, hop.sender.to_canonical());
+    let scheme = if hop.tls { "https" } else { "http" };
+    for (name, value) in [
+        (X_FORWARDED_PROTO, scheme),
+        (X_FORWARDED_HOST, hop.host),
+        (X_FORWARDED_PORT, &hop.port.to_string()),
+        (X_REAL_IP, &hop.client.to_canonical().to_string()),
+    ] {
+        if !value.is_empty() && !headers.contains_key(&name) {
+            set(headers, name, value.as_bytes());
+        }
+    }
+    set(headers, X_REQUEST_ID, hop.request_id.as_bytes());
+}
+
+/// The request's own id if it has one that is sane (1 to [`MAX_REQUEST_ID`] visible ASCII characters), else one made from
+/// `random`: 32 hexadecimal digits.
+#[must_use]
+pub fn request_id(headers: &HeaderMap, random: u128) -> String {
+    let mut ids = headers.get_all(X_REQUEST_ID).iter();
+    if let (Some(id), None) = (ids.next(), ids.next())
+        && let Ok(id) = id.to_str()
+        && (1..=MAX_REQUEST_ID).contains(&id.len())
+        && id.bytes().all(|byte| byte.is_ascii_graphic())
+    {
+        return id.to_owned();
+    }
+    format!("{random:032x}")
+}
+
+/// The elements of a comma-separated field over all its lines, trimmed, empty ones left out (RFC 9110 §5.6.1).
+pub(crate) fn tokens<'a>(
+    headers: &'a HeaderMap,
+    name: &HeaderName,
+) -> impl DoubleEndedIterator<Item = &'a [u8]> + use<'a> {
+    headers
+        .get_all(name)
+        .into_iter()
+        .flat_map(|line| line.as_bytes().split(|byte| *byte == b','))
+        .map(<[u8]>::trim_ascii)
+        .filter(|token| !token.is_empty())
+}
+
+/// Whether a field is one by which a proxy tells of the hop before it.
+fn tells_of_a_hop(name: &HeaderName) -> bool {
+    name.as_str().starts_with("x-forwarded-") || *name == X_REAL_IP || *name == FORWARDED || *name == X_REQUEST_ID
+}
+
+/// Whether a backend that sees names as CGI does (RFC 3875 §4.1.18: upper case, `-` as `_`; some do so with every other
+/// mark) would take this field for one of ours.
+fn imitates(name: &HeaderName) -> bool {
+    let dash = |byte: u8| {
+        if byte.is_ascii_alphanumeric() { byte } else { b'-' }
+    };
+    let dashed: Vec<u8> = name.as_str().bytes().map(dash).collect();
+    dashed != name.as_str().as_bytes() && HeaderName::from_bytes(&dashed).is_ok_and(|name| tells_of_a_hop(&name))
+}
+
+fn append_forwarded_for(headers: &mut HeaderMap, sender: IpAddr) {
+    let sender = sender.to_string();
+    let mut line = Vec::new();
+    for entry in tokens(headers, &X_FORWARDED_FOR) {
+        line.extend_from_slice(entry);
+        line.extend_from_slice(b", ");
+    }
+    line.extend_from_slice(sender.as_bytes());
+    set(headers, X_FORWARDED_FOR, &line);
+}
+
+/// Every value comes from a header, an address or a number, so it is one that a header can hold; if ever it were not, the
+/// backend gets none rather than a stranger's.
+fn set(headers: &mut HeaderMap, name: HeaderName, value: &[u8]) {
+    match HeaderValue::from_bytes(value) {
+        Ok(value) => drop(headers.insert(name, value)),
+        Err(_) => drop(headers.remove(name)),
+    }
+}
+
+/// Reads `1.2.3.4`, `1.2.3.4:567`, `::1`, `[::1]` and `[::1]:80`.
+fn address(entry: &[u8]) -> Option<IpAddr> {
+    let entry = str::from_utf8(entry).ok()?;
+    let bare = entry
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+        .filter(|inner| inner.contains(':'))
+        .unwrap_or(entry);
+    let address = match bare.parse::<IpAddr>() {
+        Ok(address) => address,
+        Err(_) => entry.parse::<SocketAddr>().ok()?.ip(),
+    };
+    Some(address.to_canonical())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_of_one_hop_and_those_named_by_connection_go() {
+        let mut headers = map(&[
+            ("connection", "keep-alive, X-Secret"),
+            ("connection", "cookie, upgrade"),
+            ("keep-alive", "timeout=5"),
+            ("proxy-connection", "keep-alive"),
+            ("te", "trailers"),
+            ("trailer", "x-sum"),
+            ("transfer-encoding", "chunked"),
+            ("upgrade", "h2c"),
+            ("http2-settings", "AAMAAABk"),
+            ("x-secret", "1"),
+            ("x-secret", "2"),
+            ("cookie", "a=b"),
+            ("proxy-authorization", "Basic eDp5"),
+            ("accept", "*/*"),
+            ("host", "example.com"),
+        ]);
+        strip_hop_by_hop(&mut headers);
+        let kept = [("proxy-authorization", "Basic eDp5"), ("accept", "*/*"), ("host", "example.com")];
+        assert_eq!(headers, map(&kept));
+    }
+
+    #[test]
+    fn connection_cannot_name_away_the_host_the_length_or_the_clients_address() {
+        let mut headers = map(&[
+            ("connection", "Host, Content-Length, X-Forwarded-For"),
+            ("connection", "X-Real-Ip, Forwarded, X-Forwarded-Proto, X-Request-Id"),
+        ]);
+        let kept = map(&[
+            ("host", "example.com"),
+            ("content-length", "5"),
+            ("x-forwarded-for", "1.2.3.4"),
+            ("x-real-ip", "1.2.3.4"),
+            ("forwarded", "for=1.2.3.4"),
+            ("x-forwarded-proto", "https"),
+            ("x-request-id", "abc"),
+        ]);
+        headers.extend(kept.clone());
+        strip_hop_by_hop(&mut headers);
+        assert_eq!(headers, kept);
+    }
+
+    #[test]
+    fn client_is_the_rightmost_address_that_is_not_trusted() {
+        for (forwarded_for, expected) in [
+            (&["1.1.1.1, 2.2.2.2, 10.0.0.2"][..], "2.2.2.2"),
+            (&["1.1.1.1", "2.2.2.2, 10.0.0.2"], "2.2.2.2"),
+            (&["2.2.2.2", "10.0.0.2, 10.0.0.3"], "2.2.2.2"),
+            (&["::ffff:2.2.2.2"], "2.2.2.2"),
+            (&["2.2.2.2:4711, ::ffff:10.0.0.2"], "2.2.2.2"),
+            (&["[2001:db8::1]:80"], "2001:db8::1"),
+            (&["[2001:db8::1]"], "2001:db8::1"),
+            (&["2001:db8::1,, "], "2001:db8::1"),
+            (&["1.1.1.1, unknown, 10.0.0.2"], "10.0.0.2"),
+            (&["1.1.1.1, [2.2.2.2], 10.0.0.2"], "10.0.0.2"),
+            (&["1.1.1.1, 2.2.2.2:99999"], "10.0.0.1"),
+            (&["1.1.1.1, \u{e9}"], "10.0.0.1"),
+            (&["10.0.0.3, 10.0.0.2"], "10.0.0.3"),
+            (&[], "10.0.0.1"),
+        ] {
+            let mut headers = HeaderMap::new();
+            for line in forwarded_for {
+                headers.append(X_FORWARDED_FOR, HeaderValue::from_bytes(line.as_bytes()).unwrap());
+            }
+            for sender in ["10.0.0.1", "::ffff:10.0.0.1"] {
+                let client = client_address(ip(sender), &headers, &trusted());
+                assert_eq!(client, ip(expected), "{forwarded_for:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn stranger_is_the_client_whatever_it_says() {
+        let headers = map(&[("x-forwarded-for", "1.1.1.1")]);
+        for sender in ["9.9.9.9", "::ffff:9.9.9.9"] {
+            assert_eq!(client_address(ip(sender), &headers, &trusted()), ip("9.9.9.9"));
+        }
+        assert_eq!(client_address(ip("::1"), &headers, &[]), ip("::1"));
+    }
+
+    #[test]
+    fn forwarding_headers_of_a_stranger_are_replaced() {
+        let mut headers = map(&[
+            ("host", "example.com"),
+            ("x-forwarded-for", "1.1.1.1"),
+            ("x-forwarded-for", "2.2.2.2"),
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-host", "evil.example"),
+            ("x-forwarded-port", "443"),
+            ("x-forwarded-prefix", "/admin"),
+            ("x-real-ip", "1.1.1.1"),
+            ("forwarded", "for=1.1.1.1"),
+            ("x_forwarded_for", "1.1.1.1"),
+            ("x-forwarded_for", "1.1.1.1"),
+            ("x.real.ip", "1.1.1.1"),
+            ("x_request-id", "evil"),
+            ("x-request-id", "evil"),
+            ("expect", "100-continue"),
+            ("x_other", "stays"),
+        ]);
+        forward(&mut headers, &hop(false));
+        let expected = [
+            ("host", "example.com"),
+            ("x_other", "stays"),
+            ("x-forwarded-for", "10.0.0.1"),
+            ("x-forwarded-proto", "http"),
+            ("x-forwarded-host", "example.com"),
+            ("x-forwarded-port", "8080"),
+            ("x-real-ip", "2.2.2.2"),
+            ("x-request-id", "abc"),
+        ];
+        assert_eq!(headers, map(&expected));
+    }
+
+    #[test]
+    fn forwarding_headers_of_a_trusted_sender_are_kept_and_its_address_appended() {
+        let mut headers = map(&[
+            ("x-forwarded-for", "1.1.1.1"),
+            ("x-forwarded-for", "2.2.2.2,10.0.0.2"),
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-host", "public.example"),
+            ("x-forwarded-port", "443"),
+            ("x-real-ip", "3.3.3.3"),
+            ("forwarded", "for=2.2.2.2"),
+            ("x_real_ip", "6.6.6.6"),
+        ]);
+        forward(&mut headers, &hop(true));
+        let expected = [
+            ("x-forwarded-for", "1.1.1.1, 2.2.2.2, 10.0.0.2, 10.0.0.1"),
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-host", "public.example"),
+            ("x-forwarded-port", "443"),
+            ("x-real-ip", "3.3.3.3"),
+            ("forwarded", "for=2.2.2.2"),
+            ("x-request-id", "abc"),
+        ];
+        assert_eq!(headers, map(&expected));
+    }
+
+    #[test]
+    fn what_a_trusted_sender_does_not_say_is_set() {
+        let mut headers = HeaderMap::new();
+        let tls = Hop { tls: true, ..hop(true) };
+        forward(&mut headers, &tls);
+        let expected = [
+            ("x-forwarded-for", "10.0.0.1"),
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-host", "example.com"),
+            ("x-forwarded-port", "8080"),
+            ("x-real-ip", "2.2.2.2"),
+            ("x-request-id", "abc"),
+        ];
+        assert_eq!(headers, map(&expected));
+    }
+
+    #[test]
+    fn sane_request_id_passes_and_any_other_is_made_anew() {
+        let id = |ids: &[&str]| {
+            let fields: Vec<_> = ids.iter().map(|id| ("x-request-id", *id)).collect();
+            request_id(&map(&fields), 0xabc)
+        };
+        let longest = "x".repeat(MAX_REQUEST_ID);
+        assert_eq!(id(&[&longest]), longest);
+        assert_eq!(id(&["a-1/b=="]), "a-1/b==");
+        let made = "00000000000000000000000000000abc";
+        let too_long = "x".repeat(MAX_REQUEST_ID + 1);
+        for bad in [&[][..], &[""], &["a b"], &["\u{e9}"], &["a", "a"], &[&too_long]] {
+            assert_eq!(id(bad), made);
+        }
+    }
+
+    fn hop(trusted: bool) -> Hop<'static> {
+        Hop {
+            sender: ip("::ffff:10.0.0.1"),
+            client: ip("2.2.2.2"),
+            trusted,
+            tls: false,
+            host: "example.com",
+            port: 8080,
+            request_id: "abc",
+        }
+    }
+
+    fn trusted() -> [IpNet; 1] {
+        ["10.0.0.0/8".parse().unwrap()]
+    }
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    fn map(fields: &[(&str, &str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
+            headers.append(name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
+        }
+        headers
+    }
+}

@@ -11,6 +11,7 @@
 pub mod access_log;
 pub mod balance;
 pub mod cli;
+pub mod commands;
 pub mod config;
 pub mod error;
 pub mod headers;

@@ -1,1 +1,19 @@
-fn main() {}
+//! `longwire`: command line to command to exit code.
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use longwire::{
+    cli::{Cli, Command},
+    commands,
+};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match cli.command.unwrap_or(Command::Run(cli.run)) {
+        Command::Run(options) => commands::run(&options),
+        Command::Check(options) => commands::check(&options),
+        Command::Demo(options) => commands::demo(&options),
+        Command::Schema => commands::schema(),
+    }
+}

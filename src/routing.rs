@@ -1,6 +1,8 @@
 //! Host and path to route. PURE.
 
-use crate::ws::keepalive;
+use std::{cmp::Reverse, fmt, net::Ipv6Addr};
+
+use crate::{headers::split_port, ws::keepalive};
 
 /// One route, as resolved.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,6 +15,282 @@ pub struct Route {
     pub keepalive: keepalive::Settings,
 }
 
-/// All routes, ordered for `find`.
-#[derive(Debug, Clone)]
-pub struct RouteTable {}
+/// A route and the requests it takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RouteEntry {
+    /// Its hosts; `None` = every one, and requests without a host.
+    pub host: Option<HostPattern>,
+    /// What the raw path must start with, e.g. `/ws/`; `/ws` takes `/wsx` too. Empty or `/` = every path.
+    pub path: String,
+    /// What the request gets.
+    pub route: Route,
+}
+
+/// The hosts of a route, in lower case, without a port or a trailing dot.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum HostPattern {
+    /// This name, or this address (IPv6 in brackets).
+    Exact(String),
+    /// Every name that ends so, the dot in front included: `.example.com` stands for `*.example.com`, which is
+    /// `a.example.com` and `a.b.example.com` but not `example.com`.
+    Suffix(String),
+}
+
+/// All routes, in the order in which they are asked.
+#[derive(Debug, Clone, Default)]
+pub struct RouteTable {
+    entries: Vec<RouteEntry>,
+}
+
+impl RouteTable {
+    /// Orders routes so that the first that matches is the best one: an exact host, then wildcards from the longest to the
+    /// shortest, then no host; within each the longest path. Of two with the same host and path the first is asked.
+    #[must_use]
+    pub fn new(mut entries: Vec<RouteEntry>) -> Self {
+        entries.sort_by_key(|entry| {
+            let host = match &entry.host {
+                Some(HostPattern::Exact(_)) => (0, Reverse(0)),
+                Some(HostPattern::Suffix(suffix)) => (1, Reverse(suffix.len())),
+                None => (2, Reverse(0)),
+            };
+            (host, Reverse(entry.path.len()))
+        });
+        Self { entries }
+    }
+
+    /// The route of a request: `host` as the client sent it (port, letter case and a trailing dot do not matter; empty if
+    /// there is none), `path` raw, without the query.
+    ///
+    /// Where a host has routes but none for this path, those of the wildcards and then those without a host are asked, so
+    /// that a catch-all catches all. nginx settles on the host first and answers 404. The routes are scanned in order: they
+    /// are written by hand, so they are few.
+    #[must_use]
+    pub fn find(&self, host: &str, path: &str) -> Option<&Route> {
+        let name = bare_name(host);
+        self.entries
+            .iter()
+            .find(|entry| path.starts_with(&entry.path) && entry.host.as_ref().is_none_or(|host| host.matches(name)))
+            .map(|entry| &entry.route)
+    }
+
+    /// Every route, in the order in which they are asked.
+    pub fn routes(&self) -> impl Iterator<Item = &Route> {
+        self.entries.iter().map(|entry| &entry.route)
+    }
+
+    /// Every route, to be changed before it runs.
+    pub fn routes_mut(&mut self) -> impl Iterator<Item = &mut Route> {
+        self.entries.iter_mut().map(|entry| &mut entry.route)
+    }
+}
+
+impl HostPattern {
+    /// Reads `chat.example.com`, `*.example.com`, `192.0.2.1`, `::1` or `[::1]`, in any letter case.
+    ///
+    /// # Errors
+    /// A port, a wildcard elsewhere than as the first label, or what is no host; the text says what to write.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let unbracketed = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+        if let Ok(address) = unbracketed.unwrap_or(text).parse::<Ipv6Addr>() {
+            return Ok(Self::Exact(format!("[{address}]")));
+        }
+        if text.contains('/') {
+            return Err("a host only, without `http://` and without a path".to_owned());
+        }
+        if let (name, Some(_)) = split_port(text) {
+            return Err(format!("a host carries no port here: write `{name}`"));
+        }
+        let name = bare_name(text).to_ascii_lowercase();
+        let is_wildcard = name.starts_with("*.");
+        let labels = name.strip_prefix("*.").unwrap_or(&name);
+        if labels.contains('*') {
+            return Err("`*` stands for the whole front of a host only: `*.example.com`".to_owned());
+        }
+        if !labels.is_ascii() {
+            return Err("a host is written as on the wire: `xn--…` for letters beyond ASCII".to_owned());
+        }
+        if labels.split('.').any(|label| !is_label(label)) {
+            return Err(format!("`{text}` is no host name"));
+        }
+        Ok(if is_wildcard { Self::Suffix(format!(".{labels}")) } else { Self::Exact(name) })
+    }
+
+    /// Whether a name without port and trailing dot is one of these hosts.
+    fn matches(&self, name: &str) -> bool {
+        match self {
+            Self::Exact(exact) => name.eq_ignore_ascii_case(exact),
+            Self::Suffix(suffix) => name
+                .len()
+                .checked_sub(suffix.len())
+                .filter(|start| *start > 0)
+                .and_then(|start| name.get(start..))
+                .is_some_and(|end| end.eq_ignore_ascii_case(suffix)),
+        }
+    }
+}
+
+impl fmt::Display for HostPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact(name) => f.write_str(name),
+            Self::Suffix(suffix) => write!(f, "*{suffix}"),
+        }
+    }
+}
+
+fn bare_name(host: &str) -> &str {
+    let (name, _) = split_port(host);
+    name.strip_suffix('.').unwrap_or(name)
+}
+
+/// Letters, digits, `-`, and the `_` that container networks use in their names.
+fn is_label(label: &str) -> bool {
+    !label.is_empty() && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exact_host_comes_before_a_wildcard_before_none() {
+        let table = table(&["/", "*.example.com/", "*.b.example.com/", "chat.example.com/", "a.b.example.com/"]);
+        for (host, expected) in [
+            ("chat.example.com", "chat.example.com/"),
+            ("a.b.example.com", "a.b.example.com/"),
+            ("c.b.example.com", "*.b.example.com/"),
+            ("c.d.b.example.com", "*.b.example.com/"),
+            ("b.example.com", "*.example.com/"),
+            ("c.d.example.com", "*.example.com/"),
+            ("example.com", "/"),
+            (".example.com", "/"),
+            ("notexample.com", "/"),
+            ("other.example", "/"),
+            ("", "/"),
+        ] {
+            assert_eq!(found(&table, host, "/"), Some(expected), "{host}");
+        }
+    }
+
+    #[test]
+    fn longest_path_prefix_wins_within_a_host() {
+        let table = table(&["a.example/", "a.example/ws/chat", "a.example/ws/", "/ws/chat/room"]);
+        for (path, expected) in [
+            ("/", "a.example/"),
+            ("/ws", "a.example/"),
+            ("/ws/", "a.example/ws/"),
+            ("/ws/chat", "a.example/ws/chat"),
+            ("/ws/chatter", "a.example/ws/chat"),
+            ("/ws/chat/room", "a.example/ws/chat"),
+            ("/WS/chat", "a.example/"),
+            ("/%77s/chat", "a.example/"),
+            ("/ws/../", "a.example/ws/"),
+        ] {
+            assert_eq!(found(&table, "a.example", path), Some(expected), "{path}");
+        }
+    }
+
+    #[test]
+    fn path_that_no_route_of_the_host_takes_falls_on_to_wildcard_and_none() {
+        let table = table(&["a.example.com/ws/", "*.example.com/api/", "/public/"]);
+        assert_eq!(found(&table, "a.example.com", "/ws/1"), Some("a.example.com/ws/"));
+        assert_eq!(found(&table, "a.example.com", "/api/1"), Some("*.example.com/api/"));
+        assert_eq!(found(&table, "a.example.com", "/public/1"), Some("/public/"));
+        assert_eq!(found(&table, "a.example.com", "/secret"), None);
+    }
+
+    #[test]
+    fn port_case_and_trailing_dot_of_the_host_do_not_matter() {
+        let table = table(&["Chat.Example.com/", "*.Wild.example/", "[2001:DB8::1]/", "192.0.2.1/"]);
+        for (host, expected) in [
+            ("CHAT.example.COM:8443", "Chat.Example.com/"),
+            ("chat.example.com.", "Chat.Example.com/"),
+            ("chat.example.com.:80", "Chat.Example.com/"),
+            ("A.WILD.EXAMPLE:80", "*.Wild.example/"),
+            ("[2001:db8::1]:80", "[2001:DB8::1]/"),
+            ("[2001:db8::1]", "[2001:DB8::1]/"),
+            ("192.0.2.1:80", "192.0.2.1/"),
+        ] {
+            assert_eq!(found(&table, host, "/"), Some(expected), "{host}");
+        }
+    }
+
+    #[test]
+    fn first_of_two_equal_routes_is_asked() {
+        let mut entries = [entry("/"), entry("/")];
+        entries[1].route.name = "second".to_owned();
+        let table = RouteTable::new(entries.to_vec());
+        assert_eq!(found(&table, "", "/"), Some("/"));
+    }
+
+    #[test]
+    fn host_that_is_no_text_of_a_name_matches_no_pattern() {
+        let table = table(&["*.example.com/"]);
+        for host in ["é.example.co", "\u{1f600}example.com", "[", "]:", ":"] {
+            assert_eq!(found(&table, host, "/"), None, "{host}");
+        }
+    }
+
+    #[test]
+    fn pattern_is_printed_as_it_is_matched() {
+        for (text, printed) in [
+            ("Chat.Example.COM.", "chat.example.com"),
+            ("*.Example.com", "*.example.com"),
+            ("::1", "[::1]"),
+            ("[0:0:0:0:0:0:0:1]", "[::1]"),
+            ("localhost", "localhost"),
+            ("my_service", "my_service"),
+        ] {
+            assert_eq!(HostPattern::parse(text).unwrap().to_string(), printed);
+        }
+    }
+
+    #[test]
+    fn pattern_that_no_host_can_match_is_refused() {
+        for (text, part) in [
+            ("example.com:80", "write `example.com`"),
+            ("[::1]:80", "write `[::1]`"),
+            ("*", "`*.example.com`"),
+            ("a.*.example.com", "`*.example.com`"),
+            ("*example.com", "`*.example.com`"),
+            ("münchen.example", "xn--"),
+            ("", "no host name"),
+            ("*.", "`*.example.com`"),
+            (".example.com", "no host name"),
+            ("a..b", "no host name"),
+            ("a b", "no host name"),
+            ("http://a", "without `http://`"),
+        ] {
+            let error = HostPattern::parse(text).unwrap_err();
+            assert!(error.contains(part), "{text}: {error}");
+        }
+    }
+
+    fn found<'a>(table: &'a RouteTable, host: &str, path: &str) -> Option<&'a str> {
+        table.find(host, path).map(|route| route.name.as_str())
+    }
+
+    fn table(names: &[&str]) -> RouteTable {
+        RouteTable::new(names.iter().map(|name| entry(name)).collect())
+    }
+
+    /// A route written as host and path, e.g. `*.example.com/ws/`.
+    fn entry(name: &str) -> RouteEntry {
+        let (host, path) = name.split_at(name.find('/').unwrap());
+        RouteEntry {
+            host: (!host.is_empty()).then(|| HostPattern::parse(host).unwrap()),
+            path: path.to_owned(),
+            route: Route {
+                name: name.to_owned(),
+                upstream: 0,
+                keepalive: keepalive::Settings {
+                    ping_interval: None,
+                    pong_timeout: None,
+                    client: false,
+                    backend: false,
+                },
+            },
+        }
+    }
+}

@@ -1,6 +1,46 @@
 //! Which backend is next, and which are out. PURE: the time is an argument; no clock, no socket, no tokio.
+//!
+//! [`Upstream::pick`] asks the [`Policy`] among the backends that may be picked and hands out a [`Pick`], which counts
+//! as in flight until it is dropped. What becomes of it is told by [`Pick::succeeded`] or [`Pick::failed`]; a pick
+//! dropped without either (the client gave up) says nothing about its backend. Turns, counts and health are one per
+//! process, whatever the number of workers: a pick takes one short lock, a frame none.
+//!
+//! The order: backends that are up or due for a trial, then the same among the `backup` ones, then those out (trying
+//! them beats refusing the client), primaries first. Never one that is `down`, full, or tried for this request already.
+//!
+//! Passive health ([`Health`]): `max_fails` failures within a sliding `fail_timeout` take a backend out for
+//! `fail_timeout`; after that one trial at a time is let through, and only a success brings it back. An outcome counts
+//! only in the stretch of being up or out in which its pick was made: one that began before the backend went out does
+//! not clear it, one that began before it came back does not take it out again.
+//!
+//! Where this differs from nginx, and why:
+//!
+//! - **Success is the backend's answer** (the 101, or the head of a plain answer). nginx counts it when the request
+//!   ends, which for a WebSocket is hours later: until then a backend that came back gets one session per
+//!   `fail_timeout`, and an old session that ends well clears a backend that fails now.
+//! - **The window slides.** nginx keeps adding up failures until a success follows a quiet `fail_timeout`, so rare
+//!   failures on a busy backend add up to an outage. Here a failure is forgotten `fail_timeout` after it happened.
+//! - **The trial is exact.** nginx lets one request per `fail_timeout` through, whether or not the last one came to an
+//!   answer. Here the next trial starts as soon as the last one was given up, and never beside a running one.
+//! - **Out is not refused.** With every backend out, nginx answers 502 without trying (unless there is only one). Here
+//!   those out are tried, and one that answers is back at once.
+//! - A failure does not lower a backend's weight in the turns; `backup` goes with `ip_hash` too; counts hold for the
+//!   whole process without a `zone`.
+
+mod backend;
+mod health;
+mod policy;
+#[cfg(test)]
+mod tests;
+mod upstream;
 
 use std::time::Duration;
+
+pub use self::{
+    backend::{Backend, Pick},
+    health::{Health, MAX_FAIL_TIMEOUT, MAX_FAILS, Transition},
+    upstream::{Tried, Unavailable, Upstream},
+};
 
 /// How an upstream chooses among its backends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,6 +56,18 @@ pub enum Policy {
     RoundRobin,
 }
 
+impl Policy {
+    /// The word in the file.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::IpHash { .. } => "ip_hash",
+            Self::LeastConn => "least_conn",
+            Self::RoundRobin => "round_robin",
+        }
+    }
+}
+
 /// What the file says of one upstream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UpstreamSettings {
@@ -23,9 +75,9 @@ pub struct UpstreamSettings {
     pub name: String,
     /// How it chooses.
     pub policy: Policy,
-    /// Failures within `fail_timeout` that take a backend out; 0 = never.
+    /// Failures within `fail_timeout` that take a backend out, at most [`MAX_FAILS`]; 0 = never.
     pub max_fails: u32,
-    /// The sliding window of failures, and how long a backend stays out.
+    /// The sliding window of failures, and how long a backend stays out; at most [`MAX_FAIL_TIMEOUT`].
     pub fail_timeout: Duration,
     /// Backends tried for one request; 0 = all.
     pub tries: u32,

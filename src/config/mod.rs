@@ -1,10 +1,39 @@
-//! The configuration: `file` mirrors `proxy.yaml`, `resolve` turns it into what runs (the types here).
+//! The configuration: what runs (the types here), and the way there from `proxy.yaml`.
+//!
+//! Read downwards: `load` drives; `document` reads YAML into a tree with positions, `environment` replaces `${NAME}`;
+//! `check` walks the tree against the schema of `file`, the mirror of `proxy.yaml`, whose scalars are `values`;
+//! `resolve` (PURE) turns the mirror into a [`Config`]; `diagnostics` prints every problem that one of them found.
+
+mod check;
+mod describe;
+mod diagnostics;
+mod document;
+mod environment;
+mod file;
+mod load;
+mod resolve;
+mod values;
 
 use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 
 use ipnet::IpNet;
 
+pub use self::{
+    describe::describe,
+    diagnostics::{Diagnostic, Diagnostics, Severity},
+    environment::Env,
+    load::{FlagsError, Loaded, from_flags, load, parse, parse_with},
+};
 use crate::{balance::UpstreamSettings, routing::RouteTable};
+
+/// The `proxy.yaml` of this repository: every key with its default.
+pub const SHIPPED: &str = include_str!("../../proxy.yaml");
+
+/// The JSON Schema of `proxy.yaml`: every key with its type, description and default.
+#[must_use]
+pub fn schema() -> serde_json::Value {
+    file::File::schema()
+}
 
 /// A checked configuration: what runs.
 #[derive(Debug, Clone)]

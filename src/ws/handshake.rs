@@ -1,1 +1,619 @@
 //! Which request is a WebSocket handshake, and which 101 is believed (RFC 6455 §4). PURE.
+//!
+//! Both answers are strict, because the two ends of a proxy must never disagree on whether a connection has left HTTP:
+//! where one of them thinks so and the other does not, bytes of one person become a request of another.
+
+use std::fmt;
+
+use base64::{
+    Engine as _,
+    alphabet::STANDARD,
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
+};
+use hyper::{
+    HeaderMap, Method, StatusCode, Version,
+    header::{
+        CONNECTION, CONTENT_LENGTH, HeaderName, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY,
+        SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE,
+    },
+};
+use sha1::{Digest as _, Sha1};
+
+use crate::headers::tokens;
+
+/// What a request is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kind {
+    /// Ordinary HTTP; an `Upgrade` to anything else than `websocket` is one too, and is removed before it goes on.
+    Plain,
+    /// A whole and right handshake.
+    WebSocket(Offer),
+    /// Half of a handshake, or a wrong one: answered here, never forwarded.
+    Bad(BadHandshake),
+}
+
+/// What a client offered, as far as the backend's 101 is checked against it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Offer {
+    /// `Sec-WebSocket-Key`, as written.
+    key: String,
+    /// Subprotocols, as written: their letter case counts.
+    subprotocols: Vec<String>,
+    /// Names of the extensions, without parameters.
+    extensions: Vec<String>,
+}
+
+/// What both ends agreed on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Agreed {
+    /// Whether an extension was negotiated, so that RSV bits are legal (RFC 6455 §5.2).
+    pub extensions: bool,
+    /// The subprotocol the backend chose.
+    pub subprotocol: Option<String>,
+}
+
+/// Why a request that looks like a handshake is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BadHandshake {
+    /// Another method than GET.
+    Method,
+    /// Another version than HTTP/1.1.
+    HttpVersion,
+    /// A `Sec-WebSocket-Key`, but no `Upgrade: websocket`.
+    UpgradeMissing,
+    /// `Upgrade: websocket` without `Connection: upgrade`.
+    ConnectionMissing,
+    /// A `Content-Length` or `Transfer-Encoding` on it.
+    Body,
+    /// No `Sec-WebSocket-Version`.
+    VersionMissing,
+    /// Another version of the protocol than 13.
+    VersionUnsupported,
+    /// No `Sec-WebSocket-Key`.
+    KeyMissing,
+    /// More than one `Sec-WebSocket-Key`.
+    KeyRepeated,
+    /// A key that is not base64 of 16 bytes.
+    KeyInvalid,
+}
+
+/// Why a 101 is not believed. Texts from the backend are cut to [`MAX_QUOTED`] characters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FalseUpgrade {
+    /// `Upgrade` is not exactly `websocket`.
+    Upgrade,
+    /// `Connection` does not say `upgrade`.
+    Connection,
+    /// No `Sec-WebSocket-Accept`.
+    AcceptMissing,
+    /// More than one `Sec-WebSocket-Accept`.
+    AcceptRepeated,
+    /// The accept value belongs to another key.
+    AcceptWrong,
+    /// A body is announced.
+    Body,
+    /// More than one subprotocol.
+    SubprotocolRepeated,
+    /// A subprotocol that was not offered.
+    Subprotocol(String),
+    /// An extension that was not offered.
+    Extension(String),
+    /// `Sec-WebSocket-Extensions` has a quoted string that does not end.
+    ExtensionsUnreadable,
+}
+
+/// Characters of a backend's header that an error repeats.
+pub const MAX_QUOTED: usize = 64;
+
+/// The one version of the protocol (RFC 6455 §4.1).
+pub const VERSION: &str = "13";
+
+/// Appended to the key before it is hashed (RFC 6455 §1.3).
+const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+
+/// Bytes that a key stands for (RFC 6455 §4.1).
+const KEY_LENGTH: usize = 16;
+
+/// Takes a key whose unused last bits are set: the hash covers its text, so these bits deceive nobody, and some clients
+/// make keys by drawing characters.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new()
+        .with_decode_allow_trailing_bits(true)
+        .with_decode_padding_mode(DecodePaddingMode::RequireCanonical),
+);
+
+/// Tells a WebSocket handshake from plain HTTP (RFC 6455 §4.2.1).
+///
+/// `Connection: upgrade` alone is plain: proxies in front write it on every request (nginx with a fixed
+/// `proxy_set_header Connection`). Any `Upgrade: websocket`, and any `Sec-WebSocket-Key`, means a handshake and must be
+/// a whole one. A body is refused in any form, also `Content-Length: 0`: the bytes after the head are frames to one
+/// reader and a body to another.
+#[must_use]
+pub fn classify(method: &Method, version: Version, headers: &HeaderMap) -> Kind {
+    if !has_token(headers, &UPGRADE, "websocket") {
+        return if headers.contains_key(SEC_WEBSOCKET_KEY) {
+            Kind::Bad(BadHandshake::UpgradeMissing)
+        } else {
+            Kind::Plain
+        };
+    }
+    match offer(method, version, headers) {
+        Ok(offer) => Kind::WebSocket(offer),
+        Err(bad) => Kind::Bad(bad),
+    }
+}
+
+/// Checks the head of a 101 against what the client offered (RFC 6455 §4.1, the client's list of duties).
+///
+/// `Content-Length: 0` is let pass, since nothing follows from it; whoever sends the 101 on removes it, and writes
+/// `Upgrade` and `Connection` anew.
+///
+/// # Errors
+/// The first thing that is wrong. The backend's connection is then of no use and is closed.
+pub fn verify(offer: &Offer, headers: &HeaderMap) -> Result<Agreed, FalseUpgrade> {
+    let mut protocols = tokens(headers, &UPGRADE);
+    let named = protocols.next().is_some_and(|name| name.eq_ignore_ascii_case(b"websocket"));
+    if !named || protocols.next().is_some() {
+        return Err(FalseUpgrade::Upgrade);
+    }
+    if !has_token(headers, &CONNECTION, "upgrade") {
+        return Err(FalseUpgrade::Connection);
+    }
+    match single(headers, &SEC_WEBSOCKET_ACCEPT) {
+        One::Value(accept) if accept == accept_for(&offer.key).as_bytes() => {}
+        One::Value(_) => return Err(FalseUpgrade::AcceptWrong),
+        One::Missing => return Err(FalseUpgrade::AcceptMissing),
+        One::Repeated => return Err(FalseUpgrade::AcceptRepeated),
+    }
+    let lengths = headers.get_all(CONTENT_LENGTH);
+    if headers.contains_key(TRANSFER_ENCODING) || lengths.iter().any(|length| length != "0") {
+        return Err(FalseUpgrade::Body);
+    }
+    Ok(Agreed { extensions: agreed_extensions(offer, headers)?, subprotocol: agreed_subprotocol(offer, headers)? })
+}
+
+/// `Sec-WebSocket-Accept` for a `Sec-WebSocket-Key` (RFC 6455 §4.2.2).
+#[must_use]
+pub fn accept_for(key: &str) -> String {
+    let mut hash = Sha1::new();
+    hash.update(key.as_bytes());
+    hash.update(GUID);
+    BASE64.encode(hash.finalize())
+}
+
+impl BadHandshake {
+    /// 426 for another version (RFC 6455 §4.4), which wants `Sec-WebSocket-Version: 13` beside it, else 400.
+    #[must_use]
+    pub const fn status(self) -> StatusCode {
+        match self {
+            Self::VersionUnsupported => StatusCode::UPGRADE_REQUIRED,
+            _ => StatusCode::BAD_REQUEST,
+        }
+    }
+}
+
+impl fmt::Display for BadHandshake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Method => "a WebSocket handshake is a GET",
+            Self::HttpVersion => "a WebSocket handshake is HTTP/1.1: a proxy in front may speak HTTP/1.0 to this one",
+            Self::UpgradeMissing => "the Upgrade header is missing: a proxy in front may have removed it",
+            Self::ConnectionMissing => "Connection: upgrade is missing: a proxy in front may have removed it",
+            Self::Body => "a WebSocket handshake carries neither Content-Length nor Transfer-Encoding",
+            Self::VersionMissing => "Sec-WebSocket-Version is missing",
+            Self::VersionUnsupported => "Sec-WebSocket-Version: 13 is the one supported",
+            Self::KeyMissing => "Sec-WebSocket-Key is missing",
+            Self::KeyRepeated => "Sec-WebSocket-Key is there more than once",
+            Self::KeyInvalid => "Sec-WebSocket-Key is not base64 of 16 bytes",
+        })
+    }
+}
+
+impl std::error::Error for BadHandshake {}
+
+impl fmt::Display for FalseUpgrade {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Upgrade => f.write_str("its Upgrade is not websocket"),
+            Self::Connection => f.write_str("its Connection does not say upgrade"),
+            Self::AcceptMissing => f.write_str("it has no Sec-WebSocket-Accept"),
+            Self::AcceptRepeated => f.write_str("it has more than one Sec-WebSocket-Accept"),
+            Self::AcceptWrong => f.write_str("its Sec-WebSocket-Accept does not match the key"),
+            Self::Body => f.write_str("it announces a body"),
+            Self::SubprotocolRepeated => f.write_str("it chooses more than one subprotocol"),
+            Self::Subprotocol(name) => write!(f, "its subprotocol {name:?} was not offered"),
+            Self::Extension(name) => write!(f, "its extension {name:?} was not offered"),
+            Self::ExtensionsUnreadable => f.write_str("its Sec-WebSocket-Extensions is unreadable"),
+        }
+    }
+}
+
+impl std::error::Error for FalseUpgrade {}
+
+/// The rules of a request that says `Upgrade: websocket`. What a proxy in front usually breaks is looked at first, so
+/// that the reason names the cause and not what follows from it.
+fn offer(method: &Method, version: Version, headers: &HeaderMap) -> Result<Offer, BadHandshake> {
+    if version != Version::HTTP_11 {
+        return Err(BadHandshake::HttpVersion);
+    }
+    if method != Method::GET {
+        return Err(BadHandshake::Method);
+    }
+    if !has_token(headers, &CONNECTION, "upgrade") {
+        return Err(BadHandshake::ConnectionMissing);
+    }
+    if headers.contains_key(CONTENT_LENGTH) || headers.contains_key(TRANSFER_ENCODING) {
+        return Err(BadHandshake::Body);
+    }
+    match single(headers, &SEC_WEBSOCKET_VERSION) {
+        One::Value(version) if version == VERSION.as_bytes() => {}
+        One::Missing => return Err(BadHandshake::VersionMissing),
+        One::Value(_) | One::Repeated => return Err(BadHandshake::VersionUnsupported),
+    }
+    let key = match single(headers, &SEC_WEBSOCKET_KEY) {
+        One::Value(key) => key,
+        One::Missing => return Err(BadHandshake::KeyMissing),
+        One::Repeated => return Err(BadHandshake::KeyRepeated),
+    };
+    match BASE64.decode(key) {
+        Ok(bytes) if bytes.len() == KEY_LENGTH => {}
+        _ => return Err(BadHandshake::KeyInvalid),
+    }
+    Ok(Offer {
+        key: text(key),
+        subprotocols: tokens(headers, &SEC_WEBSOCKET_PROTOCOL).map(text).collect(),
+        // The backend judges a malformed offer; where we cannot read it, we take no extension as offered.
+        extensions: extension_names(headers).unwrap_or_default(),
+    })
+}
+
+/// At most one value, and one that was offered (RFC 6455 §4.1, number 6).
+fn agreed_subprotocol(offer: &Offer, headers: &HeaderMap) -> Result<Option<String>, FalseUpgrade> {
+    match single(headers, &SEC_WEBSOCKET_PROTOCOL) {
+        One::Missing => Ok(None),
+        One::Repeated => Err(FalseUpgrade::SubprotocolRepeated),
+        One::Value(chosen) => {
+            let chosen = text(chosen);
+            if offer.subprotocols.contains(&chosen) {
+                Ok(Some(chosen))
+            } else {
+                Err(FalseUpgrade::Subprotocol(quoted(&chosen)))
+            }
+        }
+    }
+}
+
+/// Whether any extension was agreed on; all must have been offered (RFC 6455 §4.1, number 5).
+fn agreed_extensions(offer: &Offer, headers: &HeaderMap) -> Result<bool, FalseUpgrade> {
+    let chosen = extension_names(headers).ok_or(FalseUpgrade::ExtensionsUnreadable)?;
+    for name in &chosen {
+        if !offer.extensions.iter().any(|offered| offered.eq_ignore_ascii_case(name)) {
+            return Err(FalseUpgrade::Extension(quoted(name)));
+        }
+    }
+    Ok(!chosen.is_empty())
+}
+
+/// The extensions' names, in order; `None` where a quoted string does not end.
+fn extension_names(headers: &HeaderMap) -> Option<Vec<String>> {
+    let mut names = Vec::new();
+    for line in headers.get_all(SEC_WEBSOCKET_EXTENSIONS) {
+        for element in elements(line.as_bytes())? {
+            let name = element.split(|byte| *byte == b';').next();
+            let name = name.unwrap_or_default().trim_ascii();
+            if !element.trim_ascii().is_empty() {
+                names.push(text(name));
+            }
+        }
+    }
+    Some(names)
+}
+
+/// Splits a list at its commas but not at those within quoted strings (RFC 9110 §5.6.4).
+fn elements(line: &[u8]) -> Option<Vec<&[u8]>> {
+    let mut elements = Vec::new();
+    let mut start = 0;
+    let mut in_quotes = false;
+    let mut escaped = false;
+    for (at, byte) in line.iter().enumerate() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_quotes => escaped = true,
+            b'"' => in_quotes = !in_quotes,
+            b',' if !in_quotes => {
+                elements.push(&line[start..at]);
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+    elements.push(&line[start..]);
+    (!in_quotes).then_some(elements)
+}
+
+/// A field that may be there once only.
+enum One<'a> {
+    Missing,
+    Value(&'a [u8]),
+    Repeated,
+}
+
+fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> One<'a> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (None, _) => One::Missing,
+        (Some(value), None) => One::Value(value.as_bytes()),
+        (Some(_), Some(_)) => One::Repeated,
+    }
+}
+
+fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
+    tokens(headers, name).any(|found| found.eq_ignore_ascii_case(token.as_bytes()))
+}
+
+/// Bytes that are no UTF-8 become U+FFFD on both sides of a comparison, which only an offer of the same kind can match.
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn quoted(text: &str) -> String {
+    text.chars().take(MAX_QUOTED).collect()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use hyper::header::HeaderValue;
+
+    use super::*;
+
+    const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
+    const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
+
+    #[test]
+    fn sample_key_of_the_rfc_gives_its_accept() {
+        assert_eq!(accept_for(KEY), ACCEPT);
+    }
+
+    #[test]
+    fn whole_handshake_is_a_websocket() {
+        let offer = offered(&[]);
+        assert_eq!(offer.key, KEY);
+        assert!(offer.subprotocols.is_empty() && offer.extensions.is_empty());
+    }
+
+    #[test]
+    fn tokens_count_in_any_case_and_over_several_lines() {
+        let fields = [
+            ("upgrade", "h2c, WebSocket"),
+            ("connection", "keep-alive,"),
+            ("connection", " , UPGRADE"),
+            ("sec-websocket-version", "13"),
+            ("sec-websocket-key", KEY),
+        ];
+        assert!(matches!(get(&fields), Kind::WebSocket(_)));
+    }
+
+    #[test]
+    fn request_without_any_sign_of_a_handshake_is_plain() {
+        assert_eq!(get(&[]), Kind::Plain);
+        assert_eq!(get(&[("connection", "keep-alive")]), Kind::Plain);
+        assert_eq!(get(&[("connection", "upgrade")]), Kind::Plain);
+        let h2c = [("upgrade", "h2c"), ("connection", "upgrade, http2-settings")];
+        assert_eq!(get(&h2c), Kind::Plain);
+        let versioned = [("upgrade", "websocket/13"), ("connection", "upgrade")];
+        assert_eq!(get(&versioned), Kind::Plain);
+    }
+
+    #[test]
+    fn half_a_handshake_is_refused_with_what_it_lacks() {
+        let without = |name| {
+            let fields = HANDSHAKE.iter().copied().filter(|field| field.0 != name);
+            get(&fields.collect::<Vec<_>>())
+        };
+        for (name, bad) in [
+            ("upgrade", BadHandshake::UpgradeMissing),
+            ("connection", BadHandshake::ConnectionMissing),
+            ("sec-websocket-version", BadHandshake::VersionMissing),
+            ("sec-websocket-key", BadHandshake::KeyMissing),
+        ] {
+            assert_eq!(without(name), Kind::Bad(bad));
+            assert_eq!(bad.status(), StatusCode::BAD_REQUEST);
+        }
+        assert!(BadHandshake::UpgradeMissing.to_string().contains("Upgrade header is missing"));
+    }
+
+    #[test]
+    fn key_beside_another_upgrade_is_refused() {
+        let fields = [("upgrade", "h2c"), ("sec-websocket-key", KEY)];
+        assert_eq!(get(&fields), Kind::Bad(BadHandshake::UpgradeMissing));
+    }
+
+    #[test]
+    fn another_method_or_http_version_is_refused() {
+        let headers = map(&HANDSHAKE);
+        assert_eq!(classify(&Method::POST, Version::HTTP_11, &headers), Kind::Bad(BadHandshake::Method));
+        assert_eq!(classify(&Method::GET, Version::HTTP_10, &headers), Kind::Bad(BadHandshake::HttpVersion));
+    }
+
+    #[test]
+    fn body_on_a_handshake_is_refused_even_an_empty_one() {
+        for field in [
+            ("content-length", "0"),
+            ("content-length", "5"),
+            ("transfer-encoding", "chunked"),
+            ("transfer-encoding", "identity"),
+        ] {
+            assert_eq!(get(&with(&HANDSHAKE, &[field])), Kind::Bad(BadHandshake::Body));
+        }
+    }
+
+    #[test]
+    fn another_version_is_answered_426() {
+        for version in ["8", "13, 8", "013", ""] {
+            let fields = replaced("sec-websocket-version", version);
+            let bad = BadHandshake::VersionUnsupported;
+            assert_eq!(get(&fields), Kind::Bad(bad));
+            assert_eq!(bad.status(), StatusCode::UPGRADE_REQUIRED);
+        }
+        let twice = with(&HANDSHAKE, &[("sec-websocket-version", "8")]);
+        assert_eq!(get(&twice), Kind::Bad(BadHandshake::VersionUnsupported));
+    }
+
+    #[test]
+    fn key_is_base64_of_sixteen_bytes_and_there_once() {
+        for key in [
+            "",
+            "short",
+            "dGhlIHNhbXBsZSBub25jZQ",
+            "dGhlIHNhbXBsZSBub25jZSE=",
+            "dGhlIHNhbXBsZSBub25j",
+            "dGhlIHNhbXBsZSBub25jZQ==, dGhlIHNhbXBsZSBub25jZQ==",
+            "dGhlIHNhbXBsZSBub25j!Q==",
+        ] {
+            let fields = replaced("sec-websocket-key", key);
+            assert_eq!(get(&fields), Kind::Bad(BadHandshake::KeyInvalid), "{key}");
+        }
+        let twice = with(&HANDSHAKE, &[("sec-websocket-key", KEY)]);
+        assert_eq!(get(&twice), Kind::Bad(BadHandshake::KeyRepeated));
+        let drawn_by_characters = replaced("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZR==");
+        assert!(matches!(get(&drawn_by_characters), Kind::WebSocket(_)));
+    }
+
+    #[test]
+    fn right_101_is_believed() {
+        let agreed = verify(&offered(&[]), &map(&ANSWER)).unwrap();
+        assert_eq!(agreed, Agreed { extensions: false, subprotocol: None });
+        let with_zero = with(&ANSWER, &[("content-length", "0")]);
+        assert!(verify(&offered(&[]), &map(&with_zero)).is_ok());
+    }
+
+    #[test]
+    fn wrong_101_is_refused_with_its_cause() {
+        use FalseUpgrade as F;
+        let other_accept = accept_for("AAAAAAAAAAAAAAAAAAAAAA==");
+        let lower_case = ACCEPT.to_ascii_lowercase();
+        let cases: &[(&str, Option<&str>, F)] = &[
+            ("upgrade", None, F::Upgrade),
+            ("upgrade", Some("h2c"), F::Upgrade),
+            ("upgrade", Some("websocket, h2c"), F::Upgrade),
+            ("connection", None, F::Connection),
+            ("connection", Some("close"), F::Connection),
+            ("sec-websocket-accept", None, F::AcceptMissing),
+            ("sec-websocket-accept", Some(&other_accept), F::AcceptWrong),
+            ("sec-websocket-accept", Some(&lower_case), F::AcceptWrong),
+            ("sec-websocket-accept", Some(""), F::AcceptWrong),
+        ];
+        for (name, value, expected) in cases {
+            let mut fields: Vec<_> = ANSWER.into_iter().filter(|field| field.0 != *name).collect();
+            fields.extend(value.map(|value| (*name, value)));
+            assert_eq!(verify(&offered(&[]), &map(&fields)), Err(expected.clone()));
+        }
+        for (field, expected) in [
+            (("upgrade", "websocket"), F::Upgrade),
+            (("sec-websocket-accept", ACCEPT), F::AcceptRepeated),
+            (("content-length", "2"), F::Body),
+            (("transfer-encoding", "chunked"), F::Body),
+        ] {
+            let fields = with(&ANSWER, &[field]);
+            assert_eq!(verify(&offered(&[]), &map(&fields)), Err(expected));
+        }
+    }
+
+    #[test]
+    fn subprotocol_must_be_one_of_those_offered() {
+        let offer = offered(&[("sec-websocket-protocol", "chat, superchat"), ("sec-websocket-protocol", "mqtt")]);
+        let answer = |values: &[(&'static str, &'static str)]| {
+            verify(&offer, &map(&with(&ANSWER, values))).map(|agreed| agreed.subprotocol)
+        };
+        assert_eq!(answer(&[]), Ok(None));
+        for chosen in ["superchat", "mqtt"] {
+            let subprotocol = answer(&[("sec-websocket-protocol", chosen)]);
+            assert_eq!(subprotocol, Ok(Some(chosen.to_owned())));
+        }
+        for wrong in ["Chat", "chat, mqtt", "soap", ""] {
+            let refused = answer(&[("sec-websocket-protocol", wrong)]);
+            assert_eq!(refused, Err(FalseUpgrade::Subprotocol(wrong.to_owned())));
+        }
+        let twice = [("sec-websocket-protocol", "chat"), ("sec-websocket-protocol", "chat")];
+        assert_eq!(answer(&twice), Err(FalseUpgrade::SubprotocolRepeated));
+    }
+
+    #[test]
+    fn extensions_must_have_been_offered() {
+        let name = "sec-websocket-extensions";
+        let offer = offered(&[
+            (name, r#"x-quoted; note="a, permessage-fake; \", b", , "#),
+            (name, "permessage-deflate; client_max_window_bits"),
+        ]);
+        assert_eq!(offer.extensions, ["x-quoted", "permessage-deflate"]);
+        let answer = |value| {
+            let fields = with(&ANSWER, &[(name, value)]);
+            verify(&offer, &map(&fields)).map(|agreed| agreed.extensions)
+        };
+        assert_eq!(answer("permessage-deflate; server_max_window_bits=10"), Ok(true));
+        assert_eq!(answer("Permessage-Deflate, x-quoted"), Ok(true));
+        assert_eq!(answer(""), Ok(false));
+        for (value, refused) in [
+            ("permessage-fake", "permessage-fake"),
+            ("x-quoted, permessage-bzip; a=\"b\"", "permessage-bzip"),
+            (";permessage-deflate", ""),
+        ] {
+            let expected = FalseUpgrade::Extension(refused.to_owned());
+            assert_eq!(answer(value), Err(expected));
+        }
+        let endless = answer("permessage-deflate; a=\"b, x-quoted");
+        assert_eq!(endless, Err(FalseUpgrade::ExtensionsUnreadable));
+    }
+
+    #[test]
+    fn error_repeats_only_so_much_of_a_backends_header() {
+        let long = "x".repeat(5000);
+        let fields = with(&ANSWER, &[("sec-websocket-protocol", &long)]);
+        let error = verify(&offered(&[]), &map(&fields)).unwrap_err();
+        assert!(error.to_string().len() < 2 * MAX_QUOTED);
+    }
+
+    const HANDSHAKE: [(&str, &str); 4] = [
+        ("upgrade", "websocket"),
+        ("connection", "Upgrade"),
+        ("sec-websocket-version", "13"),
+        ("sec-websocket-key", KEY),
+    ];
+
+    const ANSWER: [(&str, &str); 3] =
+        [("upgrade", "WebSocket"), ("connection", "keep-alive, Upgrade"), ("sec-websocket-accept", ACCEPT)];
+
+    fn get(fields: &[(&str, &str)]) -> Kind {
+        classify(&Method::GET, Version::HTTP_11, &map(fields))
+    }
+
+    fn offered(more: &[(&str, &str)]) -> Offer {
+        match get(&with(&HANDSHAKE, more)) {
+            Kind::WebSocket(offer) => offer,
+            other => panic!("not a handshake: {other:?}"),
+        }
+    }
+
+    fn with<'a>(fields: &[(&'a str, &'a str)], more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
+        [fields, more].concat()
+    }
+
+    fn replaced<'a>(name: &str, value: &'a str) -> Vec<(&'a str, &'a str)> {
+        let swap = |field: (&'a str, &'a str)| match field {
+            (found, _) if found == name => (found, value),
+            other => other,
+        };
+        HANDSHAKE.into_iter().map(swap).collect()
+    }
+
+    fn map(fields: &[(&str, &str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
+            headers.append(name, HeaderValue::from_str(value).unwrap());
+        }
+        headers
+    }
+}

@@ -1,7 +1,16 @@
 //! WebSocket (RFC 6455) as a proxy sees it. PURE: bytes and instants in, decisions out; no clock, no socket.
+//!
+//! [`frame`] reads a header, [`tracker`] follows one direction, [`keepalive`] decides on Pings and deadness,
+//! [`session`] puts both directions together and ends them; [`handshake`] is what comes before, [`termination`] what
+//! remains.
 
+pub mod close;
+pub mod frame;
 pub mod handshake;
 pub mod keepalive;
+pub mod session;
+pub mod termination;
+pub mod tracker;
 
 /// One of the two ends of a session, as seen from the proxy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -11,6 +11,8 @@ mod balancing;
 mod breach;
 /// The close handshake and every other way a session ends.
 mod close;
+/// What is said of every configuration, good and bad.
+mod config;
 /// The end of the process, announced.
 mod drain;
 /// Headers toward the backend and the client's address.

@@ -1,0 +1,339 @@
+//! What an upstream does as a whole, in virtual time; the parts have their own tests.
+#![allow(clippy::unwrap_used)]
+
+mod properties;
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr},
+    sync::{Arc, Barrier},
+    thread,
+    time::{Duration, Instant},
+};
+
+use super::*;
+
+const FAIL_TIMEOUT: Duration = Duration::from_secs(30);
+const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+const POLICIES: [Policy; 3] = [Policy::IpHash { prefix_v4: 32 }, Policy::LeastConn, Policy::RoundRobin];
+
+fn backend(address: &str) -> BackendSettings {
+    BackendSettings { address: address.to_owned(), weight: 1, max_conns: 0, backup: false, down: false }
+}
+
+fn backup(address: &str) -> BackendSettings {
+    BackendSettings { backup: true, ..backend(address) }
+}
+
+fn down(address: &str) -> BackendSettings {
+    BackendSettings { down: true, ..backend(address) }
+}
+
+fn limited(address: &str, max_conns: usize) -> BackendSettings {
+    BackendSettings { max_conns, ..backend(address) }
+}
+
+/// One failure takes a backend out.
+fn upstream(policy: Policy, backends: impl Into<Vec<BackendSettings>>) -> Arc<Upstream> {
+    Upstream::new(UpstreamSettings {
+        name: "chat".to_owned(),
+        policy,
+        max_fails: 1,
+        fail_timeout: FAIL_TIMEOUT,
+        tries: 0,
+        backends: backends.into(),
+    })
+}
+
+fn pick(upstream: &Arc<Upstream>, now: Instant) -> Pick {
+    upstream.pick(CLIENT, &mut Tried::default(), now).unwrap()
+}
+
+/// The addresses one request is sent to, in turn, until none is left.
+fn attempts(upstream: &Arc<Upstream>, now: Instant) -> (Vec<String>, Unavailable) {
+    let mut tried = Tried::default();
+    let mut addresses = Vec::new();
+    while addresses.len() <= upstream.backends().len() {
+        match upstream.pick(CLIENT, &mut tried, now) {
+            Ok(pick) => addresses.push(pick.address().to_owned()),
+            Err(why) => return (addresses, why),
+        }
+    }
+    panic!("one was tried twice: {addresses:?}");
+}
+
+/// Takes every backend of these addresses out by failing requests until it is.
+fn take_out(upstream: &Arc<Upstream>, addresses: &[&str], now: Instant) {
+    for address in addresses {
+        let mut tried = Tried::default();
+        let mut pick = upstream.pick(CLIENT, &mut tried, now).unwrap();
+        while pick.address() != *address && tried.len() < upstream.backends().len() {
+            pick = upstream.pick(CLIENT, &mut tried, now).unwrap();
+        }
+        assert_eq!(pick.address(), *address);
+        assert_eq!(pick.failed(now), Some(Transition::Out));
+    }
+}
+
+/// What each of four threads, begun together, returns.
+fn on_four_threads<T: Send>(run: impl Fn() -> T + Sync) -> Vec<T> {
+    let barrier = Barrier::new(4);
+    let run = || {
+        barrier.wait();
+        run()
+    };
+    thread::scope(|scope| {
+        let threads: [_; 4] = std::array::from_fn(|_| scope.spawn(run));
+        threads.map(|thread| thread.join().unwrap()).into()
+    })
+}
+
+#[test]
+fn thirty_requests_over_two_are_fifteen_each() {
+    let upstream = upstream(Policy::RoundRobin, [backend("a"), backend("b")]);
+    let now = Instant::now();
+    let first = (0..30).filter(|_| pick(&upstream, now).address() == "a").count();
+    assert_eq!(first, 15);
+}
+
+#[test]
+fn turns_are_exact_whatever_the_number_of_threads() {
+    let weighted = |address, weight| BackendSettings { weight, ..backend(address) };
+    let upstream = upstream(Policy::RoundRobin, [weighted("a", 5), weighted("b", 1), weighted("c", 1)]);
+    let now = Instant::now();
+    let mut totals = BTreeMap::new();
+    let addresses = || Vec::from_iter((0..700).map(|_| pick(&upstream, now).address().to_owned()));
+    for address in on_four_threads(addresses).into_iter().flatten() {
+        *totals.entry(address).or_insert(0) += 1;
+    }
+    let expected = [("a", 2000), ("b", 400), ("c", 400)].map(|(address, count)| (address.to_owned(), count));
+    assert_eq!(totals, BTreeMap::from(expected));
+}
+
+#[test]
+fn max_conns_is_exact_whatever_the_number_of_threads() {
+    for policy in POLICIES {
+        let upstream = upstream(policy, [limited("a", 7), limited("b", 5)]);
+        let now = Instant::now();
+        let try_one = |_| upstream.pick(CLIENT, &mut Tried::default(), now).ok();
+        on_four_threads(|| {
+            for _ in 0..500 {
+                let _held = Vec::from_iter((0..4).filter_map(try_one));
+                assert!(upstream.backends()[0].active() <= 7);
+                assert!(upstream.backends()[1].active() <= 5);
+            }
+        });
+        let held = on_four_threads(|| Vec::from_iter((0..10).filter_map(try_one)));
+        assert_eq!(held.iter().map(Vec::len).sum::<usize>(), 12);
+        drop(held);
+        assert_eq!(upstream.backends()[0].active() + upstream.backends()[1].active(), 0);
+    }
+}
+
+#[test]
+fn pick_counts_until_it_is_dropped_whatever_its_outcome() {
+    let upstream = upstream(Policy::LeastConn, [backend("a")]);
+    let now = Instant::now();
+    let active = || upstream.backends()[0].active();
+    let mut answered = pick(&upstream, now);
+    let mut failed = pick(&upstream, now);
+    let given_up = pick(&upstream, now);
+    assert_eq!(active(), 3);
+    answered.succeeded(now);
+    failed.failed(now);
+    assert_eq!(active(), 3);
+    drop((answered, failed, given_up));
+    assert_eq!(active(), 0);
+}
+
+#[test]
+fn live_sessions_weigh_in_least_conn_for_their_whole_life() {
+    let upstream = upstream(Policy::LeastConn, [backend("a"), backend("b")]);
+    let now = Instant::now();
+    let (on_a, on_b): (Vec<_>, Vec<_>) = (0..10).map(|_| pick(&upstream, now)).partition(|pick| pick.address() == "a");
+    assert_eq!((on_a.len(), on_b.len()), (5, 5));
+    drop(on_b);
+    let next: Vec<_> = (0..5).map(|_| pick(&upstream, now)).collect();
+    assert!(next.iter().all(|pick| pick.address() == "b"));
+}
+
+#[test]
+fn request_moves_on_to_every_backend_once() {
+    for policy in POLICIES {
+        let upstream = upstream(policy, [backend("a"), backend("b"), backend("c"), down("d")]);
+        let (mut addresses, why) = attempts(&upstream, Instant::now());
+        addresses.sort_unstable();
+        assert_eq!(addresses, ["a", "b", "c"]);
+        assert_eq!(why, Unavailable::AllTried);
+    }
+}
+
+#[test]
+fn nothing_but_down_and_full_backends_is_unavailable_even_when_out() {
+    for policy in POLICIES {
+        let upstream = upstream(policy, [limited("a", 1), down("b")]);
+        let now = Instant::now();
+        let mut held = pick(&upstream, now);
+        held.failed(now);
+        let why = upstream.pick(CLIENT, &mut Tried::default(), now).unwrap_err();
+        assert_eq!(why, Unavailable::DownOrFull);
+    }
+}
+
+#[test]
+fn backup_waits_until_no_other_is_ready_and_those_out_come_last() {
+    for policy in POLICIES {
+        let upstream = upstream(policy, [backup("c"), backend("a"), backup("d"), backend("b")]);
+        let now = Instant::now();
+        let ranks = |now| {
+            let (mut order, _) = attempts(&upstream, now);
+            order[..2].sort_unstable();
+            order[2..].sort_unstable();
+            order.concat()
+        };
+        assert_eq!(ranks(now), "abcd");
+        take_out(&upstream, &["a", "b"], now);
+        assert_eq!(ranks(now), "cdab");
+        take_out(&upstream, &["c", "d"], now);
+        assert_eq!(ranks(now), "abcd");
+        assert_eq!(ranks(now + FAIL_TIMEOUT), "abcd");
+    }
+}
+
+#[test]
+fn full_primary_makes_room_for_the_backup_and_comes_first_again() {
+    let upstream = upstream(Policy::RoundRobin, [limited("a", 1), backup("b")]);
+    let now = Instant::now();
+    let on_a = pick(&upstream, now);
+    assert_eq!(on_a.address(), "a");
+    assert_eq!(pick(&upstream, now).address(), "b");
+    drop(on_a);
+    assert_eq!(pick(&upstream, now).address(), "a");
+}
+
+#[test]
+fn one_trial_at_a_time_while_others_go_elsewhere() {
+    for policy in POLICIES {
+        let upstream = upstream(policy, [backend("a"), backup("b")]);
+        let start = Instant::now();
+        take_out(&upstream, &["a"], start);
+        assert_eq!(pick(&upstream, start).address(), "b");
+
+        let now = start + FAIL_TIMEOUT;
+        assert_eq!(upstream.backends()[0].health(now), Health::Trial);
+        let mut trial = pick(&upstream, now);
+        assert_eq!(trial.address(), "a");
+        assert_eq!(pick(&upstream, now).address(), "b");
+        // Given up: the next request is the trial.
+        drop(trial);
+        trial = pick(&upstream, now);
+        assert_eq!(trial.address(), "a");
+        // Failed: another fail_timeout.
+        assert_eq!(trial.failed(now), None);
+        assert_eq!(pick(&upstream, now).address(), "b");
+
+        let now = now + FAIL_TIMEOUT;
+        let mut trial = pick(&upstream, now);
+        assert_eq!(trial.address(), "a");
+        assert_eq!(trial.succeeded(now), Some(Transition::Back));
+        // The session lives on; the backend is wholly back.
+        let sessions: Vec<_> = (0..10).map(|_| pick(&upstream, now)).collect();
+        assert!(sessions.iter().all(|pick| pick.address() == "a"));
+    }
+}
+
+#[test]
+fn one_trial_at_a_time_whatever_the_number_of_threads() {
+    let upstream = upstream(Policy::RoundRobin, [backend("a"), backup("b")]);
+    let mut now = Instant::now();
+    take_out(&upstream, &["a"], now);
+    for _ in 0..100 {
+        now += FAIL_TIMEOUT;
+        let picks = on_four_threads(|| pick(&upstream, now));
+        let is_trial = |pick: &Pick| pick.address() == "a";
+        assert_eq!(picks.iter().filter(|pick| is_trial(pick)).count(), 1);
+        picks.into_iter().filter(is_trial).for_each(|mut pick| {
+            pick.failed(now);
+        });
+    }
+}
+
+#[test]
+fn backend_that_answers_while_all_are_out_is_back_at_once() {
+    for policy in POLICIES {
+        let upstream = upstream(policy, [backend("a"), backend("b")]);
+        let now = Instant::now();
+        take_out(&upstream, &["a", "b"], now);
+        let mut forced = pick(&upstream, now);
+        let address = forced.address().to_owned();
+        assert_eq!(forced.succeeded(now), Some(Transition::Back));
+        assert_eq!(forced.backend().health(now), Health::Up);
+        for _ in 0..10 {
+            assert_eq!(pick(&upstream, now).address(), address);
+        }
+    }
+}
+
+#[test]
+fn lone_backend_is_always_tried() {
+    let upstream = upstream(Policy::RoundRobin, [backend("a")]);
+    let now = Instant::now();
+    for _ in 0..100 {
+        pick(&upstream, now).failed(now);
+    }
+    let until = now + FAIL_TIMEOUT;
+    assert_eq!(upstream.backends()[0].health(now), Health::Out { until });
+    assert_eq!(pick(&upstream, now).address(), "a");
+}
+
+#[test]
+fn only_the_first_outcome_counts() {
+    let upstream = upstream(Policy::RoundRobin, [backend("a")]);
+    let now = Instant::now();
+    let mut session = pick(&upstream, now);
+    session.succeeded(now);
+    assert_eq!(session.failed(now), None);
+    assert_eq!(session.backend().health(now), Health::Up);
+}
+
+#[test]
+fn recovered_backend_has_its_share_again_within_one_round_of_picks() {
+    for policy in POLICIES {
+        let upstream = upstream(policy, [backend("a"), backend("b"), backend("c")]);
+        let start = Instant::now();
+        let clients = || (0..30).map(|n| IpAddr::V4(Ipv4Addr::new(192, 0, 2, n)));
+        // Requests that end before the next, so that least_conn takes turns too.
+        let serve = |client, now| {
+            let mut pick = upstream.pick(client, &mut Tried::default(), now).unwrap();
+            pick.succeeded(now);
+            pick
+        };
+        let share = |now| clients().map(|client| serve(client, now)).filter(|pick| pick.address() == "b").count();
+        let before = share(start);
+        assert!(before > 0, "{policy:?}");
+        take_out(&upstream, &["b"], start);
+        assert_eq!(share(start + FAIL_TIMEOUT / 2), 0, "{policy:?}");
+        assert_eq!(share(start + FAIL_TIMEOUT), before, "{policy:?}");
+    }
+}
+
+#[test]
+fn zero_tries_means_all() {
+    let mut settings = UpstreamSettings {
+        name: "chat".to_owned(),
+        policy: Policy::RoundRobin,
+        max_fails: 0,
+        fail_timeout: FAIL_TIMEOUT,
+        tries: 0,
+        backends: vec![backend("a"), backend("b")],
+    };
+    assert_eq!(Upstream::new(settings.clone()).tries(), 2);
+    settings.tries = 1;
+    assert_eq!(Upstream::new(settings).tries(), 1);
+}
+
+#[test]
+fn pick_may_live_as_long_as_a_session_on_any_thread() {
+    fn check<T: Send + 'static>() {}
+    check::<Pick>();
+}

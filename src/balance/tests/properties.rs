@@ -1,0 +1,192 @@
+//! What holds of every sequence of picks and outcomes.
+
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use proptest::{collection::vec, prelude::*, sample::Index};
+
+use super::super::*;
+
+/// One event; an `Index` chooses among the picks held or the requests under way.
+#[derive(Debug, Clone)]
+enum Step {
+    Begin { client: u32 },
+    MoveOn { request: Index },
+    Succeed(Index),
+    Fail(Index),
+    Drop(Index),
+    Wait { seconds: u64 },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        3 => any::<u32>().prop_map(|client| Step::Begin { client }),
+        2 => any::<Index>().prop_map(|request| Step::MoveOn { request }),
+        2 => any::<Index>().prop_map(Step::Succeed),
+        3 => any::<Index>().prop_map(Step::Fail),
+        2 => any::<Index>().prop_map(Step::Drop),
+        1 => (0..20_u64).prop_map(|seconds| Step::Wait { seconds }),
+    ]
+}
+
+fn settings() -> impl Strategy<Value = UpstreamSettings> {
+    let policy = prop_oneof![
+        (0..=32_u8).prop_map(|prefix_v4| Policy::IpHash { prefix_v4 }),
+        Just(Policy::LeastConn),
+        Just(Policy::RoundRobin),
+    ];
+    let backend = (1..5_u32, 0..4_usize, any::<bool>(), prop::bool::weighted(0.2));
+    (policy, 0..4_u32, vec(backend, 0..5)).prop_map(|(policy, max_fails, backends)| UpstreamSettings {
+        name: "chat".to_owned(),
+        policy,
+        max_fails,
+        fail_timeout: Duration::from_secs(10),
+        tries: 0,
+        backends: (0_u16..).zip(backends).map(with_address).collect(),
+    })
+}
+
+fn with_address((port, (weight, max_conns, backup, down)): (u16, (u32, usize, bool, bool))) -> BackendSettings {
+    BackendSettings { address: format!("127.0.0.1:{port}"), weight, max_conns, backup, down }
+}
+
+/// A request under way: what it tried, and of those by address.
+struct Request {
+    client: IpAddr,
+    tried: Tried,
+    addresses: Vec<String>,
+}
+
+/// An upstream, the requests and picks alive, and the time.
+struct Room {
+    settings: UpstreamSettings,
+    upstream: Arc<Upstream>,
+    now: Instant,
+    requests: Vec<Request>,
+    picks: Vec<Pick>,
+}
+
+impl Room {
+    fn new(settings: UpstreamSettings) -> Self {
+        Self {
+            upstream: Upstream::new(settings.clone()),
+            settings,
+            now: Instant::now(),
+            requests: Vec::new(),
+            picks: Vec::new(),
+        }
+    }
+
+    fn apply(&mut self, step: Step) {
+        match step {
+            Step::Begin { client } => {
+                self.requests.push(Request {
+                    client: IpAddr::V4(Ipv4Addr::from_bits(client)),
+                    tried: Tried::default(),
+                    addresses: Vec::new(),
+                });
+                self.pick(self.requests.len() - 1);
+            }
+            Step::MoveOn { request } if !self.requests.is_empty() => self.pick(request.index(self.requests.len())),
+            Step::Succeed(pick) if !self.picks.is_empty() => {
+                let pick = pick.get_mut(&mut self.picks);
+                if pick.succeeded(self.now) == Some(Transition::Back) {
+                    assert_eq!(pick.backend().health(self.now), Health::Up);
+                }
+            }
+            Step::Fail(pick) if !self.picks.is_empty() => {
+                let pick = pick.get_mut(&mut self.picks);
+                if pick.failed(self.now) == Some(Transition::Out) {
+                    assert_ne!(pick.backend().health(self.now), Health::Up);
+                }
+            }
+            Step::Drop(pick) if !self.picks.is_empty() => {
+                drop(self.picks.swap_remove(pick.index(self.picks.len())));
+            }
+            Step::Wait { seconds } => self.now += Duration::from_secs(seconds),
+            _ => {}
+        }
+    }
+
+    /// One attempt of a request: the backend is one that may be picked, and none that ranks before it may.
+    fn pick(&mut self, request: usize) {
+        let request = &mut self.requests[request];
+        let may_be_picked: Vec<_> = self
+            .settings
+            .backends
+            .iter()
+            .filter(|backend| !backend.down && !request.addresses.contains(&backend.address))
+            .filter(|backend| backend.max_conns == 0 || active(&self.picks, &backend.address) < backend.max_conns)
+            .collect();
+        let rank = |backend: &BackendSettings| {
+            let of_address = |shared: &&Arc<Backend>| shared.address() == backend.address;
+            let shared = self.upstream.backends().iter().find(of_address).unwrap();
+            (!shared.is_ready(self.now), backend.backup)
+        };
+        let ranks: Vec<_> = may_be_picked.iter().map(|backend| rank(backend)).collect();
+
+        match self.upstream.pick(request.client, &mut request.tried, self.now) {
+            Ok(pick) => {
+                let picked = may_be_picked.iter().position(|backend| backend.address == pick.address());
+                let picked = picked.expect("down, full or tried before");
+                assert_eq!(Some(&ranks[picked]), ranks.iter().min());
+                request.addresses.push(pick.address().to_owned());
+                self.picks.push(pick);
+            }
+            Err(why) => {
+                assert!(may_be_picked.is_empty());
+                assert_eq!(why == Unavailable::DownOrFull, request.addresses.is_empty());
+            }
+        }
+    }
+
+    /// Every backend counts the picks alive.
+    fn check(&self) {
+        for (backend, settings) in self.upstream.backends().iter().zip(&self.settings.backends) {
+            assert_eq!(backend.active(), active(&self.picks, backend.address()));
+            assert!(settings.max_conns == 0 || backend.active() <= settings.max_conns);
+            assert!(self.settings.max_fails != 0 || backend.health(self.now) == Health::Up);
+        }
+    }
+}
+
+fn active(picks: &[Pick], address: &str) -> usize {
+    picks.iter().filter(|pick| pick.address() == address).count()
+}
+
+proptest! {
+    #[test]
+    fn any_interleaving_keeps_the_rules_and_ends_with_all_counts_zero(
+        settings in settings(),
+        steps in vec(step(), 0..80),
+    ) {
+        let mut room = Room::new(settings);
+        for step in steps {
+            room.apply(step);
+            room.check();
+        }
+        room.picks.clear();
+        room.check();
+        prop_assert!(room.upstream.backends().iter().all(|backend| backend.active() == 0));
+    }
+
+    /// No trial slot is lost: `fail_timeout` after everything was dropped, the first request may go to any backend.
+    #[test]
+    fn any_interleaving_leaves_every_backend_ready_after_fail_timeout(
+        settings in settings(),
+        steps in vec(step(), 0..80),
+    ) {
+        let mut room = Room::new(settings);
+        for step in steps {
+            room.apply(step);
+        }
+        room.picks.clear();
+        room.now += Duration::from_secs(10);
+        for backend in room.upstream.backends() {
+            prop_assert!(backend.is_ready(room.now));
+        }
+    }
+}

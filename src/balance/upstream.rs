@@ -1,0 +1,163 @@
+//! A named group of backends and the pick among them.
+
+use std::{
+    fmt,
+    net::IpAddr,
+    sync::{Arc, Mutex},
+    time::Instant,
+};
+
+use super::{
+    UpstreamSettings,
+    backend::{Backend, Pick, lock},
+    health::Limits,
+    policy::{self, Candidate, Turns},
+};
+
+/// A named group of backends; one per process, shared by all workers.
+#[derive(Debug)]
+pub struct Upstream {
+    settings: UpstreamSettings,
+    limits: Limits,
+    /// In the order of `settings.backends`.
+    backends: Vec<Arc<Backend>>,
+    /// A lock, held for the whole of a pick: turns, `max_conns` and the one trial are exact only if picks come one
+    /// after another. Nothing waits while it is held.
+    turns: Mutex<Turns>,
+}
+
+impl Upstream {
+    /// All backends up and idle.
+    pub fn new(settings: UpstreamSettings) -> Arc<Self> {
+        let backends: Vec<_> =
+            settings.backends.iter().map(|backend| Arc::new(Backend::new(backend.address.clone()))).collect();
+        Arc::new(Self {
+            limits: Limits::new(settings.max_fails, settings.fail_timeout),
+            turns: Mutex::new(Turns::new(backends.len())),
+            backends,
+            settings,
+        })
+    }
+
+    /// Its name in the file, the metrics and the log.
+    pub fn name(&self) -> &str {
+        &self.settings.name
+    }
+
+    /// Its backends in the order of the file.
+    pub fn backends(&self) -> &[Arc<Backend>] {
+        &self.backends
+    }
+
+    /// How many backends may be tried for one request.
+    pub fn tries(&self) -> usize {
+        match self.settings.tries {
+            0 => self.backends.len(),
+            tries => tries as usize,
+        }
+    }
+
+    /// The backend for the next attempt of a request of `client`, counted as in flight and noted in `tried`.
+    ///
+    /// # Errors
+    ///
+    /// [`Unavailable`] when no backend is left that is not down, full or tried. The number of [`tries`](Self::tries)
+    /// is the caller's to keep.
+    pub fn pick(&self, client: IpAddr, tried: &mut Tried, now: Instant) -> Result<Pick, Unavailable> {
+        let mut turns = lock(&self.turns);
+        let candidates = self.candidates(tried, now);
+        let Some(index) = policy::choose(self.settings.policy, client, &candidates, &mut turns) else {
+            return Err(match tried.is_empty() {
+                true => Unavailable::DownOrFull,
+                false => Unavailable::AllTried,
+            });
+        };
+        tried.indices.push(index);
+        Ok(Pick::new(Arc::clone(&self.backends[index]), self.limits, now))
+    }
+
+    /// The backends of the best rank that has any.
+    fn candidates(&self, tried: &Tried, now: Instant) -> Vec<Candidate<'_>> {
+        let mut best = None;
+        let mut candidates = Vec::with_capacity(self.backends.len());
+        for (index, (backend, settings)) in self.backends.iter().zip(&self.settings.backends).enumerate() {
+            let active = backend.active();
+            let is_full = settings.max_conns != 0 && active >= settings.max_conns;
+            if settings.down || is_full || tried.contains(index) {
+                continue;
+            }
+            let rank = Rank::new(backend.is_ready(now), settings.backup);
+            if best.is_some_and(|best| rank > best) {
+                continue;
+            }
+            if best.is_some_and(|best| rank < best) {
+                candidates.clear();
+            }
+            best = Some(rank);
+            candidates.push(Candidate { index, address: backend.address(), weight: settings.weight, active });
+        }
+        candidates
+    }
+}
+
+/// Backends tried for one request, by their place in the upstream whose picks noted them here.
+#[derive(Debug, Default)]
+pub struct Tried {
+    indices: Vec<usize>,
+}
+
+impl Tried {
+    /// How many were tried.
+    pub fn len(&self) -> usize {
+        self.indices.len()
+    }
+
+    /// Whether none was tried yet.
+    pub fn is_empty(&self) -> bool {
+        self.indices.is_empty()
+    }
+
+    fn contains(&self, index: usize) -> bool {
+        self.indices.contains(&index)
+    }
+}
+
+/// Why there is no backend to pick.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unavailable {
+    /// This request has tried every backend that could be picked.
+    AllTried,
+    /// Nothing was tried: every backend is `down` or at its `max_conns`.
+    DownOrFull,
+}
+
+impl fmt::Display for Unavailable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::AllTried => "every available backend was tried",
+            Self::DownOrFull => "every backend is down or full",
+        })
+    }
+}
+
+impl std::error::Error for Unavailable {}
+
+/// Who is asked before whom, best first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Rank {
+    Primary,
+    Backup,
+    OutPrimary,
+    OutBackup,
+}
+
+impl Rank {
+    fn new(is_ready: bool, is_backup: bool) -> Self {
+        match (is_ready, is_backup) {
+            (true, false) => Self::Primary,
+            (true, true) => Self::Backup,
+            (false, false) => Self::OutPrimary,
+            (false, true) => Self::OutBackup,
+        }
+    }
+}

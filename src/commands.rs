@@ -1,0 +1,191 @@
+//! What the verbs do, up to the exit code: 0 ok, 1 configuration or run-time error (2, usage, is clap's).
+
+use std::{
+    fmt::Display,
+    io::{self, IsTerminal as _, Write as _},
+    process::ExitCode,
+};
+
+use tokio::{
+    runtime,
+    signal::unix::{Signal, SignalKind, signal},
+};
+use tracing_subscriber::EnvFilter;
+
+use crate::{
+    access_log::AccessLog,
+    cli, config,
+    config::{Config, Diagnostics, Loaded, LogFormat, Tls},
+    net::{limits, server::Server},
+    tools::{self, demo::DemoOptions},
+};
+
+/// The exit code of a command line that cannot be meant, as clap has it.
+const USAGE: u8 = 2;
+
+/// `longwire run`: until a signal.
+pub fn run(options: &cli::Run) -> ExitCode {
+    let config = if options.listen.is_empty() {
+        match config::load(&options.config) {
+            Ok(Loaded { config, warnings }) => {
+                warn(&warnings);
+                config
+            }
+            Err(diagnostics) => return refuse(&diagnostics),
+        }
+    } else {
+        match config::from_flags(&options.listen, &options.to) {
+            Ok(config) => config,
+            Err(error) => return fail(error),
+        }
+    };
+    if let Err(error) = start_log(&config.log) {
+        return fail(error);
+    }
+    match runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(serve(config)),
+        Err(error) => fail(error),
+    }
+}
+
+/// `longwire check`: reads everything, opens no socket.
+pub fn check(options: &cli::Check) -> ExitCode {
+    match config::load(&options.config) {
+        Ok(Loaded { config, warnings }) => {
+            warn(&warnings);
+            say(config::describe(&config));
+            ExitCode::SUCCESS
+        }
+        Err(diagnostics) => refuse(&diagnostics),
+    }
+}
+
+/// `longwire demo`
+pub fn demo(options: &cli::Demo) -> ExitCode {
+    let options = DemoOptions { cut: options.cut, run_for: options.run_for };
+    let demo = async {
+        match tools::demo::run(options).await {
+            Ok(outcome) => ExitCode::from(outcome.exit_code()),
+            Err(error) if error.exit_code() == USAGE => {
+                complain(format!("longwire: {error}"));
+                ExitCode::from(USAGE)
+            }
+            Err(error) => fail(error),
+        }
+    };
+    match runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(demo),
+        Err(error) => fail(error),
+    }
+}
+
+/// `longwire schema`
+pub fn schema() -> ExitCode {
+    say(format!("{:#}", config::schema()));
+    ExitCode::SUCCESS
+}
+
+/// Serves until the first signal, then drains; a second signal ends at once.
+async fn serve(config: Config) -> ExitCode {
+    let (mut terminate, mut interrupt) = match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
+        (Ok(terminate), Ok(interrupt)) => (terminate, interrupt),
+        (Err(error), _) | (_, Err(error)) => return fail(error),
+    };
+    match limits::raise_open_files() {
+        Ok(limits::OpenFiles { before, now }) => tracing::info!(before, now, "limit of open files"),
+        Err(error) => tracing::warn!(%error, "the limit of open files could not be raised"),
+    }
+    let access_log = AccessLog::new(config.log.format, io::stdout());
+    let server = match Server::start(config.clone(), access_log) {
+        Ok(server) => server,
+        Err(error) => return fail(error),
+    };
+    announce(&config, &server);
+    let name = either(&mut terminate, &mut interrupt).await;
+    tracing::info!(signal = name, sessions = server.sessions(), deadline = ?config.timeouts.drain, "draining");
+    tokio::select! {
+        drained = server.drain() => {
+            tracing::info!(sessions = drained.sessions, cut = drained.cut, took = ?drained.took, "drained");
+            ExitCode::SUCCESS
+        }
+        name = either(&mut terminate, &mut interrupt) => {
+            tracing::error!(signal = name, "second signal: ending at once");
+            std::process::exit(1)
+        }
+    }
+}
+
+async fn either(terminate: &mut Signal, interrupt: &mut Signal) -> &'static str {
+    tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+    }
+}
+
+/// What listens where, with which upstreams.
+fn announce(config: &Config, server: &Server) {
+    for (listener, address) in config.listeners.iter().zip(server.addresses()) {
+        let tls = listener.tls.as_ref().map_or(0, |Tls { certificates, .. }| certificates.len());
+        let scheme = if tls > 0 { "https, wss" } else { "http, ws" };
+        tracing::info!(%address, scheme, certificates = tls, backlog = server.backlog(), "listening");
+    }
+    for upstream in &config.upstreams {
+        let backends: Vec<_> = upstream.backends.iter().map(|backend| backend.address.as_str()).collect();
+        let routes: Vec<_> = config
+            .routes
+            .routes()
+            .filter(|route| config.upstreams[route.upstream].name == upstream.name)
+            .map(|route| route.name.as_str())
+            .collect();
+        tracing::info!(
+            upstream = upstream.name,
+            balance = upstream.policy.as_str(),
+            backends = backends.join(" "),
+            routes = routes.join(" "),
+            "proxying"
+        );
+    }
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), workers = server.workers(), "ready");
+}
+
+/// Messages go to standard error, records to standard output.
+fn start_log(log: &config::Log) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::try_new(&log.level)?)
+        .with_writer(io::stderr)
+        .with_target(false)
+        .with_ansi(has_colours());
+    match log.format {
+        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+        LogFormat::Text => builder.try_init(),
+    }
+}
+
+fn refuse(diagnostics: &Diagnostics) -> ExitCode {
+    complain(diagnostics.render(has_colours()));
+    ExitCode::FAILURE
+}
+
+fn warn(warnings: &Diagnostics) {
+    if !warnings.is_empty() {
+        complain(warnings.render(has_colours()));
+    }
+}
+
+fn fail(error: impl Display) -> ExitCode {
+    complain(format!("longwire: {error}"));
+    ExitCode::FAILURE
+}
+
+fn has_colours() -> bool {
+    io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// A reader that has gone away is no error.
+fn say(text: impl Display) {
+    let _ = writeln!(io::stdout(), "{text}");
+}
+
+fn complain(text: impl Display) {
+    let _ = writeln!(io::stderr(), "{text}");
+}

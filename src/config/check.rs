@@ -1,0 +1,293 @@
+//! Walks a document against the JSON Schema of the file and notes every key, type, word and unit that does not fit.
+//!
+//! What is refused is replaced by something that fits, so that one run can check the rest: the result always
+//! deserialises into the mirror, and [`Checked::replaced`] says which parts of it are not to be believed.
+
+use serde_json::Value as Json;
+use serde_yaml::Value as Scalar;
+
+use super::{
+    diagnostics::{Diagnostic, nearest},
+    document::{At, Entry, Node, Value},
+    values,
+};
+
+/// A document that fits its schema.
+#[derive(Debug)]
+pub(super) struct Checked {
+    pub(super) value: Scalar,
+    pub(super) found: Vec<Diagnostic>,
+    /// Where something was refused and replaced.
+    pub(super) replaced: Vec<At>,
+}
+
+/// Checks `root` against `schema`, as made by `File::schema`.
+pub(super) fn check(root: &Node, schema: &Json) -> Checked {
+    let mut checker = Checker { schema, found: Vec::new(), replaced: Vec::new() };
+    let value = checker.value(root, "the file", schema, &At::default());
+    Checked { value, found: checker.found, replaced: checker.replaced }
+}
+
+struct Checker<'s> {
+    /// The root, for `$ref`.
+    schema: &'s Json,
+    found: Vec<Diagnostic>,
+    replaced: Vec<At>,
+}
+
+/// What a part of the schema asks for.
+enum Shape<'s> {
+    /// A mapping with these keys.
+    Keys {
+        known: &'s serde_json::Map<String, Json>,
+        required: Vec<&'s str>,
+    },
+    /// A mapping from any name to this.
+    Named(&'s Json),
+    List(&'s Json),
+    /// A scalar that `values` reads.
+    Kind(&'s str),
+    /// One of these words.
+    Words(Vec<&'s str>),
+    Text,
+    Integer {
+        min: i64,
+        max: i64,
+    },
+    Flag,
+}
+
+impl<'s> Checker<'s> {
+    /// The value of `node` as `schema` wants it, or what stands in for it. `name` is for the messages.
+    fn value(&mut self, node: &Node, name: &str, schema: &'s Json, at: &At) -> Scalar {
+        let shape = self.shape(schema);
+        match (&node.value, &shape) {
+            (Value::Map(entries), Shape::Keys { known, required }) => self.keys(node, entries, known, required, at),
+            (Value::Map(entries), Shape::Named(item)) => self.named(entries, item, at),
+            (Value::List(items), Shape::List(item)) => {
+                let item_name = format!("an item of `{name}`");
+                let items = items.iter().enumerate();
+                Scalar::Sequence(items.map(|(i, node)| self.value(node, &item_name, item, &at.index(i))).collect())
+            }
+            // Everything below it is commented out: as if the key were absent.
+            (Value::Scalar(Scalar::Null), Shape::Keys { .. } | Shape::Named(_) | Shape::List(_)) => {
+                self.stand_in(schema)
+            }
+            (Value::Scalar(scalar), _) => match read(scalar, &shape) {
+                Ok(value) => value,
+                Err((message, help)) => {
+                    let message = message.unwrap_or_else(|| mismatch(name, &shape, node));
+                    let mut diagnostic = Diagnostic::error(node.span.clone(), message);
+                    diagnostic.help = help;
+                    self.refuse(diagnostic, schema, at)
+                }
+            },
+            (Value::Refused, _) => {
+                self.replaced.push(at.clone());
+                self.stand_in(schema)
+            }
+            (Value::List(_) | Value::Map(_), _) => {
+                let diagnostic = Diagnostic::error(node.head(), mismatch(name, &shape, node));
+                self.refuse(diagnostic, schema, at)
+            }
+        }
+    }
+
+    fn keys(
+        &mut self,
+        node: &Node,
+        entries: &[Entry],
+        known: &'s serde_json::Map<String, Json>,
+        required: &[&'s str],
+        at: &At,
+    ) -> Scalar {
+        let mut map = serde_yaml::Mapping::new();
+        for entry in entries {
+            match known.get(&entry.key) {
+                Some(schema) => {
+                    let value = self.value(&entry.node, &entry.key, schema, &at.key(&entry.key));
+                    map.insert(entry.key.clone().into(), value);
+                }
+                None => self.unknown_key(entry, known, at),
+            }
+        }
+        for key in required.iter().filter(|key| !entries.iter().any(|entry| entry.key == **key)) {
+            // A misspelt key has been noted; that it is missing besides goes without saying.
+            if !self.replaced.contains(&at.key(key)) {
+                self.found.push(Diagnostic::error(node.head(), format!("missing key `{key}`")));
+                self.replaced.push(at.key(key));
+            }
+            map.insert((*key).into(), self.stand_in(&known[*key]));
+        }
+        Scalar::Mapping(map)
+    }
+
+    fn unknown_key(&mut self, entry: &Entry, known: &serde_json::Map<String, Json>, at: &At) {
+        let diagnostic = Diagnostic::error(entry.key_span.clone(), format!("unknown key `{}`", entry.key));
+        let names = || known.keys().map(String::as_str);
+        let help = match nearest(&entry.key, names()) {
+            Some(meant) => {
+                // It was meant to set this one, which is therefore not what the file says.
+                self.replaced.push(at.key(meant));
+                format!("did you mean `{meant}`?")
+            }
+            None => match self.owner(&entry.key) {
+                Some(section) => format!("`{}` stands under `{section}`", entry.key),
+                None => format!("known here: {}", names().collect::<Vec<_>>().join(", ")),
+            },
+        };
+        self.found.push(diagnostic.help(help));
+    }
+
+    /// The top-level section that knows `key`.
+    fn owner(&self, key: &str) -> Option<&'s str> {
+        let sections = self.schema.get("properties")?.as_object()?;
+        let knows =
+            |schema: &'s Json| matches!(self.shape(schema), Shape::Keys { known, .. } if known.contains_key(key));
+        sections.iter().find(|(_, schema)| knows(schema)).map(|(name, _)| name.as_str())
+    }
+
+    fn named(&mut self, entries: &[Entry], item: &'s Json, at: &At) -> Scalar {
+        let values = entries.iter().map(|entry| {
+            let value = self.value(&entry.node, &entry.key, item, &at.key(&entry.key));
+            (entry.key.clone().into(), value)
+        });
+        Scalar::Mapping(values.collect())
+    }
+
+    fn refuse(&mut self, diagnostic: Diagnostic, schema: &Json, at: &At) -> Scalar {
+        self.found.push(diagnostic);
+        self.replaced.push(at.clone());
+        self.stand_in(schema)
+    }
+
+    /// Something that `schema` accepts.
+    fn stand_in(&self, schema: &Json) -> Scalar {
+        if let Some(default) = schema.get("default").and_then(|json| serde_yaml::to_value(json).ok()) {
+            return default;
+        }
+        match self.shape(schema) {
+            Shape::Keys { known, required } => {
+                let keys = required.iter().map(|key| ((*key).into(), self.stand_in(&known[*key])));
+                Scalar::Mapping(keys.collect())
+            }
+            Shape::Named(_) => Scalar::Mapping(serde_yaml::Mapping::new()),
+            Shape::List(_) => Scalar::Sequence(Vec::new()),
+            Shape::Kind(kind) => values::stand_in(kind).into(),
+            Shape::Words(words) => words.first().copied().unwrap_or_default().into(),
+            Shape::Text => "refused".into(),
+            Shape::Integer { min, .. } => Scalar::Number(min.into()),
+            Shape::Flag => Scalar::Bool(false),
+        }
+    }
+
+    fn shape<'v>(&self, schema: &'v Json) -> Shape<'v>
+    where
+        's: 'v,
+    {
+        if let Some(name) = schema.get("$ref").and_then(Json::as_str) {
+            let target = name.strip_prefix('#').and_then(|pointer| self.schema.pointer(pointer));
+            return target.map_or(Shape::Text, |target| self.shape(target));
+        }
+        if let Some(kind) = schema.get("x-takes").and_then(Json::as_str) {
+            return Shape::Kind(kind);
+        }
+        if let Some(words) = words(schema) {
+            return Shape::Words(words);
+        }
+        let number = |key: &str| schema.get(key).and_then(Json::as_i64);
+        match (schema.get("type").and_then(Json::as_str), schema.get("properties").and_then(Json::as_object)) {
+            (_, Some(known)) => {
+                let required = schema.get("required").and_then(Json::as_array).into_iter().flatten();
+                Shape::Keys { known, required: required.filter_map(Json::as_str).collect() }
+            }
+            (Some("object"), None) => Shape::Named(&schema["additionalProperties"]),
+            (Some("array"), _) => Shape::List(&schema["items"]),
+            (Some("boolean"), _) => Shape::Flag,
+            (Some("integer"), _) => Shape::Integer {
+                min: number("minimum").unwrap_or(0),
+                max: number("maximum").unwrap_or_else(|| u32::MAX.into()),
+            },
+            _ => Shape::Text,
+        }
+    }
+}
+
+/// The words of an enum: a plain list, or one schema per word where each has a description.
+fn words(schema: &Json) -> Option<Vec<&str>> {
+    if let Some(words) = schema.get("enum").and_then(Json::as_array) {
+        return Some(words.iter().filter_map(Json::as_str).collect());
+    }
+    let choices = schema.get("oneOf").and_then(Json::as_array)?;
+    choices.iter().map(|choice| choice.get("const").and_then(Json::as_str)).collect()
+}
+
+/// A message (`None`: another type is wanted) and what to write instead.
+type Unfit = (Option<String>, Option<String>);
+
+/// The scalar as `shape` wants it.
+fn read(scalar: &Scalar, shape: &Shape<'_>) -> Result<Scalar, Unfit> {
+    let text = match scalar {
+        Scalar::String(text) => text.clone(),
+        Scalar::Number(number) => number.to_string(),
+        Scalar::Bool(flag) => flag.to_string(),
+        _ => {
+            return Err((None, Some("give it a value, or remove the key for the default".into())));
+        }
+    };
+    match (shape, scalar) {
+        (Shape::Kind(kind), _) => match values::check(kind, &text) {
+            Ok(()) => Ok(text.into()),
+            Err(refusal) => Err((Some(refusal.message), refusal.help)),
+        },
+        (Shape::Words(words), _) if words.contains(&text.as_str()) => Ok(text.into()),
+        (Shape::Words(words), _) => Err((Some(format!("`{text}` is not known here")), Some(meant(&text, words)))),
+        (Shape::Text, Scalar::String(_)) => Ok(text.into()),
+        (Shape::Text, _) => Err((None, Some(format!("put it in quotes: \"{text}\"")))),
+        // Numbers and flags are taken from quotes too: inside braces, YAML lets "${NAME}" stand in no other way.
+        (Shape::Integer { min, max }, _) => {
+            let help = Some(format!("a whole number from {min} to {max}"));
+            match (text.parse::<i64>(), text.parse::<f64>()) {
+                (Ok(n), _) if (*min..=*max).contains(&n) => Ok(Scalar::Number(n.into())),
+                (_, Ok(_)) => Err((Some(format!("{text} is out of range")), help)),
+                _ => Err((None, help)),
+            }
+        }
+        (Shape::Flag, _) => match text.as_str() {
+            "true" => Ok(Scalar::Bool(true)),
+            "false" => Ok(Scalar::Bool(false)),
+            _ => Err((None, Some("write true or false".into()))),
+        },
+        (Shape::List(_), _) => Err((None, Some(format!("write [{text}]")))),
+        (Shape::Keys { .. } | Shape::Named(_), _) => Err((None, None)),
+    }
+}
+
+fn meant(word: &str, words: &[&str]) -> String {
+    match nearest(word, words.iter().copied()) {
+        Some(meant) => format!("did you mean `{meant}`?"),
+        None => format!("one of {}", words.join(", ")),
+    }
+}
+
+fn mismatch(name: &str, shape: &Shape<'_>, node: &Node) -> String {
+    let wanted = match shape {
+        Shape::Keys { .. } | Shape::Named(_) => "keys with values",
+        Shape::List(_) => "a list",
+        Shape::Kind(kind) => kind,
+        Shape::Words(_) => "a word",
+        Shape::Text => "text",
+        Shape::Integer { .. } => "a whole number",
+        Shape::Flag => "true or false",
+    };
+    let got = match &node.value {
+        Value::Scalar(Scalar::Null) => "nothing",
+        Value::Scalar(Scalar::Bool(_)) => "true or false",
+        Value::Scalar(Scalar::Number(_)) => "a number",
+        Value::Scalar(_) | Value::Refused => "text",
+        Value::List(_) => "a list",
+        Value::Map(_) => "keys with values",
+    };
+    let name = if name.contains(' ') { name.to_owned() } else { format!("`{name}`") };
+    format!("{name} takes {wanted}, not {got}")
+}

@@ -1,0 +1,157 @@
+//! What is wrong with a configuration: where, why and what to write instead.
+
+use std::{fmt, ops::Range};
+
+use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet, renderer::DecorStyle};
+
+/// Every problem found in one configuration, in the order of the file.
+#[derive(Debug, Clone, Default)]
+pub struct Diagnostics {
+    /// How the file is called in the messages.
+    name: String,
+    source: String,
+    items: Vec<Diagnostic>,
+    /// Problems beyond the first [`SHOWN`], which nobody would read.
+    more: usize,
+}
+
+/// One problem.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Diagnostic {
+    pub(super) severity: Severity,
+    /// Bytes of the source it is about; `None` = the file as a whole.
+    pub(super) span: Option<Range<usize>>,
+    pub(super) message: String,
+    /// What to write instead.
+    pub(super) help: Option<String>,
+}
+
+/// Whether the configuration can be used all the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Severity {
+    /// It can not.
+    Error,
+    /// It can, and probably does not do what was meant.
+    Warning,
+}
+
+/// At most so many problems are kept.
+const SHOWN: usize = 100;
+
+impl Diagnostics {
+    pub(super) fn new(name: &str, source: &str, mut items: Vec<Diagnostic>) -> Self {
+        items.sort_by_key(|item| item.span.as_ref().map(|span| span.start));
+        let more = items.len().saturating_sub(SHOWN);
+        items.truncate(SHOWN);
+        Self { name: name.to_owned(), source: source.to_owned(), items, more }
+    }
+
+    /// Whether there is nothing to say.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    /// How many problems there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.items.len() + self.more
+    }
+
+    /// Each problem in a line, `14:9: message (help)`, without the file's name and without an excerpt.
+    pub fn lines(&self) -> impl Iterator<Item = String> {
+        self.items.iter().map(|item| {
+            let (line, column) = self.position(item);
+            let help = item.help.as_ref().map(|help| format!(" ({help})")).unwrap_or_default();
+            format!("{line}:{column}: {}{help}", item.message)
+        })
+    }
+
+    /// Each problem with its position, an excerpt of the file and a suggestion; in colour for a terminal.
+    #[must_use]
+    pub fn render(&self, color: bool) -> String {
+        let renderer = if color { Renderer::styled() } else { Renderer::plain() };
+        let renderer = renderer.decor_style(DecorStyle::Ascii);
+        let mut text = String::new();
+        for item in &self.items {
+            text.push_str(&renderer.render(&[self.group(item)]));
+            text.push('\n');
+        }
+        if self.more > 0 {
+            text.push_str(&format!("and {} more\n", self.more));
+        }
+        text
+    }
+
+    fn group<'a>(&'a self, item: &'a Diagnostic) -> Group<'a> {
+        let (level, word) = match item.severity {
+            Severity::Error => (Level::ERROR, "error"),
+            Severity::Warning => (Level::WARNING, "warning"),
+        };
+        let (line, column) = self.position(item);
+        // file:line:column first, as editors and terminals recognise it.
+        let head = match item.span {
+            Some(_) => format!("{}:{line}:{column}: {word}", self.name),
+            None => format!("{}: {word}", self.name),
+        };
+        let mut group = Group::with_title(level.with_name(head).primary_title(item.message.as_str()));
+        if let Some(span) = &item.span {
+            let (excerpt, first_line, span) = self.excerpt(span);
+            let snippet = Snippet::source(excerpt).line_start(first_line).fold(false);
+            group = group.element(snippet.annotation(AnnotationKind::Primary.span(span)));
+        }
+        match &item.help {
+            Some(help) => group.element(Level::HELP.message(help.as_str())),
+            None => group,
+        }
+    }
+
+    /// The line of `span` and the one before it, the number of the first, and the span within them.
+    fn excerpt(&self, span: &Range<usize>) -> (&str, usize, Range<usize>) {
+        let line_start = |at: usize| self.source[..at].rfind('\n').map_or(0, |newline| newline + 1);
+        let own = line_start(span.start);
+        let start = if own == 0 { 0 } else { line_start(own - 1) };
+        let end = self.source[own..].find('\n').map_or(self.source.len(), |newline| own + newline);
+        let first_line = 1 + self.source[..start].matches('\n').count();
+        let end_of_span = span.end.clamp(span.start, end.max(span.start));
+        (&self.source[start..end], first_line, span.start - start..end_of_span - start)
+    }
+
+    /// Line and column from 1, in characters; 1:1 for the file as a whole.
+    fn position(&self, item: &Diagnostic) -> (usize, usize) {
+        let before = &self.source[..item.span.as_ref().map_or(0, |span| span.start)];
+        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        (1 + before.matches('\n').count(), 1 + before[line_start..].chars().count())
+    }
+}
+
+impl fmt::Display for Diagnostics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.render(false))
+    }
+}
+
+impl std::error::Error for Diagnostics {}
+
+impl Diagnostic {
+    pub(super) fn error(span: Range<usize>, message: impl Into<String>) -> Self {
+        Self { severity: Severity::Error, span: Some(span), message: message.into(), help: None }
+    }
+
+    pub(super) fn of_file(message: impl Into<String>) -> Self {
+        Self { severity: Severity::Error, span: None, message: message.into(), help: None }
+    }
+
+    pub(super) fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+}
+
+/// The word of `known` that `word` was probably meant to be.
+pub(super) fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
+    let distance = |other: &str| strsim::damerau_levenshtein(&word.to_lowercase(), &other.to_lowercase());
+    // As in most compilers: a third of the letters may be wrong.
+    let allowed = word.chars().count().max(3) / 3;
+    known.into_iter().map(|other| (distance(other), other)).filter(|(d, _)| *d <= allowed).min().map(|(_, other)| other)
+}

@@ -1,0 +1,322 @@
+//! The text of `proxy.yaml` as a tree that remembers where each value stands.
+//!
+//! YAML is narrowed on purpose: one document, no aliases (a bomb needs them), no tags, a bounded depth and size, plain
+//! words as keys, each once. `${NAME}` is replaced inside values here, before types are looked at.
+
+use std::{fmt, ops::Range};
+
+use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, StrInput};
+use serde_yaml::Value as Scalar;
+
+use super::{
+    diagnostics::Diagnostic,
+    environment::{self, Env},
+};
+
+/// Files longer than this are refused unread.
+pub(super) const MAX_BYTES: usize = 1 << 20;
+
+/// The deepest legal file nests five levels.
+const MAX_DEPTH: usize = 16;
+
+/// A value and the bytes of the text it stands at.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Node {
+    pub(super) span: Range<usize>,
+    pub(super) value: Value,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Value {
+    /// Null, a bool, a number or a string.
+    Scalar(Scalar),
+    List(Vec<Node>),
+    Map(Vec<Entry>),
+    /// Something about which a problem has been noted already.
+    Refused,
+}
+
+/// A key of a mapping and its value.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Entry {
+    pub(super) key: String,
+    pub(super) key_span: Range<usize>,
+    pub(super) node: Node,
+}
+
+/// The way from the root to a value, e.g. `upstreams.chat.backends[0].address`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct At(Vec<Step>);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Step {
+    Key(String),
+    Index(usize),
+}
+
+/// Reads `text` as far as it can be read; every problem is in the second half.
+pub(super) fn read(text: &str, env: Env<'_>) -> (Option<Node>, Vec<Diagnostic>) {
+    if text.len() > MAX_BYTES {
+        let message = format!("the file is longer than {} KiB", MAX_BYTES / 1024);
+        return (None, vec![Diagnostic::of_file(message)]);
+    }
+    let mut reader = Reader {
+        parser: Parser::new_from_str(text),
+        text,
+        offsets: text.char_indices().map(|(offset, _)| offset).collect(),
+        env,
+        found: Vec::new(),
+    };
+    let root = reader.document().ok().flatten();
+    (root, reader.found)
+}
+
+impl Node {
+    /// Where to point for the value at `at`: a scalar itself, the key of anything larger, and for what is not there
+    /// the nearest thing around it.
+    pub(super) fn locate(&self, at: &At) -> Range<usize> {
+        let mut node = self;
+        let mut span = self.head();
+        for step in &at.0 {
+            let (next, head) = match (&node.value, step) {
+                (Value::Map(entries), Step::Key(key)) => match entries.iter().find(|entry| entry.key == *key) {
+                    Some(entry) => (&entry.node, entry.key_span.clone()),
+                    None => return span,
+                },
+                (Value::List(items), Step::Index(index)) => match items.get(*index) {
+                    Some(item) => (item, item.head()),
+                    None => return span,
+                },
+                _ => return span,
+            };
+            span = if matches!(next.value, Value::Scalar(_) | Value::Refused) { next.span.clone() } else { head };
+            node = next;
+        }
+        span
+    }
+
+    /// Whether something stands at `at`.
+    pub(super) fn has(&self, at: &At) -> bool {
+        let found = at.0.iter().try_fold(self, |node, step| match (&node.value, step) {
+            (Value::Map(entries), Step::Key(key)) => entries.iter().find(|e| e.key == *key).map(|e| &e.node),
+            (Value::List(items), Step::Index(index)) => items.get(*index),
+            _ => None,
+        });
+        found.is_some()
+    }
+
+    /// Its first word.
+    pub(super) fn head(&self) -> Range<usize> {
+        match &self.value {
+            Value::Scalar(_) | Value::Refused => self.span.clone(),
+            Value::List(items) => items.first().map_or_else(|| self.span.clone(), Self::head),
+            Value::Map(entries) => entries.first().map_or_else(|| self.span.clone(), |entry| entry.key_span.clone()),
+        }
+    }
+}
+
+impl At {
+    pub(super) fn key(&self, key: &str) -> Self {
+        self.then(Step::Key(key.to_owned()))
+    }
+
+    pub(super) fn index(&self, index: usize) -> Self {
+        self.then(Step::Index(index))
+    }
+
+    /// Whether one of the two lies within the other.
+    pub(super) fn touches(&self, other: &Self) -> bool {
+        self.0.iter().zip(&other.0).all(|(mine, others)| mine == others)
+    }
+
+    fn then(&self, step: Step) -> Self {
+        Self(self.0.iter().cloned().chain([step]).collect())
+    }
+}
+
+impl fmt::Display for At {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (position, step) in self.0.iter().enumerate() {
+            match step {
+                Step::Key(key) if position == 0 => write!(f, "{key}")?,
+                Step::Key(key) => write!(f, ".{key}")?,
+                Step::Index(index) => write!(f, "[{index}]")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+struct Reader<'t, 'e> {
+    parser: Parser<'t, StrInput<'t>>,
+    text: &'t str,
+    /// The parser counts characters; this is the byte at which each starts.
+    offsets: Vec<usize>,
+    env: Env<'e>,
+    found: Vec<Diagnostic>,
+}
+
+/// Reading cannot go on; the reason has been noted.
+struct Stop;
+
+type Located<'t> = (Event<'t>, Range<usize>);
+
+impl<'t> Reader<'t, '_> {
+    fn document(&mut self) -> Result<Option<Node>, Stop> {
+        let mut root = None;
+        loop {
+            let (event, span) = self.next()?;
+            match event {
+                Event::StreamEnd => break,
+                Event::DocumentStart(_) if root.is_some() => {
+                    let help = "longwire reads one; keep each configuration in a file of its own";
+                    return self.stop(Diagnostic::error(span, "a second document starts here").help(help));
+                }
+                Event::StreamStart | Event::DocumentStart(_) | Event::DocumentEnd | Event::Nothing => {}
+                value => root = Some(self.node(value, span, 0)?),
+            }
+        }
+        match root {
+            Some(Node { value: Value::Scalar(Scalar::Null), .. }) | None => {
+                self.stop(Diagnostic::of_file("the file is empty").help("`longwire schema` names every key"))
+            }
+            root => Ok(root),
+        }
+    }
+
+    fn node(&mut self, event: Event<'t>, span: Range<usize>, depth: usize) -> Result<Node, Stop> {
+        if depth > MAX_DEPTH {
+            return self.stop(Diagnostic::error(span, "nested too deeply"));
+        }
+        let (tag, value) = match event {
+            Event::Scalar(text, style, _, tag) => (tag, self.scalar(&text, style, &span)),
+            Event::SequenceStart(_, tag) => (tag, self.list(depth)?),
+            Event::MappingStart(_, tag) => (tag, self.map(depth)?),
+            Event::Alias(_) => {
+                let help = "write the value out; a route's `keepalive` names only what differs";
+                self.note(Diagnostic::error(span.clone(), "YAML aliases (`*name`) are not read").help(help));
+                (None, Value::Refused)
+            }
+            // No other event can stand where a value is due.
+            _ => return self.stop(Diagnostic::error(span, "expected a value")),
+        };
+        if tag.is_some() {
+            let at = span.start..span.start;
+            self.note(Diagnostic::error(at, "YAML tags (`!name`) are not read").help("write the value without it"));
+            return Ok(Node { span, value: Value::Refused });
+        }
+        Ok(Node { span, value })
+    }
+
+    fn list(&mut self, depth: usize) -> Result<Value, Stop> {
+        let mut items = Vec::new();
+        loop {
+            match self.next()? {
+                (Event::SequenceEnd, _) => return Ok(Value::List(items)),
+                (event, span) => items.push(self.node(event, span, depth + 1)?),
+            }
+        }
+    }
+
+    fn map(&mut self, depth: usize) -> Result<Value, Stop> {
+        let mut entries: Vec<Entry> = Vec::new();
+        loop {
+            let key = match self.next()? {
+                (Event::MappingEnd, _) => return Ok(Value::Map(entries)),
+                (Event::Scalar(text, _, _, None), span) if !text.is_empty() => Some((text.into_owned(), span)),
+                (event, span) => {
+                    self.node(event, span.clone(), depth + 1)?;
+                    self.note(Diagnostic::error(span, "a key must be a plain word"));
+                    None
+                }
+            };
+            let (event, span) = self.next()?;
+            let mut node = self.node(event, span, depth + 1)?;
+            let Some((key, key_span)) = key else { continue };
+            if node.span.is_empty() {
+                // A value that is not there stands wherever the parser noticed it.
+                node.span = key_span.clone();
+            }
+            if let Some(first) = entries.iter().find(|entry| entry.key == key) {
+                let line = 1 + self.text[..first.key_span.start].matches('\n').count();
+                let help = format!("it is set on line {line} already; keep one of the two");
+                self.note(Diagnostic::error(key_span, format!("duplicate key `{key}`")).help(help));
+            } else {
+                entries.push(Entry { key, key_span, node });
+            }
+        }
+    }
+
+    fn scalar(&mut self, text: &str, style: ScalarStyle, span: &Range<usize>) -> Value {
+        match environment::expand(text, self.env) {
+            Ok(text) if style == ScalarStyle::Plain => Value::Scalar(plain(&text)),
+            Ok(text) => Value::Scalar(Scalar::String(text)),
+            Err(refused) => {
+                let within = &self.text[span.clone()];
+                let span = match within.find(&refused.reference) {
+                    Some(start) => span.start + start..span.start + start + refused.reference.len(),
+                    None => span.clone(),
+                };
+                self.note(Diagnostic::error(span, refused.message).help(refused.help));
+                Value::Refused
+            }
+        }
+    }
+
+    fn next(&mut self) -> Result<Located<'t>, Stop> {
+        match self.parser.next_event() {
+            Some(Ok((event, span))) => Ok((event, self.offset(&span.start)..self.offset(&span.end))),
+            Some(Err(error)) => self.refuse(&error),
+            None => Ok((Event::StreamEnd, self.text.len()..self.text.len())),
+        }
+    }
+
+    fn refuse<T>(&mut self, error: &ScanError) -> Result<T, Stop> {
+        let at = self.offset(error.marker());
+        let line_start = self.text[..at].rfind('\n').map_or(0, |newline| newline + 1);
+        let line = self.text[line_start..].lines().next().unwrap_or_default();
+        let diagnostic = Diagnostic::error(at..at, format!("not YAML: {}", error.info()));
+        self.stop(if line.contains("${") {
+            diagnostic.help("inside { } and [ ], a value with ${NAME} needs double quotes around it")
+        } else if line.trim_start_matches(' ').starts_with('\t') {
+            diagnostic.help("YAML indents with spaces, not with tabs")
+        } else if line.contains("[::") {
+            diagnostic.help("an IPv6 address needs double quotes around it: \"[::]:8080\"")
+        } else {
+            diagnostic
+        })
+    }
+
+    fn offset(&self, marker: &Marker) -> usize {
+        self.offsets.get(marker.index()).copied().unwrap_or(self.text.len())
+    }
+
+    fn note(&mut self, diagnostic: Diagnostic) {
+        self.found.push(diagnostic);
+    }
+
+    fn stop<T>(&mut self, diagnostic: Diagnostic) -> Result<T, Stop> {
+        self.note(diagnostic);
+        Err(Stop)
+    }
+}
+
+/// What a plain (unquoted) scalar is, by the core schema of YAML 1.2 (§10.3.2), decimal numbers only.
+fn plain(text: &str) -> Scalar {
+    match text {
+        "" | "~" | "null" | "Null" | "NULL" => return Scalar::Null,
+        "true" | "True" | "TRUE" => return Scalar::Bool(true),
+        "false" | "False" | "FALSE" => return Scalar::Bool(false),
+        _ => {}
+    }
+    if let Ok(number) = text.parse::<u64>() {
+        return Scalar::Number(number.into());
+    }
+    if let Ok(number) = text.parse::<i64>() {
+        return Scalar::Number(number.into());
+    }
+    match text.parse::<f64>() {
+        Ok(number) if number.is_finite() => Scalar::Number(number.into()),
+        _ => Scalar::String(text.to_owned()),
+    }
+}

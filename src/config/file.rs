@@ -1,0 +1,396 @@
+//! The mirror of `proxy.yaml`: every key, its type, its default and (in its doc comment) its description.
+//!
+//! The JSON Schema that `longwire schema` prints is made from these types, and the checker walks a file against that
+//! schema: a key is added here and nowhere else. No `flatten` and no untagged enums, which would blur both.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use schemars::{JsonSchema, Schema, generate::SchemaSettings, transform::RecursiveTransform};
+use serde::{Deserialize, Serialize};
+
+use super::values::{BackendAddress, Bind, Cidr, Duration, Size, Workers};
+
+/// The configuration of longwire.
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
+#[schemars(title = "proxy.yaml of longwire")]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct File {
+    /// Worker threads, each with a runtime of its own; `auto` = one per core.
+    pub(super) workers: Workers,
+    /// Where connections are accepted. At least one.
+    pub(super) listeners: Vec<Listener>,
+    /// Named groups of backends. At least one.
+    pub(super) upstreams: BTreeMap<String, Upstream>,
+    /// Which request goes where: an exact host before a wildcard before none, then the longest path. At least one.
+    pub(super) routes: Vec<Route>,
+    /// Pings of quiet sessions; the default for all routes.
+    pub(super) keepalive: Keepalive,
+    /// Deadlines of every wait on a client or a backend.
+    pub(super) timeouts: Timeouts,
+    /// Bounds on what a client may send.
+    pub(super) limits: Limits,
+    /// Socket options, toward clients and backends.
+    pub(super) tcp: Tcp,
+    /// Networks (CIDR) whose X-Forwarded-For is believed.
+    pub(super) trusted_proxies: Vec<Cidr>,
+    /// What is logged, and how.
+    pub(super) log: Log,
+}
+
+/// One address to accept connections on.
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Listener {
+    /// IP address and port, e.g. 0.0.0.0:8080; port 0 = any free one.
+    pub(super) bind: Bind,
+    /// Speak TLS here. Absent: plain TCP.
+    #[serde(default)]
+    pub(super) tls: Option<Tls>,
+}
+
+/// The certificates of a listener: `cert` and `key`, or `certificates`.
+#[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Tls {
+    /// PEM file of the certificate chain, leaf first; relative to this file's folder.
+    pub(super) cert: Option<PathBuf>,
+    /// PEM file of the private key; relative to this file's folder.
+    pub(super) key: Option<PathBuf>,
+    /// Make a self-signed certificate at the first start if neither file exists. For development.
+    pub(super) self_signed: bool,
+    /// Several certificates, chosen by SNI; the first is the default.
+    pub(super) certificates: Vec<CertificateFiles>,
+}
+
+/// A certificate chain and its key.
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CertificateFiles {
+    /// PEM file of the certificate chain, leaf first; relative to this file's folder.
+    pub(super) cert: PathBuf,
+    /// PEM file of the private key; relative to this file's folder.
+    pub(super) key: PathBuf,
+}
+
+/// A named group of backends.
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Upstream {
+    /// How a backend is chosen.
+    pub(super) balance: Balance,
+    /// With ip_hash: leading bits of an IPv4 client address that count; 24 groups clients as nginx does.
+    #[schemars(range(min = 0, max = 32))]
+    pub(super) hash_prefix_v4: u8,
+    /// Failures within `fail_timeout` that take a backend out; 0 = never.
+    #[schemars(range(min = 0, max = 1000))]
+    pub(super) max_fails: u32,
+    /// The window in which failures are counted, and how long a backend then stays out.
+    pub(super) fail_timeout: Duration,
+    /// Backends tried for one request; 0 = all.
+    #[schemars(range(min = 0, max = 1000))]
+    pub(super) tries: u32,
+    /// The servers of this group. At least one.
+    pub(super) backends: Vec<Backend>,
+}
+
+/// How a backend is chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Balance {
+    /// By the client's address: the same client goes to the same backend while that is up.
+    IpHash,
+    /// Fewest sessions and requests in flight per weight.
+    LeastConn,
+    /// In turn, by weight.
+    RoundRobin,
+}
+
+/// One server of an upstream.
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Backend {
+    /// host:port, e.g. 127.0.0.1:9001.
+    pub(super) address: BackendAddress,
+    /// Its share beside the others.
+    #[serde(default = "Backend::default_weight")]
+    #[schemars(range(min = 1, max = 65535))]
+    pub(super) weight: u32,
+    /// Sessions and requests in flight it takes at most; 0 = no limit.
+    #[serde(default)]
+    #[schemars(range(min = 0, max = 1_000_000_000))]
+    pub(super) max_conns: usize,
+    /// Used only when no other backend can be. Allowed with ip_hash too, unlike in nginx.
+    #[serde(default)]
+    pub(super) backup: bool,
+    /// Never used; keeps its place in the hash, so that the other clients stay where they are.
+    #[serde(default)]
+    pub(super) down: bool,
+}
+
+/// Which requests go to which upstream.
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Route {
+    /// Host name, or *.example.com for all below it; port and letter case do not matter. Absent: any host.
+    #[serde(default)]
+    pub(super) host: Option<String>,
+    /// Prefix of the raw path.
+    #[serde(default = "Route::default_path")]
+    pub(super) path: String,
+    /// The upstream's name.
+    pub(super) upstream: String,
+    /// What this route does otherwise than the top-level `keepalive`.
+    #[serde(default)]
+    pub(super) keepalive: KeepaliveOverride,
+}
+
+/// Pings of quiet sessions.
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Keepalive {
+    /// Silence toward a side after which it is pinged; 0s = never.
+    pub(super) ping_interval: Duration,
+    /// No byte at all for this long after a ping: the side is dead; 0s = never judge.
+    pub(super) pong_timeout: Duration,
+    /// Which sides are pinged.
+    pub(super) sides: Vec<Side>,
+}
+
+/// One end of a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Side {
+    /// Who connected to us.
+    Client,
+    /// Whom we connected to.
+    Backend,
+}
+
+/// Keepalive of one route: what is absent is taken from the top-level `keepalive`.
+#[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct KeepaliveOverride {
+    /// Silence toward a side after which it is pinged; 0s = never.
+    pub(super) ping_interval: Option<Duration>,
+    /// No byte at all for this long after a ping: the side is dead; 0s = never judge.
+    pub(super) pong_timeout: Option<Duration>,
+    /// Which sides are pinged.
+    pub(super) sides: Option<Vec<Side>>,
+}
+
+/// Deadlines of every wait on a client or a backend.
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Timeouts {
+    /// From accept to the end of the TLS handshake.
+    pub(super) tls_handshake: Duration,
+    /// From the first byte a connection owes to the end of a request's head.
+    pub(super) request_header: Duration,
+    /// Between two reads of a request's body.
+    pub(super) request_body: Duration,
+    /// Between two requests of a connection.
+    pub(super) keep_alive: Duration,
+    /// To connect to a backend, per attempt.
+    pub(super) connect: Duration,
+    /// To a backend's whole answer to a WebSocket handshake, per attempt.
+    pub(super) upgrade: Duration,
+    /// To the head of a plain answer, per attempt; then between two reads of its body.
+    pub(super) response: Duration,
+    /// No byte from either side of a session, Pongs to our own Pings included; 0s = never.
+    pub(super) idle: Duration,
+    /// To end a session once its end has begun.
+    pub(super) close: Duration,
+    /// From SIGTERM to the exit.
+    pub(super) drain: Duration,
+}
+
+/// Bounds on what a client may send.
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Limits {
+    /// Bytes of a request's head: 8KiB to 1MiB.
+    pub(super) header_size: Size,
+    /// Header fields of a request.
+    #[schemars(range(min = 1, max = 1000))]
+    pub(super) headers: usize,
+    /// Bytes of a request's body; 0B = no limit.
+    pub(super) body_size: Size,
+}
+
+/// Socket options, toward clients and backends.
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Tcp {
+    /// Silence before the kernel probes (TCP_KEEPIDLE), whole seconds; 0s = no kernel keepalive.
+    pub(super) keepalive_idle: Duration,
+    /// Between two probes (TCP_KEEPINTVL), whole seconds.
+    pub(super) keepalive_interval: Duration,
+    /// Unanswered probes after which the connection is dead (TCP_KEEPCNT).
+    #[schemars(range(min = 1, max = 127))]
+    pub(super) keepalive_probes: u32,
+    /// How long sent bytes may stay unacknowledged (TCP_USER_TIMEOUT); 0s = the kernel's default.
+    pub(super) user_timeout: Duration,
+}
+
+/// What is logged, and how.
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Log {
+    /// The form of every line.
+    pub(super) format: LogFormat,
+    /// error, warn, info, debug, trace or a `tracing` filter such as info,longwire::net=debug.
+    pub(super) level: String,
+    /// Write the record of each session and request, one line at its end.
+    pub(super) access: bool,
+}
+
+/// The form of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// key=value, for people.
+    Text,
+}
+
+impl File {
+    /// The JSON Schema of the file.
+    pub(super) fn schema() -> serde_json::Value {
+        SchemaSettings::draft2020_12()
+            .with_transform(RecursiveTransform(without_null))
+            .into_generator()
+            .into_root_schema_for::<Self>()
+            .to_value()
+    }
+}
+
+/// An optional key is left out, never written as null: so the schema does not offer null either.
+fn without_null(schema: &mut Schema) {
+    let Some(object) = schema.as_object_mut() else {
+        return;
+    };
+    match object.get_mut("default") {
+        Some(serde_json::Value::Null) => drop(object.remove("default")),
+        Some(serde_json::Value::Object(section)) => section.retain(|_, value| !value.is_null()),
+        _ => {}
+    }
+    if let Some(types) = object.get_mut("type").and_then(|t| t.as_array_mut()) {
+        types.retain(|name| name != "null");
+        if let [only] = types.as_slice() {
+            let only = only.clone();
+            object.insert("type".into(), only);
+        }
+    }
+    if let Some(choices) = object.get_mut("anyOf").and_then(|c| c.as_array_mut()) {
+        choices.retain(|choice| choice.get("type").is_none_or(|name| name != "null"));
+        if let [serde_json::Value::Object(only)] = choices.as_slice() {
+            let only = only.clone();
+            object.remove("anyOf");
+            object.extend(only);
+        }
+    }
+}
+
+impl Default for File {
+    fn default() -> Self {
+        Self {
+            workers: Workers(None),
+            listeners: Vec::new(),
+            upstreams: BTreeMap::new(),
+            routes: Vec::new(),
+            keepalive: Keepalive::default(),
+            timeouts: Timeouts::default(),
+            limits: Limits::default(),
+            tcp: Tcp::default(),
+            trusted_proxies: Vec::new(),
+            log: Log::default(),
+        }
+    }
+}
+
+impl Default for Upstream {
+    fn default() -> Self {
+        Self {
+            balance: Balance::IpHash,
+            hash_prefix_v4: 32,
+            max_fails: 3,
+            fail_timeout: Duration::from_secs(30),
+            tries: 3,
+            backends: Vec::new(),
+        }
+    }
+}
+
+impl Backend {
+    fn default_weight() -> u32 {
+        1
+    }
+
+    /// A backend of which only the address is said.
+    pub(super) fn at(address: BackendAddress) -> Self {
+        Self { address, weight: Self::default_weight(), max_conns: 0, backup: false, down: false }
+    }
+}
+
+impl Route {
+    fn default_path() -> String {
+        "/".into()
+    }
+
+    /// Everything to one upstream.
+    pub(super) fn all_to(upstream: String) -> Self {
+        Self { host: None, path: Self::default_path(), upstream, keepalive: KeepaliveOverride::default() }
+    }
+}
+
+impl Default for Keepalive {
+    fn default() -> Self {
+        Self {
+            // Less than half of 55 s, the shortest common idle limit on a path: one lost ping costs nothing.
+            ping_interval: Duration::from_secs(25),
+            pong_timeout: Duration::from_secs(30),
+            sides: vec![Side::Client, Side::Backend],
+        }
+    }
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            tls_handshake: Duration::from_secs(10),
+            request_header: Duration::from_secs(10),
+            request_body: Duration::from_secs(60),
+            keep_alive: Duration::from_secs(75),
+            connect: Duration::from_secs(5),
+            upgrade: Duration::from_secs(10),
+            response: Duration::from_secs(60),
+            idle: Duration::from_secs(0),
+            close: Duration::from_secs(5),
+            drain: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { header_size: Size::kib(32), headers: 100, body_size: Size::kib(0) }
+    }
+}
+
+impl Default for Tcp {
+    fn default() -> Self {
+        Self {
+            keepalive_idle: Duration::from_secs(300),
+            keepalive_interval: Duration::from_secs(30),
+            keepalive_probes: 5,
+            user_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { format: LogFormat::Json, level: "info".into(), access: true }
+    }
+}

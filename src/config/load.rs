@@ -1,0 +1,212 @@
+//! From a file, a text or two flags to a [`Config`], with every problem found on the way.
+
+use std::{fmt, io::Read as _, path::Path};
+
+use super::{
+    Config, Tls, check,
+    diagnostics::{Diagnostic, Diagnostics, Severity},
+    document::{self, At, Node},
+    environment::Env,
+    file::{Backend, File, Listener, Route, Upstream},
+    resolve::{self, Problem},
+    values::{BackendAddress, Bind},
+};
+use crate::net::tls;
+
+/// A configuration that can run.
+#[derive(Debug)]
+pub struct Loaded {
+    /// What runs.
+    pub config: Config,
+    /// What it probably should not say.
+    pub warnings: Diagnostics,
+}
+
+/// Why `--listen` and `--to` do not make a configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FlagsError(Vec<String>);
+
+/// The upstream of a configuration made from flags.
+const FLAGS_UPSTREAM: &str = "default";
+
+/// Reads a file and every certificate that it names.
+///
+/// # Errors
+/// The file cannot be read, or every problem in it.
+pub fn load(path: &Path) -> Result<Loaded, Diagnostics> {
+    let name = path.display().to_string();
+    let text = read(path).map_err(|error| {
+        let diagnostic = Diagnostic::of_file(format!("cannot read the file: {error}"));
+        Diagnostics::new(&name, "", vec![diagnostic])
+    })?;
+    let base = path.parent().unwrap_or_else(|| Path::new(""));
+    Draft::read(&text, base, &environment).check_certificates().finish(&text, &name)
+}
+
+/// Reads `text` as the file `name`, paths in it relative to `base`. Opens no file: certificates are not looked at.
+///
+/// # Errors
+/// Every problem in it.
+pub fn parse(text: &str, name: &str, base: &Path) -> Result<Loaded, Diagnostics> {
+    parse_with(text, name, base, &environment)
+}
+
+/// [`parse`] with another environment.
+///
+/// # Errors
+/// Every problem in it.
+pub fn parse_with(text: &str, name: &str, base: &Path, env: Env<'_>) -> Result<Loaded, Diagnostics> {
+    Draft::read(text, base, env).finish(text, name)
+}
+
+/// The configuration of `run --listen A --to B`: every request to one upstream, defaults everywhere.
+///
+/// `listen` takes what `bind` takes, and `:8080` or `8080` for all addresses; `to` takes what `address` takes, and
+/// `:3000` or `3000` for this machine.
+///
+/// # Errors
+/// Every flag that is no address, or that the file would refuse.
+pub fn from_flags(listen: &[String], to: &[String]) -> Result<Config, FlagsError> {
+    let mut wrong = Vec::new();
+    let listeners: Vec<Listener> = listen
+        .iter()
+        .map(|text| Bind::parse(&with_host("0.0.0.0", text)).map_err(|refusal| format!("--listen: {refusal}")))
+        .filter_map(|bind| bind.map_err(|error| wrong.push(error)).ok())
+        .map(|bind| Listener { bind, tls: None })
+        .collect();
+    let backends: Vec<Backend> = to
+        .iter()
+        .map(|text| BackendAddress::parse(&with_host("127.0.0.1", text)).map_err(|refusal| format!("--to: {refusal}")))
+        .filter_map(|address| address.map_err(|error| wrong.push(error)).ok())
+        .map(Backend::at)
+        .collect();
+    if !wrong.is_empty() {
+        return Err(FlagsError(wrong));
+    }
+    let upstream = Upstream { backends, ..Upstream::default() };
+    let file = File {
+        listeners,
+        upstreams: [(FLAGS_UPSTREAM.to_owned(), upstream)].into(),
+        routes: vec![Route::all_to(FLAGS_UPSTREAM.to_owned())],
+        ..File::default()
+    };
+    let (config, problems) = resolve::resolve(file, Path::new(""));
+    let errors = problems.into_iter().filter(|problem| problem.severity == Severity::Error);
+    let errors: Vec<_> = errors.map(|problem| problem.message).collect();
+    if errors.is_empty() { Ok(config) } else { Err(FlagsError(errors)) }
+}
+
+impl fmt::Display for FlagsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join("\n"))
+    }
+}
+
+impl std::error::Error for FlagsError {}
+
+/// A configuration on its way, and what was found so far.
+struct Draft {
+    document: Option<Node>,
+    config: Option<Config>,
+    /// What the configuration has otherwise than the document, because that was refused.
+    replaced: Vec<At>,
+    found: Vec<Diagnostic>,
+}
+
+impl Draft {
+    fn read(text: &str, base: &Path, env: Env<'_>) -> Self {
+        let (document, mut found) = document::read(text, env);
+        let Some(root) = document else {
+            return Self { document, config: None, replaced: Vec::new(), found };
+        };
+        let checked = check::check(&root, &File::schema());
+        found.extend(checked.found);
+        let config = match serde_yaml::from_value::<File>(checked.value) {
+            Ok(file) => {
+                let (config, problems) = resolve::resolve(file, base);
+                // What stands in for a refused value is no reason to complain a second time.
+                let believed = |problem: &Problem| !checked.replaced.iter().any(|at| at.touches(&problem.at));
+                found.extend(problems.into_iter().filter(believed).map(|problem| problem.locate(&root)));
+                Some(config)
+            }
+            Err(error) => {
+                // The checker should have said so with a position; where it did, this is an echo.
+                if found.is_empty() {
+                    found.push(Diagnostic::of_file(error.to_string()));
+                }
+                None
+            }
+        };
+        Self { document: Some(root), config, replaced: checked.replaced, found }
+    }
+
+    /// Reads every certificate and key. Self-signed files that are yet to be made are no problem.
+    fn check_certificates(mut self) -> Self {
+        let (Some(document), Some(config)) = (&self.document, &self.config) else {
+            return self;
+        };
+        for (index, listener) in config.listeners.iter().enumerate() {
+            let Some(tls) = &listener.tls else { continue };
+            let at = At::default().key("listeners").index(index).key("tls");
+            for (position, pair) in tls.certificates.iter().enumerate() {
+                let listed = at.key("certificates").index(position);
+                let at = if document.has(&listed) { listed } else { at.clone() };
+                if self.replaced.iter().any(|replaced| replaced.touches(&at)) {
+                    continue;
+                }
+                // One at a time, so that each is told apart.
+                let one = Tls { certificates: vec![pair.clone()], self_signed: tls.self_signed && position == 0 };
+                for error in tls::check(&one).err().into_iter().flatten() {
+                    let key = if error.path == pair.key { "key" } else { "cert" };
+                    let message = format!("cannot use this {key}: {error}");
+                    self.found.push(Diagnostic::error(document.locate(&at.key(key)), message));
+                }
+            }
+        }
+        self
+    }
+
+    fn finish(self, text: &str, name: &str) -> Result<Loaded, Diagnostics> {
+        let (errors, warnings) = self.found.into_iter().partition(|d: &Diagnostic| d.severity == Severity::Error);
+        match self.config {
+            Some(config) if Vec::is_empty(&errors) => {
+                Ok(Loaded { config, warnings: Diagnostics::new(name, text, warnings) })
+            }
+            _ => Err(Diagnostics::new(name, text, errors)),
+        }
+    }
+}
+
+impl Problem {
+    fn locate(self, root: &Node) -> Diagnostic {
+        let at = self.or_at.filter(|_| !root.has(&self.at)).unwrap_or(self.at);
+        let span = Some(root.locate(&at));
+        Diagnostic { severity: self.severity, span, message: self.message, help: self.help }
+    }
+}
+
+/// Reads at most one byte more than a configuration may have, whatever the path leads to.
+fn read(path: &Path) -> std::io::Result<String> {
+    let mut bytes = Vec::new();
+    let most = u64::try_from(document::MAX_BYTES).unwrap_or(u64::MAX).saturating_add(1);
+    std::fs::File::open(path)?.take(most).read_to_end(&mut bytes)?;
+    let too_long = bytes.len() > document::MAX_BYTES;
+    match String::from_utf8(bytes) {
+        Ok(text) => Ok(text),
+        // Cut within a character; the length is what will be complained about.
+        Err(error) if too_long => Ok(String::from_utf8_lossy(error.as_bytes()).into_owned()),
+        Err(_) => Err(std::io::Error::new(std::io::ErrorKind::InvalidData, "it is not UTF-8 text")),
+    }
+}
+
+fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// `8080` and `:8080` with the address that they leave out.
+fn with_host(host: &str, text: &str) -> String {
+    match text.strip_prefix(':').unwrap_or(text).parse::<u16>() {
+        Ok(port) => format!("{host}:{port}"),
+        Err(_) => text.to_owned(),
+    }
+}

@@ -1,0 +1,201 @@
+//! From the mirror of the file to what runs. PURE: no file, no socket, no clock.
+//!
+//! Every mirror is taken apart without `..`: a key that is parsed and never read does not compile.
+
+mod listeners;
+mod routes;
+mod upstreams;
+
+use std::{path::Path, time::Duration as StdDuration};
+
+use super::{
+    Config, Limits, Log, LogFormat, Tcp, Timeouts,
+    diagnostics::{Severity, nearest},
+    document::At,
+    file, values,
+};
+
+/// Something that the file may not say, or should not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Problem {
+    pub(super) severity: Severity,
+    pub(super) at: At,
+    /// Where to point if nothing stands at `at`, as with a default that does not fit what the file says.
+    pub(super) or_at: Option<At>,
+    pub(super) message: String,
+    pub(super) help: Option<String>,
+}
+
+/// hyper refuses a smaller read buffer, which is what bounds a head.
+const SMALLEST_HEADER_SIZE: u64 = 8 * 1024;
+const LARGEST_HEADER_SIZE: u64 = 1024 * 1024;
+
+/// `MAX_TCP_KEEPIDLE` and `MAX_TCP_KEEPINTVL` of Linux.
+const LONGEST_TCP_KEEPALIVE: StdDuration = StdDuration::from_secs(32_767);
+
+/// `TCP_USER_TIMEOUT` is an int of milliseconds.
+const LONGEST_USER_TIMEOUT: StdDuration = StdDuration::from_secs(24 * 24 * 3600);
+
+/// Turns `file` into what runs, paths relative to `base`. The configuration is only to be used if no problem is an
+/// error: a refused part is left out of it.
+pub(super) fn resolve(file: file::File, base: &Path) -> (Config, Vec<Problem>) {
+    let file::File { workers, listeners, upstreams, routes, keepalive, timeouts, limits, tcp, trusted_proxies, log } =
+        file;
+    let mut resolver = Resolver { problems: Vec::new(), root: At::default() };
+    let timeouts = resolver.timeouts(timeouts);
+    let listeners = resolver.listeners(listeners, base);
+    let upstreams = resolver.upstreams(upstreams);
+    let routes = resolver.routes(routes, &upstreams, &keepalive, timeouts.idle);
+    let config = Config {
+        workers: workers.0,
+        listeners,
+        upstreams,
+        routes,
+        timeouts,
+        limits: resolver.limits(limits),
+        tcp: resolver.tcp(tcp),
+        trusted_proxies: resolver.trusted_proxies(trusted_proxies),
+        log: resolver.log(log),
+    };
+    (config, resolver.problems)
+}
+
+struct Resolver {
+    problems: Vec<Problem>,
+    root: At,
+}
+
+impl Resolver {
+    fn error(&mut self, at: At, message: impl Into<String>, help: impl Into<String>) {
+        self.note(Severity::Error, at, message.into(), help.into());
+    }
+
+    fn warn(&mut self, at: At, message: impl Into<String>, help: impl Into<String>) {
+        self.note(Severity::Warning, at, message.into(), help.into());
+    }
+
+    fn note(&mut self, severity: Severity, at: At, message: String, help: String) {
+        let help = Some(help).filter(|help| !help.is_empty());
+        self.push(Problem { severity, at, or_at: None, message, help });
+    }
+
+    fn push(&mut self, problem: Problem) {
+        // Routes share the top-level keepalive, and so its problems.
+        if !self.problems.contains(&problem) {
+            self.problems.push(problem);
+        }
+    }
+
+    fn timeouts(&mut self, timeouts: file::Timeouts) -> Timeouts {
+        let at = self.root.key("timeouts");
+        let file::Timeouts {
+            tls_handshake,
+            request_header,
+            request_body,
+            keep_alive,
+            connect,
+            upgrade,
+            response,
+            idle,
+            close,
+            drain,
+        } = timeouts;
+        let mut positive = |key, timeout| self.positive(at.key(key), timeout);
+        Timeouts {
+            tls_handshake: positive("tls_handshake", tls_handshake),
+            request_header: positive("request_header", request_header),
+            request_body: positive("request_body", request_body),
+            keep_alive: positive("keep_alive", keep_alive),
+            connect: positive("connect", connect),
+            upgrade: positive("upgrade", upgrade),
+            response: positive("response", response),
+            idle: unless_zero(&idle),
+            close: positive("close", close),
+            drain: positive("drain", drain),
+        }
+    }
+
+    fn limits(&mut self, limits: file::Limits) -> Limits {
+        let file::Limits { header_size, headers, body_size } = limits;
+        if !(SMALLEST_HEADER_SIZE..=LARGEST_HEADER_SIZE).contains(&header_size.0) {
+            let at = self.root.key("limits").key("header_size");
+            self.error(at, format!("`header_size` ({header_size}) is out of range"), "from 8KiB to 1MiB");
+        }
+        Limits {
+            header_size: usize::try_from(header_size.0).unwrap_or(usize::MAX),
+            headers,
+            body_size: Some(body_size.0).filter(|bytes| *bytes > 0),
+        }
+    }
+
+    fn tcp(&mut self, tcp: file::Tcp) -> Tcp {
+        let at = self.root.key("tcp");
+        let file::Tcp { keepalive_idle, keepalive_interval, keepalive_probes, user_timeout } = tcp;
+        for (key, time) in [("keepalive_idle", keepalive_idle), ("keepalive_interval", keepalive_interval)] {
+            if time.0.subsec_nanos() != 0 || time.0 > LONGEST_TCP_KEEPALIVE {
+                let help = "the kernel takes whole seconds, at most 32767s";
+                self.error(at.key(key), format!("`{key}` cannot be {time}"), help);
+            }
+        }
+        if user_timeout.0 > LONGEST_USER_TIMEOUT {
+            self.error(at.key("user_timeout"), format!("`user_timeout` cannot be {user_timeout}"), "at most 24d");
+        }
+        Tcp {
+            keepalive_idle: unless_zero(&keepalive_idle),
+            keepalive_interval: self.positive(at.key("keepalive_interval"), keepalive_interval),
+            keepalive_probes,
+            user_timeout: unless_zero(&user_timeout),
+        }
+    }
+
+    fn trusted_proxies(&mut self, networks: Vec<values::Cidr>) -> Vec<ipnet::IpNet> {
+        for (index, values::Cidr(network)) in networks.iter().enumerate() {
+            if *network != network.trunc() {
+                let at = self.root.key("trusted_proxies").index(index);
+                self.warn(
+                    at,
+                    format!("`{network}` has bits beyond its prefix"),
+                    format!("read as {}", network.trunc()),
+                );
+            }
+        }
+        networks.into_iter().map(|network| network.0.trunc()).collect()
+    }
+
+    fn log(&mut self, log: file::Log) -> Log {
+        const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
+        let file::Log { format, level, access } = log;
+        let at = self.root.key("log").key("level");
+        let is_filter = level.contains(['=', ',']);
+        if is_filter && tracing_subscriber::EnvFilter::try_new(&level).is_err() {
+            let help = "write levels per module: info,longwire::net=debug";
+            self.error(at, format!("`{level}` is not a filter"), help);
+        } else if !is_filter && !LEVELS.contains(&level.to_ascii_lowercase().as_str()) {
+            let help = match nearest(&level, LEVELS) {
+                Some(meant) => format!("did you mean `{meant}`?"),
+                None => format!("one of {}, or a filter such as info,longwire::net=debug", LEVELS.join(", ")),
+            };
+            self.error(at, format!("`{level}` is not a level"), help);
+        }
+        let format = match format {
+            file::LogFormat::Json => LogFormat::Json,
+            file::LogFormat::Text => LogFormat::Text,
+        };
+        Log { format, level, access }
+    }
+
+    fn positive(&mut self, at: At, time: values::Duration) -> StdDuration {
+        if time.0.is_zero() {
+            self.error(
+                at.clone(),
+                format!("`{at}` cannot be 0s"),
+                "give it a time; only some waits can be without end",
+            );
+        }
+        time.0
+    }
+}
+
+fn unless_zero(time: &values::Duration) -> Option<StdDuration> {
+    Some(time.0).filter(|time| !time.is_zero())
+}

@@ -1,0 +1,148 @@
+//! Which request goes where, and how its sessions are kept alive.
+
+use std::time::Duration as StdDuration;
+
+use super::{Problem, Resolver, unless_zero};
+use crate::{
+    balance::UpstreamSettings,
+    config::{
+        diagnostics::{Severity, nearest},
+        document::At,
+        file, values,
+    },
+    routing::{HostPattern, Route, RouteEntry, RouteTable},
+    ws::keepalive,
+};
+
+/// Half of 55 s, the shortest idle limit that is common on a path: above it, one lost ping loses the session.
+const LONGEST_SAFE_PING: StdDuration = StdDuration::from_secs(27);
+
+/// The ping interval of a route, and where the file says it.
+struct PingSource {
+    interval: Option<StdDuration>,
+    at: At,
+}
+
+impl Resolver {
+    pub(super) fn routes(
+        &mut self,
+        routes: Vec<file::Route>,
+        upstreams: &[UpstreamSettings],
+        keepalive: &file::Keepalive,
+        idle: Option<StdDuration>,
+    ) -> RouteTable {
+        let all = self.root.key("routes");
+        if routes.is_empty() {
+            let help = "name at least one: routes: [{ upstream: name }]";
+            self.error(all.clone(), "no route: every request would be answered 404", help);
+        }
+        let mut seen: Vec<(Option<String>, String)> = Vec::new();
+        let mut used = vec![false; upstreams.len()];
+        let mut entries = Vec::with_capacity(routes.len());
+        for (index, route) in routes.into_iter().enumerate() {
+            let at = all.index(index);
+            let file::Route { host, path, upstream, keepalive: differs } = route;
+            let keepalive = self.keepalive(keepalive, differs, idle, &at.key("keepalive"));
+            let name = format!("{}{path}", host.as_deref().unwrap_or("*"));
+            let pattern = self.host(host.as_deref(), &at.key("host"));
+            self.path(&path, &at.key("path"));
+            let key = (host.map(|host| host.to_ascii_lowercase()), path.clone());
+            if seen.contains(&key) {
+                self.error(at.clone(), format!("a second route for {name}"), "remove one of the two");
+            }
+            seen.push(key);
+            let Some(upstream) = self.route_upstream(&upstream, upstreams, at.key("upstream")) else {
+                continue;
+            };
+            used[upstream] = true;
+            entries.push(RouteEntry { host: pattern, path, route: Route { name, upstream, keepalive } });
+        }
+        for (upstream, _) in upstreams.iter().zip(used).filter(|(_, used)| !used) {
+            let at = self.root.key("upstreams").key(&upstream.name);
+            let help = "add a route to it, or remove it";
+            self.warn(at, format!("no route goes to upstream `{}`", upstream.name), help);
+        }
+        RouteTable::new(entries)
+    }
+
+    fn route_upstream(&mut self, name: &str, upstreams: &[UpstreamSettings], at: At) -> Option<usize> {
+        let found = upstreams.iter().position(|upstream| upstream.name == name);
+        if found.is_none() {
+            let names = || upstreams.iter().map(|upstream| upstream.name.as_str());
+            let help = match nearest(name, names()) {
+                Some(meant) => format!("did you mean `{meant}`?"),
+                None if upstreams.is_empty() => String::new(),
+                None => format!("the upstreams are: {}", names().collect::<Vec<_>>().join(", ")),
+            };
+            self.error(at, format!("no upstream is called `{name}`"), help);
+        }
+        found
+    }
+
+    fn host(&mut self, host: Option<&str>, at: &At) -> Option<HostPattern> {
+        match HostPattern::parse(host?) {
+            Ok(pattern) => Some(pattern),
+            Err(why) => {
+                self.error(at.clone(), format!("`{}` is not a host", host.unwrap_or_default()), why);
+                None
+            }
+        }
+    }
+
+    fn path(&mut self, path: &str, at: &At) {
+        if !path.starts_with('/') {
+            self.error(at.clone(), format!("path `{path}` does not start with `/`"), format!("write /{path}"));
+        } else if let Some(never) = path.chars().find(|c| !c.is_ascii_graphic() || matches!(c, '?' | '#')) {
+            let help = format!(
+                "the raw path of a request holds no {never:?}: the query is not part of it, other bytes are %-encoded"
+            );
+            self.warn(at.clone(), format!("path `{path}` can never match"), help);
+        }
+    }
+
+    fn keepalive(
+        &mut self,
+        common: &file::Keepalive,
+        differs: file::KeepaliveOverride,
+        idle: Option<StdDuration>,
+        at: &At,
+    ) -> keepalive::Settings {
+        let file::Keepalive { ping_interval, pong_timeout, sides } = common;
+        let file::KeepaliveOverride { ping_interval: own_interval, pong_timeout: own_timeout, sides: own_sides } =
+            differs;
+        let sides = own_sides.as_ref().unwrap_or(sides);
+        let ping = PingSource {
+            interval: unless_zero(own_interval.as_ref().unwrap_or(ping_interval)).filter(|_| !sides.is_empty()),
+            at: if own_interval.is_some() { at.clone() } else { self.root.key("keepalive") }.key("ping_interval"),
+        };
+        self.ping_interval(&ping, idle);
+        keepalive::Settings {
+            ping_interval: ping.interval,
+            pong_timeout: unless_zero(own_timeout.as_ref().unwrap_or(pong_timeout)),
+            client: sides.contains(&file::Side::Client),
+            backend: sides.contains(&file::Side::Backend),
+        }
+    }
+
+    fn ping_interval(&mut self, ping: &PingSource, idle: Option<StdDuration>) {
+        let Some(interval) = ping.interval else {
+            return;
+        };
+        let shown = values::Duration(interval);
+        if let Some(idle) = idle.filter(|idle| interval >= *idle) {
+            let idle = values::Duration(idle);
+            let help =
+                "every quiet session would be ended before its first ping: set one of them to 0s, or ping earlier";
+            self.push(Problem {
+                severity: Severity::Error,
+                at: ping.at.clone(),
+                or_at: Some(self.root.key("timeouts").key("idle")),
+                message: format!("`ping_interval` ({shown}) is not shorter than `timeouts.idle` ({idle})"),
+                help: Some(help.into()),
+            });
+        } else if interval > LONGEST_SAFE_PING {
+            let message = format!("`ping_interval` ({shown}) is longer than half of the shortest common limit, 55s");
+            self.warn(ping.at.clone(), message, "with 27s or less, one lost ping does not lose the session");
+        }
+    }
+}

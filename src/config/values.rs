@@ -1,0 +1,383 @@
+//! The scalars of `proxy.yaml`: durations and sizes with their units, addresses, networks, the worker count.
+//!
+//! Each is read by one `parse`, used by the checker (for the message and its position) and by serde alike.
+
+use std::{fmt, net::SocketAddr, num::NonZeroUsize, time::Duration as StdDuration};
+
+use ipnet::IpNet;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+
+/// Why a scalar is refused, and what to write instead.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Refusal {
+    /// What is wrong.
+    pub(super) message: String,
+    /// What to write instead.
+    pub(super) help: Option<String>,
+}
+
+/// A length of time, at most a year: `50ms`, `25s`, `1h 30m`. Zero or at least 1 ms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Duration(pub(super) StdDuration);
+
+/// A number of bytes: `0B`, `32KiB`, `16MiB`, `1.5GB`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Size(pub(super) u64);
+
+/// How many worker threads; `None` = `auto`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Workers(pub(super) Option<NonZeroUsize>);
+
+/// An IP address and a port to listen on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Bind(pub(super) SocketAddr);
+
+/// `host:port` of a backend, as written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct BackendAddress(pub(super) String);
+
+/// A network, or one address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Cidr(pub(super) IpNet);
+
+/// No timer may be set further ahead, so that adding one to the present time cannot overflow.
+const LONGEST: StdDuration = StdDuration::from_secs(365 * 24 * 3600);
+const SHORTEST: StdDuration = StdDuration::from_millis(1);
+const MOST_WORKERS: usize = 1024;
+
+/// Checks `text` as the scalar that the schema calls `kind` (its `x-takes`).
+pub(super) fn check(kind: &str, text: &str) -> Result<(), Refusal> {
+    match kind {
+        Duration::KIND => Duration::parse(text).map(drop),
+        Size::KIND => Size::parse(text).map(drop),
+        Workers::KIND => Workers::parse(text).map(drop),
+        Bind::KIND => Bind::parse(text).map(drop),
+        BackendAddress::KIND => BackendAddress::parse(text).map(drop),
+        Cidr::KIND => Cidr::parse(text).map(drop),
+        _ => Ok(()),
+    }
+}
+
+/// A scalar of this kind that is always accepted: stands in for a refused one, so that the rest can be checked.
+pub(super) fn stand_in(kind: &str) -> &'static str {
+    match kind {
+        Duration::KIND => "1s",
+        Size::KIND => "1MiB",
+        Workers::KIND => "auto",
+        Bind::KIND => "0.0.0.0:0",
+        BackendAddress::KIND => "refused:1",
+        Cidr::KIND => "0.0.0.0/0",
+        _ => "",
+    }
+}
+
+impl Duration {
+    pub(super) const KIND: &str = "a duration";
+    const PATTERN: &str = r"[0-9].*[a-zA-Zµ]|\$\{";
+
+    pub(super) const fn from_secs(seconds: u64) -> Self {
+        Self(StdDuration::from_secs(seconds))
+    }
+
+    fn parse(text: &str) -> Result<Self, Refusal> {
+        let text = text.trim();
+        if text.parse::<f64>().is_ok() {
+            return Err(Refusal::new(format!("`{text}` has no unit"), format!("write {text}s, not {text}")));
+        }
+        let units = "units are ms, s, m, h and d: 50ms, 25s, 1h 30m";
+        // A unit is a letter: this refuses clock notation (`00:30`), which the parser below would take.
+        let span = text
+            .contains(|c: char| c.is_ascii_alphabetic())
+            .then(|| jiff::fmt::friendly::SpanParser::new().parse_span(text).ok())
+            .flatten()
+            .ok_or_else(|| Refusal::new(format!("`{text}` is not a duration"), units))?;
+        let length = span
+            .to_duration(jiff::SpanRelativeTo::days_are_24_hours())
+            .map_err(|_| Refusal::new(format!("`{text}` is not a duration: months and years vary"), units))?;
+        let length = StdDuration::try_from(length)
+            .map_err(|_| Refusal::new(format!("`{text}` is negative"), "a duration is 0s or more"))?;
+        if length > LONGEST {
+            return Err(Refusal::new(format!("`{text}` is too long"), "at most 365d"));
+        }
+        if !length.is_zero() && length < SHORTEST {
+            return Err(Refusal::new(format!("`{text}` is too short"), "0s or at least 1ms"));
+        }
+        Ok(Self(length))
+    }
+}
+
+impl fmt::Display for Duration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.0.as_secs(), self.0.subsec_nanos()) {
+            (seconds, 0) => write!(f, "{seconds}s"),
+            (_, nanos) if nanos % 1_000_000 == 0 => write!(f, "{}ms", self.0.as_millis()),
+            _ => write!(f, "{}us", self.0.as_micros()),
+        }
+    }
+}
+
+impl Size {
+    pub(super) const KIND: &str = "a size";
+    const PATTERN: &str = r"[0-9] *[a-zA-Z]|\$\{";
+
+    pub(super) const fn kib(n: u64) -> Self {
+        Self(n * 1024)
+    }
+
+    fn parse(text: &str) -> Result<Self, Refusal> {
+        let text = text.trim();
+        if text.parse::<f64>().is_ok() {
+            return Err(Refusal::new(
+                format!("`{text}` has no unit"),
+                format!("write {text}B for bytes, or {text}KiB, {text}MiB"),
+            ));
+        }
+        match text.parse::<bytesize::ByteSize>() {
+            Ok(size) => Ok(Self(size.as_u64())),
+            Err(_) => Err(Refusal::new(
+                format!("`{text}` is not a size"),
+                "units are B, KiB, MiB, GiB (powers of 1024) and KB, MB, GB (powers of 1000)",
+            )),
+        }
+    }
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const UNITS: [(u64, &str); 3] = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+        match UNITS.iter().find(|(unit, _)| self.0 >= *unit && self.0.is_multiple_of(*unit)) {
+            Some((unit, name)) => write!(f, "{}{name}", self.0 / unit),
+            None => write!(f, "{}B", self.0),
+        }
+    }
+}
+
+impl Workers {
+    pub(super) const KIND: &str = "`auto` or a number of threads";
+    const PATTERN: &str = r"^(auto|[0-9]+)$|\$\{";
+
+    fn parse(text: &str) -> Result<Self, Refusal> {
+        if text == "auto" {
+            return Ok(Self(None));
+        }
+        match text.parse::<NonZeroUsize>() {
+            Ok(workers) if workers.get() <= MOST_WORKERS => Ok(Self(Some(workers))),
+            _ => Err(Refusal::new(
+                format!("`{text}` is not a number of worker threads"),
+                format!("write auto (one per core) or a number from 1 to {MOST_WORKERS}"),
+            )),
+        }
+    }
+}
+
+impl fmt::Display for Workers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            None => f.write_str("auto"),
+            Some(workers) => workers.fmt(f),
+        }
+    }
+}
+
+impl Bind {
+    pub(super) const KIND: &str = "an address to listen on";
+    const PATTERN: &str = r":[0-9]+$|\$\{";
+
+    pub(super) fn parse(text: &str) -> Result<Self, Refusal> {
+        if let Ok(address) = text.parse() {
+            return Ok(Self(address));
+        }
+        let (host, port) = text.rsplit_once(':').unwrap_or(("", text));
+        let help = match (host, port.parse::<u16>()) {
+            ("" | "*", Ok(port)) => format!("write 0.0.0.0:{port}"),
+            ("localhost", Ok(port)) => format!("write 127.0.0.1:{port}"),
+            (_, Ok(_)) if host.contains(':') && !host.contains('[') => {
+                format!("an IPv6 address goes in brackets and quotes: \"[{host}]:{port}\"")
+            }
+            _ => "write an IP address and a port: 0.0.0.0:8080, or \"[::]:8080\" for IPv6".into(),
+        };
+        Err(Refusal::new(format!("`{text}` is not an address to listen on"), help))
+    }
+}
+
+impl fmt::Display for Bind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl BackendAddress {
+    pub(super) const KIND: &str = "a backend's host:port";
+    const PATTERN: &str = r":[0-9]+$|\$\{";
+
+    pub(super) fn parse(text: &str) -> Result<Self, Refusal> {
+        if let Some((scheme, rest)) = text.split_once("://") {
+            let rest = rest.split('/').next().unwrap_or(rest);
+            return Err(Refusal::new(
+                format!("`{text}` is a URL, not a backend's address"),
+                format!("write {rest}, without {scheme}://"),
+            ));
+        }
+        let refused = |help: String| Refusal::new(format!("`{text}` is not a backend's host:port"), help);
+        let Some((host, port)) = text.rsplit_once(':').filter(|_| !text.ends_with(']')) else {
+            return Err(match text.parse::<u16>() {
+                Ok(port) => refused(format!("write 127.0.0.1:{port}")),
+                Err(_) => refused(format!("the port is missing: write {text}:80 or what the backend listens on")),
+            });
+        };
+        if !port.parse::<u16>().is_ok_and(|port| port > 0) {
+            return Err(refused("a port is a number from 1 to 65535".into()));
+        }
+        if host.is_empty() {
+            return Err(refused(format!("write 127.0.0.1:{port}")));
+        }
+        let is_name = |host: &str| host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b));
+        match text.parse::<SocketAddr>() {
+            Ok(_) => Ok(Self(text.to_owned())),
+            Err(_) if is_name(host) => Ok(Self(text.to_owned())),
+            Err(_) => Err(refused("write a host name or an IP address (IPv6 in brackets), and a port".into())),
+        }
+    }
+}
+
+impl fmt::Display for BackendAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Cidr {
+    pub(super) const KIND: &str = "a network";
+    const PATTERN: &str = r"^[0-9a-fA-F.:]+(/[0-9]+)?$|\$\{";
+
+    fn parse(text: &str) -> Result<Self, Refusal> {
+        if let Ok(network) = text.parse::<IpNet>() {
+            return Ok(Self(network));
+        }
+        text.parse().map(|address: std::net::IpAddr| Self(address.into())).map_err(|_| {
+            Refusal::new(format!("`{text}` is not a network"), "write 10.0.0.0/8, \"fd00::/8\" or one address")
+        })
+    }
+}
+
+impl fmt::Display for Cidr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Refusal {
+    fn new(message: String, help: impl Into<String>) -> Self {
+        Self { message, help: Some(help.into()) }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        self.help.as_ref().map_or(Ok(()), |help| write!(f, " ({help})"))
+    }
+}
+
+/// Makes a type that parses and displays into one that serde and schemars know as a string.
+macro_rules! scalar {
+    ($($name:ident: $json:tt),* $(,)?) => {$(
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                Self::parse(&String::deserialize(deserializer)?).map_err(D::Error::custom)
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl schemars::JsonSchema for $name {
+            fn inline_schema() -> bool {
+                true
+            }
+
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                schemars::json_schema!({ "type": $json, "pattern": Self::PATTERN, "x-takes": Self::KIND })
+            }
+        }
+    )*};
+}
+
+scalar! {
+    Duration: "string",
+    Size: "string",
+    Workers: ["string", "integer"],
+    Bind: "string",
+    BackendAddress: "string",
+    Cidr: "string",
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn duration(text: &str) -> Result<StdDuration, String> {
+        Duration::parse(text).map(|d| d.0).map_err(|refusal| refusal.to_string())
+    }
+
+    #[test]
+    fn durations_carry_units() {
+        assert_eq!(duration("50ms"), Ok(StdDuration::from_millis(50)));
+        assert_eq!(duration("25s"), Ok(StdDuration::from_secs(25)));
+        assert_eq!(duration("1h 30m"), Ok(StdDuration::from_secs(5400)));
+        assert_eq!(duration("2d"), Ok(StdDuration::from_secs(172_800)));
+        assert_eq!(duration("0s"), Ok(StdDuration::ZERO));
+        assert_eq!(duration("25").unwrap_err(), "`25` has no unit (write 25s, not 25)");
+        for refused in ["", "s", "00:30", "1mo", "-5s", "5s ago", "400d", "1us", "25x", "PT5S"] {
+            assert!(duration(refused).is_err(), "{refused:?}");
+        }
+    }
+
+    #[test]
+    fn sizes_carry_units() {
+        let size = |text| Size::parse(text).map(|size| size.0);
+        assert_eq!(size("0B"), Ok(0));
+        assert_eq!(size("32KiB"), Ok(32_768));
+        assert_eq!(size("16 MiB"), Ok(16 << 20));
+        assert_eq!(size("1.5KB"), Ok(1500));
+        for refused in ["", "32", "-1B", "KiB", "1XiB"] {
+            assert!(size(refused).is_err(), "{refused:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_displayed_is_read_back() {
+        for text in ["0s", "50ms", "25s", "1500ms", "300s"] {
+            assert_eq!(Duration::parse(text).unwrap().to_string(), text);
+        }
+        for text in ["0B", "100B", "32KiB", "16MiB", "3GiB"] {
+            assert_eq!(Size::parse(text).unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn addresses_suggest_what_was_meant() {
+        let help = |text| Bind::parse(text).unwrap_err().help.unwrap();
+        assert_eq!(help(":8080"), "write 0.0.0.0:8080");
+        assert_eq!(help("8080"), "write 0.0.0.0:8080");
+        assert_eq!(help("localhost:8080"), "write 127.0.0.1:8080");
+        let help = |text| BackendAddress::parse(text).unwrap_err().help.unwrap();
+        assert_eq!(help("3000"), "write 127.0.0.1:3000");
+        assert_eq!(help(":3000"), "write 127.0.0.1:3000");
+        assert_eq!(help("http://10.0.0.1:3000/x"), "write 10.0.0.1:3000, without http://");
+        for accepted in ["backend:80", "10.0.0.1:80", "[::1]:80", "a-b.example.com:65535"] {
+            assert!(BackendAddress::parse(accepted).is_ok(), "{accepted}");
+        }
+        for refused in ["::1:80", "[::1]", "a b:80", "host:0", "host:65536", "user@host:80"] {
+            assert!(BackendAddress::parse(refused).is_err(), "{refused}");
+        }
+    }
+}

@@ -1,0 +1,286 @@
+//! The bodies that pass through, with deadlines and bounds, and the short texts of our own.
+
+use std::{
+    fmt,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    task::{Context, Poll, ready},
+    time::{Duration, Instant},
+};
+
+use bytes::{Buf, Bytes};
+use http_body_util::Full;
+use hyper::{
+    body::{Body, Frame, Incoming, SizeHint},
+    client::conn::http1::SendRequest,
+};
+use tokio::time::Sleep;
+
+use super::{Worker, client_io::Debt};
+use crate::{
+    access_log::Record,
+    balance::Pick,
+    error::{Error, Kind},
+    ws::termination::Cause,
+};
+
+/// Why a body stopped.
+#[derive(Debug)]
+pub(super) enum BodyError {
+    /// More than `limits.body_size` bytes.
+    TooLarge,
+    /// No byte for as long as one may take.
+    TimedOut,
+    /// The connection it came from failed.
+    Broken(hyper::Error),
+}
+
+impl fmt::Display for BodyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooLarge => f.write_str("the body is larger than limits.body_size"),
+            Self::TimedOut => f.write_str("no byte of the body came in time"),
+            Self::Broken(error) => write!(f, "the body broke off: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for BodyError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Broken(error) => Some(error),
+            Self::TooLarge | Self::TimedOut => None,
+        }
+    }
+}
+
+/// A body that must not stand still: each read of it has a deadline.
+#[derive(Debug)]
+struct Timed {
+    body: Incoming,
+    patience: Duration,
+    deadline: Option<Pin<Box<Sleep>>>,
+}
+
+impl Timed {
+    const fn new(body: Incoming, patience: Duration) -> Self {
+        Self { body, patience, deadline: None }
+    }
+
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
+            self.deadline = None;
+            return Poll::Ready(frame.map(|frame| frame.map_err(BodyError::Broken)));
+        }
+        let patience = self.patience;
+        let deadline =
+            self.deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep_until((Instant::now() + patience).into())));
+        ready!(deadline.as_mut().poll(cx));
+        Poll::Ready(Some(Err(BodyError::TimedOut)))
+    }
+}
+
+/// How far a request's body has come, for who waits for the answer.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Progress(Arc<AtomicU64>);
+
+impl Progress {
+    /// Bytes so far.
+    pub(super) fn bytes(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// The body of a request on its way to a backend.
+#[derive(Debug)]
+pub(super) struct RequestBody {
+    /// `None` = the request has none.
+    body: Option<Timed>,
+    limit: u64,
+    progress: Progress,
+}
+
+impl RequestBody {
+    /// `patience`: between two reads. `limit`: bytes in all.
+    ///
+    /// # Errors
+    /// The request announces more than `limit`.
+    pub(super) fn new(body: Incoming, patience: Duration, limit: Option<u64>) -> Result<Self, Error> {
+        let limit = limit.unwrap_or(u64::MAX);
+        if body.size_hint().lower() > limit {
+            return Err(Error::from_source(Kind::BodyTooLarge, BodyError::TooLarge));
+        }
+        let body = (!body.is_end_stream()).then(|| Timed::new(body, patience));
+        Ok(Self { body, limit, progress: Progress::default() })
+    }
+
+    /// No body: the request may be sent again.
+    pub(super) fn empty() -> Self {
+        Self { body: None, limit: 0, progress: Progress::default() }
+    }
+
+    pub(super) const fn is_empty(&self) -> bool {
+        self.body.is_none()
+    }
+
+    pub(super) fn progress(&self) -> Progress {
+        self.progress.clone()
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let Some(body) = &mut self.body else { return Poll::Ready(None) };
+        let frame = ready!(body.poll_frame(cx));
+        if let Some(Ok(frame)) = &frame {
+            let length = frame.data_ref().map_or(0, Bytes::remaining) as u64;
+            let so_far = self.progress.0.fetch_add(length, Relaxed).saturating_add(length);
+            if so_far > self.limit {
+                return Poll::Ready(Some(Err(BodyError::TooLarge)));
+            }
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.as_ref().is_none_or(|body| body.body.is_end_stream())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.as_ref().map_or_else(|| SizeHint::with_exact(0), |body| body.body.size_hint())
+    }
+}
+
+/// The body of an answer on its way to a client. What is counted for the request is given back, and its record written,
+/// when the body is dropped: at its end, or when the client is gone.
+#[derive(Debug)]
+pub(super) struct AnswerBody {
+    body: Answer,
+    /// The connection may owe its next request once this is dropped.
+    debt: Debt,
+}
+
+#[derive(Debug)]
+enum Answer {
+    Ours(Full<Bytes>),
+    Backends(Box<FromBackend>),
+}
+
+/// A backend's body and what ends with it: the backend's count is given back before the record is written.
+#[derive(Debug)]
+struct FromBackend {
+    body: Timed,
+    ended: bool,
+    keep: Option<Keep>,
+    /// How much of the request's own body has gone.
+    sent: Progress,
+    _pick: Pick,
+    record: Record,
+}
+
+/// The connection that a body comes from, for the pool once the body has ended.
+#[derive(Debug)]
+pub(super) struct Keep {
+    pub(super) worker: Arc<Worker>,
+    pub(super) address: String,
+    pub(super) sender: SendRequest<RequestBody>,
+}
+
+/// What is due when an answer has ended.
+#[derive(Debug)]
+pub(super) struct Ending {
+    pub(super) debt: Debt,
+    /// `None` = the connection ends with its answer.
+    pub(super) keep: Option<Keep>,
+    pub(super) pick: Pick,
+    pub(super) record: Record,
+}
+
+impl AnswerBody {
+    /// A text of our own; empty for a 101.
+    pub(super) fn ours(text: String, debt: Debt) -> Self {
+        Self { body: Answer::Ours(Full::new(text.into())), debt }
+    }
+
+    /// A backend's body; `patience`: between two reads, `sent`: how far the request's own body has come.
+    pub(super) fn backends(body: Incoming, patience: Duration, sent: Progress, ending: Ending) -> Self {
+        let Ending { debt, keep, pick, record } = ending;
+        let body = Timed::new(body, patience);
+        Self {
+            body: Answer::Backends(Box::new(FromBackend { body, ended: false, keep, sent, _pick: pick, record })),
+            debt,
+        }
+    }
+}
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match &mut self.body {
+            Answer::Ours(text) => Pin::new(text).poll_frame(cx).map_err(|never| match never {}),
+            Answer::Backends(answer) => answer.poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.body {
+            Answer::Ours(text) => text.is_end_stream(),
+            Answer::Backends(answer) => answer.body.body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.body {
+            Answer::Ours(text) => text.size_hint(),
+            Answer::Backends(answer) => answer.body.body.size_hint(),
+        }
+    }
+}
+
+impl FromBackend {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let frame = ready!(self.body.poll_frame(cx));
+        match &frame {
+            Some(Ok(frame)) => {
+                self.record.traffic.bytes_to_client += frame.data_ref().map_or(0, Bytes::remaining) as u64;
+            }
+            Some(Err(error)) => {
+                self.record.cause = match error {
+                    BodyError::TimedOut => Kind::ResponseTimeout.reason(),
+                    BodyError::Broken(_) | BodyError::TooLarge => Cause::BackendLost.as_str(),
+                };
+                self.record.error = Some(error.to_string());
+            }
+            None => self.ended = true,
+        }
+        Poll::Ready(frame)
+    }
+}
+
+impl Drop for FromBackend {
+    fn drop(&mut self) {
+        self.record.traffic.bytes_to_backend = self.sent.bytes();
+        // hyper does not ask again behind the last byte of a body whose length is known.
+        if !self.ended && !self.body.body.is_end_stream() {
+            return;
+        }
+        self.record.cause = "ok";
+        if let Some(Keep { worker, address, sender }) = self.keep.take() {
+            worker.dialer.keep(&address, sender);
+        }
+    }
+}
+
+impl Drop for AnswerBody {
+    fn drop(&mut self) {
+        self.debt.is_optional();
+    }
+}

@@ -1,0 +1,208 @@
+//! The stream of a client while hyper speaks HTTP on it: it knows when the client owes bytes and how long it may take.
+//!
+//! hyper has one timer for the head of a request and counts the idle time between requests into it. Here the two are
+//! apart, as in nginx (`client_header_timeout`, `keepalive_timeout`), and a client that does not read its answer, or does
+//! not close after us, has a deadline too.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering::Relaxed},
+    },
+    task::{Context, Poll, ready},
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::Sleep,
+};
+
+use super::stream::Stream;
+use crate::config::Timeouts;
+
+/// What the client owes us now. Set by who answers requests, read by [`ClientIo`].
+#[derive(Debug, Clone)]
+pub(super) struct Debt(Arc<AtomicU8>);
+
+/// The client owes the head of a request.
+const HEAD: u8 = 0;
+/// The client owes nothing: a request is being answered.
+const NOTHING: u8 = 1;
+/// The client may send another request, or not.
+const NEXT: u8 = 2;
+
+impl Debt {
+    /// A request has come: its head is complete.
+    pub(super) fn is_paid(&self) {
+        self.0.store(NOTHING, Relaxed);
+    }
+
+    /// Whether a request is being answered.
+    pub(super) fn owes_nothing(&self) -> bool {
+        self.0.load(Relaxed) == NOTHING
+    }
+
+    /// A request has been answered.
+    pub(super) fn is_optional(&self) {
+        self.0.store(NEXT, Relaxed);
+    }
+}
+
+/// A client's stream with deadlines.
+#[derive(Debug)]
+pub(super) struct ClientIo {
+    stream: Stream,
+    timeouts: Timeouts,
+    debt: Debt,
+    /// The debt that `reading` counts for.
+    counted: u8,
+    reading: Option<Deadline>,
+    writing: Option<Deadline>,
+    closing: Option<Deadline>,
+}
+
+#[derive(Debug)]
+struct Deadline(Pin<Box<Sleep>>);
+
+impl Deadline {
+    fn after(duration: Duration) -> Self {
+        Self(Box::pin(tokio::time::sleep_until((Instant::now() + duration).into())))
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        self.0.as_mut().poll(cx).map(|()| io::ErrorKind::TimedOut.into())
+    }
+}
+
+impl ClientIo {
+    /// A connection that owes its first request from now on.
+    pub(super) fn new(stream: Stream, timeouts: Timeouts) -> Self {
+        Self {
+            stream,
+            timeouts,
+            debt: Debt(Arc::new(AtomicU8::new(HEAD))),
+            counted: HEAD,
+            reading: Some(Deadline::after(timeouts.request_header)),
+            writing: None,
+            closing: None,
+        }
+    }
+
+    pub(super) fn debt(&self) -> Debt {
+        self.debt.clone()
+    }
+
+    /// The stream itself, for a session.
+    pub(super) fn into_stream(self) -> Stream {
+        self.stream
+    }
+
+    /// Whether the client has been silent for too long.
+    fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        let debt = self.debt.0.load(Relaxed);
+        if debt != self.counted {
+            self.counted = debt;
+            self.reading = match debt {
+                HEAD => Some(Deadline::after(self.timeouts.request_header)),
+                NEXT => Some(Deadline::after(self.timeouts.keep_alive)),
+                _ => None,
+            };
+        }
+        match &mut self.reading {
+            Some(deadline) => deadline.poll(cx),
+            None => Poll::Pending,
+        }
+    }
+
+    /// Whether the client has taken nothing for too long.
+    fn poll_reluctance(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        self.writing.get_or_insert_with(|| Deadline::after(self.timeouts.response)).poll(cx)
+    }
+}
+
+impl AsyncRead for ClientIo {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match Pin::new(&mut self.stream).poll_read(cx, buffer) {
+            Poll::Ready(read) => {
+                // The first byte of a next request starts the clock of its head.
+                let _ = self.debt.0.compare_exchange(NEXT, HEAD, Relaxed, Relaxed);
+                Poll::Ready(read)
+            }
+            Poll::Pending => self.poll_silence(cx).map(Err),
+        }
+    }
+}
+
+impl AsyncWrite for ClientIo {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match Pin::new(&mut self.stream).poll_write(cx, bytes) {
+            Poll::Ready(written) => {
+                self.writing = None;
+                Poll::Ready(written)
+            }
+            Poll::Pending => self.poll_reluctance(cx).map(Err),
+        }
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match Pin::new(&mut self.stream).poll_write_vectored(cx, slices) {
+            Poll::Ready(written) => {
+                self.writing = None;
+                Poll::Ready(written)
+            }
+            Poll::Pending => self.poll_reluctance(cx).map(Err),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match Pin::new(&mut self.stream).poll_flush(cx) {
+            Poll::Ready(flushed) => {
+                self.writing = None;
+                Poll::Ready(flushed)
+            }
+            Poll::Pending => self.poll_reluctance(cx).map(Err),
+        }
+    }
+
+    /// Sends our FIN, then reads and discards until the client's, or for `timeouts.close`: closing over unread bytes would
+    /// send a reset, which destroys an answer that the client has not read yet (nginx's `lingering_close`).
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        let close = this.timeouts.close;
+        let mut over = this.closing.take().unwrap_or_else(|| Deadline::after(close));
+        let done = this.linger(cx);
+        if done.is_pending() && over.poll(cx).is_pending() {
+            this.closing = Some(over);
+            return Poll::Pending;
+        }
+        match done {
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            _ => Poll::Ready(Ok(())),
+        }
+    }
+}
+
+impl ClientIo {
+    fn linger(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
+        let mut scratch = [0; 4096];
+        loop {
+            let mut buffer = ReadBuf::new(&mut scratch);
+            let read = ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer));
+            if read.is_err() || buffer.filled().is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! One client connection: TLS, then HTTP/1.1 by hyper, request after request.
+
+use std::{convert::Infallible, pin::pin, sync::Arc, time::Duration};
+
+use hyper::{server::conn::http1, service::service_fn};
+use hyper_util::rt::TokioIo;
+use tokio::{net::TcpStream, time::timeout};
+use tokio_rustls::TlsAcceptor;
+
+use super::{Worker, client_io::ClientIo, listener::Accepted, proxy, stream::Stream};
+
+/// How long connections that wait for a request stay open in a drain, to answer 503 to what is on its way already.
+const LAST_CALL: Duration = Duration::from_secs(1);
+
+/// Serves a connection to its end, or until a session takes it over.
+pub(super) async fn serve(worker: Arc<Worker>, accepted: Accepted<TcpStream>) {
+    let Accepted { stream, sender, local, tls, guard } = accepted;
+    let shared = &worker.shared;
+    let stream = match tls {
+        None => Stream::Plain(stream),
+        Some(config) => match timeout(shared.timeouts.tls_handshake, TlsAcceptor::from(config).accept(stream)).await {
+            Ok(Ok(stream)) => Stream::Tls(Box::new(stream)),
+            Ok(Err(error)) => return tracing::debug!(client = %sender, %error, "TLS handshake failed"),
+            Err(_) => return tracing::debug!(client = %sender, "TLS handshake took too long"),
+        },
+    };
+    let tls = stream.tls_version();
+    let io = ClientIo::new(stream, shared.timeouts);
+    let connection = Arc::new(proxy::Connection {
+        worker: Arc::clone(&worker),
+        sender,
+        port: local.port(),
+        tls,
+        debt: io.debt(),
+        guard: Arc::new(guard),
+    });
+    let service = service_fn(|request| {
+        let connection = Arc::clone(&connection);
+        async move { Ok::<_, Infallible>(proxy::answer(&connection, request).await) }
+    });
+    let mut http = pin!(
+        http1::Builder::new()
+            // `ClientIo` times the head of a request.
+            .header_read_timeout(None)
+            .max_buf_size(shared.limits.header_size)
+            .max_headers(shared.limits.headers)
+            .serve_connection(TokioIo::new(io), service)
+            .with_upgrades()
+    );
+    let mut drain = shared.drain.clone();
+    let last_call = async {
+        drain.began().await;
+        tokio::time::sleep(LAST_CALL).await;
+    };
+    let ended = tokio::select! {
+        ended = http.as_mut() => ended,
+        () = last_call => {
+            http.as_mut().graceful_shutdown();
+            if connection.debt.owes_nothing() {
+                http.await
+            } else {
+                timeout(LAST_CALL, http).await.unwrap_or(Ok(()))
+            }
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(client = %sender, %error, "connection ended");
+    }
+}

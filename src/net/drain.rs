@@ -1,0 +1,48 @@
+//! The word that the process drains, and each one's moment within it.
+
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+
+/// What every connection and session listens to.
+#[derive(Debug, Clone)]
+pub(super) struct Drain {
+    order: watch::Receiver<Option<Order>>,
+}
+
+/// The drain has begun.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Order {
+    began: Instant,
+    spread: Duration,
+}
+
+impl Order {
+    pub(super) const fn new(began: Instant, spread: Duration) -> Self {
+        Self { began, spread }
+    }
+}
+
+impl Drain {
+    pub(super) const fn new(order: watch::Receiver<Option<Order>>) -> Self {
+        Self { order }
+    }
+
+    pub(super) fn has_begun(&self) -> bool {
+        self.order.borrow().is_some()
+    }
+
+    /// Ready when the drain begins; never if the process ends without one.
+    pub(super) async fn began(&mut self) -> Order {
+        match self.order.wait_for(Option::is_some).await.map(|order| *order) {
+            Ok(Some(order)) => order,
+            _ => std::future::pending().await,
+        }
+    }
+
+    /// Ready at a session's own moment: `position` (0 to 1) within the spread, so that clients do not come back all at once.
+    pub(super) async fn moment(&mut self, position: f64) {
+        let Order { began, spread } = self.began().await;
+        tokio::time::sleep_until((began + spread.mul_f64(position.clamp(0.0, 1.0))).into()).await;
+    }
+}

@@ -1,0 +1,358 @@
+//! One request, read downwards: refused here, forwarded as plain HTTP, or upgraded to a session.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Instant,
+};
+
+use hyper::{
+    Request, Response, StatusCode, Uri,
+    body::Incoming,
+    header::{CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER, SEC_WEBSOCKET_VERSION, UPGRADE},
+    http::request::Parts,
+    upgrade::OnUpgrade,
+};
+
+use super::{
+    Worker,
+    body::{AnswerBody, Ending, Keep, Progress, RequestBody},
+    client_io::Debt,
+    live::ConnectionGuard,
+    session::{self, Takeover},
+    upstream::{Answered, Head, is_repeatable},
+};
+use crate::{
+    access_log::Record,
+    balance::{Pick, Tried, Upstream},
+    error::{Error, Kind},
+    headers,
+    routing::Route,
+    ws::{
+        handshake::{self, Agreed, BadHandshake, Offer},
+        keepalive,
+        session::SessionSettings,
+    },
+};
+
+/// Seconds after which a client that was refused in a drain may come back.
+const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("5");
+
+/// What a request knows of the connection that it came on.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) worker: Arc<Worker>,
+    pub(super) sender: SocketAddr,
+    /// The port that was connected to.
+    pub(super) port: u16,
+    pub(super) tls: Option<&'static str>,
+    pub(super) debt: Debt,
+    pub(super) guard: Arc<ConnectionGuard>,
+}
+
+/// What a request comes to, when it is not refused.
+enum Reply {
+    /// A backend's answer, to be passed on as plain HTTP.
+    Answer { answered: Answered, pick: Pick, sent: Progress, keep_alive: bool },
+    /// A 101 that was believed.
+    Upgrade { answered: Answered, pick: Pick, agreed: Agreed, client: OnUpgrade, keepalive: keepalive::Settings },
+}
+
+/// Answers one request.
+pub(super) async fn answer(connection: &Connection, request: Request<Incoming>) -> Response<AnswerBody> {
+    connection.debt.is_paid();
+    let shared = &connection.worker.shared;
+    let trusted = &shared.trusted_proxies;
+    let client = headers::client_address(connection.sender.ip(), request.headers(), trusted);
+    let log = shared.access_log.clone();
+    let mut record = Record::new(log, client, request.method().as_str(), request.uri().path());
+    record.tls = connection.tls;
+    match serve(connection, request, client, &mut record).await {
+        Ok(Reply::Answer { answered, pick, sent, keep_alive }) => {
+            pass_on(connection, answered, pick, sent, keep_alive, record)
+        }
+        Ok(Reply::Upgrade { answered, pick, agreed, client, keepalive }) => {
+            open_session(connection, answered, pick, &agreed, client, keepalive, record)
+        }
+        Err(error) => refuse(connection, &error, record),
+    }
+}
+
+/// Finds out what a request is and gets its answer.
+async fn serve(
+    connection: &Connection,
+    request: Request<Incoming>,
+    client: IpAddr,
+    record: &mut Record,
+) -> Result<Reply, Error> {
+    let shared = &connection.worker.shared;
+    let (mut parts, body) = request.into_parts();
+    record.request_id = headers::request_id(&parts.headers, random()?);
+    headers::check_framing(&parts.method, &parts.uri, parts.version, &parts.headers)
+        .map_err(|error| Error::from_source(Kind::BadRequest, error))?;
+    let host = headers::host(&parts.uri, &parts.headers).to_owned();
+    record.host.clone_from(&host);
+    if shared.drain.has_begun() {
+        return Err(Kind::Draining.into());
+    }
+    let route = shared.routes.find(&host, parts.uri.path()).ok_or(Kind::NoRoute)?;
+    let upstream = &shared.upstreams[route.upstream];
+    record.route = Some(route.name.clone());
+    record.upstream = Some(upstream.name().to_owned());
+    let kind = handshake::classify(&parts.method, parts.version, &parts.headers);
+    let on_upgrade = parts.extensions.remove::<OnUpgrade>();
+    let head = head_for_backend(connection, parts, &host, client, &record.request_id);
+    match (kind, on_upgrade) {
+        (handshake::Kind::Bad(bad), _) => Err(bad_handshake(bad)),
+        (handshake::Kind::WebSocket(offer), Some(on_upgrade)) => {
+            upgrade(connection, upstream, route, (head, offer, on_upgrade), client, record).await
+        }
+        (handshake::Kind::WebSocket(_) | handshake::Kind::Plain, _) => {
+            let body = RequestBody::new(body, shared.timeouts.request_body, shared.limits.body_size)?;
+            forward(connection, upstream, head, body, client, record).await
+        }
+    }
+}
+
+/// Sends a handshake to one backend after another until one answers for good.
+async fn upgrade(
+    connection: &Connection,
+    upstream: &Arc<Upstream>,
+    route: &Route,
+    (mut head, offer, on_upgrade): (Head, Offer, OnUpgrade),
+    client: IpAddr,
+    record: &mut Record,
+) -> Result<Reply, Error> {
+    head.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    head.headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    let mut attempts = Attempts::new(upstream, client);
+    let mut last_answer = None;
+    loop {
+        let mut pick = match attempts.next(record) {
+            Ok(pick) => pick,
+            Err(error) => return last_answer.ok_or(error),
+        };
+        let attempt = async {
+            let answered = connection.worker.dialer.handshake(pick.address(), head.clone()).await?;
+            let agreed = match answered.response.status() {
+                StatusCode::SWITCHING_PROTOCOLS => Some(
+                    handshake::verify(&offer, answered.response.headers())
+                        .map_err(|error| Error::from_source(Kind::FalseUpgrade, error))?,
+                ),
+                _ => None,
+            };
+            Ok((answered, agreed))
+        };
+        match attempt.await {
+            Ok((answered, agreed)) => {
+                succeed(&mut pick, &answered, record);
+                if let Some(agreed) = agreed {
+                    let keepalive = route.keepalive;
+                    return Ok(Reply::Upgrade { answered, pick, agreed, client: on_upgrade, keepalive });
+                }
+                let moves_on = matches!(answered.response.status().as_u16(), 502..=504);
+                // The client may have sent frames already: they must never be read as a next request.
+                let answer = Reply::Answer { answered, pick, sent: Progress::default(), keep_alive: false };
+                if !moves_on {
+                    return Ok(answer);
+                }
+                last_answer = Some(answer);
+            }
+            Err(error) => attempts.fail(&mut pick, error, true, record)?,
+        }
+    }
+}
+
+/// Sends a plain request to one backend after another, as far as it may be sent again.
+async fn forward(
+    connection: &Connection,
+    upstream: &Arc<Upstream>,
+    head: Head,
+    body: RequestBody,
+    client: IpAddr,
+    record: &mut Record,
+) -> Result<Reply, Error> {
+    let repeatable = is_repeatable(&head.method, &body);
+    let mut body = Some(body);
+    let mut attempts = Attempts::new(upstream, client);
+    loop {
+        let mut pick = attempts.next(record)?;
+        let sent = body.as_ref().map(RequestBody::progress).unwrap_or_default();
+        match connection.worker.dialer.exchange(pick.address(), head.clone(), &mut body).await {
+            Ok(answered) => {
+                succeed(&mut pick, &answered, record);
+                return Ok(Reply::Answer { answered, pick, sent, keep_alive: true });
+            }
+            Err(error) => {
+                record.traffic.bytes_to_backend = sent.bytes();
+                attempts.fail(&mut pick, error, repeatable, record)?;
+            }
+        }
+    }
+}
+
+/// The backends tried for one request.
+struct Attempts<'a> {
+    upstream: &'a Arc<Upstream>,
+    client: IpAddr,
+    tried: Tried,
+    failure: Option<Error>,
+}
+
+impl<'a> Attempts<'a> {
+    fn new(upstream: &'a Arc<Upstream>, client: IpAddr) -> Self {
+        Self { upstream, client, tried: Tried::default(), failure: None }
+    }
+
+    /// The next backend; when none is left, the last failure, or that there was none to try.
+    fn next(&mut self, record: &mut Record) -> Result<Pick, Error> {
+        let pick = if self.tried.len() < self.upstream.tries() {
+            self.upstream.pick(self.client, &mut self.tried, Instant::now()).ok()
+        } else {
+            None
+        };
+        let Some(pick) = pick else { return Err(self.failure.take().unwrap_or_else(|| Kind::Unavailable.into())) };
+        record.backend = Some(pick.address().to_owned());
+        record.tries += 1;
+        Ok(pick)
+    }
+
+    /// Notes a failure; `Err` when no other backend may be tried.
+    fn fail(&mut self, pick: &mut Pick, error: Error, repeatable: bool, record: &Record) -> Result<(), Error> {
+        if error.is_failure() {
+            let transition = pick.failed(Instant::now());
+            let backend = pick.address();
+            tracing::warn!(upstream = self.upstream.name(), backend, request_id = record.request_id, %error, "attempt failed");
+            if let Some(transition) = transition {
+                tracing::warn!(upstream = self.upstream.name(), backend, "backend is {}", transition.as_str());
+            }
+        }
+        if !error.is_retryable(repeatable) {
+            return Err(error);
+        }
+        self.failure = Some(error);
+        Ok(())
+    }
+}
+
+fn succeed(pick: &mut Pick, answered: &Answered, record: &mut Record) {
+    if let Some(transition) = pick.succeeded(Instant::now()) {
+        tracing::info!(backend = pick.address(), "backend is {}", transition.as_str());
+    }
+    record.connect = answered.connect;
+    record.handshake = Some(record.started().elapsed());
+}
+
+/// The request as the backend sees it: what concerns one hop removed, what we know of the client added.
+fn head_for_backend(connection: &Connection, mut parts: Parts, host: &str, client: IpAddr, request_id: &str) -> Head {
+    let hop = headers::Hop {
+        sender: connection.sender.ip(),
+        client,
+        trusted: headers::is_trusted(connection.sender.ip(), &connection.worker.shared.trusted_proxies),
+        tls: connection.tls.is_some(),
+        host,
+        port: connection.port,
+        request_id,
+    };
+    headers::strip_hop_by_hop(&mut parts.headers);
+    headers::forward(&mut parts.headers, &hop);
+    let uri = parts.uri.into_parts().path_and_query.map_or_else(|| Uri::from_static("/"), Uri::from);
+    Head { method: parts.method, uri, headers: parts.headers }
+}
+
+/// Passes a backend's answer on, its body as it comes.
+fn pass_on(
+    connection: &Connection,
+    answered: Answered,
+    pick: Pick,
+    sent: Progress,
+    keep_alive: bool,
+    mut record: Record,
+) -> Response<AnswerBody> {
+    let Answered { response, sender, .. } = answered;
+    let (mut parts, body) = response.into_parts();
+    record.status = Some(parts.status.as_u16());
+    headers::strip_hop_by_hop(&mut parts.headers);
+    if !keep_alive {
+        parts.headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    let worker = Arc::clone(&connection.worker);
+    let keep = keep_alive.then(|| Keep { worker, address: pick.address().to_owned(), sender });
+    let ending = Ending { debt: connection.debt.clone(), keep, pick, record };
+    let body = AnswerBody::backends(body, connection.worker.shared.timeouts.response, sent, ending);
+    let mut response = Response::new(body);
+    *response.status_mut() = parts.status;
+    *response.headers_mut() = parts.headers;
+    response
+}
+
+/// Passes a believed 101 on and starts the session behind it.
+fn open_session(
+    connection: &Connection,
+    answered: Answered,
+    pick: Pick,
+    agreed: &Agreed,
+    client: OnUpgrade,
+    keepalive: keepalive::Settings,
+    mut record: Record,
+) -> Response<AnswerBody> {
+    let shared = &connection.worker.shared;
+    let mut response = Response::new(AnswerBody::ours(String::new(), connection.debt.clone()));
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    *response.headers_mut() = answered.response.headers().clone();
+    headers::strip_hop_by_hop(response.headers_mut());
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    response.headers_mut().insert(UPGRADE, HeaderValue::from_static("websocket"));
+    record.status = Some(StatusCode::SWITCHING_PROTOCOLS.as_u16());
+    let settings = SessionSettings {
+        keepalive,
+        idle: shared.timeouts.idle,
+        close_timeout: shared.timeouts.close,
+        extensions: agreed.extensions,
+    };
+    let backend = hyper::upgrade::on(answered.response);
+    let guards = (pick, shared.live.open_session(), Arc::clone(&connection.guard));
+    let takeover = Takeover { client, backend, patience: shared.timeouts.upgrade };
+    tokio::spawn(session::run(takeover, settings, shared.drain.clone(), guards, record));
+    response
+}
+
+/// Refuses a request: the status, one line for the client, and why in the record.
+fn refuse(connection: &Connection, error: &Error, mut record: Record) -> Response<AnswerBody> {
+    record.status = Some(error.status().as_u16());
+    record.cause = error.reason();
+    record.error = std::error::Error::source(error).map(ToString::to_string);
+    let mut response = Response::new(AnswerBody::ours(error.body(), connection.debt.clone()));
+    *response.status_mut() = error.status();
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    match error.kind() {
+        Kind::WrongVersion => {
+            headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static(handshake::VERSION));
+            headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+            headers.insert(CONNECTION, HeaderValue::from_static("upgrade, close"));
+        }
+        Kind::Draining => {
+            headers.insert(RETRY_AFTER, RETRY_AFTER_SECONDS);
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        // Where the framing is in doubt, so is where the next request begins.
+        Kind::BadRequest | Kind::BadHandshake => {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        _ => {}
+    }
+    response
+}
+
+fn bad_handshake(bad: BadHandshake) -> Error {
+    let kind = if bad.status() == StatusCode::UPGRADE_REQUIRED { Kind::WrongVersion } else { Kind::BadHandshake };
+    Error::from_source(kind, bad)
+}
+
+/// For a request id.
+fn random() -> Result<u128, Error> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(|error| Error::from_source(Kind::Exhausted, error))?;
+    Ok(u128::from_ne_bytes(bytes))
+}

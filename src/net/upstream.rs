@@ -1,0 +1,273 @@
+//! One attempt at a backend: connect, send, wait for the head of the answer. Each failure gets its name here.
+
+use std::{
+    collections::HashMap,
+    future::Future,
+    io,
+    net::SocketAddr,
+    pin::pin,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use hyper::{
+    HeaderMap, Method, Request, Response, StatusCode, Uri,
+    body::Incoming,
+    client::conn::http1::{self, SendRequest},
+    header::{CONTENT_LENGTH, HOST, HeaderValue, TRANSFER_ENCODING},
+};
+use hyper_util::rt::TokioIo;
+use tokio::{
+    net::{TcpSocket, TcpStream, lookup_host},
+    time::{Instant as Deadline, timeout, timeout_at},
+};
+
+use super::{
+    body::{BodyError, Progress, RequestBody},
+    socket,
+};
+use crate::{
+    config::{Tcp, Timeouts},
+    error::{Error, Kind},
+    headers,
+};
+
+/// Idle connections that a worker keeps to one backend (nginx: `keepalive` of an upstream).
+const IDLE_PER_BACKEND: usize = 32;
+/// How long one may be idle (nginx: `keepalive_timeout` of an upstream).
+pub(super) const IDLE_TIME: Duration = Duration::from_secs(60);
+
+/// What a worker sends requests with: deadlines, socket options, and the connections that wait for another request.
+#[derive(Debug)]
+pub(super) struct Dialer {
+    timeouts: Timeouts,
+    tcp: Tcp,
+    /// Behind a lock because tasks must be `Send`; only this worker's tasks take it, and never across an await.
+    idle: Mutex<HashMap<String, Vec<Idle>>>,
+}
+
+#[derive(Debug)]
+struct Idle {
+    sender: SendRequest<RequestBody>,
+    since: Instant,
+}
+
+/// A request without its body: it can be sent again.
+#[derive(Debug, Clone)]
+pub(super) struct Head {
+    pub(super) method: Method,
+    /// In origin form.
+    pub(super) uri: Uri,
+    pub(super) headers: HeaderMap,
+}
+
+/// The head of a backend's answer; its body is still to come.
+#[derive(Debug)]
+pub(super) struct Answered {
+    pub(super) response: Response<Incoming>,
+    /// How long connecting took; `None` on a connection that was there already.
+    pub(super) connect: Option<Duration>,
+    /// To be given back to [`Dialer::keep`] when the body has come to its end.
+    pub(super) sender: SendRequest<RequestBody>,
+}
+
+impl Dialer {
+    pub(super) fn new(timeouts: Timeouts, tcp: Tcp) -> Self {
+        Self { timeouts, tcp, idle: Mutex::default() }
+    }
+
+    /// Sends a WebSocket handshake on a connection of its own.
+    ///
+    /// # Errors
+    /// All kinds of the backend's side.
+    pub(super) async fn handshake(&self, address: &str, head: Head) -> Result<Answered, Error> {
+        let answered = self.fresh(address, head, &mut None, self.timeouts.upgrade).await?;
+        if answered.response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            check(&answered.response)?;
+        }
+        Ok(answered)
+    }
+
+    /// Sends a plain request: on an idle connection where it may be repeated if that turns out to be dead, else on a
+    /// fresh one, so that no POST is lost to a connection that the backend has just closed (HAProxy: `http-reuse safe`).
+    /// `body` is taken when its first byte may go out.
+    ///
+    /// # Errors
+    /// All kinds of the backend's side, and of the client's those of its body.
+    pub(super) async fn exchange(
+        &self,
+        address: &str,
+        head: Head,
+        body: &mut Option<RequestBody>,
+    ) -> Result<Answered, Error> {
+        let answered = match self.reuse(address, &head, body.as_ref()).await {
+            Some(answered) => answered?,
+            None => self.fresh(address, head, body, self.timeouts.response).await?,
+        };
+        if answered.response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            return Err(Error::from_source(Kind::MalformedAnswer, "a 101 that nobody asked for"));
+        }
+        check(&answered.response)?;
+        Ok(answered)
+    }
+
+    /// Keeps a connection whose answer has been read to its end, for another request.
+    pub(super) fn keep(&self, address: &str, sender: SendRequest<RequestBody>) {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let idle = idle.entry(address.into()).or_default();
+        if idle.len() < IDLE_PER_BACKEND {
+            idle.push(Idle { sender, since: Instant::now() });
+        }
+    }
+
+    /// Lets go of connections that have been idle for too long, or were closed by their backend.
+    pub(super) fn sweep(&self, now: Instant) {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.retain(|_, idle| {
+            idle.retain(|idle| now.duration_since(idle.since) < IDLE_TIME && !idle.sender.is_closed());
+            !idle.is_empty()
+        });
+    }
+
+    /// An answer over an idle connection; `None` when there is none that lives, or the request must not be repeated.
+    async fn reuse(&self, address: &str, head: &Head, body: Option<&RequestBody>) -> Option<Result<Answered, Error>> {
+        if body.is_some_and(|body| !is_repeatable(&head.method, body)) {
+            return None;
+        }
+        while let Some(sender) = self.take(address) {
+            let request = head.clone().into_request(address, RequestBody::empty());
+            match send(sender, request, self.timeouts.response).await {
+                Err(error) if error.kind() == Kind::ClosedEarly => {}
+                result => return Some(result.map(|(response, sender)| Answered { response, connect: None, sender })),
+            }
+        }
+        None
+    }
+
+    fn take(&self, address: &str) -> Option<SendRequest<RequestBody>> {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let idle = idle.get_mut(address)?;
+        std::iter::from_fn(|| idle.pop()).map(|idle| idle.sender).find(SendRequest::is_ready)
+    }
+
+    async fn fresh(
+        &self,
+        address: &str,
+        head: Head,
+        body: &mut Option<RequestBody>,
+        wait: Duration,
+    ) -> Result<Answered, Error> {
+        let started = Instant::now();
+        let stream = self.connect(address).await?;
+        let connect = Some(started.elapsed());
+        let (sender, connection) = http1::Builder::new().handshake(TokioIo::new(stream)).await.map_err(failure)?;
+        // It ends with the session's takeover, with its sender, or with an error that `send` sees too.
+        tokio::spawn(connection.with_upgrades());
+        let body = body.take().unwrap_or_else(RequestBody::empty);
+        let (response, sender) = send(sender, head.into_request(address, body), wait).await?;
+        Ok(Answered { response, connect, sender })
+    }
+
+    /// Connects within `timeouts.connect`. A name is looked up at each attempt, so that a moved backend is found.
+    async fn connect(&self, address: &str) -> Result<TcpStream, Error> {
+        let attempt = async {
+            if let Ok(address) = address.parse() {
+                return self.connect_to(address).await;
+            }
+            let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+            for address in lookup_host(address).await? {
+                match self.connect_to(address).await {
+                    Ok(stream) => return Ok(stream),
+                    Err(error) => last = error,
+                }
+            }
+            Err(last)
+        };
+        match timeout(self.timeouts.connect, attempt).await {
+            Ok(Ok(stream)) => Ok(stream),
+            Ok(Err(error)) => Err(Error::from_source(connect_failure(&error), error)),
+            Err(_) => Err(Kind::ConnectTimeout.into()),
+        }
+    }
+
+    async fn connect_to(&self, address: SocketAddr) -> io::Result<TcpStream> {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        socket::set_options(&socket, &self.tcp)?;
+        socket.connect(address).await
+    }
+}
+
+/// Whether a request may be sent twice: no body, and an idempotent method (RFC 9110 §9.2.2).
+pub(super) fn is_repeatable(method: &Method, body: &RequestBody) -> bool {
+    body.is_empty() && method.is_idempotent()
+}
+
+fn connect_failure(error: &io::Error) -> Kind {
+    const EMFILE: i32 = 24;
+    const ENFILE: i32 = 23;
+    match (error.kind(), error.raw_os_error()) {
+        (io::ErrorKind::ConnectionRefused, _) => Kind::Refused,
+        (_, Some(EMFILE | ENFILE)) | (io::ErrorKind::AddrNotAvailable, _) => Kind::Exhausted,
+        (io::ErrorKind::TimedOut, _) => Kind::ConnectTimeout,
+        _ => Kind::Unreachable,
+    }
+}
+
+/// Sends a request and waits for the head of its answer: for `wait` from now, or from the last byte of the body that went.
+async fn send(
+    mut sender: SendRequest<RequestBody>,
+    request: Request<RequestBody>,
+    wait: Duration,
+) -> Result<(Response<Incoming>, SendRequest<RequestBody>), Error> {
+    let progress = request.body().progress();
+    let response = patiently(sender.send_request(request), &progress, wait).await?.map_err(failure)?;
+    Ok((response, sender))
+}
+
+async fn patiently<T>(answer: impl Future<Output = T>, progress: &Progress, wait: Duration) -> Result<T, Error> {
+    let mut answer = pin!(answer);
+    loop {
+        let before = progress.bytes();
+        match timeout_at(Deadline::now() + wait, &mut answer).await {
+            Ok(answer) => return Ok(answer),
+            Err(_) if progress.bytes() > before => {}
+            Err(_) => return Err(Kind::ResponseTimeout.into()),
+        }
+    }
+}
+
+/// hyper's error, in our words.
+fn failure(error: hyper::Error) -> Error {
+    let body = std::error::Error::source(&error).and_then(|source| source.downcast_ref::<BodyError>());
+    let kind = match body {
+        Some(BodyError::TooLarge) => Kind::BodyTooLarge,
+        Some(BodyError::TimedOut) => Kind::BodyTimeout,
+        Some(BodyError::Broken(_)) => Kind::ClientGone,
+        None if error.is_parse() => Kind::MalformedAnswer,
+        None => Kind::ClosedEarly,
+    };
+    Error::from_source(kind, error)
+}
+
+fn check(response: &Response<Incoming>) -> Result<(), Error> {
+    headers::check_answer_framing(response.headers()).map_err(|error| Error::from_source(Kind::MalformedAnswer, error))
+}
+
+impl Head {
+    fn into_request(self, address: &str, body: RequestBody) -> Request<RequestBody> {
+        let Self { method, uri, mut headers } = self;
+        // HTTP/1.0 knows no Host, HTTP/1.1 wants one (nginx: `$proxy_host`).
+        if let (false, Ok(address)) = (headers.contains_key(HOST), HeaderValue::from_str(address)) {
+            headers.insert(HOST, address);
+        }
+        let mut request = Request::new(body);
+        *request.method_mut() = method;
+        *request.uri_mut() = uri;
+        *request.headers_mut() = headers;
+        // hyper's client sends no body with a GET or HEAD unless a header announces one.
+        if !request.body().is_empty() && !request.headers().contains_key(CONTENT_LENGTH) {
+            request.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
+        request
+    }
+}

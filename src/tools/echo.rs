@@ -1,0 +1,289 @@
+//! An echo backend with the demo's page: what stands behind longwire when nothing else does.
+
+use std::{convert::Infallible, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures_util::{SinkExt, StreamExt};
+use http_body_util::Full;
+use hyper::{
+    Method, Request, Response, StatusCode,
+    body::Incoming,
+    header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue, UPGRADE},
+    server::conn::http1,
+    service::service_fn,
+    upgrade::{OnUpgrade, Upgraded},
+};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::mpsc,
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+use tokio_tungstenite::{
+    WebSocketStream,
+    tungstenite::{
+        self, Message,
+        handshake::server::create_response_with_body,
+        protocol::{CloseFrame, Role, WebSocketConfig, frame::coding::CloseCode},
+    },
+};
+
+/// Bytes of a message at most; a longer one ends the WebSocket with 1009.
+pub const MAX_MESSAGE: usize = 16 * 1024 * 1024;
+/// The header that says which backend answered.
+pub const BACKEND_HEADER: HeaderName = HeaderName::from_static("x-echo-backend");
+
+/// How long to wait before accepting again after an error (out of file descriptors, for one).
+const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
+/// How long a connection may take for its next request head.
+const HEAD_WITHIN: Duration = Duration::from_secs(75);
+/// How long a client may take to accept what is echoed to it.
+const SEND_WITHIN: Duration = Duration::from_secs(30);
+
+const PAGE: &str = include_str!("demo.html");
+/// The page is one file and talks to WebSockets and to `/demo.json` only.
+const PAGE_POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:; \
+                           connect-src 'self' ws: wss:; base-uri 'none'; form-action 'none'";
+
+/// What a backend says of itself.
+#[derive(Debug, Clone)]
+pub struct Backend {
+    /// Its name in [`BACKEND_HEADER`].
+    pub name: &'static str,
+    /// The JSON at `/demo.json`, which tells the page of the other path; without one that is a 404.
+    pub stage: Option<String>,
+}
+
+/// Accepts from `listener` and serves each connection, until dropped; the connections end with it.
+///
+/// A WebSocket handshake on any path opens an echo of text and binary messages; `/` is the demo's page.
+pub async fn serve(listener: TcpListener, backend: Backend) {
+    let backend = Arc::new(backend);
+    let mut connections = JoinSet::new();
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                connections.spawn(serve_connection(stream, Arc::clone(&backend)));
+            }
+            Err(_) => sleep(ACCEPT_BACKOFF).await,
+        }
+        while connections.try_join_next().is_some() {}
+    }
+}
+
+/// Serves HTTP until the client is gone, then the WebSocket if it became one. What fails here, the client sees.
+async fn serve_connection(stream: TcpStream, backend: Arc<Backend>) {
+    let (upgrades, mut upgraded) = mpsc::unbounded_channel();
+    let answer = service_fn(move |mut request: Request<Incoming>| {
+        let mut response = if asks_for_websocket(&request) {
+            accept_websocket(&mut request, &upgrades)
+        } else {
+            answer_plain(&request, &backend)
+        };
+        response.headers_mut().insert(BACKEND_HEADER, HeaderValue::from_static(backend.name));
+        async { Ok::<_, Infallible>(response) }
+    });
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_WITHIN)
+        .serve_connection(TokioIo::new(stream), answer)
+        .with_upgrades()
+        .await;
+    if served.is_ok()
+        && let Some(upgrade) = upgraded.recv().await
+        && let Ok(stream) = upgrade.await
+    {
+        // An error is the client's end of the WebSocket; there is no one left to tell.
+        let _ = echo(stream).await;
+    }
+}
+
+fn asks_for_websocket(request: &Request<Incoming>) -> bool {
+    request.headers().get(UPGRADE).is_some_and(|protocol| protocol.as_bytes().eq_ignore_ascii_case(b"websocket"))
+}
+
+fn answer_plain(request: &Request<Incoming>, backend: &Backend) -> Response<Full<Bytes>> {
+    if request.method() != Method::GET && request.method() != Method::HEAD {
+        return text(StatusCode::METHOD_NOT_ALLOWED, "only GET and WebSockets here\n");
+    }
+    match (request.uri().path(), &backend.stage) {
+        ("/", _) => {
+            let mut page = Response::new(Full::from(PAGE));
+            let headers = page.headers_mut();
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+            headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(PAGE_POLICY));
+            headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+            page
+        }
+        ("/demo.json", Some(stage)) => {
+            let mut json = Response::new(Full::from(stage.clone()));
+            let headers = json.headers_mut();
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+            json
+        }
+        _ => text(StatusCode::NOT_FOUND, "nothing here\n"),
+    }
+}
+
+/// Answers the handshake (RFC 6455 §4.2.2) and hands the connection to come to `upgrades`.
+fn accept_websocket(
+    request: &mut Request<Incoming>,
+    upgrades: &mpsc::UnboundedSender<OnUpgrade>,
+) -> Response<Full<Bytes>> {
+    match create_response_with_body(request, Full::default) {
+        Ok(response) => {
+            // The receiver lives as long as the connection that called us.
+            let _ = upgrades.send(hyper::upgrade::on(request));
+            response
+        }
+        Err(_) => text(StatusCode::BAD_REQUEST, "not a WebSocket handshake\n"),
+    }
+}
+
+/// Sends every message back until the client closes. Pings are answered and Closes returned by the library.
+async fn echo(stream: Upgraded) -> tungstenite::Result<()> {
+    let config = WebSocketConfig::default().max_message_size(Some(MAX_MESSAGE)).max_frame_size(Some(MAX_MESSAGE));
+    let mut socket = WebSocketStream::from_raw_socket(TokioIo::new(stream), Role::Server, Some(config)).await;
+    while let Some(message) = socket.next().await {
+        match message {
+            Ok(message @ (Message::Text(_) | Message::Binary(_))) => {
+                let Ok(sent) = timeout(SEND_WITHIN, socket.send(message)).await else {
+                    return Ok(());
+                };
+                sent?;
+            }
+            Ok(_) => {}
+            Err(tungstenite::Error::Capacity(_)) => {
+                let too_big = CloseFrame { code: CloseCode::Size, reason: "message too big".into() };
+                return socket.close(Some(too_big)).await;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+fn text(status: StatusCode, body: &'static str) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::from(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio_tungstenite::client_async;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn text_and_binary_come_back_unchanged() {
+        let running = Running::start().await;
+        let mut socket = running.open().await;
+        for message in [Message::text("grüße"), Message::binary(vec![0, 255, 1]), Message::text("")] {
+            socket.send(message.clone()).await.unwrap();
+            assert_eq!(socket.next().await.unwrap().unwrap(), message);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_ping_is_answered_and_nothing_is_sent_unasked() {
+        let running = Running::start().await;
+        let mut socket = running.open().await;
+        socket.send(Message::Ping("are you there".into())).await.unwrap();
+        assert_eq!(socket.next().await.unwrap().unwrap(), Message::Pong("are you there".into()));
+    }
+
+    #[tokio::test]
+    async fn a_close_is_returned_with_its_code() {
+        let running = Running::start().await;
+        let mut socket = running.open().await;
+        let bye = CloseFrame { code: CloseCode::Library(4001), reason: "bye".into() };
+        socket.close(Some(bye.clone())).await.unwrap();
+        assert_eq!(socket.next().await.unwrap().unwrap(), Message::Close(Some(bye)));
+        assert!(socket.next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn the_page_is_served_and_names_the_backend() {
+        let running = Running::start().await;
+        let answer = running.exchange("GET / HTTP/1.1\r\nHost: demo\r\nConnection: close\r\n\r\n").await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        assert!(answer.contains("x-echo-backend: one\r\n"), "{answer}");
+        assert!(answer.contains("content-type: text/html; charset=utf-8\r\n"), "{answer}");
+        for id in ["open", "message", "send", "close", "log", "state", "elapsed"] {
+            assert!(answer.contains(&format!("id=\"{id}\"")), "the page has no #{id}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_page_learns_of_the_other_path() {
+        let running = Running::start().await;
+        let answer = running.exchange("GET /demo.json HTTP/1.1\r\nHost: demo\r\nConnection: close\r\n\r\n").await;
+        assert!(answer.ends_with("\r\n\r\n{\"bare\":\"127.0.0.1:1\"}"), "{answer}");
+    }
+
+    #[tokio::test]
+    async fn anything_else_is_404() {
+        let running = Running::start().await;
+        let answer = running.exchange("GET /other HTTP/1.1\r\nHost: demo\r\nConnection: close\r\n\r\n").await;
+        assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
+    }
+
+    #[tokio::test]
+    async fn half_a_handshake_is_refused() {
+        let running = Running::start().await;
+        let head = "GET /ws HTTP/1.1\r\nHost: demo\r\nUpgrade: websocket\r\nConnection: upgrade, close\r\n\r\n";
+        let answer = running.exchange(head).await;
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+    }
+
+    #[tokio::test]
+    async fn a_message_over_the_limit_ends_with_1009() {
+        let running = Running::start().await;
+        let mut socket = running.open().await;
+        // A header that announces one byte too many is enough: binary, FIN, masked, 64-bit length.
+        let mut header = vec![0x82, 0xff];
+        header.extend(u64::try_from(MAX_MESSAGE + 1).unwrap().to_be_bytes());
+        header.extend([0; 4]);
+        socket.get_mut().write_all(&header).await.unwrap();
+        let Message::Close(Some(close)) = socket.next().await.unwrap().unwrap() else {
+            panic!("no Close came");
+        };
+        assert_eq!(close.code, CloseCode::Size);
+    }
+
+    struct Running {
+        address: SocketAddr,
+        _task: JoinSet<()>,
+    }
+
+    impl Running {
+        async fn start() -> Self {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let mut task = JoinSet::new();
+            task.spawn(serve(listener, Backend { name: "one", stage: Some(r#"{"bare":"127.0.0.1:1"}"#.to_owned()) }));
+            Self { address, _task: task }
+        }
+
+        async fn open(&self) -> WebSocketStream<TcpStream> {
+            let stream = TcpStream::connect(self.address).await.unwrap();
+            client_async(format!("ws://{}/ws", self.address), stream).await.unwrap().0
+        }
+
+        async fn exchange(&self, request: &str) -> String {
+            let mut stream = TcpStream::connect(self.address).await.unwrap();
+            stream.write_all(request.as_bytes()).await.unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.unwrap();
+            answer
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! Close codes and reasons (RFC 6455 §7.4, IANA's registry of close codes).
+
+use super::frame::{ControlFrame, MAX_CONTROL_PAYLOAD, OpCode};
+
+/// A status code of a Close frame. Codes from the endpoints pass unchanged, unknown ones too; the constants are those
+/// that the proxy writes itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct CloseCode(pub u16);
+
+impl CloseCode {
+    /// The other end went away, or the session was idle.
+    pub const GOING_AWAY: Self = Self(1001);
+    /// The reader of this Close broke the protocol.
+    pub const PROTOCOL_ERROR: Self = Self(1002);
+    /// The backend was lost.
+    pub const INTERNAL_ERROR: Self = Self(1011);
+    /// The proxy is being restarted: come back.
+    pub const SERVICE_RESTART: Self = Self(1012);
+}
+
+/// Code and reason of a Close frame.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CloseFrame {
+    /// `None` when the frame had no payload, or a payload of one byte (which is no code).
+    pub code: Option<CloseCode>,
+    /// At most 123 bytes; what is not UTF-8 is replaced, for the log only.
+    pub reason: String,
+}
+
+impl CloseFrame {
+    /// Reads the payload of a Close frame as leniently as the wire allows: judging it is for the endpoints.
+    #[must_use]
+    pub fn read(frame: &ControlFrame) -> Self {
+        match frame.payload().split_first_chunk::<2>() {
+            Some((code, reason)) => Self {
+                code: Some(CloseCode(u16::from_be_bytes(*code))),
+                reason: String::from_utf8_lossy(reason).into_owned(),
+            },
+            None => Self { code: None, reason: String::new() },
+        }
+    }
+}
+
+/// A Close of our own. `reason` is ours and short.
+#[must_use]
+pub fn close_frame(code: CloseCode, reason: &str) -> ControlFrame {
+    let mut payload = [0; MAX_CONTROL_PAYLOAD];
+    payload[..2].copy_from_slice(&code.0.to_be_bytes());
+    let length = reason.len().min(MAX_CONTROL_PAYLOAD - 2);
+    payload[2..2 + length].copy_from_slice(&reason.as_bytes()[..length]);
+    ControlFrame::new(OpCode::Close, &payload[..2 + length], None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_close_of_ours_carries_code_and_reason() {
+        let mut out = Vec::new();
+        close_frame(CloseCode::INTERNAL_ERROR, "backend lost").encode(None, &mut out);
+        assert_eq!(out, b"\x88\x0e\x03\xf3backend lost");
+    }
+
+    #[test]
+    fn a_close_without_a_code_has_none() {
+        for payload in [&b""[..], b"\x03"] {
+            let frame = CloseFrame::read(&ControlFrame::new(OpCode::Close, payload, None));
+            assert_eq!(frame, CloseFrame { code: None, reason: String::new() });
+        }
+    }
+
+    #[test]
+    fn unknown_codes_and_broken_reasons_are_read_all_the_same() {
+        let frame = CloseFrame::read(&ControlFrame::new(OpCode::Close, b"\x0b\xb7caf\xff", None));
+        assert_eq!(frame.code, Some(CloseCode(2999)));
+        assert_eq!(frame.reason, "caf\u{fffd}");
+    }
+}
