@@ -46,7 +46,9 @@ async def main() -> None:
         check(await ask(chat, BIG) == BIG, "1 MiB compressed message echoed, every byte")
         equal(await ask(chat, ["one ", "two ", "three"]), "one two three", "message sent in fragments")
         await chat.send("do fragments a b c d")
-        equal([part async for part in chat.recv_streaming()], list("abcd"), "message received in the same fragments")
+        parts = [part async for part in chat.recv_streaming()]
+        # The author may add an empty last fragment.
+        equal([part for part in parts if part], list("abcd"), "message received in the same fragments")
         await asyncio.wait_for(await chat.ping("are you there"), 10)
         check(True, "own ping answered with own payload")
         await chat.close(4321, "client says bye")

@@ -3,7 +3,6 @@
 import contextlib
 import signal
 import socket
-import time
 
 from .bench import Bench, Failed, Program, free_port, parsed, wait_until
 
@@ -94,8 +93,3 @@ def status_kib(pid: int, field: str) -> int:
             if line.startswith(field + ":"):
                 return int(line.split()[1])
     raise Failed(f"/proc/{pid}/status has no {field}")
-
-
-def pause(seconds: float) -> None:
-    """Real time that a scenario needs to pass (silence, fail_timeout)."""
-    time.sleep(seconds)
