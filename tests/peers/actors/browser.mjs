@@ -23,21 +23,26 @@ page.on("websocket", (socket) => {
 
 const answer = await page.goto(url);
 equal(answer.status(), 200, "the page by plain HTTP through longwire");
-const state = () => page.locator("#state").innerText();
-const untilState = (word) => page.waitForFunction((w) => document.querySelector("#state").innerText.toLowerCase().includes(w), word);
+const state = (side = "") => page.locator(`#${side}state`).innerText();
+const untilState = (pattern, side = "") => page.waitForFunction(([id, p]) => new RegExp(p).test(document.getElementById(id).innerText), [`${side}state`, pattern]);
 
 await page.click("#open");
-await untilState("open");
+await untilState("^open$");
 check(sockets.length === 1, `a click opened ${sockets[0]?.url}`);
 await sendAndSee("hello from Chromium");
+await page.click("#bare-open");
+await untilState("^open$", "bare-");
+check(sockets.length === 2, `and another one ${sockets[1]?.url}, to the bare backend`);
 say("idle", { seconds: Number(idle) });
 await page.waitForTimeout(Number(idle) * 1000);
-check((await state()).toLowerCase().includes("open") && !sockets[0].closed, `after ${idle} s of silence the page says: ${await state()}`);
+check(sockets[1].closed, `after ${idle} s of silence the page says of the bare one: ${await state("bare-")}`);
+check((await state("bare-")).startsWith("1006"), "it was lost with 1006");
+check((await state()) === "open" && !sockets[0].closed, `and of the one through longwire: ${await state()}`);
 await sendAndSee("still here");
 await page.screenshot({ path: picture, fullPage: true });
 check(true, `picture: ${picture}`);
 await page.click("#close");
-await untilState("closed");
+await untilState("^1000");
 check(true, `after a click on close the page says: ${await state()}`);
 equal(errors, [], "errors on the page");
 await context.close();
