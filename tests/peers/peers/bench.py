@@ -17,6 +17,7 @@ from pathlib import Path
 ACTORS = Path(__file__).resolve().parents[1] / "actors"
 LIBC = ctypes.CDLL(None)
 PR_SET_PDEATHSIG = 1
+PR_SET_CHILD_SUBREAPER = 36
 
 
 class Failed(Exception):
@@ -34,8 +35,10 @@ class Bench:
         self.checks = 0
         self.programs: list[Program] = []
         self.stack = contextlib.ExitStack()
-        self.folder = Path(self.stack.enter_context(tempfile.TemporaryDirectory(prefix="longwire-peers-")))
+        self.folder = Path(self.stack.enter_context(tempfile.TemporaryDirectory(prefix="longwire-peers-", ignore_cleanup_errors=True)))
         self.kept = root / "target/peers"
+        # What a killed program leaves behind (Chromium, in a group of its own) becomes our child, and `__exit__` ends it.
+        LIBC.prctl(PR_SET_CHILD_SUBREAPER, 1)
 
     def __enter__(self) -> "Bench":
         return self
@@ -44,6 +47,7 @@ class Bench:
         for program in self.programs:
             program.kill()
         self.programs.clear()
+        kill_orphans()
         self.stack.close()
 
     def say(self, text: str) -> None:
@@ -196,6 +200,22 @@ def run_checks(bench: Bench, client: Program, seconds: float) -> None:
         bench.check(found["ok"], f"{client.name}: {found['what']}")
     bench.equal(code, 0, f"{client.name}: exit code")
     bench.check(bool(client.events("done")), f"{client.name}: went through all its steps")
+
+
+def kill_orphans() -> None:
+    """Kills this process's remaining children, and theirs as they become ours."""
+    while children := [int(stat.parent.name) for stat in Path("/proc").glob("[0-9]*/stat") if parent_of(stat) == os.getpid()]:
+        for child in children:
+            with contextlib.suppress(ProcessLookupError, ChildProcessError):
+                os.kill(child, signal.SIGKILL)
+                os.waitpid(child, 0)
+
+
+def parent_of(stat: Path) -> int:
+    """The parent in a `/proc/PID/stat`; the name before it, in brackets, may hold anything. 0 for a process just gone."""
+    with contextlib.suppress(OSError):
+        return int(stat.read_text().rpartition(")")[2].split()[1])
+    return 0
 
 
 def free_port() -> int:
