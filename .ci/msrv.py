@@ -1,7 +1,7 @@
 """Checks the minimum Rust version as far as one toolchain can: nothing in the tree may ask for a newer one than ours.
 
-With the toolchain of that version installed (rustup), the package is compiled by it too. Clippy, which runs before, reads
-`rust-version` from Cargo.toml and reports parts of std that are newer (`clippy::incompatible_msrv`)."""
+With the toolchain of that version installed (rustup), the package is compiled by it too. Clippy, which runs before,
+reads `rust-version` from Cargo.toml and reports parts of std that are newer (`clippy::incompatible_msrv`)."""
 
 import json
 import subprocess
@@ -18,7 +18,9 @@ def main() -> int:
     asked = [(numbers(package["rust_version"]), package) for package in metadata["packages"] if package["rust_version"]]
     newer = [package for version, package in asked if version > numbers(ours)]
     for package in newer:
-        print(f"{package['name']} {package['version']} asks for Rust {package['rust_version']}, longwire promises {ours}")
+        print(
+            f"{package['name']} {package['version']} asks for Rust {package['rust_version']}, longwire promises {ours}"
+        )
     if newer:
         return 1
     silent = len(metadata["packages"]) - len(asked)

@@ -5,11 +5,23 @@ import { check, equal, say } from "./say.mjs";
 
 const [url, idle, picture, profile] = process.argv.slice(2);
 const ARGS = [
-  "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-  "--disable-component-update", "--disable-sync", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost",
+  "--headless",
+  "--no-sandbox",
+  "--disable-gpu",
+  "--disable-quic",
+  "--no-first-run",
+  "--disable-background-networking",
+  "--disable-component-update",
+  "--disable-sync",
+  "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost",
 ];
 
-const context = await chromium.launchPersistentContext(profile, { executablePath: "/usr/bin/chromium", args: ARGS, headless: true, viewport: { width: 1000, height: 800 } });
+const context = await chromium.launchPersistentContext(profile, {
+  executablePath: "/usr/bin/chromium",
+  args: ARGS,
+  headless: true,
+  viewport: { width: 1000, height: 800 },
+});
 const page = context.pages()[0] ?? (await context.newPage());
 page.setDefaultTimeout(15_000);
 const errors = [];
@@ -24,7 +36,11 @@ page.on("websocket", (socket) => {
 const answer = await page.goto(url);
 equal(answer.status(), 200, "the page by plain HTTP through longwire");
 const state = (side = "") => page.locator(`#${side}state`).innerText();
-const untilState = (pattern, side = "") => page.waitForFunction(([id, p]) => new RegExp(p).test(document.getElementById(id).innerText), [`${side}state`, pattern]);
+const untilState = (pattern, side = "") =>
+  page.waitForFunction(
+    ([id, p]) => new RegExp(p).test(document.getElementById(id).innerText),
+    [`${side}state`, pattern],
+  );
 
 await page.click("#open");
 await untilState("^open$");
@@ -50,7 +66,11 @@ say("done");
 
 // The words are typed key by key; the echo makes them appear in the log a second time.
 async function sendAndSee(words) {
-  const times = () => page.locator("#log").innerText().then((log) => log.split(words).length - 1);
+  const times = () =>
+    page
+      .locator("#log")
+      .innerText()
+      .then((log) => log.split(words).length - 1);
   await page.click("#message");
   await page.locator("#message").fill("");
   await page.keyboard.type(words);

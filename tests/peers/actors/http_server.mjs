@@ -13,7 +13,8 @@ const server = createServer((request, response) => {
   else if (verb === "headers") response.end(JSON.stringify(request.headers));
   else if (verb === "large") large(response, Number(word), request.method);
   else if (verb === "status") response.writeHead(Number(word)).end(Number(word) === 204 ? undefined : "as asked\n");
-  else if (verb === "chunks") ["one ", "two ", "three\n"].forEach((part, i) => (i < 2 ? response.write(part) : response.end(part)));
+  else if (verb === "chunks")
+    ["one ", "two ", "three\n"].forEach((part, i) => (i < 2 ? response.write(part) : response.end(part)));
   else if (verb === "echo") echo(request, response);
   else response.writeHead(404).end("the backend knows no such path\n");
 });
@@ -24,7 +25,12 @@ async function echo(request, response) {
   const body = Buffer.concat(parts);
   const framing = request.headers["transfer-encoding"] ?? `length ${request.headers["content-length"]}`;
   const hash = createHash("sha256").update(body).digest("hex");
-  response.writeHead(200, { "x-length": body.length, "x-sha256": hash, "x-framing": framing, "x-method": request.method });
+  response.writeHead(200, {
+    "x-length": body.length,
+    "x-sha256": hash,
+    "x-framing": framing,
+    "x-method": request.method,
+  });
   response.end(body);
 }
 

@@ -66,7 +66,9 @@ async def open_all() -> list[Session]:
     started = time.monotonic()
     sessions = []
     for _ in range(0, COUNT, 100):
-        made = await asyncio.gather(*(loop.create_connection(Session, "127.0.0.1", PORT) for _ in range(min(100, COUNT - len(sessions)))))
+        made = await asyncio.gather(
+            *(loop.create_connection(Session, "127.0.0.1", PORT) for _ in range(min(100, COUNT - len(sessions))))
+        )
         await asyncio.gather(*(session.opened for _, session in made))
         sessions += [session for _, session in made]
     say("opened", seconds=round(time.monotonic() - started, 1), **totals)

@@ -33,6 +33,8 @@ async def relay(client_reader, client_writer) -> None:
             break
         await asyncio.wait([pumps], timeout=left)
     pumps.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await pumps
     for writer in (client_writer, backend_writer):
         writer.transport.abort()
 

@@ -1,4 +1,4 @@
-"""A backend that answers a WebSocket handshake with something else, by the request's path, and tells every byte it reads.
+"""A backend that answers a WebSocket handshake with something else, by the path, and tells every byte it reads.
 
 After a head it reads on and answers nothing more; after each false 101 it sends a frame that must reach nobody."""
 
@@ -18,15 +18,26 @@ def answer(path: str, key: bytes) -> bytes:
     return {
         # `close`: nobody may use this connection for another request, so whatever comes on it was smuggled.
         "/200": b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 5\r\n\r\nplain",
-        "/200-with-upgrade": b"HTTP/1.1 200 OK\r\nUpgrade: websocket\r\nConnection: Upgrade, close\r\n" + accept + b"Content-Length: 5\r\n\r\nplain",
+        "/200-with-upgrade": b"HTTP/1.1 200 OK\r\nUpgrade: websocket\r\nConnection: Upgrade, close\r\n"
+        + accept
+        + b"Content-Length: 5\r\n\r\nplain",
         "/302": b"HTTP/1.1 302 Found\r\nConnection: close\r\nLocation: /elsewhere\r\nContent-Length: 0\r\n\r\n",
         "/400": b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 3\r\n\r\nno\n",
-        "/426": b"HTTP/1.1 426 Upgrade Required\r\nConnection: close\r\nSec-WebSocket-Version: 13\r\nContent-Length: 0\r\n\r\n",
+        "/426": b"HTTP/1.1 426 Upgrade Required\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
         "/101-wrong-accept": UPGRADE + b"Sec-WebSocket-Accept: AAAAAAAAAAAAAAAAAAAAAAAAAAA=\r\n\r\n" + LEAK,
         "/101-without-accept": UPGRADE + b"\r\n" + LEAK,
-        "/101-without-upgrade": b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n" + accept + b"\r\n" + LEAK,
-        "/101-without-connection": b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n" + accept + b"\r\n" + LEAK,
-        "/101-of-another-protocol": b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n" + accept + b"\r\n" + LEAK,
+        "/101-without-upgrade": b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n"
+        + accept
+        + b"\r\n"
+        + LEAK,
+        "/101-without-connection": b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n"
+        + accept
+        + b"\r\n"
+        + LEAK,
+        "/101-of-another-protocol": b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n"
+        + accept
+        + b"\r\n"
+        + LEAK,
         "/101-unasked-subprotocol": UPGRADE + accept + b"Sec-WebSocket-Protocol: soap\r\n\r\n" + LEAK,
         "/101-unasked-extension": UPGRADE + accept + b"Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n" + LEAK,
         "/not-http": b"SSH-2.0-OpenSSH_9.2\r\n",
@@ -40,7 +51,10 @@ async def serve(reader, writer) -> None:
     try:
         head = await reader.readuntil(b"\r\n\r\n")
         path = head.split(b" ")[1].decode()
-        fields = {name.strip().lower(): value.strip() for name, _, value in (line.partition(b":") for line in head.split(b"\r\n")[1:])}
+        fields = {
+            name.strip().lower(): value.strip()
+            for name, _, value in (line.partition(b":") for line in head.split(b"\r\n")[1:])
+        }
         say("request", path=path, upgrade=fields.get(b"upgrade", b"").decode())
         writer.write(answer(path, fields.get(b"sec-websocket-key", b"")))
         while data := await reader.read(65536):

@@ -3,11 +3,30 @@
 import { once } from "node:events";
 import WebSocket from "ws";
 import { say } from "./say.mjs";
-import { DEFLATE, Pings, generator, makeMessage, newFigures, pickLength, readMessage, sendMessage, sleep } from "./storm_traffic.mjs";
+import {
+  DEFLATE,
+  Pings,
+  generator,
+  makeMessage,
+  newFigures,
+  pickLength,
+  readMessage,
+  sendMessage,
+  sleep,
+} from "./storm_traffic.mjs";
 
 const [url, count, seconds] = [process.argv[2], Number(process.argv[3]), Number(process.argv[4])];
 const sent = newFigures();
-const totals = { closed: 0, own_pings: 0, own_pongs: 0, foreign_pings: 0, backend_pings: 0, streamed: 0, slowest_echo_ms: 0, fewest_messages: Infinity };
+const totals = {
+  closed: 0,
+  own_pings: 0,
+  own_pongs: 0,
+  foreign_pings: 0,
+  backend_pings: 0,
+  streamed: 0,
+  slowest_echo_ms: 0,
+  fewest_messages: Infinity,
+};
 let stopAt = Infinity;
 
 function fail(what) {
@@ -22,7 +41,10 @@ async function session(number, opened) {
   const state = { streamed: 0, echo: undefined, last: undefined, closing: false };
   socket.on("error", (error) => fail(`session ${number}: ${error.message}`));
   socket.on("close", (code, reason) => state.closing || fail(`session ${number} was closed: ${code} ${reason}`));
-  socket.on("ping", (payload) => (totals[payload.toString().startsWith("backend:") ? "backend_pings" : "foreign_pings"] += 1));
+  socket.on(
+    "ping",
+    (payload) => (totals[payload.toString().startsWith("backend:") ? "backend_pings" : "foreign_pings"] += 1),
+  );
   socket.on("message", (data) => receive(number, state, data));
   await once(socket, "open");
   if (!socket.extensions.includes("permessage-deflate")) fail(`session ${number} has no permessage-deflate`);
@@ -33,7 +55,8 @@ async function session(number, opened) {
   state.last = withResolvers();
   socket.send("the end");
   const { sent: streamed } = await state.last.promise;
-  if (streamed !== state.streamed) fail(`session ${number}: ${state.streamed} messages of the backend came, of ${streamed}`);
+  if (streamed !== state.streamed)
+    fail(`session ${number}: ${state.streamed} messages of the backend came, of ${streamed}`);
   state.closing = true;
   socket.close(4000 + (number % 900), `session ${number}`);
   const [code] = await once(socket, "close");
@@ -69,7 +92,8 @@ function receive(session, state, data) {
     const head = readMessage(data);
     if (head.session !== session) fail(`session ${session} got a message of session ${head.session}`);
     if (head.kind === 1) return state.echo.resolve(data);
-    if (head.number !== state.streamed++) fail(`session ${session}: the backend's message ${head.number} instead of ${state.streamed - 1}`);
+    if (head.number !== state.streamed++)
+      fail(`session ${session}: the backend's message ${head.number} instead of ${state.streamed - 1}`);
   } catch (error) {
     fail(`session ${session}: ${error.message}`);
   }

@@ -3,7 +3,17 @@
 
 import { WebSocketServer } from "ws";
 import { say } from "./say.mjs";
-import { DEFLATE, Pings, generator, makeMessage, newFigures, pickLength, readMessage, sendMessage, sleep } from "./storm_traffic.mjs";
+import {
+  DEFLATE,
+  Pings,
+  generator,
+  makeMessage,
+  newFigures,
+  pickLength,
+  readMessage,
+  sendMessage,
+  sleep,
+} from "./storm_traffic.mjs";
 
 const expected = Number(process.argv[2]);
 const echoed = newFigures();
@@ -25,7 +35,10 @@ server.on("connection", (socket, request) => {
   const state = { next: 0, ending: false };
   const stream = sendStream(socket, session, random, pings, state);
 
-  socket.on("ping", (payload) => (totals[payload.toString().startsWith("client:") ? "client_pings" : "foreign_pings"] += 1));
+  socket.on(
+    "ping",
+    (payload) => (totals[payload.toString().startsWith("client:") ? "client_pings" : "foreign_pings"] += 1),
+  );
   socket.on("message", async (data) => {
     try {
       if (data.length < 64) return await finish(socket, stream, pings, state);
@@ -37,7 +50,8 @@ server.on("connection", (socket, request) => {
     }
   });
   socket.on("close", (code, reason) => {
-    if (code !== 4000 + (session % 900) || reason.toString() !== `session ${session}`) fail(`session ${session} closed with ${code} ${reason}`);
+    if (code !== 4000 + (session % 900) || reason.toString() !== `session ${session}`)
+      fail(`session ${session} closed with ${code} ${reason}`);
     totals.closed += 1;
     totals.own_pings += pings.sent;
     totals.own_pongs += pings.answered;

@@ -56,7 +56,8 @@ export function makeMessage(kind, session, number, length, random) {
 export function readMessage(data) {
   const [kind, session, number, offset] = [0, 8, 16, 24].map((at) => parseInt(data.toString("latin1", at, at + 8), 16));
   const right = data.length >= 64 && data.subarray(HEAD).equals(pool.subarray(offset, offset + data.length - HEAD));
-  if (!right) throw new Error(`a message of ${data.length} bytes has wrong bytes (session ${session}, number ${number})`);
+  if (!right)
+    throw new Error(`a message of ${data.length} bytes has wrong bytes (session ${session}, number ${number})`);
   return { kind, session, number };
 }
 
@@ -64,7 +65,10 @@ export function readMessage(data) {
 // fragments are handed over at once, so that those of two messages never mix.
 export function sendMessage(socket, data, random, figures) {
   const [binary, compress] = [random() < 0.5, random() < 0.5];
-  const cuts = random() < 0.4 ? [...Array(1 + Math.floor(random() * 5))].map(() => Math.floor(random() * data.length)).sort((a, b) => a - b) : [];
+  const cuts =
+    random() < 0.4
+      ? [...Array(1 + Math.floor(random() * 5))].map(() => Math.floor(random() * data.length)).sort((a, b) => a - b)
+      : [];
   const edges = [0, ...cuts, data.length];
   figures.messages += 1;
   figures.bytes += data.length;

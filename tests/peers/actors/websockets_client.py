@@ -52,7 +52,9 @@ async def main() -> None:
         await asyncio.wait_for(await chat.ping("are you there"), 10)
         check(True, "own ping answered with own payload")
         await chat.close(4321, "client says bye")
-        equal((chat.close_code, chat.close_reason), (4321, "client says bye"), "client's close code and reason came back")
+        equal(
+            (chat.close_code, chat.close_reason), (4321, "client says bye"), "client's close code and reason came back"
+        )
 
     async with open_session("/plain", compression=None) as plain:
         check(not has_deflate(plain), "no extension offered, none negotiated")
@@ -60,7 +62,11 @@ async def main() -> None:
         try:
             await ask(plain, "do close 4567 backend says bye")
         except ConnectionClosed as end:
-            equal((end.rcvd.code, end.rcvd.reason), (4567, "backend says bye"), "backend's close code and reason at the client")
+            equal(
+                (end.rcvd.code, end.rcvd.reason),
+                (4567, "backend says bye"),
+                "backend's close code and reason at the client",
+            )
             check(end.rcvd_then_sent, "the backend closed first")
     say("done")
 

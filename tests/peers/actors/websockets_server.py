@@ -32,7 +32,9 @@ async def main() -> None:
         return "chat.v1" if "chat.v1" in offered else None
 
     # Its own keepalive is off: every Ping that a client sees here is not this backend's.
-    async with serve(session, "127.0.0.1", options.port, select_subprotocol=choose, max_size=2**22, ping_interval=None) as server:
+    async with serve(
+        session, "127.0.0.1", options.port, select_subprotocol=choose, max_size=2**22, ping_interval=None
+    ) as server:
         say("listening", port=server.sockets[0].getsockname()[1])
         await server.serve_forever()
 
@@ -45,7 +47,13 @@ async def obey(socket, name: str, verb: str, *words: str) -> None:
     if verb == "tell":
         deflate = any(extension.name == "permessage-deflate" for extension in socket.protocol.extensions)
         headers = {name.lower(): value for name, value in socket.request.headers.raw_items()}
-        told = {"name": name, "deflate": deflate, "subprotocol": socket.subprotocol, "path": socket.request.path, "headers": headers}
+        told = {
+            "name": name,
+            "deflate": deflate,
+            "subprotocol": socket.subprotocol,
+            "path": socket.request.path,
+            "headers": headers,
+        }
         await socket.send(json.dumps(told))
 
 

@@ -9,7 +9,11 @@ import { check, equal, say } from "./say.mjs";
 const url = process.argv[2];
 
 async function open(path, options = {}, subprotocols = []) {
-  const socket = new WebSocket(url + path, subprotocols, { rejectUnauthorized: false, perMessageDeflate: { threshold: 0 }, ...options });
+  const socket = new WebSocket(url + path, subprotocols, {
+    rejectUnauthorized: false,
+    perMessageDeflate: { threshold: 0 },
+    ...options,
+  });
   await once(socket, "open");
   return socket;
 }

@@ -9,7 +9,11 @@ import { WebSocketServer } from "ws";
 import { say } from "./say.mjs";
 
 const { values: options } = parseArgs({
-  options: { port: { type: "string", default: "0" }, name: { type: "string", default: "ws" }, plain: { type: "boolean" } },
+  options: {
+    port: { type: "string", default: "0" },
+    name: { type: "string", default: "ws" },
+    plain: { type: "boolean" },
+  },
 });
 
 const server = new WebSocketServer({
@@ -34,6 +38,8 @@ function obey(socket, request, [verb, ...words]) {
   if (verb === "tell") {
     const { headers } = request;
     const deflate = socket.extensions.includes("permessage-deflate");
-    socket.send(JSON.stringify({ name: options.name, deflate, subprotocol: socket.protocol, path: request.url, headers }));
+    socket.send(
+      JSON.stringify({ name: options.name, deflate, subprotocol: socket.protocol, path: request.url, headers }),
+    );
   }
 }

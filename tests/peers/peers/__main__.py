@@ -1,4 +1,4 @@
-"""`python -m peers [--list] [--direct] [--binary FILE] [--minutes N] [SCENARIO...]`: runs scenarios one after another."""
+"""`python -m peers [--list] [--direct] [--binary FILE] [--minutes N] [SCENARIO...]`: runs scenarios in turn."""
 
 import argparse
 import signal

@@ -35,9 +35,11 @@ class Bench:
         self.checks = 0
         self.programs: list[Program] = []
         self.stack = contextlib.ExitStack()
-        self.folder = Path(self.stack.enter_context(tempfile.TemporaryDirectory(prefix="longwire-peers-", ignore_cleanup_errors=True)))
+        self.folder = Path(
+            self.stack.enter_context(tempfile.TemporaryDirectory(prefix="longwire-peers-", ignore_cleanup_errors=True))
+        )
         self.kept = root / "target/peers"
-        # What a killed program leaves behind (Chromium, in a group of its own) becomes our child, and `__exit__` ends it.
+        # What a killed program leaves behind (Chromium, in a group of its own) becomes our child; `__exit__` ends it.
         LIBC.prctl(PR_SET_CHILD_SUBREAPER, 1)
 
     def __enter__(self) -> "Bench":
@@ -90,12 +92,12 @@ class Program:
         self.lines: list[str] = []
         self.news = threading.Condition()
         self.ended = False
-        self.errors = tempfile.NamedTemporaryFile("w+", dir=folder, prefix=f"{name}-", suffix=".stderr", delete=False)
+        errors, self.errors = tempfile.mkstemp(dir=folder, suffix=".stderr")
         self.process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=self.errors,
+            stderr=errors,
             text=True,
             errors="replace",
             cwd=cwd,
@@ -103,6 +105,7 @@ class Program:
             # Dies with the runner even when the runner gets no chance to clean up.
             preexec_fn=lambda: LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL),
         )
+        os.close(errors)
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()
 
@@ -173,7 +176,7 @@ class Program:
         self.reader.join(5)
 
     def stderr(self) -> str:
-        return Path(self.errors.name).read_text(errors="replace")
+        return Path(self.errors).read_text(errors="replace")
 
     def print_tail(self, lines: int = 15) -> None:
         with self.news:
@@ -204,7 +207,9 @@ def run_checks(bench: Bench, client: Program, seconds: float) -> None:
 
 def kill_orphans() -> None:
     """Kills this process's remaining children, and theirs as they become ours."""
-    while children := [int(stat.parent.name) for stat in Path("/proc").glob("[0-9]*/stat") if parent_of(stat) == os.getpid()]:
+    while children := [
+        int(stat.parent.name) for stat in Path("/proc").glob("[0-9]*/stat") if parent_of(stat) == os.getpid()
+    ]:
         for child in children:
             with contextlib.suppress(ProcessLookupError, ChildProcessError):
                 os.kill(child, signal.SIGKILL)
@@ -212,7 +217,7 @@ def kill_orphans() -> None:
 
 
 def parent_of(stat: Path) -> int:
-    """The parent in a `/proc/PID/stat`; the name before it, in brackets, may hold anything. 0 for a process just gone."""
+    """The parent in a `/proc/PID/stat`; the name before it, in brackets, may hold anything. 0 for one just gone."""
     with contextlib.suppress(OSError):
         return int(stat.read_text().rpartition(")")[2].split()[1])
     return 0

@@ -12,8 +12,17 @@ DRAIN = "5s"
 class Proxy:
     """A running longwire with one listener, one upstream and (unless `routes` says more) one route."""
 
-    def __init__(self, bench: Bench, backends: list[int], *, tls: bool = False, upstream: str = "balance: round_robin",
-                 keepalive: str = "ping_interval: 25s", routes: str = "- { upstream: backends }", more: str = ""):
+    def __init__(
+        self,
+        bench: Bench,
+        backends: list[int],
+        *,
+        tls: bool = False,
+        upstream: str = "balance: round_robin",
+        keepalive: str = "ping_interval: 25s",
+        routes: str = "- { upstream: backends }",
+        more: str = "",
+    ):
         self.bench = bench
         self.tls = tls
         self.backends = backends

@@ -32,9 +32,19 @@ def chat(bench: Bench, client: str, start, server: str, tls: bool) -> None:
     if bench.direct:
         return
 
-    wait_until(lambda: {"/chat", "/plain"} <= {record["path"] for record in proxy.records()}, 10, "a record of each session")
+    wait_until(
+        lambda: {"/chat", "/plain"} <= {record["path"] for record in proxy.records()}, 10, "a record of each session"
+    )
     records = {record["path"]: record for record in proxy.records()}
-    bench.equal((records["/chat"]["close_code"], records["/chat"]["initiator"]), (4321, "client"), "record: who closed the first")
-    bench.equal((records["/plain"]["close_code"], records["/plain"]["initiator"]), (4567, "backend"), "record: who closed the second")
+    bench.equal(
+        (records["/chat"]["close_code"], records["/chat"]["initiator"]),
+        (4321, "client"),
+        "record: who closed the first",
+    )
+    bench.equal(
+        (records["/plain"]["close_code"], records["/plain"]["initiator"]),
+        (4567, "backend"),
+        "record: who closed the second",
+    )
     bench.check(all(record["clean"] for record in records.values()), "record: every end was clean")
     bench.equal(proxy.stop(), 0, "longwire's exit code")

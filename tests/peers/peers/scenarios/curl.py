@@ -27,7 +27,9 @@ def methods(bench: Bench, proxy: Proxy) -> None:
     got = curl(proxy.http("/hello"))
     bench.equal((got.status, got.body), (200, b"hello from the backend\n"), "GET")
     got = curl("-I", proxy.http("/large/1000"))
-    bench.equal((got.status, got.header("content-length"), got.body), (200, "1000", b""), "HEAD: length told, no body sent")
+    bench.equal(
+        (got.status, got.header("content-length"), got.body), (200, "1000", b""), "HEAD: length told, no body sent"
+    )
     got = curl("-X", "OPTIONS", proxy.http("/status/204"))
     bench.equal((got.status, got.body), (204, b""), "204 without a body")
     got = curl("-X", "DELETE", proxy.http("/echo"))
@@ -53,7 +55,11 @@ def bodies(bench: Bench, proxy: Proxy) -> None:
     bench.equal((got.status, got.header("x-sha256")), (200, digest), "POST of 3 MB arrives")
     bench.check(hashlib.sha256(got.body).hexdigest() == digest, "and comes back")
     got = curl("-T", body, "-H", "Transfer-Encoding: chunked", proxy.http("/echo"))
-    bench.equal((got.status, got.header("x-sha256"), got.header("x-method")), (200, digest, "PUT"), "chunked PUT of 3 MB arrives")
+    bench.equal(
+        (got.status, got.header("x-sha256"), got.header("x-method")),
+        (200, digest, "PUT"),
+        "chunked PUT of 3 MB arrives",
+    )
     got = curl("-H", "Expect: 100-continue", "--data-binary", f"@{body}", proxy.http("/echo"))
     bench.equal((got.status, got.header("x-sha256")), (200, digest), "POST that waits for 100 Continue")
     got = curl(proxy.http("/chunks"))
@@ -72,11 +78,13 @@ def connections(bench: Bench, proxy: Proxy) -> None:
     done = subprocess.run(
         ["curl", "-sS", "--max-time", "20", "-w", "%{num_connects} %{http_code}\n", "-o", "/dev/null"]
         + [part for url in urls for part in (url, "-o", "/dev/null")][:-2],
-        capture_output=True, text=True, timeout=30,
+        capture_output=True,
+        text=True,
+        timeout=30,
     )
-    connects, statuses = zip(*(line.split() for line in done.stdout.splitlines()))
-    bench.equal(list(statuses), ["200"] * 10, "10 requests of one curl")
-    bench.equal(sum(map(int, connects)), 1, "connections they took")
+    figures = [line.split() for line in done.stdout.splitlines()]
+    bench.equal([status for _, status in figures], ["200"] * 10, "10 requests of one curl")
+    bench.equal(sum(int(connects) for connects, _ in figures), 1, "connections they took")
 
 
 def refusals(bench: Bench, proxy: Proxy) -> None:
@@ -86,10 +94,23 @@ def refusals(bench: Bench, proxy: Proxy) -> None:
     got = curl("-H", "Connection: Upgrade", "-H", "Upgrade: websocket", proxy.http("/hello"))
     bench.equal(got.status, 400, "half a WebSocket handshake")
     key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="
-    got = curl("-H", "Connection: Upgrade", "-H", "Upgrade: websocket", "-H", key, "-H", "Sec-WebSocket-Version: 8", proxy.http("/"))
+    got = curl(
+        "-H",
+        "Connection: Upgrade",
+        "-H",
+        "Upgrade: websocket",
+        "-H",
+        key,
+        "-H",
+        "Sec-WebSocket-Version: 8",
+        proxy.http("/"),
+    )
     bench.equal((got.status, got.header("sec-websocket-version")), (426, "13"), "a WebSocket of another version")
     requests = proxy.wait_records(20, kind="request")
-    bench.check(all(record["path"].find("?") < 0 for record in requests), f"{len(requests)} records of requests, none with a query")
+    bench.check(
+        all(record["path"].find("?") < 0 for record in requests),
+        f"{len(requests)} records of requests, none with a query",
+    )
 
 
 class Answer:
@@ -113,7 +134,10 @@ class Answer:
 
 def curl(*args) -> Answer:
     done = subprocess.run(
-        ["curl", "-sS", "-i", "--max-time", "30", *map(str, args)], capture_output=True, stdin=subprocess.DEVNULL, timeout=40
+        ["curl", "-sS", "-i", "--max-time", "30", *map(str, args)],
+        capture_output=True,
+        stdin=subprocess.DEVNULL,
+        timeout=40,
     )
     if done.returncode:
         raise Failed(f"curl {' '.join(map(str, args))}: exit {done.returncode}, {done.stderr.decode()}")

@@ -1,8 +1,8 @@
 """How longwire ends: SIGTERM with sessions open, a second one, and the exit codes of the commands."""
 
+import re
 import signal
 import subprocess
-import re
 
 from ..bench import Bench, Program, wait_until
 from ..proxy import Proxy, config, free_port
@@ -26,7 +26,9 @@ def drain(bench: Bench, backend: int) -> None:
         bench.equal(proxy.program.wait(15), 0, f"exit code after {name} with {SESSIONS} sessions open")
         client.event("done")
         ends = [event["code"] for event in client.events("lost")]
-        bench.equal((set(ends), len(ends)), ({1012}, SESSIONS), f"{name}: the codes that the clients read, and how many")
+        bench.equal(
+            (set(ends), len(ends)), ({1012}, SESSIONS), f"{name}: the codes that the clients read, and how many"
+        )
         records = proxy.records()
         bench.equal(len(records), SESSIONS, "records")
 
@@ -43,12 +45,27 @@ def second_signal(bench: Bench, backend: int) -> None:
 
 def commands(bench: Bench, backend: int) -> None:
     good = bench.folder / "good.yaml"
-    good.write_text(config(free_port(), [backend], bench, False, "balance: ip_hash", "ping_interval: 25s", "- { upstream: backends }", ""))
+    good.write_text(
+        config(
+            free_port(),
+            [backend],
+            bench,
+            False,
+            "balance: ip_hash",
+            "ping_interval: 25s",
+            "- { upstream: backends }",
+            "",
+        )
+    )
     done = longwire(bench, "check", "-c", good)
     bench.equal(done.returncode, 0, "check of a good file: exit code")
 
     bad = bench.folder / "bad.yaml"
-    bad.write_text(good.read_text().replace("ping_interval: 25s", "ping_intervall: 25").replace("balance: ip_hash", "balance: ip_hsah"))
+    bad.write_text(
+        good.read_text()
+        .replace("ping_interval: 25s", "ping_intervall: 25")
+        .replace("balance: ip_hash", "balance: ip_hsah")
+    )
     done = longwire(bench, "check", "-c", bad)
     bench.equal(done.returncode, 1, "check of a file with two mistakes: exit code")
     said = done.stderr + done.stdout
@@ -58,13 +75,24 @@ def commands(bench: Bench, backend: int) -> None:
     for word in ("ping_interval", "ip_hash"):
         bench.check(re.search(rf"\b{word}\b", said), f"{word} is suggested")
     bench.equal(longwire(bench, "run", "-c", bad).returncode, 1, "run with that file: exit code")
-    bench.equal(longwire(bench, "check", "-c", bench.folder / "absent.yaml").returncode, 1, "check of no file: exit code")
+    bench.equal(
+        longwire(bench, "check", "-c", bench.folder / "absent.yaml").returncode, 1, "check of no file: exit code"
+    )
     bench.equal(longwire(bench, "chekc").returncode, 2, "a word that is no command: exit code")
     bench.equal(longwire(bench, "run", "--listen").returncode, 2, "an option without its value: exit code")
     bench.equal(longwire(bench, "--help").returncode, 0, "--help: exit code")
 
     port = free_port()
-    program: Program = bench.start("run --to", bench.binary, "run", "--listen", f"127.0.0.1:{port}", "--to", f"127.0.0.1:{backend}", cwd=bench.folder)
+    program: Program = bench.start(
+        "run --to",
+        bench.binary,
+        "run",
+        "--listen",
+        f"127.0.0.1:{port}",
+        "--to",
+        f"127.0.0.1:{backend}",
+        cwd=bench.folder,
+    )
     wait_until(lambda: opens(bench, f"ws://127.0.0.1:{port}/"), 15, "a session by run --listen --to")
     bench.check(True, "run --listen --to needs no file")
     program.signal(signal.SIGTERM)
@@ -73,9 +101,13 @@ def commands(bench: Bench, backend: int) -> None:
 
 def opens(bench: Bench, url: str) -> bool:
     client = bench.python("sessions.py", url, 1)
-    wait_until(lambda: client.events("opened") or client.process.poll() is not None, 10, "a session opens or is refused")
+    wait_until(
+        lambda: client.events("opened") or client.process.poll() is not None, 10, "a session opens or is refused"
+    )
     return bool(client.events("opened"))
 
 
 def longwire(bench: Bench, *words) -> subprocess.CompletedProcess:
-    return subprocess.run([bench.binary, *words], capture_output=True, text=True, timeout=20, cwd=bench.folder, stdin=subprocess.DEVNULL)
+    return subprocess.run(
+        [bench.binary, *words], capture_output=True, text=True, timeout=20, cwd=bench.folder, stdin=subprocess.DEVNULL
+    )

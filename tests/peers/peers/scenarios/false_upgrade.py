@@ -16,8 +16,14 @@ REQUEST = b"GET /private/SMUGGLED HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 
 PASSED_ON = {"/200": 200, "/200-with-upgrade": 200, "/302": 302, "/400": 400, "/426": 426}
 REFUSED = [
-    "/101-wrong-accept", "/101-without-accept", "/101-without-upgrade", "/101-without-connection",
-    "/101-of-another-protocol", "/101-unasked-subprotocol", "/101-unasked-extension", "/not-http",
+    "/101-wrong-accept",
+    "/101-without-accept",
+    "/101-without-upgrade",
+    "/101-without-connection",
+    "/101-of-another-protocol",
+    "/101-unasked-subprotocol",
+    "/101-unasked-extension",
+    "/not-http",
 ]
 
 
@@ -41,7 +47,10 @@ def run(bench: Bench) -> None:
                     raise Failed(f"{path}, {kind} {when}: {got[:80]!r}, wanted {status}")
                 if b"LEAK" in got or b" 101 " in got.split(b"\r\n")[0]:
                     raise Failed(f"{path}, {kind} {when}: bytes behind the false 101 reached the client: {got!r}")
-        bench.check(not smuggled(backend), f"{path}: answered {status}; what follows (frame or request, at once or later) is not relayed")
+        bench.check(
+            not smuggled(backend),
+            f"{path}: answered {status}; what follows (frame or request, at once or later) is not relayed",
+        )
     requests = {event["path"] for event in backend.events("request")}
     bench.equal(requests, {*PASSED_ON, *REFUSED}, "the backend saw each handshake")
     bench.check(not backend.events("unknown"), "and no other request")
@@ -54,7 +63,10 @@ def speak(port: int, path: str, following: bytes, at_once: bool) -> bytes:
     """Everything that comes back for a handshake and bytes behind it, up to EOF or half a second of silence."""
     handshake = HANDSHAKE.format(path=path).encode()
     got = b""
-    with socket.create_connection(("127.0.0.1", port), 5) as connection, contextlib.suppress(TimeoutError, ConnectionError):
+    with (
+        socket.create_connection(("127.0.0.1", port), 5) as connection,
+        contextlib.suppress(TimeoutError, ConnectionError),
+    ):
         connection.sendall(handshake + (following if at_once else b""))
         connection.settimeout(10)
         while b"\r\n\r\n" not in got and (part := connection.recv(65536)):
@@ -68,4 +80,8 @@ def speak(port: int, path: str, following: bytes, at_once: bool) -> bytes:
 
 
 def smuggled(backend) -> bool:
-    return any("SMUGGLED" in event.get("bytes", "") + event["path"] for name in ("bytes", "request", "unknown") for event in backend.events(name))
+    return any(
+        "SMUGGLED" in event.get("bytes", "") + event["path"]
+        for name in ("bytes", "request", "unknown")
+        for event in backend.events(name)
+    )

@@ -18,18 +18,24 @@ def run(bench: Bench) -> None:
     behind_proxy = Proxy(bench, [behind.port()], keepalive=keepalive)
 
     sessions = {"bare": bare.port(), "before": before.port(), "behind": behind_proxy.port}
-    client = bench.python("silent_client.py", SILENT, *(f"{name}=ws://127.0.0.1:{port}/" for name, port in sessions.items()))
+    client = bench.python(
+        "silent_client.py", SILENT, *(f"{name}=ws://127.0.0.1:{port}/" for name, port in sessions.items())
+    )
     bench.say(f"three sessions say nothing for {SILENT} s")
 
     lost = client.event("lost", 15)
-    bench.equal((lost["name"], lost["code"]), ("bare", 1006), f"without longwire the session is lost after {lost['seconds']} s")
+    bench.equal(
+        (lost["name"], lost["code"]), ("bare", 1006), f"without longwire the session is lost after {lost['seconds']} s"
+    )
     bench.check(CUT <= lost["seconds"] < 2 * CUT, "by the middlebox's limit")
 
     client.event("done", SILENT + 30)
     survived = {event["name"]: event for event in client.events("survived")}
     for name, proxy, side in (("before", before_proxy, "pings_client"), ("behind", behind_proxy, "pings_backend")):
         bench.check(name in survived, f"the session with the middlebox {name} longwire lives after {SILENT} s")
-        bench.equal((survived[name]["echo"], survived[name]["code"]), ("still here", 1000), "it echoes, and closes with 1000")
+        bench.equal(
+            (survived[name]["echo"], survived[name]["code"]), ("still here", 1000), "it echoes, and closes with 1000"
+        )
         record = proxy.wait_records(1)[-1]
         # Silence makes a ping every second or, by jitter, every 1.1 s; the load of the machine may lose a few.
         bench.check(record[side] >= SILENT * 0.7, f"pings toward that side: {record[side]}")
