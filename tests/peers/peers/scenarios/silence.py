@@ -1,6 +1,6 @@
 """A middlebox that cuts what is silent for 3 s, and sessions that say nothing for 60 s."""
 
-from ..bench import Bench
+from ..bench import Bench, Program, wait_until
 from ..proxy import Proxy
 
 SILENT = 60
@@ -23,14 +23,12 @@ def run(bench: Bench) -> None:
     )
     bench.say(f"three sessions say nothing for {SILENT} s")
 
-    lost = client.event("lost", 15)
-    bench.equal(
-        (lost["name"], lost["code"]), ("bare", 1006), f"without longwire the session is lost after {lost['seconds']} s"
-    )
+    lost = wait_until(lambda: named(client, "lost").get("bare"), 15, "the session without longwire is lost")
+    bench.equal(lost["code"], 1006, f"without longwire the session is lost after {lost['seconds']} s")
     bench.check(CUT <= lost["seconds"] < 2 * CUT, "by the middlebox's limit")
 
     client.event("done", SILENT + 30)
-    survived = {event["name"]: event for event in client.events("survived")}
+    survived = named(client, "survived")
     for name, proxy, side in (("before", before_proxy, "pings_client"), ("behind", behind_proxy, "pings_backend")):
         bench.check(name in survived, f"the session with the middlebox {name} longwire lives after {SILENT} s")
         bench.equal(
@@ -43,3 +41,8 @@ def run(bench: Bench) -> None:
     bench.equal(cuts, {"before": 0, "behind": 0}, "cuts by the middleboxes in longwire's path")
     for proxy in (before_proxy, behind_proxy):
         bench.equal(proxy.stop(), 0, "longwire's exit code")
+
+
+def named(client: Program, event: str) -> dict[str, dict]:
+    """The client's events of this kind, by the name of their session."""
+    return {found["name"]: found for found in client.events(event)}
