@@ -20,8 +20,9 @@ def run(bench: Bench) -> None:
     bench.equal(opened["backends"], {"one": 10, "two": 10}, "20 sessions in turns")
 
     one.signal(signal.SIGKILL)
-    killed = time.monotonic()
     _, opened = sessions(bench, proxy, 20)
+    # The failure that took it out lies before this moment.
+    out = time.monotonic()
     bench.equal(opened["backends"], {"two": 20}, "20 new sessions right after the kill, none refused")
     bench.check(opened["slowest"] < 2, f"the slowest of them took {opened['slowest']} s to its first answer")
 
@@ -32,9 +33,9 @@ def run(bench: Bench) -> None:
     bench.equal(len(records), 10, "records of them")
 
     start_one(bench, port)
-    wait_until(lambda: time.monotonic() - killed > FAIL_TIMEOUT, FAIL_TIMEOUT + 5, "fail_timeout passes")
+    time.sleep(max(0, out + FAIL_TIMEOUT - time.monotonic()))
     _, opened = sessions(bench, proxy, 20)
-    bench.say(f"{time.monotonic() - killed:.1f} s after the kill: {opened['backends']}")
+    bench.say(f"{FAIL_TIMEOUT} s after the failure: {opened['backends']}")
     bench.check(opened["backends"].get("one", 0) >= 9, "after its return and fail_timeout it gets its turns again")
     bench.equal(proxy.stop(), 0, "longwire's exit code")
 
