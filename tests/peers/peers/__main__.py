@@ -66,7 +66,7 @@ def run_one(scenario, options) -> str:
         finally:
             signal.alarm(0)
         if outcome == "failed":
-            bench.print_logs()
+            bench.print_logs(scenario.name)
     print(f"=== {scenario.name} {outcome} in {time.monotonic() - started:.1f} s, {bench.checks} checks")
     return outcome
 

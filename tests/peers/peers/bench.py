@@ -5,6 +5,7 @@ import ctypes
 import json
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -79,9 +80,15 @@ class Bench:
     def node(self, script: str, *args) -> "Program":
         return self.start(script, "node", ACTORS / script, *args)
 
-    def print_logs(self) -> None:
-        for program in self.programs:
+    def print_logs(self, scenario: str) -> None:
+        """The end of what each program said; the whole is kept under target/peers/failed/."""
+        folder = self.kept / "failed" / scenario
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        for number, program in enumerate(self.programs):
             program.print_tail()
+            program.keep(folder / f"{number}-{program.name.replace(' ', '-')}.log")
+        self.say(f"the whole is in {folder.relative_to(self.root)}/")
 
 
 class Program:
@@ -177,6 +184,10 @@ class Program:
 
     def stderr(self) -> str:
         return Path(self.errors).read_text(errors="replace")
+
+    def keep(self, file: Path) -> None:
+        with self.news:
+            file.write_text("\n".join([*self.lines, "", "standard error:", self.stderr()]))
 
     def print_tail(self, lines: int = 15) -> None:
         with self.news:
