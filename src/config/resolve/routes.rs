@@ -1,6 +1,6 @@
 //! Which request goes where, and how its sessions are kept alive.
 
-use std::time::Duration as StdDuration;
+use std::{collections::HashSet, time::Duration as StdDuration};
 
 use super::{Problem, Resolver, unless_zero};
 use crate::{
@@ -36,7 +36,7 @@ impl Resolver {
             let help = "name at least one: routes: [{ upstream: name }]";
             self.error(all.clone(), "no route: every request would be answered 404", help);
         }
-        let mut seen: Vec<(Option<String>, String)> = Vec::new();
+        let mut seen = HashSet::new();
         let mut used = vec![false; upstreams.len()];
         let mut entries = Vec::with_capacity(routes.len());
         for (index, route) in routes.into_iter().enumerate() {
@@ -46,11 +46,10 @@ impl Resolver {
             let name = format!("{}{path}", host.as_deref().unwrap_or("*"));
             let pattern = self.host(host.as_deref(), &at.key("host"));
             self.path(&path, &at.key("path"));
-            let key = (host.map(|host| host.to_ascii_lowercase()), path.clone());
-            if seen.contains(&key) {
+            // A host that was refused is equal to no other.
+            if host.is_some() == pattern.is_some() && !seen.insert((pattern.clone(), path.clone())) {
                 self.error(at.clone(), format!("a second route for {name}"), "remove one of the two");
             }
-            seen.push(key);
             let Some(upstream) = self.route_upstream(&upstream, upstreams, at.key("upstream")) else {
                 continue;
             };
