@@ -3,7 +3,7 @@
 //! YAML is narrowed on purpose: one document, no aliases (a bomb needs them), no tags, a bounded depth and size, plain
 //! words as keys, each once. `${NAME}` is replaced inside values here, before types are looked at.
 
-use std::{fmt, ops::Range};
+use std::{collections::HashMap, fmt, ops::Range};
 
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, StrInput};
 use serde_yaml::Value as Scalar;
@@ -45,10 +45,10 @@ pub(super) struct Entry {
 }
 
 /// The way from the root to a value, e.g. `upstreams.chat.backends[0].address`.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(super) struct At(Vec<Step>);
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Step {
     Key(String),
     Index(usize),
@@ -64,6 +64,7 @@ pub(super) fn read(text: &str, env: Env<'_>) -> (Option<Node>, Vec<Diagnostic>) 
         parser: Parser::new_from_str(text),
         text,
         offsets: text.char_indices().map(|(offset, _)| offset).collect(),
+        newlines: text.match_indices('\n').map(|(offset, _)| offset).collect(),
         env,
         found: Vec::new(),
     };
@@ -152,6 +153,8 @@ struct Reader<'t, 'e> {
     text: &'t str,
     /// The parser counts characters; this is the byte at which each starts.
     offsets: Vec<usize>,
+    /// Where the lines end.
+    newlines: Vec<usize>,
     env: Env<'e>,
     found: Vec<Diagnostic>,
 }
@@ -220,6 +223,7 @@ impl<'t> Reader<'t, '_> {
 
     fn map(&mut self, depth: usize) -> Result<Value, Stop> {
         let mut entries: Vec<Entry> = Vec::new();
+        let mut first: HashMap<String, usize> = HashMap::new();
         loop {
             let key = match self.next()? {
                 (Event::MappingEnd, _) => return Ok(Value::Map(entries)),
@@ -237,11 +241,12 @@ impl<'t> Reader<'t, '_> {
                 // A value that is not there stands wherever the parser noticed it.
                 node.span = key_span.clone();
             }
-            if let Some(first) = entries.iter().find(|entry| entry.key == key) {
-                let line = 1 + self.text[..first.key_span.start].matches('\n').count();
+            if let Some(start) = first.get(&key) {
+                let line = self.newlines.partition_point(|newline| newline < start) + 1;
                 let help = format!("it is set on line {line} already; keep one of the two");
                 self.note(Diagnostic::error(key_span, format!("duplicate key `{key}`")).help(help));
             } else {
+                first.insert(key.clone(), key_span.start);
                 entries.push(Entry { key, key_span, node });
             }
         }

@@ -6,7 +6,7 @@ mod listeners;
 mod routes;
 mod upstreams;
 
-use std::{path::Path, time::Duration as StdDuration};
+use std::{collections::HashSet, path::Path, time::Duration as StdDuration};
 
 use super::{
     Config, Limits, Log, LogFormat, Tcp, Timeouts,
@@ -41,7 +41,7 @@ const LONGEST_USER_TIMEOUT: StdDuration = StdDuration::from_secs(24 * 24 * 3600)
 pub(super) fn resolve(file: file::File, base: &Path) -> (Config, Vec<Problem>) {
     let file::File { workers, listeners, upstreams, routes, keepalive, timeouts, limits, tcp, trusted_proxies, log } =
         file;
-    let mut resolver = Resolver { problems: Vec::new(), root: At::default() };
+    let mut resolver = Resolver { problems: Vec::new(), root: At::default(), judged: HashSet::new() };
     let timeouts = resolver.timeouts(timeouts);
     let listeners = resolver.listeners(listeners, base);
     let upstreams = resolver.upstreams(upstreams);
@@ -63,6 +63,8 @@ pub(super) fn resolve(file: file::File, base: &Path) -> (Config, Vec<Problem>) {
 struct Resolver {
     problems: Vec<Problem>,
     root: At,
+    /// The ping intervals that were looked at: many routes share the top-level one.
+    judged: HashSet<At>,
 }
 
 impl Resolver {
@@ -76,14 +78,7 @@ impl Resolver {
 
     fn note(&mut self, severity: Severity, at: At, message: String, help: String) {
         let help = Some(help).filter(|help| !help.is_empty());
-        self.push(Problem { severity, at, or_at: None, message, help });
-    }
-
-    fn push(&mut self, problem: Problem) {
-        // Routes share the top-level keepalive, and so its problems.
-        if !self.problems.contains(&problem) {
-            self.problems.push(problem);
-        }
+        self.problems.push(Problem { severity, at, or_at: None, message, help });
     }
 
     fn timeouts(&mut self, timeouts: file::Timeouts) -> Timeouts {

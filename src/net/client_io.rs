@@ -15,6 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures_util::task::AtomicWaker;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     time::Sleep,
@@ -24,10 +25,18 @@ use super::stream::Stream;
 use crate::config::Timeouts;
 
 /// What the client owes us now. Set by who answers requests, read by [`ClientIo`].
-#[derive(Debug, Clone)]
-pub(super) struct Debt(Arc<AtomicU8>);
+#[derive(Debug, Clone, Default)]
+pub(super) struct Debt(Arc<Owed>);
 
-/// The client owes the head of a request.
+#[derive(Debug, Default)]
+struct Owed {
+    what: AtomicU8,
+    /// hyper reads ahead while a request is being answered and does not read again when it is: the clock of the next
+    /// request starts by this.
+    reader: AtomicWaker,
+}
+
+/// The client owes the head of a request: as from the start.
 const HEAD: u8 = 0;
 /// The client owes nothing: a request is being answered.
 const NOTHING: u8 = 1;
@@ -37,17 +46,18 @@ const NEXT: u8 = 2;
 impl Debt {
     /// A request has come: its head is complete.
     pub(super) fn is_paid(&self) {
-        self.0.store(NOTHING, Relaxed);
+        self.0.what.store(NOTHING, Relaxed);
     }
 
     /// Whether a request is being answered.
     pub(super) fn owes_nothing(&self) -> bool {
-        self.0.load(Relaxed) == NOTHING
+        self.0.what.load(Relaxed) == NOTHING
     }
 
     /// A request has been answered.
     pub(super) fn is_optional(&self) {
-        self.0.store(NEXT, Relaxed);
+        self.0.what.store(NEXT, Relaxed);
+        self.0.reader.wake();
     }
 }
 
@@ -83,7 +93,7 @@ impl ClientIo {
         Self {
             stream,
             timeouts,
-            debt: Debt(Arc::new(AtomicU8::new(HEAD))),
+            debt: Debt::default(),
             counted: HEAD,
             reading: Some(Deadline::after(timeouts.request_header)),
             writing: None,
@@ -102,7 +112,8 @@ impl ClientIo {
 
     /// Whether the client has been silent for too long.
     fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
-        let debt = self.debt.0.load(Relaxed);
+        self.debt.0.reader.register(cx.waker());
+        let debt = self.debt.0.what.load(Relaxed);
         if debt != self.counted {
             self.counted = debt;
             self.reading = match debt {
@@ -128,7 +139,7 @@ impl AsyncRead for ClientIo {
         match Pin::new(&mut self.stream).poll_read(cx, buffer) {
             Poll::Ready(read) => {
                 // The first byte of a next request starts the clock of its head.
-                let _ = self.debt.0.compare_exchange(NEXT, HEAD, Relaxed, Relaxed);
+                let _ = self.debt.0.what.compare_exchange(NEXT, HEAD, Relaxed, Relaxed);
                 Poll::Ready(read)
             }
             Poll::Pending => self.poll_silence(cx).map(Err),

@@ -50,6 +50,8 @@ impl Leg {
     /// A side just taken over from hyper, which has read `early` already.
     #[must_use]
     pub fn new(stream: Stream, early: Bytes) -> Self {
+        // Even an empty one keeps all of hyper's buffer alive.
+        let early = if early.is_empty() { Bytes::new() } else { early };
         Self { stream, early, kept: Vec::new(), waiting: BytesMut::new(), flushed: false }
     }
 }
@@ -248,7 +250,10 @@ impl Leg {
         kept.copy_from_slice(&self.kept);
         if !self.early.is_empty() {
             let length = self.early.len().min(SCRATCH);
-            self.early.split_to(length).copy_to_slice(&mut free[..length]);
+            self.early.copy_to_slice(&mut free[..length]);
+            if self.early.is_empty() {
+                self.early = Bytes::new();
+            }
             return Poll::Ready(Ok(Some(kept.len() + length)));
         }
         let mut buffer = ReadBuf::new(&mut free[..SCRATCH]);

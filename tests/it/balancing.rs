@@ -2,11 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::harness::{
-    Backend, Proxy, Wire,
-    frames::masked_close,
-    handshake,
-};
+use crate::harness::{Backend, Proxy, Wire, frames::masked_close, handshake};
 
 /// A new session and the backend that has it; `fields` go with its handshake.
 async fn session(proxy: &Proxy, fields: &str) -> (Wire, String) {

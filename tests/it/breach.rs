@@ -105,7 +105,9 @@ async fn echo_of_what_came_before_a_breach_reaches_its_author() {
     let proxy = Proxy::start(&[&backend]);
     let mut client = proxy.session().await;
     let big = vec![0x42; 200_000];
-    client.send([masked(BINARY, &big), masked(TEXT, "second"), masked(0x83, "breach"), masked(TEXT, "never")].concat()).await;
+    client
+        .send([masked(BINARY, &big), masked(TEXT, "second"), masked(0x83, "breach"), masked(TEXT, "never")].concat())
+        .await;
     client.expect(unmasked(BINARY, &big)).await;
     client.expect(unmasked(TEXT, "second")).await;
     client.expect_close_code(1002).await;

@@ -107,10 +107,7 @@ async fn subprotocols_and_extensions_pass_untouched_both_ways() {
     client.send(handshake("/", offers)).await;
     let (mut at_backend, head) = backend.asked().await;
     assert_eq!(head.headers("sec-websocket-protocol").join(", "), "chat, superchat, v2.Chat");
-    assert_eq!(
-        head.headers("sec-websocket-extensions"),
-        ["permessage-deflate; client_max_window_bits, x-other"]
-    );
+    assert_eq!(head.headers("sec-websocket-extensions"), ["permessage-deflate; client_max_window_bits, x-other"]);
 
     let answer = "Sec-WebSocket-Protocol: superchat\r\n\
                   Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits=12\r\n";

@@ -56,9 +56,8 @@ async fn zero_max_fails_never_takes_a_backend_out() {
 #[tokio::test]
 async fn a_backend_that_returns_gets_sessions_again_after_fail_timeout() {
     let (lost, other) = (Backend::refusing(), Backend::echo());
-    let proxy = Proxy::before(&[&lost, &other])
-        .upstream("balance: round_robin, max_fails: 1, fail_timeout: 300ms")
-        .start();
+    let proxy =
+        Proxy::before(&[&lost, &other]).upstream("balance: round_robin, max_fails: 1, fail_timeout: 300ms").start();
     for _ in 0..4 {
         proxy.session().await;
     }
@@ -82,8 +81,7 @@ async fn a_backend_that_returns_gets_sessions_again_after_fail_timeout() {
 #[tokio::test]
 async fn backends_that_are_all_out_are_tried_all_the_same() {
     let backend = Backend::refusing();
-    let proxy =
-        Proxy::before(&[&backend]).upstream("balance: round_robin, max_fails: 1, fail_timeout: 1h").start();
+    let proxy = Proxy::before(&[&backend]).upstream("balance: round_robin, max_fails: 1, fail_timeout: 1h").start();
     for _ in 0..3 {
         assert_eq!(proxy.client().await.refused_upgrade("/ws").await.status(), 502);
     }
@@ -97,9 +95,8 @@ async fn a_handshake_answered_503_goes_to_the_next_backend_and_is_no_failure() {
     for status in [502, 503, 504] {
         let full = Backend::answering(format!("HTTP/1.1 {status} Full\r\nContent-Length: 4\r\n\r\nfull"));
         let good = Backend::echo();
-        let mut proxy = Proxy::before(&[&full, &good])
-            .upstream("balance: round_robin, max_fails: 1, fail_timeout: 1h")
-            .start();
+        let mut proxy =
+            Proxy::before(&[&full, &good]).upstream("balance: round_robin, max_fails: 1, fail_timeout: 1h").start();
         for _ in 0..6 {
             proxy.session().await;
         }

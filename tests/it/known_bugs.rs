@@ -190,7 +190,8 @@ async fn chunk_sizes_that_are_no_plain_hex_end_the_request() {
 
 #[tokio::test]
 async fn lengths_that_are_no_plain_number_are_refused() {
-    for length in ["", "+5", "-5", "0x5", "5 5", "5,6", "٥", "18446744073709551616", "99999999999999999999999", "5.0"] {
+    for length in ["", "+5", "-5", "0x5", "5 5", "5,6", "٥", "18446744073709551616", "99999999999999999999999", "5.0"]
+    {
         assert_refused(length, post(&format!("Content-Length: {length}\r\n"), SMUGGLED)).await;
     }
 }
@@ -219,8 +220,11 @@ async fn malformed_fields_are_refused() {
 #[tokio::test]
 async fn a_head_of_bare_line_feeds_is_refused_or_rebuilt() {
     assert_unambiguous("all", "GET /lf HTTP/1.1\nHost: chat\nX-Name: 1\n\n").await;
-    assert_unambiguous("some", format!("GET /lf HTTP/1.1\r\nHost: chat\r\nX-Name: 1\n\r\n{SMUGGLED}").replace("smuggled", "next"))
-        .await;
+    assert_unambiguous(
+        "some",
+        format!("GET /lf HTTP/1.1\r\nHost: chat\r\nX-Name: 1\n\r\n{SMUGGLED}").replace("smuggled", "next"),
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -243,8 +247,14 @@ async fn host_is_there_once_and_agrees_with_the_target() {
 #[tokio::test]
 async fn answers_with_doubtful_framing_are_502_or_rebuilt_and_their_connection_is_not_used_again() {
     for (name, answer) in [
-        ("both lengths", "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"),
-        ("both, the other way", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n2\r\nok\r\n0\r\n\r\n"),
+        (
+            "both lengths",
+            "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+        ),
+        (
+            "both, the other way",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+        ),
         ("two lengths", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok!"),
         ("an empty length", "HTTP/1.1 200 OK\r\nContent-Length: \r\n\r\nok"),
         ("a signed length", "HTTP/1.1 200 OK\r\nContent-Length: +2\r\n\r\nok"),
@@ -273,7 +283,8 @@ async fn answers_with_doubtful_framing_are_502_or_rebuilt_and_their_connection_i
 async fn an_answer_behind_the_answer_is_given_to_nobody() {
     let backend = Backend::raw(async |backend: Backend, mut wire| {
         if backend.next_head(&mut wire).await.is_some() {
-            let two = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison";
+            let two =
+                "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison";
             wire.send(two).await;
             wire.whatever_comes().await;
         }

@@ -58,8 +58,7 @@ fn pure_rooms_do_not_know_the_rooms_that_wait() {
 
 #[test]
 fn pem_is_read_in_one_file() {
-    let readers: Vec<_> =
-        sources(&source()).into_iter().filter(|file| code(file).contains("rustls_pemfile")).collect();
+    let readers: Vec<_> = sources(&source()).into_iter().filter(|file| code(file).contains("rustls_pemfile")).collect();
     assert_eq!(readers.len(), 1, "{readers:?}");
 }
 
@@ -104,5 +103,6 @@ fn code(file: &Path) -> String {
 
 /// Whether a path occurs as itself, not as the end of a longer word.
 fn mentions(code: &str, path: &str) -> bool {
-    code.match_indices(path).any(|(at, _)| !code[..at].ends_with(|before: char| before.is_alphanumeric() || before == '_'))
+    code.match_indices(path)
+        .any(|(at, _)| !code[..at].ends_with(|before: char| before.is_alphanumeric() || before == '_'))
 }

@@ -131,7 +131,11 @@ async fn a_client_that_leaves_before_the_answer_is_recorded_as_gone() {
     let (mut at_backend, _) = backend.asked().await;
     client.reset();
     let record = proxy.next_record().await;
-    assert_eq!((&record["cause"], &record["backend"]), (&"client_gone".into(), &backend.to_string().into()), "{record}");
+    assert_eq!(
+        (&record["cause"], &record["backend"]),
+        (&"client_gone".into(), &backend.to_string().into()),
+        "{record}"
+    );
     at_backend.expect_gone().await;
     proxy.stop().await;
 }

@@ -73,7 +73,9 @@ async fn a_plain_request_is_recorded_without_a_word_about_sessions() {
     let mut proxy = Proxy::start(&[&backend]);
     proxy.client().await.get("/page?token=secret", "").await;
     let record = proxy.next_record().await;
-    for (field, value) in [("kind", "request"), ("method", "GET"), ("path", "/page"), ("cause", "ok"), ("upstream", "chat")] {
+    for (field, value) in
+        [("kind", "request"), ("method", "GET"), ("path", "/page"), ("cause", "ok"), ("upstream", "chat")]
+    {
         assert_eq!(record[field], value, "{record}");
     }
     assert_eq!((&record["status"], &record["tries"]), (&200.into(), &1.into()), "{record}");

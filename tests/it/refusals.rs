@@ -1,6 +1,10 @@
 //! What is no session: refusals of the proxy's own, and answers of a backend that open no tunnel.
 
-use crate::harness::{Backend, Proxy, accepting, frames::{TEXT, masked}, handshake};
+use crate::harness::{
+    Backend, Proxy, accepting,
+    frames::{TEXT, masked},
+    handshake,
+};
 
 #[tokio::test]
 async fn any_answer_but_101_is_passed_on_as_plain_http_and_ends_the_connection() {

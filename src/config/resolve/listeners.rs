@@ -1,6 +1,9 @@
 //! Addresses to accept on, and their certificates.
 
-use std::{net::SocketAddr, path::Path};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::Path,
+};
 
 use super::Resolver;
 use crate::config::{CertificateFiles, Listener, Tls, document::At, file};
@@ -16,7 +19,11 @@ impl Resolver {
             let at = all.index(index);
             if let Some(first) = resolved.iter().find(|other| clash(other.bind, bind.0)) {
                 let message = format!("two listeners on one address: {} and {}", first.bind, bind);
-                self.error(at.key("bind"), message, "remove one, or give it another port");
+                let help = match first.bind.is_ipv4() == bind.0.is_ipv4() {
+                    true => "remove one, or give it another port",
+                    false => "[::] takes IPv4 connections too: remove the other, or give it another port",
+                };
+                self.error(at.key("bind"), message, help);
             }
             let tls = tls.and_then(|tls| self.tls(tls, &at.key("tls"), base));
             resolved.push(Listener { bind: bind.0, tls });
@@ -54,11 +61,10 @@ impl Resolver {
     }
 }
 
-/// Whether binding both would fail. The unspecified address takes the port on every other of its family; IPv6
-/// listeners are v6-only, as in nginx.
+/// Whether binding both would fail: the unspecified address takes its port on every other one, and `[::]` on IPv4 too
+/// (`bind(2)` without `IPV6_V6ONLY`, ipv6(7)).
 fn clash(a: SocketAddr, b: SocketAddr) -> bool {
-    let (ip_a, ip_b) = (a.ip(), b.ip());
-    let overlap =
-        ip_a == ip_b || (ip_a.is_ipv4() == ip_b.is_ipv4() && (ip_a.is_unspecified() || ip_b.is_unspecified()));
-    a.port() == b.port() && a.port() != 0 && overlap
+    let (ip_a, ip_b) = (a.ip().to_canonical(), b.ip().to_canonical());
+    let takes = |all: IpAddr, other: IpAddr| all.is_unspecified() && (all.is_ipv6() || other.is_ipv4());
+    a.port() == b.port() && a.port() != 0 && (ip_a == ip_b || takes(ip_a, ip_b) || takes(ip_b, ip_a))
 }

@@ -1,6 +1,6 @@
 //! Which request goes where, and how its sessions are kept alive.
 
-use std::time::Duration as StdDuration;
+use std::{collections::HashSet, time::Duration as StdDuration};
 
 use super::{Problem, Resolver, unless_zero};
 use crate::{
@@ -17,12 +17,6 @@ use crate::{
 /// Half of 55 s, the shortest idle limit that is common on a path: above it, one lost ping loses the session.
 const LONGEST_SAFE_PING: StdDuration = StdDuration::from_secs(27);
 
-/// The ping interval of a route, and where the file says it.
-struct PingSource {
-    interval: Option<StdDuration>,
-    at: At,
-}
-
 impl Resolver {
     pub(super) fn routes(
         &mut self,
@@ -36,7 +30,7 @@ impl Resolver {
             let help = "name at least one: routes: [{ upstream: name }]";
             self.error(all.clone(), "no route: every request would be answered 404", help);
         }
-        let mut seen: Vec<(Option<String>, String)> = Vec::new();
+        let mut seen = HashSet::new();
         let mut used = vec![false; upstreams.len()];
         let mut entries = Vec::with_capacity(routes.len());
         for (index, route) in routes.into_iter().enumerate() {
@@ -46,11 +40,10 @@ impl Resolver {
             let name = format!("{}{path}", host.as_deref().unwrap_or("*"));
             let pattern = self.host(host.as_deref(), &at.key("host"));
             self.path(&path, &at.key("path"));
-            let key = (host.map(|host| host.to_ascii_lowercase()), path.clone());
-            if seen.contains(&key) {
+            // A host that was refused is equal to no other.
+            if host.is_some() == pattern.is_some() && !seen.insert((pattern.clone(), path.clone())) {
                 self.error(at.clone(), format!("a second route for {name}"), "remove one of the two");
             }
-            seen.push(key);
             let Some(upstream) = self.route_upstream(&upstream, upstreams, at.key("upstream")) else {
                 continue;
             };
@@ -111,38 +104,38 @@ impl Resolver {
         let file::KeepaliveOverride { ping_interval: own_interval, pong_timeout: own_timeout, sides: own_sides } =
             differs;
         let sides = own_sides.as_ref().unwrap_or(sides);
-        let ping = PingSource {
-            interval: unless_zero(own_interval.as_ref().unwrap_or(ping_interval)).filter(|_| !sides.is_empty()),
-            at: if own_interval.is_some() { at.clone() } else { self.root.key("keepalive") }.key("ping_interval"),
-        };
-        self.ping_interval(&ping, idle);
+        let ping_at = if own_interval.is_some() { at.clone() } else { self.root.key("keepalive") };
+        let ping_interval = unless_zero(own_interval.as_ref().unwrap_or(ping_interval)).filter(|_| !sides.is_empty());
+        if let Some(interval) = ping_interval {
+            self.ping_interval(interval, ping_at.key("ping_interval"), idle);
+        }
         keepalive::Settings {
-            ping_interval: ping.interval,
+            ping_interval,
             pong_timeout: unless_zero(own_timeout.as_ref().unwrap_or(pong_timeout)),
             client: sides.contains(&file::Side::Client),
             backend: sides.contains(&file::Side::Backend),
         }
     }
 
-    fn ping_interval(&mut self, ping: &PingSource, idle: Option<StdDuration>) {
-        let Some(interval) = ping.interval else {
+    fn ping_interval(&mut self, interval: StdDuration, at: At, idle: Option<StdDuration>) {
+        if !self.judged.insert(at.clone()) {
             return;
-        };
+        }
         let shown = values::Duration(interval);
         if let Some(idle) = idle.filter(|idle| interval >= *idle) {
             let idle = values::Duration(idle);
             let help =
                 "every quiet session would be ended before its first ping: set one of them to 0s, or ping earlier";
-            self.push(Problem {
+            self.problems.push(Problem {
                 severity: Severity::Error,
-                at: ping.at.clone(),
+                at,
                 or_at: Some(self.root.key("timeouts").key("idle")),
                 message: format!("`ping_interval` ({shown}) is not shorter than `timeouts.idle` ({idle})"),
                 help: Some(help.into()),
             });
         } else if interval > LONGEST_SAFE_PING {
             let message = format!("`ping_interval` ({shown}) is longer than half of the shortest common limit, 55s");
-            self.warn(ping.at.clone(), message, "with 27s or less, one lost ping does not lose the session");
+            self.warn(at, message, "with 27s or less, one lost ping does not lose the session");
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Groups of backends.
 
 use std::{
-    collections::BTreeMap,
-    net::{IpAddr, SocketAddr},
+    collections::{BTreeMap, HashSet},
+    net::SocketAddr,
 };
 
 use super::Resolver;
@@ -45,10 +45,11 @@ impl Resolver {
             let message = format!("every backend of `{upstream}` is down");
             self.warn(all.clone(), message, "every request to it is answered 503");
         }
+        let mut seen = HashSet::new();
         let mut resolved: Vec<BackendSettings> = Vec::with_capacity(backends.len());
         for (index, backend) in backends.into_iter().enumerate() {
             let file::Backend { address: values::BackendAddress(address), weight, max_conns, backup, down } = backend;
-            if resolved.iter().any(|other| same_backend(&other.address, &address)) {
+            if !seen.insert(identity(&address)) {
                 let message = format!("backend `{address}` is named twice in `{upstream}`");
                 self.error(all.index(index).key("address"), message, "give the first one more `weight` instead");
             }
@@ -58,14 +59,10 @@ impl Resolver {
     }
 }
 
-/// One backend may be spelled in several ways: `[::1]` and `[0:0:0:0:0:0:0:1]`, a name in either case.
-fn same_backend(a: &str, b: &str) -> bool {
-    match (a.parse::<SocketAddr>(), b.parse::<SocketAddr>()) {
-        (Ok(a), Ok(b)) => a.port() == b.port() && canonical(a) == canonical(b),
-        _ => a.eq_ignore_ascii_case(b),
+/// What two spellings of one backend have in common: `[::1]` and `[0:0:0:0:0:0:0:1]`, a name in either case.
+fn identity(address: &str) -> String {
+    match address.parse::<SocketAddr>() {
+        Ok(address) => SocketAddr::new(address.ip().to_canonical(), address.port()).to_string(),
+        Err(_) => address.to_ascii_lowercase(),
     }
-}
-
-fn canonical(address: SocketAddr) -> IpAddr {
-    address.ip().to_canonical()
 }

@@ -12,7 +12,7 @@ use tokio_rustls::{
     },
 };
 
-use super::{Response, Wire, within, wire::Head};
+use super::{Response, Wire, wire::Head, within};
 
 /// The four fields that make a request a WebSocket handshake, with the key of RFC 6455 §1.3.
 pub const HANDSHAKE_HEADERS: &str = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\

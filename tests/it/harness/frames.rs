@@ -73,7 +73,8 @@ impl Frame {
             short => (usize::from(short), rest),
         };
         let masked = second & 0x80 != 0;
-        let (mask, rest) = if masked { rest.split_first_chunk().map(|(mask, rest)| (*mask, rest))? } else { ([0; 4], rest) };
+        let (mask, rest) =
+            if masked { rest.split_first_chunk().map(|(mask, rest)| (*mask, rest))? } else { ([0; 4], rest) };
         let payload = rest.get(..length)?.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask).collect();
         Some((Self { first, masked, payload }, bytes.len() - rest.len() + length))
     }

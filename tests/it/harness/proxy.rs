@@ -175,7 +175,8 @@ impl Setup {
             timeouts.join(", "),
             self.settings,
         );
-        let loaded = config::parse(&text, "proxy.yaml", &self.base).unwrap_or_else(|error| panic!("{error}\nin\n{text}"));
+        let loaded =
+            config::parse(&text, "proxy.yaml", &self.base).unwrap_or_else(|error| panic!("{error}\nin\n{text}"));
         let (writer, lines) = mpsc::unbounded_channel();
         let access_log = AccessLog::new(LogFormat::Json, LineSender { writer, line: Vec::new() });
         let server = Server::start(loaded.config, access_log).expect("the proxy starts");

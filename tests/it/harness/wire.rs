@@ -128,7 +128,12 @@ impl Wire {
         if found != expected {
             // Not `assert_eq!`: nobody reads a megabyte of numbers.
             let at = found.iter().zip(expected).take_while(|(found, expected)| found == expected).count();
-            panic!("byte {at} of {} differs: expected {:?}, found {:?}", expected.len(), excerpt(expected, at), excerpt(&found, at));
+            panic!(
+                "byte {at} of {} differs: expected {:?}, found {:?}",
+                expected.len(),
+                excerpt(expected, at),
+                excerpt(&found, at)
+            );
         }
     }
 

@@ -1,0 +1,45 @@
+// A backend by Node ws. It echoes; a text that starts with "do " asks for something else:
+//   do close CODE REASON    the backend closes first
+//   do fragments A B C      one text message in that many fragments
+//   do tell                 what the backend knows about this session, as JSON
+// Arguments: [--port N] [--name NAME] [--plain] (--plain: no permessage-deflate)
+
+import { parseArgs } from "node:util";
+import { WebSocketServer } from "ws";
+import { say } from "./say.mjs";
+
+const { values: options } = parseArgs({
+  options: {
+    port: { type: "string", default: "0" },
+    name: { type: "string", default: "ws" },
+    plain: { type: "boolean" },
+  },
+});
+
+const server = new WebSocketServer({
+  host: "127.0.0.1",
+  port: Number(options.port),
+  perMessageDeflate: options.plain ? false : { threshold: 0 },
+  handleProtocols: (offered) => (offered.has("chat.v1") ? "chat.v1" : false),
+});
+server.on("listening", () => say("listening", { port: server.address().port }));
+server.on("connection", (socket, request) => {
+  socket.on("message", (data, binary) => {
+    const text = binary ? "" : data.toString();
+    if (text.startsWith("do ")) obey(socket, request, text.split(" ").slice(1));
+    else socket.send(data, { binary });
+  });
+  socket.on("close", (code, reason) => say("closed", { code, reason: reason.toString(), path: request.url }));
+});
+
+function obey(socket, request, [verb, ...words]) {
+  if (verb === "close") socket.close(Number(words[0]), words.slice(1).join(" "));
+  if (verb === "fragments") words.forEach((word, i) => socket.send(word, { fin: i === words.length - 1 }));
+  if (verb === "tell") {
+    const { headers } = request;
+    const deflate = socket.extensions.includes("permessage-deflate");
+    socket.send(
+      JSON.stringify({ name: options.name, deflate, subprotocol: socket.protocol, path: request.url, headers }),
+    );
+  }
+}

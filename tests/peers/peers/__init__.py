@@ -1,0 +1,1 @@
+"""Scenarios that drive longwire with WebSocket software by others."""

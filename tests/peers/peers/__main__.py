@@ -1,0 +1,95 @@
+"""`python -m peers [--list] [--direct] [--binary FILE] [--minutes N] [SCENARIO...]`: runs scenarios in turn."""
+
+import argparse
+import signal
+import sys
+import time
+import traceback
+from pathlib import Path
+
+from .bench import Bench, Failed
+from .scenarios import SCENARIOS
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def main() -> int:
+    options = arguments()
+    if options.list:
+        for scenario in SCENARIOS:
+            print(f"{scenario.name:18} {scenario.purpose}")
+        return 0
+    chosen = [s for s in SCENARIOS if not options.scenarios or s.name in options.scenarios]
+    unknown = set(options.scenarios) - {s.name for s in SCENARIOS}
+    if unknown:
+        print(f"no such scenario: {', '.join(sorted(unknown))} (see --list)", file=sys.stderr)
+        return 2
+    if not options.direct and not options.binary.is_file():
+        print(f"MISSING: {options.binary} (the program under test)", file=sys.stderr)
+        print(f"0 passed, {len(chosen)} failed")
+        return 1
+    # A terminated runner unwinds like an interrupted one, so that it leaves no process behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    return run(chosen, options)
+
+
+def run(chosen, options) -> int:
+    outcomes = {"passed": [], "failed": [], "skipped": []}
+    for scenario in chosen:
+        outcome = run_one(scenario, options)
+        outcomes[outcome].append(scenario.name)
+    if outcomes["failed"]:
+        print(f"\nfailed: {', '.join(outcomes['failed'])}")
+    skipped = f", {len(outcomes['skipped'])} skipped" if outcomes["skipped"] else ""
+    print(f"\n{len(outcomes['passed'])} passed, {len(outcomes['failed'])} failed{skipped}")
+    return 1 if outcomes["failed"] or not outcomes["passed"] else 0
+
+
+def run_one(scenario, options) -> str:
+    print(f"\n=== {scenario.name}: {scenario.purpose}")
+    if options.direct and not scenario.works_directly:
+        print("    skipped: it needs the proxy")
+        return "skipped"
+    limit = scenario.limit(options.minutes)
+    started = time.monotonic()
+    with Bench(ROOT, options.binary, options.direct, options.minutes) as bench:
+        try:
+            set_alarm(limit)
+            scenario.run(bench)
+            outcome = "passed"
+        except Failed as failure:
+            print(f"    FAILED: {failure}")
+            outcome = "failed"
+        except Exception:  # a scenario's own bug fails that scenario, not the whole run
+            traceback.print_exc(file=sys.stdout)
+            outcome = "failed"
+        finally:
+            signal.alarm(0)
+        if outcome == "failed":
+            bench.print_logs(scenario.name)
+    print(f"=== {scenario.name} {outcome} in {time.monotonic() - started:.1f} s, {bench.checks} checks")
+    return outcome
+
+
+def set_alarm(seconds: float) -> None:
+    """Interrupts whatever the scenario waits for, in this thread."""
+
+    def ring(*_):
+        raise Failed(f"not done within {seconds:.0f} s")
+
+    signal.signal(signal.SIGALRM, ring)
+    signal.alarm(int(seconds))
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="tests/peers/run", description="Drive longwire with software by others.")
+    parser.add_argument("scenarios", nargs="*", metavar="SCENARIO", help="run only these (all by default)")
+    parser.add_argument("--list", action="store_true", help="name the scenarios and stop")
+    parser.add_argument("--direct", action="store_true", help="without the proxy, to try the scenarios themselves")
+    parser.add_argument("--binary", type=Path, default=ROOT / "target/release/longwire", help="the longwire to drive")
+    parser.add_argument("--minutes", type=float, default=1.0, help="length of the measured part of idle-memory")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,104 @@
+"""longwire under a scenario: its file, its process, its records."""
+
+import contextlib
+import signal
+import socket
+
+from .bench import Bench, Failed, Program, free_port, parsed, wait_until
+
+DRAIN = "5s"
+
+
+class Proxy:
+    """A running longwire with one listener, one upstream and (unless `routes` says more) one route."""
+
+    def __init__(
+        self,
+        bench: Bench,
+        backends: list[int],
+        *,
+        tls: bool = False,
+        upstream: str = "balance: round_robin",
+        keepalive: str = "ping_interval: 25s",
+        routes: str = "- { upstream: backends }",
+        more: str = "",
+    ):
+        self.bench = bench
+        self.tls = tls
+        self.backends = backends
+        if bench.direct:
+            self.port, self.tls = backends[0], False
+            return
+        self.port = free_port()
+        self.file = bench.folder / f"proxy-{self.port}.yaml"
+        self.file.write_text(config(self.port, backends, bench, tls, upstream, keepalive, routes, more))
+        self.program: Program = bench.start("longwire", bench.binary, "run", "-c", self.file, cwd=bench.folder)
+        wait_until(self._accepts, 15, "longwire accepts connections")
+
+    def url(self, path: str = "/") -> str:
+        return f"{'wss' if self.tls else 'ws'}://127.0.0.1:{self.port}{path}"
+
+    def http(self, path: str = "/") -> str:
+        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}{path}"
+
+    def _accepts(self) -> bool:
+        if self.program.process.poll() is not None:
+            raise Failed(f"longwire ended with {self.program.process.returncode} instead of starting")
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
+            return True
+        return False
+
+    def records(self, kind: str = "session") -> list[dict]:
+        """The records written so far: one per ended session (or plain request)."""
+        with self.program.news:
+            lines = list(self.program.lines)
+        return [record for line in lines if (record := parsed(line)) and record.get("kind") == kind]
+
+    def wait_records(self, count: int, seconds: float = 10, kind: str = "session") -> list[dict]:
+        wait_until(lambda: len(self.records(kind)) >= count, seconds, f"{count} records of kind {kind}")
+        return self.records(kind)
+
+    def stop(self, seconds: float = 15) -> int:
+        """SIGTERM, then the exit code."""
+        self.program.signal(signal.SIGTERM)
+        return self.program.wait(seconds)
+
+    def memory(self) -> int:
+        """Bytes of user memory (RssAnon) of the process."""
+        return status_kib(self.program.pid, "RssAnon") * 1024
+
+    def threads(self) -> int:
+        return status_kib(self.program.pid, "Threads")
+
+
+def config(port, backends, bench, tls, upstream, keepalive, routes, more) -> str:
+    listener = f"bind: 127.0.0.1:{port}"
+    if tls:
+        listener += f"\n    tls: {{ cert: {bench.folder}/dev.crt, key: {bench.folder}/dev.key, self_signed: true }}"
+    lines = [
+        "listeners:",
+        f"  - {listener}",
+        "upstreams:",
+        "  backends:",
+        *(f"    {line}" for line in upstream.splitlines()),
+        "    backends:",
+        *(f'      - {{ address: "127.0.0.1:{backend}" }}' for backend in backends),
+        "routes:",
+        *(f"  {line}" for line in routes.splitlines()),
+        "keepalive:",
+        *(f"  {line}" for line in keepalive.splitlines()),
+        "log:",
+        "  format: json",
+        *(() if "timeouts:" in more else ("timeouts:", f"  drain: {DRAIN}")),
+        more,
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def status_kib(pid: int, field: str) -> int:
+    """A number of /proc/PID/status (KiB where it has a unit)."""
+    with open(f"/proc/{pid}/status") as status:
+        for line in status:
+            if line.startswith(field + ":"):
+                return int(line.split()[1])
+    raise Failed(f"/proc/{pid}/status has no {field}")

@@ -1,0 +1,48 @@
+"""All scenarios, in the order they run."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ..bench import Bench
+from . import chat, curl, demo, ending, failover, false_upgrade, idle_memory, silence, socketio, storm
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One thing to show. `seconds` bounds it; `and_minutes` adds `--minutes` to the bound."""
+
+    name: str
+    purpose: str
+    run: Callable[[Bench], None]
+    seconds: int
+    works_directly: bool = False
+    and_minutes: bool = False
+
+    def limit(self, minutes: float) -> float:
+        return self.seconds + (minutes * 60 if self.and_minutes else 0)
+
+
+SCENARIOS = [
+    Scenario(
+        "chat-python", "Python websockets as client, Python websockets and Node ws as backends", chat.python, 90, True
+    ),
+    Scenario("chat-node", "Node ws as client, Python websockets and Node ws as backends", chat.node, 90, True),
+    Scenario("socketio", "socket.io over two backends: polling, upgrade, WebSocket only", socketio.run, 60, True),
+    Scenario("curl", "plain HTTP by curl: bodies, chunks, keep-alive, HEAD, HTTP/1.0, 404", curl.run, 60, True),
+    Scenario("demo-page", "headless Chromium clicks, types and idles on the demo page", demo.run, 120),
+    Scenario("storm", "1,000 sessions over TLS to Node ws, pings every 50 ms, every byte right", storm.run, 200, True),
+    Scenario(
+        "silence", "a middlebox cuts after 3 s of silence, before and behind the proxy, for 60 s", silence.run, 120
+    ),
+    Scenario("failover", "one of two backends killed and back", failover.run, 60),
+    Scenario("false-upgrade", "answers that are no upgrade never open a tunnel", false_upgrade.run, 60),
+    Scenario(
+        "idle-memory",
+        "5,000 idle sessions: memory per session, no growth under pings",
+        idle_memory.run,
+        150,
+        False,
+        True,
+    ),
+    Scenario("ending", "SIGTERM tells every client 1012; exit codes; check's messages", ending.run, 60),
+]
