@@ -44,6 +44,7 @@ async fn requests_on_open_connections_get_503_and_new_connections_are_refused() 
     // As long as this session does not answer, the drain lasts.
     let mut client = proxy.session().await;
     let mut open = proxy.client().await;
+    assert_eq!(open.get("/", "").await.status(), 200);
     let (drained, ()) = tokio::join!(proxy.drain(), async {
         // The order reaches the connections a moment after the call: the last good answer is the sign.
         let response = loop {
