@@ -147,7 +147,7 @@ async fn a_lost_backend_is_told_to_the_client_as_1011() {
     client.expect_close(1011, "backend lost").await;
     client.expect_eof().await;
     let record = proxy.next_record().await;
-    assert_eq!((&record["cause"], &record["initiator"]), (&"backend_lost".into(), &"proxy".into()), "{record}");
+    assert_eq!((&record["cause"], &record["initiator"]), (&"backend_lost".into(), &"backend".into()), "{record}");
     assert_eq!((&record["close_code"], &record["clean"]), (&1011.into(), &false.into()), "{record}");
     proxy.stop().await;
 }

@@ -77,7 +77,7 @@ async fn a_101_that_does_not_answer_this_handshake_is_502() {
 
         let response = client.response().await;
         assert_eq!(response.status(), 502, "{name}");
-        response.assert_one_line_naming("");
+        response.assert_one_line_naming("upgrade");
         at_backend.expect_gone().await;
         let record = proxy.next_record().await;
         assert_eq!((&record["cause"], &record["status"]), (&"false_upgrade".into(), &502.into()), "{name}: {record}");
@@ -196,7 +196,7 @@ async fn every_backend_down_is_503() {
     let mut proxy = Proxy::before(&[&backend]).backend(0, "down: true").start();
     let response = proxy.client().await.refused_upgrade("/ws").await;
     assert_eq!(response.status(), 503);
-    response.assert_one_line_naming("");
+    response.assert_one_line_naming("backend");
     let record = proxy.next_record().await;
     assert_eq!((&record["cause"], &record["status"]), (&"unavailable".into(), &503.into()), "{record}");
     assert_eq!(proxy.client().await.get("/", "").await.status(), 503);

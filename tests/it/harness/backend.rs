@@ -294,7 +294,7 @@ async fn echo_frames(mut wire: Wire) {
 async fn strict(backend: Backend, mut wire: Wire) {
     while let Some(head) = backend.next_head(&mut wire).await {
         let framing = assert_strict_request(&head);
-        let body = strict_body(&mut wire, framing).await;
+        let Some(body) = strict_body(&mut wire, framing).await else { return };
         let answer = format!("took {} bytes", body.len());
         wire.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{answer}", answer.len())).await;
     }

@@ -17,7 +17,7 @@ use std::time::Duration;
 pub use backend::{Backend, accepting};
 pub use client::{HANDSHAKE_HEADERS, handshake, tls_connect, trusting};
 pub use proxy::Proxy;
-pub use strict::{strict_body, strict_framing};
+pub use strict::strict_framing;
 pub use wire::{Head, Response, Wire};
 
 /// The longest any single wait of a test may take: far more than a healthy run needs, so that only a broken one

@@ -38,22 +38,35 @@ pub fn strict_framing(head: &Head) -> Framing {
     }
 }
 
-/// Reads one body by its framing; panics at anything but plain chunks.
-pub async fn strict_body(wire: &mut Wire, framing: Framing) -> Vec<u8> {
+/// Reads one body by its framing, `None` when the stream ends before it: a cut is no ambiguity. Panics at anything but
+/// plain chunks.
+pub async fn strict_body(wire: &mut Wire, framing: Framing) -> Option<Vec<u8>> {
     match framing {
-        Framing::Length(length) => wire.take(length).await,
-        Framing::ToTheEnd => wire.rest().await,
+        Framing::Length(length) => wire.try_take(length).await,
+        Framing::ToTheEnd => Some(wire.whatever_comes().await),
         Framing::Chunked => {
             let mut body = Vec::new();
             loop {
-                let chunk = wire.chunk().await;
-                if chunk.is_empty() {
-                    return body;
+                let size = strict_chunk_size(wire).await?;
+                let mut chunk = wire.try_take(size + 2).await?;
+                assert_eq!(chunk.split_off(size), b"\r\n", "the end of a chunk of {size}");
+                if size == 0 {
+                    return Some(body);
                 }
                 body.extend(chunk);
             }
         }
     }
+}
+
+async fn strict_chunk_size(wire: &mut Wire) -> Option<usize> {
+    let mut line = Vec::new();
+    while !line.ends_with(b"\r\n") {
+        line.extend(wire.try_take(1).await?);
+    }
+    let digits = String::from_utf8_lossy(&line[..line.len() - 2]).into_owned();
+    assert!(digits.bytes().all(|byte| byte.is_ascii_hexdigit()), "a chunk size: {digits:?}");
+    Some(usize::from_str_radix(&digits, 16).unwrap_or_else(|error| panic!("{error}: {digits:?}")))
 }
 
 /// A request that reached a backend: one `Host`, one framing, one meaning.

@@ -148,6 +148,16 @@ impl Wire {
         self.unread.drain(..count).collect()
     }
 
+    /// The next `count` bytes, or `None` when the stream ends before. Waits as long as the test lasts.
+    pub async fn try_take(&mut self, count: usize) -> Option<Vec<u8>> {
+        while self.unread.len() < count {
+            if !matches!(self.read().await, Ok(count) if count > 0) {
+                return None;
+            }
+        }
+        Some(self.unread.drain(..count).collect())
+    }
+
     /// The next frame.
     pub async fn frame(&mut self) -> Frame {
         within("a frame", self.next_frame()).await.expect("a frame before the stream ends")
@@ -231,7 +241,12 @@ impl Wire {
 
     /// The next HTTP answer with its whole body.
     pub async fn response(&mut self) -> Response {
-        let head = within("the head of an answer", self.head()).await;
+        self.next_response().await.expect("an answer before the stream ends")
+    }
+
+    /// The next HTTP answer with its whole body, or `None` when the stream ends before.
+    pub async fn next_response(&mut self) -> Option<Response> {
+        let head = within("the head of an answer", self.next_head()).await?;
         let length = head.header("content-length").map(|length| length.parse().unwrap());
         let body = if head.header("transfer-encoding") == Some("chunked") {
             self.chunked_body().await
@@ -242,7 +257,7 @@ impl Wire {
         } else {
             self.rest().await
         };
-        Response { head, body }
+        Some(Response { head, body })
     }
 
     async fn chunked_body(&mut self) -> Vec<u8> {
