@@ -23,7 +23,7 @@ impl CloseCode {
 pub struct CloseFrame {
     /// `None` when the frame had no payload, or a payload of one byte (which is no code).
     pub code: Option<CloseCode>,
-    /// At most 123 bytes; what is not UTF-8 is replaced, for the log only.
+    /// At most 123 bytes on the wire; what is not UTF-8 is replaced here, for the log only.
     pub reason: String,
 }
 
