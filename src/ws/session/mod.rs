@@ -53,7 +53,7 @@ pub struct Session {
 }
 
 /// What a session is made of, beside its two streams.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SessionSettings {
     /// Pings and deadness.
     pub keepalive: Settings,

@@ -4,6 +4,7 @@
 
 mod ends;
 mod keeps_alive;
+mod properties;
 mod relays;
 
 use std::{
@@ -114,6 +115,16 @@ impl Pair {
         self.end(to).broken = true;
     }
 
+    /// A reset: nothing comes any more and nothing can be written.
+    fn resets(&mut self, side: Side) {
+        if !self.over {
+            self.breaks(side);
+            self.end(side).waiting.clear();
+            self.session.handle_broken(side, self.now);
+            self.fin(side);
+        }
+    }
+
     /// Answers our latest Ping.
     fn answers_our_ping(&mut self, from: Side) {
         let ping = self.frames(from).into_iter().rfind(Frame::is_our_ping).unwrap();
@@ -139,7 +150,7 @@ impl Pair {
     }
 
     fn pump(&mut self) {
-        let mut moved = true;
+        let mut moved = !self.over;
         while moved {
             moved = false;
             for side in [Client, Backend] {
@@ -154,7 +165,7 @@ impl Pair {
                 }
             }
         }
-        self.over = self.session.is_over(self.now);
+        self.over |= self.session.is_over(self.now);
     }
 
     /// Reads once, if there is something to read.
@@ -257,24 +268,35 @@ struct Frame {
 
 impl Frame {
     /// Reads what went to a side, and whether a part of a frame is left.
-    fn read_all(to: Side, bytes: &[u8]) -> (Vec<Self>, bool) {
-        let (mut frames, mut cursor) = (Vec::new(), Cursor::new(bytes));
-        while let Some((header, length)) = FrameHeader::parse(&mut cursor).unwrap() {
-            assert_eq!(header.mask.is_some(), to == Backend, "masked toward the backend only");
-            let start = usize::try_from(cursor.position()).unwrap();
-            let Some(payload) = bytes[start..].get(..usize::try_from(length).unwrap()) else { return (frames, true) };
-            cursor.set_position((start + payload.len()) as u64);
-            let key = header.mask.unwrap_or_default();
-            let payload = payload.iter().zip(key.iter().cycle()).map(|(byte, key)| byte ^ key).collect();
-            frames.push(Self { opcode: header.opcode, fin: header.is_final, payload });
+    fn read_all(to: Side, mut bytes: &[u8]) -> (Vec<Self>, bool) {
+        let mut frames = Vec::new();
+        while let Some((frame, length)) = Self::read(to, bytes) {
+            frames.push(frame);
+            bytes = &bytes[length..];
         }
-        let cut = cursor.position() < bytes.len() as u64;
-        (frames, cut)
+        (frames, !bytes.is_empty())
     }
 
-    /// Ours have twelve bytes; the scripts see to it that theirs have not.
+    /// Reads the frame at the start of what went to a side, and its length; `None` if it is not whole.
+    fn read(to: Side, bytes: &[u8]) -> Option<(Self, usize)> {
+        let mut cursor = Cursor::new(bytes);
+        let (header, length) = FrameHeader::parse(&mut cursor).unwrap()?;
+        assert_eq!(header.mask.is_some(), to == Backend, "masked toward the backend only");
+        let start = usize::try_from(cursor.position()).unwrap();
+        let masked = bytes[start..].get(..usize::try_from(length).unwrap())?;
+        let key = header.mask.unwrap_or_default();
+        let payload = masked.iter().zip(key.iter().cycle()).map(|(byte, key)| byte ^ key).collect();
+        Some((Self { opcode: header.opcode, fin: header.is_final, payload }, start + masked.len()))
+    }
+
+    fn is_close(&self) -> bool {
+        self.opcode == OpCode::Control(Control::Close)
+    }
+
+    /// Ours have eight bytes and a number from one upward; the scripts see to it that theirs have not.
     fn is_our_ping(&self) -> bool {
-        self.opcode == OpCode::Control(Control::Ping) && self.payload.len() == 12
+        let number = self.payload.get(8..).and_then(|number| number.try_into().ok()).map(u32::from_be_bytes);
+        self.opcode == OpCode::Control(Control::Ping) && number.is_some_and(|number| (1..1000).contains(&number))
     }
 }
 
