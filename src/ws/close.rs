@@ -63,6 +63,12 @@ mod tests {
     }
 
     #[test]
+    fn no_reason_of_ours_makes_a_control_frame_too_long() {
+        let frame = close_frame(CloseCode::GOING_AWAY, &"x".repeat(200));
+        assert_eq!(frame.payload().len(), MAX_CONTROL_PAYLOAD);
+    }
+
+    #[test]
     fn a_close_without_a_code_has_none() {
         for payload in [&b""[..], b"\x03"] {
             let frame = CloseFrame::read(&ControlFrame::new(OpCode::Close, payload, None));

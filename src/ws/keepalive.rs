@@ -362,6 +362,17 @@ mod tests {
     }
 
     #[test]
+    fn a_pong_that_is_read_before_its_ping_was_seen_written_settles_it() {
+        let mut keepalive = keepalive(Instant::now());
+        let at = due(&mut keepalive);
+        let ping = keepalive.ping(at);
+        keepalive.handle_received();
+        assert_eq!(keepalive.handle_pong(&pong(&ping), at), PongOwner::Proxy);
+        keepalive.handle_flushed(at);
+        assert_eq!((keepalive.poll_death(), keepalive.round_trips().measured), (None, 0));
+    }
+
+    #[test]
     fn silence_counts_from_the_first_ping_that_was_fully_written() {
         let mut keepalive = keepalive(Instant::now());
         let at = due(&mut keepalive);
