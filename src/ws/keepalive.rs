@@ -186,9 +186,8 @@ impl Keepalive {
         }
     }
 
-    /// Owes the side a Ping when it is time; a debt whose time is over is forgotten.
+    /// Owes the side a Ping when it is time.
     pub fn handle_timeout(&mut self, now: Instant) {
-        self.debt = self.debt.filter(|debt| now < debt.lapses);
         if self.poll_ping().is_some_and(|at| at <= now) {
             self.owed = true;
         }

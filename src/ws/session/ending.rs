@@ -17,7 +17,7 @@ use crate::ws::{
 #[derive(Debug)]
 pub(super) struct Ending {
     pub(super) termination: Termination,
-    /// No Close has passed or gone out yet: one that still passes is the first, and says why the session ends.
+    /// No Close has passed yet: if one still does, none of ours has gone out, and it says why the session ends.
     provisional: bool,
     /// Half of the time is over: a Close of ours waits for the end of a frame only, no longer of a message.
     pub(super) hurried: bool,
@@ -120,14 +120,12 @@ impl Session {
             Side::Client => (&mut self.client, &self.backend),
             Side::Backend => (&mut self.backend, &self.client),
         };
-        let (Outgoing::Farewell(farewell), Some(ending)) = (target.to, &mut self.ending) else { return };
+        let (Outgoing::Farewell(farewell), Some(ending)) = (target.to, &self.ending) else { return };
         let nothing_follows = source.from != Incoming::Open || target.lost;
-        let frame_end_will_do = ending.hurried || (target.closed && !farewell.last_word);
         let message_end = source.tracker.at_message_end() && !farewell.last_word;
-        if source.tracker.at_frame_end() && (nothing_follows || frame_end_will_do || message_end) {
+        if source.tracker.at_frame_end() && (nothing_follows || ending.hurried || message_end) {
             target.to = Outgoing::Due(farewell);
             target.told = true;
-            ending.provisional = false;
         } else if nothing_follows {
             // Inside a frame a Close would be payload.
             target.to = Outgoing::Fin;

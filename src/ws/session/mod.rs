@@ -155,9 +155,8 @@ impl Session {
 
     /// Nothing more comes from a side: its FIN (or its reset) has been read.
     pub fn handle_eof(&mut self, from: Side, now: Instant) {
-        let half = self.half_mut(from);
-        let before = mem::replace(&mut half.from, Incoming::Eof);
-        if before == Incoming::Open && !half.told {
+        let before = mem::replace(&mut self.half_mut(from).from, Incoming::Eof);
+        if before == Incoming::Open {
             return self.lose(from, lost(from), from.into(), now);
         }
         self.half_mut(from.other()).follow_close();
@@ -226,6 +225,7 @@ impl Session {
             return self.close_both(CloseCode::GOING_AWAY, Cause::Idle, now);
         }
         for half in [&mut self.client, &mut self.backend] {
+            // What waits for a side goes to it before a Ping could.
             if half.stalled_since.is_some() {
                 half.keepalive.handle_sent(now);
             }
@@ -267,7 +267,7 @@ impl Session {
         let may_ping = self.ending.is_none() && self.half(to.other()).tracker.at_frame_end();
         let half = self.half_mut(to);
         match half.to {
-            Outgoing::Open if may_ping && half.keepalive.owes_ping() && half.stalled_since.is_none() => {
+            Outgoing::Open if may_ping && half.keepalive.owes_ping() => {
                 let ping = half.keepalive.ping(now);
                 ping.encode(half.keepalive.mask(OpCode::Ping), out);
             }
@@ -282,8 +282,7 @@ impl Session {
     /// Whether a side is worth reading (when the other can take what comes).
     #[must_use]
     pub fn wants_read(&self, from: Side) -> bool {
-        let half = self.half(from);
-        half.from != Incoming::Eof && !half.lost
+        self.half(from).from != Incoming::Eof
     }
 
     /// Whether a side wants our FIN once all that waits for it has been written.

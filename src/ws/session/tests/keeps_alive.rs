@@ -43,6 +43,18 @@ fn bytes_that_a_slow_side_takes_late_put_its_ping_off() {
 }
 
 #[test]
+fn no_ping_queues_up_behind_bytes_that_wait() {
+    let mut pair = Pair::new(&PINGING);
+    pair.takes(Client, 0);
+    pair.sends(Backend, message(Backend, "late"));
+    pair.wait(PONG_TIMEOUT - seconds(1));
+    pair.takes_all(Client);
+    assert_eq!(pair.got(Client), ["message late"]);
+    pair.wait(PING_INTERVAL);
+    assert_eq!(pair.got(Client), ["message late", "our ping"]);
+}
+
+#[test]
 fn a_ping_that_falls_due_inside_a_frame_goes_in_at_the_boundary_after_it() {
     let mut pair = Pair::new(&PINGING);
     let fragment = frame(Backend, 0x01, b"a fragment");
@@ -151,6 +163,17 @@ fn no_ping_goes_out_once_a_close_has_passed_either_way() {
 }
 
 #[test]
+fn a_ping_that_waits_for_a_boundary_is_dropped_when_a_close_passes() {
+    let mut pair = Pair::new(&PINGING);
+    let bytes = message(Backend, "in pieces");
+    pair.sends(Backend, &bytes[..5]);
+    pair.wait(PING_INTERVAL);
+    pair.sends(Client, close(Client, 1000, ""));
+    pair.sends(Backend, &bytes[5..]);
+    assert_eq!(pair.got(Client), ["message in pieces"]);
+}
+
+#[test]
 fn a_side_that_answers_no_ping_is_dead_after_the_pong_timeout() {
     for (side, cause, code, reason) in
         [(Client, Cause::ClientDead, 1001, "client lost"), (Backend, Cause::BackendDead, 1011, "backend lost")]
@@ -215,6 +238,23 @@ fn a_side_that_is_not_read_is_not_judged() {
     assert_eq!(pair.got(Backend).last().unwrap(), "message stalls the backend");
     pair.answers_our_ping(Client);
     assert_eq!(pair.session.termination(), None);
+}
+
+#[test]
+fn the_silence_of_a_side_counts_anew_when_it_is_read_again() {
+    let mut pair = Pair::new(&PINGING);
+    pair.takes(Backend, 0);
+    pair.sends(Client, message(Client, "stalls the backend"));
+    for _ in 0..4 {
+        pair.wait(PONG_TIMEOUT / 2);
+        pair.takes(Backend, 1);
+    }
+    pair.takes_all(Backend);
+    pair.wait(PONG_TIMEOUT - seconds(1));
+    pair.answers_our_ping(Backend);
+    assert_eq!(pair.session.termination(), None);
+    pair.wait(seconds(1));
+    assert_eq!(pair.ended().1, Cause::ClientDead);
 }
 
 #[test]

@@ -186,7 +186,8 @@ impl Play {
             Event::Drains => pair.drain(),
         }
         if self.pair.session.termination().is_some() {
-            self.pings_at_end.get_or_insert(self.pings());
+            let pings = self.pings();
+            self.pings_at_end.get_or_insert(pings);
         }
     }
 

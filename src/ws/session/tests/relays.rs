@@ -96,6 +96,16 @@ fn the_author_of_a_breach_gets_1002_within_the_close_timeout_if_the_other_side_t
 }
 
 #[test]
+fn a_breach_in_answer_to_a_close_is_followed_by_a_fin() {
+    let mut pair = Pair::new(&SILENT);
+    pair.sends(Backend, close(Backend, 1000, "bye"));
+    pair.sends(Client, [0x83, 0x80]);
+    assert_eq!(pair.got(Client), ["close 1000 bye", "FIN"]);
+    assert_eq!(pair.got(Backend), ["close 1001 client broke the protocol", "FIN"]);
+    assert_eq!(pair.ended().1, Cause::BackendClose);
+}
+
+#[test]
 fn what_follows_a_breach_neither_passes_nor_counts() {
     let mut pair = Pair::new(&SILENT);
     pair.sends(Client, [0x83, 0x80]);
