@@ -220,11 +220,7 @@ async fn malformed_fields_are_refused() {
 #[tokio::test]
 async fn a_head_of_bare_line_feeds_is_refused_or_rebuilt() {
     assert_unambiguous("all", "GET /lf HTTP/1.1\nHost: chat\nX-Name: 1\n\n").await;
-    assert_unambiguous(
-        "some",
-        format!("GET /lf HTTP/1.1\r\nHost: chat\r\nX-Name: 1\n\r\n{SMUGGLED}").replace("smuggled", "next"),
-    )
-    .await;
+    assert_unambiguous("some", "GET /lf HTTP/1.1\r\nHost: chat\r\nX-Name: 1\n\r\n").await;
 }
 
 #[tokio::test]
