@@ -19,7 +19,7 @@ const CODES: [(u16, &str); 8] = [
 #[tokio::test]
 async fn close_from_client_reaches_backend_unchanged_and_its_answer_comes_back() {
     let backend = Backend::by_hand();
-    let mut proxy = Proxy::start(&[&backend]);
+    let mut proxy = Proxy::before(&[&backend]).timeout("close", "1h").start();
     for (code, reason) in CODES {
         let (mut client, mut at_backend) = proxy.session_by_hand(&backend).await;
         client.send(masked_close(code, reason)).await;
@@ -27,7 +27,9 @@ async fn close_from_client_reaches_backend_unchanged_and_its_answer_comes_back()
         at_backend.send(unmasked_close(code, reason)).await;
         client.expect(unmasked_close(code, reason)).await;
         client.expect_eof().await;
+        client.finish().await;
         at_backend.expect_eof().await;
+        at_backend.finish().await;
         let record = proxy.next_record().await;
         assert_eq!((&record["cause"], &record["initiator"]), (&"client_close".into(), &"client".into()), "{record}");
         assert_eq!((&record["close_code"], &record["clean"]), (&code.into(), &true.into()), "{record}");
@@ -39,7 +41,7 @@ async fn close_from_client_reaches_backend_unchanged_and_its_answer_comes_back()
 #[tokio::test]
 async fn close_from_backend_reaches_client_unchanged_and_its_answer_comes_back() {
     let backend = Backend::by_hand();
-    let mut proxy = Proxy::start(&[&backend]);
+    let mut proxy = Proxy::before(&[&backend]).timeout("close", "1h").start();
     for (code, reason) in CODES {
         let (mut client, mut at_backend) = proxy.session_by_hand(&backend).await;
         at_backend.send(unmasked_close(code, reason)).await;
@@ -47,7 +49,9 @@ async fn close_from_backend_reaches_client_unchanged_and_its_answer_comes_back()
         client.send(masked_close(code, "")).await;
         at_backend.expect(masked_close(code, "")).await;
         client.expect_eof().await;
+        client.finish().await;
         at_backend.expect_eof().await;
+        at_backend.finish().await;
         let record = proxy.next_record().await;
         assert_eq!((&record["cause"], &record["initiator"]), (&"backend_close".into(), &"backend".into()), "{record}");
         assert_eq!((&record["close_code"], &record["clean"]), (&code.into(), &true.into()), "{record}");
@@ -74,13 +78,15 @@ async fn an_empty_close_stays_empty() {
 #[tokio::test]
 async fn closes_that_cross_both_arrive() {
     let backend = Backend::by_hand();
-    let mut proxy = Proxy::start(&[&backend]);
+    let mut proxy = Proxy::before(&[&backend]).timeout("close", "1h").start();
     let (mut client, mut at_backend) = proxy.session_by_hand(&backend).await;
     tokio::join!(client.send(masked_close(4001, "client")), at_backend.send(unmasked_close(4002, "backend")));
     client.expect_close(4002, "backend").await;
     at_backend.expect_close(4001, "client").await;
     client.expect_eof().await;
+    client.finish().await;
     at_backend.expect_eof().await;
+    at_backend.finish().await;
     assert_eq!(proxy.next_record().await["clean"], true);
     proxy.stop().await;
 }

@@ -220,11 +220,7 @@ async fn malformed_fields_are_refused() {
 #[tokio::test]
 async fn a_head_of_bare_line_feeds_is_refused_or_rebuilt() {
     assert_unambiguous("all", "GET /lf HTTP/1.1\nHost: chat\nX-Name: 1\n\n").await;
-    assert_unambiguous(
-        "some",
-        format!("GET /lf HTTP/1.1\r\nHost: chat\r\nX-Name: 1\n\r\n{SMUGGLED}").replace("smuggled", "next"),
-    )
-    .await;
+    assert_unambiguous("some", "GET /lf HTTP/1.1\r\nHost: chat\r\nX-Name: 1\n\r\n").await;
 }
 
 #[tokio::test]
@@ -299,11 +295,14 @@ async fn an_answer_behind_the_answer_is_given_to_nobody() {
 
 #[tokio::test]
 async fn a_body_that_was_not_read_is_no_request() {
+    // Answers at the head of a request, before its body has come, and then expects all of that body.
     let backend = Backend::raw(async |backend: Backend, mut wire| {
-        // Answers before the body has come, and keeps the connection.
-        if backend.next_head(&mut wire).await.is_some() {
+        while let Some(head) = backend.next_head(&mut wire).await {
             wire.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
-            wire.whatever_comes().await;
+            let length = head.header("content-length").map_or(0, |length| length.parse().unwrap());
+            if wire.try_take(length).await.is_none() {
+                return;
+            }
         }
     });
     let proxy = Proxy::start(&[&backend]);
