@@ -49,7 +49,7 @@ pub enum Command {
     SIGTERM and SIGINT drain and exit 0; a second one ends at once with 1.")]
 pub struct Run {
     /// The configuration
-    #[arg(short, long, value_name = "FILE", default_value = "proxy.yaml", env = "LONGWIRE_CONFIG")]
+    #[arg(short, long, value_name = "FILE", default_value = "proxy.yaml")]
     pub config: PathBuf,
     /// Listen here, with no file at all (repeatable)
     #[arg(long, value_name = "ADDRESS", requires = "to", conflicts_with = "config")]
@@ -63,7 +63,7 @@ pub struct Run {
 #[derive(Debug, Args)]
 pub struct Check {
     /// The configuration
-    #[arg(short, long, value_name = "FILE", default_value = "proxy.yaml", env = "LONGWIRE_CONFIG")]
+    #[arg(short, long, value_name = "FILE", default_value = "proxy.yaml")]
     pub config: PathBuf,
 }
 

@@ -31,7 +31,13 @@ pub fn run(options: &cli::Run) -> ExitCode {
                 warn(&warnings);
                 config
             }
-            Err(diagnostics) => return refuse(&diagnostics),
+            Err(diagnostics) => {
+                let code = refuse(&diagnostics);
+                if !options.config.exists() {
+                    complain("without a file: longwire demo, or longwire run --listen :8080 --to 127.0.0.1:3000");
+                }
+                return code;
+            }
         }
     } else {
         match config::from_flags(&options.listen, &options.to) {
