@@ -195,8 +195,11 @@ impl Crew {
             let crew = self.clone();
             let accepts = accepts.take();
             thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
-                let _alive = crew.alive.clone();
+                let alive = crew.alive.clone();
                 runtime.block_on(crew.work(accepts, inbox));
+                // First the tasks, with the records that they still hold; then the word that this worker has ended.
+                drop(runtime);
+                drop(alive);
             })?;
         }
         Ok(())
