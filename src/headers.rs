@@ -20,7 +20,7 @@ use ipnet::IpNet;
 pub(crate) use framing::split_port;
 pub use framing::{BadFraming, BadRequest, check_answer_framing, check_framing, host};
 
-/// The id of a request, in both directions and in the log.
+/// The id of a request, toward its backend and in the log.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Longest `X-Request-Id` passed on, in bytes.

@@ -38,6 +38,8 @@ use crate::{
 /// Seconds after which a client that was refused in a drain may come back.
 const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("5");
 
+const CLOSE: HeaderValue = HeaderValue::from_static("close");
+
 /// What a request knows of the connection that it came on.
 #[derive(Debug)]
 pub(super) struct Connection {
@@ -67,6 +69,8 @@ pub(super) async fn answer(connection: &Connection, request: Request<Incoming>) 
     let log = shared.access_log.clone();
     let mut record = Record::new(log, client, request.method().as_str(), request.uri().path());
     record.tls = connection.tls;
+    // Its client may have sent frames already: behind a refusal they must never be read as a next request.
+    let handshake = handshake::is_attempt(request.headers());
     match serve(connection, request, client, &mut record).await {
         Ok(Reply::Answer { answered, pick, sent, keep_alive }) => {
             pass_on(connection, answered, pick, sent, keep_alive, record)
@@ -74,7 +78,7 @@ pub(super) async fn answer(connection: &Connection, request: Request<Incoming>) 
         Ok(Reply::Upgrade { answered, pick, agreed, client, keepalive }) => {
             open_session(connection, answered, pick, &agreed, client, keepalive, record)
         }
-        Err(error) => refuse(connection, &error, record),
+        Err(error) => refuse(connection, &error, handshake, record),
     }
 }
 
@@ -274,7 +278,7 @@ fn pass_on(
     record.status = Some(parts.status.as_u16());
     headers::strip_hop_by_hop(&mut parts.headers);
     if !keep_alive {
-        parts.headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        parts.headers.insert(CONNECTION, CLOSE);
     }
     let worker = Arc::clone(&connection.worker);
     let keep = keep_alive.then(|| Keep { worker, address: pick.address().to_owned(), sender });
@@ -318,7 +322,7 @@ fn open_session(
 }
 
 /// Refuses a request: the status, one line for the client, and why in the record.
-fn refuse(connection: &Connection, error: &Error, mut record: Record) -> Response<AnswerBody> {
+fn refuse(connection: &Connection, error: &Error, handshake: bool, mut record: Record) -> Response<AnswerBody> {
     record.status = Some(error.status().as_u16());
     record.cause = error.reason();
     record.error = std::error::Error::source(error).map(ToString::to_string);
@@ -334,11 +338,14 @@ fn refuse(connection: &Connection, error: &Error, mut record: Record) -> Respons
         }
         Kind::Draining => {
             headers.insert(RETRY_AFTER, RETRY_AFTER_SECONDS);
-            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+            headers.insert(CONNECTION, CLOSE);
         }
         // Where the framing is in doubt, so is where the next request begins.
-        Kind::BadRequest | Kind::BadHandshake => {
-            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        Kind::BadRequest => {
+            headers.insert(CONNECTION, CLOSE);
+        }
+        _ if handshake => {
+            headers.insert(CONNECTION, CLOSE);
         }
         _ => {}
     }

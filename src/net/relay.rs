@@ -99,11 +99,12 @@ impl Relay {
     fn poll(&mut self, cx: &mut Context<'_>, mut timer: Pin<&mut Sleep>, scratch: &mut [u8]) -> Poll<()> {
         loop {
             let now = Instant::now();
+            let to_backend = self.pump(cx, Side::Client, scratch, now);
+            let to_client = self.pump(cx, Side::Backend, scratch, now);
+            // After reading: where this worker was held up, the bytes that prove a side alive are here already.
             if self.session.poll_timeout().is_some_and(|at| at <= now) {
                 self.session.handle_timeout(now);
             }
-            let to_backend = self.pump(cx, Side::Client, scratch, now);
-            let to_client = self.pump(cx, Side::Backend, scratch, now);
             for side in [Side::Client, Side::Backend] {
                 self.transmit(cx, side, now);
                 self.shut(cx, side, now);

@@ -56,19 +56,31 @@ impl<G> Drop for Held<G> {
 }
 
 /// Runs a session to its end; dropping the future cuts it. Either way its record is written.
-pub(super) async fn run<G>(takeover: Takeover, settings: SessionSettings, mut drain: Drain, guards: G, record: Record) {
-    let mut held = Held { relay: None, _guards: guards, record };
+///
+/// No `async fn`: the future of one keeps room for its arguments beside what they were moved into, for the life of the
+/// session.
+pub(super) fn run<G>(
+    takeover: Takeover,
+    settings: SessionSettings,
+    mut drain: Drain,
+    guards: G,
+    record: Record,
+) -> impl Future<Output = ()> {
+    let mut held = Box::new(Held { relay: None, _guards: guards, record });
     held.record.kind = RecordKind::Session;
     held.record.clean = Some(false);
-    let legs = timeout(takeover.patience, legs(takeover)).await;
-    let (Ok(Some((client, backend))), Some(secret), Some(position)) = (legs, random(), random()) else {
-        held.record.cause = Cause::ClientLost.as_str();
-        held.record.initiator = Some(Initiator::Client.as_str());
-        return;
-    };
-    let position = u64::from_ne_bytes(position) as f64 / u64::MAX as f64;
-    let session = Session::new(&settings, Secret(secret), Instant::now());
-    held.relay.insert(Relay::new(client, backend, session)).run(drain.moment(position)).await;
+    async move {
+        // Boxed, because it is large and soon over.
+        let legs = Box::pin(timeout(takeover.patience, legs(takeover))).await;
+        let (Ok(Some((client, backend))), Some(secret), Some(position)) = (legs, random(), random()) else {
+            held.record.cause = Cause::ClientLost.as_str();
+            held.record.initiator = Some(Initiator::Client.as_str());
+            return;
+        };
+        let position = u64::from_ne_bytes(position) as f64 / u64::MAX as f64;
+        let session = Session::new(&settings, Secret(secret), Instant::now());
+        held.relay.insert(Relay::new(client, backend, session)).run(drain.moment(position)).await;
+    }
 }
 
 /// `None` when a connection ended before its 101 was through.

@@ -23,7 +23,7 @@ impl CloseCode {
 pub struct CloseFrame {
     /// `None` when the frame had no payload, or a payload of one byte (which is no code).
     pub code: Option<CloseCode>,
-    /// At most 123 bytes; what is not UTF-8 is replaced, for the log only.
+    /// At most 123 bytes on the wire; what is not UTF-8 is replaced here, for the log only.
     pub reason: String,
 }
 
@@ -60,6 +60,12 @@ mod tests {
         let mut out = Vec::new();
         close_frame(CloseCode::INTERNAL_ERROR, "backend lost").encode(None, &mut out);
         assert_eq!(out, b"\x88\x0e\x03\xf3backend lost");
+    }
+
+    #[test]
+    fn no_reason_of_ours_makes_a_control_frame_too_long() {
+        let frame = close_frame(CloseCode::GOING_AWAY, &"x".repeat(200));
+        assert_eq!(frame.payload().len(), MAX_CONTROL_PAYLOAD);
     }
 
     #[test]

@@ -131,17 +131,22 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 /// reader and a body to another.
 #[must_use]
 pub fn classify(method: &Method, version: Version, headers: &HeaderMap) -> Kind {
+    if !is_attempt(headers) {
+        return Kind::Plain;
+    }
     if !has_token(headers, &UPGRADE, "websocket") {
-        return if headers.contains_key(SEC_WEBSOCKET_KEY) {
-            Kind::Bad(BadHandshake::UpgradeMissing)
-        } else {
-            Kind::Plain
-        };
+        return Kind::Bad(BadHandshake::UpgradeMissing);
     }
     match offer(method, version, headers) {
         Ok(offer) => Kind::WebSocket(offer),
         Err(bad) => Kind::Bad(bad),
     }
+}
+
+/// Whether a request is a handshake or looks like one: whatever it is, frames may follow it.
+#[must_use]
+pub fn is_attempt(headers: &HeaderMap) -> bool {
+    has_token(headers, &UPGRADE, "websocket") || headers.contains_key(SEC_WEBSOCKET_KEY)
 }
 
 /// Checks the head of a 101 against what the client offered (RFC 6455 §4.1, the client's list of duties).

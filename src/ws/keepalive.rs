@@ -2,6 +2,7 @@
 
 use std::{
     hash::Hasher,
+    mem,
     time::{Duration, Instant},
 };
 
@@ -65,6 +66,12 @@ impl RoundTrips {
     #[must_use]
     pub fn mean(&self) -> Option<Duration> {
         (self.measured > 0).then(|| self.total / self.measured)
+    }
+
+    fn measure(&mut self, round_trip: Duration) {
+        self.measured = self.measured.saturating_add(1);
+        self.last = Some(round_trip);
+        self.total = self.total.saturating_add(round_trip);
     }
 }
 
@@ -149,8 +156,10 @@ impl Keepalive {
     }
 
     /// A Ping of the other end has passed to the side. The side may answer only the latest (RFC 6455 §5.5.3), so a Ping of
-    /// ours could swallow that answer: none goes out until the debt is paid or has lapsed.
+    /// ours could swallow that answer: none goes out until the debt is paid or has lapsed, nor one that is owed already,
+    /// since theirs ends the silence.
     pub fn handle_relayed_ping(&mut self, frame: &ControlFrame, now: Instant) {
+        self.owed = false;
         let patience = self.timeout.or(self.interval).unwrap_or_default();
         self.debt = Some(Debt { payload: fingerprint(frame.payload()), lapses: now + patience });
     }
@@ -160,12 +169,11 @@ impl Keepalive {
         match frame.payload().split_first_chunk::<PREFIX>() {
             Some((prefix, number)) if *prefix == self.prefix() => {
                 let latest = number == self.round_trips.pings.to_be_bytes();
-                if let (true, Ping::Written(written)) = (latest, self.ping) {
-                    let round_trip = now.saturating_duration_since(written);
-                    self.ping = Ping::Settled;
-                    self.round_trips.measured += 1;
-                    self.round_trips.last = Some(round_trip);
-                    self.round_trips.total += round_trip;
+                if latest {
+                    // Settled also when we have not noticed yet that it was written: it is no Ping to wait for.
+                    if let Ping::Written(written) = mem::replace(&mut self.ping, Ping::Settled) {
+                        self.round_trips.measure(now.saturating_duration_since(written));
+                    }
                 }
                 PongOwner::Proxy
             }
@@ -178,9 +186,8 @@ impl Keepalive {
         }
     }
 
-    /// Owes the side a Ping when it is time; a debt whose time is over is forgotten.
+    /// Owes the side a Ping when it is time.
     pub fn handle_timeout(&mut self, now: Instant) {
-        self.debt = self.debt.filter(|debt| now < debt.lapses);
         if self.poll_ping().is_some_and(|at| at <= now) {
             self.owed = true;
         }
@@ -189,13 +196,9 @@ impl Keepalive {
     /// When the next Ping falls due; `None` = never, or it is owed already and waits for a boundary only.
     #[must_use]
     pub fn poll_ping(&self) -> Option<Instant> {
-        let interval = self.interval?;
-        let lapses = self.debt.map(|debt| debt.lapses);
-        if self.owed {
-            return lapses;
-        }
+        let interval = self.interval.filter(|_| !self.owed)?;
         let due = self.last_sent + self.jittered(interval);
-        Some(lapses.map_or(due, |lapses| due.max(lapses)))
+        Some(self.debt.map_or(due, |debt| due.max(debt.lapses)))
     }
 
     /// When the side is dead if no byte comes from it.
@@ -210,10 +213,10 @@ impl Keepalive {
         self.timeout
     }
 
-    /// Whether a Ping waits for a frame boundary and for nothing else.
+    /// Whether a Ping waits for a frame boundary.
     #[must_use]
     pub const fn owes_ping(&self) -> bool {
-        self.owed && self.debt.is_none()
+        self.owed
     }
 
     /// The Ping that is owed, for a frame boundary that is here now.
@@ -355,6 +358,17 @@ mod tests {
         assert_eq!(keepalive.poll_ping(), Some(lapse));
         keepalive.handle_pong(&pong(&theirs), start);
         assert!(keepalive.poll_ping().unwrap() < lapse);
+    }
+
+    #[test]
+    fn a_pong_that_is_read_before_its_ping_was_seen_written_settles_it() {
+        let mut keepalive = keepalive(Instant::now());
+        let at = due(&mut keepalive);
+        let ping = keepalive.ping(at);
+        keepalive.handle_received();
+        assert_eq!(keepalive.handle_pong(&pong(&ping), at), PongOwner::Proxy);
+        keepalive.handle_flushed(at);
+        assert_eq!((keepalive.poll_death(), keepalive.round_trips().measured), (None, 0));
     }
 
     #[test]

@@ -140,3 +140,157 @@ impl Tracker {
         }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::io::Cursor;
+
+    use proptest::{collection::vec, prelude::*};
+    use tokio_tungstenite::tungstenite::protocol::frame::{
+        FrameHeader as Theirs,
+        coding::{Control, Data, OpCode as TheirCode},
+    };
+
+    use super::*;
+
+    /// The first breach in the bytes of a backend without extensions.
+    fn breach(bytes: &[u8]) -> Option<Breach> {
+        let (mut tracker, mut rest) = (Tracker::new(Side::Backend, false), bytes);
+        loop {
+            match tracker.step(rest) {
+                Ok(Step::Incomplete) => return None,
+                Ok(Step::Data { length, .. } | Step::Control { length, .. }) => rest = &rest[length..],
+                Err(breach) => return Some(breach),
+            }
+        }
+    }
+
+    #[test]
+    fn fragments_come_in_order_and_control_frames_between_them() {
+        assert_eq!(breach(b"\x01\x01a\x89\x00\x00\x01b\x8a\x00\x80\x01c\x82\x00"), None);
+        assert_eq!(breach(b"\x80\x01a"), Some(Breach::StrayContinuation));
+        assert_eq!(breach(b"\x01\x01a\x80\x01b\x00\x00"), Some(Breach::StrayContinuation));
+        assert_eq!(breach(b"\x01\x01a\x81\x01b"), Some(Breach::InterruptedMessage));
+        assert_eq!(breach(b"\x01\x01a\x89\x00\x02\x01b"), Some(Breach::InterruptedMessage));
+    }
+
+    #[test]
+    fn each_side_masks_or_does_not() {
+        let (masked, unmasked) = (b"\x81\x80\x01\x02\x03\x04", b"\x81\x00");
+        assert!(Tracker::new(Side::Client, false).step(masked).is_ok());
+        assert_eq!(Tracker::new(Side::Client, false).step(unmasked), Err(Breach::Unmasked));
+        assert!(Tracker::new(Side::Backend, false).step(unmasked).is_ok());
+        assert_eq!(Tracker::new(Side::Backend, false).step(masked), Err(Breach::Masked));
+    }
+
+    #[test]
+    fn rsv_bits_need_an_extension() {
+        for bit in [0x40, 0x20, 0x10] {
+            assert_eq!(breach(&[0x81 | bit, 0x00]), Some(Breach::ReservedBits));
+            assert!(Tracker::new(Side::Backend, true).step(&[0x81 | bit, 0x00]).is_ok());
+        }
+    }
+
+    #[test]
+    fn an_incomplete_control_frame_is_not_consumed() {
+        let mut tracker = Tracker::new(Side::Client, false);
+        let ping = b"\x89\x82\x01\x02\x03\x04\x69\x6b";
+        for cut in 0..ping.len() {
+            assert_eq!(tracker.step(&ping[..cut]), Ok(Step::Incomplete));
+            assert!(tracker.at_message_end());
+        }
+        let frame = ControlFrame::new(OpCode::Ping, b"hi", None);
+        assert_eq!(tracker.step(ping), Ok(Step::Control { length: ping.len(), frame }));
+    }
+
+    #[test]
+    fn boundaries_are_told_from_ends_of_messages() {
+        let mut tracker = Tracker::new(Side::Backend, false);
+        assert_eq!(tracker.step(b"\x01\x03a"), Ok(Step::Data { length: 3, end: End::Open }));
+        assert_eq!((tracker.at_frame_end(), tracker.payload_left()), (false, 2));
+        assert_eq!(tracker.step(b"bc\x80"), Ok(Step::Data { length: 2, end: End::Frame }));
+        assert_eq!((tracker.at_frame_end(), tracker.at_message_end()), (true, false));
+        assert_eq!(tracker.step(b"\x80\x02"), Ok(Step::Data { length: 2, end: End::Open }));
+        assert_eq!(tracker.skip(1), End::Open);
+        assert_eq!(tracker.skip(1), End::Message);
+        assert!(tracker.at_message_end());
+    }
+
+    #[test]
+    fn the_longest_frame_there_is_overflows_nothing() {
+        let mut tracker = Tracker::new(Side::Backend, false);
+        let header = b"\x82\x7f\x7f\xff\xff\xff\xff\xff\xff\xff";
+        assert_eq!(tracker.step(header), Ok(Step::Data { length: 10, end: End::Open }));
+        assert_eq!(tracker.payload_left(), (1 << 63) - 1);
+        assert_eq!(tracker.skip(u64::MAX), End::Message);
+    }
+
+    /// A header as tungstenite writes it, with one byte perhaps changed, and some bytes behind it.
+    fn header() -> impl Strategy<Value = Vec<u8>> {
+        let codes = prop::sample::select(vec![
+            TheirCode::Data(Data::Continue),
+            TheirCode::Data(Data::Text),
+            TheirCode::Data(Data::Binary),
+            TheirCode::Control(Control::Close),
+            TheirCode::Control(Control::Ping),
+            TheirCode::Control(Control::Pong),
+        ]);
+        let lengths = prop_oneof![4 => 0..130u64, 2 => 65_530..65_540u64, 1 => any::<u64>()];
+        let bits = (any::<bool>(), prop::bits::u8::between(0, 3), any::<Option<[u8; 4]>>());
+        let change = prop::option::of((0..14usize, any::<u8>()));
+        (codes, lengths, bits, change, vec(any::<u8>(), 0..20)).prop_map(
+            |(opcode, length, (is_final, rsv, mask), change, behind)| {
+                let header =
+                    Theirs { is_final, rsv1: rsv & 4 != 0, rsv2: rsv & 2 != 0, rsv3: rsv & 1 != 0, opcode, mask };
+                let mut bytes = Vec::new();
+                header.format(length, &mut bytes).unwrap();
+                bytes.extend(behind);
+                if let Some((index, byte)) = change.filter(|(index, _)| *index < bytes.len()) {
+                    bytes[index] = byte;
+                }
+                bytes
+            },
+        )
+    }
+
+    fn same(ours: OpCode, theirs: TheirCode) -> bool {
+        matches!(
+            (ours, theirs),
+            (OpCode::Continuation, TheirCode::Data(Data::Continue))
+                | (OpCode::Text, TheirCode::Data(Data::Text))
+                | (OpCode::Binary, TheirCode::Data(Data::Binary))
+                | (OpCode::Close, TheirCode::Control(Control::Close))
+                | (OpCode::Ping, TheirCode::Control(Control::Ping))
+                | (OpCode::Pong, TheirCode::Control(Control::Pong))
+        )
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 4096, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn headers_are_read_as_tungstenite_reads_them(bytes in header(), cut in 0..34usize) {
+            let bytes = &bytes[..bytes.len().min(cut)];
+            let mut cursor = Cursor::new(bytes);
+            let theirs = Theirs::parse(&mut cursor);
+            match FrameHeader::parse(bytes) {
+                Ok(Some((ours, size))) => {
+                    let (header, length) = theirs.unwrap().unwrap();
+                    let rsv = [(header.rsv1, 4), (header.rsv2, 2), (header.rsv3, 1)];
+                    let rsv: u8 = rsv.into_iter().filter_map(|(set, bit)| set.then_some(bit)).sum();
+                    prop_assert!(same(ours.opcode, header.opcode), "{ours:?} {header:?}");
+                    prop_assert_eq!((ours.fin, ours.rsv, ours.mask), (header.is_final, rsv, header.mask));
+                    prop_assert_eq!((ours.length, size as u64), (length, cursor.position()));
+                }
+                Ok(None) => prop_assert!(matches!(theirs, Ok(None)), "{theirs:?}"),
+                // What follows tungstenite's header does not tell: it is the RFC's bits themselves.
+                Err(Breach::ReservedOpcode) => prop_assert!(matches!(bytes[0] & 0x0F, 0x3..=0x7 | 0xB..=0xF)),
+                Err(Breach::LongControl) => prop_assert!(bytes[0] & 0x08 != 0 && bytes[1] & 0x7F > 125),
+                Err(Breach::FragmentedControl) => prop_assert!(bytes[0] & 0x88 == 0x08),
+                Err(Breach::LengthTopBit) => prop_assert!(bytes[1] & 0x7F == 127 && bytes[2] & 0x80 != 0),
+                Err(breach) => prop_assert!(false, "{breach} is not for a header to tell"),
+            }
+        }
+    }
+}

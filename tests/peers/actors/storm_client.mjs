@@ -81,7 +81,7 @@ async function talk(socket, session, state, pings, random) {
     const echo = await state.echo.promise;
     if (!message.equals(echo)) fail(`session ${session}: the echo of message ${number} differs`);
     totals.slowest_echo_ms = Math.max(totals.slowest_echo_ms, Math.round(performance.now() - started));
-    await sleep(random() * 3000);
+    await sleep(random() * 5000);
   }
   return number;
 }

@@ -63,7 +63,7 @@ server.on("connection", (socket, request) => {
 async function sendStream(socket, session, random, pings, state) {
   let sent = 0;
   for (; !state.ending; sent += 1) {
-    await sleep(random() * 6000);
+    await sleep(random() * 8000);
     if (state.ending) break;
     pings.send();
     await sendMessage(socket, makeMessage(2, session, sent, pickLength(random), random), random, own);

@@ -30,7 +30,7 @@ SCENARIOS = [
     Scenario("socketio", "socket.io over two backends: polling, upgrade, WebSocket only", socketio.run, 60, True),
     Scenario("curl", "plain HTTP by curl: bodies, chunks, keep-alive, HEAD, HTTP/1.0, 404", curl.run, 60, True),
     Scenario("demo-page", "headless Chromium clicks, types and idles on the demo page", demo.run, 120),
-    Scenario("storm", "1,000 sessions over TLS to Node ws, pings every 50 ms, every byte right", storm.run, 200, True),
+    Scenario("storm", "1,000 sessions over TLS to Node ws, pings every 50 ms, every byte right", storm.run, 260, True),
     Scenario(
         "silence", "a middlebox cuts after 3 s of silence, before and behind the proxy, for 60 s", silence.run, 120
     ),

@@ -11,7 +11,7 @@ def run(bench: Bench) -> None:
     backend = bench.node("storm_server.mjs", SESSIONS)
     proxy = Proxy(bench, [backend.port()], tls=True, keepalive="ping_interval: 50ms\npong_timeout: 60s")
     client = bench.node("storm_client.mjs", proxy.url(""), SESSIONS, SECONDS)
-    opened = client.event("opened", 60)
+    opened = client.event("opened", 100)
     bench.say(f"{SESSIONS} sessions opened in {opened['seconds']} s; they talk for {SECONDS} s more")
 
     at_client = summary(client, "the clients' summary", [client, backend])

@@ -1,0 +1,49 @@
+//! The cost of a relayed message in the pure core: `cargo bench --bench session`.
+#![allow(missing_docs, reason = "criterion's macros make public items")]
+
+use std::{
+    hint::black_box,
+    time::{Duration, Instant},
+};
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use longwire::ws::{
+    Side,
+    keepalive::{Secret, Settings},
+    session::{Session, SessionSettings},
+};
+
+const SETTINGS: SessionSettings = SessionSettings {
+    keepalive: Settings {
+        ping_interval: Some(Duration::from_secs(25)),
+        pong_timeout: Some(Duration::from_secs(30)),
+        client: true,
+        backend: true,
+    },
+    idle: None,
+    close_timeout: Duration::from_secs(5),
+    extensions: false,
+};
+
+/// What the driver asks of the session for one read and one write.
+fn message(c: &mut Criterion) {
+    let mut group = c.benchmark_group("message");
+    for count in [1, 16] {
+        // An unmasked text frame of 64 bytes.
+        let frame = [&[0x81, 64][..], &[0x5A; 64]].concat();
+        let mut bytes = frame.repeat(count);
+        group.throughput(Throughput::Elements(count as u64));
+        group.bench_function(format!("{count} of 64 B"), |b| {
+            let now = Instant::now();
+            let mut session = Session::new(&SETTINGS, Secret([7; 16]), now);
+            b.iter(|| {
+                let passed = session.handle_input(Side::Backend, black_box(&mut bytes), now);
+                session.handle_written(Side::Client, passed.forward, 0, now);
+                (passed, session.wants_to_transmit(Side::Client), session.poll_timeout(), session.is_over(now))
+            });
+        });
+    }
+}
+
+criterion_group!(benches, message);
+criterion_main!(benches);

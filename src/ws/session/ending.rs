@@ -1,0 +1,181 @@
+//! How a session ends: every way into the end, and where the Closes of our own find their place.
+
+use std::time::Instant;
+
+use super::{
+    Session,
+    half::{Farewell, Incoming, Outgoing},
+};
+use crate::ws::{
+    Side,
+    close::{CloseCode, CloseFrame},
+    frame::{Breach, ControlFrame},
+    termination::{Cause, Initiator, Termination},
+};
+
+/// The session is ending.
+#[derive(Debug)]
+pub(super) struct Ending {
+    pub(super) termination: Termination,
+    /// No Close has passed yet: if one still does, none of ours has gone out, and it says why the session ends.
+    provisional: bool,
+    /// Half of the time is over: a Close of ours waits for the end of a frame only, no longer of a message.
+    pub(super) hurried: bool,
+    /// Then whatever is left is cut.
+    pub(super) deadline: Instant,
+}
+
+impl Session {
+    /// A side's Close: it passes, unless it answers a Close of ours or the other side has had its last frame.
+    pub(super) fn handle_close(&mut self, from: Side, frame: &ControlFrame, now: Instant) -> bool {
+        let passes = self.passes(from) && !self.half(from).told;
+        let half = self.half_mut(from);
+        half.from = Incoming::Done;
+        half.closed = true;
+        if passes {
+            half.counts.frames += 1;
+            // The other end will answer it: that answer is better than a Close of ours.
+            if let Outgoing::Farewell(farewell) = &mut half.to {
+                farewell.last_word = true;
+            }
+            self.half_mut(from.other()).to = Outgoing::Closed;
+            self.end_with_their_close(from, frame, now);
+        }
+        if self.client.closed && self.backend.closed {
+            self.client.follow_close();
+            self.backend.follow_close();
+        }
+        passes
+    }
+
+    /// A side broke the protocol. The other is told at once; the author reads 1002 after what the other still answers.
+    pub(super) fn handle_breach(&mut self, from: Side, breach: Breach, now: Instant) {
+        let (cause, code) = match from {
+            Side::Client => (Cause::ClientBreach, CloseCode::GOING_AWAY),
+            Side::Backend => (Cause::BackendBreach, CloseCode::INTERNAL_ERROR),
+        };
+        let author = Farewell { code: CloseCode::PROTOCOL_ERROR, reason: breach.as_str(), last_word: true };
+        self.begin_ending(ours(cause, Initiator::Proxy, author), false, now);
+        let half = self.half_mut(from);
+        half.from = Incoming::Done;
+        half.bid_farewell(author);
+        half.follow_close();
+        self.half_mut(from.other()).bid_farewell(Farewell { code, reason: cause.as_reason(), last_word: false });
+        self.place_farewells();
+    }
+
+    /// A side is gone. The other is told; it is told too if that can still be written, and not waited for.
+    pub(super) fn lose(&mut self, side: Side, cause: Cause, initiator: Initiator, now: Instant) {
+        let other = farewell_of_lost(side, cause);
+        self.begin_ending(ours(cause, initiator, other), false, now);
+        let half = self.half_mut(side);
+        half.lost = true;
+        half.bid_farewell(Farewell { code: CloseCode::GOING_AWAY, ..other });
+        half.follow_close();
+        self.half_mut(side.other()).bid_farewell(other);
+        self.place_farewells();
+    }
+
+    /// Writing to a side failed: it is lost, unless a Close of its is still to be read.
+    pub(super) fn begin_losing(&mut self, side: Side, now: Instant) {
+        let cause = lost(side);
+        self.begin_ending(ours(cause, side.into(), farewell_of_lost(side, cause)), true, now);
+    }
+
+    /// Both sides are told, each at the end of a message.
+    pub(super) fn close_both(&mut self, code: CloseCode, cause: Cause, now: Instant) {
+        if self.ending.is_some() {
+            return;
+        }
+        let farewell = Farewell { code, reason: cause.as_reason(), last_word: false };
+        self.begin_ending(ours(cause, Initiator::Proxy, farewell), true, now);
+        self.client.bid_farewell(farewell);
+        self.backend.bid_farewell(farewell);
+        self.place_farewells();
+    }
+
+    /// Half of the time for the end is over: no Close of ours waits for the end of a message any more, nor we for the
+    /// Close of a side that cannot be written.
+    pub(super) fn hurry(&mut self, now: Instant) {
+        let Some(ending) = &mut self.ending else { return };
+        ending.hurried = true;
+        for side in [Side::Client, Side::Backend] {
+            let half = self.half(side);
+            if half.broken && half.from == Incoming::Open {
+                self.lose(side, lost(side), side.into(), now);
+            }
+        }
+        self.place_farewells();
+    }
+
+    /// Makes the Closes of our own due whose place has come. To be called after everything that may bring it: from here on
+    /// nothing more passes to that side.
+    pub(super) fn place_farewells(&mut self) {
+        self.place_farewell(Side::Client);
+        self.place_farewell(Side::Backend);
+    }
+
+    fn place_farewell(&mut self, to: Side) {
+        let (target, source) = match to {
+            Side::Client => (&mut self.client, &self.backend),
+            Side::Backend => (&mut self.backend, &self.client),
+        };
+        let (Outgoing::Farewell(farewell), Some(ending)) = (target.to, &self.ending) else { return };
+        let nothing_follows = source.from != Incoming::Open || target.lost;
+        let message_end = source.tracker.at_message_end() && !farewell.last_word;
+        if source.tracker.at_frame_end() && (nothing_follows || ending.hurried || message_end) {
+            target.to = Outgoing::Due(farewell);
+            target.told = true;
+        } else if nothing_follows {
+            // Inside a frame a Close would be payload.
+            target.to = Outgoing::Fin;
+        }
+    }
+
+    /// The first cause stands, unless it was provisional.
+    fn end_with_their_close(&mut self, from: Side, frame: &ControlFrame, now: Instant) {
+        let CloseFrame { code, reason } = CloseFrame::read(frame);
+        let cause = match from {
+            Side::Client => Cause::ClientClose,
+            Side::Backend => Cause::BackendClose,
+        };
+        let termination = Termination { initiator: from.into(), cause, code, reason, clean: false };
+        match &mut self.ending {
+            Some(ending) if ending.provisional => {
+                ending.termination = termination;
+                ending.provisional = false;
+            }
+            _ => self.begin_ending(termination, false, now),
+        }
+    }
+
+    /// The clock of the end runs from its first cause.
+    fn begin_ending(&mut self, termination: Termination, provisional: bool, now: Instant) {
+        if self.ending.is_none() {
+            let deadline = now + self.close_timeout;
+            self.ending = Some(Ending { termination, provisional, hurried: false, deadline });
+        }
+    }
+}
+
+/// The cause when a side's connection ended without a Close.
+pub(super) const fn lost(side: Side) -> Cause {
+    match side {
+        Side::Client => Cause::ClientLost,
+        Side::Backend => Cause::BackendLost,
+    }
+}
+
+/// What the other side is told when this one is gone.
+const fn farewell_of_lost(side: Side, cause: Cause) -> Farewell {
+    let code = match side {
+        Side::Client => CloseCode::GOING_AWAY,
+        Side::Backend => CloseCode::INTERNAL_ERROR,
+    };
+    Farewell { code, reason: cause.as_reason(), last_word: false }
+}
+
+fn ours(cause: Cause, initiator: Initiator, farewell: Farewell) -> Termination {
+    let Farewell { code, reason, .. } = farewell;
+    Termination { initiator, cause, code: Some(code), reason: reason.into(), clean: false }
+}

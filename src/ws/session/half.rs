@@ -1,0 +1,104 @@
+//! One side of a session: what still comes from it, what still goes to it.
+
+use std::time::Instant;
+
+use super::{Counts, SessionSettings};
+use crate::ws::{
+    Side,
+    close::CloseCode,
+    keepalive::{Keepalive, Secret},
+    tracker::Tracker,
+};
+
+/// One side: the frames that come from it and what goes to it.
+#[derive(Debug)]
+pub(super) struct Half {
+    pub(super) tracker: Tracker,
+    pub(super) counts: Counts,
+    pub(super) from: Incoming,
+    pub(super) to: Outgoing,
+    pub(super) keepalive: Keepalive,
+    /// Since when bytes wait for this side and it takes none.
+    pub(super) stalled_since: Option<Instant>,
+    /// Its Close has come, whether it passed or answered one of ours.
+    pub(super) closed: bool,
+    /// A Close of our own goes to it: a Close that comes back answers it.
+    pub(super) told: bool,
+    /// Writing to it failed.
+    pub(super) broken: bool,
+    /// It ended without a Close, or is dead: nothing is expected of it any more.
+    pub(super) lost: bool,
+}
+
+/// What still comes from a side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Incoming {
+    /// Frames.
+    Open,
+    /// Nothing that counts: its Close has come, it broke the protocol, or it is dead.
+    Done,
+    /// Nothing: its FIN has come.
+    Eof,
+}
+
+/// What still goes to a side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outgoing {
+    /// Frames.
+    Open,
+    /// Frames, until the place for a Close of ours has come.
+    Farewell(Farewell),
+    /// A Close of ours, here and now; then a FIN.
+    Due(Farewell),
+    /// A FIN, after what waits has been written.
+    Fin,
+    /// The other end's Close has passed: a FIN follows when that end's FIN or this side's Close has come.
+    Closed,
+    /// Nothing: writing failed, or the FIN has gone.
+    Shut,
+}
+
+/// A Close of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Farewell {
+    pub(super) code: CloseCode,
+    pub(super) reason: &'static str,
+    /// It waits until the other end has nothing more to say to this side.
+    pub(super) last_word: bool,
+}
+
+impl Half {
+    pub(super) const fn new(side: Side, settings: &SessionSettings, secret: Secret, now: Instant) -> Self {
+        Self {
+            tracker: Tracker::new(side, settings.extensions),
+            counts: Counts { bytes: 0, frames: 0, messages: 0 },
+            from: Incoming::Open,
+            to: Outgoing::Open,
+            keepalive: Keepalive::new(side, &settings.keepalive, secret, now),
+            stalled_since: None,
+            closed: false,
+            told: false,
+            broken: false,
+            lost: false,
+        }
+    }
+
+    /// Wants a Close of ours, unless this side has had its last frame.
+    pub(super) fn bid_farewell(&mut self, farewell: Farewell) {
+        if self.to == Outgoing::Open {
+            self.to = Outgoing::Farewell(farewell);
+        }
+    }
+
+    /// The other end's Close has passed to it and nothing more will come of that end, or of this side: our FIN follows.
+    pub(super) fn follow_close(&mut self) {
+        if self.to == Outgoing::Closed {
+            self.to = Outgoing::Fin;
+        }
+    }
+
+    /// Nothing comes any more and nothing goes.
+    pub(super) fn is_over(&self) -> bool {
+        self.to == Outgoing::Shut && (self.lost || self.from == Incoming::Eof)
+    }
+}

@@ -1,0 +1,421 @@
+//! One upgraded session: both directions, our Pings, and how it ends.
+//!
+//! The driver feeds what it reads ([`Session::handle_input`], [`Session::handle_eof`]), tells what it could write
+//! ([`Session::handle_written`], [`Session::handle_broken`]) and the time ([`Session::handle_timeout`]), and asks what
+//! to do: which bytes to forward, which frames of ours to put behind them ([`Session::poll_transmit`]), whether to read
+//! a side or shut it down, when to come back, when it is over.
+//!
+//! | what happens                   | to the client       | to the backend      | initiator    |
+//! |--------------------------------|---------------------|---------------------|--------------|
+//! | Close from A                   | passes unchanged    | passes unchanged    | A            |
+//! | client lost (FIN, reset)       | 1001, not waited for| 1001 `client lost`  | client       |
+//! | backend lost (FIN, reset)      | 1011 `backend lost` | 1001, not waited for| backend      |
+//! | client dead                    | as lost             | as lost             | proxy        |
+//! | backend dead                   | as lost             | as lost             | proxy        |
+//! | breach by the client           | 1002, after what the backend answered | 1001 | proxy     |
+//! | breach by the backend          | 1011                | 1002, after what the client answered | proxy |
+//! | idle                           | 1001 `idle`         | 1001 `idle`         | proxy        |
+//! | drain                          | 1012 `drain`        | 1012 `drain`        | proxy        |
+
+mod ending;
+mod half;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    mem,
+    ops::Range,
+    time::{Duration, Instant},
+};
+
+use self::{
+    ending::{Ending, lost},
+    half::{Half, Incoming, Outgoing},
+};
+use super::{
+    Side,
+    close::{CloseCode, close_frame},
+    frame::{ControlFrame, OpCode},
+    keepalive::{PongOwner, RoundTrips, Secret, Settings},
+    termination::{Cause, Initiator, Termination},
+    tracker::{End, Step},
+};
+
+/// A session, from the 101 to the end of both sides.
+#[derive(Debug)]
+pub struct Session {
+    client: Half,
+    backend: Half,
+    idle: Option<Duration>,
+    last_received: Instant,
+    close_timeout: Duration,
+    ending: Option<Ending>,
+}
+
+/// What a session is made of, beside its two streams.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SessionSettings {
+    /// Pings and deadness.
+    pub keepalive: Settings,
+    /// No byte from either side for this long ends the session; `None` = never.
+    pub idle: Option<Duration>,
+    /// From the beginning of an end to the end.
+    pub close_timeout: Duration,
+    /// The 101 agreed on an extension: RSV bits are legal.
+    pub extensions: bool,
+}
+
+/// What to do with the bytes that were fed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Passed {
+    /// Forward this many from the start of the buffer (what is ours has been cut out and the rest moved up).
+    pub forward: usize,
+    /// Keep these back and feed them again in front of what comes next: the begin of a header or of a control frame, at
+    /// most [`super::frame::MAX_CONTROL_FRAME`] bytes.
+    pub keep: Range<usize>,
+}
+
+/// What passed in one direction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// Bytes on the wire, headers included, ours not.
+    pub bytes: u64,
+    /// Frames that passed whole.
+    pub frames: u64,
+    /// Messages that passed whole; control frames are none.
+    pub messages: u64,
+}
+
+impl Session {
+    /// A session whose 101 has just passed.
+    #[must_use]
+    pub const fn new(settings: &SessionSettings, secret: Secret, now: Instant) -> Self {
+        Self {
+            client: Half::new(Side::Client, settings, secret, now),
+            backend: Half::new(Side::Backend, settings, secret, now),
+            idle: settings.idle,
+            last_received: now,
+            close_timeout: settings.close_timeout,
+            ending: None,
+        }
+    }
+
+    /// Bytes have come from a side. Afterwards [`Self::poll_transmit`] may have something to put behind them.
+    pub fn handle_input(&mut self, from: Side, buffer: &mut [u8], now: Instant) -> Passed {
+        self.last_received = now;
+        self.half_mut(from).keepalive.handle_received();
+        let (mut read, mut forward) = (0, 0);
+        while self.half(from).from == Incoming::Open {
+            let (length, passes) = match self.half_mut(from).tracker.step(&buffer[read..]) {
+                Ok(Step::Incomplete) => break,
+                Ok(Step::Data { length, end }) => (length, self.handle_data(from, end)),
+                Ok(Step::Control { length, frame }) => (length, self.handle_control(from, &frame, now)),
+                Err(breach) => {
+                    self.handle_breach(from, breach, now);
+                    break;
+                }
+            };
+            if passes {
+                if read != forward {
+                    buffer.copy_within(read..read + length, forward);
+                }
+                forward += length;
+            }
+            read += length;
+            self.place_farewells();
+        }
+        if self.half(from).from != Incoming::Open {
+            // Nothing that follows a Close or a breach means anything.
+            read = buffer.len();
+        }
+        if forward > 0 {
+            self.half_mut(from).counts.bytes += forward as u64;
+            self.half_mut(from.other()).keepalive.handle_sent(now);
+        }
+        Passed { forward, keep: read..buffer.len() }
+    }
+
+    /// Payload bytes from a side that may be moved without being looked at; tell [`Self::handle_unseen`] how many were.
+    #[must_use]
+    pub fn unseen(&self, from: Side) -> u64 {
+        if self.passes(from) { self.half(from).tracker.payload_left() } else { 0 }
+    }
+
+    /// Payload bytes have been moved past us: at least one, at most [`Self::unseen`] many.
+    pub fn handle_unseen(&mut self, from: Side, length: u64, now: Instant) {
+        self.last_received = now;
+        let half = self.half_mut(from);
+        half.keepalive.handle_received();
+        let end = half.tracker.skip(length);
+        half.counts.pass(end);
+        half.counts.bytes += length;
+        self.half_mut(from.other()).keepalive.handle_sent(now);
+        self.place_farewells();
+    }
+
+    /// Nothing more comes from a side: its FIN (or its reset) has been read.
+    pub fn handle_eof(&mut self, from: Side, now: Instant) {
+        let before = mem::replace(&mut self.half_mut(from).from, Incoming::Eof);
+        if before == Incoming::Open {
+            return self.lose(from, lost(from), from.into(), now);
+        }
+        self.half_mut(from.other()).follow_close();
+        self.place_farewells();
+    }
+
+    /// Writing to a side failed. What it sent before is still read: its Close may be among it.
+    pub fn handle_broken(&mut self, to: Side, now: Instant) {
+        let half = self.half_mut(to);
+        half.to = Outgoing::Shut;
+        half.stalled_since = None;
+        half.broken = true;
+        self.begin_losing(to, now);
+    }
+
+    /// `left` bytes wait for a side after a write that moved `moved`.
+    pub fn handle_written(&mut self, to: Side, moved: usize, left: usize, now: Instant) {
+        let half = self.half_mut(to);
+        let was_stalled = half.stalled_since.is_some();
+        if moved > 0 {
+            half.keepalive.handle_sent(now);
+        }
+        if left == 0 {
+            half.stalled_since = None;
+            half.keepalive.handle_flushed(now);
+        } else if moved > 0 || !was_stalled {
+            half.stalled_since = Some(now);
+        }
+        if was_stalled && left == 0 {
+            self.half_mut(to.other()).keepalive.handle_resumed(now);
+        }
+        if was_stalled && moved > 0 {
+            self.grant_time(to, now);
+        }
+    }
+
+    /// A side has been shut down for writing: our FIN is out.
+    pub fn handle_shut(&mut self, to: Side) {
+        self.half_mut(to).to = Outgoing::Shut;
+    }
+
+    /// The process drains: 1012 to both sides.
+    pub fn handle_drain(&mut self, now: Instant) {
+        self.close_both(CloseCode::SERVICE_RESTART, Cause::Drain, now);
+    }
+
+    /// Time has passed: a Ping falls due, a side is dead, the session is idle, its end has to hurry.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if self.ending.is_some() {
+            if self.poll_ending().is_some_and(|at| at <= now) {
+                self.hurry(now);
+            }
+            return;
+        }
+        for side in [Side::Client, Side::Backend] {
+            if self.poll_death(side).is_some_and(|at| at <= now) {
+                let cause = match side {
+                    Side::Client => Cause::ClientDead,
+                    Side::Backend => Cause::BackendDead,
+                };
+                self.half_mut(side).from = Incoming::Done;
+                return self.lose(side, cause, Initiator::Proxy, now);
+            }
+        }
+        if self.poll_idle().is_some_and(|at| at <= now) {
+            return self.close_both(CloseCode::GOING_AWAY, Cause::Idle, now);
+        }
+        for half in [&mut self.client, &mut self.backend] {
+            // What waits for a side goes to it before a Ping could.
+            if half.stalled_since.is_some() {
+                half.keepalive.handle_sent(now);
+            }
+            half.keepalive.handle_timeout(now);
+        }
+    }
+
+    /// When [`Self::handle_timeout`] wants to be called; an instant that has passed means at once.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        if self.ending.is_some() {
+            return self.poll_ending();
+        }
+        [
+            self.poll_idle(),
+            self.poll_ping(Side::Client),
+            self.poll_ping(Side::Backend),
+            self.poll_death(Side::Client),
+            self.poll_death(Side::Backend),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// Whether [`Self::poll_transmit`] may have something for a side.
+    #[must_use]
+    pub const fn wants_to_transmit(&self, to: Side) -> bool {
+        let half = self.half(to);
+        match half.to {
+            Outgoing::Open => half.keepalive.owes_ping(),
+            Outgoing::Due(_) => true,
+            Outgoing::Farewell(_) | Outgoing::Fin | Outgoing::Closed | Outgoing::Shut => false,
+        }
+    }
+
+    /// Appends frames of our own for a side, to go behind all that was forwarded to it. Nothing unless a boundary is here.
+    pub fn poll_transmit(&mut self, to: Side, now: Instant, out: &mut Vec<u8>) {
+        let may_ping = self.ending.is_none() && self.half(to.other()).tracker.at_frame_end();
+        let half = self.half_mut(to);
+        match half.to {
+            Outgoing::Open if may_ping && half.keepalive.owes_ping() => {
+                let ping = half.keepalive.ping(now);
+                ping.encode(half.keepalive.mask(OpCode::Ping), out);
+            }
+            Outgoing::Due(farewell) => {
+                close_frame(farewell.code, farewell.reason).encode(half.keepalive.mask(OpCode::Close), out);
+                half.to = Outgoing::Fin;
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether a side is worth reading (when the other can take what comes).
+    #[must_use]
+    pub fn wants_read(&self, from: Side) -> bool {
+        self.half(from).from != Incoming::Eof
+    }
+
+    /// Whether a side wants our FIN once all that waits for it has been written.
+    #[must_use]
+    pub fn wants_shut(&self, to: Side) -> bool {
+        self.half(to).to == Outgoing::Fin
+    }
+
+    /// Whether a side is lost: a write to it that would have to wait is not worth it.
+    #[must_use]
+    pub fn is_lost(&self, side: Side) -> bool {
+        self.half(side).lost
+    }
+
+    /// Whether nothing is left to do or no time to do it in: drop both streams.
+    #[must_use]
+    pub fn is_over(&self, now: Instant) -> bool {
+        let Some(ending) = &self.ending else { return false };
+        now >= ending.deadline || (self.client.is_over() && self.backend.is_over())
+    }
+
+    /// How it ended; before the end, what is known of it.
+    #[must_use]
+    pub fn termination(&self) -> Option<Termination> {
+        let termination = self.ending.as_ref()?.termination.clone();
+        Some(Termination { clean: self.client.closed && self.backend.closed, ..termination })
+    }
+
+    /// What passed from a side to the other.
+    #[must_use]
+    pub const fn counts(&self, from: Side) -> Counts {
+        self.half(from).counts
+    }
+
+    /// What our Pings to a side have shown.
+    #[must_use]
+    pub const fn round_trips(&self, side: Side) -> RoundTrips {
+        self.half(side).keepalive.round_trips()
+    }
+}
+
+impl Session {
+    /// Whether what comes from a side passes to the other.
+    fn passes(&self, from: Side) -> bool {
+        self.half(from).from == Incoming::Open
+            && matches!(self.half(from.other()).to, Outgoing::Open | Outgoing::Farewell(_))
+    }
+
+    /// Whether the piece of a data frame passes.
+    fn handle_data(&mut self, from: Side, end: End) -> bool {
+        let passes = self.passes(from);
+        if passes {
+            self.half_mut(from).counts.pass(end);
+        }
+        passes
+    }
+
+    /// Whether the control frame passes.
+    fn handle_control(&mut self, from: Side, frame: &ControlFrame, now: Instant) -> bool {
+        let passes = self.passes(from);
+        match frame.opcode {
+            OpCode::Close => return self.handle_close(from, frame, now),
+            OpCode::Pong if self.half_mut(from).keepalive.handle_pong(frame, now) == PongOwner::Proxy => return false,
+            OpCode::Pong => {}
+            _ if passes => self.half_mut(from.other()).keepalive.handle_relayed_ping(frame, now),
+            _ => {}
+        }
+        if passes {
+            self.half_mut(from).counts.frames += 1;
+        }
+        passes
+    }
+
+    /// A slow side that takes some of its last bytes, or of those of a side that cannot be written any more, has time for
+    /// the next ones.
+    /// What may still grow gets no more time: a message without an end would hold the session for ever.
+    fn grant_time(&mut self, to: Side, now: Instant) {
+        let may_grow = !matches!(self.half(to).to, Outgoing::Fin | Outgoing::Closed);
+        if may_grow && !self.half(to.other()).broken {
+            return;
+        }
+        if let Some(ending) = &mut self.ending {
+            ending.deadline = now + self.close_timeout;
+        }
+    }
+
+    /// When the end has to hurry, then when it has to be over.
+    fn poll_ending(&self) -> Option<Instant> {
+        let ending = self.ending.as_ref()?;
+        Some(if ending.hurried { ending.deadline } else { ending.deadline - self.close_timeout / 2 })
+    }
+
+    fn poll_idle(&self) -> Option<Instant> {
+        Some(self.last_received + self.idle?)
+    }
+
+    fn poll_ping(&self, to: Side) -> Option<Instant> {
+        self.half(to).keepalive.poll_ping()
+    }
+
+    /// A side is dead when no byte came from it since our Ping while we read it, or when it takes nothing.
+    fn poll_death(&self, side: Side) -> Option<Instant> {
+        let half = self.half(side);
+        let reading = self.half(side.other()).stalled_since.is_none();
+        let silent = half.keepalive.poll_death().filter(|_| reading);
+        let stalled = half.stalled_since.and_then(|since| Some(since + half.keepalive.stall_limit()?));
+        silent.into_iter().chain(stalled).min()
+    }
+
+    const fn half(&self, side: Side) -> &Half {
+        match side {
+            Side::Client => &self.client,
+            Side::Backend => &self.backend,
+        }
+    }
+
+    const fn half_mut(&mut self, side: Side) -> &mut Half {
+        match side {
+            Side::Client => &mut self.client,
+            Side::Backend => &mut self.backend,
+        }
+    }
+}
+
+impl Counts {
+    const fn pass(&mut self, end: End) {
+        match end {
+            End::Open => {}
+            End::Frame => self.frames += 1,
+            End::Message => {
+                self.frames += 1;
+                self.messages += 1;
+            }
+        }
+    }
+}

@@ -1,0 +1,360 @@
+//! Scripts in virtual time: two ends that the test plays, and the session between them.
+
+#![allow(clippy::unwrap_used)]
+
+mod ends;
+mod keeps_alive;
+mod properties;
+mod relays;
+
+use std::{
+    io::Cursor,
+    time::{Duration, Instant},
+};
+
+use tokio_tungstenite::tungstenite::protocol::frame::{
+    FrameHeader,
+    coding::{Control, Data, OpCode},
+};
+
+use super::{Session, SessionSettings};
+use crate::ws::{
+    Side::{self, Backend, Client},
+    frame::MAX_CONTROL_FRAME,
+    keepalive::{Secret, Settings},
+    termination::{Cause, Initiator},
+};
+
+const PING_INTERVAL: Duration = Duration::from_secs(20);
+const PONG_TIMEOUT: Duration = Duration::from_secs(30);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// Nobody is pinged or judged.
+const SILENT: SessionSettings = SessionSettings {
+    keepalive: Settings { ping_interval: None, pong_timeout: None, client: true, backend: true },
+    idle: None,
+    close_timeout: CLOSE_TIMEOUT,
+    extensions: false,
+};
+
+/// Both sides are pinged and judged.
+const PINGING: SessionSettings = SessionSettings {
+    keepalive: Settings {
+        ping_interval: Some(PING_INTERVAL),
+        pong_timeout: Some(PONG_TIMEOUT),
+        client: true,
+        backend: true,
+    },
+    ..SILENT
+};
+
+const fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+/// What a driver does, without waiting for anything: a session between two ends.
+struct Pair {
+    session: Session,
+    now: Instant,
+    client: End,
+    backend: End,
+    /// One read takes at most this.
+    read: usize,
+    over: bool,
+}
+
+/// One end and the wire to it.
+#[derive(Default)]
+struct End {
+    /// Sent by the end, not read yet.
+    unread: Vec<u8>,
+    fin_sent: bool,
+    fin_read: bool,
+    /// Read and kept back.
+    kept: Vec<u8>,
+    /// Written for the end, not taken yet.
+    waiting: Vec<u8>,
+    /// How much it still takes; `None` = all.
+    room: Option<usize>,
+    /// Writing to it fails.
+    broken: bool,
+    taken: Vec<u8>,
+    fin_taken: bool,
+}
+
+impl Pair {
+    fn new(settings: &SessionSettings) -> Self {
+        let now = Instant::now();
+        let session = Session::new(settings, Secret([7; 16]), now);
+        Self { session, now, client: End::default(), backend: End::default(), read: 64 * 1024, over: false }
+    }
+
+    fn sends(&mut self, from: Side, bytes: impl AsRef<[u8]>) {
+        self.end(from).unread.extend_from_slice(bytes.as_ref());
+        self.pump();
+    }
+
+    fn fin(&mut self, from: Side) {
+        self.end(from).fin_sent = true;
+        self.pump();
+    }
+
+    /// The end takes so much more and then nothing.
+    fn takes(&mut self, to: Side, room: usize) {
+        self.end(to).room = Some(room);
+        self.pump();
+    }
+
+    fn takes_all(&mut self, to: Side) {
+        self.end(to).room = None;
+        self.pump();
+    }
+
+    /// The next write to the end fails.
+    fn breaks(&mut self, to: Side) {
+        self.end(to).broken = true;
+    }
+
+    /// A reset: nothing comes any more and nothing can be written.
+    fn resets(&mut self, side: Side) {
+        if !self.over {
+            self.breaks(side);
+            self.end(side).waiting.clear();
+            self.session.handle_broken(side, self.now);
+            self.fin(side);
+        }
+    }
+
+    /// Answers our latest Ping.
+    fn answers_our_ping(&mut self, from: Side) {
+        let ping = self.frames(from).into_iter().rfind(Frame::is_our_ping).unwrap();
+        self.sends(from, frame(from, 0x8A, &ping.payload));
+    }
+
+    fn drain(&mut self) {
+        self.session.handle_drain(self.now);
+        self.pump();
+    }
+
+    /// Time passes. Whatever falls due happens on time, and happens once: each timeout changes something.
+    fn wait(&mut self, time: Duration) {
+        let until = self.now + time;
+        while let Some(at) = self.session.poll_timeout().filter(|at| *at <= until && !self.over) {
+            self.now = self.now.max(at);
+            self.session.handle_timeout(self.now);
+            self.pump();
+            let next = self.session.poll_timeout();
+            assert!(self.over || next.is_none_or(|next| next > self.now), "a timeout that changed nothing");
+        }
+        self.now = until;
+    }
+
+    fn pump(&mut self) {
+        let mut moved = !self.over;
+        while moved {
+            moved = false;
+            for side in [Client, Backend] {
+                moved |= self.flush(side) && self.read(side.other());
+            }
+            for side in [Client, Backend] {
+                self.transmit(side);
+                if self.session.wants_shut(side) && self.flush(side) {
+                    self.end(side).fin_taken = true;
+                    self.session.handle_shut(side);
+                    moved = true;
+                }
+            }
+        }
+        self.over |= self.session.is_over(self.now);
+    }
+
+    /// Reads once, if there is something to read.
+    fn read(&mut self, from: Side) -> bool {
+        if !self.session.wants_read(from) {
+            return false;
+        }
+        let (now, limit) = (self.now, self.read);
+        let end = self.end(from);
+        if end.unread.is_empty() {
+            if !end.fin_sent || end.fin_read {
+                return false;
+            }
+            end.fin_read = true;
+            self.session.handle_eof(from, now);
+            return true;
+        }
+        let mut buffer = std::mem::take(&mut end.kept);
+        let length = end.unread.len().min(limit);
+        buffer.extend(end.unread.drain(..length));
+        let passed = self.session.handle_input(from, &mut buffer, now);
+        assert!(passed.keep.len() < MAX_CONTROL_FRAME, "{} bytes held", passed.keep.len());
+        self.end(from).kept = buffer[passed.keep].to_vec();
+        self.end(from.other()).waiting.extend_from_slice(&buffer[..passed.forward]);
+        self.flush(from.other());
+        self.transmit(from.other());
+        true
+    }
+
+    fn transmit(&mut self, to: Side) {
+        let mut frames = Vec::new();
+        self.session.poll_transmit(to, self.now, &mut frames);
+        assert!(frames.is_empty() || !self.session.wants_to_transmit(to), "more to transmit");
+        self.end(to).waiting.extend(frames);
+        self.flush(to);
+    }
+
+    /// Whether the end has taken all there is for it.
+    fn flush(&mut self, to: Side) -> bool {
+        let (now, lost) = (self.now, self.session.is_lost(to));
+        let end = self.end(to);
+        if end.waiting.is_empty() {
+            return true;
+        }
+        let moved = end.room.map_or(end.waiting.len(), |room| room.min(end.waiting.len()));
+        if end.broken || (lost && moved < end.waiting.len()) {
+            end.waiting.clear();
+            self.session.handle_broken(to, now);
+            return true;
+        }
+        end.room = end.room.map(|room| room - moved);
+        end.taken.extend(end.waiting.drain(..moved));
+        let left = end.waiting.len();
+        self.session.handle_written(to, moved, left, now);
+        left == 0
+    }
+
+    fn end(&mut self, side: Side) -> &mut End {
+        match side {
+            Client => &mut self.client,
+            Backend => &mut self.backend,
+        }
+    }
+
+    fn taken(&self, side: Side) -> (&[u8], bool) {
+        let end = match side {
+            Client => &self.client,
+            Backend => &self.backend,
+        };
+        (&end.taken, end.fin_taken)
+    }
+
+    /// The frames that an end has got; what is cut at the end is left out.
+    fn frames(&self, side: Side) -> Vec<Frame> {
+        Frame::read_all(side, self.taken(side).0).0
+    }
+
+    /// What an end has got, in words.
+    fn got(&self, side: Side) -> Vec<String> {
+        let (taken, fin) = self.taken(side);
+        let (frames, cut) = Frame::read_all(side, taken);
+        let words = frames.iter().map(Frame::to_string);
+        words.chain(cut.then(|| "cut".into())).chain(fin.then(|| "FIN".into())).collect()
+    }
+
+    /// Initiator, cause, code and reason, clean.
+    fn ended(&self) -> (Initiator, Cause, Option<u16>, String, bool) {
+        let end = self.session.termination().unwrap();
+        (end.initiator, end.cause, end.code.map(|code| code.0), end.reason, end.clean)
+    }
+}
+
+/// A frame as tungstenite reads it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Frame {
+    opcode: OpCode,
+    fin: bool,
+    payload: Vec<u8>,
+}
+
+impl Frame {
+    /// Reads what went to a side, and whether a part of a frame is left.
+    fn read_all(to: Side, mut bytes: &[u8]) -> (Vec<Self>, bool) {
+        let mut frames = Vec::new();
+        while let Some((frame, length)) = Self::read(to, bytes) {
+            frames.push(frame);
+            bytes = &bytes[length..];
+        }
+        (frames, !bytes.is_empty())
+    }
+
+    /// Reads the frame at the start of what went to a side, and its length; `None` if it is not whole.
+    fn read(to: Side, bytes: &[u8]) -> Option<(Self, usize)> {
+        let mut cursor = Cursor::new(bytes);
+        let (header, length) = FrameHeader::parse(&mut cursor).unwrap()?;
+        assert_eq!(header.mask.is_some(), to == Backend, "masked toward the backend only");
+        let start = usize::try_from(cursor.position()).unwrap();
+        let masked = bytes[start..].get(..usize::try_from(length).unwrap())?;
+        let key = header.mask.unwrap_or_default();
+        let payload = masked.iter().zip(key.iter().cycle()).map(|(byte, key)| byte ^ key).collect();
+        Some((Self { opcode: header.opcode, fin: header.is_final, payload }, start + masked.len()))
+    }
+
+    fn is_close(&self) -> bool {
+        self.opcode == OpCode::Control(Control::Close)
+    }
+
+    /// Ours have eight bytes and a number from one upward; the scripts see to it that theirs have not.
+    fn is_our_ping(&self) -> bool {
+        let number = self.payload.get(8..).and_then(|number| number.try_into().ok()).map(u32::from_be_bytes);
+        self.opcode == OpCode::Control(Control::Ping) && number.is_some_and(|number| (1..1000).contains(&number))
+    }
+}
+
+impl std::fmt::Display for Frame {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let text = String::from_utf8_lossy(&self.payload);
+        match self.opcode {
+            _ if self.is_our_ping() => write!(f, "our ping"),
+            OpCode::Control(Control::Close) if self.payload.len() >= 2 => {
+                let code = u16::from_be_bytes([self.payload[0], self.payload[1]]);
+                write!(f, "close {code} {}", String::from_utf8_lossy(&self.payload[2..]))
+            }
+            OpCode::Control(Control::Close) => write!(f, "close"),
+            OpCode::Control(Control::Ping) => write!(f, "ping {text}"),
+            OpCode::Control(Control::Pong) => write!(f, "pong {text}"),
+            OpCode::Data(Data::Continue) => write!(f, "more {text}"),
+            _ => write!(f, "{} {text}", if self.fin { "message" } else { "begin" }),
+        }
+    }
+}
+
+/// A frame on the wire as a side sends it; `first` is its first byte.
+fn frame(from: Side, first: u8, payload: &[u8]) -> Vec<u8> {
+    let mask = if from == Client { 0x80 } else { 0 };
+    let mut bytes = vec![first];
+    match payload.len() {
+        length @ 0..126 => bytes.push(mask | u8::try_from(length).unwrap()),
+        length @ 126..65536 => {
+            bytes.push(mask | 126);
+            bytes.extend(u16::try_from(length).unwrap().to_be_bytes());
+        }
+        length => {
+            bytes.push(mask | 127);
+            bytes.extend((length as u64).to_be_bytes());
+        }
+    }
+    if from == Client {
+        let key = [0x37, 0xfa, 0x21, 0x3d];
+        bytes.extend(key);
+        bytes.extend(payload.iter().zip(key.iter().cycle()).map(|(byte, key)| byte ^ key));
+    } else {
+        bytes.extend(payload);
+    }
+    bytes
+}
+
+fn message(from: Side, text: &str) -> Vec<u8> {
+    frame(from, 0x81, text.as_bytes())
+}
+
+fn ping(from: Side, text: &str) -> Vec<u8> {
+    frame(from, 0x89, text.as_bytes())
+}
+
+fn pong(from: Side, text: &str) -> Vec<u8> {
+    frame(from, 0x8A, text.as_bytes())
+}
+
+fn close(from: Side, code: u16, reason: &str) -> Vec<u8> {
+    frame(from, 0x88, &[&code.to_be_bytes(), reason.as_bytes()].concat())
+}
