@@ -5,6 +5,7 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::mpsc,
+    time::timeout,
 };
 use tokio_rustls::rustls;
 
@@ -46,6 +47,10 @@ impl Acceptor {
         tokio::select! {
             _ = drain.began() => {}
             () = self.accept_all() => {}
+        }
+        // Those that the kernel has accepted already would be reset by the close: they read a 503 instead.
+        while let Ok(Ok((stream, sender))) = timeout(Duration::ZERO, self.listener.accept()).await {
+            let _ = self.place(stream, sender).await;
         }
     }
 
