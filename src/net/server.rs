@@ -18,9 +18,10 @@ use tokio::{
 use tokio_rustls::rustls;
 
 use super::{
-    Shared, Worker, connection,
+    Shared, Worker,
+    connection::{self, Accepted},
     drain::{Drain, Order},
-    listener::{Accepted, Acceptor, HAND_OVER, HandOver},
+    listener::{Acceptor, HAND_OVER, HandOver},
     live::Live,
     socket,
     tls::{self, TlsError},
