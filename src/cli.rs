@@ -223,7 +223,7 @@ mod tests {
 
     #[test]
     fn a_load_is_read_with_its_units() {
-        let bench = |line: &str| {
+        let bench = |line: &str| -> Result<Bench, clap::Error> {
             let cli = Cli::try_parse_from(line.split(' '))?;
             match cli.command {
                 Some(Command::Bench(bench)) => Ok(bench),
