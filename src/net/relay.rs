@@ -65,6 +65,44 @@ pub struct Relay {
     pub session: Session,
 }
 
+/// When a session wants to be called next.
+///
+/// It rings a little late, by less than a hundredth of the wait, so that a worker's sessions ring together: waking up for
+/// one Ping costs more than the Ping. And it is moved only when it has to be: deadlines mostly recede while bytes flow.
+struct Alarm<'a> {
+    /// What it was set for, before it was made to ring with others.
+    due: Instant,
+    sleep: Pin<&'a mut Sleep>,
+}
+
+/// The longest that sessions wait to ring together.
+const LONGEST_TICK: Duration = Duration::from_millis(128);
+
+impl Alarm<'_> {
+    /// Ready when the time has come; sets itself for `due` if that is sooner than what it was set for.
+    fn poll(&mut self, cx: &mut Context<'_>, due: Instant, now: Instant) -> Poll<()> {
+        if self.sleep.is_elapsed() || due < self.due {
+            self.due = due;
+            self.sleep.as_mut().reset(together(due, now).into());
+        }
+        self.sleep.as_mut().poll(cx)
+    }
+}
+
+/// The next tick of a clock that all sessions of a thread share, at or after `due`.
+fn together(due: Instant, now: Instant) -> Instant {
+    thread_local! {
+        static EPOCH: Instant = Instant::now();
+    }
+    let wait = due.saturating_duration_since(now);
+    let tick = (wait / 128).min(LONGEST_TICK).as_millis();
+    // Powers of two: every tick of a slow clock is one of the faster ones too.
+    let tick = 1_u128 << tick.checked_ilog2().unwrap_or(0);
+    let since = due.saturating_duration_since(EPOCH.with(Instant::clone)).as_micros();
+    let late = (tick * 1000) - since % (tick * 1000);
+    if wait.is_zero() { due } else { due + Duration::from_micros(u64::try_from(late).unwrap_or(0)) }
+}
+
 /// Whether a direction has more to do without waiting.
 #[derive(Debug, PartialEq, Eq)]
 enum Turn {
@@ -87,7 +125,8 @@ impl Relay {
         let order = drain.clone();
         let mut moment = pin!(drain.moment(position));
         let (mut listening, mut told) = (false, false);
-        let mut timer = pin!(tokio::time::sleep(FAR));
+        let mut alarm = pin!(tokio::time::sleep(FAR));
+        let mut alarm = Alarm { due: Instant::now() + FAR, sleep: alarm.as_mut() };
         poll_fn(|cx| {
             // Asked once, it wakes this task when the drain begins; until then there is nothing to ask.
             if !told && (!listening || order.has_begun()) {
@@ -97,12 +136,12 @@ impl Relay {
                     self.session.handle_drain(Instant::now());
                 }
             }
-            WORKER_SCRATCH.with_borrow_mut(|scratch| self.poll(cx, timer.as_mut(), scratch))
+            WORKER_SCRATCH.with_borrow_mut(|scratch| self.poll(cx, &mut alarm, scratch))
         })
         .await;
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>, mut timer: Pin<&mut Sleep>, scratch: &mut [u8]) -> Poll<()> {
+    fn poll(&mut self, cx: &mut Context<'_>, alarm: &mut Alarm<'_>, scratch: &mut [u8]) -> Poll<()> {
         loop {
             let now = Instant::now();
             let to_backend = self.pump(cx, Side::Client, scratch, now);
@@ -122,12 +161,8 @@ impl Relay {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            // The timer is moved forward only when it has to be: deadlines mostly recede while bytes flow.
-            let Some(at) = self.session.poll_timeout().map(Into::into) else { return Poll::Pending };
-            if timer.is_elapsed() || at < timer.deadline() {
-                timer.as_mut().reset(at);
-            }
-            ready!(timer.as_mut().poll(cx));
+            let Some(due) = self.session.poll_timeout() else { return Poll::Pending };
+            ready!(alarm.poll(cx, due, now));
         }
     }
 
@@ -284,5 +319,24 @@ impl Leg {
             self.waiting.advance(taken);
         }
         Pin::new(&mut self.stream).poll_flush(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn alarms_ring_together_and_at_most_a_hundredth_late() {
+        let now = Instant::now();
+        for (first, wait) in [(0, 25_000), (7, 25_000), (3, 1_000), (0, 40), (1, 1)] {
+            let (due, wait) = (now + Duration::from_millis(first + wait), Duration::from_millis(first + wait));
+            let late = together(due, now).duration_since(due);
+            assert!(late <= Duration::from_millis(1).max(wait / 100), "{wait:?}: {late:?}");
+        }
+        let rings: std::collections::HashSet<_> =
+            (0..1000).map(|ms| together(now + Duration::from_millis(25_000 + ms), now)).collect();
+        assert!(rings.len() <= 1000 / 128 + 2, "{}", rings.len());
+        assert_eq!(together(now, now), now);
     }
 }

@@ -266,13 +266,14 @@ impl Keepalive {
         self.secret.derive(self.side, b'p', 0).to_ne_bytes()
     }
 
-    /// Up to a tenth earlier than the interval, so that sessions that began together do not ping together. Never later,
-    /// since the interval is a promise to the middleboxes on the path, but to a side that answers none.
+    /// A tenth to a hundredth earlier than the interval, so that sessions that began together do not ping together, and a
+    /// clock that is a hundredth late breaks no promise: to the middleboxes on the path the interval is one. Later only to
+    /// a side that answers none.
     fn next_wait(&self) -> Option<Duration> {
         let unanswered = self.round_trips.pings.wrapping_sub(self.answered);
         let slowest = if unanswered >= MAX_UNANSWERED { self.timeout.unwrap_or(PATIENCE) } else { Duration::ZERO };
         let random = self.secret.derive(self.side, b'j', self.round_trips.pings);
-        let interval = self.interval?.mul_f64(1.0 - (random % 1024) as f64 / 10_240.0);
+        let interval = self.interval?.mul_f64(0.9 + 0.09 * (random % 1024) as f64 / 1024.0);
         Some(interval.max(slowest))
     }
 }
