@@ -226,7 +226,7 @@ mod tests {
         let bench = |line: &str| -> Result<Bench, clap::Error> {
             let cli = Cli::try_parse_from(line.split(' '))?;
             match cli.command {
-                Some(Command::Bench(bench)) => Ok(bench),
+                Some(Command::Bench(bench)) => Ok::<_, clap::Error>(bench),
                 other => panic!("{other:?}"),
             }
         };

@@ -28,7 +28,10 @@ use std::{
 };
 
 use hyper::header::{HeaderName, HeaderValue};
-use rustix::time::{ClockId, clock_gettime};
+use nix::sys::{
+    resource::{UsageWho, getrusage},
+    time::{TimeVal, TimeValLike as _},
+};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::{mpsc, oneshot, watch},
@@ -157,7 +160,7 @@ async fn conduct(
             _ = terminate.recv() => stopped = true,
         }
     }
-    let (start, cpu) = (Instant::now(), cpu_time());
+    let (start, cpu) = (Instant::now(), cpu_time()?);
     let nothing_open = options.load != Load::Handshakes && desks.iter().all(|desk| desk.lock().open == 0);
     if !stopped && !nothing_open {
         let end = start + options.duration;
@@ -171,7 +174,7 @@ async fn conduct(
             }
         }
     }
-    let measured = (start.elapsed(), cpu_time().saturating_sub(cpu));
+    let measured = (start.elapsed(), cpu_time()?.saturating_sub(cpu));
     orders.send_replace(Order::End);
     Ok(measured)
 }
@@ -224,7 +227,9 @@ const fn share(all: usize, thread: usize, threads: usize) -> usize {
     all / threads + if thread < all % threads { 1 } else { 0 }
 }
 
-/// User and system time of this process: the sum that getrusage(2) gives in two parts, to the nanosecond.
-fn cpu_time() -> Duration {
-    clock_gettime(ClockId::ProcessCPUTime).try_into().unwrap_or_default()
+/// User and system time of this process so far.
+fn cpu_time() -> Result<Duration, BenchError> {
+    let usage = getrusage(UsageWho::RUSAGE_SELF).map_err(io::Error::from)?;
+    let spent = |time: TimeVal| Duration::from_micros(u64::try_from(time.num_microseconds()).unwrap_or_default());
+    Ok(spent(usage.user_time()) + spent(usage.system_time()))
 }
