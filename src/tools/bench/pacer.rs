@@ -26,7 +26,7 @@ impl Pacer {
     ///
     /// # Errors
     /// As the kernel has them.
-    pub(super) async fn until(&mut self, moment: Instant) -> io::Result<()> {
+    pub(super) async fn until(&self, moment: Instant) -> io::Result<()> {
         use rustix::time::{Itimerspec, TimerfdTimerFlags, Timespec, timerfd_settime};
         loop {
             let left = moment.saturating_duration_since(Instant::now());
@@ -57,7 +57,7 @@ impl Pacer {
     ///
     /// # Errors
     /// None.
-    pub(super) async fn until(&mut self, moment: Instant) -> io::Result<()> {
+    pub(super) async fn until(&self, moment: Instant) -> io::Result<()> {
         tokio::time::sleep_until(moment.into()).await;
         Ok(())
     }

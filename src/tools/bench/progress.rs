@@ -36,7 +36,7 @@ impl Progress {
             closes += desk.tally.closes.values().sum::<u64>();
             failures += desk.tally.failures.values().sum::<u64>();
         }
-        let at = passed.map_or("opening".to_owned(), |passed| format!("{:6.1} s", passed.as_secs_f64()));
+        let at = passed.map_or_else(|| "opening".to_owned(), |passed| format!("{:6.1} s", passed.as_secs_f64()));
         let mut line = format!("{at}   {} open   {} done", thousands(open), thousands(done));
         for (count, what) in [(pings, "pings"), (closes, "closed unexpectedly"), (failures, "failed to open")] {
             if count > 0 {
@@ -49,7 +49,7 @@ impl Progress {
     }
 
     /// Takes the line away.
-    pub(super) fn clear(&mut self) {
+    pub(super) fn clear(&self) {
         if self.drawn {
             let _ = write!(io::stderr(), "\r\x1b[K").and_then(|()| io::stderr().flush());
         }

@@ -82,7 +82,10 @@ mod tests {
     fn connections_take_turns_at_even_distances() {
         let (start, schedule) = schedule(10.0, 4, 1000 * MS);
         let turns: Vec<_> = (0..6).map(|number| schedule.turn(number)).map(|(at, when)| (at, when - start)).collect();
-        assert_eq!(turns, [(0, 0 * MS), (1, 25 * MS), (2, 50 * MS), (3, 75 * MS), (0, 100 * MS), (1, 125 * MS)]);
+        assert_eq!(
+            turns,
+            [(0, Duration::ZERO), (1, 25 * MS), (2, 50 * MS), (3, 75 * MS), (0, 100 * MS), (1, 125 * MS)]
+        );
     }
 
     #[test]
@@ -90,7 +93,7 @@ mod tests {
         let (start, schedule) = schedule(10.0, 4, 1000 * MS);
         let due = |place, at| schedule.due(place, start + at);
         assert_eq!(
-            (due(0, 0 * MS), due(1, 24 * MS), due(1, 25 * MS), due(1, 124 * MS), due(1, 125 * MS)),
+            (due(0, Duration::ZERO), due(1, 24 * MS), due(1, 25 * MS), due(1, 124 * MS), due(1, 125 * MS)),
             (1, 0, 1, 1, 2)
         );
         for number in 0..10 {

@@ -149,7 +149,7 @@ impl Worker {
 
     /// Wakes each connection at its moments, until the order to end.
     async fn pace(&mut self, schedule: Schedule) -> io::Result<()> {
-        let mut pacer = Pacer::new()?;
+        let pacer = Pacer::new()?;
         let mut next = 0;
         loop {
             let (_, moment) = schedule.turn(next);
