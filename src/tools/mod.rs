@@ -1,7 +1,7 @@
 //! Programs beside the proxy, built on its rooms.
 //!
 //! [`demo`] stages the whole promise on one machine; [`echo`] is the backend it uses, [`cutter`] its load balancer.
-//! [`bench`] puts load on a WebSocket and measures what comes back.
+//! [`mod@bench`] puts load on a WebSocket and measures what comes back.
 
 pub mod bench;
 pub mod cutter;
