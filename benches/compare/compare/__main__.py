@@ -17,6 +17,7 @@ from .rows import ROWS, Row, Settings
 
 ROOT = Path(__file__).resolve().parents[3]
 KEPT = ROOT / "target/compare"
+BUILT = ROOT / "target/release/longwire"
 
 
 def main() -> int:
@@ -52,7 +53,7 @@ def measure(chosen: list[Row], options: argparse.Namespace) -> dict:
     )
     raw = {
         "date": options.date,
-        "machine": machine.description(options.binary),
+        "machine": machine.description(options.binary, built_here=options.binary == BUILT),
         "settings": vars(settings) | {"rounds": rounds, "quick": options.quick},
         "priority": machine.raise_priority(),
         "load_before": os.getloadavg()[2],
@@ -77,6 +78,7 @@ def take_samples(stand: Stand, row: Row, number: int, settings: Settings, into: 
     first = number % len(row.proxies)
     for proxy in row.proxies[first:] + row.proxies[:first]:
         started = time.monotonic()
+        (stand.folder / "log").write_text("")
         try:
             sample = row.measure(stand, proxy, settings)
             shown = f"{report.number(sample['value'])} {row.unit}"
@@ -90,7 +92,7 @@ def take_samples(stand: Stand, row: Row, number: int, settings: Settings, into: 
 
 
 def last_words(stand: Stand) -> str:
-    """What the programs wrote to standard error."""
+    """What the programs of this sample wrote to standard error."""
     lines = (stand.folder / "log").read_text().splitlines()
     return " / ".join(lines[-3:]) or "no word"
 
@@ -123,7 +125,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, metavar="N", help="samples of each row and proxy (default: 5)")
     parser.add_argument("--seconds", type=float, metavar="S", help="length of a sample (default: 3)")
     parser.add_argument("--quick", action="store_true", help="one round, 1 s, 1,000 sessions: does everything work?")
-    parser.add_argument("--binary", type=Path, default=ROOT / "target/release/longwire", help="the longwire to measure")
+    parser.add_argument("--binary", type=Path, default=BUILT, help="the longwire to measure")
     parser.add_argument("--date", default=datetime.date.today().isoformat(), help="what the report says (default: today)")
     parser.add_argument("--report", type=Path, metavar="FILE", help="write the report again from this results.json")
     return parser.parse_args()

@@ -88,6 +88,7 @@ def nginx_conf(setup: Setup, buffer: str) -> str:
     tls = f"""
     ssl_certificate {setup.certificate};
     ssl_certificate_key {setup.key};
+    ssl_protocols TLSv1.2 TLSv1.3;
     ssl_session_cache shared:sessions:10m;""" if setup.tls else ""
     return f"""\
 {user}
@@ -128,6 +129,8 @@ http {{
       proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
       proxy_buffering off;
       proxy_buffer_size {buffer};
+      proxy_buffers 8 {buffer};
+      proxy_busy_buffers_size {buffer};
       proxy_read_timeout 1h;
       proxy_send_timeout 1h;
     }}

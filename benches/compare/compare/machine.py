@@ -1,5 +1,6 @@
 """This machine: its cores and how they are shared out, its limits, and what is installed on it."""
 
+import atexit
 import os
 import platform
 import re
@@ -29,12 +30,19 @@ class Cores:
         return {self.proxy, max(os.sched_getaffinity(0))} if count > 1 else {self.proxy}
 
 
+AUTOGROUP = Path("/proc/self/autogroup")
+
+
 def raise_priority() -> str:
-    """For this process and all it starts: so that other work on the machine changes little. Says what was reached."""
+    """For this process and all it starts, so that other work on the machine changes little. Says what was reached."""
     try:
         os.setpriority(os.PRIO_PROCESS, 0, -20)
     except PermissionError:
         return "normal"
+    # Where the kernel groups processes by session, nice counts only within the session, and the group has a nice of its own.
+    if AUTOGROUP.exists():
+        AUTOGROUP.write_text("-20")
+        atexit.register(AUTOGROUP.write_text, "0")
     return "nice -20"
 
 
@@ -44,8 +52,8 @@ def idle_sessions(wanted: int) -> int:
     return min(wanted, (hard - 500) // 2)
 
 
-def description(longwire: Path) -> dict:
-    """What a reader needs to judge the figures."""
+def description(longwire: Path, built_here: bool) -> dict:
+    """What a reader needs to judge the figures. Of a longwire built elsewhere nobody knows the commit."""
     return {
         "cpu": first_match(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text()),
         "cores": len(os.sched_getaffinity(0)),
@@ -53,7 +61,7 @@ def description(longwire: Path) -> dict:
         "kernel": platform.release(),
         "open_files": resource.getrlimit(resource.RLIMIT_NOFILE)[1],
         "longwire": version([longwire, "--version"], r"longwire (\S+)"),
-        "commit": commit(),
+        "commit": commit() if built_here else "built elsewhere",
         "nginx": version(["nginx", "-v"], r"nginx/(\S+)"),
         "haproxy": version(["haproxy", "-v"], r"version (\S+)"),
         "openssl": version(["openssl", "version"], r"OpenSSL (\S+)"),
