@@ -14,8 +14,9 @@ COLOURS = {
     HAPROXY_SPLICE: "#93b4f5",
     FLOOR: "#9ca3af",
 }
+MARK = "#111"  # where longwire must end
 WIDTH = 980
-LABELS = 250  # left of the bars
+LABELS = 290  # left of the bars
 BAR = 11  # height of one
 MOST = 2.0  # bars end here, in units of nginx
 
@@ -67,7 +68,7 @@ def ratio_bars(figures: Figures, top: int) -> tuple[list[str], int]:
         limit = strictest(figures, row, unit)
         if limit is not None and limit <= MOST:
             x = LABELS + limit * scale
-            parts.append(line(x, first - 2, x, first + BAR, COLOURS[LONGWIRE], dashed=False))
+            parts.append(rect(x - 1, first - 3, 2, BAR + 4, MARK))
         y += 10
     parts.append(line(LABELS + scale, top - 6, LABELS + scale, y - 6, "#555", dashed=True))
     return parts, y
@@ -118,7 +119,7 @@ def legend() -> str:
     for proxy, colour in COLOURS.items():
         parts += [rect(x, 42, 12, 12, colour), text(x + 17, 52, COLUMNS[proxy])]
         x += 40 + 8 * len(COLUMNS[proxy])
-    parts += [line(x + 6, 41, x + 6, 55, COLOURS[LONGWIRE]), text(x + 14, 52, "where longwire must end")]
+    parts += [rect(x + 5, 41, 2, 14, MARK), text(x + 14, 52, "where longwire must end")]
     return "\n".join(parts)
 
 
