@@ -7,6 +7,7 @@ use std::{
 };
 
 use tokio::{
+    net::TcpListener,
     runtime,
     signal::unix::{Signal, SignalKind, signal},
 };
@@ -17,7 +18,12 @@ use crate::{
     cli, config,
     config::{Config, Diagnostics, Loaded, LogFormat, Tls},
     net::{limits, server::Server},
-    tools::{self, demo::DemoOptions},
+    tools::{
+        self,
+        bench::{BenchOptions, Load},
+        demo::DemoOptions,
+        echo::Backend,
+    },
 };
 
 /// The exit code of a command line that cannot be meant, as clap has it.
@@ -85,10 +91,72 @@ pub fn demo(options: &cli::Demo) -> ExitCode {
     }
 }
 
+/// `longwire bench`
+pub fn bench(options: cli::Bench) -> ExitCode {
+    let as_json = options.json;
+    let options = load(options);
+    let bench = async {
+        match tools::bench::run(options).await {
+            Ok(report) => {
+                say(if as_json { format!("{:#}", report.json()) } else { report.to_string().trim_end().to_owned() });
+                if report.is_sound() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+            }
+            Err(error) => fail(error),
+        }
+    };
+    match runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(bench),
+        Err(error) => fail(error),
+    }
+}
+
+/// `longwire echo`: until a signal.
+pub fn echo(options: &cli::Echo) -> ExitCode {
+    let echo = async {
+        limits::raise_open_files()?;
+        let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        let listener = TcpListener::bind(options.bind).await?;
+        say(format!("echo on ws://{}/", listener.local_addr()?));
+        tokio::select! {
+            () = tools::echo::serve(listener, Backend { name: "echo", stage: None }) => {}
+            _ = either(&mut terminate, &mut interrupt) => {}
+        }
+        io::Result::Ok(ExitCode::SUCCESS)
+    };
+    let runtime = runtime::Builder::new_current_thread().enable_all().build();
+    runtime.and_then(|runtime| runtime.block_on(echo)).unwrap_or_else(fail)
+}
+
 /// `longwire schema`
 pub fn schema() -> ExitCode {
     say(format!("{:#}", config::schema()));
     ExitCode::SUCCESS
+}
+
+/// The load that a command line asks for.
+fn load(options: cli::Bench) -> BenchOptions {
+    let load = if options.idle {
+        Load::Idle
+    } else if options.connect {
+        Load::Handshakes
+    } else if options.rate > 0.0 {
+        Load::Rate(options.rate)
+    } else {
+        Load::Saturate { depth: options.pipeline }
+    };
+    BenchOptions {
+        target: options.url,
+        connections: usize::try_from(options.connections).unwrap_or(usize::MAX),
+        duration: options.duration,
+        load,
+        size: options.size,
+        binary: options.binary,
+        subprotocols: options.subprotocol,
+        headers: options.header,
+        insecure: options.insecure,
+        resumption: !options.no_resumption,
+        threads: options.threads.into(),
+    }
 }
 
 /// Serves until the first signal, then drains; a second signal ends at once.

@@ -13,7 +13,7 @@ pub struct Error {
     source: Option<Box<dyn error::Error + Send + Sync>>,
 }
 
-/// What went wrong. Everything else about a failure follows from it, in one table: [`Kind::row`].
+/// What went wrong. Everything else about a failure follows from it, in one table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// Half a WebSocket handshake.

@@ -1,7 +1,7 @@
 //! longwire: a reverse proxy that keeps WebSockets alive and says why they end.
 //!
-//! One session, read downwards: [`net::listener`] accepts, [`net::connection`] parses HTTP with hyper,
-//! [`net::proxy`] routes, picks a backend, connects, checks the handshake and either forwards plain HTTP or hands
+//! One session, read downwards: `net::listener` accepts, `net::connection` parses HTTP with hyper,
+//! `net::proxy` routes, picks a backend, connects, checks the handshake and either forwards plain HTTP or hands
 //! both streams to [`net::relay`], which drives a [`ws::session::Session`] until it ends and its
 //! [`access_log::Record`] is written.
 //!

@@ -14,6 +14,8 @@ fn main() -> ExitCode {
         Command::Run(options) => commands::run(&options),
         Command::Check(options) => commands::check(&options),
         Command::Demo(options) => commands::demo(&options),
+        Command::Bench(options) => commands::bench(options),
+        Command::Echo(options) => commands::echo(&options),
         Command::Schema => commands::schema(),
     }
 }

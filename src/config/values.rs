@@ -4,7 +4,7 @@
 
 use std::{fmt, net::SocketAddr, num::NonZeroUsize, time::Duration as StdDuration};
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 /// Why a scalar is refused, and what to write instead.
@@ -251,12 +251,20 @@ impl Cidr {
     const PATTERN: &str = r"^[0-9a-fA-F.:]+(/[0-9]+)?$|\$\{";
 
     fn parse(text: &str) -> Result<Self, Refusal> {
-        if let Ok(network) = text.parse::<IpNet>() {
-            return Ok(Self(network));
-        }
-        text.parse().map(|address: std::net::IpAddr| Self(address.into())).map_err(|_| {
+        let network = text.parse::<IpNet>().or_else(|_| text.parse::<std::net::IpAddr>().map(Into::into));
+        network.map(|network| Self(unmapped(network))).map_err(|_| {
             Refusal::new(format!("`{text}` is not a network"), "write 10.0.0.0/8, \"fd00::/8\" or one address")
         })
+    }
+}
+
+/// `::ffff:10.0.0.0/104` as `10.0.0.0/8`: clients' addresses are compared as IPv4 too.
+fn unmapped(network: IpNet) -> IpNet {
+    let IpNet::V6(mapped) = network else { return network };
+    let prefix = mapped.prefix_len().checked_sub(96);
+    match (mapped.addr().to_ipv4_mapped(), prefix) {
+        (Some(address), Some(prefix)) => Ipv4Net::new(address, prefix).map_or(network, Into::into),
+        _ => network,
     }
 }
 
@@ -326,6 +334,16 @@ mod tests {
 
     fn duration(text: &str) -> Result<StdDuration, String> {
         Duration::parse(text).map(|d| d.0).map_err(|refusal| refusal.to_string())
+    }
+
+    #[test]
+    fn a_network_of_mapped_addresses_is_one_of_ipv4() {
+        let network = |text| Cidr::parse(text).map(|cidr| cidr.0.to_string()).map_err(|refusal| refusal.to_string());
+        assert_eq!(network("::ffff:10.0.0.0/104"), Ok("10.0.0.0/8".into()));
+        assert_eq!(network("::ffff:192.0.2.1"), Ok("192.0.2.1/32".into()));
+        assert_eq!(network("fd00::/8"), Ok("fd00::/8".into()));
+        assert_eq!(network("::/0"), Ok("::/0".into()));
+        assert!(network("10.0.0.0/33").is_err());
     }
 
     #[test]

@@ -1,16 +1,26 @@
 //! One client connection: TLS, then HTTP/1.1 by hyper, request after request.
 
-use std::{convert::Infallible, pin::pin, sync::Arc, time::Duration};
+use std::{convert::Infallible, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::{net::TcpStream, time::timeout};
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::{TlsAcceptor, rustls};
 
-use super::{Worker, client_io::ClientIo, listener::Accepted, proxy, stream::Stream};
+use super::{Worker, client_io::ClientIo, live::ConnectionGuard, proxy, stream::Stream};
 
 /// How long connections that wait for a request stay open in a drain, to answer 503 to what is on its way already.
 const LAST_CALL: Duration = Duration::from_secs(1);
+
+/// A client's connection, on its way to its worker.
+#[derive(Debug)]
+pub(super) struct Accepted<S> {
+    pub(super) stream: S,
+    pub(super) sender: SocketAddr,
+    pub(super) local: SocketAddr,
+    pub(super) tls: Option<Arc<rustls::ServerConfig>>,
+    pub(super) guard: ConnectionGuard,
+}
 
 /// Serves a connection to its end, or until a session takes it over.
 pub(super) async fn serve(worker: Arc<Worker>, accepted: Accepted<TcpStream>) {

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-/// What every connection and session listens to.
+/// What every connection and session listens to. The order is never marked as seen, but by who waits for it.
 #[derive(Debug, Clone)]
 pub(super) struct Drain {
     order: watch::Receiver<Option<Order>>,
@@ -28,8 +28,10 @@ impl Drain {
         Self { order }
     }
 
+    /// Cheap: asked at each turn of a session.
     pub(super) fn has_begun(&self) -> bool {
-        self.order.borrow().is_some()
+        // Nothing else is ever sent; an error says that who could send it has gone.
+        self.order.has_changed().unwrap_or(true)
     }
 
     /// Ready when the drain begins; never if the process ends without one.

@@ -5,26 +5,20 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::mpsc,
+    time::timeout,
 };
 use tokio_rustls::rustls;
 
-use super::{Worker, connection, live::ConnectionGuard};
+use super::{
+    Worker,
+    connection::{self, Accepted},
+};
 
 /// First and longest pause after a failed accept: out of descriptors, there is nothing to do but to wait for some.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(1));
 
 /// Connections that may wait for a worker; when they are more, the kernel's backlog fills.
 pub(super) const HAND_OVER: usize = 1024;
-
-/// A client's connection, on its way to its worker.
-#[derive(Debug)]
-pub(super) struct Accepted<S> {
-    pub(super) stream: S,
-    pub(super) sender: SocketAddr,
-    pub(super) local: SocketAddr,
-    pub(super) tls: Option<Arc<rustls::ServerConfig>>,
-    pub(super) guard: ConnectionGuard,
-}
 
 /// Where connections of the other workers go. Their runtimes register the socket anew.
 pub(super) type HandOver = mpsc::Sender<Accepted<std::net::TcpStream>>;
@@ -46,6 +40,10 @@ impl Acceptor {
         tokio::select! {
             _ = drain.began() => {}
             () = self.accept_all() => {}
+        }
+        // Those that the kernel has accepted already would be reset by the close: they read a 503 instead.
+        while let Ok(Ok((stream, sender))) = timeout(Duration::ZERO, self.listener.accept()).await {
+            let _ = self.place(stream, sender).await;
         }
     }
 

@@ -1,7 +1,7 @@
 //! The only rooms that wait: sockets, TLS, HTTP, timers.
 //!
-//! [`server`] starts and drains; [`listener`] accepts; [`connection`] speaks HTTP with one client; [`proxy`] is the page
-//! to read first: one request from its head to its answer or its session; [`upstream`] is one attempt at a backend;
+//! [`server`] starts and drains; `listener` accepts; `connection` speaks HTTP with one client; `proxy` is the page
+//! to read first: one request from its head to its answer or its session; `upstream` is one attempt at a backend;
 //! [`relay`] is one session.
 
 use std::sync::Arc;

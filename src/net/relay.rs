@@ -18,7 +18,7 @@ use tokio::{
     time::Sleep,
 };
 
-use super::stream::Stream;
+use super::{drain::Drain, stream::Stream};
 use crate::ws::{Side, frame::MAX_CONTROL_FRAME, session::Session};
 
 /// One read takes at most this; it bounds what a session holds for a side that does not take it.
@@ -79,17 +79,23 @@ impl Relay {
         Self { client, backend, session }
     }
 
-    /// Relays until the session is over. When `drain` is ready, both sides are told.
+    /// Relays until the session is over. In a drain both sides are told at the session's own moment: `position` (0 to 1)
+    /// within the spread.
     ///
     /// Dropping the future ends the session where it is.
-    pub async fn run(&mut self, drain: impl Future<Output = ()>) {
-        let mut drain = pin!(drain);
-        let mut draining = false;
+    pub(super) async fn run(&mut self, mut drain: Drain, position: f64) {
+        let order = drain.clone();
+        let mut moment = pin!(drain.moment(position));
+        let (mut listening, mut told) = (false, false);
         let mut timer = pin!(tokio::time::sleep(FAR));
         poll_fn(|cx| {
-            if !draining && drain.as_mut().poll(cx).is_ready() {
-                draining = true;
-                self.session.handle_drain(Instant::now());
+            // Asked once, it wakes this task when the drain begins; until then there is nothing to ask.
+            if !told && (!listening || order.has_begun()) {
+                listening = true;
+                told = moment.as_mut().poll(cx).is_ready();
+                if told {
+                    self.session.handle_drain(Instant::now());
+                }
             }
             WORKER_SCRATCH.with_borrow_mut(|scratch| self.poll(cx, timer.as_mut(), scratch))
         })

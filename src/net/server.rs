@@ -18,9 +18,10 @@ use tokio::{
 use tokio_rustls::rustls;
 
 use super::{
-    Shared, Worker, connection,
+    Shared, Worker,
+    connection::{self, Accepted},
     drain::{Drain, Order},
-    listener::{Accepted, Acceptor, HAND_OVER, HandOver},
+    listener::{Acceptor, HAND_OVER, HandOver},
     live::Live,
     socket,
     tls::{self, TlsError},
@@ -34,6 +35,10 @@ use crate::{
 
 /// How long the record of what was cut at the end of a drain may take to be written.
 const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// Tasks that a worker runs before it asks the kernel for more to do, if it does not run out of them: a busy worker saves
+/// system calls.
+const TASKS_PER_POLL: u32 = 511;
 
 /// A running proxy: its listeners and worker threads. Dropping it ends everything at once.
 #[derive(Debug)]
@@ -191,12 +196,15 @@ impl Crew {
         let (others, inboxes): (Vec<HandOver>, Vec<_>) = (0..workers).map(|_| mpsc::channel(HAND_OVER)).unzip();
         let mut accepts = Some((bound, others));
         for (index, inbox) in inboxes.into_iter().enumerate() {
-            let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+            let runtime = runtime::Builder::new_current_thread().enable_all().event_interval(TASKS_PER_POLL).build()?;
             let crew = self.clone();
             let accepts = accepts.take();
             thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
-                let _alive = crew.alive.clone();
+                let alive = crew.alive.clone();
                 runtime.block_on(crew.work(accepts, inbox));
+                // First the tasks, with the records that they still hold; then the word that this worker has ended.
+                drop(runtime);
+                drop(alive);
             })?;
         }
         Ok(())

@@ -62,7 +62,7 @@ impl<G> Drop for Held<G> {
 pub(super) fn run<G>(
     takeover: Takeover,
     settings: SessionSettings,
-    mut drain: Drain,
+    drain: Drain,
     guards: G,
     record: Record,
 ) -> impl Future<Output = ()> {
@@ -79,7 +79,7 @@ pub(super) fn run<G>(
         };
         let position = u64::from_ne_bytes(position) as f64 / u64::MAX as f64;
         let session = Session::new(&settings, Secret(secret), Instant::now());
-        held.relay.insert(Relay::new(client, backend, session)).run(drain.moment(position)).await;
+        held.relay.insert(Relay::new(client, backend, session)).run(drain, position).await;
     }
 }
 

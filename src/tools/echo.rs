@@ -1,9 +1,19 @@
 //! An echo backend with the demo's page: what stands behind longwire when nothing else does.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+mod answers;
+
+use std::{
+    cell::RefCell,
+    convert::Infallible,
+    future::poll_fn,
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
 
 use bytes::Bytes;
-use futures_util::{SinkExt, StreamExt};
 use http_body_util::Full;
 use hyper::{
     Method, Request, Response, StatusCode,
@@ -14,20 +24,17 @@ use hyper::{
     upgrade::{OnUpgrade, Upgraded},
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
+use socket2::SockRef;
 use tokio::{
+    io::{AsyncRead as _, AsyncReadExt as _, AsyncWrite as _, AsyncWriteExt as _, ReadBuf},
     net::{TcpListener, TcpStream},
     sync::mpsc,
     task::JoinSet,
     time::{sleep, timeout},
 };
-use tokio_tungstenite::{
-    WebSocketStream,
-    tungstenite::{
-        self, Message,
-        handshake::server::create_response_with_body,
-        protocol::{CloseFrame, Role, WebSocketConfig, frame::coding::CloseCode},
-    },
-};
+use tokio_tungstenite::tungstenite::handshake::server::create_response_with_body;
+
+use self::answers::Answers;
 
 /// Bytes of a message at most; a longer one ends the WebSocket with 1009.
 pub const MAX_MESSAGE: usize = 16 * 1024 * 1024;
@@ -40,6 +47,21 @@ const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 const HEAD_WITHIN: Duration = Duration::from_secs(75);
 /// How long a client may take to accept what is echoed to it.
 const SEND_WITHIN: Duration = Duration::from_secs(30);
+/// How long a client may take to end the stream after the Closes.
+const END_WITHIN: Duration = Duration::from_secs(5);
+
+/// One read takes at most this, and what was kept of the one before.
+const READ: usize = 64 * 1024;
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::new(Scratch { input: vec![0; READ].into(), output: Vec::new() });
+}
+
+/// Buffers of all connections of a thread, which run one after the other: an idle one holds none.
+struct Scratch {
+    input: Box<[u8]>,
+    output: Vec<u8>,
+}
 
 const PAGE: &str = include_str!("demo.html");
 /// The page is one file and talks to WebSockets and to `/demo.json` only.
@@ -59,6 +81,8 @@ pub struct Backend {
 ///
 /// A WebSocket handshake on any path opens an echo of text and binary messages; `/` is the demo's page.
 pub async fn serve(listener: TcpListener, backend: Backend) {
+    // Each connection inherits it (Linux). Without it an answer waits for the acknowledgement of the one before.
+    let _ = SockRef::from(&listener).set_tcp_nodelay(true);
     let backend = Arc::new(backend);
     let mut connections = JoinSet::new();
     loop {
@@ -142,26 +166,67 @@ fn accept_websocket(
     }
 }
 
-/// Sends every message back until the client closes. Pings are answered and Closes returned by the library.
-async fn echo(stream: Upgraded) -> tungstenite::Result<()> {
-    let config = WebSocketConfig::default().max_message_size(Some(MAX_MESSAGE)).max_frame_size(Some(MAX_MESSAGE));
-    let mut socket = WebSocketStream::from_raw_socket(TokioIo::new(stream), Role::Server, Some(config)).await;
-    while let Some(message) = socket.next().await {
-        match message {
-            Ok(message @ (Message::Text(_) | Message::Binary(_))) => {
-                let Ok(sent) = timeout(SEND_WITHIN, socket.send(message)).await else {
-                    return Ok(());
-                };
-                sent?;
-            }
-            Ok(_) => {}
-            Err(tungstenite::Error::Capacity(_)) => {
-                let too_big = CloseFrame { code: CloseCode::Size, reason: "message too big".into() };
-                return socket.close(Some(too_big)).await;
-            }
-            Err(error) => return Err(error),
+/// Sends every message back until the client closes, and ends the stream.
+async fn echo(upgraded: Upgraded) -> io::Result<()> {
+    let Ok(parts) = upgraded.downcast::<TokioIo<TcpStream>>() else { return Ok(()) };
+    let (mut stream, early) = (parts.io.into_inner(), parts.read_buf);
+    let mut answers = Answers::new();
+    let mut unsent = Vec::new();
+    let consumed = answers.answer(&early, &mut unsent);
+    let mut kept = early[consumed..].to_vec();
+    drop(early);
+    loop {
+        if !unsent.is_empty() {
+            timeout(SEND_WITHIN, stream.write_all(&unsent)).await??;
+        }
+        if answers.is_over() {
+            stream.shutdown().await?;
+            return timeout(END_WITHIN, discard(stream)).await?;
+        }
+        let turn =
+            poll_fn(|cx| SCRATCH.with_borrow_mut(|scratch| take(cx, &mut stream, &mut answers, &mut kept, scratch)));
+        match turn.await? {
+            Some(left) => unsent = left,
+            None => return Ok(()),
         }
     }
+}
+
+/// Reads once and answers. What the client does not take at once is returned; `None` at its end.
+fn take(
+    cx: &mut Context<'_>,
+    stream: &mut TcpStream,
+    answers: &mut Answers,
+    kept: &mut Vec<u8>,
+    scratch: &mut Scratch,
+) -> Poll<io::Result<Option<Vec<u8>>>> {
+    let Scratch { input, output } = scratch;
+    input[..kept.len()].copy_from_slice(kept);
+    let mut buffer = ReadBuf::new(&mut input[kept.len()..]);
+    ready!(Pin::new(&mut *stream).poll_read(cx, &mut buffer))?;
+    let filled = buffer.filled().len();
+    if filled == 0 {
+        return Poll::Ready(Ok(None));
+    }
+    let input = &input[..kept.len() + filled];
+    output.clear();
+    let consumed = answers.answer(input, output);
+    kept.clear();
+    kept.extend_from_slice(&input[consumed..]);
+    if output.is_empty() {
+        return Poll::Ready(Ok(Some(Vec::new())));
+    }
+    let taken = match Pin::new(stream).poll_write(cx, output)? {
+        Poll::Ready(taken) => taken,
+        Poll::Pending => 0,
+    };
+    Poll::Ready(Ok(Some(output[taken..].to_vec())))
+}
+
+/// Closing over unread bytes would be a reset, which may overtake our Close (RFC 6455 §7.1.1).
+async fn discard(mut stream: TcpStream) -> io::Result<()> {
+    let mut buffer = [0; 1024];
+    while stream.read(&mut buffer).await? > 0 {}
     Ok(())
 }
 
@@ -177,8 +242,14 @@ fn text(status: StatusCode, body: &'static str) -> Response<Full<Bytes>> {
 mod tests {
     use std::net::SocketAddr;
 
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio_tungstenite::client_async;
+    use futures_util::{SinkExt, StreamExt};
+    use tokio_tungstenite::{
+        WebSocketStream, client_async,
+        tungstenite::{
+            Message,
+            protocol::{CloseFrame, frame::coding::CloseCode},
+        },
+    };
 
     use super::*;
 

@@ -82,6 +82,8 @@ pub struct Keepalive {
     secret: Secret,
     interval: Option<Duration>,
     timeout: Option<Duration>,
+    /// The silence after which the next Ping falls due: `interval` with its jitter, or longer.
+    wait: Option<Duration>,
     last_sent: Instant,
     /// A Ping waits for the next frame boundary.
     owed: bool,
@@ -89,6 +91,8 @@ pub struct Keepalive {
     /// When the first Ping after the side's last byte was fully written: from here its silence counts.
     judged_from: Option<Instant>,
     debt: Option<Debt>,
+    /// The number of the last Ping that was answered.
+    answered: u32,
     round_trips: RoundTrips,
 }
 
@@ -109,27 +113,36 @@ struct Debt {
 
 /// The prefix of our payloads; a sequence number of four bytes follows.
 const PREFIX: usize = 8;
+/// Pings without a Pong after which we go slowly: a stalled peer queues its Pongs, and may end the session when they are
+/// too many (`ws` for Node.js does at 60).
+const MAX_UNANSWERED: u32 = 16;
+/// How slowly, where `pong_timeout` does not say.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 impl Keepalive {
     /// Pings toward `side`, if the route pings it.
     #[must_use]
-    pub const fn new(side: Side, settings: &Settings, secret: Secret, now: Instant) -> Self {
+    pub fn new(side: Side, settings: &Settings, secret: Secret, now: Instant) -> Self {
         let on = match side {
             Side::Client => settings.client,
             Side::Backend => settings.backend,
         };
-        Self {
+        let mut keepalive = Self {
             side,
             secret,
             interval: if on { settings.ping_interval } else { None },
             timeout: settings.pong_timeout,
+            wait: None,
             last_sent: now,
             owed: false,
             ping: Ping::Settled,
             judged_from: None,
             debt: None,
-            round_trips: RoundTrips { pings: 0, measured: 0, last: None, total: Duration::ZERO },
-        }
+            answered: 0,
+            round_trips: RoundTrips::default(),
+        };
+        keepalive.wait = keepalive.next_wait();
+        keepalive
     }
 
     /// Bytes have gone to the side.
@@ -175,6 +188,10 @@ impl Keepalive {
                         self.round_trips.measure(now.saturating_duration_since(written));
                     }
                 }
+                if let Ok(number) = number.try_into() {
+                    self.answered = u32::from_be_bytes(number);
+                    self.wait = self.next_wait();
+                }
                 PongOwner::Proxy
             }
             _ => {
@@ -196,8 +213,7 @@ impl Keepalive {
     /// When the next Ping falls due; `None` = never, or it is owed already and waits for a boundary only.
     #[must_use]
     pub fn poll_ping(&self) -> Option<Instant> {
-        let interval = self.interval.filter(|_| !self.owed)?;
-        let due = self.last_sent + self.jittered(interval);
+        let due = self.last_sent + self.wait.filter(|_| !self.owed)?;
         Some(self.debt.map_or(due, |debt| due.max(debt.lapses)))
     }
 
@@ -225,6 +241,7 @@ impl Keepalive {
         self.last_sent = now;
         self.ping = Ping::Queued;
         self.round_trips.pings = self.round_trips.pings.wrapping_add(1);
+        self.wait = self.next_wait();
         let mut payload = [0; PREFIX + 4];
         payload[..PREFIX].copy_from_slice(&self.prefix());
         payload[PREFIX..].copy_from_slice(&self.round_trips.pings.to_be_bytes());
@@ -249,11 +266,14 @@ impl Keepalive {
         self.secret.derive(self.side, b'p', 0).to_ne_bytes()
     }
 
-    /// Up to a tenth earlier, so that sessions that began together do not ping together. Never later: the interval is a
-    /// promise to the middleboxes on the path.
-    fn jittered(&self, interval: Duration) -> Duration {
+    /// Up to a tenth earlier than the interval, so that sessions that began together do not ping together. Never later,
+    /// since the interval is a promise to the middleboxes on the path, but to a side that answers none.
+    fn next_wait(&self) -> Option<Duration> {
+        let unanswered = self.round_trips.pings.wrapping_sub(self.answered);
+        let slowest = if unanswered >= MAX_UNANSWERED { self.timeout.unwrap_or(PATIENCE) } else { Duration::ZERO };
         let random = self.secret.derive(self.side, b'j', self.round_trips.pings);
-        interval.mul_f64(1.0 - (random % 1024) as f64 / 10_240.0)
+        let interval = self.interval?.mul_f64(1.0 - (random % 1024) as f64 / 10_240.0);
+        Some(interval.max(slowest))
     }
 }
 
@@ -369,6 +389,20 @@ mod tests {
         assert_eq!(keepalive.handle_pong(&pong(&ping), at), PongOwner::Proxy);
         keepalive.handle_flushed(at);
         assert_eq!((keepalive.poll_death(), keepalive.round_trips().measured), (None, 0));
+    }
+
+    #[test]
+    fn a_side_that_answers_nothing_is_pinged_slowly_until_it_does() {
+        let mut keepalive = keepalive(Instant::now());
+        let mut last = None;
+        for _ in 0..MAX_UNANSWERED {
+            let at = due(&mut keepalive);
+            last = Some((at, keepalive.ping(at)));
+        }
+        let (at, ping) = last.unwrap();
+        assert_eq!(keepalive.poll_ping(), Some(at + Duration::from_secs(30)));
+        keepalive.handle_pong(&pong(&ping), at);
+        assert!(keepalive.poll_ping().unwrap() <= at + Duration::from_secs(25));
     }
 
     #[test]

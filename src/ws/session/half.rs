@@ -68,7 +68,7 @@ pub(super) struct Farewell {
 }
 
 impl Half {
-    pub(super) const fn new(side: Side, settings: &SessionSettings, secret: Secret, now: Instant) -> Self {
+    pub(super) fn new(side: Side, settings: &SessionSettings, secret: Secret, now: Instant) -> Self {
         Self {
             tracker: Tracker::new(side, settings.extensions),
             counts: Counts { bytes: 0, frames: 0, messages: 0 },

@@ -89,7 +89,7 @@ pub struct Counts {
 impl Session {
     /// A session whose 101 has just passed.
     #[must_use]
-    pub const fn new(settings: &SessionSettings, secret: Secret, now: Instant) -> Self {
+    pub fn new(settings: &SessionSettings, secret: Secret, now: Instant) -> Self {
         Self {
             client: Half::new(Side::Client, settings, secret, now),
             backend: Half::new(Side::Backend, settings, secret, now),

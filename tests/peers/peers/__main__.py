@@ -24,6 +24,7 @@ def main() -> int:
     if unknown:
         print(f"no such scenario: {', '.join(sorted(unknown))} (see --list)", file=sys.stderr)
         return 2
+    options.binary = options.binary.resolve()
     if not options.direct and not options.binary.is_file():
         print(f"MISSING: {options.binary} (the program under test)", file=sys.stderr)
         print(f"0 passed, {len(chosen)} failed")

@@ -104,7 +104,9 @@ def opens(bench: Bench, url: str) -> bool:
     wait_until(
         lambda: client.events("opened") or client.process.poll() is not None, 10, "a session opens or is refused"
     )
-    return bool(client.events("opened"))
+    opened = bool(client.events("opened"))
+    client.kill()
+    return opened
 
 
 def longwire(bench: Bench, *words) -> subprocess.CompletedProcess:

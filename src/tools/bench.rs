@@ -1,0 +1,230 @@
+//! `longwire bench`: load on a WebSocket echo, and what came of it.
+//!
+//! With a rate the load is an open loop: each message is due at a moment that was fixed before the first was sent, and
+//! its latency counts from then. Without one it is a closed loop that keeps messages in flight, which measures what
+//! passes at most. Each connection is a task on one of few threads and costs one read and one write per message.
+
+mod connection;
+mod desk;
+mod error;
+mod message;
+mod opening;
+mod pacer;
+mod progress;
+mod report;
+mod schedule;
+mod tally;
+mod target;
+#[cfg(test)]
+mod tests;
+mod trust;
+mod worker;
+
+use std::{
+    io,
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use hyper::header::{HeaderName, HeaderValue};
+use rustix::time::{ClockId, clock_gettime};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::{mpsc, oneshot, watch},
+    time::{interval, sleep_until},
+};
+
+use self::{
+    desk::SharedDesk,
+    message::Message,
+    opening::Opener,
+    progress::{Progress, REDRAW},
+    tally::Tally,
+    worker::{Order, Worker},
+};
+pub use self::{error::BenchError, report::Report, target::Target};
+use crate::net::limits;
+
+/// Bytes of a message at most: what the echo backend takes.
+pub const MAX_SIZE: usize = super::echo::MAX_MESSAGE;
+
+/// Descriptors that the process needs beside its connections.
+const OTHER_FILES: u64 = 64;
+
+/// What to do to whom.
+#[derive(Debug, Clone)]
+pub struct BenchOptions {
+    /// The WebSocket.
+    pub target: Target,
+    /// How many, at least 1.
+    pub connections: usize,
+    /// How long the load lasts once all are open.
+    pub duration: Duration,
+    /// The kind of load.
+    pub load: Load,
+    /// Bytes of a message, at most [`MAX_SIZE`].
+    pub size: usize,
+    /// Binary messages instead of text.
+    pub binary: bool,
+    /// Offered, in this order.
+    pub subprotocols: Vec<String>,
+    /// More headers for the handshake; they replace ours.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// Believe any certificate.
+    pub insecure: bool,
+    /// Resume TLS sessions; otherwise each handshake is a full one.
+    pub resumption: bool,
+    /// Threads that make the load, at least 1.
+    pub threads: usize,
+}
+
+/// The kind of load.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Load {
+    /// Connections that are held and say nothing but Pongs.
+    Idle,
+    /// Connect, upgrade, close, again.
+    Handshakes,
+    /// A closed loop.
+    Saturate {
+        /// Messages in flight per connection, at least 1.
+        depth: u64,
+    },
+    /// An open loop: messages a second per connection, more than 0.
+    Rate(f64),
+}
+
+/// Runs the load, or until SIGINT or SIGTERM, and reports. What goes wrong with connections is in the report.
+///
+/// # Errors
+/// The load cannot be made at all: see [`BenchError`].
+pub async fn run(options: BenchOptions) -> Result<Report, BenchError> {
+    check_limits(&options)?;
+    let opener = Opener::new(&options).await?;
+    let options = Arc::new(options);
+    let (orders, receiver) = watch::channel(Order::Open);
+    let (ready, mut all_ready) = mpsc::unbounded_channel();
+    let (mut desks, mut results) = (Vec::new(), Vec::new());
+    for number in 0..options.threads {
+        let desk = SharedDesk::new(Tally::new().ok_or(BenchError::Worker)?);
+        desks.push(desk.clone());
+        let worker = Worker {
+            of_threads: (number as u64, options.threads as u64),
+            connections: share(options.connections, number, options.threads),
+            options: Arc::clone(&options),
+            opener: opener.clone(),
+            message: message(&options)?,
+            desk,
+            orders: receiver.clone(),
+            ready: ready.clone(),
+        };
+        results.push(start(worker)?);
+    }
+    drop(ready);
+    let mut progress = Progress::of_stderr();
+    let (window, cpu) = conduct(&options, &orders, &mut all_ready, &desks, &mut progress).await?;
+    for result in results {
+        result.await.map_err(|_| BenchError::Worker)??;
+    }
+    progress.clear();
+    let mut tally = Tally::new().ok_or(BenchError::Worker)?;
+    desks.iter().for_each(|desk| tally.add(desk.lock().tally.clone()));
+    Ok(Report { options: (*options).clone(), tally, window, cpu })
+}
+
+/// Waits until all are open, gives the orders, and measures the window and our CPU in it.
+async fn conduct(
+    options: &BenchOptions,
+    orders: &watch::Sender<Order>,
+    ready: &mut mpsc::UnboundedReceiver<()>,
+    desks: &[SharedDesk],
+    progress: &mut Progress,
+) -> Result<(Duration, Duration), BenchError> {
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let mut redraw = interval(REDRAW);
+    let mut opening = options.threads;
+    let mut stopped = false;
+    while opening > 0 && !stopped {
+        tokio::select! {
+            told = ready.recv() => match told {
+                Some(()) => opening -= 1,
+                // A thread has ended before its time; its result says why.
+                None => break,
+            },
+            _ = redraw.tick() => progress.draw(None, desks),
+            _ = interrupt.recv() => stopped = true,
+            _ = terminate.recv() => stopped = true,
+        }
+    }
+    let (start, cpu) = (Instant::now(), cpu_time());
+    let nothing_open = options.load != Load::Handshakes && desks.iter().all(|desk| desk.lock().open == 0);
+    if !stopped && !nothing_open {
+        let end = start + options.duration;
+        orders.send_replace(Order::Run { start, end });
+        loop {
+            tokio::select! {
+                () = sleep_until(end.into()) => break,
+                _ = redraw.tick() => progress.draw(Some(start.elapsed()), desks),
+                _ = interrupt.recv() => break,
+                _ = terminate.recv() => break,
+            }
+        }
+    }
+    let measured = (start.elapsed(), cpu_time().saturating_sub(cpu));
+    orders.send_replace(Order::End);
+    Ok(measured)
+}
+
+/// Runs a worker on a thread of its own; its result comes when it ends.
+fn start(worker: Worker) -> io::Result<oneshot::Receiver<io::Result<()>>> {
+    let (tell, result) = oneshot::channel();
+    thread::Builder::new().name("load".into()).spawn(move || {
+        // Nobody waits for it only when we are ending already.
+        let _ = tell.send(worker.run());
+    })?;
+    Ok(result)
+}
+
+/// Refuses what must fail later for want of descriptors or ports.
+fn check_limits(options: &BenchOptions) -> Result<(), BenchError> {
+    let wanted = options.connections as u64;
+    if let Some(files) = limits::raise_open_files()?.now
+        && wanted.saturating_add(OTHER_FILES) > files
+    {
+        return Err(BenchError::OpenFiles { wanted, files });
+    }
+    match local_ports() {
+        Some(ports) if wanted > ports => Err(BenchError::Ports { wanted, ports }),
+        _ => Ok(()),
+    }
+}
+
+/// Ports that the kernel gives to outgoing connections: as many fit between one address here and one there.
+fn local_ports() -> Option<u64> {
+    let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").ok()?;
+    let mut ends = range.split_ascii_whitespace().filter_map(|end| end.parse::<u64>().ok());
+    let (first, last) = (ends.next()?, ends.next()?);
+    (last + 1).checked_sub(first)
+}
+
+fn message(options: &BenchOptions) -> io::Result<Option<Arc<Message>>> {
+    match options.load {
+        Load::Idle | Load::Handshakes => Ok(None),
+        Load::Saturate { .. } | Load::Rate(_) => {
+            let mut mask = [0; 4];
+            getrandom::fill(&mut mask)?;
+            Ok(Some(Arc::new(Message::new(options.size, options.binary, mask))))
+        }
+    }
+}
+
+/// The part of `all` that falls to this one of `threads`.
+const fn share(all: usize, thread: usize, threads: usize) -> usize {
+    all / threads + if thread < all % threads { 1 } else { 0 }
+}
+
+/// User and system time of this process: the sum that getrusage(2) gives in two parts, to the nanosecond.
+fn cpu_time() -> Duration {
+    clock_gettime(ClockId::ProcessCPUTime).try_into().unwrap_or_default()
+}

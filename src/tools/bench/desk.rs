@@ -1,0 +1,97 @@
+//! What the connections of one thread share. They run one after the other, so the lock around it is never waited for,
+//! except when the main thread looks in for the progress display.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::Waker,
+};
+
+use super::{schedule::Schedule, tally::Tally};
+
+/// One read takes at most this.
+const SCRATCH: usize = 256 * 1024;
+
+/// Handle to a thread's [`Desk`].
+#[derive(Clone)]
+pub(super) struct SharedDesk(Arc<Mutex<Desk>>);
+
+/// Buffers, figures and orders of a thread.
+pub(super) struct Desk {
+    pub(super) input: Box<[u8]>,
+    pub(super) output: Vec<u8>,
+    pub(super) tally: Tally,
+    pub(super) phase: Phase,
+    /// WebSockets that have neither ended nor been given up.
+    pub(super) open: u64,
+    /// By place.
+    wakers: Vec<Option<Waker>>,
+}
+
+/// What the connections have to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Stay open, say nothing.
+    Hold,
+    /// Keep this many messages in flight.
+    Saturate(u64),
+    /// Send at these moments.
+    Follow(Schedule),
+    /// Send what was due before, wait for what is in flight, then close.
+    End(Option<Schedule>),
+}
+
+impl SharedDesk {
+    pub(super) fn new(tally: Tally) -> Self {
+        Self(Arc::new(Mutex::new(Desk {
+            input: vec![0; SCRATCH].into(),
+            output: Vec::new(),
+            tally,
+            phase: Phase::Hold,
+            open: 0,
+            wakers: Vec::new(),
+        })))
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Desk> {
+        // Figures are sums: a panic of another connection leaves them readable.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Desk {
+    /// Gives a connection its place, counted from 0.
+    pub(super) fn enter(&mut self) -> u64 {
+        self.wakers.push(None);
+        self.open += 1;
+        self.tally.opened += 1;
+        self.wakers.len() as u64 - 1
+    }
+
+    /// Remembers how to wake the connection in this place.
+    pub(super) fn remember(&mut self, place: u64, waker: &Waker) {
+        if let Some(known) = self.waker(place)
+            && !known.as_ref().is_some_and(|known| known.will_wake(waker))
+        {
+            *known = Some(waker.clone());
+        }
+    }
+
+    pub(super) fn wake(&mut self, place: u64) {
+        if let Some(Some(waker)) = self.waker(place) {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// Sets the phase and tells all connections.
+    pub(super) fn begin(&mut self, phase: Phase) {
+        if let Phase::End(_) = phase {
+            self.tally.done_in_time = self.tally.done;
+        }
+        self.phase = phase;
+        self.wakers.iter().flatten().for_each(Waker::wake_by_ref);
+    }
+
+    fn waker(&mut self, place: u64) -> Option<&mut Option<Waker>> {
+        self.wakers.get_mut(usize::try_from(place).ok()?)
+    }
+}

@@ -1,0 +1,81 @@
+//! Why a load cannot be made.
+
+use std::{error::Error, fmt, io};
+
+use tokio_rustls::rustls;
+
+/// Why a load could not be made at all.
+#[derive(Debug)]
+pub enum BenchError {
+    /// More connections than the process may have open.
+    OpenFiles {
+        /// Connections asked for.
+        wanted: u64,
+        /// The limit.
+        files: u64,
+    },
+    /// More connections than there are local ports.
+    Ports {
+        /// Connections asked for.
+        wanted: u64,
+        /// Local ports.
+        ports: u64,
+    },
+    /// The host has no address.
+    Resolve(io::Error),
+    /// A host that no certificate can name.
+    Name(String),
+    /// A header that cannot be sent.
+    Header(String),
+    /// No certificate of an authority is known.
+    NoRoots,
+    /// TLS cannot be set up.
+    Tls(rustls::Error),
+    /// A thread of the load broke down.
+    Worker,
+    /// A socket or the machine failed.
+    Io(io::Error),
+}
+
+impl fmt::Display for BenchError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OpenFiles { wanted, files } => {
+                write!(
+                    f,
+                    "{wanted} connections need more than the {files} open files that this process may have: ulimit -n"
+                )
+            }
+            Self::Ports { wanted, ports } => write!(
+                f,
+                "{wanted} connections are more than the {ports} local ports (net.ipv4.ip_local_port_range): run several from \
+                 several addresses"
+            ),
+            Self::Resolve(error) => write!(f, "the host cannot be resolved: {error}"),
+            Self::Name(host) => write!(f, "{host} is no name that a certificate could have"),
+            Self::Header(text) => write!(f, "the headers cannot be sent: {text}"),
+            Self::NoRoots => f.write_str(
+                "this system trusts no certificate authority: name a file in SSL_CERT_FILE, or use --insecure",
+            ),
+            Self::Tls(error) => write!(f, "TLS cannot be set up: {error}"),
+            Self::Worker => f.write_str("a thread of the load broke down"),
+            Self::Io(error) => error.fmt(f),
+        }
+    }
+}
+
+impl Error for BenchError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Resolve(error) | Self::Io(error) => Some(error),
+            Self::Tls(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+impl From<io::Error> for BenchError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}

@@ -1,0 +1,192 @@
+//! From nothing to an open WebSocket: TCP, TLS, handshake.
+
+use std::{fmt, io, net::SocketAddr, sync::Arc, time::Duration};
+
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use hyper::{
+    HeaderMap, Method, Version,
+    header::{
+        CONNECTION, HOST, HeaderName, HeaderValue, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION,
+        UPGRADE,
+    },
+};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
+    net::TcpStream,
+    time::timeout,
+};
+use tokio_rustls::{TlsConnector, rustls::pki_types::ServerName};
+
+use super::{BenchError, BenchOptions, target::Target, trust};
+use crate::ws::handshake::{self, FalseUpgrade, Kind, Offer};
+
+/// How long TCP, TLS and the handshake may take together.
+const OPEN_WITHIN: Duration = Duration::from_secs(10);
+/// Bytes of an answer's head at most.
+const MAX_HEAD: usize = 64 * 1024;
+/// Fields of an answer at most.
+const MAX_FIELDS: usize = 128;
+
+/// A byte stream, plain or TLS.
+pub(super) trait Socket: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Socket for T {}
+
+/// Opens WebSockets, all with one request: the key is the same too, which only a cache could mind.
+#[derive(Clone)]
+pub(super) struct Opener {
+    addresses: Vec<SocketAddr>,
+    tls: Option<(TlsConnector, ServerName<'static>)>,
+    request: Arc<[u8]>,
+    offer: Offer,
+}
+
+/// An open WebSocket.
+pub(super) struct Opened {
+    pub(super) socket: Box<dyn Socket>,
+    /// What came behind the 101.
+    pub(super) early: Vec<u8>,
+}
+
+/// Why a WebSocket could not be opened. Its text is the same for the same cause, so that it can be counted.
+#[derive(Debug)]
+pub(super) enum OpenError {
+    Connect(io::Error),
+    Tls(io::Error),
+    /// The connection ended or broke before the answer was whole.
+    Exchange(io::Error),
+    /// What came is no HTTP.
+    NotHttp,
+    /// Another answer than 101.
+    Refused(u16),
+    FalseUpgrade(FalseUpgrade),
+    TimedOut,
+}
+
+impl Opener {
+    /// Resolves the host and prepares the request.
+    ///
+    /// # Errors
+    /// The host has no address; the headers make no handshake; the system's certificates cannot be read.
+    pub(super) async fn new(options: &BenchOptions) -> Result<Self, BenchError> {
+        let target = &options.target;
+        let found = tokio::net::lookup_host((target.host.as_str(), target.port)).await.map_err(BenchError::Resolve)?;
+        let tls = if target.tls {
+            let name = ServerName::try_from(target.host.clone()).map_err(|_| BenchError::Name(target.host.clone()))?;
+            Some((trust::connector(options.insecure, options.resumption)?, name))
+        } else {
+            None
+        };
+        let (request, offer) = request(target, options)?;
+        Ok(Self { addresses: found.collect(), tls, request: request.into(), offer })
+    }
+
+    /// Opens one.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub(super) async fn open(&self) -> Result<Opened, OpenError> {
+        timeout(OPEN_WITHIN, self.open_now()).await.map_err(|_| OpenError::TimedOut)?
+    }
+
+    async fn open_now(&self) -> Result<Opened, OpenError> {
+        let stream = TcpStream::connect(self.addresses.as_slice()).await.map_err(OpenError::Connect)?;
+        stream.set_nodelay(true).map_err(OpenError::Connect)?;
+        let mut socket: Box<dyn Socket> = match &self.tls {
+            None => Box::new(stream),
+            Some((connector, name)) => Box::new(connector.connect(name.clone(), stream).await.map_err(OpenError::Tls)?),
+        };
+        socket.write_all(&self.request).await.map_err(OpenError::Exchange)?;
+        socket.flush().await.map_err(OpenError::Exchange)?;
+        let early = self.answer(&mut socket).await?;
+        Ok(Opened { socket, early })
+    }
+
+    /// Reads the head of the answer, and returns what follows a right 101.
+    async fn answer(&self, socket: &mut Box<dyn Socket>) -> Result<Vec<u8>, OpenError> {
+        let mut head = Vec::with_capacity(1024);
+        loop {
+            let read = socket.read_buf(&mut head).await.map_err(OpenError::Exchange)?;
+            if read == 0 {
+                return Err(OpenError::Exchange(io::ErrorKind::UnexpectedEof.into()));
+            }
+            let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
+            let mut answer = httparse::Response::new(&mut fields);
+            match answer.parse(&head) {
+                Ok(httparse::Status::Complete(length)) => {
+                    self.judge(&answer)?;
+                    return Ok(head.split_off(length));
+                }
+                Ok(httparse::Status::Partial) if head.len() <= MAX_HEAD => {}
+                _ => return Err(OpenError::NotHttp),
+            }
+        }
+    }
+
+    fn judge(&self, answer: &httparse::Response<'_, '_>) -> Result<(), OpenError> {
+        match answer.code {
+            Some(101) => {}
+            Some(other) => return Err(OpenError::Refused(other)),
+            None => return Err(OpenError::NotHttp),
+        }
+        let mut headers = HeaderMap::with_capacity(answer.headers.len());
+        for field in answer.headers.iter() {
+            let (Ok(name), Ok(value)) = (HeaderName::try_from(field.name), HeaderValue::from_bytes(field.value)) else {
+                return Err(OpenError::NotHttp);
+            };
+            headers.append(name, value);
+        }
+        handshake::verify(&self.offer, &headers).map_err(OpenError::FalseUpgrade)?;
+        Ok(())
+    }
+}
+
+/// The request's bytes, and what its answer is checked against.
+fn request(target: &Target, options: &BenchOptions) -> Result<(Vec<u8>, Offer), BenchError> {
+    let mut key = [0; 16];
+    getrandom::fill(&mut key).map_err(io::Error::from)?;
+    let mut headers = HeaderMap::new();
+    let value = |text: &str| HeaderValue::try_from(text).map_err(|_| BenchError::Header(text.to_owned()));
+    headers.insert(HOST, value(&target.authority)?);
+    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(SEC_WEBSOCKET_KEY, value(&BASE64_STANDARD.encode(key))?);
+    headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static(handshake::VERSION));
+    if !options.subprotocols.is_empty() {
+        headers.insert(SEC_WEBSOCKET_PROTOCOL, value(&options.subprotocols.join(", "))?);
+    }
+    for (name, value) in &options.headers {
+        headers.insert(name, value.clone());
+    }
+    let Kind::WebSocket(offer) = handshake::classify(&Method::GET, Version::HTTP_11, &headers) else {
+        return Err(BenchError::Header("with them it is no WebSocket handshake".to_owned()));
+    };
+    let mut request = format!("GET {} HTTP/1.1\r\n", target.resource).into_bytes();
+    for (name, value) in &headers {
+        for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+            request.extend_from_slice(part);
+        }
+    }
+    request.extend_from_slice(b"\r\n");
+    Ok((request, offer))
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connect(error) if error.kind() == io::ErrorKind::AddrNotAvailable => f.write_str(
+                "connecting: no local port is left (about 28,000 connections per source address and target)",
+            ),
+            Self::Connect(error) => write!(f, "connecting: {error}"),
+            Self::Tls(error) => write!(f, "TLS: {error}"),
+            Self::Exchange(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                f.write_str("handshake: the connection was closed instead of an answer")
+            }
+            Self::Exchange(error) => write!(f, "handshake: {error}"),
+            Self::NotHttp => f.write_str("handshake: the answer is no HTTP"),
+            Self::Refused(status) => write!(f, "handshake: answered with {status}"),
+            Self::FalseUpgrade(error) => write!(f, "handshake: 101, but {error}"),
+            Self::TimedOut => write!(f, "not open after {OPEN_WITHIN:?}"),
+        }
+    }
+}

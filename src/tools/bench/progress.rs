@@ -1,0 +1,57 @@
+//! One line on a terminal that says how it goes; nothing elsewhere.
+
+use std::{
+    io::{self, IsTerminal as _, Write as _},
+    time::Duration,
+};
+
+use super::{desk::SharedDesk, report::thousands};
+
+/// How often the line is redrawn.
+pub(super) const REDRAW: Duration = Duration::from_millis(250);
+
+/// The line on standard error, so that standard output holds the result alone.
+pub(super) struct Progress {
+    live: bool,
+    drawn: bool,
+}
+
+impl Progress {
+    pub(super) fn of_stderr() -> Self {
+        let capable = std::env::var_os("TERM").is_some_and(|term| term != "dumb");
+        Self { live: io::stderr().is_terminal() && capable, drawn: false }
+    }
+
+    /// Draws the line anew.
+    pub(super) fn draw(&mut self, passed: Option<Duration>, desks: &[SharedDesk]) {
+        if !self.live {
+            return;
+        }
+        let (mut open, mut done, mut pings, mut closes, mut failures) = (0, 0, 0, 0, 0);
+        for desk in desks {
+            let desk = desk.lock();
+            open += desk.open;
+            done += desk.tally.done;
+            pings += desk.tally.pings;
+            closes += desk.tally.closes.values().sum::<u64>();
+            failures += desk.tally.failures.values().sum::<u64>();
+        }
+        let at = passed.map_or("opening".to_owned(), |passed| format!("{:6.1} s", passed.as_secs_f64()));
+        let mut line = format!("{at}   {} open   {} done", thousands(open), thousands(done));
+        for (count, what) in [(pings, "pings"), (closes, "closed unexpectedly"), (failures, "failed to open")] {
+            if count > 0 {
+                line.push_str(&format!("   {} {what}", thousands(count)));
+            }
+        }
+        // A terminal that has gone away is no reason to stop.
+        let _ = write!(io::stderr(), "\r\x1b[K{line}").and_then(|()| io::stderr().flush());
+        self.drawn = true;
+    }
+
+    /// Takes the line away.
+    pub(super) fn clear(&mut self) {
+        if self.drawn {
+            let _ = write!(io::stderr(), "\r\x1b[K").and_then(|()| io::stderr().flush());
+        }
+    }
+}

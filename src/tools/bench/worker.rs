@@ -1,0 +1,225 @@
+//! One thread of the load: opens its connections, sets them going, ends them.
+
+use std::{
+    io,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    runtime,
+    sync::{mpsc, watch},
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+
+use super::{
+    BenchOptions, Load,
+    connection::{self, Connection},
+    desk::{Phase, SharedDesk},
+    message::Message,
+    opening::{OpenError, Opened, Opener},
+    pacer::Pacer,
+    schedule::Schedule,
+};
+
+/// How long answers and Closes may take after the end.
+pub(super) const END_WITHIN: Duration = Duration::from_secs(5);
+/// Connections that one thread opens at the same time.
+const OPENING_AT_ONCE: usize = 64;
+/// How long to wait before opening again where opening fails.
+const RETRY_AFTER: Duration = Duration::from_millis(10);
+/// Ready tasks that run before the kernel is asked for more. Asking is a system call; under load most of what it would
+/// tell comes with the next one as well.
+const TASKS_PER_ASKING: u32 = 256;
+
+/// What the main thread says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Order {
+    Open,
+    Run { start: Instant, end: Instant },
+    End,
+}
+
+/// A thread of the load.
+#[derive(Clone)]
+pub(super) struct Worker {
+    /// Which of how many.
+    pub(super) of_threads: (u64, u64),
+    /// How many of the run's connections are this thread's.
+    pub(super) connections: usize,
+    pub(super) options: Arc<BenchOptions>,
+    pub(super) opener: Opener,
+    pub(super) message: Option<Arc<Message>>,
+    pub(super) desk: SharedDesk,
+    pub(super) orders: watch::Receiver<Order>,
+    /// Told once when all connections are open or have failed, and dropped when all is over.
+    pub(super) ready: mpsc::UnboundedSender<()>,
+}
+
+impl Worker {
+    /// Runs until the order to end, and until all have ended or [`END_WITHIN`] is over.
+    ///
+    /// # Errors
+    /// The runtime or its timer cannot be made.
+    pub(super) fn run(self) -> io::Result<()> {
+        let runtime = runtime::Builder::new_current_thread().enable_all().event_interval(TASKS_PER_ASKING).build()?;
+        runtime.block_on(async {
+            match self.options.load {
+                Load::Handshakes => self.shake_hands().await,
+                Load::Idle | Load::Saturate { .. } | Load::Rate(_) => self.exchange().await?,
+            }
+            Ok(())
+        })
+    }
+
+    /// Open connections, with or without messages on them.
+    async fn exchange(mut self) -> io::Result<()> {
+        let mut connections = self.open_all().await;
+        // The main thread waits for this as long as it lives.
+        let _ = self.ready.send(());
+        let schedule = match self.run_order().await {
+            Order::Run { start, end } => self.begin(start, end),
+            Order::Open | Order::End => None,
+        };
+        match schedule {
+            Some(schedule) => self.pace(schedule).await?,
+            None => self.end_order().await,
+        }
+        let owed = schedule.map(|schedule| schedule.until(Instant::now()));
+        self.desk.lock().begin(Phase::End(owed));
+        let _ = timeout(END_WITHIN, async { while connections.join_next().await.is_some() {} }).await;
+        let mut desk = self.desk.lock();
+        desk.tally.silent = desk.open;
+        if let Some(schedule) = owed {
+            let due: u64 = (0..desk.tally.opened).map(|place| schedule.due(place, Instant::now())).sum();
+            desk.tally.unsent = due.saturating_sub(desk.tally.sent);
+        }
+        Ok(())
+    }
+
+    /// Opens this thread's share, [`OPENING_AT_ONCE`] at a time, until the order to end.
+    async fn open_all(&mut self) -> JoinSet<()> {
+        let mut opening = JoinSet::<Result<Opened, OpenError>>::new();
+        let mut connections = JoinSet::new();
+        let mut left = self.connections;
+        loop {
+            while left > 0 && opening.len() < OPENING_AT_ONCE {
+                left -= 1;
+                let opener = self.opener.clone();
+                opening.spawn(async move { opener.open().await });
+            }
+            let opened = tokio::select! {
+                opened = opening.join_next() => opened,
+                _ = self.orders.wait_for(|order| *order == Order::End) => None,
+            };
+            match opened {
+                None => return connections,
+                Some(Ok(Ok(opened))) => {
+                    let connection = Connection::new(opened, self.message.clone(), self.of_threads, &self.desk);
+                    connections.spawn(connection.run(self.desk.clone()));
+                }
+                Some(Ok(Err(error))) => self.desk.lock().tally.fail(error.to_string()),
+                Some(Err(error)) => self.desk.lock().tally.fail(error.to_string()),
+            }
+        }
+    }
+
+    /// Sets the connections going; the schedule if there is one.
+    fn begin(&self, start: Instant, end: Instant) -> Option<Schedule> {
+        let mut desk = self.desk.lock();
+        match self.options.load {
+            Load::Saturate { depth } => {
+                desk.begin(Phase::Saturate(depth));
+                None
+            }
+            Load::Rate(rate) if desk.tally.opened > 0 => {
+                let connections = desk.tally.opened;
+                // Threads take turns as connections do.
+                let (thread, threads) = self.of_threads;
+                let shift = thread as f64 / (threads * connections) as f64 / rate;
+                let start = start + Duration::try_from_secs_f64(shift).unwrap_or_default();
+                let schedule = Schedule::new(start, end, rate, connections);
+                desk.begin(Phase::Follow(schedule));
+                Some(schedule)
+            }
+            Load::Rate(_) | Load::Idle | Load::Handshakes => None,
+        }
+    }
+
+    /// Wakes each connection at its moments, until the order to end.
+    async fn pace(&mut self, schedule: Schedule) -> io::Result<()> {
+        let mut pacer = Pacer::new()?;
+        let mut next = 0;
+        loop {
+            let (_, moment) = schedule.turn(next);
+            tokio::select! {
+                biased;
+                _ = self.orders.wait_for(|order| *order == Order::End) => return Ok(()),
+                waited = pacer.until(moment) => waited?,
+            }
+            let now = Instant::now();
+            let mut desk = self.desk.lock();
+            loop {
+                let (place, moment) = schedule.turn(next);
+                if moment > now {
+                    break;
+                }
+                desk.wake(place);
+                next += 1;
+            }
+        }
+    }
+
+    /// As many loops of connect, upgrade and close as there are connections, from the order to run until the order to end.
+    async fn shake_hands(mut self) {
+        let _ = self.ready.send(());
+        if self.run_order().await == Order::End {
+            return;
+        }
+        let mut loops = JoinSet::new();
+        for _ in 0..self.connections {
+            let (opener, desk) = (self.opener.clone(), self.desk.clone());
+            loops.spawn(async move {
+                while desk.lock().phase == Phase::Hold {
+                    shake_hands_once(&opener, &desk).await;
+                }
+            });
+        }
+        self.end_order().await;
+        self.desk.lock().begin(Phase::End(None));
+        let _ = timeout(END_WITHIN * 3, async { while loops.join_next().await.is_some() {} }).await;
+        self.desk.lock().tally.silent = loops.len() as u64;
+    }
+
+    async fn run_order(&mut self) -> Order {
+        // Without a main thread there is nothing more to do.
+        self.orders.wait_for(|order| *order != Order::Open).await.map_or(Order::End, |order| *order)
+    }
+
+    async fn end_order(&mut self) {
+        let _ = self.orders.wait_for(|order| *order == Order::End).await;
+    }
+}
+
+/// Connects, upgrades and closes; the time is that until the WebSocket is open.
+async fn shake_hands_once(opener: &Opener, desk: &SharedDesk) {
+    let begun = Instant::now();
+    match opener.open().await {
+        Ok(opened) => {
+            {
+                let mut desk = desk.lock();
+                desk.tally.opened += 1;
+                desk.tally.sent += 1;
+                desk.tally.finish(begun.elapsed());
+            }
+            if let Some(code) = connection::close(opened, END_WITHIN).await {
+                desk.lock().tally.close(code);
+            }
+        }
+        Err(error) => {
+            desk.lock().tally.fail(error.to_string());
+            sleep(RETRY_AFTER).await;
+        }
+    }
+}

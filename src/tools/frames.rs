@@ -1,0 +1,129 @@
+//! Reads frames where they lie, for the tools that look at payloads: no copy, no allocation.
+
+use std::ops::Range;
+
+use crate::ws::{
+    Side,
+    frame::{Breach, ControlFrame, FrameHeader},
+    tracker::{End, Step, Tracker},
+};
+
+/// The frames of one direction, without extensions, as they come in pieces.
+#[derive(Debug)]
+pub(super) struct Frames {
+    tracker: Tracker,
+}
+
+/// What stands next. `length` bytes are consumed with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Piece {
+    /// Payload of a data frame, possibly empty.
+    Data {
+        /// Of the frame that begins here; `None` inside one.
+        header: Option<FrameHeader>,
+        /// Where the payload lies, still masked.
+        payload: Range<usize>,
+        /// What ends with it.
+        end: End,
+    },
+    /// A whole control frame.
+    Control {
+        /// Its bytes on the wire.
+        length: usize,
+        /// The frame, unmasked.
+        frame: ControlFrame,
+    },
+}
+
+impl Piece {
+    /// Bytes on the wire.
+    #[must_use]
+    pub(super) const fn length(&self) -> usize {
+        match self {
+            Self::Data { payload, .. } => payload.end,
+            Self::Control { length, .. } => *length,
+        }
+    }
+}
+
+impl Frames {
+    /// The frames that `sender` sends.
+    #[must_use]
+    pub(super) const fn of(sender: Side) -> Self {
+        Self { tracker: Tracker::new(sender, false) }
+    }
+
+    /// Reads what stands at the start of `bytes`; `None` = more bytes are needed, nothing is consumed (at most 131 bytes then
+    /// have to be kept).
+    ///
+    /// # Errors
+    /// The sender broke the protocol.
+    pub(super) fn next(&mut self, bytes: &[u8]) -> Result<Option<Piece>, Breach> {
+        let header = if self.tracker.at_frame_end() { FrameHeader::parse(bytes)? } else { None };
+        Ok(match self.tracker.step(bytes)? {
+            Step::Incomplete => None,
+            Step::Control { length, frame } => Some(Piece::Control { length, frame }),
+            Step::Data { length, end } => {
+                let start = header.map_or(0, |(_, size)| size);
+                Some(Piece::Data { header: header.map(|(header, _)| header), payload: start..length, end })
+            }
+        })
+    }
+}
+
+/// Masks or unmasks `bytes` with `key`, whose first byte belongs to the first of them (RFC 6455 §5.3).
+pub(super) fn mask(bytes: &mut [u8], key: [u8; 4]) {
+    /// A width that the compiler turns into vector instructions.
+    const WIDTH: usize = 32;
+    let mut wide = [0; WIDTH];
+    wide.iter_mut().zip(key.iter().cycle()).for_each(|(to, from)| *to = *from);
+    let mut chunks = bytes.chunks_exact_mut(WIDTH);
+    for chunk in &mut chunks {
+        chunk.iter_mut().zip(wide).for_each(|(byte, key)| *byte ^= key);
+    }
+    chunks.into_remainder().iter_mut().zip(wide).for_each(|(byte, key)| *byte ^= key);
+}
+
+/// The key for what follows `passed` bytes of a payload.
+#[must_use]
+pub(super) fn turned(mut key: [u8; 4], passed: usize) -> [u8; 4] {
+    key.rotate_left(passed % 4);
+    key
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn payloads_are_found_where_they_lie_and_a_header_comes_once() {
+        let mut frames = Frames::of(Side::Backend);
+        let bytes = b"\x81\x05Hello\x89\x00";
+        let Some(Piece::Data { header: Some(header), payload, end: End::Open }) = frames.next(&bytes[..4]).unwrap()
+        else {
+            panic!("no begin");
+        };
+        assert_eq!((header.length, &bytes[payload]), (5, &b"He"[..]));
+        let rest = &bytes[4..];
+        assert_eq!(frames.next(rest), Ok(Some(Piece::Data { header: None, payload: 0..3, end: End::Message })));
+        assert_eq!(frames.next(&rest[3..]).unwrap().unwrap().length(), 2);
+        assert_eq!(frames.next(&rest[5..]), Ok(None));
+    }
+
+    #[test]
+    fn masking_in_pieces_is_masking_at_once() {
+        let plain: Vec<u8> = (0..=255).collect();
+        let key = [0x37, 0xfa, 0x21, 0x3d];
+        let mut whole = plain.clone();
+        mask(&mut whole, key);
+        assert!(whole.iter().zip(&plain).zip(key.iter().cycle()).all(|((masked, byte), key)| *masked == byte ^ key));
+        for cut in 0..plain.len() {
+            let mut pieces = plain.clone();
+            let (first, second) = pieces.split_at_mut(cut);
+            mask(first, key);
+            mask(second, turned(key, cut));
+            assert_eq!(pieces, whole, "cut at {cut}");
+        }
+    }
+}
