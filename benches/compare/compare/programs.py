@@ -44,14 +44,15 @@ class Load:
         return {key: int(value) for key, value in (field.split("=") for field in line.split())}
 
     def pause(self) -> dict[str, int]:
-        """Lets what is on its way arrive; the figures after that."""
+        """Lets what is on its way arrive; the figures after that. What never arrives was lost by the proxy."""
         self.tell("pause")
-        for _ in range(100):
+        deadline = time.monotonic() + 5
+        while time.monotonic() < deadline:
             counts = self.count()
-            if counts["on_their_way"] == 0:
+            if counts["on_their_way"] == 0 or counts["errors"]:
                 return counts
             time.sleep(0.02)
-        raise Broken("messages on their way never came back")
+        raise Broken(f"{counts['on_their_way']} messages never came back")
 
 
 @dataclass

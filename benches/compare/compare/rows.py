@@ -208,10 +208,11 @@ def window(proxy: Proxy, clients: Load, seconds: float, begun: bool = False) -> 
     time.sleep(seconds)
     last, ended = clients.count(), time.monotonic_ns()
     used = {key: readings.cpu_ns(pid) - used[key] for key, pid in pids.items()}
+    arrived = clients.pause()
     passed = {key: last[key] - first[key] for key in ("done", "pings", "resumed")}
     if passed["done"] == 0 and passed["pings"] == 0:
         raise Broken("nothing came through")
-    return {**passed, **used, "wall_ns": ended - began, "errors": last["errors"]}
+    return {**passed, **used, "wall_ns": ended - began, "errors": arrived["errors"]}
 
 
 PER_MESSAGE = "µs per message"

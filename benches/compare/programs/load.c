@@ -283,8 +283,9 @@ static void obey(void) {
     } else if (strcmp(line, "pause\n") == 0) {
         running = false;
     } else if (strcmp(line, "count\n") == 0) {
+        uint64_t on_their_way = options.mode == HANDSHAKE ? (uint64_t)opening : counts.on_their_way;
         printf("done=%lu errors=%lu on_their_way=%lu pings=%lu resumed=%lu open=%lu\n", counts.done, counts.errors,
-               counts.on_their_way, counts.pings, counts.resumed, counts.open);
+               on_their_way, counts.pings, counts.resumed, counts.open);
     }
 }
 
