@@ -107,12 +107,18 @@ def make_certificate(folder: Path) -> None:
 
 
 def write(raw: dict, whole: bool) -> report.Figures:
-    """A whole run goes into the repository, any other beside the build."""
+    """A whole run goes into the repository, any other beside the build. What profiles and call counts tell of the rows
+    that fall short is written by hand, into reasons.md."""
     results = ROOT / "benches/RESULTS.md" if whole else KEPT / "RESULTS.md"
     beside = ROOT / "benches/compare" if whole else KEPT
     (beside / "results.svg").write_text(plot.svg(raw))
     (beside / "results.json").write_text(json.dumps(raw, indent=1) + "\n")
-    text = report.markdown(raw, plot=os.path.relpath(beside / "results.svg", results.parent))
+    reasons = Path(__file__).parents[1] / "reasons.md"
+    text = report.markdown(
+        raw,
+        plot=os.path.relpath(beside / "results.svg", results.parent),
+        reasons=reasons.read_text() if reasons.exists() and whole else "",
+    )
     results.write_text(text)
     print(f"\n{text}\nwritten: {results}, {beside}/results.svg, {beside}/results.json")
     return report.Figures(raw)

@@ -1,5 +1,5 @@
-"""How each proxy is started: equivalent configs, each tuned as its manual advises for WebSockets, no access log, and no limit
-in the way of 9,000 sessions."""
+"""How each proxy is started: equivalent configs, each tuned as its manual advises for WebSockets, no access log, and no
+limit in the way of 9,000 sessions."""
 
 import os
 import resource
@@ -140,8 +140,8 @@ http {{
 
 
 def haproxy_cfg(setup: Setup, splice: bool) -> str:
-    """`maxconn` counts sessions of two files each, and its pipes want files too; `http-reuse always` spares a connection per
-    plain request."""
+    """`maxconn` counts sessions of two files each, and its pipes want files too; `http-reuse always` spares a connection
+    per plain request."""
     tls = f" ssl crt {setup.both}" if setup.tls else ""
     splicing = "option splice-auto" if splice else ""
     return f"""\

@@ -12,7 +12,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Cores:
-    """Who runs where. A proxy never shares its core with what loads it, except where one that may use two needs the other."""
+    """Who runs where. A proxy shares its core with what loads it only where it may use two and there are no more."""
 
     proxy: int
     load: int
@@ -39,7 +39,7 @@ def raise_priority() -> str:
         os.setpriority(os.PRIO_PROCESS, 0, -20)
     except PermissionError:
         return "normal"
-    # Where the kernel groups processes by session, nice counts only within the session, and the group has a nice of its own.
+    # Where the kernel groups processes by session, nice counts only within the session; the group has a nice of its own.
     if AUTOGROUP.exists():
         AUTOGROUP.write_text("-20")
         atexit.register(AUTOGROUP.write_text, "0")

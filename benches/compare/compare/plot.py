@@ -101,7 +101,8 @@ def line_chart(figures: Figures, title: str, rows: list[str], left: int, top: in
     for i in range(5):
         y = base - height * i / 4
         shown = most * i / 4 / (1024 if memory else 1)
-        parts += [line(left + 34, y, left + 34 + width, y, "#ddd"), text(left + 30, y + 3, f"{shown:.1f}", "small", "end")]
+        parts.append(line(left + 34, y, left + 34 + width, y, "#ddd"))
+        parts.append(text(left + 30, y + 3, f"{shown:.1f}", "small", "end"))
     for i, row in enumerate(rows):
         sample = next((s for proxy in COLOURS for s in figures.samples(row, proxy) if "sessions" in s), None)
         if sample:

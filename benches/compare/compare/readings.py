@@ -52,8 +52,8 @@ def sockets_by_worker(pid: int, workers: int) -> list[int]:
 
 @contextmanager
 def calls_counted(pid: int, folder: Path):
-    """System calls of the process during the block, by strace: {"receive", "send", "splice", "wait", "other"} and which calls
-    the others are. It slows the process down, so nothing else is measured meanwhile."""
+    """System calls of the process during the block, by strace: {"receive", "send", "splice", "wait", "other"} and which
+    calls the others are. It slows the process down, so nothing else is measured meanwhile."""
     summary = folder / "strace"
     pids = [argument for each in family(pid) for argument in ("-p", str(each))]
     command = ["strace", "-f", "-c", "-o", str(summary), *pids]

@@ -70,7 +70,8 @@ def verdict(figures: Figures, bound: Bound) -> str:
     return "reached" if found[0] <= bound.at_most else "SHORT"
 
 
-def markdown(raw: dict, plot: str) -> str:
+def markdown(raw: dict, plot: str, reasons: str) -> str:
+    """`plot` is its path as seen from the report; `reasons`, which may be empty, tell why rows fall short."""
     figures = Figures(raw)
     parts = [
         "# What a session costs",
@@ -78,6 +79,7 @@ def markdown(raw: dict, plot: str) -> str:
         f"![CPU and memory of all proxies]({plot})",
         "## What must be reached",
         bounds_table(figures),
+        reasons.strip(),
         "## Figures",
         "Median (least to most) of the rounds. CPU is the proxy's own, of all its threads, by the kernel's scheduler; a\n"
         "message is one frame in one direction; memory is what a session adds to the resident memory (user space).",
@@ -87,21 +89,25 @@ def markdown(raw: dict, plot: str) -> str:
         growth_table(figures),
         pings_line(figures),
         "## How",
-        method(figures),
+        method(raw),
+        busy_table(figures),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def introduction(raw: dict) -> str:
     machine, settings = raw["machine"], raw["settings"]
-    quick = " This was a quick run: it shows that the rows work, its figures mean nothing." if settings["quick"] else ""
+    quick = " A quick run: it shows that the rows work, its figures mean nothing." if settings["quick"] else ""
+    shared = "shared with other work meanwhile " if raw["load_before"] > 0.5 else ""
+    rows = [row for row in ROWS if row.name in raw["rows"] and row.most_rounds < settings["rounds"]]
+    fewer = f" (fewer: {', '.join(f'`{row.name}` {row.most_rounds}' for row in rows)})" if rows else ""
     return f"""\
 What `benches/compare/run` printed on {raw["date"]}. Written by it, not by hand.{quick}
 
-longwire {machine["longwire"]} ({machine["commit"]}) beside nginx {machine["nginx"]} and HAProxy {machine["haproxy"]}, OpenSSL \
-{machine["openssl"]}; {machine["cores"]} cores of {machine["cpu"]}, {machine["memory_gib"]} GiB, Linux {machine["kernel"]}, \
-a virtual machine that other work may share (load average {raw["load_before"]:.1f} before, {raw["load_after"]:.1f} after). \
-{settings["rounds"]} rounds of {settings["seconds"]:g} s a sample, priority {raw["priority"]}."""
+longwire {machine["longwire"]} ({machine["commit"]}), nginx {machine["nginx"]}, HAProxy {machine["haproxy"]}, OpenSSL \
+{machine["openssl"]}. {machine["cores"]} cores of {machine["cpu"]}, {machine["memory_gib"]} GiB, Linux {machine["kernel"]}, \
+{shared}(load average {raw["load_before"]:.1f} before, {raw["load_after"]:.1f} after). {settings["rounds"]} rounds{fewer} of \
+{settings["seconds"]:g} s a sample, priority {raw["priority"]}."""
 
 
 def bounds_table(figures: Figures) -> str:
@@ -114,10 +120,11 @@ def bounds_table(figures: Figures) -> str:
         found = measured(figures, bound)
         cells = ["–", "–"]
         if found:
-            cells = [f"{found[0]:.2f}{bound.unit}", f"{found[1]:.2f} to {found[2]:.2f}"]
+            cells = [f"{found[0]:.3f}{bound.unit}", f"{found[1]:.2f} to {found[2]:.2f}"]
         shown = verdicts[-1][1]
         shown = shown if shown == "reached" else f"**{shown}**"
-        lines.append(f"| {bound.work} | {bound.against} | {bound.at_most:g}{bound.unit} | {' | '.join(cells)} | {shown} |")
+        limit = f"{bound.at_most:g}{bound.unit}"
+        lines.append(f"| {bound.work} | {bound.against} | {limit} | {' | '.join(cells)} | {shown} |")
     reached = sum(1 for _, each in verdicts if each == "reached")
     summary = f"{reached} of {len(verdicts)} reached."
     short = [f"{bound.work} / {bound.against}" for bound, each in verdicts if each != "reached"]
@@ -135,15 +142,18 @@ def figures_table(figures: Figures) -> str:
         if row.name in figures.rows:
             cells = [cell(figures, row.name, proxy) for proxy in COLUMNS]
             lines.append(f"| `{row.name}` | {row.title} | {row.unit} | " + " | ".join(cells) + " |")
+            if row.unit == "B of RSS":
+                cells = [cell(figures, row.name, proxy, "pss") for proxy in COLUMNS]
+                lines.append("| | | B of PSS | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
-def cell(figures: Figures, row: str, proxy: str) -> str:
+def cell(figures: Figures, row: str, proxy: str, key: str = "value") -> str:
     if not figures.has(row, proxy):
         return ""
     if figures.invalid(row, proxy):
         return "invalid"
-    values = figures.values(row, proxy)
+    values = [sample[key] for sample in figures.samples(row, proxy)]
     spread = f" ({number(min(values))} to {number(max(values))})" if len(values) > 1 else ""
     return number(median(values)) + spread
 
@@ -210,40 +220,42 @@ def pings_line(figures: Figures) -> str:
     sample = figures.samples("pings", LONGWIRE)[-1]
     return (
         f"Pings: {sample['pings']:,} to {sample['sessions']:,} clients in {sample['wall_ns'] / 1e9:.0f} s, each answered; "
-        f"{sample['us_per_ping']:.1f} µs per ping with its Pong; resident memory grew by {sample['rss_growth'] / 1024:.0f} KiB."
+        f"{sample['us_per_ping']:.1f} µs per ping with its Pong; resident memory grew by "
+        f"{sample['rss_growth'] / 1024:.0f} KiB."
     )
 
 
-def method(figures: Figures) -> str:
+def method(raw: dict) -> str:
     """What a reader must know to doubt the figures rightly."""
-    busy = busiest(figures)
     return f"""\
 - One run. Each sample has a fresh backend and a fresh proxy; in each round all proxies take their turn, each round begins
-  with another one. One worker on a core of its own, load and backend on another, {figures.raw["priority"]}.
-- Every echo is compared with what was sent, byte by byte; a sample with a single error makes its row invalid.
+  with another one. One worker on a core of its own, load and backend on another, {raw["priority"]}.
+- Every echo is compared with what was sent, byte by byte, and each sample ends by waiting for what is on its way; a
+  single error or loss makes the row invalid.
 - A ratio is that of medians; "single rounds" are the least and most of the ratios within a round.
-- Saturated: the load sends the next message as soon as an echo is there. Then the proxy was busy for this share of the
-  window, and load and backend for these (one core together, if the machine has two):
-{busy}
 - The floor is `programs/floor.c`: a bare TCP relay, edge-triggered, one receive and one send per chunk, no HTTP, no
-  WebSocket, no time, no log. No proxy can cost much less; it stands for what the kernel takes.
-- TLS: 1.3, X25519, AES-128-GCM, ECDSA P-256, client and server alike. A client's half of a full handshake costs about as
-  much as the server's, so there the load is the limit, not the proxy; CPU is counted all the same.
-- Two workers: on two cores the second worker shares its core with load and backend, in both rows of the ratio."""
+  WebSocket, no time, no log. It stands for what the kernel takes.
+- TLS: 1.3, X25519, AES-128-GCM, ECDSA P-256 for all. A client's half of a full handshake costs about as much as the other
+  half, so there the load is the limit, not the proxy.
+- At a fixed rate a proxy sleeps between messages, and most of what is measured is how the kernel wakes it.
+- Two workers: on two cores the second one shares its core with load and backend, in both rows of the ratio.
+
+How busy each proxy was during the window, then load and backend, in percent of a core:"""
 
 
-def busiest(figures: Figures) -> str:
+def busy_table(figures: Figures) -> str:
+    """Shows whether the proxy was the limit, and that load and backend cost less than it."""
     lines = []
     for row in ROWS:
-        shares = []
+        cells = []
         for proxy in COLUMNS:
             samples = [sample for sample in figures.samples(row.name, proxy) if "cpu_ns" in sample]
-            if samples and row.name not in ("pings",):
-                each = [median(s[key] / s["wall_ns"] for s in samples) for key in CPU_OF]
-                shares.append(f"{COLUMNS[proxy]} {each[0]:.0%} ({each[1]:.0%}, {each[2]:.0%})")
-        if shares:
-            lines.append(f"  - `{row.name}`: " + ", ".join(shares))
-    return "\n".join(lines)
+            shares = [median(100 * sample[key] / sample["wall_ns"] for sample in samples) for key in CPU_OF if samples]
+            cells.append("{:.0f} ({:.0f}, {:.0f})".format(*shares) if shares else "")
+        if any(cells):
+            lines.append(f"| `{row.name}` | " + " | ".join(cells) + " |")
+    head = "| row | " + " | ".join(COLUMNS.values()) + " |"
+    return "\n".join([head, "| --- |" + " ---: |" * len(COLUMNS), *lines])
 
 
 CPU_OF = ("cpu_ns", "load_cpu_ns", "backend_cpu_ns")

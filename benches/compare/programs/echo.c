@@ -93,8 +93,8 @@ static void unmask(uint8_t *out, const uint8_t *in, size_t length, uint8_t key[4
     memcpy(key, turned, 4);
 }
 
-/* Collects a frame's header. Returns the bytes it used; `remaining` and the rest are set once the header is whole, and its
- * answer is appended to `out`. */
+/* Collects a frame's header. Returns the bytes it used; `remaining` and the rest are set once the header is whole, and
+ * its answer is appended to `out`. */
 static size_t take_header(struct connection *connection, const uint8_t *in, size_t length, uint8_t **out) {
     size_t used = 0;
     uint8_t *head = connection->head;
@@ -199,7 +199,8 @@ int main(int count, char **arguments) {
     }
     raise_open_files();
     snprintf(plain_answer, sizeof plain_answer,
-             "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %zu\r\n\r\n%s", strlen(HTTP_BODY), HTTP_BODY);
+             "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %zu\r\n\r\n%s", strlen(HTTP_BODY),
+             HTTP_BODY);
     int listener = listen_on(atoi(arguments[1]));
     int epoll = epoll_create1(EPOLL_CLOEXEC);
     watch(epoll, listener, NULL);

@@ -32,8 +32,8 @@ void prepare_messages(size_t payload);
 /* Sends what is due, as much as the socket takes: small messages many at a time. False: the connection is broken. */
 bool send_due(struct connection *connection);
 
-/* Checks bytes that came in after the 101. `echoed` is called for each message that is whole, `pinged` for each Ping, which
- * is answered here. Returns NULL or what is wrong. */
+/* Checks bytes that came in after the 101. `echoed` is called for each message that is whole, `pinged` for each Ping,
+ * which is answered here. Returns NULL or what is wrong. */
 const char *check_echo(struct connection *connection, const uint8_t *bytes, size_t length,
                        void (*echoed)(struct connection *), void (*pinged)(struct connection *));
 
