@@ -1,0 +1,141 @@
+"""`python -m compare [OPTIONS]`: takes samples of every row and proxy in rounds, then writes the report."""
+
+import argparse
+import datetime
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from . import machine, plot, report
+from .programs import Broken, Stand
+from .rows import ROWS, Row, Settings
+
+ROOT = Path(__file__).resolve().parents[3]
+KEPT = ROOT / "target/compare"
+BUILT = ROOT / "target/release/longwire"
+
+
+def main() -> int:
+    options = arguments()
+    if options.list:
+        for row in ROWS:
+            print(f"{row.name:12} {row.title} ({row.unit})")
+        return 0
+    if options.report:
+        write(json.loads(options.report.read_text()), whole=True)
+        return 0
+    chosen = [row for row in ROWS if not options.rows or row.name in options.rows]
+    unknown = set(options.rows) - {row.name for row in ROWS}
+    if unknown:
+        print(f"no such row: {', '.join(sorted(unknown))} (see --list)", file=sys.stderr)
+        return 2
+    # A terminated run unwinds like an interrupted one, so that it leaves no process behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    raw = measure(chosen, options)
+    figures = write(raw, whole=len(chosen) == len(ROWS) and not options.quick)
+    invalid = any(figures.invalid(row, proxy) for row, proxies in figures.rows.items() for proxy in proxies)
+    return 1 if invalid else 0
+
+
+def measure(chosen: list[Row], options: argparse.Namespace) -> dict:
+    """The raw figures of a run; the report needs nothing else."""
+    rounds = options.rounds or (1 if options.quick else 5)
+    settings = Settings(
+        seconds=options.seconds or (1.0 if options.quick else 3.0),
+        sessions=machine.idle_sessions(1000 if options.quick else 9000),
+        ping_interval=5 if options.quick else 25,
+        ping_periods=2,
+    )
+    raw = {
+        "date": options.date,
+        "machine": machine.description(options.binary, built_here=options.binary == BUILT),
+        "settings": vars(settings) | {"rounds": rounds, "quick": options.quick},
+        "priority": machine.raise_priority(),
+        "load_before": os.getloadavg()[2],
+        "rows": {row.name: {proxy: [] for proxy in row.proxies} for row in chosen},
+    }
+    cores = machine.Cores.shared_out()
+    with tempfile.TemporaryDirectory(prefix="longwire-compare-") as folder:
+        stand = Stand(Path(folder), KEPT, options.binary, cores)
+        make_certificate(stand.folder)
+        # The orchestrator wakes up rarely; it must not do so on the proxy's core.
+        os.sched_setaffinity(0, {cores.load, cores.backend})
+        for number in range(rounds):
+            for row in chosen:
+                if number < row.most_rounds:
+                    take_samples(stand, row, number, settings, raw["rows"][row.name])
+    raw["load_after"] = os.getloadavg()[2]
+    return raw
+
+
+def take_samples(stand: Stand, row: Row, number: int, settings: Settings, into: dict) -> None:
+    """One round of a row: each proxy once, and another one first than in the round before."""
+    first = number % len(row.proxies)
+    for proxy in row.proxies[first:] + row.proxies[:first]:
+        started = time.monotonic()
+        (stand.folder / "log").write_text("")
+        try:
+            sample = row.measure(stand, proxy, settings)
+            shown = f"{report.number(sample['value'])} {row.unit}"
+            if sample["errors"]:
+                shown += f", {sample['errors']} ERRORS: {last_words(stand)}"
+        except (Broken, OSError, RuntimeError) as why:
+            sample = {"broken": str(why)}
+            shown = f"BROKEN: {why}: {last_words(stand)}"
+        into[proxy].append(sample)
+        print(f"round {number + 1}  {row.name:12} {proxy:14} {shown}  [{time.monotonic() - started:.1f} s]")
+
+
+def last_words(stand: Stand) -> str:
+    """What the programs of this sample wrote to standard error."""
+    lines = (stand.folder / "log").read_text().splitlines()
+    return " / ".join(lines[-3:]) or "no word"
+
+
+def make_certificate(folder: Path) -> None:
+    """Self-signed, ECDSA P-256, good for a day."""
+    certificate, key = folder / "certificate.pem", folder / "key.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    command += ["-days", "1", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+    subprocess.run([*command, "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    (folder / "both.pem").write_text(certificate.read_text() + key.read_text())
+
+
+def write(raw: dict, whole: bool) -> report.Figures:
+    """A whole run goes into the repository, any other beside the build. What profiles and call counts tell of the rows
+    that fall short is written by hand, into reasons.md."""
+    results = ROOT / "benches/RESULTS.md" if whole else KEPT / "RESULTS.md"
+    beside = ROOT / "benches/compare" if whole else KEPT
+    (beside / "results.svg").write_text(plot.svg(raw))
+    (beside / "results.json").write_text(json.dumps(raw, indent=1) + "\n")
+    reasons = Path(__file__).parents[1] / "reasons.md"
+    text = report.markdown(
+        raw,
+        plot=os.path.relpath(beside / "results.svg", results.parent),
+        reasons=reasons.read_text() if reasons.exists() and whole else "",
+    )
+    results.write_text(text)
+    print(f"\n{text}\nwritten: {results}, {beside}/results.svg, {beside}/results.json")
+    return report.Figures(raw)
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="benches/compare/run", description="Measure longwire beside its peers.")
+    parser.add_argument("--list", action="store_true", help="name the rows and stop")
+    parser.add_argument("--rows", type=lambda text: text.split(","), default=[], metavar="A,B", help="only these")
+    parser.add_argument("--rounds", type=int, metavar="N", help="samples of each row and proxy (default: 5)")
+    parser.add_argument("--seconds", type=float, metavar="S", help="length of a sample (default: 3)")
+    parser.add_argument("--quick", action="store_true", help="one round, 1 s, 1,000 sessions: does everything work?")
+    parser.add_argument("--binary", type=Path, default=BUILT, help="the longwire to measure")
+    parser.add_argument("--date", default=datetime.date.today().isoformat(), help="what the report says (default: today)")
+    parser.add_argument("--report", type=Path, metavar="FILE", help="write the report again from this results.json")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

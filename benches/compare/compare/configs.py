@@ -1,0 +1,171 @@
+"""How each proxy is started: equivalent configs, each tuned as its manual advises for WebSockets, no access log, and no
+limit in the way of 9,000 sessions."""
+
+import os
+import resource
+from dataclasses import dataclass
+from pathlib import Path
+
+# What can be measured; the first is what it is about.
+LONGWIRE = "longwire"
+NGINX = "nginx"
+NGINX_64K = "nginx-64k"
+HAPROXY = "haproxy"
+HAPROXY_SPLICE = "haproxy-splice"
+FLOOR = "floor"
+
+
+@dataclass(frozen=True)
+class Setup:
+    port: int
+    backend: int
+    workers: int
+    folder: Path
+    tls: bool
+    pings: str  # longwire's `keepalive`, in one line; empty: as it is by default, pings to both sides every 25 s
+
+    @property
+    def certificate(self) -> Path:
+        return self.folder / "certificate.pem"
+
+    @property
+    def key(self) -> Path:
+        return self.folder / "key.pem"
+
+    @property
+    def both(self) -> Path:
+        """Certificate and key in one file, as HAProxy wants them."""
+        return self.folder / "both.pem"
+
+
+def command(name: str, setup: Setup, longwire: Path, programs: Path) -> list:
+    """Writes the config into the folder of the run and returns what to start. Every program stays in the foreground."""
+    if name == FLOOR:
+        return [programs / "floor", setup.port, setup.backend]
+    text = {
+        LONGWIRE: lambda: longwire_yaml(setup),
+        NGINX: lambda: nginx_conf(setup, "4k"),
+        NGINX_64K: lambda: nginx_conf(setup, "64k"),
+        HAPROXY: lambda: haproxy_cfg(setup, splice=False),
+        HAPROXY_SPLICE: lambda: haproxy_cfg(setup, splice=True),
+    }[name]()
+    path = setup.folder / f"{name}.conf"
+    path.write_text(text)
+    if name == LONGWIRE:
+        return [longwire, "run", "-c", path]
+    if name in (NGINX, NGINX_64K):
+        return ["nginx", "-p", setup.folder, "-e", "stderr", "-c", path]
+    return ["haproxy", "-db", "-f", path]
+
+
+def longwire_yaml(setup: Setup) -> str:
+    tls = f"\n    tls: {{ cert: {setup.certificate}, key: {setup.key} }}" if setup.tls else ""
+    pings = f"keepalive: {setup.pings}" if setup.pings else ""
+    return f"""\
+workers: {setup.workers}
+listeners:
+  - bind: 127.0.0.1:{setup.port}{tls}
+upstreams:
+  echo:
+    backends:
+      - address: 127.0.0.1:{setup.backend}
+routes:
+  - upstream: echo
+{pings}
+timeouts:
+  drain: 1s
+log:
+  level: warn
+  access: false
+"""
+
+
+def nginx_conf(setup: Setup, buffer: str) -> str:
+    """`proxy_buffer_size` is what a tunnel reads into; `keepalive` and HTTP/1.1 spare a connection per plain request. The
+    session cache is on as its manual advises; tickets are on by default."""
+    user = "user root;" if os.geteuid() == 0 else ""
+    listen = f"127.0.0.1:{setup.port}" + (" ssl" if setup.tls else "")
+    tls = f"""
+    ssl_certificate {setup.certificate};
+    ssl_certificate_key {setup.key};
+    ssl_protocols TLSv1.2 TLSv1.3;
+    ssl_session_cache shared:sessions:10m;""" if setup.tls else ""
+    return f"""\
+{user}
+worker_processes {setup.workers};
+worker_rlimit_nofile {open_files()};
+daemon off;
+pid {setup.folder}/nginx.pid;
+error_log stderr crit;
+events {{
+  worker_connections {open_files()};
+}}
+http {{
+  access_log off;
+  client_body_temp_path {setup.folder}/body;
+  proxy_temp_path {setup.folder}/proxy;
+  fastcgi_temp_path {setup.folder}/fastcgi;
+  uwsgi_temp_path {setup.folder}/uwsgi;
+  scgi_temp_path {setup.folder}/scgi;
+  keepalive_requests 100000000;
+  keepalive_timeout 1h;
+  map $http_upgrade $connection_upgrade {{
+    default upgrade;
+    '' '';
+  }}
+  upstream echo {{
+    server 127.0.0.1:{setup.backend};
+    keepalive 64;
+    keepalive_requests 100000000;
+  }}
+  server {{
+    listen {listen} backlog=4096;{tls}
+    location / {{
+      proxy_pass http://echo;
+      proxy_http_version 1.1;
+      proxy_set_header Host $host;
+      proxy_set_header Upgrade $http_upgrade;
+      proxy_set_header Connection $connection_upgrade;
+      proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+      proxy_buffering off;
+      proxy_buffer_size {buffer};
+      proxy_buffers 8 {buffer};
+      proxy_busy_buffers_size {buffer};
+      proxy_read_timeout 1h;
+      proxy_send_timeout 1h;
+    }}
+  }}
+}}
+"""
+
+
+def haproxy_cfg(setup: Setup, splice: bool) -> str:
+    """`maxconn` counts sessions of two files each, and its pipes want files too; `http-reuse always` spares a connection
+    per plain request."""
+    tls = f" ssl crt {setup.both}" if setup.tls else ""
+    splicing = "option splice-auto" if splice else ""
+    return f"""\
+global
+  nbthread {setup.workers}
+  maxconn {(open_files() - 600) // 2}
+  maxpipes 64
+defaults
+  mode http
+  {splicing}
+  option http-keep-alive
+  option forwardfor
+  http-reuse always
+  timeout connect 5s
+  timeout client 1h
+  timeout server 1h
+  timeout tunnel 1h
+frontend clients
+  bind 127.0.0.1:{setup.port}{tls} backlog 4096
+  default_backend echo
+backend echo
+  server echo 127.0.0.1:{setup.backend}
+"""
+
+
+def open_files() -> int:
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[1]

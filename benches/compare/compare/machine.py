@@ -1,0 +1,89 @@
+"""This machine: its cores and how they are shared out, its limits, and what is installed on it."""
+
+import atexit
+import os
+import platform
+import re
+import resource
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Cores:
+    """Who runs where. A proxy shares its core with what loads it only where it may use two and there are no more."""
+
+    proxy: int
+    load: int
+    backend: int
+
+    @classmethod
+    def shared_out(cls) -> "Cores":
+        usable = sorted(os.sched_getaffinity(0))
+        if len(usable) < 2:
+            raise SystemExit("the comparison needs two cores: one for the proxy, one for load and backend")
+        return cls(proxy=usable[0], load=usable[1], backend=usable[2] if len(usable) > 2 else usable[1])
+
+    def first(self, count: int) -> set[int]:
+        """For a proxy that may use so many. On two cores the second one is that of load and backend."""
+        return {self.proxy, max(os.sched_getaffinity(0))} if count > 1 else {self.proxy}
+
+
+AUTOGROUP = Path("/proc/self/autogroup")
+
+
+def raise_priority() -> str:
+    """For this process and all it starts, so that other work on the machine changes little. Says what was reached."""
+    try:
+        os.setpriority(os.PRIO_PROCESS, 0, -20)
+    except PermissionError:
+        return "normal"
+    # Where the kernel groups processes by session, nice counts only within the session; the group has a nice of its own.
+    if AUTOGROUP.exists():
+        AUTOGROUP.write_text("-20")
+        atexit.register(AUTOGROUP.write_text, "0")
+    return "nice -20"
+
+
+def idle_sessions(wanted: int) -> int:
+    """As many sessions as the limit of open files allows: a proxy needs two files for each, and a few more."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return min(wanted, (hard - 500) // 2)
+
+
+def description(longwire: Path, built_here: bool) -> dict:
+    """What a reader needs to judge the figures. Of a longwire built elsewhere nobody knows the commit."""
+    return {
+        "cpu": first_match(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text()),
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        "kernel": platform.release(),
+        "open_files": resource.getrlimit(resource.RLIMIT_NOFILE)[1],
+        "longwire": version([longwire, "--version"], r"longwire (\S+)"),
+        "commit": commit() if built_here else "built elsewhere",
+        "nginx": version(["nginx", "-v"], r"nginx/(\S+)"),
+        "haproxy": version(["haproxy", "-v"], r"version (\S+)"),
+        "openssl": version(["openssl", "version"], r"OpenSSL (\S+)"),
+        "gcc": version(["gcc", "--version"], r"\) (\S+)"),
+    }
+
+
+def version(command: list, pattern: str) -> str:
+    output = subprocess.run(command, capture_output=True, text=True)
+    return first_match(pattern, output.stdout + output.stderr)
+
+
+def commit() -> str:
+    """Of this working tree, with a plus if it holds more than that."""
+    here = Path(__file__).parent
+    head = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=here, capture_output=True, text=True)
+    changed = subprocess.run(
+        ["git", "status", "--porcelain", "--", ":/src", ":/Cargo.lock"], cwd=here, capture_output=True, text=True
+    )
+    return (head.stdout.strip() or "unknown") + ("+" if changed.stdout else "")
+
+
+def first_match(pattern: str, text: str) -> str:
+    found = re.search(pattern, text)
+    return found[1].strip() if found else "unknown"

@@ -1,0 +1,149 @@
+"""The programs of one measurement, started and ended: a backend, a proxy in front of it, the load."""
+
+import os
+import socket
+import subprocess
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import configs
+from .machine import Cores
+
+START = 10.0  # seconds that a program has to listen
+
+
+class Broken(Exception):
+    """A program did not do what the measurement needs. The sample is void."""
+
+
+@dataclass
+class Proxy:
+    name: str
+    pid: int
+    port: int
+    backend_pid: int
+
+
+class Load:
+    """The load program under way; it obeys lines and answers with figures."""
+
+    def __init__(self, process: subprocess.Popen):
+        self.process = process
+
+    def tell(self, command: str) -> None:
+        self.process.stdin.write(command + "\n")
+
+    def count(self) -> dict[str, int]:
+        """Its figures since it began."""
+        self.tell("count")
+        line = self.process.stdout.readline()
+        if not line:
+            raise Broken("load ended")
+        return {key: int(value) for key, value in (field.split("=") for field in line.split())}
+
+    def pause(self) -> dict[str, int]:
+        """Lets what is on its way arrive; the figures after that. What never arrives was lost by the proxy."""
+        self.tell("pause")
+        deadline = time.monotonic() + 5
+        while time.monotonic() < deadline:
+            counts = self.count()
+            if counts["on_their_way"] == 0 or counts["errors"]:
+                return counts
+            time.sleep(0.02)
+        raise Broken(f"{counts['on_their_way']} messages never came back")
+
+
+@dataclass
+class Stand:
+    """Where everything of a run is: programs, certificate, cores."""
+
+    folder: Path  # of this run: configs, certificate, logs
+    programs: Path  # compiled from programs/
+    longwire: Path
+    cores: Cores
+
+    @contextmanager
+    def proxy(self, name: str, workers: int = 1, cores: int = 1, tls: bool = False, pings: str = ""):
+        """A fresh proxy with a fresh backend behind it, so that no sample inherits anything from another."""
+        backend_port, port = free_ports(2)
+        backend = [self.programs / "echo", backend_port]
+        with self.started(backend, {self.cores.backend}, backend_port) as echo:
+            setup = configs.Setup(port, backend_port, workers, self.folder, tls, pings)
+            command = configs.command(name, setup, self.longwire, self.programs)
+            with self.started(command, self.cores.first(cores), port) as process:
+                yield Proxy(name, process.pid, port, echo.pid)
+
+    @contextmanager
+    def load(self, proxy: Proxy, mode: str, **options):
+        """The load on a proxy, all of its sessions open and nothing sent yet. Options are those of the program."""
+        command = [self.programs / "load", mode, "--port", proxy.port]
+        for key, value in options.items():
+            if value is not False:
+                command += [f"--{key.replace('_', '-')}", *([] if value is True else [value])]
+        with self.running(command, {self.cores.load}, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+            if process.stdout.readline() != "ready\n":
+                raise Broken("load could not begin")
+            yield Load(process)
+
+    @contextmanager
+    def started(self, command: list, cores: set[int], port: int):
+        """A program that listens."""
+        with self.running(command, cores, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
+            wait_for_port(process, port)
+            yield process
+
+    @contextmanager
+    def running(self, command: list, cores: set[int], **streams):
+        command = [str(part) for part in command]
+        with open(self.folder / "log", "a") as log:
+            process = subprocess.Popen(
+                command, text=True, bufsize=1, stderr=log, preexec_fn=lambda: os.sched_setaffinity(0, cores), **streams
+            )
+        try:
+            yield process
+        finally:
+            end(process)
+
+
+def end(process: subprocess.Popen) -> None:
+    """SIGTERM, and SIGKILL for who takes longer than it should."""
+    process.terminate()
+    try:
+        process.wait(3)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    for stream in (process.stdin, process.stdout):
+        if stream:
+            stream.close()
+
+
+def free_ports(count: int) -> list[int]:
+    """Below the range from which the kernel takes the ports of outgoing connections, of which there will be thousands."""
+    first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    ports = []
+    for port in range(first - 1, 1024, -1):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        ports.append(port)
+        if len(ports) == count:
+            return ports
+    raise Broken("no free ports")
+
+
+def wait_for_port(process: subprocess.Popen, port: int) -> None:
+    deadline = time.monotonic() + START
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise Broken(f"{process.args[0]} ended with {process.returncode} at its start")
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.02)
+    raise Broken(f"{process.args[0]} does not listen")

@@ -1,0 +1,34 @@
+/* One connection of load, plain or TLS 1.3. */
+#pragma once
+
+#include <openssl/ssl.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+struct stream {
+    int fd;
+    SSL *ssl; /* NULL: plain */
+};
+
+/* What a call returns beside a count of bytes. */
+enum { ENDED = 0, BROKEN = -1, AGAIN = -2 };
+
+/* A TLS client as browsers are: TLS 1.3, X25519, AES-128-GCM, the same with every proxy. `keep` is called with each
+ * ticket and takes it over; the stream's owner is its app data. */
+SSL_CTX *tls_client(void (*keep)(void *owner, SSL_SESSION *session));
+
+/* Begins TLS on a connected stream, resuming `session` unless it is NULL. */
+void stream_begin_tls(struct stream *stream, SSL_CTX *context, void *owner, SSL_SESSION *session);
+
+/* Goes on with the TLS handshake: 1 when done, AGAIN or BROKEN. */
+int stream_secure(struct stream *stream);
+
+ssize_t stream_read(struct stream *stream, void *into, size_t room);
+
+/* The parts one after another; TLS takes the first alone. A short count means: wait for EPOLLOUT. */
+ssize_t stream_write(struct stream *stream, const struct iovec *parts, int count);
+
+/* Closes the socket. Never sends close_notify, and keeps the session good for resuming. */
+void stream_close(struct stream *stream);
