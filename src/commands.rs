@@ -11,6 +11,7 @@ use tokio::{
     runtime,
     signal::unix::{Signal, SignalKind, signal},
 };
+use tracing_appender::non_blocking::WorkerGuard;
 use tracing_subscriber::EnvFilter;
 
 use crate::{
@@ -51,9 +52,10 @@ pub fn run(options: &cli::Run) -> ExitCode {
             Err(error) => return fail(error),
         }
     };
-    if let Err(error) = start_log(&config.log) {
-        return fail(error);
-    }
+    let _flush_on_drop = match start_log(&config.log) {
+        Ok(guard) => guard,
+        Err(error) => return fail(error),
+    };
     match runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime.block_on(serve(config)),
         Err(error) => fail(error),
@@ -183,7 +185,7 @@ async fn serve(config: Config) -> ExitCode {
             ExitCode::SUCCESS
         }
         name = either(&mut terminate, &mut interrupt) => {
-            tracing::error!(signal = name, "second signal: ending at once");
+            complain(format_args!("longwire: {name} again: ending at once"));
             std::process::exit(1)
         }
     }
@@ -222,17 +224,20 @@ fn announce(config: &Config, server: &Server) {
     tracing::info!(version = env!("CARGO_PKG_VERSION"), workers = server.workers(), "ready");
 }
 
-/// Messages go to standard error, records to standard output.
-fn start_log(log: &config::Log) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+/// Messages go to standard error, records to standard output. Like records, messages wait in a queue of their own thread,
+/// so that a reader who stops reading stops no session; what waits is written when the guard is dropped.
+fn start_log(log: &config::Log) -> Result<WorkerGuard, Box<dyn std::error::Error + Send + Sync>> {
+    let (writer, guard) = tracing_appender::non_blocking(io::stderr());
     let builder = tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::try_new(&log.level)?)
-        .with_writer(io::stderr)
+        .with_writer(writer)
         .with_target(false)
         .with_ansi(has_colours());
     match log.format {
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
-        LogFormat::Text => builder.try_init(),
+        LogFormat::Json => builder.json().flatten_event(true).try_init()?,
+        LogFormat::Text => builder.try_init()?,
     }
+    Ok(guard)
 }
 
 fn refuse(diagnostics: &Diagnostics) -> ExitCode {

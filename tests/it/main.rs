@@ -29,6 +29,8 @@ mod keepalive;
 mod known_bugs;
 /// What the source may not say.
 mod layers;
+/// Messages on standard error.
+mod messages;
 /// Plain HTTP through the same door.
 mod plain_http;
 /// One line for every exchange.
