@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::{
     access_log::AccessLog,
     balance::Upstream,
-    config::{Limits, Timeouts},
+    config::{Limits, Tcp, Timeouts},
     routing::RouteTable,
 };
 
@@ -20,11 +20,14 @@ mod drain;
 pub mod limits;
 mod listener;
 mod live;
+mod pipe;
 mod proxy;
 pub mod relay;
 pub mod server;
 mod session;
+mod sessions;
 mod socket;
+mod sockets;
 pub mod stream;
 pub mod tls;
 mod upstream;
@@ -37,6 +40,7 @@ struct Shared {
     upstreams: Vec<Arc<Upstream>>,
     timeouts: Timeouts,
     limits: Limits,
+    tcp: Tcp,
     trusted_proxies: Vec<ipnet::IpNet>,
     /// `None` = records are not written.
     access_log: Option<AccessLog>,
@@ -49,4 +53,6 @@ struct Shared {
 struct Worker {
     shared: Arc<Shared>,
     dialer: upstream::Dialer,
+    /// Where its sessions go once both sides are through the handshake.
+    sessions: tokio::sync::mpsc::Sender<Box<session::Held>>,
 }

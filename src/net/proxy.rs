@@ -19,7 +19,7 @@ use super::{
     body::{AnswerBody, Ending, Keep, Progress, RequestBody},
     client_io::Debt,
     live::ConnectionGuard,
-    session::{self, Takeover},
+    session::{self, Holdings, Takeover},
     upstream::{Answered, Head, is_repeatable},
 };
 use crate::{
@@ -317,7 +317,8 @@ fn open_session(
     let backend = hyper::upgrade::on(answered.response);
     let guards = (pick, shared.live.open_session(), Arc::clone(&connection.guard));
     let takeover = Takeover { client, backend, patience: shared.timeouts.upgrade };
-    tokio::spawn(session::run(takeover, settings, shared.drain.clone(), guards, record));
+    let sessions = connection.worker.sessions.clone();
+    tokio::spawn(session::open(takeover, settings, Holdings { guards, record }, sessions));
     response
 }
 

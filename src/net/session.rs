@@ -4,22 +4,31 @@ use std::time::{Duration, Instant};
 
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{sync::mpsc, time::timeout};
 
 use super::{
     client_io::ClientIo,
-    drain::Drain,
-    relay::{Leg, Relay},
+    drain::Order,
+    live::{ConnectionGuard, SessionGuard},
+    relay::{Leg, Relay, Scratch, Turn},
+    socket,
+    sockets::Socket,
     stream::Stream,
 };
 use crate::{
     access_log::{Record, RecordKind},
+    balance::Pick,
+    config::Tcp,
     ws::{
+        Side,
         keepalive::Secret,
         session::{Session, SessionSettings},
         termination::{Cause, Initiator, Termination},
     },
 };
+
+/// A session that lives so long gets the socket options that only matter to who stays: five calls that short ones save.
+const SETTLES: Duration = Duration::from_secs(1);
 
 /// Both streams, as soon as hyper lets go of them.
 #[derive(Debug)]
@@ -30,15 +39,112 @@ pub(super) struct Takeover {
     pub(super) patience: Duration,
 }
 
-/// A session with all that it holds. Dropped in this order: streams, then permits, then the record, so that who reads the
-/// record finds the permits given back.
-struct Held<G> {
-    relay: Option<Relay>,
-    _guards: G,
-    record: Record,
+/// What a session holds beside its streams. Dropped in this order: permits, then the record, so that who reads the record
+/// finds the permits given back.
+#[derive(Debug)]
+pub(super) struct Holdings {
+    pub(super) guards: (Pick, SessionGuard, std::sync::Arc<ConnectionGuard>),
+    pub(super) record: Record,
 }
 
-impl<G> Drop for Held<G> {
+/// A session with all that it holds. Dropping it ends it where it is; its record is written.
+#[derive(Debug)]
+pub(super) struct Held {
+    relay: Option<Relay>,
+    holdings: Holdings,
+    /// The socket options that only matter to who stays are set.
+    settled: bool,
+    /// It knows of the drain.
+    told: bool,
+    position: f32,
+}
+
+/// What a session wants next.
+#[derive(Debug)]
+pub(super) enum Next {
+    /// To be called when a socket is ready, and then at the latest.
+    At(Option<Instant>),
+    /// To be called again soon.
+    HasMore,
+    /// To be dropped.
+    Over,
+}
+
+/// Takes both streams over and gives the session to its worker's loop. Dropping the future ends the session; its record is
+/// written.
+pub(super) async fn open(
+    takeover: Takeover,
+    settings: SessionSettings,
+    mut holdings: Holdings,
+    sessions: mpsc::Sender<Box<Held>>,
+) {
+    holdings.record.kind = RecordKind::Session;
+    holdings.record.clean = Some(false);
+    let legs = timeout(takeover.patience, legs(takeover)).await;
+    let (Ok(Some((client, backend))), Some(secret), Some(position)) = (legs, random(), random::<4>()) else {
+        holdings.record.cause = Cause::ClientLost.as_str();
+        holdings.record.initiator = Some(Initiator::Client.as_str());
+        return;
+    };
+    let position = u32::from_ne_bytes(position) as f32 / u32::MAX as f32;
+    let session = Session::new(&settings, Secret(secret), Instant::now());
+    let relay = Some(Relay::new(client, backend, session));
+    // An error says that the worker has stopped: the session is cut.
+    let _ = sessions.send(Box::new(Held { relay, holdings, settled: false, told: false, position })).await;
+}
+
+/// `None` when a connection ended before its 101 was through.
+async fn legs(takeover: Takeover) -> Option<(Leg, Leg)> {
+    let client = takeover.client.await.ok()?.downcast::<TokioIo<ClientIo>>().ok()?;
+    let backend: Upgraded = takeover.backend.await.ok()?;
+    let backend = backend.downcast::<TokioIo<Socket>>().ok()?;
+    Some((
+        Leg::new(client.io.into_inner().into_stream(), client.read_buf),
+        Leg::new(Stream::Plain(backend.io.into_inner()), backend.read_buf),
+    ))
+}
+
+impl Held {
+    /// From now on the events of its sockets are for the session of this number.
+    pub(super) fn give_sockets_to(&self, session: u32) {
+        let Some(relay) = &self.relay else { return };
+        relay.stream(Side::Client).socket().give_to(session);
+        relay.stream(Side::Backend).socket().give_to(session);
+    }
+
+    /// Does what can be done without waiting.
+    pub(super) fn turn(&mut self, scratch: &mut Scratch, tcp: &Tcp, drain: Option<Order>, now: Instant) -> Next {
+        let Some(relay) = &mut self.relay else { return Next::Over };
+        let mut moments = [None; 2];
+        if let Some(order) = drain.filter(|_| !self.told) {
+            let moment = order.moment(self.position.into());
+            if moment <= now {
+                self.told = true;
+                relay.session.handle_drain(now);
+            } else {
+                moments[0] = Some(moment);
+            }
+        }
+        if !self.settled {
+            let settles = self.holdings.record.started() + SETTLES;
+            if settles <= now {
+                self.settled = true;
+                if let Err(error) = socket::set_options(relay.stream(Side::Backend).socket(), tcp) {
+                    tracing::debug!(%error, "the options of a backend's socket cannot be set");
+                }
+            } else {
+                moments[1] = Some(settles);
+            }
+        }
+        match relay.turn(scratch, now) {
+            Turn::Waits => Next::At(moments.into_iter().flatten().chain(relay.session.poll_timeout()).min()),
+            Turn::HasMore => Next::HasMore,
+            Turn::Over => Next::Over,
+        }
+    }
+}
+
+impl Drop for Held {
     fn drop(&mut self) {
         // What has not ended by itself is cut by the end of a drain.
         let cut = Termination {
@@ -49,49 +155,10 @@ impl<G> Drop for Held<G> {
             clean: false,
         };
         if let Some(relay) = &self.relay {
-            self.record.end_session(&relay.session, cut);
+            self.holdings.record.end_session(&relay.session, cut);
         }
         self.relay = None;
     }
-}
-
-/// Runs a session to its end; dropping the future cuts it. Either way its record is written.
-///
-/// No `async fn`: the future of one keeps room for its arguments beside what they were moved into, for the life of the
-/// session.
-pub(super) fn run<G>(
-    takeover: Takeover,
-    settings: SessionSettings,
-    drain: Drain,
-    guards: G,
-    record: Record,
-) -> impl Future<Output = ()> {
-    let mut held = Box::new(Held { relay: None, _guards: guards, record });
-    held.record.kind = RecordKind::Session;
-    held.record.clean = Some(false);
-    async move {
-        // Boxed, because it is large and soon over.
-        let legs = Box::pin(timeout(takeover.patience, legs(takeover))).await;
-        let (Ok(Some((client, backend))), Some(secret), Some(position)) = (legs, random(), random()) else {
-            held.record.cause = Cause::ClientLost.as_str();
-            held.record.initiator = Some(Initiator::Client.as_str());
-            return;
-        };
-        let position = u64::from_ne_bytes(position) as f64 / u64::MAX as f64;
-        let session = Session::new(&settings, Secret(secret), Instant::now());
-        held.relay.insert(Relay::new(client, backend, session)).run(drain, position).await;
-    }
-}
-
-/// `None` when a connection ended before its 101 was through.
-async fn legs(takeover: Takeover) -> Option<(Leg, Leg)> {
-    let client = takeover.client.await.ok()?.downcast::<TokioIo<ClientIo>>().ok()?;
-    let backend: Upgraded = takeover.backend.await.ok()?;
-    let backend = backend.downcast::<TokioIo<TcpStream>>().ok()?;
-    Some((
-        Leg::new(client.io.into_inner().into_stream(), client.read_buf),
-        Leg::new(Stream::Plain(backend.io.into_inner()), backend.read_buf),
-    ))
 }
 
 fn random<const N: usize>() -> Option<[u8; N]> {
