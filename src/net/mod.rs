@@ -17,9 +17,11 @@ mod body;
 mod client_io;
 mod connection;
 mod drain;
+mod handshake;
 pub mod limits;
 mod listener;
 mod live;
+mod nonces;
 mod pipe;
 mod proxy;
 pub mod relay;
@@ -45,6 +47,7 @@ struct Shared {
     /// `None` = records are not written.
     access_log: Option<AccessLog>,
     live: Arc<live::Live>,
+    nonces: nonces::Nonces,
     drain: drain::Drain,
 }
 

@@ -3,7 +3,7 @@
 use std::{
     net::{IpAddr, SocketAddr},
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use hyper::{
@@ -20,7 +20,7 @@ use super::{
     client_io::Debt,
     live::ConnectionGuard,
     session::{self, Holdings, Takeover},
-    upstream::{Answered, Head, is_repeatable},
+    upstream::{Answered, Greeting, Head, Switched, is_repeatable},
 };
 use crate::{
     access_log::Record,
@@ -57,7 +57,7 @@ enum Reply {
     /// A backend's answer, to be passed on as plain HTTP.
     Answer { answered: Answered, pick: Pick, sent: Progress, keep_alive: bool },
     /// A 101 that was believed.
-    Upgrade { answered: Answered, pick: Pick, agreed: Agreed, client: OnUpgrade, keepalive: keepalive::Settings },
+    Upgrade { switched: Switched, pick: Pick, agreed: Agreed, client: OnUpgrade, keepalive: keepalive::Settings },
 }
 
 /// Answers one request.
@@ -75,8 +75,8 @@ pub(super) async fn answer(connection: &Connection, request: Request<Incoming>) 
         Ok(Reply::Answer { answered, pick, sent, keep_alive }) => {
             pass_on(connection, answered, pick, sent, keep_alive, record)
         }
-        Ok(Reply::Upgrade { answered, pick, agreed, client, keepalive }) => {
-            open_session(connection, answered, pick, &agreed, client, keepalive, record)
+        Ok(Reply::Upgrade { switched, pick, agreed, client, keepalive }) => {
+            open_session(connection, switched, pick, &agreed, client, keepalive, record)
         }
         Err(error) => refuse(connection, &error, handshake, record),
     }
@@ -91,7 +91,7 @@ async fn serve(
 ) -> Result<Reply, Error> {
     let shared = &connection.worker.shared;
     let (mut parts, body) = request.into_parts();
-    record.request_id = headers::request_id(&parts.headers, random()?);
+    record.request_id = headers::request_id(&parts.headers, shared.nonces.next());
     headers::check_framing(&parts.method, &parts.uri, parts.version, &parts.headers)
         .map_err(|error| Error::from_source(Kind::BadRequest, error))?;
     let host = headers::host(&parts.uri, &parts.headers).to_owned();
@@ -136,24 +136,20 @@ async fn upgrade(
             Ok(pick) => pick,
             Err(error) => return last_answer.ok_or(error),
         };
-        let attempt = async {
-            let answered = connection.worker.dialer.handshake(pick.address(), head.clone()).await?;
-            let agreed = match answered.response.status() {
-                StatusCode::SWITCHING_PROTOCOLS => Some(
-                    handshake::verify(&offer, answered.response.headers())
-                        .map_err(|error| Error::from_source(Kind::FalseUpgrade, error))?,
-                ),
-                _ => None,
-            };
-            Ok((answered, agreed))
-        };
-        match attempt.await {
-            Ok((answered, agreed)) => {
-                succeed(&mut pick, &answered, record);
-                if let Some(agreed) = agreed {
+        let greeting = connection.worker.dialer.handshake(pick.address(), &head).await;
+        match greeting {
+            Ok(Greeting::Switched(switched)) => match handshake::verify(&offer, &switched.headers) {
+                Ok(agreed) => {
+                    succeed(&mut pick, Some(switched.connect), record);
                     let keepalive = route.keepalive;
-                    return Ok(Reply::Upgrade { answered, pick, agreed, client: on_upgrade, keepalive });
+                    return Ok(Reply::Upgrade { switched, pick, agreed, client: on_upgrade, keepalive });
                 }
+                Err(error) => {
+                    attempts.fail(&mut pick, Error::from_source(Kind::FalseUpgrade, error), true, record)?;
+                }
+            },
+            Ok(Greeting::Answered(answered)) => {
+                succeed(&mut pick, answered.connect, record);
                 let moves_on = matches!(answered.response.status().as_u16(), 502..=504);
                 // The client may have sent frames already: they must never be read as a next request.
                 let answer = Reply::Answer { answered, pick, sent: Progress::default(), keep_alive: false };
@@ -184,7 +180,7 @@ async fn forward(
         let sent = body.as_ref().map(RequestBody::progress).unwrap_or_default();
         match connection.worker.dialer.exchange(pick.address(), head.clone(), &mut body).await {
             Ok(answered) => {
-                succeed(&mut pick, &answered, record);
+                succeed(&mut pick, answered.connect, record);
                 return Ok(Reply::Answer { answered, pick, sent, keep_alive: true });
             }
             Err(error) => {
@@ -239,11 +235,11 @@ impl<'a> Attempts<'a> {
     }
 }
 
-fn succeed(pick: &mut Pick, answered: &Answered, record: &mut Record) {
+fn succeed(pick: &mut Pick, connect: Option<Duration>, record: &mut Record) {
     if let Some(transition) = pick.succeeded(Instant::now()) {
         tracing::info!(backend = pick.address(), "backend is {}", transition.as_str());
     }
-    record.connect = answered.connect;
+    record.connect = connect;
     record.handshake = Some(record.started().elapsed());
 }
 
@@ -293,7 +289,7 @@ fn pass_on(
 /// Passes a believed 101 on and starts the session behind it.
 fn open_session(
     connection: &Connection,
-    answered: Answered,
+    switched: Switched,
     pick: Pick,
     agreed: &Agreed,
     client: OnUpgrade,
@@ -303,7 +299,7 @@ fn open_session(
     let shared = &connection.worker.shared;
     let mut response = Response::new(AnswerBody::ours(String::new(), connection.debt.clone()));
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-    *response.headers_mut() = answered.response.headers().clone();
+    *response.headers_mut() = switched.headers;
     headers::strip_hop_by_hop(response.headers_mut());
     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
     response.headers_mut().insert(UPGRADE, HeaderValue::from_static("websocket"));
@@ -314,9 +310,8 @@ fn open_session(
         close_timeout: shared.timeouts.close,
         extensions: agreed.extensions,
     };
-    let backend = hyper::upgrade::on(answered.response);
     let guards = (pick, shared.live.open_session(), Arc::clone(&connection.guard));
-    let takeover = Takeover { client, backend, patience: shared.timeouts.upgrade };
+    let takeover = Takeover { client, backend: (switched.socket, switched.early), patience: shared.timeouts.upgrade };
     let sessions = connection.worker.sessions.clone();
     tokio::spawn(session::open(takeover, settings, Holdings { guards, record }, sessions));
     response
@@ -356,11 +351,4 @@ fn refuse(connection: &Connection, error: &Error, handshake: bool, mut record: R
 fn bad_handshake(bad: BadHandshake) -> Error {
     let kind = if bad.status() == StatusCode::UPGRADE_REQUIRED { Kind::WrongVersion } else { Kind::BadHandshake };
     Error::from_source(kind, bad)
-}
-
-/// For a request id.
-fn random() -> Result<u128, Error> {
-    let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).map_err(|error| Error::from_source(Kind::Exhausted, error))?;
-    Ok(u128::from_ne_bytes(bytes))
 }

@@ -163,7 +163,8 @@ impl Relay {
         if passed.forward > 0 {
             self.write(from.other(), &scratch[..passed.forward], now);
         }
-        self.large[from as usize] = self.session.unseen(from) >= LARGE;
+        let unseen = self.session.unseen(from);
+        self.large[from as usize] = unseen >= LARGE || (filled >= READ && unseen > 0);
         Poll::Ready(Ok(filled))
     }
 
@@ -255,6 +256,12 @@ impl Relay {
     fn shut(&mut self, to: Side, now: Instant) {
         if !self.session.wants_shut(to) || !self.flush(to, now) {
             return;
+        }
+        if !self.session.wants_read(to) {
+            // Its FIN has come: closing sends ours, in one call for two.
+            if let stream @ Stream::Plain(_) = &mut self.leg(to).stream {
+                *stream = Stream::Closed;
+            }
         }
         match Pin::new(&mut self.leg(to).stream).poll_shutdown(&mut noop()) {
             Poll::Ready(Ok(())) => self.session.handle_shut(to),

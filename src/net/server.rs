@@ -22,6 +22,7 @@ use super::{
     drain::{Drain, Order},
     listener::{Acceptor, HAND_OVER, HandOver},
     live::Live,
+    nonces::Nonces,
     sessions::{ARRIVALS, Sessions},
     socket, sockets,
     tls::{self, TlsError},
@@ -127,6 +128,7 @@ impl Server {
             trusted_proxies,
             access_log: log.access.then_some(access_log),
             live: Arc::clone(&live),
+            nonces: Nonces::new().map_err(StartError::Worker)?,
             drain: Drain::new(order),
         });
         let (stop, stopped) = watch::channel(());

@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use hyper::upgrade::{OnUpgrade, Upgraded};
+use bytes::Bytes;
+use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::{sync::mpsc, time::timeout};
 
@@ -30,11 +31,11 @@ use crate::{
 /// A session that lives so long gets the socket options that only matter to who stays: five calls that short ones save.
 const SETTLES: Duration = Duration::from_secs(1);
 
-/// Both streams, as soon as hyper lets go of them.
+/// Both streams; the client's as soon as hyper lets go of it.
 #[derive(Debug)]
 pub(super) struct Takeover {
     pub(super) client: OnUpgrade,
-    pub(super) backend: OnUpgrade,
+    pub(super) backend: (Socket, Bytes),
     /// How long that may take: the 101 has to go out to the client.
     pub(super) patience: Duration,
 }
@@ -96,11 +97,10 @@ pub(super) async fn open(
 /// `None` when a connection ended before its 101 was through.
 async fn legs(takeover: Takeover) -> Option<(Leg, Leg)> {
     let client = takeover.client.await.ok()?.downcast::<TokioIo<ClientIo>>().ok()?;
-    let backend: Upgraded = takeover.backend.await.ok()?;
-    let backend = backend.downcast::<TokioIo<Socket>>().ok()?;
+    let (socket, early) = takeover.backend;
     Some((
         Leg::new(client.io.into_inner().into_stream(), client.read_buf),
-        Leg::new(Stream::Plain(backend.io.into_inner()), backend.read_buf),
+        Leg::new(Stream::Plain(socket), early),
     ))
 }
 
@@ -108,8 +108,11 @@ impl Held {
     /// From now on the events of its sockets are for the session of this number.
     pub(super) fn give_sockets_to(&self, session: u32) {
         let Some(relay) = &self.relay else { return };
-        relay.stream(Side::Client).socket().give_to(session);
-        relay.stream(Side::Backend).socket().give_to(session);
+        for side in [Side::Client, Side::Backend] {
+            if let Some(socket) = relay.stream(side).socket() {
+                socket.give_to(session);
+            }
+        }
     }
 
     /// Does what can be done without waiting.
@@ -129,7 +132,9 @@ impl Held {
             let settles = self.holdings.record.started() + SETTLES;
             if settles <= now {
                 self.settled = true;
-                if let Err(error) = socket::set_options(relay.stream(Side::Backend).socket(), tcp) {
+                if let Some(socket) = relay.stream(Side::Backend).socket()
+                    && let Err(error) = socket::set_options(socket, tcp)
+                {
                     tracing::debug!(%error, "the options of a backend's socket cannot be set");
                 }
             } else {

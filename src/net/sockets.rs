@@ -124,7 +124,8 @@ impl Socket {
         stream.set_nodelay(true)?;
         let socket = Self::register(stream, 0)?;
         poll_fn(|cx| socket.poll_ready(cx, WRITABLE)).await;
-        match socket.stream.take_error()? {
+        let failed = socket.with_slot(|slot| slot.ready().0 & ENDED != 0).unwrap_or(true);
+        match failed.then(|| socket.stream.take_error()).transpose()?.flatten() {
             None => Ok(socket),
             Some(error) => Err(error),
         }

@@ -18,14 +18,17 @@ pub enum Stream {
     Plain(Socket),
     /// TLS over TCP, as its server.
     Tls(Box<TlsStream<Socket>>),
+    /// None any more: closed before the session was over.
+    Closed,
 }
 
 impl Stream {
     /// The socket underneath.
-    pub(super) fn socket(&self) -> &Socket {
+    pub(super) fn socket(&self) -> Option<&Socket> {
         match self {
-            Self::Plain(socket) => socket,
-            Self::Tls(stream) => stream.get_ref().0,
+            Self::Plain(socket) => Some(socket),
+            Self::Tls(stream) => Some(stream.get_ref().0),
+            Self::Closed => None,
         }
     }
 
@@ -33,7 +36,7 @@ impl Stream {
     #[must_use]
     pub fn tls_version(&self) -> Option<&'static str> {
         match self {
-            Self::Plain(_) => None,
+            Self::Plain(_) | Self::Closed => None,
             Self::Tls(stream) => match stream.get_ref().1.protocol_version()? {
                 ProtocolVersion::TLSv1_2 => Some("TLSv1.2"),
                 ProtocolVersion::TLSv1_3 => Some("TLSv1.3"),
@@ -52,6 +55,7 @@ impl AsyncRead for Stream {
                 Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => Poll::Ready(Ok(())),
                 read => read,
             },
+            Self::Closed => Poll::Ready(Ok(())),
         }
     }
 }
@@ -61,6 +65,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
             Self::Tls(stream) => Pin::new(stream.as_mut()).poll_write(cx, bytes),
+            Self::Closed => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
         }
     }
 
@@ -72,6 +77,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
             Self::Tls(stream) => Pin::new(stream.as_mut()).poll_write_vectored(cx, slices),
+            Self::Closed => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
         }
     }
 
@@ -79,6 +85,7 @@ impl AsyncWrite for Stream {
         match self {
             Self::Plain(stream) => stream.is_write_vectored(),
             Self::Tls(stream) => stream.is_write_vectored(),
+            Self::Closed => false,
         }
     }
 
@@ -86,6 +93,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
             Self::Tls(stream) => Pin::new(stream.as_mut()).poll_flush(cx),
+            Self::Closed => Poll::Ready(Ok(())),
         }
     }
 
@@ -93,6 +101,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Tls(stream) => Pin::new(stream.as_mut()).poll_shutdown(cx),
+            Self::Closed => Poll::Ready(Ok(())),
         }
     }
 }

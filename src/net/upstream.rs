@@ -9,6 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use hyper::{
     HeaderMap, Method, Request, Response, StatusCode, Uri,
     body::Incoming,
@@ -17,12 +18,14 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::lookup_host,
     time::{Instant as Deadline, timeout, timeout_at},
 };
 
 use super::{
     body::{BodyError, Progress, RequestBody},
+    handshake::{self, Replay, Reply},
     socket,
     sockets::Socket,
 };
@@ -71,6 +74,26 @@ pub(super) struct Answered {
     pub(super) sender: SendRequest<RequestBody>,
 }
 
+/// What a backend says to a handshake.
+#[derive(Debug)]
+pub(super) enum Greeting {
+    /// A 101, not verified yet.
+    Switched(Switched),
+    /// Anything else.
+    Answered(Answered),
+}
+
+/// A 101 and the socket behind it.
+#[derive(Debug)]
+pub(super) struct Switched {
+    pub(super) headers: HeaderMap,
+    pub(super) socket: Socket,
+    /// Read past the head.
+    pub(super) early: Bytes,
+    /// How long connecting took.
+    pub(super) connect: Duration,
+}
+
 impl Dialer {
     pub(super) fn new(timeouts: Timeouts, tcp: Tcp) -> Self {
         Self { timeouts, tcp, idle: Mutex::default() }
@@ -80,14 +103,21 @@ impl Dialer {
     ///
     /// # Errors
     /// All kinds of the backend's side.
-    pub(super) async fn handshake(&self, address: &str, head: Head) -> Result<Answered, Error> {
+    pub(super) async fn handshake(&self, address: &str, head: &Head) -> Result<Greeting, Error> {
         let started = Instant::now();
-        let socket = self.connect(address).await?;
-        let answered = self.ask(socket, started.elapsed(), address, head, None, self.timeouts.upgrade).await?;
-        if answered.response.status() != StatusCode::SWITCHING_PROTOCOLS {
-            check(&answered.response)?;
+        let mut socket = self.connect(address).await?;
+        let connect = started.elapsed();
+        let wait = self.timeouts.upgrade;
+        match timeout(wait, handshake::exchange(&mut socket, head, address)).await {
+            Err(_) => Err(Kind::ResponseTimeout.into()),
+            Ok(Err(error)) => Err(error),
+            Ok(Ok(Reply::Switched { headers, early })) => Ok(Greeting::Switched(Switched { headers, socket, early, connect })),
+            Ok(Ok(Reply::Other { read })) => {
+                let answered = self.ask(Replay { read, socket }, connect, address, head.clone(), None, wait).await?;
+                check(&answered.response)?;
+                Ok(Greeting::Answered(answered))
+            }
         }
-        Ok(answered)
     }
 
     /// Sends a plain request: on an idle connection where it may be repeated if that turns out to be dead, else on a
@@ -164,7 +194,7 @@ impl Dialer {
     /// Sends the first request of a connection.
     async fn ask(
         &self,
-        socket: Socket,
+        socket: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
         connect: Duration,
         address: &str,
         head: Head,
