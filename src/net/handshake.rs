@@ -6,7 +6,7 @@
 use std::{
     io,
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
 };
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -122,15 +122,27 @@ fn malformed(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Erro
 }
 
 /// A connection on which a request has been sent and an answer begun, for who wants to do both: what it writes goes nowhere,
-/// what it reads begins with what was read.
+/// what it reads begins with what was read, and not before something was written.
 #[derive(Debug)]
 pub(super) struct Replay {
-    pub(super) read: Bytes,
-    pub(super) socket: Socket,
+    read: Bytes,
+    socket: Socket,
+    written: bool,
+    reader: Option<Waker>,
+}
+
+impl Replay {
+    pub(super) const fn new(read: Bytes, socket: Socket) -> Self {
+        Self { read, socket, written: false, reader: None }
+    }
 }
 
 impl AsyncRead for Replay {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if !self.written {
+            self.reader = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
         if self.read.is_empty() {
             return Pin::new(&mut self.socket).poll_read(cx, buffer);
         }
@@ -142,7 +154,11 @@ impl AsyncRead for Replay {
 }
 
 impl AsyncWrite for Replay {
-    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.written = true;
+        if let Some(reader) = self.reader.take() {
+            reader.wake();
+        }
         Poll::Ready(Ok(bytes.len()))
     }
 

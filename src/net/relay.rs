@@ -330,7 +330,9 @@ impl Leg {
 
     /// Nothing waits for this side, in our hands or in the stream's.
     fn owes_nothing(&self) -> bool {
-        self.backlog.as_ref().is_none_or(|backlog| backlog.piped.is_none() && backlog.waiting.is_empty() && !backlog.unflushed)
+        self.backlog
+            .as_ref()
+            .is_none_or(|backlog| backlog.piped.is_none() && backlog.waiting.is_empty() && !backlog.unflushed)
     }
 
     /// Bytes that wait for this side.

@@ -212,11 +212,7 @@ impl Crew {
         Ok(())
     }
 
-    async fn work(
-        self,
-        accepts: Option<(Vec<Bound>, Vec<HandOver>)>,
-        inbox: mpsc::Receiver<Accepted>,
-    ) {
+    async fn work(self, accepts: Option<(Vec<Bound>, Vec<HandOver>)>, inbox: mpsc::Receiver<Accepted>) {
         let Self { shared, mut stopped, .. } = self;
         let dialer = Dialer::new(shared.timeouts, shared.tcp);
         let (sessions, arrivals) = mpsc::channel(ARRIVALS);

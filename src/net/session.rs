@@ -98,10 +98,7 @@ pub(super) async fn open(
 async fn legs(takeover: Takeover) -> Option<(Leg, Leg)> {
     let client = takeover.client.await.ok()?.downcast::<TokioIo<ClientIo>>().ok()?;
     let (socket, early) = takeover.backend;
-    Some((
-        Leg::new(client.io.into_inner().into_stream(), client.read_buf),
-        Leg::new(Stream::Plain(socket), early),
-    ))
+    Some((Leg::new(client.io.into_inner().into_stream(), client.read_buf), Leg::new(Stream::Plain(socket), early)))
 }
 
 impl Held {

@@ -17,7 +17,13 @@ use mio::{Events, Poll as Epoll};
 use slab::Slab;
 use tokio::{io::unix::AsyncFd, sync::mpsc, task::yield_now, time::Sleep};
 
-use super::{Worker, drain::Order, relay::Scratch, session::{Held, Next}, sockets};
+use super::{
+    Worker,
+    drain::Order,
+    relay::Scratch,
+    session::{Held, Next},
+    sockets,
+};
 
 /// What the kernel tells at once, at most.
 const EVENTS: usize = 256;

@@ -111,9 +111,11 @@ impl Dialer {
         match timeout(wait, handshake::exchange(&mut socket, head, address)).await {
             Err(_) => Err(Kind::ResponseTimeout.into()),
             Ok(Err(error)) => Err(error),
-            Ok(Ok(Reply::Switched { headers, early })) => Ok(Greeting::Switched(Switched { headers, socket, early, connect })),
+            Ok(Ok(Reply::Switched { headers, early })) => {
+                Ok(Greeting::Switched(Switched { headers, socket, early, connect }))
+            }
             Ok(Ok(Reply::Other { read })) => {
-                let answered = self.ask(Replay { read, socket }, connect, address, head.clone(), None, wait).await?;
+                let answered = self.ask(Replay::new(read, socket), connect, address, head.clone(), None, wait).await?;
                 check(&answered.response)?;
                 Ok(Greeting::Answered(answered))
             }
