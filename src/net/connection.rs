@@ -42,7 +42,7 @@ pub(super) async fn serve(worker: Arc<Worker>, accepted: Accepted<TcpStream>) {
         port: local.port(),
         tls,
         debt: io.debt(),
-        guard: Arc::new(guard),
+        guard,
     });
     let service = service_fn(|request| {
         let connection = Arc::clone(&connection);

@@ -49,7 +49,7 @@ pub(super) struct Connection {
     pub(super) port: u16,
     pub(super) tls: Option<&'static str>,
     pub(super) debt: Debt,
-    pub(super) guard: Arc<ConnectionGuard>,
+    pub(super) guard: ConnectionGuard,
 }
 
 /// What a request comes to, when it is not refused.
@@ -315,7 +315,7 @@ fn open_session(
         extensions: agreed.extensions,
     };
     let backend = hyper::upgrade::on(answered.response);
-    let guards = (pick, shared.live.open_session(), Arc::clone(&connection.guard));
+    let guards = (pick.settle(), connection.guard.open_session());
     let takeover = Takeover { client, backend, patience: shared.timeouts.upgrade };
     tokio::spawn(session::run(takeover, settings, shared.drain.clone(), guards, record));
     response
