@@ -13,7 +13,7 @@ use super::{
     stream::Stream,
 };
 use crate::{
-    access_log::{Record, RecordKind},
+    access_log::SessionRecord,
     ws::{
         keepalive::Secret,
         session::{Session, SessionSettings},
@@ -34,24 +34,23 @@ pub(super) struct Takeover {
 /// record finds the permits given back.
 struct Held<G> {
     relay: Option<Relay>,
-    _guards: G,
-    record: Record,
+    guards: Option<G>,
+    /// `None` once it is on its way to the log.
+    record: Option<SessionRecord>,
 }
 
 impl<G> Drop for Held<G> {
     fn drop(&mut self) {
         // What has not ended by itself is cut by the end of a drain.
-        let cut = Termination {
-            initiator: Initiator::Proxy,
-            cause: Cause::Drain,
-            code: None,
-            reason: String::new(),
-            clean: false,
+        let cut = end(Initiator::Proxy, Cause::Drain);
+        let record = match &self.relay {
+            Some(relay) => self.record.take().map(|record| record.end(&relay.session, cut)),
+            // Cut before it began: its record knows what to say.
+            None => None,
         };
-        if let Some(relay) = &self.relay {
-            self.record.end_session(&relay.session, cut);
-        }
         self.relay = None;
+        self.guards = None;
+        drop(record);
     }
 }
 
@@ -64,17 +63,16 @@ pub(super) fn run<G>(
     settings: SessionSettings,
     drain: Drain,
     guards: G,
-    record: Record,
+    record: SessionRecord,
 ) -> impl Future<Output = ()> {
-    let mut held = Box::new(Held { relay: None, _guards: guards, record });
-    held.record.kind = RecordKind::Session;
-    held.record.clean = Some(false);
+    let mut held = Box::new(Held { relay: None, guards: Some(guards), record: Some(record) });
     async move {
         // Boxed, because it is large and soon over.
         let legs = Box::pin(timeout(takeover.patience, legs(takeover))).await;
         let (Ok(Some((client, backend))), Some(secret), Some(position)) = (legs, random(), random()) else {
-            held.record.cause = Cause::ClientLost.as_str();
-            held.record.initiator = Some(Initiator::Client.as_str());
+            let record = held.record.take().map(|record| record.fail(end(Initiator::Client, Cause::ClientLost)));
+            drop(held);
+            drop(record);
             return;
         };
         let position = u64::from_ne_bytes(position) as f64 / u64::MAX as f64;
@@ -94,8 +92,26 @@ async fn legs(takeover: Takeover) -> Option<(Leg, Leg)> {
     ))
 }
 
+/// An end without a Close.
+const fn end(initiator: Initiator, cause: Cause) -> Termination {
+    Termination { initiator, cause, code: None, reason: String::new(), clean: false }
+}
+
 fn random<const N: usize>() -> Option<[u8; N]> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).ok()?;
     Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{balance::InFlight, net::live::SessionGuard};
+
+    #[test]
+    fn a_session_holds_a_hundred_bytes_at_most_beside_its_streams() {
+        let held = size_of::<Held<(InFlight, SessionGuard)>>();
+        let beside = held - size_of::<Option<Relay>>();
+        assert!(beside <= 100, "{beside} of {held}");
+    }
 }

@@ -12,6 +12,8 @@ use tokio::{
 };
 use tokio_rustls::{rustls::ProtocolVersion, server::TlsStream};
 
+use crate::access_log::TlsVersion;
+
 /// What a session reads and writes on one of its sides.
 #[derive(Debug)]
 pub enum Stream {
@@ -22,14 +24,14 @@ pub enum Stream {
 }
 
 impl Stream {
-    /// The TLS version that was agreed, as the log calls it.
+    /// The TLS version that was agreed.
     #[must_use]
-    pub fn tls_version(&self) -> Option<&'static str> {
+    pub fn tls_version(&self) -> Option<TlsVersion> {
         match self {
             Self::Plain(_) => None,
             Self::Tls(stream) => match stream.get_ref().1.protocol_version()? {
-                ProtocolVersion::TLSv1_2 => Some("TLSv1.2"),
-                ProtocolVersion::TLSv1_3 => Some("TLSv1.3"),
+                ProtocolVersion::TLSv1_2 => Some(TlsVersion::V1_2),
+                ProtocolVersion::TLSv1_3 => Some(TlsVersion::V1_3),
                 _ => None,
             },
         }
