@@ -42,14 +42,8 @@ pub(super) async fn serve(worker: Arc<Worker>, accepted: Accepted) {
     };
     let tls = stream.tls_version();
     let io = ClientIo::new(stream, shared.timeouts);
-    let connection = Arc::new(proxy::Connection {
-        worker: Arc::clone(&worker),
-        sender,
-        port,
-        tls,
-        debt: io.debt(),
-        guard: Arc::new(guard),
-    });
+    let connection =
+        Arc::new(proxy::Connection { worker: Arc::clone(&worker), sender, port, tls, debt: io.debt(), guard });
     let service = service_fn(|request| {
         let connection = Arc::clone(&connection);
         async move { Ok::<_, Infallible>(proxy::answer(&connection, request).await) }

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use crate::{
-    access_log::AccessLog,
+    access_log::{AccessLog, RouteLog},
     balance::Upstream,
     config::{Limits, Tcp, Timeouts},
     routing::RouteTable,
@@ -38,6 +38,8 @@ mod upstream;
 #[derive(Debug)]
 struct Shared {
     routes: RouteTable,
+    /// By the place of the route in `routes`.
+    route_logs: Vec<Arc<RouteLog>>,
     /// By the index that routes carry.
     upstreams: Vec<Arc<Upstream>>,
     timeouts: Timeouts,

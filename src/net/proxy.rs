@@ -23,7 +23,7 @@ use super::{
     upstream::{Answered, Greeting, Head, Switched, is_repeatable},
 };
 use crate::{
-    access_log::Record,
+    access_log::{Record, RouteLog, SessionRecord, TlsVersion},
     balance::{Pick, Tried, Upstream},
     error::{Error, Kind},
     headers,
@@ -47,9 +47,9 @@ pub(super) struct Connection {
     pub(super) sender: SocketAddr,
     /// The port that was connected to.
     pub(super) port: u16,
-    pub(super) tls: Option<&'static str>,
+    pub(super) tls: Option<TlsVersion>,
     pub(super) debt: Debt,
-    pub(super) guard: Arc<ConnectionGuard>,
+    pub(super) guard: ConnectionGuard,
 }
 
 /// What a request comes to, when it is not refused.
@@ -57,7 +57,14 @@ enum Reply {
     /// A backend's answer, to be passed on as plain HTTP.
     Answer { answered: Answered, pick: Pick, sent: Progress, keep_alive: bool },
     /// A 101 that was believed.
-    Upgrade { switched: Switched, pick: Pick, agreed: Agreed, client: OnUpgrade, keepalive: keepalive::Settings },
+    Upgrade {
+        switched: Switched,
+        pick: Pick,
+        agreed: Agreed,
+        client: OnUpgrade,
+        keepalive: keepalive::Settings,
+        log: Arc<RouteLog>,
+    },
 }
 
 /// Answers one request.
@@ -75,7 +82,8 @@ pub(super) async fn answer(connection: &Connection, request: Request<Incoming>) 
         Ok(Reply::Answer { answered, pick, sent, keep_alive }) => {
             pass_on(connection, answered, pick, sent, keep_alive, record)
         }
-        Ok(Reply::Upgrade { switched, pick, agreed, client, keepalive }) => {
+        Ok(Reply::Upgrade { switched, pick, agreed, client, keepalive, log }) => {
+            let record = record.into_session(log, Arc::clone(pick.backend()));
             open_session(connection, switched, pick, &agreed, client, keepalive, record)
         }
         Err(error) => refuse(connection, &error, handshake, record),
@@ -99,7 +107,7 @@ async fn serve(
     if shared.drain.has_begun() {
         return Err(Kind::Draining.into());
     }
-    let route = shared.routes.find(&host, parts.uri.path()).ok_or(Kind::NoRoute)?;
+    let (place, route) = shared.routes.find(&host, parts.uri.path()).ok_or(Kind::NoRoute)?;
     let upstream = &shared.upstreams[route.upstream];
     record.route = Some(route.name.clone());
     record.upstream = Some(upstream.name().to_owned());
@@ -109,7 +117,7 @@ async fn serve(
     match (kind, on_upgrade) {
         (handshake::Kind::Bad(bad), _) => Err(bad_handshake(bad)),
         (handshake::Kind::WebSocket(offer), Some(on_upgrade)) => {
-            upgrade(connection, upstream, route, (head, offer, on_upgrade), client, record).await
+            upgrade(connection, upstream, (place, route), (head, offer, on_upgrade), client, record).await
         }
         (handshake::Kind::WebSocket(_) | handshake::Kind::Plain, _) => {
             let body = RequestBody::new(body, shared.timeouts.request_body, shared.limits.body_size)?;
@@ -122,7 +130,7 @@ async fn serve(
 async fn upgrade(
     connection: &Connection,
     upstream: &Arc<Upstream>,
-    route: &Route,
+    (place, route): (usize, &Route),
     (mut head, offer, on_upgrade): (Head, Offer, OnUpgrade),
     client: IpAddr,
     record: &mut Record,
@@ -142,7 +150,8 @@ async fn upgrade(
                 Ok(agreed) => {
                     succeed(&mut pick, Some(switched.connect), record);
                     let keepalive = route.keepalive;
-                    return Ok(Reply::Upgrade { switched, pick, agreed, client: on_upgrade, keepalive });
+                    let log = Arc::clone(&connection.worker.shared.route_logs[place]);
+                    return Ok(Reply::Upgrade { switched, pick, agreed, client: on_upgrade, keepalive, log });
                 }
                 Err(error) => {
                     attempts.fail(&mut pick, Error::from_source(Kind::FalseUpgrade, error), true, record)?;
@@ -294,7 +303,7 @@ fn open_session(
     agreed: &Agreed,
     client: OnUpgrade,
     keepalive: keepalive::Settings,
-    mut record: Record,
+    record: SessionRecord,
 ) -> Response<AnswerBody> {
     let shared = &connection.worker.shared;
     let mut response = Response::new(AnswerBody::ours(String::new(), connection.debt.clone()));
@@ -303,17 +312,16 @@ fn open_session(
     headers::strip_hop_by_hop(response.headers_mut());
     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
     response.headers_mut().insert(UPGRADE, HeaderValue::from_static("websocket"));
-    record.status = Some(StatusCode::SWITCHING_PROTOCOLS.as_u16());
     let settings = SessionSettings {
         keepalive,
         idle: shared.timeouts.idle,
         close_timeout: shared.timeouts.close,
         extensions: agreed.extensions,
     };
-    let guards = (pick, shared.live.open_session(), Arc::clone(&connection.guard));
+    let holdings = Holdings { guards: (pick.settle(), connection.guard.open_session()), record };
     let takeover = Takeover { client, backend: (switched.socket, switched.early), patience: shared.timeouts.upgrade };
     let sessions = connection.worker.sessions.clone();
-    tokio::spawn(session::open(takeover, settings, Holdings { guards, record }, sessions));
+    tokio::spawn(session::open(takeover, settings, holdings, sessions));
     response
 }
 

@@ -29,9 +29,10 @@ use super::{
     upstream::{Dialer, IDLE_TIME},
 };
 use crate::{
-    access_log::AccessLog,
+    access_log::{AccessLog, RouteLog},
     balance::Upstream,
     config::{Config, Tcp},
+    routing::Route,
 };
 
 /// How long the record of what was cut at the end of a drain may take to be written.
@@ -119,14 +120,19 @@ impl Server {
         let workers = workers.or_else(|| thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get);
         let (drain, order) = watch::channel(None);
         let live = Live::new(workers);
+        let upstreams: Vec<_> = upstreams.into_iter().map(Upstream::new).collect();
+        let access_log = log.access.then_some(access_log);
+        let route_log =
+            |route: &Route| RouteLog::new(access_log.clone(), &route.name, upstreams[route.upstream].name());
         let shared = Arc::new(Shared {
+            route_logs: routes.routes().map(route_log).collect(),
             routes,
-            upstreams: upstreams.into_iter().map(Upstream::new).collect(),
+            upstreams,
             timeouts,
             limits,
             tcp,
             trusted_proxies,
-            access_log: log.access.then_some(access_log),
+            access_log,
             live: Arc::clone(&live),
             nonces: Nonces::new().map_err(StartError::Worker)?,
             drain: Drain::new(order),

@@ -10,15 +10,15 @@ use tokio::{sync::mpsc, time::timeout};
 use super::{
     client_io::ClientIo,
     drain::Order,
-    live::{ConnectionGuard, SessionGuard},
+    live::SessionGuard,
     relay::{Leg, Relay, Scratch, Turn},
     socket,
     sockets::Socket,
     stream::Stream,
 };
 use crate::{
-    access_log::{Record, RecordKind},
-    balance::Pick,
+    access_log::SessionRecord,
+    balance::InFlight,
     config::Tcp,
     ws::{
         Side,
@@ -27,9 +27,6 @@ use crate::{
         termination::{Cause, Initiator, Termination},
     },
 };
-
-/// A session that lives so long gets the socket options that only matter to who stays: five calls that short ones save.
-const SETTLES: Duration = Duration::from_secs(1);
 
 /// Both streams; the client's as soon as hyper lets go of it.
 #[derive(Debug)]
@@ -40,21 +37,24 @@ pub(super) struct Takeover {
     pub(super) patience: Duration,
 }
 
+/// What counts a session.
+pub(super) type Guards = (InFlight, SessionGuard);
+
 /// What a session holds beside its streams. Dropped in this order: permits, then the record, so that who reads the record
 /// finds the permits given back.
 #[derive(Debug)]
 pub(super) struct Holdings {
-    pub(super) guards: (Pick, SessionGuard, std::sync::Arc<ConnectionGuard>),
-    pub(super) record: Record,
+    pub(super) guards: Guards,
+    pub(super) record: SessionRecord,
 }
 
-/// A session with all that it holds. Dropping it ends it where it is; its record is written.
+/// A session with all that it holds. Dropping it ends it where it is: streams, then permits, then the record.
 #[derive(Debug)]
 pub(super) struct Held {
     relay: Option<Relay>,
-    holdings: Holdings,
-    /// The socket options that only matter to who stays are set.
-    settled: bool,
+    guards: Option<Guards>,
+    /// `None` once it is on its way to the log.
+    record: Option<SessionRecord>,
     /// It knows of the drain.
     told: bool,
     position: f32,
@@ -76,22 +76,23 @@ pub(super) enum Next {
 pub(super) async fn open(
     takeover: Takeover,
     settings: SessionSettings,
-    mut holdings: Holdings,
+    holdings: Holdings,
     sessions: mpsc::Sender<Box<Held>>,
 ) {
-    holdings.record.kind = RecordKind::Session;
-    holdings.record.clean = Some(false);
     let legs = timeout(takeover.patience, legs(takeover)).await;
+    let Holdings { guards, record } = holdings;
     let (Ok(Some((client, backend))), Some(secret), Some(position)) = (legs, random(), random::<4>()) else {
-        holdings.record.cause = Cause::ClientLost.as_str();
-        holdings.record.initiator = Some(Initiator::Client.as_str());
+        let record = record.fail(end(Initiator::Client, Cause::ClientLost));
+        drop(guards);
+        drop(record);
         return;
     };
     let position = u32::from_ne_bytes(position) as f32 / u32::MAX as f32;
     let session = Session::new(&settings, Secret(secret), Instant::now());
     let relay = Some(Relay::new(client, backend, session));
+    let held = Box::new(Held { relay, guards: Some(guards), record: Some(record), told: false, position });
     // An error says that the worker has stopped: the session is cut.
-    let _ = sessions.send(Box::new(Held { relay, holdings, settled: false, told: false, position })).await;
+    let _ = sessions.send(held).await;
 }
 
 /// `None` when a connection ended before its 101 was through.
@@ -112,34 +113,31 @@ impl Held {
         }
     }
 
+    /// It stays: its backend's socket gets the options that only matter then. The client's has them from its listener.
+    pub(super) fn settle(&self, tcp: &Tcp) {
+        let Some(relay) = &self.relay else { return };
+        if let Some(socket) = relay.stream(Side::Backend).socket()
+            && let Err(error) = socket::set_options(socket, tcp)
+        {
+            tracing::debug!(%error, "the options of a backend's socket cannot be set");
+        }
+    }
+
     /// Does what can be done without waiting.
-    pub(super) fn turn(&mut self, scratch: &mut Scratch, tcp: &Tcp, drain: Option<Order>, now: Instant) -> Next {
+    pub(super) fn turn(&mut self, scratch: &mut Scratch, drain: Option<Order>, now: Instant) -> Next {
         let Some(relay) = &mut self.relay else { return Next::Over };
-        let mut moments = [None; 2];
+        let mut moment = None;
         if let Some(order) = drain.filter(|_| !self.told) {
-            let moment = order.moment(self.position.into());
-            if moment <= now {
+            let at = order.moment(self.position.into());
+            if at <= now {
                 self.told = true;
                 relay.session.handle_drain(now);
             } else {
-                moments[0] = Some(moment);
-            }
-        }
-        if !self.settled {
-            let settles = self.holdings.record.started() + SETTLES;
-            if settles <= now {
-                self.settled = true;
-                if let Some(socket) = relay.stream(Side::Backend).socket()
-                    && let Err(error) = socket::set_options(socket, tcp)
-                {
-                    tracing::debug!(%error, "the options of a backend's socket cannot be set");
-                }
-            } else {
-                moments[1] = Some(settles);
+                moment = Some(at);
             }
         }
         match relay.turn(scratch, now) {
-            Turn::Waits => Next::At(moments.into_iter().flatten().chain(relay.session.poll_timeout()).min()),
+            Turn::Waits => Next::At(moment.into_iter().chain(relay.session.poll_timeout()).min()),
             Turn::HasMore => Next::HasMore,
             Turn::Over => Next::Over,
         }
@@ -149,18 +147,17 @@ impl Held {
 impl Drop for Held {
     fn drop(&mut self) {
         // What has not ended by itself is cut by the end of a drain.
-        let cut = Termination {
-            initiator: Initiator::Proxy,
-            cause: Cause::Drain,
-            code: None,
-            reason: String::new(),
-            clean: false,
-        };
-        if let Some(relay) = &self.relay {
-            self.holdings.record.end_session(&relay.session, cut);
-        }
+        let cut = end(Initiator::Proxy, Cause::Drain);
+        let record = self.relay.as_ref().zip(self.record.take()).map(|(relay, record)| record.end(&relay.session, cut));
         self.relay = None;
+        self.guards = None;
+        drop(record);
     }
+}
+
+/// An end without a Close.
+const fn end(initiator: Initiator, cause: Cause) -> Termination {
+    Termination { initiator, cause, code: None, reason: String::new(), clean: false }
 }
 
 fn random<const N: usize>() -> Option<[u8; N]> {

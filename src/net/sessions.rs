@@ -31,6 +31,8 @@ const EVENTS: usize = 256;
 pub(super) const ARRIVALS: usize = 256;
 /// The longest that alarms wait to ring together.
 const LONGEST_TICK: Duration = Duration::from_millis(128);
+/// A new session's alarm rings after this time at the latest.
+const SETTLES: Duration = Duration::from_secs(1);
 /// An alarm further away is looked at again then, so that the clock of the table may wrap.
 const FURTHEST: Duration = Duration::from_secs(24 * 3600);
 
@@ -42,6 +44,9 @@ struct Running {
     due: Tick,
     /// It has its turn next.
     queued: bool,
+    /// Its alarm has rung once: it stays, and has the socket options that only matter then. Setting them takes five
+    /// calls, which a short session saves.
+    settled: bool,
 }
 
 /// Milliseconds since the table was made, wrapping after 49 days.
@@ -131,12 +136,16 @@ impl Sessions {
 
     /// Takes a new session into the table. Bytes may have come for it already.
     fn adopt(&mut self, session: Box<Held>) {
-        let due = self.tick(Instant::now());
+        let now = Instant::now();
+        let due = self.tick(self.together(now + SETTLES, now));
+        if self.earliest.is_none_or(|earliest| due.is_before(earliest)) {
+            self.earliest = Some(due);
+        }
         let entry = self.running.vacant_entry();
         // No more than there are descriptors.
         let key = u32::try_from(entry.key()).unwrap_or(u32::MAX);
         session.give_sockets_to(key);
-        entry.insert(Running { session, due, queued: true });
+        entry.insert(Running { session, due, queued: true, settled: false });
         self.queue.push(key);
     }
 
@@ -172,6 +181,9 @@ impl Sessions {
         self.earliest = None;
         for (key, running) in &mut self.running {
             if !now.is_before(running.due) {
+                if !mem::replace(&mut running.settled, true) {
+                    running.session.settle(&self.worker.shared.tcp);
+                }
                 if !mem::replace(&mut running.queued, true) {
                     self.queue.push(key as u32);
                 }
@@ -185,10 +197,9 @@ impl Sessions {
         let now = Instant::now();
         let Some(running) = self.running.get_mut(key as usize) else { return };
         running.queued = false;
-        let (session, scratch, worker) = (&mut running.session, &mut self.scratch, &self.worker);
-        let drain = self.drain;
+        let (session, scratch, drain) = (&mut running.session, &mut self.scratch, self.drain);
         // One that panics, which none should, ends alone.
-        let next = catch_unwind(AssertUnwindSafe(|| session.turn(scratch, &worker.shared.tcp, drain, now)));
+        let next = catch_unwind(AssertUnwindSafe(|| session.turn(scratch, drain, now)));
         match next {
             Ok(Next::At(due)) => self.expect(key, due, now),
             Ok(Next::HasMore) => {

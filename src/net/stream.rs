@@ -10,6 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::{rustls::ProtocolVersion, server::TlsStream};
 
 use super::sockets::Socket;
+use crate::access_log::TlsVersion;
 
 /// What a session reads and writes on one of its sides.
 #[derive(Debug)]
@@ -32,14 +33,14 @@ impl Stream {
         }
     }
 
-    /// The TLS version that was agreed, as the log calls it.
+    /// The TLS version that was agreed.
     #[must_use]
-    pub fn tls_version(&self) -> Option<&'static str> {
+    pub fn tls_version(&self) -> Option<TlsVersion> {
         match self {
             Self::Plain(_) | Self::Closed => None,
             Self::Tls(stream) => match stream.get_ref().1.protocol_version()? {
-                ProtocolVersion::TLSv1_2 => Some("TLSv1.2"),
-                ProtocolVersion::TLSv1_3 => Some("TLSv1.3"),
+                ProtocolVersion::TLSv1_2 => Some(TlsVersion::V1_2),
+                ProtocolVersion::TLSv1_3 => Some(TlsVersion::V1_3),
                 _ => None,
             },
         }
