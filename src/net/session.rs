@@ -1,6 +1,9 @@
 //! A session from its 101 to its record: takes both streams over from hyper, relays, and gives everything back.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
@@ -16,7 +19,7 @@ use crate::{
     access_log::{Record, RecordKind},
     ws::{
         keepalive::Secret,
-        session::{Session, SessionSettings},
+        session::{Common, Session, SessionSettings},
         termination::{Cause, Initiator, Termination},
     },
 };
@@ -72,13 +75,15 @@ pub(super) fn run<G>(
     async move {
         // Boxed, because it is large and soon over.
         let legs = Box::pin(timeout(takeover.patience, legs(takeover))).await;
-        let (Ok(Some((client, backend))), Some(secret), Some(position)) = (legs, random(), random()) else {
+        let (Ok(Some((client, backend))), Some(secret), Some(nonce)) = (legs, random(), random()) else {
             held.record.cause = Cause::ClientLost.as_str();
             held.record.initiator = Some(Initiator::Client.as_str());
             return;
         };
-        let position = u64::from_ne_bytes(position) as f64 / u64::MAX as f64;
-        let session = Session::new(&settings, Secret(secret), Instant::now());
+        let now = Instant::now();
+        let common = Common { settings, secret: Secret(secret), epoch: now };
+        let session = Session::new(Arc::new(common), u64::from_ne_bytes(nonce), now);
+        let position = session.spread();
         held.relay.insert(Relay::new(client, backend, session)).run(drain, position).await;
     }
 }
