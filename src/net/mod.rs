@@ -4,13 +4,17 @@
 //! to read first: one request from its head to its answer or its session; `upstream` is one attempt at a backend;
 //! [`relay`] is one session.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use crate::{
     access_log::{AccessLog, RouteLog},
     balance::Upstream,
     config::{Limits, Tcp, Timeouts},
     routing::RouteTable,
+    ws::{
+        keepalive::Secret,
+        session::{Common, SessionSettings},
+    },
 };
 
 mod body;
@@ -39,7 +43,7 @@ mod upstream;
 struct Shared {
     routes: RouteTable,
     /// By the place of the route in `routes`.
-    route_logs: Vec<Arc<RouteLog>>,
+    terms: Vec<Terms>,
     /// By the index that routes carry.
     upstreams: Vec<Arc<Upstream>>,
     timeouts: Timeouts,
@@ -51,6 +55,25 @@ struct Shared {
     live: Arc<live::Live>,
     nonces: nonces::Nonces,
     drain: drain::Drain,
+}
+
+/// What the sessions of a route share.
+#[derive(Debug)]
+struct Terms {
+    log: Arc<RouteLog>,
+    /// For those that agreed on no extension.
+    plain: Arc<Common>,
+    /// For those that agreed on one.
+    extended: Arc<Common>,
+}
+
+impl Terms {
+    fn new(log: Arc<RouteLog>, settings: SessionSettings, secret: Secret) -> Self {
+        let epoch = Instant::now();
+        let common =
+            |extensions| Arc::new(Common { settings: SessionSettings { extensions, ..settings }, secret, epoch });
+        Self { log, plain: common(false), extended: common(true) }
+    }
 }
 
 /// One thread and runtime of the process.

@@ -23,16 +23,11 @@ use super::{
     upstream::{Answered, Greeting, Head, Switched, is_repeatable},
 };
 use crate::{
-    access_log::{Record, RouteLog, SessionRecord, TlsVersion},
+    access_log::{Record, TlsVersion},
     balance::{Pick, Tried, Upstream},
     error::{Error, Kind},
     headers,
-    routing::Route,
-    ws::{
-        handshake::{self, Agreed, BadHandshake, Offer},
-        keepalive,
-        session::SessionSettings,
-    },
+    ws::handshake::{self, Agreed, BadHandshake, Offer},
 };
 
 /// Seconds after which a client that was refused in a drain may come back.
@@ -62,8 +57,8 @@ enum Reply {
         pick: Pick,
         agreed: Agreed,
         client: OnUpgrade,
-        keepalive: keepalive::Settings,
-        log: Arc<RouteLog>,
+        /// The route's, among all.
+        place: usize,
     },
 }
 
@@ -82,9 +77,8 @@ pub(super) async fn answer(connection: &Connection, request: Request<Incoming>) 
         Ok(Reply::Answer { answered, pick, sent, keep_alive }) => {
             pass_on(connection, answered, pick, sent, keep_alive, record)
         }
-        Ok(Reply::Upgrade { switched, pick, agreed, client, keepalive, log }) => {
-            let record = record.into_session(log, Arc::clone(pick.backend()));
-            open_session(connection, switched, pick, &agreed, client, keepalive, record)
+        Ok(Reply::Upgrade { switched, pick, agreed, client, place }) => {
+            open_session(connection, switched, pick, &agreed, client, place, record)
         }
         Err(error) => refuse(connection, &error, handshake, record),
     }
@@ -117,7 +111,7 @@ async fn serve(
     match (kind, on_upgrade) {
         (handshake::Kind::Bad(bad), _) => Err(bad_handshake(bad)),
         (handshake::Kind::WebSocket(offer), Some(on_upgrade)) => {
-            upgrade(connection, upstream, (place, route), (head, offer, on_upgrade), client, record).await
+            upgrade(connection, upstream, place, (head, offer, on_upgrade), client, record).await
         }
         (handshake::Kind::WebSocket(_) | handshake::Kind::Plain, _) => {
             let body = RequestBody::new(body, shared.timeouts.request_body, shared.limits.body_size)?;
@@ -130,7 +124,7 @@ async fn serve(
 async fn upgrade(
     connection: &Connection,
     upstream: &Arc<Upstream>,
-    (place, route): (usize, &Route),
+    place: usize,
     (mut head, offer, on_upgrade): (Head, Offer, OnUpgrade),
     client: IpAddr,
     record: &mut Record,
@@ -149,9 +143,7 @@ async fn upgrade(
             Ok(Greeting::Switched(switched)) => match handshake::verify(&offer, &switched.headers) {
                 Ok(agreed) => {
                     succeed(&mut pick, Some(switched.connect), record);
-                    let keepalive = route.keepalive;
-                    let log = Arc::clone(&connection.worker.shared.route_logs[place]);
-                    return Ok(Reply::Upgrade { switched, pick, agreed, client: on_upgrade, keepalive, log });
+                    return Ok(Reply::Upgrade { switched, pick, agreed, client: on_upgrade, place });
                 }
                 Err(error) => {
                     attempts.fail(&mut pick, Error::from_source(Kind::FalseUpgrade, error), true, record)?;
@@ -302,8 +294,8 @@ fn open_session(
     pick: Pick,
     agreed: &Agreed,
     client: OnUpgrade,
-    keepalive: keepalive::Settings,
-    record: SessionRecord,
+    place: usize,
+    record: Record,
 ) -> Response<AnswerBody> {
     let shared = &connection.worker.shared;
     let mut response = Response::new(AnswerBody::ours(String::new(), connection.debt.clone()));
@@ -312,16 +304,13 @@ fn open_session(
     headers::strip_hop_by_hop(response.headers_mut());
     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
     response.headers_mut().insert(UPGRADE, HeaderValue::from_static("websocket"));
-    let settings = SessionSettings {
-        keepalive,
-        idle: shared.timeouts.idle,
-        close_timeout: shared.timeouts.close,
-        extensions: agreed.extensions,
-    };
+    let terms = &shared.terms[place];
+    let common = Arc::clone(if agreed.extensions { &terms.extended } else { &terms.plain });
+    let record = record.into_session(Arc::clone(&terms.log), Arc::clone(pick.backend()));
     let holdings = Holdings { guards: (pick.settle(), connection.guard.open_session()), record };
     let takeover = Takeover { client, backend: (switched.socket, switched.early), patience: shared.timeouts.upgrade };
     let sessions = connection.worker.sessions.clone();
-    tokio::spawn(session::open(takeover, settings, holdings, sessions));
+    tokio::spawn(session::open(takeover, common, shared.nonces.next() as u64, holdings, sessions));
     response
 }
 

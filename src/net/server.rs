@@ -17,7 +17,7 @@ use tokio::{
 use tokio_rustls::rustls;
 
 use super::{
-    Shared, Worker,
+    Shared, Terms, Worker,
     connection::{self, Accepted},
     drain::{Drain, Order},
     listener::{Acceptor, HAND_OVER, HandOver},
@@ -33,6 +33,7 @@ use crate::{
     balance::Upstream,
     config::{Config, Tcp},
     routing::Route,
+    ws::{keepalive::Secret, session::SessionSettings},
 };
 
 /// How long the record of what was cut at the end of a drain may take to be written.
@@ -122,10 +123,20 @@ impl Server {
         let live = Live::new(workers);
         let upstreams: Vec<_> = upstreams.into_iter().map(Upstream::new).collect();
         let access_log = log.access.then_some(access_log);
-        let route_log =
-            |route: &Route| RouteLog::new(access_log.clone(), &route.name, upstreams[route.upstream].name());
+        let mut secret = [0; 16];
+        getrandom::fill(&mut secret).map_err(|error| StartError::Worker(io::Error::other(error)))?;
+        let terms = |route: &Route| {
+            let log = RouteLog::new(access_log.clone(), &route.name, upstreams[route.upstream].name());
+            let settings = SessionSettings {
+                keepalive: route.keepalive,
+                idle: timeouts.idle,
+                close_timeout: timeouts.close,
+                extensions: false,
+            };
+            Terms::new(log, settings, Secret(secret))
+        };
         let shared = Arc::new(Shared {
-            route_logs: routes.routes().map(route_log).collect(),
+            terms: routes.routes().map(terms).collect(),
             routes,
             upstreams,
             timeouts,

@@ -1,6 +1,9 @@
 //! A session from its 101 to its record: takes both streams over from hyper, relays, and gives everything back.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use hyper::upgrade::OnUpgrade;
@@ -22,8 +25,7 @@ use crate::{
     config::Tcp,
     ws::{
         Side,
-        keepalive::Secret,
-        session::{Session, SessionSettings},
+        session::{Common, Session},
         termination::{Cause, Initiator, Termination},
     },
 };
@@ -57,7 +59,6 @@ pub(super) struct Held {
     record: Option<SessionRecord>,
     /// It knows of the drain.
     told: bool,
-    position: f32,
 }
 
 /// What a session wants next.
@@ -75,22 +76,22 @@ pub(super) enum Next {
 /// written.
 pub(super) async fn open(
     takeover: Takeover,
-    settings: SessionSettings,
+    common: Arc<Common>,
+    nonce: u64,
     holdings: Holdings,
     sessions: mpsc::Sender<Box<Held>>,
 ) {
     let legs = timeout(takeover.patience, legs(takeover)).await;
     let Holdings { guards, record } = holdings;
-    let (Ok(Some((client, backend))), Some(secret), Some(position)) = (legs, random(), random::<4>()) else {
+    let Ok(Some((client, backend))) = legs else {
         let record = record.fail(end(Initiator::Client, Cause::ClientLost));
         drop(guards);
         drop(record);
         return;
     };
-    let position = u32::from_ne_bytes(position) as f32 / u32::MAX as f32;
-    let session = Session::new(&settings, Secret(secret), Instant::now());
+    let session = Session::new(common, nonce, Instant::now());
     let relay = Some(Relay::new(client, backend, session));
-    let held = Box::new(Held { relay, guards: Some(guards), record: Some(record), told: false, position });
+    let held = Box::new(Held { relay, guards: Some(guards), record: Some(record), told: false });
     // An error says that the worker has stopped: the session is cut.
     let _ = sessions.send(held).await;
 }
@@ -128,7 +129,7 @@ impl Held {
         let Some(relay) = &mut self.relay else { return Next::Over };
         let mut moment = None;
         if let Some(order) = drain.filter(|_| !self.told) {
-            let at = order.moment(self.position.into());
+            let at = order.moment(relay.session.spread());
             if at <= now {
                 self.told = true;
                 relay.session.handle_drain(now);
@@ -158,10 +159,4 @@ impl Drop for Held {
 /// An end without a Close.
 const fn end(initiator: Initiator, cause: Cause) -> Termination {
     Termination { initiator, cause, code: None, reason: String::new(), clean: false }
-}
-
-fn random<const N: usize>() -> Option<[u8; N]> {
-    let mut bytes = [0; N];
-    getrandom::fill(&mut bytes).ok()?;
-    Some(bytes)
 }
