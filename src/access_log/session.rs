@@ -218,7 +218,7 @@ mod tests {
         ws::{
             Side, keepalive,
             keepalive::Secret,
-            session::SessionSettings,
+            session::{Common, SessionSettings},
             termination::{Cause, Initiator},
         },
     };
@@ -281,7 +281,8 @@ mod tests {
         let close_timeout = Duration::from_secs(1);
         let settings = SessionSettings { keepalive, idle: None, close_timeout, extensions: false };
         let now = Instant::now();
-        let mut session = Session::new(&settings, Secret([0; 16]), now);
+        let common = Common { settings, secret: Secret([0; 16]), epoch: now };
+        let mut session = Session::new(Arc::new(common), 0, now);
         session.handle_input(Side::Backend, &mut [0x88, 5, 0x0f, 0xa1, b'b', b'y', b'e'], now);
         session
     }
