@@ -76,6 +76,7 @@ impl Acceptor {
     }
 
     async fn place(&self, stream: TcpStream, sender: SocketAddr) -> io::Result<()> {
+        self.worker.shared.accepted.count();
         let guard = self.worker.shared.live.place();
         let worker = guard.worker();
         let tls = self.tls.clone();

@@ -25,6 +25,7 @@ mod handshake;
 pub mod limits;
 mod listener;
 mod live;
+mod memory;
 mod nonces;
 mod pipe;
 mod proxy;
@@ -54,6 +55,7 @@ struct Shared {
     access_log: Option<AccessLog>,
     live: Arc<live::Live>,
     nonces: nonces::Nonces,
+    accepted: memory::Accepted,
     drain: drain::Drain,
 }
 

@@ -22,6 +22,7 @@ use super::{
     drain::{Drain, Order},
     listener::{Acceptor, HAND_OVER, HandOver},
     live::Live,
+    memory,
     nonces::Nonces,
     sessions::{ARRIVALS, Sessions},
     socket, sockets,
@@ -146,6 +147,7 @@ impl Server {
             access_log,
             live: Arc::clone(&live),
             nonces: Nonces::new().map_err(StartError::Worker)?,
+            accepted: memory::Accepted::default(),
             drain: Drain::new(order),
         });
         let (stop, stopped) = watch::channel(());
@@ -239,6 +241,9 @@ impl Crew {
             Err(error) => return tracing::error!(%error, "a worker cannot watch sockets"),
         };
         tokio::spawn(sessions.drive());
+        if accepts.is_some() {
+            tokio::spawn(memory::give_back(Arc::clone(&worker.shared)));
+        }
         let (bound, others) = accepts.unwrap_or_default();
         for Bound { listener, tls } in bound {
             let port = listener.local_addr().map_or(0, |address| address.port());

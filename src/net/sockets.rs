@@ -46,6 +46,9 @@ const WRITABLE: u8 = 2;
 /// A FIN or an error has been announced: a short read is not the last one.
 const ENDED: u8 = 4;
 
+/// Most heads are shorter.
+const HEAD: usize = 4096;
+
 /// Makes this thread's table. What it returns is to be polled whenever it is readable, each time for [`dispatch`].
 ///
 /// # Errors
@@ -253,8 +256,10 @@ impl AsFd for Socket {
 
 impl AsyncRead for Socket {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let free = buffer.initialize_unfilled();
-        let room = free.len();
+        // A new buffer of hyper's is larger than nearly all heads: the rest of it is not touched in vain.
+        let fresh = buffer.initialized().len() == buffer.filled().len();
+        let room = if fresh { buffer.remaining().min(HEAD) } else { buffer.remaining() };
+        let free = buffer.initialize_unfilled_to(room);
         let read = ready!(self.poll_call(Direction::In, cx, |mut stream| stream.read(free)))?;
         if 0 < read && read < room {
             self.is_exhausted(READABLE);
