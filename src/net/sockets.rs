@@ -256,6 +256,7 @@ impl AsFd for Socket {
 
 impl AsyncRead for Socket {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_ready(cx, READABLE));
         // A new buffer of hyper's is larger than nearly all heads: the rest of it is not touched in vain.
         let fresh = buffer.initialized().len() == buffer.filled().len();
         let room = if fresh { buffer.remaining().min(HEAD) } else { buffer.remaining() };
