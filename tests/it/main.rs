@@ -27,6 +27,8 @@ mod health;
 mod keepalive;
 /// Bugs that other proxies had.
 mod known_bugs;
+/// Large payloads, which are spliced.
+mod large;
 /// What the source may not say.
 mod layers;
 /// Messages on standard error.
