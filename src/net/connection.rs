@@ -46,7 +46,8 @@ pub(super) async fn serve(worker: Arc<Worker>, accepted: Accepted) {
         Arc::new(proxy::Connection { worker: Arc::clone(&worker), sender, port, tls, debt: io.debt(), guard });
     let service = service_fn(|request| {
         let connection = Arc::clone(&connection);
-        async move { Ok::<_, Infallible>(proxy::answer(&connection, request).await) }
+        // Boxed, because hyper keeps room for it for the life of the connection and moves it about.
+        Box::pin(async move { Ok::<_, Infallible>(proxy::answer(&connection, request).await) })
     });
     let mut http = pin!(
         http1::Builder::new()
