@@ -3,6 +3,7 @@
 
 use std::{
     hint::black_box,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -10,7 +11,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use longwire::ws::{
     Side,
     keepalive::{Secret, Settings},
-    session::{Session, SessionSettings},
+    session::{Common, Session, SessionSettings},
 };
 
 const SETTINGS: SessionSettings = SessionSettings {
@@ -35,7 +36,8 @@ fn message(c: &mut Criterion) {
         group.throughput(Throughput::Elements(count as u64));
         group.bench_function(format!("{count} of 64 B"), |b| {
             let now = Instant::now();
-            let mut session = Session::new(&SETTINGS, Secret([7; 16]), now);
+            let common = Common { settings: SETTINGS, secret: Secret([7; 16]), epoch: now };
+            let mut session = Session::new(Arc::new(common), 7, now);
             b.iter(|| {
                 let passed = session.handle_input(Side::Backend, black_box(&mut bytes), now);
                 session.handle_written(Side::Client, passed.forward, 0, now);

@@ -3,6 +3,8 @@
 //! A record is written when it is dropped, so no path through the code can forget it or write it twice. Absent fields
 //! are unknown or do not apply.
 
+mod session;
+
 use std::{
     io::{self, Write},
     net::IpAddr,
@@ -15,6 +17,7 @@ use serde::{Serialize, Serializer};
 use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
 
 use crate::{
+    balance::Backend,
     config::LogFormat,
     ws::{
         Side,
@@ -22,6 +25,8 @@ use crate::{
         termination::Termination,
     },
 };
+
+pub use self::session::{RouteLog, SessionRecord};
 
 /// Lines that may wait for a slow disk; what comes on top is dropped rather than waited for.
 const QUEUE_LINES: usize = 65_536;
@@ -53,7 +58,8 @@ impl AccessLog {
     }
 }
 
-/// What is known of a request and of the session that it became. It starts as a request; `into_session` turns it.
+/// What is known of a request, or of a session when it ends. A request that becomes a session is kept small meanwhile:
+/// [`Record::into_session`].
 #[derive(Debug, Serialize)]
 pub struct Record {
     /// When the request came, UTC.
@@ -66,7 +72,7 @@ pub struct Record {
     pub client: IpAddr,
     /// The TLS version of the client's connection.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub tls: Option<&'static str>,
+    pub tls: Option<TlsVersion>,
     /// The `Host` header, as sent.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub host: String,
@@ -132,6 +138,16 @@ pub enum RecordKind {
     Request,
     /// An upgraded session.
     Session,
+}
+
+/// The TLS of a client's connection, as the log calls it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum TlsVersion {
+    #[serde(rename = "TLSv1.2")]
+    V1_2,
+    #[serde(rename = "TLSv1.3")]
+    V1_3,
 }
 
 /// What passed in both directions. Of a plain request: the bytes of its bodies.
@@ -203,8 +219,15 @@ impl Record {
         self.started
     }
 
+    /// The record of the session that a believed 101 of `backend` begins, over `route`. Nothing is written of the request.
+    #[must_use = "dropped, it is written"]
+    pub fn into_session(mut self, route: Arc<RouteLog>, backend: Arc<Backend>) -> SessionRecord {
+        self.log = None;
+        SessionRecord::new(&self, route, backend)
+    }
+
     /// The session's figures and how it ended. `cut`: what to say if it has not ended by itself.
-    pub fn end_session(&mut self, session: &Session, cut: Termination) {
+    fn end_session(&mut self, session: &Session, cut: Termination) {
         let (from_client, from_backend) = (session.counts(Side::Client), session.counts(Side::Backend));
         let (client, backend) = (session.round_trips(Side::Client), session.round_trips(Side::Backend));
         let Counts { bytes: bytes_to_backend, frames: frames_to_backend, messages: messages_to_backend } = from_client;
@@ -223,8 +246,10 @@ impl Record {
             rtt_backend_last: backend.last,
             rtt_backend_mean: backend.mean(),
         };
-        let Termination { initiator, cause, code, reason, clean } = session.termination().unwrap_or(cut);
-        self.kind = RecordKind::Session;
+        self.terminate(session.termination().unwrap_or(cut));
+    }
+
+    fn terminate(&mut self, Termination { initiator, cause, code, reason, clean }: Termination) {
         self.initiator = Some(initiator.as_str());
         self.cause = cause.as_str();
         self.close_code = code.map(|code| code.0);

@@ -58,19 +58,19 @@ impl RouteTable {
         Self { entries }
     }
 
-    /// The route of a request: `host` as the client sent it (port, letter case and a trailing dot do not matter; empty if
-    /// there is none), `path` raw, without the query.
+    /// The route of a request, and its place among [`Self::routes`]: `host` as the client sent it (port, letter case and a
+    /// trailing dot do not matter; empty if there is none), `path` raw, without the query.
     ///
     /// Where a host has routes but none for this path, those of the wildcards and then those without a host are asked, so
     /// that a catch-all catches all. nginx settles on the host first and answers 404. The routes are scanned in order: they
     /// are written by hand, so they are few.
     #[must_use]
-    pub fn find(&self, host: &str, path: &str) -> Option<&Route> {
+    pub fn find(&self, host: &str, path: &str) -> Option<(usize, &Route)> {
         let name = bare_name(host);
-        self.entries
-            .iter()
-            .find(|entry| path.starts_with(&entry.path) && entry.host.as_ref().is_none_or(|host| host.matches(name)))
-            .map(|entry| &entry.route)
+        let place = self.entries.iter().position(|entry| {
+            path.starts_with(&entry.path) && entry.host.as_ref().is_none_or(|host| host.matches(name))
+        })?;
+        Some((place, &self.entries[place].route))
     }
 
     /// Every route, in the order in which they are asked.
@@ -268,7 +268,9 @@ mod tests {
     }
 
     fn found<'a>(table: &'a RouteTable, host: &str, path: &str) -> Option<&'a str> {
-        table.find(host, path).map(|route| route.name.as_str())
+        let (place, route) = table.find(host, path)?;
+        assert_eq!(table.routes().nth(place), Some(route));
+        Some(route.name.as_str())
     }
 
     fn table(names: &[&str]) -> RouteTable {

@@ -2,7 +2,8 @@
 //!
 //! [`Upstream::pick`] asks the [`Policy`] among the backends that may be picked and hands out a [`Pick`], which counts
 //! as in flight until it is dropped. What becomes of it is told by [`Pick::succeeded`] or [`Pick::failed`]; a pick
-//! dropped without either (the client gave up) says nothing about its backend. Turns, counts and health are one per
+//! dropped without either (the client gave up) says nothing about its backend. What a session keeps of it is the count
+//! alone ([`InFlight`]). Turns, counts and health are one per
 //! process, whatever the number of workers: a pick takes one short lock, a frame none.
 //!
 //! The order: backends that are up or due for a trial, then the same among the `backup` ones, then those out (trying
@@ -37,7 +38,7 @@ mod upstream;
 use std::time::Duration;
 
 pub use self::{
-    backend::{Backend, Pick},
+    backend::{Backend, InFlight, Pick},
     health::{Health, MAX_FAIL_TIMEOUT, MAX_FAILS, Transition},
     upstream::{Tried, Unavailable, Upstream},
 };

@@ -333,7 +333,42 @@ fn zero_tries_means_all() {
 }
 
 #[test]
-fn pick_may_live_as_long_as_a_session_on_any_thread() {
+fn settled_session_counts_once_until_it_ends() {
+    let upstream = upstream(Policy::RoundRobin, [limited("a", 2)]);
+    let now = Instant::now();
+    let active = || upstream.backends()[0].active();
+    let mut picked = pick(&upstream, now);
+    picked.succeeded(now);
+    let session = picked.settle();
+    assert_eq!((session.address(), active()), ("a", 1));
+    let other = pick(&upstream, now);
+    assert!(upstream.pick(CLIENT, &mut Tried::default(), now).is_err());
+    drop(session);
+    assert_eq!(active(), 1);
+    drop(other);
+    assert_eq!(active(), 0);
+}
+
+#[test]
+fn trial_settled_without_an_outcome_gives_its_slot_back() {
+    let upstream = upstream(Policy::RoundRobin, [backend("a"), backup("b")]);
+    let now = Instant::now();
+    take_out(&upstream, &["a"], now);
+    let now = now + FAIL_TIMEOUT;
+    let settled = pick(&upstream, now).settle();
+    assert_eq!((settled.address(), upstream.backends()[0].active()), ("a", 1));
+    assert_eq!(pick(&upstream, now).address(), "a", "the next request is the trial");
+}
+
+#[test]
+fn what_a_session_keeps_of_its_pick_is_one_pointer() {
+    assert_eq!(size_of::<InFlight>(), size_of::<usize>());
+    assert_eq!(size_of::<Option<InFlight>>(), size_of::<usize>());
+}
+
+#[test]
+fn count_may_live_as_long_as_a_session_on_any_thread() {
     fn check<T: Send + 'static>() {}
     check::<Pick>();
+    check::<InFlight>();
 }

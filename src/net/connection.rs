@@ -4,31 +4,37 @@ use std::{convert::Infallible, net::SocketAddr, pin::pin, sync::Arc, time::Durat
 
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
-use tokio::{net::TcpStream, time::timeout};
+use mio::net::TcpStream;
+use tokio::time::timeout;
 use tokio_rustls::{TlsAcceptor, rustls};
 
-use super::{Worker, client_io::ClientIo, live::ConnectionGuard, proxy, stream::Stream};
+use super::{Worker, client_io::ClientIo, live::ConnectionGuard, proxy, sockets::Socket, stream::Stream};
 
 /// How long connections that wait for a request stay open in a drain, to answer 503 to what is on its way already.
 const LAST_CALL: Duration = Duration::from_secs(1);
 
 /// A client's connection, on its way to its worker.
 #[derive(Debug)]
-pub(super) struct Accepted<S> {
-    pub(super) stream: S,
+pub(super) struct Accepted {
+    pub(super) stream: TcpStream,
     pub(super) sender: SocketAddr,
-    pub(super) local: SocketAddr,
+    /// The port that was connected to.
+    pub(super) port: u16,
     pub(super) tls: Option<Arc<rustls::ServerConfig>>,
     pub(super) guard: ConnectionGuard,
 }
 
 /// Serves a connection to its end, or until a session takes it over.
-pub(super) async fn serve(worker: Arc<Worker>, accepted: Accepted<TcpStream>) {
-    let Accepted { stream, sender, local, tls, guard } = accepted;
+pub(super) async fn serve(worker: Arc<Worker>, accepted: Accepted) {
+    let Accepted { stream, sender, port, tls, guard } = accepted;
     let shared = &worker.shared;
+    let socket = match Socket::new(stream) {
+        Ok(socket) => socket,
+        Err(error) => return tracing::warn!(client = %sender, %error, "a connection cannot be registered"),
+    };
     let stream = match tls {
-        None => Stream::Plain(stream),
-        Some(config) => match timeout(shared.timeouts.tls_handshake, TlsAcceptor::from(config).accept(stream)).await {
+        None => Stream::Plain(socket),
+        Some(config) => match timeout(shared.timeouts.tls_handshake, TlsAcceptor::from(config).accept(socket)).await {
             Ok(Ok(stream)) => Stream::Tls(Box::new(stream)),
             Ok(Err(error)) => return tracing::debug!(client = %sender, %error, "TLS handshake failed"),
             Err(_) => return tracing::debug!(client = %sender, "TLS handshake took too long"),
@@ -36,14 +42,8 @@ pub(super) async fn serve(worker: Arc<Worker>, accepted: Accepted<TcpStream>) {
     };
     let tls = stream.tls_version();
     let io = ClientIo::new(stream, shared.timeouts);
-    let connection = Arc::new(proxy::Connection {
-        worker: Arc::clone(&worker),
-        sender,
-        port: local.port(),
-        tls,
-        debt: io.debt(),
-        guard: Arc::new(guard),
-    });
+    let connection =
+        Arc::new(proxy::Connection { worker: Arc::clone(&worker), sender, port, tls, debt: io.debt(), guard });
     let service = service_fn(|request| {
         let connection = Arc::clone(&connection);
         async move { Ok::<_, Infallible>(proxy::answer(&connection, request).await) }

@@ -21,6 +21,11 @@ impl Order {
     pub(super) const fn new(began: Instant, spread: Duration) -> Self {
         Self { began, spread }
     }
+
+    /// A session's own moment: `position` (0 to 1) within the spread, so that clients do not come back all at once.
+    pub(super) fn moment(&self, position: f64) -> Instant {
+        self.began + self.spread.mul_f64(position.clamp(0.0, 1.0))
+    }
 }
 
 impl Drain {
@@ -40,11 +45,5 @@ impl Drain {
             Ok(Some(order)) => order,
             _ => std::future::pending().await,
         }
-    }
-
-    /// Ready at a session's own moment: `position` (0 to 1) within the spread, so that clients do not come back all at once.
-    pub(super) async fn moment(&mut self, position: f64) {
-        let Order { began, spread } = self.began().await;
-        tokio::time::sleep_until((began + spread.mul_f64(position.clamp(0.0, 1.0))).into()).await;
     }
 }

@@ -2,8 +2,9 @@
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
+use mio::net::{TcpListener, TcpStream};
 use tokio::{
-    net::{TcpListener, TcpStream},
+    io::{Interest, unix::AsyncFd},
     sync::mpsc,
     time::timeout,
 };
@@ -20,13 +21,15 @@ const BACK_OFF: (Duration, Duration) = (Duration::from_millis(5), Duration::from
 /// Connections that may wait for a worker; when they are more, the kernel's backlog fills.
 pub(super) const HAND_OVER: usize = 1024;
 
-/// Where connections of the other workers go. Their runtimes register the socket anew.
-pub(super) type HandOver = mpsc::Sender<Accepted<std::net::TcpStream>>;
+/// Where connections of the other workers go.
+pub(super) type HandOver = mpsc::Sender<Accepted>;
 
 /// One listener, run by the first worker.
 #[derive(Debug)]
 pub(super) struct Acceptor {
-    pub(super) listener: TcpListener,
+    pub(super) listener: AsyncFd<TcpListener>,
+    /// What it is bound to.
+    pub(super) port: u16,
     pub(super) tls: Option<Arc<rustls::ServerConfig>>,
     pub(super) worker: Arc<Worker>,
     /// By worker; the first one's is not used.
@@ -42,7 +45,7 @@ impl Acceptor {
             () = self.accept_all() => {}
         }
         // Those that the kernel has accepted already would be reset by the close: they read a 503 instead.
-        while let Ok(Ok((stream, sender))) = timeout(Duration::ZERO, self.listener.accept()).await {
+        while let Ok(Ok((stream, sender))) = timeout(Duration::ZERO, self.accept()).await {
             let _ = self.place(stream, sender).await;
         }
     }
@@ -50,7 +53,7 @@ impl Acceptor {
     async fn accept_all(&self) {
         let mut pause = BACK_OFF.0;
         loop {
-            match self.listener.accept().await {
+            match self.accept().await {
                 Ok((stream, sender)) => {
                     pause = BACK_OFF.0;
                     if let Err(error) = self.place(stream, sender).await {
@@ -68,17 +71,20 @@ impl Acceptor {
         }
     }
 
+    async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        self.listener.async_io(Interest::READABLE, TcpListener::accept).await
+    }
+
     async fn place(&self, stream: TcpStream, sender: SocketAddr) -> io::Result<()> {
-        let local = stream.local_addr()?;
+        self.worker.shared.accepted.count();
         let guard = self.worker.shared.live.place();
         let worker = guard.worker();
         let tls = self.tls.clone();
+        let accepted = Accepted { stream, sender, port: self.port, tls, guard };
         if worker == 0 {
-            let accepted = Accepted { stream, sender, local, tls, guard };
             tokio::spawn(connection::serve(Arc::clone(&self.worker), accepted));
             return Ok(());
         }
-        let accepted = Accepted { stream: stream.into_std()?, sender, local, tls, guard };
         // It fails only when that worker has stopped, and then the process is stopping.
         self.others[worker].send(accepted).await.map_err(|_| io::ErrorKind::BrokenPipe.into())
     }

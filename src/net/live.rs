@@ -10,7 +10,8 @@ use tokio::sync::Notify;
 /// The counts of the process.
 #[derive(Debug)]
 pub(super) struct Live {
-    /// Connections by worker. A session's connection counts for the session's whole life.
+    /// Connections by worker, and sessions: each counts for itself, so that it does not matter which of the two goes first.
+    /// They overlap only until hyper lets go of the connection.
     workers: Vec<AtomicUsize>,
     sessions: AtomicUsize,
     gone: Notify,
@@ -23,10 +24,11 @@ pub(super) struct ConnectionGuard {
     worker: usize,
 }
 
-/// A session, until it is dropped.
+/// A session of a worker, until it is dropped. It keeps nothing of the connection that it came on.
 #[derive(Debug)]
 pub(super) struct SessionGuard {
     live: Arc<Live>,
+    worker: usize,
 }
 
 impl Live {
@@ -45,11 +47,6 @@ impl Live {
         ConnectionGuard { live: Arc::clone(self), worker }
     }
 
-    pub(super) fn open_session(self: &Arc<Self>) -> SessionGuard {
-        self.sessions.fetch_add(1, Relaxed);
-        SessionGuard { live: Arc::clone(self) }
-    }
-
     pub(super) fn workers(&self) -> usize {
         self.workers.len()
     }
@@ -58,6 +55,7 @@ impl Live {
         self.sessions.load(Relaxed)
     }
 
+    /// Connections of clients, those that have become sessions included.
     pub(super) fn connections(&self) -> usize {
         self.workers.iter().map(|count| count.load(Relaxed)).sum()
     }
@@ -72,6 +70,11 @@ impl Live {
             notified.await;
         }
     }
+
+    fn leave(&self, worker: usize) {
+        self.workers[worker].fetch_sub(1, Relaxed);
+        self.gone.notify_waiters();
+    }
 }
 
 impl ConnectionGuard {
@@ -79,24 +82,40 @@ impl ConnectionGuard {
     pub(super) const fn worker(&self) -> usize {
         self.worker
     }
+
+    /// Counts a session, which takes the connection's place when that is dropped.
+    pub(super) fn open_session(&self) -> SessionGuard {
+        self.live.sessions.fetch_add(1, Relaxed);
+        self.live.workers[self.worker].fetch_add(1, Relaxed);
+        SessionGuard { live: Arc::clone(&self.live), worker: self.worker }
+    }
 }
 
 impl Drop for ConnectionGuard {
     fn drop(&mut self) {
-        self.live.workers[self.worker].fetch_sub(1, Relaxed);
-        self.live.gone.notify_waiters();
+        self.live.leave(self.worker);
     }
 }
 
 impl Drop for SessionGuard {
     fn drop(&mut self) {
         self.live.sessions.fetch_sub(1, Relaxed);
+        self.live.leave(self.worker);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        pin::pin,
+        task::{Context, Waker},
+    };
+
     use super::*;
+
+    fn all_gone(live: &Live) -> bool {
+        pin!(live.gone()).poll(&mut Context::from_waker(Waker::noop())).is_ready()
+    }
 
     #[test]
     fn a_connection_goes_to_the_worker_with_the_fewest() {
@@ -106,5 +125,44 @@ mod tests {
         drop((first, third));
         assert_eq!([live.place(), live.place()].map(|guard| guard.worker()), [0, 0]);
         assert_eq!(live.connections(), 1);
+    }
+
+    #[test]
+    fn nothing_is_gone_until_connection_and_session_are_whichever_goes_first() {
+        for session_goes_first in [false, true] {
+            let live = Live::new(1);
+            let connection = live.place();
+            let session = connection.open_session();
+            if session_goes_first {
+                drop(session);
+                assert!(!all_gone(&live));
+                drop(connection);
+            } else {
+                drop(connection);
+                assert_eq!((live.connections(), live.sessions()), (1, 1));
+                assert!(!all_gone(&live));
+                drop(session);
+            }
+            assert!(all_gone(&live));
+            assert_eq!((live.connections(), live.sessions()), (0, 0));
+        }
+    }
+
+    #[test]
+    fn the_last_session_wakes_who_waits_for_all_to_be_gone() {
+        let live = Live::new(1);
+        let session = live.place().open_session();
+        let mut gone = pin!(live.gone());
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(gone.as_mut().poll(&mut cx).is_pending());
+        drop(session);
+        assert!(gone.poll(&mut cx).is_ready());
+    }
+
+    #[test]
+    fn a_session_weighs_on_the_worker_of_its_connection() {
+        let live = Live::new(2);
+        let _session = live.place().open_session();
+        assert_eq!([live.place(), live.place()].map(|guard| guard.worker()), [1, 0]);
     }
 }

@@ -4,27 +4,37 @@
 //! to read first: one request from its head to its answer or its session; `upstream` is one attempt at a backend;
 //! [`relay`] is one session.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use crate::{
-    access_log::AccessLog,
+    access_log::{AccessLog, RouteLog},
     balance::Upstream,
-    config::{Limits, Timeouts},
+    config::{Limits, Tcp, Timeouts},
     routing::RouteTable,
+    ws::{
+        keepalive::Secret,
+        session::{Common, SessionSettings},
+    },
 };
 
 mod body;
 mod client_io;
 mod connection;
 mod drain;
+mod handshake;
 pub mod limits;
 mod listener;
 mod live;
+mod memory;
+mod nonces;
+mod pipe;
 mod proxy;
 pub mod relay;
 pub mod server;
 mod session;
+mod sessions;
 mod socket;
+mod sockets;
 pub mod stream;
 pub mod tls;
 mod upstream;
@@ -33,15 +43,39 @@ mod upstream;
 #[derive(Debug)]
 struct Shared {
     routes: RouteTable,
+    /// By the place of the route in `routes`.
+    terms: Vec<Terms>,
     /// By the index that routes carry.
     upstreams: Vec<Arc<Upstream>>,
     timeouts: Timeouts,
     limits: Limits,
+    tcp: Tcp,
     trusted_proxies: Vec<ipnet::IpNet>,
     /// `None` = records are not written.
     access_log: Option<AccessLog>,
     live: Arc<live::Live>,
+    nonces: nonces::Nonces,
+    accepted: memory::Accepted,
     drain: drain::Drain,
+}
+
+/// What the sessions of a route share.
+#[derive(Debug)]
+struct Terms {
+    log: Arc<RouteLog>,
+    /// For those that agreed on no extension.
+    plain: Arc<Common>,
+    /// For those that agreed on one.
+    extended: Arc<Common>,
+}
+
+impl Terms {
+    fn new(log: Arc<RouteLog>, settings: SessionSettings, secret: Secret) -> Self {
+        let epoch = Instant::now();
+        let common =
+            |extensions| Arc::new(Common { settings: SessionSettings { extensions, ..settings }, secret, epoch });
+        Self { log, plain: common(false), extended: common(true) }
+    }
 }
 
 /// One thread and runtime of the process.
@@ -49,4 +83,6 @@ struct Shared {
 struct Worker {
     shared: Arc<Shared>,
     dialer: upstream::Dialer,
+    /// Where its sessions go once both sides are through the handshake.
+    sessions: tokio::sync::mpsc::Sender<Box<session::Held>>,
 }

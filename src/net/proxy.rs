@@ -3,7 +3,7 @@
 use std::{
     net::{IpAddr, SocketAddr},
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use hyper::{
@@ -19,20 +19,15 @@ use super::{
     body::{AnswerBody, Ending, Keep, Progress, RequestBody},
     client_io::Debt,
     live::ConnectionGuard,
-    session::{self, Takeover},
-    upstream::{Answered, Head, is_repeatable},
+    session::{self, Holdings, Takeover},
+    upstream::{Answered, Greeting, Head, Switched, is_repeatable},
 };
 use crate::{
-    access_log::Record,
+    access_log::{Record, TlsVersion},
     balance::{Pick, Tried, Upstream},
     error::{Error, Kind},
     headers,
-    routing::Route,
-    ws::{
-        handshake::{self, Agreed, BadHandshake, Offer},
-        keepalive,
-        session::SessionSettings,
-    },
+    ws::handshake::{self, Agreed, BadHandshake, Offer},
 };
 
 /// Seconds after which a client that was refused in a drain may come back.
@@ -47,9 +42,9 @@ pub(super) struct Connection {
     pub(super) sender: SocketAddr,
     /// The port that was connected to.
     pub(super) port: u16,
-    pub(super) tls: Option<&'static str>,
+    pub(super) tls: Option<TlsVersion>,
     pub(super) debt: Debt,
-    pub(super) guard: Arc<ConnectionGuard>,
+    pub(super) guard: ConnectionGuard,
 }
 
 /// What a request comes to, when it is not refused.
@@ -57,7 +52,14 @@ enum Reply {
     /// A backend's answer, to be passed on as plain HTTP.
     Answer { answered: Answered, pick: Pick, sent: Progress, keep_alive: bool },
     /// A 101 that was believed.
-    Upgrade { answered: Answered, pick: Pick, agreed: Agreed, client: OnUpgrade, keepalive: keepalive::Settings },
+    Upgrade {
+        switched: Switched,
+        pick: Pick,
+        agreed: Agreed,
+        client: OnUpgrade,
+        /// The route's, among all.
+        place: usize,
+    },
 }
 
 /// Answers one request.
@@ -75,8 +77,8 @@ pub(super) async fn answer(connection: &Connection, request: Request<Incoming>) 
         Ok(Reply::Answer { answered, pick, sent, keep_alive }) => {
             pass_on(connection, answered, pick, sent, keep_alive, record)
         }
-        Ok(Reply::Upgrade { answered, pick, agreed, client, keepalive }) => {
-            open_session(connection, answered, pick, &agreed, client, keepalive, record)
+        Ok(Reply::Upgrade { switched, pick, agreed, client, place }) => {
+            open_session(connection, switched, pick, &agreed, client, place, record)
         }
         Err(error) => refuse(connection, &error, handshake, record),
     }
@@ -91,7 +93,7 @@ async fn serve(
 ) -> Result<Reply, Error> {
     let shared = &connection.worker.shared;
     let (mut parts, body) = request.into_parts();
-    record.request_id = headers::request_id(&parts.headers, random()?);
+    record.request_id = headers::request_id(&parts.headers, shared.nonces.next());
     headers::check_framing(&parts.method, &parts.uri, parts.version, &parts.headers)
         .map_err(|error| Error::from_source(Kind::BadRequest, error))?;
     let host = headers::host(&parts.uri, &parts.headers).to_owned();
@@ -99,7 +101,7 @@ async fn serve(
     if shared.drain.has_begun() {
         return Err(Kind::Draining.into());
     }
-    let route = shared.routes.find(&host, parts.uri.path()).ok_or(Kind::NoRoute)?;
+    let (place, route) = shared.routes.find(&host, parts.uri.path()).ok_or(Kind::NoRoute)?;
     let upstream = &shared.upstreams[route.upstream];
     record.route = Some(route.name.clone());
     record.upstream = Some(upstream.name().to_owned());
@@ -109,7 +111,7 @@ async fn serve(
     match (kind, on_upgrade) {
         (handshake::Kind::Bad(bad), _) => Err(bad_handshake(bad)),
         (handshake::Kind::WebSocket(offer), Some(on_upgrade)) => {
-            upgrade(connection, upstream, route, (head, offer, on_upgrade), client, record).await
+            upgrade(connection, upstream, place, (head, offer, on_upgrade), client, record).await
         }
         (handshake::Kind::WebSocket(_) | handshake::Kind::Plain, _) => {
             let body = RequestBody::new(body, shared.timeouts.request_body, shared.limits.body_size)?;
@@ -122,7 +124,7 @@ async fn serve(
 async fn upgrade(
     connection: &Connection,
     upstream: &Arc<Upstream>,
-    route: &Route,
+    place: usize,
     (mut head, offer, on_upgrade): (Head, Offer, OnUpgrade),
     client: IpAddr,
     record: &mut Record,
@@ -136,24 +138,19 @@ async fn upgrade(
             Ok(pick) => pick,
             Err(error) => return last_answer.ok_or(error),
         };
-        let attempt = async {
-            let answered = connection.worker.dialer.handshake(pick.address(), head.clone()).await?;
-            let agreed = match answered.response.status() {
-                StatusCode::SWITCHING_PROTOCOLS => Some(
-                    handshake::verify(&offer, answered.response.headers())
-                        .map_err(|error| Error::from_source(Kind::FalseUpgrade, error))?,
-                ),
-                _ => None,
-            };
-            Ok((answered, agreed))
-        };
-        match attempt.await {
-            Ok((answered, agreed)) => {
-                succeed(&mut pick, &answered, record);
-                if let Some(agreed) = agreed {
-                    let keepalive = route.keepalive;
-                    return Ok(Reply::Upgrade { answered, pick, agreed, client: on_upgrade, keepalive });
+        let greeting = connection.worker.dialer.handshake(pick.address(), &head).await;
+        match greeting {
+            Ok(Greeting::Switched(switched)) => match handshake::verify(&offer, &switched.headers) {
+                Ok(agreed) => {
+                    succeed(&mut pick, Some(switched.connect), record);
+                    return Ok(Reply::Upgrade { switched, pick, agreed, client: on_upgrade, place });
                 }
+                Err(error) => {
+                    attempts.fail(&mut pick, Error::from_source(Kind::FalseUpgrade, error), true, record)?;
+                }
+            },
+            Ok(Greeting::Answered(answered)) => {
+                succeed(&mut pick, answered.connect, record);
                 let moves_on = matches!(answered.response.status().as_u16(), 502..=504);
                 // The client may have sent frames already: they must never be read as a next request.
                 let answer = Reply::Answer { answered, pick, sent: Progress::default(), keep_alive: false };
@@ -184,7 +181,7 @@ async fn forward(
         let sent = body.as_ref().map(RequestBody::progress).unwrap_or_default();
         match connection.worker.dialer.exchange(pick.address(), head.clone(), &mut body).await {
             Ok(answered) => {
-                succeed(&mut pick, &answered, record);
+                succeed(&mut pick, answered.connect, record);
                 return Ok(Reply::Answer { answered, pick, sent, keep_alive: true });
             }
             Err(error) => {
@@ -239,11 +236,11 @@ impl<'a> Attempts<'a> {
     }
 }
 
-fn succeed(pick: &mut Pick, answered: &Answered, record: &mut Record) {
+fn succeed(pick: &mut Pick, connect: Option<Duration>, record: &mut Record) {
     if let Some(transition) = pick.succeeded(Instant::now()) {
         tracing::info!(backend = pick.address(), "backend is {}", transition.as_str());
     }
-    record.connect = answered.connect;
+    record.connect = connect;
     record.handshake = Some(record.started().elapsed());
 }
 
@@ -293,31 +290,27 @@ fn pass_on(
 /// Passes a believed 101 on and starts the session behind it.
 fn open_session(
     connection: &Connection,
-    answered: Answered,
+    switched: Switched,
     pick: Pick,
     agreed: &Agreed,
     client: OnUpgrade,
-    keepalive: keepalive::Settings,
-    mut record: Record,
+    place: usize,
+    record: Record,
 ) -> Response<AnswerBody> {
     let shared = &connection.worker.shared;
     let mut response = Response::new(AnswerBody::ours(String::new(), connection.debt.clone()));
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-    *response.headers_mut() = answered.response.headers().clone();
+    *response.headers_mut() = switched.headers;
     headers::strip_hop_by_hop(response.headers_mut());
     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
     response.headers_mut().insert(UPGRADE, HeaderValue::from_static("websocket"));
-    record.status = Some(StatusCode::SWITCHING_PROTOCOLS.as_u16());
-    let settings = SessionSettings {
-        keepalive,
-        idle: shared.timeouts.idle,
-        close_timeout: shared.timeouts.close,
-        extensions: agreed.extensions,
-    };
-    let backend = hyper::upgrade::on(answered.response);
-    let guards = (pick, shared.live.open_session(), Arc::clone(&connection.guard));
-    let takeover = Takeover { client, backend, patience: shared.timeouts.upgrade };
-    tokio::spawn(session::run(takeover, settings, shared.drain.clone(), guards, record));
+    let terms = &shared.terms[place];
+    let common = Arc::clone(if agreed.extensions { &terms.extended } else { &terms.plain });
+    let record = record.into_session(Arc::clone(&terms.log), Arc::clone(pick.backend()));
+    let holdings = Holdings { guards: (pick.settle(), connection.guard.open_session()), record };
+    let takeover = Takeover { client, backend: (switched.socket, switched.early), patience: shared.timeouts.upgrade };
+    let sessions = connection.worker.sessions.clone();
+    tokio::spawn(session::open(takeover, common, shared.nonces.next() as u64, holdings, sessions));
     response
 }
 
@@ -355,11 +348,4 @@ fn refuse(connection: &Connection, error: &Error, handshake: bool, mut record: R
 fn bad_handshake(bad: BadHandshake) -> Error {
     let kind = if bad.status() == StatusCode::UPGRADE_REQUIRED { Kind::WrongVersion } else { Kind::BadHandshake };
     Error::from_source(kind, bad)
-}
-
-/// For a request id.
-fn random() -> Result<u128, Error> {
-    let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).map_err(|error| Error::from_source(Kind::Exhausted, error))?;
-    Ok(u128::from_ne_bytes(bytes))
 }

@@ -1,58 +1,72 @@
-//! Drives a [`Session`] between two streams. The session decides; this reads, writes, shuts down and waits.
+//! Moves a [`Session`]'s bytes between two streams. The session decides; this reads, writes and shuts down.
 //!
-//! One task a session. It reads into a scratch buffer that all sessions of a worker share, and what the other side cannot
-//! take at once is the only thing a session ever holds, so that an idle session holds no buffer.
+//! It reads into a scratch buffer that all sessions of a worker share, and what the other side cannot take at once is the
+//! only thing a session ever holds, so that an idle session holds no buffer. A large payload between two plain sockets
+//! passes through a pipe and is never copied.
 
 use std::{
-    cell::RefCell,
-    future::{Future, poll_fn},
     io,
-    pin::{Pin, pin},
-    task::{Context, Poll, ready},
-    time::{Duration, Instant},
+    pin::Pin,
+    task::{Context, Poll, Waker, ready},
+    time::Instant,
 };
 
 use bytes::{Buf, Bytes, BytesMut};
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    time::Sleep,
-};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::{drain::Drain, stream::Stream};
+use super::{pipe::Piped, stream::Stream};
 use crate::ws::{Side, frame::MAX_CONTROL_FRAME, session::Session};
 
 /// One read takes at most this; it bounds what a session holds for a side that does not take it.
-const SCRATCH: usize = 64 * 1024;
+const READ: usize = 64 * 1024;
+/// A read that expects the begin of a large frame: what it takes of the payload has to be copied.
+const READ_OF_LARGE: usize = 16 * 1024;
+/// From so many bytes of payload on, a pipe costs less than a copy.
+const LARGE: u64 = 48 * 1024;
 /// Reads of one direction before the other sessions of the worker have their turn.
 const READS_PER_TURN: usize = 16;
-/// A deadline for a session that has none.
-const FAR: Duration = Duration::from_secs(365 * 24 * 3600);
 
-thread_local! {
-    static WORKER_SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; SCRATCH + MAX_CONTROL_FRAME].into());
+/// What a worker's sessions read into, one at a time: a read, and what was kept back before it.
+#[derive(Debug)]
+pub(super) struct Scratch(Box<[u8]>);
+
+impl Scratch {
+    pub(super) fn new() -> Self {
+        Self(vec![0; READ + MAX_CONTROL_FRAME].into())
+    }
 }
 
 /// One side of a relay.
 #[derive(Debug)]
 pub struct Leg {
     stream: Stream,
-    /// Read by hyper past the head of the handshake: comes before anything that is still to be read.
+    /// `None` = nothing waits: so it is while the side takes what it is sent.
+    backlog: Option<Box<Backlog>>,
+}
+
+/// What waits on one side.
+#[derive(Debug, Default)]
+struct Backlog {
+    /// From this side, read by hyper past the head of the handshake: comes before anything that is still to be read.
     early: Bytes,
-    /// The begin of a header or a control frame, fed again in front of what comes next.
+    /// From this side: the begin of a header or a control frame, fed again in front of what comes next.
     kept: Vec<u8>,
+    /// For this side: the payload it does not take yet. Goes before what is `waiting`.
+    piped: Option<Piped>,
     /// For this side, not taken yet: at most one read and the frames of our own.
     waiting: BytesMut,
-    /// Nothing is left in the stream's own buffers (TLS has some, and hyper's 101 may be in them).
-    flushed: bool,
+    /// Something may be left in the stream's own buffers (TLS has some, and hyper's 101 may be in them).
+    unflushed: bool,
 }
 
 impl Leg {
     /// A side just taken over from hyper, which has read `early` already.
     #[must_use]
     pub fn new(stream: Stream, early: Bytes) -> Self {
-        // Even an empty one keeps all of hyper's buffer alive.
-        let early = if early.is_empty() { Bytes::new() } else { early };
-        Self { stream, early, kept: Vec::new(), waiting: BytesMut::new(), flushed: false }
+        let unflushed = matches!(stream, Stream::Tls(_));
+        let backlog =
+            (unflushed || !early.is_empty()).then(|| Box::new(Backlog { early, unflushed, ..Backlog::default() }));
+        Self { stream, backlog }
     }
 }
 
@@ -63,180 +77,156 @@ pub struct Relay {
     backend: Leg,
     /// Its figures are read when the relay is over.
     pub session: Session,
+    /// The last frame from the client, or from the backend, was large: the next may be too.
+    large: [bool; 2],
 }
 
-/// When a session wants to be called next.
-///
-/// It rings a little late, by less than a hundredth of the wait, so that a worker's sessions ring together: waking up for
-/// one Ping costs more than the Ping. And it is moved only when it has to be: deadlines mostly recede while bytes flow.
-struct Alarm<'a> {
-    /// What it was set for, before it was made to ring with others.
-    due: Instant,
-    sleep: Pin<&'a mut Sleep>,
-}
-
-/// The longest that sessions wait to ring together.
-const LONGEST_TICK: Duration = Duration::from_millis(128);
-
-impl Alarm<'_> {
-    /// Ready when the time has come; sets itself for `due` if that is sooner than what it was set for.
-    fn poll(&mut self, cx: &mut Context<'_>, due: Instant, now: Instant) -> Poll<()> {
-        if self.sleep.is_elapsed() || due < self.due {
-            self.due = due;
-            self.sleep.as_mut().reset(together(due, now).into());
-        }
-        self.sleep.as_mut().poll(cx)
-    }
-}
-
-/// The next tick of a clock that all sessions of a thread share, at or after `due`.
-fn together(due: Instant, now: Instant) -> Instant {
-    thread_local! {
-        static EPOCH: Instant = Instant::now();
-    }
-    let wait = due.saturating_duration_since(now);
-    let tick = (wait / 128).min(LONGEST_TICK).as_millis();
-    // Powers of two: every tick of a slow clock is one of the faster ones too.
-    let tick = 1_u128 << tick.checked_ilog2().unwrap_or(0);
-    let since = due.saturating_duration_since(EPOCH.with(Instant::clone)).as_micros();
-    let late = (tick * 1000) - since % (tick * 1000);
-    if wait.is_zero() { due } else { due + Duration::from_micros(u64::try_from(late).unwrap_or(0)) }
-}
-
-/// Whether a direction has more to do without waiting.
+/// What a relay wants next.
 #[derive(Debug, PartialEq, Eq)]
-enum Turn {
+pub(super) enum Turn {
+    /// To be called when a socket is ready, or when the session's time has come.
     Waits,
+    /// To be called again soon: it has more to do without waiting.
     HasMore,
+    /// Nothing.
+    Over,
 }
 
 impl Relay {
-    /// A relay between two legs; `run` moves it.
+    /// A relay between two legs; `turn` moves it.
     #[must_use]
     pub const fn new(client: Leg, backend: Leg, session: Session) -> Self {
-        Self { client, backend, session }
+        Self { client, backend, session, large: [false; 2] }
     }
 
-    /// Relays until the session is over. In a drain both sides are told at the session's own moment: `position` (0 to 1)
-    /// within the spread.
-    ///
-    /// Dropping the future ends the session where it is.
-    pub(super) async fn run(&mut self, mut drain: Drain, position: f64) {
-        let order = drain.clone();
-        let mut moment = pin!(drain.moment(position));
-        let (mut listening, mut told) = (false, false);
-        let mut alarm = pin!(tokio::time::sleep(FAR));
-        let mut alarm = Alarm { due: Instant::now() + FAR, sleep: alarm.as_mut() };
-        poll_fn(|cx| {
-            // Asked once, it wakes this task when the drain begins; until then there is nothing to ask.
-            if !told && (!listening || order.has_begun()) {
-                listening = true;
-                told = moment.as_mut().poll(cx).is_ready();
-                if told {
-                    self.session.handle_drain(Instant::now());
-                }
-            }
-            WORKER_SCRATCH.with_borrow_mut(|scratch| self.poll(cx, &mut alarm, scratch))
-        })
-        .await;
-    }
-
-    fn poll(&mut self, cx: &mut Context<'_>, alarm: &mut Alarm<'_>, scratch: &mut [u8]) -> Poll<()> {
-        loop {
-            let now = Instant::now();
-            let to_backend = self.pump(cx, Side::Client, scratch, now);
-            let to_client = self.pump(cx, Side::Backend, scratch, now);
-            // After reading: where this worker was held up, the bytes that prove a side alive are here already.
-            if self.session.poll_timeout().is_some_and(|at| at <= now) {
-                self.session.handle_timeout(now);
-            }
-            for side in [Side::Client, Side::Backend] {
-                self.transmit(cx, side, now);
-                self.shut(cx, side, now);
-            }
-            if self.session.is_over(now) {
-                return Poll::Ready(());
-            }
-            if to_backend == Turn::HasMore || to_client == Turn::HasMore {
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
-            }
-            let Some(due) = self.session.poll_timeout() else { return Poll::Pending };
-            ready!(alarm.poll(cx, due, now));
+    /// The stream of a side.
+    pub(super) const fn stream(&self, side: Side) -> &Stream {
+        match side {
+            Side::Client => &self.client.stream,
+            Side::Backend => &self.backend.stream,
         }
     }
 
+    /// Moves what can be moved without waiting.
+    pub(super) fn turn(&mut self, scratch: &mut Scratch, now: Instant) -> Turn {
+        let to_backend = self.pump(Side::Client, scratch, now);
+        let to_client = self.pump(Side::Backend, scratch, now);
+        // After reading: where this worker was held up, the bytes that prove a side alive are here already.
+        if self.session.poll_timeout().is_some_and(|at| at <= now) {
+            self.session.handle_timeout(now);
+        }
+        for side in [Side::Client, Side::Backend] {
+            self.transmit(side, now);
+            self.shut(side, now);
+        }
+        if self.session.is_over(now) {
+            return Turn::Over;
+        }
+        if to_backend == Turn::HasMore || to_client == Turn::HasMore { Turn::HasMore } else { Turn::Waits }
+    }
+
     /// Moves what has come from a side to the other, as long as the other takes it.
-    fn pump(&mut self, cx: &mut Context<'_>, from: Side, scratch: &mut [u8], now: Instant) -> Turn {
+    fn pump(&mut self, from: Side, scratch: &mut Scratch, now: Instant) -> Turn {
         let to = from.other();
         for _ in 0..READS_PER_TURN {
-            if !self.flush(cx, to, now) || !self.session.wants_read(from) {
+            if !self.flush(to, now) || !self.session.wants_read(from) {
                 return Turn::Waits;
             }
-            let filled = match self.leg(from).fill(cx, scratch) {
-                Poll::Pending => return Turn::Waits,
-                Poll::Ready(Ok(Some(filled))) => filled,
-                Poll::Ready(Ok(None)) => {
+            let moved = match self.splice(from, now) {
+                Some(moved) => moved,
+                None => self.copy(from, &mut scratch.0, now),
+            };
+            match moved {
+                Poll::Ready(Ok(0)) => {
                     self.session.handle_eof(from, now);
                     return Turn::Waits;
                 }
+                Poll::Ready(Ok(_)) => self.transmit(to, now),
                 Poll::Ready(Err(error)) => {
                     tracing::debug!(side = from.as_str(), %error, "reading failed");
                     self.session.handle_broken(from, now);
                     self.session.handle_eof(from, now);
                     return Turn::Waits;
                 }
-            };
-            let passed = self.session.handle_input(from, &mut scratch[..filled], now);
-            self.leg(from).keep(&scratch[passed.keep]);
-            if passed.forward > 0 {
-                self.write(cx, to, &scratch[..passed.forward], now);
+                Poll::Pending => return Turn::Waits,
             }
-            self.transmit(cx, to, now);
         }
         Turn::HasMore
     }
 
+    /// Reads once and forwards what passes. How much was read; 0 = nothing more will come.
+    fn copy(&mut self, from: Side, scratch: &mut [u8], now: Instant) -> Poll<io::Result<usize>> {
+        let most = if self.large[from as usize] { READ_OF_LARGE } else { READ };
+        let Some(filled) = ready!(self.leg(from).fill(scratch, most))? else { return Poll::Ready(Ok(0)) };
+        let passed = self.session.handle_input(from, &mut scratch[..filled], now);
+        self.leg(from).keep(&scratch[passed.keep]);
+        if passed.forward > 0 {
+            self.write(from.other(), &scratch[..passed.forward], now);
+        }
+        let unseen = self.session.unseen(from);
+        self.large[from as usize] = unseen >= LARGE || (filled >= READ && unseen > 0);
+        Poll::Ready(Ok(filled))
+    }
+
+    /// Moves payload without looking at it, once. `None`: nothing is to be gained by that, or it cannot be.
+    fn splice(&mut self, from: Side, now: Instant) -> Option<Poll<io::Result<usize>>> {
+        let unseen = self.session.unseen(from);
+        if unseen == 0 || !self.large[from as usize] {
+            return None;
+        }
+        let (source, target) = match from {
+            Side::Client => (&self.client, &mut self.backend),
+            Side::Backend => (&self.backend, &mut self.client),
+        };
+        let (Stream::Plain(socket), Stream::Plain(_)) = (&source.stream, &target.stream) else { return None };
+        if source.backlog.as_ref().is_some_and(|backlog| !backlog.early.is_empty()) {
+            return None;
+        }
+        let mut piped = Piped::new()?;
+        let length = match piped.poll_fill(socket, unseen, &mut noop()) {
+            Poll::Ready(Ok(length @ 1..)) => length,
+            other => return Some(other),
+        };
+        target.backlog.get_or_insert_default().piped = Some(piped);
+        self.session.handle_unseen(from, length as u64, now);
+        self.flush(from.other(), now);
+        Some(Poll::Ready(Ok(length)))
+    }
+
     /// Puts frames of our own behind what was forwarded to a side.
-    fn transmit(&mut self, cx: &mut Context<'_>, to: Side, now: Instant) {
+    fn transmit(&mut self, to: Side, now: Instant) {
         if !self.session.wants_to_transmit(to) {
             return;
         }
         let mut frames = Vec::new();
         self.session.poll_transmit(to, now, &mut frames);
         if !frames.is_empty() {
-            self.write(cx, to, &frames, now);
+            self.write(to, &frames, now);
         }
     }
 
     /// Writes what the side takes at once and holds the rest for it.
-    fn write(&mut self, cx: &mut Context<'_>, to: Side, bytes: &[u8], now: Instant) {
-        let leg = self.leg(to);
-        leg.flushed = false;
-        let taken =
-            if leg.waiting.is_empty() { Pin::new(&mut leg.stream).poll_write(cx, bytes) } else { Poll::Pending };
-        match taken {
-            Poll::Ready(Ok(taken)) if taken == bytes.len() => {}
-            Poll::Ready(Ok(taken)) => leg.waiting.extend_from_slice(&bytes[taken..]),
-            Poll::Pending => leg.waiting.extend_from_slice(bytes),
-            Poll::Ready(Err(error)) => return self.break_off(to, &error, now),
+    fn write(&mut self, to: Side, bytes: &[u8], now: Instant) {
+        match self.leg(to).write(bytes) {
+            Ok(()) if self.leg(to).owes_nothing() => self.session.handle_written(to, 0, 0, now),
+            Ok(()) => {
+                self.flush(to, now);
+            }
+            Err(error) => self.break_off(to, &error, now),
         }
-        self.flush(cx, to, now);
     }
 
     /// Whether a side has taken all that is for it.
-    fn flush(&mut self, cx: &mut Context<'_>, to: Side, now: Instant) -> bool {
+    fn flush(&mut self, to: Side, now: Instant) -> bool {
         let leg = self.leg(to);
-        if leg.flushed {
+        if leg.owes_nothing() {
             return true;
         }
-        let before = leg.waiting.len();
-        let flushed = leg.poll_flush(cx);
-        let left = leg.waiting.len();
+        let before = leg.left();
+        let flushed = leg.poll_flush();
+        let left = leg.left();
         match flushed {
             Poll::Ready(Ok(())) => {
-                leg.flushed = true;
-                leg.waiting = BytesMut::new();
                 self.session.handle_written(to, before, 0, now);
                 true
             }
@@ -258,18 +248,22 @@ impl Relay {
     /// A side cannot be written any more.
     fn break_off(&mut self, to: Side, error: &io::Error, now: Instant) {
         tracing::debug!(side = to.as_str(), %error, "writing failed");
-        let leg = self.leg(to);
-        leg.waiting = BytesMut::new();
-        leg.flushed = true;
+        self.leg(to).give_up();
         self.session.handle_broken(to, now);
     }
 
     /// Sends our FIN (under TLS after a close_notify) when the session wants it and all else is written.
-    fn shut(&mut self, cx: &mut Context<'_>, to: Side, now: Instant) {
-        if !self.session.wants_shut(to) || !self.flush(cx, to, now) {
+    fn shut(&mut self, to: Side, now: Instant) {
+        if !self.session.wants_shut(to) || !self.flush(to, now) {
             return;
         }
-        match Pin::new(&mut self.leg(to).stream).poll_shutdown(cx) {
+        if !self.session.wants_read(to) {
+            // Its FIN has come: closing sends ours, in one call for two.
+            if let stream @ Stream::Plain(_) = &mut self.leg(to).stream {
+                *stream = Stream::Closed;
+            }
+        }
+        match Pin::new(&mut self.leg(to).stream).poll_shutdown(&mut noop()) {
             Poll::Ready(Ok(())) => self.session.handle_shut(to),
             Poll::Ready(Err(error)) => self.break_off(to, &error, now),
             Poll::Pending if self.session.is_lost(to) => self.break_off(to, &io::ErrorKind::TimedOut.into(), now),
@@ -286,57 +280,109 @@ impl Relay {
 }
 
 impl Leg {
-    /// Fills the scratch with what was kept and what comes next; `None` = nothing more will come.
-    fn fill(&mut self, cx: &mut Context<'_>, scratch: &mut [u8]) -> Poll<io::Result<Option<usize>>> {
-        let (kept, free) = scratch.split_at_mut(self.kept.len());
-        kept.copy_from_slice(&self.kept);
-        if !self.early.is_empty() {
-            let length = self.early.len().min(SCRATCH);
-            self.early.copy_to_slice(&mut free[..length]);
-            if self.early.is_empty() {
-                self.early = Bytes::new();
+    /// Fills the scratch with what was kept and what comes next, at most `most`; `None` = nothing more will come.
+    fn fill(&mut self, scratch: &mut [u8], most: usize) -> Poll<io::Result<Option<usize>>> {
+        let mut kept = 0;
+        if let Some(backlog) = &mut self.backlog {
+            kept = backlog.kept.len();
+            scratch[..kept].copy_from_slice(&backlog.kept);
+            if !backlog.early.is_empty() {
+                let length = backlog.early.len().min(most);
+                backlog.early.copy_to_slice(&mut scratch[kept..kept + length]);
+                return Poll::Ready(Ok(Some(kept + length)));
             }
-            return Poll::Ready(Ok(Some(kept.len() + length)));
         }
-        let mut buffer = ReadBuf::new(&mut free[..SCRATCH]);
-        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer))?;
+        let mut buffer = ReadBuf::new(&mut scratch[kept..kept + most]);
+        ready!(Pin::new(&mut self.stream).poll_read(&mut noop(), &mut buffer))?;
         let length = buffer.filled().len();
-        Poll::Ready(Ok((length > 0).then_some(kept.len() + length)))
+        Poll::Ready(Ok((length > 0).then_some(kept + length)))
     }
 
+    /// Keeps back the begin of a header or a control frame.
     fn keep(&mut self, bytes: &[u8]) {
-        if !bytes.is_empty() || !self.kept.is_empty() {
-            self.kept = bytes.to_vec();
+        if bytes.is_empty() && self.backlog.is_none() {
+            return;
         }
+        self.backlog.get_or_insert_default().kept = bytes.to_vec();
+        self.forget_backlog();
     }
 
-    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while !self.waiting.is_empty() {
-            let taken = ready!(Pin::new(&mut self.stream).poll_write(cx, &self.waiting))?;
+    /// Writes `bytes`, or lets them wait behind what waits already.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let mut taken = 0;
+        let mut flushed = false;
+        if self.left() == 0 {
+            let mut stream = Pin::new(&mut self.stream);
+            if let Poll::Ready(written) = stream.as_mut().poll_write(&mut noop(), bytes) {
+                taken = written?;
+            }
+            if taken == bytes.len() {
+                flushed = stream.poll_flush(&mut noop())?.is_ready();
+            }
+        }
+        if !flushed {
+            let backlog = self.backlog.get_or_insert_default();
+            backlog.waiting.extend_from_slice(&bytes[taken..]);
+            backlog.unflushed = true;
+        }
+        Ok(())
+    }
+
+    /// Nothing waits for this side, in our hands or in the stream's.
+    fn owes_nothing(&self) -> bool {
+        self.backlog
+            .as_ref()
+            .is_none_or(|backlog| backlog.piped.is_none() && backlog.waiting.is_empty() && !backlog.unflushed)
+    }
+
+    /// Bytes that wait for this side.
+    fn left(&self) -> usize {
+        self.backlog
+            .as_ref()
+            .map_or(0, |backlog| backlog.piped.as_ref().map_or(0, Piped::length) + backlog.waiting.len())
+    }
+
+    /// Ready when this side has taken all that is for it.
+    fn poll_flush(&mut self) -> Poll<io::Result<()>> {
+        let Some(backlog) = &mut self.backlog else { return Poll::Ready(Ok(())) };
+        if let (Some(piped), Stream::Plain(socket)) = (&mut backlog.piped, &self.stream) {
+            ready!(piped.poll_empty(socket, &mut noop()))?;
+            backlog.piped = None;
+        }
+        while !backlog.waiting.is_empty() {
+            let taken = ready!(Pin::new(&mut self.stream).poll_write(&mut noop(), &backlog.waiting))?;
             if taken == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            self.waiting.advance(taken);
+            backlog.waiting.advance(taken);
         }
-        Pin::new(&mut self.stream).poll_flush(cx)
+        if backlog.unflushed {
+            ready!(Pin::new(&mut self.stream).poll_flush(&mut noop()))?;
+            backlog.unflushed = false;
+        }
+        backlog.waiting = BytesMut::new();
+        self.forget_backlog();
+        Poll::Ready(Ok(()))
+    }
+
+    /// Lets go of what was for this side.
+    fn give_up(&mut self) {
+        if let Some(backlog) = &mut self.backlog {
+            (backlog.piped, backlog.waiting, backlog.unflushed) = (None, BytesMut::new(), false);
+        }
+        self.forget_backlog();
+    }
+
+    /// An empty backlog takes no room.
+    fn forget_backlog(&mut self) {
+        self.backlog.take_if(|backlog| {
+            let Backlog { early, kept, piped, waiting, unflushed } = &**backlog;
+            early.is_empty() && kept.is_empty() && piped.is_none() && waiting.is_empty() && !unflushed
+        });
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn alarms_ring_together_and_at_most_a_hundredth_late() {
-        let now = Instant::now();
-        for (first, wait) in [(0, 25_000), (7, 25_000), (3, 1_000), (0, 40), (1, 1)] {
-            let (due, wait) = (now + Duration::from_millis(first + wait), Duration::from_millis(first + wait));
-            let late = together(due, now).duration_since(due);
-            assert!(late <= Duration::from_millis(1).max(wait / 100), "{wait:?}: {late:?}");
-        }
-        let rings: std::collections::HashSet<_> =
-            (0..1000).map(|ms| together(now + Duration::from_millis(25_000 + ms), now)).collect();
-        assert!(rings.len() <= 1000 / 128 + 2, "{}", rings.len());
-        assert_eq!(together(now, now), now);
-    }
+/// A session is called when its sockets are ready ([`super::sessions`]): nothing has to be woken.
+fn noop() -> Context<'static> {
+    Context::from_waker(Waker::noop())
 }

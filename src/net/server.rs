@@ -10,7 +10,6 @@ use std::{
 };
 
 use tokio::{
-    net::{TcpListener, TcpStream},
     runtime,
     sync::{mpsc, watch},
     time::timeout,
@@ -18,19 +17,24 @@ use tokio::{
 use tokio_rustls::rustls;
 
 use super::{
-    Shared, Worker,
+    Shared, Terms, Worker,
     connection::{self, Accepted},
     drain::{Drain, Order},
     listener::{Acceptor, HAND_OVER, HandOver},
     live::Live,
-    socket,
+    memory,
+    nonces::Nonces,
+    sessions::{ARRIVALS, Sessions},
+    socket, sockets,
     tls::{self, TlsError},
     upstream::{Dialer, IDLE_TIME},
 };
 use crate::{
-    access_log::AccessLog,
+    access_log::{AccessLog, RouteLog},
     balance::Upstream,
     config::{Config, Tcp},
+    routing::Route,
+    ws::{keepalive::Secret, session::SessionSettings},
 };
 
 /// How long the record of what was cut at the end of a drain may take to be written.
@@ -38,7 +42,7 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// Tasks that a worker runs before it asks the kernel for more to do, if it does not run out of them: a busy worker saves
 /// system calls.
-const TASKS_PER_POLL: u32 = 511;
+const TASKS_PER_POLL: u32 = 61;
 
 /// A running proxy: its listeners and worker threads. Dropping it ends everything at once.
 #[derive(Debug)]
@@ -118,19 +122,37 @@ impl Server {
         let workers = workers.or_else(|| thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get);
         let (drain, order) = watch::channel(None);
         let live = Live::new(workers);
+        let upstreams: Vec<_> = upstreams.into_iter().map(Upstream::new).collect();
+        let access_log = log.access.then_some(access_log);
+        let mut secret = [0; 16];
+        getrandom::fill(&mut secret).map_err(|error| StartError::Worker(io::Error::other(error)))?;
+        let terms = |route: &Route| {
+            let log = RouteLog::new(access_log.clone(), &route.name, upstreams[route.upstream].name());
+            let settings = SessionSettings {
+                keepalive: route.keepalive,
+                idle: timeouts.idle,
+                close_timeout: timeouts.close,
+                extensions: false,
+            };
+            Terms::new(log, settings, Secret(secret))
+        };
         let shared = Arc::new(Shared {
+            terms: routes.routes().map(terms).collect(),
             routes,
-            upstreams: upstreams.into_iter().map(Upstream::new).collect(),
+            upstreams,
             timeouts,
             limits,
+            tcp,
             trusted_proxies,
-            access_log: log.access.then_some(access_log),
+            access_log,
             live: Arc::clone(&live),
+            nonces: Nonces::new().map_err(StartError::Worker)?,
+            accepted: memory::Accepted::default(),
             drain: Drain::new(order),
         });
         let (stop, stopped) = watch::channel(());
         let (alive, ended) = mpsc::channel(1);
-        let crew = Crew { shared, tcp, stopped, alive };
+        let crew = Crew { shared, stopped, alive };
         crew.start(workers, bound).map_err(StartError::Worker)?;
         Ok(Self { addresses, live, drain, deadline: timeouts.drain, stop, workers: ended })
     }
@@ -185,7 +207,6 @@ fn bind(address: SocketAddr, tcp: &Tcp) -> Result<std::net::TcpListener, StartEr
 #[derive(Clone)]
 struct Crew {
     shared: Arc<Shared>,
-    tcp: Tcp,
     stopped: watch::Receiver<()>,
     alive: mpsc::Sender<()>,
 }
@@ -210,20 +231,26 @@ impl Crew {
         Ok(())
     }
 
-    async fn work(
-        self,
-        accepts: Option<(Vec<Bound>, Vec<HandOver>)>,
-        inbox: mpsc::Receiver<Accepted<std::net::TcpStream>>,
-    ) {
-        let Self { shared, tcp, mut stopped, .. } = self;
-        let dialer = Dialer::new(shared.timeouts, tcp);
-        let worker = Arc::new(Worker { shared, dialer });
+    async fn work(self, accepts: Option<(Vec<Bound>, Vec<HandOver>)>, inbox: mpsc::Receiver<Accepted>) {
+        let Self { shared, mut stopped, .. } = self;
+        let dialer = Dialer::new(shared.timeouts, shared.tcp);
+        let (sessions, arrivals) = mpsc::channel(ARRIVALS);
+        let worker = Arc::new(Worker { shared, dialer, sessions });
+        let sessions = match sockets::open().and_then(|epoll| Sessions::new(Arc::clone(&worker), epoll, arrivals)) {
+            Ok(sessions) => sessions,
+            Err(error) => return tracing::error!(%error, "a worker cannot watch sockets"),
+        };
+        tokio::spawn(sessions.drive());
+        if accepts.is_some() {
+            tokio::spawn(memory::give_back(Arc::clone(&worker.shared)));
+        }
         let (bound, others) = accepts.unwrap_or_default();
         for Bound { listener, tls } in bound {
-            match TcpListener::from_std(listener) {
+            let port = listener.local_addr().map_or(0, |address| address.port());
+            match sockets::watch(mio::net::TcpListener::from_std(listener)) {
                 Ok(listener) => {
                     let (worker, others) = (Arc::clone(&worker), others.clone());
-                    tokio::spawn(Acceptor { listener, tls, worker, others }.run());
+                    tokio::spawn(Acceptor { listener, port, tls, worker, others }.run());
                 }
                 Err(error) => tracing::error!(%error, "a listener cannot be registered"),
             }
@@ -239,15 +266,9 @@ impl Crew {
 }
 
 /// Serves connections that were accepted on another thread.
-async fn serve_inbox(worker: Arc<Worker>, mut inbox: mpsc::Receiver<Accepted<std::net::TcpStream>>) {
-    while let Some(Accepted { stream, sender, local, tls, guard }) = inbox.recv().await {
-        match TcpStream::from_std(stream) {
-            Ok(stream) => {
-                let accepted = Accepted { stream, sender, local, tls, guard };
-                tokio::spawn(connection::serve(Arc::clone(&worker), accepted));
-            }
-            Err(error) => tracing::warn!(%error, "a connection cannot be registered"),
-        }
+async fn serve_inbox(worker: Arc<Worker>, mut inbox: mpsc::Receiver<Accepted>) {
+    while let Some(accepted) = inbox.recv().await {
+        tokio::spawn(connection::serve(Arc::clone(&worker), accepted));
     }
     // The listeners are closed; what runs goes on until the process stops it.
     std::future::pending().await

@@ -1,101 +1,162 @@
 //! A session from its 101 to its record: takes both streams over from hyper, relays, and gives everything back.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use hyper::upgrade::{OnUpgrade, Upgraded};
+use bytes::Bytes;
+use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{sync::mpsc, time::timeout};
 
 use super::{
     client_io::ClientIo,
-    drain::Drain,
-    relay::{Leg, Relay},
+    drain::Order,
+    live::SessionGuard,
+    relay::{Leg, Relay, Scratch, Turn},
+    socket,
+    sockets::Socket,
     stream::Stream,
 };
 use crate::{
-    access_log::{Record, RecordKind},
+    access_log::SessionRecord,
+    balance::InFlight,
+    config::Tcp,
     ws::{
-        keepalive::Secret,
-        session::{Session, SessionSettings},
+        Side,
+        session::{Common, Session},
         termination::{Cause, Initiator, Termination},
     },
 };
 
-/// Both streams, as soon as hyper lets go of them.
+/// Both streams; the client's as soon as hyper lets go of it.
 #[derive(Debug)]
 pub(super) struct Takeover {
     pub(super) client: OnUpgrade,
-    pub(super) backend: OnUpgrade,
+    pub(super) backend: (Socket, Bytes),
     /// How long that may take: the 101 has to go out to the client.
     pub(super) patience: Duration,
 }
 
-/// A session with all that it holds. Dropped in this order: streams, then permits, then the record, so that who reads the
-/// record finds the permits given back.
-struct Held<G> {
+/// What counts a session.
+pub(super) type Guards = (InFlight, SessionGuard);
+
+/// What a session holds beside its streams. Dropped in this order: permits, then the record, so that who reads the record
+/// finds the permits given back.
+#[derive(Debug)]
+pub(super) struct Holdings {
+    pub(super) guards: Guards,
+    pub(super) record: SessionRecord,
+}
+
+/// A session with all that it holds. Dropping it ends it where it is: streams, then permits, then the record.
+#[derive(Debug)]
+pub(super) struct Held {
     relay: Option<Relay>,
-    _guards: G,
-    record: Record,
+    guards: Option<Guards>,
+    /// `None` once it is on its way to the log.
+    record: Option<SessionRecord>,
+    /// It knows of the drain.
+    told: bool,
 }
 
-impl<G> Drop for Held<G> {
-    fn drop(&mut self) {
-        // What has not ended by itself is cut by the end of a drain.
-        let cut = Termination {
-            initiator: Initiator::Proxy,
-            cause: Cause::Drain,
-            code: None,
-            reason: String::new(),
-            clean: false,
-        };
-        if let Some(relay) = &self.relay {
-            self.record.end_session(&relay.session, cut);
-        }
-        self.relay = None;
-    }
+/// What a session wants next.
+#[derive(Debug)]
+pub(super) enum Next {
+    /// To be called when a socket is ready, and then at the latest.
+    At(Option<Instant>),
+    /// To be called again soon.
+    HasMore,
+    /// To be dropped.
+    Over,
 }
 
-/// Runs a session to its end; dropping the future cuts it. Either way its record is written.
-///
-/// No `async fn`: the future of one keeps room for its arguments beside what they were moved into, for the life of the
-/// session.
-pub(super) fn run<G>(
+/// Takes both streams over and gives the session to its worker's loop. Dropping the future ends the session; its record is
+/// written.
+pub(super) async fn open(
     takeover: Takeover,
-    settings: SessionSettings,
-    drain: Drain,
-    guards: G,
-    record: Record,
-) -> impl Future<Output = ()> {
-    let mut held = Box::new(Held { relay: None, _guards: guards, record });
-    held.record.kind = RecordKind::Session;
-    held.record.clean = Some(false);
-    async move {
-        // Boxed, because it is large and soon over.
-        let legs = Box::pin(timeout(takeover.patience, legs(takeover))).await;
-        let (Ok(Some((client, backend))), Some(secret), Some(position)) = (legs, random(), random()) else {
-            held.record.cause = Cause::ClientLost.as_str();
-            held.record.initiator = Some(Initiator::Client.as_str());
-            return;
-        };
-        let position = u64::from_ne_bytes(position) as f64 / u64::MAX as f64;
-        let session = Session::new(&settings, Secret(secret), Instant::now());
-        held.relay.insert(Relay::new(client, backend, session)).run(drain, position).await;
-    }
+    common: Arc<Common>,
+    nonce: u64,
+    holdings: Holdings,
+    sessions: mpsc::Sender<Box<Held>>,
+) {
+    let legs = timeout(takeover.patience, legs(takeover)).await;
+    let Holdings { guards, record } = holdings;
+    let Ok(Some((client, backend))) = legs else {
+        let record = record.fail(end(Initiator::Client, Cause::ClientLost));
+        drop(guards);
+        drop(record);
+        return;
+    };
+    let session = Session::new(common, nonce, Instant::now());
+    let relay = Some(Relay::new(client, backend, session));
+    let held = Box::new(Held { relay, guards: Some(guards), record: Some(record), told: false });
+    // An error says that the worker has stopped: the session is cut.
+    let _ = sessions.send(held).await;
 }
 
 /// `None` when a connection ended before its 101 was through.
 async fn legs(takeover: Takeover) -> Option<(Leg, Leg)> {
     let client = takeover.client.await.ok()?.downcast::<TokioIo<ClientIo>>().ok()?;
-    let backend: Upgraded = takeover.backend.await.ok()?;
-    let backend = backend.downcast::<TokioIo<TcpStream>>().ok()?;
-    Some((
-        Leg::new(client.io.into_inner().into_stream(), client.read_buf),
-        Leg::new(Stream::Plain(backend.io.into_inner()), backend.read_buf),
-    ))
+    let (socket, early) = takeover.backend;
+    Some((Leg::new(client.io.into_inner().into_stream(), client.read_buf), Leg::new(Stream::Plain(socket), early)))
 }
 
-fn random<const N: usize>() -> Option<[u8; N]> {
-    let mut bytes = [0; N];
-    getrandom::fill(&mut bytes).ok()?;
-    Some(bytes)
+impl Held {
+    /// From now on the events of its sockets are for the session of this number.
+    pub(super) fn give_sockets_to(&self, session: u32) {
+        let Some(relay) = &self.relay else { return };
+        for side in [Side::Client, Side::Backend] {
+            if let Some(socket) = relay.stream(side).socket() {
+                socket.give_to(session);
+            }
+        }
+    }
+
+    /// It stays: its backend's socket gets the options that only matter then. The client's has them from its listener.
+    pub(super) fn settle(&self, tcp: &Tcp) {
+        let Some(relay) = &self.relay else { return };
+        if let Some(socket) = relay.stream(Side::Backend).socket()
+            && let Err(error) = socket::set_options(socket, tcp)
+        {
+            tracing::debug!(%error, "the options of a backend's socket cannot be set");
+        }
+    }
+
+    /// Does what can be done without waiting.
+    pub(super) fn turn(&mut self, scratch: &mut Scratch, drain: Option<Order>, now: Instant) -> Next {
+        let Some(relay) = &mut self.relay else { return Next::Over };
+        let mut moment = None;
+        if let Some(order) = drain.filter(|_| !self.told) {
+            let at = order.moment(relay.session.spread());
+            if at <= now {
+                self.told = true;
+                relay.session.handle_drain(now);
+            } else {
+                moment = Some(at);
+            }
+        }
+        match relay.turn(scratch, now) {
+            Turn::Waits => Next::At(moment.into_iter().chain(relay.session.poll_timeout()).min()),
+            Turn::HasMore => Next::HasMore,
+            Turn::Over => Next::Over,
+        }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        // What has not ended by itself is cut by the end of a drain.
+        let cut = end(Initiator::Proxy, Cause::Drain);
+        let record = self.relay.as_ref().zip(self.record.take()).map(|(relay, record)| record.end(&relay.session, cut));
+        self.relay = None;
+        self.guards = None;
+        drop(record);
+    }
+}
+
+/// An end without a Close.
+const fn end(initiator: Initiator, cause: Cause) -> Termination {
+    Termination { initiator, cause, code: None, reason: String::new(), clean: false }
 }

@@ -6,30 +6,41 @@ use std::{
     task::{Context, Poll},
 };
 
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
-};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::{rustls::ProtocolVersion, server::TlsStream};
+
+use super::sockets::Socket;
+use crate::access_log::TlsVersion;
 
 /// What a session reads and writes on one of its sides.
 #[derive(Debug)]
 pub enum Stream {
     /// Plain TCP.
-    Plain(TcpStream),
+    Plain(Socket),
     /// TLS over TCP, as its server.
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Box<TlsStream<Socket>>),
+    /// None any more: closed before the session was over.
+    Closed,
 }
 
 impl Stream {
-    /// The TLS version that was agreed, as the log calls it.
-    #[must_use]
-    pub fn tls_version(&self) -> Option<&'static str> {
+    /// The socket underneath.
+    pub(super) fn socket(&self) -> Option<&Socket> {
         match self {
-            Self::Plain(_) => None,
+            Self::Plain(socket) => Some(socket),
+            Self::Tls(stream) => Some(stream.get_ref().0),
+            Self::Closed => None,
+        }
+    }
+
+    /// The TLS version that was agreed.
+    #[must_use]
+    pub fn tls_version(&self) -> Option<TlsVersion> {
+        match self {
+            Self::Plain(_) | Self::Closed => None,
             Self::Tls(stream) => match stream.get_ref().1.protocol_version()? {
-                ProtocolVersion::TLSv1_2 => Some("TLSv1.2"),
-                ProtocolVersion::TLSv1_3 => Some("TLSv1.3"),
+                ProtocolVersion::TLSv1_2 => Some(TlsVersion::V1_2),
+                ProtocolVersion::TLSv1_3 => Some(TlsVersion::V1_3),
                 _ => None,
             },
         }
@@ -45,6 +56,7 @@ impl AsyncRead for Stream {
                 Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => Poll::Ready(Ok(())),
                 read => read,
             },
+            Self::Closed => Poll::Ready(Ok(())),
         }
     }
 }
@@ -54,6 +66,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
             Self::Tls(stream) => Pin::new(stream.as_mut()).poll_write(cx, bytes),
+            Self::Closed => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
         }
     }
 
@@ -65,6 +78,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
             Self::Tls(stream) => Pin::new(stream.as_mut()).poll_write_vectored(cx, slices),
+            Self::Closed => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
         }
     }
 
@@ -72,6 +86,7 @@ impl AsyncWrite for Stream {
         match self {
             Self::Plain(stream) => stream.is_write_vectored(),
             Self::Tls(stream) => stream.is_write_vectored(),
+            Self::Closed => false,
         }
     }
 
@@ -79,6 +94,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
             Self::Tls(stream) => Pin::new(stream.as_mut()).poll_flush(cx),
+            Self::Closed => Poll::Ready(Ok(())),
         }
     }
 
@@ -86,6 +102,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Tls(stream) => Pin::new(stream.as_mut()).poll_shutdown(cx),
+            Self::Closed => Poll::Ready(Ok(())),
         }
     }
 }

@@ -4,12 +4,12 @@ use std::{
     collections::HashMap,
     future::Future,
     io,
-    net::SocketAddr,
     pin::pin,
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use hyper::{
     HeaderMap, Method, Request, Response, StatusCode, Uri,
     body::Incoming,
@@ -18,13 +18,16 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use tokio::{
-    net::{TcpSocket, TcpStream, lookup_host},
+    io::{AsyncRead, AsyncWrite},
+    net::lookup_host,
     time::{Instant as Deadline, timeout, timeout_at},
 };
 
 use super::{
     body::{BodyError, Progress, RequestBody},
+    handshake::{self, Replay, Reply},
     socket,
+    sockets::Socket,
 };
 use crate::{
     config::{Tcp, Timeouts},
@@ -71,6 +74,26 @@ pub(super) struct Answered {
     pub(super) sender: SendRequest<RequestBody>,
 }
 
+/// What a backend says to a handshake.
+#[derive(Debug)]
+pub(super) enum Greeting {
+    /// A 101, not verified yet.
+    Switched(Switched),
+    /// Anything else.
+    Answered(Answered),
+}
+
+/// A 101 and the socket behind it.
+#[derive(Debug)]
+pub(super) struct Switched {
+    pub(super) headers: HeaderMap,
+    pub(super) socket: Socket,
+    /// Read past the head.
+    pub(super) early: Bytes,
+    /// How long connecting took.
+    pub(super) connect: Duration,
+}
+
 impl Dialer {
     pub(super) fn new(timeouts: Timeouts, tcp: Tcp) -> Self {
         Self { timeouts, tcp, idle: Mutex::default() }
@@ -80,12 +103,23 @@ impl Dialer {
     ///
     /// # Errors
     /// All kinds of the backend's side.
-    pub(super) async fn handshake(&self, address: &str, head: Head) -> Result<Answered, Error> {
-        let answered = self.fresh(address, head, &mut None, self.timeouts.upgrade).await?;
-        if answered.response.status() != StatusCode::SWITCHING_PROTOCOLS {
-            check(&answered.response)?;
+    pub(super) async fn handshake(&self, address: &str, head: &Head) -> Result<Greeting, Error> {
+        let started = Instant::now();
+        let mut socket = self.connect(address).await?;
+        let connect = started.elapsed();
+        let wait = self.timeouts.upgrade;
+        match timeout(wait, handshake::exchange(&mut socket, head, address)).await {
+            Err(_) => Err(Kind::ResponseTimeout.into()),
+            Ok(Err(error)) => Err(error),
+            Ok(Ok(Reply::Switched { headers, early })) => {
+                Ok(Greeting::Switched(Switched { headers, socket, early, connect }))
+            }
+            Ok(Ok(Reply::Other { read })) => {
+                let answered = self.ask(Replay::new(read, socket), connect, address, head.clone(), None, wait).await?;
+                check(&answered.response)?;
+                Ok(Greeting::Answered(answered))
+            }
         }
-        Ok(answered)
     }
 
     /// Sends a plain request: on an idle connection where it may be repeated if that turns out to be dead, else on a
@@ -102,7 +136,7 @@ impl Dialer {
     ) -> Result<Answered, Error> {
         let answered = match self.reuse(address, &head, body.as_ref()).await {
             Some(answered) => answered?,
-            None => self.fresh(address, head, body, self.timeouts.response).await?,
+            None => self.fresh(address, head, body).await?,
         };
         if answered.response.status() == StatusCode::SWITCHING_PROTOCOLS {
             return Err(Error::from_source(Kind::MalformedAnswer, "a 101 that nobody asked for"));
@@ -150,33 +184,42 @@ impl Dialer {
         std::iter::from_fn(|| idle.pop()).map(|idle| idle.sender).find(SendRequest::is_ready)
     }
 
-    async fn fresh(
+    async fn fresh(&self, address: &str, head: Head, body: &mut Option<RequestBody>) -> Result<Answered, Error> {
+        let started = Instant::now();
+        let socket = self.connect(address).await?;
+        let connect = started.elapsed();
+        // The backend's connection outlives this request.
+        socket::set_options(&socket, &self.tcp).map_err(|error| Error::from_source(connect_failure(&error), error))?;
+        self.ask(socket, connect, address, head, body.take(), self.timeouts.response).await
+    }
+
+    /// Sends the first request of a connection.
+    async fn ask(
         &self,
+        socket: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        connect: Duration,
         address: &str,
         head: Head,
-        body: &mut Option<RequestBody>,
+        body: Option<RequestBody>,
         wait: Duration,
     ) -> Result<Answered, Error> {
-        let started = Instant::now();
-        let stream = self.connect(address).await?;
-        let connect = Some(started.elapsed());
-        let (sender, connection) = http1::Builder::new().handshake(TokioIo::new(stream)).await.map_err(failure)?;
+        let (sender, connection) = http1::Builder::new().handshake(TokioIo::new(socket)).await.map_err(failure)?;
         // It ends with the session's takeover, with its sender, or with an error that `send` sees too.
         tokio::spawn(connection.with_upgrades());
-        let body = body.take().unwrap_or_else(RequestBody::empty);
+        let body = body.unwrap_or_else(RequestBody::empty);
         let (response, sender) = send(sender, head.into_request(address, body), wait).await?;
-        Ok(Answered { response, connect, sender })
+        Ok(Answered { response, connect: Some(connect), sender })
     }
 
     /// Connects within `timeouts.connect`. A name is looked up at each attempt, so that a moved backend is found.
-    async fn connect(&self, address: &str) -> Result<TcpStream, Error> {
+    async fn connect(&self, address: &str) -> Result<Socket, Error> {
         let attempt = async {
             if let Ok(address) = address.parse() {
-                return self.connect_to(address).await;
+                return Socket::connect(address).await;
             }
             let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
             for address in lookup_host(address).await? {
-                match self.connect_to(address).await {
+                match Socket::connect(address).await {
                     Ok(stream) => return Ok(stream),
                     Err(error) => last = error,
                 }
@@ -188,12 +231,6 @@ impl Dialer {
             Ok(Err(error)) => Err(Error::from_source(connect_failure(&error), error)),
             Err(_) => Err(Kind::ConnectTimeout.into()),
         }
-    }
-
-    async fn connect_to(&self, address: SocketAddr) -> io::Result<TcpStream> {
-        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-        socket::set_options(&socket, &self.tcp)?;
-        socket.connect(address).await
     }
 }
 

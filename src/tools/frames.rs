@@ -62,7 +62,9 @@ impl Frames {
         let header = if self.tracker.at_frame_end() { FrameHeader::parse(bytes)? } else { None };
         Ok(match self.tracker.step(bytes)? {
             Step::Incomplete => None,
-            Step::Control { length, frame } => Some(Piece::Control { length, frame }),
+            Step::Control { length, header, payload } => {
+                Some(Piece::Control { length, frame: ControlFrame::read(&header, payload) })
+            }
             Step::Data { length, end } => {
                 let start = header.map_or(0, |(_, size)| size);
                 Some(Piece::Data { header: header.map(|(header, _)| header), payload: start..length, end })

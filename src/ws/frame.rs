@@ -128,6 +128,12 @@ pub struct ControlFrame {
 }
 
 impl ControlFrame {
+    /// The control frame of a header and the payload behind it.
+    #[must_use]
+    pub fn read(header: &FrameHeader, payload: &[u8]) -> Self {
+        Self::new(header.opcode, payload, header.mask)
+    }
+
     /// Copies and unmasks a payload of at most [`MAX_CONTROL_PAYLOAD`] bytes; what is longer is cut.
     #[must_use]
     pub fn new(opcode: OpCode, masked: &[u8], mask: Option<[u8; 4]>) -> Self {

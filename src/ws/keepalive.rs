@@ -1,16 +1,13 @@
 //! When to ping a side, which Pongs are ours, and when the side is dead.
 
-use std::{
-    hash::Hasher,
-    mem,
-    time::{Duration, Instant},
-};
+use std::{hash::Hasher, mem, time::Duration};
 
 use siphasher::sip::SipHasher13;
 
 use super::{
     Side,
     frame::{ControlFrame, OpCode},
+    tick::Tick,
 };
 
 /// What the file says of keepalive, for one route.
@@ -26,16 +23,58 @@ pub struct Settings {
     pub backend: bool,
 }
 
-/// Sixteen random bytes of a session; what a peer must not guess is derived from them.
+/// Sixteen random bytes, one of their kind for many sessions; with a session's nonce, what a peer must not guess is
+/// derived from them.
 #[derive(Debug, Clone, Copy)]
 pub struct Secret(pub [u8; 16]);
 
 impl Secret {
-    fn derive(&self, side: Side, purpose: u8, number: u32) -> u64 {
+    /// Another number for each nonce, side, purpose and count. One cannot be told from the others without the secret.
+    #[must_use]
+    pub fn derive(&self, nonce: u64, side: Side, purpose: u8, number: u32) -> u64 {
         let mut hasher = SipHasher13::new_with_key(&self.0);
+        hasher.write_u64(nonce);
         hasher.write(&[side as u8, purpose]);
         hasher.write_u32(number);
         hasher.finish()
+    }
+}
+
+/// Who is pinged and on what terms: what a session's [`Keepalive`]s need and do not keep.
+#[derive(Debug, Clone, Copy)]
+pub struct Terms<'a> {
+    /// What the file says.
+    pub settings: &'a Settings,
+    /// Shared by many sessions.
+    pub secret: &'a Secret,
+    /// The session's own random number.
+    pub nonce: u64,
+    /// The side that is pinged.
+    pub side: Side,
+}
+
+impl Terms<'_> {
+    /// `None`: the side is not pinged.
+    const fn interval(&self) -> Option<Duration> {
+        let on = match self.side {
+            Side::Client => self.settings.client,
+            Side::Backend => self.settings.backend,
+        };
+        if on { self.settings.ping_interval } else { None }
+    }
+
+    /// What the payloads of all our Pings to the side begin with; it comes back in Pongs, and nobody else can know it.
+    fn prefix(&self) -> [u8; PREFIX] {
+        self.derive(b'p', 0).to_ne_bytes()
+    }
+
+    /// How much earlier than the interval the Ping after so many is, in [`JITTERS`] steps.
+    fn jitter(&self, pings: u32) -> u16 {
+        (self.derive(b'j', pings) % u64::from(JITTERS)) as u16
+    }
+
+    fn derive(&self, purpose: u8, number: u32) -> u64 {
+        self.secret.derive(self.nonce, self.side, purpose, number)
     }
 }
 
@@ -55,7 +94,7 @@ pub struct RoundTrips {
     pub pings: u32,
     /// Pings whose Pong came before the next Ping.
     pub measured: u32,
-    /// The last one measured.
+    /// The last one measured, in whole microseconds, at most 71 minutes.
     pub last: Option<Duration>,
     /// All that were measured, added up.
     pub total: Duration,
@@ -67,166 +106,186 @@ impl RoundTrips {
     pub fn mean(&self) -> Option<Duration> {
         (self.measured > 0).then(|| self.total / self.measured)
     }
-
-    fn measure(&mut self, round_trip: Duration) {
-        self.measured = self.measured.saturating_add(1);
-        self.last = Some(round_trip);
-        self.total = self.total.saturating_add(round_trip);
-    }
 }
 
 /// Our Pings toward one side, and what they tell of it.
+///
+/// An idle session keeps two of these, so what many can share comes with each call ([`Terms`]), and what is rare is kept
+/// out of line.
 #[derive(Debug)]
 pub struct Keepalive {
-    side: Side,
-    secret: Secret,
-    interval: Option<Duration>,
-    timeout: Option<Duration>,
-    /// The silence after which the next Ping falls due: `interval` with its jitter, or longer.
-    wait: Option<Duration>,
-    last_sent: Instant,
+    last_sent: Tick,
+    open: Option<Box<Open>>,
+    /// All round trips that were measured, added up, in microseconds.
+    total_micros: u64,
+    /// The last one.
+    last_micros: u32,
+    measured: u32,
+    /// Pings sent.
+    pings: u32,
+    /// Of the wait for the next Ping: see [`Terms::jitter`].
+    jitter: u16,
+    /// Pings since the last one that was answered, as far as they matter.
+    unanswered: u8,
     /// A Ping waits for the next frame boundary.
     owed: bool,
-    ping: Ping,
+}
+
+/// What is open between a side and us. Mostly nothing is: it lasts a round trip, or as long as a side takes no bytes.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Open {
+    /// Since when bytes wait for the side and it takes none.
+    stalled_since: Option<Tick>,
     /// When the first Ping after the side's last byte was fully written: from here its silence counts.
-    judged_from: Option<Instant>,
+    judged_from: Option<Tick>,
+    ping: Ping,
     debt: Option<Debt>,
-    /// The number of the last Ping that was answered.
-    answered: u32,
-    round_trips: RoundTrips,
 }
 
 /// Where our latest Ping is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum Ping {
+    #[default]
     Settled,
     Queued,
-    Written(Instant),
+    Written(Tick),
 }
 
 /// The side has been sent a Ping of the other end and has not answered it.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Debt {
     payload: u64,
-    lapses: Instant,
+    lapses: Tick,
 }
 
 /// The prefix of our payloads; a sequence number of four bytes follows.
 const PREFIX: usize = 8;
+/// Waits between two Pings are of so many different lengths.
+const JITTERS: u16 = 1024;
 /// Pings without a Pong after which we go slowly: a stalled peer queues its Pongs, and may end the session when they are
 /// too many (`ws` for Node.js does at 60).
-const MAX_UNANSWERED: u32 = 16;
+const MAX_UNANSWERED: u8 = 16;
 /// How slowly, where `pong_timeout` does not say.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 impl Keepalive {
-    /// Pings toward `side`, if the route pings it.
+    /// Of a side that was sent its last byte just now.
     #[must_use]
-    pub fn new(side: Side, settings: &Settings, secret: Secret, now: Instant) -> Self {
-        let on = match side {
-            Side::Client => settings.client,
-            Side::Backend => settings.backend,
-        };
-        let mut keepalive = Self {
-            side,
-            secret,
-            interval: if on { settings.ping_interval } else { None },
-            timeout: settings.pong_timeout,
-            wait: None,
+    pub fn new(terms: Terms<'_>, now: Tick) -> Self {
+        Self {
             last_sent: now,
+            open: None,
+            total_micros: 0,
+            last_micros: 0,
+            measured: 0,
+            pings: 0,
+            jitter: terms.jitter(0),
+            unanswered: 0,
             owed: false,
-            ping: Ping::Settled,
-            judged_from: None,
-            debt: None,
-            answered: 0,
-            round_trips: RoundTrips::default(),
-        };
-        keepalive.wait = keepalive.next_wait();
-        keepalive
+        }
     }
 
     /// Bytes have gone to the side.
-    pub const fn handle_sent(&mut self, now: Instant) {
+    pub const fn handle_sent(&mut self, now: Tick) {
         self.last_sent = now;
     }
 
     /// A byte has come from the side: it lives, whatever it says.
-    pub const fn handle_received(&mut self) {
-        self.judged_from = None;
+    pub fn handle_received(&mut self) {
+        self.settle(|open| open.judged_from = None);
+    }
+
+    /// Bytes wait for the side, which has just taken some, or they have just begun to wait.
+    pub fn handle_stalled(&mut self, now: Tick) {
+        self.open.get_or_insert_default().stalled_since = Some(now);
     }
 
     /// All that waited for the side has been written, a Ping of ours included.
-    pub fn handle_flushed(&mut self, now: Instant) {
-        if self.ping == Ping::Queued {
-            self.ping = Ping::Written(now);
-            self.judged_from.get_or_insert(now);
-        }
+    pub fn handle_flushed(&mut self, now: Tick) {
+        self.settle(|open| {
+            open.stalled_since = None;
+            if open.ping == Ping::Queued {
+                open.ping = Ping::Written(now);
+                open.judged_from.get_or_insert(now);
+            }
+        });
+    }
+
+    /// Nothing can be written to the side any more: so nothing waits for it.
+    pub fn handle_broken(&mut self) {
+        self.settle(|open| open.stalled_since = None);
     }
 
     /// The side was not read for a while: its silence counts from now at the earliest.
-    pub fn handle_resumed(&mut self, now: Instant) {
-        self.judged_from = self.judged_from.map(|_| now);
+    pub fn handle_resumed(&mut self, now: Tick) {
+        self.settle(|open| open.judged_from = open.judged_from.map(|_| now));
     }
 
     /// A Ping of the other end has passed to the side. The side may answer only the latest (RFC 6455 §5.5.3), so a Ping of
     /// ours could swallow that answer: none goes out until the debt is paid or has lapsed, nor one that is owed already,
     /// since theirs ends the silence.
-    pub fn handle_relayed_ping(&mut self, frame: &ControlFrame, now: Instant) {
+    pub fn handle_relayed_ping(&mut self, terms: Terms<'_>, frame: &ControlFrame, now: Tick) {
         self.owed = false;
-        let patience = self.timeout.or(self.interval).unwrap_or_default();
-        self.debt = Some(Debt { payload: fingerprint(frame.payload()), lapses: now + patience });
+        let patience = terms.settings.pong_timeout.or_else(|| terms.interval()).unwrap_or_default();
+        let debt = Debt { payload: fingerprint(frame.payload()), lapses: now + patience };
+        self.open.get_or_insert_default().debt = Some(debt);
     }
 
     /// A Pong has come from the side.
-    pub fn handle_pong(&mut self, frame: &ControlFrame, now: Instant) -> PongOwner {
+    pub fn handle_pong(&mut self, terms: Terms<'_>, frame: &ControlFrame, now: Tick) -> PongOwner {
         match frame.payload().split_first_chunk::<PREFIX>() {
-            Some((prefix, number)) if *prefix == self.prefix() => {
-                let latest = number == self.round_trips.pings.to_be_bytes();
-                if latest {
-                    // Settled also when we have not noticed yet that it was written: it is no Ping to wait for.
-                    if let Ping::Written(written) = mem::replace(&mut self.ping, Ping::Settled) {
-                        self.round_trips.measure(now.saturating_duration_since(written));
-                    }
+            Some((prefix, number)) if *prefix == terms.prefix() => {
+                if number == self.pings.to_be_bytes() {
+                    self.settle_ping(now);
                 }
                 if let Ok(number) = number.try_into() {
-                    self.answered = u32::from_be_bytes(number);
-                    self.wait = self.next_wait();
+                    let unanswered = self.pings.wrapping_sub(u32::from_be_bytes(number));
+                    self.unanswered = u8::try_from(unanswered).unwrap_or(u8::MAX);
                 }
                 PongOwner::Proxy
             }
             _ => {
-                if self.debt.is_some_and(|debt| debt.payload == fingerprint(frame.payload())) {
-                    self.debt = None;
-                }
+                self.settle(|open| {
+                    open.debt = open.debt.filter(|debt| debt.payload != fingerprint(frame.payload()));
+                });
                 PongOwner::OtherEnd
             }
         }
     }
 
     /// Owes the side a Ping when it is time.
-    pub fn handle_timeout(&mut self, now: Instant) {
-        if self.poll_ping().is_some_and(|at| at <= now) {
+    pub fn handle_timeout(&mut self, terms: Terms<'_>, now: Tick) {
+        if self.poll_ping(terms).is_some_and(|at| at <= now) {
             self.owed = true;
+            // It has lapsed, or it would not be time.
+            self.settle(|open| open.debt = None);
         }
     }
 
     /// When the next Ping falls due; `None` = never, or it is owed already and waits for a boundary only.
     #[must_use]
-    pub fn poll_ping(&self) -> Option<Instant> {
-        let due = self.last_sent + self.wait.filter(|_| !self.owed)?;
-        Some(self.debt.map_or(due, |debt| due.max(debt.lapses)))
+    pub fn poll_ping(&self, terms: Terms<'_>) -> Option<Tick> {
+        if self.owed {
+            return None;
+        }
+        let due = self.last_sent + self.wait(terms)?;
+        let debt = self.open.as_ref().and_then(|open| open.debt);
+        Some(debt.map_or(due, |debt| due.max(debt.lapses)))
     }
 
-    /// When the side is dead if no byte comes from it.
+    /// When the side is dead: if it takes nothing, or, as long as it is `read`, if no byte comes from it.
     #[must_use]
-    pub fn poll_death(&self) -> Option<Instant> {
-        Some(self.judged_from? + self.timeout?)
+    pub fn poll_death(&self, terms: Terms<'_>, read: bool) -> Option<Tick> {
+        let open = self.open.as_ref()?;
+        let silent_since = open.judged_from.filter(|_| read);
+        let since = silent_since.into_iter().chain(open.stalled_since).min()?;
+        Some(since + terms.settings.pong_timeout?)
     }
 
-    /// How long a side may take none of the bytes that wait for it.
+    /// Whether bytes wait for the side.
     #[must_use]
-    pub const fn stall_limit(&self) -> Option<Duration> {
-        self.timeout
+    pub fn is_stalled(&self) -> bool {
+        self.open.as_ref().is_some_and(|open| open.stalled_since.is_some())
     }
 
     /// Whether a Ping waits for a frame boundary.
@@ -236,45 +295,74 @@ impl Keepalive {
     }
 
     /// The Ping that is owed, for a frame boundary that is here now.
-    pub fn ping(&mut self, now: Instant) -> ControlFrame {
+    pub fn ping(&mut self, terms: Terms<'_>, now: Tick) -> ControlFrame {
         self.owed = false;
         self.last_sent = now;
-        self.ping = Ping::Queued;
-        self.round_trips.pings = self.round_trips.pings.wrapping_add(1);
-        self.wait = self.next_wait();
+        self.open.get_or_insert_default().ping = Ping::Queued;
+        self.pings = self.pings.wrapping_add(1);
+        self.unanswered = self.unanswered.saturating_add(1);
+        self.jitter = terms.jitter(self.pings);
         let mut payload = [0; PREFIX + 4];
-        payload[..PREFIX].copy_from_slice(&self.prefix());
-        payload[PREFIX..].copy_from_slice(&self.round_trips.pings.to_be_bytes());
+        payload[..PREFIX].copy_from_slice(&terms.prefix());
+        payload[PREFIX..].copy_from_slice(&self.pings.to_be_bytes());
         ControlFrame::new(OpCode::Ping, &payload, None)
     }
 
     /// The mask of a frame of ours (RFC 6455 §5.3): toward a client there is none.
     #[must_use]
-    pub fn mask(&self, opcode: OpCode) -> Option<[u8; 4]> {
+    pub fn mask(&self, terms: Terms<'_>, opcode: OpCode) -> Option<[u8; 4]> {
         let purpose = if opcode == OpCode::Close { b'c' } else { b'm' };
-        let [a, b, c, d, ..] = self.secret.derive(self.side, purpose, self.round_trips.pings).to_ne_bytes();
-        (self.side == Side::Backend).then_some([a, b, c, d])
+        let [a, b, c, d, ..] = terms.derive(purpose, self.pings).to_ne_bytes();
+        (terms.side == Side::Backend).then_some([a, b, c, d])
     }
 
     /// What our Pings have shown so far.
     #[must_use]
-    pub const fn round_trips(&self) -> RoundTrips {
-        self.round_trips
+    pub fn round_trips(&self) -> RoundTrips {
+        RoundTrips {
+            pings: self.pings,
+            measured: self.measured,
+            last: (self.measured > 0).then(|| Duration::from_micros(self.last_micros.into())),
+            total: Duration::from_micros(self.total_micros),
+        }
     }
 
-    fn prefix(&self) -> [u8; PREFIX] {
-        self.secret.derive(self.side, b'p', 0).to_ne_bytes()
+    /// The latest Ping is answered.
+    fn settle_ping(&mut self, now: Tick) {
+        let mut written = None;
+        self.settle(|open| {
+            // Settled also when we have not noticed yet that it was written: it is no Ping to wait for.
+            if let Ping::Written(at) = mem::take(&mut open.ping) {
+                written = Some(at);
+            }
+        });
+        if let Some(written) = written {
+            self.last_micros = u32::try_from(now.since(written).as_micros()).unwrap_or(u32::MAX);
+            self.total_micros = self.total_micros.saturating_add(self.last_micros.into());
+            self.measured = self.measured.saturating_add(1);
+        }
+    }
+
+    /// Changes what is open, if anything is, and lets go of it once nothing is any more.
+    fn settle(&mut self, change: impl FnOnce(&mut Open)) {
+        if let Some(open) = &mut self.open {
+            change(open);
+            if **open == Open::default() {
+                self.open = None;
+            }
+        }
     }
 
     /// A tenth to a hundredth earlier than the interval, so that sessions that began together do not ping together, and a
     /// clock that is a hundredth late breaks no promise: to the middleboxes on the path the interval is one. Later only to
     /// a side that answers none.
-    fn next_wait(&self) -> Option<Duration> {
-        let unanswered = self.round_trips.pings.wrapping_sub(self.answered);
-        let slowest = if unanswered >= MAX_UNANSWERED { self.timeout.unwrap_or(PATIENCE) } else { Duration::ZERO };
-        let random = self.secret.derive(self.side, b'j', self.round_trips.pings);
-        let interval = self.interval?.mul_f64(0.9 + 0.09 * (random % 1024) as f64 / 1024.0);
-        Some(interval.max(slowest))
+    fn wait(&self, terms: Terms<'_>) -> Option<Duration> {
+        let tenths = 0.9 + 0.09 * f64::from(self.jitter) / f64::from(JITTERS);
+        let interval = terms.interval()?.mul_f64(tenths);
+        if self.unanswered < MAX_UNANSWERED {
+            return Some(interval);
+        }
+        Some(interval.max(terms.settings.pong_timeout.unwrap_or(PATIENCE)))
     }
 }
 
@@ -288,6 +376,8 @@ fn fingerprint(payload: &[u8]) -> u64 {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::time::Instant;
+
     use super::*;
 
     const SETTINGS: Settings = Settings {
@@ -297,58 +387,65 @@ mod tests {
         backend: false,
     };
 
-    fn keepalive(now: Instant) -> Keepalive {
-        Keepalive::new(Side::Client, &SETTINGS, Secret([7; 16]), now)
+    const TERMS: Terms<'_> = Terms { settings: &SETTINGS, secret: &Secret([7; 16]), nonce: 7, side: Side::Client };
+
+    fn now() -> Tick {
+        let now = Instant::now();
+        Tick::new(now, now)
+    }
+
+    fn keepalive(now: Tick) -> Keepalive {
+        Keepalive::new(TERMS, now)
     }
 
     fn pong(ping: &ControlFrame) -> ControlFrame {
         ControlFrame::new(OpCode::Pong, ping.payload(), None)
     }
 
-    fn due(keepalive: &mut Keepalive) -> Instant {
-        let at = keepalive.poll_ping().unwrap();
-        keepalive.handle_timeout(at);
+    fn due(keepalive: &mut Keepalive) -> Tick {
+        let at = keepalive.poll_ping(TERMS).unwrap();
+        keepalive.handle_timeout(TERMS, at);
         assert!(keepalive.owes_ping());
         at
     }
 
     #[test]
     fn a_ping_falls_due_within_the_interval_and_not_before_nine_tenths_of_it() {
-        let start = Instant::now();
-        for byte in 0..=255 {
-            let keepalive = Keepalive::new(Side::Client, &SETTINGS, Secret([byte; 16]), start);
-            let wait = keepalive.poll_ping().unwrap() - start;
+        let start = now();
+        for nonce in 0..=255 {
+            let keepalive = Keepalive::new(Terms { nonce, ..TERMS }, start);
+            let wait = keepalive.poll_ping(TERMS).unwrap().since(start);
             assert!(wait <= Duration::from_secs(25) && wait >= Duration::from_millis(22_500), "{wait:?}");
         }
     }
 
     #[test]
     fn a_side_that_is_not_listed_is_never_pinged() {
-        let now = Instant::now();
-        assert_eq!(Keepalive::new(Side::Backend, &SETTINGS, Secret([7; 16]), now).poll_ping(), None);
+        let terms = Terms { side: Side::Backend, ..TERMS };
+        assert_eq!(Keepalive::new(terms, now()).poll_ping(terms), None);
     }
 
     #[test]
     fn bytes_to_the_side_put_its_ping_off() {
-        let start = Instant::now();
+        let start = now();
         let mut keepalive = keepalive(start);
-        let first = keepalive.poll_ping().unwrap();
+        let first = keepalive.poll_ping(TERMS).unwrap();
         keepalive.handle_sent(start + Duration::from_secs(20));
-        assert_eq!(keepalive.poll_ping().unwrap(), first + Duration::from_secs(20));
+        assert_eq!(keepalive.poll_ping(TERMS).unwrap(), first + Duration::from_secs(20));
     }
 
     #[test]
     fn a_pong_of_ours_is_ours_also_when_late_or_repeated() {
-        let mut keepalive = keepalive(Instant::now());
+        let mut keepalive = keepalive(now());
         let at = due(&mut keepalive);
-        let first = keepalive.ping(at);
+        let first = keepalive.ping(TERMS, at);
         keepalive.handle_flushed(at);
         let at = due(&mut keepalive);
-        let second = keepalive.ping(at);
+        let second = keepalive.ping(TERMS, at);
         keepalive.handle_flushed(at);
         assert_ne!(first.payload(), second.payload());
         for ping in [&second, &first, &second] {
-            assert_eq!(keepalive.handle_pong(&pong(ping), at + Duration::from_millis(3)), PongOwner::Proxy);
+            assert_eq!(keepalive.handle_pong(TERMS, &pong(ping), at + Duration::from_millis(3)), PongOwner::Proxy);
         }
         let trips = keepalive.round_trips();
         assert_eq!((trips.pings, trips.measured, trips.last), (2, 1, Some(Duration::from_millis(3))));
@@ -356,72 +453,114 @@ mod tests {
 
     #[test]
     fn a_pong_that_only_looks_like_ours_passes() {
-        let mut keepalive = keepalive(Instant::now());
+        let mut keepalive = keepalive(now());
         let at = due(&mut keepalive);
-        let ping = keepalive.ping(at);
+        let ping = keepalive.ping(TERMS, at);
         let mut guessed = ping.payload().to_vec();
         guessed[0] ^= 1;
         for payload in [&b""[..], &guessed, &ping.payload()[..7]] {
             let frame = ControlFrame::new(OpCode::Pong, payload, None);
-            assert_eq!(keepalive.handle_pong(&frame, at), PongOwner::OtherEnd);
+            assert_eq!(keepalive.handle_pong(TERMS, &frame, at), PongOwner::OtherEnd);
         }
     }
 
     #[test]
     fn no_ping_while_the_side_owes_the_other_end_a_pong() {
-        let start = Instant::now();
+        let start = now();
         let mut keepalive = keepalive(start);
         let theirs = ControlFrame::new(OpCode::Ping, b"theirs", None);
-        keepalive.handle_relayed_ping(&theirs, start);
+        keepalive.handle_relayed_ping(TERMS, &theirs, start);
         let lapse = start + Duration::from_secs(30);
-        assert_eq!(keepalive.poll_ping(), Some(lapse));
-        keepalive.handle_pong(&ControlFrame::new(OpCode::Pong, b"another", None), start);
-        assert_eq!(keepalive.poll_ping(), Some(lapse));
-        keepalive.handle_pong(&pong(&theirs), start);
-        assert!(keepalive.poll_ping().unwrap() < lapse);
+        assert_eq!(keepalive.poll_ping(TERMS), Some(lapse));
+        keepalive.handle_pong(TERMS, &ControlFrame::new(OpCode::Pong, b"another", None), start);
+        assert_eq!(keepalive.poll_ping(TERMS), Some(lapse));
+        keepalive.handle_pong(TERMS, &pong(&theirs), start);
+        assert!(keepalive.poll_ping(TERMS).unwrap() < lapse);
     }
 
     #[test]
     fn a_pong_that_is_read_before_its_ping_was_seen_written_settles_it() {
-        let mut keepalive = keepalive(Instant::now());
+        let mut keepalive = keepalive(now());
         let at = due(&mut keepalive);
-        let ping = keepalive.ping(at);
+        let ping = keepalive.ping(TERMS, at);
         keepalive.handle_received();
-        assert_eq!(keepalive.handle_pong(&pong(&ping), at), PongOwner::Proxy);
+        assert_eq!(keepalive.handle_pong(TERMS, &pong(&ping), at), PongOwner::Proxy);
         keepalive.handle_flushed(at);
-        assert_eq!((keepalive.poll_death(), keepalive.round_trips().measured), (None, 0));
+        assert_eq!((keepalive.poll_death(TERMS, true), keepalive.round_trips().measured), (None, 0));
     }
 
     #[test]
     fn a_side_that_answers_nothing_is_pinged_slowly_until_it_does() {
-        let mut keepalive = keepalive(Instant::now());
+        let mut keepalive = keepalive(now());
         let mut last = None;
         for _ in 0..MAX_UNANSWERED {
             let at = due(&mut keepalive);
-            last = Some((at, keepalive.ping(at)));
+            last = Some((at, keepalive.ping(TERMS, at)));
         }
         let (at, ping) = last.unwrap();
-        assert_eq!(keepalive.poll_ping(), Some(at + Duration::from_secs(30)));
-        keepalive.handle_pong(&pong(&ping), at);
-        assert!(keepalive.poll_ping().unwrap() <= at + Duration::from_secs(25));
+        assert_eq!(keepalive.poll_ping(TERMS), Some(at + Duration::from_secs(30)));
+        keepalive.handle_pong(TERMS, &pong(&ping), at);
+        assert!(keepalive.poll_ping(TERMS).unwrap() <= at + Duration::from_secs(25));
     }
 
     #[test]
     fn silence_counts_from_the_first_ping_that_was_fully_written() {
-        let mut keepalive = keepalive(Instant::now());
+        let mut keepalive = keepalive(now());
         let at = due(&mut keepalive);
-        keepalive.ping(at);
-        assert_eq!(keepalive.poll_death(), None);
+        keepalive.ping(TERMS, at);
+        assert_eq!(keepalive.poll_death(TERMS, true), None);
         let written = at + Duration::from_secs(2);
         keepalive.handle_flushed(written);
-        assert_eq!(keepalive.poll_death(), Some(written + Duration::from_secs(30)));
+        assert_eq!(keepalive.poll_death(TERMS, true), Some(written + Duration::from_secs(30)));
         let at = due(&mut keepalive);
-        keepalive.ping(at);
+        keepalive.ping(TERMS, at);
         keepalive.handle_flushed(at);
-        assert_eq!(keepalive.poll_death(), Some(written + Duration::from_secs(30)));
+        assert_eq!(keepalive.poll_death(TERMS, true), Some(written + Duration::from_secs(30)));
         keepalive.handle_resumed(at);
-        assert_eq!(keepalive.poll_death(), Some(at + Duration::from_secs(30)));
+        assert_eq!(keepalive.poll_death(TERMS, true), Some(at + Duration::from_secs(30)));
         keepalive.handle_received();
-        assert_eq!(keepalive.poll_death(), None);
+        assert_eq!(keepalive.poll_death(TERMS, true), None);
+    }
+
+    #[test]
+    fn nothing_is_kept_of_what_is_over() {
+        let mut keepalive = keepalive(now());
+        let theirs = ControlFrame::new(OpCode::Ping, b"theirs", None);
+        let at = due(&mut keepalive);
+        let ping = keepalive.ping(TERMS, at);
+        keepalive.handle_flushed(at);
+        keepalive.handle_stalled(at);
+        keepalive.handle_relayed_ping(TERMS, &theirs, at);
+        keepalive.handle_flushed(at);
+        keepalive.handle_received();
+        keepalive.handle_pong(TERMS, &pong(&ping), at);
+        assert!(keepalive.open.is_some(), "it has not answered the other end");
+        keepalive.handle_pong(TERMS, &pong(&theirs), at);
+        assert_eq!(keepalive.open, None);
+
+        keepalive.handle_relayed_ping(TERMS, &theirs, at);
+        due(&mut keepalive);
+        assert_eq!(keepalive.open, None, "the debt has lapsed");
+    }
+
+    #[test]
+    fn a_ping_of_another_session_or_to_the_other_side_has_another_payload() {
+        let ping = |terms| Keepalive::new(terms, now()).ping(terms, now()).payload().to_vec();
+        let others = [Terms { nonce: 8, ..TERMS }, Terms { side: Side::Backend, ..TERMS }];
+        for other in others {
+            assert_ne!(ping(TERMS)[..PREFIX], ping(other)[..PREFIX]);
+        }
+    }
+
+    #[test]
+    fn a_round_trip_is_told_to_the_microsecond_and_not_longer_than_it_can_be() {
+        for (trip, told) in [(1_001, 1_001), (7_200_000_000, u64::from(u32::MAX))] {
+            let mut keepalive = keepalive(now());
+            let at = due(&mut keepalive);
+            let ping = keepalive.ping(TERMS, at);
+            keepalive.handle_flushed(at);
+            keepalive.handle_pong(TERMS, &pong(&ping), at + Duration::from_micros(trip));
+            assert_eq!(keepalive.round_trips().last, Some(Duration::from_micros(told)));
+        }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! [`frame`] reads a header, [`tracker`] follows one direction, [`keepalive`] decides on Pings and deadness,
 //! [`session`] puts both directions together and ends them; [`handshake`] is what comes before, [`termination`] what
-//! remains.
+//! remains; [`tick`] is time, kept small.
 
 pub mod close;
 pub mod frame;
@@ -10,6 +10,7 @@ pub mod handshake;
 pub mod keepalive;
 pub mod session;
 pub mod termination;
+pub mod tick;
 pub mod tracker;
 
 /// One of the two ends of a session, as seen from the proxy.

@@ -6,7 +6,7 @@
 
 use super::{
     Side,
-    frame::{Breach, ControlFrame, FrameHeader, OpCode},
+    frame::{Breach, FrameHeader, OpCode},
 };
 
 /// The frames that one side sends.
@@ -21,7 +21,7 @@ pub struct Tracker {
 
 /// What stands next in the bytes of a direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
+pub enum Step<'a> {
     /// Nothing whole: keep these bytes until more have come.
     Incomplete,
     /// Bytes of a data frame, header or payload.
@@ -35,8 +35,10 @@ pub enum Step {
     Control {
         /// Its bytes on the wire.
         length: usize,
-        /// The frame, unmasked.
-        frame: ControlFrame,
+        /// Its header.
+        header: FrameHeader,
+        /// Its payload as it came, masked or not: [`super::frame::ControlFrame::read`] unmasks it.
+        payload: &'a [u8],
     },
 }
 
@@ -62,7 +64,7 @@ impl Tracker {
     ///
     /// # Errors
     /// The peer broke the protocol at the start of `bytes`; everything before it was right.
-    pub fn step(&mut self, bytes: &[u8]) -> Result<Step, Breach> {
+    pub fn step<'a>(&mut self, bytes: &'a [u8]) -> Result<Step<'a>, Breach> {
         if self.payload_left > 0 {
             let length = usize::try_from(self.payload_left).map_or(bytes.len(), |left| left.min(bytes.len()));
             return Ok(if length == 0 { Step::Incomplete } else { self.pass(length, 0) });
@@ -74,8 +76,7 @@ impl Tracker {
             else {
                 return Ok(Step::Incomplete);
             };
-            let frame = ControlFrame::new(header.opcode, payload, header.mask);
-            return Ok(Step::Control { length: size + payload.len(), frame });
+            return Ok(Step::Control { length: size + payload.len(), header, payload });
         }
         self.fragmented = !header.fin;
         self.payload_left = header.length;
@@ -109,7 +110,7 @@ impl Tracker {
     }
 
     /// Counts `payload` bytes after `header` bytes as passed.
-    fn pass(&mut self, payload: usize, header: usize) -> Step {
+    fn pass(&mut self, payload: usize, header: usize) -> Step<'static> {
         self.payload_left -= payload as u64;
         Step::Data { length: header + payload, end: self.end() }
     }
@@ -153,6 +154,7 @@ mod tests {
     };
 
     use super::*;
+    use crate::ws::frame::ControlFrame;
 
     /// The first breach in the bytes of a backend without extensions.
     fn breach(bytes: &[u8]) -> Option<Breach> {
@@ -200,8 +202,9 @@ mod tests {
             assert_eq!(tracker.step(&ping[..cut]), Ok(Step::Incomplete));
             assert!(tracker.at_message_end());
         }
-        let frame = ControlFrame::new(OpCode::Ping, b"hi", None);
-        assert_eq!(tracker.step(ping), Ok(Step::Control { length: ping.len(), frame }));
+        let Ok(Step::Control { length, header, payload }) = tracker.step(ping) else { panic!("it is whole") };
+        assert_eq!(length, ping.len());
+        assert_eq!(ControlFrame::read(&header, payload), ControlFrame::new(OpCode::Ping, b"hi", None));
     }
 
     #[test]

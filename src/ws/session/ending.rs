@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::{
     Session,
-    half::{Farewell, Incoming, Outgoing},
+    half::{Incoming, Outgoing},
 };
 use crate::ws::{
     Side,
@@ -23,6 +23,24 @@ pub(super) struct Ending {
     pub(super) hurried: bool,
     /// Then whatever is left is cut.
     pub(super) deadline: Instant,
+    /// The Closes of our own to the client and to the backend.
+    farewells: [Option<Farewell>; 2],
+}
+
+/// A Close of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Farewell {
+    pub(super) code: CloseCode,
+    pub(super) reason: &'static str,
+    /// It waits until the other end has nothing more to say to this side.
+    last_word: bool,
+}
+
+impl Ending {
+    /// The Close of ours to a side, if there is one.
+    pub(super) const fn farewell(&self, to: Side) -> Option<Farewell> {
+        self.farewells[to as usize]
+    }
 }
 
 impl Session {
@@ -35,7 +53,7 @@ impl Session {
         if passes {
             half.counts.frames += 1;
             // The other end will answer it: that answer is better than a Close of ours.
-            if let Outgoing::Farewell(farewell) = &mut half.to {
+            if let Some(farewell) = self.ending.as_mut().and_then(|ending| ending.farewells[from as usize].as_mut()) {
                 farewell.last_word = true;
             }
             self.half_mut(from.other()).to = Outgoing::Closed;
@@ -56,11 +74,11 @@ impl Session {
         };
         let author = Farewell { code: CloseCode::PROTOCOL_ERROR, reason: breach.as_str(), last_word: true };
         self.begin_ending(ours(cause, Initiator::Proxy, author), false, now);
+        self.bid_farewell(from, author);
         let half = self.half_mut(from);
         half.from = Incoming::Done;
-        half.bid_farewell(author);
         half.follow_close();
-        self.half_mut(from.other()).bid_farewell(Farewell { code, reason: cause.as_reason(), last_word: false });
+        self.bid_farewell(from.other(), Farewell { code, reason: cause.as_reason(), last_word: false });
         self.place_farewells();
     }
 
@@ -68,11 +86,11 @@ impl Session {
     pub(super) fn lose(&mut self, side: Side, cause: Cause, initiator: Initiator, now: Instant) {
         let other = farewell_of_lost(side, cause);
         self.begin_ending(ours(cause, initiator, other), false, now);
+        self.bid_farewell(side, Farewell { code: CloseCode::GOING_AWAY, ..other });
         let half = self.half_mut(side);
         half.lost = true;
-        half.bid_farewell(Farewell { code: CloseCode::GOING_AWAY, ..other });
         half.follow_close();
-        self.half_mut(side.other()).bid_farewell(other);
+        self.bid_farewell(side.other(), other);
         self.place_farewells();
     }
 
@@ -89,8 +107,8 @@ impl Session {
         }
         let farewell = Farewell { code, reason: cause.as_reason(), last_word: false };
         self.begin_ending(ours(cause, Initiator::Proxy, farewell), true, now);
-        self.client.bid_farewell(farewell);
-        self.backend.bid_farewell(farewell);
+        self.bid_farewell(Side::Client, farewell);
+        self.bid_farewell(Side::Backend, farewell);
         self.place_farewells();
     }
 
@@ -111,8 +129,10 @@ impl Session {
     /// Makes the Closes of our own due whose place has come. To be called after everything that may bring it: from here on
     /// nothing more passes to that side.
     pub(super) fn place_farewells(&mut self) {
-        self.place_farewell(Side::Client);
-        self.place_farewell(Side::Backend);
+        if self.ending.is_some() {
+            self.place_farewell(Side::Client);
+            self.place_farewell(Side::Backend);
+        }
     }
 
     fn place_farewell(&mut self, to: Side) {
@@ -120,15 +140,27 @@ impl Session {
             Side::Client => (&mut self.client, &self.backend),
             Side::Backend => (&mut self.backend, &self.client),
         };
-        let (Outgoing::Farewell(farewell), Some(ending)) = (target.to, &self.ending) else { return };
+        let Some(ending) = self.ending.as_ref().filter(|_| target.to == Outgoing::Farewell) else { return };
         let nothing_follows = source.from != Incoming::Open || target.lost;
-        let message_end = source.tracker.at_message_end() && !farewell.last_word;
+        let last_word = ending.farewell(to).is_some_and(|farewell| farewell.last_word);
+        let message_end = source.tracker.at_message_end() && !last_word;
         if source.tracker.at_frame_end() && (nothing_follows || ending.hurried || message_end) {
-            target.to = Outgoing::Due(farewell);
+            target.to = Outgoing::Due;
             target.told = true;
         } else if nothing_follows {
             // Inside a frame a Close would be payload.
             target.to = Outgoing::Fin;
+        }
+    }
+
+    /// Wants a Close of ours for a side, unless that side has had its last frame. To be called once the end has begun.
+    fn bid_farewell(&mut self, to: Side, farewell: Farewell) {
+        if self.half(to).to != Outgoing::Open {
+            return;
+        }
+        if let Some(ending) = &mut self.ending {
+            ending.farewells[to as usize] = Some(farewell);
+            self.half_mut(to).to = Outgoing::Farewell;
         }
     }
 
@@ -152,8 +184,9 @@ impl Session {
     /// The clock of the end runs from its first cause.
     fn begin_ending(&mut self, termination: Termination, provisional: bool, now: Instant) {
         if self.ending.is_none() {
-            let deadline = now + self.close_timeout;
-            self.ending = Some(Ending { termination, provisional, hurried: false, deadline });
+            let deadline = now + self.common.settings.close_timeout;
+            let ending = Ending { termination, provisional, hurried: false, deadline, farewells: [None; 2] };
+            self.ending = Some(Box::new(ending));
         }
     }
 }

@@ -1,12 +1,9 @@
 //! One side of a session: what still comes from it, what still goes to it.
 
-use std::time::Instant;
-
-use super::{Counts, SessionSettings};
+use super::Counts;
 use crate::ws::{
-    Side,
-    close::CloseCode,
-    keepalive::{Keepalive, Secret},
+    keepalive::{Keepalive, Terms},
+    tick::Tick,
     tracker::Tracker,
 };
 
@@ -18,8 +15,6 @@ pub(super) struct Half {
     pub(super) from: Incoming,
     pub(super) to: Outgoing,
     pub(super) keepalive: Keepalive,
-    /// Since when bytes wait for this side and it takes none.
-    pub(super) stalled_since: Option<Instant>,
     /// Its Close has come, whether it passed or answered one of ours.
     pub(super) closed: bool,
     /// A Close of our own goes to it: a Close that comes back answers it.
@@ -46,10 +41,10 @@ pub(super) enum Incoming {
 pub(super) enum Outgoing {
     /// Frames.
     Open,
-    /// Frames, until the place for a Close of ours has come.
-    Farewell(Farewell),
+    /// Frames, until the place for a Close of ours has come (which one: [`super::ending::Ending`] knows).
+    Farewell,
     /// A Close of ours, here and now; then a FIN.
-    Due(Farewell),
+    Due,
     /// A FIN, after what waits has been written.
     Fin,
     /// The other end's Close has passed: a FIN follows when that end's FIN or this side's Close has come.
@@ -58,35 +53,18 @@ pub(super) enum Outgoing {
     Shut,
 }
 
-/// A Close of ours.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Farewell {
-    pub(super) code: CloseCode,
-    pub(super) reason: &'static str,
-    /// It waits until the other end has nothing more to say to this side.
-    pub(super) last_word: bool,
-}
-
 impl Half {
-    pub(super) fn new(side: Side, settings: &SessionSettings, secret: Secret, now: Instant) -> Self {
+    pub(super) fn new(terms: Terms<'_>, extensions: bool, now: Tick) -> Self {
         Self {
-            tracker: Tracker::new(side, settings.extensions),
+            tracker: Tracker::new(terms.side, extensions),
             counts: Counts { bytes: 0, frames: 0, messages: 0 },
             from: Incoming::Open,
             to: Outgoing::Open,
-            keepalive: Keepalive::new(side, &settings.keepalive, secret, now),
-            stalled_since: None,
+            keepalive: Keepalive::new(terms, now),
             closed: false,
             told: false,
             broken: false,
             lost: false,
-        }
-    }
-
-    /// Wants a Close of ours, unless this side has had its last frame.
-    pub(super) fn bid_farewell(&mut self, farewell: Farewell) {
-        if self.to == Outgoing::Open {
-            self.to = Outgoing::Farewell(farewell);
         }
     }
 

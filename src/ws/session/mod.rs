@@ -25,31 +25,44 @@ mod tests;
 use std::{
     mem,
     ops::Range,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use self::{
-    ending::{Ending, lost},
+    ending::{Ending, Farewell, lost},
     half::{Half, Incoming, Outgoing},
 };
 use super::{
     Side,
     close::{CloseCode, close_frame},
     frame::{ControlFrame, OpCode},
-    keepalive::{PongOwner, RoundTrips, Secret, Settings},
+    keepalive::{PongOwner, RoundTrips, Secret, Settings, Terms},
     termination::{Cause, Initiator, Termination},
+    tick::Tick,
     tracker::{End, Step},
 };
 
 /// A session, from the 101 to the end of both sides.
 #[derive(Debug)]
 pub struct Session {
+    common: Arc<Common>,
+    nonce: u64,
+    last_received: Tick,
     client: Half,
     backend: Half,
-    idle: Option<Duration>,
-    last_received: Instant,
-    close_timeout: Duration,
-    ending: Option<Ending>,
+    ending: Option<Box<Ending>>,
+}
+
+/// What many sessions share: those of a route whose 101 did, or did not, agree on an extension.
+#[derive(Debug)]
+pub struct Common {
+    /// What the file and the 101 say.
+    pub settings: SessionSettings,
+    /// What no peer must guess is derived from it and from the session's nonce.
+    pub secret: Secret,
+    /// Any instant before the first of these sessions began; they count their time from it.
+    pub epoch: Instant,
 }
 
 /// What a session is made of, beside its two streams.
@@ -87,29 +100,35 @@ pub struct Counts {
 }
 
 impl Session {
-    /// A session whose 101 has just passed.
+    /// A session whose 101 has just passed. `nonce` is random, another one for each session.
     #[must_use]
-    pub fn new(settings: &SessionSettings, secret: Secret, now: Instant) -> Self {
+    pub fn new(common: Arc<Common>, nonce: u64, now: Instant) -> Self {
+        let now = Tick::new(common.epoch, now);
+        let half = |side| Half::new(common.terms(nonce, side), common.settings.extensions, now);
         Self {
-            client: Half::new(Side::Client, settings, secret, now),
-            backend: Half::new(Side::Backend, settings, secret, now),
-            idle: settings.idle,
+            client: half(Side::Client),
+            backend: half(Side::Backend),
+            common,
+            nonce,
             last_received: now,
-            close_timeout: settings.close_timeout,
             ending: None,
         }
     }
 
     /// Bytes have come from a side. Afterwards [`Self::poll_transmit`] may have something to put behind them.
     pub fn handle_input(&mut self, from: Side, buffer: &mut [u8], now: Instant) -> Passed {
-        self.last_received = now;
+        let tick = self.common.tick(now);
+        self.last_received = tick;
         self.half_mut(from).keepalive.handle_received();
         let (mut read, mut forward) = (0, 0);
         while self.half(from).from == Incoming::Open {
             let (length, passes) = match self.half_mut(from).tracker.step(&buffer[read..]) {
                 Ok(Step::Incomplete) => break,
                 Ok(Step::Data { length, end }) => (length, self.handle_data(from, end)),
-                Ok(Step::Control { length, frame }) => (length, self.handle_control(from, &frame, now)),
+                Ok(Step::Control { length, header, payload }) => {
+                    let frame = ControlFrame::read(&header, payload);
+                    (length, self.handle_control(from, &frame, now))
+                }
                 Err(breach) => {
                     self.handle_breach(from, breach, now);
                     break;
@@ -130,7 +149,7 @@ impl Session {
         }
         if forward > 0 {
             self.half_mut(from).counts.bytes += forward as u64;
-            self.half_mut(from.other()).keepalive.handle_sent(now);
+            self.half_mut(from.other()).keepalive.handle_sent(tick);
         }
         Passed { forward, keep: read..buffer.len() }
     }
@@ -143,6 +162,7 @@ impl Session {
 
     /// Payload bytes have been moved past us: at least one, at most [`Self::unseen`] many.
     pub fn handle_unseen(&mut self, from: Side, length: u64, now: Instant) {
+        let now = self.common.tick(now);
         self.last_received = now;
         let half = self.half_mut(from);
         half.keepalive.handle_received();
@@ -167,26 +187,26 @@ impl Session {
     pub fn handle_broken(&mut self, to: Side, now: Instant) {
         let half = self.half_mut(to);
         half.to = Outgoing::Shut;
-        half.stalled_since = None;
+        half.keepalive.handle_broken();
         half.broken = true;
         self.begin_losing(to, now);
     }
 
     /// `left` bytes wait for a side after a write that moved `moved`.
     pub fn handle_written(&mut self, to: Side, moved: usize, left: usize, now: Instant) {
-        let half = self.half_mut(to);
-        let was_stalled = half.stalled_since.is_some();
+        let tick = self.common.tick(now);
+        let keepalive = &mut self.half_mut(to).keepalive;
+        let was_stalled = keepalive.is_stalled();
         if moved > 0 {
-            half.keepalive.handle_sent(now);
+            keepalive.handle_sent(tick);
         }
         if left == 0 {
-            half.stalled_since = None;
-            half.keepalive.handle_flushed(now);
+            keepalive.handle_flushed(tick);
         } else if moved > 0 || !was_stalled {
-            half.stalled_since = Some(now);
+            keepalive.handle_stalled(tick);
         }
         if was_stalled && left == 0 {
-            self.half_mut(to.other()).keepalive.handle_resumed(now);
+            self.half_mut(to.other()).keepalive.handle_resumed(tick);
         }
         if was_stalled && moved > 0 {
             self.grant_time(to, now);
@@ -211,8 +231,9 @@ impl Session {
             }
             return;
         }
+        let tick = self.common.tick(now);
         for side in [Side::Client, Side::Backend] {
-            if self.poll_death(side).is_some_and(|at| at <= now) {
+            if self.poll_death(side).is_some_and(|at| at <= tick) {
                 let cause = match side {
                     Side::Client => Cause::ClientDead,
                     Side::Backend => Cause::BackendDead,
@@ -221,15 +242,16 @@ impl Session {
                 return self.lose(side, cause, Initiator::Proxy, now);
             }
         }
-        if self.poll_idle().is_some_and(|at| at <= now) {
+        if self.poll_idle().is_some_and(|at| at <= tick) {
             return self.close_both(CloseCode::GOING_AWAY, Cause::Idle, now);
         }
-        for half in [&mut self.client, &mut self.backend] {
+        for side in [Side::Client, Side::Backend] {
+            let (half, terms) = self.half_and_terms(side);
             // What waits for a side goes to it before a Ping could.
-            if half.stalled_since.is_some() {
-                half.keepalive.handle_sent(now);
+            if half.keepalive.is_stalled() {
+                half.keepalive.handle_sent(tick);
             }
-            half.keepalive.handle_timeout(now);
+            half.keepalive.handle_timeout(terms, tick);
         }
     }
 
@@ -239,43 +261,43 @@ impl Session {
         if self.ending.is_some() {
             return self.poll_ending();
         }
-        [
+        let due = [
             self.poll_idle(),
             self.poll_ping(Side::Client),
             self.poll_ping(Side::Backend),
             self.poll_death(Side::Client),
             self.poll_death(Side::Backend),
-        ]
-        .into_iter()
-        .flatten()
-        .min()
+        ];
+        due.into_iter().flatten().min().map(|tick| tick.instant(self.common.epoch))
     }
 
-    /// Whether [`Self::poll_transmit`] may have something for a side.
+    /// Whether [`Self::poll_transmit`] has something for a side.
     #[must_use]
     pub const fn wants_to_transmit(&self, to: Side) -> bool {
         let half = self.half(to);
         match half.to {
-            Outgoing::Open => half.keepalive.owes_ping(),
-            Outgoing::Due(_) => true,
-            Outgoing::Farewell(_) | Outgoing::Fin | Outgoing::Closed | Outgoing::Shut => false,
+            Outgoing::Open => {
+                half.keepalive.owes_ping() && self.ending.is_none() && self.half(to.other()).tracker.at_frame_end()
+            }
+            Outgoing::Due => true,
+            Outgoing::Farewell | Outgoing::Fin | Outgoing::Closed | Outgoing::Shut => false,
         }
     }
 
     /// Appends frames of our own for a side, to go behind all that was forwarded to it. Nothing unless a boundary is here.
     pub fn poll_transmit(&mut self, to: Side, now: Instant, out: &mut Vec<u8>) {
-        let may_ping = self.ending.is_none() && self.half(to.other()).tracker.at_frame_end();
-        let half = self.half_mut(to);
-        match half.to {
-            Outgoing::Open if may_ping && half.keepalive.owes_ping() => {
-                let ping = half.keepalive.ping(now);
-                ping.encode(half.keepalive.mask(OpCode::Ping), out);
-            }
-            Outgoing::Due(farewell) => {
-                close_frame(farewell.code, farewell.reason).encode(half.keepalive.mask(OpCode::Close), out);
-                half.to = Outgoing::Fin;
-            }
-            _ => {}
+        if !self.wants_to_transmit(to) {
+            return;
+        }
+        let now = self.common.tick(now);
+        let farewell = self.ending.as_ref().and_then(|ending| ending.farewell(to));
+        let (half, terms) = self.half_and_terms(to);
+        if let Some(Farewell { code, reason, .. }) = farewell {
+            close_frame(code, reason).encode(half.keepalive.mask(terms, OpCode::Close), out);
+            half.to = Outgoing::Fin;
+        } else {
+            let ping = half.keepalive.ping(terms, now);
+            ping.encode(half.keepalive.mask(terms, OpCode::Ping), out);
         }
     }
 
@@ -319,8 +341,15 @@ impl Session {
 
     /// What our Pings to a side have shown.
     #[must_use]
-    pub const fn round_trips(&self, side: Side) -> RoundTrips {
+    pub fn round_trips(&self, side: Side) -> RoundTrips {
         self.half(side).keepalive.round_trips()
+    }
+
+    /// The session's own place among all, from 0 to 1: where its moment is when they all have to do something, but not all
+    /// at once.
+    #[must_use]
+    pub fn spread(&self) -> f64 {
+        self.common.secret.derive(self.nonce, Side::Client, b's', 0) as f64 / u64::MAX as f64
     }
 }
 
@@ -328,7 +357,7 @@ impl Session {
     /// Whether what comes from a side passes to the other.
     fn passes(&self, from: Side) -> bool {
         self.half(from).from == Incoming::Open
-            && matches!(self.half(from.other()).to, Outgoing::Open | Outgoing::Farewell(_))
+            && matches!(self.half(from.other()).to, Outgoing::Open | Outgoing::Farewell)
     }
 
     /// Whether the piece of a data frame passes.
@@ -343,11 +372,19 @@ impl Session {
     /// Whether the control frame passes.
     fn handle_control(&mut self, from: Side, frame: &ControlFrame, now: Instant) -> bool {
         let passes = self.passes(from);
+        let tick = self.common.tick(now);
         match frame.opcode {
             OpCode::Close => return self.handle_close(from, frame, now),
-            OpCode::Pong if self.half_mut(from).keepalive.handle_pong(frame, now) == PongOwner::Proxy => return false,
-            OpCode::Pong => {}
-            _ if passes => self.half_mut(from.other()).keepalive.handle_relayed_ping(frame, now),
+            OpCode::Pong => {
+                let (half, terms) = self.half_and_terms(from);
+                if half.keepalive.handle_pong(terms, frame, tick) == PongOwner::Proxy {
+                    return false;
+                }
+            }
+            _ if passes => {
+                let (half, terms) = self.half_and_terms(from.other());
+                half.keepalive.handle_relayed_ping(terms, frame, tick);
+            }
             _ => {}
         }
         if passes {
@@ -365,31 +402,37 @@ impl Session {
             return;
         }
         if let Some(ending) = &mut self.ending {
-            ending.deadline = now + self.close_timeout;
+            ending.deadline = now + self.common.settings.close_timeout;
         }
     }
 
     /// When the end has to hurry, then when it has to be over.
     fn poll_ending(&self) -> Option<Instant> {
         let ending = self.ending.as_ref()?;
-        Some(if ending.hurried { ending.deadline } else { ending.deadline - self.close_timeout / 2 })
+        let whole = self.common.settings.close_timeout;
+        Some(if ending.hurried { ending.deadline } else { ending.deadline - whole / 2 })
     }
 
-    fn poll_idle(&self) -> Option<Instant> {
-        Some(self.last_received + self.idle?)
+    fn poll_idle(&self) -> Option<Tick> {
+        Some(self.last_received + self.common.settings.idle?)
     }
 
-    fn poll_ping(&self, to: Side) -> Option<Instant> {
-        self.half(to).keepalive.poll_ping()
+    fn poll_ping(&self, to: Side) -> Option<Tick> {
+        self.half(to).keepalive.poll_ping(self.common.terms(self.nonce, to))
     }
 
-    /// A side is dead when no byte came from it since our Ping while we read it, or when it takes nothing.
-    fn poll_death(&self, side: Side) -> Option<Instant> {
-        let half = self.half(side);
-        let reading = self.half(side.other()).stalled_since.is_none();
-        let silent = half.keepalive.poll_death().filter(|_| reading);
-        let stalled = half.stalled_since.and_then(|since| Some(since + half.keepalive.stall_limit()?));
-        silent.into_iter().chain(stalled).min()
+    /// We do not read a side while the other does not take what it sends.
+    fn poll_death(&self, side: Side) -> Option<Tick> {
+        let reading = !self.half(side.other()).keepalive.is_stalled();
+        self.half(side).keepalive.poll_death(self.common.terms(self.nonce, side), reading)
+    }
+
+    fn half_and_terms(&mut self, side: Side) -> (&mut Half, Terms<'_>) {
+        let half = match side {
+            Side::Client => &mut self.client,
+            Side::Backend => &mut self.backend,
+        };
+        (half, self.common.terms(self.nonce, side))
     }
 
     const fn half(&self, side: Side) -> &Half {
@@ -404,6 +447,16 @@ impl Session {
             Side::Client => &mut self.client,
             Side::Backend => &mut self.backend,
         }
+    }
+}
+
+impl Common {
+    const fn terms(&self, nonce: u64, side: Side) -> Terms<'_> {
+        Terms { settings: &self.settings.keepalive, secret: &self.secret, nonce, side }
+    }
+
+    fn tick(&self, now: Instant) -> Tick {
+        Tick::new(self.epoch, now)
     }
 }
 

@@ -4,11 +4,13 @@
 
 mod ends;
 mod keeps_alive;
+mod lasts;
 mod properties;
 mod relays;
 
 use std::{
     io::Cursor,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -17,7 +19,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::{
     coding::{Control, Data, OpCode},
 };
 
-use super::{Session, SessionSettings};
+use super::{Common, Session, SessionSettings};
 use crate::ws::{
     Side::{self, Backend, Client},
     frame::MAX_CONTROL_FRAME,
@@ -85,7 +87,8 @@ struct End {
 impl Pair {
     fn new(settings: &SessionSettings) -> Self {
         let now = Instant::now();
-        let session = Session::new(settings, Secret([7; 16]), now);
+        let common = Common { settings: *settings, secret: Secret([7; 16]), epoch: now };
+        let session = Session::new(Arc::new(common), 7, now);
         Self { session, now, client: End::default(), backend: End::default(), read: 64 * 1024, over: false }
     }
 

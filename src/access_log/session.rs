@@ -1,0 +1,400 @@
+//! What is kept of a record while its session lives: for hours, and of many sessions at once, so it is small. It becomes a
+//! full [`Record`] when the session ends.
+
+use std::{
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use jiff::Timestamp;
+
+use super::{AccessLog, Record, RecordKind, TlsVersion};
+use crate::{
+    balance::Backend,
+    ws::{session::Session, termination::Termination},
+};
+
+/// What the records of a route's sessions have in common: where they go, and names. One per route.
+#[derive(Debug)]
+pub struct RouteLog {
+    /// `None` = they are not written.
+    log: Option<AccessLog>,
+    route: String,
+    upstream: String,
+    /// What the begin of a request is counted from.
+    epoch: Instant,
+}
+
+impl RouteLog {
+    /// For requests that come from now on.
+    #[must_use]
+    pub fn new(log: Option<AccessLog>, route: &str, upstream: &str) -> Arc<Self> {
+        Arc::new(Self { log, route: route.to_owned(), upstream: upstream.to_owned(), epoch: Instant::now() })
+    }
+}
+
+/// The record of a live session: 64 bytes and one block for the request's words. It is written once whatever happens: by
+/// the [`Record`] that [`Self::end`] or [`Self::fail`] makes of it, else when it is dropped.
+#[derive(Debug)]
+pub struct SessionRecord {
+    route: Arc<RouteLog>,
+    /// The address only: it is not counted here.
+    backend: Arc<Backend>,
+    /// Nanoseconds of the Unix time, which suffice until 2262.
+    time: i64,
+    /// Nanoseconds after the route's epoch.
+    started: u64,
+    words: Words,
+    connect: Micros,
+    handshake: Micros,
+    tries: u16,
+    tls: Option<TlsVersion>,
+    /// It has become a [`Record`].
+    is_over: bool,
+}
+
+impl SessionRecord {
+    pub(super) fn new(record: &Record, route: Arc<RouteLog>, backend: Arc<Backend>) -> Self {
+        let started = record.started.saturating_duration_since(route.epoch).as_nanos();
+        Self {
+            route,
+            backend,
+            time: i64::try_from(record.time.as_nanosecond()).unwrap_or(i64::MAX),
+            started: u64::try_from(started).unwrap_or(u64::MAX),
+            words: Words::pack(record.client, &record.request_id, &record.host, &record.path),
+            connect: Micros::pack(record.connect),
+            handshake: Micros::pack(record.handshake),
+            tries: u16::try_from(record.tries).unwrap_or(u16::MAX),
+            tls: record.tls,
+            is_over: false,
+        }
+    }
+
+    /// The session's figures and how it ended. `cut`: what to say if it has not ended by itself. Drop the record last, when
+    /// everything that the session held has been given back.
+    #[must_use = "dropped, it is written"]
+    pub fn end(mut self, session: &Session, cut: Termination) -> Record {
+        let mut record = self.unpack();
+        record.end_session(session, cut);
+        record
+    }
+
+    /// It ended after its 101 and before anything could pass.
+    #[must_use = "dropped, it is written"]
+    pub fn fail(mut self, why: Termination) -> Record {
+        let mut record = self.unpack();
+        record.terminate(why);
+        record
+    }
+
+    fn unpack(&mut self) -> Record {
+        self.is_over = true;
+        let (client, request_id, host, path) = self.words.unpack();
+        // A handshake over HTTP/1.1 is a GET (RFC 6455 §4.1), and its session began with a 101.
+        let mut record = Record::new(self.route.log.clone(), client, "GET", &path);
+        record.status = Some(101);
+        record.kind = RecordKind::Session;
+        record.clean = Some(false);
+        record.time = Timestamp::from_nanosecond(self.time.into()).unwrap_or_default();
+        record.started = self.route.epoch + Duration::from_nanos(self.started);
+        record.request_id = request_id;
+        record.host = host;
+        record.route = Some(self.route.route.clone());
+        record.upstream = Some(self.route.upstream.clone());
+        record.backend = Some(self.backend.address().to_owned());
+        record.connect = self.connect.unpack();
+        record.handshake = self.handshake.unpack();
+        record.tries = self.tries.into();
+        record.tls = self.tls;
+        record
+    }
+}
+
+impl Drop for SessionRecord {
+    fn drop(&mut self) {
+        if !self.is_over {
+            drop(self.unpack());
+        }
+    }
+}
+
+/// A duration to the microsecond, which is what a line says, and of at most 71 minutes: more than any timeout of a
+/// handshake.
+#[derive(Debug, Clone, Copy)]
+struct Micros(u32);
+
+impl Micros {
+    const UNKNOWN: Self = Self(u32::MAX);
+
+    fn pack(duration: Option<Duration>) -> Self {
+        duration.map_or(Self::UNKNOWN, |duration| {
+            let rounded = duration.saturating_add(Duration::from_nanos(500)).as_micros();
+            Self(u32::try_from(rounded).unwrap_or(u32::MAX).min(u32::MAX - 1))
+        })
+    }
+
+    fn unpack(self) -> Option<Duration> {
+        (self.0 != Self::UNKNOWN.0).then(|| Duration::from_micros(self.0.into()))
+    }
+}
+
+/// What a handshake said, in one block: a byte that tells the forms of the next two, the client's address, the request
+/// id, host, path. A line feed ends an id that is text, and the host: a field's value holds none (RFC 9110 §5.5).
+#[derive(Debug)]
+struct Words(Box<[u8]>);
+
+impl Words {
+    const IS_V6: u8 = 1;
+    /// The id is the 16 bytes that its 32 digits stand for, as in each of ours.
+    const IS_HEX: u8 = 2;
+
+    fn pack(client: IpAddr, request_id: &str, host: &str, path: &str) -> Self {
+        let mut block = vec![0];
+        match client {
+            IpAddr::V4(address) => block.extend(address.octets()),
+            IpAddr::V6(address) => {
+                block[0] |= Self::IS_V6;
+                block.extend(address.octets());
+            }
+        }
+        if let Some(id) = parse_hex(request_id) {
+            block[0] |= Self::IS_HEX;
+            block.extend(id.to_be_bytes());
+        } else {
+            block.extend(request_id.bytes().chain([b'\n']));
+        }
+        block.extend(host.bytes().chain([b'\n']).chain(path.bytes()));
+        Self(block.into())
+    }
+
+    /// Client, request id, host, path.
+    fn unpack(&self) -> (IpAddr, String, String, String) {
+        let mut rest = &*self.0;
+        let [forms] = take(&mut rest);
+        let client = match forms & Self::IS_V6 {
+            0 => IpAddr::from(take::<4>(&mut rest)),
+            _ => IpAddr::from(take::<16>(&mut rest)),
+        };
+        let request_id = match forms & Self::IS_HEX {
+            0 => take_line(&mut rest),
+            _ => format!("{:032x}", u128::from_be_bytes(take(&mut rest))),
+        };
+        let host = take_line(&mut rest);
+        (client, request_id, host, text(rest))
+    }
+}
+
+fn parse_hex(id: &str) -> Option<u128> {
+    let is_hex = id.len() == 32 && id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    u128::from_str_radix(id, 16).ok().filter(|_| is_hex)
+}
+
+/// The first bytes; they are there, because `pack` put them there.
+fn take<const N: usize>(rest: &mut &[u8]) -> [u8; N] {
+    rest.split_off(..N).and_then(|bytes| bytes.try_into().ok()).unwrap_or([0; N])
+}
+
+fn take_line(rest: &mut &[u8]) -> String {
+    let mut parts = rest.splitn(2, |byte| *byte == b'\n');
+    let line = parts.next().unwrap_or_default();
+    *rest = parts.next().unwrap_or_default();
+    text(line)
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::{io, io::Write, sync::mpsc};
+
+    use super::*;
+    use crate::{
+        balance::{BackendSettings, Policy, Upstream, UpstreamSettings},
+        config::LogFormat,
+        ws::{
+            Side, keepalive,
+            keepalive::Secret,
+            session::{Common, SessionSettings},
+            termination::{Cause, Initiator},
+        },
+    };
+
+    const HEX_ID: &str = "00f067aa0ba902b700f067aa0ba902b7";
+
+    struct Lines(mpsc::Sender<String>);
+
+    impl Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.send(String::from_utf8(bytes.to_vec()).unwrap()).unwrap();
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// What `write` has written, when the log and all that may still write to it are gone.
+    fn written(write: impl FnOnce(AccessLog)) -> Vec<String> {
+        let (sender, lines) = mpsc::channel();
+        write(AccessLog::new(LogFormat::Json, Lines(sender)));
+        lines.iter().collect()
+    }
+
+    fn backend() -> Arc<Backend> {
+        let backend = BackendSettings { address: "b:8080".into(), weight: 1, max_conns: 0, backup: false, down: false };
+        let upstream = Upstream::new(UpstreamSettings {
+            name: "chat".into(),
+            policy: Policy::RoundRobin,
+            max_fails: 1,
+            fail_timeout: Duration::from_secs(30),
+            tries: 0,
+            backends: vec![backend],
+        });
+        Arc::clone(&upstream.backends()[0])
+    }
+
+    fn route(log: &AccessLog) -> Arc<RouteLog> {
+        RouteLog::new(Some(log.clone()), "chat.example.com/ws/", "chat")
+    }
+
+    /// A request whose 101 was believed, as `net::proxy` leaves it.
+    fn request(log: &AccessLog) -> Record {
+        let mut record = Record::new(Some(log.clone()), IpAddr::from([192, 0, 2, 1]), "GET", "/ws/room");
+        record.time = "2026-01-02T03:04:05.123456789Z".parse().unwrap();
+        record.request_id = HEX_ID.into();
+        record.host = "chat.example.com:8443".into();
+        record.tls = Some(TlsVersion::V1_3);
+        record.tries = 3;
+        record.connect = Some(Duration::from_nanos(1_234_567));
+        record.handshake = Some(Duration::from_nanos(61_000_499));
+        record
+    }
+
+    /// A session in which a Close has passed.
+    fn session() -> Session {
+        let keepalive = keepalive::Settings { ping_interval: None, pong_timeout: None, client: false, backend: false };
+        let close_timeout = Duration::from_secs(1);
+        let settings = SessionSettings { keepalive, idle: None, close_timeout, extensions: false };
+        let now = Instant::now();
+        let common = Common { settings, secret: Secret([0; 16]), epoch: now };
+        let mut session = Session::new(Arc::new(common), 0, now);
+        session.handle_input(Side::Backend, &mut [0x88, 5, 0x0f, 0xa1, b'b', b'y', b'e'], now);
+        session
+    }
+
+    fn cut() -> Termination {
+        let (initiator, cause) = (Initiator::Proxy, Cause::Drain);
+        Termination { initiator, cause, code: None, reason: String::new(), clean: false }
+    }
+
+    /// A line without the one field that goes on while the test runs.
+    fn without_duration(line: &str) -> String {
+        let (before, rest) = line.split_once("\"duration_ms\":").unwrap();
+        let (_, after) = rest.split_once(',').unwrap();
+        format!("{before}{after}")
+    }
+
+    #[test]
+    fn a_live_session_is_a_cache_line_of_record() {
+        assert_eq!(size_of::<SessionRecord>(), 64);
+        assert_eq!(size_of::<Option<SessionRecord>>(), 64);
+    }
+
+    #[test]
+    fn the_line_of_a_session_is_that_of_a_record_that_was_never_made_small() {
+        let lines = written(|log| {
+            let mut rich = request(&log);
+            rich.kind = RecordKind::Session;
+            rich.status = Some(101);
+            rich.route = Some("chat.example.com/ws/".into());
+            rich.upstream = Some("chat".into());
+            rich.backend = Some("b:8080".into());
+            rich.end_session(&session(), cut());
+            drop(rich);
+            drop(request(&log).into_session(route(&log), backend()).end(&session(), cut()));
+        });
+        assert_eq!(lines.len(), 2, "{lines:?}");
+        assert_eq!(without_duration(&lines[0]), without_duration(&lines[1]));
+        for part in ["\"cause\":\"backend_close\"", "\"close_reason\":\"bye\"", "\"connect_ms\":1.235", "56789Z\""] {
+            assert!(lines[1].contains(part), "{part} in {}", lines[1]);
+        }
+    }
+
+    #[test]
+    fn duration_is_counted_from_the_request() {
+        let lines = written(|log| {
+            let route = route(&log);
+            let record = request(&log);
+            let started = record.started;
+            let record = record.into_session(route, backend()).end(&session(), cut());
+            assert_eq!(record.started, started);
+        });
+        assert!(lines[0].contains("\"duration_ms\":"), "{}", lines[0]);
+    }
+
+    #[test]
+    fn a_session_dropped_without_an_end_is_recorded_once() {
+        let lines = written(|log| drop(request(&log).into_session(route(&log), backend())));
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        for part in ["\"kind\":\"session\"", "\"backend\":\"b:8080\"", "\"cause\":\"client_gone\",\"clean\":false"] {
+            assert!(lines[0].contains(part), "{part} in {}", lines[0]);
+        }
+    }
+
+    #[test]
+    fn a_session_that_never_began_says_why() {
+        let why = Termination { initiator: Initiator::Client, cause: Cause::ClientLost, ..cut() };
+        let lines = written(|log| drop(request(&log).into_session(route(&log), backend()).fail(why)));
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        let end = "\"initiator\":\"client\",\"cause\":\"client_lost\",\"clean\":false}\n";
+        assert!(lines[0].ends_with(end) && !lines[0].contains("bytes_to_backend\":1"), "{}", lines[0]);
+    }
+
+    #[test]
+    fn a_log_that_is_off_writes_nothing_of_a_session() {
+        let lines = written(|log| {
+            let route = RouteLog::new(None, "*/", "chat");
+            drop(request(&log).into_session(Arc::clone(&route), backend()));
+            drop(request(&log).into_session(route, backend()).end(&session(), cut()));
+        });
+        assert_eq!(lines, Vec::<String>::new());
+    }
+
+    #[test]
+    fn words_come_back_as_they_were() {
+        let long = "x".repeat(70_000);
+        for client in ["192.0.2.1", "0.0.0.0", "2001:db8::1", "::ffff:192.0.2.1", "::"] {
+            // In order: ours; as long as ours and not what ours look like; others.
+            let upper = HEX_ID.to_uppercase();
+            let signed = format!("+{}", &HEX_ID[1..]);
+            for id in [HEX_ID, &"0".repeat(32), &"f".repeat(32), &upper, &signed, &HEX_ID[1..], "a/b", "", &long] {
+                for (host, path) in [("chat.example.com:80", "/ws/é"), ("", ""), ("", "/"), (&*long, &*long)] {
+                    let (client, words) = (client.parse().unwrap(), (id, host, path));
+                    let (same_client, request_id, same_host, same_path) = Words::pack(client, id, host, path).unpack();
+                    assert_eq!(client, same_client);
+                    assert!(words == (&*request_id, &*same_host, &*same_path), "{id:.40}, {host:.40}, {path:.40}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_id_of_ours_takes_half_its_length() {
+        let words = Words::pack(IpAddr::from([192, 0, 2, 1]), HEX_ID, "chat.example.com", "/ws/room");
+        assert_eq!(words.0.len(), 1 + 4 + 16 + "chat.example.com\n/ws/room".len());
+    }
+
+    #[test]
+    fn a_duration_is_kept_to_the_microsecond_and_bounded() {
+        let kept = |duration| Micros::pack(duration).unpack();
+        assert_eq!(kept(None), None);
+        for (nanos, micros) in [(0, 0), (499, 0), (500, 1), (1_999_499, 1999), (u64::MAX, u64::from(u32::MAX) - 1)] {
+            assert_eq!(kept(Some(Duration::from_nanos(nanos))), Some(Duration::from_micros(micros)));
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! The sessions of a worker, driven by one loop: what the kernel says of their sockets, their alarms, the drain.
+//!
+//! A task per session would cost its own memory, a timer and a wake-up for each message. Here a session is an entry of a
+//! table, and each of its turns is a plain call.
+
+use std::{
+    future::{Future, poll_fn},
+    io, mem,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::{Pin, pin},
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::{Duration, Instant},
+};
+
+use mio::{Events, Poll as Epoll};
+use slab::Slab;
+use tokio::{io::unix::AsyncFd, sync::mpsc, task::yield_now, time::Sleep};
+
+use super::{
+    Worker,
+    drain::Order,
+    relay::Scratch,
+    session::{Held, Next},
+    sockets,
+};
+
+/// What the kernel tells at once, at most.
+const EVENTS: usize = 256;
+/// Sessions that have just begun and wait to be driven.
+pub(super) const ARRIVALS: usize = 256;
+/// The longest that alarms wait to ring together.
+const LONGEST_TICK: Duration = Duration::from_millis(128);
+/// A new session's alarm rings after this time at the latest.
+const SETTLES: Duration = Duration::from_secs(1);
+/// An alarm further away is looked at again then, so that the clock of the table may wrap.
+const FURTHEST: Duration = Duration::from_secs(24 * 3600);
+
+/// A session in the table.
+struct Running {
+    session: Box<Held>,
+    /// When it wants to be called, if nothing happens. Never too late; too early where its deadlines have receded
+    /// since, as they mostly do while bytes flow.
+    due: Tick,
+    /// It has its turn next.
+    queued: bool,
+    /// Its alarm has rung once: it stays, and has the socket options that only matter then. Setting them takes five
+    /// calls, which a short session saves.
+    settled: bool,
+}
+
+/// Milliseconds since the table was made, wrapping after 49 days.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Tick(u32);
+
+impl Tick {
+    const fn is_before(self, other: Self) -> bool {
+        (self.0.wrapping_sub(other.0) as i32) < 0
+    }
+}
+
+/// The sessions of one worker.
+pub(super) struct Sessions {
+    worker: Arc<Worker>,
+    arrivals: mpsc::Receiver<Box<Held>>,
+    epoll: AsyncFd<Epoll>,
+    events: Events,
+    running: Slab<Running>,
+    /// Those that have their turn next.
+    queue: Vec<u32>,
+    /// Room for the next queue.
+    spare: Vec<u32>,
+    scratch: Scratch,
+    epoch: Instant,
+    /// No session is due sooner.
+    earliest: Option<Tick>,
+    alarm: Pin<Box<Sleep>>,
+    /// When the alarm rings; `None` = it has.
+    rings: Option<Tick>,
+    drain: Option<Order>,
+}
+
+impl Sessions {
+    /// Those that come by `arrivals`, on the sockets of this thread.
+    ///
+    /// # Errors
+    /// The runtime takes no more descriptors.
+    pub(super) fn new(worker: Arc<Worker>, epoll: Epoll, arrivals: mpsc::Receiver<Box<Held>>) -> io::Result<Self> {
+        let epoch = Instant::now();
+        Ok(Self {
+            worker,
+            arrivals,
+            epoll: sockets::watch(epoll)?,
+            events: Events::with_capacity(EVENTS),
+            running: Slab::new(),
+            queue: Vec::new(),
+            spare: Vec::new(),
+            scratch: Scratch::new(),
+            epoch,
+            earliest: None,
+            alarm: Box::pin(tokio::time::sleep_until(epoch.into())),
+            rings: None,
+            drain: None,
+        })
+    }
+
+    /// Drives them until the runtime drops this, which cuts those that are left.
+    pub(super) async fn drive(mut self) {
+        let mut drain = self.worker.shared.drain.clone();
+        let mut began = pin!(drain.began());
+        poll_fn(|cx| {
+            if self.drain.is_none()
+                && let Poll::Ready(order) = began.as_mut().poll(cx)
+            {
+                self.begin_drain(order);
+            }
+            while let Poll::Ready(Some(session)) = self.arrivals.poll_recv(cx) {
+                self.adopt(session);
+            }
+            let more = self.take_events(cx);
+            self.take_due();
+            let mut turns = mem::replace(&mut self.queue, mem::take(&mut self.spare));
+            for session in turns.drain(..) {
+                self.give_turn(session);
+            }
+            self.spare = turns;
+            self.set_alarm(cx);
+            if more.is_ready() || !self.queue.is_empty() {
+                // After the runtime has looked at its own sockets and timers.
+                let _ = pin!(yield_now()).poll(cx);
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Takes a new session into the table. Bytes may have come for it already.
+    fn adopt(&mut self, session: Box<Held>) {
+        let now = Instant::now();
+        let due = self.tick(self.together(now + SETTLES, now));
+        if self.earliest.is_none_or(|earliest| due.is_before(earliest)) {
+            self.earliest = Some(due);
+        }
+        let entry = self.running.vacant_entry();
+        // No more than there are descriptors.
+        let key = u32::try_from(entry.key()).unwrap_or(u32::MAX);
+        session.give_sockets_to(key);
+        entry.insert(Running { session, due, queued: true, settled: false });
+        self.queue.push(key);
+    }
+
+    /// Ready when there may be more to take.
+    fn take_events(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            let Ok(mut ready) = ready!(self.epoll.poll_read_ready_mut(cx)) else { return Poll::Pending };
+            if let Err(error) = ready.get_inner_mut().poll(&mut self.events, Some(Duration::ZERO)) {
+                tracing::debug!(%error, "waiting for sockets failed");
+                return Poll::Ready(());
+            }
+            let (running, queue) = (&mut self.running, &mut self.queue);
+            sockets::dispatch(&self.events, |session| {
+                if let Some(running) = running.get_mut(session as usize)
+                    && !mem::replace(&mut running.queued, true)
+                {
+                    queue.push(session);
+                }
+            });
+            if self.events.iter().count() == EVENTS {
+                return Poll::Ready(());
+            }
+            ready.clear_ready();
+        }
+    }
+
+    /// Gives those a turn whose time has come.
+    fn take_due(&mut self) {
+        let now = self.tick(Instant::now());
+        if self.earliest.is_none_or(|earliest| now.is_before(earliest)) {
+            return;
+        }
+        self.earliest = None;
+        for (key, running) in &mut self.running {
+            if !now.is_before(running.due) {
+                if !mem::replace(&mut running.settled, true) {
+                    running.session.settle(&self.worker.shared.tcp);
+                }
+                if !mem::replace(&mut running.queued, true) {
+                    self.queue.push(key as u32);
+                }
+            } else if self.earliest.is_none_or(|earliest| running.due.is_before(earliest)) {
+                self.earliest = Some(running.due);
+            }
+        }
+    }
+
+    fn give_turn(&mut self, key: u32) {
+        let now = Instant::now();
+        let Some(running) = self.running.get_mut(key as usize) else { return };
+        running.queued = false;
+        let (session, scratch, drain) = (&mut running.session, &mut self.scratch, self.drain);
+        // One that panics, which none should, ends alone.
+        let next = catch_unwind(AssertUnwindSafe(|| session.turn(scratch, drain, now)));
+        match next {
+            Ok(Next::At(due)) => self.expect(key, due, now),
+            Ok(Next::HasMore) => {
+                running.queued = true;
+                self.queue.push(key);
+            }
+            Ok(Next::Over) => drop(self.running.remove(key as usize)),
+            Err(_) => {
+                tracing::error!("a session panicked and was ended");
+                drop(self.running.remove(key as usize));
+            }
+        }
+    }
+
+    /// Notes when a session wants to be called, if that is sooner than what was noted or that has passed.
+    fn expect(&mut self, key: u32, due: Option<Instant>, now: Instant) {
+        let due = due.unwrap_or(now + FURTHEST).min(now + FURTHEST);
+        let (due, tick) = (self.tick(self.together(due, now)), self.tick(now));
+        let Some(running) = self.running.get_mut(key as usize) else { return };
+        if due.is_before(running.due) || !tick.is_before(running.due) {
+            running.due = due;
+            if self.earliest.is_none_or(|earliest| due.is_before(earliest)) {
+                self.earliest = Some(due);
+            }
+        }
+    }
+
+    fn set_alarm(&mut self, cx: &mut Context<'_>) {
+        let now = Instant::now();
+        let tick = self.tick(now);
+        self.rings.take_if(|rings| !tick.is_before(*rings));
+        let Some(earliest) = self.earliest else { return };
+        if self.rings.is_some_and(|rings| !earliest.is_before(rings)) {
+            return;
+        }
+        let wait = if earliest.is_before(tick) { 0 } else { earliest.0.wrapping_sub(tick.0) };
+        self.rings = Some(earliest);
+        self.alarm.as_mut().reset((now + Duration::from_millis(wait.into())).into());
+        if self.alarm.as_mut().poll(cx).is_ready() {
+            cx.waker().wake_by_ref();
+        }
+    }
+
+    fn begin_drain(&mut self, order: Order) {
+        self.drain = Some(order);
+        // Each has a turn to learn its moment.
+        for (key, running) in &mut self.running {
+            if !mem::replace(&mut running.queued, true) {
+                self.queue.push(key as u32);
+            }
+        }
+    }
+
+    /// An alarm rings a little late, by less than a hundredth of the wait, on ticks that a worker's sessions share: to wake
+    /// up for one Ping costs more than the Ping.
+    fn together(&self, due: Instant, now: Instant) -> Instant {
+        let wait = due.saturating_duration_since(now);
+        if wait.is_zero() {
+            return due;
+        }
+        let tick = (wait / 128).min(LONGEST_TICK).as_millis();
+        // Powers of two: every tick of a slow clock is one of the faster ones too.
+        let tick = 1000 << tick.checked_ilog2().unwrap_or(0);
+        let since = due.saturating_duration_since(self.epoch).as_micros();
+        due + Duration::from_micros(u64::try_from(tick - since % tick).unwrap_or(0))
+    }
+
+    /// Rounded down: what was rounded up to a millisecond before stays exact.
+    fn tick(&self, at: Instant) -> Tick {
+        Tick(at.saturating_duration_since(self.epoch).as_millis() as u32)
+    }
+}

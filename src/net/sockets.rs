@@ -1,0 +1,301 @@
+//! The TCP sockets of a worker, in an epoll of their own that the runtime watches as one descriptor.
+//!
+//! A socket of the runtime costs 256 B and wakes a task for each event. A socket here costs 16 B, and its events go straight
+//! to the session it belongs to ([`super::sessions`]); only while hyper still speaks HTTP on it does it wake a task.
+//!
+//! A socket belongs to the thread that registered it: a worker's tasks never leave their thread.
+
+use std::{
+    cell::RefCell,
+    future::poll_fn,
+    io::{self, Read, Write},
+    net::{Shutdown, SocketAddr},
+    os::fd::{AsFd, AsRawFd, BorrowedFd},
+    pin::Pin,
+    task::{Context, Poll, Waker, ready},
+};
+
+use mio::{Events, Interest, Poll as Epoll, Registry, Token, net::TcpStream};
+use slab::Slab;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, unix::AsyncFd};
+
+thread_local! {
+    static TABLE: RefCell<Option<Table>> = const { RefCell::new(None) };
+}
+
+/// The sockets of this thread, by their tokens.
+struct Table {
+    registry: Registry,
+    slots: Slab<Slot>,
+}
+
+/// Whom the events of a socket concern, and what they have said.
+enum Slot {
+    /// A task, and one at a time: it is woken by any event.
+    Task { ready: Ready, waker: Option<Box<Waker>> },
+    /// A session of this worker.
+    Session { ready: Ready, session: u32 },
+}
+
+/// What may be tried without waiting. A hint: trying tells.
+#[derive(Debug, Clone, Copy)]
+struct Ready(u8);
+
+const READABLE: u8 = 1;
+const WRITABLE: u8 = 2;
+/// A FIN or an error has been announced: a short read is not the last one.
+const ENDED: u8 = 4;
+
+/// Most heads are shorter.
+const HEAD: usize = 4096;
+
+/// Makes this thread's table. What it returns is to be polled whenever it is readable, each time for [`dispatch`].
+///
+/// # Errors
+/// Out of descriptors.
+pub(super) fn open() -> io::Result<Epoll> {
+    let epoll = Epoll::new()?;
+    let registry = epoll.registry().try_clone()?;
+    TABLE.set(Some(Table { registry, slots: Slab::new() }));
+    Ok(epoll)
+}
+
+/// Lets the runtime watch for what can be read of a descriptor, until it is dropped.
+///
+/// # Errors
+/// The runtime takes no more.
+pub(super) fn watch<T: AsRawFd>(owner: T) -> io::Result<AsyncFd<T>> {
+    #[expect(deprecated, reason = "its successor is unsafe, for types that do not own what they name; mio's do")]
+    AsyncFd::with_interest(owner, tokio::io::Interest::READABLE)
+}
+
+/// Notes what has happened, wakes the tasks it concerns and names the sessions.
+pub(super) fn dispatch(events: &Events, mut session_is_ready: impl FnMut(u32)) {
+    TABLE.with_borrow_mut(|table| {
+        let Some(table) = table else { return };
+        for event in events {
+            let mut ready = 0;
+            if event.is_readable() {
+                ready |= READABLE;
+            }
+            if event.is_writable() {
+                ready |= WRITABLE;
+            }
+            if event.is_read_closed() || event.is_write_closed() || event.is_error() {
+                ready |= READABLE | WRITABLE | ENDED;
+            }
+            match table.slots.get_mut(event.token().0) {
+                Some(Slot::Task { ready: known, waker }) => {
+                    known.0 |= ready;
+                    if let Some(waker) = waker {
+                        waker.wake_by_ref();
+                    }
+                }
+                Some(Slot::Session { ready: known, session }) => {
+                    known.0 |= ready;
+                    session_is_ready(*session);
+                }
+                None => {}
+            }
+        }
+    });
+}
+
+/// A TCP socket that never blocks.
+#[derive(Debug)]
+pub struct Socket {
+    stream: TcpStream,
+    /// In the table of its thread.
+    key: u32,
+}
+
+impl Socket {
+    /// A connected socket, registered with this thread.
+    ///
+    /// # Errors
+    /// The kernel does not take it, or this thread is no worker.
+    pub(super) fn new(stream: TcpStream) -> io::Result<Self> {
+        Self::register(stream, WRITABLE)
+    }
+
+    /// Connects. Its options are those of a new socket but for `TCP_NODELAY`.
+    ///
+    /// # Errors
+    /// As connect(2).
+    pub(super) async fn connect(address: SocketAddr) -> io::Result<Self> {
+        let stream = TcpStream::connect(address)?;
+        stream.set_nodelay(true)?;
+        let socket = Self::register(stream, 0)?;
+        poll_fn(|cx| socket.poll_ready(cx, WRITABLE)).await;
+        let failed = socket.with_slot(|slot| slot.ready().0 & ENDED != 0).unwrap_or(true);
+        match failed.then(|| socket.stream.take_error()).transpose()?.flatten() {
+            None => Ok(socket),
+            Some(error) => Err(error),
+        }
+    }
+
+    /// From now on its events are for a session of this worker.
+    pub(super) fn give_to(&self, session: u32) {
+        self.with_slot(|slot| *slot = Slot::Session { ready: *slot.ready(), session });
+    }
+
+    /// Moves bytes by `call`, if they can be moved without waiting. `Pending`: this side has to come first.
+    pub(super) fn poll_call(
+        &self,
+        direction: Direction,
+        cx: &mut Context<'_>,
+        mut call: impl FnMut(&TcpStream) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        let flag = direction.flag();
+        loop {
+            ready!(self.poll_ready(cx, flag));
+            match call(&self.stream) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.is_not(flag),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                result => return Poll::Ready(result),
+            }
+        }
+    }
+
+    fn register(mut stream: TcpStream, ready: u8) -> io::Result<Self> {
+        TABLE.with_borrow_mut(|table| {
+            let table = table.as_mut().ok_or_else(|| io::Error::other("this thread has no sockets"))?;
+            let slot = table.slots.vacant_entry();
+            let token = slot.key();
+            let key = u32::try_from(token).map_err(io::Error::other)?;
+            table.registry.register(&mut stream, Token(token), Interest::READABLE | Interest::WRITABLE)?;
+            slot.insert(Slot::Task { ready: Ready(ready), waker: None });
+            Ok(Self { stream, key })
+        })
+    }
+
+    /// Whether something may be tried; if not, the task or the session hears of it when it may.
+    fn poll_ready(&self, cx: &mut Context<'_>, flag: u8) -> Poll<()> {
+        self.with_slot(|slot| {
+            if slot.ready().0 & flag != 0 {
+                return Poll::Ready(());
+            }
+            if let Slot::Task { waker, .. } = slot
+                && !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()))
+            {
+                *waker = Some(Box::new(cx.waker().clone()));
+            }
+            Poll::Pending
+        })
+        .unwrap_or(Poll::Pending)
+    }
+
+    fn is_not(&self, flag: u8) {
+        self.with_slot(|slot| slot.ready_mut().0 &= !flag);
+    }
+
+    /// After a call that moved less than it could: nothing more can be moved, and no second call has to say so. Unless an
+    /// end was announced: it would not be announced again.
+    fn is_exhausted(&self, flag: u8) {
+        self.with_slot(|slot| {
+            let ready = slot.ready_mut();
+            if ready.0 & ENDED == 0 {
+                ready.0 &= !flag;
+            }
+        });
+    }
+
+    fn with_slot<R>(&self, act: impl FnOnce(&mut Slot) -> R) -> Option<R> {
+        TABLE.with_borrow_mut(|table| table.as_mut()?.slots.get_mut(self.key as usize).map(act))
+    }
+}
+
+/// Which way bytes go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Direction {
+    /// Out of the socket.
+    In,
+    /// Into the socket.
+    Out,
+}
+
+impl Direction {
+    const fn flag(self) -> u8 {
+        match self {
+            Self::In => READABLE,
+            Self::Out => WRITABLE,
+        }
+    }
+}
+
+impl Slot {
+    const fn ready(&self) -> &Ready {
+        match self {
+            Self::Task { ready, .. } | Self::Session { ready, .. } => ready,
+        }
+    }
+
+    const fn ready_mut(&mut self) -> &mut Ready {
+        match self {
+            Self::Task { ready, .. } | Self::Session { ready, .. } => ready,
+        }
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        // Closing takes it out of the epoll. The table is gone when the thread ends.
+        let _ = TABLE.try_with(|table| {
+            let slot = table.borrow_mut().as_mut().and_then(|table| table.slots.try_remove(self.key as usize));
+            // Not under the borrow: the last waker of a task may drop the task.
+            drop(slot);
+        });
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_ready(cx, READABLE));
+        // A new buffer of hyper's is larger than nearly all heads: the rest of it is not touched in vain.
+        let fresh = buffer.initialized().len() == buffer.filled().len();
+        let room = if fresh { buffer.remaining().min(HEAD) } else { buffer.remaining() };
+        let free = buffer.initialize_unfilled_to(room);
+        let read = ready!(self.poll_call(Direction::In, cx, |mut stream| stream.read(free)))?;
+        if 0 < read && read < room {
+            self.is_exhausted(READABLE);
+        }
+        buffer.advance(read);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = ready!(self.poll_call(Direction::Out, cx, |mut stream| stream.write(bytes)))?;
+        if written < bytes.len() {
+            self.is_exhausted(WRITABLE);
+        }
+        Poll::Ready(Ok(written))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_call(Direction::Out, cx, |mut stream| stream.write_vectored(slices))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(self.stream.shutdown(Shutdown::Write))
+    }
+}

@@ -1,0 +1,91 @@
+//! Instants in eight bytes, for what an idle session has to remember.
+
+use std::{
+    num::NonZeroU64,
+    ops::Add,
+    time::{Duration, Instant},
+};
+
+/// An instant, in nanoseconds since an epoch that all ticks of a session share.
+///
+/// Nothing is rounded, so what is due at an instant is due at its tick, to the nanosecond. 64 bits hold 584 years and the
+/// longest duration of a configuration is one, so a tick neither wraps nor gets too old, however long a session lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Tick(
+    /// One more than the nanoseconds: so `None` of a tick needs no room of its own.
+    NonZeroU64,
+);
+
+impl Tick {
+    /// The tick of an instant; what was before the epoch is the epoch.
+    #[must_use]
+    pub fn new(epoch: Instant, at: Instant) -> Self {
+        Self(NonZeroU64::MIN.saturating_add(nanos(at.saturating_duration_since(epoch))))
+    }
+
+    /// The instant of this tick.
+    #[must_use]
+    pub fn instant(self, epoch: Instant) -> Instant {
+        epoch + Duration::from_nanos(self.0.get() - 1)
+    }
+
+    /// How long after an earlier tick this one is; zero if it is not.
+    #[must_use]
+    pub const fn since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.0.get().saturating_sub(earlier.0.get()))
+    }
+}
+
+impl Add<Duration> for Tick {
+    type Output = Self;
+
+    fn add(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(nanos(duration)))
+    }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
+
+    #[test]
+    fn an_instant_comes_back_from_its_tick_unchanged() {
+        let epoch = Instant::now();
+        for after in [Duration::ZERO, Duration::from_nanos(1), Duration::from_micros(1001), YEAR, YEAR * 200] {
+            assert_eq!(Tick::new(epoch, epoch + after).instant(epoch), epoch + after);
+        }
+        assert_eq!(Tick::new(epoch, epoch - Duration::from_secs(1)).instant(epoch), epoch);
+    }
+
+    #[test]
+    fn ticks_are_ordered_and_added_to_as_instants_are() {
+        let epoch = Instant::now();
+        let mut earlier = Tick::new(epoch, epoch);
+        for years in 1..=200 {
+            let later = earlier + YEAR;
+            assert!(later > earlier);
+            assert_eq!((later.since(earlier), earlier.since(later)), (YEAR, Duration::ZERO));
+            assert_eq!(later.instant(epoch), epoch + YEAR * years);
+            earlier = later;
+        }
+    }
+
+    #[test]
+    fn what_lies_beyond_all_ticks_is_the_last_one() {
+        let epoch = Instant::now();
+        let last = Tick::new(epoch, epoch) + Duration::MAX;
+        assert_eq!(last + YEAR, last);
+        assert!(last.instant(epoch) > epoch + YEAR * 500);
+    }
+
+    #[test]
+    fn a_tick_that_may_be_missing_takes_eight_bytes() {
+        assert_eq!(size_of::<Option<Tick>>(), 8);
+    }
+}
