@@ -1,5 +1,5 @@
-//! The steps of the pure core whose instructions `benches/instructions/run` counts. It runs a step twice, with few and with
-//! many repetitions; the difference holds the step and its loop, and nothing else.
+//! The steps of the pure core whose instructions `benches/instructions/run` counts. It repeats a step more and more often;
+//! the difference holds the step and its loop, and nothing else.
 //!
 //! `steps` names the steps; `steps STEP COUNT` repeats one.
 
@@ -7,6 +7,7 @@ use std::{
     env,
     hint::black_box,
     process::ExitCode,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -14,7 +15,7 @@ use longwire::ws::{
     Side,
     frame::FrameHeader,
     keepalive::{Secret, Settings},
-    session::{Passed, Session, SessionSettings},
+    session::{Common, Passed, Session, SessionSettings},
     tracker::Tracker,
 };
 
@@ -90,7 +91,7 @@ fn messages(in_one_read: usize, count: u32) {
     let mut to_client = frame(0x82, 64, None).repeat(in_one_read);
     let mut to_backend = frame(0x82, 64, Some([7; 4])).repeat(in_one_read);
     let mut now = Instant::now();
-    let mut session = Session::new(&SETTINGS, Secret([7; 16]), now);
+    let mut session = session(SETTINGS, now);
     for _ in 0..count as usize / in_one_read / 2 {
         now += TICK;
         black_box(relay(&mut session, Side::Backend, &mut to_client, now));
@@ -103,7 +104,7 @@ fn relayed_ping(count: u32) {
     let (mut ping, mut pong) = (frame(0x89, 4, None), frame(0x8A, 4, Some([7; 4])));
     pong[6..].iter_mut().for_each(|byte| *byte ^= 7);
     let mut now = Instant::now();
-    let mut session = Session::new(&SETTINGS, Secret([7; 16]), now);
+    let mut session = session(SETTINGS, now);
     for _ in 0..count {
         now += TICK;
         black_box(relay(&mut session, Side::Backend, &mut ping, now));
@@ -114,7 +115,7 @@ fn relayed_ping(count: u32) {
 /// A Ping of ours falls due and goes to the client; the client's Pong comes and goes no further.
 fn our_ping(count: u32) {
     let mut now = Instant::now();
-    let mut session = Session::new(&CLIENT_PINGED, Secret([7; 16]), now);
+    let mut session = session(CLIENT_PINGED, now);
     let (mut ping, mut pong) = (Vec::new(), frame(0x8A, 12, Some([0; 4])));
     for _ in 0..count {
         now += Duration::from_secs(25);
@@ -128,6 +129,10 @@ fn our_ping(count: u32) {
         let passed = relay(&mut session, Side::Client, &mut pong, now);
         assert_eq!(passed.forward, 0, "a Pong of ours passed");
     }
+}
+
+fn session(settings: SessionSettings, now: Instant) -> Session {
+    Session::new(Arc::new(Common { settings, secret: Secret([7; 16]), epoch: now }), 7, now)
 }
 
 /// What the driver asks of the session for one read and one write.

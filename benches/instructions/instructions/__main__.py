@@ -68,21 +68,20 @@ def measure(chosen: list[Row], options: argparse.Namespace) -> Counts:
 
 
 def take(row: Row, program: str, bench: Bench) -> Count | str:
+    """Of three runs, each longer than the one before, the differences: neither start nor end of the program is in them."""
     log = bench.stand.folder / "log"
     log.write_text("")
     try:
-        (first, _), (second, functions) = (per_step(row, program, bench) for _ in range(2))
+        short, middle, long = (row.run(bench, program, times * row.steps) for times in (1, 2, 3))
     except (Broken, OSError, subprocess.SubprocessError) as why:
         return f"BROKEN: {why}: {' / '.join(log.read_text().splitlines()[-3:])}"
-    return Count(first, second, functions)
+    return Count(per_step(middle, short).total(), per_step(long, middle).total(), per_step(long, short))
 
 
-def per_step(row: Row, program: str, bench: Bench) -> tuple[float, Counter]:
-    """A long run less a short one: neither start nor end of the program is in it."""
-    (few, few_steps), (many, many_steps) = (row.run(bench, program, factor * row.steps) for factor in (1, 3))
+def per_step(longer: tuple[Counter, int], shorter: tuple[Counter, int]) -> Counter:
+    (many, many_steps), (few, few_steps) = longer, shorter
     steps = many_steps - few_steps
-    many.subtract(few)
-    return many.total() / steps, Counter({name: count / steps for name, count in many.items()})
+    return Counter({name: (count - few[name]) / steps for name, count in many.items()})
 
 
 def about(options: argparse.Namespace) -> dict:

@@ -19,7 +19,7 @@ class Count:
 
     first: float
     second: float
-    functions: Counter  # of the second, by function and file
+    functions: Counter  # of both, by function and file
 
     @property
     def value(self) -> float:
@@ -55,9 +55,10 @@ OpenSSL {about["openssl"]}, valgrind {about["valgrind"]}. {about["cpu"]}, Linux 
 
 - Instructions in user space by callgrind; those of the kernel, which does most of a proxy's work, are not in it. Not
   every instruction takes as long as another: CPU time beside nginx and HAProxy is in [RESULTS.md](RESULTS.md).
-- Each program runs twice, with few steps and with three times as many; the difference is divided by the difference in
-  steps, so that neither its start nor its end is counted. In the core the loop around a step is, about five instructions.
-- Each figure is the mean of two such pairs of runs. Those of longwire and its core differ by at most
+- Each program runs three times, with so many steps, twice and three times as many; what a run takes more than the one
+  before is divided by its further steps, so that neither its start nor its end is counted. In the core the loop around a
+  step is, about five instructions.
+- Each figure is so taken twice, and is the mean. Those of longwire and its core differ by at most
   {difference(counts, (CORE, LONGWIRE)):.2%}, those of the others by at most {difference(counts, PEERS):.2%}.
 - The configs are those of `benches/compare/run`: one worker each, no access log. A message is one frame in one direction; each
   echo is compared with what was sent, byte by byte.
@@ -111,10 +112,10 @@ def ratio(counts: Counts, row: Row, peer: str) -> str:
 
 def functions(name: str, count: Count, most: int) -> str:
     """Where longwire's instructions are: those of a function itself, what it calls not included."""
-    lines = [f"longwire, `{name}`: {number(count.second)} instructions a step, most of them in"]
+    lines = [f"longwire, `{name}`: {number(count.value)} instructions a step, most of them in"]
     for (function, file), instructions in count.functions.most_common(most):
         place = f"  [{short(file)}]" if file not in ("", "???") else ""
-        lines.append(f"{number(instructions):>10} {instructions / count.second:6.1%}  {function}{place}")
+        lines.append(f"{number(instructions):>10} {instructions / count.value:6.1%}  {function}{place}")
     return "\n".join(lines)
 
 
