@@ -11,8 +11,6 @@ from pathlib import Path
 from . import configs
 from .machine import Cores
 
-START = 10.0  # seconds that a program has to listen
-
 
 class Broken(Exception):
     """A program did not do what the measurement needs. The sample is void."""
@@ -63,6 +61,8 @@ class Stand:
     programs: Path  # compiled from programs/
     longwire: Path
     cores: Cores
+    under: tuple = ()  # what watches the proxy run: the begin of a command line
+    patience: float = 10.0  # seconds that a program has to listen, and to end
 
     @contextmanager
     def proxy(self, name: str, workers: int = 1, cores: int = 1, tls: bool = False, pings: str = ""):
@@ -71,7 +71,7 @@ class Stand:
         backend = [self.programs / "echo", backend_port]
         with self.started(backend, {self.cores.backend}, backend_port) as echo:
             setup = configs.Setup(port, backend_port, workers, self.folder, tls, pings)
-            command = configs.command(name, setup, self.longwire, self.programs)
+            command = [*self.under, *configs.command(name, setup, self.longwire, self.programs)]
             with self.started(command, self.cores.first(cores), port) as process:
                 yield Proxy(name, process.pid, port, echo.pid)
 
@@ -91,7 +91,7 @@ class Stand:
     def started(self, command: list, cores: set[int], port: int):
         """A program that listens."""
         with self.running(command, cores, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
-            wait_for_port(process, port)
+            wait_for_port(process, port, self.patience)
             yield process
 
     @contextmanager
@@ -104,14 +104,14 @@ class Stand:
         try:
             yield process
         finally:
-            end(process)
+            end(process, self.patience)
 
 
-def end(process: subprocess.Popen) -> None:
+def end(process: subprocess.Popen, patience: float) -> None:
     """SIGTERM, and SIGKILL for who takes longer than it should."""
     process.terminate()
     try:
-        process.wait(3)
+        process.wait(patience)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
@@ -121,10 +121,11 @@ def end(process: subprocess.Popen) -> None:
 
 
 def free_ports(count: int) -> list[int]:
-    """Below the range from which the kernel takes the ports of outgoing connections, of which there will be thousands."""
+    """Below the range from which the kernel takes the ports of outgoing connections, of which there will be thousands; a
+    run beside this one begins at another."""
     first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
     ports = []
-    for port in range(first - 1, 1024, -1):
+    for port in range(first - 1 - 8 * (os.getpid() % 1000), 1024, -1):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -137,8 +138,8 @@ def free_ports(count: int) -> list[int]:
     raise Broken("no free ports")
 
 
-def wait_for_port(process: subprocess.Popen, port: int) -> None:
-    deadline = time.monotonic() + START
+def wait_for_port(process: subprocess.Popen, port: int, patience: float) -> None:
+    deadline = time.monotonic() + patience
     while time.monotonic() < deadline:
         if process.poll() is not None:
             raise Broken(f"{process.args[0]} ended with {process.returncode} at its start")
