@@ -7,7 +7,7 @@ use siphasher::sip::SipHasher13;
 use super::{
     Side,
     frame::{ControlFrame, OpCode},
-    tick::Tick,
+    tick::{Tick, nanos},
 };
 
 /// What the file says of keepalive, for one route.
@@ -70,7 +70,7 @@ impl Terms<'_> {
 
     /// How much earlier than the interval the Ping after so many is, in [`JITTERS`] steps.
     fn jitter(&self, pings: u32) -> u16 {
-        (self.derive(b'j', pings) % u64::from(JITTERS)) as u16
+        (self.derive(b'j', pings) % JITTERS) as u16
     }
 
     fn derive(&self, purpose: u8, number: u32) -> u64 {
@@ -114,7 +114,8 @@ impl RoundTrips {
 /// out of line.
 #[derive(Debug)]
 pub struct Keepalive {
-    last_sent: Tick,
+    /// When the next Ping falls due to a side that answers: put off by all that goes to it.
+    ping_due: Option<Tick>,
     open: Option<Box<Open>>,
     /// All round trips that were measured, added up, in microseconds.
     total_micros: u64,
@@ -161,7 +162,7 @@ struct Debt {
 /// The prefix of our payloads; a sequence number of four bytes follows.
 const PREFIX: usize = 8;
 /// Waits between two Pings are of so many different lengths.
-const JITTERS: u16 = 1024;
+const JITTERS: u64 = 1024;
 /// Pings without a Pong after which we go slowly: a stalled peer queues its Pongs, and may end the session when they are
 /// too many (`ws` for Node.js does at 60).
 const MAX_UNANSWERED: u8 = 16;
@@ -172,8 +173,8 @@ impl Keepalive {
     /// Of a side that was sent its last byte just now.
     #[must_use]
     pub fn new(terms: Terms<'_>, now: Tick) -> Self {
-        Self {
-            last_sent: now,
+        let mut keepalive = Self {
+            ping_due: None,
             open: None,
             total_micros: 0,
             last_micros: 0,
@@ -182,12 +183,14 @@ impl Keepalive {
             jitter: terms.jitter(0),
             unanswered: 0,
             owed: false,
-        }
+        };
+        keepalive.handle_sent(terms, now);
+        keepalive
     }
 
     /// Bytes have gone to the side.
-    pub const fn handle_sent(&mut self, now: Tick) {
-        self.last_sent = now;
+    pub fn handle_sent(&mut self, terms: Terms<'_>, now: Tick) {
+        self.ping_due = self.wait(terms).map(|wait| now.after(wait));
     }
 
     /// A byte has come from the side: it lives, whatever it says.
@@ -265,10 +268,11 @@ impl Keepalive {
     /// When the next Ping falls due; `None` = never, or it is owed already and waits for a boundary only.
     #[must_use]
     pub fn poll_ping(&self, terms: Terms<'_>) -> Option<Tick> {
-        if self.owed {
-            return None;
+        let mut due = self.ping_due.filter(|_| !self.owed)?;
+        if self.unanswered >= MAX_UNANSWERED {
+            let slow = nanos(terms.settings.pong_timeout.unwrap_or(PATIENCE));
+            due = due.after(slow.saturating_sub(self.wait(terms)?));
         }
-        let due = self.last_sent + self.wait(terms)?;
         let debt = self.open.as_ref().and_then(|open| open.debt);
         Some(debt.map_or(due, |debt| due.max(debt.lapses)))
     }
@@ -280,6 +284,12 @@ impl Keepalive {
         let silent_since = open.judged_from.filter(|_| read);
         let since = silent_since.into_iter().chain(open.stalled_since).min()?;
         Some(since + terms.settings.pong_timeout?)
+    }
+
+    /// Whether nothing is open: no bytes wait for the side, no Ping is unanswered.
+    #[must_use]
+    pub const fn is_settled(&self) -> bool {
+        self.open.is_none()
     }
 
     /// Whether bytes wait for the side.
@@ -297,11 +307,11 @@ impl Keepalive {
     /// The Ping that is owed, for a frame boundary that is here now.
     pub fn ping(&mut self, terms: Terms<'_>, now: Tick) -> ControlFrame {
         self.owed = false;
-        self.last_sent = now;
         self.open.get_or_insert_default().ping = Ping::Queued;
         self.pings = self.pings.wrapping_add(1);
         self.unanswered = self.unanswered.saturating_add(1);
         self.jitter = terms.jitter(self.pings);
+        self.handle_sent(terms, now);
         let mut payload = [0; PREFIX + 4];
         payload[..PREFIX].copy_from_slice(&terms.prefix());
         payload[PREFIX..].copy_from_slice(&self.pings.to_be_bytes());
@@ -353,16 +363,12 @@ impl Keepalive {
         }
     }
 
-    /// A tenth to a hundredth earlier than the interval, so that sessions that began together do not ping together, and a
-    /// clock that is a hundredth late breaks no promise: to the middleboxes on the path the interval is one. Later only to
-    /// a side that answers none.
-    fn wait(&self, terms: Terms<'_>) -> Option<Duration> {
-        let tenths = 0.9 + 0.09 * f64::from(self.jitter) / f64::from(JITTERS);
-        let interval = terms.interval()?.mul_f64(tenths);
-        if self.unanswered < MAX_UNANSWERED {
-            return Some(interval);
-        }
-        Some(interval.max(terms.settings.pong_timeout.unwrap_or(PATIENCE)))
+    /// Nanoseconds of silence after which a side that answers is pinged: a tenth to a hundredth less than the interval, so
+    /// that sessions that began together do not ping together, and a clock that is a hundredth late breaks no promise: to
+    /// the middleboxes on the path the interval is one.
+    fn wait(&self, terms: Terms<'_>) -> Option<u64> {
+        let grain = nanos(terms.interval()?) / (100 * JITTERS);
+        Some(grain * (90 * JITTERS + 9 * u64::from(self.jitter)))
     }
 }
 
@@ -430,7 +436,7 @@ mod tests {
         let start = now();
         let mut keepalive = keepalive(start);
         let first = keepalive.poll_ping(TERMS).unwrap();
-        keepalive.handle_sent(start + Duration::from_secs(20));
+        keepalive.handle_sent(TERMS, start + Duration::from_secs(20));
         assert_eq!(keepalive.poll_ping(TERMS).unwrap(), first + Duration::from_secs(20));
     }
 

@@ -36,7 +36,7 @@ use self::{
 use super::{
     Side,
     close::{CloseCode, close_frame},
-    frame::{ControlFrame, OpCode},
+    frame::{ControlFrame, FrameHeader, OpCode},
     keepalive::{PongOwner, RoundTrips, Secret, Settings, Terms},
     termination::{Cause, Initiator, Termination},
     tick::Tick,
@@ -121,13 +121,12 @@ impl Session {
         self.last_received = tick;
         self.half_mut(from).keepalive.handle_received();
         let (mut read, mut forward) = (0, 0);
-        while self.half(from).from == Incoming::Open {
+        while read < buffer.len() && self.half(from).from == Incoming::Open {
             let (length, passes) = match self.half_mut(from).tracker.step(&buffer[read..]) {
                 Ok(Step::Incomplete) => break,
                 Ok(Step::Data { length, end }) => (length, self.handle_data(from, end)),
                 Ok(Step::Control { length, header, payload }) => {
-                    let frame = ControlFrame::read(&header, payload);
-                    (length, self.handle_control(from, &frame, now))
+                    (length, self.handle_control(from, &header, payload, now))
                 }
                 Err(breach) => {
                     self.handle_breach(from, breach, now);
@@ -149,7 +148,8 @@ impl Session {
         }
         if forward > 0 {
             self.half_mut(from).counts.bytes += forward as u64;
-            self.half_mut(from.other()).keepalive.handle_sent(tick);
+            let (half, terms) = self.half_and_terms(from.other());
+            half.keepalive.handle_sent(terms, tick);
         }
         Passed { forward, keep: read..buffer.len() }
     }
@@ -169,7 +169,8 @@ impl Session {
         let end = half.tracker.skip(length);
         half.counts.pass(end);
         half.counts.bytes += length;
-        self.half_mut(from.other()).keepalive.handle_sent(now);
+        let (half, terms) = self.half_and_terms(from.other());
+        half.keepalive.handle_sent(terms, now);
         self.place_farewells();
     }
 
@@ -194,11 +195,15 @@ impl Session {
 
     /// `left` bytes wait for a side after a write that moved `moved`.
     pub fn handle_written(&mut self, to: Side, moved: usize, left: usize, now: Instant) {
+        // That what did not wait has gone was told when it passed.
+        if left == 0 && self.half(to).keepalive.is_settled() {
+            return;
+        }
         let tick = self.common.tick(now);
-        let keepalive = &mut self.half_mut(to).keepalive;
+        let (Half { keepalive, .. }, terms) = self.half_and_terms(to);
         let was_stalled = keepalive.is_stalled();
         if moved > 0 {
-            keepalive.handle_sent(tick);
+            keepalive.handle_sent(terms, tick);
         }
         if left == 0 {
             keepalive.handle_flushed(tick);
@@ -249,7 +254,7 @@ impl Session {
             let (half, terms) = self.half_and_terms(side);
             // What waits for a side goes to it before a Ping could.
             if half.keepalive.is_stalled() {
-                half.keepalive.handle_sent(tick);
+                half.keepalive.handle_sent(terms, tick);
             }
             half.keepalive.handle_timeout(terms, tick);
         }
@@ -261,14 +266,12 @@ impl Session {
         if self.ending.is_some() {
             return self.poll_ending();
         }
-        let due = [
-            self.poll_idle(),
-            self.poll_ping(Side::Client),
-            self.poll_ping(Side::Backend),
-            self.poll_death(Side::Client),
-            self.poll_death(Side::Backend),
-        ];
-        due.into_iter().flatten().min().map(|tick| tick.instant(self.common.epoch))
+        let ping = earlier(self.poll_ping(Side::Client), self.poll_ping(Side::Backend));
+        let mut due = earlier(ping, self.poll_idle());
+        if !(self.client.keepalive.is_settled() && self.backend.keepalive.is_settled()) {
+            due = earlier(due, earlier(self.poll_death(Side::Client), self.poll_death(Side::Backend)));
+        }
+        due.map(|tick| tick.instant(self.common.epoch))
     }
 
     /// Whether [`Self::poll_transmit`] has something for a side.
@@ -370,7 +373,11 @@ impl Session {
     }
 
     /// Whether the control frame passes.
-    fn handle_control(&mut self, from: Side, frame: &ControlFrame, now: Instant) -> bool {
+    ///
+    /// Out of line: so the path of data, which runs far more often, needs few registers.
+    #[inline(never)]
+    fn handle_control(&mut self, from: Side, header: &FrameHeader, payload: &[u8], now: Instant) -> bool {
+        let frame = &ControlFrame::read(header, payload);
         let passes = self.passes(from);
         let tick = self.common.tick(now);
         match frame.opcode {
@@ -470,5 +477,13 @@ impl Counts {
                 self.messages += 1;
             }
         }
+    }
+}
+
+/// The earlier of two instants, of which each may be never.
+fn earlier(one: Option<Tick>, other: Option<Tick>) -> Option<Tick> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
     }
 }
