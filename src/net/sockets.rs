@@ -170,7 +170,7 @@ impl Socket {
     }
 
     /// Whether something may be tried; if not, the task or the session hears of it when it may.
-    fn poll_ready(&self, cx: &mut Context<'_>, flag: u8) -> Poll<()> {
+    fn poll_ready(&self, cx: &Context<'_>, flag: u8) -> Poll<()> {
         self.with_slot(|slot| {
             if slot.ready().0 & flag != 0 {
                 return Poll::Ready(());
