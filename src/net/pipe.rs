@@ -52,7 +52,7 @@ impl Piped {
     }
 
     /// Takes at most `most` bytes out of a socket, into an empty pipe. 0 = its FIN.
-    pub(super) fn poll_fill(&mut self, from: &Socket, most: u64, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    pub(super) fn poll_fill(&mut self, from: &Socket, most: u64, cx: &Context<'_>) -> Poll<io::Result<usize>> {
         let Some(pipe) = &self.pipe else { return Poll::Ready(Ok(0)) };
         let most = usize::try_from(most).map_or(PIPE, |most| most.min(PIPE));
         let taken = ready!(from.poll_call(Direction::In, cx, |from| {
@@ -63,7 +63,7 @@ impl Piped {
     }
 
     /// Puts what is in it into a socket, as far as that takes it; ready when all is out.
-    pub(super) fn poll_empty(&mut self, to: &Socket, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(super) fn poll_empty(&mut self, to: &Socket, cx: &Context<'_>) -> Poll<io::Result<()>> {
         while self.length > 0 {
             let Some(pipe) = &self.pipe else { return Poll::Ready(Ok(())) };
             let put = ready!(to.poll_call(Direction::Out, cx, |to| {

@@ -107,12 +107,12 @@ impl Relay {
         }
     }
 
-    /// Moves what can be moved without waiting.
-    pub(super) fn turn(&mut self, scratch: &mut Scratch, now: Instant) -> Turn {
+    /// Moves what can be moved without waiting. `is_due`: the session's time may have come.
+    pub(super) fn turn(&mut self, scratch: &mut Scratch, is_due: bool, now: Instant) -> Turn {
         let to_backend = self.pump(Side::Client, scratch, now);
         let to_client = self.pump(Side::Backend, scratch, now);
         // After reading: where this worker was held up, the bytes that prove a side alive are here already.
-        if self.session.poll_timeout().is_some_and(|at| at <= now) {
+        if is_due && self.session.poll_timeout().is_some_and(|at| at <= now) {
             self.session.handle_timeout(now);
         }
         for side in [Side::Client, Side::Backend] {
@@ -183,7 +183,7 @@ impl Relay {
             return None;
         }
         let mut piped = Piped::new()?;
-        let length = match piped.poll_fill(socket, unseen, &mut noop()) {
+        let length = match piped.poll_fill(socket, unseen, &noop()) {
             Poll::Ready(Ok(length @ 1..)) => length,
             other => return Some(other),
         };
@@ -346,7 +346,7 @@ impl Leg {
     fn poll_flush(&mut self) -> Poll<io::Result<()>> {
         let Some(backlog) = &mut self.backlog else { return Poll::Ready(Ok(())) };
         if let (Some(piped), Stream::Plain(socket)) = (&mut backlog.piped, &self.stream) {
-            ready!(piped.poll_empty(socket, &mut noop()))?;
+            ready!(piped.poll_empty(socket, &noop()))?;
             backlog.piped = None;
         }
         while !backlog.waiting.is_empty() {

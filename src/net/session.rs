@@ -124,8 +124,8 @@ impl Held {
         }
     }
 
-    /// Does what can be done without waiting.
-    pub(super) fn turn(&mut self, scratch: &mut Scratch, drain: Option<Order>, now: Instant) -> Next {
+    /// Does what can be done without waiting. `is_due`: its alarm may have rung.
+    pub(super) fn turn(&mut self, scratch: &mut Scratch, is_due: bool, drain: Option<Order>, now: Instant) -> Next {
         let Some(relay) = &mut self.relay else { return Next::Over };
         let mut moment = None;
         if let Some(order) = drain.filter(|_| !self.told) {
@@ -137,7 +137,7 @@ impl Held {
                 moment = Some(at);
             }
         }
-        match relay.turn(scratch, now) {
+        match relay.turn(scratch, is_due, now) {
             Turn::Waits => Next::At(moment.into_iter().chain(relay.session.poll_timeout()).min()),
             Turn::HasMore => Next::HasMore,
             Turn::Over => Next::Over,

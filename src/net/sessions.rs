@@ -195,11 +195,13 @@ impl Sessions {
 
     fn give_turn(&mut self, key: u32) {
         let now = Instant::now();
+        let tick = self.tick(now);
         let Some(running) = self.running.get_mut(key as usize) else { return };
         running.queued = false;
+        let is_due = !tick.is_before(running.due);
         let (session, scratch, drain) = (&mut running.session, &mut self.scratch, self.drain);
         // One that panics, which none should, ends alone.
-        let next = catch_unwind(AssertUnwindSafe(|| session.turn(scratch, drain, now)));
+        let next = catch_unwind(AssertUnwindSafe(|| session.turn(scratch, is_due, drain, now)));
         match next {
             Ok(Next::At(due)) => self.expect(key, due, now),
             Ok(Next::HasMore) => {
@@ -216,14 +218,17 @@ impl Sessions {
 
     /// Notes when a session wants to be called, if that is sooner than what was noted or that has passed.
     fn expect(&mut self, key: u32, due: Option<Instant>, now: Instant) {
-        let due = due.unwrap_or(now + FURTHEST).min(now + FURTHEST);
-        let (due, tick) = (self.tick(self.together(due, now)), self.tick(now));
-        let Some(running) = self.running.get_mut(key as usize) else { return };
-        if due.is_before(running.due) || !tick.is_before(running.due) {
-            running.due = due;
-            if self.earliest.is_none_or(|earliest| due.is_before(earliest)) {
-                self.earliest = Some(due);
-            }
+        let furthest = now + FURTHEST;
+        let due = due.map_or(furthest, |due| due.min(furthest));
+        let Some(noted) = self.running.get(key as usize).map(|running| running.due) else { return };
+        // Nearly always, and so first: what was noted is no later.
+        if self.tick(now).is_before(noted) && !self.tick(due).is_before(noted) {
+            return;
+        }
+        let due = self.tick(self.together(due, now));
+        self.running[key as usize].due = due;
+        if self.earliest.is_none_or(|earliest| due.is_before(earliest)) {
+            self.earliest = Some(due);
         }
     }
 
@@ -262,9 +267,9 @@ impl Sessions {
         }
         let tick = (wait / 128).min(LONGEST_TICK).as_millis();
         // Powers of two: every tick of a slow clock is one of the faster ones too.
-        let tick = 1000 << tick.checked_ilog2().unwrap_or(0);
-        let since = due.saturating_duration_since(self.epoch).as_micros();
-        due + Duration::from_micros(u64::try_from(tick - since % tick).unwrap_or(0))
+        let tick = 1000_u64 << tick.checked_ilog2().unwrap_or(0);
+        let since = due.saturating_duration_since(self.epoch).as_micros() as u64;
+        due + Duration::from_micros(tick - since % tick)
     }
 
     /// Rounded down: what was rounded up to a millisecond before stays exact.

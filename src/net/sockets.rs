@@ -143,7 +143,7 @@ impl Socket {
     pub(super) fn poll_call(
         &self,
         direction: Direction,
-        cx: &mut Context<'_>,
+        cx: &Context<'_>,
         mut call: impl FnMut(&TcpStream) -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
         let flag = direction.flag();
