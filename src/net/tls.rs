@@ -25,6 +25,11 @@ use crate::config::{CertificateFiles, Tls};
 /// The one protocol that is served over TLS.
 pub const ALPN: &[u8] = b"http/1.1";
 
+/// Tickets for each TLS 1.3 handshake. A client may use one for one handshake only (RFC 8446 §C.4) and gets another with it,
+/// and one is what a WebSocket that reconnects needs; a browser that comes with several connections at once begins with as
+/// many full handshakes anyway.
+const TICKETS: usize = 1;
+
 /// Names of a certificate that we make ourselves. No `*.localhost`: verifiers want two labels after a wildcard.
 const SELF_SIGNED_NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 
@@ -103,6 +108,7 @@ pub fn load(tls: &Tls) -> Result<Arc<ServerConfig>, TlsError> {
     config.alpn_protocols = vec![ALPN.to_vec()];
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.ticketer = ring::Ticketer::new().map_err(setup)?;
+    config.send_tls13_tickets = TICKETS;
     Ok(Arc::new(config))
 }
 
@@ -410,6 +416,17 @@ mod tests {
             };
             assert_eq!(kind(), Some(HandshakeKind::Full));
             assert_eq!(kind(), Some(HandshakeKind::Resumed));
+        }
+    }
+
+    #[test]
+    fn each_handshake_brings_one_ticket_for_the_next() {
+        let (_folder, tls) = one_certificate();
+        let server = load(&tls).unwrap();
+        let client = client(&tls, &[&TLS13]);
+        for kind in [HandshakeKind::Full, HandshakeKind::Resumed, HandshakeKind::Resumed] {
+            let (client, _) = handshake(&client, &server, "a.example").unwrap();
+            assert_eq!((client.handshake_kind(), client.tls13_tickets_received()), (Some(kind), 1));
         }
     }
 
