@@ -7,7 +7,7 @@ use siphasher::sip::SipHasher13;
 use super::{
     Side,
     frame::{ControlFrame, OpCode},
-    tick::Tick,
+    tick::{Tick, nanos},
 };
 
 /// What the file says of keepalive, for one route.
@@ -23,13 +23,14 @@ pub struct Settings {
     pub backend: bool,
 }
 
-/// Sixteen random bytes, one of their kind for many sessions; with a session's nonce, what a peer must not guess is
-/// derived from them.
+/// Sixteen random bytes that many sessions share. What a peer must not guess is derived from them and from a session's
+/// nonce, so that no session has to keep them.
 #[derive(Debug, Clone, Copy)]
 pub struct Secret(pub [u8; 16]);
 
 impl Secret {
-    /// Another number for each nonce, side, purpose and count. One cannot be told from the others without the secret.
+    /// Another number for each nonce, side, purpose and count: who does not know the secret learns nothing from the others
+    /// about one.
     #[must_use]
     pub fn derive(&self, nonce: u64, side: Side, purpose: u8, number: u32) -> u64 {
         let mut hasher = SipHasher13::new_with_key(&self.0);
@@ -68,9 +69,9 @@ impl Terms<'_> {
         self.derive(b'p', 0).to_ne_bytes()
     }
 
-    /// How much earlier than the interval the Ping after so many is, in [`JITTERS`] steps.
+    /// Which of the [`JITTERS`] lengths the wait after so many Pings has.
     fn jitter(&self, pings: u32) -> u16 {
-        (self.derive(b'j', pings) % u64::from(JITTERS)) as u16
+        (self.derive(b'j', pings) % JITTERS) as u16
     }
 
     fn derive(&self, purpose: u8, number: u32) -> u64 {
@@ -114,7 +115,8 @@ impl RoundTrips {
 /// out of line.
 #[derive(Debug)]
 pub struct Keepalive {
-    last_sent: Tick,
+    /// When the next Ping falls due to a side that answers: put off by all that goes to it.
+    ping_due: Option<Tick>,
     open: Option<Box<Open>>,
     /// All round trips that were measured, added up, in microseconds.
     total_micros: u64,
@@ -123,7 +125,7 @@ pub struct Keepalive {
     measured: u32,
     /// Pings sent.
     pings: u32,
-    /// Of the wait for the next Ping: see [`Terms::jitter`].
+    /// Which length the wait for the next Ping has: see [`Terms::jitter`].
     jitter: u16,
     /// Pings since the last one that was answered, as far as they matter.
     unanswered: u8,
@@ -160,8 +162,8 @@ struct Debt {
 
 /// The prefix of our payloads; a sequence number of four bytes follows.
 const PREFIX: usize = 8;
-/// Waits between two Pings are of so many different lengths.
-const JITTERS: u16 = 1024;
+/// The waits between two Pings have so many different lengths.
+const JITTERS: u64 = 1024;
 /// Pings without a Pong after which we go slowly: a stalled peer queues its Pongs, and may end the session when they are
 /// too many (`ws` for Node.js does at 60).
 const MAX_UNANSWERED: u8 = 16;
@@ -172,8 +174,8 @@ impl Keepalive {
     /// Of a side that was sent its last byte just now.
     #[must_use]
     pub fn new(terms: Terms<'_>, now: Tick) -> Self {
-        Self {
-            last_sent: now,
+        let mut keepalive = Self {
+            ping_due: None,
             open: None,
             total_micros: 0,
             last_micros: 0,
@@ -182,12 +184,14 @@ impl Keepalive {
             jitter: terms.jitter(0),
             unanswered: 0,
             owed: false,
-        }
+        };
+        keepalive.handle_sent(terms, now);
+        keepalive
     }
 
     /// Bytes have gone to the side.
-    pub const fn handle_sent(&mut self, now: Tick) {
-        self.last_sent = now;
+    pub fn handle_sent(&mut self, terms: Terms<'_>, now: Tick) {
+        self.ping_due = self.wait(terms).map(|wait| now.after(wait));
     }
 
     /// A byte has come from the side: it lives, whatever it says.
@@ -265,10 +269,11 @@ impl Keepalive {
     /// When the next Ping falls due; `None` = never, or it is owed already and waits for a boundary only.
     #[must_use]
     pub fn poll_ping(&self, terms: Terms<'_>) -> Option<Tick> {
-        if self.owed {
-            return None;
+        let mut due = self.ping_due.filter(|_| !self.owed)?;
+        if self.unanswered >= MAX_UNANSWERED {
+            let slow = nanos(terms.settings.pong_timeout.unwrap_or(PATIENCE));
+            due = due.after(slow.saturating_sub(self.wait(terms)?));
         }
-        let due = self.last_sent + self.wait(terms)?;
         let debt = self.open.as_ref().and_then(|open| open.debt);
         Some(debt.map_or(due, |debt| due.max(debt.lapses)))
     }
@@ -280,6 +285,12 @@ impl Keepalive {
         let silent_since = open.judged_from.filter(|_| read);
         let since = silent_since.into_iter().chain(open.stalled_since).min()?;
         Some(since + terms.settings.pong_timeout?)
+    }
+
+    /// Whether nothing is open: no bytes wait for the side, no Ping is unanswered.
+    #[must_use]
+    pub const fn is_settled(&self) -> bool {
+        self.open.is_none()
     }
 
     /// Whether bytes wait for the side.
@@ -297,11 +308,11 @@ impl Keepalive {
     /// The Ping that is owed, for a frame boundary that is here now.
     pub fn ping(&mut self, terms: Terms<'_>, now: Tick) -> ControlFrame {
         self.owed = false;
-        self.last_sent = now;
         self.open.get_or_insert_default().ping = Ping::Queued;
         self.pings = self.pings.wrapping_add(1);
         self.unanswered = self.unanswered.saturating_add(1);
         self.jitter = terms.jitter(self.pings);
+        self.handle_sent(terms, now);
         let mut payload = [0; PREFIX + 4];
         payload[..PREFIX].copy_from_slice(&terms.prefix());
         payload[PREFIX..].copy_from_slice(&self.pings.to_be_bytes());
@@ -353,16 +364,12 @@ impl Keepalive {
         }
     }
 
-    /// A tenth to a hundredth earlier than the interval, so that sessions that began together do not ping together, and a
-    /// clock that is a hundredth late breaks no promise: to the middleboxes on the path the interval is one. Later only to
-    /// a side that answers none.
-    fn wait(&self, terms: Terms<'_>) -> Option<Duration> {
-        let tenths = 0.9 + 0.09 * f64::from(self.jitter) / f64::from(JITTERS);
-        let interval = terms.interval()?.mul_f64(tenths);
-        if self.unanswered < MAX_UNANSWERED {
-            return Some(interval);
-        }
-        Some(interval.max(terms.settings.pong_timeout.unwrap_or(PATIENCE)))
+    /// Nanoseconds of silence after which a side that answers is pinged: a tenth to a hundredth less than the interval, so
+    /// that sessions that began together do not ping together, and a clock that is a hundredth late breaks no promise: to
+    /// the middleboxes on the path the interval is one.
+    fn wait(&self, terms: Terms<'_>) -> Option<u64> {
+        let interval = nanos(terms.interval()?);
+        Some(interval / 10 * 9 + interval / (100 * JITTERS) * 9 * u64::from(self.jitter))
     }
 }
 
@@ -374,193 +381,4 @@ fn fingerprint(payload: &[u8]) -> u64 {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use std::time::Instant;
-
-    use super::*;
-
-    const SETTINGS: Settings = Settings {
-        ping_interval: Some(Duration::from_secs(25)),
-        pong_timeout: Some(Duration::from_secs(30)),
-        client: true,
-        backend: false,
-    };
-
-    const TERMS: Terms<'_> = Terms { settings: &SETTINGS, secret: &Secret([7; 16]), nonce: 7, side: Side::Client };
-
-    fn now() -> Tick {
-        let now = Instant::now();
-        Tick::new(now, now)
-    }
-
-    fn keepalive(now: Tick) -> Keepalive {
-        Keepalive::new(TERMS, now)
-    }
-
-    fn pong(ping: &ControlFrame) -> ControlFrame {
-        ControlFrame::new(OpCode::Pong, ping.payload(), None)
-    }
-
-    fn due(keepalive: &mut Keepalive) -> Tick {
-        let at = keepalive.poll_ping(TERMS).unwrap();
-        keepalive.handle_timeout(TERMS, at);
-        assert!(keepalive.owes_ping());
-        at
-    }
-
-    #[test]
-    fn a_ping_falls_due_within_the_interval_and_not_before_nine_tenths_of_it() {
-        let start = now();
-        for nonce in 0..=255 {
-            let keepalive = Keepalive::new(Terms { nonce, ..TERMS }, start);
-            let wait = keepalive.poll_ping(TERMS).unwrap().since(start);
-            assert!(wait <= Duration::from_secs(25) && wait >= Duration::from_millis(22_500), "{wait:?}");
-        }
-    }
-
-    #[test]
-    fn a_side_that_is_not_listed_is_never_pinged() {
-        let terms = Terms { side: Side::Backend, ..TERMS };
-        assert_eq!(Keepalive::new(terms, now()).poll_ping(terms), None);
-    }
-
-    #[test]
-    fn bytes_to_the_side_put_its_ping_off() {
-        let start = now();
-        let mut keepalive = keepalive(start);
-        let first = keepalive.poll_ping(TERMS).unwrap();
-        keepalive.handle_sent(start + Duration::from_secs(20));
-        assert_eq!(keepalive.poll_ping(TERMS).unwrap(), first + Duration::from_secs(20));
-    }
-
-    #[test]
-    fn a_pong_of_ours_is_ours_also_when_late_or_repeated() {
-        let mut keepalive = keepalive(now());
-        let at = due(&mut keepalive);
-        let first = keepalive.ping(TERMS, at);
-        keepalive.handle_flushed(at);
-        let at = due(&mut keepalive);
-        let second = keepalive.ping(TERMS, at);
-        keepalive.handle_flushed(at);
-        assert_ne!(first.payload(), second.payload());
-        for ping in [&second, &first, &second] {
-            assert_eq!(keepalive.handle_pong(TERMS, &pong(ping), at + Duration::from_millis(3)), PongOwner::Proxy);
-        }
-        let trips = keepalive.round_trips();
-        assert_eq!((trips.pings, trips.measured, trips.last), (2, 1, Some(Duration::from_millis(3))));
-    }
-
-    #[test]
-    fn a_pong_that_only_looks_like_ours_passes() {
-        let mut keepalive = keepalive(now());
-        let at = due(&mut keepalive);
-        let ping = keepalive.ping(TERMS, at);
-        let mut guessed = ping.payload().to_vec();
-        guessed[0] ^= 1;
-        for payload in [&b""[..], &guessed, &ping.payload()[..7]] {
-            let frame = ControlFrame::new(OpCode::Pong, payload, None);
-            assert_eq!(keepalive.handle_pong(TERMS, &frame, at), PongOwner::OtherEnd);
-        }
-    }
-
-    #[test]
-    fn no_ping_while_the_side_owes_the_other_end_a_pong() {
-        let start = now();
-        let mut keepalive = keepalive(start);
-        let theirs = ControlFrame::new(OpCode::Ping, b"theirs", None);
-        keepalive.handle_relayed_ping(TERMS, &theirs, start);
-        let lapse = start + Duration::from_secs(30);
-        assert_eq!(keepalive.poll_ping(TERMS), Some(lapse));
-        keepalive.handle_pong(TERMS, &ControlFrame::new(OpCode::Pong, b"another", None), start);
-        assert_eq!(keepalive.poll_ping(TERMS), Some(lapse));
-        keepalive.handle_pong(TERMS, &pong(&theirs), start);
-        assert!(keepalive.poll_ping(TERMS).unwrap() < lapse);
-    }
-
-    #[test]
-    fn a_pong_that_is_read_before_its_ping_was_seen_written_settles_it() {
-        let mut keepalive = keepalive(now());
-        let at = due(&mut keepalive);
-        let ping = keepalive.ping(TERMS, at);
-        keepalive.handle_received();
-        assert_eq!(keepalive.handle_pong(TERMS, &pong(&ping), at), PongOwner::Proxy);
-        keepalive.handle_flushed(at);
-        assert_eq!((keepalive.poll_death(TERMS, true), keepalive.round_trips().measured), (None, 0));
-    }
-
-    #[test]
-    fn a_side_that_answers_nothing_is_pinged_slowly_until_it_does() {
-        let mut keepalive = keepalive(now());
-        let mut last = None;
-        for _ in 0..MAX_UNANSWERED {
-            let at = due(&mut keepalive);
-            last = Some((at, keepalive.ping(TERMS, at)));
-        }
-        let (at, ping) = last.unwrap();
-        assert_eq!(keepalive.poll_ping(TERMS), Some(at + Duration::from_secs(30)));
-        keepalive.handle_pong(TERMS, &pong(&ping), at);
-        assert!(keepalive.poll_ping(TERMS).unwrap() <= at + Duration::from_secs(25));
-    }
-
-    #[test]
-    fn silence_counts_from_the_first_ping_that_was_fully_written() {
-        let mut keepalive = keepalive(now());
-        let at = due(&mut keepalive);
-        keepalive.ping(TERMS, at);
-        assert_eq!(keepalive.poll_death(TERMS, true), None);
-        let written = at + Duration::from_secs(2);
-        keepalive.handle_flushed(written);
-        assert_eq!(keepalive.poll_death(TERMS, true), Some(written + Duration::from_secs(30)));
-        let at = due(&mut keepalive);
-        keepalive.ping(TERMS, at);
-        keepalive.handle_flushed(at);
-        assert_eq!(keepalive.poll_death(TERMS, true), Some(written + Duration::from_secs(30)));
-        keepalive.handle_resumed(at);
-        assert_eq!(keepalive.poll_death(TERMS, true), Some(at + Duration::from_secs(30)));
-        keepalive.handle_received();
-        assert_eq!(keepalive.poll_death(TERMS, true), None);
-    }
-
-    #[test]
-    fn nothing_is_kept_of_what_is_over() {
-        let mut keepalive = keepalive(now());
-        let theirs = ControlFrame::new(OpCode::Ping, b"theirs", None);
-        let at = due(&mut keepalive);
-        let ping = keepalive.ping(TERMS, at);
-        keepalive.handle_flushed(at);
-        keepalive.handle_stalled(at);
-        keepalive.handle_relayed_ping(TERMS, &theirs, at);
-        keepalive.handle_flushed(at);
-        keepalive.handle_received();
-        keepalive.handle_pong(TERMS, &pong(&ping), at);
-        assert!(keepalive.open.is_some(), "it has not answered the other end");
-        keepalive.handle_pong(TERMS, &pong(&theirs), at);
-        assert_eq!(keepalive.open, None);
-
-        keepalive.handle_relayed_ping(TERMS, &theirs, at);
-        due(&mut keepalive);
-        assert_eq!(keepalive.open, None, "the debt has lapsed");
-    }
-
-    #[test]
-    fn a_ping_of_another_session_or_to_the_other_side_has_another_payload() {
-        let ping = |terms| Keepalive::new(terms, now()).ping(terms, now()).payload().to_vec();
-        let others = [Terms { nonce: 8, ..TERMS }, Terms { side: Side::Backend, ..TERMS }];
-        for other in others {
-            assert_ne!(ping(TERMS)[..PREFIX], ping(other)[..PREFIX]);
-        }
-    }
-
-    #[test]
-    fn a_round_trip_is_told_to_the_microsecond_and_not_longer_than_it_can_be() {
-        for (trip, told) in [(1_001, 1_001), (7_200_000_000, u64::from(u32::MAX))] {
-            let mut keepalive = keepalive(now());
-            let at = due(&mut keepalive);
-            let ping = keepalive.ping(TERMS, at);
-            keepalive.handle_flushed(at);
-            keepalive.handle_pong(TERMS, &pong(&ping), at + Duration::from_micros(trip));
-            assert_eq!(keepalive.round_trips().last, Some(Duration::from_micros(told)));
-        }
-    }
-}
+mod tests;

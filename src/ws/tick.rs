@@ -20,13 +20,20 @@ impl Tick {
     /// The tick of an instant; what was before the epoch is the epoch.
     #[must_use]
     pub fn new(epoch: Instant, at: Instant) -> Self {
-        Self(NonZeroU64::MIN.saturating_add(nanos(at.saturating_duration_since(epoch))))
+        let start = Self(NonZeroU64::MIN);
+        at.checked_duration_since(epoch).map_or(start, |since| start + since)
     }
 
     /// The instant of this tick.
     #[must_use]
     pub fn instant(self, epoch: Instant) -> Instant {
         epoch + Duration::from_nanos(self.0.get() - 1)
+    }
+
+    /// So many nanoseconds later.
+    #[must_use]
+    pub const fn after(self, nanos: u64) -> Self {
+        Self(self.0.saturating_add(nanos))
     }
 
     /// How long after an earlier tick this one is; zero if it is not.
@@ -40,12 +47,14 @@ impl Add<Duration> for Tick {
     type Output = Self;
 
     fn add(self, duration: Duration) -> Self {
-        Self(self.0.saturating_add(nanos(duration)))
+        self.after(nanos(duration))
     }
 }
 
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+/// A duration in nanoseconds, at most what 64 bits hold.
+#[must_use]
+pub const fn nanos(duration: Duration) -> u64 {
+    duration.as_secs().saturating_mul(1_000_000_000).saturating_add(duration.subsec_nanos() as u64)
 }
 
 #[cfg(test)]

@@ -64,6 +64,7 @@ impl Tracker {
     ///
     /// # Errors
     /// The peer broke the protocol at the start of `bytes`; everything before it was right.
+    #[inline]
     pub fn step<'a>(&mut self, bytes: &'a [u8]) -> Result<Step<'a>, Breach> {
         if self.payload_left > 0 {
             let length = usize::try_from(self.payload_left).map_or(bytes.len(), |left| left.min(bytes.len()));

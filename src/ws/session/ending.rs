@@ -67,6 +67,7 @@ impl Session {
     }
 
     /// A side broke the protocol. The other is told at once; the author reads 1002 after what the other still answers.
+    #[cold]
     pub(super) fn handle_breach(&mut self, from: Side, breach: Breach, now: Instant) {
         let (cause, code) = match from {
             Side::Client => (Cause::ClientBreach, CloseCode::GOING_AWAY),
@@ -135,6 +136,7 @@ impl Session {
         }
     }
 
+    #[cold]
     fn place_farewell(&mut self, to: Side) {
         let (target, source) = match to {
             Side::Client => (&mut self.client, &self.backend),

@@ -19,16 +19,13 @@
 
 mod ending;
 mod half;
+mod settings;
 #[cfg(test)]
 mod tests;
 
-use std::{
-    mem,
-    ops::Range,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{mem, ops::Range, sync::Arc, time::Instant};
 
+pub use self::settings::{Common, SessionSettings};
 use self::{
     ending::{Ending, Farewell, lost},
     half::{Half, Incoming, Outgoing},
@@ -36,8 +33,8 @@ use self::{
 use super::{
     Side,
     close::{CloseCode, close_frame},
-    frame::{ControlFrame, OpCode},
-    keepalive::{PongOwner, RoundTrips, Secret, Settings, Terms},
+    frame::{ControlFrame, FrameHeader, OpCode},
+    keepalive::{PongOwner, RoundTrips, Terms},
     termination::{Cause, Initiator, Termination},
     tick::Tick,
     tracker::{End, Step},
@@ -52,30 +49,6 @@ pub struct Session {
     client: Half,
     backend: Half,
     ending: Option<Box<Ending>>,
-}
-
-/// What many sessions share: those of a route whose 101 did, or did not, agree on an extension.
-#[derive(Debug)]
-pub struct Common {
-    /// What the file and the 101 say.
-    pub settings: SessionSettings,
-    /// What no peer must guess is derived from it and from the session's nonce.
-    pub secret: Secret,
-    /// Any instant before the first of these sessions began; they count their time from it.
-    pub epoch: Instant,
-}
-
-/// What a session is made of, beside its two streams.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SessionSettings {
-    /// Pings and deadness.
-    pub keepalive: Settings,
-    /// No byte from either side for this long ends the session; `None` = never.
-    pub idle: Option<Duration>,
-    /// From the beginning of an end to the end.
-    pub close_timeout: Duration,
-    /// The 101 agreed on an extension: RSV bits are legal.
-    pub extensions: bool,
 }
 
 /// What to do with the bytes that were fed.
@@ -121,13 +94,12 @@ impl Session {
         self.last_received = tick;
         self.half_mut(from).keepalive.handle_received();
         let (mut read, mut forward) = (0, 0);
-        while self.half(from).from == Incoming::Open {
+        while read < buffer.len() && self.half(from).from == Incoming::Open {
             let (length, passes) = match self.half_mut(from).tracker.step(&buffer[read..]) {
                 Ok(Step::Incomplete) => break,
                 Ok(Step::Data { length, end }) => (length, self.handle_data(from, end)),
                 Ok(Step::Control { length, header, payload }) => {
-                    let frame = ControlFrame::read(&header, payload);
-                    (length, self.handle_control(from, &frame, now))
+                    (length, self.handle_control(from, &header, payload, now))
                 }
                 Err(breach) => {
                     self.handle_breach(from, breach, now);
@@ -149,12 +121,14 @@ impl Session {
         }
         if forward > 0 {
             self.half_mut(from).counts.bytes += forward as u64;
-            self.half_mut(from.other()).keepalive.handle_sent(tick);
+            let (half, terms) = self.half_and_terms(from.other());
+            half.keepalive.handle_sent(terms, tick);
         }
         Passed { forward, keep: read..buffer.len() }
     }
 
     /// Payload bytes from a side that may be moved without being looked at; tell [`Self::handle_unseen`] how many were.
+    /// While there are any, nothing is kept back.
     #[must_use]
     pub fn unseen(&self, from: Side) -> u64 {
         if self.passes(from) { self.half(from).tracker.payload_left() } else { 0 }
@@ -169,7 +143,8 @@ impl Session {
         let end = half.tracker.skip(length);
         half.counts.pass(end);
         half.counts.bytes += length;
-        self.half_mut(from.other()).keepalive.handle_sent(now);
+        let (half, terms) = self.half_and_terms(from.other());
+        half.keepalive.handle_sent(terms, now);
         self.place_farewells();
     }
 
@@ -192,13 +167,18 @@ impl Session {
         self.begin_losing(to, now);
     }
 
-    /// `left` bytes wait for a side after a write that moved `moved`.
+    /// `left` bytes wait for a side after a write that moved `moved`. To be told after each write, before anything else is
+    /// read for that side.
     pub fn handle_written(&mut self, to: Side, moved: usize, left: usize, now: Instant) {
+        // Nothing waited and nothing does: what went was told when it passed.
+        if left == 0 && self.half(to).keepalive.is_settled() {
+            return;
+        }
         let tick = self.common.tick(now);
-        let keepalive = &mut self.half_mut(to).keepalive;
+        let (Half { keepalive, .. }, terms) = self.half_and_terms(to);
         let was_stalled = keepalive.is_stalled();
         if moved > 0 {
-            keepalive.handle_sent(tick);
+            keepalive.handle_sent(terms, tick);
         }
         if left == 0 {
             keepalive.handle_flushed(tick);
@@ -249,7 +229,7 @@ impl Session {
             let (half, terms) = self.half_and_terms(side);
             // What waits for a side goes to it before a Ping could.
             if half.keepalive.is_stalled() {
-                half.keepalive.handle_sent(tick);
+                half.keepalive.handle_sent(terms, tick);
             }
             half.keepalive.handle_timeout(terms, tick);
         }
@@ -261,14 +241,12 @@ impl Session {
         if self.ending.is_some() {
             return self.poll_ending();
         }
-        let due = [
-            self.poll_idle(),
-            self.poll_ping(Side::Client),
-            self.poll_ping(Side::Backend),
-            self.poll_death(Side::Client),
-            self.poll_death(Side::Backend),
-        ];
-        due.into_iter().flatten().min().map(|tick| tick.instant(self.common.epoch))
+        let ping = earlier(self.poll_ping(Side::Client), self.poll_ping(Side::Backend));
+        let mut due = earlier(ping, self.poll_idle());
+        if !(self.client.keepalive.is_settled() && self.backend.keepalive.is_settled()) {
+            due = earlier(due, earlier(self.poll_death(Side::Client), self.poll_death(Side::Backend)));
+        }
+        due.map(|tick| tick.instant(self.common.epoch))
     }
 
     /// Whether [`Self::poll_transmit`] has something for a side.
@@ -370,7 +348,11 @@ impl Session {
     }
 
     /// Whether the control frame passes.
-    fn handle_control(&mut self, from: Side, frame: &ControlFrame, now: Instant) -> bool {
+    ///
+    /// Out of line: so the path of data, which runs far more often, needs few registers.
+    #[inline(never)]
+    fn handle_control(&mut self, from: Side, header: &FrameHeader, payload: &[u8], now: Instant) -> bool {
+        let frame = &ControlFrame::read(header, payload);
         let passes = self.passes(from);
         let tick = self.common.tick(now);
         match frame.opcode {
@@ -450,16 +432,6 @@ impl Session {
     }
 }
 
-impl Common {
-    const fn terms(&self, nonce: u64, side: Side) -> Terms<'_> {
-        Terms { settings: &self.settings.keepalive, secret: &self.secret, nonce, side }
-    }
-
-    fn tick(&self, now: Instant) -> Tick {
-        Tick::new(self.epoch, now)
-    }
-}
-
 impl Counts {
     const fn pass(&mut self, end: End) {
         match end {
@@ -470,5 +442,13 @@ impl Counts {
                 self.messages += 1;
             }
         }
+    }
+}
+
+/// The earlier of two instants, of which each may be never.
+fn earlier(one: Option<Tick>, other: Option<Tick>) -> Option<Tick> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
     }
 }
