@@ -23,13 +23,14 @@ pub struct Settings {
     pub backend: bool,
 }
 
-/// Sixteen random bytes, one of their kind for many sessions; with a session's nonce, what a peer must not guess is
-/// derived from them.
+/// Sixteen random bytes that many sessions share. What a peer must not guess is derived from them and from a session's
+/// nonce, so that no session has to keep them.
 #[derive(Debug, Clone, Copy)]
 pub struct Secret(pub [u8; 16]);
 
 impl Secret {
-    /// Another number for each nonce, side, purpose and count. One cannot be told from the others without the secret.
+    /// Another number for each nonce, side, purpose and count: who does not know the secret learns nothing from the others
+    /// about one.
     #[must_use]
     pub fn derive(&self, nonce: u64, side: Side, purpose: u8, number: u32) -> u64 {
         let mut hasher = SipHasher13::new_with_key(&self.0);
@@ -68,7 +69,7 @@ impl Terms<'_> {
         self.derive(b'p', 0).to_ne_bytes()
     }
 
-    /// How much earlier than the interval the Ping after so many is, in [`JITTERS`] steps.
+    /// Which of the [`JITTERS`] lengths the wait after so many Pings has.
     fn jitter(&self, pings: u32) -> u16 {
         (self.derive(b'j', pings) % JITTERS) as u16
     }
@@ -124,7 +125,7 @@ pub struct Keepalive {
     measured: u32,
     /// Pings sent.
     pings: u32,
-    /// Of the wait for the next Ping: see [`Terms::jitter`].
+    /// Which length the wait for the next Ping has: see [`Terms::jitter`].
     jitter: u16,
     /// Pings since the last one that was answered, as far as they matter.
     unanswered: u8,
@@ -161,7 +162,7 @@ struct Debt {
 
 /// The prefix of our payloads; a sequence number of four bytes follows.
 const PREFIX: usize = 8;
-/// Waits between two Pings are of so many different lengths.
+/// The waits between two Pings have so many different lengths.
 const JITTERS: u64 = 1024;
 /// Pings without a Pong after which we go slowly: a stalled peer queues its Pongs, and may end the session when they are
 /// too many (`ws` for Node.js does at 60).
@@ -367,8 +368,8 @@ impl Keepalive {
     /// that sessions that began together do not ping together, and a clock that is a hundredth late breaks no promise: to
     /// the middleboxes on the path the interval is one.
     fn wait(&self, terms: Terms<'_>) -> Option<u64> {
-        let grain = nanos(terms.interval()?) / (100 * JITTERS);
-        Some(grain * (90 * JITTERS + 9 * u64::from(self.jitter)))
+        let interval = nanos(terms.interval()?);
+        Some(interval / 10 * 9 + interval / (100 * JITTERS) * 9 * u64::from(self.jitter))
     }
 }
 
@@ -380,193 +381,4 @@ fn fingerprint(payload: &[u8]) -> u64 {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use std::time::Instant;
-
-    use super::*;
-
-    const SETTINGS: Settings = Settings {
-        ping_interval: Some(Duration::from_secs(25)),
-        pong_timeout: Some(Duration::from_secs(30)),
-        client: true,
-        backend: false,
-    };
-
-    const TERMS: Terms<'_> = Terms { settings: &SETTINGS, secret: &Secret([7; 16]), nonce: 7, side: Side::Client };
-
-    fn now() -> Tick {
-        let now = Instant::now();
-        Tick::new(now, now)
-    }
-
-    fn keepalive(now: Tick) -> Keepalive {
-        Keepalive::new(TERMS, now)
-    }
-
-    fn pong(ping: &ControlFrame) -> ControlFrame {
-        ControlFrame::new(OpCode::Pong, ping.payload(), None)
-    }
-
-    fn due(keepalive: &mut Keepalive) -> Tick {
-        let at = keepalive.poll_ping(TERMS).unwrap();
-        keepalive.handle_timeout(TERMS, at);
-        assert!(keepalive.owes_ping());
-        at
-    }
-
-    #[test]
-    fn a_ping_falls_due_within_the_interval_and_not_before_nine_tenths_of_it() {
-        let start = now();
-        for nonce in 0..=255 {
-            let keepalive = Keepalive::new(Terms { nonce, ..TERMS }, start);
-            let wait = keepalive.poll_ping(TERMS).unwrap().since(start);
-            assert!(wait <= Duration::from_secs(25) && wait >= Duration::from_millis(22_500), "{wait:?}");
-        }
-    }
-
-    #[test]
-    fn a_side_that_is_not_listed_is_never_pinged() {
-        let terms = Terms { side: Side::Backend, ..TERMS };
-        assert_eq!(Keepalive::new(terms, now()).poll_ping(terms), None);
-    }
-
-    #[test]
-    fn bytes_to_the_side_put_its_ping_off() {
-        let start = now();
-        let mut keepalive = keepalive(start);
-        let first = keepalive.poll_ping(TERMS).unwrap();
-        keepalive.handle_sent(TERMS, start + Duration::from_secs(20));
-        assert_eq!(keepalive.poll_ping(TERMS).unwrap(), first + Duration::from_secs(20));
-    }
-
-    #[test]
-    fn a_pong_of_ours_is_ours_also_when_late_or_repeated() {
-        let mut keepalive = keepalive(now());
-        let at = due(&mut keepalive);
-        let first = keepalive.ping(TERMS, at);
-        keepalive.handle_flushed(at);
-        let at = due(&mut keepalive);
-        let second = keepalive.ping(TERMS, at);
-        keepalive.handle_flushed(at);
-        assert_ne!(first.payload(), second.payload());
-        for ping in [&second, &first, &second] {
-            assert_eq!(keepalive.handle_pong(TERMS, &pong(ping), at + Duration::from_millis(3)), PongOwner::Proxy);
-        }
-        let trips = keepalive.round_trips();
-        assert_eq!((trips.pings, trips.measured, trips.last), (2, 1, Some(Duration::from_millis(3))));
-    }
-
-    #[test]
-    fn a_pong_that_only_looks_like_ours_passes() {
-        let mut keepalive = keepalive(now());
-        let at = due(&mut keepalive);
-        let ping = keepalive.ping(TERMS, at);
-        let mut guessed = ping.payload().to_vec();
-        guessed[0] ^= 1;
-        for payload in [&b""[..], &guessed, &ping.payload()[..7]] {
-            let frame = ControlFrame::new(OpCode::Pong, payload, None);
-            assert_eq!(keepalive.handle_pong(TERMS, &frame, at), PongOwner::OtherEnd);
-        }
-    }
-
-    #[test]
-    fn no_ping_while_the_side_owes_the_other_end_a_pong() {
-        let start = now();
-        let mut keepalive = keepalive(start);
-        let theirs = ControlFrame::new(OpCode::Ping, b"theirs", None);
-        keepalive.handle_relayed_ping(TERMS, &theirs, start);
-        let lapse = start + Duration::from_secs(30);
-        assert_eq!(keepalive.poll_ping(TERMS), Some(lapse));
-        keepalive.handle_pong(TERMS, &ControlFrame::new(OpCode::Pong, b"another", None), start);
-        assert_eq!(keepalive.poll_ping(TERMS), Some(lapse));
-        keepalive.handle_pong(TERMS, &pong(&theirs), start);
-        assert!(keepalive.poll_ping(TERMS).unwrap() < lapse);
-    }
-
-    #[test]
-    fn a_pong_that_is_read_before_its_ping_was_seen_written_settles_it() {
-        let mut keepalive = keepalive(now());
-        let at = due(&mut keepalive);
-        let ping = keepalive.ping(TERMS, at);
-        keepalive.handle_received();
-        assert_eq!(keepalive.handle_pong(TERMS, &pong(&ping), at), PongOwner::Proxy);
-        keepalive.handle_flushed(at);
-        assert_eq!((keepalive.poll_death(TERMS, true), keepalive.round_trips().measured), (None, 0));
-    }
-
-    #[test]
-    fn a_side_that_answers_nothing_is_pinged_slowly_until_it_does() {
-        let mut keepalive = keepalive(now());
-        let mut last = None;
-        for _ in 0..MAX_UNANSWERED {
-            let at = due(&mut keepalive);
-            last = Some((at, keepalive.ping(TERMS, at)));
-        }
-        let (at, ping) = last.unwrap();
-        assert_eq!(keepalive.poll_ping(TERMS), Some(at + Duration::from_secs(30)));
-        keepalive.handle_pong(TERMS, &pong(&ping), at);
-        assert!(keepalive.poll_ping(TERMS).unwrap() <= at + Duration::from_secs(25));
-    }
-
-    #[test]
-    fn silence_counts_from_the_first_ping_that_was_fully_written() {
-        let mut keepalive = keepalive(now());
-        let at = due(&mut keepalive);
-        keepalive.ping(TERMS, at);
-        assert_eq!(keepalive.poll_death(TERMS, true), None);
-        let written = at + Duration::from_secs(2);
-        keepalive.handle_flushed(written);
-        assert_eq!(keepalive.poll_death(TERMS, true), Some(written + Duration::from_secs(30)));
-        let at = due(&mut keepalive);
-        keepalive.ping(TERMS, at);
-        keepalive.handle_flushed(at);
-        assert_eq!(keepalive.poll_death(TERMS, true), Some(written + Duration::from_secs(30)));
-        keepalive.handle_resumed(at);
-        assert_eq!(keepalive.poll_death(TERMS, true), Some(at + Duration::from_secs(30)));
-        keepalive.handle_received();
-        assert_eq!(keepalive.poll_death(TERMS, true), None);
-    }
-
-    #[test]
-    fn nothing_is_kept_of_what_is_over() {
-        let mut keepalive = keepalive(now());
-        let theirs = ControlFrame::new(OpCode::Ping, b"theirs", None);
-        let at = due(&mut keepalive);
-        let ping = keepalive.ping(TERMS, at);
-        keepalive.handle_flushed(at);
-        keepalive.handle_stalled(at);
-        keepalive.handle_relayed_ping(TERMS, &theirs, at);
-        keepalive.handle_flushed(at);
-        keepalive.handle_received();
-        keepalive.handle_pong(TERMS, &pong(&ping), at);
-        assert!(keepalive.open.is_some(), "it has not answered the other end");
-        keepalive.handle_pong(TERMS, &pong(&theirs), at);
-        assert_eq!(keepalive.open, None);
-
-        keepalive.handle_relayed_ping(TERMS, &theirs, at);
-        due(&mut keepalive);
-        assert_eq!(keepalive.open, None, "the debt has lapsed");
-    }
-
-    #[test]
-    fn a_ping_of_another_session_or_to_the_other_side_has_another_payload() {
-        let ping = |terms| Keepalive::new(terms, now()).ping(terms, now()).payload().to_vec();
-        let others = [Terms { nonce: 8, ..TERMS }, Terms { side: Side::Backend, ..TERMS }];
-        for other in others {
-            assert_ne!(ping(TERMS)[..PREFIX], ping(other)[..PREFIX]);
-        }
-    }
-
-    #[test]
-    fn a_round_trip_is_told_to_the_microsecond_and_not_longer_than_it_can_be() {
-        for (trip, told) in [(1_001, 1_001), (7_200_000_000, u64::from(u32::MAX))] {
-            let mut keepalive = keepalive(now());
-            let at = due(&mut keepalive);
-            let ping = keepalive.ping(TERMS, at);
-            keepalive.handle_flushed(at);
-            keepalive.handle_pong(TERMS, &pong(&ping), at + Duration::from_micros(trip));
-            assert_eq!(keepalive.round_trips().last, Some(Duration::from_micros(told)));
-        }
-    }
-}
+mod tests;

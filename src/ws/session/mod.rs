@@ -19,16 +19,13 @@
 
 mod ending;
 mod half;
+mod settings;
 #[cfg(test)]
 mod tests;
 
-use std::{
-    mem,
-    ops::Range,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{mem, ops::Range, sync::Arc, time::Instant};
 
+pub use self::settings::{Common, SessionSettings};
 use self::{
     ending::{Ending, Farewell, lost},
     half::{Half, Incoming, Outgoing},
@@ -37,7 +34,7 @@ use super::{
     Side,
     close::{CloseCode, close_frame},
     frame::{ControlFrame, FrameHeader, OpCode},
-    keepalive::{PongOwner, RoundTrips, Secret, Settings, Terms},
+    keepalive::{PongOwner, RoundTrips, Terms},
     termination::{Cause, Initiator, Termination},
     tick::Tick,
     tracker::{End, Step},
@@ -52,30 +49,6 @@ pub struct Session {
     client: Half,
     backend: Half,
     ending: Option<Box<Ending>>,
-}
-
-/// What many sessions share: those of a route whose 101 did, or did not, agree on an extension.
-#[derive(Debug)]
-pub struct Common {
-    /// What the file and the 101 say.
-    pub settings: SessionSettings,
-    /// What no peer must guess is derived from it and from the session's nonce.
-    pub secret: Secret,
-    /// Any instant before the first of these sessions began; they count their time from it.
-    pub epoch: Instant,
-}
-
-/// What a session is made of, beside its two streams.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SessionSettings {
-    /// Pings and deadness.
-    pub keepalive: Settings,
-    /// No byte from either side for this long ends the session; `None` = never.
-    pub idle: Option<Duration>,
-    /// From the beginning of an end to the end.
-    pub close_timeout: Duration,
-    /// The 101 agreed on an extension: RSV bits are legal.
-    pub extensions: bool,
 }
 
 /// What to do with the bytes that were fed.
@@ -155,6 +128,7 @@ impl Session {
     }
 
     /// Payload bytes from a side that may be moved without being looked at; tell [`Self::handle_unseen`] how many were.
+    /// While there are any, nothing is kept back.
     #[must_use]
     pub fn unseen(&self, from: Side) -> u64 {
         if self.passes(from) { self.half(from).tracker.payload_left() } else { 0 }
@@ -193,9 +167,10 @@ impl Session {
         self.begin_losing(to, now);
     }
 
-    /// `left` bytes wait for a side after a write that moved `moved`.
+    /// `left` bytes wait for a side after a write that moved `moved`. To be told after each write, before anything else is
+    /// read for that side.
     pub fn handle_written(&mut self, to: Side, moved: usize, left: usize, now: Instant) {
-        // That what did not wait has gone was told when it passed.
+        // Nothing waited and nothing does: what went was told when it passed.
         if left == 0 && self.half(to).keepalive.is_settled() {
             return;
         }
@@ -454,16 +429,6 @@ impl Session {
             Side::Client => &mut self.client,
             Side::Backend => &mut self.backend,
         }
-    }
-}
-
-impl Common {
-    const fn terms(&self, nonce: u64, side: Side) -> Terms<'_> {
-        Terms { settings: &self.settings.keepalive, secret: &self.secret, nonce, side }
-    }
-
-    fn tick(&self, now: Instant) -> Tick {
-        Tick::new(self.epoch, now)
     }
 }
 

@@ -62,6 +62,8 @@ struct Pair {
     backend: End,
     /// One read takes at most this.
     read: usize,
+    /// Payload passes unseen, where it may.
+    splices: bool,
     over: bool,
 }
 
@@ -89,7 +91,15 @@ impl Pair {
         let now = Instant::now();
         let common = Common { settings: *settings, secret: Secret([7; 16]), epoch: now };
         let session = Session::new(Arc::new(common), 7, now);
-        Self { session, now, client: End::default(), backend: End::default(), read: 64 * 1024, over: false }
+        Self {
+            session,
+            now,
+            client: End::default(),
+            backend: End::default(),
+            read: 64 * 1024,
+            splices: false,
+            over: false,
+        }
     }
 
     fn sends(&mut self, from: Side, bytes: impl AsRef<[u8]>) {
@@ -186,13 +196,29 @@ impl Pair {
             self.session.handle_eof(from, now);
             return true;
         }
-        let mut buffer = std::mem::take(&mut end.kept);
         let length = end.unread.len().min(limit);
+        let unseen = usize::try_from(self.session.unseen(from)).unwrap().min(length);
+        if self.splices && unseen > 0 {
+            return self.splice(from, unseen);
+        }
+        let end = self.end(from);
+        let mut buffer = std::mem::take(&mut end.kept);
         buffer.extend(end.unread.drain(..length));
         let passed = self.session.handle_input(from, &mut buffer, now);
         assert!(passed.keep.len() < MAX_CONTROL_FRAME, "{} bytes held", passed.keep.len());
+        assert!(passed.keep.is_empty() || self.session.unseen(from) == 0, "payload held");
         self.end(from).kept = buffer[passed.keep].to_vec();
         self.end(from.other()).waiting.extend_from_slice(&buffer[..passed.forward]);
+        self.flush(from.other());
+        self.transmit(from.other());
+        true
+    }
+
+    /// Moves payload past the session.
+    fn splice(&mut self, from: Side, length: usize) -> bool {
+        let payload: Vec<u8> = self.end(from).unread.drain(..length).collect();
+        self.session.handle_unseen(from, length as u64, self.now);
+        self.end(from.other()).waiting.extend(payload);
         self.flush(from.other());
         self.transmit(from.other());
         true

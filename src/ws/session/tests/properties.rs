@@ -101,9 +101,10 @@ proptest! {
             (Just(from), stream(from, lengths))
         }),
         chunks in vec(prop_oneof![1..4usize, 1..200usize, 1..70_000usize], 1..20),
+        splices in any::<bool>(),
     ) {
         let bytes = stream.bytes();
-        let mut pair = Pair::new(&SILENT);
+        let mut pair = Pair { splices, ..Pair::new(&SILENT) };
         let (mut rest, mut chunks) = (&bytes[..], chunks.iter().cycle());
         while !rest.is_empty() {
             let (chunk, after) = rest.split_at(rest.len().min(*chunks.next().unwrap()));
@@ -249,10 +250,10 @@ proptest! {
         from_client in stream(Client, 0..150usize),
         from_backend in stream(Backend, 0..150usize),
         read in 1..300usize,
+        splices in any::<bool>(),
         events in vec(event(), 0..60),
     ) {
-        let mut pair = Pair::new(&settings);
-        pair.read = read;
+        let pair = Pair { read, splices, ..Pair::new(&settings) };
         let mut play = Play { pair, streams: [from_client, from_backend], sent: [0, 0], pings_at_end: None };
         for event in &events {
             play.happen(event);
