@@ -141,7 +141,7 @@ impl Sessions {
     /// Takes a new session into the table. Bytes may have come for it already.
     fn adopt(&mut self, session: Box<Held>) {
         let now = Instant::now();
-        let due = self.tick(self.together(now + SETTLES, now));
+        let due = self.tick(together(self.epoch, now + SETTLES, now));
         if self.earliest.is_none_or(|earliest| due.is_before(earliest)) {
             self.earliest = Some(due);
         }
@@ -238,7 +238,7 @@ impl Sessions {
         if self.tick(now).is_before(noted) && !self.tick(due).is_before(noted) {
             return;
         }
-        let due = self.tick(self.together(due, now));
+        let due = self.tick(together(self.epoch, due, now));
         self.running[key as usize].due = due;
         if self.earliest.is_none_or(|earliest| due.is_before(earliest)) {
             self.earliest = Some(due);
@@ -271,22 +271,50 @@ impl Sessions {
         }
     }
 
-    /// An alarm rings a little late, by less than a hundredth of the wait, on ticks that a worker's sessions share: to wake
-    /// up for one Ping costs more than the Ping.
-    fn together(&self, due: Instant, now: Instant) -> Instant {
-        let wait = due.saturating_duration_since(now);
-        if wait.is_zero() {
-            return due;
-        }
-        let tick = (wait / 128).min(LONGEST_TICK).as_millis();
-        // Powers of two: every tick of a slow clock is one of the faster ones too.
-        let tick = 1000_u64 << tick.checked_ilog2().unwrap_or(0);
-        let since = due.saturating_duration_since(self.epoch).as_micros() as u64;
-        due + Duration::from_micros(tick - since % tick)
-    }
-
     /// Rounded down: what was rounded up to a millisecond before stays exact.
     fn tick(&self, at: Instant) -> Tick {
         Tick(at.saturating_duration_since(self.epoch).as_millis() as u32)
+    }
+}
+
+/// An alarm rings a little late, by less than a hundredth of the wait, on ticks that a worker's sessions share: to wake up for
+/// one Ping costs more than the Ping.
+fn together(epoch: Instant, due: Instant, now: Instant) -> Instant {
+    let wait = due.saturating_duration_since(now);
+    if wait.is_zero() {
+        return due;
+    }
+    let tick = (wait / 128).min(LONGEST_TICK).as_millis();
+    // Powers of two: every tick of a slow clock is one of the faster ones too.
+    let tick = 1000_u64 << tick.checked_ilog2().unwrap_or(0);
+    let since = due.saturating_duration_since(epoch).as_micros() as u64;
+    due + Duration::from_micros(tick - since % tick)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn alarms_ring_together_and_at_most_a_hundredth_late() {
+        let epoch = Instant::now();
+        let now = epoch + Duration::from_micros(123_456_789);
+        for (first, wait) in [(0, 25_000), (7, 25_000), (3, 1_000), (0, 40), (1, 1)] {
+            let wait = Duration::from_millis(first + wait);
+            let late = together(epoch, now + wait, now).duration_since(now + wait);
+            assert!(late <= Duration::from_millis(1).max(wait / 100), "{wait:?}: {late:?}");
+        }
+        let rings: HashSet<_> =
+            (0..1000).map(|ms| together(epoch, now + Duration::from_millis(25_000 + ms), now)).collect();
+        assert!(rings.len() <= 1000 / 128 + 2, "{}", rings.len());
+        assert_eq!(together(epoch, now, now), now);
+    }
+
+    #[test]
+    fn a_tick_is_before_another_also_when_the_clock_has_wrapped() {
+        let late = Tick(u32::MAX - 5);
+        assert!(late.is_before(Tick(10)) && !Tick(10).is_before(late) && !late.is_before(late));
     }
 }
