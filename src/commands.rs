@@ -3,6 +3,7 @@
 use std::{
     fmt::Display,
     io::{self, IsTerminal as _, Write as _},
+    path::Path,
     process::ExitCode,
 };
 
@@ -32,6 +33,7 @@ const USAGE: u8 = 2;
 
 /// `longwire run`: until a signal.
 pub fn run(options: &cli::Run) -> ExitCode {
+    let file = options.listen.is_empty().then_some(options.config.as_path());
     let config = if options.listen.is_empty() {
         match config::load(&options.config) {
             Ok(Loaded { config, warnings }) => {
@@ -57,7 +59,7 @@ pub fn run(options: &cli::Run) -> ExitCode {
         Err(error) => return fail(error),
     };
     match runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime.block_on(serve(config)),
+        Ok(runtime) => runtime.block_on(serve(config, file)),
         Err(error) => fail(error),
     }
 }
@@ -161,11 +163,15 @@ fn load(options: cli::Bench) -> BenchOptions {
     }
 }
 
-/// Serves until the first signal, then drains; a second signal ends at once.
-async fn serve(config: Config) -> ExitCode {
+/// Serves until the first signal, then drains; a second signal ends at once. SIGHUP reads the file again.
+async fn serve(config: Config, file: Option<&Path>) -> ExitCode {
     let (mut terminate, mut interrupt) = match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
         (Ok(terminate), Ok(interrupt)) => (terminate, interrupt),
         (Err(error), _) | (_, Err(error)) => return fail(error),
+    };
+    let mut hangup = match signal(SignalKind::hangup()) {
+        Ok(hangup) => hangup,
+        Err(error) => return fail(error),
     };
     match limits::raise_open_files() {
         Ok(limits::OpenFiles { before, now }) => tracing::info!(before, now, "limit of open files"),
@@ -177,8 +183,18 @@ async fn serve(config: Config) -> ExitCode {
         Err(error) => return fail(error),
     };
     announce(&config, &server);
-    let name = either(&mut terminate, &mut interrupt).await;
-    tracing::info!(signal = name, sessions = server.sessions(), deadline = ?config.timeouts.drain, "draining");
+    let name = loop {
+        tokio::select! {
+            name = either(&mut terminate, &mut interrupt) => break name,
+            _ = hangup.recv() => match file {
+                // What comes of it is in the log.
+                Some(file) => drop(server.control().reload_from(file)),
+                None => tracing::warn!("SIGHUP: there is no file to read, the configuration came from flags"),
+            },
+        }
+    };
+    let deadline = server.control().config().timeouts.drain;
+    tracing::info!(signal = name, sessions = server.sessions(), ?deadline, "draining");
     tokio::select! {
         drained = server.drain() => {
             tracing::info!(sessions = drained.sessions, cut = drained.cut, took = ?drained.took, "drained");

@@ -41,6 +41,8 @@ mod record;
 mod refusals;
 /// Bytes through both directions, whole and in time.
 mod relay;
+/// Another configuration while sessions live.
+mod reload;
 /// Every wait on a client or a backend.
 mod timeouts;
 /// The same over TLS.
