@@ -31,7 +31,7 @@ use super::{
 };
 use crate::{
     access_log::{AccessLog, RouteLog},
-    balance::Upstream,
+    balance::Registry,
     config::{Config, Tcp},
     routing::Route,
     ws::{keepalive::Secret, session::SessionSettings},
@@ -122,7 +122,8 @@ impl Server {
         let workers = workers.or_else(|| thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get);
         let (drain, order) = watch::channel(None);
         let live = Live::new(workers);
-        let upstreams: Vec<_> = upstreams.into_iter().map(Upstream::new).collect();
+        let (registry, now) = (Registry::default(), Instant::now());
+        let upstreams: Vec<_> = upstreams.into_iter().map(|settings| registry.upstream(settings, now)).collect();
         let access_log = log.access.then_some(access_log);
         let mut secret = [0; 16];
         getrandom::fill(&mut secret).map_err(|error| StartError::Worker(io::Error::other(error)))?;
