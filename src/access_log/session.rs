@@ -219,7 +219,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        balance::{BackendSettings, Policy, Upstream, UpstreamSettings},
+        balance::{BackendSettings, Policy, Registry, UpstreamSettings},
         config::LogFormat,
         ws::{
             Side, keepalive,
@@ -253,14 +253,16 @@ mod tests {
 
     fn backend() -> Arc<Backend> {
         let backend = BackendSettings { address: "b:8080".into(), weight: 1, max_conns: 0, backup: false, down: false };
-        let upstream = Upstream::new(UpstreamSettings {
+        let settings = UpstreamSettings {
             name: "chat".into(),
             policy: Policy::RoundRobin,
             max_fails: 1,
             fail_timeout: Duration::from_secs(30),
             tries: 0,
+            health_check: None,
             backends: vec![backend],
-        });
+        };
+        let upstream = Registry::default().upstream(settings, Instant::now());
         Arc::clone(&upstream.backends()[0])
     }
 

@@ -4,10 +4,12 @@
 //! as in flight until it is dropped. What becomes of it is told by [`Pick::succeeded`] or [`Pick::failed`]; a pick
 //! dropped without either (the client gave up) says nothing about its backend. What a session keeps of it is the count
 //! alone ([`InFlight`]). Turns, counts and health are one per
-//! process, whatever the number of workers: a pick takes one short lock, a frame none.
+//! process, whatever the number of workers: a pick takes one short lock, a frame none. A [`Registry`] finds the backends
+//! again when the file changes, and with them their counts, their health and the operator's [`Duty`].
 //!
 //! The order: backends that are up or due for a trial, then the same among the `backup` ones, then those out (trying
-//! them beats refusing the client), primaries first. Never one that is `down`, full, or tried for this request already.
+//! them beats refusing the client), primaries first. Never one that is `down`, off duty, full, or tried for this request
+//! already.
 //!
 //! Passive health ([`Health`]): `max_fails` failures within a sliding `fail_timeout` take a backend out for
 //! `fail_timeout`; after that one trial at a time is let through, and only a success brings it back. An outcome counts
@@ -29,8 +31,11 @@
 //!   whole process without a `zone`.
 
 mod backend;
+mod checks;
 mod health;
+mod pick;
 mod policy;
+mod registry;
 #[cfg(test)]
 mod tests;
 mod upstream;
@@ -38,8 +43,11 @@ mod upstream;
 use std::time::Duration;
 
 pub use self::{
-    backend::{Backend, InFlight, Pick},
+    backend::{Backend, Duty},
+    checks::{Check, CheckKind, HealthCheck, OnDown},
     health::{Health, MAX_FAIL_TIMEOUT, MAX_FAILS, Transition},
+    pick::{InFlight, Pick},
+    registry::Registry,
     upstream::{Tried, Unavailable, Upstream},
 };
 
@@ -82,6 +90,8 @@ pub struct UpstreamSettings {
     pub fail_timeout: Duration,
     /// Backends tried for one request; 0 = all.
     pub tries: u32,
+    /// How its backends are checked; `None` = only by their requests.
+    pub health_check: Option<HealthCheck>,
     /// In the order of the file.
     pub backends: Vec<BackendSettings>,
 }

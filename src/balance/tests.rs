@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod properties;
+mod reload;
 
 use std::{
     collections::BTreeMap,
@@ -35,14 +36,23 @@ fn limited(address: &str, max_conns: usize) -> BackendSettings {
 
 /// One failure takes a backend out.
 fn upstream(policy: Policy, backends: impl Into<Vec<BackendSettings>>) -> Arc<Upstream> {
-    Upstream::new(UpstreamSettings {
+    new(settings(policy, backends))
+}
+
+fn settings(policy: Policy, backends: impl Into<Vec<BackendSettings>>) -> UpstreamSettings {
+    UpstreamSettings {
         name: "chat".to_owned(),
         policy,
         max_fails: 1,
         fail_timeout: FAIL_TIMEOUT,
         tries: 0,
+        health_check: None,
         backends: backends.into(),
-    })
+    }
+}
+
+fn new(settings: UpstreamSettings) -> Arc<Upstream> {
+    Registry::default().upstream(settings, Instant::now())
 }
 
 fn pick(upstream: &Arc<Upstream>, now: Instant) -> Pick {
@@ -319,17 +329,10 @@ fn recovered_backend_has_its_share_again_within_one_round_of_picks() {
 
 #[test]
 fn zero_tries_means_all() {
-    let mut settings = UpstreamSettings {
-        name: "chat".to_owned(),
-        policy: Policy::RoundRobin,
-        max_fails: 0,
-        fail_timeout: FAIL_TIMEOUT,
-        tries: 0,
-        backends: vec![backend("a"), backend("b")],
-    };
-    assert_eq!(Upstream::new(settings.clone()).tries(), 2);
+    let mut settings = settings(Policy::RoundRobin, [backend("a"), backend("b")]);
+    assert_eq!(new(settings.clone()).tries(), 2);
     settings.tries = 1;
-    assert_eq!(Upstream::new(settings).tries(), 1);
+    assert_eq!(new(settings).tries(), 1);
 }
 
 #[test]

@@ -9,8 +9,10 @@ use std::{
 
 use super::{
     UpstreamSettings,
-    backend::{Backend, Pick, lock},
-    health::Limits,
+    backend::{Backend, Duty, lock},
+    checks::{Check, HealthCheck},
+    health::{Limits, Transition},
+    pick::Pick,
     policy::{self, Candidate, Turns},
 };
 
@@ -27,10 +29,8 @@ pub struct Upstream {
 }
 
 impl Upstream {
-    /// All backends up and idle.
-    pub fn new(settings: UpstreamSettings) -> Arc<Self> {
-        let backends: Vec<_> =
-            settings.backends.iter().map(|backend| Arc::new(Backend::new(backend.address.clone()))).collect();
+    /// `backends`: one for each of `settings.backends`, in that order.
+    pub(super) fn new(settings: UpstreamSettings, backends: Vec<Arc<Backend>>) -> Arc<Self> {
         Arc::new(Self {
             limits: Limits::new(settings.max_fails, settings.fail_timeout),
             turns: Mutex::new(Turns::new(backends.len())),
@@ -49,6 +49,22 @@ impl Upstream {
         &self.backends
     }
 
+    /// How its backends are checked; `None` = they are not.
+    pub fn health_check(&self) -> Option<&HealthCheck> {
+        self.settings.health_check.as_ref()
+    }
+
+    /// Whether the file has the backend at this place `down`.
+    pub fn is_down(&self, index: usize) -> bool {
+        self.settings.backends.get(index).is_some_and(|backend| backend.down)
+    }
+
+    /// A check of the backend at this place came to its end. The transition is the checks' own: a backend that its
+    /// requests keep out is not picked by right however its checks end.
+    pub fn checked(&self, index: usize, check: Check) -> Option<Transition> {
+        self.backends.get(index)?.checked(check, self.health_check()?)
+    }
+
     /// How many backends may be tried for one request.
     pub fn tries(&self) -> usize {
         match self.settings.tries {
@@ -61,7 +77,7 @@ impl Upstream {
     ///
     /// # Errors
     ///
-    /// [`Unavailable`] when no backend is left that is not down, full or tried. The number of [`tries`](Self::tries)
+    /// [`Unavailable`] when no backend is left that is not down, off duty, full or tried. The number of [`tries`](Self::tries)
     /// is the caller's to keep.
     pub fn pick(&self, client: IpAddr, tried: &mut Tried, now: Instant) -> Result<Pick, Unavailable> {
         let mut turns = lock(&self.turns);
@@ -83,7 +99,8 @@ impl Upstream {
         for (index, (backend, settings)) in self.backends.iter().zip(&self.settings.backends).enumerate() {
             let active = backend.active();
             let is_full = settings.max_conns != 0 && active >= settings.max_conns;
-            if settings.down || is_full || tried.contains(index) {
+            let is_off = settings.down || backend.duty() != Duty::Up;
+            if is_off || is_full || tried.contains(index) {
                 continue;
             }
             let rank = Rank::new(backend.is_ready(now), settings.backup);
@@ -127,7 +144,7 @@ impl Tried {
 pub enum Unavailable {
     /// This request has tried every backend that could be picked.
     AllTried,
-    /// Nothing was tried: every backend is `down` or at its `max_conns`.
+    /// Nothing was tried: every backend is `down`, off duty or at its `max_conns`.
     DownOrFull,
 }
 

@@ -126,7 +126,7 @@ impl Resolver {
     fn drain(&mut self, drain: file::Drain, deadline: StdDuration) -> Drain {
         let at = self.root.key("drain");
         let file::Drain { wait, close_code, spread, on_removed } = drain;
-        if wait.0 >= deadline {
+        if wait.0 >= deadline && !deadline.is_zero() {
             let shown = values::Duration(deadline);
             let message = format!("`wait` ({wait}) is not shorter than `timeouts.drain` ({shown})");
             self.error(at.key("wait"), message, "no time would be left to end the sessions");

@@ -16,15 +16,14 @@ use super::{
     drain::Order,
     listener::{Bound, Crew, Listening},
     live::Live,
-    plan::Plan,
+    plan::{Plan, Planner},
     server::StartError,
     socket, tls,
 };
 use crate::{
-    access_log::AccessLog,
-    balance::{Backend, Upstream, UpstreamSettings},
+    balance::{Backend, Duty},
     config::{self, Config, Diagnostics, Listener, Loaded, Tcp},
-    ws::{keepalive::Secret, termination::Cause},
+    ws::termination::Cause,
 };
 
 /// A running proxy, for whoever may change it. It does not keep the proxy running.
@@ -32,8 +31,7 @@ use crate::{
 pub struct Control {
     shared: Arc<Shared>,
     crew: Crew,
-    access_log: AccessLog,
-    secret: Secret,
+    planner: Planner,
     /// A lock, held for the whole of a reload: they come one after another.
     listeners: Mutex<Vec<Listening>>,
 }
@@ -102,8 +100,7 @@ impl Control {
     pub(super) fn start(
         shared: Arc<Shared>,
         crew: Crew,
-        access_log: AccessLog,
-        secret: Secret,
+        planner: Planner,
         bound: Vec<Bound>,
     ) -> Result<Arc<Self>, StartError> {
         let listeners = bound
@@ -113,7 +110,7 @@ impl Control {
                 crew.accept(bound).map_err(|error| StartError::Bind(bind, error))
             })
             .collect::<Result<_, _>>()?;
-        Ok(Arc::new(Self { shared, crew, access_log, secret, listeners: Mutex::new(listeners) }))
+        Ok(Arc::new(Self { shared, crew, planner, listeners: Mutex::new(listeners) }))
     }
 
     /// The addresses in the order of `Config::listeners`, with the ports that were really bound.
@@ -149,8 +146,7 @@ impl Control {
         let mut listeners = self.listeners();
         let next = next_listeners(&listeners, &config)?;
         let before = self.shared.plan();
-        let upstreams = self.upstreams(&config.upstreams);
-        let plan = Plan::new(config, upstreams, &self.access_log, self.secret);
+        let plan = self.planner.plan(config, Instant::now());
         let mut reloaded =
             Reloaded { needs_restart: needs_restart(&before.config, &plan.config), ..Reloaded::default() };
         // From here on nothing fails but a duplicate of a descriptor, which loses one listener that is new.
@@ -210,6 +206,24 @@ impl Control {
         Ok(())
     }
 
+    /// What the operator wants of a backend. `Drain`: its sessions are told to leave, too.
+    ///
+    /// # Errors
+    /// No upstream, or none of its backends, is called so.
+    pub fn set_duty(&self, upstream: &str, address: &str, duty: Duty) -> Result<(), Unknown> {
+        let plan = self.shared.plan();
+        let unknown = |what, name: &str| Unknown { what, name: name.to_owned() };
+        let found = plan.upstreams.iter().find(|found| found.name() == upstream);
+        let found = found.ok_or_else(|| unknown("upstream", upstream))?;
+        let backend = found.backends().iter().find(|backend| backend.address() == address);
+        let backend = backend.ok_or_else(|| unknown("backend", address))?;
+        backend.set_duty(duty, Instant::now());
+        let order = (duty == Duty::Drain).then(|| self.order(Cause::Drain));
+        self.shared.orders.drain_backend(backend, Cause::Drain, order);
+        tracing::info!(upstream, backend = address, ?duty, "duty of a backend");
+        Ok(())
+    }
+
     /// The listeners close, and every session is told to leave over `spread`.
     pub(super) fn close(&self, spread: Duration) {
         self.shared.orders.close(Order { spread, ..self.order(Cause::Drain) });
@@ -228,10 +242,6 @@ impl Control {
     fn order(&self, cause: Cause) -> Order {
         let drain = self.shared.plan().config.drain;
         Order { began: Instant::now(), spread: drain.spread, cause, code: drain.close_code }
-    }
-
-    fn upstreams(&self, settings: &[UpstreamSettings]) -> Vec<Arc<Upstream>> {
-        settings.iter().cloned().map(Upstream::new).collect()
     }
 
     fn change_listeners(&self, listeners: &mut Vec<Listening>, next: Vec<Next>, tcp: &Tcp, reloaded: &mut Reloaded) {

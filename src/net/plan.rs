@@ -1,12 +1,12 @@
 //! What one configuration comes to. A reload makes another one and changes nothing in this one: who began under it ends
 //! under it.
 
-use std::{sync::Arc, time::Instant};
+use std::{io, sync::Arc, time::Instant};
 
 use super::Shared;
 use crate::{
     access_log::{AccessLog, RouteLog},
-    balance::Upstream,
+    balance::{Registry, Upstream},
     config::Config,
     routing::Route,
     ws::{
@@ -37,10 +37,28 @@ pub(super) struct Terms {
     pub(super) extended: Arc<Common>,
 }
 
-impl Plan {
-    /// `upstreams`: those of the file, in its order.
-    pub(super) fn new(config: Config, upstreams: Vec<Arc<Upstream>>, access_log: &AccessLog, secret: Secret) -> Self {
-        let access_log = config.log.access.then(|| access_log.clone());
+/// What all plans of a process are made with.
+#[derive(Debug)]
+pub(super) struct Planner {
+    access_log: AccessLog,
+    secret: Secret,
+    registry: Registry,
+}
+
+impl Planner {
+    /// # Errors
+    /// The kernel has no random bytes.
+    pub(super) fn new(access_log: AccessLog) -> io::Result<Self> {
+        let mut secret = [0; 16];
+        getrandom::fill(&mut secret).map_err(io::Error::other)?;
+        Ok(Self { access_log, secret: Secret(secret), registry: Registry::default() })
+    }
+
+    /// A plan whose backends are those of the plans before it, by upstream and address, as far as they live.
+    pub(super) fn plan(&self, config: Config, now: Instant) -> Plan {
+        let settings = config.upstreams.iter().cloned();
+        let upstreams: Vec<_> = settings.map(|settings| self.registry.upstream(settings, now)).collect();
+        let access_log = config.log.access.then(|| self.access_log.clone());
         let terms = |route: &Route| {
             let log = RouteLog::new(access_log.clone(), &route.name, upstreams[route.upstream].name());
             let settings = SessionSettings {
@@ -50,9 +68,9 @@ impl Plan {
                 close_timeout: config.timeouts.close,
                 extensions: false,
             };
-            Terms::new(log, settings, secret)
+            Terms::new(log, settings, self.secret)
         };
-        Self { terms: config.routes.routes().map(terms).collect(), config, upstreams, access_log }
+        Plan { terms: config.routes.routes().map(terms).collect(), config, upstreams, access_log }
     }
 }
 

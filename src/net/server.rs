@@ -24,14 +24,14 @@ use super::{
     live::Live,
     memory,
     nonces::Nonces,
-    plan::Plan,
+    plan::Planner,
     session::Held,
     sessions::{ARRIVALS, Sessions},
     socket, sockets,
     tls::TlsError,
     upstream::{Dialer, IDLE_TIME},
 };
-use crate::{access_log::AccessLog, balance::Upstream, config::Config, ws::keepalive::Secret};
+use crate::{access_log::AccessLog, config::Config};
 
 /// How long the record of what was cut at the end of a drain may take to be written.
 const LAST_WORDS: Duration = Duration::from_secs(5);
@@ -100,12 +100,9 @@ impl Server {
         let bound = config.listeners.iter().map(|listener| control::bind(listener, &config.tcp));
         let bound = bound.collect::<Result<Vec<_>, _>>()?;
         let workers = config.workers.or_else(|| thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get);
-        let mut secret = [0; 16];
-        getrandom::fill(&mut secret).map_err(|error| StartError::Worker(io::Error::other(error)))?;
-        let secret = Secret(secret);
-        let upstreams = config.upstreams.iter().cloned().map(Upstream::new).collect();
+        let planner = Planner::new(access_log).map_err(StartError::Worker)?;
         let shared = Arc::new(Shared {
-            plan: RwLock::new(Arc::new(Plan::new(config, upstreams, &access_log, secret))),
+            plan: RwLock::new(Arc::new(planner.plan(config, Instant::now()))),
             live: Live::new(workers),
             nonces: Nonces::new().map_err(StartError::Worker)?,
             accepted: memory::Accepted::default(),
@@ -114,7 +111,7 @@ impl Server {
         let (stop, stopped) = watch::channel(());
         let (alive, ended) = mpsc::channel(1);
         let crew = start_workers(&shared, workers, &stopped, &alive).map_err(StartError::Worker)?;
-        let control = Control::start(shared, crew, access_log, secret, bound)?;
+        let control = Control::start(shared, crew, planner, bound)?;
         Ok(Self { control, stop, workers: ended })
     }
 

@@ -45,6 +45,7 @@ fn settings() -> impl Strategy<Value = UpstreamSettings> {
         max_fails,
         fail_timeout: Duration::from_secs(10),
         tries: 0,
+        health_check: None,
         backends: (0_u16..).zip(backends).map(with_address).collect(),
     })
 }
@@ -72,7 +73,7 @@ struct Room {
 impl Room {
     fn new(settings: UpstreamSettings) -> Self {
         Self {
-            upstream: Upstream::new(settings.clone()),
+            upstream: super::new(settings.clone()),
             settings,
             now: Instant::now(),
             requests: Vec::new(),

@@ -34,7 +34,7 @@ impl Resolver {
         }
         let fail_timeout = self.positive(at.key("fail_timeout"), fail_timeout);
         let backends = self.backends(backends, &name, &at.key("backends"));
-        UpstreamSettings { name, policy, max_fails, fail_timeout, tries, backends }
+        UpstreamSettings { name, policy, max_fails, fail_timeout, tries, health_check: None, backends }
     }
 
     fn backends(&mut self, backends: Vec<file::Backend>, upstream: &str, all: &At) -> Vec<BackendSettings> {

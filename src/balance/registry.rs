@@ -1,0 +1,56 @@
+//! The backends that live, so that what is counted and known of them goes on when the file changes.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, Weak},
+    time::Instant,
+};
+
+use super::{
+    UpstreamSettings,
+    backend::{Backend, lock},
+    upstream::Upstream,
+};
+
+/// Finds the backends of an earlier file again, by the upstream's name and their address. A backend lives as long as an
+/// upstream or a session has it; one that comes back later is a new one.
+///
+/// Requests that began before a reload go on with the old [`Upstream`], which picks under a lock of its own: while both
+/// pick, a backend may get one request more than `max_conns`.
+#[derive(Debug, Default)]
+pub struct Registry {
+    /// By the upstream's name, then by address. A lock, taken at a (re)load only.
+    known: Mutex<HashMap<String, HashMap<String, Weak<Backend>>>>,
+}
+
+impl Registry {
+    /// An upstream as the file has it now, with the backends that are known: their counts, their health and the
+    /// operator's duty go on. Those it does not know are up, idle, and at the beginning of their slow start.
+    pub fn upstream(&self, settings: UpstreamSettings, now: Instant) -> Arc<Upstream> {
+        let mut known = lock(&self.known);
+        known.retain(|_, backends| {
+            backends.retain(|_, backend| backend.strong_count() > 0);
+            !backends.is_empty()
+        });
+        let known = known.entry(settings.name.clone()).or_default();
+        let backend = |address: &String| {
+            if let Some(backend) = known.get(address).and_then(Weak::upgrade) {
+                return backend;
+            }
+            let backend = Arc::new(Backend::new(address.clone(), now));
+            known.insert(address.clone(), Arc::downgrade(&backend));
+            backend
+        };
+        let backends = settings.backends.iter().map(|settings| &settings.address).map(backend).collect();
+        let upstream = Upstream::new(settings, backends);
+        if upstream.health_check().is_none() {
+            upstream.backends().iter().for_each(|backend| backend.forget_checks());
+        }
+        upstream
+    }
+
+    #[cfg(test)]
+    pub(super) fn known(&self) -> usize {
+        lock(&self.known).values().map(HashMap::len).sum()
+    }
+}
