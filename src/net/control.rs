@@ -9,6 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use tokio::runtime::Handle;
 use tokio_rustls::rustls;
 
 use super::{
@@ -32,6 +33,8 @@ pub struct Control {
     shared: Arc<Shared>,
     crew: Crew,
     planner: Planner,
+    /// Where everything runs that is no worker's.
+    background: Handle,
     /// A lock, held for the whole of a reload: they come one after another.
     listeners: Mutex<Vec<Listening>>,
 }
@@ -100,6 +103,7 @@ impl Control {
     pub(super) fn start(
         shared: Arc<Shared>,
         crew: Crew,
+        background: Handle,
         planner: Planner,
         bound: Vec<Bound>,
     ) -> Result<Arc<Self>, StartError> {
@@ -110,7 +114,7 @@ impl Control {
                 crew.accept(bound).map_err(|error| StartError::Bind(bind, error))
             })
             .collect::<Result<_, _>>()?;
-        Ok(Arc::new(Self { shared, crew, planner, listeners: Mutex::new(listeners) }))
+        Ok(Arc::new(Self { shared, crew, background, planner, listeners: Mutex::new(listeners) }))
     }
 
     /// The addresses in the order of `Config::listeners`, with the ports that were really bound.

@@ -10,7 +10,7 @@ use std::{
 };
 
 use tokio::{
-    runtime::{self, Runtime},
+    runtime::{self, Handle, Runtime},
     sync::{mpsc, watch},
     time::timeout,
 };
@@ -111,7 +111,8 @@ impl Server {
         let (stop, stopped) = watch::channel(());
         let (alive, ended) = mpsc::channel(1);
         let crew = start_workers(&shared, workers, &stopped, &alive).map_err(StartError::Worker)?;
-        let control = Control::start(shared, crew, planner, bound)?;
+        let background = start_background(stopped, alive).map_err(StartError::Worker)?;
+        let control = Control::start(shared, crew, background, planner, bound)?;
         Ok(Self { control, stop, workers: ended })
     }
 
@@ -198,6 +199,19 @@ fn start_workers(
     }
     let (first, runtime) = first.ok_or(io::ErrorKind::InvalidInput)?;
     Ok(Crew { first, runtime, others })
+}
+
+/// A thread and runtime for what is no worker's: it must not slow a session down.
+fn start_background(mut stopped: watch::Receiver<()>, alive: mpsc::Sender<()>) -> io::Result<Handle> {
+    let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+    let handle = runtime.handle().clone();
+    thread::Builder::new().name("background".into()).spawn(move || {
+        // Only ever an error: the sender is dropped to say stop.
+        let _ = runtime.block_on(stopped.changed());
+        drop(runtime);
+        drop(alive);
+    })?;
+    Ok(handle)
 }
 
 impl Start {

@@ -89,7 +89,7 @@ async fn a_backend_that_is_out_stays_out_over_a_reload() {
 #[tokio::test]
 async fn a_reload_that_cannot_be_had_changes_nothing() {
     let backend = Backend::echo();
-    let mut proxy = Proxy::start(&[&backend]);
+    let proxy = Proxy::start(&[&backend]);
     let mut client = proxy.session().await;
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
