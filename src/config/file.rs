@@ -29,6 +29,9 @@ pub(super) struct File {
     pub(super) timeouts: Timeouts,
     /// How sessions are ended when the process, a route or a backend goes.
     pub(super) drain: Drain,
+    /// Path of a Unix socket where a process that is started with the same file takes over the listening sockets; this
+    /// one then drains. Relative to this file's folder. Absent: no hand-over.
+    pub(super) handover: Option<PathBuf>,
     /// Bounds on what a client may send.
     pub(super) limits: Limits,
     /// Socket options, toward clients and backends.
@@ -333,6 +336,7 @@ impl Default for File {
             keepalive: Keepalive::default(),
             timeouts: Timeouts::default(),
             drain: Drain::default(),
+            handover: None,
             limits: Limits::default(),
             tcp: Tcp::default(),
             trusted_proxies: Vec::new(),

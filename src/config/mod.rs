@@ -50,6 +50,8 @@ pub struct Config {
     pub timeouts: Timeouts,
     /// How sessions are ended when the process, a route or a backend goes.
     pub drain: Drain,
+    /// Where a successor takes over the listening sockets; `None` = nowhere.
+    pub handover: Option<PathBuf>,
     /// Bounds on what a client may send.
     pub limits: Limits,
     /// Options of the TCP sockets, both sides.

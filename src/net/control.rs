@@ -2,8 +2,8 @@
 
 use std::{
     collections::HashSet,
-    fmt, mem,
-    net::SocketAddr,
+    fmt, io, mem,
+    net::{SocketAddr, TcpListener},
     path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
@@ -15,6 +15,7 @@ use tokio_rustls::rustls;
 use super::{
     Shared,
     drain::Order,
+    handover::Inherited,
     listener::{Bound, Crew, Listening},
     live::Live,
     plan::{Plan, Planner},
@@ -234,6 +235,18 @@ impl Control {
         self.listeners().clear();
     }
 
+    /// The listening sockets, for a successor.
+    pub(super) fn sockets(&self) -> io::Result<Vec<TcpListener>> {
+        self.listeners().iter().map(|listening| listening.socket.try_clone()).collect()
+    }
+
+    /// A successor accepts from our sockets: we do no more, and what waits there is its own.
+    pub(super) fn leave_listeners(&self) {
+        let mut listeners = self.listeners();
+        listeners.iter().for_each(|listening| listening.face.share());
+        listeners.clear();
+    }
+
     /// Load balancers are told to look away.
     pub(super) fn announce(&self) {
         self.shared.orders.announce();
@@ -312,17 +325,21 @@ fn next_listeners(listeners: &[Listening], config: &Config) -> Result<Vec<Next>,
                     listener.tls.as_ref().map(tls::load).transpose().map_err(StartError::Tls)?,
                 ));
             }
-            None => next.push(Next::New(bind(listener, &config.tcp)?)),
+            None => next.push(Next::New(bind(listener, &config.tcp, &mut Inherited::default())?)),
         }
     }
     Ok(next)
 }
 
-/// A listener of the file, ready to accept.
-pub(super) fn bind(listener: &Listener, tcp: &Tcp) -> Result<Bound, StartError> {
+/// A listener of the file, ready to accept: on a socket that was inherited, else on a new one.
+pub(super) fn bind(listener: &Listener, tcp: &Tcp, inherited: &mut Inherited) -> Result<Bound, StartError> {
     let tls = listener.tls.as_ref().map(tls::load).transpose().map_err(StartError::Tls)?;
-    let socket = socket::listen(listener.bind, tcp).map_err(|error| StartError::Bind(listener.bind, error))?;
-    Ok(Bound { bind: listener.bind, socket, tls, is_shared: false })
+    let (socket, is_shared) = match inherited.take(listener.bind) {
+        Some((socket, is_shared)) => (socket::adopt(socket, tcp), is_shared),
+        None => (socket::listen(listener.bind, tcp), false),
+    };
+    let socket = socket.map_err(|error| StartError::Bind(listener.bind, error))?;
+    Ok(Bound { bind: listener.bind, socket, tls, is_shared })
 }
 
 fn needs_restart(before: &Config, after: &Config) -> Vec<&'static str> {

@@ -11,6 +11,7 @@ mod client_io;
 mod connection;
 pub mod control;
 mod drain;
+pub mod handover;
 mod handshake;
 pub mod limits;
 mod listener;

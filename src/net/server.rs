@@ -20,6 +20,7 @@ use super::{
     connection::{self, Accepted},
     control::{self, Control},
     drain::Orders,
+    handover::Inherited,
     listener::{Crew, HAND_OVER, HandOver},
     live::Live,
     memory,
@@ -97,8 +98,19 @@ impl Server {
     /// # Errors
     /// An address that cannot be bound, a certificate that cannot be read, a thread that cannot be made.
     pub fn start(config: Config, access_log: AccessLog) -> Result<Self, StartError> {
-        let bound = config.listeners.iter().map(|listener| control::bind(listener, &config.tcp));
+        Self::start_with(config, access_log, &mut Inherited::default())
+    }
+
+    /// [`Self::start`] on sockets that another process opened, where it opened those that the file asks for.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_with(config: Config, access_log: AccessLog, inherited: &mut Inherited) -> Result<Self, StartError> {
+        let bound = config.listeners.iter().map(|listener| control::bind(listener, &config.tcp, inherited));
         let bound = bound.collect::<Result<Vec<_>, _>>()?;
+        for address in inherited.left() {
+            tracing::warn!(%address, "a socket was passed for this address, and no listener of the file has it");
+        }
         let workers = config.workers.or_else(|| thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get);
         let planner = Planner::new(access_log).map_err(StartError::Worker)?;
         let shared = Arc::new(Shared {

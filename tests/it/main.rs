@@ -19,6 +19,8 @@ mod drain;
 mod forwarding;
 /// Frames of every size and cut.
 mod framing;
+/// Listening sockets that go from process to process.
+mod handover;
 /// What is a WebSocket handshake.
 mod handshake;
 /// Failures, the next backend, and the way back.

@@ -1,12 +1,13 @@
 //! The proxy under test, started in the test's process, with its access log as a channel.
 
-use std::{io, net::SocketAddr, path::PathBuf};
+use std::{io, net::SocketAddr, path::PathBuf, sync::Arc};
 
 use longwire::{
     access_log::AccessLog,
     config::{self, Config, LogFormat},
     net::{
         control::{Control, Reloaded},
+        handover::Inherited,
         server::{Drained, Server},
     },
 };
@@ -100,6 +101,11 @@ impl Proxy {
         self.server.as_ref().expect("it runs").control()
     }
 
+    /// The same, to be kept while it drains.
+    pub fn control_handle(&self) -> Arc<Control> {
+        Arc::clone(self.server.as_ref().expect("it runs").control())
+    }
+
     /// Runs another file.
     pub fn reload(&mut self, setup: &Setup) -> Reloaded {
         let reloaded = self.control().reload(setup.config()).expect("the proxy reloads");
@@ -186,10 +192,15 @@ impl Setup {
 
     /// The file, read and started.
     pub fn start(self) -> Proxy {
+        self.start_with(&mut Inherited::default())
+    }
+
+    /// The file, read and started on sockets of another process.
+    pub fn start_with(self, inherited: &mut Inherited) -> Proxy {
         let config = self.config();
         let (writer, lines) = mpsc::unbounded_channel();
         let access_log = AccessLog::new(LogFormat::Json, LineSender { writer, line: Vec::new() });
-        let server = Server::start(config, access_log).expect("the proxy starts");
+        let server = Server::start_with(config, access_log, inherited).expect("the proxy starts");
         let addresses = server.addresses();
         Proxy { server: Some(server), addresses, lines, records: Vec::new(), backends: self.backends }
     }
