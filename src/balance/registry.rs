@@ -21,9 +21,16 @@ use super::{
 pub struct Registry {
     /// By the upstream's name, then by address. A lock, taken at a (re)load only.
     known: Mutex<HashMap<String, HashMap<String, Weak<Backend>>>>,
+    seed: u64,
 }
 
 impl Registry {
+    /// `seed`: of random choices. Another one in each process, or all proxies of a fleet choose alike.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        Self { known: Mutex::default(), seed }
+    }
+
     /// An upstream as the file has it now, with the backends that are known: their counts, their health and the
     /// operator's duty go on. Those it does not know are up, idle, and at the beginning of their slow start.
     pub fn upstream(&self, settings: UpstreamSettings, now: Instant) -> Arc<Upstream> {
@@ -42,7 +49,7 @@ impl Registry {
             backend
         };
         let backends = settings.backends.iter().map(|settings| &settings.address).map(backend).collect();
-        let upstream = Upstream::new(settings, backends);
+        let upstream = Upstream::new(settings, backends, self.seed);
         if upstream.health_check().is_none() {
             upstream.backends().iter().for_each(|backend| backend.forget_checks());
         }

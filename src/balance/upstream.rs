@@ -7,13 +7,17 @@ use std::{
     time::Instant,
 };
 
+use hyper::HeaderMap;
+
 use super::{
-    UpstreamSettings,
+    Policy, UpstreamSettings,
     backend::{Backend, Duty, lock},
     checks::{Check, HealthCheck},
     health::{Limits, Transition},
+    key::Key,
     pick::Pick,
     policy::{self, Candidate, Turns},
+    slow_start,
 };
 
 /// A named group of backends; one per process, shared by all workers.
@@ -29,11 +33,11 @@ pub struct Upstream {
 }
 
 impl Upstream {
-    /// `backends`: one for each of `settings.backends`, in that order.
-    pub(super) fn new(settings: UpstreamSettings, backends: Vec<Arc<Backend>>) -> Arc<Self> {
+    /// `backends`: one for each of `settings.backends`, in that order. `seed`: of random choices.
+    pub(super) fn new(settings: UpstreamSettings, backends: Vec<Arc<Backend>>, seed: u64) -> Arc<Self> {
         Arc::new(Self {
             limits: Limits::new(settings.max_fails, settings.fail_timeout),
-            turns: Mutex::new(Turns::new(backends.len())),
+            turns: Mutex::new(Turns::new(backends.len(), seed)),
             backends,
             settings,
         })
@@ -73,16 +77,24 @@ impl Upstream {
         }
     }
 
-    /// The backend for the next attempt of a request of `client`, counted as in flight and noted in `tried`.
+    /// What of a request decides where it goes.
+    pub fn key(&self, client: IpAddr, headers: &HeaderMap, query: Option<&str>) -> Key {
+        match &self.settings.policy {
+            Policy::Hash { on, .. } => on.key(client, headers, query),
+            _ => client.into(),
+        }
+    }
+
+    /// The backend for the next attempt of a request, counted as in flight and noted in `tried`.
     ///
     /// # Errors
     ///
     /// [`Unavailable`] when no backend is left that is not down, off duty, full or tried. The number of [`tries`](Self::tries)
     /// is the caller's to keep.
-    pub fn pick(&self, client: IpAddr, tried: &mut Tried, now: Instant) -> Result<Pick, Unavailable> {
+    pub fn pick(&self, key: &Key, tried: &mut Tried, now: Instant) -> Result<Pick, Unavailable> {
         let mut turns = lock(&self.turns);
         let candidates = self.candidates(tried, now);
-        let Some(index) = policy::choose(self.settings.policy, client, &candidates, &mut turns) else {
+        let Some(index) = policy::choose(&self.settings.policy, key, &candidates, &mut turns) else {
             return Err(match tried.is_empty() {
                 true => Unavailable::DownOrFull,
                 false => Unavailable::AllTried,
@@ -111,7 +123,8 @@ impl Upstream {
                 candidates.clear();
             }
             best = Some(rank);
-            candidates.push(Candidate { index, address: backend.address(), weight: settings.weight, active });
+            let share = slow_start::share(backend.age(now), self.settings.slow_start);
+            candidates.push(Candidate { index, address: backend.address(), weight: settings.weight, share, active });
         }
         candidates
     }

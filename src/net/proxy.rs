@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     access_log::{Record, TlsVersion},
-    balance::{Pick, Tried, Upstream},
+    balance::{Key, Pick, Tried, Upstream},
     error::{Error, Kind},
     headers,
     ws::handshake::{self, Agreed, BadHandshake, Offer},
@@ -105,17 +105,18 @@ async fn serve(
     let upstream = &shared.upstreams[route.upstream];
     record.route = Some(route.name.clone());
     record.upstream = Some(upstream.name().to_owned());
+    let key = upstream.key(client, &parts.headers, parts.uri.query());
     let kind = handshake::classify(&parts.method, parts.version, &parts.headers);
     let on_upgrade = parts.extensions.remove::<OnUpgrade>();
     let head = head_for_backend(connection, parts, &host, client, &record.request_id);
     match (kind, on_upgrade) {
         (handshake::Kind::Bad(bad), _) => Err(bad_handshake(bad)),
         (handshake::Kind::WebSocket(offer), Some(on_upgrade)) => {
-            upgrade(connection, upstream, place, (head, offer, on_upgrade), client, record).await
+            upgrade(connection, upstream, place, (head, offer, on_upgrade), key, record).await
         }
         (handshake::Kind::WebSocket(_) | handshake::Kind::Plain, _) => {
             let body = RequestBody::new(body, shared.timeouts.request_body, shared.limits.body_size)?;
-            forward(connection, upstream, head, body, client, record).await
+            forward(connection, upstream, head, body, key, record).await
         }
     }
 }
@@ -126,12 +127,12 @@ async fn upgrade(
     upstream: &Arc<Upstream>,
     place: usize,
     (mut head, offer, on_upgrade): (Head, Offer, OnUpgrade),
-    client: IpAddr,
+    key: Key,
     record: &mut Record,
 ) -> Result<Reply, Error> {
     head.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
     head.headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
-    let mut attempts = Attempts::new(upstream, client);
+    let mut attempts = Attempts::new(upstream, key);
     let mut last_answer = None;
     loop {
         let mut pick = match attempts.next(record) {
@@ -170,12 +171,12 @@ async fn forward(
     upstream: &Arc<Upstream>,
     head: Head,
     body: RequestBody,
-    client: IpAddr,
+    key: Key,
     record: &mut Record,
 ) -> Result<Reply, Error> {
     let repeatable = is_repeatable(&head.method, &body);
     let mut body = Some(body);
-    let mut attempts = Attempts::new(upstream, client);
+    let mut attempts = Attempts::new(upstream, key);
     loop {
         let mut pick = attempts.next(record)?;
         let sent = body.as_ref().map(RequestBody::progress).unwrap_or_default();
@@ -195,20 +196,20 @@ async fn forward(
 /// The backends tried for one request.
 struct Attempts<'a> {
     upstream: &'a Arc<Upstream>,
-    client: IpAddr,
+    key: Key,
     tried: Tried,
     failure: Option<Error>,
 }
 
 impl<'a> Attempts<'a> {
-    fn new(upstream: &'a Arc<Upstream>, client: IpAddr) -> Self {
-        Self { upstream, client, tried: Tried::default(), failure: None }
+    fn new(upstream: &'a Arc<Upstream>, key: Key) -> Self {
+        Self { upstream, key, tried: Tried::default(), failure: None }
     }
 
     /// The next backend; when none is left, the last failure, or that there was none to try.
     fn next(&mut self, record: &mut Record) -> Result<Pick, Error> {
         let pick = if self.tried.len() < self.upstream.tries() {
-            self.upstream.pick(self.client, &mut self.tried, Instant::now()).ok()
+            self.upstream.pick(&self.key, &mut self.tried, Instant::now()).ok()
         } else {
             None
         };

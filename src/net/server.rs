@@ -122,7 +122,8 @@ impl Server {
         let workers = workers.or_else(|| thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get);
         let (drain, order) = watch::channel(None);
         let live = Live::new(workers);
-        let (registry, now) = (Registry::default(), Instant::now());
+        let seed = getrandom::u64().map_err(|error| StartError::Worker(io::Error::other(error)))?;
+        let (registry, now) = (Registry::new(seed), Instant::now());
         let upstreams: Vec<_> = upstreams.into_iter().map(|settings| registry.upstream(settings, now)).collect();
         let access_log = log.access.then_some(access_log);
         let mut secret = [0; 16];
