@@ -34,6 +34,7 @@ mod backend;
 mod checks;
 mod health;
 mod key;
+mod line;
 mod pick;
 mod policy;
 mod random;
@@ -51,6 +52,7 @@ pub use self::{
     checks::{Check, CheckKind, HealthCheck, OnDown},
     health::{Health, MAX_FAIL_TIMEOUT, MAX_FAILS, Transition},
     key::{HashOn, Key},
+    line::Place,
     pick::{InFlight, Pick},
     registry::Registry,
     upstream::{Tried, Unavailable, Upstream},

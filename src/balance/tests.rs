@@ -1,6 +1,7 @@
 //! What an upstream does as a whole, in virtual time; the parts have their own tests.
 #![allow(clippy::unwrap_used)]
 
+mod handshakes;
 mod properties;
 mod reload;
 mod slow_start;

@@ -1,6 +1,7 @@
 //! One request, read downwards: refused here, forwarded as plain HTTP, or upgraded to a session.
 
 use std::{
+    future::poll_fn,
     net::{IpAddr, SocketAddr},
     sync::Arc,
     time::{Duration, Instant},
@@ -13,6 +14,7 @@ use hyper::{
     http::request::Parts,
     upgrade::OnUpgrade,
 };
+use tokio::time::timeout;
 
 use super::{
     Worker,
@@ -24,7 +26,7 @@ use super::{
 };
 use crate::{
     access_log::{Record, TlsVersion},
-    balance::{Key, Pick, Tried, Upstream},
+    balance::{Key, Pick, Tried, Unavailable, Upstream},
     error::{Error, Kind},
     headers,
     ws::handshake::{self, Agreed, BadHandshake, Offer},
@@ -135,7 +137,7 @@ async fn upgrade(
     let mut attempts = Attempts::new(upstream, key);
     let mut last_answer = None;
     loop {
-        let mut pick = match attempts.next(record) {
+        let mut pick = match attempts.next_handshake(connection, record).await {
             Ok(pick) => pick,
             Err(error) => return last_answer.ok_or(error),
         };
@@ -208,12 +210,33 @@ impl<'a> Attempts<'a> {
 
     /// The next backend; when none is left, the last failure, or that there was none to try.
     fn next(&mut self, record: &mut Record) -> Result<Pick, Error> {
-        let pick = if self.tried.len() < self.upstream.tries() {
-            self.upstream.pick(&self.key, &mut self.tried, Instant::now()).ok()
-        } else {
-            None
+        let picked = match self.tried.len() < self.upstream.tries() {
+            true => self.upstream.pick(&self.key, &mut self.tried, Instant::now()),
+            false => Err(Unavailable::AllTried),
         };
-        let Some(pick) = pick else { return Err(self.failure.take().unwrap_or_else(|| Kind::Unavailable.into())) };
+        self.begin(picked, record)
+    }
+
+    /// The same for a handshake, which waits in line where all backends are busy with others: at most `timeouts.connect`.
+    async fn next_handshake(&mut self, connection: &Connection, record: &mut Record) -> Result<Pick, Error> {
+        if self.tried.len() >= self.upstream.tries() {
+            return self.begin(Err(Unavailable::AllTried), record);
+        }
+        let mut place = None;
+        let picked = poll_fn(|cx| {
+            let now = Instant::now();
+            self.upstream.poll_handshake(&self.key, &mut self.tried, &mut place, cx.waker(), now)
+        });
+        let wait = connection.worker.shared.timeouts.connect;
+        let picked = timeout(wait, picked).await.unwrap_or(Err(Unavailable::Busy));
+        self.begin(picked, record)
+    }
+
+    fn begin(&mut self, picked: Result<Pick, Unavailable>, record: &mut Record) -> Result<Pick, Error> {
+        let pick = picked.map_err(|why| {
+            let kind = if why == Unavailable::Busy { Kind::Busy } else { Kind::Unavailable };
+            self.failure.take().unwrap_or_else(|| kind.into())
+        })?;
         record.backend = Some(pick.address().to_owned());
         record.tries += 1;
         Ok(pick)

@@ -21,6 +21,8 @@ mod forwarding;
 mod framing;
 /// What is a WebSocket handshake.
 mod handshake;
+/// Handshakes in flight, and the line for a place.
+mod handshake_queue;
 /// Failures, the next backend, and the way back.
 mod health;
 /// Pings of our own.
