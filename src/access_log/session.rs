@@ -259,6 +259,9 @@ mod tests {
             max_fails: 1,
             fail_timeout: Duration::from_secs(30),
             tries: 0,
+            slow_start: Duration::ZERO,
+            max_handshakes: 0,
+            handshake_queue: 0,
             health_check: None,
             backends: vec![backend],
         };

@@ -4,7 +4,7 @@ use std::{fmt, fmt::Write as _, time::Duration as StdDuration};
 
 use super::{Config, Listener, LogFormat, values};
 use crate::{
-    balance::{BackendSettings, Policy, UpstreamSettings},
+    balance::{BackendSettings, CheckKind, HashOn, Policy, UpstreamSettings},
     ws::keepalive,
 };
 
@@ -86,11 +86,12 @@ fn of_keepalive(keepalive: &keepalive::Settings) -> String {
 }
 
 fn of_upstream(upstream: &UpstreamSettings) -> String {
-    let policy = match upstream.policy {
-        Policy::IpHash { prefix_v4: 32 } => "ip_hash".into(),
-        Policy::IpHash { prefix_v4 } => format!("ip_hash by /{prefix_v4}"),
-        Policy::LeastConn => "least_conn".into(),
-        Policy::RoundRobin => "round_robin".into(),
+    let policy = match &upstream.policy {
+        Policy::Hash { on: HashOn::Header(name), .. } => format!("hash of header {name}"),
+        Policy::Hash { on: HashOn::Cookie(name), .. } => format!("hash of cookie {name}"),
+        Policy::Hash { on: HashOn::Query(name), .. } => format!("hash of query key {name}"),
+        Policy::IpHash { prefix_v4 } if *prefix_v4 < 32 => format!("ip_hash by /{prefix_v4}"),
+        policy => policy.as_str().into(),
     };
     let out = match upstream.max_fails {
         0 => "never out".into(),
@@ -100,7 +101,23 @@ fn of_upstream(upstream: &UpstreamSettings) -> String {
         0 => "all".into(),
         tries => tries.to_string(),
     };
-    format!("{}  {policy}, {out}, tries {tries}", upstream.name)
+    let mut text = format!("{}  {policy}, {out}, tries {tries}", upstream.name);
+    if !upstream.slow_start.is_zero() {
+        let _ = write!(text, ", slow start {}", short(upstream.slow_start));
+    }
+    if upstream.max_handshakes != 0 {
+        let (most, queue) = (upstream.max_handshakes, upstream.handshake_queue);
+        let _ = write!(text, ", at most {most} handshakes at a backend and {queue} that wait");
+    }
+    if let Some(check) = &upstream.health_check {
+        let kind = match check.kind {
+            CheckKind::Tcp => "tcp",
+            CheckKind::Http { .. } => "http",
+            CheckKind::WebSocket { .. } => "websocket",
+        };
+        let _ = write!(text, ", {kind} check every {}", short(check.interval));
+    }
+    text
 }
 
 fn of_backend(backend: &BackendSettings) -> String {

@@ -8,7 +8,10 @@ use std::{collections::BTreeMap, path::PathBuf};
 use schemars::{JsonSchema, Schema, generate::SchemaSettings, transform::RecursiveTransform};
 use serde::{Deserialize, Serialize};
 
-use super::values::{BackendAddress, Bind, Cidr, Duration, Size, Workers};
+use super::{
+    statuses::Statuses,
+    values::{BackendAddress, Bind, Cidr, Duration, Size, Workers},
+};
 
 /// The configuration of longwire.
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
@@ -83,9 +86,13 @@ pub(super) struct CertificateFiles {
 pub(super) struct Upstream {
     /// How a backend is chosen.
     pub(super) balance: Balance,
-    /// With ip_hash: leading bits of an IPv4 client address that count; 24 groups clients as nginx does.
+    /// With ip_hash and hash: leading bits of an IPv4 client address that count; 24 groups clients as nginx does.
     #[schemars(range(min = 0, max = 32))]
     pub(super) hash_prefix_v4: u8,
+    /// With hash: where the value is that is hashed. One of its keys.
+    pub(super) hash_on: Option<HashOn>,
+    /// How long the weight of a backend grows that came back, or is new beside others; 0s = not at all.
+    pub(super) slow_start: Duration,
     /// Failures within `fail_timeout` that take a backend out; 0 = never.
     #[schemars(range(min = 0, max = 1000))]
     pub(super) max_fails: u32,
@@ -94,6 +101,14 @@ pub(super) struct Upstream {
     /// Backends tried for one request; 0 = all.
     #[schemars(range(min = 0, max = 1000))]
     pub(super) tries: u32,
+    /// WebSocket handshakes in flight that a backend takes at most; 0 = no limit.
+    #[schemars(range(min = 0, max = 1_000_000))]
+    pub(super) max_handshakes: usize,
+    /// With max_handshakes: handshakes that wait for a place, at most `timeouts.connect` each; 0 = none.
+    #[schemars(range(min = 0, max = 65536))]
+    pub(super) handshake_queue: usize,
+    /// How backends are checked while no request tells how they are. Absent: not at all.
+    pub(super) health_check: Option<HealthCheck>,
     /// The servers of this group. At least one.
     pub(super) backends: Vec<Backend>,
 }
@@ -102,12 +117,78 @@ pub(super) struct Upstream {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Balance {
+    /// By a value of the request (`hash_on`), or by the client's address where it has none.
+    Hash,
     /// By the client's address: the same client goes to the same backend while that is up.
     IpHash,
     /// Fewest sessions and requests in flight per weight.
     LeastConn,
+    /// Two drawn by weight, and of these the one with fewer sessions and requests in flight per weight.
+    RandomTwo,
     /// In turn, by weight.
     RoundRobin,
+}
+
+/// Where the value is that `balance: hash` goes by; the first one counts, and an empty one is none.
+#[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct HashOn {
+    /// A header's name.
+    pub(super) header: Option<String>,
+    /// A cookie's name, in its letter case.
+    pub(super) cookie: Option<String>,
+    /// A key of the query, in its letter case; nothing is decoded.
+    pub(super) query: Option<String>,
+}
+
+/// How backends are checked while no request tells how they are.
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct HealthCheck {
+    /// What is asked of a backend.
+    pub(super) kind: CheckKind,
+    /// With http and websocket: path and query.
+    pub(super) path: String,
+    /// With http: statuses that pass, such as 200-399 or "200,204".
+    pub(super) status: Statuses,
+    /// With http and websocket: the Host header. Absent: the backend's address.
+    pub(super) host: Option<String>,
+    /// From the end of a check to the next.
+    pub(super) interval: Duration,
+    /// Up to so much more, at random.
+    pub(super) jitter: Duration,
+    /// For the whole of a check.
+    pub(super) timeout: Duration,
+    /// Checks in a row that pass until a backend is back.
+    #[schemars(range(min = 1, max = 1000))]
+    pub(super) rise: u32,
+    /// Checks in a row that fail until a backend is out.
+    #[schemars(range(min = 1, max = 1000))]
+    pub(super) fall: u32,
+    /// What becomes of the sessions of a backend that its checks took out.
+    pub(super) on_down: OnDown,
+}
+
+/// What a check asks of a backend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum CheckKind {
+    /// That it takes a connection.
+    Tcp,
+    /// That it answers a GET.
+    Http,
+    /// That it completes a WebSocket handshake and answers a Ping.
+    Websocket,
+}
+
+/// What becomes of the sessions of a backend that its checks took out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum OnDown {
+    /// They stay.
+    Keep,
+    /// They are told to come back (1012).
+    Drain,
 }
 
 /// One server of an upstream.
@@ -350,10 +431,32 @@ impl Default for Upstream {
         Self {
             balance: Balance::IpHash,
             hash_prefix_v4: 32,
+            hash_on: None,
+            slow_start: Duration::from_secs(0),
             max_fails: 3,
             fail_timeout: Duration::from_secs(30),
             tries: 3,
+            max_handshakes: 0,
+            handshake_queue: 128,
+            health_check: None,
             backends: Vec::new(),
+        }
+    }
+}
+
+impl Default for HealthCheck {
+    fn default() -> Self {
+        Self {
+            kind: CheckKind::Tcp,
+            path: "/".into(),
+            status: Statuses::default(),
+            host: None,
+            interval: Duration::from_secs(5),
+            jitter: Duration::from_secs(1),
+            timeout: Duration::from_secs(2),
+            rise: 2,
+            fall: 3,
+            on_down: OnDown::Keep,
         }
     }
 }

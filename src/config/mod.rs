@@ -12,6 +12,7 @@ mod environment;
 mod file;
 mod load;
 mod resolve;
+mod statuses;
 mod values;
 
 use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};

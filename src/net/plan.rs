@@ -51,7 +51,8 @@ impl Planner {
     pub(super) fn new(access_log: AccessLog) -> io::Result<Self> {
         let mut secret = [0; 16];
         getrandom::fill(&mut secret).map_err(io::Error::other)?;
-        Ok(Self { access_log, secret: Secret(secret), registry: Registry::default() })
+        let registry = Registry::new(getrandom::u64().map_err(io::Error::other)?);
+        Ok(Self { access_log, secret: Secret(secret), registry })
     }
 
     /// A plan whose backends are those of the plans before it, by upstream and address, as far as they live.

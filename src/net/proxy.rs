@@ -1,6 +1,7 @@
 //! One request, read downwards: refused here, forwarded as plain HTTP, or upgraded to a session.
 
 use std::{
+    future::poll_fn,
     net::{IpAddr, SocketAddr},
     sync::Arc,
     time::{Duration, Instant},
@@ -13,6 +14,7 @@ use hyper::{
     http::request::Parts,
     upgrade::OnUpgrade,
 };
+use tokio::time::timeout;
 
 use super::{
     Worker,
@@ -25,7 +27,7 @@ use super::{
 };
 use crate::{
     access_log::{Record, TlsVersion},
-    balance::{Pick, Tried, Upstream},
+    balance::{Key, Pick, Tried, Unavailable, Upstream},
     error::{Error, Kind},
     headers,
     ws::handshake::{self, Agreed, BadHandshake, Offer},
@@ -107,17 +109,18 @@ async fn serve(
     if shared.orders.refuses(&route.name) {
         return Err(Kind::Draining.into());
     }
+    let key = upstream.key(client, &parts.headers, parts.uri.query());
     let kind = handshake::classify(&parts.method, parts.version, &parts.headers);
     let on_upgrade = parts.extensions.remove::<OnUpgrade>();
     let head = head_for_backend(connection, plan, parts, &host, client, &record.request_id);
     match (kind, on_upgrade) {
         (handshake::Kind::Bad(bad), _) => Err(bad_handshake(bad)),
         (handshake::Kind::WebSocket(offer), Some(on_upgrade)) => {
-            upgrade(connection, plan, (place, upstream), (head, offer, on_upgrade), client, record).await
+            upgrade(connection, plan, (place, upstream), (head, offer, on_upgrade), key, record).await
         }
         (handshake::Kind::WebSocket(_) | handshake::Kind::Plain, _) => {
             let body = RequestBody::new(body, plan.config.timeouts.request_body, plan.config.limits.body_size)?;
-            forward(connection, plan, upstream, head, body, client, record).await
+            forward(connection, plan, upstream, head, body, key, record).await
         }
     }
 }
@@ -128,15 +131,15 @@ async fn upgrade(
     plan: &Plan,
     (place, upstream): (usize, &Arc<Upstream>),
     (mut head, offer, on_upgrade): (Head, Offer, OnUpgrade),
-    client: IpAddr,
+    key: Key,
     record: &mut Record,
 ) -> Result<Reply, Error> {
     head.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
     head.headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
-    let mut attempts = Attempts::new(upstream, client);
+    let mut attempts = Attempts::new(upstream, key);
     let mut last_answer = None;
     loop {
-        let mut pick = match attempts.next(record) {
+        let mut pick = match attempts.next_handshake(plan.config.timeouts.connect, record).await {
             Ok(pick) => pick,
             Err(error) => return last_answer.ok_or(error),
         };
@@ -173,13 +176,13 @@ async fn forward(
     upstream: &Arc<Upstream>,
     head: Head,
     body: RequestBody,
-    client: IpAddr,
+    key: Key,
     record: &mut Record,
 ) -> Result<Reply, Error> {
     let terms = (&plan.config.timeouts, &plan.config.tcp);
     let repeatable = is_repeatable(&head.method, &body);
     let mut body = Some(body);
-    let mut attempts = Attempts::new(upstream, client);
+    let mut attempts = Attempts::new(upstream, key);
     loop {
         let mut pick = attempts.next(record)?;
         let sent = body.as_ref().map(RequestBody::progress).unwrap_or_default();
@@ -199,24 +202,44 @@ async fn forward(
 /// The backends tried for one request.
 struct Attempts<'a> {
     upstream: &'a Arc<Upstream>,
-    client: IpAddr,
+    key: Key,
     tried: Tried,
     failure: Option<Error>,
 }
 
 impl<'a> Attempts<'a> {
-    fn new(upstream: &'a Arc<Upstream>, client: IpAddr) -> Self {
-        Self { upstream, client, tried: Tried::default(), failure: None }
+    fn new(upstream: &'a Arc<Upstream>, key: Key) -> Self {
+        Self { upstream, key, tried: Tried::default(), failure: None }
     }
 
     /// The next backend; when none is left, the last failure, or that there was none to try.
     fn next(&mut self, record: &mut Record) -> Result<Pick, Error> {
-        let pick = if self.tried.len() < self.upstream.tries() {
-            self.upstream.pick(self.client, &mut self.tried, Instant::now()).ok()
-        } else {
-            None
+        let picked = match self.tried.len() < self.upstream.tries() {
+            true => self.upstream.pick(&self.key, &mut self.tried, Instant::now()),
+            false => Err(Unavailable::AllTried),
         };
-        let Some(pick) = pick else { return Err(self.failure.take().unwrap_or_else(|| Kind::Unavailable.into())) };
+        self.begin(picked, record)
+    }
+
+    /// The same for a handshake, which waits in line where all backends are busy with others: at most `timeouts.connect`.
+    async fn next_handshake(&mut self, wait: Duration, record: &mut Record) -> Result<Pick, Error> {
+        if self.tried.len() >= self.upstream.tries() {
+            return self.begin(Err(Unavailable::AllTried), record);
+        }
+        let mut place = None;
+        let picked = poll_fn(|cx| {
+            let now = Instant::now();
+            self.upstream.poll_handshake(&self.key, &mut self.tried, &mut place, cx.waker(), now)
+        });
+        let picked = timeout(wait, picked).await.unwrap_or(Err(Unavailable::Busy));
+        self.begin(picked, record)
+    }
+
+    fn begin(&mut self, picked: Result<Pick, Unavailable>, record: &mut Record) -> Result<Pick, Error> {
+        let pick = picked.map_err(|why| {
+            let kind = if why == Unavailable::Busy { Kind::Busy } else { Kind::Unavailable };
+            self.failure.take().unwrap_or_else(|| kind.into())
+        })?;
         record.backend = Some(pick.address().to_owned());
         record.tries += 1;
         Ok(pick)

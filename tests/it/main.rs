@@ -23,6 +23,8 @@ mod framing;
 mod handover;
 /// What is a WebSocket handshake.
 mod handshake;
+/// Handshakes in flight, and the line for a place.
+mod handshake_queue;
 /// Failures, the next backend, and the way back.
 mod health;
 /// Pings of our own.
