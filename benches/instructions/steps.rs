@@ -15,6 +15,7 @@ use longwire::ws::{
     Side,
     frame::FrameHeader,
     keepalive::{Secret, Settings},
+    meter::MessageLimits,
     session::{Common, Passed, Session, SessionSettings},
     tracker::Tracker,
 };
@@ -41,6 +42,7 @@ const SETTINGS: SessionSettings = SessionSettings {
     },
     idle: None,
     close_timeout: Duration::from_secs(5),
+    limits: MessageLimits::NONE,
     extensions: false,
 };
 

@@ -27,7 +27,7 @@ pub(super) struct File {
     pub(super) keepalive: Keepalive,
     /// Deadlines of every wait on a client or a backend.
     pub(super) timeouts: Timeouts,
-    /// Bounds on what a client may send.
+    /// Bounds on what clients, and all sessions together, may use.
     pub(super) limits: Limits,
     /// Socket options, toward clients and backends.
     pub(super) tcp: Tcp,
@@ -139,6 +139,9 @@ pub(super) struct Route {
     pub(super) path: String,
     /// The upstream's name.
     pub(super) upstream: String,
+    /// Origins whose pages may open a WebSocket here, e.g. https://example.com or https://*.example.com; none = any.
+    #[serde(default)]
+    pub(super) origins: Vec<String>,
     /// What this route does otherwise than the top-level `keepalive`.
     #[serde(default)]
     pub(super) keepalive: KeepaliveOverride,
@@ -204,7 +207,7 @@ pub(super) struct Timeouts {
     pub(super) drain: Duration,
 }
 
-/// Bounds on what a client may send.
+/// Bounds on what clients, and all sessions together, may use.
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Limits {
@@ -215,6 +218,43 @@ pub(super) struct Limits {
     pub(super) headers: usize,
     /// Bytes of a request's body; 0B = no limit.
     pub(super) body_size: Size,
+    /// Sessions open at once; 0 = no limit.
+    #[schemars(range(min = 0, max = 1_000_000_000))]
+    pub(super) sessions: usize,
+    /// Sessions open at once of one client address (IPv6: of one /64); 0 = no limit.
+    #[schemars(range(min = 0, max = 1_000_000_000))]
+    pub(super) sessions_per_client: usize,
+    /// New sessions per second, as many at once; 0 = no limit.
+    #[schemars(range(min = 0, max = 1_000_000_000))]
+    pub(super) new_sessions: u32,
+    /// New sessions per second of one client address (IPv6: of one /64), as many at once; 0 = no limit.
+    #[schemars(range(min = 0, max = 1_000_000_000))]
+    pub(super) new_sessions_per_client: u32,
+    /// Payload of one message from a client; 0B = no limit.
+    pub(super) message_size: Size,
+    /// Payload of one frame from a client; 0B = no limit.
+    pub(super) frame_size: Size,
+    /// Payload of one message from a backend; 0B = no limit.
+    pub(super) backend_message_size: Size,
+    /// Frames per second from a client, Pings and Pongs too, as many at once; 0 = no limit.
+    #[schemars(range(min = 0, max = 1_000_000_000))]
+    pub(super) messages_per_second: u32,
+    /// Bytes per second from a client, as many at once; 0B = no limit.
+    pub(super) bytes_per_second: Size,
+    /// Bytes of all sessions together that wait for who does not take them; 0B = no limit.
+    pub(super) unsent_memory: Size,
+    /// How a handshake is refused that may be tried again later.
+    pub(super) refuse: Refuse,
+}
+
+/// How a handshake is refused that may be tried again later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Refuse {
+    /// 429 or 503 with Retry-After.
+    Http,
+    /// 101, then Close 1013 with the reason: a browser's page cannot read a status.
+    Close,
 }
 
 /// Socket options, toward clients and backends.
@@ -340,7 +380,13 @@ impl Route {
 
     /// Everything to one upstream.
     pub(super) fn all_to(upstream: String) -> Self {
-        Self { host: None, path: Self::default_path(), upstream, keepalive: KeepaliveOverride::default() }
+        Self {
+            host: None,
+            path: Self::default_path(),
+            upstream,
+            origins: Vec::new(),
+            keepalive: KeepaliveOverride::default(),
+        }
     }
 }
 
@@ -374,7 +420,22 @@ impl Default for Timeouts {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { header_size: Size::kib(32), headers: 100, body_size: Size::kib(0) }
+        Self {
+            header_size: Size::kib(32),
+            headers: 100,
+            body_size: Size::kib(0),
+            sessions: 0,
+            sessions_per_client: 0,
+            new_sessions: 0,
+            new_sessions_per_client: 0,
+            message_size: Size::kib(0),
+            frame_size: Size::kib(0),
+            backend_message_size: Size::kib(0),
+            messages_per_second: 0,
+            bytes_per_second: Size::kib(0),
+            unsent_memory: Size::kib(0),
+            refuse: Refuse::Http,
+        }
     }
 }
 

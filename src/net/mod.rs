@@ -17,6 +17,7 @@ use crate::{
     },
 };
 
+mod admission;
 mod body;
 mod client_io;
 mod connection;
@@ -54,6 +55,7 @@ struct Shared {
     /// `None` = records are not written.
     access_log: Option<AccessLog>,
     live: Arc<live::Live>,
+    admission: Arc<admission::Admission>,
     nonces: nonces::Nonces,
     accepted: memory::Accepted,
     drain: drain::Drain,

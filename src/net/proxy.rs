@@ -16,6 +16,7 @@ use hyper::{
 
 use super::{
     Worker,
+    admission::Admitted,
     body::{AnswerBody, Ending, Keep, Progress, RequestBody},
     client_io::Debt,
     live::ConnectionGuard,
@@ -30,7 +31,7 @@ use crate::{
     ws::handshake::{self, Agreed, BadHandshake, Offer},
 };
 
-/// Seconds after which a client that was refused in a drain may come back.
+/// Seconds after which a client that was refused for now may come back.
 const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("5");
 
 const CLOSE: HeaderValue = HeaderValue::from_static("close");
@@ -59,6 +60,7 @@ enum Reply {
         client: OnUpgrade,
         /// The route's, among all.
         place: usize,
+        admitted: Admitted,
     },
 }
 
@@ -77,8 +79,8 @@ pub(super) async fn answer(connection: &Connection, request: Request<Incoming>) 
         Ok(Reply::Answer { answered, pick, sent, keep_alive }) => {
             pass_on(connection, answered, pick, sent, keep_alive, record)
         }
-        Ok(Reply::Upgrade { switched, pick, agreed, client, place }) => {
-            open_session(connection, switched, pick, &agreed, client, place, record)
+        Ok(Reply::Upgrade { switched, pick, agreed, client, place, admitted }) => {
+            open_session(connection, switched, pick, &agreed, client, (place, admitted), record)
         }
         Err(error) => refuse(connection, &error, handshake, record),
     }
@@ -111,7 +113,11 @@ async fn serve(
     match (kind, on_upgrade) {
         (handshake::Kind::Bad(bad), _) => Err(bad_handshake(bad)),
         (handshake::Kind::WebSocket(offer), Some(on_upgrade)) => {
-            upgrade(connection, upstream, place, (head, offer, on_upgrade), client, record).await
+            let foreign = |origin| Error::from_source(Kind::Origin, origin);
+            route.origins.check(&head.headers).map_err(foreign)?;
+            let open = || shared.live.sessions();
+            let admitted = shared.admission.admit(client, open, &shared.limits, Instant::now())?;
+            upgrade(connection, upstream, (place, admitted), (head, offer, on_upgrade), client, record).await
         }
         (handshake::Kind::WebSocket(_) | handshake::Kind::Plain, _) => {
             let body = RequestBody::new(body, shared.timeouts.request_body, shared.limits.body_size)?;
@@ -124,7 +130,7 @@ async fn serve(
 async fn upgrade(
     connection: &Connection,
     upstream: &Arc<Upstream>,
-    place: usize,
+    (place, admitted): (usize, Admitted),
     (mut head, offer, on_upgrade): (Head, Offer, OnUpgrade),
     client: IpAddr,
     record: &mut Record,
@@ -143,7 +149,7 @@ async fn upgrade(
             Ok(Greeting::Switched(switched)) => match handshake::verify(&offer, &switched.headers) {
                 Ok(agreed) => {
                     succeed(&mut pick, Some(switched.connect), record);
-                    return Ok(Reply::Upgrade { switched, pick, agreed, client: on_upgrade, place });
+                    return Ok(Reply::Upgrade { switched, pick, agreed, client: on_upgrade, place, admitted });
                 }
                 Err(error) => {
                     attempts.fail(&mut pick, Error::from_source(Kind::FalseUpgrade, error), true, record)?;
@@ -294,7 +300,7 @@ fn open_session(
     pick: Pick,
     agreed: &Agreed,
     client: OnUpgrade,
-    place: usize,
+    (place, admitted): (usize, Admitted),
     record: Record,
 ) -> Response<AnswerBody> {
     let shared = &connection.worker.shared;
@@ -307,7 +313,8 @@ fn open_session(
     let terms = &shared.terms[place];
     let common = Arc::clone(if agreed.extensions { &terms.extended } else { &terms.plain });
     let record = record.into_session(Arc::clone(&terms.log), Arc::clone(pick.backend()));
-    let holdings = Holdings { guards: (pick.settle(), connection.guard.open_session()), record };
+    let (counted, permit) = admitted.into_session(|| connection.guard.open_session());
+    let holdings = Holdings { guards: (pick.settle(), counted, permit), record };
     let takeover = Takeover { client, backend: (switched.socket, switched.early), patience: shared.timeouts.upgrade };
     let sessions = connection.worker.sessions.clone();
     tokio::spawn(session::open(takeover, common, shared.nonces.next() as u64, holdings, sessions));
@@ -323,18 +330,17 @@ fn refuse(connection: &Connection, error: &Error, handshake: bool, mut record: R
     *response.status_mut() = error.status();
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    if error.is_temporary() {
+        headers.insert(RETRY_AFTER, RETRY_AFTER_SECONDS);
+    }
     match error.kind() {
         Kind::WrongVersion => {
             headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static(handshake::VERSION));
             headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
             headers.insert(CONNECTION, HeaderValue::from_static("upgrade, close"));
         }
-        Kind::Draining => {
-            headers.insert(RETRY_AFTER, RETRY_AFTER_SECONDS);
-            headers.insert(CONNECTION, CLOSE);
-        }
         // Where the framing is in doubt, so is where the next request begins.
-        Kind::BadRequest => {
+        Kind::Draining | Kind::BadRequest => {
             headers.insert(CONNECTION, CLOSE);
         }
         _ if handshake => {

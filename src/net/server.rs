@@ -18,6 +18,7 @@ use tokio_rustls::rustls;
 
 use super::{
     Shared, Terms, Worker,
+    admission::Admission,
     connection::{self, Accepted},
     drain::{Drain, Order},
     listener::{Acceptor, HAND_OVER, HandOver},
@@ -132,6 +133,7 @@ impl Server {
                 keepalive: route.keepalive,
                 idle: timeouts.idle,
                 close_timeout: timeouts.close,
+                limits: limits.messages,
                 extensions: false,
             };
             Terms::new(log, settings, Secret(secret))
@@ -146,6 +148,7 @@ impl Server {
             trusted_proxies,
             access_log,
             live: Arc::clone(&live),
+            admission: Admission::new(Instant::now()),
             nonces: Nonces::new().map_err(StartError::Worker)?,
             accepted: memory::Accepted::default(),
             drain: Drain::new(order),

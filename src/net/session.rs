@@ -11,6 +11,7 @@ use hyper_util::rt::TokioIo;
 use tokio::{sync::mpsc, time::timeout};
 
 use super::{
+    admission::ClientPermit,
     client_io::ClientIo,
     drain::Order,
     live::SessionGuard,
@@ -40,7 +41,7 @@ pub(super) struct Takeover {
 }
 
 /// What counts a session.
-pub(super) type Guards = (InFlight, SessionGuard);
+pub(super) type Guards = (InFlight, SessionGuard, Option<Box<ClientPermit>>);
 
 /// What a session holds beside its streams. Dropped in this order: permits, then the record, so that who reads the record
 /// finds the permits given back.

@@ -72,6 +72,12 @@ pub enum Cause {
     Drain,
     /// No byte from either side for `timeouts.idle`.
     Idle,
+    /// A side took too little while `limits.unsent_memory` was used up.
+    Memory,
+    /// A side sent a message or a frame of more than a limit.
+    MessageTooBig,
+    /// The client sent more in a second than a limit allows.
+    RateLimited,
 }
 
 impl Cause {
@@ -89,6 +95,9 @@ impl Cause {
             Self::ClientLost => "client_lost",
             Self::Drain => "drain",
             Self::Idle => "idle",
+            Self::Memory => "memory",
+            Self::MessageTooBig => "message_too_big",
+            Self::RateLimited => "rate_limited",
         }
     }
 
@@ -104,6 +113,9 @@ impl Cause {
             Self::ClientDead | Self::ClientLost => "client lost",
             Self::Drain => "drain",
             Self::Idle => "idle",
+            Self::Memory => "memory",
+            Self::MessageTooBig => "message too big",
+            Self::RateLimited => "rate limited",
         }
     }
 }

@@ -24,6 +24,7 @@ use crate::ws::{
     Side::{self, Backend, Client},
     frame::MAX_CONTROL_FRAME,
     keepalive::{Secret, Settings},
+    meter::MessageLimits,
     termination::{Cause, Initiator},
 };
 
@@ -36,6 +37,7 @@ const SILENT: SessionSettings = SessionSettings {
     keepalive: Settings { ping_interval: None, pong_timeout: None, client: true, backend: true },
     idle: None,
     close_timeout: CLOSE_TIMEOUT,
+    limits: MessageLimits::NONE,
     extensions: false,
 };
 
