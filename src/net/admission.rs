@@ -10,6 +10,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::unsent::Unsent;
 use crate::{
     config::Limits,
     error::Kind,
@@ -20,6 +23,8 @@ use crate::{
 const MOST_ADDRESSES: usize = 1 << 20;
 /// From so many on, addresses that hold nothing are looked for whenever their number has doubled.
 const FEW_ADDRESSES: usize = 1024;
+/// Refusals by a Close that are under way at once; beyond, a refusal is a status, which needs no patience.
+const MOST_FAREWELLS: usize = 1024;
 /// What an address used up of its rate is made good after this time: then it may be forgotten.
 const FORGETS: Duration = Duration::from_secs(1);
 
@@ -30,6 +35,9 @@ pub(super) struct Admission {
     /// Taken twice a handshake, and at the end of a session that is counted by its address; never across an await. One
     /// lock, because a handshake takes from all counts or from none.
     book: Mutex<Book>,
+    farewells: Arc<Semaphore>,
+    /// What sessions hold for slow readers.
+    pub(super) unsent: Arc<Unsent>,
 }
 
 #[derive(Debug)]
@@ -76,7 +84,12 @@ impl Admission {
             sweep_at: FEW_ADDRESSES,
             swept: start,
         };
-        Arc::new(Self { epoch: now, book: Mutex::new(book) })
+        Arc::new(Self {
+            epoch: now,
+            book: Mutex::new(book),
+            farewells: Arc::new(Semaphore::new(MOST_FAREWELLS)),
+            unsent: Unsent::new(),
+        })
     }
 
     /// Lets a client's handshake pass if every limit has room for it. `open`: how many sessions there are now.
@@ -124,6 +137,11 @@ impl Admission {
             book.clients.insert(network, held);
         }
         Ok(Admitted { admission: Some(Arc::clone(self)), client: permit })
+    }
+
+    /// For a refusal by a Close; `None` while there are too many.
+    pub(super) fn farewell(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.farewells).try_acquire_owned().ok()
     }
 
     fn lock(&self) -> MutexGuard<'_, Book> {

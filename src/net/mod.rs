@@ -22,6 +22,7 @@ mod body;
 mod client_io;
 mod connection;
 mod drain;
+mod farewell;
 mod handshake;
 pub mod limits;
 mod listener;
@@ -38,6 +39,7 @@ mod socket;
 mod sockets;
 pub mod stream;
 pub mod tls;
+mod unsent;
 mod upstream;
 
 /// What all workers share. It does not change while they run; what counts is atomic or a short lock of its own.

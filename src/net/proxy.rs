@@ -19,6 +19,7 @@ use super::{
     admission::Admitted,
     body::{AnswerBody, Ending, Keep, Progress, RequestBody},
     client_io::Debt,
+    farewell::Farewell,
     live::ConnectionGuard,
     session::{self, Holdings, Takeover},
     upstream::{Answered, Greeting, Head, Switched, is_repeatable},
@@ -75,6 +76,7 @@ pub(super) async fn answer(connection: &Connection, request: Request<Incoming>) 
     record.tls = connection.tls;
     // Its client may have sent frames already: behind a refusal they must never be read as a next request.
     let handshake = handshake::is_attempt(request.headers());
+    let farewell = Farewell::prepare(shared.limits.refuse, &request);
     match serve(connection, request, client, &mut record).await {
         Ok(Reply::Answer { answered, pick, sent, keep_alive }) => {
             pass_on(connection, answered, pick, sent, keep_alive, record)
@@ -82,7 +84,10 @@ pub(super) async fn answer(connection: &Connection, request: Request<Incoming>) 
         Ok(Reply::Upgrade { switched, pick, agreed, client, place, admitted }) => {
             open_session(connection, switched, pick, &agreed, client, (place, admitted), record)
         }
-        Err(error) => refuse(connection, &error, handshake, record),
+        Err(error) => match farewell.filter(|_| error.is_temporary()).zip(shared.admission.farewell()) {
+            Some((farewell, permit)) => farewell.bid(connection, permit, &error, record),
+            None => refuse(connection, &error, handshake, record),
+        },
     }
 }
 

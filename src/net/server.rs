@@ -138,6 +138,8 @@ impl Server {
             };
             Terms::new(log, settings, Secret(secret))
         };
+        let admission = Admission::new(Instant::now());
+        admission.unsent.set_limit(limits.unsent_memory);
         let shared = Arc::new(Shared {
             terms: routes.routes().map(terms).collect(),
             routes,
@@ -148,7 +150,7 @@ impl Server {
             trusted_proxies,
             access_log,
             live: Arc::clone(&live),
-            admission: Admission::new(Instant::now()),
+            admission,
             nonces: Nonces::new().map_err(StartError::Worker)?,
             accepted: memory::Accepted::default(),
             drain: Drain::new(order),

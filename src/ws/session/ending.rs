@@ -116,6 +116,19 @@ impl Session {
         self.place_farewells();
     }
 
+    /// Too much waits for slow sides, in all sessions together, and this one has added to it: 1013 to both sides, each at the
+    /// end of a frame. A Close that still passes changes nothing about the cause, which gives no time to slow sides.
+    pub fn handle_shortage(&mut self, now: Instant) {
+        if self.ending.is_some() {
+            return;
+        }
+        self.close_both(CloseCode::TRY_AGAIN_LATER, Cause::Memory, now);
+        if let Some(ending) = &mut self.ending {
+            ending.provisional = false;
+        }
+        self.hurry(now);
+    }
+
     /// Half of the time for the end is over: no Close of ours waits for the end of a message any more, nor we for the
     /// Close of a side that cannot be written.
     pub(super) fn hurry(&mut self, now: Instant) {

@@ -408,7 +408,8 @@ impl Session {
         if may_grow && !self.half(to.other()).broken {
             return;
         }
-        if let Some(ending) = &mut self.ending {
+        // Nor does what waits for it where that is what the session ends of.
+        if let Some(ending) = self.ending.as_mut().filter(|ending| ending.termination.cause != Cause::Memory) {
             ending.deadline = now + self.common.settings.close_timeout;
         }
     }
