@@ -5,6 +5,7 @@
 mod ends;
 mod keeps_alive;
 mod lasts;
+mod limited;
 mod properties;
 mod relays;
 
