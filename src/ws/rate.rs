@@ -26,6 +26,12 @@ impl Rate {
         NonZeroU64::new(count).map(Self)
     }
 
+    /// How much.
+    #[must_use]
+    pub const fn count(self) -> u64 {
+        self.0.get()
+    }
+
     /// Nanoseconds that `count` tokens take, rounded down: a whole second's worth always fits, and of a million a second at
     /// most a thousandth more.
     fn cost(self, count: u64) -> u64 {
