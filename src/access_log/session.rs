@@ -224,6 +224,7 @@ mod tests {
         ws::{
             Side, keepalive,
             keepalive::Secret,
+            meter::MessageLimits,
             session::{Common, SessionSettings},
             termination::{Cause, Initiator},
         },
@@ -290,7 +291,14 @@ mod tests {
     fn session() -> Session {
         let keepalive = keepalive::Settings { ping_interval: None, pong_timeout: None, client: false, backend: false };
         let close_timeout = Duration::from_secs(1);
-        let settings = SessionSettings { keepalive, idle: None, max_lifetime: None, close_timeout, extensions: false };
+        let settings = SessionSettings {
+            keepalive,
+            idle: None,
+            max_lifetime: None,
+            close_timeout,
+            limits: MessageLimits::NONE,
+            extensions: false,
+        };
         let now = Instant::now();
         let common = Common { settings, secret: Secret([0; 16]), epoch: now };
         let mut session = Session::new(Arc::new(common), 0, now);

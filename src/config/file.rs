@@ -35,7 +35,7 @@ pub(super) struct File {
     /// Path of a Unix socket where a process that is started with the same file takes over the listening sockets; this
     /// one then drains. Relative to this file's folder. Absent: no hand-over.
     pub(super) handover: Option<PathBuf>,
-    /// Bounds on what a client may send.
+    /// Bounds on what clients, and all sessions together, may use.
     pub(super) limits: Limits,
     /// Socket options, toward clients and backends.
     pub(super) tcp: Tcp,
@@ -225,6 +225,9 @@ pub(super) struct Route {
     pub(super) path: String,
     /// The upstream's name.
     pub(super) upstream: String,
+    /// Origins whose pages may open a WebSocket here, e.g. https://example.com or https://*.example.com; none = any.
+    #[serde(default)]
+    pub(super) origins: Vec<String>,
     /// What this route does otherwise than the top-level `keepalive`.
     #[serde(default)]
     pub(super) keepalive: KeepaliveOverride,
@@ -319,7 +322,7 @@ pub(super) enum OnRemoved {
     Close,
 }
 
-/// Bounds on what a client may send.
+/// Bounds on what clients, and all sessions together, may use.
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Limits {
@@ -330,6 +333,43 @@ pub(super) struct Limits {
     pub(super) headers: usize,
     /// Bytes of a request's body; 0B = no limit.
     pub(super) body_size: Size,
+    /// Sessions open at once; 0 = no limit.
+    #[schemars(range(min = 0, max = 1_000_000_000))]
+    pub(super) sessions: usize,
+    /// Sessions open at once of one client address (IPv6: of one /64); 0 = no limit.
+    #[schemars(range(min = 0, max = 1_000_000_000))]
+    pub(super) sessions_per_client: usize,
+    /// New sessions per second, as many at once; 0 = no limit.
+    #[schemars(range(min = 0, max = 1_000_000_000))]
+    pub(super) new_sessions: u32,
+    /// New sessions per second of one client address (IPv6: of one /64), as many at once; 0 = no limit.
+    #[schemars(range(min = 0, max = 1_000_000_000))]
+    pub(super) new_sessions_per_client: u32,
+    /// Payload of one message from a client; 0B = no limit.
+    pub(super) message_size: Size,
+    /// Payload of one frame from a client; 0B = no limit.
+    pub(super) frame_size: Size,
+    /// Payload of one message from a backend; 0B = no limit.
+    pub(super) backend_message_size: Size,
+    /// Frames per second from a client, Pings and Pongs too, as many at once; 0 = no limit.
+    #[schemars(range(min = 0, max = 1_000_000_000))]
+    pub(super) messages_per_second: u32,
+    /// Bytes per second from a client, as many at once; 0B = no limit.
+    pub(super) bytes_per_second: Size,
+    /// Bytes of all sessions together that wait for who does not take them; 0B = no limit.
+    pub(super) unsent_memory: Size,
+    /// How a handshake is refused that may be tried again later.
+    pub(super) refuse: Refuse,
+}
+
+/// How a handshake is refused that may be tried again later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Refuse {
+    /// 429 or 503 with Retry-After.
+    Http,
+    /// 101, then Close 1013 with the reason: a browser's page cannot read a status.
+    Close,
 }
 
 /// Socket options, toward clients and backends.
@@ -487,6 +527,7 @@ impl Route {
             host: None,
             path: Self::default_path(),
             upstream,
+            origins: Vec::new(),
             keepalive: KeepaliveOverride::default(),
             max_lifetime: Self::default_max_lifetime(),
         }
@@ -534,7 +575,22 @@ impl Default for Drain {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { header_size: Size::kib(32), headers: 100, body_size: Size::kib(0) }
+        Self {
+            header_size: Size::kib(32),
+            headers: 100,
+            body_size: Size::kib(0),
+            sessions: 0,
+            sessions_per_client: 0,
+            new_sessions: 0,
+            new_sessions_per_client: 0,
+            message_size: Size::kib(0),
+            frame_size: Size::kib(0),
+            backend_message_size: Size::kib(0),
+            messages_per_second: 0,
+            bytes_per_second: Size::kib(0),
+            unsent_memory: Size::kib(0),
+            refuse: Refuse::Http,
+        }
     }
 }
 

@@ -6,11 +6,13 @@
 
 use std::sync::{Arc, RwLock};
 
+mod admission;
 mod body;
 mod client_io;
 mod connection;
 pub mod control;
 mod drain;
+mod farewell;
 pub mod handover;
 mod handshake;
 pub mod limits;
@@ -29,6 +31,7 @@ mod socket;
 mod sockets;
 pub mod stream;
 pub mod tls;
+mod unsent;
 mod upstream;
 
 /// What all workers share for as long as the process runs. What counts is atomic or a short lock of its own.
@@ -37,6 +40,7 @@ struct Shared {
     /// A lock, because a reload puts another one here; held for the copy of a pointer.
     plan: RwLock<Arc<plan::Plan>>,
     live: Arc<live::Live>,
+    admission: Arc<admission::Admission>,
     nonces: nonces::Nonces,
     accepted: memory::Accepted,
     orders: drain::Orders,

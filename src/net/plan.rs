@@ -67,6 +67,7 @@ impl Planner {
                 idle: config.timeouts.idle,
                 max_lifetime: route.max_lifetime,
                 close_timeout: config.timeouts.close,
+                limits: config.limits.messages,
                 extensions: false,
             };
             Terms::new(log, settings, self.secret)
@@ -92,6 +93,7 @@ impl Shared {
 
     /// From now on what begins is for another plan.
     pub(super) fn change_plan(&self, plan: Plan) {
+        self.admission.unsent.set_limit(plan.config.limits.unsent_memory);
         *self.plan.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Arc::new(plan);
     }
 }

@@ -18,8 +18,10 @@ use tokio::time::timeout;
 
 use super::{
     Worker,
+    admission::Admitted,
     body::{AnswerBody, Ending, Keep, Progress, RequestBody},
     client_io::Debt,
+    farewell::Farewell,
     live::ConnectionGuard,
     plan::Plan,
     session::{self, Holdings, Takeover},
@@ -33,7 +35,7 @@ use crate::{
     ws::handshake::{self, Agreed, BadHandshake, Offer},
 };
 
-/// Seconds after which a client that was refused in a drain may come back.
+/// Seconds after which a client that was refused for now may come back.
 const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("5");
 
 const CLOSE: HeaderValue = HeaderValue::from_static("close");
@@ -62,6 +64,7 @@ enum Reply {
         client: OnUpgrade,
         /// The route's, among all.
         place: usize,
+        admitted: Admitted,
     },
 }
 
@@ -76,14 +79,20 @@ pub(super) async fn answer(connection: &Connection, request: Request<Incoming>) 
     record.tls = connection.tls;
     // Its client may have sent frames already: behind a refusal they must never be read as a next request.
     let handshake = handshake::is_attempt(request.headers());
+    let farewell = Farewell::prepare(plan.config.limits.refuse, &request);
     match serve(connection, &plan, request, client, &mut record).await {
         Ok(Reply::Answer { answered, pick, sent, keep_alive }) => {
             pass_on(connection, &plan, answered, pick, sent, keep_alive, record)
         }
-        Ok(Reply::Upgrade { switched, pick, agreed, client, place }) => {
-            open_session(connection, &plan, switched, pick, &agreed, (client, place), record)
+        Ok(Reply::Upgrade { switched, pick, agreed, client, place, admitted }) => {
+            open_session(connection, &plan, switched, pick, &agreed, client, (place, admitted), record)
         }
-        Err(error) => refuse(connection, &error, handshake, record),
+        Err(error) => {
+            match farewell.filter(|_| error.is_temporary()).zip(connection.worker.shared.admission.farewell()) {
+                Some((farewell, permit)) => farewell.bid(connection, permit, &error, record),
+                None => refuse(connection, &error, handshake, record),
+            }
+        }
     }
 }
 
@@ -116,7 +125,11 @@ async fn serve(
     match (kind, on_upgrade) {
         (handshake::Kind::Bad(bad), _) => Err(bad_handshake(bad)),
         (handshake::Kind::WebSocket(offer), Some(on_upgrade)) => {
-            upgrade(connection, plan, (place, upstream), (head, offer, on_upgrade), key, record).await
+            let foreign = |origin| Error::from_source(Kind::Origin, origin);
+            route.origins.check(&head.headers).map_err(foreign)?;
+            let open = || shared.live.sessions();
+            let admitted = shared.admission.admit(client, open, &plan.config.limits, Instant::now())?;
+            upgrade(connection, plan, (place, upstream, admitted), (head, offer, on_upgrade), key, record).await
         }
         (handshake::Kind::WebSocket(_) | handshake::Kind::Plain, _) => {
             let body = RequestBody::new(body, plan.config.timeouts.request_body, plan.config.limits.body_size)?;
@@ -129,7 +142,7 @@ async fn serve(
 async fn upgrade(
     connection: &Connection,
     plan: &Plan,
-    (place, upstream): (usize, &Arc<Upstream>),
+    (place, upstream, admitted): (usize, &Arc<Upstream>, Admitted),
     (mut head, offer, on_upgrade): (Head, Offer, OnUpgrade),
     key: Key,
     record: &mut Record,
@@ -148,7 +161,7 @@ async fn upgrade(
             Ok(Greeting::Switched(switched)) => match handshake::verify(&offer, &switched.headers) {
                 Ok(agreed) => {
                     succeed(&mut pick, Some(switched.connect), record);
-                    return Ok(Reply::Upgrade { switched, pick, agreed, client: on_upgrade, place });
+                    return Ok(Reply::Upgrade { switched, pick, agreed, client: on_upgrade, place, admitted });
                 }
                 Err(error) => {
                     attempts.fail(&mut pick, Error::from_source(Kind::FalseUpgrade, error), true, record)?;
@@ -329,7 +342,8 @@ fn open_session(
     switched: Switched,
     pick: Pick,
     agreed: &Agreed,
-    (client, place): (OnUpgrade, usize),
+    client: OnUpgrade,
+    (place, admitted): (usize, Admitted),
     record: Record,
 ) -> Response<AnswerBody> {
     let shared = &connection.worker.shared;
@@ -342,7 +356,8 @@ fn open_session(
     let terms = &plan.terms[place];
     let common = Arc::clone(if agreed.extensions { &terms.extended } else { &terms.plain });
     let record = record.into_session(Arc::clone(&terms.log), Arc::clone(pick.backend()));
-    let holdings = Holdings { guards: (pick.settle(), connection.guard.open_session()), record };
+    let (counted, permit) = admitted.into_session(|| connection.guard.open_session());
+    let holdings = Holdings { guards: (pick.settle(), counted, permit), record };
     let takeover =
         Takeover { client, backend: (switched.socket, switched.early), patience: plan.config.timeouts.upgrade };
     let sessions = connection.worker.sessions.clone();
@@ -359,18 +374,17 @@ fn refuse(connection: &Connection, error: &Error, handshake: bool, mut record: R
     *response.status_mut() = error.status();
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    if error.is_temporary() {
+        headers.insert(RETRY_AFTER, RETRY_AFTER_SECONDS);
+    }
     match error.kind() {
         Kind::WrongVersion => {
             headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static(handshake::VERSION));
             headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
             headers.insert(CONNECTION, HeaderValue::from_static("upgrade, close"));
         }
-        Kind::Draining => {
-            headers.insert(RETRY_AFTER, RETRY_AFTER_SECONDS);
-            headers.insert(CONNECTION, CLOSE);
-        }
         // Where the framing is in doubt, so is where the next request begins.
-        Kind::BadRequest => {
+        Kind::Draining | Kind::BadRequest => {
             headers.insert(CONNECTION, CLOSE);
         }
         _ if handshake => {

@@ -17,6 +17,7 @@ use tokio::{
 
 use super::{
     Shared, Worker,
+    admission::Admission,
     connection::{self, Accepted},
     control::{self, Control},
     drain::Orders,
@@ -113,12 +114,15 @@ impl Server {
         }
         let workers = config.workers.or_else(|| thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get);
         let planner = Planner::new(access_log).map_err(StartError::Worker)?;
+        let admission = Admission::new(Instant::now());
+        admission.unsent.set_limit(config.limits.unsent_memory);
         let shared = Arc::new(Shared {
             plan: RwLock::new(Arc::new(planner.plan(config, Instant::now()))),
             live: Live::new(workers),
             nonces: Nonces::new().map_err(StartError::Worker)?,
             accepted: memory::Accepted::default(),
             orders: Orders::new(),
+            admission,
         });
         let (stop, stopped) = watch::channel(());
         let (alive, ended) = mpsc::channel(1);

@@ -11,6 +11,7 @@ use hyper_util::rt::TokioIo;
 use tokio::{sync::mpsc, time::timeout};
 
 use super::{
+    admission::ClientPermit,
     client_io::ClientIo,
     drain::Book,
     live::SessionGuard,
@@ -40,7 +41,7 @@ pub(super) struct Takeover {
 }
 
 /// What counts a session.
-pub(super) type Guards = (InFlight, SessionGuard);
+pub(super) type Guards = (InFlight, SessionGuard, Option<Box<ClientPermit>>);
 
 /// What a session holds beside its streams. Dropped in this order: permits, then the record, so that who reads the record
 /// finds the permits given back.
@@ -124,7 +125,7 @@ impl Held {
 
     /// Learns which orders stand. It wants a turn then.
     pub(super) fn hear(&mut self, book: &Book, now: Instant) {
-        if let (Some(relay), Some((in_flight, _)), Some(record)) = (&mut self.relay, &self.guards, &self.record) {
+        if let (Some(relay), Some((in_flight, ..)), Some(record)) = (&mut self.relay, &self.guards, &self.record) {
             let notice = book.notice(record.route(), in_flight.backend(), relay.session.spread());
             relay.session.handle_notice(notice, now);
         }

@@ -35,6 +35,8 @@ mod known_bugs;
 mod large;
 /// What the source may not say.
 mod layers;
+/// What is refused because it is too much.
+mod limits;
 /// Messages on standard error.
 mod messages;
 /// Plain HTTP through the same door.
