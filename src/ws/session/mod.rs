@@ -205,6 +205,13 @@ impl Session {
         if was_stalled && moved > 0 {
             self.grant_time(to, now);
         }
+        if let Some(meter) = self.meter.as_mut().filter(|_| to == Side::Backend) {
+            match (was_stalled, left == 0) {
+                (false, false) => meter.handle_stalled(tick),
+                (true, true) => meter.handle_resumed(tick),
+                _ => {}
+            }
+        }
     }
 
     /// A side has been shut down for writing: our FIN is out.
