@@ -29,6 +29,8 @@ server.on("connection", (socket, request) => {
     if (text.startsWith("do ")) obey(socket, request, text.split(" ").slice(1));
     else socket.send(data, { binary });
   });
+  // A client that breaks the protocol: ws answers it, and without a listener would end this process.
+  socket.on("error", (error) => say("broken", { code: error.code }));
   socket.on("close", (code, reason) => say("closed", { code, reason: reason.toString(), path: request.url }));
 });
 
