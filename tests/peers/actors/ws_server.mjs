@@ -20,6 +20,8 @@ const server = new WebSocketServer({
   host: "127.0.0.1",
   port: Number(options.port),
   perMessageDeflate: options.plain ? false : { threshold: 0 },
+  // Autobahn sends a message in 65,536 fragments, more than ws takes by itself.
+  maxFragments: 0,
   handleProtocols: (offered) => (offered.has("chat.v1") ? "chat.v1" : false),
 });
 server.on("listening", () => say("listening", { port: server.address().port }));
