@@ -23,6 +23,8 @@ mod framing;
 mod handshake;
 /// Failures, the next backend, and the way back.
 mod health;
+/// Attacks: floods, resets, garbage, a machine that runs out.
+mod hostile;
 /// Pings of our own.
 mod keepalive;
 /// Bugs that other proxies had.
