@@ -52,12 +52,7 @@ async fn a_message_of_endless_empty_fragments_passes_and_takes_no_memory() {
     let fragments = |frame: fn(u8, &'static str) -> Vec<u8>| {
         [frame(TEXT_BEGIN, "begin"), frame(MIDDLE, "").repeat(FLOOD), frame(END, "end")].concat()
     };
-    exchange(
-        proxy.session().await,
-        fragments(|first, text| masked(first, text)),
-        fragments(|f, text| unmasked(f, text)),
-    )
-    .await;
+    exchange(proxy.session().await, fragments(masked), fragments(unmasked)).await;
     proxy.stop().await;
 }
 

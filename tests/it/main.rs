@@ -19,6 +19,8 @@ mod drain;
 mod forwarding;
 /// Frames of every size and cut.
 mod framing;
+/// What the fuzz targets check, on random input.
+mod fuzzing;
 /// What is a WebSocket handshake.
 mod handshake;
 /// Failures, the next backend, and the way back.
