@@ -15,6 +15,8 @@ mod close;
 mod config;
 /// The end of the process, announced.
 mod drain;
+/// Backends and clients that die, hang, vanish and return.
+mod faults;
 /// Headers toward the backend and the client's address.
 mod forwarding;
 /// Frames of every size and cut.
