@@ -1,5 +1,5 @@
 """The backend behind the attacked longwire. It takes no request of which the end could be read in two ways, tells of each that
-came (one JSON object a line), echoes WebSocket messages, and misbehaves where the path says so."""
+came (one JSON object a line), echoes WebSocket messages, and misbehaves where the path says so. Argument: [PORT]"""
 
 import asyncio
 import base64
@@ -7,7 +7,9 @@ import hashlib
 import json
 import socket
 import struct
+import sys
 
+PORT = int(sys.argv[1]) if len(sys.argv) > 1 and __name__ == "__main__" else 0
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 CHUNK = 64 * 1024
 FLOOD = 1024
@@ -19,7 +21,7 @@ def say(event: str, **fields) -> None:
 
 
 async def main() -> None:
-    server = await asyncio.start_server(connection, "127.0.0.1", 0, backlog=1024, limit=1 << 20)
+    server = await asyncio.start_server(connection, "127.0.0.1", PORT, backlog=1024, limit=1 << 20)
     say("listening", port=server.sockets[0].getsockname()[1])
     await server.serve_forever()
 
