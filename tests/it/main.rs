@@ -15,18 +15,24 @@ mod close;
 mod config;
 /// The end of the process, announced.
 mod drain;
+/// Backends and clients that die, hang, vanish and return.
+mod faults;
 /// Headers toward the backend and the client's address.
 mod forwarding;
 /// Frames of every size and cut.
 mod framing;
 /// Listening sockets that go from process to process.
 mod handover;
+/// What the fuzz targets check, on random input.
+mod fuzzing;
 /// What is a WebSocket handshake.
 mod handshake;
 /// Handshakes in flight, and the line for a place.
 mod handshake_queue;
 /// Failures, the next backend, and the way back.
 mod health;
+/// Attacks: floods, resets, garbage, a machine that runs out.
+mod hostile;
 /// Pings of our own.
 mod keepalive;
 /// Bugs that other proxies had.
