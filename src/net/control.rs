@@ -247,6 +247,11 @@ impl Control {
         listeners.clear();
     }
 
+    /// Whether nothing is accepted here any more.
+    pub(super) fn has_left(&self) -> bool {
+        self.listeners().is_empty()
+    }
+
     /// Load balancers are told to look away.
     pub(super) fn announce(&self) {
         self.shared.orders.announce();

@@ -322,7 +322,7 @@ fn pass_on(
     let (mut parts, body) = response.into_parts();
     record.status = Some(parts.status.as_u16());
     headers::strip_hop_by_hop(&mut parts.headers);
-    if !keep_alive {
+    if !keep_alive || connection.worker.shared.orders.is_announced() {
         parts.headers.insert(CONNECTION, CLOSE);
     }
     let worker = Arc::clone(&connection.worker);
