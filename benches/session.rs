@@ -22,6 +22,7 @@ const SETTINGS: SessionSettings = SessionSettings {
         backend: true,
     },
     idle: None,
+    max_lifetime: None,
     close_timeout: Duration::from_secs(5),
     extensions: false,
 };

@@ -88,6 +88,12 @@ impl SessionRecord {
         record
     }
 
+    /// The name of its route.
+    #[must_use]
+    pub fn route(&self) -> &str {
+        &self.route.route
+    }
+
     fn unpack(&mut self) -> Record {
         self.is_over = true;
         let (client, request_id, host, path) = self.words.unpack();
@@ -284,7 +290,7 @@ mod tests {
     fn session() -> Session {
         let keepalive = keepalive::Settings { ping_interval: None, pong_timeout: None, client: false, backend: false };
         let close_timeout = Duration::from_secs(1);
-        let settings = SessionSettings { keepalive, idle: None, close_timeout, extensions: false };
+        let settings = SessionSettings { keepalive, idle: None, max_lifetime: None, close_timeout, extensions: false };
         let now = Instant::now();
         let common = Common { settings, secret: Secret([0; 16]), epoch: now };
         let mut session = Session::new(Arc::new(common), 0, now);

@@ -19,7 +19,8 @@ pub fn describe(config: &Config) -> String {
     for route in config.routes.routes() {
         let upstream = config.upstreams.get(route.upstream).map_or("?", |upstream| &upstream.name);
         let keepalive = of_keepalive(&route.keepalive);
-        line(&mut text, format_args!("  {} -> {upstream}  {keepalive}", route.name));
+        let lifetime = route.max_lifetime.map(|life| format!(", ended after {}", short(life))).unwrap_or_default();
+        line(&mut text, format_args!("  {} -> {upstream}  {keepalive}{lifetime}", route.name));
     }
     text.push_str("upstreams\n");
     for upstream in &config.upstreams {
@@ -33,6 +34,17 @@ pub fn describe(config: &Config) -> String {
     line(
         &mut text,
         format_args!("sessions  ended after idle {idle}; close {}, drain {}", short(t.close), short(t.drain)),
+    );
+    let d = &config.drain;
+    let removed = if d.closes_removed { "closed" } else { "kept" };
+    line(
+        &mut text,
+        format_args!(
+            "drain     wait {}, then {} over {}; sessions without their backend or route are {removed}",
+            short(d.wait),
+            d.close_code.0,
+            short(d.spread)
+        ),
     );
     let (connect, upgrade, response) = (short(t.connect), short(t.upgrade), short(t.response));
     line(&mut text, format_args!("backends  connect {connect}, upgrade {upgrade}, response {response}"));

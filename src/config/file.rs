@@ -30,6 +30,11 @@ pub(super) struct File {
     pub(super) keepalive: Keepalive,
     /// Deadlines of every wait on a client or a backend.
     pub(super) timeouts: Timeouts,
+    /// How sessions are ended when the process, a route or a backend goes.
+    pub(super) drain: Drain,
+    /// Path of a Unix socket where a process that is started with the same file takes over the listening sockets; this
+    /// one then drains. Relative to this file's folder. Absent: no hand-over.
+    pub(super) handover: Option<PathBuf>,
     /// Bounds on what a client may send.
     pub(super) limits: Limits,
     /// Socket options, toward clients and backends.
@@ -223,6 +228,10 @@ pub(super) struct Route {
     /// What this route does otherwise than the top-level `keepalive`.
     #[serde(default)]
     pub(super) keepalive: KeepaliveOverride,
+    /// A session is ended with 1012 after this time, less a tenth at most by lot; 0s = never. For paths whose limit is
+    /// a lifetime: end before they cut.
+    #[serde(default = "Route::default_max_lifetime")]
+    pub(super) max_lifetime: Duration,
 }
 
 /// Pings of quiet sessions.
@@ -283,6 +292,31 @@ pub(super) struct Timeouts {
     pub(super) close: Duration,
     /// From SIGTERM to the exit.
     pub(super) drain: Duration,
+}
+
+/// How sessions are ended when the process, a route or a backend goes. The deadline is `timeouts.drain`.
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Drain {
+    /// After SIGTERM, how long /readyz fails while everything is still served, so that load balancers look away first.
+    pub(super) wait: Duration,
+    /// The code that both sides of a session read: 1001, 1012, 1013, or 3000 to 4999.
+    #[schemars(range(min = 1000, max = 4999))]
+    pub(super) close_code: u16,
+    /// Sessions are told one by one over this time, at most half of what `timeouts.drain` leaves.
+    pub(super) spread: Duration,
+    /// What becomes of sessions whose backend or route a reload takes away.
+    pub(super) on_removed: OnRemoved,
+}
+
+/// What becomes of sessions whose backend or route a reload takes away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum OnRemoved {
+    /// They go on.
+    Keep,
+    /// They are ended with `close_code` over `spread`.
+    Close,
 }
 
 /// Bounds on what a client may send.
@@ -382,6 +416,8 @@ impl Default for File {
             routes: Vec::new(),
             keepalive: Keepalive::default(),
             timeouts: Timeouts::default(),
+            drain: Drain::default(),
+            handover: None,
             limits: Limits::default(),
             tcp: Tcp::default(),
             trusted_proxies: Vec::new(),
@@ -441,9 +477,19 @@ impl Route {
         "/".into()
     }
 
+    fn default_max_lifetime() -> Duration {
+        Duration::from_secs(0)
+    }
+
     /// Everything to one upstream.
     pub(super) fn all_to(upstream: String) -> Self {
-        Self { host: None, path: Self::default_path(), upstream, keepalive: KeepaliveOverride::default() }
+        Self {
+            host: None,
+            path: Self::default_path(),
+            upstream,
+            keepalive: KeepaliveOverride::default(),
+            max_lifetime: Self::default_max_lifetime(),
+        }
     }
 }
 
@@ -471,6 +517,17 @@ impl Default for Timeouts {
             idle: Duration::from_secs(0),
             close: Duration::from_secs(5),
             drain: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Default for Drain {
+    fn default() -> Self {
+        Self {
+            wait: Duration::from_secs(0),
+            close_code: 1012,
+            spread: Duration::from_secs(15),
+            on_removed: OnRemoved::Keep,
         }
     }
 }

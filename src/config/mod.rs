@@ -25,7 +25,7 @@ pub use self::{
     environment::Env,
     load::{FlagsError, Loaded, from_flags, load, parse, parse_with},
 };
-use crate::{balance::UpstreamSettings, routing::RouteTable};
+use crate::{balance::UpstreamSettings, routing::RouteTable, ws::close::CloseCode};
 
 /// The `proxy.yaml` of this repository: every key with its default.
 pub const SHIPPED: &str = include_str!("../../proxy.yaml");
@@ -49,6 +49,10 @@ pub struct Config {
     pub routes: RouteTable,
     /// Deadlines of every wait on a client or a backend.
     pub timeouts: Timeouts,
+    /// How sessions are ended when the process, a route or a backend goes.
+    pub drain: Drain,
+    /// Where a successor takes over the listening sockets; `None` = nowhere.
+    pub handover: Option<PathBuf>,
     /// Bounds on what a client may send.
     pub limits: Limits,
     /// Options of the TCP sockets, both sides.
@@ -109,6 +113,19 @@ pub struct Timeouts {
     pub close: Duration,
     /// From the signal to the exit.
     pub drain: Duration,
+}
+
+/// How sessions are ended when the process, a route or a backend goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Drain {
+    /// How long readiness fails before anything else does.
+    pub wait: Duration,
+    /// What both sides of a session read.
+    pub close_code: CloseCode,
+    /// Over which time sessions are told, one by one.
+    pub spread: Duration,
+    /// Whether sessions are ended whose backend or route a reload takes away.
+    pub closes_removed: bool,
 }
 
 /// Bounds on requests.

@@ -21,6 +21,7 @@ use super::{
     body::{AnswerBody, Ending, Keep, Progress, RequestBody},
     client_io::Debt,
     live::ConnectionGuard,
+    plan::Plan,
     session::{self, Holdings, Takeover},
     upstream::{Answered, Greeting, Head, Switched, is_repeatable},
 };
@@ -67,20 +68,20 @@ enum Reply {
 /// Answers one request.
 pub(super) async fn answer(connection: &Connection, request: Request<Incoming>) -> Response<AnswerBody> {
     connection.debt.is_paid();
-    let shared = &connection.worker.shared;
-    let trusted = &shared.trusted_proxies;
+    let plan = connection.worker.shared.plan();
+    let trusted = &plan.config.trusted_proxies;
     let client = headers::client_address(connection.sender.ip(), request.headers(), trusted);
-    let log = shared.access_log.clone();
+    let log = plan.access_log.clone();
     let mut record = Record::new(log, client, request.method().as_str(), request.uri().path());
     record.tls = connection.tls;
     // Its client may have sent frames already: behind a refusal they must never be read as a next request.
     let handshake = handshake::is_attempt(request.headers());
-    match serve(connection, request, client, &mut record).await {
+    match serve(connection, &plan, request, client, &mut record).await {
         Ok(Reply::Answer { answered, pick, sent, keep_alive }) => {
-            pass_on(connection, answered, pick, sent, keep_alive, record)
+            pass_on(connection, &plan, answered, pick, sent, keep_alive, record)
         }
         Ok(Reply::Upgrade { switched, pick, agreed, client, place }) => {
-            open_session(connection, switched, pick, &agreed, client, place, record)
+            open_session(connection, &plan, switched, pick, &agreed, (client, place), record)
         }
         Err(error) => refuse(connection, &error, handshake, record),
     }
@@ -89,6 +90,7 @@ pub(super) async fn answer(connection: &Connection, request: Request<Incoming>) 
 /// Finds out what a request is and gets its answer.
 async fn serve(
     connection: &Connection,
+    plan: &Plan,
     request: Request<Incoming>,
     client: IpAddr,
     record: &mut Record,
@@ -100,25 +102,25 @@ async fn serve(
         .map_err(|error| Error::from_source(Kind::BadRequest, error))?;
     let host = headers::host(&parts.uri, &parts.headers).to_owned();
     record.host.clone_from(&host);
-    if shared.drain.has_begun() {
-        return Err(Kind::Draining.into());
-    }
-    let (place, route) = shared.routes.find(&host, parts.uri.path()).ok_or(Kind::NoRoute)?;
-    let upstream = &shared.upstreams[route.upstream];
+    let (place, route) = plan.config.routes.find(&host, parts.uri.path()).ok_or(Kind::NoRoute)?;
+    let upstream = &plan.upstreams[route.upstream];
     record.route = Some(route.name.clone());
     record.upstream = Some(upstream.name().to_owned());
+    if shared.orders.refuses(&route.name) {
+        return Err(Kind::Draining.into());
+    }
     let key = upstream.key(client, &parts.headers, parts.uri.query());
     let kind = handshake::classify(&parts.method, parts.version, &parts.headers);
     let on_upgrade = parts.extensions.remove::<OnUpgrade>();
-    let head = head_for_backend(connection, parts, &host, client, &record.request_id);
+    let head = head_for_backend(connection, plan, parts, &host, client, &record.request_id);
     match (kind, on_upgrade) {
         (handshake::Kind::Bad(bad), _) => Err(bad_handshake(bad)),
         (handshake::Kind::WebSocket(offer), Some(on_upgrade)) => {
-            upgrade(connection, upstream, place, (head, offer, on_upgrade), key, record).await
+            upgrade(connection, plan, (place, upstream), (head, offer, on_upgrade), key, record).await
         }
         (handshake::Kind::WebSocket(_) | handshake::Kind::Plain, _) => {
-            let body = RequestBody::new(body, shared.timeouts.request_body, shared.limits.body_size)?;
-            forward(connection, upstream, head, body, key, record).await
+            let body = RequestBody::new(body, plan.config.timeouts.request_body, plan.config.limits.body_size)?;
+            forward(connection, plan, upstream, head, body, key, record).await
         }
     }
 }
@@ -126,8 +128,8 @@ async fn serve(
 /// Sends a handshake to one backend after another until one answers for good.
 async fn upgrade(
     connection: &Connection,
-    upstream: &Arc<Upstream>,
-    place: usize,
+    plan: &Plan,
+    (place, upstream): (usize, &Arc<Upstream>),
     (mut head, offer, on_upgrade): (Head, Offer, OnUpgrade),
     key: Key,
     record: &mut Record,
@@ -137,11 +139,11 @@ async fn upgrade(
     let mut attempts = Attempts::new(upstream, key);
     let mut last_answer = None;
     loop {
-        let mut pick = match attempts.next_handshake(connection, record).await {
+        let mut pick = match attempts.next_handshake(plan.config.timeouts.connect, record).await {
             Ok(pick) => pick,
             Err(error) => return last_answer.ok_or(error),
         };
-        let greeting = connection.worker.dialer.handshake(pick.address(), &head).await;
+        let greeting = connection.worker.dialer.handshake(pick.address(), &head, &plan.config.timeouts).await;
         match greeting {
             Ok(Greeting::Switched(switched)) => match handshake::verify(&offer, &switched.headers) {
                 Ok(agreed) => {
@@ -170,19 +172,21 @@ async fn upgrade(
 /// Sends a plain request to one backend after another, as far as it may be sent again.
 async fn forward(
     connection: &Connection,
+    plan: &Plan,
     upstream: &Arc<Upstream>,
     head: Head,
     body: RequestBody,
     key: Key,
     record: &mut Record,
 ) -> Result<Reply, Error> {
+    let terms = (&plan.config.timeouts, &plan.config.tcp);
     let repeatable = is_repeatable(&head.method, &body);
     let mut body = Some(body);
     let mut attempts = Attempts::new(upstream, key);
     loop {
         let mut pick = attempts.next(record)?;
         let sent = body.as_ref().map(RequestBody::progress).unwrap_or_default();
-        match connection.worker.dialer.exchange(pick.address(), head.clone(), &mut body).await {
+        match connection.worker.dialer.exchange(pick.address(), head.clone(), &mut body, terms).await {
             Ok(answered) => {
                 succeed(&mut pick, answered.connect, record);
                 return Ok(Reply::Answer { answered, pick, sent, keep_alive: true });
@@ -217,8 +221,8 @@ impl<'a> Attempts<'a> {
         self.begin(picked, record)
     }
 
-    /// The same for a handshake, which waits in line where all backends are busy with others: at most `timeouts.connect`.
-    async fn next_handshake(&mut self, connection: &Connection, record: &mut Record) -> Result<Pick, Error> {
+    /// The same for a handshake, which waits in line where all backends are busy with others: for `wait` at most.
+    async fn next_handshake(&mut self, wait: Duration, record: &mut Record) -> Result<Pick, Error> {
         if self.tried.len() >= self.upstream.tries() {
             return self.begin(Err(Unavailable::AllTried), record);
         }
@@ -227,7 +231,6 @@ impl<'a> Attempts<'a> {
             let now = Instant::now();
             self.upstream.poll_handshake(&self.key, &mut self.tried, &mut place, cx.waker(), now)
         });
-        let wait = connection.worker.shared.timeouts.connect;
         let picked = timeout(wait, picked).await.unwrap_or(Err(Unavailable::Busy));
         self.begin(picked, record)
     }
@@ -269,11 +272,18 @@ fn succeed(pick: &mut Pick, connect: Option<Duration>, record: &mut Record) {
 }
 
 /// The request as the backend sees it: what concerns one hop removed, what we know of the client added.
-fn head_for_backend(connection: &Connection, mut parts: Parts, host: &str, client: IpAddr, request_id: &str) -> Head {
+fn head_for_backend(
+    connection: &Connection,
+    plan: &Plan,
+    mut parts: Parts,
+    host: &str,
+    client: IpAddr,
+    request_id: &str,
+) -> Head {
     let hop = headers::Hop {
         sender: connection.sender.ip(),
         client,
-        trusted: headers::is_trusted(connection.sender.ip(), &connection.worker.shared.trusted_proxies),
+        trusted: headers::is_trusted(connection.sender.ip(), &plan.config.trusted_proxies),
         tls: connection.tls.is_some(),
         host,
         port: connection.port,
@@ -288,6 +298,7 @@ fn head_for_backend(connection: &Connection, mut parts: Parts, host: &str, clien
 /// Passes a backend's answer on, its body as it comes.
 fn pass_on(
     connection: &Connection,
+    plan: &Plan,
     answered: Answered,
     pick: Pick,
     sent: Progress,
@@ -304,7 +315,7 @@ fn pass_on(
     let worker = Arc::clone(&connection.worker);
     let keep = keep_alive.then(|| Keep { worker, address: pick.address().to_owned(), sender });
     let ending = Ending { debt: connection.debt.clone(), keep, pick, record };
-    let body = AnswerBody::backends(body, connection.worker.shared.timeouts.response, sent, ending);
+    let body = AnswerBody::backends(body, plan.config.timeouts.response, sent, ending);
     let mut response = Response::new(body);
     *response.status_mut() = parts.status;
     *response.headers_mut() = parts.headers;
@@ -314,11 +325,11 @@ fn pass_on(
 /// Passes a believed 101 on and starts the session behind it.
 fn open_session(
     connection: &Connection,
+    plan: &Plan,
     switched: Switched,
     pick: Pick,
     agreed: &Agreed,
-    client: OnUpgrade,
-    place: usize,
+    (client, place): (OnUpgrade, usize),
     record: Record,
 ) -> Response<AnswerBody> {
     let shared = &connection.worker.shared;
@@ -328,11 +339,12 @@ fn open_session(
     headers::strip_hop_by_hop(response.headers_mut());
     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
     response.headers_mut().insert(UPGRADE, HeaderValue::from_static("websocket"));
-    let terms = &shared.terms[place];
+    let terms = &plan.terms[place];
     let common = Arc::clone(if agreed.extensions { &terms.extended } else { &terms.plain });
     let record = record.into_session(Arc::clone(&terms.log), Arc::clone(pick.backend()));
     let holdings = Holdings { guards: (pick.settle(), connection.guard.open_session()), record };
-    let takeover = Takeover { client, backend: (switched.socket, switched.early), patience: shared.timeouts.upgrade };
+    let takeover =
+        Takeover { client, backend: (switched.socket, switched.early), patience: plan.config.timeouts.upgrade };
     let sessions = connection.worker.sessions.clone();
     tokio::spawn(session::open(takeover, common, shared.nonces.next() as u64, holdings, sessions));
     response
