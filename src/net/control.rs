@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, task::JoinSet};
 use tokio_rustls::rustls;
 
 use super::{
@@ -19,6 +19,7 @@ use super::{
     listener::{Bound, Crew, Listening},
     live::Live,
     plan::{Plan, Planner},
+    prober,
     server::StartError,
     socket, tls,
 };
@@ -38,6 +39,8 @@ pub struct Control {
     background: Handle,
     /// A lock, held for the whole of a reload: they come one after another.
     listeners: Mutex<Vec<Listening>>,
+    /// Those of the plan that runs.
+    checks: Mutex<JoinSet<()>>,
 }
 
 /// What a reload changed.
@@ -115,7 +118,10 @@ impl Control {
                 crew.accept(bound).map_err(|error| StartError::Bind(bind, error))
             })
             .collect::<Result<_, _>>()?;
-        Ok(Arc::new(Self { shared, crew, background, planner, listeners: Mutex::new(listeners) }))
+        let (listeners, checks) = (Mutex::new(listeners), Mutex::default());
+        let control = Self { shared, crew, background, planner, listeners, checks };
+        control.check_backends();
+        Ok(Arc::new(control))
     }
 
     /// The addresses in the order of `Config::listeners`, with the ports that were really bound.
@@ -156,6 +162,7 @@ impl Control {
             Reloaded { needs_restart: needs_restart(&before.config, &plan.config), ..Reloaded::default() };
         // From here on nothing fails but a duplicate of a descriptor, which loses one listener that is new.
         self.shared.change_plan(plan);
+        self.check_backends();
         let after = self.shared.plan();
         self.change_listeners(&mut listeners, next, &after.config.tcp, &mut reloaded);
         self.release(&before, &after, &mut reloaded);
@@ -227,6 +234,14 @@ impl Control {
         self.shared.orders.drain_backend(backend, Cause::Drain, order);
         tracing::info!(upstream, backend = address, ?duty, "duty of a backend");
         Ok(())
+    }
+
+    /// Checks the backends of the plan that runs, and no others.
+    fn check_backends(&self) {
+        let mut checks = self.checks.lock().unwrap_or_else(PoisonError::into_inner);
+        *checks = JoinSet::new();
+        let _background = self.background.enter();
+        *checks = prober::watch(&self.shared.plan().upstreams, |_, _, _| {});
     }
 
     /// The listeners close, and every session is told to leave over `spread`.

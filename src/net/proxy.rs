@@ -234,7 +234,7 @@ impl<'a> Attempts<'a> {
         self.begin(picked, record)
     }
 
-    /// The same for a handshake, which waits in line where all backends are busy with others: at most `timeouts.connect`.
+    /// The same for a handshake, which waits in line where all backends are busy with others: for `wait` at most.
     async fn next_handshake(&mut self, wait: Duration, record: &mut Record) -> Result<Pick, Error> {
         if self.tried.len() >= self.upstream.tries() {
             return self.begin(Err(Unavailable::AllTried), record);

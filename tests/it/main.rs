@@ -5,6 +5,8 @@
 /// Proxy, backends, clients, frames.
 mod harness;
 
+/// Backends that are asked on a beat how they are.
+mod active_health;
 /// Which backend a request goes to.
 mod balancing;
 /// A side that breaks the protocol, and what the other one is told.
