@@ -15,6 +15,7 @@ use longwire::ws::{
     Side,
     frame::FrameHeader,
     keepalive::{Secret, Settings},
+    meter::MessageLimits,
     session::{Common, Passed, Session, SessionSettings},
     tracker::Tracker,
 };
@@ -40,7 +41,9 @@ const SETTINGS: SessionSettings = SessionSettings {
         backend: true,
     },
     idle: None,
+    max_lifetime: None,
     close_timeout: Duration::from_secs(5),
+    limits: MessageLimits::NONE,
     extensions: false,
 };
 

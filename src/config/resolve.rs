@@ -9,11 +9,12 @@ mod upstreams;
 use std::{collections::HashSet, path::Path, time::Duration as StdDuration};
 
 use super::{
-    Config, Limits, Log, LogFormat, Tcp, Timeouts,
+    Config, Drain, Limits, Log, LogFormat, Refuse, Tcp, Timeouts,
     diagnostics::{Severity, nearest},
     document::At,
     file, values,
 };
+use crate::ws::{close::CloseCode, meter::MessageLimits, rate::Rate};
 
 /// Something that the file may not say, or should not.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,8 +40,20 @@ const LONGEST_USER_TIMEOUT: StdDuration = StdDuration::from_secs(24 * 24 * 3600)
 /// Turns `file` into what runs, paths relative to `base`. The configuration is only to be used if no problem is an
 /// error: a refused part is left out of it.
 pub(super) fn resolve(file: file::File, base: &Path) -> (Config, Vec<Problem>) {
-    let file::File { workers, listeners, upstreams, routes, keepalive, timeouts, limits, tcp, trusted_proxies, log } =
-        file;
+    let file::File {
+        workers,
+        listeners,
+        upstreams,
+        routes,
+        keepalive,
+        timeouts,
+        drain,
+        handover,
+        limits,
+        tcp,
+        trusted_proxies,
+        log,
+    } = file;
     let mut resolver = Resolver { problems: Vec::new(), root: At::default(), judged: HashSet::new() };
     let timeouts = resolver.timeouts(timeouts);
     let listeners = resolver.listeners(listeners, base);
@@ -52,6 +65,8 @@ pub(super) fn resolve(file: file::File, base: &Path) -> (Config, Vec<Problem>) {
         upstreams,
         routes,
         timeouts,
+        drain: resolver.drain(drain, timeouts.drain),
+        handover: handover.map(|path| base.join(path)),
         limits: resolver.limits(limits),
         tcp: resolver.tcp(tcp),
         trusted_proxies: resolver.trusted_proxies(trusted_proxies),
@@ -110,8 +125,39 @@ impl Resolver {
         }
     }
 
+    fn drain(&mut self, drain: file::Drain, deadline: StdDuration) -> Drain {
+        let at = self.root.key("drain");
+        let file::Drain { wait, close_code, spread, on_removed } = drain;
+        if wait.0 >= deadline && !deadline.is_zero() {
+            let shown = values::Duration(deadline);
+            let message = format!("`wait` ({wait}) is not shorter than `timeouts.drain` ({shown})");
+            self.error(at.key("wait"), message, "no time would be left to end the sessions");
+        }
+        if !matches!(close_code, 1001 | 1012 | 1013 | 3000..=4999) {
+            let help = "1001 (going away), 1012 (service restart), 1013 (try again later), or 3000 to 4999";
+            self.error(at.key("close_code"), format!("`close_code` cannot be {close_code}"), help);
+        }
+        let closes_removed = on_removed == file::OnRemoved::Close;
+        Drain { wait: wait.0, close_code: CloseCode(close_code), spread: spread.0, closes_removed }
+    }
+
     fn limits(&mut self, limits: file::Limits) -> Limits {
-        let file::Limits { header_size, headers, body_size } = limits;
+        let file::Limits {
+            header_size,
+            headers,
+            body_size,
+            sessions,
+            sessions_per_client,
+            new_sessions,
+            new_sessions_per_client,
+            message_size,
+            frame_size,
+            backend_message_size,
+            messages_per_second,
+            bytes_per_second,
+            unsent_memory,
+            refuse,
+        } = limits;
         if !(SMALLEST_HEADER_SIZE..=LARGEST_HEADER_SIZE).contains(&header_size.0) {
             let at = self.root.key("limits").key("header_size");
             self.error(at, format!("`header_size` ({header_size}) is out of range"), "from 8KiB to 1MiB");
@@ -119,7 +165,23 @@ impl Resolver {
         Limits {
             header_size: usize::try_from(header_size.0).unwrap_or(usize::MAX),
             headers,
-            body_size: Some(body_size.0).filter(|bytes| *bytes > 0),
+            body_size: bytes_unless_zero(body_size),
+            sessions: Some(sessions).filter(|most| *most > 0),
+            sessions_per_client: Some(sessions_per_client).filter(|most| *most > 0),
+            new_sessions: Rate::per_second(new_sessions.into()),
+            new_sessions_per_client: Rate::per_second(new_sessions_per_client.into()),
+            messages: MessageLimits {
+                message_size: bytes_unless_zero(message_size),
+                frame_size: bytes_unless_zero(frame_size),
+                backend_message_size: bytes_unless_zero(backend_message_size),
+                frames: Rate::per_second(messages_per_second.into()),
+                bytes: Rate::per_second(bytes_per_second.0),
+            },
+            unsent_memory: bytes_unless_zero(unsent_memory).map(|most| usize::try_from(most).unwrap_or(usize::MAX)),
+            refuse: match refuse {
+                file::Refuse::Http => Refuse::Http,
+                file::Refuse::Close => Refuse::Close,
+            },
         }
     }
 
@@ -189,6 +251,10 @@ impl Resolver {
         }
         time.0
     }
+}
+
+fn bytes_unless_zero(size: values::Size) -> Option<u64> {
+    Some(size.0).filter(|bytes| *bytes > 0)
 }
 
 fn unless_zero(time: &values::Duration) -> Option<StdDuration> {

@@ -23,8 +23,12 @@ mod forwarding;
 mod framing;
 /// What the fuzz targets check, on random input.
 mod fuzzing;
+/// Listening sockets that go from process to process.
+mod handover;
 /// What is a WebSocket handshake.
 mod handshake;
+/// Handshakes in flight, and the line for a place.
+mod handshake_queue;
 /// Failures, the next backend, and the way back.
 mod health;
 /// Attacks: floods, resets, garbage, a machine that runs out.
@@ -37,6 +41,8 @@ mod known_bugs;
 mod large;
 /// What the source may not say.
 mod layers;
+/// What is refused because it is too much.
+mod limits;
 /// Messages on standard error.
 mod messages;
 /// Plain HTTP through the same door.
@@ -47,6 +53,8 @@ mod record;
 mod refusals;
 /// Bytes through both directions, whole and in time.
 mod relay;
+/// Another configuration while sessions live.
+mod reload;
 /// Every wait on a client or a backend.
 mod timeouts;
 /// The same over TLS.

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use crate::ws::{
     Side,
     keepalive::{Secret, Settings, Terms},
+    meter::MessageLimits,
     tick::Tick,
 };
 
@@ -27,8 +28,12 @@ pub struct SessionSettings {
     pub keepalive: Settings,
     /// No byte from either side for this long ends the session; `None` = never.
     pub idle: Option<Duration>,
+    /// A session that has lived for this long, less a tenth at most, is ended; `None` = never.
+    pub max_lifetime: Option<Duration>,
     /// From the beginning of an end to the end.
     pub close_timeout: Duration,
+    /// Sizes and rates of what may pass.
+    pub limits: MessageLimits,
     /// The 101 agreed on an extension: RSV bits are legal.
     pub extensions: bool,
 }
