@@ -4,7 +4,7 @@ use super::{
     Side,
     frame::{Breach, FrameHeader, OpCode},
     rate::{Bucket, Rate},
-    tick::Tick,
+    tick::{SECOND, Tick},
     tracker::Tracker,
 };
 
@@ -37,6 +37,10 @@ pub struct Meter {
     messages: [u64; 2],
     frames: Bucket,
     bytes: Bucket,
+    /// What comes until `late_until` may have waited since `late_since`, unread because the backend took nothing: a client
+    /// is not to blame for the burst in which it is read.
+    late_since: Tick,
+    late_until: Tick,
 }
 
 impl Meter {
@@ -44,7 +48,14 @@ impl Meter {
     #[must_use]
     pub fn new(limits: MessageLimits, now: Tick) -> Option<Self> {
         let full = Bucket::full(now);
-        (limits != MessageLimits::NONE).then(|| Self { limits, messages: [0; 2], frames: full, bytes: full })
+        (limits != MessageLimits::NONE).then(|| Self {
+            limits,
+            messages: [0; 2],
+            frames: full,
+            bytes: full,
+            late_since: now,
+            late_until: now,
+        })
     }
 
     /// Measures what [`Tracker::step`] is about to consume at the start of `bytes`.
@@ -72,10 +83,24 @@ impl Meter {
     /// It was too much: nothing more may pass.
     pub fn take_bytes(&mut self, from: Side, count: u64, now: Tick) -> Result<(), Breach> {
         let is_fine = match (from, self.limits.bytes) {
-            (Side::Client, Some(rate)) => self.bytes.take(count, rate, now),
+            (Side::Client, Some(rate)) => self.bytes.take_late(count, rate, self.late_since(now), now),
             _ => true,
         };
         if is_fine { Ok(()) } else { Err(Breach::TooManyBytes) }
+    }
+
+    /// The client is not read from now on, because the backend takes nothing.
+    pub fn handle_stalled(&mut self, now: Tick) {
+        self.late_since = self.late_since(now);
+    }
+
+    /// The client is read again. What waited comes within a second, or the backend is too slow for it again.
+    pub fn handle_resumed(&mut self, now: Tick) {
+        self.late_until = now.after(SECOND);
+    }
+
+    fn late_since(&self, now: Tick) -> Tick {
+        if now <= self.late_until { self.late_since } else { now }
     }
 
     fn begin_frame(&mut self, from: Side, header: &FrameHeader, now: Tick) -> Result<(), Breach> {
@@ -96,7 +121,7 @@ impl Meter {
             }
         }
         let is_fine = match frames {
-            Some(rate) if header.opcode != OpCode::Close => self.frames.take(1, rate, now),
+            Some(rate) if header.opcode != OpCode::Close => self.frames.take_late(1, rate, self.late_since(now), now),
             _ => true,
         };
         if is_fine { Ok(()) } else { Err(Breach::TooManyMessages) }

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU64;
 
-use super::tick::Tick;
+use super::tick::{SECOND, Tick};
 
 /// How much may pass in a second, and so at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,8 +16,6 @@ pub struct Rate(NonZeroU64);
 pub struct Bucket {
     used_until: Tick,
 }
-
-const SECOND: u64 = 1_000_000_000;
 
 impl Rate {
     /// So much per second; `None` of 0, which means no limit.
@@ -50,18 +48,18 @@ impl Bucket {
     /// Takes `count` tokens, or none where there are not as many.
     #[must_use = "false = there are not as many"]
     pub fn take(&mut self, count: u64, rate: Rate, now: Tick) -> bool {
-        let until = self.used_until.max(now).after(rate.cost(count));
+        self.take_late(count, rate, now, now)
+    }
+
+    /// The same for what may have come at any time since `since`, and is seen only now.
+    #[must_use = "false = there are not as many"]
+    pub fn take_late(&mut self, count: u64, rate: Rate, since: Tick, now: Tick) -> bool {
+        let until = self.used_until.max(since).after(rate.cost(count));
         let has_them = until <= now.after(SECOND);
         if has_them {
             self.used_until = until;
         }
         has_them
-    }
-
-    /// Whether there are `count` tokens.
-    #[must_use]
-    pub fn has(mut self, count: u64, rate: Rate, now: Tick) -> bool {
-        self.take(count, rate, now)
     }
 
     /// Whether nothing is missing: it need not be remembered.

@@ -46,6 +46,7 @@ async fn expect_refusal(proxy: &mut Proxy, refused: Result<Wire, (Wire, u16)>, s
 async fn end(proxy: &mut Proxy, mut client: Wire) -> Value {
     client.send(masked_close(1000, "")).await;
     client.expect_close_code(1000).await;
+    client.finish().await;
     let record = proxy.next_record().await;
     assert_eq!(record["cause"], "client_close", "{record}");
     record
@@ -100,6 +101,24 @@ async fn sessions_of_one_address_are_429_beyond_its_limit_and_others_are_not() {
 
     end(&mut proxy, v4).await;
     upgrade_from(&proxy, "192.0.2.1").await.unwrap();
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn of_handshakes_that_come_at_once_exactly_as_many_pass_as_there_is_room_for() {
+    let backend = Backend::echo();
+    let mut proxy = Proxy::before(&[&backend]).with("limits: { sessions: 7, sessions_per_client: 10 }").start();
+    for _ in 0..3 {
+        let handshakes = futures_util::future::join_all((0..30).map(|_| upgrade(&proxy, ""))).await;
+        let (sessions, refused): (Vec<_>, Vec<_>) = handshakes.into_iter().partition(Result::is_ok);
+        assert_eq!((sessions.len(), refused.len()), (7, 23));
+        for _ in refused {
+            assert_eq!(proxy.next_record().await["cause"], "sessions");
+        }
+        for session in sessions.into_iter().flatten() {
+            end(&mut proxy, session).await;
+        }
+    }
     proxy.stop().await;
 }
 

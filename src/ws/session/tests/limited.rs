@@ -61,6 +61,28 @@ fn a_rate_is_made_good_by_time() {
 }
 
 #[test]
+fn a_client_does_not_pay_for_a_backend_that_took_nothing_for_a_while() {
+    let mut pair = Pair::new(&limited(MessageLimits {
+        frames: Rate::per_second(2),
+        bytes: Rate::per_second(20),
+        ..MessageLimits::NONE
+    }));
+    pair.read = 8;
+    pair.takes(Backend, 0);
+    for _ in 0..20 {
+        pair.sends(Client, message(Client, "12"));
+        pair.wait(Duration::from_millis(500));
+    }
+    pair.takes_all(Backend);
+    assert_eq!(pair.got(Backend).len(), 20);
+    assert!(pair.session.termination().is_none());
+    // What it sent evenly is made good; a flood is one as ever.
+    pair.wait(seconds(2));
+    pair.sends(Client, message(Client, "12").repeat(3));
+    assert_eq!(pair.ended().1, Cause::RateLimited);
+}
+
+#[test]
 fn a_close_passes_whatever_the_rate() {
     let mut pair = Pair::new(&limited(MessageLimits { frames: Rate::per_second(1), ..MessageLimits::NONE }));
     pair.sends(Client, [message(Client, "1"), close(Client, 1000, "bye")].concat());

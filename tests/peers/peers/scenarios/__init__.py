@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..bench import Bench
-from . import chat, curl, demo, ending, failover, false_upgrade, idle_memory, silence, socketio, storm
+from . import chat, curl, demo, ending, failover, false_upgrade, idle_memory, refused, silence, socketio, storm
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,7 @@ SCENARIOS = [
     Scenario("socketio", "socket.io over two backends: polling, upgrade, WebSocket only", socketio.run, 60, True),
     Scenario("curl", "plain HTTP by curl: bodies, chunks, keep-alive, HEAD, HTTP/1.0, 404", curl.run, 60, True),
     Scenario("demo-page", "headless Chromium clicks, types and idles on the demo page", demo.run, 120),
+    Scenario("refused", "headless Chromium beyond a limit reads why, and of which origin it may be", refused.run, 60),
     Scenario("storm", "1,000 sessions over TLS to Node ws, pings every 50 ms, every byte right", storm.run, 260, True),
     Scenario(
         "silence", "a middlebox cuts after 3 s of silence, before and behind the proxy, for 60 s", silence.run, 120
