@@ -21,10 +21,10 @@ mod faults;
 mod forwarding;
 /// Frames of every size and cut.
 mod framing;
-/// Listening sockets that go from process to process.
-mod handover;
 /// What the fuzz targets check, on random input.
 mod fuzzing;
+/// Listening sockets that go from process to process.
+mod handover;
 /// What is a WebSocket handshake.
 mod handshake;
 /// Handshakes in flight, and the line for a place.
