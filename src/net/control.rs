@@ -157,6 +157,8 @@ impl Control {
         let mut listeners = self.listeners();
         let next = next_listeners(&listeners, &config)?;
         let before = self.shared.plan();
+        // A check that ends now must not be told to the new plan, which may ask for none.
+        self.checks().abort_all();
         let plan = self.planner.plan(config, Instant::now());
         let mut reloaded =
             Reloaded { needs_restart: needs_restart(&before.config, &plan.config), ..Reloaded::default() };
@@ -238,7 +240,7 @@ impl Control {
 
     /// Checks the backends of the plan that runs, and no others.
     fn check_backends(&self) {
-        let mut checks = self.checks.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut checks = self.checks();
         *checks = JoinSet::new();
         let _background = self.background.enter();
         let shared = Arc::clone(&self.shared);
@@ -323,6 +325,10 @@ impl Control {
         for upstream in after.upstreams.iter().filter(|upstream| !drains_on_down(upstream)) {
             upstream.backends().iter().for_each(|backend| orders.drain_backend(backend, Cause::BackendDown, None));
         }
+    }
+
+    fn checks(&self) -> MutexGuard<'_, JoinSet<()>> {
+        self.checks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn listeners(&self) -> MutexGuard<'_, Vec<Listening>> {

@@ -170,10 +170,12 @@ impl Server {
         let began = Instant::now();
         let config = control.config();
         let (wait, deadline) = (config.drain.wait, config.timeouts.drain);
-        control.announce();
         // What was accepted before a successor took over is served, if its request comes soon.
         let wait = if control.has_left() { wait.max(LAST_CALL.min(deadline / 2)) } else { wait };
-        tokio::time::sleep(wait).await;
+        if !wait.is_zero() {
+            control.announce();
+            tokio::time::sleep(wait).await;
+        }
         let sessions = control.sessions();
         let left = deadline.saturating_sub(wait);
         // The last ones to be told need time too.
