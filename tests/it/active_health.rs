@@ -7,7 +7,7 @@ use std::sync::{
 
 use crate::harness::{
     Backend, Proxy, accepting,
-    frames::{CLOSE, PING, PONG, TEXT, masked, unmasked, unmasked_close},
+    frames::{CLOSE, PING, PONG, TEXT, masked, masked_close, unmasked, unmasked_close},
     within,
 };
 
@@ -261,4 +261,50 @@ async fn checks_begin_and_end_with_the_file_that_asks_for_them() {
         assert_eq!(tries, 6);
     }
     proxy.stop().await;
+}
+
+#[tokio::test]
+async fn sessions_of_a_backend_that_goes_down_leave_or_stay_as_the_file_says() {
+    for (on_down, leaves) in [("drain", true), ("keep", false)] {
+        let sick = Arc::new(AtomicBool::new(false));
+        let state = Arc::clone(&sick);
+        let weak = Backend::raw(move |backend: Backend, mut wire| {
+            let sick = Arc::clone(&state);
+            async move {
+                while let Some(head) = backend.next_head(&mut wire).await {
+                    if head.header("upgrade").is_some() {
+                        wire.send(accepting(&head, "")).await;
+                        let code = if leaves { 1012 } else { 1000 };
+                        wire.expect_close_code(code).await;
+                        wire.send(unmasked_close(code, "")).await;
+                        return;
+                    }
+                    let status = if sick.load(Ordering::SeqCst) { "503 Sick" } else { "200 OK" };
+                    wire.send(format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n")).await;
+                }
+            }
+        });
+        let good = Backend::echo();
+        let check = format!("kind: http, path: /health, on_down: {on_down}");
+        let setup = Proxy::before(&[&weak, &good]).upstream(&upstream(&check)).with("drain: { spread: 0s }");
+        let mut proxy = setup.start();
+        let mut session = proxy.session().await;
+        assert_eq!(good.connections(), 0, "the session is at the first");
+        sick.store(true, Ordering::SeqCst);
+        if leaves {
+            session.expect_close(1012, "backend down").await;
+            session.send(masked_close(1012, "")).await;
+            session.expect_eof().await;
+            session.finish().await;
+            let record = proxy.next_record().await;
+            assert_eq!((&record["cause"], &record["initiator"]), (&"backend_down".into(), &"proxy".into()), "{record}");
+        } else {
+            all_go_to(&mut proxy, &good).await;
+            session.send(masked_close(1000, "")).await;
+            session.expect_close_code(1000).await;
+            session.expect_eof().await;
+            session.finish().await;
+        }
+        proxy.stop().await;
+    }
 }

@@ -9,9 +9,13 @@ use std::{
 
 use longwire::ws::{
     Side::{self, Backend, Client},
+    close::CloseCode,
     frame::MAX_CONTROL_FRAME,
     keepalive::{Secret, Settings},
-    session::{Common, Session, SessionSettings},
+    meter::MessageLimits,
+    rate::Rate,
+    session::{Common, Notice, Session, SessionSettings},
+    termination::Cause,
 };
 use tokio_tungstenite::tungstenite::protocol::frame::{
     FrameHeader,
@@ -21,15 +25,15 @@ use tokio_tungstenite::tungstenite::protocol::frame::{
 /// More events than a script of this length can need to end.
 const MOST_TIMEOUTS: usize = 1000;
 
-/// The first byte chooses the settings; then each event is a byte and what it takes.
+/// The first two bytes choose the settings; then each event is a byte and what it takes.
 pub fn check(bytes: &[u8]) {
-    let Some((choice, script)) = bytes.split_first() else { return };
-    let mut play = Play::new(*choice);
+    let [choice, limits, script @ ..] = bytes else { return };
+    let mut play = Play::new(*choice, *limits);
     let mut script = Script(script);
     while let Some(event) = script.byte() {
         play.happen(event, &mut script);
     }
-    play.session.handle_drain(play.now);
+    play.session.handle_notice(Some(drain_at(play.now)), play.now);
     play.pump();
     play.wait(Duration::from_secs(24 * 3600));
     assert!(play.over, "it does not end");
@@ -88,7 +92,7 @@ struct Play {
 }
 
 impl Play {
-    fn new(choice: u8) -> Self {
+    fn new(choice: u8, limits: u8) -> Self {
         let seconds = |on: bool, seconds| on.then(|| Duration::from_secs(seconds));
         let keepalive = Settings {
             ping_interval: seconds(choice & 1 != 0, 20),
@@ -96,8 +100,19 @@ impl Play {
             client: choice & 4 == 0,
             backend: choice & 8 == 0,
         };
+        let size = |bit: u8, size| (limits & bit != 0).then_some(size);
+        let rate = |bit: u8, rate| (limits & bit != 0).then(|| Rate::per_second(rate)).flatten();
+        let limits = MessageLimits {
+            message_size: size(1, 150),
+            frame_size: size(2, 100),
+            backend_message_size: size(4, 200),
+            frames: rate(8, 10),
+            bytes: rate(16, 500),
+        };
         let settings = SessionSettings {
             keepalive,
+            max_lifetime: seconds(choice & 128 != 0, 90),
+            limits,
             idle: seconds(choice & 16 != 0, 60),
             close_timeout: Duration::from_secs(4),
             extensions: choice & 32 != 0,
@@ -140,8 +155,17 @@ impl Play {
                     self.wait(at.saturating_duration_since(now));
                 }
             }
-            14 => self.session.handle_drain(now),
-            _ => self.end(side).broken = true,
+            14 => {
+                let tenths = u32::try_from(script.number()).unwrap_or_default();
+                let at = now + Duration::from_millis(100) * tenths;
+                // Taken back, now and then.
+                self.session.handle_notice((tenths % 4 != 3).then(|| drain_at(at)), now);
+            }
+            _ if side == Client => self.session.handle_shortage(now),
+            _ => {
+                let side = if script.number() % 2 == 0 { Client } else { Backend };
+                self.end(side).broken = true;
+            }
         }
         self.pump();
     }
@@ -309,7 +333,7 @@ impl Play {
             assert_eq!(frame[1] & 0x80 != 0, to == Backend, "masked toward the backend only");
             if frame[0] == 0x88 {
                 let code = u16::from_be_bytes([payload_of(frame)[0], payload_of(frame)[1]]);
-                assert!(matches!(code, 1001 | 1002 | 1011 | 1012), "{code}");
+                assert!(matches!(code, 1001 | 1002 | 1008 | 1009 | 1011 | 1012 | 1013), "{code}");
                 assert_eq!(
                     (number + 1, *behind),
                     (end.ours.len(), end.forwarded.len()),
@@ -320,6 +344,10 @@ impl Play {
             }
         }
     }
+}
+
+fn drain_at(at: Instant) -> Notice {
+    Notice { at, cause: Cause::Drain, code: CloseCode::SERVICE_RESTART }
 }
 
 /// The opcode and the length of the frame at the start, as tungstenite reads it; `None` where it is not whole or no frame.
