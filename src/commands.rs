@@ -3,7 +3,10 @@
 use std::{
     fmt::Display,
     io::{self, IsTerminal as _, Write as _},
+    path::Path,
+    pin::pin,
     process::ExitCode,
+    sync::Arc,
 };
 
 use tokio::{
@@ -18,7 +21,12 @@ use crate::{
     access_log::AccessLog,
     cli, config,
     config::{Config, Diagnostics, Loaded, LogFormat, Tls},
-    net::{limits, server::Server},
+    net::{
+        control::Control,
+        handover::{Handover, Inherited},
+        limits,
+        server::Server,
+    },
     tools::{
         self,
         bench::{BenchOptions, Load},
@@ -32,6 +40,7 @@ const USAGE: u8 = 2;
 
 /// `longwire run`: until a signal.
 pub fn run(options: &cli::Run) -> ExitCode {
+    let file = options.listen.is_empty().then_some(options.config.as_path());
     let config = if options.listen.is_empty() {
         match config::load(&options.config) {
             Ok(Loaded { config, warnings }) => {
@@ -57,7 +66,7 @@ pub fn run(options: &cli::Run) -> ExitCode {
         Err(error) => return fail(error),
     };
     match runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime.block_on(serve(config)),
+        Ok(runtime) => runtime.block_on(serve(config, file)),
         Err(error) => fail(error),
     }
 }
@@ -161,24 +170,54 @@ fn load(options: cli::Bench) -> BenchOptions {
     }
 }
 
-/// Serves until the first signal, then drains; a second signal ends at once.
-async fn serve(config: Config) -> ExitCode {
+/// Serves until the first signal, then drains; a second signal ends at once. SIGHUP reads the file again.
+async fn serve(config: Config, file: Option<&Path>) -> ExitCode {
     let (mut terminate, mut interrupt) = match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
         (Ok(terminate), Ok(interrupt)) => (terminate, interrupt),
         (Err(error), _) | (_, Err(error)) => return fail(error),
+    };
+    let mut hangup = match signal(SignalKind::hangup()) {
+        Ok(hangup) => hangup,
+        Err(error) => return fail(error),
     };
     match limits::raise_open_files() {
         Ok(limits::OpenFiles { before, now }) => tracing::info!(before, now, "limit of open files"),
         Err(error) => tracing::warn!(%error, "the limit of open files could not be raised"),
     }
     let access_log = AccessLog::new(config.log.format, io::stdout());
-    let server = match Server::start(config.clone(), access_log) {
+    let mut inherited = match Inherited::collect(config.handover.as_deref()) {
+        Ok(inherited) => inherited,
+        Err(error) => return fail(format_args!("the listening sockets of another process cannot be taken: {error}")),
+    };
+    let server = match Server::start_with(config.clone(), access_log, &mut inherited) {
         Ok(server) => server,
         Err(error) => return fail(error),
     };
+    let handover = match config.handover.as_deref().map(Handover::bind).transpose() {
+        Ok(handover) => handover,
+        Err(error) => return fail(format_args!("the socket for a hand-over cannot be bound: {error}")),
+    };
     announce(&config, &server);
-    let name = either(&mut terminate, &mut interrupt).await;
-    tracing::info!(signal = name, sessions = server.sessions(), deadline = ?config.timeouts.drain, "draining");
+    match inherited.ready() {
+        Ok(true) => tracing::info!("took over from the process before"),
+        Ok(false) => {}
+        Err(error) => tracing::warn!(%error, "the process before is gone already"),
+    }
+    let control = Arc::clone(server.control());
+    let mut handed_over = pin!(handed_over(handover, &control));
+    let name = loop {
+        tokio::select! {
+            name = either(&mut terminate, &mut interrupt) => break name,
+            () = &mut handed_over => break "hand-over",
+            _ = hangup.recv() => match file {
+                // What comes of it is in the log.
+                Some(file) => drop(server.control().reload_from(file)),
+                None => tracing::warn!("SIGHUP: there is no file to read, the configuration came from flags"),
+            },
+        }
+    };
+    let deadline = server.control().config().timeouts.drain;
+    tracing::info!(signal = name, sessions = server.sessions(), ?deadline, "draining");
     tokio::select! {
         drained = server.drain() => {
             tracing::info!(sessions = drained.sessions, cut = drained.cut, took = ?drained.took, "drained");
@@ -188,6 +227,14 @@ async fn serve(config: Config) -> ExitCode {
             complain(format_args!("longwire: {name} again: ending at once"));
             std::process::exit(1)
         }
+    }
+}
+
+/// Ready when a successor has taken over.
+async fn handed_over(handover: Option<Handover>, control: &Control) {
+    match handover {
+        Some(handover) => handover.handed_over(control).await,
+        None => std::future::pending().await,
     }
 }
 

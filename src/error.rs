@@ -24,6 +24,8 @@ pub enum Kind {
     BodyTooLarge,
     /// No byte of the body for `timeouts.request_body`.
     BodyTimeout,
+    /// Every backend has `max_handshakes` in flight, and waiting for one was too long or for too many.
+    Busy,
     /// The client went away before its answer.
     ClientGone,
     /// The backend closed or reset before a complete head.
@@ -98,6 +100,7 @@ impl Kind {
             Self::BadRequest => (400, "bad_request", "bad request", CLIENT, Irrelevant),
             Self::BodyTooLarge => (413, "body_too_large", "the body is too large", CLIENT, Irrelevant),
             Self::BodyTimeout => (408, "body_timeout", "the body did not come in time", CLIENT, Irrelevant),
+            Self::Busy => (503, "busy", "every backend is busy with handshakes", None, Irrelevant),
             // nginx's code for it; nobody is left to read it.
             Self::ClientGone => (499, "client_gone", "the client went away", CLIENT, Irrelevant),
             Self::ClosedEarly => (502, "closed_early", "the backend closed before it answered", BACKEND, Perhaps),

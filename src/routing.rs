@@ -1,6 +1,6 @@
 //! Host and path to route. PURE.
 
-use std::{cmp::Reverse, fmt, net::Ipv6Addr};
+use std::{cmp::Reverse, fmt, net::Ipv6Addr, time::Duration};
 
 use crate::{headers::split_port, origins::Origins, ws::keepalive};
 
@@ -15,6 +15,8 @@ pub struct Route {
     pub origins: Origins,
     /// Keepalive of this route's sessions.
     pub keepalive: keepalive::Settings,
+    /// The longest that one of its sessions may live; `None` = no bound.
+    pub max_lifetime: Option<Duration>,
 }
 
 /// A route and the requests it takes.
@@ -295,6 +297,7 @@ mod tests {
                     client: false,
                     backend: false,
                 },
+                max_lifetime: None,
             },
         }
     }

@@ -41,6 +41,7 @@ const SETTINGS: SessionSettings = SessionSettings {
         backend: true,
     },
     idle: None,
+    max_lifetime: None,
     close_timeout: Duration::from_secs(5),
     limits: MessageLimits::NONE,
     extensions: false,

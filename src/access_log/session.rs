@@ -88,6 +88,12 @@ impl SessionRecord {
         record
     }
 
+    /// The name of its route.
+    #[must_use]
+    pub fn route(&self) -> &str {
+        &self.route.route
+    }
+
     fn unpack(&mut self) -> Record {
         self.is_over = true;
         let (client, request_id, host, path) = self.words.unpack();
@@ -213,7 +219,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        balance::{BackendSettings, Policy, Upstream, UpstreamSettings},
+        balance::{BackendSettings, Policy, Registry, UpstreamSettings},
         config::LogFormat,
         ws::{
             Side, keepalive,
@@ -248,14 +254,19 @@ mod tests {
 
     fn backend() -> Arc<Backend> {
         let backend = BackendSettings { address: "b:8080".into(), weight: 1, max_conns: 0, backup: false, down: false };
-        let upstream = Upstream::new(UpstreamSettings {
+        let settings = UpstreamSettings {
             name: "chat".into(),
             policy: Policy::RoundRobin,
             max_fails: 1,
             fail_timeout: Duration::from_secs(30),
             tries: 0,
+            slow_start: Duration::ZERO,
+            max_handshakes: 0,
+            handshake_queue: 0,
+            health_check: None,
             backends: vec![backend],
-        });
+        };
+        let upstream = Registry::default().upstream(settings, Instant::now());
         Arc::clone(&upstream.backends()[0])
     }
 
@@ -280,8 +291,14 @@ mod tests {
     fn session() -> Session {
         let keepalive = keepalive::Settings { ping_interval: None, pong_timeout: None, client: false, backend: false };
         let close_timeout = Duration::from_secs(1);
-        let settings =
-            SessionSettings { keepalive, idle: None, close_timeout, limits: MessageLimits::NONE, extensions: false };
+        let settings = SessionSettings {
+            keepalive,
+            idle: None,
+            max_lifetime: None,
+            close_timeout,
+            limits: MessageLimits::NONE,
+            extensions: false,
+        };
         let now = Instant::now();
         let common = Common { settings, secret: Secret([0; 16]), epoch: now };
         let mut session = Session::new(Arc::new(common), 0, now);

@@ -18,6 +18,8 @@ pub enum Health {
         /// When its next trial is due.
         until: Instant,
     },
+    /// Its active checks fail: picked only where no other backend can be.
+    Failing,
     /// Its time out is over: one request at a time decides whether it is back; none may have come yet.
     Trial,
 }
@@ -25,9 +27,9 @@ pub enum Health {
 /// A change worth a line in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Transition {
-    /// The backend was up and is now out. A trial that fails leaves it out and is no transition.
+    /// Its requests, or its checks, now say that it is out. A trial that fails leaves it out and is no transition.
     Out,
-    /// The backend was out and is up again.
+    /// Those that said that it is out now say that it is up again.
     Back,
 }
 

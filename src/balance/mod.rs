@@ -4,10 +4,12 @@
 //! as in flight until it is dropped. What becomes of it is told by [`Pick::succeeded`] or [`Pick::failed`]; a pick
 //! dropped without either (the client gave up) says nothing about its backend. What a session keeps of it is the count
 //! alone ([`InFlight`]). Turns, counts and health are one per
-//! process, whatever the number of workers: a pick takes one short lock, a frame none.
+//! process, whatever the number of workers: a pick takes one short lock, a frame none. A [`Registry`] finds the backends
+//! again when the file changes, and with them their counts, their health and the operator's [`Duty`].
 //!
 //! The order: backends that are up or due for a trial, then the same among the `backup` ones, then those out (trying
-//! them beats refusing the client), primaries first. Never one that is `down`, full, or tried for this request already.
+//! them beats refusing the client), primaries first. Never one that is `down`, off duty, full, or tried for this request
+//! already.
 //!
 //! Passive health ([`Health`]): `max_fails` failures within a sliding `fail_timeout` take a backend out for
 //! `fail_timeout`; after that one trial at a time is let through, and only a success brings it back. An outcome counts
@@ -29,8 +31,16 @@
 //!   whole process without a `zone`.
 
 mod backend;
+mod checks;
 mod health;
+mod key;
+mod line;
+mod pick;
 mod policy;
+mod random;
+mod registry;
+mod rendezvous;
+mod slow_start;
 #[cfg(test)]
 mod tests;
 mod upstream;
@@ -38,14 +48,26 @@ mod upstream;
 use std::time::Duration;
 
 pub use self::{
-    backend::{Backend, InFlight, Pick},
+    backend::{Backend, Duty},
+    checks::{Check, CheckKind, HealthCheck, OnDown},
     health::{Health, MAX_FAIL_TIMEOUT, MAX_FAILS, Transition},
+    key::{HashOn, Key},
+    line::Place,
+    pick::{InFlight, Pick},
+    registry::Registry,
     upstream::{Tried, Unavailable, Upstream},
 };
 
 /// How an upstream chooses among its backends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Policy {
+    /// Weighted rendezvous over a value of the request, or over the client's address where it has none.
+    Hash {
+        /// Where the value is.
+        on: HashOn,
+        /// As in [`Self::IpHash`].
+        prefix_v4: u8,
+    },
     /// Weighted rendezvous over the client's address.
     IpHash {
         /// Leading bits of an IPv4 address that count (0 to 32; nginx groups by 24).
@@ -53,6 +75,8 @@ pub enum Policy {
     },
     /// Fewest sessions and requests in flight per weight.
     LeastConn,
+    /// Of two drawn by weight, the one with fewer in flight per weight.
+    RandomTwo,
     /// Smooth weighted turns.
     RoundRobin,
 }
@@ -60,10 +84,12 @@ pub enum Policy {
 impl Policy {
     /// The word in the file.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
+    pub const fn as_str(&self) -> &'static str {
         match self {
+            Self::Hash { .. } => "hash",
             Self::IpHash { .. } => "ip_hash",
             Self::LeastConn => "least_conn",
+            Self::RandomTwo => "random_two",
             Self::RoundRobin => "round_robin",
         }
     }
@@ -82,6 +108,15 @@ pub struct UpstreamSettings {
     pub fail_timeout: Duration,
     /// Backends tried for one request; 0 = all.
     pub tries: u32,
+    /// How long a backend that came back, or is new beside others, takes to grow to its whole weight; 0s = not at all. The
+    /// hashes know no such time: a client has one backend.
+    pub slow_start: Duration,
+    /// WebSocket handshakes in flight that a backend takes at most; 0 = no limit.
+    pub max_handshakes: usize,
+    /// Handshakes that wait for a place at most.
+    pub handshake_queue: usize,
+    /// How its backends are checked; `None` = only by their requests.
+    pub health_check: Option<HealthCheck>,
     /// In the order of the file.
     pub backends: Vec<BackendSettings>,
 }

@@ -4,7 +4,7 @@ use std::{fmt, fmt::Write as _, time::Duration as StdDuration};
 
 use super::{Config, Limits, Listener, LogFormat, Refuse, values};
 use crate::{
-    balance::{BackendSettings, Policy, UpstreamSettings},
+    balance::{BackendSettings, CheckKind, HashOn, Policy, UpstreamSettings},
     ws::{keepalive, meter::MessageLimits},
 };
 
@@ -19,7 +19,8 @@ pub fn describe(config: &Config) -> String {
     for route in config.routes.routes() {
         let upstream = config.upstreams.get(route.upstream).map_or("?", |upstream| &upstream.name);
         let keepalive = of_keepalive(&route.keepalive);
-        line(&mut text, format_args!("  {} -> {upstream}  {keepalive}", route.name));
+        let lifetime = route.max_lifetime.map(|life| format!(", ended after {}", short(life))).unwrap_or_default();
+        line(&mut text, format_args!("  {} -> {upstream}  {keepalive}{lifetime}", route.name));
     }
     text.push_str("upstreams\n");
     for upstream in &config.upstreams {
@@ -33,6 +34,17 @@ pub fn describe(config: &Config) -> String {
     line(
         &mut text,
         format_args!("sessions  ended after idle {idle}; close {}, drain {}", short(t.close), short(t.drain)),
+    );
+    let d = &config.drain;
+    let removed = if d.closes_removed { "closed" } else { "kept" };
+    line(
+        &mut text,
+        format_args!(
+            "drain     wait {}, then {} over {}; sessions without their backend or route are {removed}",
+            short(d.wait),
+            d.close_code.0,
+            short(d.spread)
+        ),
     );
     let (connect, upgrade, response) = (short(t.connect), short(t.upgrade), short(t.response));
     line(&mut text, format_args!("backends  connect {connect}, upgrade {upgrade}, response {response}"));
@@ -78,11 +90,12 @@ fn of_keepalive(keepalive: &keepalive::Settings) -> String {
 }
 
 fn of_upstream(upstream: &UpstreamSettings) -> String {
-    let policy = match upstream.policy {
-        Policy::IpHash { prefix_v4: 32 } => "ip_hash".into(),
-        Policy::IpHash { prefix_v4 } => format!("ip_hash by /{prefix_v4}"),
-        Policy::LeastConn => "least_conn".into(),
-        Policy::RoundRobin => "round_robin".into(),
+    let policy = match &upstream.policy {
+        Policy::Hash { on: HashOn::Header(name), .. } => format!("hash of header {name}"),
+        Policy::Hash { on: HashOn::Cookie(name), .. } => format!("hash of cookie {name}"),
+        Policy::Hash { on: HashOn::Query(name), .. } => format!("hash of query key {name}"),
+        Policy::IpHash { prefix_v4 } if *prefix_v4 < 32 => format!("ip_hash by /{prefix_v4}"),
+        policy => policy.as_str().into(),
     };
     let out = match upstream.max_fails {
         0 => "never out".into(),
@@ -92,7 +105,23 @@ fn of_upstream(upstream: &UpstreamSettings) -> String {
         0 => "all".into(),
         tries => tries.to_string(),
     };
-    format!("{}  {policy}, {out}, tries {tries}", upstream.name)
+    let mut text = format!("{}  {policy}, {out}, tries {tries}", upstream.name);
+    if !upstream.slow_start.is_zero() {
+        let _ = write!(text, ", slow start {}", short(upstream.slow_start));
+    }
+    if upstream.max_handshakes != 0 {
+        let (most, queue) = (upstream.max_handshakes, upstream.handshake_queue);
+        let _ = write!(text, ", at most {most} handshakes at a backend and {queue} that wait");
+    }
+    if let Some(check) = &upstream.health_check {
+        let kind = match check.kind {
+            CheckKind::Tcp => "tcp",
+            CheckKind::Http { .. } => "http",
+            CheckKind::WebSocket { .. } => "websocket",
+        };
+        let _ = write!(text, ", {kind} check every {}", short(check.interval));
+    }
+    text
 }
 
 fn of_backend(backend: &BackendSettings) -> String {

@@ -8,7 +8,10 @@ use std::{collections::BTreeMap, path::PathBuf};
 use schemars::{JsonSchema, Schema, generate::SchemaSettings, transform::RecursiveTransform};
 use serde::{Deserialize, Serialize};
 
-use super::values::{BackendAddress, Bind, Cidr, Duration, Size, Workers};
+use super::{
+    statuses::Statuses,
+    values::{BackendAddress, Bind, Cidr, Duration, Size, Workers},
+};
 
 /// The configuration of longwire.
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
@@ -27,6 +30,11 @@ pub(super) struct File {
     pub(super) keepalive: Keepalive,
     /// Deadlines of every wait on a client or a backend.
     pub(super) timeouts: Timeouts,
+    /// How sessions are ended when the process, a route or a backend goes.
+    pub(super) drain: Drain,
+    /// Path of a Unix socket where a process that is started with the same file takes over the listening sockets; this
+    /// one then drains. Relative to this file's folder. Absent: no hand-over.
+    pub(super) handover: Option<PathBuf>,
     /// Bounds on what clients, and all sessions together, may use.
     pub(super) limits: Limits,
     /// Socket options, toward clients and backends.
@@ -78,9 +86,13 @@ pub(super) struct CertificateFiles {
 pub(super) struct Upstream {
     /// How a backend is chosen.
     pub(super) balance: Balance,
-    /// With ip_hash: leading bits of an IPv4 client address that count; 24 groups clients as nginx does.
+    /// With ip_hash and hash: leading bits of an IPv4 client address that count; 24 groups clients as nginx does.
     #[schemars(range(min = 0, max = 32))]
     pub(super) hash_prefix_v4: u8,
+    /// With hash: where the value is that is hashed. One of its keys.
+    pub(super) hash_on: Option<HashOn>,
+    /// How long the weight of a backend grows that came back, or is new beside others; 0s = not at all.
+    pub(super) slow_start: Duration,
     /// Failures within `fail_timeout` that take a backend out; 0 = never.
     #[schemars(range(min = 0, max = 1000))]
     pub(super) max_fails: u32,
@@ -89,6 +101,14 @@ pub(super) struct Upstream {
     /// Backends tried for one request; 0 = all.
     #[schemars(range(min = 0, max = 1000))]
     pub(super) tries: u32,
+    /// WebSocket handshakes in flight that a backend takes at most; 0 = no limit.
+    #[schemars(range(min = 0, max = 1_000_000))]
+    pub(super) max_handshakes: usize,
+    /// With max_handshakes: handshakes that wait for a place, at most `timeouts.connect` each; 0 = none.
+    #[schemars(range(min = 0, max = 65536))]
+    pub(super) handshake_queue: usize,
+    /// How backends are checked while no request tells how they are. Absent: not at all.
+    pub(super) health_check: Option<HealthCheck>,
     /// The servers of this group. At least one.
     pub(super) backends: Vec<Backend>,
 }
@@ -97,12 +117,78 @@ pub(super) struct Upstream {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Balance {
+    /// By a value of the request (`hash_on`), or by the client's address where it has none.
+    Hash,
     /// By the client's address: the same client goes to the same backend while that is up.
     IpHash,
     /// Fewest sessions and requests in flight per weight.
     LeastConn,
+    /// Two drawn by weight, and of these the one with fewer sessions and requests in flight per weight.
+    RandomTwo,
     /// In turn, by weight.
     RoundRobin,
+}
+
+/// Where the value is that `balance: hash` goes by; the first one counts, and an empty one is none.
+#[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct HashOn {
+    /// A header's name.
+    pub(super) header: Option<String>,
+    /// A cookie's name, in its letter case.
+    pub(super) cookie: Option<String>,
+    /// A key of the query, in its letter case; nothing is decoded.
+    pub(super) query: Option<String>,
+}
+
+/// How backends are checked while no request tells how they are.
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct HealthCheck {
+    /// What is asked of a backend.
+    pub(super) kind: CheckKind,
+    /// With http and websocket: path and query.
+    pub(super) path: String,
+    /// With http: statuses that pass, such as 200-399 or "200,204".
+    pub(super) status: Statuses,
+    /// With http and websocket: the Host header. Absent: the backend's address.
+    pub(super) host: Option<String>,
+    /// From the end of a check to the next.
+    pub(super) interval: Duration,
+    /// Up to so much more, at random.
+    pub(super) jitter: Duration,
+    /// For the whole of a check.
+    pub(super) timeout: Duration,
+    /// Checks in a row that pass until a backend is back.
+    #[schemars(range(min = 1, max = 1000))]
+    pub(super) rise: u32,
+    /// Checks in a row that fail until a backend is out.
+    #[schemars(range(min = 1, max = 1000))]
+    pub(super) fall: u32,
+    /// What becomes of the sessions of a backend that its checks took out.
+    pub(super) on_down: OnDown,
+}
+
+/// What a check asks of a backend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum CheckKind {
+    /// That it takes a connection.
+    Tcp,
+    /// That it answers a GET.
+    Http,
+    /// That it completes a WebSocket handshake and answers a Ping.
+    Websocket,
+}
+
+/// What becomes of the sessions of a backend that its checks took out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum OnDown {
+    /// They stay.
+    Keep,
+    /// They are told to come back (1012).
+    Drain,
 }
 
 /// One server of an upstream.
@@ -145,6 +231,10 @@ pub(super) struct Route {
     /// What this route does otherwise than the top-level `keepalive`.
     #[serde(default)]
     pub(super) keepalive: KeepaliveOverride,
+    /// A session is ended with 1012 after this time, less a tenth at most by lot; 0s = never. For paths whose limit is
+    /// a lifetime: end before they cut.
+    #[serde(default = "Route::default_max_lifetime")]
+    pub(super) max_lifetime: Duration,
 }
 
 /// Pings of quiet sessions.
@@ -205,6 +295,31 @@ pub(super) struct Timeouts {
     pub(super) close: Duration,
     /// From SIGTERM to the exit.
     pub(super) drain: Duration,
+}
+
+/// How sessions are ended when the process, a route or a backend goes. The deadline is `timeouts.drain`.
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Drain {
+    /// After SIGTERM, how long /readyz fails while everything is still served, so that load balancers look away first.
+    pub(super) wait: Duration,
+    /// The code that both sides of a session read: 1001, 1012, 1013, or 3000 to 4999.
+    #[schemars(range(min = 1000, max = 4999))]
+    pub(super) close_code: u16,
+    /// Sessions are told one by one over this time, at most half of what `timeouts.drain` leaves.
+    pub(super) spread: Duration,
+    /// What becomes of sessions whose backend or route a reload takes away.
+    pub(super) on_removed: OnRemoved,
+}
+
+/// What becomes of sessions whose backend or route a reload takes away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum OnRemoved {
+    /// They go on.
+    Keep,
+    /// They are ended with `close_code` over `spread`.
+    Close,
 }
 
 /// Bounds on what clients, and all sessions together, may use.
@@ -341,6 +456,8 @@ impl Default for File {
             routes: Vec::new(),
             keepalive: Keepalive::default(),
             timeouts: Timeouts::default(),
+            drain: Drain::default(),
+            handover: None,
             limits: Limits::default(),
             tcp: Tcp::default(),
             trusted_proxies: Vec::new(),
@@ -354,10 +471,32 @@ impl Default for Upstream {
         Self {
             balance: Balance::IpHash,
             hash_prefix_v4: 32,
+            hash_on: None,
+            slow_start: Duration::from_secs(0),
             max_fails: 3,
             fail_timeout: Duration::from_secs(30),
             tries: 3,
+            max_handshakes: 0,
+            handshake_queue: 128,
+            health_check: None,
             backends: Vec::new(),
+        }
+    }
+}
+
+impl Default for HealthCheck {
+    fn default() -> Self {
+        Self {
+            kind: CheckKind::Tcp,
+            path: "/".into(),
+            status: Statuses::default(),
+            host: None,
+            interval: Duration::from_secs(5),
+            jitter: Duration::from_secs(1),
+            timeout: Duration::from_secs(2),
+            rise: 2,
+            fall: 3,
+            on_down: OnDown::Keep,
         }
     }
 }
@@ -378,6 +517,10 @@ impl Route {
         "/".into()
     }
 
+    fn default_max_lifetime() -> Duration {
+        Duration::from_secs(0)
+    }
+
     /// Everything to one upstream.
     pub(super) fn all_to(upstream: String) -> Self {
         Self {
@@ -386,6 +529,7 @@ impl Route {
             upstream,
             origins: Vec::new(),
             keepalive: KeepaliveOverride::default(),
+            max_lifetime: Self::default_max_lifetime(),
         }
     }
 }
@@ -414,6 +558,17 @@ impl Default for Timeouts {
             idle: Duration::from_secs(0),
             close: Duration::from_secs(5),
             drain: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Default for Drain {
+    fn default() -> Self {
+        Self {
+            wait: Duration::from_secs(0),
+            close_code: 1012,
+            spread: Duration::from_secs(15),
+            on_removed: OnRemoved::Keep,
         }
     }
 }

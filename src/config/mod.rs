@@ -12,6 +12,7 @@ mod environment;
 mod file;
 mod load;
 mod resolve;
+mod statuses;
 mod values;
 
 use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
@@ -27,7 +28,7 @@ pub use self::{
 use crate::{
     balance::UpstreamSettings,
     routing::RouteTable,
-    ws::{meter::MessageLimits, rate::Rate},
+    ws::{close::CloseCode, meter::MessageLimits, rate::Rate},
 };
 
 /// The `proxy.yaml` of this repository: every key with its default.
@@ -52,6 +53,10 @@ pub struct Config {
     pub routes: RouteTable,
     /// Deadlines of every wait on a client or a backend.
     pub timeouts: Timeouts,
+    /// How sessions are ended when the process, a route or a backend goes.
+    pub drain: Drain,
+    /// Where a successor takes over the listening sockets; `None` = nowhere.
+    pub handover: Option<PathBuf>,
     /// Bounds on what clients, and all sessions together, may use.
     pub limits: Limits,
     /// Options of the TCP sockets, both sides.
@@ -112,6 +117,19 @@ pub struct Timeouts {
     pub close: Duration,
     /// From the signal to the exit.
     pub drain: Duration,
+}
+
+/// How sessions are ended when the process, a route or a backend goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Drain {
+    /// How long readiness fails before anything else does.
+    pub wait: Duration,
+    /// What both sides of a session read.
+    pub close_code: CloseCode,
+    /// Over which time sessions are told, one by one.
+    pub spread: Duration,
+    /// Whether sessions are ended whose backend or route a reload takes away.
+    pub closes_removed: bool,
 }
 
 /// Bounds on what clients, and all sessions together, may use.

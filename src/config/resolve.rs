@@ -9,12 +9,12 @@ mod upstreams;
 use std::{collections::HashSet, path::Path, time::Duration as StdDuration};
 
 use super::{
-    Config, Limits, Log, LogFormat, Refuse, Tcp, Timeouts,
+    Config, Drain, Limits, Log, LogFormat, Refuse, Tcp, Timeouts,
     diagnostics::{Severity, nearest},
     document::At,
     file, values,
 };
-use crate::ws::{meter::MessageLimits, rate::Rate};
+use crate::ws::{close::CloseCode, meter::MessageLimits, rate::Rate};
 
 /// Something that the file may not say, or should not.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,8 +40,20 @@ const LONGEST_USER_TIMEOUT: StdDuration = StdDuration::from_secs(24 * 24 * 3600)
 /// Turns `file` into what runs, paths relative to `base`. The configuration is only to be used if no problem is an
 /// error: a refused part is left out of it.
 pub(super) fn resolve(file: file::File, base: &Path) -> (Config, Vec<Problem>) {
-    let file::File { workers, listeners, upstreams, routes, keepalive, timeouts, limits, tcp, trusted_proxies, log } =
-        file;
+    let file::File {
+        workers,
+        listeners,
+        upstreams,
+        routes,
+        keepalive,
+        timeouts,
+        drain,
+        handover,
+        limits,
+        tcp,
+        trusted_proxies,
+        log,
+    } = file;
     let mut resolver = Resolver { problems: Vec::new(), root: At::default(), judged: HashSet::new() };
     let timeouts = resolver.timeouts(timeouts);
     let listeners = resolver.listeners(listeners, base);
@@ -53,6 +65,8 @@ pub(super) fn resolve(file: file::File, base: &Path) -> (Config, Vec<Problem>) {
         upstreams,
         routes,
         timeouts,
+        drain: resolver.drain(drain, timeouts.drain),
+        handover: handover.map(|path| base.join(path)),
         limits: resolver.limits(limits),
         tcp: resolver.tcp(tcp),
         trusted_proxies: resolver.trusted_proxies(trusted_proxies),
@@ -109,6 +123,22 @@ impl Resolver {
             close: positive("close", close),
             drain: positive("drain", drain),
         }
+    }
+
+    fn drain(&mut self, drain: file::Drain, deadline: StdDuration) -> Drain {
+        let at = self.root.key("drain");
+        let file::Drain { wait, close_code, spread, on_removed } = drain;
+        if wait.0 >= deadline && !deadline.is_zero() {
+            let shown = values::Duration(deadline);
+            let message = format!("`wait` ({wait}) is not shorter than `timeouts.drain` ({shown})");
+            self.error(at.key("wait"), message, "no time would be left to end the sessions");
+        }
+        if !matches!(close_code, 1001 | 1012 | 1013 | 3000..=4999) {
+            let help = "1001 (going away), 1012 (service restart), 1013 (try again later), or 3000 to 4999";
+            self.error(at.key("close_code"), format!("`close_code` cannot be {close_code}"), help);
+        }
+        let closes_removed = on_removed == file::OnRemoved::Close;
+        Drain { wait: wait.0, close_code: CloseCode(close_code), spread: spread.0, closes_removed }
     }
 
     fn limits(&mut self, limits: file::Limits) -> Limits {

@@ -7,6 +7,8 @@ use std::{fmt, net::SocketAddr, num::NonZeroUsize, time::Duration as StdDuration
 use ipnet::{IpNet, Ipv4Net};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
+use super::statuses::Statuses;
+
 /// Why a scalar is refused, and what to write instead.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Refusal {
@@ -54,6 +56,7 @@ pub(super) fn check(kind: &str, text: &str) -> Result<(), Refusal> {
         Bind::KIND => Bind::parse(text).map(drop),
         BackendAddress::KIND => BackendAddress::parse(text).map(drop),
         Cidr::KIND => Cidr::parse(text).map(drop),
+        Statuses::KIND => Statuses::parse(text).map(drop),
         _ => Ok(()),
     }
 }
@@ -67,6 +70,7 @@ pub(super) fn stand_in(kind: &str) -> &'static str {
         Bind::KIND => "0.0.0.0:0",
         BackendAddress::KIND => "refused:1",
         Cidr::KIND => "0.0.0.0/0",
+        Statuses::KIND => "200",
         _ => "",
     }
 }
@@ -325,6 +329,7 @@ scalar! {
     Bind: "string",
     BackendAddress: "string",
     Cidr: "string",
+    Statuses: ["string", "integer"],
 }
 
 #[cfg(test)]

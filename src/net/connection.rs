@@ -28,20 +28,22 @@ pub(super) struct Accepted {
 pub(super) async fn serve(worker: Arc<Worker>, accepted: Accepted) {
     let Accepted { stream, sender, port, tls, guard } = accepted;
     let shared = &worker.shared;
+    let plan = shared.plan();
+    let timeouts = plan.config.timeouts;
     let socket = match Socket::new(stream) {
         Ok(socket) => socket,
         Err(error) => return tracing::warn!(client = %sender, %error, "a connection cannot be registered"),
     };
     let stream = match tls {
         None => Stream::Plain(socket),
-        Some(config) => match timeout(shared.timeouts.tls_handshake, TlsAcceptor::from(config).accept(socket)).await {
+        Some(config) => match timeout(timeouts.tls_handshake, TlsAcceptor::from(config).accept(socket)).await {
             Ok(Ok(stream)) => Stream::Tls(Box::new(stream)),
             Ok(Err(error)) => return tracing::debug!(client = %sender, %error, "TLS handshake failed"),
             Err(_) => return tracing::debug!(client = %sender, "TLS handshake took too long"),
         },
     };
     let tls = stream.tls_version();
-    let io = ClientIo::new(stream, shared.timeouts);
+    let io = ClientIo::new(stream, timeouts);
     let connection =
         Arc::new(proxy::Connection { worker: Arc::clone(&worker), sender, port, tls, debt: io.debt(), guard });
     let service = service_fn(|request| {
@@ -53,14 +55,14 @@ pub(super) async fn serve(worker: Arc<Worker>, accepted: Accepted) {
         http1::Builder::new()
             // `ClientIo` times the head of a request.
             .header_read_timeout(None)
-            .max_buf_size(shared.limits.header_size)
-            .max_headers(shared.limits.headers)
+            .max_buf_size(plan.config.limits.header_size)
+            .max_headers(plan.config.limits.headers)
             .serve_connection(TokioIo::new(io), service)
             .with_upgrades()
     );
-    let mut drain = shared.drain.clone();
+    drop(plan);
     let last_call = async {
-        drain.began().await;
+        shared.orders.closing().await;
         tokio::time::sleep(LAST_CALL).await;
     };
     let ended = tokio::select! {

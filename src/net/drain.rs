@@ -1,49 +1,151 @@
-//! The word that the process drains, and each one's moment within it.
+//! Who is to leave and when: all sessions, those of a route, those of a backend; and each one's moment within that.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tokio::sync::watch;
 
-/// What every connection and session listens to. The order is never marked as seen, but by who waits for it.
-#[derive(Debug, Clone)]
-pub(super) struct Drain {
-    order: watch::Receiver<Option<Order>>,
-}
+use crate::{
+    balance::Backend,
+    ws::{close::CloseCode, session::Notice, termination::Cause},
+};
 
-/// The drain has begun.
-#[derive(Debug, Clone, Copy)]
+/// Sessions are to leave, one by one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Order {
-    began: Instant,
-    spread: Duration,
+    pub(super) began: Instant,
+    /// Over which time, so that clients do not come back all at once.
+    pub(super) spread: Duration,
+    pub(super) cause: Cause,
+    pub(super) code: CloseCode,
 }
 
 impl Order {
-    pub(super) const fn new(began: Instant, spread: Duration) -> Self {
-        Self { began, spread }
-    }
-
-    /// A session's own moment: `position` (0 to 1) within the spread, so that clients do not come back all at once.
-    pub(super) fn moment(&self, position: f64) -> Instant {
-        self.began + self.spread.mul_f64(position.clamp(0.0, 1.0))
+    /// What a session is told whose place among all is `position` (0 to 1).
+    fn notice(&self, position: f64) -> Notice {
+        let at = self.began + self.spread.mul_f64(position.clamp(0.0, 1.0));
+        Notice { at, cause: self.cause, code: self.code }
     }
 }
 
-impl Drain {
-    pub(super) const fn new(order: watch::Receiver<Option<Order>>) -> Self {
-        Self { order }
+/// Every order that stands. It may be read at any time, and who holds sessions is woken when it changes.
+#[derive(Debug)]
+pub(super) struct Orders(watch::Sender<Arc<Book>>);
+
+/// The orders at one time.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Book {
+    /// The process ends: load balancers are to look away, and nothing else yet.
+    is_announced: bool,
+    /// The process ends: nothing is accepted any more.
+    is_closing: bool,
+    all: Option<Order>,
+    routes: Vec<(String, Order)>,
+    backends: Vec<(Arc<Backend>, Order)>,
+}
+
+impl Orders {
+    pub(super) fn new() -> Self {
+        Self(watch::Sender::new(Arc::default()))
     }
 
-    /// Cheap: asked at each turn of a session.
-    pub(super) fn has_begun(&self) -> bool {
-        // Nothing else is ever sent; an error says that who could send it has gone.
-        self.order.has_changed().unwrap_or(true)
+    /// Every order, and a wake-up at each change.
+    pub(super) fn subscribe(&self) -> watch::Receiver<Arc<Book>> {
+        self.0.subscribe()
     }
 
-    /// Ready when the drain begins; never if the process ends without one.
-    pub(super) async fn began(&mut self) -> Order {
-        match self.order.wait_for(Option::is_some).await.map(|order| *order) {
-            Ok(Some(order)) => order,
-            _ => std::future::pending().await,
+    pub(super) fn book(&self) -> Arc<Book> {
+        Arc::clone(&self.0.borrow())
+    }
+
+    /// Whether a request on this route is to be refused.
+    pub(super) fn refuses(&self, route: &str) -> bool {
+        let book = self.0.borrow();
+        book.all.is_some() || book.routes.iter().any(|(name, _)| name == route)
+    }
+
+    /// Ready when the process closes; never if it ends without.
+    pub(super) async fn closing(&self) {
+        if self.subscribe().wait_for(|book| book.is_closing).await.is_err() {
+            std::future::pending().await
         }
+    }
+
+    /// The process is about to end.
+    pub(super) fn announce(&self) {
+        self.change(|book| book.is_announced = true);
+    }
+
+    /// The process ends.
+    pub(super) fn close(&self, order: Order) {
+        self.change(|book| {
+            book.is_announced = true;
+            book.is_closing = true;
+            book.all = Some(order);
+        });
+    }
+
+    /// All sessions are to leave and no request is served, or no longer. The process goes on, so this can be taken back.
+    pub(super) fn drain_all(&self, order: Option<Order>) {
+        self.change(|book| {
+            if !book.is_closing {
+                book.all = order;
+            }
+        });
+    }
+
+    /// The sessions of a route are to leave, and nothing on it is served; `None` takes that back.
+    pub(super) fn drain_route(&self, route: &str, order: Option<Order>) {
+        self.change(|book| {
+            book.routes.retain(|(name, _)| name != route);
+            book.routes.extend(order.map(|order| (route.to_owned(), order)));
+        });
+    }
+
+    /// The sessions of a backend are to leave for this cause, or no longer for this one.
+    pub(super) fn drain_backend(&self, backend: &Arc<Backend>, cause: Cause, order: Option<Order>) {
+        self.change(|book| {
+            book.backends.retain(|(other, order)| !Arc::ptr_eq(other, backend) || order.cause != cause);
+            book.backends.extend(order.map(|order| (Arc::clone(backend), order)));
+        });
+    }
+
+    /// What a reload has brought back is removed no more.
+    pub(super) fn restore(&self, has_route: impl Fn(&str) -> bool, has_backend: impl Fn(&Arc<Backend>) -> bool) {
+        self.change(|book| {
+            book.routes.retain(|(route, order)| order.cause != Cause::Removed || !has_route(route));
+            book.backends.retain(|(backend, order)| order.cause != Cause::Removed || !has_backend(backend));
+        });
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Book)) {
+        self.0.send_modify(|book| change(Arc::make_mut(book)));
+    }
+}
+
+impl Book {
+    /// What a session is told: the order that reaches it first.
+    pub(super) fn notice(&self, route: &str, backend: &Arc<Backend>, position: f64) -> Option<Notice> {
+        let of_route = self.routes.iter().filter(|(name, _)| name == route).map(|(_, order)| order);
+        let of_backend = self.backends.iter().filter(|(other, _)| Arc::ptr_eq(other, backend)).map(|(_, order)| order);
+        let orders = self.all.iter().chain(of_route).chain(of_backend);
+        orders.map(|order| order.notice(position)).min_by_key(|notice| notice.at)
+    }
+
+    /// Whether a load balancer should send clients here.
+    pub(super) const fn is_ready(&self) -> bool {
+        !self.is_announced && self.all.is_none()
+    }
+
+    /// Whether nothing stands in it.
+    pub(super) fn is_empty(&self) -> bool {
+        self.all.is_none() && self.routes.is_empty() && self.backends.is_empty()
+    }
+
+    /// The routes that are drained.
+    pub(super) fn routes(&self) -> impl Iterator<Item = &str> {
+        self.routes.iter().map(|(route, _)| route.as_str())
     }
 }

@@ -71,7 +71,7 @@ impl Farewell {
         record.close_reason = reason.to_owned();
         record.initiator = Some(Initiator::Proxy.as_str());
         let counted = connection.guard.again();
-        let deadline = connection.worker.shared.timeouts.close;
+        let deadline = connection.worker.shared.plan().config.timeouts.close;
         tokio::spawn(async move {
             if timeout(deadline, close(client, reason)).await.is_err() {
                 tracing::debug!("a refused client did not close in time");

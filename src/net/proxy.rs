@@ -1,6 +1,7 @@
 //! One request, read downwards: refused here, forwarded as plain HTTP, or upgraded to a session.
 
 use std::{
+    future::poll_fn,
     net::{IpAddr, SocketAddr},
     sync::Arc,
     time::{Duration, Instant},
@@ -13,6 +14,7 @@ use hyper::{
     http::request::Parts,
     upgrade::OnUpgrade,
 };
+use tokio::time::timeout;
 
 use super::{
     Worker,
@@ -21,12 +23,13 @@ use super::{
     client_io::Debt,
     farewell::Farewell,
     live::ConnectionGuard,
+    plan::Plan,
     session::{self, Holdings, Takeover},
     upstream::{Answered, Greeting, Head, Switched, is_repeatable},
 };
 use crate::{
     access_log::{Record, TlsVersion},
-    balance::{Pick, Tried, Upstream},
+    balance::{Key, Pick, Tried, Unavailable, Upstream},
     error::{Error, Kind},
     headers,
     ws::handshake::{self, Agreed, BadHandshake, Offer},
@@ -68,32 +71,35 @@ enum Reply {
 /// Answers one request.
 pub(super) async fn answer(connection: &Connection, request: Request<Incoming>) -> Response<AnswerBody> {
     connection.debt.is_paid();
-    let shared = &connection.worker.shared;
-    let trusted = &shared.trusted_proxies;
+    let plan = connection.worker.shared.plan();
+    let trusted = &plan.config.trusted_proxies;
     let client = headers::client_address(connection.sender.ip(), request.headers(), trusted);
-    let log = shared.access_log.clone();
+    let log = plan.access_log.clone();
     let mut record = Record::new(log, client, request.method().as_str(), request.uri().path());
     record.tls = connection.tls;
     // Its client may have sent frames already: behind a refusal they must never be read as a next request.
     let handshake = handshake::is_attempt(request.headers());
-    let farewell = Farewell::prepare(shared.limits.refuse, &request);
-    match serve(connection, request, client, &mut record).await {
+    let farewell = Farewell::prepare(plan.config.limits.refuse, &request);
+    match serve(connection, &plan, request, client, &mut record).await {
         Ok(Reply::Answer { answered, pick, sent, keep_alive }) => {
-            pass_on(connection, answered, pick, sent, keep_alive, record)
+            pass_on(connection, &plan, answered, pick, sent, keep_alive, record)
         }
         Ok(Reply::Upgrade { switched, pick, agreed, client, place, admitted }) => {
-            open_session(connection, switched, pick, &agreed, client, (place, admitted), record)
+            open_session(connection, &plan, switched, pick, &agreed, client, (place, admitted), record)
         }
-        Err(error) => match farewell.filter(|_| error.is_temporary()).zip(shared.admission.farewell()) {
-            Some((farewell, permit)) => farewell.bid(connection, permit, &error, record),
-            None => refuse(connection, &error, handshake, record),
-        },
+        Err(error) => {
+            match farewell.filter(|_| error.is_temporary()).zip(connection.worker.shared.admission.farewell()) {
+                Some((farewell, permit)) => farewell.bid(connection, permit, &error, record),
+                None => refuse(connection, &error, handshake, record),
+            }
+        }
     }
 }
 
 /// Finds out what a request is and gets its answer.
 async fn serve(
     connection: &Connection,
+    plan: &Plan,
     request: Request<Incoming>,
     client: IpAddr,
     record: &mut Record,
@@ -105,28 +111,29 @@ async fn serve(
         .map_err(|error| Error::from_source(Kind::BadRequest, error))?;
     let host = headers::host(&parts.uri, &parts.headers).to_owned();
     record.host.clone_from(&host);
-    if shared.drain.has_begun() {
-        return Err(Kind::Draining.into());
-    }
-    let (place, route) = shared.routes.find(&host, parts.uri.path()).ok_or(Kind::NoRoute)?;
-    let upstream = &shared.upstreams[route.upstream];
+    let (place, route) = plan.config.routes.find(&host, parts.uri.path()).ok_or(Kind::NoRoute)?;
+    let upstream = &plan.upstreams[route.upstream];
     record.route = Some(route.name.clone());
     record.upstream = Some(upstream.name().to_owned());
+    if shared.orders.refuses(&route.name) {
+        return Err(Kind::Draining.into());
+    }
+    let key = upstream.key(client, &parts.headers, parts.uri.query());
     let kind = handshake::classify(&parts.method, parts.version, &parts.headers);
     let on_upgrade = parts.extensions.remove::<OnUpgrade>();
-    let head = head_for_backend(connection, parts, &host, client, &record.request_id);
+    let head = head_for_backend(connection, plan, parts, &host, client, &record.request_id);
     match (kind, on_upgrade) {
         (handshake::Kind::Bad(bad), _) => Err(bad_handshake(bad)),
         (handshake::Kind::WebSocket(offer), Some(on_upgrade)) => {
             let foreign = |origin| Error::from_source(Kind::Origin, origin);
             route.origins.check(&head.headers).map_err(foreign)?;
             let open = || shared.live.sessions();
-            let admitted = shared.admission.admit(client, open, &shared.limits, Instant::now())?;
-            upgrade(connection, upstream, (place, admitted), (head, offer, on_upgrade), client, record).await
+            let admitted = shared.admission.admit(client, open, &plan.config.limits, Instant::now())?;
+            upgrade(connection, plan, (place, upstream, admitted), (head, offer, on_upgrade), key, record).await
         }
         (handshake::Kind::WebSocket(_) | handshake::Kind::Plain, _) => {
-            let body = RequestBody::new(body, shared.timeouts.request_body, shared.limits.body_size)?;
-            forward(connection, upstream, head, body, client, record).await
+            let body = RequestBody::new(body, plan.config.timeouts.request_body, plan.config.limits.body_size)?;
+            forward(connection, plan, upstream, head, body, key, record).await
         }
     }
 }
@@ -134,22 +141,22 @@ async fn serve(
 /// Sends a handshake to one backend after another until one answers for good.
 async fn upgrade(
     connection: &Connection,
-    upstream: &Arc<Upstream>,
-    (place, admitted): (usize, Admitted),
+    plan: &Plan,
+    (place, upstream, admitted): (usize, &Arc<Upstream>, Admitted),
     (mut head, offer, on_upgrade): (Head, Offer, OnUpgrade),
-    client: IpAddr,
+    key: Key,
     record: &mut Record,
 ) -> Result<Reply, Error> {
     head.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
     head.headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
-    let mut attempts = Attempts::new(upstream, client);
+    let mut attempts = Attempts::new(upstream, key);
     let mut last_answer = None;
     loop {
-        let mut pick = match attempts.next(record) {
+        let mut pick = match attempts.next_handshake(plan.config.timeouts.connect, record).await {
             Ok(pick) => pick,
             Err(error) => return last_answer.ok_or(error),
         };
-        let greeting = connection.worker.dialer.handshake(pick.address(), &head).await;
+        let greeting = connection.worker.dialer.handshake(pick.address(), &head, &plan.config.timeouts).await;
         match greeting {
             Ok(Greeting::Switched(switched)) => match handshake::verify(&offer, &switched.headers) {
                 Ok(agreed) => {
@@ -178,19 +185,21 @@ async fn upgrade(
 /// Sends a plain request to one backend after another, as far as it may be sent again.
 async fn forward(
     connection: &Connection,
+    plan: &Plan,
     upstream: &Arc<Upstream>,
     head: Head,
     body: RequestBody,
-    client: IpAddr,
+    key: Key,
     record: &mut Record,
 ) -> Result<Reply, Error> {
+    let terms = (&plan.config.timeouts, &plan.config.tcp);
     let repeatable = is_repeatable(&head.method, &body);
     let mut body = Some(body);
-    let mut attempts = Attempts::new(upstream, client);
+    let mut attempts = Attempts::new(upstream, key);
     loop {
         let mut pick = attempts.next(record)?;
         let sent = body.as_ref().map(RequestBody::progress).unwrap_or_default();
-        match connection.worker.dialer.exchange(pick.address(), head.clone(), &mut body).await {
+        match connection.worker.dialer.exchange(pick.address(), head.clone(), &mut body, terms).await {
             Ok(answered) => {
                 succeed(&mut pick, answered.connect, record);
                 return Ok(Reply::Answer { answered, pick, sent, keep_alive: true });
@@ -206,24 +215,44 @@ async fn forward(
 /// The backends tried for one request.
 struct Attempts<'a> {
     upstream: &'a Arc<Upstream>,
-    client: IpAddr,
+    key: Key,
     tried: Tried,
     failure: Option<Error>,
 }
 
 impl<'a> Attempts<'a> {
-    fn new(upstream: &'a Arc<Upstream>, client: IpAddr) -> Self {
-        Self { upstream, client, tried: Tried::default(), failure: None }
+    fn new(upstream: &'a Arc<Upstream>, key: Key) -> Self {
+        Self { upstream, key, tried: Tried::default(), failure: None }
     }
 
     /// The next backend; when none is left, the last failure, or that there was none to try.
     fn next(&mut self, record: &mut Record) -> Result<Pick, Error> {
-        let pick = if self.tried.len() < self.upstream.tries() {
-            self.upstream.pick(self.client, &mut self.tried, Instant::now()).ok()
-        } else {
-            None
+        let picked = match self.tried.len() < self.upstream.tries() {
+            true => self.upstream.pick(&self.key, &mut self.tried, Instant::now()),
+            false => Err(Unavailable::AllTried),
         };
-        let Some(pick) = pick else { return Err(self.failure.take().unwrap_or_else(|| Kind::Unavailable.into())) };
+        self.begin(picked, record)
+    }
+
+    /// The same for a handshake, which waits in line where all backends are busy with others: at most `timeouts.connect`.
+    async fn next_handshake(&mut self, wait: Duration, record: &mut Record) -> Result<Pick, Error> {
+        if self.tried.len() >= self.upstream.tries() {
+            return self.begin(Err(Unavailable::AllTried), record);
+        }
+        let mut place = None;
+        let picked = poll_fn(|cx| {
+            let now = Instant::now();
+            self.upstream.poll_handshake(&self.key, &mut self.tried, &mut place, cx.waker(), now)
+        });
+        let picked = timeout(wait, picked).await.unwrap_or(Err(Unavailable::Busy));
+        self.begin(picked, record)
+    }
+
+    fn begin(&mut self, picked: Result<Pick, Unavailable>, record: &mut Record) -> Result<Pick, Error> {
+        let pick = picked.map_err(|why| {
+            let kind = if why == Unavailable::Busy { Kind::Busy } else { Kind::Unavailable };
+            self.failure.take().unwrap_or_else(|| kind.into())
+        })?;
         record.backend = Some(pick.address().to_owned());
         record.tries += 1;
         Ok(pick)
@@ -256,11 +285,18 @@ fn succeed(pick: &mut Pick, connect: Option<Duration>, record: &mut Record) {
 }
 
 /// The request as the backend sees it: what concerns one hop removed, what we know of the client added.
-fn head_for_backend(connection: &Connection, mut parts: Parts, host: &str, client: IpAddr, request_id: &str) -> Head {
+fn head_for_backend(
+    connection: &Connection,
+    plan: &Plan,
+    mut parts: Parts,
+    host: &str,
+    client: IpAddr,
+    request_id: &str,
+) -> Head {
     let hop = headers::Hop {
         sender: connection.sender.ip(),
         client,
-        trusted: headers::is_trusted(connection.sender.ip(), &connection.worker.shared.trusted_proxies),
+        trusted: headers::is_trusted(connection.sender.ip(), &plan.config.trusted_proxies),
         tls: connection.tls.is_some(),
         host,
         port: connection.port,
@@ -275,6 +311,7 @@ fn head_for_backend(connection: &Connection, mut parts: Parts, host: &str, clien
 /// Passes a backend's answer on, its body as it comes.
 fn pass_on(
     connection: &Connection,
+    plan: &Plan,
     answered: Answered,
     pick: Pick,
     sent: Progress,
@@ -291,7 +328,7 @@ fn pass_on(
     let worker = Arc::clone(&connection.worker);
     let keep = keep_alive.then(|| Keep { worker, address: pick.address().to_owned(), sender });
     let ending = Ending { debt: connection.debt.clone(), keep, pick, record };
-    let body = AnswerBody::backends(body, connection.worker.shared.timeouts.response, sent, ending);
+    let body = AnswerBody::backends(body, plan.config.timeouts.response, sent, ending);
     let mut response = Response::new(body);
     *response.status_mut() = parts.status;
     *response.headers_mut() = parts.headers;
@@ -301,6 +338,7 @@ fn pass_on(
 /// Passes a believed 101 on and starts the session behind it.
 fn open_session(
     connection: &Connection,
+    plan: &Plan,
     switched: Switched,
     pick: Pick,
     agreed: &Agreed,
@@ -315,12 +353,13 @@ fn open_session(
     headers::strip_hop_by_hop(response.headers_mut());
     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
     response.headers_mut().insert(UPGRADE, HeaderValue::from_static("websocket"));
-    let terms = &shared.terms[place];
+    let terms = &plan.terms[place];
     let common = Arc::clone(if agreed.extensions { &terms.extended } else { &terms.plain });
     let record = record.into_session(Arc::clone(&terms.log), Arc::clone(pick.backend()));
     let (counted, permit) = admitted.into_session(|| connection.guard.open_session());
     let holdings = Holdings { guards: (pick.settle(), counted, permit), record };
-    let takeover = Takeover { client, backend: (switched.socket, switched.early), patience: shared.timeouts.upgrade };
+    let takeover =
+        Takeover { client, backend: (switched.socket, switched.early), patience: plan.config.timeouts.upgrade };
     let sessions = connection.worker.sessions.clone();
     tokio::spawn(session::open(takeover, common, shared.nonces.next() as u64, holdings, sessions));
     response

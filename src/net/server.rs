@@ -4,39 +4,36 @@ use std::{
     fmt, io,
     net::SocketAddr,
     num::NonZeroUsize,
-    sync::Arc,
+    sync::{Arc, RwLock},
     thread,
     time::{Duration, Instant},
 };
 
 use tokio::{
-    runtime,
+    runtime::{self, Handle, Runtime},
     sync::{mpsc, watch},
     time::timeout,
 };
-use tokio_rustls::rustls;
 
 use super::{
-    Shared, Terms, Worker,
+    Shared, Worker,
     admission::Admission,
     connection::{self, Accepted},
-    drain::{Drain, Order},
-    listener::{Acceptor, HAND_OVER, HandOver},
+    control::{self, Control},
+    drain::Orders,
+    handover::Inherited,
+    listener::{Crew, HAND_OVER, HandOver},
     live::Live,
     memory,
     nonces::Nonces,
+    plan::Planner,
+    session::Held,
     sessions::{ARRIVALS, Sessions},
     socket, sockets,
-    tls::{self, TlsError},
+    tls::TlsError,
     upstream::{Dialer, IDLE_TIME},
 };
-use crate::{
-    access_log::{AccessLog, RouteLog},
-    balance::Upstream,
-    config::{Config, Tcp},
-    routing::Route,
-    ws::{keepalive::Secret, session::SessionSettings},
-};
+use crate::{access_log::AccessLog, config::Config};
 
 /// How long the record of what was cut at the end of a drain may take to be written.
 const LAST_WORDS: Duration = Duration::from_secs(5);
@@ -48,10 +45,7 @@ const TASKS_PER_POLL: u32 = 61;
 /// A running proxy: its listeners and worker threads. Dropping it ends everything at once.
 #[derive(Debug)]
 pub struct Server {
-    addresses: Vec<SocketAddr>,
-    live: Arc<Live>,
-    drain: watch::Sender<Option<Order>>,
-    deadline: Duration,
+    control: Arc<Control>,
     /// Dropped to stop the workers.
     stop: watch::Sender<()>,
     /// Closed when the last worker has ended.
@@ -99,79 +93,61 @@ impl std::error::Error for StartError {
     }
 }
 
-/// A bound listener, not yet in a runtime.
-struct Bound {
-    listener: std::net::TcpListener,
-    tls: Option<Arc<rustls::ServerConfig>>,
-}
-
 impl Server {
     /// Binds every listener and starts the workers; connections are accepted from now on.
     ///
     /// # Errors
     /// An address that cannot be bound, a certificate that cannot be read, a thread that cannot be made.
     pub fn start(config: Config, access_log: AccessLog) -> Result<Self, StartError> {
-        let Config { workers, listeners, upstreams, routes, timeouts, limits, tcp, trusted_proxies, log } = config;
-        let mut bound = Vec::new();
-        let mut addresses = Vec::new();
-        for listener in &listeners {
-            let tls = listener.tls.as_ref().map(tls::load).transpose().map_err(StartError::Tls)?;
-            let socket = bind(listener.bind, &tcp)?;
-            addresses.push(socket.local_addr().map_err(|error| StartError::Bind(listener.bind, error))?);
-            bound.push(Bound { listener: socket, tls });
+        Self::start_with(config, access_log, &mut Inherited::default())
+    }
+
+    /// [`Self::start`] on sockets that another process opened, where it opened those that the file asks for.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_with(config: Config, access_log: AccessLog, inherited: &mut Inherited) -> Result<Self, StartError> {
+        let bound = config.listeners.iter().map(|listener| control::bind(listener, &config.tcp, inherited));
+        let bound = bound.collect::<Result<Vec<_>, _>>()?;
+        for address in inherited.left() {
+            tracing::warn!(%address, "a socket was passed for this address, and no listener of the file has it");
         }
-        let workers = workers.or_else(|| thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get);
-        let (drain, order) = watch::channel(None);
-        let live = Live::new(workers);
-        let upstreams: Vec<_> = upstreams.into_iter().map(Upstream::new).collect();
-        let access_log = log.access.then_some(access_log);
-        let mut secret = [0; 16];
-        getrandom::fill(&mut secret).map_err(|error| StartError::Worker(io::Error::other(error)))?;
-        let terms = |route: &Route| {
-            let log = RouteLog::new(access_log.clone(), &route.name, upstreams[route.upstream].name());
-            let settings = SessionSettings {
-                keepalive: route.keepalive,
-                idle: timeouts.idle,
-                close_timeout: timeouts.close,
-                limits: limits.messages,
-                extensions: false,
-            };
-            Terms::new(log, settings, Secret(secret))
-        };
+        let workers = config.workers.or_else(|| thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get);
+        let planner = Planner::new(access_log).map_err(StartError::Worker)?;
         let admission = Admission::new(Instant::now());
-        admission.unsent.set_limit(limits.unsent_memory);
+        admission.unsent.set_limit(config.limits.unsent_memory);
         let shared = Arc::new(Shared {
-            terms: routes.routes().map(terms).collect(),
-            routes,
-            upstreams,
-            timeouts,
-            limits,
-            tcp,
-            trusted_proxies,
-            access_log,
-            live: Arc::clone(&live),
-            admission,
+            plan: RwLock::new(Arc::new(planner.plan(config, Instant::now()))),
+            live: Live::new(workers),
             nonces: Nonces::new().map_err(StartError::Worker)?,
             accepted: memory::Accepted::default(),
-            drain: Drain::new(order),
+            orders: Orders::new(),
+            admission,
         });
         let (stop, stopped) = watch::channel(());
         let (alive, ended) = mpsc::channel(1);
-        let crew = Crew { shared, stopped, alive };
-        crew.start(workers, bound).map_err(StartError::Worker)?;
-        Ok(Self { addresses, live, drain, deadline: timeouts.drain, stop, workers: ended })
+        let crew = start_workers(&shared, workers, &stopped, &alive).map_err(StartError::Worker)?;
+        let background = start_background(stopped, alive).map_err(StartError::Worker)?;
+        let control = Control::start(shared, crew, background, planner, bound)?;
+        Ok(Self { control, stop, workers: ended })
+    }
+
+    /// What can be done to it while it runs.
+    #[must_use]
+    pub const fn control(&self) -> &Arc<Control> {
+        &self.control
     }
 
     /// The addresses in the order of `Config::listeners`, with the ports that were really bound.
     #[must_use]
-    pub fn addresses(&self) -> &[SocketAddr] {
-        &self.addresses
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.control.addresses()
     }
 
     /// Worker threads.
     #[must_use]
     pub fn workers(&self) -> usize {
-        self.live.workers()
+        self.control.live().workers()
     }
 
     /// Connections that may wait to be accepted, as asked of the kernel.
@@ -183,19 +159,26 @@ impl Server {
     /// Sessions open now.
     #[must_use]
     pub fn sessions(&self) -> usize {
-        self.live.sessions()
+        self.control.sessions()
     }
 
-    /// Closes the listeners, answers 503 on connections that are still open, tells every session 1012 spread over half of
-    /// `timeouts.drain`, and waits until all are gone or the time is up.
+    /// Tells load balancers to look away and serves on for `drain.wait`; then closes the listeners, answers 503 on
+    /// connections that are still open, tells every session over `drain.spread`, and waits until all are gone or
+    /// `timeouts.drain` is up.
     pub async fn drain(self) -> Drained {
-        let Self { live, drain, deadline, stop, mut workers, .. } = self;
+        let Self { control, stop, mut workers } = self;
         let began = Instant::now();
-        let sessions = live.sessions();
-        drain.send_replace(Some(Order::new(began, deadline / 2)));
-        let cut = match timeout(deadline, live.gone()).await {
+        let config = control.config();
+        let (wait, deadline) = (config.drain.wait, config.timeouts.drain);
+        control.announce();
+        tokio::time::sleep(wait).await;
+        let sessions = control.sessions();
+        let left = deadline.saturating_sub(wait);
+        // The last ones to be told need time too.
+        control.close(config.drain.spread.min(left / 2));
+        let cut = match timeout(left, control.live().gone()).await {
             Ok(()) => 0,
-            Err(_) => live.connections(),
+            Err(_) => control.live().connections(),
         };
         drop(stop);
         // What is cut writes its record as its worker ends.
@@ -204,69 +187,79 @@ impl Server {
     }
 }
 
-fn bind(address: SocketAddr, tcp: &Tcp) -> Result<std::net::TcpListener, StartError> {
-    socket::listen(address, tcp).map_err(|error| StartError::Bind(address, error))
-}
-
-/// What every worker thread is given.
-#[derive(Clone)]
-struct Crew {
-    shared: Arc<Shared>,
+/// What a worker's thread is given.
+struct Start {
+    worker: Arc<Worker>,
+    arrivals: mpsc::Receiver<Box<Held>>,
+    inbox: mpsc::Receiver<Accepted>,
     stopped: watch::Receiver<()>,
     alive: mpsc::Sender<()>,
 }
 
-impl Crew {
-    /// One thread and runtime each; the first one accepts for all.
-    fn start(self, workers: usize, bound: Vec<Bound>) -> io::Result<()> {
-        let (others, inboxes): (Vec<HandOver>, Vec<_>) = (0..workers).map(|_| mpsc::channel(HAND_OVER)).unzip();
-        let mut accepts = Some((bound, others));
-        for (index, inbox) in inboxes.into_iter().enumerate() {
-            let runtime = runtime::Builder::new_current_thread().enable_all().event_interval(TASKS_PER_POLL).build()?;
-            let crew = self.clone();
-            let accepts = accepts.take();
-            thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
-                let alive = crew.alive.clone();
-                runtime.block_on(crew.work(accepts, inbox));
-                // First the tasks, with the records that they still hold; then the word that this worker has ended.
-                drop(runtime);
-                drop(alive);
-            })?;
-        }
-        Ok(())
-    }
-
-    async fn work(self, accepts: Option<(Vec<Bound>, Vec<HandOver>)>, inbox: mpsc::Receiver<Accepted>) {
-        let Self { shared, mut stopped, .. } = self;
-        let dialer = Dialer::new(shared.timeouts, shared.tcp);
+/// One thread and runtime each; the first one accepts for all.
+fn start_workers(
+    shared: &Arc<Shared>,
+    count: usize,
+    stopped: &watch::Receiver<()>,
+    alive: &mpsc::Sender<()>,
+) -> io::Result<Crew> {
+    let (others, inboxes): (Vec<HandOver>, Vec<_>) = (0..count).map(|_| mpsc::channel(HAND_OVER)).unzip();
+    let mut first = None;
+    for (index, inbox) in inboxes.into_iter().enumerate() {
+        let runtime = runtime::Builder::new_current_thread().enable_all().event_interval(TASKS_PER_POLL).build()?;
         let (sessions, arrivals) = mpsc::channel(ARRIVALS);
-        let worker = Arc::new(Worker { shared, dialer, sessions });
-        let sessions = match sockets::open().and_then(|epoll| Sessions::new(Arc::clone(&worker), epoll, arrivals)) {
-            Ok(sessions) => sessions,
-            Err(error) => return tracing::error!(%error, "a worker cannot watch sockets"),
-        };
-        tokio::spawn(sessions.drive());
-        if accepts.is_some() {
-            tokio::spawn(memory::give_back(Arc::clone(&worker.shared)));
-        }
-        let (bound, others) = accepts.unwrap_or_default();
-        for Bound { listener, tls } in bound {
-            let port = listener.local_addr().map_or(0, |address| address.port());
-            match sockets::watch(mio::net::TcpListener::from_std(listener)) {
-                Ok(listener) => {
-                    let (worker, others) = (Arc::clone(&worker), others.clone());
-                    tokio::spawn(Acceptor { listener, port, tls, worker, others }.run());
-                }
-                Err(error) => tracing::error!(%error, "a listener cannot be registered"),
-            }
-        }
-        drop(others);
-        tokio::spawn(sweep(Arc::clone(&worker)));
-        tokio::select! {
-            // Only ever an error: the sender is dropped to say stop.
-            _ = stopped.changed() => {}
-            () = serve_inbox(worker, inbox) => {}
-        }
+        let worker = Arc::new(Worker { shared: Arc::clone(shared), dialer: Dialer::default(), sessions });
+        first.get_or_insert_with(|| (Arc::clone(&worker), runtime.handle().clone()));
+        let start = Start { worker, arrivals, inbox, stopped: stopped.clone(), alive: alive.clone() };
+        thread::Builder::new().name(format!("worker-{index}")).spawn(move || start.run(runtime, index == 0))?;
+    }
+    let (first, runtime) = first.ok_or(io::ErrorKind::InvalidInput)?;
+    Ok(Crew { first, runtime, others })
+}
+
+/// A thread and runtime for what is no worker's: it must not slow a session down.
+fn start_background(mut stopped: watch::Receiver<()>, alive: mpsc::Sender<()>) -> io::Result<Handle> {
+    let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+    let handle = runtime.handle().clone();
+    thread::Builder::new().name("background".into()).spawn(move || {
+        // Only ever an error: the sender is dropped to say stop.
+        let _ = runtime.block_on(stopped.changed());
+        drop(runtime);
+        drop(alive);
+    })?;
+    Ok(handle)
+}
+
+impl Start {
+    fn run(self, runtime: Runtime, is_first: bool) {
+        let Self { worker, arrivals, inbox, stopped, alive } = self;
+        runtime.block_on(work(worker, arrivals, inbox, stopped, is_first));
+        // First the tasks, with the records that they still hold; then the word that this worker has ended.
+        drop(runtime);
+        drop(alive);
+    }
+}
+
+async fn work(
+    worker: Arc<Worker>,
+    arrivals: mpsc::Receiver<Box<Held>>,
+    inbox: mpsc::Receiver<Accepted>,
+    mut stopped: watch::Receiver<()>,
+    is_first: bool,
+) {
+    let sessions = match sockets::open().and_then(|epoll| Sessions::new(Arc::clone(&worker), epoll, arrivals)) {
+        Ok(sessions) => sessions,
+        Err(error) => return tracing::error!(%error, "a worker cannot watch sockets"),
+    };
+    tokio::spawn(sessions.drive());
+    if is_first {
+        tokio::spawn(memory::give_back(Arc::clone(&worker.shared)));
+    }
+    tokio::spawn(sweep(Arc::clone(&worker)));
+    tokio::select! {
+        // Only ever an error: the sender is dropped to say stop.
+        _ = stopped.changed() => {}
+        () = serve_inbox(worker, inbox) => {}
     }
 }
 
@@ -275,7 +268,7 @@ async fn serve_inbox(worker: Arc<Worker>, mut inbox: mpsc::Receiver<Accepted>) {
     while let Some(accepted) = inbox.recv().await {
         tokio::spawn(connection::serve(Arc::clone(&worker), accepted));
     }
-    // The listeners are closed; what runs goes on until the process stops it.
+    // Nobody is left to hand connections over; what runs goes on until the process stops it.
     std::future::pending().await
 }
 

@@ -13,7 +13,7 @@ use tokio::{sync::mpsc, time::timeout};
 use super::{
     admission::ClientPermit,
     client_io::ClientIo,
-    drain::Order,
+    drain::Book,
     live::SessionGuard,
     relay::{Leg, Relay, Scratch, Turn},
     socket,
@@ -58,8 +58,6 @@ pub(super) struct Held {
     guards: Option<Guards>,
     /// `None` once it is on its way to the log.
     record: Option<SessionRecord>,
-    /// It knows of the drain.
-    told: bool,
 }
 
 /// What a session wants next.
@@ -92,7 +90,7 @@ pub(super) async fn open(
     };
     let session = Session::new(common, nonce, Instant::now());
     let relay = Some(Relay::new(client, backend, session));
-    let held = Box::new(Held { relay, guards: Some(guards), record: Some(record), told: false });
+    let held = Box::new(Held { relay, guards: Some(guards), record: Some(record) });
     // An error says that the worker has stopped: the session is cut.
     let _ = sessions.send(held).await;
 }
@@ -125,21 +123,19 @@ impl Held {
         }
     }
 
-    /// Does what can be done without waiting. `is_due`: its alarm may have rung.
-    pub(super) fn turn(&mut self, scratch: &mut Scratch, is_due: bool, drain: Option<Order>, now: Instant) -> Next {
-        let Some(relay) = &mut self.relay else { return Next::Over };
-        let mut moment = None;
-        if let Some(order) = drain.filter(|_| !self.told) {
-            let at = order.moment(relay.session.spread());
-            if at <= now {
-                self.told = true;
-                relay.session.handle_drain(now);
-            } else {
-                moment = Some(at);
-            }
+    /// Learns which orders stand. It wants a turn then.
+    pub(super) fn hear(&mut self, book: &Book, now: Instant) {
+        if let (Some(relay), Some((in_flight, ..)), Some(record)) = (&mut self.relay, &self.guards, &self.record) {
+            let notice = book.notice(record.route(), in_flight.backend(), relay.session.spread());
+            relay.session.handle_notice(notice, now);
         }
+    }
+
+    /// Does what can be done without waiting. `is_due`: its alarm may have rung.
+    pub(super) fn turn(&mut self, scratch: &mut Scratch, is_due: bool, now: Instant) -> Next {
+        let Some(relay) = &mut self.relay else { return Next::Over };
         match relay.turn(scratch, is_due, now) {
-            Turn::Waits => Next::At(moment.into_iter().chain(relay.session.poll_timeout()).min()),
+            Turn::Waits => Next::At(relay.session.poll_timeout()),
             Turn::HasMore => Next::HasMore,
             Turn::Over => Next::Over,
         }

@@ -4,7 +4,7 @@
 //! table, and each of its turns is a plain call.
 
 use std::{
-    future::{Future, poll_fn},
+    future::poll_fn,
     io, mem,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::{Pin, pin},
@@ -19,7 +19,7 @@ use tokio::{io::unix::AsyncFd, sync::mpsc, task::yield_now, time::Sleep};
 
 use super::{
     Worker,
-    drain::Order,
+    drain::Book,
     relay::Scratch,
     session::{Held, Next},
     sockets,
@@ -79,7 +79,7 @@ pub(super) struct Sessions {
     alarm: Pin<Box<Sleep>>,
     /// When the alarm rings; `None` = it has.
     rings: Option<Tick>,
-    drain: Option<Order>,
+    orders: Arc<Book>,
 }
 
 impl Sessions {
@@ -103,45 +103,54 @@ impl Sessions {
             earliest: None,
             alarm: Box::pin(tokio::time::sleep_until(epoch.into())),
             rings: None,
-            drain: None,
+            orders: Arc::default(),
         })
     }
 
     /// Drives them until the runtime drops this, which cuts those that are left.
     pub(super) async fn drive(mut self) {
-        let mut drain = self.worker.shared.drain.clone();
-        let mut began = pin!(drain.began());
-        poll_fn(|cx| {
-            if self.drain.is_none()
-                && let Poll::Ready(order) = began.as_mut().poll(cx)
-            {
-                self.begin_drain(order);
-            }
-            while let Poll::Ready(Some(session)) = self.arrivals.poll_recv(cx) {
-                self.adopt(session);
-            }
-            let mut more = Poll::Ready(());
-            for _ in 0..ROUNDS {
-                more = self.take_events(cx);
-                self.take_due();
-                self.give_turns();
-                if more.is_pending() {
-                    break;
+        let mut orders = self.worker.shared.orders.subscribe();
+        loop {
+            tokio::select! {
+                biased;
+                // Never an error: this worker holds what sends them.
+                _ = orders.changed() => {
+                    let book = Arc::clone(&orders.borrow_and_update());
+                    self.hear(book);
                 }
+                () = poll_fn(|cx| self.poll_drive(cx)) => {}
             }
-            self.set_alarm(cx);
-            if more.is_ready() || !self.queue.is_empty() {
-                // After the runtime has looked at its own sockets and timers.
-                let _ = pin!(yield_now()).poll(cx);
+        }
+    }
+
+    /// One wake-up. Never ready: the loop ends with its worker.
+    fn poll_drive(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while let Poll::Ready(Some(session)) = self.arrivals.poll_recv(cx) {
+            self.adopt(session);
+        }
+        let mut more = Poll::Ready(());
+        for _ in 0..ROUNDS {
+            more = self.take_events(cx);
+            self.take_due();
+            self.give_turns();
+            if more.is_pending() {
+                break;
             }
-            Poll::Pending
-        })
-        .await
+        }
+        self.set_alarm(cx);
+        if more.is_ready() || !self.queue.is_empty() {
+            // After the runtime has looked at its own sockets and timers.
+            let _ = pin!(yield_now()).poll(cx);
+        }
+        Poll::Pending
     }
 
     /// Takes a new session into the table. Bytes may have come for it already.
-    fn adopt(&mut self, session: Box<Held>) {
+    fn adopt(&mut self, mut session: Box<Held>) {
         let now = Instant::now();
+        if !self.orders.is_empty() {
+            session.hear(&self.orders, now);
+        }
         let due = self.tick(together(self.epoch, now + SETTLES, now));
         if self.earliest.is_none_or(|earliest| due.is_before(earliest)) {
             self.earliest = Some(due);
@@ -185,10 +194,11 @@ impl Sessions {
             return;
         }
         self.earliest = None;
+        let tcp = self.worker.shared.plan().config.tcp;
         for (key, running) in &mut self.running {
             if !now.is_before(running.due) {
                 if !mem::replace(&mut running.settled, true) {
-                    running.session.settle(&self.worker.shared.tcp);
+                    running.session.settle(&tcp);
                 }
                 if !mem::replace(&mut running.queued, true) {
                     self.queue.push(key as u32);
@@ -213,9 +223,9 @@ impl Sessions {
         let Some(running) = self.running.get_mut(key as usize) else { return };
         running.queued = false;
         let is_due = !tick.is_before(running.due);
-        let (session, scratch, drain) = (&mut running.session, &mut self.scratch, self.drain);
+        let (session, scratch) = (&mut running.session, &mut self.scratch);
         // One that panics, which none should, ends alone.
-        let next = catch_unwind(AssertUnwindSafe(|| session.turn(scratch, is_due, drain, now)));
+        let next = catch_unwind(AssertUnwindSafe(|| session.turn(scratch, is_due, now)));
         match next {
             Ok(Next::At(due)) => self.expect(key, due, now),
             Ok(Next::HasMore) => {
@@ -262,10 +272,12 @@ impl Sessions {
         }
     }
 
-    fn begin_drain(&mut self, order: Order) {
-        self.drain = Some(order);
-        // Each has a turn to learn its moment.
+    /// The orders have changed: each session learns which concern it.
+    fn hear(&mut self, orders: Arc<Book>) {
+        let now = Instant::now();
+        self.orders = orders;
         for (key, running) in &mut self.running {
+            running.session.hear(&self.orders, now);
             if !mem::replace(&mut running.queued, true) {
                 self.queue.push(key as u32);
             }

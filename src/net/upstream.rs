@@ -40,11 +40,9 @@ const IDLE_PER_BACKEND: usize = 32;
 /// How long one may be idle (nginx: `keepalive_timeout` of an upstream).
 pub(super) const IDLE_TIME: Duration = Duration::from_secs(60);
 
-/// What a worker sends requests with: deadlines, socket options, and the connections that wait for another request.
-#[derive(Debug)]
+/// What a worker sends requests with: the connections that wait for another request.
+#[derive(Debug, Default)]
 pub(super) struct Dialer {
-    timeouts: Timeouts,
-    tcp: Tcp,
     /// Behind a lock because tasks must be `Send`; only this worker's tasks take it, and never across an await.
     idle: Mutex<HashMap<String, Vec<Idle>>>,
 }
@@ -95,19 +93,15 @@ pub(super) struct Switched {
 }
 
 impl Dialer {
-    pub(super) fn new(timeouts: Timeouts, tcp: Tcp) -> Self {
-        Self { timeouts, tcp, idle: Mutex::default() }
-    }
-
     /// Sends a WebSocket handshake on a connection of its own.
     ///
     /// # Errors
     /// All kinds of the backend's side.
-    pub(super) async fn handshake(&self, address: &str, head: &Head) -> Result<Greeting, Error> {
+    pub(super) async fn handshake(&self, address: &str, head: &Head, timeouts: &Timeouts) -> Result<Greeting, Error> {
         let started = Instant::now();
-        let mut socket = self.connect(address).await?;
+        let mut socket = connect(address, timeouts).await?;
         let connect = started.elapsed();
-        let wait = self.timeouts.upgrade;
+        let wait = timeouts.upgrade;
         match timeout(wait, handshake::exchange(&mut socket, head, address)).await {
             Err(_) => Err(Kind::ResponseTimeout.into()),
             Ok(Err(error)) => Err(error),
@@ -115,7 +109,7 @@ impl Dialer {
                 Ok(Greeting::Switched(Switched { headers, socket, early, connect }))
             }
             Ok(Ok(Reply::Other { read })) => {
-                let answered = self.ask(Replay::new(read, socket), connect, address, head.clone(), None, wait).await?;
+                let answered = ask(Replay::new(read, socket), connect, address, head.clone(), None, wait).await?;
                 check(&answered.response)?;
                 Ok(Greeting::Answered(answered))
             }
@@ -133,10 +127,11 @@ impl Dialer {
         address: &str,
         head: Head,
         body: &mut Option<RequestBody>,
+        (timeouts, tcp): (&Timeouts, &Tcp),
     ) -> Result<Answered, Error> {
-        let answered = match self.reuse(address, &head, body.as_ref()).await {
+        let answered = match self.reuse(address, &head, body.as_ref(), timeouts.response).await {
             Some(answered) => answered?,
-            None => self.fresh(address, head, body).await?,
+            None => fresh(address, head, body, timeouts, tcp).await?,
         };
         if answered.response.status() == StatusCode::SWITCHING_PROTOCOLS {
             return Err(Error::from_source(Kind::MalformedAnswer, "a 101 that nobody asked for"));
@@ -164,13 +159,19 @@ impl Dialer {
     }
 
     /// An answer over an idle connection; `None` when there is none that lives, or the request must not be repeated.
-    async fn reuse(&self, address: &str, head: &Head, body: Option<&RequestBody>) -> Option<Result<Answered, Error>> {
+    async fn reuse(
+        &self,
+        address: &str,
+        head: &Head,
+        body: Option<&RequestBody>,
+        wait: Duration,
+    ) -> Option<Result<Answered, Error>> {
         if body.is_some_and(|body| !is_repeatable(&head.method, body)) {
             return None;
         }
         while let Some(sender) = self.take(address) {
             let request = head.clone().into_request(address, RequestBody::empty());
-            match send(sender, request, self.timeouts.response).await {
+            match send(sender, request, wait).await {
                 Err(error) if error.kind() == Kind::ClosedEarly => {}
                 result => return Some(result.map(|(response, sender)| Answered { response, connect: None, sender })),
             }
@@ -183,54 +184,59 @@ impl Dialer {
         let idle = idle.get_mut(address)?;
         std::iter::from_fn(|| idle.pop()).map(|idle| idle.sender).find(SendRequest::is_ready)
     }
+}
 
-    async fn fresh(&self, address: &str, head: Head, body: &mut Option<RequestBody>) -> Result<Answered, Error> {
-        let started = Instant::now();
-        let socket = self.connect(address).await?;
-        let connect = started.elapsed();
-        // The backend's connection outlives this request.
-        socket::set_options(&socket, &self.tcp).map_err(|error| Error::from_source(connect_failure(&error), error))?;
-        self.ask(socket, connect, address, head, body.take(), self.timeouts.response).await
-    }
+async fn fresh(
+    address: &str,
+    head: Head,
+    body: &mut Option<RequestBody>,
+    timeouts: &Timeouts,
+    tcp: &Tcp,
+) -> Result<Answered, Error> {
+    let started = Instant::now();
+    let socket = connect(address, timeouts).await?;
+    let connect = started.elapsed();
+    // The backend's connection outlives this request.
+    socket::set_options(&socket, tcp).map_err(|error| Error::from_source(connect_failure(&error), error))?;
+    ask(socket, connect, address, head, body.take(), timeouts.response).await
+}
 
-    /// Sends the first request of a connection.
-    async fn ask(
-        &self,
-        socket: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        connect: Duration,
-        address: &str,
-        head: Head,
-        body: Option<RequestBody>,
-        wait: Duration,
-    ) -> Result<Answered, Error> {
-        let (sender, connection) = http1::Builder::new().handshake(TokioIo::new(socket)).await.map_err(failure)?;
-        // It ends with the session's takeover, with its sender, or with an error that `send` sees too.
-        tokio::spawn(connection.with_upgrades());
-        let body = body.unwrap_or_else(RequestBody::empty);
-        let (response, sender) = send(sender, head.into_request(address, body), wait).await?;
-        Ok(Answered { response, connect: Some(connect), sender })
-    }
+/// Sends the first request of a connection.
+async fn ask(
+    socket: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    connect: Duration,
+    address: &str,
+    head: Head,
+    body: Option<RequestBody>,
+    wait: Duration,
+) -> Result<Answered, Error> {
+    let (sender, connection) = http1::Builder::new().handshake(TokioIo::new(socket)).await.map_err(failure)?;
+    // It ends with the session's takeover, with its sender, or with an error that `send` sees too.
+    tokio::spawn(connection.with_upgrades());
+    let body = body.unwrap_or_else(RequestBody::empty);
+    let (response, sender) = send(sender, head.into_request(address, body), wait).await?;
+    Ok(Answered { response, connect: Some(connect), sender })
+}
 
-    /// Connects within `timeouts.connect`. A name is looked up at each attempt, so that a moved backend is found.
-    async fn connect(&self, address: &str) -> Result<Socket, Error> {
-        let attempt = async {
-            if let Ok(address) = address.parse() {
-                return Socket::connect(address).await;
-            }
-            let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-            for address in lookup_host(address).await? {
-                match Socket::connect(address).await {
-                    Ok(stream) => return Ok(stream),
-                    Err(error) => last = error,
-                }
-            }
-            Err(last)
-        };
-        match timeout(self.timeouts.connect, attempt).await {
-            Ok(Ok(stream)) => Ok(stream),
-            Ok(Err(error)) => Err(Error::from_source(connect_failure(&error), error)),
-            Err(_) => Err(Kind::ConnectTimeout.into()),
+/// Connects within `timeouts.connect`. A name is looked up at each attempt, so that a moved backend is found.
+async fn connect(address: &str, timeouts: &Timeouts) -> Result<Socket, Error> {
+    let attempt = async {
+        if let Ok(address) = address.parse() {
+            return Socket::connect(address).await;
         }
+        let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+        for address in lookup_host(address).await? {
+            match Socket::connect(address).await {
+                Ok(stream) => return Ok(stream),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    };
+    match timeout(timeouts.connect, attempt).await {
+        Ok(Ok(stream)) => Ok(stream),
+        Ok(Err(error)) => Err(Error::from_source(connect_failure(&error), error)),
+        Err(_) => Err(Kind::ConnectTimeout.into()),
     }
 }
 

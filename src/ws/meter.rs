@@ -46,10 +46,15 @@ pub struct Meter {
 impl Meter {
     /// `None` where nothing is limited: so a session without limits has no meter.
     #[must_use]
-    pub fn new(limits: MessageLimits, now: Tick) -> Option<Box<Self>> {
+    pub fn new(limits: MessageLimits, now: Tick) -> Option<Self> {
         let full = Bucket::full(now);
-        (limits != MessageLimits::NONE).then(|| {
-            Box::new(Self { limits, messages: [0; 2], frames: full, bytes: full, late_since: now, late_until: now })
+        (limits != MessageLimits::NONE).then_some(Self {
+            limits,
+            messages: [0; 2],
+            frames: full,
+            bytes: full,
+            late_since: now,
+            late_until: now,
         })
     }
 

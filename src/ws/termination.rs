@@ -58,6 +58,8 @@ pub enum Cause {
     BackendClose,
     /// The backend did not answer, or took nothing, for `pong_timeout`.
     BackendDead,
+    /// The backend went down by its health checks, and `on_down` says `drain`.
+    BackendDown,
     /// The backend's connection ended without a Close.
     BackendLost,
     /// The client broke the protocol.
@@ -68,10 +70,14 @@ pub enum Cause {
     ClientDead,
     /// The client's connection ended without a Close.
     ClientLost,
-    /// The process drained.
+    /// The process, the route or the backend was drained.
     Drain,
     /// No byte from either side for `timeouts.idle`.
     Idle,
+    /// It lived for `max_lifetime`.
+    Lifetime,
+    /// A new configuration has its backend or its route no more, and `on_removed` says `close`.
+    Removed,
     /// A side took too little while `limits.unsent_memory` was used up.
     Memory,
     /// A side sent a message or a frame of more than a limit.
@@ -88,6 +94,7 @@ impl Cause {
             Self::BackendBreach => "backend_breach",
             Self::BackendClose => "backend_close",
             Self::BackendDead => "backend_dead",
+            Self::BackendDown => "backend_down",
             Self::BackendLost => "backend_lost",
             Self::ClientBreach => "client_breach",
             Self::ClientClose => "client_close",
@@ -95,6 +102,8 @@ impl Cause {
             Self::ClientLost => "client_lost",
             Self::Drain => "drain",
             Self::Idle => "idle",
+            Self::Lifetime => "lifetime",
+            Self::Removed => "removed",
             Self::Memory => "memory",
             Self::MessageTooBig => "message_too_big",
             Self::RateLimited => "rate_limited",
@@ -107,12 +116,15 @@ impl Cause {
         match self {
             Self::BackendBreach => "backend broke the protocol",
             Self::BackendClose => "backend closed",
+            Self::BackendDown => "backend down",
             Self::BackendDead | Self::BackendLost => "backend lost",
             Self::ClientBreach => "client broke the protocol",
             Self::ClientClose => "client closed",
             Self::ClientDead | Self::ClientLost => "client lost",
             Self::Drain => "drain",
             Self::Idle => "idle",
+            Self::Lifetime => "lifetime",
+            Self::Removed => "removed",
             Self::Memory => "memory",
             Self::MessageTooBig => "message too big",
             Self::RateLimited => "rate limited",

@@ -19,8 +19,12 @@ mod drain;
 mod forwarding;
 /// Frames of every size and cut.
 mod framing;
+/// Listening sockets that go from process to process.
+mod handover;
 /// What is a WebSocket handshake.
 mod handshake;
+/// Handshakes in flight, and the line for a place.
+mod handshake_queue;
 /// Failures, the next backend, and the way back.
 mod health;
 /// Pings of our own.
@@ -43,6 +47,8 @@ mod record;
 mod refusals;
 /// Bytes through both directions, whole and in time.
 mod relay;
+/// Another configuration while sessions live.
+mod reload;
 /// Every wait on a client or a backend.
 mod timeouts;
 /// The same over TLS.

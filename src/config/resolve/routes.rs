@@ -36,7 +36,7 @@ impl Resolver {
         let mut entries = Vec::with_capacity(routes.len());
         for (index, route) in routes.into_iter().enumerate() {
             let at = all.index(index);
-            let file::Route { host, path, upstream, origins, keepalive: differs } = route;
+            let file::Route { host, path, upstream, origins, keepalive: differs, max_lifetime } = route;
             let keepalive = self.keepalive(keepalive, differs, idle, &at.key("keepalive"));
             let name = format!("{}{path}", host.as_deref().unwrap_or("*"));
             let pattern = self.host(host.as_deref(), &at.key("host"));
@@ -50,7 +50,9 @@ impl Resolver {
                 continue;
             };
             used[upstream] = true;
-            entries.push(RouteEntry { host: pattern, path, route: Route { name, upstream, origins, keepalive } });
+            let max_lifetime = unless_zero(&max_lifetime);
+            let route = Route { name, upstream, origins, keepalive, max_lifetime };
+            entries.push(RouteEntry { host: pattern, path, route });
         }
         for (upstream, _) in upstreams.iter().zip(used).filter(|(_, used)| !used) {
             let at = self.root.key("upstreams").key(&upstream.name);

@@ -53,7 +53,7 @@ impl Session {
         if passes {
             half.counts.frames += 1;
             // The other end will answer it: that answer is better than a Close of ours.
-            if let Some(farewell) = self.ending.as_mut().and_then(|ending| ending.farewells[from as usize].as_mut()) {
+            if let Some(farewell) = self.ending_mut().and_then(|ending| ending.farewells[from as usize].as_mut()) {
                 farewell.last_word = true;
             }
             self.half_mut(from.other()).to = Outgoing::Closed;
@@ -106,7 +106,7 @@ impl Session {
 
     /// Both sides are told, each at the end of a message.
     pub(super) fn close_both(&mut self, code: CloseCode, cause: Cause, now: Instant) {
-        if self.ending.is_some() {
+        if self.ending().is_some() {
             return;
         }
         let farewell = Farewell { code, reason: cause.as_reason(), last_word: false };
@@ -119,11 +119,11 @@ impl Session {
     /// Too much waits for slow sides, in all sessions together, and this one has added to it: 1013 to both sides, each at the
     /// end of a frame. A Close that still passes changes nothing about the cause, which gives no time to slow sides.
     pub fn handle_shortage(&mut self, now: Instant) {
-        if self.ending.is_some() {
+        if self.ending().is_some() {
             return;
         }
         self.close_both(CloseCode::TRY_AGAIN_LATER, Cause::Memory, now);
-        if let Some(ending) = &mut self.ending {
+        if let Some(ending) = self.ending_mut() {
             ending.provisional = false;
         }
         self.hurry(now);
@@ -132,7 +132,7 @@ impl Session {
     /// Half of the time for the end is over: no Close of ours waits for the end of a message any more, nor we for the
     /// Close of a side that cannot be written.
     pub(super) fn hurry(&mut self, now: Instant) {
-        let Some(ending) = &mut self.ending else { return };
+        let Some(ending) = self.ending_mut() else { return };
         ending.hurried = true;
         for side in [Side::Client, Side::Backend] {
             let half = self.half(side);
@@ -146,7 +146,7 @@ impl Session {
     /// Makes the Closes of our own due whose place has come. To be called after everything that may bring it: from here on
     /// nothing more passes to that side.
     pub(super) fn place_farewells(&mut self) {
-        if self.ending.is_some() {
+        if self.ending().is_some() {
             self.place_farewell(Side::Client);
             self.place_farewell(Side::Backend);
         }
@@ -158,7 +158,8 @@ impl Session {
             Side::Client => (&mut self.client, &self.backend),
             Side::Backend => (&mut self.backend, &self.client),
         };
-        let Some(ending) = self.ending.as_ref().filter(|_| target.to == Outgoing::Farewell) else { return };
+        let ending = self.fate.as_ref().and_then(|fate| fate.ending.as_ref());
+        let Some(ending) = ending.filter(|_| target.to == Outgoing::Farewell) else { return };
         let nothing_follows = source.from != Incoming::Open || target.lost;
         let last_word = ending.farewell(to).is_some_and(|farewell| farewell.last_word);
         let message_end = source.tracker.at_message_end() && !last_word;
@@ -176,7 +177,7 @@ impl Session {
         if self.half(to).to != Outgoing::Open {
             return;
         }
-        if let Some(ending) = &mut self.ending {
+        if let Some(ending) = self.ending_mut() {
             ending.farewells[to as usize] = Some(farewell);
             self.half_mut(to).to = Outgoing::Farewell;
         }
@@ -190,7 +191,7 @@ impl Session {
             Side::Backend => Cause::BackendClose,
         };
         let termination = Termination { initiator: from.into(), cause, code, reason, clean: false };
-        match &mut self.ending {
+        match self.ending_mut() {
             Some(ending) if ending.provisional => {
                 ending.termination = termination;
                 ending.provisional = false;
@@ -201,10 +202,10 @@ impl Session {
 
     /// The clock of the end runs from its first cause.
     fn begin_ending(&mut self, termination: Termination, provisional: bool, now: Instant) {
-        if self.ending.is_none() {
+        if self.ending().is_none() {
             let deadline = now + self.common.settings.close_timeout;
             let ending = Ending { termination, provisional, hurried: false, deadline, farewells: [None; 2] };
-            self.ending = Some(Box::new(ending));
+            self.fate.get_or_insert_default().ending = Some(ending);
         }
     }
 }

@@ -18,20 +18,25 @@
 //! | too much in a second           | 1008, at once       | 1001 `rate limited` | proxy        |
 //! | idle                           | 1001 `idle`         | 1001 `idle`         | proxy        |
 //! | memory                         | 1013 `memory`       | 1013 `memory`       | proxy        |
-//! | drain                          | 1012 `drain`        | 1012 `drain`        | proxy        |
+//! | notice (drain, lifetime, …)    | 1012 and the cause  | 1012 and the cause  | proxy        |
 
 mod ending;
 mod half;
+mod notice;
 mod settings;
 #[cfg(test)]
 mod tests;
 
 use std::{mem, ops::Range, sync::Arc, time::Instant};
 
-pub use self::settings::{Common, SessionSettings};
 use self::{
     ending::{Ending, Farewell, lost},
     half::{Half, Incoming, Outgoing},
+    notice::Notices,
+};
+pub use self::{
+    notice::Notice,
+    settings::{Common, SessionSettings},
 };
 use super::{
     Side,
@@ -52,9 +57,16 @@ pub struct Session {
     last_received: Tick,
     client: Half,
     backend: Half,
-    ending: Option<Box<Ending>>,
+    fate: Option<Box<Fate>>,
+}
+
+/// What most sessions know nothing of for most of their life.
+#[derive(Debug, Default)]
+struct Fate {
+    notices: Notices,
+    ending: Option<Ending>,
     /// `None` where nothing is limited.
-    meter: Option<Box<Meter>>,
+    meter: Option<Meter>,
 }
 
 /// What to do with the bytes that were fed.
@@ -84,14 +96,18 @@ impl Session {
     pub fn new(common: Arc<Common>, nonce: u64, now: Instant) -> Self {
         let now = Tick::new(common.epoch, now);
         let half = |side| Half::new(common.terms(nonce, side), common.settings.extensions, now);
+        let lifetime = common.settings.max_lifetime;
+        let notices = lifetime.map(|longest| Notices::of_lifetime(longest, spread(&common, nonce), now));
+        let meter = Meter::new(common.settings.limits, now);
+        let is_plain = notices.is_none() && meter.is_none();
+        let fate = Fate { notices: notices.unwrap_or_default(), meter, ending: None };
         Self {
             client: half(Side::Client),
             backend: half(Side::Backend),
-            meter: Meter::new(common.settings.limits, now),
             common,
             nonce,
             last_received: now,
-            ending: None,
+            fate: (!is_plain).then(|| Box::new(fate)),
         }
     }
 
@@ -102,7 +118,7 @@ impl Session {
         self.half_mut(from).keepalive.handle_received();
         let (mut read, mut forward) = (0, 0);
         while read < buffer.len() && self.half(from).from == Incoming::Open {
-            let measured = if self.meter.is_some() { self.measure(from, &buffer[read..], tick) } else { Ok(()) };
+            let measured = if self.fate.is_some() { self.measure(from, &buffer[read..], tick) } else { Ok(()) };
             let step = measured.and_then(|()| self.half_mut(from).tracker.step(&buffer[read..]));
             let (length, passes) = match step {
                 Ok(Step::Incomplete) => break,
@@ -154,7 +170,7 @@ impl Session {
         half.counts.bytes += length;
         let (half, terms) = self.half_and_terms(from.other());
         half.keepalive.handle_sent(terms, tick);
-        if let Some(meter) = &mut self.meter
+        if let Some(meter) = self.fate.as_mut().and_then(|fate| fate.meter.as_mut())
             && let Err(breach) = meter.take_bytes(from, length, tick)
         {
             self.handle_breach(from, breach, now);
@@ -205,7 +221,9 @@ impl Session {
         if was_stalled && moved > 0 {
             self.grant_time(to, now);
         }
-        if let Some(meter) = self.meter.as_mut().filter(|_| to == Side::Backend) {
+        if to == Side::Backend
+            && let Some(meter) = self.fate.as_mut().and_then(|fate| fate.meter.as_mut())
+        {
             match (was_stalled, left == 0) {
                 (false, false) => meter.handle_stalled(tick),
                 (true, true) => meter.handle_resumed(tick),
@@ -219,14 +237,9 @@ impl Session {
         self.half_mut(to).to = Outgoing::Shut;
     }
 
-    /// The process drains: 1012 to both sides.
-    pub fn handle_drain(&mut self, now: Instant) {
-        self.close_both(CloseCode::SERVICE_RESTART, Cause::Drain, now);
-    }
-
     /// Time has passed: a Ping falls due, a side is dead, the session is idle, its end has to hurry.
     pub fn handle_timeout(&mut self, now: Instant) {
-        if self.ending.is_some() {
+        if self.ending().is_some() {
             if self.poll_ending().is_some_and(|at| at <= now) {
                 self.hurry(now);
             }
@@ -246,6 +259,7 @@ impl Session {
         if self.poll_idle().is_some_and(|at| at <= tick) {
             return self.close_both(CloseCode::GOING_AWAY, Cause::Idle, now);
         }
+        self.heed(now);
         for side in [Side::Client, Side::Backend] {
             let (half, terms) = self.half_and_terms(side);
             // What waits for a side goes to it before a Ping could.
@@ -259,11 +273,11 @@ impl Session {
     /// When [`Self::handle_timeout`] wants to be called; an instant that has passed means at once.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        if self.ending.is_some() {
+        if self.ending().is_some() {
             return self.poll_ending();
         }
         let ping = earlier(self.poll_ping(Side::Client), self.poll_ping(Side::Backend));
-        let mut due = earlier(ping, self.poll_idle());
+        let mut due = earlier(ping, earlier(self.poll_idle(), self.poll_notice()));
         if !(self.client.keepalive.is_settled() && self.backend.keepalive.is_settled()) {
             due = earlier(due, earlier(self.poll_death(Side::Client), self.poll_death(Side::Backend)));
         }
@@ -276,7 +290,7 @@ impl Session {
         let half = self.half(to);
         match half.to {
             Outgoing::Open => {
-                half.keepalive.owes_ping() && self.ending.is_none() && self.half(to.other()).tracker.at_frame_end()
+                half.keepalive.owes_ping() && self.ending().is_none() && self.half(to.other()).tracker.at_frame_end()
             }
             Outgoing::Due => true,
             Outgoing::Farewell | Outgoing::Fin | Outgoing::Closed | Outgoing::Shut => false,
@@ -289,7 +303,7 @@ impl Session {
             return;
         }
         let now = self.common.tick(now);
-        let farewell = self.ending.as_ref().and_then(|ending| ending.farewell(to));
+        let farewell = self.ending().and_then(|ending| ending.farewell(to));
         let (half, terms) = self.half_and_terms(to);
         if let Some(Farewell { code, reason, .. }) = farewell {
             close_frame(code, reason).encode(half.keepalive.mask(terms, OpCode::Close), out);
@@ -321,14 +335,14 @@ impl Session {
     /// Whether nothing is left to do or no time to do it in: drop both streams.
     #[must_use]
     pub fn is_over(&self, now: Instant) -> bool {
-        let Some(ending) = &self.ending else { return false };
+        let Some(ending) = self.ending() else { return false };
         now >= ending.deadline || (self.client.is_over() && self.backend.is_over())
     }
 
     /// How it ended; before the end, what is known of it.
     #[must_use]
     pub fn termination(&self) -> Option<Termination> {
-        let termination = self.ending.as_ref()?.termination.clone();
+        let termination = self.ending()?.termination.clone();
         Some(Termination { clean: self.client.closed && self.backend.closed, ..termination })
     }
 
@@ -348,7 +362,7 @@ impl Session {
     /// at once.
     #[must_use]
     pub fn spread(&self) -> f64 {
-        self.common.secret.derive(self.nonce, Side::Client, b's', 0) as f64 / u64::MAX as f64
+        spread(&self.common, self.nonce)
     }
 }
 
@@ -362,7 +376,7 @@ impl Session {
     /// Whether the limits let the next step pass.
     #[inline(never)]
     fn measure(&mut self, from: Side, bytes: &[u8], now: Tick) -> Result<(), Breach> {
-        let Some(meter) = &mut self.meter else { return Ok(()) };
+        let Some(meter) = self.fate.as_mut().and_then(|fate| fate.meter.as_mut()) else { return Ok(()) };
         let half = match from {
             Side::Client => &self.client,
             Side::Backend => &self.backend,
@@ -415,15 +429,16 @@ impl Session {
         if may_grow && !self.half(to.other()).broken {
             return;
         }
+        let deadline = now + self.common.settings.close_timeout;
         // Nor does what waits for it where that is what the session ends of.
-        if let Some(ending) = self.ending.as_mut().filter(|ending| ending.termination.cause != Cause::Memory) {
-            ending.deadline = now + self.common.settings.close_timeout;
+        if let Some(ending) = self.ending_mut().filter(|ending| ending.termination.cause != Cause::Memory) {
+            ending.deadline = deadline;
         }
     }
 
     /// When the end has to hurry, then when it has to be over.
     fn poll_ending(&self) -> Option<Instant> {
-        let ending = self.ending.as_ref()?;
+        let ending = self.ending()?;
         let whole = self.common.settings.close_timeout;
         Some(if ending.hurried { ending.deadline } else { ending.deadline - whole / 2 })
     }
@@ -440,6 +455,17 @@ impl Session {
     fn poll_death(&self, side: Side) -> Option<Tick> {
         let reading = !self.half(side.other()).keepalive.is_stalled();
         self.half(side).keepalive.poll_death(self.common.terms(self.nonce, side), reading)
+    }
+
+    const fn ending(&self) -> Option<&Ending> {
+        match &self.fate {
+            Some(fate) => fate.ending.as_ref(),
+            None => None,
+        }
+    }
+
+    fn ending_mut(&mut self) -> Option<&mut Ending> {
+        self.fate.as_mut()?.ending.as_mut()
     }
 
     fn half_and_terms(&mut self, side: Side) -> (&mut Half, Terms<'_>) {
@@ -476,6 +502,10 @@ impl Counts {
             }
         }
     }
+}
+
+fn spread(common: &Common, nonce: u64) -> f64 {
+    common.secret.derive(nonce, Side::Client, b's', 0) as f64 / u64::MAX as f64
 }
 
 /// The earlier of two instants, of which each may be never.

@@ -28,6 +28,8 @@ pub struct SessionSettings {
     pub keepalive: Settings,
     /// No byte from either side for this long ends the session; `None` = never.
     pub idle: Option<Duration>,
+    /// A session that has lived for this long, less a tenth at most, is ended; `None` = never.
+    pub max_lifetime: Option<Duration>,
     /// From the beginning of an end to the end.
     pub close_timeout: Duration,
     /// Sizes and rates of what may pass.

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 pub use backend::{Backend, accepting};
 pub use client::{HANDSHAKE_HEADERS, handshake, tls_connect, trusting};
-pub use proxy::Proxy;
+pub use proxy::{Proxy, Setup};
 pub use strict::strict_framing;
 pub use wire::{Head, Response, Wire};
 

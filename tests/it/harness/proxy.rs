@@ -1,11 +1,15 @@
 //! The proxy under test, started in the test's process, with its access log as a channel.
 
-use std::{io, net::SocketAddr, path::PathBuf};
+use std::{io, net::SocketAddr, path::PathBuf, sync::Arc};
 
 use longwire::{
     access_log::AccessLog,
-    config::{self, LogFormat},
-    net::server::{Drained, Server},
+    config::{self, Config, LogFormat},
+    net::{
+        control::{Control, Reloaded},
+        handover::Inherited,
+        server::{Drained, Server},
+    },
 };
 use serde_json::Value;
 use tokio::sync::mpsc;
@@ -24,6 +28,7 @@ pub struct Proxy {
 }
 
 /// A proxy to be: one listener, one upstream `chat`, one route to it.
+#[derive(Clone)]
 pub struct Setup {
     backends: Vec<Backend>,
     /// Entries of `upstreams.chat.backends`.
@@ -91,6 +96,23 @@ impl Proxy {
         self.note(&line)
     }
 
+    /// What can be done to it.
+    pub fn control(&self) -> &Control {
+        self.server.as_ref().expect("it runs").control()
+    }
+
+    /// The same, to be kept while it drains.
+    pub fn control_handle(&self) -> Arc<Control> {
+        Arc::clone(self.server.as_ref().expect("it runs").control())
+    }
+
+    /// Runs another file.
+    pub fn reload(&mut self, setup: &Setup) -> Reloaded {
+        let reloaded = self.control().reload(setup.config()).expect("the proxy reloads");
+        self.addresses = self.control().addresses();
+        reloaded
+    }
+
     /// Drains, once; later calls are not allowed.
     pub async fn drain(&mut self) -> Drained {
         let server = self.server.take().expect("drained once");
@@ -149,6 +171,12 @@ impl Setup {
         self
     }
 
+    /// The key-value pairs of the listener, instead of a free port of this machine.
+    pub fn listener(mut self, listener: &str) -> Self {
+        self.listener = listener.into();
+        self
+    }
+
     /// The whole `routes:` entry, instead of one route for everything.
     pub fn routes(mut self, routes: &str) -> Self {
         self.routes = routes.into();
@@ -164,6 +192,21 @@ impl Setup {
 
     /// The file, read and started.
     pub fn start(self) -> Proxy {
+        self.start_with(&mut Inherited::default())
+    }
+
+    /// The file, read and started on sockets of another process.
+    pub fn start_with(self, inherited: &mut Inherited) -> Proxy {
+        let config = self.config();
+        let (writer, lines) = mpsc::unbounded_channel();
+        let access_log = AccessLog::new(LogFormat::Json, LineSender { writer, line: Vec::new() });
+        let server = Server::start_with(config, access_log, inherited).expect("the proxy starts");
+        let addresses = server.addresses();
+        Proxy { server: Some(server), addresses, lines, records: Vec::new(), backends: self.backends }
+    }
+
+    /// The file, read.
+    pub fn config(&self) -> Config {
         let timeouts: Vec<String> = self.timeouts.iter().map(|(key, value)| format!("{key}: {value}")).collect();
         let text = format!(
             "workers: 2\nlisteners: [ {{ {} }} ]\nupstreams:\n  chat: {{ {}, backends: [ {} ] }}\n{}\n\
@@ -177,11 +220,7 @@ impl Setup {
         );
         let loaded =
             config::parse(&text, "proxy.yaml", &self.base).unwrap_or_else(|error| panic!("{error}\nin\n{text}"));
-        let (writer, lines) = mpsc::unbounded_channel();
-        let access_log = AccessLog::new(LogFormat::Json, LineSender { writer, line: Vec::new() });
-        let server = Server::start(loaded.config, access_log).expect("the proxy starts");
-        let addresses = server.addresses().to_vec();
-        Proxy { server: Some(server), addresses, lines, records: Vec::new(), backends: self.backends }
+        loaded.config
     }
 }
 

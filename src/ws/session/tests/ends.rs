@@ -261,6 +261,49 @@ fn a_drain_tells_both_sides_and_waits_for_their_closes_and_fins() {
 }
 
 #[test]
+fn a_notice_is_heeded_at_its_moment_and_can_be_taken_back() {
+    let mut pair = Pair::new(&SILENT);
+    pair.is_told(Some(notice(pair.now + seconds(10))));
+    pair.wait(seconds(9));
+    assert_eq!(pair.session.termination(), None);
+    pair.is_told(None);
+    pair.wait(seconds(9));
+    assert_eq!((pair.session.termination(), pair.session.poll_timeout()), (None, None));
+    let soon = Notice { code: CloseCode(4012), cause: Cause::Removed, ..notice(pair.now + seconds(1)) };
+    pair.is_told(Some(soon));
+    pair.wait(seconds(1));
+    assert_eq!(pair.got(Client), ["close 4012 removed", "FIN"]);
+    assert_eq!(pair.ended(), (Initiator::Proxy, Cause::Removed, Some(4012), "removed".into(), false));
+}
+
+#[test]
+fn an_end_that_has_begun_is_not_taken_back() {
+    let mut pair = Pair::new(&SILENT);
+    pair.drain();
+    pair.is_told(None);
+    assert_eq!(pair.ended().1, Cause::Drain);
+}
+
+#[test]
+fn the_longest_life_ends_a_session_within_its_last_tenth() {
+    let mut pair = Pair::new(&SessionSettings { max_lifetime: Some(seconds(1000)), ..SILENT });
+    pair.wait(seconds(899));
+    assert_eq!(pair.session.termination(), None);
+    pair.wait(seconds(101));
+    assert_eq!(pair.got(Client), ["close 1012 lifetime", "FIN"]);
+    assert_eq!(pair.ended(), (Initiator::Proxy, Cause::Lifetime, Some(1012), "lifetime".into(), false));
+}
+
+#[test]
+fn a_drain_taken_back_leaves_the_longest_life_as_it_was() {
+    let mut pair = Pair::new(&SessionSettings { max_lifetime: Some(seconds(1000)), ..SILENT });
+    pair.is_told(Some(notice(pair.now + seconds(5))));
+    pair.is_told(None);
+    pair.wait(seconds(1000));
+    assert_eq!(pair.ended().1, Cause::Lifetime);
+}
+
+#[test]
 fn a_close_that_crosses_ours_goes_no_further() {
     let mut pair = Pair::new(&SILENT);
     pair.takes(Client, 0);

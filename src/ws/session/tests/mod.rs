@@ -20,9 +20,10 @@ use tokio_tungstenite::tungstenite::protocol::frame::{
     coding::{Control, Data, OpCode},
 };
 
-use super::{Common, Session, SessionSettings};
+use super::{Common, Notice, Session, SessionSettings};
 use crate::ws::{
     Side::{self, Backend, Client},
+    close::CloseCode,
     frame::MAX_CONTROL_FRAME,
     keepalive::{Secret, Settings},
     meter::MessageLimits,
@@ -37,6 +38,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(4);
 const SILENT: SessionSettings = SessionSettings {
     keepalive: Settings { ping_interval: None, pong_timeout: None, client: true, backend: true },
     idle: None,
+    max_lifetime: None,
     close_timeout: CLOSE_TIMEOUT,
     limits: MessageLimits::NONE,
     extensions: false,
@@ -52,6 +54,11 @@ const PINGING: SessionSettings = SessionSettings {
     },
     ..SILENT
 };
+
+/// That a drain ends it then.
+const fn notice(at: Instant) -> Notice {
+    Notice { at, cause: Cause::Drain, code: CloseCode::SERVICE_RESTART }
+}
 
 const fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -148,7 +155,11 @@ impl Pair {
     }
 
     fn drain(&mut self) {
-        self.session.handle_drain(self.now);
+        self.is_told(Some(notice(self.now)));
+    }
+
+    fn is_told(&mut self, notice: Option<Notice>) {
+        self.session.handle_notice(notice, self.now);
         self.pump();
     }
 

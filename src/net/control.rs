@@ -1,0 +1,350 @@
+//! What can be done to a running proxy: reload its configuration, drain it or a part of it.
+
+use std::{
+    collections::HashSet,
+    fmt, io, mem,
+    net::{SocketAddr, TcpListener},
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use tokio::runtime::Handle;
+use tokio_rustls::rustls;
+
+use super::{
+    Shared,
+    drain::Order,
+    handover::Inherited,
+    listener::{Bound, Crew, Listening},
+    live::Live,
+    plan::{Plan, Planner},
+    server::StartError,
+    socket, tls,
+};
+use crate::{
+    balance::{Backend, Duty},
+    config::{self, Config, Diagnostics, Listener, Loaded, Tcp},
+    ws::termination::Cause,
+};
+
+/// A running proxy, for whoever may change it. It does not keep the proxy running.
+#[derive(Debug)]
+pub struct Control {
+    shared: Arc<Shared>,
+    crew: Crew,
+    planner: Planner,
+    /// Where everything runs that is no worker's.
+    background: Handle,
+    /// A lock, held for the whole of a reload: they come one after another.
+    listeners: Mutex<Vec<Listening>>,
+}
+
+/// What a reload changed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Reloaded {
+    /// Addresses that are accepted on from now on.
+    pub listeners_added: Vec<SocketAddr>,
+    /// Addresses that are not accepted on any more.
+    pub listeners_removed: Vec<SocketAddr>,
+    /// Backends that are no more, as `upstream/address`.
+    pub backends_removed: Vec<String>,
+    /// Routes that are no more.
+    pub routes_removed: Vec<String>,
+    /// Keys whose change needs a restart.
+    pub needs_restart: Vec<&'static str>,
+}
+
+/// Why a reload did not happen. Nothing has changed.
+#[derive(Debug)]
+pub enum ReloadError {
+    /// The file is wrong.
+    Config(Diagnostics),
+    /// What it asks for cannot be had.
+    Start(StartError),
+}
+
+impl fmt::Display for ReloadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Config(diagnostics) => f.write_str(diagnostics.render(false).trim_end()),
+            Self::Start(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for ReloadError {}
+
+/// What was asked for is not there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unknown {
+    /// What it is: `route`, `upstream`, `backend`.
+    pub what: &'static str,
+    /// How it was called.
+    pub name: String,
+}
+
+impl fmt::Display for Unknown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "no {} is called {:?}", self.what, self.name)
+    }
+}
+
+impl std::error::Error for Unknown {}
+
+/// What becomes of one listener of the new file.
+enum Next {
+    /// It goes on, by its place among those that listen.
+    Goes(usize, Option<Arc<rustls::ServerConfig>>),
+    New(Bound),
+}
+
+impl Control {
+    /// Begins to accept.
+    pub(super) fn start(
+        shared: Arc<Shared>,
+        crew: Crew,
+        background: Handle,
+        planner: Planner,
+        bound: Vec<Bound>,
+    ) -> Result<Arc<Self>, StartError> {
+        let listeners = bound
+            .into_iter()
+            .map(|bound| {
+                let bind = bound.bind;
+                crew.accept(bound).map_err(|error| StartError::Bind(bind, error))
+            })
+            .collect::<Result<_, _>>()?;
+        Ok(Arc::new(Self { shared, crew, background, planner, listeners: Mutex::new(listeners) }))
+    }
+
+    /// The addresses in the order of `Config::listeners`, with the ports that were really bound.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.listeners().iter().map(|listening| listening.address).collect()
+    }
+
+    /// Sessions open now.
+    #[must_use]
+    pub fn sessions(&self) -> usize {
+        self.live().sessions()
+    }
+
+    /// Whether load balancers should send clients here: not once a drain has been announced.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.shared.orders.book().is_ready()
+    }
+
+    /// What runs.
+    #[must_use]
+    pub fn config(&self) -> Config {
+        self.shared.plan().config.clone()
+    }
+
+    /// Runs another configuration from now on. Sessions and requests that have begun keep what they began with; counts,
+    /// health and loads of a backend go on by upstream and address.
+    ///
+    /// # Errors
+    /// An address that cannot be bound, a certificate that cannot be read: then nothing has changed.
+    pub fn reload(&self, config: Config) -> Result<Reloaded, StartError> {
+        let mut listeners = self.listeners();
+        let next = next_listeners(&listeners, &config)?;
+        let before = self.shared.plan();
+        let plan = self.planner.plan(config, Instant::now());
+        let mut reloaded =
+            Reloaded { needs_restart: needs_restart(&before.config, &plan.config), ..Reloaded::default() };
+        // From here on nothing fails but a duplicate of a descriptor, which loses one listener that is new.
+        self.shared.change_plan(plan);
+        let after = self.shared.plan();
+        self.change_listeners(&mut listeners, next, &after.config.tcp, &mut reloaded);
+        self.release(&before, &after, &mut reloaded);
+        Ok(reloaded)
+    }
+
+    /// Reads the file again and runs it. The log says what came of it.
+    ///
+    /// # Errors
+    /// Whatever is wrong with it: then nothing has changed.
+    pub fn reload_from(&self, file: &Path) -> Result<Reloaded, ReloadError> {
+        let reloaded = config::load(file).map_err(ReloadError::Config).and_then(|Loaded { config, warnings }| {
+            if !warnings.is_empty() {
+                tracing::warn!(file = %file.display(), "the new configuration: {}", warnings.render(false));
+            }
+            self.reload(config).map_err(ReloadError::Start)
+        });
+        match &reloaded {
+            Ok(changes) => {
+                for key in &changes.needs_restart {
+                    tracing::warn!(key, "a change of this key needs a restart: it stays as it was");
+                }
+                tracing::info!(
+                    file = %file.display(),
+                    listeners_added = ?changes.listeners_added,
+                    listeners_removed = ?changes.listeners_removed,
+                    backends_removed = ?changes.backends_removed,
+                    routes_removed = ?changes.routes_removed,
+                    "reloaded"
+                );
+            }
+            Err(error) => {
+                tracing::error!(file = %file.display(), %error, "not reloaded: the configuration stays as it was")
+            }
+        }
+        reloaded
+    }
+
+    /// All sessions are told to leave and every request is refused, until that is taken back.
+    pub fn drain_all(&self, drains: bool) {
+        self.shared.orders.drain_all(drains.then(|| self.order(Cause::Drain)));
+    }
+
+    /// The sessions of a route are told to leave and every request on it is refused, until that is taken back.
+    ///
+    /// # Errors
+    /// No route has this name (host and path, as in the log).
+    pub fn drain_route(&self, route: &str, drains: bool) -> Result<(), Unknown> {
+        if !self.shared.plan().config.routes.routes().any(|other| other.name == route) {
+            return Err(Unknown { what: "route", name: route.to_owned() });
+        }
+        self.shared.orders.drain_route(route, drains.then(|| self.order(Cause::Drain)));
+        Ok(())
+    }
+
+    /// What the operator wants of a backend. `Drain`: its sessions are told to leave, too.
+    ///
+    /// # Errors
+    /// No upstream, or none of its backends, is called so.
+    pub fn set_duty(&self, upstream: &str, address: &str, duty: Duty) -> Result<(), Unknown> {
+        let plan = self.shared.plan();
+        let unknown = |what, name: &str| Unknown { what, name: name.to_owned() };
+        let found = plan.upstreams.iter().find(|found| found.name() == upstream);
+        let found = found.ok_or_else(|| unknown("upstream", upstream))?;
+        let backend = found.backends().iter().find(|backend| backend.address() == address);
+        let backend = backend.ok_or_else(|| unknown("backend", address))?;
+        backend.set_duty(duty, Instant::now());
+        let order = (duty == Duty::Drain).then(|| self.order(Cause::Drain));
+        self.shared.orders.drain_backend(backend, Cause::Drain, order);
+        tracing::info!(upstream, backend = address, ?duty, "duty of a backend");
+        Ok(())
+    }
+
+    /// The listeners close, and every session is told to leave over `spread`.
+    pub(super) fn close(&self, spread: Duration) {
+        self.shared.orders.close(Order { spread, ..self.order(Cause::Drain) });
+        self.listeners().clear();
+    }
+
+    /// The listening sockets, for a successor.
+    pub(super) fn sockets(&self) -> io::Result<Vec<TcpListener>> {
+        self.listeners().iter().map(|listening| listening.socket.try_clone()).collect()
+    }
+
+    /// A successor accepts from our sockets: we do no more, and what waits there is its own.
+    pub(super) fn leave_listeners(&self) {
+        let mut listeners = self.listeners();
+        listeners.iter().for_each(|listening| listening.face.share());
+        listeners.clear();
+    }
+
+    /// Load balancers are told to look away.
+    pub(super) fn announce(&self) {
+        self.shared.orders.announce();
+    }
+
+    pub(super) fn live(&self) -> &Arc<Live> {
+        &self.shared.live
+    }
+
+    fn order(&self, cause: Cause) -> Order {
+        let drain = self.shared.plan().config.drain;
+        Order { began: Instant::now(), spread: drain.spread, cause, code: drain.close_code }
+    }
+
+    fn change_listeners(&self, listeners: &mut Vec<Listening>, next: Vec<Next>, tcp: &Tcp, reloaded: &mut Reloaded) {
+        let mut before: Vec<_> = mem::take(listeners).into_iter().map(Some).collect();
+        for next in next {
+            match next {
+                Next::Goes(place, tls) => {
+                    let Some(listening) = before[place].take() else { continue };
+                    listening.face.change_tls(tls);
+                    if let Err(error) = socket::set_options(&listening.socket, tcp) {
+                        tracing::warn!(address = %listening.address, %error, "the options of a listener cannot be set");
+                    }
+                    listeners.push(listening);
+                }
+                Next::New(bound) => match self.crew.accept(bound) {
+                    Ok(listening) => {
+                        reloaded.listeners_added.push(listening.address);
+                        listeners.push(listening);
+                    }
+                    Err(error) => tracing::error!(%error, "a new listener was lost"),
+                },
+            }
+        }
+        reloaded.listeners_removed = before.into_iter().flatten().map(|listening| listening.address).collect();
+    }
+
+    /// Sees to the sessions whose backend or route is no more, and to those whose is again.
+    fn release(&self, before: &Plan, after: &Plan, reloaded: &mut Reloaded) {
+        let orders = &self.shared.orders;
+        let order = after.config.drain.closes_removed.then(|| self.order(Cause::Removed));
+        let routes: HashSet<_> = after.config.routes.routes().map(|route| route.name.as_str()).collect();
+        for route in before.config.routes.routes().filter(|route| !routes.contains(route.name.as_str())) {
+            reloaded.routes_removed.push(route.name.clone());
+            orders.drain_route(&route.name, order);
+        }
+        let backends: HashSet<_> = backends(after).map(|(_, backend)| Arc::as_ptr(backend)).collect();
+        for (upstream, backend) in self::backends(before).filter(|(_, b)| !backends.contains(&Arc::as_ptr(b))) {
+            reloaded.backends_removed.push(format!("{upstream}/{}", backend.address()));
+            orders.drain_backend(backend, Cause::Removed, order);
+        }
+        orders.restore(|route| routes.contains(route), |backend| backends.contains(&Arc::as_ptr(backend)));
+    }
+
+    fn listeners(&self) -> MutexGuard<'_, Vec<Listening>> {
+        self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn backends(plan: &Plan) -> impl Iterator<Item = (&str, &Arc<Backend>)> {
+    plan.upstreams.iter().flat_map(|upstream| upstream.backends().iter().map(|backend| (upstream.name(), backend)))
+}
+
+/// Everything of the new listeners that can fail: certificates are read, and addresses bound that are not yet.
+fn next_listeners(listeners: &[Listening], config: &Config) -> Result<Vec<Next>, StartError> {
+    let mut free: Vec<_> = listeners.iter().map(|listening| Some(listening.bind)).collect();
+    let mut next = Vec::with_capacity(config.listeners.len());
+    for listener in &config.listeners {
+        // The same address twice can only be port 0: by turns.
+        match free.iter().position(|bind| *bind == Some(listener.bind)) {
+            Some(place) => {
+                free[place] = None;
+                next.push(Next::Goes(
+                    place,
+                    listener.tls.as_ref().map(tls::load).transpose().map_err(StartError::Tls)?,
+                ));
+            }
+            None => next.push(Next::New(bind(listener, &config.tcp, &mut Inherited::default())?)),
+        }
+    }
+    Ok(next)
+}
+
+/// A listener of the file, ready to accept: on a socket that was inherited, else on a new one.
+pub(super) fn bind(listener: &Listener, tcp: &Tcp, inherited: &mut Inherited) -> Result<Bound, StartError> {
+    let tls = listener.tls.as_ref().map(tls::load).transpose().map_err(StartError::Tls)?;
+    let (socket, is_shared) = match inherited.take(listener.bind) {
+        Some((socket, is_shared)) => (socket::adopt(socket, tcp), is_shared),
+        None => (socket::listen(listener.bind, tcp), false),
+    };
+    let socket = socket.map_err(|error| StartError::Bind(listener.bind, error))?;
+    Ok(Bound { bind: listener.bind, socket, tls, is_shared })
+}
+
+fn needs_restart(before: &Config, after: &Config) -> Vec<&'static str> {
+    let workers = (before.workers != after.workers).then_some("workers");
+    let format = (before.log.format != after.log.format).then_some("log.format");
+    let level = (before.log.level != after.log.level).then_some("log.level");
+    workers.into_iter().chain(format).chain(level).collect()
+}

@@ -1,0 +1,99 @@
+//! What one configuration comes to. A reload makes another one and changes nothing in this one: who began under it ends
+//! under it.
+
+use std::{io, sync::Arc, time::Instant};
+
+use super::Shared;
+use crate::{
+    access_log::{AccessLog, RouteLog},
+    balance::{Registry, Upstream},
+    config::Config,
+    routing::Route,
+    ws::{
+        keepalive::Secret,
+        session::{Common, SessionSettings},
+    },
+};
+
+/// A configuration with what its requests and sessions share.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) config: Config,
+    /// By the place of the route in `config.routes`.
+    pub(super) terms: Vec<Terms>,
+    /// By the index that routes carry.
+    pub(super) upstreams: Vec<Arc<Upstream>>,
+    /// `None` = records are not written.
+    pub(super) access_log: Option<AccessLog>,
+}
+
+/// What the sessions of a route share.
+#[derive(Debug)]
+pub(super) struct Terms {
+    pub(super) log: Arc<RouteLog>,
+    /// For those that agreed on no extension.
+    pub(super) plain: Arc<Common>,
+    /// For those that agreed on one.
+    pub(super) extended: Arc<Common>,
+}
+
+/// What all plans of a process are made with.
+#[derive(Debug)]
+pub(super) struct Planner {
+    access_log: AccessLog,
+    secret: Secret,
+    registry: Registry,
+}
+
+impl Planner {
+    /// # Errors
+    /// The kernel has no random bytes.
+    pub(super) fn new(access_log: AccessLog) -> io::Result<Self> {
+        let mut secret = [0; 16];
+        getrandom::fill(&mut secret).map_err(io::Error::other)?;
+        let registry = Registry::new(getrandom::u64().map_err(io::Error::other)?);
+        Ok(Self { access_log, secret: Secret(secret), registry })
+    }
+
+    /// A plan whose backends are those of the plans before it, by upstream and address, as far as they live.
+    pub(super) fn plan(&self, config: Config, now: Instant) -> Plan {
+        let settings = config.upstreams.iter().cloned();
+        let upstreams: Vec<_> = settings.map(|settings| self.registry.upstream(settings, now)).collect();
+        let access_log = config.log.access.then(|| self.access_log.clone());
+        let terms = |route: &Route| {
+            let log = RouteLog::new(access_log.clone(), &route.name, upstreams[route.upstream].name());
+            let settings = SessionSettings {
+                keepalive: route.keepalive,
+                idle: config.timeouts.idle,
+                max_lifetime: route.max_lifetime,
+                close_timeout: config.timeouts.close,
+                limits: config.limits.messages,
+                extensions: false,
+            };
+            Terms::new(log, settings, self.secret)
+        };
+        Plan { terms: config.routes.routes().map(terms).collect(), config, upstreams, access_log }
+    }
+}
+
+impl Terms {
+    fn new(log: Arc<RouteLog>, settings: SessionSettings, secret: Secret) -> Self {
+        let epoch = Instant::now();
+        let common =
+            |extensions| Arc::new(Common { settings: SessionSettings { extensions, ..settings }, secret, epoch });
+        Self { log, plain: common(false), extended: common(true) }
+    }
+}
+
+impl Shared {
+    /// The plan of what begins now.
+    pub(super) fn plan(&self) -> Arc<Plan> {
+        Arc::clone(&self.plan.read().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+
+    /// From now on what begins is for another plan.
+    pub(super) fn change_plan(&self, plan: Plan) {
+        self.admission.unsent.set_limit(plan.config.limits.unsent_memory);
+        *self.plan.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Arc::new(plan);
+    }
+}
