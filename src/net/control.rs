@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, task::JoinSet};
 use tokio_rustls::rustls;
 
 use super::{
@@ -19,11 +19,12 @@ use super::{
     listener::{Bound, Crew, Listening},
     live::Live,
     plan::{Plan, Planner},
+    prober,
     server::StartError,
     socket, tls,
 };
 use crate::{
-    balance::{Backend, Duty},
+    balance::{Backend, Duty, OnDown, Transition, Upstream},
     config::{self, Config, Diagnostics, Listener, Loaded, Tcp},
     ws::termination::Cause,
 };
@@ -38,6 +39,8 @@ pub struct Control {
     background: Handle,
     /// A lock, held for the whole of a reload: they come one after another.
     listeners: Mutex<Vec<Listening>>,
+    /// Those of the plan that runs.
+    checks: Mutex<JoinSet<()>>,
 }
 
 /// What a reload changed.
@@ -115,7 +118,10 @@ impl Control {
                 crew.accept(bound).map_err(|error| StartError::Bind(bind, error))
             })
             .collect::<Result<_, _>>()?;
-        Ok(Arc::new(Self { shared, crew, background, planner, listeners: Mutex::new(listeners) }))
+        let (listeners, checks) = (Mutex::new(listeners), Mutex::default());
+        let control = Self { shared, crew, background, planner, listeners, checks };
+        control.check_backends();
+        Ok(Arc::new(control))
     }
 
     /// The addresses in the order of `Config::listeners`, with the ports that were really bound.
@@ -156,6 +162,7 @@ impl Control {
             Reloaded { needs_restart: needs_restart(&before.config, &plan.config), ..Reloaded::default() };
         // From here on nothing fails but a duplicate of a descriptor, which loses one listener that is new.
         self.shared.change_plan(plan);
+        self.check_backends();
         let after = self.shared.plan();
         self.change_listeners(&mut listeners, next, &after.config.tcp, &mut reloaded);
         self.release(&before, &after, &mut reloaded);
@@ -196,7 +203,7 @@ impl Control {
 
     /// All sessions are told to leave and every request is refused, until that is taken back.
     pub fn drain_all(&self, drains: bool) {
-        self.shared.orders.drain_all(drains.then(|| self.order(Cause::Drain)));
+        self.shared.orders.drain_all(drains.then(|| self.shared.order(Cause::Drain)));
     }
 
     /// The sessions of a route are told to leave and every request on it is refused, until that is taken back.
@@ -207,7 +214,7 @@ impl Control {
         if !self.shared.plan().config.routes.routes().any(|other| other.name == route) {
             return Err(Unknown { what: "route", name: route.to_owned() });
         }
-        self.shared.orders.drain_route(route, drains.then(|| self.order(Cause::Drain)));
+        self.shared.orders.drain_route(route, drains.then(|| self.shared.order(Cause::Drain)));
         Ok(())
     }
 
@@ -223,15 +230,28 @@ impl Control {
         let backend = found.backends().iter().find(|backend| backend.address() == address);
         let backend = backend.ok_or_else(|| unknown("backend", address))?;
         backend.set_duty(duty, Instant::now());
-        let order = (duty == Duty::Drain).then(|| self.order(Cause::Drain));
+        let order = (duty == Duty::Drain).then(|| self.shared.order(Cause::Drain));
         self.shared.orders.drain_backend(backend, Cause::Drain, order);
         tracing::info!(upstream, backend = address, ?duty, "duty of a backend");
         Ok(())
     }
 
+    /// Checks the backends of the plan that runs, and no others.
+    fn check_backends(&self) {
+        let mut checks = self.checks.lock().unwrap_or_else(PoisonError::into_inner);
+        *checks = JoinSet::new();
+        let _background = self.background.enter();
+        let shared = Arc::clone(&self.shared);
+        *checks = prober::watch(&shared.plan().upstreams, move |upstream, index, transition| {
+            let Some(backend) = upstream.backends().get(index).filter(|_| drains_on_down(upstream)) else { return };
+            let order = (transition == Transition::Out).then(|| shared.order(Cause::BackendDown));
+            shared.orders.drain_backend(backend, Cause::BackendDown, order);
+        });
+    }
+
     /// The listeners close, and every session is told to leave over `spread`.
     pub(super) fn close(&self, spread: Duration) {
-        self.shared.orders.close(Order { spread, ..self.order(Cause::Drain) });
+        self.shared.orders.close(Order { spread, ..self.shared.order(Cause::Drain) });
         self.listeners().clear();
     }
 
@@ -247,6 +267,11 @@ impl Control {
         listeners.clear();
     }
 
+    /// Whether nothing is accepted here any more.
+    pub(super) fn has_left(&self) -> bool {
+        self.listeners().is_empty()
+    }
+
     /// Load balancers are told to look away.
     pub(super) fn announce(&self) {
         self.shared.orders.announce();
@@ -254,11 +279,6 @@ impl Control {
 
     pub(super) fn live(&self) -> &Arc<Live> {
         &self.shared.live
-    }
-
-    fn order(&self, cause: Cause) -> Order {
-        let drain = self.shared.plan().config.drain;
-        Order { began: Instant::now(), spread: drain.spread, cause, code: drain.close_code }
     }
 
     fn change_listeners(&self, listeners: &mut Vec<Listening>, next: Vec<Next>, tcp: &Tcp, reloaded: &mut Reloaded) {
@@ -288,7 +308,7 @@ impl Control {
     /// Sees to the sessions whose backend or route is no more, and to those whose is again.
     fn release(&self, before: &Plan, after: &Plan, reloaded: &mut Reloaded) {
         let orders = &self.shared.orders;
-        let order = after.config.drain.closes_removed.then(|| self.order(Cause::Removed));
+        let order = after.config.drain.closes_removed.then(|| self.shared.order(Cause::Removed));
         let routes: HashSet<_> = after.config.routes.routes().map(|route| route.name.as_str()).collect();
         for route in before.config.routes.routes().filter(|route| !routes.contains(route.name.as_str())) {
             reloaded.routes_removed.push(route.name.clone());
@@ -300,11 +320,27 @@ impl Control {
             orders.drain_backend(backend, Cause::Removed, order);
         }
         orders.restore(|route| routes.contains(route), |backend| backends.contains(&Arc::as_ptr(backend)));
+        for upstream in after.upstreams.iter().filter(|upstream| !drains_on_down(upstream)) {
+            upstream.backends().iter().for_each(|backend| orders.drain_backend(backend, Cause::BackendDown, None));
+        }
     }
 
     fn listeners(&self) -> MutexGuard<'_, Vec<Listening>> {
         self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+impl Shared {
+    /// What sessions are told that leave from now on.
+    fn order(&self, cause: Cause) -> Order {
+        let drain = self.plan().config.drain;
+        Order { began: Instant::now(), spread: drain.spread, cause, code: drain.close_code }
+    }
+}
+
+/// Whether the sessions of a backend that its checks find down are told to leave.
+fn drains_on_down(upstream: &Upstream) -> bool {
+    upstream.health_check().is_some_and(|check| check.on_down == OnDown::Drain)
 }
 
 fn backends(plan: &Plan) -> impl Iterator<Item = (&str, &Arc<Backend>)> {

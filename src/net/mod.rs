@@ -22,6 +22,7 @@ mod memory;
 mod nonces;
 mod pipe;
 mod plan;
+mod prober;
 mod proxy;
 pub mod relay;
 pub mod server;

@@ -234,7 +234,7 @@ impl<'a> Attempts<'a> {
         self.begin(picked, record)
     }
 
-    /// The same for a handshake, which waits in line where all backends are busy with others: at most `timeouts.connect`.
+    /// The same for a handshake, which waits in line where all backends are busy with others: for `wait` at most.
     async fn next_handshake(&mut self, wait: Duration, record: &mut Record) -> Result<Pick, Error> {
         if self.tried.len() >= self.upstream.tries() {
             return self.begin(Err(Unavailable::AllTried), record);
@@ -322,7 +322,7 @@ fn pass_on(
     let (mut parts, body) = response.into_parts();
     record.status = Some(parts.status.as_u16());
     headers::strip_hop_by_hop(&mut parts.headers);
-    if !keep_alive {
+    if !keep_alive || connection.worker.shared.orders.is_announced() {
         parts.headers.insert(CONNECTION, CLOSE);
     }
     let worker = Arc::clone(&connection.worker);

@@ -18,7 +18,7 @@ use tokio::{
 use super::{
     Shared, Worker,
     admission::Admission,
-    connection::{self, Accepted},
+    connection::{self, Accepted, LAST_CALL},
     control::{self, Control},
     drain::Orders,
     handover::Inherited,
@@ -171,6 +171,8 @@ impl Server {
         let config = control.config();
         let (wait, deadline) = (config.drain.wait, config.timeouts.drain);
         control.announce();
+        // What was accepted before a successor took over is served, if its request comes soon.
+        let wait = if control.has_left() { wait.max(LAST_CALL.min(deadline / 2)) } else { wait };
         tokio::time::sleep(wait).await;
         let sessions = control.sessions();
         let left = deadline.saturating_sub(wait);

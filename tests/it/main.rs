@@ -5,6 +5,8 @@
 /// Proxy, backends, clients, frames.
 mod harness;
 
+/// Backends that are asked on a beat how they are.
+mod active_health;
 /// Which backend a request goes to.
 mod balancing;
 /// A side that breaks the protocol, and what the other one is told.
@@ -15,10 +17,14 @@ mod close;
 mod config;
 /// The end of the process, announced.
 mod drain;
+/// Backends and clients that die, hang, vanish and return.
+mod faults;
 /// Headers toward the backend and the client's address.
 mod forwarding;
 /// Frames of every size and cut.
 mod framing;
+/// What the fuzz targets check, on random input.
+mod fuzzing;
 /// Listening sockets that go from process to process.
 mod handover;
 /// What is a WebSocket handshake.
@@ -27,6 +33,8 @@ mod handshake;
 mod handshake_queue;
 /// Failures, the next backend, and the way back.
 mod health;
+/// Attacks: floods, resets, garbage, a machine that runs out.
+mod hostile;
 /// Pings of our own.
 mod keepalive;
 /// Bugs that other proxies had.

@@ -170,7 +170,7 @@ impl Session {
         half.counts.bytes += length;
         let (half, terms) = self.half_and_terms(from.other());
         half.keepalive.handle_sent(terms, tick);
-        if let Some(meter) = self.fate.as_mut().and_then(|fate| fate.meter.as_mut())
+        if let Some(meter) = self.meter_mut()
             && let Err(breach) = meter.take_bytes(from, length, tick)
         {
             self.handle_breach(from, breach, now);
@@ -221,9 +221,7 @@ impl Session {
         if was_stalled && moved > 0 {
             self.grant_time(to, now);
         }
-        if to == Side::Backend
-            && let Some(meter) = self.fate.as_mut().and_then(|fate| fate.meter.as_mut())
-        {
+        if let Some(meter) = self.meter_mut().filter(|_| to == Side::Backend) {
             match (was_stalled, left == 0) {
                 (false, false) => meter.handle_stalled(tick),
                 (true, true) => meter.handle_resumed(tick),
@@ -466,6 +464,10 @@ impl Session {
 
     fn ending_mut(&mut self) -> Option<&mut Ending> {
         self.fate.as_mut()?.ending.as_mut()
+    }
+
+    fn meter_mut(&mut self) -> Option<&mut Meter> {
+        self.fate.as_mut()?.meter.as_mut()
     }
 
     fn half_and_terms(&mut self, side: Side) -> (&mut Half, Terms<'_>) {
