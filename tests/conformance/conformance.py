@@ -17,9 +17,10 @@ RESULTS = HERE / "results.json"
 QUICK = ["1.*", "2.*", "3.*", "4.*", "5.*", "6.*", "7.*", "9.*", "10.*"]
 COMPRESSION = ["12.*", "13.*"]
 
-# How the suite reaches the backend. It counts every Ping that reaches it as an event that its case did not ask for, and while
-# it dawdles inside a frame of its own (6.4.3, 6.4.4) it answers one right there. So its own side is pinged after 5 s only,
-# where no case is silent for so long; the backend's side is pinged as often as a file may ask, and its Pongs must vanish.
+# How the suite reaches the backend. It counts every Ping that reaches it as an event that its case did not ask for,
+# and while it dawdles inside a frame of its own (6.4.3, 6.4.4) it answers one right there. So its own side is pinged
+# after 5 s only, where no case is silent for so long; the backend's side is pinged as often as a file may ask, and
+# its Pongs must vanish.
 DIRECT = "direct"
 ROUTES = {
     "longwire": "ping_interval: 5s",
@@ -64,7 +65,10 @@ def run(bench: Bench, options, cases: list[str]) -> dict:
     for record in proxy.records():
         for side in ("client", "backend"):
             pings[side] += record.get(f"pings_{side}", 0)
-    print(f"longwire: {len(proxy.records())} sessions, pings: {pings['client']} to clients, {pings['backend']} to backends")
+    print(
+        f"longwire: {len(proxy.records())} sessions, "
+        f"pings: {pings['client']} to clients, {pings['backend']} to backends"
+    )
     if not pings["backend"]:
         raise Failed("no ping was injected")
     found: dict = {}
@@ -120,7 +124,9 @@ def judge(found: dict, options) -> int:
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="tests/conformance/run", description="Autobahn, directly and through longwire.")
+    parser = argparse.ArgumentParser(
+        prog="tests/conformance/run", description="Autobahn, directly and through longwire."
+    )
     parser.add_argument("--quick", action="store_true", help="all groups but compression (12 and 13)")
     parser.add_argument("--cases", action="append", help="only these, as Autobahn writes them: 6.4.*")
     parser.add_argument("--keep", action="store_true", help="write what was found into results.json")

@@ -1,5 +1,5 @@
-"""The soak: see `run`. Two backends suffer, a third is left alone: who is with that one, and is not killed, must not lose a
-session. In a network namespace of its own, where lo is all there is."""
+"""The soak: see `run`. Two backends suffer, a third is left alone: who is with that one, and is not killed, must not
+lose a session. In a network namespace of its own, where lo is all there is."""
 
 import argparse
 import asyncio
@@ -55,7 +55,9 @@ class Client:
 
     async def open(self) -> bool:
         self.unread = b""
-        self.reader, self.writer = await asyncio.wait_for(asyncio.open_connection("127.0.0.1", self.soak.port), PATIENCE)
+        self.reader, self.writer = await asyncio.wait_for(
+            asyncio.open_connection("127.0.0.1", self.soak.port), PATIENCE
+        )
         self.writer.write(wire.handshake(self.path))
         head = await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), PATIENCE)
         status = wire.status(head)
@@ -125,11 +127,12 @@ class Soak:
         self.backends = [self.start_backend(port) for port in self.ports]
         self.port = free_port()
         file = bench.folder / "proxy.yaml"
-        address = ['{{ address: "127.0.0.1:{}" }}'.format(port) for port in self.ports]
+        address = [f'{{ address: "127.0.0.1:{port}" }}' for port in self.ports]
         file.write_text(
             f"workers: 2\nlisteners: [ {{ bind: 127.0.0.1:{self.port} }} ]\nupstreams:\n"
             f"  steady: {{ max_fails: 0, backends: [ {address[0]} ] }}\n"
-            f"  suffering: {{ balance: round_robin, max_fails: 2, fail_timeout: 2s, backends: [ {address[1]}, {address[2]} ] }}\n"
+            "  suffering: { balance: round_robin, max_fails: 2, fail_timeout: 2s, "
+            f"backends: [ {address[1]}, {address[2]} ] }}\n"
             "routes: [ { path: /steady, upstream: steady }, { path: /suffering, upstream: suffering } ]\n"
             "keepalive: { ping_interval: 1s, pong_timeout: 8s }\n"
             "timeouts: { connect: 4s, upgrade: 8s, close: 2s, drain: 10s }\n"
@@ -161,7 +164,9 @@ class Soak:
 
     async def run(self) -> None:
         files = self.files()
-        self.clients = [Client(self, "/steady") for _ in range(STEADY)] + [Client(self, "/suffering") for _ in range(SUFFERING)]
+        self.clients = [Client(self, "/steady") for _ in range(STEADY)] + [
+            Client(self, "/suffering") for _ in range(SUFFERING)
+        ]
         tasks = [asyncio.create_task(client.run()) for client in self.clients]
         began = time.monotonic()
         warm = None
@@ -173,7 +178,10 @@ class Soak:
                 warm = self.memory()
             if passed - shown >= 30:
                 shown = passed
-                print(f"{passed:5.0f} s: {self.messages} messages, {sum(self.faults.values())} faults, {self.memory()} KiB, {self.files()} files, {len(self.wrong)} wrong")
+                print(
+                    f"{passed:5.0f} s: {self.messages} messages, {sum(self.faults.values())} faults, "
+                    f"{self.memory()} KiB, {self.files()} files, {len(self.wrong)} wrong"
+                )
             if self.proxy.process.poll() is not None:
                 raise Failed(f"longwire ended with {self.proxy.process.returncode}")
         # The same load as when it was warm: what it takes on top of that, it would take again and again.
@@ -210,7 +218,9 @@ class Soak:
             await asyncio.gather(*running, return_exceptions=True)
 
     def victim(self) -> Client | None:
-        living = [c for c in self.clients if c.path == "/suffering" and c.writer is not None and not c.writer.is_closing()]
+        living = [
+            c for c in self.clients if c.path == "/suffering" and c.writer is not None and not c.writer.is_closing()
+        ]
         return self.numbers.choice(living) if living else None
 
     async def reset(self) -> None:
@@ -219,7 +229,8 @@ class Soak:
             client.writer.transport.abort()
 
     async def vanish(self) -> None:
-        """Its packets are dropped both ways, and only then its socket closes: longwire hears nothing, not even a FIN."""
+        """Its packets are dropped both ways, and only then its socket closes: longwire hears nothing, not even a
+        FIN."""
         if not (client := self.victim()):
             return
         port = client.writer.get_extra_info("sockname")[1]
@@ -285,11 +296,17 @@ class Soak:
         causes = Counter(record["cause"] for record in records)
         opened = sum(count for (_, status), count in self.answers.items() if status == "101")
         print(f"faults: {sum(self.faults.values())}: " + listed(self.faults))
-        print(f"handshakes: " + ", ".join(f"{count} × {status} ({path[1:]})" for (path, status), count in self.answers.most_common()))
+        print(
+            "handshakes: "
+            + ", ".join(f"{count} × {status} ({path[1:]})" for (path, status), count in self.answers.most_common())
+        )
         print(f"messages: {self.messages} came back byte by byte, {self.bytes >> 20} MiB")
         print("ends that clients saw: " + listed(self.ends))
         print(f"records: {len(records)} of sessions, {opened} were opened: " + listed(causes))
-        print(f"memory under load: {warm} KiB after a quarter, {hot} KiB at the end; open files: {files} before, {left} after")
+        print(
+            f"memory under load: {warm} KiB after a quarter, {hot} KiB at the end; "
+            f"open files: {files} before, {left} after"
+        )
         for wrong in self.wrong[:10]:
             print(f"WRONG: {wrong}")
         lines = self.proxy.lines
@@ -299,7 +316,9 @@ class Soak:
             "memory is flat": hot <= warm + MEMORY_KIB,
             "open files are back": left <= files + FILES,
             # A 101 may be lost with the client that waited for it: then there is a record and no answer.
-            "a record for each session": opened <= len(records) <= opened + self.faults["clients vanished"] + self.faults["clients reset"],
+            "a record for each session": opened
+            <= len(records)
+            <= opened + self.faults["clients vanished"] + self.faults["clients reset"],
             "each record is one line of JSON": all(parsed(line) for line in lines),
             "exit code 0": code == 0,
             "nothing panicked": "panicked" not in self.proxy.stderr(),
@@ -331,7 +350,9 @@ def seconds(text: str) -> float:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="tests/faults/run", description="Soak longwire in a network that loses packets.")
+    parser = argparse.ArgumentParser(
+        prog="tests/faults/run", description="Soak longwire in a network that loses packets."
+    )
     parser.add_argument("--for", type=seconds, default=600, dest="seconds", help="how long, such as 60s or 10m (10m)")
     parser.add_argument("--loss", type=float, default=2, help="percent of packets lost (2)")
     parser.add_argument("--seed", type=int, default=None, help="of the faults, to repeat them")
@@ -341,7 +362,10 @@ def main() -> int:
     options = parser.parse_args()
     if options.seed is None:
         options.seed = random.randrange(1 << 30)
-    print(f"== {options.seconds:.0f} s, {options.loss} % of packets lost, {STEADY} + {SUFFERING} sessions, seed {options.seed}")
+    print(
+        f"== {options.seconds:.0f} s, {options.loss} % of packets lost, "
+        f"{STEADY} + {SUFFERING} sessions, seed {options.seed}"
+    )
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     lose_packets(options)
     with Bench(ROOT, options.binary.resolve(), False, 0) as bench:

@@ -17,8 +17,8 @@ from .target import Gauge, Target, Witness, start_backend
 ROOT = Path(__file__).resolve().parents[3]
 assert frames and heads and machine and slow and smuggling  # what they declare is in ATTACKS
 
-# What may stay behind an attack: the allocator's and the runtime's own, KiB, and the idle connections to the backend that
-# longwire keeps (32 per worker).
+# What may stay behind an attack: the allocator's and the runtime's own, KiB, and the idle connections to the backend
+# that longwire keeps (32 per worker).
 STAYS_KIB = 6 * 1024
 STAYS_FILES = 2 * 32 + 6
 WITNESS_PATIENCE = 5
@@ -124,7 +124,8 @@ def run_one(scene: Scene, attack: Attack, witness: Witness, gauge: Gauge, files:
 
 
 def burst(target: Target) -> None:
-    """Connections come, as they do at any site: what lies free since the last burst is given back behind the next one."""
+    """Connections come, as they do at any site: what lies free since the last burst is given back behind the next
+    one."""
     for _ in range(BURST):
         wire.connect(target.port).close()
     time.sleep(1)
@@ -138,7 +139,14 @@ def test_exists(name: str) -> bool:
 
 
 def markdown(rows: list[Row]) -> str:
-    head = ("attack", "sent", "came back", "memory before → highest → after, KiB", "the other session", "test in tests/it")
+    head = (
+        "attack",
+        "sent",
+        "came back",
+        "memory before → highest → after, KiB",
+        "the other session",
+        "test in tests/it",
+    )
     lines = [head, ("---",) * len(head)]
     for row in rows:
         memory = f"{row.before} → {row.highest} → {row.after}"

@@ -1,5 +1,6 @@
-"""The backend behind the attacked longwire. It takes no request of which the end could be read in two ways, tells of each that
-came (one JSON object a line), echoes WebSocket messages, and misbehaves where the path says so. Argument: [PORT]"""
+"""The backend behind the attacked longwire. It takes no request of which the end could be read in two ways, tells of
+each that came (one JSON object a line), echoes WebSocket messages, and misbehaves where the path says so. Argument:
+[PORT]"""
 
 import asyncio
 import base64

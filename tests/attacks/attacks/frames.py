@@ -9,7 +9,13 @@ from .attack import attack, promise
 ENDLESS = (1 << 63) - 1
 
 
-@attack("never-ending frame", "one frame of 2⁶³−1 bytes, 64 MiB of it", "known_bugs::a_length_that_a_peer_announces_takes_no_memory", 1, 512)
+@attack(
+    "never-ending frame",
+    "one frame of 2⁶³−1 bytes, 64 MiB of it",
+    "known_bugs::a_length_that_a_peer_announces_takes_no_memory",
+    1,
+    512,
+)
 def endless_frame(scene):
     connection = wire.session(scene.port)
     connection.sendall(wire.masked(0x82, announced=ENDLESS))
@@ -20,7 +26,13 @@ def endless_frame(scene):
     return "64 MiB taken as they came, none held"
 
 
-@attack("never-ending frame of a backend", "one frame of 2⁶³−1 bytes, 64 MiB of it", "known_bugs::a_length_that_a_peer_announces_takes_no_memory", 1, 512)
+@attack(
+    "never-ending frame of a backend",
+    "one frame of 2⁶³−1 bytes, 64 MiB of it",
+    "known_bugs::a_length_that_a_peer_announces_takes_no_memory",
+    1,
+    512,
+)
 def endless_frame_of_backend(scene):
     connection = wire.session(scene.port, "/endless-frame")
     got, end = len(read_through(connection)), "end"
@@ -35,7 +47,13 @@ def read_through(connection) -> bytes:
     return bytes(got)
 
 
-@attack("announced lengths", "500 sessions, each a header of 2⁶³−1 bytes and no more", "known_bugs::a_length_that_a_peer_announces_takes_no_memory", 500, 32)
+@attack(
+    "announced lengths",
+    "500 sessions, each a header of 2⁶³−1 bytes and no more",
+    "known_bugs::a_length_that_a_peer_announces_takes_no_memory",
+    500,
+    32,
+)
 def announced_lengths(scene):
     held = [wire.session(scene.port) for _ in range(500)]
     for connection in held:
@@ -45,7 +63,13 @@ def announced_lengths(scene):
     return promise(set(ends) == {"Close 1001 'client lost'"}, wire.words(ends))
 
 
-@attack("half a control frame", "500 sessions, each 130 bytes of a Ping of 131", "framing::frames_cut_after_every_byte_pass_like_whole_ones", 500, 32)
+@attack(
+    "half a control frame",
+    "500 sessions, each 130 bytes of a Ping of 131",
+    "framing::frames_cut_after_every_byte_pass_like_whole_ones",
+    500,
+    32,
+)
 def half_control_frames(scene):
     held = [wire.session(scene.port) for _ in range(500)]
     for connection in held:
@@ -54,12 +78,20 @@ def half_control_frames(scene):
     return promise(set(ends) == {"Close 1001 'client lost'"}, wire.words(ends))
 
 
-@attack("tiny frames", "100,000 messages of one byte", "hostile::a_flood_of_tiny_frames_passes_whole_and_in_order", 1, 1024)
+@attack(
+    "tiny frames", "100,000 messages of one byte", "hostile::a_flood_of_tiny_frames_passes_whole_and_in_order", 1, 1024
+)
 def tiny_frames(scene):
     return echoed(scene, wire.masked(0x82, b"t"), (0x82, b"t"), 100_000)
 
 
-@attack("empty fragments", "100,000 fragments without a byte", "hostile::a_message_of_endless_empty_fragments_passes_and_takes_no_memory", 1, 1024)
+@attack(
+    "empty fragments",
+    "100,000 fragments without a byte",
+    "hostile::a_message_of_endless_empty_fragments_passes_and_takes_no_memory",
+    1,
+    1024,
+)
 def empty_fragments(scene):
     return echoed(scene, wire.masked(0x00), (0x00, b""), 100_000, first=wire.masked(0x02))
 
@@ -69,7 +101,13 @@ def ping_flood(scene):
     return echoed(scene, wire.masked(0x89, b"flood"), (0x8A, b"flood"), 100_000)
 
 
-@attack("pong flood", "100,000 unasked Pongs, then a message", "hostile::a_flood_of_pongs_passes_and_settles_no_ping_of_ours", 1, 1024)
+@attack(
+    "pong flood",
+    "100,000 unasked Pongs, then a message",
+    "hostile::a_flood_of_pongs_passes_and_settles_no_ping_of_ours",
+    1,
+    1024,
+)
 def pong_flood(scene):
     connection = wire.session(scene.port)
     connection.sendall(wire.masked(0x8A, b"unasked") * 100_000 + wire.masked(0x81, b"behind"))
@@ -128,7 +166,11 @@ BREACHES = {
 }
 
 
-@attack("breaches", f"{len(BREACHES)} kinds of frames that no client may send", "breach::a_breach_by_the_client_ends_with_1002_for_it_and_1001_for_the_backend")
+@attack(
+    "breaches",
+    f"{len(BREACHES)} kinds of frames that no client may send",
+    "breach::a_breach_by_the_client_ends_with_1002_for_it_and_1001_for_the_backend",
+)
 def breaches(scene):
     for name, bytes_ in BREACHES.items():
         connection = wire.session(scene.port)
@@ -139,10 +181,18 @@ def breaches(scene):
     return "each: Close 1002 with its reason, FIN"
 
 
-BACKEND_BREACHES = {"masked frame": wire.masked(0x81, b"hi"), "reserved opcode": b"\x83\x00", "reserved bits": b"\xc1\x01r"}
+BACKEND_BREACHES = {
+    "masked frame": wire.masked(0x81, b"hi"),
+    "reserved opcode": b"\x83\x00",
+    "reserved bits": b"\xc1\x01r",
+}
 
 
-@attack("breaches of a backend", f"{len(BACKEND_BREACHES)} kinds of frames that no backend may send", "breach::a_breach_by_the_backend_ends_with_1002_for_it_and_1011_for_the_client")
+@attack(
+    "breaches of a backend",
+    f"{len(BACKEND_BREACHES)} kinds of frames that no backend may send",
+    "breach::a_breach_by_the_backend_ends_with_1002_for_it_and_1011_for_the_client",
+)
 def backend_breaches(scene):
     for name, bytes_ in BACKEND_BREACHES.items():
         connection = wire.session(scene.port, f"/send/{bytes_.hex()}")
@@ -152,10 +202,22 @@ def backend_breaches(scene):
     return "each: Close 1011 with its reason, FIN"
 
 
-@attack("resets of clients", "a reset after each byte of handshake, frames and Close", "hostile::a_client_reset_after_any_byte_ends_its_session_only", 1, 64)
+@attack(
+    "resets of clients",
+    "a reset after each byte of handshake, frames and Close",
+    "hostile::a_client_reset_after_any_byte_ends_its_session_only",
+    1,
+    64,
+)
 def client_resets(scene):
     opening = wire.handshake("/")
-    script = opening + wire.masked(0x81, b"hello") + wire.masked(0x89, b"p") + wire.masked(0x82, bytes(200)) + wire.masked(0x88)
+    script = (
+        opening
+        + wire.masked(0x81, b"hello")
+        + wire.masked(0x89, b"p")
+        + wire.masked(0x82, bytes(200))
+        + wire.masked(0x88)
+    )
     for cut in range(len(script) + 1):
         connection = wire.connect(scene.port)
         connection.sendall(script[: min(cut, len(opening))])
@@ -166,9 +228,18 @@ def client_resets(scene):
     return f"{len(script) + 1} resets, each ended its own session"
 
 
-@attack("resets of backends", "a reset after each byte of a 101 and frames", "hostile::a_backend_reset_after_any_byte_ends_its_session_only", 1, 64)
+@attack(
+    "resets of backends",
+    "a reset after each byte of a 101 and frames",
+    "hostile::a_backend_reset_after_any_byte_ends_its_session_only",
+    1,
+    64,
+)
 def backend_resets(scene):
-    length = len(f"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {'A' * 28}\r\n\r\n")
+    length = len(
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        f"Sec-WebSocket-Accept: {'A' * 28}\r\n\r\n"
+    )
     seen = {}
     for cut in range(length + 7 + 260):
         answer, end = wire.ask(scene.port, wire.handshake(f"/cut/{cut}"))

@@ -12,7 +12,11 @@ from .target import Target, Witness
 FILES = 60
 
 
-@attack("out of file descriptors", f"100 connections where {FILES} files may be open", "hostile::accept_recovers_when_descriptors_are_free_again")
+@attack(
+    "out of file descriptors",
+    f"100 connections where {FILES} files may be open",
+    "hostile::accept_recovers_when_descriptors_are_free_again",
+)
 def out_of_files(scene):
     target = Target(scene.bench, scene.backend_port, ["prlimit", f"--nofile={FILES}:{FILES}"])
     witness = Witness(target.port)
@@ -40,7 +44,11 @@ def out_of_files(scene):
     return f"accept backed off ({failures} failures), its session went on, new ones after"
 
 
-@attack("full disk under the log", "standard output and standard error are /dev/full", "hostile::a_log_that_cannot_be_written_costs_records_and_no_session")
+@attack(
+    "full disk under the log",
+    "standard output and standard error are /dev/full",
+    "hostile::a_log_that_cannot_be_written_costs_records_and_no_session",
+)
 def full_disk(scene):
     target = Target(scene.bench, scene.backend_port, shell=">/dev/full 2>/dev/full")
     witness = Witness(target.port)

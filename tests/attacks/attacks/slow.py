@@ -11,7 +11,13 @@ from .attack import attack, promise
 MANY = 300
 
 
-@attack("slow heads", f"{MANY} heads, a byte every 100 ms", "timeouts::a_head_that_does_not_end_ends_the_connection", MANY, 32)
+@attack(
+    "slow heads",
+    f"{MANY} heads, a byte every 100 ms",
+    "timeouts::a_head_that_does_not_end_ends_the_connection",
+    MANY,
+    32,
+)
 def slow_heads(scene):
     held = [wire.connect(scene.port) for _ in range(MANY)]
     for connection in held:
@@ -20,13 +26,25 @@ def slow_heads(scene):
     return promise(set(ends) <= {"408", "closed", "reset"}, wire.words(ends))
 
 
-@attack("silent connections", f"{MANY} connections, no byte", "timeouts::a_connection_that_never_sends_a_byte_is_closed", MANY, 32)
+@attack(
+    "silent connections",
+    f"{MANY} connections, no byte",
+    "timeouts::a_connection_that_never_sends_a_byte_is_closed",
+    MANY,
+    32,
+)
 def silent_connections(scene):
     ends = wire.await_ends([wire.connect(scene.port) for _ in range(MANY)])
     return promise(set(ends) <= {"408", "closed"}, wire.words(ends))
 
 
-@attack("slow bodies", f"{MANY} bodies that stall after 10 of 1,000 bytes", "timeouts::a_request_body_that_stalls_ends_with_408", MANY, 48)
+@attack(
+    "slow bodies",
+    f"{MANY} bodies that stall after 10 of 1,000 bytes",
+    "timeouts::a_request_body_that_stalls_ends_with_408",
+    MANY,
+    48,
+)
 def slow_bodies(scene):
     held = [wire.connect(scene.port) for _ in range(MANY)]
     for connection in held:
@@ -35,7 +53,13 @@ def slow_bodies(scene):
     return promise(set(ends) <= {"408", "closed"}, wire.words(ends))
 
 
-@attack("stalled TLS", f"{MANY} half ClientHellos", "timeouts::a_tls_handshake_that_stalls_ends_the_connection_and_no_other", MANY, 48)
+@attack(
+    "stalled TLS",
+    f"{MANY} half ClientHellos",
+    "timeouts::a_tls_handshake_that_stalls_ends_the_connection_and_no_other",
+    MANY,
+    48,
+)
 def stalled_tls(scene):
     held = [wire.connect(scene.target.tls_port) for _ in range(MANY)]
     for connection in held:
@@ -50,7 +74,13 @@ def plain_on_tls(scene):
     return promise(b"HTTP/1.1 200" not in answer and end != "silence", f"{len(answer)} bytes (a TLS alert), {end}")
 
 
-@attack("slow HTTP reader", "GET of 64 MiB × 20, nothing read", "hostile::a_client_that_never_reads_its_answer_holds_the_backend_back_and_is_cut", 20, 512)
+@attack(
+    "slow HTTP reader",
+    "GET of 64 MiB × 20, nothing read",
+    "hostile::a_client_that_never_reads_its_answer_holds_the_backend_back_and_is_cut",
+    20,
+    512,
+)
 def slow_http_reader(scene):
     scene.backend.lines.clear()
     held = []
@@ -63,7 +93,13 @@ def slow_http_reader(scene):
     return poured(scene, held)
 
 
-@attack("slow WebSocket reader", "20 sessions, 64 MiB of messages to each, nothing read", "relay::a_client_that_does_not_read_stops_the_backend_and_nothing_else", 20, 512)
+@attack(
+    "slow WebSocket reader",
+    "20 sessions, 64 MiB of messages to each, nothing read",
+    "relay::a_client_that_does_not_read_stops_the_backend_and_nothing_else",
+    20,
+    512,
+)
 def slow_websocket_reader(scene):
     scene.backend.lines.clear()
     held = [wire.connect(scene.port) for _ in range(20)]
@@ -73,17 +109,27 @@ def slow_websocket_reader(scene):
 
 
 def poured(scene, held) -> str:
-    """Waits until the backend could send no more to each, tells how much that was (what the kernel's buffers take), and waits
-    for the end of each."""
-    wait_until(lambda: len(scene.backend.events("held")) >= len(held), wire.PATIENCE, "the backend is held back for each")
+    """Waits until the backend could send no more to each, tells how much that was (what the kernel's buffers take),
+    and waits for the end of each."""
+    wait_until(
+        lambda: len(scene.backend.events("held")) >= len(held), wire.PATIENCE, "the backend is held back for each"
+    )
     most = max(event["bytes"] for event in scene.backend.events("held"))
     wait_until(lambda: len(scene.backend.events("poured")) >= len(held), wire.PATIENCE, "each is cut")
     for connection in held:
         connection.close()
-    return promise(most < 32 << 20, f"the backend was held back after {most / (1 << 20):.1f} of 64 MiB, then {len(held)} × cut")
+    return promise(
+        most < 32 << 20, f"the backend was held back after {most / (1 << 20):.1f} of 64 MiB, then {len(held)} × cut"
+    )
 
 
-@attack("unread answers", "5,000 pipelined requests, no answer read", "hostile::pipelined_requests_whose_answers_nobody_reads_stop_being_served", 1, 512)
+@attack(
+    "unread answers",
+    "5,000 pipelined requests, no answer read",
+    "hostile::pipelined_requests_whose_answers_nobody_reads_stop_being_served",
+    1,
+    512,
+)
 def unread_answers(scene):
     scene.backend.lines.clear()
     files = scene.target.files()
@@ -99,7 +145,13 @@ def unread_answers(scene):
     return promise(0 < served < 2500, f"{served} served until the kernel's buffers were full, then cut")
 
 
-@attack("backends that never answer", "200 handshakes, no answer of the backend", "refusals::a_backend_that_never_answers_is_504", 200, 64)
+@attack(
+    "backends that never answer",
+    "200 handshakes, no answer of the backend",
+    "refusals::a_backend_that_never_answers_is_504",
+    200,
+    64,
+)
 def stalled_handshakes(scene):
     held = [wire.connect(scene.port) for _ in range(200)]
     for connection in held:
@@ -108,7 +160,13 @@ def stalled_handshakes(scene):
     return promise(set(ends) == {"504"}, wire.words(ends))
 
 
-@attack("endless head of a backend", "10 × a 101 whose head goes on for 64 MiB", "hostile::a_101_whose_head_does_not_end_is_502", 10, 256)
+@attack(
+    "endless head of a backend",
+    "10 × a 101 whose head goes on for 64 MiB",
+    "hostile::a_101_whose_head_does_not_end_is_502",
+    10,
+    256,
+)
 def endless_head(scene):
     held = [wire.connect(scene.port) for _ in range(10)]
     for connection in held:
@@ -117,7 +175,13 @@ def endless_head(scene):
     return promise(set(ends) == {"502"}, wire.words(ends))
 
 
-@attack("half-open sockets", "200 sessions that never answer a Ping", "keepalive::a_client_that_answers_nothing_is_dead", 200, 48)
+@attack(
+    "half-open sockets",
+    "200 sessions that never answer a Ping",
+    "keepalive::a_client_that_answers_nothing_is_dead",
+    200,
+    48,
+)
 def half_open(scene):
     held = [wire.session(scene.port) for _ in range(200)]
     ends = wire.await_ends(held, word=wire.close_of)

@@ -24,11 +24,15 @@ def forms(scene, requests: dict, allowed: set[str], hidden_is_a_request: bool = 
         answer, end = wire.ask(scene.port, request + HONEST)
         statuses = wire.status(answer)
         first = statuses.partition("+")[0]
-        promise(first in allowed and end != "silence", f"{name}: {statuses}, {end}; allowed: {', '.join(sorted(allowed))}")
+        promise(
+            first in allowed and end != "silence", f"{name}: {statuses}, {end}; allowed: {', '.join(sorted(allowed))}"
+        )
         doubts = scene.backend.events("doubt")
         promise(not doubts, f"{name}: the backend got a request of doubtful framing: {doubts}")
         lines = [event["line"] for event in scene.backend.events("request")]
-        promise(hidden_is_a_request or not any("smuggled" in line for line in lines), f"{name}: the backend got {lines}")
+        promise(
+            hidden_is_a_request or not any("smuggled" in line for line in lines), f"{name}: the backend got {lines}"
+        )
         behind = [event for event in scene.backend.events("behind") if event["bytes"]]
         promise(not behind, f"{name}: the backend got {behind}")
         promise(b"LEAK" not in answer, f"{name}: bytes behind a false upgrade came back")
@@ -36,9 +40,13 @@ def forms(scene, requests: dict, allowed: set[str], hidden_is_a_request: bool = 
     return f"{len(requests)} forms: {wire.words(found)}; nothing hidden came through"
 
 
-# Where `Content-Length` and `Transfer-Encoding` meet, hyper goes by the chunks, longwire frames anew; what follows the last
-# chunk is then a request of its own, in the open: nobody after us reads it otherwise.
-@attack("CL.TE", "both lengths, Content-Length first, a request behind the last chunk", "known_bugs::lengths_that_disagree_are_refused_or_rebuilt")
+# Where `Content-Length` and `Transfer-Encoding` meet, hyper goes by the chunks, longwire frames anew; what follows
+# the last chunk is then a request of its own, in the open: nobody after us reads it otherwise.
+@attack(
+    "CL.TE",
+    "both lengths, Content-Length first, a request behind the last chunk",
+    "known_bugs::lengths_that_disagree_are_refused_or_rebuilt",
+)
 def cl_te(scene):
     length = b"Content-Length: %d\r\n" % len(CHUNKS)
     requests = {
@@ -49,7 +57,11 @@ def cl_te(scene):
     return forms(scene, requests, {"400", "200"}, hidden_is_a_request=True)
 
 
-@attack("TE.CL", "both lengths, Transfer-Encoding first, a request inside a chunk", "known_bugs::lengths_that_disagree_are_refused_or_rebuilt")
+@attack(
+    "TE.CL",
+    "both lengths, Transfer-Encoding first, a request inside a chunk",
+    "known_bugs::lengths_that_disagree_are_refused_or_rebuilt",
+)
 def te_cl(scene):
     inside = b"%x\r\n%s\r\n0\r\n\r\n" % (len(HIDDEN), HIDDEN)
     requests = {
@@ -60,13 +72,30 @@ def te_cl(scene):
 
 
 CODINGS = [
-    b"xchunked", b",chunked", b"chunked,", b"chunked, identity", b"identity, chunked", b"chunked, chunked", b"gzip, chunked",
-    b'"chunked"', b"chunked;q=1", b"\x0bchunked", b"chun ked", b"", b"identity", b"chunked\r\nTransfer-Encoding: chunked",
-    b"identity\r\nTransfer-Encoding: chunked", b"chunked\r\nTransfer-Encoding: x",
-]  # fmt: skip
+    b"xchunked",
+    b",chunked",
+    b"chunked,",
+    b"chunked, identity",
+    b"identity, chunked",
+    b"chunked, chunked",
+    b"gzip, chunked",
+    b'"chunked"',
+    b"chunked;q=1",
+    b"\x0bchunked",
+    b"chun ked",
+    b"",
+    b"identity",
+    b"chunked\r\nTransfer-Encoding: chunked",
+    b"identity\r\nTransfer-Encoding: chunked",
+    b"chunked\r\nTransfer-Encoding: x",
+]
 
 
-@attack("obfuscated TE", f"{len(CODINGS) + 5} spellings of Transfer-Encoding", "known_bugs::an_obfuscated_transfer_encoding_is_refused")
+@attack(
+    "obfuscated TE",
+    f"{len(CODINGS) + 5} spellings of Transfer-Encoding",
+    "known_bugs::an_obfuscated_transfer_encoding_is_refused",
+)
 def obfuscated_te(scene):
     requests = {repr(coding): post(b"Transfer-Encoding: " + coding + b"\r\n", CHUNKS) for coding in CODINGS}
     for field in (b"Transfer-Encoding : chunked", b"Transfer\x00-Encoding: chunked", b" Transfer-Encoding: chunked"):
@@ -77,12 +106,29 @@ def obfuscated_te(scene):
 
 
 LENGTHS = [
-    b"5\r\nContent-Length: 6", b"6\r\nContent-Length: 5", b"5, 6", b"+5", b"-5", b"0x5", b"5 5", b"5,6", b"", b"5.0",
-    b"18446744073709551616", b"99999999999999999999999", "٥".encode(), b"5;", b"1e1",
-]  # fmt: skip
+    b"5\r\nContent-Length: 6",
+    b"6\r\nContent-Length: 5",
+    b"5, 6",
+    b"+5",
+    b"-5",
+    b"0x5",
+    b"5 5",
+    b"5,6",
+    b"",
+    b"5.0",
+    b"18446744073709551616",
+    b"99999999999999999999999",
+    "٥".encode(),
+    b"5;",
+    b"1e1",
+]
 
 
-@attack("double and false lengths", f"{len(LENGTHS)} kinds of Content-Length", "known_bugs::lengths_that_are_no_plain_number_are_refused")
+@attack(
+    "double and false lengths",
+    f"{len(LENGTHS)} kinds of Content-Length",
+    "known_bugs::lengths_that_are_no_plain_number_are_refused",
+)
 def lengths(scene):
     requests = {repr(length): post(b"Content-Length: " + length + b"\r\n", b"hello" + HIDDEN) for length in LENGTHS}
     return forms(scene, requests, {"400", "nothing"})
@@ -91,7 +137,9 @@ def lengths(scene):
 SIZES = [b"0x5", b"+5", b"-5", b"5_0", b"", b" ", b"5 5", b"f" * 17, b"1" + b"0" * 16, b"g", b"\x005"]
 
 
-@attack("bad chunks", f"{len(SIZES) + 6} kinds of chunks", "known_bugs::chunk_sizes_that_are_no_plain_hex_end_the_request")
+@attack(
+    "bad chunks", f"{len(SIZES) + 6} kinds of chunks", "known_bugs::chunk_sizes_that_are_no_plain_hex_end_the_request"
+)
 def bad_chunks(scene):
     bodies = {repr(size): size + b"\r\nhello\r\n" for size in SIZES}
     bodies |= {
@@ -105,8 +153,8 @@ def bad_chunks(scene):
     requests = {
         name: post(b"Transfer-Encoding: chunked\r\n", body + b"0\r\n\r\n" + HIDDEN) for name, body in bodies.items()
     }
-    # What breaks inside a body may have had its head forwarded: that request is cut, never completed. Where the chunks are
-    # taken after all, what follows them is a request in the open, as it is to the backend.
+    # What breaks inside a body may have had its head forwarded: that request is cut, never completed. Where the
+    # chunks are taken after all, what follows them is a request in the open, as it is to the backend.
     return forms(scene, requests, {"400", "408", "499", "502", "200", "nothing"}, hidden_is_a_request=True)
 
 
@@ -133,7 +181,9 @@ def folded(scene):
     return forms(scene, requests, {"400", "nothing"})
 
 
-@attack("Upgrade: h2c", "h2c and other protocols, with HTTP2-Settings", "known_bugs::no_other_upgrade_is_ever_forwarded")
+@attack(
+    "Upgrade: h2c", "h2c and other protocols, with HTTP2-Settings", "known_bugs::no_other_upgrade_is_ever_forwarded"
+)
 def h2c(scene):
     for protocol in (b"h2c", b"TLS/1.0", b"HTTP/2.0", b"websocket2"):
         request = (
@@ -145,10 +195,17 @@ def h2c(scene):
         promise(wire.status(answer) == "200", f"{protocol}: {wire.status(answer)}")
         promise(b'"upgrade"' not in told and b"http2-settings" not in told, f"{protocol} was forwarded: {answer!r}")
     preface, end = wire.ask(scene.port, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(9))
-    return promise(wire.status(preface) in ("400", "nothing", "505"), f"200 without an upgrade; the preface: {wire.status(preface)}, {end}")
+    return promise(
+        wire.status(preface) in ("400", "nothing", "505"),
+        f"200 without an upgrade; the preface: {wire.status(preface)}, {end}",
+    )
 
 
-@attack("upgrades with a body", "a handshake with a length, with chunks, with both", "known_bugs::upgrade_with_a_body_is_refused")
+@attack(
+    "upgrades with a body",
+    "a handshake with a length, with chunks, with both",
+    "known_bugs::upgrade_with_a_body_is_refused",
+)
 def upgrade_with_body(scene):
     fields = {
         "a length": "Content-Length: %d\r\n" % len(HIDDEN),
@@ -160,7 +217,11 @@ def upgrade_with_body(scene):
     return forms(scene, requests, {"400"})
 
 
-@attack("upgrades that the backend refuses", "a request and a frame behind a handshake that is answered 200 or with a false 101", "refusals::a_101_that_does_not_answer_this_handshake_is_502")
+@attack(
+    "upgrades that the backend refuses",
+    "a request and a frame behind a handshake that is answered 200 or with a false 101",
+    "refusals::a_101_that_does_not_answer_this_handshake_is_502",
+)
 def false_upgrades(scene):
     found = Counter()
     for path, wanted in (("/200", "200"), ("/101-wrong", "502")):
@@ -175,7 +236,11 @@ def false_upgrades(scene):
     return f"{wire.words(found)}; nothing behind them came through, either way"
 
 
-@attack("two answers", "a backend's answer with another one behind it", "known_bugs::an_answer_behind_the_answer_is_given_to_nobody")
+@attack(
+    "two answers",
+    "a backend's answer with another one behind it",
+    "known_bugs::an_answer_behind_the_answer_is_given_to_nobody",
+)
 def two_answers(scene):
     two = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok" + b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison"
     for _ in range(20):
@@ -196,7 +261,11 @@ ANSWERS = {
 }
 
 
-@attack("answers of doubtful framing", f"{len(ANSWERS)} kinds of answers of a backend", "known_bugs::answers_with_doubtful_framing_are_502_or_rebuilt_and_their_connection_is_not_used_again")
+@attack(
+    "answers of doubtful framing",
+    f"{len(ANSWERS)} kinds of answers of a backend",
+    "known_bugs::answers_with_doubtful_framing_are_502_or_rebuilt_and_their_connection_is_not_used_again",
+)
 def doubtful_answers(scene):
     found = Counter()
     for name, answer in ANSWERS.items():

@@ -39,7 +39,8 @@ class Target:
         file = bench.folder / f"proxy-{self.port}.yaml"
         tls = f"cert: {bench.folder}/dev.crt, key: {bench.folder}/dev.key, self_signed: true"
         file.write_text(
-            f"workers: 2\nlisteners:\n- bind: 127.0.0.1:{self.port}\n- bind: 127.0.0.1:{self.tls_port}\n  tls: {{ {tls} }}\n"
+            f"workers: 2\nlisteners:\n- bind: 127.0.0.1:{self.port}\n"
+            f"- bind: 127.0.0.1:{self.tls_port}\n  tls: {{ {tls} }}\n"
             f'upstreams: {{ target: {{ max_fails: 0, backends: [ {{ address: "127.0.0.1:{backend}" }} ] }} }}\n'
             f"routes: [ {{ upstream: target }} ]\n{SETTINGS}"
         )

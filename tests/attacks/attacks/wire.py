@@ -111,8 +111,8 @@ def close_of(data: bytes) -> str:
 
 
 def await_ends(connections: list[socket.socket], seconds: float = PATIENCE, dribble: bytes = b"", word=None) -> Counter:
-    """How each of many connections ends: its status (or what `word` makes of its bytes), or its FIN or reset. `dribble` goes
-    to each every 100 ms."""
+    """How each of many connections ends: its status (or what `word` makes of its bytes), or its FIN or reset.
+    `dribble` goes to each every 100 ms."""
     ends, got = Counter(), {connection.fileno(): b"" for connection in connections}
     by_number = {connection.fileno(): connection for connection in connections}
     poller = select.poll()
