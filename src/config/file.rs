@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 use schemars::{JsonSchema, Schema, generate::SchemaSettings, transform::RecursiveTransform};
 use serde::{Deserialize, Serialize};
 
-use super::values::{BackendAddress, Bind, Cidr, Duration, Size, Workers};
+use super::values::{AdminBind, BackendAddress, Bind, Cidr, Duration, Size, Workers};
 
 /// The configuration of longwire.
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
@@ -37,6 +37,8 @@ pub(super) struct File {
     pub(super) trusted_proxies: Vec<Cidr>,
     /// What is logged, and how.
     pub(super) log: Log,
+    /// Where an operator may look and order. Absent: nowhere.
+    pub(super) admin: Option<Admin>,
 }
 
 /// One address to accept connections on.
@@ -263,6 +265,20 @@ pub(super) struct Tcp {
     pub(super) user_timeout: Duration,
 }
 
+/// Where an operator may look and order.
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Admin {
+    /// IP address and port, or unix:/path of a socket, relative to this file's folder. Beyond loopback it needs a token.
+    pub(super) bind: AdminBind,
+    /// File of the token that every request under /api then needs; relative to this file's folder.
+    #[serde(default)]
+    pub(super) token_file: Option<PathBuf>,
+    /// Names by which the interface is called, beside its address and localhost.
+    #[serde(default)]
+    pub(super) hosts: Vec<String>,
+}
+
 /// What is logged, and how.
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -337,6 +353,7 @@ impl Default for File {
             tcp: Tcp::default(),
             trusted_proxies: Vec::new(),
             log: Log::default(),
+            admin: None,
         }
     }
 }

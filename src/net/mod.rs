@@ -6,12 +6,14 @@
 
 use std::sync::{Arc, RwLock};
 
+pub mod admin;
 mod body;
 mod client_io;
 mod connection;
 pub mod control;
 mod drain;
 mod handshake;
+mod inquiry;
 pub mod limits;
 mod listener;
 mod live;
@@ -46,6 +48,6 @@ struct Shared {
 struct Worker {
     shared: Arc<Shared>,
     dialer: upstream::Dialer,
-    /// Where its sessions go once both sides are through the handshake.
-    sessions: tokio::sync::mpsc::Sender<Box<session::Held>>,
+    /// Where its sessions go once both sides are through the handshake, and what is asked of them.
+    sessions: tokio::sync::mpsc::Sender<session::Arrival>,
 }

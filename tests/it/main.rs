@@ -5,6 +5,8 @@
 /// Proxy, backends, clients, frames.
 mod harness;
 
+/// Where an operator looks and orders.
+mod admin;
 /// Which backend a request goes to.
 mod balancing;
 /// A side that breaks the protocol, and what the other one is told.
