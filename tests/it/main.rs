@@ -13,6 +13,8 @@ mod balancing;
 mod breach;
 /// The close handshake and every other way a session ends.
 mod close;
+/// What an operator types.
+mod commands;
 /// What is said of every configuration, good and bad.
 mod config;
 /// The end of the process, announced.
