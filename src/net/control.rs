@@ -9,25 +9,31 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::{runtime::Handle, task::JoinSet};
+use tokio::{runtime::Handle, sync::oneshot, task::JoinSet, time::timeout};
 use tokio_rustls::rustls;
 
 use super::{
     Shared,
-    drain::Order,
+    admin::{self, Access, Desk},
+    drain::{Book, Order},
     handover::Inherited,
+    inquiry::{Found, Kill, Question, Search},
     listener::{Bound, Crew, Listening},
     live::Live,
     plan::{Plan, Planner},
     prober,
     server::StartError,
+    session::Arrival,
     socket, tls,
 };
 use crate::{
     balance::{Backend, Duty, OnDown, Transition, Upstream},
-    config::{self, Config, Diagnostics, Listener, Loaded, Tcp},
+    config::{self, AdminBind, Config, Diagnostics, Listener, Loaded, Tcp},
     ws::termination::Cause,
 };
+
+/// How long the sessions of a worker may take to say what was asked.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A running proxy, for whoever may change it. It does not keep the proxy running.
 #[derive(Debug)]
@@ -41,10 +47,12 @@ pub struct Control {
     listeners: Mutex<Vec<Listening>>,
     /// Those of the plan that runs.
     checks: Mutex<JoinSet<()>>,
+    /// `None` = there is no admin interface.
+    desk: Option<Desk>,
 }
 
 /// What a reload changed.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Reloaded {
     /// Addresses that are accepted on from now on.
     pub listeners_added: Vec<SocketAddr>,
@@ -110,6 +118,7 @@ impl Control {
         background: Handle,
         planner: Planner,
         bound: Vec<Bound>,
+        admin: Option<admin::Bound>,
     ) -> Result<Arc<Self>, StartError> {
         let listeners = bound
             .into_iter()
@@ -118,16 +127,26 @@ impl Control {
                 crew.accept(bound).map_err(|error| StartError::Bind(bind, error))
             })
             .collect::<Result<_, _>>()?;
+        let (desk, unserved) = admin.map(admin::Bound::split).unzip();
         let (listeners, checks) = (Mutex::new(listeners), Mutex::default());
-        let control = Self { shared, crew, background, planner, listeners, checks };
+        let control = Arc::new(Self { shared, crew, background, planner, listeners, checks, desk });
         control.check_backends();
-        Ok(Arc::new(control))
+        if let Some(unserved) = unserved {
+            unserved.serve(&control.background, Arc::clone(&control));
+        }
+        Ok(control)
     }
 
     /// The addresses in the order of `Config::listeners`, with the ports that were really bound.
     #[must_use]
     pub fn addresses(&self) -> Vec<SocketAddr> {
         self.listeners().iter().map(|listening| listening.address).collect()
+    }
+
+    /// Where the admin interface is, with the port that was really bound.
+    #[must_use]
+    pub fn admin_address(&self) -> Option<AdminBind> {
+        self.desk.as_ref().map(|desk| desk.address.clone())
     }
 
     /// Sessions open now.
@@ -156,6 +175,7 @@ impl Control {
     pub fn reload(&self, config: Config) -> Result<Reloaded, StartError> {
         let mut listeners = self.listeners();
         let next = next_listeners(&listeners, &config)?;
+        let access = self.next_access(&config)?;
         let before = self.shared.plan();
         // A check that ends now must not be told to the new plan, which may ask for none.
         self.checks().abort_all();
@@ -165,6 +185,11 @@ impl Control {
         // From here on nothing fails but a duplicate of a descriptor, which loses one listener that is new.
         self.shared.change_plan(plan);
         self.check_backends();
+        match (access, &self.desk) {
+            (Some(access), Some(desk)) => desk.change(access),
+            (None, None) if self.shared.plan().config.admin.is_none() => {}
+            _ => reloaded.needs_restart.push("admin"),
+        }
         let after = self.shared.plan();
         self.change_listeners(&mut listeners, next, &after.config.tcp, &mut reloaded);
         self.release(&before, &after, &mut reloaded);
@@ -259,7 +284,10 @@ impl Control {
 
     /// The listening sockets, for a successor.
     pub(super) fn sockets(&self) -> io::Result<Vec<TcpListener>> {
-        self.listeners().iter().map(|listening| listening.socket.try_clone()).collect()
+        let mut sockets: Vec<_> =
+            self.listeners().iter().map(|listening| listening.socket.try_clone()).collect::<Result<_, _>>()?;
+        sockets.extend(self.desk.as_ref().map(Desk::socket).transpose()?.flatten());
+        Ok(sockets)
     }
 
     /// A successor accepts from our sockets: we do no more, and what waits there is its own.
@@ -267,6 +295,9 @@ impl Control {
         let mut listeners = self.listeners();
         listeners.iter().for_each(|listening| listening.face.share());
         listeners.clear();
+        if let Some(desk) = &self.desk {
+            desk.leave();
+        }
     }
 
     /// Whether nothing is accepted here any more.
@@ -281,6 +312,50 @@ impl Control {
 
     pub(super) fn live(&self) -> &Arc<Live> {
         &self.shared.live
+    }
+
+    /// What runs, with what its requests and sessions share.
+    pub(super) fn plan(&self) -> Arc<Plan> {
+        self.shared.plan()
+    }
+
+    /// Every order that stands.
+    pub(super) fn book(&self) -> Arc<Book> {
+        self.shared.orders.book()
+    }
+
+    pub(super) const fn desk(&self) -> Option<&Desk> {
+        self.desk.as_ref()
+    }
+
+    /// Asks all sessions, and ends those found if so wanted. `None`: a worker did not answer in time.
+    pub(super) async fn ask(&self, search: Search, kill: Option<Kill>) -> Option<Found> {
+        let (search, kill) = (Arc::new(search), kill.map(Arc::new));
+        let mut found = Found::default();
+        let answers = async {
+            let mut answers = Vec::with_capacity(self.crew.sessions.len());
+            for worker in &self.crew.sessions {
+                let (answer, answered) = oneshot::channel();
+                let question = Question { search: Arc::clone(&search), kill: kill.clone(), answer };
+                worker.send(Arrival::Question(Box::new(question))).await.ok()?;
+                answers.push(answered);
+            }
+            for answer in answers {
+                let Found { matched, sights } = answer.await.ok()?;
+                found.matched += matched;
+                found.sights.extend(sights);
+            }
+            Some(())
+        };
+        timeout(PATIENCE, answers).await.ok()??;
+        search.settle(&mut found.sights);
+        Some(found)
+    }
+
+    /// The rules of the admin interface in another file; `None` where that is somewhere else, or nowhere.
+    fn next_access(&self, config: &Config) -> Result<Option<Access>, StartError> {
+        let Some(desk) = &self.desk else { return Ok(None) };
+        desk.read(config.admin.as_ref()).map_err(|error| StartError::Admin(desk.address.clone(), error))
     }
 
     fn change_listeners(&self, listeners: &mut Vec<Listening>, next: Vec<Next>, tcp: &Tcp, reloaded: &mut Reloaded) {

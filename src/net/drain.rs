@@ -144,6 +144,11 @@ impl Book {
         !self.is_announced && self.all.is_none()
     }
 
+    /// Whether all sessions are to leave.
+    pub(super) const fn drains_all(&self) -> bool {
+        self.all.is_some()
+    }
+
     /// Whether nothing stands in it.
     pub(super) fn is_empty(&self) -> bool {
         self.all.is_none() && self.routes.is_empty() && self.backends.is_empty()
