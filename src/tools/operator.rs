@@ -160,7 +160,8 @@ async fn watch(caller: &Caller, form: Form, mut print: impl FnMut(&str)) -> Resu
         };
         let _ = match look {
             Ok(status) if form.json => write!(text, "{status}"),
-            Ok(status) => write!(text, "{}", tables::status(&status)),
+            Ok(status) if in_place => write!(text, "{}", tables::status(&status)),
+            Ok(status) => writeln!(text, "{}", tables::status(&status)),
             Err(error) if form.json => write!(text, "{}", json!({ "error": { "message": error.to_string() } })),
             Err(error) => write!(text, "{error}"),
         };

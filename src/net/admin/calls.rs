@@ -12,6 +12,7 @@ use serde_json::json;
 use tokio::time::timeout;
 
 use super::{
+    access,
     answer::{Answer, Refusal, json, text},
     target, views,
 };
@@ -77,7 +78,12 @@ pub(super) async fn answer(control: &Control, address: Option<SocketAddr>, reque
         found => {
             let is_write = !matches!(head.method, Method::GET | Method::HEAD);
             let access = control.desk().map(|desk| desk.access());
-            match access.map_or(Ok(()), |access| access.check(&head.headers, address, is_write)).and(found) {
+            let checked = access.map_or(Ok(()), |access| access.check(&head.headers, address));
+            let checked = checked.and(found).and_then(|call| match is_write {
+                true => access::check_write(&head.headers).map(|()| call),
+                false => Ok(call),
+            });
+            match checked {
                 Ok(call) => call.run(control, head.uri.query().unwrap_or_default(), &body).await,
                 Err(refusal) => Err(refusal),
             }

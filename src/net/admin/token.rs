@@ -42,7 +42,7 @@ impl fmt::Debug for Token {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::*;
+    use super::{read as open, *};
 
     #[test]
     fn a_token_is_one_word_of_some_length_and_only_itself() {
@@ -50,7 +50,7 @@ mod tests {
         let file = folder.path().join("token");
         let read = |text: &str| {
             fs::write(&file, text).unwrap();
-            read(&file)
+            open(&file)
         };
         let token = read("0123456789abcdef\n").unwrap();
         assert!(token.is(b"0123456789abcdef"));

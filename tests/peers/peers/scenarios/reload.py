@@ -3,9 +3,10 @@
 import os
 import signal
 import time
+import urllib.request
 
 from ..bench import Bench, Program, wait_until
-from ..proxy import Proxy
+from ..proxy import Proxy, free_port
 
 SESSIONS = 1000
 RELOADS = 100
@@ -83,7 +84,11 @@ def drain(bench: Bench) -> None:
 
 def takeover(bench: Bench) -> None:
     backend = bench.node("ws_server.mjs").port()
-    settings = f"handover: {bench.folder}/longwire.sock\ntimeouts: {{ drain: 8s }}\ndrain: {{ spread: 2s }}"
+    admin = free_port()
+    settings = (
+        f"handover: {bench.folder}/longwire.sock\nadmin: {{ bind: 127.0.0.1:{admin} }}\n"
+        "timeouts: { drain: 8s }\ndrain: { spread: 2s }"
+    )
     proxy = Proxy(bench, [backend], more=settings)
     talkers = open_talkers(bench, proxy, 200)
     visitors = bench.python("visitors.py", proxy.url())
@@ -93,6 +98,8 @@ def takeover(bench: Bench) -> None:
         successor = bench.start(f"successor {generation}", bench.binary, "run", "-c", proxy.file, cwd=bench.folder)
         bench.equal(old.wait(15), 0, f"hand-over {generation + 1}: the old process drains and exits")
         old = successor
+        with urllib.request.urlopen(f"http://127.0.0.1:{admin}/readyz", timeout=5) as answer:
+            bench.equal(answer.status, 200, "/readyz of the new one")
         before = len(visitors.events("visits"))
         wait_until(lambda: len(visitors.events("visits")) > before + 1, 20, "visitors still come")
     visitors.signal(signal.SIGUSR1)
