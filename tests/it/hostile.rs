@@ -184,8 +184,8 @@ async fn pipelined_requests_whose_answers_nobody_reads_stop_being_served() {
 async fn a_101_whose_head_does_not_end_is_502() {
     let backend = Backend::script(async |mut wire, head| {
         let right = accepting(&head, "");
-        wire.try_send(right.trim_end().as_bytes()).await;
-        while wire.try_send("\r\nX-More: and more").await {}
+        wire.try_send(format!("{}\r\nX-More: ", right.trim_end())).await;
+        while wire.try_send([b'm'; 4096]).await {}
     });
     let mut proxy = Proxy::before(&[&backend]).upstream("balance: round_robin, tries: 1").start();
     assert_eq!(proxy.client().await.refused_upgrade("/").await.status(), 502);
