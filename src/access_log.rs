@@ -26,7 +26,7 @@ use crate::{
     },
 };
 
-pub use self::session::{RouteLog, SessionRecord};
+pub use self::session::{Particulars, RouteLog, SessionRecord, Shown};
 
 /// Lines that may wait for a slow disk; what comes on top is dropped rather than waited for.
 const QUEUE_LINES: usize = 65_536;
@@ -180,6 +180,31 @@ pub struct Traffic {
     pub rtt_backend_mean: Option<Duration>,
 }
 
+impl Traffic {
+    /// What a session has seen so far.
+    #[must_use]
+    pub fn of(session: &Session) -> Self {
+        let (from_client, from_backend) = (session.counts(Side::Client), session.counts(Side::Backend));
+        let (client, backend) = (session.round_trips(Side::Client), session.round_trips(Side::Backend));
+        let Counts { bytes: bytes_to_backend, frames: frames_to_backend, messages: messages_to_backend } = from_client;
+        let Counts { bytes: bytes_to_client, frames: frames_to_client, messages: messages_to_client } = from_backend;
+        Self {
+            bytes_to_backend,
+            bytes_to_client,
+            frames_to_backend: Some(frames_to_backend),
+            frames_to_client: Some(frames_to_client),
+            messages_to_backend: Some(messages_to_backend),
+            messages_to_client: Some(messages_to_client),
+            pings_client: Some(client.pings),
+            pings_backend: Some(backend.pings),
+            rtt_last: client.last,
+            rtt_mean: client.mean(),
+            rtt_backend_last: backend.last,
+            rtt_backend_mean: backend.mean(),
+        }
+    }
+}
+
 impl Record {
     /// A request that has just come. Until something else is known, its client went away.
     #[must_use]
@@ -228,24 +253,7 @@ impl Record {
 
     /// The session's figures and how it ended. `cut`: what to say if it has not ended by itself.
     fn end_session(&mut self, session: &Session, cut: Termination) {
-        let (from_client, from_backend) = (session.counts(Side::Client), session.counts(Side::Backend));
-        let (client, backend) = (session.round_trips(Side::Client), session.round_trips(Side::Backend));
-        let Counts { bytes: bytes_to_backend, frames: frames_to_backend, messages: messages_to_backend } = from_client;
-        let Counts { bytes: bytes_to_client, frames: frames_to_client, messages: messages_to_client } = from_backend;
-        self.traffic = Traffic {
-            bytes_to_backend,
-            bytes_to_client,
-            frames_to_backend: Some(frames_to_backend),
-            frames_to_client: Some(frames_to_client),
-            messages_to_backend: Some(messages_to_backend),
-            messages_to_client: Some(messages_to_client),
-            pings_client: Some(client.pings),
-            pings_backend: Some(backend.pings),
-            rtt_last: client.last,
-            rtt_mean: client.mean(),
-            rtt_backend_last: backend.last,
-            rtt_backend_mean: backend.mean(),
-        };
+        self.traffic = Traffic::of(session);
         self.terminate(session.termination().unwrap_or(cut));
     }
 

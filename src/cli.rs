@@ -7,7 +7,10 @@ use clap::{Args, Parser, Subcommand};
 use hyper::header::{HeaderName, HeaderValue};
 use jiff::SignedDuration;
 
-use crate::tools::bench::{MAX_SIZE, Target};
+use crate::tools::{
+    bench::{MAX_SIZE, Target},
+    operator::Address,
+};
 
 /// One message in a day.
 const MIN_RATE: f64 = 1e-5;
@@ -50,6 +53,28 @@ pub enum Command {
     #[command(after_help = "Examples:\n  longwire echo --bind 127.0.0.1:9001\n  longwire echo --bind 127.0.0.1:0\n\n\
         SIGTERM and SIGINT end it with 0.")]
     Echo(Echo),
+    /// Show what runs: routes, backends and their health, how many sessions
+    #[command(after_help = "Examples:\n  longwire status\n  longwire status --watch\n  \
+        longwire status --admin 127.0.0.1:9900 --json")]
+    Status(Status),
+    /// Show live sessions
+    #[command(after_help = "Examples:\n  longwire sessions --sort idle\n  \
+        longwire sessions --client 10.0.0.0/8 --route '*/ws/'\n  \
+        longwire sessions --backend 127.0.0.1:9001 --json")]
+    Sessions(Sessions),
+    /// End a session: both sides read a Close, and its record says `killed`
+    #[command(after_help = "Examples:\n  longwire kill c660c473264785fbcad3b5015a94f12b\n  \
+        longwire kill c660c473264785fbcad3b5015a94f12b --code 4003 --reason 'signed out'")]
+    Kill(Kill),
+    /// Take something out of service while longwire goes on: its sessions are told to leave, and nothing new comes
+    #[command(after_help = "Examples:\n  longwire drain --backend chat/127.0.0.1:9001\n  \
+        longwire drain --backend chat/127.0.0.1:9001 --undo\n  longwire drain --route '*/ws/'\n  \
+        longwire drain --all\n\nSIGTERM is what drains and ends the process.")]
+    Drain(Drain),
+    /// Read the file again; sessions go on, and if anything is wrong with it nothing changes
+    #[command(after_help = "Examples:\n  longwire reload\n  longwire reload -c /etc/longwire/proxy.yaml\n\n\
+        What is wrong is printed as 'longwire check' prints it, with exit code 1.")]
+    Reload(Reload),
     /// Print the JSON Schema of proxy.yaml, for editors
     #[command(after_help = "Example:\n  longwire schema > proxy.schema.json\n\n\
         Then, at the head of proxy.yaml:\n  # yaml-language-server: $schema=proxy.schema.json")]
@@ -156,6 +181,125 @@ pub struct Echo {
     /// Listen here; port 0 = any free one
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9001")]
     pub bind: SocketAddr,
+}
+
+/// Where the running longwire is, and how its answers are printed.
+#[derive(Debug, Args)]
+pub struct Desk {
+    /// Address of the admin interface: host:port or unix:/path
+    #[arg(long, value_name = "ADDRESS")]
+    pub admin: Option<Address>,
+    /// The configuration, for that address and the token where they are not given
+    #[arg(short, long, value_name = "FILE", default_value = "proxy.yaml")]
+    pub config: PathBuf,
+    /// File of the token
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    /// Print the answer as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `longwire status`
+#[derive(Debug, Args)]
+pub struct Status {
+    /// Look every second, until Ctrl-C
+    #[arg(short, long)]
+    pub watch: bool,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "would be the help of the verb")]
+    pub desk: Desk,
+}
+
+/// `longwire sessions`
+#[derive(Debug, Args)]
+pub struct Sessions {
+    /// Of this client address or network only
+    #[arg(long, value_name = "CIDR")]
+    pub client: Option<String>,
+    /// On this route only
+    #[arg(long, value_name = "NAME")]
+    pub route: Option<String>,
+    /// On this upstream only
+    #[arg(long, value_name = "NAME")]
+    pub upstream: Option<String>,
+    /// On this backend only
+    #[arg(long, value_name = "ADDRESS")]
+    pub backend: Option<String>,
+    /// What comes first has most of this
+    #[arg(long, value_name = "KEY", default_value = "age",
+        value_parser = ["age", "idle", "bytes", "messages", "buffered", "rtt"])]
+    pub sort: String,
+    /// What comes first has least of it
+    #[arg(long)]
+    pub reverse: bool,
+    /// At most so many
+    #[arg(long, value_name = "N", default_value = "100", value_parser = clap::value_parser!(u32).range(..=1000))]
+    pub limit: u32,
+    /// Leave out so many of the first
+    #[arg(long, value_name = "N", default_value = "0", value_parser = clap::value_parser!(u32).range(..=100_000))]
+    pub offset: u32,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "would be the help of the verb")]
+    pub desk: Desk,
+}
+
+/// `longwire kill`
+#[derive(Debug, Args)]
+pub struct Kill {
+    /// The id: `request_id` in the log, ID in `longwire sessions`
+    pub id: String,
+    /// Close code: 1000 to 1003, 1007 to 1014, or 3000 to 4999 [default: 1008]
+    #[arg(long, value_name = "CODE")]
+    pub code: Option<u16>,
+    /// The words beside it, at most 123 bytes [default: killed]
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "would be the help of the verb")]
+    pub desk: Desk,
+}
+
+/// `longwire drain`
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("what").required(true))]
+pub struct Drain {
+    /// One backend
+    #[arg(long, value_name = "UPSTREAM/ADDRESS", group = "what", value_parser = backend)]
+    pub backend: Option<(String, String)>,
+    /// One route, by its name in the log
+    #[arg(long, value_name = "NAME", group = "what")]
+    pub route: Option<String>,
+    /// Everything
+    #[arg(long, group = "what")]
+    pub all: bool,
+    /// With --backend: nothing new comes, and its sessions stay
+    #[arg(long, conflicts_with_all = ["route", "all", "undo"])]
+    pub keep_sessions: bool,
+    /// Put it back into service
+    #[arg(long)]
+    pub undo: bool,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "would be the help of the verb")]
+    pub desk: Desk,
+}
+
+/// `longwire reload`
+#[derive(Debug, Args)]
+pub struct Reload {
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "would be the help of the verb")]
+    pub desk: Desk,
+}
+
+/// `UPSTREAM/ADDRESS`, of which the address has no slash.
+fn backend(text: &str) -> Result<(String, String), String> {
+    match text.rsplit_once('/') {
+        Some((upstream, address)) if !upstream.is_empty() && !address.is_empty() => {
+            Ok((upstream.to_owned(), address.to_owned()))
+        }
+        _ => Err("write UPSTREAM/ADDRESS, as in chat/127.0.0.1:9001".to_owned()),
+    }
 }
 
 /// A duration with a unit, as in `proxy.yaml`.

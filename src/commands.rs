@@ -32,6 +32,7 @@ use crate::{
         bench::{BenchOptions, Load},
         demo::DemoOptions,
         echo::Backend,
+        operator::{self, CallError, Drained, Form, Order, Place},
     },
 };
 
@@ -136,6 +137,71 @@ pub fn echo(options: &cli::Echo) -> ExitCode {
     };
     let runtime = runtime::Builder::new_current_thread().enable_all().build();
     runtime.and_then(|runtime| runtime.block_on(echo)).unwrap_or_else(fail)
+}
+
+/// `longwire status`
+pub fn status(options: cli::Status) -> ExitCode {
+    order(options.desk, Order::Status { watch: options.watch })
+}
+
+/// `longwire sessions`
+pub fn sessions(options: cli::Sessions) -> ExitCode {
+    let cli::Sessions { client, route, upstream, backend, sort, reverse, limit, offset, desk } = options;
+    let filters = [("client", client), ("route", route), ("upstream", upstream), ("backend", backend)];
+    let filters = filters.into_iter().filter_map(|(key, value)| Some((key, value?)));
+    let direction = if reverse { "asc" } else { "desc" };
+    let page =
+        [("sort", sort), ("order", direction.into()), ("limit", limit.to_string()), ("offset", offset.to_string())];
+    order(desk, Order::Sessions(filters.chain(page).collect()))
+}
+
+/// `longwire kill`
+pub fn kill(options: cli::Kill) -> ExitCode {
+    let cli::Kill { id, code, reason, desk } = options;
+    order(desk, Order::Kill { id, code, reason })
+}
+
+/// `longwire drain`
+pub fn drain(options: cli::Drain) -> ExitCode {
+    let cli::Drain { backend, route, all: _, keep_sessions, undo, desk } = options;
+    let what = match (backend, route) {
+        (Some((upstream, address)), _) => Drained::Backend { upstream, address, keep_sessions },
+        (None, Some(route)) => Drained::Route(route),
+        (None, None) => Drained::All,
+    };
+    order(desk, Order::Drain { what, undo })
+}
+
+/// `longwire reload`
+pub fn reload(options: cli::Reload) -> ExitCode {
+    order(options.desk, Order::Reload)
+}
+
+/// Asks a running longwire.
+fn order(desk: cli::Desk, order: Order) -> ExitCode {
+    let cli::Desk { admin, config, token_file, json } = desk;
+    let form = Form { json, color: has_colours() };
+    let asked = async {
+        let caller = Place { address: admin, config, token_file }.find()?;
+        operator::run(&caller, order, form, |text| say(text)).await
+    };
+    let runtime = match runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(error),
+    };
+    match runtime.block_on(asked) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(CallError::Refused(error)) if json => {
+            say(format!("{:#}", serde_json::json!({ "error": error })));
+            ExitCode::FAILURE
+        }
+        Err(CallError::Refused(error)) if error["rendered"].is_string() => {
+            complain(error["rendered"].as_str().unwrap_or_default());
+            ExitCode::FAILURE
+        }
+        Err(CallError::Config(diagnostics)) => refuse(&diagnostics),
+        Err(error) => fail(error),
+    }
 }
 
 /// `longwire schema`
@@ -251,6 +317,9 @@ fn announce(config: &Config, server: &Server) {
         let tls = listener.tls.as_ref().map_or(0, |Tls { certificates, .. }| certificates.len());
         let scheme = if tls > 0 { "https, wss" } else { "http, ws" };
         tracing::info!(%address, scheme, certificates = tls, backlog = server.backlog(), "listening");
+    }
+    if let Some(address) = server.control().admin_address() {
+        tracing::info!(%address, "admin interface");
     }
     for upstream in &config.upstreams {
         let backends: Vec<_> = upstream.backends.iter().map(|backend| backend.address.as_str()).collect();

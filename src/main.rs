@@ -16,6 +16,11 @@ fn main() -> ExitCode {
         Command::Demo(options) => commands::demo(&options),
         Command::Bench(options) => commands::bench(options),
         Command::Echo(options) => commands::echo(&options),
+        Command::Status(options) => commands::status(options),
+        Command::Sessions(options) => commands::sessions(options),
+        Command::Kill(options) => commands::kill(options),
+        Command::Drain(options) => commands::drain(options),
+        Command::Reload(options) => commands::reload(options),
         Command::Schema => commands::schema(),
     }
 }

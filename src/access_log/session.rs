@@ -8,6 +8,7 @@ use std::{
 };
 
 use jiff::Timestamp;
+use serde::Serialize;
 
 use super::{AccessLog, Record, RecordKind, TlsVersion};
 use crate::{
@@ -94,6 +95,37 @@ impl SessionRecord {
         &self.route.route
     }
 
+    /// The name of its upstream.
+    #[must_use]
+    pub fn upstream(&self) -> &str {
+        &self.route.upstream
+    }
+
+    /// The client's address.
+    #[must_use]
+    pub fn client(&self) -> IpAddr {
+        self.words.client()
+    }
+
+    /// Whether this is its request's id.
+    #[must_use]
+    pub fn has_id(&self, id: &str) -> bool {
+        self.words.has_id(id)
+    }
+
+    /// What it will say whatever happens.
+    #[must_use]
+    pub fn particulars(&self) -> Particulars {
+        Particulars {
+            route: Arc::clone(&self.route),
+            backend: Arc::clone(&self.backend),
+            time: self.time,
+            started: self.route.epoch + Duration::from_nanos(self.started),
+            words: Words(self.words.0.clone()),
+            tls: self.tls,
+        }
+    }
+
     fn unpack(&mut self) -> Record {
         self.is_over = true;
         let (client, request_id, host, path) = self.words.unpack();
@@ -121,6 +153,58 @@ impl Drop for SessionRecord {
     fn drop(&mut self) {
         if !self.is_over {
             drop(self.unpack());
+        }
+    }
+}
+
+/// What is known of a live session from its begin on. Cheap to take: it is only read when it is shown.
+#[derive(Debug)]
+pub struct Particulars {
+    route: Arc<RouteLog>,
+    backend: Arc<Backend>,
+    time: i64,
+    started: Instant,
+    words: Words,
+    tls: Option<TlsVersion>,
+}
+
+/// [`Particulars`] as the record has them, by the same names.
+#[derive(Debug, Serialize)]
+#[allow(missing_docs, reason = "the names are those of the record")]
+pub struct Shown {
+    pub id: String,
+    pub since: Timestamp,
+    pub client: IpAddr,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsVersion>,
+    pub host: String,
+    pub path: String,
+    pub route: String,
+    pub upstream: String,
+    pub backend: String,
+}
+
+impl Particulars {
+    /// When its request came.
+    #[must_use]
+    pub const fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// For people and programs.
+    #[must_use]
+    pub fn show(&self) -> Shown {
+        let (client, id, host, path) = self.words.unpack();
+        Shown {
+            id,
+            since: Timestamp::from_nanosecond(self.time.into()).unwrap_or_default(),
+            client,
+            tls: self.tls,
+            host,
+            path,
+            route: self.route.route.clone(),
+            upstream: self.route.upstream.clone(),
+            backend: self.backend.address().to_owned(),
         }
     }
 }
@@ -174,15 +258,36 @@ impl Words {
         Self(block.into())
     }
 
-    /// Client, request id, host, path.
-    fn unpack(&self) -> (IpAddr, String, String, String) {
-        let mut rest = &*self.0;
-        let [forms] = take(&mut rest);
-        let client = match forms & Self::IS_V6 {
+    fn client(&self) -> IpAddr {
+        self.take_client().0
+    }
+
+    fn has_id(&self, id: &str) -> bool {
+        let (_, rest) = self.take_client();
+        match self.forms() & Self::IS_HEX {
+            0 => rest.strip_prefix(id.as_bytes()).is_some_and(|rest| rest.starts_with(b"\n")),
+            _ => parse_hex(id).is_some_and(|id| rest.starts_with(&id.to_be_bytes())),
+        }
+    }
+
+    fn forms(&self) -> u8 {
+        self.0.first().copied().unwrap_or_default()
+    }
+
+    /// The client, and what comes behind it.
+    fn take_client(&self) -> (IpAddr, &[u8]) {
+        let mut rest = self.0.get(1..).unwrap_or_default();
+        let client = match self.forms() & Self::IS_V6 {
             0 => IpAddr::from(take::<4>(&mut rest)),
             _ => IpAddr::from(take::<16>(&mut rest)),
         };
-        let request_id = match forms & Self::IS_HEX {
+        (client, rest)
+    }
+
+    /// Client, request id, host, path.
+    fn unpack(&self) -> (IpAddr, String, String, String) {
+        let (client, mut rest) = self.take_client();
+        let request_id = match self.forms() & Self::IS_HEX {
             0 => take_line(&mut rest),
             _ => format!("{:032x}", u128::from_be_bytes(take(&mut rest))),
         };
@@ -393,9 +498,11 @@ mod tests {
             let signed = format!("+{}", &HEX_ID[1..]);
             for id in [HEX_ID, &"0".repeat(32), &"f".repeat(32), &upper, &signed, &HEX_ID[1..], "a/b", "", &long] {
                 for (host, path) in [("chat.example.com:80", "/ws/é"), ("", ""), ("", "/"), (&*long, &*long)] {
-                    let (client, words) = (client.parse().unwrap(), (id, host, path));
+                    let (client, words): (IpAddr, _) = (client.parse().unwrap(), (id, host, path));
                     let (same_client, request_id, same_host, same_path) = Words::pack(client, id, host, path).unpack();
                     assert_eq!(client, same_client);
+                    let packed = Words::pack(client, id, host, path);
+                    assert!(packed.client() == client && packed.has_id(id) && !packed.has_id(&format!("{id}x")));
                     assert!(words == (&*request_id, &*same_host, &*same_path), "{id:.40}, {host:.40}, {path:.40}");
                 }
             }

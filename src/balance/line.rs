@@ -4,6 +4,7 @@
 
 use std::{
     collections::VecDeque,
+    mem,
     sync::{Arc, Mutex},
     task::Waker,
 };
@@ -82,8 +83,12 @@ impl Place {
         let mut waiting = lock(&self.line.waiting);
         let Some(index) = waiting.queue.iter().position(|waiter| waiter.number == self.number) else { return true };
         let waiter = &mut waiting.queue[index];
-        waiter.wish.clone_from(wish);
         waiter.waker.clone_from(waker);
+        let before = mem::replace(&mut waiter.wish, wish.clone());
+        if !is_same(&before, wish) {
+            // Its own backend is another one now: those who wanted the first one too must look again.
+            waiting.wake_first(&before);
+        }
         !waiting.queue.range(..index).any(|earlier| compete(&earlier.wish, wish))
     }
 }
@@ -106,4 +111,8 @@ fn compete(one: &Wish, other: &Wish) -> bool {
         (Some(one), Some(other)) => Arc::ptr_eq(one, other),
         _ => true,
     }
+}
+
+fn is_same(one: &Wish, other: &Wish) -> bool {
+    one.is_some() == other.is_some() && compete(one, other)
 }

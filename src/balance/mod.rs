@@ -11,6 +11,12 @@
 //! them beats refusing the client), primaries first. Never one that is `down`, off duty, full, or tried for this request
 //! already.
 //!
+//! Who is up, by two voices, and both must say yes: passive health, and the active checks ([`HealthCheck`]), whose results
+//! [`Upstream::checked`] is told. Where they take everyone out, those out are tried all the same. A backend that comes back,
+//! by either voice or by the operator's, begins with a small share of its weight (`slow_start`).
+//!
+//! Handshakes in flight may be limited per backend: [`Upstream::poll_handshake`] then lets them wait in line.
+//!
 //! Passive health ([`Health`]): `max_fails` failures within a sliding `fail_timeout` take a backend out for
 //! `fail_timeout`; after that one trial at a time is let through, and only a success brings it back. An outcome counts
 //! only in the stretch of being up or out in which its pick was made: one that began before the backend went out does

@@ -54,6 +54,12 @@ pub fn describe(config: &Config) -> String {
     }
     let workers = config.workers.map_or_else(|| "one per core".into(), |workers| workers.to_string());
     line(&mut text, format_args!("workers   {workers}"));
+    let admin = match &config.admin {
+        Some(admin) if admin.token_file.is_some() => format!("{}  with a token", admin.bind),
+        Some(admin) => format!("{}  without a token", admin.bind),
+        None => "nowhere".into(),
+    };
+    line(&mut text, format_args!("admin     {admin}"));
     let format = match config.log.format {
         LogFormat::Json => "json",
         LogFormat::Text => "text",

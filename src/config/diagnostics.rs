@@ -26,6 +26,21 @@ pub struct Diagnostic {
     pub(super) help: Option<String>,
 }
 
+/// One problem with its place.
+#[derive(Debug, Clone, Copy)]
+pub struct Item<'d> {
+    /// Whether the file can be used all the same.
+    pub severity: Severity,
+    /// From 1.
+    pub line: usize,
+    /// From 1, in characters.
+    pub column: usize,
+    /// What is wrong.
+    pub message: &'d str,
+    /// What to write instead.
+    pub help: Option<&'d str>,
+}
+
 /// Whether the configuration can be used all the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Severity {
@@ -56,6 +71,14 @@ impl Diagnostics {
     #[must_use]
     pub fn len(&self) -> usize {
         self.items.len() + self.more
+    }
+
+    /// Each problem, for programs.
+    pub fn items(&self) -> impl Iterator<Item = Item<'_>> {
+        self.items.iter().map(|item| {
+            let (line, column) = self.position(item);
+            Item { severity: item.severity, line, column, message: &item.message, help: item.help.as_deref() }
+        })
     }
 
     /// Each problem in a line, `14:9: message (help)`, without the file's name and without an excerpt.

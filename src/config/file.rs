@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     statuses::Statuses,
-    values::{BackendAddress, Bind, Cidr, Duration, Size, Workers},
+    values::{AdminBind, BackendAddress, Bind, Cidr, Duration, Size, Workers},
 };
 
 /// The configuration of longwire.
@@ -43,6 +43,8 @@ pub(super) struct File {
     pub(super) trusted_proxies: Vec<Cidr>,
     /// What is logged, and how.
     pub(super) log: Log,
+    /// Where an operator may look and order. Absent: nowhere.
+    pub(super) admin: Option<Admin>,
 }
 
 /// One address to accept connections on.
@@ -387,6 +389,20 @@ pub(super) struct Tcp {
     pub(super) user_timeout: Duration,
 }
 
+/// Where an operator may look and order.
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Admin {
+    /// IP address and port, or unix:/path of a socket, relative to this file's folder. Beyond loopback it needs a token.
+    pub(super) bind: AdminBind,
+    /// File of the token that every request under /api then needs; relative to this file's folder.
+    #[serde(default)]
+    pub(super) token_file: Option<PathBuf>,
+    /// Names by which the interface is called, beside its address and localhost.
+    #[serde(default)]
+    pub(super) hosts: Vec<String>,
+}
+
 /// What is logged, and how.
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -462,6 +478,7 @@ impl Default for File {
             tcp: Tcp::default(),
             trusted_proxies: Vec::new(),
             log: Log::default(),
+            admin: None,
         }
     }
 }

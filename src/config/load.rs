@@ -3,7 +3,7 @@
 use std::{fmt, io::Read as _, path::Path};
 
 use super::{
-    Config, Tls, check,
+    Admin, Config, Tls, check,
     diagnostics::{Diagnostic, Diagnostics, Severity},
     document::{self, At, Node},
     environment::Env,
@@ -11,7 +11,7 @@ use super::{
     resolve::{self, Problem},
     values::{BackendAddress, Bind},
 };
-use crate::net::tls;
+use crate::net::{admin, tls};
 
 /// A configuration that can run.
 #[derive(Debug)]
@@ -40,7 +40,28 @@ pub fn load(path: &Path) -> Result<Loaded, Diagnostics> {
         Diagnostics::new(&name, "", vec![diagnostic])
     })?;
     let base = path.parent().unwrap_or_else(|| Path::new(""));
-    Draft::read(&text, base, &environment).check_certificates().finish(&text, &name)
+    let mut loaded = Draft::read(&text, base, &environment).check_certificates().check_token().finish(&text, &name)?;
+    loaded.config.origin = Some(path.to_owned());
+    Ok(loaded)
+}
+
+/// Where the admin interface of a file is, however wrong the rest of it; `None` = it has none.
+///
+/// # Errors
+/// The file cannot be read, or is no YAML, or what it says of the admin interface is wrong.
+pub fn admin_of(path: &Path) -> Result<Option<Admin>, Diagnostics> {
+    let name = path.display().to_string();
+    let fail = |text: &str, found| Err(Diagnostics::new(&name, text, found));
+    let text = match read(path) {
+        Ok(text) => text,
+        Err(error) => return fail("", vec![Diagnostic::of_file(format!("cannot read the file: {error}"))]),
+    };
+    let draft = Draft::read(&text, path.parent().unwrap_or_else(|| Path::new("")), &environment);
+    let is_wrong = draft.replaced.iter().any(|at| at.touches(&At::default().key("admin")));
+    match draft.config {
+        Some(config) if !is_wrong => Ok(config.admin),
+        _ => fail(&text, draft.found),
+    }
 }
 
 /// Reads `text` as the file `name`, paths in it relative to `base`. Opens no file: certificates are not looked at.
@@ -162,6 +183,18 @@ impl Draft {
                     self.found.push(Diagnostic::error(document.locate(&at.key(key)), message));
                 }
             }
+        }
+        self
+    }
+
+    /// Reads the token of the admin interface.
+    fn check_token(mut self) -> Self {
+        let admin = self.config.as_ref().and_then(|config| config.admin.as_ref());
+        if let (Some(document), Some(file)) = (&self.document, admin.and_then(|admin| admin.token_file.as_ref()))
+            && let Err(error) = admin::read_token(file)
+        {
+            let at = At::default().key("admin").key("token_file");
+            self.found.push(Diagnostic::error(document.locate(&at), format!("cannot use this token: {error}")));
         }
         self
     }

@@ -15,15 +15,15 @@ mod resolve;
 mod statuses;
 mod values;
 
-use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
+use std::{fmt, net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 
 use ipnet::IpNet;
 
 pub use self::{
     describe::describe,
-    diagnostics::{Diagnostic, Diagnostics, Severity},
+    diagnostics::{Diagnostic, Diagnostics, Item, Severity},
     environment::Env,
-    load::{FlagsError, Loaded, from_flags, load, parse, parse_with},
+    load::{FlagsError, Loaded, admin_of, from_flags, load, parse, parse_with},
 };
 use crate::{
     balance::UpstreamSettings,
@@ -65,6 +65,41 @@ pub struct Config {
     pub trusted_proxies: Vec<IpNet>,
     /// What is logged, and how.
     pub log: Log,
+    /// Where an operator may look and order; `None` = nowhere.
+    pub admin: Option<Admin>,
+    /// The same as the file says it, defaults filled in. It holds no secret: those are in files of their own.
+    pub written: serde_json::Value,
+    /// The file; `None` = it came from elsewhere and cannot be read again.
+    pub origin: Option<PathBuf>,
+}
+
+/// Where an operator may look and order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Admin {
+    /// Where it listens; beyond loopback only with a token.
+    pub bind: AdminBind,
+    /// The token that it asks for; `None` = none. The path is resolved against the file's folder.
+    pub token_file: Option<PathBuf>,
+    /// Names by which it may be called, beside its address and `localhost`; in lower case, without a port.
+    pub hosts: Vec<String>,
+}
+
+/// The address of the admin interface.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AdminBind {
+    /// Port 0 = any free one.
+    Tcp(SocketAddr),
+    /// A socket in the file system, for who may open it.
+    Unix(PathBuf),
+}
+
+impl fmt::Display for AdminBind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
 }
 
 /// One address to accept on.

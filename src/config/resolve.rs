@@ -2,6 +2,7 @@
 //!
 //! Every mirror is taken apart without `..`: a key that is parsed and never read does not compile.
 
+mod admin;
 mod listeners;
 mod routes;
 mod upstreams;
@@ -40,6 +41,7 @@ const LONGEST_USER_TIMEOUT: StdDuration = StdDuration::from_secs(24 * 24 * 3600)
 /// Turns `file` into what runs, paths relative to `base`. The configuration is only to be used if no problem is an
 /// error: a refused part is left out of it.
 pub(super) fn resolve(file: file::File, base: &Path) -> (Config, Vec<Problem>) {
+    let written = serde_json::to_value(&file).unwrap_or_default();
     let file::File {
         workers,
         listeners,
@@ -53,6 +55,7 @@ pub(super) fn resolve(file: file::File, base: &Path) -> (Config, Vec<Problem>) {
         tcp,
         trusted_proxies,
         log,
+        admin,
     } = file;
     let mut resolver = Resolver { problems: Vec::new(), root: At::default(), judged: HashSet::new() };
     let timeouts = resolver.timeouts(timeouts);
@@ -71,6 +74,9 @@ pub(super) fn resolve(file: file::File, base: &Path) -> (Config, Vec<Problem>) {
         tcp: resolver.tcp(tcp),
         trusted_proxies: resolver.trusted_proxies(trusted_proxies),
         log: resolver.log(log),
+        admin: admin.map(|admin| resolver.admin(admin, base)),
+        written,
+        origin: None,
     };
     (config, resolver.problems)
 }

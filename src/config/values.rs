@@ -2,7 +2,7 @@
 //!
 //! Each is read by one `parse`, used by the checker (for the message and its position) and by serde alike.
 
-use std::{fmt, net::SocketAddr, num::NonZeroUsize, time::Duration as StdDuration};
+use std::{fmt, net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration as StdDuration};
 
 use ipnet::{IpNet, Ipv4Net};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
@@ -34,6 +34,13 @@ pub(super) struct Workers(pub(super) Option<NonZeroUsize>);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Bind(pub(super) SocketAddr);
 
+/// Where the admin interface listens: as [`Bind`], or `unix:` and a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum AdminBind {
+    Tcp(SocketAddr),
+    Unix(PathBuf),
+}
+
 /// `host:port` of a backend, as written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct BackendAddress(pub(super) String);
@@ -54,6 +61,7 @@ pub(super) fn check(kind: &str, text: &str) -> Result<(), Refusal> {
         Size::KIND => Size::parse(text).map(drop),
         Workers::KIND => Workers::parse(text).map(drop),
         Bind::KIND => Bind::parse(text).map(drop),
+        AdminBind::KIND => AdminBind::parse(text).map(drop),
         BackendAddress::KIND => BackendAddress::parse(text).map(drop),
         Cidr::KIND => Cidr::parse(text).map(drop),
         Statuses::KIND => Statuses::parse(text).map(drop),
@@ -68,6 +76,7 @@ pub(super) fn stand_in(kind: &str) -> &'static str {
         Size::KIND => "1MiB",
         Workers::KIND => "auto",
         Bind::KIND => "0.0.0.0:0",
+        AdminBind::KIND => "127.0.0.1:0",
         BackendAddress::KIND => "refused:1",
         Cidr::KIND => "0.0.0.0/0",
         Statuses::KIND => "200",
@@ -210,6 +219,33 @@ impl fmt::Display for Bind {
     }
 }
 
+impl AdminBind {
+    pub(super) const KIND: &str = "an address to listen on, or unix:/path";
+    const PATTERN: &str = r"^unix:.|:[0-9]+$|\$\{";
+    /// `sun_path` of unix(7), less the zero byte at its end.
+    const LONGEST_PATH: usize = 107;
+
+    pub(super) fn parse(text: &str) -> Result<Self, Refusal> {
+        match text.strip_prefix("unix:") {
+            None => Bind::parse(text).map(|Bind(address)| Self::Tcp(address)),
+            Some("") => Err(Refusal::new("`unix:` names no socket".into(), "write unix:/run/longwire/admin.sock")),
+            Some(path) if path.len() > Self::LONGEST_PATH => {
+                Err(Refusal::new(format!("`{path}` is too long for a socket"), "at most 107 bytes"))
+            }
+            Some(path) => Ok(Self::Unix(path.into())),
+        }
+    }
+}
+
+impl fmt::Display for AdminBind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
 impl BackendAddress {
     pub(super) const KIND: &str = "a backend's host:port";
     const PATTERN: &str = r":[0-9]+$|\$\{";
@@ -327,6 +363,7 @@ scalar! {
     Size: "string",
     Workers: ["string", "integer"],
     Bind: "string",
+    AdminBind: "string",
     BackendAddress: "string",
     Cidr: "string",
     Statuses: ["string", "integer"],

@@ -9,24 +9,31 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, sync::oneshot, task::JoinSet, time::timeout};
 use tokio_rustls::rustls;
 
 use super::{
     Shared,
-    drain::Order,
+    admin::{self, Access, Desk},
+    drain::{Book, Order},
     handover::Inherited,
+    inquiry::{Found, Kill, Question, Search},
     listener::{Bound, Crew, Listening},
     live::Live,
     plan::{Plan, Planner},
+    prober,
     server::StartError,
+    session::Arrival,
     socket, tls,
 };
 use crate::{
-    balance::{Backend, Duty},
-    config::{self, Config, Diagnostics, Listener, Loaded, Tcp},
+    balance::{Backend, Duty, OnDown, Transition, Upstream},
+    config::{self, AdminBind, Config, Diagnostics, Listener, Loaded, Tcp},
     ws::termination::Cause,
 };
+
+/// How long the sessions of a worker may take to say what was asked.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A running proxy, for whoever may change it. It does not keep the proxy running.
 #[derive(Debug)]
@@ -38,10 +45,14 @@ pub struct Control {
     background: Handle,
     /// A lock, held for the whole of a reload: they come one after another.
     listeners: Mutex<Vec<Listening>>,
+    /// Those of the plan that runs.
+    checks: Mutex<JoinSet<()>>,
+    /// `None` = there is no admin interface.
+    desk: Option<Desk>,
 }
 
 /// What a reload changed.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Reloaded {
     /// Addresses that are accepted on from now on.
     pub listeners_added: Vec<SocketAddr>,
@@ -107,6 +118,7 @@ impl Control {
         background: Handle,
         planner: Planner,
         bound: Vec<Bound>,
+        admin: Option<admin::Bound>,
     ) -> Result<Arc<Self>, StartError> {
         let listeners = bound
             .into_iter()
@@ -115,13 +127,26 @@ impl Control {
                 crew.accept(bound).map_err(|error| StartError::Bind(bind, error))
             })
             .collect::<Result<_, _>>()?;
-        Ok(Arc::new(Self { shared, crew, background, planner, listeners: Mutex::new(listeners) }))
+        let (desk, unserved) = admin.map(admin::Bound::split).unzip();
+        let (listeners, checks) = (Mutex::new(listeners), Mutex::default());
+        let control = Arc::new(Self { shared, crew, background, planner, listeners, checks, desk });
+        control.check_backends();
+        if let Some(unserved) = unserved {
+            unserved.serve(&control.background, Arc::clone(&control));
+        }
+        Ok(control)
     }
 
     /// The addresses in the order of `Config::listeners`, with the ports that were really bound.
     #[must_use]
     pub fn addresses(&self) -> Vec<SocketAddr> {
         self.listeners().iter().map(|listening| listening.address).collect()
+    }
+
+    /// Where the admin interface is, with the port that was really bound.
+    #[must_use]
+    pub fn admin_address(&self) -> Option<AdminBind> {
+        self.desk.as_ref().map(|desk| desk.address.clone())
     }
 
     /// Sessions open now.
@@ -150,12 +175,21 @@ impl Control {
     pub fn reload(&self, config: Config) -> Result<Reloaded, StartError> {
         let mut listeners = self.listeners();
         let next = next_listeners(&listeners, &config)?;
+        let access = self.next_access(&config)?;
         let before = self.shared.plan();
+        // A check that ends now must not be told to the new plan, which may ask for none.
+        self.checks().abort_all();
         let plan = self.planner.plan(config, Instant::now());
         let mut reloaded =
             Reloaded { needs_restart: needs_restart(&before.config, &plan.config), ..Reloaded::default() };
         // From here on nothing fails but a duplicate of a descriptor, which loses one listener that is new.
         self.shared.change_plan(plan);
+        self.check_backends();
+        match (access, &self.desk) {
+            (Some(access), Some(desk)) => desk.change(access),
+            (None, None) if self.shared.plan().config.admin.is_none() => {}
+            _ => reloaded.needs_restart.push("admin"),
+        }
         let after = self.shared.plan();
         self.change_listeners(&mut listeners, next, &after.config.tcp, &mut reloaded);
         self.release(&before, &after, &mut reloaded);
@@ -196,7 +230,7 @@ impl Control {
 
     /// All sessions are told to leave and every request is refused, until that is taken back.
     pub fn drain_all(&self, drains: bool) {
-        self.shared.orders.drain_all(drains.then(|| self.order(Cause::Drain)));
+        self.shared.orders.drain_all(drains.then(|| self.shared.order(Cause::Drain)));
     }
 
     /// The sessions of a route are told to leave and every request on it is refused, until that is taken back.
@@ -207,7 +241,7 @@ impl Control {
         if !self.shared.plan().config.routes.routes().any(|other| other.name == route) {
             return Err(Unknown { what: "route", name: route.to_owned() });
         }
-        self.shared.orders.drain_route(route, drains.then(|| self.order(Cause::Drain)));
+        self.shared.orders.drain_route(route, drains.then(|| self.shared.order(Cause::Drain)));
         Ok(())
     }
 
@@ -223,21 +257,37 @@ impl Control {
         let backend = found.backends().iter().find(|backend| backend.address() == address);
         let backend = backend.ok_or_else(|| unknown("backend", address))?;
         backend.set_duty(duty, Instant::now());
-        let order = (duty == Duty::Drain).then(|| self.order(Cause::Drain));
+        let order = (duty == Duty::Drain).then(|| self.shared.order(Cause::Drain));
         self.shared.orders.drain_backend(backend, Cause::Drain, order);
         tracing::info!(upstream, backend = address, ?duty, "duty of a backend");
         Ok(())
     }
 
+    /// Checks the backends of the plan that runs, and no others.
+    fn check_backends(&self) {
+        let mut checks = self.checks();
+        *checks = JoinSet::new();
+        let _background = self.background.enter();
+        let shared = Arc::clone(&self.shared);
+        *checks = prober::watch(&shared.plan().upstreams, move |upstream, index, transition| {
+            let Some(backend) = upstream.backends().get(index).filter(|_| drains_on_down(upstream)) else { return };
+            let order = (transition == Transition::Out).then(|| shared.order(Cause::BackendDown));
+            shared.orders.drain_backend(backend, Cause::BackendDown, order);
+        });
+    }
+
     /// The listeners close, and every session is told to leave over `spread`.
     pub(super) fn close(&self, spread: Duration) {
-        self.shared.orders.close(Order { spread, ..self.order(Cause::Drain) });
+        self.shared.orders.close(Order { spread, ..self.shared.order(Cause::Drain) });
         self.listeners().clear();
     }
 
     /// The listening sockets, for a successor.
     pub(super) fn sockets(&self) -> io::Result<Vec<TcpListener>> {
-        self.listeners().iter().map(|listening| listening.socket.try_clone()).collect()
+        let mut sockets: Vec<_> =
+            self.listeners().iter().map(|listening| listening.socket.try_clone()).collect::<Result<_, _>>()?;
+        sockets.extend(self.desk.as_ref().map(Desk::socket).transpose()?.flatten());
+        Ok(sockets)
     }
 
     /// A successor accepts from our sockets: we do no more, and what waits there is its own.
@@ -245,6 +295,14 @@ impl Control {
         let mut listeners = self.listeners();
         listeners.iter().for_each(|listening| listening.face.share());
         listeners.clear();
+        if let Some(desk) = &self.desk {
+            desk.leave();
+        }
+    }
+
+    /// Whether nothing is accepted here any more.
+    pub(super) fn has_left(&self) -> bool {
+        self.listeners().is_empty()
     }
 
     /// Load balancers are told to look away.
@@ -256,9 +314,48 @@ impl Control {
         &self.shared.live
     }
 
-    fn order(&self, cause: Cause) -> Order {
-        let drain = self.shared.plan().config.drain;
-        Order { began: Instant::now(), spread: drain.spread, cause, code: drain.close_code }
+    /// What runs, with what its requests and sessions share.
+    pub(super) fn plan(&self) -> Arc<Plan> {
+        self.shared.plan()
+    }
+
+    /// Every order that stands.
+    pub(super) fn book(&self) -> Arc<Book> {
+        self.shared.orders.book()
+    }
+
+    pub(super) const fn desk(&self) -> Option<&Desk> {
+        self.desk.as_ref()
+    }
+
+    /// Asks all sessions, and ends those found if so wanted. `None`: a worker did not answer in time.
+    pub(super) async fn ask(&self, search: Search, kill: Option<Kill>) -> Option<Found> {
+        let (search, kill) = (Arc::new(search), kill.map(Arc::new));
+        let mut found = Found::default();
+        let answers = async {
+            let mut answers = Vec::with_capacity(self.crew.sessions.len());
+            for worker in &self.crew.sessions {
+                let (answer, answered) = oneshot::channel();
+                let question = Question { search: Arc::clone(&search), kill: kill.clone(), answer };
+                worker.send(Arrival::Question(Box::new(question))).await.ok()?;
+                answers.push(answered);
+            }
+            for answer in answers {
+                let Found { matched, sights } = answer.await.ok()?;
+                found.matched += matched;
+                found.sights.extend(sights);
+            }
+            Some(())
+        };
+        timeout(PATIENCE, answers).await.ok()??;
+        search.settle(&mut found.sights);
+        Some(found)
+    }
+
+    /// The rules of the admin interface in another file; `None` where that is somewhere else, or nowhere.
+    fn next_access(&self, config: &Config) -> Result<Option<Access>, StartError> {
+        let Some(desk) = &self.desk else { return Ok(None) };
+        desk.read(config.admin.as_ref()).map_err(|error| StartError::Admin(desk.address.clone(), error))
     }
 
     fn change_listeners(&self, listeners: &mut Vec<Listening>, next: Vec<Next>, tcp: &Tcp, reloaded: &mut Reloaded) {
@@ -288,7 +385,7 @@ impl Control {
     /// Sees to the sessions whose backend or route is no more, and to those whose is again.
     fn release(&self, before: &Plan, after: &Plan, reloaded: &mut Reloaded) {
         let orders = &self.shared.orders;
-        let order = after.config.drain.closes_removed.then(|| self.order(Cause::Removed));
+        let order = after.config.drain.closes_removed.then(|| self.shared.order(Cause::Removed));
         let routes: HashSet<_> = after.config.routes.routes().map(|route| route.name.as_str()).collect();
         for route in before.config.routes.routes().filter(|route| !routes.contains(route.name.as_str())) {
             reloaded.routes_removed.push(route.name.clone());
@@ -300,11 +397,31 @@ impl Control {
             orders.drain_backend(backend, Cause::Removed, order);
         }
         orders.restore(|route| routes.contains(route), |backend| backends.contains(&Arc::as_ptr(backend)));
+        for upstream in after.upstreams.iter().filter(|upstream| !drains_on_down(upstream)) {
+            upstream.backends().iter().for_each(|backend| orders.drain_backend(backend, Cause::BackendDown, None));
+        }
+    }
+
+    fn checks(&self) -> MutexGuard<'_, JoinSet<()>> {
+        self.checks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn listeners(&self) -> MutexGuard<'_, Vec<Listening>> {
         self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+impl Shared {
+    /// What sessions are told that leave from now on.
+    fn order(&self, cause: Cause) -> Order {
+        let drain = self.plan().config.drain;
+        Order { began: Instant::now(), spread: drain.spread, cause, code: drain.close_code }
+    }
+}
+
+/// Whether the sessions of a backend that its checks find down are told to leave.
+fn drains_on_down(upstream: &Upstream) -> bool {
+    upstream.health_check().is_some_and(|check| check.on_down == OnDown::Drain)
 }
 
 fn backends(plan: &Plan) -> impl Iterator<Item = (&str, &Arc<Backend>)> {

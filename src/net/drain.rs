@@ -60,6 +60,11 @@ impl Orders {
         Arc::clone(&self.0.borrow())
     }
 
+    /// Whether the process is about to end: a connection had better carry no further request.
+    pub(super) fn is_announced(&self) -> bool {
+        self.0.borrow().is_announced
+    }
+
     /// Whether a request on this route is to be refused.
     pub(super) fn refuses(&self, route: &str) -> bool {
         let book = self.0.borrow();
@@ -137,6 +142,11 @@ impl Book {
     /// Whether a load balancer should send clients here.
     pub(super) const fn is_ready(&self) -> bool {
         !self.is_announced && self.all.is_none()
+    }
+
+    /// Whether all sessions are to leave.
+    pub(super) const fn drains_all(&self) -> bool {
+        self.all.is_some()
     }
 
     /// Whether nothing stands in it.

@@ -88,6 +88,11 @@ impl Inherited {
         Some((socket, origin == Origin::Manager))
     }
 
+    /// Whether a process waits for this one to take over.
+    pub(super) const fn has_predecessor(&self) -> bool {
+        self.predecessor.is_some()
+    }
+
     /// Addresses that were passed and that no listener of the file has.
     pub(super) fn left(&self) -> impl Iterator<Item = SocketAddr> {
         self.sockets.iter().filter_map(|(socket, _)| socket.local_addr().ok())

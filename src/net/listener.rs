@@ -23,6 +23,7 @@ use tokio_rustls::rustls;
 use super::{
     Worker,
     connection::{self, Accepted},
+    session::Arrival,
     sockets,
 };
 
@@ -78,6 +79,8 @@ pub(super) struct Crew {
     pub(super) runtime: Handle,
     /// By worker; the first one's is not used.
     pub(super) others: Vec<HandOver>,
+    /// By worker: where its sessions can be asked.
+    pub(super) sessions: Vec<mpsc::Sender<Arrival>>,
 }
 
 impl Crew {

@@ -6,6 +6,7 @@
 
 use std::sync::{Arc, RwLock};
 
+pub mod admin;
 mod admission;
 mod body;
 mod client_io;
@@ -15,6 +16,7 @@ mod drain;
 mod farewell;
 pub mod handover;
 mod handshake;
+mod inquiry;
 pub mod limits;
 mod listener;
 mod live;
@@ -22,6 +24,7 @@ mod memory;
 mod nonces;
 mod pipe;
 mod plan;
+mod prober;
 mod proxy;
 pub mod relay;
 pub mod server;
@@ -51,6 +54,6 @@ struct Shared {
 struct Worker {
     shared: Arc<Shared>,
     dialer: upstream::Dialer,
-    /// Where its sessions go once both sides are through the handshake.
-    sessions: tokio::sync::mpsc::Sender<Box<session::Held>>,
+    /// Where its sessions go once both sides are through the handshake, and what is asked of them.
+    sessions: tokio::sync::mpsc::Sender<session::Arrival>,
 }

@@ -57,15 +57,18 @@ enum Reply {
     /// A backend's answer, to be passed on as plain HTTP.
     Answer { answered: Answered, pick: Pick, sent: Progress, keep_alive: bool },
     /// A 101 that was believed.
-    Upgrade {
-        switched: Switched,
-        pick: Pick,
-        agreed: Agreed,
-        client: OnUpgrade,
-        /// The route's, among all.
-        place: usize,
-        admitted: Admitted,
-    },
+    Upgrade(Upgraded),
+}
+
+/// What a session begins with.
+struct Upgraded {
+    switched: Switched,
+    pick: Pick,
+    agreed: Agreed,
+    client: OnUpgrade,
+    /// The route's, among all.
+    place: usize,
+    admitted: Admitted,
 }
 
 /// Answers one request.
@@ -84,9 +87,7 @@ pub(super) async fn answer(connection: &Connection, request: Request<Incoming>) 
         Ok(Reply::Answer { answered, pick, sent, keep_alive }) => {
             pass_on(connection, &plan, answered, pick, sent, keep_alive, record)
         }
-        Ok(Reply::Upgrade { switched, pick, agreed, client, place, admitted }) => {
-            open_session(connection, &plan, switched, pick, &agreed, client, (place, admitted), record)
-        }
+        Ok(Reply::Upgrade(upgraded)) => open_session(connection, &plan, upgraded, record),
         Err(error) => {
             match farewell.filter(|_| error.is_temporary()).zip(connection.worker.shared.admission.farewell()) {
                 Some((farewell, permit)) => farewell.bid(connection, permit, &error, record),
@@ -161,7 +162,8 @@ async fn upgrade(
             Ok(Greeting::Switched(switched)) => match handshake::verify(&offer, &switched.headers) {
                 Ok(agreed) => {
                     succeed(&mut pick, Some(switched.connect), record);
-                    return Ok(Reply::Upgrade { switched, pick, agreed, client: on_upgrade, place, admitted });
+                    let client = on_upgrade;
+                    return Ok(Reply::Upgrade(Upgraded { switched, pick, agreed, client, place, admitted }));
                 }
                 Err(error) => {
                     attempts.fail(&mut pick, Error::from_source(Kind::FalseUpgrade, error), true, record)?;
@@ -234,7 +236,7 @@ impl<'a> Attempts<'a> {
         self.begin(picked, record)
     }
 
-    /// The same for a handshake, which waits in line where all backends are busy with others: at most `timeouts.connect`.
+    /// The same for a handshake, which waits in line where all backends are busy with others: for `wait` at most.
     async fn next_handshake(&mut self, wait: Duration, record: &mut Record) -> Result<Pick, Error> {
         if self.tried.len() >= self.upstream.tries() {
             return self.begin(Err(Unavailable::AllTried), record);
@@ -322,7 +324,7 @@ fn pass_on(
     let (mut parts, body) = response.into_parts();
     record.status = Some(parts.status.as_u16());
     headers::strip_hop_by_hop(&mut parts.headers);
-    if !keep_alive {
+    if !keep_alive || connection.worker.shared.orders.is_announced() {
         parts.headers.insert(CONNECTION, CLOSE);
     }
     let worker = Arc::clone(&connection.worker);
@@ -336,16 +338,8 @@ fn pass_on(
 }
 
 /// Passes a believed 101 on and starts the session behind it.
-fn open_session(
-    connection: &Connection,
-    plan: &Plan,
-    switched: Switched,
-    pick: Pick,
-    agreed: &Agreed,
-    client: OnUpgrade,
-    (place, admitted): (usize, Admitted),
-    record: Record,
-) -> Response<AnswerBody> {
+fn open_session(connection: &Connection, plan: &Plan, upgraded: Upgraded, record: Record) -> Response<AnswerBody> {
+    let Upgraded { switched, pick, agreed, client, place, admitted } = upgraded;
     let shared = &connection.worker.shared;
     let mut response = Response::new(AnswerBody::ours(String::new(), connection.debt.clone()));
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;

@@ -119,6 +119,11 @@ impl Relay {
         }
     }
 
+    /// Bytes that wait for either side to take them, and what was kept back of a frame.
+    pub(super) fn buffered(&self) -> usize {
+        self.client.buffered() + self.backend.buffered()
+    }
+
     /// Moves what can be moved without waiting. `is_due`: the session's time may have come.
     pub(super) fn turn(&mut self, scratch: &mut Scratch, is_due: bool, now: Instant) -> Turn {
         let to_backend = self.pump(Side::Client, scratch, now);
@@ -363,6 +368,12 @@ impl Leg {
     fn holds_too_much(&mut self, unsent: &Arc<Unsent>) -> bool {
         let left = self.left();
         self.backlog.as_mut().is_some_and(|backlog| backlog.counted.set(unsent, left))
+    }
+
+    /// Bytes that are held because of this side.
+    fn buffered(&self) -> usize {
+        let read = self.backlog.as_ref().map_or(0, |backlog| backlog.early.len() + backlog.kept.len());
+        self.left() + read
     }
 
     /// Ready when this side has taken all that is for it.

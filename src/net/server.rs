@@ -16,9 +16,9 @@ use tokio::{
 };
 
 use super::{
-    Shared, Worker,
+    Shared, Worker, admin,
     admission::Admission,
-    connection::{self, Accepted},
+    connection::{self, Accepted, LAST_CALL},
     control::{self, Control},
     drain::Orders,
     handover::Inherited,
@@ -27,13 +27,16 @@ use super::{
     memory,
     nonces::Nonces,
     plan::Planner,
-    session::Held,
+    session::Arrival,
     sessions::{ARRIVALS, Sessions},
     socket, sockets,
     tls::TlsError,
     upstream::{Dialer, IDLE_TIME},
 };
-use crate::{access_log::AccessLog, config::Config};
+use crate::{
+    access_log::AccessLog,
+    config::{AdminBind, Config},
+};
 
 /// How long the record of what was cut at the end of a drain may take to be written.
 const LAST_WORDS: Duration = Duration::from_secs(5);
@@ -72,6 +75,8 @@ pub enum StartError {
     Tls(TlsError),
     /// A worker's thread or runtime could not be made.
     Worker(io::Error),
+    /// The admin interface cannot be had.
+    Admin(AdminBind, io::Error),
 }
 
 impl fmt::Display for StartError {
@@ -79,6 +84,7 @@ impl fmt::Display for StartError {
         match self {
             Self::Bind(address, error) => write!(f, "cannot listen on {address}: {error}"),
             Self::Tls(error) => error.fmt(f),
+            Self::Admin(address, error) => write!(f, "cannot open the admin interface on {address}: {error}"),
             Self::Worker(error) => write!(f, "cannot start a worker: {error}"),
         }
     }
@@ -87,7 +93,7 @@ impl fmt::Display for StartError {
 impl std::error::Error for StartError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Bind(_, error) | Self::Worker(error) => Some(error),
+            Self::Bind(_, error) | Self::Admin(_, error) | Self::Worker(error) => Some(error),
             Self::Tls(error) => Some(error),
         }
     }
@@ -109,6 +115,11 @@ impl Server {
     pub fn start_with(config: Config, access_log: AccessLog, inherited: &mut Inherited) -> Result<Self, StartError> {
         let bound = config.listeners.iter().map(|listener| control::bind(listener, &config.tcp, inherited));
         let bound = bound.collect::<Result<Vec<_>, _>>()?;
+        let admin = config
+            .admin
+            .as_ref()
+            .map(|admin| admin::bind(admin, inherited).map_err(|error| StartError::Admin(admin.bind.clone(), error)));
+        let admin = admin.transpose()?;
         for address in inherited.left() {
             tracing::warn!(%address, "a socket was passed for this address, and no listener of the file has it");
         }
@@ -128,7 +139,7 @@ impl Server {
         let (alive, ended) = mpsc::channel(1);
         let crew = start_workers(&shared, workers, &stopped, &alive).map_err(StartError::Worker)?;
         let background = start_background(stopped, alive).map_err(StartError::Worker)?;
-        let control = Control::start(shared, crew, background, planner, bound)?;
+        let control = Control::start(shared, crew, background, planner, bound, admin)?;
         Ok(Self { control, stop, workers: ended })
     }
 
@@ -170,8 +181,12 @@ impl Server {
         let began = Instant::now();
         let config = control.config();
         let (wait, deadline) = (config.drain.wait, config.timeouts.drain);
-        control.announce();
-        tokio::time::sleep(wait).await;
+        // What was accepted before a successor took over is served, if its request comes soon.
+        let wait = if control.has_left() { wait.max(LAST_CALL.min(deadline / 2)) } else { wait };
+        if !wait.is_zero() {
+            control.announce();
+            tokio::time::sleep(wait).await;
+        }
         let sessions = control.sessions();
         let left = deadline.saturating_sub(wait);
         // The last ones to be told need time too.
@@ -190,7 +205,7 @@ impl Server {
 /// What a worker's thread is given.
 struct Start {
     worker: Arc<Worker>,
-    arrivals: mpsc::Receiver<Box<Held>>,
+    arrivals: mpsc::Receiver<Arrival>,
     inbox: mpsc::Receiver<Accepted>,
     stopped: watch::Receiver<()>,
     alive: mpsc::Sender<()>,
@@ -204,17 +219,18 @@ fn start_workers(
     alive: &mpsc::Sender<()>,
 ) -> io::Result<Crew> {
     let (others, inboxes): (Vec<HandOver>, Vec<_>) = (0..count).map(|_| mpsc::channel(HAND_OVER)).unzip();
-    let mut first = None;
+    let (mut first, mut asked) = (None, Vec::with_capacity(count));
     for (index, inbox) in inboxes.into_iter().enumerate() {
         let runtime = runtime::Builder::new_current_thread().enable_all().event_interval(TASKS_PER_POLL).build()?;
         let (sessions, arrivals) = mpsc::channel(ARRIVALS);
+        asked.push(sessions.clone());
         let worker = Arc::new(Worker { shared: Arc::clone(shared), dialer: Dialer::default(), sessions });
         first.get_or_insert_with(|| (Arc::clone(&worker), runtime.handle().clone()));
         let start = Start { worker, arrivals, inbox, stopped: stopped.clone(), alive: alive.clone() };
         thread::Builder::new().name(format!("worker-{index}")).spawn(move || start.run(runtime, index == 0))?;
     }
     let (first, runtime) = first.ok_or(io::ErrorKind::InvalidInput)?;
-    Ok(Crew { first, runtime, others })
+    Ok(Crew { first, runtime, others, sessions: asked })
 }
 
 /// A thread and runtime for what is no worker's: it must not slow a session down.
@@ -242,7 +258,7 @@ impl Start {
 
 async fn work(
     worker: Arc<Worker>,
-    arrivals: mpsc::Receiver<Box<Held>>,
+    arrivals: mpsc::Receiver<Arrival>,
     inbox: mpsc::Receiver<Accepted>,
     mut stopped: watch::Receiver<()>,
     is_first: bool,

@@ -14,6 +14,7 @@ use super::{
     admission::ClientPermit,
     client_io::ClientIo,
     drain::Book,
+    inquiry::{Kill, Question, Search, Sight},
     live::SessionGuard,
     relay::{Leg, Relay, Scratch, Turn},
     socket,
@@ -21,7 +22,7 @@ use super::{
     stream::Stream,
 };
 use crate::{
-    access_log::SessionRecord,
+    access_log::{SessionRecord, Traffic},
     balance::InFlight,
     config::Tcp,
     ws::{
@@ -60,6 +61,15 @@ pub(super) struct Held {
     record: Option<SessionRecord>,
 }
 
+/// What comes to the loop of a worker's sessions.
+#[derive(Debug)]
+pub(super) enum Arrival {
+    /// One more.
+    Session(Box<Held>),
+    /// Something to find out of all.
+    Question(Box<Question>),
+}
+
 /// What a session wants next.
 #[derive(Debug)]
 pub(super) enum Next {
@@ -78,7 +88,7 @@ pub(super) async fn open(
     common: Arc<Common>,
     nonce: u64,
     holdings: Holdings,
-    sessions: mpsc::Sender<Box<Held>>,
+    sessions: mpsc::Sender<Arrival>,
 ) {
     let legs = timeout(takeover.patience, legs(takeover)).await;
     let Holdings { guards, record } = holdings;
@@ -92,7 +102,7 @@ pub(super) async fn open(
     let relay = Some(Relay::new(client, backend, session));
     let held = Box::new(Held { relay, guards: Some(guards), record: Some(record) });
     // An error says that the worker has stopped: the session is cut.
-    let _ = sessions.send(held).await;
+    let _ = sessions.send(Arrival::Session(held)).await;
 }
 
 /// `None` when a connection ended before its 101 was through.
@@ -128,6 +138,36 @@ impl Held {
         if let (Some(relay), Some((in_flight, ..)), Some(record)) = (&mut self.relay, &self.guards, &self.record) {
             let notice = book.notice(record.route(), in_flight.backend(), relay.session.spread());
             relay.session.handle_notice(notice, now);
+        }
+    }
+
+    /// What is to be seen of it now, if it is searched for.
+    pub(super) fn sight(&self, search: &Search, now: Instant) -> Option<Sight> {
+        let (relay, record) = (self.relay.as_ref()?, self.record.as_ref()?);
+        let (in_flight, ..) = self.guards.as_ref()?;
+        let is = |wanted: &Option<String>, value: &str| wanted.as_ref().is_none_or(|wanted| wanted == value);
+        let is_wanted = is(&search.route, record.route())
+            && is(&search.upstream, record.upstream())
+            && is(&search.backend, in_flight.backend().address())
+            && search.client.is_none_or(|client| client.contains(&record.client()))
+            && search.id.as_ref().is_none_or(|id| record.has_id(id));
+        is_wanted.then(|| {
+            let (session, particulars) = (&relay.session, record.particulars());
+            Sight {
+                age: now.saturating_duration_since(particulars.started()),
+                particulars,
+                idle: now.saturating_duration_since(session.last_received()),
+                traffic: Traffic::of(session),
+                buffered: relay.buffered(),
+                is_ending: session.is_ending(),
+            }
+        })
+    }
+
+    /// An operator ends it. It wants a turn then.
+    pub(super) fn kill(&mut self, Kill { code, reason }: &Kill, now: Instant) {
+        if let Some(relay) = &mut self.relay {
+            relay.session.handle_kill(*code, reason, now);
         }
     }
 

@@ -4,6 +4,7 @@
 //! table, and each of its turns is a plain call.
 
 use std::{
+    collections::VecDeque,
     future::poll_fn,
     io, mem,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -20,8 +21,9 @@ use tokio::{io::unix::AsyncFd, sync::mpsc, task::yield_now, time::Sleep};
 use super::{
     Worker,
     drain::Book,
+    inquiry::Inquiry,
     relay::Scratch,
-    session::{Held, Next},
+    session::{Arrival, Held, Next},
     sockets,
 };
 
@@ -64,7 +66,9 @@ impl Tick {
 /// The sessions of one worker.
 pub(super) struct Sessions {
     worker: Arc<Worker>,
-    arrivals: mpsc::Receiver<Box<Held>>,
+    arrivals: mpsc::Receiver<Arrival>,
+    /// What was asked of them and is not answered yet.
+    inquiries: VecDeque<Inquiry>,
     epoll: AsyncFd<Epoll>,
     events: Events,
     running: Slab<Running>,
@@ -87,12 +91,13 @@ impl Sessions {
     ///
     /// # Errors
     /// The runtime takes no more descriptors.
-    pub(super) fn new(worker: Arc<Worker>, epoll: Epoll, arrivals: mpsc::Receiver<Box<Held>>) -> io::Result<Self> {
+    pub(super) fn new(worker: Arc<Worker>, epoll: Epoll, arrivals: mpsc::Receiver<Arrival>) -> io::Result<Self> {
         let epoch = Instant::now();
         let scratch = Scratch::new(Arc::clone(&worker.shared.admission.unsent));
         Ok(Self {
             worker,
             arrivals,
+            inquiries: VecDeque::new(),
             epoll: sockets::watch(epoll)?,
             events: Events::with_capacity(EVENTS),
             running: Slab::new(),
@@ -125,9 +130,13 @@ impl Sessions {
 
     /// One wake-up. Never ready: the loop ends with its worker.
     fn poll_drive(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        while let Poll::Ready(Some(session)) = self.arrivals.poll_recv(cx) {
-            self.adopt(session);
+        while let Poll::Ready(Some(arrival)) = self.arrivals.poll_recv(cx) {
+            match arrival {
+                Arrival::Session(session) => self.adopt(session),
+                Arrival::Question(question) => self.inquiries.push_back(Inquiry::new(*question)),
+            }
         }
+        self.answer();
         let mut more = Poll::Ready(());
         for _ in 0..ROUNDS {
             more = self.take_events(cx);
@@ -138,7 +147,7 @@ impl Sessions {
             }
         }
         self.set_alarm(cx);
-        if more.is_ready() || !self.queue.is_empty() {
+        if more.is_ready() || !self.queue.is_empty() || !self.inquiries.is_empty() {
             // After the runtime has looked at its own sockets and timers.
             let _ = pin!(yield_now()).poll(cx);
         }
@@ -269,6 +278,25 @@ impl Sessions {
         self.alarm.as_mut().reset((now + Duration::from_millis(wait.into())).into());
         if self.alarm.as_mut().poll(cx).is_ready() {
             cx.waker().wake_by_ref();
+        }
+    }
+
+    /// Looks at one slice of the sessions for the question that has waited longest.
+    fn answer(&mut self) {
+        let Some(mut inquiry) = self.inquiries.pop_front() else { return };
+        let now = Instant::now();
+        for key in inquiry.slice() {
+            if let Some(running) = self.running.get_mut(key)
+                && inquiry.look(&mut running.session, now)
+                && !mem::replace(&mut running.queued, true)
+            {
+                self.queue.push(key as u32);
+            }
+        }
+        // No session has a key beyond the capacity.
+        match inquiry.is_over(self.running.capacity()) {
+            true => inquiry.finish(),
+            false => self.inquiries.push_front(inquiry),
         }
     }
 

@@ -108,7 +108,7 @@ impl Dialer {
             Ok(Ok(Reply::Switched { headers, early })) => {
                 Ok(Greeting::Switched(Switched { headers, socket, early, connect }))
             }
-            Ok(Ok(Reply::Other { read })) => {
+            Ok(Ok(Reply::Other { read, .. })) => {
                 let answered = ask(Replay::new(read, socket), connect, address, head.clone(), None, wait).await?;
                 check(&answered.response)?;
                 Ok(Greeting::Answered(answered))
@@ -245,7 +245,8 @@ pub(super) fn is_repeatable(method: &Method, body: &RequestBody) -> bool {
     body.is_empty() && method.is_idempotent()
 }
 
-fn connect_failure(error: &io::Error) -> Kind {
+/// What keeps a connection from being made.
+pub(super) fn connect_failure(error: &io::Error) -> Kind {
     const EMFILE: i32 = 24;
     const ENFILE: i32 = 23;
     match (error.kind(), error.raw_os_error()) {

@@ -48,7 +48,7 @@ impl Meter {
     #[must_use]
     pub fn new(limits: MessageLimits, now: Tick) -> Option<Self> {
         let full = Bucket::full(now);
-        (limits != MessageLimits::NONE).then(|| Self {
+        (limits != MessageLimits::NONE).then_some(Self {
             limits,
             messages: [0; 2],
             frames: full,

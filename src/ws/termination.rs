@@ -74,6 +74,8 @@ pub enum Cause {
     Drain,
     /// No byte from either side for `timeouts.idle`.
     Idle,
+    /// An operator ended it.
+    Killed,
     /// It lived for `max_lifetime`.
     Lifetime,
     /// A new configuration has its backend or its route no more, and `on_removed` says `close`.
@@ -102,6 +104,7 @@ impl Cause {
             Self::ClientLost => "client_lost",
             Self::Drain => "drain",
             Self::Idle => "idle",
+            Self::Killed => "killed",
             Self::Lifetime => "lifetime",
             Self::Removed => "removed",
             Self::Memory => "memory",
@@ -123,6 +126,7 @@ impl Cause {
             Self::ClientDead | Self::ClientLost => "client lost",
             Self::Drain => "drain",
             Self::Idle => "idle",
+            Self::Killed => "killed",
             Self::Lifetime => "lifetime",
             Self::Removed => "removed",
             Self::Memory => "memory",

@@ -447,3 +447,30 @@ async fn a_session_that_adds_to_too_much_unsent_ends_with_1013_and_others_go_on(
     other.expect(unmasked(TEXT, "on")).await;
     proxy.stop().await;
 }
+
+#[tokio::test]
+async fn a_reload_changes_limits_while_the_counts_go_on() {
+    let backend = Backend::echo();
+    let with = |limits: &str| Proxy::before(&[&backend]).with(&format!("limits: {{ {limits} }}"));
+    let mut proxy = with("sessions_per_client: 1").start();
+    let first = proxy.session().await;
+    let refused = upgrade(&proxy, "").await;
+    expect_refusal(&mut proxy, refused, 429, "sessions_per_client").await;
+
+    proxy.reload(&with("sessions_per_client: 2"));
+    let second = proxy.session().await;
+    let refused = upgrade(&proxy, "").await;
+    expect_refusal(&mut proxy, refused, 429, "sessions_per_client").await;
+
+    // Fewer than there are: they stay. A limit of the process counts sessions that began before it was set.
+    proxy.reload(&with("sessions: 1, refuse: close"));
+    let mut refused = proxy.client().await;
+    refused.upgrade("/ws").await;
+    refused.expect_close(1013, "sessions").await;
+    refused.finish().await;
+    assert_eq!(proxy.next_record().await["cause"], "sessions");
+    end(&mut proxy, first).await;
+    end(&mut proxy, second).await;
+    proxy.session().await;
+    proxy.stop().await;
+}

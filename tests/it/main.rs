@@ -5,12 +5,18 @@
 /// Proxy, backends, clients, frames.
 mod harness;
 
+/// Backends that are asked on a beat how they are.
+mod active_health;
+/// Where an operator looks and orders.
+mod admin;
 /// Which backend a request goes to.
 mod balancing;
 /// A side that breaks the protocol, and what the other one is told.
 mod breach;
 /// The close handshake and every other way a session ends.
 mod close;
+/// What an operator types.
+mod commands;
 /// What is said of every configuration, good and bad.
 mod config;
 /// The end of the process, announced.

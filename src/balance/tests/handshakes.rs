@@ -149,6 +149,34 @@ fn with_a_hash_each_waits_for_its_own_backend_and_for_no_other() {
 }
 
 #[test]
+fn those_whose_backend_went_out_wait_for_their_next_one() {
+    let upstream = new(capped(Policy::IpHash { prefix_v4: 32 }, &["a", "b"], 1, 8));
+    let plain = new(capped(Policy::IpHash { prefix_v4: 32 }, &["a", "b"], 0, 0));
+    let mut on_a = (0..50)
+        .map(Client::new)
+        .filter(|client| plain.pick(&client.key, &mut Tried::default(), Instant::now()).unwrap().address() == "a");
+    let mut held = on_a.next().unwrap().picked(&upstream);
+    let mut waiting: Vec<_> = on_a.take(3).collect();
+    assert!(waiting.iter_mut().all(|client| client.has_to_wait(&upstream)));
+    assert_eq!(held.failed(Instant::now()), Some(Transition::Out));
+    // Whoever is called looks, and calls the next.
+    let mut held = Vec::new();
+    while let Some(called) = waiting.iter().position(Client::was_called) {
+        if let Poll::Ready(pick) = waiting[called].poll(&upstream) {
+            held.push(pick.unwrap());
+            waiting.remove(called);
+        }
+    }
+    assert_eq!(held.iter().map(Pick::address).collect::<Vec<_>>(), ["b"]);
+    drop(held);
+    assert!(waiting[0].was_called(), "it is in the line for b");
+    let pick = waiting.remove(0).picked(&upstream);
+    drop(pick);
+    assert!(waiting[0].was_called());
+    assert_eq!(waiting[0].picked(&upstream).address(), "b");
+}
+
+#[test]
 fn busy_backends_are_waited_for_rather_than_a_backup_or_one_that_is_out_asked() {
     let upstream = new(UpstreamSettings {
         backends: vec![backend("a"), backup("b"), backend("c")],

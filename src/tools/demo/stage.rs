@@ -18,7 +18,7 @@ use tokio::{net::TcpListener, task::JoinSet};
 use super::DemoError;
 use crate::{
     access_log::AccessLog,
-    config::{self, Config},
+    config::{self, Admin, AdminBind, Config},
     net::server::Server,
     tools::{cutter, echo},
 };
@@ -118,6 +118,9 @@ fn adapt(config: &mut Config, backends: &[SocketAddr], ping_interval: Duration) 
     }
     for route in config.routes.routes_mut() {
         route.keepalive.ping_interval = Some(ping_interval);
+    }
+    if let Some(Admin { bind: AdminBind::Tcp(address), .. }) = &mut config.admin {
+        *address = free_on_loopback(*address);
     }
     config.timeouts.drain = DRAIN;
 }

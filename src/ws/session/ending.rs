@@ -31,15 +31,40 @@ pub(super) struct Ending {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Farewell {
     pub(super) code: CloseCode,
-    pub(super) reason: &'static str,
+    pub(super) reason: Reason,
     /// It waits until the other end has nothing more to say to this side.
     last_word: bool,
+}
+
+/// The reason of a Close of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reason {
+    /// Our own words.
+    Ours(&'static str),
+    /// The operator's words, which the termination holds while it is the operator's.
+    Operators,
 }
 
 impl Ending {
     /// The Close of ours to a side, if there is one.
     pub(super) const fn farewell(&self, to: Side) -> Option<Farewell> {
         self.farewells[to as usize]
+    }
+
+    /// The words of a Close of ours.
+    pub(super) fn words(&self, reason: Reason) -> &str {
+        match reason {
+            Reason::Ours(words) => words,
+            Reason::Operators if self.termination.cause == Cause::Killed => &self.termination.reason,
+            Reason::Operators => Cause::Killed.as_reason(),
+        }
+    }
+}
+
+impl Farewell {
+    /// With the words of its cause.
+    const fn of(cause: Cause, code: CloseCode) -> Self {
+        Self { code, reason: Reason::Ours(cause.as_reason()), last_word: false }
     }
 }
 
@@ -76,13 +101,13 @@ impl Session {
         };
         let (cause, author_code) = cause_and_code(from, breach);
         let last_word = author_code == CloseCode::PROTOCOL_ERROR;
-        let author = Farewell { code: author_code, reason: breach.as_str(), last_word };
+        let author = Farewell { code: author_code, reason: Reason::Ours(breach.as_str()), last_word };
         self.begin_ending(ours(cause, Initiator::Proxy, author), false, now);
         self.bid_farewell(from, author);
         let half = self.half_mut(from);
         half.from = Incoming::Done;
         half.follow_close();
-        self.bid_farewell(from.other(), Farewell { code, reason: cause.as_reason(), last_word: false });
+        self.bid_farewell(from.other(), Farewell::of(cause, code));
         self.place_farewells();
     }
 
@@ -109,8 +134,24 @@ impl Session {
         if self.ending().is_some() {
             return;
         }
-        let farewell = Farewell { code, reason: cause.as_reason(), last_word: false };
+        let farewell = Farewell::of(cause, code);
         self.begin_ending(ours(cause, Initiator::Proxy, farewell), true, now);
+        self.bid_both_farewell(farewell);
+    }
+
+    /// An operator ends the session: both sides are told so, each at the end of a message, in the operator's words (at most
+    /// 123 bytes of them). An end that has begun goes on.
+    pub fn handle_kill(&mut self, code: CloseCode, reason: &str, now: Instant) {
+        if self.ending().is_some() {
+            return;
+        }
+        let (initiator, cause) = (Initiator::Proxy, Cause::Killed);
+        let termination = Termination { initiator, cause, code: Some(code), reason: reason.to_owned(), clean: false };
+        self.begin_ending(termination, true, now);
+        self.bid_both_farewell(Farewell { reason: Reason::Operators, ..Farewell::of(cause, code) });
+    }
+
+    fn bid_both_farewell(&mut self, farewell: Farewell) {
         self.bid_farewell(Side::Client, farewell);
         self.bid_farewell(Side::Backend, farewell);
         self.place_farewells();
@@ -234,10 +275,13 @@ const fn farewell_of_lost(side: Side, cause: Cause) -> Farewell {
         Side::Client => CloseCode::GOING_AWAY,
         Side::Backend => CloseCode::INTERNAL_ERROR,
     };
-    Farewell { code, reason: cause.as_reason(), last_word: false }
+    Farewell::of(cause, code)
 }
 
 fn ours(cause: Cause, initiator: Initiator, farewell: Farewell) -> Termination {
-    let Farewell { code, reason, .. } = farewell;
-    Termination { initiator, cause, code: Some(code), reason: reason.into(), clean: false }
+    let reason = match farewell.reason {
+        Reason::Ours(words) => words.to_owned(),
+        Reason::Operators => String::new(),
+    };
+    Termination { initiator, cause, code: Some(farewell.code), reason, clean: false }
 }

@@ -19,6 +19,7 @@
 //! | idle                           | 1001 `idle`         | 1001 `idle`         | proxy        |
 //! | memory                         | 1013 `memory`       | 1013 `memory`       | proxy        |
 //! | notice (drain, lifetime, …)    | 1012 and the cause  | 1012 and the cause  | proxy        |
+//! | an operator ends it            | the operator's code and words | the same  | proxy        |
 
 mod ending;
 mod half;
@@ -301,10 +302,13 @@ impl Session {
             return;
         }
         let now = self.common.tick(now);
-        let farewell = self.ending().and_then(|ending| ending.farewell(to));
+        let close = self.ending().and_then(|ending| {
+            let Farewell { code, reason, .. } = ending.farewell(to)?;
+            Some(close_frame(code, ending.words(reason)))
+        });
         let (half, terms) = self.half_and_terms(to);
-        if let Some(Farewell { code, reason, .. }) = farewell {
-            close_frame(code, reason).encode(half.keepalive.mask(terms, OpCode::Close), out);
+        if let Some(close) = close {
+            close.encode(half.keepalive.mask(terms, OpCode::Close), out);
             half.to = Outgoing::Fin;
         } else {
             let ping = half.keepalive.ping(terms, now);
@@ -348,6 +352,18 @@ impl Session {
     #[must_use]
     pub const fn counts(&self, from: Side) -> Counts {
         self.half(from).counts
+    }
+
+    /// When the last byte came from either side, Pongs to our own Pings included.
+    #[must_use]
+    pub fn last_received(&self) -> Instant {
+        self.last_received.instant(self.common.epoch)
+    }
+
+    /// Whether its end has begun.
+    #[must_use]
+    pub const fn is_ending(&self) -> bool {
+        self.ending().is_some()
     }
 
     /// What our Pings to a side have shown.

@@ -1,6 +1,11 @@
 //! The proxy under test, started in the test's process, with its access log as a channel.
 
-use std::{io, net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{
+    io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use longwire::{
     access_log::AccessLog,
@@ -198,6 +203,17 @@ impl Setup {
     /// The file, read and started on sockets of another process.
     pub fn start_with(self, inherited: &mut Inherited) -> Proxy {
         let config = self.config();
+        self.run(config, inherited)
+    }
+
+    /// The file, written to a path, read from there and started.
+    pub fn start_from(self, file: &Path) -> Proxy {
+        std::fs::write(file, self.text()).unwrap();
+        let config = config::load(file).unwrap_or_else(|error| panic!("{error}")).config;
+        self.run(config, &mut Inherited::default())
+    }
+
+    fn run(self, config: Config, inherited: &mut Inherited) -> Proxy {
         let (writer, lines) = mpsc::unbounded_channel();
         let access_log = AccessLog::new(LogFormat::Json, LineSender { writer, line: Vec::new() });
         let server = Server::start_with(config, access_log, inherited).expect("the proxy starts");
@@ -207,8 +223,16 @@ impl Setup {
 
     /// The file, read.
     pub fn config(&self) -> Config {
+        let text = self.text();
+        let loaded =
+            config::parse(&text, "proxy.yaml", &self.base).unwrap_or_else(|error| panic!("{error}\nin\n{text}"));
+        loaded.config
+    }
+
+    /// The file.
+    pub fn text(&self) -> String {
         let timeouts: Vec<String> = self.timeouts.iter().map(|(key, value)| format!("{key}: {value}")).collect();
-        let text = format!(
+        format!(
             "workers: 2\nlisteners: [ {{ {} }} ]\nupstreams:\n  chat: {{ {}, backends: [ {} ] }}\n{}\n\
              timeouts: {{ {} }}\n{}",
             self.listener,
@@ -217,10 +241,7 @@ impl Setup {
             self.routes,
             timeouts.join(", "),
             self.settings,
-        );
-        let loaded =
-            config::parse(&text, "proxy.yaml", &self.base).unwrap_or_else(|error| panic!("{error}\nin\n{text}"));
-        loaded.config
+        )
     }
 }
 

@@ -392,3 +392,33 @@ fn the_first_cause_stands() {
     pair.drain();
     assert_eq!(pair.ended().1, Cause::ClientLost);
 }
+
+#[test]
+fn an_operator_ends_a_session_in_words_of_his_own_at_the_end_of_a_message() {
+    let mut pair = Pair::new(&SILENT);
+    let whole = message(Client, "hello");
+    pair.sends(Client, &whole[..9]);
+    pair.kill(4000, "out with you");
+    assert_eq!(pair.got(Client), ["close 4000 out with you", "FIN"]);
+    pair.sends(Client, &whole[9..]);
+    assert_eq!(pair.got(Backend), ["message hello", "close 4000 out with you", "FIN"]);
+    pair.kill(4001, "too late");
+    pair.fin(Client);
+    pair.fin(Backend);
+    assert!(pair.over);
+    assert_eq!(pair.ended(), (Initiator::Proxy, Cause::Killed, Some(4000), "out with you".into(), false));
+}
+
+#[test]
+fn a_close_that_comes_before_the_operators_could_go_is_why_the_session_ended() {
+    let mut pair = Pair::new(&SILENT);
+    pair.sends(Client, frame(Client, 0x01, b"to be con"));
+    pair.sends(Backend, frame(Backend, 0x01, b"to be con"));
+    pair.kill(4000, "out with you");
+    pair.sends(Client, close(Client, 1000, "bye"));
+    assert_eq!(pair.got(Backend).last_chunk(), Some(&["close 1000 bye".to_owned()]));
+    // It will not answer: the client reads a Close of ours after all, and not its own words.
+    pair.fin(Backend);
+    assert_eq!(pair.got(Client).last_chunk(), Some(&["close 4000 killed".to_owned(), "FIN".to_owned()]));
+    assert_eq!(pair.ended(), (Initiator::Client, Cause::ClientClose, Some(1000), "bye".into(), false));
+}

@@ -163,6 +163,12 @@ impl Pair {
         self.pump();
     }
 
+    /// An operator ends the session.
+    fn kill(&mut self, code: u16, reason: &str) {
+        self.session.handle_kill(CloseCode(code), reason, self.now);
+        self.pump();
+    }
+
     /// Time passes. Whatever falls due happens on time, and happens once: each timeout changes something.
     fn wait(&mut self, time: Duration) {
         let until = self.now + time;

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..bench import Bench
-from . import chat, curl, demo, ending, failover, false_upgrade, idle_memory, refused, silence, socketio, storm
+from . import chat, curl, demo, ending, failover, false_upgrade, idle_memory, refused, reload, silence, socketio, storm
 
 
 @dataclass(frozen=True)
@@ -45,5 +45,8 @@ SCENARIOS = [
         False,
         True,
     ),
+    Scenario("reload", "1,000 sessions over 100 reloads, 20 of them of broken files", reload.reload, 120),
+    Scenario("drain", "SIGTERM with 1,000 sessions: announced, spread, in time, no message torn", reload.drain, 90),
+    Scenario("takeover", "new processes take the listeners over while sessions come", reload.takeover, 90),
     Scenario("ending", "SIGTERM tells every client 1012; exit codes; check's messages", ending.run, 60),
 ]

@@ -1,0 +1,95 @@
+//! Answers of the admin interface: JSON, and one shape for every refusal.
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::{
+    Response, StatusCode,
+    header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS},
+};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+/// What goes back.
+pub(super) type Answer = Response<Full<Bytes>>;
+
+/// Why something was not done: `{"error": {"code", "message", …}}`.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    status: StatusCode,
+    code: &'static str,
+    message: String,
+    allow: Option<HeaderValue>,
+    /// More keys of `error`.
+    more: Vec<(&'static str, Value)>,
+}
+
+impl Refusal {
+    pub(super) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        Self { status, code, message: message.into(), allow: None, more: Vec::new() }
+    }
+
+    pub(super) fn not_found(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", message)
+    }
+
+    pub(super) fn bad_request(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "bad_request", message)
+    }
+
+    /// Another method would do.
+    pub(super) fn wrong_method(allow: &'static str) -> Self {
+        let refusal = Self::new(StatusCode::METHOD_NOT_ALLOWED, "wrong_method", format!("allowed here: {allow}"));
+        Self { allow: Some(HeaderValue::from_static(allow)), ..refusal }
+    }
+
+    pub(super) fn with(mut self, key: &'static str, value: Value) -> Self {
+        self.more.push((key, value));
+        self
+    }
+
+    #[cfg(test)]
+    pub(super) const fn code(&self) -> &'static str {
+        self.code
+    }
+}
+
+impl From<Refusal> for Answer {
+    fn from(refusal: Refusal) -> Self {
+        let Refusal { status, code, message, allow, more } = refusal;
+        let mut error = json!({ "code": code, "message": message });
+        for (key, value) in more {
+            error[key] = value;
+        }
+        let mut answer = json(status, &json!({ "error": error }));
+        if let Some(allow) = allow {
+            answer.headers_mut().insert(ALLOW, allow);
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            answer.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        answer
+    }
+}
+
+/// A JSON answer.
+pub(super) fn json(status: StatusCode, value: &impl Serialize) -> Answer {
+    // Our own types: none has a key that is no text.
+    let body = serde_json::to_vec(value).unwrap_or_default();
+    with_type(status, "application/json", body)
+}
+
+/// One line for people and load balancers.
+pub(super) fn text(status: StatusCode, line: &'static str) -> Answer {
+    with_type(status, "text/plain; charset=utf-8", line)
+}
+
+fn with_type(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Answer {
+    let mut answer = Response::new(Full::new(body.into()));
+    *answer.status_mut() = status;
+    let headers: [(HeaderName, &'static str); 3] =
+        [(CONTENT_TYPE, kind), (CACHE_CONTROL, "no-store"), (X_CONTENT_TYPE_OPTIONS, "nosniff")];
+    for (name, value) in headers {
+        answer.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    answer
+}

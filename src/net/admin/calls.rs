@@ -1,0 +1,309 @@
+//! What can be asked of the admin interface, and what is done about it.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
+
+use http_body_util::{BodyExt as _, Limited};
+use hyper::{Method, Request, StatusCode, body::Incoming};
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::json;
+use tokio::time::timeout;
+
+use super::{
+    access,
+    answer::{Answer, Refusal, json, text},
+    target, views,
+};
+use crate::{
+    balance::Duty,
+    config::Severity,
+    net::{
+        control::{Control, ReloadError, Unknown},
+        inquiry::{Kill, Search, Sort},
+    },
+    ws::close::CloseCode,
+};
+
+/// Bytes of a body.
+const BODY: usize = 16 * 1024;
+/// From the head to the end of the body.
+const BODY_TIMEOUT: Duration = Duration::from_secs(5);
+/// What a Close has room for (RFC 6455 §5.5).
+const LONGEST_REASON: usize = 123;
+/// Where nothing more fitting is said (RFC 6455 §7.4.1 on 1008).
+const KILLED: CloseCode = CloseCode(1008);
+/// Sessions in one answer.
+const MOST_SESSIONS: usize = 1000;
+/// Further pages are no way to read a list.
+const FURTHEST: usize = 100_000;
+
+const DESCRIPTION: &str = include_str!("../../../docs/openapi.yaml");
+
+/// One thing that can be asked for.
+#[derive(Debug)]
+enum Call {
+    Health,
+    Ready,
+    Description,
+    Status,
+    Config,
+    Sessions,
+    Session(String),
+    Kill(String),
+    Upstreams,
+    SetDuty { upstream: String, backend: String, duty: Duty },
+    DrainRoute { route: String, drains: bool },
+    DrainAll { drains: bool },
+    Reload,
+}
+
+/// Answers a request that came in at `address`, or by a path.
+pub(super) async fn answer(control: &Control, address: Option<SocketAddr>, request: Request<Incoming>) -> Answer {
+    let (head, body) = request.into_parts();
+    // Read first: an answer beside unread bytes can be lost to a reset.
+    let body = match timeout(BODY_TIMEOUT, Limited::new(body, BODY).collect()).await {
+        Ok(Ok(body)) => body.to_bytes(),
+        Ok(Err(_)) => return too_large().into(),
+        Err(_) => return Refusal::new(StatusCode::REQUEST_TIMEOUT, "too_slow", "the body did not come in time").into(),
+    };
+    let answered = match find(&head.method, head.uri.path()) {
+        // For load balancers, which call it by names that nobody here knows, and show no token.
+        Ok(Call::Health) => Ok(text(StatusCode::OK, "ok\n")),
+        Ok(Call::Ready) => Ok(match control.is_ready() {
+            true => text(StatusCode::OK, "ready\n"),
+            false => text(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
+        }),
+        found => {
+            let is_write = !matches!(head.method, Method::GET | Method::HEAD);
+            let access = control.desk().map(|desk| desk.access());
+            let checked = access.map_or(Ok(()), |access| access.check(&head.headers, address));
+            let checked = checked.and(found).and_then(|call| match is_write {
+                true => access::check_write(&head.headers).map(|()| call),
+                false => Ok(call),
+            });
+            match checked {
+                Ok(call) => call.run(control, head.uri.query().unwrap_or_default(), &body).await,
+                Err(refusal) => Err(refusal),
+            }
+        }
+    };
+    answered.unwrap_or_else(Answer::from)
+}
+
+/// The call of a method and a path.
+fn find(method: &Method, path: &str) -> Result<Call, Refusal> {
+    let segments = target::segments(path)?;
+    let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
+    let (read, write) = match segments[..] {
+        ["healthz"] => (Some(Call::Health), None),
+        ["readyz"] => (Some(Call::Ready), None),
+        ["api", "openapi.json"] => (Some(Call::Description), None),
+        ["api", "status"] => (Some(Call::Status), None),
+        ["api", "config"] => (Some(Call::Config), None),
+        ["api", "sessions"] => (Some(Call::Sessions), None),
+        ["api", "sessions", id] if !id.is_empty() => {
+            (Some(Call::Session(id.into())), Some((Method::DELETE, Call::Kill(id.into()))))
+        }
+        ["api", "upstreams"] => (Some(Call::Upstreams), None),
+        ["api", "upstreams", upstream, "backends", backend, duty @ ("drain" | "down" | "up")] => {
+            let duty = match duty {
+                "drain" => Duty::Drain,
+                "down" => Duty::Down,
+                _ => Duty::Up,
+            };
+            let (upstream, backend) = (upstream.into(), backend.into());
+            (None, Some((Method::POST, Call::SetDuty { upstream, backend, duty })))
+        }
+        ["api", "routes", route, order @ ("drain" | "resume")] => {
+            let call = Call::DrainRoute { route: route.into(), drains: order == "drain" };
+            (None, Some((Method::POST, call)))
+        }
+        ["api", order @ ("drain" | "resume")] => {
+            (None, Some((Method::POST, Call::DrainAll { drains: order == "drain" })))
+        }
+        ["api", "reload"] => (None, Some((Method::POST, Call::Reload))),
+        _ => return Err(Refusal::not_found("nothing is at this path; /api/openapi.json says what is where")),
+    };
+    let allow = match (&read, &write) {
+        (Some(_), None) => "GET, HEAD",
+        (Some(_), Some(_)) => "GET, HEAD, DELETE",
+        _ => "POST",
+    };
+    match (read, write) {
+        (Some(call), _) if matches!(*method, Method::GET | Method::HEAD) => Ok(call),
+        (_, Some((needed, call))) if needed == *method => Ok(call),
+        _ => Err(Refusal::wrong_method(allow)),
+    }
+}
+
+impl Call {
+    async fn run(self, control: &Control, query: &str, body: &[u8]) -> Result<Answer, Refusal> {
+        Ok(match self {
+            Self::Health | Self::Ready => text(StatusCode::OK, "ok\n"),
+            Self::Description => ok(&serde_yaml::from_str::<serde_json::Value>(DESCRIPTION).unwrap_or_default()),
+            Self::Status => ok(&views::Status::of(control)),
+            Self::Config => ok(&control.config().written),
+            Self::Sessions => sessions(control, query).await?,
+            Self::Session(id) => session(control, id).await?,
+            Self::Kill(id) => kill(control, id, body).await?,
+            Self::Upstreams => ok(&views::upstreams(control)),
+            Self::SetDuty { upstream, backend, duty } => {
+                read::<Nothing>(body)?;
+                control.set_duty(&upstream, &backend, duty)?;
+                ok(&views::upstreams(control))
+            }
+            Self::DrainRoute { route, drains } => {
+                read::<Nothing>(body)?;
+                control.drain_route(&route, drains)?;
+                ok(&views::Status::of(control))
+            }
+            Self::DrainAll { drains } => {
+                read::<Nothing>(body)?;
+                control.drain_all(drains);
+                ok(&views::Status::of(control))
+            }
+            Self::Reload => reload(control, body)?,
+        })
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Nothing {}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct HowToKill {
+    code: Option<u16>,
+    reason: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct HowToReload {
+    /// Diagnostics are rendered for a terminal.
+    color: bool,
+}
+
+async fn sessions(control: &Control, query: &str) -> Result<Answer, Refusal> {
+    let (mut search, mut limit, mut offset) = (Search::default(), 100, 0);
+    for (key, value) in target::pairs(query)? {
+        let wrong = |wanted: &str| Refusal::bad_request(format!("`{key}` is {wanted}, not {value:?}"));
+        let number = |most: usize| value.parse().ok().filter(|number| *number <= most);
+        match key.as_str() {
+            "client" => {
+                let address = value.parse::<IpAddr>().map(ipnet::IpNet::from);
+                search.client = Some(value.parse().or(address).map_err(|_| wrong("an address or a network"))?);
+            }
+            "route" => search.route = Some(value),
+            "upstream" => search.upstream = Some(value),
+            "backend" => search.backend = Some(value),
+            "sort" => {
+                let sort = Sort::deserialize(json!(value));
+                search.sort = sort.map_err(|_| wrong("age, idle, bytes, messages, buffered or rtt"))?;
+            }
+            "order" if value == "asc" => search.ascends = true,
+            "order" if value == "desc" => search.ascends = false,
+            "order" => return Err(wrong("asc or desc")),
+            "limit" => limit = number(MOST_SESSIONS).ok_or_else(|| wrong("a number from 0 to 1000"))?,
+            "offset" => offset = number(FURTHEST).ok_or_else(|| wrong("a number from 0 to 100000"))?,
+            _ => return Err(Refusal::bad_request(format!("`{key}` is not known here"))),
+        }
+    }
+    search.most = offset + limit;
+    let found = control.ask(search, None).await.ok_or_else(busy)?;
+    let sessions: Vec<_> = found.sights.iter().skip(offset).map(views::Session::of).collect();
+    Ok(ok(&json!({ "sessions": sessions, "matched": found.matched, "total": control.sessions() })))
+}
+
+async fn session(control: &Control, id: String) -> Result<Answer, Refusal> {
+    let found = control.ask(one(&id), None).await.ok_or_else(busy)?;
+    found.sights.first().map(|sight| ok(&views::Session::of(sight))).ok_or_else(|| no_session(&id))
+}
+
+async fn kill(control: &Control, id: String, body: &[u8]) -> Result<Answer, Refusal> {
+    let HowToKill { code, reason } = read(body)?;
+    let code = code.map_or(KILLED, CloseCode);
+    let reason = reason.unwrap_or_else(|| "killed".to_owned());
+    // What an endpoint may put on the wire (RFC 6455 §7.4, IANA's registry).
+    if !matches!(code.0, 1000..=1003 | 1007..=1014 | 3000..=4999) {
+        return Err(Refusal::bad_request("`code` is 1000 to 1003, 1007 to 1014, or 3000 to 4999"));
+    }
+    if reason.len() > LONGEST_REASON {
+        return Err(Refusal::bad_request("`reason` has at most 123 bytes: a Close has no room for more"));
+    }
+    let kill = Kill { code, reason };
+    let found = control.ask(one(&id), Some(kill)).await.ok_or_else(busy)?;
+    let killed = found.sights.iter().filter(|sight| !sight.is_ending).count();
+    if found.matched == 0 {
+        return Err(no_session(&id));
+    }
+    tracing::info!(request_id = id, code = code.0, sessions = killed, "killed by an operator");
+    Ok(ok(&json!({ "id": id, "killed": killed })))
+}
+
+fn reload(control: &Control, body: &[u8]) -> Result<Answer, Refusal> {
+    let HowToReload { color } = read(body)?;
+    let Some(file) = control.config().origin else {
+        let message = "the configuration came from flags: there is no file to read again";
+        return Err(Refusal::new(StatusCode::CONFLICT, "no_file", message));
+    };
+    let refuse = |code, message: String| Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, code, message);
+    match control.reload_from(&file) {
+        Ok(reloaded) => Ok(ok(&reloaded)),
+        Err(ReloadError::Start(error)) => Err(refuse("not_started", error.to_string())),
+        Err(ReloadError::Config(diagnostics)) => {
+            let items = diagnostics.items().map(|item| {
+                json!({
+                    "severity": match item.severity { Severity::Error => "error", Severity::Warning => "warning" },
+                    "line": item.line,
+                    "column": item.column,
+                    "message": item.message,
+                    "help": item.help,
+                })
+            });
+            let message = format!("{} has {} problems: nothing has changed", file.display(), diagnostics.len());
+            Err(refuse("wrong_config", message)
+                .with("diagnostics", items.collect())
+                .with("rendered", diagnostics.render(color).into()))
+        }
+    }
+}
+
+/// The sessions of one id. Mostly one, but an id may come from a client.
+fn one(id: &str) -> Search {
+    Search { id: Some(id.to_owned()), most: MOST_SESSIONS, ..Search::default() }
+}
+
+/// A body of JSON; none is an empty object.
+fn read<T: DeserializeOwned + Default>(body: &[u8]) -> Result<T, Refusal> {
+    match body.trim_ascii() {
+        b"" => Ok(T::default()),
+        [b'{', ..] => serde_json::from_slice(body).map_err(|error| Refusal::bad_request(format!("the body: {error}"))),
+        _ => Err(Refusal::bad_request("the body is no JSON object")),
+    }
+}
+
+fn ok(value: &impl serde::Serialize) -> Answer {
+    json(StatusCode::OK, value)
+}
+
+fn too_large() -> Refusal {
+    Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", format!("a body has at most {BODY} bytes here"))
+}
+
+fn busy() -> Refusal {
+    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "a worker did not answer in time")
+}
+
+fn no_session(id: &str) -> Refusal {
+    Refusal::not_found(format!("no live session has the id {id:?}"))
+}
+
+impl From<Unknown> for Refusal {
+    fn from(unknown: Unknown) -> Self {
+        Self::not_found(unknown.to_string())
+    }
+}

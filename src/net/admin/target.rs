@@ -1,0 +1,69 @@
+//! The path and the query of a request, decoded (RFC 3986 §2.1).
+
+use super::answer::Refusal;
+
+/// The segments of a path, each decoded for itself, so that a name may hold a slash.
+///
+/// # Errors
+/// A percent sign without two hexadecimal digits, or what is no UTF-8.
+pub(super) fn segments(path: &str) -> Result<Vec<String>, Refusal> {
+    let path = path.strip_prefix('/').unwrap_or(path);
+    path.split('/').map(|segment| decode(segment).ok_or_else(|| malformed(segment))).collect()
+}
+
+/// The keys and values of a query, decoded; an empty value is none.
+///
+/// # Errors
+/// As [`segments`].
+pub(super) fn pairs(query: &str) -> Result<Vec<(String, String)>, Refusal> {
+    let pairs = query.split('&').filter(|pair| !pair.is_empty());
+    let pairs = pairs.map(|pair| {
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let decode = |text: &str| decode(&text.replace('+', " ")).ok_or_else(|| malformed(text));
+        Ok((decode(key)?, decode(value)?))
+    });
+    pairs.filter(|pair| pair.as_ref().is_ok_and(|(_, value)| !value.is_empty()) || pair.is_err()).collect()
+}
+
+fn decode(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((byte, after)) = rest.split_first() {
+        rest = after;
+        if *byte != b'%' {
+            bytes.push(*byte);
+            continue;
+        }
+        let (digits, after) = rest.split_at_checked(2)?;
+        let digits = str::from_utf8(digits).ok().filter(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()))?;
+        bytes.push(u8::from_str_radix(digits, 16).ok()?);
+        rest = after;
+    }
+    String::from_utf8(bytes).ok()
+}
+
+fn malformed(text: &str) -> Refusal {
+    Refusal::bad_request(format!("{text:?} is not percent-encoded UTF-8"))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_segment_may_hold_what_is_encoded() {
+        assert_eq!(segments("/api/routes/*%2Fws%2f/drain").unwrap(), ["api", "routes", "*/ws/", "drain"]);
+        assert_eq!(segments("/").unwrap(), [""]);
+        for wrong in ["/%", "/%2", "/%zz", "/%+1", "/%ff"] {
+            assert!(segments(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_query_is_pairs_of_which_empty_ones_are_none() {
+        let pairs = pairs("route=*%2Fws&&client=&backend=a+b&x").unwrap();
+        assert_eq!(pairs, [("route".to_owned(), "*/ws".to_owned()), ("backend".to_owned(), "a b".to_owned())]);
+        assert!(super::pairs("route=%").is_err());
+    }
+}

@@ -1,0 +1,65 @@
+//! The token of the admin interface.
+
+use std::{fmt, fs, hint::black_box, io, path::Path};
+
+/// Fewer characters can be guessed.
+const SHORTEST: usize = 16;
+const LONGEST: usize = 1024;
+
+/// What a request has to show.
+pub(crate) struct Token(Vec<u8>);
+
+/// Reads a file whose only word is the token.
+///
+/// # Errors
+/// No such file, or its content cannot be a token.
+pub(crate) fn read(file: &Path) -> io::Result<Token> {
+    let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", file.display()));
+    let length = fs::metadata(file).map_err(named)?.len();
+    let text = if length > 2 * LONGEST as u64 { String::new() } else { fs::read_to_string(file).map_err(named)? };
+    let token = text.trim().as_bytes();
+    if !(SHORTEST..=LONGEST).contains(&token.len()) || !token.iter().all(u8::is_ascii_graphic) {
+        let message = format!("a token is one word of {SHORTEST} to {LONGEST} visible characters");
+        return Err(named(io::Error::new(io::ErrorKind::InvalidData, message)));
+    }
+    Ok(Token(token.to_vec()))
+}
+
+impl Token {
+    /// Whether this is it, in a time that does not tell how much of it is right.
+    pub(super) fn is(&self, shown: &[u8]) -> bool {
+        let differs = self.0.iter().zip(shown).fold(0, |differs, (a, b)| black_box(differs | (a ^ b)));
+        self.0.len() == shown.len() && differs == 0
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token")
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::{read as open, *};
+
+    #[test]
+    fn a_token_is_one_word_of_some_length_and_only_itself() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("token");
+        let read = |text: &str| {
+            fs::write(&file, text).unwrap();
+            open(&file)
+        };
+        let token = read("0123456789abcdef\n").unwrap();
+        assert!(token.is(b"0123456789abcdef"));
+        for other in ["", "0123456789abcde", "0123456789abcdeF", "0123456789abcdef0"] {
+            assert!(!token.is(other.as_bytes()), "{other}");
+        }
+        for wrong in ["", "short", "two words of some length", &"x".repeat(5000)] {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
+        assert!(super::read(&folder.path().join("none")).is_err());
+    }
+}

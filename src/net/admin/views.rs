@@ -1,0 +1,177 @@
+//! What the admin interface shows of a running proxy.
+
+use std::time::Instant;
+
+use serde::Serialize;
+
+use crate::{
+    access_log::{Shown, Traffic},
+    balance::{Backend, BackendSettings, Health},
+    net::{control::Control, inquiry::Sight},
+};
+
+/// The proxy as a whole.
+#[derive(Debug, Serialize)]
+pub(super) struct Status {
+    version: &'static str,
+    /// Whether load balancers should send clients here.
+    ready: bool,
+    /// Every request is refused and every session told to leave.
+    draining: bool,
+    /// Since the start of the admin interface, which is the proxy's.
+    uptime_ms: u64,
+    workers: usize,
+    sessions: usize,
+    /// Those of sessions included.
+    connections: usize,
+    listeners: Vec<String>,
+    routes: Vec<Route>,
+}
+
+#[derive(Debug, Serialize)]
+struct Route {
+    name: String,
+    upstream: String,
+    draining: bool,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Upstreams {
+    upstreams: Vec<Upstream>,
+}
+
+#[derive(Debug, Serialize)]
+struct Upstream {
+    name: String,
+    balance: &'static str,
+    backends: Vec<BackendView>,
+}
+
+#[derive(Debug, Serialize)]
+struct BackendView {
+    address: String,
+    /// What the operator wants of it.
+    duty: &'static str,
+    /// How it stands by its requests and checks.
+    health: &'static str,
+    /// Until its next trial is due.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    out_for_ms: Option<u64>,
+    /// Sessions and requests in flight.
+    active: usize,
+    picks: u64,
+    failures: u64,
+    weight: u32,
+    max_conns: usize,
+    backup: bool,
+    /// The file says so.
+    down: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_check: Option<LastCheck>,
+}
+
+#[derive(Debug, Serialize)]
+struct LastCheck {
+    ago_ms: u64,
+    passed: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failure: Option<String>,
+}
+
+/// A live session, by the names of its record where that has them.
+#[derive(Debug, Serialize)]
+pub(super) struct Session<'s> {
+    #[serde(flatten)]
+    particulars: Shown,
+    state: &'static str,
+    age_ms: u64,
+    idle_ms: u64,
+    #[serde(flatten)]
+    traffic: &'s Traffic,
+    buffered_bytes: usize,
+}
+
+impl Status {
+    pub(super) fn of(control: &Control) -> Self {
+        let (plan, book) = (control.plan(), control.book());
+        let routes = plan.config.routes.routes().map(|route| Route {
+            name: route.name.clone(),
+            upstream: plan.upstreams[route.upstream].name().to_owned(),
+            draining: book.routes().any(|name| name == route.name),
+        });
+        let since = control.desk().map_or_else(Instant::now, |desk| desk.since);
+        Self {
+            version: env!("CARGO_PKG_VERSION"),
+            ready: book.is_ready(),
+            draining: book.drains_all(),
+            uptime_ms: millis(since.elapsed()),
+            workers: control.live().workers(),
+            sessions: control.sessions(),
+            connections: control.live().connections(),
+            listeners: control.addresses().iter().map(ToString::to_string).collect(),
+            routes: routes.collect(),
+        }
+    }
+}
+
+pub(super) fn upstreams(control: &Control) -> Upstreams {
+    let (plan, now) = (control.plan(), Instant::now());
+    let upstreams = plan.upstreams.iter().zip(&plan.config.upstreams).map(|(upstream, settings)| Upstream {
+        name: settings.name.clone(),
+        balance: settings.policy.as_str(),
+        backends: upstream
+            .backends()
+            .iter()
+            .zip(&settings.backends)
+            .map(|(backend, settings)| BackendView::of(backend, settings, now))
+            .collect(),
+    });
+    Upstreams { upstreams: upstreams.collect() }
+}
+
+impl BackendView {
+    fn of(backend: &Backend, settings: &BackendSettings, now: Instant) -> Self {
+        let (health, out_for) = match backend.health(now) {
+            Health::Up => ("up", None),
+            Health::Out { until } => ("out", Some(until.saturating_duration_since(now))),
+            Health::Failing => ("failing", None),
+            Health::Trial => ("trial", None),
+        };
+        let last_check = backend.last_check().map(|check| LastCheck {
+            ago_ms: millis(now.saturating_duration_since(check.at)),
+            passed: check.failure.is_none(),
+            failure: check.failure,
+        });
+        Self {
+            address: backend.address().to_owned(),
+            duty: backend.duty().as_str(),
+            health,
+            out_for_ms: out_for.map(millis),
+            active: backend.active(),
+            picks: backend.picks(),
+            failures: backend.failures(),
+            weight: settings.weight,
+            max_conns: settings.max_conns,
+            backup: settings.backup,
+            down: settings.down,
+            last_check,
+        }
+    }
+}
+
+impl<'s> Session<'s> {
+    pub(super) fn of(sight: &'s Sight) -> Self {
+        Self {
+            particulars: sight.particulars.show(),
+            state: if sight.is_ending { "ending" } else { "open" },
+            age_ms: millis(sight.age),
+            idle_ms: millis(sight.idle),
+            traffic: &sight.traffic,
+            buffered_bytes: sight.buffered,
+        }
+    }
+}
+
+fn millis(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

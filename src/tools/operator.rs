@@ -1,0 +1,170 @@
+//! What an operator does from the command line: looks at a running longwire and gives it orders, by its admin interface.
+
+mod client;
+mod tables;
+
+use std::{fmt::Write as _, io::IsTerminal as _, path::PathBuf, time::Duration};
+
+use serde_json::{Value, json};
+use tokio::signal::unix::{SignalKind, signal};
+
+use self::client::encode;
+pub use self::client::{Address, CallError, Caller};
+
+/// Between two looks of `status --watch`.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// What an operator wants.
+#[derive(Debug)]
+pub enum Order {
+    /// The proxy as a whole.
+    Status {
+        /// Again and again, until a signal.
+        watch: bool,
+    },
+    /// A page of the live sessions: keys and values of the query of `/api/sessions`.
+    Sessions(Vec<(&'static str, String)>),
+    /// The end of a session.
+    Kill {
+        /// Its id.
+        id: String,
+        /// What both sides read; `None` = the default.
+        code: Option<u16>,
+        /// The words beside it; `None` = the default.
+        reason: Option<String>,
+    },
+    /// That something gets nothing new, or again.
+    Drain {
+        /// What.
+        what: Drained,
+        /// It is served again.
+        undo: bool,
+    },
+    /// That the file is read again.
+    Reload,
+}
+
+/// What can be drained.
+#[derive(Debug)]
+pub enum Drained {
+    /// Everything.
+    All,
+    /// A route, by its name.
+    Route(String),
+    /// A backend.
+    Backend {
+        /// Its group.
+        upstream: String,
+        /// Its address.
+        address: String,
+        /// Its sessions are not told to leave.
+        keep_sessions: bool,
+    },
+}
+
+/// How answers are printed.
+#[derive(Debug, Clone, Copy)]
+pub struct Form {
+    /// As they come.
+    pub json: bool,
+    /// Diagnostics are for a terminal.
+    pub color: bool,
+}
+
+/// Where the admin interface of a running longwire is, and its token.
+#[derive(Debug)]
+pub struct Place {
+    /// `None` = what the file says.
+    pub address: Option<Address>,
+    /// The file.
+    pub config: PathBuf,
+    /// `None` = what the file says.
+    pub token_file: Option<PathBuf>,
+}
+
+/// Does it, and gives what is to be printed; [`Order::Status`] with `watch` prints by itself and ends with a signal.
+///
+/// # Errors
+/// Nobody answers, or it was refused.
+pub async fn run(caller: &Caller, order: Order, form: Form, mut print: impl FnMut(&str)) -> Result<(), CallError> {
+    let show = |value: &Value, table: fn(&Value) -> String| match form.json {
+        true => format!("{value:#}"),
+        false => table(value),
+    };
+    match order {
+        Order::Status { watch: false } => print(&show(&status(caller).await?, tables::status)),
+        Order::Status { watch: true } => watch(caller, form, print).await?,
+        Order::Sessions(query) => {
+            let query: Vec<_> = query.iter().map(|(key, value)| format!("{key}={}", encode(value))).collect();
+            let sessions = caller.get(&format!("/api/sessions?{}", query.join("&"))).await?;
+            print(&show(&sessions, tables::sessions));
+        }
+        Order::Kill { id, code, reason } => {
+            let path = format!("/api/sessions/{}", encode(&id));
+            let killed = caller.delete(&path, &json!({ "code": code, "reason": reason })).await?;
+            print(&show(&killed, tables::killed));
+        }
+        Order::Drain { what, undo } => {
+            let (path, table): (_, fn(&Value) -> String) = match what {
+                Drained::All => (format!("/api/{}", if undo { "resume" } else { "drain" }), tables::proxy),
+                Drained::Route(route) => {
+                    let order = if undo { "resume" } else { "drain" };
+                    (format!("/api/routes/{}/{order}", encode(&route)), tables::routes)
+                }
+                Drained::Backend { upstream, address, keep_sessions } => {
+                    let duty = match (undo, keep_sessions) {
+                        (true, _) => "up",
+                        (false, true) => "down",
+                        (false, false) => "drain",
+                    };
+                    let path = format!("/api/upstreams/{}/backends/{}/{duty}", encode(&upstream), encode(&address));
+                    (path, tables::backends)
+                }
+            };
+            print(&show(&caller.post(&path, &json!({})).await?, table));
+        }
+        Order::Reload => {
+            let reloaded = caller.post("/api/reload", &json!({ "color": form.color })).await?;
+            print(&show(&reloaded, tables::reloaded));
+        }
+    }
+    Ok(())
+}
+
+/// `/api/status` with the upstreams of `/api/upstreams`.
+async fn status(caller: &Caller) -> Result<Value, CallError> {
+    let mut status = caller.get("/api/status").await?;
+    let mut upstreams = caller.get("/api/upstreams").await?;
+    status["upstreams"] = upstreams["upstreams"].take();
+    Ok(status)
+}
+
+/// Looks every second: in place on a terminal, one after another elsewhere. Later looks may fail: it may be restarting.
+async fn watch(caller: &Caller, form: Form, mut print: impl FnMut(&str)) -> Result<(), CallError> {
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(CallError::Signal)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(CallError::Signal)?;
+    let in_place = std::io::stdout().is_terminal() && !form.json;
+    let mut seen = Some(status(caller).await?);
+    let mut looks = tokio::time::interval(LOOK);
+    loop {
+        tokio::select! {
+            _ = looks.tick() => {}
+            _ = interrupt.recv() => return Ok(()),
+            _ = terminate.recv() => return Ok(()),
+        }
+        // Home, and clear what is below: without flicker, and the scrollback stays.
+        let mut text = String::from(if in_place { "\x1b[H\x1b[J" } else { "" });
+        let look = match seen.take() {
+            Some(first) => Ok(first),
+            None => status(caller).await,
+        };
+        let _ = match look {
+            Ok(status) if form.json => write!(text, "{status}"),
+            Ok(status) if in_place => write!(text, "{}", tables::status(&status)),
+            Ok(status) => writeln!(text, "{}", tables::status(&status)),
+            Err(error) if form.json => write!(text, "{}", json!({ "error": { "message": error.to_string() } })),
+            Err(error) => write!(text, "{error}"),
+        };
+        print(&text);
+    }
+}

@@ -1,0 +1,263 @@
+//! A caller of the admin interface.
+
+use std::{fmt, fs, io, path::PathBuf, str::FromStr, time::Duration};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::{
+    Method, Request, StatusCode,
+    client::conn::http1,
+    header::{AUTHORIZATION, CONTENT_TYPE, HOST},
+};
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpStream, UnixStream},
+    time::timeout,
+};
+
+use super::Place;
+use crate::config::{self, AdminBind, Diagnostics};
+
+/// For the whole of a call.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// Bytes of an answer; a list of a thousand sessions takes one.
+const LARGEST: usize = 16 * 1024 * 1024;
+
+/// Where an admin interface is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Address {
+    /// `host:port`.
+    Tcp(String),
+    /// A socket in the file system.
+    Unix(PathBuf),
+}
+
+/// Knows whom to call, and with which token.
+#[derive(Debug)]
+pub struct Caller {
+    address: Address,
+    token: Option<String>,
+}
+
+/// Why a call came to nothing.
+#[derive(Debug)]
+pub enum CallError {
+    /// The file does not say where to call.
+    Config(Diagnostics),
+    /// It says that there is nobody to call.
+    NoAdmin(PathBuf),
+    /// The token cannot be read.
+    Token(PathBuf, io::Error),
+    /// Nobody answers.
+    Unreachable(Address, String),
+    /// The answer is not one of longwire's.
+    Strange(Address, String),
+    /// It was refused, with the `error` of the answer.
+    Refused(Value),
+    /// Signals cannot be heard.
+    Signal(io::Error),
+}
+
+impl Place {
+    /// Who is to be called.
+    ///
+    /// # Errors
+    /// The file cannot be read, or names no admin interface; the token cannot be read.
+    pub fn find(self) -> Result<Caller, CallError> {
+        let Self { address, config, mut token_file } = self;
+        let address = match address {
+            Some(address) => address,
+            None => {
+                let admin = config::admin_of(&config).map_err(CallError::Config)?;
+                let admin = admin.ok_or_else(|| CallError::NoAdmin(config.clone()))?;
+                token_file = token_file.or(admin.token_file);
+                Address::of(admin.bind).ok_or(CallError::NoAdmin(config))?
+            }
+        };
+        let token = token_file.map(|file| match fs::read_to_string(&file) {
+            Ok(token) => Ok(token.trim().to_owned()),
+            Err(error) => Err(CallError::Token(file, error)),
+        });
+        Ok(Caller { address, token: token.transpose()? })
+    }
+}
+
+impl Address {
+    /// From this machine; `None`: the port is only known to who has bound it.
+    fn of(bind: AdminBind) -> Option<Self> {
+        match bind {
+            AdminBind::Unix(path) => Some(Self::Unix(path)),
+            AdminBind::Tcp(address) if address.port() == 0 => None,
+            AdminBind::Tcp(address) if address.ip().is_unspecified() => {
+                Some(Self::Tcp(format!("{}:{}", if address.is_ipv4() { "127.0.0.1" } else { "[::1]" }, address.port())))
+            }
+            AdminBind::Tcp(address) => Some(Self::Tcp(address.to_string())),
+        }
+    }
+}
+
+impl FromStr for Address {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Some(path) = text.strip_prefix("unix:").filter(|path| !path.is_empty()) {
+            return Ok(Self::Unix(path.into()));
+        }
+        let place = text.strip_prefix("http://").unwrap_or(text).trim_end_matches('/');
+        match place.rsplit_once(':') {
+            Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0) => {
+                Ok(Self::Tcp(place.to_owned()))
+            }
+            _ => Err("write host:port, such as 127.0.0.1:9900, or unix:/path".to_owned()),
+        }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(place) => f.write_str(place),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+impl Caller {
+    pub(super) async fn get(&self, path: &str) -> Result<Value, CallError> {
+        self.call(Method::GET, path, None).await
+    }
+
+    pub(super) async fn post(&self, path: &str, body: &Value) -> Result<Value, CallError> {
+        self.call(Method::POST, path, Some(body)).await
+    }
+
+    pub(super) async fn delete(&self, path: &str, body: &Value) -> Result<Value, CallError> {
+        self.call(Method::DELETE, path, Some(body)).await
+    }
+
+    async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, CallError> {
+        let unreachable = |error: String| CallError::Unreachable(self.address.clone(), error);
+        let strange = |error: &dyn fmt::Display| CallError::Strange(self.address.clone(), error.to_string());
+        let request = self.request(method, path, body).map_err(|error| strange(&error))?;
+        let call = async {
+            match &self.address {
+                Address::Tcp(place) => match TcpStream::connect(place).await {
+                    Ok(stream) => exchange(stream, request).await.map_err(|error| strange(&error)),
+                    Err(error) => Err(unreachable(error.to_string())),
+                },
+                Address::Unix(path) => match UnixStream::connect(path).await {
+                    Ok(stream) => exchange(stream, request).await.map_err(|error| strange(&error)),
+                    Err(error) => Err(unreachable(error.to_string())),
+                },
+            }
+        };
+        let (status, body) =
+            timeout(PATIENCE, call).await.map_err(|_| unreachable(format!("no answer within {PATIENCE:?}")))??;
+        let mut value: Value = serde_json::from_slice(&body).map_err(|error| strange(&error))?;
+        if status.is_success() {
+            return Ok(value);
+        }
+        match value["error"].take() {
+            Value::Null => Err(strange(&format_args!("status {status}"))),
+            error => Err(CallError::Refused(error)),
+        }
+    }
+
+    fn request(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Request<Full<Bytes>>, hyper::http::Error> {
+        let host = match &self.address {
+            Address::Tcp(place) => place,
+            Address::Unix(_) => "localhost",
+        };
+        let mut request = Request::builder().method(method).uri(path).header(HOST, host);
+        if let Some(token) = &self.token {
+            request = request.header(AUTHORIZATION, format!("Bearer {token}"));
+        }
+        if body.is_some() {
+            request = request.header(CONTENT_TYPE, "application/json");
+        }
+        request.body(Full::from(body.map(Value::to_string).unwrap_or_default()))
+    }
+}
+
+type Broken = Box<dyn std::error::Error + Send + Sync>;
+
+async fn exchange(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    request: Request<Full<Bytes>>,
+) -> Result<(StatusCode, Bytes), Broken> {
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    tokio::spawn(connection);
+    let (head, body) = sender.send_request(request).await?.into_parts();
+    Ok((head.status, Limited::new(body, LARGEST).collect().await?.to_bytes()))
+}
+
+/// A part of a path or a query: all but what never means anything there (RFC 3986 §2.3) is percent-encoded.
+pub(super) fn encode(text: &str) -> String {
+    text.bytes().fold(String::new(), |mut encoded, byte| {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => encoded.push(byte.into()),
+            _ => encoded.push_str(&format!("%{byte:02X}")),
+        }
+        encoded
+    })
+}
+
+impl fmt::Display for CallError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Config(diagnostics) => f.write_str(diagnostics.render(false).trim_end()),
+            Self::NoAdmin(file) => write!(
+                f,
+                "{} does not say where the admin interface is (admin: {{ bind: 127.0.0.1:9900 }}): --admin ADDRESS does",
+                file.display()
+            ),
+            Self::Token(file, error) => write!(f, "cannot read the token in {}: {error}", file.display()),
+            Self::Unreachable(address, error) => write!(
+                f,
+                "nobody answers on {address} ({error}): is longwire running there? --admin ADDRESS asks elsewhere"
+            ),
+            Self::Strange(address, error) => write!(f, "no longwire answers on {address}: {error}"),
+            Self::Refused(error) => f.write_str(error["message"].as_str().unwrap_or("refused")),
+            Self::Signal(error) => write!(f, "cannot wait for signals: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for CallError {}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_a_place_or_a_path() {
+        let tcp = |text: &str| Address::Tcp(text.to_owned());
+        assert_eq!("127.0.0.1:9900".parse(), Ok(tcp("127.0.0.1:9900")));
+        assert_eq!("http://longwire.internal:9900/".parse(), Ok(tcp("longwire.internal:9900")));
+        assert_eq!("unix:/run/longwire.sock".parse(), Ok(Address::Unix("/run/longwire.sock".into())));
+        for wrong in ["", "9900", ":9900", "localhost", "localhost:0", "unix:", "host:99999"] {
+            assert!(wrong.parse::<Address>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn everywhere_is_called_from_here() {
+        let of = |bind: &str| Address::of(AdminBind::Tcp(bind.parse().unwrap())).map(|address| address.to_string());
+        assert_eq!(of("0.0.0.0:9900").as_deref(), Some("127.0.0.1:9900"));
+        assert_eq!(of("[::]:9900").as_deref(), Some("[::1]:9900"));
+        assert_eq!(of("127.0.0.1:0"), None);
+    }
+
+    #[test]
+    fn a_name_is_encoded_whole() {
+        assert_eq!(encode("*/ws/é ~x"), "%2A%2Fws%2F%C3%A9%20~x");
+    }
+}

@@ -1,0 +1,198 @@
+//! The verbs of an operator: what they print, and their exit codes (0 ok, 1 not done, 2 usage).
+
+use std::{path::Path, process::Command};
+
+use longwire::config::AdminBind;
+use serde_json::Value;
+
+use crate::harness::{
+    Backend, Proxy, Setup,
+    frames::{masked_close, unmasked_close},
+};
+
+/// What a command printed.
+struct Said {
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+impl Said {
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error} in {:?}, {:?}", self.out, self.err))
+    }
+
+    /// Done, with nothing on standard error.
+    fn well(self) -> Self {
+        assert_eq!((self.code, &*self.err), (Some(0), ""), "{}", self.out);
+        self
+    }
+}
+
+/// Runs `longwire` in a folder.
+fn longwire(folder: &Path, arguments: &[&str]) -> Said {
+    let output = Command::new(env!("CARGO_BIN_EXE_longwire")).args(arguments).current_dir(folder).output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    Said { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
+}
+
+/// A proxy whose file in `folder` says where its admin interface is.
+fn start(setup: Setup, folder: &Path) -> Proxy {
+    setup.with("admin: { bind: \"unix:admin.sock\", token_file: token }").start_from(&folder.join("proxy.yaml"))
+}
+
+fn folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("token"), "a-token-of-some-length\n").unwrap();
+    folder
+}
+
+#[tokio::test]
+async fn status_and_sessions_show_what_runs_in_tables_and_as_json() {
+    let folder = folder();
+    let backend = Backend::by_hand();
+    let proxy = start(Proxy::before(&[&backend]), folder.path());
+    let (mut client, mut at_backend) = proxy.session_by_hand(&backend).await;
+    let run = |arguments: &[&str]| longwire(folder.path(), arguments).well();
+    let status = run(&["status"]).out;
+    for part in [
+        "ready",
+        "1 sessions",
+        &proxy.address().to_string(),
+        "ROUTE",
+        "*/",
+        "BACKEND",
+        &backend.to_string(),
+        "HEALTH",
+        "up",
+    ] {
+        assert!(status.contains(part), "no {part:?} in\n{status}");
+    }
+    assert_eq!(run(&["status", "--json"]).json()["upstreams"][0]["backends"][0]["active"], 1);
+    let sessions = run(&["sessions", "--json"]).json();
+    let id = sessions["sessions"][0]["id"].as_str().unwrap();
+    let table = run(&["sessions", "--sort", "idle", "--route", "*/"]).out;
+    assert!(table.contains(id) && table.contains("1 shown, 1 match, 1 live"), "{table}");
+    let none = run(&["sessions", "--client", "10.0.0.0/8"]).out;
+    assert!(!none.contains(id) && none.contains("0 shown, 0 match, 1 live"), "{none}");
+    let killed = run(&["kill", id, "--code", "4003", "--reason", "signed out"]).out;
+    assert_eq!(killed, format!("killed {id}\n"));
+    client.expect_close(4003, "signed out").await;
+    at_backend.expect_close(4003, "signed out").await;
+    client.send(masked_close(4003, "")).await;
+    at_backend.send(unmasked_close(4003, "")).await;
+    client.expect_eof().await;
+    client.finish().await;
+    at_backend.expect_eof().await;
+    at_backend.finish().await;
+    let records = proxy.stop().await;
+    assert_eq!(records[0]["cause"], "killed", "{records:?}");
+}
+
+#[tokio::test]
+async fn a_drain_is_ordered_and_taken_back() {
+    let folder = folder();
+    let backend = Backend::echo();
+    let proxy = start(Proxy::before(&[&backend]), folder.path());
+    let run = |arguments: &[&str]| longwire(folder.path(), arguments).well();
+    let name = format!("chat/{backend}");
+    let duty = || run(&["status", "--json"]).json()["upstreams"][0]["backends"][0]["duty"].clone();
+    run(&["drain", "--backend", &name]);
+    assert_eq!(duty(), "drain");
+    run(&["drain", "--backend", &name, "--keep-sessions"]);
+    assert_eq!(duty(), "down");
+    assert!(run(&["drain", "--backend", &name, "--undo"]).out.contains(&backend.to_string()));
+    assert_eq!(duty(), "up");
+    assert!(run(&["drain", "--route", "*/"]).out.contains("draining"));
+    assert!(run(&["drain", "--route", "*/", "--undo"]).out.contains("served"));
+    assert!(run(&["drain", "--all"]).out.contains("draining"));
+    assert!(!proxy.control().is_ready());
+    assert!(run(&["drain", "--all", "--undo"]).out.contains("ready"));
+    assert!(proxy.control().is_ready());
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn a_reload_prints_what_changed_or_what_check_prints() {
+    let folder = folder();
+    let file = folder.path().join("proxy.yaml");
+    let (one, two) = (Backend::echo(), Backend::echo());
+    let proxy = start(Proxy::before(&[&one, &two]), folder.path());
+    let text = std::fs::read_to_string(&file).unwrap();
+    let entry = format!("{{ address: \"{one}\" }}, ");
+    assert!(text.contains(&entry));
+    std::fs::write(&file, text.replace(&entry, "")).unwrap();
+    // By its own path, so that the names in both outputs are the same.
+    let path = file.to_str().unwrap();
+    let reloaded = longwire(folder.path(), &["reload", "-c", path]).well().out;
+    assert_eq!(reloaded, format!("reloaded\n  backend removed   chat/{one}\n"));
+    std::fs::write(&file, text.replace("balance:", "balanse:")).unwrap();
+    let check = longwire(folder.path(), &["check", "-c", path]);
+    let reload = longwire(folder.path(), &["reload", "-c", path]);
+    assert_eq!((reload.code, &reload.out), (Some(1), &check.out), "{}", reload.err);
+    assert_eq!(reload.err, check.err);
+    assert!(reload.err.contains("did you mean `balance`?"), "{}", reload.err);
+    let refused = longwire(folder.path(), &["reload", "--json"]);
+    assert_eq!((refused.code, &refused.json()["error"]["code"]), (Some(1), &"wrong_config".into()));
+    std::fs::write(&file, "listeners: [\n").unwrap();
+    let hopeless = longwire(folder.path(), &["reload"]);
+    assert_eq!(hopeless.code, Some(1));
+    assert!(hopeless.err.contains("proxy.yaml:"), "{}", hopeless.err);
+    assert_eq!(proxy.client().await.get("/", "").await.status(), 200);
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_not_done_exits_with_1_and_what_cannot_be_meant_with_2() {
+    let folder = folder();
+    let proxy = start(Proxy::before(&[&Backend::refusing()]), folder.path());
+    let said = |arguments: &[&str]| {
+        let said = longwire(folder.path(), arguments);
+        (said.code, said.err)
+    };
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    std::fs::write(folder.path().join("other"), "another-token-of-some-length").unwrap();
+    std::fs::write(folder.path().join("none.yaml"), "workers: 1\n").unwrap();
+    for (arguments, words) in [
+        (&["kill", "none"][..], "no live session has the id \"none\""),
+        (&["kill", "none", "--code", "1006"], "`code` is 1000 to 1003"),
+        (&["drain", "--route", "none"], "no route is called \"none\""),
+        (&["drain", "--backend", "chat/none"], "no backend is called \"none\""),
+        (&["status", "--admin", &free], "nobody answers on 127.0.0.1:"),
+        (&["status", "--watch", "--admin", &free], "nobody answers on 127.0.0.1:"),
+        (&["status", "--token-file", "other"], "the token is missing or wrong"),
+        (&["status", "--token-file", "missing"], "cannot read the token in missing"),
+        (&["status", "-c", "none.yaml"], "none.yaml does not say where the admin interface is"),
+        (&["status", "-c", "missing.yaml"], "missing.yaml: error: cannot read the file"),
+        (&["status", "--admin", &proxy.address().to_string()], "no longwire answers on 127.0.0.1:"),
+    ] {
+        let (code, err) = said(arguments);
+        assert_eq!(code, Some(1), "{arguments:?}: {err}");
+        assert!(err.contains(words), "{arguments:?}: {err}");
+    }
+    for arguments in [
+        &["kill"][..],
+        &["drain"],
+        &["drain", "--all", "--route", "*/"],
+        &["drain", "--all", "--keep-sessions"],
+        &["drain", "--backend", "none"],
+        &["sessions", "--sort", "colour"],
+        &["sessions", "--limit", "1001"],
+        &["status", "--admin", "nowhere"],
+        &["status", "--colour"],
+    ] {
+        assert_eq!(said(arguments).0, Some(2), "{arguments:?}");
+    }
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn by_its_address_it_is_found_without_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let proxy = Proxy::before(&[&Backend::echo()]).with("admin: { bind: \"127.0.0.1:0\" }").start();
+    let Some(AdminBind::Tcp(address)) = proxy.control().admin_address() else { panic!("an address") };
+    for place in [address.to_string(), format!("localhost:{}", address.port()), format!("http://{address}/")] {
+        assert!(longwire(folder.path(), &["status", "--admin", &place]).well().out.contains("ready"));
+    }
+    proxy.stop().await;
+}
