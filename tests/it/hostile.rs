@@ -237,6 +237,22 @@ async fn absurd_paths_are_refused_or_pass_as_they_are_and_break_no_line_of_the_l
 }
 
 #[tokio::test]
+async fn a_body_whose_chunks_cannot_be_read_is_400() {
+    // It never answers, so the broken body is what ends the request.
+    let backend = Backend::script(async |mut wire, _| drop(wire.whatever_comes().await));
+    let mut proxy = Proxy::start(&[&backend]);
+    for chunk in ["0x5\r\nhello\r\n", "+5\r\nhello\r\n", "5\r\nhelloXX", "fffffffffffffffff\r\n", "5;a\nb\r\nhello\r\n"]
+    {
+        let mut client = proxy.client().await;
+        client.send(format!("POST / HTTP/1.1\r\nHost: chat\r\nTransfer-Encoding: chunked\r\n\r\n{chunk}")).await;
+        assert_eq!(client.response().await.status(), 400, "{chunk:?}");
+        let record = proxy.next_record().await;
+        assert_eq!((&record["cause"], &record["status"]), (&"bad_request".into(), &400.into()), "{record}");
+    }
+    proxy.stop().await;
+}
+
+#[tokio::test]
 async fn bytes_that_are_no_http_end_their_connection_only() {
     let backend = Backend::echo();
     let proxy = Proxy::before(&[&backend]).timeout("request_header", "300ms").start();
