@@ -163,7 +163,7 @@ impl Play {
             }
             _ if side == Client => self.session.handle_shortage(now),
             _ => {
-                let side = if script.number() % 2 == 0 { Client } else { Backend };
+                let side = if script.number() & 1 == 0 { Client } else { Backend };
                 self.end(side).broken = true;
             }
         }
