@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..bench import Bench
-from . import chat, curl, demo, ending, failover, false_upgrade, idle_memory, silence, socketio, storm
+from . import chat, curl, demo, description, ending, failover, false_upgrade, idle_memory, silence, socketio, storm
 
 
 @dataclass(frozen=True)
@@ -44,5 +44,6 @@ SCENARIOS = [
         False,
         True,
     ),
+    Scenario("schemathesis", "the admin interface does what its OpenAPI description says", description.run, 420),
     Scenario("ending", "SIGTERM tells every client 1012; exit codes; check's messages", ending.run, 60),
 ]
