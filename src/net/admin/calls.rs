@@ -176,7 +176,8 @@ struct Nothing {}
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct HowToKill {
-    code: Option<u16>,
+    /// A float, because 1008.0 is an integer of JSON Schema.
+    code: Option<f64>,
     reason: Option<String>,
 }
 
@@ -225,7 +226,8 @@ async fn session(control: &Control, id: String) -> Result<Answer, Refusal> {
 
 async fn kill(control: &Control, id: String, body: &[u8]) -> Result<Answer, Refusal> {
     let HowToKill { code, reason } = read(body)?;
-    let code = code.map_or(KILLED, CloseCode);
+    // What does not fit is out of range either way.
+    let code = code.map_or(KILLED, |code| CloseCode(if code.fract() == 0.0 { code as u16 } else { 0 }));
     let reason = reason.unwrap_or_else(|| "killed".to_owned());
     // What an endpoint may put on the wire (RFC 6455 §7.4, IANA's registry).
     if !matches!(code.0, 1000..=1003 | 1007..=1014 | 3000..=4999) {

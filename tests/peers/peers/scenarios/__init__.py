@@ -4,7 +4,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..bench import Bench
-from . import chat, curl, demo, ending, failover, false_upgrade, idle_memory, refused, reload, silence, socketio, storm
+from . import (
+    chat,
+    curl,
+    demo,
+    description,
+    ending,
+    failover,
+    false_upgrade,
+    idle_memory,
+    refused,
+    reload,
+    silence,
+    socketio,
+    storm,
+)
 
 
 @dataclass(frozen=True)
@@ -55,5 +69,6 @@ SCENARIOS = [
     ),
     Scenario("drain", "SIGTERM with 1,000 sessions: announced, spread, in time, no message torn", reload.drain, 90),
     Scenario("takeover", "new processes take the listeners over while sessions come", reload.takeover, 90),
+    Scenario("schemathesis", "the admin interface does what its OpenAPI description says", description.run, 420),
     Scenario("ending", "SIGTERM tells every client 1012; exit codes; check's messages", ending.run, 60),
 ]
