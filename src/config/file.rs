@@ -227,7 +227,7 @@ pub(super) struct Route {
     pub(super) path: String,
     /// The upstream's name.
     pub(super) upstream: String,
-    /// Origins whose pages may open a WebSocket here, e.g. https://example.com or https://*.example.com; none = any.
+    /// Origins whose pages may open a WebSocket here, e.g. `https://example.com` or `https://*.example.com`; none = any.
     #[serde(default)]
     pub(super) origins: Vec<String>,
     /// What this route does otherwise than the top-level `keepalive`.
