@@ -11,6 +11,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use longwire::ws::{
     Side,
     keepalive::{Secret, Settings},
+    meter::MessageLimits,
     session::{Common, Session, SessionSettings},
 };
 
@@ -24,6 +25,7 @@ const SETTINGS: SessionSettings = SessionSettings {
     idle: None,
     max_lifetime: None,
     close_timeout: Duration::from_secs(5),
+    limits: MessageLimits::NONE,
     extensions: false,
 };
 

@@ -4,7 +4,9 @@ use std::{
     fmt::Display,
     io::{self, IsTerminal as _, Write as _},
     path::Path,
+    pin::pin,
     process::ExitCode,
+    sync::Arc,
 };
 
 use tokio::{
@@ -19,7 +21,12 @@ use crate::{
     access_log::AccessLog,
     cli, config,
     config::{Config, Diagnostics, Loaded, LogFormat, Tls},
-    net::{limits, server::Server},
+    net::{
+        control::Control,
+        handover::{Handover, Inherited},
+        limits,
+        server::Server,
+    },
     tools::{
         self,
         bench::{BenchOptions, Load},
@@ -244,14 +251,30 @@ async fn serve(config: Config, file: Option<&Path>) -> ExitCode {
         Err(error) => tracing::warn!(%error, "the limit of open files could not be raised"),
     }
     let access_log = AccessLog::new(config.log.format, io::stdout());
-    let server = match Server::start(config.clone(), access_log) {
+    let mut inherited = match Inherited::collect(config.handover.as_deref()) {
+        Ok(inherited) => inherited,
+        Err(error) => return fail(format_args!("the listening sockets of another process cannot be taken: {error}")),
+    };
+    let server = match Server::start_with(config.clone(), access_log, &mut inherited) {
         Ok(server) => server,
         Err(error) => return fail(error),
     };
+    let handover = match config.handover.as_deref().map(Handover::bind).transpose() {
+        Ok(handover) => handover,
+        Err(error) => return fail(format_args!("the socket for a hand-over cannot be bound: {error}")),
+    };
     announce(&config, &server);
+    match inherited.ready() {
+        Ok(true) => tracing::info!("took over from the process before"),
+        Ok(false) => {}
+        Err(error) => tracing::warn!(%error, "the process before is gone already"),
+    }
+    let control = Arc::clone(server.control());
+    let mut handed_over = pin!(handed_over(handover, &control));
     let name = loop {
         tokio::select! {
             name = either(&mut terminate, &mut interrupt) => break name,
+            () = &mut handed_over => break "hand-over",
             _ = hangup.recv() => match file {
                 // What comes of it is in the log.
                 Some(file) => drop(server.control().reload_from(file)),
@@ -270,6 +293,14 @@ async fn serve(config: Config, file: Option<&Path>) -> ExitCode {
             complain(format_args!("longwire: {name} again: ending at once"));
             std::process::exit(1)
         }
+    }
+}
+
+/// Ready when a successor has taken over.
+async fn handed_over(handover: Option<Handover>, control: &Control) {
+    match handover {
+        Some(handover) => handover.handed_over(control).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -24,6 +24,8 @@ pub enum Kind {
     BodyTooLarge,
     /// No byte of the body for `timeouts.request_body`.
     BodyTimeout,
+    /// Every backend has `max_handshakes` in flight, and waiting for one was too long or for too many.
+    Busy,
     /// The client went away before its answer.
     ClientGone,
     /// The backend closed or reset before a complete head.
@@ -38,12 +40,22 @@ pub enum Kind {
     FalseUpgrade,
     /// The backend's head cannot be read.
     MalformedAnswer,
+    /// More than `limits.new_sessions` in a second.
+    NewSessions,
+    /// More than `limits.new_sessions_per_client` in a second.
+    NewSessionsPerClient,
     /// No route takes the request.
     NoRoute,
+    /// An `Origin` that is not one of the route's `origins`.
+    Origin,
     /// The backend refused the connection.
     Refused,
     /// No answer within `timeouts.upgrade` or `timeouts.response`.
     ResponseTimeout,
+    /// As many sessions as `limits.sessions` allows, or too many addresses to count.
+    Sessions,
+    /// As many sessions from this address as `limits.sessions_per_client` allows.
+    SessionsPerClient,
     /// Every backend is down or full.
     Unavailable,
     /// The backend cannot be reached: no address, no way to it.
@@ -88,6 +100,7 @@ impl Kind {
             Self::BadRequest => (400, "bad_request", "bad request", CLIENT, Irrelevant),
             Self::BodyTooLarge => (413, "body_too_large", "the body is too large", CLIENT, Irrelevant),
             Self::BodyTimeout => (408, "body_timeout", "the body did not come in time", CLIENT, Irrelevant),
+            Self::Busy => (503, "busy", "every backend is busy with handshakes", None, Irrelevant),
             // nginx's code for it; nobody is left to read it.
             Self::ClientGone => (499, "client_gone", "the client went away", CLIENT, Irrelevant),
             Self::ClosedEarly => (502, "closed_early", "the backend closed before it answered", BACKEND, Perhaps),
@@ -96,9 +109,19 @@ impl Kind {
             Self::Exhausted => (503, "exhausted", "the proxy has no descriptors or ports left", None, Irrelevant),
             Self::FalseUpgrade => (502, "false_upgrade", "the backend's upgrade cannot be believed", BACKEND, Perhaps),
             Self::MalformedAnswer => (502, "malformed_answer", "the backend's answer cannot be read", BACKEND, Perhaps),
+            // The words of the limits are those of the file.
+            Self::NewSessions => (503, "new_sessions", "too many new sessions", None, Irrelevant),
+            Self::NewSessionsPerClient => {
+                (429, "new_sessions_per_client", "too many new sessions from this address", CLIENT, Irrelevant)
+            }
             Self::NoRoute => (404, "no_route", "no route for this host and path", None, Irrelevant),
+            Self::Origin => (403, "origin", "pages of this origin may not connect here", CLIENT, Irrelevant),
             Self::Refused => (502, "refused", "the backend refused the connection", BACKEND, Nothing),
             Self::ResponseTimeout => (504, "response_timeout", "the backend did not answer in time", BACKEND, Perhaps),
+            Self::Sessions => (503, "sessions", "too many sessions", None, Irrelevant),
+            Self::SessionsPerClient => {
+                (429, "sessions_per_client", "too many sessions from this address", CLIENT, Irrelevant)
+            }
             Self::Unavailable => (503, "unavailable", "every backend is down or full", None, Irrelevant),
             Self::Unreachable => (502, "unreachable", "the backend cannot be reached", BACKEND, Nothing),
             Self::WrongVersion => {
@@ -161,6 +184,21 @@ impl Error {
             Seen::Perhaps => repeatable,
             Seen::Irrelevant => false,
         }
+    }
+
+    /// Whether the same request may be answered in a while: the client is told when to come back.
+    #[must_use]
+    pub const fn is_temporary(&self) -> bool {
+        matches!(
+            self.kind,
+            Kind::Draining
+                | Kind::Exhausted
+                | Kind::NewSessions
+                | Kind::NewSessionsPerClient
+                | Kind::Sessions
+                | Kind::SessionsPerClient
+                | Kind::Unavailable
+        )
     }
 
     /// The one line that the client reads.

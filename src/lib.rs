@@ -6,7 +6,7 @@
 //! [`access_log::Record`] is written.
 //!
 //! The layer rule (kept by `tests/it/layers.rs`): what decides is pure and takes the time as an argument
-//! ([`ws`], [`balance`], [`routing`], [`headers`], `config/resolve.rs`); only [`net`] and [`tools`] wait.
+//! ([`ws`], [`balance`], [`routing`], [`headers`], [`origins`], `config/resolve.rs`); only [`net`] and [`tools`] wait.
 
 pub mod access_log;
 pub mod balance;
@@ -16,6 +16,7 @@ pub mod config;
 pub mod error;
 pub mod headers;
 pub mod net;
+pub mod origins;
 pub mod routing;
 pub mod tools;
 pub mod ws;

@@ -2,7 +2,7 @@
 
 use std::{cmp::Reverse, fmt, net::Ipv6Addr, time::Duration};
 
-use crate::{headers::split_port, ws::keepalive};
+use crate::{headers::split_port, origins::Origins, ws::keepalive};
 
 /// One route, as resolved.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,6 +11,8 @@ pub struct Route {
     pub name: String,
     /// The upstream's index in `Config::upstreams`.
     pub upstream: usize,
+    /// Whose pages may open a WebSocket here.
+    pub origins: Origins,
     /// Keepalive of this route's sessions.
     pub keepalive: keepalive::Settings,
     /// The longest that one of its sessions may live; `None` = no bound.
@@ -118,7 +120,7 @@ impl HostPattern {
     }
 
     /// Whether a name without port and trailing dot is one of these hosts.
-    fn matches(&self, name: &str) -> bool {
+    pub(crate) fn matches(&self, name: &str) -> bool {
         match self {
             Self::Exact(exact) => name.eq_ignore_ascii_case(exact),
             Self::Suffix(suffix) => name
@@ -288,6 +290,7 @@ mod tests {
             route: Route {
                 name: name.to_owned(),
                 upstream: 0,
+                origins: Origins::default(),
                 keepalive: keepalive::Settings {
                     ping_interval: None,
                     pong_timeout: None,

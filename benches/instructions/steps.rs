@@ -15,6 +15,7 @@ use longwire::ws::{
     Side,
     frame::FrameHeader,
     keepalive::{Secret, Settings},
+    meter::MessageLimits,
     session::{Common, Passed, Session, SessionSettings},
     tracker::Tracker,
 };
@@ -42,6 +43,7 @@ const SETTINGS: SessionSettings = SessionSettings {
     idle: None,
     max_lifetime: None,
     close_timeout: Duration::from_secs(5),
+    limits: MessageLimits::NONE,
     extensions: false,
 };
 

@@ -329,6 +329,7 @@ mod tests {
         ws::{
             Side, keepalive,
             keepalive::Secret,
+            meter::MessageLimits,
             session::{Common, SessionSettings},
             termination::{Cause, Initiator},
         },
@@ -364,6 +365,9 @@ mod tests {
             max_fails: 1,
             fail_timeout: Duration::from_secs(30),
             tries: 0,
+            slow_start: Duration::ZERO,
+            max_handshakes: 0,
+            handshake_queue: 0,
             health_check: None,
             backends: vec![backend],
         };
@@ -392,7 +396,14 @@ mod tests {
     fn session() -> Session {
         let keepalive = keepalive::Settings { ping_interval: None, pong_timeout: None, client: false, backend: false };
         let close_timeout = Duration::from_secs(1);
-        let settings = SessionSettings { keepalive, idle: None, max_lifetime: None, close_timeout, extensions: false };
+        let settings = SessionSettings {
+            keepalive,
+            idle: None,
+            max_lifetime: None,
+            close_timeout,
+            limits: MessageLimits::NONE,
+            extensions: false,
+        };
         let now = Instant::now();
         let common = Common { settings, secret: Secret([0; 16]), epoch: now };
         let mut session = Session::new(Arc::new(common), 0, now);

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -11,6 +11,7 @@ use std::{
 use super::{
     checks::{Check, Checks, HealthCheck},
     health::{Health, Limits, PassiveHealth, Spell, Ticket, Transition},
+    line::Line,
 };
 
 /// One server of an upstream: what is counted and known of it. Its weight and limits are the upstream's, so that this
@@ -19,6 +20,10 @@ use super::{
 pub struct Backend {
     address: String,
     active: AtomicUsize,
+    /// Handshakes in flight, where their number is limited.
+    handshakes: AtomicUsize,
+    /// Its upstream's.
+    line: Arc<Line>,
     picks: AtomicU64,
     failures: AtomicU64,
     duty: AtomicU8,
@@ -61,11 +66,13 @@ impl Duty {
 
 impl Backend {
     /// One that is up and idle.
-    pub(super) fn new(address: String, now: Instant) -> Self {
+    pub(super) fn new(address: String, line: Arc<Line>, now: Instant) -> Self {
         let health = PassiveHealth::new();
         Self {
             address,
             active: AtomicUsize::new(0),
+            handshakes: AtomicUsize::new(0),
+            line,
             picks: AtomicU64::new(0),
             failures: AtomicU64::new(0),
             duty: AtomicU8::new(Duty::Up as u8),
@@ -86,6 +93,11 @@ impl Backend {
     /// Sessions and requests in flight.
     pub fn active(&self) -> usize {
         self.active.load(Ordering::Relaxed)
+    }
+
+    /// WebSocket handshakes in flight, where `max_handshakes` limits them; else 0.
+    pub fn handshakes(&self) -> usize {
+        self.handshakes.load(Ordering::Relaxed)
     }
 
     /// Attempts that went here since it was first named.
@@ -149,6 +161,18 @@ impl Backend {
     /// Takes back what [`Self::enter`] counted.
     pub(super) fn leave(&self) {
         self.active.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Counts one more handshake; whether there was room for it. Exact also while two files are in use.
+    pub(super) fn begin_handshake(&self, most: usize) -> bool {
+        let room = |handshakes| (handshakes < most).then_some(handshakes + 1);
+        self.handshakes.fetch_update(Ordering::AcqRel, Ordering::Relaxed, room).is_ok()
+    }
+
+    /// Takes back what [`Self::begin_handshake`] counted, and lets the next one have it.
+    pub(super) fn end_handshake(self: &Arc<Self>) {
+        self.handshakes.fetch_sub(1, Ordering::AcqRel);
+        self.line.wake_first(self);
     }
 
     pub(super) fn begin(&self, now: Instant) -> Ticket {

@@ -11,6 +11,12 @@
 //! them beats refusing the client), primaries first. Never one that is `down`, off duty, full, or tried for this request
 //! already.
 //!
+//! Who is up, by two voices, and both must say yes: passive health, and the active checks ([`HealthCheck`]), whose results
+//! [`Upstream::checked`] is told. Where they take everyone out, those out are tried all the same. A backend that comes back,
+//! by either voice or by the operator's, begins with a small share of its weight (`slow_start`).
+//!
+//! Handshakes in flight may be limited per backend: [`Upstream::poll_handshake`] then lets them wait in line.
+//!
 //! Passive health ([`Health`]): `max_fails` failures within a sliding `fail_timeout` take a backend out for
 //! `fail_timeout`; after that one trial at a time is let through, and only a success brings it back. An outcome counts
 //! only in the stretch of being up or out in which its pick was made: one that began before the backend went out does
@@ -33,9 +39,14 @@
 mod backend;
 mod checks;
 mod health;
+mod key;
+mod line;
 mod pick;
 mod policy;
+mod random;
 mod registry;
+mod rendezvous;
+mod slow_start;
 #[cfg(test)]
 mod tests;
 mod upstream;
@@ -46,14 +57,23 @@ pub use self::{
     backend::{Backend, Duty},
     checks::{Check, CheckKind, HealthCheck, OnDown},
     health::{Health, MAX_FAIL_TIMEOUT, MAX_FAILS, Transition},
+    key::{HashOn, Key},
+    line::Place,
     pick::{InFlight, Pick},
     registry::Registry,
     upstream::{Tried, Unavailable, Upstream},
 };
 
 /// How an upstream chooses among its backends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Policy {
+    /// Weighted rendezvous over a value of the request, or over the client's address where it has none.
+    Hash {
+        /// Where the value is.
+        on: HashOn,
+        /// As in [`Self::IpHash`].
+        prefix_v4: u8,
+    },
     /// Weighted rendezvous over the client's address.
     IpHash {
         /// Leading bits of an IPv4 address that count (0 to 32; nginx groups by 24).
@@ -61,6 +81,8 @@ pub enum Policy {
     },
     /// Fewest sessions and requests in flight per weight.
     LeastConn,
+    /// Of two drawn by weight, the one with fewer in flight per weight.
+    RandomTwo,
     /// Smooth weighted turns.
     RoundRobin,
 }
@@ -68,10 +90,12 @@ pub enum Policy {
 impl Policy {
     /// The word in the file.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
+    pub const fn as_str(&self) -> &'static str {
         match self {
+            Self::Hash { .. } => "hash",
             Self::IpHash { .. } => "ip_hash",
             Self::LeastConn => "least_conn",
+            Self::RandomTwo => "random_two",
             Self::RoundRobin => "round_robin",
         }
     }
@@ -90,6 +114,13 @@ pub struct UpstreamSettings {
     pub fail_timeout: Duration,
     /// Backends tried for one request; 0 = all.
     pub tries: u32,
+    /// How long a backend that came back, or is new beside others, takes to grow to its whole weight; 0s = not at all. The
+    /// hashes know no such time: a client has one backend.
+    pub slow_start: Duration,
+    /// WebSocket handshakes in flight that a backend takes at most; 0 = no limit.
+    pub max_handshakes: usize,
+    /// Handshakes that wait for a place at most.
+    pub handshake_queue: usize,
     /// How its backends are checked; `None` = only by their requests.
     pub health_check: Option<HealthCheck>,
     /// In the order of the file.

@@ -13,6 +13,8 @@ use super::{
 pub struct Pick {
     /// Dropped before the count is given back.
     untold: Untold,
+    /// Until the outcome is told; `None` where handshakes are not limited, or it is none.
+    handshake: Option<Handshake>,
     in_flight: InFlight,
 }
 
@@ -20,6 +22,10 @@ pub struct Pick {
 #[derive(Debug)]
 #[must_use = "dropped at once, it counts for nothing"]
 pub struct InFlight(Arc<Backend>);
+
+/// A handshake in flight to a backend: counted from the pick until this is dropped.
+#[derive(Debug)]
+pub(super) struct Handshake(Arc<Backend>);
 
 /// A pick's outcome. Dropped without one, a trial gives its slot back.
 #[derive(Debug)]
@@ -32,10 +38,10 @@ struct Untold {
 
 impl Pick {
     /// Counts one more. The caller holds the upstream's lock, so that the limit it looked at still holds.
-    pub(super) fn new(backend: Arc<Backend>, limits: Limits, now: Instant) -> Self {
+    pub(super) fn new(backend: Arc<Backend>, limits: Limits, handshake: Option<Handshake>, now: Instant) -> Self {
         let in_flight = InFlight::begin(Arc::clone(&backend));
         let ticket = Some(backend.begin(now));
-        Self { untold: Untold { backend, limits, ticket }, in_flight }
+        Self { untold: Untold { backend, limits, ticket }, handshake, in_flight }
     }
 
     /// `host:port` to connect to.
@@ -51,6 +57,7 @@ impl Pick {
     /// The backend answered: a 101, or the head of a plain answer. It stays counted. Only the first outcome told counts.
     /// [`Transition::Back`] where this ends an outage.
     pub fn succeeded(&mut self, now: Instant) -> Option<Transition> {
+        self.handshake = None;
         let ticket = self.untold.ticket.take()?;
         self.backend().succeeded(&ticket, now)
     }
@@ -58,6 +65,7 @@ impl Pick {
     /// The backend refused, timed out, broke off or answered nonsense before a complete head. Only the first outcome
     /// told counts. [`Transition::Out`] where this was one failure too many.
     pub fn failed(&mut self, now: Instant) -> Option<Transition> {
+        self.handshake = None;
         let ticket = self.untold.ticket.take()?;
         let limits = self.untold.limits;
         self.backend().failed(&ticket, limits, now)
@@ -83,6 +91,19 @@ impl InFlight {
     /// The backend that it counts for.
     pub fn backend(&self) -> &Arc<Backend> {
         &self.0
+    }
+}
+
+impl Handshake {
+    /// `None` where `most` are in flight.
+    pub(super) fn begin(backend: &Arc<Backend>, most: usize) -> Option<Self> {
+        backend.begin_handshake(most).then(|| Self(Arc::clone(backend)))
+    }
+}
+
+impl Drop for Handshake {
+    fn drop(&mut self) {
+        self.0.end_handshake();
     }
 }
 

@@ -9,6 +9,7 @@ use std::{
 use super::{
     UpstreamSettings,
     backend::{Backend, lock},
+    line::Line,
     upstream::Upstream,
 };
 
@@ -19,30 +20,48 @@ use super::{
 /// pick, a backend may get one request more than `max_conns`.
 #[derive(Debug, Default)]
 pub struct Registry {
-    /// By the upstream's name, then by address. A lock, taken at a (re)load only.
-    known: Mutex<HashMap<String, HashMap<String, Weak<Backend>>>>,
+    /// By the upstream's name. A lock, taken at a (re)load only.
+    known: Mutex<HashMap<String, Known>>,
+    seed: u64,
+}
+
+/// What is known of one upstream.
+#[derive(Debug, Default)]
+struct Known {
+    /// By address.
+    backends: HashMap<String, Weak<Backend>>,
+    /// Its backends have it too.
+    line: Weak<Line>,
 }
 
 impl Registry {
+    /// `seed`: of random choices. Another one in each process, or all proxies of a fleet choose alike.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        Self { known: Mutex::default(), seed }
+    }
+
     /// An upstream as the file has it now, with the backends that are known: their counts, their health and the
     /// operator's duty go on. Those it does not know are up, idle, and at the beginning of their slow start.
     pub fn upstream(&self, settings: UpstreamSettings, now: Instant) -> Arc<Upstream> {
         let mut known = lock(&self.known);
-        known.retain(|_, backends| {
-            backends.retain(|_, backend| backend.strong_count() > 0);
-            !backends.is_empty()
+        known.retain(|_, upstream| {
+            upstream.backends.retain(|_, backend| backend.strong_count() > 0);
+            !upstream.backends.is_empty()
         });
         let known = known.entry(settings.name.clone()).or_default();
+        let line = known.line.upgrade().unwrap_or_default();
+        known.line = Arc::downgrade(&line);
         let backend = |address: &String| {
-            if let Some(backend) = known.get(address).and_then(Weak::upgrade) {
+            if let Some(backend) = known.backends.get(address).and_then(Weak::upgrade) {
                 return backend;
             }
-            let backend = Arc::new(Backend::new(address.clone(), now));
-            known.insert(address.clone(), Arc::downgrade(&backend));
+            let backend = Arc::new(Backend::new(address.clone(), Arc::clone(&line), now));
+            known.backends.insert(address.clone(), Arc::downgrade(&backend));
             backend
         };
         let backends = settings.backends.iter().map(|settings| &settings.address).map(backend).collect();
-        let upstream = Upstream::new(settings, backends);
+        let upstream = Upstream::new(settings, backends, line, self.seed);
         if upstream.health_check().is_none() {
             upstream.backends().iter().for_each(|backend| backend.forget_checks());
         }
@@ -51,6 +70,6 @@ impl Registry {
 
     #[cfg(test)]
     pub(super) fn known(&self) -> usize {
-        lock(&self.known).values().map(HashMap::len).sum()
+        lock(&self.known).values().map(|upstream| upstream.backends.len()).sum()
     }
 }

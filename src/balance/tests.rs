@@ -1,8 +1,10 @@
 //! What an upstream does as a whole, in virtual time; the parts have their own tests.
 #![allow(clippy::unwrap_used)]
 
+mod handshakes;
 mod properties;
 mod reload;
+mod slow_start;
 
 use std::{
     collections::BTreeMap,
@@ -16,7 +18,8 @@ use super::*;
 
 const FAIL_TIMEOUT: Duration = Duration::from_secs(30);
 const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
-const POLICIES: [Policy; 3] = [Policy::IpHash { prefix_v4: 32 }, Policy::LeastConn, Policy::RoundRobin];
+const POLICIES: [Policy; 4] =
+    [Policy::IpHash { prefix_v4: 32 }, Policy::LeastConn, Policy::RandomTwo, Policy::RoundRobin];
 
 fn backend(address: &str) -> BackendSettings {
     BackendSettings { address: address.to_owned(), weight: 1, max_conns: 0, backup: false, down: false }
@@ -46,6 +49,9 @@ fn settings(policy: Policy, backends: impl Into<Vec<BackendSettings>>) -> Upstre
         max_fails: 1,
         fail_timeout: FAIL_TIMEOUT,
         tries: 0,
+        slow_start: Duration::ZERO,
+        max_handshakes: 0,
+        handshake_queue: 0,
         health_check: None,
         backends: backends.into(),
     }
@@ -55,8 +61,22 @@ fn new(settings: UpstreamSettings) -> Arc<Upstream> {
     Registry::default().upstream(settings, Instant::now())
 }
 
+/// A check with these thresholds.
+fn every_second(rise: u32, fall: u32) -> HealthCheck {
+    HealthCheck {
+        kind: CheckKind::Tcp,
+        host: None,
+        interval: Duration::from_secs(1),
+        jitter: Duration::ZERO,
+        timeout: Duration::from_secs(1),
+        rise,
+        fall,
+        on_down: OnDown::Keep,
+    }
+}
+
 fn pick(upstream: &Arc<Upstream>, now: Instant) -> Pick {
-    upstream.pick(CLIENT, &mut Tried::default(), now).unwrap()
+    upstream.pick(&CLIENT.into(), &mut Tried::default(), now).unwrap()
 }
 
 /// The addresses one request is sent to, in turn, until none is left.
@@ -64,7 +84,7 @@ fn attempts(upstream: &Arc<Upstream>, now: Instant) -> (Vec<String>, Unavailable
     let mut tried = Tried::default();
     let mut addresses = Vec::new();
     while addresses.len() <= upstream.backends().len() {
-        match upstream.pick(CLIENT, &mut tried, now) {
+        match upstream.pick(&CLIENT.into(), &mut tried, now) {
             Ok(pick) => addresses.push(pick.address().to_owned()),
             Err(why) => return (addresses, why),
         }
@@ -76,9 +96,9 @@ fn attempts(upstream: &Arc<Upstream>, now: Instant) -> (Vec<String>, Unavailable
 fn take_out(upstream: &Arc<Upstream>, addresses: &[&str], now: Instant) {
     for address in addresses {
         let mut tried = Tried::default();
-        let mut pick = upstream.pick(CLIENT, &mut tried, now).unwrap();
+        let mut pick = upstream.pick(&CLIENT.into(), &mut tried, now).unwrap();
         while pick.address() != *address && tried.len() < upstream.backends().len() {
-            pick = upstream.pick(CLIENT, &mut tried, now).unwrap();
+            pick = upstream.pick(&CLIENT.into(), &mut tried, now).unwrap();
         }
         assert_eq!(pick.address(), *address);
         assert_eq!(pick.failed(now), Some(Transition::Out));
@@ -125,7 +145,7 @@ fn max_conns_is_exact_whatever_the_number_of_threads() {
     for policy in POLICIES {
         let upstream = upstream(policy, [limited("a", 7), limited("b", 5)]);
         let now = Instant::now();
-        let try_one = |_| upstream.pick(CLIENT, &mut Tried::default(), now).ok();
+        let try_one = |_| upstream.pick(&CLIENT.into(), &mut Tried::default(), now).ok();
         on_four_threads(|| {
             for _ in 0..500 {
                 let _held = Vec::from_iter((0..4).filter_map(try_one));
@@ -185,7 +205,7 @@ fn nothing_but_down_and_full_backends_is_unavailable_even_when_out() {
         let now = Instant::now();
         let mut held = pick(&upstream, now);
         held.failed(now);
-        let why = upstream.pick(CLIENT, &mut Tried::default(), now).unwrap_err();
+        let why = upstream.pick(&CLIENT.into(), &mut Tried::default(), now).unwrap_err();
         assert_eq!(why, Unavailable::DownOrFull);
     }
 }
@@ -309,12 +329,12 @@ fn only_the_first_outcome_counts() {
 #[test]
 fn recovered_backend_has_its_share_again_within_one_round_of_picks() {
     for policy in POLICIES {
-        let upstream = upstream(policy, [backend("a"), backend("b"), backend("c")]);
+        let upstream = upstream(policy.clone(), [backend("a"), backend("b"), backend("c")]);
         let start = Instant::now();
         let clients = || (0..30).map(|n| IpAddr::V4(Ipv4Addr::new(192, 0, 2, n)));
         // Requests that end before the next, so that least_conn takes turns too.
-        let serve = |client, now| {
-            let mut pick = upstream.pick(client, &mut Tried::default(), now).unwrap();
+        let serve = |client: IpAddr, now| {
+            let mut pick = upstream.pick(&client.into(), &mut Tried::default(), now).unwrap();
             pick.succeeded(now);
             pick
         };
@@ -345,7 +365,7 @@ fn settled_session_counts_once_until_it_ends() {
     let session = picked.settle();
     assert_eq!((session.address(), active()), ("a", 1));
     let other = pick(&upstream, now);
-    assert!(upstream.pick(CLIENT, &mut Tried::default(), now).is_err());
+    assert!(upstream.pick(&CLIENT.into(), &mut Tried::default(), now).is_err());
     drop(session);
     assert_eq!(active(), 1);
     drop(other);

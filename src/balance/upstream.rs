@@ -4,16 +4,22 @@ use std::{
     fmt,
     net::IpAddr,
     sync::{Arc, Mutex},
+    task::{Poll, Waker},
     time::Instant,
 };
 
+use hyper::HeaderMap;
+
 use super::{
-    UpstreamSettings,
+    Policy, UpstreamSettings,
     backend::{Backend, Duty, lock},
     checks::{Check, HealthCheck},
     health::{Limits, Transition},
-    pick::Pick,
+    key::Key,
+    line::{Line, Place},
+    pick::{Handshake, Pick},
     policy::{self, Candidate, Turns},
+    slow_start,
 };
 
 /// A named group of backends; one per process, shared by all workers.
@@ -21,6 +27,7 @@ use super::{
 pub struct Upstream {
     settings: UpstreamSettings,
     limits: Limits,
+    line: Arc<Line>,
     /// In the order of `settings.backends`.
     backends: Vec<Arc<Backend>>,
     /// A lock, held for the whole of a pick: turns, `max_conns` and the one trial are exact only if picks come one
@@ -29,11 +36,17 @@ pub struct Upstream {
 }
 
 impl Upstream {
-    /// `backends`: one for each of `settings.backends`, in that order.
-    pub(super) fn new(settings: UpstreamSettings, backends: Vec<Arc<Backend>>) -> Arc<Self> {
+    /// `backends`: one for each of `settings.backends`, in that order. `seed`: of random choices.
+    pub(super) fn new(
+        settings: UpstreamSettings,
+        backends: Vec<Arc<Backend>>,
+        line: Arc<Line>,
+        seed: u64,
+    ) -> Arc<Self> {
         Arc::new(Self {
+            line,
             limits: Limits::new(settings.max_fails, settings.fail_timeout),
-            turns: Mutex::new(Turns::new(backends.len())),
+            turns: Mutex::new(Turns::new(backends.len(), seed)),
             backends,
             settings,
         })
@@ -73,27 +86,94 @@ impl Upstream {
         }
     }
 
-    /// The backend for the next attempt of a request of `client`, counted as in flight and noted in `tried`.
+    /// What of a request decides where it goes.
+    pub fn key(&self, client: IpAddr, headers: &HeaderMap, query: Option<&str>) -> Key {
+        match &self.settings.policy {
+            Policy::Hash { on, .. } => on.key(client, headers, query),
+            _ => client.into(),
+        }
+    }
+
+    /// The backend for the next attempt of a request, counted as in flight and noted in `tried`.
     ///
     /// # Errors
     ///
-    /// [`Unavailable`] when no backend is left that is not down, off duty, full or tried. The number of [`tries`](Self::tries)
-    /// is the caller's to keep.
-    pub fn pick(&self, client: IpAddr, tried: &mut Tried, now: Instant) -> Result<Pick, Unavailable> {
+    /// [`Unavailable`] when no backend is left that is not down, off duty, full or tried; never [`Unavailable::Busy`]. The
+    /// number of [`tries`](Self::tries) is the caller's to keep.
+    pub fn pick(&self, key: &Key, tried: &mut Tried, now: Instant) -> Result<Pick, Unavailable> {
         let mut turns = lock(&self.turns);
-        let candidates = self.candidates(tried, now);
-        let Some(index) = policy::choose(self.settings.policy, client, &candidates, &mut turns) else {
-            return Err(match tried.is_empty() {
-                true => Unavailable::DownOrFull,
-                false => Unavailable::AllTried,
-            });
-        };
-        tried.indices.push(index);
-        Ok(Pick::new(Arc::clone(&self.backends[index]), self.limits, now))
+        let candidates = self.candidates(tried, now)?;
+        let index = self.choose(key, &candidates, &mut turns).ok_or(Unavailable::DownOrFull)?;
+        Ok(self.picked(index, None, tried, now))
     }
 
-    /// The backends of the best rank that has any.
-    fn candidates(&self, tried: &Tried, now: Instant) -> Vec<Candidate<'_>> {
+    /// The same for a WebSocket handshake, of which a backend takes `max_handshakes` at a time: with all its backends at
+    /// that number, it waits. `place` is the caller's place in the line, to be given again when `waker` was called;
+    /// dropped, it gives up. How long to wait is the caller's to say.
+    ///
+    /// It waits rather than go where it would not go otherwise: to a backup, to a backend that is out, or, with a hash, to
+    /// another backend than its own.
+    ///
+    /// # Errors
+    ///
+    /// As [`pick`](Self::pick), and [`Unavailable::Busy`] when `handshake_queue` wait already.
+    pub fn poll_handshake(
+        &self,
+        key: &Key,
+        tried: &mut Tried,
+        place: &mut Option<Place>,
+        waker: &Waker,
+        now: Instant,
+    ) -> Poll<Result<Pick, Unavailable>> {
+        let most = self.settings.max_handshakes;
+        if most == 0 {
+            return Poll::Ready(self.pick(key, tried, now));
+        }
+        let mut turns = lock(&self.turns);
+        loop {
+            let mut candidates = self.candidates(tried, now)?;
+            let own = match self.settings.policy {
+                Policy::Hash { .. } | Policy::IpHash { .. } => self.choose(key, &candidates, &mut turns),
+                Policy::LeastConn | Policy::RandomTwo | Policy::RoundRobin => None,
+            };
+            let wish = own.map(|index| Arc::clone(&self.backends[index]));
+            // First the waker, then the look at the places: else one could come free in between, and nobody be told.
+            let is_next = match place {
+                Some(place) => place.is_first(&wish, waker),
+                None => self.line.is_free(&wish),
+            };
+            match own {
+                Some(index) => candidates.retain(|candidate| candidate.index == index),
+                None => candidates.retain(|candidate| self.backends[candidate.index].handshakes() < most),
+            }
+            if is_next
+                && let Some(index) = self.choose(key, &candidates, &mut turns)
+                && let Some(handshake) = Handshake::begin(&self.backends[index], most)
+            {
+                *place = None;
+                return Poll::Ready(Ok(self.picked(index, Some(handshake), tried, now)));
+            }
+            if place.is_some() {
+                return Poll::Pending;
+            }
+            if self.line.len() >= self.settings.handshake_queue {
+                return Poll::Ready(Err(Unavailable::Busy));
+            }
+            *place = Some(self.line.join(wish, waker));
+        }
+    }
+
+    fn choose(&self, key: &Key, candidates: &[Candidate<'_>], turns: &mut Turns) -> Option<usize> {
+        policy::choose(&self.settings.policy, key, candidates, turns)
+    }
+
+    fn picked(&self, index: usize, handshake: Option<Handshake>, tried: &mut Tried, now: Instant) -> Pick {
+        tried.indices.push(index);
+        Pick::new(Arc::clone(&self.backends[index]), self.limits, handshake, now)
+    }
+
+    /// The backends of the best rank that has any, at least one.
+    fn candidates(&self, tried: &Tried, now: Instant) -> Result<Vec<Candidate<'_>>, Unavailable> {
         let mut best = None;
         let mut candidates = Vec::with_capacity(self.backends.len());
         for (index, (backend, settings)) in self.backends.iter().zip(&self.settings.backends).enumerate() {
@@ -111,9 +191,14 @@ impl Upstream {
                 candidates.clear();
             }
             best = Some(rank);
-            candidates.push(Candidate { index, address: backend.address(), weight: settings.weight, active });
+            let share = slow_start::share(backend.age(now), self.settings.slow_start);
+            candidates.push(Candidate { index, address: backend.address(), weight: settings.weight, share, active });
         }
-        candidates
+        match (candidates.is_empty(), tried.is_empty()) {
+            (false, _) => Ok(candidates),
+            (true, true) => Err(Unavailable::DownOrFull),
+            (true, false) => Err(Unavailable::AllTried),
+        }
     }
 }
 
@@ -144,6 +229,8 @@ impl Tried {
 pub enum Unavailable {
     /// This request has tried every backend that could be picked.
     AllTried,
+    /// Every backend that could be picked has `max_handshakes` in flight, and enough wait.
+    Busy,
     /// Nothing was tried: every backend is `down`, off duty or at its `max_conns`.
     DownOrFull,
 }
@@ -152,6 +239,7 @@ impl fmt::Display for Unavailable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::AllTried => "every available backend was tried",
+            Self::Busy => "every backend is busy with handshakes",
             Self::DownOrFull => "every backend is down or full",
         })
     }

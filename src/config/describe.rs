@@ -2,10 +2,10 @@
 
 use std::{fmt, fmt::Write as _, time::Duration as StdDuration};
 
-use super::{Config, Listener, LogFormat, values};
+use super::{Config, Limits, Listener, LogFormat, Refuse, values};
 use crate::{
-    balance::{BackendSettings, Policy, UpstreamSettings},
-    ws::keepalive,
+    balance::{BackendSettings, CheckKind, HashOn, Policy, UpstreamSettings},
+    ws::{keepalive, meter::MessageLimits},
 };
 
 /// Each listener, route and upstream in a line, backends below their upstream, then the times that matter.
@@ -48,6 +48,10 @@ pub fn describe(config: &Config) -> String {
     );
     let (connect, upgrade, response) = (short(t.connect), short(t.upgrade), short(t.response));
     line(&mut text, format_args!("backends  connect {connect}, upgrade {upgrade}, response {response}"));
+    let limits = of_limits(&config.limits);
+    if !limits.is_empty() {
+        line(&mut text, format_args!("limits    {limits}"));
+    }
     let workers = config.workers.map_or_else(|| "one per core".into(), |workers| workers.to_string());
     line(&mut text, format_args!("workers   {workers}"));
     let admin = match &config.admin {
@@ -92,11 +96,12 @@ fn of_keepalive(keepalive: &keepalive::Settings) -> String {
 }
 
 fn of_upstream(upstream: &UpstreamSettings) -> String {
-    let policy = match upstream.policy {
-        Policy::IpHash { prefix_v4: 32 } => "ip_hash".into(),
-        Policy::IpHash { prefix_v4 } => format!("ip_hash by /{prefix_v4}"),
-        Policy::LeastConn => "least_conn".into(),
-        Policy::RoundRobin => "round_robin".into(),
+    let policy = match &upstream.policy {
+        Policy::Hash { on: HashOn::Header(name), .. } => format!("hash of header {name}"),
+        Policy::Hash { on: HashOn::Cookie(name), .. } => format!("hash of cookie {name}"),
+        Policy::Hash { on: HashOn::Query(name), .. } => format!("hash of query key {name}"),
+        Policy::IpHash { prefix_v4 } if *prefix_v4 < 32 => format!("ip_hash by /{prefix_v4}"),
+        policy => policy.as_str().into(),
     };
     let out = match upstream.max_fails {
         0 => "never out".into(),
@@ -106,7 +111,23 @@ fn of_upstream(upstream: &UpstreamSettings) -> String {
         0 => "all".into(),
         tries => tries.to_string(),
     };
-    format!("{}  {policy}, {out}, tries {tries}", upstream.name)
+    let mut text = format!("{}  {policy}, {out}, tries {tries}", upstream.name);
+    if !upstream.slow_start.is_zero() {
+        let _ = write!(text, ", slow start {}", short(upstream.slow_start));
+    }
+    if upstream.max_handshakes != 0 {
+        let (most, queue) = (upstream.max_handshakes, upstream.handshake_queue);
+        let _ = write!(text, ", at most {most} handshakes at a backend and {queue} that wait");
+    }
+    if let Some(check) = &upstream.health_check {
+        let kind = match check.kind {
+            CheckKind::Tcp => "tcp",
+            CheckKind::Http { .. } => "http",
+            CheckKind::WebSocket { .. } => "websocket",
+        };
+        let _ = write!(text, ", {kind} check every {}", short(check.interval));
+    }
+    text
 }
 
 fn of_backend(backend: &BackendSettings) -> String {
@@ -125,6 +146,29 @@ fn of_backend(backend: &BackendSettings) -> String {
         text.push_str("  down");
     }
     text
+}
+
+/// Those that are set, and how they are told.
+fn of_limits(limits: &Limits) -> String {
+    let size = |bytes| values::Size(bytes).to_string();
+    let MessageLimits { message_size, frame_size, backend_message_size, frames, bytes } = limits.messages;
+    let set = [
+        ("sessions", limits.sessions.map(|most| most.to_string())),
+        ("per client", limits.sessions_per_client.map(|most| most.to_string())),
+        ("new per second", limits.new_sessions.map(|rate| rate.count().to_string())),
+        ("new per second and client", limits.new_sessions_per_client.map(|rate| rate.count().to_string())),
+        ("message", message_size.map(size)),
+        ("frame", frame_size.map(size)),
+        ("backend's message", backend_message_size.map(size)),
+        ("messages per second", frames.map(|rate| rate.count().to_string())),
+        ("bytes per second", bytes.map(|rate| size(rate.count()))),
+        ("unsent", limits.unsent_memory.map(|most| size(most as u64))),
+    ];
+    let mut words: Vec<_> = set.into_iter().filter_map(|(name, most)| Some(format!("{name} {}", most?))).collect();
+    if limits.refuse == Refuse::Close {
+        words.push("refused by Close 1013".into());
+    }
+    words.join(", ")
 }
 
 fn line(text: &mut String, line: fmt::Arguments<'_>) {

@@ -8,7 +8,10 @@ use std::{collections::BTreeMap, path::PathBuf};
 use schemars::{JsonSchema, Schema, generate::SchemaSettings, transform::RecursiveTransform};
 use serde::{Deserialize, Serialize};
 
-use super::values::{AdminBind, BackendAddress, Bind, Cidr, Duration, Size, Workers};
+use super::{
+    statuses::Statuses,
+    values::{AdminBind, BackendAddress, Bind, Cidr, Duration, Size, Workers},
+};
 
 /// The configuration of longwire.
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
@@ -29,7 +32,10 @@ pub(super) struct File {
     pub(super) timeouts: Timeouts,
     /// How sessions are ended when the process, a route or a backend goes.
     pub(super) drain: Drain,
-    /// Bounds on what a client may send.
+    /// Path of a Unix socket where a process that is started with the same file takes over the listening sockets; this
+    /// one then drains. Relative to this file's folder. Absent: no hand-over.
+    pub(super) handover: Option<PathBuf>,
+    /// Bounds on what clients, and all sessions together, may use.
     pub(super) limits: Limits,
     /// Socket options, toward clients and backends.
     pub(super) tcp: Tcp,
@@ -82,9 +88,13 @@ pub(super) struct CertificateFiles {
 pub(super) struct Upstream {
     /// How a backend is chosen.
     pub(super) balance: Balance,
-    /// With ip_hash: leading bits of an IPv4 client address that count; 24 groups clients as nginx does.
+    /// With ip_hash and hash: leading bits of an IPv4 client address that count; 24 groups clients as nginx does.
     #[schemars(range(min = 0, max = 32))]
     pub(super) hash_prefix_v4: u8,
+    /// With hash: where the value is that is hashed. One of its keys.
+    pub(super) hash_on: Option<HashOn>,
+    /// How long the weight of a backend grows that came back, or is new beside others; 0s = not at all.
+    pub(super) slow_start: Duration,
     /// Failures within `fail_timeout` that take a backend out; 0 = never.
     #[schemars(range(min = 0, max = 1000))]
     pub(super) max_fails: u32,
@@ -93,6 +103,14 @@ pub(super) struct Upstream {
     /// Backends tried for one request; 0 = all.
     #[schemars(range(min = 0, max = 1000))]
     pub(super) tries: u32,
+    /// WebSocket handshakes in flight that a backend takes at most; 0 = no limit.
+    #[schemars(range(min = 0, max = 1_000_000))]
+    pub(super) max_handshakes: usize,
+    /// With max_handshakes: handshakes that wait for a place, at most `timeouts.connect` each; 0 = none.
+    #[schemars(range(min = 0, max = 65536))]
+    pub(super) handshake_queue: usize,
+    /// How backends are checked while no request tells how they are. Absent: not at all.
+    pub(super) health_check: Option<HealthCheck>,
     /// The servers of this group. At least one.
     pub(super) backends: Vec<Backend>,
 }
@@ -101,12 +119,78 @@ pub(super) struct Upstream {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Balance {
+    /// By a value of the request (`hash_on`), or by the client's address where it has none.
+    Hash,
     /// By the client's address: the same client goes to the same backend while that is up.
     IpHash,
     /// Fewest sessions and requests in flight per weight.
     LeastConn,
+    /// Two drawn by weight, and of these the one with fewer sessions and requests in flight per weight.
+    RandomTwo,
     /// In turn, by weight.
     RoundRobin,
+}
+
+/// Where the value is that `balance: hash` goes by; the first one counts, and an empty one is none.
+#[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct HashOn {
+    /// A header's name.
+    pub(super) header: Option<String>,
+    /// A cookie's name, in its letter case.
+    pub(super) cookie: Option<String>,
+    /// A key of the query, in its letter case; nothing is decoded.
+    pub(super) query: Option<String>,
+}
+
+/// How backends are checked while no request tells how they are.
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct HealthCheck {
+    /// What is asked of a backend.
+    pub(super) kind: CheckKind,
+    /// With http and websocket: path and query.
+    pub(super) path: String,
+    /// With http: statuses that pass, such as 200-399 or "200,204".
+    pub(super) status: Statuses,
+    /// With http and websocket: the Host header. Absent: the backend's address.
+    pub(super) host: Option<String>,
+    /// From the end of a check to the next.
+    pub(super) interval: Duration,
+    /// Up to so much more, at random.
+    pub(super) jitter: Duration,
+    /// For the whole of a check.
+    pub(super) timeout: Duration,
+    /// Checks in a row that pass until a backend is back.
+    #[schemars(range(min = 1, max = 1000))]
+    pub(super) rise: u32,
+    /// Checks in a row that fail until a backend is out.
+    #[schemars(range(min = 1, max = 1000))]
+    pub(super) fall: u32,
+    /// What becomes of the sessions of a backend that its checks took out.
+    pub(super) on_down: OnDown,
+}
+
+/// What a check asks of a backend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum CheckKind {
+    /// That it takes a connection.
+    Tcp,
+    /// That it answers a GET.
+    Http,
+    /// That it completes a WebSocket handshake and answers a Ping.
+    Websocket,
+}
+
+/// What becomes of the sessions of a backend that its checks took out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum OnDown {
+    /// They stay.
+    Keep,
+    /// They are told to come back (1012).
+    Drain,
 }
 
 /// One server of an upstream.
@@ -143,6 +227,9 @@ pub(super) struct Route {
     pub(super) path: String,
     /// The upstream's name.
     pub(super) upstream: String,
+    /// Origins whose pages may open a WebSocket here, e.g. https://example.com or https://*.example.com; none = any.
+    #[serde(default)]
+    pub(super) origins: Vec<String>,
     /// What this route does otherwise than the top-level `keepalive`.
     #[serde(default)]
     pub(super) keepalive: KeepaliveOverride,
@@ -237,7 +324,7 @@ pub(super) enum OnRemoved {
     Close,
 }
 
-/// Bounds on what a client may send.
+/// Bounds on what clients, and all sessions together, may use.
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Limits {
@@ -248,6 +335,43 @@ pub(super) struct Limits {
     pub(super) headers: usize,
     /// Bytes of a request's body; 0B = no limit.
     pub(super) body_size: Size,
+    /// Sessions open at once; 0 = no limit.
+    #[schemars(range(min = 0, max = 1_000_000_000))]
+    pub(super) sessions: usize,
+    /// Sessions open at once of one client address (IPv6: of one /64); 0 = no limit.
+    #[schemars(range(min = 0, max = 1_000_000_000))]
+    pub(super) sessions_per_client: usize,
+    /// New sessions per second, as many at once; 0 = no limit.
+    #[schemars(range(min = 0, max = 1_000_000_000))]
+    pub(super) new_sessions: u32,
+    /// New sessions per second of one client address (IPv6: of one /64), as many at once; 0 = no limit.
+    #[schemars(range(min = 0, max = 1_000_000_000))]
+    pub(super) new_sessions_per_client: u32,
+    /// Payload of one message from a client; 0B = no limit.
+    pub(super) message_size: Size,
+    /// Payload of one frame from a client; 0B = no limit.
+    pub(super) frame_size: Size,
+    /// Payload of one message from a backend; 0B = no limit.
+    pub(super) backend_message_size: Size,
+    /// Frames per second from a client, Pings and Pongs too, as many at once; 0 = no limit.
+    #[schemars(range(min = 0, max = 1_000_000_000))]
+    pub(super) messages_per_second: u32,
+    /// Bytes per second from a client, as many at once; 0B = no limit.
+    pub(super) bytes_per_second: Size,
+    /// Bytes of all sessions together that wait for who does not take them; 0B = no limit.
+    pub(super) unsent_memory: Size,
+    /// How a handshake is refused that may be tried again later.
+    pub(super) refuse: Refuse,
+}
+
+/// How a handshake is refused that may be tried again later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Refuse {
+    /// 429 or 503 with Retry-After.
+    Http,
+    /// 101, then Close 1013 with the reason: a browser's page cannot read a status.
+    Close,
 }
 
 /// Socket options, toward clients and backends.
@@ -349,6 +473,7 @@ impl Default for File {
             keepalive: Keepalive::default(),
             timeouts: Timeouts::default(),
             drain: Drain::default(),
+            handover: None,
             limits: Limits::default(),
             tcp: Tcp::default(),
             trusted_proxies: Vec::new(),
@@ -363,10 +488,32 @@ impl Default for Upstream {
         Self {
             balance: Balance::IpHash,
             hash_prefix_v4: 32,
+            hash_on: None,
+            slow_start: Duration::from_secs(0),
             max_fails: 3,
             fail_timeout: Duration::from_secs(30),
             tries: 3,
+            max_handshakes: 0,
+            handshake_queue: 128,
+            health_check: None,
             backends: Vec::new(),
+        }
+    }
+}
+
+impl Default for HealthCheck {
+    fn default() -> Self {
+        Self {
+            kind: CheckKind::Tcp,
+            path: "/".into(),
+            status: Statuses::default(),
+            host: None,
+            interval: Duration::from_secs(5),
+            jitter: Duration::from_secs(1),
+            timeout: Duration::from_secs(2),
+            rise: 2,
+            fall: 3,
+            on_down: OnDown::Keep,
         }
     }
 }
@@ -397,6 +544,7 @@ impl Route {
             host: None,
             path: Self::default_path(),
             upstream,
+            origins: Vec::new(),
             keepalive: KeepaliveOverride::default(),
             max_lifetime: Self::default_max_lifetime(),
         }
@@ -444,7 +592,22 @@ impl Default for Drain {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { header_size: Size::kib(32), headers: 100, body_size: Size::kib(0) }
+        Self {
+            header_size: Size::kib(32),
+            headers: 100,
+            body_size: Size::kib(0),
+            sessions: 0,
+            sessions_per_client: 0,
+            new_sessions: 0,
+            new_sessions_per_client: 0,
+            message_size: Size::kib(0),
+            frame_size: Size::kib(0),
+            backend_message_size: Size::kib(0),
+            messages_per_second: 0,
+            bytes_per_second: Size::kib(0),
+            unsent_memory: Size::kib(0),
+            refuse: Refuse::Http,
+        }
     }
 }
 

@@ -12,6 +12,7 @@ mod environment;
 mod file;
 mod load;
 mod resolve;
+mod statuses;
 mod values;
 
 use std::{fmt, net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
@@ -24,7 +25,11 @@ pub use self::{
     environment::Env,
     load::{FlagsError, Loaded, admin_of, from_flags, load, parse, parse_with},
 };
-use crate::{balance::UpstreamSettings, routing::RouteTable, ws::close::CloseCode};
+use crate::{
+    balance::UpstreamSettings,
+    routing::RouteTable,
+    ws::{close::CloseCode, meter::MessageLimits, rate::Rate},
+};
 
 /// The `proxy.yaml` of this repository: every key with its default.
 pub const SHIPPED: &str = include_str!("../../proxy.yaml");
@@ -50,7 +55,9 @@ pub struct Config {
     pub timeouts: Timeouts,
     /// How sessions are ended when the process, a route or a backend goes.
     pub drain: Drain,
-    /// Bounds on what a client may send.
+    /// Where a successor takes over the listening sockets; `None` = nowhere.
+    pub handover: Option<PathBuf>,
+    /// Bounds on what clients, and all sessions together, may use.
     pub limits: Limits,
     /// Options of the TCP sockets, both sides.
     pub tcp: Tcp,
@@ -160,7 +167,7 @@ pub struct Drain {
     pub closes_removed: bool,
 }
 
-/// Bounds on requests.
+/// Bounds on what clients, and all sessions together, may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Bytes of a request head (8 KiB or more).
@@ -169,6 +176,29 @@ pub struct Limits {
     pub headers: usize,
     /// Bytes of a request body; `None` = no limit.
     pub body_size: Option<u64>,
+    /// Sessions open at once; `None` = no limit.
+    pub sessions: Option<usize>,
+    /// Sessions open at once of one client address; `None` = no limit.
+    pub sessions_per_client: Option<usize>,
+    /// New sessions per second; `None` = no limit.
+    pub new_sessions: Option<Rate>,
+    /// New sessions per second of one client address; `None` = no limit.
+    pub new_sessions_per_client: Option<Rate>,
+    /// What each session may carry.
+    pub messages: MessageLimits,
+    /// Bytes of all sessions that wait for who does not take them; `None` = no limit.
+    pub unsent_memory: Option<usize>,
+    /// How a handshake is refused that may be tried again later.
+    pub refuse: Refuse,
+}
+
+/// How a handshake is refused that may be tried again later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refuse {
+    /// 429 or 503 with `Retry-After`.
+    Http,
+    /// A 101 of our own, then Close 1013 with the reason.
+    Close,
 }
 
 /// Socket options, both sides.

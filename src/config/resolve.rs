@@ -10,12 +10,12 @@ mod upstreams;
 use std::{collections::HashSet, path::Path, time::Duration as StdDuration};
 
 use super::{
-    Config, Drain, Limits, Log, LogFormat, Tcp, Timeouts,
+    Config, Drain, Limits, Log, LogFormat, Refuse, Tcp, Timeouts,
     diagnostics::{Severity, nearest},
     document::At,
     file, values,
 };
-use crate::ws::close::CloseCode;
+use crate::ws::{close::CloseCode, meter::MessageLimits, rate::Rate};
 
 /// Something that the file may not say, or should not.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +50,7 @@ pub(super) fn resolve(file: file::File, base: &Path) -> (Config, Vec<Problem>) {
         keepalive,
         timeouts,
         drain,
+        handover,
         limits,
         tcp,
         trusted_proxies,
@@ -68,6 +69,7 @@ pub(super) fn resolve(file: file::File, base: &Path) -> (Config, Vec<Problem>) {
         routes,
         timeouts,
         drain: resolver.drain(drain, timeouts.drain),
+        handover: handover.map(|path| base.join(path)),
         limits: resolver.limits(limits),
         tcp: resolver.tcp(tcp),
         trusted_proxies: resolver.trusted_proxies(trusted_proxies),
@@ -146,7 +148,22 @@ impl Resolver {
     }
 
     fn limits(&mut self, limits: file::Limits) -> Limits {
-        let file::Limits { header_size, headers, body_size } = limits;
+        let file::Limits {
+            header_size,
+            headers,
+            body_size,
+            sessions,
+            sessions_per_client,
+            new_sessions,
+            new_sessions_per_client,
+            message_size,
+            frame_size,
+            backend_message_size,
+            messages_per_second,
+            bytes_per_second,
+            unsent_memory,
+            refuse,
+        } = limits;
         if !(SMALLEST_HEADER_SIZE..=LARGEST_HEADER_SIZE).contains(&header_size.0) {
             let at = self.root.key("limits").key("header_size");
             self.error(at, format!("`header_size` ({header_size}) is out of range"), "from 8KiB to 1MiB");
@@ -154,7 +171,23 @@ impl Resolver {
         Limits {
             header_size: usize::try_from(header_size.0).unwrap_or(usize::MAX),
             headers,
-            body_size: Some(body_size.0).filter(|bytes| *bytes > 0),
+            body_size: bytes_unless_zero(body_size),
+            sessions: Some(sessions).filter(|most| *most > 0),
+            sessions_per_client: Some(sessions_per_client).filter(|most| *most > 0),
+            new_sessions: Rate::per_second(new_sessions.into()),
+            new_sessions_per_client: Rate::per_second(new_sessions_per_client.into()),
+            messages: MessageLimits {
+                message_size: bytes_unless_zero(message_size),
+                frame_size: bytes_unless_zero(frame_size),
+                backend_message_size: bytes_unless_zero(backend_message_size),
+                frames: Rate::per_second(messages_per_second.into()),
+                bytes: Rate::per_second(bytes_per_second.0),
+            },
+            unsent_memory: bytes_unless_zero(unsent_memory).map(|most| usize::try_from(most).unwrap_or(usize::MAX)),
+            refuse: match refuse {
+                file::Refuse::Http => Refuse::Http,
+                file::Refuse::Close => Refuse::Close,
+            },
         }
     }
 
@@ -224,6 +257,10 @@ impl Resolver {
         }
         time.0
     }
+}
+
+fn bytes_unless_zero(size: values::Size) -> Option<u64> {
+    Some(size.0).filter(|bytes| *bytes > 0)
 }
 
 fn unless_zero(time: &values::Duration) -> Option<StdDuration> {

@@ -7,6 +7,8 @@ use std::{fmt, net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration
 use ipnet::{IpNet, Ipv4Net};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
+use super::statuses::Statuses;
+
 /// Why a scalar is refused, and what to write instead.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Refusal {
@@ -62,6 +64,7 @@ pub(super) fn check(kind: &str, text: &str) -> Result<(), Refusal> {
         AdminBind::KIND => AdminBind::parse(text).map(drop),
         BackendAddress::KIND => BackendAddress::parse(text).map(drop),
         Cidr::KIND => Cidr::parse(text).map(drop),
+        Statuses::KIND => Statuses::parse(text).map(drop),
         _ => Ok(()),
     }
 }
@@ -76,6 +79,7 @@ pub(super) fn stand_in(kind: &str) -> &'static str {
         AdminBind::KIND => "127.0.0.1:0",
         BackendAddress::KIND => "refused:1",
         Cidr::KIND => "0.0.0.0/0",
+        Statuses::KIND => "200",
         _ => "",
     }
 }
@@ -362,6 +366,7 @@ scalar! {
     AdminBind: "string",
     BackendAddress: "string",
     Cidr: "string",
+    Statuses: ["string", "integer"],
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use std::{
     os::unix::fs::{MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     pin::pin,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, Mutex, PoisonError, RwLock},
     time::{Duration, Instant},
 };
 
@@ -28,13 +28,13 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, UnixListener},
     runtime::Handle,
-    sync::Semaphore,
+    sync::{Notify, Semaphore},
     time::timeout,
 };
 
 pub(super) use self::access::Access;
 pub(crate) use self::token::read as read_token;
-use super::control::Control;
+use super::{control::Control, handover::Inherited};
 use crate::config::{Admin, AdminBind};
 
 /// Connections at a time; more wait in the kernel.
@@ -72,6 +72,10 @@ pub(super) struct Desk {
     pub(super) address: AdminBind,
     /// A lock, because a reload reads the token again; held for the copy of a pointer.
     access: RwLock<Arc<Access>>,
+    /// The listener's, to be handed over; `None` = it is a path, or was handed over.
+    socket: Mutex<Option<std::net::TcpListener>>,
+    /// Nobody is answered here any more.
+    left: Notify,
     pub(super) since: Instant,
 }
 
@@ -82,26 +86,37 @@ struct SocketFile {
     inode: u64,
 }
 
-/// Binds the address and reads the token.
+/// Binds the address, or takes it from the process that hands it over, and reads the token.
 ///
 /// # Errors
 /// An address that is taken, a token that cannot be read.
-pub(super) fn bind(admin: &Admin) -> io::Result<Bound> {
+pub(super) fn bind(admin: &Admin, inherited: &mut Inherited) -> io::Result<Bound> {
     let access = Access::new(admin)?;
     let (listener, address) = match &admin.bind {
         AdminBind::Tcp(address) => {
-            let listener = std::net::TcpListener::bind(address)?;
+            let listener = match inherited.take(*address) {
+                Some((listener, _)) => listener,
+                None => std::net::TcpListener::bind(address)?,
+            };
             listener.set_nonblocking(true)?;
             let address = AdminBind::Tcp(listener.local_addr()?);
             (Listener::Tcp(listener), address)
         }
         AdminBind::Unix(path) => {
+            if inherited.has_predecessor() {
+                let _ = fs::remove_file(path);
+            }
             let (listener, file) = bind_path(path)?;
             (Listener::Unix(listener, file), admin.bind.clone())
         }
     };
+    let socket = match &listener {
+        Listener::Tcp(listener) => Some(listener.try_clone()?),
+        Listener::Unix(..) => None,
+    };
     let access = RwLock::new(Arc::new(access));
-    let desk = Desk { bind: admin.bind.clone(), address, access, since: Instant::now() };
+    let (socket, left) = (Mutex::new(socket), Notify::new());
+    let desk = Desk { bind: admin.bind.clone(), address, access, socket, left, since: Instant::now() };
     Ok(Bound { listener, desk })
 }
 
@@ -120,12 +135,24 @@ impl Unserved {
     /// Answers from now on, on this runtime.
     pub(super) fn serve(self, runtime: &Handle, control: Arc<Control>) {
         runtime.spawn(async move {
-            let ended = match self.0 {
-                Listener::Tcp(listener) => serve_tcp(listener, control).await,
-                Listener::Unix(listener, _removed_at_the_end) => serve_unix(listener, control).await,
+            let left = Arc::clone(&control);
+            let served = async {
+                match self.0 {
+                    Listener::Tcp(listener) => serve_tcp(listener, control).await,
+                    Listener::Unix(listener, _removed_at_the_end) => serve_unix(listener, control).await,
+                }
             };
-            if let Err(error) = ended {
-                tracing::error!(%error, "the admin interface cannot be served");
+            let left = async {
+                match left.desk() {
+                    Some(desk) => desk.left.notified().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                served = served => if let Err(error) = served {
+                    tracing::error!(%error, "the admin interface cannot be served");
+                },
+                () = left => {}
             }
         });
     }
@@ -140,6 +167,18 @@ impl Desk {
         // An interface that stays where it is must not lose the token that this place demands.
         let here = admin.filter(|admin| admin.bind == self.bind);
         here.map(Access::new).transpose()
+    }
+
+    /// The listening socket, for a successor.
+    pub(super) fn socket(&self) -> io::Result<Option<std::net::TcpListener>> {
+        let socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
+        socket.as_ref().map(std::net::TcpListener::try_clone).transpose()
+    }
+
+    /// A successor answers from now on.
+    pub(super) fn leave(&self) {
+        self.socket.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.left.notify_one();
     }
 
     /// Another token and other names from now on.

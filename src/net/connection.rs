@@ -11,7 +11,7 @@ use tokio_rustls::{TlsAcceptor, rustls};
 use super::{Worker, client_io::ClientIo, live::ConnectionGuard, proxy, sockets::Socket, stream::Stream};
 
 /// How long connections that wait for a request stay open in a drain, to answer 503 to what is on its way already.
-const LAST_CALL: Duration = Duration::from_secs(1);
+pub(super) const LAST_CALL: Duration = Duration::from_secs(1);
 
 /// A client's connection, on its way to its worker.
 #[derive(Debug)]

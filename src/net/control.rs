@@ -2,30 +2,32 @@
 
 use std::{
     collections::HashSet,
-    fmt, mem,
-    net::SocketAddr,
+    fmt, io, mem,
+    net::{SocketAddr, TcpListener},
     path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
-use tokio::{runtime::Handle, sync::oneshot, time::timeout};
+use tokio::{runtime::Handle, sync::oneshot, task::JoinSet, time::timeout};
 use tokio_rustls::rustls;
 
 use super::{
     Shared,
     admin::{self, Access, Desk},
     drain::{Book, Order},
+    handover::Inherited,
     inquiry::{Found, Kill, Question, Search},
     listener::{Bound, Crew, Listening},
     live::Live,
     plan::{Plan, Planner},
+    prober,
     server::StartError,
     session::Arrival,
     socket, tls,
 };
 use crate::{
-    balance::{Backend, Duty},
+    balance::{Backend, Duty, OnDown, Transition, Upstream},
     config::{self, AdminBind, Config, Diagnostics, Listener, Loaded, Tcp},
     ws::termination::Cause,
 };
@@ -43,6 +45,8 @@ pub struct Control {
     background: Handle,
     /// A lock, held for the whole of a reload: they come one after another.
     listeners: Mutex<Vec<Listening>>,
+    /// Those of the plan that runs.
+    checks: Mutex<JoinSet<()>>,
     /// `None` = there is no admin interface.
     desk: Option<Desk>,
 }
@@ -124,8 +128,9 @@ impl Control {
             })
             .collect::<Result<_, _>>()?;
         let (desk, unserved) = admin.map(admin::Bound::split).unzip();
-        let listeners = Mutex::new(listeners);
-        let control = Arc::new(Self { shared, crew, background, planner, listeners, desk });
+        let (listeners, checks) = (Mutex::new(listeners), Mutex::default());
+        let control = Arc::new(Self { shared, crew, background, planner, listeners, checks, desk });
+        control.check_backends();
         if let Some(unserved) = unserved {
             unserved.serve(&control.background, Arc::clone(&control));
         }
@@ -172,11 +177,14 @@ impl Control {
         let next = next_listeners(&listeners, &config)?;
         let access = self.next_access(&config)?;
         let before = self.shared.plan();
+        // A check that ends now must not be told to the new plan, which may ask for none.
+        self.checks().abort_all();
         let plan = self.planner.plan(config, Instant::now());
         let mut reloaded =
             Reloaded { needs_restart: needs_restart(&before.config, &plan.config), ..Reloaded::default() };
         // From here on nothing fails but a duplicate of a descriptor, which loses one listener that is new.
         self.shared.change_plan(plan);
+        self.check_backends();
         match (access, &self.desk) {
             (Some(access), Some(desk)) => desk.change(access),
             (None, None) if self.shared.plan().config.admin.is_none() => {}
@@ -222,7 +230,7 @@ impl Control {
 
     /// All sessions are told to leave and every request is refused, until that is taken back.
     pub fn drain_all(&self, drains: bool) {
-        self.shared.orders.drain_all(drains.then(|| self.order(Cause::Drain)));
+        self.shared.orders.drain_all(drains.then(|| self.shared.order(Cause::Drain)));
     }
 
     /// The sessions of a route are told to leave and every request on it is refused, until that is taken back.
@@ -233,7 +241,7 @@ impl Control {
         if !self.shared.plan().config.routes.routes().any(|other| other.name == route) {
             return Err(Unknown { what: "route", name: route.to_owned() });
         }
-        self.shared.orders.drain_route(route, drains.then(|| self.order(Cause::Drain)));
+        self.shared.orders.drain_route(route, drains.then(|| self.shared.order(Cause::Drain)));
         Ok(())
     }
 
@@ -249,16 +257,52 @@ impl Control {
         let backend = found.backends().iter().find(|backend| backend.address() == address);
         let backend = backend.ok_or_else(|| unknown("backend", address))?;
         backend.set_duty(duty, Instant::now());
-        let order = (duty == Duty::Drain).then(|| self.order(Cause::Drain));
+        let order = (duty == Duty::Drain).then(|| self.shared.order(Cause::Drain));
         self.shared.orders.drain_backend(backend, Cause::Drain, order);
         tracing::info!(upstream, backend = address, ?duty, "duty of a backend");
         Ok(())
     }
 
+    /// Checks the backends of the plan that runs, and no others.
+    fn check_backends(&self) {
+        let mut checks = self.checks();
+        *checks = JoinSet::new();
+        let _background = self.background.enter();
+        let shared = Arc::clone(&self.shared);
+        *checks = prober::watch(&shared.plan().upstreams, move |upstream, index, transition| {
+            let Some(backend) = upstream.backends().get(index).filter(|_| drains_on_down(upstream)) else { return };
+            let order = (transition == Transition::Out).then(|| shared.order(Cause::BackendDown));
+            shared.orders.drain_backend(backend, Cause::BackendDown, order);
+        });
+    }
+
     /// The listeners close, and every session is told to leave over `spread`.
     pub(super) fn close(&self, spread: Duration) {
-        self.shared.orders.close(Order { spread, ..self.order(Cause::Drain) });
+        self.shared.orders.close(Order { spread, ..self.shared.order(Cause::Drain) });
         self.listeners().clear();
+    }
+
+    /// The listening sockets, for a successor.
+    pub(super) fn sockets(&self) -> io::Result<Vec<TcpListener>> {
+        let mut sockets: Vec<_> =
+            self.listeners().iter().map(|listening| listening.socket.try_clone()).collect::<Result<_, _>>()?;
+        sockets.extend(self.desk.as_ref().map(Desk::socket).transpose()?.flatten());
+        Ok(sockets)
+    }
+
+    /// A successor accepts from our sockets: we do no more, and what waits there is its own.
+    pub(super) fn leave_listeners(&self) {
+        let mut listeners = self.listeners();
+        listeners.iter().for_each(|listening| listening.face.share());
+        listeners.clear();
+        if let Some(desk) = &self.desk {
+            desk.leave();
+        }
+    }
+
+    /// Whether nothing is accepted here any more.
+    pub(super) fn has_left(&self) -> bool {
+        self.listeners().is_empty()
     }
 
     /// Load balancers are told to look away.
@@ -314,11 +358,6 @@ impl Control {
         desk.read(config.admin.as_ref()).map_err(|error| StartError::Admin(desk.address.clone(), error))
     }
 
-    fn order(&self, cause: Cause) -> Order {
-        let drain = self.shared.plan().config.drain;
-        Order { began: Instant::now(), spread: drain.spread, cause, code: drain.close_code }
-    }
-
     fn change_listeners(&self, listeners: &mut Vec<Listening>, next: Vec<Next>, tcp: &Tcp, reloaded: &mut Reloaded) {
         let mut before: Vec<_> = mem::take(listeners).into_iter().map(Some).collect();
         for next in next {
@@ -346,7 +385,7 @@ impl Control {
     /// Sees to the sessions whose backend or route is no more, and to those whose is again.
     fn release(&self, before: &Plan, after: &Plan, reloaded: &mut Reloaded) {
         let orders = &self.shared.orders;
-        let order = after.config.drain.closes_removed.then(|| self.order(Cause::Removed));
+        let order = after.config.drain.closes_removed.then(|| self.shared.order(Cause::Removed));
         let routes: HashSet<_> = after.config.routes.routes().map(|route| route.name.as_str()).collect();
         for route in before.config.routes.routes().filter(|route| !routes.contains(route.name.as_str())) {
             reloaded.routes_removed.push(route.name.clone());
@@ -358,11 +397,31 @@ impl Control {
             orders.drain_backend(backend, Cause::Removed, order);
         }
         orders.restore(|route| routes.contains(route), |backend| backends.contains(&Arc::as_ptr(backend)));
+        for upstream in after.upstreams.iter().filter(|upstream| !drains_on_down(upstream)) {
+            upstream.backends().iter().for_each(|backend| orders.drain_backend(backend, Cause::BackendDown, None));
+        }
+    }
+
+    fn checks(&self) -> MutexGuard<'_, JoinSet<()>> {
+        self.checks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn listeners(&self) -> MutexGuard<'_, Vec<Listening>> {
         self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+impl Shared {
+    /// What sessions are told that leave from now on.
+    fn order(&self, cause: Cause) -> Order {
+        let drain = self.plan().config.drain;
+        Order { began: Instant::now(), spread: drain.spread, cause, code: drain.close_code }
+    }
+}
+
+/// Whether the sessions of a backend that its checks find down are told to leave.
+fn drains_on_down(upstream: &Upstream) -> bool {
+    upstream.health_check().is_some_and(|check| check.on_down == OnDown::Drain)
 }
 
 fn backends(plan: &Plan) -> impl Iterator<Item = (&str, &Arc<Backend>)> {
@@ -383,17 +442,21 @@ fn next_listeners(listeners: &[Listening], config: &Config) -> Result<Vec<Next>,
                     listener.tls.as_ref().map(tls::load).transpose().map_err(StartError::Tls)?,
                 ));
             }
-            None => next.push(Next::New(bind(listener, &config.tcp)?)),
+            None => next.push(Next::New(bind(listener, &config.tcp, &mut Inherited::default())?)),
         }
     }
     Ok(next)
 }
 
-/// A listener of the file, ready to accept.
-pub(super) fn bind(listener: &Listener, tcp: &Tcp) -> Result<Bound, StartError> {
+/// A listener of the file, ready to accept: on a socket that was inherited, else on a new one.
+pub(super) fn bind(listener: &Listener, tcp: &Tcp, inherited: &mut Inherited) -> Result<Bound, StartError> {
     let tls = listener.tls.as_ref().map(tls::load).transpose().map_err(StartError::Tls)?;
-    let socket = socket::listen(listener.bind, tcp).map_err(|error| StartError::Bind(listener.bind, error))?;
-    Ok(Bound { bind: listener.bind, socket, tls, is_shared: false })
+    let (socket, is_shared) = match inherited.take(listener.bind) {
+        Some((socket, is_shared)) => (socket::adopt(socket, tcp), is_shared),
+        None => (socket::listen(listener.bind, tcp), false),
+    };
+    let socket = socket.map_err(|error| StartError::Bind(listener.bind, error))?;
+    Ok(Bound { bind: listener.bind, socket, tls, is_shared })
 }
 
 fn needs_restart(before: &Config, after: &Config) -> Vec<&'static str> {

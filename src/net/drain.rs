@@ -60,6 +60,11 @@ impl Orders {
         Arc::clone(&self.0.borrow())
     }
 
+    /// Whether the process is about to end: a connection had better carry no further request.
+    pub(super) fn is_announced(&self) -> bool {
+        self.0.borrow().is_announced
+    }
+
     /// Whether a request on this route is to be refused.
     pub(super) fn refuses(&self, route: &str) -> bool {
         let book = self.0.borrow();

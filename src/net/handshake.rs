@@ -31,15 +31,19 @@ const HEAD: usize = 2048;
 pub(super) enum Reply {
     /// A 101, not verified yet: its headers, and what was read behind it.
     Switched { headers: HeaderMap, early: Bytes },
-    /// Anything else: what was read of it.
-    Other { read: Bytes },
+    /// Anything else: its status, and what was read of it.
+    Other { status: StatusCode, read: Bytes },
 }
 
 /// Sends the request and reads the head of the answer.
 ///
 /// # Errors
 /// [`Kind::ClosedEarly`], [`Kind::MalformedAnswer`].
-pub(super) async fn exchange(socket: &mut Socket, head: &Head, address: &str) -> Result<Reply, Error> {
+pub(super) async fn exchange(
+    socket: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    head: &Head,
+    address: &str,
+) -> Result<Reply, Error> {
     // Where writing fails an answer may have come all the same: a backend that refuses does not have to read first.
     let written = socket.write_all(&request(head, address)).await;
     let mut read = BytesMut::with_capacity(HEAD);
@@ -58,7 +62,7 @@ pub(super) async fn exchange(socket: &mut Socket, head: &Head, address: &str) ->
                 return Ok(Reply::Switched { headers, early });
             }
             if !status.is_informational() {
-                return Ok(Reply::Other { read: read.freeze() });
+                return Ok(Reply::Other { status, read: read.freeze() });
             }
             interim += length;
         }

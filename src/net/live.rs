@@ -83,6 +83,12 @@ impl ConnectionGuard {
         self.worker
     }
 
+    /// Counts this connection once more, for what outlives it and is no session.
+    pub(super) fn again(&self) -> Self {
+        self.live.workers[self.worker].fetch_add(1, Relaxed);
+        Self { live: Arc::clone(&self.live), worker: self.worker }
+    }
+
     /// Counts a session, which takes the connection's place when that is dropped.
     pub(super) fn open_session(&self) -> SessionGuard {
         self.live.sessions.fetch_add(1, Relaxed);

@@ -7,11 +7,14 @@
 use std::sync::{Arc, RwLock};
 
 pub mod admin;
+mod admission;
 mod body;
 mod client_io;
 mod connection;
 pub mod control;
 mod drain;
+mod farewell;
+pub mod handover;
 mod handshake;
 mod inquiry;
 pub mod limits;
@@ -21,6 +24,7 @@ mod memory;
 mod nonces;
 mod pipe;
 mod plan;
+mod prober;
 mod proxy;
 pub mod relay;
 pub mod server;
@@ -30,6 +34,7 @@ mod socket;
 mod sockets;
 pub mod stream;
 pub mod tls;
+mod unsent;
 mod upstream;
 
 /// What all workers share for as long as the process runs. What counts is atomic or a short lock of its own.
@@ -38,6 +43,7 @@ struct Shared {
     /// A lock, because a reload puts another one here; held for the copy of a pointer.
     plan: RwLock<Arc<plan::Plan>>,
     live: Arc<live::Live>,
+    admission: Arc<admission::Admission>,
     nonces: nonces::Nonces,
     accepted: memory::Accepted,
     orders: drain::Orders,

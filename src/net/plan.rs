@@ -51,7 +51,8 @@ impl Planner {
     pub(super) fn new(access_log: AccessLog) -> io::Result<Self> {
         let mut secret = [0; 16];
         getrandom::fill(&mut secret).map_err(io::Error::other)?;
-        Ok(Self { access_log, secret: Secret(secret), registry: Registry::default() })
+        let registry = Registry::new(getrandom::u64().map_err(io::Error::other)?);
+        Ok(Self { access_log, secret: Secret(secret), registry })
     }
 
     /// A plan whose backends are those of the plans before it, by upstream and address, as far as they live.
@@ -66,6 +67,7 @@ impl Planner {
                 idle: config.timeouts.idle,
                 max_lifetime: route.max_lifetime,
                 close_timeout: config.timeouts.close,
+                limits: config.limits.messages,
                 extensions: false,
             };
             Terms::new(log, settings, self.secret)
@@ -91,6 +93,7 @@ impl Shared {
 
     /// From now on what begins is for another plan.
     pub(super) fn change_plan(&self, plan: Plan) {
+        self.admission.unsent.set_limit(plan.config.limits.unsent_memory);
         *self.plan.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Arc::new(plan);
     }
 }

@@ -1,6 +1,7 @@
 //! One request, read downwards: refused here, forwarded as plain HTTP, or upgraded to a session.
 
 use std::{
+    future::poll_fn,
     net::{IpAddr, SocketAddr},
     sync::Arc,
     time::{Duration, Instant},
@@ -13,11 +14,14 @@ use hyper::{
     http::request::Parts,
     upgrade::OnUpgrade,
 };
+use tokio::time::timeout;
 
 use super::{
     Worker,
+    admission::Admitted,
     body::{AnswerBody, Ending, Keep, Progress, RequestBody},
     client_io::Debt,
+    farewell::Farewell,
     live::ConnectionGuard,
     plan::Plan,
     session::{self, Holdings, Takeover},
@@ -25,13 +29,13 @@ use super::{
 };
 use crate::{
     access_log::{Record, TlsVersion},
-    balance::{Pick, Tried, Upstream},
+    balance::{Key, Pick, Tried, Unavailable, Upstream},
     error::{Error, Kind},
     headers,
     ws::handshake::{self, Agreed, BadHandshake, Offer},
 };
 
-/// Seconds after which a client that was refused in a drain may come back.
+/// Seconds after which a client that was refused for now may come back.
 const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("5");
 
 const CLOSE: HeaderValue = HeaderValue::from_static("close");
@@ -53,14 +57,18 @@ enum Reply {
     /// A backend's answer, to be passed on as plain HTTP.
     Answer { answered: Answered, pick: Pick, sent: Progress, keep_alive: bool },
     /// A 101 that was believed.
-    Upgrade {
-        switched: Switched,
-        pick: Pick,
-        agreed: Agreed,
-        client: OnUpgrade,
-        /// The route's, among all.
-        place: usize,
-    },
+    Upgrade(Upgraded),
+}
+
+/// What a session begins with.
+struct Upgraded {
+    switched: Switched,
+    pick: Pick,
+    agreed: Agreed,
+    client: OnUpgrade,
+    /// The route's, among all.
+    place: usize,
+    admitted: Admitted,
 }
 
 /// Answers one request.
@@ -74,14 +82,18 @@ pub(super) async fn answer(connection: &Connection, request: Request<Incoming>) 
     record.tls = connection.tls;
     // Its client may have sent frames already: behind a refusal they must never be read as a next request.
     let handshake = handshake::is_attempt(request.headers());
+    let farewell = Farewell::prepare(plan.config.limits.refuse, &request);
     match serve(connection, &plan, request, client, &mut record).await {
         Ok(Reply::Answer { answered, pick, sent, keep_alive }) => {
             pass_on(connection, &plan, answered, pick, sent, keep_alive, record)
         }
-        Ok(Reply::Upgrade { switched, pick, agreed, client, place }) => {
-            open_session(connection, &plan, switched, pick, &agreed, (client, place), record)
+        Ok(Reply::Upgrade(upgraded)) => open_session(connection, &plan, upgraded, record),
+        Err(error) => {
+            match farewell.filter(|_| error.is_temporary()).zip(connection.worker.shared.admission.farewell()) {
+                Some((farewell, permit)) => farewell.bid(connection, permit, &error, record),
+                None => refuse(connection, &error, handshake, record),
+            }
         }
-        Err(error) => refuse(connection, &error, handshake, record),
     }
 }
 
@@ -107,17 +119,22 @@ async fn serve(
     if shared.orders.refuses(&route.name) {
         return Err(Kind::Draining.into());
     }
+    let key = upstream.key(client, &parts.headers, parts.uri.query());
     let kind = handshake::classify(&parts.method, parts.version, &parts.headers);
     let on_upgrade = parts.extensions.remove::<OnUpgrade>();
     let head = head_for_backend(connection, plan, parts, &host, client, &record.request_id);
     match (kind, on_upgrade) {
         (handshake::Kind::Bad(bad), _) => Err(bad_handshake(bad)),
         (handshake::Kind::WebSocket(offer), Some(on_upgrade)) => {
-            upgrade(connection, plan, (place, upstream), (head, offer, on_upgrade), client, record).await
+            let foreign = |origin| Error::from_source(Kind::Origin, origin);
+            route.origins.check(&head.headers).map_err(foreign)?;
+            let open = || shared.live.sessions();
+            let admitted = shared.admission.admit(client, open, &plan.config.limits, Instant::now())?;
+            upgrade(connection, plan, (place, upstream, admitted), (head, offer, on_upgrade), key, record).await
         }
         (handshake::Kind::WebSocket(_) | handshake::Kind::Plain, _) => {
             let body = RequestBody::new(body, plan.config.timeouts.request_body, plan.config.limits.body_size)?;
-            forward(connection, plan, upstream, head, body, client, record).await
+            forward(connection, plan, upstream, head, body, key, record).await
         }
     }
 }
@@ -126,17 +143,17 @@ async fn serve(
 async fn upgrade(
     connection: &Connection,
     plan: &Plan,
-    (place, upstream): (usize, &Arc<Upstream>),
+    (place, upstream, admitted): (usize, &Arc<Upstream>, Admitted),
     (mut head, offer, on_upgrade): (Head, Offer, OnUpgrade),
-    client: IpAddr,
+    key: Key,
     record: &mut Record,
 ) -> Result<Reply, Error> {
     head.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
     head.headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
-    let mut attempts = Attempts::new(upstream, client);
+    let mut attempts = Attempts::new(upstream, key);
     let mut last_answer = None;
     loop {
-        let mut pick = match attempts.next(record) {
+        let mut pick = match attempts.next_handshake(plan.config.timeouts.connect, record).await {
             Ok(pick) => pick,
             Err(error) => return last_answer.ok_or(error),
         };
@@ -145,7 +162,8 @@ async fn upgrade(
             Ok(Greeting::Switched(switched)) => match handshake::verify(&offer, &switched.headers) {
                 Ok(agreed) => {
                     succeed(&mut pick, Some(switched.connect), record);
-                    return Ok(Reply::Upgrade { switched, pick, agreed, client: on_upgrade, place });
+                    let client = on_upgrade;
+                    return Ok(Reply::Upgrade(Upgraded { switched, pick, agreed, client, place, admitted }));
                 }
                 Err(error) => {
                     attempts.fail(&mut pick, Error::from_source(Kind::FalseUpgrade, error), true, record)?;
@@ -173,13 +191,13 @@ async fn forward(
     upstream: &Arc<Upstream>,
     head: Head,
     body: RequestBody,
-    client: IpAddr,
+    key: Key,
     record: &mut Record,
 ) -> Result<Reply, Error> {
     let terms = (&plan.config.timeouts, &plan.config.tcp);
     let repeatable = is_repeatable(&head.method, &body);
     let mut body = Some(body);
-    let mut attempts = Attempts::new(upstream, client);
+    let mut attempts = Attempts::new(upstream, key);
     loop {
         let mut pick = attempts.next(record)?;
         let sent = body.as_ref().map(RequestBody::progress).unwrap_or_default();
@@ -199,24 +217,44 @@ async fn forward(
 /// The backends tried for one request.
 struct Attempts<'a> {
     upstream: &'a Arc<Upstream>,
-    client: IpAddr,
+    key: Key,
     tried: Tried,
     failure: Option<Error>,
 }
 
 impl<'a> Attempts<'a> {
-    fn new(upstream: &'a Arc<Upstream>, client: IpAddr) -> Self {
-        Self { upstream, client, tried: Tried::default(), failure: None }
+    fn new(upstream: &'a Arc<Upstream>, key: Key) -> Self {
+        Self { upstream, key, tried: Tried::default(), failure: None }
     }
 
     /// The next backend; when none is left, the last failure, or that there was none to try.
     fn next(&mut self, record: &mut Record) -> Result<Pick, Error> {
-        let pick = if self.tried.len() < self.upstream.tries() {
-            self.upstream.pick(self.client, &mut self.tried, Instant::now()).ok()
-        } else {
-            None
+        let picked = match self.tried.len() < self.upstream.tries() {
+            true => self.upstream.pick(&self.key, &mut self.tried, Instant::now()),
+            false => Err(Unavailable::AllTried),
         };
-        let Some(pick) = pick else { return Err(self.failure.take().unwrap_or_else(|| Kind::Unavailable.into())) };
+        self.begin(picked, record)
+    }
+
+    /// The same for a handshake, which waits in line where all backends are busy with others: for `wait` at most.
+    async fn next_handshake(&mut self, wait: Duration, record: &mut Record) -> Result<Pick, Error> {
+        if self.tried.len() >= self.upstream.tries() {
+            return self.begin(Err(Unavailable::AllTried), record);
+        }
+        let mut place = None;
+        let picked = poll_fn(|cx| {
+            let now = Instant::now();
+            self.upstream.poll_handshake(&self.key, &mut self.tried, &mut place, cx.waker(), now)
+        });
+        let picked = timeout(wait, picked).await.unwrap_or(Err(Unavailable::Busy));
+        self.begin(picked, record)
+    }
+
+    fn begin(&mut self, picked: Result<Pick, Unavailable>, record: &mut Record) -> Result<Pick, Error> {
+        let pick = picked.map_err(|why| {
+            let kind = if why == Unavailable::Busy { Kind::Busy } else { Kind::Unavailable };
+            self.failure.take().unwrap_or_else(|| kind.into())
+        })?;
         record.backend = Some(pick.address().to_owned());
         record.tries += 1;
         Ok(pick)
@@ -286,7 +324,7 @@ fn pass_on(
     let (mut parts, body) = response.into_parts();
     record.status = Some(parts.status.as_u16());
     headers::strip_hop_by_hop(&mut parts.headers);
-    if !keep_alive {
+    if !keep_alive || connection.worker.shared.orders.is_announced() {
         parts.headers.insert(CONNECTION, CLOSE);
     }
     let worker = Arc::clone(&connection.worker);
@@ -300,15 +338,8 @@ fn pass_on(
 }
 
 /// Passes a believed 101 on and starts the session behind it.
-fn open_session(
-    connection: &Connection,
-    plan: &Plan,
-    switched: Switched,
-    pick: Pick,
-    agreed: &Agreed,
-    (client, place): (OnUpgrade, usize),
-    record: Record,
-) -> Response<AnswerBody> {
+fn open_session(connection: &Connection, plan: &Plan, upgraded: Upgraded, record: Record) -> Response<AnswerBody> {
+    let Upgraded { switched, pick, agreed, client, place, admitted } = upgraded;
     let shared = &connection.worker.shared;
     let mut response = Response::new(AnswerBody::ours(String::new(), connection.debt.clone()));
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
@@ -319,7 +350,8 @@ fn open_session(
     let terms = &plan.terms[place];
     let common = Arc::clone(if agreed.extensions { &terms.extended } else { &terms.plain });
     let record = record.into_session(Arc::clone(&terms.log), Arc::clone(pick.backend()));
-    let holdings = Holdings { guards: (pick.settle(), connection.guard.open_session()), record };
+    let (counted, permit) = admitted.into_session(|| connection.guard.open_session());
+    let holdings = Holdings { guards: (pick.settle(), counted, permit), record };
     let takeover =
         Takeover { client, backend: (switched.socket, switched.early), patience: plan.config.timeouts.upgrade };
     let sessions = connection.worker.sessions.clone();
@@ -336,18 +368,17 @@ fn refuse(connection: &Connection, error: &Error, handshake: bool, mut record: R
     *response.status_mut() = error.status();
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    if error.is_temporary() {
+        headers.insert(RETRY_AFTER, RETRY_AFTER_SECONDS);
+    }
     match error.kind() {
         Kind::WrongVersion => {
             headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static(handshake::VERSION));
             headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
             headers.insert(CONNECTION, HeaderValue::from_static("upgrade, close"));
         }
-        Kind::Draining => {
-            headers.insert(RETRY_AFTER, RETRY_AFTER_SECONDS);
-            headers.insert(CONNECTION, CLOSE);
-        }
         // Where the framing is in doubt, so is where the next request begins.
-        Kind::BadRequest => {
+        Kind::Draining | Kind::BadRequest => {
             headers.insert(CONNECTION, CLOSE);
         }
         _ if handshake => {

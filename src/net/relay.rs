@@ -7,6 +7,7 @@
 use std::{
     io,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, Waker, ready},
     time::Instant,
 };
@@ -14,7 +15,11 @@ use std::{
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::{pipe::Piped, stream::Stream};
+use super::{
+    pipe::Piped,
+    stream::Stream,
+    unsent::{Share, Unsent},
+};
 use crate::ws::{Side, frame::MAX_CONTROL_FRAME, session::Session};
 
 /// One read takes at most this; it bounds what a session holds for a side that does not take it.
@@ -26,13 +31,18 @@ const LARGE: u64 = 48 * 1024;
 /// Reads of one direction before the other sessions of the worker have their turn.
 const READS_PER_TURN: usize = 16;
 
-/// What a worker's sessions read into, one at a time: a read, and what was kept back before it.
+/// What a worker's sessions share.
 #[derive(Debug)]
-pub(super) struct Scratch(Box<[u8]>);
+pub(super) struct Scratch {
+    /// What they read into, one at a time: a read, and what was kept back before it.
+    buffer: Box<[u8]>,
+    /// Where they count what waits for slow sides.
+    unsent: Arc<Unsent>,
+}
 
 impl Scratch {
-    pub(super) fn new() -> Self {
-        Self(vec![0; READ + MAX_CONTROL_FRAME].into())
+    pub(super) fn new(unsent: Arc<Unsent>) -> Self {
+        Self { buffer: vec![0; READ + MAX_CONTROL_FRAME].into(), unsent }
     }
 }
 
@@ -55,6 +65,8 @@ struct Backlog {
     piped: Option<Piped>,
     /// For this side, not taken yet: at most one read and the frames of our own.
     waiting: BytesMut,
+    /// The two above, as counted among those of all sessions.
+    counted: Share,
     /// Something may be left in the stream's own buffers (TLS has some, and hyper's 101 may be in them).
     unflushed: bool,
 }
@@ -121,6 +133,11 @@ impl Relay {
             self.session.handle_timeout(now);
         }
         for side in [Side::Client, Side::Backend] {
+            if self.leg(side).holds_too_much(&scratch.unsent) {
+                self.session.handle_shortage(now);
+            }
+        }
+        for side in [Side::Client, Side::Backend] {
             self.transmit(side, now);
             self.shut(side, now);
         }
@@ -139,7 +156,7 @@ impl Relay {
             }
             let moved = match self.splice(from, now) {
                 Some(moved) => moved,
-                None => self.copy(from, &mut scratch.0, now),
+                None => self.copy(from, &mut scratch.buffer, now),
             };
             match moved {
                 Poll::Ready(Ok(0)) => {
@@ -347,6 +364,12 @@ impl Leg {
             .map_or(0, |backlog| backlog.piped.as_ref().map_or(0, Piped::length) + backlog.waiting.len())
     }
 
+    /// Counts what waits for this side; whether it has become more while too much waits in all sessions.
+    fn holds_too_much(&mut self, unsent: &Arc<Unsent>) -> bool {
+        let left = self.left();
+        self.backlog.as_mut().is_some_and(|backlog| backlog.counted.set(unsent, left))
+    }
+
     /// Bytes that are held because of this side.
     fn buffered(&self) -> usize {
         let read = self.backlog.as_ref().map_or(0, |backlog| backlog.early.len() + backlog.kept.len());
@@ -371,7 +394,7 @@ impl Leg {
             ready!(Pin::new(&mut self.stream).poll_flush(&mut noop()))?;
             backlog.unflushed = false;
         }
-        backlog.waiting = BytesMut::new();
+        (backlog.waiting, backlog.counted) = (BytesMut::new(), Share::default());
         self.forget_backlog();
         Poll::Ready(Ok(()))
     }
@@ -380,6 +403,7 @@ impl Leg {
     fn give_up(&mut self) {
         if let Some(backlog) = &mut self.backlog {
             (backlog.piped, backlog.waiting, backlog.unflushed) = (None, BytesMut::new(), false);
+            backlog.counted = Share::default();
         }
         self.forget_backlog();
     }
@@ -387,7 +411,7 @@ impl Leg {
     /// An empty backlog takes no room.
     fn forget_backlog(&mut self) {
         self.backlog.take_if(|backlog| {
-            let Backlog { early, kept, piped, waiting, unflushed } = &**backlog;
+            let Backlog { early, kept, piped, waiting, counted: _, unflushed } = &**backlog;
             early.is_empty() && kept.is_empty() && piped.is_none() && waiting.is_empty() && !unflushed
         });
     }

@@ -17,9 +17,11 @@ use tokio::{
 
 use super::{
     Shared, Worker, admin,
-    connection::{self, Accepted},
+    admission::Admission,
+    connection::{self, Accepted, LAST_CALL},
     control::{self, Control},
     drain::Orders,
+    handover::Inherited,
     listener::{Crew, HAND_OVER, HandOver},
     live::Live,
     memory,
@@ -103,21 +105,35 @@ impl Server {
     /// # Errors
     /// An address that cannot be bound, a certificate that cannot be read, a thread that cannot be made.
     pub fn start(config: Config, access_log: AccessLog) -> Result<Self, StartError> {
-        let bound = config.listeners.iter().map(|listener| control::bind(listener, &config.tcp));
+        Self::start_with(config, access_log, &mut Inherited::default())
+    }
+
+    /// [`Self::start`] on sockets that another process opened, where it opened those that the file asks for.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_with(config: Config, access_log: AccessLog, inherited: &mut Inherited) -> Result<Self, StartError> {
+        let bound = config.listeners.iter().map(|listener| control::bind(listener, &config.tcp, inherited));
         let bound = bound.collect::<Result<Vec<_>, _>>()?;
         let admin = config
             .admin
             .as_ref()
-            .map(|admin| admin::bind(admin).map_err(|error| StartError::Admin(admin.bind.clone(), error)));
+            .map(|admin| admin::bind(admin, inherited).map_err(|error| StartError::Admin(admin.bind.clone(), error)));
         let admin = admin.transpose()?;
+        for address in inherited.left() {
+            tracing::warn!(%address, "a socket was passed for this address, and no listener of the file has it");
+        }
         let workers = config.workers.or_else(|| thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get);
         let planner = Planner::new(access_log).map_err(StartError::Worker)?;
+        let admission = Admission::new(Instant::now());
+        admission.unsent.set_limit(config.limits.unsent_memory);
         let shared = Arc::new(Shared {
             plan: RwLock::new(Arc::new(planner.plan(config, Instant::now()))),
             live: Live::new(workers),
             nonces: Nonces::new().map_err(StartError::Worker)?,
             accepted: memory::Accepted::default(),
             orders: Orders::new(),
+            admission,
         });
         let (stop, stopped) = watch::channel(());
         let (alive, ended) = mpsc::channel(1);
@@ -165,8 +181,12 @@ impl Server {
         let began = Instant::now();
         let config = control.config();
         let (wait, deadline) = (config.drain.wait, config.timeouts.drain);
-        control.announce();
-        tokio::time::sleep(wait).await;
+        // What was accepted before a successor took over is served, if its request comes soon.
+        let wait = if control.has_left() { wait.max(LAST_CALL.min(deadline / 2)) } else { wait };
+        if !wait.is_zero() {
+            control.announce();
+            tokio::time::sleep(wait).await;
+        }
         let sessions = control.sessions();
         let left = deadline.saturating_sub(wait);
         // The last ones to be told need time too.

@@ -11,6 +11,7 @@ use hyper_util::rt::TokioIo;
 use tokio::{sync::mpsc, time::timeout};
 
 use super::{
+    admission::ClientPermit,
     client_io::ClientIo,
     drain::Book,
     inquiry::{Kill, Question, Search, Sight},
@@ -41,7 +42,7 @@ pub(super) struct Takeover {
 }
 
 /// What counts a session.
-pub(super) type Guards = (InFlight, SessionGuard);
+pub(super) type Guards = (InFlight, SessionGuard, Option<Box<ClientPermit>>);
 
 /// What a session holds beside its streams. Dropped in this order: permits, then the record, so that who reads the record
 /// finds the permits given back.
@@ -134,7 +135,7 @@ impl Held {
 
     /// Learns which orders stand. It wants a turn then.
     pub(super) fn hear(&mut self, book: &Book, now: Instant) {
-        if let (Some(relay), Some((in_flight, _)), Some(record)) = (&mut self.relay, &self.guards, &self.record) {
+        if let (Some(relay), Some((in_flight, ..)), Some(record)) = (&mut self.relay, &self.guards, &self.record) {
             let notice = book.notice(record.route(), in_flight.backend(), relay.session.spread());
             relay.session.handle_notice(notice, now);
         }
@@ -143,7 +144,7 @@ impl Held {
     /// What is to be seen of it now, if it is searched for.
     pub(super) fn sight(&self, search: &Search, now: Instant) -> Option<Sight> {
         let (relay, record) = (self.relay.as_ref()?, self.record.as_ref()?);
-        let (in_flight, _) = self.guards.as_ref()?;
+        let (in_flight, ..) = self.guards.as_ref()?;
         let is = |wanted: &Option<String>, value: &str| wanted.as_ref().is_none_or(|wanted| wanted == value);
         let is_wanted = is(&search.route, record.route())
             && is(&search.upstream, record.upstream())

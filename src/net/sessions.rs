@@ -93,6 +93,7 @@ impl Sessions {
     /// The runtime takes no more descriptors.
     pub(super) fn new(worker: Arc<Worker>, epoll: Epoll, arrivals: mpsc::Receiver<Arrival>) -> io::Result<Self> {
         let epoch = Instant::now();
+        let scratch = Scratch::new(Arc::clone(&worker.shared.admission.unsent));
         Ok(Self {
             worker,
             arrivals,
@@ -102,7 +103,7 @@ impl Sessions {
             running: Slab::new(),
             queue: Vec::new(),
             spare: Vec::new(),
-            scratch: Scratch::new(),
+            scratch,
             epoch,
             earliest: None,
             alarm: Box::pin(tokio::time::sleep_until(epoch.into())),

@@ -25,6 +25,13 @@ pub(super) fn set_options(socket: &impl AsFd, tcp: &Tcp) -> io::Result<()> {
     Ok(())
 }
 
+/// A listening socket that another process opened.
+pub(super) fn adopt(socket: std::net::TcpListener, tcp: &Tcp) -> io::Result<std::net::TcpListener> {
+    socket.set_nonblocking(true)?;
+    set_options(&socket, tcp)?;
+    Ok(socket)
+}
+
 /// A listening socket. On Linux each accepted connection inherits its options, which saves five calls a connection.
 pub(super) fn listen(address: SocketAddr, tcp: &Tcp) -> io::Result<std::net::TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;

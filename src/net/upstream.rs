@@ -108,7 +108,7 @@ impl Dialer {
             Ok(Ok(Reply::Switched { headers, early })) => {
                 Ok(Greeting::Switched(Switched { headers, socket, early, connect }))
             }
-            Ok(Ok(Reply::Other { read })) => {
+            Ok(Ok(Reply::Other { read, .. })) => {
                 let answered = ask(Replay::new(read, socket), connect, address, head.clone(), None, wait).await?;
                 check(&answered.response)?;
                 Ok(Greeting::Answered(answered))
@@ -245,7 +245,8 @@ pub(super) fn is_repeatable(method: &Method, body: &RequestBody) -> bool {
     body.is_empty() && method.is_idempotent()
 }
 
-fn connect_failure(error: &io::Error) -> Kind {
+/// What keeps a connection from being made.
+pub(super) fn connect_failure(error: &io::Error) -> Kind {
     const EMFILE: i32 = 24;
     const ENFILE: i32 = 23;
     match (error.kind(), error.raw_os_error()) {
@@ -285,11 +286,18 @@ fn failure(error: hyper::Error) -> Error {
     let kind = match body {
         Some(BodyError::TooLarge) => Kind::BodyTooLarge,
         Some(BodyError::TimedOut) => Kind::BodyTimeout,
+        Some(BodyError::Broken(error)) if is_malformed(error) => Kind::BadRequest,
         Some(BodyError::Broken(_)) => Kind::ClientGone,
         None if error.is_parse() => Kind::MalformedAnswer,
         None => Kind::ClosedEarly,
     };
     Error::from_source(kind, error)
+}
+
+/// Whether a client's body broke off because its chunks cannot be read: then the client is still there to be told.
+fn is_malformed(error: &hyper::Error) -> bool {
+    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<io::Error>());
+    source.is_some_and(|error| matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData))
 }
 
 fn check(response: &Response<Incoming>) -> Result<(), Error> {

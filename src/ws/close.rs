@@ -12,10 +12,16 @@ impl CloseCode {
     pub const GOING_AWAY: Self = Self(1001);
     /// The reader of this Close broke the protocol.
     pub const PROTOCOL_ERROR: Self = Self(1002);
+    /// The reader of this Close sent more than a limit allows.
+    pub const POLICY_VIOLATION: Self = Self(1008);
+    /// The reader of this Close sent a message that is too big.
+    pub const MESSAGE_TOO_BIG: Self = Self(1009);
     /// The backend was lost.
     pub const INTERNAL_ERROR: Self = Self(1011);
     /// The proxy is being restarted: come back.
     pub const SERVICE_RESTART: Self = Self(1012);
+    /// There is no room now: come back later (IANA's registry).
+    pub const TRY_AGAIN_LATER: Self = Self(1013);
 }
 
 /// Code and reason of a Close frame.

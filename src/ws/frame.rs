@@ -162,11 +162,13 @@ impl ControlFrame {
     }
 }
 
-/// How a peer broke RFC 6455; it ends its own session with 1002.
+/// What a peer may not send: it broke RFC 6455, or a limit of the file. It ends its own session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Breach {
     /// A control frame without FIN (§5.5).
     FragmentedControl,
+    /// A frame of more than `limits.frame_size`.
+    FrameTooBig,
     /// A new message before the last fragment of the one before (§5.4).
     InterruptedMessage,
     /// A length of 2⁶³ or more (§5.2).
@@ -175,12 +177,18 @@ pub enum Breach {
     LongControl,
     /// A masked frame from a backend (§5.1).
     Masked,
+    /// A message of more than `limits.message_size`, or from a backend `limits.backend_message_size`.
+    MessageTooBig,
     /// RSV bits without an extension that gives them a meaning (§5.2).
     ReservedBits,
     /// An opcode that has no meaning yet (§5.2).
     ReservedOpcode,
     /// A continuation of no message (§5.4).
     StrayContinuation,
+    /// More than `limits.bytes_per_second`.
+    TooManyBytes,
+    /// More than `limits.messages_per_second`.
+    TooManyMessages,
     /// A frame without a mask from a client (§5.1).
     Unmasked,
 }
@@ -191,13 +199,17 @@ impl Breach {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::FragmentedControl => "fragmented control frame",
+            Self::FrameTooBig => "frame too big",
             Self::InterruptedMessage => "new message inside a fragmented one",
             Self::LengthTopBit => "frame length with its top bit set",
             Self::LongControl => "control frame longer than 125 bytes",
             Self::Masked => "masked frame from a backend",
+            Self::MessageTooBig => "message too big",
             Self::ReservedBits => "reserved bits without an extension",
             Self::ReservedOpcode => "reserved opcode",
             Self::StrayContinuation => "continuation of no message",
+            Self::TooManyBytes => "too many bytes per second",
+            Self::TooManyMessages => "too many messages per second",
             Self::Unmasked => "unmasked frame from a client",
         }
     }

@@ -80,6 +80,12 @@ pub enum Cause {
     Lifetime,
     /// A new configuration has its backend or its route no more, and `on_removed` says `close`.
     Removed,
+    /// A side took too little while `limits.unsent_memory` was used up.
+    Memory,
+    /// A side sent a message or a frame of more than a limit.
+    MessageTooBig,
+    /// The client sent more in a second than a limit allows.
+    RateLimited,
 }
 
 impl Cause {
@@ -101,6 +107,9 @@ impl Cause {
             Self::Killed => "killed",
             Self::Lifetime => "lifetime",
             Self::Removed => "removed",
+            Self::Memory => "memory",
+            Self::MessageTooBig => "message_too_big",
+            Self::RateLimited => "rate_limited",
         }
     }
 
@@ -120,6 +129,9 @@ impl Cause {
             Self::Killed => "killed",
             Self::Lifetime => "lifetime",
             Self::Removed => "removed",
+            Self::Memory => "memory",
+            Self::MessageTooBig => "message too big",
+            Self::RateLimited => "rate limited",
         }
     }
 }

@@ -6,6 +6,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// A second, in nanoseconds.
+pub const SECOND: u64 = 1_000_000_000;
+
 /// An instant, in nanoseconds since an epoch that all ticks of a session share.
 ///
 /// Nothing is rounded, so what is due at an instant is due at its tick, to the nanosecond. 64 bits hold 584 years and the
@@ -54,7 +57,7 @@ impl Add<Duration> for Tick {
 /// A duration in nanoseconds, at most what 64 bits hold.
 #[must_use]
 pub const fn nanos(duration: Duration) -> u64 {
-    duration.as_secs().saturating_mul(1_000_000_000).saturating_add(duration.subsec_nanos() as u64)
+    duration.as_secs().saturating_mul(SECOND).saturating_add(duration.subsec_nanos() as u64)
 }
 
 #[cfg(test)]

@@ -109,6 +109,65 @@ async fn ipv6_clients_of_one_64_share_a_backend() {
 }
 
 #[tokio::test]
+async fn a_value_of_the_request_decides_and_not_who_sends_it() {
+    let backends = [Backend::echo(), Backend::echo(), Backend::echo()];
+    for (hash_on, fields, path) in [
+        ("{ header: X-User }", "X-User: KEY\r\nX-User: other\r\n", "/ws"),
+        ("{ cookie: sid }", "Cookie: theme=dark; sid=KEY\r\n", "/ws"),
+        ("{ query: room }", "", "/ws?a=1&room=KEY"),
+    ] {
+        let proxy = Proxy::before(&[&backends[0], &backends[1], &backends[2]])
+            .upstream(&format!("balance: hash, hash_on: {hash_on}"))
+            .with("trusted_proxies: [ 127.0.0.1/32 ]")
+            .start();
+        let mut first_choice = BTreeMap::new();
+        for round in 0..2 {
+            for key in ["ann", "bob", "cy", "dee", "eve", "flo", "gil", "hal", "ida", "joe", "kim", "lee"] {
+                let mut client = proxy.client().await;
+                let from = format!("X-Forwarded-For: 203.0.113.{round}\r\n{}", fields.replace("KEY", key));
+                client.send(handshake(&path.replace("KEY", key), &from)).await;
+                let backend = client.upgraded().await.header("x-backend").expect("an echo backend").to_owned();
+                let known = first_choice.entry(key).or_insert_with(|| backend.clone());
+                assert_eq!(*known, backend, "{key} by {hash_on}");
+            }
+        }
+        let used: std::collections::BTreeSet<_> = first_choice.values().collect();
+        assert!(used.len() > 1, "{hash_on}: all went to one: {first_choice:?}");
+        drop(proxy);
+    }
+}
+
+#[tokio::test]
+async fn without_the_value_it_is_the_hash_of_the_address() {
+    let backends = [Backend::echo(), Backend::echo(), Backend::echo()];
+    let setup = |upstream| {
+        Proxy::before(&[&backends[0], &backends[1], &backends[2]])
+            .upstream(upstream)
+            .with("trusted_proxies: [ 127.0.0.1/32 ]")
+            .start()
+    };
+    let by_value = setup("balance: hash, hash_on: { cookie: sid }");
+    let by_address = setup("balance: ip_hash");
+    for last in 1..=12 {
+        let fields = format!("X-Forwarded-For: 203.0.113.{last}\r\n");
+        assert_eq!(session(&by_value, &fields).await.1, session(&by_address, &fields).await.1);
+    }
+}
+
+#[tokio::test]
+async fn the_better_of_two_backends_is_the_one_with_fewer_sessions() {
+    let (a, b) = (Backend::echo(), Backend::echo());
+    let proxy = Proxy::before(&[&a, &b]).upstream("balance: random_two").start();
+    let mut clients = Vec::new();
+    for _ in 0..10 {
+        clients.push(session(&proxy, "").await);
+    }
+    // Of two, both are drawn: whoever has more never gets the next one.
+    assert_eq!((a.heads().len(), b.heads().len()), (5, 5));
+    proxy.stop().await;
+}
+
+#[tokio::test]
 async fn least_conn_counts_live_sessions_for_their_whole_life() {
     let (a, b) = (Backend::echo(), Backend::echo());
     let mut proxy = Proxy::before(&[&a, &b]).upstream("balance: least_conn").start();

@@ -212,6 +212,21 @@ fn the_shipped_file_is_accepted_without_a_warning() {
 }
 
 #[test]
+fn limits_and_origins_are_read_and_described() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/config/valid/limits.yaml");
+    let config = config::load(&path).unwrap().config;
+    assert_eq!((config.limits.sessions, config.limits.sessions_per_client), (Some(100_000), Some(10)));
+    assert_eq!(config.limits.messages.message_size, Some(1 << 20));
+    let described = config::describe(&config);
+    for part in ["per client 10", "new per second 500", "message 1MiB", "bytes per second 1MiB", "by Close 1013"] {
+        assert!(described.contains(part), "no {part:?} in\n{described}");
+    }
+    let nothing = config_with("");
+    assert_eq!((nothing.limits.sessions, nothing.limits.unsent_memory), (None, None));
+    assert!(!config::describe(&nothing).contains("limits"));
+}
+
+#[test]
 fn the_shipped_file_names_every_key_of_the_schema() {
     let schema = config::schema();
     let definitions = schema["$defs"].as_object().unwrap().values();

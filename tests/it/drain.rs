@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use longwire::balance::Duty;
+
 use crate::harness::{
     Backend, Proxy, Wire,
     frames::{BINARY, TEXT, masked, masked_close, unmasked, unmasked_close},
@@ -160,4 +162,121 @@ async fn leave(client: &mut Wire) {
     client.expect_close_code(1012).await;
     client.send_and_finish(masked_close(1012, "")).await;
     client.expect_eof().await;
+}
+
+#[tokio::test]
+async fn while_a_drain_is_announced_everything_is_served_and_only_readiness_fails() {
+    let backend = Backend::echo();
+    let mut proxy = Proxy::before(&[&backend])
+        .timeout("drain", "8s")
+        .with("drain: { wait: 300ms, close_code: 4012, spread: 0s }")
+        .start();
+    let address = proxy.address();
+    let control = proxy.control_handle();
+    let mut session = proxy.session().await;
+    assert!(control.is_ready());
+    let (drained, ()) = tokio::join!(proxy.drain(), async {
+        within("readiness to fail", async {
+            while control.is_ready() {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        assert_eq!(Wire::connect(address).await.get("/", "").await.status(), 200);
+        session.send(masked(TEXT, "hello")).await;
+        session.expect(unmasked(TEXT, "hello")).await;
+        session.expect_close(4012, "drain").await;
+        session.send(masked_close(4012, "")).await;
+        session.expect_eof().await;
+        session.finish().await;
+    });
+    assert_eq!((drained.sessions, drained.cut), (1, 0));
+    assert!(drained.took >= Duration::from_millis(300), "{:?}", drained.took);
+    drop(control);
+    let records = proxy.stop().await;
+    assert!(records.iter().any(|record| record["close_code"] == 4012 && record["cause"] == "drain"), "{records:?}");
+}
+
+#[tokio::test]
+async fn a_drain_of_everything_is_taken_back_and_the_process_serves_again() {
+    let backend = Backend::echo();
+    let proxy = Proxy::before(&[&backend]).with("drain: { spread: 1h }").start();
+    let mut session = proxy.session().await;
+    proxy.control().drain_all(true);
+    assert!(!proxy.control().is_ready());
+    assert_eq!(proxy.client().await.get("/", "").await.status(), 503);
+    proxy.control().drain_all(false);
+    assert!(proxy.control().is_ready());
+    assert_eq!(proxy.client().await.get("/", "").await.status(), 200);
+    session.send(masked(TEXT, "still here")).await;
+    session.expect(unmasked(TEXT, "still here")).await;
+    drop(session);
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn a_drained_route_ends_its_own_sessions_and_refuses_its_own_requests() {
+    let backend = Backend::echo();
+    let routes = "routes: [ { path: /ws, upstream: chat }, { upstream: chat } ]";
+    let mut proxy = Proxy::before(&[&backend]).routes(routes).with("drain: { spread: 0s }").start();
+    let mut leaves = proxy.session().await;
+    let mut stays = proxy.client().await;
+    stays.upgrade("/other").await;
+    proxy.control().drain_route("*/ws", true).unwrap();
+    leaves.expect_close(1012, "drain").await;
+    leaves.send(masked_close(1012, "")).await;
+    leaves.expect_eof().await;
+    leaves.finish().await;
+    assert_eq!(proxy.next_record().await["route"], "*/ws");
+    assert_eq!(proxy.client().await.get("/ws", "").await.status(), 503);
+    assert_eq!(proxy.client().await.get("/", "").await.status(), 200);
+    stays.send(masked(TEXT, "still here")).await;
+    stays.expect(unmasked(TEXT, "still here")).await;
+    proxy.control().drain_route("*/ws", false).unwrap();
+    assert_eq!(proxy.client().await.get("/ws", "").await.status(), 200);
+    assert!(proxy.control().drain_route("*/nowhere", true).unwrap_err().to_string().contains("*/nowhere"));
+    drop(stays);
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn a_drained_backend_ends_its_own_sessions_and_is_picked_again_when_it_is_up() {
+    let (first, second) = (Backend::echo(), Backend::echo());
+    let mut proxy = Proxy::before(&[&first, &second]).with("drain: { spread: 0s }").start();
+    let (mut leaves, mut stays) = (proxy.session().await, proxy.session().await);
+    let address = first.address().to_string();
+    proxy.control().set_duty("chat", &address, Duty::Drain).unwrap();
+    leaves.expect_close(1012, "drain").await;
+    leaves.send(masked_close(1012, "")).await;
+    leaves.expect_eof().await;
+    leaves.finish().await;
+    assert_eq!(proxy.next_record().await["backend"], address);
+    for _ in 0..3 {
+        proxy.client().await.get("/", "").await;
+    }
+    assert_eq!((first.connections(), second.connections()), (1, 2));
+    stays.send(masked(TEXT, "still here")).await;
+    stays.expect(unmasked(TEXT, "still here")).await;
+    proxy.control().set_duty("chat", &address, Duty::Up).unwrap();
+    for _ in 0..2 {
+        proxy.client().await.get("/", "").await;
+    }
+    assert_eq!(first.connections(), 2);
+    assert!(proxy.control().set_duty("chat", "10.0.0.1:1", Duty::Up).is_err());
+    drop(stays);
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn a_session_that_has_lived_its_life_is_told_1012() {
+    let backend = Backend::by_hand();
+    let routes = "routes: [ { upstream: chat, max_lifetime: 50ms } ]";
+    let mut proxy = Proxy::before(&[&backend]).routes(routes).start();
+    let (mut client, mut at_backend) = proxy.session_by_hand(&backend).await;
+    client.expect_close(1012, "lifetime").await;
+    at_backend.expect_close(1012, "lifetime").await;
+    drop((client, at_backend));
+    let record = proxy.next_record().await;
+    assert_eq!((&record["cause"], &record["initiator"]), (&"lifetime".into(), &"proxy".into()), "{record}");
+    proxy.stop().await;
 }

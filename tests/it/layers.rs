@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// Rooms that take bytes, instants and settings, and give decisions.
-const PURE: [&str; 6] = ["ws", "balance", "routing.rs", "headers.rs", "headers", "config/resolve.rs"];
+const PURE: [&str; 7] = ["ws", "balance", "routing.rs", "origins.rs", "headers.rs", "headers", "config/resolve.rs"];
 
 /// What waits, asks the time or talks.
 const IMPURE: [&str; 11] = [

@@ -5,6 +5,8 @@
 /// Proxy, backends, clients, frames.
 mod harness;
 
+/// Backends that are asked on a beat how they are.
+mod active_health;
 /// Where an operator looks and orders.
 mod admin;
 /// Which backend a request goes to.
@@ -19,14 +21,24 @@ mod commands;
 mod config;
 /// The end of the process, announced.
 mod drain;
+/// Backends and clients that die, hang, vanish and return.
+mod faults;
 /// Headers toward the backend and the client's address.
 mod forwarding;
 /// Frames of every size and cut.
 mod framing;
+/// What the fuzz targets check, on random input.
+mod fuzzing;
+/// Listening sockets that go from process to process.
+mod handover;
 /// What is a WebSocket handshake.
 mod handshake;
+/// Handshakes in flight, and the line for a place.
+mod handshake_queue;
 /// Failures, the next backend, and the way back.
 mod health;
+/// Attacks: floods, resets, garbage, a machine that runs out.
+mod hostile;
 /// Pings of our own.
 mod keepalive;
 /// Bugs that other proxies had.
@@ -35,6 +47,8 @@ mod known_bugs;
 mod large;
 /// What the source may not say.
 mod layers;
+/// What is refused because it is too much.
+mod limits;
 /// Messages on standard error.
 mod messages;
 /// Plain HTTP through the same door.

@@ -36,6 +36,7 @@ fn settings() -> impl Strategy<Value = UpstreamSettings> {
     let policy = prop_oneof![
         (0..=32_u8).prop_map(|prefix_v4| Policy::IpHash { prefix_v4 }),
         Just(Policy::LeastConn),
+        Just(Policy::RandomTwo),
         Just(Policy::RoundRobin),
     ];
     let backend = (1..5_u32, 0..4_usize, any::<bool>(), prop::bool::weighted(0.2));
@@ -45,6 +46,9 @@ fn settings() -> impl Strategy<Value = UpstreamSettings> {
         max_fails,
         fail_timeout: Duration::from_secs(10),
         tries: 0,
+        slow_start: Duration::ZERO,
+        max_handshakes: 0,
+        handshake_queue: 0,
         health_check: None,
         backends: (0_u16..).zip(backends).map(with_address).collect(),
     })
@@ -129,7 +133,7 @@ impl Room {
         };
         let ranks: Vec<_> = may_be_picked.iter().map(|backend| rank(backend)).collect();
 
-        match self.upstream.pick(request.client, &mut request.tried, self.now) {
+        match self.upstream.pick(&request.client.into(), &mut request.tried, self.now) {
             Ok(pick) => {
                 let picked = may_be_picked.iter().position(|backend| backend.address == pick.address());
                 let picked = picked.expect("down, full or tried before");

@@ -10,6 +10,7 @@ use crate::{
         document::At,
         file, values,
     },
+    origins::Origins,
     routing::{HostPattern, Route, RouteEntry, RouteTable},
     ws::keepalive,
 };
@@ -35,11 +36,12 @@ impl Resolver {
         let mut entries = Vec::with_capacity(routes.len());
         for (index, route) in routes.into_iter().enumerate() {
             let at = all.index(index);
-            let file::Route { host, path, upstream, keepalive: differs, max_lifetime } = route;
+            let file::Route { host, path, upstream, origins, keepalive: differs, max_lifetime } = route;
             let keepalive = self.keepalive(keepalive, differs, idle, &at.key("keepalive"));
             let name = format!("{}{path}", host.as_deref().unwrap_or("*"));
             let pattern = self.host(host.as_deref(), &at.key("host"));
             self.path(&path, &at.key("path"));
+            let origins = self.origins(&origins, &at.key("origins"));
             // A host that was refused is equal to no other.
             if host.is_some() == pattern.is_some() && !seen.insert((pattern.clone(), path.clone())) {
                 self.error(at.clone(), format!("a second route for {name}"), "remove one of the two");
@@ -49,7 +51,8 @@ impl Resolver {
             };
             used[upstream] = true;
             let max_lifetime = unless_zero(&max_lifetime);
-            entries.push(RouteEntry { host: pattern, path, route: Route { name, upstream, keepalive, max_lifetime } });
+            let route = Route { name, upstream, origins, keepalive, max_lifetime };
+            entries.push(RouteEntry { host: pattern, path, route });
         }
         for (upstream, _) in upstreams.iter().zip(used).filter(|(_, used)| !used) {
             let at = self.root.key("upstreams").key(&upstream.name);
@@ -81,6 +84,13 @@ impl Resolver {
                 None
             }
         }
+    }
+
+    fn origins(&mut self, entries: &[String], at: &At) -> Origins {
+        Origins::parse(entries).unwrap_or_else(|(place, why)| {
+            self.error(at.index(place), format!("`{}` is not an origin", entries[place]), why);
+            Origins::default()
+        })
     }
 
     fn path(&mut self, path: &str, at: &At) {

@@ -5,11 +5,16 @@ use std::{
     net::SocketAddr,
 };
 
+use hyper::http::uri::{Authority, PathAndQuery};
+
 use super::Resolver;
 use crate::{
-    balance::{BackendSettings, Policy, UpstreamSettings},
+    balance::{BackendSettings, CheckKind, HashOn, HealthCheck, OnDown, Policy, UpstreamSettings},
     config::{document::At, file, values},
 };
+
+/// What a key does that does not go with the others.
+const NOTHING: &str = "it does nothing here";
 
 impl Resolver {
     pub(super) fn upstreams(&mut self, upstreams: BTreeMap<String, file::Upstream>) -> Vec<UpstreamSettings> {
@@ -22,19 +27,125 @@ impl Resolver {
     }
 
     fn upstream(&mut self, name: String, upstream: file::Upstream, all: &At) -> UpstreamSettings {
-        let file::Upstream { balance, hash_prefix_v4, max_fails, fail_timeout, tries, backends } = upstream;
+        let file::Upstream {
+            balance,
+            hash_prefix_v4,
+            hash_on,
+            slow_start,
+            max_fails,
+            fail_timeout,
+            tries,
+            max_handshakes,
+            handshake_queue,
+            health_check,
+            backends,
+        } = upstream;
         let at = all.key(&name);
-        let policy = match balance {
-            file::Balance::IpHash => Policy::IpHash { prefix_v4: hash_prefix_v4 },
-            file::Balance::LeastConn => Policy::LeastConn,
-            file::Balance::RoundRobin => Policy::RoundRobin,
+        let hash_on = self.hash_on(balance, hash_on, &at);
+        let policy = match (balance, hash_on) {
+            (file::Balance::Hash, Some(on)) => Policy::Hash { on, prefix_v4: hash_prefix_v4 },
+            // Where what to hash on is missing, that is an error.
+            (file::Balance::Hash | file::Balance::IpHash, _) => Policy::IpHash { prefix_v4: hash_prefix_v4 },
+            (file::Balance::LeastConn, _) => Policy::LeastConn,
+            (file::Balance::RandomTwo, _) => Policy::RandomTwo,
+            (file::Balance::RoundRobin, _) => Policy::RoundRobin,
         };
-        if balance != file::Balance::IpHash && hash_prefix_v4 != file::Upstream::default().hash_prefix_v4 {
-            self.warn(at.key("hash_prefix_v4"), "`hash_prefix_v4` without `balance: ip_hash`", "it does nothing here");
+        let hashes = matches!(policy, Policy::Hash { .. } | Policy::IpHash { .. });
+        let default = file::Upstream::default();
+        if !hashes && hash_prefix_v4 != default.hash_prefix_v4 {
+            self.warn(at.key("hash_prefix_v4"), "`hash_prefix_v4` without `balance: ip_hash`", NOTHING);
         }
-        let fail_timeout = self.positive(at.key("fail_timeout"), fail_timeout);
-        let backends = self.backends(backends, &name, &at.key("backends"));
-        UpstreamSettings { name, policy, max_fails, fail_timeout, tries, health_check: None, backends }
+        if hashes && !slow_start.0.is_zero() {
+            let message = format!("`slow_start` with `balance: {}`", policy.as_str());
+            self.warn(at.key("slow_start"), message, "it does nothing here: a client has one backend");
+        }
+        if max_handshakes == 0 && handshake_queue != default.handshake_queue {
+            self.warn(at.key("handshake_queue"), "`handshake_queue` without `max_handshakes`", NOTHING);
+        }
+        UpstreamSettings {
+            policy,
+            max_fails,
+            fail_timeout: self.positive(at.key("fail_timeout"), fail_timeout),
+            tries,
+            slow_start: slow_start.0,
+            max_handshakes,
+            handshake_queue,
+            health_check: health_check.map(|check| self.health_check(check, &at.key("health_check"))),
+            backends: self.backends(backends, &name, &at.key("backends")),
+            name,
+        }
+    }
+
+    /// What `balance: hash` goes by, where all is well.
+    fn hash_on(&mut self, balance: file::Balance, on: Option<file::HashOn>, upstream: &At) -> Option<HashOn> {
+        const HELP: &str = "name one: hash_on: { header: X-User }, { cookie: sid } or { query: room }";
+        let at = upstream.key("hash_on");
+        let Some(file::HashOn { header, cookie, query }) = on else {
+            if balance == file::Balance::Hash {
+                self.error(upstream.key("balance"), "`balance: hash` without `hash_on`", HELP);
+            }
+            return None;
+        };
+        if balance != file::Balance::Hash {
+            self.error(at, "`hash_on` without `balance: hash`", "write balance: hash, or remove it");
+            return None;
+        }
+        let (key, on) = match (header, cookie, query) {
+            (Some(name), None, None) => ("header", name.parse().ok().map(HashOn::Header)),
+            (None, Some(name), None) => ("cookie", is_free_of(&name, " ;,=\"\t").then_some(HashOn::Cookie(name))),
+            (None, None, Some(name)) => ("query", is_free_of(&name, " &=#").then_some(HashOn::Query(name))),
+            (None, None, None) => {
+                self.error(at, "`hash_on` names nothing", HELP);
+                return None;
+            }
+            _ => {
+                self.error(at, "`hash_on` names more than one value", HELP);
+                return None;
+            }
+        };
+        if on.is_none() {
+            self.error(at.key(key), format!("this cannot be the name of a {key}"), "");
+        }
+        on
+    }
+
+    fn health_check(&mut self, check: file::HealthCheck, at: &At) -> HealthCheck {
+        let file::HealthCheck { kind, path, status, host, interval, jitter, timeout, rise, fall, on_down } = check;
+        let default = file::HealthCheck::default();
+        let is_tcp = kind == file::CheckKind::Tcp;
+        for (key, is_idle) in [
+            ("path", is_tcp && path != default.path),
+            ("host", is_tcp && host.is_some()),
+            ("status", kind != file::CheckKind::Http && status != default.status),
+        ] {
+            if is_idle {
+                let message = format!("`{key}` does not go with this `kind`");
+                self.warn(at.key(key), message, NOTHING);
+            }
+        }
+        if !path.starts_with('/') || path.parse::<PathAndQuery>().is_err() {
+            self.error(at.key("path"), format!("`{path}` is not a path"), "it begins with /, and has no spaces");
+        }
+        if host.as_ref().is_some_and(|host| host.parse::<Authority>().is_err()) {
+            self.error(at.key("host"), "this is not a host", "write chat.example.com, with a port if it needs one");
+        }
+        HealthCheck {
+            kind: match kind {
+                file::CheckKind::Tcp => CheckKind::Tcp,
+                file::CheckKind::Http => CheckKind::Http { path, statuses: status.0 },
+                file::CheckKind::Websocket => CheckKind::WebSocket { path },
+            },
+            host,
+            interval: self.positive(at.key("interval"), interval),
+            jitter: jitter.0,
+            timeout: self.positive(at.key("timeout"), timeout),
+            rise,
+            fall,
+            on_down: match on_down {
+                file::OnDown::Keep => OnDown::Keep,
+                file::OnDown::Drain => OnDown::Drain,
+            },
+        }
     }
 
     fn backends(&mut self, backends: Vec<file::Backend>, upstream: &str, all: &At) -> Vec<BackendSettings> {
@@ -57,6 +168,11 @@ impl Resolver {
         }
         resolved
     }
+}
+
+/// Whether this can be a name: not empty, visible, and without any of `characters`.
+fn is_free_of(name: &str, characters: &str) -> bool {
+    !name.is_empty() && !name.contains(|c: char| c.is_control() || characters.contains(c))
 }
 
 /// What two spellings of one backend have in common: `[::1]` and `[0:0:0:0:0:0:0:1]`, a name in either case.

@@ -91,15 +91,17 @@ impl Session {
         passes
     }
 
-    /// A side broke the protocol. The other is told at once; the author reads 1002 after what the other still answers.
+    /// A side broke the protocol, or passed a limit. The other is told at once. So is who passed a limit; who broke the
+    /// protocol reads 1002 after what the other still answers.
     #[cold]
     pub(super) fn handle_breach(&mut self, from: Side, breach: Breach, now: Instant) {
-        let (cause, code) = match from {
-            Side::Client => (Cause::ClientBreach, CloseCode::GOING_AWAY),
-            Side::Backend => (Cause::BackendBreach, CloseCode::INTERNAL_ERROR),
+        let code = match from {
+            Side::Client => CloseCode::GOING_AWAY,
+            Side::Backend => CloseCode::INTERNAL_ERROR,
         };
-        let author =
-            Farewell { code: CloseCode::PROTOCOL_ERROR, reason: Reason::Ours(breach.as_str()), last_word: true };
+        let (cause, author_code) = cause_and_code(from, breach);
+        let last_word = author_code == CloseCode::PROTOCOL_ERROR;
+        let author = Farewell { code: author_code, reason: Reason::Ours(breach.as_str()), last_word };
         self.begin_ending(ours(cause, Initiator::Proxy, author), false, now);
         self.bid_farewell(from, author);
         let half = self.half_mut(from);
@@ -153,6 +155,19 @@ impl Session {
         self.bid_farewell(Side::Client, farewell);
         self.bid_farewell(Side::Backend, farewell);
         self.place_farewells();
+    }
+
+    /// Too much waits for slow sides, in all sessions together, and this one has added to it: 1013 to both sides, each at the
+    /// end of a frame. A Close that still passes changes nothing about the cause, which gives no time to slow sides.
+    pub fn handle_shortage(&mut self, now: Instant) {
+        if self.ending().is_some() {
+            return;
+        }
+        self.close_both(CloseCode::TRY_AGAIN_LATER, Cause::Memory, now);
+        if let Some(ending) = self.ending_mut() {
+            ending.provisional = false;
+        }
+        self.hurry(now);
     }
 
     /// Half of the time for the end is over: no Close of ours waits for the end of a message any more, nor we for the
@@ -233,6 +248,16 @@ impl Session {
             let ending = Ending { termination, provisional, hurried: false, deadline, farewells: [None; 2] };
             self.fate.get_or_insert_default().ending = Some(ending);
         }
+    }
+}
+
+/// Why the session ends and what the author of a breach reads.
+const fn cause_and_code(from: Side, breach: Breach) -> (Cause, CloseCode) {
+    match (breach, from) {
+        (Breach::MessageTooBig | Breach::FrameTooBig, _) => (Cause::MessageTooBig, CloseCode::MESSAGE_TOO_BIG),
+        (Breach::TooManyBytes | Breach::TooManyMessages, _) => (Cause::RateLimited, CloseCode::POLICY_VIOLATION),
+        (_, Side::Client) => (Cause::ClientBreach, CloseCode::PROTOCOL_ERROR),
+        (_, Side::Backend) => (Cause::BackendBreach, CloseCode::PROTOCOL_ERROR),
     }
 }
 

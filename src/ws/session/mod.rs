@@ -14,7 +14,10 @@
 //! | backend dead                   | as lost             | as lost             | proxy        |
 //! | breach by the client           | 1002, after what the backend answered | 1001 | proxy     |
 //! | breach by the backend          | 1011                | 1002, after what the client answered | proxy |
+//! | message or frame too big       | 1009 to its author, at once; the other as at a breach | | proxy  |
+//! | too much in a second           | 1008, at once       | 1001 `rate limited` | proxy        |
 //! | idle                           | 1001 `idle`         | 1001 `idle`         | proxy        |
+//! | memory                         | 1013 `memory`       | 1013 `memory`       | proxy        |
 //! | notice (drain, lifetime, …)    | 1012 and the cause  | 1012 and the cause  | proxy        |
 //! | an operator ends it            | the operator's code and words | the same  | proxy        |
 
@@ -39,8 +42,9 @@ pub use self::{
 use super::{
     Side,
     close::{CloseCode, close_frame},
-    frame::{ControlFrame, FrameHeader, OpCode},
+    frame::{Breach, ControlFrame, FrameHeader, OpCode},
     keepalive::{PongOwner, RoundTrips, Terms},
+    meter::Meter,
     termination::{Cause, Initiator, Termination},
     tick::Tick,
     tracker::{End, Step},
@@ -62,6 +66,8 @@ pub struct Session {
 struct Fate {
     notices: Notices,
     ending: Option<Ending>,
+    /// `None` where nothing is limited.
+    meter: Option<Meter>,
 }
 
 /// What to do with the bytes that were fed.
@@ -93,13 +99,16 @@ impl Session {
         let half = |side| Half::new(common.terms(nonce, side), common.settings.extensions, now);
         let lifetime = common.settings.max_lifetime;
         let notices = lifetime.map(|longest| Notices::of_lifetime(longest, spread(&common, nonce), now));
+        let meter = Meter::new(common.settings.limits, now);
+        let is_plain = notices.is_none() && meter.is_none();
+        let fate = Fate { notices: notices.unwrap_or_default(), meter, ending: None };
         Self {
             client: half(Side::Client),
             backend: half(Side::Backend),
             common,
             nonce,
             last_received: now,
-            fate: notices.map(|notices| Box::new(Fate { notices, ending: None })),
+            fate: (!is_plain).then(|| Box::new(fate)),
         }
     }
 
@@ -110,7 +119,9 @@ impl Session {
         self.half_mut(from).keepalive.handle_received();
         let (mut read, mut forward) = (0, 0);
         while read < buffer.len() && self.half(from).from == Incoming::Open {
-            let (length, passes) = match self.half_mut(from).tracker.step(&buffer[read..]) {
+            let measured = if self.fate.is_some() { self.measure(from, &buffer[read..], tick) } else { Ok(()) };
+            let step = measured.and_then(|()| self.half_mut(from).tracker.step(&buffer[read..]));
+            let (length, passes) = match step {
                 Ok(Step::Incomplete) => break,
                 Ok(Step::Data { length, end }) => (length, self.handle_data(from, end)),
                 Ok(Step::Control { length, header, payload }) => {
@@ -151,15 +162,20 @@ impl Session {
 
     /// Payload bytes have been moved past us: at least one, at most [`Self::unseen`] many.
     pub fn handle_unseen(&mut self, from: Side, length: u64, now: Instant) {
-        let now = self.common.tick(now);
-        self.last_received = now;
+        let tick = self.common.tick(now);
+        self.last_received = tick;
         let half = self.half_mut(from);
         half.keepalive.handle_received();
         let end = half.tracker.skip(length);
         half.counts.pass(end);
         half.counts.bytes += length;
         let (half, terms) = self.half_and_terms(from.other());
-        half.keepalive.handle_sent(terms, now);
+        half.keepalive.handle_sent(terms, tick);
+        if let Some(meter) = self.meter_mut()
+            && let Err(breach) = meter.take_bytes(from, length, tick)
+        {
+            self.handle_breach(from, breach, now);
+        }
         self.place_farewells();
     }
 
@@ -205,6 +221,13 @@ impl Session {
         }
         if was_stalled && moved > 0 {
             self.grant_time(to, now);
+        }
+        if let Some(meter) = self.meter_mut().filter(|_| to == Side::Backend) {
+            match (was_stalled, left == 0) {
+                (false, false) => meter.handle_stalled(tick),
+                (true, true) => meter.handle_resumed(tick),
+                _ => {}
+            }
         }
     }
 
@@ -364,6 +387,17 @@ impl Session {
             && matches!(self.half(from.other()).to, Outgoing::Open | Outgoing::Farewell)
     }
 
+    /// Whether the limits let the next step pass.
+    #[inline(never)]
+    fn measure(&mut self, from: Side, bytes: &[u8], now: Tick) -> Result<(), Breach> {
+        let Some(meter) = self.fate.as_mut().and_then(|fate| fate.meter.as_mut()) else { return Ok(()) };
+        let half = match from {
+            Side::Client => &self.client,
+            Side::Backend => &self.backend,
+        };
+        meter.measure(from, &half.tracker, bytes, now)
+    }
+
     /// Whether the piece of a data frame passes.
     fn handle_data(&mut self, from: Side, end: End) -> bool {
         let passes = self.passes(from);
@@ -410,7 +444,8 @@ impl Session {
             return;
         }
         let deadline = now + self.common.settings.close_timeout;
-        if let Some(ending) = self.ending_mut() {
+        // Nor does what waits for it where that is what the session ends of.
+        if let Some(ending) = self.ending_mut().filter(|ending| ending.termination.cause != Cause::Memory) {
             ending.deadline = deadline;
         }
     }
@@ -445,6 +480,10 @@ impl Session {
 
     fn ending_mut(&mut self) -> Option<&mut Ending> {
         self.fate.as_mut()?.ending.as_mut()
+    }
+
+    fn meter_mut(&mut self) -> Option<&mut Meter> {
+        self.fate.as_mut()?.meter.as_mut()
     }
 
     fn half_and_terms(&mut self, side: Side) -> (&mut Half, Terms<'_>) {

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use crate::ws::{
     Side,
     keepalive::{Secret, Settings, Terms},
+    meter::MessageLimits,
     tick::Tick,
 };
 
@@ -31,6 +32,8 @@ pub struct SessionSettings {
     pub max_lifetime: Option<Duration>,
     /// From the beginning of an end to the end.
     pub close_timeout: Duration,
+    /// Sizes and rates of what may pass.
+    pub limits: MessageLimits,
     /// The 101 agreed on an extension: RSV bits are legal.
     pub extensions: bool,
 }

@@ -4,6 +4,7 @@ use std::{
     io,
     net::SocketAddr,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use longwire::{
@@ -11,6 +12,7 @@ use longwire::{
     config::{self, Config, LogFormat},
     net::{
         control::{Control, Reloaded},
+        handover::Inherited,
         server::{Drained, Server},
     },
 };
@@ -104,6 +106,11 @@ impl Proxy {
         self.server.as_ref().expect("it runs").control()
     }
 
+    /// The same, to be kept while it drains.
+    pub fn control_handle(&self) -> Arc<Control> {
+        Arc::clone(self.server.as_ref().expect("it runs").control())
+    }
+
     /// Runs another file.
     pub fn reload(&mut self, setup: &Setup) -> Reloaded {
         let reloaded = self.control().reload(setup.config()).expect("the proxy reloads");
@@ -190,21 +197,26 @@ impl Setup {
 
     /// The file, read and started.
     pub fn start(self) -> Proxy {
+        self.start_with(&mut Inherited::default())
+    }
+
+    /// The file, read and started on sockets of another process.
+    pub fn start_with(self, inherited: &mut Inherited) -> Proxy {
         let config = self.config();
-        self.run(config)
+        self.run(config, inherited)
     }
 
     /// The file, written to a path, read from there and started.
     pub fn start_from(self, file: &Path) -> Proxy {
         std::fs::write(file, self.text()).unwrap();
         let config = config::load(file).unwrap_or_else(|error| panic!("{error}")).config;
-        self.run(config)
+        self.run(config, &mut Inherited::default())
     }
 
-    fn run(self, config: Config) -> Proxy {
+    fn run(self, config: Config, inherited: &mut Inherited) -> Proxy {
         let (writer, lines) = mpsc::unbounded_channel();
         let access_log = AccessLog::new(LogFormat::Json, LineSender { writer, line: Vec::new() });
-        let server = Server::start(config, access_log).expect("the proxy starts");
+        let server = Server::start_with(config, access_log, inherited).expect("the proxy starts");
         let addresses = server.addresses();
         Proxy { server: Some(server), addresses, lines, records: Vec::new(), backends: self.backends }
     }

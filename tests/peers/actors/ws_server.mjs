@@ -20,6 +20,8 @@ const server = new WebSocketServer({
   host: "127.0.0.1",
   port: Number(options.port),
   perMessageDeflate: options.plain ? false : { threshold: 0 },
+  // Autobahn sends a message in 65,536 fragments, more than ws takes by itself.
+  maxFragments: 0,
   handleProtocols: (offered) => (offered.has("chat.v1") ? "chat.v1" : false),
 });
 server.on("listening", () => say("listening", { port: server.address().port }));
@@ -29,6 +31,8 @@ server.on("connection", (socket, request) => {
     if (text.startsWith("do ")) obey(socket, request, text.split(" ").slice(1));
     else socket.send(data, { binary });
   });
+  // A client that breaks the protocol: ws answers it, and without a listener would end this process.
+  socket.on("error", (error) => say("broken", { code: error.code }));
   socket.on("close", (code, reason) => say("closed", { code, reason: reason.toString(), path: request.url }));
 });
 

@@ -5,6 +5,7 @@
 mod ends;
 mod keeps_alive;
 mod lasts;
+mod limited;
 mod properties;
 mod relays;
 
@@ -25,6 +26,7 @@ use crate::ws::{
     close::CloseCode,
     frame::MAX_CONTROL_FRAME,
     keepalive::{Secret, Settings},
+    meter::MessageLimits,
     termination::{Cause, Initiator},
 };
 
@@ -38,6 +40,7 @@ const SILENT: SessionSettings = SessionSettings {
     idle: None,
     max_lifetime: None,
     close_timeout: CLOSE_TIMEOUT,
+    limits: MessageLimits::NONE,
     extensions: false,
 };
 

@@ -4,7 +4,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..bench import Bench
-from . import chat, curl, demo, description, ending, failover, false_upgrade, idle_memory, silence, socketio, storm
+from . import (
+    chat,
+    curl,
+    demo,
+    description,
+    ending,
+    failover,
+    false_upgrade,
+    idle_memory,
+    refused,
+    reload,
+    silence,
+    socketio,
+    storm,
+)
 
 
 @dataclass(frozen=True)
@@ -30,6 +44,7 @@ SCENARIOS = [
     Scenario("socketio", "socket.io over two backends: polling, upgrade, WebSocket only", socketio.run, 60, True),
     Scenario("curl", "plain HTTP by curl: bodies, chunks, keep-alive, HEAD, HTTP/1.0, 404", curl.run, 60, True),
     Scenario("demo-page", "headless Chromium clicks, types and idles on the demo page", demo.run, 120),
+    Scenario("refused", "headless Chromium beyond a limit reads why, and of which origin it may be", refused.run, 60),
     Scenario("storm", "1,000 sessions over TLS to Node ws, pings every 50 ms, every byte right", storm.run, 260, True),
     Scenario(
         "silence", "a middlebox cuts after 3 s of silence, before and behind the proxy, for 60 s", silence.run, 120
@@ -44,6 +59,16 @@ SCENARIOS = [
         False,
         True,
     ),
+    Scenario(
+        "reload",
+        "1,000 sessions over 100 reloads, 20 of them of broken files (--minutes 2: ten times as many)",
+        reload.reload,
+        150,
+        False,
+        True,
+    ),
+    Scenario("drain", "SIGTERM with 1,000 sessions: announced, spread, in time, no message torn", reload.drain, 90),
+    Scenario("takeover", "new processes take the listeners over while sessions come", reload.takeover, 90),
     Scenario("schemathesis", "the admin interface does what its OpenAPI description says", description.run, 420),
     Scenario("ending", "SIGTERM tells every client 1012; exit codes; check's messages", ending.run, 60),
 ]

@@ -1,0 +1,172 @@
+//! What of a request a hash goes by.
+
+use std::{
+    hash::Hasher as _,
+    net::{IpAddr, Ipv4Addr},
+};
+
+use hyper::{
+    HeaderMap,
+    header::{COOKIE, HeaderName},
+};
+use siphasher::sip::SipHasher13;
+
+/// Where `balance: hash` finds its key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HashOn {
+    /// The value of a header, whole.
+    Header(HeaderName),
+    /// The value of a cookie; its name in this letter case.
+    Cookie(String),
+    /// The value of a key in the query, in this letter case; nothing percent-encoded is decoded.
+    Query(String),
+}
+
+/// What of one request a hash goes by: a value that it carries, else its client's address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Key {
+    client: IpAddr,
+    value: Option<Box<[u8]>>,
+}
+
+impl HashOn {
+    /// The key of a request: the first value of that name. One that is empty is none, or all who send it would share a
+    /// backend.
+    #[must_use]
+    pub fn key(&self, client: IpAddr, headers: &HeaderMap, query: Option<&str>) -> Key {
+        let value = match self {
+            Self::Header(name) => headers.get(name).map(|value| value.as_bytes().trim_ascii()),
+            Self::Cookie(name) => cookie(headers, name.as_bytes()),
+            Self::Query(name) => query.and_then(|query| parameter(query, name)).map(str::as_bytes),
+        };
+        Key { client, value: value.filter(|value| !value.is_empty()).map(Into::into) }
+    }
+}
+
+impl Key {
+    /// A hash that has read the key, for whoever goes on with a backend's address. Without a value it is the client: of an
+    /// IPv4 address the leading `prefix_v4` bits, more than 32 as 32, `::ffff:a.b.c.d` as `a.b.c.d`; of IPv6 the /64 (one
+    /// household or machine; the rest changes by itself, RFC 8981).
+    pub(super) fn hasher(&self, prefix_v4: u8) -> SipHasher13 {
+        let mut hasher = SipHasher13::new_with_keys(0, 0);
+        match (&self.value, self.client.to_canonical()) {
+            (Some(value), _) => hasher.write(value),
+            (None, IpAddr::V4(address)) => {
+                let ignored = 32_u32.saturating_sub(u32::from(prefix_v4));
+                let mask = u32::MAX.checked_shl(ignored).unwrap_or(0);
+                hasher.write(&Ipv4Addr::from_bits(address.to_bits() & mask).octets());
+            }
+            (None, IpAddr::V6(address)) => hasher.write(&address.octets()[..8]),
+        }
+        hasher
+    }
+}
+
+impl From<IpAddr> for Key {
+    fn from(client: IpAddr) -> Self {
+        Self { client, value: None }
+    }
+}
+
+/// The first cookie of this name (RFC 6265 §4.2.1), quotes and all.
+fn cookie<'a>(headers: &'a HeaderMap, name: &[u8]) -> Option<&'a [u8]> {
+    let lines = headers.get_all(COOKIE).into_iter();
+    lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b';')).find_map(|pair| {
+        let pair = pair.trim_ascii();
+        let value = pair.strip_prefix(name)?.strip_prefix(b"=")?;
+        Some(value.trim_ascii())
+    })
+}
+
+fn parameter<'a>(query: &'a str, name: &str) -> Option<&'a str> {
+    query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use hyper::header::HeaderValue;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
+
+    fn header(name: &'static str, lines: &[&str]) -> HeaderMap {
+        let name = HeaderName::from_static(name);
+        lines.iter().map(|line| (name.clone(), HeaderValue::from_str(line).unwrap())).collect()
+    }
+
+    fn value(key: Key) -> Option<String> {
+        key.value.map(|value| String::from_utf8(value.into()).unwrap())
+    }
+
+    #[test]
+    fn value_of_a_header_is_its_first_line_whole() {
+        let on = HashOn::Header(HeaderName::from_static("x-user"));
+        let of = |lines: &[&str]| value(on.key(CLIENT, &header("x-user", lines), Some("x-user=query")));
+        assert_eq!(of(&["ann, bob", "eve"]), Some("ann, bob".into()));
+        assert_eq!(of(&[""]), None);
+        assert_eq!(of(&[]), None);
+    }
+
+    #[test]
+    fn value_of_a_cookie_is_the_first_of_exactly_its_name() {
+        let on = HashOn::Cookie("sid".into());
+        let of = |lines: &[&str]| value(on.key(CLIENT, &header("cookie", lines), None));
+        assert_eq!(of(&["sid=7"]), Some("7".into()));
+        assert_eq!(of(&["theme=dark; sid=7; sid=8"]), Some("7".into()));
+        assert_eq!(of(&["xsid=1; sid2=2; SID=3;sid=7"]), Some("7".into()));
+        assert_eq!(of(&["a=sid=1; sid=a=b%20"]), Some("a=b%20".into()));
+        assert_eq!(of(&["sid=\"7\""]), Some("\"7\"".into()));
+        assert_eq!(of(&["a=1", "sid=7"]), Some("7".into()), "several lines");
+        for none in ["sid", "sid=", "sid; a=1", "", ";;=;", "a=\"sid=7\""] {
+            assert_eq!(of(&[none]), None, "{none:?}");
+        }
+    }
+
+    #[test]
+    fn value_of_the_query_is_the_first_of_exactly_its_name_and_raw() {
+        let on = HashOn::Query("room".into());
+        let of = |query| value(on.key(CLIENT, &HeaderMap::new(), query));
+        assert_eq!(of(Some("room=a%20b&room=c")), Some("a%20b".into()));
+        assert_eq!(of(Some("xroom=1&room2=2&room=a=b")), Some("a=b".into()));
+        for none in [None, Some(""), Some("room"), Some("room="), Some("&&"), Some("%72oom=1")] {
+            assert_eq!(of(none), None, "{none:?}");
+        }
+    }
+
+    #[test]
+    fn without_a_value_it_is_the_clients_address() {
+        let on = HashOn::Query("room".into());
+        assert_eq!(on.key(CLIENT, &HeaderMap::new(), None), CLIENT.into());
+        let other = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2));
+        let key = |client, query| on.key(client, &HeaderMap::new(), query).hasher(32).finish();
+        assert_ne!(key(CLIENT, None), key(other, None));
+        assert_eq!(key(CLIENT, Some("room=1")), key(other, Some("room=1")));
+        assert_ne!(key(CLIENT, Some("room=1")), key(CLIENT, Some("room=2")));
+    }
+
+    #[test]
+    fn key_is_the_v4_prefix_the_v6_network_or_the_mapped_v4_address() {
+        let key = |text: &str, prefix| Key::from(text.parse::<IpAddr>().unwrap()).hasher(prefix).finish();
+        assert_ne!(key("192.0.2.1", 32), key("192.0.2.2", 32));
+        assert_eq!(key("192.0.2.1", 24), key("192.0.2.254", 24));
+        assert_ne!(key("192.0.2.1", 24), key("192.0.3.1", 24));
+        assert_eq!(key("192.0.2.1", 0), key("10.9.8.7", 0));
+        assert_eq!(key("192.0.2.1", 33), key("192.0.2.1", 32));
+        assert_eq!(key("::ffff:192.0.2.1", 32), key("192.0.2.1", 32));
+        assert_eq!(key("2001:db8:1:2::1", 24), key("2001:db8:1:2:ffff::9", 32));
+        assert_ne!(key("2001:db8:1:2::1", 32), key("2001:db8:1:3::1", 32));
+    }
+
+    proptest! {
+        #[test]
+        fn any_header_and_query_is_answered(line in "[ -~]{0,60}", query in "\\PC{0,60}") {
+            for on in [HashOn::Cookie("a".into()), HashOn::Header(COOKIE), HashOn::Query("a".into())] {
+                let key = on.key(CLIENT, &header("cookie", &[&line]), Some(&query));
+                prop_assert!(key.value.is_none_or(|value| !value.is_empty()));
+            }
+        }
+    }
+}

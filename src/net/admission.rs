@@ -1,0 +1,365 @@
+//! Who may open a session: the limits on all sessions and on those of one client's address.
+//!
+//! It lives as long as the process. The limits are those of the moment, so that a reload changes them while the counts go
+//! on; a limit on addresses that is turned on counts the sessions that begin from then on.
+
+use std::{
+    collections::HashMap,
+    net::{IpAddr, Ipv6Addr},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::unsent::Unsent;
+use crate::{
+    config::Limits,
+    error::Kind,
+    ws::{rate::Bucket, tick::Tick},
+};
+
+/// Client addresses that are remembered at once; further ones are refused until some have nothing left to remember.
+const MOST_ADDRESSES: usize = 1 << 20;
+/// From so many on, addresses that hold nothing are looked for whenever their number has doubled.
+const FEW_ADDRESSES: usize = 1024;
+/// Refusals by a Close that are under way at once; beyond, a refusal is a status, which needs no patience.
+const MOST_FAREWELLS: usize = 1024;
+/// What an address used up of its rate is made good after this time: then it may be forgotten.
+const FORGETS: Duration = Duration::from_secs(1);
+
+/// What is open and what has begun, in the whole process.
+#[derive(Debug)]
+pub(super) struct Admission {
+    epoch: Instant,
+    /// Taken twice a handshake, and at the end of a session that is counted by its address; never across an await. One
+    /// lock, because a handshake takes from all counts or from none.
+    book: Mutex<Book>,
+    farewells: Arc<Semaphore>,
+    /// What sessions hold for slow readers.
+    pub(super) unsent: Arc<Unsent>,
+}
+
+#[derive(Debug)]
+struct Book {
+    /// Handshakes that were admitted and are no sessions yet.
+    handshakes: usize,
+    begun: Bucket,
+    clients: HashMap<IpAddr, Client>,
+    /// How many addresses there may be before those that hold nothing are looked for.
+    sweep_at: usize,
+    swept: Tick,
+}
+
+/// What one address has.
+#[derive(Debug, Clone, Copy)]
+struct Client {
+    /// Sessions, and handshakes that may become some.
+    sessions: usize,
+    begun: Bucket,
+}
+
+/// A handshake that may become a session. Dropped, it gives back what it took, but for the rates.
+#[derive(Debug)]
+pub(super) struct Admitted {
+    /// `None` where nothing was limited.
+    admission: Option<Arc<Admission>>,
+    client: Option<Box<ClientPermit>>,
+}
+
+/// A session among those of its address, until it is dropped.
+#[derive(Debug)]
+pub(super) struct ClientPermit {
+    admission: Arc<Admission>,
+    network: IpAddr,
+}
+
+impl Admission {
+    pub(super) fn new(now: Instant) -> Arc<Self> {
+        let start = Tick::new(now, now);
+        let book = Book {
+            handshakes: 0,
+            begun: Bucket::full(start),
+            clients: HashMap::new(),
+            sweep_at: FEW_ADDRESSES,
+            swept: start,
+        };
+        Arc::new(Self {
+            epoch: now,
+            book: Mutex::new(book),
+            farewells: Arc::new(Semaphore::new(MOST_FAREWELLS)),
+            unsent: Unsent::new(),
+        })
+    }
+
+    /// Lets a client's handshake pass if every limit has room for it. `open`: how many sessions there are now.
+    ///
+    /// # Errors
+    /// The limit that has none; nothing was taken.
+    pub(super) fn admit(
+        self: &Arc<Self>,
+        client: IpAddr,
+        open: impl FnOnce() -> usize,
+        limits: &Limits,
+        now: Instant,
+    ) -> Result<Admitted, Kind> {
+        let &Limits { sessions, sessions_per_client, new_sessions, new_sessions_per_client, .. } = limits;
+        let by_client = sessions_per_client.is_some() || new_sessions_per_client.is_some();
+        if !by_client && sessions.is_none() && new_sessions.is_none() {
+            return Ok(Admitted { admission: None, client: None });
+        }
+        let network = network(client);
+        let now = Tick::new(self.epoch, now);
+        let mut book = self.lock();
+        let known = book.clients.get(&network).copied();
+        let mut held = known.unwrap_or_else(|| Client { sessions: 0, begun: Bucket::full(now) });
+        if sessions_per_client.is_some_and(|most| held.sessions >= most) {
+            return Err(Kind::SessionsPerClient);
+        }
+        if new_sessions_per_client.is_some_and(|rate| !held.begun.take(1, rate, now)) {
+            return Err(Kind::NewSessionsPerClient);
+        }
+        if sessions.is_some_and(|most| book.handshakes + open() >= most) {
+            return Err(Kind::Sessions);
+        }
+        if by_client && known.is_none() && !book.has_room_for_an_address(now) {
+            return Err(Kind::Sessions);
+        }
+        if new_sessions.is_some_and(|rate| !book.begun.take(1, rate, now)) {
+            return Err(Kind::NewSessions);
+        }
+        book.handshakes += 1;
+        let permit = sessions_per_client.map(|_| {
+            held.sessions += 1;
+            Box::new(ClientPermit { admission: Arc::clone(self), network })
+        });
+        if by_client {
+            book.clients.insert(network, held);
+        }
+        Ok(Admitted { admission: Some(Arc::clone(self)), client: permit })
+    }
+
+    /// For a refusal by a Close; `None` while there are too many.
+    pub(super) fn farewell(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.farewells).try_acquire_owned().ok()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Admitted {
+    /// The handshake has become a session, which `open` counts: in one step with the handshake's count, so that it is never
+    /// counted twice nor not at all. What remains is for the session to hold.
+    pub(super) fn into_session<T>(mut self, open: impl FnOnce() -> T) -> (T, Option<Box<ClientPermit>>) {
+        let client = self.client.take();
+        let Some(admission) = self.admission.take() else { return (open(), client) };
+        let mut book = admission.lock();
+        book.handshakes -= 1;
+        (open(), client)
+    }
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        if let Some(admission) = &self.admission {
+            admission.lock().handshakes -= 1;
+        }
+    }
+}
+
+impl Drop for ClientPermit {
+    fn drop(&mut self) {
+        let now = Tick::new(self.admission.epoch, Instant::now());
+        let mut book = self.admission.lock();
+        if let Some(client) = book.clients.get_mut(&self.network) {
+            client.sessions = client.sessions.saturating_sub(1);
+            if client.holds_nothing(now) {
+                book.clients.remove(&self.network);
+            }
+        }
+    }
+}
+
+impl Book {
+    /// Forgets addresses that hold nothing, when that may be worth it; whether another one may be remembered.
+    fn has_room_for_an_address(&mut self, now: Tick) -> bool {
+        let is_full = self.clients.len() >= MOST_ADDRESSES && now.since(self.swept) >= FORGETS;
+        if is_full || (self.sweep_at..MOST_ADDRESSES).contains(&self.clients.len()) {
+            self.clients.retain(|_, client| !client.holds_nothing(now));
+            self.clients.shrink_to(FEW_ADDRESSES);
+            self.sweep_at = (self.clients.len() * 2).max(FEW_ADDRESSES);
+            self.swept = now;
+        }
+        self.clients.len() < MOST_ADDRESSES
+    }
+}
+
+impl Client {
+    fn holds_nothing(&self, now: Tick) -> bool {
+        self.sessions == 0 && self.begun.is_full(now)
+    }
+}
+
+/// What counts as one client: an IPv4 address, or the /64 that an IPv6 client has to itself (RFC 6177 §2).
+fn network(client: IpAddr) -> IpAddr {
+    match client.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
+        v4 => v4,
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::cell::Cell;
+
+    use proptest::{collection::vec, prelude::*};
+
+    use super::*;
+    use crate::{
+        config::Refuse,
+        ws::{meter::MessageLimits, rate::Rate},
+    };
+
+    const OFF: Limits = Limits {
+        header_size: 8192,
+        headers: 100,
+        body_size: None,
+        sessions: None,
+        sessions_per_client: None,
+        new_sessions: None,
+        new_sessions_per_client: None,
+        messages: MessageLimits::NONE,
+        unsent_memory: None,
+        refuse: Refuse::Http,
+    };
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    fn refusal(result: Result<Admitted, Kind>) -> Option<Kind> {
+        result.err()
+    }
+
+    #[test]
+    fn handshakes_and_sessions_together_stay_under_the_limit() {
+        let now = Instant::now();
+        let admission = Admission::new(now);
+        let limits = Limits { sessions: Some(2), ..OFF };
+        let open = Cell::new(0);
+        let admit = || admission.admit(ip("192.0.2.1"), || open.get(), &limits, now);
+        let first = admit().unwrap();
+        first.into_session(|| open.set(1));
+        let second = admit().unwrap();
+        assert_eq!(refusal(admit()), Some(Kind::Sessions));
+        drop(second);
+        assert!(admit().is_ok());
+        open.set(2);
+        assert_eq!(refusal(admit()), Some(Kind::Sessions));
+    }
+
+    #[test]
+    fn an_address_has_its_own_limit_and_an_ipv6_client_one_for_its_64() {
+        let now = Instant::now();
+        let admission = Admission::new(now);
+        let limits = Limits { sessions_per_client: Some(1), ..OFF };
+        let admit = |client| admission.admit(ip(client), || 0, &limits, now);
+        let (_, held) = admit("2001:db8:1:2::1").unwrap().into_session(|| ());
+        assert_eq!(refusal(admit("2001:db8:1:2:ffff::9")), Some(Kind::SessionsPerClient));
+        let _other = admit("2001:db8:1:3::1").unwrap();
+        let _v4 = admit("192.0.2.1").unwrap();
+        let _next_v4 = admit("192.0.2.2").unwrap();
+        assert_eq!(refusal(admit("::ffff:192.0.2.1")), Some(Kind::SessionsPerClient));
+        drop(held);
+        assert!(admit("2001:db8:1:2:ffff::9").is_ok());
+    }
+
+    #[test]
+    fn rates_let_a_seconds_worth_begin_at_once() {
+        let now = Instant::now();
+        let admission = Admission::new(now);
+        let limits = Limits { new_sessions: Rate::per_second(3), new_sessions_per_client: Rate::per_second(2), ..OFF };
+        let admit = |client, now| refusal(admission.admit(ip(client), || 0, &limits, now));
+        let (one, other) = ("192.0.2.1", "192.0.2.2");
+        assert_eq!([admit(one, now), admit(one, now)], [None, None]);
+        assert_eq!(admit(one, now), Some(Kind::NewSessionsPerClient));
+        assert_eq!([admit(other, now), admit(other, now)], [None, Some(Kind::NewSessions)]);
+        // What the global limit refused has not been taken from the address.
+        let later = now + Duration::from_millis(334);
+        assert_eq!([admit(other, later), admit(other, later)], [None, Some(Kind::NewSessionsPerClient)]);
+    }
+
+    #[test]
+    fn limits_of_the_moment_meet_counts_that_went_on() {
+        let now = Instant::now();
+        let admission = Admission::new(now);
+        let limits = |most| Limits { sessions_per_client: Some(most), ..OFF };
+        let held: Vec<_> = (0..3).map(|_| admission.admit(ip("::1"), || 0, &limits(3), now).unwrap()).collect();
+        assert_eq!(refusal(admission.admit(ip("::1"), || 0, &limits(2), now)), Some(Kind::SessionsPerClient));
+        assert!(admission.admit(ip("::1"), || 0, &limits(4), now).is_ok());
+        assert!(admission.admit(ip("::1"), || 0, &OFF, now).is_ok());
+        drop(held);
+        assert!(admission.lock().clients.is_empty());
+    }
+
+    #[test]
+    fn addresses_that_hold_nothing_are_forgotten() {
+        let now = Instant::now();
+        let admission = Admission::new(now);
+        let limits = Limits { new_sessions_per_client: Rate::per_second(1), ..OFF };
+        for client in 0..10_000_u32 {
+            let now = now + Duration::from_millis(u64::from(client) * 10);
+            admission.admit(IpAddr::from(client.to_be_bytes()), || 0, &limits, now).unwrap();
+            assert!(admission.lock().clients.len() <= FEW_ADDRESSES);
+        }
+    }
+
+    #[test]
+    fn a_session_without_limits_holds_a_word_and_nothing_else() {
+        let now = Instant::now();
+        let admission = Admission::new(now);
+        let ((), held) = admission.admit(ip("::1"), || 0, &OFF, now).unwrap().into_session(|| ());
+        assert!(held.is_none() && size_of_val(&held) == size_of::<usize>());
+        assert_eq!(Arc::strong_count(&admission), 1);
+    }
+
+    proptest! {
+        #[test]
+        fn permits_always_return(
+            events in vec((0..4_u8, any::<prop::sample::Index>(), 0..5_u8), 0..200),
+            (most, most_per_client) in (1..20_usize, 1..8_usize),
+        ) {
+            let now = Instant::now();
+            let admission = Admission::new(now);
+            let limits = Limits { sessions: Some(most), sessions_per_client: Some(most_per_client), ..OFF };
+            let open = Cell::new(0);
+            let (mut handshakes, mut sessions) = (Vec::new(), Vec::new());
+            for (event, index, client) in events {
+                match event {
+                    0 | 1 => handshakes.extend(admission.admit([10, 0, 0, client].into(), || open.get(), &limits, now)),
+                    2 if !handshakes.is_empty() => {
+                        let handshake: Admitted = handshakes.swap_remove(index.index(handshakes.len()));
+                        sessions.push(handshake.into_session(|| open.set(open.get() + 1)).1);
+                    }
+                    3 if !sessions.is_empty() => {
+                        open.set(open.get() - 1);
+                        drop(sessions.swap_remove(index.index(sessions.len())));
+                    }
+                    3 => drop(handshakes.pop()),
+                    _ => {}
+                }
+                let book = admission.lock();
+                prop_assert_eq!((book.handshakes, open.get()), (handshakes.len(), sessions.len()));
+                prop_assert!(handshakes.len() + sessions.len() <= most);
+                prop_assert!(book.clients.values().all(|client| (1..=most_per_client).contains(&client.sessions)));
+                prop_assert_eq!(book.clients.values().map(|client| client.sessions).sum::<usize>(), handshakes.len() + sessions.len());
+            }
+            drop((handshakes, sessions));
+            let book = admission.lock();
+            prop_assert!(book.handshakes == 0 && book.clients.is_empty());
+        }
+    }
+}

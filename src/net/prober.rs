@@ -1,0 +1,312 @@
+//! Active checks: each backend is asked on a beat whether it serves, and its upstream is told.
+
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use bytes::{Buf as _, BytesMut};
+use hyper::{
+    HeaderMap, Method, StatusCode, Uri, Version,
+    header::{CONNECTION, HOST, HeaderValue, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE, USER_AGENT},
+    http::uri::PathAndQuery,
+};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    task::JoinSet,
+    time::{Instant as Deadline, sleep, timeout_at},
+};
+
+use super::{
+    handshake::{Reply, exchange},
+    upstream::{Head, connect_failure},
+};
+use crate::{
+    balance::{Check, CheckKind, HealthCheck, Transition, Upstream},
+    error::{Error, Kind},
+    ws::{
+        frame::{Breach, ControlFrame, FrameHeader, OpCode},
+        handshake::{self, FalseUpgrade, Offer},
+    },
+};
+
+/// What a backend may send between its 101 and its Pong, in bytes: a greeting, not a flood.
+const MAX_BEFORE_PONG: usize = 1024 * 1024;
+
+/// The session has done what it was for (RFC 6455 §7.4.1).
+const NORMAL_CLOSURE: u16 = 1000;
+
+/// How much is read at a time.
+const READ: usize = 4096;
+
+/// Checks the backends of these upstreams, where the file says so, until the set is dropped. To be called within a runtime,
+/// on which everything then runs; drop an earlier set first, so that no check is told to two configurations.
+///
+/// `on_transition` is called after each change of what the checks of one backend say, by its place in its upstream. It must
+/// not wait. Whoever drains the sessions of a backend that goes out (`OnDown::Drain` in [`Upstream::health_check`]) does it
+/// there, and takes it back when it comes back.
+pub(super) fn watch<F>(upstreams: &[Arc<Upstream>], on_transition: F) -> JoinSet<()>
+where
+    F: Fn(&Arc<Upstream>, usize, Transition) + Clone + Send + 'static,
+{
+    let mut checks = JoinSet::new();
+    for upstream in upstreams {
+        let Some(settings) = upstream.health_check() else { continue };
+        for index in (0..upstream.backends().len()).filter(|index| !upstream.is_down(*index)) {
+            checks.spawn(watch_one(Arc::clone(upstream), index, settings.clone(), on_transition.clone()));
+        }
+    }
+    checks
+}
+
+/// One check after another, the first within `jitter`.
+async fn watch_one(
+    upstream: Arc<Upstream>,
+    index: usize,
+    settings: HealthCheck,
+    on_transition: impl Fn(&Arc<Upstream>, usize, Transition),
+) {
+    let Some(address) = upstream.backends().get(index).map(|backend| backend.address().to_owned()) else { return };
+    let mut pause = at_random(settings.jitter);
+    loop {
+        sleep(pause).await;
+        pause = settings.interval + at_random(settings.jitter);
+        let failure = match check(&address, &settings).await {
+            Ok(()) => None,
+            // Ours, not the backend's: it says nothing.
+            Err(Failure::Exchange(error)) if error.kind() == Kind::Exhausted => continue,
+            Err(failure) => Some(failure.to_string()),
+        };
+        let check = Check { at: Instant::now(), failure: failure.clone() };
+        let Some(transition) = upstream.checked(index, check) else { continue };
+        let (name, backend) = (upstream.name(), address.as_str());
+        match failure {
+            Some(reason) => tracing::warn!(upstream = name, backend, reason, "backend is out: its checks fail"),
+            None => tracing::info!(upstream = name, backend, "backend is back: its checks pass"),
+        }
+        on_transition(&upstream, index, transition);
+    }
+}
+
+/// Why a check failed.
+#[derive(Debug)]
+enum Failure {
+    /// No connection, or no answer that can be read.
+    Exchange(Error),
+    /// A status that is none of those that pass.
+    Status(StatusCode),
+    /// Another answer to a handshake than a 101.
+    NotUpgraded(StatusCode),
+    /// A 101 that does not follow from the handshake.
+    FalseUpgrade(FalseUpgrade),
+    /// The 101 was all that came.
+    NoPong,
+    /// It ended the session before it answered the Ping.
+    Closed,
+    /// What it sent is no WebSocket.
+    Breach(Breach),
+    /// [`MAX_BEFORE_PONG`] bytes, and no Pong among them.
+    Flood,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exchange(error) => write!(f, "{}: {error}", error.reason()),
+            Self::Status(status) => write!(f, "status {}", status.as_u16()),
+            Self::NotUpgraded(status) => write!(f, "status {}, not a 101", status.as_u16()),
+            Self::FalseUpgrade(error) => write!(f, "a 101 that cannot be believed: {error}"),
+            Self::NoPong => f.write_str("no pong in time"),
+            Self::Closed => f.write_str("closed before its pong"),
+            Self::Breach(breach) => breach.fmt(f),
+            Self::Flood => write!(f, "{MAX_BEFORE_PONG} bytes and no pong"),
+        }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Exchange(error)
+    }
+}
+
+impl From<Kind> for Failure {
+    fn from(kind: Kind) -> Self {
+        Self::Exchange(kind.into())
+    }
+}
+
+/// One check, all of it within `timeout`.
+async fn check(address: &str, settings: &HealthCheck) -> Result<(), Failure> {
+    let deadline = Deadline::now() + settings.timeout;
+    let connected = timeout_at(deadline, TcpStream::connect(address)).await.map_err(|_| Kind::ConnectTimeout)?;
+    let mut socket = connected.map_err(|error| Error::from_source(connect_failure(&error), error))?;
+    match &settings.kind {
+        CheckKind::Tcp => Ok(()),
+        CheckKind::Http { path, statuses } => {
+            let mut head = head(path, settings.host.as_deref());
+            head.headers.insert(CONNECTION, HeaderValue::from_static("close"));
+            let status = match ask(&mut socket, &head, address, deadline).await? {
+                Reply::Switched { .. } => StatusCode::SWITCHING_PROTOCOLS,
+                Reply::Other { status, .. } => status,
+            };
+            let passes = statuses.iter().any(|range| range.contains(&status.as_u16()));
+            passes.then_some(()).ok_or(Failure::Status(status))
+        }
+        CheckKind::WebSocket { path } => {
+            let (head, offer) = upgrade(head(path, settings.host.as_deref()))?;
+            match ask(&mut socket, &head, address, deadline).await? {
+                Reply::Switched { headers, early } => {
+                    handshake::verify(&offer, &headers).map_err(Failure::FalseUpgrade)?;
+                    let mut session = Session { socket, read: early.into(), total: 0 };
+                    timeout_at(deadline, session.ping()).await.unwrap_or(Err(Failure::NoPong))?;
+                    // It has answered: how well it says goodbye is not asked.
+                    let _ = timeout_at(deadline, session.close()).await;
+                    Ok(())
+                }
+                Reply::Other { status, .. } => Err(Failure::NotUpgraded(status)),
+            }
+        }
+    }
+}
+
+async fn ask(socket: &mut TcpStream, head: &Head, address: &str, deadline: Deadline) -> Result<Reply, Error> {
+    timeout_at(deadline, exchange(socket, head, address)).await.map_err(|_| Kind::ResponseTimeout)?
+}
+
+/// A GET of this path. Both were checked with the file; what cannot be written is left out.
+fn head(path: &str, host: Option<&str>) -> Head {
+    let path = path.parse().unwrap_or_else(|_| PathAndQuery::from_static("/"));
+    let mut headers = HeaderMap::new();
+    if let Some(host) = host.and_then(|host| HeaderValue::from_str(host).ok()) {
+        headers.insert(HOST, host);
+    }
+    headers.insert(USER_AGENT, HeaderValue::from_static("longwire-check"));
+    Head { method: Method::GET, uri: Uri::from(path), headers }
+}
+
+/// Makes it a WebSocket handshake, read as one by the same rules as a client's.
+fn upgrade(mut head: Head) -> Result<(Head, Offer), Error> {
+    let mut key = [0; 16];
+    getrandom::fill(&mut key).map_err(|error| Error::from_source(Kind::Exhausted, error))?;
+    let key =
+        HeaderValue::from_str(&STANDARD.encode(key)).map_err(|error| Error::from_source(Kind::Exhausted, error))?;
+    for (name, value) in [
+        (UPGRADE, HeaderValue::from_static("websocket")),
+        (CONNECTION, HeaderValue::from_static("upgrade")),
+        (SEC_WEBSOCKET_VERSION, HeaderValue::from_static(handshake::VERSION)),
+        (SEC_WEBSOCKET_KEY, key),
+    ] {
+        head.headers.insert(name, value);
+    }
+    match handshake::classify(&head.method, Version::HTTP_11, &head.headers) {
+        handshake::Kind::WebSocket(offer) => Ok((head, offer)),
+        handshake::Kind::Plain | handshake::Kind::Bad(_) => Err(Kind::BadHandshake.into()),
+    }
+}
+
+/// A session of our own with a backend. It keeps no more of what it reads than one control frame and one read.
+struct Session {
+    socket: TcpStream,
+    read: BytesMut,
+    /// Bytes read so far.
+    total: usize,
+}
+
+impl Session {
+    /// Sends a Ping and waits for its Pong (RFC 6455 §5.5.2). What else comes is read and dropped.
+    async fn ping(&mut self) -> Result<(), Failure> {
+        let payload = random().to_be_bytes();
+        self.send(OpCode::Ping, &payload).await?;
+        loop {
+            let frame = self.control_frame().await?;
+            match frame.opcode {
+                OpCode::Pong if frame.payload() == payload => return Ok(()),
+                OpCode::Close => return Err(Failure::Closed),
+                _ => {}
+            }
+        }
+    }
+
+    /// The close handshake (RFC 6455 §7.1.2): the backend ends the connection.
+    async fn close(&mut self) -> Result<(), Failure> {
+        self.send(OpCode::Close, &NORMAL_CLOSURE.to_be_bytes()).await?;
+        while self.control_frame().await?.opcode != OpCode::Close {}
+        while self.fill().await.is_ok() {
+            self.read.clear();
+        }
+        Ok(())
+    }
+
+    async fn send(&mut self, opcode: OpCode, payload: &[u8]) -> Result<(), Failure> {
+        let [a, b, c, d, ..] = random().to_be_bytes();
+        let mut bytes = Vec::new();
+        // The payload is not masked yet.
+        ControlFrame::new(opcode, payload, None).encode(Some([a, b, c, d]), &mut bytes);
+        self.socket.write_all(&bytes).await.map_err(|_| Failure::Closed)
+    }
+
+    /// The next Ping, Pong or Close; data before it is skipped.
+    async fn control_frame(&mut self) -> Result<ControlFrame, Failure> {
+        loop {
+            let Some((header, size)) = FrameHeader::parse(&self.read).map_err(Failure::Breach)? else {
+                self.fill().await?;
+                continue;
+            };
+            if header.mask.is_some() {
+                return Err(Failure::Breach(Breach::Masked));
+            }
+            if !header.opcode.is_control() {
+                self.read.advance(size);
+                self.skip(header.length).await?;
+                continue;
+            }
+            // At most 125 bytes, or it would not have been read as a control frame.
+            let end = size + usize::try_from(header.length).map_err(|_| Failure::Breach(Breach::LongControl))?;
+            while self.read.len() < end {
+                self.fill().await?;
+            }
+            let frame = ControlFrame::read(&header, &self.read[size..end]);
+            self.read.advance(end);
+            return Ok(frame);
+        }
+    }
+
+    async fn skip(&mut self, mut left: u64) -> Result<(), Failure> {
+        loop {
+            let length = usize::try_from(left).unwrap_or(usize::MAX).min(self.read.len());
+            self.read.advance(length);
+            left = left.saturating_sub(u64::try_from(length).unwrap_or(u64::MAX));
+            if left == 0 {
+                return Ok(());
+            }
+            self.fill().await?;
+        }
+    }
+
+    /// Reads more, at least one byte.
+    async fn fill(&mut self) -> Result<(), Failure> {
+        self.read.reserve(READ);
+        let read = (&mut self.socket).take(READ as u64).read_buf(&mut self.read).await;
+        let length = read.map_err(|_| Failure::Closed)?;
+        self.total += length;
+        match length {
+            0 => Err(Failure::Closed),
+            _ if self.total > MAX_BEFORE_PONG => Err(Failure::Flood),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Somewhere from nothing to `most`.
+fn at_random(most: Duration) -> Duration {
+    most.mul_f64(random() as f64 / u64::MAX as f64)
+}
+
+/// Where the kernel has none, a constant will do: nothing secret hangs on it.
+fn random() -> u64 {
+    getrandom::u64().unwrap_or(0x5eed)
+}

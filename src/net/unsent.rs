@@ -1,0 +1,94 @@
+//! What waits in all sessions of the process for sides that do not take it.
+
+use std::{
+    mem,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+};
+
+/// Bytes that wait, and how many may.
+#[derive(Debug)]
+pub(super) struct Unsent {
+    bytes: AtomicUsize,
+    /// `usize::MAX` = no limit.
+    most: AtomicUsize,
+}
+
+/// One side's share of them, until it is dropped.
+#[derive(Debug, Default)]
+pub(super) struct Share {
+    of: Option<Arc<Unsent>>,
+    bytes: usize,
+}
+
+impl Unsent {
+    /// Without a limit.
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Self { bytes: AtomicUsize::new(0), most: AtomicUsize::new(usize::MAX) })
+    }
+
+    /// From now on; `None` = no limit.
+    pub(super) fn set_limit(&self, most: Option<usize>) {
+        self.most.store(most.unwrap_or(usize::MAX), Relaxed);
+    }
+}
+
+impl Share {
+    /// Notes how many bytes wait now. Whether they have become more, and all together more than may be.
+    #[must_use = "true = this side must not go on"]
+    pub(super) fn set(&mut self, of: &Arc<Unsent>, bytes: usize) -> bool {
+        let before = mem::replace(&mut self.bytes, bytes);
+        if bytes <= before {
+            of.bytes.fetch_sub(before - bytes, Relaxed);
+            return false;
+        }
+        self.of.get_or_insert_with(|| Arc::clone(of));
+        let more = bytes - before;
+        of.bytes.fetch_add(more, Relaxed).saturating_add(more) > of.most.load(Relaxed)
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        if let Some(of) = &self.of {
+            of.bytes.fetch_sub(self.bytes, Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::{collection::vec, prelude::*};
+
+    use super::*;
+
+    #[test]
+    fn who_adds_to_too_much_is_told_and_who_takes_away_is_not() {
+        let unsent = Unsent::new();
+        let (mut one, mut other) = (Share::default(), Share::default());
+        assert!(!one.set(&unsent, 1 << 40));
+        unsent.set_limit(Some(100));
+        assert!(!one.set(&unsent, 60));
+        assert!(!other.set(&unsent, 40));
+        assert!(other.set(&unsent, 41));
+        assert!(!other.set(&unsent, 41) && !one.set(&unsent, 59));
+        assert!(!other.set(&unsent, 0) && !one.set(&unsent, 100));
+    }
+
+    proptest! {
+        #[test]
+        fn all_shares_are_given_back(events in vec((0..4_usize, 0..1000_usize), 0..100)) {
+            let unsent = Unsent::new();
+            let mut shares: [Share; 4] = Default::default();
+            for (share, bytes) in events {
+                let _ = shares[share].set(&unsent, bytes);
+                let all: usize = shares.iter().map(|share| share.bytes).sum();
+                prop_assert_eq!(unsent.bytes.load(Relaxed), all);
+            }
+            drop(shares);
+            prop_assert_eq!(unsent.bytes.load(Relaxed), 0);
+        }
+    }
+}

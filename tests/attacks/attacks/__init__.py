@@ -1,0 +1,1 @@
+"""Attacks on a running longwire, and what has to come back."""

@@ -1,0 +1,92 @@
+//! What the fuzz targets of `fuzz/` check, on random input and on the seeds in git: `fuzz/run` has the same bodies run by
+//! libFuzzer, which finds its way by coverage.
+
+mod config;
+mod frame;
+mod handshake;
+mod session;
+mod tracker;
+
+use std::{fs, path::Path};
+
+use proptest::{collection::vec, prelude::*};
+
+fn cases(cases: u32) -> ProptestConfig {
+    ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
+}
+
+/// Bytes among which the small ones and those that begin frames are frequent.
+fn bytes(most: usize) -> impl Strategy<Value = Vec<u8>> {
+    let telling = prop::sample::select(&[
+        0x00, 0x01, 0x02, 0x80, 0x81, 0x82, 0x88, 0x89, 0x8A, 0xC1, 0x7D, 0x7E, 0x7F, 0xFE, 0xFF,
+    ]);
+    vec(prop_oneof![2 => telling, 1 => 0..16_u8, 1 => any::<u8>()], 0..most)
+}
+
+/// A seed with some bytes overwritten, cut out or put in.
+fn damaged(target: &'static str) -> impl Strategy<Value = Vec<u8>> {
+    let change = (any::<prop::sample::Index>(), 0..4_usize, vec(any::<u8>(), 0..4));
+    (prop::sample::select(seeds(target)), vec(change, 0..4)).prop_map(|(mut seed, changes)| {
+        for (at, cut, put) in changes {
+            let at = at.index(seed.len() + 1);
+            let end = seed.len().min(at + cut);
+            seed.splice(at..end, put);
+        }
+        seed
+    })
+}
+
+/// The seeds of a target; there are some.
+fn seeds(target: &str) -> Vec<Vec<u8>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds").join(target);
+    let files = fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    let seeds: Vec<_> = files.map(|file| fs::read(file.unwrap().path()).unwrap()).collect();
+    assert!(!seeds.is_empty(), "no seeds in {}", folder.display());
+    seeds
+}
+
+#[test]
+fn the_seeds_of_every_target_hold() {
+    for (target, check) in [
+        ("config", config::check as fn(&[u8])),
+        ("frame", frame::check),
+        ("handshake", handshake::check),
+        ("session", session::check),
+        ("tracker", tracker::check),
+    ] {
+        seeds(target).iter().for_each(|seed| check(seed));
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(2000))]
+
+    #[test]
+    fn any_bytes_are_a_frame_header_as_tungstenite_reads_it(bytes in prop_oneof![bytes(150), damaged("frame")]) {
+        frame::check(&bytes);
+    }
+
+    #[test]
+    fn any_direction_is_the_same_however_it_is_split(bytes in prop_oneof![bytes(400), damaged("tracker")]) {
+        tracker::check(&bytes);
+    }
+
+    #[test]
+    fn any_script_of_a_session_passes_what_is_theirs_and_ends(bytes in prop_oneof![bytes(200), damaged("session")]) {
+        session::check(&bytes);
+    }
+
+    #[test]
+    fn any_head_is_judged_and_only_the_right_101_is_believed(bytes in prop_oneof![bytes(200), damaged("handshake")]) {
+        handshake::check(&bytes);
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(128))]
+
+    #[test]
+    fn any_damaged_file_is_answered(bytes in damaged("config")) {
+        config::check(&bytes);
+    }
+}

@@ -1,0 +1,15 @@
+//! Any text is a configuration, or is refused with words; never a panic.
+
+use std::path::Path;
+
+use longwire::config;
+
+/// `bytes`: a file. Nothing of the environment is read but what `environment` gives, and no file is opened.
+pub fn check(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let environment = |name: &str| (name.len() == 1).then(|| format!("{name}: [{name}"));
+    match config::parse_with(text, "proxy.yaml", Path::new("/nowhere"), &environment) {
+        Ok(loaded) => assert!(!config::describe(&loaded.config).is_empty()),
+        Err(errors) => assert!(!errors.to_string().is_empty()),
+    }
+}

@@ -1,0 +1,114 @@
+//! Requests and answers: which is a handshake, which 101 is believed, what goes on to the backend.
+
+use std::net::IpAddr;
+
+use hyper::{HeaderMap, Method, Uri, Version, header::HeaderName};
+use longwire::{
+    headers::{self, Hop},
+    ws::handshake::{self, Kind},
+};
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+
+const SENDER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
+
+/// The head of a request, an empty line, the head of an answer. `{accept}` in the answer becomes what the request's key is
+/// answered with, which no fuzzer finds by itself.
+pub fn check(bytes: &[u8]) {
+    let text: Vec<&[u8]> = bytes.split(|byte| *byte == b'\n').collect();
+    let (request, answer) = match text.iter().position(|line| line.is_empty()) {
+        Some(end) => (&text[..end], &text[end + 1..]),
+        None => (&text[..], &[][..]),
+    };
+    let Some((line, fields)) = request.split_first() else { return };
+    let mut words = line.split(|byte| *byte == b' ');
+    let method = words.next().and_then(|word| Method::from_bytes(word).ok()).unwrap_or(Method::GET);
+    let uri = words.next().and_then(|word| Uri::try_from(word).ok()).unwrap_or_default();
+    let version = if words.next() == Some(b"HTTP/1.0") { Version::HTTP_10 } else { Version::HTTP_11 };
+    let fields = map(fields, "");
+    match handshake::classify(&method, version, &fields) {
+        Kind::WebSocket(offer) => {
+            assert!(method == Method::GET && version == Version::HTTP_11);
+            let key = only(&fields, "sec-websocket-key").expect("one key");
+            assert!(only(&fields, "sec-websocket-version").as_deref() == Some("13"));
+            assert!(!fields.contains_key("content-length") && !fields.contains_key("transfer-encoding"));
+            check_answer(&offer, &fields, &map(answer, &derive_accept_key(key.as_bytes())), &key);
+        }
+        Kind::Plain => assert!(!fields.contains_key("sec-websocket-key"), "half a handshake is no plain request"),
+        Kind::Bad(bad) => assert!(bad.status().is_client_error()),
+    }
+    if headers::check_framing(&method, &uri, version, &fields).is_ok() {
+        check_forwarded(&uri, fields);
+    }
+}
+
+fn check_answer(offer: &handshake::Offer, request: &HeaderMap, answer: &HeaderMap, key: &str) {
+    let Ok(agreed) = handshake::verify(offer, answer) else { return };
+    assert_eq!(only(answer, "sec-websocket-accept"), Some(derive_accept_key(key.as_bytes())));
+    assert!(only(answer, "upgrade").is_some_and(|value| value.eq_ignore_ascii_case("websocket")));
+    assert!(!answer.contains_key("transfer-encoding"));
+    assert!(matches!(only(answer, "content-length").as_deref(), None | Some("0")));
+    let chosen = only(answer, "sec-websocket-protocol");
+    assert_eq!(agreed.subprotocol, chosen);
+    let offered = |subprotocol: &str| all(request, "sec-websocket-protocol").contains(subprotocol);
+    assert!(chosen.is_none_or(|subprotocol| offered(&subprotocol)), "a subprotocol that was not offered");
+    assert!(
+        !agreed.extensions || request.contains_key("sec-websocket-extensions"),
+        "an extension that was not offered"
+    );
+}
+
+/// What a stranger sent goes on with nothing of its hop and no address that the stranger made up.
+fn check_forwarded(uri: &Uri, mut fields: HeaderMap) {
+    let lengths = fields.get_all("content-length").iter().count() + fields.get_all("transfer-encoding").iter().count();
+    assert!(lengths < 2 || !fields.contains_key("transfer-encoding"), "two readers could disagree");
+    let host = headers::host(uri, &fields).to_owned();
+    headers::strip_hop_by_hop(&mut fields);
+    let request_id = headers::request_id(&fields, 7);
+    let hop = Hop {
+        sender: SENDER,
+        client: SENDER,
+        trusted: false,
+        tls: false,
+        host: &host,
+        port: 80,
+        request_id: &request_id,
+    };
+    headers::forward(&mut fields, &hop);
+    for name in ["connection", "upgrade", "te", "trailer", "transfer-encoding", "http2-settings", "forwarded", "expect"]
+    {
+        assert!(!fields.contains_key(name), "{name} goes on");
+    }
+    for name in ["x-forwarded-for", "x-real-ip"] {
+        assert_eq!(only(&fields, name).as_deref(), Some("192.0.2.1"), "{name}");
+    }
+    assert_eq!(only(&fields, "x-forwarded-proto").as_deref(), Some("http"));
+    let imitated =
+        |name: &HeaderName| name.as_str().contains('_') && name.as_str().replace('_', "-").starts_with("x-forwarded-");
+    assert!(!fields.keys().any(imitated), "an imitation goes on: {fields:?}");
+}
+
+/// The fields of these lines that hyper would let through.
+fn map(lines: &[&[u8]], accept: &str) -> HeaderMap {
+    let mut fields = HeaderMap::new();
+    for line in lines.iter().take(100) {
+        let Some(colon) = line.iter().position(|byte| *byte == b':') else { continue };
+        let value = String::from_utf8_lossy(&line[colon + 1..]).replace("{accept}", accept);
+        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(&line[..colon]), value.trim().parse()) {
+            fields.append(name, value);
+        }
+    }
+    fields
+}
+
+fn only(fields: &HeaderMap, name: &str) -> Option<String> {
+    let mut values = fields.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (Some(value), None) => Some(String::from_utf8_lossy(value.as_bytes()).into_owned()),
+        _ => None,
+    }
+}
+
+fn all(fields: &HeaderMap, name: &str) -> String {
+    let values: Vec<_> = fields.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
+    values.join(",")
+}

@@ -1,0 +1,122 @@
+//! Handshakes in flight have a limit per backend; the others wait in line.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use tokio::{sync::Semaphore, task::JoinSet};
+
+use crate::harness::{Backend, Proxy, handshake};
+
+/// A backend that answers a handshake when the test permits it, and how many it has in hand at most.
+fn slow(permits: &Arc<Semaphore>, most: &Arc<AtomicUsize>) -> Backend {
+    let (permits, most) = (Arc::clone(permits), Arc::clone(most));
+    let in_hand = Arc::new(AtomicUsize::new(0));
+    Backend::script(move |mut wire, head| {
+        let (permits, most, in_hand) = (Arc::clone(&permits), Arc::clone(&most), Arc::clone(&in_hand));
+        async move {
+            most.fetch_max(in_hand.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            permits.acquire().await.unwrap().forget();
+            in_hand.fetch_sub(1, Ordering::SeqCst);
+            wire.accept(&head, "").await;
+            wire.whatever_comes().await;
+        }
+    })
+}
+
+#[tokio::test]
+async fn fifty_clients_are_all_served_and_never_more_than_the_limit_at_a_time() {
+    let (permits, most) = (Arc::new(Semaphore::new(0)), Arc::new(AtomicUsize::new(0)));
+    let backends = [slow(&permits, &most), slow(&permits, &most)];
+    let proxy = Proxy::before(&[&backends[0], &backends[1]]).upstream("balance: least_conn, max_handshakes: 3").start();
+    let mut clients = JoinSet::new();
+    for _ in 0..50 {
+        let mut client = proxy.client().await;
+        client.send(handshake("/ws", "")).await;
+        clients.spawn(async move {
+            client.upgraded().await;
+            client
+        });
+    }
+    // One handshake after another is answered, however they are spread.
+    let mut served = Vec::new();
+    while served.len() < 50 {
+        permits.add_permits(1);
+        served.push(crate::harness::within("a session", clients.join_next()).await.unwrap().unwrap());
+    }
+    assert_eq!(most.load(Ordering::SeqCst), 3);
+    assert_eq!(backends[0].heads().len() + backends[1].heads().len(), 50);
+    drop(served);
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn a_handshake_for_which_the_line_is_too_long_is_refused_as_busy() {
+    let backend = Backend::by_hand();
+    let mut proxy =
+        Proxy::before(&[&backend]).upstream("balance: round_robin, max_handshakes: 1, handshake_queue: 0").start();
+    let mut first = proxy.client().await;
+    first.send(handshake("/ws", "")).await;
+    let (mut at_backend, head) = backend.asked().await;
+    let response = proxy.client().await.refused_upgrade("/ws").await;
+    assert_eq!(response.status(), 503);
+    assert_eq!(proxy.next_record().await["cause"], "busy");
+
+    at_backend.accept(&head, "").await;
+    first.upgraded().await;
+    proxy.session_by_hand(&backend).await;
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn a_handshake_that_waited_too_long_is_refused_as_busy_and_leaves_the_line() {
+    let backend = Backend::by_hand();
+    let mut proxy = Proxy::before(&[&backend])
+        .upstream("balance: round_robin, max_handshakes: 1, handshake_queue: 1")
+        .timeout("connect", "100ms")
+        .start();
+    let mut first = proxy.client().await;
+    first.send(handshake("/ws", "")).await;
+    let (_at_backend, _) = backend.asked().await;
+    for _ in 0..2 {
+        let response = proxy.client().await.refused_upgrade("/ws").await;
+        assert_eq!((response.status(), &proxy.next_record().await["cause"]), (503, &"busy".into()));
+    }
+    assert_eq!(backend.heads().len(), 1);
+    first.reset();
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_that_gives_up_waiting_makes_way_for_the_next() {
+    let backend = Backend::by_hand();
+    let mut proxy =
+        Proxy::before(&[&backend]).upstream("balance: round_robin, max_handshakes: 1, handshake_queue: 1").start();
+    let mut first = proxy.client().await;
+    first.send(handshake("/ws", "")).await;
+    let (mut at_backend, head) = backend.asked().await;
+    let mut two = [proxy.client().await, proxy.client().await];
+    for client in &mut two {
+        client.send(handshake("/ws", "X-Who: impatient\r\n")).await;
+    }
+    // Of the two only one has a place in the line.
+    let [one, other] = &mut two;
+    let refused = tokio::select! {
+        _ = one.response() => 0,
+        _ = other.response() => 1,
+    };
+    assert_eq!(proxy.next_record().await["cause"], "busy");
+    let [one, other] = two;
+    (if refused == 0 { other } else { one }).reset();
+    assert_eq!(proxy.next_record().await["cause"], "client_gone");
+    let mut last = proxy.client().await;
+    last.send(handshake("/ws", "X-Who: last\r\n")).await;
+    at_backend.accept(&head, "").await;
+    first.upgraded().await;
+    let (mut at_backend, head) = backend.asked().await;
+    assert_eq!(head.header("x-who"), Some("last"));
+    at_backend.accept(&head, "").await;
+    last.upgraded().await;
+    proxy.stop().await;
+}
