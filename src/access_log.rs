@@ -3,12 +3,17 @@
 //! A record is written when it is dropped, so no path through the code can forget it or write it twice. Absent fields
 //! are unknown or do not apply.
 
+mod file;
 mod session;
 
 use std::{
     io::{self, Write},
     net::IpAddr,
-    sync::Arc,
+    num::NonZeroU32,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
@@ -26,7 +31,10 @@ use crate::{
     },
 };
 
-pub use self::session::{Particulars, RouteLog, SessionRecord, Shown};
+pub use self::{
+    file::{LogFile, Reopen},
+    session::{Particulars, RouteLog, SessionRecord, Shown},
+};
 
 /// Lines that may wait for a slow disk; what comes on top is dropped rather than waited for.
 const QUEUE_LINES: usize = 65_536;
@@ -36,6 +44,10 @@ const QUEUE_LINES: usize = 65_536;
 pub struct AccessLog {
     format: LogFormat,
     writer: NonBlocking,
+    /// Of plain requests that went well one in so many is written.
+    sample: NonZeroU32,
+    /// Plain requests that went well.
+    requests: Arc<AtomicU32>,
     _flush_on_drop: Arc<WorkerGuard>,
 }
 
@@ -45,7 +57,24 @@ impl AccessLog {
     pub fn new(format: LogFormat, writer: impl Write + Send + 'static) -> Self {
         let (writer, guard) =
             NonBlockingBuilder::default().buffered_lines_limit(QUEUE_LINES).thread_name("access-log").finish(writer);
-        Self { format, writer, _flush_on_drop: Arc::new(guard) }
+        Self { format, writer, sample: NonZeroU32::MIN, requests: Arc::default(), _flush_on_drop: Arc::new(guard) }
+    }
+
+    /// The same, with one in `sample` plain requests that went well. Sessions, refusals and failures are all written.
+    #[must_use]
+    pub fn sampling(&self, sample: NonZeroU32) -> Self {
+        Self { sample, ..self.clone() }
+    }
+
+    /// Lines that were dropped because the queue was full.
+    #[must_use]
+    pub fn dropped(&self) -> usize {
+        self.writer.error_counter().dropped_lines()
+    }
+
+    fn wants(&self, record: &Record) -> bool {
+        let is_routine = record.kind == RecordKind::Request && record.cause == "ok" && record.status < Some(400);
+        !is_routine || self.requests.fetch_add(1, Relaxed).is_multiple_of(self.sample.get())
     }
 
     fn write(&self, record: &Record) -> io::Result<()> {
@@ -269,7 +298,7 @@ impl Record {
 impl Drop for Record {
     fn drop(&mut self) {
         self.duration = Some(self.started.elapsed());
-        if let Some(log) = self.log.take()
+        if let Some(log) = self.log.take().filter(|log| log.wants(self))
             && let Err(error) = log.write(self)
         {
             tracing::debug!(%error, "a record could not be queued");
@@ -341,6 +370,22 @@ mod tests {
             (&"192.0.2.1".into(), &"client_gone".into(), &1.5.into())
         );
         assert!(value.get("close_code").is_none());
+    }
+
+    #[test]
+    fn of_what_went_well_one_in_so_many_is_written_and_of_the_rest_all() {
+        let (sender, lines) = mpsc::channel();
+        let log = AccessLog::new(LogFormat::Json, Lines(sender)).sampling(NonZeroU32::new(4).unwrap());
+        for (cause, status, count) in [("ok", 200, 8), ("ok", 500, 3), ("refused", 502, 2)] {
+            for _ in 0..count {
+                let mut record = Record::new(Some(log.clone()), IpAddr::from([192, 0, 2, 1]), "GET", "/");
+                (record.cause, record.status) = (cause, Some(status));
+            }
+        }
+        drop(log);
+        let all = String::from_utf8(lines.iter().flatten().collect()).unwrap();
+        let of = |word: &str| all.lines().filter(|line| line.contains(word)).count();
+        assert_eq!((of("\"status\":200"), of("\"status\":500"), of("refused")), (2, 3, 2));
     }
 
     #[test]

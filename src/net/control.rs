@@ -463,5 +463,6 @@ fn needs_restart(before: &Config, after: &Config) -> Vec<&'static str> {
     let workers = (before.workers != after.workers).then_some("workers");
     let format = (before.log.format != after.log.format).then_some("log.format");
     let level = (before.log.level != after.log.level).then_some("log.level");
-    workers.into_iter().chain(format).chain(level).collect()
+    let file = (before.log.file != after.log.file).then_some("log.file");
+    workers.into_iter().chain(format).chain(level).chain(file).collect()
 }

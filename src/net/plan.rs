@@ -59,7 +59,7 @@ impl Planner {
     pub(super) fn plan(&self, config: Config, now: Instant) -> Plan {
         let settings = config.upstreams.iter().cloned();
         let upstreams: Vec<_> = settings.map(|settings| self.registry.upstream(settings, now)).collect();
-        let access_log = config.log.access.then(|| self.access_log.clone());
+        let access_log = config.log.access.then(|| self.access_log.sampling(config.log.sample_requests));
         let terms = |route: &Route| {
             let log = RouteLog::new(access_log.clone(), &route.name, upstreams[route.upstream].name());
             let settings = SessionSettings {
