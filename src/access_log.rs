@@ -373,6 +373,40 @@ mod tests {
     }
 
     #[test]
+    fn every_field_stands_in_the_documentation() {
+        let words = include_str!("../docs/log.md");
+        let full = |record: &mut Record| {
+            let some = Some(Duration::from_millis(1));
+            (record.tls, record.route, record.upstream) =
+                (Some(TlsVersion::V1_3), Some(String::new()), Some(String::new()));
+            (record.connect, record.handshake, record.status) = (some, some, Some(101));
+            (record.backend, record.host, record.error) = (Some(String::new()), "a".into(), Some(String::new()));
+            (record.close_code, record.initiator, record.clean) = (Some(1000), Some("client"), Some(true));
+            record.close_reason = "bye".into();
+            let counts = Some(1);
+            record.traffic = Traffic {
+                frames_to_backend: counts,
+                frames_to_client: counts,
+                messages_to_backend: counts,
+                messages_to_client: counts,
+                pings_client: Some(1),
+                pings_backend: Some(1),
+                rtt_last: some,
+                rtt_mean: some,
+                rtt_backend_last: some,
+                rtt_backend_mean: some,
+                ..Traffic::default()
+            };
+        };
+        let line: serde_json::Value = serde_json::from_str(&written(LogFormat::Json, full)).unwrap();
+        let fields = line.as_object().unwrap();
+        assert!(fields.len() > 30, "{line}");
+        for field in fields.keys() {
+            assert!(words.contains(&format!("`{field}`")), "{field} is not in docs/log.md");
+        }
+    }
+
+    #[test]
     fn of_what_went_well_one_in_so_many_is_written_and_of_the_rest_all() {
         let (sender, lines) = mpsc::channel();
         let log = AccessLog::new(LogFormat::Json, Lines(sender)).sampling(NonZeroU32::new(4).unwrap());
