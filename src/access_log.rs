@@ -3,6 +3,7 @@
 //! A record is written when it is dropped, so no path through the code can forget it or write it twice. Absent fields
 //! are unknown or do not apply.
 
+pub mod endings;
 mod session;
 
 use std::{
@@ -22,10 +23,11 @@ use crate::{
     ws::{
         Side,
         session::{Counts, Session},
-        termination::Termination,
+        termination::{Cause, Termination},
     },
 };
 
+use self::endings::{Ending, Endings};
 pub use self::session::{Particulars, RouteLog, SessionRecord, Shown};
 
 /// Lines that may wait for a slow disk; what comes on top is dropped rather than waited for.
@@ -128,6 +130,12 @@ pub struct Record {
     started: Instant,
     #[serde(skip)]
     log: Option<AccessLog>,
+    /// Where the ending of a session is kept, too.
+    #[serde(skip)]
+    endings: Option<Arc<Endings>>,
+    /// What `cause` says of a session that began.
+    #[serde(skip)]
+    ended: Option<Cause>,
 }
 
 /// Which of the two a record is of.
@@ -235,6 +243,8 @@ impl Record {
             clean: None,
             started: Instant::now(),
             log,
+            endings: None,
+            ended: None,
         }
     }
 
@@ -260,6 +270,7 @@ impl Record {
     fn terminate(&mut self, Termination { initiator, cause, code, reason, clean }: Termination) {
         self.initiator = Some(initiator.as_str());
         self.cause = cause.as_str();
+        self.ended = Some(cause);
         self.close_code = code.map(|code| code.0);
         self.close_reason = reason;
         self.clean = Some(clean);
@@ -273,6 +284,9 @@ impl Drop for Record {
             && let Err(error) = log.write(self)
         {
             tracing::debug!(%error, "a record could not be queued");
+        }
+        if let Some(endings) = self.endings.take() {
+            endings.push(Ending::of(self));
         }
     }
 }
