@@ -3,6 +3,7 @@
 //! A record is written when it is dropped, so no path through the code can forget it or write it twice. Absent fields
 //! are unknown or do not apply.
 
+pub mod endings;
 mod file;
 mod session;
 
@@ -27,10 +28,11 @@ use crate::{
     ws::{
         Side,
         session::{Counts, Session},
-        termination::Termination,
+        termination::{Cause, Termination},
     },
 };
 
+use self::endings::{Ending, Endings};
 pub use self::{
     file::{LogFile, Reopen},
     session::{Particulars, RouteLog, SessionRecord, Shown},
@@ -157,6 +159,12 @@ pub struct Record {
     started: Instant,
     #[serde(skip)]
     log: Option<AccessLog>,
+    /// Where the ending of a session is kept, too.
+    #[serde(skip)]
+    endings: Option<Arc<Endings>>,
+    /// What `cause` says of a session that began.
+    #[serde(skip)]
+    ended: Option<Cause>,
 }
 
 /// Which of the two a record is of.
@@ -264,6 +272,8 @@ impl Record {
             clean: None,
             started: Instant::now(),
             log,
+            endings: None,
+            ended: None,
         }
     }
 
@@ -289,6 +299,7 @@ impl Record {
     fn terminate(&mut self, Termination { initiator, cause, code, reason, clean }: Termination) {
         self.initiator = Some(initiator.as_str());
         self.cause = cause.as_str();
+        self.ended = Some(cause);
         self.close_code = code.map(|code| code.0);
         self.close_reason = reason;
         self.clean = Some(clean);
@@ -302,6 +313,9 @@ impl Drop for Record {
             && let Err(error) = log.write(self)
         {
             tracing::debug!(%error, "a record could not be queued");
+        }
+        if let Some(endings) = self.endings.take() {
+            endings.push(Ending::of(self));
         }
     }
 }

@@ -7,6 +7,8 @@
 mod access;
 mod answer;
 mod calls;
+mod history;
+mod page;
 mod target;
 mod token;
 mod views;
@@ -32,8 +34,8 @@ use tokio::{
     time::timeout,
 };
 
-pub(super) use self::access::Access;
 pub(crate) use self::token::read as read_token;
+pub(super) use self::{access::Access, history::History};
 use super::{control::Control, handover::Inherited};
 use crate::config::{Admin, AdminBind};
 

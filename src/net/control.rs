@@ -14,7 +14,7 @@ use tokio_rustls::rustls;
 
 use super::{
     Shared,
-    admin::{self, Access, Desk},
+    admin::{self, Access, Desk, History},
     drain::{Book, Order},
     handover::Inherited,
     inquiry::{Found, Kill, Question, Search},
@@ -49,6 +49,8 @@ pub struct Control {
     checks: Mutex<JoinSet<()>>,
     /// `None` = there is no admin interface.
     desk: Option<Desk>,
+    /// Likewise.
+    history: Option<History>,
 }
 
 /// What a reload changed.
@@ -118,7 +120,7 @@ impl Control {
         background: Handle,
         planner: Planner,
         bound: Vec<Bound>,
-        admin: Option<admin::Bound>,
+        admin: Option<(admin::Bound, History)>,
     ) -> Result<Arc<Self>, StartError> {
         let listeners = bound
             .into_iter()
@@ -127,12 +129,14 @@ impl Control {
                 crew.accept(bound).map_err(|error| StartError::Bind(bind, error))
             })
             .collect::<Result<_, _>>()?;
+        let (admin, history) = admin.unzip();
         let (desk, unserved) = admin.map(admin::Bound::split).unzip();
         let (listeners, checks) = (Mutex::new(listeners), Mutex::default());
-        let control = Arc::new(Self { shared, crew, background, planner, listeners, checks, desk });
+        let control = Arc::new(Self { shared, crew, background, planner, listeners, checks, desk, history });
         control.check_backends();
         if let Some(unserved) = unserved {
             unserved.serve(&control.background, Arc::clone(&control));
+            History::watch(&control.background, Arc::downgrade(&control));
         }
         Ok(control)
     }
@@ -322,6 +326,11 @@ impl Control {
     /// Every order that stands.
     pub(super) fn book(&self) -> Arc<Book> {
         self.shared.orders.book()
+    }
+
+    /// What has been; `None` = there is no admin interface.
+    pub(super) const fn history(&self) -> Option<&History> {
+        self.history.as_ref()
     }
 
     pub(super) const fn desk(&self) -> Option<&Desk> {

@@ -5,7 +5,7 @@ use std::{io, sync::Arc, time::Instant};
 
 use super::Shared;
 use crate::{
-    access_log::{AccessLog, RouteLog},
+    access_log::{AccessLog, RouteLog, endings::Endings},
     balance::{Registry, Upstream},
     config::Config,
     routing::Route,
@@ -41,6 +41,8 @@ pub(super) struct Terms {
 #[derive(Debug)]
 pub(super) struct Planner {
     access_log: AccessLog,
+    /// `None` = there is no admin interface to show them.
+    endings: Option<Arc<Endings>>,
     secret: Secret,
     registry: Registry,
 }
@@ -48,11 +50,11 @@ pub(super) struct Planner {
 impl Planner {
     /// # Errors
     /// The kernel has no random bytes.
-    pub(super) fn new(access_log: AccessLog) -> io::Result<Self> {
+    pub(super) fn new(access_log: AccessLog, endings: Option<Arc<Endings>>) -> io::Result<Self> {
         let mut secret = [0; 16];
         getrandom::fill(&mut secret).map_err(io::Error::other)?;
         let registry = Registry::new(getrandom::u64().map_err(io::Error::other)?);
-        Ok(Self { access_log, secret: Secret(secret), registry })
+        Ok(Self { access_log, endings, secret: Secret(secret), registry })
     }
 
     /// A plan whose backends are those of the plans before it, by upstream and address, as far as they live.
@@ -61,7 +63,8 @@ impl Planner {
         let upstreams: Vec<_> = settings.map(|settings| self.registry.upstream(settings, now)).collect();
         let access_log = config.log.access.then(|| self.access_log.sampling(config.log.sample_requests));
         let terms = |route: &Route| {
-            let log = RouteLog::new(access_log.clone(), &route.name, upstreams[route.upstream].name());
+            let log =
+                RouteLog::new(access_log.clone(), self.endings.clone(), &route.name, upstreams[route.upstream].name());
             let settings = SessionSettings {
                 keepalive: route.keepalive,
                 idle: config.timeouts.idle,
