@@ -13,16 +13,18 @@ use serde::Serialize;
 use super::{AccessLog, Record, RecordKind, TlsVersion};
 use crate::{
     balance::Backend,
+    metrics::{End, RouteMetrics},
     ws::{session::Session, termination::Termination},
 };
 
-/// What the records of a route's sessions have in common: where they go, and names. One per route.
+/// What the records of a route's sessions have in common: where they go, names, where they are counted. One per route.
 #[derive(Debug)]
 pub struct RouteLog {
     /// `None` = they are not written.
     log: Option<AccessLog>,
     route: String,
     upstream: String,
+    metrics: Arc<RouteMetrics>,
     /// What the begin of a request is counted from.
     epoch: Instant,
 }
@@ -30,13 +32,15 @@ pub struct RouteLog {
 impl RouteLog {
     /// For requests that come from now on.
     #[must_use]
-    pub fn new(log: Option<AccessLog>, route: &str, upstream: &str) -> Arc<Self> {
-        Arc::new(Self { log, route: route.to_owned(), upstream: upstream.to_owned(), epoch: Instant::now() })
+    pub fn new(log: Option<AccessLog>, route: &str, upstream: &str, metrics: Arc<RouteMetrics>) -> Arc<Self> {
+        let (route, upstream) = (route.to_owned(), upstream.to_owned());
+        Arc::new(Self { log, route, upstream, metrics, epoch: Instant::now() })
     }
 }
 
 /// The record of a live session: 64 bytes and one block for the request's words. It is written once whatever happens: by
-/// the [`Record`] that [`Self::end`] or [`Self::fail`] makes of it, else when it is dropped.
+/// the [`Record`] that [`Self::end`] or [`Self::fail`] makes of it, else when it is dropped. Its session is counted as begun
+/// and ended by the same moments, also where no line is written.
 #[derive(Debug)]
 pub struct SessionRecord {
     route: Arc<RouteLog>,
@@ -58,6 +62,7 @@ pub struct SessionRecord {
 impl SessionRecord {
     pub(super) fn new(record: &Record, route: Arc<RouteLog>, backend: Arc<Backend>) -> Self {
         let started = record.started.saturating_duration_since(route.epoch).as_nanos();
+        route.metrics.begin(record.handshake);
         Self {
             route,
             backend,
@@ -78,6 +83,7 @@ impl SessionRecord {
     pub fn end(mut self, session: &Session, cut: Termination) -> Record {
         let mut record = self.unpack();
         record.end_session(session, cut);
+        self.count(&record);
         record
     }
 
@@ -86,6 +92,7 @@ impl SessionRecord {
     pub fn fail(mut self, why: Termination) -> Record {
         let mut record = self.unpack();
         record.terminate(why);
+        self.count(&record);
         record
     }
 
@@ -99,6 +106,12 @@ impl SessionRecord {
     #[must_use]
     pub fn upstream(&self) -> &str {
         &self.route.upstream
+    }
+
+    /// Where its route's sessions are counted.
+    #[must_use]
+    pub fn metrics(&self) -> &RouteMetrics {
+        &self.route.metrics
     }
 
     /// The client's address.
@@ -124,6 +137,12 @@ impl SessionRecord {
             words: Words(self.words.0.clone()),
             tls: self.tls,
         }
+    }
+
+    /// The session has ended as its record says.
+    fn count(&self, record: &Record) {
+        let Record { initiator, cause, close_code: code, .. } = *record;
+        self.route.metrics.end(End { initiator, cause, code, duration: record.started.elapsed() });
     }
 
     fn unpack(&mut self) -> Record {
@@ -152,7 +171,8 @@ impl SessionRecord {
 impl Drop for SessionRecord {
     fn drop(&mut self) {
         if !self.is_over {
-            drop(self.unpack());
+            let record = self.unpack();
+            self.count(&record);
         }
     }
 }
@@ -375,8 +395,12 @@ mod tests {
         Arc::clone(&upstream.backends()[0])
     }
 
+    fn counted() -> Arc<RouteMetrics> {
+        crate::metrics::Metrics::default().route("chat.example.com/ws/", "chat")
+    }
+
     fn route(log: &AccessLog) -> Arc<RouteLog> {
-        RouteLog::new(Some(log.clone()), "chat.example.com/ws/", "chat")
+        RouteLog::new(Some(log.clone()), "chat.example.com/ws/", "chat", counted())
     }
 
     /// A request whose 101 was believed, as `net::proxy` leaves it.
@@ -405,7 +429,12 @@ mod tests {
             extensions: false,
         };
         let now = Instant::now();
-        let common = Common { settings, secret: Secret([0; 16]), epoch: now };
+        let common = Common {
+            settings,
+            secret: Secret([0; 16]),
+            epoch: now,
+            round_trips: crate::metrics::RoundTripTimes::default(),
+        };
         let mut session = Session::new(Arc::new(common), 0, now);
         session.handle_input(Side::Backend, &mut [0x88, 5, 0x0f, 0xa1, b'b', b'y', b'e'], now);
         session
@@ -482,7 +511,7 @@ mod tests {
     #[test]
     fn a_log_that_is_off_writes_nothing_of_a_session() {
         let lines = written(|log| {
-            let route = RouteLog::new(None, "*/", "chat");
+            let route = RouteLog::new(None, "*/", "chat", counted());
             drop(request(&log).into_session(Arc::clone(&route), backend()));
             drop(request(&log).into_session(route, backend()).end(&session(), cut()));
         });

@@ -7,6 +7,7 @@
 mod access;
 mod answer;
 mod calls;
+mod metrics;
 mod target;
 mod token;
 mod views;

@@ -36,6 +36,7 @@ use super::{
 use crate::{
     access_log::AccessLog,
     config::{AdminBind, Config},
+    metrics::Metrics,
 };
 
 /// How long the record of what was cut at the end of a drain may take to be written.
@@ -124,7 +125,8 @@ impl Server {
             tracing::warn!(%address, "a socket was passed for this address, and no listener of the file has it");
         }
         let workers = config.workers.or_else(|| thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get);
-        let planner = Planner::new(access_log).map_err(StartError::Worker)?;
+        let metrics = Arc::new(Metrics::default());
+        let planner = Planner::new(access_log, Arc::clone(&metrics)).map_err(StartError::Worker)?;
         let admission = Admission::new(Instant::now());
         admission.unsent.set_limit(config.limits.unsent_memory);
         let shared = Arc::new(Shared {
@@ -134,6 +136,7 @@ impl Server {
             accepted: memory::Accepted::default(),
             orders: Orders::new(),
             admission,
+            metrics,
         });
         let (stop, stopped) = watch::channel(());
         let (alive, ended) = mpsc::channel(1);

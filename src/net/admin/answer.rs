@@ -83,7 +83,8 @@ pub(super) fn text(status: StatusCode, line: &'static str) -> Answer {
     with_type(status, "text/plain; charset=utf-8", line)
 }
 
-fn with_type(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Answer {
+/// An answer of this type.
+pub(super) fn with_type(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Answer {
     let mut answer = Response::new(Full::new(body.into()));
     *answer.status_mut() = status;
     let headers: [(HeaderName, &'static str); 3] =

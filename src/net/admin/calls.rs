@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use super::{
     access,
     answer::{Answer, Refusal, json, text},
-    target, views,
+    metrics, target, views,
 };
 use crate::{
     balance::Duty,
@@ -46,6 +46,7 @@ const DESCRIPTION: &str = include_str!("../../../docs/openapi.yaml");
 enum Call {
     Health,
     Ready,
+    Metrics,
     Description,
     Status,
     Config,
@@ -84,6 +85,7 @@ pub(super) async fn answer(control: &Control, address: Option<SocketAddr>, reque
                 false => Ok(call),
             });
             match checked {
+                Ok(Call::Metrics) => Ok(metrics::answer(control, &head.headers).await),
                 Ok(call) => call.run(control, head.uri.query().unwrap_or_default(), &body).await,
                 Err(refusal) => Err(refusal),
             }
@@ -99,6 +101,7 @@ fn find(method: &Method, path: &str) -> Result<Call, Refusal> {
     let (read, write) = match segments[..] {
         ["healthz"] => (Some(Call::Health), None),
         ["readyz"] => (Some(Call::Ready), None),
+        ["metrics"] => (Some(Call::Metrics), None),
         ["api", "openapi.json"] => (Some(Call::Description), None),
         ["api", "status"] => (Some(Call::Status), None),
         ["api", "config"] => (Some(Call::Config), None),
@@ -141,7 +144,7 @@ fn find(method: &Method, path: &str) -> Result<Call, Refusal> {
 impl Call {
     async fn run(self, control: &Control, query: &str, body: &[u8]) -> Result<Answer, Refusal> {
         Ok(match self {
-            Self::Health | Self::Ready => text(StatusCode::OK, "ok\n"),
+            Self::Health | Self::Ready | Self::Metrics => text(StatusCode::OK, "ok\n"),
             Self::Description => ok(&serde_yaml::from_str::<serde_json::Value>(DESCRIPTION).unwrap_or_default()),
             Self::Status => ok(&views::Status::of(control)),
             Self::Config => ok(&control.config().written),

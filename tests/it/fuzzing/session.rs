@@ -118,7 +118,12 @@ impl Play {
             extensions: choice & 32 != 0,
         };
         let now = Instant::now();
-        let common = Common { settings, secret: Secret([7; 16]), epoch: now };
+        let common = Common {
+            settings,
+            secret: Secret([7; 16]),
+            epoch: now,
+            round_trips: longwire::metrics::RoundTripTimes::default(),
+        };
         let session = Session::new(Arc::new(common), 7, now);
         Self { session, now, ends: Default::default(), splices: choice & 64 != 0, over: false }
     }
