@@ -39,7 +39,12 @@ fn message(c: &mut Criterion) {
         group.throughput(Throughput::Elements(count as u64));
         group.bench_function(format!("{count} of 64 B"), |b| {
             let now = Instant::now();
-            let common = Common { settings: SETTINGS, secret: Secret([7; 16]), epoch: now };
+            let common = Common {
+                settings: SETTINGS,
+                secret: Secret([7; 16]),
+                epoch: now,
+                round_trips: longwire::metrics::RoundTripTimes::default(),
+            };
             let mut session = Session::new(Arc::new(common), 7, now);
             b.iter(|| {
                 let passed = session.handle_input(Side::Backend, black_box(&mut bytes), now);

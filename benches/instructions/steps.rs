@@ -135,7 +135,16 @@ fn our_ping(count: u32) {
 }
 
 fn session(settings: SessionSettings, now: Instant) -> Session {
-    Session::new(Arc::new(Common { settings, secret: Secret([7; 16]), epoch: now }), 7, now)
+    Session::new(
+        Arc::new(Common {
+            settings,
+            secret: Secret([7; 16]),
+            epoch: now,
+            round_trips: longwire::metrics::RoundTripTimes::default(),
+        }),
+        7,
+        now,
+    )
 }
 
 /// What the driver asks of the session for one read and one write.

@@ -13,10 +13,11 @@ use serde::Serialize;
 use super::{AccessLog, Endings, Record, RecordKind, TlsVersion};
 use crate::{
     balance::Backend,
+    metrics::{End, RouteMetrics},
     ws::{session::Session, termination::Termination},
 };
 
-/// What the records of a route's sessions have in common: where they go, and names. One per route.
+/// What the records of a route's sessions have in common: where they go, names, where they are counted. One per route.
 #[derive(Debug)]
 pub struct RouteLog {
     /// `None` = they are not written.
@@ -25,6 +26,7 @@ pub struct RouteLog {
     endings: Option<Arc<Endings>>,
     route: String,
     upstream: String,
+    metrics: Arc<RouteMetrics>,
     /// What the begin of a request is counted from.
     epoch: Instant,
 }
@@ -32,13 +34,21 @@ pub struct RouteLog {
 impl RouteLog {
     /// For requests that come from now on.
     #[must_use]
-    pub fn new(log: Option<AccessLog>, endings: Option<Arc<Endings>>, route: &str, upstream: &str) -> Arc<Self> {
-        Arc::new(Self { log, endings, route: route.to_owned(), upstream: upstream.to_owned(), epoch: Instant::now() })
+    pub fn new(
+        log: Option<AccessLog>,
+        endings: Option<Arc<Endings>>,
+        route: &str,
+        upstream: &str,
+        metrics: Arc<RouteMetrics>,
+    ) -> Arc<Self> {
+        let (route, upstream) = (route.to_owned(), upstream.to_owned());
+        Arc::new(Self { log, endings, route, upstream, metrics, epoch: Instant::now() })
     }
 }
 
 /// The record of a live session: 64 bytes and one block for the request's words. It is written once whatever happens: by
-/// the [`Record`] that [`Self::end`] or [`Self::fail`] makes of it, else when it is dropped.
+/// the [`Record`] that [`Self::end`] or [`Self::fail`] makes of it, else when it is dropped. Its session is counted as begun
+/// and ended by the same moments, also where no line is written.
 #[derive(Debug)]
 pub struct SessionRecord {
     route: Arc<RouteLog>,
@@ -60,6 +70,7 @@ pub struct SessionRecord {
 impl SessionRecord {
     pub(super) fn new(record: &Record, route: Arc<RouteLog>, backend: Arc<Backend>) -> Self {
         let started = record.started.saturating_duration_since(route.epoch).as_nanos();
+        route.metrics.begin(record.handshake);
         Self {
             route,
             backend,
@@ -80,6 +91,7 @@ impl SessionRecord {
     pub fn end(mut self, session: &Session, cut: Termination) -> Record {
         let mut record = self.unpack();
         record.end_session(session, cut);
+        self.count(&record);
         record
     }
 
@@ -88,6 +100,7 @@ impl SessionRecord {
     pub fn fail(mut self, why: Termination) -> Record {
         let mut record = self.unpack();
         record.terminate(why);
+        self.count(&record);
         record
     }
 
@@ -101,6 +114,12 @@ impl SessionRecord {
     #[must_use]
     pub fn upstream(&self) -> &str {
         &self.route.upstream
+    }
+
+    /// Where its route's sessions are counted.
+    #[must_use]
+    pub fn metrics(&self) -> &RouteMetrics {
+        &self.route.metrics
     }
 
     /// The client's address.
@@ -137,6 +156,12 @@ impl SessionRecord {
         }
     }
 
+    /// The session has ended as its record says.
+    fn count(&self, record: &Record) {
+        let Record { initiator, cause, close_code: code, .. } = *record;
+        self.route.metrics.end(End { initiator, cause, code, duration: record.started.elapsed() });
+    }
+
     fn unpack(&mut self) -> Record {
         self.is_over = true;
         let (client, request_id, host, path) = self.words.unpack();
@@ -164,7 +189,8 @@ impl SessionRecord {
 impl Drop for SessionRecord {
     fn drop(&mut self) {
         if !self.is_over {
-            drop(self.unpack());
+            let record = self.unpack();
+            self.count(&record);
         }
     }
 }
@@ -387,8 +413,12 @@ mod tests {
         Arc::clone(&upstream.backends()[0])
     }
 
+    fn counted() -> Arc<RouteMetrics> {
+        crate::metrics::Metrics::default().route("chat.example.com/ws/", "chat")
+    }
+
     fn route(log: &AccessLog) -> Arc<RouteLog> {
-        RouteLog::new(Some(log.clone()), None, "chat.example.com/ws/", "chat")
+        RouteLog::new(Some(log.clone()), None, "chat.example.com/ws/", "chat", counted())
     }
 
     /// A request whose 101 was believed, as `net::proxy` leaves it.
@@ -417,7 +447,12 @@ mod tests {
             extensions: false,
         };
         let now = Instant::now();
-        let common = Common { settings, secret: Secret([0; 16]), epoch: now };
+        let common = Common {
+            settings,
+            secret: Secret([0; 16]),
+            epoch: now,
+            round_trips: crate::metrics::RoundTripTimes::default(),
+        };
         let mut session = Session::new(Arc::new(common), 0, now);
         session.handle_input(Side::Backend, &mut [0x88, 5, 0x0f, 0xa1, b'b', b'y', b'e'], now);
         session
@@ -494,7 +529,7 @@ mod tests {
     #[test]
     fn a_log_that_is_off_writes_nothing_of_a_session() {
         let lines = written(|log| {
-            let route = RouteLog::new(None, None, "*/", "chat");
+            let route = RouteLog::new(None, None, "*/", "chat", counted());
             drop(request(&log).into_session(Arc::clone(&route), backend()));
             drop(request(&log).into_session(route, backend()).end(&session(), cut()));
         });

@@ -8,6 +8,7 @@ mod access;
 mod answer;
 mod calls;
 mod history;
+mod metrics;
 mod page;
 mod target;
 mod token;

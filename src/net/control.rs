@@ -9,13 +9,19 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::{runtime::Handle, sync::oneshot, task::JoinSet, time::timeout};
+use tokio::{
+    runtime::Handle,
+    sync::{self, oneshot},
+    task::JoinSet,
+    time::timeout,
+};
 use tokio_rustls::rustls;
 
 use super::{
     Shared,
     admin::{self, Access, Desk, History},
     drain::{Book, Order},
+    expiry,
     handover::Inherited,
     inquiry::{Found, Kill, Question, Search},
     listener::{Bound, Crew, Listening},
@@ -24,11 +30,14 @@ use super::{
     prober,
     server::StartError,
     session::Arrival,
-    socket, tls,
+    socket,
+    tally::Tally,
+    tls,
 };
 use crate::{
     balance::{Backend, Duty, OnDown, Transition, Upstream},
     config::{self, AdminBind, Config, Diagnostics, Listener, Loaded, Tcp},
+    metrics::{Metrics, Reload},
     ws::termination::Cause,
 };
 
@@ -51,6 +60,8 @@ pub struct Control {
     desk: Option<Desk>,
     /// Likewise.
     history: Option<History>,
+    /// A lock, held from the count to the text, so that no scrape shows less than one before it.
+    scrape: sync::Mutex<()>,
 }
 
 /// What a reload changed.
@@ -132,8 +143,10 @@ impl Control {
         let (admin, history) = admin.unzip();
         let (desk, unserved) = admin.map(admin::Bound::split).unzip();
         let (listeners, checks) = (Mutex::new(listeners), Mutex::default());
-        let control = Arc::new(Self { shared, crew, background, planner, listeners, checks, desk, history });
+        let scrape = sync::Mutex::default();
+        let control = Arc::new(Self { shared, crew, background, planner, listeners, checks, desk, history, scrape });
         control.check_backends();
+        control.note_certificates();
         if let Some(unserved) = unserved {
             unserved.serve(&control.background, Arc::clone(&control));
             History::watch(&control.background, Arc::downgrade(&control));
@@ -177,6 +190,12 @@ impl Control {
     /// # Errors
     /// An address that cannot be bound, a certificate that cannot be read: then nothing has changed.
     pub fn reload(&self, config: Config) -> Result<Reloaded, StartError> {
+        let reloaded = self.change(config);
+        self.metrics().reloaded(if reloaded.is_ok() { Reload::Applied } else { Reload::NotStarted });
+        reloaded
+    }
+
+    fn change(&self, config: Config) -> Result<Reloaded, StartError> {
         let mut listeners = self.listeners();
         let next = next_listeners(&listeners, &config)?;
         let access = self.next_access(&config)?;
@@ -197,6 +216,7 @@ impl Control {
         let after = self.shared.plan();
         self.change_listeners(&mut listeners, next, &after.config.tcp, &mut reloaded);
         self.release(&before, &after, &mut reloaded);
+        self.note_certificates();
         Ok(reloaded)
     }
 
@@ -205,7 +225,11 @@ impl Control {
     /// # Errors
     /// Whatever is wrong with it: then nothing has changed.
     pub fn reload_from(&self, file: &Path) -> Result<Reloaded, ReloadError> {
-        let reloaded = config::load(file).map_err(ReloadError::Config).and_then(|Loaded { config, warnings }| {
+        let loaded = config::load(file).map_err(|diagnostics| {
+            self.metrics().reloaded(Reload::WrongConfig);
+            ReloadError::Config(diagnostics)
+        });
+        let reloaded = loaded.and_then(|Loaded { config, warnings }| {
             if !warnings.is_empty() {
                 tracing::warn!(file = %file.display(), "the new configuration: {}", warnings.render(false));
             }
@@ -359,6 +383,46 @@ impl Control {
         timeout(PATIENCE, answers).await.ok()??;
         search.settle(&mut found.sights);
         Some(found)
+    }
+
+    /// What all sessions have passed, by worker. `None`: one did not answer in time.
+    pub(super) async fn count(&self) -> Option<Vec<Tally>> {
+        let tallies = async {
+            let mut answers = Vec::with_capacity(self.crew.sessions.len());
+            for worker in &self.crew.sessions {
+                let (answer, answered) = oneshot::channel();
+                worker.send(Arrival::Count(answer)).await.ok()?;
+                answers.push(answered);
+            }
+            let mut tallies = Vec::with_capacity(answers.len());
+            for answer in answers {
+                tallies.push(answer.await.ok()?);
+            }
+            Some(tallies)
+        };
+        timeout(PATIENCE, tallies).await.ok()?
+    }
+
+    /// Whoever shows the metrics takes turns.
+    pub(super) async fn scrape(&self) -> sync::MutexGuard<'_, ()> {
+        self.scrape.lock().await
+    }
+
+    pub(super) fn metrics(&self) -> &Metrics {
+        &self.shared.metrics
+    }
+
+    /// When the certificates end that listeners have from now on.
+    fn note_certificates(&self) {
+        let plan = self.shared.plan();
+        let of = |listener: &Listener| {
+            let bind = listener.bind.to_string();
+            let files = listener.tls.iter().flat_map(|tls| &tls.certificates);
+            let ends =
+                files.filter_map(|files| Some((files.cert.display().to_string(), expiry::of_file(&files.cert)?)));
+            ends.map(|(cert, at)| (bind.clone(), cert, at.as_second())).collect::<Vec<_>>()
+        };
+        self.metrics().set_certificates(plan.config.listeners.iter().flat_map(of));
     }
 
     /// The rules of the admin interface in another file; `None` where that is somewhere else, or nowhere.

@@ -13,6 +13,7 @@ mod client_io;
 mod connection;
 pub mod control;
 mod drain;
+mod expiry;
 mod farewell;
 pub mod handover;
 mod handshake;
@@ -33,6 +34,7 @@ mod sessions;
 mod socket;
 mod sockets;
 pub mod stream;
+mod tally;
 pub mod tls;
 mod unsent;
 mod upstream;
@@ -47,6 +49,7 @@ struct Shared {
     nonces: nonces::Nonces,
     accepted: memory::Accepted,
     orders: drain::Orders,
+    metrics: Arc<crate::metrics::Metrics>,
 }
 
 /// One thread and runtime of the process.

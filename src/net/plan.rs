@@ -8,6 +8,7 @@ use crate::{
     access_log::{AccessLog, RouteLog, endings::Endings},
     balance::{Registry, Upstream},
     config::Config,
+    metrics::{Metrics, RoundTripTimes},
     routing::Route,
     ws::{
         keepalive::Secret,
@@ -45,16 +46,17 @@ pub(super) struct Planner {
     endings: Option<Arc<Endings>>,
     secret: Secret,
     registry: Registry,
+    metrics: Arc<Metrics>,
 }
 
 impl Planner {
     /// # Errors
     /// The kernel has no random bytes.
-    pub(super) fn new(access_log: AccessLog, endings: Option<Arc<Endings>>) -> io::Result<Self> {
+    pub(super) fn new(access_log: AccessLog, endings: Option<Arc<Endings>>, metrics: Arc<Metrics>) -> io::Result<Self> {
         let mut secret = [0; 16];
         getrandom::fill(&mut secret).map_err(io::Error::other)?;
         let registry = Registry::new(getrandom::u64().map_err(io::Error::other)?);
-        Ok(Self { access_log, endings, secret: Secret(secret), registry })
+        Ok(Self { access_log, endings, secret: Secret(secret), registry, metrics })
     }
 
     /// A plan whose backends are those of the plans before it, by upstream and address, as far as they live.
@@ -63,8 +65,10 @@ impl Planner {
         let upstreams: Vec<_> = settings.map(|settings| self.registry.upstream(settings, now)).collect();
         let access_log = config.log.access.then(|| self.access_log.sampling(config.log.sample_requests));
         let terms = |route: &Route| {
-            let log =
-                RouteLog::new(access_log.clone(), self.endings.clone(), &route.name, upstreams[route.upstream].name());
+            let upstream = upstreams[route.upstream].name();
+            let metrics = self.metrics.route(&route.name, upstream);
+            let round_trips = metrics.round_trips();
+            let log = RouteLog::new(access_log.clone(), self.endings.clone(), &route.name, upstream, metrics);
             let settings = SessionSettings {
                 keepalive: route.keepalive,
                 idle: config.timeouts.idle,
@@ -73,17 +77,19 @@ impl Planner {
                 limits: config.limits.messages,
                 extensions: false,
             };
-            Terms::new(log, settings, self.secret)
+            Terms::new(log, settings, self.secret, &round_trips)
         };
         Plan { terms: config.routes.routes().map(terms).collect(), config, upstreams, access_log }
     }
 }
 
 impl Terms {
-    fn new(log: Arc<RouteLog>, settings: SessionSettings, secret: Secret) -> Self {
+    fn new(log: Arc<RouteLog>, settings: SessionSettings, secret: Secret, round_trips: &RoundTripTimes) -> Self {
         let epoch = Instant::now();
-        let common =
-            |extensions| Arc::new(Common { settings: SessionSettings { extensions, ..settings }, secret, epoch });
+        let common = |extensions| {
+            let settings = SessionSettings { extensions, ..settings };
+            Arc::new(Common { settings, secret, epoch, round_trips: round_trips.clone() })
+        };
         Self { log, plain: common(false), extended: common(true) }
     }
 }

@@ -32,6 +32,7 @@ use crate::{
     balance::{Key, Pick, Tried, Unavailable, Upstream},
     error::{Error, Kind},
     headers,
+    metrics::Metrics,
     ws::handshake::{self, Agreed, BadHandshake, Offer},
 };
 
@@ -85,10 +86,14 @@ pub(super) async fn answer(connection: &Connection, request: Request<Incoming>) 
     let farewell = Farewell::prepare(plan.config.limits.refuse, &request);
     match serve(connection, &plan, request, client, &mut record).await {
         Ok(Reply::Answer { answered, pick, sent, keep_alive }) => {
+            if handshake {
+                connection.worker.shared.metrics.not_upgraded(record.route.as_deref());
+            }
             pass_on(connection, &plan, answered, pick, sent, keep_alive, record)
         }
         Ok(Reply::Upgrade(upgraded)) => open_session(connection, &plan, upgraded, record),
         Err(error) => {
+            connection.worker.shared.metrics.refused(record.route.as_deref(), &error, handshake);
             match farewell.filter(|_| error.is_temporary()).zip(connection.worker.shared.admission.farewell()) {
                 Some((farewell, permit)) => farewell.bid(connection, permit, &error, record),
                 None => refuse(connection, &error, handshake, record),
@@ -150,7 +155,7 @@ async fn upgrade(
 ) -> Result<Reply, Error> {
     head.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
     head.headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
-    let mut attempts = Attempts::new(upstream, key);
+    let mut attempts = Attempts::new(upstream, key, &connection.worker.shared.metrics);
     let mut last_answer = None;
     loop {
         let mut pick = match attempts.next_handshake(plan.config.timeouts.connect, record).await {
@@ -161,7 +166,7 @@ async fn upgrade(
         match greeting {
             Ok(Greeting::Switched(switched)) => match handshake::verify(&offer, &switched.headers) {
                 Ok(agreed) => {
-                    succeed(&mut pick, Some(switched.connect), record);
+                    succeed(connection, upstream, &mut pick, Some(switched.connect), record);
                     let client = on_upgrade;
                     return Ok(Reply::Upgrade(Upgraded { switched, pick, agreed, client, place, admitted }));
                 }
@@ -170,7 +175,7 @@ async fn upgrade(
                 }
             },
             Ok(Greeting::Answered(answered)) => {
-                succeed(&mut pick, answered.connect, record);
+                succeed(connection, upstream, &mut pick, answered.connect, record);
                 let moves_on = matches!(answered.response.status().as_u16(), 502..=504);
                 // The client may have sent frames already: they must never be read as a next request.
                 let answer = Reply::Answer { answered, pick, sent: Progress::default(), keep_alive: false };
@@ -197,13 +202,13 @@ async fn forward(
     let terms = (&plan.config.timeouts, &plan.config.tcp);
     let repeatable = is_repeatable(&head.method, &body);
     let mut body = Some(body);
-    let mut attempts = Attempts::new(upstream, key);
+    let mut attempts = Attempts::new(upstream, key, &connection.worker.shared.metrics);
     loop {
         let mut pick = attempts.next(record)?;
         let sent = body.as_ref().map(RequestBody::progress).unwrap_or_default();
         match connection.worker.dialer.exchange(pick.address(), head.clone(), &mut body, terms).await {
             Ok(answered) => {
-                succeed(&mut pick, answered.connect, record);
+                succeed(connection, upstream, &mut pick, answered.connect, record);
                 return Ok(Reply::Answer { answered, pick, sent, keep_alive: true });
             }
             Err(error) => {
@@ -218,13 +223,14 @@ async fn forward(
 struct Attempts<'a> {
     upstream: &'a Arc<Upstream>,
     key: Key,
+    metrics: &'a Metrics,
     tried: Tried,
     failure: Option<Error>,
 }
 
 impl<'a> Attempts<'a> {
-    fn new(upstream: &'a Arc<Upstream>, key: Key) -> Self {
-        Self { upstream, key, tried: Tried::default(), failure: None }
+    fn new(upstream: &'a Arc<Upstream>, key: Key, metrics: &'a Metrics) -> Self {
+        Self { upstream, key, metrics, tried: Tried::default(), failure: None }
     }
 
     /// The next backend; when none is left, the last failure, or that there was none to try.
@@ -265,6 +271,7 @@ impl<'a> Attempts<'a> {
         if error.is_failure() {
             let transition = pick.failed(Instant::now());
             let backend = pick.address();
+            self.metrics.backend_failed(self.upstream.name(), backend, &error);
             tracing::warn!(upstream = self.upstream.name(), backend, request_id = record.request_id, %error, "attempt failed");
             if let Some(transition) = transition {
                 tracing::warn!(upstream = self.upstream.name(), backend, "backend is {}", transition.as_str());
@@ -278,7 +285,16 @@ impl<'a> Attempts<'a> {
     }
 }
 
-fn succeed(pick: &mut Pick, connect: Option<Duration>, record: &mut Record) {
+fn succeed(
+    connection: &Connection,
+    upstream: &Upstream,
+    pick: &mut Pick,
+    connect: Option<Duration>,
+    record: &mut Record,
+) {
+    if let Some(took) = connect {
+        connection.worker.shared.metrics.backend_connected(upstream.name(), pick.address(), took);
+    }
     if let Some(transition) = pick.succeeded(Instant::now()) {
         tracing::info!(backend = pick.address(), "backend is {}", transition.as_str());
     }

@@ -37,6 +37,7 @@ use super::{
 use crate::{
     access_log::AccessLog,
     config::{AdminBind, Config},
+    metrics::Metrics,
 };
 
 /// How long the record of what was cut at the end of a drain may take to be written.
@@ -127,7 +128,8 @@ impl Server {
         let workers = config.workers.or_else(|| thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get);
         let history = admin.is_some().then(History::default);
         let endings = history.as_ref().map(|history| Arc::clone(&history.endings));
-        let planner = Planner::new(access_log, endings).map_err(StartError::Worker)?;
+        let metrics = Arc::new(Metrics::default());
+        let planner = Planner::new(access_log, endings, Arc::clone(&metrics)).map_err(StartError::Worker)?;
         let admission = Admission::new(Instant::now());
         admission.unsent.set_limit(config.limits.unsent_memory);
         let shared = Arc::new(Shared {
@@ -137,6 +139,7 @@ impl Server {
             accepted: memory::Accepted::default(),
             orders: Orders::new(),
             admission,
+            metrics,
         });
         let (stop, stopped) = watch::channel(());
         let (alive, ended) = mpsc::channel(1);

@@ -8,7 +8,10 @@ use std::{
 use bytes::Bytes;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use tokio::{sync::mpsc, time::timeout};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::timeout,
+};
 
 use super::{
     admission::ClientPermit,
@@ -20,11 +23,13 @@ use super::{
     socket,
     sockets::Socket,
     stream::Stream,
+    tally::Tally,
 };
 use crate::{
     access_log::{SessionRecord, Traffic},
     balance::InFlight,
     config::Tcp,
+    metrics::Passed,
     ws::{
         Side,
         session::{Common, Session},
@@ -68,6 +73,8 @@ pub(super) enum Arrival {
     Session(Box<Held>),
     /// Something to find out of all.
     Question(Box<Question>),
+    /// What they have passed so far.
+    Count(oneshot::Sender<Tally>),
 }
 
 /// What a session wants next.
@@ -163,6 +170,22 @@ impl Held {
                 is_ending: session.is_ending(),
             }
         })
+    }
+
+    /// What it has passed so far, and the place of its route in a [`Tally`].
+    pub(super) fn passed(&self) -> Option<(usize, Passed)> {
+        let (relay, record) = (self.relay.as_ref()?, self.record.as_ref()?);
+        let sides = [Side::Client, Side::Backend];
+        let counts = sides.map(|side| relay.session.counts(side));
+        let trips = sides.map(|side| relay.session.round_trips(side));
+        let passed = Passed {
+            bytes: counts.map(|counts| counts.bytes),
+            frames: counts.map(|counts| counts.frames),
+            messages: counts.map(|counts| counts.messages),
+            pings: trips.map(|trips| trips.pings.into()),
+            pongs: trips.map(|trips| trips.measured.into()),
+        };
+        Some((record.metrics().place(), passed))
     }
 
     /// An operator ends it. It wants a turn then.

@@ -25,6 +25,7 @@ use super::{
     relay::Scratch,
     session::{Arrival, Held, Next},
     sockets,
+    tally::Ledger,
 };
 
 /// What the kernel tells at once, at most.
@@ -69,6 +70,7 @@ pub(super) struct Sessions {
     arrivals: mpsc::Receiver<Arrival>,
     /// What was asked of them and is not answered yet.
     inquiries: VecDeque<Inquiry>,
+    ledger: Ledger,
     epoll: AsyncFd<Epoll>,
     events: Events,
     running: Slab<Running>,
@@ -98,6 +100,7 @@ impl Sessions {
             worker,
             arrivals,
             inquiries: VecDeque::new(),
+            ledger: Ledger::default(),
             epoll: sockets::watch(epoll)?,
             events: Events::with_capacity(EVENTS),
             running: Slab::new(),
@@ -134,9 +137,11 @@ impl Sessions {
             match arrival {
                 Arrival::Session(session) => self.adopt(session),
                 Arrival::Question(question) => self.inquiries.push_back(Inquiry::new(*question)),
+                Arrival::Count(answer) => self.ledger.begin(answer),
             }
         }
         self.answer();
+        self.count();
         let mut more = Poll::Ready(());
         for _ in 0..ROUNDS {
             more = self.take_events(cx);
@@ -147,7 +152,7 @@ impl Sessions {
             }
         }
         self.set_alarm(cx);
-        if more.is_ready() || !self.queue.is_empty() || !self.inquiries.is_empty() {
+        if more.is_ready() || !self.queue.is_empty() || self.owes_answers() {
             // After the runtime has looked at its own sockets and timers.
             let _ = pin!(yield_now()).poll(cx);
         }
@@ -241,11 +246,19 @@ impl Sessions {
                 running.queued = true;
                 self.queue.push(key);
             }
-            Ok(Next::Over) => drop(self.running.remove(key as usize)),
+            Ok(Next::Over) => self.end(key as usize),
             Err(_) => {
                 tracing::error!("a session panicked and was ended");
-                drop(self.running.remove(key as usize));
+                self.end(key as usize);
             }
+        }
+    }
+
+    /// A session is over: what it passed goes on to count.
+    fn end(&mut self, key: usize) {
+        let session = self.running.remove(key).session;
+        if let Some((route, passed)) = session.passed() {
+            self.ledger.end(key, route, passed);
         }
     }
 
@@ -298,6 +311,18 @@ impl Sessions {
             true => inquiry.finish(),
             false => self.inquiries.push_front(inquiry),
         }
+    }
+
+    /// Looks at one slice of the sessions for who wants to know what they have passed.
+    fn count(&mut self) {
+        let running = &self.running;
+        // No session has a key beyond the capacity.
+        let look = |key| running.get(key)?.session.passed();
+        self.ledger.proceed(running.capacity(), running.len(), look);
+    }
+
+    fn owes_answers(&self) -> bool {
+        !self.inquiries.is_empty() || !self.ledger.is_idle()
     }
 
     /// The orders have changed: each session learns which concern it.

@@ -51,6 +51,8 @@ mod layers;
 mod limits;
 /// Messages on standard error.
 mod messages;
+/// What a machine reads of all sessions.
+mod metrics;
 /// Plain HTTP through the same door.
 mod plain_http;
 /// One line for every exchange.

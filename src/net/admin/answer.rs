@@ -83,7 +83,7 @@ pub(super) fn text(status: StatusCode, line: &'static str) -> Answer {
     with_type(status, "text/plain; charset=utf-8", line)
 }
 
-/// A body of any type, which nobody keeps.
+/// An answer of this type.
 pub(super) fn with_type(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Answer {
     let mut answer = Response::new(Full::new(body.into()));
     *answer.status_mut() = status;

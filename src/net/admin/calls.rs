@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use super::{
     access,
     answer::{Answer, Refusal, json, text},
-    page, target, views,
+    metrics, page, target, views,
 };
 use crate::{
     access_log::endings::{self, Ending},
@@ -48,6 +48,7 @@ enum Call {
     Page,
     Health,
     Ready,
+    Metrics,
     Description,
     Status,
     Config,
@@ -92,6 +93,7 @@ pub(super) async fn answer(control: &Control, address: Option<SocketAddr>, reque
                 false => Ok(call),
             });
             match checked {
+                Ok(Call::Metrics) => Ok(metrics::answer(control, &head.headers).await),
                 Ok(call) => call.run(control, head.uri.query().unwrap_or_default(), &body).await,
                 Err(refusal) => Err(refusal),
             }
@@ -108,6 +110,7 @@ fn find(method: &Method, path: &str) -> Result<Call, Refusal> {
         [""] => (Some(Call::Page), None),
         ["healthz"] => (Some(Call::Health), None),
         ["readyz"] => (Some(Call::Ready), None),
+        ["metrics"] => (Some(Call::Metrics), None),
         ["api", "openapi.json"] => (Some(Call::Description), None),
         ["api", "status"] => (Some(Call::Status), None),
         ["api", "config"] => (Some(Call::Config), None),
@@ -153,7 +156,7 @@ impl Call {
     async fn run(self, control: &Control, query: &str, body: &[u8]) -> Result<Answer, Refusal> {
         Ok(match self {
             Self::Page => page::answer()?,
-            Self::Health | Self::Ready => text(StatusCode::OK, "ok\n"),
+            Self::Health | Self::Ready | Self::Metrics => text(StatusCode::OK, "ok\n"),
             Self::Description => ok(&serde_yaml::from_str::<serde_json::Value>(DESCRIPTION).unwrap_or_default()),
             Self::Status => ok(&views::Status::of(control)),
             Self::Config => ok(&control.config().written),

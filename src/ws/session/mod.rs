@@ -419,7 +419,12 @@ impl Session {
             OpCode::Close => return self.handle_close(from, frame, now),
             OpCode::Pong => {
                 let (half, terms) = self.half_and_terms(from);
+                let measured = half.keepalive.round_trips().measured;
                 if half.keepalive.handle_pong(terms, frame, tick) == PongOwner::Proxy {
+                    let RoundTrips { measured: now_measured, last, .. } = half.keepalive.round_trips();
+                    if let Some(last) = last.filter(|_| now_measured != measured) {
+                        self.common.round_trips.observe(from, last);
+                    }
                     return false;
                 }
             }

@@ -2,11 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use crate::ws::{
-    Side,
-    keepalive::{Secret, Settings, Terms},
-    meter::MessageLimits,
-    tick::Tick,
+use crate::{
+    metrics::RoundTripTimes,
+    ws::{
+        Side,
+        keepalive::{Secret, Settings, Terms},
+        meter::MessageLimits,
+        tick::Tick,
+    },
 };
 
 /// What many sessions share: those of a route whose 101 agreed on an extension, and likewise those whose 101 did not. Made
@@ -19,6 +22,8 @@ pub struct Common {
     pub secret: Secret,
     /// Any instant before the first of these sessions began; they count their time from it.
     pub epoch: Instant,
+    /// Told of each round trip that is measured: a session keeps only the last one and their sum.
+    pub round_trips: RoundTripTimes,
 }
 
 /// What a session is made of, beside its two streams.

@@ -119,7 +119,8 @@ impl Play {
             extensions: choice & 32 != 0,
         };
         let now = Instant::now();
-        let common = Common { settings, secret, epoch: now };
+        let round_trips = longwire::metrics::RoundTripTimes::default();
+        let common = Common { settings, secret, epoch: now, round_trips };
         let session = Session::new(Arc::new(common), 7, now);
         Self { session, now, ends: Default::default(), splices: choice & 64 != 0, over: false }
     }

@@ -39,7 +39,12 @@ fn timeouts_are_due_to_the_nanosecond() {
 #[test]
 fn sessions_with_one_secret_are_spread_evenly_and_each_stays_at_its_place() {
     let now = Instant::now();
-    let common = Arc::new(Common { settings: PINGING, secret: Secret([7; 16]), epoch: now });
+    let common = Arc::new(Common {
+        settings: PINGING,
+        secret: Secret([7; 16]),
+        epoch: now,
+        round_trips: crate::metrics::RoundTripTimes::default(),
+    });
     let place = |nonce| Session::new(Arc::clone(&common), nonce, now).spread();
     let mut tenths = [0; 10];
     for nonce in 0..1000 {

@@ -99,7 +99,12 @@ struct End {
 impl Pair {
     fn new(settings: &SessionSettings) -> Self {
         let now = Instant::now();
-        let common = Common { settings: *settings, secret: Secret([7; 16]), epoch: now };
+        let common = Common {
+            settings: *settings,
+            secret: Secret([7; 16]),
+            epoch: now,
+            round_trips: crate::metrics::RoundTripTimes::default(),
+        };
         let session = Session::new(Arc::new(common), 7, now);
         Self {
             session,

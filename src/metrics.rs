@@ -1,0 +1,589 @@
+//! Every metric with its meaning, in one table. The doc comment of an entry is the help text that Prometheus shows.
+//!
+//! What ends or fails is counted where that happens. What passes is not: each session counts for itself, and
+//! `net/tally` sums the sessions up when somebody looks. The labels are names of the file or words of a fixed list, so that
+//! no client can add a series: never an address of a client, a path, a header.
+
+pub mod process;
+pub mod text;
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64, atomic::Ordering::Relaxed},
+    time::Duration,
+};
+
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    registry::Registry,
+};
+
+use self::process::Process;
+use crate::{
+    error::{Error, Kind},
+    ws::Side,
+};
+
+/// Seconds that a session lasts: minutes to hours.
+const DURATIONS: [f64; 7] = [60.0, 300.0, 600.0, 1800.0, 3600.0, 7200.0, 14400.0];
+/// Seconds of a handshake, a connect, a round trip: from one machine to the other side of the world, and a queue or two.
+const LATENCIES: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
+
+/// The label of what has no route.
+const NONE: &str = "none";
+
+type Counters<L> = Family<L, Counter>;
+type Gauges<L> = Family<L, Gauge>;
+type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
+
+/// Makes the table: its fields, and the registry that knows them by name.
+macro_rules! table {
+    ($($(#[doc = $help:literal])+ $field:ident: $kind:ty = $new:expr, $name:literal;)+) => {
+        /// The table. Counters are named without the `_total` that both formats put behind them.
+        #[derive(Debug)]
+        struct Table {
+            $($(#[doc = $help])+ $field: $kind,)+
+        }
+
+        impl Table {
+            fn new(registry: &mut Registry) -> Self {
+                let table = Self { $($field: $new,)+ };
+                $(
+                    let help = concat!($($help),+).trim().trim_end_matches('.');
+                    registry.register($name, help, table.$field.clone());
+                )+
+                table
+            }
+        }
+    };
+}
+
+table! {
+    /// Sessions open now.
+    active: Gauges<OfRoute> = Family::default(), "websocket_connections_active";
+    /// Sessions begun: handshakes that a backend accepted.
+    begun: Counters<OfRoute> = Family::default(), "websocket_connections";
+    /// Messages that came whole from clients, control frames not among them.
+    received: Counters<OfRoute> = Family::default(), "websocket_messages_received";
+    /// Messages that went whole to clients, control frames not among them.
+    sent: Counters<OfRoute> = Family::default(), "websocket_messages_sent";
+    /// How long sessions lasted, from the request to the end.
+    duration: Histograms<OfRoute> = histograms(|| Histogram::new(DURATIONS)), "websocket_connection_duration_seconds";
+    /// Sessions ended, by who ended them first, why, and the code of the first Close (none: without a code).
+    closes: Counters<OfClose> = Family::default(), "websocket_closes";
+    /// Bytes that passed through sessions, headers of frames included, our own frames not.
+    bytes: Counters<OfDirection> = Family::default(), "websocket_bytes";
+    /// Frames that passed whole through sessions, our own not.
+    frames: Counters<OfDirection> = Family::default(), "websocket_frames";
+    /// Pings that we sent.
+    pings: Counters<OfSide> = Family::default(), "websocket_pings";
+    /// Pings of ours that were answered before the next one.
+    pongs: Counters<OfSide> = Family::default(), "websocket_pongs";
+    /// From a Ping of ours to its Pong.
+    round_trips: Histograms<OfSide> = histograms(latencies), "websocket_ping_round_trip_seconds";
+    /// Sides that were found dead: silent after a Ping, or taking nothing, for pong_timeout.
+    dead: Counters<OfSide> = Family::default(), "websocket_dead_sides";
+    /// From a handshake's request to the backend's 101, all tries included.
+    handshakes: Histograms<OfRoute> = histograms(latencies), "websocket_handshake_seconds";
+    /// Handshakes that became no session, by the log's word for why (not_upgraded: the backend answered otherwise).
+    handshake_failures: Counters<OfFailure> = Family::default(), "websocket_handshake_failures";
+    /// Plain requests that we refused or could not get answered, by the log's word for why.
+    request_failures: Counters<OfFailure> = Family::default(), "longwire_request_failures";
+    /// How often something was refused, or a session ended, because a limit was reached.
+    limits_hit: Counters<OfLimit> = Family::default(), "longwire_limits_hit";
+    /// Connections of clients, those of sessions included.
+    connections: Gauge = Gauge::default(), "longwire_connections";
+    /// Sessions of each worker thread.
+    worker_sessions: Gauges<OfWorker> = Family::default(), "longwire_worker_sessions";
+    /// Sessions and requests in flight at a backend.
+    backend_active: Gauges<OfBackend> = Family::default(), "longwire_backend_active";
+    /// Whether a backend takes its share: 0 while it is down in the file, off duty, or out by its requests or checks.
+    backend_up: Gauges<OfBackend> = Family::default(), "longwire_backend_up";
+    /// Attempts that went to a backend.
+    backend_picks: Counters<OfBackend> = Family::default(), "longwire_backend_picks";
+    /// Attempts that failed at a backend, by the log's word for why.
+    backend_failures: Counters<OfBackendFailure> = Family::default(), "longwire_backend_failures";
+    /// To connect to a backend, of those attempts that were answered.
+    backend_connect: Histograms<OfBackend> = histograms(latencies), "longwire_backend_connect_seconds";
+    /// Whether load balancers should send clients here: 0 as soon as a drain is announced.
+    ready: Gauge = Gauge::default(), "longwire_ready";
+    /// Whether all sessions are told to leave and every request is refused.
+    draining: Gauge = Gauge::default(), "longwire_draining";
+    /// Whether the sessions of a route are told to leave and every request on it is refused.
+    route_draining: Gauges<OfRoute> = Family::default(), "longwire_route_draining";
+    /// Attempts to run another configuration: applied, wrong_config or not_started.
+    reloads: Counters<OfReload> = Family::default(), "longwire_reloads";
+    /// Unix time at which a certificate of a listener is no longer valid.
+    certificates: Gauges<OfCertificate> = Family::default(), "longwire_certificate_expiry_timestamp_seconds";
+    /// The version of longwire; always 1.
+    build: Gauges<OfBuild> = Family::default(), "longwire_build_info";
+    /// Memory that is resident, in bytes.
+    memory: Gauge = Gauge::default(), "process_resident_memory_bytes";
+    /// Open file descriptors.
+    descriptors: Gauge = Gauge::default(), "process_open_fds";
+    /// File descriptors that may be open.
+    most_descriptors: Gauge = Gauge::default(), "process_max_fds";
+    /// Processor time used, user and system, in seconds.
+    cpu: Counter<f64, AtomicU64> = Counter::default(), "process_cpu_seconds";
+    /// Unix time at which the process started.
+    start: Gauge<f64, AtomicU64> = Gauge::default(), "process_start_time_seconds";
+}
+
+fn histograms<L: Clone + std::hash::Hash + Eq>(new: fn() -> Histogram) -> Histograms<L> {
+    Family::new_with_constructor(new)
+}
+
+fn latencies() -> Histogram {
+    Histogram::new(LATENCIES)
+}
+
+/// Labels, each by the name of its field.
+macro_rules! labels {
+    ($($name:ident { $($label:ident: $kind:ty),+ })+) => {
+        $(#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+        struct $name { $($label: $kind),+ })+
+    };
+}
+
+labels! {
+    OfRoute { route: String, upstream: String }
+    OfClose { route: String, upstream: String, initiator: &'static str, cause: &'static str, code: String }
+    OfDirection { route: String, upstream: String, direction: &'static str }
+    OfSide { route: String, upstream: String, side: &'static str }
+    OfFailure { route: String, reason: &'static str }
+    OfLimit { limit: &'static str }
+    OfWorker { worker: u64 }
+    OfBackend { upstream: String, backend: String }
+    OfBackendFailure { upstream: String, backend: String, reason: &'static str }
+    OfReload { outcome: &'static str }
+    OfCertificate { listener: String, certificate: String }
+    OfBuild { version: &'static str }
+}
+
+/// All metrics of the process. They go on over a reload: a route keeps its counts by its name and its upstream's.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    table: Table,
+    /// By the place that each has. A lock, taken at a (re)load and when somebody looks.
+    routes: Mutex<Vec<Arc<RouteMetrics>>>,
+}
+
+/// What is counted of the sessions of a route.
+#[derive(Debug)]
+pub struct RouteMetrics {
+    place: usize,
+    labels: OfRoute,
+    active: Gauge,
+    begun: Counter,
+    duration: Histogram,
+    handshake: Histogram,
+    closes: Counters<OfClose>,
+    limits_hit: Counters<OfLimit>,
+    dead: [Counter; 2],
+    round_trips: RoundTripTimes,
+    passed: PassedCounters,
+}
+
+#[derive(Debug)]
+struct PassedCounters {
+    received: Counter,
+    sent: Counter,
+    bytes: [Counter; 2],
+    frames: [Counter; 2],
+    pings: [Counter; 2],
+    pongs: [Counter; 2],
+}
+
+/// Where the round trips of our Pings are counted, by side.
+#[derive(Debug, Clone)]
+pub struct RoundTripTimes([Histogram; 2]);
+
+/// What has passed, of one session or of many; in pairs, first of the client, then of the backend.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Passed {
+    /// Bytes that came from each.
+    pub bytes: [u64; 2],
+    /// Frames that came from each.
+    pub frames: [u64; 2],
+    /// Messages that came from each.
+    pub messages: [u64; 2],
+    /// Our Pings to each.
+    pub pings: [u64; 2],
+    /// Those that were answered.
+    pub pongs: [u64; 2],
+}
+
+/// How a session ended, in the words of the log.
+#[derive(Debug, Clone, Copy)]
+pub struct End {
+    /// Who ended it first; `None` = nobody can say.
+    pub initiator: Option<&'static str>,
+    /// Why.
+    pub cause: &'static str,
+    /// The code of the first Close.
+    pub code: Option<u16>,
+    /// From the request to the end.
+    pub duration: Duration,
+}
+
+/// How an attempt to run another configuration ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum Reload {
+    Applied,
+    WrongConfig,
+    NotStarted,
+}
+
+/// A backend at one moment.
+#[derive(Debug)]
+#[allow(missing_docs, reason = "they are the metrics of these names")]
+pub struct BackendState<'a> {
+    pub upstream: &'a str,
+    pub backend: &'a str,
+    pub active: usize,
+    pub is_up: bool,
+    pub picks: u64,
+}
+
+/// The proxy at one moment, beside what is counted as it happens.
+#[derive(Debug)]
+#[allow(missing_docs, reason = "they are the metrics of these names")]
+pub struct State<'a> {
+    pub connections: usize,
+    pub is_ready: bool,
+    pub is_draining: bool,
+    /// Route, its upstream, whether it is drained.
+    pub routes: Vec<(&'a str, &'a str, bool)>,
+    pub backends: Vec<BackendState<'a>>,
+    /// By worker; `None` where they did not answer in time.
+    pub worker_sessions: Option<Vec<usize>>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::default();
+        let table = Table::new(&mut registry);
+        let version = env!("CARGO_PKG_VERSION");
+        table.build.get_or_create(&OfBuild { version }).set(1);
+        for reload in [Reload::Applied, Reload::WrongConfig, Reload::NotStarted] {
+            table.reloads.get_or_create_owned(&reload.labels());
+        }
+        Self { registry, table, routes: Mutex::default() }
+    }
+}
+
+impl Metrics {
+    /// What is counted of a route, from the beginning or since it was first named.
+    #[must_use]
+    pub fn route(&self, route: &str, upstream: &str) -> Arc<RouteMetrics> {
+        let mut routes = self.routes();
+        let labels = OfRoute { route: route.to_owned(), upstream: upstream.to_owned() };
+        if let Some(known) = routes.iter().find(|known| known.labels == labels) {
+            return Arc::clone(known);
+        }
+        let route = Arc::new(RouteMetrics::new(&self.table, routes.len(), labels));
+        routes.push(Arc::clone(&route));
+        route
+    }
+
+    /// A request was not answered by a backend. `route`: the one that it found.
+    pub fn refused(&self, route: Option<&str>, error: &Error, is_handshake: bool) {
+        self.failed(route, error.reason(), is_handshake);
+        if is_limit(error.kind()) {
+            self.table.limits_hit.get_or_create(&OfLimit { limit: error.reason() }).inc();
+        }
+    }
+
+    /// A backend gave another answer to a handshake than a 101.
+    pub fn not_upgraded(&self, route: Option<&str>) {
+        self.failed(route, "not_upgraded", true);
+    }
+
+    /// An attempt at a backend failed.
+    pub fn backend_failed(&self, upstream: &str, backend: &str, error: &Error) {
+        let (upstream, backend) = (upstream.to_owned(), backend.to_owned());
+        let labels = OfBackendFailure { upstream, backend, reason: error.reason() };
+        self.table.backend_failures.get_or_create(&labels).inc();
+    }
+
+    /// A backend was connected to, and answered.
+    pub fn backend_connected(&self, upstream: &str, backend: &str, took: Duration) {
+        self.table.backend_connect.get_or_create(&OfBackend::new(upstream, backend)).observe(took.as_secs_f64());
+    }
+
+    /// Another configuration was to be run.
+    pub fn reloaded(&self, outcome: Reload) {
+        self.table.reloads.get_or_create(&outcome.labels()).inc();
+    }
+
+    /// The certificates of the listeners from now on: listener, file, Unix time.
+    pub fn set_certificates(&self, certificates: impl IntoIterator<Item = (String, String, i64)>) {
+        self.table.certificates.clear();
+        for (listener, certificate, not_after) in certificates {
+            self.table.certificates.get_or_create(&OfCertificate { listener, certificate }).set(not_after);
+        }
+    }
+
+    /// Everything as text. `passed`: what all sessions of a route have passed so far, by [`RouteMetrics::place`]; empty
+    /// where the sessions did not answer: then their counters stay as they were. Never two of these at a time.
+    #[must_use]
+    pub fn show(&self, format: text::Format, state: &State<'_>, passed: &[Passed], process: Option<Process>) -> String {
+        for route in self.routes().iter() {
+            route.passed.raise_to(passed.get(route.place).copied().unwrap_or_default());
+        }
+        self.table.set(state);
+        if let Some(process) = process {
+            self.table.set_process(process);
+        }
+        text::write(&self.registry, format)
+    }
+
+    fn failed(&self, route: Option<&str>, reason: &'static str, is_handshake: bool) {
+        let labels = OfFailure { route: route.unwrap_or(NONE).to_owned(), reason };
+        let failures = if is_handshake { &self.table.handshake_failures } else { &self.table.request_failures };
+        failures.get_or_create(&labels).inc();
+    }
+
+    fn routes(&self) -> MutexGuard<'_, Vec<Arc<RouteMetrics>>> {
+        self.routes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Table {
+    fn set(&self, state: &State<'_>) {
+        self.connections.set(signed(state.connections));
+        self.ready.set(state.is_ready.into());
+        self.draining.set(state.is_draining.into());
+        self.route_draining.clear();
+        for &(route, upstream, drains) in &state.routes {
+            let labels = OfRoute { route: route.to_owned(), upstream: upstream.to_owned() };
+            self.route_draining.get_or_create(&labels).set(drains.into());
+        }
+        // A backend that is no more is shown no more; one that comes back begins anew.
+        self.backend_active.clear();
+        self.backend_up.clear();
+        self.backend_picks.clear();
+        for backend in &state.backends {
+            let labels = OfBackend::new(backend.upstream, backend.backend);
+            self.backend_active.get_or_create(&labels).set(signed(backend.active));
+            self.backend_up.get_or_create(&labels).set(backend.is_up.into());
+            self.backend_picks.get_or_create(&labels).inc_by(backend.picks);
+        }
+        for (worker, sessions) in state.worker_sessions.iter().flatten().enumerate() {
+            self.worker_sessions.get_or_create(&OfWorker { worker: worker as u64 }).set(signed(*sessions));
+        }
+    }
+
+    fn set_process(&self, process: Process) {
+        self.memory.set(signed(process.resident));
+        self.descriptors.set(signed(process.descriptors));
+        self.most_descriptors.set(signed(process.most_descriptors));
+        self.cpu.inner().fetch_max(process.cpu.as_secs_f64().to_bits(), Relaxed);
+        self.start.set(process.start);
+    }
+}
+
+impl RouteMetrics {
+    fn new(table: &Table, place: usize, labels: OfRoute) -> Self {
+        let OfRoute { route, upstream } = labels.clone();
+        let of_side = |side| OfSide { route: route.clone(), upstream: upstream.clone(), side };
+        let sides = ["client", "backend"].map(of_side);
+        // By the side that it comes from.
+        let directions = ["to_backend", "to_client"];
+        let directions =
+            directions.map(|direction| OfDirection { route: route.clone(), upstream: upstream.clone(), direction });
+        Self {
+            place,
+            active: table.active.get_or_create_owned(&labels),
+            begun: table.begun.get_or_create_owned(&labels),
+            duration: table.duration.get_or_create_owned(&labels),
+            handshake: table.handshakes.get_or_create_owned(&labels),
+            closes: table.closes.clone(),
+            limits_hit: table.limits_hit.clone(),
+            dead: sides.each_ref().map(|side| table.dead.get_or_create_owned(side)),
+            round_trips: RoundTripTimes(sides.each_ref().map(|side| table.round_trips.get_or_create_owned(side))),
+            passed: PassedCounters {
+                received: table.received.get_or_create_owned(&labels),
+                sent: table.sent.get_or_create_owned(&labels),
+                bytes: directions.each_ref().map(|direction| table.bytes.get_or_create_owned(direction)),
+                frames: directions.each_ref().map(|direction| table.frames.get_or_create_owned(direction)),
+                pings: sides.each_ref().map(|side| table.pings.get_or_create_owned(side)),
+                pongs: sides.each_ref().map(|side| table.pongs.get_or_create_owned(side)),
+            },
+            labels,
+        }
+    }
+
+    /// Its number among all routes that ever were.
+    #[must_use]
+    pub const fn place(&self) -> usize {
+        self.place
+    }
+
+    /// For its sessions.
+    #[must_use]
+    pub fn round_trips(&self) -> RoundTripTimes {
+        self.round_trips.clone()
+    }
+
+    /// A session begins. `handshake`: from its request to the backend's 101.
+    pub fn begin(&self, handshake: Option<Duration>) {
+        self.active.inc();
+        self.begun.inc();
+        if let Some(handshake) = handshake {
+            self.handshake.observe(handshake.as_secs_f64());
+        }
+    }
+
+    /// A session has ended.
+    pub fn end(&self, end: End) {
+        let End { initiator, cause, code, duration } = end;
+        self.active.dec();
+        self.duration.observe(duration.as_secs_f64());
+        let OfRoute { route, upstream } = self.labels.clone();
+        let close = OfClose { route, upstream, initiator: initiator.unwrap_or(NONE), cause, code: code_label(code) };
+        self.closes.get_or_create(&close).inc();
+        match cause {
+            "client_dead" => {
+                self.dead[0].inc();
+            }
+            "backend_dead" => {
+                self.dead[1].inc();
+            }
+            "memory" | "message_too_big" | "rate_limited" => {
+                self.limits_hit.get_or_create(&OfLimit { limit: cause }).inc();
+            }
+            _ => {}
+        }
+    }
+}
+
+impl PassedCounters {
+    /// Sums only grow; one that was taken earlier and comes later changes nothing.
+    fn raise_to(&self, passed: Passed) {
+        let raise = |counter: &Counter, sum| {
+            counter.inner().fetch_max(sum, Relaxed);
+        };
+        let [received, sent] = passed.messages;
+        raise(&self.received, received);
+        raise(&self.sent, sent);
+        for side in [0, 1] {
+            raise(&self.bytes[side], passed.bytes[side]);
+            raise(&self.frames[side], passed.frames[side]);
+            raise(&self.pings[side], passed.pings[side]);
+            raise(&self.pongs[side], passed.pongs[side]);
+        }
+    }
+}
+
+impl Default for RoundTripTimes {
+    fn default() -> Self {
+        Self([latencies(), latencies()])
+    }
+}
+
+impl RoundTripTimes {
+    /// A Ping to this side was answered.
+    pub fn observe(&self, side: Side, took: Duration) {
+        let [client, backend] = &self.0;
+        match side {
+            Side::Client => client.observe(took.as_secs_f64()),
+            Side::Backend => backend.observe(took.as_secs_f64()),
+        }
+    }
+}
+
+impl std::ops::AddAssign for Passed {
+    fn add_assign(&mut self, other: Self) {
+        let add = |sums: &mut [u64; 2], [client, backend]: [u64; 2]| {
+            sums[0] = sums[0].saturating_add(client);
+            sums[1] = sums[1].saturating_add(backend);
+        };
+        add(&mut self.bytes, other.bytes);
+        add(&mut self.frames, other.frames);
+        add(&mut self.messages, other.messages);
+        add(&mut self.pings, other.pings);
+        add(&mut self.pongs, other.pongs);
+    }
+}
+
+impl OfBackend {
+    fn new(upstream: &str, backend: &str) -> Self {
+        Self { upstream: upstream.to_owned(), backend: backend.to_owned() }
+    }
+}
+
+impl Reload {
+    const fn labels(self) -> OfReload {
+        let outcome = match self {
+            Self::Applied => "applied",
+            Self::WrongConfig => "wrong_config",
+            Self::NotStarted => "not_started",
+        };
+        OfReload { outcome }
+    }
+}
+
+/// Whether it is one of `limits`, or `max_handshakes`.
+const fn is_limit(kind: Kind) -> bool {
+    matches!(
+        kind,
+        Kind::BodyTooLarge
+            | Kind::Busy
+            | Kind::NewSessions
+            | Kind::NewSessionsPerClient
+            | Kind::Sessions
+            | Kind::SessionsPerClient
+    )
+}
+
+/// A code as a label: those that RFC 6455 §7.4.1 and IANA's registry name as they are, the rest by class, since a client
+/// may send any of 65,536.
+fn code_label(code: Option<u16>) -> String {
+    match code {
+        None => NONE.to_owned(),
+        Some(code @ 1000..=1015) => code.to_string(),
+        Some(3000..=3999) => "3xxx".to_owned(),
+        Some(4000..=4999) => "4xxx".to_owned(),
+        Some(_) => "other".to_owned(),
+    }
+}
+
+fn signed(number: usize) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_that_anyone_may_invent_make_no_series() {
+        let labels: std::collections::HashSet<_> = (0..=u16::MAX).map(|code| code_label(Some(code))).collect();
+        assert_eq!(labels.len(), 16 + 3);
+        assert_eq!(code_label(Some(1012)), "1012");
+        assert_eq!((code_label(None), code_label(Some(4001))), ("none".into(), "4xxx".into()));
+    }
+
+    #[test]
+    fn a_route_keeps_its_counts_when_it_is_named_again() {
+        let metrics = Metrics::default();
+        metrics.route("*/", "chat").begin(None);
+        let again = metrics.route("*/", "chat");
+        assert_eq!((again.begun.get(), again.place()), (1, 0));
+        assert_eq!(metrics.route("*/", "other").place(), 1);
+    }
+
+    #[test]
+    fn an_older_sum_takes_nothing_back() {
+        let metrics = Metrics::default();
+        let route = metrics.route("*/", "chat");
+        let passed = |messages| Passed { messages: [messages; 2], ..Passed::default() };
+        for sum in [5, 3] {
+            route.passed.raise_to(passed(sum));
+        }
+        assert_eq!((route.passed.received.get(), route.passed.sent.get()), (5, 5));
+    }
+}

@@ -1,0 +1,58 @@
+//! `GET /metrics`.
+
+use std::time::Instant;
+
+use hyper::{HeaderMap, StatusCode};
+
+use super::answer::{Answer, with_type};
+use crate::{
+    balance::{Duty, Health},
+    metrics::{BackendState, State, process::Process, text::Format},
+    net::{control::Control, plan::Plan},
+};
+
+/// Everything, in the format that the request accepts. Sessions that do not answer in time leave their counters as they
+/// were: the rest is worth having just then.
+pub(super) async fn answer(control: &Control, headers: &HeaderMap) -> Answer {
+    let format = Format::accepted(headers);
+    let _turn = control.scrape().await;
+    let tallies = control.count().await;
+    let (plan, book) = (control.plan(), control.book());
+    let state = State {
+        connections: control.live().connections(),
+        is_ready: book.is_ready(),
+        is_draining: book.drains_all(),
+        routes: plan
+            .config
+            .routes
+            .routes()
+            .map(|route| {
+                let drains = book.drains_all() || book.routes().any(|name| name == route.name);
+                (route.name.as_str(), plan.upstreams[route.upstream].name(), drains)
+            })
+            .collect(),
+        backends: backends(&plan),
+        worker_sessions: tallies.as_ref().map(|tallies| tallies.iter().map(|tally| tally.live).collect()),
+    };
+    let sum = tallies.into_iter().flatten().reduce(|mut sum, tally| {
+        sum.merge(&tally);
+        sum
+    });
+    let text = control.metrics().show(format, &state, &sum.unwrap_or_default().routes, Process::read());
+    with_type(StatusCode::OK, format.content_type(), text)
+}
+
+fn backends(plan: &Plan) -> Vec<BackendState<'_>> {
+    let now = Instant::now();
+    let of = |index: usize| {
+        let upstream = &plan.upstreams[index];
+        upstream.backends().iter().enumerate().map(move |(place, backend)| BackendState {
+            upstream: upstream.name(),
+            backend: backend.address(),
+            active: backend.active(),
+            is_up: !upstream.is_down(place) && backend.duty() == Duty::Up && backend.health(now) == Health::Up,
+            picks: backend.picks(),
+        })
+    };
+    (0..plan.upstreams.len()).flat_map(of).collect()
+}

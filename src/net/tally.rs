@@ -1,0 +1,144 @@
+//! What the sessions of a worker have passed, those that live included. Nothing is paid for it per frame: a session counts
+//! for itself anyway, and is added up when it ends, and whenever somebody asks.
+
+use std::{collections::VecDeque, ops::Range};
+
+use tokio::sync::oneshot;
+
+use crate::metrics::Passed;
+
+/// Places of the table that are looked at in one go.
+const SLICE: usize = 256;
+
+/// Sums by the place of a route among all that ever were.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Tally {
+    pub(super) routes: Vec<Passed>,
+    /// Sessions in the table when the count ended.
+    pub(super) live: usize,
+}
+
+/// The sums of a worker.
+///
+/// A count looks at the table slice by slice, and sessions come and end meanwhile. Each counts exactly once: it begins with
+/// what had ended by then, a session that ends before its turn is added as it ends, and one that ends later has been added
+/// already. So no count is ever less than one before it.
+#[derive(Debug, Default)]
+pub(super) struct Ledger {
+    ended: Tally,
+    counts: VecDeque<Count>,
+}
+
+/// A count on its way through the table.
+#[derive(Debug)]
+struct Count {
+    tally: Tally,
+    /// The place that is looked at next.
+    at: usize,
+    /// Dropped without an answer where the worker ends first.
+    answer: oneshot::Sender<Tally>,
+}
+
+impl Tally {
+    pub(super) fn add(&mut self, route: usize, passed: Passed) {
+        if self.routes.len() <= route {
+            self.routes.resize(route + 1, Passed::default());
+        }
+        self.routes[route] += passed;
+    }
+
+    /// Adds those of another worker.
+    pub(super) fn merge(&mut self, other: &Self) {
+        for (route, passed) in other.routes.iter().enumerate() {
+            self.add(route, *passed);
+        }
+    }
+}
+
+impl Ledger {
+    /// Somebody wants to know.
+    pub(super) fn begin(&mut self, answer: oneshot::Sender<Tally>) {
+        self.counts.push_back(Count { tally: self.ended.clone(), at: 0, answer });
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.counts.is_empty()
+    }
+
+    /// The session at this place of the table ends.
+    pub(super) fn end(&mut self, place: usize, route: usize, passed: Passed) {
+        self.ended.add(route, passed);
+        for count in self.counts.iter_mut().filter(|count| place >= count.at) {
+            count.tally.add(route, passed);
+        }
+    }
+
+    /// One slice for the count that has waited longest. `length`: no session has a place beyond; `look`: what the session at
+    /// a place has passed, and on which route.
+    pub(super) fn proceed(&mut self, length: usize, live: usize, look: impl Fn(usize) -> Option<(usize, Passed)>) {
+        let Some(count) = self.counts.front_mut() else { return };
+        for (route, passed) in count.slice().filter_map(look) {
+            count.tally.add(route, passed);
+        }
+        if count.at >= length || count.answer.is_closed() {
+            let Some(mut count) = self.counts.pop_front() else { return };
+            count.tally.live = live;
+            // Whoever asked may have lost patience.
+            let _ = count.answer.send(count.tally);
+        }
+    }
+}
+
+impl Count {
+    fn slice(&mut self) -> Range<usize> {
+        let from = self.at;
+        self.at += SLICE;
+        from..self.at
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn passed(bytes: u64) -> Passed {
+        Passed { bytes: [bytes, 0], ..Passed::default() }
+    }
+
+    /// The sum of a count over a table with one session at each of these places.
+    fn bytes(mut answer: oneshot::Receiver<Tally>) -> u64 {
+        answer.try_recv().unwrap().routes.iter().map(|passed| passed.bytes[0]).sum()
+    }
+
+    #[test]
+    fn a_session_that_ends_during_a_count_is_counted_once_wherever_the_count_is() {
+        // Places before and behind the first slice.
+        for place in [0, SLICE - 1, SLICE, SLICE + 1] {
+            let mut ledger = Ledger::default();
+            let (sender, answer) = oneshot::channel();
+            ledger.begin(sender);
+            ledger.proceed(2 * SLICE, 1, |at| (at == place).then_some((0, passed(10))));
+            ledger.end(place, 0, passed(12));
+            ledger.proceed(2 * SLICE, 0, |_| None);
+            let first = bytes(answer);
+            assert_eq!(first, if place < SLICE { 10 } else { 12 }, "{place}");
+            let (sender, answer) = oneshot::channel();
+            ledger.begin(sender);
+            ledger.proceed(SLICE, 0, |_| None);
+            assert_eq!(bytes(answer), 12, "{place}");
+            assert!(ledger.is_idle());
+        }
+    }
+
+    #[test]
+    fn a_place_that_is_taken_again_is_another_session() {
+        let mut ledger = Ledger::default();
+        let (sender, answer) = oneshot::channel();
+        ledger.begin(sender);
+        ledger.end(SLICE, 0, passed(1));
+        ledger.proceed(2 * SLICE, 1, |at| (at == SLICE).then_some((3, passed(100))));
+        ledger.proceed(2 * SLICE, 1, |at| (at == SLICE).then_some((3, passed(100))));
+        assert_eq!(bytes(answer), 101);
+    }
+}

@@ -1,0 +1,377 @@
+//! What a machine reads of every session: counted live, at its end, over a reload.
+
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
+
+use longwire::config::AdminBind;
+
+use crate::harness::{
+    Backend, Proxy, Setup, Wire,
+    frames::{TEXT, masked, masked_close, unmasked, unmasked_close},
+    within,
+};
+
+const ROUTE: &str = "route=\"*/\",upstream=\"chat\"";
+
+/// The metrics at one moment: samples by name and labels.
+struct Scrape {
+    text: String,
+    samples: BTreeMap<String, f64>,
+}
+
+impl Scrape {
+    /// In the classic format.
+    async fn of(proxy: &Proxy) -> Self {
+        Self::accepting(proxy, "").await.1
+    }
+
+    /// `accept`: whole lines. Also its content type.
+    async fn accepting(proxy: &Proxy, accept: &str) -> (String, Self) {
+        let address = admin(proxy);
+        let mut wire = Wire::connect(address).await;
+        wire.send(format!("GET /metrics HTTP/1.1\r\nHost: {address}\r\n{accept}\r\n")).await;
+        let response = wire.response().await;
+        assert_eq!(response.status(), 200, "{}", response.text());
+        let text = response.text().to_owned();
+        let samples = text.lines().filter(|line| !line.starts_with('#')).map(|line| {
+            let (name, value) = line.rsplit_once(' ').unwrap_or_else(|| panic!("{line:?}"));
+            (name.to_owned(), value.parse().unwrap_or_else(|error| panic!("{error} in {line:?}")))
+        });
+        let kind = response.head.header("content-type").unwrap_or_default().to_owned();
+        (kind, Self { samples: samples.collect(), text })
+    }
+
+    /// A sample; what was never counted is 0.
+    fn get(&self, name: &str) -> f64 {
+        self.samples.get(name).copied().unwrap_or_default()
+    }
+
+    /// Of the one route, with more labels (`,key="value"`).
+    fn of_route(&self, name: &str, more: &str) -> f64 {
+        self.get(&format!("{name}{{{ROUTE}{more}}}"))
+    }
+
+    fn closes(&self, initiator: &str, cause: &str, code: &str) -> f64 {
+        let more = format!(",initiator=\"{initiator}\",cause=\"{cause}\",code=\"{code}\"");
+        self.of_route("websocket_closes_total", &more)
+    }
+
+    /// The sum over all labels.
+    fn total(&self, name: &str) -> f64 {
+        let starts = format!("{name}{{");
+        self.samples.iter().filter(|(sample, _)| sample.starts_with(&starts)).map(|(_, value)| value).sum()
+    }
+}
+
+fn admin(proxy: &Proxy) -> SocketAddr {
+    match proxy.control().admin_address() {
+        Some(AdminBind::Tcp(address)) => address,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn before(backends: &[&Backend]) -> Setup {
+    Proxy::before(backends).with("admin: { bind: \"127.0.0.1:0\" }")
+}
+
+/// Both ends close, the client first.
+async fn close(mut client: Wire, mut at_backend: Wire, code: u16) {
+    client.send(masked_close(code, "")).await;
+    at_backend.expect_close_code(code).await;
+    at_backend.send(unmasked_close(code, "")).await;
+    client.expect_close_code(code).await;
+    client.expect_eof().await;
+    client.finish().await;
+    at_backend.expect_eof().await;
+    at_backend.finish().await;
+}
+
+#[tokio::test]
+async fn live_sessions_move_the_counters_and_their_end_takes_nothing_back() {
+    let backend = Backend::by_hand();
+    let mut proxy = before(&[&backend]).start();
+    let zero = Scrape::of(&proxy).await;
+    assert_eq!(zero.samples[&format!("websocket_connections_total{{{ROUTE}}}")], 0.0, "there from the beginning");
+    let (mut client, mut at_backend) = proxy.session_by_hand(&backend).await;
+    for _ in 0..3 {
+        let frame = masked(TEXT, b"up");
+        client.send(frame.clone()).await;
+        at_backend.expect(&frame).await;
+    }
+    let frame = unmasked(TEXT, b"down");
+    at_backend.send(frame.clone()).await;
+    client.expect(&frame).await;
+    let live = Scrape::of(&proxy).await;
+    assert_eq!(live.of_route("websocket_connections_active", ""), 1.0);
+    assert_eq!(live.of_route("websocket_connections_total", ""), 1.0);
+    assert_eq!(live.of_route("websocket_messages_received_total", ""), 3.0);
+    assert_eq!(live.of_route("websocket_messages_sent_total", ""), 1.0);
+    assert_eq!(live.of_route("websocket_bytes_total", ",direction=\"to_backend\""), 3.0 * 8.0);
+    assert_eq!(live.of_route("websocket_frames_total", ",direction=\"to_client\""), 1.0);
+    assert_eq!(live.total("longwire_worker_sessions"), 1.0);
+    assert_eq!(live.total("longwire_backend_active"), 1.0);
+    assert_eq!((live.total("longwire_backend_up"), live.total("longwire_backend_picks_total")), (1.0, 1.0));
+    assert_eq!(live.of_route("websocket_handshake_seconds_count", ""), 1.0);
+    assert_eq!(live.total("longwire_backend_connect_seconds_count"), 1.0);
+    close(client, at_backend, 1000).await;
+    proxy.next_record().await;
+    let ended = Scrape::of(&proxy).await;
+    assert_eq!(ended.of_route("websocket_connections_active", ""), 0.0);
+    assert_eq!(ended.closes("client", "client_close", "1000"), 1.0);
+    assert_eq!(ended.of_route("websocket_connection_duration_seconds_count", ""), 1.0);
+    for le in ["60.0", "300.0", "600.0", "1800.0", "3600.0", "7200.0", "14400.0", "+Inf"] {
+        let bucket = format!("websocket_connection_duration_seconds_bucket{{le=\"{le}\",{ROUTE}}}");
+        assert_eq!(ended.get(&bucket), 1.0, "{le}: {}", ended.text);
+    }
+    for (name, value) in &live.samples {
+        if name.contains("_total") || name.contains("_count") || name.contains("_bucket") {
+            assert!(ended.get(name) >= *value, "{name} went back: {} after {value}", ended.get(name));
+        }
+    }
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn every_ending_is_counted_as_its_record_says() {
+    let backend = Backend::by_hand();
+    let settings = "limits: { message_size: 100B }\nlog: { level: error }";
+    let mut proxy = before(&[&backend]).with(settings).start();
+
+    let (client, at_backend) = proxy.session_by_hand(&backend).await;
+    close(client, at_backend, 4001).await;
+    let record = proxy.next_record().await;
+    assert_eq!(record["close_code"], 4001);
+
+    let (client, at_backend) = proxy.session_by_hand(&backend).await;
+    drop(client);
+    drop(at_backend);
+    let lost = proxy.next_record().await;
+
+    let (mut client, at_backend) = proxy.session_by_hand(&backend).await;
+    client.send(masked(TEXT, &[b'x'; 101])).await;
+    client.expect_close_code(1009).await;
+    drop((client, at_backend));
+    proxy.next_record().await;
+
+    let (mut client, at_backend) = proxy.session_by_hand(&backend).await;
+    // Not masked (RFC 6455 §5.1).
+    client.send(unmasked(TEXT, b"x")).await;
+    client.expect_close_code(1002).await;
+    drop((client, at_backend));
+    proxy.next_record().await;
+
+    let scrape = Scrape::of(&proxy).await;
+    assert_eq!(scrape.closes("client", "client_close", "4xxx"), 1.0, "{}", scrape.text);
+    let (initiator, cause) = (lost["initiator"].as_str().unwrap(), lost["cause"].as_str().unwrap());
+    assert_eq!(scrape.closes(initiator, cause, "none") + scrape.closes(initiator, cause, "1001"), 1.0, "{lost}");
+    assert_eq!(scrape.closes("proxy", "message_too_big", "1009"), 1.0);
+    assert_eq!(scrape.closes("proxy", "client_breach", "1002"), 1.0);
+    assert_eq!(scrape.get("longwire_limits_hit_total{limit=\"message_too_big\"}"), 1.0);
+    assert_eq!(scrape.total("websocket_closes_total"), 4.0);
+    assert_eq!(scrape.of_route("websocket_connections_active", ""), 0.0);
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn endings_are_counted_also_where_no_line_is_written() {
+    let backend = Backend::by_hand();
+    let proxy = before(&[&backend]).with("log: { access: false }").start();
+    let (client, at_backend) = proxy.session_by_hand(&backend).await;
+    close(client, at_backend, 1000).await;
+    within("the end to be counted", async {
+        while Scrape::of(&proxy).await.closes("client", "client_close", "1000") < 1.0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn pings_pongs_and_round_trips_are_counted_by_side() {
+    let backend = Backend::echo();
+    let mut proxy = before(&[&backend]).with("keepalive: { ping_interval: 20ms, pong_timeout: 100ms }").start();
+    let client = proxy.session().await;
+    // It reads nothing, so it never answers; the backend does.
+    let record = proxy.next_record().await;
+    assert_eq!(record["cause"], "client_dead");
+    drop(client);
+    let scrape = Scrape::of(&proxy).await;
+    let (of_client, of_backend) = (",side=\"client\"", ",side=\"backend\"");
+    assert!(scrape.of_route("websocket_pings_total", of_client) >= 1.0, "{}", scrape.text);
+    assert_eq!(scrape.of_route("websocket_pongs_total", of_client), 0.0);
+    let pongs = scrape.of_route("websocket_pongs_total", of_backend);
+    assert!(pongs >= 1.0, "{}", scrape.text);
+    assert_eq!(scrape.of_route("websocket_ping_round_trip_seconds_count", of_backend), pongs);
+    assert_eq!(scrape.of_route("websocket_dead_sides_total", of_client), 1.0);
+    assert_eq!(scrape.of_route("websocket_dead_sides_total", of_backend), 0.0);
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn what_became_no_session_is_counted_by_its_reason() {
+    let backend = Backend::echo();
+    let mut proxy = before(&[&backend]).with("limits: { sessions: 1 }").start();
+    let first = proxy.session().await;
+    let mut second = proxy.client().await;
+    second.send(crate::harness::handshake("/ws", "")).await;
+    assert_eq!(second.response().await.status(), 503);
+    assert_eq!(proxy.next_record().await["cause"], "sessions");
+    let scrape = Scrape::of(&proxy).await;
+    assert_eq!(scrape.get("websocket_handshake_failures_total{route=\"*/\",reason=\"sessions\"}"), 1.0);
+    assert_eq!(scrape.get("longwire_limits_hit_total{limit=\"sessions\"}"), 1.0);
+    assert_eq!(scrape.of_route("websocket_connections_total", ""), 1.0);
+    drop(first);
+    proxy.next_record().await;
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn a_backend_that_refuses_is_counted_and_shown_out() {
+    let gone = Backend::refusing();
+    let proxy = before(&[&gone]).upstream("balance: round_robin, max_fails: 1").start();
+    let mut client = proxy.client().await;
+    client.send(crate::harness::handshake("/ws", "")).await;
+    assert_eq!(client.response().await.status(), 502);
+    let scrape = Scrape::of(&proxy).await;
+    let backend = format!("upstream=\"chat\",backend=\"{gone}\"");
+    assert_eq!(scrape.get(&format!("longwire_backend_up{{{backend}}}")), 0.0);
+    assert_eq!(scrape.get(&format!("longwire_backend_failures_total{{{backend},reason=\"refused\"}}")), 1.0);
+    assert_eq!(scrape.get("websocket_handshake_failures_total{route=\"*/\",reason=\"refused\"}"), 1.0);
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn counters_survive_a_reload_and_reloads_are_counted() {
+    let backend = Backend::by_hand();
+    let setup = before(&[&backend]);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("proxy.yaml");
+    let mut proxy = setup.clone().start_from(&file);
+    let (mut client, mut at_backend) = proxy.session_by_hand(&backend).await;
+    let frame = masked(TEXT, b"up");
+    client.send(frame.clone()).await;
+    at_backend.expect(&frame).await;
+    proxy.reload(&setup);
+    std::fs::write(&file, "listeners: 7\n").unwrap();
+    proxy.control().reload_from(&file).unwrap_err();
+    let scrape = Scrape::of(&proxy).await;
+    assert_eq!(scrape.of_route("websocket_messages_received_total", ""), 1.0);
+    assert_eq!(scrape.of_route("websocket_connections_active", ""), 1.0);
+    assert_eq!(scrape.get("longwire_reloads_total{outcome=\"applied\"}"), 1.0);
+    assert_eq!(scrape.get("longwire_reloads_total{outcome=\"wrong_config\"}"), 1.0);
+    // A session under the new plan adds to the same series.
+    let (next, next_at_backend) = proxy.session_by_hand(&backend).await;
+    close(next, next_at_backend, 1000).await;
+    close(client, at_backend, 1000).await;
+    proxy.next_record().await;
+    proxy.next_record().await;
+    let scrape = Scrape::of(&proxy).await;
+    assert_eq!(scrape.of_route("websocket_connections_total", ""), 2.0);
+    assert_eq!(scrape.of_route("websocket_connections_active", ""), 0.0);
+    assert_eq!(scrape.closes("client", "client_close", "1000"), 2.0);
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn both_formats_have_the_same_samples_by_exact_names() {
+    let backend = Backend::echo();
+    let mut proxy = before(&[&backend]).start();
+    let client = proxy.session().await;
+    let (kind, classic) = Scrape::accepting(&proxy, "Accept: text/plain\r\n").await;
+    assert_eq!(kind, "text/plain; version=0.0.4; charset=utf-8");
+    let (kind, open) = Scrape::accepting(&proxy, "Accept: application/openmetrics-text; version=1.0.0\r\n").await;
+    assert_eq!(kind, "application/openmetrics-text; version=1.0.0; charset=utf-8");
+    assert!(open.text.ends_with("# EOF\n") && !classic.text.contains("# EOF"));
+    assert_eq!(classic.samples.keys().collect::<Vec<_>>(), open.samples.keys().collect::<Vec<_>>());
+    assert!(!classic.text.contains("_total_total"));
+    assert!(classic.text.contains("# TYPE websocket_connections_total counter\n"));
+    assert!(open.text.contains("# TYPE websocket_connections counter\n"));
+    for name in [
+        "websocket_connections_active",
+        "websocket_connections_total",
+        "websocket_messages_received_total",
+        "websocket_messages_sent_total",
+        "websocket_connection_duration_seconds_count",
+        "longwire_backend_up",
+    ] {
+        assert!(classic.samples.keys().any(|sample| sample.starts_with(&format!("{name}{{"))), "{name}");
+    }
+    for name in ["process_resident_memory_bytes", "process_open_fds", "process_start_time_seconds"] {
+        assert!(classic.get(name) > 0.0, "{name}");
+    }
+    drop(client);
+    proxy.next_record().await;
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn no_label_says_who_a_client_is_or_what_it_asked_for() {
+    let backend = Backend::echo();
+    let mut proxy = before(&[&backend]).with("trusted_proxies: [ 127.0.0.0/8 ]").start();
+    let mut client = proxy.client().await;
+    let headers = "X-Forwarded-For: 203.0.113.77\r\nX-Request-Id: who-i-am\r\n";
+    client.send(crate::harness::handshake("/secret-path?token=7", headers)).await;
+    client.upgraded().await;
+    client.send(masked_close(4321, "my-words")).await;
+    client.expect_close_code(4321).await;
+    assert_eq!(proxy.next_record().await["client"], "203.0.113.77");
+    let scrape = Scrape::of(&proxy).await;
+    for word in ["203.0.113.77", "who-i-am", "secret-path", "my-words", "4321", "token"] {
+        assert!(!scrape.text.contains(word), "{word}");
+    }
+    client.finish().await;
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn a_drain_is_seen() {
+    let backend = Backend::echo();
+    let proxy = before(&[&backend]).start();
+    let scrape = Scrape::of(&proxy).await;
+    assert_eq!((scrape.get("longwire_ready"), scrape.get("longwire_draining")), (1.0, 0.0));
+    proxy.control().drain_all(true);
+    let scrape = Scrape::of(&proxy).await;
+    assert_eq!((scrape.get("longwire_ready"), scrape.get("longwire_draining")), (0.0, 1.0));
+    assert_eq!(scrape.of_route("longwire_route_draining", ""), 1.0);
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn the_end_of_a_certificate_is_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let tls = "{ cert: dev.crt, key: dev.key, self_signed: true }";
+    let proxy = before(&[&Backend::echo()]).tls(tls, folder.path()).start();
+    let scrape = Scrape::of(&proxy).await;
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let left = scrape.total("longwire_certificate_expiry_timestamp_seconds") - now.as_secs_f64();
+    let year = Duration::from_secs(365 * 24 * 3600).as_secs_f64();
+    assert!((9.0 * year..11.0 * year).contains(&left), "{}", scrape.text);
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn every_metric_is_in_the_manual_and_nothing_else_is() {
+    let manual = include_str!("../../docs/metrics.md");
+    let named = |line: &str| line.strip_prefix("| `").and_then(|line| line.split('`').next()).map(str::to_owned);
+    let manual: Vec<_> = manual.lines().filter_map(named).collect();
+    let proxy = before(&[&Backend::echo()]).start();
+    let scrape = Scrape::of(&proxy).await;
+    let name = |line: &str| line.strip_prefix("# TYPE ").and_then(|line| line.split(' ').next()).map(str::to_owned);
+    let mut shown: Vec<_> = scrape.text.lines().filter_map(name).collect();
+    // A family without a series yet is not shown.
+    for name in ["websocket_closes_total", "websocket_handshake_failures_total", "longwire_request_failures_total"]
+        .into_iter()
+        .chain(["longwire_limits_hit_total", "longwire_backend_failures_total", "longwire_backend_connect_seconds"])
+        .chain(["longwire_certificate_expiry_timestamp_seconds"])
+    {
+        if !shown.iter().any(|shown| shown == name) {
+            shown.push(name.to_owned());
+        }
+    }
+    let sorted = |mut names: Vec<String>| {
+        names.sort();
+        names
+    };
+    assert_eq!(sorted(manual), sorted(shown));
+    proxy.stop().await;
+}
