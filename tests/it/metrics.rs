@@ -147,7 +147,7 @@ async fn every_ending_is_counted_as_its_record_says() {
     let lost = proxy.next_record().await;
 
     let (mut client, at_backend) = proxy.session_by_hand(&backend).await;
-    client.send(masked(TEXT, &[b'x'; 101])).await;
+    client.send(masked(TEXT, [b'x'; 101])).await;
     client.expect_close_code(1009).await;
     drop((client, at_backend));
     proxy.next_record().await;

@@ -4,7 +4,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..bench import Bench
-from . import chat, curl, demo, ending, failover, false_upgrade, idle_memory, refused, reload, silence, socketio, storm
+from . import (
+    chat,
+    curl,
+    demo,
+    ending,
+    failover,
+    false_upgrade,
+    idle_memory,
+    metrics,
+    refused,
+    reload,
+    silence,
+    socketio,
+    storm,
+)
 
 
 @dataclass(frozen=True)
@@ -48,5 +62,6 @@ SCENARIOS = [
     Scenario("reload", "1,000 sessions over 100 reloads, 20 of them of broken files", reload.reload, 120),
     Scenario("drain", "SIGTERM with 1,000 sessions: announced, spread, in time, no message torn", reload.drain, 90),
     Scenario("takeover", "new processes take the listeners over while sessions come", reload.takeover, 90),
+    Scenario("metrics", "promtool and a real Prometheus read /metrics and the alerts", metrics.run, 120),
     Scenario("ending", "SIGTERM tells every client 1012; exit codes; check's messages", ending.run, 60),
 ]
