@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use longwire::config::AdminBind;
+use serde_json::Value;
 
 use crate::harness::{
     Backend, Proxy, Setup, Wire,
@@ -131,6 +132,41 @@ async fn live_sessions_move_the_counters_and_their_end_takes_nothing_back() {
 }
 
 #[tokio::test]
+async fn counters_never_go_back_while_sessions_end() {
+    const SESSIONS: usize = 600;
+    let backend = Backend::echo();
+    let mut proxy = before(&[&backend]).start();
+    let mut clients = Vec::new();
+    for _ in 0..SESSIONS {
+        let mut client = proxy.session().await;
+        client.send(masked(TEXT, b"up")).await;
+        client.expect(unmasked(TEXT, b"up")).await;
+        clients.push(client);
+    }
+    let (mut scrapes, mut before) = (0, Scrape::of(&proxy).await);
+    assert_eq!(before.of_route("websocket_messages_received_total", ""), SESSIONS as f64);
+    while let Some(client) = clients.pop() {
+        drop(client);
+        if clients.len() % 10 == 0 {
+            let scrape = Scrape::of(&proxy).await;
+            for name in ["websocket_messages_received_total", "websocket_messages_sent_total"] {
+                // Every message had passed before the first scrape.
+                assert_eq!(scrape.of_route(name, ""), before.of_route(name, ""), "{name} after {scrapes} scrapes");
+            }
+            (scrapes, before) = (scrapes + 1, scrape);
+        }
+    }
+    for _ in 0..SESSIONS {
+        proxy.next_record().await;
+    }
+    let scrape = Scrape::of(&proxy).await;
+    assert_eq!(scrape.of_route("websocket_messages_received_total", ""), SESSIONS as f64);
+    assert_eq!(scrape.total("websocket_closes_total"), SESSIONS as f64);
+    assert_eq!(scrape.of_route("websocket_connections_active", ""), 0.0);
+    proxy.stop().await;
+}
+
+#[tokio::test]
 async fn every_ending_is_counted_as_its_record_says() {
     let backend = Backend::by_hand();
     let settings = "limits: { message_size: 100B }\nlog: { level: error }";
@@ -147,7 +183,7 @@ async fn every_ending_is_counted_as_its_record_says() {
     let lost = proxy.next_record().await;
 
     let (mut client, at_backend) = proxy.session_by_hand(&backend).await;
-    client.send(masked(TEXT, &[b'x'; 101])).await;
+    client.send(masked(TEXT, [b'x'; 101])).await;
     client.expect_close_code(1009).await;
     drop((client, at_backend));
     proxy.next_record().await;
@@ -347,6 +383,69 @@ async fn the_end_of_a_certificate_is_shown() {
     let year = Duration::from_secs(365 * 24 * 3600).as_secs_f64();
     assert!((9.0 * year..11.0 * year).contains(&left), "{}", scrape.text);
     proxy.stop().await;
+}
+
+/// Every name of a metric in the expressions of the dashboard and the alerts: words with a prefix that ours have.
+fn asked_for(text: &str) -> Vec<&str> {
+    let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+    let ours = |word: &&str| ["websocket_", "longwire_", "process_"].iter().any(|prefix| word.starts_with(prefix));
+    words.filter(ours).collect()
+}
+
+/// All values of these keys, at any depth.
+fn values<'a>(value: &'a Value, key: &str, found: &mut Vec<&'a Value>) {
+    match value {
+        Value::Array(items) => items.iter().for_each(|item| values(item, key, found)),
+        Value::Object(fields) => fields.iter().for_each(|(name, value)| {
+            if name == key {
+                found.push(value);
+            }
+            values(value, key, found);
+        }),
+        _ => {}
+    }
+}
+
+#[test]
+fn dashboard_and_alerts_ask_for_metrics_that_there_are_by_labels_that_they_have() {
+    let manual: BTreeMap<&str, Vec<&str>> = include_str!("../../docs/metrics.md")
+        .lines()
+        .filter_map(|line| {
+            let mut cells = line.strip_prefix("| `")?.split(" | ");
+            let name = cells.next()?.trim_end_matches('`');
+            let is_histogram = cells.next()? == "histogram";
+            let mut labels: Vec<_> = cells.next()?.split(", ").map(|label| label.trim_matches('`')).collect();
+            labels.extend(is_histogram.then_some("le"));
+            Some((name, labels))
+        })
+        .collect();
+    let dashboard: Value = serde_json::from_str(include_str!("../../deploy/grafana/dashboard.json")).unwrap();
+    let alerts: Value = serde_yaml::from_str(include_str!("../../deploy/prometheus/alerts.yml")).unwrap();
+    let mut expressions = Vec::new();
+    values(&dashboard, "expr", &mut expressions);
+    let panels = expressions.len();
+    values(&alerts, "expr", &mut expressions);
+    assert!(panels >= 20 && expressions.len() >= panels + 8, "{panels}");
+    for expression in expressions {
+        let expression = expression.as_str().unwrap();
+        let mut labels = vec!["instance", "job"];
+        for asked in asked_for(expression) {
+            let name = ["_bucket", "_sum", "_count"].iter().find_map(|end| asked.strip_suffix(end)).unwrap_or(asked);
+            let known = manual.get(name).unwrap_or_else(|| panic!("{asked} in {expression}"));
+            labels.extend(known);
+        }
+        for (_, by) in expression.match_indices("by (").map(|(at, by)| (at, &expression[at + by.len()..])) {
+            for label in by.split(')').next().unwrap().split(", ") {
+                assert!(labels.contains(&label), "{label} in {expression}");
+            }
+        }
+        for inside in expression.split('{').skip(1).filter_map(|rest| rest.split('}').next()) {
+            for matcher in inside.split(',') {
+                let label = matcher.split(['=', '!']).next().unwrap();
+                assert!(labels.contains(&label), "{label} in {expression}");
+            }
+        }
+    }
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ from . import (
     failover,
     false_upgrade,
     idle_memory,
+    metrics,
     page,
     refused,
     reload,
@@ -72,5 +73,6 @@ SCENARIOS = [
     Scenario("drain", "SIGTERM with 1,000 sessions: announced, spread, in time, no message torn", reload.drain, 90),
     Scenario("takeover", "new processes take the listeners over while sessions come", reload.takeover, 90),
     Scenario("schemathesis", "the admin interface does what its OpenAPI description says", description.run, 420),
+    Scenario("metrics", "promtool and a real Prometheus read /metrics and the alerts", metrics.run, 120),
     Scenario("ending", "SIGTERM tells every client 1012; exit codes; check's messages", ending.run, 60),
 ]
