@@ -19,6 +19,7 @@ use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuar
 use crate::{
     balance::Backend,
     config::LogFormat,
+    metrics::Metrics,
     ws::{
         Side,
         session::{Counts, Session},
@@ -128,6 +129,9 @@ pub struct Record {
     started: Instant,
     #[serde(skip)]
     log: Option<AccessLog>,
+    /// Where it is counted if it becomes no session, and whether it is a handshake.
+    #[serde(skip)]
+    counted: Option<(Arc<Metrics>, bool)>,
 }
 
 /// Which of the two a record is of.
@@ -235,7 +239,13 @@ impl Record {
             clean: None,
             started: Instant::now(),
             log,
+            counted: None,
         }
+    }
+
+    /// To be counted there if it becomes no session, by the cause that its line says, also where no line is written.
+    pub fn count_in(&mut self, metrics: Arc<Metrics>, is_handshake: bool) {
+        self.counted = Some((metrics, is_handshake));
     }
 
     /// When the request came.
@@ -248,6 +258,7 @@ impl Record {
     #[must_use = "dropped, it is written"]
     pub fn into_session(mut self, route: Arc<RouteLog>, backend: Arc<Backend>) -> SessionRecord {
         self.log = None;
+        self.counted = None;
         SessionRecord::new(&self, route, backend)
     }
 
@@ -269,6 +280,9 @@ impl Record {
 impl Drop for Record {
     fn drop(&mut self) {
         self.duration = Some(self.started.elapsed());
+        if let Some((metrics, is_handshake)) = self.counted.take() {
+            metrics.request_over(self.route.as_deref(), self.cause, is_handshake);
+        }
         if let Some(log) = self.log.take()
             && let Err(error) = log.write(self)
         {
