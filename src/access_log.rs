@@ -25,6 +25,7 @@ use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuar
 use crate::{
     balance::Backend,
     config::LogFormat,
+    metrics::Metrics,
     ws::{
         Side,
         session::{Counts, Session},
@@ -165,6 +166,9 @@ pub struct Record {
     /// What `cause` says of a session that began.
     #[serde(skip)]
     ended: Option<Cause>,
+    /// Where it is counted if it becomes no session, and whether it is a handshake.
+    #[serde(skip)]
+    counted: Option<(Arc<Metrics>, bool)>,
 }
 
 /// Which of the two a record is of.
@@ -274,7 +278,13 @@ impl Record {
             log,
             endings: None,
             ended: None,
+            counted: None,
         }
+    }
+
+    /// To be counted there if it becomes no session, by the cause that its line says, also where no line is written.
+    pub fn count_in(&mut self, metrics: Arc<Metrics>, is_handshake: bool) {
+        self.counted = Some((metrics, is_handshake));
     }
 
     /// When the request came.
@@ -287,6 +297,7 @@ impl Record {
     #[must_use = "dropped, it is written"]
     pub fn into_session(mut self, route: Arc<RouteLog>, backend: Arc<Backend>) -> SessionRecord {
         self.log = None;
+        self.counted = None;
         SessionRecord::new(&self, route, backend)
     }
 
@@ -309,6 +320,9 @@ impl Record {
 impl Drop for Record {
     fn drop(&mut self) {
         self.duration = Some(self.started.elapsed());
+        if let Some((metrics, is_handshake)) = self.counted.take() {
+            metrics.request_over(self.route.as_deref(), self.cause, is_handshake);
+        }
         if let Some(log) = self.log.take().filter(|log| log.wants(self))
             && let Err(error) = log.write(self)
         {

@@ -32,6 +32,16 @@ const LATENCIES: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25
 /// The label of what has no route.
 const NONE: &str = "none";
 
+/// Refusals by one of `limits`, or by `max_handshakes`.
+const LIMITS: [Kind; 6] = [
+    Kind::BodyTooLarge,
+    Kind::Busy,
+    Kind::NewSessions,
+    Kind::NewSessionsPerClient,
+    Kind::Sessions,
+    Kind::SessionsPerClient,
+];
+
 type Counters<L> = Family<L, Counter>;
 type Gauges<L> = Family<L, Gauge>;
 type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
@@ -87,7 +97,7 @@ table! {
     handshakes: Histograms<OfRoute> = histograms(latencies), "websocket_handshake_seconds";
     /// Handshakes that became no session, by the log's word for why (not_upgraded: the backend answered otherwise).
     handshake_failures: Counters<OfFailure> = Family::default(), "websocket_handshake_failures";
-    /// Plain requests that we refused or could not get answered, by the log's word for why.
+    /// Plain requests that got no whole answer of a backend, by the log's word for why.
     request_failures: Counters<OfFailure> = Family::default(), "longwire_request_failures";
     /// How often something was refused, or a session ended, because a limit was reached.
     limits_hit: Counters<OfLimit> = Family::default(), "longwire_limits_hit";
@@ -288,17 +298,19 @@ impl Metrics {
         route
     }
 
-    /// A request was not answered by a backend. `route`: the one that it found.
-    pub fn refused(&self, route: Option<&str>, error: &Error, is_handshake: bool) {
-        self.failed(route, error.reason(), is_handshake);
-        if is_limit(error.kind()) {
-            self.table.limits_hit.get_or_create(&OfLimit { limit: error.reason() }).inc();
+    /// A request is over that became no session. `route`: the one that it found; `cause`: the log's word.
+    pub fn request_over(&self, route: Option<&str>, cause: &'static str, is_handshake: bool) {
+        let reason = match (cause, is_handshake) {
+            ("ok", false) => return,
+            ("ok", true) => "not_upgraded",
+            _ => cause,
+        };
+        let labels = OfFailure { route: route.unwrap_or(NONE).to_owned(), reason };
+        let failures = if is_handshake { &self.table.handshake_failures } else { &self.table.request_failures };
+        failures.get_or_create(&labels).inc();
+        if LIMITS.iter().any(|limit| limit.reason() == cause) {
+            self.table.limits_hit.get_or_create(&OfLimit { limit: cause }).inc();
         }
-    }
-
-    /// A backend gave another answer to a handshake than a 101.
-    pub fn not_upgraded(&self, route: Option<&str>) {
-        self.failed(route, "not_upgraded", true);
     }
 
     /// An attempt at a backend failed.
@@ -338,12 +350,6 @@ impl Metrics {
             self.table.set_process(process);
         }
         text::write(&self.registry, format)
-    }
-
-    fn failed(&self, route: Option<&str>, reason: &'static str, is_handshake: bool) {
-        let labels = OfFailure { route: route.unwrap_or(NONE).to_owned(), reason };
-        let failures = if is_handshake { &self.table.handshake_failures } else { &self.table.request_failures };
-        failures.get_or_create(&labels).inc();
     }
 
     fn routes(&self) -> MutexGuard<'_, Vec<Arc<RouteMetrics>>> {
@@ -524,19 +530,6 @@ impl Reload {
         };
         OfReload { outcome }
     }
-}
-
-/// Whether it is one of `limits`, or `max_handshakes`.
-const fn is_limit(kind: Kind) -> bool {
-    matches!(
-        kind,
-        Kind::BodyTooLarge
-            | Kind::Busy
-            | Kind::NewSessions
-            | Kind::NewSessionsPerClient
-            | Kind::Sessions
-            | Kind::SessionsPerClient
-    )
 }
 
 /// A code as a label: those that RFC 6455 §7.4.1 and IANA's registry name as they are, the rest by class, since a client

@@ -81,17 +81,14 @@ pub(super) async fn answer(connection: &Connection, request: Request<Incoming>) 
     record.tls = connection.tls;
     // Its client may have sent frames already: behind a refusal they must never be read as a next request.
     let handshake = handshake::is_attempt(request.headers());
+    record.count_in(Arc::clone(&connection.worker.shared.metrics), handshake);
     let farewell = Farewell::prepare(plan.config.limits.refuse, &request);
     match serve(connection, &plan, request, client, &mut record).await {
         Ok(Reply::Answer { answered, pick, sent, keep_alive }) => {
-            if handshake {
-                connection.worker.shared.metrics.not_upgraded(record.route.as_deref());
-            }
             pass_on(connection, &plan, answered, pick, sent, keep_alive, record)
         }
         Ok(Reply::Upgrade(upgraded)) => open_session(connection, &plan, upgraded, record),
         Err(error) => {
-            connection.worker.shared.metrics.refused(record.route.as_deref(), &error, handshake);
             match farewell.filter(|_| error.is_temporary()).zip(connection.worker.shared.admission.farewell()) {
                 Some((farewell, permit)) => farewell.bid(connection, permit, &error, record),
                 None => refuse(connection, &error, handshake, record),

@@ -29,6 +29,8 @@ mod forwarding;
 mod framing;
 /// What the fuzz targets check, on random input.
 mod fuzzing;
+/// Every cause, told alike by the log, the metrics and the page.
+mod explained;
 /// Listening sockets that go from process to process.
 mod handover;
 /// What is a WebSocket handshake.

@@ -262,6 +262,31 @@ async fn what_became_no_session_is_counted_by_its_reason() {
 }
 
 #[tokio::test]
+async fn a_handshake_that_is_answered_otherwise_or_given_up_is_counted_too() {
+    let by_hand = Backend::by_hand();
+    let mut proxy = before(&[&by_hand]).start();
+    let mut client = proxy.client().await;
+    client.send(crate::harness::handshake("/ws", "")).await;
+    let (mut at_backend, _) = by_hand.asked().await;
+    at_backend.send("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n").await;
+    assert_eq!(client.response().await.status(), 404);
+    proxy.next_record().await;
+    let mut client = proxy.client().await;
+    client.send(crate::harness::handshake("/ws", "")).await;
+    let (at_backend, _) = by_hand.asked().await;
+    client.cut();
+    assert_eq!(proxy.next_record().await["cause"], "client_gone");
+    drop(at_backend);
+    let scrape = Scrape::of(&proxy).await;
+    for reason in ["not_upgraded", "client_gone"] {
+        let name = format!("websocket_handshake_failures_total{{route=\"*/\",reason=\"{reason}\"}}");
+        assert_eq!(scrape.get(&name), 1.0, "{}", scrape.text);
+    }
+    assert_eq!(scrape.of_route("websocket_connections_total", ""), 0.0);
+    proxy.stop().await;
+}
+
+#[tokio::test]
 async fn a_backend_that_refuses_is_counted_and_shown_out() {
     let gone = Backend::refusing();
     let proxy = before(&[&gone]).upstream("balance: round_robin, max_fails: 1").start();

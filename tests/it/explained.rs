@@ -1,0 +1,244 @@
+//! Every way a session ends is told alike by the log, the metrics and what the live page shows: nothing is unexplained.
+
+use std::{
+    collections::BTreeSet,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use longwire::{balance::Duty, config::AdminBind};
+use serde_json::Value;
+
+use crate::harness::{
+    Backend, Proxy, Setup, Wire, accepting,
+    frames::{TEXT, masked, masked_close, unmasked, unmasked_close},
+    within,
+};
+
+/// Every word of `Cause`.
+const CAUSES: [&str; 17] = [
+    "backend_breach",
+    "backend_close",
+    "backend_dead",
+    "backend_down",
+    "backend_lost",
+    "client_breach",
+    "client_close",
+    "client_dead",
+    "client_lost",
+    "drain",
+    "idle",
+    "killed",
+    "lifetime",
+    "memory",
+    "message_too_big",
+    "rate_limited",
+    "removed",
+];
+
+/// What ends the session.
+#[derive(Debug, Clone, Copy)]
+enum Event {
+    /// One side sends these bytes.
+    Client(&'static [u8]),
+    Backend(&'static [u8]),
+    ClientGoes,
+    BackendGoes,
+    /// One side sends nothing any more, the other answers its Pings.
+    ClientSleeps,
+    BackendSleeps,
+    /// More than the limit, in one message.
+    ClientSends(usize),
+    /// The client takes nothing of what the backend sends.
+    ClientReadsNothing,
+    /// Only time passes.
+    Nothing,
+    Killed,
+    Drained,
+    Removed,
+}
+
+#[tokio::test]
+async fn log_metrics_and_page_name_the_same_cause_initiator_and_code() {
+    const PINGS: &str = "keepalive: { ping_interval: 20ms, pong_timeout: 60ms }";
+    const SOON: &str = "drain: { spread: 0s, on_removed: close }";
+    let idle = |setup: Setup| setup.timeout("idle", "30ms").with("keepalive: { ping_interval: 0s }");
+    let lives = |setup: Setup| setup.routes("routes: [ { upstream: chat, max_lifetime: 30ms } ]");
+    let with = |setting: &'static str| move |setup: Setup| setup.with(setting);
+    let mut seen = BTreeSet::new();
+    // RFC 6455 §5.1: a client masks, a backend does not.
+    seen.insert(explained(with(""), Event::Client(b"\x81\x01x")).await);
+    seen.insert(explained(with(""), Event::Backend(b"\x81\x81\0\0\0\0x")).await);
+    seen.insert(explained(with(""), Event::Client(b"\x88\x82\0\0\0\0\x03\xe8")).await);
+    seen.insert(explained(with(""), Event::Backend(b"\x88\x02\x03\xe9")).await);
+    seen.insert(explained(with(""), Event::ClientGoes).await);
+    seen.insert(explained(with(""), Event::BackendGoes).await);
+    seen.insert(explained(with(PINGS), Event::ClientSleeps).await);
+    seen.insert(explained(with(PINGS), Event::BackendSleeps).await);
+    seen.insert(explained(with("limits: { message_size: 100B }"), Event::ClientSends(101)).await);
+    seen.insert(explained(with("limits: { bytes_per_second: 1KiB }"), Event::ClientSends(2000)).await);
+    seen.insert(explained(with("limits: { unsent_memory: 1B }"), Event::ClientReadsNothing).await);
+    seen.insert(explained(idle, Event::Nothing).await);
+    seen.insert(explained(lives, Event::Nothing).await);
+    seen.insert(explained(with(""), Event::Killed).await);
+    seen.insert(explained(with(SOON), Event::Drained).await);
+    seen.insert(explained(with(SOON), Event::Removed).await);
+    seen.insert(explained_by_its_checks().await);
+    assert_eq!(seen.iter().map(String::as_str).collect::<Vec<_>>(), CAUSES);
+}
+
+/// A session that this ends; the cause that all three name.
+async fn explained(with: impl Fn(Setup) -> Setup, event: Event) -> String {
+    let backend = Backend::by_hand();
+    let mut proxy = with(before(&[&backend])).start();
+    let (client, at_backend) = proxy.session_by_hand(&backend).await;
+    let ends = happen(&mut proxy, event, client, at_backend).await;
+    let record = proxy.next_record().await;
+    drop(ends);
+    agree(proxy, &record).await
+}
+
+/// What is still open of the two ends.
+async fn happen(proxy: &mut Proxy, event: Event, mut client: Wire, mut at_backend: Wire) -> Vec<Wire> {
+    match event {
+        Event::Client(bytes) => client.send(bytes).await,
+        Event::Backend(bytes) => at_backend.send(bytes).await,
+        Event::ClientGoes => {
+            client.reset();
+            return vec![at_backend];
+        }
+        Event::BackendGoes => {
+            at_backend.reset();
+            return vec![client];
+        }
+        Event::ClientSleeps => {
+            answer_pings(&mut at_backend, true).await;
+            return vec![client];
+        }
+        Event::BackendSleeps => {
+            answer_pings(&mut client, false).await;
+            return vec![at_backend];
+        }
+        Event::ClientSends(length) => client.send(masked(TEXT, vec![b'x'; length])).await,
+        Event::ClientReadsNothing => {
+            let endless = unmasked(TEXT, vec![b'x'; 60_000]);
+            tokio::select! {
+                () = async { loop { at_backend.send(&endless).await } } => {}
+                () = async { while proxy.control().sessions() > 0 { tokio::task::yield_now().await } } => {}
+            }
+        }
+        Event::Nothing => {}
+        Event::Killed => {
+            let id = &get(proxy, "/api/sessions").await["sessions"][0]["id"];
+            let id = id.as_str().unwrap().to_owned();
+            ask(proxy, "DELETE", &format!("/api/sessions/{id}")).await;
+        }
+        Event::Drained => {
+            let address = get(proxy, "/api/sessions").await["sessions"][0]["backend"].as_str().unwrap().to_owned();
+            proxy.control().set_duty("chat", &address, Duty::Drain).unwrap();
+        }
+        Event::Removed => {
+            let other = before(&[&Backend::refusing()]).with("drain: { spread: 0s, on_removed: close }");
+            proxy.reload(&other);
+        }
+    }
+    vec![client, at_backend]
+}
+
+/// Answers every Ping until the session ends.
+async fn answer_pings(wire: &mut Wire, is_backend: bool) {
+    loop {
+        let frame = wire.frame().await;
+        if frame.first == 0x88 {
+            return;
+        }
+        let pong = if is_backend { unmasked(0x8A, &frame.payload) } else { masked(0x8A, &frame.payload) };
+        wire.send(pong).await;
+    }
+}
+
+/// The one cause that needs a backend with a mind of its own.
+async fn explained_by_its_checks() -> String {
+    let sick = Arc::new(AtomicBool::new(false));
+    let state = Arc::clone(&sick);
+    let backend = Backend::raw(move |backend: Backend, mut wire| {
+        let sick = Arc::clone(&state);
+        async move {
+            while let Some(head) = backend.next_head(&mut wire).await {
+                if head.header("upgrade").is_some() {
+                    wire.send(accepting(&head, "")).await;
+                    wire.expect_close_code(1012).await;
+                    return wire.send(unmasked_close(1012, "")).await;
+                }
+                let status = if sick.load(Ordering::SeqCst) { "503 Sick" } else { "200 OK" };
+                wire.send(format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n")).await;
+            }
+        }
+    });
+    let check = "balance: round_robin, health_check: { kind: http, interval: 10ms, rise: 1, fall: 1, on_down: drain }";
+    let mut proxy = before(&[&backend]).upstream(check).with("drain: { spread: 0s }").start();
+    let mut client = proxy.session().await;
+    sick.store(true, Ordering::SeqCst);
+    client.expect_close(1012, "backend down").await;
+    client.send(masked_close(1012, "")).await;
+    let record = proxy.next_record().await;
+    drop(client);
+    agree(proxy, &record).await
+}
+
+/// The metrics and the last endings say what the record says.
+async fn agree(proxy: Proxy, record: &Value) -> String {
+    let word = |key: &str| record[key].as_str().unwrap_or_else(|| panic!("{key} in {record}")).to_owned();
+    let (cause, initiator) = (word("cause"), word("initiator"));
+    let code = record["close_code"].as_u64();
+    let ending = within("the ending", async {
+        loop {
+            if let Some(ending) = get(&proxy, "/api/endings").await["endings"].as_array().unwrap().first() {
+                return ending.clone();
+            }
+        }
+    })
+    .await;
+    for key in ["cause", "initiator", "close_code", "close_reason", "clean", "backend", "route"] {
+        assert_eq!(ending[key], record[key], "{key} of {ending} and {record}");
+    }
+    assert_eq!(ending["id"], record["request_id"]);
+    assert!(ending["why"].as_str().is_some_and(|why| why.len() > 20), "{ending}");
+    let labels = format!("initiator=\"{initiator}\",cause=\"{cause}\",code=\"{}\"", class(code));
+    let metrics = ask(&proxy, "GET", "/metrics").await;
+    let counted: Vec<_> = metrics.lines().filter(|line| line.starts_with("websocket_closes_total{")).collect();
+    assert_eq!(counted.len(), 1, "{counted:?}");
+    assert!(counted[0].contains(&labels) && counted[0].ends_with(" 1"), "{labels} in {counted:?}");
+    proxy.stop().await;
+    cause
+}
+
+/// The label of a code: applications' own are one.
+fn class(code: Option<u64>) -> String {
+    match code {
+        None => "none".to_owned(),
+        Some(code) => code.to_string(),
+    }
+}
+
+fn before(backends: &[&Backend]) -> Setup {
+    Proxy::before(backends).with("admin: { bind: \"127.0.0.1:0\" }")
+}
+
+async fn get(proxy: &Proxy, path: &str) -> Value {
+    serde_json::from_str(&ask(proxy, "GET", path).await).unwrap()
+}
+
+async fn ask(proxy: &Proxy, method: &str, path: &str) -> String {
+    let Some(AdminBind::Tcp(address)) = proxy.control().admin_address() else { panic!("no admin interface") };
+    let address: SocketAddr = address;
+    let mut wire = Wire::connect(address).await;
+    let json = "Content-Type: application/json\r\nContent-Length: 0\r\n";
+    wire.send(format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\n{json}\r\n")).await;
+    let response = wire.response().await;
+    assert_eq!(response.status(), 200, "{path}: {}", response.text());
+    response.text().to_owned()
+}
