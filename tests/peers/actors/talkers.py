@@ -25,8 +25,8 @@ async def main() -> None:
     sessions = []
     for _ in range(COUNT):
         sessions.append(await connect(URL, ping_interval=None, open_timeout=20, compression=None, max_size=None))
-    say("opened")
     asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, answer)
+    say("opened")
     await asyncio.gather(*(talk(number, session) for number, session in enumerate(sessions)))
     say("done", wrong=wrong, echoes=sum(echoes))
 
