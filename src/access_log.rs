@@ -3,12 +3,18 @@
 //! A record is written when it is dropped, so no path through the code can forget it or write it twice. Absent fields
 //! are unknown or do not apply.
 
+pub mod endings;
+mod file;
 mod session;
 
 use std::{
     io::{self, Write},
     net::IpAddr,
-    sync::Arc,
+    num::NonZeroU32,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
@@ -23,11 +29,15 @@ use crate::{
     ws::{
         Side,
         session::{Counts, Session},
-        termination::Termination,
+        termination::{Cause, Termination},
     },
 };
 
-pub use self::session::{Particulars, RouteLog, SessionRecord, Shown};
+use self::endings::{Ending, Endings};
+pub use self::{
+    file::{LogFile, Reopen},
+    session::{Particulars, RouteLog, SessionRecord, Shown},
+};
 
 /// Lines that may wait for a slow disk; what comes on top is dropped rather than waited for.
 const QUEUE_LINES: usize = 65_536;
@@ -37,6 +47,10 @@ const QUEUE_LINES: usize = 65_536;
 pub struct AccessLog {
     format: LogFormat,
     writer: NonBlocking,
+    /// Of plain requests that went well one in so many is written.
+    sample: NonZeroU32,
+    /// Plain requests that went well.
+    requests: Arc<AtomicU32>,
     _flush_on_drop: Arc<WorkerGuard>,
 }
 
@@ -46,7 +60,24 @@ impl AccessLog {
     pub fn new(format: LogFormat, writer: impl Write + Send + 'static) -> Self {
         let (writer, guard) =
             NonBlockingBuilder::default().buffered_lines_limit(QUEUE_LINES).thread_name("access-log").finish(writer);
-        Self { format, writer, _flush_on_drop: Arc::new(guard) }
+        Self { format, writer, sample: NonZeroU32::MIN, requests: Arc::default(), _flush_on_drop: Arc::new(guard) }
+    }
+
+    /// The same, with one in `sample` plain requests that went well. Sessions, refusals and failures are all written.
+    #[must_use]
+    pub fn sampling(&self, sample: NonZeroU32) -> Self {
+        Self { sample, ..self.clone() }
+    }
+
+    /// Lines that were dropped because the queue was full.
+    #[must_use]
+    pub fn dropped(&self) -> usize {
+        self.writer.error_counter().dropped_lines()
+    }
+
+    fn wants(&self, record: &Record) -> bool {
+        let is_routine = record.kind == RecordKind::Request && record.cause == "ok" && record.status < Some(400);
+        !is_routine || self.requests.fetch_add(1, Relaxed).is_multiple_of(self.sample.get())
     }
 
     fn write(&self, record: &Record) -> io::Result<()> {
@@ -132,6 +163,12 @@ pub struct Record {
     /// Where it is counted if it becomes no session, and whether it is a handshake.
     #[serde(skip)]
     counted: Option<(Arc<Metrics>, bool)>,
+    /// Where the ending of a session is kept, too.
+    #[serde(skip)]
+    endings: Option<Arc<Endings>>,
+    /// What `cause` says of a session that began.
+    #[serde(skip)]
+    ended: Option<Cause>,
 }
 
 /// Which of the two a record is of.
@@ -240,6 +277,8 @@ impl Record {
             started: Instant::now(),
             log,
             counted: None,
+            endings: None,
+            ended: None,
         }
     }
 
@@ -271,6 +310,7 @@ impl Record {
     fn terminate(&mut self, Termination { initiator, cause, code, reason, clean }: Termination) {
         self.initiator = Some(initiator.as_str());
         self.cause = cause.as_str();
+        self.ended = Some(cause);
         self.close_code = code.map(|code| code.0);
         self.close_reason = reason;
         self.clean = Some(clean);
@@ -283,10 +323,13 @@ impl Drop for Record {
         if let Some((metrics, is_handshake)) = self.counted.take() {
             metrics.request_over(self.route.as_deref(), self.cause, is_handshake);
         }
-        if let Some(log) = self.log.take()
+        if let Some(log) = self.log.take().filter(|log| log.wants(self))
             && let Err(error) = log.write(self)
         {
             tracing::debug!(%error, "a record could not be queued");
+        }
+        if let Some(endings) = self.endings.take() {
+            endings.push(Ending::of(self));
         }
     }
 }
@@ -355,6 +398,56 @@ mod tests {
             (&"192.0.2.1".into(), &"client_gone".into(), &1.5.into())
         );
         assert!(value.get("close_code").is_none());
+    }
+
+    #[test]
+    fn every_field_stands_in_the_documentation() {
+        let words = include_str!("../docs/log.md");
+        let full = |record: &mut Record| {
+            let some = Some(Duration::from_millis(1));
+            (record.tls, record.route, record.upstream) =
+                (Some(TlsVersion::V1_3), Some(String::new()), Some(String::new()));
+            (record.connect, record.handshake, record.status) = (some, some, Some(101));
+            (record.backend, record.host, record.error) = (Some(String::new()), "a".into(), Some(String::new()));
+            (record.close_code, record.initiator, record.clean) = (Some(1000), Some("client"), Some(true));
+            record.close_reason = "bye".into();
+            let counts = Some(1);
+            record.traffic = Traffic {
+                frames_to_backend: counts,
+                frames_to_client: counts,
+                messages_to_backend: counts,
+                messages_to_client: counts,
+                pings_client: Some(1),
+                pings_backend: Some(1),
+                rtt_last: some,
+                rtt_mean: some,
+                rtt_backend_last: some,
+                rtt_backend_mean: some,
+                ..Traffic::default()
+            };
+        };
+        let line: serde_json::Value = serde_json::from_str(&written(LogFormat::Json, full)).unwrap();
+        let fields = line.as_object().unwrap();
+        assert!(fields.len() > 30, "{line}");
+        for field in fields.keys() {
+            assert!(words.contains(&format!("`{field}`")), "{field} is not in docs/log.md");
+        }
+    }
+
+    #[test]
+    fn of_what_went_well_one_in_so_many_is_written_and_of_the_rest_all() {
+        let (sender, lines) = mpsc::channel();
+        let log = AccessLog::new(LogFormat::Json, Lines(sender)).sampling(NonZeroU32::new(4).unwrap());
+        for (cause, status, count) in [("ok", 200, 8), ("ok", 500, 3), ("refused", 502, 2)] {
+            for _ in 0..count {
+                let mut record = Record::new(Some(log.clone()), IpAddr::from([192, 0, 2, 1]), "GET", "/");
+                (record.cause, record.status) = (cause, Some(status));
+            }
+        }
+        drop(log);
+        let all = String::from_utf8(lines.iter().flatten().collect()).unwrap();
+        let of = |word: &str| all.lines().filter(|line| line.contains(word)).count();
+        assert_eq!((of("\"status\":200"), of("\"status\":500"), of("refused")), (2, 3, 2));
     }
 
     #[test]

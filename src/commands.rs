@@ -18,7 +18,7 @@ use tracing_appender::non_blocking::WorkerGuard;
 use tracing_subscriber::EnvFilter;
 
 use crate::{
-    access_log::AccessLog,
+    access_log::{AccessLog, LogFile, Reopen},
     cli, config,
     config::{Config, Diagnostics, Loaded, LogFormat, Tls},
     net::{
@@ -250,7 +250,14 @@ async fn serve(config: Config, file: Option<&Path>) -> ExitCode {
         Ok(limits::OpenFiles { before, now }) => tracing::info!(before, now, "limit of open files"),
         Err(error) => tracing::warn!(%error, "the limit of open files could not be raised"),
     }
-    let access_log = AccessLog::new(config.log.format, io::stdout());
+    let (access_log, reopen) = match open_access_log(&config.log) {
+        Ok(opened) => opened,
+        Err(error) => return fail(error),
+    };
+    let mut rotated = match signal(SignalKind::user_defined1()) {
+        Ok(rotated) => rotated,
+        Err(error) => return fail(error),
+    };
     let mut inherited = match Inherited::collect(config.handover.as_deref()) {
         Ok(inherited) => inherited,
         Err(error) => return fail(format_args!("the listening sockets of another process cannot be taken: {error}")),
@@ -275,6 +282,7 @@ async fn serve(config: Config, file: Option<&Path>) -> ExitCode {
         tokio::select! {
             name = either(&mut terminate, &mut interrupt) => break name,
             () = &mut handed_over => break "hand-over",
+            _ = rotated.recv() => reopen.request(),
             _ = hangup.recv() => match file {
                 // What comes of it is in the log.
                 Some(file) => drop(server.control().reload_from(file)),
@@ -294,6 +302,14 @@ async fn serve(config: Config, file: Option<&Path>) -> ExitCode {
             std::process::exit(1)
         }
     }
+}
+
+/// Where the records go, and how to have that opened again.
+fn open_access_log(log: &config::Log) -> Result<(AccessLog, Reopen), String> {
+    let Some(path) = &log.file else { return Ok((AccessLog::new(log.format, io::stdout()), Reopen::default())) };
+    let file = LogFile::open(path).map_err(|error| format!("cannot open the log {}: {error}", path.display()))?;
+    let reopen = file.reopen();
+    Ok((AccessLog::new(log.format, file), reopen))
 }
 
 /// Ready when a successor has taken over.

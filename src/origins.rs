@@ -31,7 +31,7 @@ pub enum ForeignOrigin {
     Missing,
     /// It names more than one.
     Repeated,
-    /// It names this one, cut to [`MAX_QUOTED`] characters.
+    /// It names this one, cut to 100 characters.
     Other(String),
 }
 

@@ -10,7 +10,7 @@ use std::{
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{AccessLog, Record, RecordKind, TlsVersion};
+use super::{AccessLog, Endings, Record, RecordKind, TlsVersion};
 use crate::{
     balance::Backend,
     metrics::{End, RouteMetrics},
@@ -22,6 +22,8 @@ use crate::{
 pub struct RouteLog {
     /// `None` = they are not written.
     log: Option<AccessLog>,
+    /// Where their endings are kept; `None` = nobody could ask for them.
+    endings: Option<Arc<Endings>>,
     route: String,
     upstream: String,
     metrics: Arc<RouteMetrics>,
@@ -32,9 +34,15 @@ pub struct RouteLog {
 impl RouteLog {
     /// For requests that come from now on.
     #[must_use]
-    pub fn new(log: Option<AccessLog>, route: &str, upstream: &str, metrics: Arc<RouteMetrics>) -> Arc<Self> {
+    pub fn new(
+        log: Option<AccessLog>,
+        endings: Option<Arc<Endings>>,
+        route: &str,
+        upstream: &str,
+        metrics: Arc<RouteMetrics>,
+    ) -> Arc<Self> {
         let (route, upstream) = (route.to_owned(), upstream.to_owned());
-        Arc::new(Self { log, route, upstream, metrics, epoch: Instant::now() })
+        Arc::new(Self { log, endings, route, upstream, metrics, epoch: Instant::now() })
     }
 }
 
@@ -126,6 +134,15 @@ impl SessionRecord {
         self.words.has_id(id)
     }
 
+    /// Whether one of its words contains `text`, which is in lower case: id, client, host, path, and the names of route,
+    /// upstream and backend.
+    #[must_use]
+    pub fn mentions(&self, text: &str) -> bool {
+        let (client, id, host, path) = self.words.unpack();
+        let names: [&str; 6] = [&id, &host, &path, &self.route.route, &self.route.upstream, self.backend.address()];
+        client.to_string().contains(text) || names.iter().any(|name| name.to_lowercase().contains(text))
+    }
+
     /// What it will say whatever happens.
     #[must_use]
     pub fn particulars(&self) -> Particulars {
@@ -150,6 +167,7 @@ impl SessionRecord {
         let (client, request_id, host, path) = self.words.unpack();
         // A handshake over HTTP/1.1 is a GET (RFC 6455 §4.1), and its session began with a 101.
         let mut record = Record::new(self.route.log.clone(), client, "GET", &path);
+        record.endings = self.route.endings.clone();
         record.status = Some(101);
         record.kind = RecordKind::Session;
         record.clean = Some(false);
@@ -400,7 +418,7 @@ mod tests {
     }
 
     fn route(log: &AccessLog) -> Arc<RouteLog> {
-        RouteLog::new(Some(log.clone()), "chat.example.com/ws/", "chat", counted())
+        RouteLog::new(Some(log.clone()), None, "chat.example.com/ws/", "chat", counted())
     }
 
     /// A request whose 101 was believed, as `net::proxy` leaves it.
@@ -511,7 +529,7 @@ mod tests {
     #[test]
     fn a_log_that_is_off_writes_nothing_of_a_session() {
         let lines = written(|log| {
-            let route = RouteLog::new(None, "*/", "chat", counted());
+            let route = RouteLog::new(None, None, "*/", "chat", counted());
             drop(request(&log).into_session(Arc::clone(&route), backend()));
             drop(request(&log).into_session(route, backend()).end(&session(), cut()));
         });

@@ -227,7 +227,7 @@ pub(super) struct Route {
     pub(super) path: String,
     /// The upstream's name.
     pub(super) upstream: String,
-    /// Origins whose pages may open a WebSocket here, e.g. https://example.com or https://*.example.com; none = any.
+    /// Origins whose pages may open a WebSocket here, e.g. `https://example.com` or `https://*.example.com`; none = any.
     #[serde(default)]
     pub(super) origins: Vec<String>,
     /// What this route does otherwise than the top-level `keepalive`.
@@ -413,6 +413,11 @@ pub(super) struct Log {
     pub(super) level: String,
     /// Write the record of each session and request, one line at its end.
     pub(super) access: bool,
+    /// File of the records, relative to this file's folder; SIGUSR1 opens it again. Absent: standard output.
+    pub(super) file: Option<PathBuf>,
+    /// Of plain requests that went well, one in so many is written; sessions, refusals and failures all are.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub(super) sample_requests: u32,
 }
 
 /// The form of a log line.
@@ -624,6 +629,6 @@ impl Default for Tcp {
 
 impl Default for Log {
     fn default() -> Self {
-        Self { format: LogFormat::Json, level: "info".into(), access: true }
+        Self { format: LogFormat::Json, level: "info".into(), access: true, file: None, sample_requests: 1 }
     }
 }

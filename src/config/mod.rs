@@ -15,7 +15,13 @@ mod resolve;
 mod statuses;
 mod values;
 
-use std::{fmt, net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
+use std::{
+    fmt,
+    net::SocketAddr,
+    num::{NonZeroU32, NonZeroUsize},
+    path::PathBuf,
+    time::Duration,
+};
 
 use ipnet::IpNet;
 
@@ -223,6 +229,10 @@ pub struct Log {
     pub level: String,
     /// Whether the record of each session and request is written.
     pub access: bool,
+    /// Where to; `None` = standard output.
+    pub file: Option<PathBuf>,
+    /// Of plain requests that went well, one in so many is written.
+    pub sample_requests: NonZeroU32,
 }
 
 /// The form of a log line.

@@ -7,7 +7,7 @@ mod listeners;
 mod routes;
 mod upstreams;
 
-use std::{collections::HashSet, path::Path, time::Duration as StdDuration};
+use std::{collections::HashSet, num::NonZeroU32, path::Path, time::Duration as StdDuration};
 
 use super::{
     Config, Drain, Limits, Log, LogFormat, Refuse, Tcp, Timeouts,
@@ -73,7 +73,7 @@ pub(super) fn resolve(file: file::File, base: &Path) -> (Config, Vec<Problem>) {
         limits: resolver.limits(limits),
         tcp: resolver.tcp(tcp),
         trusted_proxies: resolver.trusted_proxies(trusted_proxies),
-        log: resolver.log(log),
+        log: resolver.log(log, base),
         admin: admin.map(|admin| resolver.admin(admin, base)),
         written,
         origin: None,
@@ -225,9 +225,9 @@ impl Resolver {
         networks.into_iter().map(|network| network.0.trunc()).collect()
     }
 
-    fn log(&mut self, log: file::Log) -> Log {
+    fn log(&mut self, log: file::Log, base: &Path) -> Log {
         const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
-        let file::Log { format, level, access } = log;
+        let file::Log { format, level, access, file, sample_requests } = log;
         let at = self.root.key("log").key("level");
         let is_filter = level.contains(['=', ',']);
         if is_filter && tracing_subscriber::EnvFilter::try_new(&level).is_err() {
@@ -244,7 +244,8 @@ impl Resolver {
             file::LogFormat::Json => LogFormat::Json,
             file::LogFormat::Text => LogFormat::Text,
         };
-        Log { format, level, access }
+        let sample_requests = NonZeroU32::new(sample_requests).unwrap_or(NonZeroU32::MIN);
+        Log { format, level, access, file: file.map(|file| base.join(file)), sample_requests }
     }
 
     fn positive(&mut self, at: At, time: values::Duration) -> StdDuration {

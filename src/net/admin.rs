@@ -7,7 +7,9 @@
 mod access;
 mod answer;
 mod calls;
+mod history;
 mod metrics;
+mod page;
 mod target;
 mod token;
 mod views;
@@ -33,8 +35,8 @@ use tokio::{
     time::timeout,
 };
 
-pub(super) use self::access::Access;
 pub(crate) use self::token::read as read_token;
+pub(super) use self::{access::Access, history::History};
 use super::{control::Control, handover::Inherited};
 use crate::config::{Admin, AdminBind};
 

@@ -34,6 +34,8 @@ pub(super) struct Question {
 pub(super) struct Search {
     pub(super) id: Option<String>,
     pub(super) client: Option<IpNet>,
+    /// What one of its words contains, in lower case.
+    pub(super) text: Option<String>,
     pub(super) route: Option<String>,
     pub(super) upstream: Option<String>,
     pub(super) backend: Option<String>,

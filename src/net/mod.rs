@@ -8,6 +8,7 @@ use std::sync::{Arc, RwLock};
 
 pub mod admin;
 mod admission;
+mod attempts;
 mod body;
 mod client_io;
 mod connection;

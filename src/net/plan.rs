@@ -5,7 +5,7 @@ use std::{io, sync::Arc, time::Instant};
 
 use super::Shared;
 use crate::{
-    access_log::{AccessLog, RouteLog},
+    access_log::{AccessLog, RouteLog, endings::Endings},
     balance::{Registry, Upstream},
     config::Config,
     metrics::{Metrics, RoundTripTimes},
@@ -42,6 +42,8 @@ pub(super) struct Terms {
 #[derive(Debug)]
 pub(super) struct Planner {
     access_log: AccessLog,
+    /// `None` = there is no admin interface to show them.
+    endings: Option<Arc<Endings>>,
     secret: Secret,
     registry: Registry,
     metrics: Arc<Metrics>,
@@ -50,23 +52,23 @@ pub(super) struct Planner {
 impl Planner {
     /// # Errors
     /// The kernel has no random bytes.
-    pub(super) fn new(access_log: AccessLog, metrics: Arc<Metrics>) -> io::Result<Self> {
+    pub(super) fn new(access_log: AccessLog, endings: Option<Arc<Endings>>, metrics: Arc<Metrics>) -> io::Result<Self> {
         let mut secret = [0; 16];
         getrandom::fill(&mut secret).map_err(io::Error::other)?;
         let registry = Registry::new(getrandom::u64().map_err(io::Error::other)?);
-        Ok(Self { access_log, secret: Secret(secret), registry, metrics })
+        Ok(Self { access_log, endings, secret: Secret(secret), registry, metrics })
     }
 
     /// A plan whose backends are those of the plans before it, by upstream and address, as far as they live.
     pub(super) fn plan(&self, config: Config, now: Instant) -> Plan {
         let settings = config.upstreams.iter().cloned();
         let upstreams: Vec<_> = settings.map(|settings| self.registry.upstream(settings, now)).collect();
-        let access_log = config.log.access.then(|| self.access_log.clone());
+        let access_log = config.log.access.then(|| self.access_log.sampling(config.log.sample_requests));
         let terms = |route: &Route| {
             let upstream = upstreams[route.upstream].name();
             let metrics = self.metrics.route(&route.name, upstream);
             let round_trips = metrics.round_trips();
-            let log = RouteLog::new(access_log.clone(), &route.name, upstream, metrics);
+            let log = RouteLog::new(access_log.clone(), self.endings.clone(), &route.name, upstream, metrics);
             let settings = SessionSettings {
                 keepalive: route.keepalive,
                 idle: config.timeouts.idle,

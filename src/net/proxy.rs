@@ -1,10 +1,9 @@
 //! One request, read downwards: refused here, forwarded as plain HTTP, or upgraded to a session.
 
 use std::{
-    future::poll_fn,
     net::{IpAddr, SocketAddr},
     sync::Arc,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use hyper::{
@@ -14,11 +13,11 @@ use hyper::{
     http::request::Parts,
     upgrade::OnUpgrade,
 };
-use tokio::time::timeout;
 
 use super::{
     Worker,
     admission::Admitted,
+    attempts::Attempts,
     body::{AnswerBody, Ending, Keep, Progress, RequestBody},
     client_io::Debt,
     farewell::Farewell,
@@ -29,10 +28,9 @@ use super::{
 };
 use crate::{
     access_log::{Record, TlsVersion},
-    balance::{Key, Pick, Tried, Unavailable, Upstream},
+    balance::{Key, Pick, Upstream},
     error::{Error, Kind},
     headers,
-    metrics::Metrics,
     ws::handshake::{self, Agreed, BadHandshake, Offer},
 };
 
@@ -163,7 +161,7 @@ async fn upgrade(
         match greeting {
             Ok(Greeting::Switched(switched)) => match handshake::verify(&offer, &switched.headers) {
                 Ok(agreed) => {
-                    succeed(connection, upstream, &mut pick, Some(switched.connect), record);
+                    attempts.succeed(&mut pick, Some(switched.connect), record);
                     let client = on_upgrade;
                     return Ok(Reply::Upgrade(Upgraded { switched, pick, agreed, client, place, admitted }));
                 }
@@ -172,7 +170,7 @@ async fn upgrade(
                 }
             },
             Ok(Greeting::Answered(answered)) => {
-                succeed(connection, upstream, &mut pick, answered.connect, record);
+                attempts.succeed(&mut pick, answered.connect, record);
                 let moves_on = matches!(answered.response.status().as_u16(), 502..=504);
                 // The client may have sent frames already: they must never be read as a next request.
                 let answer = Reply::Answer { answered, pick, sent: Progress::default(), keep_alive: false };
@@ -205,7 +203,7 @@ async fn forward(
         let sent = body.as_ref().map(RequestBody::progress).unwrap_or_default();
         match connection.worker.dialer.exchange(pick.address(), head.clone(), &mut body, terms).await {
             Ok(answered) => {
-                succeed(connection, upstream, &mut pick, answered.connect, record);
+                attempts.succeed(&mut pick, answered.connect, record);
                 return Ok(Reply::Answer { answered, pick, sent, keep_alive: true });
             }
             Err(error) => {
@@ -214,89 +212,6 @@ async fn forward(
             }
         }
     }
-}
-
-/// The backends tried for one request.
-struct Attempts<'a> {
-    upstream: &'a Arc<Upstream>,
-    key: Key,
-    metrics: &'a Metrics,
-    tried: Tried,
-    failure: Option<Error>,
-}
-
-impl<'a> Attempts<'a> {
-    fn new(upstream: &'a Arc<Upstream>, key: Key, metrics: &'a Metrics) -> Self {
-        Self { upstream, key, metrics, tried: Tried::default(), failure: None }
-    }
-
-    /// The next backend; when none is left, the last failure, or that there was none to try.
-    fn next(&mut self, record: &mut Record) -> Result<Pick, Error> {
-        let picked = match self.tried.len() < self.upstream.tries() {
-            true => self.upstream.pick(&self.key, &mut self.tried, Instant::now()),
-            false => Err(Unavailable::AllTried),
-        };
-        self.begin(picked, record)
-    }
-
-    /// The same for a handshake, which waits in line where all backends are busy with others: for `wait` at most.
-    async fn next_handshake(&mut self, wait: Duration, record: &mut Record) -> Result<Pick, Error> {
-        if self.tried.len() >= self.upstream.tries() {
-            return self.begin(Err(Unavailable::AllTried), record);
-        }
-        let mut place = None;
-        let picked = poll_fn(|cx| {
-            let now = Instant::now();
-            self.upstream.poll_handshake(&self.key, &mut self.tried, &mut place, cx.waker(), now)
-        });
-        let picked = timeout(wait, picked).await.unwrap_or(Err(Unavailable::Busy));
-        self.begin(picked, record)
-    }
-
-    fn begin(&mut self, picked: Result<Pick, Unavailable>, record: &mut Record) -> Result<Pick, Error> {
-        let pick = picked.map_err(|why| {
-            let kind = if why == Unavailable::Busy { Kind::Busy } else { Kind::Unavailable };
-            self.failure.take().unwrap_or_else(|| kind.into())
-        })?;
-        record.backend = Some(pick.address().to_owned());
-        record.tries += 1;
-        Ok(pick)
-    }
-
-    /// Notes a failure; `Err` when no other backend may be tried.
-    fn fail(&mut self, pick: &mut Pick, error: Error, repeatable: bool, record: &Record) -> Result<(), Error> {
-        if error.is_failure() {
-            let transition = pick.failed(Instant::now());
-            let backend = pick.address();
-            self.metrics.backend_failed(self.upstream.name(), backend, &error);
-            tracing::warn!(upstream = self.upstream.name(), backend, request_id = record.request_id, %error, "attempt failed");
-            if let Some(transition) = transition {
-                tracing::warn!(upstream = self.upstream.name(), backend, "backend is {}", transition.as_str());
-            }
-        }
-        if !error.is_retryable(repeatable) {
-            return Err(error);
-        }
-        self.failure = Some(error);
-        Ok(())
-    }
-}
-
-fn succeed(
-    connection: &Connection,
-    upstream: &Upstream,
-    pick: &mut Pick,
-    connect: Option<Duration>,
-    record: &mut Record,
-) {
-    if let Some(took) = connect {
-        connection.worker.shared.metrics.backend_connected(upstream.name(), pick.address(), took);
-    }
-    if let Some(transition) = pick.succeeded(Instant::now()) {
-        tracing::info!(backend = pick.address(), "backend is {}", transition.as_str());
-    }
-    record.connect = connect;
-    record.handshake = Some(record.started().elapsed());
 }
 
 /// The request as the backend sees it: what concerns one hop removed, what we know of the client added.

@@ -16,7 +16,8 @@ use tokio::{
 };
 
 use super::{
-    Shared, Worker, admin,
+    Shared, Worker,
+    admin::{self, History},
     admission::Admission,
     connection::{self, Accepted, LAST_CALL},
     control::{self, Control},
@@ -125,8 +126,10 @@ impl Server {
             tracing::warn!(%address, "a socket was passed for this address, and no listener of the file has it");
         }
         let workers = config.workers.or_else(|| thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get);
+        let history = admin.is_some().then(History::default);
+        let endings = history.as_ref().map(|history| Arc::clone(&history.endings));
         let metrics = Arc::new(Metrics::default());
-        let planner = Planner::new(access_log, Arc::clone(&metrics)).map_err(StartError::Worker)?;
+        let planner = Planner::new(access_log, endings, Arc::clone(&metrics)).map_err(StartError::Worker)?;
         let admission = Admission::new(Instant::now());
         admission.unsent.set_limit(config.limits.unsent_memory);
         let shared = Arc::new(Shared {
@@ -142,7 +145,7 @@ impl Server {
         let (alive, ended) = mpsc::channel(1);
         let crew = start_workers(&shared, workers, &stopped, &alive).map_err(StartError::Worker)?;
         let background = start_background(stopped, alive).map_err(StartError::Worker)?;
-        let control = Control::start(shared, crew, background, planner, bound, admin)?;
+        let control = Control::start(shared, crew, background, planner, bound, admin.zip(history))?;
         Ok(Self { control, stop, workers: ended })
     }
 

@@ -156,6 +156,7 @@ impl Held {
         let is_wanted = is(&search.route, record.route())
             && is(&search.upstream, record.upstream())
             && is(&search.backend, in_flight.backend().address())
+            && search.text.as_ref().is_none_or(|text| record.mentions(text))
             && search.client.is_none_or(|client| client.contains(&record.client()))
             && search.id.as_ref().is_none_or(|id| record.has_id(id));
         is_wanted.then(|| {

@@ -286,11 +286,18 @@ fn failure(error: hyper::Error) -> Error {
     let kind = match body {
         Some(BodyError::TooLarge) => Kind::BodyTooLarge,
         Some(BodyError::TimedOut) => Kind::BodyTimeout,
+        Some(BodyError::Broken(error)) if is_malformed(error) => Kind::BadRequest,
         Some(BodyError::Broken(_)) => Kind::ClientGone,
         None if error.is_parse() => Kind::MalformedAnswer,
         None => Kind::ClosedEarly,
     };
     Error::from_source(kind, error)
+}
+
+/// Whether a client's body broke off because its chunks cannot be read: then the client is still there to be told.
+fn is_malformed(error: &hyper::Error) -> bool {
+    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<io::Error>());
+    source.is_some_and(|error| matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData))
 }
 
 fn check(response: &Response<Incoming>) -> Result<(), Error> {

@@ -114,6 +114,9 @@ fn announce(stage: &Stage, options: DemoOptions, ping_interval: Duration) -> Vec
         }
         lines.push(line);
     }
+    if let Some(address) = stage.admin() {
+        lines.push(format!("  http://{address}/api/status   its admin interface: longwire status --admin {address}"));
+    }
     lines.push(String::new());
     lines.push(format!("behind a load balancer that cuts what is silent for {cut}, to try by hand:"));
     lines.push(format!("  http://{}/   the bare backend", stage.bare));

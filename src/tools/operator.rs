@@ -6,7 +6,10 @@ mod tables;
 use std::{fmt::Write as _, io::IsTerminal as _, path::PathBuf, time::Duration};
 
 use serde_json::{Value, json};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    time::MissedTickBehavior,
+};
 
 use self::client::encode;
 pub use self::client::{Address, CallError, Caller};
@@ -146,6 +149,7 @@ async fn watch(caller: &Caller, form: Form, mut print: impl FnMut(&str)) -> Resu
     let in_place = std::io::stdout().is_terminal() && !form.json;
     let mut seen = Some(status(caller).await?);
     let mut looks = tokio::time::interval(LOOK);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             _ = looks.tick() => {}

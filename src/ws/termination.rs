@@ -89,6 +89,27 @@ pub enum Cause {
 }
 
 impl Cause {
+    /// All of them.
+    pub const ALL: [Self; 17] = [
+        Self::BackendBreach,
+        Self::BackendClose,
+        Self::BackendDead,
+        Self::BackendDown,
+        Self::BackendLost,
+        Self::ClientBreach,
+        Self::ClientClose,
+        Self::ClientDead,
+        Self::ClientLost,
+        Self::Drain,
+        Self::Idle,
+        Self::Killed,
+        Self::Lifetime,
+        Self::Removed,
+        Self::Memory,
+        Self::MessageTooBig,
+        Self::RateLimited,
+    ];
+
     /// The word for the log.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -113,6 +134,59 @@ impl Cause {
         }
     }
 
+    /// Why, for people: one sentence.
+    #[must_use]
+    pub const fn as_sentence(self) -> &'static str {
+        match self {
+            Self::BackendBreach => "the backend sent what no WebSocket may: its frames broke the protocol",
+            Self::BackendClose => "the backend closed the WebSocket with a Close frame of its own",
+            Self::BackendDead => {
+                "the backend answered no ping and took no byte in time: it hangs, or the way to it is cut"
+            }
+            Self::BackendDown => "the backend failed its health checks, and its sessions were told to leave",
+            Self::BackendLost => {
+                "the backend closed the TCP connection without a Close frame: it crashed or was restarted"
+            }
+            Self::ClientBreach => "the client sent what no WebSocket may: its frames broke the protocol",
+            Self::ClientClose => "the client closed the WebSocket with a Close frame of its own",
+            Self::ClientDead => {
+                "the client answered no ping and took no byte in time: it sleeps, or its network is gone"
+            }
+            Self::ClientLost => {
+                "the client closed the TCP connection without a Close frame: its program ended, or something on the way cut it"
+            }
+            Self::Drain => "an operator drained the proxy, the route or the backend, or the proxy was stopped",
+            Self::Idle => "neither side sent a byte for as long as timeouts.idle allows",
+            Self::Killed => "an operator ended this session",
+            Self::Lifetime => "the session was as old as its route's max_lifetime allows",
+            Self::Removed => "a new configuration has its backend or its route no more",
+            Self::Memory => "one side took its bytes too slowly while limits.unsent_memory was used up",
+            Self::MessageTooBig => "one side sent a message or a frame larger than a limit allows",
+            Self::RateLimited => "the client sent more in a second than a limit allows",
+        }
+    }
+
+    /// Whether neither of the ends nor an operator asked for it.
+    #[must_use]
+    pub const fn is_drop(self) -> bool {
+        match self {
+            Self::BackendClose | Self::ClientClose | Self::Drain | Self::Killed | Self::Lifetime | Self::Removed => {
+                false
+            }
+            Self::BackendBreach
+            | Self::BackendDead
+            | Self::BackendDown
+            | Self::BackendLost
+            | Self::ClientBreach
+            | Self::ClientDead
+            | Self::ClientLost
+            | Self::Idle
+            | Self::Memory
+            | Self::MessageTooBig
+            | Self::RateLimited => true,
+        }
+    }
+
     /// The words that a Close of ours gives to a side that is not the cause.
     #[must_use]
     pub const fn as_reason(self) -> &'static str {
@@ -133,5 +207,24 @@ impl Cause {
             Self::MessageTooBig => "message too big",
             Self::RateLimited => "rate limited",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn each_cause_has_a_word_and_a_sentence_of_its_own() {
+        for (place, cause) in Cause::ALL.into_iter().enumerate() {
+            assert_eq!(cause as usize, place, "{cause:?}");
+            let sentence = cause.as_sentence();
+            assert!(sentence.split(' ').count() >= 5 && !sentence.ends_with('.'), "{sentence}");
+        }
+        let sentences: HashSet<_> = Cause::ALL.map(Cause::as_sentence).into();
+        let words: HashSet<_> = Cause::ALL.map(Cause::as_str).into();
+        assert_eq!((sentences.len(), words.len()), (Cause::ALL.len(), Cause::ALL.len()));
     }
 }

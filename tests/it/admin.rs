@@ -113,7 +113,6 @@ async fn a_write_needs_a_json_content_type_and_its_own_method() {
         ("GET", "/api/drain", 405),
         ("PUT", "/api/status", 405),
         ("OPTIONS", "/api/sessions", 405),
-        ("GET", "/", 404),
         ("GET", "/api", 404),
         ("GET", "/api/sessions/", 404),
         ("GET", "/api/sessions/none", 404),
@@ -122,6 +121,9 @@ async fn a_write_needs_a_json_content_type_and_its_own_method() {
         ("GET", "/api/sessions?limit=1001", 400),
         ("GET", "/api/sessions?client=x", 400),
         ("GET", "/api/sessions?what=x", 400),
+        ("GET", "/api/endings?limit=201", 400),
+        ("GET", "/api/endings?what=x", 400),
+        ("POST", "/", 405),
         ("DELETE", "/api/sessions/none", 404),
         ("POST", "/api/routes/none/drain", 404),
         ("POST", "/api/upstreams/chat/backends/none/drain", 404),
@@ -158,6 +160,7 @@ async fn with_a_token_everything_under_api_shows_it_and_a_reload_reads_it_again(
     assert_eq!(admin.refused("POST", "/api/drain", JSON, "").await.0, 401);
     assert_eq!(admin.ask("GET", "/healthz", "", "").await.0, 200);
     assert_eq!(admin.ask("GET", "/readyz", "", "").await.0, 200);
+    assert_eq!(admin.ask("GET", "/", "", "").await.0, 200, "the page asks for the token itself");
     std::fs::write(&token, "second-token-of-many").unwrap();
     assert_eq!(admin.ask("POST", "/api/reload", &format!("{JSON}{first}"), "").await.0, 200);
     assert_eq!(admin.refused("GET", "/api/status", first, "").await.0, 401);
@@ -432,5 +435,132 @@ async fn its_description_names_what_it_answers() {
         }
     }
     assert!(paths.len() >= 14, "{} paths", paths.len());
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn the_page_runs_its_own_script_only_and_is_framed_by_nobody() {
+    let proxy = before(&[&Backend::echo()]).start();
+    let admin = Admin::of(&proxy);
+    let mut nonces = HashSet::new();
+    for _ in 0..2 {
+        let mut wire = Wire::connect(admin.0).await;
+        wire.send(format!("GET / HTTP/1.1\r\nHost: {}\r\n\r\n", admin.0)).await;
+        let answer = wire.response().await;
+        let header = |name: &str| answer.head.header(name).unwrap_or_default().to_owned();
+        assert_eq!((answer.status(), &*header("content-type")), (200, "text/html; charset=utf-8"));
+        assert_eq!((&*header("x-frame-options"), &*header("x-content-type-options")), ("DENY", "nosniff"));
+        assert_eq!(&*header("cache-control"), "no-store");
+        let policy = header("content-security-policy");
+        for rule in ["default-src 'none'", "connect-src 'self'", "frame-ancestors 'none'", "base-uri 'none'"] {
+            assert!(policy.contains(rule), "{rule} in {policy}");
+        }
+        assert!(!policy.contains("unsafe"), "{policy}");
+        let nonce = policy.split_once("script-src 'nonce-").unwrap().1.split_once('\'').unwrap().0.to_owned();
+        let page = answer.text();
+        assert_eq!(page.matches(&format!(" nonce=\"{nonce}\"")).count(), 2, "a script and a style");
+        assert_eq!(page.matches("<script").count() + page.matches("<style").count(), 2);
+        for foreign in ["http://", "https://", "src=", " onclick=", " style=", "{{"] {
+            assert!(!page.replace("http://www.w3.org/2000/svg", "").contains(foreign), "{foreign}");
+        }
+        nonces.insert(nonce);
+    }
+    assert_eq!(nonces.len(), 2, "each answer has a nonce of its own");
+    let (status, _) = admin.ask_bare("GET / HTTP/1.1\r\nHost: evil.example\r\n", "").await;
+    assert_eq!(status, 403, "by its own name only");
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn an_ending_is_told_with_code_who_and_why_though_the_log_is_off() {
+    let backend = Backend::by_hand();
+    let proxy = before(&[&backend]).with("log: { access: false }").start();
+    let admin = Admin::of(&proxy);
+    let (client, at_backend) = proxy.session_by_hand(&backend).await;
+    close(client, at_backend).await;
+    let (mut client, at_backend) = proxy.session_by_hand(&backend).await;
+    drop(at_backend);
+    client.expect_close_code(1011).await;
+    drop(client);
+    let endings = within("two endings", async {
+        loop {
+            let endings = admin.get("/api/endings").await;
+            if endings["total"] == 2 {
+                break endings;
+            }
+        }
+    })
+    .await;
+    let [lost, closed] = &endings["endings"].as_array().unwrap()[..] else { panic!("{endings}") };
+    assert_eq!(
+        (&lost["cause"], &lost["initiator"], &lost["drop"]),
+        (&"backend_lost".into(), &"backend".into(), &true.into())
+    );
+    let why = "the backend closed the TCP connection without a Close frame: it crashed or was restarted";
+    assert_eq!(lost["why"], why);
+    assert_eq!(
+        (&closed["cause"], &closed["close_code"], &closed["clean"]),
+        (&"client_close".into(), &1000.into(), &true.into())
+    );
+    assert_eq!((&closed["backend"], &closed["drop"]), (&backend.to_string().into(), &false.into()));
+    let causes = json!([
+        { "cause": "backend_lost", "why": why, "drop": true, "count": 1 },
+        { "cause": "client_close", "why": closed["why"], "drop": false, "count": 1 },
+    ]);
+    assert_eq!(endings["causes"], causes);
+    assert_eq!(admin.get("/api/endings?limit=1").await["endings"], json!([lost]));
+    let history = admin.get("/api/history").await;
+    let samples = history["samples"].as_array().unwrap();
+    let ended = samples.iter().filter_map(|sample| sample["ended"]["backend_lost"].as_u64()).sum::<u64>();
+    assert_eq!((ended, &samples.last().unwrap()["ago_ms"]), (1, &0.into()), "{history}");
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn the_last_endings_are_bounded_and_all_are_counted() {
+    let backend = Backend::by_hand();
+    let proxy = before(&[&backend]).start();
+    let admin = Admin::of(&proxy);
+    for _ in 0..205 {
+        let (client, at_backend) = proxy.session_by_hand(&backend).await;
+        close(client, at_backend).await;
+    }
+    let endings = within("all endings", async {
+        loop {
+            let endings = admin.get("/api/endings").await;
+            if endings["total"] == 205 {
+                break endings;
+            }
+        }
+    })
+    .await;
+    assert_eq!((endings["endings"].as_array().unwrap().len(), &endings["causes"][0]["count"]), (200, &205.into()));
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn a_session_is_found_by_any_of_its_words() {
+    let (one, two) = (Backend::by_hand(), Backend::by_hand());
+    let proxy = before(&[&one, &two]).start();
+    let admin = Admin::of(&proxy);
+    let first = proxy.session_by_hand(&one).await;
+    let second = proxy.session_by_hand(&two).await;
+    let all = admin.get("/api/sessions?order=desc").await;
+    let session = &all["sessions"][0];
+    let id = session["id"].as_str().unwrap();
+    let path = session["path"].as_str().unwrap();
+    for (text, matched) in [
+        (&id[4..20], 1),
+        (&id[4..20].to_uppercase(), 1),
+        (&one.to_string(), 1),
+        ("CHAT", 2),
+        ("127.0.0", 2),
+        (path, 2),
+        ("nobody says this", 0),
+    ] {
+        let text = text.replace(' ', "+");
+        assert_eq!(admin.get(&format!("/api/sessions?text={text}")).await["matched"], matched, "{text}");
+    }
+    drop((first, second));
     proxy.stop().await;
 }

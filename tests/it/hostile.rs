@@ -184,8 +184,8 @@ async fn pipelined_requests_whose_answers_nobody_reads_stop_being_served() {
 async fn a_101_whose_head_does_not_end_is_502() {
     let backend = Backend::script(async |mut wire, head| {
         let right = accepting(&head, "");
-        wire.try_send(right.trim_end().as_bytes()).await;
-        while wire.try_send("\r\nX-More: and more").await {}
+        wire.try_send(format!("{}\r\nX-More: ", right.trim_end())).await;
+        while wire.try_send([b'm'; 4096]).await {}
     });
     let mut proxy = Proxy::before(&[&backend]).upstream("balance: round_robin, tries: 1").start();
     assert_eq!(proxy.client().await.refused_upgrade("/").await.status(), 502);
@@ -234,6 +234,22 @@ async fn absurd_paths_are_refused_or_pass_as_they_are_and_break_no_line_of_the_l
         .map(|record| record["path"].as_str().unwrap())
         .collect();
     assert_eq!(recorded, passed);
+}
+
+#[tokio::test]
+async fn a_body_whose_chunks_cannot_be_read_is_400() {
+    // It never answers, so the broken body is what ends the request.
+    let backend = Backend::script(async |mut wire, _| drop(wire.whatever_comes().await));
+    let mut proxy = Proxy::start(&[&backend]);
+    for chunk in ["0x5\r\nhello\r\n", "+5\r\nhello\r\n", "5\r\nhelloXX", "fffffffffffffffff\r\n", "5;a\nb\r\nhello\r\n"]
+    {
+        let mut client = proxy.client().await;
+        client.send(format!("POST / HTTP/1.1\r\nHost: chat\r\nTransfer-Encoding: chunked\r\n\r\n{chunk}")).await;
+        assert_eq!(client.response().await.status(), 400, "{chunk:?}");
+        let record = proxy.next_record().await;
+        assert_eq!((&record["cause"], &record["status"]), (&"bad_request".into(), &400.into()), "{record}");
+    }
+    proxy.stop().await;
 }
 
 #[tokio::test]

@@ -34,9 +34,7 @@ impl Access {
     /// # Errors
     /// What it lacks.
     pub(super) fn check(&self, headers: &HeaderMap, address: Option<SocketAddr>) -> Result<(), Refusal> {
-        if let Some(address) = address {
-            self.check_names(headers, address)?;
-        }
+        self.check_names(headers, address)?;
         match &self.token {
             Some(token) if !bearer(headers).is_some_and(|shown| token.is(shown)) => {
                 let message = "the token is missing or wrong: Authorization: Bearer TOKEN";
@@ -46,7 +44,12 @@ impl Access {
         }
     }
 
-    fn check_names(&self, headers: &HeaderMap, address: SocketAddr) -> Result<(), Refusal> {
+    /// Whether it is called by its own name, which what is secret to nobody needs, too.
+    ///
+    /// # Errors
+    /// It is not.
+    pub(super) fn check_names(&self, headers: &HeaderMap, address: Option<SocketAddr>) -> Result<(), Refusal> {
+        let Some(address) = address else { return Ok(()) };
         let refuse = |code, what: &str| {
             let message = format!("the {what} of the request is not this interface's own, which listens on {address}");
             Err(Refusal::new(StatusCode::FORBIDDEN, code, message))

@@ -2,7 +2,7 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use http_body_util::{BodyExt as _, Limited};
@@ -14,9 +14,10 @@ use tokio::time::timeout;
 use super::{
     access,
     answer::{Answer, Refusal, json, text},
-    metrics, target, views,
+    metrics, page, target, views,
 };
 use crate::{
+    access_log::endings::{self, Ending},
     balance::Duty,
     config::Severity,
     net::{
@@ -44,6 +45,7 @@ const DESCRIPTION: &str = include_str!("../../../docs/openapi.yaml");
 /// One thing that can be asked for.
 #[derive(Debug)]
 enum Call {
+    Page,
     Health,
     Ready,
     Metrics,
@@ -54,6 +56,8 @@ enum Call {
     Session(String),
     Kill(String),
     Upstreams,
+    Endings,
+    History,
     SetDuty { upstream: String, backend: String, duty: Duty },
     DrainRoute { route: String, drains: bool },
     DrainAll { drains: bool },
@@ -79,7 +83,11 @@ pub(super) async fn answer(control: &Control, address: Option<SocketAddr>, reque
         found => {
             let is_write = !matches!(head.method, Method::GET | Method::HEAD);
             let access = control.desk().map(|desk| desk.access());
-            let checked = access.map_or(Ok(()), |access| access.check(&head.headers, address));
+            let checked = access.map_or(Ok(()), |access| match &found {
+                // It has nothing to tell, and asks for the token itself.
+                Ok(Call::Page) => access.check_names(&head.headers, address),
+                _ => access.check(&head.headers, address),
+            });
             let checked = checked.and(found).and_then(|call| match is_write {
                 true => access::check_write(&head.headers).map(|()| call),
                 false => Ok(call),
@@ -99,6 +107,7 @@ fn find(method: &Method, path: &str) -> Result<Call, Refusal> {
     let segments = target::segments(path)?;
     let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
     let (read, write) = match segments[..] {
+        [""] => (Some(Call::Page), None),
         ["healthz"] => (Some(Call::Health), None),
         ["readyz"] => (Some(Call::Ready), None),
         ["metrics"] => (Some(Call::Metrics), None),
@@ -109,6 +118,8 @@ fn find(method: &Method, path: &str) -> Result<Call, Refusal> {
         ["api", "sessions", id] if !id.is_empty() => {
             (Some(Call::Session(id.into())), Some((Method::DELETE, Call::Kill(id.into()))))
         }
+        ["api", "endings"] => (Some(Call::Endings), None),
+        ["api", "history"] => (Some(Call::History), None),
         ["api", "upstreams"] => (Some(Call::Upstreams), None),
         ["api", "upstreams", upstream, "backends", backend, duty @ ("drain" | "down" | "up")] => {
             let duty = match duty {
@@ -144,6 +155,7 @@ fn find(method: &Method, path: &str) -> Result<Call, Refusal> {
 impl Call {
     async fn run(self, control: &Control, query: &str, body: &[u8]) -> Result<Answer, Refusal> {
         Ok(match self {
+            Self::Page => page::answer()?,
             Self::Health | Self::Ready | Self::Metrics => text(StatusCode::OK, "ok\n"),
             Self::Description => ok(&serde_yaml::from_str::<serde_json::Value>(DESCRIPTION).unwrap_or_default()),
             Self::Status => ok(&views::Status::of(control)),
@@ -152,6 +164,8 @@ impl Call {
             Self::Session(id) => session(control, id).await?,
             Self::Kill(id) => kill(control, id, body).await?,
             Self::Upstreams => ok(&views::upstreams(control)),
+            Self::Endings => endings(control, query)?,
+            Self::History => ok(&control.history().map(|history| history.show(control.sessions(), Instant::now()))),
             Self::SetDuty { upstream, backend, duty } => {
                 read::<Nothing>(body)?;
                 control.set_duty(&upstream, &backend, duty)?;
@@ -179,7 +193,8 @@ struct Nothing {}
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct HowToKill {
-    code: Option<u16>,
+    /// A float, because 1008.0 is an integer of JSON Schema.
+    code: Option<f64>,
     reason: Option<String>,
 }
 
@@ -200,6 +215,7 @@ async fn sessions(control: &Control, query: &str) -> Result<Answer, Refusal> {
                 let address = value.parse::<IpAddr>().map(ipnet::IpNet::from);
                 search.client = Some(value.parse().or(address).map_err(|_| wrong("an address or a network"))?);
             }
+            "text" => search.text = Some(value.to_lowercase()),
             "route" => search.route = Some(value),
             "upstream" => search.upstream = Some(value),
             "backend" => search.backend = Some(value),
@@ -221,6 +237,27 @@ async fn sessions(control: &Control, query: &str) -> Result<Answer, Refusal> {
     Ok(ok(&json!({ "sessions": sessions, "matched": found.matched, "total": control.sessions() })))
 }
 
+/// The last endings, the last of them first.
+fn endings(control: &Control, query: &str) -> Result<Answer, Refusal> {
+    let mut limit = endings::KEPT;
+    for (key, value) in target::pairs(query)? {
+        match key.as_str() {
+            "limit" => {
+                let number = value.parse().ok().filter(|number| *number <= endings::KEPT);
+                let wrong = || Refusal::bad_request(format!("`limit` is a number from 0 to {}", endings::KEPT));
+                limit = number.ok_or_else(wrong)?;
+            }
+            _ => return Err(Refusal::bad_request(format!("`{key}` is not known here"))),
+        }
+    }
+    let Some(history) = control.history() else { return Err(Refusal::not_found("nobody has kept them")) };
+    let (last, counts) = (history.endings.last(limit), history.endings.counts());
+    let last: Vec<&Ending> = last.iter().map(|ending| &**ending).collect();
+    let causes: Vec<_> = counts.values().map(|(cause, count)| views::Counted { cause, count: *count }).collect();
+    let total: u64 = causes.iter().map(|counted| counted.count).sum();
+    Ok(ok(&json!({ "endings": last, "causes": causes, "total": total })))
+}
+
 async fn session(control: &Control, id: String) -> Result<Answer, Refusal> {
     let found = control.ask(one(&id), None).await.ok_or_else(busy)?;
     found.sights.first().map(|sight| ok(&views::Session::of(sight))).ok_or_else(|| no_session(&id))
@@ -228,7 +265,8 @@ async fn session(control: &Control, id: String) -> Result<Answer, Refusal> {
 
 async fn kill(control: &Control, id: String, body: &[u8]) -> Result<Answer, Refusal> {
     let HowToKill { code, reason } = read(body)?;
-    let code = code.map_or(KILLED, CloseCode);
+    // What does not fit is out of range either way.
+    let code = code.map_or(KILLED, |code| CloseCode(if code.fract() == 0.0 { code as u16 } else { 0 }));
     let reason = reason.unwrap_or_else(|| "killed".to_owned());
     // What an endpoint may put on the wire (RFC 6455 §7.4, IANA's registry).
     if !matches!(code.0, 1000..=1003 | 1007..=1014 | 3000..=4999) {

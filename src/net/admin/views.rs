@@ -5,7 +5,7 @@ use std::time::Instant;
 use serde::Serialize;
 
 use crate::{
-    access_log::{Shown, Traffic},
+    access_log::{Shown, Traffic, endings::EndingCause},
     balance::{Backend, BackendSettings, Health},
     net::{control::Control, inquiry::Sight},
 };
@@ -76,6 +76,14 @@ struct LastCheck {
     passed: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     failure: Option<String>,
+}
+
+/// How many sessions ended by one cause.
+#[derive(Debug, Serialize)]
+pub(super) struct Counted<'c> {
+    #[serde(flatten)]
+    pub(super) cause: &'c EndingCause,
+    pub(super) count: u64,
 }
 
 /// A live session, by the names of its record where that has them.

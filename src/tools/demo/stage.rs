@@ -99,6 +99,11 @@ impl Stage {
         Ok(Self { fronts, backends, bare, kept, server, programs, _certificates: certificates })
     }
 
+    /// Where longwire's admin interface is.
+    pub(super) fn admin(&self) -> Option<AdminBind> {
+        self.server.control().admin_address()
+    }
+
     /// Drains the proxy, then ends the rest.
     pub(super) async fn end(mut self) {
         self.server.drain().await;

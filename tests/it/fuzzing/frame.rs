@@ -30,6 +30,7 @@ fn check_header(bytes: &[u8], header: FrameHeader, size: usize) {
     assert_eq!((header.fin, header.mask), (theirs.is_final, theirs.mask));
     assert_eq!(header.rsv, u8::from(theirs.rsv1) << 2 | u8::from(theirs.rsv2) << 1 | u8::from(theirs.rsv3));
     assert_eq!(matches!(theirs.opcode, TheirCode::Control(_)), header.opcode.is_control());
+    assert!(!header.opcode.is_control() || (header.fin && header.length <= 125), "no control frame: {header:?}");
     let payload = &bytes[size..];
     if header.opcode.is_control() && header.rsv == 0 && payload.len() as u64 >= header.length {
         let payload = &payload[..usize::try_from(header.length).expect("125 at most")];

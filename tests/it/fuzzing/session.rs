@@ -2,6 +2,7 @@
 //! frame; what is ours stands between two frames and never behind a Close; and it ends.
 
 use std::{
+    hash::{DefaultHasher, Hasher as _},
     io::Cursor,
     sync::Arc,
     time::{Duration, Instant},
@@ -28,7 +29,7 @@ const MOST_TIMEOUTS: usize = 1000;
 /// The first two bytes choose the settings; then each event is a byte and what it takes.
 pub fn check(bytes: &[u8]) {
     let [choice, limits, script @ ..] = bytes else { return };
-    let mut play = Play::new(*choice, *limits);
+    let mut play = Play::new(*choice, *limits, secret_of(bytes));
     let mut script = Script(script);
     while let Some(event) = script.byte() {
         play.happen(event, &mut script);
@@ -92,7 +93,7 @@ struct Play {
 }
 
 impl Play {
-    fn new(choice: u8, limits: u8) -> Self {
+    fn new(choice: u8, limits: u8, secret: Secret) -> Self {
         let seconds = |on: bool, seconds| on.then(|| Duration::from_secs(seconds));
         let keepalive = Settings {
             ping_interval: seconds(choice & 1 != 0, 20),
@@ -118,12 +119,8 @@ impl Play {
             extensions: choice & 32 != 0,
         };
         let now = Instant::now();
-        let common = Common {
-            settings,
-            secret: Secret([7; 16]),
-            epoch: now,
-            round_trips: longwire::metrics::RoundTripTimes::default(),
-        };
+        let round_trips = longwire::metrics::RoundTripTimes::default();
+        let common = Common { settings, secret, epoch: now, round_trips };
         let session = Session::new(Arc::new(common), 7, now);
         Self { session, now, ends: Default::default(), splices: choice & 64 != 0, over: false }
     }
@@ -168,7 +165,7 @@ impl Play {
             }
             _ if side == Client => self.session.handle_shortage(now),
             _ => {
-                let side = if script.number() % 2 == 0 { Client } else { Backend };
+                let side = if script.number() & 1 == 0 { Client } else { Backend };
                 self.end(side).broken = true;
             }
         }
@@ -349,6 +346,16 @@ impl Play {
             }
         }
     }
+}
+
+/// Another one for each script. A fuzzer sees what is compared with what: with the same secret always it forges our Pongs.
+fn secret_of(script: &[u8]) -> Secret {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(script);
+    let half = hasher.finish().to_be_bytes();
+    let mut secret = [0; 16];
+    secret[..8].copy_from_slice(&half);
+    Secret(secret)
 }
 
 fn drain_at(at: Instant) -> Notice {

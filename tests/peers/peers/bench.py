@@ -94,7 +94,7 @@ class Bench:
 class Program:
     """A started program. Its standard output is read line by line; actors write one JSON object a line."""
 
-    def __init__(self, name: str, command: list[str], folder: Path, cwd: Path | None = None):
+    def __init__(self, name: str, command: list[str], folder: Path, cwd: Path | None = None, **options):
         self.name = name
         self.lines: list[str] = []
         self.news = threading.Condition()
@@ -109,6 +109,7 @@ class Program:
             errors="replace",
             cwd=cwd,
             start_new_session=True,
+            **options,
             # Dies with the runner even when the runner gets no chance to clean up.
             preexec_fn=lambda: LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL),
         )

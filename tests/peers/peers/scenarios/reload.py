@@ -2,11 +2,12 @@
 
 import os
 import signal
+import socket
 import time
 import urllib.request
 
 from ..bench import Bench, Program, wait_until
-from ..proxy import Proxy, free_port
+from ..proxy import Proxy, config, free_port
 
 SESSIONS = 1000
 RELOADS = 100
@@ -25,15 +26,16 @@ def reload(bench: Bench) -> None:
     before, descriptors = proxy.memory(), len(os.listdir(f"/proc/{proxy.program.pid}/fd"))
     ask(talkers)
     started = time.monotonic()
-    reloads(proxy, good, RELOADS, EVERY)
+    count = RELOADS * 10 if bench.minutes > 1 else RELOADS
+    reloads(proxy, good, count, EVERY)
     took = time.monotonic() - started
     heard = ask(talkers, 1.5)
     said = proxy.program.stderr()
-    bench.equal(said.count('"message":"reloaded"'), 10 + RELOADS - RELOADS // EVERY, "reloads that were done")
-    bench.equal(said.count("not reloaded"), RELOADS // EVERY, "broken files that were refused")
+    bench.equal(said.count('"message":"reloaded"'), 10 + count - count // EVERY, "reloads that were done")
+    bench.equal(said.count("not reloaded"), count // EVERY, "broken files that were refused")
     bench.check(
         (heard["wrong"], heard["silent"]) == (0, 0),
-        f"{RELOADS} reloads in {took:.1f} s: {heard['echoes']} echoes meanwhile, {heard['wrong']} wrong, "
+        f"{count} reloads in {took:.1f} s: {heard['echoes']} echoes meanwhile, {heard['wrong']} wrong, "
         f"{heard['silent']} sessions silent",
     )
     bench.equal(len(talkers.events("lost")), 0, f"sessions lost of {SESSIONS}")
@@ -110,6 +112,35 @@ def takeover(bench: Bench) -> None:
     bench.equal((ends, talked["wrong"]), ({(1012, "drain")}, 0), "200 sessions of the first process read, and wrong echoes")
     old.signal(signal.SIGTERM)
     bench.equal(old.wait(15), 0, "the last one's exit code")
+    activation(bench, backend)
+
+
+def activation(bench: Bench, backend: int) -> None:
+    """A service manager's socket: it stays open while the process restarts, and who comes meanwhile waits."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        file = bench.folder / "activated.yaml"
+        file.write_text(config(port, [backend], bench, False, "", "ping_interval: 25s", "- { upstream: backends }", ""))
+        # As systemd passes it, but for the number, which a child of Python cannot choose.
+        passed = {"LISTEN_FDS": "1", "LISTEN_FDS_FIRST_FD": str(listening.fileno())}
+        for start in ("first", "second"):
+            # Nobody serves it yet: this one waits in the kernel.
+            early = bench.python("sessions.py", f"ws://127.0.0.1:{port}/", 1)
+            process = bench.start(
+                f"activated {start}",
+                bench.binary,
+                "run",
+                "-c",
+                file,
+                cwd=bench.folder,
+                pass_fds=[listening.fileno()],
+                env={**os.environ, **passed},
+            )
+            early.event("opened")
+            bench.check(True, f"a socket of the service manager, {start} process: who came before it is served")
+            process.signal(signal.SIGTERM)
+            bench.equal(process.wait(15), 0, "its exit code")
+            bench.equal(early.event("lost")["code"], 1012, "what the client read")
 
 
 def open_talkers(bench: Bench, proxy: Proxy, count: int, size: int = 200) -> Program:

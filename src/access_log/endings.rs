@@ -1,0 +1,178 @@
+//! The last endings, kept in the process for whoever asks why sessions end: a bounded ring, and counts by cause. Paid once
+//! per session, when it has ended.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    net::IpAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::{Record, millis};
+
+/// Endings that are kept.
+pub const KEPT: usize = 200;
+/// Bytes of a word that a client chose: an id or a path may have thousands.
+const LONGEST_WORD: usize = 256;
+
+/// How a session ended, by the names of its record where that has them.
+#[derive(Debug, Clone, Serialize)]
+#[allow(missing_docs, reason = "the names are those of the record")]
+pub struct Ending {
+    /// When its record was written.
+    pub ended: Timestamp,
+    pub id: String,
+    pub client: IpAddr,
+    pub host: String,
+    pub path: String,
+    pub route: String,
+    pub upstream: String,
+    pub backend: String,
+    #[serde(rename = "duration_ms", serialize_with = "millis")]
+    pub duration: Option<Duration>,
+    pub bytes_to_backend: u64,
+    pub bytes_to_client: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub close_code: Option<u16>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub close_reason: String,
+    pub initiator: &'static str,
+    #[serde(flatten)]
+    pub cause: EndingCause,
+    pub clean: bool,
+}
+
+/// Why, for programs and for people.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct EndingCause {
+    /// The word of the log.
+    pub cause: &'static str,
+    /// One sentence.
+    pub why: &'static str,
+    /// Neither an end nor an operator wanted it.
+    pub drop: bool,
+}
+
+/// The last [`KEPT`] endings, and how many there have been by cause.
+#[derive(Debug, Default)]
+pub struct Endings(Mutex<Kept>);
+
+#[derive(Debug, Default)]
+struct Kept {
+    last: VecDeque<Arc<Ending>>,
+    counts: Counts,
+}
+
+/// Endings since the process began, by the word of the cause. As many entries as there are causes, at most.
+pub type Counts = BTreeMap<&'static str, (EndingCause, u64)>;
+
+impl Endings {
+    /// The latest ones, the last of them first.
+    #[must_use]
+    pub fn last(&self, most: usize) -> Vec<Arc<Ending>> {
+        self.kept().last.iter().rev().take(most).cloned().collect()
+    }
+
+    /// How many there have been.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.kept().counts.clone()
+    }
+
+    /// A session has ended.
+    pub(super) fn push(&self, ending: Ending) {
+        let (cause, ending) = (ending.cause, Arc::new(ending));
+        let mut kept = self.kept();
+        kept.counts.entry(cause.cause).or_insert((cause, 0)).1 += 1;
+        // What falls out is freed after the lock.
+        let _fallen = if kept.last.len() < KEPT { None } else { kept.last.pop_front() };
+        kept.last.push_back(ending);
+        drop(kept);
+    }
+
+    /// A lock, because every worker's sessions end here; held for the move of a pointer, or the copy of a short list.
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Ending {
+    pub(super) fn of(record: &Record) -> Self {
+        let name = |name: &Option<String>| name.clone().unwrap_or_default();
+        Self {
+            ended: Timestamp::now(),
+            id: shorten(&record.request_id),
+            client: record.client,
+            host: shorten(&record.host),
+            path: shorten(&record.path),
+            route: name(&record.route),
+            upstream: name(&record.upstream),
+            backend: name(&record.backend),
+            duration: record.duration,
+            bytes_to_backend: record.traffic.bytes_to_backend,
+            bytes_to_client: record.traffic.bytes_to_client,
+            close_code: record.close_code,
+            close_reason: record.close_reason.clone(),
+            initiator: record.initiator.unwrap_or("client"),
+            cause: record.ended.map_or(EndingCause::UNBEGUN, EndingCause::of),
+            clean: record.clean.unwrap_or(false),
+        }
+    }
+}
+
+impl EndingCause {
+    /// The 101 was believed and the session dropped before it could begin.
+    const UNBEGUN: Self =
+        Self { cause: "client_gone", why: "the client went away before its session could begin", drop: true };
+
+    const fn of(cause: crate::ws::termination::Cause) -> Self {
+        Self { cause: cause.as_str(), why: cause.as_sentence(), drop: cause.is_drop() }
+    }
+}
+
+/// At most [`LONGEST_WORD`] bytes.
+fn shorten(word: &str) -> String {
+    if word.len() <= LONGEST_WORD {
+        return word.to_owned();
+    }
+    let end = (0..=LONGEST_WORD).rev().find(|end| word.is_char_boundary(*end)).unwrap_or(0);
+    format!("{}…", &word[..end])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ws::termination::Cause;
+
+    fn record(path: &str, cause: Option<Cause>) -> Record {
+        let mut record = Record::new(None, IpAddr::from([192, 0, 2, 1]), "GET", path);
+        record.ended = cause;
+        record
+    }
+
+    #[test]
+    fn only_the_last_are_kept_and_all_are_counted() {
+        let endings = Endings::default();
+        for number in 0..KEPT + 50 {
+            endings.push(Ending::of(&record(&format!("/{number}"), Some(Cause::BackendLost))));
+        }
+        endings.push(Ending::of(&record("/last", None)));
+        let last = endings.last(usize::MAX);
+        assert_eq!((last.len(), last[0].path.as_str(), last[1].path.as_str()), (KEPT, "/last", "/249"));
+        assert_eq!(endings.last(2).len(), 2);
+        let counts: Vec<_> = endings.counts().iter().map(|(cause, (_, count))| (*cause, *count)).collect();
+        assert_eq!(counts, [("backend_lost", KEPT as u64 + 50), ("client_gone", 1)]);
+    }
+
+    #[test]
+    fn a_word_of_a_client_takes_little_room() {
+        for path in ["é".repeat(5000), "x".repeat(5000)] {
+            let ending = Ending::of(&record(&path, None));
+            assert!(ending.path.len() < LONGEST_WORD + 4 && ending.path.ends_with('…'), "{}", ending.path);
+        }
+        assert_eq!(shorten("/ws"), "/ws");
+    }
+}

@@ -1,0 +1,127 @@
+//! What has been, as far as the live page shows it: the last endings, and an hour of samples.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::{Duration, Instant},
+};
+
+use serde::Serialize;
+use tokio::{runtime::Handle, time::MissedTickBehavior};
+
+use crate::{
+    access_log::endings::{Counts, Endings},
+    net::control::Control,
+};
+
+/// Between two samples.
+const STEP: Duration = Duration::from_secs(10);
+/// An hour of them.
+const SAMPLES: usize = 360;
+
+/// The last hour of a process.
+#[derive(Debug, Default)]
+pub(in crate::net) struct History {
+    pub(in crate::net) endings: Arc<Endings>,
+    samples: Mutex<Samples>,
+}
+
+#[derive(Debug, Default)]
+struct Samples {
+    last: VecDeque<Sample>,
+    /// As the last of them found it.
+    counts: Counts,
+}
+
+/// A moment, and what ended since the one before it.
+#[derive(Debug, Clone)]
+struct Sample {
+    at: Instant,
+    sessions: usize,
+    ended: BTreeMap<&'static str, u64>,
+}
+
+/// The samples, for the answer.
+#[derive(Debug, Serialize)]
+pub(super) struct Shown {
+    step_ms: u64,
+    samples: Vec<ShownSample>,
+}
+
+#[derive(Debug, Serialize)]
+struct ShownSample {
+    ago_ms: u64,
+    sessions: usize,
+    /// By cause, since the sample before it.
+    ended: BTreeMap<&'static str, u64>,
+}
+
+impl History {
+    /// Takes samples until the proxy is gone.
+    pub(in crate::net) fn watch(runtime: &Handle, control: Weak<Control>) {
+        runtime.spawn(async move {
+            let mut ticks = tokio::time::interval(STEP);
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            loop {
+                ticks.tick().await;
+                let Some(control) = control.upgrade() else { return };
+                let Some(history) = control.history() else { return };
+                history.take(control.sessions(), Instant::now());
+            }
+        });
+    }
+
+    /// The oldest first; the last one is of now.
+    pub(super) fn show(&self, sessions: usize, now: Instant) -> Shown {
+        let samples = self.samples();
+        let last = samples.sample(sessions, &self.endings.counts(), now);
+        let shown = samples.last.iter().chain([&last]).map(|sample| ShownSample {
+            ago_ms: u64::try_from(now.saturating_duration_since(sample.at).as_millis()).unwrap_or(u64::MAX),
+            sessions: sample.sessions,
+            ended: sample.ended.clone(),
+        });
+        Shown { step_ms: STEP.as_secs() * 1000, samples: shown.collect() }
+    }
+
+    fn take(&self, sessions: usize, now: Instant) {
+        let counts = self.endings.counts();
+        let mut samples = self.samples();
+        let sample = samples.sample(sessions, &counts, now);
+        if samples.last.len() == SAMPLES {
+            samples.last.pop_front();
+        }
+        samples.last.push_back(sample);
+        samples.counts = counts;
+    }
+
+    /// A lock between one who samples and few who look; no session ever takes it.
+    fn samples(&self) -> MutexGuard<'_, Samples> {
+        self.samples.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Samples {
+    fn sample(&self, sessions: usize, counts: &Counts, at: Instant) -> Sample {
+        let before = |cause| self.counts.get(cause).map_or(0, |(_, count)| *count);
+        let ended = counts.iter().map(|(cause, (_, count))| (*cause, count.saturating_sub(before(cause))));
+        Sample { at, sessions, ended: ended.filter(|(_, count)| *count > 0).collect() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_hour_is_kept_and_now_is_the_last_of_it() {
+        let (history, began) = (History::default(), Instant::now());
+        for number in 0..SAMPLES + 5 {
+            history.take(number, began);
+        }
+        let shown = history.show(7, began + STEP);
+        assert_eq!(shown.samples.len(), SAMPLES + 1);
+        let [first, .., before, last] = &shown.samples[..] else { panic!("{shown:?}") };
+        assert_eq!((first.sessions, before.sessions, last.sessions), (5, SAMPLES + 4, 7));
+        assert_eq!((before.ago_ms, last.ago_ms), (10_000, 0));
+    }
+}

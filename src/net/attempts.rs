@@ -1,0 +1,106 @@
+//! The backends tried for one request, one after another, and what is noted of each.
+
+use std::{
+    future::poll_fn,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::time::timeout;
+
+use crate::{
+    access_log::Record,
+    balance::{Key, Pick, Tried, Unavailable, Upstream},
+    error::{Error, Kind},
+    metrics::Metrics,
+};
+
+/// The backends tried for one request.
+#[derive(Debug)]
+pub(super) struct Attempts<'a> {
+    upstream: &'a Arc<Upstream>,
+    key: Key,
+    metrics: &'a Metrics,
+    tried: Tried,
+    failure: Option<Error>,
+}
+
+impl<'a> Attempts<'a> {
+    pub(super) fn new(upstream: &'a Arc<Upstream>, key: Key, metrics: &'a Metrics) -> Self {
+        Self { upstream, key, metrics, tried: Tried::default(), failure: None }
+    }
+
+    /// The next backend; when none is left, the last failure, or that there was none to try.
+    pub(super) fn next(&mut self, record: &mut Record) -> Result<Pick, Error> {
+        let picked = match self.tried.len() < self.upstream.tries() {
+            true => self.upstream.pick(&self.key, &mut self.tried, Instant::now()),
+            false => Err(Unavailable::AllTried),
+        };
+        self.begin(picked, record)
+    }
+
+    /// The same for a handshake, which waits in line where all backends are busy with others: for `wait` at most.
+    pub(super) async fn next_handshake(&mut self, wait: Duration, record: &mut Record) -> Result<Pick, Error> {
+        if self.tried.len() >= self.upstream.tries() {
+            return self.begin(Err(Unavailable::AllTried), record);
+        }
+        let mut place = None;
+        let picked = poll_fn(|cx| {
+            let now = Instant::now();
+            self.upstream.poll_handshake(&self.key, &mut self.tried, &mut place, cx.waker(), now)
+        });
+        let picked = timeout(wait, picked).await.unwrap_or(Err(Unavailable::Busy));
+        self.begin(picked, record)
+    }
+
+    fn begin(&mut self, picked: Result<Pick, Unavailable>, record: &mut Record) -> Result<Pick, Error> {
+        let pick = picked.map_err(|why| {
+            let kind = if why == Unavailable::Busy { Kind::Busy } else { Kind::Unavailable };
+            self.failure.take().unwrap_or_else(|| kind.into())
+        })?;
+        record.backend = Some(pick.address().to_owned());
+        record.tries += 1;
+        Ok(pick)
+    }
+
+    /// Notes a failure; `Err` when no other backend may be tried.
+    pub(super) fn fail(
+        &mut self,
+        pick: &mut Pick,
+        error: Error,
+        repeatable: bool,
+        record: &Record,
+    ) -> Result<(), Error> {
+        if error.is_failure() {
+            let transition = pick.failed(Instant::now());
+            let backend = pick.address();
+            self.metrics.backend_failed(self.upstream.name(), backend, &error);
+            tracing::warn!(upstream = self.upstream.name(), backend, request_id = record.request_id, %error, "attempt failed");
+            if let Some(transition) = transition {
+                tracing::warn!(upstream = self.upstream.name(), backend, "backend is {}", transition.as_str());
+            }
+        }
+        if !error.is_retryable(repeatable) {
+            return Err(error);
+        }
+        self.failure = Some(error);
+        Ok(())
+    }
+
+    /// Notes that the backend answered: the time to its answer, and that it is well.
+    pub(super) fn succeed(&self, pick: &mut Pick, connect: Option<Duration>, record: &mut Record) {
+        if let Some(took) = connect {
+            self.metrics.backend_connected(self.upstream.name(), pick.address(), took);
+        }
+        if let Some(transition) = pick.succeeded(Instant::now()) {
+            tracing::info!(
+                upstream = self.upstream.name(),
+                backend = pick.address(),
+                "backend is {}",
+                transition.as_str()
+            );
+        }
+        record.connect = connect;
+        record.handshake = Some(record.started().elapsed());
+    }
+}

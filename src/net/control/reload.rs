@@ -1,0 +1,230 @@
+//! A reload: everything that can fail comes first, then another plan takes the place of the old one.
+
+use std::{collections::HashSet, fmt, mem, net::SocketAddr, path::Path, sync::Arc, time::Instant};
+
+use tokio_rustls::rustls;
+
+use super::{Control, drains_on_down};
+use crate::{
+    balance::Backend,
+    config::{self, Config, Diagnostics, Listener, Loaded, Tcp},
+    metrics::Reload,
+    net::{
+        admin::Access,
+        handover::Inherited,
+        listener::{Bound, Listening},
+        plan::Plan,
+        server::StartError,
+        socket, tls,
+    },
+    ws::termination::Cause,
+};
+
+/// What a reload changed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Reloaded {
+    /// Addresses that are accepted on from now on.
+    pub listeners_added: Vec<SocketAddr>,
+    /// Addresses that are not accepted on any more.
+    pub listeners_removed: Vec<SocketAddr>,
+    /// Backends that are no more, as `upstream/address`.
+    pub backends_removed: Vec<String>,
+    /// Routes that are no more.
+    pub routes_removed: Vec<String>,
+    /// Keys whose change needs a restart.
+    pub needs_restart: Vec<&'static str>,
+}
+
+/// Why a reload did not happen. Nothing has changed.
+#[derive(Debug)]
+pub enum ReloadError {
+    /// The file is wrong.
+    Config(Diagnostics),
+    /// What it asks for cannot be had.
+    Start(StartError),
+}
+
+impl fmt::Display for ReloadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Config(diagnostics) => f.write_str(diagnostics.render(false).trim_end()),
+            Self::Start(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for ReloadError {}
+
+/// What becomes of one listener of the new file.
+enum Next {
+    /// It goes on, by its place among those that listen.
+    Goes(usize, Option<Arc<rustls::ServerConfig>>),
+    New(Bound),
+}
+
+impl Control {
+    /// Runs another configuration from now on. Sessions and requests that have begun keep what they began with; counts,
+    /// health and loads of a backend go on by upstream and address.
+    ///
+    /// # Errors
+    /// An address that cannot be bound, a certificate that cannot be read: then nothing has changed.
+    pub fn reload(&self, config: Config) -> Result<Reloaded, StartError> {
+        let reloaded = self.change(config);
+        self.metrics().reloaded(if reloaded.is_ok() { Reload::Applied } else { Reload::NotStarted });
+        reloaded
+    }
+
+    fn change(&self, config: Config) -> Result<Reloaded, StartError> {
+        let mut listeners = self.listeners();
+        let next = next_listeners(&listeners, &config)?;
+        let access = self.next_access(&config)?;
+        let before = self.shared.plan();
+        // A check that ends now must not be told to the new plan, which may ask for none.
+        self.checks().abort_all();
+        let plan = self.planner.plan(config, Instant::now());
+        let mut reloaded =
+            Reloaded { needs_restart: needs_restart(&before.config, &plan.config), ..Reloaded::default() };
+        // From here on nothing fails but a duplicate of a descriptor, which loses one listener that is new.
+        self.shared.change_plan(plan);
+        self.check_backends();
+        match (access, &self.desk) {
+            (Some(access), Some(desk)) => desk.change(access),
+            (None, None) if self.shared.plan().config.admin.is_none() => {}
+            _ => reloaded.needs_restart.push("admin"),
+        }
+        let after = self.shared.plan();
+        self.change_listeners(&mut listeners, next, &after.config.tcp, &mut reloaded);
+        self.release(&before, &after, &mut reloaded);
+        self.note_certificates();
+        Ok(reloaded)
+    }
+
+    /// Reads the file again and runs it. The log says what came of it.
+    ///
+    /// # Errors
+    /// Whatever is wrong with it: then nothing has changed.
+    pub fn reload_from(&self, file: &Path) -> Result<Reloaded, ReloadError> {
+        let loaded = config::load(file).map_err(|diagnostics| {
+            self.metrics().reloaded(Reload::WrongConfig);
+            ReloadError::Config(diagnostics)
+        });
+        let reloaded = loaded.and_then(|Loaded { config, warnings }| {
+            if !warnings.is_empty() {
+                tracing::warn!(file = %file.display(), "the new configuration: {}", warnings.render(false));
+            }
+            self.reload(config).map_err(ReloadError::Start)
+        });
+        match &reloaded {
+            Ok(changes) => {
+                for key in &changes.needs_restart {
+                    tracing::warn!(key, "a change of this key needs a restart: it stays as it was");
+                }
+                tracing::info!(
+                    file = %file.display(),
+                    listeners_added = ?changes.listeners_added,
+                    listeners_removed = ?changes.listeners_removed,
+                    backends_removed = ?changes.backends_removed,
+                    routes_removed = ?changes.routes_removed,
+                    "reloaded"
+                );
+            }
+            Err(error) => {
+                tracing::error!(file = %file.display(), %error, "not reloaded: the configuration stays as it was")
+            }
+        }
+        reloaded
+    }
+
+    /// The rules of the admin interface in another file; `None` where that is somewhere else, or nowhere.
+    fn next_access(&self, config: &Config) -> Result<Option<Access>, StartError> {
+        let Some(desk) = &self.desk else { return Ok(None) };
+        desk.read(config.admin.as_ref()).map_err(|error| StartError::Admin(desk.address.clone(), error))
+    }
+
+    fn change_listeners(&self, listeners: &mut Vec<Listening>, next: Vec<Next>, tcp: &Tcp, reloaded: &mut Reloaded) {
+        let mut before: Vec<_> = mem::take(listeners).into_iter().map(Some).collect();
+        for next in next {
+            match next {
+                Next::Goes(place, tls) => {
+                    let Some(listening) = before[place].take() else { continue };
+                    listening.face.change_tls(tls);
+                    if let Err(error) = socket::set_options(&listening.socket, tcp) {
+                        tracing::warn!(address = %listening.address, %error, "the options of a listener cannot be set");
+                    }
+                    listeners.push(listening);
+                }
+                Next::New(bound) => match self.crew.accept(bound) {
+                    Ok(listening) => {
+                        reloaded.listeners_added.push(listening.address);
+                        listeners.push(listening);
+                    }
+                    Err(error) => tracing::error!(%error, "a new listener was lost"),
+                },
+            }
+        }
+        reloaded.listeners_removed = before.into_iter().flatten().map(|listening| listening.address).collect();
+    }
+
+    /// Sees to the sessions whose backend or route is no more, and to those whose is again.
+    fn release(&self, before: &Plan, after: &Plan, reloaded: &mut Reloaded) {
+        let orders = &self.shared.orders;
+        let order = after.config.drain.closes_removed.then(|| self.shared.order(Cause::Removed));
+        let routes: HashSet<_> = after.config.routes.routes().map(|route| route.name.as_str()).collect();
+        for route in before.config.routes.routes().filter(|route| !routes.contains(route.name.as_str())) {
+            reloaded.routes_removed.push(route.name.clone());
+            orders.drain_route(&route.name, order);
+        }
+        let backends: HashSet<_> = backends(after).map(|(_, backend)| Arc::as_ptr(backend)).collect();
+        for (upstream, backend) in self::backends(before).filter(|(_, b)| !backends.contains(&Arc::as_ptr(b))) {
+            reloaded.backends_removed.push(format!("{upstream}/{}", backend.address()));
+            orders.drain_backend(backend, Cause::Removed, order);
+        }
+        orders.restore(|route| routes.contains(route), |backend| backends.contains(&Arc::as_ptr(backend)));
+        for upstream in after.upstreams.iter().filter(|upstream| !drains_on_down(upstream)) {
+            upstream.backends().iter().for_each(|backend| orders.drain_backend(backend, Cause::BackendDown, None));
+        }
+    }
+}
+
+fn backends(plan: &Plan) -> impl Iterator<Item = (&str, &Arc<Backend>)> {
+    plan.upstreams.iter().flat_map(|upstream| upstream.backends().iter().map(|backend| (upstream.name(), backend)))
+}
+
+/// Everything of the new listeners that can fail: certificates are read, and addresses bound that are not yet.
+fn next_listeners(listeners: &[Listening], config: &Config) -> Result<Vec<Next>, StartError> {
+    let mut free: Vec<_> = listeners.iter().map(|listening| Some(listening.bind)).collect();
+    let mut next = Vec::with_capacity(config.listeners.len());
+    for listener in &config.listeners {
+        // The same address twice can only be port 0: by turns.
+        match free.iter().position(|bind| *bind == Some(listener.bind)) {
+            Some(place) => {
+                free[place] = None;
+                next.push(Next::Goes(
+                    place,
+                    listener.tls.as_ref().map(tls::load).transpose().map_err(StartError::Tls)?,
+                ));
+            }
+            None => next.push(Next::New(bind(listener, &config.tcp, &mut Inherited::default())?)),
+        }
+    }
+    Ok(next)
+}
+
+/// A listener of the file, ready to accept: on a socket that was inherited, else on a new one.
+pub(in crate::net) fn bind(listener: &Listener, tcp: &Tcp, inherited: &mut Inherited) -> Result<Bound, StartError> {
+    let tls = listener.tls.as_ref().map(tls::load).transpose().map_err(StartError::Tls)?;
+    let (socket, is_shared) = match inherited.take(listener.bind) {
+        Some((socket, is_shared)) => (socket::adopt(socket, tcp), is_shared),
+        None => (socket::listen(listener.bind, tcp), false),
+    };
+    let socket = socket.map_err(|error| StartError::Bind(listener.bind, error))?;
+    Ok(Bound { bind: listener.bind, socket, tls, is_shared })
+}
+
+fn needs_restart(before: &Config, after: &Config) -> Vec<&'static str> {
+    let workers = (before.workers != after.workers).then_some("workers");
+    let format = (before.log.format != after.log.format).then_some("log.format");
+    let level = (before.log.level != after.log.level).then_some("log.level");
+    let file = (before.log.file != after.log.file).then_some("log.file");
+    workers.into_iter().chain(format).chain(level).chain(file).collect()
+}
