@@ -123,6 +123,8 @@ table! {
     route_draining: Gauges<OfRoute> = Family::default(), "longwire_route_draining";
     /// Attempts to run another configuration: applied, wrong_config or not_started.
     reloads: Counters<OfReload> = Family::default(), "longwire_reloads";
+    /// Lines of the log that were dropped because its writer could not keep up.
+    lines_dropped: Counter = Counter::default(), "longwire_log_lines_dropped";
     /// Unix time at which a certificate of a listener is no longer valid.
     certificates: Gauges<OfCertificate> = Family::default(), "longwire_certificate_expiry_timestamp_seconds";
     /// The version of longwire; always 1.
@@ -264,6 +266,7 @@ pub struct State<'a> {
     pub connections: usize,
     pub is_ready: bool,
     pub is_draining: bool,
+    pub lines_dropped: usize,
     /// Route, its upstream, whether it is drained.
     pub routes: Vec<(&'a str, &'a str, bool)>,
     pub backends: Vec<BackendState<'a>>,
@@ -362,6 +365,7 @@ impl Table {
         self.connections.set(signed(state.connections));
         self.ready.set(state.is_ready.into());
         self.draining.set(state.is_draining.into());
+        self.lines_dropped.inner().fetch_max(state.lines_dropped as u64, Relaxed);
         self.route_draining.clear();
         for &(route, upstream, drains) in &state.routes {
             let labels = OfRoute { route: route.to_owned(), upstream: upstream.to_owned() };

@@ -21,6 +21,8 @@ mod commands;
 mod config;
 /// The end of the process, announced.
 mod drain;
+/// Every cause, told alike by the log, the metrics and the page.
+mod explained;
 /// Backends and clients that die, hang, vanish and return.
 mod faults;
 /// Headers toward the backend and the client's address.
@@ -29,8 +31,6 @@ mod forwarding;
 mod framing;
 /// What the fuzz targets check, on random input.
 mod fuzzing;
-/// Every cause, told alike by the log, the metrics and the page.
-mod explained;
 /// Listening sockets that go from process to process.
 mod handover;
 /// What is a WebSocket handshake.
