@@ -233,12 +233,15 @@ class Soak:
         FIN."""
         if not (client := self.victim()):
             return
-        port = client.writer.get_extra_info("sockname")[1]
+        writer = client.writer  # the client takes another one when it finds out
+        port = writer.get_extra_info("sockname")[1]
         self.faults["clients vanished"] += 1
-        rules = [["-p", "tcp", "--sport", str(port)], ["-p", "tcp", "--dport", str(port)]]
+        # Both ports: longwire may have a connection to a backend from the same one.
+        ports = str(port), str(self.port)
+        rules = [["-p", "tcp", "--sport", one, "--dport", other] for one, other in (ports, ports[::-1])]
         for rule in rules:
             await self.iptables("-I", *rule)
-        client.writer.transport.abort()
+        writer.transport.abort()
         try:
             await asyncio.sleep(15)
         finally:
@@ -256,7 +259,12 @@ class Soak:
         try:
             await asyncio.sleep(self.numbers.random() * 4)
         finally:
-            self.backends[which] = await asyncio.shield(asyncio.to_thread(self.start_backend, self.ports[which]))
+            starting = asyncio.create_task(asyncio.to_thread(self.start_backend, self.ports[which]))
+            try:
+                await asyncio.shield(starting)
+            finally:
+                # Also where the end of the soak comes meanwhile: a second start would find the port taken.
+                self.backends[which] = await starting
 
     async def stop(self) -> None:
         which = self.numbers.choice((1, 2))
