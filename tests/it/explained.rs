@@ -124,11 +124,13 @@ async fn happen(proxy: &mut Proxy, event: Event, mut client: Wire, mut at_backen
         }
         Event::ClientSends(length) => client.send(masked(TEXT, vec![b'x'; length])).await,
         Event::ClientReadsNothing => {
-            let endless = unmasked(TEXT, vec![b'x'; 60_000]);
+            let (mut reading, mut writing) = at_backend.split();
+            let flood = async { while writing.try_send(unmasked(TEXT, vec![b'x'; 30_000])).await {} };
             tokio::select! {
-                () = async { loop { at_backend.send(&endless).await } } => {}
-                () = async { while proxy.control().sessions() > 0 { tokio::task::yield_now().await } } => {}
+                () = flood => panic!("the backend was cut before it was told"),
+                () = reading.expect_close(1013, "memory") => {}
             }
+            return vec![client, reading, writing];
         }
         Event::Nothing => {}
         Event::Killed => {
@@ -156,7 +158,10 @@ async fn answer_pings(wire: &mut Wire, is_backend: bool) {
             return;
         }
         let pong = if is_backend { unmasked(0x8A, &frame.payload) } else { masked(0x8A, &frame.payload) };
-        wire.send(pong).await;
+        // The session may have ended meanwhile.
+        if !wire.try_send(pong).await {
+            return;
+        }
     }
 }
 
