@@ -154,7 +154,8 @@ impl Control {
         if !self.shared.plan().config.routes.routes().any(|other| other.name == route) {
             return Err(Unknown { what: "route", name: route.to_owned() });
         }
-        self.shared.orders.drain_route(route, drains.then(|| self.shared.order(Cause::Drain)));
+        let order = drains.then(|| self.shared.order(Cause::Drain));
+        self.shared.orders.change(|book| book.drain_route(route, Cause::Drain, order));
         Ok(())
     }
 
@@ -171,7 +172,7 @@ impl Control {
         let backend = backend.ok_or_else(|| unknown("backend", address))?;
         backend.set_duty(duty, Instant::now());
         let order = (duty == Duty::Drain).then(|| self.shared.order(Cause::Drain));
-        self.shared.orders.drain_backend(backend, Cause::Drain, order);
+        self.shared.orders.change(|book| book.drain_backend(backend, Cause::Drain, order));
         tracing::info!(upstream, backend = address, ?duty, "duty of a backend");
         Ok(())
     }
@@ -185,7 +186,7 @@ impl Control {
         *checks = prober::watch(&shared.plan().upstreams, move |upstream, index, transition| {
             let Some(backend) = upstream.backends().get(index).filter(|_| drains_on_down(upstream)) else { return };
             let order = (transition == Transition::Out).then(|| shared.order(Cause::BackendDown));
-            shared.orders.drain_backend(backend, Cause::BackendDown, order);
+            shared.orders.change(|book| book.drain_backend(backend, Cause::BackendDown, order));
         });
     }
 
@@ -249,43 +250,38 @@ impl Control {
     /// Asks all sessions, and ends those found if so wanted. `None`: a worker did not answer in time.
     pub(super) async fn ask(&self, search: Search, kill: Option<Kill>) -> Option<Found> {
         let (search, kill) = (Arc::new(search), kill.map(Arc::new));
-        let mut found = Found::default();
-        let answers = async {
-            let mut answers = Vec::with_capacity(self.crew.sessions.len());
-            for worker in &self.crew.sessions {
-                let (answer, answered) = oneshot::channel();
-                let question = Question { search: Arc::clone(&search), kill: kill.clone(), answer };
-                worker.send(Arrival::Question(Box::new(question))).await.ok()?;
-                answers.push(answered);
-            }
-            for answer in answers {
-                let Found { matched, sights } = answer.await.ok()?;
-                found.matched += matched;
-                found.sights.extend(sights);
-            }
-            Some(())
-        };
-        timeout(PATIENCE, answers).await.ok()??;
-        search.settle(&mut found.sights);
-        Some(found)
+        let question =
+            |answer| Arrival::Question(Box::new(Question { search: Arc::clone(&search), kill: kill.clone(), answer }));
+        let mut all = Found::default();
+        for Found { matched, sights } in self.answers(question).await? {
+            all.matched += matched;
+            all.sights.extend(sights);
+        }
+        search.settle(&mut all.sights);
+        Some(all)
     }
 
     /// What all sessions have passed, by worker. `None`: one did not answer in time.
     pub(super) async fn count(&self) -> Option<Vec<Tally>> {
-        let tallies = async {
-            let mut answers = Vec::with_capacity(self.crew.sessions.len());
+        self.answers(Arrival::Count).await
+    }
+
+    /// Asks every worker at once; its answer stands at its place. `None`: one did not answer in time.
+    async fn answers<T>(&self, question: impl Fn(oneshot::Sender<T>) -> Arrival) -> Option<Vec<T>> {
+        let answers = async {
+            let mut awaited = Vec::with_capacity(self.crew.sessions.len());
             for worker in &self.crew.sessions {
                 let (answer, answered) = oneshot::channel();
-                worker.send(Arrival::Count(answer)).await.ok()?;
-                answers.push(answered);
+                worker.send(question(answer)).await.ok()?;
+                awaited.push(answered);
             }
-            let mut tallies = Vec::with_capacity(answers.len());
-            for answer in answers {
-                tallies.push(answer.await.ok()?);
+            let mut answers = Vec::with_capacity(awaited.len());
+            for answered in awaited {
+                answers.push(answered.await.ok()?);
             }
-            Some(tallies)
+            Some(answers)
         };
-        timeout(PATIENCE, tallies).await.ok()?
+        timeout(PATIENCE, answers).await.ok()?
     }
 
     /// Whoever shows the metrics takes turns.

@@ -101,36 +101,34 @@ impl Orders {
         });
     }
 
-    /// The sessions of a route are to leave, and nothing on it is served; `None` takes that back.
-    pub(super) fn drain_route(&self, route: &str, order: Option<Order>) {
-        self.change(|book| {
-            book.routes.retain(|(name, _)| name != route);
-            book.routes.extend(order.map(|order| (route.to_owned(), order)));
-        });
-    }
-
-    /// The sessions of a backend are to leave for this cause, or no longer for this one.
-    pub(super) fn drain_backend(&self, backend: &Arc<Backend>, cause: Cause, order: Option<Order>) {
-        self.change(|book| {
-            book.backends.retain(|(other, order)| !Arc::ptr_eq(other, backend) || order.cause != cause);
-            book.backends.extend(order.map(|order| (Arc::clone(backend), order)));
-        });
-    }
-
-    /// What a reload has brought back is removed no more.
-    pub(super) fn restore(&self, has_route: impl Fn(&str) -> bool, has_backend: impl Fn(&Arc<Backend>) -> bool) {
-        self.change(|book| {
-            book.routes.retain(|(route, order)| order.cause != Cause::Removed || !has_route(route));
-            book.backends.retain(|(backend, order)| order.cause != Cause::Removed || !has_backend(backend));
-        });
-    }
-
-    fn change(&self, change: impl FnOnce(&mut Book)) {
+    /// Changes several orders with one wake-up.
+    pub(super) fn change(&self, change: impl FnOnce(&mut Book)) {
         self.0.send_modify(|book| change(Arc::make_mut(book)));
     }
 }
 
 impl Book {
+    /// The sessions of a route are to leave for this cause, and nothing on it is served; `None`: no longer for this one.
+    pub(super) fn drain_route(&mut self, route: &str, cause: Cause, order: Option<Order>) {
+        self.routes.retain(|(name, order)| name != route || order.cause != cause);
+        self.routes.extend(order.map(|order| (route.to_owned(), order)));
+    }
+
+    /// The sessions of a backend are to leave for this cause; `None`: no longer for this one.
+    pub(super) fn drain_backend(&mut self, backend: &Arc<Backend>, cause: Cause, order: Option<Order>) {
+        self.backends.retain(|(other, order)| !Arc::ptr_eq(other, backend) || order.cause != cause);
+        self.backends.extend(order.map(|order| (Arc::clone(backend), order)));
+    }
+
+    /// What a reload has brought back is removed no more; and a removed backend that nobody is left at is forgotten, or each
+    /// reload of a list that changes all the time would leave some behind.
+    pub(super) fn restore(&mut self, has_route: impl Fn(&str) -> bool, has_backend: impl Fn(&Arc<Backend>) -> bool) {
+        self.routes.retain(|(route, order)| order.cause != Cause::Removed || !has_route(route));
+        self.backends.retain(|(backend, order)| {
+            order.cause != Cause::Removed || (!has_backend(backend) && backend.active() > 0)
+        });
+    }
+
     /// What a session is told: the order that reaches it first.
     pub(super) fn notice(&self, route: &str, backend: &Arc<Backend>, position: f64) -> Option<Notice> {
         let of_route = self.routes.iter().filter(|(name, _)| name == route).map(|(_, order)| order);
@@ -157,5 +155,27 @@ impl Book {
     /// The routes that are drained.
     pub(super) fn routes(&self) -> impl Iterator<Item = &str> {
         self.routes.iter().map(|(route, _)| route.as_str())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn order(cause: Cause) -> Option<Order> {
+        Some(Order { began: Instant::now(), spread: Duration::ZERO, cause, code: CloseCode::SERVICE_RESTART })
+    }
+
+    #[test]
+    fn a_route_that_an_operator_drains_stays_drained_when_a_reload_takes_it_away_and_brings_it_back() {
+        let orders = Orders::new();
+        orders.change(|book| book.drain_route("*/ws", Cause::Drain, order(Cause::Drain)));
+        orders.change(|book| book.drain_route("*/ws", Cause::Removed, order(Cause::Removed)));
+        assert_eq!(orders.book().routes().count(), 2);
+        orders.change(|book| book.restore(|_| true, |_| true));
+        assert!(orders.refuses("*/ws"));
+        orders.change(|book| book.drain_route("*/ws", Cause::Drain, None));
+        assert!(!orders.refuses("*/ws") && orders.book().is_empty());
     }
 }

@@ -167,22 +167,23 @@ impl Control {
 
     /// Sees to the sessions whose backend or route is no more, and to those whose is again.
     fn release(&self, before: &Plan, after: &Plan, reloaded: &mut Reloaded) {
-        let orders = &self.shared.orders;
         let order = after.config.drain.closes_removed.then(|| self.shared.order(Cause::Removed));
         let routes: HashSet<_> = after.config.routes.routes().map(|route| route.name.as_str()).collect();
-        for route in before.config.routes.routes().filter(|route| !routes.contains(route.name.as_str())) {
-            reloaded.routes_removed.push(route.name.clone());
-            orders.drain_route(&route.name, order);
-        }
         let backends: HashSet<_> = backends(after).map(|(_, backend)| Arc::as_ptr(backend)).collect();
-        for (upstream, backend) in self::backends(before).filter(|(_, b)| !backends.contains(&Arc::as_ptr(b))) {
-            reloaded.backends_removed.push(format!("{upstream}/{}", backend.address()));
-            orders.drain_backend(backend, Cause::Removed, order);
-        }
-        orders.restore(|route| routes.contains(route), |backend| backends.contains(&Arc::as_ptr(backend)));
-        for upstream in after.upstreams.iter().filter(|upstream| !drains_on_down(upstream)) {
-            upstream.backends().iter().for_each(|backend| orders.drain_backend(backend, Cause::BackendDown, None));
-        }
+        self.shared.orders.change(|book| {
+            for route in before.config.routes.routes().filter(|route| !routes.contains(route.name.as_str())) {
+                reloaded.routes_removed.push(route.name.clone());
+                book.drain_route(&route.name, Cause::Removed, order);
+            }
+            for (upstream, backend) in self::backends(before).filter(|(_, b)| !backends.contains(&Arc::as_ptr(b))) {
+                reloaded.backends_removed.push(format!("{upstream}/{}", backend.address()));
+                book.drain_backend(backend, Cause::Removed, order);
+            }
+            book.restore(|route| routes.contains(route), |backend| backends.contains(&Arc::as_ptr(backend)));
+            for upstream in after.upstreams.iter().filter(|upstream| !drains_on_down(upstream)) {
+                upstream.backends().iter().for_each(|backend| book.drain_backend(backend, Cause::BackendDown, None));
+            }
+        });
     }
 }
 
@@ -199,10 +200,7 @@ fn next_listeners(listeners: &[Listening], config: &Config) -> Result<Vec<Next>,
         match free.iter().position(|bind| *bind == Some(listener.bind)) {
             Some(place) => {
                 free[place] = None;
-                next.push(Next::Goes(
-                    place,
-                    listener.tls.as_ref().map(tls::load).transpose().map_err(StartError::Tls)?,
-                ));
+                next.push(Next::Goes(place, load_tls(listener)?));
             }
             None => next.push(Next::New(bind(listener, &config.tcp, &mut Inherited::default())?)),
         }
@@ -212,13 +210,18 @@ fn next_listeners(listeners: &[Listening], config: &Config) -> Result<Vec<Next>,
 
 /// A listener of the file, ready to accept: on a socket that was inherited, else on a new one.
 pub(in crate::net) fn bind(listener: &Listener, tcp: &Tcp, inherited: &mut Inherited) -> Result<Bound, StartError> {
-    let tls = listener.tls.as_ref().map(tls::load).transpose().map_err(StartError::Tls)?;
+    let tls = load_tls(listener)?;
     let (socket, is_shared) = match inherited.take(listener.bind) {
         Some((socket, is_shared)) => (socket::adopt(socket, tcp), is_shared),
         None => (socket::listen(listener.bind, tcp), false),
     };
     let socket = socket.map_err(|error| StartError::Bind(listener.bind, error))?;
     Ok(Bound { bind: listener.bind, socket, tls, is_shared })
+}
+
+/// `None` where the listener speaks no TLS.
+fn load_tls(listener: &Listener) -> Result<Option<Arc<rustls::ServerConfig>>, StartError> {
+    listener.tls.as_ref().map(tls::load).transpose().map_err(StartError::Tls)
 }
 
 fn needs_restart(before: &Config, after: &Config) -> Vec<&'static str> {
