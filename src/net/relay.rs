@@ -13,7 +13,7 @@ use std::{
 };
 
 use bytes::{Buf, Bytes, BytesMut};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::AsyncWrite;
 
 use super::{
     pipe::Piped,
@@ -132,6 +132,16 @@ impl Relay {
         if is_due && self.session.poll_timeout().is_some_and(|at| at <= now) {
             self.session.handle_timeout(now);
         }
+        // Mostly: nothing of ours is to be sent, nothing waits for a side, no end has begun.
+        if !self.session.is_calm() && self.attend(scratch, now) == Turn::Over {
+            return Turn::Over;
+        }
+        if to_backend == Turn::HasMore || to_client == Turn::HasMore { Turn::HasMore } else { Turn::Waits }
+    }
+
+    /// Does what the session wants beside relaying.
+    #[inline(never)]
+    fn attend(&mut self, scratch: &Scratch, now: Instant) -> Turn {
         for side in [Side::Client, Side::Backend] {
             if self.leg(side).holds_too_much(&scratch.unsent) {
                 self.session.handle_shortage(now);
@@ -141,29 +151,26 @@ impl Relay {
             self.transmit(side, now);
             self.shut(side, now);
         }
-        if self.session.is_over(now) {
-            return Turn::Over;
-        }
-        if to_backend == Turn::HasMore || to_client == Turn::HasMore { Turn::HasMore } else { Turn::Waits }
+        if self.session.is_over(now) { Turn::Over } else { Turn::Waits }
     }
 
     /// Moves what has come from a side to the other, as long as the other takes it.
     fn pump(&mut self, from: Side, scratch: &mut Scratch, now: Instant) -> Turn {
         let to = from.other();
         for _ in 0..READS_PER_TURN {
-            if !self.flush(to, now) || !self.session.wants_read(from) {
+            let is_taken = self.leg(to).owes_nothing() || self.flush(to, now);
+            if !is_taken || !self.session.wants_read(from) || self.leg(from).is_dry() {
                 return Turn::Waits;
             }
-            let moved = match self.splice(from, now) {
-                Some(moved) => moved,
-                None => self.copy(from, &mut scratch.buffer, now),
-            };
+            let spliced = if self.large[from as usize] { self.splice(from, now) } else { None };
+            let moved = spliced.unwrap_or_else(|| self.copy(from, &mut scratch.buffer, now));
             match moved {
                 Poll::Ready(Ok(0)) => {
                     self.session.handle_eof(from, now);
                     return Turn::Waits;
                 }
-                Poll::Ready(Ok(_)) => self.transmit(to, now),
+                Poll::Ready(Ok(_)) if self.session.wants_to_transmit(to) => self.transmit(to, now),
+                Poll::Ready(Ok(_)) => {}
                 Poll::Ready(Err(error)) => {
                     tracing::debug!(side = from.as_str(), %error, "reading failed");
                     self.session.handle_broken(from, now);
@@ -190,10 +197,11 @@ impl Relay {
         Poll::Ready(Ok(filled))
     }
 
-    /// Moves payload without looking at it, once. `None`: nothing is to be gained by that, or it cannot be.
+    /// Moves payload of a large frame without looking at it, once. `None`: there is none, or it cannot be.
+    #[inline(never)]
     fn splice(&mut self, from: Side, now: Instant) -> Option<Poll<io::Result<usize>>> {
         let unseen = self.session.unseen(from);
-        if unseen == 0 || !self.large[from as usize] {
+        if unseen == 0 {
             return None;
         }
         let (source, target) = match from {
@@ -216,6 +224,7 @@ impl Relay {
     }
 
     /// Puts frames of our own behind what was forwarded to a side.
+    #[inline(never)]
     fn transmit(&mut self, to: Side, now: Instant) {
         if !self.session.wants_to_transmit(to) {
             return;
@@ -302,6 +311,11 @@ impl Relay {
 }
 
 impl Leg {
+    /// Whether nothing has come from this side.
+    fn is_dry(&self) -> bool {
+        self.stream.is_dry() && self.backlog.as_ref().is_none_or(|backlog| backlog.early.is_empty())
+    }
+
     /// Fills the scratch with what was kept and what comes next, at most `most`; `None` = nothing more will come.
     fn fill(&mut self, scratch: &mut [u8], most: usize) -> Poll<io::Result<Option<usize>>> {
         let mut kept = 0;
@@ -314,9 +328,7 @@ impl Leg {
                 return Poll::Ready(Ok(Some(kept + length)));
             }
         }
-        let mut buffer = ReadBuf::new(&mut scratch[kept..kept + most]);
-        ready!(Pin::new(&mut self.stream).poll_read(&mut noop(), &mut buffer))?;
-        let length = buffer.filled().len();
+        let length = ready!(self.stream.poll_fill(&mut noop(), &mut scratch[kept..kept + most]))?;
         Poll::Ready(Ok((length > 0).then_some(kept + length)))
     }
 

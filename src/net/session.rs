@@ -21,7 +21,7 @@ use super::{
     live::SessionGuard,
     relay::{Leg, Relay, Scratch, Turn},
     socket,
-    sockets::Socket,
+    sockets::{Ready, Socket},
     stream::Stream,
     tally::Tally,
 };
@@ -77,17 +77,6 @@ pub(super) enum Arrival {
     Count(oneshot::Sender<Tally>),
 }
 
-/// What a session wants next.
-#[derive(Debug)]
-pub(super) enum Next {
-    /// To be called when a socket is ready, and then at the latest.
-    At(Option<Instant>),
-    /// To be called again soon.
-    HasMore,
-    /// To be dropped.
-    Over,
-}
-
 /// Takes both streams over and gives the session to its worker's loop. Dropping the future ends the session; its record is
 /// written.
 pub(super) async fn open(
@@ -125,8 +114,15 @@ impl Held {
         let Some(relay) = &self.relay else { return };
         for side in [Side::Client, Side::Backend] {
             if let Some(socket) = relay.stream(side).socket() {
-                socket.give_to(session);
+                socket.give_to(session, side);
             }
+        }
+    }
+
+    /// Events have said so of the socket of a side. It wants a turn then.
+    pub(super) fn note(&self, side: Side, ready: Ready) {
+        if let Some(socket) = self.relay.as_ref().and_then(|relay| relay.stream(side).socket()) {
+            socket.note(ready);
         }
     }
 
@@ -195,14 +191,19 @@ impl Held {
         }
     }
 
+    /// When it wants to be called if nothing happens.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.relay.as_ref()?.session.poll_timeout()
+    }
+
+    /// Whether [`Self::due`] only moves on from one such moment to the next.
+    pub(super) fn is_calm(&self) -> bool {
+        self.relay.as_ref().is_some_and(|relay| relay.session.is_calm())
+    }
+
     /// Does what can be done without waiting. `is_due`: its alarm may have rung.
-    pub(super) fn turn(&mut self, scratch: &mut Scratch, is_due: bool, now: Instant) -> Next {
-        let Some(relay) = &mut self.relay else { return Next::Over };
-        match relay.turn(scratch, is_due, now) {
-            Turn::Waits => Next::At(relay.session.poll_timeout()),
-            Turn::HasMore => Next::HasMore,
-            Turn::Over => Next::Over,
-        }
+    pub(super) fn turn(&mut self, scratch: &mut Scratch, is_due: bool, now: Instant) -> Turn {
+        self.relay.as_mut().map_or(Turn::Over, |relay| relay.turn(scratch, is_due, now))
     }
 }
 

@@ -22,8 +22,8 @@ use super::{
     Worker,
     drain::Book,
     inquiry::Inquiry,
-    relay::Scratch,
-    session::{Arrival, Held, Next},
+    relay::{Scratch, Turn},
+    session::{Arrival, Held},
     sockets,
     tally::Ledger,
 };
@@ -165,7 +165,8 @@ impl Sessions {
         if !self.orders.is_empty() {
             session.hear(&self.orders, now);
         }
-        let due = self.tick(together(self.epoch, now + SETTLES, now));
+        let due = session.due().map_or(now + SETTLES, |due| due.min(now + SETTLES));
+        let due = self.tick(together(self.epoch, due, now));
         if self.earliest.is_none_or(|earliest| due.is_before(earliest)) {
             self.earliest = Some(due);
         }
@@ -187,11 +188,11 @@ impl Sessions {
                 return Poll::Ready(());
             }
             let (running, queue) = (&mut self.running, &mut self.queue);
-            sockets::dispatch(&self.events, |session| {
-                if let Some(running) = running.get_mut(session as usize)
-                    && !mem::replace(&mut running.queued, true)
-                {
-                    queue.push(session);
+            sockets::dispatch(&self.events, |key, side, ready| {
+                let Some(running) = running.get_mut(key as usize) else { return };
+                running.session.note(side, ready);
+                if !mem::replace(&mut running.queued, true) {
+                    queue.push(key);
                 }
             });
             if !self.queue.is_empty() || self.events.iter().count() == EVENTS {
@@ -238,19 +239,25 @@ impl Sessions {
         running.queued = false;
         let is_due = !tick.is_before(running.due);
         let (session, scratch) = (&mut running.session, &mut self.scratch);
+        // Mostly, and then nothing has to be asked: what was noted is not too late.
+        let was_calm = !is_due && session.is_calm();
         // One that panics, which none should, ends alone.
-        let next = catch_unwind(AssertUnwindSafe(|| session.turn(scratch, is_due, now)));
-        match next {
-            Ok(Next::At(due)) => self.expect(key, due, now),
-            Ok(Next::HasMore) => {
+        let turn = catch_unwind(AssertUnwindSafe(|| session.turn(scratch, is_due, now)));
+        match turn {
+            Ok(Turn::Waits) => {}
+            Ok(Turn::HasMore) => {
                 running.queued = true;
                 self.queue.push(key);
             }
-            Ok(Next::Over) => self.end(key as usize),
+            Ok(Turn::Over) => return self.end(key as usize),
             Err(_) => {
                 tracing::error!("a session panicked and was ended");
-                self.end(key as usize);
+                return self.end(key as usize);
             }
+        }
+        if !(was_calm && running.session.is_calm()) {
+            let due = running.session.due();
+            self.expect(key, due, now);
         }
     }
 
@@ -267,7 +274,6 @@ impl Sessions {
         let furthest = now + FURTHEST;
         let due = due.map_or(furthest, |due| due.min(furthest));
         let Some(noted) = self.running.get(key as usize).map(|running| running.due) else { return };
-        // Nearly always, and so first: what was noted is no later.
         if self.tick(now).is_before(noted) && !self.tick(due).is_before(noted) {
             return;
         }

@@ -1,6 +1,6 @@
 //! The TCP sockets of a worker, in an epoll of their own that the runtime watches as one descriptor.
 //!
-//! A socket of the runtime costs 256 B and wakes a task for each event. A socket here costs 16 B, and its events go straight
+//! A socket of the runtime costs 256 B and wakes a task for each event. A socket here costs 28 B, and its events go straight
 //! to the session it belongs to ([`super::sessions`]); only while hyper still speaks HTTP on it does it wake a task.
 //!
 //! A socket belongs to the thread that registered it: a worker's tasks never leave their thread.
@@ -8,16 +8,20 @@
 use std::{
     cell::RefCell,
     future::poll_fn,
-    io::{self, Read, Write},
+    io::{self, Write},
     net::{Shutdown, SocketAddr},
     os::fd::{AsFd, AsRawFd, BorrowedFd},
     pin::Pin,
+    sync::atomic::{AtomicU8, Ordering::Relaxed},
     task::{Context, Poll, Waker, ready},
 };
 
 use mio::{Events, Interest, Poll as Epoll, Registry, Token, net::TcpStream};
+use rustix::net::{RecvFlags, SendFlags, recv, send};
 use slab::Slab;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, unix::AsyncFd};
+
+use crate::ws::Side;
 
 thread_local! {
     static TABLE: RefCell<Option<Table>> = const { RefCell::new(None) };
@@ -29,22 +33,24 @@ struct Table {
     slots: Slab<Slot>,
 }
 
-/// Whom the events of a socket concern, and what they have said.
+/// Whom the events of a socket concern.
 enum Slot {
-    /// A task, and one at a time: it is woken by any event.
+    /// A task, and one at a time: it is woken by any event. What they have said stays here, since the socket is the task's.
     Task { ready: Ready, waker: Option<Box<Waker>> },
-    /// A session of this worker.
-    Session { ready: Ready, session: u32 },
+    /// This side of a session of this worker. What they have said goes to the socket itself.
+    Session { session: u32, side: Side },
 }
 
 /// What may be tried without waiting. A hint: trying tells.
 #[derive(Debug, Clone, Copy)]
-struct Ready(u8);
+pub(super) struct Ready(u8);
 
 const READABLE: u8 = 1;
 const WRITABLE: u8 = 2;
 /// A FIN or an error has been announced: a short read is not the last one.
 const ENDED: u8 = 4;
+/// It is a session's socket, and knows by itself what may be tried.
+const OF_SESSION: u8 = 8;
 
 /// Most heads are shorter.
 const HEAD: usize = 4096;
@@ -69,8 +75,8 @@ pub(super) fn watch<T: AsRawFd>(owner: T) -> io::Result<AsyncFd<T>> {
     AsyncFd::with_interest(owner, tokio::io::Interest::READABLE)
 }
 
-/// Notes what has happened, wakes the tasks it concerns and names the sessions.
-pub(super) fn dispatch(events: &Events, mut session_is_ready: impl FnMut(u32)) {
+/// Notes what has happened, wakes the tasks it concerns and names the sessions: what they are told is for [`Socket::note`].
+pub(super) fn dispatch(events: &Events, mut session_is_ready: impl FnMut(u32, Side, Ready)) {
     TABLE.with_borrow_mut(|table| {
         let Some(table) = table else { return };
         for event in events {
@@ -91,10 +97,7 @@ pub(super) fn dispatch(events: &Events, mut session_is_ready: impl FnMut(u32)) {
                         waker.wake_by_ref();
                     }
                 }
-                Some(Slot::Session { ready: known, session }) => {
-                    known.0 |= ready;
-                    session_is_ready(*session);
-                }
+                Some(Slot::Session { session, side }) => session_is_ready(*session, *side, Ready(ready)),
                 None => {}
             }
         }
@@ -107,6 +110,8 @@ pub struct Socket {
     stream: TcpStream,
     /// In the table of its thread.
     key: u32,
+    /// What may be tried, once it is a session's. Atomic for the compiler only: no socket leaves its thread.
+    ready: AtomicU8,
 }
 
 impl Socket {
@@ -127,16 +132,43 @@ impl Socket {
         stream.set_nodelay(true)?;
         let socket = Self::register(stream, 0)?;
         poll_fn(|cx| socket.poll_ready(cx, WRITABLE)).await;
-        let failed = socket.with_slot(|slot| slot.ready().0 & ENDED != 0).unwrap_or(true);
+        let failed = socket.task_ready(|ready| ready.0 & ENDED != 0).unwrap_or(true);
         match failed.then(|| socket.stream.take_error()).transpose()?.flatten() {
             None => Ok(socket),
             Some(error) => Err(error),
         }
     }
 
-    /// From now on its events are for a session of this worker.
-    pub(super) fn give_to(&self, session: u32) {
-        self.with_slot(|slot| *slot = Slot::Session { ready: *slot.ready(), session });
+    /// From now on its events are for this side of a session of this worker.
+    pub(super) fn give_to(&self, session: u32, side: Side) {
+        self.with_slot(|slot| {
+            if let Slot::Task { ready, .. } = slot {
+                self.ready.store(ready.0 | OF_SESSION, Relaxed);
+            }
+            *slot = Slot::Session { session, side };
+        });
+    }
+
+    /// Events have said so of a session's socket.
+    pub(super) fn note(&self, ready: Ready) {
+        self.ready.store(self.ready.load(Relaxed) | ready.0, Relaxed);
+    }
+
+    /// Whether a session's socket has nothing to read for now.
+    pub(super) fn is_dry(&self) -> bool {
+        self.ready.load(Relaxed) & READABLE == 0
+    }
+
+    /// Reads what is there, at most what `buffer` takes. 0 = its FIN, where that is anything.
+    pub(super) fn poll_recv(&self, cx: &Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        // Not by the standard library: its way through libc costs more than what happens before and after the call.
+        let read = ready!(
+            self.poll_call(Direction::In, cx, |socket| { Ok(recv(socket, &mut *buffer, RecvFlags::empty())?.1) })
+        )?;
+        if 0 < read && read < buffer.len() {
+            self.is_exhausted(READABLE);
+        }
+        Poll::Ready(Ok(read))
     }
 
     /// Moves bytes by `call`, if they can be moved without waiting. `Pending`: this side has to come first.
@@ -165,39 +197,65 @@ impl Socket {
             let key = u32::try_from(token).map_err(io::Error::other)?;
             table.registry.register(&mut stream, Token(token), Interest::READABLE | Interest::WRITABLE)?;
             slot.insert(Slot::Task { ready: Ready(ready), waker: None });
-            Ok(Self { stream, key })
+            Ok(Self { stream, key, ready: AtomicU8::new(0) })
         })
     }
 
     /// Whether something may be tried; if not, the task or the session hears of it when it may.
     fn poll_ready(&self, cx: &Context<'_>, flag: u8) -> Poll<()> {
-        self.with_slot(|slot| {
-            if slot.ready().0 & flag != 0 {
-                return Poll::Ready(());
+        let ready = self.ready.load(Relaxed);
+        if ready & flag != 0 {
+            return Poll::Ready(());
+        }
+        if ready & OF_SESSION != 0 { Poll::Pending } else { self.poll_task_ready(cx, flag) }
+    }
+
+    #[inline(never)]
+    fn poll_task_ready(&self, cx: &Context<'_>, flag: u8) -> Poll<()> {
+        self.with_slot(|slot| match slot {
+            Slot::Task { ready, .. } if ready.0 & flag != 0 => Poll::Ready(()),
+            Slot::Task { waker, .. } => {
+                if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+                    *waker = Some(Box::new(cx.waker().clone()));
+                }
+                Poll::Pending
             }
-            if let Slot::Task { waker, .. } = slot
-                && !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()))
-            {
-                *waker = Some(Box::new(cx.waker().clone()));
-            }
-            Poll::Pending
+            Slot::Session { .. } => Poll::Pending,
         })
         .unwrap_or(Poll::Pending)
     }
 
     fn is_not(&self, flag: u8) {
-        self.with_slot(|slot| slot.ready_mut().0 &= !flag);
+        let ready = self.ready.load(Relaxed);
+        if ready & OF_SESSION != 0 {
+            return self.ready.store(ready & !flag, Relaxed);
+        }
+        self.task_ready(|ready| ready.0 &= !flag);
     }
 
     /// After a call that moved less than it could: nothing more can be moved, and no second call has to say so. Unless an
     /// end was announced: it would not be announced again.
     fn is_exhausted(&self, flag: u8) {
-        self.with_slot(|slot| {
-            let ready = slot.ready_mut();
+        let ready = self.ready.load(Relaxed);
+        if ready & OF_SESSION != 0 {
+            if ready & ENDED == 0 {
+                self.ready.store(ready & !flag, Relaxed);
+            }
+            return;
+        }
+        self.task_ready(|ready| {
             if ready.0 & ENDED == 0 {
                 ready.0 &= !flag;
             }
         });
+    }
+
+    /// `None`: it is no task's.
+    fn task_ready<R>(&self, act: impl FnOnce(&mut Ready) -> R) -> Option<R> {
+        self.with_slot(|slot| match slot {
+            Slot::Task { ready, .. } => Some(act(ready)),
+            Slot::Session { .. } => None,
+        })?
     }
 
     fn with_slot<R>(&self, act: impl FnOnce(&mut Slot) -> R) -> Option<R> {
@@ -219,20 +277,6 @@ impl Direction {
         match self {
             Self::In => READABLE,
             Self::Out => WRITABLE,
-        }
-    }
-}
-
-impl Slot {
-    const fn ready(&self) -> &Ready {
-        match self {
-            Self::Task { ready, .. } | Self::Session { ready, .. } => ready,
-        }
-    }
-
-    const fn ready_mut(&mut self) -> &mut Ready {
-        match self {
-            Self::Task { ready, .. } | Self::Session { ready, .. } => ready,
         }
     }
 }
@@ -260,11 +304,7 @@ impl AsyncRead for Socket {
         // A new buffer of hyper's is larger than nearly all heads: the rest of it is not touched in vain.
         let fresh = buffer.initialized().len() == buffer.filled().len();
         let room = if fresh { buffer.remaining().min(HEAD) } else { buffer.remaining() };
-        let free = buffer.initialize_unfilled_to(room);
-        let read = ready!(self.poll_call(Direction::In, cx, |mut stream| stream.read(free)))?;
-        if 0 < read && read < room {
-            self.is_exhausted(READABLE);
-        }
+        let read = ready!(self.poll_recv(cx, buffer.initialize_unfilled_to(room)))?;
         buffer.advance(read);
         Poll::Ready(Ok(()))
     }
@@ -272,7 +312,8 @@ impl AsyncRead for Socket {
 
 impl AsyncWrite for Socket {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let written = ready!(self.poll_call(Direction::Out, cx, |mut stream| stream.write(bytes)))?;
+        let written =
+            ready!(self.poll_call(Direction::Out, cx, |socket| Ok(send(socket, bytes, SendFlags::NOSIGNAL)?)))?;
         if written < bytes.len() {
             self.is_exhausted(WRITABLE);
         }

@@ -293,6 +293,12 @@ impl Keepalive {
         self.open.is_none()
     }
 
+    /// Whether nothing is open and nothing is owed.
+    #[must_use]
+    pub const fn is_calm(&self) -> bool {
+        self.open.is_none() && !self.owed
+    }
+
     /// Whether bytes wait for the side.
     #[must_use]
     pub fn is_stalled(&self) -> bool {

@@ -33,7 +33,7 @@ def main() -> int:
     # A terminated run unwinds like an interrupted one, so that it leaves no process behind.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     counts = measure(chosen, options)
-    for name in ("echo", "handshake", "tls-full"):
+    for name in ("echo", "echo-100", "handshake", "tls-full"):
         if isinstance(count := counts.get((name, LONGWIRE)), Count):
             print(f"\n{report.functions(name, count, options.functions)}")
     text = report.markdown(chosen, counts, about(options))

@@ -283,6 +283,14 @@ impl Session {
         due.map(|tick| tick.instant(self.common.epoch))
     }
 
+    /// Whether nothing is open: nothing waits for a side, no Ping is owed or unanswered, no end has begun. There is nothing to
+    /// transmit then and nothing to shut. From one calm moment to the next, [`Self::poll_timeout`] only moves on: a driver
+    /// that may come back too early need not ask again, unless time was up.
+    #[must_use]
+    pub const fn is_calm(&self) -> bool {
+        self.fate.is_none() && self.client.keepalive.is_calm() && self.backend.keepalive.is_calm()
+    }
+
     /// Whether [`Self::poll_transmit`] has something for a side.
     #[must_use]
     pub const fn wants_to_transmit(&self, to: Side) -> bool {

@@ -188,6 +188,19 @@ impl Pair {
     }
 
     fn pump(&mut self) {
+        let calm = self.session.is_calm().then(|| self.session.poll_timeout());
+        self.turn();
+        for side in [Client, Backend].into_iter().filter(|_| self.session.is_calm()) {
+            assert!(!self.session.wants_to_transmit(side) && !self.session.wants_shut(side), "calm, and yet to do");
+        }
+        if let Some(before) = calm.filter(|_| self.session.is_calm()) {
+            let after = self.session.poll_timeout();
+            let moved_on = after.is_none_or(|after| before.is_some_and(|before| before <= after));
+            assert!(moved_on, "calm, and yet sooner: {before:?} to {after:?}");
+        }
+    }
+
+    fn turn(&mut self) {
         let mut moved = !self.over;
         while moved {
             moved = false;
