@@ -123,6 +123,7 @@ async fn a_write_needs_a_json_content_type_and_its_own_method() {
         ("GET", "/api/sessions?what=x", 400),
         ("GET", "/api/endings?limit=201", 400),
         ("GET", "/api/endings?what=x", 400),
+        ("GET", "/api/refusals?limit=201", 400),
         ("POST", "/", 405),
         ("DELETE", "/api/sessions/none", 404),
         ("POST", "/api/routes/none/drain", 404),

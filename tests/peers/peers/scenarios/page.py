@@ -2,6 +2,7 @@
 
 import secrets
 import signal
+import socket
 
 from ..bench import Bench, run_checks
 from ..proxy import Proxy, free_port
@@ -25,6 +26,7 @@ def run(bench: Bench) -> None:
     kept.event("opened", 60)
     few = bench.python("sessions.py", proxy.url("/rooms/few"), 3)
     few.event("opened", 20)
+    half_a_handshake(proxy)
     browser = visit(bench, admin, backends[0].port())
     browser.event("killed", 60)
     end = few.event("lost")
@@ -40,6 +42,14 @@ def run(bench: Bench) -> None:
     for picture in ("page-light.png", "page-dark.png", "page-phone.png"):
         size = (bench.kept / picture).stat().st_size
         bench.check(5000 < size < LARGEST_PICTURE, f"{picture} has {size} bytes")
+
+
+def half_a_handshake(proxy: Proxy) -> None:
+    request = f"GET /rooms/half HTTP/1.1\r\nHost: 127.0.0.1:{proxy.port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", proxy.port), 10) as wire:
+        wire.sendall(request.encode())
+        while wire.recv(1024):
+            pass
 
 
 def locked(bench: Bench) -> None:
