@@ -290,6 +290,9 @@ mod tests {
         }
         let words: std::collections::HashSet<_> = Kind::ALL.map(Kind::reason).into();
         assert_eq!(words.len(), Kind::ALL.len());
+        for word in words {
+            assert!(include_str!("../README.md").contains(&format!("`{word}`")), "{word} is not explained");
+        }
     }
 
     #[test]
