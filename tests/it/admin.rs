@@ -272,11 +272,8 @@ async fn a_list_of_many_sessions_names_each_once() {
     assert_eq!((ids.len(), &list["matched"]), (MANY, &MANY.into()));
     let first = admin.get("/api/sessions?limit=3").await;
     assert_eq!((first["sessions"].as_array().unwrap().len(), &first["matched"]), (3, &MANY.into()));
-    for client in &mut clients {
-        client.send(masked_close(1000, "")).await;
-        client.expect_close_code(1000).await;
-        client.expect_eof().await;
-        client.finish().await;
+    for client in clients {
+        client.leave().await;
     }
     proxy.stop().await;
 }
