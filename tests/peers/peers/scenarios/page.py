@@ -2,10 +2,9 @@
 
 import secrets
 import signal
-import socket
 
 from ..bench import Bench, run_checks
-from ..proxy import Proxy, free_port
+from ..proxy import Proxy, free_port, half_a_handshake
 
 MANY = 1000
 LARGEST_PICTURE = 300_000
@@ -42,14 +41,6 @@ def run(bench: Bench) -> None:
     for picture in ("page-light.png", "page-dark.png", "page-phone.png"):
         size = (bench.kept / picture).stat().st_size
         bench.check(5000 < size < LARGEST_PICTURE, f"{picture} has {size} bytes")
-
-
-def half_a_handshake(proxy: Proxy) -> None:
-    request = f"GET /rooms/half HTTP/1.1\r\nHost: 127.0.0.1:{proxy.port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
-    with socket.create_connection(("127.0.0.1", proxy.port), 10) as wire:
-        wire.sendall(request.encode())
-        while wire.recv(1024):
-            pass
 
 
 def locked(bench: Bench) -> None:
