@@ -20,7 +20,8 @@ class Terminal:
         environment = {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}"}
         environment.pop("TMUX", None)
         environment.pop("NO_COLOR", None)
-        self.tmux("new-session", "-d", "-x", str(COLUMNS), "-y", str(ROWS), "-c", str(bench.folder), "sh", env=environment)
+        size = ("-x", str(COLUMNS), "-y", str(ROWS))
+        self.tmux("new-session", "-d", *size, "-c", str(bench.folder), "sh", env=environment)
         # Not every shell takes its prompt from the environment.
         self.type("PS1='$ '; clear")
         wait_until(lambda: self.screen() == "$", 10, "a shell's prompt")
