@@ -5,6 +5,7 @@
 
 pub mod endings;
 mod file;
+pub mod refusals;
 mod session;
 
 use std::{
@@ -25,6 +26,7 @@ use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuar
 use crate::{
     balance::Backend,
     config::LogFormat,
+    error::Error,
     metrics::Metrics,
     ws::{
         Side,
@@ -33,7 +35,7 @@ use crate::{
     },
 };
 
-use self::endings::{Ending, Endings};
+use self::{endings::Endings, refusals::NOT_UPGRADED};
 pub use self::{
     file::{LogFile, Reopen},
     session::{Particulars, RouteLog, SessionRecord, Shown},
@@ -108,9 +110,11 @@ pub struct Record {
     /// The `Host` header, as sent.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub host: String,
-    /// The method.
+    /// The method; empty where no head could be read.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub method: String,
     /// The path, without its query: queries carry secrets.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub path: String,
     /// The route that took it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -147,8 +151,8 @@ pub struct Record {
     /// Who ended the session first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub initiator: Option<&'static str>,
-    /// Why it ended: a word of [`crate::ws::termination::Cause`] for a session, `ok` or a word of
-    /// [`crate::error::Kind`] for a request.
+    /// Why it ended: a word of [`crate::ws::termination::Cause`] for a session; for a request `ok`, [`NOT_UPGRADED`] or
+    /// a word of [`crate::error::Kind`].
     pub cause: &'static str,
     /// A failure's source, in words.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -160,15 +164,17 @@ pub struct Record {
     started: Instant,
     #[serde(skip)]
     log: Option<AccessLog>,
-    /// Where the ending of a session is kept, too.
+    /// Where its end is kept, too.
     #[serde(skip)]
     endings: Option<Arc<Endings>>,
     /// What `cause` says of a session that began.
     #[serde(skip)]
     ended: Option<Cause>,
-    /// Where it is counted if it becomes no session, and whether it is a handshake.
+    /// Where it is counted if it becomes no session.
     #[serde(skip)]
-    counted: Option<(Arc<Metrics>, bool)>,
+    metrics: Option<Arc<Metrics>>,
+    #[serde(skip)]
+    is_handshake: bool,
 }
 
 /// Which of the two a record is of.
@@ -278,13 +284,28 @@ impl Record {
             log,
             endings: None,
             ended: None,
-            counted: None,
+            metrics: None,
+            is_handshake: false,
         }
     }
 
-    /// To be counted there if it becomes no session, by the cause that its line says, also where no line is written.
-    pub fn count_in(&mut self, metrics: Arc<Metrics>, is_handshake: bool) {
-        self.counted = Some((metrics, is_handshake));
+    /// To be counted and kept there if it becomes no session, by the cause that its line says, also where no line is
+    /// written.
+    pub fn count_in(&mut self, metrics: Arc<Metrics>, endings: Option<Arc<Endings>>, is_handshake: bool) {
+        self.metrics = Some(metrics);
+        self.endings = endings;
+        self.is_handshake = is_handshake;
+    }
+
+    /// It was refused or failed.
+    pub fn fail(&mut self, error: &Error) {
+        self.cause = error.reason();
+        self.error = std::error::Error::source(error).map(ToString::to_string);
+    }
+
+    /// A backend's answer that is no upgrade was passed on whole.
+    pub const fn pass_on(&mut self) {
+        self.cause = if self.is_handshake { NOT_UPGRADED } else { "ok" };
     }
 
     /// When the request came.
@@ -297,7 +318,8 @@ impl Record {
     #[must_use = "dropped, it is written"]
     pub fn into_session(mut self, route: Arc<RouteLog>, backend: Arc<Backend>) -> SessionRecord {
         self.log = None;
-        self.counted = None;
+        self.metrics = None;
+        self.endings = None;
         SessionRecord::new(&self, route, backend)
     }
 
@@ -320,8 +342,8 @@ impl Record {
 impl Drop for Record {
     fn drop(&mut self) {
         self.duration = Some(self.started.elapsed());
-        if let Some((metrics, is_handshake)) = self.counted.take() {
-            metrics.request_over(self.route.as_deref(), self.cause, is_handshake);
+        if let Some(metrics) = self.metrics.take() {
+            metrics.request_over(self.route.as_deref(), self.cause, self.is_handshake);
         }
         if let Some(log) = self.log.take().filter(|log| log.wants(self))
             && let Err(error) = log.write(self)
@@ -329,7 +351,7 @@ impl Drop for Record {
             tracing::debug!(%error, "a record could not be queued");
         }
         if let Some(endings) = self.endings.take() {
-            endings.push(Ending::of(self));
+            endings.push(self);
         }
     }
 }

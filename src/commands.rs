@@ -2,7 +2,7 @@
 
 use std::{
     fmt::Display,
-    io::{self, IsTerminal as _, Write as _},
+    io::{self, IsTerminal, Write as _},
     path::Path,
     pin::pin,
     process::ExitCode,
@@ -180,7 +180,7 @@ pub fn reload(options: cli::Reload) -> ExitCode {
 /// Asks a running longwire.
 fn order(desk: cli::Desk, order: Order) -> ExitCode {
     let cli::Desk { admin, config, token_file, json } = desk;
-    let form = Form { json, color: has_colours() };
+    let form = Form { json, color: has_colours(&io::stderr()), color_tables: has_colours(&io::stdout()) };
     let asked = async {
         let caller = Place { address: admin, config, token_file }.find()?;
         operator::run(&caller, order, form, |text| say(text)).await
@@ -364,7 +364,7 @@ fn start_log(log: &config::Log) -> Result<WorkerGuard, Box<dyn std::error::Error
         .with_env_filter(EnvFilter::try_new(&log.level)?)
         .with_writer(writer)
         .with_target(false)
-        .with_ansi(has_colours());
+        .with_ansi(has_colours(&io::stderr()));
     match log.format {
         LogFormat::Json => builder.json().flatten_event(true).try_init()?,
         LogFormat::Text => builder.try_init()?,
@@ -373,13 +373,13 @@ fn start_log(log: &config::Log) -> Result<WorkerGuard, Box<dyn std::error::Error
 }
 
 fn refuse(diagnostics: &Diagnostics) -> ExitCode {
-    complain(diagnostics.render(has_colours()));
+    complain(diagnostics.render(has_colours(&io::stderr())));
     ExitCode::FAILURE
 }
 
 fn warn(warnings: &Diagnostics) {
     if !warnings.is_empty() {
-        complain(warnings.render(has_colours()));
+        complain(warnings.render(has_colours(&io::stderr())));
     }
 }
 
@@ -388,8 +388,9 @@ fn fail(error: impl Display) -> ExitCode {
     ExitCode::FAILURE
 }
 
-fn has_colours() -> bool {
-    io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+/// Where output goes to a terminal, unless `NO_COLOR` is set and not empty (no-color.org).
+fn has_colours(output: &impl IsTerminal) -> bool {
+    output.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 /// A reader that has gone away is no error.

@@ -38,6 +38,8 @@ pub enum Kind {
     Exhausted,
     /// A 101 that does not follow from the handshake.
     FalseUpgrade,
+    /// A head of more than `limits.header_size`, or with more than `limits.headers` fields.
+    HeadTooLarge,
     /// The backend's head cannot be read.
     MalformedAnswer,
     /// More than `limits.new_sessions` in a second.
@@ -85,10 +87,50 @@ enum Seen {
 }
 
 impl Kind {
+    /// Every kind, in the order of the variants.
+    pub const ALL: [Self; 24] = [
+        Self::BadHandshake,
+        Self::BadRequest,
+        Self::BodyTooLarge,
+        Self::BodyTimeout,
+        Self::Busy,
+        Self::ClientGone,
+        Self::ClosedEarly,
+        Self::ConnectTimeout,
+        Self::Draining,
+        Self::Exhausted,
+        Self::FalseUpgrade,
+        Self::HeadTooLarge,
+        Self::MalformedAnswer,
+        Self::NewSessions,
+        Self::NewSessionsPerClient,
+        Self::NoRoute,
+        Self::Origin,
+        Self::Refused,
+        Self::ResponseTimeout,
+        Self::Sessions,
+        Self::SessionsPerClient,
+        Self::Unavailable,
+        Self::Unreachable,
+        Self::WrongVersion,
+    ];
+
     /// The word for the log.
     #[must_use]
     pub const fn reason(self) -> &'static str {
         self.row().reason
+    }
+
+    /// The status of the answer.
+    #[must_use]
+    pub fn status(self) -> StatusCode {
+        StatusCode::from_u16(self.row().status).unwrap_or(StatusCode::BAD_GATEWAY)
+    }
+
+    /// What went wrong, for people: a part of a sentence.
+    #[must_use]
+    pub const fn as_text(self) -> &'static str {
+        self.row().text
     }
 
     const fn row(self) -> Row {
@@ -108,6 +150,7 @@ impl Kind {
             Self::Draining => (503, "draining", "the proxy is being restarted", None, Irrelevant),
             Self::Exhausted => (503, "exhausted", "the proxy has no descriptors or ports left", None, Irrelevant),
             Self::FalseUpgrade => (502, "false_upgrade", "the backend's upgrade cannot be believed", BACKEND, Perhaps),
+            Self::HeadTooLarge => (431, "head_too_large", "the head is too large", CLIENT, Irrelevant),
             Self::MalformedAnswer => (502, "malformed_answer", "the backend's answer cannot be read", BACKEND, Perhaps),
             // The words of the limits are those of the file.
             Self::NewSessions => (503, "new_sessions", "too many new sessions", None, Irrelevant),
@@ -154,7 +197,7 @@ impl Error {
     /// The status of the answer.
     #[must_use]
     pub fn status(&self) -> StatusCode {
-        StatusCode::from_u16(self.kind.row().status).unwrap_or(StatusCode::BAD_GATEWAY)
+        self.kind.status()
     }
 
     /// The word for the log.
@@ -189,16 +232,7 @@ impl Error {
     /// Whether the same request may be answered in a while: the client is told when to come back.
     #[must_use]
     pub const fn is_temporary(&self) -> bool {
-        matches!(
-            self.kind,
-            Kind::Draining
-                | Kind::Exhausted
-                | Kind::NewSessions
-                | Kind::NewSessionsPerClient
-                | Kind::Sessions
-                | Kind::SessionsPerClient
-                | Kind::Unavailable
-        )
+        matches!(self.kind.row().status, 429 | 503)
     }
 
     /// The one line that the client reads.
@@ -246,6 +280,18 @@ mod tests {
         }
         for kind in [Kind::Refused, Kind::Unreachable, Kind::ConnectTimeout] {
             assert!(Error::new(kind).is_retryable(false), "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn every_kind_has_a_word_of_its_own() {
+        for (place, kind) in Kind::ALL.into_iter().enumerate() {
+            assert_eq!(kind as usize, place, "{kind:?}");
+        }
+        let words: std::collections::HashSet<_> = Kind::ALL.map(Kind::reason).into();
+        assert_eq!(words.len(), Kind::ALL.len());
+        for word in words {
+            assert!(include_str!("../README.md").contains(&format!("`{word}`")), "{word} is not explained");
         }
     }
 

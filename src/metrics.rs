@@ -33,9 +33,10 @@ const LATENCIES: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25
 const NONE: &str = "none";
 
 /// Refusals by one of `limits`, or by `max_handshakes`.
-const LIMITS: [Kind; 6] = [
+const LIMITS: [Kind; 7] = [
     Kind::BodyTooLarge,
     Kind::Busy,
+    Kind::HeadTooLarge,
     Kind::NewSessions,
     Kind::NewSessionsPerClient,
     Kind::Sessions,
@@ -303,12 +304,10 @@ impl Metrics {
 
     /// A request is over that became no session. `route`: the one that it found; `cause`: the log's word.
     pub fn request_over(&self, route: Option<&str>, cause: &'static str, is_handshake: bool) {
-        let reason = match (cause, is_handshake) {
-            ("ok", false) => return,
-            ("ok", true) => "not_upgraded",
-            _ => cause,
-        };
-        let labels = OfFailure { route: route.unwrap_or(NONE).to_owned(), reason };
+        if cause == "ok" {
+            return;
+        }
+        let labels = OfFailure { route: route.unwrap_or(NONE).to_owned(), reason: cause };
         let failures = if is_handshake { &self.table.handshake_failures } else { &self.table.request_failures };
         failures.get_or_create(&labels).inc();
         if LIMITS.iter().any(|limit| limit.reason() == cause) {

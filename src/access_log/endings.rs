@@ -1,5 +1,5 @@
-//! The last endings, kept in the process for whoever asks why sessions end: a bounded ring, and counts by cause. Paid once
-//! per session, when it has ended.
+//! The last endings, kept in the process for whoever asks why sessions end or do not begin: bounded rings, and counts by
+//! cause. Paid once per session, when it has ended.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -11,7 +11,10 @@ use std::{
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{Record, millis};
+use super::{
+    Record, RecordKind, millis,
+    refusals::{Refusal, RefusalCause},
+};
 
 /// Endings that are kept.
 pub const KEPT: usize = 200;
@@ -56,37 +59,62 @@ pub struct EndingCause {
     pub drop: bool,
 }
 
-/// The last [`KEPT`] endings, and how many there have been by cause.
+/// What has ended. Apart, so that a flood of refusals hides no ending.
 #[derive(Debug, Default)]
-pub struct Endings(Mutex<Kept>);
-
-#[derive(Debug, Default)]
-struct Kept {
-    last: VecDeque<Arc<Ending>>,
-    counts: Counts,
+pub struct Endings {
+    /// Sessions.
+    pub sessions: Last<Ending, EndingCause>,
+    /// Requests that became no session and no good answer.
+    pub refusals: Last<Refusal, RefusalCause>,
 }
 
-/// Endings since the process began, by the word of the cause. As many entries as there are causes, at most.
-pub type Counts = BTreeMap<&'static str, (EndingCause, u64)>;
+/// The last [`KEPT`] of a kind, and how many there have been by cause.
+#[derive(Debug)]
+pub struct Last<T, C>(Mutex<Kept<T, C>>);
+
+#[derive(Debug)]
+struct Kept<T, C> {
+    last: VecDeque<Arc<T>>,
+    counts: Counts<C>,
+}
+
+/// Since the process began, by the word of the cause. As many entries as there are causes, at most.
+pub type Counts<C> = BTreeMap<&'static str, (C, u64)>;
 
 impl Endings {
+    /// The record of a session or a request is complete.
+    pub(super) fn push(&self, record: &Record) {
+        match record.kind {
+            RecordKind::Session => {
+                let ending = Ending::of(record);
+                self.sessions.push(ending.cause.cause, ending.cause, ending);
+            }
+            RecordKind::Request if record.cause == "ok" => {}
+            RecordKind::Request => {
+                let refusal = Refusal::of(record);
+                self.refusals.push(refusal.cause.cause, refusal.cause, refusal);
+            }
+        }
+    }
+}
+
+impl<T, C: Copy> Last<T, C> {
     /// The latest ones, the last of them first.
     #[must_use]
-    pub fn last(&self, most: usize) -> Vec<Arc<Ending>> {
+    pub fn last(&self, most: usize) -> Vec<Arc<T>> {
         self.kept().last.iter().rev().take(most).cloned().collect()
     }
 
     /// How many there have been.
     #[must_use]
-    pub fn counts(&self) -> Counts {
+    pub fn counts(&self) -> Counts<C> {
         self.kept().counts.clone()
     }
 
-    /// A session has ended.
-    pub(super) fn push(&self, ending: Ending) {
-        let (cause, ending) = (ending.cause, Arc::new(ending));
+    fn push(&self, word: &'static str, cause: C, ending: T) {
+        let ending = Arc::new(ending);
         let mut kept = self.kept();
-        kept.counts.entry(cause.cause).or_insert((cause, 0)).1 += 1;
+        kept.counts.entry(word).or_insert((cause, 0)).1 += 1;
         // What falls out is freed after the lock.
         let _fallen = if kept.last.len() < KEPT { None } else { kept.last.pop_front() };
         kept.last.push_back(ending);
@@ -94,13 +122,19 @@ impl Endings {
     }
 
     /// A lock, because every worker's sessions end here; held for the move of a pointer, or the copy of a short list.
-    fn kept(&self) -> MutexGuard<'_, Kept> {
+    fn kept(&self) -> MutexGuard<'_, Kept<T, C>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
+impl<T, C> Default for Last<T, C> {
+    fn default() -> Self {
+        Self(Mutex::new(Kept { last: VecDeque::new(), counts: Counts::new() }))
+    }
+}
+
 impl Ending {
-    pub(super) fn of(record: &Record) -> Self {
+    fn of(record: &Record) -> Self {
         let name = |name: &Option<String>| name.clone().unwrap_or_default();
         Self {
             ended: Timestamp::now(),
@@ -134,7 +168,7 @@ impl EndingCause {
 }
 
 /// At most [`LONGEST_WORD`] bytes.
-fn shorten(word: &str) -> String {
+pub(super) fn shorten(word: &str) -> String {
     if word.len() <= LONGEST_WORD {
         return word.to_owned();
     }
@@ -149,7 +183,7 @@ mod tests {
 
     fn record(path: &str, cause: Option<Cause>) -> Record {
         let mut record = Record::new(None, IpAddr::from([192, 0, 2, 1]), "GET", path);
-        record.ended = cause;
+        (record.kind, record.ended) = (RecordKind::Session, cause);
         record
     }
 
@@ -157,9 +191,17 @@ mod tests {
     fn only_the_last_are_kept_and_all_are_counted() {
         let endings = Endings::default();
         for number in 0..KEPT + 50 {
-            endings.push(Ending::of(&record(&format!("/{number}"), Some(Cause::BackendLost))));
+            endings.push(&record(&format!("/{number}"), Some(Cause::BackendLost)));
         }
-        endings.push(Ending::of(&record("/last", None)));
+        endings.push(&record("/last", None));
+        for cause in ["refused", "ok"] {
+            let mut refused = record("/refused", None);
+            (refused.kind, refused.cause) = (RecordKind::Request, cause);
+            endings.push(&refused);
+        }
+        let [refusal] = &endings.refusals.last(usize::MAX)[..] else { panic!("{endings:?}") };
+        assert_eq!((refusal.path.as_str(), refusal.cause.why), ("/refused", "the backend refused the connection"));
+        let endings = endings.sessions;
         let last = endings.last(usize::MAX);
         assert_eq!((last.len(), last[0].path.as_str(), last[1].path.as_str()), (KEPT, "/last", "/249"));
         assert_eq!(endings.last(2).len(), 2);

@@ -272,7 +272,7 @@ impl Drop for FromBackend {
         if !self.ended && !self.body.body.is_end_stream() {
             return;
         }
-        self.record.cause = "ok";
+        self.record.pass_on();
         if let Some(Keep { worker, address, sender }) = self.keep.take() {
             worker.dialer.keep(&address, sender);
         }

@@ -197,22 +197,23 @@ impl AsyncWrite for ClientIo {
             this.closing = Some(over);
             return Poll::Pending;
         }
-        match done {
-            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-            _ => Poll::Ready(Ok(())),
-        }
+        Poll::Ready(Ok(()))
     }
 }
 
 impl ClientIo {
-    fn linger(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
+    /// Ready when nothing can come any more. A client that has gone already is no failure: its error would stand before
+    /// the one that hyper ends the connection for.
+    fn linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if ready!(Pin::new(&mut self.stream).poll_shutdown(cx)).is_err() {
+            return Poll::Ready(());
+        }
         let mut scratch = [0; 4096];
         loop {
             let mut buffer = ReadBuf::new(&mut scratch);
             let read = ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer));
             if read.is_err() || buffer.filled().is_empty() {
-                return Poll::Ready(Ok(()));
+                return Poll::Ready(());
             }
         }
     }

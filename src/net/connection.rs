@@ -2,13 +2,18 @@
 
 use std::{convert::Infallible, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
-use hyper::{server::conn::http1, service::service_fn};
+use hyper::{HeaderMap, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use mio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::{TlsAcceptor, rustls};
 
-use super::{Worker, client_io::ClientIo, live::ConnectionGuard, proxy, sockets::Socket, stream::Stream};
+use super::{Shared, Worker, client_io::ClientIo, live::ConnectionGuard, proxy, sockets::Socket, stream::Stream};
+use crate::{
+    access_log::{Record, TlsVersion},
+    error::{Error, Kind},
+    headers,
+};
 
 /// How long connections that wait for a request stay open in a drain, to answer 503 to what is on its way already.
 pub(super) const LAST_CALL: Duration = Duration::from_secs(1);
@@ -78,5 +83,24 @@ pub(super) async fn serve(worker: Arc<Worker>, accepted: Accepted) {
     };
     if let Err(error) = ended {
         tracing::debug!(client = %sender, %error, "connection ended");
+        // What is behind a request that is being answered is that one's affair.
+        if error.is_parse() && !connection.debt.owes_nothing() {
+            record_unread(shared, sender, tls, &error);
+        }
     }
+}
+
+/// hyper has answered a head that it could not read, or that is too large: no request came of it, so nobody else records it.
+fn record_unread(shared: &Shared, sender: SocketAddr, tls: Option<TlsVersion>, error: &hyper::Error) {
+    let plan = shared.plan();
+    let mut record = Record::new(plan.access_log.clone(), sender.ip(), "", "");
+    record.count_in(Arc::clone(&shared.metrics), plan.endings.clone(), false);
+    record.request_id = headers::request_id(&HeaderMap::new(), shared.nonces.next());
+    record.tls = tls;
+    // HTTP/2 is hung up on.
+    let is_answered = !error.is_parse_version_h2();
+    let kind = if error.is_parse_too_large() { Kind::HeadTooLarge } else { Kind::BadRequest };
+    let error = Error::from_source(kind, error.to_string());
+    record.status = is_answered.then(|| error.status().as_u16());
+    record.fail(&error);
 }

@@ -65,8 +65,7 @@ impl Farewell {
         let Self { client, accept, subprotocol } = self;
         let reason = error.reason();
         record.status = Some(StatusCode::SWITCHING_PROTOCOLS.as_u16());
-        record.cause = reason;
-        record.error = std::error::Error::source(error).map(ToString::to_string);
+        record.fail(error);
         record.close_code = Some(CloseCode::TRY_AGAIN_LATER.0);
         record.close_reason = reason.to_owned();
         record.initiator = Some(Initiator::Proxy.as_str());

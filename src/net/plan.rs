@@ -26,6 +26,8 @@ pub(super) struct Plan {
     pub(super) upstreams: Vec<Arc<Upstream>>,
     /// `None` = records are not written.
     pub(super) access_log: Option<AccessLog>,
+    /// `None` = there is no admin interface to show them.
+    pub(super) endings: Option<Arc<Endings>>,
 }
 
 /// What the sessions of a route share.
@@ -79,7 +81,8 @@ impl Planner {
             };
             Terms::new(log, settings, self.secret, &round_trips)
         };
-        Plan { terms: config.routes.routes().map(terms).collect(), config, upstreams, access_log }
+        let terms = config.routes.routes().map(terms).collect();
+        Plan { terms, config, upstreams, access_log, endings: self.endings.clone() }
     }
 }
 

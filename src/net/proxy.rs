@@ -81,7 +81,7 @@ pub(super) async fn answer(connection: &Connection, request: Request<Incoming>) 
     record.tls = connection.tls;
     // Its client may have sent frames already: behind a refusal they must never be read as a next request.
     let handshake = handshake::is_attempt(request.headers());
-    record.count_in(Arc::clone(&connection.worker.shared.metrics), handshake);
+    record.count_in(Arc::clone(&connection.worker.shared.metrics), plan.endings.clone(), handshake);
     let farewell = Farewell::prepare(plan.config.limits.refuse, &request);
     match serve(connection, &plan, request, client, &mut record).await {
         Ok(Reply::Answer { answered, pick, sent, keep_alive }) => {
@@ -290,8 +290,7 @@ fn open_session(connection: &Connection, plan: &Plan, upgraded: Upgraded, record
 /// Refuses a request: the status, one line for the client, and why in the record.
 fn refuse(connection: &Connection, error: &Error, handshake: bool, mut record: Record) -> Response<AnswerBody> {
     record.status = Some(error.status().as_u16());
-    record.cause = error.reason();
-    record.error = std::error::Error::source(error).map(ToString::to_string);
+    record.fail(error);
     let mut response = Response::new(AnswerBody::ours(error.body(), connection.debt.clone()));
     *response.status_mut() = error.status();
     let headers = response.headers_mut();

@@ -1,9 +1,14 @@
 //! What an operator does from the command line: looks at a running longwire and gives it orders, by its admin interface.
 
 mod client;
+mod screen;
 mod tables;
 
-use std::{fmt::Write as _, io::IsTerminal as _, path::PathBuf, time::Duration};
+use std::{
+    io::{self, IsTerminal as _},
+    path::PathBuf,
+    time::Duration,
+};
 
 use serde_json::{Value, json};
 use tokio::{
@@ -11,8 +16,8 @@ use tokio::{
     time::MissedTickBehavior,
 };
 
-use self::client::encode;
 pub use self::client::{Address, CallError, Caller};
+use self::{client::encode, screen::Screen};
 
 /// Between two looks of `status --watch`.
 const LOOK: Duration = Duration::from_secs(1);
@@ -72,6 +77,14 @@ pub struct Form {
     pub json: bool,
     /// Diagnostics are for a terminal.
     pub color: bool,
+    /// So are tables.
+    pub color_tables: bool,
+}
+
+impl Form {
+    fn paint(self, table: String) -> String {
+        if self.color_tables { table } else { tables::plain(&table) }
+    }
 }
 
 /// Where the admin interface of a running longwire is, and its token.
@@ -92,7 +105,7 @@ pub struct Place {
 pub async fn run(caller: &Caller, order: Order, form: Form, mut print: impl FnMut(&str)) -> Result<(), CallError> {
     let show = |value: &Value, table: fn(&Value) -> String| match form.json {
         true => format!("{value:#}"),
-        false => table(value),
+        false => form.paint(table(value)),
     };
     match order {
         Order::Status { watch: false } => print(&show(&status(caller).await?, tables::status)),
@@ -146,8 +159,9 @@ async fn status(caller: &Caller) -> Result<Value, CallError> {
 async fn watch(caller: &Caller, form: Form, mut print: impl FnMut(&str)) -> Result<(), CallError> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(CallError::Signal)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(CallError::Signal)?;
-    let in_place = std::io::stdout().is_terminal() && !form.json;
     let mut seen = Some(status(caller).await?);
+    let in_place = io::stdout().is_terminal() && !form.json;
+    let mut screen = in_place.then(|| Screen::borrow(io::stdout())).transpose().map_err(CallError::Terminal)?;
     let mut looks = tokio::time::interval(LOOK);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -156,19 +170,20 @@ async fn watch(caller: &Caller, form: Form, mut print: impl FnMut(&str)) -> Resu
             _ = interrupt.recv() => return Ok(()),
             _ = terminate.recv() => return Ok(()),
         }
-        // Home, and clear what is below: without flicker, and the scrollback stays.
-        let mut text = String::from(if in_place { "\x1b[H\x1b[J" } else { "" });
         let look = match seen.take() {
             Some(first) => Ok(first),
             None => status(caller).await,
         };
-        let _ = match look {
-            Ok(status) if form.json => write!(text, "{status}"),
-            Ok(status) if in_place => write!(text, "{}", tables::status(&status)),
-            Ok(status) => writeln!(text, "{}", tables::status(&status)),
-            Err(error) if form.json => write!(text, "{}", json!({ "error": { "message": error.to_string() } })),
-            Err(error) => write!(text, "{error}"),
+        let text = match look {
+            Ok(status) if form.json => status.to_string(),
+            Ok(status) => form.paint(tables::status(&status)),
+            Err(error) if form.json => json!({ "error": { "message": error.to_string() } }).to_string(),
+            Err(error) => error.to_string(),
         };
-        print(&text);
+        match &mut screen {
+            Some(screen) => screen.show(&text).map_err(CallError::Terminal)?,
+            None if form.json => print(&text),
+            None => print(&format!("{text}\n")),
+        }
     }
 }

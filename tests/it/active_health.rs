@@ -300,10 +300,7 @@ async fn sessions_of_a_backend_that_goes_down_leave_or_stay_as_the_file_says() {
             assert_eq!((&record["cause"], &record["initiator"]), (&"backend_down".into(), &"proxy".into()), "{record}");
         } else {
             all_go_to(&mut proxy, &good).await;
-            session.send(masked_close(1000, "")).await;
-            session.expect_close_code(1000).await;
-            session.expect_eof().await;
-            session.finish().await;
+            session.leave().await;
         }
         proxy.stop().await;
     }

@@ -123,6 +123,7 @@ async fn a_write_needs_a_json_content_type_and_its_own_method() {
         ("GET", "/api/sessions?what=x", 400),
         ("GET", "/api/endings?limit=201", 400),
         ("GET", "/api/endings?what=x", 400),
+        ("GET", "/api/refusals?limit=201", 400),
         ("POST", "/", 405),
         ("DELETE", "/api/sessions/none", 404),
         ("POST", "/api/routes/none/drain", 404),
@@ -271,11 +272,8 @@ async fn a_list_of_many_sessions_names_each_once() {
     assert_eq!((ids.len(), &list["matched"]), (MANY, &MANY.into()));
     let first = admin.get("/api/sessions?limit=3").await;
     assert_eq!((first["sessions"].as_array().unwrap().len(), &first["matched"]), (3, &MANY.into()));
-    for client in &mut clients {
-        client.send(masked_close(1000, "")).await;
-        client.expect_close_code(1000).await;
-        client.expect_eof().await;
-        client.finish().await;
+    for client in clients {
+        client.leave().await;
     }
     proxy.stop().await;
 }

@@ -1,4 +1,7 @@
-//! Every way a session ends is told alike by the log, the metrics and what the live page shows: nothing is unexplained.
+//! Every way a session ends, or does not begin, is told alike by the log, the metrics and what the live page shows:
+//! nothing is unexplained.
+
+mod refusals;
 
 use std::{
     collections::BTreeSet,
@@ -9,7 +12,7 @@ use std::{
     },
 };
 
-use longwire::{balance::Duty, config::AdminBind};
+use longwire::{balance::Duty, config::AdminBind, ws::termination::Cause};
 use serde_json::Value;
 
 use crate::harness::{
@@ -17,27 +20,6 @@ use crate::harness::{
     frames::{TEXT, masked, masked_close, unmasked, unmasked_close},
     within,
 };
-
-/// Every word of `Cause`.
-const CAUSES: [&str; 17] = [
-    "backend_breach",
-    "backend_close",
-    "backend_dead",
-    "backend_down",
-    "backend_lost",
-    "client_breach",
-    "client_close",
-    "client_dead",
-    "client_lost",
-    "drain",
-    "idle",
-    "killed",
-    "lifetime",
-    "memory",
-    "message_too_big",
-    "rate_limited",
-    "removed",
-];
 
 /// What ends the session.
 #[derive(Debug, Clone, Copy)]
@@ -50,8 +32,10 @@ enum Event {
     /// One side sends nothing any more, the other answers its Pings.
     ClientSleeps,
     BackendSleeps,
-    /// More than the limit, in one message.
+    /// One message of so many bytes.
     ClientSends(usize),
+    /// So many messages.
+    ClientChatters(usize),
     /// The client takes nothing of what the backend sends.
     ClientReadsNothing,
     /// Only time passes.
@@ -79,6 +63,9 @@ async fn log_metrics_and_page_name_the_same_cause_initiator_and_code() {
     seen.insert(explained(with(PINGS), Event::ClientSleeps).await);
     seen.insert(explained(with(PINGS), Event::BackendSleeps).await);
     seen.insert(explained(with("limits: { message_size: 100B }"), Event::ClientSends(101)).await);
+    seen.insert(explained(with("limits: { frame_size: 100B }"), Event::ClientSends(101)).await);
+    seen.insert(explained(with("limits: { backend_message_size: 2B }"), Event::Backend(b"\x81\x03xyz")).await);
+    seen.insert(explained(with("limits: { messages_per_second: 10 }"), Event::ClientChatters(1000)).await);
     seen.insert(explained(with("limits: { bytes_per_second: 1KiB }"), Event::ClientSends(2000)).await);
     seen.insert(explained(with("limits: { unsent_memory: 1B }"), Event::ClientReadsNothing).await);
     seen.insert(explained(idle, Event::Nothing).await);
@@ -87,7 +74,8 @@ async fn log_metrics_and_page_name_the_same_cause_initiator_and_code() {
     seen.insert(explained(with(SOON), Event::Drained).await);
     seen.insert(explained(with(SOON), Event::Removed).await);
     seen.insert(explained_by_its_checks().await);
-    assert_eq!(seen.iter().map(String::as_str).collect::<Vec<_>>(), CAUSES);
+    let all: BTreeSet<_> = Cause::ALL.map(|cause| cause.as_str().to_owned()).into();
+    assert_eq!(seen, all);
 }
 
 /// A session that this ends; the cause that all three name.
@@ -123,6 +111,7 @@ async fn happen(proxy: &mut Proxy, event: Event, mut client: Wire, mut at_backen
             return vec![at_backend];
         }
         Event::ClientSends(length) => client.send(masked(TEXT, vec![b'x'; length])).await,
+        Event::ClientChatters(messages) => client.send(masked(TEXT, "").repeat(messages)).await,
         Event::ClientReadsNothing => {
             let (mut reading, mut writing) = at_backend.split();
             let flood = async { while writing.try_send(unmasked(TEXT, vec![b'x'; 30_000])).await {} };
@@ -217,8 +206,18 @@ async fn agree(proxy: Proxy, record: &Value) -> String {
     let counted: Vec<_> = metrics.lines().filter(|line| line.starts_with("websocket_closes_total{")).collect();
     assert_eq!(counted.len(), 1, "{counted:?}");
     assert!(counted[0].contains(&labels) && counted[0].ends_with(" 1"), "{labels} in {counted:?}");
+    // Of the causes, those that are limits.
+    let limits = matches!(&*cause, "memory" | "message_too_big" | "rate_limited").then_some(&*cause);
+    assert_eq!(limits_hit(&metrics), limits.map(|limit| (limit.to_owned(), 1)).into_iter().collect::<Vec<_>>());
     proxy.stop().await;
     cause
+}
+
+/// The limits that were hit, and how often.
+fn limits_hit(metrics: &str) -> Vec<(String, u64)> {
+    let lines = metrics.lines().filter_map(|line| line.strip_prefix("longwire_limits_hit_total{limit=\""));
+    let hits = lines.map(|line| line.split_once("\"} ").expect("a limit and its count"));
+    hits.map(|(limit, count)| (limit.to_owned(), count.parse().unwrap())).collect()
 }
 
 /// The label of a code: applications' own are one.

@@ -27,17 +27,7 @@ async fn a_successor_takes_the_listeners_over_and_refuses_nobody() {
             assert_eq!(response.status(), 200, "visit {visit}");
         }
     });
-    let listener = format!("bind: \"{address}\"");
-    let setup = Proxy::before(&[&backend]).listener(&listener);
-    let (new, ()) = tokio::join!(
-        async {
-            let mut inherited = collect(&path).await;
-            let new = setup.start_with(&mut inherited);
-            assert!(inherited.ready().unwrap());
-            new
-        },
-        handover.handed_over(old.control()),
-    );
+    let new = take_over(&old, handover, &path, &backend).await;
     assert_eq!(new.address(), address);
     session.send(masked(TEXT, "still here")).await;
     session.expect(unmasked(TEXT, "still here")).await;
@@ -53,10 +43,7 @@ async fn a_successor_takes_the_listeners_over_and_refuses_nobody() {
     within("the visitor", visitor).await.unwrap();
     fresh.send(masked(TEXT, "new")).await;
     fresh.expect(unmasked(TEXT, "new")).await;
-    fresh.send(masked_close(1000, "")).await;
-    fresh.expect_close_code(1000).await;
-    fresh.expect_eof().await;
-    fresh.finish().await;
+    fresh.leave().await;
     new.stop().await;
     old.stop().await;
 }
@@ -99,17 +86,7 @@ async fn connections_that_wait_in_the_kernel_are_the_successors() {
     let path = folder.path().join("longwire.sock");
     let mut old = Proxy::start(&[&backend]);
     let handover = Handover::bind(&path).unwrap();
-    let listener = format!("bind: \"{}\"", old.address());
-    let setup = Proxy::before(&[&backend]).listener(&listener);
-    let (new, ()) = tokio::join!(
-        async {
-            let mut inherited = collect(&path).await;
-            let new = setup.start_with(&mut inherited);
-            assert!(inherited.ready().unwrap());
-            new
-        },
-        handover.handed_over(old.control()),
-    );
+    let new = take_over(&old, handover, &path, &backend).await;
     let waiting = TcpStream::connect(old.address()).await.unwrap();
     old.drain().await;
     let mut waiting = Wire::from(waiting);
@@ -117,6 +94,18 @@ async fn connections_that_wait_in_the_kernel_are_the_successors() {
     drop(waiting);
     new.stop().await;
     old.stop().await;
+}
+
+/// A successor on the old one's address, with the sockets that it handed over.
+async fn take_over(old: &Proxy, handover: Handover, path: &Path, backend: &Backend) -> Proxy {
+    let setup = Proxy::before(&[backend]).listener(&format!("bind: \"{}\"", old.address()));
+    let successor = async {
+        let mut inherited = collect(path).await;
+        let new = setup.start_with(&mut inherited);
+        assert!(inherited.ready().unwrap());
+        new
+    };
+    tokio::join!(successor, handover.handed_over(old.control())).0
 }
 
 async fn collect(path: &Path) -> Inherited {

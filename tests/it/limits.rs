@@ -43,10 +43,8 @@ async fn expect_refusal(proxy: &mut Proxy, refused: Result<Wire, (Wire, u16)>, s
 }
 
 /// Ends a session of an echo backend, to its record.
-async fn end(proxy: &mut Proxy, mut client: Wire) -> Value {
-    client.send(masked_close(1000, "")).await;
-    client.expect_close_code(1000).await;
-    client.finish().await;
+async fn end(proxy: &mut Proxy, client: Wire) -> Value {
+    client.leave().await;
     let record = proxy.next_record().await;
     assert_eq!(record["cause"], "client_close", "{record}");
     record

@@ -27,7 +27,7 @@ async fn any_answer_but_101_is_passed_on_as_plain_http_and_ends_the_connection()
         client.expect_gone().await;
         let record = proxy.next_record().await;
         assert_eq!((&record["kind"], &record["status"]), (&"request".into(), &status.into()), "{record}");
-        assert_eq!(record["cause"], "ok");
+        assert_eq!(record["cause"], "not_upgraded");
         assert_eq!(proxy.stop().await.len(), 1);
     }
 }

@@ -11,16 +11,13 @@ use crate::harness::{
 async fn sessions_live_through_reloads_and_new_ones_get_the_new_file() {
     let (old, new) = (Backend::echo(), Backend::echo());
     let mut proxy = Proxy::start(&[&old]);
-    let mut before = proxy.session().await;
+    let before = proxy.session().await;
     proxy.reload(&Proxy::before(&[&new]));
-    let mut after = proxy.session().await;
+    let after = proxy.session().await;
     assert_eq!((old.connections(), new.connections()), (1, 1));
-    for client in [&mut before, &mut after] {
-        echoes(client).await;
-        client.send(masked_close(1000, "")).await;
-        client.expect_close_code(1000).await;
-        client.expect_eof().await;
-        client.finish().await;
+    for mut client in [before, after] {
+        echoes(&mut client).await;
+        client.leave().await;
     }
     let records = proxy.stop().await;
     assert_eq!(records.iter().filter(|record| record["cause"] == "client_close").count(), 2, "{records:?}");
@@ -60,11 +57,8 @@ async fn counts_and_health_of_a_backend_go_on_by_its_address() {
     clients.push(proxy.session().await);
     clients.push(proxy.session().await);
     assert_eq!((first.connections(), second.connections()), (1, 3));
-    for mut client in clients {
-        client.send(masked_close(1000, "")).await;
-        client.expect_close_code(1000).await;
-        client.expect_eof().await;
-        client.finish().await;
+    for client in clients {
+        client.leave().await;
     }
     proxy.stop().await;
 }
@@ -98,10 +92,7 @@ async fn a_reload_that_cannot_be_had_changes_nothing() {
     assert!(refusal.contains(&address.to_string()), "{refusal}");
     echoes(&mut client).await;
     assert_eq!(proxy.client().await.get("/", "").await.status(), 200);
-    client.send(masked_close(1000, "")).await;
-    client.expect_close_code(1000).await;
-    client.expect_eof().await;
-    client.finish().await;
+    client.leave().await;
     proxy.stop().await;
 }
 
@@ -124,18 +115,15 @@ async fn listeners_come_and_go_while_sessions_of_both_live() {
     let backend = Backend::echo();
     let mut proxy = Proxy::start(&[&backend]);
     let first = proxy.address();
-    let mut on_first = proxy.session().await;
+    let on_first = proxy.session().await;
     let reloaded = proxy.reload(&Proxy::before(&[&backend]).listener("bind: \"127.0.0.2:0\""));
     let second = proxy.address();
     assert_eq!((reloaded.listeners_added, reloaded.listeners_removed), (vec![second], vec![first]));
-    let mut on_second = proxy.session().await;
+    let on_second = proxy.session().await;
     crate::harness::within("a refusal", async { while tokio::net::TcpStream::connect(first).await.is_ok() {} }).await;
-    for client in [&mut on_first, &mut on_second] {
-        echoes(client).await;
-        client.send(masked_close(1000, "")).await;
-        client.expect_close_code(1000).await;
-        client.expect_eof().await;
-        client.finish().await;
+    for mut client in [on_first, on_second] {
+        echoes(&mut client).await;
+        client.leave().await;
     }
     proxy.stop().await;
 }

@@ -7,8 +7,8 @@ use std::{
 
 use http_body_util::{BodyExt as _, Limited};
 use hyper::{Method, Request, StatusCode, body::Incoming};
-use serde::{Deserialize, de::DeserializeOwned};
-use serde_json::json;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use super::{
@@ -17,7 +17,7 @@ use super::{
     metrics, page, target, views,
 };
 use crate::{
-    access_log::endings::{self, Ending},
+    access_log::endings::{self, Endings, Last},
     balance::Duty,
     config::Severity,
     net::{
@@ -57,6 +57,7 @@ enum Call {
     Kill(String),
     Upstreams,
     Endings,
+    Refusals,
     History,
     SetDuty { upstream: String, backend: String, duty: Duty },
     DrainRoute { route: String, drains: bool },
@@ -119,6 +120,7 @@ fn find(method: &Method, path: &str) -> Result<Call, Refusal> {
             (Some(Call::Session(id.into())), Some((Method::DELETE, Call::Kill(id.into()))))
         }
         ["api", "endings"] => (Some(Call::Endings), None),
+        ["api", "refusals"] => (Some(Call::Refusals), None),
         ["api", "history"] => (Some(Call::History), None),
         ["api", "upstreams"] => (Some(Call::Upstreams), None),
         ["api", "upstreams", upstream, "backends", backend, duty @ ("drain" | "down" | "up")] => {
@@ -157,7 +159,7 @@ impl Call {
         Ok(match self {
             Self::Page => page::answer()?,
             Self::Health | Self::Ready | Self::Metrics => text(StatusCode::OK, "ok\n"),
-            Self::Description => ok(&serde_yaml::from_str::<serde_json::Value>(DESCRIPTION).unwrap_or_default()),
+            Self::Description => ok(&serde_yaml::from_str::<Value>(DESCRIPTION).unwrap_or_default()),
             Self::Status => ok(&views::Status::of(control)),
             Self::Config => ok(&control.config().written),
             Self::Sessions => sessions(control, query).await?,
@@ -165,6 +167,7 @@ impl Call {
             Self::Kill(id) => kill(control, id, body).await?,
             Self::Upstreams => ok(&views::upstreams(control)),
             Self::Endings => endings(control, query)?,
+            Self::Refusals => refusals(control, query)?,
             Self::History => ok(&control.history().map(|history| history.show(control.sessions(), Instant::now()))),
             Self::SetDuty { upstream, backend, duty } => {
                 read::<Nothing>(body)?;
@@ -239,6 +242,25 @@ async fn sessions(control: &Control, query: &str) -> Result<Answer, Refusal> {
 
 /// The last endings, the last of them first.
 fn endings(control: &Control, query: &str) -> Result<Answer, Refusal> {
+    let endings = &kept(control)?.sessions;
+    let (last, causes, total) = shown(endings, query)?;
+    Ok(ok(&json!({ "endings": last, "causes": causes, "total": total })))
+}
+
+/// The last requests that became no session and no good answer, the last of them first.
+fn refusals(control: &Control, query: &str) -> Result<Answer, Refusal> {
+    let refusals = &kept(control)?.refusals;
+    let (last, causes, total) = shown(refusals, query)?;
+    Ok(ok(&json!({ "refusals": last, "causes": causes, "total": total })))
+}
+
+fn kept(control: &Control) -> Result<&Endings, Refusal> {
+    let history = control.history().ok_or_else(|| Refusal::not_found("nobody has kept them"))?;
+    Ok(&history.endings)
+}
+
+/// As many as the query asks for, how many by cause, and how many there have been.
+fn shown<T: Serialize, C: Serialize + Copy>(last: &Last<T, C>, query: &str) -> Result<(Value, Value, u64), Refusal> {
     let mut limit = endings::KEPT;
     for (key, value) in target::pairs(query)? {
         match key.as_str() {
@@ -250,12 +272,11 @@ fn endings(control: &Control, query: &str) -> Result<Answer, Refusal> {
             _ => return Err(Refusal::bad_request(format!("`{key}` is not known here"))),
         }
     }
-    let Some(history) = control.history() else { return Err(Refusal::not_found("nobody has kept them")) };
-    let (last, counts) = (history.endings.last(limit), history.endings.counts());
-    let last: Vec<&Ending> = last.iter().map(|ending| &**ending).collect();
+    let (last, counts) = (last.last(limit), last.counts());
+    let last: Vec<&T> = last.iter().map(|each| &**each).collect();
     let causes: Vec<_> = counts.values().map(|(cause, count)| views::Counted { cause, count: *count }).collect();
-    let total: u64 = causes.iter().map(|counted| counted.count).sum();
-    Ok(ok(&json!({ "endings": last, "causes": causes, "total": total })))
+    let total = causes.iter().map(|counted| counted.count).sum();
+    Ok((json!(last), json!(causes), total))
 }
 
 async fn session(control: &Control, id: String) -> Result<Answer, Refusal> {
@@ -327,7 +348,7 @@ fn read<T: DeserializeOwned + Default>(body: &[u8]) -> Result<T, Refusal> {
     }
 }
 
-fn ok(value: &impl serde::Serialize) -> Answer {
+fn ok(value: &impl Serialize) -> Answer {
     json(StatusCode::OK, value)
 }
 

@@ -10,7 +10,7 @@ use serde::Serialize;
 use tokio::{runtime::Handle, time::MissedTickBehavior};
 
 use crate::{
-    access_log::endings::{Counts, Endings},
+    access_log::endings::{Counts, EndingCause, Endings},
     net::control::Control,
 };
 
@@ -30,7 +30,7 @@ pub(in crate::net) struct History {
 struct Samples {
     last: VecDeque<Sample>,
     /// As the last of them found it.
-    counts: Counts,
+    counts: Counts<EndingCause>,
 }
 
 /// A moment, and what ended since the one before it.
@@ -74,7 +74,7 @@ impl History {
     /// The oldest first; the last one is of now.
     pub(super) fn show(&self, sessions: usize, now: Instant) -> Shown {
         let samples = self.samples();
-        let last = samples.sample(sessions, &self.endings.counts(), now);
+        let last = samples.sample(sessions, &self.endings.sessions.counts(), now);
         let shown = samples.last.iter().chain([&last]).map(|sample| ShownSample {
             ago_ms: u64::try_from(now.saturating_duration_since(sample.at).as_millis()).unwrap_or(u64::MAX),
             sessions: sample.sessions,
@@ -84,7 +84,7 @@ impl History {
     }
 
     fn take(&self, sessions: usize, now: Instant) {
-        let counts = self.endings.counts();
+        let counts = self.endings.sessions.counts();
         let mut samples = self.samples();
         let sample = samples.sample(sessions, &counts, now);
         if samples.last.len() == SAMPLES {
@@ -101,7 +101,7 @@ impl History {
 }
 
 impl Samples {
-    fn sample(&self, sessions: usize, counts: &Counts, at: Instant) -> Sample {
+    fn sample(&self, sessions: usize, counts: &Counts<EndingCause>, at: Instant) -> Sample {
         let before = |cause| self.counts.get(cause).map_or(0, |(_, count)| *count);
         let ended = counts.iter().map(|(cause, (_, count))| (*cause, count.saturating_sub(before(cause))));
         Sample { at, sessions, ended: ended.filter(|(_, count)| *count > 0).collect() }

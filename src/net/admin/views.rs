@@ -5,7 +5,7 @@ use std::time::Instant;
 use serde::Serialize;
 
 use crate::{
-    access_log::{Shown, Traffic, endings::EndingCause},
+    access_log::{Shown, Traffic},
     balance::{Backend, BackendSettings, Health},
     net::{control::Control, inquiry::Sight},
 };
@@ -78,11 +78,11 @@ struct LastCheck {
     failure: Option<String>,
 }
 
-/// How many sessions ended by one cause.
+/// How many ended by one cause.
 #[derive(Debug, Serialize)]
-pub(super) struct Counted<'c> {
+pub(super) struct Counted<'c, C> {
     #[serde(flatten)]
-    pub(super) cause: &'c EndingCause,
+    pub(super) cause: &'c C,
     pub(super) count: u64,
 }
 

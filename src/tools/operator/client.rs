@@ -58,6 +58,8 @@ pub enum CallError {
     Refused(Value),
     /// Signals cannot be heard.
     Signal(io::Error),
+    /// The terminal cannot be written to.
+    Terminal(io::Error),
 }
 
 impl Place {
@@ -226,6 +228,7 @@ impl fmt::Display for CallError {
             Self::Strange(address, error) => write!(f, "no longwire answers on {address}: {error}"),
             Self::Refused(error) => f.write_str(error["message"].as_str().unwrap_or("refused")),
             Self::Signal(error) => write!(f, "cannot wait for signals: {error}"),
+            Self::Terminal(error) => write!(f, "cannot write to the terminal: {error}"),
         }
     }
 }

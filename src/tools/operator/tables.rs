@@ -15,24 +15,24 @@ pub(super) fn status(status: &Value) -> String {
 /// The proxy in a line.
 pub(super) fn proxy(status: &Value) -> String {
     let state = match (status["ready"].as_bool(), status["draining"].as_bool()) {
-        (_, Some(true)) => "draining",
-        (Some(true), _) => "ready",
-        _ => "not ready",
+        (_, Some(true)) => Tone::Warn.paint("draining"),
+        (Some(true), _) => Tone::Good.paint("ready"),
+        _ => Tone::Warn.paint("not ready"),
     };
-    format!(
-        "longwire {}  {state}  up {}  {} sessions  {} connections  {} workers",
-        text(&status["version"]),
-        age(&status["uptime_ms"]),
-        status["sessions"],
-        status["connections"],
-        status["workers"],
-    )
+    let (version, up) = (text(&status["version"]), age(&status["uptime_ms"]));
+    let counted = |key: &str| format!("{} {key}", number(&status[key]));
+    let [sessions, connections, workers] = ["sessions", "connections", "workers"].map(counted);
+    let sessions = Tone::Strong.paint(&sessions);
+    format!("longwire {version}  {state}  up {up}  {sessions}  {connections}  {workers}")
 }
 
 pub(super) fn routes(status: &Value) -> String {
     let rows = items(&status["routes"]).map(|route| {
-        let state = if route["draining"] == true { "draining" } else { "served" };
-        vec![text(&route["name"]), text(&route["upstream"]), state.to_owned()]
+        let state = match route["draining"] == true {
+            true => Cell::toned("draining", Tone::Warn),
+            false => Cell::toned("served", Tone::Good),
+        };
+        vec![text(&route["name"]).into(), text(&route["upstream"]).into(), state]
     });
     table(&["ROUTE", "UPSTREAM", "STATE"], rows)
 }
@@ -40,23 +40,39 @@ pub(super) fn routes(status: &Value) -> String {
 pub(super) fn backends(upstreams: &Value) -> String {
     let rows = items(&upstreams["upstreams"]).flat_map(|upstream| {
         items(&upstream["backends"]).map(|backend| {
-            let health = match backend["out_for_ms"].is_null() {
-                true => text(&backend["health"]),
-                false => format!("{} for {}", text(&backend["health"]), age(&backend["out_for_ms"])),
-            };
-            let duty = if backend["down"] == true { "down (file)".to_owned() } else { text(&backend["duty"]) };
-            let check = &backend["last_check"];
-            let check = match (check["passed"].as_bool(), check["failure"].as_str()) {
-                (Some(true), _) => "passed".to_owned(),
-                (_, Some(failure)) => clean(failure),
-                _ => "-".to_owned(),
-            };
-            let figures = ["active", "picks", "failures"].map(|key| backend[key].to_string());
-            [vec![text(&upstream["name"]), text(&backend["address"]), duty, health], figures.into(), vec![check]]
-                .concat()
+            let names = [text(&upstream["name"]), text(&backend["address"])].map(Cell::from);
+            let figures = ["active", "picks", "failures"].map(|key| Cell::number(&backend[key]));
+            [&names[..], &[duty(backend), health(backend)], &figures, &[last_check(&backend["last_check"])]].concat()
         })
     });
     table(&["UPSTREAM", "BACKEND", "DUTY", "HEALTH", "ACTIVE", "PICKS", "FAILURES", "LAST CHECK"], rows)
+}
+
+fn duty(backend: &Value) -> Cell {
+    let duty = text(&backend["duty"]);
+    match backend["down"] == true {
+        true => Cell::toned("down (file)", Tone::Warn),
+        false if duty == "up" => Cell::toned("up", Tone::Good),
+        false => Cell::toned(&duty, Tone::Warn),
+    }
+}
+
+fn health(backend: &Value) -> Cell {
+    let health = text(&backend["health"]);
+    match &*health {
+        "up" => Cell::toned("up", Tone::Good),
+        "trial" => Cell::toned("trial", Tone::Warn),
+        _ if backend["out_for_ms"].is_null() => Cell::toned(&health, Tone::Bad),
+        _ => Cell::toned(&format!("{health} for {}", age(&backend["out_for_ms"])), Tone::Bad),
+    }
+}
+
+fn last_check(check: &Value) -> Cell {
+    match (check["passed"].as_bool(), check["failure"].as_str()) {
+        (Some(true), _) => Cell::toned("passed", Tone::Good),
+        (_, Some(failure)) => Cell::toned(&clean(failure), Tone::Bad),
+        _ => Cell::from("-".to_owned()),
+    }
 }
 
 pub(super) fn sessions(list: &Value) -> String {
@@ -67,7 +83,7 @@ pub(super) fn sessions(list: &Value) -> String {
         let messages = format!("{}/{}", session["messages_to_backend"], session["messages_to_client"]);
         let trip = session["rtt_last_ms"].as_f64().map_or_else(|| "-".to_owned(), |ms| format!("{ms:.1}ms"));
         let rest = [messages, trip, size(&session["buffered_bytes"])];
-        [&words[..], &ages, &sizes, &rest].concat()
+        [&words[..], &ages, &sizes, &rest].concat().into_iter().map(Cell::from).collect()
     });
     let head = ["ID", "CLIENT", "ROUTE", "BACKEND", "AGE", "IDLE", "IN", "OUT", "MESSAGES", "RTT", "BUFFERED"];
     let shown = items(&list["sessions"]).count();
@@ -97,13 +113,85 @@ pub(super) fn reloaded(changes: &Value) -> String {
     lines.join("\n")
 }
 
+/// What something means, hence its colour.
+#[derive(Debug, Clone, Copy)]
+enum Tone {
+    Plain,
+    Strong,
+    /// The head of a column.
+    Head,
+    Good,
+    Warn,
+    Bad,
+}
+
+impl Tone {
+    /// The text in its colour, of the eight that every terminal has.
+    fn paint(self, text: &str) -> String {
+        let code = match self {
+            Self::Plain => return text.to_owned(),
+            Self::Strong => "1",
+            Self::Head => "2",
+            Self::Good => "32",
+            Self::Warn => "33",
+            Self::Bad => "31",
+        };
+        format!("\x1b[{code}m{text}\x1b[0m")
+    }
+}
+
+/// The text without its colours. Escapes are all ours: see [`clean`].
+pub(super) fn plain(text: &str) -> String {
+    let mut parts = text.split('\x1b');
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |text, part| text + part.split_once('m').map_or("", |(_, rest)| rest))
+}
+
+#[derive(Debug, Clone)]
+struct Cell {
+    text: String,
+    tone: Tone,
+    /// Stands at the right of its column.
+    is_number: bool,
+}
+
+impl From<String> for Cell {
+    fn from(text: String) -> Self {
+        Self { text, tone: Tone::Plain, is_number: false }
+    }
+}
+
+impl Cell {
+    fn toned(text: &str, tone: Tone) -> Self {
+        Self { tone, ..Self::from(text.to_owned()) }
+    }
+
+    fn number(value: &Value) -> Self {
+        Self { is_number: true, ..Self::from(number(value)) }
+    }
+
+    fn width(&self) -> usize {
+        self.text.chars().count()
+    }
+
+    fn show(&self, width: usize) -> String {
+        let (space, text) = (" ".repeat(width.saturating_sub(self.width())), self.tone.paint(&self.text));
+        if self.is_number { space + &text } else { text + &space }
+    }
+}
+
 /// Columns as wide as they must be.
-fn table(head: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
-    let rows: Vec<Vec<String>> = [head.iter().map(ToString::to_string).collect()].into_iter().chain(rows).collect();
-    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
+fn table(head: &[&str], rows: impl Iterator<Item = Vec<Cell>>) -> String {
+    let rows: Vec<Vec<Cell>> = rows.collect();
+    let heads = head.iter().enumerate().map(|(column, name)| {
+        let is_number = rows.first().and_then(|row| row.get(column)).is_some_and(|cell| cell.is_number);
+        Cell { is_number, ..Cell::toned(name, Tone::Head) }
+    });
+    let rows: Vec<Vec<Cell>> = [heads.collect()].into_iter().chain(rows.iter().cloned()).collect();
+    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(Cell::width).max();
     let widths: Vec<usize> = (0..head.len()).map(|column| width(column).unwrap_or(0)).collect();
     let lines = rows.iter().map(|row| {
-        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+        let cells = row.iter().zip(&widths).map(|(cell, width)| cell.show(*width));
         cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
     });
     lines.collect::<Vec<_>>().join("\n")
@@ -120,6 +208,20 @@ fn text(value: &Value) -> String {
 /// What clients wrote must not speak to the terminal.
 fn clean(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
+/// `1,204`.
+fn number(value: &Value) -> String {
+    let Some(number) = value.as_u64() else { return "-".to_owned() };
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
 }
 
 fn size(bytes: &Value) -> String {
@@ -159,7 +261,7 @@ mod tests {
                 "messages_to_backend": 3, "messages_to_client": 4, "rtt_last_ms": 1.26, "buffered_bytes": 0
             }]
         });
-        let table = sessions(&list);
+        let table = plain(&sessions(&list));
         let lines: Vec<_> = table.lines().collect();
         for (name, value) in [("CLIENT", "192.0.2.1"), (" OUT", " 2.0KiB"), ("RTT", "1.3ms"), ("ID", "a\u{fffd}[2J")] {
             let column = lines[0].find(name).unwrap_or_default();
@@ -167,6 +269,21 @@ mod tests {
             assert!(cell.starts_with(value), "{name}: {cell}");
         }
         assert_eq!(lines[3], "1 shown, 1 match, 2 live");
+    }
+
+    #[test]
+    fn figures_stand_at_the_right_and_colours_can_be_left_out() {
+        let backend = |address, active, health| json!({ "address": address, "duty": "drain", "health": health, "active": active, "picks": 1, "failures": 0 });
+        let painted = backends(&json!({
+            "upstreams": [{ "name": "chat", "backends": [backend("a:1", 1_204_000, "up"), backend("b:1", 7, "failing")] }]
+        }));
+        assert!(painted.contains("\x1b[33mdrain\x1b[0m") && painted.contains("\x1b[31mfailing\x1b[0m"), "{painted}");
+        let lines = [
+            "UPSTREAM  BACKEND  DUTY   HEALTH      ACTIVE  PICKS  FAILURES  LAST CHECK",
+            "chat      a:1      drain  up       1,204,000      1         0  -",
+            "chat      b:1      drain  failing          7      1         0  -",
+        ];
+        assert_eq!(plain(&painted), lines.join("\n"));
     }
 
     #[test]

@@ -153,11 +153,7 @@ def unread_answers(scene):
     64,
 )
 def stalled_handshakes(scene):
-    held = [wire.connect(scene.port) for _ in range(200)]
-    for connection in held:
-        connection.sendall(wire.handshake("/stall"))
-    ends = wire.await_ends(held)
-    return promise(set(ends) == {"504"}, wire.words(ends))
+    return all_end(scene, 200, "/stall", "504")
 
 
 @attack(
@@ -168,11 +164,7 @@ def stalled_handshakes(scene):
     256,
 )
 def endless_head(scene):
-    held = [wire.connect(scene.port) for _ in range(10)]
-    for connection in held:
-        connection.sendall(wire.handshake("/endless-head"))
-    ends = wire.await_ends(held)
-    return promise(set(ends) == {"502"}, wire.words(ends))
+    return all_end(scene, 10, "/endless-head", "502")
 
 
 @attack(
@@ -186,3 +178,11 @@ def half_open(scene):
     held = [wire.session(scene.port) for _ in range(200)]
     ends = wire.await_ends(held, word=wire.close_of)
     return promise(set(ends) == {"Close 1001 'client lost'"}, wire.words(ends))
+
+
+def all_end(scene, count, path, status):
+    held = [wire.connect(scene.port) for _ in range(count)]
+    for connection in held:
+        connection.sendall(wire.handshake(path))
+    ends = wire.await_ends(held)
+    return promise(set(ends) == {status}, wire.words(ends))

@@ -12,7 +12,7 @@ use tokio_rustls::{
     },
 };
 
-use super::{Response, Wire, wire::Head, within};
+use super::{Response, Wire, frames::masked_close, wire::Head, within};
 
 /// The four fields that make a request a WebSocket handshake, with the key of RFC 6455 §1.3.
 pub const HANDSHAKE_HEADERS: &str = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
@@ -44,6 +44,14 @@ impl Wire {
         assert_eq!(head.status(), 101, "{}", head.as_str());
         assert_eq!(head.header("sec-websocket-accept"), Some(ACCEPT));
         head
+    }
+
+    /// Ends its session as a client that is done: a Close, its answer, the FIN of both.
+    pub async fn leave(mut self) {
+        self.send(masked_close(1000, "")).await;
+        self.expect_close_code(1000).await;
+        self.expect_eof().await;
+        self.finish().await;
     }
 
     /// Sends a GET with `more` fields (each ended by CRLF) and reads its answer.

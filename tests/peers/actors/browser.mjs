@@ -1,31 +1,10 @@
 // A person at the demo page, by headless Chromium. Arguments: URL SECONDS-TO-IDLE PICTURE PROFILE-FOLDER
 
-import { chromium } from "playwright-core";
+import { launch } from "./chromium.mjs";
 import { check, equal, say } from "./say.mjs";
 
 const [url, idle, picture, profile] = process.argv.slice(2);
-const ARGS = [
-  "--headless",
-  "--no-sandbox",
-  "--disable-gpu",
-  "--disable-quic",
-  "--no-first-run",
-  "--disable-background-networking",
-  "--disable-component-update",
-  "--disable-sync",
-  "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost",
-];
-
-const context = await chromium.launchPersistentContext(profile, {
-  executablePath: "/usr/bin/chromium",
-  args: ARGS,
-  headless: true,
-  viewport: { width: 1000, height: 800 },
-});
-const page = context.pages()[0] ?? (await context.newPage());
-page.setDefaultTimeout(15_000);
-const errors = [];
-page.on("pageerror", (error) => errors.push(error.message));
+const { context, page, errors } = await launch(profile, { viewport: { width: 1000, height: 800 } });
 const sockets = [];
 page.on("websocket", (socket) => {
   const seen = { url: socket.url(), closed: false };

@@ -14,8 +14,8 @@ const ARGS = [
   "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost",
 ];
 
-// A page of a fresh profile. `errors`: exceptions and the console's errors; `foreign`: requests to any other origin.
-export async function open(url, profile, options = {}) {
+// A blank page of a fresh profile. `errors`: exceptions and the console's errors.
+export async function launch(profile, options = {}) {
   const context = await chromium.launchPersistentContext(profile, {
     executablePath: "/usr/bin/chromium",
     args: ARGS,
@@ -26,9 +26,15 @@ export async function open(url, profile, options = {}) {
   const page = context.pages()[0] ?? (await context.newPage());
   page.setDefaultTimeout(15_000);
   const errors = [];
-  const foreign = [];
   page.on("pageerror", (error) => errors.push(error.message));
   page.on("console", (said) => said.type() === "error" && errors.push(said.text()));
+  return { context, page, errors };
+}
+
+// The same at an address. `foreign`: requests to any other origin.
+export async function open(url, profile, options = {}) {
+  const { context, page, errors } = await launch(profile, options);
+  const foreign = [];
   page.on("request", (request) => {
     if (!request.url().startsWith(url) && !request.url().startsWith("data:")) foreign.push(request.url());
   });

@@ -27,6 +27,8 @@ await kill();
 await duty();
 await onAPhone();
 await takePictures();
+const refusal = await text("#refusals tr:first-child");
+check(/bad_handshake.*\s400\s.*\/rooms\/half/s.test(refusal), `a refusal is explained: ${refusal.replace(/\s+/g, " ")}`);
 
 say("ready-for-a-crash");
 await until("#endings tr", "backend_lost");

@@ -1,16 +1,11 @@
 // A page in headless Chromium that opens more WebSockets than it may. Arguments: URL-TOLD-BY-CLOSE URL-TOLD-BY-STATUS
 // PROFILE-FOLDER. Its own origin is `null`: it is a blank page.
 
-import { chromium } from "playwright-core";
-import { check, equal, say } from "./say.mjs";
+import { launch } from "./chromium.mjs";
+import { equal, say } from "./say.mjs";
 
 const [byClose, byStatus, profile] = process.argv.slice(2);
-const context = await chromium.launchPersistentContext(profile, {
-  executablePath: "/usr/bin/chromium",
-  args: ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"],
-  headless: true,
-});
-const page = context.pages()[0] ?? (await context.newPage());
+const { context, page } = await launch(profile);
 
 equal(await open(byClose), { opened: true }, "the first session opens");
 const close = (protocol) => ({ opened: true, protocol, code: 1013, reason: "sessions_per_client", clean: true });

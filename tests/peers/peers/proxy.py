@@ -71,6 +71,16 @@ class Proxy:
         return status_kib(self.program.pid, "Threads")
 
 
+def half_a_handshake(proxy: Proxy) -> None:
+    """Has a request refused: nothing comes of it but a record."""
+    fields = f"Host: 127.0.0.1:{proxy.port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    request = f"GET /rooms/half HTTP/1.1\r\n{fields}\r\n"
+    with socket.create_connection(("127.0.0.1", proxy.port), 10) as wire:
+        wire.sendall(request.encode())
+        while wire.recv(1024):
+            pass
+
+
 def config(port, backends, bench, tls, upstream, keepalive, routes, more) -> str:
     listener = f"bind: 127.0.0.1:{port}"
     if tls:

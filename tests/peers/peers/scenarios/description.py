@@ -8,7 +8,7 @@ import urllib.request
 from pathlib import Path
 
 from ..bench import Bench, Failed, free_port
-from ..proxy import Proxy
+from ..proxy import Proxy, half_a_handshake
 
 SESSIONS = 20
 # For each operation and way of making them up. What is odd is in the description's own corners, which `coverage` visits.
@@ -27,6 +27,7 @@ def run(bench: Bench) -> None:
         proxy = Proxy(bench, [backend.port()], more=admin + " }")
         sessions = bench.python("sessions.py", proxy.url(), SESSIONS)
         sessions.event("opened")
+        half_a_handshake(proxy)
         url = f"http://127.0.0.1:{port}"
         listed = get(url + "/api/sessions", token)["sessions"]
         bench.equal(len(listed), SESSIONS, f"sessions listed {'with' if token else 'without'} a token")

@@ -10,6 +10,14 @@ from ..proxy import Proxy
 SESSIONS = 50
 CLASSIC = "text/plain; version=0.0.4; charset=utf-8"
 OPEN_METRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+# A file of JSON has words where Grafana's types have enums.
+GRAFANA = """
+import type { Dashboard } from "@grafana/schema";
+type Written<T> =
+  T extends string ? `${T}` : T extends object ? { [K in keyof T]: Written<T[K]> } : T;
+const dashboard: Written<Dashboard> = DASHBOARD;
+export default dashboard;
+"""
 
 
 def run(bench: Bench) -> None:
@@ -37,6 +45,7 @@ def run(bench: Bench) -> None:
     promtool(bench, "test", "rules", rules / "alerts.test.yml")
     promtool(bench, "check", "config", rules / "prometheus.yml")
     scraped(bench, plain_admin)
+    check_dashboard(bench)
 
     for found in (proxy, plain):
         bench.equal(found.stop(), 0, "longwire's exit code")
@@ -78,6 +87,17 @@ def scraped(bench: Bench, admin: int) -> None:
     groups = ask(port, "rules")["groups"]
     wrong = [rule["name"] for group in groups for rule in group["rules"] if rule["health"] == "err"]
     bench.equal((len(groups), wrong), (1, []), "the shipped alerts run in it")
+
+
+def check_dashboard(bench: Bench) -> None:
+    """The dashboard is what Grafana's own types say it is. No registry has a Grafana that could show it: see
+    `dashboard_and_alerts_ask_for_metrics_that_there_are_by_labels_that_they_have` in tests/it for what it asks for."""
+    (bench.folder / "node_modules").symlink_to(bench.root / "tests/peers/node_modules")
+    file = bench.folder / "dashboard.mts"
+    file.write_text(GRAFANA.replace("DASHBOARD", (bench.root / "deploy/grafana/dashboard.json").read_text()))
+    command = ["node_modules/.bin/tsc", "--noEmit", "--strict", "--skipLibCheck", "--module", "nodenext", file.name]
+    done = subprocess.run(command, cwd=bench.folder, capture_output=True, text=True, timeout=120, check=False)
+    bench.equal((done.stdout, done.returncode), ("", 0), "what tsc has against the dashboard by @grafana/schema")
 
 
 def promtool(bench: Bench, *arguments, given: str | None = None) -> None:

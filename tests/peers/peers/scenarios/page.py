@@ -4,7 +4,7 @@ import secrets
 import signal
 
 from ..bench import Bench, run_checks
-from ..proxy import Proxy, free_port
+from ..proxy import Proxy, free_port, half_a_handshake
 
 MANY = 1000
 LARGEST_PICTURE = 300_000
@@ -25,6 +25,7 @@ def run(bench: Bench) -> None:
     kept.event("opened", 60)
     few = bench.python("sessions.py", proxy.url("/rooms/few"), 3)
     few.event("opened", 20)
+    half_a_handshake(proxy)
     browser = visit(bench, admin, backends[0].port())
     browser.event("killed", 60)
     end = few.event("lost")

@@ -1,0 +1,82 @@
+//! What became no session and no good answer, kept in the process for whoever asks why: paid once per such request.
+
+use std::{net::IpAddr, time::Duration};
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::{Record, endings::shorten, millis};
+use crate::{error::Kind, ws::termination::Cause};
+
+/// The word for a handshake that a backend answered with something else than an upgrade, and this was passed on whole.
+pub const NOT_UPGRADED: &str = "not_upgraded";
+
+/// A request that was refused or failed, by the names of its record.
+#[derive(Debug, Clone, Serialize)]
+#[allow(missing_docs, reason = "the names are those of the record")]
+pub struct Refusal {
+    /// When its record was written.
+    pub ended: Timestamp,
+    pub id: String,
+    pub client: IpAddr,
+    /// It would have become a session.
+    pub handshake: bool,
+    pub host: String,
+    pub path: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub route: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backend: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    #[serde(rename = "duration_ms", serialize_with = "millis")]
+    pub duration: Option<Duration>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub close_code: Option<u16>,
+    #[serde(flatten)]
+    pub cause: RefusalCause,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// Why, for programs and for people.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct RefusalCause {
+    /// The word of the log.
+    pub cause: &'static str,
+    /// A few words.
+    pub why: &'static str,
+}
+
+impl Refusal {
+    pub(super) fn of(record: &Record) -> Self {
+        Self {
+            ended: Timestamp::now(),
+            id: shorten(&record.request_id),
+            client: record.client,
+            handshake: record.is_handshake,
+            host: shorten(&record.host),
+            path: shorten(&record.path),
+            route: record.route.clone(),
+            backend: record.backend.clone(),
+            status: record.status,
+            duration: record.duration,
+            close_code: record.close_code,
+            cause: RefusalCause::of(record.cause),
+            error: record.error.as_deref().map(shorten),
+        }
+    }
+}
+
+impl RefusalCause {
+    fn of(cause: &'static str) -> Self {
+        let why = if cause == NOT_UPGRADED {
+            "the backend answered otherwise than with an upgrade"
+        } else if cause == Cause::BackendLost.as_str() {
+            "the backend's answer broke off"
+        } else {
+            Kind::ALL.into_iter().find(|kind| kind.reason() == cause).map_or("", Kind::as_text)
+        };
+        Self { cause, why }
+    }
+}

@@ -1,0 +1,208 @@
+//! What became no session: refused by the proxy, or failed at a backend.
+
+use longwire::error::Kind;
+use serde_json::Value;
+
+use super::{ask, before, get, limits_hit};
+use crate::harness::{Backend, Proxy, Setup, Wire, frames::masked_close, handshake, within};
+
+/// How a kind of failure comes about: what the proxy is, and what is asked of it, until it fails.
+struct Way {
+    setup: Setup,
+    request: String,
+    first: First,
+}
+
+/// What must have happened before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum First {
+    Nothing,
+    /// Another handshake waits at its backend.
+    Waiting,
+    /// The route is drained.
+    Drained,
+}
+
+#[tokio::test]
+async fn log_metrics_and_page_name_the_same_cause_and_status_of_what_became_no_session() {
+    for kind in Kind::ALL {
+        for way in ways(kind).await {
+            explained(kind, way).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_by_close_is_told_with_its_code() {
+    let setup = before(&[&Backend::refusing()]).backend(0, "down: true").with("limits: { refuse: close }");
+    let mut proxy = setup.start();
+    let mut client = proxy.client().await;
+    client.upgrade("/ws").await;
+    client.expect_close(1013, "unavailable").await;
+    client.send(masked_close(1013, "")).await;
+    client.finish().await;
+    let record = proxy.next_record().await;
+    assert_eq!((&record["status"], &record["close_code"]), (&101.into(), &1013.into()), "{record}");
+    agree(&proxy, Kind::Unavailable, &record, true).await;
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn an_upgrade_that_the_backend_declines_is_told() {
+    let backend = Backend::answering("HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n");
+    let mut proxy = before(&[&backend]).start();
+    assert_eq!(proxy.client().await.refused_upgrade("/ws").await.status(), 403);
+    let record = proxy.next_record().await;
+    assert_eq!((&record["cause"], &record["status"]), (&"not_upgraded".into(), &403.into()), "{record}");
+    let refusal = refusal(&proxy).await;
+    assert_eq!((&refusal["cause"], &refusal["status"]), (&record["cause"], &record["status"]));
+    let metrics = ask(&proxy, "GET", "/metrics").await;
+    assert!(
+        metrics.contains("websocket_handshake_failures_total{route=\"*/\",reason=\"not_upgraded\"} 1"),
+        "{metrics}"
+    );
+    proxy.stop().await;
+}
+
+/// Each way to a kind of failure, limits each by itself.
+async fn ways(kind: Kind) -> Vec<Way> {
+    let upgrade = || handshake("/ws", "");
+    let way = |setup, request| Way { setup, request, first: First::Nothing };
+    let limited = |limit: &str| before(&[&Backend::echo()]).with(&format!("limits: {{ {limit} }}"));
+    let plain = || before(&[&Backend::echo()]);
+    let silent = || before(&[&Backend::by_hand()]);
+    let says = |answer: &'static str| {
+        let script = move |mut wire: Wire, _| async move { wire.send_and_finish(answer).await };
+        before(&[&Backend::script(script)])
+    };
+    let post = |length: usize| format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n");
+    let one = match kind {
+        Kind::BadHandshake => way(plain(), upgrade().replace("Sec-WebSocket-Key", "X-Key")),
+        Kind::BadRequest => {
+            // One that hyper reads, and one that it does not.
+            return ["GET /ws HTTP/1.1\r\n\r\n", "GET /ws HTTP/1.1\r\nno colon\r\n\r\n"]
+                .map(|request| way(plain(), request.into()))
+                .into();
+        }
+        Kind::BodyTooLarge => way(limited("body_size: 10B"), post(11)),
+        Kind::BodyTimeout => way(silent().timeout("request_body", "50ms"), post(11)),
+        Kind::Busy => {
+            let queues = ["max_handshakes: 1, handshake_queue: 0", "max_handshakes: 1, handshake_queue: 1"];
+            let busy = |queue| silent().upstream(&format!("balance: round_robin, {queue}")).timeout("connect", "50ms");
+            return queues.map(|queue| Way { first: First::Waiting, ..way(busy(queue), upgrade()) }).into();
+        }
+        Kind::ClientGone => way(silent(), upgrade()),
+        Kind::ClosedEarly => way(says(""), upgrade()),
+        Kind::ConnectTimeout => way(before(&[&Backend::black_hole().await]).timeout("connect", "50ms"), upgrade()),
+        Kind::Draining => Way { first: First::Drained, ..way(plain(), upgrade()) },
+        // It takes a process without descriptors: `tests/attacks` has one.
+        Kind::Exhausted => return Vec::new(),
+        Kind::FalseUpgrade => way(says("HTTP/1.1 101 Switching Protocols\r\n\r\n"), upgrade()),
+        Kind::HeadTooLarge => {
+            let long = handshake("/ws", &format!("X-Long: {}\r\n", "x".repeat(8192)));
+            let many = handshake("/ws", &"X-Many: x\r\n".repeat(50));
+            return vec![way(limited("header_size: 8KiB"), long), way(limited("headers: 50"), many)];
+        }
+        Kind::MalformedAnswer => way(says("SSH-2.0-OpenSSH_9.9\r\n\r\n"), upgrade()),
+        Kind::NewSessions => way(limited("new_sessions: 1"), upgrade()),
+        Kind::NewSessionsPerClient => way(limited("new_sessions_per_client: 1"), upgrade()),
+        Kind::NoRoute => way(plain().routes("routes: [ { path: /elsewhere, upstream: chat } ]"), upgrade()),
+        Kind::Origin => way(plain().routes("routes: [ { upstream: chat, origins: [https://a.example] } ]"), upgrade()),
+        Kind::Refused => way(before(&[&Backend::refusing()]), upgrade()),
+        Kind::ResponseTimeout => way(silent().timeout("upgrade", "50ms"), upgrade()),
+        Kind::Sessions => way(limited("sessions: 1"), upgrade()),
+        Kind::SessionsPerClient => way(limited("sessions_per_client: 1"), upgrade()),
+        Kind::Unavailable => {
+            return vec![
+                way(plain().backend(0, "down: true"), upgrade()),
+                way(plain().backend(0, "max_conns: 1"), upgrade()),
+            ];
+        }
+        Kind::Unreachable => way(before(&[&Backend::foreign(([255; 4], 9).into())]), upgrade()),
+        Kind::WrongVersion => way(plain(), upgrade().replace("Version: 13", "Version: 12")),
+    };
+    vec![one]
+}
+
+/// Goes that way to its end.
+async fn explained(kind: Kind, Way { setup, request, first }: Way) {
+    let mut proxy = setup.start();
+    let mut clients = Vec::new();
+    match first {
+        First::Nothing => {}
+        First::Waiting => clients.push(asking(&proxy, &request).await),
+        First::Drained => proxy.control().drain_route("*/", true).unwrap(),
+    }
+    // What is limited may be granted before it is refused.
+    let record = loop {
+        let mut client = asking(&proxy, &request).await;
+        if kind == Kind::ClientGone {
+            // Not before it was heard.
+            let active = async || get(&proxy, "/api/upstreams").await["upstreams"][0]["backends"][0]["active"].clone();
+            within("the attempt", async { while active().await != 1 {} }).await;
+            client.reset();
+            break proxy.next_record().await;
+        }
+        tokio::select! {
+            record = proxy.next_record() => break record,
+            head = client.head(), if kind.status() != 408 => {
+                if head.status() == 101 {
+                    clients.push(client);
+                    continue;
+                }
+                assert_eq!(head.status(), kind.status().as_u16(), "{kind:?}");
+                client.finish().await;
+                break proxy.next_record().await;
+            }
+        }
+    };
+    // While the others are still there.
+    agree(&proxy, kind, &record, request.contains("Upgrade: websocket")).await;
+    drop(clients);
+    proxy.stop().await;
+}
+
+async fn asking(proxy: &Proxy, request: &str) -> Wire {
+    let mut client = proxy.client().await;
+    client.send(request).await;
+    client
+}
+
+/// The metrics and the last refusals say what the record says, and that is the word of this kind.
+async fn agree(proxy: &Proxy, kind: Kind, record: &Value, is_handshake: bool) {
+    assert_eq!((&record["cause"], &record["kind"]), (&kind.reason().into(), &"request".into()), "{record}");
+    if record["close_code"].is_null() && kind != Kind::ClientGone {
+        assert_eq!(record["status"], kind.status().as_u16(), "{record}");
+    }
+    let refusal = refusal(proxy).await;
+    for key in ["cause", "status", "close_code", "route", "backend", "error", "client"] {
+        assert_eq!(refusal[key], record[key], "{key} of {refusal} and {record}");
+    }
+    assert_eq!(refusal["id"], record["request_id"]);
+    assert_eq!(refusal["why"], kind.as_text());
+    // Of a head that could not be read nobody knows what it was to be.
+    let is_handshake = is_handshake && kind != Kind::HeadTooLarge;
+    assert_eq!(refusal["handshake"], is_handshake, "{refusal}");
+    let metrics = ask(proxy, "GET", "/metrics").await;
+    let name = if is_handshake { "websocket_handshake_failures_total" } else { "longwire_request_failures_total" };
+    let route = record["route"].as_str().unwrap_or("none");
+    let counted = format!("{name}{{route=\"{route}\",reason=\"{}\"}} 1", kind.reason());
+    assert!(metrics.lines().any(|line| line == counted), "{counted} in {metrics}");
+    let of_process = matches!(kind, Kind::NewSessions | Kind::Sessions | Kind::Busy);
+    let of_client = matches!(kind, Kind::NewSessionsPerClient | Kind::SessionsPerClient);
+    let is_limit = of_process || of_client || matches!(kind, Kind::BodyTooLarge | Kind::HeadTooLarge);
+    let hit: Vec<_> = is_limit.then(|| (kind.reason().to_owned(), 1)).into_iter().collect();
+    assert_eq!(limits_hit(&metrics), hit, "{kind:?}");
+}
+
+/// The first of the last refusals; it comes a moment after the record.
+async fn refusal(proxy: &Proxy) -> Value {
+    within("the refusal", async {
+        loop {
+            if let Some(refusal) = get(proxy, "/api/refusals").await["refusals"].as_array().unwrap().first() {
+                return refusal.clone();
+            }
+        }
+    })
+    .await
+}
