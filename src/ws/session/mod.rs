@@ -45,6 +45,7 @@ use super::{
     frame::{Breach, ControlFrame, FrameHeader, OpCode},
     keepalive::{PongOwner, RoundTrips, Terms},
     meter::Meter,
+    opcodes::OpCodeCounts,
     termination::{Cause, Initiator, Termination},
     tick::Tick,
     tracker::{End, Step},
@@ -112,8 +113,9 @@ impl Session {
         }
     }
 
-    /// Bytes have come from a side. Afterwards [`Self::poll_transmit`] may have something to put behind them.
-    pub fn handle_input(&mut self, from: Side, buffer: &mut [u8], now: Instant) -> Passed {
+    /// Bytes have come from a side; the frames that pass are counted. Afterwards [`Self::poll_transmit`] may have something to
+    /// put behind them.
+    pub fn handle_input(&mut self, from: Side, buffer: &mut [u8], counts: &mut OpCodeCounts, now: Instant) -> Passed {
         let tick = self.common.tick(now);
         self.last_received = tick;
         self.half_mut(from).keepalive.handle_received();
@@ -121,11 +123,11 @@ impl Session {
         while read < buffer.len() && self.half(from).from == Incoming::Open {
             let measured = if self.fate.is_some() { self.measure(from, &buffer[read..], tick) } else { Ok(()) };
             let step = measured.and_then(|()| self.half_mut(from).tracker.step(&buffer[read..]));
-            let (length, passes) = match step {
+            let (length, begins, passes) = match step {
                 Ok(Step::Incomplete) => break,
-                Ok(Step::Data { length, end }) => (length, self.handle_data(from, end)),
+                Ok(Step::Data { length, begins, end }) => (length, begins, self.handle_data(from, end)),
                 Ok(Step::Control { length, header, payload }) => {
-                    (length, self.handle_control(from, &header, payload, now))
+                    (length, Some(header.opcode), self.handle_control(from, &header, payload, now))
                 }
                 Err(breach) => {
                     self.handle_breach(from, breach, now);
@@ -137,6 +139,9 @@ impl Session {
                     buffer.copy_within(read..read + length, forward);
                 }
                 forward += length;
+                if let Some(opcode) = begins {
+                    counts.count(from, opcode);
+                }
             }
             read += length;
             self.place_farewells();

@@ -14,6 +14,7 @@ use longwire::ws::{
     frame::MAX_CONTROL_FRAME,
     keepalive::{Secret, Settings},
     meter::MessageLimits,
+    opcodes::OpCodeCounts,
     rate::Rate,
     session::{Common, Notice, Session, SessionSettings},
     termination::Cause,
@@ -246,7 +247,7 @@ impl Play {
         }
         let mut buffer = std::mem::take(&mut end.kept);
         buffer.extend(come);
-        let passed = self.session.handle_input(from, &mut buffer, now);
+        let passed = self.session.handle_input(from, &mut buffer, &mut OpCodeCounts::default(), now);
         assert!(passed.forward <= passed.keep.start && passed.keep.end <= buffer.len(), "{passed:?}");
         assert!(passed.keep.len() < MAX_CONTROL_FRAME, "{} bytes held", passed.keep.len());
         self.end(from).kept = buffer[passed.keep].to_vec();
