@@ -24,6 +24,7 @@
 mod ending;
 mod half;
 mod notice;
+mod observed;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -34,9 +35,11 @@ use self::{
     ending::{Ending, Farewell, lost},
     half::{Half, Incoming, Outgoing},
     notice::Notices,
+    observed::Observation,
 };
 pub use self::{
     notice::Notice,
+    observed::{MOST_SEEN, Passage, Seen},
     settings::{Common, SessionSettings},
 };
 use super::{
@@ -69,6 +72,8 @@ struct Fate {
     ending: Option<Ending>,
     /// `None` where nothing is limited.
     meter: Option<Meter>,
+    /// Somebody looks at the frames.
+    observation: Option<Observation>,
 }
 
 /// What to do with the bytes that were fed.
@@ -102,7 +107,7 @@ impl Session {
         let notices = lifetime.map(|longest| Notices::of_lifetime(longest, spread(&common, nonce), now));
         let meter = Meter::new(common.settings.limits, now);
         let is_plain = notices.is_none() && meter.is_none();
-        let fate = Fate { notices: notices.unwrap_or_default(), meter, ending: None };
+        let fate = Fate { notices: notices.unwrap_or_default(), meter, ..Fate::default() };
         Self {
             client: half(Side::Client),
             backend: half(Side::Backend),
@@ -130,10 +135,17 @@ impl Session {
                     (length, Some(header.opcode), self.handle_control(from, &header, payload, now))
                 }
                 Err(breach) => {
+                    if self.fate.is_some() && self.half(from).tracker.at_frame_end() {
+                        self.note_theirs(from, Passage::Refused, &buffer[read..], tick);
+                    }
                     self.handle_breach(from, breach, now);
                     break;
                 }
             };
+            if self.fate.is_some() && begins.is_some() {
+                let passage = if passes { Passage::Relayed } else { Passage::Swallowed };
+                self.note_theirs(from, passage, &buffer[read..], tick);
+            }
             if passes {
                 if read != forward {
                     buffer.copy_within(read..read + length, forward);
@@ -312,13 +324,14 @@ impl Session {
             Some(close_frame(code, ending.words(reason)))
         });
         let (half, terms) = self.half_and_terms(to);
-        if let Some(close) = close {
-            close.encode(half.keepalive.mask(terms, OpCode::Close), out);
+        let frame = if let Some(close) = close {
             half.to = Outgoing::Fin;
+            close
         } else {
-            let ping = half.keepalive.ping(terms, now);
-            ping.encode(half.keepalive.mask(terms, OpCode::Ping), out);
-        }
+            half.keepalive.ping(terms, now)
+        };
+        frame.encode(half.keepalive.mask(terms, frame.opcode), out);
+        self.note_ours(to, &frame, now);
     }
 
     /// Whether a side is worth reading (when the other can take what comes).

@@ -6,6 +6,7 @@ mod ends;
 mod keeps_alive;
 mod lasts;
 mod limited;
+mod observed;
 mod properties;
 mod relays;
 
