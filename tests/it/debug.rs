@@ -18,6 +18,8 @@ use crate::harness::{
 /// A client's address that is not the others'.
 const ELSEWHERE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
+const MANUAL: &str = include_str!("../../docs/log.md");
+
 /// The binary. Only frames and errors are in its messages.
 struct Longwire {
     child: Child,
@@ -82,7 +84,11 @@ impl Longwire {
 
     async fn next_frame(&mut self) -> Value {
         let line = within("a message", self.messages.recv()).await.unwrap();
-        serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error} in {line}"))
+        let frame: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error} in {line}"));
+        for field in frame.as_object().unwrap().keys() {
+            assert!(MANUAL.contains(&format!("`{field}`")), "{field} is not in docs/log.md");
+        }
+        frame
     }
 
     /// Ends it, and gives what it has said that was not asked for.
