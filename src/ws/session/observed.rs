@@ -78,6 +78,7 @@ impl Session {
     }
 
     /// The frames that were noted since they were last asked for, and how many more there were.
+    #[inline]
     pub fn take_seen(&mut self) -> Option<(Vec<Seen>, u64)> {
         let observation = self.fate.as_mut()?.observation.as_mut()?;
         if observation.seen.is_empty() {
