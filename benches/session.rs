@@ -12,6 +12,7 @@ use longwire::ws::{
     Side,
     keepalive::{Secret, Settings},
     meter::MessageLimits,
+    opcodes::OpCodeCounts,
     session::{Common, Session, SessionSettings},
 };
 
@@ -46,8 +47,9 @@ fn message(c: &mut Criterion) {
                 round_trips: longwire::metrics::RoundTripTimes::default(),
             };
             let mut session = Session::new(Arc::new(common), 7, now);
+            let mut counts = OpCodeCounts::default();
             b.iter(|| {
-                let passed = session.handle_input(Side::Backend, black_box(&mut bytes), now);
+                let passed = session.handle_input(Side::Backend, black_box(&mut bytes), &mut counts, now);
                 session.handle_written(Side::Client, passed.forward, 0, now);
                 let due = session.poll_timeout().is_some_and(|at| at <= now);
                 (passed.forward, due, session.wants_to_transmit(Side::Client), session.is_over(now))

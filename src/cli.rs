@@ -71,6 +71,11 @@ pub enum Command {
         longwire drain --backend chat/127.0.0.1:9001 --undo\n  longwire drain --route '*/ws/'\n  \
         longwire drain --all\n\nSIGTERM is what drains and ends the process.")]
     Drain(Drain),
+    /// Show the headers of the frames of chosen sessions in longwire's messages, for a while; never what they carry
+    #[command(after_help = "Examples:\n  longwire debug c660c473264785fbcad3b5015a94f12b\n  \
+        longwire debug --client 192.0.2.7 --for 10m\n  longwire debug --client 192.0.2.7 --off\n  \
+        longwire debug --list\n\nThe lines go where longwire's messages go: to its standard error, the journal.")]
+    Debug(Debug),
     /// Read the file again; sessions go on, and if anything is wrong with it nothing changes
     #[command(after_help = "Examples:\n  longwire reload\n  longwire reload -c /etc/longwire/proxy.yaml\n\n\
         What is wrong is printed as 'longwire check' prints it, with exit code 1.")]
@@ -279,6 +284,30 @@ pub struct Drain {
     /// Put it back into service
     #[arg(long)]
     pub undo: bool,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "would be the help of the verb")]
+    pub desk: Desk,
+}
+
+/// `longwire debug`
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("whose").required(true))]
+pub struct Debug {
+    /// The id of a live session: `request_id` in the log, ID in `longwire sessions`
+    #[arg(group = "whose")]
+    pub id: Option<String>,
+    /// All sessions of this address or network, those that begin later too
+    #[arg(long, value_name = "CIDR", group = "whose")]
+    pub client: Option<String>,
+    /// Show who is chosen, and for how long yet
+    #[arg(long, group = "whose")]
+    pub list: bool,
+    /// For so long, at most an hour [default: 5m]
+    #[arg(long = "for", value_name = "DURATION", value_parser = duration, conflicts_with_all = ["off", "list"])]
+    pub run_for: Option<Duration>,
+    /// No longer
+    #[arg(long, conflicts_with = "list")]
+    pub off: bool,
     #[command(flatten)]
     #[allow(missing_docs, reason = "would be the help of the verb")]
     pub desk: Desk,

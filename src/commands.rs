@@ -25,6 +25,7 @@ use crate::{
         control::Control,
         handover::{Handover, Inherited},
         limits,
+        observed::LOG_TARGET,
         server::Server,
     },
     tools::{
@@ -32,7 +33,7 @@ use crate::{
         bench::{BenchOptions, Load},
         demo::DemoOptions,
         echo::Backend,
-        operator::{self, CallError, Drained, Form, Order, Place},
+        operator::{self, CallError, Drained, Form, Observed, Order, Place},
     },
 };
 
@@ -170,6 +171,16 @@ pub fn drain(options: cli::Drain) -> ExitCode {
         (None, None) => Drained::All,
     };
     order(desk, Order::Drain { what, undo })
+}
+
+/// `longwire debug`
+pub fn debug(options: cli::Debug) -> ExitCode {
+    let cli::Debug { id, client, list: _, run_for, off, desk } = options;
+    let what = match (id, client) {
+        (Some(id), _) => Some(Observed::Session(id)),
+        (None, client) => client.map(Observed::Client),
+    };
+    order(desk, Order::Debug { what, run_for, off })
 }
 
 /// `longwire reload`
@@ -360,8 +371,9 @@ fn announce(config: &Config, server: &Server) {
 /// so that a reader who stops reading stops no session; what waits is written when the guard is dropped.
 fn start_log(log: &config::Log) -> Result<WorkerGuard, Box<dyn std::error::Error + Send + Sync>> {
     let (writer, guard) = tracing_appender::non_blocking(io::stderr());
+    let filter = EnvFilter::try_new(&log.level)?.add_directive(format!("{LOG_TARGET}=debug").parse()?);
     let builder = tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::try_new(&log.level)?)
+        .with_env_filter(filter)
         .with_writer(writer)
         .with_target(false)
         .with_ansi(has_colours(&io::stderr()));

@@ -1,7 +1,7 @@
 //! Every metric with its meaning, in one table. The doc comment of an entry is the help text that Prometheus shows.
 //!
-//! What ends or fails is counted where that happens. What passes is not: each session counts for itself, and
-//! `net/tally` sums the sessions up when somebody looks. The labels are names of the file or words of a fixed list, so that
+//! What ends or fails is counted where that happens. What passes is not: each session counts for itself, the sessions of a
+//! worker count frames by opcode together, and `net/tally` sums all that up when somebody looks. The labels are names of the file or words of a fixed list, so that
 //! no client can add a series: never an address of a client, a path, a header.
 
 pub mod process;
@@ -21,13 +21,16 @@ use prometheus_client::{
 use self::process::Process;
 use crate::{
     error::{Error, Kind},
-    ws::Side,
+    ws::{Side, frame::OpCode, opcodes::OpCodeCounts},
 };
 
 /// Seconds that a session lasts: minutes to hours.
 const DURATIONS: [f64; 7] = [60.0, 300.0, 600.0, 1800.0, 3600.0, 7200.0, 14400.0];
 /// Seconds of a handshake, a connect, a round trip: from one machine to the other side of the world, and a queue or two.
 const LATENCIES: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
+
+/// The direction of what comes from the client, and from the backend.
+const DIRECTIONS: [&str; 2] = ["to_backend", "to_client"];
 
 /// The label of what has no route.
 const NONE: &str = "none";
@@ -86,6 +89,8 @@ table! {
     bytes: Counters<OfDirection> = Family::default(), "websocket_bytes";
     /// Frames that passed whole through sessions, our own not.
     frames: Counters<OfDirection> = Family::default(), "websocket_frames";
+    /// Frames that passed through sessions, by opcode; a data frame counts once its header has passed, our own do not.
+    opcodes: Counters<OfOpCode> = Family::default(), "websocket_frames_by_opcode";
     /// Pings that we sent.
     pings: Counters<OfSide> = Family::default(), "websocket_pings";
     /// Pings of ours that were answered before the next one.
@@ -162,6 +167,7 @@ labels! {
     OfRoute { route: String, upstream: String }
     OfClose { route: String, upstream: String, initiator: &'static str, cause: &'static str, code: String }
     OfDirection { route: String, upstream: String, direction: &'static str }
+    OfOpCode { direction: &'static str, opcode: &'static str }
     OfSide { route: String, upstream: String, side: &'static str }
     OfFailure { route: String, reason: &'static str }
     OfLimit { limit: &'static str }
@@ -273,6 +279,8 @@ pub struct State<'a> {
     pub backends: Vec<BackendState<'a>>,
     /// By worker; `None` where they did not answer in time.
     pub worker_sessions: Option<Vec<usize>>,
+    /// Of all sessions that ever were; nothing where they did not answer in time.
+    pub opcodes: OpCodeCounts,
 }
 
 impl Default for Metrics {
@@ -383,6 +391,17 @@ impl Table {
         for (worker, sessions) in state.worker_sessions.iter().flatten().enumerate() {
             self.worker_sessions.get_or_create(&OfWorker { worker: worker as u64 }).set(signed(*sessions));
         }
+        self.raise_opcodes_to(&state.opcodes);
+    }
+
+    /// Sums only grow; nothing takes nothing back.
+    fn raise_opcodes_to(&self, counts: &OpCodeCounts) {
+        for from in [Side::Client, Side::Backend] {
+            for opcode in OpCode::ALL {
+                let labels = OfOpCode { direction: DIRECTIONS[from as usize], opcode: opcode.as_str() };
+                self.opcodes.get_or_create(&labels).inner().fetch_max(counts.of(from, opcode), Relaxed);
+            }
+        }
     }
 
     fn set_process(&self, process: Process) {
@@ -399,10 +418,8 @@ impl RouteMetrics {
         let OfRoute { route, upstream } = labels.clone();
         let of_side = |side| OfSide { route: route.clone(), upstream: upstream.clone(), side };
         let sides = ["client", "backend"].map(of_side);
-        // By the side that it comes from.
-        let directions = ["to_backend", "to_client"];
         let directions =
-            directions.map(|direction| OfDirection { route: route.clone(), upstream: upstream.clone(), direction });
+            DIRECTIONS.map(|direction| OfDirection { route: route.clone(), upstream: upstream.clone(), direction });
         Self {
             place,
             active: table.active.get_or_create_owned(&labels),
@@ -570,6 +587,20 @@ mod tests {
         let again = metrics.route("*/", "chat");
         assert_eq!((again.begun.get(), again.place()), (1, 0));
         assert_eq!(metrics.route("*/", "other").place(), 1);
+    }
+
+    #[test]
+    fn frames_are_shown_by_direction_and_opcode_and_never_go_back() {
+        let metrics = Metrics::default();
+        let mut counts = OpCodeCounts::default();
+        counts.count(Side::Backend, OpCode::Text);
+        for counts in [counts, OpCodeCounts::default()] {
+            metrics.table.raise_opcodes_to(&counts);
+            let text = text::write(&metrics.registry, text::Format::Classic);
+            let sample = "websocket_frames_by_opcode_total{direction=\"to_client\",opcode=\"text\"} 1";
+            assert!(text.lines().any(|line| line == sample), "{text}");
+            assert_eq!(text.lines().filter(|line| line.starts_with("websocket_frames_by_opcode_total{")).count(), 12);
+        }
     }
 
     #[test]

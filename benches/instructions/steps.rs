@@ -16,6 +16,7 @@ use longwire::ws::{
     frame::FrameHeader,
     keepalive::{Secret, Settings},
     meter::MessageLimits,
+    opcodes::OpCodeCounts,
     session::{Common, Passed, Session, SessionSettings},
     tracker::Tracker,
 };
@@ -95,10 +96,11 @@ fn messages(in_one_read: usize, count: u32) {
     let mut to_backend = frame(0x82, 64, Some([7; 4])).repeat(in_one_read);
     let mut now = Instant::now();
     let mut session = session(SETTINGS, now);
+    let mut counts = OpCodeCounts::default();
     for _ in 0..count as usize / in_one_read / 2 {
         now += TICK;
-        black_box(relay(&mut session, Side::Backend, &mut to_client, now));
-        black_box(relay(&mut session, Side::Client, &mut to_backend, now));
+        black_box(relay(&mut session, &mut counts, Side::Backend, &mut to_client, now));
+        black_box(relay(&mut session, &mut counts, Side::Client, &mut to_backend, now));
     }
 }
 
@@ -108,10 +110,11 @@ fn relayed_ping(count: u32) {
     pong[6..].iter_mut().for_each(|byte| *byte ^= 7);
     let mut now = Instant::now();
     let mut session = session(SETTINGS, now);
+    let mut counts = OpCodeCounts::default();
     for _ in 0..count {
         now += TICK;
-        black_box(relay(&mut session, Side::Backend, &mut ping, now));
-        black_box(relay(&mut session, Side::Client, &mut pong, now));
+        black_box(relay(&mut session, &mut counts, Side::Backend, &mut ping, now));
+        black_box(relay(&mut session, &mut counts, Side::Client, &mut pong, now));
     }
 }
 
@@ -119,6 +122,7 @@ fn relayed_ping(count: u32) {
 fn our_ping(count: u32) {
     let mut now = Instant::now();
     let mut session = session(CLIENT_PINGED, now);
+    let mut counts = OpCodeCounts::default();
     let (mut ping, mut pong) = (Vec::new(), frame(0x8A, 12, Some([0; 4])));
     for _ in 0..count {
         now += Duration::from_secs(25);
@@ -129,7 +133,7 @@ fn our_ping(count: u32) {
         }
         session.handle_written(Side::Client, ping.len(), 0, now);
         pong[6..].copy_from_slice(&ping[2..]);
-        let passed = relay(&mut session, Side::Client, &mut pong, now);
+        let passed = relay(&mut session, &mut counts, Side::Client, &mut pong, now);
         assert_eq!(passed.forward, 0, "a Pong of ours passed");
     }
 }
@@ -148,9 +152,9 @@ fn session(settings: SessionSettings, now: Instant) -> Session {
 }
 
 /// What the driver asks of the session for one read and one write.
-fn relay(session: &mut Session, from: Side, bytes: &mut [u8], now: Instant) -> Passed {
+fn relay(session: &mut Session, counts: &mut OpCodeCounts, from: Side, bytes: &mut [u8], now: Instant) -> Passed {
     let to = from.other();
-    let passed = session.handle_input(from, black_box(bytes), now);
+    let passed = session.handle_input(from, black_box(bytes), counts, now);
     session.handle_written(to, passed.forward, 0, now);
     black_box((session.wants_to_transmit(to), session.poll_timeout(), session.is_over(now)));
     passed

@@ -368,6 +368,7 @@ mod tests {
             Side, keepalive,
             keepalive::Secret,
             meter::MessageLimits,
+            opcodes::OpCodeCounts,
             session::{Common, SessionSettings},
             termination::{Cause, Initiator},
         },
@@ -454,7 +455,8 @@ mod tests {
             round_trips: crate::metrics::RoundTripTimes::default(),
         };
         let mut session = Session::new(Arc::new(common), 0, now);
-        session.handle_input(Side::Backend, &mut [0x88, 5, 0x0f, 0xa1, b'b', b'y', b'e'], now);
+        let mut close = [0x88, 5, 0x0f, 0xa1, b'b', b'y', b'e'];
+        session.handle_input(Side::Backend, &mut close, &mut OpCodeCounts::default(), now);
         session
     }
 

@@ -24,6 +24,7 @@ use super::{
     inquiry::{Found, Kill, Question, Search},
     listener::{Bound, Crew, Listening},
     live::Live,
+    observed::{Chosen, TooMany},
     plan::{Plan, Planner},
     prober,
     server::StartError,
@@ -66,7 +67,7 @@ pub struct Control {
 /// What was asked for is not there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unknown {
-    /// What it is: `route`, `upstream`, `backend`.
+    /// What it is: `route`, `upstream`, `backend`, `choice`.
     pub what: &'static str,
     /// How it was called.
     pub name: String,
@@ -175,6 +176,20 @@ impl Control {
         self.shared.orders.change(|book| book.drain_backend(backend, Cause::Drain, order));
         tracing::info!(upstream, backend = address, ?duty, "duty of a backend");
         Ok(())
+    }
+
+    /// The frames of these sessions are shown for so long from now on.
+    pub(super) fn observe(&self, chosen: Chosen, time: Duration) -> Result<(), TooMany> {
+        let now = Instant::now();
+        self.shared.orders.observe(chosen, now + time, now)
+    }
+
+    /// The frames of those called so are shown no more.
+    pub(super) fn look_away(&self, name: &str) -> Result<(), Unknown> {
+        match self.shared.orders.look_away(name, Instant::now()) {
+            true => Ok(()),
+            false => Err(Unknown { what: "choice", name: name.to_owned() }),
+        }
     }
 
     /// Checks the backends of the plan that runs, and no others.

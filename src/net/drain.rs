@@ -1,4 +1,5 @@
-//! Who is to leave and when: all sessions, those of a route, those of a backend; and each one's moment within that.
+//! What sessions are told from outside. Who is to leave and when: all sessions, those of a route, those of a backend; and
+//! each one's moment within that. And whose frames are to be shown.
 
 use std::{
     sync::Arc,
@@ -7,6 +8,7 @@ use std::{
 
 use tokio::sync::watch;
 
+use super::observed::{Choices, Chosen, TooMany};
 use crate::{
     balance::Backend,
     ws::{close::CloseCode, session::Notice, termination::Cause},
@@ -44,6 +46,8 @@ pub(super) struct Book {
     all: Option<Order>,
     routes: Vec<(String, Order)>,
     backends: Vec<(Arc<Backend>, Order)>,
+    /// Whose frames are to be shown.
+    choices: Choices,
 }
 
 impl Orders {
@@ -101,6 +105,20 @@ impl Orders {
         });
     }
 
+    /// The frames of these sessions are to be shown until then.
+    pub(super) fn observe(&self, chosen: Chosen, until: Instant, now: Instant) -> Result<(), TooMany> {
+        let mut outcome = Ok(());
+        self.change(|book| outcome = book.choices.choose(chosen, until, now));
+        outcome
+    }
+
+    /// The frames of those called so are to be shown no more. Whether there were any.
+    pub(super) fn look_away(&self, name: &str, now: Instant) -> bool {
+        let mut found = false;
+        self.change(|book| found = book.choices.take_back(name, now));
+        found
+    }
+
     /// Changes several orders with one wake-up.
     pub(super) fn change(&self, change: impl FnOnce(&mut Book)) {
         self.0.send_modify(|book| change(Arc::make_mut(book)));
@@ -149,7 +167,12 @@ impl Book {
 
     /// Whether nothing stands in it.
     pub(super) fn is_empty(&self) -> bool {
-        self.all.is_none() && self.routes.is_empty() && self.backends.is_empty()
+        self.all.is_none() && self.routes.is_empty() && self.backends.is_empty() && self.choices.is_empty()
+    }
+
+    /// Whose frames are to be shown.
+    pub(super) const fn choices(&self) -> &Choices {
+        &self.choices
     }
 
     /// The routes that are drained.

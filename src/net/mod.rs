@@ -24,6 +24,7 @@ mod listener;
 mod live;
 mod memory;
 mod nonces;
+pub mod observed;
 mod pipe;
 mod plan;
 mod prober;

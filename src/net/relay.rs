@@ -20,7 +20,7 @@ use super::{
     stream::Stream,
     unsent::{Share, Unsent},
 };
-use crate::ws::{Side, frame::MAX_CONTROL_FRAME, session::Session};
+use crate::ws::{Side, frame::MAX_CONTROL_FRAME, opcodes::OpCodeCounts, session::Session};
 
 /// One read takes at most this; it bounds what a session holds for a side that does not take it.
 const READ: usize = 64 * 1024;
@@ -36,13 +36,20 @@ const READS_PER_TURN: usize = 16;
 pub(super) struct Scratch {
     /// What they read into, one at a time: a read, and what was kept back before it.
     buffer: Box<[u8]>,
+    /// Where they count the frames that pass.
+    opcodes: OpCodeCounts,
     /// Where they count what waits for slow sides.
     unsent: Arc<Unsent>,
 }
 
 impl Scratch {
     pub(super) fn new(unsent: Arc<Unsent>) -> Self {
-        Self { buffer: vec![0; READ + MAX_CONTROL_FRAME].into(), unsent }
+        Self { buffer: vec![0; READ + MAX_CONTROL_FRAME].into(), opcodes: OpCodeCounts::default(), unsent }
+    }
+
+    /// The frames that have passed, of all of them that ever were.
+    pub(super) const fn opcodes(&self) -> OpCodeCounts {
+        self.opcodes
     }
 }
 
@@ -163,7 +170,7 @@ impl Relay {
                 return Turn::Waits;
             }
             let spliced = if self.large[from as usize] { self.splice(from, now) } else { None };
-            let moved = spliced.unwrap_or_else(|| self.copy(from, &mut scratch.buffer, now));
+            let moved = spliced.unwrap_or_else(|| self.copy(from, scratch, now));
             match moved {
                 Poll::Ready(Ok(0)) => {
                     self.session.handle_eof(from, now);
@@ -184,13 +191,14 @@ impl Relay {
     }
 
     /// Reads once and forwards what passes. How much was read; 0 = nothing more will come.
-    fn copy(&mut self, from: Side, scratch: &mut [u8], now: Instant) -> Poll<io::Result<usize>> {
+    fn copy(&mut self, from: Side, scratch: &mut Scratch, now: Instant) -> Poll<io::Result<usize>> {
+        let Scratch { buffer, opcodes, .. } = scratch;
         let most = if self.large[from as usize] { READ_OF_LARGE } else { READ };
-        let Some(filled) = ready!(self.leg(from).fill(scratch, most))? else { return Poll::Ready(Ok(0)) };
-        let passed = self.session.handle_input(from, &mut scratch[..filled], now);
-        self.leg(from).keep(&scratch[passed.keep]);
+        let Some(filled) = ready!(self.leg(from).fill(buffer, most))? else { return Poll::Ready(Ok(0)) };
+        let passed = self.session.handle_input(from, &mut buffer[..filled], opcodes, now);
+        self.leg(from).keep(&buffer[passed.keep]);
         if passed.forward > 0 {
-            self.write(from.other(), &scratch[..passed.forward], now);
+            self.write(from.other(), &buffer[..passed.forward], now);
         }
         let unseen = self.session.unseen(from);
         self.large[from as usize] = unseen >= LARGE || (filled >= READ && unseen > 0);

@@ -19,6 +19,7 @@ use super::{
     drain::Book,
     inquiry::{Kill, Question, Search, Sight},
     live::SessionGuard,
+    observed::{self, Chosen},
     relay::{Leg, Relay, Scratch, Turn},
     socket,
     sockets::{Ready, Socket},
@@ -141,6 +142,11 @@ impl Held {
         if let (Some(relay), Some((in_flight, ..)), Some(record)) = (&mut self.relay, &self.guards, &self.record) {
             let notice = book.notice(record.route(), in_flight.backend(), relay.session.spread());
             relay.session.handle_notice(notice, now);
+            let until = book.choices().until(|chosen| match chosen {
+                Chosen::Session(id) => record.has_id(id),
+                Chosen::Client(network) => network.contains(&record.client()),
+            });
+            relay.session.observe(until.filter(|until| *until > now));
         }
     }
 
@@ -203,7 +209,12 @@ impl Held {
 
     /// Does what can be done without waiting. `is_due`: its alarm may have rung.
     pub(super) fn turn(&mut self, scratch: &mut Scratch, is_due: bool, now: Instant) -> Turn {
-        self.relay.as_mut().map_or(Turn::Over, |relay| relay.turn(scratch, is_due, now))
+        let Some(relay) = &mut self.relay else { return Turn::Over };
+        let turn = relay.turn(scratch, is_due, now);
+        if let (Some((seen, missed)), Some(record)) = (relay.session.take_seen(), &self.record) {
+            observed::tell(&record.particulars().show().id, &seen, missed);
+        }
+        turn
     }
 }
 

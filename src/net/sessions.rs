@@ -324,7 +324,7 @@ impl Sessions {
         let running = &self.running;
         // No session has a key beyond the capacity.
         let look = |key| running.get(key)?.session.passed();
-        self.ledger.proceed(running.capacity(), running.len(), look);
+        self.ledger.proceed(running.capacity(), running.len(), self.scratch.opcodes(), look);
     }
 
     fn owes_answers(&self) -> bool {

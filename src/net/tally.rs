@@ -1,11 +1,12 @@
-//! What the sessions of a worker have passed, those that live included. Nothing is paid for it per frame: a session counts
-//! for itself anyway, and is added up when it ends, and whenever somebody asks.
+//! What the sessions of a worker have passed, those that live included. A session counts for itself anyway, and is added up
+//! when it ends, and whenever somebody asks. Only frames by opcode are counted by all of a worker's sessions together, in one
+//! table, which is handed out with each count.
 
 use std::{collections::VecDeque, ops::Range};
 
 use tokio::sync::oneshot;
 
-use crate::metrics::Passed;
+use crate::{metrics::Passed, ws::opcodes::OpCodeCounts};
 
 /// Places of the table that are looked at in one go.
 const SLICE: usize = 256;
@@ -14,6 +15,8 @@ const SLICE: usize = 256;
 #[derive(Debug, Clone, Default)]
 pub(super) struct Tally {
     pub(super) routes: Vec<Passed>,
+    /// When the count ended.
+    pub(super) opcodes: OpCodeCounts,
     /// Sessions in the table when the count ended.
     pub(super) live: usize,
 }
@@ -52,6 +55,7 @@ impl Tally {
         for (route, passed) in other.routes.iter().enumerate() {
             self.add(route, *passed);
         }
+        self.opcodes += other.opcodes;
     }
 }
 
@@ -73,16 +77,22 @@ impl Ledger {
         }
     }
 
-    /// One slice for the count that has waited longest. `length`: no session has a place beyond; `look`: what the session at
-    /// a place has passed, and on which route.
-    pub(super) fn proceed(&mut self, length: usize, live: usize, look: impl Fn(usize) -> Option<(usize, Passed)>) {
+    /// One slice for the count that has waited longest. `length`: no session has a place beyond; `live`: how many there are;
+    /// `opcodes`: the frames of all that ever were; `look`: what the session at a place has passed, and on which route.
+    pub(super) fn proceed(
+        &mut self,
+        length: usize,
+        live: usize,
+        opcodes: OpCodeCounts,
+        look: impl Fn(usize) -> Option<(usize, Passed)>,
+    ) {
         let Some(count) = self.counts.front_mut() else { return };
         for (route, passed) in count.slice().filter_map(look) {
             count.tally.add(route, passed);
         }
         if count.at >= length || count.answer.is_closed() {
             let Some(mut count) = self.counts.pop_front() else { return };
-            count.tally.live = live;
+            (count.tally.live, count.tally.opcodes) = (live, opcodes);
             // Whoever asked may have lost patience.
             let _ = count.answer.send(count.tally);
         }
@@ -118,14 +128,14 @@ mod tests {
             let mut ledger = Ledger::default();
             let (sender, answer) = oneshot::channel();
             ledger.begin(sender);
-            ledger.proceed(2 * SLICE, 1, |at| (at == place).then_some((0, passed(10))));
+            ledger.proceed(2 * SLICE, 1, OpCodeCounts::default(), |at| (at == place).then_some((0, passed(10))));
             ledger.end(place, 0, passed(12));
-            ledger.proceed(2 * SLICE, 0, |_| None);
+            ledger.proceed(2 * SLICE, 0, OpCodeCounts::default(), |_| None);
             let first = bytes(answer);
             assert_eq!(first, if place < SLICE { 10 } else { 12 }, "{place}");
             let (sender, answer) = oneshot::channel();
             ledger.begin(sender);
-            ledger.proceed(SLICE, 0, |_| None);
+            ledger.proceed(SLICE, 0, OpCodeCounts::default(), |_| None);
             assert_eq!(bytes(answer), 12, "{place}");
             assert!(ledger.is_idle());
         }
@@ -137,8 +147,8 @@ mod tests {
         let (sender, answer) = oneshot::channel();
         ledger.begin(sender);
         ledger.end(SLICE, 0, passed(1));
-        ledger.proceed(2 * SLICE, 1, |at| (at == SLICE).then_some((3, passed(100))));
-        ledger.proceed(2 * SLICE, 1, |at| (at == SLICE).then_some((3, passed(100))));
+        ledger.proceed(2 * SLICE, 1, OpCodeCounts::default(), |at| (at == SLICE).then_some((3, passed(100))));
+        ledger.proceed(2 * SLICE, 1, OpCodeCounts::default(), |at| (at == SLICE).then_some((3, passed(100))));
         assert_eq!(bytes(answer), 101);
     }
 }

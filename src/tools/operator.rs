@@ -48,8 +48,26 @@ pub enum Order {
         /// It is served again.
         undo: bool,
     },
+    /// That frames are shown.
+    Debug {
+        /// Whose; `None` = only whose are shown is asked.
+        what: Option<Observed>,
+        /// For so long; `None` = the default.
+        run_for: Option<Duration>,
+        /// No longer.
+        off: bool,
+    },
     /// That the file is read again.
     Reload,
+}
+
+/// Whose frames can be shown.
+#[derive(Debug)]
+pub enum Observed {
+    /// Those of a session, by its id.
+    Session(String),
+    /// Those of an address or a network.
+    Client(String),
 }
 
 /// What can be drained.
@@ -138,6 +156,23 @@ pub async fn run(caller: &Caller, order: Order, form: Form, mut print: impl FnMu
                 }
             };
             print(&show(&caller.post(&path, &json!({})).await?, table));
+        }
+        Order::Debug { what, run_for, off } => {
+            let chosen = match (what, off) {
+                (None, _) => caller.get("/api/debug").await?,
+                (Some(Observed::Session(name) | Observed::Client(name)), true) => {
+                    caller.delete(&format!("/api/debug/{}", encode(&name)), &json!({})).await?
+                }
+                (Some(what), false) => {
+                    let mut body = json!({ "for_ms": run_for.map(|time| time.as_millis() as u64) });
+                    match what {
+                        Observed::Session(id) => body["id"] = id.into(),
+                        Observed::Client(client) => body["client"] = client.into(),
+                    }
+                    caller.post("/api/debug", &body).await?
+                }
+            };
+            print(&show(&chosen, tables::choices));
         }
         Order::Reload => {
             let reloaded = caller.post("/api/reload", &json!({ "color": form.color })).await?;

@@ -27,6 +27,9 @@ pub enum OpCode {
 }
 
 impl OpCode {
+    /// Each of them, in the order of their numbers.
+    pub const ALL: [Self; 6] = [Self::Continuation, Self::Text, Self::Binary, Self::Close, Self::Ping, Self::Pong];
+
     const fn parse(nibble: u8) -> Option<Self> {
         Some(match nibble {
             0x0 => Self::Continuation,
@@ -47,6 +50,19 @@ impl OpCode {
             Self::Close => 0x8,
             Self::Ping => 0x9,
             Self::Pong => 0xA,
+        }
+    }
+
+    /// The word for it in metrics and in the log.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Continuation => "continuation",
+            Self::Text => "text",
+            Self::Binary => "binary",
+            Self::Close => "close",
+            Self::Ping => "ping",
+            Self::Pong => "pong",
         }
     }
 

@@ -2,13 +2,15 @@
 //!
 //! [`frame`] reads a header, [`tracker`] follows one direction, [`keepalive`] decides on Pings and deadness,
 //! [`session`] puts both directions together and ends them; [`handshake`] is what comes before, [`termination`] what
-//! remains; [`meter`] is what a session may carry, [`rate`] how much in a second; [`tick`] is time, kept small.
+//! remains; [`meter`] is what a session may carry, [`rate`] how much in a second; [`opcodes`] counts frames; [`tick`] is
+//! time, kept small.
 
 pub mod close;
 pub mod frame;
 pub mod handshake;
 pub mod keepalive;
 pub mod meter;
+pub mod opcodes;
 pub mod rate;
 pub mod session;
 pub mod termination;

@@ -258,6 +258,41 @@ async fn a_killed_session_tells_both_sides_and_its_record_says_so() {
 }
 
 #[tokio::test]
+async fn whose_frames_are_shown_is_chosen_listed_bounded_and_taken_back() {
+    let proxy = before(&[&Backend::echo()]).start();
+    let admin = Admin::of(&proxy);
+    for body in [
+        "{}",
+        r#"{"id":"a","client":"192.0.2.1"}"#,
+        r#"{"client":"somebody"}"#,
+        r#"{"client":"192.0.2.1","for_ms":0}"#,
+        r#"{"client":"192.0.2.1","for_ms":3600001}"#,
+        r#"{"client":"192.0.2.1","for_ms":1.5}"#,
+        r#"{"client":"192.0.2.1","for":"5m"}"#,
+    ] {
+        let (code, error) = admin.refused("POST", "/api/debug", JSON, body).await;
+        assert_eq!((code, &error["code"]), (400, &"bad_request".into()), "{body}: {error}");
+    }
+    let (code, error) = admin.refused("POST", "/api/debug", JSON, r#"{"id":"none"}"#).await;
+    assert_eq!((code, &error["code"]), (404, &"not_found".into()), "{error}");
+    assert_eq!(admin.get("/api/debug").await, json!({ "choices": [] }));
+    for number in (0..16).chain([3]) {
+        let body = format!(r#"{{"client":"10.{number}.0.1/16"}}"#);
+        assert_eq!(admin.ask("POST", "/api/debug", JSON, &body).await.0, 200);
+    }
+    let (code, error) = admin.refused("POST", "/api/debug", JSON, r#"{"client":"2001:db8::/32"}"#).await;
+    assert_eq!((code, &error["code"]), (409, &"too_many".into()), "{error}");
+    let choices = admin.get("/api/debug").await["choices"].as_array().unwrap().clone();
+    assert_eq!(choices.len(), 16);
+    assert!(choices.iter().all(|choice| (1..=300_000).contains(&choice["left_ms"].as_u64().unwrap())), "{choices:?}");
+    let (code, body) = admin.ask("DELETE", "/api/debug/10.3.0.0%2F16", JSON, "").await;
+    assert!(code == 200 && !body.contains("10.3.") && body.contains("10.4.0.0/16"), "{body}");
+    let (code, error) = admin.refused("DELETE", "/api/debug/10.3.0.0%2F16", JSON, "").await;
+    assert_eq!((code, &error["code"]), (404, &"not_found".into()), "{error}");
+    proxy.stop().await;
+}
+
+#[tokio::test]
 async fn a_list_of_many_sessions_names_each_once() {
     const MANY: usize = 600;
     let backend = Backend::echo();
@@ -424,7 +459,7 @@ async fn its_description_names_what_it_answers() {
         for method in calls.as_object().unwrap().keys().filter(|key| ["get", "post", "delete"].contains(&key.as_str()))
         {
             let path = path.replace("{upstream}", "chat").replace("{backend}", "none").replace("{route}", "none");
-            let path = path.replace("{id}", "none");
+            let path = path.replace("{id}", "none").replace("{name}", "none");
             let (status, body) = admin.ask(&method.to_uppercase(), &path, JSON, "").await;
             assert!(!body.contains("nothing is at this path") && status != 405, "{method} {path}: {body}");
             if path == "/api/drain" {

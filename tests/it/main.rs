@@ -19,6 +19,8 @@ mod close;
 mod commands;
 /// What is said of every configuration, good and bad.
 mod config;
+/// Frame headers of chosen sessions.
+mod debug;
 /// The end of the process, announced.
 mod drain;
 /// Every cause, told alike by the log, the metrics and the page.

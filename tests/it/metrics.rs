@@ -56,6 +56,11 @@ impl Scrape {
         self.of_route("websocket_closes_total", &more)
     }
 
+    fn by_opcode(&self, direction: &str, opcode: &str) -> f64 {
+        let labels = format!("direction=\"{direction}\",opcode=\"{opcode}\"");
+        self.samples[&format!("websocket_frames_by_opcode_total{{{labels}}}")]
+    }
+
     /// The sum over all labels.
     fn total(&self, name: &str) -> f64 {
         let starts = format!("{name}{{");
@@ -108,6 +113,8 @@ async fn live_sessions_move_the_counters_and_their_end_takes_nothing_back() {
     assert_eq!(live.of_route("websocket_messages_sent_total", ""), 1.0);
     assert_eq!(live.of_route("websocket_bytes_total", ",direction=\"to_backend\""), 3.0 * 8.0);
     assert_eq!(live.of_route("websocket_frames_total", ",direction=\"to_client\""), 1.0);
+    assert_eq!(live.by_opcode("to_backend", "text"), 3.0);
+    assert_eq!((live.by_opcode("to_client", "text"), live.by_opcode("to_client", "close")), (1.0, 0.0));
     assert_eq!(live.total("longwire_worker_sessions"), 1.0);
     assert_eq!(live.total("longwire_backend_active"), 1.0);
     assert_eq!((live.total("longwire_backend_up"), live.total("longwire_backend_picks_total")), (1.0, 1.0));
@@ -119,6 +126,9 @@ async fn live_sessions_move_the_counters_and_their_end_takes_nothing_back() {
     assert_eq!(ended.of_route("websocket_connections_active", ""), 0.0);
     assert_eq!(ended.closes("client", "client_close", "1000"), 1.0);
     assert_eq!(ended.of_route("websocket_connection_duration_seconds_count", ""), 1.0);
+    // They outlive their session.
+    assert_eq!((ended.by_opcode("to_backend", "text"), ended.by_opcode("to_backend", "close")), (3.0, 1.0));
+    assert_eq!((ended.by_opcode("to_client", "text"), ended.by_opcode("to_client", "close")), (1.0, 1.0));
     for le in ["60.0", "300.0", "600.0", "1800.0", "3600.0", "7200.0", "14400.0", "+Inf"] {
         let bucket = format!("websocket_connection_duration_seconds_bucket{{le=\"{le}\",{ROUTE}}}");
         assert_eq!(ended.get(&bucket), 1.0, "{le}: {}", ended.text);

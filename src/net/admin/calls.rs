@@ -1,7 +1,7 @@
 //! What can be asked of the admin interface, and what is done about it.
 
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     time::{Duration, Instant},
 };
 
@@ -23,6 +23,7 @@ use crate::{
     net::{
         control::{Control, ReloadError, Unknown},
         inquiry::{Kill, Search, Sort},
+        observed::{self, Chosen, LONGEST_TIME, MOST_CHOICES, TooMany, USUAL_TIME},
     },
     ws::close::CloseCode,
 };
@@ -63,6 +64,9 @@ enum Call {
     DrainRoute { route: String, drains: bool },
     DrainAll { drains: bool },
     Reload,
+    Choices,
+    Choose,
+    TakeBack(String),
 }
 
 /// Answers a request that came in at `address`, or by a path.
@@ -140,12 +144,16 @@ fn find(method: &Method, path: &str) -> Result<Call, Refusal> {
             (None, Some((Method::POST, Call::DrainAll { drains: order == "drain" })))
         }
         ["api", "reload"] => (None, Some((Method::POST, Call::Reload))),
+        ["api", "debug"] => (Some(Call::Choices), Some((Method::POST, Call::Choose))),
+        ["api", "debug", name] if !name.is_empty() => (None, Some((Method::DELETE, Call::TakeBack(name.into())))),
         _ => return Err(Refusal::not_found("nothing is at this path; /api/openapi.json says what is where")),
     };
     let allow = match (&read, &write) {
         (Some(_), None) => "GET, HEAD",
+        (Some(_), Some((Method::POST, _))) => "GET, HEAD, POST",
         (Some(_), Some(_)) => "GET, HEAD, DELETE",
-        _ => "POST",
+        (None, Some((Method::DELETE, _))) => "DELETE",
+        (None, _) => "POST",
     };
     match (read, write) {
         (Some(call), _) if matches!(*method, Method::GET | Method::HEAD) => Ok(call),
@@ -185,6 +193,14 @@ impl Call {
                 ok(&views::Status::of(control))
             }
             Self::Reload => reload(control, body)?,
+            Self::Choices => choices(control),
+            Self::Choose => choose(control, body).await?,
+            Self::TakeBack(name) => {
+                read::<Nothing>(body)?;
+                control.look_away(&name)?;
+                tracing::info!(chosen = name, "an operator looks at its frames no more");
+                choices(control)
+            }
         })
     }
 }
@@ -208,6 +224,15 @@ struct HowToReload {
     color: bool,
 }
 
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct WhatToShow {
+    id: Option<String>,
+    client: Option<String>,
+    /// A float, because 1000.0 is an integer of JSON Schema.
+    for_ms: Option<f64>,
+}
+
 async fn sessions(control: &Control, query: &str) -> Result<Answer, Refusal> {
     let (mut search, mut limit, mut offset) = (Search::default(), 100, 0);
     for (key, value) in target::pairs(query)? {
@@ -215,8 +240,7 @@ async fn sessions(control: &Control, query: &str) -> Result<Answer, Refusal> {
         let number = |most: usize| value.parse().ok().filter(|number| *number <= most);
         match key.as_str() {
             "client" => {
-                let address = value.parse::<IpAddr>().map(ipnet::IpNet::from);
-                search.client = Some(value.parse().or(address).map_err(|_| wrong("an address or a network"))?);
+                search.client = Some(observed::network(&value).ok_or_else(|| wrong("an address or a network"))?);
             }
             "text" => search.text = Some(value.to_lowercase()),
             "route" => search.route = Some(value),
@@ -304,6 +328,50 @@ async fn kill(control: &Control, id: String, body: &[u8]) -> Result<Answer, Refu
     }
     tracing::info!(request_id = id, code = code.0, sessions = killed, "killed by an operator");
     Ok(ok(&json!({ "id": id, "killed": killed })))
+}
+
+/// Whose frames are shown, and for how long yet.
+fn choices(control: &Control) -> Answer {
+    let book = control.book();
+    let choices = book.choices().standing(Instant::now()).map(|(chosen, left)| {
+        let mut choice = json!({ "left_ms": left.as_millis() as u64 });
+        let key = if matches!(chosen, Chosen::Session(_)) { "id" } else { "client" };
+        choice[key] = chosen.to_string().into();
+        choice
+    });
+    ok(&json!({ "choices": choices.collect::<Vec<Value>>() }))
+}
+
+async fn choose(control: &Control, body: &[u8]) -> Result<Answer, Refusal> {
+    let WhatToShow { id, client, for_ms } = read(body)?;
+    let longest = LONGEST_TIME.as_millis() as f64;
+    let time = match for_ms {
+        None => USUAL_TIME,
+        Some(millis) if millis.fract() == 0.0 && (1.0..=longest).contains(&millis) => {
+            Duration::from_millis(millis as u64)
+        }
+        Some(_) => return Err(Refusal::bad_request(format!("`for_ms` is a number from 1 to {longest}: an hour"))),
+    };
+    let chosen = match (id, client) {
+        (Some(id), None) => {
+            let found = control.ask(one(&id), None).await.ok_or_else(busy)?;
+            if found.matched == 0 {
+                return Err(no_session(&id));
+            }
+            Chosen::Session(id)
+        }
+        (None, Some(client)) => {
+            let wrong = || Refusal::bad_request(format!("`client` is an address or a network, not {client:?}"));
+            Chosen::Client(observed::network(&client).ok_or_else(wrong)?)
+        }
+        _ => return Err(Refusal::bad_request("either `id` or `client` says whose frames")),
+    };
+    control.observe(chosen.clone(), time).map_err(|TooMany| {
+        let message = format!("{MOST_CHOICES} choices stand: take one back first, or wait for its end");
+        Refusal::new(StatusCode::CONFLICT, "too_many", message)
+    })?;
+    tracing::info!(%chosen, ?time, "an operator looks at its frames");
+    Ok(choices(control))
 }
 
 fn reload(control: &Control, body: &[u8]) -> Result<Answer, Refusal> {

@@ -19,6 +19,12 @@ pub(super) async fn answer(control: &Control, headers: &HeaderMap) -> Answer {
     let _turn = control.scrape().await;
     let tallies = control.count().await;
     let (plan, book) = (control.plan(), control.book());
+    let live = tallies.as_ref().map(|tallies| tallies.iter().map(|tally| tally.live).collect());
+    let sum = tallies.into_iter().flatten().reduce(|mut sum, tally| {
+        sum.merge(&tally);
+        sum
+    });
+    let sum = sum.unwrap_or_default();
     let state = State {
         connections: control.live().connections(),
         is_ready: book.is_ready(),
@@ -34,13 +40,10 @@ pub(super) async fn answer(control: &Control, headers: &HeaderMap) -> Answer {
             })
             .collect(),
         backends: backends(&plan),
-        worker_sessions: tallies.as_ref().map(|tallies| tallies.iter().map(|tally| tally.live).collect()),
+        worker_sessions: live,
+        opcodes: sum.opcodes,
     };
-    let sum = tallies.into_iter().flatten().reduce(|mut sum, tally| {
-        sum.merge(&tally);
-        sum
-    });
-    let text = control.metrics().show(format, &state, &sum.unwrap_or_default().routes, Process::read());
+    let text = control.metrics().show(format, &state, &sum.routes, Process::read());
     with_type(StatusCode::OK, format.content_type(), text)
 }
 

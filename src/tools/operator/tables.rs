@@ -99,6 +99,18 @@ pub(super) fn killed(killed: &Value) -> String {
     }
 }
 
+pub(super) fn choices(chosen: &Value) -> String {
+    let mut choices = items(&chosen["choices"]).peekable();
+    if choices.peek().is_none() {
+        return "no session is chosen".to_owned();
+    }
+    let rows = choices.map(|choice| {
+        let (kind, name) = if choice["id"].is_null() { ("client", "client") } else { ("session", "id") };
+        [kind.to_owned(), text(&choice[name]), age(&choice["left_ms"])].map(Cell::from).into()
+    });
+    table(&["FRAMES OF", "NAME", "ENDS IN"], rows)
+}
+
 pub(super) fn reloaded(changes: &Value) -> String {
     let mut lines = vec!["reloaded".to_owned()];
     for (key, words) in [

@@ -24,6 +24,7 @@
 mod ending;
 mod half;
 mod notice;
+mod observed;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -34,9 +35,11 @@ use self::{
     ending::{Ending, Farewell, lost},
     half::{Half, Incoming, Outgoing},
     notice::Notices,
+    observed::Observation,
 };
 pub use self::{
     notice::Notice,
+    observed::{MOST_SEEN, Passage, Seen},
     settings::{Common, SessionSettings},
 };
 use super::{
@@ -45,6 +48,7 @@ use super::{
     frame::{Breach, ControlFrame, FrameHeader, OpCode},
     keepalive::{PongOwner, RoundTrips, Terms},
     meter::Meter,
+    opcodes::OpCodeCounts,
     termination::{Cause, Initiator, Termination},
     tick::Tick,
     tracker::{End, Step},
@@ -68,6 +72,8 @@ struct Fate {
     ending: Option<Ending>,
     /// `None` where nothing is limited.
     meter: Option<Meter>,
+    /// Somebody looks at the frames.
+    observation: Option<Observation>,
 }
 
 /// What to do with the bytes that were fed.
@@ -101,7 +107,7 @@ impl Session {
         let notices = lifetime.map(|longest| Notices::of_lifetime(longest, spread(&common, nonce), now));
         let meter = Meter::new(common.settings.limits, now);
         let is_plain = notices.is_none() && meter.is_none();
-        let fate = Fate { notices: notices.unwrap_or_default(), meter, ending: None };
+        let fate = Fate { notices: notices.unwrap_or_default(), meter, ..Fate::default() };
         Self {
             client: half(Side::Client),
             backend: half(Side::Backend),
@@ -112,8 +118,9 @@ impl Session {
         }
     }
 
-    /// Bytes have come from a side. Afterwards [`Self::poll_transmit`] may have something to put behind them.
-    pub fn handle_input(&mut self, from: Side, buffer: &mut [u8], now: Instant) -> Passed {
+    /// Bytes have come from a side; the frames that pass are counted. Afterwards [`Self::poll_transmit`] may have something to
+    /// put behind them.
+    pub fn handle_input(&mut self, from: Side, buffer: &mut [u8], counts: &mut OpCodeCounts, now: Instant) -> Passed {
         let tick = self.common.tick(now);
         self.last_received = tick;
         self.half_mut(from).keepalive.handle_received();
@@ -121,22 +128,32 @@ impl Session {
         while read < buffer.len() && self.half(from).from == Incoming::Open {
             let measured = if self.fate.is_some() { self.measure(from, &buffer[read..], tick) } else { Ok(()) };
             let step = measured.and_then(|()| self.half_mut(from).tracker.step(&buffer[read..]));
-            let (length, passes) = match step {
+            let (length, begins, passes) = match step {
                 Ok(Step::Incomplete) => break,
-                Ok(Step::Data { length, end }) => (length, self.handle_data(from, end)),
+                Ok(Step::Data { length, begins, end }) => (length, begins, self.handle_data(from, end)),
                 Ok(Step::Control { length, header, payload }) => {
-                    (length, self.handle_control(from, &header, payload, now))
+                    (length, Some(header.opcode), self.handle_control(from, &header, payload, now))
                 }
                 Err(breach) => {
+                    if self.fate.is_some() && self.half(from).tracker.at_frame_end() {
+                        self.note_theirs(from, Passage::Refused, &buffer[read..], tick);
+                    }
                     self.handle_breach(from, breach, now);
                     break;
                 }
             };
+            if self.fate.is_some() && begins.is_some() {
+                let passage = if passes { Passage::Relayed } else { Passage::Swallowed };
+                self.note_theirs(from, passage, &buffer[read..], tick);
+            }
             if passes {
                 if read != forward {
                     buffer.copy_within(read..read + length, forward);
                 }
                 forward += length;
+                if let Some(opcode) = begins {
+                    counts.count(from, opcode);
+                }
             }
             read += length;
             self.place_farewells();
@@ -315,13 +332,14 @@ impl Session {
             Some(close_frame(code, ending.words(reason)))
         });
         let (half, terms) = self.half_and_terms(to);
-        if let Some(close) = close {
-            close.encode(half.keepalive.mask(terms, OpCode::Close), out);
+        let frame = if let Some(close) = close {
             half.to = Outgoing::Fin;
+            close
         } else {
-            let ping = half.keepalive.ping(terms, now);
-            ping.encode(half.keepalive.mask(terms, OpCode::Ping), out);
-        }
+            half.keepalive.ping(terms, now)
+        };
+        frame.encode(half.keepalive.mask(terms, frame.opcode), out);
+        self.note_ours(to, &frame, now);
     }
 
     /// Whether a side is worth reading (when the other can take what comes).

@@ -11,11 +11,12 @@ use std::{
 use longwire::ws::{
     Side::{self, Backend, Client},
     close::CloseCode,
-    frame::MAX_CONTROL_FRAME,
+    frame::{MAX_CONTROL_FRAME, OpCode as Ours},
     keepalive::{Secret, Settings},
     meter::MessageLimits,
+    opcodes::OpCodeCounts,
     rate::Rate,
-    session::{Common, Notice, Session, SessionSettings},
+    session::{Common, Notice, Passage, Session, SessionSettings},
     termination::Cause,
 };
 use tokio_tungstenite::tungstenite::protocol::frame::{
@@ -25,6 +26,8 @@ use tokio_tungstenite::tungstenite::protocol::frame::{
 
 /// More events than a script of this length can need to end.
 const MOST_TIMEOUTS: usize = 1000;
+/// Longer than a script lasts.
+const FAR: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 /// The first two bytes choose the settings; then each event is a byte and what it takes.
 pub fn check(bytes: &[u8]) {
@@ -41,6 +44,10 @@ pub fn check(bytes: &[u8]) {
     assert!(play.session.termination().is_some());
     for side in [Client, Backend] {
         play.check(side);
+    }
+    if let Some(relayed) = play.relayed {
+        let counted = [Client, Backend].map(|from| Ours::ALL.map(|opcode| play.counts.of(from, opcode)));
+        assert_eq!(counted.as_flattened().iter().sum::<u64>(), relayed, "a frame is counted where it is seen to pass");
     }
 }
 
@@ -90,6 +97,10 @@ struct Play {
     ends: [End; 2],
     splices: bool,
     over: bool,
+    /// The frames that passed.
+    counts: OpCodeCounts,
+    /// As many were seen to; `None` = nobody looks.
+    relayed: Option<u64>,
 }
 
 impl Play {
@@ -101,6 +112,7 @@ impl Play {
             client: choice & 4 == 0,
             backend: choice & 8 == 0,
         };
+        let is_observed = limits & 32 != 0;
         let size = |bit: u8, size| (limits & bit != 0).then_some(size);
         let rate = |bit: u8, rate| (limits & bit != 0).then(|| Rate::per_second(rate)).flatten();
         let limits = MessageLimits {
@@ -121,8 +133,10 @@ impl Play {
         let now = Instant::now();
         let round_trips = longwire::metrics::RoundTripTimes::default();
         let common = Common { settings, secret, epoch: now, round_trips };
-        let session = Session::new(Arc::new(common), 7, now);
-        Self { session, now, ends: Default::default(), splices: choice & 64 != 0, over: false }
+        let mut session = Session::new(Arc::new(common), 7, now);
+        session.observe(is_observed.then(|| now + FAR));
+        let (counts, relayed) = (OpCodeCounts::default(), is_observed.then_some(0));
+        Self { session, now, ends: Default::default(), splices: choice & 64 != 0, over: false, counts, relayed }
     }
 
     fn happen(&mut self, event: u8, script: &mut Script<'_>) {
@@ -212,6 +226,12 @@ impl Play {
             }
         }
         self.over |= self.session.is_over(self.now);
+        if let (Some(relayed), Some((seen, missed))) = (&mut self.relayed, self.session.take_seen()) {
+            *relayed += seen.iter().filter(|seen| seen.passage == Passage::Relayed).count() as u64;
+            if missed > 0 {
+                self.relayed = None;
+            }
+        }
     }
 
     fn read(&mut self, from: Side) -> bool {
@@ -246,7 +266,7 @@ impl Play {
         }
         let mut buffer = std::mem::take(&mut end.kept);
         buffer.extend(come);
-        let passed = self.session.handle_input(from, &mut buffer, now);
+        let passed = self.session.handle_input(from, &mut buffer, &mut self.counts, now);
         assert!(passed.forward <= passed.keep.start && passed.keep.end <= buffer.len(), "{passed:?}");
         assert!(passed.keep.len() < MAX_CONTROL_FRAME, "{} bytes held", passed.keep.len());
         self.end(from).kept = buffer[passed.keep].to_vec();

@@ -6,6 +6,7 @@ mod ends;
 mod keeps_alive;
 mod lasts;
 mod limited;
+mod observed;
 mod properties;
 mod relays;
 
@@ -27,6 +28,7 @@ use crate::ws::{
     frame::MAX_CONTROL_FRAME,
     keepalive::{Secret, Settings},
     meter::MessageLimits,
+    opcodes::OpCodeCounts,
     termination::{Cause, Initiator},
 };
 
@@ -75,6 +77,8 @@ struct Pair {
     /// Payload passes unseen, where it may.
     splices: bool,
     over: bool,
+    /// The frames that passed.
+    counts: OpCodeCounts,
 }
 
 /// One end and the wire to it.
@@ -114,6 +118,7 @@ impl Pair {
             read: 64 * 1024,
             splices: false,
             over: false,
+            counts: OpCodeCounts::default(),
         }
     }
 
@@ -242,7 +247,7 @@ impl Pair {
         let end = self.end(from);
         let mut buffer = std::mem::take(&mut end.kept);
         buffer.extend(end.unread.drain(..length));
-        let passed = self.session.handle_input(from, &mut buffer, now);
+        let passed = self.session.handle_input(from, &mut buffer, &mut self.counts, now);
         assert!(passed.keep.len() < MAX_CONTROL_FRAME, "{} bytes held", passed.keep.len());
         assert!(passed.keep.is_empty() || self.session.unseen(from) == 0, "payload held");
         self.end(from).kept = buffer[passed.keep].to_vec();

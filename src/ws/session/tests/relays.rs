@@ -1,6 +1,7 @@
 //! What passes, what does not, and what a breach does.
 
 use super::*;
+use crate::ws::frame::OpCode;
 
 #[test]
 fn frames_pass_unchanged_both_ways() {
@@ -22,6 +23,32 @@ fn counts_tell_bytes_frames_and_messages_of_each_direction() {
     assert_eq!((counts.bytes, counts.frames, counts.messages), (bytes.len() as u64, 4, 2));
     let counts = pair.session.counts(Backend);
     assert_eq!((counts.bytes, counts.frames, counts.messages), (4, 0, 0));
+}
+
+#[test]
+fn frames_that_pass_are_counted_by_opcode_once_however_they_are_cut() {
+    for read in [1, 3, 64 * 1024] {
+        let mut pair = Pair::new(&PINGING);
+        pair.read = read;
+        let begins = [frame(Client, 0x01, b"a"), ping(Client, "p"), frame(Client, 0x80, b"b"), message(Client, "c")];
+        pair.sends(Client, begins.concat());
+        pair.sends(Backend, frame(Backend, 0x82, b"d"));
+        // Ours are not counted, nor what answers them.
+        pair.wait(PING_INTERVAL);
+        pair.answers_our_ping(Client);
+        pair.sends(Backend, close(Backend, 1000, ""));
+        pair.sends(Client, close(Client, 1000, ""));
+        let of = |from| OpCode::ALL.map(|opcode| pair.counts.of(from, opcode));
+        assert_eq!((of(Client), of(Backend)), ([1, 2, 0, 1, 1, 0], [0, 0, 1, 1, 0, 0]), "{read} bytes a read");
+    }
+}
+
+#[test]
+fn frames_that_do_not_pass_are_not_counted() {
+    let mut pair = Pair::new(&SILENT);
+    pair.fin(Backend);
+    pair.sends(Client, message(Client, "to nobody"));
+    assert_eq!(pair.counts, OpCodeCounts::default());
 }
 
 #[test]
