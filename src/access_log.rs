@@ -9,6 +9,7 @@ mod session;
 
 use std::{
     io::{self, Write},
+    mem,
     net::IpAddr,
     num::NonZeroU32,
     sync::{
@@ -26,6 +27,7 @@ use crate::{
     balance::Backend,
     config::LogFormat,
     metrics::Metrics,
+    traces::Trace,
     ws::{
         Side,
         session::{Counts, Session},
@@ -100,6 +102,9 @@ pub struct Record {
     pub kind: RecordKind,
     /// Passed on from the client or made here.
     pub request_id: String,
+    /// The trace that it belongs to.
+    #[serde(serialize_with = "trace_id", skip_serializing_if = "Option::is_none")]
+    pub trace_id: Option<u128>,
     /// The client's address, by `trusted_proxies`.
     pub client: IpAddr,
     /// The TLS version of the client's connection.
@@ -169,6 +174,9 @@ pub struct Record {
     /// Where it is counted if it becomes no session, and whether it is a handshake.
     #[serde(skip)]
     counted: Option<(Arc<Metrics>, bool)>,
+    /// Ends with the request, or where it becomes a session.
+    #[serde(skip)]
+    pub(crate) trace: Trace,
 }
 
 /// Which of the two a record is of.
@@ -254,6 +262,7 @@ impl Record {
             time: Timestamp::now(),
             kind: RecordKind::Request,
             request_id: String::new(),
+            trace_id: None,
             client,
             tls: None,
             host: String::new(),
@@ -279,12 +288,19 @@ impl Record {
             endings: None,
             ended: None,
             counted: None,
+            trace: Trace::default(),
         }
     }
 
     /// To be counted there if it becomes no session, by the cause that its line says, also where no line is written.
     pub fn count_in(&mut self, metrics: Arc<Metrics>, is_handshake: bool) {
         self.counted = Some((metrics, is_handshake));
+    }
+
+    /// To be told to this trace when it is over.
+    pub fn trace_in(&mut self, trace: Trace) {
+        self.trace_id = trace.id();
+        self.trace = trace;
     }
 
     /// When the request came.
@@ -298,6 +314,7 @@ impl Record {
     pub fn into_session(mut self, route: Arc<RouteLog>, backend: Arc<Backend>) -> SessionRecord {
         self.log = None;
         self.counted = None;
+        (self.status, self.cause) = (Some(101), "ok");
         SessionRecord::new(&self, route, backend)
     }
 
@@ -320,6 +337,7 @@ impl Record {
 impl Drop for Record {
     fn drop(&mut self) {
         self.duration = Some(self.started.elapsed());
+        mem::take(&mut self.trace).end(self);
         if let Some((metrics, is_handshake)) = self.counted.take() {
             metrics.request_over(self.route.as_deref(), self.cause, is_handshake);
         }
@@ -338,6 +356,11 @@ impl Drop for Record {
 fn millis<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
     let millis = duration.unwrap_or_default().as_secs_f64() * 1000.0;
     serializer.serialize_f64((millis * 1000.0).round() / 1000.0)
+}
+
+#[allow(clippy::ref_option, reason = "the signature that serde asks for")]
+fn trace_id<S: Serializer>(id: &Option<u128>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&format_args!("{:032x}", id.unwrap_or_default()))
 }
 
 /// `key=value` pairs; a value with a space, a quote or a control character is quoted.
@@ -411,6 +434,7 @@ mod tests {
             (record.backend, record.host, record.error) = (Some(String::new()), "a".into(), Some(String::new()));
             (record.close_code, record.initiator, record.clean) = (Some(1000), Some("client"), Some(true));
             record.close_reason = "bye".into();
+            record.trace_id = Some(1);
             let counts = Some(1);
             record.traffic = Traffic {
                 frames_to_backend: counts,

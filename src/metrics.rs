@@ -125,6 +125,8 @@ table! {
     reloads: Counters<OfReload> = Family::default(), "longwire_reloads";
     /// Lines of the log that were dropped because its writer could not keep up.
     lines_dropped: Counter = Counter::default(), "longwire_log_lines_dropped";
+    /// Spans of handshakes: exported, failed (the collector did not take them) or dropped (too many waited for it).
+    spans: Counters<OfSpans> = Family::default(), "longwire_trace_spans";
     /// Unix time at which a certificate of a listener is no longer valid.
     certificates: Gauges<OfCertificate> = Family::default(), "longwire_certificate_expiry_timestamp_seconds";
     /// The version of longwire; always 1.
@@ -168,6 +170,7 @@ labels! {
     OfBackend { upstream: String, backend: String }
     OfBackendFailure { upstream: String, backend: String, reason: &'static str }
     OfReload { outcome: &'static str }
+    OfSpans { outcome: &'static str }
     OfCertificate { listener: String, certificate: String }
     OfBuild { version: &'static str }
 }
@@ -246,6 +249,14 @@ pub enum Reload {
     Applied,
     WrongConfig,
     NotStarted,
+}
+
+/// Where spans are counted that are over.
+#[derive(Debug, Clone)]
+pub struct SpanCounts {
+    exported: Counter,
+    failed: Counter,
+    dropped: Counter,
 }
 
 /// A backend at one moment.
@@ -331,6 +342,13 @@ impl Metrics {
     /// Another configuration was to be run.
     pub fn reloaded(&self, outcome: Reload) {
         self.table.reloads.get_or_create(&outcome.labels()).inc();
+    }
+
+    /// For whoever exports spans.
+    #[must_use]
+    pub fn spans(&self) -> SpanCounts {
+        let count = |outcome| self.table.spans.get_or_create_owned(&OfSpans { outcome });
+        SpanCounts { exported: count("exported"), failed: count("failed"), dropped: count("dropped") }
     }
 
     /// The certificates of the listeners from now on: listener, file, Unix time.
@@ -485,6 +503,23 @@ impl PassedCounters {
             raise(&self.pings[side], passed.pings[side]);
             raise(&self.pongs[side], passed.pongs[side]);
         }
+    }
+}
+
+impl SpanCounts {
+    /// The collector took them.
+    pub fn exported(&self, spans: usize) {
+        self.exported.inc_by(spans as u64);
+    }
+
+    /// The collector did not take them.
+    pub fn failed(&self, spans: usize) {
+        self.failed.inc_by(spans as u64);
+    }
+
+    /// Too many waited for the collector.
+    pub fn dropped(&self, spans: usize) {
+        self.dropped.inc_by(spans as u64);
     }
 }
 

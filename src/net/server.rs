@@ -38,6 +38,7 @@ use crate::{
     access_log::AccessLog,
     config::{AdminBind, Config},
     metrics::Metrics,
+    traces::Traces,
 };
 
 /// How long the record of what was cut at the end of a drain may take to be written.
@@ -129,6 +130,7 @@ impl Server {
         let history = admin.is_some().then(History::default);
         let endings = history.as_ref().map(|history| Arc::clone(&history.endings));
         let metrics = Arc::new(Metrics::default());
+        let traces = Traces::new(config.tracing.as_ref(), &metrics);
         let planner = Planner::new(access_log, endings, Arc::clone(&metrics)).map_err(StartError::Worker)?;
         let admission = Admission::new(Instant::now());
         admission.unsent.set_limit(config.limits.unsent_memory);
@@ -140,6 +142,7 @@ impl Server {
             orders: Orders::new(),
             admission,
             metrics,
+            traces,
         });
         let (stop, stopped) = watch::channel(());
         let (alive, ended) = mpsc::channel(1);
@@ -204,6 +207,7 @@ impl Server {
         drop(stop);
         // What is cut writes its record as its worker ends.
         let _ = timeout(LAST_WORDS, workers.recv()).await;
+        control.traces().finish(deadline.saturating_sub(began.elapsed())).await;
         Drained { sessions, cut, took: began.elapsed() }
     }
 }
