@@ -253,10 +253,11 @@ pub enum Reload {
 
 /// Where spans are counted that are over.
 #[derive(Debug, Clone)]
+#[allow(missing_docs, reason = "they are the outcomes of the metric")]
 pub struct SpanCounts {
-    exported: Counter,
-    failed: Counter,
-    dropped: Counter,
+    pub exported: Counter,
+    pub failed: Counter,
+    pub dropped: Counter,
 }
 
 /// A backend at one moment.
@@ -503,23 +504,6 @@ impl PassedCounters {
             raise(&self.pings[side], passed.pings[side]);
             raise(&self.pongs[side], passed.pongs[side]);
         }
-    }
-}
-
-impl SpanCounts {
-    /// The collector took them.
-    pub fn exported(&self, spans: usize) {
-        self.exported.inc_by(spans as u64);
-    }
-
-    /// The collector did not take them.
-    pub fn failed(&self, spans: usize) {
-        self.failed.inc_by(spans as u64);
-    }
-
-    /// Too many waited for the collector.
-    pub fn dropped(&self, spans: usize) {
-        self.dropped.inc_by(spans as u64);
     }
 }
 

@@ -55,15 +55,7 @@ pub(super) fn provider(config: &Tracing, counts: SpanCounts) -> Option<SdkTracer
         .build()
         .inspect_err(|error| tracing::error!(%error, "there will be no traces"))
         .ok()?;
-    let waiting = Arc::new(AtomicUsize::new(0));
-    let exporter =
-        Counted { exporter, waiting: Arc::clone(&waiting), counts: counts.clone(), fails: AtomicBool::new(false) };
-    let batches = BatchConfigBuilder::default()
-        .with_max_queue_size(QUEUE)
-        .with_max_export_batch_size(BATCH)
-        .with_scheduled_delay(DELAY)
-        .build();
-    let queue = Queue { batches: BatchSpanProcessor::new(exporter, batches), waiting, counts };
+    let queue = Queue::new(exporter, counts, DELAY);
     // What a client has begun goes by the client's mark.
     let sampler = Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(config.sample)));
     let resource = Resource::builder()
@@ -81,6 +73,20 @@ struct Queue {
     counts: SpanCounts,
 }
 
+impl Queue {
+    fn new(exporter: impl SpanExporter + 'static, counts: SpanCounts, delay: Duration) -> Self {
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let fails = AtomicBool::new(false);
+        let exporter = Counted { exporter, waiting: Arc::clone(&waiting), counts: counts.clone(), fails };
+        let batches = BatchConfigBuilder::default()
+            .with_max_queue_size(QUEUE)
+            .with_max_export_batch_size(BATCH)
+            .with_scheduled_delay(delay)
+            .build();
+        Self { batches: BatchSpanProcessor::new(exporter, batches), waiting, counts }
+    }
+}
+
 impl SpanProcessor for Queue {
     fn on_start(&self, _: &mut Span, _: &Context) {}
 
@@ -89,7 +95,7 @@ impl SpanProcessor for Queue {
             self.batches.on_end(span);
         } else {
             self.waiting.fetch_sub(1, Relaxed);
-            self.counts.dropped(1);
+            self.counts.dropped.inc();
         }
     }
 
@@ -121,10 +127,8 @@ impl<E: SpanExporter> SpanExporter for Counted<E> {
         self.waiting.fetch_sub(count, Relaxed);
         let result = self.exporter.export(batch).await;
         let failed_before = self.fails.swap(result.is_err(), Relaxed);
-        match &result {
-            Ok(()) => self.counts.exported(count),
-            Err(_) => self.counts.failed(count),
-        }
+        let counter = if result.is_ok() { &self.counts.exported } else { &self.counts.failed };
+        counter.inc_by(count as u64);
         match &result {
             Err(error) if !failed_before => tracing::warn!(%error, "the collector takes no spans: they are lost"),
             Ok(()) if failed_before => tracing::info!("the collector takes spans again"),
@@ -157,7 +161,7 @@ impl HttpClient for Client {
     {
         Box::pin(async {
             let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
-            let answer = runtime.block_on(timeout(DEADLINE, post(request)));
+            let answer = runtime.block_on(async { timeout(DEADLINE, post(request)).await });
             // A name that is still looked up must not hold the thread.
             runtime.shutdown_background();
             answer?
@@ -179,4 +183,47 @@ async fn post(request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
     let (head, body) = response.into_parts();
     let body = Limited::new(body, LONGEST_ANSWER).collect().await?.to_bytes();
     Ok(Response::from_parts(head, body))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::sync::{Mutex, mpsc};
+
+    use opentelemetry::trace::{Span as _, Tracer as _, TracerProvider as _};
+
+    use super::*;
+    use crate::metrics::Metrics;
+
+    /// Says that it was called, and returns when it is told to.
+    #[derive(Debug)]
+    struct Stuck(Mutex<(mpsc::Sender<()>, mpsc::Receiver<()>)>);
+
+    impl SpanExporter for Stuck {
+        async fn export(&self, _: Vec<SpanData>) -> OTelSdkResult {
+            let ends = self.0.lock().unwrap();
+            ends.0.send(()).unwrap();
+            // An error says that the test is over.
+            let _ = ends.1.recv();
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn while_the_collector_is_stuck_spans_wait_up_to_a_bound_and_the_rest_are_dropped_and_counted() {
+        let ((called, calls), (release, released)) = (mpsc::channel(), mpsc::channel());
+        let counts = Metrics::default().spans();
+        let queue = Queue::new(Stuck(Mutex::new((called, released))), counts.clone(), Duration::from_secs(3600));
+        let provider = SdkTracerProvider::builder().with_span_processor(queue).build();
+        let tracer = provider.tracer("test");
+        let end = |count: usize| (0..count).for_each(|_| tracer.start("a span").end());
+        end(BATCH);
+        calls.recv().unwrap();
+        end(QUEUE + 10);
+        assert_eq!((counts.exported.get(), counts.dropped.get()), (0, 10));
+        drop(release);
+        provider.shutdown().unwrap();
+        assert_eq!(counts.exported.get(), (BATCH + QUEUE) as u64);
+        assert_eq!((counts.failed.get(), counts.dropped.get()), (0, 10));
+    }
 }
