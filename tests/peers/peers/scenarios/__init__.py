@@ -20,6 +20,7 @@ from . import (
     silence,
     socketio,
     storm,
+    traces,
 )
 
 
@@ -74,5 +75,6 @@ SCENARIOS = [
     Scenario("takeover", "new processes take the listeners over while sessions come", reload.takeover, 90),
     Scenario("schemathesis", "the admin interface does what its OpenAPI description says", description.run, 420),
     Scenario("metrics", "promtool and a real Prometheus read /metrics and the alerts", metrics.run, 120),
+    Scenario("traces", "OpenTelemetry's own protobuf reads the spans, a backend by others its parent", traces.run, 60),
     Scenario("ending", "SIGTERM tells every client 1012; exit codes; check's messages", ending.run, 60),
 ]
