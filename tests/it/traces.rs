@@ -1,13 +1,13 @@
 //! A span for every handshake, and the trace that goes on at the backend.
 
-use longwire::config::AdminBind;
+use longwire::config::{self, AdminBind};
 use serde_json::Value;
 
 use crate::harness::{
     Backend, Proxy, Wire,
     collector::{CLIENT, Collector, ERROR, SERVER, Span},
     frames::{TEXT, masked, masked_close, unmasked},
-    handshake, within,
+    handshake, tls_connect, trusting, within,
 };
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
@@ -85,11 +85,14 @@ async fn a_session_is_a_span_with_its_attempt_below_it_and_its_record_names_the_
 #[tokio::test]
 async fn a_trace_that_the_client_has_begun_goes_on_with_its_state_as_it_came() {
     let (backend, mut collector) = (Backend::echo(), Collector::start());
-    let proxy = Proxy::before(&[&backend]).with(&collector.setting(", sample: 0")).start();
-    session(&proxy, &format!("{}tracestate: a=1, B@c=?\r\ntracestate: d=2\r\n", traceparent("01"))).await;
+    let settings = format!("{}\ntrusted_proxies: [ 127.0.0.0/8 ]", collector.setting(", sample: 0"));
+    let proxy = Proxy::before(&[&backend]).with(&settings).start();
+    let fields = "X-Forwarded-For: 203.0.113.7\r\ntracestate: a=1, B@c=?\r\ntracestate: d=2\r\n";
+    session(&proxy, &format!("{}{fields}", traceparent("01"))).await;
     let record = proxy.stop().await.remove(0);
     let (server, attempts) = one_handshake(&mut collector);
     assert_eq!((&*server.trace, &*server.parent), (TRACE, CALLER));
+    assert_eq!(server.get("client.address"), "203.0.113.7");
     assert_eq!(told(&backend), (TRACE.into(), attempts[0].id.clone(), "01".into()));
     assert_eq!(backend.heads()[0].headers("tracestate"), ["a=1, B@c=?", "d=2"]);
     assert_eq!(record["trace_id"], TRACE);
@@ -205,6 +208,21 @@ async fn a_client_that_leaves_in_its_handshake_ends_its_spans() {
 }
 
 #[tokio::test]
+async fn a_handshake_over_tls_says_so() {
+    let (backend, mut collector, folder) = (Backend::echo(), Collector::start(), tempfile::tempdir().unwrap());
+    let tls = "{ cert: dev.crt, key: dev.key, self_signed: true }";
+    let proxy = Proxy::before(&[&backend]).tls(tls, folder.path()).with(&collector.setting("")).start();
+    let connector = trusting(&folder.path().join("dev.crt"), &[], &["http/1.1"]);
+    let mut client = tls_connect(&connector, proxy.address(), "localhost").await.unwrap();
+    client.upgrade("/ws").await;
+    client.send(masked_close(1000, "")).await;
+    client.expect_close(1000, "").await;
+    proxy.stop().await;
+    let (server, _) = one_handshake(&mut collector);
+    assert_eq!(server.get("url.scheme"), "https");
+}
+
+#[tokio::test]
 async fn a_plain_request_has_no_span_and_its_headers_pass_unchanged() {
     let (backend, mut collector) = (Backend::echo(), Collector::start());
     let proxy = Proxy::before(&[&backend]).with(&collector.setting("")).start();
@@ -284,6 +302,8 @@ async fn another_collector_needs_a_restart() {
     let (backend, collector) = (Backend::echo(), Collector::start());
     let setup = Proxy::before(&[&backend]).with(&collector.setting(""));
     let mut proxy = setup.clone().start();
+    let described = config::describe(&setup.config());
+    assert!(described.contains("/v1/traces as longwire, of those that begin here 1"), "{described}");
     assert_eq!(proxy.reload(&setup).needs_restart, [""; 0]);
     assert_eq!(proxy.reload(&Proxy::before(&[&backend])).needs_restart, ["tracing"]);
     proxy.stop().await;
