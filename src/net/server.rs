@@ -41,7 +41,8 @@ use crate::{
     traces::Traces,
 };
 
-/// How long the record of what was cut at the end of a drain may take to be written.
+/// How long the record of what was cut at the end of a drain may take to be written, and what still waits for a collector
+/// of spans to be sent.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// Tasks that a worker runs before it asks the kernel for more to do, if it does not run out of them: a busy worker saves
@@ -184,7 +185,7 @@ impl Server {
 
     /// Tells load balancers to look away and serves on for `drain.wait`; then closes the listeners, answers 503 on
     /// connections that are still open, tells every session over `drain.spread`, and waits until all are gone or
-    /// `timeouts.drain` is up.
+    /// `timeouts.drain` is up. What is left of that is for spans that are not exported yet.
     pub async fn drain(self) -> Drained {
         let Self { control, stop, mut workers } = self;
         let began = Instant::now();
@@ -207,7 +208,7 @@ impl Server {
         drop(stop);
         // What is cut writes its record as its worker ends.
         let _ = timeout(LAST_WORDS, workers.recv()).await;
-        control.traces().finish(deadline.saturating_sub(began.elapsed())).await;
+        control.traces().finish(deadline.saturating_sub(began.elapsed()).min(LAST_WORDS)).await;
         Drained { sessions, cut, took: began.elapsed() }
     }
 }
