@@ -164,7 +164,9 @@ impl HttpClient for Client {
             let answer = runtime.block_on(async { timeout(DEADLINE, post(request)).await });
             // A name that is still looked up must not hold the thread.
             runtime.shutdown_background();
-            answer?
+            let answer = answer.unwrap_or_else(|late| Err(late.into()));
+            // Of this the SDK passes on only that there was something.
+            answer.inspect_err(|error| tracing::debug!(%error, "no answer of the collector"))
         })
     }
 }
