@@ -10,6 +10,7 @@ mod session;
 
 use std::{
     io::{self, Write},
+    mem,
     net::IpAddr,
     num::NonZeroU32,
     sync::{
@@ -28,6 +29,7 @@ use crate::{
     config::LogFormat,
     error::Error,
     metrics::Metrics,
+    traces::Trace,
     ws::{
         Side,
         session::{Counts, Session},
@@ -102,6 +104,9 @@ pub struct Record {
     pub kind: RecordKind,
     /// Passed on from the client or made here.
     pub request_id: String,
+    /// The trace that it belongs to.
+    #[serde(serialize_with = "trace_id", skip_serializing_if = "Option::is_none")]
+    pub trace_id: Option<u128>,
     /// The client's address, by `trusted_proxies`.
     pub client: IpAddr,
     /// The TLS version of the client's connection.
@@ -175,6 +180,9 @@ pub struct Record {
     metrics: Option<Arc<Metrics>>,
     #[serde(skip)]
     is_handshake: bool,
+    /// Ends with the request, or where it becomes a session.
+    #[serde(skip)]
+    pub(crate) trace: Trace,
 }
 
 /// Which of the two a record is of.
@@ -260,6 +268,7 @@ impl Record {
             time: Timestamp::now(),
             kind: RecordKind::Request,
             request_id: String::new(),
+            trace_id: None,
             client,
             tls: None,
             host: String::new(),
@@ -286,6 +295,7 @@ impl Record {
             ended: None,
             metrics: None,
             is_handshake: false,
+            trace: Trace::default(),
         }
     }
 
@@ -308,6 +318,12 @@ impl Record {
         self.cause = if self.is_handshake { NOT_UPGRADED } else { "ok" };
     }
 
+    /// To be told to this trace when it is over.
+    pub fn trace_in(&mut self, trace: Trace) {
+        self.trace_id = trace.id();
+        self.trace = trace;
+    }
+
     /// When the request came.
     #[must_use]
     pub const fn started(&self) -> Instant {
@@ -320,6 +336,7 @@ impl Record {
         self.log = None;
         self.metrics = None;
         self.endings = None;
+        (self.status, self.cause) = (Some(101), "ok");
         SessionRecord::new(&self, route, backend)
     }
 
@@ -342,6 +359,7 @@ impl Record {
 impl Drop for Record {
     fn drop(&mut self) {
         self.duration = Some(self.started.elapsed());
+        mem::take(&mut self.trace).end(self);
         if let Some(metrics) = self.metrics.take() {
             metrics.request_over(self.route.as_deref(), self.cause, self.is_handshake);
         }
@@ -360,6 +378,11 @@ impl Drop for Record {
 fn millis<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
     let millis = duration.unwrap_or_default().as_secs_f64() * 1000.0;
     serializer.serialize_f64((millis * 1000.0).round() / 1000.0)
+}
+
+#[allow(clippy::ref_option, reason = "the signature that serde asks for")]
+fn trace_id<S: Serializer>(id: &Option<u128>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&format_args!("{:032x}", id.unwrap_or_default()))
 }
 
 /// `key=value` pairs; a value with a space, a quote or a control character is quoted.
@@ -433,6 +456,7 @@ mod tests {
             (record.backend, record.host, record.error) = (Some(String::new()), "a".into(), Some(String::new()));
             (record.close_code, record.initiator, record.clean) = (Some(1000), Some("client"), Some(true));
             record.close_reason = "bye".into();
+            record.trace_id = Some(1);
             let counts = Some(1);
             record.traffic = Traffic {
                 frames_to_backend: counts,

@@ -20,4 +20,6 @@ pub mod net;
 pub mod origins;
 pub mod routing;
 pub mod tools;
+#[cfg_attr(not(feature = "otlp"), path = "traces/off.rs")]
+pub mod traces;
 pub mod ws;

@@ -131,6 +131,8 @@ table! {
     reloads: Counters<OfReload> = Family::default(), "longwire_reloads";
     /// Lines of the log that were dropped because its writer could not keep up.
     lines_dropped: Counter = Counter::default(), "longwire_log_lines_dropped";
+    /// Spans of handshakes: exported, failed (the collector did not take them) or dropped (too many waited for it).
+    spans: Counters<OfSpans> = Family::default(), "longwire_trace_spans";
     /// Unix time at which a certificate of a listener is no longer valid.
     certificates: Gauges<OfCertificate> = Family::default(), "longwire_certificate_expiry_timestamp_seconds";
     /// The version of longwire; always 1.
@@ -175,6 +177,7 @@ labels! {
     OfBackend { upstream: String, backend: String }
     OfBackendFailure { upstream: String, backend: String, reason: &'static str }
     OfReload { outcome: &'static str }
+    OfSpans { outcome: &'static str }
     OfCertificate { listener: String, certificate: String }
     OfBuild { version: &'static str }
 }
@@ -253,6 +256,15 @@ pub enum Reload {
     Applied,
     WrongConfig,
     NotStarted,
+}
+
+/// Where spans are counted that are over.
+#[derive(Debug, Clone)]
+#[allow(missing_docs, reason = "they are the outcomes of the metric")]
+pub struct SpanCounts {
+    pub exported: Counter,
+    pub failed: Counter,
+    pub dropped: Counter,
 }
 
 /// A backend at one moment.
@@ -338,6 +350,13 @@ impl Metrics {
     /// Another configuration was to be run.
     pub fn reloaded(&self, outcome: Reload) {
         self.table.reloads.get_or_create(&outcome.labels()).inc();
+    }
+
+    /// For whoever exports spans.
+    #[must_use]
+    pub fn spans(&self) -> SpanCounts {
+        let count = |outcome| self.table.spans.get_or_create_owned(&OfSpans { outcome });
+        SpanCounts { exported: count("exported"), failed: count("failed"), dropped: count("dropped") }
     }
 
     /// The certificates of the listeners from now on: listener, file, Unix time.

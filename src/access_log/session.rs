@@ -76,7 +76,7 @@ impl SessionRecord {
             backend,
             time: i64::try_from(record.time.as_nanosecond()).unwrap_or(i64::MAX),
             started: u64::try_from(started).unwrap_or(u64::MAX),
-            words: Words::pack(record.client, &record.request_id, &record.host, &record.path),
+            words: Words::pack(record.client, record.trace_id, &record.request_id, &record.host, &record.path),
             connect: Micros::pack(record.connect),
             handshake: Micros::pack(record.handshake),
             tries: u16::try_from(record.tries).unwrap_or(u16::MAX),
@@ -138,7 +138,7 @@ impl SessionRecord {
     /// upstream and backend.
     #[must_use]
     pub fn mentions(&self, text: &str) -> bool {
-        let (client, id, host, path) = self.words.unpack();
+        let (client, _, id, host, path) = self.words.unpack();
         let names: [&str; 6] = [&id, &host, &path, &self.route.route, &self.route.upstream, self.backend.address()];
         client.to_string().contains(text) || names.iter().any(|name| name.to_lowercase().contains(text))
     }
@@ -164,7 +164,7 @@ impl SessionRecord {
 
     fn unpack(&mut self) -> Record {
         self.is_over = true;
-        let (client, request_id, host, path) = self.words.unpack();
+        let (client, trace_id, request_id, host, path) = self.words.unpack();
         // A handshake over HTTP/1.1 is a GET (RFC 6455 §4.1), and its session began with a 101.
         let mut record = Record::new(self.route.log.clone(), client, "GET", &path);
         record.endings = self.route.endings.clone();
@@ -174,6 +174,7 @@ impl SessionRecord {
         record.time = Timestamp::from_nanosecond(self.time.into()).unwrap_or_default();
         record.started = self.route.epoch + Duration::from_nanos(self.started);
         record.request_id = request_id;
+        record.trace_id = trace_id;
         record.host = host;
         record.route = Some(self.route.route.clone());
         record.upstream = Some(self.route.upstream.clone());
@@ -232,7 +233,7 @@ impl Particulars {
     /// For people and programs.
     #[must_use]
     pub fn show(&self) -> Shown {
-        let (client, id, host, path) = self.words.unpack();
+        let (client, _, id, host, path) = self.words.unpack();
         Shown {
             id,
             since: Timestamp::from_nanosecond(self.time.into()).unwrap_or_default(),
@@ -267,8 +268,8 @@ impl Micros {
     }
 }
 
-/// What a handshake said, in one block: a byte that tells the forms of the next two, the client's address, the request
-/// id, host, path. A line feed ends an id that is text, and the host: a field's value holds none (RFC 9110 §5.5).
+/// What a handshake said, in one block: a byte that tells the forms of the next three, the client's address, the trace's id
+/// if there is one, the request id, host, path. A line feed ends an id that is text, and the host: a field's value holds none (RFC 9110 §5.5).
 #[derive(Debug)]
 struct Words(Box<[u8]>);
 
@@ -276,8 +277,9 @@ impl Words {
     const IS_V6: u8 = 1;
     /// The id is the 16 bytes that its 32 digits stand for, as in each of ours.
     const IS_HEX: u8 = 2;
+    const IS_TRACED: u8 = 4;
 
-    fn pack(client: IpAddr, request_id: &str, host: &str, path: &str) -> Self {
+    fn pack(client: IpAddr, trace_id: Option<u128>, request_id: &str, host: &str, path: &str) -> Self {
         let mut block = vec![0];
         match client {
             IpAddr::V4(address) => block.extend(address.octets()),
@@ -285,6 +287,10 @@ impl Words {
                 block[0] |= Self::IS_V6;
                 block.extend(address.octets());
             }
+        }
+        if let Some(id) = trace_id {
+            block[0] |= Self::IS_TRACED;
+            block.extend(id.to_be_bytes());
         }
         if let Some(id) = parse_hex(request_id) {
             block[0] |= Self::IS_HEX;
@@ -301,7 +307,7 @@ impl Words {
     }
 
     fn has_id(&self, id: &str) -> bool {
-        let (_, rest) = self.take_client();
+        let (_, _, rest) = self.take_client();
         match self.forms() & Self::IS_HEX {
             0 => rest.strip_prefix(id.as_bytes()).is_some_and(|rest| rest.starts_with(b"\n")),
             _ => parse_hex(id).is_some_and(|id| rest.starts_with(&id.to_be_bytes())),
@@ -312,25 +318,27 @@ impl Words {
         self.0.first().copied().unwrap_or_default()
     }
 
-    /// The client, and what comes behind it.
-    fn take_client(&self) -> (IpAddr, &[u8]) {
+    /// The client, its trace, and what comes behind them.
+    fn take_client(&self) -> (IpAddr, Option<u128>, &[u8]) {
         let mut rest = self.0.get(1..).unwrap_or_default();
         let client = match self.forms() & Self::IS_V6 {
             0 => IpAddr::from(take::<4>(&mut rest)),
             _ => IpAddr::from(take::<16>(&mut rest)),
         };
-        (client, rest)
+        let is_traced = self.forms() & Self::IS_TRACED != 0;
+        let trace_id = is_traced.then(|| u128::from_be_bytes(take(&mut rest)));
+        (client, trace_id, rest)
     }
 
-    /// Client, request id, host, path.
-    fn unpack(&self) -> (IpAddr, String, String, String) {
-        let (client, mut rest) = self.take_client();
+    /// Client, trace, request id, host, path.
+    fn unpack(&self) -> (IpAddr, Option<u128>, String, String, String) {
+        let (client, trace_id, mut rest) = self.take_client();
         let request_id = match self.forms() & Self::IS_HEX {
             0 => take_line(&mut rest),
             _ => format!("{:032x}", u128::from_be_bytes(take(&mut rest))),
         };
         let host = take_line(&mut rest);
-        (client, request_id, host, text(rest))
+        (client, trace_id, request_id, host, text(rest))
     }
 }
 
@@ -546,11 +554,16 @@ mod tests {
             let upper = HEX_ID.to_uppercase();
             let signed = format!("+{}", &HEX_ID[1..]);
             for id in [HEX_ID, &"0".repeat(32), &"f".repeat(32), &upper, &signed, &HEX_ID[1..], "a/b", "", &long] {
-                for (host, path) in [("chat.example.com:80", "/ws/é"), ("", ""), ("", "/"), (&*long, &*long)] {
+                for (trace, host, path) in [
+                    (None, "chat.example.com:80", "/ws/é"),
+                    (Some(0x0a0a), "", ""),
+                    (Some(u128::MAX), "", "/"),
+                    (None, &*long, &*long),
+                ] {
                     let (client, words): (IpAddr, _) = (client.parse().unwrap(), (id, host, path));
-                    let (same_client, request_id, same_host, same_path) = Words::pack(client, id, host, path).unpack();
-                    assert_eq!(client, same_client);
-                    let packed = Words::pack(client, id, host, path);
+                    let packed = Words::pack(client, trace, id, host, path);
+                    let (same_client, same_trace, request_id, same_host, same_path) = packed.unpack();
+                    assert_eq!((client, trace), (same_client, same_trace));
                     assert!(packed.client() == client && packed.has_id(id) && !packed.has_id(&format!("{id}x")));
                     assert!(words == (&*request_id, &*same_host, &*same_path), "{id:.40}, {host:.40}, {path:.40}");
                 }
@@ -560,7 +573,7 @@ mod tests {
 
     #[test]
     fn an_id_of_ours_takes_half_its_length() {
-        let words = Words::pack(IpAddr::from([192, 0, 2, 1]), HEX_ID, "chat.example.com", "/ws/room");
+        let words = Words::pack(IpAddr::from([192, 0, 2, 1]), None, HEX_ID, "chat.example.com", "/ws/room");
         assert_eq!(words.0.len(), 1 + 4 + 16 + "chat.example.com\n/ws/room".len());
     }
 

@@ -60,6 +60,10 @@ pub fn describe(config: &Config) -> String {
         None => "nowhere".into(),
     };
     line(&mut text, format_args!("admin     {admin}"));
+    if let Some(tracing) = &config.tracing {
+        let (share, name) = (tracing.sample, &tracing.service_name);
+        line(&mut text, format_args!("traces    {} as {name}, of those that begin here {share}", tracing.endpoint));
+    }
     let format = match config.log.format {
         LogFormat::Json => "json",
         LogFormat::Text => "text",

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     statuses::Statuses,
+    tracing::{Collector, Share},
     values::{AdminBind, BackendAddress, Bind, Cidr, Duration, Size, Workers},
 };
 
@@ -45,6 +46,8 @@ pub(super) struct File {
     pub(super) log: Log,
     /// Where an operator may look and order. Absent: nowhere.
     pub(super) admin: Option<Admin>,
+    /// Where the spans of handshakes go, in a build with the feature otlp. Absent: nowhere.
+    pub(super) tracing: Option<Tracing>,
 }
 
 /// One address to accept connections on.
@@ -403,6 +406,20 @@ pub(super) struct Admin {
     pub(super) hosts: Vec<String>,
 }
 
+/// Where the spans of handshakes go, in a build with the feature otlp.
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Tracing {
+    /// URL of a collector that takes OTLP over plain HTTP; /v1/traces where it has no path.
+    pub(super) endpoint: Collector,
+    /// What the collector calls this process.
+    #[serde(default = "Tracing::default_service_name")]
+    pub(super) service_name: String,
+    /// Of the traces that begin here, the share that is sampled, from 0 to 1; what a client has begun goes by its mark.
+    #[serde(default = "Tracing::default_sample")]
+    pub(super) sample: Share,
+}
+
 /// What is logged, and how.
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -484,6 +501,7 @@ impl Default for File {
             trusted_proxies: Vec::new(),
             log: Log::default(),
             admin: None,
+            tracing: None,
         }
     }
 }
@@ -553,6 +571,16 @@ impl Route {
             keepalive: KeepaliveOverride::default(),
             max_lifetime: Self::default_max_lifetime(),
         }
+    }
+}
+
+impl Tracing {
+    fn default_service_name() -> String {
+        "longwire".into()
+    }
+
+    const fn default_sample() -> Share {
+        Share(1.0)
     }
 }
 

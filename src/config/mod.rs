@@ -13,6 +13,7 @@ mod file;
 mod load;
 mod resolve;
 mod statuses;
+mod tracing;
 mod values;
 
 use std::{
@@ -73,6 +74,8 @@ pub struct Config {
     pub log: Log,
     /// Where an operator may look and order; `None` = nowhere.
     pub admin: Option<Admin>,
+    /// Where the spans of handshakes go; `None` = nowhere.
+    pub tracing: Option<Tracing>,
     /// The same as the file says it, defaults filled in. It holds no secret: those are in files of their own.
     pub written: serde_json::Value,
     /// The file; `None` = it came from elsewhere and cannot be read again.
@@ -106,6 +109,17 @@ impl fmt::Display for AdminBind {
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
+}
+
+/// Where the spans of handshakes go. Only in a build with the feature `otlp`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tracing {
+    /// The URL of a collector, for OTLP over plain HTTP.
+    pub endpoint: String,
+    /// What the collector calls us.
+    pub service_name: String,
+    /// Of the traces that begin here, from 0 to 1.
+    pub sample: f64,
 }
 
 /// One address to accept on.

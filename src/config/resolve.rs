@@ -5,6 +5,7 @@
 mod admin;
 mod listeners;
 mod routes;
+mod tracing;
 mod upstreams;
 
 use std::{collections::HashSet, num::NonZeroU32, path::Path, time::Duration as StdDuration};
@@ -56,6 +57,7 @@ pub(super) fn resolve(file: file::File, base: &Path) -> (Config, Vec<Problem>) {
         trusted_proxies,
         log,
         admin,
+        tracing,
     } = file;
     let mut resolver = Resolver { problems: Vec::new(), root: At::default(), judged: HashSet::new() };
     let timeouts = resolver.timeouts(timeouts);
@@ -75,6 +77,7 @@ pub(super) fn resolve(file: file::File, base: &Path) -> (Config, Vec<Problem>) {
         trusted_proxies: resolver.trusted_proxies(trusted_proxies),
         log: resolver.log(log, base),
         admin: admin.map(|admin| resolver.admin(admin, base)),
+        tracing: tracing.map(|tracing| resolver.tracing(tracing)),
         written,
         origin: None,
     };

@@ -7,7 +7,10 @@ use std::{fmt, net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration
 use ipnet::{IpNet, Ipv4Net};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-use super::statuses::Statuses;
+use super::{
+    statuses::Statuses,
+    tracing::{Collector, Share},
+};
 
 /// Why a scalar is refused, and what to write instead.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,6 +68,8 @@ pub(super) fn check(kind: &str, text: &str) -> Result<(), Refusal> {
         BackendAddress::KIND => BackendAddress::parse(text).map(drop),
         Cidr::KIND => Cidr::parse(text).map(drop),
         Statuses::KIND => Statuses::parse(text).map(drop),
+        Collector::KIND => Collector::parse(text).map(drop),
+        Share::KIND => Share::parse(text).map(drop),
         _ => Ok(()),
     }
 }
@@ -80,6 +85,8 @@ pub(super) fn stand_in(kind: &str) -> &'static str {
         BackendAddress::KIND => "refused:1",
         Cidr::KIND => "0.0.0.0/0",
         Statuses::KIND => "200",
+        Collector::KIND => "http://refused",
+        Share::KIND => "1",
         _ => "",
     }
 }
@@ -367,6 +374,8 @@ scalar! {
     BackendAddress: "string",
     Cidr: "string",
     Statuses: ["string", "integer"],
+    Collector: "string",
+    Share: ["string", "number"],
 }
 
 #[cfg(test)]

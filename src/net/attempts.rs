@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use hyper::StatusCode;
 use tokio::time::timeout;
 
 use crate::{
@@ -60,6 +61,7 @@ impl<'a> Attempts<'a> {
         })?;
         record.backend = Some(pick.address().to_owned());
         record.tries += 1;
+        record.trace.attempt(pick.address());
         Ok(pick)
     }
 
@@ -69,8 +71,9 @@ impl<'a> Attempts<'a> {
         pick: &mut Pick,
         error: Error,
         repeatable: bool,
-        record: &Record,
+        record: &mut Record,
     ) -> Result<(), Error> {
+        record.trace.failed(&error);
         if error.is_failure() {
             let transition = pick.failed(Instant::now());
             let backend = pick.address();
@@ -88,7 +91,8 @@ impl<'a> Attempts<'a> {
     }
 
     /// Notes that the backend answered: the time to its answer, and that it is well.
-    pub(super) fn succeed(&self, pick: &mut Pick, connect: Option<Duration>, record: &mut Record) {
+    pub(super) fn succeed(&self, pick: &mut Pick, status: StatusCode, connect: Option<Duration>, record: &mut Record) {
+        record.trace.answered(status);
         if let Some(took) = connect {
             self.metrics.backend_connected(self.upstream.name(), pick.address(), took);
         }

@@ -35,6 +35,7 @@ use crate::{
     balance::{Duty, OnDown, Transition, Upstream},
     config::{AdminBind, Config, Listener},
     metrics::Metrics,
+    traces::Traces,
     ws::termination::Cause,
 };
 
@@ -241,6 +242,10 @@ impl Control {
 
     pub(super) fn live(&self) -> &Arc<Live> {
         &self.shared.live
+    }
+
+    pub(super) fn traces(&self) -> &Traces {
+        &self.shared.traces
     }
 
     /// What runs, with what its requests and sessions share.

@@ -52,6 +52,7 @@ struct Shared {
     accepted: memory::Accepted,
     orders: drain::Orders,
     metrics: Arc<crate::metrics::Metrics>,
+    traces: crate::traces::Traces,
 }
 
 /// One thread and runtime of the process.

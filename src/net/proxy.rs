@@ -82,6 +82,7 @@ pub(super) async fn answer(connection: &Connection, request: Request<Incoming>) 
     // Its client may have sent frames already: behind a refusal they must never be read as a next request.
     let handshake = handshake::is_attempt(request.headers());
     record.count_in(Arc::clone(&connection.worker.shared.metrics), plan.endings.clone(), handshake);
+    record.trace_in(connection.worker.shared.traces.begin(&request, handshake));
     let farewell = Farewell::prepare(plan.config.limits.refuse, &request);
     match serve(connection, &plan, request, client, &mut record).await {
         Ok(Reply::Answer { answered, pick, sent, keep_alive }) => {
@@ -157,11 +158,12 @@ async fn upgrade(
             Ok(pick) => pick,
             Err(error) => return last_answer.ok_or(error),
         };
+        record.trace.pass_on(&mut head.headers);
         let greeting = connection.worker.dialer.handshake(pick.address(), &head, &plan.config.timeouts).await;
         match greeting {
             Ok(Greeting::Switched(switched)) => match handshake::verify(&offer, &switched.headers) {
                 Ok(agreed) => {
-                    attempts.succeed(&mut pick, Some(switched.connect), record);
+                    attempts.succeed(&mut pick, StatusCode::SWITCHING_PROTOCOLS, Some(switched.connect), record);
                     let client = on_upgrade;
                     return Ok(Reply::Upgrade(Upgraded { switched, pick, agreed, client, place, admitted }));
                 }
@@ -170,7 +172,7 @@ async fn upgrade(
                 }
             },
             Ok(Greeting::Answered(answered)) => {
-                attempts.succeed(&mut pick, answered.connect, record);
+                attempts.succeed(&mut pick, answered.response.status(), answered.connect, record);
                 let moves_on = matches!(answered.response.status().as_u16(), 502..=504);
                 // The client may have sent frames already: they must never be read as a next request.
                 let answer = Reply::Answer { answered, pick, sent: Progress::default(), keep_alive: false };
@@ -203,7 +205,7 @@ async fn forward(
         let sent = body.as_ref().map(RequestBody::progress).unwrap_or_default();
         match connection.worker.dialer.exchange(pick.address(), head.clone(), &mut body, terms).await {
             Ok(answered) => {
-                attempts.succeed(&mut pick, answered.connect, record);
+                attempts.succeed(&mut pick, answered.response.status(), answered.connect, record);
                 return Ok(Reply::Answer { answered, pick, sent, keep_alive: true });
             }
             Err(error) => {

@@ -38,9 +38,11 @@ use crate::{
     access_log::AccessLog,
     config::{AdminBind, Config},
     metrics::Metrics,
+    traces::Traces,
 };
 
-/// How long the record of what was cut at the end of a drain may take to be written.
+/// How long the record of what was cut at the end of a drain may take to be written, and what still waits for a collector
+/// of spans to be sent.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// Tasks that a worker runs before it asks the kernel for more to do, if it does not run out of them: a busy worker saves
@@ -129,6 +131,7 @@ impl Server {
         let history = admin.is_some().then(History::default);
         let endings = history.as_ref().map(|history| Arc::clone(&history.endings));
         let metrics = Arc::new(Metrics::default());
+        let traces = Traces::new(config.tracing.as_ref(), &metrics);
         let planner = Planner::new(access_log, endings, Arc::clone(&metrics)).map_err(StartError::Worker)?;
         let admission = Admission::new(Instant::now());
         admission.unsent.set_limit(config.limits.unsent_memory);
@@ -140,6 +143,7 @@ impl Server {
             orders: Orders::new(),
             admission,
             metrics,
+            traces,
         });
         let (stop, stopped) = watch::channel(());
         let (alive, ended) = mpsc::channel(1);
@@ -181,7 +185,7 @@ impl Server {
 
     /// Tells load balancers to look away and serves on for `drain.wait`; then closes the listeners, answers 503 on
     /// connections that are still open, tells every session over `drain.spread`, and waits until all are gone or
-    /// `timeouts.drain` is up.
+    /// `timeouts.drain` is up. What is left of that is for spans that are not exported yet.
     pub async fn drain(self) -> Drained {
         let Self { control, stop, mut workers } = self;
         let began = Instant::now();
@@ -204,6 +208,7 @@ impl Server {
         drop(stop);
         // What is cut writes its record as its worker ends.
         let _ = timeout(LAST_WORDS, workers.recv()).await;
+        control.traces().finish(deadline.saturating_sub(began.elapsed()).min(LAST_WORDS)).await;
         Drained { sessions, cut, took: began.elapsed() }
     }
 }

@@ -95,6 +95,19 @@ async fn hop_by_hop_fields_end_at_the_proxy() {
 }
 
 #[tokio::test]
+async fn a_trace_context_passes_unchanged_where_nobody_asked_for_traces() {
+    let context = ["00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "a=1, B@c=?"];
+    for [parent, state] in [context, ["garbage", ""]] {
+        let fields = format!("traceparent: {parent}\r\ntracestate: {state}\r\nbaggage: user=7\r\n");
+        for (head, record) in forwarded("", &fields).await {
+            let passed = ["traceparent", "tracestate", "baggage"].map(|name| head.headers(name).join("|"));
+            assert_eq!(passed, [parent, state, "user=7"], "{head:?}");
+            assert_eq!(record["trace_id"], Value::Null);
+        }
+    }
+}
+
+#[tokio::test]
 async fn connection_cannot_strip_what_the_proxy_adds() {
     let fields = "Connection: X-Forwarded-For, X-Real-IP, X-Forwarded-Proto, X-Request-ID\r\n";
     for (head, _) in forwarded("", fields).await {

@@ -71,3 +71,6 @@ mod reload;
 mod timeouts;
 /// The same over TLS.
 mod tls;
+/// A span for every handshake.
+#[cfg(feature = "otlp")]
+mod traces;

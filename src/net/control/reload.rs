@@ -229,5 +229,6 @@ fn needs_restart(before: &Config, after: &Config) -> Vec<&'static str> {
     let format = (before.log.format != after.log.format).then_some("log.format");
     let level = (before.log.level != after.log.level).then_some("log.level");
     let file = (before.log.file != after.log.file).then_some("log.file");
-    workers.into_iter().chain(format).chain(level).chain(file).collect()
+    let tracing = (before.tracing != after.tracing).then_some("tracing");
+    workers.into_iter().chain(format).chain(level).chain(file).chain(tracing).collect()
 }

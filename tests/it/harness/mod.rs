@@ -7,6 +7,8 @@
 
 mod backend;
 mod client;
+#[cfg(feature = "otlp")]
+pub mod collector;
 pub mod frames;
 mod proxy;
 mod strict;

@@ -3,6 +3,7 @@
 import contextlib
 import signal
 import socket
+from pathlib import Path
 
 from .bench import Bench, Failed, Program, free_port, parsed, wait_until
 
@@ -22,6 +23,7 @@ class Proxy:
         keepalive: str = "ping_interval: 25s",
         routes: str = "- { upstream: backends }",
         more: str = "",
+        binary: Path | None = None,
     ):
         self.bench = bench
         self.tls = tls
@@ -32,7 +34,7 @@ class Proxy:
         self.port = free_port()
         self.file = bench.folder / f"proxy-{self.port}.yaml"
         self.file.write_text(config(self.port, backends, bench, tls, upstream, keepalive, routes, more))
-        self.program: Program = bench.start("longwire", bench.binary, "run", "-c", self.file, cwd=bench.folder)
+        self.program: Program = bench.start("longwire", binary or bench.binary, "run", "-c", self.file, cwd=bench.folder)
         wait_until(self._accepts, 15, "longwire accepts connections")
 
     def url(self, path: str = "/") -> str:

@@ -21,6 +21,7 @@ from . import (
     socketio,
     status,
     storm,
+    traces,
 )
 
 
@@ -76,5 +77,6 @@ SCENARIOS = [
     Scenario("takeover", "new processes take the listeners over while sessions come", reload.takeover, 90),
     Scenario("schemathesis", "the admin interface does what its OpenAPI description says", description.run, 420),
     Scenario("metrics", "promtool and a real Prometheus read /metrics and the alerts", metrics.run, 120),
+    Scenario("traces", "OpenTelemetry's own protobuf reads the spans, a backend by others its parent", traces.run, 60),
     Scenario("ending", "SIGTERM tells every client 1012; exit codes; check's messages", ending.run, 60),
 ]

@@ -1,0 +1,48 @@
+//! In a build without the feature `otlp` there are no traces: what clients send of theirs passes unchanged.
+
+use std::time::Duration;
+
+use hyper::{HeaderMap, Request, StatusCode};
+
+use crate::{access_log::Record, config::Tracing, error::Error, metrics::Metrics};
+
+/// Nothing.
+#[derive(Debug, Default)]
+pub struct Traces(());
+
+/// Nothing.
+#[derive(Debug, Default)]
+pub struct Trace(());
+
+#[allow(missing_docs, clippy::unused_async, clippy::needless_pass_by_ref_mut, reason = "see traces.rs")]
+impl Traces {
+    #[must_use]
+    pub const fn new(_: Option<&Tracing>, _: &Metrics) -> Self {
+        Self(())
+    }
+
+    #[must_use]
+    pub const fn begin<B>(&self, _: &Request<B>, _: bool) -> Trace {
+        Trace(())
+    }
+
+    pub async fn finish(&self, _: Duration) {}
+}
+
+#[allow(missing_docs, clippy::needless_pass_by_ref_mut, reason = "see traces.rs")]
+impl Trace {
+    #[must_use]
+    pub const fn id(&self) -> Option<u128> {
+        None
+    }
+
+    pub const fn attempt(&mut self, _: &str) {}
+
+    pub const fn pass_on(&self, _: &mut HeaderMap) {}
+
+    pub const fn answered(&mut self, _: StatusCode) {}
+
+    pub const fn failed(&mut self, _: &Error) {}
+
+    pub const fn end(&mut self, _: &Record) {}
+}
