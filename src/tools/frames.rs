@@ -65,7 +65,7 @@ impl Frames {
             Step::Control { length, header, payload } => {
                 Some(Piece::Control { length, frame: ControlFrame::read(&header, payload) })
             }
-            Step::Data { length, end, .. } => {
+            Step::Data { length, end } => {
                 let start = header.map_or(0, |(_, size)| size);
                 Some(Piece::Data { header: header.map(|(header, _)| header), payload: start..length, end })
             }

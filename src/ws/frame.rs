@@ -42,7 +42,8 @@ impl OpCode {
         })
     }
 
-    const fn nibble(self) -> u8 {
+    /// Its number.
+    pub(super) const fn nibble(self) -> u8 {
         match self {
             Self::Continuation => 0x0,
             Self::Text => 0x1,

@@ -28,8 +28,6 @@ pub enum Step<'a> {
     Data {
         /// How many.
         length: usize,
-        /// The frame that begins with them, if one does.
-        begins: Option<OpCode>,
         /// What ends with them.
         end: End,
     },
@@ -70,7 +68,7 @@ impl Tracker {
     pub fn step<'a>(&mut self, bytes: &'a [u8]) -> Result<Step<'a>, Breach> {
         if self.payload_left > 0 {
             let length = usize::try_from(self.payload_left).map_or(bytes.len(), |left| left.min(bytes.len()));
-            return Ok(if length == 0 { Step::Incomplete } else { self.pass(length, 0, None) });
+            return Ok(if length == 0 { Step::Incomplete } else { self.pass(length, 0) });
         }
         let Some((header, size)) = FrameHeader::parse(bytes)? else { return Ok(Step::Incomplete) };
         self.check(&header)?;
@@ -85,7 +83,7 @@ impl Tracker {
         self.payload_left = header.length;
         let here = bytes.len() - size;
         let length = usize::try_from(header.length).map_or(here, |left| left.min(here));
-        Ok(self.pass(length, size, Some(header.opcode)))
+        Ok(self.pass(length, size))
     }
 
     /// Payload bytes of the current frame that are still to come: as many may pass without being looked at.
@@ -113,9 +111,9 @@ impl Tracker {
     }
 
     /// Counts `payload` bytes after `header` bytes as passed.
-    fn pass(&mut self, payload: usize, header: usize, begins: Option<OpCode>) -> Step<'static> {
+    fn pass(&mut self, payload: usize, header: usize) -> Step<'static> {
         self.payload_left -= payload as u64;
-        Step::Data { length: header + payload, begins, end: self.end() }
+        Step::Data { length: header + payload, end: self.end() }
     }
 
     const fn end(&self) -> End {
@@ -213,17 +211,11 @@ mod tests {
     #[test]
     fn boundaries_are_told_from_ends_of_messages() {
         let mut tracker = Tracker::new(Side::Backend, false);
-        assert_eq!(
-            tracker.step(b"\x01\x03a"),
-            Ok(Step::Data { length: 3, begins: Some(OpCode::Text), end: End::Open })
-        );
+        assert_eq!(tracker.step(b"\x01\x03a"), Ok(Step::Data { length: 3, end: End::Open }));
         assert_eq!((tracker.at_frame_end(), tracker.payload_left()), (false, 2));
-        assert_eq!(tracker.step(b"bc\x80"), Ok(Step::Data { length: 2, begins: None, end: End::Frame }));
+        assert_eq!(tracker.step(b"bc\x80"), Ok(Step::Data { length: 2, end: End::Frame }));
         assert_eq!((tracker.at_frame_end(), tracker.at_message_end()), (true, false));
-        assert_eq!(
-            tracker.step(b"\x80\x02"),
-            Ok(Step::Data { length: 2, begins: Some(OpCode::Continuation), end: End::Open })
-        );
+        assert_eq!(tracker.step(b"\x80\x02"), Ok(Step::Data { length: 2, end: End::Open }));
         assert_eq!(tracker.skip(1), End::Open);
         assert_eq!(tracker.skip(1), End::Message);
         assert!(tracker.at_message_end());
@@ -233,7 +225,7 @@ mod tests {
     fn the_longest_frame_there_is_overflows_nothing() {
         let mut tracker = Tracker::new(Side::Backend, false);
         let header = b"\x82\x7f\x7f\xff\xff\xff\xff\xff\xff\xff";
-        assert_eq!(tracker.step(header), Ok(Step::Data { length: 10, begins: Some(OpCode::Binary), end: End::Open }));
+        assert_eq!(tracker.step(header), Ok(Step::Data { length: 10, end: End::Open }));
         assert_eq!(tracker.payload_left(), (1 << 63) - 1);
         assert_eq!(tracker.skip(u64::MAX), End::Message);
     }

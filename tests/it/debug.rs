@@ -2,7 +2,7 @@
 
 use std::{
     io::{BufRead as _, BufReader},
-    net::{Ipv4Addr, SocketAddr, TcpListener},
+    net::{Ipv4Addr, SocketAddr},
     process::{Child, Command, Stdio},
 };
 
@@ -29,9 +29,8 @@ struct Longwire {
 }
 
 impl Longwire {
-    fn before(backend: &Backend) -> Self {
-        let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
-        let setup = Proxy::before(&[backend]).listener(&format!("bind: \"{address}\""));
+    async fn before(backend: &Backend) -> Self {
+        let setup = Proxy::before(&[backend]);
         let folder = tempfile::tempdir().unwrap();
         let file = setup.with("admin: { bind: \"unix:admin.sock\" }\nlog: { level: error, format: json }").text();
         std::fs::write(folder.path().join("proxy.yaml"), file).unwrap();
@@ -44,25 +43,25 @@ impl Longwire {
         let (lines, messages) = mpsc::unbounded_channel();
         let said = BufReader::new(child.stderr.take().unwrap());
         std::thread::spawn(move || said.lines().map_while(Result::ok).try_for_each(|line| lines.send(line)));
-        Self { child, folder, address, messages }
+        let mut longwire = Self { child, folder, address: (Ipv4Addr::UNSPECIFIED, 0).into(), messages };
+        longwire.address = within("the binary to listen", async {
+            loop {
+                if let Ok(status) = longwire.try_run(&["status", "--json"]) {
+                    let status: Value = serde_json::from_str(&status).unwrap();
+                    return status["listeners"][0].as_str().unwrap().parse().unwrap();
+                }
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        longwire
     }
 
     /// A session of this id from this address.
     async fn session(&self, from: Ipv4Addr, id: &str) -> Wire {
-        let connect = async || {
-            let socket = TcpSocket::new_v4().unwrap();
-            socket.bind((from, 0).into()).unwrap();
-            socket.connect(self.address).await
-        };
-        let stream = within("the binary to listen", async {
-            loop {
-                match connect().await {
-                    Ok(stream) => return stream,
-                    Err(_) => tokio::task::yield_now().await,
-                }
-            }
-        });
-        let mut wire = Wire::from(stream.await);
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind((from, 0).into()).unwrap();
+        let mut wire = Wire::from(within("a connection", socket.connect(self.address)).await.unwrap());
         wire.send(handshake("/ws", &format!("X-Request-Id: {id}\r\n"))).await;
         wire.upgraded().await;
         wire
@@ -70,16 +69,18 @@ impl Longwire {
 
     /// What a verb prints; what it orders has reached every session then.
     fn run(&self, arguments: &[&str]) -> String {
-        let run = |arguments: &[&str]| {
-            let longwire = env!("CARGO_BIN_EXE_longwire");
-            let output = Command::new(longwire).args(arguments).current_dir(self.folder.path()).output().unwrap();
-            assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-            String::from_utf8(output.stdout).unwrap()
-        };
-        let said = run(arguments);
+        let said = self.try_run(arguments).unwrap_or_else(|error| panic!("{arguments:?}: {error}"));
         // Sessions answer after they have heard.
-        run(&["sessions"]);
+        self.try_run(&["sessions"]).unwrap();
         said
+    }
+
+    /// What a verb prints, or what it complains of.
+    fn try_run(&self, arguments: &[&str]) -> Result<String, String> {
+        let longwire = env!("CARGO_BIN_EXE_longwire");
+        let output = Command::new(longwire).args(arguments).current_dir(self.folder.path()).output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        if output.status.success() { Ok(text(output.stdout)) } else { Err(text(output.stderr)) }
     }
 
     async fn next_frame(&mut self) -> Value {
@@ -122,7 +123,7 @@ async fn echo(wire: &mut Wire, text: &str) {
 #[tokio::test]
 async fn frames_of_a_chosen_session_are_shown_until_it_is_taken_back_and_of_no_other() {
     let backend = Backend::echo();
-    let mut longwire = Longwire::before(&backend);
+    let mut longwire = Longwire::before(&backend).await;
     let mut one = longwire.session(Ipv4Addr::LOCALHOST, "one").await;
     let mut two = longwire.session(Ipv4Addr::LOCALHOST, "two").await;
     echo(&mut one, "before").await;
@@ -147,7 +148,7 @@ async fn frames_of_a_chosen_session_are_shown_until_it_is_taken_back_and_of_no_o
 #[tokio::test]
 async fn frames_of_a_chosen_client_are_shown_of_its_later_sessions_too_and_over_a_reload() {
     let backend = Backend::echo();
-    let mut longwire = Longwire::before(&backend);
+    let mut longwire = Longwire::before(&backend).await;
     let mut early = longwire.session(ELSEWHERE, "early").await;
     let mut other = longwire.session(Ipv4Addr::LOCALHOST, "other").await;
     assert!(longwire.run(&["debug", "--client", "127.0.0.2/32", "--for", "1h"]).contains("127.0.0.2"));
@@ -186,7 +187,7 @@ async fn frames_of_a_chosen_client_are_shown_of_its_later_sessions_too_and_over_
 #[tokio::test]
 async fn a_choice_ends_by_itself() {
     let backend = Backend::echo();
-    let longwire = Longwire::before(&backend);
+    let longwire = Longwire::before(&backend).await;
     let mut one = longwire.session(Ipv4Addr::LOCALHOST, "one").await;
     longwire.run(&["debug", "one", "--for", "500ms"]);
     within("the end of the choice", async {

@@ -126,23 +126,24 @@ impl Session {
         self.half_mut(from).keepalive.handle_received();
         let (mut read, mut forward) = (0, 0);
         while read < buffer.len() && self.half(from).from == Incoming::Open {
+            let (first, begins) = (buffer[read], self.half(from).tracker.at_frame_end());
             let measured = if self.fate.is_some() { self.measure(from, &buffer[read..], tick) } else { Ok(()) };
             let step = measured.and_then(|()| self.half_mut(from).tracker.step(&buffer[read..]));
-            let (length, begins, passes) = match step {
+            let (length, passes) = match step {
                 Ok(Step::Incomplete) => break,
-                Ok(Step::Data { length, begins, end }) => (length, begins, self.handle_data(from, end)),
+                Ok(Step::Data { length, end }) => (length, self.handle_data(from, end)),
                 Ok(Step::Control { length, header, payload }) => {
-                    (length, Some(header.opcode), self.handle_control(from, &header, payload, now))
+                    (length, self.handle_control(from, &header, payload, now))
                 }
                 Err(breach) => {
-                    if self.fate.is_some() && self.half(from).tracker.at_frame_end() {
+                    if self.fate.is_some() && begins {
                         self.note_theirs(from, Passage::Refused, &buffer[read..], tick);
                     }
                     self.handle_breach(from, breach, now);
                     break;
                 }
             };
-            if self.fate.is_some() && begins.is_some() {
+            if self.fate.is_some() && begins {
                 let passage = if passes { Passage::Relayed } else { Passage::Swallowed };
                 self.note_theirs(from, passage, &buffer[read..], tick);
             }
@@ -151,8 +152,8 @@ impl Session {
                     buffer.copy_within(read..read + length, forward);
                 }
                 forward += length;
-                if let Some(opcode) = begins {
-                    counts.count(from, opcode);
+                if begins {
+                    counts.count(from, first);
                 }
             }
             read += length;

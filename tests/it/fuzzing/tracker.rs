@@ -37,7 +37,7 @@ fn feed(mut tracker: Tracker, sent: &[u8], mut piece: impl FnMut(usize) -> usize
         while consumed < come {
             match tracker.step(&sent[consumed..come]) {
                 Ok(Step::Incomplete) => break,
-                Ok(Step::Data { length, end, .. }) => {
+                Ok(Step::Data { length, end }) => {
                     assert!(length > 0 && consumed + length <= come, "a step of {length} bytes");
                     consumed += length;
                     assert_eq!(tracker.at_frame_end(), end != End::Open);
