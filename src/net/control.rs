@@ -42,7 +42,7 @@ use crate::{
 pub(super) use self::reload::bind;
 pub use self::reload::{ReloadError, Reloaded};
 
-/// How long the sessions of a worker may take to say what was asked.
+/// How long a worker may take to do what was asked.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A running proxy, for whoever may change it. It does not keep the proxy running.
@@ -220,13 +220,20 @@ impl Control {
         Ok(sockets)
     }
 
-    /// A successor accepts from our sockets: we do no more, and what waits there is its own.
-    pub(super) fn leave_listeners(&self) {
-        let mut listeners = self.listeners();
-        listeners.iter().for_each(|listening| listening.face.share());
-        listeners.clear();
+    /// A successor accepts from our sockets: what waits there is its own. Ready when we accept no more.
+    pub(super) async fn leave_listeners(&self) {
+        let loops: Vec<_> = self.listeners().drain(..).map(Listening::leave).collect();
         if let Some(desk) = &self.desk {
             desk.leave();
+        }
+        let ends = async {
+            for accepting in loops {
+                // An error says that its worker has stopped.
+                let _ = accepting.await;
+            }
+        };
+        if timeout(PATIENCE, ends).await.is_err() {
+            tracing::warn!("a listener was still accepting when a successor had taken over");
         }
     }
 

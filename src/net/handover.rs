@@ -182,7 +182,7 @@ impl Handover {
         let answer = successor.async_io(Interest::READABLE, || successor.try_read(&mut byte));
         match timeout(PATIENCE, answer).await?? {
             1 if byte == [READY] => {
-                control.leave_listeners();
+                control.leave_listeners().await;
                 Ok(())
             }
             _ => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it gave up")),

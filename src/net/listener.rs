@@ -16,6 +16,7 @@ use tokio::{
     io::{Interest, unix::AsyncFd},
     runtime::Handle,
     sync::{mpsc, oneshot},
+    task::JoinHandle,
     time::timeout,
 };
 use tokio_rustls::rustls;
@@ -47,7 +48,8 @@ pub(super) struct Listening {
     pub(super) socket: std::net::TcpListener,
     pub(super) face: Arc<Face>,
     /// Dropped to end the loop.
-    _stop: oneshot::Sender<()>,
+    stop: oneshot::Sender<()>,
+    ended: JoinHandle<()>,
 }
 
 /// What an accept loop looks at for each connection.
@@ -96,13 +98,22 @@ impl Crew {
         let (stop, stopped) = oneshot::channel();
         let accepts = socket.try_clone()?;
         let (crew, shown) = (self.clone(), Arc::clone(&face));
-        self.runtime.spawn(async move {
+        let ended = self.runtime.spawn(async move {
             match sockets::watch(TcpListener::from_std(accepts)) {
                 Ok(listener) => Acceptor { listener, face: shown, crew }.run(stopped).await,
                 Err(error) => tracing::error!(%address, %error, "a listener cannot be registered"),
             }
         });
-        Ok(Listening { bind, address, socket, face, _stop: stop })
+        Ok(Listening { bind, address, socket, face, stop, ended })
+    }
+}
+
+impl Listening {
+    /// Ends the loop in favour of another process that accepts from this socket too: ready when it accepts no more.
+    pub(super) fn leave(self) -> JoinHandle<()> {
+        self.face.share();
+        drop(self.stop);
+        self.ended
     }
 }
 
