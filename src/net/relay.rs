@@ -17,6 +17,7 @@ use tokio::io::AsyncWrite;
 
 use super::{
     pipe::Piped,
+    sockets::Socket,
     stream::Stream,
     unsent::{Share, Unsent},
 };
@@ -98,6 +99,8 @@ pub struct Relay {
     pub session: Session,
     /// The last frame from the client, or from the backend, was large: the next may be too.
     large: [bool; 2],
+    /// The client's stream, or the backend's, has given all that it had: only its socket can tell of more.
+    drained: [bool; 2],
 }
 
 /// What a relay wants next.
@@ -115,7 +118,7 @@ impl Relay {
     /// A relay between two legs; `turn` moves it.
     #[must_use]
     pub const fn new(client: Leg, backend: Leg, session: Session) -> Self {
-        Self { client, backend, session, large: [false; 2] }
+        Self { client, backend, session, large: [false; 2], drained: [false; 2] }
     }
 
     /// The stream of a side.
@@ -166,11 +169,12 @@ impl Relay {
         let to = from.other();
         for _ in 0..READS_PER_TURN {
             let is_taken = self.leg(to).owes_nothing() || self.flush(to, now);
-            if !is_taken || !self.session.wants_read(from) || self.leg(from).is_dry() {
+            if !is_taken || !self.session.wants_read(from) || self.is_dry(from) {
                 return Turn::Waits;
             }
             let spliced = if self.large[from as usize] { self.splice(from, now) } else { None };
             let moved = spliced.unwrap_or_else(|| self.copy(from, scratch, now));
+            self.drained[from as usize] = moved.is_pending();
             match moved {
                 Poll::Ready(Ok(0)) => {
                     self.session.handle_eof(from, now);
@@ -188,6 +192,16 @@ impl Relay {
             }
         }
         Turn::HasMore
+    }
+
+    /// Whether reading a side is known to be in vain for now.
+    fn is_dry(&mut self, from: Side) -> bool {
+        // TLS may have read more than it has given.
+        let drained = self.drained[from as usize];
+        let Leg { stream, backlog } = self.leg(from);
+        (drained || !matches!(stream, Stream::Tls(_)))
+            && stream.socket().is_none_or(Socket::is_dry)
+            && backlog.as_ref().is_none_or(|backlog| backlog.early.is_empty())
     }
 
     /// Reads once and forwards what passes. How much was read; 0 = nothing more will come.
@@ -319,11 +333,6 @@ impl Relay {
 }
 
 impl Leg {
-    /// Whether nothing has come from this side.
-    fn is_dry(&self) -> bool {
-        self.stream.is_dry() && self.backlog.as_ref().is_none_or(|backlog| backlog.early.is_empty())
-    }
-
     /// Fills the scratch with what was kept and what comes next, at most `most`; `None` = nothing more will come.
     fn fill(&mut self, scratch: &mut [u8], most: usize) -> Poll<io::Result<Option<usize>>> {
         let mut kept = 0;

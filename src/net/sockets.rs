@@ -325,7 +325,11 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.poll_call(Direction::Out, cx, |mut stream| stream.write_vectored(slices))
+        match slices {
+            // As TLS mostly has it.
+            [all] => self.poll_write(cx, all),
+            _ => self.poll_call(Direction::Out, cx, |mut stream| stream.write_vectored(slices)),
+        }
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -33,16 +33,6 @@ impl Stream {
         }
     }
 
-    /// Whether reading is known to be in vain for now.
-    pub(super) fn is_dry(&self) -> bool {
-        match self {
-            Self::Plain(socket) => socket.is_dry(),
-            // It may have read more than it has given.
-            Self::Tls(_) => false,
-            Self::Closed => true,
-        }
-    }
-
     /// Reads what is there, at most what `buffer` takes. 0 = nothing more will come.
     pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         if let Self::Plain(socket) = self {

@@ -33,8 +33,8 @@ def main() -> int:
     # A terminated run unwinds like an interrupted one, so that it leaves no process behind.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     counts = measure(chosen, options)
-    for name in ("echo", "echo-100", "handshake", "tls-full"):
-        if isinstance(count := counts.get((name, LONGWIRE)), Count):
+    for (name, program), count in counts.items():
+        if program == LONGWIRE and isinstance(count, Count):
             print(f"\n{report.functions(name, count, options.functions)}")
     text = report.markdown(chosen, counts, about(options))
     print(f"\n{text}")
