@@ -7,7 +7,7 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use longwire::ws::{
     Side,
     frame::FrameHeader,
-    tracker::{Step, Tracker},
+    tracker::{Rules, Step, Tracker},
 };
 
 /// Unmasked binary frames of one size, back to back.
@@ -29,8 +29,9 @@ fn frames(payload: usize, count: usize) -> Vec<u8> {
 }
 
 fn follow(tracker: &mut Tracker, mut bytes: &[u8]) -> usize {
+    let rules = Rules { sender: Side::Backend, extensions: false };
     let mut steps = 0;
-    while let Ok(Step::Data { length, .. } | Step::Control { length, .. }) = tracker.step(bytes) {
+    while let Ok(Step::Data { length, .. } | Step::Control { length, .. }) = tracker.step(rules, bytes) {
         bytes = &bytes[length..];
         steps += 1;
         if bytes.is_empty() {
@@ -54,11 +55,7 @@ fn tracker(c: &mut Criterion) {
         let bytes = frames(payload, count);
         group.throughput(Throughput::Elements(count as u64));
         group.bench_function(format!("{count} frames of {payload} B"), |b| {
-            b.iter_batched_ref(
-                || Tracker::new(Side::Backend, false),
-                |tracker| follow(tracker, black_box(&bytes)),
-                BatchSize::SmallInput,
-            );
+            b.iter_batched_ref(Tracker::default, |tracker| follow(tracker, black_box(&bytes)), BatchSize::SmallInput);
         });
     }
 }

@@ -18,7 +18,7 @@ use longwire::ws::{
     meter::MessageLimits,
     opcodes::OpCodeCounts,
     session::{Common, Passed, Session, SessionSettings},
-    tracker::Tracker,
+    tracker::{Rules, Tracker},
 };
 
 /// Takes a step so many times.
@@ -84,9 +84,9 @@ fn header(payload: usize, count: u32) {
 /// A masked frame, come whole.
 fn tracker(count: u32) {
     let frame = frame(0x82, 64, Some([7; 4]));
-    let mut tracker = Tracker::new(Side::Client, false);
+    let (mut tracker, rules) = (Tracker::default(), Rules { sender: Side::Client, extensions: false });
     for _ in 0..count {
-        let _ = black_box(tracker.step(black_box(&frame)));
+        let _ = black_box(tracker.step(rules, black_box(&frame)));
     }
 }
 

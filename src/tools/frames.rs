@@ -5,12 +5,13 @@ use std::ops::Range;
 use crate::ws::{
     Side,
     frame::{Breach, ControlFrame, FrameHeader},
-    tracker::{End, Step, Tracker},
+    tracker::{End, Rules, Step, Tracker},
 };
 
 /// The frames of one direction, without extensions, as they come in pieces.
 #[derive(Debug)]
 pub(super) struct Frames {
+    rules: Rules,
     tracker: Tracker,
 }
 
@@ -49,8 +50,8 @@ impl Piece {
 impl Frames {
     /// The frames that `sender` sends.
     #[must_use]
-    pub(super) const fn of(sender: Side) -> Self {
-        Self { tracker: Tracker::new(sender, false) }
+    pub(super) fn of(sender: Side) -> Self {
+        Self { rules: Rules { sender, extensions: false }, tracker: Tracker::default() }
     }
 
     /// Reads what stands at the start of `bytes`; `None` = more bytes are needed, nothing is consumed (at most 131 bytes then
@@ -60,7 +61,7 @@ impl Frames {
     /// The sender broke the protocol.
     pub(super) fn next(&mut self, bytes: &[u8]) -> Result<Option<Piece>, Breach> {
         let header = if self.tracker.at_frame_end() { FrameHeader::parse(bytes)? } else { None };
-        Ok(match self.tracker.step(bytes)? {
+        Ok(match self.tracker.step(self.rules, bytes)? {
             Step::Incomplete => None,
             Step::Control { length, header, payload } => {
                 Some(Piece::Control { length, frame: ControlFrame::read(&header, payload) })

@@ -9,14 +9,23 @@ use super::{
     frame::{Breach, FrameHeader, OpCode},
 };
 
-/// The frames that one side sends.
-#[derive(Debug)]
-pub struct Tracker {
-    sender: Side,
-    extensions: bool,
-    /// The message's last fragment has not begun yet.
-    fragmented: bool,
-    payload_left: u64,
+/// The frames that one side sends: where among them its direction is. An idle session keeps two of these, in a word each.
+#[derive(Debug, Default)]
+pub struct Tracker(
+    /// Payload bytes of the current frame that are still to come; and [`FRAGMENTED`].
+    u64,
+);
+
+/// The message's last fragment has not begun yet. No length has this bit (RFC 6455 §5.2).
+const FRAGMENTED: u64 = 1 << 63;
+
+/// By what rules frames are read.
+#[derive(Debug, Clone, Copy)]
+pub struct Rules {
+    /// Who sends them: a client's are masked, a backend's are not.
+    pub sender: Side,
+    /// The backend's 101 agreed on an extension: RSV bits have a meaning.
+    pub extensions: bool,
 }
 
 /// What stands next in the bytes of a direction.
@@ -54,24 +63,18 @@ pub enum End {
 }
 
 impl Tracker {
-    /// `extensions`: the backend's 101 agreed on one, so RSV bits have a meaning.
-    #[must_use]
-    pub const fn new(sender: Side, extensions: bool) -> Self {
-        Self { sender, extensions, fragmented: false, payload_left: 0 }
-    }
-
     /// Reads what stands at the start of `bytes` and consumes the length it tells.
     ///
     /// # Errors
     /// The peer broke the protocol at the start of `bytes`; everything before it was right.
     #[inline]
-    pub fn step<'a>(&mut self, bytes: &'a [u8]) -> Result<Step<'a>, Breach> {
-        if self.payload_left > 0 {
-            let length = usize::try_from(self.payload_left).map_or(bytes.len(), |left| left.min(bytes.len()));
+    pub fn step<'a>(&mut self, rules: Rules, bytes: &'a [u8]) -> Result<Step<'a>, Breach> {
+        if !self.at_frame_end() {
+            let length = usize::try_from(self.payload_left()).map_or(bytes.len(), |left| left.min(bytes.len()));
             return Ok(if length == 0 { Step::Incomplete } else { self.pass(length, 0) });
         }
         let Some((header, size)) = FrameHeader::parse(bytes)? else { return Ok(Step::Incomplete) };
-        self.check(&header)?;
+        self.check(rules, &header)?;
         if header.opcode.is_control() {
             let Some(payload) = usize::try_from(header.length).ok().and_then(|length| bytes[size..].get(..length))
             else {
@@ -79,8 +82,7 @@ impl Tracker {
             };
             return Ok(Step::Control { length: size + payload.len(), header, payload });
         }
-        self.fragmented = !header.fin;
-        self.payload_left = header.length;
+        self.0 = header.length | if header.fin { 0 } else { FRAGMENTED };
         let here = bytes.len() - size;
         let length = usize::try_from(header.length).map_or(here, |left| left.min(here));
         Ok(self.pass(length, size))
@@ -89,53 +91,57 @@ impl Tracker {
     /// Payload bytes of the current frame that are still to come: as many may pass without being looked at.
     #[must_use]
     pub const fn payload_left(&self) -> u64 {
-        self.payload_left
+        self.0 & !FRAGMENTED
     }
 
     /// Counts payload bytes that were moved without being looked at, at most [`Self::payload_left`] many.
     pub fn skip(&mut self, length: u64) -> End {
-        self.payload_left = self.payload_left.saturating_sub(length);
+        self.0 -= length.min(self.payload_left());
         self.end()
     }
 
     /// Nothing of a frame is pending: a frame of ours may follow.
     #[must_use]
     pub const fn at_frame_end(&self) -> bool {
-        self.payload_left == 0
+        self.payload_left() == 0
     }
 
     /// Nothing of a message is pending.
     #[must_use]
     pub const fn at_message_end(&self) -> bool {
-        self.payload_left == 0 && !self.fragmented
+        self.0 == 0
+    }
+
+    const fn is_fragmented(&self) -> bool {
+        self.0 & FRAGMENTED != 0
     }
 
     /// Counts `payload` bytes after `header` bytes as passed.
     fn pass(&mut self, payload: usize, header: usize) -> Step<'static> {
-        self.payload_left -= payload as u64;
+        self.0 -= payload as u64;
         Step::Data { length: header + payload, end: self.end() }
     }
 
     const fn end(&self) -> End {
-        match (self.payload_left, self.fragmented) {
-            (0, false) => End::Message,
-            (0, true) => End::Frame,
+        match self.0 {
+            0 => End::Message,
+            FRAGMENTED => End::Frame,
             _ => End::Open,
         }
     }
 
-    const fn check(&self, header: &FrameHeader) -> Result<(), Breach> {
-        match (self.sender, header.mask) {
+    const fn check(&self, rules: Rules, header: &FrameHeader) -> Result<(), Breach> {
+        match (rules.sender, header.mask) {
             (Side::Client, None) => return Err(Breach::Unmasked),
             (Side::Backend, Some(_)) => return Err(Breach::Masked),
             _ => {}
         }
         // No extension in use gives the RSV bits of a control frame a meaning: permessage-deflate marks the first
         // frame of a message only (RFC 7692 §6). Judging them finer than this is for the endpoints.
-        if header.rsv != 0 && !self.extensions {
+        if header.rsv != 0 && !rules.extensions {
             return Err(Breach::ReservedBits);
         }
-        match (header.opcode, self.fragmented) {
+        match (header.opcode, self.is_fragmented()) {
             (OpCode::Continuation, false) => Err(Breach::StrayContinuation),
             (OpCode::Text | OpCode::Binary, true) => Err(Breach::InterruptedMessage),
             _ => Ok(()),
@@ -157,11 +163,14 @@ mod tests {
     use super::*;
     use crate::ws::frame::ControlFrame;
 
+    const CLIENT: Rules = Rules { sender: Side::Client, extensions: false };
+    const BACKEND: Rules = Rules { sender: Side::Backend, extensions: false };
+
     /// The first breach in the bytes of a backend without extensions.
     fn breach(bytes: &[u8]) -> Option<Breach> {
-        let (mut tracker, mut rest) = (Tracker::new(Side::Backend, false), bytes);
+        let (mut tracker, mut rest) = (Tracker::default(), bytes);
         loop {
-            match tracker.step(rest) {
+            match tracker.step(BACKEND, rest) {
                 Ok(Step::Incomplete) => return None,
                 Ok(Step::Data { length, .. } | Step::Control { length, .. }) => rest = &rest[length..],
                 Err(breach) => return Some(breach),
@@ -181,41 +190,41 @@ mod tests {
     #[test]
     fn each_side_masks_or_does_not() {
         let (masked, unmasked) = (b"\x81\x80\x01\x02\x03\x04", b"\x81\x00");
-        assert!(Tracker::new(Side::Client, false).step(masked).is_ok());
-        assert_eq!(Tracker::new(Side::Client, false).step(unmasked), Err(Breach::Unmasked));
-        assert!(Tracker::new(Side::Backend, false).step(unmasked).is_ok());
-        assert_eq!(Tracker::new(Side::Backend, false).step(masked), Err(Breach::Masked));
+        assert!(Tracker::default().step(CLIENT, masked).is_ok());
+        assert_eq!(Tracker::default().step(CLIENT, unmasked), Err(Breach::Unmasked));
+        assert!(Tracker::default().step(BACKEND, unmasked).is_ok());
+        assert_eq!(Tracker::default().step(BACKEND, masked), Err(Breach::Masked));
     }
 
     #[test]
     fn rsv_bits_need_an_extension() {
         for bit in [0x40, 0x20, 0x10] {
             assert_eq!(breach(&[0x81 | bit, 0x00]), Some(Breach::ReservedBits));
-            assert!(Tracker::new(Side::Backend, true).step(&[0x81 | bit, 0x00]).is_ok());
+            assert!(Tracker::default().step(Rules { extensions: true, ..BACKEND }, &[0x81 | bit, 0x00]).is_ok());
         }
     }
 
     #[test]
     fn an_incomplete_control_frame_is_not_consumed() {
-        let mut tracker = Tracker::new(Side::Client, false);
+        let mut tracker = Tracker::default();
         let ping = b"\x89\x82\x01\x02\x03\x04\x69\x6b";
         for cut in 0..ping.len() {
-            assert_eq!(tracker.step(&ping[..cut]), Ok(Step::Incomplete));
+            assert_eq!(tracker.step(CLIENT, &ping[..cut]), Ok(Step::Incomplete));
             assert!(tracker.at_message_end());
         }
-        let Ok(Step::Control { length, header, payload }) = tracker.step(ping) else { panic!("it is whole") };
+        let Ok(Step::Control { length, header, payload }) = tracker.step(CLIENT, ping) else { panic!("it is whole") };
         assert_eq!(length, ping.len());
         assert_eq!(ControlFrame::read(&header, payload), ControlFrame::new(OpCode::Ping, b"hi", None));
     }
 
     #[test]
     fn boundaries_are_told_from_ends_of_messages() {
-        let mut tracker = Tracker::new(Side::Backend, false);
-        assert_eq!(tracker.step(b"\x01\x03a"), Ok(Step::Data { length: 3, end: End::Open }));
+        let mut tracker = Tracker::default();
+        assert_eq!(tracker.step(BACKEND, b"\x01\x03a"), Ok(Step::Data { length: 3, end: End::Open }));
         assert_eq!((tracker.at_frame_end(), tracker.payload_left()), (false, 2));
-        assert_eq!(tracker.step(b"bc\x80"), Ok(Step::Data { length: 2, end: End::Frame }));
+        assert_eq!(tracker.step(BACKEND, b"bc\x80"), Ok(Step::Data { length: 2, end: End::Frame }));
         assert_eq!((tracker.at_frame_end(), tracker.at_message_end()), (true, false));
-        assert_eq!(tracker.step(b"\x80\x02"), Ok(Step::Data { length: 2, end: End::Open }));
+        assert_eq!(tracker.step(BACKEND, b"\x80\x02"), Ok(Step::Data { length: 2, end: End::Open }));
         assert_eq!(tracker.skip(1), End::Open);
         assert_eq!(tracker.skip(1), End::Message);
         assert!(tracker.at_message_end());
@@ -223,9 +232,9 @@ mod tests {
 
     #[test]
     fn the_longest_frame_there_is_overflows_nothing() {
-        let mut tracker = Tracker::new(Side::Backend, false);
+        let mut tracker = Tracker::default();
         let header = b"\x82\x7f\x7f\xff\xff\xff\xff\xff\xff\xff";
-        assert_eq!(tracker.step(header), Ok(Step::Data { length: 10, end: End::Open }));
+        assert_eq!(tracker.step(BACKEND, header), Ok(Step::Data { length: 10, end: End::Open }));
         assert_eq!(tracker.payload_left(), (1 << 63) - 1);
         assert_eq!(tracker.skip(u64::MAX), End::Message);
     }

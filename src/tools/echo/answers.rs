@@ -26,7 +26,7 @@ pub(super) struct Answers {
 }
 
 impl Answers {
-    pub(super) const fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { frames: Frames::of(Side::Client), key: [0; 4], message: 0, over: false }
     }
 

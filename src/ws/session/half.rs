@@ -54,9 +54,9 @@ pub(super) enum Outgoing {
 }
 
 impl Half {
-    pub(super) fn new(terms: Terms<'_>, extensions: bool, now: Tick) -> Self {
+    pub(super) fn new(terms: Terms<'_>, now: Tick) -> Self {
         Self {
-            tracker: Tracker::new(terms.side, extensions),
+            tracker: Tracker::default(),
             counts: Counts { bytes: 0, frames: 0, messages: 0 },
             from: Incoming::Open,
             to: Outgoing::Open,

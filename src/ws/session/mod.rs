@@ -51,7 +51,7 @@ use super::{
     opcodes::OpCodeCounts,
     termination::{Cause, Initiator, Termination},
     tick::Tick,
-    tracker::{End, Step},
+    tracker::{End, Rules, Step},
 };
 
 /// A session, from the 101 to the end of both sides.
@@ -102,7 +102,7 @@ impl Session {
     #[must_use]
     pub fn new(common: Arc<Common>, nonce: u64, now: Instant) -> Self {
         let now = Tick::new(common.epoch, now);
-        let half = |side| Half::new(common.terms(nonce, side), common.settings.extensions, now);
+        let half = |side| Half::new(common.terms(nonce, side), now);
         let lifetime = common.settings.max_lifetime;
         let notices = lifetime.map(|longest| Notices::of_lifetime(longest, spread(&common, nonce), now));
         let meter = Meter::new(common.settings.limits, now);
@@ -124,11 +124,12 @@ impl Session {
         let tick = self.common.tick(now);
         self.last_received = tick;
         self.half_mut(from).keepalive.handle_received();
+        let rules = Rules { sender: from, extensions: self.common.settings.extensions };
         let (mut read, mut forward) = (0, 0);
         while read < buffer.len() && self.half(from).from == Incoming::Open {
             let (first, begins) = (buffer[read], self.half(from).tracker.at_frame_end());
             let measured = if self.fate.is_some() { self.measure(from, &buffer[read..], tick) } else { Ok(()) };
-            let step = measured.and_then(|()| self.half_mut(from).tracker.step(&buffer[read..]));
+            let step = measured.and_then(|()| self.half_mut(from).tracker.step(rules, &buffer[read..]));
             let (length, passes) = match step {
                 Ok(Step::Incomplete) => break,
                 Ok(Step::Data { length, end }) => (length, self.handle_data(from, end)),

@@ -3,7 +3,7 @@
 use longwire::ws::{
     Side,
     frame::{Breach, MAX_CONTROL_FRAME, OpCode},
-    tracker::{End, Step, Tracker},
+    tracker::{End, Rules, Step, Tracker},
 };
 
 /// What was seen, at which byte of the direction. Data that ends nothing is seen at no certain place.
@@ -18,10 +18,10 @@ enum Seen {
 pub fn check(bytes: &[u8]) {
     let [choice, seed, sent @ ..] = bytes else { return };
     let sender = if choice & 1 == 0 { Side::Client } else { Side::Backend };
-    let extensions = choice & 2 != 0;
-    let whole = feed(Tracker::new(sender, extensions), sent, |_| sent.len().max(1));
+    let rules = Rules { sender, extensions: choice & 2 != 0 };
+    let whole = feed(rules, sent, |_| sent.len().max(1));
     let mut state = u32::from(*seed) + 1;
-    let pieces = feed(Tracker::new(sender, extensions), sent, |_| {
+    let pieces = feed(rules, sent, |_| {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         // Mostly single bytes, at times a few hundred.
         1 + (state >> 24) as usize * usize::from(state & 0x300 == 0)
@@ -30,12 +30,12 @@ pub fn check(bytes: &[u8]) {
 }
 
 /// Feeds `sent` piece by piece, what was not consumed again in front of the next.
-fn feed(mut tracker: Tracker, sent: &[u8], mut piece: impl FnMut(usize) -> usize) -> (Vec<Seen>, usize) {
-    let (mut seen, mut consumed, mut come) = (Vec::new(), 0, 0);
+fn feed(rules: Rules, sent: &[u8], mut piece: impl FnMut(usize) -> usize) -> (Vec<Seen>, usize) {
+    let (mut tracker, mut seen, mut consumed, mut come) = (Tracker::default(), Vec::new(), 0, 0);
     while come < sent.len() {
         come = sent.len().min(come + piece(come));
         while consumed < come {
-            match tracker.step(&sent[consumed..come]) {
+            match tracker.step(rules, &sent[consumed..come]) {
                 Ok(Step::Incomplete) => break,
                 Ok(Step::Data { length, end }) => {
                     assert!(length > 0 && consumed + length <= come, "a step of {length} bytes");
