@@ -14,7 +14,7 @@ use tokio::{
     runtime,
     signal::unix::{Signal, SignalKind, signal},
 };
-use tracing_appender::non_blocking::WorkerGuard;
+use tracing_appender::non_blocking::{ErrorCounter, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 
 use crate::{
@@ -63,12 +63,12 @@ pub fn run(options: &cli::Run) -> ExitCode {
             Err(error) => return fail(error),
         }
     };
-    let _flush_on_drop = match start_log(&config.log) {
-        Ok(guard) => guard,
+    let (lost_messages, _flush_on_drop) = match start_log(&config.log) {
+        Ok(started) => started,
         Err(error) => return fail(error),
     };
     match runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime.block_on(serve(config, file)),
+        Ok(runtime) => runtime.block_on(serve(config, file, lost_messages)),
         Err(error) => fail(error),
     }
 }
@@ -248,7 +248,7 @@ fn load(options: cli::Bench) -> BenchOptions {
 }
 
 /// Serves until the first signal, then drains; a second signal ends at once. SIGHUP reads the file again.
-async fn serve(config: Config, file: Option<&Path>) -> ExitCode {
+async fn serve(config: Config, file: Option<&Path>, lost_messages: ErrorCounter) -> ExitCode {
     let (mut terminate, mut interrupt) = match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
         (Ok(terminate), Ok(interrupt)) => (terminate, interrupt),
         (Err(error), _) | (_, Err(error)) => return fail(error),
@@ -281,6 +281,7 @@ async fn serve(config: Config, file: Option<&Path>) -> ExitCode {
         Ok(handover) => handover,
         Err(error) => return fail(format_args!("the socket for a hand-over cannot be bound: {error}")),
     };
+    server.control().count_lost_messages(lost_messages);
     announce(&config, &server);
     match inherited.ready() {
         Ok(true) => tracing::info!("took over from the process before"),
@@ -368,9 +369,11 @@ fn announce(config: &Config, server: &Server) {
 }
 
 /// Messages go to standard error, records to standard output. Like records, messages wait in a queue of their own thread,
-/// so that a reader who stops reading stops no session; what waits is written when the guard is dropped.
-fn start_log(log: &config::Log) -> Result<WorkerGuard, Box<dyn std::error::Error + Send + Sync>> {
+/// so that a reader who stops reading stops no session: what is lost then is counted. What waits is written when the guard is
+/// dropped.
+fn start_log(log: &config::Log) -> Result<(ErrorCounter, WorkerGuard), Box<dyn std::error::Error + Send + Sync>> {
     let (writer, guard) = tracing_appender::non_blocking(io::stderr());
+    let lost = writer.error_counter();
     let filter = EnvFilter::try_new(&log.level)?.add_directive(format!("{LOG_TARGET}=debug").parse()?);
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -381,7 +384,7 @@ fn start_log(log: &config::Log) -> Result<WorkerGuard, Box<dyn std::error::Error
         LogFormat::Json => builder.json().flatten_event(true).try_init()?,
         LogFormat::Text => builder.try_init()?,
     }
-    Ok(guard)
+    Ok((lost, guard))
 }
 
 fn refuse(diagnostics: &Diagnostics) -> ExitCode {

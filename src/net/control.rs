@@ -5,7 +5,7 @@ mod reload;
 use std::{
     fmt, io,
     net::{SocketAddr, TcpListener},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -15,6 +15,7 @@ use tokio::{
     task::JoinSet,
     time::timeout,
 };
+use tracing_appender::non_blocking::ErrorCounter;
 
 use super::{
     Shared,
@@ -32,6 +33,7 @@ use super::{
     tally::Tally,
 };
 use crate::{
+    access_log::AccessLog,
     balance::{Duty, OnDown, Transition, Upstream},
     config::{AdminBind, Config, Listener},
     metrics::Metrics,
@@ -61,6 +63,8 @@ pub struct Control {
     desk: Option<Desk>,
     /// Likewise.
     history: Option<History>,
+    /// Messages of the log that nobody will read; set once there is somebody who counts them.
+    lost_messages: OnceLock<ErrorCounter>,
     /// A lock, held from the count to the text, so that no scrape shows less than one before it.
     scrape: sync::Mutex<()>,
 }
@@ -103,7 +107,19 @@ impl Control {
         let (desk, unserved) = admin.map(admin::Bound::split).unzip();
         let (listeners, checks) = (Mutex::new(listeners), Mutex::default());
         let scrape = sync::Mutex::default();
-        let control = Arc::new(Self { shared, crew, background, planner, listeners, checks, desk, history, scrape });
+        let lost_messages = OnceLock::new();
+        let control = Arc::new(Self {
+            shared,
+            crew,
+            background,
+            planner,
+            listeners,
+            checks,
+            desk,
+            history,
+            lost_messages,
+            scrape,
+        });
         control.check_backends();
         control.note_certificates();
         if let Some(unserved) = unserved {
@@ -141,6 +157,18 @@ impl Control {
     #[must_use]
     pub fn config(&self) -> Config {
         self.shared.plan().config.clone()
+    }
+
+    /// Shows what is lost of the messages of the process's log among the metrics, beside what is lost of its records.
+    pub fn count_lost_messages(&self, lost: ErrorCounter) {
+        // Who comes second counts the same log.
+        let _ = self.lost_messages.set(lost);
+    }
+
+    /// Lines of the log that nobody will read, because a writer could not keep up.
+    pub(super) fn lost_lines(&self) -> usize {
+        let records = self.plan().access_log.as_ref().map_or(0, AccessLog::dropped);
+        records + self.lost_messages.get().map_or(0, ErrorCounter::dropped_lines)
     }
 
     /// All sessions are told to leave and every request is refused, until that is taken back.

@@ -1,9 +1,10 @@
 //! What a machine reads of every session: counted live, at its end, over a reload.
 
-use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
+use std::{collections::BTreeMap, io::Write, net::SocketAddr, time::Duration};
 
 use longwire::config::AdminBind;
 use serde_json::Value;
+use tracing_appender::non_blocking::NonBlockingBuilder;
 
 use crate::harness::{
     Backend, Proxy, Setup, Wire,
@@ -508,4 +509,39 @@ async fn every_metric_is_in_the_manual_and_nothing_else_is() {
     };
     assert_eq!(sorted(manual), sorted(shown));
     proxy.stop().await;
+}
+
+#[tokio::test]
+async fn messages_that_nobody_reads_are_counted() {
+    let proxy = before(&[&Backend::echo()]).start();
+    // One line is with the writer, one waits, and nothing reads.
+    let (mut full, stuck) = std::io::pipe().unwrap();
+    let (mut messages, guard) = NonBlockingBuilder::default().buffered_lines_limit(1).lossy(true).finish(Stuck(stuck));
+    proxy.control().count_lost_messages(messages.error_counter());
+    assert_eq!(Scrape::of(&proxy).await.get("longwire_log_lines_dropped_total"), 0.0);
+    let lost = messages.error_counter();
+    while lost.dropped_lines() < 3 {
+        messages.write_all(b"a line").unwrap();
+    }
+    assert_eq!(Scrape::of(&proxy).await.get("longwire_log_lines_dropped_total"), 3.0);
+    // Lets the writer go.
+    drop(messages);
+    let reading = std::thread::spawn(move || std::io::copy(&mut full, &mut std::io::sink()));
+    drop(guard);
+    proxy.stop().await;
+    reading.join().unwrap().unwrap();
+}
+
+/// A writer whose reader has to take 64 KiB before it takes more.
+struct Stuck(std::io::PipeWriter);
+
+impl Write for Stuck {
+    fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
+        self.0.write_all(&[b'x'; 128 * 1024])?;
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }

@@ -6,7 +6,6 @@ use hyper::{HeaderMap, StatusCode};
 
 use super::answer::{Answer, with_type};
 use crate::{
-    access_log::AccessLog,
     balance::{Duty, Health},
     metrics::{BackendState, State, process::Process, text::Format},
     net::{control::Control, plan::Plan},
@@ -29,7 +28,7 @@ pub(super) async fn answer(control: &Control, headers: &HeaderMap) -> Answer {
         connections: control.live().connections(),
         is_ready: book.is_ready(),
         is_draining: book.drains_all(),
-        lines_dropped: plan.access_log.as_ref().map_or(0, AccessLog::dropped),
+        lines_dropped: control.lost_lines(),
         routes: plan
             .config
             .routes
