@@ -289,19 +289,20 @@ async fn sessions_of_a_backend_that_goes_down_leave_or_stay_as_the_file_says() {
         let setup = Proxy::before(&[&weak, &good]).upstream(&upstream(&check)).with("drain: { spread: 0s }");
         let mut proxy = setup.start();
         let mut session = proxy.session().await;
-        assert_eq!(good.connections(), 0, "the session is at the first");
         sick.store(true, Ordering::SeqCst);
         if leaves {
             session.expect_close(1012, "backend down").await;
             session.send(masked_close(1012, "")).await;
             session.expect_eof().await;
             session.finish().await;
-            let record = proxy.next_record().await;
-            assert_eq!((&record["cause"], &record["initiator"]), (&"backend_down".into(), &"proxy".into()), "{record}");
         } else {
             all_go_to(&mut proxy, &good).await;
             session.leave().await;
         }
+        let record = proxy.next_record().await;
+        let ended = if leaves { ("backend_down", "proxy") } else { ("client_close", "client") };
+        assert_eq!((&record["cause"], &record["initiator"]), (&ended.0.into(), &ended.1.into()), "{record}");
+        assert_eq!(record["backend"], weak.to_string(), "it was at the one that went down");
         proxy.stop().await;
     }
 }
