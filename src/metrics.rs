@@ -1,8 +1,8 @@
 //! Every metric with its meaning, in one table. The doc comment of an entry is the help text that Prometheus shows.
 //!
 //! What ends or fails is counted where that happens. What passes is not: each session counts for itself, the sessions of a
-//! worker count frames by opcode together, and `net/tally` sums all that up when somebody looks. The labels are names of the file or words of a fixed list, so that
-//! no client can add a series: never an address of a client, a path, a header.
+//! worker count frames by opcode together, and `net/tally` sums all that up when somebody looks. The labels are names of the
+//! file or words of a fixed list, so that no client can add a series: never an address of a client, a path, a header.
 
 pub mod process;
 pub mod text;

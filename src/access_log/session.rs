@@ -269,7 +269,8 @@ impl Micros {
 }
 
 /// What a handshake said, in one block: a byte that tells the forms of the next three, the client's address, the trace's id
-/// if there is one, the request id, host, path. A line feed ends an id that is text, and the host: a field's value holds none (RFC 9110 §5.5).
+/// if there is one, the request id, host, path. A line feed ends an id that is text, and the host: a field's value holds none
+/// (RFC 9110 §5.5).
 #[derive(Debug)]
 struct Words(Box<[u8]>);
 
