@@ -76,7 +76,9 @@ pub(super) fn watch<T: AsRawFd>(owner: T) -> io::Result<AsyncFd<T>> {
 }
 
 /// Notes what has happened, wakes the tasks it concerns and names the sessions: what they are told is for [`Socket::note`].
-pub(super) fn dispatch(events: &Events, mut session_is_ready: impl FnMut(u32, Side, Ready)) {
+/// Returns whether a task was woken.
+pub(super) fn dispatch(events: &Events, mut session_is_ready: impl FnMut(u32, Side, Ready)) -> bool {
+    let mut has_woken = false;
     TABLE.with_borrow_mut(|table| {
         let Some(table) = table else { return };
         for event in events {
@@ -91,17 +93,20 @@ pub(super) fn dispatch(events: &Events, mut session_is_ready: impl FnMut(u32, Si
                 ready |= READABLE | WRITABLE | ENDED;
             }
             match table.slots.get_mut(event.token().0) {
-                Some(Slot::Task { ready: known, waker }) => {
+                // What is known already, nobody waits for.
+                Some(Slot::Task { ready: known, waker }) if ready & !known.0 != 0 => {
                     known.0 |= ready;
                     if let Some(waker) = waker {
                         waker.wake_by_ref();
+                        has_woken = true;
                     }
                 }
                 Some(Slot::Session { session, side }) => session_is_ready(*session, *side, Ready(ready)),
-                None => {}
+                Some(Slot::Task { .. }) | None => {}
             }
         }
     });
+    has_woken
 }
 
 /// A TCP socket that never blocks.
@@ -115,12 +120,13 @@ pub struct Socket {
 }
 
 impl Socket {
-    /// A connected socket, registered with this thread.
+    /// A connected socket, registered with this thread. Its request has come with it, where connections come quickly: trying
+    /// to read at once costs less than to be told so.
     ///
     /// # Errors
     /// The kernel does not take it, or this thread is no worker.
     pub(super) fn new(stream: TcpStream) -> io::Result<Self> {
-        Self::register(stream, WRITABLE)
+        Self::register(stream, READABLE | WRITABLE)
     }
 
     /// Connects. Its options are those of a new socket but for `TCP_NODELAY`.
@@ -130,7 +136,9 @@ impl Socket {
     pub(super) async fn connect(address: SocketAddr) -> io::Result<Self> {
         let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
-        let socket = Self::register(stream, 0)?;
+        // On the same machine it is connected by now.
+        let is_connected = stream.peer_addr().is_ok();
+        let socket = Self::register(stream, if is_connected { WRITABLE } else { 0 })?;
         poll_fn(|cx| socket.poll_ready(cx, WRITABLE)).await;
         let failed = socket.task_ready(|ready| ready.0 & ENDED != 0).unwrap_or(true);
         match failed.then(|| socket.stream.take_error()).transpose()?.flatten() {
