@@ -120,13 +120,12 @@ pub struct Socket {
 }
 
 impl Socket {
-    /// A connected socket, registered with this thread. Its request has come with it, where connections come quickly: trying
-    /// to read at once costs less than to be told so.
+    /// A connected socket, registered with this thread.
     ///
     /// # Errors
     /// The kernel does not take it, or this thread is no worker.
     pub(super) fn new(stream: TcpStream) -> io::Result<Self> {
-        Self::register(stream, READABLE | WRITABLE)
+        Self::register(stream, WRITABLE)
     }
 
     /// Connects. Its options are those of a new socket but for `TCP_NODELAY`.
@@ -136,9 +135,7 @@ impl Socket {
     pub(super) async fn connect(address: SocketAddr) -> io::Result<Self> {
         let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
-        // On the same machine it is connected by now.
-        let is_connected = stream.peer_addr().is_ok();
-        let socket = Self::register(stream, if is_connected { WRITABLE } else { 0 })?;
+        let socket = Self::register(stream, 0)?;
         poll_fn(|cx| socket.poll_ready(cx, WRITABLE)).await;
         let failed = socket.task_ready(|ready| ready.0 & ENDED != 0).unwrap_or(true);
         match failed.then(|| socket.stream.take_error()).transpose()?.flatten() {
