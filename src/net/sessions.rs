@@ -32,12 +32,12 @@ use super::{
 const EVENTS: usize = 256;
 /// How often in a row, before the worker's tasks and timers have their turn.
 const ROUNDS: usize = 8;
-/// Events that come as close to each other as this make the loop stay for the next ones.
-const CLOSE: u64 = 250; // µs
-/// How long it stays, before the worker's tasks and timers have their turn.
-const STAY: u64 = 2_000; // µs
-/// The longest it then waits for one event. It comes much sooner, mostly; a shorter wait costs more than all that staying
-/// saves, where it ends before the kernel's own next tick (4 ms) and so has to program the hardware's timer.
+/// Events that come as near to each other as this, in microseconds, make the loop stay for the next ones.
+const NEAR: u64 = 250;
+/// How many microseconds it stays, before the worker's tasks and timers have their turn.
+const STAY: u64 = 2_000;
+/// The longest it then waits for one event. It comes much sooner, mostly. A shorter wait costs more than staying saves: one
+/// that would end before the kernel's own next tick (4 ms) programs the hardware's timer each time.
 const LINGER: Duration = Duration::from_millis(5);
 /// Turns in a row that share one look at the clock.
 const TURNS_PER_CLOCK: usize = 8;
@@ -258,7 +258,7 @@ impl Sessions {
 
     /// Whether the next events will be here sooner than the runtime would be asleep and awake again.
     const fn is_lively(&self, now: Moment) -> bool {
-        self.pace < CLOSE && !self.wakes_tasks && now.micros - self.last_events < CLOSE
+        self.pace < NEAR && !self.wakes_tasks && now.micros - self.last_events < NEAR
     }
 
     /// Waits for events here, not in the runtime, as long as they keep coming: that spares the runtime's own wake-up, most of

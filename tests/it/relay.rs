@@ -1,6 +1,13 @@
 //! Between the 101 and the end: nothing is lost at either edge, and a side that does not read stops only the other
 //! one's bytes.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering::Relaxed},
+};
+
+use tokio::task::JoinSet;
+
 use crate::harness::{
     Backend, Proxy, accepting,
     frames::{BINARY, TEXT, masked, masked_close, unmasked, unmasked_close},
@@ -172,6 +179,33 @@ async fn messages_of_many_sessions_do_not_mix() {
         for round in 0..5 {
             client.expect(unmasked(TEXT, format!("{index}/{round}"))).await;
         }
+    }
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn sessions_that_are_never_still_leave_the_workers_other_tasks_their_turn() {
+    let backend = Backend::echo();
+    let proxy = Proxy::start(&[&backend]);
+    let done = Arc::new(AtomicBool::new(false));
+    let mut lively = JoinSet::new();
+    for _ in 0..16 {
+        let (mut client, done) = (proxy.session().await, Arc::clone(&done));
+        lively.spawn(async move {
+            while !done.load(Relaxed) {
+                client.send(masked(TEXT, "again")).await;
+                client.expect(unmasked(TEXT, "again")).await;
+            }
+        });
+    }
+    for _ in 0..50 {
+        let mut client = proxy.session().await;
+        client.send(masked(TEXT, "me too")).await;
+        client.expect(unmasked(TEXT, "me too")).await;
+    }
+    done.store(true, Relaxed);
+    while let Some(ended) = lively.join_next().await {
+        ended.expect("no session was cut");
     }
     proxy.stop().await;
 }
