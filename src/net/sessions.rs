@@ -110,7 +110,7 @@ pub(super) struct Sessions {
     pace: u64,
     /// Events of this wake-up were for tasks.
     wakes_tasks: bool,
-    /// The worker's tasks and timers have just had their turn.
+    /// It was lively before the worker's tasks and timers have had their turn.
     may_stay: bool,
     /// No session is due sooner.
     earliest: Option<Tick>,
@@ -195,13 +195,11 @@ impl Sessions {
             }
         }
         let has_more = more.is_ready() || !self.queue.is_empty() || self.owes_answers();
-        let mut yields = has_more;
-        if !has_more && self.is_lively(now) {
-            yields = !self.may_stay || self.stay(now);
-            self.may_stay = !self.may_stay;
-        } else {
-            self.may_stay = false;
-        }
+        let is_lively = !has_more && self.is_lively(now);
+        // Before each stay the worker's other tasks have their turn.
+        let stays = is_lively && self.may_stay;
+        self.may_stay = is_lively && !stays;
+        let yields = if stays { self.stay(now) } else { has_more || is_lively };
         self.set_alarm(cx);
         if yields {
             // After the runtime has looked at its own sockets and timers.
@@ -262,7 +260,8 @@ impl Sessions {
     }
 
     /// Waits for events here, not in the runtime, as long as they keep coming: that spares the runtime's own wake-up, most of
-    /// what a message costs beside its two calls. Whether sessions have more to do.
+    /// what a message costs beside its two calls. Meanwhile tasks and timers wait, and what other threads want: for
+    /// [`STAY`] and, when events suddenly stop, [`LINGER`]. Whether sessions have more to do.
     fn stay(&mut self, mut now: Moment) -> bool {
         let until = now.micros + STAY;
         while self.is_lively(now) && now.micros < until && self.queue.is_empty() {
