@@ -22,12 +22,12 @@ use std::{
 
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
-use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
 
 use crate::{
     balance::Backend,
     config::LogFormat,
     error::Error,
+    lines::{Bounds, Lines},
     metrics::Metrics,
     traces::Trace,
     ws::{
@@ -43,28 +43,32 @@ pub use self::{
     session::{Particulars, RouteLog, SessionRecord, Shown},
 };
 
-/// Lines that may wait for a slow disk; what comes on top is dropped rather than waited for.
-const QUEUE_LINES: usize = 65_536;
-
 /// Where records go. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct AccessLog {
     format: LogFormat,
-    writer: NonBlocking,
+    lines: Lines,
     /// Of plain requests that went well one in so many is written.
     sample: NonZeroU32,
     /// Plain requests that went well.
     requests: Arc<AtomicU32>,
-    _flush_on_drop: Arc<WorkerGuard>,
 }
 
 impl AccessLog {
-    /// Writes lines to `writer` from a thread of its own, so that a slow disk never blocks a session. What waits is
-    /// written when the last clone is dropped.
-    pub fn new(format: LogFormat, writer: impl Write + Send + 'static) -> Self {
-        let (writer, guard) =
-            NonBlockingBuilder::default().buffered_lines_limit(QUEUE_LINES).thread_name("access-log").finish(writer);
-        Self { format, writer, sample: NonZeroU32::MIN, requests: Arc::default(), _flush_on_drop: Arc::new(guard) }
+    /// Lines that may wait for a slow disk; what comes on top is lost rather than waited for.
+    pub const QUEUE_LINES: usize = 65_536;
+    /// Bytes of the lines that may wait: a line is some 600 bytes, unless its path is long.
+    pub const QUEUE_BYTES: usize = 64 << 20;
+
+    /// Writes lines to `writer` from a thread of its own, so that a slow disk never blocks a session.
+    ///
+    /// # Errors
+    /// The thread cannot be made.
+    pub fn new(format: LogFormat, writer: impl Write + Send + 'static) -> io::Result<Self> {
+        let bounds = Bounds { lines: Self::QUEUE_LINES, bytes: Self::QUEUE_BYTES };
+        let tell = |error: &io::Error| tracing::error!(%error, "records cannot be written");
+        let lines = Lines::new("access-log", bounds, writer, tell)?;
+        Ok(Self { format, lines, sample: NonZeroU32::MIN, requests: Arc::default() })
     }
 
     /// The same, with one in `sample` plain requests that went well. Sessions, refusals and failures are all written.
@@ -73,10 +77,10 @@ impl AccessLog {
         Self { sample, ..self.clone() }
     }
 
-    /// Lines that were dropped because the queue was full.
+    /// The way of its lines to the writer.
     #[must_use]
-    pub fn dropped(&self) -> usize {
-        self.writer.error_counter().dropped_lines()
+    pub const fn lines(&self) -> &Lines {
+        &self.lines
     }
 
     fn wants(&self, record: &Record) -> bool {
@@ -84,13 +88,14 @@ impl AccessLog {
         !is_routine || self.requests.fetch_add(1, Relaxed).is_multiple_of(self.sample.get())
     }
 
-    fn write(&self, record: &Record) -> io::Result<()> {
+    fn write(&self, record: &Record) -> serde_json::Result<()> {
         let mut line = match self.format {
             LogFormat::Json => serde_json::to_vec(record)?,
             LogFormat::Text => logfmt(&serde_json::to_value(record)?).into_bytes(),
         };
         line.push(b'\n');
-        self.writer.clone().write_all(&line)
+        self.lines.push(line);
+        Ok(())
     }
 }
 
@@ -366,7 +371,7 @@ impl Drop for Record {
         if let Some(log) = self.log.take().filter(|log| log.wants(self))
             && let Err(error) = log.write(self)
         {
-            tracing::debug!(%error, "a record could not be queued");
+            tracing::debug!(%error, "a record could not be put into words");
         }
         if let Some(endings) = self.endings.take() {
             endings.push(self);
@@ -411,9 +416,9 @@ mod tests {
 
     use super::*;
 
-    struct Lines(mpsc::Sender<Vec<u8>>);
+    struct Sent(mpsc::Sender<Vec<u8>>);
 
-    impl Write for Lines {
+    impl Write for Sent {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             self.0.send(bytes.to_vec()).unwrap();
             Ok(bytes.len())
@@ -426,7 +431,7 @@ mod tests {
 
     fn written(format: LogFormat, edit: impl FnOnce(&mut Record)) -> String {
         let (sender, lines) = mpsc::channel();
-        let log = AccessLog::new(format, Lines(sender));
+        let log = AccessLog::new(format, Sent(sender)).unwrap();
         let mut record = Record::new(Some(log), IpAddr::from([192, 0, 2, 1]), "GET", "/ws/");
         edit(&mut record);
         drop(record);
@@ -483,7 +488,7 @@ mod tests {
     #[test]
     fn of_what_went_well_one_in_so_many_is_written_and_of_the_rest_all() {
         let (sender, lines) = mpsc::channel();
-        let log = AccessLog::new(LogFormat::Json, Lines(sender)).sampling(NonZeroU32::new(4).unwrap());
+        let log = AccessLog::new(LogFormat::Json, Sent(sender)).unwrap().sampling(NonZeroU32::new(4).unwrap());
         for (cause, status, count) in [("ok", 200, 8), ("ok", 500, 3), ("refused", 502, 2)] {
             for _ in 0..count {
                 let mut record = Record::new(Some(log.clone()), IpAddr::from([192, 0, 2, 1]), "GET", "/");

@@ -2,11 +2,14 @@
 
 use std::{
     fmt::Display,
+    fs::File,
     io::{self, IsTerminal, Write as _},
+    os::fd::AsFd,
     path::Path,
     pin::pin,
     process::ExitCode,
     sync::Arc,
+    time::{Duration, Instant},
 };
 
 use tokio::{
@@ -14,19 +17,20 @@ use tokio::{
     runtime,
     signal::unix::{Signal, SignalKind, signal},
 };
-use tracing_appender::non_blocking::{ErrorCounter, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 
 use crate::{
     access_log::{AccessLog, LogFile, Reopen},
     cli, config,
     config::{Config, Diagnostics, Loaded, LogFormat, Tls},
+    lines::{Bounds, Lines},
     net::{
+        self,
         control::Control,
         handover::{Handover, Inherited},
         limits,
         observed::LOG_TARGET,
-        server::Server,
+        server::{LAST_WORDS, Server},
     },
     tools::{
         self,
@@ -39,6 +43,12 @@ use crate::{
 
 /// The exit code of a command line that cannot be meant, as clap has it.
 const USAGE: u8 = 2;
+
+/// Messages that may wait for standard error; what comes on top is lost and counted.
+const QUEUED_MESSAGES: Bounds = Bounds { lines: 65_536, bytes: 32 << 20 };
+
+/// How long messages may take when a second signal ends the process.
+const AT_ONCE: Duration = Duration::from_millis(100);
 
 /// `longwire run`: until a signal.
 pub fn run(options: &cli::Run) -> ExitCode {
@@ -63,14 +73,16 @@ pub fn run(options: &cli::Run) -> ExitCode {
             Err(error) => return fail(error),
         }
     };
-    let (lost_messages, _flush_on_drop) = match start_log(&config.log) {
-        Ok(started) => started,
+    let messages = match start_log(&config.log) {
+        Ok(messages) => messages,
         Err(error) => return fail(error),
     };
-    match runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime.block_on(serve(config, file, lost_messages)),
+    let code = match runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(serve(config, file, &messages)),
         Err(error) => fail(error),
-    }
+    };
+    finish_messages(&messages, Instant::now() + LAST_WORDS);
+    code
 }
 
 /// `longwire check`: reads everything, opens no socket.
@@ -248,7 +260,7 @@ fn load(options: cli::Bench) -> BenchOptions {
 }
 
 /// Serves until the first signal, then drains; a second signal ends at once. SIGHUP reads the file again.
-async fn serve(config: Config, file: Option<&Path>, lost_messages: ErrorCounter) -> ExitCode {
+async fn serve(config: Config, file: Option<&Path>, messages: &Lines) -> ExitCode {
     let (mut terminate, mut interrupt) = match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
         (Ok(terminate), Ok(interrupt)) => (terminate, interrupt),
         (Err(error), _) | (_, Err(error)) => return fail(error),
@@ -273,7 +285,7 @@ async fn serve(config: Config, file: Option<&Path>, lost_messages: ErrorCounter)
         Ok(inherited) => inherited,
         Err(error) => return fail(format_args!("the listening sockets of another process cannot be taken: {error}")),
     };
-    let server = match Server::start_with(config.clone(), access_log, &mut inherited) {
+    let server = match Server::start_with(config.clone(), access_log.clone(), &mut inherited) {
         Ok(server) => server,
         Err(error) => return fail(error),
     };
@@ -281,7 +293,7 @@ async fn serve(config: Config, file: Option<&Path>, lost_messages: ErrorCounter)
         Ok(handover) => handover,
         Err(error) => return fail(format_args!("the socket for a hand-over cannot be bound: {error}")),
     };
-    server.control().count_lost_messages(lost_messages);
+    server.control().count_lost_messages(messages.clone());
     announce(&config, &server);
     match inherited.ready() {
         Ok(true) => tracing::info!("took over from the process before"),
@@ -306,22 +318,48 @@ async fn serve(config: Config, file: Option<&Path>, lost_messages: ErrorCounter)
     tracing::info!(signal = name, sessions = server.sessions(), ?deadline, "draining");
     tokio::select! {
         drained = server.drain() => {
-            tracing::info!(sessions = drained.sessions, cut = drained.cut, took = ?drained.took, "drained");
+            let net::server::Drained { sessions, cut, records_lost, took } = drained;
+            tracing::info!(sessions, cut, records_lost, ?took, "drained");
+            tell_lost("records", records_lost);
             ExitCode::SUCCESS
         }
         name = either(&mut terminate, &mut interrupt) => {
-            complain(format_args!("longwire: {name} again: ending at once"));
+            tracing::error!(signal = name, sessions = control.sessions(), "ending at once, without a record of these sessions");
+            tell_lost("records", access_log.lines().finish(Instant::now()));
+            finish_messages(messages, Instant::now() + AT_ONCE);
             std::process::exit(1)
         }
     }
 }
 
+fn tell_lost(what: &str, count: usize) {
+    if count > 0 {
+        tracing::error!("{count} {what} were not written");
+    }
+}
+
+/// Waits for standard error to take the messages. Where it takes none, nothing can be said of those that are lost.
+fn finish_messages(messages: &Lines, deadline: Instant) {
+    tell_lost("messages", messages.finish(deadline));
+    let _ = messages.finish(deadline);
+}
+
 /// Where the records go, and how to have that opened again.
 fn open_access_log(log: &config::Log) -> Result<(AccessLog, Reopen), String> {
-    let Some(path) = &log.file else { return Ok((AccessLog::new(log.format, io::stdout()), Reopen::default())) };
+    let no_thread = |error| format!("cannot start the log: {error}");
+    let Some(path) = &log.file else {
+        let log = unbuffered(io::stdout()).and_then(|output| AccessLog::new(log.format, output));
+        return Ok((log.map_err(no_thread)?, Reopen::default()));
+    };
     let file = LogFile::open(path).map_err(|error| format!("cannot open the log {}: {error}", path.display()))?;
     let reopen = file.reopen();
-    Ok((AccessLog::new(log.format, file), reopen))
+    Ok((AccessLog::new(log.format, file).map_err(no_thread)?, reopen))
+}
+
+/// The same output without the buffer and the lock of the standard library: what is written is written, and a writer that is
+/// stuck keeps nobody else from writing.
+fn unbuffered(output: impl AsFd) -> io::Result<File> {
+    Ok(File::from(output.as_fd().try_clone_to_owned()?))
 }
 
 /// Ready when a successor has taken over.
@@ -369,22 +407,22 @@ fn announce(config: &Config, server: &Server) {
 }
 
 /// Messages go to standard error, records to standard output. Like records, messages wait in a queue of their own thread,
-/// so that a reader who stops reading stops no session: what is lost then is counted. What waits is written when the guard is
-/// dropped.
-fn start_log(log: &config::Log) -> Result<(ErrorCounter, WorkerGuard), Box<dyn std::error::Error + Send + Sync>> {
-    let (writer, guard) = tracing_appender::non_blocking(io::stderr());
-    let lost = writer.error_counter();
+/// so that a reader who stops reading stops no session: what is lost then is counted.
+fn start_log(log: &config::Log) -> Result<Lines, Box<dyn std::error::Error + Send + Sync>> {
+    // An error here is of standard error itself: there is nowhere to tell it.
+    let messages = Lines::new("messages", QUEUED_MESSAGES, unbuffered(io::stderr())?, |_| {})?;
+    let writer = messages.clone();
     let filter = EnvFilter::try_new(&log.level)?.add_directive(format!("{LOG_TARGET}=debug").parse()?);
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(writer)
+        .with_writer(move || writer.clone())
         .with_target(false)
         .with_ansi(has_colours(&io::stderr()));
     match log.format {
         LogFormat::Json => builder.json().flatten_event(true).try_init()?,
         LogFormat::Text => builder.try_init()?,
     }
-    Ok((lost, guard))
+    Ok(messages)
 }
 
 fn refuse(diagnostics: &Diagnostics) -> ExitCode {

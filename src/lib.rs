@@ -15,6 +15,7 @@ pub mod commands;
 pub mod config;
 pub mod error;
 pub mod headers;
+pub mod lines;
 pub mod metrics;
 pub mod net;
 pub mod origins;

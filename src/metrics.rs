@@ -129,7 +129,7 @@ table! {
     route_draining: Gauges<OfRoute> = Family::default(), "longwire_route_draining";
     /// Attempts to run another configuration: applied, wrong_config or not_started.
     reloads: Counters<OfReload> = Family::default(), "longwire_reloads";
-    /// Lines of the log, records and messages, that were dropped because their writer could not keep up.
+    /// Lines of the log, records and messages, that could not be written: the reader is too slow or the disk full.
     lines_dropped: Counter = Counter::default(), "longwire_log_lines_dropped";
     /// Spans of handshakes: exported, failed (the collector did not take them) or dropped (too many waited for it).
     spans: Counters<OfSpans> = Family::default(), "longwire_trace_spans";

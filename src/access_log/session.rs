@@ -401,7 +401,7 @@ mod tests {
     /// What `write` has written, when the log and all that may still write to it are gone.
     fn written(write: impl FnOnce(AccessLog)) -> Vec<String> {
         let (sender, lines) = mpsc::channel();
-        write(AccessLog::new(LogFormat::Json, Lines(sender)));
+        write(AccessLog::new(LogFormat::Json, Lines(sender)).unwrap());
         lines.iter().collect()
     }
 

@@ -15,7 +15,6 @@ use tokio::{
     task::JoinSet,
     time::timeout,
 };
-use tracing_appender::non_blocking::ErrorCounter;
 
 use super::{
     Shared,
@@ -36,6 +35,7 @@ use crate::{
     access_log::AccessLog,
     balance::{Duty, OnDown, Transition, Upstream},
     config::{AdminBind, Config, Listener},
+    lines::Lines,
     metrics::Metrics,
     traces::Traces,
     ws::termination::Cause,
@@ -63,8 +63,8 @@ pub struct Control {
     desk: Option<Desk>,
     /// Likewise.
     history: Option<History>,
-    /// Messages of the log that nobody will read; set once there is somebody who counts them.
-    lost_messages: OnceLock<ErrorCounter>,
+    /// The messages of the log; set where the process has a log.
+    messages: OnceLock<Lines>,
     /// A lock, held from the count to the text, so that no scrape shows less than one before it.
     scrape: sync::Mutex<()>,
 }
@@ -107,19 +107,9 @@ impl Control {
         let (desk, unserved) = admin.map(admin::Bound::split).unzip();
         let (listeners, checks) = (Mutex::new(listeners), Mutex::default());
         let scrape = sync::Mutex::default();
-        let lost_messages = OnceLock::new();
-        let control = Arc::new(Self {
-            shared,
-            crew,
-            background,
-            planner,
-            listeners,
-            checks,
-            desk,
-            history,
-            lost_messages,
-            scrape,
-        });
+        let messages = OnceLock::new();
+        let control =
+            Arc::new(Self { shared, crew, background, planner, listeners, checks, desk, history, messages, scrape });
         control.check_backends();
         control.note_certificates();
         if let Some(unserved) = unserved {
@@ -160,15 +150,19 @@ impl Control {
     }
 
     /// Shows what is lost of the messages of the process's log among the metrics, beside what is lost of its records.
-    pub fn count_lost_messages(&self, lost: ErrorCounter) {
+    pub fn count_lost_messages(&self, messages: Lines) {
         // Who comes second counts the same log.
-        let _ = self.lost_messages.set(lost);
+        let _ = self.messages.set(messages);
     }
 
-    /// Lines of the log that nobody will read, because a writer could not keep up.
+    /// Lines of the log that nobody will read.
     pub(super) fn lost_lines(&self) -> usize {
-        let records = self.plan().access_log.as_ref().map_or(0, AccessLog::dropped);
-        records + self.lost_messages.get().map_or(0, ErrorCounter::dropped_lines)
+        self.access_log().lines().lost() + self.messages.get().map_or(0, Lines::lost)
+    }
+
+    /// Where the records of the process go.
+    pub(super) const fn access_log(&self) -> &AccessLog {
+        &self.planner.access_log
     }
 
     /// All sessions are told to leave and every request is refused, until that is taken back.

@@ -43,7 +43,7 @@ pub(super) struct Terms {
 /// What all plans of a process are made with.
 #[derive(Debug)]
 pub(super) struct Planner {
-    access_log: AccessLog,
+    pub(super) access_log: AccessLog,
     /// `None` = there is no admin interface to show them.
     endings: Option<Arc<Endings>>,
     secret: Secret,

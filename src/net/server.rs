@@ -41,9 +41,12 @@ use crate::{
     traces::Traces,
 };
 
-/// How long the record of what was cut at the end of a drain may take to be written, and what still waits for a collector
-/// of spans to be sent.
-const LAST_WORDS: Duration = Duration::from_secs(5);
+/// After the end of a drain: how long workers may take for the records of what was cut, and slow readers for the records and
+/// messages that still wait. Before that end: how long what waits for a collector of spans may take.
+pub const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// A reader of records that takes longer at the end is spoken of.
+const SLOW: Duration = Duration::from_secs(1);
 
 /// Tasks that a worker runs before it asks the kernel for more to do, if it does not run out of them: a busy worker saves
 /// system calls.
@@ -66,6 +69,8 @@ pub struct Drained {
     pub sessions: usize,
     /// Sessions and requests still open at the deadline.
     pub cut: usize,
+    /// Records that could not be written since the process began.
+    pub records_lost: usize,
     /// How long it took.
     pub took: Duration,
 }
@@ -185,7 +190,8 @@ impl Server {
 
     /// Tells load balancers to look away and serves on for `drain.wait`; then closes the listeners, answers 503 on
     /// connections that are still open, tells every session over `drain.spread`, and waits until all are gone or
-    /// `timeouts.drain` is up. What is left of that is for spans that are not exported yet.
+    /// `timeouts.drain` is up. What is left of that is for spans that are not exported yet, and with [`LAST_WORDS`] for records
+    /// that are not written yet.
     pub async fn drain(self) -> Drained {
         let Self { control, stop, mut workers } = self;
         let began = Instant::now();
@@ -208,9 +214,24 @@ impl Server {
         drop(stop);
         // What is cut writes its record as its worker ends.
         let _ = timeout(LAST_WORDS, workers.recv()).await;
-        control.traces().finish(deadline.saturating_sub(began.elapsed()).min(LAST_WORDS)).await;
-        Drained { sessions, cut, took: began.elapsed() }
+        let export = control.traces().finish(deadline.saturating_sub(began.elapsed()).min(LAST_WORDS));
+        let ((), records_lost) =
+            tokio::join!(export, finish(control.access_log().clone(), began + deadline + LAST_WORDS));
+        Drained { sessions, cut, records_lost, took: began.elapsed() }
     }
+}
+
+/// Waits for the records to be written. How many never will be.
+async fn finish(log: AccessLog, deadline: Instant) -> usize {
+    let wait = move || {
+        let waiting = log.lines().wait(deadline.min(Instant::now() + SLOW));
+        if waiting > 0 {
+            tracing::warn!(records = waiting, "waiting for whoever reads the records");
+        }
+        log.lines().finish(deadline)
+    };
+    // An error says that the process stops its threads already.
+    tokio::task::spawn_blocking(wait).await.unwrap_or_default()
 }
 
 /// What a worker's thread is given.

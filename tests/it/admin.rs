@@ -442,7 +442,7 @@ async fn it_listens_on_a_path_too_for_this_user_only() {
     let mut answer = String::new();
     within("an answer", stream.read_to_string(&mut answer)).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
-    let log = longwire::access_log::AccessLog::new(longwire::config::LogFormat::Json, std::io::sink());
+    let log = longwire::access_log::AccessLog::new(longwire::config::LogFormat::Json, std::io::sink()).unwrap();
     let second = longwire::net::server::Server::start(setup.config(), log).unwrap_err().to_string();
     assert!(second.contains("another process listens there"), "{second}");
     proxy.stop().await;

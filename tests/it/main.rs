@@ -49,6 +49,8 @@ mod keepalive;
 mod known_bugs;
 /// Large payloads, which are spliced.
 mod large;
+/// Records and messages at the end of the process.
+mod last_words;
 /// What the source may not say.
 mod layers;
 /// What is refused because it is too much.

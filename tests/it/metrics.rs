@@ -2,9 +2,11 @@
 
 use std::{collections::BTreeMap, io::Write, net::SocketAddr, time::Duration};
 
-use longwire::config::AdminBind;
+use longwire::{
+    config::AdminBind,
+    lines::{Bounds, Lines},
+};
 use serde_json::Value;
-use tracing_appender::non_blocking::NonBlockingBuilder;
 
 use crate::harness::{
     Backend, Proxy, Setup, Wire,
@@ -516,20 +518,17 @@ async fn messages_that_nobody_reads_are_counted() {
     let proxy = before(&[&Backend::echo()]).start();
     // One line is with the writer, one waits, and nothing reads.
     let (mut full, stuck) = std::io::pipe().unwrap();
-    let (mut messages, guard) = NonBlockingBuilder::default().buffered_lines_limit(1).lossy(true).finish(Stuck(stuck));
-    proxy.control().count_lost_messages(messages.error_counter());
+    let messages = Lines::new("messages", Bounds { lines: 1, bytes: 1000 }, Stuck(stuck), |_| {}).unwrap();
+    proxy.control().count_lost_messages(messages.clone());
     assert_eq!(Scrape::of(&proxy).await.get("longwire_log_lines_dropped_total"), 0.0);
-    let lost = messages.error_counter();
-    while lost.dropped_lines() < 3 {
-        messages.write_all(b"a line").unwrap();
+    while messages.lost() < 3 {
+        messages.push("a line\n".into());
     }
     assert_eq!(Scrape::of(&proxy).await.get("longwire_log_lines_dropped_total"), 3.0);
     // Lets the writer go.
     drop(messages);
-    let reading = std::thread::spawn(move || std::io::copy(&mut full, &mut std::io::sink()));
-    drop(guard);
     proxy.stop().await;
-    reading.join().unwrap().unwrap();
+    std::io::copy(&mut full, &mut std::io::sink()).unwrap();
 }
 
 /// A writer whose reader has to take 64 KiB before it takes more.

@@ -74,7 +74,7 @@ impl Stage {
         let wanted: Vec<u16> = config.listeners.iter().map(|listener| listener.bind.port()).collect();
         adapt(&mut config, &backends, ping_interval);
         let tls: Vec<bool> = config.listeners.iter().map(|listener| listener.tls.is_some()).collect();
-        let access_log = AccessLog::new(config.log.format, io::sink());
+        let access_log = AccessLog::new(config.log.format, io::sink())?;
         let server = Server::start(config, access_log).map_err(DemoError::Start)?;
 
         let mut programs = JoinSet::new();

@@ -215,7 +215,7 @@ impl Setup {
 
     fn run(self, config: Config, inherited: &mut Inherited) -> Proxy {
         let (writer, lines) = mpsc::unbounded_channel();
-        let access_log = AccessLog::new(LogFormat::Json, LineSender { writer, line: Vec::new() });
+        let access_log = AccessLog::new(LogFormat::Json, LineSender { writer, line: Vec::new() }).unwrap();
         let server = Server::start_with(config, access_log, inherited).expect("the proxy starts");
         let addresses = server.addresses();
         Proxy { server: Some(server), addresses, lines, records: Vec::new(), backends: self.backends }
