@@ -18,7 +18,10 @@ pub struct Origins(Vec<Allowed>);
 enum Allowed {
     /// Scheme in lower case, host, and the port if it is not the scheme's own.
     Site { scheme: String, host: HostPattern, port: Option<u16> },
-    /// What browsers send for pages without an origin: `file:`, `data:`, sandboxed frames.
+    /// A scheme in lower case whose pages have no host: `file://`, as Chromium, Electron and the web views of phones
+    /// write it for a page of the device.
+    Hostless(String),
+    /// What browsers send for pages without an origin: `data:`, sandboxed frames, `file:` in some.
     Null,
     /// No `Origin` at all: no browser.
     Absent,
@@ -39,7 +42,7 @@ pub enum ForeignOrigin {
 const MAX_QUOTED: usize = 100;
 
 impl Origins {
-    /// Reads `https://example.com`, `https://*.example.com`, `http://localhost:3000`, `null` and `none`.
+    /// Reads `https://example.com`, `https://*.example.com`, `http://localhost:3000`, `file://`, `null` and `none`.
     ///
     /// # Errors
     /// The place of the first entry that is none of these, and what to write instead.
@@ -70,6 +73,9 @@ impl Origins {
             self.0.contains(&Allowed::Null)
         } else {
             split(&text).is_some_and(|site| self.0.iter().any(|allowed| allowed.is(site)))
+                || text
+                    .strip_suffix("://")
+                    .is_some_and(|scheme| self.0.iter().any(|allowed| allowed.is_hostless(scheme)))
         };
         if is_allowed { Ok(()) } else { Err(ForeignOrigin::Other(text.chars().take(MAX_QUOTED).collect())) }
     }
@@ -87,6 +93,9 @@ impl Allowed {
             return Err(format!("an origin has a scheme: write https://{text}"));
         };
         let rest = rest.strip_suffix('/').unwrap_or(rest);
+        if rest.is_empty() && default_port(&scheme.to_ascii_lowercase()).is_none() {
+            return Ok(Self::Hostless(scheme.to_ascii_lowercase()));
+        }
         if let Some((site, _)) = rest.split_once('/') {
             return Err(format!("an origin has no path: write {scheme}://{site}"));
         }
@@ -107,8 +116,12 @@ impl Allowed {
             Self::Site { scheme: own_scheme, host: own_host, port: own_port } => {
                 own_scheme.eq_ignore_ascii_case(scheme) && own_host.matches(host) && *own_port == port
             }
-            Self::Null | Self::Absent => false,
+            Self::Hostless(_) | Self::Null | Self::Absent => false,
         }
+    }
+
+    fn is_hostless(&self, scheme: &str) -> bool {
+        matches!(self, Self::Hostless(own) if own.eq_ignore_ascii_case(scheme))
     }
 }
 
@@ -191,6 +204,8 @@ mod tests {
             ("http://localhost:3000", "http://localhost:3000"),
             ("http://[::1]:3000", "http://[::1]:3000"),
             ("capacitor://localhost", "capacitor://localhost"),
+            ("file://", "file://"),
+            ("File:///", "FILE://"),
             ("chrome-extension://abcdefgh", "chrome-extension://abcdefgh"),
             ("https://*.example.com", "https://a.example.com"),
             ("https://*.example.com", "https://A.b.Example.com"),
@@ -227,6 +242,8 @@ mod tests {
             "wss://example.com",
             "null",
             "none",
+            "file://",
+            "https://",
             "",
             "*",
         ] {
@@ -238,6 +255,9 @@ mod tests {
     fn who_names_no_origin_passes_only_where_the_list_says_so() {
         assert_eq!(origins(&["https://a.example"]).check(&named(&[])), Err(ForeignOrigin::Missing));
         assert_eq!(origins(&["https://a.example", "none"]).check(&named(&[])), Ok(()));
+        for origin in ["file://evil.example", "file:", "app://", "https://"] {
+            assert!(!allows(&["file://"], origin), "{origin}");
+        }
         assert!(allows(&["null"], "null") && !allows(&["none"], "null") && !allows(&["none"], "none"));
         let twice = named(&["https://a.example", "https://a.example"]);
         assert_eq!(origins(&["https://a.example"]).check(&twice), Err(ForeignOrigin::Repeated));

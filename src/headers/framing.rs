@@ -28,7 +28,7 @@ use hyper::{
 pub enum BadRequest {
     /// CONNECT: this is no forward proxy.
     Connect,
-    /// A target that is neither a path, nor an `http` URL, nor the `*` of OPTIONS.
+    /// A target that is neither a path, nor an `http` or `ws` URL, nor the `*` of OPTIONS.
     Target,
     /// A user name in the target (RFC 9110 §4.2.4).
     Userinfo,
@@ -108,7 +108,7 @@ impl fmt::Display for BadRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Connect => "CONNECT is not served here",
-            Self::Target => "the request target is neither a path nor an http URL",
+            Self::Target => "the request target is neither a path nor an http or ws URL",
             Self::Userinfo => "the request target holds a user name",
             Self::HostMissing => "the Host header is missing",
             Self::HostRepeated => "the Host header is there more than once",
@@ -138,7 +138,7 @@ impl std::error::Error for BadFraming {}
 fn check_target(method: &Method, uri: &Uri) -> Result<(), BadRequest> {
     match (uri.scheme_str(), uri.authority()) {
         (None, None) => {}
-        (Some("http" | "https"), Some(authority)) => {
+        (Some("http" | "https" | "ws" | "wss"), Some(authority)) => {
             if authority.as_str().contains('@') {
                 return Err(BadRequest::Userinfo);
             }
@@ -184,7 +184,7 @@ fn is_host(host: &str) -> bool {
 
 /// Whether an absolute target names the same host as `Host`; either may leave the default port out.
 fn is_same_host(scheme: Option<&str>, authority: &str, host: &str) -> bool {
-    let default = if scheme == Some("https") { "443" } else { "80" };
+    let default = if matches!(scheme, Some("https" | "wss")) { "443" } else { "80" };
     let (name, port) = split_port(authority);
     let (other, other_port) = split_port(host);
     let or_default = |port: Option<&str>| port.filter(|port| !port.is_empty()).unwrap_or(default).to_owned();

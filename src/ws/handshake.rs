@@ -63,7 +63,7 @@ pub enum BadHandshake {
     UpgradeMissing,
     /// `Upgrade: websocket` without `Connection: upgrade`.
     ConnectionMissing,
-    /// A `Content-Length` or `Transfer-Encoding` on it.
+    /// A `Content-Length` other than 0, or a `Transfer-Encoding`.
     Body,
     /// No `Sec-WebSocket-Version`.
     VersionMissing,
@@ -80,7 +80,7 @@ pub enum BadHandshake {
 /// Why a 101 is not believed. Texts from the backend are cut to [`MAX_QUOTED`] characters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FalseUpgrade {
-    /// `Upgrade` is not exactly `websocket`.
+    /// `Upgrade` names nothing, or another protocol than `websocket`.
     Upgrade,
     /// `Connection` does not say `upgrade`.
     Connection,
@@ -90,8 +90,6 @@ pub enum FalseUpgrade {
     AcceptRepeated,
     /// The accept value belongs to another key.
     AcceptWrong,
-    /// A body is announced.
-    Body,
     /// More than one subprotocol.
     SubprotocolRepeated,
     /// A subprotocol that was not offered.
@@ -127,8 +125,8 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 ///
 /// `Connection: upgrade` alone is plain: proxies in front write it on every request (nginx with a fixed
 /// `proxy_set_header Connection`). Any `Upgrade: websocket`, and any `Sec-WebSocket-Key`, means a handshake and must be
-/// a whole one. A body is refused in any form, also `Content-Length: 0`: the bytes after the head are frames to one
-/// reader and a body to another.
+/// a whole one. A body is refused, since the bytes after the head would be frames to one reader and a body to another;
+/// `Content-Length: 0`, which many clients send, announces none, and goes no further.
 #[must_use]
 pub fn classify(method: &Method, version: Version, headers: &HeaderMap) -> Kind {
     if !is_attempt(headers) {
@@ -151,15 +149,15 @@ pub fn is_attempt(headers: &HeaderMap) -> bool {
 
 /// Checks the head of a 101 against what the client offered (RFC 6455 §4.1, the client's list of duties).
 ///
-/// `Content-Length: 0` is let pass, since nothing follows from it; whoever sends the 101 on removes it, and writes
-/// `Upgrade` and `Connection` anew.
+/// `Content-Length` and `Transfer-Encoding`, which some servers write on every answer, mean nothing on a 1xx (RFC 9112
+/// §6.3): whoever sends the 101 on removes them and an empty subprotocol, and writes `Upgrade` and `Connection` anew.
 ///
 /// # Errors
 /// The first thing that is wrong. The backend's connection is then of no use and is closed.
 pub fn verify(offer: &Offer, headers: &HeaderMap) -> Result<Agreed, FalseUpgrade> {
-    let mut protocols = tokens(headers, &UPGRADE);
-    let named = protocols.next().is_some_and(|name| name.eq_ignore_ascii_case(b"websocket"));
-    if !named || protocols.next().is_some() {
+    // Said twice is said once: a proxy on the way may have added its own line.
+    let mut protocols = tokens(headers, &UPGRADE).peekable();
+    if protocols.peek().is_none() || !protocols.all(|name| name.eq_ignore_ascii_case(b"websocket")) {
         return Err(FalseUpgrade::Upgrade);
     }
     if !has_token(headers, &CONNECTION, "upgrade") {
@@ -170,10 +168,6 @@ pub fn verify(offer: &Offer, headers: &HeaderMap) -> Result<Agreed, FalseUpgrade
         One::Value(_) => return Err(FalseUpgrade::AcceptWrong),
         One::Missing => return Err(FalseUpgrade::AcceptMissing),
         One::Repeated => return Err(FalseUpgrade::AcceptRepeated),
-    }
-    let lengths = headers.get_all(CONTENT_LENGTH);
-    if headers.contains_key(TRANSFER_ENCODING) || lengths.iter().any(|length| length != "0") {
-        return Err(FalseUpgrade::Body);
     }
     Ok(Agreed { extensions: agreed_extensions(offer, headers)?, subprotocol: agreed_subprotocol(offer, headers)? })
 }
@@ -205,7 +199,7 @@ impl fmt::Display for BadHandshake {
             Self::HttpVersion => "a WebSocket handshake is HTTP/1.1: a proxy in front may speak HTTP/1.0 to this one",
             Self::UpgradeMissing => "the Upgrade header is missing: a proxy in front may have removed it",
             Self::ConnectionMissing => "Connection: upgrade is missing: a proxy in front may have removed it",
-            Self::Body => "a WebSocket handshake carries neither Content-Length nor Transfer-Encoding",
+            Self::Body => "a WebSocket handshake has no body: no Transfer-Encoding, and no Content-Length but 0",
             Self::VersionMissing => "Sec-WebSocket-Version is missing",
             Self::VersionUnsupported => "Sec-WebSocket-Version: 13 is the one supported",
             Self::KeyMissing => "Sec-WebSocket-Key is missing",
@@ -225,7 +219,6 @@ impl fmt::Display for FalseUpgrade {
             Self::AcceptMissing => f.write_str("it has no Sec-WebSocket-Accept"),
             Self::AcceptRepeated => f.write_str("it has more than one Sec-WebSocket-Accept"),
             Self::AcceptWrong => f.write_str("its Sec-WebSocket-Accept does not match the key"),
-            Self::Body => f.write_str("it announces a body"),
             Self::SubprotocolRepeated => f.write_str("it chooses more than one subprotocol"),
             Self::Subprotocol(name) => write!(f, "its subprotocol {name:?} was not offered"),
             Self::Extension(name) => write!(f, "its extension {name:?} was not offered"),
@@ -248,7 +241,12 @@ fn offer(method: &Method, version: Version, headers: &HeaderMap) -> Result<Offer
     if !has_token(headers, &CONNECTION, "upgrade") {
         return Err(BadHandshake::ConnectionMissing);
     }
-    if headers.contains_key(CONTENT_LENGTH) || headers.contains_key(TRANSFER_ENCODING) {
+    let announces_body = match single(headers, &CONTENT_LENGTH) {
+        One::Missing => false,
+        One::Value(length) => length != b"0",
+        One::Repeated => true,
+    };
+    if announces_body || headers.contains_key(TRANSFER_ENCODING) {
         return Err(BadHandshake::Body);
     }
     match single(headers, &SEC_WEBSOCKET_VERSION) {
@@ -273,13 +271,14 @@ fn offer(method: &Method, version: Version, headers: &HeaderMap) -> Result<Offer
     })
 }
 
-/// At most one value, and one that was offered (RFC 6455 §4.1, number 6).
+/// At most one value, and one that was offered (RFC 6455 §4.1, number 6). An empty one is none.
 fn agreed_subprotocol(offer: &Offer, headers: &HeaderMap) -> Result<Option<String>, FalseUpgrade> {
-    match single(headers, &SEC_WEBSOCKET_PROTOCOL) {
-        One::Missing => Ok(None),
-        One::Repeated => Err(FalseUpgrade::SubprotocolRepeated),
-        One::Value(chosen) => {
-            let chosen = text(chosen);
+    let mut values = headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter().filter(|value| !value.is_empty());
+    match (values.next(), values.next()) {
+        (None, _) => Ok(None),
+        (Some(_), Some(_)) => Err(FalseUpgrade::SubprotocolRepeated),
+        (Some(chosen), None) => {
+            let chosen = text(chosen.as_bytes());
             if offer.subprotocols.contains(&chosen) {
                 Ok(Some(chosen))
             } else {
@@ -443,15 +442,20 @@ mod tests {
     }
 
     #[test]
-    fn body_on_a_handshake_is_refused_even_an_empty_one() {
-        for field in [
-            ("content-length", "0"),
-            ("content-length", "5"),
-            ("transfer-encoding", "chunked"),
-            ("transfer-encoding", "identity"),
+    fn body_on_a_handshake_is_refused_and_a_length_of_zero_is_none() {
+        for fields in [
+            &[("content-length", "5")][..],
+            &[("content-length", "+0")],
+            &[("content-length", "0, 0")],
+            &[("content-length", "")],
+            &[("content-length", "0"), ("content-length", "0")],
+            &[("content-length", "0"), ("transfer-encoding", "chunked")],
+            &[("transfer-encoding", "chunked")],
+            &[("transfer-encoding", "identity")],
         ] {
-            assert_eq!(get(&with(&HANDSHAKE, &[field])), Kind::Bad(BadHandshake::Body));
+            assert_eq!(get(&with(&HANDSHAKE, fields)), Kind::Bad(BadHandshake::Body), "{fields:?}");
         }
+        assert!(matches!(get(&with(&HANDSHAKE, &[("content-length", "0")])), Kind::WebSocket(_)));
     }
 
     #[test]
@@ -490,8 +494,15 @@ mod tests {
     fn right_101_is_believed() {
         let agreed = verify(&offered(&[]), &map(&ANSWER)).unwrap();
         assert_eq!(agreed, Agreed { extensions: false, subprotocol: None });
-        let with_zero = with(&ANSWER, &[("content-length", "0")]);
-        assert!(verify(&offered(&[]), &map(&with_zero)).is_ok());
+        for field in [
+            ("content-length", "0"),
+            ("content-length", "2"),
+            ("transfer-encoding", "chunked"),
+            ("upgrade", "WebSocket"),
+            ("sec-websocket-protocol", ""),
+        ] {
+            assert_eq!(verify(&offered(&[]), &map(&with(&ANSWER, &[field]))), Ok(agreed.clone()), "{field:?}");
+        }
     }
 
     #[test]
@@ -515,12 +526,9 @@ mod tests {
             fields.extend(value.map(|value| (*name, value)));
             assert_eq!(verify(&offered(&[]), &map(&fields)), Err(expected.clone()));
         }
-        for (field, expected) in [
-            (("upgrade", "websocket"), F::Upgrade),
-            (("sec-websocket-accept", ACCEPT), F::AcceptRepeated),
-            (("content-length", "2"), F::Body),
-            (("transfer-encoding", "chunked"), F::Body),
-        ] {
+        for (field, expected) in
+            [(("upgrade", "h2c"), F::Upgrade), (("sec-websocket-accept", ACCEPT), F::AcceptRepeated)]
+        {
             let fields = with(&ANSWER, &[field]);
             assert_eq!(verify(&offered(&[]), &map(&fields)), Err(expected));
         }
@@ -537,7 +545,7 @@ mod tests {
             let subprotocol = answer(&[("sec-websocket-protocol", chosen)]);
             assert_eq!(subprotocol, Ok(Some(chosen.to_owned())));
         }
-        for wrong in ["Chat", "chat, mqtt", "soap", ""] {
+        for wrong in ["Chat", "chat, mqtt", "soap"] {
             let refused = answer(&[("sec-websocket-protocol", wrong)]);
             assert_eq!(refused, Err(FalseUpgrade::Subprotocol(wrong.to_owned())));
         }
