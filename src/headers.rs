@@ -5,6 +5,7 @@
 //! what we write cannot be named away by the client's `Connection` (RFC 9110 §7.6.1).
 
 mod framing;
+mod spelling;
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -19,6 +20,7 @@ use ipnet::IpNet;
 
 pub(crate) use framing::split_port;
 pub use framing::{BadFraming, BadRequest, check_answer_framing, check_framing, host};
+pub use spelling::spell;
 
 /// The id of a request, toward its backend and in the log.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");

@@ -336,6 +336,9 @@ pub(super) struct Limits {
     /// Header fields of a request.
     #[schemars(range(min = 1, max = 1000))]
     pub(super) headers: usize,
+    /// Header fields of a backend's answer; more is 502.
+    #[schemars(range(min = 1, max = 1000))]
+    pub(super) answer_headers: usize,
     /// Bytes of a request's body; 0B = no limit.
     pub(super) body_size: Size,
     /// Sessions open at once; 0 = no limit.
@@ -628,6 +631,7 @@ impl Default for Limits {
         Self {
             header_size: Size::kib(32),
             headers: 100,
+            answer_headers: 256,
             body_size: Size::kib(0),
             sessions: 0,
             sessions_per_client: 0,

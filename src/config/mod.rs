@@ -194,6 +194,8 @@ pub struct Limits {
     pub header_size: usize,
     /// Header fields of a request.
     pub headers: usize,
+    /// Header fields of a backend's answer.
+    pub answer_headers: usize,
     /// Bytes of a request body; `None` = no limit.
     pub body_size: Option<u64>,
     /// Sessions open at once; `None` = no limit.

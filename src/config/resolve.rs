@@ -154,6 +154,7 @@ impl Resolver {
         let file::Limits {
             header_size,
             headers,
+            answer_headers,
             body_size,
             sessions,
             sessions_per_client,
@@ -174,6 +175,7 @@ impl Resolver {
         Limits {
             header_size: usize::try_from(header_size.0).unwrap_or(usize::MAX),
             headers,
+            answer_headers,
             body_size: bytes_unless_zero(body_size),
             sessions: Some(sessions).filter(|most| *most > 0),
             sessions_per_client: Some(sessions_per_client).filter(|most| *most > 0),

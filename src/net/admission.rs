@@ -226,6 +226,7 @@ mod tests {
     const OFF: Limits = Limits {
         header_size: 8192,
         headers: 100,
+        answer_headers: 256,
         body_size: None,
         sessions: None,
         sessions_per_client: None,

@@ -9,7 +9,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicU8, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU8, Ordering::Relaxed},
     },
     task::{Context, Poll, ready},
     time::{Duration, Instant},
@@ -31,6 +31,8 @@ pub(super) struct Debt(Arc<Owed>);
 #[derive(Debug, Default)]
 struct Owed {
     what: AtomicU8,
+    /// The client does not take what hyper has for it.
+    is_unsent: AtomicBool,
     /// hyper reads ahead while a request is being answered and does not read again when it is: the clock of the next
     /// request starts by this.
     reader: AtomicWaker,
@@ -52,6 +54,11 @@ impl Debt {
     /// Whether a request is being answered.
     pub(super) fn owes_nothing(&self) -> bool {
         self.0.what.load(Relaxed) == NOTHING
+    }
+
+    /// Whether bytes wait for the client to take them.
+    pub(super) fn is_unsent(&self) -> bool {
+        self.0.is_unsent.load(Relaxed)
     }
 
     /// A request has been answered.
@@ -130,7 +137,15 @@ impl ClientIo {
 
     /// Whether the client has taken nothing for too long.
     fn poll_reluctance(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        self.debt.0.is_unsent.store(true, Relaxed);
         self.writing.get_or_insert_with(|| Deadline::after(self.timeouts.response)).poll(cx)
+    }
+
+    /// The client has taken something.
+    fn note_taken(&mut self) {
+        if self.writing.take().is_some() {
+            self.debt.0.is_unsent.store(false, Relaxed);
+        }
     }
 }
 
@@ -151,7 +166,7 @@ impl AsyncWrite for ClientIo {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match Pin::new(&mut self.stream).poll_write(cx, bytes) {
             Poll::Ready(written) => {
-                self.writing = None;
+                self.note_taken();
                 Poll::Ready(written)
             }
             Poll::Pending => self.poll_reluctance(cx).map(Err),
@@ -165,7 +180,7 @@ impl AsyncWrite for ClientIo {
     ) -> Poll<io::Result<usize>> {
         match Pin::new(&mut self.stream).poll_write_vectored(cx, slices) {
             Poll::Ready(written) => {
-                self.writing = None;
+                self.note_taken();
                 Poll::Ready(written)
             }
             Poll::Pending => self.poll_reluctance(cx).map(Err),
@@ -179,7 +194,7 @@ impl AsyncWrite for ClientIo {
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match Pin::new(&mut self.stream).poll_flush(cx) {
             Poll::Ready(flushed) => {
-                self.writing = None;
+                self.note_taken();
                 Poll::Ready(flushed)
             }
             Poll::Pending => self.poll_reluctance(cx).map(Err),

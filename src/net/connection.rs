@@ -1,14 +1,25 @@
 //! One client connection: TLS, then HTTP/1.1 by hyper, request after request.
 
-use std::{convert::Infallible, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{convert::Infallible, future::poll_fn, net::SocketAddr, pin::Pin, sync::Arc, task::Poll, time::Duration};
 
-use hyper::{HeaderMap, server::conn::http1, service::service_fn};
+use hyper::{
+    HeaderMap,
+    server::conn::http1::{self, Parts},
+    service::service_fn,
+};
 use hyper_util::rt::TokioIo;
 use mio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::{TlsAcceptor, rustls};
 
-use super::{Shared, Worker, client_io::ClientIo, live::ConnectionGuard, proxy, sockets::Socket, stream::Stream};
+use super::{
+    Shared, Worker,
+    client_io::ClientIo,
+    live::ConnectionGuard,
+    proxy::{self, Leaving},
+    sockets::Socket,
+    stream::Stream,
+};
 use crate::{
     access_log::{Record, TlsVersion},
     error::{Error, Kind},
@@ -49,38 +60,46 @@ pub(super) async fn serve(worker: Arc<Worker>, accepted: Accepted) {
     };
     let tls = stream.tls_version();
     let io = ClientIo::new(stream, timeouts);
-    let connection =
-        Arc::new(proxy::Connection { worker: Arc::clone(&worker), sender, port, tls, debt: io.debt(), guard });
-    let service = service_fn(|request| {
-        let connection = Arc::clone(&connection);
+    let connection = Arc::new(proxy::Connection::new(Arc::clone(&worker), (sender, port, tls), io.debt(), guard));
+    let asked = Arc::clone(&connection);
+    let service = service_fn(move |request| {
+        let connection = Arc::clone(&asked);
         // Boxed, because hyper keeps room for it for the life of the connection and moves it about.
         Box::pin(async move { Ok::<_, Infallible>(proxy::answer(&connection, request).await) })
     });
-    let mut http = pin!(
-        http1::Builder::new()
-            // `ClientIo` times the head of a request.
-            .header_read_timeout(None)
-            .max_buf_size(plan.config.limits.header_size)
-            .max_headers(plan.config.limits.headers)
-            .serve_connection(TokioIo::new(io), service)
-            .with_upgrades()
-    );
+    let mut http = http1::Builder::new()
+        // `ClientIo` times the head of a request.
+        .header_read_timeout(None)
+        .max_buf_size(plan.config.limits.header_size)
+        .max_headers(plan.config.limits.headers)
+        .title_case_headers(true)
+        .serve_connection(TokioIo::new(io), service);
     drop(plan);
     let last_call = async {
         shared.orders.closing().await;
         tokio::time::sleep(LAST_CALL).await;
     };
     let ended = tokio::select! {
-        ended = http.as_mut() => ended,
+        ended = speak(&mut http, &connection) => ended,
         () = last_call => {
-            http.as_mut().graceful_shutdown();
+            Pin::new(&mut http).graceful_shutdown();
             if connection.debt.owes_nothing() {
-                http.await
+                speak(&mut http, &connection).await
             } else {
-                timeout(LAST_CALL, http).await.unwrap_or(Ok(()))
+                timeout(LAST_CALL, speak(&mut http, &connection)).await.unwrap_or(Ok(None))
             }
         }
     };
+    if let Ok(Some(leaving)) = ended {
+        let Parts { io, read_buf, service, .. } = http.into_parts();
+        // What comes of it counts as a connection by itself.
+        drop((service, connection));
+        match leaving {
+            Leaving::Session(opening) => opening.open(io.into_inner(), read_buf, &worker.sessions).await,
+            Leaving::Farewell(bid) => bid.say(io.into_inner()).await,
+        }
+        return;
+    }
     if let Err(error) = ended {
         tracing::debug!(client = %sender, %error, "connection ended");
         // What is behind a request that is being answered is that one's affair.
@@ -88,6 +107,29 @@ pub(super) async fn serve(worker: Arc<Worker>, accepted: Accepted) {
             record_unread(shared, sender, tls, &error);
         }
     }
+}
+
+/// Has hyper speak HTTP until the connection ends, or leaves HTTP by its last request.
+///
+/// hyper's own way to upgrade writes the 101 itself, in its own spelling, and takes a channel and a task more. Here the
+/// request that leaves HTTP is never answered, and the stream is taken from under hyper: nothing of it is lost, since hyper
+/// reads a next head only when all of the last answer is with the stream ([`proxy::Connection::take_leaving`]).
+async fn speak(
+    http: &mut (impl Future<Output = hyper::Result<()>> + Unpin),
+    connection: &proxy::Connection,
+) -> hyper::Result<Option<Leaving>> {
+    poll_fn(|cx| {
+        let spoken = Pin::new(&mut *http).poll(cx);
+        match connection.take_leaving() {
+            Some(leaving) if spoken.is_pending() => Poll::Ready(Ok(Some(leaving))),
+            Some(Leaving::Session(opening)) => {
+                opening.fail();
+                spoken.map_ok(|()| None)
+            }
+            Some(Leaving::Farewell(_)) | None => spoken.map_ok(|()| None),
+        }
+    })
+    .await
 }
 
 /// hyper has answered a head that it could not read, or that is too large: no request came of it, so nobody else records it.

@@ -1,5 +1,6 @@
-//! A WebSocket handshake with a backend, written and read here: of hyper's client a session needs a request, a head and the
-//! socket back, and pays for a task, channels and buffers.
+//! The heads of a WebSocket handshake, written and read here: toward a backend, since of hyper's client a session needs a
+//! request, a head and the socket back, and pays for a task, channels and buffers; the 101 toward a client, since hyper's
+//! server spells no name as the RFCs do ([`spell`]).
 //!
 //! Only a 101 is read to its end here. Any other answer is left to hyper, from its first byte ([`Replay`]).
 
@@ -17,25 +18,30 @@ use hyper::{
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use super::{sockets::Socket, upstream::Head};
-use crate::error::{Error, Kind};
+use crate::{
+    error::{Error, Kind},
+    headers::spell,
+};
 
 /// The head of an answer is at most this long.
 const MAX_HEAD: usize = 64 * 1024;
-/// Header lines in the head of an answer, at most (as hyper).
-const MAX_HEADERS: usize = 100;
+/// Fields of an answer that there is room for without an allocation.
+const FEW: usize = 64;
+/// Fields of an answer that no limit exceeds, for who has none of its own.
+pub(super) const MOST_FIELDS: usize = 1000;
 /// The room for a head; few are longer.
 const HEAD: usize = 2048;
 
 /// What a backend says to a handshake.
 #[derive(Debug)]
 pub(super) enum Reply {
-    /// A 101, not verified yet: its headers, and what was read behind it.
-    Switched { headers: HeaderMap, early: Bytes },
+    /// A 101, not verified yet: its reason phrase, its headers, and what was read behind it.
+    Switched { reason: Bytes, headers: HeaderMap, early: Bytes },
     /// Anything else: its status, and what was read of it.
     Other { status: StatusCode, read: Bytes },
 }
 
-/// Sends the request and reads the head of the answer.
+/// Sends the request and reads the head of the answer, which has `most` fields at most.
 ///
 /// # Errors
 /// [`Kind::ClosedEarly`], [`Kind::MalformedAnswer`].
@@ -43,6 +49,7 @@ pub(super) async fn exchange(
     socket: &mut (impl AsyncRead + AsyncWrite + Unpin),
     head: &Head,
     address: &str,
+    most: usize,
 ) -> Result<Reply, Error> {
     // Where writing fails an answer may have come all the same: a backend that refuses does not have to read first.
     let written = socket.write_all(&request(head, address)).await;
@@ -55,11 +62,11 @@ pub(super) async fn exchange(
             Ok(_) => {}
             Err(error) => return Err(Error::from_source(Kind::ClosedEarly, written.err().unwrap_or(error))),
         }
-        while let Some((status, length)) = status(&read[interim..])? {
+        while let Some((status, length)) = status(&read[interim..], most)? {
             if status == StatusCode::SWITCHING_PROTOCOLS {
                 let early = read.split_off(interim + length).freeze();
-                let headers = headers(read.freeze().slice(interim..))?;
-                return Ok(Reply::Switched { headers, early });
+                let (reason, headers) = headers(&read.freeze().slice(interim..), most)?;
+                return Ok(Reply::Switched { reason, headers, early });
             }
             if !status.is_informational() {
                 return Ok(Reply::Other { status, read: read.freeze() });
@@ -72,6 +79,16 @@ pub(super) async fn exchange(
     }
 }
 
+/// A 101 on the wire.
+pub(super) fn switching(reason: &[u8], headers: &HeaderMap) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(HEAD);
+    for part in [b"HTTP/1.1 101 ", reason, b"\r\n"] {
+        bytes.put_slice(part);
+    }
+    fields(&mut bytes, headers);
+    bytes
+}
+
 /// The request on the wire.
 fn request(head: &Head, address: &str) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(HEAD);
@@ -79,46 +96,72 @@ fn request(head: &Head, address: &str) -> Vec<u8> {
     for part in [head.method.as_str(), " ", path, " HTTP/1.1\r\n"] {
         bytes.put_slice(part.as_bytes());
     }
-    let mut line = |name: &HeaderName, value: &[u8]| {
-        for part in [name.as_str().as_bytes(), b": ", value, b"\r\n"] {
-            bytes.put_slice(part);
-        }
-    };
     if !head.headers.contains_key(HOST) {
-        line(&HOST, address.as_bytes());
+        field(&mut bytes, &HOST, address.as_bytes());
     }
-    for (name, value) in &head.headers {
-        line(name, value.as_bytes());
-    }
-    bytes.put_slice(b"\r\n");
+    fields(&mut bytes, &head.headers);
     bytes
 }
 
-/// The status of an answer whose head is complete, and how long that is.
-fn status(bytes: &[u8]) -> Result<Option<(StatusCode, usize)>, Error> {
-    let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
-    let mut answer = httparse::Response::new(&mut headers);
-    match answer.parse(bytes).map_err(malformed)? {
-        httparse::Status::Partial => Ok(None),
-        httparse::Status::Complete(length) => {
-            let status = StatusCode::from_u16(answer.code.unwrap_or_default()).map_err(malformed)?;
-            Ok(Some((status, length)))
-        }
+/// All fields, and the end of the head.
+fn fields(bytes: &mut Vec<u8>, headers: &HeaderMap) {
+    for (name, value) in headers {
+        field(bytes, name, value.as_bytes());
+    }
+    bytes.put_slice(b"\r\n");
+}
+
+fn field(bytes: &mut Vec<u8>, name: &HeaderName, value: &[u8]) {
+    spell(name, bytes);
+    for part in [b": ", value, b"\r\n"] {
+        bytes.put_slice(part);
     }
 }
 
-/// The headers of a complete head; their values stay where they are.
-fn headers(head: Bytes) -> Result<HeaderMap, Error> {
-    let mut lines = [httparse::EMPTY_HEADER; MAX_HEADERS];
-    let mut answer = httparse::Response::new(&mut lines);
-    answer.parse(&head).map_err(malformed)?;
-    let mut headers = HeaderMap::with_capacity(answer.headers.len());
-    for line in answer.headers.iter() {
-        let name = HeaderName::from_bytes(line.name.as_bytes()).map_err(malformed)?;
-        let value = HeaderValue::from_maybe_shared(head.slice_ref(line.value)).map_err(malformed)?;
-        headers.append(name, value);
+/// The status of an answer whose head is complete, and how long that is.
+fn status(bytes: &[u8], most: usize) -> Result<Option<(StatusCode, usize)>, Error> {
+    parse(bytes, most, |answer, length| {
+        let status = StatusCode::from_u16(answer.code.unwrap_or_default()).map_err(malformed)?;
+        Ok((status, length))
+    })
+}
+
+/// The reason phrase and the headers of a complete head; they stay where they are.
+fn headers(head: &Bytes, most: usize) -> Result<(Bytes, HeaderMap), Error> {
+    let read = parse(head, most, |answer, _| {
+        let mut headers = HeaderMap::with_capacity(answer.headers.len());
+        for line in answer.headers.iter() {
+            let name = HeaderName::from_bytes(line.name.as_bytes()).map_err(malformed)?;
+            let value = HeaderValue::from_maybe_shared(head.slice_ref(line.value)).map_err(malformed)?;
+            headers.append(name, value);
+        }
+        let reason = answer.reason.filter(|reason| !reason.is_empty());
+        Ok((reason.map_or_else(Bytes::new, |reason| head.slice_ref(reason.as_bytes())), headers))
+    });
+    read?.ok_or_else(|| malformed("its head has no end"))
+}
+
+/// Reads a head of `most` fields at most, and hands it on with its length; `None` while it has no end.
+fn parse<T>(
+    bytes: &[u8],
+    most: usize,
+    read: impl FnOnce(&httparse::Response<'_, '_>, usize) -> Result<T, Error>,
+) -> Result<Option<T>, Error> {
+    let mut few = [httparse::EMPTY_HEADER; FEW];
+    let mut many;
+    let mut answer = httparse::Response::new(&mut few[..most.min(FEW)]);
+    let mut parsed = answer.parse(bytes);
+    if parsed == Err(httparse::Error::TooManyHeaders) && most > FEW {
+        many = vec![httparse::EMPTY_HEADER; most];
+        answer = httparse::Response::new(&mut many);
+        parsed = answer.parse(bytes);
     }
-    Ok(headers)
+    match parsed {
+        Ok(httparse::Status::Partial) => Ok(None),
+        Ok(httparse::Status::Complete(length)) => read(&answer, length).map(Some),
+        Err(httparse::Error::TooManyHeaders) => Err(malformed("it has more fields than limits.answer_headers")),
+        Err(error) => Err(malformed(error)),
+    }
 }
 
 fn malformed(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {

@@ -21,7 +21,7 @@ use tokio::{
 };
 
 use super::{
-    handshake::{Reply, exchange},
+    handshake::{MOST_FIELDS, Reply, exchange},
     upstream::{Head, connect_failure},
 };
 use crate::{
@@ -159,7 +159,7 @@ async fn check(address: &str, settings: &HealthCheck) -> Result<(), Failure> {
         CheckKind::WebSocket { path } => {
             let (head, offer) = upgrade(head(path, settings.host.as_deref()))?;
             match ask(&mut socket, &head, address, deadline).await? {
-                Reply::Switched { headers, early } => {
+                Reply::Switched { headers, early, .. } => {
                     handshake::verify(&offer, &headers).map_err(Failure::FalseUpgrade)?;
                     let mut session = Session { socket, read: early.into(), total: 0 };
                     timeout_at(deadline, session.ping()).await.unwrap_or(Err(Failure::NoPong))?;
@@ -174,7 +174,7 @@ async fn check(address: &str, settings: &HealthCheck) -> Result<(), Failure> {
 }
 
 async fn ask(socket: &mut TcpStream, head: &Head, address: &str, deadline: Deadline) -> Result<Reply, Error> {
-    timeout_at(deadline, exchange(socket, head, address)).await.map_err(|_| Kind::ResponseTimeout)?
+    timeout_at(deadline, exchange(socket, head, address, MOST_FIELDS)).await.map_err(|_| Kind::ResponseTimeout)?
 }
 
 /// A GET of this path. Both were checked with the file; what cannot be written is left out.

@@ -1,17 +1,21 @@
 //! One request, read downwards: refused here, forwarded as plain HTTP, or upgraded to a session.
 
 use std::{
+    future::pending,
     net::{IpAddr, SocketAddr},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::Instant,
 };
 
 use hyper::{
     Request, Response, StatusCode, Uri,
     body::Incoming,
-    header::{CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER, SEC_WEBSOCKET_VERSION, UPGRADE},
+    ext::ReasonPhrase,
+    header::{
+        CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderValue, RETRY_AFTER, SEC_WEBSOCKET_PROTOCOL,
+        SEC_WEBSOCKET_VERSION, UPGRADE,
+    },
     http::request::Parts,
-    upgrade::OnUpgrade,
 };
 
 use super::{
@@ -20,10 +24,11 @@ use super::{
     attempts::Attempts,
     body::{AnswerBody, Ending, Keep, Progress, RequestBody},
     client_io::Debt,
-    farewell::Farewell,
+    farewell::{Bid, Farewell},
+    handshake::switching,
     live::ConnectionGuard,
     plan::Plan,
-    session::{self, Holdings, Takeover},
+    session::{Holdings, Opening},
     upstream::{Answered, Greeting, Head, Switched, is_repeatable},
 };
 use crate::{
@@ -49,6 +54,15 @@ pub(super) struct Connection {
     pub(super) tls: Option<TlsVersion>,
     pub(super) debt: Debt,
     pub(super) guard: ConnectionGuard,
+    /// Behind a lock because tasks must be `Send`; only this connection's task takes it.
+    leaving: Mutex<Option<Leaving>>,
+}
+
+/// What a connection becomes that leaves HTTP: from there on its stream is ours, with a 101 still to be written.
+#[derive(Debug)]
+pub(super) enum Leaving {
+    Session(Box<Opening>),
+    Farewell(Box<Bid>),
 }
 
 /// What a request comes to, when it is not refused.
@@ -64,10 +78,35 @@ struct Upgraded {
     switched: Switched,
     pick: Pick,
     agreed: Agreed,
-    client: OnUpgrade,
     /// The route's, among all.
     place: usize,
     admitted: Admitted,
+}
+
+impl Connection {
+    pub(super) fn new(
+        worker: Arc<Worker>,
+        (sender, port, tls): (SocketAddr, u16, Option<TlsVersion>),
+        debt: Debt,
+        guard: ConnectionGuard,
+    ) -> Self {
+        Self { worker, sender, port, tls, debt, guard, leaving: Mutex::default() }
+    }
+
+    /// What it becomes, if its last request has left HTTP. Asked after each turn of hyper; `None` as long as hyper has
+    /// bytes of an earlier answer that the client does not take.
+    pub(super) fn take_leaving(&self) -> Option<Leaving> {
+        if self.debt.is_unsent() {
+            return None;
+        }
+        self.leaving.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Leaves HTTP. The request gets no answer of hyper's: this never returns, and is dropped with hyper's connection.
+    async fn leave(&self, leaving: Leaving) -> Response<AnswerBody> {
+        *self.leaving.lock().unwrap_or_else(PoisonError::into_inner) = Some(leaving);
+        pending().await
+    }
 }
 
 /// Answers one request.
@@ -88,10 +127,17 @@ pub(super) async fn answer(connection: &Connection, request: Request<Incoming>) 
         Ok(Reply::Answer { answered, pick, sent, keep_alive }) => {
             pass_on(connection, &plan, answered, pick, sent, keep_alive, record)
         }
-        Ok(Reply::Upgrade(upgraded)) => open_session(connection, &plan, upgraded, record),
+        Ok(Reply::Upgrade(upgraded)) => {
+            let opening = Box::new(opening(connection, &plan, upgraded, record));
+            drop(plan);
+            connection.leave(Leaving::Session(opening)).await
+        }
         Err(error) => {
             match farewell.filter(|_| error.is_temporary()).zip(connection.worker.shared.admission.farewell()) {
-                Some((farewell, permit)) => farewell.bid(connection, permit, &error, record),
+                Some((farewell, permit)) => {
+                    let bid = Box::new(farewell.bid(connection, permit, &error, record));
+                    connection.leave(Leaving::Farewell(bid)).await
+                }
                 None => refuse(connection, &error, handshake, record),
             }
         }
@@ -107,7 +153,7 @@ async fn serve(
     record: &mut Record,
 ) -> Result<Reply, Error> {
     let shared = &connection.worker.shared;
-    let (mut parts, body) = request.into_parts();
+    let (parts, body) = request.into_parts();
     record.request_id = headers::request_id(&parts.headers, shared.nonces.next());
     headers::check_framing(&parts.method, &parts.uri, parts.version, &parts.headers)
         .map_err(|error| Error::from_source(Kind::BadRequest, error))?;
@@ -122,18 +168,17 @@ async fn serve(
     }
     let key = upstream.key(client, &parts.headers, parts.uri.query());
     let kind = handshake::classify(&parts.method, parts.version, &parts.headers);
-    let on_upgrade = parts.extensions.remove::<OnUpgrade>();
     let head = head_for_backend(connection, plan, parts, &host, client, &record.request_id);
-    match (kind, on_upgrade) {
-        (handshake::Kind::Bad(bad), _) => Err(bad_handshake(bad)),
-        (handshake::Kind::WebSocket(offer), Some(on_upgrade)) => {
+    match kind {
+        handshake::Kind::Bad(bad) => Err(bad_handshake(bad)),
+        handshake::Kind::WebSocket(offer) => {
             let foreign = |origin| Error::from_source(Kind::Origin, origin);
             route.origins.check(&head.headers).map_err(foreign)?;
             let open = || shared.live.sessions();
             let admitted = shared.admission.admit(client, open, &plan.config.limits, Instant::now())?;
-            upgrade(connection, plan, (place, upstream, admitted), (head, offer, on_upgrade), key, record).await
+            upgrade(connection, plan, (place, upstream, admitted), (head, offer), key, record).await
         }
-        (handshake::Kind::WebSocket(_) | handshake::Kind::Plain, _) => {
+        handshake::Kind::Plain => {
             let body = RequestBody::new(body, plan.config.timeouts.request_body, plan.config.limits.body_size)?;
             forward(connection, plan, upstream, head, body, key, record).await
         }
@@ -145,12 +190,15 @@ async fn upgrade(
     connection: &Connection,
     plan: &Plan,
     (place, upstream, admitted): (usize, &Arc<Upstream>, Admitted),
-    (mut head, offer, on_upgrade): (Head, Offer, OnUpgrade),
+    (mut head, offer): (Head, Offer),
     key: Key,
     record: &mut Record,
 ) -> Result<Reply, Error> {
-    head.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    head.headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
     head.headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    // If it is there it is 0, and behind it come frames.
+    head.headers.remove(CONTENT_LENGTH);
+    let terms = (&plan.config.timeouts, &plan.config.limits);
     let mut attempts = Attempts::new(upstream, key, &connection.worker.shared.metrics);
     let mut last_answer = None;
     loop {
@@ -159,13 +207,12 @@ async fn upgrade(
             Err(error) => return last_answer.ok_or(error),
         };
         record.trace.pass_on(&mut head.headers);
-        let greeting = connection.worker.dialer.handshake(pick.address(), &head, &plan.config.timeouts).await;
+        let greeting = connection.worker.dialer.handshake(pick.address(), &head, terms).await;
         match greeting {
             Ok(Greeting::Switched(switched)) => match handshake::verify(&offer, &switched.headers) {
                 Ok(agreed) => {
                     attempts.succeed(&mut pick, StatusCode::SWITCHING_PROTOCOLS, Some(switched.connect), record);
-                    let client = on_upgrade;
-                    return Ok(Reply::Upgrade(Upgraded { switched, pick, agreed, client, place, admitted }));
+                    return Ok(Reply::Upgrade(Upgraded { switched, pick, agreed, place, admitted }));
                 }
                 Err(error) => {
                     attempts.fail(&mut pick, Error::from_source(Kind::FalseUpgrade, error), true, record)?;
@@ -196,7 +243,7 @@ async fn forward(
     key: Key,
     record: &mut Record,
 ) -> Result<Reply, Error> {
-    let terms = (&plan.config.timeouts, &plan.config.tcp);
+    let terms = (&plan.config.timeouts, &plan.config.tcp, &plan.config.limits);
     let repeatable = is_repeatable(&head.method, &body);
     let mut body = Some(body);
     let mut attempts = Attempts::new(upstream, key, &connection.worker.shared.metrics);
@@ -236,6 +283,10 @@ fn head_for_backend(
     };
     headers::strip_hop_by_hop(&mut parts.headers);
     headers::forward(&mut parts.headers, &hop);
+    // HTTP/1.0 may name the host in its target alone, which goes on as a path (RFC 9112 §3.2.2).
+    if let (false, false, Ok(host)) = (parts.headers.contains_key(HOST), host.is_empty(), HeaderValue::from_str(host)) {
+        parts.headers.insert(HOST, host);
+    }
     let uri = parts.uri.into_parts().path_and_query.map_or_else(|| Uri::from_static("/"), Uri::from);
     Head { method: parts.method, uri, headers: parts.headers }
 }
@@ -264,29 +315,38 @@ fn pass_on(
     let mut response = Response::new(body);
     *response.status_mut() = parts.status;
     *response.headers_mut() = parts.headers;
+    // Where it is the usual one, hyper writes that by itself.
+    if let Some(reason) = parts.extensions.remove::<ReasonPhrase>() {
+        response.extensions_mut().insert(reason);
+    }
     response
 }
 
-/// Passes a believed 101 on and starts the session behind it.
-fn open_session(connection: &Connection, plan: &Plan, upgraded: Upgraded, record: Record) -> Response<AnswerBody> {
-    let Upgraded { switched, pick, agreed, client, place, admitted } = upgraded;
+/// The 101 to be passed on, and the session behind it.
+fn opening(connection: &Connection, plan: &Plan, upgraded: Upgraded, record: Record) -> Opening {
+    let Upgraded { switched, pick, agreed, place, admitted } = upgraded;
     let shared = &connection.worker.shared;
-    let mut response = Response::new(AnswerBody::ours(String::new(), connection.debt.clone()));
-    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-    *response.headers_mut() = switched.headers;
-    headers::strip_hop_by_hop(response.headers_mut());
-    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
-    response.headers_mut().insert(UPGRADE, HeaderValue::from_static("websocket"));
+    let mut headers = switched.headers;
+    headers::strip_hop_by_hop(&mut headers);
+    headers.remove(CONTENT_LENGTH);
+    if agreed.subprotocol.is_none() {
+        headers.remove(SEC_WEBSOCKET_PROTOCOL);
+    }
+    headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
     let terms = &plan.terms[place];
     let common = Arc::clone(if agreed.extensions { &terms.extended } else { &terms.plain });
     let record = record.into_session(Arc::clone(&terms.log), Arc::clone(pick.backend()));
     let (counted, permit) = admitted.into_session(|| connection.guard.open_session());
     let holdings = Holdings { guards: (pick.settle(), counted, permit), record };
-    let takeover =
-        Takeover { client, backend: (switched.socket, switched.early), patience: plan.config.timeouts.upgrade };
-    let sessions = connection.worker.sessions.clone();
-    tokio::spawn(session::open(takeover, common, shared.nonces.next() as u64, holdings, sessions));
-    response
+    Opening {
+        answer: switching(&switched.reason, &headers),
+        patience: plan.config.timeouts.upgrade,
+        backend: (switched.socket, switched.early),
+        common,
+        nonce: shared.nonces.next() as u64,
+        holdings,
+    }
 }
 
 /// Refuses a request: the status, one line for the client, and why in the record.

@@ -6,9 +6,8 @@ use std::{
 };
 
 use bytes::Bytes;
-use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::TokioIo;
 use tokio::{
+    io::AsyncWriteExt,
     sync::{mpsc, oneshot},
     time::timeout,
 };
@@ -38,13 +37,18 @@ use crate::{
     },
 };
 
-/// Both streams; the client's as soon as hyper lets go of it.
+/// A session whose 101 is still to be written. Dropping it ends the session; its record is written.
 #[derive(Debug)]
-pub(super) struct Takeover {
-    pub(super) client: OnUpgrade,
-    pub(super) backend: (Socket, Bytes),
-    /// How long that may take: the 101 has to go out to the client.
+pub(super) struct Opening {
+    /// The 101.
+    pub(super) answer: Vec<u8>,
+    /// How long it may take to go out.
     pub(super) patience: Duration,
+    /// The backend's socket, and what was read behind its 101.
+    pub(super) backend: (Socket, Bytes),
+    pub(super) common: Arc<Common>,
+    pub(super) nonce: u64,
+    pub(super) holdings: Holdings,
 }
 
 /// What counts a session.
@@ -78,35 +82,31 @@ pub(super) enum Arrival {
     Count(oneshot::Sender<Tally>),
 }
 
-/// Takes both streams over and gives the session to its worker's loop. Dropping the future ends the session; its record is
-/// written.
-pub(super) async fn open(
-    takeover: Takeover,
-    common: Arc<Common>,
-    nonce: u64,
-    holdings: Holdings,
-    sessions: mpsc::Sender<Arrival>,
-) {
-    let legs = timeout(takeover.patience, legs(takeover)).await;
-    let Holdings { guards, record } = holdings;
-    let Ok(Some((client, backend))) = legs else {
+impl Opening {
+    /// Writes the 101 and gives the session to its worker's loop. `early`: what was read of the client behind its request.
+    /// Dropping the future ends the session; its record is written.
+    pub(super) async fn open(self, mut client: ClientIo, early: Bytes, sessions: &mpsc::Sender<Arrival>) {
+        let sent = timeout(self.patience, async {
+            client.write_all(&self.answer).await?;
+            client.flush().await
+        });
+        let Ok(Ok(())) = sent.await else { return self.fail() };
+        let Self { backend: (socket, greeting), common, nonce, holdings: Holdings { guards, record }, .. } = self;
+        let session = Session::new(common, nonce, Instant::now());
+        let client = Leg::new(client.into_stream(), early);
+        let relay = Some(Relay::new(client, Leg::new(Stream::Plain(socket), greeting), session));
+        let held = Box::new(Held { relay, guards: Some(guards), record: Some(record) });
+        // An error says that the worker has stopped: the session is cut.
+        let _ = sessions.send(Arrival::Session(held)).await;
+    }
+
+    /// The client's connection ended before its 101 was through.
+    pub(super) fn fail(self) {
+        let Holdings { guards, record } = self.holdings;
         let record = record.fail(end(Initiator::Client, Cause::ClientLost));
         drop(guards);
         drop(record);
-        return;
-    };
-    let session = Session::new(common, nonce, Instant::now());
-    let relay = Some(Relay::new(client, backend, session));
-    let held = Box::new(Held { relay, guards: Some(guards), record: Some(record) });
-    // An error says that the worker has stopped: the session is cut.
-    let _ = sessions.send(Arrival::Session(held)).await;
-}
-
-/// `None` when a connection ended before its 101 was through.
-async fn legs(takeover: Takeover) -> Option<(Leg, Leg)> {
-    let client = takeover.client.await.ok()?.downcast::<TokioIo<ClientIo>>().ok()?;
-    let (socket, early) = takeover.backend;
-    Some((Leg::new(client.io.into_inner().into_stream(), client.read_buf), Leg::new(Stream::Plain(socket), early)))
+    }
 }
 
 impl Held {

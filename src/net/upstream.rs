@@ -30,7 +30,7 @@ use super::{
     sockets::Socket,
 };
 use crate::{
-    config::{Tcp, Timeouts},
+    config::{Limits, Tcp, Timeouts},
     error::{Error, Kind},
     headers,
 };
@@ -84,6 +84,8 @@ pub(super) enum Greeting {
 /// A 101 and the socket behind it.
 #[derive(Debug)]
 pub(super) struct Switched {
+    /// Its reason phrase, as the backend wrote it.
+    pub(super) reason: Bytes,
     pub(super) headers: HeaderMap,
     pub(super) socket: Socket,
     /// Read past the head.
@@ -97,19 +99,25 @@ impl Dialer {
     ///
     /// # Errors
     /// All kinds of the backend's side.
-    pub(super) async fn handshake(&self, address: &str, head: &Head, timeouts: &Timeouts) -> Result<Greeting, Error> {
+    pub(super) async fn handshake(
+        &self,
+        address: &str,
+        head: &Head,
+        (timeouts, limits): (&Timeouts, &Limits),
+    ) -> Result<Greeting, Error> {
         let started = Instant::now();
         let mut socket = connect(address, timeouts).await?;
         let connect = started.elapsed();
         let wait = timeouts.upgrade;
-        match timeout(wait, handshake::exchange(&mut socket, head, address)).await {
+        match timeout(wait, handshake::exchange(&mut socket, head, address, limits.answer_headers)).await {
             Err(_) => Err(Kind::ResponseTimeout.into()),
             Ok(Err(error)) => Err(error),
-            Ok(Ok(Reply::Switched { headers, early })) => {
-                Ok(Greeting::Switched(Switched { headers, socket, early, connect }))
+            Ok(Ok(Reply::Switched { reason, headers, early })) => {
+                Ok(Greeting::Switched(Switched { reason, headers, socket, early, connect }))
             }
             Ok(Ok(Reply::Other { read, .. })) => {
-                let answered = ask(Replay::new(read, socket), connect, address, head.clone(), None, wait).await?;
+                let answered =
+                    ask(Replay::new(read, socket), connect, address, head.clone(), None, (wait, limits)).await?;
                 check(&answered.response)?;
                 Ok(Greeting::Answered(answered))
             }
@@ -127,11 +135,11 @@ impl Dialer {
         address: &str,
         head: Head,
         body: &mut Option<RequestBody>,
-        (timeouts, tcp): (&Timeouts, &Tcp),
+        (timeouts, tcp, limits): (&Timeouts, &Tcp, &Limits),
     ) -> Result<Answered, Error> {
         let answered = match self.reuse(address, &head, body.as_ref(), timeouts.response).await {
             Some(answered) => answered?,
-            None => fresh(address, head, body, timeouts, tcp).await?,
+            None => fresh(address, head, body, (timeouts, tcp, limits)).await?,
         };
         if answered.response.status() == StatusCode::SWITCHING_PROTOCOLS {
             return Err(Error::from_source(Kind::MalformedAnswer, "a 101 that nobody asked for"));
@@ -190,15 +198,14 @@ async fn fresh(
     address: &str,
     head: Head,
     body: &mut Option<RequestBody>,
-    timeouts: &Timeouts,
-    tcp: &Tcp,
+    (timeouts, tcp, limits): (&Timeouts, &Tcp, &Limits),
 ) -> Result<Answered, Error> {
     let started = Instant::now();
     let socket = connect(address, timeouts).await?;
     let connect = started.elapsed();
     // The backend's connection outlives this request.
     socket::set_options(&socket, tcp).map_err(|error| Error::from_source(connect_failure(&error), error))?;
-    ask(socket, connect, address, head, body.take(), timeouts.response).await
+    ask(socket, connect, address, head, body.take(), (timeouts.response, limits)).await
 }
 
 /// Sends the first request of a connection.
@@ -208,9 +215,11 @@ async fn ask(
     address: &str,
     head: Head,
     body: Option<RequestBody>,
-    wait: Duration,
+    (wait, limits): (Duration, &Limits),
 ) -> Result<Answered, Error> {
-    let (sender, connection) = http1::Builder::new().handshake(TokioIo::new(socket)).await.map_err(failure)?;
+    let mut http = http1::Builder::new();
+    http.max_headers(limits.answer_headers).title_case_headers(true);
+    let (sender, connection) = http.handshake(TokioIo::new(socket)).await.map_err(failure)?;
     // It ends with the session's takeover, with its sender, or with an error that `send` sees too.
     tokio::spawn(connection.with_upgrades());
     let body = body.unwrap_or_else(RequestBody::empty);
@@ -288,6 +297,9 @@ fn failure(error: hyper::Error) -> Error {
         Some(BodyError::TimedOut) => Kind::BodyTimeout,
         Some(BodyError::Broken(error)) if is_malformed(error) => Kind::BadRequest,
         Some(BodyError::Broken(_)) => Kind::ClientGone,
+        None if error.is_parse_too_large() => {
+            return Error::from_source(Kind::MalformedAnswer, "its head is too large: see limits.answer_headers");
+        }
         None if error.is_parse() => Kind::MalformedAnswer,
         None => Kind::ClosedEarly,
     };

@@ -60,6 +60,7 @@ mod messages;
 /// What a machine reads of all sessions.
 mod metrics;
 /// Plain HTTP through the same door.
+mod oddities;
 mod plain_http;
 /// One line for every exchange.
 mod record;

@@ -1,0 +1,91 @@
+//! How names of fields are written where we write them ourselves. PURE.
+//!
+//! Letter case means nothing (RFC 9110 §5.1), and programs that look for `Sec-WebSocket-Accept` byte by byte are on the
+//! market all the same. Names go out as the RFCs spell them.
+
+use hyper::header::HeaderName;
+
+/// Names that are not spelled with a capital after each hyphen and nowhere else.
+const EXCEPTIONS: [(&str, &str); 22] = [
+    ("a-im", "A-IM"),
+    ("alpn", "ALPN"),
+    ("baggage", "baggage"),
+    ("content-id", "Content-ID"),
+    ("content-md5", "Content-MD5"),
+    ("dnt", "DNT"),
+    ("dpop", "DPoP"),
+    ("etag", "ETag"),
+    ("im", "IM"),
+    ("mime-version", "MIME-Version"),
+    ("nel", "NEL"),
+    ("sec-ch-ua", "Sec-CH-UA"),
+    ("sec-ch-ua-mobile", "Sec-CH-UA-Mobile"),
+    ("sec-ch-ua-platform", "Sec-CH-UA-Platform"),
+    ("sec-gpc", "Sec-GPC"),
+    ("soapaction", "SOAPAction"),
+    ("te", "TE"),
+    ("traceparent", "traceparent"),
+    ("tracestate", "tracestate"),
+    ("www-authenticate", "WWW-Authenticate"),
+    ("x-real-ip", "X-Real-IP"),
+    ("x-request-id", "X-Request-ID"),
+];
+
+/// Of all names that begin so the rest is spelled as any other.
+const WEBSOCKET: (&str, &str) = ("sec-websocket-", "Sec-WebSocket-");
+
+/// Appends a name in the spelling of the RFCs.
+pub fn spell(name: &HeaderName, line: &mut Vec<u8>) {
+    let name = name.as_str();
+    if let Ok(place) = EXCEPTIONS.binary_search_by_key(&name, |(name, _)| name) {
+        line.extend_from_slice(EXCEPTIONS[place].1.as_bytes());
+        return;
+    }
+    let rest = match name.strip_prefix(WEBSOCKET.0) {
+        Some(rest) => {
+            line.extend_from_slice(WEBSOCKET.1.as_bytes());
+            rest
+        }
+        None => name,
+    };
+    let mut begins = true;
+    line.extend(rest.bytes().map(|byte| {
+        let byte = if begins { byte.to_ascii_uppercase() } else { byte };
+        begins = byte == b'-';
+        byte
+    }));
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_spelled_as_the_rfcs_have_them() {
+        for name in [
+            "Host",
+            "Content-Length",
+            "Sec-WebSocket-Accept",
+            "Sec-WebSocket-Extensions",
+            "Sec-Fetch-Mode",
+            "X-Forwarded-For",
+            "Set-Cookie",
+            "X_Odd--Name",
+            "-",
+        ] {
+            assert_eq!(spelled(&name.to_ascii_lowercase()), name);
+        }
+        assert!(EXCEPTIONS.is_sorted(), "the search in it needs that");
+        for (name, spelling) in EXCEPTIONS {
+            assert_eq!(spelled(name), spelling);
+            assert!(name.eq_ignore_ascii_case(spelling), "{name} is another name than {spelling}");
+        }
+    }
+
+    fn spelled(name: &str) -> String {
+        let mut line = Vec::new();
+        spell(&HeaderName::from_bytes(name.as_bytes()).unwrap(), &mut line);
+        String::from_utf8(line).unwrap()
+    }
+}
