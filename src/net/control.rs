@@ -30,6 +30,7 @@ use super::{
     server::StartError,
     session::Arrival,
     tally::Tally,
+    tickets::Tickets,
 };
 use crate::{
     access_log::AccessLog,
@@ -240,6 +241,11 @@ impl Control {
             self.listeners().iter().map(|listening| listening.socket.try_clone()).collect::<Result<_, _>>()?;
         sockets.extend(self.desk.as_ref().map(Desk::socket).transpose()?.flatten());
         Ok(sockets)
+    }
+
+    /// The keys of TLS tickets, for a successor.
+    pub(super) fn tickets(&self) -> &Tickets {
+        &self.planner.tickets
     }
 
     /// A successor accepts from our sockets: what waits there is its own. Ready when we accept no more.

@@ -6,6 +6,9 @@
 //!
 //! The successor connects, reads the sockets, starts, and writes one byte. Only then does the predecessor drain: a
 //! successor that fails leaves everything as it was.
+//!
+//! The sockets come with one byte, [`SOCKETS`], and what else the successor gets stands behind it, each part with its kind and
+//! its length. A version that knows no parts reads the one byte; a kind that it does not know it skips.
 
 use std::{
     fs, io,
@@ -20,7 +23,7 @@ use std::{
         },
     },
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use listenfd::ListenFd;
@@ -32,8 +35,9 @@ use rustix::{
     },
 };
 use tokio::{io::Interest, time::timeout};
+use zeroize::Zeroizing;
 
-use super::control::Control;
+use super::{control::Control, tickets::Tickets};
 
 /// Sockets handed over at once, at most: the kernel takes no more in one message (`SCM_MAX_FD`).
 const MOST: usize = 253;
@@ -41,6 +45,12 @@ const MOST: usize = 253;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// What the successor says when it accepts connections.
 const READY: u8 = b'R';
+/// What the predecessor says with the sockets.
+const SOCKETS: u8 = b'S';
+/// The kind of the part that has the keys of TLS tickets.
+const TICKETS: u8 = b'T';
+/// All that the predecessor says: in one piece, as the kernel hands over what was sent at once.
+const LONGEST: usize = 1024;
 
 /// Listening sockets that this process did not open.
 #[derive(Debug, Default)]
@@ -48,6 +58,7 @@ pub struct Inherited {
     sockets: Vec<(TcpListener, Origin)>,
     /// Who waits for our word.
     predecessor: Option<UnixStream>,
+    tickets: Option<Tickets>,
 }
 
 /// Whose socket it was.
@@ -74,7 +85,8 @@ impl Inherited {
         if let Some(predecessor) = path.and_then(|path| UnixStream::connect(path).ok()) {
             predecessor.set_read_timeout(Some(PATIENCE))?;
             predecessor.set_write_timeout(Some(PATIENCE))?;
-            let sockets = receive(&predecessor)?;
+            let (sockets, tickets) = receive(&predecessor)?;
+            inherited.tickets = tickets;
             inherited.sockets.extend(sockets.into_iter().map(|socket| (socket, Origin::Predecessor)));
             inherited.predecessor = Some(predecessor);
         }
@@ -86,6 +98,11 @@ impl Inherited {
         let fits = |(socket, _): &(TcpListener, Origin)| socket.local_addr().is_ok_and(|address| serves(address, bind));
         let (socket, origin) = self.sockets.swap_remove(self.sockets.iter().position(fits)?);
         Some((socket, origin == Origin::Manager))
+    }
+
+    /// The keys of the predecessor's TLS tickets, once.
+    pub(super) const fn tickets(&mut self) -> Option<Tickets> {
+        self.tickets.take()
     }
 
     /// Whether a process waits for this one to take over.
@@ -119,11 +136,11 @@ fn serves(address: SocketAddr, bind: SocketAddr) -> bool {
             && address.is_ipv6())
 }
 
-fn receive(predecessor: &UnixStream) -> io::Result<Vec<TcpListener>> {
+fn receive(predecessor: &UnixStream) -> io::Result<(Vec<TcpListener>, Option<Tickets>)> {
     let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(MOST))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
-    let mut byte = [0];
-    let received = recvmsg(predecessor, &mut [IoSliceMut::new(&mut byte)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
+    let mut said = Zeroizing::new([0; LONGEST]);
+    let received = recvmsg(predecessor, &mut [IoSliceMut::new(&mut *said)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
     if received.bytes == 0 {
         return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the predecessor handed nothing over"));
     }
@@ -133,7 +150,21 @@ fn receive(predecessor: &UnixStream) -> io::Result<Vec<TcpListener>> {
             sockets.extend(descriptors.map(TcpListener::from));
         }
     }
-    Ok(sockets)
+    let parts = said.get(1..received.bytes).unwrap_or_default();
+    let tickets = part(parts, TICKETS).and_then(|keys| Tickets::from_bytes(keys, Instant::now()));
+    Ok((sockets, tickets))
+}
+
+/// The part of this kind: it stands behind its kind, a byte, and its length, two.
+fn part(mut parts: &[u8], wanted: u8) -> Option<&[u8]> {
+    loop {
+        let (&[kind, high, low], rest) = parts.split_first_chunk()?;
+        let (part, rest) = rest.split_at_checked(u16::from_be_bytes([high, low]).into())?;
+        if kind == wanted {
+            return Some(part);
+        }
+        parts = rest;
+    }
 }
 
 /// Where a successor finds this process.
@@ -176,7 +207,8 @@ impl Handover {
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, format!("it is of user {user}")));
         }
         let sockets = control.sockets()?;
-        let give = successor.async_io(Interest::WRITABLE, || send(&successor, &sockets));
+        let tickets = control.tickets().to_bytes(Instant::now());
+        let give = successor.async_io(Interest::WRITABLE, || send(&successor, &sockets, &tickets));
         timeout(PATIENCE, give).await??;
         let mut byte = [0];
         let answer = successor.async_io(Interest::READABLE, || successor.try_read(&mut byte));
@@ -190,13 +222,16 @@ impl Handover {
     }
 }
 
-fn send(successor: &tokio::net::UnixStream, sockets: &[TcpListener]) -> io::Result<()> {
+fn send(successor: &tokio::net::UnixStream, sockets: &[TcpListener], tickets: &[u8]) -> io::Result<()> {
     let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(MOST))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     let descriptors: Vec<BorrowedFd<'_>> = sockets.iter().take(MOST).map(|socket| socket.as_fd()).collect();
     control.push(SendAncillaryMessage::ScmRights(&descriptors));
+    let [high, low] = u16::try_from(tickets.len()).map_err(io::Error::other)?.to_be_bytes();
     // Descriptors travel with at least one byte.
-    sendmsg(successor, &[IoSlice::new(b"S")], &mut control, SendFlags::NOSIGNAL)?;
+    let head = [SOCKETS, TICKETS, high, low];
+    let said = [&head[..], tickets].map(IoSlice::new);
+    sendmsg(successor, &said, &mut control, SendFlags::NOSIGNAL)?;
     Ok(())
 }
 

@@ -37,6 +37,7 @@ mod socket;
 mod sockets;
 pub mod stream;
 mod tally;
+pub mod tickets;
 pub mod tls;
 mod unsent;
 mod upstream;

@@ -3,7 +3,7 @@
 
 use std::{io, sync::Arc, time::Instant};
 
-use super::Shared;
+use super::{Shared, tickets::Tickets};
 use crate::{
     access_log::{AccessLog, RouteLog, endings::Endings},
     balance::{Registry, Upstream},
@@ -44,6 +44,7 @@ pub(super) struct Terms {
 #[derive(Debug)]
 pub(super) struct Planner {
     pub(super) access_log: AccessLog,
+    pub(super) tickets: Arc<Tickets>,
     /// `None` = there is no admin interface to show them.
     endings: Option<Arc<Endings>>,
     secret: Secret,
@@ -54,11 +55,16 @@ pub(super) struct Planner {
 impl Planner {
     /// # Errors
     /// The kernel has no random bytes.
-    pub(super) fn new(access_log: AccessLog, endings: Option<Arc<Endings>>, metrics: Arc<Metrics>) -> io::Result<Self> {
+    pub(super) fn new(
+        access_log: AccessLog,
+        tickets: Arc<Tickets>,
+        endings: Option<Arc<Endings>>,
+        metrics: Arc<Metrics>,
+    ) -> io::Result<Self> {
         let mut secret = [0; 16];
         getrandom::fill(&mut secret).map_err(io::Error::other)?;
         let registry = Registry::new(getrandom::u64().map_err(io::Error::other)?);
-        Ok(Self { access_log, endings, secret: Secret(secret), registry, metrics })
+        Ok(Self { access_log, tickets, endings, secret: Secret(secret), registry, metrics })
     }
 
     /// A plan whose backends are those of the plans before it, by upstream and address, as far as they live.

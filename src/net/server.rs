@@ -31,6 +31,7 @@ use super::{
     session::Arrival,
     sessions::{ARRIVALS, Sessions},
     socket, sockets,
+    tickets::Tickets,
     tls::TlsError,
     upstream::{Dialer, IDLE_TIME},
 };
@@ -122,7 +123,9 @@ impl Server {
     /// # Errors
     /// As [`Self::start`].
     pub fn start_with(config: Config, access_log: AccessLog, inherited: &mut Inherited) -> Result<Self, StartError> {
-        let bound = config.listeners.iter().map(|listener| control::bind(listener, &config.tcp, inherited));
+        let tickets = inherited.tickets().map_or_else(|| Tickets::new(Instant::now()), Ok);
+        let tickets = Arc::new(tickets.map_err(StartError::Worker)?);
+        let bound = config.listeners.iter().map(|listener| control::bind(listener, &config.tcp, &tickets, inherited));
         let bound = bound.collect::<Result<Vec<_>, _>>()?;
         let admin = config
             .admin
@@ -137,7 +140,7 @@ impl Server {
         let endings = history.as_ref().map(|history| Arc::clone(&history.endings));
         let metrics = Arc::new(Metrics::default());
         let traces = Traces::new(config.tracing.as_ref(), &metrics);
-        let planner = Planner::new(access_log, endings, Arc::clone(&metrics)).map_err(StartError::Worker)?;
+        let planner = Planner::new(access_log, tickets, endings, Arc::clone(&metrics)).map_err(StartError::Worker)?;
         let admission = Admission::new(Instant::now());
         admission.unsent.set_limit(config.limits.unsent_memory);
         let shared = Arc::new(Shared {

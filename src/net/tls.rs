@@ -20,6 +20,7 @@ use tokio_rustls::rustls::{
     version::{TLS12, TLS13},
 };
 
+use super::tickets::Tickets;
 use crate::config::{CertificateFiles, Tls};
 
 /// The one protocol that is served over TLS.
@@ -88,12 +89,11 @@ pub enum TlsErrorKind {
 /// Reads the certificates and makes what a listener needs to accept TLS. A self-signed certificate that was asked for and
 /// is not there yet is made first.
 ///
-/// Sessions are resumed by tickets sealed with a key that changes every six hours and dies with the process; nothing is kept
-/// per client.
+/// Sessions are resumed by `tickets`, which all listeners share; nothing is kept per client.
 ///
 /// # Errors
 /// The first file that is wrong.
-pub fn load(tls: &Tls) -> Result<Arc<ServerConfig>, TlsError> {
+pub fn load(tls: &Tls, tickets: &Arc<Tickets>) -> Result<Arc<ServerConfig>, TlsError> {
     if let Some(files) = pair_to_make(tls)? {
         make_self_signed(files)?;
     }
@@ -107,7 +107,7 @@ pub fn load(tls: &Tls) -> Result<Arc<ServerConfig>, TlsError> {
         .with_cert_resolver(Arc::new(certificates));
     config.alpn_protocols = vec![ALPN.to_vec()];
     config.session_storage = Arc::new(NoServerSessionStorage {});
-    config.ticketer = ring::Ticketer::new().map_err(setup)?;
+    config.ticketer = Arc::<Tickets>::clone(tickets);
     config.send_tls13_tickets = TICKETS;
     Ok(Arc::new(config))
 }
@@ -357,7 +357,7 @@ mod tests {
             ],
             self_signed: false,
         };
-        let server = load(&tls).unwrap();
+        let server = load(&tls, &tickets()).unwrap();
         for (name, expected) in [
             ("default.example", "first"),
             ("both.example", "first"),
@@ -388,7 +388,7 @@ mod tests {
     #[test]
     fn both_tls_versions_are_spoken_and_alpn_is_http_1_1() {
         let (_folder, tls) = one_certificate();
-        let server = load(&tls).unwrap();
+        let server = load(&tls, &tickets()).unwrap();
         for (version, protocol) in [(&TLS12, ProtocolVersion::TLSv1_2), (&TLS13, ProtocolVersion::TLSv1_3)] {
             let mut config = client(&tls, &[version]);
             let (without_alpn, _) = handshake(&config, &server, "a.example").unwrap();
@@ -407,7 +407,7 @@ mod tests {
     #[test]
     fn session_is_resumed_by_a_ticket() {
         let (_folder, tls) = one_certificate();
-        let server = load(&tls).unwrap();
+        let server = load(&tls, &tickets()).unwrap();
         for version in [&TLS12, &TLS13] {
             let client = client(&tls, &[version]);
             let kind = || {
@@ -422,7 +422,7 @@ mod tests {
     #[test]
     fn each_handshake_brings_one_ticket_for_the_next() {
         let (_folder, tls) = one_certificate();
-        let server = load(&tls).unwrap();
+        let server = load(&tls, &tickets()).unwrap();
         let client = client(&tls, &[&TLS13]);
         for kind in [HandshakeKind::Full, HandshakeKind::Resumed, HandshakeKind::Resumed] {
             let (client, _) = handshake(&client, &server, "a.example").unwrap();
@@ -493,7 +493,7 @@ mod tests {
         assert!(check(&tls).is_ok());
         assert!(!files.cert.exists(), "check makes nothing");
 
-        let server = load(&tls).unwrap();
+        let server = load(&tls, &tickets()).unwrap();
         for name in ["localhost", "127.0.0.1", "::1"] {
             handshake(&client(&tls, &[&TLS13]), &server, name).unwrap();
         }
@@ -504,7 +504,7 @@ mod tests {
 
         let before = fs::read(&files.key).unwrap();
         assert!(check(&tls).is_ok());
-        load(&tls).unwrap();
+        load(&tls, &tickets()).unwrap();
         assert_eq!(fs::read(&files.key).unwrap(), before);
     }
 
@@ -517,7 +517,7 @@ mod tests {
             let (missing, present) = if missing_key { (&files.key, &files.cert) } else { (&files.cert, &files.key) };
             fs::remove_file(missing).unwrap();
             let tls = Tls { certificates: vec![files.clone()], self_signed: true };
-            for error in [load(&tls).unwrap_err(), check(&tls).unwrap_err().remove(0)] {
+            for error in [load(&tls, &tickets()).unwrap_err(), check(&tls).unwrap_err().remove(0)] {
                 assert_eq!(error.path, *missing);
                 assert!(matches!(&error.kind, TlsErrorKind::HalfPair { other } if other == present));
             }
@@ -535,6 +535,10 @@ mod tests {
         assert_eq!(error.path, files.cert);
         assert_eq!(fs::read(&files.cert).unwrap(), b"mine");
         assert!(!files.key.exists());
+    }
+
+    fn tickets() -> Arc<Tickets> {
+        Arc::new(Tickets::new(std::time::Instant::now()).unwrap())
     }
 
     fn self_signed_files(folder: &TempDir) -> CertificateFiles {
@@ -569,7 +573,7 @@ mod tests {
             certificates: vec![CertificateFiles { cert: cert.to_owned(), key: key.to_owned() }],
             self_signed: false,
         };
-        let loaded = load(&tls).unwrap_err().to_string();
+        let loaded = load(&tls, &tickets()).unwrap_err().to_string();
         let checked = check(&tls).unwrap_err().remove(0).to_string();
         assert_eq!(loaded, checked);
         loaded

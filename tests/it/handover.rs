@@ -1,14 +1,19 @@
 //! Listening sockets that go from process to process: no connection is refused, and no session is lost before its time.
 
-use std::path::Path;
+use std::{
+    io::{Read as _, Write as _},
+    os::unix::net::{UnixListener, UnixStream},
+    path::Path,
+};
 
 use longwire::net::handover::{Handover, Inherited};
 use tokio::net::TcpStream;
+use tokio_rustls::rustls::HandshakeKind;
 
 use crate::harness::{
-    Backend, Proxy, Wire,
+    Backend, Proxy, Setup, Wire,
     frames::{TEXT, masked, masked_close, unmasked},
-    within,
+    trusting, visit, within,
 };
 
 #[tokio::test]
@@ -96,9 +101,72 @@ async fn connections_that_wait_in_the_kernel_are_the_successors() {
     old.stop().await;
 }
 
+#[tokio::test]
+async fn clients_resume_their_tls_sessions_at_the_successor() {
+    const TLS: &str = "{ cert: dev.crt, key: dev.key, self_signed: true }";
+    let backend = Backend::echo();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("longwire.sock");
+    let setup = Proxy::before(&[&backend]).tls(TLS, folder.path());
+    let mut old = setup.clone().start();
+    let connector = trusting(&folder.path().join("dev.crt"), &[], &[]);
+    assert_eq!(visit(&old, &connector).await, HandshakeKind::Full);
+    let setup = setup.listener(&format!("bind: \"{}\", tls: {TLS}", old.address()));
+    let new = take_over_as(setup, &old, Handover::bind(&path).unwrap(), &path).await;
+    old.drain().await;
+    assert_eq!(visit(&new, &connector).await, HandshakeKind::Resumed);
+    // What the successor gave, and once more.
+    assert_eq!(visit(&new, &connector).await, HandshakeKind::Resumed);
+    new.stop().await;
+    old.stop().await;
+}
+
+#[tokio::test]
+async fn a_predecessor_of_another_version_says_less_or_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("longwire.sock");
+    // The sockets only; a part that nobody knows; one that is cut off; keys that are none.
+    for said in [&b"S"[..], b"SX\0\x03new", b"SX\0\x09new", b"ST\0\x03new", b"SX\0"] {
+        let predecessor = UnixListener::bind(&path).unwrap();
+        let handing_over = std::thread::spawn(move || {
+            let (mut successor, _) = predecessor.accept().unwrap();
+            successor.write_all(said).unwrap();
+            let mut answer = [0];
+            successor.read_exact(&mut answer).unwrap();
+            answer
+        });
+        assert!(collect(&path).await.ready().unwrap(), "{said:?}");
+        assert_eq!(&handing_over.join().unwrap(), b"R");
+        std::fs::remove_file(&path).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_successor_that_reads_only_the_sockets_takes_over() {
+    let backend = Backend::echo();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("longwire.sock");
+    let proxy = Proxy::start(&[&backend]);
+    let handover = Handover::bind(&path).unwrap();
+    let successor = std::thread::spawn(move || {
+        let mut predecessor = UnixStream::connect(path).unwrap();
+        let mut byte = [0];
+        predecessor.read_exact(&mut byte).unwrap();
+        predecessor.write_all(b"R").unwrap();
+        byte
+    });
+    within("the hand-over", handover.handed_over(proxy.control())).await;
+    assert_eq!(&successor.join().unwrap(), b"S");
+    proxy.stop().await;
+}
+
 /// A successor on the old one's address, with the sockets that it handed over.
 async fn take_over(old: &Proxy, handover: Handover, path: &Path, backend: &Backend) -> Proxy {
     let setup = Proxy::before(&[backend]).listener(&format!("bind: \"{}\"", old.address()));
+    take_over_as(setup, old, handover, path).await
+}
+
+async fn take_over_as(setup: Setup, old: &Proxy, handover: Handover, path: &Path) -> Proxy {
     let successor = async {
         let mut inherited = collect(path).await;
         let new = setup.start_with(&mut inherited);

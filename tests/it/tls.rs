@@ -5,13 +5,16 @@ use std::path::Path;
 use tempfile::TempDir;
 use tokio_rustls::{
     TlsConnector,
-    rustls::version::{TLS12, TLS13},
+    rustls::{
+        HandshakeKind,
+        version::{TLS12, TLS13},
+    },
 };
 
 use crate::harness::{
     Backend, Proxy, Wire,
     frames::{BINARY, TEXT, masked, masked_close, unmasked, unmasked_close},
-    handshake, tls_connect, trusting, within,
+    handshake, tls_connect, trusting, visit, within,
 };
 
 const SELF_SIGNED: &str = "{ cert: dev.crt, key: dev.key, self_signed: true }";
@@ -177,6 +180,26 @@ async fn an_independent_client_agrees_on_a_session_over_tls() {
     assert!(within("an echo", socket.next()).await.unwrap().unwrap() == message);
     socket.close(None).await.unwrap();
     while within("the end", socket.next()).await.is_some_and(|message| message.is_ok()) {}
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn clients_resume_their_tls_sessions_after_a_reload() {
+    let backend = Backend::echo();
+    let folder = tempfile::tempdir().unwrap();
+    let setup = Proxy::before(&[&backend]).tls(SELF_SIGNED, folder.path());
+    let mut proxy = setup.clone().start();
+    for version in [&TLS12, &TLS13] {
+        let connector = trusting(&folder.path().join("dev.crt"), &[version], &[]);
+        assert_eq!(visit(&proxy, &connector).await, HandshakeKind::Full, "{version:?}");
+        assert_eq!(visit(&proxy, &connector).await, HandshakeKind::Resumed, "{version:?}");
+        proxy.reload(&setup);
+        assert_eq!(visit(&proxy, &connector).await, HandshakeKind::Resumed, "{version:?}");
+        // Of a listener that came with the reload.
+        proxy.reload(&setup.clone().listener(&format!("bind: \"127.0.0.2:0\", tls: {SELF_SIGNED}")));
+        assert_eq!(visit(&proxy, &connector).await, HandshakeKind::Resumed, "{version:?}");
+        proxy.reload(&setup);
+    }
     proxy.stop().await;
 }
 

@@ -15,7 +15,9 @@ use crate::{
         listener::{Bound, Listening},
         plan::Plan,
         server::StartError,
-        socket, tls,
+        socket,
+        tickets::Tickets,
+        tls,
     },
     ws::termination::Cause,
 };
@@ -76,7 +78,7 @@ impl Control {
 
     fn change(&self, config: Config) -> Result<Reloaded, StartError> {
         let mut listeners = self.listeners();
-        let next = next_listeners(&listeners, &config)?;
+        let next = next_listeners(&listeners, &config, &self.planner.tickets)?;
         let access = self.next_access(&config)?;
         let before = self.shared.plan();
         // A check that ends now must not be told to the new plan, which may ask for none.
@@ -192,7 +194,7 @@ fn backends(plan: &Plan) -> impl Iterator<Item = (&str, &Arc<Backend>)> {
 }
 
 /// Everything of the new listeners that can fail: certificates are read, and addresses bound that are not yet.
-fn next_listeners(listeners: &[Listening], config: &Config) -> Result<Vec<Next>, StartError> {
+fn next_listeners(listeners: &[Listening], config: &Config, tickets: &Arc<Tickets>) -> Result<Vec<Next>, StartError> {
     let mut free: Vec<_> = listeners.iter().map(|listening| Some(listening.bind)).collect();
     let mut next = Vec::with_capacity(config.listeners.len());
     for listener in &config.listeners {
@@ -200,17 +202,22 @@ fn next_listeners(listeners: &[Listening], config: &Config) -> Result<Vec<Next>,
         match free.iter().position(|bind| *bind == Some(listener.bind)) {
             Some(place) => {
                 free[place] = None;
-                next.push(Next::Goes(place, load_tls(listener)?));
+                next.push(Next::Goes(place, load_tls(listener, tickets)?));
             }
-            None => next.push(Next::New(bind(listener, &config.tcp, &mut Inherited::default())?)),
+            None => next.push(Next::New(bind(listener, &config.tcp, tickets, &mut Inherited::default())?)),
         }
     }
     Ok(next)
 }
 
 /// A listener of the file, ready to accept: on a socket that was inherited, else on a new one.
-pub(in crate::net) fn bind(listener: &Listener, tcp: &Tcp, inherited: &mut Inherited) -> Result<Bound, StartError> {
-    let tls = load_tls(listener)?;
+pub(in crate::net) fn bind(
+    listener: &Listener,
+    tcp: &Tcp,
+    tickets: &Arc<Tickets>,
+    inherited: &mut Inherited,
+) -> Result<Bound, StartError> {
+    let tls = load_tls(listener, tickets)?;
     let (socket, is_shared) = match inherited.take(listener.bind) {
         Some((socket, is_shared)) => (socket::adopt(socket, tcp), is_shared),
         None => (socket::listen(listener.bind, tcp), false),
@@ -220,8 +227,8 @@ pub(in crate::net) fn bind(listener: &Listener, tcp: &Tcp, inherited: &mut Inher
 }
 
 /// `None` where the listener speaks no TLS.
-fn load_tls(listener: &Listener) -> Result<Option<Arc<rustls::ServerConfig>>, StartError> {
-    listener.tls.as_ref().map(tls::load).transpose().map_err(StartError::Tls)
+fn load_tls(listener: &Listener, tickets: &Arc<Tickets>) -> Result<Option<Arc<rustls::ServerConfig>>, StartError> {
+    listener.tls.as_ref().map(|tls| tls::load(tls, tickets)).transpose().map_err(StartError::Tls)
 }
 
 fn needs_restart(before: &Config, after: &Config) -> Vec<&'static str> {

@@ -19,7 +19,7 @@ use tokio_rustls::TlsAcceptor;
 use super::*;
 use crate::{
     config::{CertificateFiles, Tls},
-    net::tls,
+    net::{tickets::Tickets, tls},
     tools::echo::{self, Backend},
     ws::handshake::accept_for,
 };
@@ -202,7 +202,8 @@ impl Server {
     async fn tls() -> Self {
         let folder = TempDir::new().unwrap();
         let files = CertificateFiles { cert: folder.path().join("c.pem"), key: folder.path().join("k.pem") };
-        let config = tls::load(&Tls { certificates: vec![files], self_signed: true }).unwrap();
+        let tickets = Arc::new(Tickets::new(Instant::now()).unwrap());
+        let config = tls::load(&Tls { certificates: vec![files], self_signed: true }, &tickets).unwrap();
         let Self { address: to, _tasks: mut tasks, .. } = Self::echo().await;
         let (listener, address) = bind().await;
         tasks.spawn(async move {

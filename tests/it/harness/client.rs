@@ -6,13 +6,13 @@ use tokio::net::TcpStream;
 use tokio_rustls::{
     TlsConnector,
     rustls::{
-        ClientConfig, RootCertStore, SupportedProtocolVersion,
+        ClientConfig, HandshakeKind, RootCertStore, SupportedProtocolVersion,
         pki_types::{CertificateDer, ServerName, pem::PemObject},
         version::{TLS12, TLS13},
     },
 };
 
-use super::{Response, Wire, frames::masked_close, wire::Head, within};
+use super::{Proxy, Response, Wire, frames::masked_close, wire::Head, within};
 
 /// The four fields that make a request a WebSocket handshake, with the key of RFC 6455 §1.3.
 pub const HANDSHAKE_HEADERS: &str = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
@@ -86,4 +86,12 @@ pub async fn tls_connect(connector: &TlsConnector, address: SocketAddr, name: &s
     tcp.set_nodelay(true)?;
     let name = ServerName::try_from(name.to_owned()).expect("a name");
     Ok(within("a TLS handshake", connector.connect(name, tcp)).await?.into())
+}
+
+/// A TLS connection with one request, and whether its handshake was whole or resumed an earlier session.
+pub async fn visit(proxy: &Proxy, connector: &TlsConnector) -> HandshakeKind {
+    let mut client = tls_connect(connector, proxy.address(), "localhost").await.expect("a TLS handshake");
+    // With the answer comes the ticket for the next time.
+    assert_eq!(client.get("/", "").await.status(), 200);
+    client.tls().get_ref().1.handshake_kind().expect("a handshake")
 }

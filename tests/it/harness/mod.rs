@@ -17,7 +17,7 @@ mod wire;
 use std::time::Duration;
 
 pub use backend::{Backend, accepting};
-pub use client::{HANDSHAKE_HEADERS, handshake, tls_connect, trusting};
+pub use client::{HANDSHAKE_HEADERS, handshake, tls_connect, trusting, visit};
 pub use proxy::{Proxy, Setup};
 pub use strict::strict_framing;
 pub use wire::{Head, Response, Wire};
