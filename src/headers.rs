@@ -4,6 +4,7 @@
 //! [`strip_hop_by_hop`] removes what concerns this hop only, then [`forward`] writes what we say ourselves. Being last,
 //! what we write cannot be named away by the client's `Connection` (RFC 9110 §7.6.1).
 
+mod authentication;
 mod framing;
 mod spelling;
 
@@ -18,6 +19,7 @@ use hyper::{
 };
 use ipnet::IpNet;
 
+pub use authentication::{asks_to_authenticate_connection, authenticates_connection, belongs_to_one_client};
 pub(crate) use framing::split_port;
 pub use framing::{BadFraming, BadRequest, check_answer_framing, check_framing, host};
 pub use spelling::spell;

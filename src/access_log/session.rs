@@ -416,6 +416,7 @@ mod tests {
             slow_start: Duration::ZERO,
             max_handshakes: 0,
             handshake_queue: 0,
+            reuses_connections: true,
             health_check: None,
             backends: vec![backend],
         };

@@ -121,6 +121,8 @@ pub struct UpstreamSettings {
     pub max_handshakes: usize,
     /// Handshakes that wait for a place at most.
     pub handshake_queue: usize,
+    /// Whether a connection with a backend may be used for the requests of several clients, one after another.
+    pub reuses_connections: bool,
     /// How its backends are checked; `None` = only by their requests.
     pub health_check: Option<HealthCheck>,
     /// In the order of the file.

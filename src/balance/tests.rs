@@ -52,6 +52,7 @@ fn settings(policy: Policy, backends: impl Into<Vec<BackendSettings>>) -> Upstre
         slow_start: Duration::ZERO,
         max_handshakes: 0,
         handshake_queue: 0,
+        reuses_connections: true,
         health_check: None,
         backends: backends.into(),
     }
@@ -394,4 +395,38 @@ fn count_may_live_as_long_as_a_session_on_any_thread() {
     fn check<T: Send + 'static>() {}
     check::<Pick>();
     check::<InFlight>();
+}
+
+#[test]
+fn a_client_comes_back_to_the_same_backend_as_long_as_that_takes_more() {
+    let backends = [limited("a", 2), backend("b")];
+    let upstream = upstream(Policy::RoundRobin, backends.clone());
+    let now = Instant::now();
+    let first = pick(&upstream, now);
+    let again = |of: &Arc<Upstream>| of.pick_again(first.backend(), false, &mut Tried::default(), now);
+    for _ in 0..3 {
+        assert_eq!(again(&upstream).unwrap().address(), "a");
+    }
+    let full = again(&upstream);
+    assert!(full.is_some() && again(&upstream).is_none(), "it has two and is full");
+    drop(full);
+    upstream.backends()[0].set_duty(Duty::Drain, now);
+    assert!(again(&upstream).is_none(), "it is drained");
+    upstream.backends()[0].set_duty(Duty::Up, now);
+    assert!(again(&upstream).is_some());
+    assert!(again(&new(settings(Policy::RoundRobin, backends))).is_none(), "it is of another life of the upstream");
+}
+
+#[test]
+fn a_handshake_that_comes_back_counts_among_the_handshakes() {
+    let settings = UpstreamSettings { max_handshakes: 1, ..settings(Policy::RoundRobin, [backend("a")]) };
+    let upstream = new(settings);
+    let now = Instant::now();
+    let first = pick(&upstream, now);
+    let again = |is_handshake| upstream.pick_again(first.backend(), is_handshake, &mut Tried::default(), now);
+    let handshake = again(true);
+    assert!(handshake.is_some() && again(true).is_none());
+    assert!(again(false).is_some(), "a plain request is no handshake");
+    drop(handshake);
+    assert!(again(true).is_some());
 }

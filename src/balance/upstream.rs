@@ -67,6 +67,11 @@ impl Upstream {
         self.settings.health_check.as_ref()
     }
 
+    /// Whether a connection with a backend may be used for the requests of several clients, one after another.
+    pub fn reuses_connections(&self) -> bool {
+        self.settings.reuses_connections
+    }
+
     /// Whether the file has the backend at this place `down`.
     pub fn is_down(&self, index: usize) -> bool {
         self.settings.backends.get(index).is_some_and(|backend| backend.down)
@@ -163,6 +168,38 @@ impl Upstream {
         }
     }
 
+    /// The same backend as before, for a client that has a connection of its own with it: the policy and the health of
+    /// that backend are not asked. `None` when that backend takes no more: it is gone from the file, `down`, off duty,
+    /// full, or (for a handshake) at its `max_handshakes`.
+    pub fn pick_again(
+        &self,
+        backend: &Arc<Backend>,
+        is_handshake: bool,
+        tried: &mut Tried,
+        now: Instant,
+    ) -> Option<Pick> {
+        let _turns = lock(&self.turns);
+        let index = self.backends.iter().position(|candidate| Arc::ptr_eq(candidate, backend))?;
+        if self.is_off(index) || self.is_full(index) {
+            return None;
+        }
+        let handshake = match self.settings.max_handshakes {
+            most if is_handshake && most != 0 => Some(Handshake::begin(backend, most)?),
+            _ => None,
+        };
+        Some(self.picked(index, handshake, tried, now))
+    }
+
+    /// Whether the file or the operator keeps it from being picked.
+    fn is_off(&self, index: usize) -> bool {
+        self.is_down(index) || self.backends[index].duty() != Duty::Up
+    }
+
+    fn is_full(&self, index: usize) -> bool {
+        let most = self.settings.backends[index].max_conns;
+        most != 0 && self.backends[index].active() >= most
+    }
+
     fn choose(&self, key: &Key, candidates: &[Candidate<'_>], turns: &mut Turns) -> Option<usize> {
         policy::choose(&self.settings.policy, key, candidates, turns)
     }
@@ -177,12 +214,10 @@ impl Upstream {
         let mut best = None;
         let mut candidates = Vec::with_capacity(self.backends.len());
         for (index, (backend, settings)) in self.backends.iter().zip(&self.settings.backends).enumerate() {
-            let active = backend.active();
-            let is_full = settings.max_conns != 0 && active >= settings.max_conns;
-            let is_off = settings.down || backend.duty() != Duty::Up;
-            if is_off || is_full || tried.contains(index) {
+            if self.is_off(index) || self.is_full(index) || tried.contains(index) {
                 continue;
             }
+            let active = backend.active();
             let rank = Rank::new(backend.is_ready(now), settings.backup);
             if best.is_some_and(|best| rank > best) {
                 continue;

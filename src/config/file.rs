@@ -112,6 +112,8 @@ pub(super) struct Upstream {
     /// With max_handshakes: handshakes that wait for a place, at most `timeouts.connect` each; 0 = none.
     #[schemars(range(min = 0, max = 65536))]
     pub(super) handshake_queue: usize,
+    /// Whose requests may share a connection with a backend, one after another.
+    pub(super) reuse: Reuse,
     /// How backends are checked while no request tells how they are. Absent: not at all.
     pub(super) health_check: Option<HealthCheck>,
     /// The servers of this group. At least one.
@@ -132,6 +134,16 @@ pub(super) enum Balance {
     RandomTwo,
     /// In turn, by weight.
     RoundRobin,
+}
+
+/// Whose requests may share a connection with a backend, one after another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Reuse {
+    /// Every client's, where a request can be sent again and nothing authenticates the connection.
+    Safe,
+    /// Nobody's: each request has a connection of its own.
+    Never,
 }
 
 /// Where the value is that `balance: hash` goes by; the first one counts, and an empty one is none.
@@ -521,6 +533,7 @@ impl Default for Upstream {
             tries: 3,
             max_handshakes: 0,
             handshake_queue: 128,
+            reuse: Reuse::Safe,
             health_check: None,
             backends: Vec::new(),
         }

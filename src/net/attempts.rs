@@ -9,6 +9,7 @@ use std::{
 use hyper::StatusCode;
 use tokio::time::timeout;
 
+use super::pool::{Bond, Link};
 use crate::{
     access_log::Record,
     balance::{Key, Pick, Tried, Unavailable, Upstream},
@@ -22,17 +23,31 @@ pub(super) struct Attempts<'a> {
     upstream: &'a Arc<Upstream>,
     key: Key,
     metrics: &'a Metrics,
+    /// Until the first attempt.
+    bond: Option<Bond>,
     tried: Tried,
     failure: Option<Error>,
 }
 
+/// A backend to be tried.
+#[derive(Debug)]
+pub(super) struct Attempt {
+    pub(super) pick: Pick,
+    /// The client's own connection with it, where it has one.
+    pub(super) link: Option<Link>,
+}
+
 impl<'a> Attempts<'a> {
-    pub(super) fn new(upstream: &'a Arc<Upstream>, key: Key, metrics: &'a Metrics) -> Self {
-        Self { upstream, key, metrics, tried: Tried::default(), failure: None }
+    /// `bond`: what the client's connection has with a backend of this upstream. It is tried first.
+    pub(super) fn new(upstream: &'a Arc<Upstream>, key: Key, bond: Option<Bond>, metrics: &'a Metrics) -> Self {
+        Self { upstream, key, metrics, bond, tried: Tried::default(), failure: None }
     }
 
     /// The next backend; when none is left, the last failure, or that there was none to try.
-    pub(super) fn next(&mut self, record: &mut Record) -> Result<Pick, Error> {
+    pub(super) fn next(&mut self, record: &mut Record) -> Result<Attempt, Error> {
+        if let Some(attempt) = self.resume(false, record) {
+            return Ok(attempt);
+        }
         let picked = match self.tried.len() < self.upstream.tries() {
             true => self.upstream.pick(&self.key, &mut self.tried, Instant::now()),
             false => Err(Unavailable::AllTried),
@@ -41,7 +56,10 @@ impl<'a> Attempts<'a> {
     }
 
     /// The same for a handshake, which waits in line where all backends are busy with others: for `wait` at most.
-    pub(super) async fn next_handshake(&mut self, wait: Duration, record: &mut Record) -> Result<Pick, Error> {
+    pub(super) async fn next_handshake(&mut self, wait: Duration, record: &mut Record) -> Result<Attempt, Error> {
+        if let Some(attempt) = self.resume(true, record) {
+            return Ok(attempt);
+        }
         if self.tried.len() >= self.upstream.tries() {
             return self.begin(Err(Unavailable::AllTried), record);
         }
@@ -54,15 +72,21 @@ impl<'a> Attempts<'a> {
         self.begin(picked, record)
     }
 
-    fn begin(&mut self, picked: Result<Pick, Unavailable>, record: &mut Record) -> Result<Pick, Error> {
+    /// Goes on where the client's own connection leads. Where that backend takes no more, the connection is closed.
+    fn resume(&mut self, is_handshake: bool, record: &mut Record) -> Option<Attempt> {
+        let Bond { backend, link, .. } = self.bond.take()?;
+        let pick = self.upstream.pick_again(&backend, is_handshake, &mut self.tried, Instant::now())?;
+        note(&pick, record);
+        Some(Attempt { pick, link: Some(link) })
+    }
+
+    fn begin(&mut self, picked: Result<Pick, Unavailable>, record: &mut Record) -> Result<Attempt, Error> {
         let pick = picked.map_err(|why| {
             let kind = if why == Unavailable::Busy { Kind::Busy } else { Kind::Unavailable };
             self.failure.take().unwrap_or_else(|| kind.into())
         })?;
-        record.backend = Some(pick.address().to_owned());
-        record.tries += 1;
-        record.trace.attempt(pick.address());
-        Ok(pick)
+        note(&pick, record);
+        Ok(Attempt { pick, link: None })
     }
 
     /// Notes a failure; `Err` when no other backend may be tried.
@@ -107,4 +131,10 @@ impl<'a> Attempts<'a> {
         record.connect = connect;
         record.handshake = Some(record.started().elapsed());
     }
+}
+
+fn note(pick: &Pick, record: &mut Record) {
+    record.backend = Some(pick.address().to_owned());
+    record.tries += 1;
+    record.trace.attempt(pick.address());
 }

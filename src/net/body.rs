@@ -13,13 +13,14 @@ use std::{
 
 use bytes::{Buf, Bytes};
 use http_body_util::Full;
-use hyper::{
-    body::{Body, Frame, Incoming, SizeHint},
-    client::conn::http1::SendRequest,
-};
+use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::time::Sleep;
 
-use super::{Worker, client_io::Debt};
+use super::{
+    client_io::Debt,
+    pool::{Bond, Link},
+    proxy::Connection,
+};
 use crate::{
     access_log::Record,
     balance::Pick,
@@ -180,16 +181,17 @@ struct FromBackend {
     keep: Option<Keep>,
     /// How much of the request's own body has gone.
     sent: Progress,
-    _pick: Pick,
+    pick: Pick,
     record: Record,
 }
 
-/// The connection that a body comes from, for the pool once the body has ended.
+/// Where the connection that a body comes from goes once the body has ended.
 #[derive(Debug)]
-pub(super) struct Keep {
-    pub(super) worker: Arc<Worker>,
-    pub(super) address: String,
-    pub(super) sender: SendRequest<RequestBody>,
+pub(super) enum Keep {
+    /// To the next request of anybody.
+    ForAll { connection: Arc<Connection>, link: Link },
+    /// To the next request of this client for this upstream.
+    ForClient { connection: Arc<Connection>, upstream: String, link: Link },
 }
 
 /// What is due when an answer has ended.
@@ -212,10 +214,7 @@ impl AnswerBody {
     pub(super) fn backends(body: Incoming, patience: Duration, sent: Progress, ending: Ending) -> Self {
         let Ending { debt, keep, pick, record } = ending;
         let body = Timed::new(body, patience);
-        Self {
-            body: Answer::Backends(Box::new(FromBackend { body, ended: false, keep, sent, _pick: pick, record })),
-            debt,
-        }
+        Self { body: Answer::Backends(Box::new(FromBackend { body, ended: false, keep, sent, pick, record })), debt }
     }
 }
 
@@ -273,8 +272,12 @@ impl Drop for FromBackend {
             return;
         }
         self.record.pass_on();
-        if let Some(Keep { worker, address, sender }) = self.keep.take() {
-            worker.dialer.keep(&address, sender);
+        match self.keep.take() {
+            Some(Keep::ForAll { connection, link }) => connection.worker.dialer.pool.keep(self.pick.address(), link),
+            Some(Keep::ForClient { connection, upstream, link }) => {
+                connection.bonds.keep(Bond { upstream, backend: Arc::clone(self.pick.backend()), link });
+            }
+            None => {}
         }
     }
 }

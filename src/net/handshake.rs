@@ -2,22 +2,16 @@
 //! request, a head and the socket back, and pays for a task, channels and buffers; the 101 toward a client, since hyper's
 //! server spells no name as the RFCs do ([`spell`]).
 //!
-//! Only a 101 is read to its end here. Any other answer is left to hyper, from its first byte ([`Replay`]).
+//! Only a 101 is read to its end here. Any other answer is left to hyper, from its first byte ([`BackendIo`](super::backend_io::BackendIo)).
 
-use std::{
-    io,
-    pin::Pin,
-    task::{Context, Poll, Waker},
-};
-
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use hyper::{
     HeaderMap, StatusCode,
     header::{HOST, HeaderName, HeaderValue},
 };
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use super::{sockets::Socket, upstream::Head};
+use super::upstream::Head;
 use crate::{
     error::{Error, Kind},
     headers::spell,
@@ -166,54 +160,4 @@ fn parse<T>(
 
 fn malformed(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
     Error::from_source(Kind::MalformedAnswer, error)
-}
-
-/// A connection on which a request has been sent and an answer begun, for who wants to do both: what it writes goes nowhere,
-/// what it reads begins with what was read, and not before something was written.
-#[derive(Debug)]
-pub(super) struct Replay {
-    read: Bytes,
-    socket: Socket,
-    written: bool,
-    reader: Option<Waker>,
-}
-
-impl Replay {
-    pub(super) const fn new(read: Bytes, socket: Socket) -> Self {
-        Self { read, socket, written: false, reader: None }
-    }
-}
-
-impl AsyncRead for Replay {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if !self.written {
-            self.reader = Some(cx.waker().clone());
-            return Poll::Pending;
-        }
-        if self.read.is_empty() {
-            return Pin::new(&mut self.socket).poll_read(cx, buffer);
-        }
-        let length = self.read.len().min(buffer.remaining());
-        buffer.put_slice(&self.read[..length]);
-        self.read.advance(length);
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncWrite for Replay {
-    fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.written = true;
-        if let Some(reader) = self.reader.take() {
-            reader.wake();
-        }
-        Poll::Ready(Ok(bytes.len()))
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_shutdown(cx)
-    }
 }

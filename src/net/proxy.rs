@@ -21,19 +21,21 @@ use hyper::{
 use super::{
     Worker,
     admission::Admitted,
-    attempts::Attempts,
+    attempts::{Attempt, Attempts},
     body::{AnswerBody, Ending, Keep, Progress, RequestBody},
     client_io::Debt,
     farewell::{Bid, Farewell},
     handshake::switching,
     live::ConnectionGuard,
     plan::Plan,
+    pool::Bonds,
     session::{Holdings, Opening},
-    upstream::{Answered, Greeting, Head, Switched, is_repeatable},
+    upstream::{Answered, Greeting, Head, Switched, Terms, is_repeatable},
 };
 use crate::{
     access_log::{Record, TlsVersion},
     balance::{Key, Pick, Upstream},
+    config::Config,
     error::{Error, Kind},
     headers,
     ws::handshake::{self, Agreed, BadHandshake, Offer},
@@ -53,6 +55,8 @@ pub(super) struct Connection {
     pub(super) port: u16,
     pub(super) tls: Option<TlsVersion>,
     pub(super) debt: Debt,
+    /// Connections with backends that nobody else's requests may use.
+    pub(super) bonds: Bonds,
     pub(super) guard: ConnectionGuard,
     /// Behind a lock because tasks must be `Send`; only this connection's task takes it.
     leaving: Mutex<Option<Leaving>>,
@@ -68,9 +72,21 @@ pub(super) enum Leaving {
 /// What a request comes to, when it is not refused.
 enum Reply {
     /// A backend's answer, to be passed on as plain HTTP.
-    Answer { answered: Answered, pick: Pick, sent: Progress, keep_alive: bool },
+    Answer(Answer),
     /// A 101 that was believed.
     Upgrade(Upgraded),
+}
+
+/// A backend's answer.
+struct Answer {
+    answered: Answered,
+    pick: Pick,
+    /// How much of the request's body has gone.
+    sent: Progress,
+    /// Whose connection with the backend it came over.
+    upstream: Arc<Upstream>,
+    /// Whether the client may send another request on its connection.
+    keep_alive: bool,
 }
 
 /// What a session begins with.
@@ -90,7 +106,7 @@ impl Connection {
         debt: Debt,
         guard: ConnectionGuard,
     ) -> Self {
-        Self { worker, sender, port, tls, debt, guard, leaving: Mutex::default() }
+        Self { worker, sender, port, tls, debt, bonds: Bonds::default(), guard, leaving: Mutex::default() }
     }
 
     /// What it becomes, if its last request has left HTTP. Asked after each turn of hyper; `None` as long as hyper has
@@ -110,7 +126,7 @@ impl Connection {
 }
 
 /// Answers one request.
-pub(super) async fn answer(connection: &Connection, request: Request<Incoming>) -> Response<AnswerBody> {
+pub(super) async fn answer(connection: &Arc<Connection>, request: Request<Incoming>) -> Response<AnswerBody> {
     connection.debt.is_paid();
     let plan = connection.worker.shared.plan();
     let trusted = &plan.config.trusted_proxies;
@@ -124,9 +140,7 @@ pub(super) async fn answer(connection: &Connection, request: Request<Incoming>) 
     record.trace_in(connection.worker.shared.traces.begin(&request, handshake));
     let farewell = Farewell::prepare(plan.config.limits.refuse, &request);
     match serve(connection, &plan, request, client, &mut record).await {
-        Ok(Reply::Answer { answered, pick, sent, keep_alive }) => {
-            pass_on(connection, &plan, answered, pick, sent, keep_alive, record)
-        }
+        Ok(Reply::Answer(answer)) => pass_on(connection, &plan, answer, record),
         Ok(Reply::Upgrade(upgraded)) => {
             let opening = Box::new(opening(connection, &plan, upgraded, record));
             drop(plan);
@@ -198,20 +212,21 @@ async fn upgrade(
     head.headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
     // If it is there it is 0, and behind it come frames.
     head.headers.remove(CONTENT_LENGTH);
-    let terms = (&plan.config.timeouts, &plan.config.limits);
-    let mut attempts = Attempts::new(upstream, key, &connection.worker.shared.metrics);
+    let terms = terms(plan, upstream);
+    let bond = connection.bonds.take(upstream.name());
+    let mut attempts = Attempts::new(upstream, key, bond, &connection.worker.shared.metrics);
     let mut last_answer = None;
     loop {
-        let mut pick = match attempts.next_handshake(plan.config.timeouts.connect, record).await {
-            Ok(pick) => pick,
+        let Attempt { mut pick, link } = match attempts.next_handshake(plan.config.timeouts.connect, record).await {
+            Ok(attempt) => attempt,
             Err(error) => return last_answer.ok_or(error),
         };
         record.trace.pass_on(&mut head.headers);
-        let greeting = connection.worker.dialer.handshake(pick.address(), &head, terms).await;
+        let greeting = connection.worker.dialer.handshake(pick.address(), &head, link, terms).await;
         match greeting {
             Ok(Greeting::Switched(switched)) => match handshake::verify(&offer, &switched.headers) {
                 Ok(agreed) => {
-                    attempts.succeed(&mut pick, StatusCode::SWITCHING_PROTOCOLS, Some(switched.connect), record);
+                    attempts.succeed(&mut pick, StatusCode::SWITCHING_PROTOCOLS, switched.connect, record);
                     return Ok(Reply::Upgrade(Upgraded { switched, pick, agreed, place, admitted }));
                 }
                 Err(error) => {
@@ -221,8 +236,11 @@ async fn upgrade(
             Ok(Greeting::Answered(answered)) => {
                 attempts.succeed(&mut pick, answered.response.status(), answered.connect, record);
                 let moves_on = matches!(answered.response.status().as_u16(), 502..=504);
-                // The client may have sent frames already: they must never be read as a next request.
-                let answer = Reply::Answer { answered, pick, sent: Progress::default(), keep_alive: false };
+                // The client may have sent frames already: they must never be read as a next request. Unless it has to come
+                // again on the same connection: there is no NTLM otherwise, and a client that speaks it waits.
+                let keep_alive = headers::asks_to_authenticate_connection(answered.response.headers());
+                let (sent, upstream) = (Progress::default(), Arc::clone(upstream));
+                let answer = Reply::Answer(Answer { answered, pick, sent, upstream, keep_alive });
                 if !moves_on {
                     return Ok(answer);
                 }
@@ -231,6 +249,12 @@ async fn upgrade(
             Err(error) => attempts.fail(&mut pick, error, true, record)?,
         }
     }
+}
+
+/// How requests of this plan are sent to this upstream's backends.
+fn terms<'a>(plan: &'a Plan, upstream: &Upstream) -> Terms<'a> {
+    let Config { timeouts, tcp, limits, .. } = &plan.config;
+    Terms { timeouts, tcp, limits, reuses_connections: upstream.reuses_connections() }
 }
 
 /// Sends a plain request to one backend after another, as far as it may be sent again.
@@ -243,17 +267,19 @@ async fn forward(
     key: Key,
     record: &mut Record,
 ) -> Result<Reply, Error> {
-    let terms = (&plan.config.timeouts, &plan.config.tcp, &plan.config.limits);
+    let terms = terms(plan, upstream);
     let repeatable = is_repeatable(&head.method, &body);
     let mut body = Some(body);
-    let mut attempts = Attempts::new(upstream, key, &connection.worker.shared.metrics);
+    let bond = connection.bonds.take(upstream.name());
+    let mut attempts = Attempts::new(upstream, key, bond, &connection.worker.shared.metrics);
     loop {
-        let mut pick = attempts.next(record)?;
+        let Attempt { mut pick, link } = attempts.next(record)?;
         let sent = body.as_ref().map(RequestBody::progress).unwrap_or_default();
-        match connection.worker.dialer.exchange(pick.address(), head.clone(), &mut body, terms).await {
+        match connection.worker.dialer.exchange(pick.address(), head.clone(), &mut body, link, terms).await {
             Ok(answered) => {
                 attempts.succeed(&mut pick, answered.response.status(), answered.connect, record);
-                return Ok(Reply::Answer { answered, pick, sent, keep_alive: true });
+                let upstream = Arc::clone(upstream);
+                return Ok(Reply::Answer(Answer { answered, pick, sent, upstream, keep_alive: true }));
             }
             Err(error) => {
                 record.traffic.bytes_to_backend = sent.bytes();
@@ -292,24 +318,21 @@ fn head_for_backend(
 }
 
 /// Passes a backend's answer on, its body as it comes.
-fn pass_on(
-    connection: &Connection,
-    plan: &Plan,
-    answered: Answered,
-    pick: Pick,
-    sent: Progress,
-    keep_alive: bool,
-    mut record: Record,
-) -> Response<AnswerBody> {
-    let Answered { response, sender, .. } = answered;
+fn pass_on(connection: &Arc<Connection>, plan: &Plan, answer: Answer, mut record: Record) -> Response<AnswerBody> {
+    let Answer { answered: Answered { response, link, .. }, pick, sent, upstream, keep_alive } = answer;
     let (mut parts, body) = response.into_parts();
     record.status = Some(parts.status.as_u16());
     headers::strip_hop_by_hop(&mut parts.headers);
     if !keep_alive || connection.worker.shared.orders.is_announced() {
         parts.headers.insert(CONNECTION, CLOSE);
     }
-    let worker = Arc::clone(&connection.worker);
-    let keep = keep_alive.then(|| Keep { worker, address: pick.address().to_owned(), sender });
+    let keep = match keep_alive {
+        true if link.is_private => {
+            Some(Keep::ForClient { connection: Arc::clone(connection), upstream: upstream.name().to_owned(), link })
+        }
+        true if upstream.reuses_connections() => Some(Keep::ForAll { connection: Arc::clone(connection), link }),
+        _ => None,
+    };
     let ending = Ending { debt: connection.debt.clone(), keep, pick, record };
     let body = AnswerBody::backends(body, plan.config.timeouts.response, sent, ending);
     let mut response = Response::new(body);

@@ -28,12 +28,13 @@ use super::{
     memory,
     nonces::Nonces,
     plan::Planner,
+    pool::IDLE_TIME,
     session::Arrival,
     sessions::{ARRIVALS, Sessions},
     socket, sockets,
     tickets::Tickets,
     tls::TlsError,
-    upstream::{Dialer, IDLE_TIME},
+    upstream::Dialer,
 };
 use crate::{
     access_log::AccessLog,
@@ -328,6 +329,6 @@ async fn sweep(worker: Arc<Worker>) {
     let mut interval = tokio::time::interval(IDLE_TIME / 4);
     loop {
         interval.tick().await;
-        worker.dialer.sweep(Instant::now());
+        worker.dialer.pool.sweep(Instant::now());
     }
 }

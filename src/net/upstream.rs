@@ -1,11 +1,9 @@
 //! One attempt at a backend: connect, send, wait for the head of the answer. Each failure gets its name here.
 
 use std::{
-    collections::HashMap,
     future::Future,
     io,
     pin::pin,
-    sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -13,19 +11,21 @@ use bytes::Bytes;
 use hyper::{
     HeaderMap, Method, Request, Response, StatusCode, Uri,
     body::Incoming,
-    client::conn::http1::{self, SendRequest},
+    client::conn::http1,
+    ext::ReasonPhrase,
     header::{CONTENT_LENGTH, HOST, HeaderValue, TRANSFER_ENCODING},
 };
 use hyper_util::rt::TokioIo;
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
     net::lookup_host,
     time::{Instant as Deadline, timeout, timeout_at},
 };
 
 use super::{
+    backend_io::BackendIo,
     body::{BodyError, Progress, RequestBody},
-    handshake::{self, Replay, Reply},
+    handshake::{self, Reply},
+    pool::{Link, Pool},
     socket,
     sockets::Socket,
 };
@@ -35,22 +35,20 @@ use crate::{
     headers,
 };
 
-/// Idle connections that a worker keeps to one backend (nginx: `keepalive` of an upstream).
-const IDLE_PER_BACKEND: usize = 32;
-/// How long one may be idle (nginx: `keepalive_timeout` of an upstream).
-pub(super) const IDLE_TIME: Duration = Duration::from_secs(60);
-
-/// What a worker sends requests with: the connections that wait for another request.
+/// What a worker sends requests with.
 #[derive(Debug, Default)]
 pub(super) struct Dialer {
-    /// Behind a lock because tasks must be `Send`; only this worker's tasks take it, and never across an await.
-    idle: Mutex<HashMap<String, Vec<Idle>>>,
+    pub(super) pool: Pool,
 }
 
-#[derive(Debug)]
-struct Idle {
-    sender: SendRequest<RequestBody>,
-    since: Instant,
+/// How requests are sent to a backend.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Terms<'a> {
+    pub(super) timeouts: &'a Timeouts,
+    pub(super) tcp: &'a Tcp,
+    pub(super) limits: &'a Limits,
+    /// Whether a connection of the pool will do.
+    pub(super) reuses_connections: bool,
 }
 
 /// A request without its body: it can be sent again.
@@ -68,8 +66,8 @@ pub(super) struct Answered {
     pub(super) response: Response<Incoming>,
     /// How long connecting took; `None` on a connection that was there already.
     pub(super) connect: Option<Duration>,
-    /// To be given back to [`Dialer::keep`] when the body has come to its end.
-    pub(super) sender: SendRequest<RequestBody>,
+    /// What it came over, for another request when the body has come to its end.
+    pub(super) link: Link,
 }
 
 /// What a backend says to a handshake.
@@ -90,12 +88,13 @@ pub(super) struct Switched {
     pub(super) socket: Socket,
     /// Read past the head.
     pub(super) early: Bytes,
-    /// How long connecting took.
-    pub(super) connect: Duration,
+    /// How long connecting took; `None` on a connection that was there already.
+    pub(super) connect: Option<Duration>,
 }
 
 impl Dialer {
-    /// Sends a WebSocket handshake on a connection of its own.
+    /// Sends a WebSocket handshake: on `link`, which belongs to this client, while it lives; else on a connection of its
+    /// own, never on one of the pool.
     ///
     /// # Errors
     /// All kinds of the backend's side.
@@ -103,8 +102,17 @@ impl Dialer {
         &self,
         address: &str,
         head: &Head,
-        (timeouts, limits): (&Timeouts, &Limits),
+        link: Option<Link>,
+        terms: Terms<'_>,
     ) -> Result<Greeting, Error> {
+        let Terms { timeouts, limits, .. } = terms;
+        if let Some(link) = ready(link, timeouts).await {
+            let request = head.clone().into_request(address, RequestBody::empty());
+            match greet(link, request, timeouts.upgrade).await {
+                Err(error) if error.kind() == Kind::ClosedEarly => {}
+                result => return result,
+            }
+        }
         let started = Instant::now();
         let mut socket = connect(address, timeouts).await?;
         let connect = started.elapsed();
@@ -113,20 +121,21 @@ impl Dialer {
             Err(_) => Err(Kind::ResponseTimeout.into()),
             Ok(Err(error)) => Err(error),
             Ok(Ok(Reply::Switched { reason, headers, early })) => {
-                Ok(Greeting::Switched(Switched { reason, headers, socket, early, connect }))
+                Ok(Greeting::Switched(Switched { reason, headers, socket, early, connect: Some(connect) }))
             }
             Ok(Ok(Reply::Other { read, .. })) => {
-                let answered =
-                    ask(Replay::new(read, socket), connect, address, head.clone(), None, (wait, limits)).await?;
+                let io = BackendIo::replaying(socket, read);
+                let answered = ask(io, connect, address, head.clone(), None, (wait, limits)).await?;
                 check(&answered.response)?;
                 Ok(Greeting::Answered(answered))
             }
         }
     }
 
-    /// Sends a plain request: on an idle connection where it may be repeated if that turns out to be dead, else on a
-    /// fresh one, so that no POST is lost to a connection that the backend has just closed (HAProxy: `http-reuse safe`).
-    /// `body` is taken when its first byte may go out.
+    /// Sends a plain request: on `link`, which belongs to this client, while it lives; else on an idle connection where it
+    /// may be repeated if that turns out to be dead; else on a fresh one, so that no POST is lost to a connection that the
+    /// backend has just closed (HAProxy: `http-reuse safe`). A dead connection costs one repetition, since the request may
+    /// be what kills the backend. `body` is taken when its first byte may go out.
     ///
     /// # Errors
     /// All kinds of the backend's side, and of the client's those of its body.
@@ -135,11 +144,27 @@ impl Dialer {
         address: &str,
         head: Head,
         body: &mut Option<RequestBody>,
-        (timeouts, tcp, limits): (&Timeouts, &Tcp, &Limits),
+        link: Option<Link>,
+        terms: Terms<'_>,
     ) -> Result<Answered, Error> {
-        let answered = match self.reuse(address, &head, body.as_ref(), timeouts.response).await {
-            Some(answered) => answered?,
-            None => fresh(address, head, body, (timeouts, tcp, limits)).await?,
+        let is_repeatable = body.as_ref().is_none_or(|body| is_repeatable(&head.method, body));
+        let link = match ready(link, terms.timeouts).await {
+            None if is_repeatable && terms.reuses_connections => self.pool.take(address),
+            link => link,
+        };
+        let answered = match link {
+            Some(link) if is_repeatable => {
+                let request = head.clone().into_request(address, RequestBody::empty());
+                match send(link, request, terms.timeouts.response).await {
+                    Err(error) if error.kind() == Kind::ClosedEarly => fresh(address, head, body, terms).await?,
+                    result => result?,
+                }
+            }
+            Some(link) => {
+                let body = body.take().unwrap_or_else(RequestBody::empty);
+                send(link, head.into_request(address, body), terms.timeouts.response).await?
+            }
+            None => fresh(address, head, body, terms).await?,
         };
         if answered.response.status() == StatusCode::SWITCHING_PROTOCOLS {
             return Err(Error::from_source(Kind::MalformedAnswer, "a 101 that nobody asked for"));
@@ -147,70 +172,47 @@ impl Dialer {
         check(&answered.response)?;
         Ok(answered)
     }
+}
 
-    /// Keeps a connection whose answer has been read to its end, for another request.
-    pub(super) fn keep(&self, address: &str, sender: SendRequest<RequestBody>) {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        let idle = idle.entry(address.into()).or_default();
-        if idle.len() < IDLE_PER_BACKEND {
-            idle.push(Idle { sender, since: Instant::now() });
-        }
-    }
+/// A client's own connection, once it can take another request.
+async fn ready(link: Option<Link>, timeouts: &Timeouts) -> Option<Link> {
+    link?.ready(timeouts.connect).await
+}
 
-    /// Lets go of connections that have been idle for too long, or were closed by their backend.
-    pub(super) fn sweep(&self, now: Instant) {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        idle.retain(|_, idle| {
-            idle.retain(|idle| now.duration_since(idle.since) < IDLE_TIME && !idle.sender.is_closed());
-            !idle.is_empty()
-        });
+/// Sends a handshake on a connection that hyper has.
+async fn greet(link: Link, request: Request<RequestBody>, wait: Duration) -> Result<Greeting, Error> {
+    let Answered { response, connect, link } = send(link, request, wait).await?;
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        check(&response)?;
+        return Ok(Greeting::Answered(Answered { response, connect, link }));
     }
-
-    /// An answer over an idle connection; `None` when there is none that lives, or the request must not be repeated.
-    async fn reuse(
-        &self,
-        address: &str,
-        head: &Head,
-        body: Option<&RequestBody>,
-        wait: Duration,
-    ) -> Option<Result<Answered, Error>> {
-        if body.is_some_and(|body| !is_repeatable(&head.method, body)) {
-            return None;
-        }
-        while let Some(sender) = self.take(address) {
-            let request = head.clone().into_request(address, RequestBody::empty());
-            match send(sender, request, wait).await {
-                Err(error) if error.kind() == Kind::ClosedEarly => {}
-                result => return Some(result.map(|(response, sender)| Answered { response, connect: None, sender })),
-            }
-        }
-        None
-    }
-
-    fn take(&self, address: &str) -> Option<SendRequest<RequestBody>> {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        let idle = idle.get_mut(address)?;
-        std::iter::from_fn(|| idle.pop()).map(|idle| idle.sender).find(SendRequest::is_ready)
-    }
+    let (headers, reason) = (response.headers().clone(), response.extensions().get::<ReasonPhrase>());
+    let reason = reason
+        .map_or_else(|| Bytes::from_static(b"Switching Protocols"), |reason| Bytes::copy_from_slice(reason.as_bytes()));
+    let upgraded = timeout(wait, hyper::upgrade::on(response)).await.map_err(|_| Kind::ResponseTimeout)?;
+    let io = upgraded.map_err(failure)?.downcast::<TokioIo<BackendIo>>();
+    let io = io.map_err(|_| Error::from_source(Kind::MalformedAnswer, "a 101 on a connection that is none of ours"))?;
+    let (socket, early) = (io.io.into_inner().into_socket(), io.read_buf);
+    Ok(Greeting::Switched(Switched { reason, headers, socket, early, connect }))
 }
 
 async fn fresh(
     address: &str,
     head: Head,
     body: &mut Option<RequestBody>,
-    (timeouts, tcp, limits): (&Timeouts, &Tcp, &Limits),
+    Terms { timeouts, tcp, limits, .. }: Terms<'_>,
 ) -> Result<Answered, Error> {
     let started = Instant::now();
     let socket = connect(address, timeouts).await?;
     let connect = started.elapsed();
     // The backend's connection outlives this request.
     socket::set_options(&socket, tcp).map_err(|error| Error::from_source(connect_failure(&error), error))?;
-    ask(socket, connect, address, head, body.take(), (timeouts.response, limits)).await
+    ask(BackendIo::new(socket), connect, address, head, body.take(), (timeouts.response, limits)).await
 }
 
 /// Sends the first request of a connection.
 async fn ask(
-    socket: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    io: BackendIo,
     connect: Duration,
     address: &str,
     head: Head,
@@ -219,12 +221,12 @@ async fn ask(
 ) -> Result<Answered, Error> {
     let mut http = http1::Builder::new();
     http.max_headers(limits.answer_headers).title_case_headers(true);
-    let (sender, connection) = http.handshake(TokioIo::new(socket)).await.map_err(failure)?;
+    let (sender, connection) = http.handshake(TokioIo::new(io)).await.map_err(failure)?;
     // It ends with the session's takeover, with its sender, or with an error that `send` sees too.
     tokio::spawn(connection.with_upgrades());
     let body = body.unwrap_or_else(RequestBody::empty);
-    let (response, sender) = send(sender, head.into_request(address, body), wait).await?;
-    Ok(Answered { response, connect: Some(connect), sender })
+    let answered = send(Link::new(sender), head.into_request(address, body), wait).await?;
+    Ok(Answered { connect: Some(connect), ..answered })
 }
 
 /// Connects within `timeouts.connect`. A name is looked up at each attempt, so that a moved backend is found.
@@ -267,14 +269,13 @@ pub(super) fn connect_failure(error: &io::Error) -> Kind {
 }
 
 /// Sends a request and waits for the head of its answer: for `wait` from now, or from the last byte of the body that went.
-async fn send(
-    mut sender: SendRequest<RequestBody>,
-    request: Request<RequestBody>,
-    wait: Duration,
-) -> Result<(Response<Incoming>, SendRequest<RequestBody>), Error> {
+/// Where either authenticates the connection, that is the client's from now on.
+async fn send(mut link: Link, request: Request<RequestBody>, wait: Duration) -> Result<Answered, Error> {
     let progress = request.body().progress();
-    let response = patiently(sender.send_request(request), &progress, wait).await?.map_err(failure)?;
-    Ok((response, sender))
+    link.is_private |= headers::authenticates_connection(request.headers());
+    let response = patiently(link.sender.send_request(request), &progress, wait).await?.map_err(failure)?;
+    link.is_private |= headers::belongs_to_one_client(response.headers());
+    Ok(Answered { response, connect: None, link })
 }
 
 async fn patiently<T>(answer: impl Future<Output = T>, progress: &Progress, wait: Duration) -> Result<T, Error> {

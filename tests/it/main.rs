@@ -62,6 +62,8 @@ mod metrics;
 /// Plain HTTP through the same door.
 mod oddities;
 mod plain_http;
+/// Connections with backends that are used again.
+mod pool;
 /// One line for every exchange.
 mod record;
 /// Answers that never become a session.

@@ -49,6 +49,7 @@ fn settings() -> impl Strategy<Value = UpstreamSettings> {
         slow_start: Duration::ZERO,
         max_handshakes: 0,
         handshake_queue: 0,
+        reuses_connections: true,
         health_check: None,
         backends: (0_u16..).zip(backends).map(with_address).collect(),
     })

@@ -37,6 +37,7 @@ impl Resolver {
             tries,
             max_handshakes,
             handshake_queue,
+            reuse,
             health_check,
             backends,
         } = upstream;
@@ -70,6 +71,7 @@ impl Resolver {
             slow_start: slow_start.0,
             max_handshakes,
             handshake_queue,
+            reuses_connections: reuse == file::Reuse::Safe,
             health_check: health_check.map(|check| self.health_check(check, &at.key("health_check"))),
             backends: self.backends(backends, &name, &at.key("backends")),
             name,

@@ -1,0 +1,112 @@
+//! The stream of a backend while hyper speaks HTTP on it.
+
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll, Waker, ready},
+};
+
+use bytes::{Buf, Bytes};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::sockets::Socket;
+
+/// A backend's connection.
+#[derive(Debug)]
+pub(super) struct BackendIo {
+    socket: Socket,
+    /// Until hyper has read what had been read before it came.
+    replay: Option<Replay>,
+}
+
+/// An answer that had begun before hyper took the connection over. Hyper repeats the request, which goes nowhere, and then
+/// reads the answer from its first byte.
+#[derive(Debug)]
+struct Replay {
+    /// Never empty.
+    read: Bytes,
+    is_asked: bool,
+    reader: Option<Waker>,
+}
+
+impl BackendIo {
+    pub(super) const fn new(socket: Socket) -> Self {
+        Self { socket, replay: None }
+    }
+
+    /// A connection on which a request was sent already, and this much of its answer read.
+    pub(super) fn replaying(socket: Socket, read: Bytes) -> Self {
+        let replay = Some(read).filter(|read| !read.is_empty());
+        Self { socket, replay: replay.map(|read| Replay { read, is_asked: false, reader: None }) }
+    }
+
+    /// The socket itself, for a session.
+    pub(super) fn into_socket(self) -> Socket {
+        self.socket
+    }
+}
+
+impl Replay {
+    /// Reads what had been read; whether that was all.
+    fn poll_read(&mut self, cx: &Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<bool> {
+        if !self.is_asked {
+            self.reader = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        let length = self.read.len().min(buffer.remaining());
+        buffer.put_slice(&self.read[..length]);
+        self.read.advance(length);
+        Poll::Ready(self.read.is_empty())
+    }
+
+    fn ask(&mut self) {
+        self.is_asked = true;
+        if let Some(reader) = self.reader.take() {
+            reader.wake();
+        }
+    }
+}
+
+impl AsyncRead for BackendIo {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let Some(replay) = &mut self.replay else { return Pin::new(&mut self.socket).poll_read(cx, buffer) };
+        if ready!(replay.poll_read(cx, buffer)) {
+            self.replay = None;
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for BackendIo {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if let Some(replay) = &mut self.replay {
+            replay.ask();
+            return Poll::Ready(Ok(bytes.len()));
+        }
+        Pin::new(&mut self.socket).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        if let Some(replay) = &mut self.replay {
+            replay.ask();
+            return Poll::Ready(Ok(slices.iter().map(|slice| slice.len()).sum()));
+        }
+        Pin::new(&mut self.socket).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.socket.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(cx)
+    }
+}
