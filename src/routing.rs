@@ -98,8 +98,21 @@ impl HostPattern {
         if let Ok(address) = unbracketed.unwrap_or(text).parse::<Ipv6Addr>() {
             return Ok(Self::Exact(format!("[{address}]")));
         }
+        if let Some((_, rest)) = text.split_once("://") {
+            let name = split_port(rest.split('/').next().unwrap_or_default()).0;
+            return Err(format!("a host only: write `{name}`"));
+        }
         if text.contains('/') {
-            return Err("a host only, without `http://` and without a path".to_owned());
+            return Err("a host only, without a path".to_owned());
+        }
+        if text.contains([',', ' ', '|']) {
+            return Err("one host only: write a route for each, to the same upstream".to_owned());
+        }
+        if text.contains(['~', '^', '$', '(', '\\']) {
+            return Err("a host is no pattern but `chat.example.com` or `*.example.com`".to_owned());
+        }
+        if let Some(domain) = text.strip_prefix('.') {
+            return Err(format!("write `*.{domain}`, and a route of its own for `{domain}`"));
         }
         if let (name, Some(_)) = split_port(text) {
             return Err(format!("a host carries no port here: write `{name}`"));

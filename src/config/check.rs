@@ -9,7 +9,7 @@ use serde_yaml::Value as Scalar;
 use super::{
     diagnostics::{Diagnostic, nearest},
     document::{At, Entry, Node, Value},
-    values,
+    foreign, values,
 };
 
 /// A document that fits its schema.
@@ -78,7 +78,7 @@ impl<'s> Checker<'s> {
                 Err((message, help)) => {
                     let message = message.unwrap_or_else(|| mismatch(name, &shape, node));
                     let mut diagnostic = Diagnostic::error(node.span.clone(), message);
-                    diagnostic.help = help;
+                    diagnostic.help = help.or_else(|| self.instead_of_scalar(scalar, &shape, at));
                     self.refuse(diagnostic, schema, at)
                 }
             },
@@ -87,9 +87,50 @@ impl<'s> Checker<'s> {
                 self.stand_in(schema)
             }
             (Value::List(_) | Value::Map(_), _) => {
-                let diagnostic = Diagnostic::error(node.head(), mismatch(name, &shape, node));
+                let mut diagnostic = Diagnostic::error(node.head(), mismatch(name, &shape, node));
+                diagnostic.help = instead_of_several(name, &shape, &node.value);
                 self.refuse(diagnostic, schema, at)
             }
+        }
+    }
+
+    /// What to write where keys are wanted and one word was given.
+    fn instead_of_scalar(&self, scalar: &Scalar, shape: &Shape<'_>, at: &At) -> Option<String> {
+        let text = match scalar {
+            Scalar::String(text) => text.clone(),
+            Scalar::Number(number) => number.to_string(),
+            _ => String::new(),
+        };
+        match shape {
+            Shape::Keys { known, required } => {
+                let [key] = required.as_slice() else {
+                    return Some(if at.is_root() { foreign::WHOLE_FILE.to_owned() } else { keys_or_servers(known) });
+                };
+                let value = self.fitting(&known[*key], &text);
+                Some(if at.is_item() {
+                    format!("write `- {key}: {value}`, or `{{ {key}: {} }}` within brackets", in_flow(&value))
+                } else {
+                    format!("write {{ {key}: {} }}", in_flow(&value))
+                })
+            }
+            Shape::List(item) => match self.shape(item) {
+                Shape::Keys { known, required } => {
+                    let key = required.first()?;
+                    Some(format!("write [{{ {key}: {} }}]", in_flow(&self.fitting(&known[*key], &text))))
+                }
+                Shape::Words(words) if !words.contains(&text.as_str()) => Some(format!("write [{}]", words.join(", "))),
+                _ => Some(format!("write [{}]", in_flow(&text))),
+            },
+            _ => None,
+        }
+    }
+
+    /// `text` where `schema` takes it, or what it would take.
+    fn fitting(&self, schema: &Json, text: &str) -> String {
+        match self.shape(schema) {
+            Shape::Kind(kind) if values::check(kind, text).is_err() => values::example(kind).to_owned(),
+            _ if text.is_empty() => "…".to_owned(),
+            _ => text.to_owned(),
         }
     }
 
@@ -125,15 +166,20 @@ impl<'s> Checker<'s> {
     fn unknown_key(&mut self, entry: &Entry, known: &serde_json::Map<String, Json>, at: &At) {
         let diagnostic = Diagnostic::error(entry.key_span.clone(), format!("unknown key `{}`", entry.key));
         let names = || known.keys().map(String::as_str);
-        let help = match nearest(&entry.key, names()) {
-            Some(meant) => {
+        let foreign = foreign::key(&entry.key, |ours| known.contains_key(ours));
+        let help = match (foreign, nearest(&entry.key, names())) {
+            (Some((meant, help)), _) => {
+                self.replaced.extend(meant.map(|meant| at.key(meant)));
+                help.to_owned()
+            }
+            (None, Some(meant)) => {
                 // It was meant to set this one, which is therefore not what the file says.
                 self.replaced.push(at.key(meant));
                 format!("did you mean `{meant}`?")
             }
-            None => match self.owner(&entry.key) {
+            (None, None) => match self.owner(&entry.key) {
                 Some(section) => format!("`{}` stands under `{section}`", entry.key),
-                None => format!("known here: {}", names().collect::<Vec<_>>().join(", ")),
+                None => keys_are(known),
             },
         };
         self.found.push(diagnostic.help(help));
@@ -249,22 +295,55 @@ fn read(scalar: &Scalar, shape: &Shape<'_>) -> Result<Scalar, Unfit> {
             let help = Some(format!("a whole number from {min} to {max}"));
             match (text.parse::<i64>(), text.parse::<f64>()) {
                 (Ok(n), _) if (*min..=*max).contains(&n) => Ok(Scalar::Number(n.into())),
-                (_, Ok(_)) => Err((Some(format!("{text} is out of range")), help)),
+                (Err(_), Ok(_)) => Err((Some(format!("{text} is not a whole number")), help)),
+                (Ok(_), _) => Err((Some(format!("{text} is out of range")), help)),
                 _ => Err((None, help)),
             }
         }
-        (Shape::Flag, _) => match text.as_str() {
+        (Shape::Flag, _) => match text.to_ascii_lowercase().as_str() {
             "true" => Ok(Scalar::Bool(true)),
             "false" => Ok(Scalar::Bool(false)),
+            "yes" | "on" => Err((None, Some("write true".into()))),
+            "no" | "off" => Err((None, Some("write false".into()))),
             _ => Err((None, Some("write true or false".into()))),
         },
-        (Shape::List(_), _) => Err((None, Some(format!("write [{text}]")))),
-        (Shape::Keys { .. } | Shape::Named(_), _) => Err((None, None)),
+        (Shape::List(_) | Shape::Keys { .. } | Shape::Named(_), _) => Err((None, None)),
+    }
+}
+
+/// What to write where one value is wanted and several were given, or the other way round.
+fn instead_of_several(name: &str, shape: &Shape<'_>, value: &Value) -> Option<String> {
+    match (shape, value) {
+        (Shape::Named(_), Value::List(_)) => Some("each has its name as a key: { app: …, spare: … }".into()),
+        (Shape::List(_), _) => Some("a list: write `- ` before each item".into()),
+        (Shape::Keys { known, .. }, _) => Some(keys_or_servers(known)),
+        _ => foreign::several(name).map(str::to_owned),
+    }
+}
+
+/// What belongs where keys are wanted: most write the servers of an upstream there.
+fn keys_or_servers(known: &serde_json::Map<String, Json>) -> String {
+    match known.contains_key("backends") {
+        true => "its servers stand under a key: backends: [{ address: \"127.0.0.1:3000\" }]".into(),
+        false => keys_are(known),
+    }
+}
+
+fn keys_are(known: &serde_json::Map<String, Json>) -> String {
+    format!("known here: {}", known.keys().map(String::as_str).collect::<Vec<_>>().join(", "))
+}
+
+/// A value as it can stand within braces and brackets: in quotes, unless it is a plain word, number or network.
+fn in_flow(text: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "./_-".contains(c);
+    match text.starts_with(|c: char| c.is_ascii_alphanumeric()) && text.chars().all(is_plain) {
+        true => text.to_owned(),
+        false => format!("\"{text}\""),
     }
 }
 
 fn meant(word: &str, words: &[&str]) -> String {
-    match nearest(word, words.iter().copied()) {
+    match foreign::word(word, words).or_else(|| nearest(word, words.iter().copied())) {
         Some(meant) => format!("did you mean `{meant}`?"),
         None => format!("one of {}", words.join(", ")),
     }

@@ -125,6 +125,16 @@ impl At {
         self.then(Step::Index(index))
     }
 
+    /// Whether it is the whole file.
+    pub(super) fn is_root(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether it is an item of a list.
+    pub(super) fn is_item(&self) -> bool {
+        matches!(self.0.last(), Some(Step::Index(_)))
+    }
+
     /// Whether one of the two lies within the other.
     pub(super) fn touches(&self, other: &Self) -> bool {
         self.0.iter().zip(&other.0).all(|(mine, others)| mine == others)
@@ -285,6 +295,8 @@ impl<'t> Reader<'t, '_> {
             diagnostic.help("inside { } and [ ], a value with ${NAME} needs double quotes around it")
         } else if line.trim_start_matches(' ').starts_with('\t') {
             diagnostic.help("YAML indents with spaces, not with tabs")
+        } else if line.contains('*') && error.info().contains("anchor") {
+            diagnostic.help("what begins with * needs double quotes around it: \"*.example.com\"")
         } else if line.contains("[::") {
             diagnostic.help("an IPv6 address needs double quotes around it: \"[::]:8080\"")
         } else {

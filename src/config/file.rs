@@ -9,9 +9,10 @@ use schemars::{JsonSchema, Schema, generate::SchemaSettings, transform::Recursiv
 use serde::{Deserialize, Serialize};
 
 use super::{
+    addresses::{AdminBind, BackendAddress, Bind},
     statuses::Statuses,
     tracing::{Collector, Share},
-    values::{AdminBind, BackendAddress, Bind, Cidr, Duration, Size, Workers},
+    values::{Cidr, Duration, Size, Workers},
 };
 
 /// The configuration of longwire.

@@ -3,13 +3,14 @@
 use std::{fmt, io::Read as _, path::Path};
 
 use super::{
-    Admin, Config, Tls, check,
+    Admin, AdminBind, Config, Tls,
+    addresses::{BackendAddress, Bind},
+    check,
     diagnostics::{Diagnostic, Diagnostics, Severity},
     document::{self, At, Node},
     environment::Env,
     file::{Backend, File, Listener, Route, Upstream},
     resolve::{self, Problem},
-    values::{BackendAddress, Bind},
 };
 use crate::net::{admin, tls};
 
@@ -40,7 +41,8 @@ pub fn load(path: &Path) -> Result<Loaded, Diagnostics> {
         Diagnostics::new(&name, "", vec![diagnostic])
     })?;
     let base = path.parent().unwrap_or_else(|| Path::new(""));
-    let mut loaded = Draft::read(&text, base, &environment).check_certificates().check_token().finish(&text, &name)?;
+    let draft = Draft::read(&text, base, &environment).check_certificates().check_token().check_folders();
+    let mut loaded = draft.finish(&text, &name)?;
     loaded.config.origin = Some(path.to_owned());
     Ok(loaded)
 }
@@ -199,6 +201,35 @@ impl Draft {
         self
     }
 
+    /// Looks at the folders in which files are to be made. That of a socket may be made by what starts longwire, so
+    /// that its absence is a warning.
+    fn check_folders(mut self) -> Self {
+        let (Some(document), Some(config)) = (&self.document, &self.config) else {
+            return self;
+        };
+        let root = At::default();
+        let socket = match &config.admin {
+            Some(Admin { bind: AdminBind::Unix(path), .. }) => Some(path),
+            _ => None,
+        };
+        let named = [
+            (&config.log.file, root.key("log").key("file"), Severity::Error),
+            (&socket.cloned(), root.key("admin").key("bind"), Severity::Warning),
+            (&config.handover, root.key("handover"), Severity::Warning),
+        ];
+        for (path, at, severity) in named {
+            let Some(path) = path.as_ref().filter(|_| !self.replaced.iter().any(|replaced| replaced.touches(&at)))
+            else {
+                continue;
+            };
+            if let Some((message, help)) = file_problem(path) {
+                let diagnostic = Diagnostic::error(document.locate(&at), message).help(help);
+                self.found.push(Diagnostic { severity, ..diagnostic });
+            }
+        }
+        self
+    }
+
     fn finish(self, text: &str, name: &str) -> Result<Loaded, Diagnostics> {
         let (errors, warnings) = self.found.into_iter().partition(|d: &Diagnostic| d.severity == Severity::Error);
         match self.config {
@@ -215,6 +246,22 @@ impl Problem {
         let at = self.or_at.filter(|_| !root.has(&self.at)).unwrap_or(self.at);
         let span = Some(root.locate(&at));
         Diagnostic { severity: self.severity, span, message: self.message, help: self.help }
+    }
+}
+
+/// Why no file can be made at `path`, and what to do.
+fn file_problem(path: &Path) -> Option<(String, &'static str)> {
+    if path.is_dir() {
+        return Some((format!("{} is a folder", path.display()), "name a file in it"));
+    }
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty())?;
+    match std::fs::metadata(folder) {
+        Ok(found) if found.is_dir() => None,
+        Ok(_) => Some((format!("{} is no folder", folder.display()), "name a file in a folder that is there")),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Some((format!("there is no folder {}", folder.display()), "make it first: longwire makes none"))
+        }
+        Err(error) => Some((format!("cannot look into {}: {error}", folder.display()), "longwire must be let into it")),
     }
 }
 

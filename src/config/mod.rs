@@ -1,15 +1,18 @@
 //! The configuration: what runs (the types here), and the way there from `proxy.yaml`.
 //!
 //! Read downwards: `load` drives; `document` reads YAML into a tree with positions, `environment` replaces `${NAME}`;
-//! `check` walks the tree against the schema of `file`, the mirror of `proxy.yaml`, whose scalars are `values`;
+//! `check` walks the tree against the schema of `file`, the mirror of `proxy.yaml`, whose scalars are `values`
+//! and `addresses`;
 //! `resolve` (PURE) turns the mirror into a [`Config`]; `diagnostics` prints every problem that one of them found.
 
+mod addresses;
 mod check;
 mod describe;
 mod diagnostics;
 mod document;
 mod environment;
 mod file;
+mod foreign;
 mod load;
 mod resolve;
 mod statuses;

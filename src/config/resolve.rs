@@ -8,13 +8,18 @@ mod routes;
 mod tracing;
 mod upstreams;
 
-use std::{collections::HashSet, num::NonZeroU32, path::Path, time::Duration as StdDuration};
+use std::{
+    collections::HashSet,
+    num::NonZeroU32,
+    path::{Path, PathBuf},
+    time::Duration as StdDuration,
+};
 
 use super::{
     Config, Drain, Limits, Log, LogFormat, Refuse, Tcp, Timeouts,
     diagnostics::{Severity, nearest},
     document::At,
-    file, values,
+    file, foreign, values,
 };
 use crate::ws::{close::CloseCode, meter::MessageLimits, rate::Rate};
 
@@ -64,6 +69,9 @@ pub(super) fn resolve(file: file::File, base: &Path) -> (Config, Vec<Problem>) {
     let listeners = resolver.listeners(listeners, base);
     let upstreams = resolver.upstreams(upstreams);
     let routes = resolver.routes(routes, &upstreams, &keepalive, timeouts.idle);
+    let admin = admin.map(|admin| resolver.admin(admin, base));
+    resolver.loops(&upstreams, &listeners, admin.as_ref());
+    resolver.admin_address(admin.as_ref(), &listeners);
     let config = Config {
         workers: workers.0,
         listeners,
@@ -71,12 +79,12 @@ pub(super) fn resolve(file: file::File, base: &Path) -> (Config, Vec<Problem>) {
         routes,
         timeouts,
         drain: resolver.drain(drain, timeouts.drain),
-        handover: handover.map(|path| base.join(path)),
+        handover: handover.map(|path| resolver.handover(&path, base)),
         limits: resolver.limits(limits),
         tcp: resolver.tcp(tcp),
         trusted_proxies: resolver.trusted_proxies(trusted_proxies),
         log: resolver.log(log, base),
-        admin: admin.map(|admin| resolver.admin(admin, base)),
+        admin,
         tracing: tracing.map(|tracing| resolver.tracing(tracing)),
         written,
         origin: None,
@@ -230,6 +238,14 @@ impl Resolver {
         networks.into_iter().map(|network| network.0.trunc()).collect()
     }
 
+    fn handover(&mut self, path: &Path, base: &Path) -> PathBuf {
+        if let Some(bare) = path.to_str().and_then(|path| path.strip_prefix("unix:")) {
+            let message = format!("`{}` is not a path", path.display());
+            self.error(self.root.key("handover"), message, format!("write {bare}: it is always a Unix socket"));
+        }
+        base.join(path)
+    }
+
     fn log(&mut self, log: file::Log, base: &Path) -> Log {
         const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
         let file::Log { format, level, access, file, sample_requests } = log;
@@ -239,11 +255,22 @@ impl Resolver {
             let help = "write levels per module: info,longwire::net=debug";
             self.error(at, format!("`{level}` is not a filter"), help);
         } else if !is_filter && !LEVELS.contains(&level.to_ascii_lowercase().as_str()) {
-            let help = match nearest(&level, LEVELS) {
+            let help = match foreign::word(&level, &LEVELS).or_else(|| nearest(&level, LEVELS)) {
                 Some(meant) => format!("did you mean `{meant}`?"),
                 None => format!("one of {}, or a filter such as info,longwire::net=debug", LEVELS.join(", ")),
             };
             self.error(at, format!("`{level}` is not a level"), help);
+        }
+        if let Some(word) = file.as_deref().and_then(Path::to_str) {
+            let help = match word.split(':').next().unwrap_or_default() {
+                "stdout" | "-" => "leave `file` out for standard output",
+                "off" | "none" => "write access: false for no records",
+                "syslog" | "stderr" => "leave `file` out: what runs longwire takes its standard output",
+                _ => "",
+            };
+            if !help.is_empty() {
+                self.warn(self.root.key("log").key("file"), format!("`{word}` is a file of that name here"), help);
+            }
         }
         let format = match format {
             file::LogFormat::Json => LogFormat::Json,

@@ -1,13 +1,14 @@
-//! The scalars of `proxy.yaml`: durations and sizes with their units, addresses, networks, the worker count.
+//! The scalars of `proxy.yaml`: durations and sizes with their units, networks, the worker count.
 //!
 //! Each is read by one `parse`, used by the checker (for the message and its position) and by serde alike.
 
-use std::{fmt, net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration as StdDuration};
+use std::{fmt, net::IpAddr, num::NonZeroUsize, time::Duration as StdDuration};
 
 use ipnet::{IpNet, Ipv4Net};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 use super::{
+    addresses::{AdminBind, BackendAddress, Bind},
     statuses::Statuses,
     tracing::{Collector, Share},
 };
@@ -32,21 +33,6 @@ pub(super) struct Size(pub(super) u64);
 /// How many worker threads; `None` = `auto`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Workers(pub(super) Option<NonZeroUsize>);
-
-/// An IP address and a port to listen on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Bind(pub(super) SocketAddr);
-
-/// Where the admin interface listens: as [`Bind`], or `unix:` and a path.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum AdminBind {
-    Tcp(SocketAddr),
-    Unix(PathBuf),
-}
-
-/// `host:port` of a backend, as written.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct BackendAddress(pub(super) String);
 
 /// A network, or one address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,6 +77,20 @@ pub(super) fn stand_in(kind: &str) -> &'static str {
     }
 }
 
+/// A scalar of this kind, for advice.
+pub(super) fn example(kind: &str) -> &'static str {
+    match kind {
+        Bind::KIND => Bind::EXAMPLE,
+        AdminBind::KIND => AdminBind::EXAMPLE,
+        BackendAddress::KIND => BackendAddress::EXAMPLE,
+        Collector::KIND => "http://127.0.0.1:4318",
+        kind => stand_in(kind),
+    }
+}
+
+/// Words by which other proxies say that something has no bound.
+const NO_BOUND: [&str; 9] = ["off", "none", "never", "no", "false", "infinite", "infinity", "unlimited", "-1"];
+
 impl Duration {
     pub(super) const KIND: &str = "a duration";
     const PATTERN: &str = r"[0-9].*[a-zA-Zµ]|\$\{";
@@ -101,10 +101,18 @@ impl Duration {
 
     fn parse(text: &str) -> Result<Self, Refusal> {
         let text = text.trim();
-        if text.parse::<f64>().is_ok() {
-            return Err(Refusal::new(format!("`{text}` has no unit"), format!("write {text}s, not {text}")));
-        }
         let units = "units are ms, s, m, h and d: 50ms, 25s, 1h 30m";
+        if NO_BOUND.contains(&&*text.to_ascii_lowercase()) {
+            return Err(Refusal::new(format!("`{text}` is not a duration"), "0s is without end, where that can be"));
+        }
+        match text.parse::<f64>() {
+            Ok(0.0) => return Err(Refusal::new(format!("`{text}` has no unit"), "write 0s, not 0")),
+            // HAProxy counts milliseconds here, nginx seconds.
+            Ok(_) => {
+                return Err(Refusal::new(format!("`{text}` has no unit"), format!("write {text}s or {text}ms")));
+            }
+            Err(_) => {}
+        }
         // A unit is a letter: this refuses clock notation (`00:30`), which the parser below would take.
         let span = text
             .contains(|c: char| c.is_ascii_alphabetic())
@@ -146,11 +154,21 @@ impl Size {
 
     fn parse(text: &str) -> Result<Self, Refusal> {
         let text = text.trim();
+        if NO_BOUND.contains(&&*text.to_ascii_lowercase()) {
+            return Err(Refusal::new(format!("`{text}` is not a size"), "0B is without a limit, where that can be"));
+        }
         if text.parse::<f64>().is_ok() {
             return Err(Refusal::new(
                 format!("`{text}` has no unit"),
                 format!("write {text}B for bytes, or {text}KiB, {text}MiB"),
             ));
+        }
+        // A power of 1024 to nginx and HAProxy, one of 1000 to others.
+        let unit = text.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.' || c == ' ');
+        if let Ok(unit @ ('K' | 'M' | 'G' | 'T' | 'P')) = unit.to_ascii_uppercase().parse() {
+            let number = text[..text.len() - 1].trim_end();
+            let help = format!("write {number}{unit}iB (powers of 1024, as in nginx) or {number}{unit}B (of 1000)");
+            return Err(Refusal::new(format!("`{text}` can be read in two ways"), help));
         }
         match text.parse::<bytesize::ByteSize>() {
             Ok(size) => Ok(Self(size.as_u64())),
@@ -199,110 +217,35 @@ impl fmt::Display for Workers {
     }
 }
 
-impl Bind {
-    pub(super) const KIND: &str = "an address to listen on";
-    const PATTERN: &str = r":[0-9]+$|\$\{";
-
-    pub(super) fn parse(text: &str) -> Result<Self, Refusal> {
-        if let Ok(address) = text.parse() {
-            return Ok(Self(address));
-        }
-        let (host, port) = text.rsplit_once(':').unwrap_or(("", text));
-        let help = match (host, port.parse::<u16>()) {
-            ("" | "*", Ok(port)) => format!("write 0.0.0.0:{port}"),
-            ("localhost", Ok(port)) => format!("write 127.0.0.1:{port}"),
-            (_, Ok(_)) if host.contains(':') && !host.contains('[') => {
-                format!("an IPv6 address goes in brackets and quotes: \"[{host}]:{port}\"")
-            }
-            _ => "write an IP address and a port: 0.0.0.0:8080, or \"[::]:8080\" for IPv6".into(),
-        };
-        Err(Refusal::new(format!("`{text}` is not an address to listen on"), help))
-    }
-}
-
-impl fmt::Display for Bind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl AdminBind {
-    pub(super) const KIND: &str = "an address to listen on, or unix:/path";
-    const PATTERN: &str = r"^unix:.|:[0-9]+$|\$\{";
-    /// `sun_path` of unix(7), less the zero byte at its end.
-    const LONGEST_PATH: usize = 107;
-
-    pub(super) fn parse(text: &str) -> Result<Self, Refusal> {
-        match text.strip_prefix("unix:") {
-            None => Bind::parse(text).map(|Bind(address)| Self::Tcp(address)),
-            Some("") => Err(Refusal::new("`unix:` names no socket".into(), "write unix:/run/longwire/admin.sock")),
-            Some(path) if path.len() > Self::LONGEST_PATH => {
-                Err(Refusal::new(format!("`{path}` is too long for a socket"), "at most 107 bytes"))
-            }
-            Some(path) => Ok(Self::Unix(path.into())),
-        }
-    }
-}
-
-impl fmt::Display for AdminBind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tcp(address) => address.fmt(f),
-            Self::Unix(path) => write!(f, "unix:{}", path.display()),
-        }
-    }
-}
-
-impl BackendAddress {
-    pub(super) const KIND: &str = "a backend's host:port";
-    const PATTERN: &str = r":[0-9]+$|\$\{";
-
-    pub(super) fn parse(text: &str) -> Result<Self, Refusal> {
-        if let Some((scheme, rest)) = text.split_once("://") {
-            let rest = rest.split('/').next().unwrap_or(rest);
-            return Err(Refusal::new(
-                format!("`{text}` is a URL, not a backend's address"),
-                format!("write {rest}, without {scheme}://"),
-            ));
-        }
-        let refused = |help: String| Refusal::new(format!("`{text}` is not a backend's host:port"), help);
-        let Some((host, port)) = text.rsplit_once(':').filter(|_| !text.ends_with(']')) else {
-            return Err(match text.parse::<u16>() {
-                Ok(port) => refused(format!("write 127.0.0.1:{port}")),
-                Err(_) => refused(format!("the port is missing: write {text}:80 or what the backend listens on")),
-            });
-        };
-        if !port.parse::<u16>().is_ok_and(|port| port > 0) {
-            return Err(refused("a port is a number from 1 to 65535".into()));
-        }
-        if host.is_empty() {
-            return Err(refused(format!("write 127.0.0.1:{port}")));
-        }
-        let is_name = |host: &str| host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b));
-        match text.parse::<SocketAddr>() {
-            Ok(_) => Ok(Self(text.to_owned())),
-            Err(_) if is_name(host) => Ok(Self(text.to_owned())),
-            Err(_) => Err(refused("write a host name or an IP address (IPv6 in brackets), and a port".into())),
-        }
-    }
-}
-
-impl fmt::Display for BackendAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
 impl Cidr {
     pub(super) const KIND: &str = "a network";
     const PATTERN: &str = r"^[0-9a-fA-F.:]+(/[0-9]+)?$|\$\{";
 
     fn parse(text: &str) -> Result<Self, Refusal> {
-        let network = text.parse::<IpNet>().or_else(|_| text.parse::<std::net::IpAddr>().map(Into::into));
+        let network = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(Into::into));
         network.map(|network| Self(unmapped(network))).map_err(|_| {
-            Refusal::new(format!("`{text}` is not a network"), "write 10.0.0.0/8, \"fd00::/8\" or one address")
+            let help = match network_meant(text) {
+                Some(network) => format!("write {network}"),
+                None if text == "*" || text.eq_ignore_ascii_case("all") => {
+                    "whoever is named here can claim any address: name your own proxies, such as 10.0.0.0/8".into()
+                }
+                None if text.starts_with("private") => {
+                    "write 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16 and \"fd00::/8\", each as an item".into()
+                }
+                None => "write 10.0.0.0/8, \"fd00::/8\" or one address; names are not looked up".into(),
+            };
+            Refusal::new(format!("`{text}` is not a network"), help)
         })
     }
+}
+
+/// The network that was meant by one with a mask or a port.
+fn network_meant(text: &str) -> Option<IpNet> {
+    if let Ok(address) = text.parse::<std::net::SocketAddr>() {
+        return Some(address.ip().into());
+    }
+    let (address, mask) = text.split_once('/')?;
+    IpNet::with_netmask(address.parse().ok()?, mask.parse().ok()?).ok()
 }
 
 /// `::ffff:10.0.0.0/104` as `10.0.0.0/8`: clients' addresses are compared as IPv4 too.
@@ -322,7 +265,7 @@ impl fmt::Display for Cidr {
 }
 
 impl Refusal {
-    fn new(message: String, help: impl Into<String>) -> Self {
+    pub(super) fn new(message: String, help: impl Into<String>) -> Self {
         Self { message, help: Some(help.into()) }
     }
 }
@@ -404,7 +347,7 @@ mod tests {
         assert_eq!(duration("1h 30m"), Ok(StdDuration::from_secs(5400)));
         assert_eq!(duration("2d"), Ok(StdDuration::from_secs(172_800)));
         assert_eq!(duration("0s"), Ok(StdDuration::ZERO));
-        assert_eq!(duration("25").unwrap_err(), "`25` has no unit (write 25s, not 25)");
+        assert_eq!(duration("25").unwrap_err(), "`25` has no unit (write 25s or 25ms)");
         for refused in ["", "s", "00:30", "1mo", "-5s", "5s ago", "400d", "1us", "25x", "PT5S"] {
             assert!(duration(refused).is_err(), "{refused:?}");
         }
@@ -429,24 +372,6 @@ mod tests {
         }
         for text in ["0B", "100B", "32KiB", "16MiB", "3GiB"] {
             assert_eq!(Size::parse(text).unwrap().to_string(), text);
-        }
-    }
-
-    #[test]
-    fn addresses_suggest_what_was_meant() {
-        let help = |text| Bind::parse(text).unwrap_err().help.unwrap();
-        assert_eq!(help(":8080"), "write 0.0.0.0:8080");
-        assert_eq!(help("8080"), "write 0.0.0.0:8080");
-        assert_eq!(help("localhost:8080"), "write 127.0.0.1:8080");
-        let help = |text| BackendAddress::parse(text).unwrap_err().help.unwrap();
-        assert_eq!(help("3000"), "write 127.0.0.1:3000");
-        assert_eq!(help(":3000"), "write 127.0.0.1:3000");
-        assert_eq!(help("http://10.0.0.1:3000/x"), "write 10.0.0.1:3000, without http://");
-        for accepted in ["backend:80", "10.0.0.1:80", "[::1]:80", "a-b.example.com:65535"] {
-            assert!(BackendAddress::parse(accepted).is_ok(), "{accepted}");
-        }
-        for refused in ["::1:80", "[::1]", "a b:80", "host:0", "host:65536", "user@host:80"] {
-            assert!(BackendAddress::parse(refused).is_err(), "{refused}");
         }
     }
 }

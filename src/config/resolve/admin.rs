@@ -3,15 +3,15 @@
 use std::path::Path;
 
 use super::Resolver;
-use crate::config::{Admin, AdminBind, file, values};
+use crate::config::{Admin, AdminBind, addresses, file};
 
 impl Resolver {
     pub(super) fn admin(&mut self, admin: file::Admin, base: &Path) -> Admin {
         let at = self.root.key("admin");
         let file::Admin { bind, token_file, hosts } = admin;
         let bind = match bind {
-            values::AdminBind::Tcp(address) => AdminBind::Tcp(address),
-            values::AdminBind::Unix(path) => AdminBind::Unix(base.join(path)),
+            addresses::AdminBind::Tcp(address) => AdminBind::Tcp(address),
+            addresses::AdminBind::Unix(path) => AdminBind::Unix(base.join(path)),
         };
         if let AdminBind::Tcp(address) = bind
             && !address.ip().to_canonical().is_loopback()

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::Resolver;
-use crate::config::{CertificateFiles, Listener, Tls, document::At, file};
+use crate::config::{Admin, AdminBind, CertificateFiles, Listener, Tls, document::At, file};
 
 impl Resolver {
     pub(super) fn listeners(&mut self, listeners: Vec<file::Listener>, base: &Path) -> Vec<Listener> {
@@ -29,6 +29,16 @@ impl Resolver {
             resolved.push(Listener { bind: bind.0, tls });
         }
         resolved
+    }
+
+    /// Notes an admin interface on an address that a listener takes.
+    pub(super) fn admin_address(&mut self, admin: Option<&Admin>, listeners: &[Listener]) {
+        let Some(Admin { bind: AdminBind::Tcp(bind), .. }) = admin else { return };
+        if let Some(listener) = listeners.iter().find(|listener| clash(listener.bind, *bind)) {
+            let at = self.root.key("admin").key("bind");
+            let message = format!("the admin interface is on the address of a listener: {}", listener.bind);
+            self.error(at, message, "give it a port of its own, such as 127.0.0.1:9900");
+        }
     }
 
     fn tls(&mut self, tls: file::Tls, at: &At, base: &Path) -> Option<Tls> {

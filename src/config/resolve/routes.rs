@@ -67,6 +67,9 @@ impl Resolver {
         if found.is_none() {
             let names = || upstreams.iter().map(|upstream| upstream.name.as_str());
             let help = match nearest(name, names()) {
+                _ if name.contains(':') => {
+                    format!("a name and no address: the upstreams are: {}", names().collect::<Vec<_>>().join(", "))
+                }
                 Some(meant) => format!("did you mean `{meant}`?"),
                 None if upstreams.is_empty() => String::new(),
                 None => format!("the upstreams are: {}", names().collect::<Vec<_>>().join(", ")),
@@ -77,16 +80,28 @@ impl Resolver {
     }
 
     fn host(&mut self, host: Option<&str>, at: &At) -> Option<HostPattern> {
-        match HostPattern::parse(host?) {
+        let host = host?;
+        if matches!(host, "*" | "_" | "") {
+            self.error(at.clone(), format!("`{host}` is not a host"), "leave `host` out for any host");
+            return None;
+        }
+        match HostPattern::parse(host) {
             Ok(pattern) => Some(pattern),
             Err(why) => {
-                self.error(at.clone(), format!("`{}` is not a host", host.unwrap_or_default()), why);
+                self.error(at.clone(), format!("`{host}` is not a host"), why);
                 None
             }
         }
     }
 
     fn origins(&mut self, entries: &[String], at: &At) -> Origins {
+        for (index, entry) in entries.iter().enumerate() {
+            if let Some((scheme @ ("ws" | "wss"), site)) = entry.split_once("://") {
+                let page = if scheme == "wss" { "https" } else { "http" };
+                let help = format!("a browser names its page: write {page}://{site}");
+                self.warn(at.index(index), format!("`{entry}` is no page of a browser"), help);
+            }
+        }
         Origins::parse(entries).unwrap_or_else(|(place, why)| {
             self.error(at.index(place), format!("`{}` is not an origin", entries[place]), why);
             Origins::default()
@@ -95,12 +110,18 @@ impl Resolver {
 
     fn path(&mut self, path: &str, at: &At) {
         if !path.starts_with('/') {
-            self.error(at.clone(), format!("path `{path}` does not start with `/`"), format!("write /{path}"));
-        } else if let Some(never) = path.chars().find(|c| !c.is_ascii_graphic() || matches!(c, '?' | '#')) {
+            let message = format!("path `{path}` does not start with `/`");
+            return self.error(at.clone(), message, path_meant(path));
+        }
+        if let Some(never) = path.chars().find(|c| !c.is_ascii_graphic() || matches!(c, '?' | '#')) {
             let help = format!(
                 "the raw path of a request holds no {never:?}: the query is not part of it, other bytes are %-encoded"
             );
-            self.warn(at.clone(), format!("path `{path}` can never match"), help);
+            return self.warn(at.clone(), format!("path `{path}` can never match"), help);
+        }
+        if let Some(start) = pattern_start(path) {
+            let message = format!("path `{path}` is read as a prefix, letter by letter, and not as a pattern");
+            self.warn(at.clone(), message, format!("write {}, which takes everything below it", &path[..start]));
         }
     }
 
@@ -149,4 +170,37 @@ impl Resolver {
             self.warn(at, message, "with 27s or less, one lost ping does not lose the session");
         }
     }
+}
+
+/// The path that was meant by one with something before its slash: a URL, an operator of nginx's, a pattern.
+fn path_meant(path: &str) -> String {
+    if let Some((_, rest)) = path.split_once("://") {
+        let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
+        return format!("write /{path}, and host: {host} where that matters");
+    }
+    let bare = path.trim_start_matches(['~', '^', '=', '*', ' ']);
+    if bare.is_empty() {
+        return "leave `path` out for every path, or write /".to_owned();
+    }
+    let bare = if bare.starts_with('/') { bare.to_owned() } else { format!("/{bare}") };
+    match pattern_start(&bare) {
+        Some(start) => format!("a path is a prefix, not a pattern: write {}", &bare[..start]),
+        None if bare.len() < path.len() => format!("a path is a prefix: write {bare}"),
+        None => format!("write {bare}"),
+    }
+}
+
+/// Where the part of a path begins that other proxies read as a pattern: from the last slash before a glob, a regular
+/// expression or a named part.
+fn pattern_start(path: &str) -> Option<usize> {
+    let is_named =
+        |part: &str| part.strip_prefix(':').is_some_and(|name| name.starts_with(|c: char| c.is_alphabetic()));
+    let mut start = 0;
+    for part in path.split_inclusive('/') {
+        if part.contains(['*', '{', '\\', '^', '|']) || part.trim_end_matches('/').ends_with('$') || is_named(part) {
+            return Some(start);
+        }
+        start += part.len();
+    }
+    None
 }

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashSet},
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
 };
 
 use hyper::http::uri::{Authority, PathAndQuery};
@@ -10,7 +10,7 @@ use hyper::http::uri::{Authority, PathAndQuery};
 use super::Resolver;
 use crate::{
     balance::{BackendSettings, CheckKind, HashOn, HealthCheck, OnDown, Policy, UpstreamSettings},
-    config::{document::At, file, values},
+    config::{Admin, AdminBind, Listener, addresses, document::At, file},
 };
 
 /// What a key does that does not go with the others.
@@ -161,7 +161,8 @@ impl Resolver {
         let mut seen = HashSet::new();
         let mut resolved: Vec<BackendSettings> = Vec::with_capacity(backends.len());
         for (index, backend) in backends.into_iter().enumerate() {
-            let file::Backend { address: values::BackendAddress(address), weight, max_conns, backup, down } = backend;
+            let file::Backend { address: addresses::BackendAddress(address), weight, max_conns, backup, down } =
+                backend;
             if !seen.insert(identity(&address)) {
                 let message = format!("backend `{address}` is named twice in `{upstream}`");
                 self.error(all.index(index).key("address"), message, "give the first one more `weight` instead");
@@ -170,6 +171,53 @@ impl Resolver {
         }
         resolved
     }
+
+    /// Notes each backend that is this proxy itself: a request would come back until the descriptors are gone. Names are
+    /// not looked up here, but for the one that everybody has.
+    pub(super) fn loops(&mut self, upstreams: &[UpstreamSettings], listeners: &[Listener], admin: Option<&Admin>) {
+        for upstream in upstreams {
+            let all = self.root.key("upstreams").key(&upstream.name).key("backends");
+            for (index, backend) in upstream.backends.iter().enumerate() {
+                let Some(address) = literal(&backend.address) else { continue };
+                let at = all.index(index).key("address");
+                if let Some(listener) = listeners.iter().find(|listener| reaches(address, listener.bind)) {
+                    let message =
+                        format!("backend `{}` is longwire itself, which listens on {}", backend.address, listener.bind);
+                    self.error(
+                        at,
+                        message,
+                        "name the address of the server behind it; one of the two needs another port",
+                    );
+                } else if let Some(Admin { bind: AdminBind::Tcp(bind), .. }) = admin
+                    && reaches(address, *bind)
+                {
+                    let message = format!("backend `{}` is the admin interface", backend.address);
+                    self.warn(at, message, "every client of the route could ask it and give orders");
+                }
+            }
+        }
+    }
+}
+
+/// An address that needs no look-up.
+fn literal(address: &str) -> Option<SocketAddr> {
+    let local = |port: &str| Some(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port.parse().ok()?));
+    match address.rsplit_once(':') {
+        Some((host, port)) if host.eq_ignore_ascii_case("localhost") => local(port),
+        _ => address.parse().ok(),
+    }
+}
+
+/// Whether a connection to `address` comes to who listens on `bind`. Whether another address is of this machine is not
+/// known here.
+fn reaches(address: SocketAddr, bind: SocketAddr) -> bool {
+    let (to, at) = (address.ip().to_canonical(), bind.ip().to_canonical());
+    // connect(2) takes the unspecified address for this machine.
+    let to_here = to.is_loopback() || to.is_unspecified();
+    let takes = at.is_unspecified() && (at.is_ipv6() || to.is_ipv4());
+    bind.port() != 0
+        && address.port() == bind.port()
+        && (to == at || to_here && takes || to.is_unspecified() && at.is_loopback())
 }
 
 /// Whether this can be a name: not empty, visible, and without any of `characters`.

@@ -1,0 +1,291 @@
+//! What people write who know nginx, HAProxy, Caddy or Traefik, and what longwire calls it. PURE: tables and no more.
+
+/// Keys of other proxies; a key of ours by which the section is known where they mean something; the key of ours that they
+/// mean, or none where longwire does not do it; and what to write.
+type Row = (&'static [&'static str], &'static str, Option<&'static str>, &'static str);
+
+/// The first row that fits counts.
+const KEYS: &[Row] = &[
+    // The file.
+    (
+        &["listen", "listener", "frontend", "frontends", "entrypoints", "bind", "port", "ports", "http", "https"],
+        "upstreams",
+        Some("listeners"),
+        "where to accept: listeners: [{ bind: 0.0.0.0:8080 }]",
+    ),
+    (
+        &["backend", "backends", "server", "servers", "service", "services", "clusters", "reverse_proxy"],
+        "upstreams",
+        Some("upstreams"),
+        "groups of servers: upstreams: { app: { backends: [{ address: \"127.0.0.1:3000\" }] } }",
+    ),
+    (
+        &["location", "locations", "router", "routers", "rules", "paths", "server_name", "virtual_hosts"],
+        "upstreams",
+        Some("routes"),
+        "which request goes where: routes: [{ path: /, upstream: app }]",
+    ),
+    (
+        &["access_log", "accesslog", "error_log", "logging", "logs"],
+        "upstreams",
+        Some("log"),
+        "the records: log: { file: access.log }",
+    ),
+    (&["worker_processes", "threads", "nbthread", "nbproc"], "upstreams", Some("workers"), "threads: workers: auto"),
+    (
+        &["set_real_ip_from", "real_ip", "forwardedheaders", "trusted_ips"],
+        "upstreams",
+        Some("trusted_proxies"),
+        "who may name the client: trusted_proxies: [10.0.0.0/8]",
+    ),
+    (
+        &["api", "metrics", "prometheus", "stats"],
+        "upstreams",
+        Some("admin"),
+        "metrics too are at admin: { bind: 127.0.0.1:9900 }",
+    ),
+    (
+        &["gzip", "compress", "compression", "encode", "brotli"],
+        "upstreams",
+        None,
+        "longwire compresses nothing: what client and backend agree on passes through",
+    ),
+    (
+        &["worker_connections", "events", "maxconn", "global"],
+        "upstreams",
+        None,
+        "the open-file limit bounds connections, and is raised at start; limits.sessions bounds sessions",
+    ),
+    // The admin interface and a listener.
+    (&["listen", "port", "address", "addr", "ip"], "token_file", Some("bind"), "write bind: 127.0.0.1:9900"),
+    (&["token", "password", "auth"], "token_file", Some("token_file"), "write token_file: and a file that holds it"),
+    (&["listen", "port", "address", "addr", "host", "ip"], "bind", Some("bind"), "write bind: 0.0.0.0:8080"),
+    (
+        &["ssl", "https", "certificate", "certificates", "cert", "key", "ssl_certificate", "ssl_certificate_key"],
+        "bind",
+        Some("tls"),
+        "certificates stand under tls: tls: { cert: site.crt, key: site.key }",
+    ),
+    (
+        &["ssl_certificate_key", "certificate_key", "keyfile", "key_file", "private_key", "privkey"],
+        "self_signed",
+        Some("key"),
+        "write key: and the file of the private key",
+    ),
+    (
+        &["ssl_certificate", "certificate", "certfile", "cert_file", "crt", "fullchain", "chain"],
+        "self_signed",
+        Some("cert"),
+        "write cert: and the file of the chain, key: and the file of its key",
+    ),
+    // An upstream.
+    (
+        &["server", "servers", "members", "nodes", "targets", "to", "loadbalancer", "load_balancer", "address", "url"],
+        "max_fails",
+        Some("backends"),
+        "its servers: backends: [{ address: \"127.0.0.1:3000\" }]",
+    ),
+    (
+        &["lb_policy", "lb_algorithm", "algorithm", "strategy", "method", "policy", "ip_hash", "least_conn", "sticky"],
+        "max_fails",
+        Some("balance"),
+        "write balance: ip_hash, least_conn, round_robin, random_two or hash",
+    ),
+    (
+        &["check", "healthcheck", "health_uri", "health_path", "health_checks", "option"],
+        "max_fails",
+        Some("health_check"),
+        "write health_check: { kind: http, path: /healthz }",
+    ),
+    (
+        &["keepalive"],
+        "max_fails",
+        None,
+        "idle connections to backends are kept by themselves; pings are set in `keepalive` of the file or of a route",
+    ),
+    (&["tls", "ssl", "https", "scheme", "verify"], "max_fails", None, NO_TLS_TO_BACKENDS),
+    // A backend.
+    (
+        &["tls", "ssl", "https", "verify", "scheme", "proto", "protocol", "insecure_skip_verify", "sni"],
+        "max_conns",
+        None,
+        NO_TLS_TO_BACKENDS,
+    ),
+    (
+        &["max_fails", "fail_timeout", "slow_start", "check", "health_check"],
+        "max_conns",
+        None,
+        "it is set once for the whole upstream, beside `backends`",
+    ),
+    (
+        &["url", "host", "port", "server", "target", "dial", "addr", "ip", "uri", "name"],
+        "max_conns",
+        Some("address"),
+        "write address: host:port",
+    ),
+    (&["maxconn", "max_connections"], "max_conns", Some("max_conns"), "write max_conns: and a number"),
+    (&["disabled"], "max_conns", Some("down"), "write down: true"),
+    // A route.
+    (
+        &["server_name", "hostname", "domain", "domains", "hosts"],
+        "origins",
+        Some("host"),
+        "write host: chat.example.com; a second host is a second route",
+    ),
+    (
+        &["location", "prefix", "pathprefix", "path_prefix", "match", "rule", "uri", "url", "paths"],
+        "origins",
+        Some("path"),
+        "write path: and a prefix such as /ws/; host: where the host matters",
+    ),
+    (
+        &["proxy_pass", "service", "backend", "backends", "to", "use_backend", "cluster", "target", "reverse_proxy"],
+        "origins",
+        Some("upstream"),
+        "write upstream: and a name that stands under `upstreams`",
+    ),
+    (
+        &["allowed_origins", "cors", "allow_origin", "check_origin"],
+        "origins",
+        Some("origins"),
+        "write origins: [https://example.com]",
+    ),
+    (
+        &[
+            "strip_prefix",
+            "stripprefix",
+            "rewrite",
+            "rewrite_target",
+            "uri_strip_prefix",
+            "replace_path",
+            "handle_path",
+        ],
+        "origins",
+        None,
+        "longwire changes no path: set the base URL of the backend to the path of the route",
+    ),
+    // Times and limits.
+    (
+        &["read", "write", "tunnel", "client", "server", "proxy_read_timeout", "proxy_send_timeout", "idle_timeout"],
+        "idle",
+        Some("idle"),
+        "pings keep a session, so it needs no read timeout; timeouts.idle ends a silent one",
+    ),
+    (&["proxy_connect_timeout", "dial", "dial_timeout"], "idle", Some("connect"), "write connect: 5s"),
+    (&["keepalive_timeout", "http_keep_alive", "http-keep-alive"], "idle", Some("keep_alive"), "write keep_alive: 75s"),
+    (
+        &["client_max_body_size", "max_body_size", "request_body"],
+        "body_size",
+        Some("body_size"),
+        "write body_size: 16MiB",
+    ),
+    (
+        &["maxconn", "max_connections", "worker_connections", "connections", "limit_conn"],
+        "body_size",
+        Some("sessions"),
+        "write sessions: and a number; sessions_per_client is that of one address",
+    ),
+    (
+        &["limit_req", "rate", "rate_limit"],
+        "body_size",
+        Some("new_sessions"),
+        "write new_sessions: and a number per second",
+    ),
+    (&["interval", "ping", "period", "pinginterval"], "sides", Some("ping_interval"), "write ping_interval: 25s"),
+    (&["timeout", "ping_timeout", "pingtimeout"], "sides", Some("pong_timeout"), "write pong_timeout: 30s"),
+];
+
+/// How a backend is reached that speaks TLS only.
+pub(super) const NO_TLS_TO_BACKENDS: &str = "TLS to backends is not there yet: name a port that speaks plain HTTP, or put a TLS client such as stunnel in between";
+
+/// Words of other proxies, and ours. What several of ours may mean stands for each of them.
+const WORDS: &[(&str, &str)] = &[
+    ("source", "ip_hash"),
+    ("src", "ip_hash"),
+    ("leastconn", "least_conn"),
+    ("least_connections", "least_conn"),
+    ("least_request", "least_conn"),
+    ("random", "random_two"),
+    ("p2c", "random_two"),
+    ("random_choose", "random_two"),
+    ("rr", "round_robin"),
+    ("wrr", "round_robin"),
+    ("weighted_round_robin", "round_robin"),
+    ("sticky", "hash"),
+    ("cookie", "hash"),
+    ("header", "hash"),
+    ("uri_hash", "hash"),
+    ("consistent_hash", "hash"),
+    ("ring_hash", "hash"),
+    ("ws", "websocket"),
+    ("server", "backend"),
+    ("upstream", "backend"),
+    ("downstream", "client"),
+    ("combined", "text"),
+    ("logfmt", "text"),
+    ("warning", "warn"),
+    ("notice", "info"),
+    ("err", "error"),
+    ("crit", "error"),
+    ("emerg", "error"),
+];
+
+/// What to write instead of `key` in a section whose keys are told by `is_known`; the first is the key of ours that it
+/// means, if it means one.
+pub(super) fn key(key: &str, is_known: impl Fn(&str) -> bool) -> Option<(Option<&'static str>, &'static str)> {
+    let key = key.to_ascii_lowercase();
+    let row = KEYS.iter().find(|(words, section, ..)| words.contains(&&*key) && is_known(section));
+    row.map(|(_, _, ours, help)| (*ours, *help))
+}
+
+/// The word of `known` that another proxy calls `word`.
+pub(super) fn word<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
+    let word = word.to_ascii_lowercase().replace('-', "_");
+    let (_, ours) = WORDS.iter().find(|(theirs, ours)| *theirs == word && known.contains(ours))?;
+    known.iter().find(|known| *known == ours).copied()
+}
+
+/// What to do where a key takes one value and was given several.
+pub(super) fn several(key: &str) -> Option<&'static str> {
+    match key {
+        "host" | "path" => Some("one only: write a second route, to the same upstream, for the next"),
+        "address" => Some("one only: write a second item of `backends` for the next"),
+        "bind" => Some("one only: write a second item of `listeners` for the next"),
+        "upstream" => Some("one only: name a group under `upstreams` that has them all"),
+        _ => None,
+    }
+}
+
+/// What to write where a whole file is in the language of another program.
+pub(super) const WHOLE_FILE: &str = "a file of longwire is YAML, at least: listeners: [{ bind: 0.0.0.0:8080 }], \
+     upstreams: { app: { backends: [{ address: \"127.0.0.1:3000\" }] } }, routes: [{ upstream: app }]";
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::config::schema;
+
+    #[test]
+    fn advice_names_keys_that_exist() {
+        let schema = schema().to_string();
+        for (words, section, ours, _) in KEYS {
+            for key in ours.iter().chain([section]) {
+                assert!(schema.contains(&format!("\"{key}\":")), "{key}");
+            }
+            assert!(words.iter().all(|word| *word == word.to_ascii_lowercase()), "{words:?}");
+        }
+    }
+
+    #[test]
+    fn a_section_gets_the_advice_that_is_for_it() {
+        let of = |word: &str, known: &[&str]| key(word, |ours| known.contains(&ours)).map(|(ours, _)| ours);
+        assert_eq!(of("server", &["backends", "max_fails"]), Some(Some("backends")));
+        assert_eq!(of("server", &["address", "max_conns"]), Some(Some("address")));
+        assert_eq!(of("TLS", &["address", "max_conns"]), Some(None));
+        assert_eq!(of("entryPoints", &["listeners", "upstreams"]), Some(Some("listeners")));
+        assert_eq!(of("nonsense", &["listeners"]), None);
+        assert_eq!(word("least-connections", &["hash", "least_conn"]), Some("least_conn"));
+        assert_eq!(word("source", &["tcp", "http"]), None);
+    }
+}
