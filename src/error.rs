@@ -40,6 +40,8 @@ pub enum Kind {
     FalseUpgrade,
     /// A head of more than `limits.header_size`, or with more than `limits.headers` fields.
     HeadTooLarge,
+    /// The backend's address is one of our own listeners.
+    Loop,
     /// The backend's head cannot be read.
     MalformedAnswer,
     /// More than `limits.new_sessions` in a second.
@@ -88,7 +90,7 @@ enum Seen {
 
 impl Kind {
     /// Every kind, in the order of the variants.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::BadHandshake,
         Self::BadRequest,
         Self::BodyTooLarge,
@@ -101,6 +103,7 @@ impl Kind {
         Self::Exhausted,
         Self::FalseUpgrade,
         Self::HeadTooLarge,
+        Self::Loop,
         Self::MalformedAnswer,
         Self::NewSessions,
         Self::NewSessionsPerClient,
@@ -151,6 +154,7 @@ impl Kind {
             Self::Exhausted => (503, "exhausted", "the proxy has no descriptors or ports left", None, Irrelevant),
             Self::FalseUpgrade => (502, "false_upgrade", "the backend's upgrade cannot be believed", BACKEND, Perhaps),
             Self::HeadTooLarge => (431, "head_too_large", "the head is too large", CLIENT, Irrelevant),
+            Self::Loop => (508, "loop", "the backend's address is this proxy's own", BACKEND, Nothing),
             Self::MalformedAnswer => (502, "malformed_answer", "the backend's answer cannot be read", BACKEND, Perhaps),
             // The words of the limits are those of the file.
             Self::NewSessions => (503, "new_sessions", "too many new sessions", None, Irrelevant),

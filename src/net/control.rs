@@ -111,6 +111,7 @@ impl Control {
         let messages = OnceLock::new();
         let control =
             Arc::new(Self { shared, crew, background, planner, listeners, checks, desk, history, messages, scrape });
+        control.note_own();
         control.check_backends();
         control.note_certificates();
         if let Some(unserved) = unserved {
@@ -124,6 +125,11 @@ impl Control {
     #[must_use]
     pub fn addresses(&self) -> Vec<SocketAddr> {
         self.listeners().iter().map(|listening| listening.address).collect()
+    }
+
+    /// Backends are not to be found at the addresses that are accepted on.
+    fn note_own(&self) {
+        self.shared.own.set(self.addresses());
     }
 
     /// Where the admin interface is, with the port that was really bound.
@@ -222,7 +228,7 @@ impl Control {
         *checks = JoinSet::new();
         let _background = self.background.enter();
         let shared = Arc::clone(&self.shared);
-        *checks = prober::watch(&shared.plan().upstreams, move |upstream, index, transition| {
+        *checks = prober::watch(&shared.plan().upstreams, &self.shared.own, move |upstream, index, transition| {
             let Some(backend) = upstream.backends().get(index).filter(|_| drains_on_down(upstream)) else { return };
             let order = (transition == Transition::Out).then(|| shared.order(Cause::BackendDown));
             shared.orders.change(|book| book.drain_backend(backend, Cause::BackendDown, order));

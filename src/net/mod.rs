@@ -26,6 +26,7 @@ mod live;
 mod memory;
 mod nonces;
 pub mod observed;
+mod own;
 mod pipe;
 mod plan;
 mod pool;
@@ -54,6 +55,7 @@ struct Shared {
     nonces: nonces::Nonces,
     accepted: memory::Accepted,
     orders: drain::Orders,
+    own: Arc<own::Own>,
     metrics: Arc<crate::metrics::Metrics>,
     traces: crate::traces::Traces,
 }

@@ -22,6 +22,7 @@ use tokio::{
 
 use super::{
     handshake::{MOST_FIELDS, Reply, exchange},
+    own::Own,
     upstream::{Head, connect_failure},
 };
 use crate::{
@@ -48,7 +49,7 @@ const READ: usize = 4096;
 /// `on_transition` is called after each change of what the checks of one backend say, by its place in its upstream. It must
 /// not wait. Whoever drains the sessions of a backend that goes out (`OnDown::Drain` in [`Upstream::health_check`]) does it
 /// there, and takes it back when it comes back.
-pub(super) fn watch<F>(upstreams: &[Arc<Upstream>], on_transition: F) -> JoinSet<()>
+pub(super) fn watch<F>(upstreams: &[Arc<Upstream>], own: &Arc<Own>, on_transition: F) -> JoinSet<()>
 where
     F: Fn(&Arc<Upstream>, usize, Transition) + Clone + Send + 'static,
 {
@@ -56,7 +57,8 @@ where
     for upstream in upstreams {
         let Some(settings) = upstream.health_check() else { continue };
         for index in (0..upstream.backends().len()).filter(|index| !upstream.is_down(*index)) {
-            checks.spawn(watch_one(Arc::clone(upstream), index, settings.clone(), on_transition.clone()));
+            let one = (Arc::clone(upstream), index);
+            checks.spawn(watch_one(one, settings.clone(), Arc::clone(own), on_transition.clone()));
         }
     }
     checks
@@ -64,9 +66,9 @@ where
 
 /// One check after another, the first within `jitter`.
 async fn watch_one(
-    upstream: Arc<Upstream>,
-    index: usize,
+    (upstream, index): (Arc<Upstream>, usize),
     settings: HealthCheck,
+    own: Arc<Own>,
     on_transition: impl Fn(&Arc<Upstream>, usize, Transition),
 ) {
     let Some(address) = upstream.backends().get(index).map(|backend| backend.address().to_owned()) else { return };
@@ -74,7 +76,7 @@ async fn watch_one(
     loop {
         sleep(pause).await;
         pause = settings.interval + at_random(settings.jitter);
-        let failure = match check(&address, &settings).await {
+        let failure = match check(&address, &settings, &own).await {
             Ok(()) => None,
             // Ours, not the backend's: it says nothing.
             Err(Failure::Exchange(error)) if error.kind() == Kind::Exhausted => continue,
@@ -140,10 +142,11 @@ impl From<Kind> for Failure {
 }
 
 /// One check, all of it within `timeout`.
-async fn check(address: &str, settings: &HealthCheck) -> Result<(), Failure> {
+async fn check(address: &str, settings: &HealthCheck, own: &Own) -> Result<(), Failure> {
     let deadline = Deadline::now() + settings.timeout;
     let connected = timeout_at(deadline, TcpStream::connect(address)).await.map_err(|_| Kind::ConnectTimeout)?;
     let mut socket = connected.map_err(|error| Error::from_source(connect_failure(&error), error))?;
+    own.check(&socket)?;
     match &settings.kind {
         CheckKind::Tcp => Ok(()),
         CheckKind::Http { path, statuses } => {

@@ -150,6 +150,7 @@ impl Server {
             nonces: Nonces::new().map_err(StartError::Worker)?,
             accepted: memory::Accepted::default(),
             orders: Orders::new(),
+            own: Arc::default(),
             admission,
             metrics,
             traces,
@@ -260,7 +261,8 @@ fn start_workers(
         let runtime = runtime::Builder::new_current_thread().enable_all().event_interval(TASKS_PER_POLL).build()?;
         let (sessions, arrivals) = mpsc::channel(ARRIVALS);
         asked.push(sessions.clone());
-        let worker = Arc::new(Worker { shared: Arc::clone(shared), dialer: Dialer::default(), sessions });
+        let dialer = Dialer { own: Arc::clone(&shared.own), ..Dialer::default() };
+        let worker = Arc::new(Worker { shared: Arc::clone(shared), dialer, sessions });
         first.get_or_insert_with(|| (Arc::clone(&worker), runtime.handle().clone()));
         let start = Start { worker, arrivals, inbox, stopped: stopped.clone(), alive: alive.clone() };
         thread::Builder::new().name(format!("worker-{index}")).spawn(move || start.run(runtime, index == 0))?;

@@ -4,6 +4,7 @@ use std::{
     future::Future,
     io,
     pin::pin,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -25,6 +26,7 @@ use super::{
     backend_io::BackendIo,
     body::{BodyError, Progress, RequestBody},
     handshake::{self, Reply},
+    own::Own,
     pool::{Link, Pool},
     socket,
     sockets::Socket,
@@ -39,6 +41,8 @@ use crate::{
 #[derive(Debug, Default)]
 pub(super) struct Dialer {
     pub(super) pool: Pool,
+    /// Where no backend is.
+    pub(super) own: Arc<Own>,
 }
 
 /// How requests are sent to a backend.
@@ -115,6 +119,7 @@ impl Dialer {
         }
         let started = Instant::now();
         let mut socket = connect(address, timeouts).await?;
+        self.own.check(&socket)?;
         let connect = started.elapsed();
         let wait = timeouts.upgrade;
         match timeout(wait, handshake::exchange(&mut socket, head, address, limits.answer_headers)).await {
@@ -156,7 +161,9 @@ impl Dialer {
             Some(link) if is_repeatable => {
                 let request = head.clone().into_request(address, RequestBody::empty());
                 match send(link, request, terms.timeouts.response).await {
-                    Err(error) if error.kind() == Kind::ClosedEarly => fresh(address, head, body, terms).await?,
+                    Err(error) if error.kind() == Kind::ClosedEarly => {
+                        fresh(address, head, body, terms, &self.own).await?
+                    }
                     result => result?,
                 }
             }
@@ -164,7 +171,7 @@ impl Dialer {
                 let body = body.take().unwrap_or_else(RequestBody::empty);
                 send(link, head.into_request(address, body), terms.timeouts.response).await?
             }
-            None => fresh(address, head, body, terms).await?,
+            None => fresh(address, head, body, terms, &self.own).await?,
         };
         if answered.response.status() == StatusCode::SWITCHING_PROTOCOLS {
             return Err(Error::from_source(Kind::MalformedAnswer, "a 101 that nobody asked for"));
@@ -201,9 +208,11 @@ async fn fresh(
     head: Head,
     body: &mut Option<RequestBody>,
     Terms { timeouts, tcp, limits, .. }: Terms<'_>,
+    own: &Own,
 ) -> Result<Answered, Error> {
     let started = Instant::now();
     let socket = connect(address, timeouts).await?;
+    own.check(&socket)?;
     let connect = started.elapsed();
     // The backend's connection outlives this request.
     socket::set_options(&socket, tcp).map_err(|error| Error::from_source(connect_failure(&error), error))?;

@@ -231,3 +231,42 @@ async fn an_answer_that_is_no_http_is_502() {
     assert_eq!(proxy.next_record().await["cause"], "malformed_answer");
     proxy.stop().await;
 }
+
+#[tokio::test]
+async fn a_backend_that_is_the_proxy_itself_is_told_and_gets_no_request() {
+    for (bind, host) in [
+        ("127.0.0.1", "127.0.0.1"),
+        ("0.0.0.0", "127.0.0.2"),
+        ("0.0.0.0", "0.0.0.0"),
+        ("[::]", "127.0.0.1"),
+        ("[::]", "[::1]"),
+        // A name to everyone but who looks it up (inet_aton(3)).
+        ("0.0.0.0", "0x7f000001"),
+    ] {
+        let echo = Backend::echo();
+        // The file cannot say it: the port is not known before.
+        let setup = Proxy::before(&[&echo]).listener(&format!("bind: \"{bind}:0\""));
+        let mut proxy = setup.clone().start();
+        let own = format!("{host}:{}", proxy.address().port());
+        proxy.reload(&setup.clone().backend_at(0, &own));
+        for request in [handshake("/", ""), "GET / HTTP/1.1\r\nHost: a\r\n\r\n".to_owned()] {
+            let mut client = proxy.client().await;
+            client.send(request).await;
+            let response = client.response().await;
+            assert_eq!(response.status(), 508, "{own} on {bind}");
+            response.assert_one_line_naming("loop");
+            client.finish().await;
+            let record = proxy.next_record().await;
+            assert_eq!((&record["cause"], &record["tries"]), (&"loop".into(), &1.into()), "{record}");
+            assert_eq!(record["backend"], own, "{record}");
+        }
+        // Another backend takes its place.
+        let both = Proxy::before(&[&echo, &echo]).listener(&format!("bind: \"{bind}:0\"")).backend_at(0, &own);
+        proxy.reload(&both);
+        for _ in 0..2 {
+            proxy.session().await.finish().await;
+            assert_eq!(proxy.next_record().await["backend"], echo.to_string());
+        }
+        assert_eq!(proxy.stop().await.len(), 4, "nothing went round by {own}");
+    }
+}

@@ -96,6 +96,7 @@ impl Control {
         }
         let after = self.shared.plan();
         self.change_listeners(&mut listeners, next, &after.config.tcp, &mut reloaded);
+        self.shared.own.set(listeners.iter().map(|listening| listening.address).collect());
         self.release(&before, &after, &mut reloaded);
         self.note_certificates();
         Ok(reloaded)

@@ -21,6 +21,8 @@ enum First {
     Waiting,
     /// The route is drained.
     Drained,
+    /// Its backend has become the proxy itself.
+    Looped,
 }
 
 #[tokio::test]
@@ -103,6 +105,7 @@ async fn ways(kind: Kind) -> Vec<Way> {
             let many = handshake("/ws", &"X-Many: x\r\n".repeat(50));
             return vec![way(limited("header_size: 8KiB"), long), way(limited("headers: 50"), many)];
         }
+        Kind::Loop => Way { first: First::Looped, ..way(plain(), upgrade()) },
         Kind::MalformedAnswer => way(says("SSH-2.0-OpenSSH_9.9\r\n\r\n"), upgrade()),
         Kind::NewSessions => way(limited("new_sessions: 1"), upgrade()),
         Kind::NewSessionsPerClient => way(limited("new_sessions_per_client: 1"), upgrade()),
@@ -131,6 +134,7 @@ async fn explained(kind: Kind, Way { setup, request, first }: Way) {
     match first {
         First::Nothing => {}
         First::Waiting => clients.push(asking(&proxy, &request).await),
+        First::Looped => drop(proxy.reload(&before(&[&Backend::foreign(proxy.address())]))),
         First::Drained => proxy.control().drain_route("*/", true).unwrap(),
     }
     // What is limited may be granted before it is refused.

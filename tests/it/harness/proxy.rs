@@ -162,6 +162,12 @@ impl Setup {
         self
     }
 
+    /// Another address of the backend at this place.
+    pub fn backend_at(mut self, index: usize, address: &str) -> Self {
+        self.entries[index] = format!("{{ address: \"{address}\" }}");
+        self
+    }
+
     /// One of `timeouts`.
     pub fn timeout(mut self, key: &str, value: &str) -> Self {
         self.timeouts.retain(|(earlier, _)| earlier != key);

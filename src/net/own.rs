@@ -1,0 +1,76 @@
+//! Whether a connection to a backend has come back to this proxy. Such a request would go round until no descriptor is left.
+
+use std::{
+    io,
+    net::SocketAddr,
+    os::fd::AsFd,
+    sync::{PoisonError, RwLock},
+};
+
+use socket2::SockRef;
+
+use crate::error::{Error, Kind};
+
+/// The addresses on which this process accepts.
+#[derive(Debug, Default)]
+pub(super) struct Own(RwLock<Vec<SocketAddr>>);
+
+impl Own {
+    /// From now on these are accepted on.
+    pub(super) fn set(&self, addresses: Vec<SocketAddr>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = addresses;
+    }
+
+    /// Refuses a connection that is to this process, by whatever name or address of this machine.
+    ///
+    /// # Errors
+    /// [`Kind::Loop`].
+    pub(super) fn check(&self, socket: &impl AsFd) -> Result<(), Error> {
+        let socket = SockRef::from(socket);
+        let place = |of: io::Result<socket2::SockAddr>| of.ok().and_then(|address| address.as_socket());
+        // One that is gone already fails by itself.
+        let Some(peer) = place(socket.peer_addr()) else { return Ok(()) };
+        let listening = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let mut on_port = listening.iter().filter(|own| own.port() == peer.port()).peekable();
+        if on_port.peek().is_none() {
+            return Ok(());
+        }
+        let Some(local) = place(socket.local_addr()) else { return Ok(()) };
+        match on_port.find(|own| takes(**own, peer, local)) {
+            Some(own) => Err(Error::from_source(Kind::Loop, format!("{peer} comes to our listener on {own}"))),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Whether a connection from `local` to `peer` comes to who listens on `own`, which has the port of `peer`. To an address of
+/// this machine the kernel connects from the same address, or within 127.0.0.0/8.
+fn takes(own: SocketAddr, peer: SocketAddr, local: SocketAddr) -> bool {
+    let [own, peer, local] = [own, peer, local].map(|address| address.ip().to_canonical());
+    let is_here = peer == local || peer.is_loopback();
+    own == peer || is_here && own.is_unspecified() && (own.is_ipv6() || peer.is_ipv4())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listener_takes_its_address_and_one_on_all_takes_those_of_this_machine() {
+        let takes = |own: &str, peer: &str, local: &str| {
+            let [own, peer, local] = [own, peer, local].map(|ip| SocketAddr::new(ip.parse().unwrap(), 80));
+            takes(own, peer, local)
+        };
+        assert!(takes("127.0.0.1", "127.0.0.1", "127.0.0.1"));
+        assert!(takes("10.0.0.1", "10.0.0.1", "10.0.0.1"));
+        assert!(takes("0.0.0.0", "127.0.0.2", "127.0.0.1"));
+        assert!(takes("0.0.0.0", "10.0.0.1", "10.0.0.1"));
+        assert!(takes("::", "10.0.0.1", "10.0.0.1") && takes("::", "::1", "::1"));
+        assert!(takes("::", "::ffff:127.0.0.1", "127.0.0.1"));
+        // Another server on the same port, elsewhere or on another address of this machine.
+        assert!(!takes("0.0.0.0", "10.0.0.2", "10.0.0.1"));
+        assert!(!takes("127.0.0.1", "127.0.0.2", "127.0.0.1"));
+        assert!(!takes("0.0.0.0", "::1", "::1"));
+    }
+}
