@@ -6,6 +6,7 @@
 
 mod authentication;
 mod framing;
+mod hops;
 mod spelling;
 
 use std::net::{IpAddr, SocketAddr};
@@ -22,6 +23,7 @@ use ipnet::IpNet;
 pub use authentication::{asks_to_authenticate_connection, authenticates_connection, belongs_to_one_client};
 pub(crate) use framing::split_port;
 pub use framing::{BadFraming, BadRequest, check_answer_framing, check_framing, host};
+pub use hops::{add_via, ends_here};
 pub use spelling::spell;
 
 /// The id of a request, toward its backend and in the log.

@@ -43,6 +43,8 @@ pub(super) struct File {
     pub(super) tcp: Tcp,
     /// Networks (CIDR) whose X-Forwarded-For is believed.
     pub(super) trusted_proxies: Vec<Cidr>,
+    /// Add this hop to Via, toward backends and clients.
+    pub(super) via_header: bool,
     /// What is logged, and how.
     pub(super) log: Log,
     /// Where an operator may look and order. Absent: nowhere.
@@ -515,6 +517,7 @@ impl Default for File {
             limits: Limits::default(),
             tcp: Tcp::default(),
             trusted_proxies: Vec::new(),
+            via_header: false,
             log: Log::default(),
             admin: None,
             tracing: None,

@@ -73,6 +73,8 @@ pub struct Config {
     pub tcp: Tcp,
     /// Who may tell us the client's address.
     pub trusted_proxies: Vec<IpNet>,
+    /// Whether `Via` names this hop.
+    pub via_header: bool,
     /// What is logged, and how.
     pub log: Log,
     /// Where an operator may look and order; `None` = nowhere.

@@ -3,7 +3,7 @@
 use std::{convert::Infallible, future::poll_fn, net::SocketAddr, pin::Pin, sync::Arc, task::Poll, time::Duration};
 
 use hyper::{
-    HeaderMap,
+    HeaderMap, StatusCode,
     server::conn::http1::{self, Parts},
     service::service_fn,
 };
@@ -143,6 +143,8 @@ fn record_unread(shared: &Shared, sender: SocketAddr, tls: Option<TlsVersion>, e
     let is_answered = !error.is_parse_version_h2();
     let kind = if error.is_parse_too_large() { Kind::HeadTooLarge } else { Kind::BadRequest };
     let error = Error::from_source(kind, error.to_string());
-    record.status = is_answered.then(|| error.status().as_u16());
+    // hyper has no question for it, and answers 414 to one part of what it calls too large.
+    let status = if error.to_string().ends_with("URI too long") { StatusCode::URI_TOO_LONG } else { error.status() };
+    record.status = is_answered.then(|| status.as_u16());
     record.fail(&error);
 }

@@ -8,11 +8,11 @@ use std::{
 };
 
 use hyper::{
-    Request, Response, StatusCode, Uri,
+    Method, Request, Response, StatusCode, Uri, Version,
     body::Incoming,
     ext::ReasonPhrase,
     header::{
-        CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderValue, RETRY_AFTER, SEC_WEBSOCKET_PROTOCOL,
+        ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderValue, RETRY_AFTER, SEC_WEBSOCKET_PROTOCOL,
         SEC_WEBSOCKET_VERSION, UPGRADE,
     },
     http::request::Parts,
@@ -75,6 +75,8 @@ enum Reply {
     Answer(Answer),
     /// A 101 that was believed.
     Upgrade(Upgraded),
+    /// An OPTIONS or TRACE that may go no further.
+    EndsHere(Method),
 }
 
 /// A backend's answer.
@@ -141,6 +143,7 @@ pub(super) async fn answer(connection: &Arc<Connection>, request: Request<Incomi
     let farewell = Farewell::prepare(plan.config.limits.refuse, &request);
     match serve(connection, &plan, request, client, &mut record).await {
         Ok(Reply::Answer(answer)) => pass_on(connection, &plan, answer, record),
+        Ok(Reply::EndsHere(method)) => end_here(connection, &method, record),
         Ok(Reply::Upgrade(upgraded)) => {
             let opening = Box::new(opening(connection, &plan, upgraded, record));
             drop(plan);
@@ -167,7 +170,7 @@ async fn serve(
     record: &mut Record,
 ) -> Result<Reply, Error> {
     let shared = &connection.worker.shared;
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
     record.request_id = headers::request_id(&parts.headers, shared.nonces.next());
     headers::check_framing(&parts.method, &parts.uri, parts.version, &parts.headers)
         .map_err(|error| Error::from_source(Kind::BadRequest, error))?;
@@ -179,6 +182,9 @@ async fn serve(
     record.upstream = Some(upstream.name().to_owned());
     if shared.orders.refuses(&route.name) {
         return Err(Kind::Draining.into());
+    }
+    if headers::ends_here(&parts.method, &mut parts.headers) {
+        return Ok(Reply::EndsHere(parts.method));
     }
     let key = upstream.key(client, &parts.headers, parts.uri.query());
     let kind = handshake::classify(&parts.method, parts.version, &parts.headers);
@@ -309,6 +315,9 @@ fn head_for_backend(
     };
     headers::strip_hop_by_hop(&mut parts.headers);
     headers::forward(&mut parts.headers, &hop);
+    if plan.config.via_header {
+        headers::add_via(&mut parts.headers, parts.version);
+    }
     // HTTP/1.0 may name the host in its target alone, which goes on as a path (RFC 9112 §3.2.2).
     if let (false, false, Ok(host)) = (parts.headers.contains_key(HOST), host.is_empty(), HeaderValue::from_str(host)) {
         parts.headers.insert(HOST, host);
@@ -323,6 +332,9 @@ fn pass_on(connection: &Arc<Connection>, plan: &Plan, answer: Answer, mut record
     let (mut parts, body) = response.into_parts();
     record.status = Some(parts.status.as_u16());
     headers::strip_hop_by_hop(&mut parts.headers);
+    if plan.config.via_header {
+        headers::add_via(&mut parts.headers, parts.version);
+    }
     if !keep_alive || connection.worker.shared.orders.is_announced() {
         parts.headers.insert(CONNECTION, CLOSE);
     }
@@ -352,6 +364,9 @@ fn opening(connection: &Connection, plan: &Plan, upgraded: Upgraded, record: Rec
     let mut headers = switched.headers;
     headers::strip_hop_by_hop(&mut headers);
     headers.remove(CONTENT_LENGTH);
+    if plan.config.via_header {
+        headers::add_via(&mut headers, Version::HTTP_11);
+    }
     if agreed.subprotocol.is_none() {
         headers.remove(SEC_WEBSOCKET_PROTOCOL);
     }
@@ -370,6 +385,18 @@ fn opening(connection: &Connection, plan: &Plan, upgraded: Upgraded, record: Rec
         nonce: shared.nonces.next() as u64,
         holdings,
     }
+}
+
+/// Answers an OPTIONS or TRACE that may go no further (RFC 9110 §7.6.2). A TRACE is not echoed: nobody needs that, and it shows
+/// fields that only a proxy in front may see.
+fn end_here(connection: &Connection, method: &Method, mut record: Record) -> Response<AnswerBody> {
+    let status = if *method == Method::TRACE { StatusCode::METHOD_NOT_ALLOWED } else { StatusCode::NO_CONTENT };
+    record.status = Some(status.as_u16());
+    record.pass_on();
+    let mut response = Response::new(AnswerBody::ours(String::new(), connection.debt.clone()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
+    response
 }
 
 /// Refuses a request: the status, one line for the client, and why in the record.

@@ -151,3 +151,44 @@ async fn hop_by_hop_fields_of_an_answer_end_at_the_proxy() {
     assert_eq!(response.head.header("x-kept"), Some("yes"));
     proxy.stop().await;
 }
+
+#[tokio::test]
+async fn via_names_this_hop_where_the_file_says_so() {
+    for (head, _) in forwarded("", "Via: 1.0 outer\r\n").await {
+        assert_eq!(head.headers("via"), ["1.0 outer"]);
+    }
+    for (head, _) in forwarded("via_header: true", "Via: 1.0 outer\r\n").await {
+        assert_eq!(head.headers("via").join(", "), "1.0 outer, 1.1 longwire");
+    }
+    let backend = Backend::echo();
+    let proxy = Proxy::before(&[&backend]).with("via_header: true").start();
+    assert_eq!(proxy.client().await.get("/", "").await.head.header("via"), Some("1.1 longwire"));
+    assert_eq!(proxy.client().await.upgrade("/").await.header("via"), Some("1.1 longwire"));
+    let mut old = proxy.client().await;
+    old.send("GET / HTTP/1.0\r\n\r\n").await;
+    assert_eq!(old.response().await.status(), 200);
+    assert_eq!(backend.heads().pop().unwrap().header("via"), Some("1.0 longwire"));
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn an_options_or_trace_that_may_go_no_further_is_answered_here() {
+    let backend = Backend::echo();
+    let mut proxy = Proxy::start(&[&backend]);
+    let mut client = proxy.client().await;
+    for (method, left, status) in [("OPTIONS", "0", 204), ("TRACE", "0", 405)] {
+        client.send(format!("{method} / HTTP/1.1\r\nHost: chat\r\nMax-Forwards: {left}\r\n\r\n")).await;
+        let response = client.response().await;
+        assert_eq!(response.status(), status, "{method}");
+        assert!(response.head.header("allow").is_some(), "{method}");
+        let record = proxy.next_record().await;
+        assert_eq!((&record["status"], &record["cause"]), (&status.into(), &"ok".into()), "{record}");
+    }
+    assert_eq!(backend.heads(), []);
+    for (method, left, seen) in [("OPTIONS", "2", "1"), ("TRACE", "1", "0"), ("GET", "0", "0"), ("OPTIONS", "x", "x")] {
+        client.send(format!("{method} / HTTP/1.1\r\nHost: chat\r\nMax-Forwards: {left}\r\n\r\n")).await;
+        assert_eq!(client.response().await.status(), 200, "{method} {left}");
+        assert_eq!(backend.heads().pop().unwrap().header("max-forwards"), Some(seen), "{method} {left}");
+    }
+    proxy.stop().await;
+}

@@ -270,3 +270,29 @@ async fn a_backend_that_is_the_proxy_itself_is_told_and_gets_no_request() {
         assert_eq!(proxy.stop().await.len(), 4, "nothing went round by {own}");
     }
 }
+
+#[tokio::test]
+async fn the_record_of_a_head_that_was_not_read_has_the_status_that_went_out() {
+    let backend = Backend::echo();
+    let mut proxy = Proxy::before(&[&backend]).with("limits: { header_size: 256KiB, headers: 20 }").start();
+    let many: String = (0..21).map(|n| format!("X-{n}: 1\r\n")).collect();
+    let heads = [
+        ("a target that is none", "GET /\u{1} HTTP/1.1\r\nHost: chat\r\n\r\n".to_owned(), 400),
+        ("another version", "GET / HTTP/1.2\r\nHost: chat\r\n\r\n".to_owned(), 400),
+        ("a version that is none", "GET / HTTP/3.0\r\nHost: chat\r\n\r\n".to_owned(), 400),
+        ("a name that is none", "GET / HTTP/1.1\r\nHost: chat\r\nX Y: 1\r\n\r\n".to_owned(), 400),
+        ("too many fields", format!("GET / HTTP/1.1\r\nHost: chat\r\n{many}\r\n"), 431),
+        ("too long a target", format!("GET /{} HTTP/1.1\r\nHost: chat\r\n\r\n", "x".repeat(70_000)), 414),
+        ("too long a head", format!("GET / HTTP/1.1\r\nX: {}\r\n\r\n", "x".repeat(300 * 1024)), 431),
+    ];
+    for (name, head, status) in heads {
+        let mut client = proxy.client().await;
+        client.try_send(head).await;
+        let response = client.response().await;
+        assert_eq!((response.status(), response.text()), (status, ""), "{name}");
+        let record = proxy.next_record().await;
+        assert_eq!(record["status"], status, "{name}: {record}");
+    }
+    assert_eq!(backend.heads(), []);
+    proxy.stop().await;
+}
