@@ -43,6 +43,13 @@ pub use self::{
     session::{Particulars, RouteLog, SessionRecord, Shown},
 };
 
+/// Bytes of a path that a record has. A session keeps it for its life.
+pub const LONGEST_PATH: usize = 1536;
+/// Bytes of a host that a record has: a name has 253 at most, and a port follows.
+pub const LONGEST_HOST: usize = 512;
+/// Bytes of other words that a peer may choose: a method, what is said of a failure.
+const LONGEST_WORD: usize = 256;
+
 /// Where records go. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct AccessLog {
@@ -117,7 +124,7 @@ pub struct Record {
     /// The TLS version of the client's connection.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<TlsVersion>,
-    /// The `Host` header, as sent.
+    /// The `Host` header, as sent; [`Record::set_host`].
     #[serde(skip_serializing_if = "String::is_empty")]
     pub host: String,
     /// The method; empty where no head could be read.
@@ -277,8 +284,8 @@ impl Record {
             client,
             tls: None,
             host: String::new(),
-            method: method.into(),
-            path: path.into(),
+            method: cut(method, LONGEST_WORD),
+            path: cut(path, LONGEST_PATH),
             route: None,
             upstream: None,
             backend: None,
@@ -315,7 +322,12 @@ impl Record {
     /// It was refused or failed.
     pub fn fail(&mut self, error: &Error) {
         self.cause = error.reason();
-        self.error = std::error::Error::source(error).map(ToString::to_string);
+        self.error = std::error::Error::source(error).map(|source| cut(&source.to_string(), LONGEST_WORD));
+    }
+
+    /// The client asks for this host.
+    pub fn set_host(&mut self, host: &str) {
+        self.host = cut(host, LONGEST_HOST);
     }
 
     /// A backend's answer that is no upgrade was passed on whole.
@@ -388,6 +400,16 @@ fn millis<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S
 #[allow(clippy::ref_option, reason = "the signature that serde asks for")]
 fn trace_id<S: Serializer>(id: &Option<u128>, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&format_args!("{:032x}", id.unwrap_or_default()))
+}
+
+/// At most so many bytes of a peer's word; a mark stands at the end of one that is longer.
+fn cut(word: &str, most: usize) -> String {
+    const MARK: char = '…';
+    if word.len() <= most {
+        return word.to_owned();
+    }
+    let end = (0..=most.saturating_sub(MARK.len_utf8())).rfind(|end| word.is_char_boundary(*end)).unwrap_or_default();
+    word.get(..end).unwrap_or_default().chars().chain([MARK]).collect()
 }
 
 /// `key=value` pairs; a value with a space, a quote or a control character is quoted.

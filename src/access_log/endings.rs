@@ -12,14 +12,12 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{
-    Record, RecordKind, millis,
+    LONGEST_WORD, Record, RecordKind, cut, millis,
     refusals::{Refusal, RefusalCause},
 };
 
 /// Endings that are kept.
 pub const KEPT: usize = 200;
-/// Bytes of a word that a client chose: an id or a path may have thousands.
-const LONGEST_WORD: usize = 256;
 
 /// How a session ended, by the names of its record where that has them.
 #[derive(Debug, Clone, Serialize)]
@@ -167,13 +165,9 @@ impl EndingCause {
     }
 }
 
-/// At most [`LONGEST_WORD`] bytes.
+/// As much of a word as is worth keeping.
 pub(super) fn shorten(word: &str) -> String {
-    if word.len() <= LONGEST_WORD {
-        return word.to_owned();
-    }
-    let end = (0..=LONGEST_WORD).rev().find(|end| word.is_char_boundary(*end)).unwrap_or(0);
-    format!("{}…", &word[..end])
+    cut(word, LONGEST_WORD)
 }
 
 #[cfg(test)]
@@ -213,7 +207,7 @@ mod tests {
     fn a_word_of_a_client_takes_little_room() {
         for path in ["é".repeat(5000), "x".repeat(5000)] {
             let ending = Ending::of(&record(&path, None));
-            assert!(ending.path.len() < LONGEST_WORD + 4 && ending.path.ends_with('…'), "{}", ending.path);
+            assert!(ending.path.len() <= LONGEST_WORD && ending.path.ends_with('…'), "{}", ending.path);
         }
         assert_eq!(shorten("/ws"), "/ws");
     }

@@ -369,7 +369,10 @@ fn text(bytes: &[u8]) -> String {
 mod tests {
     use std::{io, io::Write, sync::mpsc};
 
-    use super::*;
+    use super::{
+        super::{LONGEST_HOST, LONGEST_PATH},
+        *,
+    };
     use crate::{
         balance::{BackendSettings, Policy, Registry, UpstreamSettings},
         config::LogFormat,
@@ -577,6 +580,20 @@ mod tests {
     fn an_id_of_ours_takes_half_its_length() {
         let words = Words::pack(IpAddr::from([192, 0, 2, 1]), None, HEX_ID, "chat.example.com", "/ws/room");
         assert_eq!(words.0.len(), 1 + 4 + 16 + "chat.example.com\n/ws/room".len());
+    }
+
+    #[test]
+    fn however_long_the_words_of_a_client_a_session_keeps_few_of_them() {
+        let lines = written(|log| {
+            let mut record = Record::new(Some(log.clone()), IpAddr::from([1; 16]), "GET", &"é".repeat(20_000));
+            record.set_host(&"é".repeat(20_000));
+            record.trace_id = Some(1);
+            record.request_id = "x".repeat(crate::headers::MAX_REQUEST_ID);
+            let session = record.into_session(route(&log), backend());
+            let most = LONGEST_HOST + LONGEST_PATH + 1 + 16 + 16 + crate::headers::MAX_REQUEST_ID + 2;
+            assert!(LONGEST_HOST + LONGEST_PATH == 2048 && session.words.0.len() <= most, "{}", session.words.0.len());
+        });
+        assert!(lines[0].contains("é…\",\"method\"") && lines[0].contains("é…\",\"route\""), "{lines:?}");
     }
 
     #[test]

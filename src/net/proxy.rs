@@ -175,7 +175,7 @@ async fn serve(
     headers::check_framing(&parts.method, &parts.uri, parts.version, &parts.headers)
         .map_err(|error| Error::from_source(Kind::BadRequest, error))?;
     let host = headers::host(&parts.uri, &parts.headers).to_owned();
-    record.host.clone_from(&host);
+    record.set_host(&host);
     let (place, route) = plan.config.routes.find(&host, parts.uri.path()).ok_or(Kind::NoRoute)?;
     let upstream = &plan.upstreams[route.upstream];
     record.route = Some(route.name.clone());

@@ -68,6 +68,27 @@ async fn a_session_is_recorded_with_all_that_passed() {
 }
 
 #[tokio::test]
+async fn long_words_of_a_client_are_cut_and_marked_in_its_record() {
+    let backend = Backend::echo();
+    let mut proxy = Proxy::start(&[&backend]);
+    let long = format!("/{}", "x".repeat(20_000));
+    let head = |path: &str| handshake(path, "").replace("chat.example.com", &"h".repeat(8000));
+    for request in [head(&long), head(&long).replace("Upgrade: websocket\r\nConnection: Upgrade", "Connection: close")]
+    {
+        let mut client = proxy.client().await;
+        client.send(request).await;
+        client.head().await;
+        drop(client);
+        let record = proxy.next_record().await;
+        let (host, path) = (record["host"].as_str().unwrap(), record["path"].as_str().unwrap());
+        assert!(host.len() + path.len() <= 2048, "{} and {}", host.len(), path.len());
+        assert!(host.starts_with("hhh") && host.ends_with('…') && path.starts_with("/xxx") && path.ends_with('…'));
+    }
+    assert!(backend.heads().iter().all(|head| head.first_line().contains(&long)), "the backend gets the whole of it");
+    proxy.stop().await;
+}
+
+#[tokio::test]
 async fn a_plain_request_is_recorded_without_a_word_about_sessions() {
     let backend = Backend::echo();
     let mut proxy = Proxy::start(&[&backend]);
