@@ -9,6 +9,7 @@ pub mod refusals;
 mod session;
 
 use std::{
+    fmt,
     io::{self, Write},
     mem,
     net::IpAddr,
@@ -21,7 +22,10 @@ use std::{
 };
 
 use jiff::Timestamp;
-use serde::{Serialize, Serializer};
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{MapAccess, Visitor},
+};
 
 use crate::{
     balance::Backend,
@@ -96,10 +100,10 @@ impl AccessLog {
     }
 
     fn write(&self, record: &Record) -> serde_json::Result<()> {
-        let mut line = match self.format {
-            LogFormat::Json => serde_json::to_vec(record)?,
-            LogFormat::Text => logfmt(&serde_json::to_value(record)?).into_bytes(),
-        };
+        let mut line = serde_json::to_vec(record)?;
+        if self.format == LogFormat::Text {
+            line = logfmt(&line)?;
+        }
         line.push(b'\n');
         self.lines.push(line);
         Ok(())
@@ -412,23 +416,46 @@ fn cut(word: &str, most: usize) -> String {
     word.get(..end).unwrap_or_default().chars().chain([MARK]).collect()
 }
 
-/// `key=value` pairs; a value with a space, a quote or a control character is quoted.
-fn logfmt(record: &serde_json::Value) -> String {
-    let mut line = String::new();
-    for (key, value) in record.as_object().into_iter().flatten() {
-        if !line.is_empty() {
-            line.push(' ');
-        }
-        line.push_str(key);
-        line.push('=');
-        match value.as_str() {
-            Some(text) if !text.is_empty() && text.chars().all(|c| c.is_ascii_graphic() && c != '"' && c != '=') => {
-                line.push_str(text);
-            }
-            _ => line.push_str(&value.to_string()),
+/// The pairs of a JSON object as `key=value`, in their order; a value with a space, a quote or a control character is quoted.
+fn logfmt(json: &[u8]) -> serde_json::Result<Vec<u8>> {
+    struct Pairs(String);
+
+    impl<'de> Deserialize<'de> for Pairs {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            deserializer.deserialize_map(Self(String::new()))
         }
     }
-    line
+
+    impl<'de> Visitor<'de> for Pairs {
+        type Value = Self;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a record")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Self, A::Error> {
+            while let Some((key, value)) = map.next_entry::<&str, serde_json::Value>()? {
+                push_pair(&mut self.0, key, &value);
+            }
+            Ok(self)
+        }
+    }
+
+    serde_json::from_slice::<Pairs>(json).map(|Pairs(line)| line.into_bytes())
+}
+
+fn push_pair(line: &mut String, key: &str, value: &serde_json::Value) {
+    if !line.is_empty() {
+        line.push(' ');
+    }
+    line.push_str(key);
+    line.push('=');
+    match value.as_str() {
+        Some(text) if !text.is_empty() && text.chars().all(|c| c.is_ascii_graphic() && c != '"' && c != '=') => {
+            line.push_str(text);
+        }
+        _ => line.push_str(&value.to_string()),
+    }
 }
 
 #[cfg(test)]
@@ -521,6 +548,29 @@ mod tests {
         let all = String::from_utf8(lines.iter().flatten().collect()).unwrap();
         let of = |word: &str| all.lines().filter(|line| line.contains(word)).count();
         assert_eq!((of("\"status\":200"), of("\"status\":500"), of("refused")), (2, 3, 2));
+    }
+
+    #[test]
+    fn a_line_of_text_begins_with_the_time_and_has_the_order_of_the_json() {
+        let edit = |record: &mut Record| {
+            record.time = "2026-01-02T03:04:05.000000006Z".parse().unwrap();
+            record.request_id = "id".into();
+            record.set_host("a b");
+            (record.status, record.clean, record.trace_id) = (Some(101), Some(true), Some(1));
+        };
+        let text = written(LogFormat::Text, edit);
+        let start = "time=2026-01-02T03:04:05.000000006Z kind=request request_id=id \
+                     trace_id=00000000000000000000000000000001 client=192.0.2.1 host=\"a b\" method=GET path=/ws/ tries=0 \
+                     status=101 duration_ms=";
+        assert!(text.starts_with(start), "{text}");
+        assert!(text.ends_with("bytes_to_backend=0 bytes_to_client=0 cause=client_gone clean=true\n"), "{text}");
+        let keys = |line: &str, end: char| {
+            let words = line.split([' ', ',', '{']).filter_map(|word| word.split_once(end));
+            words.map(|(key, _)| key.trim_matches('"').to_owned()).collect::<Vec<_>>()
+        };
+        let json = written(LogFormat::Json, |record| (edit(record), record.set_host("ab")).0);
+        let text = written(LogFormat::Text, |record| (edit(record), record.set_host("ab")).0);
+        assert_eq!(keys(&text, '='), keys(&json, ':'), "{text}{json}");
     }
 
     #[test]
