@@ -52,6 +52,8 @@ pub enum Kind {
     NoRoute,
     /// An `Origin` that is not one of the route's `origins`.
     Origin,
+    /// HTTP without TLS on a listener that speaks TLS.
+    PlainHttp,
     /// The backend refused the connection.
     Refused,
     /// No answer within `timeouts.upgrade` or `timeouts.response`.
@@ -60,6 +62,8 @@ pub enum Kind {
     Sessions,
     /// As many sessions from this address as `limits.sessions_per_client` allows.
     SessionsPerClient,
+    /// The backend answered in TLS.
+    SpeaksTls,
     /// Every backend is down or full.
     Unavailable,
     /// The backend cannot be reached: no address, no way to it.
@@ -90,7 +94,7 @@ enum Seen {
 
 impl Kind {
     /// Every kind, in the order of the variants.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 27] = [
         Self::BadHandshake,
         Self::BadRequest,
         Self::BodyTooLarge,
@@ -109,10 +113,12 @@ impl Kind {
         Self::NewSessionsPerClient,
         Self::NoRoute,
         Self::Origin,
+        Self::PlainHttp,
         Self::Refused,
         Self::ResponseTimeout,
         Self::Sessions,
         Self::SessionsPerClient,
+        Self::SpeaksTls,
         Self::Unavailable,
         Self::Unreachable,
         Self::WrongVersion,
@@ -163,12 +169,14 @@ impl Kind {
             }
             Self::NoRoute => (404, "no_route", "no route for this host and path", None, Irrelevant),
             Self::Origin => (403, "origin", "pages of this origin may not connect here", CLIENT, Irrelevant),
+            Self::PlainHttp => (400, "plain_http", "plain HTTP on a port that speaks TLS", CLIENT, Irrelevant),
             Self::Refused => (502, "refused", "the backend refused the connection", BACKEND, Nothing),
             Self::ResponseTimeout => (504, "response_timeout", "the backend did not answer in time", BACKEND, Perhaps),
             Self::Sessions => (503, "sessions", "too many sessions", None, Irrelevant),
             Self::SessionsPerClient => {
                 (429, "sessions_per_client", "too many sessions from this address", CLIENT, Irrelevant)
             }
+            Self::SpeaksTls => (502, "speaks_tls", "the backend speaks TLS", BACKEND, Perhaps),
             Self::Unavailable => (503, "unavailable", "every backend is down or full", None, Irrelevant),
             Self::Unreachable => (502, "unreachable", "the backend cannot be reached", BACKEND, Nothing),
             Self::WrongVersion => {

@@ -1,7 +1,7 @@
 //! The stream of a backend while hyper speaks HTTP on it.
 
 use std::{
-    io,
+    fmt, io, mem,
     pin::Pin,
     task::{Context, Poll, Waker, ready},
 };
@@ -9,7 +9,7 @@ use std::{
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::sockets::Socket;
+use super::{handshake::TLS_ALERT, sockets::Socket};
 
 /// A backend's connection.
 #[derive(Debug)]
@@ -17,7 +17,21 @@ pub(super) struct BackendIo {
     socket: Socket,
     /// Until hyper has read what had been read before it came.
     replay: Option<Replay>,
+    /// Nothing has been read.
+    is_new: bool,
 }
+
+/// The backend answered in TLS.
+#[derive(Debug)]
+pub(super) struct SpeaksTls;
+
+impl fmt::Display for SpeaksTls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a TLS alert")
+    }
+}
+
+impl std::error::Error for SpeaksTls {}
 
 /// An answer that had begun before hyper took the connection over. Hyper repeats the request, which goes nowhere, and then
 /// reads the answer from its first byte.
@@ -31,13 +45,14 @@ struct Replay {
 
 impl BackendIo {
     pub(super) const fn new(socket: Socket) -> Self {
-        Self { socket, replay: None }
+        Self { socket, replay: None, is_new: true }
     }
 
     /// A connection on which a request was sent already, and this much of its answer read.
     pub(super) fn replaying(socket: Socket, read: Bytes) -> Self {
         let replay = Some(read).filter(|read| !read.is_empty());
-        Self { socket, replay: replay.map(|read| Replay { read, is_asked: false, reader: None }) }
+        let replay = replay.map(|read| Replay { read, is_asked: false, reader: None });
+        Self { socket, replay, is_new: false }
     }
 
     /// The socket itself, for a session.
@@ -69,7 +84,15 @@ impl Replay {
 
 impl AsyncRead for BackendIo {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let Some(replay) = &mut self.replay else { return Pin::new(&mut self.socket).poll_read(cx, buffer) };
+        let Some(replay) = &mut self.replay else {
+            let before = buffer.filled().len();
+            ready!(Pin::new(&mut self.socket).poll_read(cx, buffer))?;
+            let is_new = mem::take(&mut self.is_new);
+            return Poll::Ready(match buffer.filled().get(before..) {
+                Some(read) if is_new && read.starts_with(&TLS_ALERT) => Err(io::Error::other(SpeaksTls)),
+                _ => Ok(()),
+            });
+        };
         if ready!(replay.poll_read(cx, buffer)) {
             self.replay = None;
         }

@@ -1,6 +1,6 @@
 //! One client connection: TLS, then HTTP/1.1 by hyper, request after request.
 
-use std::{convert::Infallible, future::poll_fn, net::SocketAddr, pin::Pin, sync::Arc, task::Poll, time::Duration};
+use std::{convert::Infallible, future::poll_fn, io, net::SocketAddr, pin::Pin, sync::Arc, task::Poll, time::Duration};
 
 use hyper::{
     HeaderMap, StatusCode,
@@ -16,7 +16,7 @@ use super::{
     Shared, Worker,
     client_io::ClientIo,
     live::ConnectionGuard,
-    proxy::{self, Leaving},
+    proxy::{self, Client, Leaving},
     sockets::Socket,
     stream::Stream,
 };
@@ -50,17 +50,19 @@ pub(super) async fn serve(worker: Arc<Worker>, accepted: Accepted) {
         Ok(socket) => socket,
         Err(error) => return tracing::warn!(client = %sender, %error, "a connection cannot be registered"),
     };
+    let wants_tls = tls.is_some();
     let stream = match tls {
         None => Stream::Plain(socket),
-        Some(config) => match timeout(timeouts.tls_handshake, TlsAcceptor::from(config).accept(socket)).await {
-            Ok(Ok(stream)) => Stream::Tls(Box::new(stream)),
+        Some(config) => match timeout(timeouts.tls_handshake, secure(socket, config)).await {
+            Ok(Ok(stream)) => stream,
             Ok(Err(error)) => return tracing::debug!(client = %sender, %error, "TLS handshake failed"),
             Err(_) => return tracing::debug!(client = %sender, "TLS handshake took too long"),
         },
     };
-    let tls = stream.tls_version();
+    let (tls, is_misled) = (stream.tls_version(), wants_tls && matches!(stream, Stream::Plain(_)));
     let io = ClientIo::new(stream, timeouts);
-    let connection = Arc::new(proxy::Connection::new(Arc::clone(&worker), (sender, port, tls), io.debt(), guard));
+    let client = Client { sender, port, tls, is_misled };
+    let connection = Arc::new(proxy::Connection::new(Arc::clone(&worker), client, io.debt(), guard));
     let asked = Arc::clone(&connection);
     let service = service_fn(move |request| {
         let connection = Arc::clone(&asked);
@@ -107,6 +109,15 @@ pub(super) async fn serve(worker: Arc<Worker>, accepted: Accepted) {
             record_unread(shared, sender, tls, &error);
         }
     }
+}
+
+/// TLS, unless what comes is the letters of HTTP: who speaks that is to be told so in HTTP, as nginx does. What is neither is
+/// told so by rustls.
+async fn secure(socket: Socket, config: Arc<rustls::ServerConfig>) -> io::Result<Stream> {
+    if socket.peek().await?.is_some_and(|byte| byte.is_ascii_alphabetic()) {
+        return Ok(Stream::Plain(socket));
+    }
+    Ok(Stream::Tls(Box::new(TlsAcceptor::from(config).accept(socket).await?)))
 }
 
 /// Has hyper speak HTTP until the connection ends, or leaves HTTP by its last request.

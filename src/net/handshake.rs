@@ -26,6 +26,9 @@ pub(super) const MOST_FIELDS: usize = 1000;
 /// The room for a head; few are longer.
 const HEAD: usize = 2048;
 
+/// How a TLS server begins its answer to whoever does not speak TLS: with an alert of any version (RFC 8446 §5.1).
+pub(super) const TLS_ALERT: [u8; 2] = [0x15, 0x03];
+
 /// What a backend says to a handshake.
 #[derive(Debug)]
 pub(super) enum Reply {
@@ -55,6 +58,9 @@ pub(super) async fn exchange(
             Ok(0) => return Err(Kind::ClosedEarly.into()),
             Ok(_) => {}
             Err(error) => return Err(Error::from_source(Kind::ClosedEarly, written.err().unwrap_or(error))),
+        }
+        if read.starts_with(&TLS_ALERT) {
+            return Err(Kind::SpeaksTls.into());
         }
         while let Some((status, length)) = status(&read[interim..], most)? {
             if status == StatusCode::SWITCHING_PROTOCOLS {

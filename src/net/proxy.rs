@@ -46,14 +46,22 @@ const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("5");
 
 const CLOSE: HeaderValue = HeaderValue::from_static("close");
 
-/// What a request knows of the connection that it came on.
+/// Who connected, and how.
 #[derive(Debug)]
-pub(super) struct Connection {
-    pub(super) worker: Arc<Worker>,
+pub(super) struct Client {
     pub(super) sender: SocketAddr,
     /// The port that was connected to.
     pub(super) port: u16,
     pub(super) tls: Option<TlsVersion>,
+    /// It speaks plain HTTP where TLS is spoken.
+    pub(super) is_misled: bool,
+}
+
+/// What a request knows of the connection that it came on.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) worker: Arc<Worker>,
+    pub(super) client: Client,
     pub(super) debt: Debt,
     /// Connections with backends that nobody else's requests may use.
     pub(super) bonds: Bonds,
@@ -102,13 +110,8 @@ struct Upgraded {
 }
 
 impl Connection {
-    pub(super) fn new(
-        worker: Arc<Worker>,
-        (sender, port, tls): (SocketAddr, u16, Option<TlsVersion>),
-        debt: Debt,
-        guard: ConnectionGuard,
-    ) -> Self {
-        Self { worker, sender, port, tls, debt, bonds: Bonds::default(), guard, leaving: Mutex::default() }
+    pub(super) fn new(worker: Arc<Worker>, client: Client, debt: Debt, guard: ConnectionGuard) -> Self {
+        Self { worker, client, debt, bonds: Bonds::default(), guard, leaving: Mutex::default() }
     }
 
     /// What it becomes, if its last request has left HTTP. Asked after each turn of hyper; `None` as long as hyper has
@@ -132,10 +135,10 @@ pub(super) async fn answer(connection: &Arc<Connection>, request: Request<Incomi
     connection.debt.is_paid();
     let plan = connection.worker.shared.plan();
     let trusted = &plan.config.trusted_proxies;
-    let client = headers::client_address(connection.sender.ip(), request.headers(), trusted);
+    let client = headers::client_address(connection.client.sender.ip(), request.headers(), trusted);
     let log = plan.access_log.clone();
     let mut record = Record::new(log, client, request.method().as_str(), request.uri().path());
-    record.tls = connection.tls;
+    record.tls = connection.client.tls;
     // Its client may have sent frames already: behind a refusal they must never be read as a next request.
     let handshake = handshake::is_attempt(request.headers());
     record.count_in(Arc::clone(&connection.worker.shared.metrics), plan.endings.clone(), handshake);
@@ -172,6 +175,9 @@ async fn serve(
     let shared = &connection.worker.shared;
     let (mut parts, body) = request.into_parts();
     record.request_id = headers::request_id(&parts.headers, shared.nonces.next());
+    if connection.client.is_misled {
+        return Err(Error::from_source(Kind::PlainHttp, "this port speaks TLS: use https:// or wss://"));
+    }
     headers::check_framing(&parts.method, &parts.uri, parts.version, &parts.headers)
         .map_err(|error| Error::from_source(Kind::BadRequest, error))?;
     let host = headers::host(&parts.uri, &parts.headers).to_owned();
@@ -305,12 +311,12 @@ fn head_for_backend(
     request_id: &str,
 ) -> Head {
     let hop = headers::Hop {
-        sender: connection.sender.ip(),
+        sender: connection.client.sender.ip(),
         client,
-        trusted: headers::is_trusted(connection.sender.ip(), &plan.config.trusted_proxies),
-        tls: connection.tls.is_some(),
+        trusted: headers::is_trusted(connection.client.sender.ip(), &plan.config.trusted_proxies),
+        tls: connection.client.tls.is_some(),
         host,
-        port: connection.port,
+        port: connection.client.port,
         request_id,
     };
     headers::strip_hop_by_hop(&mut parts.headers);
@@ -417,7 +423,7 @@ fn refuse(connection: &Connection, error: &Error, handshake: bool, mut record: R
             headers.insert(CONNECTION, HeaderValue::from_static("upgrade, close"));
         }
         // Where the framing is in doubt, so is where the next request begins.
-        Kind::Draining | Kind::BadRequest => {
+        Kind::Draining | Kind::BadRequest | Kind::PlainHttp => {
             headers.insert(CONNECTION, CLOSE);
         }
         _ if handshake => {

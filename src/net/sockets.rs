@@ -176,6 +176,14 @@ impl Socket {
         Poll::Ready(Ok(read))
     }
 
+    /// The first byte that comes, which stays where it is. `None`: the other end sends nothing.
+    pub(super) async fn peek(&self) -> io::Result<Option<u8>> {
+        let mut byte = [0];
+        let peek = |socket: &TcpStream, byte: &mut [u8]| Ok(recv(socket, byte, RecvFlags::PEEK)?.1);
+        let length = poll_fn(|cx| self.poll_call(Direction::In, cx, |socket| peek(socket, &mut byte))).await?;
+        Ok((length > 0).then_some(byte[0]))
+    }
+
     /// Moves bytes by `call`, if they can be moved without waiting. `Pending`: this side has to come first.
     pub(super) fn poll_call(
         &self,

@@ -23,7 +23,7 @@ use tokio::{
 };
 
 use super::{
-    backend_io::BackendIo,
+    backend_io::{BackendIo, SpeaksTls},
     body::{BodyError, Progress, RequestBody},
     handshake::{self, Reply},
     own::Own,
@@ -310,10 +310,16 @@ fn failure(error: hyper::Error) -> Error {
         None if error.is_parse_too_large() => {
             return Error::from_source(Kind::MalformedAnswer, "its head is too large: see limits.answer_headers");
         }
+        None if speaks_tls(&error) => Kind::SpeaksTls,
         None if error.is_parse() => Kind::MalformedAnswer,
         None => Kind::ClosedEarly,
     };
     Error::from_source(kind, error)
+}
+
+fn speaks_tls(error: &hyper::Error) -> bool {
+    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<io::Error>());
+    source.and_then(io::Error::get_ref).is_some_and(|source| source.is::<SpeaksTls>())
 }
 
 /// Whether a client's body broke off because its chunks cannot be read: then the client is still there to be told.

@@ -151,11 +151,23 @@ async fn the_certificate_is_chosen_by_the_name_that_the_client_asks_for() {
 }
 
 #[tokio::test]
-async fn plain_text_on_a_tls_port_ends_that_connection_only() {
+async fn plain_http_on_a_tls_port_is_told_so_and_ends_that_connection_only() {
     let backend = Backend::echo();
-    let (proxy, connector, _folder) = secured(&backend);
+    let (mut proxy, connector, _folder) = secured(&backend);
+    for request in ["GET / HTTP/1.1\r\nHost: chat\r\n\r\n", &handshake("/ws", "")] {
+        let mut lost = proxy.client().await;
+        lost.send(request).await;
+        let response = lost.response().await;
+        assert_eq!(response.status(), 400);
+        assert_eq!(response.text(), "plain_http: this port speaks TLS: use https:// or wss://\n");
+        lost.expect_eof().await;
+        lost.finish().await;
+        let record = proxy.next_record().await;
+        assert_eq!((&record["cause"], &record["status"]), (&"plain_http".into(), &400.into()), "{record}");
+    }
+    // What is neither.
     let mut lost = proxy.client().await;
-    lost.send("GET / HTTP/1.1\r\nHost: chat\r\n\r\n").await;
+    lost.send("\x01\x02\x03\x04\x05").await;
     lost.rest().await;
     let mut client = secure_client(&proxy, &connector).await;
     assert_eq!(client.get("/", "").await.status(), 200);

@@ -2,6 +2,7 @@
 
 use longwire::error::Kind;
 use serde_json::Value;
+use tempfile::TempDir;
 
 use super::{ask, before, get, limits_hit};
 use crate::harness::{Backend, Proxy, Setup, Wire, frames::masked_close, handshake, within};
@@ -27,8 +28,9 @@ enum First {
 
 #[tokio::test]
 async fn log_metrics_and_page_name_the_same_cause_and_status_of_what_became_no_session() {
+    let certificates = tempfile::tempdir().unwrap();
     for kind in Kind::ALL {
-        for way in ways(kind).await {
+        for way in ways(kind, &certificates).await {
             explained(kind, way).await;
         }
     }
@@ -67,7 +69,7 @@ async fn an_upgrade_that_the_backend_declines_is_told() {
 }
 
 /// Each way to a kind of failure, limits each by itself.
-async fn ways(kind: Kind) -> Vec<Way> {
+async fn ways(kind: Kind, certificates: &TempDir) -> Vec<Way> {
     let upgrade = || handshake("/ws", "");
     let way = |setup, request| Way { setup, request, first: First::Nothing };
     let limited = |limit: &str| before(&[&Backend::echo()]).with(&format!("limits: {{ {limit} }}"));
@@ -107,6 +109,17 @@ async fn ways(kind: Kind) -> Vec<Way> {
         }
         Kind::Loop => Way { first: First::Looped, ..way(plain(), upgrade()) },
         Kind::MalformedAnswer => way(says("SSH-2.0-OpenSSH_9.9\r\n\r\n"), upgrade()),
+        Kind::PlainHttp => {
+            // Its certificate is read at the start, and no more.
+            let base = certificates.path().to_owned();
+            let secure = || plain().tls("{ cert: dev.crt, key: dev.key, self_signed: true }", &base);
+            return vec![way(secure(), upgrade()), way(secure(), post(0))];
+        }
+        // The alert of a TLS server that reads HTTP, as OpenSSL has it.
+        Kind::SpeaksTls => {
+            let alert = "\x15\x03\x01\0\x02\x02\x46";
+            return vec![way(says(alert), upgrade()), way(says(alert), post(0))];
+        }
         Kind::NewSessions => way(limited("new_sessions: 1"), upgrade()),
         Kind::NewSessionsPerClient => way(limited("new_sessions_per_client: 1"), upgrade()),
         Kind::NoRoute => way(plain().routes("routes: [ { path: /elsewhere, upstream: chat } ]"), upgrade()),
