@@ -12,6 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures_util::FutureExt as _;
 use tokio::{
     net::TcpListener,
     runtime,
@@ -25,19 +26,18 @@ use crate::{
     config::{Config, Diagnostics, Loaded, LogFormat, Tls},
     lines::{Bounds, Lines},
     net::{
-        self,
-        control::Control,
+        control::{Control, Leaving},
         handover::{Handover, Inherited},
         limits,
         observed::LOG_TARGET,
-        server::{LAST_WORDS, Server},
+        server::{Drained, LAST_WORDS, Server},
     },
     tools::{
         self,
         bench::{BenchOptions, Load},
         demo::DemoOptions,
         echo::Backend,
-        operator::{self, CallError, Drained, Form, Observed, Order, Place},
+        operator::{self, CallError, Form, Observed, Order, Place},
     },
 };
 
@@ -178,9 +178,9 @@ pub fn kill(options: cli::Kill) -> ExitCode {
 pub fn drain(options: cli::Drain) -> ExitCode {
     let cli::Drain { backend, route, all: _, keep_sessions, undo, desk } = options;
     let what = match (backend, route) {
-        (Some((upstream, address)), _) => Drained::Backend { upstream, address, keep_sessions },
-        (None, Some(route)) => Drained::Route(route),
-        (None, None) => Drained::All,
+        (Some((upstream, address)), _) => operator::Drained::Backend { upstream, address, keep_sessions },
+        (None, Some(route)) => operator::Drained::Route(route),
+        (None, None) => operator::Drained::All,
     };
     order(desk, Order::Drain { what, undo })
 }
@@ -259,14 +259,30 @@ fn load(options: cli::Bench) -> BenchOptions {
     }
 }
 
-/// Serves until the first signal, then drains; a second signal ends at once. SIGHUP reads the file again.
+/// What a running process may be told.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+    rotated: Signal,
+}
+
+impl Signals {
+    /// From now on none of them ends the process by itself.
+    fn listen() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+            rotated: signal(SignalKind::user_defined1())?,
+        })
+    }
+}
+
+/// Serves until the first signal, then drains; the second ends at once.
 async fn serve(config: Config, file: Option<&Path>, messages: &Lines) -> ExitCode {
-    let (mut terminate, mut interrupt) = match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
-        (Ok(terminate), Ok(interrupt)) => (terminate, interrupt),
-        (Err(error), _) | (_, Err(error)) => return fail(error),
-    };
-    let mut hangup = match signal(SignalKind::hangup()) {
-        Ok(hangup) => hangup,
+    let mut signals = match Signals::listen() {
+        Ok(signals) => signals,
         Err(error) => return fail(error),
     };
     match limits::raise_open_files() {
@@ -277,21 +293,20 @@ async fn serve(config: Config, file: Option<&Path>, messages: &Lines) -> ExitCod
         Ok(opened) => opened,
         Err(error) => return fail(error),
     };
-    let mut rotated = match signal(SignalKind::user_defined1()) {
-        Ok(rotated) => rotated,
-        Err(error) => return fail(error),
-    };
     let mut inherited = match Inherited::collect(config.handover.as_deref()) {
         Ok(inherited) => inherited,
         Err(error) => return fail(format_args!("the listening sockets of another process cannot be taken: {error}")),
     };
+    let handover = match &config.handover {
+        Some(path) => match Handover::bind(path, &mut inherited) {
+            Ok(handover) => Some(handover),
+            Err(error) => return fail(format_args!("cannot wait for a successor at {}: {error}", path.display())),
+        },
+        None => None,
+    };
     let server = match Server::start_with(config.clone(), access_log.clone(), &mut inherited) {
         Ok(server) => server,
         Err(error) => return fail(error),
-    };
-    let handover = match config.handover.as_deref().map(Handover::bind).transpose() {
-        Ok(handover) => handover,
-        Err(error) => return fail(format_args!("the socket for a hand-over cannot be bound: {error}")),
     };
     server.control().count_lost_messages(messages.clone());
     announce(&config, &server);
@@ -301,35 +316,72 @@ async fn serve(config: Config, file: Option<&Path>, messages: &Lines) -> ExitCod
         Err(error) => tracing::warn!(%error, "the process before is gone already"),
     }
     let control = Arc::clone(server.control());
-    let mut handed_over = pin!(handed_over(handover, &control));
+    // Until the listeners close, in a drain too.
+    let mut handed_over = Box::pin(handed_over(handover, &control).fuse());
+    let Signals { terminate, interrupt, hangup, rotated } = &mut signals;
     let name = loop {
         tokio::select! {
-            name = either(&mut terminate, &mut interrupt) => break name,
+            name = either(terminate, interrupt) => break name,
             () = &mut handed_over => break "hand-over",
-            _ = rotated.recv() => reopen.request(),
+            _ = rotated.recv() => rotate(&reopen),
             _ = hangup.recv() => match file {
                 // What comes of it is in the log.
-                Some(file) => drop(server.control().reload_from(file)),
+                Some(file) => drop(control.reload_from(file)),
                 None => tracing::warn!("SIGHUP: there is no file to read, the configuration came from flags"),
             },
         }
     };
-    let deadline = server.control().config().timeouts.drain;
+    let deadline = control.config().timeouts.drain;
     tracing::info!(signal = name, sessions = server.sessions(), ?deadline, "draining");
-    tokio::select! {
-        drained = server.drain() => {
-            let net::server::Drained { sessions, cut, records_lost, took } = drained;
-            tracing::info!(sessions, cut, records_lost, ?took, "drained");
-            tell_lost("records", records_lost);
-            ExitCode::SUCCESS
-        }
-        name = either(&mut terminate, &mut interrupt) => {
-            tracing::error!(signal = name, sessions = control.sessions(), "ending at once, without a record of these sessions");
-            tell_lost("records", access_log.lines().finish(Instant::now()));
-            finish_messages(messages, Instant::now() + AT_ONCE);
-            std::process::exit(1)
+    // A successor is no signal: a service manager that stops both processes sends each its first one.
+    let is_told = name != "hand-over";
+    let drain = server.drain_beside(handed_over);
+    let name = match leave(drain, is_told, signals, &reopen).await {
+        Ok(code) => return code,
+        Err(name) => name,
+    };
+    tracing::error!(signal = name, sessions = control.sessions(), "ending at once, without a record of these sessions");
+    tell_lost("records", access_log.lines().finish(Instant::now()));
+    finish_messages(messages, Instant::now() + AT_ONCE);
+    std::process::exit(1)
+}
+
+/// Drains. The file of the records is opened again as long as there are records.
+///
+/// # Errors
+/// The signal that says not to wait: the second one, where the first one said to drain.
+async fn leave(
+    drain: impl Future<Output = Drained>,
+    mut is_told: bool,
+    signals: Signals,
+    reopen: &Reopen,
+) -> Result<ExitCode, &'static str> {
+    let Signals { mut terminate, mut interrupt, mut hangup, mut rotated } = signals;
+    let mut drain = pin!(drain);
+    loop {
+        tokio::select! {
+            drained = &mut drain => {
+                let Drained { sessions, cut, records_lost, took } = drained;
+                tracing::info!(sessions, cut, records_lost, ?took, "drained");
+                tell_lost("records", records_lost);
+                return Ok(ExitCode::SUCCESS);
+            }
+            name = either(&mut terminate, &mut interrupt) => {
+                if is_told {
+                    return Err(name);
+                }
+                is_told = true;
+                tracing::info!(signal = name, "draining already: another signal ends at once");
+            }
+            _ = rotated.recv() => rotate(reopen),
+            _ = hangup.recv() => tracing::warn!("SIGHUP: nothing is read, {Leaving}"),
         }
     }
+}
+
+fn rotate(records: &Reopen) {
+    records.request();
+    tracing::info!("SIGUSR1: the next record opens the file of the records again");
 }
 
 fn tell_lost(what: &str, count: usize) {
@@ -362,7 +414,7 @@ fn unbuffered(output: impl AsFd) -> io::Result<File> {
     Ok(File::from(output.as_fd().try_clone_to_owned()?))
 }
 
-/// Ready when a successor has taken over.
+/// Ready when a successor has taken over; who calls after it is dropped finds nobody.
 async fn handed_over(handover: Option<Handover>, control: &Control) {
     match handover {
         Some(handover) => handover.handed_over(control).await,

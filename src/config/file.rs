@@ -35,7 +35,8 @@ pub(super) struct File {
     /// How sessions are ended when the process, a route or a backend goes.
     pub(super) drain: Drain,
     /// Path of a Unix socket where a process that is started with the same file takes over the listening sockets; this
-    /// one then drains. Relative to this file's folder. Absent: no hand-over.
+    /// one then drains. Replaces a socket that nobody answers on, and nothing else. Relative to this file's folder. Absent: no
+    /// hand-over.
     pub(super) handover: Option<PathBuf>,
     /// Bounds on what clients, and all sessions together, may use.
     pub(super) limits: Limits,

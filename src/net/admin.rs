@@ -7,6 +7,7 @@
 mod access;
 mod answer;
 mod calls;
+mod door;
 mod history;
 mod metrics;
 mod page;
@@ -16,12 +17,10 @@ mod views;
 
 use std::{
     convert::Infallible,
-    fs, io,
+    io,
     net::SocketAddr,
-    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
-    path::{Path, PathBuf},
     pin::pin,
-    sync::{Arc, Mutex, PoisonError, RwLock},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
     time::{Duration, Instant},
 };
 
@@ -35,9 +34,14 @@ use tokio::{
     time::timeout,
 };
 
+use self::door::{Door, Listener};
 pub(crate) use self::token::read as read_token;
 pub(super) use self::{access::Access, history::History};
-use super::{control::Control, handover::Inherited};
+use super::{
+    control::Control,
+    handover::{Inherited, Sockets},
+    socket_file,
+};
 use crate::config::{Admin, AdminBind};
 
 /// Connections at a time; more wait in the kernel.
@@ -53,17 +57,12 @@ const DEADLINE: Duration = Duration::from_secs(30);
 /// After an accept that failed: out of descriptors, there is nothing to do but to wait for some.
 const BACK_OFF: Duration = Duration::from_millis(100);
 
-/// The address where an operator is answered, bound.
+/// The interface of a file, ready to be served.
 #[derive(Debug)]
 pub(super) struct Bound {
-    listener: Listener,
+    /// `None` = another process still has the address.
+    listener: Option<Listener>,
     desk: Desk,
-}
-
-#[derive(Debug)]
-enum Listener {
-    Tcp(std::net::TcpListener),
-    Unix(std::os::unix::net::UnixListener, SocketFile),
 }
 
 /// What a running admin interface is known by.
@@ -71,55 +70,32 @@ enum Listener {
 pub(super) struct Desk {
     /// What the file said at the start. Another address needs a restart.
     bind: AdminBind,
-    /// The same with the port that was really bound.
-    pub(super) address: AdminBind,
     /// A lock, because a reload reads the token again; held for the copy of a pointer.
     access: RwLock<Arc<Access>>,
-    /// The listener's, to be handed over; `None` = it is a path, or was handed over.
-    socket: Mutex<Option<std::net::TcpListener>>,
+    /// `None` = the address is another process's: still a predecessor's, or a successor's by now.
+    door: Mutex<Option<Door>>,
     /// Nobody is answered here any more.
     left: Notify,
     pub(super) since: Instant,
 }
 
-/// A socket in the file system, removed when this is dropped, unless another one stands in its place by then.
-#[derive(Debug)]
-struct SocketFile {
-    path: PathBuf,
-    inode: u64,
-}
-
-/// Binds the address, or takes it from the process that hands it over, and reads the token.
+/// Reads the token, and opens the address or takes it from the process that hands it over. An address that another process
+/// has is no error: a predecessor may be about to end, and is waited for.
 ///
 /// # Errors
-/// An address that is taken, a token that cannot be read.
+/// An address that cannot be had, a token that cannot be read.
 pub(super) fn bind(admin: &Admin, inherited: &mut Inherited) -> io::Result<Bound> {
-    let access = Access::new(admin)?;
-    let (listener, address) = match &admin.bind {
-        AdminBind::Tcp(address) => {
-            let listener = match inherited.take(*address) {
-                Some((listener, _)) => listener,
-                None => std::net::TcpListener::bind(address)?,
-            };
-            listener.set_nonblocking(true)?;
-            let address = AdminBind::Tcp(listener.local_addr()?);
-            (Listener::Tcp(listener), address)
+    let access = RwLock::new(Arc::new(Access::new(admin)?));
+    let (listener, door) = match door::open(&admin.bind, inherited) {
+        Ok((listener, door)) => (Some(listener), Some(door)),
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            tracing::warn!(address = %admin.bind, %error, "the admin interface opens when its address is free");
+            (None, None)
         }
-        AdminBind::Unix(path) => {
-            if inherited.has_predecessor() {
-                let _ = fs::remove_file(path);
-            }
-            let (listener, file) = bind_path(path)?;
-            (Listener::Unix(listener, file), admin.bind.clone())
-        }
+        Err(error) => return Err(error),
     };
-    let socket = match &listener {
-        Listener::Tcp(listener) => Some(listener.try_clone()?),
-        Listener::Unix(..) => None,
-    };
-    let access = RwLock::new(Arc::new(access));
-    let (socket, left) = (Mutex::new(socket), Notify::new());
-    let desk = Desk { bind: admin.bind.clone(), address, access, socket, left, since: Instant::now() };
+    let (door, left) = (Mutex::new(door), Notify::new());
+    let desk = Desk { bind: admin.bind.clone(), access, door, left, since: Instant::now() };
     Ok(Bound { listener, desk })
 }
 
@@ -130,38 +106,57 @@ impl Bound {
     }
 }
 
-/// A listener that nobody serves yet.
+/// A listener that nobody serves yet; `None` = it has to be opened first.
 #[derive(Debug)]
-pub(super) struct Unserved(Listener);
+pub(super) struct Unserved(Option<Listener>);
 
 impl Unserved {
     /// Answers from now on, on this runtime.
     pub(super) fn serve(self, runtime: &Handle, control: Arc<Control>) {
         runtime.spawn(async move {
-            let left = Arc::clone(&control);
+            let Some(desk) = control.desk() else { return };
             let served = async {
-                match self.0 {
-                    Listener::Tcp(listener) => serve_tcp(listener, control).await,
-                    Listener::Unix(listener, _removed_at_the_end) => serve_unix(listener, control).await,
-                }
-            };
-            let left = async {
-                match left.desk() {
-                    Some(desk) => desk.left.notified().await,
-                    None => std::future::pending().await,
+                let listener = match self.0 {
+                    Some(listener) => listener,
+                    None => desk.open().await?,
+                };
+                match listener {
+                    Listener::Tcp(listener) => serve_tcp(listener, Arc::clone(&control)).await,
+                    Listener::Unix(listener, file) => {
+                        file.own();
+                        serve_unix(listener, Arc::clone(&control)).await
+                    }
                 }
             };
             tokio::select! {
                 served = served => if let Err(error) = served {
-                    tracing::error!(%error, "the admin interface cannot be served");
+                    tracing::error!(address = %desk.bind, %error, "the admin interface cannot be served");
                 },
-                () = left => {}
+                () = desk.left.notified() => {}
             }
         });
     }
 }
 
 impl Desk {
+    /// Opens the address as soon as no other process has it.
+    async fn open(&self) -> io::Result<Listener> {
+        let (listener, door) = socket_file::when_free(|| door::open(&self.bind, &mut Inherited::default())).await?;
+        tracing::info!(address = %door.address(), "admin interface");
+        *self.door() = Some(door);
+        Ok(listener)
+    }
+
+    /// Where the file wants it.
+    pub(super) const fn bind(&self) -> &AdminBind {
+        &self.bind
+    }
+
+    /// Where it is, with the port that was really bound; `None` = nowhere, as long as another process has the address.
+    pub(super) fn address(&self) -> Option<AdminBind> {
+        self.door().as_ref().map(|door| door.address().clone())
+    }
+
     /// The rules of another file, ready to be put in place; `None` where that needs a restart.
     ///
     /// # Errors
@@ -172,16 +167,26 @@ impl Desk {
         here.map(Access::new).transpose()
     }
 
-    /// The listening socket, for a successor.
-    pub(super) fn socket(&self) -> io::Result<Option<std::net::TcpListener>> {
-        let socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
-        socket.as_ref().map(std::net::TcpListener::try_clone).transpose()
+    /// A successor gets the listening socket too.
+    pub(super) fn lend(&self, sockets: &mut Sockets) -> io::Result<()> {
+        self.door().as_ref().map_or(Ok(()), |door| door.lend(sockets))
+    }
+
+    /// The successor did not want it.
+    pub(super) fn own(&self) {
+        if let Some(door) = &*self.door() {
+            door.own();
+        }
     }
 
     /// A successor answers from now on.
     pub(super) fn leave(&self) {
-        self.socket.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.door().take();
         self.left.notify_one();
+    }
+
+    fn door(&self) -> MutexGuard<'_, Option<Door>> {
+        self.door.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Another token and other names from now on.
@@ -258,28 +263,5 @@ async fn serve(
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::debug!(%error, "a connection to the admin interface ended"),
         Err(_) => tracing::debug!("a connection to the admin interface took too long"),
-    }
-}
-
-/// Binds a path, in place of a socket that nobody listens on any more. Only this user may connect.
-fn bind_path(path: &Path) -> io::Result<(std::os::unix::net::UnixListener, SocketFile)> {
-    use std::os::unix::net::{UnixListener, UnixStream};
-    match UnixStream::connect(path) {
-        Ok(_) => return Err(io::Error::new(io::ErrorKind::AddrInUse, "another process listens there")),
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path)?,
-        Err(_) => {}
-    }
-    let listener = UnixListener::bind(path)?;
-    let file = SocketFile { path: path.to_owned(), inode: fs::symlink_metadata(path)?.ino() };
-    fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
-    listener.set_nonblocking(true)?;
-    Ok((listener, file))
-}
-
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        if fs::symlink_metadata(&self.path).is_ok_and(|file| file.ino() == self.inode) {
-            let _ = fs::remove_file(&self.path);
-        }
     }
 }

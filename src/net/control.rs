@@ -4,7 +4,7 @@ mod reload;
 
 use std::{
     fmt, io,
-    net::{SocketAddr, TcpListener},
+    net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::{Duration, Instant},
 };
@@ -21,6 +21,7 @@ use super::{
     admin::{self, Desk, History},
     drain::{Book, Order},
     expiry,
+    handover::Sockets,
     inquiry::{Found, Kill, Question, Search},
     listener::{Bound, Crew, Listening},
     live::Live,
@@ -87,6 +88,18 @@ impl fmt::Display for Unknown {
 
 impl std::error::Error for Unknown {}
 
+/// The process is about to end: what was asked for would change nothing any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Leaving;
+
+impl fmt::Display for Leaving {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("this process is about to end, and that is not taken back; what is new is for its successor")
+    }
+}
+
+impl std::error::Error for Leaving {}
+
 impl Control {
     /// Begins to accept.
     pub(super) fn start(
@@ -132,10 +145,10 @@ impl Control {
         self.shared.own.set(self.addresses());
     }
 
-    /// Where the admin interface is, with the port that was really bound.
+    /// Where the admin interface is, with the port that was really bound; `None` = nowhere, or not yet.
     #[must_use]
     pub fn admin_address(&self) -> Option<AdminBind> {
-        self.desk.as_ref().map(|desk| desk.address.clone())
+        self.desk.as_ref()?.address()
     }
 
     /// Sessions open now.
@@ -173,8 +186,11 @@ impl Control {
     }
 
     /// All sessions are told to leave and every request is refused, until that is taken back.
-    pub fn drain_all(&self, drains: bool) {
-        self.shared.orders.drain_all(drains.then(|| self.shared.order(Cause::Drain)));
+    ///
+    /// # Errors
+    /// It cannot be taken back, as the process is about to end.
+    pub fn drain_all(&self, drains: bool) -> Result<(), Leaving> {
+        self.shared.orders.drain_all(drains.then(|| self.shared.order(Cause::Drain)))
     }
 
     /// The sessions of a route are told to leave and every request on it is refused, until that is taken back.
@@ -235,17 +251,19 @@ impl Control {
         });
     }
 
-    /// The listeners close, and every session is told to leave over `spread`.
-    pub(super) fn close(&self, spread: Duration) {
+    /// Every session is told to leave over `spread`, and the listeners close. Ready when nothing is accepted any more.
+    pub(super) async fn close(&self, spread: Duration) {
         self.shared.orders.close(Order { spread, ..self.shared.order(Cause::Drain) });
-        self.listeners().clear();
+        self.end_listeners().await;
     }
 
-    /// The listening sockets, for a successor.
-    pub(super) fn sockets(&self) -> io::Result<Vec<TcpListener>> {
-        let mut sockets: Vec<_> =
-            self.listeners().iter().map(|listening| listening.socket.try_clone()).collect::<Result<_, _>>()?;
-        sockets.extend(self.desk.as_ref().map(Desk::socket).transpose()?.flatten());
+    /// The listening sockets, for a successor: from now on it may accept what waits there.
+    pub(super) fn lend_sockets(&self) -> io::Result<Sockets> {
+        let mut sockets = Sockets::default();
+        for listening in &*self.listeners() {
+            sockets.tcp.push(listening.lend()?);
+        }
+        self.desk.as_ref().map_or(Ok(()), |desk| desk.lend(&mut sockets))?;
         Ok(sockets)
     }
 
@@ -254,12 +272,25 @@ impl Control {
         &self.planner.tickets
     }
 
+    /// The successor did not take over.
+    pub(super) fn own_sockets(&self) {
+        self.listeners().iter().for_each(Listening::own);
+        if let Some(desk) = &self.desk {
+            desk.own();
+        }
+    }
+
     /// A successor accepts from our sockets: what waits there is its own. Ready when we accept no more.
     pub(super) async fn leave_listeners(&self) {
-        let loops: Vec<_> = self.listeners().drain(..).map(Listening::leave).collect();
+        self.announce();
         if let Some(desk) = &self.desk {
             desk.leave();
         }
+        self.end_listeners().await;
+    }
+
+    async fn end_listeners(&self) {
+        let loops: Vec<_> = self.listeners().drain(..).map(Listening::end).collect();
         let ends = async {
             for accepting in loops {
                 // An error says that its worker has stopped.
@@ -267,13 +298,19 @@ impl Control {
             }
         };
         if timeout(PATIENCE, ends).await.is_err() {
-            tracing::warn!("a listener was still accepting when a successor had taken over");
+            tracing::warn!("a listener was still accepting when it should have closed");
         }
     }
 
     /// Whether nothing is accepted here any more.
     pub(super) fn has_left(&self) -> bool {
         self.listeners().is_empty()
+    }
+
+    /// Whether the process is about to end: no order brings it back.
+    #[must_use]
+    pub fn is_leaving(&self) -> bool {
+        self.shared.orders.is_announced()
     }
 
     /// Load balancers are told to look away.

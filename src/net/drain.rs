@@ -8,7 +8,10 @@ use std::{
 
 use tokio::sync::watch;
 
-use super::observed::{Choices, Chosen, TooMany};
+use super::{
+    control::Leaving,
+    observed::{Choices, Chosen, TooMany},
+};
 use crate::{
     balance::Backend,
     ws::{close::CloseCode, session::Notice, termination::Cause},
@@ -96,13 +99,17 @@ impl Orders {
         });
     }
 
-    /// All sessions are to leave and no request is served, or no longer. The process goes on, so this can be taken back.
-    pub(super) fn drain_all(&self, order: Option<Order>) {
-        self.change(|book| {
-            if !book.is_closing {
-                book.all = order;
-            }
+    /// All sessions are to leave and no request is served, or no longer. As long as the process goes on, this can be taken
+    /// back.
+    pub(super) fn drain_all(&self, order: Option<Order>) -> Result<(), Leaving> {
+        let mut outcome = Ok(());
+        self.change(|book| match order {
+            None if book.is_announced => outcome = Err(Leaving),
+            // They have been told already.
+            Some(_) if book.is_closing => {}
+            order => book.all = order,
         });
+        outcome
     }
 
     /// The frames of these sessions are to be shown until then.

@@ -5,57 +5,44 @@
 //! is lost. `SO_REUSEPORT` would lose some: each process has a queue of its own, which is reset when it closes.
 //!
 //! The successor connects, reads the sockets, starts, and writes one byte. Only then does the predecessor drain: a
-//! successor that fails leaves everything as it was.
+//! successor that fails leaves everything as it was. The sockets of paths go over as well, with the ids of their files, so
+//! that no file of the predecessor has to be replaced.
 //!
-//! The sockets come with one byte, [`SOCKETS`], and what else the successor gets stands behind it, each part with its kind and
-//! its length. A version that knows no parts reads the one byte; a kind that it does not know it skips.
+//! A predecessor that is told to end hands over until its listeners close. Who comes later finds nobody, and free addresses.
+
+mod parcel;
 
 use std::{
-    fs, io,
-    io::{IoSlice, IoSliceMut, Write as _},
-    mem::MaybeUninit,
+    io::{self, Write as _},
     net::{SocketAddr, TcpListener},
-    os::{
-        fd::{AsFd as _, BorrowedFd},
-        unix::{
-            fs::PermissionsExt as _,
-            net::{UnixListener, UnixStream},
-        },
-    },
+    os::unix::net::{UnixListener, UnixStream},
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
 use listenfd::ListenFd;
-use rustix::{
-    cmsg_space,
-    net::{
-        RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
-        recvmsg, sendmsg,
-    },
-};
 use tokio::{io::Interest, time::timeout};
-use zeroize::Zeroizing;
 
-use super::{control::Control, tickets::Tickets};
+pub(super) use self::parcel::Sockets;
+use super::{
+    control::Control,
+    socket_file::{self, Answer, FileId, SocketFile},
+    tickets::Tickets,
+};
 
-/// Sockets handed over at once, at most: the kernel takes no more in one message (`SCM_MAX_FD`).
-const MOST: usize = 253;
 /// How long each step may take. The successor reads certificates and starts its threads in one of them.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a predecessor may take for its first word: it has nothing to do for it.
+const FIRST_WORD: Duration = Duration::from_secs(5);
 /// What the successor says when it accepts connections.
 const READY: u8 = b'R';
-/// What the predecessor says with the sockets.
-const SOCKETS: u8 = b'S';
-/// The kind of the part that has the keys of TLS tickets.
-const TICKETS: u8 = b'T';
-/// All that the predecessor says: in one piece, as the kernel hands over what was sent at once.
-const LONGEST: usize = 1024;
 
 /// Listening sockets that this process did not open.
 #[derive(Debug, Default)]
 pub struct Inherited {
     sockets: Vec<(TcpListener, Origin)>,
+    /// The predecessor's, by their files.
+    paths: Vec<(UnixListener, FileId)>,
     /// Who waits for our word.
     predecessor: Option<UnixStream>,
     tickets: Option<Tickets>,
@@ -72,25 +59,40 @@ enum Origin {
 
 impl Inherited {
     /// What the service manager passed (`LISTEN_FDS`), and what a predecessor hands over that answers at `path`. Nobody
-    /// there is no error.
+    /// there is no error, nor is one who hands nothing over: it may be about to end, with its addresses free already.
     ///
     /// # Errors
-    /// A descriptor that is no TCP listener, or a predecessor that breaks off.
+    /// A descriptor of the service manager's that is no TCP listener.
     pub fn collect(path: Option<&Path>) -> io::Result<Self> {
         let mut manager = ListenFd::from_env();
         let mut inherited = Self::default();
         for index in 0..manager.len() {
             inherited.sockets.extend(manager.take_tcp_listener(index)?.map(|socket| (socket, Origin::Manager)));
         }
-        if let Some(predecessor) = path.and_then(|path| UnixStream::connect(path).ok()) {
-            predecessor.set_read_timeout(Some(PATIENCE))?;
-            predecessor.set_write_timeout(Some(PATIENCE))?;
-            let (sockets, tickets) = receive(&predecessor)?;
-            inherited.tickets = tickets;
-            inherited.sockets.extend(sockets.into_iter().map(|socket| (socket, Origin::Predecessor)));
-            inherited.predecessor = Some(predecessor);
+        if let Some(path) = path
+            && let Err(error) = inherited.ask(path)
+        {
+            let path = path.display();
+            tracing::warn!(%path, %error, "the process that answers there hands nothing over: starting without");
         }
         Ok(inherited)
+    }
+
+    /// Takes what a predecessor hands over that answers at `path`, if one does.
+    fn ask(&mut self, path: &Path) -> io::Result<()> {
+        let predecessor = match socket_file::call(path)? {
+            Answer::Connected(predecessor) => predecessor,
+            Answer::Nobody => return Ok(()),
+            Answer::Busy => return Err(io::ErrorKind::ResourceBusy.into()),
+        };
+        predecessor.set_read_timeout(Some(FIRST_WORD))?;
+        predecessor.set_write_timeout(Some(PATIENCE))?;
+        let (Sockets { tcp, paths }, tickets) = parcel::receive(&predecessor)?;
+        self.tickets = tickets;
+        self.sockets.extend(tcp.into_iter().map(|socket| (socket, Origin::Predecessor)));
+        self.paths = paths;
+        self.predecessor = Some(predecessor);
+        Ok(())
     }
 
     /// The socket for an address of the file, and whether another process keeps it.
@@ -105,9 +107,10 @@ impl Inherited {
         self.tickets.take()
     }
 
-    /// Whether a process waits for this one to take over.
-    pub(super) const fn has_predecessor(&self) -> bool {
-        self.predecessor.is_some()
+    /// The predecessor's socket whose file is at this path, with the id of that.
+    pub(super) fn take_path(&mut self, path: &Path) -> Option<(UnixListener, FileId)> {
+        let at = FileId::at(path).ok()?;
+        Some(self.paths.swap_remove(self.paths.iter().position(|(_, id)| *id == at)?))
     }
 
     /// Addresses that were passed and that no listener of the file has.
@@ -136,103 +139,80 @@ fn serves(address: SocketAddr, bind: SocketAddr) -> bool {
             && address.is_ipv6())
 }
 
-fn receive(predecessor: &UnixStream) -> io::Result<(Vec<TcpListener>, Option<Tickets>)> {
-    let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(MOST))];
-    let mut control = RecvAncillaryBuffer::new(&mut space);
-    let mut said = Zeroizing::new([0; LONGEST]);
-    let received = recvmsg(predecessor, &mut [IoSliceMut::new(&mut *said)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
-    if received.bytes == 0 {
-        return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the predecessor handed nothing over"));
-    }
-    let mut sockets = Vec::new();
-    for message in control.drain() {
-        if let RecvAncillaryMessage::ScmRights(descriptors) = message {
-            sockets.extend(descriptors.map(TcpListener::from));
-        }
-    }
-    let parts = said.get(1..received.bytes).unwrap_or_default();
-    let tickets = part(parts, TICKETS).and_then(|keys| Tickets::from_bytes(keys, Instant::now()));
-    Ok((sockets, tickets))
-}
-
-/// The part of this kind: it stands behind its kind, a byte, and its length, two.
-fn part(mut parts: &[u8], wanted: u8) -> Option<&[u8]> {
-    loop {
-        let (&[kind, high, low], rest) = parts.split_first_chunk()?;
-        let (part, rest) = rest.split_at_checked(u16::from_be_bytes([high, low]).into())?;
-        if kind == wanted {
-            return Some(part);
-        }
-        parts = rest;
-    }
-}
-
 /// Where a successor finds this process.
 #[derive(Debug)]
 pub struct Handover {
-    listener: tokio::net::UnixListener,
     path: PathBuf,
+    /// `None` = another process still answers there.
+    place: Option<(UnixListener, SocketFile)>,
 }
 
 impl Handover {
-    /// Waits at `path`, in the place of whoever waited there before. Only this user may connect.
+    /// Waits at `path`: on the predecessor's own socket, where it passed that. A path where another process answers is no
+    /// error: that one may be about to end, and is waited for. Only this user may connect.
     ///
     /// # Errors
     /// The path cannot be bound.
-    pub fn bind(path: &Path) -> io::Result<Self> {
-        // Bound beside it and moved there: at no time is there nobody.
-        let beside = path.with_extension(format!("{}.new", std::process::id()));
-        let _ = fs::remove_file(&beside);
-        let listener = UnixListener::bind(&beside)?;
-        fs::set_permissions(&beside, fs::Permissions::from_mode(0o600))?;
-        fs::rename(&beside, path)?;
-        listener.set_nonblocking(true)?;
-        Ok(Self { listener: tokio::net::UnixListener::from_std(listener)?, path: path.to_owned() })
+    pub fn bind(path: &Path, inherited: &mut Inherited) -> io::Result<Self> {
+        let place = match socket_file::bind(path, inherited) {
+            Ok(place) => Some(place),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                let path = path.display();
+                tracing::warn!(%path, %error, "a successor can call when the path is free");
+                None
+            }
+            Err(error) => return Err(error),
+        };
+        Ok(Self { path: path.to_owned(), place })
     }
 
-    /// Ready once a successor serves our listeners. We accept no more then.
-    pub async fn handed_over(&self, control: &Control) {
+    /// Ready once a successor serves our listeners. We accept no more then. Without a path, never.
+    pub async fn handed_over(self, control: &Control) {
+        let path = self.path;
+        let place = match self.place {
+            Some(place) => Ok(place),
+            None => socket_file::when_free(|| socket_file::bind(&path, &mut Inherited::default())).await,
+        };
+        let place = place.and_then(|(listener, file)| Ok((tokio::net::UnixListener::from_std(listener)?, file)));
+        let (listener, file) = match place {
+            Ok(place) => place,
+            Err(error) => {
+                tracing::error!(%error, path = %path.display(), "no successor can call");
+                return std::future::pending().await;
+            }
+        };
+        file.own();
         loop {
-            match self.hand_over(control).await {
+            match hand_over(&listener, &file, control).await {
                 Ok(()) => return,
-                Err(error) => tracing::warn!(%error, path = %self.path.display(), "a successor did not take over"),
+                Err(error) => tracing::warn!(%error, path = %path.display(), "a successor did not take over"),
             }
-        }
-    }
-
-    async fn hand_over(&self, control: &Control) -> io::Result<()> {
-        let (successor, _) = self.listener.accept().await?;
-        let user = successor.peer_cred()?.uid();
-        if user != 0 && user != rustix::process::geteuid().as_raw() {
-            return Err(io::Error::new(io::ErrorKind::PermissionDenied, format!("it is of user {user}")));
-        }
-        let sockets = control.sockets()?;
-        let tickets = control.tickets().to_bytes(Instant::now());
-        let give = successor.async_io(Interest::WRITABLE, || send(&successor, &sockets, &tickets));
-        timeout(PATIENCE, give).await??;
-        let mut byte = [0];
-        let answer = successor.async_io(Interest::READABLE, || successor.try_read(&mut byte));
-        match timeout(PATIENCE, answer).await?? {
-            1 if byte == [READY] => {
-                control.leave_listeners().await;
-                Ok(())
-            }
-            _ => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it gave up")),
+            file.own();
+            control.own_sockets();
         }
     }
 }
 
-fn send(successor: &tokio::net::UnixStream, sockets: &[TcpListener], tickets: &[u8]) -> io::Result<()> {
-    let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(MOST))];
-    let mut control = SendAncillaryBuffer::new(&mut space);
-    let descriptors: Vec<BorrowedFd<'_>> = sockets.iter().take(MOST).map(|socket| socket.as_fd()).collect();
-    control.push(SendAncillaryMessage::ScmRights(&descriptors));
-    let [high, low] = u16::try_from(tickets.len()).map_err(io::Error::other)?.to_be_bytes();
-    // Descriptors travel with at least one byte.
-    let head = [SOCKETS, TICKETS, high, low];
-    let said = [&head[..], tickets].map(IoSlice::new);
-    sendmsg(successor, &said, &mut control, SendFlags::NOSIGNAL)?;
-    Ok(())
+async fn hand_over(listener: &tokio::net::UnixListener, file: &SocketFile, control: &Control) -> io::Result<()> {
+    let (successor, _) = listener.accept().await?;
+    let user = successor.peer_cred()?.uid();
+    if user != 0 && user != rustix::process::geteuid().as_raw() {
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, format!("it is of user {user}")));
+    }
+    let mut sockets = control.lend_sockets()?;
+    sockets.add_path(listener, file)?;
+    let tickets = control.tickets().to_bytes(Instant::now());
+    let give = successor.async_io(Interest::WRITABLE, || parcel::send(&successor, &sockets, &tickets));
+    timeout(PATIENCE, give).await??;
+    let mut byte = [0];
+    let answer = successor.async_io(Interest::READABLE, || successor.try_read(&mut byte));
+    match timeout(PATIENCE, answer).await?? {
+        1 if byte == [READY] => {
+            control.leave_listeners().await;
+            Ok(())
+        }
+        _ => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it gave up")),
+    }
 }
 
 #[cfg(test)]

@@ -25,7 +25,7 @@ use super::{
     Worker,
     connection::{self, Accepted},
     session::Arrival,
-    sockets,
+    socket, sockets,
 };
 
 /// First and longest pause after a failed accept: out of descriptors, there is nothing to do but to wait for some.
@@ -59,8 +59,10 @@ pub(super) struct Face {
     port: u16,
     /// A lock, because a reload reads the certificates again; only the loop waits for it.
     tls: RwLock<Option<Arc<rustls::ServerConfig>>>,
-    /// Another process accepts from this socket too, or will.
-    is_shared: AtomicBool,
+    /// Another process keeps this socket.
+    is_shared: bool,
+    /// A successor has this socket too, and may accept from it.
+    is_lent: AtomicBool,
 }
 
 /// A bound socket and how connections to it are spoken with.
@@ -93,8 +95,8 @@ impl Crew {
     pub(super) fn accept(&self, bound: Bound) -> io::Result<Listening> {
         let Bound { bind, socket, tls, is_shared } = bound;
         let address = socket.local_addr()?;
-        let face = Face { port: address.port(), tls: RwLock::new(tls), is_shared: AtomicBool::new(is_shared) };
-        let face = Arc::new(face);
+        let (tls, is_lent) = (RwLock::new(tls), AtomicBool::new(false));
+        let face = Arc::new(Face { port: address.port(), tls, is_shared, is_lent });
         let (stop, stopped) = oneshot::channel();
         let accepts = socket.try_clone()?;
         let (crew, shown) = (self.clone(), Arc::clone(&face));
@@ -109,11 +111,27 @@ impl Crew {
 }
 
 impl Listening {
-    /// Ends the loop in favour of another process that accepts from this socket too: ready when it accepts no more.
-    pub(super) fn leave(self) -> JoinHandle<()> {
-        self.face.share();
-        drop(self.stop);
-        self.ended
+    /// A successor gets this socket too: what waits in the kernel from now on is its own, if we end before it.
+    ///
+    /// # Errors
+    /// Out of descriptors.
+    pub(super) fn lend(&self) -> io::Result<std::net::TcpListener> {
+        self.face.is_lent.store(true, Relaxed);
+        self.socket.try_clone()
+    }
+
+    /// The successor has gone.
+    pub(super) fn own(&self) {
+        self.face.is_lent.store(false, Relaxed);
+    }
+
+    /// Ends the loop: ready when nothing is accepted any more and the socket is closed.
+    pub(super) fn end(self) -> JoinHandle<()> {
+        let Self { socket, stop, ended, .. } = self;
+        // Before the loop takes what waits: it must be the last to close.
+        drop(socket);
+        drop(stop);
+        ended
     }
 }
 
@@ -121,11 +139,6 @@ impl Face {
     /// Connections that are accepted from now on are spoken with so.
     pub(super) fn change_tls(&self, tls: Option<Arc<rustls::ServerConfig>>) {
         *self.tls.write().unwrap_or_else(PoisonError::into_inner) = tls;
-    }
-
-    /// From now on another process accepts from this socket.
-    pub(super) fn share(&self) {
-        self.is_shared.store(true, Relaxed);
     }
 }
 
@@ -138,42 +151,47 @@ struct Acceptor {
 }
 
 impl Acceptor {
-    /// Accepts until the process closes or the listener is removed.
-    async fn run(self, stopped: oneshot::Receiver<()>) {
-        let shared = Arc::clone(&self.crew.first.shared);
-        tokio::select! {
-            () = shared.orders.closing() => {}
-            // Always an error: it is dropped, never sent.
-            _ = stopped => {}
-            () = self.accept_all() => {}
-        }
-        // Those that wait in the kernel are the other process's now.
-        if self.face.is_shared.load(Relaxed) {
-            return;
-        }
-        // They would be reset by the close: in a drain they read a 503 instead.
-        while let Ok(Ok((stream, sender))) = timeout(Duration::ZERO, self.accept()).await {
-            let _ = self.place(stream, sender).await;
-        }
-    }
-
-    async fn accept_all(&self) {
+    /// Accepts until the listener is ended.
+    async fn run(self, mut stopped: oneshot::Receiver<()>) {
         let mut pause = BACK_OFF.0;
         loop {
-            match self.accept().await {
+            // Only the wait is given up, never a connection that was accepted.
+            let accepted = tokio::select! {
+                // Always an error: it is dropped, never sent.
+                _ = &mut stopped => break,
+                accepted = self.accept() => accepted,
+            };
+            match accepted {
                 Ok((stream, sender)) => {
                     pause = BACK_OFF.0;
-                    if let Err(error) = self.place(stream, sender).await {
-                        tracing::warn!(%error, "a connection could not be handed to its worker");
-                    }
+                    self.place(stream, sender).await;
                 }
                 // The client gave up while it waited: the next one is not to blame.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(error) => {
                     tracing::error!(%error, pause_ms = pause.as_millis(), "accept failed");
-                    tokio::time::sleep(pause).await;
+                    if timeout(pause, &mut stopped).await.is_ok() {
+                        break;
+                    }
                     pause = (pause * 2).min(BACK_OFF.1);
                 }
+            }
+        }
+        // Those that wait in the kernel are the other process's now.
+        if !self.face.is_shared && !self.face.is_lent.load(Relaxed) {
+            self.accept_last().await;
+        }
+    }
+
+    /// Takes what waits in the kernel, which the close would reset, until the kernel says that nothing does: in a drain it
+    /// reads a 503.
+    async fn accept_last(&self) {
+        for _ in 0..=socket::BACKLOG {
+            match self.listener.get_ref().accept() {
+                Ok((stream, sender)) => self.place(stream, sender).await,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(error) => return tracing::error!(%error, "the last clients of a listener are lost"),
             }
         }
     }
@@ -182,7 +200,7 @@ impl Acceptor {
         self.listener.async_io(Interest::READABLE, TcpListener::accept).await
     }
 
-    async fn place(&self, stream: TcpStream, sender: SocketAddr) -> io::Result<()> {
+    async fn place(&self, stream: TcpStream, sender: SocketAddr) {
         let Crew { first, others, .. } = &self.crew;
         first.shared.accepted.count();
         let guard = first.shared.live.place();
@@ -191,9 +209,9 @@ impl Acceptor {
         let accepted = Accepted { stream, sender, port: self.face.port, tls, guard };
         if worker == 0 {
             tokio::spawn(connection::serve(Arc::clone(first), accepted));
-            return Ok(());
+        } else if others[worker].send(accepted).await.is_err() {
+            // That worker has stopped, and then the process is stopping.
+            tracing::warn!(client = %sender, "a connection could not be handed to its worker");
         }
-        // It fails only when that worker has stopped, and then the process is stopping.
-        others[worker].send(accepted).await.map_err(|_| io::ErrorKind::BrokenPipe.into())
     }
 }

@@ -37,6 +37,7 @@ pub mod server;
 mod session;
 mod sessions;
 mod socket;
+mod socket_file;
 mod sockets;
 pub mod stream;
 mod tally;

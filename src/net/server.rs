@@ -4,6 +4,7 @@ use std::{
     fmt, io,
     net::SocketAddr,
     num::NonZeroUsize,
+    pin::pin,
     sync::{Arc, RwLock},
     thread,
     time::{Duration, Instant},
@@ -198,21 +199,33 @@ impl Server {
     /// `timeouts.drain` is up. What is left of that is for spans that are not exported yet, and with [`LAST_WORDS`] for records
     /// that are not written yet.
     pub async fn drain(self) -> Drained {
+        self.drain_beside(std::future::pending()).await
+    }
+
+    /// [`Self::drain`], with `handed_over` beside it as long as there are listeners that a successor could take over.
+    pub async fn drain_beside(self, handed_over: impl Future<Output = ()>) -> Drained {
         let Self { control, stop, mut workers } = self;
         let began = Instant::now();
         let config = control.config();
         let (wait, deadline) = (config.drain.wait, config.timeouts.drain);
         // What was accepted before a successor took over is served, if its request comes soon.
         let wait = if control.has_left() { wait.max(LAST_CALL.min(deadline / 2)) } else { wait };
-        if !wait.is_zero() {
-            control.announce();
-            tokio::time::sleep(wait).await;
-        }
-        let sessions = control.sessions();
-        let left = deadline.saturating_sub(wait);
-        // The last ones to be told need time too.
-        control.close(config.drain.spread.min(left / 2));
-        let cut = match timeout(left, control.live().gone()).await {
+        let closes = async {
+            if !wait.is_zero() {
+                control.announce();
+                tokio::time::sleep(wait).await;
+            }
+            let sessions = control.sessions();
+            // The last ones to be told need time too.
+            control.close(config.drain.spread.min(deadline.saturating_sub(wait) / 2)).await;
+            sessions
+        };
+        let mut closes = pin!(closes);
+        let sessions = tokio::select! {
+            sessions = &mut closes => sessions,
+            () = handed_over => closes.await,
+        };
+        let cut = match timeout(deadline.saturating_sub(began.elapsed()), control.live().gone()).await {
             Ok(()) => 0,
             Err(_) => control.live().connections(),
         };

@@ -202,10 +202,10 @@ async fn a_drain_of_everything_is_taken_back_and_the_process_serves_again() {
     let backend = Backend::echo();
     let proxy = Proxy::before(&[&backend]).with("drain: { spread: 1h }").start();
     let mut session = proxy.session().await;
-    proxy.control().drain_all(true);
+    proxy.control().drain_all(true).unwrap();
     assert!(!proxy.control().is_ready());
     assert_eq!(proxy.client().await.get("/", "").await.status(), 503);
-    proxy.control().drain_all(false);
+    proxy.control().drain_all(false).unwrap();
     assert!(proxy.control().is_ready());
     assert_eq!(proxy.client().await.get("/", "").await.status(), 200);
     session.send(masked(TEXT, "still here")).await;

@@ -24,7 +24,7 @@ async fn a_successor_takes_the_listeners_over_and_refuses_nobody() {
     let mut old = Proxy::before(&[&backend]).timeout("drain", "8s").start();
     let address = old.address();
     let mut session = old.session().await;
-    let handover = Handover::bind(&path).unwrap();
+    let handover = Handover::bind(&path, &mut Inherited::default()).unwrap();
     // Somebody connects all the time.
     let visitor = tokio::spawn(async move {
         for visit in 0..300 {
@@ -59,7 +59,7 @@ async fn a_successor_that_gives_up_leaves_everything_as_it_was() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("longwire.sock");
     let proxy = Proxy::start(&[&backend]);
-    let handover = Handover::bind(&path).unwrap();
+    let handover = Handover::bind(&path, &mut Inherited::default()).unwrap();
     tokio::select! {
         () = handover.handed_over(proxy.control()) => panic!("nobody took over"),
         () = async {
@@ -77,11 +77,11 @@ async fn without_a_predecessor_the_path_is_simply_bound() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("longwire.sock");
     assert!(!collect(&path).await.ready().unwrap());
-    let first = Handover::bind(&path).unwrap();
+    let first = Handover::bind(&path, &mut Inherited::default()).unwrap();
     // What a process left behind that ended without a successor.
     drop(first);
     assert!(!collect(&path).await.ready().unwrap());
-    Handover::bind(&path).unwrap();
+    Handover::bind(&path, &mut Inherited::default()).unwrap();
 }
 
 #[tokio::test]
@@ -90,7 +90,7 @@ async fn connections_that_wait_in_the_kernel_are_the_successors() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("longwire.sock");
     let mut old = Proxy::start(&[&backend]);
-    let handover = Handover::bind(&path).unwrap();
+    let handover = Handover::bind(&path, &mut Inherited::default()).unwrap();
     let new = take_over(&old, handover, &path, &backend).await;
     let waiting = TcpStream::connect(old.address()).await.unwrap();
     old.drain().await;
@@ -112,7 +112,7 @@ async fn clients_resume_their_tls_sessions_at_the_successor() {
     let connector = trusting(&folder.path().join("dev.crt"), &[], &[]);
     assert_eq!(visit(&old, &connector).await, HandshakeKind::Full);
     let setup = setup.listener(&format!("bind: \"{}\", tls: {TLS}", old.address()));
-    let new = take_over_as(setup, &old, Handover::bind(&path).unwrap(), &path).await;
+    let new = take_over_as(setup, &old, Handover::bind(&path, &mut Inherited::default()).unwrap(), &path).await;
     old.drain().await;
     assert_eq!(visit(&new, &connector).await, HandshakeKind::Resumed);
     // What the successor gave, and once more.
@@ -147,7 +147,7 @@ async fn a_successor_that_reads_only_the_sockets_takes_over() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("longwire.sock");
     let proxy = Proxy::start(&[&backend]);
-    let handover = Handover::bind(&path).unwrap();
+    let handover = Handover::bind(&path, &mut Inherited::default()).unwrap();
     let successor = std::thread::spawn(move || {
         let mut predecessor = UnixStream::connect(path).unwrap();
         let mut byte = [0];

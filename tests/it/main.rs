@@ -53,6 +53,8 @@ mod large;
 mod last_words;
 /// What the source may not say.
 mod layers;
+/// What comes to a process that is about to end, and what it leaves to the next.
+mod leaving;
 /// What is refused because it is too much.
 mod limits;
 /// Messages on standard error.

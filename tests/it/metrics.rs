@@ -403,7 +403,7 @@ async fn a_drain_is_seen() {
     let proxy = before(&[&backend]).start();
     let scrape = Scrape::of(&proxy).await;
     assert_eq!((scrape.get("longwire_ready"), scrape.get("longwire_draining")), (1.0, 0.0));
-    proxy.control().drain_all(true);
+    proxy.control().drain_all(true).unwrap();
     let scrape = Scrape::of(&proxy).await;
     assert_eq!((scrape.get("longwire_ready"), scrape.get("longwire_draining")), (0.0, 1.0));
     assert_eq!(scrape.of_route("longwire_route_draining", ""), 1.0);

@@ -21,7 +21,7 @@ use crate::{
     balance::Duty,
     config::Severity,
     net::{
-        control::{Control, ReloadError, Unknown},
+        control::{Control, Leaving, ReloadError, Unknown},
         inquiry::{Kill, Search, Sort},
         observed::{self, Chosen, LONGEST_TIME, MOST_CHOICES, TooMany, USUAL_TIME},
     },
@@ -189,7 +189,7 @@ impl Call {
             }
             Self::DrainAll { drains } => {
                 read::<Nothing>(body)?;
-                control.drain_all(drains);
+                control.drain_all(drains)?;
                 ok(&views::Status::of(control))
             }
             Self::Reload => reload(control, body)?,
@@ -383,6 +383,7 @@ fn reload(control: &Control, body: &[u8]) -> Result<Answer, Refusal> {
     let refuse = |code, message: String| Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, code, message);
     match control.reload_from(&file) {
         Ok(reloaded) => Ok(ok(&reloaded)),
+        Err(ReloadError::Leaving(leaving)) => Err(leaving.into()),
         Err(ReloadError::Start(error)) => Err(refuse("not_started", error.to_string())),
         Err(ReloadError::Config(diagnostics)) => {
             let items = diagnostics.items().map(|item| {
@@ -435,5 +436,11 @@ fn no_session(id: &str) -> Refusal {
 impl From<Unknown> for Refusal {
     fn from(unknown: Unknown) -> Self {
         Self::not_found(unknown.to_string())
+    }
+}
+
+impl From<Leaving> for Refusal {
+    fn from(leaving: Leaving) -> Self {
+        Self::new(StatusCode::CONFLICT, "leaving", leaving.to_string())
     }
 }

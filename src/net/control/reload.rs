@@ -4,7 +4,7 @@ use std::{collections::HashSet, fmt, mem, net::SocketAddr, path::Path, sync::Arc
 
 use tokio_rustls::rustls;
 
-use super::{Control, drains_on_down};
+use super::{Control, Leaving, drains_on_down};
 use crate::{
     balance::Backend,
     config::{self, Config, Diagnostics, Listener, Loaded, Tcp},
@@ -44,6 +44,8 @@ pub enum ReloadError {
     Config(Diagnostics),
     /// What it asks for cannot be had.
     Start(StartError),
+    /// The process is about to end.
+    Leaving(Leaving),
 }
 
 impl fmt::Display for ReloadError {
@@ -51,11 +53,18 @@ impl fmt::Display for ReloadError {
         match self {
             Self::Config(diagnostics) => f.write_str(diagnostics.render(false).trim_end()),
             Self::Start(error) => error.fmt(f),
+            Self::Leaving(leaving) => leaving.fmt(f),
         }
     }
 }
 
 impl std::error::Error for ReloadError {}
+
+impl From<StartError> for ReloadError {
+    fn from(error: StartError) -> Self {
+        Self::Start(error)
+    }
+}
 
 /// What becomes of one listener of the new file.
 enum Next {
@@ -69,15 +78,20 @@ impl Control {
     /// health and loads of a backend go on by upstream and address.
     ///
     /// # Errors
-    /// An address that cannot be bound, a certificate that cannot be read: then nothing has changed.
-    pub fn reload(&self, config: Config) -> Result<Reloaded, StartError> {
+    /// An address that cannot be bound, a certificate that cannot be read, a process that is about to end: then nothing has
+    /// changed.
+    pub fn reload(&self, config: Config) -> Result<Reloaded, ReloadError> {
         let reloaded = self.change(config);
         self.metrics().reloaded(if reloaded.is_ok() { Reload::Applied } else { Reload::NotStarted });
         reloaded
     }
 
-    fn change(&self, config: Config) -> Result<Reloaded, StartError> {
+    fn change(&self, config: Config) -> Result<Reloaded, ReloadError> {
         let mut listeners = self.listeners();
+        // Under the lock: whoever closes the listeners has announced it before and comes after.
+        if self.is_leaving() {
+            return Err(ReloadError::Leaving(Leaving));
+        }
         let next = next_listeners(&listeners, &config, &self.planner.tickets)?;
         let access = self.next_access(&config)?;
         let before = self.shared.plan();
@@ -115,7 +129,7 @@ impl Control {
             if !warnings.is_empty() {
                 tracing::warn!(file = %file.display(), "the new configuration: {}", warnings.render(false));
             }
-            self.reload(config).map_err(ReloadError::Start)
+            self.reload(config)
         });
         match &reloaded {
             Ok(changes) => {
@@ -141,7 +155,7 @@ impl Control {
     /// The rules of the admin interface in another file; `None` where that is somewhere else, or nowhere.
     fn next_access(&self, config: &Config) -> Result<Option<Access>, StartError> {
         let Some(desk) = &self.desk else { return Ok(None) };
-        desk.read(config.admin.as_ref()).map_err(|error| StartError::Admin(desk.address.clone(), error))
+        desk.read(config.admin.as_ref()).map_err(|error| StartError::Admin(desk.bind().clone(), error))
     }
 
     fn change_listeners(&self, listeners: &mut Vec<Listening>, next: Vec<Next>, tcp: &Tcp, reloaded: &mut Reloaded) {
@@ -165,7 +179,11 @@ impl Control {
                 },
             }
         }
-        reloaded.listeners_removed = before.into_iter().flatten().map(|listening| listening.address).collect();
+        for gone in before.into_iter().flatten() {
+            reloaded.listeners_removed.push(gone.address);
+            // It takes what waits, without us.
+            drop(gone.end());
+        }
     }
 
     /// Sees to the sessions whose backend or route is no more, and to those whose is again.

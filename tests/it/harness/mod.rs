@@ -10,6 +10,7 @@ mod client;
 #[cfg(feature = "otlp")]
 pub mod collector;
 pub mod frames;
+mod process;
 mod proxy;
 mod strict;
 mod wire;
@@ -18,6 +19,7 @@ use std::time::Duration;
 
 pub use backend::{Backend, accepting};
 pub use client::{HANDSHAKE_HEADERS, handshake, tls_connect, trusting, visit};
+pub use process::Process;
 pub use proxy::{Proxy, Setup};
 pub use strict::strict_framing;
 pub use wire::{Head, Response, Wire};

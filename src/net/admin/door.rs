@@ -1,0 +1,85 @@
+//! The listening socket of the admin interface: opened, handed over, given up.
+
+use std::{
+    io,
+    net::TcpListener,
+    os::unix::net::UnixListener,
+    sync::{Arc, Weak},
+};
+
+use crate::{
+    config::AdminBind,
+    net::{
+        handover::{Inherited, Sockets},
+        socket_file::{self, SocketFile},
+    },
+};
+
+/// Where an operator comes in.
+#[derive(Debug)]
+pub(super) enum Listener {
+    Tcp(TcpListener),
+    /// With its file, which goes when nobody is answered here any more.
+    Unix(UnixListener, Arc<SocketFile>),
+}
+
+/// What is known of an open listener while it is served, and what a successor gets of it.
+#[derive(Debug)]
+pub(super) enum Door {
+    Tcp(AdminBind, TcpListener),
+    Unix(AdminBind, UnixListener, Weak<SocketFile>),
+}
+
+/// Opens the address, or takes it from the process that hands it over.
+///
+/// # Errors
+/// `AddrInUse`: another process has it.
+pub(super) fn open(bind: &AdminBind, inherited: &mut Inherited) -> io::Result<(Listener, Door)> {
+    match bind {
+        AdminBind::Tcp(address) => {
+            let listener = match inherited.take(*address) {
+                Some((listener, _)) => listener,
+                None => TcpListener::bind(address)?,
+            };
+            listener.set_nonblocking(true)?;
+            let door = Door::Tcp(AdminBind::Tcp(listener.local_addr()?), listener.try_clone()?);
+            Ok((Listener::Tcp(listener), door))
+        }
+        AdminBind::Unix(path) => {
+            let (listener, file) = socket_file::bind(path, inherited)?;
+            let file = Arc::new(file);
+            let door = Door::Unix(bind.clone(), listener.try_clone()?, Arc::downgrade(&file));
+            Ok((Listener::Unix(listener, file), door))
+        }
+    }
+}
+
+impl Door {
+    /// Where it is, with the port that was really bound.
+    pub(super) const fn address(&self) -> &AdminBind {
+        let (Self::Tcp(address, _) | Self::Unix(address, ..)) = self;
+        address
+    }
+
+    /// A successor gets the listening socket too, and may take it for its own from now on.
+    pub(super) fn lend(&self, sockets: &mut Sockets) -> io::Result<()> {
+        match self {
+            Self::Tcp(_, listener) => sockets.tcp.push(listener.try_clone()?),
+            Self::Unix(_, listener, file) => {
+                if let Some(file) = file.upgrade() {
+                    sockets.add_path(listener, &file)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// No other process has the socket.
+    pub(super) fn own(&self) {
+        if let Self::Unix(_, _, file) = self
+            && let Some(file) = file.upgrade()
+        {
+            file.own();
+        }
+    }
+}

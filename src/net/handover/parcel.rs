@@ -1,0 +1,115 @@
+//! What a predecessor gives its successor: listening sockets, with one message that says what else there is.
+//!
+//! The sockets come with one byte, [`SOCKETS`], and what else the successor gets stands behind it, each part with its kind and
+//! its length. A version that knows no parts reads the one byte; a kind that it does not know it skips.
+
+use std::{
+    io::{self, IoSlice, IoSliceMut},
+    mem::MaybeUninit,
+    net::TcpListener,
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::net::{UnixListener, UnixStream},
+    },
+    time::Instant,
+};
+
+use rustix::{
+    cmsg_space,
+    net::{
+        RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+        recvmsg, sendmsg,
+    },
+};
+use zeroize::Zeroizing;
+
+use crate::net::{
+    socket_file::{FileId, SocketFile},
+    tickets::Tickets,
+};
+
+/// Sockets handed over at once, at most: the kernel takes no more in one message (`SCM_MAX_FD`).
+const MOST: usize = 253;
+/// What the predecessor says with the sockets.
+const SOCKETS: u8 = b'S';
+/// The kind of the part that has the keys of TLS tickets.
+const TICKETS: u8 = b'T';
+/// The kind of the part that has the ids of files: those of the last sockets, which listen at paths.
+const PATHS: u8 = b'P';
+/// All that the predecessor says: in one piece, as the kernel hands over what was sent at once.
+const LONGEST: usize = 1024;
+
+/// Listening sockets for a successor.
+#[derive(Debug, Default)]
+pub(in crate::net) struct Sockets {
+    pub(in crate::net) tcp: Vec<TcpListener>,
+    pub(super) paths: Vec<(UnixListener, FileId)>,
+}
+
+impl Sockets {
+    /// A successor gets this socket too, and its file is not ours to remove any more.
+    ///
+    /// # Errors
+    /// Out of descriptors.
+    pub(in crate::net) fn add_path(&mut self, listener: &impl AsFd, file: &SocketFile) -> io::Result<()> {
+        self.paths.push((UnixListener::from(listener.as_fd().try_clone_to_owned()?), file.id()));
+        file.lend();
+        Ok(())
+    }
+}
+
+pub(super) fn send(successor: &impl AsFd, sockets: &Sockets, tickets: &[u8]) -> io::Result<()> {
+    let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(MOST))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let tcp = sockets.tcp.iter().map(AsFd::as_fd).take(MOST.saturating_sub(sockets.paths.len()));
+    let paths = sockets.paths.iter().map(|(listener, _)| listener.as_fd());
+    let descriptors: Vec<BorrowedFd<'_>> = tcp.chain(paths).collect();
+    control.push(SendAncillaryMessage::ScmRights(&descriptors));
+    let ids: Vec<u8> = sockets.paths.iter().flat_map(|(_, id)| id.to_bytes()).collect();
+    // Descriptors travel with at least one byte.
+    let (of_tickets, of_paths) = (head(TICKETS, tickets)?, head(PATHS, &ids)?);
+    let said = [&[SOCKETS][..], &of_tickets, tickets, &of_paths, &ids].map(IoSlice::new);
+    sendmsg(successor, &said, &mut control, SendFlags::NOSIGNAL)?;
+    Ok(())
+}
+
+pub(super) fn receive(predecessor: &UnixStream) -> io::Result<(Sockets, Option<Tickets>)> {
+    let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(MOST))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let mut said = Zeroizing::new([0; LONGEST]);
+    let received = recvmsg(predecessor, &mut [IoSliceMut::new(&mut *said)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
+    let Some((&SOCKETS, parts)) = said.get(..received.bytes).and_then(<[u8]>::split_first) else {
+        return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it has closed its listeners"));
+    };
+    let mut descriptors: Vec<OwnedFd> = Vec::new();
+    for message in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(received) = message {
+            descriptors.extend(received);
+        }
+    }
+    let ids = part(parts, PATHS).unwrap_or_default().chunks_exact(FileId::BYTES).filter_map(FileId::from_bytes);
+    let ids: Vec<FileId> = ids.collect();
+    let paths = descriptors.split_off(descriptors.len().saturating_sub(ids.len()));
+    let paths = paths.into_iter().map(UnixListener::from).zip(ids).collect();
+    let tcp = descriptors.into_iter().map(TcpListener::from).collect();
+    let tickets = part(parts, TICKETS).and_then(|keys| Tickets::from_bytes(keys, Instant::now()));
+    Ok((Sockets { tcp, paths }, tickets))
+}
+
+/// What stands before a part: its kind, a byte, and its length, two.
+fn head(kind: u8, part: &[u8]) -> io::Result<[u8; 3]> {
+    let [high, low] = u16::try_from(part.len()).map_err(io::Error::other)?.to_be_bytes();
+    Ok([kind, high, low])
+}
+
+/// The part of this kind.
+fn part(mut parts: &[u8], wanted: u8) -> Option<&[u8]> {
+    loop {
+        let (&[kind, high, low], rest) = parts.split_first_chunk()?;
+        let (part, rest) = rest.split_at_checked(u16::from_be_bytes([high, low]).into())?;
+        if kind == wanted {
+            return Some(part);
+        }
+        parts = rest;
+    }
+}

@@ -1,0 +1,259 @@
+//! Sockets in the file system: the one way in which this process binds a path, and gives it up.
+//!
+//! What stands at a path is somebody's. Only a socket that nobody answers on is replaced: a process left it behind that was
+//! killed. A file, a folder, a link or a socket that somebody answers on stays as it is.
+
+use std::{
+    fs, io,
+    os::{
+        fd::OwnedFd,
+        unix::{
+            fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _},
+            net::{UnixListener, UnixStream},
+        },
+    },
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    time::Duration,
+};
+
+use socket2::{Domain, SockAddr, Socket, Type};
+
+use super::handover::Inherited;
+
+/// Connections that may wait to be accepted: operators and successors are few.
+const BACKLOG: i32 = 128;
+/// After how long an address that another process has is tried again.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// A socket in the file system. Its file is removed when this is dropped, unless the socket is another process's too, or
+/// something else stands at the path by then.
+#[derive(Debug)]
+pub(super) struct SocketFile {
+    path: PathBuf,
+    id: FileId,
+    /// No other process listens on this socket, or is about to.
+    is_ours: AtomicBool,
+}
+
+/// What a file is known by, whatever path leads to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct FileId {
+    device: u64,
+    inode: u64,
+}
+
+impl FileId {
+    pub(super) const BYTES: usize = 16;
+
+    /// For another process of this machine.
+    pub(super) fn to_bytes(self) -> [u8; Self::BYTES] {
+        ((u128::from(self.device) << 64) | u128::from(self.inode)).to_ne_bytes()
+    }
+
+    pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let both = u128::from_ne_bytes(bytes.try_into().ok()?);
+        let [device, inode] = [both >> 64, both & u128::from(u64::MAX)].map(u64::try_from);
+        Some(Self { device: device.ok()?, inode: inode.ok()? })
+    }
+
+    /// Of what stands at a path; a link is itself.
+    ///
+    /// # Errors
+    /// As lstat(2).
+    pub(super) fn at(path: &Path) -> io::Result<Self> {
+        let found = fs::symlink_metadata(path)?;
+        Ok(Self { device: found.dev(), inode: found.ino() })
+    }
+}
+
+impl SocketFile {
+    pub(super) const fn id(&self) -> FileId {
+        self.id
+    }
+
+    /// Another process is given this socket: from now on its file is not removed.
+    pub(super) fn lend(&self) {
+        self.is_ours.store(false, Relaxed);
+    }
+
+    /// The other process has gone, or does not want it.
+    pub(super) fn own(&self) {
+        self.is_ours.store(true, Relaxed);
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if self.is_ours.load(Relaxed) && FileId::at(&self.path).is_ok_and(|id| id == self.id) {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Listens at a path: on the predecessor's own socket, where it passed that, else on a new one. Only this user may connect.
+/// A predecessor's file stays the predecessor's until [`SocketFile::own`].
+///
+/// # Errors
+/// `AddrInUse`: another process answers there. Otherwise nobody can listen there before somebody clears the place.
+pub(super) fn bind(path: &Path, inherited: &mut Inherited) -> io::Result<(UnixListener, SocketFile)> {
+    if let Some((listener, id)) = inherited.take_path(path) {
+        let file = SocketFile { path: path.to_owned(), id, is_ours: AtomicBool::new(false) };
+        return Ok((listener, file));
+    }
+    clear(path)?;
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    // The file gets the mode of the socket, so that at no time anybody else may connect.
+    let socket = fs::File::from(OwnedFd::from(socket));
+    socket.set_permissions(fs::Permissions::from_mode(0o600))?;
+    let socket = Socket::from(OwnedFd::from(socket));
+    socket.bind(&SockAddr::unix(path)?)?;
+    let file = SocketFile { path: path.to_owned(), id: FileId::at(path)?, is_ours: AtomicBool::new(true) };
+    socket.listen(BACKLOG)?;
+    Ok((UnixListener::from(OwnedFd::from(socket)), file))
+}
+
+/// Tries until no other process has the address.
+///
+/// # Errors
+/// Any but `AddrInUse`.
+pub(super) async fn when_free<T>(bind: impl Fn() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match bind() {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => tokio::time::sleep(AGAIN).await,
+            bound => return bound,
+        }
+    }
+}
+
+/// Removes a socket that nobody answers on, and nothing else.
+fn clear(path: &Path) -> io::Result<()> {
+    let found = match fs::symlink_metadata(path) {
+        Ok(found) => found.file_type(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    if !found.is_socket() {
+        let what = match found {
+            found if found.is_dir() => "a folder",
+            found if found.is_symlink() => "a symbolic link",
+            found if found.is_file() => "a file",
+            _ => "something that is no socket",
+        };
+        let text = format!("{what} stands there, and only a socket that nobody answers on is replaced");
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, text));
+    }
+    match call(path)? {
+        Answer::Nobody => match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        },
+        Answer::Connected(_) | Answer::Busy => {
+            Err(io::Error::new(io::ErrorKind::AddrInUse, "another process listens there"))
+        }
+    }
+}
+
+/// Who answers at a path.
+#[derive(Debug)]
+pub(super) enum Answer {
+    Nobody,
+    Connected(UnixStream),
+    /// Somebody whose queue is full.
+    Busy,
+}
+
+/// Connects to a path, without waiting.
+///
+/// # Errors
+/// It cannot be told whether anybody answers.
+pub(super) fn call(path: &Path) -> io::Result<Answer> {
+    let caller = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    // A queue that is full would hold us up for as long as it is.
+    caller.set_nonblocking(true)?;
+    match caller.connect(&SockAddr::unix(path)?).map_err(|error| (error.kind(), error)) {
+        Ok(()) => {
+            caller.set_nonblocking(false)?;
+            Ok(Answer::Connected(OwnedFd::from(caller).into()))
+        }
+        Err((io::ErrorKind::WouldBlock, _)) => Ok(Answer::Busy),
+        Err((io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound, _)) => Ok(Answer::Nobody),
+        Err((_, error)) => Err(error),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::os::unix::{fs::symlink, net::UnixDatagram};
+
+    use super::*;
+
+    fn bind_at(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
+        bind(path, &mut Inherited::default())
+    }
+
+    #[test]
+    fn what_is_no_dead_socket_is_refused_and_stays_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::write(at("file"), "precious").unwrap();
+        fs::write(at("empty"), "").unwrap();
+        fs::create_dir(at("folder")).unwrap();
+        symlink("file", at("link")).unwrap();
+        symlink("nowhere", at("loose")).unwrap();
+        drop(UnixListener::bind(at("dead")).unwrap());
+        symlink("dead", at("to a dead one")).unwrap();
+        let _live = UnixListener::bind(at("live")).unwrap();
+        let _other = UnixDatagram::bind(at("datagrams")).unwrap();
+        for (name, words) in [
+            ("file", "a file stands there"),
+            ("empty", "a file stands there"),
+            ("folder", "a folder stands there"),
+            ("link", "a symbolic link stands there"),
+            ("loose", "a symbolic link stands there"),
+            ("to a dead one", "a symbolic link stands there"),
+            ("live", "another process listens there"),
+            ("datagrams", "Protocol wrong type for socket"),
+        ] {
+            let before = FileId::at(&at(name)).unwrap();
+            let refusal = bind_at(&at(name)).unwrap_err().to_string();
+            assert!(refusal.contains(words), "{name}: {refusal}");
+            assert_eq!(FileId::at(&at(name)).unwrap(), before, "{name}");
+        }
+        assert_eq!(fs::read_to_string(at("file")).unwrap(), "precious");
+        bind_at(&at("dead")).unwrap();
+    }
+
+    #[test]
+    fn a_full_queue_is_an_answer_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        let hung = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+        hung.bind(&SockAddr::unix(&path).unwrap()).unwrap();
+        hung.listen(0).unwrap();
+        let _waits = UnixStream::connect(&path).unwrap();
+        assert_eq!(bind_at(&path).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+    }
+
+    #[test]
+    fn a_file_goes_with_its_socket_unless_it_is_lent_or_another_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        let (listener, file) = bind_at(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        drop((listener, file));
+        assert!(!path.exists());
+        let (_listener, file) = bind_at(&path).unwrap();
+        file.lend();
+        drop(file);
+        assert!(path.exists());
+        fs::remove_file(&path).unwrap();
+        let (_listener, file) = bind_at(&path).unwrap();
+        fs::rename(&path, folder.path().join("moved")).unwrap();
+        fs::write(&path, "another").unwrap();
+        drop(file);
+        assert_eq!(fs::read_to_string(&path).unwrap(), "another");
+    }
+}

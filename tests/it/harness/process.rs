@@ -1,0 +1,99 @@
+//! longwire as a process of its own: for signals, and for what one process leaves to the next.
+
+use std::{
+    io::{BufRead as _, BufReader},
+    net::SocketAddr,
+    path::Path,
+    process::{Child, Command, Stdio},
+    thread,
+};
+
+use serde_json::Value;
+use tokio::sync::{mpsc, oneshot};
+
+use super::within;
+
+/// A running longwire. Its records go where its file says, its messages are JSON.
+pub struct Process {
+    id: u32,
+    messages: mpsc::UnboundedReceiver<Value>,
+    /// Every message so far.
+    said: Vec<Value>,
+    ended: oneshot::Receiver<Option<i32>>,
+}
+
+impl Process {
+    /// Runs `proxy.yaml` of this folder.
+    pub fn start(folder: &Path) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_longwire"))
+            .args(["run", "-c", "proxy.yaml"])
+            .current_dir(folder)
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (id, stderr) = (child.id(), child.stderr.take().unwrap());
+        let (sender, messages) = mpsc::unbounded_channel();
+        let (end, ended) = oneshot::channel();
+        thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                // What is said before there is a log is no JSON.
+                let message = serde_json::from_str(&line).unwrap_or_else(|_| serde_json::json!({ "message": line }));
+                let _ = sender.send(message);
+            }
+            let _ = end.send(code_of(&mut child));
+        });
+        Self { id, messages, said: Vec::new(), ended }
+    }
+
+    /// [`Self::start`], when it serves, with its first listener's address.
+    pub async fn serving(folder: &Path) -> (Self, SocketAddr) {
+        let mut process = Self::start(folder);
+        let address = process.says("listening").await["address"].as_str().unwrap().parse().unwrap();
+        process.says("ready").await;
+        (process, address)
+    }
+
+    /// The first message with these words, of all that it ever said.
+    pub async fn says(&mut self, words: &str) -> Value {
+        let has = |message: &Value| message["message"].as_str().is_some_and(|text| text.contains(words));
+        loop {
+            if let Some(found) = self.said.iter().find(|message| has(message)) {
+                return found.clone();
+            }
+            match within(words, self.messages.recv()).await {
+                Some(message) => self.said.push(message),
+                None => panic!("it ended without saying {words:?}: {:#?}", self.said),
+            }
+        }
+    }
+
+    /// TERM, HUP, USR1.
+    pub fn signal(&self, name: &str) {
+        let status = Command::new("kill").args(["-s", name, &self.id.to_string()]).status().unwrap();
+        assert!(status.success());
+    }
+
+    /// Waits for the end.
+    pub async fn exit_code(&mut self) -> Option<i32> {
+        within("the process to end", &mut self.ended).await.unwrap()
+    }
+
+    /// SIGTERM, and the end.
+    pub async fn stop(mut self) {
+        self.signal("TERM");
+        assert_eq!(self.exit_code().await, Some(0), "{:#?}", self.said);
+    }
+}
+
+fn code_of(child: &mut Child) -> Option<i32> {
+    child.wait().ok()?.code()
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if self.ended.try_recv() == Err(oneshot::error::TryRecvError::Empty) {
+            let _ = Command::new("kill").args(["-s", "KILL", &self.id.to_string()]).stderr(Stdio::null()).status();
+        }
+    }
+}
