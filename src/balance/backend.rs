@@ -25,6 +25,8 @@ pub struct Backend {
     /// Its upstream's.
     line: Arc<Line>,
     picks: AtomicU64,
+    /// Which of the addresses that its name has is next.
+    turns: AtomicUsize,
     failures: AtomicU64,
     duty: AtomicU8,
     /// [`PassiveHealth::spell`], written under its lock: a pick locks nothing of a backend that is up.
@@ -74,6 +76,7 @@ impl Backend {
             handshakes: AtomicUsize::new(0),
             line,
             picks: AtomicU64::new(0),
+            turns: AtomicUsize::new(0),
             failures: AtomicU64::new(0),
             duty: AtomicU8::new(Duty::Up as u8),
             spell: AtomicU64::new(health.spell().0),
@@ -161,6 +164,11 @@ impl Backend {
     /// Takes back what [`Self::enter`] counted.
     pub(super) fn leave(&self) {
         self.active.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// A number that grows by one with each call, for the addresses that its name has.
+    pub(super) fn next_turn(&self) -> usize {
+        self.turns.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Counts one more handshake; whether there was room for it. Exact also while two files are in use.

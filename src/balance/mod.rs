@@ -38,6 +38,7 @@
 
 mod backend;
 mod checks;
+mod destination;
 mod health;
 mod key;
 mod line;
@@ -56,6 +57,7 @@ use std::time::Duration;
 pub use self::{
     backend::{Backend, Duty},
     checks::{Check, CheckKind, HealthCheck, OnDown},
+    destination::{Destination, alternate},
     health::{Health, MAX_FAIL_TIMEOUT, MAX_FAILS, Transition},
     key::{HashOn, Key},
     line::Place,

@@ -14,6 +14,7 @@ use super::{
     Policy, UpstreamSettings,
     backend::{Backend, Duty, lock},
     checks::{Check, HealthCheck},
+    destination::Destination,
     health::{Limits, Transition},
     key::Key,
     line::{Line, Place},
@@ -97,6 +98,15 @@ impl Upstream {
             Policy::Hash { on, .. } => on.key(client, headers, query),
             _ => client.into(),
         }
+    }
+
+    /// Where to connect for a pick that was made with this key.
+    pub fn destination<'a>(&self, pick: &'a Pick, key: &'a Key) -> Destination<'a> {
+        let hash = match self.settings.policy {
+            Policy::Hash { prefix_v4, .. } | Policy::IpHash { prefix_v4 } => Some((key, prefix_v4)),
+            Policy::LeastConn | Policy::RandomTwo | Policy::RoundRobin => None,
+        };
+        Destination { backend: pick.backend(), hash }
     }
 
     /// The backend for the next attempt of a request, counted as in flight and noted in `tried`.

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use super::pool::{Bond, Link};
 use crate::{
     access_log::Record,
-    balance::{Key, Pick, Tried, Unavailable, Upstream},
+    balance::{Destination, Key, Pick, Tried, Unavailable, Upstream},
     error::{Error, Kind},
     metrics::Metrics,
 };
@@ -87,6 +87,11 @@ impl<'a> Attempts<'a> {
         })?;
         note(&pick, record);
         Ok(Attempt { pick, link: None })
+    }
+
+    /// Where an attempt connects to.
+    pub(super) fn destination<'b>(&'b self, pick: &'b Pick) -> Destination<'b> {
+        self.upstream.destination(pick, &self.key)
     }
 
     /// Notes a failure; `Err` when no other backend may be tried.

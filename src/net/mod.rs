@@ -12,6 +12,7 @@ mod attempts;
 mod backend_io;
 mod body;
 mod client_io;
+mod connect;
 mod connection;
 pub mod control;
 mod drain;

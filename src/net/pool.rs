@@ -3,6 +3,7 @@
 
 use std::{
     collections::HashMap,
+    net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -11,7 +12,7 @@ use hyper::client::conn::http1::SendRequest;
 use tokio::time::timeout;
 
 use super::body::RequestBody;
-use crate::balance::Backend;
+use crate::balance::{Backend, Destination};
 
 /// Idle connections that a worker keeps to one backend (nginx: `keepalive` of an upstream).
 const IDLE_PER_BACKEND: usize = 32;
@@ -22,6 +23,8 @@ pub(super) const IDLE_TIME: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(super) struct Link {
     pub(super) sender: SendRequest<RequestBody>,
+    /// The backend's address at the other end.
+    pub(super) peer: SocketAddr,
     /// The backend may take its requests for one client's: nobody else's may go over it any more.
     pub(super) is_private: bool,
 }
@@ -31,7 +34,15 @@ pub(super) struct Link {
 pub(super) struct Pool {
     /// By the backend's address. Behind a lock because tasks must be `Send`; only this worker's tasks take it, and never
     /// across an await.
-    idle: Mutex<HashMap<String, Vec<Idle>>>,
+    sites: Mutex<HashMap<String, Site>>,
+}
+
+/// What is known of a backend.
+#[derive(Debug, Default)]
+struct Site {
+    /// Of its name, as last looked up.
+    addresses: Vec<SocketAddr>,
+    idle: Vec<Idle>,
 }
 
 #[derive(Debug)]
@@ -54,8 +65,8 @@ pub(super) struct Bond {
 }
 
 impl Link {
-    pub(super) const fn new(sender: SendRequest<RequestBody>) -> Self {
-        Self { sender, is_private: false }
+    pub(super) const fn new(sender: SendRequest<RequestBody>, peer: SocketAddr) -> Self {
+        Self { sender, peer, is_private: false }
     }
 
     /// Waits for the end of the request before; `None` when the connection is closed, or still busy after `patience`.
@@ -67,19 +78,32 @@ impl Link {
 
 impl Pool {
     /// A connection that can take a request at once. One that is still busy with the rest of its last request stays.
-    pub(super) fn take(&self, address: &str) -> Option<Link> {
-        let mut idle = lock(&self.idle);
-        let idle = idle.get_mut(address)?;
+    pub(super) fn take(&self, destination: Destination<'_>) -> Option<Link> {
+        let mut sites = lock(&self.sites);
+        let Site { addresses, idle } = sites.get_mut(destination.address())?;
         idle.retain(|idle| !idle.link.sender.is_closed());
-        let place = idle.iter().rposition(|idle| idle.link.sender.is_ready())?;
+        // By a hash a client stays at one address of a name, over whichever connection.
+        let own = match destination.is_hashed() && addresses.len() > 1 {
+            true => destination.arrange(addresses).first().copied(),
+            false => None,
+        };
+        let is_there = |idle: &Idle| own.is_none_or(|own| own == idle.link.peer);
+        let place = idle.iter().rposition(|idle| is_there(idle) && idle.link.sender.is_ready())?;
         Some(idle.remove(place).link)
+    }
+
+    /// Learns the addresses that the backend's name has now.
+    pub(super) fn learn(&self, backend: &str, addresses: Vec<SocketAddr>) {
+        if !addresses.is_empty() {
+            lock(&self.sites).entry(backend.into()).or_default().addresses = addresses;
+        }
     }
 
     /// Keeps a connection whose answer has been read to its end, for another request.
     pub(super) fn keep(&self, address: &str, link: Link) {
         debug_assert!(!link.is_private, "a client's own connection is never shared");
-        let mut idle = lock(&self.idle);
-        let idle = idle.entry(address.into()).or_default();
+        let mut sites = lock(&self.sites);
+        let Site { idle, .. } = sites.entry(address.into()).or_default();
         if idle.len() < IDLE_PER_BACKEND && !link.is_private {
             idle.push(Idle { link, since: Instant::now() });
         }
@@ -87,7 +111,7 @@ impl Pool {
 
     /// Lets go of connections that have been idle for too long, or were closed by their backend.
     pub(super) fn sweep(&self, now: Instant) {
-        lock(&self.idle).retain(|_, idle| {
+        lock(&self.sites).retain(|_, Site { idle, .. }| {
             idle.retain(|idle| now.duration_since(idle.since) < IDLE_TIME && !idle.link.sender.is_closed());
             !idle.is_empty()
         });

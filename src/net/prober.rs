@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -21,12 +22,13 @@ use tokio::{
 };
 
 use super::{
+    connect::{Connected, connect},
     handshake::{MOST_FIELDS, Reply, exchange},
     own::Own,
-    upstream::{Head, connect_failure},
+    upstream::Head,
 };
 use crate::{
-    balance::{Check, CheckKind, HealthCheck, Transition, Upstream},
+    balance::{Check, CheckKind, HealthCheck, Transition, Upstream, alternate},
     error::{Error, Kind},
     ws::{
         frame::{Breach, ControlFrame, FrameHeader, OpCode},
@@ -144,8 +146,9 @@ impl From<Kind> for Failure {
 /// One check, all of it within `timeout`.
 async fn check(address: &str, settings: &HealthCheck, own: &Own) -> Result<(), Failure> {
     let deadline = Deadline::now() + settings.timeout;
-    let connected = timeout_at(deadline, TcpStream::connect(address)).await.map_err(|_| Kind::ConnectTimeout)?;
-    let mut socket = connected.map_err(|error| Error::from_source(connect_failure(&error), error))?;
+    let arrange = |addresses: &[SocketAddr]| alternate(addresses, |_| {});
+    let Connected { stream: mut socket, .. } =
+        connect(address, settings.timeout, arrange, TcpStream::connect::<SocketAddr>).await?;
     own.check(&socket)?;
     match &settings.kind {
         CheckKind::Tcp => Ok(()),

@@ -234,7 +234,7 @@ async fn upgrade(
             Err(error) => return last_answer.ok_or(error),
         };
         record.trace.pass_on(&mut head.headers);
-        let greeting = connection.worker.dialer.handshake(pick.address(), &head, link, terms).await;
+        let greeting = connection.worker.dialer.handshake(attempts.destination(&pick), &head, link, terms).await;
         match greeting {
             Ok(Greeting::Switched(switched)) => match handshake::verify(&offer, &switched.headers) {
                 Ok(agreed) => {
@@ -287,7 +287,8 @@ async fn forward(
     loop {
         let Attempt { mut pick, link } = attempts.next(record)?;
         let sent = body.as_ref().map(RequestBody::progress).unwrap_or_default();
-        match connection.worker.dialer.exchange(pick.address(), head.clone(), &mut body, link, terms).await {
+        match connection.worker.dialer.exchange(attempts.destination(&pick), head.clone(), &mut body, link, terms).await
+        {
             Ok(answered) => {
                 attempts.succeed(&mut pick, answered.response.status(), answered.connect, record);
                 let upstream = Arc::clone(upstream);

@@ -3,6 +3,7 @@
 use std::{
     future::Future,
     io,
+    net::SocketAddr,
     pin::pin,
     sync::Arc,
     time::{Duration, Instant},
@@ -17,14 +18,12 @@ use hyper::{
     header::{CONTENT_LENGTH, HOST, HeaderValue, TRANSFER_ENCODING},
 };
 use hyper_util::rt::TokioIo;
-use tokio::{
-    net::lookup_host,
-    time::{Instant as Deadline, timeout, timeout_at},
-};
+use tokio::time::{Instant as Deadline, timeout, timeout_at};
 
 use super::{
     backend_io::{BackendIo, SpeaksTls},
     body::{BodyError, Progress, RequestBody},
+    connect::{Connected, connect},
     handshake::{self, Reply},
     own::Own,
     pool::{Link, Pool},
@@ -32,6 +31,7 @@ use super::{
     sockets::Socket,
 };
 use crate::{
+    balance::Destination,
     config::{Limits, Tcp, Timeouts},
     error::{Error, Kind},
     headers,
@@ -104,12 +104,13 @@ impl Dialer {
     /// All kinds of the backend's side.
     pub(super) async fn handshake(
         &self,
-        address: &str,
+        destination: Destination<'_>,
         head: &Head,
         link: Option<Link>,
         terms: Terms<'_>,
     ) -> Result<Greeting, Error> {
         let Terms { timeouts, limits, .. } = terms;
+        let address = destination.address();
         if let Some(link) = ready(link, timeouts).await {
             let request = head.clone().into_request(address, RequestBody::empty());
             match greet(link, request, timeouts.upgrade).await {
@@ -118,8 +119,7 @@ impl Dialer {
             }
         }
         let started = Instant::now();
-        let mut socket = connect(address, timeouts).await?;
-        self.own.check(&socket)?;
+        let (mut socket, peer) = self.connect(destination, timeouts).await?;
         let connect = started.elapsed();
         let wait = timeouts.upgrade;
         match timeout(wait, handshake::exchange(&mut socket, head, address, limits.answer_headers)).await {
@@ -130,7 +130,7 @@ impl Dialer {
             }
             Ok(Ok(Reply::Other { read, .. })) => {
                 let io = BackendIo::replaying(socket, read);
-                let answered = ask(io, connect, address, head.clone(), None, (wait, limits)).await?;
+                let answered = ask((io, peer), connect, address, head.clone(), None, (wait, limits)).await?;
                 check(&answered.response)?;
                 Ok(Greeting::Answered(answered))
             }
@@ -146,15 +146,16 @@ impl Dialer {
     /// All kinds of the backend's side, and of the client's those of its body.
     pub(super) async fn exchange(
         &self,
-        address: &str,
+        destination: Destination<'_>,
         head: Head,
         body: &mut Option<RequestBody>,
         link: Option<Link>,
         terms: Terms<'_>,
     ) -> Result<Answered, Error> {
+        let address = destination.address();
         let is_repeatable = body.as_ref().is_none_or(|body| is_repeatable(&head.method, body));
         let link = match ready(link, terms.timeouts).await {
-            None if is_repeatable && terms.reuses_connections => self.pool.take(address),
+            None if is_repeatable && terms.reuses_connections => self.pool.take(destination),
             link => link,
         };
         let answered = match link {
@@ -162,7 +163,7 @@ impl Dialer {
                 let request = head.clone().into_request(address, RequestBody::empty());
                 match send(link, request, terms.timeouts.response).await {
                     Err(error) if error.kind() == Kind::ClosedEarly => {
-                        fresh(address, head, body, terms, &self.own).await?
+                        self.fresh(destination, head, body, terms).await?
                     }
                     result => result?,
                 }
@@ -171,13 +172,39 @@ impl Dialer {
                 let body = body.take().unwrap_or_else(RequestBody::empty);
                 send(link, head.into_request(address, body), terms.timeouts.response).await?
             }
-            None => fresh(address, head, body, terms, &self.own).await?,
+            None => self.fresh(destination, head, body, terms).await?,
         };
         if answered.response.status() == StatusCode::SWITCHING_PROTOCOLS {
             return Err(Error::from_source(Kind::MalformedAnswer, "a 101 that nobody asked for"));
         }
         check(&answered.response)?;
         Ok(answered)
+    }
+
+    /// Sends a plain request on a connection of its own.
+    async fn fresh(
+        &self,
+        destination: Destination<'_>,
+        head: Head,
+        body: &mut Option<RequestBody>,
+        Terms { timeouts, tcp, limits, .. }: Terms<'_>,
+    ) -> Result<Answered, Error> {
+        let started = Instant::now();
+        let (socket, peer) = self.connect(destination, timeouts).await?;
+        let connect = started.elapsed();
+        // The backend's connection outlives this request.
+        socket::set_options(&socket, tcp).map_err(|error| Error::from_source(Kind::Unreachable, error))?;
+        let link = (BackendIo::new(socket), peer);
+        ask(link, connect, destination.address(), head, body.take(), (timeouts.response, limits)).await
+    }
+
+    async fn connect(&self, destination: Destination<'_>, timeouts: &Timeouts) -> Result<(Socket, SocketAddr), Error> {
+        let arrange = |addresses: &[SocketAddr]| destination.arrange(addresses);
+        let connected = connect(destination.address(), timeouts.connect, arrange, Socket::connect).await?;
+        let Connected { stream, peer, addresses } = connected;
+        self.own.check(&stream)?;
+        self.pool.learn(destination.address(), addresses);
+        Ok((stream, peer))
     }
 }
 
@@ -203,25 +230,9 @@ async fn greet(link: Link, request: Request<RequestBody>, wait: Duration) -> Res
     Ok(Greeting::Switched(Switched { reason, headers, socket, early, connect }))
 }
 
-async fn fresh(
-    address: &str,
-    head: Head,
-    body: &mut Option<RequestBody>,
-    Terms { timeouts, tcp, limits, .. }: Terms<'_>,
-    own: &Own,
-) -> Result<Answered, Error> {
-    let started = Instant::now();
-    let socket = connect(address, timeouts).await?;
-    own.check(&socket)?;
-    let connect = started.elapsed();
-    // The backend's connection outlives this request.
-    socket::set_options(&socket, tcp).map_err(|error| Error::from_source(connect_failure(&error), error))?;
-    ask(BackendIo::new(socket), connect, address, head, body.take(), (timeouts.response, limits)).await
-}
-
 /// Sends the first request of a connection.
 async fn ask(
-    io: BackendIo,
+    (io, peer): (BackendIo, SocketAddr),
     connect: Duration,
     address: &str,
     head: Head,
@@ -234,47 +245,13 @@ async fn ask(
     // It ends with the session's takeover, with its sender, or with an error that `send` sees too.
     tokio::spawn(connection.with_upgrades());
     let body = body.unwrap_or_else(RequestBody::empty);
-    let answered = send(Link::new(sender), head.into_request(address, body), wait).await?;
+    let answered = send(Link::new(sender, peer), head.into_request(address, body), wait).await?;
     Ok(Answered { connect: Some(connect), ..answered })
-}
-
-/// Connects within `timeouts.connect`. A name is looked up at each attempt, so that a moved backend is found.
-async fn connect(address: &str, timeouts: &Timeouts) -> Result<Socket, Error> {
-    let attempt = async {
-        if let Ok(address) = address.parse() {
-            return Socket::connect(address).await;
-        }
-        let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-        for address in lookup_host(address).await? {
-            match Socket::connect(address).await {
-                Ok(stream) => return Ok(stream),
-                Err(error) => last = error,
-            }
-        }
-        Err(last)
-    };
-    match timeout(timeouts.connect, attempt).await {
-        Ok(Ok(stream)) => Ok(stream),
-        Ok(Err(error)) => Err(Error::from_source(connect_failure(&error), error)),
-        Err(_) => Err(Kind::ConnectTimeout.into()),
-    }
 }
 
 /// Whether a request may be sent twice: no body, and an idempotent method (RFC 9110 §9.2.2).
 pub(super) fn is_repeatable(method: &Method, body: &RequestBody) -> bool {
     body.is_empty() && method.is_idempotent()
-}
-
-/// What keeps a connection from being made.
-pub(super) fn connect_failure(error: &io::Error) -> Kind {
-    const EMFILE: i32 = 24;
-    const ENFILE: i32 = 23;
-    match (error.kind(), error.raw_os_error()) {
-        (io::ErrorKind::ConnectionRefused, _) => Kind::Refused,
-        (_, Some(EMFILE | ENFILE)) | (io::ErrorKind::AddrNotAvailable, _) => Kind::Exhausted,
-        (io::ErrorKind::TimedOut, _) => Kind::ConnectTimeout,
-        _ => Kind::Unreachable,
-    }
 }
 
 /// Sends a request and waits for the head of its answer: for `wait` from now, or from the last byte of the body that went.

@@ -1,0 +1,208 @@
+//! Connecting to `host:port`: the one way to a backend, for requests and for checks.
+
+use std::{
+    future::{Future, poll_fn},
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    task::Poll,
+    time::Duration,
+};
+
+use tokio::{
+    net::lookup_host,
+    time::{Instant, timeout, timeout_at},
+};
+
+use crate::error::{Error, Kind};
+
+/// After so long without an outcome the next address of a name is tried beside the others (RFC 8305 §5).
+const STAGGER: Duration = Duration::from_millis(250);
+
+/// Addresses of a name that are tried, at most.
+const MOST_ADDRESSES: usize = 32;
+
+/// A connection, and what was found out on the way.
+#[derive(Debug)]
+pub(super) struct Connected<S> {
+    pub(super) stream: S,
+    /// The address that answered.
+    pub(super) peer: SocketAddr,
+    /// Every address of the name; empty where the file has an address and no name.
+    pub(super) addresses: Vec<SocketAddr>,
+}
+
+/// Connects within `patience`, the look-up included. A name is looked up each time, so that a moved backend is found. Its
+/// addresses are tried in the order that `arrange` gives them, each [`STAGGER`] after the one before or as soon as that has
+/// failed, and the first to answer wins. `dial` connects to one.
+///
+/// # Errors
+/// [`Kind::ConnectTimeout`], or what the last failure of an address comes to.
+pub(super) async fn connect<S, F: Future<Output = io::Result<S>>>(
+    address: &str,
+    patience: Duration,
+    arrange: impl FnOnce(&[SocketAddr]) -> Vec<SocketAddr>,
+    dial: impl Fn(SocketAddr) -> F,
+) -> Result<Connected<S>, Error> {
+    let attempt = async {
+        if let Ok(peer) = address.parse() {
+            return Ok(Connected { stream: dial(peer).await?, peer, addresses: Vec::new() });
+        }
+        let addresses: Vec<_> = lookup_host(address).await?.collect();
+        let mut arranged = arrange(&addresses);
+        arranged.truncate(MOST_ADDRESSES);
+        let (peer, stream) = first_to_answer(arranged, dial).await?;
+        Ok(Connected { stream, peer, addresses })
+    };
+    match timeout(patience, attempt).await {
+        Ok(Ok(connected)) => Ok(connected),
+        Ok(Err(error)) => Err(Error::from_source(failure(&error), error)),
+        Err(_) => Err(Kind::ConnectTimeout.into()),
+    }
+}
+
+async fn first_to_answer<S, F: Future<Output = io::Result<S>>>(
+    addresses: Vec<SocketAddr>,
+    dial: impl Fn(SocketAddr) -> F,
+) -> io::Result<(SocketAddr, S)> {
+    let mut waiting = addresses.into_iter().peekable();
+    let mut running: Vec<(SocketAddr, Pin<Box<F>>)> = Vec::new();
+    let mut failure = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    loop {
+        if let Some(address) = waiting.next() {
+            running.push((address, Box::pin(dial(address))));
+        }
+        if running.is_empty() {
+            return Err(failure);
+        }
+        let outcome = match waiting.peek() {
+            Some(_) => timeout_at(Instant::now() + STAGGER, next_outcome(&mut running)).await.ok(),
+            None => Some(next_outcome(&mut running).await),
+        };
+        match outcome {
+            Some((address, Ok(stream))) => return Ok((address, stream)),
+            Some((_, Err(error))) => failure = error,
+            None => {}
+        }
+    }
+}
+
+/// The first attempt that comes to an end, which leaves the list.
+async fn next_outcome<S, F: Future<Output = io::Result<S>>>(
+    running: &mut Vec<(SocketAddr, Pin<Box<F>>)>,
+) -> (SocketAddr, io::Result<S>) {
+    poll_fn(|cx| {
+        for place in 0..running.len() {
+            let (address, attempt) = &mut running[place];
+            if let Poll::Ready(outcome) = attempt.as_mut().poll(cx) {
+                let address = *address;
+                drop(running.swap_remove(place));
+                return Poll::Ready((address, outcome));
+            }
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+/// What keeps a connection from being made.
+fn failure(error: &io::Error) -> Kind {
+    const EMFILE: i32 = 24;
+    const ENFILE: i32 = 23;
+    match (error.kind(), error.raw_os_error()) {
+        (io::ErrorKind::ConnectionRefused, _) => Kind::Refused,
+        (_, Some(EMFILE | ENFILE)) | (io::ErrorKind::AddrNotAvailable, _) => Kind::Exhausted,
+        (io::ErrorKind::TimedOut, _) => Kind::ConnectTimeout,
+        _ => Kind::Unreachable,
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::{future::pending, sync::Mutex};
+
+    use tokio::sync::Notify;
+
+    use super::*;
+
+    /// Connects to 192.0.2.1 and the following, each as `outcome` says of its last part: who wins, and which were tried.
+    async fn race<F: Future<Output = io::Result<u8>>>(
+        count: u8,
+        outcome: impl Fn(u8) -> F,
+    ) -> (io::Result<u8>, Vec<u8>) {
+        let addresses = (1..=count).map(|last| SocketAddr::from(([192, 0, 2, last], 80))).collect();
+        let tried = Mutex::new(Vec::new());
+        let won = first_to_answer(addresses, |address| {
+            let SocketAddr::V4(address) = address else { unreachable!() };
+            let last = address.ip().octets()[3];
+            tried.lock().unwrap().push(last);
+            outcome(last)
+        });
+        let won = timeout(Duration::from_secs(60), won).await.expect("an outcome");
+        let won = won.map(|(address, last)| {
+            assert_eq!(address, SocketAddr::from(([192, 0, 2, last], 80)));
+            last
+        });
+        (won, tried.into_inner().unwrap())
+    }
+
+    #[tokio::test]
+    async fn addresses_that_are_silent_do_not_hide_the_next() {
+        let (won, tried) = race(4, async |last| match last {
+            3 => Ok(last),
+            _ => pending().await,
+        })
+        .await;
+        assert_eq!((won.unwrap(), tried), (3, vec![1, 2, 3]));
+    }
+
+    #[tokio::test]
+    async fn addresses_that_fail_make_room_for_the_next() {
+        let (won, tried) = race(4, async |last| match last {
+            3 => Ok(last),
+            _ => Err(io::ErrorKind::ConnectionRefused.into()),
+        })
+        .await;
+        assert_eq!((won.unwrap(), tried), (3, vec![1, 2, 3]));
+    }
+
+    #[tokio::test]
+    async fn an_address_that_answers_after_the_next_was_tried_still_wins() {
+        let next = Notify::new();
+        let (won, tried) = race(2, async |last| {
+            if last == 2 {
+                next.notify_one();
+                return pending().await;
+            }
+            next.notified().await;
+            Ok(last)
+        })
+        .await;
+        assert_eq!((won.unwrap(), tried), (1, vec![1, 2]));
+    }
+
+    #[tokio::test]
+    async fn where_all_fail_the_last_failure_is_told() {
+        let next = Notify::new();
+        let (won, tried) = race(2, async |last| {
+            if last == 2 {
+                next.notify_one();
+                return Err(io::ErrorKind::ConnectionRefused.into());
+            }
+            next.notified().await;
+            Err(io::ErrorKind::NetworkUnreachable.into())
+        })
+        .await;
+        assert_eq!((won.unwrap_err().kind(), tried), (io::ErrorKind::NetworkUnreachable, vec![1, 2]));
+        let (none, _) = race(0, async |last| Ok(last)).await;
+        assert_eq!(none.unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn descriptors_that_ran_out_are_not_the_backends_fault() {
+        assert_eq!(failure(&io::Error::from_raw_os_error(24)), Kind::Exhausted);
+        assert_eq!(failure(&io::ErrorKind::ConnectionRefused.into()), Kind::Refused);
+        assert_eq!(failure(&io::ErrorKind::HostUnreachable.into()), Kind::Unreachable);
+    }
+}
