@@ -19,6 +19,9 @@ pub(super) struct BackendIo {
     replay: Option<Replay>,
     /// Nothing has been read.
     is_new: bool,
+    /// The backend takes no more. What is written goes nowhere, because hyper would give up, and with it an answer that came
+    /// before the reset: a backend that refuses an upload does not have to read it first (RFC 9112 §9.5).
+    is_deaf: bool,
 }
 
 /// The backend answered in TLS.
@@ -45,19 +48,33 @@ struct Replay {
 
 impl BackendIo {
     pub(super) const fn new(socket: Socket) -> Self {
-        Self { socket, replay: None, is_new: true }
+        Self { socket, replay: None, is_new: true, is_deaf: false }
     }
 
     /// A connection on which a request was sent already, and this much of its answer read.
     pub(super) fn replaying(socket: Socket, read: Bytes) -> Self {
         let replay = Some(read).filter(|read| !read.is_empty());
         let replay = replay.map(|read| Replay { read, is_asked: false, reader: None });
-        Self { socket, replay, is_new: false }
+        Self { socket, replay, is_new: false, is_deaf: false }
     }
 
     /// The socket itself, for a session.
     pub(super) fn into_socket(self) -> Socket {
         self.socket
+    }
+
+    /// What hyper is told of a write of `length` bytes.
+    fn written(&mut self, result: io::Result<usize>, length: usize) -> io::Result<usize> {
+        self.is_deaf = result.is_err();
+        Ok(result.unwrap_or(length))
+    }
+
+    /// Whether what is written goes nowhere.
+    fn discards(&mut self) -> bool {
+        if let Some(replay) = &mut self.replay {
+            replay.ask();
+        }
+        self.replay.is_some() || self.is_deaf
     }
 }
 
@@ -102,11 +119,11 @@ impl AsyncRead for BackendIo {
 
 impl AsyncWrite for BackendIo {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        if let Some(replay) = &mut self.replay {
-            replay.ask();
+        if self.discards() {
             return Poll::Ready(Ok(bytes.len()));
         }
-        Pin::new(&mut self.socket).poll_write(cx, bytes)
+        let result = ready!(Pin::new(&mut self.socket).poll_write(cx, bytes));
+        Poll::Ready(self.written(result, bytes.len()))
     }
 
     fn poll_write_vectored(
@@ -114,11 +131,12 @@ impl AsyncWrite for BackendIo {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        if let Some(replay) = &mut self.replay {
-            replay.ask();
-            return Poll::Ready(Ok(slices.iter().map(|slice| slice.len()).sum()));
+        let length = slices.iter().map(|slice| slice.len()).sum();
+        if self.discards() {
+            return Poll::Ready(Ok(length));
         }
-        Pin::new(&mut self.socket).poll_write_vectored(cx, slices)
+        let result = ready!(Pin::new(&mut self.socket).poll_write_vectored(cx, slices));
+        Poll::Ready(self.written(result, length))
     }
 
     fn is_write_vectored(&self) -> bool {

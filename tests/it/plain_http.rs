@@ -1,6 +1,8 @@
 //! Plain HTTP through the same listeners: streamed both ways, over kept connections.
 
-use crate::harness::{Backend, Proxy, within};
+use std::net::SocketAddr;
+
+use crate::harness::{Backend, Proxy, Response, Wire, within};
 
 #[tokio::test]
 async fn a_connection_carries_many_requests_and_so_does_the_one_to_the_backend() {
@@ -137,5 +139,54 @@ async fn a_client_that_leaves_before_the_answer_is_recorded_as_gone() {
         "{record}"
     );
     at_backend.expect_gone().await;
+    proxy.stop().await;
+}
+
+/// Reads the head of a request, says this, and resets the connection, as who closes it over unread bytes does.
+fn refusing_unread(answer: &'static str) -> Backend {
+    Backend::script(move |mut wire, _| async move {
+        wire.send(answer).await;
+        wire.reset();
+    })
+}
+
+/// Uploads a megabyte, in one of two framings, and reads the answer meanwhile.
+async fn upload(address: SocketAddr, is_chunked: bool) -> Option<Response> {
+    let (framing, piece) = match is_chunked {
+        true => ("Transfer-Encoding: chunked", [&b"10000\r\n"[..], &[b'x'; 65536], b"\r\n"].concat()),
+        false => ("Content-Length: 1048576", vec![b'x'; 65536]),
+    };
+    let (mut reading, mut writing) = Wire::connect(address).await.split();
+    let sending = async move {
+        let mut goes_on = writing.try_send(format!("POST / HTTP/1.1\r\nHost: chat\r\n{framing}\r\n\r\n")).await;
+        for _ in 0..16 {
+            goes_on = goes_on && writing.try_send(&piece).await;
+        }
+        // What ends a chunked body, if anybody still reads it.
+        goes_on && is_chunked && writing.try_send("0\r\n\r\n").await
+    };
+    let (_, answer) = tokio::join!(sending, reading.next_response());
+    answer
+}
+
+#[tokio::test]
+async fn a_refusal_of_an_upload_reaches_the_client_though_its_backend_resets_behind_it() {
+    let backend = refusing_unread("HTTP/1.1 413 Content Too Large\r\nContent-Length: 9\r\n\r\ntoo large");
+    let proxy = Proxy::before(&[&backend]).upstream("balance: round_robin, max_fails: 0").start();
+    for round in 0..100 {
+        let answer = upload(proxy.address(), round % 2 == 0).await.expect("an answer");
+        assert_eq!((answer.status(), answer.text()), (413, "too large"), "round {round}");
+    }
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn half_a_head_before_a_reset_is_no_answer() {
+    let backend = refusing_unread("HTTP/1.1 413 Content Too Large\r\nContent-Le");
+    let mut proxy = Proxy::before(&[&backend]).upstream("balance: round_robin, max_fails: 0").start();
+    for is_chunked in [true, false] {
+        assert_eq!(upload(proxy.address(), is_chunked).await.expect("an answer").status(), 502);
+        assert_eq!(proxy.next_record().await["cause"], "closed_early");
+    }
     proxy.stop().await;
 }
