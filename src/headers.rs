@@ -14,8 +14,8 @@ use std::net::{IpAddr, SocketAddr};
 use hyper::{
     HeaderMap,
     header::{
-        CONNECTION, CONTENT_LENGTH, EXPECT, FORWARDED, HOST, HeaderName, HeaderValue, TE, TRAILER, TRANSFER_ENCODING,
-        UPGRADE,
+        CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, FORWARDED, HOST, HeaderName, HeaderValue, TE, TRAILER,
+        TRANSFER_ENCODING, UPGRADE,
     },
 };
 use ipnet::IpNet;
@@ -106,6 +106,13 @@ pub fn client_address(sender: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) ->
         client = address;
     }
     client
+}
+
+/// Whether an answer is a stream of events: open for as long as somebody listens, and quiet while nothing happens.
+#[must_use]
+pub fn is_event_stream(answer: &HeaderMap) -> bool {
+    let kind = answer.get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes).split(|byte| *byte == b';').next();
+    kind.unwrap_or_default().trim_ascii().eq_ignore_ascii_case(b"text/event-stream")
 }
 
 /// Whether an address is in one of the networks, `::ffff:a.b.c.d` taken as `a.b.c.d`.
@@ -430,5 +437,14 @@ mod tests {
             headers.append(name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
         }
         headers
+    }
+
+    #[test]
+    fn a_stream_of_events_is_known_by_its_type_alone() {
+        let of = |kind: &'static str| {
+            is_event_stream(&HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(kind))]))
+        };
+        assert!(of("text/event-stream") && of("Text/Event-Stream; charset=utf-8") && of("text/event-stream;x=y"));
+        assert!(!of("text/event-streams") && !of("text/plain") && !is_event_stream(&HeaderMap::new()));
     }
 }

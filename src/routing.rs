@@ -15,8 +15,21 @@ pub struct Route {
     pub origins: Origins,
     /// Keepalive of this route's sessions.
     pub keepalive: keepalive::Settings,
+    /// How long its requests and sessions wait for their ends.
+    pub timeouts: RouteTimeouts,
     /// The longest that one of its sessions may live; `None` = no bound.
     pub max_lifetime: Option<Duration>,
+}
+
+/// How long the requests and sessions of a route wait for their ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RouteTimeouts {
+    /// From the connection to the head of a backend's answer to a handshake, per attempt.
+    pub upgrade: Duration,
+    /// To the head of a plain answer, per attempt, then between two reads of its body; `None` = for ever.
+    pub response: Option<Duration>,
+    /// No byte from either side of a session, or of an event stream; `None` = for ever.
+    pub idle: Option<Duration>,
 }
 
 /// A route and the requests it takes.
@@ -310,6 +323,7 @@ mod tests {
                     client: false,
                     backend: false,
                 },
+                timeouts: RouteTimeouts { upgrade: Duration::from_secs(60), response: None, idle: None },
                 max_lifetime: None,
             },
         }

@@ -2,9 +2,10 @@
 
 use std::{fmt, fmt::Write as _, time::Duration as StdDuration};
 
-use super::{Config, Limits, Listener, LogFormat, Refuse, values};
+use super::{Config, Limits, Listener, LogFormat, Refuse, Timeouts, values};
 use crate::{
     balance::{BackendSettings, CheckKind, HashOn, Policy, UpstreamSettings},
+    routing::RouteTimeouts,
     ws::{keepalive, meter::MessageLimits},
 };
 
@@ -20,7 +21,8 @@ pub fn describe(config: &Config) -> String {
         let upstream = config.upstreams.get(route.upstream).map_or("?", |upstream| &upstream.name);
         let keepalive = of_keepalive(&route.keepalive);
         let lifetime = route.max_lifetime.map(|life| format!(", ended after {}", short(life))).unwrap_or_default();
-        line(&mut text, format_args!("  {} -> {upstream}  {keepalive}{lifetime}", route.name));
+        let times = of_route_timeouts(&route.timeouts, &config.timeouts);
+        line(&mut text, format_args!("  {} -> {upstream}  {keepalive}{lifetime}{times}", route.name));
     }
     text.push_str("upstreams\n");
     for upstream in &config.upstreams {
@@ -46,7 +48,8 @@ pub fn describe(config: &Config) -> String {
             short(d.spread)
         ),
     );
-    let (connect, upgrade, response) = (short(t.connect), short(t.upgrade), short(t.response));
+    let (connect, upgrade, response) =
+        (short(t.connect), short(t.upgrade), t.response.map_or_else(|| "never".into(), short));
     line(&mut text, format_args!("backends  connect {connect}, upgrade {upgrade}, response {response}"));
     let limits = of_limits(&config.limits);
     if !limits.is_empty() {
@@ -97,6 +100,19 @@ fn of_keepalive(keepalive: &keepalive::Settings) -> String {
         None => "never judged dead".into(),
     };
     format!("ping after {}, {judged}, {sides}", short(interval))
+}
+
+/// Those that are the route's own.
+fn of_route_timeouts(own: &RouteTimeouts, common: &Timeouts) -> String {
+    let RouteTimeouts { upgrade, response, idle } = *own;
+    let times = [
+        ("upgrade", Some(upgrade), Some(common.upgrade)),
+        ("response", response, common.response),
+        ("idle", idle, common.idle),
+    ];
+    let of = |time: Option<StdDuration>| time.map_or_else(|| "never".into(), short);
+    let own = times.into_iter().filter(|(_, own, common)| own != common);
+    own.map(|(name, own, _)| format!(", {name} {}", of(own))).collect()
 }
 
 fn of_upstream(upstream: &UpstreamSettings) -> String {

@@ -252,6 +252,9 @@ pub(super) struct Route {
     /// What this route does otherwise than the top-level `keepalive`.
     #[serde(default)]
     pub(super) keepalive: KeepaliveOverride,
+    /// What this route does otherwise than the top-level `timeouts`.
+    #[serde(default)]
+    pub(super) timeouts: TimeoutsOverride,
     /// A session is ended with 1012 after this time, less a tenth at most by lot; 0s = never. For paths whose limit is
     /// a lifetime: end before they cut.
     #[serde(default = "Route::default_max_lifetime")]
@@ -292,6 +295,19 @@ pub(super) struct KeepaliveOverride {
     pub(super) sides: Option<Vec<Side>>,
 }
 
+/// Deadlines of one route: what is absent is taken from the top-level `timeouts`.
+#[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct TimeoutsOverride {
+    /// From the connection to the head of a backend's answer to a WebSocket handshake, per attempt.
+    pub(super) upgrade: Option<Duration>,
+    /// To the head of a plain answer, per attempt; then between two reads of its body, but not of an event stream; 0s =
+    /// never.
+    pub(super) response: Option<Duration>,
+    /// No byte from either side of a session, or of an answer that is an event stream; 0s = never.
+    pub(super) idle: Option<Duration>,
+}
+
 /// Deadlines of every wait on a client or a backend.
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -306,11 +322,13 @@ pub(super) struct Timeouts {
     pub(super) keep_alive: Duration,
     /// To connect to a backend, per attempt.
     pub(super) connect: Duration,
-    /// To a backend's whole answer to a WebSocket handshake, per attempt.
+    /// From there to the head of a backend's answer to a WebSocket handshake, per attempt; the default for all routes.
     pub(super) upgrade: Duration,
-    /// To the head of a plain answer, per attempt; then between two reads of its body.
+    /// To the head of a plain answer, per attempt; then between two reads of its body, but not of an event stream; 0s =
+    /// never. The default for all routes.
     pub(super) response: Duration,
-    /// No byte from either side of a session, Pongs to our own Pings included; 0s = never.
+    /// No byte from either side of a session, Pongs to our own Pings included, or of an answer that is an event stream; 0s
+    /// = never. The default for all routes.
     pub(super) idle: Duration,
     /// To end a session once its end has begun.
     pub(super) close: Duration,
@@ -590,6 +608,7 @@ impl Route {
             upstream,
             origins: Vec::new(),
             keepalive: KeepaliveOverride::default(),
+            timeouts: TimeoutsOverride::default(),
             max_lifetime: Self::default_max_lifetime(),
         }
     }
@@ -624,7 +643,8 @@ impl Default for Timeouts {
             request_body: Duration::from_secs(60),
             keep_alive: Duration::from_secs(75),
             connect: Duration::from_secs(5),
-            upgrade: Duration::from_secs(10),
+            // As nginx: notebook kernels take a dozen seconds to start.
+            upgrade: Duration::from_secs(60),
             response: Duration::from_secs(60),
             idle: Duration::from_secs(0),
             close: Duration::from_secs(5),

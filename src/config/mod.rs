@@ -154,7 +154,7 @@ pub struct CertificateFiles {
     pub key: PathBuf,
 }
 
-/// Deadlines. All but `idle` are more than zero.
+/// Deadlines; none is zero. Of `upgrade`, `response` and `idle` a route has its own ([`RouteTimeouts`](crate::routing::RouteTimeouts)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {
     /// From accept to the end of the TLS handshake.
@@ -169,8 +169,8 @@ pub struct Timeouts {
     pub connect: Duration,
     /// To a backend's whole answer to a handshake, per attempt.
     pub upgrade: Duration,
-    /// To the head of a plain answer, per attempt, then between two reads of its body.
-    pub response: Duration,
+    /// To the head of a plain answer, per attempt, then between two reads of its body; `None` = off.
+    pub response: Option<Duration>,
     /// No byte from either side of a session; `None` = off.
     pub idle: Option<Duration>,
     /// To end a session once its end has begun.

@@ -9,7 +9,6 @@ mod tracing;
 mod upstreams;
 
 use std::{
-    collections::HashSet,
     num::NonZeroU32,
     path::{Path, PathBuf},
     time::Duration as StdDuration,
@@ -65,11 +64,11 @@ pub(super) fn resolve(file: file::File, base: &Path) -> (Config, Vec<Problem>) {
         admin,
         tracing,
     } = file;
-    let mut resolver = Resolver { problems: Vec::new(), root: At::default(), judged: HashSet::new() };
+    let mut resolver = Resolver { problems: Vec::new(), root: At::default() };
     let timeouts = resolver.timeouts(timeouts);
     let listeners = resolver.listeners(listeners, base);
     let upstreams = resolver.upstreams(upstreams);
-    let routes = resolver.routes(routes, &upstreams, &keepalive, timeouts.idle);
+    let routes = resolver.routes(routes, &upstreams, &keepalive, &timeouts);
     let admin = admin.map(|admin| resolver.admin(admin, base));
     resolver.loops(&upstreams, &listeners, admin.as_ref());
     resolver.admin_address(admin.as_ref(), &listeners);
@@ -97,8 +96,6 @@ pub(super) fn resolve(file: file::File, base: &Path) -> (Config, Vec<Problem>) {
 struct Resolver {
     problems: Vec<Problem>,
     root: At,
-    /// The ping intervals that were looked at: many routes share the top-level one.
-    judged: HashSet<At>,
 }
 
 impl Resolver {
@@ -137,7 +134,7 @@ impl Resolver {
             keep_alive: positive("keep_alive", keep_alive),
             connect: positive("connect", connect),
             upgrade: positive("upgrade", upgrade),
-            response: positive("response", response),
+            response: unless_zero(&response),
             idle: unless_zero(&idle),
             close: positive("close", close),
             drain: positive("drain", drain),

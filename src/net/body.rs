@@ -13,7 +13,10 @@ use std::{
 
 use bytes::{Buf, Bytes};
 use http_body_util::Full;
-use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::{
+    HeaderMap,
+    body::{Body, Frame, Incoming, SizeHint},
+};
 use tokio::time::Sleep;
 
 use super::{
@@ -25,6 +28,8 @@ use crate::{
     access_log::Record,
     balance::Pick,
     error::{Error, Kind},
+    headers,
+    routing::RouteTimeouts,
     ws::termination::Cause,
 };
 
@@ -62,12 +67,13 @@ impl std::error::Error for BodyError {
 #[derive(Debug)]
 struct Timed {
     body: Incoming,
-    patience: Duration,
+    /// `None` = for ever.
+    patience: Option<Duration>,
     deadline: Option<Pin<Box<Sleep>>>,
 }
 
 impl Timed {
-    const fn new(body: Incoming, patience: Duration) -> Self {
+    const fn new(body: Incoming, patience: Option<Duration>) -> Self {
         Self { body, patience, deadline: None }
     }
 
@@ -76,7 +82,7 @@ impl Timed {
             self.deadline = None;
             return Poll::Ready(frame.map(|frame| frame.map_err(BodyError::Broken)));
         }
-        let patience = self.patience;
+        let Some(patience) = self.patience else { return Poll::Pending };
         let deadline =
             self.deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep_until((Instant::now() + patience).into())));
         ready!(deadline.as_mut().poll(cx));
@@ -114,7 +120,7 @@ impl RequestBody {
         if body.size_hint().lower() > limit {
             return Err(Error::from_source(Kind::BodyTooLarge, BodyError::TooLarge));
         }
-        let body = (!body.is_end_stream()).then(|| Timed::new(body, patience));
+        let body = (!body.is_end_stream()).then(|| Timed::new(body, Some(patience)));
         Ok(Self { body, limit, progress: Progress::default() })
     }
 
@@ -177,6 +183,8 @@ enum Answer {
 #[derive(Debug)]
 struct FromBackend {
     body: Timed,
+    /// What is to be said where no byte comes for too long.
+    silence: &'static str,
     ended: bool,
     keep: Option<Keep>,
     /// How much of the request's own body has gone.
@@ -192,6 +200,25 @@ pub(super) enum Keep {
     ForAll { connection: Arc<Connection>, link: Link },
     /// To the next request of this client for this upstream.
     ForClient { connection: Arc<Connection>, upstream: String, link: Link },
+}
+
+/// How long an answer may stand still.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Patience {
+    /// `None` = for ever.
+    between_reads: Option<Duration>,
+    /// The cause in the record where that was too long.
+    silence: &'static str,
+}
+
+impl Patience {
+    /// An event stream is as quiet as a session may be; anything else is as slow as an answer may be.
+    pub(super) fn new(answer: &HeaderMap, timeouts: &RouteTimeouts) -> Self {
+        match headers::is_event_stream(answer) {
+            true => Self { between_reads: timeouts.idle, silence: Cause::Idle.as_str() },
+            false => Self { between_reads: timeouts.response, silence: Kind::ResponseTimeout.reason() },
+        }
+    }
 }
 
 /// What is due when an answer has ended.
@@ -210,11 +237,14 @@ impl AnswerBody {
         Self { body: Answer::Ours(Full::new(text.into())), debt }
     }
 
-    /// A backend's body; `patience`: between two reads, `sent`: how far the request's own body has come.
-    pub(super) fn backends(body: Incoming, patience: Duration, sent: Progress, ending: Ending) -> Self {
+    /// A backend's body; `sent`: how far the request's own body has come.
+    pub(super) fn backends(body: Incoming, patience: Patience, sent: Progress, ending: Ending) -> Self {
         let Ending { debt, keep, pick, record } = ending;
-        let body = Timed::new(body, patience);
-        Self { body: Answer::Backends(Box::new(FromBackend { body, ended: false, keep, sent, pick, record })), debt }
+        let (body, silence) = (Timed::new(body, patience.between_reads), patience.silence);
+        Self {
+            body: Answer::Backends(Box::new(FromBackend { body, silence, ended: false, keep, sent, pick, record })),
+            debt,
+        }
     }
 }
 
@@ -253,7 +283,7 @@ impl FromBackend {
             }
             Some(Err(error)) => {
                 self.record.cause = match error {
-                    BodyError::TimedOut => Kind::ResponseTimeout.reason(),
+                    BodyError::TimedOut => self.silence,
                     BodyError::Broken(_) | BodyError::TooLarge => Cause::BackendLost.as_str(),
                 };
                 self.record.error = Some(error.to_string());

@@ -24,6 +24,9 @@ use tokio::{
 use super::stream::Stream;
 use crate::config::Timeouts;
 
+/// How long a client may take nothing of its answer where `timeouts.response` is off.
+const RELUCTANCE: Duration = Duration::from_secs(60);
+
 /// What the client owes us now. Set by who answers requests, read by [`ClientIo`].
 #[derive(Debug, Clone, Default)]
 pub(super) struct Debt(Arc<Owed>);
@@ -138,7 +141,7 @@ impl ClientIo {
     /// Whether the client has taken nothing for too long.
     fn poll_reluctance(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
         self.debt.0.is_unsent.store(true, Relaxed);
-        self.writing.get_or_insert_with(|| Deadline::after(self.timeouts.response)).poll(cx)
+        self.writing.get_or_insert_with(|| Deadline::after(self.timeouts.response.unwrap_or(RELUCTANCE))).poll(cx)
     }
 
     /// The client has taken something.

@@ -79,7 +79,7 @@ impl Planner {
             let log = RouteLog::new(access_log.clone(), self.endings.clone(), &route.name, upstream, metrics);
             let settings = SessionSettings {
                 keepalive: route.keepalive,
-                idle: config.timeouts.idle,
+                idle: route.timeouts.idle,
                 max_lifetime: route.max_lifetime,
                 close_timeout: config.timeouts.close,
                 limits: config.limits.messages,

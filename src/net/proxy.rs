@@ -22,7 +22,7 @@ use super::{
     Worker,
     admission::Admitted,
     attempts::{Attempt, Attempts},
-    body::{AnswerBody, Ending, Keep, Progress, RequestBody},
+    body::{AnswerBody, Ending, Keep, Patience, Progress, RequestBody},
     client_io::Debt,
     farewell::{Bid, Farewell},
     handshake::switching,
@@ -38,6 +38,7 @@ use crate::{
     config::Config,
     error::{Error, Kind},
     headers,
+    routing::Route,
     ws::handshake::{self, Agreed, BadHandshake, Offer},
 };
 
@@ -93,6 +94,7 @@ struct Answer {
     pick: Pick,
     /// How much of the request's body has gone.
     sent: Progress,
+    patience: Patience,
     /// Whose connection with the backend it came over.
     upstream: Arc<Upstream>,
     /// Whether the client may send another request on its connection.
@@ -202,11 +204,11 @@ async fn serve(
             route.origins.check(&head.headers).map_err(foreign)?;
             let open = || shared.live.sessions();
             let admitted = shared.admission.admit(client, open, &plan.config.limits, Instant::now())?;
-            upgrade(connection, plan, (place, upstream, admitted), (head, offer), key, record).await
+            upgrade(connection, plan, (place, route, admitted), (head, offer), key, record).await
         }
         handshake::Kind::Plain => {
             let body = RequestBody::new(body, plan.config.timeouts.request_body, plan.config.limits.body_size)?;
-            forward(connection, plan, upstream, head, body, key, record).await
+            forward(connection, plan, route, head, body, key, record).await
         }
     }
 }
@@ -215,7 +217,7 @@ async fn serve(
 async fn upgrade(
     connection: &Connection,
     plan: &Plan,
-    (place, upstream, admitted): (usize, &Arc<Upstream>, Admitted),
+    (place, route, admitted): (usize, &Route, Admitted),
     (mut head, offer): (Head, Offer),
     key: Key,
     record: &mut Record,
@@ -224,7 +226,7 @@ async fn upgrade(
     head.headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
     // If it is there it is 0, and behind it come frames.
     head.headers.remove(CONTENT_LENGTH);
-    let terms = terms(plan, upstream);
+    let (upstream, terms) = (&plan.upstreams[route.upstream], terms(plan, route));
     let bond = connection.bonds.take(upstream.name());
     let mut attempts = Attempts::new(upstream, key, bond, &connection.worker.shared.metrics);
     let mut last_answer = None;
@@ -252,7 +254,8 @@ async fn upgrade(
                 // again on the same connection: there is no NTLM otherwise, and a client that speaks it waits.
                 let keep_alive = headers::asks_to_authenticate_connection(answered.response.headers());
                 let (sent, upstream) = (Progress::default(), Arc::clone(upstream));
-                let answer = Reply::Answer(Answer { answered, pick, sent, upstream, keep_alive });
+                let patience = Patience::new(answered.response.headers(), &route.timeouts);
+                let answer = Reply::Answer(Answer { answered, pick, sent, patience, upstream, keep_alive });
                 if !moves_on {
                     return Ok(answer);
                 }
@@ -263,23 +266,24 @@ async fn upgrade(
     }
 }
 
-/// How requests of this plan are sent to this upstream's backends.
-fn terms<'a>(plan: &'a Plan, upstream: &Upstream) -> Terms<'a> {
+/// How requests of this route are sent to its backends.
+fn terms<'a>(plan: &'a Plan, route: &'a Route) -> Terms<'a> {
     let Config { timeouts, tcp, limits, .. } = &plan.config;
-    Terms { timeouts, tcp, limits, reuses_connections: upstream.reuses_connections() }
+    let reuses_connections = plan.upstreams[route.upstream].reuses_connections();
+    Terms { connect: timeouts.connect, timeouts: &route.timeouts, tcp, limits, reuses_connections }
 }
 
 /// Sends a plain request to one backend after another, as far as it may be sent again.
 async fn forward(
     connection: &Connection,
     plan: &Plan,
-    upstream: &Arc<Upstream>,
+    route: &Route,
     head: Head,
     body: RequestBody,
     key: Key,
     record: &mut Record,
 ) -> Result<Reply, Error> {
-    let terms = terms(plan, upstream);
+    let (upstream, terms) = (&plan.upstreams[route.upstream], terms(plan, route));
     let repeatable = is_repeatable(&head.method, &body);
     let mut body = Some(body);
     let bond = connection.bonds.take(upstream.name());
@@ -291,8 +295,9 @@ async fn forward(
         {
             Ok(answered) => {
                 attempts.succeed(&mut pick, answered.response.status(), answered.connect, record);
-                let upstream = Arc::clone(upstream);
-                return Ok(Reply::Answer(Answer { answered, pick, sent, upstream, keep_alive: true }));
+                let (upstream, keep_alive) = (Arc::clone(upstream), true);
+                let patience = Patience::new(answered.response.headers(), &route.timeouts);
+                return Ok(Reply::Answer(Answer { answered, pick, sent, patience, upstream, keep_alive }));
             }
             Err(error) => {
                 record.traffic.bytes_to_backend = sent.bytes();
@@ -335,7 +340,7 @@ fn head_for_backend(
 
 /// Passes a backend's answer on, its body as it comes.
 fn pass_on(connection: &Arc<Connection>, plan: &Plan, answer: Answer, mut record: Record) -> Response<AnswerBody> {
-    let Answer { answered: Answered { response, link, .. }, pick, sent, upstream, keep_alive } = answer;
+    let Answer { answered: Answered { response, link, .. }, pick, sent, patience, upstream, keep_alive } = answer;
     let (mut parts, body) = response.into_parts();
     record.status = Some(parts.status.as_u16());
     headers::strip_hop_by_hop(&mut parts.headers);
@@ -353,7 +358,7 @@ fn pass_on(connection: &Arc<Connection>, plan: &Plan, answer: Answer, mut record
         _ => None,
     };
     let ending = Ending { debt: connection.debt.clone(), keep, pick, record };
-    let body = AnswerBody::backends(body, plan.config.timeouts.response, sent, ending);
+    let body = AnswerBody::backends(body, patience, sent, ending);
     let mut response = Response::new(body);
     *response.status_mut() = parts.status;
     *response.headers_mut() = parts.headers;
@@ -386,7 +391,7 @@ fn opening(connection: &Connection, plan: &Plan, upgraded: Upgraded, record: Rec
     let holdings = Holdings { guards: (pick.settle(), counted, permit), record };
     Opening {
         answer: switching(&switched.reason, &headers),
-        patience: plan.config.timeouts.upgrade,
+        patience: plan.config.timeouts.request_header,
         backend: (switched.socket, switched.early),
         common,
         nonce: shared.nonces.next() as u64,

@@ -32,9 +32,10 @@ use super::{
 };
 use crate::{
     balance::Destination,
-    config::{Limits, Tcp, Timeouts},
+    config::{Limits, Tcp},
     error::{Error, Kind},
     headers,
+    routing::RouteTimeouts,
 };
 
 /// What a worker sends requests with.
@@ -48,7 +49,9 @@ pub(super) struct Dialer {
 /// How requests are sent to a backend.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Terms<'a> {
-    pub(super) timeouts: &'a Timeouts,
+    /// To connect, for each attempt.
+    pub(super) connect: Duration,
+    pub(super) timeouts: &'a RouteTimeouts,
     pub(super) tcp: &'a Tcp,
     pub(super) limits: &'a Limits,
     /// Whether a connection of the pool will do.
@@ -109,9 +112,9 @@ impl Dialer {
         link: Option<Link>,
         terms: Terms<'_>,
     ) -> Result<Greeting, Error> {
-        let Terms { timeouts, limits, .. } = terms;
+        let Terms { connect: patience, timeouts, limits, .. } = terms;
         let address = destination.address();
-        if let Some(link) = ready(link, timeouts).await {
+        if let Some(link) = ready(link, patience).await {
             let request = head.clone().into_request(address, RequestBody::empty());
             match greet(link, request, timeouts.upgrade).await {
                 Err(error) if error.kind() == Kind::ClosedEarly => {}
@@ -119,7 +122,7 @@ impl Dialer {
             }
         }
         let started = Instant::now();
-        let (mut socket, peer) = self.connect(destination, timeouts).await?;
+        let (mut socket, peer) = self.connect(destination, patience).await?;
         let connect = started.elapsed();
         let wait = timeouts.upgrade;
         match timeout(wait, handshake::exchange(&mut socket, head, address, limits.answer_headers)).await {
@@ -130,7 +133,7 @@ impl Dialer {
             }
             Ok(Ok(Reply::Other { read, .. })) => {
                 let io = BackendIo::replaying(socket, read);
-                let answered = ask((io, peer), connect, address, head.clone(), None, (wait, limits)).await?;
+                let answered = ask((io, peer), connect, address, head.clone(), None, (Some(wait), limits)).await?;
                 check(&answered.response)?;
                 Ok(Greeting::Answered(answered))
             }
@@ -154,7 +157,7 @@ impl Dialer {
     ) -> Result<Answered, Error> {
         let address = destination.address();
         let is_repeatable = body.as_ref().is_none_or(|body| is_repeatable(&head.method, body));
-        let link = match ready(link, terms.timeouts).await {
+        let link = match ready(link, terms.connect).await {
             None if is_repeatable && terms.reuses_connections => self.pool.take(destination),
             link => link,
         };
@@ -187,10 +190,10 @@ impl Dialer {
         destination: Destination<'_>,
         head: Head,
         body: &mut Option<RequestBody>,
-        Terms { timeouts, tcp, limits, .. }: Terms<'_>,
+        Terms { connect: patience, timeouts, tcp, limits, .. }: Terms<'_>,
     ) -> Result<Answered, Error> {
         let started = Instant::now();
-        let (socket, peer) = self.connect(destination, timeouts).await?;
+        let (socket, peer) = self.connect(destination, patience).await?;
         let connect = started.elapsed();
         // The backend's connection outlives this request.
         socket::set_options(&socket, tcp).map_err(|error| Error::from_source(Kind::Unreachable, error))?;
@@ -198,9 +201,9 @@ impl Dialer {
         ask(link, connect, destination.address(), head, body.take(), (timeouts.response, limits)).await
     }
 
-    async fn connect(&self, destination: Destination<'_>, timeouts: &Timeouts) -> Result<(Socket, SocketAddr), Error> {
+    async fn connect(&self, destination: Destination<'_>, patience: Duration) -> Result<(Socket, SocketAddr), Error> {
         let arrange = |addresses: &[SocketAddr]| destination.arrange(addresses);
-        let connected = connect(destination.address(), timeouts.connect, arrange, Socket::connect).await?;
+        let connected = connect(destination.address(), patience, arrange, Socket::connect).await?;
         let Connected { stream, peer, addresses } = connected;
         self.own.check(&stream)?;
         self.pool.learn(destination.address(), addresses);
@@ -209,13 +212,13 @@ impl Dialer {
 }
 
 /// A client's own connection, once it can take another request.
-async fn ready(link: Option<Link>, timeouts: &Timeouts) -> Option<Link> {
-    link?.ready(timeouts.connect).await
+async fn ready(link: Option<Link>, patience: Duration) -> Option<Link> {
+    link?.ready(patience).await
 }
 
 /// Sends a handshake on a connection that hyper has.
 async fn greet(link: Link, request: Request<RequestBody>, wait: Duration) -> Result<Greeting, Error> {
-    let Answered { response, connect, link } = send(link, request, wait).await?;
+    let Answered { response, connect, link } = send(link, request, Some(wait)).await?;
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         check(&response)?;
         return Ok(Greeting::Answered(Answered { response, connect, link }));
@@ -237,7 +240,7 @@ async fn ask(
     address: &str,
     head: Head,
     body: Option<RequestBody>,
-    (wait, limits): (Duration, &Limits),
+    (wait, limits): (Option<Duration>, &Limits),
 ) -> Result<Answered, Error> {
     let mut http = http1::Builder::new();
     http.max_headers(limits.answer_headers).title_case_headers(true);
@@ -254,9 +257,10 @@ pub(super) fn is_repeatable(method: &Method, body: &RequestBody) -> bool {
     body.is_empty() && method.is_idempotent()
 }
 
-/// Sends a request and waits for the head of its answer: for `wait` from now, or from the last byte of the body that went.
+/// Sends a request and waits for the head of its answer: for `wait` from now, or from the last byte of the body that went;
+/// `None` = for ever.
 /// Where either authenticates the connection, that is the client's from now on.
-async fn send(mut link: Link, request: Request<RequestBody>, wait: Duration) -> Result<Answered, Error> {
+async fn send(mut link: Link, request: Request<RequestBody>, wait: Option<Duration>) -> Result<Answered, Error> {
     let progress = request.body().progress();
     link.is_private |= headers::authenticates_connection(request.headers());
     let response = patiently(link.sender.send_request(request), &progress, wait).await?.map_err(failure)?;
@@ -264,7 +268,12 @@ async fn send(mut link: Link, request: Request<RequestBody>, wait: Duration) -> 
     Ok(Answered { response, connect: None, link })
 }
 
-async fn patiently<T>(answer: impl Future<Output = T>, progress: &Progress, wait: Duration) -> Result<T, Error> {
+async fn patiently<T>(
+    answer: impl Future<Output = T>,
+    progress: &Progress,
+    wait: Option<Duration>,
+) -> Result<T, Error> {
+    let Some(wait) = wait else { return Ok(answer.await) };
     let mut answer = pin!(answer);
     loop {
         let before = progress.bytes();

@@ -3,7 +3,7 @@
 use crate::harness::{
     Backend, Proxy, Wire,
     frames::{PING, PONG, TEXT, masked, masked_close, unmasked, unmasked_close},
-    trusting, within,
+    handshake, trusting, within,
 };
 
 /// The connection ends without an answer, or with a 408 and then.
@@ -162,5 +162,78 @@ async fn a_session_outlives_every_timeout_of_http() {
         }
         assert_eq!(frame.first, PING);
     }
+    proxy.stop().await;
+}
+
+/// An answer that is a stream, and nothing more for now.
+const STREAM: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\n\
+                      Transfer-Encoding: chunked\r\n\r\n6\r\nfirst\n\r\n";
+
+#[tokio::test]
+async fn a_quiet_event_stream_outlives_the_time_between_two_reads() {
+    let backend = Backend::by_hand();
+    let proxy = Proxy::before(&[&backend]).timeout("response", "200ms").start();
+    let mut client = proxy.client().await;
+    client.send("GET /events HTTP/1.1\r\nHost: chat\r\n\r\n").await;
+    let (mut at_backend, _) = backend.asked().await;
+    at_backend.send(STREAM).await;
+    assert_eq!(within("a head", client.head()).await.status(), 200);
+    assert_eq!(client.chunk().await, b"first\n");
+    // The clock: another answer stands still for as long as it may, three times over.
+    for _ in 0..3 {
+        let mut other = proxy.client().await;
+        other.send("GET /slow HTTP/1.1\r\nHost: chat\r\n\r\n").await;
+        let (mut at_other, _) = backend.asked().await;
+        at_other.send("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nfirst").await;
+        other.rest().await;
+        at_other.expect_gone().await;
+    }
+    at_backend.send("7\r\nsecond\n\r\n0\r\n\r\n").await;
+    assert_eq!(client.chunk().await, b"second\n");
+    assert_eq!(client.chunk().await, b"");
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn an_event_stream_that_is_idle_for_too_long_is_cut_and_recorded_as_idle() {
+    let backend = Backend::by_hand();
+    let mut proxy =
+        Proxy::before(&[&backend]).timeout("idle", "200ms").with("keepalive: { ping_interval: 50ms }").start();
+    let mut client = proxy.client().await;
+    client.send("GET /events HTTP/1.1\r\nHost: chat\r\n\r\n").await;
+    let (mut at_backend, _) = backend.asked().await;
+    at_backend.send(STREAM).await;
+    client.rest().await;
+    at_backend.expect_gone().await;
+    let record = proxy.next_record().await;
+    assert_eq!((&record["cause"], &record["status"]), (&"idle".into(), &200.into()), "{record}");
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn a_route_has_timeouts_of_its_own() {
+    let backend = Backend::by_hand();
+    let routes = "routes: [ { upstream: chat, timeouts: { upgrade: 300ms, response: 200ms } }, \
+                  { path: /slow, upstream: chat, timeouts: { upgrade: 1m, response: 0s } } ]";
+    let mut proxy = Proxy::before(&[&backend]).routes(routes).timeout("response", "1h").start();
+    let (mut slow, mut slow_handshake) = (proxy.client().await, proxy.client().await);
+    slow.send("GET /slow HTTP/1.1\r\nHost: chat\r\n\r\n").await;
+    let (mut at_slow, _) = backend.asked().await;
+    slow_handshake.send(handshake("/slow", "")).await;
+    let (mut at_handshake, head) = backend.asked().await;
+    // The clock: the other route's requests and handshakes have waited for as long as they may.
+    for request in ["GET / HTTP/1.1\r\nHost: chat\r\n\r\n".to_owned(), handshake("/", "")] {
+        let mut client = proxy.client().await;
+        client.send(request).await;
+        let (mut at_backend, _) = backend.asked().await;
+        assert_eq!(client.response().await.status(), 504);
+        at_backend.expect_gone().await;
+        assert_eq!(proxy.next_record().await["cause"], "response_timeout");
+    }
+    at_slow.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
+    assert_eq!(slow.response().await.status(), 200);
+    at_handshake.accept(&head, "").await;
+    slow_handshake.upgraded().await;
+    drop((slow_handshake, at_handshake));
     proxy.stop().await;
 }

@@ -6,17 +6,25 @@ use super::{Problem, Resolver, unless_zero};
 use crate::{
     balance::UpstreamSettings,
     config::{
+        Timeouts,
         diagnostics::{Severity, nearest},
         document::At,
         file, values,
     },
     origins::Origins,
-    routing::{HostPattern, Route, RouteEntry, RouteTable},
+    routing::{HostPattern, Route, RouteEntry, RouteTable, RouteTimeouts},
     ws::keepalive,
 };
 
 /// Half of 55 s, the shortest idle limit that is common on a path: above it, one lost ping loses the session.
 const LONGEST_SAFE_PING: StdDuration = StdDuration::from_secs(27);
+
+/// How long the sessions of a route may be silent.
+struct Idle {
+    limit: Option<StdDuration>,
+    /// Where a route says it for itself.
+    at: Option<At>,
+}
 
 impl Resolver {
     pub(super) fn routes(
@@ -24,7 +32,7 @@ impl Resolver {
         routes: Vec<file::Route>,
         upstreams: &[UpstreamSettings],
         keepalive: &file::Keepalive,
-        idle: Option<StdDuration>,
+        timeouts: &Timeouts,
     ) -> RouteTable {
         let all = self.root.key("routes");
         if routes.is_empty() {
@@ -36,7 +44,11 @@ impl Resolver {
         let mut entries = Vec::with_capacity(routes.len());
         for (index, route) in routes.into_iter().enumerate() {
             let at = all.index(index);
-            let file::Route { host, path, upstream, origins, keepalive: differs, max_lifetime } = route;
+            let file::Route { host, path, upstream, origins, keepalive: differs, timeouts: own, max_lifetime } = route;
+            let idle_at = at.key("timeouts").key("idle");
+            let own_idle = own.idle.is_some().then_some(idle_at);
+            let timeouts = self.route_timeouts(timeouts, own, &at.key("timeouts"));
+            let idle = Idle { limit: timeouts.idle, at: own_idle };
             let keepalive = self.keepalive(keepalive, differs, idle, &at.key("keepalive"));
             let name = format!("{}{path}", host.as_deref().unwrap_or("*"));
             let pattern = self.host(host.as_deref(), &at.key("host"));
@@ -51,7 +63,7 @@ impl Resolver {
             };
             used[upstream] = true;
             let max_lifetime = unless_zero(&max_lifetime);
-            let route = Route { name, upstream, origins, keepalive, max_lifetime };
+            let route = Route { name, upstream, origins, keepalive, timeouts, max_lifetime };
             entries.push(RouteEntry { host: pattern, path, route });
         }
         for (upstream, _) in upstreams.iter().zip(used).filter(|(_, used)| !used) {
@@ -125,11 +137,20 @@ impl Resolver {
         }
     }
 
+    fn route_timeouts(&mut self, common: &Timeouts, own: file::TimeoutsOverride, at: &At) -> RouteTimeouts {
+        let file::TimeoutsOverride { upgrade, response, idle } = own;
+        RouteTimeouts {
+            upgrade: upgrade.map_or(common.upgrade, |time| self.positive(at.key("upgrade"), time)),
+            response: response.map_or(common.response, |time| unless_zero(&time)),
+            idle: idle.map_or(common.idle, |time| unless_zero(&time)),
+        }
+    }
+
     fn keepalive(
         &mut self,
         common: &file::Keepalive,
         differs: file::KeepaliveOverride,
-        idle: Option<StdDuration>,
+        idle: Idle,
         at: &At,
     ) -> keepalive::Settings {
         let file::Keepalive { ping_interval, pong_timeout, sides } = common;
@@ -149,25 +170,35 @@ impl Resolver {
         }
     }
 
-    fn ping_interval(&mut self, interval: StdDuration, at: At, idle: Option<StdDuration>) {
-        if !self.judged.insert(at.clone()) {
-            return;
-        }
+    /// Many routes share the top-level interval: what is wrong with it is told once.
+    fn ping_interval(&mut self, interval: StdDuration, at: At, idle: Idle) {
         let shown = values::Duration(interval);
-        if let Some(idle) = idle.filter(|idle| interval >= *idle) {
-            let idle = values::Duration(idle);
-            let help =
-                "every quiet session would be ended before its first ping: set one of them to 0s, or ping earlier";
-            self.problems.push(Problem {
+        let problem = if let Some(limit) = idle.limit.filter(|limit| interval >= *limit) {
+            let limit = values::Duration(limit);
+            Problem {
                 severity: Severity::Error,
-                at,
+                // Where a route has its own limit, that is what to look at.
+                at: idle.at.unwrap_or(at),
                 or_at: Some(self.root.key("timeouts").key("idle")),
-                message: format!("`ping_interval` ({shown}) is not shorter than `timeouts.idle` ({idle})"),
-                help: Some(help.into()),
-            });
+                message: format!("`ping_interval` ({shown}) is not shorter than `timeouts.idle` ({limit})"),
+                help: Some(
+                    "every quiet session would be ended before its first ping: set one of them to 0s, or ping earlier"
+                        .into(),
+                ),
+            }
         } else if interval > LONGEST_SAFE_PING {
-            let message = format!("`ping_interval` ({shown}) is longer than half of the shortest common limit, 55s");
-            self.warn(at, message, "with 27s or less, one lost ping does not lose the session");
+            Problem {
+                severity: Severity::Warning,
+                at,
+                or_at: None,
+                message: format!("`ping_interval` ({shown}) is longer than half of the shortest common limit, 55s"),
+                help: Some("with 27s or less, one lost ping does not lose the session".into()),
+            }
+        } else {
+            return;
+        };
+        if !self.problems.contains(&problem) {
+            self.problems.push(problem);
         }
     }
 }
