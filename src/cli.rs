@@ -208,7 +208,7 @@ pub struct Desk {
 /// `longwire status`
 #[derive(Debug, Args)]
 pub struct Status {
-    /// Look every second, until Ctrl-C
+    /// Look every second, until q or Ctrl-C
     #[arg(short, long)]
     pub watch: bool,
     #[command(flatten)]

@@ -1,12 +1,14 @@
 //! What an operator does from the command line: looks at a running longwire and gives it orders, by its admin interface.
 
 mod client;
+mod names;
 mod screen;
 mod tables;
 
 use std::{
     io::{self, IsTerminal as _},
     path::PathBuf,
+    pin::pin,
     time::Duration,
 };
 
@@ -17,7 +19,11 @@ use tokio::{
 };
 
 pub use self::client::{Address, CallError, Caller};
-use self::{client::encode, screen::Screen};
+use self::{
+    client::encode,
+    names::What,
+    screen::{Keys, Screen},
+};
 
 /// Between two looks of `status --watch`.
 const LOOK: Duration = Duration::from_secs(1);
@@ -27,7 +33,7 @@ const LOOK: Duration = Duration::from_secs(1);
 pub enum Order {
     /// The proxy as a whole.
     Status {
-        /// Again and again, until a signal.
+        /// Again and again, until a signal or `q`.
         watch: bool,
     },
     /// A page of the live sessions: keys and values of the query of `/api/sessions`.
@@ -116,7 +122,7 @@ pub struct Place {
     pub token_file: Option<PathBuf>,
 }
 
-/// Does it, and gives what is to be printed; [`Order::Status`] with `watch` prints by itself and ends with a signal.
+/// Does it, and gives what is to be printed; [`Order::Status`] with `watch` prints by itself and ends with a signal or `q`.
 ///
 /// # Errors
 /// Nobody answers, or it was refused.
@@ -128,9 +134,16 @@ pub async fn run(caller: &Caller, order: Order, form: Form, mut print: impl FnMu
     match order {
         Order::Status { watch: false } => print(&show(&status(caller).await?, tables::status)),
         Order::Status { watch: true } => watch(caller, form, print).await?,
-        Order::Sessions(query) => {
+        Order::Sessions(filters) => {
+            let query = &filters;
             let query: Vec<_> = query.iter().map(|(key, value)| format!("{key}={}", encode(value))).collect();
             let sessions = caller.get(&format!("/api/sessions?{}", query.join("&"))).await?;
+            if sessions["matched"] == 0 {
+                for (key, value) in &filters {
+                    let Some(what) = What::of_filter(key) else { continue };
+                    names::check(caller, what, value).await?;
+                }
+            }
             print(&show(&sessions, tables::sessions));
         }
         Order::Kill { id, code, reason } => {
@@ -139,6 +152,11 @@ pub async fn run(caller: &Caller, order: Order, form: Form, mut print: impl FnMu
             print(&show(&killed, tables::killed));
         }
         Order::Drain { what, undo } => {
+            let named = match &what {
+                Drained::All => None,
+                Drained::Route(route) => Some((What::Route, route.clone())),
+                Drained::Backend { address, .. } => Some((What::Backend, address.clone())),
+            };
             let (path, table): (_, fn(&Value) -> String) = match what {
                 Drained::All => (format!("/api/{}", if undo { "resume" } else { "drain" }), tables::proxy),
                 Drained::Route(route) => {
@@ -155,7 +173,11 @@ pub async fn run(caller: &Caller, order: Order, form: Form, mut print: impl FnMu
                     (path, tables::backends)
                 }
             };
-            print(&show(&caller.post(&path, &json!({})).await?, table));
+            let drained = caller.post(&path, &json!({})).await;
+            if let (Err(CallError::Refused(_)), Some((what, name))) = (&drained, named) {
+                names::check(caller, what, &name).await?;
+            }
+            print(&show(&drained?, table));
         }
         Order::Debug { what, run_for, off } => {
             let chosen = match (what, off) {
@@ -185,6 +207,9 @@ pub async fn run(caller: &Caller, order: Order, form: Form, mut print: impl FnMu
 /// `/api/status` with the upstreams of `/api/upstreams`.
 async fn status(caller: &Caller) -> Result<Value, CallError> {
     let mut status = caller.get("/api/status").await?;
+    if !status["uptime_ms"].is_u64() {
+        return Err(caller.strange("it knows no /api/status"));
+    }
     let mut upstreams = caller.get("/api/upstreams").await?;
     status["upstreams"] = upstreams["upstreams"].take();
     Ok(status)
@@ -197,6 +222,15 @@ async fn watch(caller: &Caller, form: Form, mut print: impl FnMut(&str)) -> Resu
     let mut seen = Some(status(caller).await?);
     let in_place = io::stdout().is_terminal() && !form.json;
     let mut screen = in_place.then(|| Screen::borrow(io::stdout())).transpose().map_err(CallError::Terminal)?;
+    let keys = in_place.then(Keys::listen).flatten();
+    let quit = async {
+        match &keys {
+            Some(keys) => keys.quit().await,
+            None => std::future::pending().await,
+        }
+    };
+    let mut quit = pin!(quit);
+    let mut resized = signal(SignalKind::window_change()).map_err(CallError::Signal)?;
     let mut looks = tokio::time::interval(LOOK);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -204,6 +238,8 @@ async fn watch(caller: &Caller, form: Form, mut print: impl FnMut(&str)) -> Resu
             _ = looks.tick() => {}
             _ = interrupt.recv() => return Ok(()),
             _ = terminate.recv() => return Ok(()),
+            _ = resized.recv() => {}
+            () = &mut quit => return Ok(()),
         }
         let look = match seen.take() {
             Some(first) => Ok(first),
@@ -211,7 +247,13 @@ async fn watch(caller: &Caller, form: Form, mut print: impl FnMut(&str)) -> Resu
         };
         let text = match look {
             Ok(status) if form.json => status.to_string(),
-            Ok(status) => form.paint(tables::status(&status)),
+            Ok(status) => {
+                let parts = tables::status_parts(&status);
+                form.paint(match screen::rows().filter(|_| in_place) {
+                    Some(rows) => screen::fit(&parts, rows),
+                    None => parts.join("\n\n"),
+                })
+            }
             Err(error) if form.json => json!({ "error": { "message": error.to_string() } }).to_string(),
             Err(error) => error.to_string(),
         };

@@ -1,6 +1,10 @@
 //! The verbs of an operator: what they print, and their exit codes (0 ok, 1 not done, 2 usage).
 
-use std::{path::Path, process::Command};
+use std::{
+    io::{Read as _, Write as _},
+    path::Path,
+    process::Command,
+};
 
 use longwire::config::AdminBind;
 use serde_json::Value;
@@ -47,6 +51,21 @@ fn folder() -> tempfile::TempDir {
     folder
 }
 
+/// Answers everything so, in a thread: the test's own waits for the command.
+fn another_server(answer: &'static [u8]) -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            if stream.read(&mut [0; 4096]).is_ok() {
+                let _ = stream.write_all(answer);
+            }
+        }
+    });
+    address.to_string()
+}
+
 #[tokio::test]
 async fn status_and_sessions_show_what_runs_in_tables_and_as_json() {
     let folder = folder();
@@ -73,6 +92,7 @@ async fn status_and_sessions_show_what_runs_in_tables_and_as_json() {
     let id = sessions["sessions"][0]["id"].as_str().unwrap();
     let table = run(&["sessions", "--sort", "idle", "--route", "*/"]).out;
     assert!(table.contains(id) && table.contains("1 shown, 1 match, 1 live"), "{table}");
+    assert!(table.contains("HOST AND PATH") && table.contains("/ws"), "{table}");
     let none = run(&["sessions", "--client", "10.0.0.0/8"]).out;
     assert!(!none.contains(id) && none.contains("0 shown, 0 match, 1 live"), "{none}");
     let killed = run(&["kill", id, "--code", "4003", "--reason", "signed out"]).out;
@@ -150,6 +170,9 @@ async fn what_is_not_done_exits_with_1_and_what_cannot_be_meant_with_2() {
         let said = longwire(folder.path(), arguments);
         (said.code, said.err)
     };
+    // Other servers: one that says yes to everything, and one that expects TLS.
+    let other = another_server(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}");
+    let tls = another_server(b"\x15\x03\x03\x00\x02\x02\x0a");
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     std::fs::write(folder.path().join("other"), "another-token-of-some-length").unwrap();
     std::fs::write(folder.path().join("none.yaml"), "workers: 1\n").unwrap();
@@ -168,7 +191,16 @@ async fn what_is_not_done_exits_with_1_and_what_cannot_be_meant_with_2() {
         (&["status", "--token-file", "missing"], "cannot read the token in missing"),
         (&["status", "-c", "none.yaml"], "none.yaml does not say where the admin interface is"),
         (&["status", "-c", "missing.yaml"], "missing.yaml: error: cannot read the file"),
-        (&["status", "--admin", &proxy.address().to_string()], "no longwire answers on 127.0.0.1:"),
+        (&["drain", "--route", "none"], "there are: */"),
+        (&["sessions", "--route", "none"], "no route is called \"none\"; there are: */"),
+        (&["sessions", "--upstream", "none"], "no upstream is called \"none\"; there are: chat"),
+        (&["sessions", "--backend", "127.0.0.1:1"], "no backend is called \"127.0.0.1:1\"; there are: 127.0.0.1:"),
+        (
+            &["status", "--admin", &proxy.address().to_string()],
+            "is not the admin interface of longwire: it answers 502",
+        ),
+        (&["status", "--admin", &other], "is not the admin interface of longwire: it knows no /api/status"),
+        (&["reload", "--admin", &tls], "is not the admin interface of longwire"),
     ] {
         let (code, err) = said(arguments);
         assert_eq!(code, Some(1), "{arguments:?}: {err}");

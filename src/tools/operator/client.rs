@@ -54,6 +54,8 @@ pub enum CallError {
     Unreachable(Address, String),
     /// The answer is not one of longwire's.
     Strange(Address, String),
+    /// Nothing is called as something was called.
+    NoSuchName(String),
     /// It was refused, with the `error` of the answer.
     Refused(Value),
     /// Signals cannot be heard.
@@ -139,6 +141,11 @@ impl Caller {
         self.call(Method::DELETE, path, Some(body)).await
     }
 
+    /// That another server answers.
+    pub(super) fn strange(&self, why: &str) -> CallError {
+        CallError::Strange(self.address.clone(), why.to_owned())
+    }
+
     async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, CallError> {
         let unreachable = |error: String| CallError::Unreachable(self.address.clone(), error);
         let strange = |error: &dyn fmt::Display| CallError::Strange(self.address.clone(), error.to_string());
@@ -157,12 +164,14 @@ impl Caller {
         };
         let (status, body) =
             timeout(PATIENCE, call).await.map_err(|_| unreachable(format!("no answer within {PATIENCE:?}")))??;
-        let mut value: Value = serde_json::from_slice(&body).map_err(|error| strange(&error))?;
+        let Ok(mut value) = serde_json::from_slice::<Value>(&body) else {
+            return Err(strange(&format_args!("it answers {status}, and no JSON")));
+        };
         if status.is_success() {
             return Ok(value);
         }
         match value["error"].take() {
-            Value::Null => Err(strange(&format_args!("status {status}"))),
+            error if error["code"].is_null() => Err(strange(&format_args!("it answers {status}"))),
             error => Err(CallError::Refused(error)),
         }
     }
@@ -225,7 +234,11 @@ impl fmt::Display for CallError {
                 f,
                 "nobody answers on {address} ({error}): is longwire running there? --admin ADDRESS asks elsewhere"
             ),
-            Self::Strange(address, error) => write!(f, "no longwire answers on {address}: {error}"),
+            Self::Strange(address, error) => write!(
+                f,
+                "{address} is not the admin interface of longwire: {error}. It is where `admin.bind` of the file says"
+            ),
+            Self::NoSuchName(error) => f.write_str(error),
             Self::Refused(error) => f.write_str(error["message"].as_str().unwrap_or("refused")),
             Self::Signal(error) => write!(f, "cannot wait for signals: {error}"),
             Self::Terminal(error) => write!(f, "cannot write to the terminal: {error}"),

@@ -1,6 +1,9 @@
 //! A terminal that is lent for a while: what stood there before stands there afterwards.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal as _, Write};
+
+use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
+use tokio::io::{Interest, unix::AsyncFd};
 
 /// The alternate screen, no cursor, and lines that are cut at the edge rather than wrapped.
 const BORROW: &str = "\x1b[?1049h\x1b[?25l\x1b[?7l";
@@ -9,6 +12,13 @@ const GIVE_BACK: &str = "\x1b[?7h\x1b[?25h\x1b[?1049l";
 /// Shows one text after another in place, and gives the terminal back when it is dropped.
 #[derive(Debug)]
 pub(super) struct Screen<W: Write>(W);
+
+/// Keys as they are pressed, unseen. The terminal waits for lines again when it is dropped.
+#[derive(Debug)]
+pub(super) struct Keys {
+    terminal: AsyncFd<io::Stdin>,
+    before: Termios,
+}
 
 impl<W: Write> Screen<W> {
     /// # Errors
@@ -40,6 +50,75 @@ impl<W: Write> Drop for Screen<W> {
     }
 }
 
+/// How many lines the terminal has; `None` = it does not say.
+pub(super) fn rows() -> Option<usize> {
+    tcgetwinsize(io::stdout()).ok().map(|size| usize::from(size.ws_row)).filter(|rows| *rows > 0)
+}
+
+impl Keys {
+    /// `None` where nobody types: standard input is no terminal, or has no modes.
+    pub(super) fn listen() -> Option<Self> {
+        let stdin = io::stdin();
+        if !stdin.is_terminal() {
+            return None;
+        }
+        let before = tcgetattr(&stdin).ok()?;
+        #[expect(
+            deprecated,
+            reason = "its successor is unsafe, for types that do not own what they name; standard input stays"
+        )]
+        let terminal = AsyncFd::with_interest(stdin, Interest::READABLE).ok()?;
+        let mut modes = before.clone();
+        // Signals stay: Ctrl-C is one.
+        modes.local_modes.remove(LocalModes::ICANON | LocalModes::ECHO);
+        tcsetattr(terminal.get_ref(), OptionalActions::Now, &modes).ok()?;
+        Some(Self { terminal, before })
+    }
+
+    /// Ready when `q` was pressed, or the terminal is gone.
+    pub(super) async fn quit(&self) {
+        let mut read = [0; 64];
+        while let Ok(mut ready) = self.terminal.readable().await {
+            // What is announced can be read without waiting.
+            match rustix::io::read(self.terminal.get_ref(), &mut read) {
+                Ok(0) | Err(_) => return,
+                Ok(count) if read[..count].iter().any(|key| matches!(key, b'q' | b'Q')) => return,
+                Ok(_) => ready.clear_ready(),
+            }
+        }
+    }
+}
+
+impl Drop for Keys {
+    fn drop(&mut self) {
+        let _ = tcsetattr(self.terminal.get_ref(), OptionalActions::Now, &self.before);
+    }
+}
+
+/// Parts in as many lines as there are, an empty one between two: the first part whole, of the others those that are longest
+/// cut, each with a line that says how many more it has.
+pub(super) fn fit(parts: &[String], rows: usize) -> String {
+    let heights: Vec<usize> = parts.iter().map(|part| part.lines().count()).collect();
+    let mut shown = heights.clone();
+    let blanks = parts.len().saturating_sub(1);
+    // Line by line from the longest: there are never many.
+    while shown.iter().sum::<usize>() + blanks > rows {
+        let Some(longest) = shown.iter_mut().skip(1).max().filter(|height| **height > 1) else { break };
+        *longest -= 1;
+    }
+    let parts = parts.iter().zip(heights).zip(shown).map(|((part, height), shown)| {
+        if shown == height {
+            return part.clone();
+        }
+        // The line that says so takes the place of one more.
+        let kept: Vec<&str> = part.lines().take(shown.saturating_sub(1)).collect();
+        // The head of a table is no item of it.
+        let more = format!("{} more", height - kept.len().max(1));
+        [&kept[..], &[more.as_str()]].concat().join("\n")
+    });
+    parts.collect::<Vec<_>>().join("\n\n").lines().take(rows).collect::<Vec<_>>().join("\n")
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -54,5 +133,23 @@ mod tests {
         let written = String::from_utf8(written).unwrap();
         let shown = "\x1b[1;1Hone\x1b[K\x1b[2;1H\x1b[K\x1b[3;1Hthree\x1b[K\x1b[J";
         assert_eq!(written, format!("{BORROW}{shown}{GIVE_BACK}"));
+    }
+
+    #[test]
+    fn what_does_not_fit_is_counted() {
+        let part = |name: &str, lines: usize| (0..lines).map(|n| format!("{name}{n}")).collect::<Vec<_>>().join("\n");
+        let parts = [part("head", 2), part("route", 3), part("backend", 12)];
+        assert_eq!(fit(&parts, 19), parts.join("\n\n"));
+        assert_eq!(fit(&parts, 40), parts.join("\n\n"));
+        let cut = fit(&parts, 12);
+        assert_eq!(cut.lines().count(), 12, "{cut}");
+        assert!(cut.starts_with(&parts[..2].join("\n\n")), "{cut}");
+        assert!(cut.ends_with("backend2\nbackend3\n8 more"), "{cut}");
+        // Where everything is long, each gets its share.
+        let cut = fit(&[part("head", 2), part("route", 30), part("backend", 31)], 14);
+        assert!(cut.contains("route3\n26 more") && cut.ends_with("backend3\n27 more"), "{cut}");
+        for rows in 0..20 {
+            assert!(fit(&parts, rows).lines().count() <= rows, "{rows}");
+        }
     }
 }

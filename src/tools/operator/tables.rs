@@ -7,9 +7,13 @@ use serde_json::Value;
 
 /// The whole of `status`.
 pub(super) fn status(status: &Value) -> String {
+    status_parts(status).join("\n\n")
+}
+
+/// The proxy, its routes, its backends.
+pub(super) fn status_parts(status: &Value) -> [String; 3] {
     let listeners: Vec<_> = items(&status["listeners"]).map(text).collect();
-    let parts = [format!("{}\nlistening on {}", proxy(status), listeners.join(", ")), routes(status), backends(status)];
-    parts.join("\n\n")
+    [format!("{}\nlistening on {}", proxy(status), listeners.join(", ")), routes(status), backends(status)]
 }
 
 /// The proxy in a line.
@@ -82,10 +86,24 @@ pub(super) fn sessions(list: &Value) -> String {
         let sizes = ["bytes_to_backend", "bytes_to_client"].map(|key| size(&session[key]));
         let messages = format!("{}/{}", session["messages_to_backend"], session["messages_to_client"]);
         let trip = session["rtt_last_ms"].as_f64().map_or_else(|| "-".to_owned(), |ms| format!("{ms:.1}ms"));
-        let rest = [messages, trip, size(&session["buffered_bytes"])];
+        let asked = [&session["host"], &session["path"]].map(|part| clean(part.as_str().unwrap_or_default())).concat();
+        let rest = [messages, trip, size(&session["buffered_bytes"]), asked];
         [&words[..], &ages, &sizes, &rest].concat().into_iter().map(Cell::from).collect()
     });
-    let head = ["ID", "CLIENT", "ROUTE", "BACKEND", "AGE", "IDLE", "IN", "OUT", "MESSAGES", "RTT", "BUFFERED"];
+    let head = [
+        "ID",
+        "CLIENT",
+        "ROUTE",
+        "BACKEND",
+        "AGE",
+        "IDLE",
+        "IN",
+        "OUT",
+        "MESSAGES",
+        "RTT",
+        "BUFFERED",
+        "HOST AND PATH",
+    ];
     let shown = items(&list["sessions"]).count();
     let text = table(&head, rows);
     format!("{text}\n\n{shown} shown, {} match, {} live", list["matched"], list["total"])
@@ -270,12 +288,19 @@ mod tests {
             "sessions": [{
                 "id": "a\u{1b}[2J", "client": "192.0.2.1", "route": "*/ws/", "backend": "127.0.0.1:9001",
                 "age_ms": 7_260_000, "idle_ms": 12, "bytes_to_backend": 1023, "bytes_to_client": 2048,
-                "messages_to_backend": 3, "messages_to_client": 4, "rtt_last_ms": 1.26, "buffered_bytes": 0
+                "messages_to_backend": 3, "messages_to_client": 4, "rtt_last_ms": 1.26, "buffered_bytes": 0,
+                "host": "chat.example.com", "path": "/ws/\u{1b}room"
             }]
         });
         let table = plain(&sessions(&list));
         let lines: Vec<_> = table.lines().collect();
-        for (name, value) in [("CLIENT", "192.0.2.1"), (" OUT", " 2.0KiB"), ("RTT", "1.3ms"), ("ID", "a\u{fffd}[2J")] {
+        for (name, value) in [
+            ("CLIENT", "192.0.2.1"),
+            (" OUT", " 2.0KiB"),
+            ("RTT", "1.3ms"),
+            ("HOST AND PATH", "chat.example.com/ws/\u{fffd}room"),
+            ("ID", "a\u{fffd}[2J"),
+        ] {
             let column = lines[0].find(name).unwrap_or_default();
             let cell: String = lines[1].chars().skip(column).collect();
             assert!(cell.starts_with(value), "{name}: {cell}");

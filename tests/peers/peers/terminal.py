@@ -39,6 +39,12 @@ class Terminal:
         self.tmux("send-keys", "-l", line)
         self.tmux("send-keys", "Enter")
 
+    def press(self, key: str) -> None:
+        self.tmux("send-keys", "-l", key)
+
+    def resize(self, columns: int, rows: int) -> None:
+        self.tmux("resize-window", "-x", str(columns), "-y", str(rows))
+
     def interrupt(self) -> None:
         self.tmux("send-keys", "C-c")
 

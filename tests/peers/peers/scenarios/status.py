@@ -4,7 +4,7 @@ import subprocess
 
 from ..bench import Bench, free_port, run_checks, wait_until
 from ..proxy import Proxy
-from ..terminal import Terminal
+from ..terminal import COLUMNS, ROWS, Terminal
 
 SESSIONS = 1000
 UPSTREAM = "balance: least_conn\nhealth_check: { kind: websocket, interval: 500ms, jitter: 0s, fall: 1 }"
@@ -57,6 +57,20 @@ def run(bench: Bench) -> None:
     wait_until(lambda: terminal.screen().endswith("$"), 10, "the shell's prompt")
     bench.equal(terminal.modes()["cursor_flag"] + terminal.modes()["wrap_flag"], "11", "the cursor is back, lines wrap")
     bench.equal(terminal.screen(), f"{before} {command}\n$", "after Ctrl-C the screen is as it was, and")
+
+    terminal.type(command)
+    shows("the status again", "longwire", "ready")
+    terminal.resize(COLUMNS, 7)
+    shows("in fewer lines how many backends are not there", "2", "more")
+    bench.check(len(terminal.screen().splitlines()) <= 7, "and the head is still there")
+    terminal.resize(COLUMNS, ROWS)
+    shows("all of them in a larger window", second, "drain")
+    terminal.press("x")
+    terminal.press("q")
+    wait_until(lambda: terminal.modes()["alternate_on"] == "0", 10, "the end by q")
+    terminal.type("echo typed")
+    wait_until(lambda: terminal.screen().count("typed") >= 2, 10, "what is typed is shown again")
+    bench.check("$ echo typed" in terminal.screen(), "after q the shell echoes again, and x was for the watch")
 
     for more in ([], ["--watch"]):
         watch = bench.start("status", bench.binary, "status", *more, "--admin", admin)

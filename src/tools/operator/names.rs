@@ -1,0 +1,94 @@
+//! A name that nothing has: said so, with the names that there are.
+
+use serde_json::Value;
+
+use super::client::{CallError, Caller};
+
+/// What goes by a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum What {
+    Route,
+    Upstream,
+    Backend,
+}
+
+/// More of them than anybody would read.
+const SHOWN: usize = 20;
+
+impl What {
+    /// What a key of a filter names; `None` = nothing that has a list.
+    pub(super) fn of_filter(key: &str) -> Option<Self> {
+        match key {
+            "route" => Some(Self::Route),
+            "upstream" => Some(Self::Upstream),
+            "backend" => Some(Self::Backend),
+            _ => None,
+        }
+    }
+
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Route => "route",
+            Self::Upstream => "upstream",
+            Self::Backend => "backend",
+        }
+    }
+
+    /// Those that run, each once.
+    async fn names(self, caller: &Caller) -> Result<Vec<String>, CallError> {
+        let of = |list: &Value, key: &str| -> Vec<String> {
+            let items = list.as_array().into_iter().flatten();
+            items.filter_map(|item| item[key].as_str().map(str::to_owned)).collect()
+        };
+        let mut names = match self {
+            Self::Route => of(&caller.get("/api/status").await?["routes"], "name"),
+            Self::Upstream => of(&caller.get("/api/upstreams").await?["upstreams"], "name"),
+            Self::Backend => {
+                let upstreams = caller.get("/api/upstreams").await?;
+                let upstreams = upstreams["upstreams"].as_array().into_iter().flatten();
+                upstreams.flat_map(|upstream| of(&upstream["backends"], "address")).collect()
+            }
+        };
+        names.sort();
+        names.dedup();
+        Ok(names)
+    }
+}
+
+/// That nothing is called `name`, if so.
+///
+/// # Errors
+/// [`CallError::NoSuchName`], or that the names cannot be asked for.
+pub(super) async fn check(caller: &Caller, what: What, name: &str) -> Result<(), CallError> {
+    let names = what.names(caller).await?;
+    if names.iter().any(|known| known == name) {
+        return Ok(());
+    }
+    Err(CallError::NoSuchName(no_such(what, name, &names)))
+}
+
+fn no_such(what: What, name: &str, names: &[String]) -> String {
+    let word = what.word();
+    let shown = names.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
+    let more = match names.len().saturating_sub(SHOWN) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    match names.is_empty() {
+        true => format!("no {word} is called {name:?}: there is none"),
+        false => format!("no {word} is called {name:?}; there are: {shown}{more}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_nothing_has_is_told_with_those_there_are() {
+        let names = |count: usize| (0..count).map(|n| format!("b{n}")).collect::<Vec<_>>();
+        assert_eq!(no_such(What::Route, "x", &names(2)), "no route is called \"x\"; there are: b0, b1");
+        assert!(no_such(What::Backend, "x", &names(23)).ends_with("b19 and 3 more"));
+        assert_eq!(no_such(What::Upstream, "x", &[]), "no upstream is called \"x\": there is none");
+    }
+}
