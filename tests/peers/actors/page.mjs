@@ -15,7 +15,8 @@ await until("#now", total.toLocaleString("en"));
 equal(await text("#state"), "serving", "state");
 await until("#rtt-note", "half below");
 check(true, `round trips: ${await text("#rtt-note")}`);
-equal(await page.locator("#backends tr").count(), 2, "backends");
+equal(await page.locator("#backends tr:not(.group)").count(), 2, "backends");
+check((await text("#backends .group")).startsWith("backends least_conn, 2 backends"), "below the name of their upstream");
 const rows = page.locator("#live tr");
 equal(await rows.count(), 25, "sessions on the first page");
 await page.click("#on");
@@ -35,6 +36,8 @@ await until("#endings tr", "backend_lost");
 const crash = await text("#endings tr:first-child");
 check(crash.includes("it crashed or was restarted"), `the crash is explained: ${crash.replace(/\s+/g, " ")}`);
 check(crash.includes(backend), "and on which backend");
+check(/\*\/ \/rooms\//.test(crash), "and on which route");
+await inOneLine();
 await page.click("#more");
 await page.waitForFunction(() => document.querySelectorAll("#endings tr").length === 200);
 check(true, "more endings are shown when asked for: 200");
@@ -125,6 +128,23 @@ async function onAPhone() {
     [...document.querySelectorAll("button")].filter((b) => b.offsetParent && b.getBoundingClientRect().height < 24).length);
   equal(small, 0, "buttons too small for a finger");
   await page.screenshot({ path: `${pictures}/page-phone.png` });
+  await page.setViewportSize({ width: 1280, height: 900 });
+}
+
+// Nothing that is one word is broken in two, as wide as a laptop's window is.
+async function inOneLine() {
+  await page.setViewportSize({ width: 1300, height: 900 });
+  const broken = await page.evaluate(() => {
+    const low = (e) => e.offsetHeight <= 1.6 * parseFloat(getComputedStyle(e.closest("td")).lineHeight);
+    const cells = [...document.querySelectorAll("td")].filter((td) => ["client", "backend", "by", "ended"].includes(td.dataset.name));
+    const orders = [...document.querySelectorAll("td[data-name=order] > span")];
+    const tops = (e) => new Set([...e.querySelectorAll("button")].map((b) => b.offsetTop)).size;
+    return cells.filter((td) => !low(td.firstElementChild)).map((td) => td.innerText)
+      .concat(orders.filter((order) => tops(order) > 1).map((order) => order.innerText));
+  });
+  equal(broken, [], "addresses and buttons that take two lines");
+  const wide = await page.evaluate(() => [document.documentElement.scrollWidth, innerWidth]);
+  check(wide[0] <= wide[1], `and the page is ${wide[0]} px wide in ${wide[1]}`);
   await page.setViewportSize({ width: 1280, height: 900 });
 }
 
