@@ -5,20 +5,25 @@
 //! file or words of a fixed list, so that no client can add a series: never an address of a client, a path, a header.
 
 pub mod process;
+mod series;
 pub mod text;
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64, atomic::Ordering::Relaxed},
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, atomic::AtomicU64, atomic::Ordering::Relaxed},
     time::Duration,
 };
 
 use prometheus_client::{
     encoding::EncodeLabelSet,
-    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    metrics::{counter::Counter, gauge::Gauge, histogram::Histogram},
     registry::Registry,
 };
 
-use self::process::Process;
+use self::{
+    process::Process,
+    series::{Forgetful, Label, Living, Series},
+};
 use crate::{
     error::{Error, Kind},
     ws::{Side, frame::OpCode, opcodes::OpCodeCounts},
@@ -46,9 +51,9 @@ const LIMITS: [Kind; 7] = [
     Kind::SessionsPerClient,
 ];
 
-type Counters<L> = Family<L, Counter>;
-type Gauges<L> = Family<L, Gauge>;
-type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
+type Counters<L> = Series<L, Counter>;
+type Gauges<L> = Series<L, Gauge>;
+type Histograms<L> = Series<L, Histogram>;
 
 /// Makes the table: its fields, and the registry that knows them by name.
 macro_rules! table {
@@ -68,75 +73,80 @@ macro_rules! table {
                 )+
                 table
             }
+
+            /// Forgets every series of what lives no more.
+            fn forget_gone(&self, living: &Living) {
+                $(self.$field.forget_gone(living);)+
+            }
         }
     };
 }
 
 table! {
     /// Sessions open now.
-    active: Gauges<OfRoute> = Family::default(), "websocket_connections_active";
+    active: Gauges<OfRoute> = Series::new(Gauge::default), "websocket_connections_active";
     /// Sessions begun: handshakes that a backend accepted.
-    begun: Counters<OfRoute> = Family::default(), "websocket_connections";
+    begun: Counters<OfRoute> = Series::new(Counter::default), "websocket_connections";
     /// Messages that came whole from clients, control frames not among them.
-    received: Counters<OfRoute> = Family::default(), "websocket_messages_received";
+    received: Counters<OfRoute> = Series::new(Counter::default), "websocket_messages_received";
     /// Messages that went whole to clients, control frames not among them.
-    sent: Counters<OfRoute> = Family::default(), "websocket_messages_sent";
+    sent: Counters<OfRoute> = Series::new(Counter::default), "websocket_messages_sent";
     /// How long sessions lasted, from the request to the end.
-    duration: Histograms<OfRoute> = histograms(|| Histogram::new(DURATIONS)), "websocket_connection_duration_seconds";
+    duration: Histograms<OfRoute> = Series::new(|| Histogram::new(DURATIONS)), "websocket_connection_duration_seconds";
     /// Sessions ended, by who ended them first, why, and the code of the first Close (none: without a code).
-    closes: Counters<OfClose> = Family::default(), "websocket_closes";
+    closes: Counters<OfClose> = Series::new(Counter::default), "websocket_closes";
     /// Bytes that passed through sessions, headers of frames included, our own frames not.
-    bytes: Counters<OfDirection> = Family::default(), "websocket_bytes";
+    bytes: Counters<OfDirection> = Series::new(Counter::default), "websocket_bytes";
     /// Frames that passed whole through sessions, our own not.
-    frames: Counters<OfDirection> = Family::default(), "websocket_frames";
+    frames: Counters<OfDirection> = Series::new(Counter::default), "websocket_frames";
     /// Frames that passed through sessions, by opcode; a data frame counts once its header has passed, our own do not.
-    opcodes: Counters<OfOpCode> = Family::default(), "websocket_frames_by_opcode";
+    opcodes: Counters<OfOpCode> = Series::new(Counter::default), "websocket_frames_by_opcode";
     /// Pings that we sent.
-    pings: Counters<OfSide> = Family::default(), "websocket_pings";
+    pings: Counters<OfSide> = Series::new(Counter::default), "websocket_pings";
     /// Pings of ours that were answered before the next one.
-    pongs: Counters<OfSide> = Family::default(), "websocket_pongs";
+    pongs: Counters<OfSide> = Series::new(Counter::default), "websocket_pongs";
     /// From a Ping of ours to its Pong.
-    round_trips: Histograms<OfSide> = histograms(latencies), "websocket_ping_round_trip_seconds";
+    round_trips: Histograms<OfSide> = Series::new(latencies), "websocket_ping_round_trip_seconds";
     /// Sides that were found dead: silent after a Ping, or taking nothing, for pong_timeout.
-    dead: Counters<OfSide> = Family::default(), "websocket_dead_sides";
+    dead: Counters<OfSide> = Series::new(Counter::default), "websocket_dead_sides";
     /// From a handshake's request to the backend's 101, all tries included.
-    handshakes: Histograms<OfRoute> = histograms(latencies), "websocket_handshake_seconds";
+    handshakes: Histograms<OfRoute> = Series::new(latencies), "websocket_handshake_seconds";
     /// Handshakes that became no session, by the log's word for why (not_upgraded: the backend answered otherwise).
-    handshake_failures: Counters<OfFailure> = Family::default(), "websocket_handshake_failures";
+    handshake_failures: Counters<OfFailure> = Series::new(Counter::default), "websocket_handshake_failures";
     /// Plain requests that got no whole answer of a backend, by the log's word for why.
-    request_failures: Counters<OfFailure> = Family::default(), "longwire_request_failures";
+    request_failures: Counters<OfFailure> = Series::new(Counter::default), "longwire_request_failures";
     /// How often something was refused, or a session ended, because a limit was reached.
-    limits_hit: Counters<OfLimit> = Family::default(), "longwire_limits_hit";
+    limits_hit: Counters<OfLimit> = Series::new(Counter::default), "longwire_limits_hit";
     /// Connections of clients, those of sessions included.
     connections: Gauge = Gauge::default(), "longwire_connections";
     /// Sessions of each worker thread.
-    worker_sessions: Gauges<OfWorker> = Family::default(), "longwire_worker_sessions";
+    worker_sessions: Gauges<OfWorker> = Series::new(Gauge::default), "longwire_worker_sessions";
     /// Sessions and requests in flight at a backend.
-    backend_active: Gauges<OfBackend> = Family::default(), "longwire_backend_active";
+    backend_active: Gauges<OfBackend> = Series::new(Gauge::default), "longwire_backend_active";
     /// Whether a backend takes its share: 0 while it is down in the file, off duty, or out by its requests or checks.
-    backend_up: Gauges<OfBackend> = Family::default(), "longwire_backend_up";
+    backend_up: Gauges<OfBackend> = Series::new(Gauge::default), "longwire_backend_up";
     /// Attempts that went to a backend.
-    backend_picks: Counters<OfBackend> = Family::default(), "longwire_backend_picks";
+    backend_picks: Counters<OfBackend> = Series::new(Counter::default), "longwire_backend_picks";
     /// Attempts that failed at a backend, by the log's word for why.
-    backend_failures: Counters<OfBackendFailure> = Family::default(), "longwire_backend_failures";
+    backend_failures: Counters<OfBackendFailure> = Series::new(Counter::default), "longwire_backend_failures";
     /// To connect to a backend, of those attempts that were answered.
-    backend_connect: Histograms<OfBackend> = histograms(latencies), "longwire_backend_connect_seconds";
+    backend_connect: Histograms<OfBackend> = Series::new(latencies), "longwire_backend_connect_seconds";
     /// Whether load balancers should send clients here: 0 as soon as a drain is announced.
     ready: Gauge = Gauge::default(), "longwire_ready";
     /// Whether all sessions are told to leave and every request is refused.
     draining: Gauge = Gauge::default(), "longwire_draining";
     /// Whether the sessions of a route are told to leave and every request on it is refused.
-    route_draining: Gauges<OfRoute> = Family::default(), "longwire_route_draining";
+    route_draining: Gauges<OfRoute> = Series::new(Gauge::default), "longwire_route_draining";
     /// Attempts to run another configuration: applied, wrong_config or not_started.
-    reloads: Counters<OfReload> = Family::default(), "longwire_reloads";
+    reloads: Counters<OfReload> = Series::new(Counter::default), "longwire_reloads";
     /// Lines of the log, records and messages, that could not be written: the reader is too slow or the disk full.
     lines_dropped: Counter = Counter::default(), "longwire_log_lines_dropped";
     /// Spans of handshakes: exported, failed (the collector did not take them) or dropped (too many waited for it).
-    spans: Counters<OfSpans> = Family::default(), "longwire_trace_spans";
+    spans: Counters<OfSpans> = Series::new(Counter::default), "longwire_trace_spans";
     /// Unix time at which a certificate of a listener is no longer valid.
-    certificates: Gauges<OfCertificate> = Family::default(), "longwire_certificate_expiry_timestamp_seconds";
+    certificates: Gauges<OfCertificate> = Series::new(Gauge::default), "longwire_certificate_expiry_timestamp_seconds";
     /// The version of longwire; always 1.
-    build: Gauges<OfBuild> = Family::default(), "longwire_build_info";
+    build: Gauges<OfBuild> = Series::new(Gauge::default), "longwire_build_info";
     /// Memory that is resident, in bytes.
     memory: Gauge = Gauge::default(), "process_resident_memory_bytes";
     /// Open file descriptors.
@@ -149,52 +159,68 @@ table! {
     start: Gauge<f64, AtomicU64> = Gauge::default(), "process_start_time_seconds";
 }
 
-fn histograms<L: Clone + std::hash::Hash + Eq>(new: fn() -> Histogram) -> Histograms<L> {
-    Family::new_with_constructor(new)
-}
-
 fn latencies() -> Histogram {
     Histogram::new(LATENCIES)
 }
 
-/// Labels, each by the name of its field.
+/// Labels, each by the name of its field; and whether what they name still lives.
 macro_rules! labels {
-    ($($name:ident { $($label:ident: $kind:ty),+ })+) => {
+    ($($name:ident { $($label:ident: $kind:ty),+ } lives: $lives:expr;)+) => {
         $(#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-        struct $name { $($label: $kind),+ })+
+        struct $name { $($label: $kind),+ }
+
+        impl Label for $name {
+            fn lives(&self, living: &Living) -> bool {
+                let lives: fn(&Self, &Living) -> bool = $lives;
+                lives(self, living)
+            }
+        })+
     };
 }
 
 labels! {
-    OfRoute { route: String, upstream: String }
+    OfRoute { route: String, upstream: String } lives: |of, living| living.has_route(&of.route, &of.upstream);
     OfClose { route: String, upstream: String, initiator: &'static str, cause: &'static str, code: String }
+        lives: |of, living| living.has_route(&of.route, &of.upstream);
     OfDirection { route: String, upstream: String, direction: &'static str }
-    OfOpCode { direction: &'static str, opcode: &'static str }
+        lives: |of, living| living.has_route(&of.route, &of.upstream);
+    OfOpCode { direction: &'static str, opcode: &'static str } lives: |_, _| true;
     OfSide { route: String, upstream: String, side: &'static str }
-    OfFailure { route: String, reason: &'static str }
-    OfLimit { limit: &'static str }
-    OfWorker { worker: u64 }
-    OfBackend { upstream: String, backend: String }
+        lives: |of, living| living.has_route(&of.route, &of.upstream);
+    OfFailure { route: String, reason: &'static str } lives: |of, living| of.route == NONE || living.has_name(&of.route);
+    OfLimit { limit: &'static str } lives: |_, _| true;
+    OfWorker { worker: u64 } lives: |_, _| true;
+    OfBackend { upstream: String, backend: String } lives: |of, living| living.has_backend(&of.upstream, &of.backend);
     OfBackendFailure { upstream: String, backend: String, reason: &'static str }
-    OfReload { outcome: &'static str }
-    OfSpans { outcome: &'static str }
-    OfCertificate { listener: String, certificate: String }
-    OfBuild { version: &'static str }
+        lives: |of, living| living.has_backend(&of.upstream, &of.backend);
+    OfReload { outcome: &'static str } lives: |_, _| true;
+    OfSpans { outcome: &'static str } lives: |_, _| true;
+    // They are set anew at each reload.
+    OfCertificate { listener: String, certificate: String } lives: |_, _| true;
+    OfBuild { version: &'static str } lives: |_, _| true;
 }
 
-/// All metrics of the process. They go on over a reload: a route keeps its counts by its name and its upstream's.
+/// All metrics of the process. They go on over a reload: a route keeps its counts by its name and its upstream's. What is
+/// configured no more and has no session left is forgotten; should it come back, it begins at 0, as after a restart.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
     table: Table,
-    /// By the place that each has. A lock, taken at a (re)load and when somebody looks.
-    routes: Mutex<Vec<Arc<RouteMetrics>>>,
+    /// A lock, taken at a (re)load, when somebody looks and when something is forgotten.
+    routes: Mutex<Routes>,
+}
+
+/// The routes that are configured, or have sessions or requests left: whoever counts for one holds it.
+#[derive(Debug, Default)]
+struct Routes {
+    living: Vec<Weak<RouteMetrics>>,
+    next_number: usize,
 }
 
 /// What is counted of the sessions of a route.
 #[derive(Debug)]
 pub struct RouteMetrics {
-    place: usize,
+    number: usize,
     labels: OfRoute,
     active: Gauge,
     begun: Counter,
@@ -300,9 +326,9 @@ impl Default for Metrics {
         let mut registry = Registry::default();
         let table = Table::new(&mut registry);
         let version = env!("CARGO_PKG_VERSION");
-        table.build.get_or_create(&OfBuild { version }).set(1);
+        table.build.of(&OfBuild { version }).set(1);
         for reload in [Reload::Applied, Reload::WrongConfig, Reload::NotStarted] {
-            table.reloads.get_or_create_owned(&reload.labels());
+            table.reloads.of(&reload.labels());
         }
         Self { registry, table, routes: Mutex::default() }
     }
@@ -314,12 +340,30 @@ impl Metrics {
     pub fn route(&self, route: &str, upstream: &str) -> Arc<RouteMetrics> {
         let mut routes = self.routes();
         let labels = OfRoute { route: route.to_owned(), upstream: upstream.to_owned() };
-        if let Some(known) = routes.iter().find(|known| known.labels == labels) {
-            return Arc::clone(known);
+        if let Some(known) = routes.all().find(|known| known.labels == labels) {
+            return known;
         }
-        let route = Arc::new(RouteMetrics::new(&self.table, routes.len(), labels));
-        routes.push(Arc::clone(&route));
+        // What is left of an earlier one with its name is not for this one, whose sums begin at 0.
+        self.table.forget_gone(&routes.living(None));
+        let route = Arc::new(RouteMetrics::new(&self.table, routes.next_number, labels));
+        routes.next_number += 1;
+        routes.living.push(Arc::downgrade(&route));
         route
+    }
+
+    /// Whether a route of this name is configured, or has sessions or requests left.
+    #[must_use]
+    pub fn has_route(&self, name: &str) -> bool {
+        self.routes().all().any(|route| route.labels.route == name)
+    }
+
+    /// Forgets the routes that are configured no more and have no session left, and all backends but these: upstream and
+    /// address.
+    pub fn forget_gone<'b>(&self, backends: impl IntoIterator<Item = (&'b str, &'b str)>) {
+        let mut routes = self.routes();
+        routes.living.retain(|route| route.strong_count() > 0);
+        let backends = backends.into_iter().map(|(upstream, backend)| (upstream.to_owned(), backend.to_owned()));
+        self.table.forget_gone(&routes.living(Some(backends.collect())));
     }
 
     /// A request is over that became no session. `route`: the one that it found; `cause`: the log's word.
@@ -329,9 +373,9 @@ impl Metrics {
         }
         let labels = OfFailure { route: route.unwrap_or(NONE).to_owned(), reason: cause };
         let failures = if is_handshake { &self.table.handshake_failures } else { &self.table.request_failures };
-        failures.get_or_create(&labels).inc();
+        failures.of(&labels).inc();
         if LIMITS.iter().any(|limit| limit.reason() == cause) {
-            self.table.limits_hit.get_or_create(&OfLimit { limit: cause }).inc();
+            self.table.limits_hit.of(&OfLimit { limit: cause }).inc();
         }
     }
 
@@ -339,23 +383,23 @@ impl Metrics {
     pub fn backend_failed(&self, upstream: &str, backend: &str, error: &Error) {
         let (upstream, backend) = (upstream.to_owned(), backend.to_owned());
         let labels = OfBackendFailure { upstream, backend, reason: error.reason() };
-        self.table.backend_failures.get_or_create(&labels).inc();
+        self.table.backend_failures.of(&labels).inc();
     }
 
     /// A backend was connected to, and answered.
     pub fn backend_connected(&self, upstream: &str, backend: &str, took: Duration) {
-        self.table.backend_connect.get_or_create(&OfBackend::new(upstream, backend)).observe(took.as_secs_f64());
+        self.table.backend_connect.of(&OfBackend::new(upstream, backend)).observe(took.as_secs_f64());
     }
 
     /// Another configuration was to be run.
     pub fn reloaded(&self, outcome: Reload) {
-        self.table.reloads.get_or_create(&outcome.labels()).inc();
+        self.table.reloads.of(&outcome.labels()).inc();
     }
 
     /// For whoever exports spans.
     #[must_use]
     pub fn spans(&self) -> SpanCounts {
-        let count = |outcome| self.table.spans.get_or_create_owned(&OfSpans { outcome });
+        let count = |outcome| self.table.spans.of(&OfSpans { outcome });
         SpanCounts { exported: count("exported"), failed: count("failed"), dropped: count("dropped") }
     }
 
@@ -363,16 +407,22 @@ impl Metrics {
     pub fn set_certificates(&self, certificates: impl IntoIterator<Item = (String, String, i64)>) {
         self.table.certificates.clear();
         for (listener, certificate, not_after) in certificates {
-            self.table.certificates.get_or_create(&OfCertificate { listener, certificate }).set(not_after);
+            self.table.certificates.of(&OfCertificate { listener, certificate }).set(not_after);
         }
     }
 
-    /// Everything as text. `passed`: what all sessions of a route have passed so far, by [`RouteMetrics::place`]; empty
+    /// Everything as text. `passed`: what all sessions of a route have passed so far, by [`RouteMetrics::number`]; empty
     /// where the sessions did not answer: then their counters stay as they were. Never two of these at a time.
     #[must_use]
-    pub fn show(&self, format: text::Format, state: &State<'_>, passed: &[Passed], process: Option<Process>) -> String {
-        for route in self.routes().iter() {
-            route.passed.raise_to(passed.get(route.place).copied().unwrap_or_default());
+    pub fn show(
+        &self,
+        format: text::Format,
+        state: &State<'_>,
+        passed: &HashMap<usize, Passed>,
+        process: Option<Process>,
+    ) -> String {
+        for route in self.routes().all() {
+            route.passed.raise_to(passed.get(&route.number).copied().unwrap_or_default());
         }
         self.table.set(state);
         if let Some(process) = process {
@@ -381,8 +431,21 @@ impl Metrics {
         text::write(&self.registry, format)
     }
 
-    fn routes(&self) -> MutexGuard<'_, Vec<Arc<RouteMetrics>>> {
+    fn routes(&self) -> MutexGuard<'_, Routes> {
         self.routes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Routes {
+    fn all(&self) -> impl Iterator<Item = Arc<RouteMetrics>> {
+        self.living.iter().filter_map(Weak::upgrade)
+    }
+
+    /// `backends`: `None` = all live.
+    fn living(&self, backends: Option<HashSet<(String, String)>>) -> Living {
+        let routes: HashSet<_> =
+            self.all().map(|route| (route.labels.route.clone(), route.labels.upstream.clone())).collect();
+        Living { names: routes.iter().map(|(name, _)| name.clone()).collect(), routes, backends }
     }
 }
 
@@ -395,7 +458,7 @@ impl Table {
         self.route_draining.clear();
         for &(route, upstream, drains) in &state.routes {
             let labels = OfRoute { route: route.to_owned(), upstream: upstream.to_owned() };
-            self.route_draining.get_or_create(&labels).set(drains.into());
+            self.route_draining.of(&labels).set(drains.into());
         }
         // A backend that is no more is shown no more; one that comes back begins anew.
         self.backend_active.clear();
@@ -403,12 +466,12 @@ impl Table {
         self.backend_picks.clear();
         for backend in &state.backends {
             let labels = OfBackend::new(backend.upstream, backend.backend);
-            self.backend_active.get_or_create(&labels).set(signed(backend.active));
-            self.backend_up.get_or_create(&labels).set(backend.is_up.into());
-            self.backend_picks.get_or_create(&labels).inc_by(backend.picks);
+            self.backend_active.of(&labels).set(signed(backend.active));
+            self.backend_up.of(&labels).set(backend.is_up.into());
+            self.backend_picks.of(&labels).inc_by(backend.picks);
         }
         for (worker, sessions) in state.worker_sessions.iter().flatten().enumerate() {
-            self.worker_sessions.get_or_create(&OfWorker { worker: worker as u64 }).set(signed(*sessions));
+            self.worker_sessions.of(&OfWorker { worker: worker as u64 }).set(signed(*sessions));
         }
         self.raise_opcodes_to(&state.opcodes);
     }
@@ -418,7 +481,7 @@ impl Table {
         for from in [Side::Client, Side::Backend] {
             for opcode in OpCode::ALL {
                 let labels = OfOpCode { direction: DIRECTIONS[from as usize], opcode: opcode.as_str() };
-                self.opcodes.get_or_create(&labels).inner().fetch_max(counts.of(from, opcode), Relaxed);
+                self.opcodes.of(&labels).inner().fetch_max(counts.of(from, opcode), Relaxed);
             }
         }
     }
@@ -433,38 +496,38 @@ impl Table {
 }
 
 impl RouteMetrics {
-    fn new(table: &Table, place: usize, labels: OfRoute) -> Self {
+    fn new(table: &Table, number: usize, labels: OfRoute) -> Self {
         let OfRoute { route, upstream } = labels.clone();
         let of_side = |side| OfSide { route: route.clone(), upstream: upstream.clone(), side };
         let sides = ["client", "backend"].map(of_side);
         let directions =
             DIRECTIONS.map(|direction| OfDirection { route: route.clone(), upstream: upstream.clone(), direction });
         Self {
-            place,
-            active: table.active.get_or_create_owned(&labels),
-            begun: table.begun.get_or_create_owned(&labels),
-            duration: table.duration.get_or_create_owned(&labels),
-            handshake: table.handshakes.get_or_create_owned(&labels),
+            number,
+            active: table.active.of(&labels),
+            begun: table.begun.of(&labels),
+            duration: table.duration.of(&labels),
+            handshake: table.handshakes.of(&labels),
             closes: table.closes.clone(),
             limits_hit: table.limits_hit.clone(),
-            dead: sides.each_ref().map(|side| table.dead.get_or_create_owned(side)),
-            round_trips: RoundTripTimes(sides.each_ref().map(|side| table.round_trips.get_or_create_owned(side))),
+            dead: sides.each_ref().map(|side| table.dead.of(side)),
+            round_trips: RoundTripTimes(sides.each_ref().map(|side| table.round_trips.of(side))),
             passed: PassedCounters {
-                received: table.received.get_or_create_owned(&labels),
-                sent: table.sent.get_or_create_owned(&labels),
-                bytes: directions.each_ref().map(|direction| table.bytes.get_or_create_owned(direction)),
-                frames: directions.each_ref().map(|direction| table.frames.get_or_create_owned(direction)),
-                pings: sides.each_ref().map(|side| table.pings.get_or_create_owned(side)),
-                pongs: sides.each_ref().map(|side| table.pongs.get_or_create_owned(side)),
+                received: table.received.of(&labels),
+                sent: table.sent.of(&labels),
+                bytes: directions.each_ref().map(|direction| table.bytes.of(direction)),
+                frames: directions.each_ref().map(|direction| table.frames.of(direction)),
+                pings: sides.each_ref().map(|side| table.pings.of(side)),
+                pongs: sides.each_ref().map(|side| table.pongs.of(side)),
             },
             labels,
         }
     }
 
-    /// Its number among all routes that ever were.
+    /// No other route of this process has or had the same.
     #[must_use]
-    pub const fn place(&self) -> usize {
-        self.place
+    pub const fn number(&self) -> usize {
+        self.number
     }
 
     /// For its sessions.
@@ -489,7 +552,7 @@ impl RouteMetrics {
         self.duration.observe(duration.as_secs_f64());
         let OfRoute { route, upstream } = self.labels.clone();
         let close = OfClose { route, upstream, initiator: initiator.unwrap_or(NONE), cause, code: code_label(code) };
-        self.closes.get_or_create(&close).inc();
+        self.closes.of(&close).inc();
         match cause {
             "client_dead" => {
                 self.dead[0].inc();
@@ -498,7 +561,7 @@ impl RouteMetrics {
                 self.dead[1].inc();
             }
             "memory" | "message_too_big" | "rate_limited" => {
-                self.limits_hit.get_or_create(&OfLimit { limit: cause }).inc();
+                self.limits_hit.of(&OfLimit { limit: cause }).inc();
             }
             _ => {}
         }
@@ -593,7 +656,7 @@ mod tests {
 
     #[test]
     fn codes_that_anyone_may_invent_make_no_series() {
-        let labels: std::collections::HashSet<_> = (0..=u16::MAX).map(|code| code_label(Some(code))).collect();
+        let labels: HashSet<_> = (0..=u16::MAX).map(|code| code_label(Some(code))).collect();
         assert_eq!(labels.len(), 16 + 3);
         assert_eq!(code_label(Some(1012)), "1012");
         assert_eq!((code_label(None), code_label(Some(4001))), ("none".into(), "4xxx".into()));
@@ -602,10 +665,47 @@ mod tests {
     #[test]
     fn a_route_keeps_its_counts_when_it_is_named_again() {
         let metrics = Metrics::default();
-        metrics.route("*/", "chat").begin(None);
+        let route = metrics.route("*/", "chat");
+        route.begin(None);
         let again = metrics.route("*/", "chat");
-        assert_eq!((again.begun.get(), again.place()), (1, 0));
-        assert_eq!(metrics.route("*/", "other").place(), 1);
+        assert_eq!((again.begun.get(), again.number()), (1, 0));
+        assert_eq!(metrics.route("*/", "other").number(), 1);
+    }
+
+    /// How many samples there are of what is called so.
+    fn samples(metrics: &Metrics, name: &str) -> usize {
+        let text = text::write(&metrics.registry, text::Format::Classic);
+        text.lines().filter(|line| !line.starts_with('#') && line.contains(name)).count()
+    }
+
+    #[test]
+    fn what_is_gone_and_has_no_session_left_leaves_no_sample() {
+        let metrics = Metrics::default();
+        let before = text::write(&metrics.registry, text::Format::Classic);
+        let route = metrics.route("*/gone", "gone");
+        route.begin(None);
+        let end = End { initiator: None, cause: "client_dead", code: Some(1000), duration: Duration::ZERO };
+        route.end(end);
+        metrics.request_over(Some("*/gone"), "refused", true);
+        metrics.request_over(Some("*/gone"), "refused", false);
+        metrics.backend_connected("gone", "gone:80", Duration::ZERO);
+        metrics.backend_failed("gone", "gone:80", &Kind::Refused.into());
+        metrics.forget_gone([("gone", "gone:80")]);
+        let all = samples(&metrics, "gone");
+        metrics.forget_gone([]);
+        assert!(samples(&metrics, "gone") < all && metrics.has_route("*/gone"), "a session of the route may be left");
+        drop(route);
+        metrics.forget_gone([]);
+        assert_eq!(text::write(&metrics.registry, text::Format::Classic), before);
+        assert!(!metrics.has_route("*/gone"));
+    }
+
+    #[test]
+    fn a_route_that_comes_back_before_it_was_forgotten_begins_at_0() {
+        let metrics = Metrics::default();
+        metrics.route("*/", "chat").passed.raise_to(Passed { messages: [5; 2], ..Passed::default() });
+        let again = metrics.route("*/", "chat");
+        assert_eq!((again.passed.received.get(), again.number()), (0, 1));
     }
 
     #[test]

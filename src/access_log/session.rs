@@ -118,7 +118,7 @@ impl SessionRecord {
 
     /// Where its route's sessions are counted.
     #[must_use]
-    pub fn metrics(&self) -> &RouteMetrics {
+    pub fn metrics(&self) -> &Arc<RouteMetrics> {
         &self.route.metrics
     }
 

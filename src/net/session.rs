@@ -29,7 +29,7 @@ use crate::{
     access_log::{SessionRecord, Traffic},
     balance::InFlight,
     config::Tcp,
-    metrics::Passed,
+    metrics::{Passed, RouteMetrics},
     ws::{
         Side,
         session::{Common, Session},
@@ -174,8 +174,8 @@ impl Held {
         })
     }
 
-    /// What it has passed so far, and the place of its route in a [`Tally`].
-    pub(super) fn passed(&self) -> Option<(usize, Passed)> {
+    /// What it has passed so far, and on which route.
+    pub(super) fn passed(&self) -> Option<(&Arc<RouteMetrics>, Passed)> {
         let (relay, record) = (self.relay.as_ref()?, self.record.as_ref()?);
         let sides = [Side::Client, Side::Backend];
         let counts = sides.map(|side| relay.session.counts(side));
@@ -187,7 +187,7 @@ impl Held {
             pings: trips.map(|trips| trips.pings.into()),
             pongs: trips.map(|trips| trips.measured.into()),
         };
-        Some((record.metrics().place(), passed))
+        Some((record.metrics(), passed))
     }
 
     /// An operator ends it. It wants a turn then.

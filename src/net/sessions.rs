@@ -412,7 +412,7 @@ impl Sessions {
     fn count(&mut self) {
         let running = &self.running;
         // No session has a key beyond the capacity.
-        let look = |key| running.get(key)?.session.passed();
+        let look = |key| running.get(key)?.session.passed().map(|(route, passed)| (route.number(), passed));
         self.ledger.proceed(running.capacity(), running.len(), self.scratch.opcodes(), look);
     }
 

@@ -1,0 +1,133 @@
+//! A family of metrics that can forget: Prometheus's own knows no way to go through its labels.
+
+use std::{
+    collections::HashSet,
+    fmt,
+    hash::Hash,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, EncodeMetric, MetricEncoder},
+    metrics::{
+        MetricType, TypedMetric,
+        counter::Counter,
+        family::{Family, MetricConstructor},
+        gauge::Gauge,
+    },
+};
+
+/// What has a place in the metrics: what is configured, and what has sessions or requests left.
+#[derive(Debug, Default)]
+pub(super) struct Living {
+    /// Names of routes.
+    pub(super) names: HashSet<String>,
+    /// Routes with their upstreams.
+    pub(super) routes: HashSet<(String, String)>,
+    /// Upstreams with their backends; `None` = all.
+    pub(super) backends: Option<HashSet<(String, String)>>,
+}
+
+impl Living {
+    pub(super) fn has_name(&self, route: &str) -> bool {
+        self.names.contains(route)
+    }
+
+    pub(super) fn has_route(&self, route: &str, upstream: &str) -> bool {
+        self.routes.contains(&(route.to_owned(), upstream.to_owned()))
+    }
+
+    pub(super) fn has_backend(&self, upstream: &str, backend: &str) -> bool {
+        let pair = || (upstream.to_owned(), backend.to_owned());
+        self.backends.as_ref().is_none_or(|backends| backends.contains(&pair()))
+    }
+}
+
+/// Labels of a series.
+pub(super) trait Label {
+    /// Whether what they name lives; words of a fixed list always do.
+    fn lives(&self, living: &Living) -> bool;
+}
+
+/// Part of the table.
+pub(super) trait Forgetful {
+    /// Forgets the series of what lives no more.
+    fn forget_gone(&self, living: &Living);
+}
+
+/// The series of one metric, by their labels.
+#[derive(Debug)]
+pub(super) struct Series<L, M, C = fn() -> M> {
+    family: Family<L, M, C>,
+    /// Those of the family. A lock, held while it gains or loses one.
+    labels: Arc<Mutex<HashSet<L>>>,
+}
+
+impl<L: Clone + Hash + Eq, M: Clone, C: MetricConstructor<M>> Series<L, M, C> {
+    pub(super) fn new(constructor: C) -> Self {
+        Self { family: Family::new_with_constructor(constructor), labels: Arc::default() }
+    }
+
+    /// The metric with these labels.
+    pub(super) fn of(&self, labels: &L) -> M {
+        let mut known = self.labels();
+        if !known.contains(labels) {
+            known.insert(labels.clone());
+        }
+        self.family.get_or_create_owned(labels)
+    }
+
+    pub(super) fn clear(&self) {
+        let mut known = self.labels();
+        known.clear();
+        self.family.clear();
+    }
+}
+
+impl<L, M, C> Series<L, M, C> {
+    fn labels(&self) -> MutexGuard<'_, HashSet<L>> {
+        self.labels.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<L: Clone + Hash + Eq + Label, M: Clone, C: MetricConstructor<M>> Forgetful for Series<L, M, C> {
+    fn forget_gone(&self, living: &Living) {
+        let mut known = self.labels();
+        known.retain(|labels| {
+            let lives = labels.lives(living);
+            if !lives {
+                self.family.remove(labels);
+            }
+            lives
+        });
+    }
+}
+
+impl<N, A> Forgetful for Gauge<N, A> {
+    fn forget_gone(&self, _: &Living) {}
+}
+
+impl<N, A> Forgetful for Counter<N, A> {
+    fn forget_gone(&self, _: &Living) {}
+}
+
+impl<L, M, C: Clone> Clone for Series<L, M, C> {
+    fn clone(&self) -> Self {
+        Self { family: self.family.clone(), labels: Arc::clone(&self.labels) }
+    }
+}
+
+impl<L, M, C> EncodeMetric for Series<L, M, C>
+where
+    L: Clone + Hash + Eq + EncodeLabelSet,
+    M: EncodeMetric + TypedMetric,
+    C: MetricConstructor<M>,
+{
+    fn encode(&self, encoder: MetricEncoder<'_>) -> fmt::Result {
+        self.family.encode(encoder)
+    }
+
+    fn metric_type(&self) -> MetricType {
+        M::TYPE
+    }
+}
