@@ -42,7 +42,7 @@ pub struct Backend {
     risen: AtomicU64,
 }
 
-/// What the operator wants of a backend, beside what the file says. It lasts as long as the [`Backend`].
+/// What the operator wants of a backend, beside what the file says. It lasts as long as the file has the backend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Duty {
     /// It takes its share.
@@ -216,6 +216,14 @@ impl Backend {
             self.rise(now);
         }
         Some(transition)
+    }
+
+    /// It was out of the file and comes back while some of its sessions live: their count goes on. What the operator wanted of
+    /// it, and what its checks said, was said before it went.
+    pub fn begin_anew(&self, now: Instant) {
+        self.duty.store(Duty::Up as u8, Ordering::Relaxed);
+        self.forget_checks();
+        self.rise(now);
     }
 
     /// As if it had never been checked.

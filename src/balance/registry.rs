@@ -14,7 +14,8 @@ use super::{
 };
 
 /// Finds the backends of an earlier file again, by the upstream's name and their address. A backend lives as long as an
-/// upstream or a session has it; one that comes back later is a new one.
+/// upstream or a session has it; one that comes back later is a new one, and one that comes back sooner begins anew but for
+/// its counts ([`Backend::begin_anew`]).
 ///
 /// Requests that began before a reload go on with the old [`Upstream`], which picks under a lock of its own: while both
 /// pick, a backend may get one request more than `max_conns`.
@@ -45,10 +46,6 @@ impl Registry {
     /// operator's duty go on. Those it does not know are up, idle, and at the beginning of their slow start.
     pub fn upstream(&self, settings: UpstreamSettings, now: Instant) -> Arc<Upstream> {
         let mut known = lock(&self.known);
-        known.retain(|_, upstream| {
-            upstream.backends.retain(|_, backend| backend.strong_count() > 0);
-            !upstream.backends.is_empty()
-        });
         let known = known.entry(settings.name.clone()).or_default();
         let line = known.line.upgrade().unwrap_or_default();
         known.line = Arc::downgrade(&line);
@@ -62,14 +59,25 @@ impl Registry {
         };
         let backends = settings.backends.iter().map(|settings| &settings.address).map(backend).collect();
         let upstream = Upstream::new(settings, backends, line, self.seed);
-        if upstream.health_check().is_none() {
-            upstream.backends().iter().for_each(|backend| backend.forget_checks());
+        for (index, backend) in upstream.backends().iter().enumerate() {
+            if !upstream.is_checked(index) {
+                backend.forget_checks();
+            }
         }
         upstream
     }
 
+    /// Forgets the backends that live no more, and upstreams without any.
+    pub fn forget_gone(&self) {
+        lock(&self.known).retain(|_, upstream| {
+            upstream.backends.retain(|_, backend| backend.strong_count() > 0);
+            !upstream.backends.is_empty()
+        });
+    }
+
+    /// How many backends are known.
     #[cfg(test)]
-    pub(super) fn known(&self) -> usize {
+    pub(crate) fn known(&self) -> usize {
         lock(&self.known).values().map(|upstream| upstream.backends.len()).sum()
     }
 }

@@ -78,6 +78,11 @@ impl Upstream {
         self.settings.backends.get(index).is_some_and(|backend| backend.down)
     }
 
+    /// Whether the backend at this place is checked.
+    pub fn is_checked(&self, index: usize) -> bool {
+        self.health_check().is_some() && !self.is_down(index)
+    }
+
     /// A check of the backend at this place came to its end. The transition is the checks' own: a backend that its
     /// requests keep out is not picked by right however its checks end.
     pub fn checked(&self, index: usize, check: Check) -> Option<Transition> {

@@ -5,15 +5,14 @@ mod reload;
 use std::{
     fmt, io,
     net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
     time::{Duration, Instant},
 };
 
 use tokio::{
     runtime::Handle,
     sync::{self, oneshot},
-    task::JoinSet,
-    time::timeout,
+    time::{interval, timeout},
 };
 
 use super::{
@@ -27,7 +26,7 @@ use super::{
     live::Live,
     observed::{Chosen, TooMany},
     plan::{Plan, Planner},
-    prober,
+    prober::{self, Checks},
     server::StartError,
     session::Arrival,
     tally::Tally,
@@ -48,6 +47,8 @@ pub use self::reload::{ReloadError, Reloaded};
 
 /// How long a worker may take to do what was asked.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long something is remembered at most that the configuration does not have any more and nobody uses.
+const TIDY: Duration = Duration::from_secs(1);
 
 /// A running proxy, for whoever may change it. It does not keep the proxy running.
 #[derive(Debug)]
@@ -60,7 +61,7 @@ pub struct Control {
     /// A lock, held for the whole of a reload: they come one after another.
     listeners: Mutex<Vec<Listening>>,
     /// Those of the plan that runs.
-    checks: Mutex<JoinSet<()>>,
+    checks: Mutex<Checks>,
     /// `None` = there is no admin interface.
     desk: Option<Desk>,
     /// Likewise.
@@ -127,6 +128,7 @@ impl Control {
         control.note_own();
         control.check_backends();
         control.note_certificates();
+        control.background.spawn(tidy(Arc::downgrade(&control)));
         if let Some(unserved) = unserved {
             unserved.serve(&control.background, Arc::clone(&control));
             History::watch(&control.background, Arc::downgrade(&control));
@@ -198,12 +200,14 @@ impl Control {
     /// # Errors
     /// No route has this name (host and path, as in the log).
     pub fn drain_route(&self, route: &str, drains: bool) -> Result<(), Unknown> {
-        if !self.shared.plan().config.routes.routes().any(|other| other.name == route) {
-            return Err(Unknown { what: "route", name: route.to_owned() });
-        }
         let order = drains.then(|| self.shared.order(Cause::Drain));
-        self.shared.orders.change(|book| book.drain_route(route, Cause::Drain, order));
-        Ok(())
+        self.order(|plan, book| {
+            if !plan.has_route(route) {
+                return Err(Unknown { what: "route", name: route.to_owned() });
+            }
+            book.drain_route(route, Cause::Drain, order);
+            Ok(())
+        })
     }
 
     /// What the operator wants of a backend. `Drain`: its sessions are told to leave, too.
@@ -211,17 +215,23 @@ impl Control {
     /// # Errors
     /// No upstream, or none of its backends, is called so.
     pub fn set_duty(&self, upstream: &str, address: &str, duty: Duty) -> Result<(), Unknown> {
-        let plan = self.shared.plan();
-        let unknown = |what, name: &str| Unknown { what, name: name.to_owned() };
-        let found = plan.upstreams.iter().find(|found| found.name() == upstream);
-        let found = found.ok_or_else(|| unknown("upstream", upstream))?;
-        let backend = found.backends().iter().find(|backend| backend.address() == address);
-        let backend = backend.ok_or_else(|| unknown("backend", address))?;
-        backend.set_duty(duty, Instant::now());
         let order = (duty == Duty::Drain).then(|| self.shared.order(Cause::Drain));
-        self.shared.orders.change(|book| book.drain_backend(backend, Cause::Drain, order));
+        self.order(|plan, book| {
+            let backend = plan.backend(upstream, address)?;
+            backend.set_duty(duty, Instant::now());
+            book.drain_backend(backend, Cause::Drain, order);
+            Ok(())
+        })?;
         tracing::info!(upstream, backend = address, ?duty, "duty of a backend");
         Ok(())
+    }
+
+    /// Gives an order about something of the plan that runs. A reload changes plan and book in one step too, so that no order is
+    /// given about what has just gone.
+    fn order(&self, give: impl FnOnce(&Plan, &mut Book) -> Result<(), Unknown>) -> Result<(), Unknown> {
+        let mut given = Ok(());
+        self.shared.orders.change(|book| given = give(&self.shared.plan(), book));
+        given
     }
 
     /// The frames of these sessions are shown for so long from now on.
@@ -238,13 +248,11 @@ impl Control {
         }
     }
 
-    /// Checks the backends of the plan that runs, and no others.
+    /// Checks the backends of the plan that runs; no other checks must run.
     fn check_backends(&self) {
-        let mut checks = self.checks();
-        *checks = JoinSet::new();
         let _background = self.background.enter();
         let shared = Arc::clone(&self.shared);
-        *checks = prober::watch(&shared.plan().upstreams, &self.shared.own, move |upstream, index, transition| {
+        *self.checks() = prober::watch(&shared.plan().upstreams, &self.shared.own, move |upstream, index, transition| {
             let Some(backend) = upstream.backends().get(index).filter(|_| drains_on_down(upstream)) else { return };
             let order = (transition == Transition::Out).then(|| shared.order(Cause::BackendDown));
             shared.orders.change(|book| book.drain_backend(backend, Cause::BackendDown, order));
@@ -404,12 +412,30 @@ impl Control {
         self.metrics().set_certificates(plan.config.listeners.iter().flat_map(of));
     }
 
-    fn checks(&self) -> MutexGuard<'_, JoinSet<()>> {
+    /// Forgets what the configuration does not have any more and nobody uses: in every table that has a row for each.
+    pub(super) fn forget_gone(&self) {
+        let (metrics, plan) = (self.metrics(), self.plan());
+        self.planner.forget_gone();
+        metrics.forget_gone(plan.backends().map(|(upstream, backend)| (upstream, backend.address())));
+        self.shared.orders.forget_gone(|route| metrics.has_route(route), Instant::now());
+    }
+
+    fn checks(&self) -> MutexGuard<'_, Checks> {
         self.checks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn listeners(&self) -> MutexGuard<'_, Vec<Listening>> {
         self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The last session of something that is gone may end at any time.
+async fn tidy(control: Weak<Control>) {
+    let mut beats = interval(TIDY);
+    loop {
+        beats.tick().await;
+        let Some(control) = control.upgrade() else { return };
+        control.forget_gone();
     }
 }
 

@@ -2,7 +2,7 @@
 //! each one's moment within that. And whose frames are to be shown.
 
 use std::{
-    sync::Arc,
+    sync::{Arc, Weak},
     time::{Duration, Instant},
 };
 
@@ -48,7 +48,8 @@ pub(super) struct Book {
     is_closing: bool,
     all: Option<Order>,
     routes: Vec<(String, Order)>,
-    backends: Vec<(Arc<Backend>, Order)>,
+    /// An order keeps no backend alive: it ends with what it is about.
+    backends: Vec<(Weak<Backend>, Order)>,
     /// Whose frames are to be shown.
     choices: Choices,
 }
@@ -130,6 +131,18 @@ impl Orders {
     pub(super) fn change(&self, change: impl FnOnce(&mut Book)) {
         self.0.send_modify(|book| change(Arc::make_mut(book)));
     }
+
+    /// Forgets the orders on what is gone. Nobody is woken where there are none. `has_route`: whether a route of this name is
+    /// configured, or has sessions or requests left.
+    pub(super) fn forget_gone(&self, has_route: impl Fn(&str) -> bool, now: Instant) {
+        self.0.send_if_modified(|book| {
+            let is_stale = book.is_stale(&has_route, now);
+            if is_stale {
+                Arc::make_mut(book).forget_gone(&has_route, now);
+            }
+            is_stale
+        });
+    }
 }
 
 impl Book {
@@ -141,23 +154,37 @@ impl Book {
 
     /// The sessions of a backend are to leave for this cause; `None`: no longer for this one.
     pub(super) fn drain_backend(&mut self, backend: &Arc<Backend>, cause: Cause, order: Option<Order>) {
-        self.backends.retain(|(other, order)| !Arc::ptr_eq(other, backend) || order.cause != cause);
-        self.backends.extend(order.map(|order| (Arc::clone(backend), order)));
+        self.backends.retain(|(other, order)| !is_about(other, backend) || order.cause != cause);
+        self.backends.extend(order.map(|order| (Arc::downgrade(backend), order)));
     }
 
-    /// What a reload has brought back is removed no more; and a removed backend that nobody is left at is forgotten, or each
-    /// reload of a list that changes all the time would leave some behind.
-    pub(super) fn restore(&mut self, has_route: impl Fn(&str) -> bool, has_backend: impl Fn(&Arc<Backend>) -> bool) {
-        self.routes.retain(|(route, order)| order.cause != Cause::Removed || !has_route(route));
-        self.backends.retain(|(backend, order)| {
-            order.cause != Cause::Removed || (!has_backend(backend) && backend.active() > 0)
-        });
+    /// A reload has brought this route back: whatever was ordered before it went is over.
+    pub(super) fn restore_route(&mut self, route: &str) {
+        self.routes.retain(|(name, _)| name != route);
+    }
+
+    /// Likewise for a backend.
+    pub(super) fn restore_backend(&mut self, backend: &Arc<Backend>) {
+        self.backends.retain(|(other, _)| !is_about(other, backend));
+    }
+
+    /// Whether something stands in it that is about nothing any more.
+    fn is_stale(&self, has_route: impl Fn(&str) -> bool, now: Instant) -> bool {
+        self.routes.iter().any(|(name, _)| !has_route(name))
+            || self.backends.iter().any(|(backend, _)| backend.strong_count() == 0)
+            || self.choices.has_ended(now)
+    }
+
+    fn forget_gone(&mut self, has_route: impl Fn(&str) -> bool, now: Instant) {
+        self.routes.retain(|(name, _)| has_route(name));
+        self.backends.retain(|(backend, _)| backend.strong_count() > 0);
+        self.choices.forget_ended(now);
     }
 
     /// What a session is told: the order that reaches it first.
     pub(super) fn notice(&self, route: &str, backend: &Arc<Backend>, position: f64) -> Option<Notice> {
         let of_route = self.routes.iter().filter(|(name, _)| name == route).map(|(_, order)| order);
-        let of_backend = self.backends.iter().filter(|(other, _)| Arc::ptr_eq(other, backend)).map(|(_, order)| order);
+        let of_backend = self.backends.iter().filter(|(other, _)| is_about(other, backend)).map(|(_, order)| order);
         let orders = self.all.iter().chain(of_route).chain(of_backend);
         orders.map(|order| order.notice(position)).min_by_key(|notice| notice.at)
     }
@@ -188,24 +215,79 @@ impl Book {
     }
 }
 
+/// Whether an order is about this backend. No other can have its place: the order keeps that, though not the backend.
+fn is_about(ordered: &Weak<Backend>, backend: &Arc<Backend>) -> bool {
+    Weak::as_ptr(ordered) == Arc::as_ptr(backend)
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
+    use crate::{balance::Registry, config};
 
     fn order(cause: Cause) -> Option<Order> {
         Some(Order { began: Instant::now(), spread: Duration::ZERO, cause, code: CloseCode::SERVICE_RESTART })
     }
 
+    fn backend() -> Arc<Backend> {
+        let file = "listeners: [ { bind: \"127.0.0.1:0\" } ]\nupstreams: { chat: { backends: [ { address: \"192.0.2.1:80\" } ] } }\n\
+                    routes: [ { upstream: chat } ]\n";
+        let mut config = config::parse(file, "proxy.yaml", Path::new(".")).unwrap().config;
+        Arc::clone(&Registry::new(0).upstream(config.upstreams.remove(0), Instant::now()).backends()[0])
+    }
+
     #[test]
-    fn a_route_that_an_operator_drains_stays_drained_when_a_reload_takes_it_away_and_brings_it_back() {
+    fn an_order_on_a_backend_ends_with_the_backend() {
+        let (orders, now) = (Orders::new(), Instant::now());
+        let backend = backend();
+        for cause in [Cause::Drain, Cause::BackendDown, Cause::Removed] {
+            orders.change(|book| book.drain_backend(&backend, cause, order(cause)));
+        }
+        orders.forget_gone(|_| true, now);
+        assert!(!orders.book().is_empty(), "its sessions are still to hear it");
+        drop(backend);
+        orders.forget_gone(|_| true, now);
+        assert!(orders.book().is_empty());
+    }
+
+    #[test]
+    fn an_order_on_a_route_ends_with_the_last_of_its_sessions_or_when_the_route_comes_back() {
+        let (orders, now) = (Orders::new(), Instant::now());
+        let drain = |orders: &Orders| {
+            orders.change(|book| book.drain_route("*/ws", Cause::Drain, order(Cause::Drain)));
+            orders.change(|book| book.drain_route("*/ws", Cause::Removed, order(Cause::Removed)));
+        };
+        drain(&orders);
+        orders.forget_gone(|_| true, now);
+        assert!(orders.refuses("*/ws"));
+        orders.forget_gone(|_| false, now);
+        assert!(orders.book().is_empty());
+        drain(&orders);
+        orders.change(|book| book.restore_route("*/ws"));
+        assert!(!orders.refuses("*/ws") && orders.book().is_empty());
+    }
+
+    #[test]
+    fn a_choice_whose_time_is_up_is_forgotten_too() {
+        let (orders, now) = (Orders::new(), Instant::now());
+        orders.observe(Chosen::Session("one".into()), now + Duration::from_secs(1), now).unwrap();
+        orders.forget_gone(|_| true, now);
+        assert!(!orders.book().is_empty());
+        orders.forget_gone(|_| true, now + Duration::from_secs(1));
+        assert!(orders.book().is_empty());
+    }
+
+    #[test]
+    fn nobody_is_woken_where_nothing_is_gone() {
         let orders = Orders::new();
         orders.change(|book| book.drain_route("*/ws", Cause::Drain, order(Cause::Drain)));
-        orders.change(|book| book.drain_route("*/ws", Cause::Removed, order(Cause::Removed)));
-        assert_eq!(orders.book().routes().count(), 2);
-        orders.change(|book| book.restore(|_| true, |_| true));
-        assert!(orders.refuses("*/ws"));
-        orders.change(|book| book.drain_route("*/ws", Cause::Drain, None));
-        assert!(!orders.refuses("*/ws") && orders.book().is_empty());
+        let listener = orders.subscribe();
+        orders.forget_gone(|_| true, Instant::now());
+        assert!(!listener.has_changed().unwrap());
+        orders.forget_gone(|_| false, Instant::now());
+        assert!(listener.has_changed().unwrap());
     }
 }

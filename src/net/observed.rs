@@ -70,6 +70,15 @@ impl Choices {
         left.filter(|(_, left)| !left.is_zero())
     }
 
+    /// Whether one of them stands no more and is still here.
+    pub(super) fn has_ended(&self, now: Instant) -> bool {
+        self.0.iter().any(|(_, until)| *until <= now)
+    }
+
+    pub(super) fn forget_ended(&mut self, now: Instant) {
+        self.0.retain(|(_, until)| *until > now);
+    }
+
     pub(super) const fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

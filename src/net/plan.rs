@@ -3,10 +3,10 @@
 
 use std::{io, sync::Arc, time::Instant};
 
-use super::{Shared, tickets::Tickets};
+use super::{Shared, control::Unknown, tickets::Tickets};
 use crate::{
     access_log::{AccessLog, RouteLog, endings::Endings},
-    balance::{Registry, Upstream},
+    balance::{Backend, Registry, Upstream},
     config::Config,
     metrics::{Metrics, RoundTripTimes},
     routing::Route,
@@ -89,6 +89,34 @@ impl Planner {
         };
         let terms = config.routes.routes().map(terms).collect();
         Plan { terms, config, upstreams, access_log, endings: self.endings.clone() }
+    }
+}
+
+impl Planner {
+    /// Forgets the backends that no plan and no session has.
+    pub(super) fn forget_gone(&self) {
+        self.registry.forget_gone();
+    }
+}
+
+impl Plan {
+    /// Whether a route is called so.
+    pub(super) fn has_route(&self, name: &str) -> bool {
+        self.config.routes.routes().any(|route| route.name == name)
+    }
+
+    /// The backend of this address in the upstream of this name.
+    pub(super) fn backend(&self, upstream: &str, address: &str) -> Result<&Arc<Backend>, Unknown> {
+        let unknown = |what, name: &str| Unknown { what, name: name.to_owned() };
+        let found = self.upstreams.iter().find(|found| found.name() == upstream);
+        let found = found.ok_or_else(|| unknown("upstream", upstream))?;
+        let backend = found.backends().iter().find(|backend| backend.address() == address);
+        backend.ok_or_else(|| unknown("backend", address))
+    }
+
+    /// All backends, with the names of their upstreams.
+    pub(super) fn backends(&self) -> impl Iterator<Item = (&str, &Arc<Backend>)> {
+        self.upstreams.iter().flat_map(|upstream| upstream.backends().iter().map(|backend| (upstream.name(), backend)))
     }
 }
 

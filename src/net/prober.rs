@@ -3,7 +3,7 @@
 use std::{
     fmt,
     net::SocketAddr,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -45,22 +45,63 @@ const NORMAL_CLOSURE: u16 = 1000;
 /// How much is read at a time.
 const READ: usize = 4096;
 
-/// Checks the backends of these upstreams, where the file says so, until the set is dropped. To be called within a runtime,
-/// on which everything then runs; drop an earlier set first, so that no check is told to two configurations.
+/// The checks of one configuration. Once this is dropped none of them speaks any more, also not one that had just come to its
+/// end on another thread: what an old check found must not be told to a configuration that may ask for none.
+#[derive(Debug, Default)]
+pub(super) struct Checks {
+    /// Aborted with the set, each at its next wait.
+    tasks: JoinSet<()>,
+    voice: Voice,
+}
+
+/// Whether checks are still listened to. Held while one tells what it found.
+#[derive(Debug, Clone)]
+struct Voice(Arc<Mutex<bool>>);
+
+impl Default for Voice {
+    fn default() -> Self {
+        Self(Arc::new(Mutex::new(true)))
+    }
+}
+
+impl Voice {
+    /// `tell`: must not wait.
+    fn speak(&self, tell: impl FnOnce()) {
+        let is_heard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if *is_heard {
+            tell();
+        }
+    }
+
+    /// Nobody speaks when this has returned.
+    fn silence(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = false;
+    }
+}
+
+impl Drop for Checks {
+    fn drop(&mut self) {
+        self.voice.silence();
+    }
+}
+
+/// Checks the backends of these upstreams, where the file says so, until the checks are dropped. To be called within a
+/// runtime, on which everything then runs; drop earlier ones first, so that no check is told to two configurations.
 ///
 /// `on_transition` is called after each change of what the checks of one backend say, by its place in its upstream. It must
 /// not wait. Whoever drains the sessions of a backend that goes out (`OnDown::Drain` in [`Upstream::health_check`]) does it
 /// there, and takes it back when it comes back.
-pub(super) fn watch<F>(upstreams: &[Arc<Upstream>], own: &Arc<Own>, on_transition: F) -> JoinSet<()>
+pub(super) fn watch<F>(upstreams: &[Arc<Upstream>], own: &Arc<Own>, on_transition: F) -> Checks
 where
     F: Fn(&Arc<Upstream>, usize, Transition) + Clone + Send + 'static,
 {
-    let mut checks = JoinSet::new();
+    let mut checks = Checks::default();
     for upstream in upstreams {
         let Some(settings) = upstream.health_check() else { continue };
-        for index in (0..upstream.backends().len()).filter(|index| !upstream.is_down(*index)) {
+        for index in (0..upstream.backends().len()).filter(|index| upstream.is_checked(*index)) {
+            let (own, voice) = (Arc::clone(own), checks.voice.clone());
             let one = (Arc::clone(upstream), index);
-            checks.spawn(watch_one(one, settings.clone(), Arc::clone(own), on_transition.clone()));
+            checks.tasks.spawn(watch_one(one, settings.clone(), (own, voice), on_transition.clone()));
         }
     }
     checks
@@ -70,7 +111,7 @@ where
 async fn watch_one(
     (upstream, index): (Arc<Upstream>, usize),
     settings: HealthCheck,
-    own: Arc<Own>,
+    (own, voice): (Arc<Own>, Voice),
     on_transition: impl Fn(&Arc<Upstream>, usize, Transition),
 ) {
     let Some(address) = upstream.backends().get(index).map(|backend| backend.address().to_owned()) else { return };
@@ -84,14 +125,16 @@ async fn watch_one(
             Err(Failure::Exchange(error)) if error.kind() == Kind::Exhausted => continue,
             Err(failure) => Some(failure.to_string()),
         };
-        let check = Check { at: Instant::now(), failure: failure.clone() };
-        let Some(transition) = upstream.checked(index, check) else { continue };
-        let (name, backend) = (upstream.name(), address.as_str());
-        match failure {
-            Some(reason) => tracing::warn!(upstream = name, backend, reason, "backend is out: its checks fail"),
-            None => tracing::info!(upstream = name, backend, "backend is back: its checks pass"),
-        }
-        on_transition(&upstream, index, transition);
+        voice.speak(|| {
+            let check = Check { at: Instant::now(), failure: failure.clone() };
+            let Some(transition) = upstream.checked(index, check) else { return };
+            let (name, backend) = (upstream.name(), address.as_str());
+            match failure {
+                Some(reason) => tracing::warn!(upstream = name, backend, reason, "backend is out: its checks fail"),
+                None => tracing::info!(upstream = name, backend, "backend is back: its checks pass"),
+            }
+            on_transition(&upstream, index, transition);
+        });
     }
 }
 
@@ -315,4 +358,58 @@ fn at_random(most: Duration) -> Duration {
 /// Where the kernel has none, a constant will do: nothing secret hangs on it.
 fn random() -> u64 {
     getrandom::u64().unwrap_or(0x5eed)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::{
+        path::Path,
+        sync::{
+            atomic::{AtomicBool, Ordering::SeqCst},
+            mpsc,
+        },
+        thread,
+    };
+
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::{balance::Registry, config};
+
+    #[test]
+    fn no_check_speaks_any_more_once_the_checks_are_dropped() {
+        let file = "listeners: [ { bind: \"127.0.0.1:0\" } ]\nroutes: [ { upstream: chat } ]\n\
+                    upstreams: { chat: { backends: [ { address: \"127.0.0.1:1\" } ], \
+                    health_check: { kind: tcp, interval: 20ms, jitter: 0s, timeout: 20ms, fall: 1 } } }\n";
+        let settings = config::parse(file, "proxy.yaml", Path::new(".")).unwrap().config.upstreams.remove(0);
+        let upstream = Registry::new(0).upstream(settings, Instant::now());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let ((speaks, heard), (go_on, may_go_on)) = (mpsc::channel(), mpsc::channel::<()>());
+        let (is_speaking, may_go_on) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(may_go_on)));
+        let speaking = Arc::clone(&is_speaking);
+        let entered = runtime.enter();
+        let checks = watch(&[upstream], move |_, _, _| {
+            speaking.store(true, SeqCst);
+            speaks.send(()).unwrap();
+            may_go_on.lock().unwrap().recv().unwrap();
+            speaking.store(false, SeqCst);
+        });
+        drop(entered);
+        let (stop, stopped) = oneshot::channel::<()>();
+        let checking = thread::spawn(move || runtime.block_on(stopped).is_err());
+        heard.recv().unwrap();
+        let (begins, begun) = mpsc::channel();
+        let dropping = thread::spawn(move || {
+            begins.send(()).unwrap();
+            drop(checks);
+            is_speaking.load(SeqCst)
+        });
+        begun.recv().unwrap();
+        (0..1000).for_each(|_| thread::yield_now());
+        go_on.send(()).unwrap();
+        assert!(!dropping.join().unwrap(), "a check was still speaking");
+        drop(stop);
+        assert!(checking.join().unwrap());
+    }
 }

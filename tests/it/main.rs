@@ -61,6 +61,8 @@ mod limits;
 mod messages;
 /// What a machine reads of all sessions.
 mod metrics;
+/// What was ordered ends with what it was about.
+mod orders;
 /// Plain HTTP through the same door.
 mod oddities;
 mod plain_http;

@@ -544,3 +544,56 @@ impl Write for Stuck {
         Ok(())
     }
 }
+
+#[tokio::test]
+async fn two_hundred_reloads_with_other_backends_and_routes_leave_as_many_samples_as_before() {
+    let (backend, dead) = (Backend::echo(), Backend::refusing());
+    let stays = before(&[&backend]);
+    let mut proxy = stays.clone().start();
+    proxy.client().await.get("/", "").await;
+    let names = |scrape: &Scrape| scrape.samples.keys().cloned().collect::<Vec<_>>();
+    let first = names(&Scrape::of(&proxy).await);
+    for n in 0..200 {
+        let routes = format!("routes: [ {{ path: /only/{n}, upstream: chat }}, {{ upstream: chat }} ]");
+        let upstream = if n % 2 == 0 { &dead } else { &backend };
+        proxy.reload(&before(&[upstream]).routes(&routes));
+        // Some become sessions of a route that is to go, the others fail at a backend that is to go.
+        let mut client = proxy.client().await;
+        client.send(crate::harness::handshake(&format!("/only/{n}"), "")).await;
+        client.head().await;
+        proxy.client().await.get(&format!("/only/{n}/plain"), "").await;
+    }
+    proxy.reload(&stays);
+    // The last sessions end when their clients are seen to be gone.
+    within("what is gone to be forgotten", async {
+        loop {
+            let scrape = Scrape::of(&proxy).await;
+            let left: Vec<_> = names(&scrape).into_iter().filter(|name| name.contains("/only/")).collect();
+            if left.is_empty() {
+                return;
+            }
+        }
+    })
+    .await;
+    let scrape = Scrape::of(&proxy).await;
+    let more: Vec<_> = names(&scrape).into_iter().filter(|name| !first.contains(name)).collect();
+    let of_route =
+        |name: &String| name.contains(ROUTE) || name.contains("reason=") || name.contains(&backend.to_string());
+    assert!(more.iter().all(of_route) && !scrape.text.contains(&dead.to_string()), "{more:?}");
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn a_route_that_is_gone_is_shown_until_its_last_session_has_ended() {
+    let backend = Backend::by_hand();
+    let routes = "routes: [ { path: /ws, upstream: chat }, { upstream: chat } ]";
+    let mut proxy = before(&[&backend]).routes(routes).start();
+    let (client, at_backend) = proxy.session_by_hand(&backend).await;
+    proxy.reload(&before(&[&backend]));
+    let active = "websocket_connections_active{route=\"*/ws\",upstream=\"chat\"}";
+    assert_eq!(Scrape::of(&proxy).await.samples.get(active), Some(&1.0));
+    close(client, at_backend, 1000).await;
+    proxy.next_record().await;
+    within("it to be forgotten", async { while Scrape::of(&proxy).await.text.contains("*/ws") {} }).await;
+    proxy.stop().await;
+}

@@ -16,6 +16,7 @@ use crate::{
 pub(super) async fn answer(control: &Control, headers: &HeaderMap) -> Answer {
     let format = Format::accepted(headers);
     let _turn = control.scrape().await;
+    control.forget_gone();
     let tallies = control.count().await;
     let (plan, book) = (control.plan(), control.book());
     let live = tallies.as_ref().map(|tallies| tallies.iter().map(|tally| tally.live).collect());

@@ -11,9 +11,11 @@ use crate::{
     metrics::Reload,
     net::{
         admin::Access,
+        drain::Book,
         handover::Inherited,
         listener::{Bound, Listening},
         plan::Plan,
+        prober::Checks,
         server::StartError,
         socket,
         tickets::Tickets,
@@ -95,13 +97,12 @@ impl Control {
         let next = next_listeners(&listeners, &config, &self.planner.tickets)?;
         let access = self.next_access(&config)?;
         let before = self.shared.plan();
-        // A check that ends now must not be told to the new plan, which may ask for none.
-        self.checks().abort_all();
+        *self.checks() = Checks::default();
         let plan = self.planner.plan(config, Instant::now());
         let mut reloaded =
             Reloaded { needs_restart: needs_restart(&before.config, &plan.config), ..Reloaded::default() };
         // From here on nothing fails but a duplicate of a descriptor, which loses one listener that is new.
-        self.shared.change_plan(plan);
+        self.change_plan(plan, &mut reloaded);
         self.check_backends();
         match (access, &self.desk) {
             (Some(access), Some(desk)) => desk.change(access),
@@ -111,8 +112,9 @@ impl Control {
         let after = self.shared.plan();
         self.change_listeners(&mut listeners, next, &after.config.tcp, &mut reloaded);
         self.shared.own.set(listeners.iter().map(|listening| listening.address).collect());
-        self.release(&before, &after, &mut reloaded);
         self.note_certificates();
+        drop(before);
+        self.forget_gone();
         Ok(reloaded)
     }
 
@@ -186,30 +188,45 @@ impl Control {
         }
     }
 
-    /// Sees to the sessions whose backend or route is no more, and to those whose is again.
-    fn release(&self, before: &Plan, after: &Plan, reloaded: &mut Reloaded) {
-        let order = after.config.drain.closes_removed.then(|| self.shared.order(Cause::Removed));
-        let routes: HashSet<_> = after.config.routes.routes().map(|route| route.name.as_str()).collect();
-        let backends: HashSet<_> = backends(after).map(|(_, backend)| Arc::as_ptr(backend)).collect();
+    /// Puts another plan in the place of the one that runs, and sees to the sessions whose backend or route is no more. What has
+    /// come back stands under no order that was given before it went.
+    fn change_plan(&self, plan: Plan, reloaded: &mut Reloaded) {
         self.shared.orders.change(|book| {
-            for route in before.config.routes.routes().filter(|route| !routes.contains(route.name.as_str())) {
-                reloaded.routes_removed.push(route.name.clone());
-                book.drain_route(&route.name, Cause::Removed, order);
+            let before = self.shared.plan();
+            let had: HashSet<_> = before.backends().map(|(_, backend)| Arc::as_ptr(backend)).collect();
+            let come_back = |backend: &Arc<Backend>| !had.contains(&Arc::as_ptr(backend));
+            for (_, backend) in plan.backends().filter(|(_, backend)| come_back(backend)) {
+                backend.begin_anew(Instant::now());
+                book.restore_backend(backend);
             }
-            for (upstream, backend) in self::backends(before).filter(|(_, b)| !backends.contains(&Arc::as_ptr(b))) {
-                reloaded.backends_removed.push(format!("{upstream}/{}", backend.address()));
-                book.drain_backend(backend, Cause::Removed, order);
+            for route in plan.config.routes.routes().filter(|route| !before.has_route(&route.name)) {
+                book.restore_route(&route.name);
             }
-            book.restore(|route| routes.contains(route), |backend| backends.contains(&Arc::as_ptr(backend)));
-            for upstream in after.upstreams.iter().filter(|upstream| !drains_on_down(upstream)) {
-                upstream.backends().iter().for_each(|backend| book.drain_backend(backend, Cause::BackendDown, None));
-            }
+            self.shared.change_plan(plan);
+            self.release(book, &before, &self.shared.plan(), reloaded);
         });
     }
-}
 
-fn backends(plan: &Plan) -> impl Iterator<Item = (&str, &Arc<Backend>)> {
-    plan.upstreams.iter().flat_map(|upstream| upstream.backends().iter().map(|backend| (upstream.name(), backend)))
+    /// Tells the sessions of what is gone, and lets go of those that nobody checks any more.
+    fn release(&self, book: &mut Book, before: &Plan, after: &Plan, reloaded: &mut Reloaded) {
+        let order = after.config.drain.closes_removed.then(|| self.shared.order(Cause::Removed));
+        for route in before.config.routes.routes().filter(|route| !after.has_route(&route.name)) {
+            reloaded.routes_removed.push(route.name.clone());
+            book.drain_route(&route.name, Cause::Removed, order);
+        }
+        let has: HashSet<_> = after.backends().map(|(_, backend)| Arc::as_ptr(backend)).collect();
+        for (upstream, backend) in before.backends().filter(|(_, backend)| !has.contains(&Arc::as_ptr(backend))) {
+            reloaded.backends_removed.push(format!("{upstream}/{}", backend.address()));
+            book.drain_backend(backend, Cause::Removed, order);
+        }
+        for upstream in &after.upstreams {
+            for (index, backend) in upstream.backends().iter().enumerate() {
+                if !(upstream.is_checked(index) && drains_on_down(upstream)) {
+                    book.drain_backend(backend, Cause::BackendDown, None);
+                }
+            }
+        }
+    }
 }
 
 /// Everything of the new listeners that can fail: certificates are read, and addresses bound that are not yet.
