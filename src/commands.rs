@@ -31,6 +31,7 @@ use crate::{
         limits,
         observed::LOG_TARGET,
         server::{Drained, LAST_WORDS, Server},
+        vital::Fault,
     },
     tools::{
         self,
@@ -309,6 +310,9 @@ async fn serve(config: Config, file: Option<&Path>, messages: &Lines) -> ExitCod
         Err(error) => return fail(error),
     };
     server.control().count_lost_messages(messages.clone());
+    if let Some(fault) = Fault::asked_for() {
+        server.control().inject(fault);
+    }
     announce(&config, &server);
     match inherited.ready() {
         Ok(true) => tracing::info!("took over from the process before"),
@@ -323,6 +327,8 @@ async fn serve(config: Config, file: Option<&Path>, messages: &Lines) -> ExitCod
         tokio::select! {
             name = either(terminate, interrupt) => break name,
             () = &mut handed_over => break "hand-over",
+            // The log says of what.
+            () = control.failed() => break "failure",
             _ = rotated.recv() => rotate(&reopen),
             _ = hangup.recv() => match file {
                 // What comes of it is in the log.
@@ -333,10 +339,11 @@ async fn serve(config: Config, file: Option<&Path>, messages: &Lines) -> ExitCod
     };
     let deadline = control.config().timeouts.drain;
     tracing::info!(signal = name, sessions = server.sessions(), ?deadline, "draining");
-    // A successor is no signal: a service manager that stops both processes sends each its first one.
-    let is_told = name != "hand-over";
+    // A successor is no signal, nor is a failure: a service manager that stops both processes sends each its first one.
+    let is_told = !matches!(name, "failure" | "hand-over");
     let drain = server.drain_beside(handed_over);
     let name = match leave(drain, is_told, signals, &reopen).await {
+        Ok(_) if control.has_failed() => return ExitCode::FAILURE,
         Ok(code) => return code,
         Err(name) => name,
     };

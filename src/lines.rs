@@ -4,6 +4,7 @@
 use std::{
     collections::VecDeque,
     io::{self, ErrorKind, Write},
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread,
     time::{Duration, Instant},
@@ -165,7 +166,9 @@ impl Queue {
         let mut writer = WholeLines { writer, is_torn: false };
         let mut told: Option<Instant> = None;
         while let Some(line) = self.next() {
-            let outcome = writer.write(&line);
+            // One that panics, which none should, has lost this line and no other.
+            let outcome = catch_unwind(AssertUnwindSafe(|| writer.write(&line)))
+                .unwrap_or_else(|_| Err(io::Error::other("the writer panicked")));
             self.written(outcome.is_ok());
             if let Err(error) = outcome
                 && told.is_none_or(|told| told.elapsed() >= SILENCE)
@@ -380,5 +383,27 @@ mod tests {
         let mut all = String::new();
         reader.read_to_string(&mut all).unwrap();
         assert_eq!(all, "one\ntwo\n");
+    }
+
+    #[test]
+    fn a_writer_that_panics_loses_one_line_and_the_next_is_written() {
+        struct Once(bool, mpsc::Sender<Vec<u8>>);
+        impl Write for Once {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                assert!(std::mem::replace(&mut self.0, true), "what none should do");
+                self.1.send(bytes.to_vec()).unwrap();
+                Ok(bytes.len())
+            }
+
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let (written, lines) = mpsc::channel();
+        let queue = Lines::new("lines", BOUNDS, Once(false, written), |_| {}).unwrap();
+        queue.push(b"one\n".to_vec());
+        queue.push(b"two\n".to_vec());
+        assert_eq!(lines.recv_timeout(Duration::from_secs(10)), Ok(b"two\n".to_vec()));
+        assert_eq!(queue.finish(Instant::now() + Duration::from_secs(10)), 1);
     }
 }

@@ -41,6 +41,7 @@ use super::{
     control::Control,
     handover::{Inherited, Sockets},
     socket_file,
+    vital::Fault,
 };
 use crate::config::{Admin, AdminBind};
 
@@ -114,6 +115,7 @@ impl Unserved {
     /// Answers from now on, on this runtime.
     pub(super) fn serve(self, runtime: &Handle, control: Arc<Control>) {
         runtime.spawn(async move {
+            let _vital = control.vitals().guard("the admin interface");
             let Some(desk) = control.desk() else { return };
             let served = async {
                 let listener = match self.0 {
@@ -131,6 +133,7 @@ impl Unserved {
             tokio::select! {
                 served = served => if let Err(error) = served {
                     tracing::error!(address = %desk.bind, %error, "the admin interface cannot be served");
+                    control.vitals().fail("the admin interface");
                 },
                 () = desk.left.notified() => {}
             }
@@ -205,6 +208,7 @@ async fn serve_tcp(listener: std::net::TcpListener, control: Arc<Control>) -> io
     while let Ok(place) = Arc::clone(&places).acquire_owned().await {
         match listener.accept().await.and_then(|(stream, _)| Ok((stream.local_addr()?, stream))) {
             Ok((address, stream)) => {
+                control.vitals().strike(Fault::AdminLoop);
                 let control = Arc::clone(&control);
                 tokio::spawn(async move {
                     serve(stream, Some(address), control).await;

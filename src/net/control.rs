@@ -31,6 +31,7 @@ use super::{
     session::Arrival,
     tally::Tally,
     tickets::Tickets,
+    vital::{Fault, Vitals},
 };
 use crate::{
     access_log::AccessLog,
@@ -159,10 +160,29 @@ impl Control {
         self.live().sessions()
     }
 
-    /// Whether load balancers should send clients here: not once a drain has been announced.
+    /// Whether load balancers should send clients here: not once a drain has been announced or something vital has failed.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.shared.orders.book().is_ready()
+        self.shared.orders.book().is_ready() && !self.has_failed()
+    }
+
+    /// Ready when something has failed without which the proxy cannot go on: it is to be drained and its process ended.
+    pub async fn failed(&self) {
+        self.shared.vitals.failed().await;
+    }
+
+    /// Whether [`Self::failed`] is ready.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.shared.vitals.have_failed()
+    }
+
+    /// Has the code panic somewhere, for tests; in release builds it does nothing.
+    #[doc(hidden)]
+    pub fn inject(&self, fault: Fault) {
+        self.shared.vitals.inject(fault);
+        // Every worker looks.
+        self.shared.orders.change(|_| {});
     }
 
     /// What runs.
@@ -339,6 +359,10 @@ impl Control {
         self.shared.plan()
     }
 
+    pub(super) fn vitals(&self) -> &Vitals {
+        &self.shared.vitals
+    }
+
     /// Every order that stands.
     pub(super) fn book(&self) -> Arc<Book> {
         self.shared.orders.book()
@@ -435,6 +459,8 @@ async fn tidy(control: Weak<Control>) {
     loop {
         beats.tick().await;
         let Some(control) = control.upgrade() else { return };
+        let _vital = control.vitals().guard("the background thread");
+        control.vitals().strike(Fault::Background);
         control.forget_gone();
     }
 }

@@ -26,6 +26,7 @@ use super::{
     connection::{self, Accepted},
     session::Arrival,
     socket, sockets,
+    vital::Fault,
 };
 
 /// First and longest pause after a failed accept: out of descriptors, there is nothing to do but to wait for some.
@@ -101,9 +102,14 @@ impl Crew {
         let accepts = socket.try_clone()?;
         let (crew, shown) = (self.clone(), Arc::clone(&face));
         let ended = self.runtime.spawn(async move {
+            let shared = Arc::clone(&crew.first.shared);
+            let _vital = shared.vitals.guard("an accept loop");
             match sockets::watch(TcpListener::from_std(accepts)) {
                 Ok(listener) => Acceptor { listener, face: shown, crew }.run(stopped).await,
-                Err(error) => tracing::error!(%address, %error, "a listener cannot be registered"),
+                Err(error) => {
+                    tracing::error!(%address, %error, "a listener cannot be registered");
+                    shared.vitals.fail("an accept loop");
+                }
             }
         });
         Ok(Listening { bind, address, socket, face, stop, ended })
@@ -202,6 +208,7 @@ impl Acceptor {
 
     async fn place(&self, stream: TcpStream, sender: SocketAddr) {
         let Crew { first, others, .. } = &self.crew;
+        first.shared.vitals.strike(Fault::AcceptLoop);
         first.shared.accepted.count();
         let guard = first.shared.live.place();
         let worker = guard.worker();

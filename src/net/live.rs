@@ -1,8 +1,14 @@
 //! What is alive: connections by worker, sessions, and the moment when all are gone. Everything counted is a guard.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering::Relaxed},
+use std::{
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{
+            AtomicBool, AtomicUsize,
+            Ordering::{Acquire, Relaxed, Release},
+        },
+    },
 };
 
 use tokio::sync::Notify;
@@ -13,6 +19,8 @@ pub(super) struct Live {
     /// Connections by worker, and sessions: each counts for itself, so that it does not matter which of the two goes first.
     /// They overlap only until hyper lets go of the connection.
     workers: Vec<AtomicUsize>,
+    /// Workers that have ended.
+    retired: Vec<AtomicBool>,
     sessions: AtomicUsize,
     gone: Notify,
 }
@@ -33,8 +41,9 @@ pub(super) struct SessionGuard {
 
 impl Live {
     pub(super) fn new(workers: usize) -> Arc<Self> {
+        let retired = (0..workers).map(|_| AtomicBool::new(false)).collect();
         let workers = (0..workers).map(|_| AtomicUsize::new(0)).collect();
-        Arc::new(Self { workers, sessions: AtomicUsize::new(0), gone: Notify::new() })
+        Arc::new(Self { workers, retired, sessions: AtomicUsize::new(0), gone: Notify::new() })
     }
 
     /// Counts a connection for the worker that has the fewest.
@@ -42,9 +51,15 @@ impl Live {
     /// Only the accept loops call this, all on one thread, so that the count read is the count taken.
     pub(super) fn place(self: &Arc<Self>) -> ConnectionGuard {
         let loads = self.workers.iter().map(|count| count.load(Relaxed)).enumerate();
+        let loads = loads.filter(|&(worker, _)| !self.retired[worker].load(Relaxed));
         let worker = loads.min_by_key(|&(_, count)| count).map_or(0, |(worker, _)| worker);
         self.workers[worker].fetch_add(1, Relaxed);
         ConnectionGuard { live: Arc::clone(self), worker }
+    }
+
+    /// A worker has ended, and its connections with it: none is placed there any more.
+    pub(super) fn retire(&self, worker: usize) {
+        self.retired[worker].store(true, Relaxed);
     }
 
     pub(super) fn workers(&self) -> usize {
@@ -63,8 +78,10 @@ impl Live {
     /// Waits until no connection is left (and so no session).
     pub(super) async fn gone(&self) {
         loop {
-            let notified = self.gone.notified();
-            if self.connections() == 0 {
+            let mut notified = pin!(self.gone.notified());
+            // First in the list, then the look: else the last one could leave in between, and tell nobody.
+            notified.as_mut().enable();
+            if self.workers.iter().all(|count| count.load(Acquire) == 0) {
                 return;
             }
             notified.await;
@@ -72,7 +89,8 @@ impl Live {
     }
 
     fn leave(&self, worker: usize) {
-        self.workers[worker].fetch_sub(1, Relaxed);
+        // Before the notice, for who looks after it.
+        self.workers[worker].fetch_sub(1, Release);
         self.gone.notify_waiters();
     }
 }
@@ -131,6 +149,13 @@ mod tests {
         drop((first, third));
         assert_eq!([live.place(), live.place()].map(|guard| guard.worker()), [0, 0]);
         assert_eq!(live.connections(), 1);
+    }
+
+    #[test]
+    fn no_connection_goes_to_a_worker_that_has_ended() {
+        let live = Live::new(2);
+        live.retire(0);
+        assert_eq!([live.place(), live.place()].map(|guard| guard.worker()), [1, 1]);
     }
 
     #[test]

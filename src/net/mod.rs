@@ -46,6 +46,7 @@ pub mod tickets;
 pub mod tls;
 mod unsent;
 mod upstream;
+pub mod vital;
 
 /// What all workers share for as long as the process runs. What counts is atomic or a short lock of its own.
 #[derive(Debug)]
@@ -60,11 +61,14 @@ struct Shared {
     own: Arc<own::Own>,
     metrics: Arc<crate::metrics::Metrics>,
     traces: crate::traces::Traces,
+    vitals: vital::Vitals,
 }
 
 /// One thread and runtime of the process.
 #[derive(Debug)]
 struct Worker {
+    /// Among all workers; the first one accepts.
+    index: usize,
     shared: Arc<Shared>,
     dialer: upstream::Dialer,
     /// Where its sessions go once both sides are through the handshake, and what is asked of them.

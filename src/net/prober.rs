@@ -112,30 +112,47 @@ async fn watch_one(
     (upstream, index): (Arc<Upstream>, usize),
     settings: HealthCheck,
     (own, voice): (Arc<Own>, Voice),
-    on_transition: impl Fn(&Arc<Upstream>, usize, Transition),
+    on_transition: impl Fn(&Arc<Upstream>, usize, Transition) + Clone + Send + 'static,
 ) {
     let Some(address) = upstream.backends().get(index).map(|backend| backend.address().to_owned()) else { return };
     let mut pause = at_random(settings.jitter);
     loop {
         sleep(pause).await;
         pause = settings.interval + at_random(settings.jitter);
-        let failure = match check(&address, &settings, &own).await {
-            Ok(()) => None,
-            // Ours, not the backend's: it says nothing.
-            Err(Failure::Exchange(error)) if error.kind() == Kind::Exhausted => continue,
-            Err(failure) => Some(failure.to_string()),
-        };
-        voice.speak(|| {
-            let check = Check { at: Instant::now(), failure: failure.clone() };
-            let Some(transition) = upstream.checked(index, check) else { return };
-            let (name, backend) = (upstream.name(), address.as_str());
-            match failure {
-                Some(reason) => tracing::warn!(upstream = name, backend, reason, "backend is out: its checks fail"),
-                None => tracing::info!(upstream = name, backend, "backend is back: its checks pass"),
-            }
-            on_transition(&upstream, index, transition);
+        let (address, settings, upstream) = (address.clone(), settings.clone(), Arc::clone(&upstream));
+        let (own, voice, on_transition) = (Arc::clone(&own), voice.clone(), on_transition.clone());
+        // In a task of its own: one that panics, which none should, is not the last one.
+        let mut task = JoinSet::new();
+        task.spawn(async move {
+            let failure = match check(&address, &settings, &own).await {
+                Ok(()) => None,
+                // Ours, not the backend's: it says nothing.
+                Err(Failure::Exchange(error)) if error.kind() == Kind::Exhausted => return,
+                Err(failure) => Some(failure.to_string()),
+            };
+            voice.speak(|| tell(&upstream, index, failure, on_transition));
         });
+        if let Some(Err(error)) = task.join_next().await {
+            tracing::error!(%error, "a check of a backend panicked");
+        }
     }
+}
+
+/// A check came to its end: its upstream is told, and whoever wants to know of a transition.
+fn tell(
+    upstream: &Arc<Upstream>,
+    index: usize,
+    failure: Option<String>,
+    on_transition: impl Fn(&Arc<Upstream>, usize, Transition),
+) {
+    let check = Check { at: Instant::now(), failure: failure.clone() };
+    let Some(transition) = upstream.checked(index, check) else { return };
+    let (name, backend) = (upstream.name(), upstream.backends().get(index).map(|backend| backend.address()));
+    match failure {
+        Some(reason) => tracing::warn!(upstream = name, backend, reason, "backend is out: its checks fail"),
+        None => tracing::info!(upstream = name, backend, "backend is back: its checks pass"),
+    }
+    on_transition(upstream, index, transition);
 }
 
 /// Why a check failed.
@@ -377,19 +394,28 @@ mod tests {
     use super::*;
     use crate::{balance::Registry, config};
 
+    /// One backend, checked all the time.
+    fn upstream(address: &str) -> Arc<Upstream> {
+        let file = "listeners: [ { bind: \"127.0.0.1:0\" } ]\nroutes: [ { upstream: chat } ]\n\
+                    upstreams: { chat: { backends: [ { address: \"ADDRESS\" } ], \
+                    health_check: { kind: tcp, interval: 20ms, jitter: 0s, timeout: 20ms, rise: 1, fall: 1 } } }\n";
+        let settings = config::parse(&file.replace("ADDRESS", address), "proxy.yaml", Path::new("."))
+            .unwrap()
+            .config
+            .upstreams
+            .remove(0);
+        Registry::new(0).upstream(settings, Instant::now())
+    }
+
     #[test]
     fn no_check_speaks_any_more_once_the_checks_are_dropped() {
-        let file = "listeners: [ { bind: \"127.0.0.1:0\" } ]\nroutes: [ { upstream: chat } ]\n\
-                    upstreams: { chat: { backends: [ { address: \"127.0.0.1:1\" } ], \
-                    health_check: { kind: tcp, interval: 20ms, jitter: 0s, timeout: 20ms, fall: 1 } } }\n";
-        let settings = config::parse(file, "proxy.yaml", Path::new(".")).unwrap().config.upstreams.remove(0);
-        let upstream = Registry::new(0).upstream(settings, Instant::now());
+        let upstream = upstream("127.0.0.1:1");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let ((speaks, heard), (go_on, may_go_on)) = (mpsc::channel(), mpsc::channel::<()>());
         let (is_speaking, may_go_on) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(may_go_on)));
         let speaking = Arc::clone(&is_speaking);
         let entered = runtime.enter();
-        let checks = watch(&[upstream], move |_, _, _| {
+        let checks = watch(&[upstream], &Arc::default(), move |_, _, _| {
             speaking.store(true, SeqCst);
             speaks.send(()).unwrap();
             may_go_on.lock().unwrap().recv().unwrap();
@@ -411,5 +437,25 @@ mod tests {
         assert!(!dropping.join().unwrap(), "a check was still speaking");
         drop(stop);
         assert!(checking.join().unwrap());
+    }
+
+    #[test]
+    fn a_check_that_panics_is_not_the_last_one() {
+        let reserved = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = reserved.local_addr().unwrap();
+        drop(reserved);
+        let upstream = upstream(&address.to_string());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let back = runtime.block_on(async {
+            let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+            let _checks = watch(&[upstream], &Arc::default(), move |_, _, transition| {
+                tell.send(transition).unwrap();
+                assert!(transition == Transition::Back, "what none should do");
+            });
+            assert_eq!(told.recv().await, Some(Transition::Out));
+            let _backend = std::net::TcpListener::bind(address).unwrap();
+            tokio::time::timeout(Duration::from_secs(10), told.recv()).await
+        });
+        assert_eq!(back, Ok(Some(Transition::Back)));
     }
 }

@@ -4,6 +4,7 @@ use std::{
     fmt, io,
     net::SocketAddr,
     num::NonZeroUsize,
+    panic::{AssertUnwindSafe, catch_unwind},
     pin::pin,
     sync::{Arc, RwLock},
     thread,
@@ -13,6 +14,7 @@ use std::{
 use tokio::{
     runtime::{self, Handle, Runtime},
     sync::{mpsc, watch},
+    task::JoinSet,
     time::timeout,
 };
 
@@ -36,6 +38,7 @@ use super::{
     tickets::Tickets,
     tls::TlsError,
     upstream::Dialer,
+    vital::Vitals,
 };
 use crate::{
     access_log::AccessLog,
@@ -155,11 +158,12 @@ impl Server {
             admission,
             metrics,
             traces,
+            vitals: Vitals::new(),
         });
         let (stop, stopped) = watch::channel(());
         let (alive, ended) = mpsc::channel(1);
         let crew = start_workers(&shared, workers, &stopped, &alive).map_err(StartError::Worker)?;
-        let background = start_background(stopped, alive).map_err(StartError::Worker)?;
+        let background = start_background(Arc::clone(&shared), stopped, alive).map_err(StartError::Worker)?;
         let control = Control::start(shared, crew, background, planner, bound, admin.zip(history))?;
         Ok(Self { control, stop, workers: ended })
     }
@@ -210,6 +214,8 @@ impl Server {
         let (wait, deadline) = (config.drain.wait, config.timeouts.drain);
         // What was accepted before a successor took over is served, if its request comes soon.
         let wait = if control.has_left() { wait.max(LAST_CALL.min(deadline / 2)) } else { wait };
+        // What is left after a failure is not trusted to serve on.
+        let wait = if control.has_failed() { Duration::ZERO } else { wait };
         let closes = async {
             if !wait.is_zero() {
                 control.announce();
@@ -270,25 +276,40 @@ fn start_workers(
 ) -> io::Result<Crew> {
     let (others, inboxes): (Vec<HandOver>, Vec<_>) = (0..count).map(|_| mpsc::channel(HAND_OVER)).unzip();
     let (mut first, mut asked) = (None, Vec::with_capacity(count));
+    let (report, reports) = std::sync::mpsc::channel();
     for (index, inbox) in inboxes.into_iter().enumerate() {
         let runtime = runtime::Builder::new_current_thread().enable_all().event_interval(TASKS_PER_POLL).build()?;
         let (sessions, arrivals) = mpsc::channel(ARRIVALS);
         asked.push(sessions.clone());
         let dialer = Dialer { own: Arc::clone(&shared.own), ..Dialer::default() };
-        let worker = Arc::new(Worker { shared: Arc::clone(shared), dialer, sessions });
+        let worker = Arc::new(Worker { index, shared: Arc::clone(shared), dialer, sessions });
         first.get_or_insert_with(|| (Arc::clone(&worker), runtime.handle().clone()));
         let start = Start { worker, arrivals, inbox, stopped: stopped.clone(), alive: alive.clone() };
-        thread::Builder::new().name(format!("worker-{index}")).spawn(move || start.run(runtime, index == 0))?;
+        thread::Builder::new().name(format!("worker-{index}")).spawn({
+            let report = report.clone();
+            move || start.run(runtime, report)
+        })?;
+    }
+    drop(report);
+    // It ends with the last thread that has said how it started.
+    let started: usize = reports.iter().map(|started| started.map(|()| 1)).sum::<io::Result<_>>()?;
+    if started < count {
+        return Err(io::Error::other("a thread ended at once"));
     }
     let (first, runtime) = first.ok_or(io::ErrorKind::InvalidInput)?;
     Ok(Crew { first, runtime, others, sessions: asked })
 }
 
 /// A thread and runtime for what is no worker's: it must not slow a session down.
-fn start_background(mut stopped: watch::Receiver<()>, alive: mpsc::Sender<()>) -> io::Result<Handle> {
+fn start_background(
+    shared: Arc<Shared>,
+    mut stopped: watch::Receiver<()>,
+    alive: mpsc::Sender<()>,
+) -> io::Result<Handle> {
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
     let handle = runtime.handle().clone();
     thread::Builder::new().name("background".into()).spawn(move || {
+        let _vital = shared.vitals.guard("the background thread");
         // Only ever an error: the sender is dropped to say stop.
         let _ = runtime.block_on(stopped.changed());
         drop(runtime);
@@ -298,35 +319,61 @@ fn start_background(mut stopped: watch::Receiver<()>, alive: mpsc::Sender<()>) -
 }
 
 impl Start {
-    fn run(self, runtime: Runtime, is_first: bool) {
+    /// `report`: how the start went.
+    fn run(self, runtime: Runtime, report: Report) {
         let Self { worker, arrivals, inbox, stopped, alive } = self;
-        runtime.block_on(work(worker, arrivals, inbox, stopped, is_first));
+        let entered = runtime.enter();
+        let sessions = sockets::open().and_then(|epoll| Sessions::new(Arc::clone(&worker), epoll, arrivals));
+        drop(entered);
+        let (sessions, started) = match sessions {
+            Ok(sessions) => (Some(sessions), Ok(())),
+            Err(error) => (None, Err(error)),
+        };
+        // Whoever waits for it hears of the first failure only.
+        let _ = report.send(started);
+        drop(report);
+        let Some(sessions) = sessions else { return };
+        let ended =
+            catch_unwind(AssertUnwindSafe(|| runtime.block_on(work(Arc::clone(&worker), sessions, inbox, stopped))));
+        if !matches!(ended, Ok(End::Stopped)) {
+            worker.shared.live.retire(worker.index);
+            worker.shared.vitals.fail("a worker");
+        }
         // First the tasks, with the records that they still hold; then the word that this worker has ended.
         drop(runtime);
         drop(alive);
     }
 }
 
+/// Where a worker's thread says how it started.
+type Report = std::sync::mpsc::Sender<io::Result<()>>;
+
+/// How a worker came to its end.
+enum End {
+    /// The process stops.
+    Stopped,
+    /// A task has ended that none can do without. Its connections end with it: they would wait for ever.
+    Failed,
+}
+
 async fn work(
     worker: Arc<Worker>,
-    arrivals: mpsc::Receiver<Arrival>,
+    sessions: Sessions,
     inbox: mpsc::Receiver<Accepted>,
     mut stopped: watch::Receiver<()>,
-    is_first: bool,
-) {
-    let sessions = match sockets::open().and_then(|epoll| Sessions::new(Arc::clone(&worker), epoll, arrivals)) {
-        Ok(sessions) => sessions,
-        Err(error) => return tracing::error!(%error, "a worker cannot watch sockets"),
-    };
-    tokio::spawn(sessions.drive());
-    if is_first {
-        tokio::spawn(memory::give_back(Arc::clone(&worker.shared)));
+) -> End {
+    let mut vital = JoinSet::new();
+    vital.spawn(sessions.drive());
+    if worker.index == 0 {
+        vital.spawn(memory::give_back(Arc::clone(&worker.shared)));
     }
-    tokio::spawn(sweep(Arc::clone(&worker)));
+    vital.spawn(sweep(Arc::clone(&worker)));
     tokio::select! {
         // Only ever an error: the sender is dropped to say stop.
-        _ = stopped.changed() => {}
-        () = serve_inbox(worker, inbox) => {}
+        _ = stopped.changed() => End::Stopped,
+        () = serve_inbox(worker, inbox) => End::Stopped,
+        // None of them ends but by a panic.
+        _ = vital.join_next() => End::Failed,
     }
 }
 

@@ -26,6 +26,7 @@ use super::{
     session::{Arrival, Held},
     sockets,
     tally::Ledger,
+    vital::Fault,
 };
 
 /// What the kernel tells at once, at most.
@@ -169,6 +170,9 @@ impl Sessions {
 
     /// One wake-up. Never ready: the loop ends with its worker.
     fn poll_drive(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Some(fault) = Fault::of_worker(self.worker.index) {
+            self.worker.shared.vitals.strike(fault);
+        }
         while let Poll::Ready(Some(arrival)) = self.arrivals.poll_recv(cx) {
             match arrival {
                 Arrival::Session(session) => self.adopt(session),

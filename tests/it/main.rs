@@ -25,6 +25,8 @@ mod debug;
 mod drain;
 /// Every cause, told alike by the log, the metrics and the page.
 mod explained;
+/// Parts that die though none should.
+mod failures;
 /// Backends and clients that die, hang, vanish and return.
 mod faults;
 /// Headers toward the backend and the client's address.
@@ -61,10 +63,10 @@ mod limits;
 mod messages;
 /// What a machine reads of all sessions.
 mod metrics;
-/// What was ordered ends with what it was about.
-mod orders;
 /// Plain HTTP through the same door.
 mod oddities;
+/// What was ordered ends with what it was about.
+mod orders;
 mod plain_http;
 /// Connections with backends that are used again.
 mod pool;

@@ -65,6 +65,7 @@ impl History {
             loop {
                 ticks.tick().await;
                 let Some(control) = control.upgrade() else { return };
+                let _vital = control.vitals().guard("the samples of the last hour");
                 let Some(history) = control.history() else { return };
                 history.take(control.sessions(), Instant::now());
             }

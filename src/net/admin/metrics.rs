@@ -27,7 +27,7 @@ pub(super) async fn answer(control: &Control, headers: &HeaderMap) -> Answer {
     let sum = sum.unwrap_or_default();
     let state = State {
         connections: control.live().connections(),
-        is_ready: book.is_ready(),
+        is_ready: control.is_ready(),
         is_draining: book.drains_all(),
         lines_dropped: control.lost_lines(),
         routes: plan

@@ -110,7 +110,7 @@ impl Status {
         let since = control.desk().map_or_else(Instant::now, |desk| desk.since);
         Self {
             version: env!("CARGO_PKG_VERSION"),
-            ready: book.is_ready(),
+            ready: control.is_ready(),
             draining: book.drains_all(),
             uptime_ms: millis(since.elapsed()),
             workers: control.live().workers(),
