@@ -272,11 +272,12 @@ impl Control {
     fn check_backends(&self) {
         let _background = self.background.enter();
         let shared = Arc::clone(&self.shared);
-        *self.checks() = prober::watch(&shared.plan().upstreams, &self.shared.own, move |upstream, index, transition| {
-            let Some(backend) = upstream.backends().get(index).filter(|_| drains_on_down(upstream)) else { return };
-            let order = (transition == Transition::Out).then(|| shared.order(Cause::BackendDown));
-            shared.orders.change(|book| book.drain_backend(backend, Cause::BackendDown, order));
-        });
+        *self.checks() =
+            prober::watch(&shared.plan().upstreams, &self.shared.own, move |upstream, index, transition| {
+                let Some(backend) = upstream.backends().get(index).filter(|_| drains_on_down(upstream)) else { return };
+                let order = (transition == Transition::Out).then(|| shared.order(Cause::BackendDown));
+                shared.orders.change(|book| book.drain_backend(backend, Cause::BackendDown, order));
+            });
     }
 
     /// Every session is told to leave over `spread`, and the listeners close. Ready when nothing is accepted any more.
