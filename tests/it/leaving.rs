@@ -316,6 +316,17 @@ async fn the_last_who_were_accepted_before_the_listeners_close_are_answered() {
 async fn the_last_who_were_accepted_before_a_reload_takes_their_listener_away_are_answered() {
     let backend = Backend::echo();
     let mut proxy = Proxy::start(&[&backend]);
+    // What keeps a worker from asking the kernel who has come.
+    let mut lively = tokio::task::JoinSet::new();
+    for _ in 0..8 {
+        let mut client = proxy.session().await;
+        lively.spawn(async move {
+            loop {
+                client.send(masked(TEXT, "lively")).await;
+                client.expect(unmasked(TEXT, "lively")).await;
+            }
+        });
+    }
     let mut unanswered = Vec::new();
     for round in 0..8 {
         let visitors = Visitors::start(proxy.address());
@@ -326,7 +337,8 @@ async fn the_last_who_were_accepted_before_a_reload_takes_their_listener_away_ar
         unanswered.extend(visitors.unanswered().await);
     }
     assert!(unanswered.len() <= UNLUCKY, "{unanswered:?}");
-    within("the proxy to end", proxy.stop()).await;
+    lively.shutdown().await;
+    proxy.stop().await;
 }
 
 #[tokio::test]

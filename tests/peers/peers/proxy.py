@@ -46,9 +46,7 @@ class Proxy:
     def _accepts(self) -> bool:
         if self.program.process.poll() is not None:
             raise Failed(f"longwire ended with {self.program.process.returncode} instead of starting")
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
-            return True
-        return False
+        return accepts(self.port)
 
     def records(self, kind: str = "session") -> list[dict]:
         """The records written so far: one per ended session (or plain request)."""
@@ -71,6 +69,13 @@ class Proxy:
 
     def threads(self) -> int:
         return status_kib(self.program.pid, "Threads")
+
+
+def accepts(port: int) -> bool:
+    """Whether anybody accepts connections there."""
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+        return True
+    return False
 
 
 def half_a_handshake(proxy: Proxy) -> None:
