@@ -26,7 +26,7 @@ http {{
 
 def run(bench: Bench) -> None:
     for name, port in backends(bench):
-        proxy = Proxy(bench, [port], upstream="balance: round_robin, max_fails: 0")
+        proxy = Proxy(bench, [port], upstream="balance: round_robin\nmax_fails: 0")
         for framing in ["length", "chunked"]:
             statuses = Counter(upload(proxy.port, framing) for _ in range(ROUNDS))
             bench.equal(dict(statuses), {413: ROUNDS}, f"{name}, an upload with {framing}")
