@@ -22,7 +22,7 @@ use ipnet::IpNet;
 
 pub use authentication::{asks_to_authenticate_connection, authenticates_connection, belongs_to_one_client};
 pub(crate) use framing::split_port;
-pub use framing::{BadFraming, BadRequest, check_answer_framing, check_framing, host};
+pub use framing::{BadFraming, BadRequest, check_answer_framing, check_framing, host, merge_lengths};
 pub use hops::{add_via, ends_here};
 pub use spelling::spell;
 

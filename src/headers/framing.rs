@@ -20,7 +20,7 @@ use std::{fmt, net::Ipv6Addr};
 
 use hyper::{
     HeaderMap, Method, Uri, Version,
-    header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING},
+    header::{CONTENT_LENGTH, HOST, HeaderValue, TRANSFER_ENCODING},
 };
 
 /// Why a request is answered 400 and its connection closed.
@@ -83,7 +83,32 @@ pub fn check_framing(method: &Method, uri: &Uri, version: Version, headers: &Hea
 /// # Errors
 /// What is in doubt; the answer is 502, and the backend's connection is not used again.
 pub fn check_answer_framing(headers: &HeaderMap) -> Result<(), BadFraming> {
-    check_lengths(headers)
+    match check_lengths(headers) {
+        Err(BadFraming::ContentLengthRepeated | BadFraming::ContentLengthInvalid) if one_length(headers).is_some() => {
+            Ok(())
+        }
+        checked => checked,
+    }
+}
+
+/// A length that an answer says more than once, in lines or in a list, is said once from here on (RFC 9112 §6.3, number 5):
+/// hyper reads it so, and would write it as it came. Call it after [`check_answer_framing`].
+pub fn merge_lengths(headers: &mut HeaderMap) {
+    let is_once = |length: &HeaderValue| length.as_bytes().iter().all(u8::is_ascii_digit);
+    if headers.get_all(CONTENT_LENGTH).iter().count() < 2 && headers.get(CONTENT_LENGTH).is_none_or(is_once) {
+        return;
+    }
+    if let Some(length) = one_length(headers).and_then(|length| HeaderValue::from_bytes(length).ok()) {
+        headers.insert(CONTENT_LENGTH, length);
+    }
+}
+
+/// The one length that all of them say.
+fn one_length(headers: &HeaderMap) -> Option<&[u8]> {
+    let lines = headers.get_all(CONTENT_LENGTH).iter();
+    let mut lengths = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
+    let first = lengths.next().filter(|length| str::from_utf8(length).is_ok_and(is_length) && !length.is_empty())?;
+    lengths.all(|length| length == first).then_some(first)
 }
 
 /// The host a request is for, with its port as written: `Host`, else the authority of an absolute target (HTTP/1.0 may

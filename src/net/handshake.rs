@@ -93,7 +93,9 @@ pub(super) fn switching(reason: &[u8], headers: &HeaderMap) -> Vec<u8> {
 fn request(head: &Head, address: &str) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(HEAD);
     let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
-    for part in [head.method.as_str(), " ", path, " HTTP/1.1\r\n"] {
+    // A whole URL may have a query and no path (RFC 9112 §3.2.1).
+    let slash = if path.starts_with('?') { "/" } else { "" };
+    for part in [head.method.as_str(), " ", slash, path, " HTTP/1.1\r\n"] {
         bytes.put_slice(part.as_bytes());
     }
     if !head.headers.contains_key(HOST) {

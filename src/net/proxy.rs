@@ -175,7 +175,7 @@ async fn serve(
     record: &mut Record,
 ) -> Result<Reply, Error> {
     let shared = &connection.worker.shared;
-    let (mut parts, body) = request.into_parts();
+    let (parts, body) = request.into_parts();
     record.request_id = headers::request_id(&parts.headers, shared.nonces.next());
     if connection.client.is_misled {
         return Err(Error::from_source(Kind::PlainHttp, "this port speaks TLS: use https:// or wss://"));
@@ -184,19 +184,18 @@ async fn serve(
         .map_err(|error| Error::from_source(Kind::BadRequest, error))?;
     let host = headers::host(&parts.uri, &parts.headers).to_owned();
     record.set_host(&host);
-    let (place, route) = plan.config.routes.find(&host, parts.uri.path()).ok_or(Kind::NoRoute)?;
+    // An OPTIONS of `*` asks for the whole server (RFC 9110 §9.3.7): whose route takes everything answers it.
+    let path = if parts.uri.path() == "*" { "/" } else { parts.uri.path() };
+    let (place, route) = plan.config.routes.find(&host, path).ok_or(Kind::NoRoute)?;
     let upstream = &plan.upstreams[route.upstream];
     record.route = Some(route.name.clone());
     record.upstream = Some(upstream.name().to_owned());
     if shared.orders.refuses(&route.name) {
         return Err(Kind::Draining.into());
     }
-    if headers::ends_here(&parts.method, &mut parts.headers) {
-        return Ok(Reply::EndsHere(parts.method));
-    }
     let key = upstream.key(client, &parts.headers, parts.uri.query());
     let kind = handshake::classify(&parts.method, parts.version, &parts.headers);
-    let head = head_for_backend(connection, plan, parts, &host, client, &record.request_id);
+    let mut head = head_for_backend(connection, plan, parts, &host, client, &record.request_id);
     match kind {
         handshake::Kind::Bad(bad) => Err(bad_handshake(bad)),
         handshake::Kind::WebSocket(offer) => {
@@ -205,6 +204,9 @@ async fn serve(
             let open = || shared.live.sessions();
             let admitted = shared.admission.admit(client, open, &plan.config.limits, Instant::now())?;
             upgrade(connection, plan, (place, route, admitted), (head, offer), key, record).await
+        }
+        handshake::Kind::Plain if headers::ends_here(&head.method, &mut head.headers) => {
+            Ok(Reply::EndsHere(head.method))
         }
         handshake::Kind::Plain => {
             let body = RequestBody::new(body, plan.config.timeouts.request_body, plan.config.limits.body_size)?;
@@ -344,6 +346,7 @@ fn pass_on(connection: &Arc<Connection>, plan: &Plan, answer: Answer, mut record
     let (mut parts, body) = response.into_parts();
     record.status = Some(parts.status.as_u16());
     headers::strip_hop_by_hop(&mut parts.headers);
+    headers::merge_lengths(&mut parts.headers);
     if plan.config.via_header {
         headers::add_via(&mut parts.headers, parts.version);
     }

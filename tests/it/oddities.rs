@@ -256,3 +256,65 @@ async fn names_of_plain_requests_and_answers_begin_with_capitals() {
     }
     proxy.stop().await;
 }
+
+#[tokio::test]
+async fn a_whole_url_without_a_path_goes_on_with_a_slash() {
+    let backend = Backend::echo();
+    let proxy = Proxy::start(&[&backend]);
+    for (target, line) in [("http://chat?a=1", "GET /?a=1 HTTP/1.1"), ("http://chat", "GET / HTTP/1.1")] {
+        let mut client = proxy.client().await;
+        client.send(format!("GET {target} HTTP/1.1\r\nHost: chat\r\n{HANDSHAKE_HEADERS}\r\n")).await;
+        client.upgraded().await;
+        assert_eq!(backend.heads().pop().unwrap().first_line(), line);
+        let mut client = proxy.client().await;
+        client.send(format!("GET {target} HTTP/1.1\r\nHost: chat\r\n\r\n")).await;
+        assert_eq!(client.response().await.status(), 200);
+        assert_eq!(backend.heads().pop().unwrap().first_line(), line);
+    }
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn options_of_the_whole_server_go_to_who_takes_every_path() {
+    let backend = Backend::echo();
+    let proxy = Proxy::start(&[&backend]);
+    let mut client = proxy.client().await;
+    client.send("OPTIONS * HTTP/1.1\r\nHost: chat\r\n\r\n").await;
+    assert_eq!(client.response().await.status(), 200);
+    assert_eq!(backend.heads()[0].first_line(), "OPTIONS * HTTP/1.1");
+    client.send("GET * HTTP/1.1\r\nHost: chat\r\n\r\n").await;
+    assert_eq!(client.response().await.status(), 400);
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn a_length_that_an_answer_says_twice_is_said_once() {
+    for lengths in ["Content-Length: 2\r\nContent-Length: 2\r\n", "Content-Length: 2, 2\r\n"] {
+        let backend = Backend::answering(format!("HTTP/1.1 200 OK\r\n{lengths}\r\nok"));
+        let proxy = Proxy::start(&[&backend]);
+        let response = proxy.client().await.get("/", "").await;
+        assert_eq!((response.status(), response.text()), (200, "ok"), "{lengths}");
+        assert_eq!(response.head.header("content-length"), Some("2"), "{lengths}");
+        proxy.stop().await;
+    }
+    for lengths in ["Content-Length: 2\r\nContent-Length: 3\r\n", "Content-Length: 2, 3\r\n", "Content-Length: 2,\r\n"]
+    {
+        let backend = Backend::script(move |mut wire, _| async move {
+            wire.send_and_finish(format!("HTTP/1.1 200 OK\r\n{lengths}\r\nok!")).await;
+        });
+        let proxy = Proxy::start(&[&backend]);
+        assert_eq!(proxy.client().await.get("/", "").await.status(), 502, "{lengths}");
+        proxy.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn half_a_handshake_that_may_go_no_further_is_still_half_a_handshake() {
+    let backend = Backend::echo();
+    let proxy = Proxy::start(&[&backend]);
+    let mut client = proxy.client().await;
+    client.send(format!("OPTIONS / HTTP/1.1\r\nHost: chat\r\nMax-Forwards: 0\r\n{HANDSHAKE_HEADERS}\r\n")).await;
+    assert_eq!(client.response().await.status(), 400);
+    client.expect_gone().await;
+    proxy.stop().await;
+}
