@@ -71,7 +71,7 @@ mod tests {
             "Sec-Fetch-Mode",
             "X-Forwarded-For",
             "Set-Cookie",
-            "X_Odd--Name",
+            "X_odd--Name",
             "-",
         ] {
             assert_eq!(spelled(&name.to_ascii_lowercase()), name);

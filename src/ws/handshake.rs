@@ -568,6 +568,8 @@ mod tests {
         assert_eq!(answer("permessage-deflate; server_max_window_bits=10"), Ok(true));
         assert_eq!(answer("Permessage-Deflate, x-quoted"), Ok(true));
         assert_eq!(answer(""), Ok(false));
+        let lines = with(&ANSWER, &[(name, "permessage-deflate"), (name, "x-quoted")]);
+        assert!(verify(&offer, &map(&lines)).is_ok_and(|agreed| agreed.extensions), "Erratum 3433");
         for (value, refused) in [
             ("permessage-fake", "permessage-fake"),
             ("x-quoted, permessage-bzip; a=\"b\"", "permessage-bzip"),

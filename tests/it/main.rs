@@ -21,6 +21,8 @@ mod commands;
 mod config;
 /// Frame headers of chosen sessions.
 mod debug;
+/// What the documents promise.
+mod documents;
 /// The end of the process, announced.
 mod drain;
 /// Every cause, told alike by the log, the metrics and the page.

@@ -190,3 +190,68 @@ async fn half_a_head_before_a_reset_is_no_answer() {
     }
     proxy.stop().await;
 }
+
+#[tokio::test]
+async fn trailers_end_at_the_proxy_and_the_body_is_whole() {
+    let backend = Backend::by_hand();
+    let proxy = Proxy::start(&[&backend]);
+    let mut client = proxy.client().await;
+    let fields = "TE: trailers\r\nTrailer: X-Sum\r\nTransfer-Encoding: chunked\r\n";
+    client.send(format!("POST / HTTP/1.1\r\nHost: chat\r\n{fields}\r\n2\r\nhi\r\n0\r\nX-Sum: 1\r\n\r\n")).await;
+    let (mut at_backend, head) = backend.asked().await;
+    assert_eq!((head.header("te"), head.header("trailer")), (None, None));
+    assert_eq!(at_backend.chunk().await, b"hi");
+    assert_eq!(at_backend.chunk().await, b"");
+    let answer =
+        "HTTP/1.1 200 OK\r\nTrailer: X-Sum\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nX-Sum: 2\r\n\r\n";
+    at_backend.send(answer).await;
+    let response = client.response().await;
+    assert_eq!((response.text(), response.head.header("trailer")), ("ok", None));
+    // Nothing of them is left for the next exchange.
+    client.send("GET /next HTTP/1.1\r\nHost: chat\r\n\r\n").await;
+    let (mut at_backend, head) = backend.asked().await;
+    assert_eq!(head.first_line(), "GET /next HTTP/1.1");
+    at_backend.send("HTTP/1.1 204 No Content\r\n\r\n").await;
+    assert_eq!(client.response().await.status(), 204);
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn who_expects_100_is_told_to_go_on_and_the_backend_sees_no_expectation() {
+    let backend = Backend::strict();
+    let proxy = Proxy::start(&[&backend]);
+    let mut client = proxy.client().await;
+    client.send("POST / HTTP/1.1\r\nHost: chat\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n").await;
+    assert_eq!(within("an interim answer", client.head()).await.status(), 100);
+    client.send("hi").await;
+    assert_eq!(client.response().await.text(), "took 2 bytes");
+    assert_eq!(backend.heads()[0].header("expect"), None);
+    // HTTP/1.0 knows no interim answers.
+    let mut old = proxy.client().await;
+    old.send("POST / HTTP/1.0\r\nHost: chat\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\nhi").await;
+    assert_eq!(old.response().await.text(), "took 2 bytes");
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn interim_answers_to_a_plain_request_end_at_the_proxy() {
+    let hints = "HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n";
+    let backend = Backend::answering(format!("{hints}{hints}HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"));
+    let proxy = Proxy::start(&[&backend]);
+    let response = proxy.client().await.get("/", "").await;
+    assert_eq!((response.status(), response.text(), response.head.header("link")), (200, "ok", None));
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_of_http_1_0_reads_no_chunks_and_its_backend_hears_http_1_1() {
+    let backend = Backend::answering("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n");
+    let proxy = Proxy::start(&[&backend]);
+    let mut client = proxy.client().await;
+    client.send("GET / HTTP/1.0\r\nHost: chat\r\n\r\n").await;
+    let head = within("a head", client.head()).await;
+    assert_eq!((head.status(), head.header("transfer-encoding")), (200, None));
+    assert_eq!(client.rest().await, b"ok");
+    assert_eq!(backend.heads()[0].first_line(), "GET / HTTP/1.1");
+    proxy.stop().await;
+}
