@@ -1,0 +1,1 @@
+"""One corpus of requests and answers, made by a grammar, past longwire, nginx and HAProxy: what differs is decided."""
