@@ -7,9 +7,9 @@ pub mod endings;
 mod file;
 pub mod refusals;
 mod session;
+mod text;
 
 use std::{
-    fmt,
     io::{self, Write},
     mem,
     net::IpAddr,
@@ -22,10 +22,7 @@ use std::{
 };
 
 use jiff::Timestamp;
-use serde::{
-    Deserialize, Deserializer, Serialize, Serializer,
-    de::{MapAccess, Visitor},
-};
+use serde::{Serialize, Serializer};
 
 use crate::{
     balance::Backend,
@@ -41,7 +38,11 @@ use crate::{
     },
 };
 
-use self::{endings::Endings, refusals::NOT_UPGRADED};
+use self::{
+    endings::Endings,
+    refusals::NOT_UPGRADED,
+    text::{cut, logfmt},
+};
 pub use self::{
     file::{LogFile, Reopen},
     session::{Particulars, RouteLog, SessionRecord, Shown},
@@ -404,58 +405,6 @@ fn millis<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S
 #[allow(clippy::ref_option, reason = "the signature that serde asks for")]
 fn trace_id<S: Serializer>(id: &Option<u128>, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&format_args!("{:032x}", id.unwrap_or_default()))
-}
-
-/// At most so many bytes of a peer's word; a mark stands at the end of one that is longer.
-fn cut(word: &str, most: usize) -> String {
-    const MARK: char = '…';
-    if word.len() <= most {
-        return word.to_owned();
-    }
-    let end = (0..=most.saturating_sub(MARK.len_utf8())).rfind(|end| word.is_char_boundary(*end)).unwrap_or_default();
-    word.get(..end).unwrap_or_default().chars().chain([MARK]).collect()
-}
-
-/// The pairs of a JSON object as `key=value`, in their order; a value with a space, a quote or a control character is quoted.
-fn logfmt(json: &[u8]) -> serde_json::Result<Vec<u8>> {
-    struct Pairs(String);
-
-    impl<'de> Deserialize<'de> for Pairs {
-        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-            deserializer.deserialize_map(Self(String::new()))
-        }
-    }
-
-    impl<'de> Visitor<'de> for Pairs {
-        type Value = Self;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("a record")
-        }
-
-        fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Self, A::Error> {
-            while let Some((key, value)) = map.next_entry::<&str, serde_json::Value>()? {
-                push_pair(&mut self.0, key, &value);
-            }
-            Ok(self)
-        }
-    }
-
-    serde_json::from_slice::<Pairs>(json).map(|Pairs(line)| line.into_bytes())
-}
-
-fn push_pair(line: &mut String, key: &str, value: &serde_json::Value) {
-    if !line.is_empty() {
-        line.push(' ');
-    }
-    line.push_str(key);
-    line.push('=');
-    match value.as_str() {
-        Some(text) if !text.is_empty() && text.chars().all(|c| c.is_ascii_graphic() && c != '"' && c != '=') => {
-            line.push_str(text);
-        }
-        _ => line.push_str(&value.to_string()),
-    }
 }
 
 #[cfg(test)]

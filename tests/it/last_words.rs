@@ -229,5 +229,6 @@ fn messages_whose_reader_comes_late_are_all_written_before_the_process_ends() {
     let messages = String::from_utf8(late.wait_with_output().unwrap().stdout).unwrap();
     let of = |words: &str| messages.lines().filter(|line| line.contains(words)).count();
     assert_eq!((of("attempt failed"), of("drained")), (SESSIONS, 1));
+    assert!(messages.lines().all(|line| line.starts_with("20")), "each begins with the time");
     assert!(running.program.0.wait().unwrap().success());
 }

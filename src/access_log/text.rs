@@ -1,0 +1,60 @@
+//! A record as text, and how much of a peer's words stands in it.
+
+use std::fmt;
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{MapAccess, Visitor},
+};
+
+/// At most so many bytes of a peer's word; a mark stands at the end of one that is longer.
+pub(super) fn cut(word: &str, most: usize) -> String {
+    const MARK: char = '…';
+    if word.len() <= most {
+        return word.to_owned();
+    }
+    let end = (0..=most.saturating_sub(MARK.len_utf8())).rfind(|end| word.is_char_boundary(*end)).unwrap_or_default();
+    word.get(..end).unwrap_or_default().chars().chain([MARK]).collect()
+}
+
+/// The pairs of a JSON object as `key=value`, in their order; a value with a space, a quote or a control character is quoted.
+pub(super) fn logfmt(json: &[u8]) -> serde_json::Result<Vec<u8>> {
+    struct Pairs(String);
+
+    impl<'de> Deserialize<'de> for Pairs {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            deserializer.deserialize_map(Self(String::new()))
+        }
+    }
+
+    impl<'de> Visitor<'de> for Pairs {
+        type Value = Self;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a record")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Self, A::Error> {
+            while let Some((key, value)) = map.next_entry::<&str, serde_json::Value>()? {
+                push_pair(&mut self.0, key, &value);
+            }
+            Ok(self)
+        }
+    }
+
+    serde_json::from_slice::<Pairs>(json).map(|Pairs(line)| line.into_bytes())
+}
+
+fn push_pair(line: &mut String, key: &str, value: &serde_json::Value) {
+    if !line.is_empty() {
+        line.push(' ');
+    }
+    line.push_str(key);
+    line.push('=');
+    match value.as_str() {
+        Some(text) if !text.is_empty() && text.chars().all(|c| c.is_ascii_graphic() && c != '"' && c != '=') => {
+            line.push_str(text);
+        }
+        _ => line.push_str(&value.to_string()),
+    }
+}
