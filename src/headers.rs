@@ -8,6 +8,7 @@ mod authentication;
 mod framing;
 mod hops;
 mod spelling;
+mod strangers;
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -25,6 +26,7 @@ pub(crate) use framing::split_port;
 pub use framing::{BadFraming, BadRequest, check_answer_framing, check_framing, host, merge_lengths};
 pub use hops::{add_via, ends_here};
 pub use spelling::spell;
+pub use strangers::Strangers;
 
 /// The id of a request, toward its backend and in the log.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -113,6 +115,12 @@ pub fn client_address(sender: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) ->
 pub fn is_event_stream(answer: &HeaderMap) -> bool {
     let kind = answer.get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes).split(|byte| *byte == b';').next();
     kind.unwrap_or_default().trim_ascii().eq_ignore_ascii_case(b"text/event-stream")
+}
+
+/// Whether somebody says that he forwards a request of another.
+#[must_use]
+pub fn is_forwarded(headers: &HeaderMap) -> bool {
+    headers.contains_key(X_FORWARDED_FOR) || headers.contains_key(X_FORWARDED_PROTO)
 }
 
 /// Whether an address is in one of the networks, `::ffff:a.b.c.d` taken as `a.b.c.d`.

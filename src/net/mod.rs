@@ -4,7 +4,7 @@
 //! to read first: one request from its head to its answer or its session; `upstream` is one attempt at a backend;
 //! [`relay`] is one session.
 
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
 
 pub mod admin;
 mod admission;
@@ -57,6 +57,8 @@ struct Shared {
     admission: Arc<admission::Admission>,
     nonces: nonces::Nonces,
     accepted: memory::Accepted,
+    /// A lock, taken for requests with forwarding headers that are not believed.
+    strangers: Mutex<crate::headers::Strangers>,
     orders: drain::Orders,
     own: Arc<own::Own>,
     metrics: Arc<crate::metrics::Metrics>,

@@ -137,7 +137,11 @@ pub(super) async fn answer(connection: &Arc<Connection>, request: Request<Incomi
     connection.debt.is_paid();
     let plan = connection.worker.shared.plan();
     let trusted = &plan.config.trusted_proxies;
-    let client = headers::client_address(connection.client.sender.ip(), request.headers(), trusted);
+    let sender = connection.client.sender.ip();
+    let client = headers::client_address(sender, request.headers(), trusted);
+    if headers::is_forwarded(request.headers()) && !headers::is_trusted(sender, trusted) {
+        note_stranger(connection, sender.to_canonical());
+    }
     let log = plan.access_log.clone();
     let mut record = Record::new(log, client, request.method().as_str(), request.uri().path());
     record.tls = connection.client.tls;
@@ -306,6 +310,19 @@ async fn forward(
                 attempts.fail(&mut pick, error, repeatable, record)?;
             }
         }
+    }
+}
+
+/// Forwarding headers of this sender are dropped. If it is the operator's own load balancer, backends are told wrong things: who
+/// asks is the load balancer, and by plain HTTP, which some answer with a redirect, for ever.
+fn note_stranger(connection: &Connection, sender: IpAddr) {
+    let strangers = &connection.worker.shared.strangers;
+    if strangers.lock().unwrap_or_else(PoisonError::into_inner).note(sender, Instant::now()) {
+        tracing::warn!(
+            address = %sender,
+            set = format!("trusted_proxies: [ \"{sender}\" ]"),
+            "X-Forwarded-* of this address is dropped, as it is not trusted; if it is a load balancer of yours, trust it"
+        );
     }
 }
 

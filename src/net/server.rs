@@ -6,7 +6,7 @@ use std::{
     num::NonZeroUsize,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::pin,
-    sync::{Arc, RwLock},
+    sync::{Arc, Mutex, RwLock},
     thread,
     time::{Duration, Instant},
 };
@@ -153,6 +153,7 @@ impl Server {
             live: Live::new(workers),
             nonces: Nonces::new().map_err(StartError::Worker)?,
             accepted: memory::Accepted::default(),
+            strangers: Mutex::default(),
             orders: Orders::new(),
             own: Arc::default(),
             admission,

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::harness::{Backend, HANDSHAKE_HEADERS, Head, Proxy, frames::masked_close};
+use crate::harness::{Backend, HANDSHAKE_HEADERS, Head, Process, Proxy, Wire, frames::masked_close};
 
 /// Sends `fields` with a plain request and with a handshake; gives what the backend read and what was recorded.
 async fn forwarded(settings: &str, fields: &str) -> Vec<(Head, Value)> {
@@ -191,4 +191,28 @@ async fn an_options_or_trace_that_may_go_no_further_is_answered_here() {
         assert_eq!(backend.heads().pop().unwrap().header("max-forwards"), Some(seen), "{method} {left}");
     }
     proxy.stop().await;
+}
+
+#[tokio::test]
+async fn a_load_balancer_that_is_not_trusted_is_named_in_the_log_once() {
+    let backend = Backend::echo();
+    for (trusted, warnings) in [("[]", 1), ("[ \"127.0.0.1\" ]", 0)] {
+        let folder = tempfile::tempdir().unwrap();
+        let setup = Proxy::before(&[&backend]).with(&format!("trusted_proxies: {trusted}"));
+        std::fs::write(folder.path().join("proxy.yaml"), setup.text()).unwrap();
+        let (process, address) = Process::serving(folder.path()).await;
+        let mut balancer = Wire::connect(address).await;
+        for _ in 0..200 {
+            balancer.get("/", "X-Forwarded-For: 192.0.2.1\r\nX-Forwarded-Proto: https\r\n").await;
+        }
+        drop(balancer);
+        let messages = process.messages().await;
+        let dropped = |message: &&Value| message["message"].as_str().unwrap_or_default().contains("X-Forwarded-*");
+        let said: Vec<_> = messages.iter().filter(dropped).collect();
+        assert_eq!(said.len(), warnings, "{said:?}");
+        for message in said {
+            assert_eq!(message["address"], "127.0.0.1");
+            assert_eq!(message["set"], "trusted_proxies: [ \"127.0.0.1\" ]");
+        }
+    }
 }

@@ -79,6 +79,15 @@ impl Process {
         within("the process to end", &mut self.ended).await.unwrap()
     }
 
+    /// SIGTERM, the end, and every message.
+    pub async fn messages(mut self) -> Vec<Value> {
+        self.signal("TERM");
+        while let Some(message) = within("the last message", self.messages.recv()).await {
+            self.said.push(message);
+        }
+        std::mem::take(&mut self.said)
+    }
+
     /// SIGTERM, and the end.
     pub async fn stop(mut self) {
         self.signal("TERM");
