@@ -12,6 +12,7 @@ use serde_json::Value;
 use crate::harness::{
     Backend, Proxy, Setup,
     frames::{masked_close, unmasked_close},
+    within,
 };
 
 /// What a command printed.
@@ -130,6 +131,62 @@ async fn a_drain_is_ordered_and_taken_back() {
     assert!(run(&["drain", "--all", "--undo"]).out.contains("ready"));
     assert!(proxy.control().is_ready());
     proxy.stop().await;
+}
+
+#[tokio::test]
+async fn while_the_process_ends_an_order_is_done_or_refused_with_words() {
+    let folder = folder();
+    let backend = Backend::by_hand();
+    let setup = Proxy::before(&[&backend]).timeout("drain", "60s").timeout("close", "60s");
+    // None is told to leave yet but the first.
+    let mut proxy = start(setup.with("drain: { spread: 1h }"), folder.path());
+    let mut sessions = Vec::new();
+    for _ in 0..2 {
+        sessions.push(proxy.session_by_hand(&backend).await);
+    }
+    let (ids, name) = (ids(folder.path()), format!("chat/{backend}"));
+    let control = proxy.control_handle();
+    let orders = async {
+        within("the drain to begin", async {
+            while !control.addresses().is_empty() {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        let done = |arguments: &[&str]| longwire(folder.path(), arguments).well();
+        for arguments in [&["reload"][..], &["drain", "--all", "--undo"]] {
+            let refused = longwire(folder.path(), arguments);
+            assert_eq!(refused.code, Some(1), "{arguments:?}: {}", refused.out);
+            assert!(refused.err.contains("this process is about to end"), "{arguments:?}: {}", refused.err);
+        }
+        done(&["drain", "--all"]);
+        done(&["debug", &ids[0], "--for", "1m"]);
+        done(&["drain", "--backend", &name, "--keep-sessions"]);
+        done(&["drain", "--backend", &name, "--undo"]);
+        done(&["drain", "--route", "*/"]);
+        done(&["drain", "--route", "*/", "--undo"]);
+        let status = done(&["status", "--json"]).json();
+        assert_eq!((&status["draining"], &status["ready"]), (&true.into(), &false.into()), "{status}");
+        done(&["kill", &ids[0], "--code", "4003", "--reason", "signed out"]);
+        done(&["kill", &ids[1], "--code", "4003", "--reason", "signed out"]);
+        for (client, at_backend) in &mut sessions {
+            client.expect_close(4003, "signed out").await;
+            at_backend.expect_close(4003, "signed out").await;
+            client.send_and_finish(masked_close(4003, "")).await;
+            at_backend.send_and_finish(unmasked_close(4003, "")).await;
+        }
+    };
+    let (drained, ()) = tokio::join!(proxy.drain(), orders);
+    assert_eq!((drained.sessions, drained.cut), (2, 0));
+    drop(control);
+    proxy.stop().await;
+}
+
+/// The ids of the live sessions.
+fn ids(folder: &Path) -> Vec<String> {
+    let sessions = longwire(folder, &["sessions", "--json"]).well().json();
+    let sessions = sessions["sessions"].as_array().unwrap();
+    sessions.iter().map(|session| session["id"].as_str().unwrap().to_owned()).collect()
 }
 
 #[tokio::test]
