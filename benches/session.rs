@@ -10,7 +10,7 @@ use std::{
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use longwire::ws::{
     Side,
-    keepalive::{Secret, Settings},
+    keepalive::{PongTimeout, Secret, Settings},
     meter::MessageLimits,
     opcodes::OpCodeCounts,
     session::{Common, Session, SessionSettings},
@@ -19,7 +19,7 @@ use longwire::ws::{
 const SETTINGS: SessionSettings = SessionSettings {
     keepalive: Settings {
         ping_interval: Some(Duration::from_secs(25)),
-        pong_timeout: Some(Duration::from_secs(30)),
+        pong_timeout: PongTimeout::of_both(Some(Duration::from_secs(30))),
         client: true,
         backend: true,
     },

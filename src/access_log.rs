@@ -270,9 +270,9 @@ impl Traffic {
             pings_client: Some(client.pings),
             pings_backend: Some(backend.pings),
             rtt_last: client.last,
-            rtt_mean: client.mean(),
+            rtt_mean: client.mean,
             rtt_backend_last: backend.last,
-            rtt_backend_mean: backend.mean(),
+            rtt_backend_mean: backend.mean,
         }
     }
 }

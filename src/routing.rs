@@ -319,7 +319,7 @@ mod tests {
                 origins: Origins::default(),
                 keepalive: keepalive::Settings {
                     ping_interval: None,
-                    pong_timeout: None,
+                    pong_timeout: keepalive::PongTimeout::of_both(None),
                     client: false,
                     backend: false,
                 },

@@ -14,7 +14,7 @@ use std::{
 use longwire::ws::{
     Side,
     frame::FrameHeader,
-    keepalive::{Secret, Settings},
+    keepalive::{PongTimeout, Secret, Settings},
     meter::MessageLimits,
     opcodes::OpCodeCounts,
     session::{Common, Passed, Session, SessionSettings},
@@ -37,7 +37,7 @@ const STEPS: [(&str, Step); 7] = [
 const SETTINGS: SessionSettings = SessionSettings {
     keepalive: Settings {
         ping_interval: Some(Duration::from_secs(25)),
-        pong_timeout: Some(Duration::from_secs(30)),
+        pong_timeout: PongTimeout::of_both(Some(Duration::from_secs(30))),
         client: true,
         backend: true,
     },

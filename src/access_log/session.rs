@@ -450,7 +450,12 @@ mod tests {
 
     /// A session in which a Close has passed.
     fn session() -> Session {
-        let keepalive = keepalive::Settings { ping_interval: None, pong_timeout: None, client: false, backend: false };
+        let keepalive = keepalive::Settings {
+            ping_interval: None,
+            pong_timeout: keepalive::PongTimeout::of_both(None),
+            client: false,
+            backend: false,
+        };
         let close_timeout = Duration::from_secs(1);
         let settings = SessionSettings {
             keepalive,

@@ -60,6 +60,7 @@ enum Shape<'s> {
 impl<'s> Checker<'s> {
     /// The value of `node` as `schema` wants it, or what stands in for it. `name` is for the messages.
     fn value(&mut self, node: &Node, name: &str, schema: &'s Json, at: &At) -> Scalar {
+        let schema = alternative(schema, node);
         let shape = self.shape(schema);
         match (&node.value, &shape) {
             (Value::Map(entries), Shape::Keys { known, required }) => self.keys(node, entries, known, required, at),
@@ -256,6 +257,15 @@ impl<'s> Checker<'s> {
             },
             _ => Shape::Text,
         }
+    }
+}
+
+/// Where a scalar or a mapping is taken, in this order: the one that the file has.
+fn alternative<'s>(schema: &'s Json, node: &Node) -> &'s Json {
+    match (schema.get("anyOf").and_then(Json::as_array).map(Vec::as_slice), &node.value) {
+        (Some([_, mapping]), Value::Map(_)) => mapping,
+        (Some([scalar, ..]), _) => scalar,
+        (_, _) => schema,
     }
 }
 

@@ -95,9 +95,12 @@ fn of_keepalive(keepalive: &keepalive::Settings) -> String {
     let Some(interval) = keepalive.ping_interval else {
         return "no pings".into();
     };
-    let judged = match keepalive.pong_timeout {
-        Some(timeout) => format!("dead after {} of silence", short(timeout)),
-        None => "never judged dead".into(),
+    let keepalive::PongTimeout { client, backend } = keepalive.pong_timeout;
+    let one = |timeout: Option<StdDuration>| timeout.map_or_else(|| "never".into(), short);
+    let judged = match (client, backend) {
+        (None, None) => "never judged dead".into(),
+        (Some(client), Some(backend)) if client == backend => format!("dead after {} of silence", short(client)),
+        _ => format!("dead after silence of {} (client) or {} (backend)", one(client), one(backend)),
     };
     format!("ping after {}, {judged}, {sides}", short(interval))
 }

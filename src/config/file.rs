@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     addresses::{AdminBind, BackendAddress, Bind},
+    sides::PongTimeout,
     statuses::Statuses,
     tracing::{Collector, Share},
     values::{Cidr, Duration, Size, Workers},
@@ -265,10 +266,11 @@ pub(super) struct Route {
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Keepalive {
-    /// Silence toward a side after which it is pinged; 0s = never.
+    /// Silence toward a side, or from it, after which it is pinged; 0s = never.
     pub(super) ping_interval: Duration,
-    /// No byte at all for this long after a ping: the side is dead; 0s = never judge.
-    pub(super) pong_timeout: Duration,
+    /// No byte at all for this long after a ping: the side is dead; 0s = never judge. One duration for both sides, or one for
+    /// each: a backend that works on something answers no ping meanwhile.
+    pub(super) pong_timeout: PongTimeout,
     /// Which sides are pinged.
     pub(super) sides: Vec<Side>,
 }
@@ -287,10 +289,11 @@ pub(super) enum Side {
 #[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct KeepaliveOverride {
-    /// Silence toward a side after which it is pinged; 0s = never.
+    /// Silence toward a side, or from it, after which it is pinged; 0s = never.
     pub(super) ping_interval: Option<Duration>,
-    /// No byte at all for this long after a ping: the side is dead; 0s = never judge.
-    pub(super) pong_timeout: Option<Duration>,
+    /// No byte at all for this long after a ping: the side is dead; 0s = never judge. One duration for both sides, or one for
+    /// each.
+    pub(super) pong_timeout: Option<PongTimeout>,
     /// Which sides are pinged.
     pub(super) sides: Option<Vec<Side>>,
 }
@@ -629,7 +632,7 @@ impl Default for Keepalive {
         Self {
             // Less than half of 55 s, the shortest common idle limit on a path: one lost ping costs nothing.
             ping_interval: Duration::from_secs(25),
-            pong_timeout: Duration::from_secs(30),
+            pong_timeout: PongTimeout::default(),
             sides: vec![Side::Client, Side::Backend],
         }
     }

@@ -15,6 +15,7 @@ mod file;
 mod foreign;
 mod load;
 mod resolve;
+mod sides;
 mod statuses;
 mod tracing;
 mod values;

@@ -1,8 +1,7 @@
 //! Gives memory back to the system when a burst of connections is over.
 //!
 //! A handshake takes some thirty kilobytes for a moment, a session half of one for long. After a burst what the handshakes
-//! took lies free between the sessions, where the allocator keeps it. This is the one room with `unsafe` in it.
-#![allow(unsafe_code)]
+//! took lies free between the sessions, where the allocator keeps it.
 
 use std::{
     sync::{
@@ -12,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use super::Shared;
+use super::{Shared, libc_calls::trim};
 
 /// So many connections are a burst: to look for what is free takes time in proportion to the sessions.
 const BURST: usize = 256;
@@ -50,14 +49,5 @@ pub(super) async fn give_back(shared: Arc<Shared>) {
         }
         shared.accepted.0.fetch_sub(seen, Relaxed);
         trim();
-    }
-}
-
-/// glibc's malloc gives back what is free in whole pages only when it is told to; other allocators do as they think best.
-fn trim() {
-    // SAFETY: malloc_trim(3) is thread-safe and touches free memory only.
-    #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    unsafe {
-        libc::malloc_trim(0);
     }
 }

@@ -21,6 +21,7 @@ mod farewell;
 pub mod handover;
 mod handshake;
 mod inquiry;
+mod libc_calls;
 pub mod limits;
 mod listener;
 mod live;

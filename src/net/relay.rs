@@ -18,7 +18,7 @@ use tokio::io::AsyncWrite;
 use super::{
     pipe::Piped,
     sockets::Socket,
-    stream::Stream,
+    stream::{self, Stream},
     unsent::{Share, Unsent},
 };
 use crate::ws::{Side, frame::MAX_CONTROL_FRAME, opcodes::OpCodeCounts, session::Session};
@@ -73,7 +73,9 @@ struct Backlog {
     piped: Option<Piped>,
     /// For this side, not taken yet: at most one read and the frames of our own.
     waiting: BytesMut,
-    /// The two above, as counted among those of all sessions.
+    /// For this side, given to TLS since that last was empty. It does not tell how much it has sent of that.
+    sealed: usize,
+    /// The three above, as counted among those of all sessions.
     counted: Share,
     /// Something may be left in the stream's own buffers (TLS has some, and hyper's 101 may be in them).
     unflushed: bool,
@@ -140,6 +142,7 @@ impl Relay {
         let to_client = self.pump(Side::Backend, scratch, now);
         // After reading: where this worker was held up, the bytes that prove a side alive are here already.
         if is_due && self.session.poll_timeout().is_some_and(|at| at <= now) {
+            self.look(now);
             self.session.handle_timeout(now);
         }
         // Mostly: nothing of ours is to be sent, nothing waits for a side, no end has begun.
@@ -161,7 +164,18 @@ impl Relay {
             self.transmit(side, now);
             self.shut(side, now);
         }
+        self.look(now);
         if self.session.is_over(now) { Turn::Over } else { Turn::Waits }
+    }
+
+    /// Asks the kernel what the sides take, where the session wants to know.
+    fn look(&mut self, now: Instant) {
+        for side in [Side::Client, Side::Backend] {
+            if self.session.wants_progress(side, now) {
+                let progress = self.stream(side).socket().map(Socket::progress).unwrap_or_default();
+                self.session.handle_progress(side, progress, now);
+            }
+        }
     }
 
     /// Moves what has come from a side to the other, as long as the other takes it.
@@ -293,6 +307,7 @@ impl Relay {
             }
             Poll::Pending => {
                 self.session.handle_written(to, before - left, left.max(1), now);
+                self.leg(to).note_refusal();
                 false
             }
         }
@@ -375,6 +390,9 @@ impl Leg {
             let backlog = self.backlog.get_or_insert_default();
             backlog.waiting.extend_from_slice(&bytes[taken..]);
             backlog.unflushed = true;
+            if matches!(self.stream, Stream::Tls(_)) {
+                backlog.sealed += taken;
+            }
         }
         Ok(())
     }
@@ -386,23 +404,35 @@ impl Leg {
             .is_none_or(|backlog| backlog.piped.is_none() && backlog.waiting.is_empty() && !backlog.unflushed)
     }
 
-    /// Bytes that wait for this side.
+    /// Bytes that wait for this side in our hands.
     fn left(&self) -> usize {
         self.backlog
             .as_ref()
             .map_or(0, |backlog| backlog.piped.as_ref().map_or(0, Piped::length) + backlog.waiting.len())
     }
 
+    /// The same and what TLS holds, at most.
+    fn held(&self) -> usize {
+        self.left() + self.backlog.as_ref().map_or(0, |backlog| backlog.sealed.min(stream::MOST_SEALED))
+    }
+
     /// Counts what waits for this side; whether it has become more while too much waits in all sessions.
     fn holds_too_much(&mut self, unsent: &Arc<Unsent>) -> bool {
-        let left = self.left();
-        self.backlog.as_mut().is_some_and(|backlog| backlog.counted.set(unsent, left))
+        let held = self.held();
+        self.backlog.as_mut().is_some_and(|backlog| backlog.counted.set(unsent, held))
+    }
+
+    /// The socket has refused bytes.
+    fn note_refusal(&self) {
+        if let Some(socket) = self.stream.socket() {
+            socket.note_refusal();
+        }
     }
 
     /// Bytes that are held because of this side.
     fn buffered(&self) -> usize {
         let read = self.backlog.as_ref().map_or(0, |backlog| backlog.early.len() + backlog.kept.len());
-        self.left() + read
+        self.held() + read
     }
 
     /// Ready when this side has taken all that is for it.
@@ -418,10 +448,13 @@ impl Leg {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             backlog.waiting.advance(taken);
+            if matches!(self.stream, Stream::Tls(_)) {
+                backlog.sealed += taken;
+            }
         }
         if backlog.unflushed {
             ready!(Pin::new(&mut self.stream).poll_flush(&mut noop()))?;
-            backlog.unflushed = false;
+            (backlog.unflushed, backlog.sealed) = (false, 0);
         }
         (backlog.waiting, backlog.counted) = (BytesMut::new(), Share::default());
         self.forget_backlog();
@@ -432,6 +465,7 @@ impl Leg {
     fn give_up(&mut self) {
         if let Some(backlog) = &mut self.backlog {
             (backlog.piped, backlog.waiting, backlog.unflushed) = (None, BytesMut::new(), false);
+            backlog.sealed = 0;
             backlog.counted = Share::default();
         }
         self.forget_backlog();
@@ -440,7 +474,7 @@ impl Leg {
     /// An empty backlog takes no room.
     fn forget_backlog(&mut self) {
         self.backlog.take_if(|backlog| {
-            let Backlog { early, kept, piped, waiting, counted: _, unflushed } = &**backlog;
+            let Backlog { early, kept, piped, waiting, sealed: _, counted: _, unflushed } = &**backlog;
             early.is_empty() && kept.is_empty() && piped.is_none() && waiting.is_empty() && !unflushed
         });
     }

@@ -25,6 +25,16 @@ pub(super) fn set_options(socket: &impl AsFd, tcp: &Tcp) -> io::Result<()> {
     Ok(())
 }
 
+/// Bytes that the kernel takes and has not sent yet, once a socket has refused some: what we put behind them waits as long as
+/// they do. Less would cost bulk its speed.
+const UNSENT: u32 = 256 * 1024;
+
+/// Has the kernel take fewer bytes than it could, so that what is written next, a Ping or a Close, does not queue behind
+/// megabytes, and that the socket takes more as soon as some were sent (`TCP_NOTSENT_LOWAT`).
+pub(super) fn keep_unsent_short(socket: &impl AsFd) -> io::Result<()> {
+    SockRef::from(socket).set_tcp_notsent_lowat(UNSENT)
+}
+
 /// A listening socket that another process opened.
 pub(super) fn adopt(socket: std::net::TcpListener, tcp: &Tcp) -> io::Result<std::net::TcpListener> {
     socket.set_nonblocking(true)?;

@@ -21,7 +21,8 @@ use rustix::net::{RecvFlags, SendFlags, recv, send};
 use slab::Slab;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, unix::AsyncFd};
 
-use crate::ws::Side;
+use super::{libc_calls, socket};
+use crate::ws::{Side, progress::Progress};
 
 thread_local! {
     static TABLE: RefCell<Option<Table>> = const { RefCell::new(None) };
@@ -51,6 +52,8 @@ const WRITABLE: u8 = 2;
 const ENDED: u8 = 4;
 /// It is a session's socket, and knows by itself what may be tried.
 const OF_SESSION: u8 = 8;
+/// It has refused bytes before.
+const HAS_REFUSED: u8 = 16;
 
 /// Most heads are shorter.
 const HEAD: usize = 4096;
@@ -162,6 +165,23 @@ impl Socket {
     /// Whether a session's socket has nothing to read for now.
     pub(super) fn is_dry(&self) -> bool {
         self.ready.load(Relaxed) & READABLE == 0
+    }
+
+    /// A session's socket has refused bytes: from the first time on, few of them wait in the kernel.
+    pub(super) fn note_refusal(&self) {
+        let known = self.ready.load(Relaxed);
+        if known & HAS_REFUSED != 0 {
+            return;
+        }
+        self.ready.store(known | HAS_REFUSED, Relaxed);
+        if let Err(error) = socket::keep_unsent_short(&self.stream) {
+            tracing::debug!(%error, "the kernel keeps as much unsent as it likes");
+        }
+    }
+
+    /// How far the other end has taken what was written.
+    pub(super) fn progress(&self) -> Progress {
+        libc_calls::tcp_progress(&self.stream)
     }
 
     /// Reads what is there, at most what `buffer` takes. 0 = its FIN, where that is anything.

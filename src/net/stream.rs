@@ -12,6 +12,9 @@ use tokio_rustls::{rustls::ProtocolVersion, server::TlsStream};
 use super::sockets::Socket;
 use crate::access_log::TlsVersion;
 
+/// What rustls holds at most of what it was given (its `DEFAULT_BUFFER_LIMIT`).
+pub(super) const MOST_SEALED: usize = 64 * 1024;
+
 /// What a session reads and writes on one of its sides.
 #[derive(Debug)]
 pub enum Stream {

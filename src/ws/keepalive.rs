@@ -7,20 +7,38 @@ use siphasher::sip::SipHasher13;
 use super::{
     Side,
     frame::{ControlFrame, OpCode},
+    progress::{Look, Progress},
     tick::{Tick, nanos},
 };
 
 /// What the file says of keepalive, for one route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settings {
-    /// Silence toward a side after which it is pinged; `None` = never.
+    /// Silence toward a side, or from it, after which it is pinged; `None` = never.
     pub ping_interval: Option<Duration>,
-    /// No byte at all for this long after a ping: the side is dead; `None` = never judge.
-    pub pong_timeout: Option<Duration>,
+    /// No byte at all for this long after a ping: the side is dead.
+    pub pong_timeout: PongTimeout,
     /// Whether the client is pinged.
     pub client: bool,
     /// Whether the backend is pinged.
     pub backend: bool,
+}
+
+/// How long the silence of each side may last; `None` = it is never judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PongTimeout {
+    /// The client's.
+    pub client: Option<Duration>,
+    /// The backend's.
+    pub backend: Option<Duration>,
+}
+
+impl PongTimeout {
+    /// The same for both sides.
+    #[must_use]
+    pub const fn of_both(timeout: Option<Duration>) -> Self {
+        Self { client: timeout, backend: timeout }
+    }
 }
 
 /// Sixteen random bytes that many sessions share. What a peer must not guess is derived from them and from a session's
@@ -64,14 +82,26 @@ impl Terms<'_> {
         if on { self.settings.ping_interval } else { None }
     }
 
+    /// `None`: the side is never judged.
+    const fn pong_timeout(&self) -> Option<Duration> {
+        match self.side {
+            Side::Client => self.settings.pong_timeout.client,
+            Side::Backend => self.settings.pong_timeout.backend,
+        }
+    }
+
     /// What the payloads of all our Pings to the side begin with; it comes back in Pongs, and nobody else can know it.
     fn prefix(&self) -> [u8; PREFIX] {
         self.derive(b'p', 0).to_ne_bytes()
     }
 
-    /// Which of the [`JITTERS`] lengths the wait after so many Pings has.
-    fn jitter(&self, pings: u32) -> u16 {
-        (self.derive(b'j', pings) % JITTERS) as u16
+    /// Nanoseconds of silence after which a side that answers is pinged: a tenth to a hundredth less than the interval, so
+    /// that sessions that began together do not ping together, and a clock that is a hundredth late breaks no promise: to
+    /// the middleboxes on the path the interval is one. After so many `pings` it has one of [`JITTERS`] lengths.
+    fn wait(&self, pings: u32) -> Option<u64> {
+        let interval = nanos(self.interval()?);
+        let jitter = self.derive(b'j', pings) % JITTERS;
+        Some(interval / 10 * 9 + interval / (100 * JITTERS) * 9 * jitter)
     }
 
     fn derive(&self, purpose: u8, number: u32) -> u64 {
@@ -97,16 +127,8 @@ pub struct RoundTrips {
     pub measured: u32,
     /// The last one measured, in whole microseconds, at most 71 minutes.
     pub last: Option<Duration>,
-    /// All that were measured, added up.
-    pub total: Duration,
-}
-
-impl RoundTrips {
-    /// The mean of what was measured.
-    #[must_use]
-    pub fn mean(&self) -> Option<Duration> {
-        (self.measured > 0).then(|| self.total / self.measured)
-    }
+    /// The mean of all that were measured, to six digits.
+    pub mean: Option<Duration>,
 }
 
 /// Our Pings toward one side, and what they tell of it.
@@ -115,33 +137,38 @@ impl RoundTrips {
 /// out of line.
 #[derive(Debug)]
 pub struct Keepalive {
-    /// When the next Ping falls due to a side that answers: put off by all that goes to it.
-    ping_due: Option<Tick>,
     open: Option<Box<Open>>,
-    /// All round trips that were measured, added up, in microseconds.
-    total_micros: u64,
+    /// When bytes last went to the side.
+    sent: Tick,
+    /// When bytes last came from it.
+    received: Tick,
+    /// The mean of all round trips that were measured, in microseconds.
+    mean_micros: f32,
     /// The last one.
     last_micros: u32,
     measured: u32,
     /// Pings sent.
     pings: u32,
-    /// Which length the wait for the next Ping has: see [`Terms::jitter`].
-    jitter: u16,
-    /// Pings since the last one that was answered, as far as they matter.
-    unanswered: u8,
-    /// A Ping waits for the next frame boundary.
-    owed: bool,
 }
 
 /// What is open between a side and us. Mostly nothing is: it lasts a round trip, or as long as a side takes no bytes.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Open {
-    /// Since when bytes wait for the side and it takes none.
+    /// Since when bytes wait in our hands for the side and it takes none.
     stalled_since: Option<Tick>,
-    /// When the first Ping after the side's last byte was fully written: from here its silence counts.
+    /// From here the side's silence counts: the first Ping after its last byte, ours or the other end's, was fully written,
+    /// or it has taken some of what waited for it since.
     judged_from: Option<Tick>,
+    /// The last look at what it takes.
+    look: Option<Look>,
     ping: Ping,
     debt: Option<Debt>,
+    /// A Ping of either is among the bytes that are being written: once they are, silence counts.
+    is_asked: bool,
+    /// A Ping waits for the next frame boundary.
+    owed: bool,
+    /// Pings since the last one that was answered, as far as they matter.
+    unanswered: u8,
 }
 
 /// Where our latest Ping is.
@@ -167,35 +194,27 @@ const JITTERS: u64 = 1024;
 /// Pings without a Pong after which we go slowly: a stalled peer queues its Pongs, and may end the session when they are
 /// too many (`ws` for Node.js does at 60).
 const MAX_UNANSWERED: u8 = 16;
-/// How slowly, where `pong_timeout` does not say.
+/// How slowly, where `pong_timeout` is not shorter.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// While bytes wait for a side, we look so often in a `pong_timeout` whether it takes them. By one such part a slow side's death
+/// may be told late, and never early.
+const LOOKS: u64 = 16;
 
 impl Keepalive {
-    /// Of a side that was sent its last byte just now.
+    /// Of a side with which bytes were exchanged just now.
     #[must_use]
-    pub fn new(terms: Terms<'_>, now: Tick) -> Self {
-        let mut keepalive = Self {
-            ping_due: None,
-            open: None,
-            total_micros: 0,
-            last_micros: 0,
-            measured: 0,
-            pings: 0,
-            jitter: terms.jitter(0),
-            unanswered: 0,
-            owed: false,
-        };
-        keepalive.handle_sent(terms, now);
-        keepalive
+    pub const fn new(now: Tick) -> Self {
+        Self { open: None, sent: now, received: now, mean_micros: 0.0, last_micros: 0, measured: 0, pings: 0 }
     }
 
     /// Bytes have gone to the side.
-    pub fn handle_sent(&mut self, terms: Terms<'_>, now: Tick) {
-        self.ping_due = self.wait(terms).map(|wait| now.after(wait));
+    pub const fn handle_sent(&mut self, now: Tick) {
+        self.sent = now;
     }
 
     /// A byte has come from the side: it lives, whatever it says.
-    pub fn handle_received(&mut self) {
+    pub fn handle_received(&mut self, now: Tick) {
+        self.received = now;
         self.settle(|open| open.judged_from = None);
     }
 
@@ -204,15 +223,39 @@ impl Keepalive {
         self.open.get_or_insert_default().stalled_since = Some(now);
     }
 
-    /// All that waited for the side has been written, a Ping of ours included.
+    /// All that waited for the side in our hands has been written, a Ping included.
     pub fn handle_flushed(&mut self, now: Tick) {
         self.settle(|open| {
             open.stalled_since = None;
             if open.ping == Ping::Queued {
                 open.ping = Ping::Written(now);
+            }
+            if mem::take(&mut open.is_asked) {
                 open.judged_from.get_or_insert(now);
             }
         });
+    }
+
+    /// Whether it is time to look what the side takes, for [`Self::handle_progress`]: it may be slow, or dead.
+    #[must_use]
+    pub fn wants_progress(&self, terms: Terms<'_>, now: Tick) -> bool {
+        let Some(open) = &self.open else { return false };
+        let Some(step) = terms.pong_timeout().map(|timeout| nanos(timeout) / LOOKS) else { return false };
+        // Traffic may have begun to wait since: who is idle needs no alarm for that.
+        let is_old = open.judged_from.is_some() && open.look.is_some_and(|look| look.at.after(step) <= now);
+        is_old || open.poll_look(step).is_some_and(|at| at <= now)
+    }
+
+    /// What the kernel says of the bytes for the side. Some of those that waited have gone: so nothing counts before now.
+    pub fn handle_progress(&mut self, progress: Progress, now: Tick) {
+        let Some(open) = &mut self.open else { return };
+        let look = Look::new(progress, open.stalled_since.is_some(), now);
+        // Where nobody has looked before, it may have.
+        let has_taken = open.look.replace(look).is_none_or(|before| before.was_followed_by(progress));
+        if has_taken {
+            open.stalled_since = open.stalled_since.map(|_| now);
+            open.judged_from = open.judged_from.map(|_| now);
+        }
     }
 
     /// Nothing can be written to the side any more: so nothing waits for it.
@@ -229,10 +272,13 @@ impl Keepalive {
     /// ours could swallow that answer: none goes out until the debt is paid or has lapsed, nor one that is owed already,
     /// since theirs ends the silence.
     pub fn handle_relayed_ping(&mut self, terms: Terms<'_>, frame: &ControlFrame, now: Tick) {
-        self.owed = false;
-        let patience = terms.settings.pong_timeout.or_else(|| terms.interval()).unwrap_or_default();
+        let patience = terms.pong_timeout().or_else(|| terms.interval()).unwrap_or_default();
         let debt = Debt { payload: fingerprint(frame.payload()), lapses: now + patience };
-        self.open.get_or_insert_default().debt = Some(debt);
+        let open = self.open.get_or_insert_default();
+        open.debt = Some(debt);
+        open.owed = false;
+        // It stands in for ours, so it does only where there would be one.
+        open.is_asked |= terms.interval().is_some();
     }
 
     /// A Pong has come from the side.
@@ -242,15 +288,19 @@ impl Keepalive {
                 if number == self.pings.to_be_bytes() {
                     self.settle_ping(now);
                 }
-                if let Ok(number) = number.try_into() {
+                if let (Some(open), Ok(number)) = (&mut self.open, number.try_into())
+                    && open.ping != Ping::Settled
+                {
                     let unanswered = self.pings.wrapping_sub(u32::from_be_bytes(number));
-                    self.unanswered = u8::try_from(unanswered).unwrap_or(u8::MAX);
+                    open.unanswered = u8::try_from(unanswered).unwrap_or(u8::MAX);
                 }
                 PongOwner::Proxy
             }
             _ => {
                 self.settle(|open| {
-                    open.debt = open.debt.filter(|debt| debt.payload != fingerprint(frame.payload()));
+                    if open.debt.take_if(|debt| debt.payload == fingerprint(frame.payload())).is_some() {
+                        open.is_asked &= open.ping == Ping::Queued;
+                    }
                 });
                 PongOwner::OtherEnd
             }
@@ -260,22 +310,37 @@ impl Keepalive {
     /// Owes the side a Ping when it is time.
     pub fn handle_timeout(&mut self, terms: Terms<'_>, now: Tick) {
         if self.poll_ping(terms).is_some_and(|at| at <= now) {
-            self.owed = true;
+            let open = self.open.get_or_insert_default();
+            open.owed = true;
             // It has lapsed, or it would not be time.
-            self.settle(|open| open.debt = None);
+            open.debt = None;
         }
     }
 
-    /// When the next Ping falls due; `None` = never, or it is owed already and waits for a boundary only.
+    /// When the next Ping falls due; `None` = never, or one is owed already, or it would have to wait behind other bytes.
+    ///
+    /// It is put off only by bytes both ways: middleboxes count each direction for itself, and what goes to a side tells
+    /// nothing of whether it lives.
     #[must_use]
     pub fn poll_ping(&self, terms: Terms<'_>) -> Option<Tick> {
-        let mut due = self.ping_due.filter(|_| !self.owed)?;
-        if self.unanswered >= MAX_UNANSWERED {
-            let slow = nanos(terms.settings.pong_timeout.unwrap_or(PATIENCE));
-            due = due.after(slow.saturating_sub(self.wait(terms)?));
-        }
-        let debt = self.open.as_ref().and_then(|open| open.debt);
-        Some(debt.map_or(due, |debt| due.max(debt.lapses)))
+        let silent_since = self.sent.min(self.received);
+        let wait = terms.wait(self.pings)?;
+        let Some(open) = &self.open else { return Some(silent_since.after(wait)) };
+        let since = match open.ping {
+            _ if open.owed || open.stalled_since.is_some() => return None,
+            Ping::Queued => return None,
+            Ping::Written(at) => silent_since.max(at),
+            Ping::Settled => silent_since,
+        };
+        let slow = nanos(terms.pong_timeout().map_or(PATIENCE, |timeout| timeout.min(PATIENCE)));
+        let due = since.after(if open.unanswered >= MAX_UNANSWERED { slow.max(wait) } else { wait });
+        Some(open.debt.map_or(due, |debt| due.max(debt.lapses)))
+    }
+
+    /// When to look what the side takes, if nothing happens; what has passed means at once.
+    #[must_use]
+    pub fn poll_look(&self, terms: Terms<'_>) -> Option<Tick> {
+        self.open.as_ref()?.poll_look(nanos(terms.pong_timeout()?) / LOOKS)
     }
 
     /// When the side is dead: if it takes nothing, or, as long as it is `read`, if no byte comes from it.
@@ -284,22 +349,16 @@ impl Keepalive {
         let open = self.open.as_ref()?;
         let silent_since = open.judged_from.filter(|_| read);
         let since = silent_since.into_iter().chain(open.stalled_since).min()?;
-        Some(since + terms.settings.pong_timeout?)
+        Some(since + terms.pong_timeout()?)
     }
 
-    /// Whether nothing is open: no bytes wait for the side, no Ping is unanswered.
+    /// Whether nothing is open: no bytes wait for the side, no Ping is owed or unanswered.
     #[must_use]
-    pub const fn is_settled(&self) -> bool {
+    pub const fn is_calm(&self) -> bool {
         self.open.is_none()
     }
 
-    /// Whether nothing is open and nothing is owed.
-    #[must_use]
-    pub const fn is_calm(&self) -> bool {
-        self.open.is_none() && !self.owed
-    }
-
-    /// Whether bytes wait for the side.
+    /// Whether bytes wait in our hands for the side.
     #[must_use]
     pub fn is_stalled(&self) -> bool {
         self.open.as_ref().is_some_and(|open| open.stalled_since.is_some())
@@ -307,18 +366,25 @@ impl Keepalive {
 
     /// Whether a Ping waits for a frame boundary.
     #[must_use]
-    pub const fn owes_ping(&self) -> bool {
-        self.owed
+    pub fn owes_ping(&self) -> bool {
+        self.open.as_ref().is_some_and(|open| open.owed)
+    }
+
+    /// When bytes last came from the side.
+    #[must_use]
+    pub const fn last_received(&self) -> Tick {
+        self.received
     }
 
     /// The Ping that is owed, for a frame boundary that is here now.
     pub fn ping(&mut self, terms: Terms<'_>, now: Tick) -> ControlFrame {
-        self.owed = false;
-        self.open.get_or_insert_default().ping = Ping::Queued;
+        let open = self.open.get_or_insert_default();
+        open.owed = false;
+        open.ping = Ping::Queued;
+        open.is_asked = true;
+        open.unanswered = open.unanswered.saturating_add(1);
         self.pings = self.pings.wrapping_add(1);
-        self.unanswered = self.unanswered.saturating_add(1);
-        self.jitter = terms.jitter(self.pings);
-        self.handle_sent(terms, now);
+        self.sent = now;
         let mut payload = [0; PREFIX + 4];
         payload[..PREFIX].copy_from_slice(&terms.prefix());
         payload[PREFIX..].copy_from_slice(&self.pings.to_be_bytes());
@@ -340,7 +406,7 @@ impl Keepalive {
             pings: self.pings,
             measured: self.measured,
             last: (self.measured > 0).then(|| Duration::from_micros(self.last_micros.into())),
-            total: Duration::from_micros(self.total_micros),
+            mean: (self.measured > 0).then(|| Duration::from_secs_f64(f64::from(self.mean_micros) / 1e6)),
         }
     }
 
@@ -352,11 +418,13 @@ impl Keepalive {
             if let Ping::Written(at) = mem::take(&mut open.ping) {
                 written = Some(at);
             }
+            open.unanswered = 0;
+            open.is_asked = false;
         });
         if let Some(written) = written {
             self.last_micros = u32::try_from(now.since(written).as_micros()).unwrap_or(u32::MAX);
-            self.total_micros = self.total_micros.saturating_add(self.last_micros.into());
             self.measured = self.measured.saturating_add(1);
+            self.mean_micros += (self.last_micros as f32 - self.mean_micros) / self.measured as f32;
         }
     }
 
@@ -364,18 +432,24 @@ impl Keepalive {
     fn settle(&mut self, change: impl FnOnce(&mut Open)) {
         if let Some(open) = &mut self.open {
             change(open);
+            // What it once took matters no more.
+            open.look.take_if(|_| open.judged_from.is_none() && open.stalled_since.is_none());
             if **open == Open::default() {
                 self.open = None;
             }
         }
     }
+}
 
-    /// Nanoseconds of silence after which a side that answers is pinged: a tenth to a hundredth less than the interval, so
-    /// that sessions that began together do not ping together, and a clock that is a hundredth late breaks no promise: to
-    /// the middleboxes on the path the interval is one.
-    fn wait(&self, terms: Terms<'_>) -> Option<u64> {
-        let interval = nanos(terms.interval()?);
-        Some(interval / 10 * 9 + interval / (100 * JITTERS) * 9 * u64::from(self.jitter))
+impl Open {
+    /// When to look what the side takes, if nothing happens.
+    fn poll_look(&self, step: u64) -> Option<Tick> {
+        match (self.look, self.stalled_since) {
+            (Some(look), stalled) => (look.waits || stalled.is_some()).then(|| look.at.after(step)),
+            (None, Some(stalled)) => Some(stalled.after(step)),
+            // It has just been asked: what it takes from now on is measured against this.
+            (None, None) => self.judged_from,
+        }
     }
 }
 

@@ -11,6 +11,7 @@ pub mod handshake;
 pub mod keepalive;
 pub mod meter;
 pub mod opcodes;
+pub mod progress;
 pub mod rate;
 pub mod session;
 pub mod termination;

@@ -11,6 +11,7 @@ use std::{
 use longwire::{
     balance::Policy,
     config::{self, Config, Loaded},
+    ws::keepalive::PongTimeout,
 };
 use proptest::prelude::*;
 use serde_json::Value as Json;
@@ -140,8 +141,29 @@ fn a_route_overrides_only_what_it_names() {
     let route = config.routes.routes().next().unwrap();
     assert_eq!(route.name, "*/");
     assert_eq!(route.keepalive.ping_interval, Some(Duration::from_secs(7)));
-    assert_eq!(route.keepalive.pong_timeout, None);
+    assert_eq!(route.keepalive.pong_timeout, PongTimeout::of_both(None));
     assert!(!route.keepalive.client && route.keepalive.backend);
+}
+
+#[test]
+fn each_side_has_its_own_pong_timeout_and_one_duration_is_for_both() {
+    let timeouts = |common: &str, route: &str| {
+        let text = format!(
+            "listeners: [{{ bind: 127.0.0.1:0 }}]\n\
+             upstreams: {{ app: {{ backends: [{{ address: \"127.0.0.1:3000\" }}] }} }}\n\
+             routes: [{{ upstream: app, keepalive: {{ {route} }} }}]\n\
+             keepalive: {{ {common} }}\n"
+        );
+        let PongTimeout { client, backend } =
+            parse(&text).unwrap().config.routes.routes().next().unwrap().keepalive.pong_timeout;
+        [client, backend].map(|timeout| timeout.map(|timeout| timeout.as_secs()))
+    };
+    assert_eq!(timeouts("", ""), [Some(30), Some(300)]);
+    assert_eq!(timeouts("pong_timeout: 7s", ""), [Some(7); 2]);
+    assert_eq!(timeouts("pong_timeout: { client: 7s }", ""), [Some(7), Some(300)]);
+    assert_eq!(timeouts("pong_timeout: { client: 0s, backend: 8s }", ""), [None, Some(8)]);
+    assert_eq!(timeouts("pong_timeout: 7s", "pong_timeout: { backend: 9s }"), [Some(7), Some(9)]);
+    assert_eq!(timeouts("pong_timeout: { client: 7s }", "pong_timeout: 0s"), [None; 2]);
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! Pings of our own: to a silent side, at a frame boundary, and unknown to the other side. Where a test needs time to
 //! pass, the pings to one side are the clock for what must not happen at the other.
 
+use std::time::Duration;
+
 use crate::harness::{
     Backend, Proxy, Wire,
     frames::{BINARY, CLOSE, END, Frame, PING, PONG, TEXT, TEXT_BEGIN, masked, masked_close, unmasked, unmasked_close},
@@ -264,11 +266,57 @@ async fn a_backend_that_answers_nothing_is_dead() {
         .with("keepalive: { ping_interval: 100ms, pong_timeout: 300ms, sides: [backend] }")
         .start();
     let (mut client, _at_backend) = proxy.session_by_hand(&backend).await;
-    client.expect_close(1011, "backend lost").await;
+    client.expect_close(1011, "no answer to pings").await;
     client.send(masked_close(1011, "")).await;
     client.expect_eof().await;
     let record = proxy.next_record().await;
     assert_eq!((&record["cause"], &record["close_code"]), (&"backend_dead".into(), &1011.into()), "{record}");
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_that_hangs_is_found_while_the_backend_pings_or_sends() {
+    for frame in [unmasked(PING, "of the backend"), unmasked(TEXT, "data")] {
+        let backend = Backend::by_hand();
+        let mut proxy = Proxy::before(&[&backend])
+            .with("keepalive: { ping_interval: 100ms, pong_timeout: 500ms, sides: [client] }")
+            .start();
+        let (_client, at_backend) = proxy.session_by_hand(&backend).await;
+        let (mut backend_reads, mut backend_writes) = at_backend.split();
+        let busy = async {
+            loop {
+                backend_writes.try_send(&frame).await;
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        let told = tokio::select! {
+            frames = backend_reads.frames_to_the_end() => frames,
+            () = busy => vec![],
+        };
+        let close = told.iter().rev().find_map(Frame::close_code);
+        assert_eq!(close, Some(1001), "{told:?}");
+        let record = proxy.next_record().await;
+        assert_eq!((&record["cause"], &record["close_reason"]), (&"client_dead".into(), &"no answer to pings".into()));
+        proxy.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn both_ends_of_a_stream_in_one_direction_are_pinged() {
+    let backend = Backend::by_hand();
+    let proxy = Proxy::before(&[&backend]).with(BOTH).start();
+    let (mut client, mut at_backend) = proxy.session_by_hand(&backend).await;
+    let message = unmasked(TEXT, "data");
+    let is_pinged = async {
+        loop {
+            at_backend.send(&message).await;
+            if client.frame().await.first == PING {
+                return;
+            }
+        }
+    };
+    // Each message would put it off for ever.
+    tokio::time::timeout(Duration::from_secs(20), is_pinged).await.expect("a Ping among the messages");
     proxy.stop().await;
 }
 

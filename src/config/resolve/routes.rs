@@ -9,7 +9,9 @@ use crate::{
         Timeouts,
         diagnostics::{Severity, nearest},
         document::At,
-        file, values,
+        file,
+        sides::PongTimeout,
+        values,
     },
     origins::Origins,
     routing::{HostPattern, Route, RouteEntry, RouteTable, RouteTimeouts},
@@ -164,7 +166,7 @@ impl Resolver {
         }
         keepalive::Settings {
             ping_interval,
-            pong_timeout: unless_zero(own_timeout.as_ref().unwrap_or(pong_timeout)),
+            pong_timeout: of_sides(own_timeout, *pong_timeout),
             client: sides.contains(&file::Side::Client),
             backend: sides.contains(&file::Side::Backend),
         }
@@ -234,4 +236,12 @@ fn pattern_start(path: &str) -> Option<usize> {
         start += part.len();
     }
     None
+}
+
+/// What a route says goes before what the file says of all.
+fn of_sides(own: Option<PongTimeout>, common: PongTimeout) -> keepalive::PongTimeout {
+    let own = own.unwrap_or(PongTimeout { client: None, backend: None });
+    let client = own.client.or(common.client).unwrap_or_else(PongTimeout::default_of_client);
+    let backend = own.backend.or(common.backend).unwrap_or_else(PongTimeout::default_of_backend);
+    keepalive::PongTimeout { client: unless_zero(&client), backend: unless_zero(&backend) }
 }

@@ -8,7 +8,7 @@ use super::*;
 
 const SETTINGS: Settings = Settings {
     ping_interval: Some(Duration::from_secs(25)),
-    pong_timeout: Some(Duration::from_secs(30)),
+    pong_timeout: PongTimeout::of_both(Some(Duration::from_secs(30))),
     client: true,
     backend: false,
 };
@@ -21,7 +21,7 @@ fn now() -> Tick {
 }
 
 fn keepalive(now: Tick) -> Keepalive {
-    Keepalive::new(TERMS, now)
+    Keepalive::new(now)
 }
 
 fn pong(ping: &ControlFrame) -> ControlFrame {
@@ -39,8 +39,8 @@ fn due(keepalive: &mut Keepalive) -> Tick {
 fn a_ping_falls_due_within_the_interval_and_not_before_nine_tenths_of_it() {
     let start = now();
     for nonce in 0..=255 {
-        let keepalive = Keepalive::new(Terms { nonce, ..TERMS }, start);
-        let wait = keepalive.poll_ping(TERMS).unwrap().since(start);
+        let keepalive = Keepalive::new(start);
+        let wait = keepalive.poll_ping(Terms { nonce, ..TERMS }).unwrap().since(start);
         assert!(wait <= Duration::from_secs(25) && wait >= Duration::from_millis(22_500), "{wait:?}");
     }
 }
@@ -48,16 +48,34 @@ fn a_ping_falls_due_within_the_interval_and_not_before_nine_tenths_of_it() {
 #[test]
 fn a_side_that_is_not_listed_is_never_pinged() {
     let terms = Terms { side: Side::Backend, ..TERMS };
-    assert_eq!(Keepalive::new(terms, now()).poll_ping(terms), None);
+    assert_eq!(Keepalive::new(now()).poll_ping(terms), None);
 }
 
 #[test]
-fn bytes_to_the_side_put_its_ping_off() {
+fn bytes_both_ways_put_a_ping_off_and_bytes_one_way_do_not() {
     let start = now();
-    let mut keepalive = keepalive(start);
-    let first = keepalive.poll_ping(TERMS).unwrap();
-    keepalive.handle_sent(TERMS, start + Duration::from_secs(20));
-    assert_eq!(keepalive.poll_ping(TERMS).unwrap(), first + Duration::from_secs(20));
+    let later = start + Duration::from_secs(20);
+    let (mut sends, mut takes) = (keepalive(start), keepalive(start));
+    let first = sends.poll_ping(TERMS).unwrap();
+    sends.handle_received(later);
+    takes.handle_sent(later);
+    assert_eq!([sends.poll_ping(TERMS), takes.poll_ping(TERMS)], [Some(first); 2]);
+    sends.handle_sent(later);
+    takes.handle_received(later);
+    assert_eq!([sends.poll_ping(TERMS), takes.poll_ping(TERMS)], [Some(first + Duration::from_secs(20)); 2]);
+}
+
+#[test]
+fn an_unanswered_ping_puts_the_next_one_off_by_an_interval() {
+    let mut keepalive = keepalive(now());
+    for _ in 0..3 {
+        let at = due(&mut keepalive);
+        keepalive.ping(TERMS, at);
+        assert_eq!(keepalive.poll_ping(TERMS), None, "it is on its way");
+        keepalive.handle_flushed(at);
+        let wait = keepalive.poll_ping(TERMS).unwrap().since(at);
+        assert!(wait <= Duration::from_secs(25) && wait >= Duration::from_millis(22_500), "{wait:?}");
+    }
 }
 
 #[test]
@@ -109,7 +127,7 @@ fn a_pong_that_is_read_before_its_ping_was_seen_written_settles_it() {
     let mut keepalive = keepalive(now());
     let at = due(&mut keepalive);
     let ping = keepalive.ping(TERMS, at);
-    keepalive.handle_received();
+    keepalive.handle_received(at);
     assert_eq!(keepalive.handle_pong(TERMS, &pong(&ping), at), PongOwner::Proxy);
     keepalive.handle_flushed(at);
     assert_eq!((keepalive.poll_death(TERMS, true), keepalive.round_trips().measured), (None, 0));
@@ -122,6 +140,7 @@ fn a_side_that_answers_nothing_is_pinged_slowly_until_it_does() {
     for _ in 0..MAX_UNANSWERED {
         let at = due(&mut keepalive);
         last = Some((at, keepalive.ping(TERMS, at)));
+        keepalive.handle_flushed(at);
     }
     let (at, ping) = last.unwrap();
     assert_eq!(keepalive.poll_ping(TERMS), Some(at + Duration::from_secs(30)));
@@ -144,8 +163,88 @@ fn silence_counts_from_the_first_ping_that_was_fully_written() {
     assert_eq!(keepalive.poll_death(TERMS, true), Some(written + Duration::from_secs(30)));
     keepalive.handle_resumed(at);
     assert_eq!(keepalive.poll_death(TERMS, true), Some(at + Duration::from_secs(30)));
-    keepalive.handle_received();
+    keepalive.handle_received(at);
     assert_eq!(keepalive.poll_death(TERMS, true), None);
+}
+
+const T: Duration = Duration::from_secs(30);
+const STEP: Duration = Duration::from_millis(1875);
+
+fn progress(acknowledged: u64, unsent: u64) -> Progress {
+    Progress { acknowledged, unsent }
+}
+
+#[test]
+fn a_ping_of_the_other_end_is_judged_as_one_of_ours_from_when_it_was_written() {
+    let start = now();
+    let mut keepalive = keepalive(start);
+    let theirs = ControlFrame::new(OpCode::Ping, b"theirs", None);
+    for second in 0..10 {
+        let at = start + Duration::from_secs(second);
+        keepalive.handle_relayed_ping(TERMS, &theirs, at);
+        keepalive.handle_sent(at);
+        keepalive.handle_flushed(at);
+        keepalive.handle_progress(progress(100 + second, 0), at);
+    }
+    assert_eq!(keepalive.poll_death(TERMS, true), Some(start + T), "the oldest one counts");
+    keepalive.handle_received(start + Duration::from_secs(10));
+    assert_eq!(keepalive.poll_death(TERMS, true), None);
+
+    let off = Terms { side: Side::Backend, ..TERMS };
+    let mut keepalive = Keepalive::new(start);
+    keepalive.handle_relayed_ping(off, &theirs, start);
+    keepalive.handle_flushed(start);
+    assert_eq!(keepalive.poll_death(off, true), None, "where ours would not go, it stands in for none");
+}
+
+#[test]
+fn each_byte_taken_of_what_waits_restarts_the_clock() {
+    let start = now();
+    for (holds, unsent) in [(true, 0), (false, 1), (true, 1)] {
+        let mut keepalive = keepalive(start);
+        if holds {
+            keepalive.handle_stalled(start);
+        }
+        let theirs = ControlFrame::new(OpCode::Ping, b"theirs", None);
+        keepalive.handle_relayed_ping(TERMS, &theirs, start);
+        if !holds {
+            keepalive.handle_flushed(start);
+        }
+        let mut at = start;
+        for byte in 0..100 {
+            at = at + STEP;
+            if byte == 0 && !holds {
+                keepalive.handle_progress(progress(0, unsent), start);
+            }
+            assert!(keepalive.wants_progress(TERMS, at));
+            keepalive.handle_progress(progress(1 + byte, unsent), at);
+            assert_eq!(keepalive.poll_death(TERMS, true), Some(at + T));
+        }
+        for _ in 0..16 {
+            at = at + STEP;
+            keepalive.handle_progress(progress(100, unsent), at);
+        }
+        assert_eq!(keepalive.poll_death(TERMS, true), Some(at), "it has taken nothing since");
+    }
+}
+
+#[test]
+fn what_a_side_takes_at_once_is_no_sign_of_life() {
+    let start = now();
+    let mut keepalive = keepalive(start);
+    let at = due(&mut keepalive);
+    keepalive.ping(TERMS, at);
+    keepalive.handle_flushed(at);
+    assert_eq!(keepalive.poll_look(TERMS), Some(at), "what was taken before does not count");
+    keepalive.handle_progress(progress(1000, 0), at);
+    assert_eq!(keepalive.poll_look(TERMS), None, "an idle side is not looked at again");
+    for step in 1..16 {
+        let now = at + STEP * step;
+        keepalive.handle_sent(now);
+        assert!(keepalive.wants_progress(TERMS, now));
+        keepalive.handle_progress(progress(1000 + u64::from(step), 0), now);
+    }
+    assert_eq!(keepalive.poll_death(TERMS, true), Some(at + T));
 }
 
 #[test]
@@ -158,20 +257,22 @@ fn nothing_is_kept_of_what_is_over() {
     keepalive.handle_stalled(at);
     keepalive.handle_relayed_ping(TERMS, &theirs, at);
     keepalive.handle_flushed(at);
-    keepalive.handle_received();
+    keepalive.handle_received(at);
     keepalive.handle_pong(TERMS, &pong(&ping), at);
     assert!(keepalive.open.is_some(), "it has not answered the other end");
     keepalive.handle_pong(TERMS, &pong(&theirs), at);
     assert_eq!(keepalive.open, None);
 
     keepalive.handle_relayed_ping(TERMS, &theirs, at);
+    keepalive.handle_flushed(at);
+    keepalive.handle_received(at);
     due(&mut keepalive);
-    assert_eq!(keepalive.open, None, "the debt has lapsed");
+    assert_eq!(keepalive.open, Some(Box::new(Open { owed: true, ..Open::default() })), "the debt has lapsed");
 }
 
 #[test]
 fn a_ping_of_another_session_or_to_the_other_side_has_another_payload() {
-    let ping = |terms| Keepalive::new(terms, now()).ping(terms, now()).payload().to_vec();
+    let ping = |terms| Keepalive::new(now()).ping(terms, now()).payload().to_vec();
     let others = [Terms { nonce: 8, ..TERMS }, Terms { side: Side::Backend, ..TERMS }];
     for other in others {
         assert_ne!(ping(TERMS)[..PREFIX], ping(other)[..PREFIX]);

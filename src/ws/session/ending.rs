@@ -1,6 +1,6 @@
 //! How a session ends: every way into the end, and where the Closes of our own find their place.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{
     Session,
@@ -10,6 +10,7 @@ use crate::ws::{
     Side,
     close::{CloseCode, CloseFrame},
     frame::{Breach, ControlFrame},
+    progress::Look,
     termination::{Cause, Initiator, Termination},
 };
 
@@ -25,6 +26,8 @@ pub(super) struct Ending {
     pub(super) deadline: Instant,
     /// The Closes of our own to the client and to the backend.
     farewells: [Option<Farewell>; 2],
+    /// The last looks at what the client and the backend take.
+    pub(super) looks: [Option<Look>; 2],
 }
 
 /// A Close of ours.
@@ -49,6 +52,11 @@ impl Ending {
     /// The Close of ours to a side, if there is one.
     pub(super) const fn farewell(&self, to: Side) -> Option<Farewell> {
         self.farewells[to as usize]
+    }
+
+    /// When to look what a side takes: when half of the time is over, and before all of it is.
+    pub(super) fn poll_look(&self, of: Side, whole: Duration) -> Instant {
+        if self.looks[of as usize].is_some() { self.deadline } else { self.deadline - whole / 2 }
     }
 
     /// The words of a Close of ours.
@@ -245,7 +253,8 @@ impl Session {
     fn begin_ending(&mut self, termination: Termination, provisional: bool, now: Instant) {
         if self.ending().is_none() {
             let deadline = now + self.common.settings.close_timeout;
-            let ending = Ending { termination, provisional, hurried: false, deadline, farewells: [None; 2] };
+            let ending =
+                Ending { termination, provisional, hurried: false, deadline, farewells: [None; 2], looks: [None; 2] };
             self.fate.get_or_insert_default().ending = Some(ending);
         }
     }

@@ -1,11 +1,7 @@
 //! One side of a session: what still comes from it, what still goes to it.
 
 use super::Counts;
-use crate::ws::{
-    keepalive::{Keepalive, Terms},
-    tick::Tick,
-    tracker::Tracker,
-};
+use crate::ws::{keepalive::Keepalive, tick::Tick, tracker::Tracker};
 
 /// One side: the frames that come from it and what goes to it.
 #[derive(Debug)]
@@ -54,13 +50,13 @@ pub(super) enum Outgoing {
 }
 
 impl Half {
-    pub(super) fn new(terms: Terms<'_>, now: Tick) -> Self {
+    pub(super) fn new(now: Tick) -> Self {
         Self {
             tracker: Tracker::default(),
             counts: Counts { bytes: 0, frames: 0, messages: 0 },
             from: Incoming::Open,
             to: Outgoing::Open,
-            keepalive: Keepalive::new(terms, now),
+            keepalive: Keepalive::new(now),
             closed: false,
             told: false,
             broken: false,

@@ -1,17 +1,18 @@
 //! One upgraded session: both directions, our Pings, and how it ends.
 //!
 //! The driver feeds what it reads ([`Session::handle_input`], [`Session::handle_eof`]), tells what it could write
-//! ([`Session::handle_written`], [`Session::handle_broken`]) and the time ([`Session::handle_timeout`]), and asks what
-//! to do: which bytes to forward, which frames of ours to put behind them ([`Session::poll_transmit`]), whether to read
-//! a side or shut it down, when to come back, when it is over.
+//! ([`Session::handle_written`], [`Session::handle_broken`]), what the kernel says of it where that is wanted
+//! ([`Session::handle_progress`]) and the time ([`Session::handle_timeout`]), and asks what to do: which bytes to forward,
+//! which frames of ours to put behind them ([`Session::poll_transmit`]), whether to read a side or shut it down, when to
+//! come back, when it is over.
 //!
 //! | what happens                   | to the client       | to the backend      | initiator    |
 //! |--------------------------------|---------------------|---------------------|--------------|
 //! | Close from A                   | passes unchanged    | passes unchanged    | A            |
 //! | client lost (FIN, reset)       | 1001, not waited for| 1001 `client lost`  | client       |
 //! | backend lost (FIN, reset)      | 1011 `backend lost` | 1001, not waited for| backend      |
-//! | client dead                    | as lost             | as lost             | proxy        |
-//! | backend dead                   | as lost             | as lost             | proxy        |
+//! | client dead                    | 1001, not waited for| 1001 `no answer to pings` | proxy  |
+//! | backend dead                   | 1011 `no answer to pings` | 1001, not waited for| proxy  |
 //! | breach by the client           | 1002, after what the backend answered | 1001 | proxy     |
 //! | breach by the backend          | 1011                | 1002, after what the client answered | proxy |
 //! | message or frame too big       | 1009 to its author, at once; the other as at a breach | | proxy  |
@@ -49,6 +50,7 @@ use super::{
     keepalive::{PongOwner, RoundTrips, Terms},
     meter::Meter,
     opcodes::OpCodeCounts,
+    progress::{Look, Progress},
     termination::{Cause, Initiator, Termination},
     tick::Tick,
     tracker::{End, Rules, Step},
@@ -59,7 +61,6 @@ use super::{
 pub struct Session {
     common: Arc<Common>,
     nonce: u64,
-    last_received: Tick,
     client: Half,
     backend: Half,
     fate: Option<Box<Fate>>,
@@ -102,18 +103,16 @@ impl Session {
     #[must_use]
     pub fn new(common: Arc<Common>, nonce: u64, now: Instant) -> Self {
         let now = Tick::new(common.epoch, now);
-        let half = |side| Half::new(common.terms(nonce, side), now);
         let lifetime = common.settings.max_lifetime;
         let notices = lifetime.map(|longest| Notices::of_lifetime(longest, spread(&common, nonce), now));
         let meter = Meter::new(common.settings.limits, now);
         let is_plain = notices.is_none() && meter.is_none();
         let fate = Fate { notices: notices.unwrap_or_default(), meter, ..Fate::default() };
         Self {
-            client: half(Side::Client),
-            backend: half(Side::Backend),
+            client: Half::new(now),
+            backend: Half::new(now),
             common,
             nonce,
-            last_received: now,
             fate: (!is_plain).then(|| Box::new(fate)),
         }
     }
@@ -122,8 +121,7 @@ impl Session {
     /// put behind them.
     pub fn handle_input(&mut self, from: Side, buffer: &mut [u8], counts: &mut OpCodeCounts, now: Instant) -> Passed {
         let tick = self.common.tick(now);
-        self.last_received = tick;
-        self.half_mut(from).keepalive.handle_received();
+        self.half_mut(from).keepalive.handle_received(tick);
         let rules = Rules { sender: from, extensions: self.common.settings.extensions };
         let (mut read, mut forward) = (0, 0);
         while read < buffer.len() && self.half(from).from == Incoming::Open {
@@ -166,8 +164,7 @@ impl Session {
         }
         if forward > 0 {
             self.half_mut(from).counts.bytes += forward as u64;
-            let (half, terms) = self.half_and_terms(from.other());
-            half.keepalive.handle_sent(terms, tick);
+            self.half_mut(from.other()).keepalive.handle_sent(tick);
         }
         Passed { forward, keep: read..buffer.len() }
     }
@@ -182,14 +179,12 @@ impl Session {
     /// Payload bytes have been moved past us: at least one, at most [`Self::unseen`] many.
     pub fn handle_unseen(&mut self, from: Side, length: u64, now: Instant) {
         let tick = self.common.tick(now);
-        self.last_received = tick;
         let half = self.half_mut(from);
-        half.keepalive.handle_received();
+        half.keepalive.handle_received(tick);
         let end = half.tracker.skip(length);
         half.counts.pass(end);
         half.counts.bytes += length;
-        let (half, terms) = self.half_and_terms(from.other());
-        half.keepalive.handle_sent(terms, tick);
+        self.half_mut(from.other()).keepalive.handle_sent(tick);
         if let Some(meter) = self.meter_mut()
             && let Err(breach) = meter.take_bytes(from, length, tick)
         {
@@ -221,14 +216,14 @@ impl Session {
     /// read for that side.
     pub fn handle_written(&mut self, to: Side, moved: usize, left: usize, now: Instant) {
         // Nothing waited and nothing does: what went was told when it passed.
-        if left == 0 && self.half(to).keepalive.is_settled() {
+        if left == 0 && self.half(to).keepalive.is_calm() {
             return;
         }
         let tick = self.common.tick(now);
-        let (Half { keepalive, .. }, terms) = self.half_and_terms(to);
+        let keepalive = &mut self.half_mut(to).keepalive;
         let was_stalled = keepalive.is_stalled();
         if moved > 0 {
-            keepalive.handle_sent(terms, tick);
+            keepalive.handle_sent(tick);
         }
         if left == 0 {
             keepalive.handle_flushed(tick);
@@ -240,6 +235,9 @@ impl Session {
         }
         if was_stalled && moved > 0 {
             self.grant_time(to, now);
+            if let Some(ending) = self.ending_mut() {
+                ending.looks[to as usize] = None;
+            }
         }
         if let Some(meter) = self.meter_mut().filter(|_| to == Side::Backend) {
             match (was_stalled, left == 0) {
@@ -247,6 +245,31 @@ impl Session {
                 (true, true) => meter.handle_resumed(tick),
                 _ => {}
             }
+        }
+    }
+
+    /// Whether it is time to look what a side takes, for [`Self::handle_progress`]: wherever bytes wait for it, whether it is
+    /// dead, and whether it has more time at the end, depends on that. To be asked before [`Self::handle_timeout`] and
+    /// [`Self::is_over`], which judge by it.
+    #[must_use]
+    pub fn wants_progress(&self, of: Side, now: Instant) -> bool {
+        match self.ending() {
+            Some(ending) => ending.poll_look(of, self.common.settings.close_timeout) <= now,
+            None if self.half(of).keepalive.is_calm() => false,
+            None => self.half(of).keepalive.wants_progress(self.common.terms(self.nonce, of), self.common.tick(now)),
+        }
+    }
+
+    /// What the kernel says of the bytes for a side.
+    pub fn handle_progress(&mut self, of: Side, progress: Progress, now: Instant) {
+        let tick = self.common.tick(now);
+        if self.ending().is_none() {
+            return self.half_mut(of).keepalive.handle_progress(progress, tick);
+        }
+        let look = Look::new(progress, self.half(of).keepalive.is_stalled(), tick);
+        let before = self.ending_mut().and_then(|ending| ending.looks[of as usize].replace(look));
+        if before.is_some_and(|before| before.was_followed_by(progress)) {
+            self.grant_time(of, now);
         }
     }
 
@@ -280,10 +303,6 @@ impl Session {
         self.heed(now);
         for side in [Side::Client, Side::Backend] {
             let (half, terms) = self.half_and_terms(side);
-            // What waits for a side goes to it before a Ping could.
-            if half.keepalive.is_stalled() {
-                half.keepalive.handle_sent(terms, tick);
-            }
             half.keepalive.handle_timeout(terms, tick);
         }
     }
@@ -296,8 +315,12 @@ impl Session {
         }
         let ping = earlier(self.poll_ping(Side::Client), self.poll_ping(Side::Backend));
         let mut due = earlier(ping, earlier(self.poll_idle(), self.poll_notice()));
-        if !(self.client.keepalive.is_settled() && self.backend.keepalive.is_settled()) {
-            due = earlier(due, earlier(self.poll_death(Side::Client), self.poll_death(Side::Backend)));
+        for side in [Side::Client, Side::Backend] {
+            let Half { keepalive, .. } = self.half(side);
+            if !keepalive.is_calm() {
+                let look = keepalive.poll_look(self.common.terms(self.nonce, side));
+                due = earlier(due, earlier(self.poll_death(side), look));
+            }
         }
         due.map(|tick| tick.instant(self.common.epoch))
     }
@@ -312,7 +335,7 @@ impl Session {
 
     /// Whether [`Self::poll_transmit`] has something for a side.
     #[must_use]
-    pub const fn wants_to_transmit(&self, to: Side) -> bool {
+    pub fn wants_to_transmit(&self, to: Side) -> bool {
         let half = self.half(to);
         match half.to {
             Outgoing::Open => {
@@ -385,7 +408,7 @@ impl Session {
     /// When the last byte came from either side, Pongs to our own Pings included.
     #[must_use]
     pub fn last_received(&self) -> Instant {
-        self.last_received.instant(self.common.epoch)
+        self.last_byte().instant(self.common.epoch)
     }
 
     /// Whether its end has begun.
@@ -472,7 +495,7 @@ impl Session {
     /// the next ones.
     /// What may still grow gets no more time: a message without an end would hold the session for ever.
     fn grant_time(&mut self, to: Side, now: Instant) {
-        let may_grow = !matches!(self.half(to).to, Outgoing::Fin | Outgoing::Closed);
+        let may_grow = !matches!(self.half(to).to, Outgoing::Fin | Outgoing::Closed | Outgoing::Shut);
         if may_grow && !self.half(to.other()).broken {
             return;
         }
@@ -483,15 +506,20 @@ impl Session {
         }
     }
 
-    /// When the end has to hurry, then when it has to be over.
+    /// When the end has to hurry, when to look what the sides take, then when it has to be over.
     fn poll_ending(&self) -> Option<Instant> {
         let ending = self.ending()?;
         let whole = self.common.settings.close_timeout;
-        Some(if ending.hurried { ending.deadline } else { ending.deadline - whole / 2 })
+        let hurry = if ending.hurried { ending.deadline } else { ending.deadline - whole / 2 };
+        Some(hurry.min(ending.poll_look(Side::Client, whole)).min(ending.poll_look(Side::Backend, whole)))
+    }
+
+    fn last_byte(&self) -> Tick {
+        self.client.keepalive.last_received().max(self.backend.keepalive.last_received())
     }
 
     fn poll_idle(&self) -> Option<Tick> {
-        Some(self.last_received + self.common.settings.idle?)
+        Some(self.last_byte() + self.common.settings.idle?)
     }
 
     fn poll_ping(&self, to: Side) -> Option<Tick> {

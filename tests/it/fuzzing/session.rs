@@ -12,9 +12,10 @@ use longwire::ws::{
     Side::{self, Backend, Client},
     close::CloseCode,
     frame::{MAX_CONTROL_FRAME, OpCode as Ours},
-    keepalive::{Secret, Settings},
+    keepalive::{PongTimeout, Secret, Settings},
     meter::MessageLimits,
     opcodes::OpCodeCounts,
+    progress::Progress,
     rate::Rate,
     session::{Common, Notice, Passage, Session, SessionSettings},
     termination::Cause,
@@ -108,7 +109,7 @@ impl Play {
         let seconds = |on: bool, seconds| on.then(|| Duration::from_secs(seconds));
         let keepalive = Settings {
             ping_interval: seconds(choice & 1 != 0, 20),
-            pong_timeout: seconds(choice & 2 != 0, 30),
+            pong_timeout: PongTimeout::of_both(seconds(choice & 2 != 0, 30)),
             client: choice & 4 == 0,
             backend: choice & 8 == 0,
         };
@@ -202,6 +203,7 @@ impl Play {
                 return;
             };
             self.now = self.now.max(at);
+            self.look();
             self.session.handle_timeout(self.now);
             self.pump();
             let next = self.session.poll_timeout();
@@ -225,11 +227,24 @@ impl Play {
                 }
             }
         }
+        self.look();
         self.over |= self.session.is_over(self.now);
         if let (Some(relayed), Some((seen, missed))) = (&mut self.relayed, self.session.take_seen()) {
             *relayed += seen.iter().filter(|seen| seen.passage == Passage::Relayed).count() as u64;
             if missed > 0 {
                 self.relayed = None;
+            }
+        }
+    }
+
+    /// Asks the kernel, where the session wants to know. Whatever was written has been taken.
+    fn look(&mut self) {
+        for side in [Client, Backend] {
+            if self.session.wants_progress(side, self.now) {
+                let end = self.end(side);
+                let ours: usize = end.ours.iter().map(|(_, frame)| frame.len()).sum();
+                let acknowledged = (end.forwarded.len() + ours - end.waiting) as u64;
+                self.session.handle_progress(side, Progress { acknowledged, unsent: 0 }, self.now);
             }
         }
     }

@@ -345,6 +345,28 @@ fn after_half_of_the_close_timeout_the_end_of_a_frame_will_do() {
 }
 
 #[test]
+fn last_bytes_that_only_the_kernel_holds_are_delivered_as_long_as_the_side_takes_some() {
+    let mut pair = Pair::new(&SILENT);
+    pair.end(Client).buffer = 1000;
+    pair.takes(Client, 0);
+    pair.sends(Backend, message(Backend, "slowly"));
+    pair.drain();
+    pair.sends(Backend, close(Backend, 1012, ""));
+    pair.fin(Backend);
+    let length = pair.end(Client).unsent.len();
+    assert!(pair.end(Client).waiting.is_empty() && length > 10, "{length} bytes in the kernel");
+    for byte in 0..length {
+        assert!(!pair.over, "{byte} of {length} bytes taken");
+        pair.takes(Client, 1);
+        pair.wait(CLOSE_TIMEOUT / 2);
+    }
+    assert_eq!(pair.got(Client), ["message slowly", "close 1012 drain", "FIN"]);
+    // It takes all and closes not: that gets no more time.
+    pair.wait(CLOSE_TIMEOUT * 2);
+    assert!(pair.over);
+}
+
+#[test]
 fn a_frame_that_does_not_end_in_time_is_cut() {
     let mut pair = Pair::new(&SILENT);
     pair.sends(Backend, &message(Backend, LONG)[..20]);

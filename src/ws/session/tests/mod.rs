@@ -26,9 +26,10 @@ use crate::ws::{
     Side::{self, Backend, Client},
     close::CloseCode,
     frame::MAX_CONTROL_FRAME,
-    keepalive::{Secret, Settings},
+    keepalive::{PongTimeout, Secret, Settings},
     meter::MessageLimits,
     opcodes::OpCodeCounts,
+    progress::Progress,
     termination::{Cause, Initiator},
 };
 
@@ -38,7 +39,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// Nobody is pinged or judged.
 const SILENT: SessionSettings = SessionSettings {
-    keepalive: Settings { ping_interval: None, pong_timeout: None, client: true, backend: true },
+    keepalive: Settings { ping_interval: None, pong_timeout: PongTimeout::of_both(None), client: true, backend: true },
     idle: None,
     max_lifetime: None,
     close_timeout: CLOSE_TIMEOUT,
@@ -50,7 +51,7 @@ const SILENT: SessionSettings = SessionSettings {
 const PINGING: SessionSettings = SessionSettings {
     keepalive: Settings {
         ping_interval: Some(PING_INTERVAL),
-        pong_timeout: Some(PONG_TIMEOUT),
+        pong_timeout: PongTimeout::of_both(Some(PONG_TIMEOUT)),
         client: true,
         backend: true,
     },
@@ -94,10 +95,23 @@ struct End {
     waiting: Vec<u8>,
     /// How much it still takes; `None` = all.
     room: Option<usize>,
+    /// What the kernel on the way holds at most.
+    buffer: usize,
+    /// Written for the end, and held by the kernel.
+    unsent: Vec<u8>,
     /// Writing to it fails.
     broken: bool,
     taken: Vec<u8>,
     fin_taken: bool,
+}
+
+impl End {
+    /// The end takes of what the kernel holds for it.
+    fn deliver(&mut self) {
+        let taken = self.room.map_or(self.unsent.len(), |room| room.min(self.unsent.len()));
+        self.room = self.room.map(|room| room - taken);
+        self.taken.extend(self.unsent.drain(..taken));
+    }
 }
 
 impl Pair {
@@ -184,6 +198,7 @@ impl Pair {
         let until = self.now + time;
         while let Some(at) = self.session.poll_timeout().filter(|at| *at <= until && !self.over) {
             self.now = self.now.max(at);
+            self.look();
             self.session.handle_timeout(self.now);
             self.pump();
             let next = self.session.poll_timeout();
@@ -221,7 +236,19 @@ impl Pair {
                 }
             }
         }
+        self.look();
         self.over |= self.session.is_over(self.now);
+    }
+
+    /// Asks the kernel, where the session wants to know.
+    fn look(&mut self) {
+        for side in [Client, Backend] {
+            if self.session.wants_progress(side, self.now) {
+                let end = self.end(side);
+                let progress = Progress { acknowledged: end.taken.len() as u64, unsent: end.unsent.len() as u64 };
+                self.session.handle_progress(side, progress, self.now);
+            }
+        }
     }
 
     /// Reads once, if there is something to read.
@@ -279,17 +306,19 @@ impl Pair {
     fn flush(&mut self, to: Side) -> bool {
         let (now, lost) = (self.now, self.session.is_lost(to));
         let end = self.end(to);
+        end.deliver();
         if end.waiting.is_empty() {
             return true;
         }
-        let moved = end.room.map_or(end.waiting.len(), |room| room.min(end.waiting.len()));
+        let room = end.room.map_or(usize::MAX, |room| room.saturating_add(end.buffer - end.unsent.len()));
+        let moved = end.waiting.len().min(room);
         if end.broken || (lost && moved < end.waiting.len()) {
             end.waiting.clear();
             self.session.handle_broken(to, now);
             return true;
         }
-        end.room = end.room.map(|room| room - moved);
-        end.taken.extend(end.waiting.drain(..moved));
+        end.unsent.extend(end.waiting.drain(..moved));
+        end.deliver();
         let left = end.waiting.len();
         self.session.handle_written(to, moved, left, now);
         left == 0
@@ -307,7 +336,7 @@ impl Pair {
             Client => &self.client,
             Backend => &self.backend,
         };
-        (&end.taken, end.fin_taken)
+        (&end.taken, end.fin_taken && end.unsent.is_empty())
     }
 
     /// The frames that an end has got; what is cut at the end is left out.

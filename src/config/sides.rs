@@ -1,0 +1,80 @@
+//! `pong_timeout`: one duration for both sides, or one for each.
+
+use std::borrow::Cow;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize};
+
+use super::values::Duration;
+
+/// `30s`, or `{ client: 30s, backend: 5m }`; a side that is left out is what it would be without the key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(from = "Written")]
+pub(super) struct PongTimeout {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) client: Option<Duration>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) backend: Option<Duration>,
+}
+
+impl PongTimeout {
+    /// A client answers a ping whatever its program does: a browser and an app read all the time.
+    pub(super) fn default_of_client() -> Duration {
+        Duration::from_secs(30)
+    }
+
+    /// A backend that works on something often does not read meanwhile. That its host is gone TCP finds sooner.
+    pub(super) fn default_of_backend() -> Duration {
+        Duration::from_secs(300)
+    }
+}
+
+impl Default for PongTimeout {
+    fn default() -> Self {
+        Self { client: Some(Self::default_of_client()), backend: Some(Self::default_of_backend()) }
+    }
+}
+
+/// As it stands in the file. The checker has chosen between the two before.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Written {
+    Both(Duration),
+    Each(Each),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Each {
+    client: Option<Duration>,
+    backend: Option<Duration>,
+}
+
+impl From<Written> for PongTimeout {
+    fn from(written: Written) -> Self {
+        match written {
+            Written::Both(timeout) => Self { client: Some(timeout), backend: Some(timeout) },
+            Written::Each(Each { client, backend }) => Self { client, backend },
+        }
+    }
+}
+
+impl JsonSchema for PongTimeout {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "PongTimeout".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let side = generator.subschema_for::<Duration>();
+        json_schema!({
+            "anyOf": [
+                side,
+                { "type": "object", "properties": { "client": side, "backend": side }, "additionalProperties": false },
+            ],
+        })
+    }
+}

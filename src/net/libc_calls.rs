@@ -1,0 +1,40 @@
+//! Two calls that no safe crate offers. This is the one room with `unsafe` in it.
+#![allow(unsafe_code)]
+
+use std::{
+    mem,
+    os::fd::{AsFd, AsRawFd},
+};
+
+use crate::ws::progress::Progress;
+
+/// glibc's malloc gives back what is free in whole pages only when it is told to; other allocators do as they think best.
+pub(super) fn trim() {
+    // SAFETY: malloc_trim(3) is thread-safe and touches free memory only.
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
+/// How far the other end of a TCP socket has taken what was written to it (`TCP_INFO`, Linux 4.6). A kernel that does not say
+/// counts nothing.
+pub(super) fn tcp_progress(socket: &impl AsFd) -> Progress {
+    // SAFETY: integers only, for which zeros are a value. A shorter answer of an older kernel leaves the rest zero.
+    let mut info: libc::tcp_info = unsafe { mem::zeroed() };
+    let mut length = size_of::<libc::tcp_info>() as libc::socklen_t;
+    // SAFETY: the descriptor is open for as long as it is borrowed, and getsockopt(2) writes `length` bytes at most.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            (&raw mut info).cast(),
+            &raw mut length,
+        )
+    };
+    if result != 0 {
+        return Progress::default();
+    }
+    Progress { acknowledged: info.tcpi_bytes_acked, unsent: info.tcpi_notsent_bytes.into() }
+}
