@@ -14,6 +14,7 @@ from . import (
     ending,
     failover,
     false_upgrade,
+    hung,
     idle_memory,
     last_clients,
     metrics,
@@ -60,6 +61,15 @@ SCENARIOS = [
     Scenario(
         "silence", "a middlebox cuts after 3 s of silence, before and behind the proxy, for 60 s", silence.run, 120
     ),
+    Scenario(
+        "blocked",
+        "a backend that computes and reads nothing keeps its sessions (--minutes 2: 70 s, the defaults)",
+        hung.blocked,
+        120,
+        False,
+        True,
+    ),
+    Scenario("hung", "a stopped client is found while the backend pings or sends", hung.hung, 120),
     Scenario("failover", "one of two backends killed and back", failover.run, 60),
     Scenario("false-upgrade", "answers that are no upgrade never open a tunnel", false_upgrade.run, 60),
     Scenario(
