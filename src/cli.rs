@@ -354,6 +354,10 @@ fn size(text: &str) -> Result<usize, String> {
     if text.parse::<f64>().is_ok() {
         return Err(format!("write a number and a unit, as in {text}B or 64KiB"));
     }
+    if let (Some(number), Some(unit)) = (text.strip_suffix(['k', 'K', 'm', 'M']), text.chars().last()) {
+        let unit = unit.to_ascii_uppercase();
+        return Err(format!("{text} can be read in two ways: write {number}{unit}iB or {number}{unit}B"));
+    }
     let size: ByteSize = text.parse().map_err(|_| "write a number and a unit, as in 64B or 64KiB".to_owned())?;
     match usize::try_from(size.as_u64()) {
         Ok(size) if size <= MAX_SIZE => Ok(size),
@@ -419,6 +423,7 @@ mod tests {
             "longwire bench ws://h -r -1",
             "longwire bench ws://h -r NaN",
             "longwire bench ws://h -s 64",
+            "longwire bench ws://h -s 1M",
             "longwire bench ws://h -s 17MiB",
             "longwire bench ws://h --idle -r 1",
             "longwire bench ws://h --idle --connect",

@@ -419,3 +419,18 @@ const SCRAPS: &[&str] = &[
 fn scrap() -> impl Strategy<Value = String> {
     prop_oneof![9 => prop::sample::select(SCRAPS).prop_map(str::to_owned), 1 => "\\PC{0,5}"]
 }
+
+#[test]
+fn every_file_of_the_recipes_is_accepted_without_a_warning() {
+    let recipes = include_str!("../../docs/recipes.md");
+    let mut files = 0;
+    for section in recipes.split("\n## ").skip(1) {
+        let title = section.lines().next().unwrap();
+        let (_, file) = section.split_once("```yaml\n").unwrap_or_else(|| panic!("{title} has a file"));
+        let (file, _) = file.split_once("```").unwrap();
+        let loaded = parse(file).unwrap_or_else(|errors| panic!("{title}\n{errors}"));
+        assert!(loaded.warnings.is_empty(), "{title}\n{}", loaded.warnings);
+        files += 1;
+    }
+    assert_eq!(files, 9, "recipes");
+}

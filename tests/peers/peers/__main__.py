@@ -19,7 +19,7 @@ def main() -> int:
         for scenario in SCENARIOS:
             print(f"{scenario.name:18} {scenario.purpose}")
         return 0
-    chosen = [s for s in SCENARIOS if not options.scenarios or s.name in options.scenarios]
+    chosen = [s for s in SCENARIOS if s.name in options.scenarios or not (options.scenarios or s.only_by_name)]
     unknown = set(options.scenarios) - {s.name for s in SCENARIOS}
     if unknown:
         print(f"no such scenario: {', '.join(sorted(unknown))} (see --list)", file=sys.stderr)

@@ -19,6 +19,7 @@ from . import (
     last_clients,
     metrics,
     page,
+    recipes,
     refused,
     reload,
     resume,
@@ -40,6 +41,8 @@ class Scenario:
     seconds: int
     works_directly: bool = False
     and_minutes: bool = False
+    # Too heavy for a run of all: only where it is named.
+    only_by_name: bool = False
 
     def limit(self, minutes: float) -> float:
         return self.seconds + (minutes * 60 if self.and_minutes else 0)
@@ -106,5 +109,12 @@ SCENARIOS = [
     Scenario("schemathesis", "the admin interface does what its OpenAPI description says", description.run, 420),
     Scenario("metrics", "promtool and a real Prometheus read /metrics and the alerts", metrics.run, 120),
     Scenario("traces", "OpenTelemetry's own protobuf reads the spans, a backend by others its parent", traces.run, 60),
+    Scenario(
+        "recipes",
+        "JupyterLab, Streamlit, Node-RED, Vite, socket.io, graphql-ws, MQTT and Channels by docs/recipes.md (1 GB, by name only)",
+        recipes.run,
+        900,
+        only_by_name=True,
+    ),
     Scenario("ending", "SIGTERM tells every client 1012; exit codes; check's messages", ending.run, 60),
 ]
