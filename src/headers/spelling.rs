@@ -5,7 +5,7 @@
 
 use hyper::header::HeaderName;
 
-/// Names that are not spelled with a capital after each hyphen and nowhere else.
+/// Names that are not spelled with a capital at the beginning and after each hyphen.
 const EXCEPTIONS: [(&str, &str); 22] = [
     ("a-im", "A-IM"),
     ("alpn", "ALPN"),
@@ -37,8 +37,9 @@ const WEBSOCKET: (&str, &str) = ("sec-websocket-", "Sec-WebSocket-");
 /// Appends a name in the spelling of the RFCs.
 pub fn spell(name: &HeaderName, line: &mut Vec<u8>) {
     let name = name.as_str();
-    if let Ok(place) = EXCEPTIONS.binary_search_by_key(&name, |(name, _)| name) {
-        line.extend_from_slice(EXCEPTIONS[place].1.as_bytes());
+    // Most are told apart by their length: cheaper than a search in order.
+    if let Some((_, spelling)) = EXCEPTIONS.iter().find(|(known, _)| *known == name) {
+        line.extend_from_slice(spelling.as_bytes());
         return;
     }
     let rest = match name.strip_prefix(WEBSOCKET.0) {
@@ -76,7 +77,6 @@ mod tests {
         ] {
             assert_eq!(spelled(&name.to_ascii_lowercase()), name);
         }
-        assert!(EXCEPTIONS.is_sorted(), "the search in it needs that");
         for (name, spelling) in EXCEPTIONS {
             assert_eq!(spelled(name), spelling);
             assert!(name.eq_ignore_ascii_case(spelling), "{name} is another name than {spelling}");
