@@ -146,7 +146,11 @@ async fn explained(kind: Kind, Way { setup, request, first }: Way) {
     let mut clients = Vec::new();
     match first {
         First::Nothing => {}
-        First::Waiting => clients.push(asking(&proxy, &request).await),
+        First::Waiting => {
+            clients.push(asking(&proxy, &request).await);
+            // Not before it has its place: the next one may be heard by another worker.
+            heard(&proxy).await;
+        }
         First::Looped => drop(proxy.reload(&before(&[&Backend::foreign(proxy.address())]))),
         First::Drained => proxy.control().drain_route("*/", true).unwrap(),
     }
@@ -154,9 +158,7 @@ async fn explained(kind: Kind, Way { setup, request, first }: Way) {
     let record = loop {
         let mut client = asking(&proxy, &request).await;
         if kind == Kind::ClientGone {
-            // Not before it was heard.
-            let active = async || get(&proxy, "/api/upstreams").await["upstreams"][0]["backends"][0]["active"].clone();
-            within("the attempt", async { while active().await != 1 {} }).await;
+            heard(&proxy).await;
             client.reset();
             break proxy.next_record().await;
         }
@@ -177,6 +179,12 @@ async fn explained(kind: Kind, Way { setup, request, first }: Way) {
     agree(&proxy, kind, &record, request.contains("Upgrade: websocket")).await;
     drop(clients);
     proxy.stop().await;
+}
+
+/// One request has come to its backend.
+async fn heard(proxy: &Proxy) {
+    let active = async || get(proxy, "/api/upstreams").await["upstreams"][0]["backends"][0]["active"].clone();
+    within("the attempt", async { while active().await != 1 {} }).await;
 }
 
 async fn asking(proxy: &Proxy, request: &str) -> Wire {
