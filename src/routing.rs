@@ -287,9 +287,9 @@ mod tests {
             ("münchen.example", "xn--"),
             ("", "no host name"),
             ("*.", "`*.example.com`"),
-            (".example.com", "no host name"),
+            (".example.com", "write `*.example.com`"),
             ("a..b", "no host name"),
-            ("a b", "no host name"),
+            ("a b", "one host only"),
             ("http://a", "without `http://`"),
         ] {
             let error = HostPattern::parse(text).unwrap_err();
