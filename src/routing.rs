@@ -290,7 +290,7 @@ mod tests {
             (".example.com", "write `*.example.com`"),
             ("a..b", "no host name"),
             ("a b", "one host only"),
-            ("http://a", "without `http://`"),
+            ("http://a", "a host only: write `a`"),
         ] {
             let error = HostPattern::parse(text).unwrap_err();
             assert!(error.contains(part), "{text}: {error}");
