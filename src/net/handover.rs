@@ -171,7 +171,9 @@ impl Handover {
         let path = self.path;
         let place = match self.place {
             Some(place) => Ok(place),
-            None => socket_file::when_free(|| socket_file::bind(&path, &mut Inherited::default())).await,
+            None => socket_file::when_free(|| socket_file::bind(&path, &mut Inherited::default()))
+                .await
+                .inspect(|_| tracing::info!(path = %path.display(), "a successor can call now")),
         };
         let place = place.and_then(|(listener, file)| Ok((tokio::net::UnixListener::from_std(listener)?, file)));
         let (listener, file) = match place {

@@ -163,6 +163,26 @@ async fn a_process_that_is_told_to_end_hands_over_as_long_as_it_has_listeners() 
 }
 
 #[tokio::test]
+async fn a_predecessor_that_says_nothing_is_not_waited_for_but_keeps_its_path() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("longwire.sock");
+    let silent = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    let backend = Backend::echo();
+    write(folder.path(), &patient(&backend).with("handover: longwire.sock"));
+    let (mut process, address) = Process::serving(folder.path()).await;
+    process.says("hands nothing over: starting without").await;
+    process.says("a successor can call when the path is free").await;
+    assert_eq!(Wire::connect(address).await.get("/", "").await.status(), 200);
+    drop(silent);
+    process.says("a successor can call now").await;
+    write(folder.path(), &patient(&backend).listener(&format!("bind: \"{address}\"")).with("handover: longwire.sock"));
+    let (mut successor, _) = Process::serving(folder.path()).await;
+    successor.says("took over from the process before").await;
+    assert_eq!(process.exit_code().await, Some(0));
+    successor.stop().await;
+}
+
+#[tokio::test]
 async fn the_first_signal_after_a_hand_over_lets_the_drain_go_on() {
     let folder = tempfile::tempdir().unwrap();
     let backend = Backend::echo();
