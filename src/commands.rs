@@ -339,6 +339,11 @@ async fn serve(config: Config, file: Option<&Path>, messages: &Lines) -> ExitCod
     };
     let deadline = control.config().timeouts.drain;
     tracing::info!(signal = name, sessions = server.sessions(), ?deadline, "draining");
+    if name != "hand-over" && config.handover.is_none() && !control.has_kept_sockets() {
+        tracing::info!(
+            "newcomers are refused from now until a successor runs, as neither `handover` nor socket activation is set"
+        );
+    }
     // A successor is no signal, nor is a failure: a service manager that stops both processes sends each its first one.
     let is_told = !matches!(name, "failure" | "hand-over");
     let drain = server.drain_beside(handed_over);

@@ -357,6 +357,14 @@ impl Metrics {
         self.routes().all().any(|route| route.labels.route == name)
     }
 
+    /// Sessions open on the routes of this name.
+    #[must_use]
+    pub fn sessions_on(&self, name: &str) -> usize {
+        let routes = self.routes();
+        let active = routes.all().filter(|route| route.labels.route == name).map(|route| route.active.get());
+        usize::try_from(active.sum::<i64>()).unwrap_or_default()
+    }
+
     /// Forgets the routes that are configured no more and have no session left, and all backends but these: upstream and
     /// address.
     pub fn forget_gone<'b>(&self, backends: impl IntoIterator<Item = (&'b str, &'b str)>) {

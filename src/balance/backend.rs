@@ -20,6 +20,8 @@ use super::{
 pub struct Backend {
     address: String,
     active: AtomicUsize,
+    /// Those of them that are sessions.
+    sessions: AtomicUsize,
     /// Handshakes in flight, where their number is limited.
     handshakes: AtomicUsize,
     /// Its upstream's.
@@ -73,6 +75,7 @@ impl Backend {
         Self {
             address,
             active: AtomicUsize::new(0),
+            sessions: AtomicUsize::new(0),
             handshakes: AtomicUsize::new(0),
             line,
             picks: AtomicU64::new(0),
@@ -96,6 +99,11 @@ impl Backend {
     /// Sessions and requests in flight.
     pub fn active(&self) -> usize {
         self.active.load(Ordering::Relaxed)
+    }
+
+    /// Sessions open.
+    pub fn sessions(&self) -> usize {
+        self.sessions.load(Ordering::Relaxed)
     }
 
     /// WebSocket handshakes in flight, where `max_handshakes` limits them; else 0.
@@ -224,6 +232,14 @@ impl Backend {
         self.duty.store(Duty::Up as u8, Ordering::Relaxed);
         self.forget_checks();
         self.rise(now);
+    }
+
+    pub(super) fn begin_session(&self) {
+        self.sessions.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn end_session(&self) {
+        self.sessions.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// As if it had never been checked.

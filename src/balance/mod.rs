@@ -3,7 +3,7 @@
 //! [`Upstream::pick`] asks the [`Policy`] among the backends that may be picked and hands out a [`Pick`], which counts
 //! as in flight until it is dropped. What becomes of it is told by [`Pick::succeeded`] or [`Pick::failed`]; a pick
 //! dropped without either (the client gave up) says nothing about its backend. What a session keeps of it is the count
-//! alone ([`InFlight`]). Turns, counts and health are one per
+//! alone ([`Seat`]). Turns, counts and health are one per
 //! process, whatever the number of workers: a pick takes one short lock, a frame none. A [`Registry`] finds the backends
 //! again when the file changes, and with them their counts, their health and the operator's [`Duty`].
 //!
@@ -61,7 +61,7 @@ pub use self::{
     health::{Health, MAX_FAIL_TIMEOUT, MAX_FAILS, Transition},
     key::{HashOn, Key},
     line::Place,
-    pick::{InFlight, Pick},
+    pick::{Pick, Seat},
     registry::Registry,
     upstream::{Tried, Unavailable, Upstream},
 };

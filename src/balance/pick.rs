@@ -21,7 +21,12 @@ pub struct Pick {
 /// A request or session in flight to a backend: counted from the pick until this is dropped.
 #[derive(Debug)]
 #[must_use = "dropped at once, it counts for nothing"]
-pub struct InFlight(Arc<Backend>);
+struct InFlight(Arc<Backend>);
+
+/// A session at a backend: in flight, and counted among its sessions, until this is dropped.
+#[derive(Debug)]
+#[must_use = "dropped at once, it counts for nothing"]
+pub struct Seat(InFlight);
 
 /// A handshake in flight to a backend: counted from the pick until this is dropped.
 #[derive(Debug)]
@@ -72,8 +77,22 @@ impl Pick {
     }
 
     /// Keeps the count alone, for what goes on long after its outcome: a session. An outcome not told until now never is.
-    pub fn settle(self) -> InFlight {
-        self.in_flight
+    pub fn settle(self) -> Seat {
+        self.in_flight.backend().begin_session();
+        Seat(self.in_flight)
+    }
+}
+
+impl Seat {
+    /// The backend that it counts for.
+    pub fn backend(&self) -> &Arc<Backend> {
+        self.0.backend()
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.backend().end_session();
     }
 }
 
@@ -84,12 +103,12 @@ impl InFlight {
     }
 
     /// `host:port` of the backend.
-    pub fn address(&self) -> &str {
+    fn address(&self) -> &str {
         self.0.address()
     }
 
     /// The backend that it counts for.
-    pub fn backend(&self) -> &Arc<Backend> {
+    fn backend(&self) -> &Arc<Backend> {
         &self.0
     }
 }

@@ -364,7 +364,7 @@ fn settled_session_counts_once_until_it_ends() {
     let mut picked = pick(&upstream, now);
     picked.succeeded(now);
     let session = picked.settle();
-    assert_eq!((session.address(), active()), ("a", 1));
+    assert_eq!((session.backend().address(), active()), ("a", 1));
     let other = pick(&upstream, now);
     assert!(upstream.pick(&CLIENT.into(), &mut Tried::default(), now).is_err());
     drop(session);
@@ -380,21 +380,21 @@ fn trial_settled_without_an_outcome_gives_its_slot_back() {
     take_out(&upstream, &["a"], now);
     let now = now + FAIL_TIMEOUT;
     let settled = pick(&upstream, now).settle();
-    assert_eq!((settled.address(), upstream.backends()[0].active()), ("a", 1));
+    assert_eq!((settled.backend().address(), upstream.backends()[0].active()), ("a", 1));
     assert_eq!(pick(&upstream, now).address(), "a", "the next request is the trial");
 }
 
 #[test]
 fn what_a_session_keeps_of_its_pick_is_one_pointer() {
-    assert_eq!(size_of::<InFlight>(), size_of::<usize>());
-    assert_eq!(size_of::<Option<InFlight>>(), size_of::<usize>());
+    assert_eq!(size_of::<Seat>(), size_of::<usize>());
+    assert_eq!(size_of::<Option<Seat>>(), size_of::<usize>());
 }
 
 #[test]
 fn count_may_live_as_long_as_a_session_on_any_thread() {
     fn check<T: Send + 'static>() {}
     check::<Pick>();
-    check::<InFlight>();
+    check::<Seat>();
 }
 
 #[test]

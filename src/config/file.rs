@@ -348,7 +348,8 @@ pub(super) struct Drain {
     /// The code that both sides of a session read: 1001, 1012, 1013, or 3000 to 4999.
     #[schemars(range(min = 1000, max = 4999))]
     pub(super) close_code: u16,
-    /// Sessions are told one by one over this time, at most half of what `timeouts.drain` leaves.
+    /// Sessions are told one by one over this time, at most half of what `timeouts.drain` leaves, and a second for every 20
+    /// sessions.
     pub(super) spread: Duration,
     /// What becomes of sessions whose backend or route a reload takes away.
     pub(super) on_removed: OnRemoved,

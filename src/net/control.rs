@@ -1,5 +1,6 @@
 //! What can be done to a running proxy: reload its configuration, drain it or a part of it.
 
+mod changes;
 mod reload;
 
 use std::{
@@ -18,7 +19,7 @@ use tokio::{
 use super::{
     Shared,
     admin::{self, Desk, History},
-    drain::{Book, Order},
+    drain::{Book, Order, spread},
     expiry,
     handover::Sockets,
     inquiry::{Found, Kill, Question, Search},
@@ -57,6 +58,8 @@ pub struct Control {
     shared: Arc<Shared>,
     crew: Crew,
     planner: Planner,
+    /// What the process began with.
+    started: Config,
     /// Where everything runs that is no worker's.
     background: Handle,
     /// A lock, held for the whole of a reload: they come one after another.
@@ -124,8 +127,20 @@ impl Control {
         let (listeners, checks) = (Mutex::new(listeners), Mutex::default());
         let scrape = sync::Mutex::default();
         let messages = OnceLock::new();
-        let control =
-            Arc::new(Self { shared, crew, background, planner, listeners, checks, desk, history, messages, scrape });
+        let started = shared.plan().config.clone();
+        let control = Arc::new(Self {
+            shared,
+            started,
+            crew,
+            background,
+            planner,
+            listeners,
+            checks,
+            desk,
+            history,
+            messages,
+            scrape,
+        });
         control.note_own();
         control.check_backends();
         control.note_certificates();
@@ -171,6 +186,12 @@ impl Control {
         self.shared.vitals.failed().await;
     }
 
+    /// Whether another process keeps the listening sockets, so that newcomers wait for a successor when this one ends.
+    #[must_use]
+    pub fn has_kept_sockets(&self) -> bool {
+        self.listeners().iter().any(Listening::is_shared)
+    }
+
     /// Whether [`Self::failed`] is ready.
     #[must_use]
     pub fn has_failed(&self) -> bool {
@@ -212,7 +233,7 @@ impl Control {
     /// # Errors
     /// It cannot be taken back, as the process is about to end.
     pub fn drain_all(&self, drains: bool) -> Result<(), Leaving> {
-        self.shared.orders.drain_all(drains.then(|| self.shared.order(Cause::Drain)))
+        self.shared.orders.drain_all(drains.then(|| self.shared.order(Cause::Drain, self.sessions())))
     }
 
     /// The sessions of a route are told to leave and every request on it is refused, until that is taken back.
@@ -220,7 +241,7 @@ impl Control {
     /// # Errors
     /// No route has this name (host and path, as in the log).
     pub fn drain_route(&self, route: &str, drains: bool) -> Result<(), Unknown> {
-        let order = drains.then(|| self.shared.order(Cause::Drain));
+        let order = drains.then(|| self.shared.order(Cause::Drain, self.metrics().sessions_on(route)));
         self.order(|plan, book| {
             if !plan.has_route(route) {
                 return Err(Unknown { what: "route", name: route.to_owned() });
@@ -235,10 +256,10 @@ impl Control {
     /// # Errors
     /// No upstream, or none of its backends, is called so.
     pub fn set_duty(&self, upstream: &str, address: &str, duty: Duty) -> Result<(), Unknown> {
-        let order = (duty == Duty::Drain).then(|| self.shared.order(Cause::Drain));
         self.order(|plan, book| {
             let backend = plan.backend(upstream, address)?;
             backend.set_duty(duty, Instant::now());
+            let order = (duty == Duty::Drain).then(|| self.shared.order(Cause::Drain, backend.sessions()));
             book.drain_backend(backend, Cause::Drain, order);
             Ok(())
         })?;
@@ -275,14 +296,16 @@ impl Control {
         *self.checks() =
             prober::watch(&shared.plan().upstreams, &self.shared.own, move |upstream, index, transition| {
                 let Some(backend) = upstream.backends().get(index).filter(|_| drains_on_down(upstream)) else { return };
-                let order = (transition == Transition::Out).then(|| shared.order(Cause::BackendDown));
+                let order =
+                    (transition == Transition::Out).then(|| shared.order(Cause::BackendDown, backend.sessions()));
                 shared.orders.change(|book| book.drain_backend(backend, Cause::BackendDown, order));
             });
     }
 
-    /// Every session is told to leave over `spread`, and the listeners close. Ready when nothing is accepted any more.
-    pub(super) async fn close(&self, spread: Duration) {
-        self.shared.orders.close(Order { spread, ..self.shared.order(Cause::Drain) });
+    /// Every session is told to leave over `longest` at most, and the listeners close. Ready when nothing is accepted any more.
+    pub(super) async fn close(&self, longest: Duration) {
+        let order = self.shared.order(Cause::Drain, self.sessions());
+        self.shared.orders.close(Order { spread: order.spread.min(longest), ..order });
         self.end_listeners().await;
     }
 
@@ -467,10 +490,10 @@ async fn tidy(control: Weak<Control>) {
 }
 
 impl Shared {
-    /// What sessions are told that leave from now on.
-    fn order(&self, cause: Cause) -> Order {
+    /// What so many sessions are told that leave from now on.
+    fn order(&self, cause: Cause, sessions: usize) -> Order {
         let drain = self.plan().config.drain;
-        Order { began: Instant::now(), spread: drain.spread, cause, code: drain.close_code }
+        Order { began: Instant::now(), spread: spread(drain.spread, sessions), cause, code: drain.close_code }
     }
 }
 

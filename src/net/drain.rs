@@ -35,6 +35,15 @@ impl Order {
     }
 }
 
+/// So many sessions may be told in a second at least, whatever the spread: a few of them need no minute to come back.
+const SESSIONS_PER_SECOND: u32 = 20;
+
+/// Over which time so many sessions are told.
+pub(super) fn spread(most: Duration, sessions: usize) -> Duration {
+    let sessions = u32::try_from(sessions).unwrap_or(u32::MAX);
+    most.min(Duration::from_secs(1).saturating_mul(sessions) / SESSIONS_PER_SECOND)
+}
+
 /// Every order that stands. It may be read at any time, and who holds sessions is woken when it changes.
 #[derive(Debug)]
 pub(super) struct Orders(watch::Sender<Arc<Book>>);
@@ -237,6 +246,17 @@ mod tests {
                     routes: [ { upstream: chat } ]\n";
         let mut config = config::parse(file, "proxy.yaml", Path::new(".")).unwrap().config;
         Arc::clone(&Registry::new(0).upstream(config.upstreams.remove(0), Instant::now()).backends()[0])
+    }
+
+    #[test]
+    fn few_sessions_are_told_sooner_and_many_over_the_whole_spread() {
+        let most = Duration::from_secs(15);
+        for (sessions, expected) in
+            [(0, 0), (1, 50), (6, 300), (20, 1000), (299, 14_950), (300, 15_000), (usize::MAX, 15_000)]
+        {
+            assert_eq!(spread(most, sessions), Duration::from_millis(expected), "{sessions}");
+        }
+        assert_eq!(spread(Duration::ZERO, 1000), Duration::ZERO);
     }
 
     #[test]

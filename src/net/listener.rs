@@ -131,6 +131,11 @@ impl Listening {
         self.face.is_lent.store(false, Relaxed);
     }
 
+    /// Whether another process keeps this socket.
+    pub(super) fn is_shared(&self) -> bool {
+        self.face.is_shared
+    }
+
     /// Ends the loop: ready when nothing is accepted any more and the socket is closed.
     pub(super) fn end(self) -> JoinHandle<()> {
         let Self { socket, stop, ended, .. } = self;

@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     access_log::{SessionRecord, Traffic},
-    balance::InFlight,
+    balance::Seat,
     config::Tcp,
     metrics::{Passed, RouteMetrics},
     ws::{
@@ -52,7 +52,7 @@ pub(super) struct Opening {
 }
 
 /// What counts a session.
-pub(super) type Guards = (InFlight, SessionGuard, Option<Box<ClientPermit>>);
+pub(super) type Guards = (Seat, SessionGuard, Option<Box<ClientPermit>>);
 
 /// What a session holds beside its streams. Dropped in this order: permits, then the record, so that who reads the record
 /// finds the permits given back.
@@ -139,8 +139,8 @@ impl Held {
 
     /// Learns which orders stand. It wants a turn then.
     pub(super) fn hear(&mut self, book: &Book, now: Instant) {
-        if let (Some(relay), Some((in_flight, ..)), Some(record)) = (&mut self.relay, &self.guards, &self.record) {
-            let notice = book.notice(record.route(), in_flight.backend(), relay.session.spread());
+        if let (Some(relay), Some((seat, ..)), Some(record)) = (&mut self.relay, &self.guards, &self.record) {
+            let notice = book.notice(record.route(), seat.backend(), relay.session.spread());
             relay.session.handle_notice(notice, now);
             let until = book.choices().until(|chosen| match chosen {
                 Chosen::Session(id) => record.has_id(id),
@@ -153,11 +153,11 @@ impl Held {
     /// What is to be seen of it now, if it is searched for.
     pub(super) fn sight(&self, search: &Search, now: Instant) -> Option<Sight> {
         let (relay, record) = (self.relay.as_ref()?, self.record.as_ref()?);
-        let (in_flight, ..) = self.guards.as_ref()?;
+        let (seat, ..) = self.guards.as_ref()?;
         let is = |wanted: &Option<String>, value: &str| wanted.as_ref().is_none_or(|wanted| wanted == value);
         let is_wanted = is(&search.route, record.route())
             && is(&search.upstream, record.upstream())
-            && is(&search.backend, in_flight.backend().address())
+            && is(&search.backend, seat.backend().address())
             && search.text.as_ref().is_none_or(|text| record.mentions(text))
             && search.client.is_none_or(|client| client.contains(&record.client()))
             && search.id.as_ref().is_none_or(|id| record.has_id(id));

@@ -138,7 +138,6 @@ async fn while_the_process_ends_an_order_is_done_or_refused_with_words() {
     let folder = folder();
     let backend = Backend::by_hand();
     let setup = Proxy::before(&[&backend]).timeout("drain", "60s").timeout("close", "60s");
-    // None is told to leave yet but the first.
     let mut proxy = start(setup.with("drain: { spread: 1h }"), folder.path());
     let mut sessions = Vec::new();
     for _ in 0..2 {
@@ -167,11 +166,16 @@ async fn while_the_process_ends_an_order_is_done_or_refused_with_words() {
         done(&["drain", "--route", "*/", "--undo"]);
         let status = done(&["status", "--json"]).json();
         assert_eq!((&status["draining"], &status["ready"]), (&true.into(), &false.into()), "{status}");
-        done(&["kill", &ids[0], "--code", "4003", "--reason", "signed out"]);
-        done(&["kill", &ids[1], "--code", "4003", "--reason", "signed out"]);
         for (client, at_backend) in &mut sessions {
-            client.expect_close(4003, "signed out").await;
-            at_backend.expect_close(4003, "signed out").await;
+            client.expect_close(1012, "drain").await;
+            at_backend.expect_close(1012, "drain").await;
+        }
+        // They have been told, and do not answer.
+        for id in &ids {
+            let killed = done(&["kill", id, "--code", "4003", "--reason", "signed out"]).out;
+            assert_eq!(killed, "its end had begun already\n");
+        }
+        for (client, at_backend) in &mut sessions {
             client.send_and_finish(masked_close(4003, "")).await;
             at_backend.send_and_finish(unmasked_close(4003, "")).await;
         }

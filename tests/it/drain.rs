@@ -142,7 +142,8 @@ async fn closes_are_spread_over_no_more_than_half_of_the_drain() {
     let backend = Backend::echo();
     let mut proxy = Proxy::before(&[&backend]).timeout("drain", "4s").start();
     let mut clients = Vec::new();
-    for _ in 0..20 {
+    // So many that each second of the spread has its twenty.
+    for _ in 0..60 {
         let mut client = proxy.session().await;
         client.send(masked(TEXT, "x")).await;
         client.expect(unmasked(TEXT, "x")).await;
@@ -153,7 +154,7 @@ async fn closes_are_spread_over_no_more_than_half_of_the_drain() {
             leave(client).await;
         }
     });
-    assert_eq!((drained.sessions, drained.cut), (20, 0));
+    assert_eq!((drained.sessions, drained.cut), (60, 0));
     assert!(drained.took < Duration::from_secs(4), "{drained:?}");
     proxy.stop().await;
 }
@@ -201,16 +202,25 @@ async fn while_a_drain_is_announced_everything_is_served_and_only_readiness_fail
 async fn a_drain_of_everything_is_taken_back_and_the_process_serves_again() {
     let backend = Backend::echo();
     let proxy = Proxy::before(&[&backend]).with("drain: { spread: 1h }").start();
-    let mut session = proxy.session().await;
+    // Enough of them for a spread of 5 s: the moment of most has not come.
+    let mut sessions = Vec::new();
+    for _ in 0..100 {
+        sessions.push(proxy.session().await);
+    }
     proxy.control().drain_all(true).unwrap();
     assert!(!proxy.control().is_ready());
     assert_eq!(proxy.client().await.get("/", "").await.status(), 503);
     proxy.control().drain_all(false).unwrap();
     assert!(proxy.control().is_ready());
     assert_eq!(proxy.client().await.get("/", "").await.status(), 200);
-    session.send(masked(TEXT, "still here")).await;
-    session.expect(unmasked(TEXT, "still here")).await;
-    drop(session);
+    let mut stay = 0;
+    for session in &mut sessions {
+        session.send(masked(TEXT, "still here")).await;
+        let frame = session.next_frame().await.expect("an echo or a Close");
+        stay += usize::from(frame.payload == b"still here");
+    }
+    assert!(stay > 0);
+    drop(sessions);
     proxy.stop().await;
 }
 
@@ -279,4 +289,69 @@ async fn a_session_that_has_lived_its_life_is_told_1012() {
     let record = proxy.next_record().await;
     assert_eq!((&record["cause"], &record["initiator"]), (&"lifetime".into(), &"proxy".into()), "{record}");
     proxy.stop().await;
+}
+
+/// The ways in which sessions are told to leave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    All,
+    Route,
+    Backend,
+    RemovedRoute,
+    RemovedBackend,
+    BackendDown,
+    Process,
+}
+
+#[tokio::test]
+async fn few_sessions_are_told_at_once_however_long_the_spread_in_every_drain() {
+    use Way::{All, BackendDown, Process, RemovedBackend, RemovedRoute, Route};
+    for way in [All, Route, Way::Backend, RemovedRoute, RemovedBackend, BackendDown, Process] {
+        let (backend, other) = (Backend::by_hand(), Backend::echo());
+        let check = "health_check: { kind: http, path: /health, on_down: drain, interval: 20ms, jitter: 0s, fall: 1 }";
+        let upstream = if way == BackendDown { format!("balance: round_robin, {check}") } else { "tries: 1".into() };
+        let setup = |backends: &[&Backend]| {
+            let setup = Proxy::before(backends).upstream(&upstream).with("drain: { spread: 1h, on_removed: close }");
+            setup.timeout("drain", "24h").routes("routes: [ { path: /ws, upstream: chat }, { upstream: chat } ]")
+        };
+        let mut proxy = setup(&[&backend]).start();
+        let mut client = proxy.client().await;
+        client.send(crate::harness::handshake("/ws", "")).await;
+        let (mut at_backend, head) = loop {
+            let (mut wire, head) = backend.asked().await;
+            if head.first_line().contains("/ws") {
+                break (wire, head);
+            }
+            wire.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").await;
+        };
+        at_backend.accept(&head, "").await;
+        client.upgraded().await;
+        let address = backend.to_string();
+        match way {
+            All => proxy.control().drain_all(true).unwrap(),
+            Route => drop(proxy.control().drain_route("*/ws", true).unwrap()),
+            Way::Backend => drop(proxy.control().set_duty("chat", &address, Duty::Drain).unwrap()),
+            RemovedRoute => drop(proxy.reload(&setup(&[&backend]).routes("routes: [ { upstream: chat } ]"))),
+            RemovedBackend => drop(proxy.reload(&setup(&[&other]))),
+            BackendDown => {
+                let (mut wire, _) = backend.asked().await;
+                wire.send("HTTP/1.1 503 Sick\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").await;
+            }
+            Process => {}
+        }
+        let answers = async {
+            client.expect_close_code(1012).await;
+            client.send(masked_close(1012, "")).await;
+            at_backend.expect_close_code(1012).await;
+            at_backend.send(unmasked_close(1012, "")).await;
+            client.expect_eof().await;
+        };
+        if way == Process {
+            let (drained, ()) = tokio::join!(proxy.drain(), answers);
+            assert_eq!((drained.sessions, drained.cut), (1, 0));
+        } else {
+            answers.await;
+        }
+        drop(proxy);
+    }
 }

@@ -80,6 +80,8 @@ mod refusals;
 mod relay;
 /// Another configuration while sessions live.
 mod reload;
+/// Each key of the file, changed or told.
+mod reload_keys;
 /// Every wait on a client or a backend.
 mod timeouts;
 /// The same over TLS.

@@ -21,7 +21,7 @@ fn counts_health_and_duty_of_a_known_backend_go_on() {
     drop(before);
 
     let [b, a] = after.backends() else { panic!("two backends") };
-    assert_eq!((a.address(), a.active()), (session.address(), 1));
+    assert_eq!((a.address(), a.active()), (session.backend().address(), 1));
     assert_eq!((b.health(now), b.duty()), (Health::Out { until: now + FAIL_TIMEOUT }, Duty::Drain));
     assert_eq!(b.failures(), 1);
     drop(session);
@@ -56,7 +56,7 @@ fn backend_lives_while_a_session_has_it_though_the_file_does_not_name_it() {
     let with = settings(Policy::RoundRobin, [backend("a"), backend("b")]);
     let without = UpstreamSettings { backends: vec![backend("b")], ..with.clone() };
     let session = pick(&reload(&registry, &with, now), now).settle();
-    assert_eq!(session.address(), "a");
+    assert_eq!(session.backend().address(), "a");
     drop(reload(&registry, &without, now));
     let again = reload(&registry, &with, now);
     assert_eq!(again.backends()[0].active(), 1);

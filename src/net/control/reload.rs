@@ -4,7 +4,7 @@ use std::{collections::HashSet, fmt, mem, net::SocketAddr, path::Path, sync::Arc
 
 use tokio_rustls::rustls;
 
-use super::{Control, Leaving, drains_on_down};
+use super::{Control, Leaving, changes, drains_on_down};
 use crate::{
     balance::Backend,
     config::{self, Config, Diagnostics, Listener, Loaded, Tcp},
@@ -24,19 +24,67 @@ use crate::{
     ws::termination::Cause,
 };
 
-/// What a reload changed.
+/// What a reload changed, by the names of the file.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Reloaded {
     /// Addresses that are accepted on from now on.
     pub listeners_added: Vec<SocketAddr>,
+    /// Addresses that are spoken with in another way.
+    pub listeners_changed: Vec<SocketAddr>,
     /// Addresses that are not accepted on any more.
     pub listeners_removed: Vec<SocketAddr>,
-    /// Backends that are no more, as `upstream/address`.
-    pub backends_removed: Vec<String>,
+    /// Routes that are new.
+    pub routes_added: Vec<String>,
+    /// Routes that lead elsewhere or have other settings.
+    pub routes_changed: Vec<String>,
     /// Routes that are no more.
     pub routes_removed: Vec<String>,
+    /// Upstreams that are new.
+    pub upstreams_added: Vec<String>,
+    /// Upstreams with other settings; for their backends see there.
+    pub upstreams_changed: Vec<String>,
+    /// Upstreams that are no more.
+    pub upstreams_removed: Vec<String>,
+    /// Backends that are new, as `upstream/address`.
+    pub backends_added: Vec<String>,
+    /// Backends with other settings.
+    pub backends_changed: Vec<String>,
+    /// Backends that are no more.
+    pub backends_removed: Vec<String>,
+    /// Other keys with another value that holds from now on, as `limits.sessions`.
+    pub settings_changed: Vec<String>,
     /// Keys whose change needs a restart.
     pub needs_restart: Vec<&'static str>,
+}
+
+impl Reloaded {
+    /// Whether the file says what it said before.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// What changed in a line: `routes_added=*/ws/ settings_changed=limits.sessions`.
+    fn summary(&self) -> String {
+        let addresses = |list: &[SocketAddr]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let parts = [
+            ("listeners_added", addresses(&self.listeners_added)),
+            ("listeners_changed", addresses(&self.listeners_changed)),
+            ("listeners_removed", addresses(&self.listeners_removed)),
+            ("routes_added", self.routes_added.clone()),
+            ("routes_changed", self.routes_changed.clone()),
+            ("routes_removed", self.routes_removed.clone()),
+            ("upstreams_added", self.upstreams_added.clone()),
+            ("upstreams_changed", self.upstreams_changed.clone()),
+            ("upstreams_removed", self.upstreams_removed.clone()),
+            ("backends_added", self.backends_added.clone()),
+            ("backends_changed", self.backends_changed.clone()),
+            ("backends_removed", self.backends_removed.clone()),
+            ("settings_changed", self.settings_changed.clone()),
+        ];
+        let parts = parts.iter().filter(|(_, names)| !names.is_empty());
+        parts.map(|(what, names)| format!("{what}={}", names.join(","))).collect::<Vec<_>>().join(" ")
+    }
 }
 
 /// Why a reload did not happen. Nothing has changed.
@@ -99,15 +147,17 @@ impl Control {
         let before = self.shared.plan();
         *self.checks() = Checks::default();
         let plan = self.planner.plan(config, Instant::now());
-        let mut reloaded =
-            Reloaded { needs_restart: needs_restart(&before.config, &plan.config), ..Reloaded::default() };
+        let mut reloaded = changes::between(&self.started, &before.config, &plan.config);
         // From here on nothing fails but a duplicate of a descriptor, which loses one listener that is new.
-        self.change_plan(plan, &mut reloaded);
+        self.change_plan(plan);
         self.check_backends();
         match (access, &self.desk) {
             (Some(access), Some(desk)) => desk.change(access),
             (None, None) if self.shared.plan().config.admin.is_none() => {}
-            _ => reloaded.needs_restart.push("admin"),
+            _ => {
+                reloaded.needs_restart.push("admin");
+                reloaded.settings_changed.retain(|key| !key.starts_with("admin"));
+            }
         }
         let after = self.shared.plan();
         self.change_listeners(&mut listeners, next, &after.config.tcp, &mut reloaded);
@@ -138,14 +188,8 @@ impl Control {
                 for key in &changes.needs_restart {
                     tracing::warn!(key, "a change of this key needs a restart: it stays as it was");
                 }
-                tracing::info!(
-                    file = %file.display(),
-                    listeners_added = ?changes.listeners_added,
-                    listeners_removed = ?changes.listeners_removed,
-                    backends_removed = ?changes.backends_removed,
-                    routes_removed = ?changes.routes_removed,
-                    "reloaded"
-                );
+                let changes = if changes.is_empty() { "nothing".to_owned() } else { changes.summary() };
+                tracing::info!(file = %file.display(), changes, "reloaded");
             }
             Err(error) => {
                 tracing::error!(file = %file.display(), %error, "not reloaded: the configuration stays as it was")
@@ -190,7 +234,7 @@ impl Control {
 
     /// Puts another plan in the place of the one that runs, and sees to the sessions whose backend or route is no more. What has
     /// come back stands under no order that was given before it went.
-    fn change_plan(&self, plan: Plan, reloaded: &mut Reloaded) {
+    fn change_plan(&self, plan: Plan) {
         self.shared.orders.change(|book| {
             let before = self.shared.plan();
             let had: HashSet<_> = before.backends().map(|(_, backend)| Arc::as_ptr(backend)).collect();
@@ -203,21 +247,20 @@ impl Control {
                 book.restore_route(&route.name);
             }
             self.shared.change_plan(plan);
-            self.release(book, &before, &self.shared.plan(), reloaded);
+            self.release(book, &before, &self.shared.plan());
         });
     }
 
     /// Tells the sessions of what is gone, and lets go of those that nobody checks any more.
-    fn release(&self, book: &mut Book, before: &Plan, after: &Plan, reloaded: &mut Reloaded) {
-        let order = after.config.drain.closes_removed.then(|| self.shared.order(Cause::Removed));
+    fn release(&self, book: &mut Book, before: &Plan, after: &Plan) {
+        let closes = after.config.drain.closes_removed;
+        let order = |sessions| closes.then(|| self.shared.order(Cause::Removed, sessions));
         for route in before.config.routes.routes().filter(|route| !after.has_route(&route.name)) {
-            reloaded.routes_removed.push(route.name.clone());
-            book.drain_route(&route.name, Cause::Removed, order);
+            book.drain_route(&route.name, Cause::Removed, order(self.metrics().sessions_on(&route.name)));
         }
         let has: HashSet<_> = after.backends().map(|(_, backend)| Arc::as_ptr(backend)).collect();
-        for (upstream, backend) in before.backends().filter(|(_, backend)| !has.contains(&Arc::as_ptr(backend))) {
-            reloaded.backends_removed.push(format!("{upstream}/{}", backend.address()));
-            book.drain_backend(backend, Cause::Removed, order);
+        for (_, backend) in before.backends().filter(|(_, backend)| !has.contains(&Arc::as_ptr(backend))) {
+            book.drain_backend(backend, Cause::Removed, order(backend.sessions()));
         }
         for upstream in &after.upstreams {
             for (index, backend) in upstream.backends().iter().enumerate() {
@@ -265,13 +308,4 @@ pub(in crate::net) fn bind(
 /// `None` where the listener speaks no TLS.
 fn load_tls(listener: &Listener, tickets: &Arc<Tickets>) -> Result<Option<Arc<rustls::ServerConfig>>, StartError> {
     listener.tls.as_ref().map(|tls| tls::load(tls, tickets)).transpose().map_err(StartError::Tls)
-}
-
-fn needs_restart(before: &Config, after: &Config) -> Vec<&'static str> {
-    let workers = (before.workers != after.workers).then_some("workers");
-    let format = (before.log.format != after.log.format).then_some("log.format");
-    let level = (before.log.level != after.log.level).then_some("log.level");
-    let file = (before.log.file != after.log.file).then_some("log.file");
-    let tracing = (before.tracing != after.tracing).then_some("tracing");
-    workers.into_iter().chain(format).chain(level).chain(file).chain(tracing).collect()
 }

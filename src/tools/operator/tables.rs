@@ -133,12 +133,24 @@ pub(super) fn reloaded(changes: &Value) -> String {
     let mut lines = vec!["reloaded".to_owned()];
     for (key, words) in [
         ("listeners_added", "listener added"),
+        ("listeners_changed", "listener changed"),
         ("listeners_removed", "listener removed"),
-        ("backends_removed", "backend removed"),
+        ("routes_added", "route added"),
+        ("routes_changed", "route changed"),
         ("routes_removed", "route removed"),
+        ("upstreams_added", "upstream added"),
+        ("upstreams_changed", "upstream changed"),
+        ("upstreams_removed", "upstream removed"),
+        ("backends_added", "backend added"),
+        ("backends_changed", "backend changed"),
+        ("backends_removed", "backend removed"),
+        ("settings_changed", "setting changed"),
         ("needs_restart", "needs a restart"),
     ] {
         lines.extend(items(&changes[key]).map(|name| format!("  {words:<16}  {}", text(name))));
+    }
+    if lines.len() == 1 {
+        lines.push("  nothing changed".to_owned());
     }
     lines.join("\n")
 }

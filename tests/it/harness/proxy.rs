@@ -69,6 +69,11 @@ impl Proxy {
         Self::before(backends).start()
     }
 
+    /// A proxy with this configuration.
+    pub fn of(config: Config) -> Self {
+        Self::before(&[]).run(config, &mut Inherited::default())
+    }
+
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.addresses[0]

@@ -1,0 +1,141 @@
+//! What one configuration has that another has not, by names of the file. PURE.
+
+use std::collections::HashMap;
+
+use serde_json::Value;
+
+use super::Reloaded;
+use crate::{
+    balance::{BackendSettings, UpstreamSettings},
+    config::{Config, Log},
+    routing::Route,
+};
+
+/// Everything but the listeners' sockets and the admin interface, of which only those who have them can tell. `started`: what
+/// the process began with, and goes on with where only a restart would help.
+pub(super) fn between(started: &Config, before: &Config, after: &Config) -> Reloaded {
+    let mut changes = Reloaded { needs_restart: needs_restart(started, after), ..Reloaded::default() };
+    let tls = |config: &Config| config.listeners.iter().map(|listener| (listener.bind, listener.tls.clone())).collect();
+    let (before_tls, after_tls): (HashMap<_, _>, HashMap<_, _>) = (tls(before), tls(after));
+    let changed = after_tls.iter().filter(|(bind, tls)| before_tls.get(bind).is_some_and(|other| other != *tls));
+    changes.listeners_changed = changed.map(|(bind, _)| *bind).collect();
+    changes.listeners_changed.sort_unstable();
+    [changes.upstreams_added, changes.upstreams_changed, changes.upstreams_removed] =
+        compare(upstreams(before), upstreams(after));
+    [changes.backends_added, changes.backends_changed, changes.backends_removed] =
+        compare(backends(before), backends(after));
+    [changes.routes_added, changes.routes_changed, changes.routes_removed] = compare(routes(before), routes(after));
+    let keys = different_keys(&before.written, &after.written);
+    let keys = keys.into_iter().filter(|key| !changes.needs_restart.iter().any(|other| is_within(key, other)));
+    changes.settings_changed = keys.collect();
+    changes
+}
+
+/// Keys whose change takes effect at the next start only. Every key has its place here: a new one does not compile before
+/// somebody has said which. Tested key by key in `tests/it/reload_keys.rs`.
+fn needs_restart(started: &Config, after: &Config) -> Vec<&'static str> {
+    let Config {
+        workers,
+        handover,
+        tracing,
+        log: Log { format, level, file, access: _, sample_requests: _ },
+        // The desk says.
+        admin: _,
+        // The plan, or who asks it at each turn, has the new ones.
+        listeners: _,
+        upstreams: _,
+        routes: _,
+        timeouts: _,
+        drain: _,
+        limits: _,
+        tcp: _,
+        trusted_proxies: _,
+        via_header: _,
+        // No keys.
+        written: _,
+        origin: _,
+    } = started;
+    let keys = [
+        ("workers", *workers != after.workers),
+        ("handover", *handover != after.handover),
+        ("tracing", *tracing != after.tracing),
+        ("log.format", *format != after.log.format),
+        ("log.level", *level != after.log.level),
+        ("log.file", *file != after.log.file),
+    ];
+    keys.into_iter().filter_map(|(key, is_other)| is_other.then_some(key)).collect()
+}
+
+type Named<T> = Vec<(String, T)>;
+
+/// What an upstream says beside its backends.
+fn upstreams(config: &Config) -> Named<UpstreamSettings> {
+    let own = |upstream: &UpstreamSettings| UpstreamSettings { backends: Vec::new(), ..upstream.clone() };
+    config.upstreams.iter().map(|upstream| (upstream.name.clone(), own(upstream))).collect()
+}
+
+fn backends(config: &Config) -> Named<BackendSettings> {
+    let of = |upstream: &UpstreamSettings| {
+        let name = |backend: &BackendSettings| format!("{}/{}", upstream.name, backend.address);
+        upstream.backends.iter().map(|backend| (name(backend), backend.clone())).collect::<Vec<_>>()
+    };
+    config.upstreams.iter().flat_map(of).collect()
+}
+
+/// What a route says, and the name of its upstream: its index says nothing beyond one file.
+fn routes(config: &Config) -> Named<(Route, String)> {
+    let of = |route: &Route| {
+        let upstream = config.upstreams[route.upstream].name.clone();
+        (route.name.clone(), (Route { upstream: 0, ..route.clone() }, upstream))
+    };
+    config.routes.routes().map(of).collect()
+}
+
+/// Names that are added, changed, removed; each in the order of its file.
+fn compare<T: PartialEq>(before: Named<T>, after: Named<T>) -> [Vec<String>; 3] {
+    let (mut added, mut changed) = (Vec::new(), Vec::new());
+    let mut left: HashMap<_, _> = before.iter().map(|(name, value)| (name, value)).collect();
+    for (name, value) in after {
+        match left.remove(&name) {
+            None => added.push(name),
+            Some(other) if *other != value => changed.push(name),
+            Some(_) => {}
+        }
+    }
+    let removed = before.iter().map(|(name, _)| name).filter(|name| left.contains_key(name)).cloned().collect();
+    [added, changed, removed]
+}
+
+/// The keys that differ of those sections that are no list of listeners, routes or upstreams.
+fn different_keys(before: &Value, after: &Value) -> Vec<String> {
+    let mut keys = Vec::new();
+    let (Some(before), Some(after)) = (before.as_object(), after.as_object()) else { return keys };
+    for (section, value) in after {
+        if !matches!(section.as_str(), "listeners" | "routes" | "upstreams") {
+            note_difference(section, before.get(section).unwrap_or(&Value::Null), value, &mut keys);
+        }
+    }
+    for section in before.keys().filter(|section| !after.contains_key(*section)) {
+        keys.push(section.clone());
+    }
+    keys
+}
+
+fn note_difference(key: &str, before: &Value, after: &Value, keys: &mut Vec<String>) {
+    match (before, after) {
+        (Value::Object(before), Value::Object(after)) => {
+            for (name, value) in after {
+                note_difference(&format!("{key}.{name}"), before.get(name).unwrap_or(&Value::Null), value, keys);
+            }
+            let gone = before.keys().filter(|name| !after.contains_key(*name));
+            keys.extend(gone.map(|name| format!("{key}.{name}")));
+        }
+        _ if before != after => keys.push(key.to_owned()),
+        _ => {}
+    }
+}
+
+/// Whether a key is another one or stands under it.
+fn is_within(key: &str, other: &str) -> bool {
+    key.strip_prefix(other).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}

@@ -1,0 +1,233 @@
+//! Each key of the file is either changed by a reload or told to need a restart.
+
+use std::{collections::BTreeSet, path::Path};
+
+use longwire::config::{self, Config};
+use serde_json::{Value, json};
+
+use crate::harness::{Backend, Proxy};
+
+/// What becomes of a change of a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    /// It holds from now on.
+    Changes,
+    /// A restart is needed, and the reload names this key.
+    Told(&'static str),
+}
+
+use Fate::{Changes, Told};
+
+/// One key: its place in the file, two values of it, and what else has to be said for the file to be valid.
+struct Row {
+    key: &'static str,
+    fate: Fate,
+    values: [Value; 2],
+    beside: Value,
+}
+
+fn row(key: &'static str, one: impl Into<Value>, other: impl Into<Value>) -> Row {
+    Row { key, fate: Changes, values: [one.into(), other.into()], beside: json!({}) }
+}
+
+fn told(key: &'static str, name: &'static str, one: impl Into<Value>, other: impl Into<Value>) -> Row {
+    Row { fate: Told(name), ..row(key, one, other) }
+}
+
+/// `beside`: keys with their values.
+fn beside(row: Row, beside: Value) -> Row {
+    Row { beside, ..row }
+}
+
+fn check(key: &'static str, one: impl Into<Value>, other: impl Into<Value>) -> Row {
+    beside(row(key, one, other), json!({ "upstreams.*.health_check.kind": "http" }))
+}
+
+fn tls(key: &'static str, one: &str, other: &str, beside_it: Value) -> Row {
+    beside(row(key, one, other), beside_it)
+}
+
+#[rustfmt::skip]
+fn rows() -> Vec<Row> {
+    let mut rows = vec![
+        told("workers", "workers", 2, 3),
+        told("handover", "handover", "one.sock", "other.sock"),
+        told("log.format", "log.format", "json", "text"),
+        told("log.level", "log.level", "info", "warn"),
+        told("log.file", "log.file", "one.log", "other.log"),
+        told("admin.bind", "admin", "127.0.0.1:0", "127.0.0.1:1"),
+        row("admin.hosts", json!(["one.example"]), json!(["other.example"])),
+        row("admin.token_file", "one.token", "other.token"),
+        row("log.access", true, false), row("log.sample_requests", 1, 2),
+        row("drain.close_code", 1012, 4001), row("drain.on_removed", "keep", "close"),
+        row("drain.spread", "1s", "2s"), row("drain.wait", "1s", "2s"),
+        row("keepalive.ping_interval", "25s", "26s"), row("keepalive.pong_timeout", "30s", "31s"),
+        row("keepalive.sides", json!(["client"]), json!(["backend"])),
+        row("limits.answer_headers", 256, 257), row("limits.backend_message_size", "1MiB", "2MiB"),
+        row("limits.body_size", "1MiB", "2MiB"), row("limits.bytes_per_second", "1MiB", "2MiB"),
+        row("limits.frame_size", "1MiB", "2MiB"), row("limits.header_size", "32KiB", "33KiB"),
+        row("limits.headers", 100, 101), row("limits.message_size", "1MiB", "2MiB"),
+        row("limits.messages_per_second", 10, 11), row("limits.new_sessions", 10, 11),
+        row("limits.new_sessions_per_client", 10, 11), row("limits.refuse", "http", "close"),
+        row("limits.sessions", 10, 11), row("limits.sessions_per_client", 10, 11),
+        row("limits.unsent_memory", "10MiB", "11MiB"),
+        row("listeners.[].bind", "127.0.0.1:0", "127.0.0.2:0"),
+        tls("listeners.[].tls.cert", "one.crt", "other.crt", json!({ "listeners.[].tls.key": "same.key", "listeners.[].tls.self_signed": false })),
+        tls("listeners.[].tls.key", "one.key", "other.key", json!({ "listeners.[].tls.cert": "same.crt", "listeners.[].tls.self_signed": false })),
+        beside(row("listeners.[].tls.certificates.[].cert", "one.crt", "other.crt"), json!({ "listeners.[].tls.certificates.[].key": "same.key" })),
+        beside(row("listeners.[].tls.certificates.[].key", "one.key", "other.key"), json!({ "listeners.[].tls.certificates.[].cert": "same.crt" })),
+        beside(row("listeners.[].tls.self_signed", true, false), json!({ "listeners.[].tls.cert": "same.crt", "listeners.[].tls.key": "same.key" })),
+        row("routes.[].host", "one.example", "other.example"), row("routes.[].path", "/one", "/other"),
+        row("routes.[].keepalive.ping_interval", "25s", "26s"), row("routes.[].keepalive.pong_timeout", "30s", "31s"),
+        row("routes.[].keepalive.sides", json!(["client"]), json!(["backend"])),
+        row("routes.[].max_lifetime", "1h", "2h"), row("routes.[].origins", json!(["https://a.example"]), json!(["none"])),
+        row("routes.[].timeouts.idle", "1h", "2h"), row("routes.[].timeouts.response", "60s", "61s"),
+        row("routes.[].timeouts.upgrade", "60s", "61s"),
+        row("tcp.keepalive_idle", "60s", "61s"), row("tcp.keepalive_interval", "10s", "11s"),
+        row("tcp.keepalive_probes", 3, 4), row("tcp.user_timeout", "30s", "31s"),
+        row("timeouts.close", "5s", "6s"), row("timeouts.connect", "5s", "6s"), row("timeouts.drain", "30s", "31s"),
+        row("timeouts.idle", "1h", "2h"), row("timeouts.keep_alive", "60s", "61s"), row("timeouts.request_body", "30s", "31s"),
+        row("timeouts.request_header", "10s", "11s"), row("timeouts.response", "60s", "61s"),
+        row("timeouts.tls_handshake", "10s", "11s"), row("timeouts.upgrade", "60s", "61s"),
+        row("trusted_proxies", json!(["10.0.0.0/8"]), json!(["192.0.2.0/24"])), row("via_header", false, true),
+        row("upstreams.*.backends.[].address", "127.0.0.1:1", "127.0.0.1:2"),
+        row("upstreams.*.backends.[].down", false, true),
+        row("upstreams.*.backends.[].max_conns", 1, 2), row("upstreams.*.backends.[].weight", 1, 2),
+        row("upstreams.*.backends.[].backup", false, true),
+        row("upstreams.*.balance", "least_conn", "round_robin"), row("upstreams.*.fail_timeout", "10s", "11s"),
+        beside(row("upstreams.*.handshake_queue", 10, 11), json!({ "upstreams.*.max_handshakes": 5 })),
+        beside(row("upstreams.*.hash_on.cookie", "one", "other"), json!({ "upstreams.*.balance": "hash" })),
+        beside(row("upstreams.*.hash_on.header", "x-one", "x-other"), json!({ "upstreams.*.balance": "hash" })),
+        beside(row("upstreams.*.hash_on.query", "one", "other"), json!({ "upstreams.*.balance": "hash" })),
+        beside(row("upstreams.*.hash_prefix_v4", 24, 16), json!({ "upstreams.*.balance": "ip_hash" })),
+        check("upstreams.*.health_check.fall", 2, 3), check("upstreams.*.health_check.rise", 2, 3),
+        check("upstreams.*.health_check.host", "one.example", "other.example"),
+        check("upstreams.*.health_check.interval", "10s", "11s"), check("upstreams.*.health_check.jitter", "1s", "2s"),
+        row("upstreams.*.health_check.kind", "http", "websocket"), check("upstreams.*.health_check.on_down", "keep", "drain"),
+        check("upstreams.*.health_check.path", "/one", "/other"),
+        check("upstreams.*.health_check.status", "200", "204"),
+        check("upstreams.*.health_check.timeout", "2s", "3s"),
+        row("upstreams.*.max_fails", 1, 2), row("upstreams.*.max_handshakes", 1, 2), row("upstreams.*.reuse", "safe", "never"),
+        row("upstreams.*.slow_start", "10s", "11s"), row("upstreams.*.tries", 1, 2),
+        // Another group for the route: both are there.
+        row("routes.[].upstream", "chat", "other"),
+    ];
+    // A file in another build may not have them.
+    if cfg!(feature = "otlp") {
+        rows.push(told("tracing.endpoint", "tracing", "http://127.0.0.1:1/one", "http://127.0.0.1:1/other"));
+        for (key, one, other) in [("tracing.sample", json!(0.5), json!(0.6)), ("tracing.service_name", json!("one"), json!("other"))] {
+            rows.push(beside(told(key, "tracing", one, other), json!({ "tracing.endpoint": "http://127.0.0.1:1/same" })));
+        }
+    }
+    rows
+}
+
+/// Sets a key; `[]` is the first of a list, `*` the upstream of this test.
+fn set(file: &mut Value, key: &str, value: &Value) {
+    let place = key.split('.').fold(file, |place, name| match name {
+        "[]" => {
+            if !place.is_array() {
+                *place = json!([null]);
+            }
+            &mut place[0]
+        }
+        "*" => &mut place["chat"],
+        name => &mut place[name],
+    });
+    *place = value.clone();
+}
+
+fn file(row: &Row, value: &Value, backend: &str, folder: &Path) -> Config {
+    let backends = json!([{ "address": backend }, { "address": "127.0.0.1:9" }]);
+    let mut file = json!({
+        "workers": 2,
+        "listeners": [{ "bind": "127.0.0.1:0" }],
+        "admin": { "bind": "127.0.0.1:0" },
+        "upstreams": { "chat": { "backends": backends }, "other": { "backends": [{ "address": "127.0.0.1:9" }] } },
+        "routes": [{ "upstream": "chat" }, { "host": "elsewhere.example", "upstream": "other" }],
+    });
+    for (key, value) in row.beside.as_object().unwrap() {
+        set(&mut file, key, value);
+    }
+    set(&mut file, row.key, value);
+    let text = file.to_string();
+    config::parse(&text, "proxy.yaml", folder).unwrap_or_else(|error| panic!("{}: {error}\n{text}", row.key)).config
+}
+
+/// The keys of the schema that have no keys below them.
+fn keys(schema: &Value, node: &Value, place: &str, found: &mut BTreeSet<String>) -> bool {
+    let named = node["$ref"].as_str().and_then(|name| name.strip_prefix('#')).and_then(|name| schema.pointer(name));
+    let mut has_keys = named.is_some_and(|named| keys(schema, named, place, found));
+    for kind in ["anyOf", "oneOf", "allOf"] {
+        for node in node[kind].as_array().into_iter().flatten() {
+            has_keys |= keys(schema, node, place, found);
+        }
+    }
+    let below = |name: &str| if place.is_empty() { name.to_owned() } else { format!("{place}.{name}") };
+    for (name, node) in node["properties"].as_object().into_iter().flatten() {
+        has_keys = true;
+        if !keys(schema, node, &below(name), found) {
+            found.insert(below(name));
+        }
+    }
+    for (kind, name) in [("items", "[]"), ("additionalProperties", "*")] {
+        if node[kind].is_object() {
+            has_keys |= keys(schema, &node[kind], &below(name), found);
+        }
+    }
+    has_keys
+}
+
+#[test]
+fn every_key_of_the_schema_has_a_row() {
+    let mut found = BTreeSet::new();
+    let schema = config::schema();
+    keys(&schema, &schema, "", &mut found);
+    // Those of each side are one setting with the key above them.
+    found.retain(|key| !key.contains("pong_timeout."));
+    let mut rows: BTreeSet<_> = rows().iter().map(|row| row.key.to_owned()).collect();
+    rows.extend(found.iter().filter(|key| key.starts_with("tracing.") && !cfg!(feature = "otlp")).cloned());
+    assert_eq!(found.difference(&rows).collect::<Vec<_>>(), [""; 0], "keys without a row");
+    assert!(found.len() > 80, "{found:?}");
+}
+
+#[tokio::test]
+async fn a_reload_changes_a_key_or_says_that_it_needs_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["one", "other", "same"] {
+        let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+        std::fs::write(folder.path().join(format!("{name}.crt")), made.cert.pem()).unwrap();
+        std::fs::write(folder.path().join(format!("{name}.key")), made.signing_key.serialize_pem()).unwrap();
+        std::fs::write(folder.path().join(format!("{name}.token")), format!("{name}-token-of-some-length\n")).unwrap();
+    }
+    // A key belongs to its certificate: two that differ in the one alone are the same pair by other names.
+    for (from, to) in
+        [("same.crt", "one.crt"), ("same.crt", "other.crt"), ("same.key", "one.key"), ("same.key", "other.key")]
+    {
+        std::fs::copy(folder.path().join(from), folder.path().join(to)).unwrap();
+    }
+    let backend = Backend::echo();
+    for row in rows() {
+        let [one, other] = row.values.each_ref().map(|value| file(&row, value, &backend.to_string(), folder.path()));
+        let proxy = Proxy::of(one.clone());
+        let ran = proxy.control().config();
+        let reloaded = proxy.control().reload(other.clone()).unwrap_or_else(|error| panic!("{}: {error}", row.key));
+        let runs = proxy.control().config();
+        let shown = |config: &Config| format!("{:?}", Config { written: Value::Null, ..config.clone() });
+        assert_ne!(shown(&ran), shown(&runs), "{} is two times the same", row.key);
+        let needed = match row.fate {
+            Told(name) => vec![name],
+            Changes => vec![],
+        };
+        assert_eq!(reloaded.needs_restart, needed, "{}: {reloaded:?}", row.key);
+        let lists = serde_json::to_value(&reloaded).unwrap();
+        let is_listed = lists.as_object().unwrap().iter().any(|(_, names)| names != &json!([]));
+        assert!(is_listed, "{}: not told", row.key);
+        // It goes on being told while what runs is another value, and no longer than that.
+        let again = proxy.control().reload(other).unwrap();
+        assert_eq!(again.needs_restart, needed, "{}", row.key);
+        let back = proxy.control().reload(one).unwrap();
+        assert_eq!(back.needs_restart, [""; 0], "{}", row.key);
+        drop(proxy);
+    }
+}
