@@ -284,6 +284,9 @@ pub struct Drain {
     /// Put it back into service
     #[arg(long)]
     pub undo: bool,
+    /// Do not ask before the last backend of an upstream is drained; asked is only on a terminal
+    #[arg(long)]
+    pub yes: bool,
     #[command(flatten)]
     #[allow(missing_docs, reason = "would be the help of the verb")]
     pub desk: Desk,

@@ -177,13 +177,14 @@ pub fn kill(options: cli::Kill) -> ExitCode {
 
 /// `longwire drain`
 pub fn drain(options: cli::Drain) -> ExitCode {
-    let cli::Drain { backend, route, all: _, keep_sessions, undo, desk } = options;
+    let cli::Drain { backend, route, all: _, keep_sessions, undo, yes, desk } = options;
+    let asks = !yes && io::stdin().is_terminal() && io::stderr().is_terminal();
     let what = match (backend, route) {
         (Some((upstream, address)), _) => operator::Drained::Backend { upstream, address, keep_sessions },
         (None, Some(route)) => operator::Drained::Route(route),
         (None, None) => operator::Drained::All,
     };
-    order(desk, Order::Drain { what, undo })
+    order(desk, Order::Drain { what, undo, asks })
 }
 
 /// `longwire debug`

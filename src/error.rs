@@ -58,6 +58,8 @@ pub enum Kind {
     Refused,
     /// No answer within `timeouts.upgrade` or `timeouts.response`.
     ResponseTimeout,
+    /// The route is draining, the process is not.
+    RouteDraining,
     /// As many sessions as `limits.sessions` allows, or too many addresses to count.
     Sessions,
     /// As many sessions from this address as `limits.sessions_per_client` allows.
@@ -94,7 +96,7 @@ enum Seen {
 
 impl Kind {
     /// Every kind, in the order of the variants.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::BadHandshake,
         Self::BadRequest,
         Self::BodyTooLarge,
@@ -116,6 +118,7 @@ impl Kind {
         Self::PlainHttp,
         Self::Refused,
         Self::ResponseTimeout,
+        Self::RouteDraining,
         Self::Sessions,
         Self::SessionsPerClient,
         Self::SpeaksTls,
@@ -172,6 +175,7 @@ impl Kind {
             Self::PlainHttp => (400, "plain_http", "plain HTTP on a port that speaks TLS", CLIENT, Irrelevant),
             Self::Refused => (502, "refused", "the backend refused the connection", BACKEND, Nothing),
             Self::ResponseTimeout => (504, "response_timeout", "the backend did not answer in time", BACKEND, Perhaps),
+            Self::RouteDraining => (503, "route_draining", "this route is being drained", None, Irrelevant),
             Self::Sessions => (503, "sessions", "too many sessions", None, Irrelevant),
             Self::SessionsPerClient => {
                 (429, "sessions_per_client", "too many sessions from this address", CLIENT, Irrelevant)

@@ -78,6 +78,12 @@ impl Upstream {
         self.settings.backends.get(index).is_some_and(|backend| backend.down)
     }
 
+    /// Whether any of its backends takes new requests, as far as the file and the operator are asked.
+    pub fn takes_new(&self) -> bool {
+        let mut backends = self.backends.iter().zip(&self.settings.backends);
+        backends.any(|(backend, settings)| !settings.down && backend.duty() == Duty::Up)
+    }
+
     /// Whether the backend at this place is checked.
     pub fn is_checked(&self, index: usize) -> bool {
         self.health_check().is_some() && !self.is_down(index)

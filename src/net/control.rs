@@ -76,6 +76,15 @@ pub struct Control {
     scrape: sync::Mutex<()>,
 }
 
+/// Who is told to leave by an order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Told {
+    /// Sessions that are open when it is given; 0 where none is told.
+    pub sessions: usize,
+    /// Over which time they are told, one by one.
+    pub over: Duration,
+}
+
 /// What was asked for is not there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unknown {
@@ -232,22 +241,26 @@ impl Control {
     ///
     /// # Errors
     /// It cannot be taken back, as the process is about to end.
-    pub fn drain_all(&self, drains: bool) -> Result<(), Leaving> {
-        self.shared.orders.drain_all(drains.then(|| self.shared.order(Cause::Drain, self.sessions())))
+    pub fn drain_all(&self, drains: bool) -> Result<Told, Leaving> {
+        let sessions = self.sessions();
+        let order = drains.then(|| self.shared.order(Cause::Drain, sessions));
+        self.shared.orders.drain_all(order)?;
+        Ok(Told::by(order, sessions))
     }
 
     /// The sessions of a route are told to leave and every request on it is refused, until that is taken back.
     ///
     /// # Errors
     /// No route has this name (host and path, as in the log).
-    pub fn drain_route(&self, route: &str, drains: bool) -> Result<(), Unknown> {
-        let order = drains.then(|| self.shared.order(Cause::Drain, self.metrics().sessions_on(route)));
+    pub fn drain_route(&self, route: &str, drains: bool) -> Result<Told, Unknown> {
+        let sessions = self.metrics().sessions_on(route);
+        let order = drains.then(|| self.shared.order(Cause::Drain, sessions));
         self.order(|plan, book| {
             if !plan.has_route(route) {
                 return Err(Unknown { what: "route", name: route.to_owned() });
             }
             book.drain_route(route, Cause::Drain, order);
-            Ok(())
+            Ok(Told::by(order, sessions))
         })
     }
 
@@ -255,22 +268,23 @@ impl Control {
     ///
     /// # Errors
     /// No upstream, or none of its backends, is called so.
-    pub fn set_duty(&self, upstream: &str, address: &str, duty: Duty) -> Result<(), Unknown> {
-        self.order(|plan, book| {
+    pub fn set_duty(&self, upstream: &str, address: &str, duty: Duty) -> Result<Told, Unknown> {
+        let told = self.order(|plan, book| {
             let backend = plan.backend(upstream, address)?;
             backend.set_duty(duty, Instant::now());
-            let order = (duty == Duty::Drain).then(|| self.shared.order(Cause::Drain, backend.sessions()));
+            let sessions = backend.sessions();
+            let order = (duty == Duty::Drain).then(|| self.shared.order(Cause::Drain, sessions));
             book.drain_backend(backend, Cause::Drain, order);
-            Ok(())
+            Ok(Told::by(order, sessions))
         })?;
-        tracing::info!(upstream, backend = address, ?duty, "duty of a backend");
-        Ok(())
+        tracing::info!(upstream, backend = address, ?duty, sessions = told.sessions, over = ?told.over, "duty of a backend");
+        Ok(told)
     }
 
     /// Gives an order about something of the plan that runs. A reload changes plan and book in one step too, so that no order is
     /// given about what has just gone.
-    fn order(&self, give: impl FnOnce(&Plan, &mut Book) -> Result<(), Unknown>) -> Result<(), Unknown> {
-        let mut given = Ok(());
+    fn order(&self, give: impl FnOnce(&Plan, &mut Book) -> Result<Told, Unknown>) -> Result<Told, Unknown> {
+        let mut given = Ok(Told::by(None, 0));
         self.shared.orders.change(|book| given = give(&self.shared.plan(), book));
         given
     }
@@ -486,6 +500,15 @@ async fn tidy(control: Weak<Control>) {
         let _vital = control.vitals().guard("the background thread");
         control.vitals().strike(Fault::Background);
         control.forget_gone();
+    }
+}
+
+impl Told {
+    const fn by(order: Option<Order>, sessions: usize) -> Self {
+        match order {
+            Some(order) => Self { sessions, over: order.spread },
+            None => Self { sessions: 0, over: Duration::ZERO },
+        }
     }
 }
 

@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     balance::Backend,
+    error::Kind,
     ws::{close::CloseCode, session::Notice, termination::Cause},
 };
 
@@ -82,10 +83,11 @@ impl Orders {
         self.0.borrow().is_announced
     }
 
-    /// Whether a request on this route is to be refused.
-    pub(super) fn refuses(&self, route: &str) -> bool {
+    /// Why a request on this route is to be refused, if it is.
+    pub(super) fn refusal(&self, route: &str) -> Option<Kind> {
         let book = self.0.borrow();
-        book.all.is_some() || book.routes.iter().any(|(name, _)| name == route)
+        let of_route = || book.routes.iter().any(|(name, _)| name == route).then_some(Kind::RouteDraining);
+        if book.all.is_some() { Some(Kind::Draining) } else { of_route() }
     }
 
     /// Ready when the process closes; never if it ends without.
@@ -282,12 +284,12 @@ mod tests {
         };
         drain(&orders);
         orders.forget_gone(|_| true, now);
-        assert!(orders.refuses("*/ws"));
+        assert_eq!(orders.refusal("*/ws"), Some(Kind::RouteDraining));
         orders.forget_gone(|_| false, now);
         assert!(orders.book().is_empty());
         drain(&orders);
         orders.change(|book| book.restore_route("*/ws"));
-        assert!(!orders.refuses("*/ws") && orders.book().is_empty());
+        assert!(orders.refusal("*/ws").is_none() && orders.book().is_empty());
     }
 
     #[test]

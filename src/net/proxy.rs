@@ -194,8 +194,8 @@ async fn serve(
     let upstream = &plan.upstreams[route.upstream];
     record.route = Some(route.name.clone());
     record.upstream = Some(upstream.name().to_owned());
-    if shared.orders.refuses(&route.name) {
-        return Err(Kind::Draining.into());
+    if let Some(kind) = shared.orders.refusal(&route.name) {
+        return Err(kind.into());
     }
     let key = upstream.key(client, &parts.headers, parts.uri.query());
     let kind = handshake::classify(&parts.method, parts.version, &parts.headers);

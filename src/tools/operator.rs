@@ -53,6 +53,8 @@ pub enum Order {
         what: Drained,
         /// It is served again.
         undo: bool,
+        /// Somebody is there to be asked.
+        asks: bool,
     },
     /// That frames are shown.
     Debug {
@@ -151,11 +153,18 @@ pub async fn run(caller: &Caller, order: Order, form: Form, mut print: impl FnMu
             let killed = caller.delete(&path, &json!({ "code": code, "reason": reason })).await?;
             print(&show(&killed, tables::killed));
         }
-        Order::Drain { what, undo } => {
+        Order::Drain { what, undo, asks } => {
+            if asks && !undo {
+                ask_before(caller, &what).await?;
+            }
             let named = match &what {
                 Drained::All => None,
                 Drained::Route(route) => Some((What::Route, route.clone())),
                 Drained::Backend { address, .. } => Some((What::Backend, address.clone())),
+            };
+            let of_upstream = match &what {
+                Drained::Backend { upstream, .. } => Some(upstream.clone()),
+                Drained::All | Drained::Route(_) => None,
             };
             let (path, table): (_, fn(&Value) -> String) = match what {
                 Drained::All => (format!("/api/{}", if undo { "resume" } else { "drain" }), tables::proxy),
@@ -177,7 +186,11 @@ pub async fn run(caller: &Caller, order: Order, form: Form, mut print: impl FnMu
             if let (Err(CallError::Refused(_)), Some((what, name))) = (&drained, named) {
                 names::check(caller, what, &name).await?;
             }
-            print(&show(&drained?, table));
+            let drained = drained?;
+            print(&show(&drained, table));
+            if !form.json {
+                print(&format!("\n{}", tables::told(&drained, of_upstream.as_deref(), undo)));
+            }
         }
         Order::Debug { what, run_for, off } => {
             let chosen = match (what, off) {
@@ -202,6 +215,25 @@ pub async fn run(caller: &Caller, order: Order, form: Form, mut print: impl FnMu
         }
     }
     Ok(())
+}
+
+/// Asks before the last backend of an upstream is taken off duty: that closes it for everybody.
+async fn ask_before(caller: &Caller, what: &Drained) -> Result<(), CallError> {
+    let Drained::Backend { upstream, address, keep_sessions } = what else { return Ok(()) };
+    let upstreams = caller.get("/api/upstreams").await?;
+    let Some(sessions) = tables::sessions_of_last(&upstreams, upstream, address) else { return Ok(()) };
+    let leave = match (keep_sessions, sessions) {
+        (false, 1) => "1 session is told to leave, and new ones".to_owned(),
+        (false, sessions) if sessions > 0 => format!("{sessions} sessions are told to leave, and new ones"),
+        _ => "new ones".to_owned(),
+    };
+    eprint!("{address} is the last backend of {upstream} on duty: {leave} read 503 until --undo. Go on? [y/N] ");
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer).map_err(CallError::Terminal)?;
+    match answer.trim() {
+        "y" | "Y" | "yes" => Ok(()),
+        _ => Err(CallError::Declined),
+    }
 }
 
 /// `/api/status` with the upstreams of `/api/upstreams`.

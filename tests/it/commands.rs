@@ -3,7 +3,7 @@
 use std::{
     io::{Read as _, Write as _},
     path::Path,
-    process::Command,
+    process::{Command, Stdio},
 };
 
 use longwire::config::AdminBind;
@@ -191,6 +191,48 @@ fn ids(folder: &Path) -> Vec<String> {
     let sessions = longwire(folder, &["sessions", "--json"]).well().json();
     let sessions = sessions["sessions"].as_array().unwrap();
     sessions.iter().map(|session| session["id"].as_str().unwrap().to_owned()).collect()
+}
+
+/// Runs `longwire` on a terminal, on which somebody types this.
+fn longwire_asked(folder: &Path, arguments: &str, typed: &str) -> (Option<i32>, String) {
+    let command = format!("{} {arguments}", env!("CARGO_BIN_EXE_longwire"));
+    let mut terminal = Command::new("script");
+    terminal.args(["--quiet", "--return", "--command", &command, "/dev/null"]).current_dir(folder);
+    let mut child = terminal.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    child.stdin.as_mut().unwrap().write_all(typed.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    (output.status.code(), String::from_utf8(output.stdout).unwrap())
+}
+
+#[tokio::test]
+async fn the_last_backend_of_an_upstream_is_drained_only_by_who_means_it() {
+    let folder = folder();
+    let (one, other) = (Backend::by_hand(), Backend::by_hand());
+    let proxy = start(Proxy::before(&[&one, &other]).timeout("close", "1h"), folder.path());
+    let _session = proxy.session_by_hand(&one).await;
+    let run = |arguments: &[&str]| longwire(folder.path(), arguments).well().out;
+    let names = [&one, &other].map(|backend| format!("chat/{backend}"));
+    let [first, last] = [&*names[0], &*names[1]];
+    let said = run(&["drain", "--backend", last]);
+    assert!(said.contains("no session is told to leave; new ones go to the other backends"), "{said}");
+    let (code, said) = longwire_asked(folder.path(), &format!("drain --backend {first}"), "n\n");
+    let asked = format!(
+        "{one} is the last backend of chat on duty: 1 session is told to leave, and new ones read 503 until --undo."
+    );
+    assert!(code == Some(1) && said.contains(&asked) && said.contains("nothing was done"), "{code:?}: {said}");
+    assert!(!run(&["status"]).contains("no backend on duty"));
+    let (code, said) = longwire_asked(folder.path(), &format!("drain --backend {first}"), "y\n");
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("1 session told over 50ms; new ones read 503 until --undo"), "{said}");
+    assert!(run(&["status"]).contains("503: no backend on duty"));
+    assert_eq!(proxy.client().await.get("/", "").await.status(), 503);
+    run(&["drain", "--backend", first, "--undo"]);
+    // Nobody is there to be asked, or nobody is to be.
+    run(&["drain", "--backend", first, "--keep-sessions"]);
+    run(&["drain", "--backend", first, "--undo"]);
+    let (code, said) = longwire_asked(folder.path(), &format!("drain --yes --backend {first}"), "");
+    assert!(code == Some(0) && !said.contains("[y/N]"), "{code:?}: {said}");
+    drop(proxy);
 }
 
 #[tokio::test]

@@ -238,7 +238,8 @@ async fn a_drained_route_ends_its_own_sessions_and_refuses_its_own_requests() {
     leaves.expect_eof().await;
     leaves.finish().await;
     assert_eq!(proxy.next_record().await["route"], "*/ws");
-    assert_eq!(proxy.client().await.get("/ws", "").await.status(), 503);
+    let refusal = proxy.client().await.get("/ws", "").await;
+    assert_eq!((refusal.status(), refusal.text()), (503, "route_draining: this route is being drained\n"));
     assert_eq!(proxy.client().await.get("/", "").await.status(), 200);
     stays.send(masked(TEXT, "still here")).await;
     stays.expect(unmasked(TEXT, "still here")).await;
@@ -328,7 +329,7 @@ async fn few_sessions_are_told_at_once_however_long_the_spread_in_every_drain() 
         client.upgraded().await;
         let address = backend.to_string();
         match way {
-            All => proxy.control().drain_all(true).unwrap(),
+            All => drop(proxy.control().drain_all(true).unwrap()),
             Route => drop(proxy.control().drain_route("*/ws", true).unwrap()),
             Way::Backend => drop(proxy.control().set_duty("chat", &address, Duty::Drain).unwrap()),
             RemovedRoute => drop(proxy.reload(&setup(&[&backend]).routes("routes: [ { upstream: chat } ]"))),

@@ -179,18 +179,18 @@ impl Call {
             Self::History => ok(&control.history().map(|history| history.show(control.sessions(), Instant::now()))),
             Self::SetDuty { upstream, backend, duty } => {
                 read::<Nothing>(body)?;
-                control.set_duty(&upstream, &backend, duty)?;
-                ok(&views::upstreams(control))
+                let told = control.set_duty(&upstream, &backend, duty)?;
+                ok(&views::upstreams_after(control, told))
             }
             Self::DrainRoute { route, drains } => {
                 read::<Nothing>(body)?;
-                control.drain_route(&route, drains)?;
-                ok(&views::Status::of(control))
+                let told = control.drain_route(&route, drains)?;
+                ok(&views::Status::after(control, told))
             }
             Self::DrainAll { drains } => {
                 read::<Nothing>(body)?;
-                control.drain_all(drains)?;
-                ok(&views::Status::of(control))
+                let told = control.drain_all(drains)?;
+                ok(&views::Status::after(control, told))
             }
             Self::Reload => reload(control, body)?,
             Self::Choices => choices(control),

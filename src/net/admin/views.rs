@@ -7,7 +7,10 @@ use serde::Serialize;
 use crate::{
     access_log::{Shown, Traffic},
     balance::{Backend, BackendSettings, Health},
-    net::{control::Control, inquiry::Sight},
+    net::{
+        control::{Control, Told},
+        inquiry::Sight,
+    },
 };
 
 /// The proxy as a whole.
@@ -26,6 +29,9 @@ pub(super) struct Status {
     connections: usize,
     listeners: Vec<String>,
     routes: Vec<Route>,
+    /// By the order that this answers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    told: Option<ToldView>,
 }
 
 #[derive(Debug, Serialize)]
@@ -38,12 +44,30 @@ struct Route {
 #[derive(Debug, Serialize)]
 pub(super) struct Upstreams {
     upstreams: Vec<Upstream>,
+    /// By the order that this answers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    told: Option<ToldView>,
+}
+
+/// Who is told to leave.
+#[derive(Debug, Serialize)]
+struct ToldView {
+    sessions: usize,
+    over_ms: u64,
+}
+
+impl From<Told> for ToldView {
+    fn from(Told { sessions, over }: Told) -> Self {
+        Self { sessions, over_ms: millis(over) }
+    }
 }
 
 #[derive(Debug, Serialize)]
 struct Upstream {
     name: String,
     balance: &'static str,
+    /// Some backend may be picked: none that is would be down by the file or off duty.
+    takes_new: bool,
     backends: Vec<BackendView>,
 }
 
@@ -59,6 +83,8 @@ struct BackendView {
     out_for_ms: Option<u64>,
     /// Sessions and requests in flight.
     active: usize,
+    /// The sessions among them.
+    sessions: usize,
     picks: u64,
     failures: u64,
     weight: u32,
@@ -118,7 +144,13 @@ impl Status {
             connections: control.live().connections(),
             listeners: control.addresses().iter().map(ToString::to_string).collect(),
             routes: routes.collect(),
+            told: None,
         }
+    }
+
+    /// In answer to an order.
+    pub(super) fn after(control: &Control, told: Told) -> Self {
+        Self { told: Some(told.into()), ..Self::of(control) }
     }
 }
 
@@ -127,6 +159,7 @@ pub(super) fn upstreams(control: &Control) -> Upstreams {
     let upstreams = plan.upstreams.iter().zip(&plan.config.upstreams).map(|(upstream, settings)| Upstream {
         name: settings.name.clone(),
         balance: settings.policy.as_str(),
+        takes_new: upstream.takes_new(),
         backends: upstream
             .backends()
             .iter()
@@ -134,7 +167,12 @@ pub(super) fn upstreams(control: &Control) -> Upstreams {
             .map(|(backend, settings)| BackendView::of(backend, settings, now))
             .collect(),
     });
-    Upstreams { upstreams: upstreams.collect() }
+    Upstreams { upstreams: upstreams.collect(), told: None }
+}
+
+/// In answer to an order.
+pub(super) fn upstreams_after(control: &Control, told: Told) -> Upstreams {
+    Upstreams { told: Some(told.into()), ..upstreams(control) }
 }
 
 impl BackendView {
@@ -156,6 +194,7 @@ impl BackendView {
             health,
             out_for_ms: out_for.map(millis),
             active: backend.active(),
+            sessions: backend.sessions(),
             picks: backend.picks(),
             failures: backend.failures(),
             weight: settings.weight,

@@ -58,6 +58,8 @@ pub enum CallError {
     NoSuchName(String),
     /// It was refused, with the `error` of the answer.
     Refused(Value),
+    /// Somebody was asked and did not say yes.
+    Declined,
     /// Signals cannot be heard.
     Signal(io::Error),
     /// The terminal cannot be written to.
@@ -240,6 +242,7 @@ impl fmt::Display for CallError {
             ),
             Self::NoSuchName(error) => f.write_str(error),
             Self::Refused(error) => f.write_str(error["message"].as_str().unwrap_or("refused")),
+            Self::Declined => f.write_str("nothing was done"),
             Self::Signal(error) => write!(f, "cannot wait for signals: {error}"),
             Self::Terminal(error) => write!(f, "cannot write to the terminal: {error}"),
         }

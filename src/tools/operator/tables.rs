@@ -32,9 +32,12 @@ pub(super) fn proxy(status: &Value) -> String {
 
 pub(super) fn routes(status: &Value) -> String {
     let rows = items(&status["routes"]).map(|route| {
-        let state = match route["draining"] == true {
-            true => Cell::toned("draining", Tone::Warn),
-            false => Cell::toned("served", Tone::Good),
+        let is_closed = items(&status["upstreams"])
+            .any(|upstream| upstream["name"] == route["upstream"] && upstream["takes_new"] == false);
+        let state = match (route["draining"] == true, is_closed) {
+            (true, _) => Cell::toned("draining", Tone::Warn),
+            (false, true) => Cell::toned("503: no backend on duty", Tone::Bad),
+            (false, false) => Cell::toned("served", Tone::Good),
         };
         vec![text(&route["name"]).into(), text(&route["upstream"]).into(), state]
     });
@@ -127,6 +130,36 @@ pub(super) fn choices(chosen: &Value) -> String {
         [kind.to_owned(), text(&choice[name]), age(&choice["left_ms"])].map(Cell::from).into()
     });
     table(&["FRAMES OF", "NAME", "ENDS IN"], rows)
+}
+
+/// What an order comes to, in words. `upstream`: of the backend that it is about.
+pub(super) fn told(answer: &Value, upstream: Option<&str>, undo: bool) -> String {
+    let told = &answer["told"];
+    let leaving = match told["sessions"].as_u64() {
+        _ if undo => "no session is told to leave any more".to_owned(),
+        None | Some(0) => "no session is told to leave".to_owned(),
+        Some(1) => format!("1 session told over {}", age(&told["over_ms"])),
+        Some(_) => format!("{} sessions told over {}", number(&told["sessions"]), age(&told["over_ms"])),
+    };
+    let named = |name: &str| items(&answer["upstreams"]).find(|upstream| upstream["name"] == name);
+    let newcomers = match upstream.map(|name| named(name).is_some_and(|upstream| upstream["takes_new"] == false)) {
+        Some(false) if undo => "it takes new ones",
+        Some(false) => "new ones go to the other backends",
+        None if undo => "new ones are served",
+        // What is still closed after an undo is another backend's doing.
+        Some(true) if undo => "new ones read 503",
+        Some(true) | None => "new ones read 503 until --undo",
+    };
+    format!("{leaving}; {newcomers}")
+}
+
+/// The sessions at a backend, if it is the last one of its upstream that is on duty.
+pub(super) fn sessions_of_last(upstreams: &Value, upstream: &str, address: &str) -> Option<u64> {
+    let upstream = items(&upstreams["upstreams"]).find(|other| other["name"] == upstream)?;
+    let is_on_duty = |backend: &&Value| backend["duty"] == "up" && backend["down"] != true;
+    let mut on_duty = items(&upstream["backends"]).filter(is_on_duty);
+    let last = on_duty.next().filter(|_| on_duty.next().is_none())?;
+    (last["address"] == address).then(|| last["sessions"].as_u64().unwrap_or_default())
 }
 
 pub(super) fn reloaded(changes: &Value) -> String {

@@ -20,6 +20,8 @@ enum First {
     Nothing,
     /// Another handshake waits at its backend.
     Waiting,
+    /// Everything is drained.
+    AllDrained,
     /// The route is drained.
     Drained,
     /// Its backend has become the proxy itself.
@@ -98,7 +100,8 @@ async fn ways(kind: Kind, certificates: &TempDir) -> Vec<Way> {
         Kind::ClientGone => way(silent(), upgrade()),
         Kind::ClosedEarly => way(says(""), upgrade()),
         Kind::ConnectTimeout => way(before(&[&Backend::black_hole().await]).timeout("connect", "50ms"), upgrade()),
-        Kind::Draining => Way { first: First::Drained, ..way(plain(), upgrade()) },
+        Kind::Draining => Way { first: First::AllDrained, ..way(plain(), upgrade()) },
+        Kind::RouteDraining => Way { first: First::Drained, ..way(plain(), upgrade()) },
         // It takes a process without descriptors: `tests/attacks` has one.
         Kind::Exhausted => return Vec::new(),
         Kind::FalseUpgrade => way(says("HTTP/1.1 101 Switching Protocols\r\n\r\n"), upgrade()),
@@ -152,7 +155,8 @@ async fn explained(kind: Kind, Way { setup, request, first }: Way) {
             heard(&proxy).await;
         }
         First::Looped => drop(proxy.reload(&before(&[&Backend::foreign(proxy.address())]))),
-        First::Drained => proxy.control().drain_route("*/", true).unwrap(),
+        First::AllDrained => drop(proxy.control().drain_all(true).unwrap()),
+        First::Drained => drop(proxy.control().drain_route("*/", true).unwrap()),
     }
     // What is limited may be granted before it is refused.
     let record = loop {
