@@ -82,6 +82,17 @@ async fn lengths_written_longer_than_needed_pass_as_they_are() {
 }
 
 #[tokio::test]
+async fn text_that_is_no_utf_8_passes_as_it_is() {
+    // RFC 6455 §8.1 makes it the endpoint's to fail the connection.
+    let backend = Backend::by_hand();
+    let proxy = Proxy::start(&[&backend]);
+    let (mut client, mut at_backend) = proxy.session_by_hand(&backend).await;
+    pass(&mut client, &mut at_backend, &masked(TEXT, [0xc3, 0x28, 0xff])).await;
+    pass(&mut at_backend, &mut client, &unmasked(TEXT, [0xc3, 0x28, 0xff])).await;
+    proxy.stop().await;
+}
+
+#[tokio::test]
 async fn frames_cut_after_every_byte_pass_like_whole_ones() {
     let backend = Backend::echo();
     let proxy = Proxy::start(&[&backend]);

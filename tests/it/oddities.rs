@@ -282,6 +282,10 @@ async fn options_of_the_whole_server_go_to_who_takes_every_path() {
     client.send("OPTIONS * HTTP/1.1\r\nHost: chat\r\n\r\n").await;
     assert_eq!(client.response().await.status(), 200);
     assert_eq!(backend.heads()[0].first_line(), "OPTIONS * HTTP/1.1");
+    // hyper reads a URL without a path as one with a slash: it cannot go on as `*`.
+    client.send("OPTIONS http://chat HTTP/1.1\r\nHost: chat\r\n\r\n").await;
+    assert_eq!(client.response().await.status(), 200);
+    assert_eq!(backend.heads()[1].first_line(), "OPTIONS / HTTP/1.1");
     client.send("GET * HTTP/1.1\r\nHost: chat\r\n\r\n").await;
     assert_eq!(client.response().await.status(), 400);
     proxy.stop().await;

@@ -226,6 +226,10 @@ async fn who_expects_100_is_told_to_go_on_and_the_backend_sees_no_expectation() 
     client.send("hi").await;
     assert_eq!(client.response().await.text(), "took 2 bytes");
     assert_eq!(backend.heads()[0].header("expect"), None);
+    // What else may be expected is nothing that anybody here knows.
+    client.send("POST / HTTP/1.1\r\nHost: chat\r\nExpect: the-unexpected\r\nContent-Length: 2\r\n\r\nhi").await;
+    assert_eq!(client.response().await.text(), "took 2 bytes");
+    assert_eq!(backend.heads()[1].header("expect"), None);
     // HTTP/1.0 knows no interim answers.
     let mut old = proxy.client().await;
     old.send("POST / HTTP/1.0\r\nHost: chat\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\nhi").await;
@@ -254,4 +258,17 @@ async fn a_client_of_http_1_0_reads_no_chunks_and_its_backend_hears_http_1_1() {
     assert_eq!(client.rest().await, b"ok");
     assert_eq!(backend.heads()[0].first_line(), "GET / HTTP/1.1");
     proxy.stop().await;
+}
+
+#[tokio::test]
+async fn an_answer_without_a_date_gets_one_and_any_other_keeps_its_own() {
+    let date = "Thu, 01 Jan 1970 00:00:00 GMT";
+    for (field, kept) in [(String::new(), None), (format!("Date: {date}\r\n"), Some(date))] {
+        let backend = Backend::answering(format!("HTTP/1.1 200 OK\r\n{field}Content-Length: 2\r\n\r\nok"));
+        let proxy = Proxy::start(&[&backend]);
+        let response = proxy.client().await.get("/", "").await;
+        let found = response.head.header("date").expect("a date");
+        assert!(kept.is_none_or(|kept| kept == found), "{found}");
+        proxy.stop().await;
+    }
 }

@@ -10,7 +10,8 @@ TAKEN = (SESSION, PASSED)
 
 @dataclass(frozen=True)
 class Decision:
-    """`own`: what longwire makes of a message; `tags`: what was done to it, any of these."""
+    """`own`: what longwire makes of a message; `tags`: what was done to it, any of these; `others`: what those make of it that
+    do otherwise."""
 
     name: str
     reason: str
@@ -18,10 +19,12 @@ class Decision:
     tags: tuple[str, ...]
     # Of these messages only; none = of all.
     bases: tuple[str, ...] = ()
+    others: tuple[str, ...] = (*TAKEN, REFUSED, SILENT)
 
-    def is_about(self, case: Case, own: Outcome) -> bool:
+    def is_about(self, case: Case, own: Outcome, different: dict[str, Outcome]) -> bool:
         return (
             own.what in self.own
+            and all(other.what in self.others for other in different.values())
             and (not self.bases or case.base in self.bases)
             and any(tag in self.tags for tag in case.tags)
         )
@@ -113,6 +116,7 @@ DECISIONS = [
         TAKEN,
         ("100 before", "103 before"),
         ("101",),
+        others=(REFUSED, SILENT),
     ),
     Decision(
         "lines and characters outside the grammar",
@@ -144,9 +148,15 @@ DECISIONS = [
         ("HTTP/1.2", "HTTP/1.10", "HTTP/2.0", "HTTP/0.9", "no version", "http in lower case"),
     ),
     Decision(
-        "more fields or bytes",
-        "the limits are others: 100 fields and 32 KiB of a request, 256 fields of an answer, by the file",
-        (REFUSED, *TAKEN),
+        "too many fields",
+        "refused: 100 of a request (HAProxy 101, nginx any number) and 256 of an answer, by the file",
+        (REFUSED,),
+        ("90 more fields", "99 more fields", "150 more fields", "300 more fields"),
+    ),
+    Decision(
+        "more bytes and fields than others take",
+        "taken: 32 KiB of a request (nginx 8, HAProxy 16), 64 KiB and 256 fields of an answer",
+        TAKEN,
         (
             "90 more fields",
             "99 more fields",
@@ -157,6 +167,7 @@ DECISIONS = [
             "a target of 5,000 bytes",
             "a target of 20,000 bytes",
         ),
+        others=(REFUSED, SILENT),
     ),
     Decision(
         "a Host that is none",
@@ -309,6 +320,7 @@ DECISIONS = [
             "a length twice, the same",
             "a length in a list",
         ),
+        others=(REFUSED, SILENT),
     ),
     Decision(
         "a whole URL goes on as a path",
@@ -347,6 +359,7 @@ DECISIONS = [
         "taken, as HAProxy does: it is right by the grammar, and health checks send it (RFC 9110 §7.2)",
         TAKEN,
         ("an empty Host",),
+        others=(REFUSED, SILENT),
     ),
     Decision(
         "what Connection names",
@@ -371,6 +384,6 @@ DECISIONS = [
 ]
 
 
-def decide(case: Case, own: Outcome) -> Decision | None:
+def decide(case: Case, own: Outcome, different: dict[str, Outcome]) -> Decision | None:
     """The first decision that is about this difference."""
-    return next((decision for decision in DECISIONS if decision.is_about(case, own)), None)
+    return next((decision for decision in DECISIONS if decision.is_about(case, own, different)), None)

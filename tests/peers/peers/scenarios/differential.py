@@ -51,7 +51,7 @@ def report(bench: Bench, cases: list[Case], outcomes: dict[str, list[Outcome]]) 
             continue
         differing.update(different.keys())
         differing["any"] += 1
-        decision = decide(case, own)
+        decision = decide(case, own, different)
         counts[decision] += 1
         if decision is None:
             undecided.append((case, own, others))
