@@ -308,8 +308,8 @@ impl Keepalive {
     }
 
     /// Owes the side a Ping when it is time.
-    pub fn handle_timeout(&mut self, terms: Terms<'_>, now: Tick) {
-        if self.poll_ping(terms).is_some_and(|at| at <= now) {
+    pub fn handle_timeout(&mut self, terms: Terms<'_>, read: bool, now: Tick) {
+        if self.poll_ping(terms, read).is_some_and(|at| at <= now) {
             let open = self.open.get_or_insert_default();
             open.owed = true;
             // It has lapsed, or it would not be time.
@@ -320,10 +320,10 @@ impl Keepalive {
     /// When the next Ping falls due; `None` = never, or one is owed already, or it would have to wait behind other bytes.
     ///
     /// It is put off only by bytes both ways: middleboxes count each direction for itself, and what goes to a side tells
-    /// nothing of whether it lives.
+    /// nothing of whether it lives. While it is not `read`, nothing can come of it: then only what goes to it counts.
     #[must_use]
-    pub fn poll_ping(&self, terms: Terms<'_>) -> Option<Tick> {
-        let silent_since = self.sent.min(self.received);
+    pub fn poll_ping(&self, terms: Terms<'_>, read: bool) -> Option<Tick> {
+        let silent_since = if read { self.sent.min(self.received) } else { self.sent };
         let wait = terms.wait(self.pings)?;
         let Some(open) = &self.open else { return Some(silent_since.after(wait)) };
         let since = match open.ping {

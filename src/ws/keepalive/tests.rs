@@ -29,8 +29,8 @@ fn pong(ping: &ControlFrame) -> ControlFrame {
 }
 
 fn due(keepalive: &mut Keepalive) -> Tick {
-    let at = keepalive.poll_ping(TERMS).unwrap();
-    keepalive.handle_timeout(TERMS, at);
+    let at = keepalive.poll_ping(TERMS, true).unwrap();
+    keepalive.handle_timeout(TERMS, true, at);
     assert!(keepalive.owes_ping());
     at
 }
@@ -40,7 +40,7 @@ fn a_ping_falls_due_within_the_interval_and_not_before_nine_tenths_of_it() {
     let start = now();
     for nonce in 0..=255 {
         let keepalive = Keepalive::new(start);
-        let wait = keepalive.poll_ping(Terms { nonce, ..TERMS }).unwrap().since(start);
+        let wait = keepalive.poll_ping(Terms { nonce, ..TERMS }, true).unwrap().since(start);
         assert!(wait <= Duration::from_secs(25) && wait >= Duration::from_millis(22_500), "{wait:?}");
     }
 }
@@ -48,7 +48,7 @@ fn a_ping_falls_due_within_the_interval_and_not_before_nine_tenths_of_it() {
 #[test]
 fn a_side_that_is_not_listed_is_never_pinged() {
     let terms = Terms { side: Side::Backend, ..TERMS };
-    assert_eq!(Keepalive::new(now()).poll_ping(terms), None);
+    assert_eq!(Keepalive::new(now()).poll_ping(terms, true), None);
 }
 
 #[test]
@@ -56,13 +56,16 @@ fn bytes_both_ways_put_a_ping_off_and_bytes_one_way_do_not() {
     let start = now();
     let later = start + Duration::from_secs(20);
     let (mut sends, mut takes) = (keepalive(start), keepalive(start));
-    let first = sends.poll_ping(TERMS).unwrap();
+    let first = sends.poll_ping(TERMS, true).unwrap();
     sends.handle_received(later);
     takes.handle_sent(later);
-    assert_eq!([sends.poll_ping(TERMS), takes.poll_ping(TERMS)], [Some(first); 2]);
+    assert_eq!([sends.poll_ping(TERMS, true), takes.poll_ping(TERMS, true)], [Some(first); 2]);
     sends.handle_sent(later);
     takes.handle_received(later);
-    assert_eq!([sends.poll_ping(TERMS), takes.poll_ping(TERMS)], [Some(first + Duration::from_secs(20)); 2]);
+    assert_eq!(
+        [sends.poll_ping(TERMS, true), takes.poll_ping(TERMS, true)],
+        [Some(first + Duration::from_secs(20)); 2]
+    );
 }
 
 #[test]
@@ -71,9 +74,9 @@ fn an_unanswered_ping_puts_the_next_one_off_by_an_interval() {
     for _ in 0..3 {
         let at = due(&mut keepalive);
         keepalive.ping(TERMS, at);
-        assert_eq!(keepalive.poll_ping(TERMS), None, "it is on its way");
+        assert_eq!(keepalive.poll_ping(TERMS, true), None, "it is on its way");
         keepalive.handle_flushed(at);
-        let wait = keepalive.poll_ping(TERMS).unwrap().since(at);
+        let wait = keepalive.poll_ping(TERMS, true).unwrap().since(at);
         assert!(wait <= Duration::from_secs(25) && wait >= Duration::from_millis(22_500), "{wait:?}");
     }
 }
@@ -115,11 +118,11 @@ fn no_ping_while_the_side_owes_the_other_end_a_pong() {
     let theirs = ControlFrame::new(OpCode::Ping, b"theirs", None);
     keepalive.handle_relayed_ping(TERMS, &theirs, start);
     let lapse = start + Duration::from_secs(30);
-    assert_eq!(keepalive.poll_ping(TERMS), Some(lapse));
+    assert_eq!(keepalive.poll_ping(TERMS, true), Some(lapse));
     keepalive.handle_pong(TERMS, &ControlFrame::new(OpCode::Pong, b"another", None), start);
-    assert_eq!(keepalive.poll_ping(TERMS), Some(lapse));
+    assert_eq!(keepalive.poll_ping(TERMS, true), Some(lapse));
     keepalive.handle_pong(TERMS, &pong(&theirs), start);
-    assert!(keepalive.poll_ping(TERMS).unwrap() < lapse);
+    assert!(keepalive.poll_ping(TERMS, true).unwrap() < lapse);
 }
 
 #[test]
@@ -143,9 +146,9 @@ fn a_side_that_answers_nothing_is_pinged_slowly_until_it_does() {
         keepalive.handle_flushed(at);
     }
     let (at, ping) = last.unwrap();
-    assert_eq!(keepalive.poll_ping(TERMS), Some(at + Duration::from_secs(30)));
+    assert_eq!(keepalive.poll_ping(TERMS, true), Some(at + Duration::from_secs(30)));
     keepalive.handle_pong(TERMS, &pong(&ping), at);
-    assert!(keepalive.poll_ping(TERMS).unwrap() <= at + Duration::from_secs(25));
+    assert!(keepalive.poll_ping(TERMS, true).unwrap() <= at + Duration::from_secs(25));
 }
 
 #[test]

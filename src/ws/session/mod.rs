@@ -302,8 +302,9 @@ impl Session {
         }
         self.heed(now);
         for side in [Side::Client, Side::Backend] {
+            let reading = self.reads(side);
             let (half, terms) = self.half_and_terms(side);
-            half.keepalive.handle_timeout(terms, tick);
+            half.keepalive.handle_timeout(terms, reading, tick);
         }
     }
 
@@ -523,13 +524,16 @@ impl Session {
     }
 
     fn poll_ping(&self, to: Side) -> Option<Tick> {
-        self.half(to).keepalive.poll_ping(self.common.terms(self.nonce, to))
+        self.half(to).keepalive.poll_ping(self.common.terms(self.nonce, to), self.reads(to))
+    }
+
+    fn poll_death(&self, side: Side) -> Option<Tick> {
+        self.half(side).keepalive.poll_death(self.common.terms(self.nonce, side), self.reads(side))
     }
 
     /// We do not read a side while the other does not take what it sends.
-    fn poll_death(&self, side: Side) -> Option<Tick> {
-        let reading = !self.half(side.other()).keepalive.is_stalled();
-        self.half(side).keepalive.poll_death(self.common.terms(self.nonce, side), reading)
+    fn reads(&self, side: Side) -> bool {
+        !self.half(side.other()).keepalive.is_stalled()
     }
 
     const fn ending(&self) -> Option<&Ending> {

@@ -332,6 +332,19 @@ fn a_side_that_is_not_read_is_not_judged() {
 }
 
 #[test]
+fn a_side_that_is_not_read_and_that_bytes_go_to_is_not_pinged() {
+    let mut pair = Pair::new(&PINGING);
+    pair.takes(Backend, 0);
+    pair.sends(Client, message(Client, "stalls the backend"));
+    for _ in 0..10 {
+        pair.wait(PING_INTERVAL / 2);
+        pair.takes(Backend, 1);
+        pair.sends(Backend, message(Backend, "tick"));
+    }
+    assert_eq!(pair.got(Client), ["message tick"; 10]);
+}
+
+#[test]
 fn the_silence_of_a_side_counts_anew_when_it_is_read_again() {
     let mut pair = Pair::new(&PINGING);
     pair.takes(Backend, 0);
