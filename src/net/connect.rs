@@ -1,4 +1,4 @@
-//! Connecting to `host:port`: the one way to a backend, for requests and for checks.
+//! Connecting to `host:port`: the one way to a backend, for requests and for checks, and to a collector of spans.
 
 use std::{
     future::{Future, poll_fn},
@@ -24,12 +24,12 @@ const MOST_ADDRESSES: usize = 32;
 
 /// A connection, and what was found out on the way.
 #[derive(Debug)]
-pub(super) struct Connected<S> {
-    pub(super) stream: S,
+pub(crate) struct Connected<S> {
+    pub(crate) stream: S,
     /// The address that answered.
-    pub(super) peer: SocketAddr,
+    pub(crate) peer: SocketAddr,
     /// Every address of the name; empty where the file has an address and no name.
-    pub(super) addresses: Vec<SocketAddr>,
+    pub(crate) addresses: Vec<SocketAddr>,
 }
 
 /// Connects within `patience`, the look-up included. A name is looked up each time, so that a moved backend is found. Its
@@ -38,7 +38,7 @@ pub(super) struct Connected<S> {
 ///
 /// # Errors
 /// [`Kind::ConnectTimeout`], or what the last failure of an address comes to.
-pub(super) async fn connect<S, F: Future<Output = io::Result<S>>>(
+pub(crate) async fn connect<S, F: Future<Output = io::Result<S>>>(
     address: &str,
     patience: Duration,
     arrange: impl FnOnce(&[SocketAddr]) -> Vec<SocketAddr>,

@@ -12,7 +12,7 @@ mod attempts;
 mod backend_io;
 mod body;
 mod client_io;
-mod connect;
+pub(crate) mod connect;
 mod connection;
 pub mod control;
 mod drain;

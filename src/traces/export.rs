@@ -3,6 +3,7 @@
 
 use std::{
     future::Future,
+    net::SocketAddr,
     pin::Pin,
     sync::{
         Arc,
@@ -31,7 +32,7 @@ use opentelemetry_sdk::{
 };
 use tokio::{net::TcpStream, runtime, time::timeout};
 
-use crate::{config::Tracing, metrics::SpanCounts};
+use crate::{balance::alternate, config::Tracing, metrics::SpanCounts, net::connect::connect};
 
 /// Spans that may wait for the collector.
 const QUEUE: usize = 2048;
@@ -174,8 +175,9 @@ impl HttpClient for Client {
 async fn post(request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
     let (mut head, body) = request.into_parts();
     let authority = head.uri.authority().ok_or("no authority")?;
-    let host = authority.host().trim_matches(['[', ']']).to_owned();
-    let socket = TcpStream::connect((host, authority.port_u16().unwrap_or(80))).await?;
+    let address = format!("{}:{}", authority.host(), authority.port_u16().unwrap_or(80));
+    let arrange = |addresses: &[SocketAddr]| alternate(addresses, |_| {});
+    let socket = connect(&address, DEADLINE, arrange, TcpStream::connect::<SocketAddr>).await?.stream;
     head.headers.insert(HOST, HeaderValue::try_from(authority.as_str())?);
     head.uri = head.uri.path_and_query().cloned().map_or_else(|| Uri::from_static("/"), Uri::from);
     let (mut sender, connection) = http1::handshake(TokioIo::new(socket)).await?;
