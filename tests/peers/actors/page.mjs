@@ -112,6 +112,13 @@ async function duty() {
   await row.getByRole("button", { name: "Down" }).click();
   await waitFor("taken down");
   check(true, "Down takes a backend down");
+  const last = page.locator("#backends tr", { hasNotText: backend }).getByRole("button", { name: "Drain" });
+  await last.click();
+  check(await page.locator("#ask").isVisible(), "it asks before the last one on duty is drained");
+  check((await text("#ask-text")).includes("is its last backend on duty"), "and says what that does");
+  check(await page.locator("#reason").isHidden(), "and wants no reason");
+  await page.keyboard.press("Escape");
+  check(await page.locator("#ask").isHidden(), "Escape leaves it on duty");
   await row.getByRole("button", { name: "Up" }).click();
   await page.waitForFunction(
     (b) => [...document.querySelectorAll("#backends tr")].every((r) => !r.innerText.includes("taken down")),
