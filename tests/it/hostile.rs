@@ -233,7 +233,16 @@ async fn absurd_paths_are_refused_or_pass_as_they_are_and_break_no_line_of_the_l
         .filter(|record| record["status"] == 200)
         .map(|record| record["path"].as_str().unwrap())
         .collect();
-    assert_eq!(recorded, passed);
+    assert_eq!(recorded.len(), passed.len());
+    for (recorded, passed) in recorded.into_iter().zip(passed) {
+        // A long one is cut, and says so.
+        match recorded.strip_suffix('…') {
+            Some(begin) => {
+                assert!(begin.len() > 1024 && passed.len() > begin.len() && passed.starts_with(begin), "{begin}")
+            }
+            None => assert_eq!(recorded, passed),
+        }
+    }
 }
 
 #[tokio::test]
