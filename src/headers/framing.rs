@@ -36,7 +36,7 @@ pub enum BadRequest {
     HostMissing,
     /// More than one `Host`.
     HostRepeated,
-    /// A `Host` that is no name or address with an optional port.
+    /// A `Host`, or what stands for it in a target, that is no name or address with an optional port.
     HostInvalid,
     /// An absolute target with another host than `Host`.
     HostDisagrees,
@@ -180,7 +180,11 @@ fn check_host(uri: &Uri, version: Version, headers: &HeaderMap) -> Result<(), Ba
     let host = match (hosts.next(), hosts.next()) {
         (Some(host), None) => host.to_str().map_err(|_| BadRequest::HostInvalid)?,
         (Some(_), Some(_)) => return Err(BadRequest::HostRepeated),
-        (None, _) if version == Version::HTTP_10 => return Ok(()),
+        // The target names it then, if anybody does.
+        (None, _) if version == Version::HTTP_10 => {
+            let is_sound = uri.authority().is_none_or(|authority| is_host(authority.as_str()));
+            return if is_sound { Ok(()) } else { Err(BadRequest::HostInvalid) };
+        }
         (None, _) => return Err(BadRequest::HostMissing),
     };
     if !is_host(host) {
@@ -292,6 +296,17 @@ mod tests {
         let old = |fields: &[_]| check_framing(&Method::GET, &Uri::from_static("/"), Version::HTTP_10, &map(fields));
         assert_eq!(old(&[]), Ok(()));
         assert_eq!(old(&twice), Err(BadRequest::HostRepeated));
+    }
+
+    #[test]
+    fn a_host_that_only_the_target_names_is_checked_as_host_is() {
+        let old = |target| check_framing(&Method::GET, &Uri::from_static(target), Version::HTTP_10, &map(&[]));
+        for target in ["http://example.com/", "http://example.com:81/a", "http://[::1]:80/"] {
+            assert_eq!(old(target), Ok(()), "{target}");
+        }
+        for target in ["http://a,b/", "http://a;b/", "http://%65xample.com/", "http://a:99999/", "http://a:x/"] {
+            assert_eq!(old(target), Err(BadRequest::HostInvalid), "{target}");
+        }
     }
 
     #[test]
