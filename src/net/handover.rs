@@ -34,6 +34,8 @@ use super::{
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long a predecessor may take for its first word: it has nothing to do for it.
 const FIRST_WORD: Duration = Duration::from_secs(5);
+/// After an accept that failed: out of descriptors, there is nothing to do but to wait for some.
+const BACK_OFF: Duration = Duration::from_secs(1);
 /// What the successor says when it accepts connections.
 const READY: u8 = b'R';
 
@@ -185,7 +187,14 @@ impl Handover {
         };
         file.own();
         loop {
-            match hand_over(&listener, &file, control).await {
+            let handed_over = match listener.accept().await {
+                Ok((successor, _)) => hand_over(successor, &listener, &file, control).await,
+                Err(error) => {
+                    tokio::time::sleep(BACK_OFF).await;
+                    Err(error)
+                }
+            };
+            match handed_over {
                 Ok(()) => return,
                 Err(error) => tracing::warn!(%error, path = %path.display(), "a successor did not take over"),
             }
@@ -195,8 +204,12 @@ impl Handover {
     }
 }
 
-async fn hand_over(listener: &tokio::net::UnixListener, file: &SocketFile, control: &Control) -> io::Result<()> {
-    let (successor, _) = listener.accept().await?;
+async fn hand_over(
+    successor: tokio::net::UnixStream,
+    listener: &tokio::net::UnixListener,
+    file: &SocketFile,
+    control: &Control,
+) -> io::Result<()> {
     let user = successor.peer_cred()?.uid();
     if user != 0 && user != rustix::process::geteuid().as_raw() {
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, format!("it is of user {user}")));

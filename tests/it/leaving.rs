@@ -183,6 +183,27 @@ async fn a_predecessor_that_says_nothing_is_not_waited_for_but_keeps_its_path() 
 }
 
 #[tokio::test]
+async fn a_successor_that_calls_where_no_descriptor_is_left_costs_no_flood_of_messages() {
+    let folder = tempfile::tempdir().unwrap();
+    let backend = Backend::echo();
+    write(folder.path(), &patient(&backend).with("handover: longwire.sock"));
+    let (mut process, address) = Process::serving(folder.path()).await;
+    let mut client = session(address).await;
+    process.starve(true);
+    let successor = tokio::net::UnixStream::connect(folder.path().join("longwire.sock")).await.unwrap();
+    process.says("a successor did not take over").await;
+    for _ in 0..300 {
+        client.send(masked(TEXT, "meanwhile")).await;
+        client.expect(unmasked(TEXT, "meanwhile")).await;
+    }
+    process.starve(false);
+    drop((successor, client));
+    let messages = process.messages().await;
+    let failures = messages.iter().filter(|message| message["message"] == "a successor did not take over").count();
+    assert!(failures < 50, "{failures} messages");
+}
+
+#[tokio::test]
 async fn the_first_signal_after_a_hand_over_lets_the_drain_go_on() {
     let folder = tempfile::tempdir().unwrap();
     let backend = Backend::echo();

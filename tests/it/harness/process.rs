@@ -8,6 +8,7 @@ use std::{
     thread,
 };
 
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
@@ -72,6 +73,14 @@ impl Process {
     pub fn signal(&self, name: &str) {
         let status = Command::new("kill").args(["-s", name, &self.id.to_string()]).status().unwrap();
         assert!(status.success());
+    }
+
+    /// Lets it open no descriptor any more, or as many as before.
+    pub fn starve(&self, starves: bool) {
+        let most = getrlimit(Resource::Nofile).maximum;
+        let limit = Rlimit { current: if starves { Some(0) } else { most }, maximum: most };
+        let id = Pid::from_raw(self.id.try_into().unwrap());
+        prlimit(id, Resource::Nofile, limit).unwrap();
     }
 
     /// Waits for the end.
