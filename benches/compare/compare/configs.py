@@ -22,6 +22,7 @@ class Setup:
     workers: int
     folder: Path
     tls: bool
+    probed: int  # the port of another backend, for what asks for /probe; 0: there is none
     pings: str  # longwire's `keepalive`, in one line; empty: as it is by default, pings to both sides every 25 s
 
     @property
@@ -61,6 +62,8 @@ def command(name: str, setup: Setup, longwire: Path, programs: Path) -> list:
 def longwire_yaml(setup: Setup) -> str:
     tls = f"\n    tls: {{ cert: {setup.certificate}, key: {setup.key} }}" if setup.tls else ""
     pings = f"keepalive: {setup.pings}" if setup.pings else ""
+    upstream = f"\n  probed:\n    backends:\n      - address: 127.0.0.1:{setup.probed}" if setup.probed else ""
+    route = "\n  - path: /probe\n    upstream: probed" if setup.probed else ""
     return f"""\
 workers: {setup.workers}
 listeners:
@@ -68,8 +71,8 @@ listeners:
 upstreams:
   echo:
     backends:
-      - address: 127.0.0.1:{setup.backend}
-routes:
+      - address: 127.0.0.1:{setup.backend}{upstream}
+routes:{route}
   - upstream: echo
 {pings}
 timeouts:
@@ -90,6 +93,10 @@ def nginx_conf(setup: Setup, buffer: str) -> str:
     ssl_certificate_key {setup.key};
     ssl_protocols TLSv1.2 TLSv1.3;
     ssl_session_cache shared:sessions:10m;""" if setup.tls else ""
+    probed = f"""
+    location /probe {{
+      proxy_pass http://127.0.0.1:{setup.probed};
+    }}""" if setup.probed else ""
     return f"""\
 {user}
 worker_processes {setup.workers};
@@ -120,20 +127,20 @@ http {{
   }}
   server {{
     listen {listen} backlog=4096;{tls}
+    proxy_http_version 1.1;
+    proxy_set_header Host $host;
+    proxy_set_header Upgrade $http_upgrade;
+    proxy_set_header Connection $connection_upgrade;
+    proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+    proxy_buffering off;
+    proxy_buffer_size {buffer};
+    proxy_buffers 8 {buffer};
+    proxy_busy_buffers_size {buffer};
+    proxy_read_timeout 1h;
+    proxy_send_timeout 1h;
     location / {{
       proxy_pass http://echo;
-      proxy_http_version 1.1;
-      proxy_set_header Host $host;
-      proxy_set_header Upgrade $http_upgrade;
-      proxy_set_header Connection $connection_upgrade;
-      proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
-      proxy_buffering off;
-      proxy_buffer_size {buffer};
-      proxy_buffers 8 {buffer};
-      proxy_busy_buffers_size {buffer};
-      proxy_read_timeout 1h;
-      proxy_send_timeout 1h;
-    }}
+    }}{probed}
   }}
 }}
 """
@@ -144,6 +151,8 @@ def haproxy_cfg(setup: Setup, splice: bool) -> str:
     per plain request."""
     tls = f" ssl crt {setup.both}" if setup.tls else ""
     splicing = "option splice-auto" if splice else ""
+    rule = "\n  use_backend probed if { path /probe }" if setup.probed else ""
+    probed = f"\nbackend probed\n  server probed 127.0.0.1:{setup.probed}" if setup.probed else ""
     return f"""\
 global
   nbthread {setup.workers}
@@ -160,10 +169,10 @@ defaults
   timeout server 1h
   timeout tunnel 1h
 frontend clients
-  bind 127.0.0.1:{setup.port}{tls} backlog 4096
+  bind 127.0.0.1:{setup.port}{tls} backlog 4096{rule}
   default_backend echo
 backend echo
-  server echo 127.0.0.1:{setup.backend}
+  server echo 127.0.0.1:{setup.backend}{probed}
 """
 
 

@@ -4,7 +4,7 @@ import os
 import socket
 import subprocess
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +25,7 @@ class Proxy:
 
 
 class Load:
-    """The load program under way; it obeys lines and answers with figures."""
+    """The load program under way, or the probe; it obeys lines and answers with figures."""
 
     def __init__(self, process: subprocess.Popen):
         self.process = process
@@ -41,10 +41,10 @@ class Load:
             raise Broken("load ended")
         return {key: int(value) for key, value in (field.split("=") for field in line.split())}
 
-    def pause(self) -> dict[str, int]:
+    def pause(self, patience: float = 5.0) -> dict[str, int]:
         """Lets what is on its way arrive; the figures after that. What never arrives was lost by the proxy."""
         self.tell("pause")
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + patience
         while time.monotonic() < deadline:
             counts = self.count()
             if counts["on_their_way"] == 0 or counts["errors"]:
@@ -65,15 +65,52 @@ class Stand:
     patience: float = 10.0  # seconds that a program has to listen, and to end
 
     @contextmanager
-    def proxy(self, name: str, workers: int = 1, cores: int = 1, tls: bool = False, pings: str = ""):
-        """A fresh proxy with a fresh backend behind it, so that no sample inherits anything from another."""
-        backend_port, port = free_ports(2)
-        backend = [self.programs / "echo", backend_port]
-        with self.started(backend, {self.cores.backend}, backend_port) as echo:
-            setup = configs.Setup(port, backend_port, workers, self.folder, tls, pings)
-            command = [*self.under, *configs.command(name, setup, self.longwire, self.programs)]
-            with self.started(command, self.cores.first(cores), port) as process:
-                yield Proxy(name, process.pid, port, echo.pid)
+    def proxy(
+        self,
+        name: str,
+        workers: int = 1,
+        cores: int = 1,
+        tls: bool = False,
+        pings: str = "",
+        probed: bool = False,
+    ):
+        """A fresh proxy with a fresh backend behind it, so that no sample inherits anything from another. `probed`: and
+        with a backend that floods, and another for the probe: what is timed is the proxy, not a backend that others load."""
+        backend_port, port, probed_port = free_ports(3)
+        backend = [self.programs / "flood", "backend"] if probed else [self.programs / "echo"]
+        with self.started([*backend, backend_port], {self.cores.backend}, backend_port, yields=probed) as echo:
+            with self.probed_backend(probed_port) if probed else nullcontext():
+                setup = configs.Setup(
+                    port, backend_port, workers, self.folder, tls, probed_port if probed else 0, pings
+                )
+                command = [*self.under, *configs.command(name, setup, self.longwire, self.programs)]
+                with self.started(command, self.cores.first(cores), port) as process:
+                    yield Proxy(name, process.pid, port, echo.pid)
+
+    @contextmanager
+    def probed_backend(self, port: int):
+        """A backend that serves the probe alone."""
+        with self.started([self.programs / "echo", port], {self.cores.backend}, port):
+            yield
+
+    @contextmanager
+    def flood(self, proxy: Proxy):
+        """Bulk both ways through a proxy. Who times something goes before it."""
+        command = [self.programs / "flood", "clients", proxy.port]
+        streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        with self.running(command, {self.cores.load}, yields=True, **streams) as process:
+            if process.stdout.readline() != "ready\n":
+                raise Broken("the flood could not begin")
+            yield Load(process)
+
+    @contextmanager
+    def probe(self, proxy: Proxy, kind: str):
+        """What times one kind of thing through a proxy beside its load."""
+        command = [self.programs / "probe", kind, "--port", proxy.port]
+        with self.running(command, {self.cores.load}, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+            if process.stdout.readline() != "ready\n":
+                raise Broken("the probe could not begin")
+            yield Load(process)
 
     @contextmanager
     def load(self, proxy: Proxy, mode: str, **options):
@@ -88,19 +125,24 @@ class Stand:
             yield Load(process)
 
     @contextmanager
-    def started(self, command: list, cores: set[int], port: int):
+    def started(self, command: list, cores: set[int], port: int, yields: bool = False):
         """A program that listens."""
-        with self.running(command, cores, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
+        with self.running(command, cores, yields, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
             wait_for_port(process, port, self.patience)
             yield process
 
     @contextmanager
-    def running(self, command: list, cores: set[int], **streams):
+    def running(self, command: list, cores: set[int], yields: bool = False, **streams):
+        """`yields`: others on its cores go before it, so that who times something is not timed itself."""
+
+        def prepare() -> None:
+            os.sched_setaffinity(0, cores)
+            if yields:
+                os.nice(15)
+
         command = [str(part) for part in command]
         with open(self.folder / "log", "a") as log:
-            process = subprocess.Popen(
-                command, text=True, bufsize=1, stderr=log, preexec_fn=lambda: os.sched_setaffinity(0, cores), **streams
-            )
+            process = subprocess.Popen(command, text=True, bufsize=1, stderr=log, preexec_fn=prepare, **streams)
         try:
             yield process
         finally:

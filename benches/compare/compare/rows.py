@@ -12,6 +12,7 @@ SMALL = (LONGWIRE, NGINX, HAPROXY, FLOOR)
 ALL = (LONGWIRE, NGINX, NGINX_64K, HAPROXY, HAPROXY_SPLICE, FLOOR)
 # The floor knows no TLS.
 TLS = (LONGWIRE, NGINX, HAPROXY)
+PROBED = (LONGWIRE, NGINX, NGINX_64K, HAPROXY)
 
 # Source addresses of the load; with one, the 28,000 ports of the kernel's default range would be the limit.
 SOURCES = 8
@@ -51,6 +52,7 @@ class Bound:
     at_most: float
     references: list[tuple[str, str]] = field(default_factory=list)
     unit: str = ""
+    key: str = "value"  # of a sample
 
 
 def echo(per: str = "message", workers: int = 1, cores: int = 1, tls: bool = False, **load) -> Callable:
@@ -156,6 +158,38 @@ def pings(stand: Stand, name: str, settings: Settings) -> dict:
     }
 
 
+def beside_bulk(kind: str) -> Callable:
+    """How long one handshake, echo or Ping takes while 32 sessions carry as many frames of 1 MiB both ways as they can."""
+
+    def measure(stand: Stand, name: str, settings: Settings) -> dict:
+        with (
+            stand.proxy(name, probed=True) as proxy,
+            stand.flood(proxy) as bulk,
+            stand.probe(proxy, kind) as probe,
+        ):
+            bulk.tell("go")
+            time.sleep(WARM_UP)
+            first, began, cpu_ns = bulk.count(), time.monotonic_ns(), readings.cpu_ns(proxy.pid)
+            probe.tell("go")
+            time.sleep(settings.seconds)
+            last, ended = bulk.count(), time.monotonic_ns()
+            cpu_ns = readings.cpu_ns(proxy.pid) - cpu_ns
+            timed = probe.pause(patience=20)
+            arrived = bulk.count()
+        if last["bytes"] == first["bytes"]:
+            raise Broken("no bulk came through")
+        return {
+            "value": timed["p50_ns"] / 1e6,
+            "p99": timed["p99_ns"] / 1e6,
+            "timed": timed["done"],
+            "to_clients_gb_per_s": (last["bytes"] - first["bytes"]) / (ended - began),
+            "busy": 100 * cpu_ns / (ended - began),
+            "errors": timed["errors"] + arrived["errors"],
+        }
+
+    return measure
+
+
 def calls(stand: Stand, name: str, settings: Settings) -> dict:
     """Receive and send calls per relayed message. Each connection has one on its way at a time: at a fixed rate a traced
     proxy would fall behind, and two messages in one call would look like thrift."""
@@ -217,6 +251,7 @@ def window(proxy: Proxy, clients: Load, seconds: float, begun: bool = False) -> 
 
 PER_MESSAGE = "µs per message"
 PER_GB = "s per GB"
+MEDIAN = "ms, median"
 
 ROWS = [
     Row("echo-64", "64 B echo, saturated", PER_MESSAGE, SMALL, echo(connections=200)),
@@ -225,6 +260,9 @@ ROWS = [
     Row("pipelined", "64 B, 16 deep", PER_MESSAGE, SMALL, echo(connections=200, depth=16)),
     Row("bulk-64k", "64 KiB frames each way", PER_GB, ALL, echo("GB", connections=8, size=65536)),
     Row("bulk-1m", "1 MiB frames each way", PER_GB, ALL, echo("GB", connections=8, size=1048576)),
+    Row("bulk-handshake", "a handshake while bulk flows", MEDIAN, PROBED, beside_bulk("handshake")),
+    Row("bulk-echo", "a 64 B echo while bulk flows", MEDIAN, PROBED, beside_bulk("echo")),
+    Row("bulk-ping", "a Ping while bulk flows", MEDIAN, PROBED, beside_bulk("ping")),
     Row("handshake", "handshake and close", "µs each", SMALL, cycles("handshake", connections=64, sources=SOURCES)),
     Row("http", "plain requests, kept alive", "µs each", SMALL, cycles("http", connections=32)),
     Row("tls-echo", "64 B echo over TLS, saturated", PER_MESSAGE, TLS, echo(tls=True, connections=200)),
@@ -249,6 +287,18 @@ ROWS = [
 ]
 
 
+def undisturbed(row: str, work: str) -> list[Bound]:
+    """What bulk may do to others: half of what it does to them in nginx, and no more than in HAProxy."""
+    return [
+        Bound(row, f"{work} while bulk flows, {words}", against, most, references, key=key)
+        for words, key in (("p50", "value"), ("p99", "p99"))
+        for against, most, references in (
+            ("nginx", 0.5, [(row, NGINX), (row, NGINX_64K)]),
+            ("HAProxy", 1.0, [(row, HAPROXY)]),
+        )
+    ]
+
+
 def versus(row: str, work: str, *limits: tuple[str, float, list[str]]) -> list[Bound]:
     return [Bound(row, work, against, most, [(row, proxy) for proxy in proxies]) for against, most, proxies in limits]
 
@@ -262,6 +312,9 @@ BOUNDS = [
             ("HAProxy, splicing", 0.45, [HAPROXY_SPLICE])),
     *versus("bulk-1m", "CPU per GB, 1 MiB frames, each way", ("nginx 64k", 0.60, [NGINX_64K]),
             ("HAProxy", 0.40, [HAPROXY]), ("HAProxy, splicing", 0.40, [HAPROXY_SPLICE])),
+    *undisturbed("bulk-handshake", "handshake"),
+    *undisturbed("bulk-echo", "64 B echo"),
+    *undisturbed("bulk-ping", "Ping"),
     *versus("handshake", "CPU per handshake and close", ("nginx", 1.0, [NGINX]), ("HAProxy", 1.0, [HAPROXY])),
     *versus("idle", "user memory per idle session, plain", ("nginx", 0.03, [NGINX]), ("HAProxy", 0.12, [HAPROXY])),
     *versus("idle-tls", "user memory per idle session, TLS", ("nginx", 0.20, [NGINX]), ("HAProxy", 0.45, [HAPROXY])),
