@@ -5,7 +5,7 @@
 //! passes through a pipe and is never copied.
 
 use std::{
-    io,
+    io, mem,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, Waker, ready},
@@ -17,6 +17,7 @@ use tokio::io::AsyncWrite;
 
 use super::{
     pipe::Piped,
+    rota::{TURN, price, price_of_copy},
     sockets::Socket,
     stream::{self, Stream},
     unsent::{Share, Unsent},
@@ -29,8 +30,6 @@ const READ: usize = 64 * 1024;
 const READ_OF_LARGE: usize = 16 * 1024;
 /// From so many bytes of payload on, a pipe costs less than a copy.
 const LARGE: u64 = 48 * 1024;
-/// Reads of one direction before the other sessions of the worker have their turn.
-const READS_PER_TURN: usize = 16;
 
 /// What a worker's sessions share.
 #[derive(Debug)]
@@ -41,11 +40,19 @@ pub(super) struct Scratch {
     opcodes: OpCodeCounts,
     /// Where they count what waits for slow sides.
     unsent: Arc<Unsent>,
+    /// What was moved, by [`price`], since it was taken.
+    moved: usize,
 }
 
 impl Scratch {
     pub(super) fn new(unsent: Arc<Unsent>) -> Self {
-        Self { buffer: vec![0; READ + MAX_CONTROL_FRAME].into(), opcodes: OpCodeCounts::default(), unsent }
+        let buffer = vec![0; READ + MAX_CONTROL_FRAME].into();
+        Self { buffer, opcodes: OpCodeCounts::default(), unsent, moved: 0 }
+    }
+
+    /// What was moved since this was asked, by [`price`].
+    pub(super) const fn take_moved(&mut self) -> usize {
+        mem::replace(&mut self.moved, 0)
     }
 
     /// The frames that have passed, of all of them that ever were.
@@ -181,12 +188,13 @@ impl Relay {
     /// Moves what has come from a side to the other, as long as the other takes it.
     fn pump(&mut self, from: Side, scratch: &mut Scratch, now: Instant) -> Turn {
         let to = from.other();
-        for _ in 0..READS_PER_TURN {
-            let is_taken = self.leg(to).owes_nothing() || self.flush(to, now);
+        let most = scratch.moved + TURN;
+        while scratch.moved < most {
+            let is_taken = self.leg(to).owes_nothing() || self.catch_up(to, scratch, now);
             if !is_taken || !self.session.wants_read(from) || self.is_dry(from) {
                 return Turn::Waits;
             }
-            let spliced = if self.large[from as usize] { self.splice(from, now) } else { None };
+            let spliced = if self.large[from as usize] { self.splice(from, scratch, now) } else { None };
             let moved = spliced.unwrap_or_else(|| self.copy(from, scratch, now));
             self.drained[from as usize] = moved.is_pending();
             match moved {
@@ -208,6 +216,15 @@ impl Relay {
         Turn::HasMore
     }
 
+    /// Whether a side has taken all that waits for it, which counts as moved.
+    #[inline(never)]
+    fn catch_up(&mut self, to: Side, scratch: &mut Scratch, now: Instant) -> bool {
+        let before = self.leg(to).left();
+        let is_taken = self.flush(to, now);
+        scratch.moved += price(before.saturating_sub(self.leg(to).left()));
+        is_taken
+    }
+
     /// Whether reading a side is known to be in vain for now.
     fn is_dry(&mut self, from: Side) -> bool {
         // TLS may have read more than it has given.
@@ -220,9 +237,10 @@ impl Relay {
 
     /// Reads once and forwards what passes. How much was read; 0 = nothing more will come.
     fn copy(&mut self, from: Side, scratch: &mut Scratch, now: Instant) -> Poll<io::Result<usize>> {
-        let Scratch { buffer, opcodes, .. } = scratch;
+        let Scratch { buffer, opcodes, moved, .. } = scratch;
         let most = if self.large[from as usize] { READ_OF_LARGE } else { READ };
         let Some(filled) = ready!(self.leg(from).fill(buffer, most))? else { return Poll::Ready(Ok(0)) };
+        *moved += price_of_copy(filled);
         let passed = self.session.handle_input(from, &mut buffer[..filled], opcodes, now);
         self.leg(from).keep(&buffer[passed.keep]);
         if passed.forward > 0 {
@@ -235,7 +253,7 @@ impl Relay {
 
     /// Moves payload of a large frame without looking at it, once. `None`: there is none, or it cannot be.
     #[inline(never)]
-    fn splice(&mut self, from: Side, now: Instant) -> Option<Poll<io::Result<usize>>> {
+    fn splice(&mut self, from: Side, scratch: &mut Scratch, now: Instant) -> Option<Poll<io::Result<usize>>> {
         let unseen = self.session.unseen(from);
         if unseen == 0 {
             return None;
@@ -254,6 +272,7 @@ impl Relay {
             other => return Some(other),
         };
         target.backlog.get_or_insert_default().piped = Some(piped);
+        scratch.moved += price(length);
         self.session.handle_unseen(from, length as u64, now);
         self.flush(from.other(), now);
         Some(Poll::Ready(Ok(length)))

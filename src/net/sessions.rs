@@ -7,6 +7,7 @@ use std::{
     collections::VecDeque,
     future::poll_fn,
     io, mem,
+    ops::Range,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::{Pin, pin},
     sync::Arc,
@@ -20,9 +21,11 @@ use tokio::{io::unix::AsyncFd, sync::mpsc, task::yield_now, time::Sleep};
 
 use super::{
     Worker,
+    bell::Bell,
     drain::Book,
     inquiry::Inquiry,
     relay::{Scratch, Turn},
+    rota::{Had, Rota, Round, price},
     session::{Arrival, Held},
     sockets,
     tally::Ledger,
@@ -31,17 +34,19 @@ use super::{
 
 /// What the kernel tells at once, at most.
 const EVENTS: usize = 256;
-/// How often in a row, before the worker's tasks and timers have their turn.
-const ROUNDS: usize = 8;
+/// How many microseconds the sessions have in one wake-up, before the worker's tasks and timers have their turn.
+const BUSY: u64 = 500;
 /// Events that come as near to each other as this, in microseconds, make the loop stay for the next ones.
 const NEAR: u64 = 250;
-/// How many microseconds it stays, before the worker's tasks and timers have their turn.
-const STAY: u64 = 2_000;
-/// The longest it then waits for one event. It comes much sooner, mostly. A shorter wait costs more than staying saves: one
-/// that would end before the kernel's own next tick (4 ms) programs the hardware's timer each time.
-const LINGER: Duration = Duration::from_millis(5);
-/// Turns in a row that share one look at the clock.
-const TURNS_PER_CLOCK: usize = 8;
+/// How many microseconds after a wake-up's begin it stays no longer. With a turn that has begun just before, or with [`NEAR`],
+/// after which the bell rings, the worker's tasks and timers have their turn after 2 ms at the latest.
+const STAY: u64 = 1_250;
+/// The longest gap between events that is told from longer ones, in microseconds.
+const LONGEST_GAP: u64 = 5_000;
+/// Sessions that are taken in, and that are told of an order, in one wake-up.
+const SLICE: usize = 64;
+/// Places of the table that are looked through at a time for alarms that ring.
+const PLACES: usize = 4096;
 /// Sessions that have just begun and wait to be driven.
 pub(super) const ARRIVALS: usize = 256;
 /// The longest that alarms wait to ring together.
@@ -59,6 +64,8 @@ struct Running {
     due: Tick,
     /// It has its turn next.
     queued: bool,
+    /// What it has had of its worker's time.
+    had: Had,
     /// Its alarm has rung once: it stays, and has the socket options that only matter then. Setting them takes five
     /// calls, which a short session saves.
     settled: bool,
@@ -100,9 +107,7 @@ pub(super) struct Sessions {
     events: Events,
     running: Slab<Running>,
     /// Those that have their turn next.
-    queue: Vec<u32>,
-    /// Room for the next queue.
-    spare: Vec<u32>,
+    rota: Rota,
     scratch: Scratch,
     epoch: Instant,
     /// When events came for sessions last, in [`Moment::micros`].
@@ -113,12 +118,18 @@ pub(super) struct Sessions {
     wakes_tasks: bool,
     /// It was lively before the worker's tasks and timers have had their turn.
     may_stay: bool,
-    /// No session is due sooner.
+    /// Ends a stay.
+    bell: Bell,
+    /// No session is due sooner, of those that were looked at.
     earliest: Option<Tick>,
+    /// The place where the look for alarms that ring goes on.
+    ringing: Option<usize>,
     alarm: Pin<Box<Sleep>>,
     /// When the alarm rings; `None` = it has.
     rings: Option<Tick>,
     orders: Arc<Book>,
+    /// The place where the sessions go on to be told of them.
+    telling: Option<usize>,
 }
 
 impl Sessions {
@@ -129,6 +140,7 @@ impl Sessions {
     pub(super) fn new(worker: Arc<Worker>, epoll: Epoll, arrivals: mpsc::Receiver<Arrival>) -> io::Result<Self> {
         let epoch = Instant::now();
         let scratch = Scratch::new(Arc::clone(&worker.shared.admission.unsent));
+        let bell = Bell::hang(epoll.registry())?;
         Ok(Self {
             worker,
             arrivals,
@@ -137,18 +149,20 @@ impl Sessions {
             epoll: sockets::watch(epoll)?,
             events: Events::with_capacity(EVENTS),
             running: Slab::new(),
-            queue: Vec::new(),
-            spare: Vec::new(),
+            rota: Rota::default(),
             scratch,
             epoch,
             last_events: 0,
-            pace: LINGER.as_micros() as u64,
+            pace: LONGEST_GAP,
             wakes_tasks: false,
             may_stay: false,
+            bell,
             earliest: None,
+            ringing: None,
             alarm: Box::pin(tokio::time::sleep_until(epoch.into())),
             rings: None,
             orders: Arc::default(),
+            telling: None,
         })
     }
 
@@ -160,8 +174,8 @@ impl Sessions {
                 biased;
                 // Never an error: this worker holds what sends them.
                 _ = orders.changed() => {
-                    let book = Arc::clone(&orders.borrow_and_update());
-                    self.hear(book);
+                    self.orders = Arc::clone(&orders.borrow_and_update());
+                    self.telling = Some(0);
                 }
                 () = poll_fn(|cx| self.poll_drive(cx)) => {}
             }
@@ -173,43 +187,57 @@ impl Sessions {
         if let Some(fault) = Fault::of_worker(self.worker.index) {
             self.worker.shared.vitals.strike(fault);
         }
-        while let Poll::Ready(Some(arrival)) = self.arrivals.poll_recv(cx) {
-            match arrival {
-                Arrival::Session(session) => self.adopt(session),
-                Arrival::Question(question) => self.inquiries.push_back(Inquiry::new(*question)),
-                Arrival::Count(answer) => self.ledger.begin(answer),
-            }
-        }
+        let mut now = self.clock();
+        let (began, until) = (now.micros, now.micros + BUSY);
+        let has_arrivals = self.receive(cx);
         self.answer();
         self.count();
+        self.tell();
         self.wakes_tasks = false;
-        let mut now = self.clock();
         let mut more = self.take_events(cx);
-        self.proceed(now);
-        for _ in 1..ROUNDS {
+        self.proceed(now, until);
+        // Tasks whose events have come do not wait for sessions that are never done.
+        while !self.wakes_tasks {
             more = match more {
                 // One comes alone, mostly: to look for a second one costs more than it saves.
-                Poll::Ready(1) if self.queue.is_empty() => self.clear_events(cx),
+                Poll::Ready(1) if self.rota.is_empty() => self.clear_events(cx),
                 Poll::Ready(_) => self.take_events(cx),
-                Poll::Pending => break,
+                Poll::Pending => Poll::Pending,
             };
-            if more.is_ready() {
-                now = self.clock();
-                self.proceed(now);
+            if more.is_pending() {
+                break;
             }
+            now = self.clock();
+            if now.micros >= until {
+                break;
+            }
+            self.proceed(now, until);
         }
-        let has_more = more.is_ready() || !self.queue.is_empty() || self.owes_answers();
+        let has_more = has_arrivals || more.is_ready() || !self.rota.is_empty() || self.owes_work();
         let is_lively = !has_more && self.is_lively(now);
         // Before each stay the worker's other tasks have their turn.
         let stays = is_lively && self.may_stay;
         self.may_stay = is_lively && !stays;
-        let yields = if stays { self.stay(now) } else { has_more || is_lively };
+        let yields = if stays { self.stay(began, now) } else { has_more || is_lively };
         self.set_alarm(cx);
         if yields {
             // After the runtime has looked at its own sockets and timers.
             let _ = pin!(yield_now()).poll(cx);
         }
         Poll::Pending
+    }
+
+    /// Takes in what has come, a slice of it at most. Whether there may be more.
+    fn receive(&mut self, cx: &mut Context<'_>) -> bool {
+        for _ in 0..SLICE {
+            match self.arrivals.poll_recv(cx) {
+                Poll::Ready(Some(Arrival::Session(session))) => self.adopt(session),
+                Poll::Ready(Some(Arrival::Question(question))) => self.inquiries.push_back(Inquiry::new(*question)),
+                Poll::Ready(Some(Arrival::Count(answer))) => self.ledger.begin(answer),
+                Poll::Ready(None) | Poll::Pending => return false,
+            }
+        }
+        true
     }
 
     /// Takes a new session into the table. Bytes may have come for it already.
@@ -227,8 +255,9 @@ impl Sessions {
         // No more than there are descriptors.
         let key = u32::try_from(entry.key()).unwrap_or(u32::MAX);
         session.give_sockets_to(key);
-        entry.insert(Running { session, due, queued: true, settled: false });
-        self.queue.push(key);
+        let had = Had::default();
+        entry.insert(Running { session, due, queued: true, had, settled: false });
+        self.rota.push(key, had);
     }
 
     /// Ready with how many were taken when there may be more: after the turns of those, before the runtime is asked, which
@@ -241,8 +270,8 @@ impl Sessions {
                 return Poll::Ready(0);
             }
             let taken = self.events.iter().count();
-            self.wakes_tasks |= pass_on(&self.events, &mut self.running, &mut self.queue);
-            if !self.queue.is_empty() || taken == EVENTS {
+            self.wakes_tasks |= pass_on(&self.events, &mut self.running, &mut self.rota);
+            if !self.rota.is_empty() || taken == EVENTS {
                 return Poll::Ready(taken);
             }
             ready.clear_ready();
@@ -264,51 +293,57 @@ impl Sessions {
     }
 
     /// Waits for events here, not in the runtime, as long as they keep coming: that spares the runtime's own wake-up, most of
-    /// what a message costs beside its two calls. Meanwhile tasks and timers wait, and what other threads want: for
-    /// [`STAY`] and, when events suddenly stop, [`LINGER`]. Whether sessions have more to do.
-    fn stay(&mut self, mut now: Moment) -> bool {
-        let until = now.micros + STAY;
-        while self.is_lively(now) && now.micros < until && self.queue.is_empty() {
-            let soon = Tick(now.tick().0.wrapping_add(LINGER.as_millis() as u32));
-            if self.earliest.is_some_and(|earliest| earliest.is_before(soon)) {
-                break;
-            }
-            if self.epoll.get_mut().poll(&mut self.events, Some(LINGER)).is_err() || self.events.is_empty() {
-                break;
-            }
-            self.wakes_tasks |= pass_on(&self.events, &mut self.running, &mut self.queue);
-            now = self.clock();
-            self.proceed(now);
+    /// what a message costs beside its two calls. Meanwhile tasks and timers wait, and what other threads want, until the bell
+    /// rings. Whether sessions have more to do.
+    fn stay(&mut self, began: u64, mut now: Moment) -> bool {
+        let until = began + STAY;
+        let rings = until + NEAR;
+        let soon = Tick((rings / 1000) as u32 + 1);
+        if self.earliest.is_some_and(|earliest| earliest.is_before(soon)) {
+            return false;
         }
-        !self.queue.is_empty()
+        if self.bell.ring_after(Duration::from_micros(rings.saturating_sub(now.micros))).is_err() {
+            return false;
+        }
+        while self.is_lively(now) && self.rota.is_empty() {
+            if self.epoll.get_mut().poll(&mut self.events, None).is_err() {
+                break;
+            }
+            self.wakes_tasks |= pass_on(&self.events, &mut self.running, &mut self.rota);
+            now = self.clock();
+            if now.micros >= until {
+                break;
+            }
+            self.proceed(now, until);
+        }
+        !self.rota.is_empty() || self.owes_work()
     }
 
-    /// After the events of a moment were taken: what is to be done then.
-    fn proceed(&mut self, now: Moment) {
-        if !self.queue.is_empty() {
-            let gap = (now.micros - self.last_events).min(LINGER.as_micros() as u64);
+    /// After the events of a moment were taken: what is to be done then, in one round.
+    fn proceed(&mut self, now: Moment, until: u64) {
+        if !self.rota.is_empty() {
+            let gap = (now.micros - self.last_events).min(LONGEST_GAP);
             self.pace = (3 * self.pace + gap) / 4;
             self.last_events = now.micros;
         }
         self.take_due(now);
-        self.give_turns(now);
+        self.give_turns(now, until);
     }
 
-    /// Gives those a turn whose time has come.
+    /// Gives those a turn whose time has come, of one slice of the table.
     fn take_due(&mut self, now: Moment) {
         let now = now.tick();
-        if self.earliest.is_none_or(|earliest| now.is_before(earliest)) {
-            return;
+        if self.ringing.is_none() {
+            if self.earliest.is_none_or(|earliest| now.is_before(earliest)) {
+                return;
+            }
+            self.earliest = None;
         }
-        self.earliest = None;
-        let tcp = self.worker.shared.plan().config.tcp;
-        for (key, running) in &mut self.running {
+        for key in next_slice(&mut self.ringing, PLACES, self.running.capacity()) {
+            let Some(running) = self.running.get_mut(key) else { continue };
             if !now.is_before(running.due) {
-                if !mem::replace(&mut running.settled, true) {
-                    running.session.settle(&tcp);
-                }
                 if !mem::replace(&mut running.queued, true) {
-                    self.queue.push(key as u32);
+                    self.rota.push(key as u32, running.had);
                 }
             } else if self.earliest.is_none_or(|earliest| running.due.is_before(earliest)) {
                 self.earliest = Some(running.due);
@@ -316,31 +351,40 @@ impl Sessions {
         }
     }
 
-    fn give_turns(&mut self, mut now: Moment) {
-        let mut turns = mem::replace(&mut self.queue, mem::take(&mut self.spare));
-        for (given, session) in turns.drain(..).enumerate() {
-            if given % TURNS_PER_CLOCK == TURNS_PER_CLOCK - 1 {
+    /// One round of turns. What is left has its turn in the next one.
+    fn give_turns(&mut self, mut now: Moment, until: u64) {
+        let mut round = Round::new(until);
+        while let Some(session) = self.rota.next() {
+            self.give_turn(session, &mut round, now);
+            if round.wants_clock() {
                 now = self.clock();
+                if round.is_over(now.micros) {
+                    break;
+                }
             }
-            self.give_turn(session, now);
         }
-        self.spare = turns;
     }
 
-    fn give_turn(&mut self, key: u32, now: Moment) {
+    fn give_turn(&mut self, key: u32, round: &mut Round, now: Moment) {
         let Some(running) = self.running.get_mut(key as usize) else { return };
         running.queued = false;
         let is_due = !now.tick().is_before(running.due);
+        if is_due && !mem::replace(&mut running.settled, true) {
+            running.session.settle(&self.worker.shared.plan().config.tcp);
+        }
         let (session, scratch) = (&mut running.session, &mut self.scratch);
         // Mostly, and then nothing has to be asked: what was noted is not too late.
         let was_calm = !is_due && session.is_calm();
         // One that panics, which none should, ends alone.
         let turn = catch_unwind(AssertUnwindSafe(|| session.turn(scratch, is_due, now.at)));
+        let cost = price(scratch.take_moved());
+        round.spend(cost);
+        self.rota.note(&mut running.had, cost);
         match turn {
             Ok(Turn::Waits) => {}
             Ok(Turn::HasMore) => {
                 running.queued = true;
-                self.queue.push(key);
+                self.rota.push(key, running.had);
             }
             Ok(Turn::Over) => return self.end(key as usize),
             Err(_) => {
@@ -402,7 +446,7 @@ impl Sessions {
                 && inquiry.look(&mut running.session, now)
                 && !mem::replace(&mut running.queued, true)
             {
-                self.queue.push(key as u32);
+                self.rota.push(key as u32, running.had);
             }
         }
         // No session has a key beyond the capacity.
@@ -420,18 +464,22 @@ impl Sessions {
         self.ledger.proceed(running.capacity(), running.len(), self.scratch.opcodes(), look);
     }
 
-    fn owes_answers(&self) -> bool {
-        !self.inquiries.is_empty() || !self.ledger.is_idle()
+    /// Whether something goes through the table, a slice in each wake-up.
+    fn owes_work(&self) -> bool {
+        !self.inquiries.is_empty() || !self.ledger.is_idle() || self.ringing.is_some() || self.telling.is_some()
     }
 
-    /// The orders have changed: each session learns which concern it.
-    fn hear(&mut self, orders: Arc<Book>) {
+    /// Where the orders have changed, one slice of the sessions learns which concern it.
+    fn tell(&mut self) {
+        if self.telling.is_none() {
+            return;
+        }
         let now = Instant::now();
-        self.orders = orders;
-        for (key, running) in &mut self.running {
+        for key in next_slice(&mut self.telling, SLICE, self.running.capacity()) {
+            let Some(running) = self.running.get_mut(key) else { continue };
             running.session.hear(&self.orders, now);
             if !mem::replace(&mut running.queued, true) {
-                self.queue.push(key as u32);
+                self.rota.push(key as u32, running.had);
             }
         }
     }
@@ -450,14 +498,23 @@ impl Sessions {
 }
 
 /// Gives the sessions a turn next whose sockets have changed. Returns whether a task was woken.
-fn pass_on(events: &Events, running: &mut Slab<Running>, queue: &mut Vec<u32>) -> bool {
+fn pass_on(events: &Events, running: &mut Slab<Running>, rota: &mut Rota) -> bool {
     sockets::dispatch(events, |key, side, ready| {
         let Some(running) = running.get_mut(key as usize) else { return };
         running.session.note(side, ready);
         if !mem::replace(&mut running.queued, true) {
-            queue.push(key);
+            rota.push(key, running.had);
         }
     })
+}
+
+/// The places to look at now; `at` is where they begin, and then where those after them do. `None` = no place is left. No
+/// session has a place beyond the table's `capacity`.
+fn next_slice(at: &mut Option<usize>, length: usize, capacity: usize) -> Range<usize> {
+    let from = at.unwrap_or(0);
+    let to = (from + length).min(capacity);
+    *at = (to < capacity).then_some(to);
+    from..to
 }
 
 /// An alarm rings a little late, by less than a hundredth of the wait, on ticks that a worker's sessions share: to wake up for
@@ -493,6 +550,20 @@ mod tests {
             (0..1000).map(|ms| together(epoch, now + Duration::from_millis(25_000 + ms), now)).collect();
         assert!(rings.len() <= 1000 / 128 + 2, "{}", rings.len());
         assert_eq!(together(epoch, now, now), now);
+    }
+
+    #[test]
+    fn slices_cover_a_table_once_also_one_that_grows_meanwhile() {
+        let (mut at, mut seen, mut capacity) = (None, Vec::new(), 100);
+        loop {
+            seen.extend(next_slice(&mut at, 64, capacity));
+            capacity = 200;
+            if at.is_none() {
+                break;
+            }
+        }
+        assert_eq!(seen, (0..200).collect::<Vec<_>>());
+        assert_eq!((next_slice(&mut at, 64, 0), at), (0..0, None));
     }
 
     #[test]

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 /// Rooms that take bytes, instants and settings, and give decisions.
-const PURE: [&str; 7] = ["ws", "balance", "routing.rs", "origins.rs", "headers.rs", "headers", "config/resolve.rs"];
+const PURE: [&str; 8] =
+    ["ws", "balance", "routing.rs", "origins.rs", "headers.rs", "headers", "config/resolve.rs", "net/rota.rs"];
 
 /// What waits, asks the time or talks.
 const IMPURE: [&str; 11] = [

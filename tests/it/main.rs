@@ -13,6 +13,8 @@ mod admin;
 mod balancing;
 /// A side that breaks the protocol, and what the other one is told.
 mod breach;
+/// Sessions that carry as much as they can, and whoever is beside them.
+mod bulk;
 /// The close handshake and every other way a session ends.
 mod close;
 /// What an operator types.
