@@ -5,8 +5,8 @@
 
 use std::collections::VecDeque;
 
-/// The price of what one direction of a session may move in one turn: less than a millisecond. With less, where frames of
-/// a megabyte are not moved as a whole, both ends are woken more often, and a gigabyte costs a fifth more.
+/// The price of what one direction of a session may move in one turn, half a millisecond or more. With less, where frames
+/// of a megabyte are not moved as a whole, both ends are woken more often, and a gigabyte costs a fifth more.
 pub(super) const TURN: usize = 1536 * 1024;
 /// The least price of a call, and of a turn.
 const CALL: usize = 8 * 1024;

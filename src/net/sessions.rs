@@ -39,7 +39,7 @@ const BUSY: u64 = 500;
 /// Events that come as near to each other as this, in microseconds, make the loop stay for the next ones.
 const NEAR: u64 = 250;
 /// How many microseconds after a wake-up's begin it stays no longer. With a turn that has begun just before, or with [`NEAR`],
-/// after which the bell rings, the worker's tasks and timers have their turn after 2 ms at the latest.
+/// after which the bell rings, the worker's tasks and timers have their turn after about 2 ms.
 const STAY: u64 = 1_250;
 /// The longest gap between events that is told from longer ones, in microseconds.
 const LONGEST_GAP: u64 = 5_000;
