@@ -343,8 +343,11 @@ impl Metrics {
         if let Some(known) = routes.all().find(|known| known.labels == labels) {
             return known;
         }
-        // What is left of an earlier one with its name is not for this one, whose sums begin at 0.
-        self.table.forget_gone(&routes.living(None));
+        // What is left of an earlier one with its name is not for this one, whose sums begin at 0. Only where one is gone: to
+        // look through all series for each route of a long file would take longer than its square.
+        if routes.forget_gone() {
+            self.table.forget_gone(&routes.living(None));
+        }
         let route = Arc::new(RouteMetrics::new(&self.table, routes.next_number, labels));
         routes.next_number += 1;
         routes.living.push(Arc::downgrade(&route));
@@ -369,7 +372,7 @@ impl Metrics {
     /// address.
     pub fn forget_gone<'b>(&self, backends: impl IntoIterator<Item = (&'b str, &'b str)>) {
         let mut routes = self.routes();
-        routes.living.retain(|route| route.strong_count() > 0);
+        routes.forget_gone();
         let backends = backends.into_iter().map(|(upstream, backend)| (upstream.to_owned(), backend.to_owned()));
         self.table.forget_gone(&routes.living(Some(backends.collect())));
     }
@@ -445,6 +448,13 @@ impl Metrics {
 }
 
 impl Routes {
+    /// Whether there were any that are gone.
+    fn forget_gone(&mut self) -> bool {
+        let before = self.living.len();
+        self.living.retain(|route| route.strong_count() > 0);
+        self.living.len() < before
+    }
+
     fn all(&self) -> impl Iterator<Item = Arc<RouteMetrics>> {
         self.living.iter().filter_map(Weak::upgrade)
     }
@@ -714,6 +724,18 @@ mod tests {
         metrics.route("*/", "chat").passed.raise_to(Passed { messages: [5; 2], ..Passed::default() });
         let again = metrics.route("*/", "chat");
         assert_eq!((again.passed.received.get(), again.number()), (0, 1));
+    }
+
+    #[test]
+    fn a_route_that_is_new_has_no_series_looked_through_where_no_route_is_gone() {
+        let metrics = Metrics::default();
+        let _stays = metrics.route("*/", "chat");
+        metrics.request_over(Some("*/stray"), "refused", true);
+        let new = metrics.route("*/new", "chat");
+        assert_eq!(samples(&metrics, "stray"), 1, "somebody looked");
+        drop(new);
+        let _next = metrics.route("*/next", "chat");
+        assert_eq!(samples(&metrics, "stray"), 0);
     }
 
     #[test]
