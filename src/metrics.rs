@@ -368,6 +368,17 @@ impl Metrics {
         usize::try_from(active.sum::<i64>()).unwrap_or_default()
     }
 
+    /// Sessions open, by the names of their routes.
+    #[must_use]
+    pub fn sessions_by_route(&self) -> HashMap<String, usize> {
+        let mut sessions = HashMap::new();
+        for route in self.routes().all() {
+            let active = usize::try_from(route.active.get()).unwrap_or_default();
+            *sessions.entry(route.labels.route.clone()).or_default() += active;
+        }
+        sessions
+    }
+
     /// Forgets the routes that are configured no more and have no session left, and all backends but these: upstream and
     /// address.
     pub fn forget_gone<'b>(&self, backends: impl IntoIterator<Item = (&'b str, &'b str)>) {

@@ -1,7 +1,7 @@
 //! What one configuration comes to. A reload makes another one and changes nothing in this one: who began under it ends
 //! under it.
 
-use std::{io, sync::Arc, time::Instant};
+use std::{collections::HashSet, io, sync::Arc, time::Instant};
 
 use super::{Shared, control::Unknown, tickets::Tickets};
 use crate::{
@@ -103,6 +103,11 @@ impl Plan {
     /// Whether a route is called so.
     pub(super) fn has_route(&self, name: &str) -> bool {
         self.config.routes.routes().any(|route| route.name == name)
+    }
+
+    /// How all routes are called: for who asks of many, as workers wait for whoever changes the orders.
+    pub(super) fn route_names(&self) -> HashSet<&str> {
+        self.config.routes.routes().map(|route| &*route.name).collect()
     }
 
     /// The backend of this address in the upstream of this name.

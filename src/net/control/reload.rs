@@ -243,7 +243,8 @@ impl Control {
                 backend.begin_anew(Instant::now());
                 book.restore_backend(backend);
             }
-            for route in plan.config.routes.routes().filter(|route| !before.has_route(&route.name)) {
+            let had = before.route_names();
+            for route in plan.config.routes.routes().filter(|route| !had.contains(&*route.name)) {
                 book.restore_route(&route.name);
             }
             self.shared.change_plan(plan);
@@ -255,8 +256,10 @@ impl Control {
     fn release(&self, book: &mut Book, before: &Plan, after: &Plan) {
         let closes = after.config.drain.closes_removed;
         let order = |sessions| closes.then(|| self.shared.order(Cause::Removed, sessions));
-        for route in before.config.routes.routes().filter(|route| !after.has_route(&route.name)) {
-            book.drain_route(&route.name, Cause::Removed, order(self.metrics().sessions_on(&route.name)));
+        let (has, sessions) = (after.route_names(), self.metrics().sessions_by_route());
+        for route in before.config.routes.routes().filter(|route| !has.contains(&*route.name)) {
+            let sessions = sessions.get(&*route.name).copied().unwrap_or_default();
+            book.drain_route(&route.name, Cause::Removed, order(sessions));
         }
         let has: HashSet<_> = after.backends().map(|(_, backend)| Arc::as_ptr(backend)).collect();
         for (_, backend) in before.backends().filter(|(_, backend)| !has.contains(&Arc::as_ptr(backend))) {
