@@ -4,6 +4,7 @@ mod changes;
 mod reload;
 
 use std::{
+    cell::LazyCell,
     fmt, io,
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
@@ -253,7 +254,7 @@ impl Control {
     /// # Errors
     /// No route has this name (host and path, as in the log).
     pub fn drain_route(&self, route: &str, drains: bool) -> Result<Told, Unknown> {
-        let sessions = self.metrics().sessions_on(route);
+        let sessions = self.metrics().sessions_by_route().get(route).copied().unwrap_or_default();
         let order = drains.then(|| self.shared.order(Cause::Drain, sessions));
         self.order(|plan, book| {
             if !plan.has_route(route) {
@@ -479,7 +480,9 @@ impl Control {
         let (metrics, plan) = (self.metrics(), self.plan());
         self.planner.forget_gone();
         metrics.forget_gone(plan.backends().map(|(upstream, backend)| (upstream, backend.address())));
-        self.shared.orders.forget_gone(|route| metrics.has_route(route), Instant::now());
+        // Asked for at most once, and not before the orders stand still.
+        let names = LazyCell::new(|| metrics.route_names());
+        self.shared.orders.forget_gone(|route| names.contains(route), Instant::now());
     }
 
     fn checks(&self) -> MutexGuard<'_, Checks> {
