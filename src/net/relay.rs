@@ -145,6 +145,9 @@ impl Relay {
 
     /// Moves what can be moved without waiting. `is_due`: the session's time may have come.
     pub(super) fn turn(&mut self, scratch: &mut Scratch, is_due: bool, now: Instant) -> Turn {
+        if is_due && self.session.judges_silence(now) {
+            self.doubt_dryness();
+        }
         let to_backend = self.pump(Side::Client, scratch, now);
         let to_client = self.pump(Side::Backend, scratch, now);
         // After reading: where this worker was held up, the bytes that prove a side alive are here already.
@@ -157,6 +160,17 @@ impl Relay {
             return Turn::Over;
         }
         if to_backend == Turn::HasMore || to_client == Turn::HasMore { Turn::HasMore } else { Turn::Waits }
+    }
+
+    /// Has both sides read once more. A worker that was held up looks at alarms before it has taken all events, so that a
+    /// socket may have bytes and not know of them.
+    #[cold]
+    fn doubt_dryness(&self) {
+        for side in [Side::Client, Side::Backend] {
+            if let Some(socket) = self.stream(side).socket() {
+                socket.doubt_dryness();
+            }
+        }
     }
 
     /// Does what the session wants beside relaying.
@@ -503,3 +517,6 @@ impl Leg {
 fn noop() -> Context<'static> {
     Context::from_waker(Waker::noop())
 }
+
+#[cfg(test)]
+mod tests;

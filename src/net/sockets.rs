@@ -162,6 +162,11 @@ impl Socket {
         self.ready.store(self.ready.load(Relaxed) | ready.0, Relaxed);
     }
 
+    /// A read is worth trying, though no event has said so.
+    pub(super) fn doubt_dryness(&self) {
+        self.note(Ready(READABLE));
+    }
+
     /// Whether a session's socket has nothing to read for now.
     pub(super) fn is_dry(&self) -> bool {
         self.ready.load(Relaxed) & READABLE == 0

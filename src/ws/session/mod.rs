@@ -278,6 +278,15 @@ impl Session {
         self.half_mut(to).to = Outgoing::Shut;
     }
 
+    /// Whether [`Self::handle_timeout`] is about to take a side's silence for its death, or that of both for idleness. Every byte
+    /// that has come is to be fed before.
+    #[must_use]
+    pub fn judges_silence(&self, now: Instant) -> bool {
+        let tick = self.common.tick(now);
+        let ends = [self.poll_death(Side::Client), self.poll_death(Side::Backend), self.poll_idle()];
+        self.ending().is_none() && ends.into_iter().flatten().any(|at| at <= tick)
+    }
+
     /// Time has passed: a Ping falls due, a side is dead, the session is idle, its end has to hurry.
     pub fn handle_timeout(&mut self, now: Instant) {
         if self.ending().is_some() {

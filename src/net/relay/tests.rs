@@ -1,0 +1,88 @@
+//! A relay between two sockets. Nobody tells it what has happened on them: as where its worker was held up, and looks at its
+//! alarms before it has taken all events.
+
+#![allow(clippy::unwrap_used)]
+
+use std::{
+    io::{Read as _, Write as _},
+    net::{TcpListener, TcpStream},
+    thread,
+    time::Duration,
+};
+
+use super::*;
+use crate::{
+    metrics::RoundTripTimes,
+    net::sockets,
+    ws::{
+        keepalive::{PongTimeout, Secret, Settings},
+        meter::MessageLimits,
+        session::{Common, SessionSettings},
+    },
+};
+
+const PING_INTERVAL: Duration = Duration::from_secs(20);
+const PONG_TIMEOUT: Duration = Duration::from_secs(30);
+const IDLE: Duration = Duration::from_secs(60);
+
+/// Where a connection ends: at the relay, to look into that end, and at whom it talks to.
+fn connection(side: Side) -> (Socket, TcpStream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let ours = listener.accept().unwrap().0;
+    ours.set_nonblocking(true).unwrap();
+    let view = ours.try_clone().unwrap();
+    let socket = Socket::new(mio::net::TcpStream::from_std(ours)).unwrap();
+    socket.give_to(0, side);
+    (socket, view, peer)
+}
+
+/// Whether a session goes on at a time when its client has been silent for too long, unless `says` has come since.
+fn goes_on(idle: Option<Duration>, says: impl FnOnce(&mut TcpStream), has_said: bool) -> bool {
+    let _epoll = sockets::open().unwrap();
+    let (client, view, mut peer) = connection(Side::Client);
+    let (backend, _, _backend) = connection(Side::Backend);
+    let pong_timeout = PongTimeout::of_both(Some(PONG_TIMEOUT));
+    let ping_interval = idle.is_none().then_some(PING_INTERVAL);
+    let settings = SessionSettings {
+        keepalive: Settings { ping_interval, pong_timeout, client: true, backend: false },
+        idle,
+        max_lifetime: None,
+        close_timeout: Duration::from_secs(5),
+        limits: MessageLimits::NONE,
+        extensions: false,
+    };
+    let began = Instant::now();
+    let common = Common { settings, secret: Secret([0; 16]), epoch: began, round_trips: RoundTripTimes::default() };
+    let [client, backend] = [client, backend].map(|socket| Leg::new(Stream::Plain(socket), Bytes::new()));
+    let mut relay = Relay::new(client, backend, Session::new(Arc::new(common), 0, began));
+    let mut scratch = Scratch::new(Unsent::new());
+    let pinged = began + PING_INTERVAL;
+    assert_eq!(relay.turn(&mut scratch, true, pinged), Turn::Waits);
+    says(&mut peer);
+    while has_said && view.peek(&mut [0]).is_err() {
+        thread::yield_now();
+    }
+    let up = if idle.is_some() { began + IDLE } else { pinged + PONG_TIMEOUT };
+    assert_eq!(relay.turn(&mut scratch, true, up), Turn::Waits);
+    !relay.session.is_ending()
+}
+
+#[test]
+fn a_side_whose_answer_waits_to_be_read_is_not_dead() {
+    let pong = |peer: &mut TcpStream| {
+        let mut ping = [0; 14];
+        peer.read_exact(&mut ping).unwrap();
+        let pong = [&[0x8a, 0x80 | ping[1], 0, 0, 0, 0], &ping[2..]].concat();
+        peer.write_all(&pong).unwrap();
+    };
+    assert!(goes_on(None, pong, true));
+    assert!(!goes_on(None, |_| {}, false), "nothing has come");
+}
+
+#[test]
+fn a_session_whose_message_waits_to_be_read_is_not_idle() {
+    let message = |peer: &mut TcpStream| peer.write_all(b"\x81\x82\0\0\0\0hi").unwrap();
+    assert!(goes_on(Some(IDLE), message, true));
+    assert!(!goes_on(Some(IDLE), |_| {}, false), "nothing has come");
+}
