@@ -58,7 +58,7 @@ struct State {
 struct Closing(Arc<Queue>);
 
 impl Lines {
-    /// Lines go to `writer`, and errors of the writer to `tell`, at most one in [`SILENCE`].
+    /// Lines go to `writer`, and errors of the writer to `tell`, at most one in `SILENCE`.
     ///
     /// # Errors
     /// The thread cannot be made.

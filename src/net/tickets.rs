@@ -2,7 +2,7 @@
 //! keys serves all listeners, stays over a reload, and goes with the listening sockets to a successor, so that clients that
 //! come back then need no full handshake. rustls' own ticketers keep their keys to themselves.
 //!
-//! A key seals for [`PERIOD`] and opens for one more. Whoever learns a key can read what was sealed with it, so keys never
+//! A key seals for `PERIOD` and opens for one more. Whoever learns a key can read what was sealed with it, so keys never
 //! touch a disk and are wiped when they are old.
 
 use std::{
