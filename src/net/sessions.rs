@@ -128,8 +128,8 @@ pub(super) struct Sessions {
     /// When the alarm rings; `None` = it has.
     rings: Option<Tick>,
     orders: Arc<Book>,
-    /// The place where the sessions go on to be told of them.
-    telling: Option<usize>,
+    /// How far the sessions have been told of them.
+    telling: Walk,
 }
 
 impl Sessions {
@@ -162,7 +162,7 @@ impl Sessions {
             alarm: Box::pin(tokio::time::sleep_until(epoch.into())),
             rings: None,
             orders: Arc::default(),
-            telling: None,
+            telling: Walk::default(),
         })
     }
 
@@ -175,7 +175,7 @@ impl Sessions {
                 // Never an error: this worker holds what sends them.
                 _ = orders.changed() => {
                     self.orders = Arc::clone(&orders.borrow_and_update());
-                    self.telling = Some(0);
+                    self.telling.begin();
                 }
                 () = poll_fn(|cx| self.poll_drive(cx)) => {}
             }
@@ -298,7 +298,7 @@ impl Sessions {
     fn stay(&mut self, began: u64, mut now: Moment) -> bool {
         let until = began + STAY;
         let rings = until + NEAR;
-        let soon = Tick((rings / 1000) as u32 + 1);
+        let soon = Tick((rings / 1000 + 1) as u32);
         if self.earliest.is_some_and(|earliest| earliest.is_before(soon)) {
             return false;
         }
@@ -466,16 +466,16 @@ impl Sessions {
 
     /// Whether something goes through the table, a slice in each wake-up.
     fn owes_work(&self) -> bool {
-        !self.inquiries.is_empty() || !self.ledger.is_idle() || self.ringing.is_some() || self.telling.is_some()
+        !self.inquiries.is_empty() || !self.ledger.is_idle() || self.ringing.is_some() || !self.telling.is_over()
     }
 
     /// Where the orders have changed, one slice of the sessions learns which concern it.
     fn tell(&mut self) {
-        if self.telling.is_none() {
+        if self.telling.is_over() {
             return;
         }
         let now = Instant::now();
-        for key in next_slice(&mut self.telling, SLICE, self.running.capacity()) {
+        for key in self.telling.next_slice(SLICE, self.running.capacity()) {
             let Some(running) = self.running.get_mut(key) else { continue };
             running.session.hear(&self.orders, now);
             if !mem::replace(&mut running.queued, true) {
@@ -515,6 +515,37 @@ fn next_slice(at: &mut Option<usize>, length: usize, capacity: usize) -> Range<u
     let to = (from + length).min(capacity);
     *at = (to < capacity).then_some(to);
     from..to
+}
+
+/// A way through the whole table, slice by slice.
+#[derive(Debug, Default)]
+struct Walk {
+    /// The place where it goes on; `None` = it is over.
+    at: Option<usize>,
+    /// Another one follows it.
+    again: bool,
+}
+
+impl Walk {
+    /// From now on every place is looked at. A walk that is under way ends first: if each change of the orders began it anew,
+    /// orders that change often would keep it from the last places.
+    fn begin(&mut self) {
+        self.again = self.at.is_some_and(|at| at > 0);
+        self.at.get_or_insert(0);
+    }
+
+    /// The places to look at now.
+    fn next_slice(&mut self, length: usize, capacity: usize) -> Range<usize> {
+        let slice = next_slice(&mut self.at, length, capacity);
+        if self.at.is_none() && mem::take(&mut self.again) {
+            self.at = Some(0);
+        }
+        slice
+    }
+
+    const fn is_over(&self) -> bool {
+        self.at.is_none()
+    }
 }
 
 /// An alarm rings a little late, by less than a hundredth of the wait, on ticks that a worker's sessions share: to wake up for
@@ -564,6 +595,23 @@ mod tests {
         }
         assert_eq!(seen, (0..200).collect::<Vec<_>>());
         assert_eq!((next_slice(&mut at, 64, 0), at), (0..0, None));
+    }
+
+    #[test]
+    fn the_last_place_is_reached_however_often_the_orders_change() {
+        let (mut walk, mut seen) = (Walk::default(), HashSet::new());
+        for _ in 0..10 {
+            walk.begin();
+            seen.extend(walk.next_slice(64, 200));
+        }
+        assert_eq!(seen.len(), 200);
+        // Each place is looked at once more after the last change.
+        walk.begin();
+        seen.clear();
+        while !walk.is_over() {
+            seen.extend(walk.next_slice(64, 200));
+        }
+        assert_eq!(seen.len(), 200);
     }
 
     #[test]
