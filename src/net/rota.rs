@@ -5,8 +5,8 @@
 
 use std::collections::VecDeque;
 
-/// The price of what one direction of a session may move in one turn, half a millisecond or more. With less, where frames
-/// of a megabyte are not moved as a whole, both ends are woken more often, and a gigabyte costs a fifth more.
+/// What one direction of a session may move in one turn, by its price. It takes half a millisecond or more. A smaller budget would
+/// cut frames of a megabyte: both ends would be woken more often, and a gigabyte would cost a fifth more.
 pub(super) const TURN: usize = 1536 * 1024;
 /// The least price of a call, and of a turn.
 const CALL: usize = 8 * 1024;
@@ -18,7 +18,7 @@ const ROUND: usize = TURN;
 const GLANCE: usize = 64 * 1024;
 /// A session whose last turn cost more than this is heavy: more than a message of 16 KiB, or eight calls.
 const LIGHT: usize = 64 * 1024;
-/// What a light session may have in a cycle before the heavy ones, in units of [`CALL`]: a message and its answer, twice.
+/// What a light session may move in a cycle ahead of the heavy ones, in units of [`CALL`]: two messages and their answers.
 const AHEAD: u8 = 4;
 /// In place of what was used: the session is heavy.
 const HEAVY: u8 = u8::MAX;
@@ -81,12 +81,12 @@ impl Rota {
     }
 }
 
-/// Of a call, or a turn, that moved so many bytes without copying them.
+/// The price of a call, or of a turn, that moved so many bytes without copying them.
 pub(super) const fn price(bytes: usize) -> usize {
     if bytes > CALL { bytes } else { CALL }
 }
 
-/// Of a call that moved so many bytes by copying them.
+/// The price of a call that moved so many bytes by copying them.
 pub(super) const fn price_of_copy(bytes: usize) -> usize {
     price(COPIED * bytes)
 }
@@ -95,7 +95,7 @@ pub(super) const fn price_of_copy(bytes: usize) -> usize {
 #[derive(Debug)]
 pub(super) struct Round {
     spent: usize,
-    /// The time that is known is that of when so much was spent.
+    /// What had been spent at the last look at the clock.
     seen: usize,
     /// When the round ends, in the microseconds of its caller.
     until: u64,

@@ -25,8 +25,8 @@ pub(super) fn set_options(socket: &impl AsFd, tcp: &Tcp) -> io::Result<()> {
     Ok(())
 }
 
-/// Bytes that the kernel takes and has not sent yet, once a socket has refused some: what we put behind them waits as long as
-/// they do. Echoes of 1 MiB took as much time and CPU with this as with 256 KiB to 1 MiB and with no limit.
+/// How many bytes the kernel may hold unsent for a socket that has refused some. A Ping or a Close that we write next waits behind
+/// them. Echoes of 1 MiB took as much time and CPU with this limit as with 256 KiB to 1 MiB and with none.
 const UNSENT: u32 = 128 * 1024;
 
 /// Has the kernel take fewer bytes than it could, so that what is written next, a Ping or a Close, does not queue behind

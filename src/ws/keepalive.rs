@@ -196,8 +196,8 @@ const JITTERS: u64 = 1024;
 const MAX_UNANSWERED: u8 = 16;
 /// How slowly, where `pong_timeout` is not shorter.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// While bytes wait for a side, we look so often in a `pong_timeout` whether it takes them. By one such part a slow side's death
-/// may be told late, and never early.
+/// While bytes wait for a side, we look this many times in a `pong_timeout` whether it takes them. So the death of such a side is
+/// found late by one of these parts at most, and never early.
 const LOOKS: u64 = 16;
 
 impl Keepalive {
