@@ -15,6 +15,7 @@ use crate::{
     metrics::RoundTripTimes,
     net::sockets,
     ws::{
+        close::CloseCode,
         keepalive::{PongTimeout, Secret, Settings},
         meter::MessageLimits,
         session::{Common, SessionSettings},
@@ -24,6 +25,7 @@ use crate::{
 const PING_INTERVAL: Duration = Duration::from_secs(20);
 const PONG_TIMEOUT: Duration = Duration::from_secs(30);
 const IDLE: Duration = Duration::from_secs(60);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Where a connection ends: at the relay, to look into that end, and at whom it talks to.
 fn connection(side: Side) -> (Socket, TcpStream, TcpStream) {
@@ -37,31 +39,44 @@ fn connection(side: Side) -> (Socket, TcpStream, TcpStream) {
     (socket, view, peer)
 }
 
-/// Whether a session goes on at a time when its client has been silent for too long, unless `says` has come since.
-fn goes_on(idle: Option<Duration>, says: impl FnOnce(&mut TcpStream), has_said: bool) -> bool {
-    let _epoll = sockets::open().unwrap();
-    let (client, view, mut peer) = connection(Side::Client);
-    let (backend, _, _backend) = connection(Side::Backend);
+/// A relay that has begun at this time between two connections, with its client's and its backend's ends.
+fn relay(idle: Option<Duration>, began: Instant) -> (Relay, [(TcpStream, TcpStream); 2]) {
+    let (client, client_view, client_peer) = connection(Side::Client);
+    let (backend, backend_view, backend_peer) = connection(Side::Backend);
     let pong_timeout = PongTimeout::of_both(Some(PONG_TIMEOUT));
     let ping_interval = idle.is_none().then_some(PING_INTERVAL);
     let settings = SessionSettings {
         keepalive: Settings { ping_interval, pong_timeout, client: true, backend: false },
         idle,
         max_lifetime: None,
-        close_timeout: Duration::from_secs(5),
+        close_timeout: CLOSE_TIMEOUT,
         limits: MessageLimits::NONE,
         extensions: false,
     };
-    let began = Instant::now();
     let common = Common { settings, secret: Secret([0; 16]), epoch: began, round_trips: RoundTripTimes::default() };
     let [client, backend] = [client, backend].map(|socket| Leg::new(Stream::Plain(socket), Bytes::new()));
-    let mut relay = Relay::new(client, backend, Session::new(Arc::new(common), 0, began));
+    let relay = Relay::new(client, backend, Session::new(Arc::new(common), 0, began));
+    (relay, [(client_view, client_peer), (backend_view, backend_peer)])
+}
+
+/// Waits until what the other end has said is there to be read.
+fn await_input(view: &TcpStream) {
+    while view.peek(&mut [0]).is_err() {
+        thread::yield_now();
+    }
+}
+
+/// Whether a session goes on at a time when its client has been silent for too long, unless `says` has come since.
+fn goes_on(idle: Option<Duration>, says: impl FnOnce(&mut TcpStream), has_said: bool) -> bool {
+    let _epoll = sockets::open().unwrap();
+    let began = Instant::now();
+    let (mut relay, [(view, mut peer), _backend]) = relay(idle, began);
     let mut scratch = Scratch::new(Unsent::new());
     let pinged = began + PING_INTERVAL;
     assert_eq!(relay.turn(&mut scratch, true, pinged), Turn::Waits);
     says(&mut peer);
-    while has_said && view.peek(&mut [0]).is_err() {
-        thread::yield_now();
+    if has_said {
+        await_input(&view);
     }
     let up = if idle.is_some() { began + IDLE } else { pinged + PONG_TIMEOUT };
     assert_eq!(relay.turn(&mut scratch, true, up), Turn::Waits);
@@ -85,4 +100,19 @@ fn a_session_whose_message_waits_to_be_read_is_not_idle() {
     let message = |peer: &mut TcpStream| peer.write_all(b"\x81\x82\0\0\0\0hi").unwrap();
     assert!(goes_on(Some(IDLE), message, true));
     assert!(!goes_on(Some(IDLE), |_| {}, false), "nothing has come");
+}
+
+#[test]
+fn an_end_whose_closes_wait_to_be_read_is_clean() {
+    let _epoll = sockets::open().unwrap();
+    let began = Instant::now();
+    let (mut relay, [(client_view, mut client), (backend_view, mut backend)]) = relay(Some(IDLE), began);
+    let mut scratch = Scratch::new(Unsent::new());
+    relay.session.handle_kill(CloseCode::GOING_AWAY, "", began);
+    assert_eq!(relay.turn(&mut scratch, false, began), Turn::Waits);
+    client.write_all(b"\x88\x80\0\0\0\0").unwrap();
+    backend.write_all(b"\x88\0").unwrap();
+    [client_view, backend_view].iter().for_each(await_input);
+    assert_eq!(relay.turn(&mut scratch, true, began + CLOSE_TIMEOUT), Turn::Over);
+    assert!(relay.session.termination().unwrap().clean);
 }

@@ -278,13 +278,16 @@ impl Session {
         self.half_mut(to).to = Outgoing::Shut;
     }
 
-    /// Whether [`Self::handle_timeout`] is about to take a side's silence for its death, or that of both for idleness. Every byte
-    /// that has come is to be fed before.
+    /// Whether silence is about to end the session: that of a side, which is taken for its death, that of both, or that of an end
+    /// whose time is up. Every byte that has come is to be fed before.
     #[must_use]
     pub fn judges_silence(&self, now: Instant) -> bool {
+        if let Some(ending) = self.ending() {
+            return ending.deadline <= now;
+        }
         let tick = self.common.tick(now);
         let ends = [self.poll_death(Side::Client), self.poll_death(Side::Backend), self.poll_idle()];
-        self.ending().is_none() && ends.into_iter().flatten().any(|at| at <= tick)
+        ends.into_iter().flatten().any(|at| at <= tick)
     }
 
     /// Time has passed: a Ping falls due, a side is dead, the session is idle, its end has to hurry.
