@@ -22,7 +22,7 @@ use prometheus_client::{
 
 use self::{
     process::Process,
-    series::{Forgetful, Label, Living, Series},
+    series::{Forgetful, Label, Living, Pairs, Series},
 };
 use crate::{
     error::{Error, Kind},
@@ -376,8 +376,19 @@ impl Metrics {
     pub fn forget_gone<'b>(&self, backends: impl IntoIterator<Item = (&'b str, &'b str)>) {
         let mut routes = self.routes();
         routes.forget_gone();
-        let backends = backends.into_iter().map(|(upstream, backend)| (upstream.to_owned(), backend.to_owned()));
-        self.table.forget_gone(&routes.living(Some(backends.collect())));
+        self.table.forget_gone(&routes.living(Some(backends.into_iter().collect())));
+    }
+
+    /// Whether a route has lost the last of those who count for it, so that there is something to forget.
+    #[must_use]
+    pub fn has_gone_route(&self) -> bool {
+        self.routes().living.iter().any(|route| route.strong_count() == 0)
+    }
+
+    /// How many routes are configured, or have sessions or requests left.
+    #[must_use]
+    pub fn known_routes(&self) -> usize {
+        self.routes().living.len()
     }
 
     /// A request is over that became no session. `route`: the one that it found; `cause`: the log's word.
@@ -463,10 +474,10 @@ impl Routes {
     }
 
     /// `backends`: `None` = all live.
-    fn living(&self, backends: Option<HashSet<(String, String)>>) -> Living {
-        let routes: HashSet<_> =
-            self.all().map(|route| (route.labels.route.clone(), route.labels.upstream.clone())).collect();
-        Living { names: routes.iter().map(|(name, _)| name.clone()).collect(), routes, backends }
+    fn living(&self, backends: Option<Pairs>) -> Living {
+        let all: Vec<_> = self.all().collect();
+        let routes = all.iter().map(|route| (route.labels.route.as_str(), route.labels.upstream.as_str())).collect();
+        Living { routes, backends }
     }
 }
 
@@ -718,10 +729,12 @@ mod tests {
             samples(&metrics, "gone") < all && metrics.route_names().contains("*/gone"),
             "a session of the route may be left"
         );
+        assert!(!metrics.has_gone_route() && metrics.known_routes() == 1);
         drop(route);
+        assert!(metrics.has_gone_route(), "there is something to forget");
         metrics.forget_gone([]);
         assert_eq!(text::write(&metrics.registry, text::Format::Classic), before);
-        assert!(!metrics.route_names().contains("*/gone"));
+        assert!(!metrics.has_gone_route() && metrics.known_routes() == 0);
     }
 
     #[test]

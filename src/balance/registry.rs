@@ -75,9 +75,14 @@ impl Registry {
         });
     }
 
+    /// Whether a backend lives no more, so that there is something to forget.
+    pub fn has_gone(&self) -> bool {
+        let known = lock(&self.known);
+        known.values().flat_map(|upstream| upstream.backends.values()).any(|backend| backend.strong_count() == 0)
+    }
+
     /// How many backends are known.
-    #[cfg(test)]
-    pub(crate) fn known(&self) -> usize {
+    pub fn known(&self) -> usize {
         lock(&self.known).values().map(|upstream| upstream.backends.len()).sum()
     }
 }

@@ -1,7 +1,7 @@
 //! A family of metrics that can forget: Prometheus's own knows no way to go through its labels.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     fmt,
     hash::Hash,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -17,29 +17,46 @@ use prometheus_client::{
     },
 };
 
+/// Names, each with those that go with it: asked for one pair after another, so that no question allocates.
+#[derive(Debug, Default)]
+pub(super) struct Pairs(HashMap<String, HashSet<String>>);
+
 /// What has a place in the metrics: what is configured, and what has sessions or requests left.
 #[derive(Debug, Default)]
 pub(super) struct Living {
-    /// Names of routes.
-    pub(super) names: HashSet<String>,
-    /// Routes with their upstreams.
-    pub(super) routes: HashSet<(String, String)>,
-    /// Upstreams with their backends; `None` = all.
-    pub(super) backends: Option<HashSet<(String, String)>>,
+    /// The upstreams of each route, by its name.
+    pub(super) routes: Pairs,
+    /// The backends of each upstream, by its name; `None` = all.
+    pub(super) backends: Option<Pairs>,
+}
+
+impl<'a> FromIterator<(&'a str, &'a str)> for Pairs {
+    fn from_iter<I: IntoIterator<Item = (&'a str, &'a str)>>(pairs: I) -> Self {
+        let mut by_first = HashMap::<_, HashSet<_>>::new();
+        for (first, second) in pairs {
+            by_first.entry(first.to_owned()).or_default().insert(second.to_owned());
+        }
+        Self(by_first)
+    }
+}
+
+impl Pairs {
+    fn has(&self, first: &str, second: &str) -> bool {
+        self.0.get(first).is_some_and(|seconds| seconds.contains(second))
+    }
 }
 
 impl Living {
     pub(super) fn has_name(&self, route: &str) -> bool {
-        self.names.contains(route)
+        self.routes.0.contains_key(route)
     }
 
     pub(super) fn has_route(&self, route: &str, upstream: &str) -> bool {
-        self.routes.contains(&(route.to_owned(), upstream.to_owned()))
+        self.routes.has(route, upstream)
     }
 
     pub(super) fn has_backend(&self, upstream: &str, backend: &str) -> bool {
-        let pair = || (upstream.to_owned(), backend.to_owned());
-        self.backends.as_ref().is_none_or(|backends| backends.contains(&pair()))
+        self.backends.as_ref().is_none_or(|backends| backends.has(upstream, backend))
     }
 }
 

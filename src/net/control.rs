@@ -14,7 +14,7 @@ use std::{
 use tokio::{
     runtime::Handle,
     sync::{self, oneshot},
-    time::{interval, timeout},
+    time::{sleep, timeout},
 };
 
 use super::{
@@ -50,7 +50,8 @@ pub use self::reload::{ReloadError, Reloaded};
 
 /// How long a worker may take to do what was asked.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How long something is remembered at most that the configuration does not have any more and nobody uses.
+/// How long something is remembered at most that the configuration does not have any more and nobody uses. Nobody looks while
+/// there is no such thing to come.
 const TIDY: Duration = Duration::from_secs(1);
 
 /// A running proxy, for whoever may change it. It does not keep the proxy running.
@@ -485,6 +486,15 @@ impl Control {
         self.shared.orders.forget_gone(|route| names.contains(route), Instant::now());
     }
 
+    /// Forgets what is gone, if something is. Whether something is still to go, by itself: what a reload has removed and
+    /// somebody still uses, or a choice whose time is not up.
+    fn tidy(&self) -> bool {
+        if self.planner.has_gone() || self.book().choices().has_ended(Instant::now()) {
+            self.forget_gone();
+        }
+        self.planner.has_more_than(&self.plan()) || !self.book().choices().is_empty()
+    }
+
     fn checks(&self) -> MutexGuard<'_, Checks> {
         self.checks.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -494,15 +504,22 @@ impl Control {
     }
 }
 
-/// The last session of something that is gone may end at any time.
+/// The last session of something that is gone may end at any time. Where nothing is gone only a change of the orders can bring
+/// something, as a reload is one: a process whose file stays as it is does nothing here.
 async fn tidy(control: Weak<Control>) {
-    let mut beats = interval(TIDY);
+    let Some(mut orders) = control.upgrade().map(|control| control.shared.orders.subscribe()) else { return };
     loop {
-        beats.tick().await;
-        let Some(control) = control.upgrade() else { return };
-        let _vital = control.vitals().guard("the background thread");
-        control.vitals().strike(Fault::Background);
-        control.forget_gone();
+        let is_more_to_go = {
+            let Some(control) = control.upgrade() else { return };
+            let _vital = control.vitals().guard("the background thread");
+            control.vitals().strike(Fault::Background);
+            control.tidy()
+        };
+        if is_more_to_go {
+            sleep(TIDY).await;
+        } else if orders.changed().await.is_err() {
+            return;
+        }
     }
 }
 

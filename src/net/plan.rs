@@ -97,6 +97,16 @@ impl Planner {
     pub(super) fn forget_gone(&self) {
         self.registry.forget_gone();
     }
+
+    /// Whether a route or a backend has lost its last user, so that there is something to forget.
+    pub(super) fn has_gone(&self) -> bool {
+        self.metrics.has_gone_route() || self.registry.has_gone()
+    }
+
+    /// Whether somebody still uses a route or a backend that this plan, which runs, does not have.
+    pub(super) fn has_more_than(&self, plan: &Plan) -> bool {
+        (self.metrics.known_routes(), self.registry.known()) != (plan.terms.len(), plan.backends().count())
+    }
 }
 
 impl Plan {
