@@ -304,7 +304,7 @@ mod tests {
         for target in ["http://example.com/", "http://example.com:81/a", "http://[::1]:80/"] {
             assert_eq!(old(target), Ok(()), "{target}");
         }
-        for target in ["http://a,b/", "http://a;b/", "http://%65xample.com/", "http://a:99999/", "http://a:x/"] {
+        for target in ["http://a,b/", "http://a;b/", "http://a:99999/", "http://a:x/"] {
             assert_eq!(old(target), Err(BadRequest::HostInvalid), "{target}");
         }
     }
