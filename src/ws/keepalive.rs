@@ -272,13 +272,14 @@ impl Keepalive {
     /// ours could swallow that answer: none goes out until the debt is paid or has lapsed, nor one that is owed already,
     /// since theirs ends the silence.
     pub fn handle_relayed_ping(&mut self, terms: Terms<'_>, frame: &ControlFrame, now: Tick) {
-        let patience = terms.pong_timeout().or_else(|| terms.interval()).unwrap_or_default();
+        // Where none of ours goes, theirs stands in for none and keeps none back.
+        let Some(interval) = terms.interval() else { return };
+        let patience = terms.pong_timeout().unwrap_or(interval);
         let debt = Debt { payload: fingerprint(frame.payload()), lapses: now + patience };
         let open = self.open.get_or_insert_default();
         open.debt = Some(debt);
         open.owed = false;
-        // It stands in for ours, so it does only where there would be one.
-        open.is_asked |= terms.interval().is_some();
+        open.is_asked = true;
     }
 
     /// A Pong has come from the side.
