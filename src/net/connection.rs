@@ -102,6 +102,10 @@ pub(super) async fn serve(worker: Arc<Worker>, accepted: Accepted) {
         }
         return;
     }
+    // HTTP has ended before the last of its answers was through: no 101 can follow them.
+    if let Some(leaving) = connection.give_up_leaving() {
+        leaving.fail();
+    }
     if let Err(error) = ended {
         tracing::debug!(client = %sender, %error, "connection ended");
         // What is behind a request that is being answered is that one's affair.
@@ -129,16 +133,9 @@ async fn speak(
     http: &mut (impl Future<Output = hyper::Result<()>> + Unpin),
     connection: &proxy::Connection,
 ) -> hyper::Result<Option<Leaving>> {
-    poll_fn(|cx| {
-        let spoken = Pin::new(&mut *http).poll(cx);
-        match connection.take_leaving() {
-            Some(leaving) if spoken.is_pending() => Poll::Ready(Ok(Some(leaving))),
-            Some(Leaving::Session(opening)) => {
-                opening.fail();
-                spoken.map_ok(|()| None)
-            }
-            Some(Leaving::Farewell(_)) | None => spoken.map_ok(|()| None),
-        }
+    poll_fn(|cx| match Pin::new(&mut *http).poll(cx) {
+        Poll::Ready(ended) => Poll::Ready(ended.map(|()| None)),
+        Poll::Pending => connection.take_leaving().map_or(Poll::Pending, |leaving| Poll::Ready(Ok(Some(leaving)))),
     })
     .await
 }

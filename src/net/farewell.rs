@@ -40,6 +40,8 @@ pub(super) struct Farewell {
 #[derive(Debug)]
 pub(super) struct Bid {
     words: Vec<u8>,
+    /// The reason in the Close.
+    reason: &'static str,
     patience: Duration,
     /// It counts as a connection.
     counted: (ConnectionGuard, OwnedSemaphorePermit),
@@ -61,7 +63,7 @@ impl Farewell {
         Some(Self { accept, subprotocol: first_subprotocol(headers) })
     }
 
-    /// Answers the handshake. The record says 101, which is sent, and the cause and code of the refusal.
+    /// Answers the handshake. The record says why it is refused; what is sent, once that has gone.
     pub(super) fn bid(
         self,
         connection: &Connection,
@@ -70,11 +72,7 @@ impl Farewell {
         mut record: Record,
     ) -> Bid {
         let reason = error.reason();
-        record.status = Some(StatusCode::SWITCHING_PROTOCOLS.as_u16());
         record.fail(error);
-        record.close_code = Some(CloseCode::TRY_AGAIN_LATER.0);
-        record.close_reason = reason.to_owned();
-        record.initiator = Some(Initiator::Proxy.as_str());
         let mut headers = HeaderMap::with_capacity(4);
         headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
         headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
@@ -85,16 +83,17 @@ impl Farewell {
         let mut words = switching(b"Switching Protocols", &headers);
         close_frame(CloseCode::TRY_AGAIN_LATER, reason).encode(None, &mut words);
         let patience = connection.worker.shared.plan().config.timeouts.close;
-        Bid { words, patience, counted: (connection.guard.again(), permit), record }
+        Bid { words, reason, patience, counted: (connection.guard.again(), permit), record }
     }
 }
 
 impl Bid {
     /// Says why, and reads and discards until the client's FIN, for `timeouts.close` at most: closing over unread bytes would
     /// send a reset, which destroys the Close.
-    pub(super) async fn say(self, mut client: ClientIo) {
+    pub(super) async fn say(mut self, mut client: ClientIo) {
         let said = timeout(self.patience, async {
             client.write_all(&self.words).await.ok()?;
+            self.note_said();
             let mut stream = client.into_stream();
             stream.shutdown().await.ok()?;
             let mut discarded = [0; DISCARDED];
@@ -107,6 +106,15 @@ impl Bid {
         drop(self.counted);
         // Last, so that who reads it finds everything given back.
         drop(self.record);
+    }
+
+    /// The record says 101, and the code of the Close.
+    fn note_said(&mut self) {
+        let record = &mut self.record;
+        record.status = Some(StatusCode::SWITCHING_PROTOCOLS.as_u16());
+        record.close_code = Some(CloseCode::TRY_AGAIN_LATER.0);
+        record.close_reason = self.reason.to_owned();
+        record.initiator = Some(Initiator::Proxy.as_str());
     }
 }
 

@@ -78,6 +78,17 @@ pub(super) enum Leaving {
     Farewell(Box<Bid>),
 }
 
+impl Leaving {
+    /// The client's connection ended before anything of it was sent.
+    pub(super) fn fail(self) {
+        match self {
+            Self::Session(opening) => opening.fail(),
+            // Its record tells the refusal, and no answer.
+            Self::Farewell(bid) => drop(bid),
+        }
+    }
+}
+
 /// What a request comes to, when it is not refused.
 enum Reply {
     /// A backend's answer, to be passed on as plain HTTP.
@@ -122,6 +133,11 @@ impl Connection {
         if self.debt.is_unsent() {
             return None;
         }
+        self.give_up_leaving()
+    }
+
+    /// What it cannot become any more, since hyper has ended: whatever of earlier answers is still unsent.
+    pub(super) fn give_up_leaving(&self) -> Option<Leaving> {
         self.leaving.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
