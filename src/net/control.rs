@@ -166,12 +166,12 @@ impl Control {
     /// The addresses in the order of `Config::listeners`, with the ports that were really bound.
     #[must_use]
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.listeners().iter().map(|listening| listening.address).collect()
+        self.listeners().iter().map(|listening| listening.place.address).collect()
     }
 
     /// Backends are not to be found at the addresses that are accepted on.
     fn note_own(&self) {
-        self.shared.own.set(self.addresses());
+        self.shared.own.set(self.listeners().iter().map(|listening| listening.place).collect());
     }
 
     /// Where the admin interface is, with the port that was really bound; `None` = nowhere, or not yet.

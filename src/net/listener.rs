@@ -24,6 +24,7 @@ use tokio_rustls::rustls;
 use super::{
     Worker,
     connection::{self, Accepted},
+    own::Place,
     session::Arrival,
     socket, sockets,
     vital::Fault,
@@ -44,7 +45,7 @@ pub(super) struct Listening {
     /// What the file says.
     pub(super) bind: SocketAddr,
     /// What it is bound to.
-    pub(super) address: SocketAddr,
+    pub(super) place: Place,
     /// The same socket as the loop's: for its options, and to hand it over.
     pub(super) socket: std::net::TcpListener,
     pub(super) face: Arc<Face>,
@@ -95,7 +96,8 @@ impl Crew {
     /// The socket cannot be duplicated.
     pub(super) fn accept(&self, bound: Bound) -> io::Result<Listening> {
         let Bound { bind, socket, tls, is_shared } = bound;
-        let address = socket.local_addr()?;
+        let place = Place::of(&socket)?;
+        let address = place.address;
         let (tls, is_lent) = (RwLock::new(tls), AtomicBool::new(false));
         let face = Arc::new(Face { port: address.port(), tls, is_shared, is_lent });
         let (stop, stopped) = oneshot::channel();
@@ -112,7 +114,7 @@ impl Crew {
                 }
             }
         });
-        Ok(Listening { bind, address, socket, face, stop, ended })
+        Ok(Listening { bind, place, socket, face, stop, ended })
     }
 }
 

@@ -13,12 +13,30 @@ use crate::error::{Error, Kind};
 
 /// The addresses on which this process accepts.
 #[derive(Debug, Default)]
-pub(super) struct Own(RwLock<Vec<SocketAddr>>);
+pub(super) struct Own(RwLock<Vec<Place>>);
+
+/// Where a socket listens.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place {
+    pub(super) address: SocketAddr,
+    /// On `[::]` it takes IPv4 as well, unless whoever opened it, or `net.ipv6.bindv6only`, has it not to.
+    takes_v4: bool,
+}
+
+impl Place {
+    /// # Errors
+    /// The socket is none that listens.
+    pub(super) fn of(socket: &std::net::TcpListener) -> io::Result<Self> {
+        let address = socket.local_addr()?;
+        let takes_v4 = address.is_ipv4() || !SockRef::from(socket).only_v6()?;
+        Ok(Self { address, takes_v4 })
+    }
+}
 
 impl Own {
     /// From now on these are accepted on.
-    pub(super) fn set(&self, addresses: Vec<SocketAddr>) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = addresses;
+    pub(super) fn set(&self, places: Vec<Place>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = places;
     }
 
     /// Refuses a connection that is to this process, by whatever name or address of this machine.
@@ -31,13 +49,15 @@ impl Own {
         // One that is gone already fails by itself.
         let Some(peer) = place(socket.peer_addr()) else { return Ok(()) };
         let listening = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let mut on_port = listening.iter().filter(|own| own.port() == peer.port()).peekable();
+        let mut on_port = listening.iter().filter(|own| own.address.port() == peer.port()).peekable();
         if on_port.peek().is_none() {
             return Ok(());
         }
         let Some(local) = place(socket.local_addr()) else { return Ok(()) };
         match on_port.find(|own| takes(**own, peer, local)) {
-            Some(own) => Err(Error::from_source(Kind::Loop, format!("{peer} comes to our listener on {own}"))),
+            Some(own) => {
+                Err(Error::from_source(Kind::Loop, format!("{peer} comes to our listener on {}", own.address)))
+            }
             None => Ok(()),
         }
     }
@@ -45,10 +65,12 @@ impl Own {
 
 /// Whether a connection from `local` to `peer` comes to who listens on `own`, which has the port of `peer`. To an address of
 /// this machine the kernel connects from the same address, or within 127.0.0.0/8.
-fn takes(own: SocketAddr, peer: SocketAddr, local: SocketAddr) -> bool {
-    let [own, peer, local] = [own, peer, local].map(|address| address.ip().to_canonical());
+fn takes(own: Place, peer: SocketAddr, local: SocketAddr) -> bool {
+    let Place { address, takes_v4 } = own;
+    let [own, peer, local] = [address, peer, local].map(|address| address.ip().to_canonical());
     let is_here = peer == local || peer.is_loopback();
-    own == peer || is_here && own.is_unspecified() && (own.is_ipv6() || peer.is_ipv4())
+    let takes_kind = if peer.is_ipv4() { takes_v4 } else { own.is_ipv6() };
+    own == peer || is_here && own.is_unspecified() && takes_kind
 }
 
 #[cfg(test)]
@@ -60,7 +82,7 @@ mod tests {
     fn a_listener_takes_its_address_and_one_on_all_takes_those_of_this_machine() {
         let takes = |own: &str, peer: &str, local: &str| {
             let [own, peer, local] = [own, peer, local].map(|ip| SocketAddr::new(ip.parse().unwrap(), 80));
-            takes(own, peer, local)
+            takes(Place { address: own, takes_v4: true }, peer, local)
         };
         assert!(takes("127.0.0.1", "127.0.0.1", "127.0.0.1"));
         assert!(takes("10.0.0.1", "10.0.0.1", "10.0.0.1"));
@@ -72,5 +94,19 @@ mod tests {
         assert!(!takes("0.0.0.0", "10.0.0.2", "10.0.0.1"));
         assert!(!takes("127.0.0.1", "127.0.0.2", "127.0.0.1"));
         assert!(!takes("0.0.0.0", "::1", "::1"));
+    }
+
+    #[test]
+    fn a_listener_for_ipv6_only_takes_no_ipv4() {
+        let socket = socket2::Socket::new(socket2::Domain::IPV6, socket2::Type::STREAM, None).unwrap();
+        socket.set_only_v6(true).unwrap();
+        socket.bind(&SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, 0)).into()).unwrap();
+        socket.listen(1).unwrap();
+        let own = Place::of(&socket.into()).unwrap();
+        let here = |ip: &str| SocketAddr::new(ip.parse().unwrap(), own.address.port());
+        assert!(takes(own, here("::1"), here("::1")));
+        assert!(!takes(own, here("127.0.0.1"), here("127.0.0.1")), "another server has that");
+        let both = Place { takes_v4: true, ..own };
+        assert!(takes(both, here("127.0.0.1"), here("127.0.0.1")));
     }
 }

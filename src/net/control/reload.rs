@@ -161,7 +161,7 @@ impl Control {
         }
         let after = self.shared.plan();
         self.change_listeners(&mut listeners, next, &after.config.tcp, &mut reloaded);
-        self.shared.own.set(listeners.iter().map(|listening| listening.address).collect());
+        self.shared.own.set(listeners.iter().map(|listening| listening.place).collect());
         self.note_certificates();
         drop(before);
         self.forget_gone();
@@ -212,13 +212,13 @@ impl Control {
                     let Some(listening) = before[place].take() else { continue };
                     listening.face.change_tls(tls);
                     if let Err(error) = socket::set_options(&listening.socket, tcp) {
-                        tracing::warn!(address = %listening.address, %error, "the options of a listener cannot be set");
+                        tracing::warn!(address = %listening.place.address, %error, "the options of a listener cannot be set");
                     }
                     listeners.push(listening);
                 }
                 Next::New(bound) => match self.crew.accept(bound) {
                     Ok(listening) => {
-                        reloaded.listeners_added.push(listening.address);
+                        reloaded.listeners_added.push(listening.place.address);
                         listeners.push(listening);
                     }
                     Err(error) => tracing::error!(%error, "a new listener was lost"),
@@ -226,7 +226,7 @@ impl Control {
             }
         }
         for gone in before.into_iter().flatten() {
-            reloaded.listeners_removed.push(gone.address);
+            reloaded.listeners_removed.push(gone.place.address);
             // It takes what waits, without us.
             drop(gone.end());
         }
