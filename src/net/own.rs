@@ -39,21 +39,19 @@ impl Own {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = places;
     }
 
-    /// Refuses a connection that is to this process, by whatever name or address of this machine.
+    /// Refuses a connection to `peer` that is to this process, by whatever name or address of this machine.
     ///
     /// # Errors
     /// [`Kind::Loop`].
-    pub(super) fn check(&self, socket: &impl AsFd) -> Result<(), Error> {
-        let socket = SockRef::from(socket);
-        let place = |of: io::Result<socket2::SockAddr>| of.ok().and_then(|address| address.as_socket());
-        // One that is gone already fails by itself.
-        let Some(peer) = place(socket.peer_addr()) else { return Ok(()) };
+    pub(super) fn check(&self, socket: &impl AsFd, peer: SocketAddr) -> Result<(), Error> {
         let listening = self.0.read().unwrap_or_else(PoisonError::into_inner);
         let mut on_port = listening.iter().filter(|own| own.address.port() == peer.port()).peekable();
         if on_port.peek().is_none() {
             return Ok(());
         }
-        let Some(local) = place(socket.local_addr()) else { return Ok(()) };
+        // One that is gone already fails by itself.
+        let local = SockRef::from(socket).local_addr().ok().and_then(|address| address.as_socket());
+        let Some(local) = local else { return Ok(()) };
         match on_port.find(|own| takes(**own, peer, local)) {
             Some(own) => {
                 Err(Error::from_source(Kind::Loop, format!("{peer} comes to our listener on {}", own.address)))

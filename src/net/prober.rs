@@ -207,9 +207,9 @@ impl From<Kind> for Failure {
 async fn check(address: &str, settings: &HealthCheck, own: &Own) -> Result<(), Failure> {
     let deadline = Deadline::now() + settings.timeout;
     let arrange = |addresses: &[SocketAddr]| alternate(addresses, |_| {});
-    let Connected { stream: mut socket, .. } =
+    let Connected { stream: mut socket, peer, .. } =
         connect(address, settings.timeout, arrange, TcpStream::connect::<SocketAddr>).await?;
-    own.check(&socket)?;
+    own.check(&socket, peer)?;
     match &settings.kind {
         CheckKind::Tcp => Ok(()),
         CheckKind::Http { path, statuses } => {

@@ -205,7 +205,7 @@ impl Dialer {
         let arrange = |addresses: &[SocketAddr]| destination.arrange(addresses);
         let connected = connect(destination.address(), patience, arrange, Socket::connect).await?;
         let Connected { stream, peer, addresses } = connected;
-        self.own.check(&stream)?;
+        self.own.check(&stream, peer)?;
         self.pool.learn(destination.address(), addresses);
         Ok((stream, peer))
     }
