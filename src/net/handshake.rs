@@ -62,6 +62,10 @@ pub(super) async fn exchange(
         if read.starts_with(&TLS_ALERT) {
             return Err(Kind::SpeaksTls.into());
         }
+        // The rest of what may be one is still to come.
+        if *read == TLS_ALERT[..1] {
+            continue;
+        }
         while let Some((status, length)) = status(&read[interim..], most)? {
             if status == StatusCode::SWITCHING_PROTOCOLS {
                 let early = read.split_off(interim + length).freeze();
@@ -168,4 +172,31 @@ fn parse<T>(
 
 fn malformed(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
     Error::from_source(Kind::MalformedAnswer, error)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use hyper::{Method, Uri};
+    use tokio::io::{duplex, split};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_tls_alert_is_one_though_it_comes_byte_by_byte() {
+        // No more than a byte fits at once.
+        let (mut ours, theirs) = duplex(1);
+        let backend = tokio::spawn(async move {
+            let (mut reads, mut writes) = split(theirs);
+            let taken = tokio::spawn(async move { tokio::io::copy(&mut reads, &mut tokio::io::sink()).await });
+            // Whoever has seen enough hangs up.
+            let _ = writes.write_all(&[0x15, 0x03, 0x01, 0, 2, 2, 10]).await;
+            taken.await.unwrap().unwrap();
+        });
+        let head = Head { method: Method::GET, uri: Uri::from_static("/"), headers: HeaderMap::new() };
+        let error = exchange(&mut ours, &head, "backend:443", MOST_FIELDS).await.unwrap_err();
+        assert_eq!(error.kind(), Kind::SpeaksTls, "{error}");
+        drop(ours);
+        backend.await.unwrap();
+    }
 }
