@@ -2,6 +2,7 @@
 //! each one's moment within that. And whose frames are to be shown.
 
 use std::{
+    collections::HashSet,
     sync::{Arc, Weak},
     time::{Duration, Instant},
 };
@@ -159,24 +160,36 @@ impl Orders {
 impl Book {
     /// The sessions of a route are to leave for this cause, and nothing on it is served; `None`: no longer for this one.
     pub(super) fn drain_route(&mut self, route: &str, cause: Cause, order: Option<Order>) {
-        self.routes.retain(|(name, order)| name != route || order.cause != cause);
-        self.routes.extend(order.map(|order| (route.to_owned(), order)));
+        self.drain_routes(&[(route, order)], cause);
+    }
+
+    /// Likewise for many, by one look at what stands: workers wait for it.
+    pub(super) fn drain_routes(&mut self, routes: &[(&str, Option<Order>)], cause: Cause) {
+        let named: HashSet<_> = routes.iter().map(|(name, _)| *name).collect();
+        self.routes.retain(|(name, order)| order.cause != cause || !named.contains(&**name));
+        self.routes.extend(routes.iter().filter_map(|(name, order)| Some(((*name).to_owned(), (*order)?))));
     }
 
     /// The sessions of a backend are to leave for this cause; `None`: no longer for this one.
     pub(super) fn drain_backend(&mut self, backend: &Arc<Backend>, cause: Cause, order: Option<Order>) {
-        self.backends.retain(|(other, order)| !is_about(other, backend) || order.cause != cause);
-        self.backends.extend(order.map(|order| (Arc::downgrade(backend), order)));
+        self.drain_backends(&[(backend, order)], cause);
     }
 
-    /// A reload has brought this route back: whatever was ordered before it went is over.
-    pub(super) fn restore_route(&mut self, route: &str) {
-        self.routes.retain(|(name, _)| name != route);
+    /// Likewise for many, by one look at what stands.
+    pub(super) fn drain_backends(&mut self, backends: &[(&Arc<Backend>, Option<Order>)], cause: Cause) {
+        let named: HashSet<_> = backends.iter().map(|(backend, _)| Arc::as_ptr(backend)).collect();
+        self.backends.retain(|(other, order)| order.cause != cause || !named.contains(&Weak::as_ptr(other)));
+        self.backends.extend(backends.iter().filter_map(|(backend, order)| Some((Arc::downgrade(backend), (*order)?))));
     }
 
-    /// Likewise for a backend.
-    pub(super) fn restore_backend(&mut self, backend: &Arc<Backend>) {
-        self.backends.retain(|(other, _)| !is_about(other, backend));
+    /// A reload has brought these routes back: whatever was ordered before they went is over.
+    pub(super) fn restore_routes(&mut self, routes: &HashSet<&str>) {
+        self.routes.retain(|(name, _)| !routes.contains(&**name));
+    }
+
+    /// Likewise for backends.
+    pub(super) fn restore_backends(&mut self, backends: &HashSet<*const Backend>) {
+        self.backends.retain(|(other, _)| !backends.contains(&Weak::as_ptr(other)));
     }
 
     /// Whether something stands in it that is about nothing any more.
@@ -288,7 +301,7 @@ mod tests {
         orders.forget_gone(|_| false, now);
         assert!(orders.book().is_empty());
         drain(&orders);
-        orders.change(|book| book.restore_route("*/ws"));
+        orders.change(|book| book.restore_routes(&HashSet::from(["*/ws"])));
         assert!(orders.refusal("*/ws").is_none() && orders.book().is_empty());
     }
 

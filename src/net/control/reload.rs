@@ -238,15 +238,13 @@ impl Control {
         self.shared.orders.change(|book| {
             let before = self.shared.plan();
             let had: HashSet<_> = before.backends().map(|(_, backend)| Arc::as_ptr(backend)).collect();
-            let come_back = |backend: &Arc<Backend>| !had.contains(&Arc::as_ptr(backend));
-            for (_, backend) in plan.backends().filter(|(_, backend)| come_back(backend)) {
+            let mut come_back = HashSet::new();
+            for (_, backend) in plan.backends().filter(|(_, backend)| !had.contains(&Arc::as_ptr(backend))) {
                 backend.begin_anew(Instant::now());
-                book.restore_backend(backend);
+                come_back.insert(Arc::as_ptr(backend));
             }
-            let had = before.route_names();
-            for route in plan.config.routes.routes().filter(|route| !had.contains(&*route.name)) {
-                book.restore_route(&route.name);
-            }
+            book.restore_backends(&come_back);
+            book.restore_routes(&(&plan.route_names() - &before.route_names()));
             self.shared.change_plan(plan);
             self.release(book, &before, &self.shared.plan());
         });
@@ -257,21 +255,20 @@ impl Control {
         let closes = after.config.drain.closes_removed;
         let order = |sessions| closes.then(|| self.shared.order(Cause::Removed, sessions));
         let (has, sessions) = (after.route_names(), self.metrics().sessions_by_route());
-        for route in before.config.routes.routes().filter(|route| !has.contains(&*route.name)) {
-            let sessions = sessions.get(&*route.name).copied().unwrap_or_default();
-            book.drain_route(&route.name, Cause::Removed, order(sessions));
-        }
+        let gone = before.config.routes.routes().filter(|route| !has.contains(&*route.name));
+        let routes: Vec<_> =
+            gone.map(|route| (&*route.name, order(sessions.get(&*route.name).copied().unwrap_or_default()))).collect();
+        book.drain_routes(&routes, Cause::Removed);
         let has: HashSet<_> = after.backends().map(|(_, backend)| Arc::as_ptr(backend)).collect();
-        for (_, backend) in before.backends().filter(|(_, backend)| !has.contains(&Arc::as_ptr(backend))) {
-            book.drain_backend(backend, Cause::Removed, order(backend.sessions()));
-        }
-        for upstream in &after.upstreams {
-            for (index, backend) in upstream.backends().iter().enumerate() {
-                if !(upstream.is_checked(index) && drains_on_down(upstream)) {
-                    book.drain_backend(backend, Cause::BackendDown, None);
-                }
-            }
-        }
+        let gone = before.backends().filter(|(_, backend)| !has.contains(&Arc::as_ptr(backend)));
+        let backends: Vec<_> = gone.map(|(_, backend)| (backend, order(backend.sessions()))).collect();
+        book.drain_backends(&backends, Cause::Removed);
+        let unchecked = after.upstreams.iter().flat_map(|upstream| {
+            let drains = drains_on_down(upstream);
+            let of = upstream.backends().iter().enumerate();
+            of.filter(move |(index, _)| !(drains && upstream.is_checked(*index))).map(|(_, backend)| (backend, None))
+        });
+        book.drain_backends(&unchecked.collect::<Vec<_>>(), Cause::BackendDown);
     }
 }
 
