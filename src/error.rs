@@ -159,7 +159,7 @@ impl Kind {
             Self::ClientGone => (499, "client_gone", "the client went away", CLIENT, Irrelevant),
             Self::ClosedEarly => (502, "closed_early", "the backend closed before it answered", BACKEND, Perhaps),
             Self::ConnectTimeout => (504, "connect_timeout", "no connection to the backend in time", BACKEND, Nothing),
-            Self::Draining => (503, "draining", "the proxy is being restarted", None, Irrelevant),
+            Self::Draining => (503, "draining", "this proxy is being drained", None, Irrelevant),
             Self::Exhausted => (503, "exhausted", "the proxy has no descriptors or ports left", None, Irrelevant),
             Self::FalseUpgrade => (502, "false_upgrade", "the backend's upgrade cannot be believed", BACKEND, Perhaps),
             Self::HeadTooLarge => (431, "head_too_large", "the head is too large", CLIENT, Irrelevant),
