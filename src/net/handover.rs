@@ -13,7 +13,7 @@
 mod parcel;
 
 use std::{
-    io::{self, Write as _},
+    io::{self, Read as _, Write as _},
     net::{SocketAddr, TcpListener},
     os::unix::net::{UnixListener, UnixStream},
     path::{Path, PathBuf},
@@ -32,7 +32,7 @@ use super::{
 
 /// How long each step may take. The successor reads certificates and starts its threads in one of them.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// How long a predecessor may take for its first word: it has nothing to do for it.
+/// How long a predecessor may take for its first word, and to close once we serve: it has little to do for either.
 const FIRST_WORD: Duration = Duration::from_secs(5);
 /// After an accept that failed: out of descriptors, there is nothing to do but to wait for some.
 const BACK_OFF: Duration = Duration::from_secs(1);
@@ -120,13 +120,21 @@ impl Inherited {
         self.sockets.iter().filter_map(|(socket, _)| socket.local_addr().ok())
     }
 
-    /// Tells the predecessor that its listeners are served. Whether there was one.
+    /// Tells the predecessor that its listeners are served, and waits until it accepts no more: whoever connects after that
+    /// is ours. Whether there was a predecessor. Blocks for `FIRST_WORD` (5 s) at most.
     ///
     /// # Errors
     /// It has gone: its sockets are ours all the same.
     pub fn ready(self) -> io::Result<bool> {
         let Some(mut predecessor) = self.predecessor else { return Ok(false) };
         predecessor.write_all(&[READY])?;
+        // The predecessor says nothing more. It closes once it accepts no more.
+        match predecessor.read(&mut [0]) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                tracing::warn!("the process before still accepts some of the connections");
+            }
+            Ok(_) | Err(_) => {}
+        }
         Ok(true)
     }
 }

@@ -170,7 +170,8 @@ async fn take_over_as(setup: Setup, old: &Proxy, handover: Handover, path: &Path
     let successor = async {
         let mut inherited = collect(path).await;
         let new = setup.start_with(&mut inherited);
-        assert!(inherited.ready().unwrap());
+        // It waits for the old one, which runs on this thread.
+        assert!(tokio::task::spawn_blocking(|| inherited.ready()).await.unwrap().unwrap());
         new
     };
     tokio::join!(successor, handover.handed_over(old.control())).0

@@ -6,7 +6,6 @@ use tokio_rustls::rustls;
 
 use super::{Control, Leaving, changes, drains_on_down};
 use crate::{
-    balance::Backend,
     config::{self, Config, Diagnostics, Listener, Loaded, Tcp},
     metrics::Reload,
     net::{
