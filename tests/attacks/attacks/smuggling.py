@@ -203,18 +203,19 @@ def h2c(scene):
 
 @attack(
     "upgrades with a body",
-    "a handshake with a length, with chunks, with both",
+    "a handshake with a length, with chunks, with both, and with a length of 0",
     "known_bugs::upgrade_with_a_body_is_refused",
 )
 def upgrade_with_body(scene):
     fields = {
         "a length": "Content-Length: %d\r\n" % len(HIDDEN),
-        "no length": "Content-Length: 0\r\n",
         "chunks": "Transfer-Encoding: chunked\r\n",
         "both": "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
     }
     requests = {name: wire.handshake("/", more=more) + CHUNKS for name, more in fields.items()}
-    return forms(scene, requests, {"400"})
+    # A length of 0 is no body: what follows is read as frames, and never as a request.
+    empty = {"a length of 0": wire.handshake("/", more="Content-Length: 0\r\n") + CHUNKS}
+    return f"{forms(scene, requests, {'400'})}; {forms(scene, empty, {'101'})}"
 
 
 @attack(
