@@ -5,9 +5,10 @@
 
 use std::collections::VecDeque;
 
-/// What one direction of a session may move in one turn, by its price. It takes half a millisecond or more. A smaller budget would
-/// cut frames of a megabyte: both ends would be woken more often, and a gigabyte would cost a fifth more.
-pub(super) const TURN: usize = 1536 * 1024;
+/// What one direction of a session may move in one turn, by its price: a frame of a megabyte and the read that found it. That takes
+/// half a millisecond or more. A smaller budget would cut frames of a megabyte: both ends would be woken more often, and a
+/// gigabyte would cost a fifth more.
+pub(super) const TURN: usize = 1152 * 1024;
 /// The least price of a call, and of a turn.
 const CALL: usize = 8 * 1024;
 /// The price of a byte that is copied and, under TLS, encrypted.
