@@ -37,7 +37,8 @@ compile() { # compile PROGRAM...: from programs/, into $kept
   local program parts libraries
   for program in "$@"; do
     case $program in
-      load) parts="stream.c traffic.c" libraries="-lssl -lcrypto" ;;
+      load) parts="stream.c traffic.c times.c" libraries="-lssl -lcrypto" ;;
+      probe) parts="times.c" libraries="" ;;
       *) parts="" libraries="" ;;
     esac
     # Word splitting is meant: both are lists.

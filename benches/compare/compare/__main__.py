@@ -12,6 +12,9 @@ import time
 from pathlib import Path
 
 from . import machine, plot, report
+from .bounds import BOUNDS
+from .configs import BEFORE, LONGWIRE
+from .figures import Figures
 from .programs import Broken, Stand
 from .rows import ROWS, Row, Settings
 
@@ -24,7 +27,7 @@ def main() -> int:
     options = arguments()
     if options.list:
         for row in ROWS:
-            print(f"{row.name:12} {row.title} ({row.unit})")
+            print(f"{row.name:18} {row.title} ({row.unit})")
         return 0
     if options.report:
         write(json.loads(options.report.read_text()), whole=True)
@@ -51,17 +54,20 @@ def measure(chosen: list[Row], options: argparse.Namespace) -> dict:
         ping_interval=5 if options.quick else 25,
         ping_periods=2,
     )
+    absent = what_is_absent(chosen, options)
     raw = {
         "date": options.date,
         "machine": machine.description(options.binary, built_here=options.binary == BUILT),
         "settings": vars(settings) | {"rounds": rounds, "quick": options.quick},
         "priority": machine.raise_priority(),
         "load_before": os.getloadavg()[2],
-        "rows": {row.name: {proxy: [] for proxy in row.proxies} for row in chosen},
+        "absent": absent,
+        "rows": {row.name: {proxy: [] for proxy in measurable(row, absent)} for row in chosen},
     }
+    began = time.monotonic()
     cores = machine.Cores.shared_out()
     with tempfile.TemporaryDirectory(prefix="longwire-compare-") as folder:
-        stand = Stand(Path(folder), KEPT, options.binary, cores)
+        stand = Stand(Path(folder), KEPT, options.binary, cores, before=options.before)
         make_certificate(stand.folder)
         # The orchestrator wakes up rarely; it must not do so on the proxy's core.
         os.sched_setaffinity(0, {cores.load, cores.backend})
@@ -70,25 +76,45 @@ def measure(chosen: list[Row], options: argparse.Namespace) -> dict:
                 if number < row.most_rounds:
                     take_samples(stand, row, number, settings, raw["rows"][row.name])
     raw["load_after"] = os.getloadavg()[2]
+    raw["minutes"] = (time.monotonic() - began) / 60
     return raw
+
+
+def what_is_absent(chosen: list[Row], options: argparse.Namespace) -> dict[str, str]:
+    """What these rows and their bounds ask for and cannot have, and why; said loudly."""
+    names = {row.name for row in chosen}
+    asked = {proxy for row in chosen for proxy in row.proxies}
+    asked |= {proxy for bound in BOUNDS for row, proxy in bound.references if row in names}
+    absent = machine.absent(options.binary, options.before)
+    for proxy, reason in absent.items():
+        if proxy in asked:
+            print(f"NOT MEASURED: {proxy}: {reason}")
+    return absent
+
+
+def measurable(row: Row, absent: dict[str, str]) -> list[str]:
+    """The proxies of a row that are there, an earlier longwire beside each."""
+    wanted = [*row.proxies, BEFORE] if LONGWIRE in row.proxies else row.proxies
+    return [proxy for proxy in wanted if proxy not in absent]
 
 
 def take_samples(stand: Stand, row: Row, number: int, settings: Settings, into: dict) -> None:
     """One round of a row: each proxy once, and another one first than in the round before."""
-    first = number % len(row.proxies)
-    for proxy in row.proxies[first:] + row.proxies[:first]:
+    order = list(into)
+    first = number % len(order)
+    for proxy in order[first:] + order[:first]:
         started = time.monotonic()
         (stand.folder / "log").write_text("")
         try:
             sample = row.measure(stand, proxy, settings)
-            shown = f"{report.number(sample['value'])} {row.unit}"
+            shown = f"{report.number(sample['value'])} {row.unit}{report.delay_of(sample)}"
             if sample["errors"]:
                 shown += f", {sample['errors']} ERRORS: {last_words(stand)}"
         except (Broken, OSError, RuntimeError) as why:
             sample = {"broken": str(why)}
             shown = f"BROKEN: {why}: {last_words(stand)}"
         into[proxy].append(sample)
-        print(f"round {number + 1}  {row.name:12} {proxy:14} {shown}  [{time.monotonic() - started:.1f} s]")
+        print(f"round {number + 1}  {row.name:18} {proxy:15} {shown}  [{time.monotonic() - started:.1f} s]")
 
 
 def last_words(stand: Stand) -> str:
@@ -106,7 +132,7 @@ def make_certificate(folder: Path) -> None:
     (folder / "both.pem").write_text(certificate.read_text() + key.read_text())
 
 
-def write(raw: dict, whole: bool) -> report.Figures:
+def write(raw: dict, whole: bool) -> Figures:
     """A whole run goes into the repository, any other beside the build. What profiles and call counts tell of the rows
     that fall short is written by hand, into reasons.md."""
     results = ROOT / "benches/RESULTS.md" if whole else KEPT / "RESULTS.md"
@@ -121,7 +147,7 @@ def write(raw: dict, whole: bool) -> report.Figures:
     )
     results.write_text(text)
     print(f"\n{text}\nwritten: {results}, {beside}/results.svg, {beside}/results.json")
-    return report.Figures(raw)
+    return Figures(raw)
 
 
 def arguments() -> argparse.Namespace:
@@ -132,6 +158,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, metavar="S", help="length of a sample (default: 3)")
     parser.add_argument("--quick", action="store_true", help="one round, 1 s, 1,000 sessions: does everything work?")
     parser.add_argument("--binary", type=Path, default=BUILT, help="the longwire to measure")
+    parser.add_argument("--before", type=Path, metavar="FILE", help="a longwire to measure beside it in every row")
     parser.add_argument("--date", default=datetime.date.today().isoformat(), help="what the report says (default: today)")
     parser.add_argument("--report", type=Path, metavar="FILE", help="write the report again from this results.json")
     return parser.parse_args()

@@ -1,5 +1,5 @@
-"""How each proxy is started: equivalent configs, each tuned as its manual advises for WebSockets, no access log, and no
-limit in the way of 9,000 sessions."""
+"""How each proxy is started: equivalent configs, each tuned as its manual advises for WebSockets, all with an access log in a
+file or all without, and no limit in the way of 9,000 sessions."""
 
 import os
 import resource
@@ -13,6 +13,11 @@ NGINX_64K = "nginx-64k"
 HAPROXY = "haproxy"
 HAPROXY_SPLICE = "haproxy-splice"
 FLOOR = "floor"
+# longwire built before a change, and with a `coalesce` other than 0us.
+BEFORE = "longwire-before"
+COALESCE_500US = "longwire-500us"
+COALESCE_1MS = "longwire-1ms"
+COALESCE = {COALESCE_500US: "500us", COALESCE_1MS: "1ms"}
 
 
 @dataclass(frozen=True)
@@ -24,6 +29,7 @@ class Setup:
     tls: bool
     probed: int  # the port of another backend, for what asks for /probe; 0: there is none
     pings: str  # longwire's `keepalive`, in one line; empty: as it is by default, pings to both sides every 25 s
+    log: bool  # whether each session and request is logged, into `access_log`
 
     @property
     def certificate(self) -> Path:
@@ -38,34 +44,44 @@ class Setup:
         """Certificate and key in one file, as HAProxy wants them."""
         return self.folder / "both.pem"
 
+    @property
+    def access_log(self) -> Path:
+        return self.folder / "access.log"
+
 
 def command(name: str, setup: Setup, longwire: Path, programs: Path) -> list:
     """Writes the config into the folder of the run and returns what to start. Every program stays in the foreground."""
     if name == FLOOR:
         return [programs / "floor", setup.port, setup.backend]
-    text = {
-        LONGWIRE: lambda: longwire_yaml(setup),
-        NGINX: lambda: nginx_conf(setup, "4k"),
-        NGINX_64K: lambda: nginx_conf(setup, "64k"),
-        HAPROXY: lambda: haproxy_cfg(setup, splice=False),
-        HAPROXY_SPLICE: lambda: haproxy_cfg(setup, splice=True),
-    }[name]()
     path = setup.folder / f"{name}.conf"
-    path.write_text(text)
-    if name == LONGWIRE:
-        return [longwire, "run", "-c", path]
+    path.write_text(text(name, setup))
     if name in (NGINX, NGINX_64K):
         return ["nginx", "-p", setup.folder, "-e", "stderr", "-c", path]
-    return ["haproxy", "-db", "-f", path]
+    if name in (HAPROXY, HAPROXY_SPLICE):
+        return ["haproxy", "-db", "-f", path]
+    return [longwire, "run", "-c", path]
 
 
-def longwire_yaml(setup: Setup) -> str:
+def text(name: str, setup: Setup) -> str:
+    """The config itself."""
+    if name in (NGINX, NGINX_64K):
+        return nginx_conf(setup, "64k" if name == NGINX_64K else "4k")
+    if name in (HAPROXY, HAPROXY_SPLICE):
+        return haproxy_cfg(setup, splice=name == HAPROXY_SPLICE)
+    return longwire_yaml(setup, COALESCE.get(name, ""))
+
+
+def longwire_yaml(setup: Setup, coalesce: str) -> str:
+    """Without `coalesce` it is what it is by default, 0us: a longwire that does not know the key takes the file too."""
     tls = f"\n    tls: {{ cert: {setup.certificate}, key: {setup.key} }}" if setup.tls else ""
     pings = f"keepalive: {setup.pings}" if setup.pings else ""
     upstream = f"\n  probed:\n    backends:\n      - address: 127.0.0.1:{setup.probed}" if setup.probed else ""
     route = "\n  - path: /probe\n    upstream: probed" if setup.probed else ""
+    file = f"file: {setup.access_log}" if setup.log else ""
+    waits = f"coalesce: {coalesce}" if coalesce else ""
     return f"""\
 workers: {setup.workers}
+{waits}
 listeners:
   - bind: 127.0.0.1:{setup.port}{tls}
 upstreams:
@@ -79,7 +95,8 @@ timeouts:
   drain: 1s
 log:
   level: warn
-  access: false
+  access: {str(setup.log).lower()}
+  {file}
 """
 
 
@@ -108,7 +125,7 @@ events {{
   worker_connections {open_files()};
 }}
 http {{
-  access_log off;
+  access_log {setup.access_log if setup.log else "off"};
   client_body_temp_path {setup.folder}/body;
   proxy_temp_path {setup.folder}/proxy;
   fastcgi_temp_path {setup.folder}/fastcgi;
@@ -148,8 +165,10 @@ http {{
 
 def haproxy_cfg(setup: Setup, splice: bool) -> str:
     """`maxconn` counts sessions of two files each, and its pipes want files too; `http-reuse always` spares a connection
-    per plain request."""
+    per plain request. It writes no files; its standard output is the log."""
     tls = f" ssl crt {setup.both}" if setup.tls else ""
+    log = "log stdout format raw local0" if setup.log else ""
+    logged = "log global\n  option httplog" if setup.log else ""
     splicing = "option splice-auto" if splice else ""
     rule = "\n  use_backend probed if { path /probe }" if setup.probed else ""
     probed = f"\nbackend probed\n  server probed 127.0.0.1:{setup.probed}" if setup.probed else ""
@@ -158,8 +177,10 @@ global
   nbthread {setup.workers}
   maxconn {(open_files() - 600) // 2}
   maxpipes 64
+  {log}
 defaults
   mode http
+  {logged}
   {splicing}
   option http-keep-alive
   option forwardfor

@@ -6,8 +6,11 @@ import platform
 import re
 import resource
 import subprocess
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+
+from .configs import BEFORE, COALESCE
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,10 @@ AUTOGROUP = Path("/proc/self/autogroup")
 
 
 def raise_priority() -> str:
-    """For this process and all it starts, so that other work on the machine changes little. Says what was reached."""
+    """For this process and all it starts, so that other work on the machine changes little. Says what was reached. Who
+    started it with `nice` wants it to give way."""
+    if nice := os.getpriority(os.PRIO_PROCESS, 0):
+        return f"nice {nice}"
     try:
         os.setpriority(os.PRIO_PROCESS, 0, -20)
     except PermissionError:
@@ -50,6 +56,24 @@ def idle_sessions(wanted: int) -> int:
     """As many sessions as the limit of open files allows: a proxy needs two files for each, and a few more."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     return min(wanted, (hard - 500) // 2)
+
+
+def absent(longwire: Path, before: Path | None) -> dict[str, str]:
+    """What cannot be measured in this run, and why."""
+    reasons = {} if before else {BEFORE: "no --before FILE names it"}
+    with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
+        file.write(
+            "coalesce: 500us\n"
+            "listeners: [{ bind: 127.0.0.1:0 }]\n"
+            'upstreams: { echo: { backends: [{ address: "127.0.0.1:1" }] } }\n'
+            "routes: [{ upstream: echo }]\n"
+        )
+        file.flush()
+        checked = subprocess.run([longwire, "check", "-c", file.name], capture_output=True, text=True)
+    if checked.returncode != 0:
+        why = first_match(r"error: (.*)", checked.stderr)
+        reasons |= {proxy: f"this longwire does not take `coalesce: 500us` ({why})" for proxy in COALESCE}
+    return reasons
 
 
 def description(longwire: Path, built_here: bool) -> dict:

@@ -2,9 +2,11 @@
 
 from html import escape
 
+from .bounds import BOUNDS
 from .configs import FLOOR, HAPROXY, HAPROXY_SPLICE, LONGWIRE, NGINX, NGINX_64K
-from .report import COLUMNS, Figures
-from .rows import BOUNDS, ROWS
+from .figures import Figures
+from .report import COLUMNS
+from .rows import ROWS
 
 COLOURS = {
     LONGWIRE: "#c2410c",
@@ -81,7 +83,7 @@ def strictest(figures: Figures, row: str, unit: float) -> float | None:
         if bound.row == row and bound.references:
             peers = [figures.median(*reference) for reference in bound.references]
             if None not in peers:
-                limits.append(bound.at_most * min(peers) / unit)
+                limits.append(bound.limit * min(peers) / unit)
     return min(limits, default=None)
 
 

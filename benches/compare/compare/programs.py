@@ -12,6 +12,13 @@ from . import configs
 from .machine import Cores
 
 
+# What a proxy carries while something else is timed: the backend behind it.
+BULK = "flood"
+CHAT = "echo"
+# Sessions that chat, and how many messages they send a second, together.
+CHATTING = {"connections": 1000, "rate": 4000}
+
+
 class Broken(Exception):
     """A program did not do what the measurement needs. The sample is void."""
 
@@ -63,6 +70,7 @@ class Stand:
     cores: Cores
     under: tuple = ()  # what watches the proxy run: the begin of a command line
     patience: float = 10.0  # seconds that a program has to listen, and to end
+    before: Path | None = None  # a longwire to measure beside the first
 
     @contextmanager
     def proxy(
@@ -72,26 +80,34 @@ class Stand:
         cores: int = 1,
         tls: bool = False,
         pings: str = "",
-        probed: bool = False,
+        beside: str = "",
+        log: bool = False,
     ):
-        """A fresh proxy with a fresh backend behind it, so that no sample inherits anything from another. `probed`: and
-        with a backend that floods, and another for the probe: what is timed is the proxy, not a backend that others load."""
+        """A fresh proxy with a fresh backend behind it, so that no sample inherits anything from another. `beside`, BULK or
+        CHAT: with the backend of that, and another for the probe: what is timed is the proxy, not a backend that others
+        load."""
         backend_port, port, probed_port = free_ports(3)
-        backend = [self.programs / "flood", "backend"] if probed else [self.programs / "echo"]
-        with self.started([*backend, backend_port], {self.cores.backend}, backend_port, yields=probed) as echo:
-            with self.probed_backend(probed_port) if probed else nullcontext():
+        backend = [self.programs / "flood", "backend"] if beside == BULK else [self.programs / "echo"]
+        with self.started([*backend, backend_port], {self.cores.backend}, backend_port, yields=bool(beside)) as echo:
+            with self.probed_backend(probed_port) if beside else nullcontext():
                 setup = configs.Setup(
-                    port, backend_port, workers, self.folder, tls, probed_port if probed else 0, pings
+                    port, backend_port, workers, self.folder, tls, probed_port if beside else 0, pings, log
                 )
-                command = [*self.under, *configs.command(name, setup, self.longwire, self.programs)]
-                with self.started(command, self.cores.first(cores), port) as process:
-                    yield Proxy(name, process.pid, port, echo.pid)
+                longwire = self.before if name == configs.BEFORE else self.longwire
+                command = [*self.under, *configs.command(name, setup, longwire, self.programs)]
+                with open(setup.access_log, "w") as output:
+                    with self.started(command, self.cores.first(cores), port, stdout=output) as process:
+                        yield Proxy(name, process.pid, port, echo.pid)
 
     @contextmanager
     def probed_backend(self, port: int):
         """A backend that serves the probe alone."""
         with self.started([self.programs / "echo", port], {self.cores.backend}, port):
             yield
+
+    def chat(self, proxy: Proxy):
+        """Many sessions with a message now and then. Who times something goes before them."""
+        return self.load(proxy, "echo", yields=True, **CHATTING)
 
     @contextmanager
     def flood(self, proxy: Proxy):
@@ -113,21 +129,21 @@ class Stand:
             yield Load(process)
 
     @contextmanager
-    def load(self, proxy: Proxy, mode: str, **options):
+    def load(self, proxy: Proxy, mode: str, yields: bool = False, **options):
         """The load on a proxy, all of its sessions open and nothing sent yet. Options are those of the program."""
         command = [self.programs / "load", mode, "--port", proxy.port]
         for key, value in options.items():
             if value is not False:
                 command += [f"--{key.replace('_', '-')}", *([] if value is True else [value])]
-        with self.running(command, {self.cores.load}, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        with self.running(command, {self.cores.load}, yields, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
             if process.stdout.readline() != "ready\n":
                 raise Broken("load could not begin")
             yield Load(process)
 
     @contextmanager
-    def started(self, command: list, cores: set[int], port: int, yields: bool = False):
+    def started(self, command: list, cores: set[int], port: int, yields: bool = False, stdout=subprocess.DEVNULL):
         """A program that listens."""
-        with self.running(command, cores, yields, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
+        with self.running(command, cores, yields, stdin=subprocess.DEVNULL, stdout=stdout) as process:
             wait_for_port(process, port, self.patience)
             yield process
 

@@ -2,72 +2,26 @@
 
 from statistics import median
 
-from .configs import FLOOR, HAPROXY, HAPROXY_SPLICE, LONGWIRE, NGINX, NGINX_64K
-from .rows import BOUNDS, MEDIAN, ROWS, Bound
+from .bounds import BOUNDS, Bound, Kind
+from .configs import BEFORE, COALESCE_1MS, COALESCE_500US, FLOOR, HAPROXY, HAPROXY_SPLICE, LONGWIRE, NGINX, NGINX_64K
+from .figures import REACHED, SHORT, Figures, measured, verdict
+from .programs import CHATTING
+from .rows import MEDIAN, ROWS, Row
 
 COLUMNS = {
     LONGWIRE: "longwire",
+    BEFORE: "longwire before",
+    COALESCE_500US: "longwire, 500us",
+    COALESCE_1MS: "longwire, 1ms",
     NGINX: "nginx",
     NGINX_64K: "nginx 64k",
     HAPROXY: "HAProxy",
     HAPROXY_SPLICE: "HAProxy, splicing",
     FLOOR: "floor",
 }
-
-
-class Figures:
-    """The samples of a run: row, proxy, one dict a round, in which `broken` says why a sample is void."""
-
-    def __init__(self, raw: dict):
-        self.raw = raw
-        self.rows = raw["rows"]
-
-    def has(self, row: str, proxy: str) -> bool:
-        return bool(self.rows.get(row, {}).get(proxy))
-
-    def samples(self, row: str, proxy: str) -> list[dict]:
-        return self.rows.get(row, {}).get(proxy, [])
-
-    def invalid(self, row: str, proxy: str) -> str | None:
-        """Why the figures cannot be used."""
-        for sample in self.samples(row, proxy):
-            if "broken" in sample:
-                return sample["broken"]
-            if sample["errors"]:
-                return f"{sample['errors']} errors"
-        return None
-
-    def values(self, row: str, proxy: str, key: str = "value") -> list[float]:
-        return [sample[key] for sample in self.samples(row, proxy)]
-
-    def median(self, row: str, proxy: str, key: str = "value") -> float | None:
-        """None: not measured, or invalid."""
-        if not self.has(row, proxy) or self.invalid(row, proxy):
-            return None
-        return median(self.values(row, proxy, key))
-
-
-def measured(figures: Figures, bound: Bound) -> tuple[float, float, float] | None:
-    """What a bound bounds: of the medians, and the least and most of single rounds."""
-    own = figures.median(bound.row, LONGWIRE, bound.key)
-    if own is None:
-        return None
-    values = figures.values(bound.row, LONGWIRE, bound.key)
-    if not bound.references:
-        return own, min(values), max(values)
-    peers = [figures.median(*reference, bound.key) for reference in bound.references]
-    if None in peers:
-        return None
-    rounds = zip(values, *(figures.values(*reference, bound.key) for reference in bound.references))
-    ratios = [mine / min(theirs) for mine, *theirs in rounds]
-    return own / min(peers), min(ratios), max(ratios)
-
-
-def verdict(figures: Figures, bound: Bound) -> str:
-    found = measured(figures, bound)
-    if found is None:
-        return "invalid" if bound.row in figures.rows else "not measured"
-    return "reached" if found[0] <= bound.at_most else "SHORT"
+# Who is in which table of figures.
+USUAL = (LONGWIRE, BEFORE, NGINX, NGINX_64K, HAPROXY, HAPROXY_SPLICE, FLOOR)
+WAITING = (LONGWIRE, COALESCE_500US, COALESCE_1MS, NGINX, HAPROXY, FLOOR)
 
 
 def markdown(raw: dict, plot: str, reasons: str) -> str:
@@ -76,14 +30,19 @@ def markdown(raw: dict, plot: str, reasons: str) -> str:
     parts = [
         "# What a session costs",
         introduction(raw),
-        f"![CPU and memory of all proxies]({plot})",
+        f"![Cost and delay of all proxies]({plot})",
         "## What must be reached",
+        "Ratios of medians (least to most of single rounds): longwire's to the peer's. Cost is CPU, or memory where the work\n"
+        "says so; p50 and p99 are those of the delay that a client sees.",
         bounds_table(figures),
+        absent_list(figures),
         reasons.strip(),
         "## Figures",
         "Median (least to most) of the rounds. CPU is the proxy's own, of all its threads, by the kernel's scheduler; a\n"
-        "message is one frame in one direction; memory is what a session adds to the resident memory (user space).",
-        figures_table(figures),
+        "message is one frame in one direction; memory is what a session adds to the resident memory (user space). Below\n"
+        "each: p50 and p99 of the delay, the medians of the rounds.",
+        figures_table(figures, ROWS, USUAL),
+        waiting_table(figures),
         invalid_list(figures),
         calls_table(figures),
         growth_table(figures),
@@ -99,6 +58,7 @@ def introduction(raw: dict) -> str:
     machine, settings = raw["machine"], raw["settings"]
     quick = " A quick run: it shows that the rows work, its figures mean nothing." if settings["quick"] else ""
     shared = "shared with other work meanwhile " if raw["load_before"] > 0.5 else ""
+    took = f"; {raw['minutes']:.0f} minutes in all" if "minutes" in raw else ""
     rows = [row for row in ROWS if row.name in raw["rows"] and row.most_rounds < settings["rounds"]]
     fewer = f" (fewer: {', '.join(f'`{row.name}` {row.most_rounds}' for row in rows)})" if rows else ""
     return f"""\
@@ -107,45 +67,92 @@ What `benches/compare/run` printed on {raw["date"]}. Written by it, not by hand.
 longwire {machine["longwire"]} ({machine["commit"]}), nginx {machine["nginx"]}, HAProxy {machine["haproxy"]}, OpenSSL \
 {machine["openssl"]}. {machine["cores"]} cores of {machine["cpu"]}, {machine["memory_gib"]} GiB, Linux {machine["kernel"]}, \
 {shared}(load average {raw["load_before"]:.1f} before, {raw["load_after"]:.1f} after). {settings["rounds"]} rounds{fewer} of \
-{settings["seconds"]:g} s a sample, priority {raw["priority"]}."""
+{settings["seconds"]:g} s a sample, priority {raw["priority"]}{took}."""
 
 
 def bounds_table(figures: Figures) -> str:
-    lines = ["| work | against | at most | measured | single rounds | |", "| --- | --- | ---: | ---: | ---: | --- |"]
-    verdicts = []
+    """A line for each work and peer, with its bounds side by side."""
+    lines = [
+        "| work | against | cost at most | measured | p50 at most | measured | p99 at most | measured | |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | --- |",
+    ]
+    grouped: dict[tuple, list[Bound]] = {}
     for bound in BOUNDS:
-        if bound.row not in figures.rows:
-            continue
-        verdicts.append((bound, verdict(figures, bound)))
-        found = measured(figures, bound)
-        cells = ["–", "–"]
-        if found:
-            cells = [f"{found[0]:.3f}{bound.unit}", f"{found[1]:.2f} to {found[2]:.2f}"]
-        shown = verdicts[-1][1]
-        shown = shown if shown == "reached" else f"**{shown}**"
-        limit = f"{bound.at_most:g}{bound.unit}"
-        lines.append(f"| {bound.work} | {bound.against} | {limit} | {' | '.join(cells)} | {shown} |")
-    reached = sum(1 for _, each in verdicts if each == "reached")
-    summary = f"{reached} of {len(verdicts)} reached."
-    short = [f"{bound.work} / {bound.against}" for bound, each in verdicts if each != "reached"]
+        if bound.row in figures.rows:
+            grouped.setdefault((bound.row, bound.work, bound.against), []).append(bound)
+    verdicts, short = [], []
+    for (_, work, against), bounds in grouped.items():
+        cells = {column: ["", ""] for column in ("cost", "p50", "p99")}
+        found = []
+        for bound in bounds:
+            column = bound.key if bound.key in cells else "cost"
+            cells[column] = bound_cells(figures, bound)
+            found.append((column, verdict(figures, bound)))
+        wrong = [f"{column} {each}" if len(bounds) > 1 else each for column, each in found if each != REACHED]
+        shown = f"**{', '.join(wrong)}**" if wrong else REACHED
+        flat = [text for pair in cells.values() for text in pair]
+        lines.append(f"| {work} | {against} | {' | '.join(flat)} | {shown} |")
+        verdicts += [each for _, each in found]
+        if wrong:
+            short.append(f"{work} / {against} ({', '.join(wrong)})")
+    summary = f"{verdicts.count(REACHED)} of {len(verdicts)} reached."
     if short:
-        summary += " Short or invalid: " + "; ".join(short) + "."
+        summary += " The others: " + "; ".join(short) + "."
     return "\n".join(lines) + "\n\n" + summary
 
 
-def figures_table(figures: Figures) -> str:
+def bound_cells(figures: Figures, bound: Bound) -> list[str]:
+    signs = {Kind.TIMES: "", Kind.NOT_BELOW: "at least ", Kind.PLUS: "+ "}
+    limit = f"{signs[bound.kind]}{bound.limit:g}{bound.unit}"
+    found = measured(figures, bound)
+    if not found:
+        return [limit, "–"]
+    middle, least, most = (number(each) if bound.unit else f"{each:.2f}" for each in found)
+    middle = middle if bound.unit else f"{found[0]:.3f}"
+    middle = f"**{middle}{bound.unit}**" if verdict(figures, bound) == SHORT else middle + bound.unit
+    return [limit, f"{middle} ({least} to {most})"]
+
+
+def absent_list(figures: Figures) -> str:
+    asked = {proxy for row in ROWS if row.name in figures.rows for proxy in row.proxies}
+    asked |= {proxy for bound in BOUNDS if bound.row in figures.rows for _, proxy in bound.references}
+    lines = [f"- **{COLUMNS[proxy]}**: {reason}" for proxy, reason in figures.absent.items() if proxy in asked]
+    return "**NOT MEASURED**, and so counted as short where there is a bound:\n\n" + "\n".join(lines) if lines else ""
+
+
+def figures_table(figures: Figures, rows: list[Row], proxies: tuple[str, ...]) -> str:
+    rows = [row for row in rows if row.name in figures.rows]
+    columns = [proxy for proxy in proxies if any(figures.has(row.name, proxy) for row in rows)]
     lines = [
-        "| row | what | unit | " + " | ".join(COLUMNS.values()) + " |",
-        "| --- | --- | --- |" + " ---: |" * len(COLUMNS),
+        "| row | what | unit | " + " | ".join(COLUMNS[proxy] for proxy in columns) + " |",
+        "| --- | --- | --- |" + " ---: |" * len(columns),
     ]
-    for row in ROWS:
-        if row.name in figures.rows:
-            cells = [cell(figures, row.name, proxy) for proxy in COLUMNS]
+    for row in rows:
+        cells = [cell(figures, row.name, proxy) for proxy in columns]
+        # Where the delay is the value, it stands below with its p99.
+        if row.unit != MEDIAN:
             lines.append(f"| `{row.name}` | {row.title} | {row.unit} | " + " | ".join(cells) + " |")
-            for unit, key in MORE.get(row.unit, {}).items():
-                cells = [cell(figures, row.name, proxy, key) for proxy in COLUMNS]
+        named = ("", "") if row.unit != MEDIAN else (f"`{row.name}`", row.title)
+        delays = [delay_cell(figures, row.name, proxy) for proxy in columns]
+        if any(delays):
+            lines.append(f"| {named[0]} | {named[1]} | p50 · p99, ms | " + " | ".join(delays) + " |")
+        for key, unit in MORE.items():
+            cells = [cell(figures, row.name, proxy, key) for proxy in columns]
+            if any(cells):
                 lines.append(f"| | | {unit} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def waiting_table(figures: Figures) -> str:
+    rows = [row for row in ROWS if any(figures.has(row.name, proxy) for proxy in (COALESCE_500US, COALESCE_1MS))]
+    return "With `coalesce`:\n\n" + figures_table(figures, rows, WAITING) if rows else ""
+
+
+def delay_cell(figures: Figures, row: str, proxy: str) -> str:
+    both = [figures.median(row, proxy, key) for key in ("p50", "p99")]
+    if None in both:
+        return "invalid" if figures.invalid(row, proxy) else ""
+    return " · ".join(number(each) for each in both)
 
 
 def cell(figures: Figures, row: str, proxy: str, key: str = "value") -> str:
@@ -153,9 +160,17 @@ def cell(figures: Figures, row: str, proxy: str, key: str = "value") -> str:
         return ""
     if figures.invalid(row, proxy):
         return "invalid"
-    values = [sample[key] for sample in figures.samples(row, proxy)]
+    values = figures.values(row, proxy, key)
+    if not values:
+        return ""
     spread = f" ({number(min(values))} to {number(max(values))})" if len(values) > 1 else ""
     return number(median(values)) + spread
+
+
+def delay_of(sample: dict) -> str:
+    """And what else one sees of it while a run goes on."""
+    words = f", p50 {number(sample['p50'])} p99 {number(sample['p99'])} ms" if "p50" in sample else ""
+    return words + (f", {number(sample['per_second'])} a second" if "per_second" in sample else "")
 
 
 def number(value: float) -> str:
@@ -200,18 +215,19 @@ def growth_table(figures: Figures) -> str:
         ("CPU per message", "growth-1000", "growth-9000"),
         ("memory per session", "idle-1000", "idle"),
     ]
+    columns = [proxy for proxy in COLUMNS if any(figures.has(few, proxy) for _, few, _ in series)]
     lines = []
     for what, few, many in series:
         cells = []
-        for proxy in COLUMNS:
+        for proxy in columns:
             pair = figures.median(few, proxy), figures.median(many, proxy)
             cells.append(f"{pair[1] / pair[0]:.2f}" if None not in pair and pair[0] > 0 else "")
         if any(cells):
             lines.append(f"| {what} | `{many}` / `{few}` | " + " | ".join(cells) + " |")
     if not lines:
         return ""
-    head = "| growth | rows | " + " | ".join(COLUMNS.values()) + " |"
-    return "\n".join([head, "| --- | --- |" + " ---: |" * len(COLUMNS), *lines])
+    head = "| growth | rows | " + " | ".join(COLUMNS[proxy] for proxy in columns) + " |"
+    return "\n".join([head, "| --- | --- |" + " ---: |" * len(columns), *lines])
 
 
 def pings_line(figures: Figures) -> str:
@@ -235,35 +251,43 @@ def method(raw: dict) -> str:
 - A ratio is that of medians; "single rounds" are the least and most of the ratios within a round.
 - The floor is `programs/floor.c`: a bare TCP relay, edge-triggered, one receive and one send per chunk, no HTTP, no
   WebSocket, no time, no log. It stands for what the kernel takes.
-- While bulk flows: 200 of one kind a second, on a fixed schedule, each timed from the moment at which it was due, so that
+- A delay is what a client sees: of an echo or an answer from when it was sent, at a fixed rate from when it was due, of a
+  handshake from its connect to its 101. Saturated, with so many on their way, it follows from the throughput.
+- While bulk flows, or 1,000 sessions send {CHATTING["rate"]:,} messages a second: 200 of one kind a second, on a fixed schedule, each timed from the moment at which it was due, so that
   whoever is held up counts with all the time it waited. The probe and its backend run before load and bulk's backend on
   their core: what is timed is the proxy.
 - TLS: 1.3, X25519, AES-128-GCM, ECDSA P-256 for all. A client's half of a full handshake costs about as much as the other
   half, so there the load is the limit, not the proxy.
 - At a fixed rate a proxy sleeps between messages, and most of what is measured is how the kernel wakes it.
 - Two workers: on two cores the second one shares its core with load and backend, in both rows of the ratio.
+- Log on: a line for each session or request, in a file on the same disk. nginx and HAProxy write each by itself, as they
+  do by default.
 
 How busy each proxy was during the window, then load and backend, in percent of a core:"""
 
 
 def busy_table(figures: Figures) -> str:
     """Shows whether the proxy was the limit, and that load and backend cost less than it."""
+    columns = [proxy for proxy in COLUMNS if any(proxy in proxies for proxies in figures.rows.values())]
     lines = []
     for row in ROWS:
         cells = []
-        for proxy in COLUMNS:
+        for proxy in columns:
             samples = [sample for sample in figures.samples(row.name, proxy) if "cpu_ns" in sample]
             shares = [median(100 * sample[key] / sample["wall_ns"] for sample in samples) for key in CPU_OF if samples]
             cells.append("{:.0f} ({:.0f}, {:.0f})".format(*shares) if shares else "")
         if any(cells):
             lines.append(f"| `{row.name}` | " + " | ".join(cells) + " |")
-    head = "| row | " + " | ".join(COLUMNS.values()) + " |"
-    return "\n".join([head, "| --- |" + " ---: |" * len(COLUMNS), *lines])
+    head = "| row | " + " | ".join(COLUMNS[proxy] for proxy in columns) + " |"
+    return "\n".join([head, "| --- |" + " ---: |" * len(columns), *lines])
 
 
-# What else a sample of a row with this unit says: unit, key.
+# What else a sample may say.
 MORE = {
-    "B of RSS": {"B of PSS": "pss"},
-    MEDIAN: {"ms, p99": "p99", "GB/s to clients": "to_clients_gb_per_s", "% of a core": "busy"},
+    "per_second": "a second",
+    "pss": "B of PSS",
+    "to_clients_gb_per_s": "GB/s to clients",
+    "echoes_per_s": "echoes a second",
+    "busy": "% of a core",
 }
 CPU_OF = ("cpu_ns", "load_cpu_ns", "backend_cpu_ns")

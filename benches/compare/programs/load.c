@@ -5,8 +5,11 @@
  *   handshake  N at a time: connect, upgrade, Close, read to the end, again
  *   http       N connections; a GET, its answer, again
  *
- * Obeys lines on standard input: `go`, `pause`, `count`, `quit`. Writes `ready` once all sessions are open, and for each
- * `count` one line of figures since the start. What is wrong with a connection is counted as an error, written to
+ * Times each: an echo or an answer from when it was sent (at a rate, from when it was due), a handshake from its connect
+ * to its 101.
+ *
+ * Obeys lines on standard input: `go`, `mark`, `pause`, `count`, `quit`. Writes `ready` once all sessions are open, and for
+ * each `count` one line of figures since the start, the times since the last `mark`. What is wrong with a connection is counted as an error, written to
  * standard error (the first few), and the connection is given up. */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -22,6 +25,7 @@
 
 #include "net.h"
 #include "stream.h"
+#include "times.h"
 #include "traffic.h"
 
 #define EVENTS 512
@@ -48,6 +52,8 @@ static int opened, opening;
 /* Whose turn it is, and when the next message is due. */
 static int turn;
 static uint64_t next_message;
+/* When the bytes that are looked at came in. */
+static uint64_t arrived;
 
 static const char UPGRADE[] = "GET /bench HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
                               "Sec-WebSocket-Key: " KEY "\r\nSec-WebSocket-Version: 13\r\n\r\n";
@@ -62,6 +68,7 @@ static void keep_ticket(void *owner, SSL_SESSION *session) {
 static void open_connection(struct connection *connection) {
     connection->state = CONNECTING;
     connection->head_length = 0;
+    connection->begun = now_ns();
     int source = options.sources > 1 ? (int)connection->index % options.sources : -1;
     connection->stream = (struct stream){.fd = connect_to(options.port, source)};
     watch(epoll, connection->stream.fd, connection);
@@ -86,12 +93,15 @@ static void write_or_give_up(struct connection *connection, const char *bytes, s
     if (stream_write(&connection->stream, &part, 1) != (ssize_t)length) give_up(connection, "a head that was not taken");
 }
 
-/* One more message, or GET, for this connection. */
-static void send_one(struct connection *connection) {
+/* One more message, or GET, for this connection; it is timed from `since`. */
+static void send_one(struct connection *connection, uint64_t since) {
     if (connection->state != OPEN) return;
     counts.on_their_way++;
-    if (options.mode == HTTP) return write_or_give_up(connection, GET, sizeof GET - 1);
-    connection->due++;
+    if (options.mode == HTTP) {
+        connection->begun = since;
+        return write_or_give_up(connection, GET, sizeof GET - 1);
+    }
+    is_due(connection, since);
     if (!send_due(connection)) give_up(connection, "a message that was not taken");
 }
 
@@ -102,16 +112,17 @@ static struct connection *next_in_turn(void) {
 }
 
 /* A message has come back. What follows it on the same connection is sent with the rest of its batch, by `handle`. */
-static void echoed(struct connection *connection) {
+static void echoed(struct connection *connection, uint64_t since) {
+    times_add(since, arrived);
     counts.done++;
     counts.on_their_way--;
     if (!running || options.rate) return;
     if (options.in_turn) {
         struct connection *next = next_in_turn();
-        if (next != connection) return send_one(next);
+        if (next != connection) return send_one(next, arrived);
     }
     counts.on_their_way++;
-    connection->due++;
+    is_due(connection, arrived);
 }
 
 static void pinged(struct connection *connection) {
@@ -123,6 +134,7 @@ static void pinged(struct connection *connection) {
 static void is_open(struct connection *connection) {
     connection->head_length = 0;
     if (options.mode == HANDSHAKE) {
+        times_add(connection->begun, arrived);
         connection->state = CLOSING;
         if (!send_close(connection)) give_up(connection, "a Close that was not taken");
         return;
@@ -164,9 +176,10 @@ static void take_plain(struct connection *connection, const uint8_t *bytes, size
     bool right = strncmp(head, "HTTP/1.1 200 ", 13) == 0 && strcmp(end + 4, HTTP_BODY) == 0;
     if (!right) return give_up(connection, "an answer that differs");
     connection->head_length = 0;
+    times_add(connection->begun, arrived);
     counts.done++;
     counts.on_their_way--;
-    if (running) send_one(connection);
+    if (running) send_one(connection, arrived);
 }
 
 static void take(struct connection *connection, const uint8_t *bytes, size_t length) {
@@ -239,6 +252,7 @@ static void handle(struct connection *connection, uint32_t events) {
         ssize_t got = stream_read(&connection->stream, scratch, sizeof scratch);
         if (got == AGAIN) return;
         if (got <= 0) return ended(connection);
+        arrived = now_ns();
         take(connection, scratch, (size_t)got);
         if (connection->state == UNUSED) return;
         /* A short receive took all there was; TLS may still hold a record, and a hang-up gives no further event. */
@@ -262,7 +276,7 @@ static void go(void) {
     next_message = now_ns();
     if (options.rate) return;
     if (options.in_turn) {
-        for (int i = 0; i < options.in_turn; i++) send_one(next_in_turn());
+        for (int i = 0; i < options.in_turn; i++) send_one(next_in_turn(), now_ns());
         return;
     }
     for (int i = 0; i < options.connections; i++) {
@@ -270,7 +284,7 @@ static void go(void) {
             if (connections[i].state == UNUSED) open_connection(&connections[i]);
             continue;
         }
-        for (int j = 0; j < options.depth; j++) send_one(&connections[i]);
+        for (int j = 0; j < options.depth; j++) send_one(&connections[i], now_ns());
     }
 }
 
@@ -280,19 +294,22 @@ static void obey(void) {
         quitting = true;
     } else if (strcmp(line, "go\n") == 0) {
         go();
+    } else if (strcmp(line, "mark\n") == 0) {
+        times_clear();
     } else if (strcmp(line, "pause\n") == 0) {
         running = false;
     } else if (strcmp(line, "count\n") == 0) {
         uint64_t on_their_way = options.mode == HANDSHAKE ? (uint64_t)opening : counts.on_their_way;
-        printf("done=%lu errors=%lu on_their_way=%lu pings=%lu resumed=%lu open=%lu\n", counts.done, counts.errors,
-               on_their_way, counts.pings, counts.resumed, counts.open);
+        printf("done=%lu errors=%lu on_their_way=%lu pings=%lu resumed=%lu open=%lu timed=%lu p50_ns=%lu p99_ns=%lu\n",
+               counts.done, counts.errors, on_their_way, counts.pings, counts.resumed, counts.open, times_count(),
+               times_percentile(50), times_percentile(99));
     }
 }
 
 /* Sends what the schedule asks for by now, and returns how long to wait for the next. */
 static struct timespec keep_schedule(void) {
     uint64_t interval = 1000000000u / (uint64_t)options.rate, now = now_ns();
-    for (; next_message <= now; next_message += interval) send_one(next_in_turn());
+    for (; next_message <= now; next_message += interval) send_one(next_in_turn(), next_message);
     return (struct timespec){.tv_nsec = (long)(next_message - now)};
 }
 

@@ -19,12 +19,12 @@
 #include <unistd.h>
 
 #include "net.h"
+#include "times.h"
 
 #define RATE 200
 /* As many handshakes, or sessions, at a time. */
 #define SLOTS 256
 #define EVENTS 256
-#define MOST_TIMES (1 << 16)
 #define HEAD 2048
 #define PAYLOAD 64
 
@@ -44,7 +44,6 @@ static int port, epoll, open_sessions;
 static struct slot slots[SLOTS];
 static bool running, told_ready, quitting;
 static uint64_t next_due, done, errors, on_their_way;
-static uint64_t times[MOST_TIMES];
 
 static const char UPGRADE[] = "GET /probe HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
                               "Sec-WebSocket-Key: " KEY "\r\nSec-WebSocket-Version: 13\r\n\r\n";
@@ -69,7 +68,7 @@ static void open_slot(struct slot *slot) {
 }
 
 static void came_back(struct slot *slot) {
-    if (done < MOST_TIMES) times[done] = now_ns() - slot->due;
+    times_add(slot->due, now_ns());
     done++;
     on_their_way--;
     slot->due = 0;
@@ -154,18 +153,9 @@ static struct timespec keep_schedule(void) {
     return (struct timespec){.tv_nsec = (long)(next_due - now)};
 }
 
-static int ascending(const void *one, const void *other) {
-    uint64_t a = *(const uint64_t *)one, b = *(const uint64_t *)other;
-    return (a > b) - (a < b);
-}
-
 static void tell(void) {
-    static uint64_t sorted[MOST_TIMES];
-    size_t count = done < MOST_TIMES ? done : MOST_TIMES;
-    memcpy(sorted, times, count * sizeof *times);
-    qsort(sorted, count, sizeof *sorted, ascending);
-    uint64_t p50 = count ? sorted[count / 2] : 0, p99 = count ? sorted[count * 99 / 100] : 0;
-    printf("done=%lu errors=%lu on_their_way=%lu p50_ns=%lu p99_ns=%lu\n", done, errors, on_their_way, p50, p99);
+    printf("done=%lu errors=%lu on_their_way=%lu p50_ns=%lu p99_ns=%lu\n", done, errors, on_their_way,
+           times_percentile(50), times_percentile(99));
 }
 
 static void obey(void) {

@@ -79,6 +79,11 @@ static ssize_t write_large(struct connection *connection) {
     return stream_write(&connection->stream, parts, 2);
 }
 
+void is_due(struct connection *connection, uint64_t since) {
+    uint32_t number = connection->sent + connection->due++;
+    if (number - connection->received < TIMED) connection->since[number % TIMED] = since;
+}
+
 bool send_due(struct connection *connection) {
     bool small = payload_length <= SMALL;
     while (connection->due > 0) {
@@ -134,7 +139,7 @@ static size_t take_control(struct connection *connection, const uint8_t *bytes, 
 }
 
 const char *check_echo(struct connection *connection, const uint8_t *bytes, size_t length,
-                       void (*echoed)(struct connection *), void (*pinged)(struct connection *)) {
+                       void (*echoed)(struct connection *, uint64_t since), void (*pinged)(struct connection *)) {
     const char *wrong = NULL;
     while (length > 0) {
         bool at_boundary = connection->receive_offset == 0;
@@ -165,8 +170,7 @@ const char *check_echo(struct connection *connection, const uint8_t *bytes, size
         connection->receive_offset += part;
         if (connection->receive_offset == received_frame) {
             connection->receive_offset = 0;
-            connection->received++;
-            echoed(connection);
+            echoed(connection, connection->since[connection->received++ % TIMED]);
         }
     }
     return NULL;
