@@ -60,8 +60,8 @@ OpenSSL {about["openssl"]}, valgrind {about["valgrind"]}. {about["cpu"]}, Linux 
   step is, about five instructions.
 - Each figure is so taken twice, and is the mean. Those of longwire and its core differ by at most
   {difference(counts, (CORE, LONGWIRE)):.2%}, those of the others by at most {difference(counts, PEERS):.2%}.
-- The configs are those of `benches/compare/run`: one worker each, no access log. A message is one frame in one direction; each
-  echo is compared with what was sent, byte by byte.
+- The configs are those of `benches/compare/run`: one worker each, and an access log, in a file, only where the row says
+  so. A message is one frame in one direction; each echo is compared with what was sent, byte by byte.
 - valgrind shows programs a processor with AVX2 but without AVX-512 and instructions for SHA: TLS takes other ways through
   its library than it does without valgrind.
 """

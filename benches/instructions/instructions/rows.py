@@ -45,12 +45,15 @@ def core(name: str) -> Callable:
     return run
 
 
-def proxy(mode: str, per: int, **load) -> Callable:
+def proxy(mode: str, per: int, log: bool = False, **load) -> Callable:
     """`per` is how many steps the load counts as one."""
 
     def run(bench: Bench, program: str, steps: int) -> tuple[Counter, int]:
         tls = bool(load.get("tls"))
-        with bench.stand.proxy(program, tls=tls) as watched, bench.stand.load(watched, mode, **load) as clients:
+        with (
+            bench.stand.proxy(program, tls=tls, log=log) as watched,
+            bench.stand.load(watched, mode, **load) as clients,
+        ):
             clients.tell("go")
             wait_until_done(clients, steps // per)
             counts = clients.pause()
@@ -85,7 +88,13 @@ ROWS = [
     core_row("our-ping", "the session on a Ping of ours and its Pong", "Ping"),
     Row("echo", "64 B, one on its way", "message", PROXIES, 4000, proxy("echo", 2)),
     Row("echo-100", "64 B, 100 sessions at once", "message", PROXIES, 8000, proxy("echo", 2, connections=100)),
-    Row("handshake", "handshake and close", "session", PROXIES, 600, proxy("handshake", 1)),
+    Row("handshake", "handshake and close, one at a time", "session", PROXIES, 600, proxy("handshake", 1)),
+    Row("handshake-16", "handshake and close, 16 at a time", "session", PROXIES, 800,
+        proxy("handshake", 1, connections=16)),
+    Row("handshake-16-log", "the same, each in the log", "session", PROXIES, 800,
+        proxy("handshake", 1, log=True, connections=16)),
+    Row("http", "a plain GET, kept alive", "request", PROXIES, 1000, proxy("http", 1)),
+    Row("http-16", "a plain GET, 16 connections", "request", PROXIES, 1600, proxy("http", 1, connections=16)),
     Row("tls-echo", "64 B over TLS, one on its way", "message", PROXIES, 2000, proxy("echo", 2, tls=True)),
     Row("tls-full", "TLS handshake (full), upgrade, close", "session", PROXIES, 40, proxy("handshake", 1, tls=True)),
 ]
