@@ -10,6 +10,8 @@ from compare.configs import HAPROXY, LONGWIRE, NGINX
 
 from .rows import CORE, Row
 
+# Of longwire's instructions.
+MOST = {"handshake-16": 76_000}
 PEERS = {NGINX: "nginx", HAPROXY: "HAProxy"}
 
 
@@ -51,6 +53,8 @@ OpenSSL {about["openssl"]}, valgrind {about["valgrind"]}. {about["cpu"]}, Linux 
 
 {proxy_table(rows, counts)}
 
+{bounds(counts)}
+
 ## How
 
 - Instructions in user space by callgrind; those of the kernel, which does most of a proxy's work, are not in it. Not
@@ -65,6 +69,16 @@ OpenSSL {about["openssl"]}, valgrind {about["valgrind"]}. {about["cpu"]}, Linux 
 - valgrind shows programs a processor with AVX2 but without AVX-512 and instructions for SHA: TLS takes other ways through
   its library than it does without valgrind.
 """
+
+
+def bounds(counts: Counts) -> str:
+    lines = []
+    for row, most in MOST.items():
+        count = counts.get((row, LONGWIRE))
+        if isinstance(count, Count):
+            said = "reached" if count.value <= most else "**SHORT**"
+            lines.append(f"`{row}`: at most {most:,}: {said}.")
+    return "\n".join(lines)
 
 
 def difference(counts: Counts, programs: Container[str]) -> float:
