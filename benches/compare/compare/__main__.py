@@ -11,10 +11,11 @@ import tempfile
 import time
 from pathlib import Path
 
-from . import machine, plot, report
+from . import equal, machine, plot, report
 from .bounds import BOUNDS
 from .configs import BEFORE, LONGWIRE
 from .figures import Figures
+from .others import OTHERS, install
 from .programs import Broken, Stand
 from .rows import ROWS, Row, Settings
 
@@ -32,6 +33,8 @@ def main() -> int:
     if options.report:
         write(json.loads(options.report.read_text()), whole=True)
         return 0
+    if options.peers is None:
+        options.peers = [] if options.rows else list(OTHERS)
     chosen = [row for row in ROWS if not options.rows or row.name in options.rows]
     unknown = set(options.rows) - {row.name for row in ROWS}
     if unknown:
@@ -39,7 +42,13 @@ def main() -> int:
         return 2
     # A terminated run unwinds like an interrupted one, so that it leaves no process behind.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    raw = measure(chosen, options)
+    try:
+        raw = measure(chosen, options)
+    except equal.Unequal as why:
+        print(f"REFUSED: {why}", file=sys.stderr)
+        return 1
+    if options.check:
+        return 0
     figures = write(raw, whole=len(chosen) == len(ROWS) and not options.quick)
     invalid = any(figures.invalid(row, proxy) for row, proxies in figures.rows.items() for proxy in proxies)
     return 1 if invalid else 0
@@ -62,13 +71,16 @@ def measure(chosen: list[Row], options: argparse.Namespace) -> dict:
         "priority": machine.raise_priority(),
         "load_before": os.getloadavg()[2],
         "absent": absent,
-        "rows": {row.name: {proxy: [] for proxy in measurable(row, absent)} for row in chosen},
+        "rows": {row.name: {proxy: [] for proxy in measurable(row, absent, options)} for row in chosen},
     }
     began = time.monotonic()
     cores = machine.Cores.shared_out()
     with tempfile.TemporaryDirectory(prefix="longwire-compare-") as folder:
         stand = Stand(Path(folder), KEPT, options.binary, cores, before=options.before)
         make_certificate(stand.folder)
+        raw["equal"] = equal.checked(stand, distinct(raw["rows"]), shown=len(chosen) == len(ROWS) or options.check)
+        if options.check:
+            return raw
         # The orchestrator wakes up rarely; it must not do so on the proxy's core.
         os.sched_setaffinity(0, {cores.load, cores.backend})
         for number in range(rounds):
@@ -86,16 +98,24 @@ def what_is_absent(chosen: list[Row], options: argparse.Namespace) -> dict[str, 
     asked = {proxy for row in chosen for proxy in row.proxies}
     asked |= {proxy for bound in BOUNDS for row, proxy in bound.references if row in names}
     absent = machine.absent(options.binary, options.before)
+    for other in options.peers:
+        if other in asked and (why := install(other, KEPT)):
+            absent[other] = why
     for proxy, reason in absent.items():
         if proxy in asked:
             print(f"NOT MEASURED: {proxy}: {reason}")
     return absent
 
 
-def measurable(row: Row, absent: dict[str, str]) -> list[str]:
-    """The proxies of a row that are there, an earlier longwire beside each."""
+def measurable(row: Row, absent: dict[str, str], options: argparse.Namespace) -> list[str]:
+    """The proxies of a row that are there and asked for, an earlier longwire beside each."""
     wanted = [*row.proxies, BEFORE] if LONGWIRE in row.proxies else row.proxies
-    return [proxy for proxy in wanted if proxy not in absent]
+    left_out = {*absent, *OTHERS} - (set(options.peers) - absent.keys())
+    return [proxy for proxy in wanted if proxy not in left_out]
+
+
+def distinct(rows: dict[str, dict]) -> list[str]:
+    return list(dict.fromkeys(proxy for proxies in rows.values() for proxy in proxies))
 
 
 def take_samples(stand: Stand, row: Row, number: int, settings: Settings, into: dict) -> None:
@@ -156,8 +176,11 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rows", type=lambda text: text.split(","), default=[], metavar="A,B", help="only these")
     parser.add_argument("--rounds", type=int, metavar="N", help="samples of each row and proxy (default: 5)")
     parser.add_argument("--seconds", type=float, metavar="S", help="length of a sample (default: 3)")
+    parser.add_argument("--check", action="store_true", help="show how all are set and what they log, and stop")
     parser.add_argument("--quick", action="store_true", help="one round, 1 s, 1,000 sessions: does everything work?")
     parser.add_argument("--binary", type=Path, default=BUILT, help="the longwire to measure")
+    parser.add_argument("--peers", type=lambda text: [name for name in text.split(",") if name], metavar="A,B",
+                        help=f"others to measure, and to install before (default: {','.join(OTHERS)} in a whole run)")
     parser.add_argument("--before", type=Path, metavar="FILE", help="a longwire to measure beside it in every row")
     parser.add_argument("--date", default=datetime.date.today().isoformat(), help="what the report says (default: today)")
     parser.add_argument("--report", type=Path, metavar="FILE", help="write the report again from this results.json")

@@ -1,5 +1,5 @@
-"""How each proxy is started: equivalent configs, each tuned as its manual advises for WebSockets, all with an access log in a
-file or all without, and no limit in the way of 9,000 sessions."""
+"""How each proxy is started: equivalent configs, each tuned as its manual advises for WebSockets, all with an access log in
+a file or all without, and no limit in the way of 9,000 sessions."""
 
 import os
 import resource

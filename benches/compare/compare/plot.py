@@ -1,37 +1,51 @@
 """The plot: SVG written by hand, so that it needs nothing but a browser."""
 
 from html import escape
+from math import log10
 
 from .bounds import BOUNDS
-from .configs import FLOOR, HAPROXY, HAPROXY_SPLICE, LONGWIRE, NGINX, NGINX_64K
+from .configs import COALESCE_1MS, COALESCE_500US, FLOOR, HAPROXY, HAPROXY_SPLICE, LONGWIRE, NGINX, NGINX_64K
 from .figures import Figures
+from .others import CADDY, ENVOY
 from .report import COLUMNS
-from .rows import ROWS
+from .rows import MEDIAN, ROWS
 
 COLOURS = {
     LONGWIRE: "#c2410c",
+    COALESCE_500US: "#f59e0b",
+    COALESCE_1MS: "#fcd34d",
     NGINX: "#15803d",
     NGINX_64K: "#86c99b",
     HAPROXY: "#1d4ed8",
     HAPROXY_SPLICE: "#93b4f5",
     FLOOR: "#9ca3af",
+    CADDY: "#0e7490",
+    ENVOY: "#a21caf",
 }
 MARK = "#111"  # where longwire must end
-WIDTH = 980
+WIDTH = 1180
 LABELS = 290  # left of the bars
+BARS_END = 650
 BAR = 11  # height of one
 MOST = 2.0  # bars end here, in units of nginx
+# The delays, by powers of ten of a millisecond.
+DELAYS, DELAYS_END = 720, 1150
+LEAST_POWER, MOST_POWER = -2, 3
 
 STYLE = "text { font: 12px system-ui, sans-serif; fill: #222 } .small { font-size: 10px; fill: #555 }"
-BARS = ["echo-64", "echo-1k", "fixed-64", "pipelined", "bulk-64k", "bulk-1m", "handshake", "http", "tls-echo", "tls-full",
-        "tls-resumed", "idle", "idle-tls"]
+SHOWN = [
+    "handshake-1", "handshake-16", "handshake-16-log", "chat-handshake", "bulk-handshake", "two-handshake-1", "http",
+    "http-1", "rate-100", "rate-1000", "fixed-64", "rate-16000", "echo-64", "echo-1k", "pipelined", "bulk-64k", "bulk-1m",
+    "tls-echo", "tls-full", "tls-resumed", "idle", "idle-tls",
+]
 
 
 def svg(raw: dict) -> str:
     figures = Figures(raw)
-    parts = [text(20, 28, "CPU and memory, nginx = 1 (4k buffers); shorter is cheaper", size=16), legend()]
-    bars, bottom = ratio_bars(figures, top=70)
-    parts += bars
+    parts = [text(20, 28, "Cost: CPU or memory, nginx = 1 (4k buffers)", size=16),
+             text(DELAYS, 28, "Delay: from p50 (dot) to p99 (line's end), ms", size=16), legend()]
+    groups, bottom = by_row(figures, top=96)
+    parts += groups
     charts = [
         ("CPU per 64 B message, µs, by open sessions", ["growth-10", "growth-1000", "growth-9000"]),
         ("memory per idle session, KiB, by open sessions", ["idle-1000", "idle"]),
@@ -47,40 +61,63 @@ def svg(raw: dict) -> str:
     )
 
 
-def ratio_bars(figures: Figures, top: int) -> tuple[list[str], int]:
-    """A group of bars per row, with a mark where longwire must end; returns them and where they end."""
+def by_row(figures: Figures, top: int) -> tuple[list[str], int]:
+    """For each row a line per proxy: its cost as a bar, with a mark where longwire must end, and its delay beside it.
+    Returns them and where they end."""
     parts, y = [], top
-    titles = {row.name: row.title for row in ROWS}
-    scale = (WIDTH - LABELS - 80) / MOST
-    for row in BARS:
-        unit = figures.median(row, NGINX)
+    scale = (BARS_END - LABELS) / MOST
+    for row in (row for name in SHOWN for row in ROWS if row.name == name):
+        unit = figures.median(row.name, NGINX)
         if not unit:
             continue
         first = y
         for proxy, colour in COLOURS.items():
-            value = figures.median(row, proxy)
+            value = figures.median(row.name, proxy)
             if value is None:
                 continue
-            ratio = value / unit
-            length = max(1.0, min(ratio, MOST) * scale)
-            parts.append(rect(LABELS, y, length, BAR - 2, colour))
-            parts.append(text(LABELS + length + 4, y + BAR - 3, f"{ratio:.2f}", kind="small"))
+            # Of some rows the delay is all there is.
+            if row.unit != MEDIAN:
+                length = max(1.0, min(value / unit, MOST) * scale)
+                parts.append(rect(LABELS, y, length, BAR - 2, colour))
+                parts.append(text(LABELS + length + 4, y + BAR - 3, f"{value / unit:.2f}", kind="small"))
+            parts += delay(figures, row.name, proxy, y + (BAR - 2) / 2)
             y += BAR
-        parts.append(text(LABELS - 10, (first + y) / 2 + 3, titles[row], anchor="end"))
-        limit = strictest(figures, row, unit)
+        parts.append(text(LABELS - 10, (first + y) / 2 + 3, row.title, anchor="end"))
+        limit = strictest(figures, row.name, unit)
         if limit is not None and limit <= MOST:
-            x = LABELS + limit * scale
-            parts.append(rect(x - 1, first - 3, 2, BAR + 4, MARK))
+            parts.append(rect(LABELS + limit * scale - 1, first - 3, 2, BAR + 4, MARK))
         y += 10
-    parts.append(line(LABELS + scale, top - 6, LABELS + scale, y - 6, "#555", dashed=True))
-    return parts, y
+    return [*axes(scale, top, y), *parts], y
+
+
+def axes(scale: float, top: int, bottom: int) -> list[str]:
+    parts = [line(LABELS + scale, top - 6, LABELS + scale, bottom - 6, "#555", dashed=True)]
+    for power in range(LEAST_POWER, MOST_POWER + 1):
+        x = delay_x(10.0**power)
+        parts.append(line(x, top - 6, x, bottom - 6, "#ddd"))
+        parts.append(text(x, top - 10, f"{10.0**power:g}", "small", "middle"))
+    return parts
+
+
+def delay(figures: Figures, row: str, proxy: str, y: float) -> list[str]:
+    p50, p99 = (figures.median(row, proxy, key) for key in ("p50", "p99"))
+    if p50 is None or p99 is None:
+        return []
+    start, end, colour = delay_x(p50), delay_x(p99), COLOURS[proxy]
+    dot = f'<circle cx="{start:.1f}" cy="{y:.1f}" r="3.5" fill="{colour}"/>'
+    return [rect(start, y - 1, max(1.0, end - start), 2, colour), rect(end - 1, y - 4, 2, 8, colour), dot]
+
+
+def delay_x(milliseconds: float) -> float:
+    share = (log10(max(milliseconds, 1e-6)) - LEAST_POWER) / (MOST_POWER - LEAST_POWER)
+    return DELAYS + (DELAYS_END - DELAYS) * min(max(share, 0.0), 1.0)
 
 
 def strictest(figures: Figures, row: str, unit: float) -> float | None:
-    """The lowest of the row's bounds, in units of nginx."""
+    """The lowest of the bounds on longwire's cost, in units of nginx."""
     limits = []
     for bound in BOUNDS:
-        if bound.row == row and bound.references:
+        if bound.row == row and bound.references and (bound.key, bound.proxy) == ("value", LONGWIRE):
             peers = [figures.median(*reference) for reference in bound.references]
             if None not in peers:
                 limits.append(bound.limit * min(peers) / unit)
@@ -121,8 +158,8 @@ def legend() -> str:
     parts, x = [], 20
     for proxy, colour in COLOURS.items():
         parts += [rect(x, 42, 12, 12, colour), text(x + 17, 52, COLUMNS[proxy])]
-        x += 40 + 8 * len(COLUMNS[proxy])
-    parts += [rect(x + 5, 41, 2, 14, MARK), text(x + 14, 52, "where longwire must end")]
+        x += 32 + 7 * len(COLUMNS[proxy])
+    parts += [rect(x + 5, 41, 2, 14, MARK), text(x + 14, 52, "longwire's bound")]
     return "\n".join(parts)
 
 

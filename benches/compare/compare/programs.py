@@ -8,7 +8,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import configs
+from . import configs, others
 from .machine import Cores
 
 
@@ -93,11 +93,15 @@ class Stand:
                 setup = configs.Setup(
                     port, backend_port, workers, self.folder, tls, probed_port if beside else 0, pings, log
                 )
-                longwire = self.before if name == configs.BEFORE else self.longwire
-                command = [*self.under, *configs.command(name, setup, longwire, self.programs)]
                 with open(setup.access_log, "w") as output:
-                    with self.started(command, self.cores.first(cores), port, stdout=output) as process:
+                    with self.started(self.command(name, setup), self.cores.first(cores), port, stdout=output) as process:
                         yield Proxy(name, process.pid, port, echo.pid)
+
+    def command(self, name: str, setup: configs.Setup) -> list:
+        if name in others.OTHERS:
+            return [*self.under, *others.command(name, setup, self.programs)]
+        longwire = self.before if name == configs.BEFORE else self.longwire
+        return [*self.under, *configs.command(name, setup, longwire, self.programs)]
 
     @contextmanager
     def probed_backend(self, port: int):

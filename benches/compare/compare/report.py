@@ -5,6 +5,7 @@ from statistics import median
 from .bounds import BOUNDS, Bound, Kind
 from .configs import BEFORE, COALESCE_1MS, COALESCE_500US, FLOOR, HAPROXY, HAPROXY_SPLICE, LONGWIRE, NGINX, NGINX_64K
 from .figures import REACHED, SHORT, Figures, measured, verdict
+from .others import CADDY, ENVOY, OTHERS
 from .programs import CHATTING
 from .rows import MEDIAN, ROWS, Row
 
@@ -18,9 +19,12 @@ COLUMNS = {
     HAPROXY: "HAProxy",
     HAPROXY_SPLICE: "HAProxy, splicing",
     FLOOR: "floor",
+    CADDY: "Caddy",
+    ENVOY: "Envoy",
 }
 # Who is in which table of figures.
 USUAL = (LONGWIRE, BEFORE, NGINX, NGINX_64K, HAPROXY, HAPROXY_SPLICE, FLOOR)
+BESIDE_OTHERS = (LONGWIRE, NGINX, HAPROXY, *OTHERS)
 WAITING = (LONGWIRE, COALESCE_500US, COALESCE_1MS, NGINX, HAPROXY, FLOOR)
 
 
@@ -43,6 +47,7 @@ def markdown(raw: dict, plot: str, reasons: str) -> str:
         "each: p50 and p99 of the delay, the medians of the rounds.",
         figures_table(figures, ROWS, USUAL),
         waiting_table(figures),
+        others_table(figures),
         invalid_list(figures),
         calls_table(figures),
         growth_table(figures),
@@ -50,6 +55,7 @@ def markdown(raw: dict, plot: str, reasons: str) -> str:
         "## How",
         method(raw),
         busy_table(figures),
+        equal_table(figures),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -146,6 +152,25 @@ def figures_table(figures: Figures, rows: list[Row], proxies: tuple[str, ...]) -
 def waiting_table(figures: Figures) -> str:
     rows = [row for row in ROWS if any(figures.has(row.name, proxy) for proxy in (COALESCE_500US, COALESCE_1MS))]
     return "With `coalesce`:\n\n" + figures_table(figures, rows, WAITING) if rows else ""
+
+
+def others_table(figures: Figures) -> str:
+    rows = [row for row in ROWS if any(figures.has(row.name, other) for other in OTHERS)]
+    return "What else one might put there:\n\n" + figures_table(figures, rows, BESIDE_OTHERS) if rows else ""
+
+
+def equal_table(figures: Figures) -> str:
+    """What each was set to and seen to do before the run."""
+    found = figures.raw.get("equal", {})
+    lines = [
+        f"| {COLUMNS[name]} | {facts['workers']} | {facts['buffer']} | {facts['tls']} | {facts['lines_off']} | "
+        f"{facts['lines_on']} | `{facts['line'].replace('|', ' ')}` |"
+        for name, facts in found.items()
+    ]
+    if not lines:
+        return ""
+    head = "| set equal | workers | buffer | TLS | lines, log off | lines, log on, of 2 | one of them |"
+    return "\n".join([head, "| --- | ---: | --- | --- | ---: | ---: | --- |", *lines])
 
 
 def delay_cell(figures: Figures, row: str, proxy: str) -> str:
@@ -253,9 +278,9 @@ def method(raw: dict) -> str:
   WebSocket, no time, no log. It stands for what the kernel takes.
 - A delay is what a client sees: of an echo or an answer from when it was sent, at a fixed rate from when it was due, of a
   handshake from its connect to its 101. Saturated, with so many on their way, it follows from the throughput.
-- While bulk flows, or 1,000 sessions send {CHATTING["rate"]:,} messages a second: 200 of one kind a second, on a fixed schedule, each timed from the moment at which it was due, so that
-  whoever is held up counts with all the time it waited. The probe and its backend run before load and bulk's backend on
-  their core: what is timed is the proxy.
+- While bulk flows, or {CHATTING["connections"]:,} sessions chat ({CHATTING["rate"]:,} messages a second in all): 200 of one kind a second, on a
+  fixed schedule, each timed from the moment at which it was due, so that whoever is held up counts with all the time it
+  waited. The probe and its backend run before load and backend of the others on their core: what is timed is the proxy.
 - TLS: 1.3, X25519, AES-128-GCM, ECDSA P-256 for all. A client's half of a full handshake costs about as much as the other
   half, so there the load is the limit, not the proxy.
 - At a fixed rate a proxy sleeps between messages, and most of what is measured is how the kernel wakes it.
