@@ -13,10 +13,9 @@ use std::{
 
 use mio::net::{TcpListener, TcpStream};
 use tokio::{
-    io::{Interest, unix::AsyncFd},
     runtime::Handle,
     sync::{mpsc, oneshot},
-    task::JoinHandle,
+    task::{JoinHandle, coop::consume_budget},
     time::timeout,
 };
 use tokio_rustls::rustls;
@@ -24,9 +23,11 @@ use tokio_rustls::rustls;
 use super::{
     Worker,
     connection::{self, Accepted},
+    door,
     own::Place,
     session::Arrival,
-    socket, sockets,
+    socket,
+    sockets::Listener,
     vital::Fault,
 };
 
@@ -106,8 +107,8 @@ impl Crew {
         let ended = self.runtime.spawn(async move {
             let shared = Arc::clone(&crew.first.shared);
             let _vital = shared.vitals.guard("an accept loop");
-            match sockets::watch(TcpListener::from_std(accepts)) {
-                Ok(listener) => Acceptor { listener, face: shown, crew }.run(stopped).await,
+            match Listener::new(TcpListener::from_std(accepts)) {
+                Ok(listener) => door::answering(Acceptor { listener, face: shown, crew }.run(stopped)).await,
                 Err(error) => {
                     tracing::error!(%address, %error, "a listener cannot be registered");
                     shared.vitals.fail("an accept loop");
@@ -158,7 +159,7 @@ impl Face {
 /// One listener's accept loop, run by the first worker.
 #[derive(Debug)]
 struct Acceptor {
-    listener: AsyncFd<TcpListener>,
+    listener: Listener,
     face: Arc<Face>,
     crew: Crew,
 }
@@ -200,7 +201,7 @@ impl Acceptor {
     /// reads a 503.
     async fn accept_last(&self) {
         for _ in 0..=socket::BACKLOG {
-            match self.listener.get_ref().accept() {
+            match self.listener.accept_now() {
                 Ok((stream, sender)) => self.place(stream, sender).await,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
@@ -210,7 +211,9 @@ impl Acceptor {
     }
 
     async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
-        self.listener.async_io(Interest::READABLE, TcpListener::accept).await
+        // However many come, those that have come want to be served too.
+        consume_budget().await;
+        self.listener.accept().await
     }
 
     async fn place(&self, stream: TcpStream, sender: SocketAddr) {

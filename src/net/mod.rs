@@ -16,6 +16,7 @@ mod client_io;
 pub(crate) mod connect;
 mod connection;
 pub mod control;
+mod door;
 mod drain;
 mod expiry;
 mod farewell;

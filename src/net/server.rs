@@ -24,6 +24,7 @@ use super::{
     admission::Admission,
     connection::{self, Accepted, LAST_CALL},
     control::{self, Control},
+    door,
     drain::Orders,
     handover::Inherited,
     listener::{Crew, HAND_OVER, HandOver},
@@ -334,8 +335,8 @@ impl Start {
         let _ = report.send(started);
         drop(report);
         let Some(sessions) = sessions else { return };
-        let ended =
-            catch_unwind(AssertUnwindSafe(|| runtime.block_on(work(Arc::clone(&worker), sessions, inbox, stopped))));
+        let work = door::answering(work(Arc::clone(&worker), sessions, inbox, stopped));
+        let ended = catch_unwind(AssertUnwindSafe(|| runtime.block_on(work)));
         if !matches!(ended, Ok(End::Stopped)) {
             worker.shared.live.retire(worker.index);
             worker.shared.vitals.fail("a worker");
@@ -364,7 +365,7 @@ async fn work(
     mut stopped: watch::Receiver<()>,
 ) -> End {
     let mut vital = JoinSet::new();
-    vital.spawn(sessions.drive());
+    vital.spawn(door::answering(sessions.drive()));
     if worker.index == 0 {
         vital.spawn(memory::give_back(Arc::clone(&worker.shared)));
     }

@@ -22,6 +22,7 @@ use tokio::{io::unix::AsyncFd, sync::mpsc, task::yield_now, time::Sleep};
 use super::{
     Worker,
     bell::Bell,
+    door::Door,
     drain::Book,
     inquiry::Inquiry,
     relay::{Scratch, Turn},
@@ -120,6 +121,8 @@ pub(super) struct Sessions {
     may_stay: bool,
     /// Ends a stay.
     bell: Bell,
+    /// Shut while it is lively.
+    door: Arc<Door>,
     /// No session is due sooner, of those that were looked at.
     earliest: Option<Tick>,
     /// The place where the look for alarms that ring goes on.
@@ -140,7 +143,7 @@ impl Sessions {
     pub(super) fn new(worker: Arc<Worker>, epoll: Epoll, arrivals: mpsc::Receiver<Arrival>) -> io::Result<Self> {
         let epoch = Instant::now();
         let scratch = Scratch::new(Arc::clone(&worker.shared.admission.unsent));
-        let bell = Bell::hang(epoll.registry())?;
+        let (bell, door) = (Bell::hang(epoll.registry())?, Door::hang(epoll.registry())?);
         Ok(Self {
             worker,
             arrivals,
@@ -157,6 +160,7 @@ impl Sessions {
             wakes_tasks: false,
             may_stay: false,
             bell,
+            door,
             earliest: None,
             ringing: None,
             alarm: Box::pin(tokio::time::sleep_until(epoch.into())),
@@ -215,6 +219,7 @@ impl Sessions {
         }
         let has_more = has_arrivals || more.is_ready() || !self.rota.is_empty() || self.owes_work();
         let is_lively = !has_more && self.is_lively(now);
+        self.door.set_shut(is_lively);
         // Before each stay the worker's other tasks have their turn.
         let stays = is_lively && self.may_stay;
         self.may_stay = is_lively && !stays;
@@ -293,8 +298,8 @@ impl Sessions {
     }
 
     /// Waits for events here, not in the runtime, as long as they keep coming: that spares the runtime's own wake-up, most of
-    /// what a message costs beside its two calls. Meanwhile tasks and timers wait, and what other threads want, until the bell
-    /// rings. Whether sessions have more to do.
+    /// what a message costs beside its two calls. Meanwhile timers wait, until the bell rings; who wakes a task ends the stay.
+    /// Whether sessions have more to do.
     fn stay(&mut self, began: u64, mut now: Moment) -> bool {
         let until = began + STAY;
         let rings = until + NEAR;

@@ -1,7 +1,8 @@
 //! The TCP sockets of a worker, in an epoll of their own that the runtime watches as one descriptor.
 //!
 //! A socket of the runtime costs 256 B and wakes a task for each event. A socket here costs 28 B, and its events go straight
-//! to the session it belongs to ([`super::sessions`]); only while hyper still speaks HTTP on it does it wake a task.
+//! to the session it belongs to ([`super::sessions`]); only while hyper still speaks HTTP on it does it wake a task, and so does a
+//! listener.
 //!
 //! A socket belongs to the thread that registered it: a worker's tasks never leave their thread.
 
@@ -16,13 +17,17 @@ use std::{
     task::{Context, Poll, Waker, ready},
 };
 
-use mio::{Events, Interest, Poll as Epoll, Registry, Token, net::TcpStream};
+use mio::{Events, Interest, Poll as Epoll, Registry, Token, event::Source, net::TcpStream};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use slab::Slab;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, unix::AsyncFd};
 
-use super::{libc_calls, socket};
+use super::{door, libc_calls, socket};
 use crate::ws::{Side, progress::Progress};
+
+mod listening;
+
+pub(super) use listening::Listener;
 
 thread_local! {
     static TABLE: RefCell<Option<Table>> = const { RefCell::new(None) };
@@ -34,12 +39,45 @@ struct Table {
     slots: Slab<Slot>,
 }
 
+impl Table {
+    /// The key of a new socket. `ready`: what may be tried before an event says so.
+    fn register(&mut self, socket: &mut impl Source, interest: Interest, ready: u8) -> io::Result<u32> {
+        let slot = self.slots.vacant_entry();
+        let token = slot.key();
+        let key = u32::try_from(token).map_err(io::Error::other)?;
+        self.registry.register(socket, Token(token), interest)?;
+        slot.insert(Slot::Task { ready: Ready(ready), waker: None });
+        Ok(key)
+    }
+
+    /// Gives a key back, after `leave`. The table is gone when the thread ends.
+    fn forget(key: u32, leave: impl FnOnce(&Registry)) {
+        let _ = TABLE.try_with(|table| {
+            let slot = table.borrow_mut().as_mut().and_then(|table| {
+                leave(&table.registry);
+                table.slots.try_remove(key as usize)
+            });
+            // Not under the borrow: the last waker of a task may drop the task.
+            drop(slot);
+        });
+    }
+}
+
 /// Whom the events of a socket concern.
 enum Slot {
     /// A task, and one at a time: it is woken by any event. What they have said stays here, since the socket is the task's.
     Task { ready: Ready, waker: Option<Box<Waker>> },
     /// This side of a session of this worker. What they have said goes to the socket itself.
     Session { session: u32, side: Side },
+}
+
+impl Slot {
+    /// Trying has told.
+    const fn is_not(&mut self, flag: u8) {
+        if let Self::Task { ready, .. } = self {
+            ready.0 &= !flag;
+        }
+    }
 }
 
 /// What may be tried without waiting. A hint: trying tells.
@@ -79,12 +117,13 @@ pub(super) fn watch<T: AsRawFd>(owner: T) -> io::Result<AsyncFd<T>> {
 }
 
 /// Notes what has happened, wakes the tasks it concerns and names the sessions: what they are told is for [`Socket::note`].
-/// Returns whether a task was woken.
+/// Returns whether a task was woken, here or by another thread.
 pub(super) fn dispatch(events: &Events, mut session_is_ready: impl FnMut(u32, Side, Ready)) -> bool {
     let mut has_woken = false;
     TABLE.with_borrow_mut(|table| {
         let Some(table) = table else { return };
         for event in events {
+            has_woken |= event.token() == door::TOKEN;
             let mut ready = 0;
             if event.is_readable() {
                 ready |= READABLE;
@@ -228,15 +267,8 @@ impl Socket {
     }
 
     fn register(mut stream: TcpStream, ready: u8) -> io::Result<Self> {
-        TABLE.with_borrow_mut(|table| {
-            let table = table.as_mut().ok_or_else(|| io::Error::other("this thread has no sockets"))?;
-            let slot = table.slots.vacant_entry();
-            let token = slot.key();
-            let key = u32::try_from(token).map_err(io::Error::other)?;
-            table.registry.register(&mut stream, Token(token), Interest::READABLE | Interest::WRITABLE)?;
-            slot.insert(Slot::Task { ready: Ready(ready), waker: None });
-            Ok(Self { stream, key, ready: AtomicU8::new(0) })
-        })
+        let key = with_table(|table| table.register(&mut stream, Interest::READABLE | Interest::WRITABLE, ready))?;
+        Ok(Self { stream, key, ready: AtomicU8::new(0) })
     }
 
     /// Whether something may be tried; if not, the task or the session hears of it when it may.
@@ -245,22 +277,7 @@ impl Socket {
         if ready & flag != 0 {
             return Poll::Ready(());
         }
-        if ready & OF_SESSION != 0 { Poll::Pending } else { self.poll_task_ready(cx, flag) }
-    }
-
-    #[inline(never)]
-    fn poll_task_ready(&self, cx: &Context<'_>, flag: u8) -> Poll<()> {
-        self.with_slot(|slot| match slot {
-            Slot::Task { ready, .. } if ready.0 & flag != 0 => Poll::Ready(()),
-            Slot::Task { waker, .. } => {
-                if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-                    *waker = Some(Box::new(cx.waker().clone()));
-                }
-                Poll::Pending
-            }
-            Slot::Session { .. } => Poll::Pending,
-        })
-        .unwrap_or(Poll::Pending)
+        if ready & OF_SESSION != 0 { Poll::Pending } else { poll_task_ready(self.key, cx, flag) }
     }
 
     fn is_not(&self, flag: u8) {
@@ -268,7 +285,7 @@ impl Socket {
         if ready & OF_SESSION != 0 {
             return self.ready.store(ready & !flag, Relaxed);
         }
-        self.task_ready(|ready| ready.0 &= !flag);
+        self.with_slot(|slot| slot.is_not(flag));
     }
 
     /// After a call that moved less than it could: nothing more can be moved, and no second call has to say so. Unless an
@@ -297,8 +314,32 @@ impl Socket {
     }
 
     fn with_slot<R>(&self, act: impl FnOnce(&mut Slot) -> R) -> Option<R> {
-        TABLE.with_borrow_mut(|table| table.as_mut()?.slots.get_mut(self.key as usize).map(act))
+        with_slot(self.key, act)
     }
+}
+
+fn with_table<R>(act: impl FnOnce(&mut Table) -> io::Result<R>) -> io::Result<R> {
+    TABLE.with_borrow_mut(|table| act(table.as_mut().ok_or_else(|| io::Error::other("this thread has no sockets"))?))
+}
+
+fn with_slot<R>(key: u32, act: impl FnOnce(&mut Slot) -> R) -> Option<R> {
+    TABLE.with_borrow_mut(|table| table.as_mut()?.slots.get_mut(key as usize).map(act))
+}
+
+/// Whether a task may try something; if not, it hears of it when it may.
+#[inline(never)]
+fn poll_task_ready(key: u32, cx: &Context<'_>, flag: u8) -> Poll<()> {
+    with_slot(key, |slot| match slot {
+        Slot::Task { ready, .. } if ready.0 & flag != 0 => Poll::Ready(()),
+        Slot::Task { waker, .. } => {
+            if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+                *waker = Some(Box::new(cx.waker().clone()));
+            }
+            Poll::Pending
+        }
+        Slot::Session { .. } => Poll::Pending,
+    })
+    .unwrap_or(Poll::Pending)
 }
 
 /// Which way bytes go.
@@ -321,12 +362,8 @@ impl Direction {
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        // Closing takes it out of the epoll. The table is gone when the thread ends.
-        let _ = TABLE.try_with(|table| {
-            let slot = table.borrow_mut().as_mut().and_then(|table| table.slots.try_remove(self.key as usize));
-            // Not under the borrow: the last waker of a task may drop the task.
-            drop(slot);
-        });
+        // Closing takes it out of the epoll.
+        Table::forget(self.key, |_| ());
     }
 }
 

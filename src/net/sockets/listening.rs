@@ -1,0 +1,139 @@
+//! A listening socket among those of its worker: a worker that waits for its sockets sees at once who connects.
+
+use std::{
+    future::poll_fn,
+    io,
+    net::SocketAddr,
+    task::{Poll, ready},
+};
+
+use mio::{
+    Interest,
+    net::{TcpListener, TcpStream},
+};
+
+use super::{READABLE, Table, poll_task_ready, with_slot, with_table};
+
+/// A listening socket, registered with its thread.
+#[derive(Debug)]
+pub(in crate::net) struct Listener {
+    listener: TcpListener,
+    /// In the table of its thread.
+    key: u32,
+}
+
+impl Listener {
+    /// Clients may wait in it already.
+    ///
+    /// # Errors
+    /// The kernel does not take it, or this thread is no worker.
+    pub(in crate::net) fn new(mut listener: TcpListener) -> io::Result<Self> {
+        let key = with_table(|table| table.register(&mut listener, Interest::READABLE, READABLE))?;
+        Ok(Self { listener, key })
+    }
+
+    /// The next client that waits, or that comes.
+    ///
+    /// # Errors
+    /// As accept(2).
+    pub(in crate::net) async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        poll_fn(|cx| {
+            loop {
+                ready!(poll_task_ready(self.key, cx, READABLE));
+                match self.accept_now() {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    accepted => return Poll::Ready(accepted),
+                }
+            }
+        })
+        .await
+    }
+
+    /// The next client that waits. `WouldBlock`: none does.
+    ///
+    /// # Errors
+    /// As accept(2).
+    pub(in crate::net) fn accept_now(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        let accepted = self.listener.accept();
+        if accepted.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
+            with_slot(self.key, |slot| slot.is_not(READABLE));
+        }
+        accepted
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        // The control and perhaps a successor have this socket too, so that closing it here does not take it out of the epoll.
+        Table::forget(self.key, |registry| {
+            if let Err(error) = registry.deregister(&mut self.listener) {
+                tracing::debug!(%error, "a listener could not be taken out of the epoll");
+            }
+        });
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::{
+        pin::pin,
+        sync::{
+            Arc,
+            atomic::{AtomicUsize, Ordering::Relaxed},
+        },
+        task::{Context, Wake, Waker},
+    };
+
+    use mio::{Events, Poll as Epoll};
+
+    use super::*;
+    use crate::net::sockets::{dispatch, open};
+
+    /// Counts how often its task is woken.
+    #[derive(Default)]
+    struct Woken(AtomicUsize);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// Waits for the next events. Whether they woke a task.
+    fn wait(epoll: &mut Epoll) -> bool {
+        let mut events = Events::with_capacity(8);
+        epoll.poll(&mut events, None).unwrap();
+        dispatch(&events, |_, _, _| panic!("no session is here"))
+    }
+
+    #[test]
+    fn who_connects_ends_a_wait_for_sockets_and_wakes_the_accept_loop() {
+        let mut epoll = open().unwrap();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let address = listener.local_addr().unwrap();
+        // As the control keeps it.
+        let kept = listener.try_clone().unwrap();
+        let listener = Listener::new(TcpListener::from_std(listener)).unwrap();
+        let woken = Arc::new(Woken::default());
+        let waker = Waker::from(Arc::clone(&woken));
+        let mut cx = Context::from_waker(&waker);
+        for clients in 1..=2 {
+            let mut accept = pin!(listener.accept());
+            assert!(accept.as_mut().poll(&mut cx).is_pending());
+            let client = std::net::TcpStream::connect(address).unwrap();
+            assert!(wait(&mut epoll));
+            assert_eq!(woken.0.load(Relaxed), clients);
+            let Poll::Ready(Ok((_, sender))) = accept.poll(&mut cx) else { panic!("nobody was accepted") };
+            assert_eq!(sender, client.local_addr().unwrap());
+        }
+        drop(listener);
+        // The kept one still takes clients, of whom this thread hears no more.
+        std::net::TcpStream::connect(kept.local_addr().unwrap()).unwrap();
+        let mut events = Events::with_capacity(8);
+        epoll.poll(&mut events, Some(std::time::Duration::ZERO)).unwrap();
+        assert!(events.is_empty());
+    }
+}
