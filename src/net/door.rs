@@ -11,7 +11,11 @@ use std::{
     pin::pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering::SeqCst, fence},
+        atomic::{
+            AtomicBool,
+            Ordering::{Relaxed, SeqCst},
+            fence,
+        },
     },
     task::{Context, Wake, Waker},
 };
@@ -50,8 +54,11 @@ impl Door {
     /// Shuts it or opens it. It is to be shut before the last look of the runtime that precedes a wait: what comes before that look
     /// is seen by it, and what comes later knocks.
     pub(super) fn set_shut(&self, is_shut: bool) {
-        self.is_shut.store(is_shut, SeqCst);
-        fence(SeqCst);
+        // Nobody else changes it.
+        if self.is_shut.load(Relaxed) != is_shut {
+            self.is_shut.store(is_shut, SeqCst);
+            fence(SeqCst);
+        }
     }
 
     fn knock(&self) {

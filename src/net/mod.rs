@@ -44,6 +44,7 @@ mod sessions;
 mod socket;
 mod socket_file;
 mod sockets;
+mod stay;
 pub mod stream;
 mod tally;
 pub mod tickets;

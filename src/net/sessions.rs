@@ -29,6 +29,7 @@ use super::{
     rota::{Had, Rota, Round, price},
     session::{Arrival, Held},
     sockets,
+    stay::{Next, Seen, Stay},
     tally::Ledger,
     vital::Fault,
 };
@@ -37,13 +38,6 @@ use super::{
 const EVENTS: usize = 256;
 /// How many microseconds the sessions have in one wake-up, before the worker's tasks and timers have their turn.
 const BUSY: u64 = 500;
-/// Events that come as near to each other as this, in microseconds, make the loop stay for the next ones.
-const NEAR: u64 = 250;
-/// How many microseconds after a wake-up's begin it stays no longer. With a turn that has begun just before, or with [`NEAR`],
-/// after which the bell rings, the worker's tasks and timers have their turn after about 2 ms.
-const STAY: u64 = 1_250;
-/// The longest gap between events that is told from longer ones, in microseconds.
-const LONGEST_GAP: u64 = 5_000;
 /// Sessions that are taken in, and that are told of an order, in one wake-up.
 const SLICE: usize = 64;
 /// Places of the table that are looked through at a time for alarms that ring.
@@ -111,17 +105,12 @@ pub(super) struct Sessions {
     rota: Rota,
     scratch: Scratch,
     epoch: Instant,
-    /// When events came for sessions last, in [`Moment::micros`].
-    last_events: u64,
-    /// How many microseconds apart they come, of late. A single pair of a message and its answer does not make it lively.
-    pace: u64,
     /// Events of this wake-up were for tasks.
     wakes_tasks: bool,
-    /// It was lively before the worker's tasks and timers have had their turn.
-    may_stay: bool,
+    stay: Stay,
     /// Ends a stay.
     bell: Bell,
-    /// Shut while it is lively.
+    /// Shut while there may be a stay.
     door: Arc<Door>,
     /// No session is due sooner, of those that were looked at.
     earliest: Option<Tick>,
@@ -155,10 +144,8 @@ impl Sessions {
             rota: Rota::default(),
             scratch,
             epoch,
-            last_events: 0,
-            pace: LONGEST_GAP,
             wakes_tasks: false,
-            may_stay: false,
+            stay: Stay::new(),
             bell,
             door,
             earliest: None,
@@ -192,7 +179,8 @@ impl Sessions {
             self.worker.shared.vitals.strike(fault);
         }
         let mut now = self.clock();
-        let (began, until) = (now.micros, now.micros + BUSY);
+        self.stay.begin(now.micros);
+        let until = now.micros + BUSY;
         let has_arrivals = self.receive(cx);
         self.answer();
         self.count();
@@ -218,12 +206,13 @@ impl Sessions {
             self.proceed(now, until);
         }
         let has_more = has_arrivals || more.is_ready() || !self.rota.is_empty() || self.owes_work();
-        let is_lively = !has_more && self.is_lively(now);
-        self.door.set_shut(is_lively);
-        // Before each stay the worker's other tasks have their turn.
-        let stays = is_lively && self.may_stay;
-        self.may_stay = is_lively && !stays;
-        let yields = if stays { self.stay(began, now) } else { has_more || is_lively };
+        let next = self.stay.next(now.micros, self.seen(now, has_more));
+        self.door.set_shut(self.stay.may_stay() || matches!(next, Next::Stay { .. }));
+        let yields = match next {
+            Next::Yield => true,
+            Next::Stay { bell } => self.stay_until(bell, now),
+            Next::Leave => false,
+        };
         self.set_alarm(cx);
         if yields {
             // After the runtime has looked at its own sockets and timers.
@@ -292,34 +281,32 @@ impl Sessions {
         self.epoll.poll_read_ready(cx).map(|_| 0)
     }
 
-    /// Whether the next events will be here sooner than the runtime would be asleep and awake again.
-    const fn is_lively(&self, now: Moment) -> bool {
-        self.pace < NEAR && !self.wakes_tasks && now.micros - self.last_events < NEAR
+    /// What [`Stay`] has to know of this moment.
+    fn seen(&self, now: Moment, has_more: bool) -> Seen {
+        let tick = now.tick();
+        let alarm = self.earliest.map(|earliest| match earliest.is_before(tick) {
+            true => now.micros,
+            false => 1000 * (now.micros / 1000 + u64::from(earliest.0.wrapping_sub(tick.0))),
+        });
+        Seen { has_more, wakes_tasks: self.wakes_tasks, alarm }
     }
 
-    /// Waits for events here, not in the runtime, as long as they keep coming: that spares the runtime's own wake-up, most of
-    /// what a message costs beside its two calls. Meanwhile timers wait, until the bell rings; who wakes a task ends the stay.
-    /// Whether sessions have more to do.
-    fn stay(&mut self, began: u64, mut now: Moment) -> bool {
-        let until = began + STAY;
-        let rings = until + NEAR;
-        let soon = Tick((rings / 1000 + 1) as u32);
-        if self.earliest.is_some_and(|earliest| earliest.is_before(soon)) {
+    /// Waits for events here, not in the runtime: that spares the runtime's own wake-up, most of what a message costs beside its
+    /// two calls. Whether sessions have more to do.
+    fn stay_until(&mut self, bell: u64, mut now: Moment) -> bool {
+        if self.bell.ring_after(Duration::from_micros(bell.saturating_sub(now.micros))).is_err() {
             return false;
         }
-        if self.bell.ring_after(Duration::from_micros(rings.saturating_sub(now.micros))).is_err() {
-            return false;
-        }
-        while self.is_lively(now) && self.rota.is_empty() {
+        while self.stay.is_lively(now.micros) && !self.wakes_tasks && self.rota.is_empty() {
             if self.epoll.get_mut().poll(&mut self.events, None).is_err() {
                 break;
             }
             self.wakes_tasks |= pass_on(&self.events, &mut self.running, &mut self.rota);
             now = self.clock();
-            if now.micros >= until {
+            if !self.stay.takes_events(now.micros) {
                 break;
             }
-            self.proceed(now, until);
+            self.proceed(now, bell);
         }
         !self.rota.is_empty() || self.owes_work()
     }
@@ -327,9 +314,7 @@ impl Sessions {
     /// After the events of a moment were taken: what is to be done then, in one round.
     fn proceed(&mut self, now: Moment, until: u64) {
         if !self.rota.is_empty() {
-            let gap = (now.micros - self.last_events).min(LONGEST_GAP);
-            self.pace = (3 * self.pace + gap) / 4;
-            self.last_events = now.micros;
+            self.stay.note_events(now.micros);
         }
         self.take_due(now);
         self.give_turns(now, until);

@@ -3,8 +3,17 @@
 use std::path::{Path, PathBuf};
 
 /// Rooms that take bytes, instants and settings, and give decisions.
-const PURE: [&str; 8] =
-    ["ws", "balance", "routing.rs", "origins.rs", "headers.rs", "headers", "config/resolve.rs", "net/rota.rs"];
+const PURE: [&str; 9] = [
+    "ws",
+    "balance",
+    "routing.rs",
+    "origins.rs",
+    "headers.rs",
+    "headers",
+    "config/resolve.rs",
+    "net/rota.rs",
+    "net/stay.rs",
+];
 
 /// What waits, asks the time or talks.
 const IMPURE: [&str; 11] = [
