@@ -17,7 +17,7 @@ from .configs import BEFORE, LONGWIRE
 from .figures import Figures
 from .others import OTHERS, install
 from .programs import Broken, Stand
-from .rows import ROWS, Row, Settings
+from .rows import FEW, ROWS, Row, Settings
 
 ROOT = Path(__file__).resolve().parents[3]
 KEPT = ROOT / "target/compare"
@@ -56,9 +56,9 @@ def main() -> int:
 
 def measure(chosen: list[Row], options: argparse.Namespace) -> dict:
     """The raw figures of a run; the report needs nothing else."""
-    rounds = options.rounds or (1 if options.quick else 5)
+    rounds = options.rounds or (1 if options.quick else 7)
     settings = Settings(
-        seconds=options.seconds or (1.0 if options.quick else 3.0),
+        seconds=options.seconds or (1.0 if options.quick else 2.0),
         sessions=machine.idle_sessions(1000 if options.quick else 9000),
         ping_interval=5 if options.quick else 25,
         ping_periods=2,
@@ -120,7 +120,7 @@ def distinct(rows: dict[str, dict]) -> list[str]:
 
 def take_samples(stand: Stand, row: Row, number: int, settings: Settings, into: dict) -> None:
     """One round of a row: each proxy once, and another one first than in the round before."""
-    order = list(into)
+    order = [proxy for proxy in into if number < FEW or proxy not in OTHERS]
     first = number % len(order)
     for proxy in order[first:] + order[:first]:
         started = time.monotonic()
@@ -174,8 +174,8 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="benches/compare/run", description="Measure longwire beside its peers.")
     parser.add_argument("--list", action="store_true", help="name the rows and stop")
     parser.add_argument("--rows", type=lambda text: text.split(","), default=[], metavar="A,B", help="only these")
-    parser.add_argument("--rounds", type=int, metavar="N", help="samples of each row and proxy (default: 5)")
-    parser.add_argument("--seconds", type=float, metavar="S", help="length of a sample (default: 3)")
+    parser.add_argument("--rounds", type=int, metavar="N", help="samples of each row and proxy (default: 7)")
+    parser.add_argument("--seconds", type=float, metavar="S", help="length of a sample (default: 2)")
     parser.add_argument("--check", action="store_true", help="show how all are set and what they log, and stop")
     parser.add_argument("--quick", action="store_true", help="one round, 1 s, 1,000 sessions: does everything work?")
     parser.add_argument("--binary", type=Path, default=BUILT, help="the longwire to measure")

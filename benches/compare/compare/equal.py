@@ -7,7 +7,7 @@ from pathlib import Path
 
 from .configs import BEFORE, COALESCE, FLOOR, HAPROXY, HAPROXY_SPLICE, LONGWIRE, NGINX, NGINX_64K
 from .measures import wait_until_done
-from .others import CADDY, ENVOY
+from .others import CADDY, ENVOY, OTHERS, version
 from .programs import Broken, Proxy, Stand
 
 LONGWIRES = (LONGWIRE, BEFORE, *COALESCE)
@@ -62,6 +62,7 @@ def look_at(stand: Stand, name: str, shown: bool) -> dict:
         "workers": int(workers[1]) if workers else None,
         "buffer": buffer_of(name, config),
         "tls": ", ".join(versions),
+        **({"version": version(name, stand.programs)} if name in OTHERS else {}),
         "lines_off": len(off),
         "lines_on": len(on),
         "line": on[-1][:400] if on else "",

@@ -23,13 +23,16 @@ class Settings:
     ping_periods: int
 
 
-def echo(per: str = "message", workers: int = 1, cores: int = 0, tls: bool = False, **load) -> Callable:
-    """CPU per relayed message (one frame in one direction), or per GB of payload."""
+def echo(
+    per: str = "message", workers: int = 1, cores: int = 0, tls: bool = False, stretch: int = 1, **load
+) -> Callable:
+    """CPU per relayed message (one frame in one direction), or per GB of payload. `stretch` times as long as others, where
+    few messages come."""
 
     def measure(stand: Stand, name: str, settings: Settings) -> dict:
         with stand.proxy(name, workers, cores or workers, tls) as proxy:
             with stand.load(proxy, "echo", tls=tls, **load) as clients:
-                sample = window(proxy, clients, settings.seconds)
+                sample = window(proxy, clients, stretch * settings.seconds)
         relayed = 2 * sample["done"]
         if per == "GB":
             return sample | {"value": sample["cpu_ns"] / (relayed * load["size"])}

@@ -2,6 +2,7 @@
 configs that do what those of the main peers do. What cannot be had is said, never passed over."""
 
 import json
+import re
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +49,13 @@ def install(name: str, kept: Path) -> str | None:
 def program(name: str, kept: Path) -> Path:
     inside = kept / SOURCES[name].program
     return inside if inside.exists() else Path(SOURCES[name].program)
+
+
+def version(name: str, kept: Path) -> str:
+    flag = "version" if name == CADDY else "--version"
+    said = subprocess.run([program(name, kept), flag], capture_output=True, text=True).stdout
+    found = re.search(r"\d+\.\d+\.\d+", said)
+    return found[0] if found else "unknown"
 
 
 def command(name: str, setup: Setup, kept: Path) -> list:

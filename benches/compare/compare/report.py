@@ -7,7 +7,7 @@ from .configs import BEFORE, COALESCE_1MS, COALESCE_500US, FLOOR, HAPROXY, HAPRO
 from .figures import REACHED, SHORT, Figures, measured, verdict
 from .others import CADDY, ENVOY, OTHERS
 from .programs import CHATTING
-from .rows import MEDIAN, ROWS, Row
+from .rows import FEW, MEDIAN, ROWS, Row
 
 COLUMNS = {
     LONGWIRE: "longwire",
@@ -36,8 +36,8 @@ def markdown(raw: dict, plot: str, reasons: str) -> str:
         introduction(raw),
         f"![Cost and delay of all proxies]({plot})",
         "## What must be reached",
-        "Ratios of medians (least to most of single rounds): longwire's to the peer's. Cost is CPU, or memory where the work\n"
-        "says so; p50 and p99 are those of the delay that a client sees.",
+        "Ratios of medians (least to most of single rounds): longwire's to the peer's. Cost is CPU, or memory where the\n"
+        "work says so; p50 and p99 are those of the delay that a client sees.",
         bounds_table(figures),
         absent_list(figures),
         reasons.strip(),
@@ -65,15 +65,24 @@ def introduction(raw: dict) -> str:
     quick = " A quick run: it shows that the rows work, its figures mean nothing." if settings["quick"] else ""
     shared = "shared with other work meanwhile " if raw["load_before"] > 0.5 else ""
     took = f"; {raw['minutes']:.0f} minutes in all" if "minutes" in raw else ""
-    rows = [row for row in ROWS if row.name in raw["rows"] and row.most_rounds < settings["rounds"]]
-    fewer = f" (fewer: {', '.join(f'`{row.name}` {row.most_rounds}' for row in rows)})" if rows else ""
+    counts: dict[int, list[str]] = {}
+    for row in ROWS:
+        if row.name in raw["rows"] and row.most_rounds < settings["rounds"]:
+            counts.setdefault(row.most_rounds, []).append(f"`{row.name}`")
+    others = [f"{COLUMNS[name]} {found['version']}" for name, found in raw.get("equal", {}).items() if name in OTHERS]
+    if others and settings["rounds"] > FEW:
+        counts.setdefault(FEW, []).append("what else one might put there")
+    also = "".join(f"{other}, " for other in others)
+    groups = [f"{count} of {', '.join(names)}" for count, names in counts.items()]
+    fewer = f" ({'; '.join(groups)})" if groups else ""
     return f"""\
 What `benches/compare/run` printed on {raw["date"]}. Written by it, not by hand.{quick}
 
-longwire {machine["longwire"]} ({machine["commit"]}), nginx {machine["nginx"]}, HAProxy {machine["haproxy"]}, OpenSSL \
-{machine["openssl"]}. {machine["cores"]} cores of {machine["cpu"]}, {machine["memory_gib"]} GiB, Linux {machine["kernel"]}, \
-{shared}(load average {raw["load_before"]:.1f} before, {raw["load_after"]:.1f} after). {settings["rounds"]} rounds{fewer} of \
-{settings["seconds"]:g} s a sample, priority {raw["priority"]}{took}."""
+longwire {machine["longwire"]} ({machine["commit"]}), nginx {machine["nginx"]}, HAProxy {machine["haproxy"]}, \
+{also}OpenSSL {machine["openssl"]}. \
+{machine["cores"]} cores of {machine["cpu"]}, {machine["memory_gib"]} GiB, Linux {machine["kernel"]}, {shared}\
+(load average {raw["load_before"]:.1f} before, {raw["load_after"]:.1f} after). {settings["rounds"]} rounds{fewer} \
+of {settings["seconds"]:g} s a sample, priority {raw["priority"]}{took}."""
 
 
 def bounds_table(figures: Figures) -> str:
@@ -143,8 +152,8 @@ def figures_table(figures: Figures, rows: list[Row], proxies: tuple[str, ...]) -
         if any(delays):
             lines.append(f"| {named[0]} | {named[1]} | p50 · p99, ms | " + " | ".join(delays) + " |")
         for key, unit in MORE.items():
-            cells = [cell(figures, row.name, proxy, key) for proxy in columns]
-            if any(cells):
+            if any(figures.values(row.name, proxy, key) for proxy in columns):
+                cells = [cell(figures, row.name, proxy, key) for proxy in columns]
                 lines.append(f"| | | {unit} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -278,9 +287,10 @@ def method(raw: dict) -> str:
   WebSocket, no time, no log. It stands for what the kernel takes.
 - A delay is what a client sees: of an echo or an answer from when it was sent, at a fixed rate from when it was due, of a
   handshake from its connect to its 101. Saturated, with so many on their way, it follows from the throughput.
-- While bulk flows, or {CHATTING["connections"]:,} sessions chat ({CHATTING["rate"]:,} messages a second in all): 200 of one kind a second, on a
-  fixed schedule, each timed from the moment at which it was due, so that whoever is held up counts with all the time it
-  waited. The probe and its backend run before load and backend of the others on their core: what is timed is the proxy.
+- While bulk flows, or {CHATTING["connections"]:,} sessions chat ({CHATTING["rate"]:,} messages a second in all): 200 of one kind a
+  second, on a fixed schedule, each timed from the moment at which it was due, so that whoever is held up counts with
+  all the time it waited. The probe and its backend run before load and backend of the others on their core: what is timed
+  is the proxy.
 - TLS: 1.3, X25519, AES-128-GCM, ECDSA P-256 for all. A client's half of a full handshake costs about as much as the other
   half, so there the load is the limit, not the proxy.
 - At a fixed rate a proxy sleeps between messages, and most of what is measured is how the kernel wakes it.

@@ -39,13 +39,13 @@ PER_GB = "s per GB"
 EACH = "µs each"
 MEDIAN = "ms, median"
 
-# Of rows without a bound on their cost, where fewer rounds tell enough.
+# Rounds of rows without a bound on their cost, and of the other peers: fewer tell enough.
 FEW = 3
 
 ROWS = [
     Row("echo-64", "64 B echo, saturated", PER_MESSAGE, (*WAITING, *OTHERS), echo(connections=200)),
     Row("echo-1k", "1 KiB echo, saturated", PER_MESSAGE, SMALL, echo(connections=200, size=1024), FEW),
-    Row("rate-100", "64 B echo, 100/s", PER_MESSAGE, SMALL, echo(connections=100, rate=100), FEW),
+    Row("rate-100", "64 B echo, 100/s", PER_MESSAGE, SMALL, echo(connections=100, rate=100, stretch=3), FEW),
     Row("rate-1000", "64 B echo, 1,000/s", PER_MESSAGE, SMALL, echo(connections=200, rate=1000), FEW),
     Row("fixed-64", "64 B echo, 4,000/s", PER_MESSAGE, (*WAITING, *OTHERS), echo(connections=200, rate=4000)),
     Row("rate-16000", "64 B echo, 16,000/s", PER_MESSAGE, WAITING, echo(connections=200, rate=16000)),
@@ -78,7 +78,8 @@ ROWS = [
     Row("one-worker", "64 B echo, 4,000/s, one worker, two cores", PER_MESSAGE, PLAIN,
         echo(cores=2, connections=200, rate=4000)),
     Row("two-workers", "the same, two workers", PER_MESSAGE, PLAIN, echo(workers=2, connections=200, rate=4000)),
-    Row("two-100", "64 B echo, 100/s, two workers", PER_MESSAGE, PLAIN, echo(workers=2, connections=100, rate=100), FEW),
+    Row("two-100", "64 B echo, 100/s, two workers", PER_MESSAGE, PLAIN,
+        echo(workers=2, connections=100, rate=100, stretch=3), FEW),
     Row("two-1000", "64 B echo, 1,000/s, two workers", PER_MESSAGE, PLAIN,
         echo(workers=2, connections=200, rate=1000), FEW),
     Row("two-16000", "64 B echo, 16,000/s, two workers", PER_MESSAGE, PLAIN,
