@@ -44,7 +44,7 @@ use self::{
     text::{cut, logfmt},
 };
 pub use self::{
-    file::{LogFile, Reopen},
+    file::LogFile,
     session::{Particulars, RouteLog, SessionRecord, Shown},
 };
 
@@ -71,15 +71,18 @@ impl AccessLog {
     pub const QUEUE_LINES: usize = 65_536;
     /// Bytes of the lines that may wait: a line is some 600 bytes, unless its path is long.
     pub const QUEUE_BYTES: usize = 64 << 20;
+    /// How long a line waits for others to be written with it, at most. A crash loses what waits.
+    pub const PACE: Duration = Duration::from_millis(10);
 
-    /// Writes lines to `writer` from a thread of its own, so that a slow disk never blocks a session.
+    /// Writes lines to `writer` from a thread of its own, so that a slow disk never blocks a session. It has no buffer of its
+    /// own.
     ///
     /// # Errors
     /// The thread cannot be made.
     pub fn new(format: LogFormat, writer: impl Write + Send + 'static) -> io::Result<Self> {
         let bounds = Bounds { lines: Self::QUEUE_LINES, bytes: Self::QUEUE_BYTES };
         let tell = |error: &io::Error| tracing::error!(%error, "records cannot be written");
-        let lines = Lines::new("access-log", bounds, writer, tell)?;
+        let lines = Lines::new("access-log", bounds, Self::PACE, writer, tell)?;
         Ok(Self { format, lines, sample: NonZeroU32::MIN, requests: Arc::default() })
     }
 

@@ -21,10 +21,10 @@ use tokio::{
 use tracing_subscriber::EnvFilter;
 
 use crate::{
-    access_log::{AccessLog, LogFile, Reopen},
+    access_log::{AccessLog, LogFile},
     cli, config,
     config::{Config, Diagnostics, Loaded, LogFormat, Tls},
-    lines::{Bounds, Lines},
+    lines::{Bounds, Lines, Output},
     net::{
         control::{Control, Leaving},
         handover::{Handover, Inherited},
@@ -48,7 +48,7 @@ const USAGE: u8 = 2;
 /// Messages that may wait for standard error; what comes on top is lost and counted.
 const QUEUED_MESSAGES: Bounds = Bounds { lines: 65_536, bytes: 32 << 20 };
 
-/// How long messages may take when a second signal ends the process.
+/// How long records may take when a second signal ends the process, and then messages.
 const AT_ONCE: Duration = Duration::from_millis(100);
 
 /// `longwire run`: until a signal.
@@ -291,8 +291,8 @@ async fn serve(config: Config, file: Option<&Path>, messages: &Lines) -> ExitCod
         Ok(limits::OpenFiles { before, now }) => tracing::info!(before, now, "limit of open files"),
         Err(error) => tracing::warn!(%error, "the limit of open files could not be raised"),
     }
-    let (access_log, reopen) = match open_access_log(&config.log) {
-        Ok(opened) => opened,
+    let access_log = match open_access_log(&config.log) {
+        Ok(log) => log,
         Err(error) => return fail(error),
     };
     let mut inherited = match Inherited::collect(config.handover.as_deref()) {
@@ -330,7 +330,7 @@ async fn serve(config: Config, file: Option<&Path>, messages: &Lines) -> ExitCod
             () = &mut handed_over => break "hand-over",
             // The log says of what.
             () = control.failed() => break "failure",
-            _ = rotated.recv() => rotate(&reopen),
+            _ = rotated.recv() => rotate(&access_log),
             _ = hangup.recv() => match file {
                 // What comes of it is in the log.
                 Some(file) => drop(control.reload_from(file)),
@@ -348,13 +348,13 @@ async fn serve(config: Config, file: Option<&Path>, messages: &Lines) -> ExitCod
     // A successor is no signal, nor is a failure: a service manager that stops both processes sends each its first one.
     let is_told = !matches!(name, "failure" | "hand-over");
     let drain = server.drain_beside(handed_over);
-    let name = match leave(drain, is_told, signals, &reopen).await {
+    let name = match leave(drain, is_told, signals, &access_log).await {
         Ok(_) if control.has_failed() => return ExitCode::FAILURE,
         Ok(code) => return code,
         Err(name) => name,
     };
     tracing::error!(signal = name, sessions = control.sessions(), "ending at once, without a record of these sessions");
-    tell_lost("records", access_log.lines().finish(Instant::now()));
+    tell_lost("records", access_log.lines().finish(Instant::now() + AT_ONCE));
     finish_messages(messages, Instant::now() + AT_ONCE);
     std::process::exit(1)
 }
@@ -367,7 +367,7 @@ async fn leave(
     drain: impl Future<Output = Drained>,
     mut is_told: bool,
     signals: Signals,
-    reopen: &Reopen,
+    records: &AccessLog,
 ) -> Result<ExitCode, &'static str> {
     let Signals { mut terminate, mut interrupt, mut hangup, mut rotated } = signals;
     let mut drain = pin!(drain);
@@ -386,15 +386,15 @@ async fn leave(
                 is_told = true;
                 tracing::info!(signal = name, "draining already: another signal ends at once");
             }
-            _ = rotated.recv() => rotate(reopen),
+            _ = rotated.recv() => rotate(records),
             _ = hangup.recv() => tracing::warn!("SIGHUP: nothing is read, {Leaving}"),
         }
     }
 }
 
-fn rotate(records: &Reopen) {
-    records.request();
-    tracing::info!("SIGUSR1: the next record opens the file of the records again");
+fn rotate(records: &AccessLog) {
+    records.lines().flush();
+    tracing::info!("SIGUSR1: the file of the records is opened again");
 }
 
 fn tell_lost(what: &str, count: usize) {
@@ -409,22 +409,23 @@ fn finish_messages(messages: &Lines, deadline: Instant) {
     let _ = messages.finish(deadline);
 }
 
-/// Where the records go, and how to have that opened again.
-fn open_access_log(log: &config::Log) -> Result<(AccessLog, Reopen), String> {
-    let no_thread = |error| format!("cannot start the log: {error}");
-    let Some(path) = &log.file else {
-        let log = unbuffered(io::stdout()).and_then(|output| AccessLog::new(log.format, output));
-        return Ok((log.map_err(no_thread)?, Reopen::default()));
+/// Where the records go.
+fn open_access_log(log: &config::Log) -> Result<AccessLog, String> {
+    let opened = match &log.file {
+        Some(path) => {
+            let file =
+                LogFile::open(path).map_err(|error| format!("cannot open the log {}: {error}", path.display()))?;
+            AccessLog::new(log.format, file)
+        }
+        None => unbuffered(io::stdout()).and_then(|output| AccessLog::new(log.format, output)),
     };
-    let file = LogFile::open(path).map_err(|error| format!("cannot open the log {}: {error}", path.display()))?;
-    let reopen = file.reopen();
-    Ok((AccessLog::new(log.format, file).map_err(no_thread)?, reopen))
+    opened.map_err(|error| format!("cannot start the log: {error}"))
 }
 
 /// The same output without the buffer and the lock of the standard library: what is written is written, and a writer that is
 /// stuck keeps nobody else from writing.
-fn unbuffered(output: impl AsFd) -> io::Result<File> {
-    Ok(File::from(output.as_fd().try_clone_to_owned()?))
+fn unbuffered(output: impl AsFd) -> io::Result<Output> {
+    Output::new(File::from(output.as_fd().try_clone_to_owned()?))
 }
 
 /// Ready when a successor has taken over; who calls after it is dropped finds nobody.
@@ -475,7 +476,7 @@ fn announce(config: &Config, server: &Server) {
 /// so that a reader who stops reading stops no session: what is lost then is counted.
 fn start_log(log: &config::Log) -> Result<Lines, Box<dyn std::error::Error + Send + Sync>> {
     // An error here is of standard error itself: there is nowhere to tell it.
-    let messages = Lines::new("messages", QUEUED_MESSAGES, unbuffered(io::stderr())?, |_| {})?;
+    let messages = Lines::new("messages", QUEUED_MESSAGES, Duration::ZERO, unbuffered(io::stderr())?, |_| {})?;
     let writer = messages.clone();
     let filter = EnvFilter::try_new(&log.level)?.add_directive(format!("{LOG_TARGET}=debug").parse()?);
     let builder = tracing_subscriber::fmt()

@@ -1,21 +1,32 @@
 //! Lines of the log on their way out. A thread of their own writes them, so that a slow reader or a full disk holds nobody
 //! up. A line that cannot be written is counted, whatever the reason: too many wait, the disk refuses it, the process ends.
+//!
+//! To wake that thread and to write costs more than to make the line, so lines that come close together are written
+//! together: the first one after a pause goes at once, and the next write is `pace` later. It is earlier if many bytes wait,
+//! or if somebody waits for them.
+
+mod batch;
+mod output;
 
 use std::{
     collections::VecDeque,
     io::{self, ErrorKind, Write},
+    mem,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread,
     time::{Duration, Instant},
 };
 
+use self::batch::{Batch, FULL};
+pub use self::output::Output;
+
 /// How soon a writer is tried again that is not ready: somebody may have made standard output non-blocking.
 const RETRY: Duration = Duration::from_millis(10);
 /// How long a writer that fails again and again is not spoken of again.
 const SILENCE: Duration = Duration::from_secs(60);
 
-/// What may wait for a slow writer. A line beyond either of them is lost.
+/// What may wait for a slow writer, beside the batch that it is given. A line beyond either of them is lost.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
     /// Lines.
@@ -35,10 +46,11 @@ pub struct Lines {
 #[derive(Debug)]
 struct Queue {
     bounds: Bounds,
-    /// A lock, because lines come from every worker; held for the move of one line.
+    pace: Duration,
+    /// A lock, because lines come from every worker; held for the move of one line, or of one batch.
     state: Mutex<State>,
-    /// A line has come, or none will come any more.
-    changed: Condvar,
+    /// The thread has something to do.
+    called: Condvar,
     /// No line waits.
     emptied: Condvar,
 }
@@ -47,29 +59,55 @@ struct Queue {
 struct State {
     lines: VecDeque<Vec<u8>>,
     bytes: usize,
-    /// The thread is writing a line.
-    is_writing: bool,
+    /// Lines that the thread is writing.
+    in_hand: usize,
+    thread: Thread,
+    /// Somebody waits until every line is written.
+    is_awaited: bool,
+    /// The writer is to be flushed behind so many of the lines.
+    flush: Option<usize>,
     /// No line is taken any more.
     is_closed: bool,
     lost: usize,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Thread {
+    /// It writes and looks again: it needs no call.
+    #[default]
+    Busy,
+    /// It waits for a line.
+    Idle,
+    /// Lines wait, and it waits for more of them.
+    Gathering,
+}
+
+/// What the thread does next.
+#[derive(Debug, PartialEq, Eq)]
+enum Next {
+    Write,
+    Sleep(Thread, Option<Duration>),
+    End,
 }
 
 #[derive(Debug)]
 struct Closing(Arc<Queue>);
 
 impl Lines {
-    /// Lines go to `writer`, and errors of the writer to `tell`, at most one in `SILENCE`.
+    /// Lines go to `writer`, which has no buffer of its own, and two writes are `pace` apart. Errors of the writer go to
+    /// `tell`, at most one in `SILENCE`.
     ///
     /// # Errors
     /// The thread cannot be made.
     pub fn new(
         name: &str,
         bounds: Bounds,
+        pace: Duration,
         writer: impl Write + Send + 'static,
         tell: impl Fn(&io::Error) + Send + 'static,
     ) -> io::Result<Self> {
-        let queue =
-            Arc::new(Queue { bounds, state: Mutex::default(), changed: Condvar::new(), emptied: Condvar::new() });
+        let (called, emptied) = (Condvar::new(), Condvar::new());
+        let queue = Arc::new(Queue { bounds, pace, state: Mutex::default(), called, emptied });
         let theirs = Arc::clone(&queue);
         thread::Builder::new().name(name.to_owned()).spawn(move || theirs.write_all_to(writer, tell))?;
         Ok(Self { _closing: Arc::new(Closing(Arc::clone(&queue))), queue })
@@ -78,15 +116,15 @@ impl Lines {
     /// Queues a whole line, with its line feed. Never waits for the writer.
     pub fn push(&self, line: Vec<u8>) {
         let mut state = self.queue.state();
-        let Bounds { lines, bytes } = self.queue.bounds;
-        if state.is_closed || state.lines.len() >= lines || state.bytes + line.len() > bytes {
-            state.lost += 1;
-            return;
-        }
-        state.bytes += line.len();
-        state.lines.push_back(line);
-        drop(state);
-        self.queue.changed.notify_one();
+        state.push(line, self.queue.bounds);
+        self.queue.call(state);
+    }
+
+    /// Has the writer flushed behind the lines that are queued now and before those that come later. Waits for nothing.
+    pub fn flush(&self) {
+        let mut state = self.queue.state();
+        state.flush = Some(state.lines.len());
+        self.queue.call(state);
     }
 
     /// Lines that nobody will read.
@@ -95,14 +133,14 @@ impl Lines {
         self.queue.state().lost
     }
 
-    /// Waits until every line is written, until the deadline at most. How many wait then.
+    /// Has every line written at once, and waits for that, until the deadline at most. How many wait then.
     #[must_use]
     pub fn wait(&self, deadline: Instant) -> usize {
         self.wait_locked(deadline).waiting()
     }
 
     /// [`Self::wait`]; what then still waits is lost, and so is what comes later. How many lines have been lost since the
-    /// beginning. The line that a slow reader is just taking counts as lost.
+    /// beginning. Lines that a slow reader is just taking count as lost.
     #[must_use]
     pub fn finish(&self, deadline: Instant) -> usize {
         let mut state = self.wait_locked(deadline);
@@ -118,6 +156,10 @@ impl Lines {
             let left = deadline.saturating_duration_since(Instant::now());
             if state.waiting() == 0 || left.is_zero() {
                 return state;
+            }
+            state.is_awaited = true;
+            if state.is_call_due() {
+                self.queue.called.notify_one();
             }
             state = self.queue.emptied.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
@@ -138,22 +180,68 @@ impl Write for Lines {
 
 impl Drop for Closing {
     fn drop(&mut self) {
-        self.0.state().is_closed = true;
-        self.0.changed.notify_one();
+        let mut state = self.0.state();
+        state.is_closed = true;
+        self.0.call(state);
     }
 }
 
 impl State {
     fn waiting(&self) -> usize {
-        self.lines.len() + usize::from(self.is_writing)
+        self.lines.len() + self.in_hand
+    }
+
+    fn push(&mut self, line: Vec<u8>, bounds: Bounds) {
+        if self.is_closed || self.lines.len() >= bounds.lines || self.bytes + line.len() > bounds.bytes {
+            self.lost += 1;
+            return;
+        }
+        self.bytes += line.len();
+        self.lines.push_back(line);
+    }
+
+    /// `due`: when the next write may be.
+    fn next(&self, due: Instant, now: Instant) -> Next {
+        if self.lines.is_empty() && self.flush.is_none() {
+            return if self.is_closed { Next::End } else { Next::Sleep(Thread::Idle, None) };
+        }
+        let left = due.saturating_duration_since(now);
+        if left.is_zero() || self.is_urgent() { Next::Write } else { Next::Sleep(Thread::Gathering, Some(left)) }
+    }
+
+    fn is_urgent(&self) -> bool {
+        self.bytes >= FULL || self.is_awaited || self.is_closed || self.flush.is_some()
+    }
+
+    /// Whether the thread sleeps and would not, had it seen what has changed. It counts as called then.
+    fn is_call_due(&mut self) -> bool {
+        let is_due = match self.thread {
+            Thread::Busy => false,
+            Thread::Idle => true,
+            Thread::Gathering => self.is_urgent(),
+        };
+        if is_due {
+            self.thread = Thread::Busy;
+        }
+        is_due
+    }
+
+    /// The next lines, which are in hand from now on, and whether to flush behind them.
+    fn hand_over(&mut self, batch: &mut Batch) -> bool {
+        batch.fill(&mut self.lines, self.flush.unwrap_or(usize::MAX));
+        self.bytes -= batch.bytes();
+        self.in_hand = batch.lines();
+        self.flush = self.flush.map(|behind| behind - self.in_hand);
+        self.flush.take_if(|behind| *behind == 0).is_some()
     }
 
     fn abandon(&mut self) {
         self.lost += self.waiting();
         self.lines.clear();
         self.is_closed = true;
-        // Whatever becomes of it, it is counted.
-        self.is_writing = false;
+        self.flush = None;
+        // Whatever becomes of them, they are counted.
+        self.in_hand = 0;
     }
 }
 
@@ -162,81 +250,98 @@ impl Queue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write_all_to(&self, writer: impl Write, tell: impl Fn(&io::Error)) {
-        let mut writer = WholeLines { writer, is_torn: false };
+    /// Calls the thread if it must know of a change. A call costs a system call, even where nobody sleeps.
+    fn call(&self, mut state: MutexGuard<'_, State>) {
+        let is_due = state.is_call_due();
+        drop(state);
+        if is_due {
+            self.called.notify_one();
+        }
+    }
+
+    fn write_all_to(&self, mut writer: impl Write, tell: impl Fn(&io::Error)) {
+        let mut batch = Batch::default();
+        let mut due = Instant::now();
         let mut told: Option<Instant> = None;
-        while let Some(line) = self.next() {
-            // One that panics, which none should, has lost this line and no other.
-            let outcome = catch_unwind(AssertUnwindSafe(|| writer.write(&line)))
-                .unwrap_or_else(|_| Err(io::Error::other("the writer panicked")));
-            self.written(outcome.is_ok());
+        let mut note = |outcome: &io::Result<usize>| {
             if let Err(error) = outcome
                 && told.is_none_or(|told| told.elapsed() >= SILENCE)
             {
                 told = Some(Instant::now());
-                tell(&error);
+                tell(error);
+            }
+        };
+        while let Some(flushes) = self.gather(&mut batch, due) {
+            due = Instant::now() + self.pace;
+            while batch.lines() > 0 {
+                let outcome = guarded(|| write(&mut writer, batch.rest()));
+                let lines = batch.lines();
+                match outcome {
+                    Ok(count) => batch.take(count),
+                    Err(_) => batch.skip(),
+                }
+                let is_wanted = self.written(lines - batch.lines(), outcome.is_ok());
+                note(&outcome);
+                if !is_wanted {
+                    return;
+                }
+            }
+            if flushes {
+                note(&guarded(|| writer.flush().map(|()| 0)));
             }
         }
     }
 
-    /// `None`: none waits, and none will come.
-    fn next(&self) -> Option<Vec<u8>> {
+    /// Sleeps until it is time to write what waits. Whether to flush behind it; `None`: nothing waits, and nothing will come.
+    fn gather(&self, batch: &mut Batch, due: Instant) -> Option<bool> {
         let mut state = self.state();
         loop {
-            if let Some(line) = state.lines.pop_front() {
-                state.bytes -= line.len();
-                state.is_writing = true;
-                return Some(line);
-            }
-            if state.is_closed {
-                return None;
-            }
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            let (thread, wait) = match state.next(due, Instant::now()) {
+                Next::Write => return Some(state.hand_over(batch)),
+                Next::End => return None,
+                Next::Sleep(thread, wait) => (thread, wait),
+            };
+            state.thread = thread;
+            state = match wait {
+                None => self.called.wait(state).unwrap_or_else(PoisonError::into_inner),
+                Some(wait) => self.called.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0,
+            };
+            state.thread = Thread::Busy;
         }
     }
 
-    fn written(&self, is_whole: bool) {
+    /// So many lines are no longer in hand. Whether those that are left are still to be written.
+    fn written(&self, lines: usize, is_whole: bool) -> bool {
         let mut state = self.state();
-        // An abandoned line has been counted already.
-        if std::mem::take(&mut state.is_writing) && !is_whole {
-            state.lost += 1;
+        // Abandoned lines have been counted already.
+        if state.in_hand == 0 {
+            return false;
         }
-        if state.waiting() == 0 {
+        state.in_hand -= lines;
+        if !is_whole {
+            state.lost += lines;
+        }
+        if state.waiting() == 0 && mem::take(&mut state.is_awaited) {
             self.emptied.notify_all();
         }
+        true
     }
 }
 
-/// Keeps lines apart where one was written in part.
-struct WholeLines<W> {
-    writer: W,
-    is_torn: bool,
+/// One that panics, which none should, has lost the line that it is at and no other.
+fn guarded(step: impl FnOnce() -> io::Result<usize>) -> io::Result<usize> {
+    catch_unwind(AssertUnwindSafe(step)).unwrap_or_else(|_| Err(io::Error::other("the writer panicked")))
 }
 
-impl<W: Write> WholeLines<W> {
-    fn write(&mut self, line: &[u8]) -> io::Result<()> {
-        if self.is_torn {
-            self.write_part(b"\n")?;
-            self.is_torn = false;
+/// Gives a writer that is not ready its time. How many bytes it took.
+fn write(writer: &mut impl Write, bytes: &[u8]) -> io::Result<usize> {
+    loop {
+        match writer.write(bytes) {
+            Ok(0) if !bytes.is_empty() => return Err(ErrorKind::WriteZero.into()),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => thread::sleep(RETRY),
+            outcome => return outcome,
         }
-        self.write_part(line)?;
-        self.writer.flush()
-    }
-
-    fn write_part(&mut self, mut part: &[u8]) -> io::Result<()> {
-        while !part.is_empty() {
-            match self.writer.write(part) {
-                Ok(0) => return Err(ErrorKind::WriteZero.into()),
-                Ok(written) => {
-                    part = part.get(written..).unwrap_or_default();
-                    self.is_torn = !part.is_empty();
-                }
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => thread::sleep(RETRY),
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
     }
 }
 
@@ -249,7 +354,10 @@ mod tests {
 
     const BOUNDS: Bounds = Bounds { lines: 4, bytes: 100 };
 
-    /// Does with each write what it is told to, and waits to be told.
+    /// Longer than any test takes.
+    const NEVER: Duration = Duration::from_secs(3600);
+
+    /// Takes a line at most with each write, does what it is told to, and waits to be told.
     struct Told {
         steps: mpsc::Receiver<io::Result<usize>>,
         written: Arc<Mutex<Vec<u8>>>,
@@ -257,8 +365,9 @@ mod tests {
 
     impl Write for Told {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let line = bytes.iter().position(|byte| *byte == b'\n').map_or(bytes.len(), |end| end + 1);
             // Nobody left to say what: all of it.
-            let count = self.steps.recv().unwrap_or(Ok(bytes.len()))?.min(bytes.len());
+            let count = self.steps.recv().unwrap_or(Ok(line))?.min(line);
             self.written.lock().unwrap().extend_from_slice(&bytes[..count]);
             Ok(count)
         }
@@ -274,8 +383,56 @@ mod tests {
     fn stage() -> Stage {
         let (step, steps) = mpsc::channel();
         let written = Arc::default();
-        let lines = Lines::new("test", BOUNDS, Told { steps, written: Arc::clone(&written) }, |_| {}).unwrap();
+        let lines =
+            Lines::new("test", BOUNDS, Duration::ZERO, Told { steps, written: Arc::clone(&written) }, |_| {}).unwrap();
         (lines, step, written)
+    }
+
+    #[derive(Debug, PartialEq, Eq)]
+    enum Event {
+        Write(String),
+        Flush,
+    }
+
+    /// Tells what it is asked to do, and does it when the gate is open or gone.
+    struct Telling {
+        events: mpsc::Sender<Event>,
+        gate: mpsc::Receiver<()>,
+    }
+
+    impl Write for Telling {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let _ = self.events.send(Event::Write(String::from_utf8(bytes.to_vec()).unwrap()));
+            let _ = self.gate.recv();
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            let _ = self.events.send(Event::Flush);
+            Ok(())
+        }
+    }
+
+    fn telling(pace: Duration, bounds: Bounds) -> (Lines, mpsc::Receiver<Event>, mpsc::Sender<()>) {
+        let (events, told) = mpsc::channel();
+        let (open, gate) = mpsc::channel();
+        (Lines::new("test", bounds, pace, Telling { events, gate }, |_| {}).unwrap(), told, open)
+    }
+
+    /// One that never waits, which has written a line and would not write another for an hour.
+    fn paused() -> (Lines, mpsc::Receiver<Event>) {
+        let (lines, events, _) = telling(NEVER, Bounds { lines: 1000, bytes: 1 << 20 });
+        lines.push("first\n".into());
+        assert_eq!(next(&events), write_of("first\n"));
+        (lines, events)
+    }
+
+    fn next(events: &mpsc::Receiver<Event>) -> Event {
+        events.recv_timeout(Duration::from_secs(20)).unwrap()
+    }
+
+    fn write_of(text: &str) -> Event {
+        Event::Write(text.into())
     }
 
     fn soon() -> Instant {
@@ -315,17 +472,15 @@ mod tests {
 
     #[test]
     fn of_too_many_lines_or_bytes_the_rest_is_lost_and_counted() {
-        let (lines, _step, _) = stage();
-        // One may be with the writer already.
-        for _ in 0..=BOUNDS.lines {
+        let (lines, events, _gate) = telling(Duration::ZERO, BOUNDS);
+        lines.push("one\n".into());
+        // It is with the writer, and no other is.
+        assert_eq!(next(&events), write_of("one\n"));
+        for _ in 0..BOUNDS.lines + 3 {
             lines.push("one\n".into());
         }
-        assert!(lines.lost() <= 1);
-        for _ in 0..3 {
-            lines.push("one\n".into());
-        }
-        assert!([3, 4].contains(&lines.lost()), "{}", lines.lost());
-        let (lines, _step, _) = stage();
+        assert_eq!(lines.lost(), 3);
+        let (lines, _, _) = telling(Duration::ZERO, BOUNDS);
         lines.push(vec![b'x'; BOUNDS.bytes + 1]);
         assert_eq!((lines.lost(), lines.wait(Instant::now())), (1, 0));
     }
@@ -357,11 +512,80 @@ mod tests {
     }
 
     #[test]
+    fn lines_of_a_burst_are_written_in_their_order_and_together() {
+        let (lines, events) = paused();
+        let burst: Vec<String> = (0..100).map(|number| format!("{number}\n")).collect();
+        for line in &burst {
+            lines.push(line.clone().into());
+        }
+        assert_eq!(lines.wait(soon()), 0);
+        assert_eq!(next(&events), write_of(&burst.concat()));
+        drop(lines);
+        assert_eq!(events.iter().collect::<Vec<_>>(), []);
+    }
+
+    #[test]
+    fn a_line_is_written_though_no_other_comes() {
+        let (lines, events, _) = telling(Duration::from_millis(10), BOUNDS);
+        for line in ["one\n", "two\n", "three\n"] {
+            lines.push(line.into());
+            assert_eq!(next(&events), write_of(line));
+        }
+    }
+
+    #[test]
+    fn many_bytes_wait_for_no_more() {
+        let (lines, events) = paused();
+        let line = "x".repeat(FULL / 2 - 1) + "\n";
+        lines.push(line.clone().into());
+        lines.push(line.clone().into());
+        assert_eq!(next(&events), write_of(&line.repeat(2)));
+    }
+
+    #[test]
+    fn lines_wait_ten_milliseconds_at_most_and_are_written_a_hundred_times_a_second() {
+        const PACE: Duration = Duration::from_millis(10);
+        let begin = Instant::now();
+        let (mut state, mut batch, mut due) = (State::default(), Batch::default(), begin);
+        let (mut writes, mut longest) = (0, Duration::ZERO);
+        // Five a millisecond.
+        for micros in (0..1_000_000).step_by(200) {
+            let now = begin + Duration::from_micros(micros);
+            state.push(format!("{micros}\n").into(), Bounds { lines: 1000, bytes: 1000 });
+            if state.next(due, now) == Next::Write {
+                due = now + PACE;
+                state.hand_over(&mut batch);
+                let first: u64 = str::from_utf8(batch.rest()).unwrap().lines().next().unwrap().parse().unwrap();
+                longest = longest.max(Duration::from_micros(micros - first));
+                batch.take(batch.bytes());
+                writes += 1;
+            } else {
+                let Next::Sleep(Thread::Gathering, Some(left)) = state.next(due, now) else { panic!("no end to it") };
+                assert_eq!(now + left, due);
+            }
+        }
+        assert_eq!(writes, 100);
+        assert!(longest < PACE, "{longest:?}");
+    }
+
+    #[test]
+    fn a_writer_is_flushed_between_what_came_before_and_what_comes_later() {
+        let (lines, events) = paused();
+        lines.push("before\n".into());
+        lines.flush();
+        lines.push("later\n".into());
+        assert_eq!(lines.wait(soon()), 0);
+        drop(lines);
+        assert_eq!(events.iter().collect::<Vec<_>>(), [write_of("before\n"), Event::Flush, write_of("later\n")]);
+    }
+
+    #[test]
     fn a_writer_that_fails_is_spoken_of_once() {
         let (say, said) = mpsc::channel();
         let (step, steps) = mpsc::channel();
         let writer = Told { steps, written: Arc::default() };
-        let lines = Lines::new("test", BOUNDS, writer, move |error| say.send(error.kind()).unwrap()).unwrap();
+        let lines =
+            Lines::new("test", BOUNDS, Duration::ZERO, writer, move |error| say.send(error.kind()).unwrap()).unwrap();
         for _ in 0..3 {
             step.send(Err(ErrorKind::StorageFull.into())).unwrap();
             lines.push("one\n".into());
@@ -374,7 +598,7 @@ mod tests {
     #[test]
     fn the_thread_ends_with_the_last_clone_and_writes_what_waits_before() {
         let (mut reader, writer) = io::pipe().unwrap();
-        let lines = Lines::new("test", BOUNDS, writer, |_| {}).unwrap();
+        let lines = Lines::new("test", BOUNDS, NEVER, writer, |_| {}).unwrap();
         let other = lines.clone();
         lines.push("one\n".into());
         drop(lines);
@@ -390,7 +614,7 @@ mod tests {
         struct Once(bool, mpsc::Sender<Vec<u8>>);
         impl Write for Once {
             fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-                assert!(std::mem::replace(&mut self.0, true), "what none should do");
+                assert!(mem::replace(&mut self.0, true), "what none should do");
                 self.1.send(bytes.to_vec()).unwrap();
                 Ok(bytes.len())
             }
@@ -400,7 +624,7 @@ mod tests {
             }
         }
         let (written, lines) = mpsc::channel();
-        let queue = Lines::new("lines", BOUNDS, Once(false, written), |_| {}).unwrap();
+        let queue = Lines::new("lines", BOUNDS, Duration::ZERO, Once(false, written), |_| {}).unwrap();
         queue.push(b"one\n".to_vec());
         queue.push(b"two\n".to_vec());
         assert_eq!(lines.recv_timeout(Duration::from_secs(10)), Ok(b"two\n".to_vec()));

@@ -4,29 +4,16 @@ use std::{
     fs::{File, OpenOptions},
     io::{self, Write},
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
 };
 
-/// A file that lines are appended to.
+use crate::lines::Output;
+
+/// A file that lines are appended to. To flush it, as [`crate::lines::Lines::flush`] does, is to open it again: what is written
+/// from then on goes to what stands at its path, and the file is made where nothing does.
 #[derive(Debug)]
 pub struct LogFile {
     path: PathBuf,
-    file: File,
-    reopen: Reopen,
-}
-
-/// The word that the file is to be opened again under its path. Cheap to clone.
-#[derive(Debug, Clone, Default)]
-pub struct Reopen(Arc<AtomicBool>);
-
-impl Reopen {
-    /// The next line goes to what then stands at the path; it is made where nothing does.
-    pub fn request(&self) {
-        self.0.store(true, Relaxed);
-    }
+    output: Output,
 }
 
 impl LogFile {
@@ -35,30 +22,22 @@ impl LogFile {
     /// # Errors
     /// It cannot be opened for appending.
     pub fn open(path: &Path) -> io::Result<Self> {
-        Ok(Self { path: path.to_owned(), file: open(path)?, reopen: Reopen::default() })
-    }
-
-    /// How to have it opened again.
-    #[must_use]
-    pub fn reopen(&self) -> Reopen {
-        self.reopen.clone()
+        Ok(Self { path: path.to_owned(), output: Output::new(open(path)?)? })
     }
 }
 
 impl Write for LogFile {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.reopen.0.swap(false, Relaxed) {
-            match open(&self.path) {
-                Ok(file) => self.file = file,
-                // What is open is better than nothing.
-                Err(error) => tracing::error!(path = %self.path.display(), %error, "the log cannot be opened again"),
-            }
-        }
-        self.file.write(bytes)
+    fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
+        self.output.write(lines)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
+        match open(&self.path).and_then(Output::new) {
+            Ok(output) => self.output = output,
+            // What is open is better than nothing.
+            Err(error) => tracing::error!(path = %self.path.display(), %error, "the log cannot be opened again"),
+        }
+        Ok(())
     }
 }
 
@@ -79,11 +58,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (path, rotated) = (folder.path().join("access.log"), folder.path().join("access.log.1"));
         let mut log = LogFile::open(&path).unwrap();
-        let reopen = log.reopen();
         log.write_all(b"one\n").unwrap();
         fs::rename(&path, &rotated).unwrap();
         log.write_all(b"two\n").unwrap();
-        reopen.request();
+        log.flush().unwrap();
         log.write_all(b"three\n").unwrap();
         assert_eq!(fs::read_to_string(&rotated).unwrap(), "one\ntwo\n");
         assert_eq!(fs::read_to_string(&path).unwrap(), "three\n");
@@ -96,7 +74,7 @@ mod tests {
         fs::create_dir(path.parent().unwrap()).unwrap();
         let mut log = LogFile::open(&path).unwrap();
         fs::rename(path.parent().unwrap(), folder.path().join("moved")).unwrap();
-        log.reopen().request();
+        log.flush().unwrap();
         log.write_all(b"one\n").unwrap();
         assert_eq!(fs::read_to_string(folder.path().join("moved/access.log")).unwrap(), "one\n");
     }

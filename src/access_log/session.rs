@@ -405,7 +405,8 @@ mod tests {
     fn written(write: impl FnOnce(AccessLog)) -> Vec<String> {
         let (sender, lines) = mpsc::channel();
         write(AccessLog::new(LogFormat::Json, Lines(sender)).unwrap());
-        lines.iter().collect()
+        let all: String = lines.iter().collect();
+        all.split_inclusive('\n').map(str::to_owned).collect()
     }
 
     fn backend() -> Arc<Backend> {

@@ -204,6 +204,22 @@ fn a_second_signal_ends_at_once_however_stuck_the_reader_and_says_what_is_lost()
 }
 
 #[test]
+fn a_file_that_was_moved_is_made_again_at_the_signal_though_no_record_comes() {
+    let folder = tempfile::tempdir().unwrap();
+    let (records, moved) = (folder.path().join("records"), folder.path().join("records.1"));
+    let settings = "log: { format: text, level: info, file: records }";
+    let mut running = Running::start(&free_address().to_string(), folder.path(), settings, Stdio::null());
+    fs::rename(&records, &moved).unwrap();
+    running.signal("USR1");
+    running.message("SIGUSR1");
+    let deadline = Instant::now() + PATIENCE;
+    while !records.exists() {
+        assert!(Instant::now() < deadline, "no new file");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
 fn messages_whose_reader_comes_late_are_all_written_before_the_process_ends() {
     let refusing = free_address().to_string();
     let folder = tempfile::tempdir().unwrap();

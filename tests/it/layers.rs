@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// Rooms that take bytes, instants and settings, and give decisions.
-const PURE: [&str; 9] = [
+const PURE: [&str; 10] = [
     "ws",
     "balance",
     "routing.rs",
@@ -13,6 +13,7 @@ const PURE: [&str; 9] = [
     "config/resolve.rs",
     "net/rota.rs",
     "net/stay.rs",
+    "lines/batch.rs",
 ];
 
 /// What waits, asks the time or talks.

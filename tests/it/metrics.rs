@@ -518,7 +518,8 @@ async fn messages_that_nobody_reads_are_counted() {
     let proxy = before(&[&Backend::echo()]).start();
     // One line is with the writer, one waits, and nothing reads.
     let (mut full, stuck) = std::io::pipe().unwrap();
-    let messages = Lines::new("messages", Bounds { lines: 1, bytes: 1000 }, Stuck(stuck), |_| {}).unwrap();
+    let messages =
+        Lines::new("messages", Bounds { lines: 1, bytes: 1000 }, Duration::ZERO, Stuck(stuck), |_| {}).unwrap();
     proxy.control().count_lost_messages(messages.clone());
     assert_eq!(Scrape::of(&proxy).await.get("longwire_log_lines_dropped_total"), 0.0);
     while messages.lost() < 3 {
