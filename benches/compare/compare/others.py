@@ -93,6 +93,7 @@ def caddyfile(setup: Setup) -> str:
   {log}
   reverse_proxy 127.0.0.1:{setup.backend} {{
     transport http {{
+      dial_timeout 5s
       keepalive 1h
       keepalive_idle_conns_per_host 64
     }}

@@ -46,6 +46,7 @@ def markdown(raw: dict, plot: str, reasons: str) -> str:
         "message is one frame in one direction; memory is what a session adds to the resident memory (user space). Below\n"
         "each: p50 and p99 of the delay, the medians of the rounds.",
         figures_table(figures, ROWS, USUAL),
+        before_table(figures),
         waiting_table(figures),
         others_table(figures),
         invalid_list(figures),
@@ -156,6 +157,23 @@ def figures_table(figures: Figures, rows: list[Row], proxies: tuple[str, ...]) -
                 cells = [cell(figures, row.name, proxy, key) for proxy in columns]
                 lines.append(f"| | | {unit} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def before_table(figures: Figures) -> str:
+    """What a change did: the ratios to the earlier longwire."""
+    lines = []
+    for row in ROWS:
+        cells = []
+        for key in ("value", "p50", "p99"):
+            now, then = figures.median(row.name, LONGWIRE, key), figures.median(row.name, BEFORE, key)
+            cells.append(f"{now / then:.3f}" if now and then else "")
+        if any(cells):
+            cells[0] = "" if row.unit == MEDIAN else cells[0]
+            lines.append(f"| `{row.name}` | {row.title} | {' | '.join(cells)} |")
+    if not lines:
+        return ""
+    head = ["| longwire in units of longwire before | | cost | p50 | p99 |", "| --- | --- | ---: | ---: | ---: |"]
+    return "\n".join([*head, *lines])
 
 
 def waiting_table(figures: Figures) -> str:
