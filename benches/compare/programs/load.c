@@ -370,6 +370,7 @@ int main(int count, char **arguments) {
     setvbuf(stdin, NULL, _IONBF, 0);
     setvbuf(stdout, NULL, _IOLBF, 0);
     raise_open_files();
+    wake_exactly();
     prepare_messages((size_t)options.size);
     if (options.tls) tls_context = tls_client(keep_ticket);
     connections = calloc((size_t)options.connections, sizeof *connections);

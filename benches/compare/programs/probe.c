@@ -210,6 +210,7 @@ int main(int count, char **arguments) {
     setvbuf(stdin, NULL, _IONBF, 0);
     setvbuf(stdout, NULL, _IOLBF, 0);
     raise_open_files();
+    wake_exactly();
     epoll = epoll_create1(EPOLL_CLOEXEC);
     asked[0] = 0x80 | (kind == PINGS ? PING : BINARY);
     answer[0] = 0x80 | (kind == PINGS ? PONG : BINARY);
