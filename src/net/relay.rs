@@ -257,11 +257,13 @@ impl Relay {
         *moved += price_of_copy(filled);
         let passed = self.session.handle_input(from, &mut buffer[..filled], opcodes, now);
         self.leg(from).keep(&buffer[passed.keep]);
-        if passed.forward > 0 {
-            self.write(from.other(), &buffer[..passed.forward], now);
-        }
         let unseen = self.session.unseen(from);
         self.large[from as usize] = unseen >= LARGE || (filled >= READ && unseen > 0);
+        if self.session.is_done(from) {
+            self.pass_last(from, &buffer[..passed.forward], now);
+        } else if passed.forward > 0 {
+            self.write(from.other(), &buffer[..passed.forward], now);
+        }
         Poll::Ready(Ok(filled))
     }
 
@@ -300,9 +302,39 @@ impl Relay {
         }
         let mut frames = Vec::new();
         self.session.poll_transmit(to, now, &mut frames);
-        if !frames.is_empty() {
-            self.write(to, &frames, now);
+        self.write_perhaps_last(to, &frames, now);
+    }
+
+    /// Writes what has passed of a side before and with its Close. Where it was the second Close, both sides are closed with it.
+    #[cold]
+    #[inline(never)]
+    fn pass_last(&mut self, from: Side, bytes: &[u8], now: Instant) {
+        self.write_perhaps_last(from.other(), bytes, now);
+        // Before it is read once more, for a FIN that says nothing new.
+        self.shut(from, now);
+    }
+
+    /// Writes what may be the last bytes for a side, and then closes it with them.
+    fn write_perhaps_last(&mut self, to: Side, bytes: &[u8], now: Instant) {
+        if !bytes.is_empty() && !self.close(to, bytes, now) {
+            self.write(to, bytes, now);
         }
+    }
+
+    /// Writes the last bytes for a side and closes it, if nothing but a FIN comes of it. Returns whether the bytes were dealt with: what
+    /// the side does not take waits, and where something of it is unread, it is left open.
+    fn close(&mut self, to: Side, bytes: &[u8], now: Instant) -> bool {
+        if !self.session.may_close(to) || !self.leg(to).owes_nothing() {
+            return false;
+        }
+        match self.leg(to).close(bytes) {
+            Ok(true) => self.session.handle_closed(to, now),
+            Ok(false) => {
+                self.flush(to, now);
+            }
+            Err(error) => self.break_off(to, &error, now),
+        }
+        true
     }
 
     /// Writes what the side takes at once and holds the rest for it.
@@ -353,16 +385,14 @@ impl Relay {
         self.session.handle_broken(to, now);
     }
 
-    /// Sends our FIN (under TLS after a close_notify) when the session wants it and all else is written.
+    /// Sends our FIN (under TLS after a close_notify) when the session wants it and all else is written: by closing, where nothing
+    /// is lost by that.
     fn shut(&mut self, to: Side, now: Instant) {
+        if self.session.may_close(to) && self.flush(to, now) {
+            self.close(to, &[], now);
+        }
         if !self.session.wants_shut(to) || !self.flush(to, now) {
             return;
-        }
-        if !self.session.wants_read(to) {
-            // Its FIN has come: closing sends ours, in one call for two.
-            if let stream @ Stream::Plain(_) = &mut self.leg(to).stream {
-                *stream = Stream::Closed;
-            }
         }
         match Pin::new(&mut self.leg(to).stream).poll_shutdown(&mut noop()) {
             Poll::Ready(Ok(())) => self.session.handle_shut(to),
@@ -420,14 +450,37 @@ impl Leg {
             }
         }
         if !flushed {
-            let backlog = self.backlog.get_or_insert_default();
-            backlog.waiting.extend_from_slice(&bytes[taken..]);
-            backlog.unflushed = true;
-            if matches!(self.stream, Stream::Tls(_)) {
-                backlog.sealed += taken;
-            }
+            self.hold(&bytes[taken..], taken);
         }
         Ok(())
+    }
+
+    /// Writes the last bytes and closes, so that the FIN goes in one packet with them. Returns whether it is closed: what the stream
+    /// has not taken waits, and over what is unread it is not closed, as that would be a reset in the place of these bytes.
+    fn close(&mut self, bytes: &[u8]) -> io::Result<bool> {
+        let taken = match self.stream.write_last(bytes) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+            taken => taken?,
+        };
+        if taken < bytes.len() || self.stream.is_holding() {
+            self.hold(&bytes[taken..], taken);
+            return Ok(false);
+        }
+        let has_unread = self.stream.socket().is_some_and(Socket::has_unread);
+        if !has_unread {
+            self.stream = Stream::Closed;
+        }
+        Ok(!has_unread)
+    }
+
+    /// The rest of what was written waits; `taken` went to the stream before.
+    fn hold(&mut self, rest: &[u8], taken: usize) {
+        let backlog = self.backlog.get_or_insert_default();
+        backlog.waiting.extend_from_slice(rest);
+        backlog.unflushed = true;
+        if matches!(self.stream, Stream::Tls(_)) {
+            backlog.sealed += taken;
+        }
     }
 
     /// Nothing waits for this side, in our hands or in the stream's.

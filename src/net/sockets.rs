@@ -18,7 +18,10 @@ use std::{
 };
 
 use mio::{Events, Interest, Poll as Epoll, Registry, Token, event::Source, net::TcpStream};
-use rustix::net::{RecvFlags, SendFlags, recv, send};
+use rustix::{
+    io::ioctl_fionread,
+    net::{RecvFlags, SendFlags, recv, send},
+};
 use slab::Slab;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, unix::AsyncFd};
 
@@ -246,6 +249,11 @@ impl Socket {
         let peek = |socket: &TcpStream, byte: &mut [u8]| Ok(recv(socket, byte, RecvFlags::PEEK)?.1);
         let length = poll_fn(|cx| self.poll_call(Direction::In, cx, |socket| peek(socket, &mut byte))).await?;
         Ok((length > 0).then_some(byte[0]))
+    }
+
+    /// Whether bytes of the other end wait to be read: closing would be a reset.
+    pub(super) fn has_unread(&self) -> bool {
+        ioctl_fionread(&self.stream).map_or(true, |unread| unread > 0)
     }
 
     /// Moves bytes by `call`, if they can be moved without waiting. `Pending`: this side has to come first.

@@ -1,11 +1,15 @@
 //! The stream of a client: plain TCP or TLS.
 
 use std::{
-    io,
+    io::{self, IoSlice, Write},
     pin::Pin,
     task::{Context, Poll},
 };
 
+use rustix::{
+    io::retry_on_intr,
+    net::{SendAncillaryBuffer, SendFlags, sendmsg},
+};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::{rustls::ProtocolVersion, server::TlsStream};
 
@@ -43,6 +47,35 @@ impl Stream {
         }
         let mut buffer = ReadBuf::new(buffer);
         Pin::new(self).poll_read(cx, &mut buffer).map_ok(|()| buffer.filled().len())
+    }
+
+    /// Writes the last bytes, under TLS with a close_notify behind them, to go in one packet with the FIN: closing or shutting down
+    /// has to follow at once. How many were taken; TLS may hold some of them ([`Self::is_holding`]).
+    pub(super) fn write_last(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(_) if bytes.is_empty() => Ok(0),
+            Self::Plain(socket) => LastWords(socket).write(bytes),
+            Self::Tls(stream) => {
+                let (socket, tls) = stream.get_mut();
+                let taken = tls.writer().write(bytes)?;
+                if taken == bytes.len() {
+                    tls.send_close_notify();
+                }
+                while tls.wants_write() {
+                    match tls.write_tls(&mut LastWords(socket)) {
+                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                        written => written?,
+                    };
+                }
+                Ok(taken)
+            }
+            Self::Closed => Ok(bytes.len()),
+        }
+    }
+
+    /// Whether TLS holds bytes that the socket has not taken.
+    pub(super) fn is_holding(&self) -> bool {
+        matches!(self, Self::Tls(stream) if stream.get_ref().1.wants_write())
     }
 
     /// The TLS version that was agreed.
@@ -85,7 +118,7 @@ impl AsyncWrite for Stream {
     fn poll_write_vectored(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
+        slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
@@ -116,5 +149,25 @@ impl AsyncWrite for Stream {
             Self::Tls(stream) => Pin::new(stream.as_mut()).poll_shutdown(cx),
             Self::Closed => Poll::Ready(Ok(())),
         }
+    }
+}
+
+/// Writes what the kernel keeps back for the packet of the FIN (`MSG_MORE`): closing or shutting down has to follow at once.
+#[derive(Debug)]
+struct LastWords<'a>(&'a Socket);
+
+impl Write for LastWords<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.write_vectored(&[IoSlice::new(bytes)])
+    }
+
+    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let flags = SendFlags::NOSIGNAL | SendFlags::MORE;
+        let send = || sendmsg(self.0, slices, &mut SendAncillaryBuffer::default(), flags);
+        Ok(retry_on_intr(send)?)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }

@@ -60,6 +60,74 @@ async fn close_from_backend_reaches_client_unchanged_and_its_answer_comes_back()
 }
 
 #[tokio::test]
+async fn once_both_closes_have_passed_the_session_is_over_and_no_fin_is_waited_for() {
+    let backend = Backend::by_hand();
+    let mut proxy = Proxy::before(&[&backend]).timeout("close", "1h").start();
+    for initiator in ["client", "backend"] {
+        let (mut client, mut at_backend) = proxy.session_by_hand(&backend).await;
+        if initiator == "client" {
+            client.send(masked_close(1000, "bye")).await;
+            at_backend.expect_close(1000, "bye").await;
+            at_backend.send(unmasked_close(1000, "bye")).await;
+            client.expect_close(1000, "bye").await;
+        } else {
+            at_backend.send(unmasked_close(1000, "bye")).await;
+            client.expect_close(1000, "bye").await;
+            client.send(masked_close(1000, "bye")).await;
+            at_backend.expect_close(1000, "bye").await;
+        }
+        client.expect_eof().await;
+        at_backend.expect_eof().await;
+        let record = proxy.next_record().await;
+        assert_eq!(record["cause"], format!("{initiator}_close"), "{record}");
+        assert_eq!((&record["close_code"], &record["clean"]), (&1000.into(), &true.into()), "{record}");
+        drop((client, at_backend));
+    }
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn who_sends_bytes_behind_its_close_reads_the_others_and_is_read_to_its_end() {
+    let backend = Backend::by_hand();
+    let mut proxy = Proxy::before(&[&backend]).timeout("close", "1h").start();
+    for behind in [masked(TEXT, "one more thing"), masked(BINARY, vec![1; 1 << 20])] {
+        let (mut client, mut at_backend) = proxy.session_by_hand(&backend).await;
+        client.send([masked_close(1000, "bye"), behind.clone()].concat()).await;
+        at_backend.expect_close(1000, "bye").await;
+        client.send(&behind).await;
+        at_backend.send(unmasked_close(1000, "bye")).await;
+        client.expect_close(1000, "bye").await;
+        client.expect_eof().await;
+        at_backend.expect_eof().await;
+        // It is still read: nothing of it is answered by a reset.
+        client.send(&behind).await;
+        client.finish().await;
+        let record = proxy.next_record().await;
+        assert_eq!((&record["cause"], &record["clean"]), (&"client_close".into(), &true.into()), "{record}");
+    }
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn a_drain_lets_go_of_who_has_answered_its_close_and_waits_for_who_has_not() {
+    let backend = Backend::by_hand();
+    let mut proxy =
+        Proxy::before(&[&backend]).timeout("drain", "1h").timeout("close", "1h").with("drain: { spread: 0s }").start();
+    let (mut client, mut at_backend) = proxy.session_by_hand(&backend).await;
+    let (drained, ()) = tokio::join!(proxy.drain(), async {
+        client.expect_close_code(1012).await;
+        at_backend.expect_close_code(1012).await;
+        client.expect_eof().await;
+        client.send(masked_close(1012, "")).await;
+        at_backend.expect_eof().await;
+        at_backend.send(unmasked_close(1012, "")).await;
+    });
+    assert_eq!((drained.sessions, drained.cut), (1, 0));
+    let records = proxy.stop().await;
+    assert_eq!((&records[0]["cause"], &records[0]["clean"]), (&"drain".into(), &true.into()), "{records:?}");
+}
+
+#[tokio::test]
 async fn an_empty_close_stays_empty() {
     let backend = Backend::by_hand();
     let mut proxy = Proxy::start(&[&backend]);

@@ -53,6 +53,45 @@ async fn a_session_over_tls_carries_messages_of_every_size_and_ends_in_order() {
 }
 
 #[tokio::test]
+async fn a_session_over_tls_ends_by_a_close_notify_and_waits_for_none() {
+    let backend = Backend::by_hand();
+    let folder = tempfile::tempdir().unwrap();
+    let mut proxy = Proxy::before(&[&backend]).timeout("close", "1h").tls(SELF_SIGNED, folder.path()).start();
+    for version in [&TLS12, &TLS13] {
+        let connector = trusting(&folder.path().join("dev.crt"), &[version], &[]);
+        for (client_first, ends) in [(true, false), (true, true), (false, false), (false, true)] {
+            let mut client = secure_client(&proxy, &connector).await;
+            client.send(handshake("/ws", "")).await;
+            let mut at_backend = backend.accepted().await;
+            client.upgraded().await;
+            if client_first {
+                client.send(masked_close(1000, "done")).await;
+                if ends {
+                    client.finish().await;
+                }
+                at_backend.expect_close(1000, "done").await;
+                at_backend.send(unmasked_close(1000, "done")).await;
+                client.expect_close(1000, "done").await;
+            } else {
+                at_backend.send(unmasked_close(1000, "done")).await;
+                client.expect_close(1000, "done").await;
+                client.send(masked_close(1000, "done")).await;
+                if ends {
+                    client.finish().await;
+                }
+                at_backend.expect_close(1000, "done").await;
+            }
+            // This fails unless a close_notify came first.
+            client.expect_eof().await;
+            at_backend.expect_eof().await;
+            let record = proxy.next_record().await;
+            assert_eq!((&record["clean"], &record["close_code"]), (&true.into(), &1000.into()), "{record}");
+        }
+    }
+    proxy.stop().await;
+}
+
+#[tokio::test]
 async fn tls_1_2_and_1_3_are_spoken_and_recorded() {
     let backend = Backend::echo();
     let (mut proxy, _, folder) = secured(&backend);

@@ -116,3 +116,60 @@ fn an_end_whose_closes_wait_to_be_read_is_clean() {
     assert_eq!(relay.turn(&mut scratch, true, began + CLOSE_TIMEOUT), Turn::Over);
     assert!(relay.session.termination().unwrap().clean);
 }
+
+/// A side's Close, which its relay gets to know of.
+fn says_close(relay: &Relay, side: Side, (view, peer): (&TcpStream, &mut TcpStream)) {
+    let close: &[u8] = if side == Side::Client { b"\x88\x80\0\0\0\0" } else { b"\x88\0" };
+    peer.write_all(close).unwrap();
+    await_input(view);
+    relay.stream(side).socket().unwrap().doubt_dryness();
+}
+
+#[test]
+fn the_last_close_waits_for_the_fin_and_goes_with_it() {
+    let _epoll = sockets::open().unwrap();
+    // It does not wait for long: a test that was held up sees it gone.
+    let has_waited = (0..10).any(|_| {
+        let began = Instant::now();
+        let (mut relay, [(client_view, mut client), (backend_view, mut backend)]) = relay(Some(IDLE), began);
+        let mut scratch = Scratch::new(Unsent::new());
+        says_close(&relay, Side::Client, (&client_view, &mut client));
+        assert_eq!(relay.turn(&mut scratch, false, began), Turn::Waits);
+        says_close(&relay, Side::Backend, (&backend_view, &mut backend));
+        client.set_nonblocking(true).unwrap();
+        assert_eq!(relay.turn(&mut scratch, false, began), Turn::Over);
+        // The relay has closed its end, which the view holds open.
+        let has_waited = client.read(&mut [0; 0x10]).is_err();
+        drop(client_view);
+        client.set_nonblocking(false).unwrap();
+        let mut read = Vec::new();
+        client.read_to_end(&mut read).unwrap();
+        assert!(!has_waited || read == b"\x88\0", "{read:?}");
+        has_waited
+    });
+    assert!(has_waited);
+}
+
+#[test]
+fn a_side_is_not_closed_over_what_is_unread() {
+    let _epoll = sockets::open().unwrap();
+    let began = Instant::now();
+    let (mut relay, [(client_view, mut client), (backend_view, mut backend)]) = relay(Some(IDLE), began);
+    let mut scratch = Scratch::new(Unsent::new());
+    says_close(&relay, Side::Client, (&client_view, &mut client));
+    assert_eq!(relay.turn(&mut scratch, false, began), Turn::Waits);
+    client.write_all(b"behind the Close").unwrap();
+    await_input(&client_view);
+    says_close(&relay, Side::Backend, (&backend_view, &mut backend));
+    drop((client_view, backend_view));
+    assert_eq!(relay.turn(&mut scratch, false, began), Turn::Waits);
+    let mut read = Vec::new();
+    client.read_to_end(&mut read).unwrap();
+    assert_eq!(read, b"\x88\0");
+    relay.stream(Side::Client).socket().unwrap().doubt_dryness();
+    client.shutdown(std::net::Shutdown::Write).unwrap();
+    while relay.turn(&mut scratch, false, began) != Turn::Over {
+        relay.stream(Side::Client).socket().unwrap().doubt_dryness();
+    }
+    assert!(relay.session.termination().unwrap().clean);
+}

@@ -81,7 +81,7 @@ impl Session {
     pub(super) fn handle_close(&mut self, from: Side, frame: &ControlFrame, now: Instant) -> bool {
         let passes = self.passes(from) && !self.half(from).told;
         let half = self.half_mut(from);
-        half.from = Incoming::Done;
+        half.from = Incoming::Closed;
         half.closed = true;
         if passes {
             half.counts.frames += 1;

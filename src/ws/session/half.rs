@@ -26,7 +26,9 @@ pub(super) struct Half {
 pub(super) enum Incoming {
     /// Frames.
     Open,
-    /// Nothing that counts: its Close has come, it broke the protocol, or it is dead.
+    /// A FIN: its Close has come, and nothing behind it.
+    Closed,
+    /// Nothing that counts: bytes have come behind its Close, it broke the protocol, or it is dead.
     Done,
     /// Nothing: its FIN has come.
     Eof,

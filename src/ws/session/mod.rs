@@ -6,6 +6,9 @@
 //! which frames of ours to put behind them ([`Session::poll_transmit`]), whether to read a side or shut it down, when to
 //! come back, when it is over.
 //!
+//! A side that has sent its Close, and nothing behind it, is closed with the last bytes that go to it ([`Session::may_close`]).
+//! Any other gets our FIN, and is read until its own has come.
+//!
 //! | what happens                   | to the client       | to the backend      | initiator    |
 //! |--------------------------------|---------------------|---------------------|--------------|
 //! | Close from A                   | passes unchanged    | passes unchanged    | A            |
@@ -159,7 +162,10 @@ impl Session {
             self.place_farewells();
         }
         if self.half(from).from != Incoming::Open {
-            // Nothing that follows a Close or a breach means anything.
+            // Nothing that follows a Close or a breach means anything, but more of it may come.
+            if read < buffer.len() && self.half(from).from == Incoming::Closed {
+                self.half_mut(from).from = Incoming::Done;
+            }
             read = buffer.len();
         }
         if forward > 0 {
@@ -386,10 +392,35 @@ impl Session {
         self.half(from).from != Incoming::Eof
     }
 
+    /// Whether nothing that counts will come of a side any more: neither a message nor its Close.
+    #[must_use]
+    pub fn is_done(&self, from: Side) -> bool {
+        self.half(from).from != Incoming::Open
+    }
+
     /// Whether a side wants our FIN once all that waits for it has been written.
     #[must_use]
     pub fn wants_shut(&self, to: Side) -> bool {
         self.half(to).to == Outgoing::Fin
+    }
+
+    /// Whether a side may be closed, as soon as all that waits for it has been written and where nothing of it is unread: only a FIN
+    /// can still come of it, so that no reset destroys what was written.
+    #[must_use]
+    pub const fn may_close(&self, side: Side) -> bool {
+        let half = self.half(side);
+        match (half.from, half.to) {
+            // Who has sent its Close sends no more, but for the Pong to a Ping that came before the other's (RFC 6455 §5.5.2).
+            (Incoming::Closed, Outgoing::Fin | Outgoing::Shut) => half.keepalive.is_calm(),
+            (Incoming::Eof, Outgoing::Fin) => true,
+            _ => false,
+        }
+    }
+
+    /// A side was closed, as [`Self::may_close`] allows.
+    pub fn handle_closed(&mut self, side: Side, now: Instant) {
+        self.handle_shut(side);
+        self.handle_eof(side, now);
     }
 
     /// Whether a side is lost: a write to it that would have to wait is not worth it.

@@ -97,6 +97,8 @@ struct Play {
     now: Instant,
     ends: [End; 2],
     splices: bool,
+    /// Sides are closed, where they may be.
+    closes: bool,
     over: bool,
     /// The frames that passed.
     counts: OpCodeCounts,
@@ -113,7 +115,7 @@ impl Play {
             client: choice & 4 == 0,
             backend: choice & 8 == 0,
         };
-        let is_observed = limits & 32 != 0;
+        let (is_observed, closes) = (limits & 32 != 0, limits & 64 != 0);
         let size = |bit: u8, size| (limits & bit != 0).then_some(size);
         let rate = |bit: u8, rate| (limits & bit != 0).then(|| Rate::per_second(rate)).flatten();
         let limits = MessageLimits {
@@ -137,7 +139,8 @@ impl Play {
         let mut session = Session::new(Arc::new(common), 7, now);
         session.observe(is_observed.then(|| now + FAR));
         let (counts, relayed) = (OpCodeCounts::default(), is_observed.then_some(0));
-        Self { session, now, ends: Default::default(), splices: choice & 64 != 0, over: false, counts, relayed }
+        let (splices, ends) = (choice & 64 != 0, Default::default());
+        Self { session, now, ends, splices, closes, over: false, counts, relayed }
     }
 
     fn happen(&mut self, event: u8, script: &mut Script<'_>) {
@@ -221,7 +224,13 @@ impl Play {
             }
             for side in [Client, Backend] {
                 self.transmit(side);
-                if self.session.wants_shut(side) && self.flush(side, 0) {
+                if !self.flush(side, 0) {
+                    continue;
+                }
+                if self.closes && self.session.may_close(side) && self.end(side).unread.is_empty() {
+                    self.session.handle_closed(side, self.now);
+                    moved = true;
+                } else if self.session.wants_shut(side) {
                     self.session.handle_shut(side);
                     moved = true;
                 }

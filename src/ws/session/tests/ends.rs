@@ -66,6 +66,101 @@ fn both_sides_closing_at_once_each_get_the_others_close() {
     assert_eq!(pair.ended(), (Initiator::Client, Cause::ClientClose, Some(1000), "mine".into(), true));
 }
 
+/// Whether each side, the client first, was closed with the last bytes for it.
+fn closed(pair: &mut Pair) -> [bool; 2] {
+    [Client, Backend].map(|side| pair.end(side).closed)
+}
+
+#[test]
+fn once_both_closes_have_passed_both_sides_are_closed_and_no_fin_is_waited_for() {
+    for side in [Client, Backend] {
+        let mut pair = Pair { closes: true, ..Pair::new(&PINGING) };
+        pair.sends(side, close(side, 4321, "enough"));
+        assert_eq!(closed(&mut pair), [false, false]);
+        pair.sends(side.other(), [message(side.other(), "last"), close(side.other(), 4321, "as you say")].concat());
+        assert_eq!((closed(&mut pair), pair.over), ([true, true], true));
+        assert_eq!(pair.got(side.other()), ["close 4321 enough", "FIN"]);
+        assert_eq!(pair.got(side), ["message last", "close 4321 as you say", "FIN"]);
+        let (initiator, _, _, reason, clean) = pair.ended();
+        assert_eq!((initiator, reason, clean), (side.into(), "enough".into(), true));
+    }
+}
+
+#[test]
+fn a_side_that_sends_bytes_behind_its_close_is_read_up_to_its_fin() {
+    let last = [close(Client, 1000, "bye"), message(Client, "one more thing")];
+    for pieces in [vec![last.concat()], last.to_vec()] {
+        let mut pair = Pair { closes: true, ..Pair::new(&SILENT) };
+        pieces.iter().for_each(|piece| pair.sends(Client, piece));
+        pair.sends(Backend, close(Backend, 1000, "bye"));
+        assert_eq!((pair.got(Client), closed(&mut pair)), (vec!["close 1000 bye".into(), "FIN".into()], [false, true]));
+        pair.sends(Client, message(Client, "and another"));
+        assert!(!pair.over);
+        pair.fin(Client);
+        assert!(pair.over);
+        assert_eq!(pair.ended(), (Initiator::Client, Cause::ClientClose, Some(1000), "bye".into(), true));
+    }
+}
+
+#[test]
+fn a_side_that_may_still_answer_a_ping_is_read_up_to_its_fin() {
+    for answers in [true, false] {
+        let mut pair = Pair { closes: true, ..Pair::new(&PINGING) };
+        pair.sends(Backend, ping(Backend, "there?"));
+        if answers {
+            pair.sends(Client, pong(Client, "there?"));
+        }
+        pair.sends(Client, close(Client, 1000, "bye"));
+        pair.sends(Backend, close(Backend, 1000, "bye"));
+        assert_eq!((closed(&mut pair), pair.over), ([answers, true], answers));
+        pair.fin(Client);
+        assert!(pair.over);
+    }
+}
+
+#[test]
+fn a_side_that_takes_its_last_bytes_slowly_is_closed_when_it_has_taken_them() {
+    let mut pair = Pair { closes: true, ..Pair::new(&SILENT) };
+    pair.sends(Client, close(Client, 1000, "bye"));
+    pair.takes(Client, 3);
+    pair.sends(Backend, close(Backend, 1000, "bye"));
+    assert_eq!((closed(&mut pair), pair.over), ([false, true], false));
+    pair.takes_all(Client);
+    assert_eq!((closed(&mut pair), pair.over), ([true, true], true));
+    assert_eq!(pair.got(Client), ["close 1000 bye", "FIN"]);
+}
+
+#[test]
+fn a_side_that_has_answered_our_close_is_closed_and_the_other_is_waited_for() {
+    let mut pair = Pair { closes: true, ..Pair::new(&SILENT) };
+    pair.drain();
+    pair.sends(Client, close(Client, 1012, "drain"));
+    assert_eq!((closed(&mut pair), pair.over), ([true, false], false));
+    pair.sends(Backend, close(Backend, 1012, "drain"));
+    assert_eq!((closed(&mut pair), pair.over), ([true, true], true));
+    assert_eq!(pair.ended(), (Initiator::Proxy, Cause::Drain, Some(1012), "drain".into(), true));
+}
+
+#[test]
+fn a_client_that_has_closed_is_closed_when_its_backend_is_lost() {
+    let mut pair = Pair { closes: true, ..Pair::new(&SILENT) };
+    pair.sends(Client, close(Client, 1000, "bye"));
+    pair.fin(Backend);
+    assert_eq!((closed(&mut pair), pair.over), ([true, true], true));
+    assert_eq!(pair.got(Client), ["close 1011 backend lost", "FIN"]);
+    assert_eq!(pair.ended(), (Initiator::Client, Cause::ClientClose, Some(1000), "bye".into(), false));
+}
+
+#[test]
+fn a_side_that_breaks_the_protocol_or_says_no_close_is_never_closed_before_its_fin() {
+    let mut pair = Pair { closes: true, ..Pair::new(&SILENT) };
+    pair.sends(Client, [0x83, 0x80]);
+    pair.sends(Backend, close(Backend, 1001, ""));
+    assert_eq!((closed(&mut pair), pair.over), ([false, true], false));
+    pair.fin(Client);
+    assert!(pair.over);
+}
+
 #[test]
 fn a_close_that_is_never_answered_ends_the_session_after_the_close_timeout() {
     let mut pair = Pair::new(&SILENT);

@@ -77,6 +77,8 @@ struct Pair {
     read: usize,
     /// Payload passes unseen, where it may.
     splices: bool,
+    /// Sides are closed, where they may be.
+    closes: bool,
     over: bool,
     /// The frames that passed.
     counts: OpCodeCounts,
@@ -103,6 +105,8 @@ struct End {
     broken: bool,
     taken: Vec<u8>,
     fin_taken: bool,
+    /// Both ways: what the end still sends brings a reset.
+    closed: bool,
 }
 
 impl End {
@@ -131,6 +135,7 @@ impl Pair {
             backend: End::default(),
             read: 64 * 1024,
             splices: false,
+            closes: false,
             over: false,
             counts: OpCodeCounts::default(),
         }
@@ -164,7 +169,7 @@ impl Pair {
 
     /// A reset: nothing comes any more and nothing can be written.
     fn resets(&mut self, side: Side) {
-        if !self.over {
+        if !self.over && !self.end(side).closed {
             self.breaks(side);
             self.end(side).waiting.clear();
             self.session.handle_broken(side, self.now);
@@ -229,15 +234,31 @@ impl Pair {
             }
             for side in [Client, Backend] {
                 self.transmit(side);
-                if self.session.wants_shut(side) && self.flush(side) {
-                    self.end(side).fin_taken = true;
-                    self.session.handle_shut(side);
-                    moved = true;
-                }
+                moved |= self.flush(side) && (self.close(side) || self.shut(side));
             }
         }
         self.look();
         self.over |= self.session.is_over(self.now);
+    }
+
+    /// Closes a side, if nothing is lost by that.
+    fn close(&mut self, side: Side) -> bool {
+        let closes = self.closes && self.session.may_close(side) && self.end(side).unread.is_empty();
+        if closes {
+            (self.end(side).fin_taken, self.end(side).closed) = (true, true);
+            self.session.handle_closed(side, self.now);
+        }
+        closes
+    }
+
+    /// Sends our FIN, if the session wants it.
+    fn shut(&mut self, side: Side) -> bool {
+        let shuts = self.session.wants_shut(side);
+        if shuts {
+            self.end(side).fin_taken = true;
+            self.session.handle_shut(side);
+        }
+        shuts
     }
 
     /// Asks the kernel, where the session wants to know.

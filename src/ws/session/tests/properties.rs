@@ -250,11 +250,11 @@ proptest! {
         from_client in stream(Client, 0..150usize),
         from_backend in stream(Backend, 0..150usize),
         read in 1..300usize,
-        splices in any::<bool>(),
+        (splices, closes) in any::<(bool, bool)>(),
         buffer in select(vec![0, 20, 1000]),
         events in vec(event(), 0..60),
     ) {
-        let mut pair = Pair { read, splices, ..Pair::new(&settings) };
+        let mut pair = Pair { read, splices, closes, ..Pair::new(&settings) };
         (pair.client.buffer, pair.backend.buffer) = (buffer, buffer);
         let mut play = Play { pair, streams: [from_client, from_backend], sent: [0, 0], pings_at_end: None };
         for event in &events {
