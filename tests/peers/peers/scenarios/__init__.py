@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from ..bench import Bench
 from . import (
     chat,
+    closes,
     curl,
     demo,
     description,
@@ -115,6 +116,14 @@ SCENARIOS = [
         recipes.run,
         900,
         only_by_name=True,
+    ),
+    Scenario(
+        "closes",
+        "Python, Node and raw sockets end sessions, plain and over TLS: none by a reset (--minutes 10: 100,000)",
+        closes.run,
+        240,
+        False,
+        True,
     ),
     Scenario("ending", "SIGTERM tells every client 1012; exit codes; check's messages", ending.run, 60),
 ]
