@@ -5,11 +5,13 @@
 
 pub mod endings;
 mod file;
+mod json;
 pub mod refusals;
 mod session;
 mod text;
 
 use std::{
+    fmt,
     io::{self, Write},
     mem,
     net::IpAddr,
@@ -40,6 +42,7 @@ use crate::{
 
 use self::{
     endings::Endings,
+    json::json,
     refusals::NOT_UPGRADED,
     text::{cut, logfmt},
 };
@@ -104,7 +107,7 @@ impl AccessLog {
     }
 
     fn write(&self, record: &Record) -> serde_json::Result<()> {
-        let mut line = serde_json::to_vec(record)?;
+        let mut line = json(record);
         if self.format == LogFormat::Text {
             line = logfmt(&line)?;
         }
@@ -115,7 +118,7 @@ impl AccessLog {
 }
 
 /// What is known of a request, or of a session when it ends. A request that becomes a session is kept small meanwhile:
-/// [`Record::into_session`].
+/// [`Record::into_session`]. Its line is written by hand; what serde makes of it says what that line must be.
 #[derive(Debug, Serialize)]
 pub struct Record {
     /// When the request came, UTC.
@@ -215,6 +218,15 @@ pub enum RecordKind {
     Session,
 }
 
+impl RecordKind {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Request => "request",
+            Self::Session => "session",
+        }
+    }
+}
+
 /// The TLS of a client's connection, as the log calls it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[allow(missing_docs, reason = "the names say it")]
@@ -223,6 +235,15 @@ pub enum TlsVersion {
     V1_2,
     #[serde(rename = "TLSv1.3")]
     V1_3,
+}
+
+impl TlsVersion {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::V1_2 => "TLSv1.2",
+            Self::V1_3 => "TLSv1.3",
+        }
+    }
 }
 
 /// What passed in both directions. Of a plain request: the bytes of its bodies.
@@ -401,13 +422,26 @@ impl Drop for Record {
 
 #[allow(clippy::ref_option, reason = "the signature that serde asks for")]
 fn millis<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
-    let millis = duration.unwrap_or_default().as_secs_f64() * 1000.0;
-    serializer.serialize_f64((millis * 1000.0).round() / 1000.0)
+    let whole = Duration::from_micros(micros(duration.unwrap_or_default()));
+    serializer.serialize_f64((whole.as_secs_f64() * 1_000_000.0).round() / 1000.0)
+}
+
+/// The nearest number of microseconds.
+fn micros(duration: Duration) -> u64 {
+    u64::try_from((duration.as_nanos() + 500) / 1000).unwrap_or(u64::MAX)
 }
 
 #[allow(clippy::ref_option, reason = "the signature that serde asks for")]
 fn trace_id<S: Serializer>(id: &Option<u128>, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(&format_args!("{:032x}", id.unwrap_or_default()))
+    serializer.collect_str(&TraceId(id.unwrap_or_default()))
+}
+
+struct TraceId(u128);
+
+impl fmt::Display for TraceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
 }
 
 #[cfg(test)]

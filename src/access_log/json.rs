@@ -1,0 +1,295 @@
+//! A record as a line of JSON, byte for byte what its `Serialize` makes of it, for half of the instructions: nothing is looked
+//! through for what must be escaped but the words of others.
+
+use std::{fmt::Display, io::Write as _, net::IpAddr, time::Duration};
+
+use super::{Record, TlsVersion, TraceId, Traffic, micros};
+
+/// Room for most lines.
+const USUAL: usize = 768;
+
+/// The line, without its line feed.
+pub(super) fn json(record: &Record) -> Vec<u8> {
+    // Without `..`: a field that is not written does not compile.
+    let Record {
+        time,
+        kind,
+        request_id,
+        trace_id,
+        client,
+        tls,
+        host,
+        method,
+        path,
+        route,
+        upstream,
+        backend,
+        tries,
+        status,
+        connect,
+        handshake,
+        duration,
+        traffic,
+        close_code,
+        close_reason,
+        initiator,
+        cause,
+        error,
+        clean,
+        started: _,
+        log: _,
+        endings: _,
+        ended: _,
+        metrics: _,
+        is_handshake: _,
+        trace: _,
+    } = record;
+    let mut object = Object::new();
+    object.shown("time", Some(time));
+    object.word("kind", Some(kind.as_str()));
+    object.text("request_id", Some(request_id));
+    object.shown("trace_id", trace_id.map(TraceId));
+    object.address("client", *client);
+    object.word("tls", tls.map(TlsVersion::as_str));
+    object.text("host", filled(host));
+    object.text("method", filled(method));
+    object.text("path", filled(path));
+    object.text("route", route.as_deref());
+    object.text("upstream", upstream.as_deref());
+    object.text("backend", backend.as_deref());
+    object.number("tries", Some(*tries));
+    object.number("status", *status);
+    object.millis("connect_ms", *connect);
+    object.millis("handshake_ms", *handshake);
+    object.millis("duration_ms", *duration);
+    object.traffic(traffic);
+    object.number("close_code", *close_code);
+    object.text("close_reason", filled(close_reason));
+    object.word("initiator", *initiator);
+    object.word("cause", Some(cause));
+    object.text("error", error.as_deref());
+    object.boolean("clean", *clean);
+    object.end()
+}
+
+/// `None`, which is left out, where it is empty.
+fn filled(text: &str) -> Option<&str> {
+    Some(text).filter(|text| !text.is_empty())
+}
+
+/// A JSON object under way. What is `None` is left out.
+struct Object(Vec<u8>);
+
+impl Object {
+    fn new() -> Self {
+        let mut line = Vec::with_capacity(USUAL);
+        line.push(b'{');
+        Self(line)
+    }
+
+    fn end(mut self) -> Vec<u8> {
+        self.0.push(b'}');
+        self.0
+    }
+
+    fn name(&mut self, name: &str) {
+        if self.0.len() > 1 {
+            self.0.push(b',');
+        }
+        self.quoted(name);
+        self.0.push(b':');
+    }
+
+    fn quoted(&mut self, word: &str) {
+        self.0.push(b'"');
+        self.0.extend_from_slice(word.as_bytes());
+        self.0.push(b'"');
+    }
+
+    /// A word of ours: nothing in it must be escaped.
+    fn word(&mut self, name: &str, word: Option<&str>) {
+        if let Some(word) = word {
+            self.name(name);
+            self.quoted(word);
+        }
+    }
+
+    fn text(&mut self, name: &str, text: Option<&str>) {
+        let Some(text) = text else { return };
+        let must_be_escaped = |byte: u8| byte < b' ' || byte == b'"' || byte == b'\\';
+        // Every byte is looked at, so that many are at once.
+        if text.bytes().fold(false, |any, byte| any | must_be_escaped(byte)) {
+            self.name(name);
+            self.0.extend(serde_json::to_vec(text).unwrap_or_default());
+        } else {
+            self.word(name, Some(text));
+        }
+    }
+
+    /// What needs no escape as text.
+    fn shown(&mut self, name: &str, value: Option<impl Display>) {
+        if let Some(value) = value {
+            self.name(name);
+            // Memory takes everything.
+            let _ = write!(self.0, "\"{value}\"");
+        }
+    }
+
+    fn address(&mut self, name: &str, address: IpAddr) {
+        let IpAddr::V4(address) = address else { return self.shown(name, Some(address)) };
+        self.name(name);
+        for (index, octet) in address.octets().into_iter().enumerate() {
+            self.0.push(if index == 0 { b'"' } else { b'.' });
+            self.digits(octet.into());
+        }
+        self.0.push(b'"');
+    }
+
+    fn number(&mut self, name: &str, number: Option<impl Into<u64>>) {
+        if let Some(number) = number {
+            self.name(name);
+            self.digits(number.into());
+        }
+    }
+
+    fn boolean(&mut self, name: &str, value: Option<bool>) {
+        if let Some(value) = value {
+            self.name(name);
+            self.0.extend_from_slice(if value { b"true" } else { b"false" });
+        }
+    }
+
+    /// To the microsecond, with one digit behind the point at least.
+    fn millis(&mut self, name: &str, duration: Option<Duration>) {
+        let Some(duration) = duration else { return };
+        self.name(name);
+        let micros = micros(duration);
+        self.digits(micros / 1000);
+        self.0.push(b'.');
+        let [hundreds, tens, ones] = [100, 10, 1].map(|unit| b'0' + (micros % 1000 / unit % 10) as u8);
+        match (tens, ones) {
+            (b'0', b'0') => self.0.push(hundreds),
+            (_, b'0') => self.0.extend_from_slice(&[hundreds, tens]),
+            _ => self.0.extend_from_slice(&[hundreds, tens, ones]),
+        }
+    }
+
+    fn digits(&mut self, mut number: u64) {
+        let start = self.0.len();
+        loop {
+            self.0.push(b'0' + (number % 10) as u8);
+            number /= 10;
+            if number == 0 {
+                break;
+            }
+        }
+        if let Some(digits) = self.0.get_mut(start..) {
+            digits.reverse();
+        }
+    }
+
+    fn traffic(&mut self, traffic: &Traffic) {
+        let Traffic {
+            bytes_to_backend,
+            bytes_to_client,
+            frames_to_backend,
+            frames_to_client,
+            messages_to_backend,
+            messages_to_client,
+            pings_client,
+            pings_backend,
+            rtt_last,
+            rtt_mean,
+            rtt_backend_last,
+            rtt_backend_mean,
+        } = traffic;
+        self.number("bytes_to_backend", Some(*bytes_to_backend));
+        self.number("bytes_to_client", Some(*bytes_to_client));
+        self.number("frames_to_backend", *frames_to_backend);
+        self.number("frames_to_client", *frames_to_client);
+        self.number("messages_to_backend", *messages_to_backend);
+        self.number("messages_to_client", *messages_to_client);
+        self.number("pings_client", *pings_client);
+        self.number("pings_backend", *pings_backend);
+        self.millis("rtt_last_ms", *rtt_last);
+        self.millis("rtt_mean_ms", *rtt_mean);
+        self.millis("rtt_backend_last_ms", *rtt_backend_last);
+        self.millis("rtt_backend_mean_ms", *rtt_backend_mean);
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use jiff::Timestamp;
+    use proptest::{collection::vec, option, prelude::*};
+
+    use super::{super::RecordKind, *};
+
+    /// Some that must be escaped, and any others.
+    fn text() -> impl Strategy<Value = String> {
+        let character = prop_oneof![
+            2 => any::<char>(),
+            2 => prop::char::range(' ', '~'),
+            1 => prop::char::range('\0', '\x1f'),
+            1 => prop::sample::select(&['"', '\\'][..]),
+        ];
+        prop_oneof!["[ -!#-Z^-~]{0,20}", vec(character, 0..20).prop_map(String::from_iter)]
+    }
+
+    /// Often short, at most thirty years.
+    fn duration() -> impl Strategy<Value = Option<Duration>> {
+        option::of(prop_oneof![0..3_000_000_u64, 0..10_u64.pow(18)].prop_map(Duration::from_nanos))
+    }
+
+    fn record() -> impl Strategy<Value = Record> {
+        let ends = (any::<bool>(), option::of(any::<u128>()), option::of(any::<u16>()), option::of(any::<bool>()));
+        let client = (any::<bool>(), any::<[u8; 4]>(), any::<[u8; 16]>());
+        let numbers = vec(option::of(prop_oneof![0..2000_u32, any::<u32>()]), 8);
+        let tls = option::of(prop_oneof![Just(TlsVersion::V1_2), Just(TlsVersion::V1_3)]);
+        let time = prop_oneof![0..i64::MAX, (0..4_000_000_000_i64).prop_map(|second| second * 1_000_000_000)];
+        let words = (vec(text(), 9), vec(any::<bool>(), 5));
+        (time, client, words, numbers, (any::<u64>(), any::<u64>()), vec(duration(), 7), tls, ends).prop_map(
+            |(time, (is_v4, v4, v6), (words, are_there), numbers, bytes, durations, tls, ends)| {
+                let (is_session, trace_id, close_code, clean) = ends;
+                let client = if is_v4 { IpAddr::from(v4) } else { IpAddr::from(v6) };
+                let mut record = Record::new(None, client, &words[0], &words[1]);
+                record.time = Timestamp::from_nanosecond(time.into()).unwrap_or_default();
+                record.kind = if is_session { RecordKind::Session } else { RecordKind::Request };
+                (record.trace_id, record.close_code, record.clean, record.tls) = (trace_id, close_code, clean, tls);
+                record.request_id.clone_from(&words[2]);
+                record.set_host(&words[3]);
+                record.close_reason.clone_from(&words[4]);
+                let word = |index: usize| Some(words[5 + index].clone()).filter(|_| are_there[index]);
+                (record.route, record.upstream, record.backend, record.error) = (word(0), word(1), word(2), word(3));
+                record.initiator = Some("proxy").filter(|_| are_there[4]);
+                record.tries = numbers[0].unwrap_or_default();
+                record.status = close_code.filter(|_| is_session);
+                (record.connect, record.handshake, record.duration) = (durations[0], durations[1], durations[2]);
+                record.traffic = Traffic {
+                    bytes_to_backend: bytes.0,
+                    bytes_to_client: bytes.1,
+                    frames_to_backend: numbers[1].map(u64::from),
+                    frames_to_client: numbers[2].map(|count| u64::from(count) << 32),
+                    messages_to_backend: numbers[3].map(u64::from),
+                    messages_to_client: numbers[4].map(u64::from),
+                    pings_client: numbers[5],
+                    pings_backend: numbers[6],
+                    rtt_last: durations[3],
+                    rtt_mean: durations[4],
+                    rtt_backend_last: durations[5],
+                    rtt_backend_mean: durations[6],
+                };
+                record
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn a_line_is_byte_for_byte_what_serde_makes_of_the_record(record in record()) {
+            let (ours, theirs) = (json(&record), serde_json::to_vec(&record).unwrap());
+            prop_assert_eq!(String::from_utf8_lossy(&ours), String::from_utf8_lossy(&theirs));
+        }
+    }
+}
