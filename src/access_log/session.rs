@@ -85,14 +85,22 @@ impl SessionRecord {
         }
     }
 
-    /// The session's figures and how it ended. `cut`: what to say if it has not ended by itself. Drop the record last, when
-    /// everything that the session held has been given back.
+    /// The session's figures and how it ended; `None` where neither a log nor anybody who asks wants to know. `cut`: what to
+    /// say if it has not ended by itself. Drop the record last, when everything that the session held has been given back.
     #[must_use = "dropped, it is written"]
-    pub fn end(mut self, session: &Session, cut: Termination) -> Record {
+    pub fn end(mut self, session: &Session, cut: Termination) -> Option<Record> {
+        if self.route.log.is_none() && self.route.endings.is_none() {
+            self.is_over = true;
+            let Termination { initiator, cause, code, .. } = session.termination().unwrap_or(cut);
+            let (initiator, code) = (Some(initiator.as_str()), code.map(|code| code.0));
+            let duration = self.started().elapsed();
+            self.route.metrics.end(End { initiator, cause: cause.as_str(), code, duration });
+            return None;
+        }
         let mut record = self.unpack();
         record.end_session(session, cut);
         self.count(&record);
-        record
+        Some(record)
     }
 
     /// It ended after its 101 and before anything could pass.
@@ -150,10 +158,14 @@ impl SessionRecord {
             route: Arc::clone(&self.route),
             backend: Arc::clone(&self.backend),
             time: self.time,
-            started: self.route.epoch + Duration::from_nanos(self.started),
+            started: self.started(),
             words: Words(self.words.0.clone()),
             tls: self.tls,
         }
+    }
+
+    fn started(&self) -> Instant {
+        self.route.epoch + Duration::from_nanos(self.started)
     }
 
     /// The session has ended as its record says.
@@ -172,7 +184,7 @@ impl SessionRecord {
         record.kind = RecordKind::Session;
         record.clean = Some(false);
         record.time = Timestamp::from_nanosecond(self.time.into()).unwrap_or_default();
-        record.started = self.route.epoch + Duration::from_nanos(self.started);
+        record.started = self.started();
         record.request_id = request_id;
         record.trace_id = trace_id;
         record.host = host;
@@ -367,7 +379,7 @@ fn text(bytes: &[u8]) -> String {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use std::{io, io::Write, sync::mpsc};
+    use std::{collections::HashMap, io, io::Write, sync::mpsc};
 
     use super::{
         super::{LONGEST_HOST, LONGEST_PATH},
@@ -376,6 +388,7 @@ mod tests {
     use crate::{
         balance::{BackendSettings, Policy, Registry, UpstreamSettings},
         config::LogFormat,
+        metrics::{State, text::Format},
         ws::{
             Side, keepalive,
             keepalive::Secret,
@@ -524,7 +537,7 @@ mod tests {
             let record = request(&log);
             let started = record.started;
             let record = record.into_session(route, backend()).end(&session(), cut());
-            assert_eq!(record.started, started);
+            assert_eq!(record.unwrap().started, started);
         });
         assert!(lines[0].contains("\"duration_ms\":"), "{}", lines[0]);
     }
@@ -548,13 +561,33 @@ mod tests {
     }
 
     #[test]
-    fn a_log_that_is_off_writes_nothing_of_a_session() {
+    fn a_log_that_is_off_writes_nothing_of_a_session_and_its_end_is_counted() {
+        let metrics = crate::metrics::Metrics::default();
         let lines = written(|log| {
-            let route = RouteLog::new(None, None, "*/", "chat", counted());
+            let route = RouteLog::new(None, None, "*/", "chat", metrics.route("*/", "chat"));
             drop(request(&log).into_session(Arc::clone(&route), backend()));
-            drop(request(&log).into_session(route, backend()).end(&session(), cut()));
+            assert!(request(&log).into_session(Arc::clone(&route), backend()).end(&session(), cut()).is_none());
+            drop(route);
         });
         assert_eq!(lines, Vec::<String>::new());
+        let state = State {
+            connections: 0,
+            is_ready: true,
+            is_draining: false,
+            lines_dropped: 0,
+            routes: Vec::new(),
+            backends: Vec::new(),
+            worker_sessions: None,
+            opcodes: OpCodeCounts::default(),
+        };
+        let shown = metrics.show(Format::Classic, &state, &HashMap::new(), None);
+        for count in [
+            "initiator=\"backend\",cause=\"backend_close\",code=\"4xxx\"} 1",
+            "websocket_connections_active{route=\"*/\",upstream=\"chat\"} 0",
+            "websocket_connection_duration_seconds_count{route=\"*/\",upstream=\"chat\"} 2",
+        ] {
+            assert!(shown.contains(count), "{count} in {shown}");
+        }
     }
 
     #[test]

@@ -222,7 +222,8 @@ impl Drop for Held {
     fn drop(&mut self) {
         // What has not ended by itself is cut by the end of a drain.
         let cut = end(Initiator::Proxy, Cause::Drain);
-        let record = self.relay.as_ref().zip(self.record.take()).map(|(relay, record)| record.end(&relay.session, cut));
+        let record =
+            self.relay.as_ref().zip(self.record.take()).and_then(|(relay, record)| record.end(&relay.session, cut));
         self.relay = None;
         self.guards = None;
         drop(record);
