@@ -174,7 +174,18 @@ pub fn request_id(headers: &HeaderMap, random: u128) -> String {
     {
         return id.to_owned();
     }
-    format!("{random:032x}")
+    hex(random)
+}
+
+/// 32 hexadecimal digits. By hand: what formats any number in any way takes three times as long.
+pub(crate) fn hex(number: u128) -> String {
+    let mut digits = String::with_capacity(32);
+    for byte in number.to_be_bytes() {
+        for nibble in [byte >> 4, byte & 15] {
+            digits.push(char::from(b"0123456789abcdef"[usize::from(nibble)]));
+        }
+    }
+    digits
 }
 
 /// The elements of a comma-separated field over all its lines, trimmed, empty ones left out (RFC 9110 §5.6.1).

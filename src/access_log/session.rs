@@ -13,6 +13,7 @@ use serde::Serialize;
 use super::{AccessLog, Endings, Record, RecordKind, TlsVersion};
 use crate::{
     balance::Backend,
+    headers::hex,
     metrics::{End, RouteMetrics},
     ws::{session::Session, termination::Termination},
 };
@@ -293,26 +294,37 @@ impl Words {
     const IS_TRACED: u8 = 4;
 
     fn pack(client: IpAddr, trace_id: Option<u128>, request_id: &str, host: &str, path: &str) -> Self {
-        let mut block = vec![0];
-        match client {
-            IpAddr::V4(address) => block.extend(address.octets()),
-            IpAddr::V6(address) => {
-                block[0] |= Self::IS_V6;
-                block.extend(address.octets());
+        let mut forms = 0;
+        let (v4, v6, trace, hex);
+        let client: &[u8] = match client {
+            IpAddr::V4(address) => {
+                v4 = address.octets();
+                &v4
             }
-        }
-        if let Some(id) = trace_id {
-            block[0] |= Self::IS_TRACED;
-            block.extend(id.to_be_bytes());
-        }
-        if let Some(id) = parse_hex(request_id) {
-            block[0] |= Self::IS_HEX;
-            block.extend(id.to_be_bytes());
-        } else {
-            block.extend(request_id.bytes().chain([b'\n']));
-        }
-        block.extend(host.bytes().chain([b'\n']).chain(path.bytes()));
-        Self(block.into())
+            IpAddr::V6(address) => {
+                forms |= Self::IS_V6;
+                v6 = address.octets();
+                &v6
+            }
+        };
+        let trace: &[u8] = match trace_id {
+            None => b"",
+            Some(id) => {
+                forms |= Self::IS_TRACED;
+                trace = id.to_be_bytes();
+                &trace
+            }
+        };
+        let id: [&[u8]; 2] = match parse_hex(request_id) {
+            None => [request_id.as_bytes(), b"\n"],
+            Some(id) => {
+                forms |= Self::IS_HEX;
+                hex = id.to_be_bytes();
+                [&hex, b""]
+            }
+        };
+        // One block, and nothing of it moved: who concatenates knows how long all of it is.
+        Self([&[forms], client, trace, id[0], id[1], host.as_bytes(), b"\n", path.as_bytes()].concat().into())
     }
 
     fn client(&self) -> IpAddr {
@@ -348,7 +360,7 @@ impl Words {
         let (client, trace_id, mut rest) = self.take_client();
         let request_id = match self.forms() & Self::IS_HEX {
             0 => take_line(&mut rest),
-            _ => format!("{:032x}", u128::from_be_bytes(take(&mut rest))),
+            _ => hex(u128::from_be_bytes(take(&mut rest))),
         };
         let host = take_line(&mut rest);
         (client, trace_id, request_id, host, text(rest))
@@ -356,8 +368,17 @@ impl Words {
 }
 
 fn parse_hex(id: &str) -> Option<u128> {
-    let is_hex = id.len() == 32 && id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-    u128::from_str_radix(id, 16).ok().filter(|_| is_hex)
+    if id.len() != 32 {
+        return None;
+    }
+    id.bytes().try_fold(0, |number: u128, byte| {
+        let digit = match byte {
+            b'0'..=b'9' => byte - b'0',
+            b'a'..=b'f' => byte - b'a' + 10,
+            _ => return None,
+        };
+        Some(number << 4 | u128::from(digit))
+    })
 }
 
 /// The first bytes; they are there, because `pack` put them there.
