@@ -227,11 +227,17 @@ pub struct RouteMetrics {
     duration: Histogram,
     handshake: Histogram,
     closes: Counters<OfClose>,
+    /// How the last session ended: as the next one, mostly, which is then counted without labels that have to be put together.
+    /// A lock, held while one is counted.
+    last_close: Mutex<Option<(How, Counter)>>,
     limits_hit: Counters<OfLimit>,
     dead: [Counter; 2],
     round_trips: RoundTripTimes,
     passed: PassedCounters,
 }
+
+/// Initiator, cause, code.
+type How = (Option<&'static str>, &'static str, Option<u16>);
 
 #[derive(Debug)]
 struct PassedCounters {
@@ -541,6 +547,7 @@ impl RouteMetrics {
             duration: table.duration.of(&labels),
             handshake: table.handshakes.of(&labels),
             closes: table.closes.clone(),
+            last_close: Mutex::default(),
             limits_hit: table.limits_hit.clone(),
             dead: sides.each_ref().map(|side| table.dead.of(side)),
             round_trips: RoundTripTimes(sides.each_ref().map(|side| table.round_trips.of(side))),
@@ -582,9 +589,7 @@ impl RouteMetrics {
         let End { initiator, cause, code, duration } = end;
         self.active.dec();
         self.duration.observe(duration.as_secs_f64());
-        let OfRoute { route, upstream } = self.labels.clone();
-        let close = OfClose { route, upstream, initiator: initiator.unwrap_or(NONE), cause, code: code_label(code) };
-        self.closes.of(&close).inc();
+        self.count_close((initiator, cause, code));
         match cause {
             "client_dead" => {
                 self.dead[0].inc();
@@ -597,6 +602,20 @@ impl RouteMetrics {
             }
             _ => {}
         }
+    }
+
+    fn count_close(&self, how: How) {
+        let mut last = self.last_close.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, closes)) = last.as_ref().filter(|(last, _)| *last == how) {
+            closes.inc();
+            return;
+        }
+        let OfRoute { route, upstream } = self.labels.clone();
+        let (initiator, cause, code) = how;
+        let labels = OfClose { route, upstream, initiator: initiator.unwrap_or(NONE), cause, code: code_label(code) };
+        let closes = self.closes.of(&labels);
+        closes.inc();
+        *last = Some((how, closes));
     }
 }
 

@@ -76,41 +76,43 @@ pub(super) trait Forgetful {
 #[derive(Debug)]
 pub(super) struct Series<L, M, C = fn() -> M> {
     family: Family<L, M, C>,
-    /// Those of the family. A lock, held while it gains or loses one.
-    labels: Arc<Mutex<HashSet<L>>>,
+    /// Those of the family. A lock, held while one is looked for and while it gains or loses one.
+    known: Arc<Mutex<HashMap<L, M>>>,
 }
 
 impl<L: Clone + Hash + Eq, M: Clone, C: MetricConstructor<M>> Series<L, M, C> {
     pub(super) fn new(constructor: C) -> Self {
-        Self { family: Family::new_with_constructor(constructor), labels: Arc::default() }
+        Self { family: Family::new_with_constructor(constructor), known: Arc::default() }
     }
 
     /// The metric with these labels.
     pub(super) fn of(&self, labels: &L) -> M {
-        let mut known = self.labels();
-        if !known.contains(labels) {
-            known.insert(labels.clone());
+        let mut known = self.known();
+        if let Some(metric) = known.get(labels) {
+            return metric.clone();
         }
-        self.family.get_or_create_owned(labels)
+        let metric = self.family.get_or_create_owned(labels);
+        known.insert(labels.clone(), metric.clone());
+        metric
     }
 
     pub(super) fn clear(&self) {
-        let mut known = self.labels();
+        let mut known = self.known();
         known.clear();
         self.family.clear();
     }
 }
 
 impl<L, M, C> Series<L, M, C> {
-    fn labels(&self) -> MutexGuard<'_, HashSet<L>> {
-        self.labels.lock().unwrap_or_else(PoisonError::into_inner)
+    fn known(&self) -> MutexGuard<'_, HashMap<L, M>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl<L: Clone + Hash + Eq + Label, M: Clone, C: MetricConstructor<M>> Forgetful for Series<L, M, C> {
     fn forget_gone(&self, living: &Living) {
-        let mut known = self.labels();
-        known.retain(|labels| {
+        let mut known = self.known();
+        known.retain(|labels, _| {
             let lives = labels.lives(living);
             if !lives {
                 self.family.remove(labels);
@@ -130,7 +132,7 @@ impl<N, A> Forgetful for Counter<N, A> {
 
 impl<L, M, C: Clone> Clone for Series<L, M, C> {
     fn clone(&self) -> Self {
-        Self { family: self.family.clone(), labels: Arc::clone(&self.labels) }
+        Self { family: self.family.clone(), known: Arc::clone(&self.known) }
     }
 }
 
