@@ -1,6 +1,15 @@
 //! One client connection: TLS, then HTTP/1.1 by hyper, request after request.
 
-use std::{convert::Infallible, future::poll_fn, io, net::SocketAddr, pin::Pin, sync::Arc, task::Poll, time::Duration};
+use std::{
+    convert::Infallible,
+    future::poll_fn,
+    io, mem,
+    net::SocketAddr,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
 
 use hyper::{
     HeaderMap, StatusCode,
@@ -15,6 +24,7 @@ use tokio_rustls::{TlsAcceptor, rustls};
 use super::{
     Shared, Worker,
     client_io::ClientIo,
+    drain::Orders,
     live::ConnectionGuard,
     proxy::{self, Client, Leaving},
     sockets::Socket,
@@ -77,13 +87,9 @@ pub(super) async fn serve(worker: Arc<Worker>, accepted: Accepted) {
         .title_case_headers(true)
         .serve_connection(TokioIo::new(io), service);
     drop(plan);
-    let last_call = async {
-        shared.orders.closing().await;
-        tokio::time::sleep(LAST_CALL).await;
-    };
-    let ended = tokio::select! {
-        ended = speak(&mut http, &connection) => ended,
-        () = last_call => {
+    let ended = match until_last_call(speak(&mut http, &connection), &shared.orders).await {
+        Some(ended) => ended,
+        None => {
             Pin::new(&mut http).graceful_shutdown();
             if connection.debt.owes_nothing() {
                 speak(&mut http, &connection).await
@@ -136,6 +142,27 @@ async fn speak(
     poll_fn(|cx| match Pin::new(&mut *http).poll(cx) {
         Poll::Ready(ended) => Poll::Ready(ended.map(|()| None)),
         Poll::Pending => connection.take_leaving().map_or(Poll::Pending, |leaving| Poll::Ready(Ok(Some(leaving)))),
+    })
+    .await
+}
+
+/// What `speaking` comes to; `None` where a drain's last call is over before.
+async fn until_last_call<T>(speaking: impl Future<Output = T>, orders: &Orders) -> Option<T> {
+    let mut speaking = pin!(speaking);
+    let mut last_call = pin!(async {
+        orders.closing().await;
+        tokio::time::sleep(LAST_CALL).await;
+    });
+    let mut is_awaited = false;
+    poll_fn(|cx| {
+        if let Poll::Ready(spoken) = speaking.as_mut().poll(cx) {
+            return Poll::Ready(Some(spoken));
+        }
+        // Not at every turn of hyper's: once asked, it wakes this task when there is something to say.
+        if mem::replace(&mut is_awaited, true) && !orders.is_closing() {
+            return Poll::Pending;
+        }
+        last_call.as_mut().poll(cx).map(|()| None)
     })
     .await
 }

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use super::{
     control::Leaving,
@@ -48,7 +48,11 @@ pub(super) fn spread(most: Duration, sessions: usize) -> Duration {
 
 /// Every order that stands. It may be read at any time, and who holds sessions is woken when it changes.
 #[derive(Debug)]
-pub(super) struct Orders(watch::Sender<Arc<Book>>);
+pub(super) struct Orders {
+    book: watch::Sender<Arc<Book>>,
+    /// Told once, when the process closes: connections that carry no session wait for nothing else.
+    closes: Notify,
+}
 
 /// The orders at one time.
 #[derive(Debug, Clone, Default)]
@@ -67,34 +71,42 @@ pub(super) struct Book {
 
 impl Orders {
     pub(super) fn new() -> Self {
-        Self(watch::Sender::new(Arc::default()))
+        Self { book: watch::Sender::new(Arc::default()), closes: Notify::new() }
     }
 
     /// Every order, and a wake-up at each change.
     pub(super) fn subscribe(&self) -> watch::Receiver<Arc<Book>> {
-        self.0.subscribe()
+        self.book.subscribe()
     }
 
     pub(super) fn book(&self) -> Arc<Book> {
-        Arc::clone(&self.0.borrow())
+        Arc::clone(&self.book.borrow())
     }
 
     /// Whether the process is about to end: a connection had better carry no further request.
     pub(super) fn is_announced(&self) -> bool {
-        self.0.borrow().is_announced
+        self.book.borrow().is_announced
     }
 
     /// Why a request on this route is to be refused, if it is.
     pub(super) fn refusal(&self, route: &str) -> Option<Kind> {
-        let book = self.0.borrow();
+        let book = self.book.borrow();
         let of_route = || book.routes.iter().any(|(name, _)| name == route).then_some(Kind::RouteDraining);
         if book.all.is_some() { Some(Kind::Draining) } else { of_route() }
     }
 
-    /// Ready when the process closes; never if it ends without.
+    /// Whether the process closes.
+    pub(super) fn is_closing(&self) -> bool {
+        self.book.borrow().is_closing
+    }
+
+    /// Ready when the process closes; never if it ends without. Nothing wakes who waits before: as long as
+    /// [`Self::is_closing`] says no, there is no need to ask a second time.
     pub(super) async fn closing(&self) {
-        if self.subscribe().wait_for(|book| book.is_closing).await.is_err() {
-            std::future::pending().await
+        // Before the question: what is told in between counts.
+        let closes = self.closes.notified();
+        if !self.is_closing() {
+            closes.await;
         }
     }
 
@@ -110,6 +122,7 @@ impl Orders {
             book.is_closing = true;
             book.all = Some(order);
         });
+        self.closes.notify_waiters();
     }
 
     /// All sessions are to leave and no request is served, or no longer. As long as the process goes on, this can be taken
@@ -141,13 +154,13 @@ impl Orders {
 
     /// Changes several orders with one wake-up.
     pub(super) fn change(&self, change: impl FnOnce(&mut Book)) {
-        self.0.send_modify(|book| change(Arc::make_mut(book)));
+        self.book.send_modify(|book| change(Arc::make_mut(book)));
     }
 
     /// Forgets the orders on what is gone. Nobody is woken where there are none. `has_route`: whether a route of this name is
     /// configured, or has sessions or requests left.
     pub(super) fn forget_gone(&self, has_route: impl Fn(&str) -> bool, now: Instant) {
-        self.0.send_if_modified(|book| {
+        self.book.send_if_modified(|book| {
             let is_stale = book.is_stale(&has_route, now);
             if is_stale {
                 Arc::make_mut(book).forget_gone(&has_route, now);
