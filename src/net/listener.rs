@@ -225,7 +225,8 @@ impl Acceptor {
         let tls = self.face.tls.read().unwrap_or_else(PoisonError::into_inner).clone();
         let accepted = Accepted { stream, sender, port: self.face.port, tls, guard };
         if worker == 0 {
-            tokio::spawn(connection::serve(Arc::clone(first), accepted));
+            // Boxed: a task moves what it is given about before it begins.
+            tokio::spawn(Box::pin(connection::serve(Arc::clone(first), accepted)));
         } else if others[worker].send(accepted).await.is_err() {
             // That worker has stopped, and then the process is stopping.
             tracing::warn!(client = %sender, "a connection could not be handed to its worker");

@@ -382,7 +382,8 @@ async fn work(
 /// Serves connections that were accepted on another thread.
 async fn serve_inbox(worker: Arc<Worker>, mut inbox: mpsc::Receiver<Accepted>) {
     while let Some(accepted) = inbox.recv().await {
-        tokio::spawn(connection::serve(Arc::clone(&worker), accepted));
+        // Boxed: a task moves what it is given about before it begins.
+        tokio::spawn(Box::pin(connection::serve(Arc::clone(&worker), accepted)));
     }
     // Nobody is left to hand connections over; what runs goes on until the process stops it.
     std::future::pending().await
