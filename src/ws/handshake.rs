@@ -129,11 +129,11 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 /// `Content-Length: 0`, which many clients send, announces none, and goes no further.
 #[must_use]
 pub fn classify(method: &Method, version: Version, headers: &HeaderMap) -> Kind {
-    if !is_attempt(headers) {
-        return Kind::Plain;
-    }
     if !has_token(headers, &UPGRADE, "websocket") {
-        return Kind::Bad(BadHandshake::UpgradeMissing);
+        return match headers.contains_key(SEC_WEBSOCKET_KEY) {
+            true => Kind::Bad(BadHandshake::UpgradeMissing),
+            false => Kind::Plain,
+        };
     }
     match offer(method, version, headers) {
         Ok(offer) => Kind::WebSocket(offer),
