@@ -1,12 +1,12 @@
 //! Hop-by-hop removal, forwarding headers, trusted proxies. PURE.
 //!
-//! The order toward a backend: [`check_framing`] and [`client_address`] read the request as it came, then
-//! [`strip_hop_by_hop`] removes what concerns this hop only, then [`forward`] writes what we say ourselves. Being last,
-//! what we write cannot be named away by the client's `Connection` (RFC 9110 §7.6.1).
+//! Toward a backend: [`check_framing`] and [`client_address`] read the request as it came, and so does who checks its
+//! `Origin`; then [`onward`] tells what of it the backend gets. Toward a client [`strip_hop_by_hop`] does.
 
 mod authentication;
 mod framing;
 mod hops;
+mod onward;
 mod spelling;
 mod strangers;
 
@@ -15,7 +15,7 @@ use std::net::{IpAddr, SocketAddr};
 use hyper::{
     HeaderMap,
     header::{
-        CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, FORWARDED, HOST, HeaderName, HeaderValue, TE, TRAILER,
+        CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, FORWARDED, HOST, HeaderName, HeaderValue, TE, TRAILER,
         TRANSFER_ENCODING, UPGRADE,
     },
 };
@@ -24,7 +24,8 @@ use ipnet::IpNet;
 pub use authentication::{asks_to_authenticate_connection, authenticates_connection, belongs_to_one_client};
 pub(crate) use framing::split_port;
 pub use framing::{BadFraming, BadRequest, check_answer_framing, check_framing, host, merge_lengths};
-pub use hops::{add_via, ends_here};
+pub use hops::{add_via, ends_here, via};
+pub use onward::{Hop, Value, for_backend, onward};
 pub use spelling::spell;
 pub use strangers::Strangers;
 
@@ -36,8 +37,6 @@ pub const MAX_REQUEST_ID: usize = 128;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 
 /// Fields of one hop (RFC 9110 §7.6.1), with `Trailer` and `HTTP2-Settings` (RFC 7540 §3.2.1), whether `Connection` names
@@ -53,25 +52,6 @@ const HOP_BY_HOP: [HeaderName; 8] = [
     TRANSFER_ENCODING,
     UPGRADE,
 ];
-
-/// What a request came through, as told to the backend.
-#[derive(Debug, Clone, Copy)]
-pub struct Hop<'a> {
-    /// Who is at the other end of the connection.
-    pub sender: IpAddr,
-    /// The client, as [`client_address`] found it.
-    pub client: IpAddr,
-    /// Whether the sender is one of `trusted_proxies` ([`is_trusted`]).
-    pub trusted: bool,
-    /// Whether the connection is TLS.
-    pub tls: bool,
-    /// The host the request is for, as [`host`] found it; empty where the request names none.
-    pub host: &'a str,
-    /// The port that was connected to.
-    pub port: u16,
-    /// As [`request_id`] found or made it.
-    pub request_id: &'a str,
-}
 
 /// Removes what concerns one hop only, and everything that `Connection` names; for requests and answers.
 ///
@@ -130,38 +110,6 @@ pub fn is_trusted(address: IpAddr, trusted: &[IpNet]) -> bool {
     trusted.iter().any(|network| network.contains(&address))
 }
 
-/// Tells the backend whom the request is from and what for. Call it after [`strip_hop_by_hop`].
-///
-/// - From a trusted sender `X-Forwarded-For` gets the sender appended, on one line; the other `X-Forwarded-*`, `X-Real-IP`
-///   and `Forwarded` (to which we add nothing) are kept; what is missing of `-Proto`, `-Host`, `-Port` and `X-Real-IP` is
-///   set.
-/// - From anyone else every `X-Forwarded-*`, `X-Real-IP` and `Forwarded` is dropped and ours are set.
-/// - Spellings that a CGI-like backend cannot tell from these (`X_Forwarded_For`) are dropped from all: a trusted proxy
-///   writes the proper ones, and may have passed a client's imitation on.
-/// - `Expect` goes: hyper has answered `100-continue` itself when the body is read.
-pub fn forward(headers: &mut HeaderMap, hop: &Hop<'_>) {
-    let unwanted: Vec<HeaderName> =
-        headers.keys().filter(|name| imitates(name) || (!hop.trusted && tells_of_a_hop(name))).cloned().collect();
-    for name in &unwanted {
-        headers.remove(name);
-    }
-    headers.remove(EXPECT);
-
-    append_forwarded_for(headers, hop.sender.to_canonical());
-    let scheme = if hop.tls { "https" } else { "http" };
-    for (name, value) in [
-        (X_FORWARDED_PROTO, scheme),
-        (X_FORWARDED_HOST, hop.host),
-        (X_FORWARDED_PORT, &hop.port.to_string()),
-        (X_REAL_IP, &hop.client.to_canonical().to_string()),
-    ] {
-        if !value.is_empty() && !headers.contains_key(&name) {
-            set(headers, name, value.as_bytes());
-        }
-    }
-    set(headers, X_REQUEST_ID, hop.request_id.as_bytes());
-}
-
 /// The request's own id if it has one that is sane (1 to [`MAX_REQUEST_ID`] visible ASCII characters), else one made from
 /// `random`: 32 hexadecimal digits.
 #[must_use]
@@ -206,34 +154,9 @@ fn tells_of_a_hop(name: &HeaderName) -> bool {
     name.as_str().starts_with("x-forwarded-") || *name == X_REAL_IP || *name == FORWARDED || *name == X_REQUEST_ID
 }
 
-/// Whether a backend that sees names as CGI does (RFC 3875 §4.1.18: upper case, `-` as `_`; some do so with every other
-/// mark) would take this field for one of ours.
-fn imitates(name: &HeaderName) -> bool {
-    let dash = |byte: u8| {
-        if byte.is_ascii_alphanumeric() { byte } else { b'-' }
-    };
-    let dashed: Vec<u8> = name.as_str().bytes().map(dash).collect();
-    dashed != name.as_str().as_bytes() && HeaderName::from_bytes(&dashed).is_ok_and(|name| tells_of_a_hop(&name))
-}
-
-fn append_forwarded_for(headers: &mut HeaderMap, sender: IpAddr) {
-    let sender = sender.to_string();
-    let mut line = Vec::new();
-    for entry in tokens(headers, &X_FORWARDED_FOR) {
-        line.extend_from_slice(entry);
-        line.extend_from_slice(b", ");
-    }
-    line.extend_from_slice(sender.as_bytes());
-    set(headers, X_FORWARDED_FOR, &line);
-}
-
-/// Every value comes from a header, an address or a number, so it is one that a header can hold; if ever it were not, the
-/// backend gets none rather than a stranger's.
-fn set(headers: &mut HeaderMap, name: HeaderName, value: &[u8]) {
-    match HeaderValue::from_bytes(value) {
-        Ok(value) => drop(headers.insert(name, value)),
-        Err(_) => drop(headers.remove(name)),
-    }
+/// Whether an element of `Connection` takes this field away, which is none of one hop and none of ours.
+fn is_named_away(name: &HeaderName, token: &[u8]) -> bool {
+    token.eq_ignore_ascii_case(name.as_str().as_bytes()) && *name != HOST && *name != CONTENT_LENGTH
 }
 
 /// Reads `1.2.3.4`, `1.2.3.4:567`, `::1`, `[::1]` and `[::1]:80`.
@@ -339,81 +262,6 @@ mod tests {
     }
 
     #[test]
-    fn forwarding_headers_of_a_stranger_are_replaced() {
-        let mut headers = map(&[
-            ("host", "example.com"),
-            ("x-forwarded-for", "1.1.1.1"),
-            ("x-forwarded-for", "2.2.2.2"),
-            ("x-forwarded-proto", "https"),
-            ("x-forwarded-host", "evil.example"),
-            ("x-forwarded-port", "443"),
-            ("x-forwarded-prefix", "/admin"),
-            ("x-real-ip", "1.1.1.1"),
-            ("forwarded", "for=1.1.1.1"),
-            ("x_forwarded_for", "1.1.1.1"),
-            ("x-forwarded_for", "1.1.1.1"),
-            ("x.real.ip", "1.1.1.1"),
-            ("x_request-id", "evil"),
-            ("x-request-id", "evil"),
-            ("expect", "100-continue"),
-            ("x_other", "stays"),
-        ]);
-        forward(&mut headers, &hop(false));
-        let expected = [
-            ("host", "example.com"),
-            ("x_other", "stays"),
-            ("x-forwarded-for", "10.0.0.1"),
-            ("x-forwarded-proto", "http"),
-            ("x-forwarded-host", "example.com"),
-            ("x-forwarded-port", "8080"),
-            ("x-real-ip", "2.2.2.2"),
-            ("x-request-id", "abc"),
-        ];
-        assert_eq!(headers, map(&expected));
-    }
-
-    #[test]
-    fn forwarding_headers_of_a_trusted_sender_are_kept_and_its_address_appended() {
-        let mut headers = map(&[
-            ("x-forwarded-for", "1.1.1.1"),
-            ("x-forwarded-for", "2.2.2.2,10.0.0.2"),
-            ("x-forwarded-proto", "https"),
-            ("x-forwarded-host", "public.example"),
-            ("x-forwarded-port", "443"),
-            ("x-real-ip", "3.3.3.3"),
-            ("forwarded", "for=2.2.2.2"),
-            ("x_real_ip", "6.6.6.6"),
-        ]);
-        forward(&mut headers, &hop(true));
-        let expected = [
-            ("x-forwarded-for", "1.1.1.1, 2.2.2.2, 10.0.0.2, 10.0.0.1"),
-            ("x-forwarded-proto", "https"),
-            ("x-forwarded-host", "public.example"),
-            ("x-forwarded-port", "443"),
-            ("x-real-ip", "3.3.3.3"),
-            ("forwarded", "for=2.2.2.2"),
-            ("x-request-id", "abc"),
-        ];
-        assert_eq!(headers, map(&expected));
-    }
-
-    #[test]
-    fn what_a_trusted_sender_does_not_say_is_set() {
-        let mut headers = HeaderMap::new();
-        let tls = Hop { tls: true, ..hop(true) };
-        forward(&mut headers, &tls);
-        let expected = [
-            ("x-forwarded-for", "10.0.0.1"),
-            ("x-forwarded-proto", "https"),
-            ("x-forwarded-host", "example.com"),
-            ("x-forwarded-port", "8080"),
-            ("x-real-ip", "2.2.2.2"),
-            ("x-request-id", "abc"),
-        ];
-        assert_eq!(headers, map(&expected));
-    }
-
-    #[test]
     fn sane_request_id_passes_and_any_other_is_made_anew() {
         let id = |ids: &[&str]| {
             let fields: Vec<_> = ids.iter().map(|id| ("x-request-id", *id)).collect();
@@ -429,18 +277,6 @@ mod tests {
         }
     }
 
-    fn hop(trusted: bool) -> Hop<'static> {
-        Hop {
-            sender: ip("::ffff:10.0.0.1"),
-            client: ip("2.2.2.2"),
-            trusted,
-            tls: false,
-            host: "example.com",
-            port: 8080,
-            request_id: "abc",
-        }
-    }
-
     fn trusted() -> [IpNet; 1] {
         ["10.0.0.0/8".parse().unwrap()]
     }
@@ -449,7 +285,7 @@ mod tests {
         text.parse().unwrap()
     }
 
-    fn map(fields: &[(&str, &str)]) -> HeaderMap {
+    pub(super) fn map(fields: &[(&str, &str)]) -> HeaderMap {
         let mut headers = HeaderMap::new();
         for (name, value) in fields {
             let name = HeaderName::from_bytes(name.as_bytes()).unwrap();

@@ -9,7 +9,10 @@ mod export;
 
 use std::{fmt, mem, time::Duration};
 
-use hyper::{HeaderMap, Method, Request, StatusCode, Uri, Version, header::HeaderValue};
+use hyper::{
+    HeaderMap, Method, Request, StatusCode, Uri, Version,
+    header::{HeaderName, HeaderValue},
+};
 use opentelemetry::{
     Context, KeyValue,
     trace::{Span as _, SpanKind, Status, TraceContextExt as _, Tracer as _, TracerProvider as _},
@@ -109,16 +112,15 @@ impl Trace {
         open.attempt = Some(span);
     }
 
-    /// Says to the backend that is tried who asks. A `tracestate` goes on as it came, unless its trace does not.
-    pub fn pass_on(&self, headers: &mut HeaderMap) {
-        let Some(open) = &self.open else { return };
+    /// What the backend that is tried is told of who asks: fields that stand in the place of the client's, or take it away. A
+    /// `tracestate` goes on as it came, unless its trace does not.
+    #[must_use]
+    pub fn told(&self) -> Vec<(HeaderName, Option<HeaderValue>)> {
+        let Some(open) = &self.open else { return Vec::new() };
         let span = open.attempt.as_ref().unwrap_or(&open.handshake);
-        if let Ok(value) = HeaderValue::try_from(context::traceparent(span.span_context())) {
-            headers.insert(TRACEPARENT, value);
-        }
-        if open.begins_here {
-            headers.remove(TRACESTATE);
-        }
+        let parent = HeaderValue::try_from(context::traceparent(span.span_context())).ok();
+        let parent = parent.map(|parent| (TRACEPARENT, Some(parent)));
+        parent.into_iter().chain(open.begins_here.then_some((TRACESTATE, None))).collect()
     }
 
     /// The backend that is tried has answered.

@@ -26,8 +26,13 @@ pub fn ends_here(method: &Method, headers: &mut HeaderMap) -> bool {
 
 /// Adds this hop to `Via`, with the version of the message that came.
 pub fn add_via(headers: &mut HeaderMap, version: Version) {
-    let hop = if version == Version::HTTP_10 { "1.0 longwire" } else { "1.1 longwire" };
-    headers.append(VIA, HeaderValue::from_static(hop));
+    headers.append(VIA, HeaderValue::from_static(via(version)));
+}
+
+/// This hop in `Via`.
+#[must_use]
+pub fn via(version: Version) -> &'static str {
+    if version == Version::HTTP_10 { "1.0 longwire" } else { "1.1 longwire" }
 }
 
 #[cfg(test)]

@@ -6,15 +6,15 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 use hyper::{
-    HeaderMap, StatusCode,
-    header::{HOST, HeaderName, HeaderValue},
+    HeaderMap, Method, StatusCode, Uri, Version,
+    header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderName, HeaderValue, UPGRADE, VIA},
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::upstream::Head;
 use crate::{
     error::{Error, Kind},
-    headers::spell,
+    headers::{Hop, Value, onward, spell, via},
 };
 
 /// The head of an answer is at most this long.
@@ -38,18 +38,17 @@ pub(super) enum Reply {
     Other { status: StatusCode, read: Bytes },
 }
 
-/// Sends the request and reads the head of the answer, which has `most` fields at most.
+/// Sends a request and reads the head of the answer, which has `most` fields at most.
 ///
 /// # Errors
 /// [`Kind::ClosedEarly`], [`Kind::MalformedAnswer`].
 pub(super) async fn exchange(
     socket: &mut (impl AsyncRead + AsyncWrite + Unpin),
-    head: &Head,
-    address: &str,
+    request: &[u8],
     most: usize,
 ) -> Result<Reply, Error> {
     // Where writing fails an answer may have come all the same: a backend that refuses does not have to read first.
-    let written = socket.write_all(&request(head, address)).await;
+    let written = socket.write_all(request).await;
     let mut read = BytesMut::with_capacity(HEAD);
     // Interim answers go before it (RFC 9110 §15.2).
     let mut interim = 0;
@@ -93,19 +92,83 @@ pub(super) fn switching(reason: &[u8], headers: &HeaderMap) -> Vec<u8> {
     bytes
 }
 
-/// The request on the wire.
-fn request(head: &Head, address: &str) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(HEAD);
-    let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
-    // A whole URL may have a query and no path (RFC 9112 §3.2.1).
-    let slash = if path.starts_with('?') { "/" } else { "" };
-    for part in [head.method.as_str(), " ", slash, path, " HTTP/1.1\r\n"] {
-        bytes.put_slice(part.as_bytes());
+/// A client's handshake on its way to a backend. It is of HTTP/1.1, so it names its host.
+#[derive(Debug)]
+pub(super) struct Request<'a> {
+    pub(super) uri: &'a Uri,
+    /// As the client sent them.
+    pub(super) headers: &'a HeaderMap,
+    pub(super) hop: Hop<'a>,
+    /// Whether this hop is added to `Via`.
+    pub(super) has_via: bool,
+    /// What takes the place of the client's fields about its trace.
+    pub(super) traced: Vec<(HeaderName, Option<HeaderValue>)>,
+}
+
+impl Request<'_> {
+    /// On the wire.
+    pub(super) fn write(&self) -> Vec<u8> {
+        let mut bytes = start("GET", self.uri);
+        self.fields(|name, value| field(&mut bytes, name, value.as_bytes()));
+        bytes.put_slice(b"\r\n");
+        bytes
     }
+
+    /// For hyper.
+    pub(super) fn head(&self) -> Head {
+        let mut headers = HeaderMap::new();
+        self.fields(|name, value| {
+            if let Some(value) = value.to_header() {
+                headers.append(name, value);
+            }
+        });
+        Head { method: Method::GET, uri: origin_form(self.uri), headers }
+    }
+
+    fn fields(&self, mut tell: impl FnMut(&HeaderName, Value<'_>)) {
+        onward(self.headers, &self.hop, |name, value| {
+            // If a length is there it is 0, and behind it come frames.
+            if *name != CONTENT_LENGTH && !self.traced.iter().any(|(traced, _)| traced == name) {
+                tell(name, value);
+            }
+        });
+        for (name, value) in &self.traced {
+            if let Some(value) = value {
+                tell(name, Value::Passed(value));
+            }
+        }
+        if self.has_via {
+            tell(&VIA, Value::Ours(via(Version::HTTP_11).as_bytes()));
+        }
+        tell(&CONNECTION, Value::Ours(b"Upgrade"));
+        tell(&UPGRADE, Value::Ours(b"websocket"));
+    }
+}
+
+/// A target as a backend sees it.
+pub(super) fn origin_form(uri: &Uri) -> Uri {
+    uri.path_and_query().cloned().map_or_else(|| Uri::from_static("/"), Uri::from)
+}
+
+/// A request of ours on the wire.
+pub(super) fn request(head: &Head, address: &str) -> Vec<u8> {
+    let mut bytes = start(head.method.as_str(), &head.uri);
     if !head.headers.contains_key(HOST) {
         field(&mut bytes, &HOST, address.as_bytes());
     }
     fields(&mut bytes, &head.headers);
+    bytes
+}
+
+/// The first line of a request.
+fn start(method: &str, uri: &Uri) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(HEAD);
+    let path = uri.path_and_query().map_or("/", |path| path.as_str());
+    // A whole URL may have a query and no path (RFC 9112 §3.2.1).
+    let slash = if path.starts_with('?') { "/" } else { "" };
+    for part in [method, " ", slash, path, " HTTP/1.1\r\n"] {
+        bytes.put_slice(part.as_bytes());
+    }
     bytes
 }
 
@@ -177,7 +240,6 @@ fn malformed(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Erro
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use hyper::{Method, Uri};
     use tokio::io::{duplex, split};
 
     use super::*;
@@ -194,7 +256,7 @@ mod tests {
             taken.await.unwrap().unwrap();
         });
         let head = Head { method: Method::GET, uri: Uri::from_static("/"), headers: HeaderMap::new() };
-        let error = exchange(&mut ours, &head, "backend:443", MOST_FIELDS).await.unwrap_err();
+        let error = exchange(&mut ours, &request(&head, "backend:443"), MOST_FIELDS).await.unwrap_err();
         assert_eq!(error.kind(), Kind::SpeaksTls, "{error}");
         drop(ours);
         backend.await.unwrap();

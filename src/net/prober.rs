@@ -23,7 +23,7 @@ use tokio::{
 
 use super::{
     connect::{Connected, connect},
-    handshake::{MOST_FIELDS, Reply, exchange},
+    handshake::{MOST_FIELDS, Reply, exchange, request},
     own::Own,
     upstream::Head,
 };
@@ -240,7 +240,9 @@ async fn check(address: &str, settings: &HealthCheck, own: &Own) -> Result<(), F
 }
 
 async fn ask(socket: &mut TcpStream, head: &Head, address: &str, deadline: Deadline) -> Result<Reply, Error> {
-    timeout_at(deadline, exchange(socket, head, address, MOST_FIELDS)).await.map_err(|_| Kind::ResponseTimeout)?
+    timeout_at(deadline, exchange(socket, &request(head, address), MOST_FIELDS))
+        .await
+        .map_err(|_| Kind::ResponseTimeout)?
 }
 
 /// A GET of this path. Both were checked with the file; what cannot be written is left out.

@@ -8,7 +8,7 @@ use std::{
 };
 
 use hyper::{
-    Method, Request, Response, StatusCode, Uri, Version,
+    Method, Request, Response, StatusCode, Version,
     body::Incoming,
     ext::ReasonPhrase,
     header::{
@@ -25,7 +25,7 @@ use super::{
     body::{AnswerBody, Ending, Keep, Patience, Progress, RequestBody},
     client_io::Debt,
     farewell::{Bid, Farewell},
-    handshake::switching,
+    handshake::{self as wire, origin_form, switching},
     live::ConnectionGuard,
     plan::Plan,
     pool::Bonds,
@@ -110,6 +110,14 @@ struct Answer {
     upstream: Arc<Upstream>,
     /// Whether the client may send another request on its connection.
     keep_alive: bool,
+}
+
+/// A handshake that may go to a backend.
+struct Asked {
+    parts: Parts,
+    host: String,
+    client: IpAddr,
+    offer: Offer,
 }
 
 /// What a session begins with.
@@ -215,20 +223,23 @@ async fn serve(
     }
     let key = upstream.key(client, &parts.headers, parts.uri.query());
     let kind = handshake::classify(&parts.method, parts.version, &parts.headers);
-    let mut head = head_for_backend(connection, plan, parts, &host, client, &record.request_id);
     match kind {
         handshake::Kind::Bad(bad) => Err(bad_handshake(bad)),
         handshake::Kind::WebSocket(offer) => {
             let foreign = |origin| Error::from_source(Kind::Origin, origin);
-            route.origins.check(&head.headers).map_err(foreign)?;
+            // As the client sent it: `Connection` cannot name it away before.
+            route.origins.check(&parts.headers).map_err(foreign)?;
             let open = || shared.live.sessions();
             let admitted = shared.admission.admit(client, open, &plan.config.limits, Instant::now())?;
-            upgrade(connection, plan, (place, route, admitted), (head, offer), key, record).await
-        }
-        handshake::Kind::Plain if headers::ends_here(&head.method, &mut head.headers) => {
-            Ok(Reply::EndsHere(head.method))
+            let asked = Asked { parts, host, client, offer };
+            upgrade(connection, plan, (place, route, admitted), asked, key, record).await
         }
         handshake::Kind::Plain => {
+            let hop = hop(connection, plan, &host, client, &record.request_id);
+            let mut head = head_for_backend(plan, parts, &hop);
+            if headers::ends_here(&head.method, &mut head.headers) {
+                return Ok(Reply::EndsHere(head.method));
+            }
             let body = RequestBody::new(body, plan.config.timeouts.request_body, plan.config.limits.body_size)?;
             forward(connection, plan, route, head, body, key, record).await
         }
@@ -240,14 +251,10 @@ async fn upgrade(
     connection: &Connection,
     plan: &Plan,
     (place, route, admitted): (usize, &Route, Admitted),
-    (mut head, offer): (Head, Offer),
+    Asked { parts, host, client, offer }: Asked,
     key: Key,
     record: &mut Record,
 ) -> Result<Reply, Error> {
-    head.headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
-    head.headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
-    // If it is there it is 0, and behind it come frames.
-    head.headers.remove(CONTENT_LENGTH);
     let (upstream, terms) = (&plan.upstreams[route.upstream], terms(plan, route));
     let bond = connection.bonds.take(upstream.name());
     let mut attempts = Attempts::new(upstream, key, bond, &connection.worker.shared.metrics);
@@ -257,8 +264,14 @@ async fn upgrade(
             Ok(attempt) => attempt,
             Err(error) => return last_answer.ok_or(error),
         };
-        record.trace.pass_on(&mut head.headers);
-        let greeting = connection.worker.dialer.handshake(attempts.destination(&pick), &head, link, terms).await;
+        let request = wire::Request {
+            uri: &parts.uri,
+            headers: &parts.headers,
+            hop: hop(connection, plan, &host, client, &record.request_id),
+            has_via: plan.config.via_header,
+            traced: record.trace.told(),
+        };
+        let greeting = connection.worker.dialer.handshake(attempts.destination(&pick), &request, link, terms).await;
         match greeting {
             Ok(Greeting::Switched(switched)) => match handshake::verify(&offer, &switched.headers) {
                 Ok(agreed) => {
@@ -342,35 +355,38 @@ fn note_stranger(connection: &Connection, sender: IpAddr) {
     }
 }
 
-/// The request as the backend sees it: what concerns one hop removed, what we know of the client added.
-fn head_for_backend(
+/// What a request came through.
+fn hop<'a>(
     connection: &Connection,
     plan: &Plan,
-    mut parts: Parts,
-    host: &str,
+    host: &'a str,
     client: IpAddr,
-    request_id: &str,
-) -> Head {
-    let hop = headers::Hop {
-        sender: connection.client.sender.ip(),
+    request_id: &'a str,
+) -> headers::Hop<'a> {
+    let sender = connection.client.sender.ip();
+    headers::Hop {
+        sender,
         client,
-        trusted: headers::is_trusted(connection.client.sender.ip(), &plan.config.trusted_proxies),
+        trusted: headers::is_trusted(sender, &plan.config.trusted_proxies),
         tls: connection.client.tls.is_some(),
         host,
         port: connection.client.port,
         request_id,
-    };
-    headers::strip_hop_by_hop(&mut parts.headers);
-    headers::forward(&mut parts.headers, &hop);
+    }
+}
+
+/// A plain request as the backend sees it: what concerns one hop removed, what we know of the client added.
+fn head_for_backend(plan: &Plan, parts: Parts, hop: &headers::Hop<'_>) -> Head {
+    let mut headers = headers::for_backend(&parts.headers, hop);
     if plan.config.via_header {
-        headers::add_via(&mut parts.headers, parts.version);
+        headers::add_via(&mut headers, parts.version);
     }
     // HTTP/1.0 may name the host in its target alone, which goes on as a path (RFC 9112 §3.2.2).
-    if let (false, false, Ok(host)) = (parts.headers.contains_key(HOST), host.is_empty(), HeaderValue::from_str(host)) {
-        parts.headers.insert(HOST, host);
+    let (is_named, host) = (headers.contains_key(HOST), HeaderValue::from_str(hop.host));
+    if let (false, false, Ok(host)) = (is_named, hop.host.is_empty(), host) {
+        headers.insert(HOST, host);
     }
-    let uri = parts.uri.into_parts().path_and_query.map_or_else(|| Uri::from_static("/"), Uri::from);
-    Head { method: parts.method, uri, headers: parts.headers }
+    Head { method: parts.method, uri: origin_form(&parts.uri), headers }
 }
 
 /// Passes a backend's answer on, its body as it comes.

@@ -108,14 +108,14 @@ impl Dialer {
     pub(super) async fn handshake(
         &self,
         destination: Destination<'_>,
-        head: &Head,
+        request: &handshake::Request<'_>,
         link: Option<Link>,
         terms: Terms<'_>,
     ) -> Result<Greeting, Error> {
         let Terms { connect: patience, timeouts, limits, .. } = terms;
         let address = destination.address();
         if let Some(link) = ready(link, patience).await {
-            let request = head.clone().into_request(address, RequestBody::empty());
+            let request = request.head().into_request(address, RequestBody::empty());
             match greet(link, request, timeouts.upgrade).await {
                 Err(error) if error.kind() == Kind::ClosedEarly => {}
                 result => return result,
@@ -125,7 +125,7 @@ impl Dialer {
         let (mut socket, peer) = self.connect(destination, patience).await?;
         let connect = started.elapsed();
         let wait = timeouts.upgrade;
-        match timeout(wait, handshake::exchange(&mut socket, head, address, limits.answer_headers)).await {
+        match timeout(wait, handshake::exchange(&mut socket, &request.write(), limits.answer_headers)).await {
             Err(_) => Err(Kind::ResponseTimeout.into()),
             Ok(Err(error)) => Err(error),
             Ok(Ok(Reply::Switched { reason, headers, early })) => {
@@ -133,7 +133,7 @@ impl Dialer {
             }
             Ok(Ok(Reply::Other { read, .. })) => {
                 let io = BackendIo::replaying(socket, read);
-                let answered = ask((io, peer), connect, address, head.clone(), None, (Some(wait), limits)).await?;
+                let answered = ask((io, peer), connect, address, request.head(), None, (Some(wait), limits)).await?;
                 check(&answered.response)?;
                 Ok(Greeting::Answered(answered))
             }

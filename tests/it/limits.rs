@@ -321,6 +321,9 @@ async fn pages_of_origins_that_are_not_listed_are_403() {
         ("/ws", "", false),
         ("/apps", "", true),
         ("/apps", "Origin: https://example.com\r\n", false),
+        // What `Connection` takes away on the way to the backend is looked at before.
+        ("/ws", "Connection: Origin\r\nOrigin: https://example.com\r\n", true),
+        ("/apps", "Connection: Origin\r\nOrigin: https://example.com\r\n", false),
         ("/open", "Origin: https://evil.example\r\n", true),
         ("/open", "", true),
     ] {

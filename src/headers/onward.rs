@@ -1,0 +1,367 @@
+//! The fields of a request on their way to a backend. PURE.
+//!
+//! They are told one by one, in one pass over what the client sent: a handshake is written so without a second map, and any
+//! other request gets its map so.
+
+use std::{io::Write as _, net::IpAddr};
+
+use hyper::{
+    HeaderMap,
+    header::{CONNECTION, EXPECT, HeaderName, HeaderValue},
+};
+
+use super::{HOP_BY_HOP, X_FORWARDED_FOR, X_REAL_IP, X_REQUEST_ID, is_named_away, tells_of_a_hop, tokens};
+
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
+
+/// What a request came through, as told to the backend.
+#[derive(Debug, Clone, Copy)]
+pub struct Hop<'a> {
+    /// Who is at the other end of the connection.
+    pub sender: IpAddr,
+    /// The client, as [`client_address`](super::client_address) found it.
+    pub client: IpAddr,
+    /// Whether the sender is one of `trusted_proxies` ([`is_trusted`](super::is_trusted)).
+    pub trusted: bool,
+    /// Whether the connection is TLS.
+    pub tls: bool,
+    /// The host the request is for, as [`host`](super::host) found it; empty where the request names none.
+    pub host: &'a str,
+    /// The port that was connected to.
+    pub port: u16,
+    /// As [`request_id`](super::request_id) found or made it.
+    pub request_id: &'a str,
+}
+
+/// The value of a field toward a backend.
+#[derive(Debug, Clone, Copy)]
+pub enum Value<'a> {
+    /// As it came.
+    Passed(&'a HeaderValue),
+    /// What we say.
+    Ours(&'a [u8]),
+}
+
+impl Value<'_> {
+    /// On the wire.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Passed(value) => value.as_bytes(),
+            Self::Ours(bytes) => bytes,
+        }
+    }
+
+    /// For a map. What we say comes from a field, an address or a number, so a field can hold it; if ever it could not, the
+    /// backend gets none.
+    #[must_use]
+    pub fn to_header(&self) -> Option<HeaderValue> {
+        match self {
+            Self::Passed(value) => Some((*value).clone()),
+            Self::Ours(bytes) => HeaderValue::from_bytes(bytes).ok(),
+        }
+    }
+}
+
+/// What becomes of a field.
+enum Fate {
+    Passes,
+    /// It tells of a hop: a stranger's ends here.
+    Tells,
+    Ends,
+}
+
+/// Tells the fields that the backend gets of a request: first what passes, in its order, then what we say of the client. As
+/// ours come last, the client's `Connection` cannot name them away (RFC 9110 §7.6.1).
+///
+/// - What concerns one hop ends here, and what `Connection` names ([`strip_hop_by_hop`](super::strip_hop_by_hop)).
+/// - From a trusted sender `X-Forwarded-For` gets the sender appended, on one line; the other `X-Forwarded-*`, `X-Real-IP`
+///   and `Forwarded` (to which we add nothing) are kept; what is missing of `-Proto`, `-Host`, `-Port` and `X-Real-IP` is
+///   set.
+/// - From anyone else every `X-Forwarded-*`, `X-Real-IP` and `Forwarded` is dropped and ours are set.
+/// - Spellings that a CGI-like backend cannot tell from these (`X_Forwarded_For`) are dropped from all: a trusted proxy
+///   writes the proper ones, and may have passed a client's imitation on.
+/// - `Expect` goes: hyper has answered `100-continue` itself when the body is read.
+pub fn onward(headers: &HeaderMap, hop: &Hop<'_>, mut tell: impl FnMut(&HeaderName, Value<'_>)) {
+    // The two that nearly all name end here by themselves.
+    let is_usual = |token: &[u8]| token.eq_ignore_ascii_case(b"upgrade") || token.eq_ignore_ascii_case(b"keep-alive");
+    let named: Vec<&[u8]> = tokens(headers, &CONNECTION).filter(|token| !is_usual(token)).collect();
+    for (name, value) in headers {
+        let passes = match fate(name) {
+            Fate::Passes => !named.iter().any(|token| is_named_away(name, token)),
+            // These two are said anew.
+            Fate::Tells => hop.trusted && *name != X_FORWARDED_FOR && *name != X_REQUEST_ID,
+            Fate::Ends => false,
+        };
+        if passes {
+            tell(name, Value::Passed(value));
+        }
+    }
+    tell_of_hop(headers, hop, tell);
+}
+
+/// A map of what [`onward`] tells.
+#[must_use]
+pub fn for_backend(headers: &HeaderMap, hop: &Hop<'_>) -> HeaderMap {
+    let mut map = HeaderMap::new();
+    onward(headers, hop, |name, value| {
+        if let Some(value) = value.to_header() {
+            map.append(name, value);
+        }
+    });
+    map
+}
+
+/// What we say ourselves, but for what a trusted sender has said.
+fn tell_of_hop(headers: &HeaderMap, hop: &Hop<'_>, mut tell: impl FnMut(&HeaderName, Value<'_>)) {
+    let mut text = Vec::with_capacity(64);
+    if hop.trusted {
+        for entry in tokens(headers, &X_FORWARDED_FOR) {
+            text.extend_from_slice(entry);
+            text.extend_from_slice(b", ");
+        }
+    }
+    push_address(&mut text, hop.sender.to_canonical());
+    tell(&X_FORWARDED_FOR, Value::Ours(&text));
+    let mut tell_unless_said = |name: HeaderName, value: &[u8]| {
+        let is_said = hop.trusted && headers.contains_key(&name);
+        if !value.is_empty() && !is_said {
+            tell(&name, Value::Ours(value));
+        }
+    };
+    tell_unless_said(X_FORWARDED_PROTO, if hop.tls { b"https" } else { b"http" });
+    tell_unless_said(X_FORWARDED_HOST, hop.host.as_bytes());
+    text.clear();
+    push_number(&mut text, hop.port);
+    tell_unless_said(X_FORWARDED_PORT, &text);
+    text.clear();
+    push_address(&mut text, hop.client.to_canonical());
+    tell_unless_said(X_REAL_IP, &text);
+    tell(&X_REQUEST_ID, Value::Ours(hop.request_id.as_bytes()));
+}
+
+fn fate(name: &HeaderName) -> Fate {
+    if HOP_BY_HOP.contains(name) || *name == EXPECT || imitates(name) {
+        Fate::Ends
+    } else if tells_of_a_hop(name) {
+        Fate::Tells
+    } else {
+        Fate::Passes
+    }
+}
+
+/// Whether a backend that sees names as CGI does (RFC 3875 §4.1.18: upper case, `-` as `_`; some do so with every other
+/// mark) would take this field for one of ours.
+fn imitates(name: &HeaderName) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    if name.as_str().bytes().all(is_plain) {
+        return false;
+    }
+    let dash = |byte: u8| if is_plain(byte) { byte } else { b'-' };
+    let dashed: Vec<u8> = name.as_str().bytes().map(dash).collect();
+    HeaderName::from_bytes(&dashed).is_ok_and(|name| tells_of_a_hop(&name))
+}
+
+/// An IPv4 address by hand: what formats it in any way takes ten times as long.
+fn push_address(text: &mut Vec<u8>, address: IpAddr) {
+    match address {
+        IpAddr::V4(address) => {
+            let [first, rest @ ..] = address.octets();
+            push_number(text, first.into());
+            for part in rest {
+                text.push(b'.');
+                push_number(text, part.into());
+            }
+        }
+        IpAddr::V6(address) => {
+            // Writing to memory does not fail.
+            let _ = write!(text, "{address}");
+        }
+    }
+}
+
+fn push_number(text: &mut Vec<u8>, number: u16) {
+    let mut power = 10_000;
+    while power > 1 && number < power {
+        power /= 10;
+    }
+    while power > 0 {
+        text.push(b"0123456789"[usize::from(number / power % 10)]);
+        power /= 10;
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::{super::tests::map, *};
+
+    #[test]
+    fn forwarding_headers_of_a_stranger_are_replaced() {
+        let headers = map(&[
+            ("host", "example.com"),
+            ("x-forwarded-for", "1.1.1.1"),
+            ("x-forwarded-for", "2.2.2.2"),
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-host", "evil.example"),
+            ("x-forwarded-port", "443"),
+            ("x-forwarded-prefix", "/admin"),
+            ("x-real-ip", "1.1.1.1"),
+            ("forwarded", "for=1.1.1.1"),
+            ("x_forwarded_for", "1.1.1.1"),
+            ("x-forwarded_for", "1.1.1.1"),
+            ("x.real.ip", "1.1.1.1"),
+            ("x_request-id", "evil"),
+            ("x-request-id", "evil"),
+            ("expect", "100-continue"),
+            ("x_other", "stays"),
+        ]);
+        let headers = for_backend(&headers, &hop(false));
+        let expected = [
+            ("host", "example.com"),
+            ("x_other", "stays"),
+            ("x-forwarded-for", "10.0.0.1"),
+            ("x-forwarded-proto", "http"),
+            ("x-forwarded-host", "example.com"),
+            ("x-forwarded-port", "8080"),
+            ("x-real-ip", "2.2.2.2"),
+            ("x-request-id", "abc"),
+        ];
+        assert_eq!(headers, map(&expected));
+    }
+
+    #[test]
+    fn forwarding_headers_of_a_trusted_sender_are_kept_and_its_address_appended() {
+        let headers = map(&[
+            ("x-forwarded-for", "1.1.1.1"),
+            ("x-forwarded-for", "2.2.2.2,10.0.0.2"),
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-host", "public.example"),
+            ("x-forwarded-port", "443"),
+            ("x-real-ip", "3.3.3.3"),
+            ("forwarded", "for=2.2.2.2"),
+            ("x_real_ip", "6.6.6.6"),
+        ]);
+        let headers = for_backend(&headers, &hop(true));
+        let expected = [
+            ("x-forwarded-for", "1.1.1.1, 2.2.2.2, 10.0.0.2, 10.0.0.1"),
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-host", "public.example"),
+            ("x-forwarded-port", "443"),
+            ("x-real-ip", "3.3.3.3"),
+            ("forwarded", "for=2.2.2.2"),
+            ("x-request-id", "abc"),
+        ];
+        assert_eq!(headers, map(&expected));
+    }
+
+    #[test]
+    fn what_a_trusted_sender_does_not_say_is_set() {
+        let headers = HeaderMap::new();
+        let tls = Hop { tls: true, ..hop(true) };
+        let headers = for_backend(&headers, &tls);
+        let expected = [
+            ("x-forwarded-for", "10.0.0.1"),
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-host", "example.com"),
+            ("x-forwarded-port", "8080"),
+            ("x-real-ip", "2.2.2.2"),
+            ("x-request-id", "abc"),
+        ];
+        assert_eq!(headers, map(&expected));
+    }
+
+    #[test]
+    fn fields_of_one_hop_and_those_named_by_connection_end_here() {
+        let headers = map(&[
+            ("connection", "keep-alive, X-Secret, close"),
+            ("connection", "cookie, Upgrade, Host, Content-Length, X-Forwarded-For"),
+            ("connection", "X-Real-Ip, Forwarded, X-Forwarded-Proto, X-Request-Id, \u{e9}"),
+            ("keep-alive", "timeout=5"),
+            ("proxy-connection", "keep-alive"),
+            ("te", "trailers"),
+            ("trailer", "x-sum"),
+            ("transfer-encoding", "chunked"),
+            ("upgrade", "h2c"),
+            ("http2-settings", "AAMAAABk"),
+            ("x-secret", "1"),
+            ("x-secret", "2"),
+            ("close", "1"),
+            ("cookie", "a=b"),
+            ("proxy-authorization", "Basic eDp5"),
+            ("accept", "*/*"),
+            ("host", "example.com"),
+            ("content-length", "5"),
+            ("x-forwarded-for", "1.2.3.4"),
+            ("x-real-ip", "1.2.3.4"),
+            ("forwarded", "for=1.2.3.4"),
+            ("x-forwarded-proto", "https"),
+            ("x-request-id", "abc"),
+        ]);
+        let expected = [
+            ("proxy-authorization", "Basic eDp5"),
+            ("accept", "*/*"),
+            ("host", "example.com"),
+            ("content-length", "5"),
+            ("x-forwarded-for", "1.2.3.4, 10.0.0.1"),
+            ("x-real-ip", "1.2.3.4"),
+            ("forwarded", "for=1.2.3.4"),
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-host", "example.com"),
+            ("x-forwarded-port", "8080"),
+            ("x-request-id", "abc"),
+        ];
+        assert_eq!(for_backend(&headers, &hop(true)), map(&expected));
+    }
+
+    #[test]
+    fn what_passes_keeps_its_order_and_ours_come_last() {
+        let headers = map(&[("b", "1"), ("a", "2"), ("b", "3"), ("x-request-id", "9"), ("c", "4")]);
+        let mut told = Vec::new();
+        onward(&headers, &hop(false), |name, value| {
+            told.push(format!("{name}: {}", String::from_utf8_lossy(value.as_bytes())));
+        });
+        let passed = ["b: 1", "b: 3", "a: 2", "c: 4"];
+        let ours = [
+            "x-forwarded-for: 10.0.0.1",
+            "x-forwarded-proto: http",
+            "x-forwarded-host: example.com",
+            "x-forwarded-port: 8080",
+            "x-real-ip: 2.2.2.2",
+            "x-request-id: abc",
+        ];
+        assert_eq!(told, [&passed[..], &ours].concat());
+    }
+
+    #[test]
+    fn addresses_and_ports_are_written_as_the_standard_library_does() {
+        for number in (0..=u16::MAX).step_by(7).chain([9, 10, 99, 100, 999, 1000, 9999, 10_000, u16::MAX]) {
+            let [high, low] = number.to_be_bytes();
+            for address in [IpAddr::from([low, high, 0, 255]), IpAddr::from([number; 8]), IpAddr::from([0; 16])] {
+                let mut text = Vec::new();
+                push_address(&mut text, address);
+                text.push(b' ');
+                push_number(&mut text, number);
+                assert_eq!(String::from_utf8(text).unwrap(), format!("{address} {number}"));
+            }
+        }
+    }
+
+    fn hop(trusted: bool) -> Hop<'static> {
+        Hop {
+            sender: ip("::ffff:10.0.0.1"),
+            client: ip("2.2.2.2"),
+            trusted,
+            tls: false,
+            host: "example.com",
+            port: 8080,
+            request_id: "abc",
+        }
+    }
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+}
