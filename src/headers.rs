@@ -24,7 +24,7 @@ use ipnet::IpNet;
 pub use authentication::{asks_to_authenticate_connection, authenticates_connection, belongs_to_one_client};
 pub(crate) use framing::split_port;
 pub use framing::{BadFraming, BadRequest, check_answer_framing, check_framing, host, merge_lengths};
-pub use hops::{add_via, ends_here, via};
+pub use hops::{VIA_1_1, add_via, ends_here};
 pub use onward::{Hop, Value, for_backend, onward};
 pub use spelling::spell;
 pub use strangers::Strangers;
@@ -70,6 +70,18 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
     for name in named.iter().chain(&HOP_BY_HOP) {
         headers.remove(name);
     }
+}
+
+/// The fields that [`strip_hop_by_hop`] leaves, in their order.
+pub fn end_to_end(headers: &HeaderMap) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
+    // The two that nearly all name are of one hop by themselves.
+    let is_usual = |token: &[u8]| token.eq_ignore_ascii_case(b"upgrade") || token.eq_ignore_ascii_case(b"keep-alive");
+    let named: Vec<&[u8]> = tokens(headers, &CONNECTION).filter(|token| !is_usual(token)).collect();
+    let is_named = move |name: &HeaderName| {
+        let is_meant = named.iter().any(|token| token.eq_ignore_ascii_case(name.as_str().as_bytes()));
+        is_meant && *name != HOST && *name != CONTENT_LENGTH && !tells_of_a_hop(name)
+    };
+    headers.iter().filter(move |(name, _)| !HOP_BY_HOP.contains(name) && !is_named(name))
 }
 
 /// The address that serves the hash, the limits and the log: the right-most entry of `X-Forwarded-For` that is not
@@ -154,11 +166,6 @@ fn tells_of_a_hop(name: &HeaderName) -> bool {
     name.as_str().starts_with("x-forwarded-") || *name == X_REAL_IP || *name == FORWARDED || *name == X_REQUEST_ID
 }
 
-/// Whether an element of `Connection` takes this field away, which is none of one hop and none of ours.
-fn is_named_away(name: &HeaderName, token: &[u8]) -> bool {
-    token.eq_ignore_ascii_case(name.as_str().as_bytes()) && *name != HOST && *name != CONTENT_LENGTH
-}
-
 /// Reads `1.2.3.4`, `1.2.3.4:567`, `::1`, `[::1]` and `[::1]:80`.
 fn address(entry: &[u8]) -> Option<IpAddr> {
     let entry = str::from_utf8(entry).ok()?;
@@ -198,8 +205,9 @@ mod tests {
             ("accept", "*/*"),
             ("host", "example.com"),
         ]);
-        strip_hop_by_hop(&mut headers);
         let kept = [("proxy-authorization", "Basic eDp5"), ("accept", "*/*"), ("host", "example.com")];
+        assert_eq!(passing(&headers), map(&kept));
+        strip_hop_by_hop(&mut headers);
         assert_eq!(headers, map(&kept));
     }
 
@@ -219,6 +227,7 @@ mod tests {
             ("x-request-id", "abc"),
         ]);
         headers.extend(kept.clone());
+        assert_eq!(passing(&headers), kept);
         strip_hop_by_hop(&mut headers);
         assert_eq!(headers, kept);
     }
@@ -283,6 +292,14 @@ mod tests {
 
     fn ip(text: &str) -> IpAddr {
         text.parse().unwrap()
+    }
+
+    fn passing(headers: &HeaderMap) -> HeaderMap {
+        let mut passing = HeaderMap::new();
+        for (name, value) in end_to_end(headers) {
+            passing.append(name, value.clone());
+        }
+        passing
     }
 
     pub(super) fn map(fields: &[(&str, &str)]) -> HeaderMap {

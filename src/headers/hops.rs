@@ -7,6 +7,9 @@ use hyper::{
 
 const MAX_FORWARDS: HeaderName = HeaderName::from_static("max-forwards");
 
+/// This hop in `Via`, of a message of HTTP/1.1.
+pub const VIA_1_1: &str = "1.1 longwire";
+
 /// Whether a request ends here: an OPTIONS or a TRACE with `Max-Forwards: 0` is the recipient's to answer, and goes no
 /// further. A greater number is one less after this; on other methods, and where it is no number, it means nothing.
 pub fn ends_here(method: &Method, headers: &mut HeaderMap) -> bool {
@@ -26,13 +29,8 @@ pub fn ends_here(method: &Method, headers: &mut HeaderMap) -> bool {
 
 /// Adds this hop to `Via`, with the version of the message that came.
 pub fn add_via(headers: &mut HeaderMap, version: Version) {
-    headers.append(VIA, HeaderValue::from_static(via(version)));
-}
-
-/// This hop in `Via`.
-#[must_use]
-pub fn via(version: Version) -> &'static str {
-    if version == Version::HTTP_10 { "1.0 longwire" } else { "1.1 longwire" }
+    let hop = if version == Version::HTTP_10 { "1.0 longwire" } else { VIA_1_1 };
+    headers.append(VIA, HeaderValue::from_static(hop));
 }
 
 #[cfg(test)]

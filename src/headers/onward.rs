@@ -7,10 +7,10 @@ use std::{io::Write as _, net::IpAddr};
 
 use hyper::{
     HeaderMap,
-    header::{CONNECTION, EXPECT, HeaderName, HeaderValue},
+    header::{EXPECT, HeaderName, HeaderValue},
 };
 
-use super::{HOP_BY_HOP, X_FORWARDED_FOR, X_REAL_IP, X_REQUEST_ID, is_named_away, tells_of_a_hop, tokens};
+use super::{X_FORWARDED_FOR, X_REAL_IP, X_REQUEST_ID, end_to_end, tells_of_a_hop, tokens};
 
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -65,7 +65,7 @@ impl Value<'_> {
     }
 }
 
-/// What becomes of a field.
+/// What becomes of a field that is none of one hop.
 enum Fate {
     Passes,
     /// It tells of a hop: a stranger's ends here.
@@ -85,12 +85,9 @@ enum Fate {
 ///   writes the proper ones, and may have passed a client's imitation on.
 /// - `Expect` goes: hyper has answered `100-continue` itself when the body is read.
 pub fn onward(headers: &HeaderMap, hop: &Hop<'_>, mut tell: impl FnMut(&HeaderName, Value<'_>)) {
-    // The two that nearly all name end here by themselves.
-    let is_usual = |token: &[u8]| token.eq_ignore_ascii_case(b"upgrade") || token.eq_ignore_ascii_case(b"keep-alive");
-    let named: Vec<&[u8]> = tokens(headers, &CONNECTION).filter(|token| !is_usual(token)).collect();
-    for (name, value) in headers {
+    for (name, value) in end_to_end(headers) {
         let passes = match fate(name) {
-            Fate::Passes => !named.iter().any(|token| is_named_away(name, token)),
+            Fate::Passes => true,
             // These two are said anew.
             Fate::Tells => hop.trusted && *name != X_FORWARDED_FOR && *name != X_REQUEST_ID,
             Fate::Ends => false,
@@ -143,7 +140,7 @@ fn tell_of_hop(headers: &HeaderMap, hop: &Hop<'_>, mut tell: impl FnMut(&HeaderN
 }
 
 fn fate(name: &HeaderName) -> Fate {
-    if HOP_BY_HOP.contains(name) || *name == EXPECT || imitates(name) {
+    if *name == EXPECT || imitates(name) {
         Fate::Ends
     } else if tells_of_a_hop(name) {
         Fate::Tells

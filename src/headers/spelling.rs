@@ -49,12 +49,15 @@ pub fn spell(name: &HeaderName, line: &mut Vec<u8>) {
         }
         None => name,
     };
+    let start = line.len();
+    line.extend_from_slice(rest.as_bytes());
     let mut begins = true;
-    line.extend(rest.bytes().map(|byte| {
-        let byte = if begins { byte.to_ascii_uppercase() } else { byte };
-        begins = byte == b'-';
-        byte
-    }));
+    for byte in &mut line[start..] {
+        if begins {
+            byte.make_ascii_uppercase();
+        }
+        begins = *byte == b'-';
+    }
 }
 
 #[cfg(test)]

@@ -1,11 +1,11 @@
 //! A refusal that a page in a browser can read: a 101 of our own, and a Close that says why.
 
-use std::time::Duration;
+use std::{iter, time::Duration};
 
 use hyper::{
     HeaderMap, Request, StatusCode,
     body::Incoming,
-    header::{CONNECTION, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, UPGRADE},
+    header::{HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -73,14 +73,9 @@ impl Farewell {
     ) -> Bid {
         let reason = error.reason();
         record.fail(error);
-        let mut headers = HeaderMap::with_capacity(4);
-        headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
-        headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
-        headers.insert(SEC_WEBSOCKET_ACCEPT, self.accept);
-        if let Some(subprotocol) = self.subprotocol {
-            headers.insert(SEC_WEBSOCKET_PROTOCOL, subprotocol);
-        }
-        let mut words = switching(b"Switching Protocols", &headers);
+        let subprotocol = self.subprotocol.as_ref().map(|subprotocol| (&SEC_WEBSOCKET_PROTOCOL, subprotocol));
+        let fields = iter::once((&SEC_WEBSOCKET_ACCEPT, &self.accept)).chain(subprotocol);
+        let mut words = switching(b"Switching Protocols", fields);
         close_frame(CloseCode::TRY_AGAIN_LATER, reason).encode(None, &mut words);
         let patience = connection.worker.shared.plan().config.timeouts.close;
         Bid { words, reason, patience, counted: (connection.guard.again(), permit), record }

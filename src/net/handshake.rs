@@ -4,9 +4,12 @@
 //!
 //! Only a 101 is read to its end here. Any other answer is left to hyper, from its first byte ([`BackendIo`](super::backend_io::BackendIo)).
 
+use std::mem::MaybeUninit;
+
 use bytes::{BufMut, Bytes, BytesMut};
+use httparse::ParserConfig;
 use hyper::{
-    HeaderMap, Method, StatusCode, Uri, Version,
+    HeaderMap, Method, StatusCode, Uri,
     header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderName, HeaderValue, UPGRADE, VIA},
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -14,7 +17,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use super::upstream::Head;
 use crate::{
     error::{Error, Kind},
-    headers::{Hop, Value, onward, spell, via},
+    headers::{Hop, VIA_1_1, Value, onward, spell},
 };
 
 /// The head of an answer is at most this long.
@@ -65,10 +68,9 @@ pub(super) async fn exchange(
         if *read == TLS_ALERT[..1] {
             continue;
         }
-        while let Some((status, length)) = status(&read[interim..], most)? {
-            if status == StatusCode::SWITCHING_PROTOCOLS {
+        while let Some(Answer { status, length, switched }) = answer(&read[interim..], most)? {
+            if let Some((reason, headers)) = switched {
                 let early = read.split_off(interim + length).freeze();
-                let (reason, headers) = headers(&read.freeze().slice(interim..), most)?;
                 return Ok(Reply::Switched { reason, headers, early });
             }
             if !status.is_informational() {
@@ -82,13 +84,19 @@ pub(super) async fn exchange(
     }
 }
 
-/// A 101 on the wire.
-pub(super) fn switching(reason: &[u8], headers: &HeaderMap) -> Vec<u8> {
+/// A 101 on the wire, with the fields that make it one. `headers` are its others.
+pub(super) fn switching<'a>(
+    reason: &[u8],
+    headers: impl IntoIterator<Item = (&'a HeaderName, &'a HeaderValue)>,
+) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(HEAD);
     for part in [b"HTTP/1.1 101 ", reason, b"\r\n"] {
         bytes.put_slice(part);
     }
-    fields(&mut bytes, headers);
+    for (name, value) in headers {
+        field(&mut bytes, name, value.as_bytes());
+    }
+    bytes.put_slice(b"Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
     bytes
 }
 
@@ -138,7 +146,7 @@ impl Request<'_> {
             }
         }
         if self.has_via {
-            tell(&VIA, Value::Ours(via(Version::HTTP_11).as_bytes()));
+            tell(&VIA, Value::Ours(VIA_1_1.as_bytes()));
         }
         tell(&CONNECTION, Value::Ours(b"Upgrade"));
         tell(&UPGRADE, Value::Ours(b"websocket"));
@@ -156,7 +164,10 @@ pub(super) fn request(head: &Head, address: &str) -> Vec<u8> {
     if !head.headers.contains_key(HOST) {
         field(&mut bytes, &HOST, address.as_bytes());
     }
-    fields(&mut bytes, &head.headers);
+    for (name, value) in &head.headers {
+        field(&mut bytes, name, value.as_bytes());
+    }
+    bytes.put_slice(b"\r\n");
     bytes
 }
 
@@ -172,14 +183,6 @@ fn start(method: &str, uri: &Uri) -> Vec<u8> {
     bytes
 }
 
-/// All fields, and the end of the head.
-fn fields(bytes: &mut Vec<u8>, headers: &HeaderMap) {
-    for (name, value) in headers {
-        field(bytes, name, value.as_bytes());
-    }
-    bytes.put_slice(b"\r\n");
-}
-
 fn field(bytes: &mut Vec<u8>, name: &HeaderName, value: &[u8]) {
     spell(name, bytes);
     for part in [b": ", value, b"\r\n"] {
@@ -187,50 +190,54 @@ fn field(bytes: &mut Vec<u8>, name: &HeaderName, value: &[u8]) {
     }
 }
 
-/// The status of an answer whose head is complete, and how long that is.
-fn status(bytes: &[u8], most: usize) -> Result<Option<(StatusCode, usize)>, Error> {
-    parse(bytes, most, |answer, length| {
-        let status = StatusCode::from_u16(answer.code.unwrap_or_default()).map_err(malformed)?;
-        Ok((status, length))
-    })
+/// The head of an answer, complete.
+struct Answer {
+    status: StatusCode,
+    length: usize,
+    /// Of a 101: its reason phrase and its headers.
+    switched: Option<(Bytes, HeaderMap)>,
 }
 
-/// The reason phrase and the headers of a complete head; they stay where they are.
-fn headers(head: &Bytes, most: usize) -> Result<(Bytes, HeaderMap), Error> {
-    let read = parse(head, most, |answer, _| {
-        let mut headers = HeaderMap::with_capacity(answer.headers.len());
-        for line in answer.headers.iter() {
-            let name = HeaderName::from_bytes(line.name.as_bytes()).map_err(malformed)?;
-            let value = HeaderValue::from_maybe_shared(head.slice_ref(line.value)).map_err(malformed)?;
-            headers.append(name, value);
-        }
-        let reason = answer.reason.filter(|reason| !reason.is_empty());
-        Ok((reason.map_or_else(Bytes::new, |reason| head.slice_ref(reason.as_bytes())), headers))
-    });
-    read?.ok_or_else(|| malformed("its head has no end"))
-}
-
-/// Reads a head of `most` fields at most, and hands it on with its length; `None` while it has no end.
-fn parse<T>(
-    bytes: &[u8],
-    most: usize,
-    read: impl FnOnce(&httparse::Response<'_, '_>, usize) -> Result<T, Error>,
-) -> Result<Option<T>, Error> {
-    let mut few = [httparse::EMPTY_HEADER; FEW];
+/// Reads a head of `most` fields at most; `None` while it has no end.
+fn answer(bytes: &[u8], most: usize) -> Result<Option<Answer>, Error> {
+    let parser = ParserConfig::default();
+    let mut few = [const { MaybeUninit::uninit() }; FEW];
     let mut many;
-    let mut answer = httparse::Response::new(&mut few[..most.min(FEW)]);
-    let mut parsed = answer.parse(bytes);
+    let mut answer = httparse::Response::new(&mut []);
+    let few = &mut few[..most.min(FEW)];
+    let mut parsed = parser.parse_response_with_uninit_headers(&mut answer, bytes, few);
     if parsed == Err(httparse::Error::TooManyHeaders) && most > FEW {
-        many = vec![httparse::EMPTY_HEADER; most];
-        answer = httparse::Response::new(&mut many);
-        parsed = answer.parse(bytes);
+        many = vec![MaybeUninit::uninit(); most];
+        answer = httparse::Response::new(&mut []);
+        parsed = parser.parse_response_with_uninit_headers(&mut answer, bytes, &mut many);
     }
-    match parsed {
-        Ok(httparse::Status::Partial) => Ok(None),
-        Ok(httparse::Status::Complete(length)) => read(&answer, length).map(Some),
-        Err(httparse::Error::TooManyHeaders) => Err(malformed("it has more fields than limits.answer_headers")),
-        Err(error) => Err(malformed(error)),
+    let length = match parsed {
+        Ok(httparse::Status::Partial) => return Ok(None),
+        Ok(httparse::Status::Complete(length)) => length,
+        Err(httparse::Error::TooManyHeaders) => return Err(malformed("it has more fields than limits.answer_headers")),
+        Err(error) => return Err(malformed(error)),
+    };
+    let status = StatusCode::from_u16(answer.code.unwrap_or_default()).map_err(malformed)?;
+    let is_switched = status == StatusCode::SWITCHING_PROTOCOLS;
+    let switched = is_switched.then(|| switched(&bytes[..length], &answer)).transpose()?;
+    Ok(Some(Answer { status, length, switched }))
+}
+
+/// The reason phrase and the headers of a head, which they share.
+fn switched(head: &[u8], answer: &httparse::Response<'_, '_>) -> Result<(Bytes, HeaderMap), Error> {
+    let kept = Bytes::copy_from_slice(head);
+    let keep = |part: &[u8]| {
+        // An empty part may be anywhere.
+        let start = part.as_ptr().addr().saturating_sub(head.as_ptr().addr());
+        if part.is_empty() { Bytes::new() } else { kept.slice(start..start + part.len()) }
+    };
+    let mut headers = HeaderMap::with_capacity(answer.headers.len());
+    for line in answer.headers.iter() {
+        let name = HeaderName::from_bytes(line.name.as_bytes()).map_err(malformed)?;
+        let value = HeaderValue::from_maybe_shared(keep(line.value)).map_err(malformed)?;
+        headers.append(name, value);
     }
+    Ok((keep(answer.reason.unwrap_or_default().as_bytes()), headers))
 }
 
 fn malformed(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {

@@ -8,12 +8,12 @@ use std::{
 };
 
 use hyper::{
-    Method, Request, Response, StatusCode, Version,
+    HeaderMap, Method, Request, Response, StatusCode,
     body::Incoming,
     ext::ReasonPhrase,
     header::{
-        ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderValue, RETRY_AFTER, SEC_WEBSOCKET_PROTOCOL,
-        SEC_WEBSOCKET_VERSION, UPGRADE,
+        ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName, HeaderValue, RETRY_AFTER,
+        SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE, VIA,
     },
     http::request::Parts,
 };
@@ -46,6 +46,9 @@ use crate::{
 const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("5");
 
 const CLOSE: HeaderValue = HeaderValue::from_static("close");
+
+/// This hop of a 101.
+static VIA_HERE: HeaderValue = HeaderValue::from_static(headers::VIA_1_1);
 
 /// Who connected, and how.
 #[derive(Debug)]
@@ -425,30 +428,34 @@ fn pass_on(connection: &Arc<Connection>, plan: &Plan, answer: Answer, mut record
 fn opening(connection: &Connection, plan: &Plan, upgraded: Upgraded, record: Record) -> Opening {
     let Upgraded { switched, pick, agreed, place, admitted } = upgraded;
     let shared = &connection.worker.shared;
-    let mut headers = switched.headers;
-    headers::strip_hop_by_hop(&mut headers);
-    headers.remove(CONTENT_LENGTH);
-    if plan.config.via_header {
-        headers::add_via(&mut headers, Version::HTTP_11);
-    }
-    if agreed.subprotocol.is_none() {
-        headers.remove(SEC_WEBSOCKET_PROTOCOL);
-    }
-    headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
-    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    let answer = switching(&switched.reason, fields_of_101(plan, &agreed, &switched.headers));
     let terms = &plan.terms[place];
     let common = Arc::clone(if agreed.extensions { &terms.extended } else { &terms.plain });
     let record = record.into_session(Arc::clone(&terms.log), Arc::clone(pick.backend()));
     let (counted, permit) = admitted.into_session(|| connection.guard.open_session());
     let holdings = Holdings { guards: (pick.settle(), counted, permit), record };
     Opening {
-        answer: switching(&switched.reason, &headers),
+        answer,
         patience: plan.config.timeouts.request_header,
         backend: (switched.socket, switched.early),
         common,
         nonce: shared.nonces.next() as u64,
         holdings,
     }
+}
+
+/// What the client gets of a 101's fields, but for those that make it one.
+fn fields_of_101<'a>(
+    plan: &Plan,
+    agreed: &Agreed,
+    headers: &'a HeaderMap,
+) -> impl Iterator<Item = (&'a HeaderName, &'a HeaderValue)> {
+    // A length means nothing on a 1xx (RFC 9112 §6.3), and an empty subprotocol is none.
+    let has_subprotocol = agreed.subprotocol.is_some();
+    let passes =
+        move |name: &HeaderName| *name != CONTENT_LENGTH && (has_subprotocol || *name != SEC_WEBSOCKET_PROTOCOL);
+    let via = plan.config.via_header.then_some((&VIA, &VIA_HERE));
+    headers::end_to_end(headers).filter(move |(name, _)| passes(name)).chain(via)
 }
 
 /// Answers an OPTIONS or TRACE that may go no further (RFC 9110 §7.6.2). A TRACE is not echoed: nobody needs that, and it shows
