@@ -1,7 +1,8 @@
 //! Hop-by-hop removal, forwarding headers, trusted proxies. PURE.
 //!
 //! Toward a backend: [`check_framing`] and [`client_address`] read the request as it came, and so does who checks its
-//! `Origin`; then [`onward`] tells what of it the backend gets. Toward a client [`strip_hop_by_hop`] does.
+//! `Origin`; then [`onward()`] tells what of it the backend gets. Toward a client, [`end_to_end`] and [`strip_hop_by_hop`] leave out
+//! what concerns one hop.
 
 mod authentication;
 mod framing;
