@@ -517,6 +517,10 @@ mod tests {
         let burst: Vec<String> = (0..100).map(|number| format!("{number}\n")).collect();
         for line in &burst {
             lines.push(line.clone().into());
+            while lines.queue.state().thread != Thread::Gathering {
+                assert_eq!(events.try_recv(), Err(mpsc::TryRecvError::Empty), "it did not wait for the others");
+                thread::yield_now();
+            }
         }
         assert_eq!(lines.wait(soon()), 0);
         assert_eq!(next(&events), write_of(&burst.concat()));
@@ -526,7 +530,7 @@ mod tests {
 
     #[test]
     fn a_line_is_written_though_no_other_comes() {
-        let (lines, events, _) = telling(Duration::from_millis(10), BOUNDS);
+        let (lines, events, _) = telling(Duration::from_millis(100), BOUNDS);
         for line in ["one\n", "two\n", "three\n"] {
             lines.push(line.into());
             assert_eq!(next(&events), write_of(line));
