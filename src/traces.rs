@@ -10,7 +10,7 @@ mod export;
 use std::{fmt, mem, time::Duration};
 
 use hyper::{
-    HeaderMap, Method, Request, StatusCode, Uri, Version,
+    Method, Request, StatusCode, Uri, Version,
     header::{HeaderName, HeaderValue},
 };
 use opentelemetry::{
