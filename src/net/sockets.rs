@@ -97,6 +97,8 @@ const ENDED: u8 = 4;
 const OF_SESSION: u8 = 8;
 /// It has refused bytes before.
 const HAS_REFUSED: u8 = 16;
+/// All that came before the end that was announced has been read.
+const EMPTIED: u8 = 32;
 
 /// Most heads are shorter.
 const HEAD: usize = 4096;
@@ -253,9 +255,10 @@ impl Socket {
         Ok((length > 0).then_some(byte[0]))
     }
 
-    /// Whether bytes of the other end wait to be read: closing would be a reset.
+    /// Whether bytes of the other end wait to be read of a session's socket: closing would be a reset.
     pub(super) fn has_unread(&self) -> bool {
-        ioctl_fionread(&self.stream).map_or(true, |unread| unread > 0)
+        let is_emptied = self.ready.load(Relaxed) & EMPTIED != 0;
+        !is_emptied && ioctl_fionread(&self.stream).map_or(true, |unread| unread > 0)
     }
 
     /// Moves bytes by `call`, if they can be moved without waiting. `Pending`: this side has to come first.
@@ -305,6 +308,8 @@ impl Socket {
         if ready & OF_SESSION != 0 {
             if ready & ENDED == 0 {
                 self.ready.store(ready & !flag, Relaxed);
+            } else if flag == READABLE {
+                self.ready.store(ready | EMPTIED, Relaxed);
             }
             return;
         }

@@ -8,7 +8,7 @@ use std::{
 
 use rustix::{
     io::retry_on_intr,
-    net::{SendAncillaryBuffer, SendFlags, sendmsg},
+    net::{SendAncillaryBuffer, SendFlags, send, sendmsg},
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::{rustls::ProtocolVersion, server::TlsStream};
@@ -156,15 +156,17 @@ impl AsyncWrite for Stream {
 #[derive(Debug)]
 struct LastWords<'a>(&'a Socket);
 
+impl LastWords<'_> {
+    const FLAGS: SendFlags = SendFlags::NOSIGNAL.union(SendFlags::MORE);
+}
+
 impl Write for LastWords<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.write_vectored(&[IoSlice::new(bytes)])
+        Ok(retry_on_intr(|| send(self.0, bytes, Self::FLAGS))?)
     }
 
     fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        let flags = SendFlags::NOSIGNAL | SendFlags::MORE;
-        let send = || sendmsg(self.0, slices, &mut SendAncillaryBuffer::default(), flags);
-        Ok(retry_on_intr(send)?)
+        Ok(retry_on_intr(|| sendmsg(self.0, slices, &mut SendAncillaryBuffer::default(), Self::FLAGS))?)
     }
 
     fn flush(&mut self) -> io::Result<()> {
