@@ -121,7 +121,7 @@ SCENARIOS = [
         "closes",
         "Python, Node and raw sockets end sessions, plain and over TLS: none by a reset (--minutes 10: 100,000)",
         closes.run,
-        240,
+        1200,
         False,
         True,
     ),
