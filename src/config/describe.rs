@@ -56,7 +56,11 @@ pub fn describe(config: &Config) -> String {
         line(&mut text, format_args!("limits    {limits}"));
     }
     let workers = config.workers.map_or_else(|| "one per core".into(), |workers| workers.to_string());
-    line(&mut text, format_args!("workers   {workers}"));
+    let coalesce = match config.coalesce.as_micros() {
+        0 => String::new(),
+        micros => format!(", sessions are read together within {micros}us"),
+    };
+    line(&mut text, format_args!("workers   {workers}{coalesce}"));
     let admin = match &config.admin {
         Some(admin) if admin.token_file.is_some() => format!("{}  with a token", admin.bind),
         Some(admin) => format!("{}  without a token", admin.bind),

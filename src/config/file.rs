@@ -13,7 +13,7 @@ use super::{
     sides::PongTimeout,
     statuses::Statuses,
     tracing::{Collector, Share},
-    values::{Cidr, Duration, Size, Workers},
+    values::{Cidr, Duration, Moment, Size, Workers},
 };
 
 /// The configuration of longwire.
@@ -23,6 +23,9 @@ use super::{
 pub(super) struct File {
     /// Worker threads, each with a runtime of its own; `auto` = one per core.
     pub(super) workers: Workers,
+    /// How long sessions wait, after a wake-up of their worker, to be read together: fewer wake-ups, up to so much more delay in each
+    /// direction. 0us = not at all; at most 2ms.
+    pub(super) coalesce: Moment,
     /// Where connections are accepted. At least one.
     pub(super) listeners: Vec<Listener>,
     /// Named groups of backends. At least one.
@@ -530,6 +533,7 @@ impl Default for File {
     fn default() -> Self {
         Self {
             workers: Workers(None),
+            coalesce: Moment(std::time::Duration::ZERO),
             listeners: Vec::new(),
             upstreams: BTreeMap::new(),
             routes: Vec::new(),

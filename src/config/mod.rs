@@ -56,6 +56,8 @@ pub fn schema() -> serde_json::Value {
 pub struct Config {
     /// Worker threads; `None` = one per core.
     pub workers: Option<NonZeroUsize>,
+    /// How long sessions wait to be read together; zero = not at all.
+    pub coalesce: Duration,
     /// Where to accept.
     pub listeners: Vec<Listener>,
     /// The groups of backends; routes refer to them by index.

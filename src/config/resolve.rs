@@ -49,6 +49,7 @@ pub(super) fn resolve(file: file::File, base: &Path) -> (Config, Vec<Problem>) {
     let written = serde_json::to_value(&file).unwrap_or_default();
     let file::File {
         workers,
+        coalesce,
         listeners,
         upstreams,
         routes,
@@ -74,6 +75,7 @@ pub(super) fn resolve(file: file::File, base: &Path) -> (Config, Vec<Problem>) {
     resolver.admin_address(admin.as_ref(), &listeners);
     let config = Config {
         workers: workers.0,
+        coalesce: coalesce.0,
         listeners,
         upstreams,
         routes,

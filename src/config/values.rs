@@ -26,6 +26,10 @@ pub(super) struct Refusal {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Duration(pub(super) StdDuration);
 
+/// A length of time too short for a timer, at most 2 ms: `0us`, `500us`, `1ms`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Moment(pub(super) StdDuration);
+
 /// A number of bytes: `0B`, `32KiB`, `16MiB`, `1.5GB`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Size(pub(super) u64);
@@ -41,12 +45,15 @@ pub(super) struct Cidr(pub(super) IpNet);
 /// No timer may be set further ahead, so that adding one to the present time cannot overflow.
 const LONGEST: StdDuration = StdDuration::from_secs(365 * 24 * 3600);
 const SHORTEST: StdDuration = StdDuration::from_millis(1);
+const LONGEST_MOMENT: StdDuration = StdDuration::from_millis(2);
+const SHORTEST_MOMENT: StdDuration = StdDuration::from_micros(1);
 const MOST_WORKERS: usize = 1024;
 
 /// Checks `text` as the scalar that the schema calls `kind` (its `x-takes`).
 pub(super) fn check(kind: &str, text: &str) -> Result<(), Refusal> {
     match kind {
         Duration::KIND => Duration::parse(text).map(drop),
+        Moment::KIND => Moment::parse(text).map(drop),
         Size::KIND => Size::parse(text).map(drop),
         Workers::KIND => Workers::parse(text).map(drop),
         Bind::KIND => Bind::parse(text).map(drop),
@@ -64,6 +71,7 @@ pub(super) fn check(kind: &str, text: &str) -> Result<(), Refusal> {
 pub(super) fn stand_in(kind: &str) -> &'static str {
     match kind {
         Duration::KIND => "1s",
+        Moment::KIND => "500us",
         Size::KIND => "1MiB",
         Workers::KIND => "auto",
         Bind::KIND => "0.0.0.0:0",
@@ -101,7 +109,6 @@ impl Duration {
 
     fn parse(text: &str) -> Result<Self, Refusal> {
         let text = text.trim();
-        let units = "units are ms, s, m, h and d: 50ms, 25s, 1h 30m";
         if NO_BOUND.contains(&&*text.to_ascii_lowercase()) {
             return Err(Refusal::new(format!("`{text}` is not a duration"), "0s is without end, where that can be"));
         }
@@ -113,17 +120,7 @@ impl Duration {
             }
             Err(_) => {}
         }
-        // A unit is a letter: this refuses clock notation (`00:30`), which the parser below would take.
-        let span = text
-            .contains(|c: char| c.is_ascii_alphabetic())
-            .then(|| jiff::fmt::friendly::SpanParser::new().parse_span(text).ok())
-            .flatten()
-            .ok_or_else(|| Refusal::new(format!("`{text}` is not a duration"), units))?;
-        let length = span
-            .to_duration(jiff::SpanRelativeTo::days_are_24_hours())
-            .map_err(|_| Refusal::new(format!("`{text}` is not a duration: months and years vary"), units))?;
-        let length = StdDuration::try_from(length)
-            .map_err(|_| Refusal::new(format!("`{text}` is negative"), "a duration is 0s or more"))?;
+        let length = length(text, "units are ms, s, m, h and d: 50ms, 25s, 1h 30m")?;
         if length > LONGEST {
             return Err(Refusal::new(format!("`{text}` is too long"), "at most 365d"));
         }
@@ -131,6 +128,49 @@ impl Duration {
             return Err(Refusal::new(format!("`{text}` is too short"), "0s or at least 1ms"));
         }
         Ok(Self(length))
+    }
+}
+
+/// What `text` says, in the words of a duration. `units`: those that suit.
+fn length(text: &str, units: &str) -> Result<StdDuration, Refusal> {
+    // A unit is a letter: this refuses clock notation (`00:30`), which the parser below would take.
+    let span = text
+        .contains(|c: char| c.is_ascii_alphabetic())
+        .then(|| jiff::fmt::friendly::SpanParser::new().parse_span(text).ok())
+        .flatten()
+        .ok_or_else(|| Refusal::new(format!("`{text}` is not a duration"), units))?;
+    let length = span
+        .to_duration(jiff::SpanRelativeTo::days_are_24_hours())
+        .map_err(|_| Refusal::new(format!("`{text}` is not a duration: months and years vary"), units))?;
+    StdDuration::try_from(length).map_err(|_| Refusal::new(format!("`{text}` is negative"), "a duration is 0s or more"))
+}
+
+impl Moment {
+    pub(super) const KIND: &str = "a moment";
+    const PATTERN: &str = Duration::PATTERN;
+
+    fn parse(text: &str) -> Result<Self, Refusal> {
+        let text = text.trim();
+        if NO_BOUND.contains(&&*text.to_ascii_lowercase()) {
+            return Err(Refusal::new(format!("`{text}` is not a duration"), "0us is none"));
+        }
+        if text.parse::<f64>().is_ok() {
+            return Err(Refusal::new(format!("`{text}` has no unit"), format!("write {text}us")));
+        }
+        let length = length(text, "units are us and ms: 500us, 1ms")?;
+        if length > LONGEST_MOMENT {
+            return Err(Refusal::new(format!("`{text}` is too long"), "at most 2ms"));
+        }
+        if !length.is_zero() && length < SHORTEST_MOMENT {
+            return Err(Refusal::new(format!("`{text}` is too short"), "0us or at least 1us"));
+        }
+        Ok(Self(length))
+    }
+}
+
+impl fmt::Display for Moment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}us", self.0.as_micros())
     }
 }
 
@@ -310,6 +350,7 @@ macro_rules! scalar {
 
 scalar! {
     Duration: "string",
+    Moment: "string",
     Size: "string",
     Workers: ["string", "integer"],
     Bind: "string",
@@ -354,6 +395,21 @@ mod tests {
     }
 
     #[test]
+    fn moments_are_at_most_two_milliseconds() {
+        let moment = |text| Moment::parse(text).map(|moment| moment.0).map_err(|refusal| refusal.to_string());
+        assert_eq!(moment("0us"), Ok(StdDuration::ZERO));
+        assert_eq!(moment("500us"), Ok(StdDuration::from_micros(500)));
+        assert_eq!(moment("1.5ms"), Ok(StdDuration::from_micros(1500)));
+        assert_eq!(moment("2ms"), Ok(StdDuration::from_millis(2)));
+        assert_eq!(moment("500").unwrap_err(), "`500` has no unit (write 500us)");
+        assert_eq!(moment("2001us").unwrap_err(), "`2001us` is too long (at most 2ms)");
+        assert_eq!(moment("500x").unwrap_err(), "`500x` is not a duration (units are us and ms: 500us, 1ms)");
+        for refused in ["", "us", "-5us", "10ns", "off", "00:30"] {
+            assert!(moment(refused).is_err(), "{refused:?}");
+        }
+    }
+
+    #[test]
     fn sizes_carry_units() {
         let size = |text| Size::parse(text).map(|size| size.0);
         assert_eq!(size("0B"), Ok(0));
@@ -369,6 +425,9 @@ mod tests {
     fn what_is_displayed_is_read_back() {
         for text in ["0s", "50ms", "25s", "1500ms", "300s"] {
             assert_eq!(Duration::parse(text).unwrap().to_string(), text);
+        }
+        for text in ["0us", "500us", "2000us"] {
+            assert_eq!(Moment::parse(text).unwrap().to_string(), text);
         }
         for text in ["0B", "100B", "32KiB", "16MiB", "3GiB"] {
             assert_eq!(Size::parse(text).unwrap().to_string(), text);

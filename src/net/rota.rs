@@ -67,14 +67,15 @@ impl Rota {
         Some(session)
     }
 
-    /// After a turn that cost so much.
-    pub(super) fn note(&self, had: &mut Had, cost: usize) {
+    /// After a turn that cost so much. Whether the session is heavy.
+    pub(super) fn note(&self, had: &mut Had, cost: usize) -> bool {
         if cost > LIGHT {
             had.used = HEAVY;
-            return;
+            return true;
         }
         let before = if had.cycle == self.cycle && had.used != HEAVY { had.used } else { 0 };
         *had = Had { cycle: self.cycle, used: (before + cost.div_ceil(CALL) as u8).min(AHEAD) };
+        false
     }
 
     pub(super) fn is_empty(&self) -> bool {

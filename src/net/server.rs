@@ -325,7 +325,9 @@ impl Start {
     fn run(self, runtime: Runtime, report: Report) {
         let Self { worker, arrivals, inbox, stopped, alive } = self;
         let entered = runtime.enter();
-        let sessions = sockets::open().and_then(|epoll| Sessions::new(Arc::clone(&worker), epoll, arrivals));
+        let coalesce = worker.shared.plan().config.coalesce;
+        let sessions = sockets::open(!coalesce.is_zero())
+            .and_then(|epolls| Sessions::new(Arc::clone(&worker), epolls, coalesce, arrivals));
         drop(entered);
         let (sessions, started) = match sessions {
             Ok(sessions) => (Some(sessions), Ok(())),

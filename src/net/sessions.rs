@@ -28,7 +28,7 @@ use super::{
     relay::{Scratch, Turn},
     rota::{Had, Rota, Round, price},
     session::{Arrival, Held},
-    sockets,
+    sockets::{self, Apart, Epolls},
     stay::{Next, Seen, Stay},
     tally::Ledger,
     vital::Fault,
@@ -36,8 +36,6 @@ use super::{
 
 /// What the kernel tells at once, at most.
 const EVENTS: usize = 256;
-/// How many microseconds the sessions have in one wake-up, before the worker's tasks and timers have their turn.
-const BUSY: u64 = 500;
 /// Sessions that are taken in, and that are told of an order, in one wake-up.
 const SLICE: usize = 64;
 /// Places of the table that are looked through at a time for alarms that ring.
@@ -99,6 +97,8 @@ pub(super) struct Sessions {
     inquiries: VecDeque<Inquiry>,
     ledger: Ledger,
     epoll: AsyncFd<Epoll>,
+    /// Where sessions may wait for others (`coalesce`): the sockets of tasks, which do not.
+    apart: Option<Apart>,
     events: Events,
     running: Slab<Running>,
     /// Those that have their turn next.
@@ -125,27 +125,39 @@ pub(super) struct Sessions {
 }
 
 impl Sessions {
-    /// Those that come by `arrivals`, on the sockets of this thread.
+    /// Those that come by `arrivals`, on the sockets of this thread. `coalesce`: how long they may wait to be read together.
     ///
     /// # Errors
     /// The runtime takes no more descriptors.
-    pub(super) fn new(worker: Arc<Worker>, epoll: Epoll, arrivals: mpsc::Receiver<Arrival>) -> io::Result<Self> {
+    pub(super) fn new(
+        worker: Arc<Worker>,
+        epolls: Epolls,
+        coalesce: Duration,
+        arrivals: mpsc::Receiver<Arrival>,
+    ) -> io::Result<Self> {
         let epoch = Instant::now();
         let scratch = Scratch::new(Arc::clone(&worker.shared.admission.unsent));
-        let (bell, door) = (Bell::hang(epoll.registry())?, Door::hang(epoll.registry())?);
+        let Epolls { all, apart } = epolls;
+        let bell = Bell::hang(all.registry())?;
+        // What other threads send ends every wait.
+        let door = match &apart {
+            None => Door::hang(all.registry())?,
+            Some(apart) => Door::hang(&apart.registry()?)?,
+        };
         Ok(Self {
             worker,
             arrivals,
             inquiries: VecDeque::new(),
             ledger: Ledger::default(),
-            epoll: sockets::watch(epoll)?,
+            epoll: sockets::watch(all)?,
+            apart,
             events: Events::with_capacity(EVENTS),
             running: Slab::new(),
             rota: Rota::default(),
             scratch,
             epoch,
             wakes_tasks: false,
-            stay: Stay::new(),
+            stay: Stay::new(coalesce.as_micros() as u64),
             bell,
             door,
             earliest: None,
@@ -179,21 +191,23 @@ impl Sessions {
             self.worker.shared.vitals.strike(fault);
         }
         let mut now = self.clock();
-        self.stay.begin(now.micros);
-        let until = now.micros + BUSY;
+        let until = self.stay.begin(now.micros);
         let has_arrivals = self.receive(cx);
         self.answer();
         self.count();
         self.tell();
         self.wakes_tasks = false;
-        let mut more = self.take_events(cx);
-        self.proceed(now, until);
+        let mut more = self.take_events(cx, now);
+        self.stay.note_wait(now.micros, self.wakes_tasks || has_arrivals || self.owes_work());
+        if !self.stay.holds() {
+            self.proceed(now, until);
+        }
         // Tasks whose events have come do not wait for sessions that are never done.
-        while !self.wakes_tasks {
+        while !self.wakes_tasks && !self.stay.holds() {
             more = match more {
                 // One comes alone, mostly: to look for a second one costs more than it saves.
                 Poll::Ready(1) if self.rota.is_empty() => self.clear_events(cx),
-                Poll::Ready(_) => self.take_events(cx),
+                Poll::Ready(_) => self.take_events(cx, now),
                 Poll::Pending => Poll::Pending,
             };
             if more.is_pending() {
@@ -205,13 +219,15 @@ impl Sessions {
             }
             self.proceed(now, until);
         }
-        let has_more = has_arrivals || more.is_ready() || !self.rota.is_empty() || self.owes_work();
+        let holds = self.stay.holds();
+        let has_more = has_arrivals || self.owes_work() || !holds && (more.is_ready() || !self.rota.is_empty());
         let next = self.stay.next(now.micros, self.seen(now, has_more));
-        self.door.set_shut(self.stay.may_stay() || matches!(next, Next::Stay { .. }));
+        self.door.set_shut(self.stay.may_stay() || matches!(next, Next::Stay { .. } | Next::Coalesce { .. }));
         let yields = match next {
             Next::Yield => true,
             Next::Stay { bell } => self.stay_until(bell, now),
-            Next::Leave => false,
+            Next::Coalesce { until } => self.coalesce_until(until),
+            Next::Leave => !self.rota.is_empty(),
         };
         self.set_alarm(cx);
         if yields {
@@ -256,7 +272,7 @@ impl Sessions {
 
     /// Ready with how many were taken when there may be more: after the turns of those, before the runtime is asked, which
     /// costs two calls and a wake-up.
-    fn take_events(&mut self, cx: &mut Context<'_>) -> Poll<usize> {
+    fn take_events(&mut self, cx: &mut Context<'_>, now: Moment) -> Poll<usize> {
         loop {
             let Ok(mut ready) = ready!(self.epoll.poll_read_ready_mut(cx)) else { return Poll::Pending };
             if let Err(error) = ready.get_inner_mut().poll(&mut self.events, Some(Duration::ZERO)) {
@@ -264,7 +280,9 @@ impl Sessions {
                 return Poll::Ready(0);
             }
             let taken = self.events.iter().count();
-            self.wakes_tasks |= pass_on(&self.events, &mut self.running, &mut self.rota);
+            let found = pass_on(&self.events, self.apart.as_mut(), &mut self.running, &mut self.rota);
+            self.wakes_tasks |= found.wakes_tasks;
+            self.stay.note_look(now.micros, found.of_sessions);
             if !self.rota.is_empty() || taken == EVENTS {
                 return Poll::Ready(taken);
             }
@@ -301,14 +319,25 @@ impl Sessions {
             if self.epoll.get_mut().poll(&mut self.events, None).is_err() {
                 break;
             }
-            self.wakes_tasks |= pass_on(&self.events, &mut self.running, &mut self.rota);
+            let found = pass_on(&self.events, self.apart.as_mut(), &mut self.running, &mut self.rota);
+            self.wakes_tasks |= found.wakes_tasks;
             now = self.clock();
+            self.stay.note_look(now.micros, found.of_sessions);
             if !self.stay.takes_events(now.micros) {
                 break;
             }
             self.proceed(now, bell);
         }
         !self.rota.is_empty() || self.owes_work()
+    }
+
+    /// Waits for more events of sessions, unless there is something for a task. Always true: what has come is read next.
+    fn coalesce_until(&mut self, until: u64) -> bool {
+        let now = self.clock();
+        let time = Duration::from_micros(until.saturating_sub(now.micros));
+        let is_urgent = self.apart.as_ref().is_none_or(|apart| apart.wait(time).unwrap_or(false));
+        self.stay.note_wait(self.clock().micros, is_urgent);
+        true
     }
 
     /// After the events of a moment were taken: what is to be done then, in one round.
@@ -369,7 +398,9 @@ impl Sessions {
         let turn = catch_unwind(AssertUnwindSafe(|| session.turn(scratch, is_due, now.at)));
         let cost = price(scratch.take_moved());
         round.spend(cost);
-        self.rota.note(&mut running.had, cost);
+        if self.rota.note(&mut running.had, cost) {
+            self.stay.note_bulk(now.micros);
+        }
         match turn {
             Ok(Turn::Waits) => {}
             Ok(Turn::HasMore) => {
@@ -487,15 +518,28 @@ impl Sessions {
     }
 }
 
-/// Gives the sessions a turn next whose sockets have changed. Returns whether a task was woken.
-fn pass_on(events: &Events, running: &mut Slab<Running>, rota: &mut Rota) -> bool {
-    sockets::dispatch(events, |key, side, ready| {
+/// What a look at the sockets has found.
+struct Found {
+    of_sessions: usize,
+    wakes_tasks: bool,
+}
+
+/// Gives the sessions a turn next whose sockets have changed, and wakes tasks.
+fn pass_on(events: &Events, apart: Option<&mut Apart>, running: &mut Slab<Running>, rota: &mut Rota) -> Found {
+    let mut of_sessions = 0;
+    let woken = sockets::dispatch(events, apart, |key, side, ready| {
         let Some(running) = running.get_mut(key as usize) else { return };
+        of_sessions += 1;
         running.session.note(side, ready);
         if !mem::replace(&mut running.queued, true) {
             rota.push(key, running.had);
         }
-    })
+    });
+    let wakes_tasks = woken.unwrap_or_else(|error| {
+        tracing::debug!(%error, "waiting for the sockets of tasks failed");
+        false
+    });
+    Found { of_sessions, wakes_tasks }
 }
 
 /// The places to look at now; `at` is where they begin, and then where those after them do. `None` = no place is left. No

@@ -17,7 +17,7 @@ use std::{
     task::{Context, Poll, Waker, ready},
 };
 
-use mio::{Events, Interest, Poll as Epoll, Registry, Token, event::Source, net::TcpStream};
+use mio::{Events, Interest, Poll as Epoll, Registry, Token, event::Source, net::TcpStream, unix::SourceFd};
 use rustix::{
     io::ioctl_fionread,
     net::{RecvFlags, SendFlags, recv, send},
@@ -28,8 +28,10 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, unix::AsyncFd};
 use super::{door, libc_calls, socket};
 use crate::ws::{Side, progress::Progress};
 
+mod apart;
 mod listening;
 
+pub(super) use apart::Apart;
 pub(super) use listening::Listener;
 
 thread_local! {
@@ -41,6 +43,8 @@ thread_local! {
 /// The sockets of this thread, by their tokens.
 struct Table {
     registry: Registry,
+    /// Where the sockets of tasks are, if apart from those of sessions.
+    apart: Option<Registry>,
     slots: Slab<Slot>,
 }
 
@@ -50,16 +54,25 @@ impl Table {
         let slot = self.slots.vacant_entry();
         let token = slot.key();
         let key = u32::try_from(token).map_err(io::Error::other)?;
-        self.registry.register(socket, Token(token), interest)?;
+        self.apart.as_ref().unwrap_or(&self.registry).register(socket, Token(token), interest)?;
         slot.insert(Slot::Task { ready: Ready(ready), waker: None });
         Ok(key)
+    }
+
+    /// Has the socket of a task among those of sessions from now on. Where the kernel refuses that, its events go on coming by way of the
+    /// tasks' epoll.
+    fn bring_in(&self, key: u32, socket: &TcpStream) -> io::Result<()> {
+        let Some(apart) = &self.apart else { return Ok(()) };
+        let socket = &mut SourceFd(&socket.as_raw_fd());
+        self.registry.register(socket, Token(key as usize), Interest::READABLE | Interest::WRITABLE)?;
+        apart.deregister(socket)
     }
 
     /// Gives a key back, after `leave`. The table is gone when the thread ends.
     fn forget(key: u32, leave: impl FnOnce(&Registry)) {
         let _ = TABLE.try_with(|table| {
             let slot = table.borrow_mut().as_mut().and_then(|table| {
-                leave(&table.registry);
+                leave(table.apart.as_ref().unwrap_or(&table.registry));
                 table.slots.try_remove(key as usize)
             });
             // Not under the borrow: the last waker of a task may drop the task.
@@ -103,15 +116,25 @@ const EMPTIED: u8 = 32;
 /// Most heads are shorter.
 const HEAD: usize = 4096;
 
-/// Makes this thread's table. What it returns is to be polled whenever it is readable, each time for [`dispatch`].
+/// The epolls of a worker: that of its sockets, and perhaps one among these for the sockets of tasks.
+#[derive(Debug)]
+pub(super) struct Epolls {
+    /// To be polled whenever it is readable, each time for [`dispatch`].
+    pub(super) all: Epoll,
+    pub(super) apart: Option<Apart>,
+}
+
+/// Makes this thread's table. `tasks_apart`: the sockets of tasks can be waited for alone.
 ///
 /// # Errors
 /// Out of descriptors.
-pub(super) fn open() -> io::Result<Epoll> {
-    let epoll = Epoll::new()?;
-    let registry = epoll.registry().try_clone()?;
-    TABLE.set(Some(Table { registry, slots: Slab::new() }));
-    Ok(epoll)
+pub(super) fn open(tasks_apart: bool) -> io::Result<Epolls> {
+    let all = Epoll::new()?;
+    let apart = tasks_apart.then(|| Apart::new(all.registry())).transpose()?;
+    let registry = all.registry().try_clone()?;
+    let apart_registry = apart.as_ref().map(Apart::registry).transpose()?;
+    TABLE.set(Some(Table { registry, apart: apart_registry, slots: Slab::new() }));
+    Ok(Epolls { all, apart })
 }
 
 /// Lets the runtime watch for what can be read of a descriptor, until it is dropped.
@@ -125,7 +148,24 @@ pub(super) fn watch<T: AsRawFd>(owner: T) -> io::Result<AsyncFd<T>> {
 
 /// Notes what has happened, wakes the tasks it concerns and names the sessions: what they are told is for [`Socket::note`].
 /// Returns whether a task was woken, here or by another thread.
-pub(super) fn dispatch(events: &Events, mut session_is_ready: impl FnMut(u32, Side, Ready)) -> bool {
+///
+/// # Errors
+/// As epoll_wait(2) on the sockets of tasks.
+pub(super) fn dispatch(
+    events: &Events,
+    apart: Option<&mut Apart>,
+    mut session_is_ready: impl FnMut(u32, Side, Ready),
+) -> io::Result<bool> {
+    let mut has_woken = note(events, &mut session_is_ready);
+    if let Some(apart) = apart
+        && events.iter().any(|event| event.token() == apart::TOKEN)
+    {
+        apart.take(|events| has_woken |= note(events, &mut session_is_ready))?;
+    }
+    Ok(has_woken)
+}
+
+fn note(events: &Events, session_is_ready: &mut impl FnMut(u32, Side, Ready)) -> bool {
     let mut has_woken = false;
     TABLE.with_borrow_mut(|table| {
         let Some(table) = table else { return };
@@ -195,6 +235,9 @@ impl Socket {
 
     /// From now on its events are for this side of a session of this worker.
     pub(super) fn give_to(&self, session: u32, side: Side) {
+        if let Err(error) = with_table(|table| table.bring_in(self.key, &self.stream)) {
+            tracing::debug!(%error, "the socket of a session is not among those of sessions");
+        }
         self.with_slot(|slot| {
             if let Slot::Task { ready, .. } = slot {
                 self.ready.store(ready.0 | OF_SESSION, Relaxed);

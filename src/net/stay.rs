@@ -15,7 +15,10 @@
 //! 1. It stays only while events come less than [`NEAR`] apart, or where `coalesce` gains something.
 //! 2. Before each stay, tasks and timers have had their turn since the last one.
 //! 3. A stay ends with the first event for a task, and when a session has more to do than one turn takes.
-//! 4. It ends [`LONGEST`] after its wake-up began, by the bell where no event comes.
+//! 4. It ends [`LONGEST`] after the runtime has looked at timers, by the bell where no event comes.
+//!
+//! With `coalesce`, the loop also waits after it has read, for so long, and sessions' events do not end this wait: many are then
+//! read after one wake-up. It does so only where that gains something ([`Stay::gains`]), and rules 2 to 4 hold for such a wait too.
 //!
 //! Pure: it is told the time, in microseconds since its caller's epoch.
 
@@ -23,12 +26,20 @@ use std::mem;
 
 /// Events that come as near to each other as this make the loop stay for the next ones.
 const NEAR: u64 = 250;
-/// A stay ends this long after its wake-up began. What is left to 1 ms is for a turn that has just begun, and for the runtime.
-const LONGEST: u64 = 900;
+/// A stay ends this long after the runtime has looked at timers. What is left to 1 ms is for a turn that has just begun, and for the runtime.
+const LONGEST: u64 = 850;
 /// No event is waited for so late in a stay: the bell, which costs a wake-up, hardly ever rings.
 const LAST_EVENT: u64 = LONGEST - NEAR;
+/// How long the sessions' turns take in one wake-up, before tasks and timers have theirs.
+const BUSY: u64 = 500;
 /// The longest gap between events that is told from longer ones.
 const LONGEST_GAP: u64 = 5_000;
+/// With `coalesce`: so many events that came at once say that the worker has enough to do without waiting for more.
+const MANY: usize = 12;
+/// Fewer events than this within a wait save fewer than two wake-ups, which is not worth its time.
+const WORTHWHILE: u64 = 3;
+/// Where bulk flows, no wait begins for so long.
+const BULK: u64 = 5_000;
 
 /// What the loop does when the turns of a wake-up are over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +48,8 @@ pub(super) enum Next {
     Yield,
     /// It waits for events itself, until the bell rings at this time.
     Stay { bell: u64 },
+    /// It waits until this time, unless there is something for a task. Events of sessions are read afterwards.
+    Coalesce { until: u64 },
     /// The runtime waits, and wakes the loop.
     Leave,
 }
@@ -57,22 +70,83 @@ pub(super) struct Seen {
 pub(super) struct Stay {
     /// When the wake-up began.
     began: u64,
+    /// The runtime has looked at all that came before this. What came since may wait until a stay is over.
+    looked: u64,
     /// When events came for sessions last.
     last_events: u64,
     /// How far apart they come, of late. A single pair of a message and its answer does not make them near.
     pace: u64,
     /// Tasks and timers have had their turn since the last stay.
     may_stay: bool,
+    /// The last wake-up ended with a stay.
+    has_stayed: bool,
+    coalescing: Coalescing,
+}
+
+/// What is to be known for `coalesce`.
+#[derive(Debug)]
+struct Coalescing {
+    /// For how long sessions may wait to be read together; 0 = not at all.
+    wait: u64,
+    /// Events of sessions of late, in sixteenths, each look counting less with each one after it; and over which time they came.
+    events: u64,
+    time: u64,
+    last_look: u64,
+    /// The most events that a look of this wake-up has found without a wait before it.
+    at_once: usize,
+    /// There was a wait, or a part of one, and nobody has looked since.
+    has_waited: bool,
+    /// When a session was heavy last.
+    last_bulk: Option<u64>,
+    /// Until then no session is read.
+    reads_at: Option<u64>,
 }
 
 impl Stay {
-    pub(super) const fn new() -> Self {
-        Self { began: 0, last_events: 0, pace: LONGEST_GAP, may_stay: false }
+    /// `coalesce`: for how long sessions may wait to be read together.
+    pub(super) const fn new(coalesce: u64) -> Self {
+        let coalescing = Coalescing {
+            wait: coalesce,
+            events: 0,
+            time: 16 * LONGEST_GAP,
+            last_look: 0,
+            at_once: 0,
+            has_waited: false,
+            last_bulk: None,
+            reads_at: None,
+        };
+        Self { began: 0, looked: 0, last_events: 0, pace: LONGEST_GAP, may_stay: false, has_stayed: false, coalescing }
     }
 
-    /// A wake-up begins.
-    pub(super) const fn begin(&mut self, now: u64) {
+    /// A wake-up begins. Returns until when sessions may have turns in it.
+    pub(super) fn begin(&mut self, now: u64) -> u64 {
+        // After a stay, tasks and timers have waited too.
+        let waited_since = if mem::take(&mut self.has_stayed) { self.looked } else { now };
         self.began = now;
+        self.coalescing.at_once = 0;
+        (now + BUSY).min(waited_since + LONGEST)
+    }
+
+    /// So many events of sessions were found now, perhaps none.
+    pub(super) fn note_look(&mut self, now: u64, events: usize) {
+        if self.coalescing.wait > 0 {
+            self.coalescing.note_look(now, events);
+        }
+    }
+
+    /// A session was heavy in its turn.
+    pub(super) const fn note_bulk(&mut self, now: u64) {
+        self.coalescing.last_bulk = Some(now);
+    }
+
+    /// Whether sessions are not read yet, because more is waited for.
+    pub(super) fn holds(&self) -> bool {
+        self.coalescing.reads_at.is_some()
+    }
+
+    /// A wait is over, or a part of it. `is_urgent`: something does not wait, so that sessions are read now.
+    pub(super) fn note_wait(&mut self, now: u64, is_urgent: bool) {
+        self.coalescing.reads_at.take_if(|at| is_urgent || now >= *at);
     }
 
     /// Sessions have a turn now.
@@ -98,20 +172,66 @@ impl Stay {
         if seen.has_more {
             return Next::Yield;
         }
-        if seen.wakes_tasks || !self.is_lively(now) {
+        let gains = self.gains(now);
+        if seen.wakes_tasks || !(gains || self.is_lively(now)) {
             return Next::Leave;
         }
         if !may_stay {
-            self.may_stay = true;
+            (self.may_stay, self.looked) = (true, self.began);
             return Next::Yield;
         }
-        let bell = self.began + LONGEST;
-        if seen.alarm.is_some_and(|alarm| alarm <= bell) { Next::Leave } else { Next::Stay { bell } }
+        let bell = self.looked + LONGEST;
+        let is_free = |until| seen.alarm.is_none_or(|alarm| alarm > until);
+        // Where turns have taken long, nothing is left of it.
+        if bell <= now {
+            return Next::Yield;
+        }
+        if gains && let Some(until) = self.coalescing.part_of_wait(now, bell).filter(|until| is_free(*until)) {
+            self.has_stayed = true;
+            self.coalescing.has_waited = true;
+            return Next::Coalesce { until };
+        }
+        self.coalescing.reads_at = None;
+        self.has_stayed = self.is_lively(now) && is_free(bell);
+        if self.has_stayed { Next::Stay { bell } } else { Next::Leave }
+    }
+
+    /// Whether waiting for more events of sessions saves wake-ups, and makes nobody wait who sends much at once.
+    fn gains(&self, now: u64) -> bool {
+        let Coalescing { wait, events, time, at_once, last_bulk, reads_at, .. } = self.coalescing;
+        reads_at.is_some()
+            || wait > 0
+                && at_once < MANY
+                && events * wait >= 16 * WORTHWHILE * time
+                && last_bulk.is_none_or(|last| now - last >= BULK)
     }
 
     /// Whether events are still taken in this stay.
-    pub(super) const fn takes_events(&self, now: u64) -> bool {
-        now < self.began + LAST_EVENT
+    pub(super) fn takes_events(&self, now: u64) -> bool {
+        now < self.looked + LAST_EVENT && !self.gains(now)
+    }
+}
+
+impl Coalescing {
+    fn note_look(&mut self, now: u64, events: usize) {
+        let time = (now - self.last_look).min(LONGEST_GAP);
+        self.time = self.time - self.time / 16 + time;
+        self.events = self.events - self.events / 16 + 16 * events as u64;
+        self.last_look = now;
+        if !mem::take(&mut self.has_waited) {
+            self.at_once = self.at_once.max(events);
+        }
+    }
+
+    /// Where the wait ends that begins or goes on now. A stay may end before: then it goes on in the next one, if what is left of
+    /// it is worth that.
+    fn part_of_wait(&mut self, now: u64, bell: u64) -> Option<u64> {
+        let reads_at = *self.reads_at.get_or_insert(now + self.wait);
+        let until = reads_at.min(bell);
+        if reads_at - until <= self.wait / 4 {
+            self.reads_at = Some(until);
+        }
+        (until > now).then_some(until)
     }
 }
 
@@ -126,8 +246,8 @@ mod tests {
     const TASK: u64 = 20;
     const PASS: u64 = 3;
     const WAKE: u64 = 20;
-    /// The sessions' share of a wake-up.
-    const BUSY: u64 = 500;
+    /// Turns between two looks at the clock.
+    const GLANCE: usize = 8;
 
     /// Who has work.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -160,11 +280,14 @@ mod tests {
         /// One has, and the runtime has its task already.
         knocked: bool,
         stays: usize,
+        /// How often the worker slept, and how many events of sessions came.
+        sleeps: usize,
+        events: usize,
     }
 
     impl Model {
         /// `apart`: how many microseconds apart each kind comes, on average.
-        fn new(seed: u64, apart: [u64; 5], time: u64) -> Self {
+        fn new(seed: u64, apart: [u64; 5], coalesce: u64, time: u64) -> Self {
             let mut random = seed;
             let mut draw = move |most: u64| {
                 random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -185,7 +308,7 @@ mod tests {
                 all
             });
             Self {
-                stay: Stay::new(),
+                stay: Stay::new(coalesce),
                 now: 0,
                 coming,
                 queued: vec![],
@@ -195,6 +318,8 @@ mod tests {
                 is_shut: false,
                 knocked: false,
                 stays: 0,
+                sleeps: 0,
+                events: 0,
             }
         }
 
@@ -218,6 +343,7 @@ mod tests {
                 KINDS.iter().filter(|kind| kinds(self, **kind)).filter_map(|kind| self.coming[*kind as usize].last());
             let next = next.copied().min().unwrap_or(u64::MAX).min(until);
             if next > self.now {
+                self.sleeps += 1;
                 self.now = next + WAKE;
             }
         }
@@ -225,9 +351,12 @@ mod tests {
         /// Takes what the worker's own epoll has. Whether a task was woken.
         fn look(&mut self) -> bool {
             self.now += 1;
+            let queued = self.queued.len();
             while let Some(since) = self.take(Session) {
                 self.queued.push(since);
             }
+            self.stay.note_look(self.now, self.queued.len() - queued);
+            self.events += self.queued.len() - queued;
             let before = self.tasks.len();
             for kind in [Accept, Http, OtherThread] {
                 while self.is_watched(kind)
@@ -239,48 +368,59 @@ mod tests {
             mem::take(&mut self.knocked) || self.tasks.len() > before
         }
 
-        fn give_turns(&mut self) {
+        fn give_turns(&mut self, until: u64) {
             if !self.queued.is_empty() {
                 self.stay.note_events(self.now);
             }
-            for since in mem::take(&mut self.queued) {
+            let (mut turns, all) = (0, mem::take(&mut self.queued));
+            let mut waiting = all.into_iter();
+            while (turns % GLANCE != 0 || turns == 0 || self.now < until)
+                && let Some(since) = waiting.next()
+            {
+                turns += 1;
                 self.now += TURN;
                 self.done(Session, since);
             }
+            self.queued = waiting.collect();
         }
 
         /// One wake-up of the loop. Whether it wants another at once.
         fn wake_up(&mut self) -> bool {
-            self.stay.begin(self.now);
-            let until = self.now + BUSY;
+            let until = self.stay.begin(self.now);
             let mut seen = Seen::default();
             loop {
                 seen.wakes_tasks |= self.look();
-                let has_events = !self.queued.is_empty();
-                self.give_turns();
-                if seen.wakes_tasks || !has_events {
+                self.stay.note_wait(self.now, seen.wakes_tasks);
+                if self.stay.holds() {
                     break;
                 }
-                if self.now >= until {
-                    seen.has_more = true;
+                let has_events = !self.queued.is_empty();
+                self.give_turns(until);
+                seen.has_more = !self.queued.is_empty() || has_events && self.now >= until;
+                if seen.wakes_tasks || seen.has_more || !has_events {
                     break;
                 }
             }
             let next = self.stay.next(self.now, seen);
-            self.is_shut = self.stay.may_stay() || matches!(next, Next::Stay { .. });
+            self.is_shut = self.stay.may_stay() || matches!(next, Next::Stay { .. } | Next::Coalesce { .. });
             match next {
                 Next::Yield => return true,
                 Next::Leave => return false,
                 Next::Stay { bell } => {
                     self.stays += 1;
-                    while self.stay.is_lively(self.now) && !seen.wakes_tasks {
+                    while self.stay.is_lively(self.now) && !seen.wakes_tasks && self.queued.is_empty() {
                         self.sleep(bell, Self::is_watched);
                         seen.wakes_tasks |= self.look();
                         if !self.stay.takes_events(self.now) {
                             break;
                         }
-                        self.give_turns();
+                        self.give_turns(bell);
                     }
+                }
+                Next::Coalesce { until } => {
+                    self.stays += 1;
+                    self.sleep(until, |model, kind| kind != Session && model.is_watched(kind));
+                    return true;
                 }
             }
             !self.queued.is_empty()
@@ -313,45 +453,120 @@ mod tests {
         }
     }
 
-    /// The longest waits of each kind, over many ways in which work may come; and how often the worker stayed.
-    fn longest_waits(unwatched: Option<Work>) -> ([u64; 5], usize) {
+    /// What many ways in which work may come led to: the longest wait of each kind, stays, and sleeps for each event.
+    fn outcome(coalesce: u64, unwatched: Option<Work>) -> ([u64; 5], usize, f64) {
         const TIME: u64 = 3_000_000;
-        let (mut longest, mut stays) = ([0; 5], 0);
+        let (mut longest, mut stays, mut sleeps, mut events) = ([0; 5], 0, 0, 0);
         for (seed, sessions) in [(1, 30), (2, 60), (3, 100), (4, 125), (5, 200), (6, 300), (7, 1_000), (8, 20_000)] {
-            let mut model = Model::new(seed, [sessions, 9_000, 4_000, 7_000, 5_000], TIME);
+            let mut model = Model::new(seed, [sessions, 9_000, 4_000, 7_000, 5_000], coalesce, TIME);
             model.unwatched = unwatched;
             let model = model.run(TIME);
             longest.iter_mut().zip(model.longest).for_each(|(all, one)| *all = (*all).max(one));
-            stays += model.stays;
+            (stays, sleeps, events) = (stays + model.stays, sleeps + model.sleeps, events + model.events);
         }
-        (longest, stays)
+        (longest, stays, sleeps as f64 / events as f64)
     }
 
     #[test]
     fn whoever_has_work_has_it_done_within_a_millisecond_and_at_once_where_the_worker_sees_it() {
-        let (longest, stays) = longest_waits(None);
-        for kind in KINDS {
-            println!("longest wait of {kind:?}: {} us", longest[kind as usize]);
-        }
-        println!("stays: {stays}");
-        assert!(stays > 1_000, "the worker is to stay now and then: {stays}");
-        assert!(longest.iter().all(|longest| *longest <= 1_000), "{longest:?}");
-        for kind in [Session, Accept, Http, OtherThread] {
-            assert!(longest[kind as usize] <= 300, "{kind:?} waits for {} us", longest[kind as usize]);
+        for coalesce in [0, 250, 500, 1_000, 2_000] {
+            let (longest, stays, sleeps) = outcome(coalesce, None);
+            println!("coalesce {coalesce} us: the longest waits in us, stays, sleeps for each event of a session");
+            println!("  {:?} {stays} {sleeps:.2}", KINDS.map(|kind| (kind, longest[kind as usize])));
+            assert!(stays > 1_000, "the worker is to stay now and then: {stays}");
+            for kind in KINDS {
+                let most = match kind {
+                    Session => 300 + coalesce,
+                    Accept | Http | OtherThread if coalesce == 0 => 300,
+                    // The turns of those that came together go before.
+                    Accept | Http | OtherThread | Timer => 1_000,
+                };
+                assert!(longest[kind as usize] <= most, "{kind:?} waits for {} us", longest[kind as usize]);
+            }
         }
     }
 
     #[test]
     fn the_model_tells_when_somebody_is_not_looked_at() {
-        for kind in [Accept, Http, OtherThread] {
-            let longest = longest_waits(Some(kind)).0[kind as usize];
+        for (coalesce, kind) in [(0, Accept), (0, Http), (0, OtherThread), (1_000, Accept)] {
+            let longest = outcome(coalesce, Some(kind)).0[kind as usize];
             assert!(longest > 600, "{kind:?} waits for {longest} us only");
         }
     }
 
     #[test]
+    fn to_coalesce_saves_most_of_the_times_that_a_worker_sleeps() {
+        let sleeps = |coalesce| outcome(coalesce, None).2;
+        assert!(
+            sleeps(500) < 0.5 * sleeps(0) && sleeps(1_000) < 0.7 * sleeps(500),
+            "{:?}",
+            [0, 500, 1_000].map(sleeps)
+        );
+    }
+
+    #[test]
+    fn sessions_wait_only_where_that_saves_wake_ups_and_holds_nobody_up_who_sends_much() {
+        const WAIT: u64 = 500;
+        /// After events that came so far apart, and then so many at once; where bulk flowed, if it did.
+        fn waits(apart: u64, at_once: usize, bulk: bool, alarm: Option<u64>) -> bool {
+            let (mut stay, mut now) = (Stay::new(WAIT), 1_000_000);
+            for _ in 0..200 {
+                now += apart;
+                stay.begin(now);
+                stay.note_look(now, 1);
+                stay.note_events(now);
+            }
+            if bulk {
+                stay.note_bulk(now);
+            }
+            let seen = Seen { alarm: alarm.map(|after| now + after), ..Seen::default() };
+            stay.next(now, seen);
+            stay.begin(now);
+            stay.note_look(now, at_once);
+            matches!(stay.next(now, seen), Next::Coalesce { until } if until == now + WAIT)
+        }
+        assert!(waits(100, 0, false, None) && waits(100, MANY - 1, false, Some(WAIT + 1)));
+        assert!(!waits(100, MANY, false, None), "many came at once");
+        assert!(!waits(100, 0, true, None), "bulk flows");
+        assert!(!waits(100, 0, false, Some(WAIT)), "an alarm rings");
+        assert!(!waits(WAIT / WORTHWHILE + 20, 0, false, None), "too few are to be expected");
+    }
+
+    #[test]
+    fn a_wait_that_is_longer_than_a_stay_goes_on_in_the_next_one_until_a_task_is_woken() {
+        let (mut stay, mut now) = (Stay::new(2_000), 1_000_000);
+        for _ in 0..200 {
+            now += 100;
+            stay.begin(now);
+            stay.note_look(now, 1);
+        }
+        let began = now;
+        let mut parts = Vec::new();
+        while parts.is_empty() || stay.holds() {
+            stay.begin(now);
+            if let Next::Coalesce { until } = stay.next(now, Seen::default()) {
+                parts.push(until - now);
+                now = until;
+                stay.note_wait(now, false);
+            }
+        }
+        assert_eq!(
+            (parts, now - began),
+            (vec![LONGEST, LONGEST], 2 * LONGEST),
+            "what is left is not worth a third one"
+        );
+        let next = [(); 2].map(|()| {
+            stay.begin(now);
+            stay.next(now, Seen::default())
+        });
+        assert_eq!(next, [Next::Yield, Next::Coalesce { until: now + LONGEST }]);
+        stay.note_wait(now + 10, true);
+        assert!(!stay.holds());
+    }
+
+    #[test]
     fn no_stay_reaches_beyond_an_alarm_or_begins_before_tasks_have_had_their_turn() {
-        let mut stay = Stay::new();
+        let mut stay = Stay::new(0);
         for now in (10_000..11_000).step_by(50) {
             stay.note_events(now);
         }

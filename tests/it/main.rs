@@ -17,6 +17,8 @@ mod breach;
 mod bulk;
 /// The close handshake and every other way a session ends.
 mod close;
+/// Sessions that are read together.
+mod coalesce;
 /// What an operator types.
 mod commands;
 /// What is said of every configuration, good and bad.

@@ -51,6 +51,7 @@ fn tls(key: &'static str, one: &str, other: &str, beside_it: Value) -> Row {
 fn rows() -> Vec<Row> {
     let mut rows = vec![
         told("workers", "workers", 2, 3),
+        told("coalesce", "coalesce", "0us", "500us"),
         told("handover", "handover", "one.sock", "other.sock"),
         told("log.format", "log.format", "json", "text"),
         told("log.level", "log.level", "info", "warn"),

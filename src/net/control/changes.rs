@@ -36,6 +36,7 @@ pub(super) fn between(started: &Config, before: &Config, after: &Config) -> Relo
 fn needs_restart(started: &Config, after: &Config) -> Vec<&'static str> {
     let Config {
         workers,
+        coalesce,
         handover,
         tracing,
         log: Log { format, level, file, access: _, sample_requests: _ },
@@ -57,6 +58,7 @@ fn needs_restart(started: &Config, after: &Config) -> Vec<&'static str> {
     } = started;
     let keys = [
         ("workers", *workers != after.workers),
+        ("coalesce", *coalesce != after.coalesce),
         ("handover", *handover != after.handover),
         ("tracing", *tracing != after.tracing),
         ("log.format", *format != after.log.format),

@@ -68,7 +68,7 @@ fn await_input(view: &TcpStream) {
 
 /// Whether a session goes on at a time when its client has been silent for too long, unless `says` has come since.
 fn goes_on(idle: Option<Duration>, says: impl FnOnce(&mut TcpStream), has_said: bool) -> bool {
-    let _epoll = sockets::open().unwrap();
+    let _epolls = sockets::open(false).unwrap();
     let began = Instant::now();
     let (mut relay, [(view, mut peer), _backend]) = relay(idle, began);
     let mut scratch = Scratch::new(Unsent::new());
@@ -104,7 +104,7 @@ fn a_session_whose_message_waits_to_be_read_is_not_idle() {
 
 #[test]
 fn an_end_whose_closes_wait_to_be_read_is_clean() {
-    let _epoll = sockets::open().unwrap();
+    let _epolls = sockets::open(false).unwrap();
     let began = Instant::now();
     let (mut relay, [(client_view, mut client), (backend_view, mut backend)]) = relay(Some(IDLE), began);
     let mut scratch = Scratch::new(Unsent::new());
@@ -127,7 +127,7 @@ fn says_close(relay: &Relay, side: Side, (view, peer): (&TcpStream, &mut TcpStre
 
 #[test]
 fn the_last_close_waits_for_the_fin_and_goes_with_it() {
-    let _epoll = sockets::open().unwrap();
+    let _epolls = sockets::open(false).unwrap();
     // It does not wait for long: a test that was held up sees it gone.
     let has_waited = (0..10).any(|_| {
         let began = Instant::now();
@@ -152,7 +152,7 @@ fn the_last_close_waits_for_the_fin_and_goes_with_it() {
 
 #[test]
 fn a_side_is_not_closed_over_what_is_unread() {
-    let _epoll = sockets::open().unwrap();
+    let _epolls = sockets::open(false).unwrap();
     let began = Instant::now();
     let (mut relay, [(client_view, mut client), (backend_view, mut backend)]) = relay(Some(IDLE), began);
     let mut scratch = Scratch::new(Unsent::new());
