@@ -23,12 +23,12 @@ pub(in crate::net) struct Listener {
 }
 
 impl Listener {
-    /// Clients may wait in it already.
+    /// If clients wait in it already, an event says so: to try without one would fail for want of descriptors though nobody connects.
     ///
     /// # Errors
     /// The kernel does not take it, or this thread is no worker.
     pub(in crate::net) fn new(mut listener: TcpListener) -> io::Result<Self> {
-        let key = with_table(|table| table.register(&mut listener, Interest::READABLE, READABLE))?;
+        let key = with_table(|table| table.register(&mut listener, Interest::READABLE, 0))?;
         Ok(Self { listener, key })
     }
 
@@ -116,11 +116,17 @@ mod tests {
         let address = listener.local_addr().unwrap();
         // As the control keeps it.
         let kept = listener.try_clone().unwrap();
+        let _waits = std::net::TcpStream::connect(address).unwrap();
         let listener = Listener::new(TcpListener::from_std(listener)).unwrap();
         let woken = Arc::new(Woken::default());
         let waker = Waker::from(Arc::clone(&woken));
         let mut cx = Context::from_waker(&waker);
-        for clients in 1..=2 {
+        {
+            let mut accept = pin!(listener.accept());
+            assert!(accept.as_mut().poll(&mut cx).is_pending(), "no event has told of anybody");
+            assert!(wait(&mut epoll) && accept.poll(&mut cx).is_ready());
+        }
+        for clients in 2..=3 {
             let mut accept = pin!(listener.accept());
             assert!(accept.as_mut().poll(&mut cx).is_pending());
             let client = std::net::TcpStream::connect(address).unwrap();
