@@ -64,6 +64,10 @@ const HOP_BY_HOP: [HeaderName; 8] = [
 /// left to the caller: to a GET or HEAD with a body of unknown length hyper's client sends no body at all, unless
 /// `Transfer-Encoding: chunked` is set again after this.
 pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    // Most answers have none of them: to look at each name once is cheaper than to look for all of these.
+    if !headers.keys().any(|name| HOP_BY_HOP.contains(name)) {
+        return;
+    }
     let named: Vec<HeaderName> = tokens(headers, &CONNECTION)
         .filter_map(|token| HeaderName::from_bytes(token).ok())
         .filter(|name| *name != HOST && *name != CONTENT_LENGTH && !tells_of_a_hop(name))
