@@ -27,7 +27,7 @@ pub(crate) use framing::split_port;
 pub use framing::{BadFraming, BadRequest, check_answer_framing, check_framing, host, merge_lengths};
 pub use hops::{VIA_1_1, add_via, ends_here};
 pub use onward::{Hop, Value, for_backend, onward};
-pub use spelling::spell;
+pub use spelling::{capitalize, spell};
 pub use strangers::Strangers;
 
 /// The id of a request, toward its backend and in the log.

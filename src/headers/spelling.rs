@@ -49,8 +49,13 @@ pub fn spell(name: &HeaderName, line: &mut Vec<u8>) {
         }
         None => name,
     };
+    capitalize(rest, line);
+}
+
+/// Appends a name with a capital at the beginning and after each hyphen, as hyper writes it.
+pub fn capitalize(name: &str, line: &mut Vec<u8>) {
     let start = line.len();
-    line.extend_from_slice(rest.as_bytes());
+    line.extend_from_slice(name.as_bytes());
     let mut begins = true;
     for byte in &mut line[start..] {
         if begins {

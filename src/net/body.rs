@@ -1,7 +1,7 @@
 //! The bodies that pass through, with deadlines and bounds, and the short texts of our own.
 
 use std::{
-    fmt,
+    fmt, io,
     pin::Pin,
     sync::{
         Arc,
@@ -21,7 +21,8 @@ use tokio::time::Sleep;
 
 use super::{
     client_io::Debt,
-    pool::{Bond, Link},
+    exchange::Rest,
+    pool::{Bond, Link, Waiting},
     proxy::Connection,
 };
 use crate::{
@@ -42,6 +43,8 @@ pub(super) enum BodyError {
     TimedOut,
     /// The connection it came from failed.
     Broken(hyper::Error),
+    /// The same, where no hyper reads it.
+    Cut(io::Error),
 }
 
 impl fmt::Display for BodyError {
@@ -50,6 +53,7 @@ impl fmt::Display for BodyError {
             Self::TooLarge => f.write_str("the body is larger than limits.body_size"),
             Self::TimedOut => f.write_str("no byte of the body came in time"),
             Self::Broken(error) => write!(f, "the body broke off: {error}"),
+            Self::Cut(error) => write!(f, "the body broke off: {error}"),
         }
     }
 }
@@ -58,29 +62,39 @@ impl std::error::Error for BodyError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Broken(error) => Some(error),
+            Self::Cut(error) => Some(error),
             Self::TooLarge | Self::TimedOut => None,
         }
     }
 }
 
+impl From<hyper::Error> for BodyError {
+    fn from(error: hyper::Error) -> Self {
+        Self::Broken(error)
+    }
+}
+
 /// A body that must not stand still: each read of it has a deadline.
 #[derive(Debug)]
-struct Timed {
-    body: Incoming,
+struct Timed<B> {
+    body: B,
     /// `None` = for ever.
     patience: Option<Duration>,
     deadline: Option<Pin<Box<Sleep>>>,
 }
 
-impl Timed {
-    const fn new(body: Incoming, patience: Option<Duration>) -> Self {
+impl<B: Body<Data = Bytes> + Unpin> Timed<B>
+where
+    BodyError: From<B::Error>,
+{
+    const fn new(body: B, patience: Option<Duration>) -> Self {
         Self { body, patience, deadline: None }
     }
 
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
             self.deadline = None;
-            return Poll::Ready(frame.map(|frame| frame.map_err(BodyError::Broken)));
+            return Poll::Ready(frame.map(|frame| frame.map_err(BodyError::from)));
         }
         let Some(patience) = self.patience else { return Poll::Pending };
         let deadline =
@@ -105,7 +119,7 @@ impl Progress {
 #[derive(Debug)]
 pub(super) struct RequestBody {
     /// `None` = the request has none.
-    body: Option<Timed>,
+    body: Option<Timed<Incoming>>,
     limit: u64,
     progress: Progress,
 }
@@ -164,6 +178,56 @@ impl Body for RequestBody {
     }
 }
 
+/// What a backend sends behind the head of its answer, and the connection that it comes over.
+#[derive(Debug)]
+pub(super) enum Source {
+    /// hyper reads it. `None` once the connection has been taken.
+    Hyper(Incoming, Option<Link>),
+    /// We read it ourselves.
+    Ours(Rest),
+}
+
+impl Source {
+    /// Whether its connection may be used for one client only.
+    pub(super) fn is_private(&self) -> bool {
+        matches!(self, Self::Hyper(_, Some(link)) if link.is_private)
+    }
+
+    /// The connection, if it takes another request. Ask when the body has come to its end.
+    fn leave(&mut self) -> Option<Waiting> {
+        match self {
+            Self::Hyper(_, link) => link.take().map(Waiting::Link),
+            Self::Ours(rest) => rest.leave().map(Waiting::Bare),
+        }
+    }
+}
+
+impl Body for Source {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match &mut *self {
+            Self::Hyper(body, _) => Pin::new(body).poll_frame(cx).map_err(BodyError::Broken),
+            Self::Ours(rest) => rest.poll_piece(cx).map_ok(Frame::data),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Hyper(body, _) => body.is_end_stream(),
+            Self::Ours(rest) => rest.length() == 0,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Hyper(body, _) => body.size_hint(),
+            Self::Ours(rest) => SizeHint::with_exact(rest.length()),
+        }
+    }
+}
+
 /// The body of an answer on its way to a client. What is counted for the request is given back, and its record written,
 /// when the body is dropped: at its end, or when the client is gone.
 #[derive(Debug)]
@@ -182,7 +246,7 @@ enum Answer {
 /// A backend's body and what ends with it: the backend's count is given back before the record is written.
 #[derive(Debug)]
 struct FromBackend {
-    body: Timed,
+    body: Timed<Source>,
     /// What is to be said where no byte comes for too long.
     silence: &'static str,
     ended: bool,
@@ -197,9 +261,9 @@ struct FromBackend {
 #[derive(Debug)]
 pub(super) enum Keep {
     /// To the next request of anybody.
-    ForAll { connection: Arc<Connection>, link: Link },
-    /// To the next request of this client for this upstream.
-    ForClient { connection: Arc<Connection>, upstream: String, link: Link },
+    ForAll(Arc<Connection>),
+    /// To the next request of this client for this upstream, by its name.
+    ForClient(Arc<Connection>, String),
 }
 
 /// How long an answer may stand still.
@@ -238,7 +302,7 @@ impl AnswerBody {
     }
 
     /// A backend's body; `sent`: how far the request's own body has come.
-    pub(super) fn backends(body: Incoming, patience: Patience, sent: Progress, ending: Ending) -> Self {
+    pub(super) fn backends(body: Source, patience: Patience, sent: Progress, ending: Ending) -> Self {
         let Ending { debt, keep, pick, record } = ending;
         let (body, silence) = (Timed::new(body, patience.between_reads), patience.silence);
         Self {
@@ -284,7 +348,7 @@ impl FromBackend {
             Some(Err(error)) => {
                 self.record.cause = match error {
                     BodyError::TimedOut => self.silence,
-                    BodyError::Broken(_) | BodyError::TooLarge => Cause::BackendLost.as_str(),
+                    BodyError::Broken(_) | BodyError::Cut(_) | BodyError::TooLarge => Cause::BackendLost.as_str(),
                 };
                 self.record.error = Some(error.to_string());
             }
@@ -302,12 +366,14 @@ impl Drop for FromBackend {
             return;
         }
         self.record.pass_on();
-        match self.keep.take() {
-            Some(Keep::ForAll { connection, link }) => connection.worker.dialer.pool.keep(self.pick.address(), link),
-            Some(Keep::ForClient { connection, upstream, link }) => {
+        match (self.keep.take(), self.body.body.leave()) {
+            (Some(Keep::ForAll(connection)), Some(waiting)) => {
+                connection.worker.dialer.pool.keep(self.pick.address(), waiting);
+            }
+            (Some(Keep::ForClient(connection, upstream)), Some(Waiting::Link(link))) => {
                 connection.bonds.keep(Bond { upstream, backend: Arc::clone(self.pick.backend()), link });
             }
-            None => {}
+            _ => {}
         }
     }
 }

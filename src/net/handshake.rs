@@ -171,8 +171,8 @@ pub(super) fn request(head: &Head, address: &str) -> Vec<u8> {
     bytes
 }
 
-/// The first line of a request.
-fn start(method: &str, uri: &Uri) -> Vec<u8> {
+/// The first line of a request, with room for the fields.
+pub(super) fn start(method: &str, uri: &Uri) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(HEAD);
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
     // A whole URL may have a query and no path (RFC 9112 §3.2.1).

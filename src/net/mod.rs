@@ -18,6 +18,7 @@ mod connection;
 pub mod control;
 mod door;
 mod drain;
+mod exchange;
 mod expiry;
 mod farewell;
 pub mod handover;

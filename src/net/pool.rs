@@ -5,13 +5,14 @@ use std::{
     collections::HashMap,
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Wake, Waker},
     time::{Duration, Instant},
 };
 
 use hyper::client::conn::http1::SendRequest;
-use tokio::time::timeout;
+use tokio::{sync::Notify, time::timeout};
 
-use super::body::RequestBody;
+use super::{body::RequestBody, exchange::Bare};
 use crate::balance::{Backend, Destination};
 
 /// Idle connections that a worker keeps to one backend (nginx: `keepalive` of an upstream).
@@ -19,7 +20,7 @@ const IDLE_PER_BACKEND: usize = 32;
 /// How long one may be idle (nginx: `keepalive_timeout` of an upstream).
 pub(super) const IDLE_TIME: Duration = Duration::from_secs(60);
 
-/// A connection with a backend on which HTTP is spoken.
+/// A connection with a backend on which hyper speaks HTTP.
 #[derive(Debug)]
 pub(super) struct Link {
     pub(super) sender: SendRequest<RequestBody>,
@@ -29,13 +30,27 @@ pub(super) struct Link {
     pub(super) is_private: bool,
 }
 
+/// A connection that waits for another request.
+#[derive(Debug)]
+pub(super) enum Waiting {
+    Link(Link),
+    Bare(Bare),
+}
+
 /// The connections of a worker that anybody's request may use.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Pool {
     /// By the backend's address. Behind a lock because tasks must be `Send`; only this worker's tasks take it, and never
     /// across an await.
     sites: Mutex<HashMap<String, Site>>,
+    stirred: Arc<Stirred>,
+    /// Of `stirred`.
+    waker: Waker,
 }
+
+/// Something has come on an idle connection that no task has.
+#[derive(Debug, Default)]
+struct Stirred(Notify);
 
 /// What is known of a backend.
 #[derive(Debug, Default)]
@@ -47,7 +62,7 @@ struct Site {
 
 #[derive(Debug)]
 struct Idle {
-    link: Link,
+    connection: Waiting,
     since: Instant,
 }
 
@@ -76,20 +91,61 @@ impl Link {
     }
 }
 
+impl Waiting {
+    const fn peer(&self) -> SocketAddr {
+        match self {
+            Self::Link(Link { peer, .. }) | Self::Bare(Bare { peer, .. }) => *peer,
+        }
+    }
+
+    /// Whether its backend has closed it, or has said something that nobody asked for.
+    fn is_closed(&self) -> bool {
+        match self {
+            Self::Link(link) => link.sender.is_closed(),
+            Self::Bare(bare) => bare.socket.has_news(),
+        }
+    }
+
+    /// Whether it can take a request at once.
+    fn is_ready(&self) -> bool {
+        match self {
+            Self::Link(link) => link.sender.is_ready(),
+            Self::Bare(_) => true,
+        }
+    }
+}
+
+impl Wake for Stirred {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.0.notify_one();
+    }
+}
+
+impl Default for Pool {
+    fn default() -> Self {
+        let stirred = Arc::<Stirred>::default();
+        Self { sites: Mutex::default(), waker: Waker::from(Arc::clone(&stirred)), stirred }
+    }
+}
+
 impl Pool {
     /// A connection that can take a request at once. One that is still busy with the rest of its last request stays.
-    pub(super) fn take(&self, destination: Destination<'_>) -> Option<Link> {
+    pub(super) fn take(&self, destination: Destination<'_>) -> Option<Waiting> {
         let mut sites = lock(&self.sites);
         let Site { addresses, idle } = sites.get_mut(destination.address())?;
-        idle.retain(|idle| !idle.link.sender.is_closed());
+        idle.retain(|idle| !idle.connection.is_closed());
         // By a hash a client stays at one address of a name, over whichever connection.
         let own = match destination.is_hashed() && addresses.len() > 1 {
             true => destination.arrange(addresses).first().copied(),
             false => None,
         };
-        let is_there = |idle: &Idle| own.is_none_or(|own| own == idle.link.peer);
-        let place = idle.iter().rposition(|idle| is_there(idle) && idle.link.sender.is_ready())?;
-        Some(idle.remove(place).link)
+        let is_there = |idle: &Idle| own.is_none_or(|own| own == idle.connection.peer());
+        let place = idle.iter().rposition(|idle| is_there(idle) && idle.connection.is_ready())?;
+        Some(idle.remove(place).connection)
     }
 
     /// Learns the addresses that the backend's name has now.
@@ -100,19 +156,34 @@ impl Pool {
     }
 
     /// Keeps a connection whose answer has been read to its end, for another request.
-    pub(super) fn keep(&self, address: &str, link: Link) {
-        debug_assert!(!link.is_private, "a client's own connection is never shared");
-        let mut sites = lock(&self.sites);
-        let Site { idle, .. } = sites.entry(address.into()).or_default();
-        if idle.len() < IDLE_PER_BACKEND && !link.is_private {
-            idle.push(Idle { link, since: Instant::now() });
+    pub(super) fn keep(&self, address: &str, connection: Waiting) {
+        match &connection {
+            Waiting::Link(link) if link.is_private => {
+                debug_assert!(!link.is_private, "a client's own connection is never shared");
+                return;
+            }
+            Waiting::Link(_) => {}
+            Waiting::Bare(bare) => bare.socket.watch_by(&self.waker),
         }
+        let mut sites = lock(&self.sites);
+        let Site { idle, .. } = match sites.get_mut(address) {
+            Some(site) => site,
+            None => sites.entry(address.into()).or_default(),
+        };
+        if idle.len() < IDLE_PER_BACKEND {
+            idle.push(Idle { connection, since: Instant::now() });
+        }
+    }
+
+    /// Waits until something has come on an idle connection that no task has: it is to be swept out.
+    pub(super) async fn stirred(&self) {
+        self.stirred.0.notified().await;
     }
 
     /// Lets go of connections that have been idle for too long, or were closed by their backend.
     pub(super) fn sweep(&self, now: Instant) {
         lock(&self.sites).retain(|_, Site { idle, .. }| {
-            idle.retain(|idle| now.duration_since(idle.since) < IDLE_TIME && !idle.link.sender.is_closed());
+            idle.retain(|idle| now.duration_since(idle.since) < IDLE_TIME && !idle.connection.is_closed());
             !idle.is_empty()
         });
     }

@@ -329,8 +329,7 @@ async fn forward(
     loop {
         let Attempt { mut pick, link } = attempts.next(record)?;
         let sent = body.as_ref().map(RequestBody::progress).unwrap_or_default();
-        match connection.worker.dialer.exchange(attempts.destination(&pick), head.clone(), &mut body, link, terms).await
-        {
+        match connection.worker.dialer.exchange(attempts.destination(&pick), &head, &mut body, link, terms).await {
             Ok(answered) => {
                 attempts.succeed(&mut pick, answered.response.status(), answered.connect, record);
                 let (upstream, keep_alive) = (Arc::clone(upstream), true);
@@ -394,7 +393,7 @@ fn head_for_backend(plan: &Plan, parts: Parts, hop: &headers::Hop<'_>) -> Head {
 
 /// Passes a backend's answer on, its body as it comes.
 fn pass_on(connection: &Arc<Connection>, plan: &Plan, answer: Answer, mut record: Record) -> Response<AnswerBody> {
-    let Answer { answered: Answered { response, link, .. }, pick, sent, patience, upstream, keep_alive } = answer;
+    let Answer { answered: Answered { response, .. }, pick, sent, patience, upstream, keep_alive } = answer;
     let (mut parts, body) = response.into_parts();
     record.status = Some(parts.status.as_u16());
     headers::strip_hop_by_hop(&mut parts.headers);
@@ -406,10 +405,8 @@ fn pass_on(connection: &Arc<Connection>, plan: &Plan, answer: Answer, mut record
         parts.headers.insert(CONNECTION, CLOSE);
     }
     let keep = match keep_alive {
-        true if link.is_private => {
-            Some(Keep::ForClient { connection: Arc::clone(connection), upstream: upstream.name().to_owned(), link })
-        }
-        true if upstream.reuses_connections() => Some(Keep::ForAll { connection: Arc::clone(connection), link }),
+        true if body.is_private() => Some(Keep::ForClient(Arc::clone(connection), upstream.name().to_owned())),
+        true if upstream.reuses_connections() => Some(Keep::ForAll(Arc::clone(connection))),
         _ => None,
     };
     let ending = Ending { debt: connection.debt.clone(), keep, pick, record };

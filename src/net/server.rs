@@ -395,7 +395,10 @@ async fn serve_inbox(worker: Arc<Worker>, mut inbox: mpsc::Receiver<Accepted>) {
 async fn sweep(worker: Arc<Worker>) {
     let mut interval = tokio::time::interval(IDLE_TIME / 4);
     loop {
-        interval.tick().await;
+        tokio::select! {
+            _ = interval.tick() => {}
+            () = worker.dialer.pool.stirred() => {}
+        }
         worker.dialer.pool.sweep(Instant::now());
     }
 }

@@ -10,6 +10,7 @@ use std::{
     cell::RefCell,
     future::poll_fn,
     io::{self, Write},
+    mem,
     net::{Shutdown, SocketAddr},
     os::fd::{AsFd, AsRawFd, BorrowedFd},
     pin::Pin,
@@ -19,7 +20,8 @@ use std::{
 
 use mio::{Events, Interest, Poll as Epoll, Registry, Token, event::Source, net::TcpStream, unix::SourceFd};
 use rustix::{
-    io::ioctl_fionread,
+    buffer::spare_capacity,
+    io::{Errno, ioctl_fionread},
     net::{RecvFlags, SendFlags, recv, send},
 };
 use slab::Slab;
@@ -290,6 +292,43 @@ impl Socket {
         Poll::Ready(Ok(read))
     }
 
+    /// Reads what is there, at most `most` bytes, into a buffer that is not much longer than that. Empty = its FIN.
+    pub(super) fn poll_take(&self, cx: &Context<'_>, most: usize) -> Poll<io::Result<Vec<u8>>> {
+        let mut bytes = Vec::new();
+        let read = ready!(self.poll_call(Direction::In, cx, |socket| {
+            bytes.reserve_exact(most);
+            Ok(recv(socket, spare_capacity(&mut bytes), RecvFlags::empty())?.0)
+        }))?;
+        if 0 < read && read < most {
+            self.is_exhausted(READABLE);
+        }
+        bytes.shrink_to_fit();
+        Poll::Ready(Ok(bytes))
+    }
+
+    /// Whether something has come that nobody has read: bytes, a FIN or an error.
+    pub(super) fn has_news(&self) -> bool {
+        // Without an event there is no need to ask the kernel.
+        if self.task_ready(|ready| ready.0 & READABLE == 0) == Some(true) {
+            return false;
+        }
+        match recv(&self.stream, &mut [0; 1][..], RecvFlags::PEEK | RecvFlags::DONTWAIT) {
+            Err(Errno::AGAIN) => {
+                self.is_not(READABLE);
+                false
+            }
+            _ => true,
+        }
+    }
+
+    /// From now on its events wake this one, until somebody waits for it himself.
+    pub(super) fn watch_by(&self, watcher: &Waker) {
+        let _earlier = self.with_slot(|slot| match slot {
+            Slot::Task { waker, .. } => replace(waker, watcher),
+            Slot::Session { .. } => None,
+        });
+    }
+
     /// The first byte that comes, which stays where it is. `None`: the other end sends nothing.
     pub(super) async fn peek(&self) -> io::Result<Option<u8>> {
         let mut byte = [0];
@@ -387,17 +426,25 @@ fn with_slot<R>(key: u32, act: impl FnOnce(&mut Slot) -> R) -> Option<R> {
 /// Whether a task may try something; if not, it hears of it when it may.
 #[inline(never)]
 fn poll_task_ready(key: u32, cx: &Context<'_>, flag: u8) -> Poll<()> {
-    with_slot(key, |slot| match slot {
-        Slot::Task { ready, .. } if ready.0 & flag != 0 => Poll::Ready(()),
-        Slot::Task { waker, .. } => {
-            if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-                *waker = Some(Box::new(cx.waker().clone()));
-            }
-            Poll::Pending
+    let polled = with_slot(key, |slot| match slot {
+        Slot::Task { ready, .. } if ready.0 & flag != 0 => (Poll::Ready(()), None),
+        Slot::Task { waker, .. } => (Poll::Pending, replace(waker, cx.waker())),
+        Slot::Session { .. } => (Poll::Pending, None),
+    });
+    polled.map_or(Poll::Pending, |(polled, _earlier)| polled)
+}
+
+/// Puts another waker in its place, if it is another. The earlier one is not to be dropped under the borrow of the table: the
+/// last waker of a task may drop the task.
+fn replace(place: &mut Option<Box<Waker>>, waker: &Waker) -> Option<Waker> {
+    match place {
+        Some(earlier) if earlier.will_wake(waker) => None,
+        Some(earlier) => Some(mem::replace(&mut **earlier, waker.clone())),
+        None => {
+            *place = Some(Box::new(waker.clone()));
+            None
         }
-        Slot::Session { .. } => Poll::Pending,
-    })
-    .unwrap_or(Poll::Pending)
+    }
 }
 
 /// Which way bytes go.

@@ -12,7 +12,6 @@ use std::{
 use bytes::Bytes;
 use hyper::{
     HeaderMap, Method, Request, Response, StatusCode, Uri,
-    body::Incoming,
     client::conn::http1,
     ext::ReasonPhrase,
     header::{CONTENT_LENGTH, HOST, HeaderValue, TRANSFER_ENCODING},
@@ -22,11 +21,12 @@ use tokio::time::{Instant as Deadline, timeout, timeout_at};
 
 use super::{
     backend_io::{BackendIo, SpeaksTls},
-    body::{BodyError, Progress, RequestBody},
+    body::{BodyError, Progress, RequestBody, Source},
     connect::{Connected, connect},
+    exchange::{self, Bare, exchange},
     handshake::{self, Reply},
     own::Own,
-    pool::{Link, Pool},
+    pool::{Link, Pool, Waiting},
     socket,
     sockets::Socket,
 };
@@ -70,11 +70,9 @@ pub(super) struct Head {
 /// The head of a backend's answer; its body is still to come.
 #[derive(Debug)]
 pub(super) struct Answered {
-    pub(super) response: Response<Incoming>,
+    pub(super) response: Response<Source>,
     /// How long connecting took; `None` on a connection that was there already.
     pub(super) connect: Option<Duration>,
-    /// What it came over, for another request when the body has come to its end.
-    pub(super) link: Link,
 }
 
 /// What a backend says to a handshake.
@@ -133,7 +131,8 @@ impl Dialer {
             }
             Ok(Ok(Reply::Other { read, .. })) => {
                 let io = BackendIo::replaying(socket, read);
-                let answered = ask((io, peer), connect, address, request.head(), None, (Some(wait), limits)).await?;
+                let link = (io, peer);
+                let answered = ask(link, Some(connect), address, request.head(), None, (Some(wait), limits)).await?;
                 check(&answered.response)?;
                 Ok(Greeting::Answered(answered))
             }
@@ -150,32 +149,35 @@ impl Dialer {
     pub(super) async fn exchange(
         &self,
         destination: Destination<'_>,
-        head: Head,
+        head: &Head,
         body: &mut Option<RequestBody>,
         link: Option<Link>,
         terms: Terms<'_>,
     ) -> Result<Answered, Error> {
         let address = destination.address();
         let is_repeatable = body.as_ref().is_none_or(|body| is_repeatable(&head.method, body));
-        let link = match ready(link, terms.connect).await {
+        let waiting = match ready(link, terms.connect).await {
             None if is_repeatable && terms.reuses_connections => self.pool.take(destination),
-            link => link,
+            link => link.map(Waiting::Link),
         };
-        let answered = match link {
-            Some(link) if is_repeatable => {
-                let request = head.clone().into_request(address, RequestBody::empty());
-                match send(link, request, terms.timeouts.response).await {
-                    Err(error) if error.kind() == Kind::ClosedEarly => {
-                        self.fresh(destination, head, body, terms).await?
-                    }
-                    result => result?,
-                }
+        let wait = terms.timeouts.response;
+        let sent = match waiting {
+            None => None,
+            Some(Waiting::Bare(bare)) => Some(converse(bare, None, address, head, terms).await),
+            Some(Waiting::Link(link)) if is_repeatable => {
+                Some(send(link, head.clone().into_request(address, RequestBody::empty()), wait).await)
             }
-            Some(link) => {
+            Some(Waiting::Link(link)) => {
                 let body = body.take().unwrap_or_else(RequestBody::empty);
-                send(link, head.into_request(address, body), terms.timeouts.response).await?
+                Some(send(link, head.clone().into_request(address, body), wait).await)
             }
+        };
+        let answered = match sent {
             None => self.fresh(destination, head, body, terms).await?,
+            Some(Err(error)) if is_repeatable && error.kind() == Kind::ClosedEarly => {
+                self.fresh(destination, head, body, terms).await?
+            }
+            Some(sent) => sent?,
         };
         if answered.response.status() == StatusCode::SWITCHING_PROTOCOLS {
             return Err(Error::from_source(Kind::MalformedAnswer, "a 101 that nobody asked for"));
@@ -188,17 +190,22 @@ impl Dialer {
     async fn fresh(
         &self,
         destination: Destination<'_>,
-        head: Head,
+        head: &Head,
         body: &mut Option<RequestBody>,
-        Terms { connect: patience, timeouts, tcp, limits, .. }: Terms<'_>,
+        terms: Terms<'_>,
     ) -> Result<Answered, Error> {
+        let Terms { connect: patience, timeouts, tcp, limits, .. } = terms;
         let started = Instant::now();
         let (socket, peer) = self.connect(destination, patience).await?;
-        let connect = started.elapsed();
+        let connect = Some(started.elapsed());
         // The backend's connection outlives this request.
         socket::set_options(&socket, tcp).map_err(|error| Error::from_source(Kind::Unreachable, error))?;
+        let (address, body) = (destination.address(), body.take().filter(|body| !body.is_empty()));
+        if body.is_none() {
+            return converse(Bare { socket, peer }, connect, address, head, terms).await;
+        }
         let link = (BackendIo::new(socket), peer);
-        ask(link, connect, destination.address(), head, body.take(), (timeouts.response, limits)).await
+        ask(link, connect, address, head.clone(), body, (timeouts.response, limits)).await
     }
 
     async fn connect(&self, destination: Destination<'_>, patience: Duration) -> Result<(Socket, SocketAddr), Error> {
@@ -216,27 +223,54 @@ async fn ready(link: Option<Link>, patience: Duration) -> Option<Link> {
     link?.ready(patience).await
 }
 
+/// Sends a request without a body on a connection that hyper does not have, and leaves it to hyper where it has to be.
+async fn converse(
+    bare: Bare,
+    connect: Option<Duration>,
+    address: &str,
+    head: &Head,
+    Terms { timeouts, limits, .. }: Terms<'_>,
+) -> Result<Answered, Error> {
+    let deadline = timeouts.response.map(|wait| Deadline::now() + wait);
+    // What belongs to one client is hyper's.
+    let (io, peer) = if headers::authenticates_connection(&head.headers) {
+        (BackendIo::new(bare.socket), bare.peer)
+    } else {
+        let reply = exchange(bare, head, address, limits.answer_headers);
+        let reply = match deadline {
+            Some(deadline) => timeout_at(deadline, reply).await.map_err(|_| Kind::ResponseTimeout)?,
+            None => reply.await,
+        };
+        match reply? {
+            exchange::Reply::Known(response) => return Ok(Answered { response: response.map(Source::Ours), connect }),
+            exchange::Reply::Other(Bare { socket, peer }, read) => (BackendIo::replaying(socket, read), peer),
+        }
+    };
+    let left = deadline.map(|deadline| deadline.saturating_duration_since(Deadline::now()));
+    ask((io, peer), connect, address, head.clone(), None, (left, limits)).await
+}
+
 /// Sends a handshake on a connection that hyper has.
 async fn greet(link: Link, request: Request<RequestBody>, wait: Duration) -> Result<Greeting, Error> {
-    let Answered { response, connect, link } = send(link, request, Some(wait)).await?;
+    let Answered { mut response, connect } = send(link, request, Some(wait)).await?;
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         check(&response)?;
-        return Ok(Greeting::Answered(Answered { response, connect, link }));
+        return Ok(Greeting::Answered(Answered { response, connect }));
     }
     let (headers, reason) = (response.headers().clone(), response.extensions().get::<ReasonPhrase>());
     let reason = reason
         .map_or_else(|| Bytes::from_static(b"Switching Protocols"), |reason| Bytes::copy_from_slice(reason.as_bytes()));
-    let upgraded = timeout(wait, hyper::upgrade::on(response)).await.map_err(|_| Kind::ResponseTimeout)?;
+    let upgraded = timeout(wait, hyper::upgrade::on(&mut response)).await.map_err(|_| Kind::ResponseTimeout)?;
     let io = upgraded.map_err(failure)?.downcast::<TokioIo<BackendIo>>();
     let io = io.map_err(|_| Error::from_source(Kind::MalformedAnswer, "a 101 on a connection that is none of ours"))?;
     let (socket, early) = (io.io.into_inner().into_socket(), io.read_buf);
     Ok(Greeting::Switched(Switched { reason, headers, socket, early, connect }))
 }
 
-/// Sends the first request of a connection.
+/// Sends the first request that a connection has with hyper.
 async fn ask(
     (io, peer): (BackendIo, SocketAddr),
-    connect: Duration,
+    connect: Option<Duration>,
     address: &str,
     head: Head,
     body: Option<RequestBody>,
@@ -249,7 +283,7 @@ async fn ask(
     tokio::spawn(connection.with_upgrades());
     let body = body.unwrap_or_else(RequestBody::empty);
     let answered = send(Link::new(sender, peer), head.into_request(address, body), wait).await?;
-    Ok(Answered { connect: Some(connect), ..answered })
+    Ok(Answered { connect, ..answered })
 }
 
 /// Whether a request may be sent twice: no body, and an idempotent method (RFC 9110 §9.2.2).
@@ -265,7 +299,7 @@ async fn send(mut link: Link, request: Request<RequestBody>, wait: Option<Durati
     link.is_private |= headers::authenticates_connection(request.headers());
     let response = patiently(link.sender.send_request(request), &progress, wait).await?.map_err(failure)?;
     link.is_private |= headers::belongs_to_one_client(response.headers());
-    Ok(Answered { response, connect: None, link })
+    Ok(Answered { response: response.map(|body| Source::Hyper(body, Some(link))), connect: None })
 }
 
 async fn patiently<T>(
@@ -292,7 +326,7 @@ fn failure(error: hyper::Error) -> Error {
         Some(BodyError::TooLarge) => Kind::BodyTooLarge,
         Some(BodyError::TimedOut) => Kind::BodyTimeout,
         Some(BodyError::Broken(error)) if is_malformed(error) => Kind::BadRequest,
-        Some(BodyError::Broken(_)) => Kind::ClientGone,
+        Some(BodyError::Broken(_) | BodyError::Cut(_)) => Kind::ClientGone,
         None if error.is_parse_too_large() => {
             return Error::from_source(Kind::MalformedAnswer, "its head is too large: see limits.answer_headers");
         }
@@ -314,7 +348,11 @@ fn is_malformed(error: &hyper::Error) -> bool {
     source.is_some_and(|error| matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData))
 }
 
-fn check(response: &Response<Incoming>) -> Result<(), Error> {
+fn check(response: &Response<Source>) -> Result<(), Error> {
+    // What we have read ourselves is beyond doubt.
+    if matches!(response.body(), Source::Ours(_)) {
+        return Ok(());
+    }
     headers::check_answer_framing(response.headers()).map_err(|error| Error::from_source(Kind::MalformedAnswer, error))
 }
 

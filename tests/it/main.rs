@@ -29,6 +29,8 @@ mod debug;
 mod documents;
 /// The end of the process, announced.
 mod drain;
+/// Answers of backends, read by us and by hyper.
+mod exchanges;
 /// Every cause, told alike by the log, the metrics and the page.
 mod explained;
 /// Parts that die though none should.

@@ -271,6 +271,25 @@ async fn bytes_behind_an_answer_are_no_answer_to_the_next_request() {
 }
 
 #[tokio::test]
+async fn an_idle_connection_that_its_backend_ends_or_speaks_on_is_closed_at_once() {
+    let backend = Backend::by_hand();
+    let proxy = Proxy::start(&[&backend]);
+    let mut client = proxy.client().await;
+    for last_word in ["", "HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n"] {
+        client.send("GET / HTTP/1.1\r\nHost: chat\r\n\r\n").await;
+        let (mut at_backend, _) = backend.asked().await;
+        at_backend.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
+        assert_eq!(client.response().await.text(), "ok");
+        match last_word {
+            "" => at_backend.finish().await,
+            _ => at_backend.send(last_word).await,
+        }
+        at_backend.expect_gone().await;
+    }
+    proxy.stop().await;
+}
+
+#[tokio::test]
 async fn a_connection_whose_request_is_not_through_yet_is_left_alone_by_others() {
     let backend = Backend::by_hand();
     let proxy = Proxy::start(&[&backend]);

@@ -1,0 +1,313 @@
+//! An exchange with a backend as most plain requests have it: no body, and an answer whose head comes in one piece and says
+//! how long its body is. hyper's client makes a task, two channels and a second map of fields for each, which costs as much as
+//! the rest of the request.
+//!
+//! Whatever is not as simple goes to hyper, from the first byte that was read ([`BackendIo`](super::backend_io::BackendIo)):
+//! what is odd or wrong is judged there alone. A connection comes back to the pool only if nothing can follow its answer: one
+//! byte behind that, and it is closed.
+
+use std::{
+    future::poll_fn,
+    io, mem,
+    net::SocketAddr,
+    task::{Context, Poll, ready},
+};
+
+use bytes::{BufMut, Bytes};
+use hyper::{
+    HeaderMap, Method, Response, StatusCode,
+    ext::ReasonPhrase,
+    header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderName, HeaderValue, TRANSFER_ENCODING},
+};
+use tokio::io::AsyncWriteExt;
+
+use super::{
+    body::BodyError,
+    handshake::{TLS_ALERT, start},
+    sockets::Socket,
+    upstream::Head,
+};
+use crate::{
+    error::{Error, Kind},
+    headers,
+};
+
+/// What is read at once of a head, with what follows it. Few heads are longer.
+const HEAD: usize = 4096;
+/// Fields of an answer that is read here.
+const FIELDS: usize = 64;
+/// A body passes in pieces of at most so many bytes. One is read when the last has gone.
+const PIECE: u64 = 64 * 1024;
+
+/// A connection with a backend on which no request is under way, and that no task of hyper's has.
+#[derive(Debug)]
+pub(super) struct Bare {
+    pub(super) socket: Socket,
+    /// The backend's address at the other end.
+    pub(super) peer: SocketAddr,
+}
+
+/// What a request comes to.
+#[derive(Debug)]
+pub(super) enum Reply {
+    /// An answer; its body is still to come.
+    Known(Response<Rest>),
+    /// What hyper is to read, from these bytes on.
+    Other(Bare, Bytes),
+}
+
+/// The body of an answer.
+#[derive(Debug)]
+pub(super) struct Rest {
+    /// Read with the head.
+    read: Bytes,
+    /// Bytes that are still to be read.
+    left: u64,
+    /// `None` once it has been taken, or has failed.
+    bare: Option<Bare>,
+    is_reusable: bool,
+    /// Why there is no more, to be told at the next poll.
+    cut: Option<io::Error>,
+}
+
+/// A head that is understood.
+#[derive(Debug)]
+struct Understood {
+    response: Response<()>,
+    /// Of the head, in bytes.
+    length: usize,
+    /// Of the body, in bytes.
+    body: u64,
+    /// Whether the backend takes another request.
+    is_persistent: bool,
+}
+
+/// Sends a request without a body and reads the head of its answer, which has `most` fields at most.
+///
+/// # Errors
+/// [`Kind::ClosedEarly`], [`Kind::SpeaksTls`].
+pub(super) async fn exchange(mut bare: Bare, head: &Head, address: &str, most: usize) -> Result<Reply, Error> {
+    after_others().await;
+    // Where writing fails an answer may have come all the same: a backend that refuses does not have to read first.
+    let written = bare.socket.write_all(&request(head, address)).await;
+    let read = match poll_fn(|cx| bare.socket.poll_take(cx, HEAD)).await {
+        Ok(read) if read.is_empty() => return Err(Kind::ClosedEarly.into()),
+        Ok(read) => Bytes::from(read),
+        Err(error) => return Err(Error::from_source(Kind::ClosedEarly, written.err().unwrap_or(error))),
+    };
+    after_others().await;
+    if read.starts_with(&TLS_ALERT) {
+        return Err(Kind::SpeaksTls.into());
+    }
+    let Some(Understood { response, length, body, is_persistent }) = understand(&read, &head.method, most) else {
+        return Ok(Reply::Other(bare, read));
+    };
+    let mut read = read.slice(length..);
+    let so_far = read.len() as u64;
+    let is_reusable = is_persistent && written.is_ok() && so_far <= body;
+    // Shorter than what was read of it.
+    read.truncate(usize::try_from(body).unwrap_or(usize::MAX));
+    let rest = Rest { read, left: body.saturating_sub(so_far), bare: Some(bare), is_reusable, cut: None };
+    Ok(Reply::Known(response.map(|()| rest)))
+}
+
+/// Lets the tasks go first that are ready. So what has come together goes out together, and who gets it is woken once, not for
+/// each: a wake-up costs as much as all that is done here (`benches/RESULTS.md`, `http`).
+async fn after_others() {
+    let mut is_over = false;
+    poll_fn(|cx| {
+        if mem::replace(&mut is_over, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
+impl Rest {
+    /// Bytes that are still to come.
+    pub(super) fn length(&self) -> u64 {
+        self.left.saturating_add(self.read.len() as u64)
+    }
+
+    /// The next piece; `None` at the end.
+    pub(super) fn poll_piece(&mut self, cx: &Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
+        if !self.read.is_empty() {
+            return Poll::Ready(Some(Ok(mem::take(&mut self.read))));
+        }
+        if let Some(error) = self.cut.take() {
+            return Poll::Ready(Some(Err(BodyError::Cut(error))));
+        }
+        let Some(bare) = self.bare.as_mut().filter(|_| self.left > 0) else { return Poll::Ready(None) };
+        let most = usize::try_from(self.left.min(PIECE)).unwrap_or(HEAD);
+        let piece = match ready!(bare.socket.poll_take(cx, most)) {
+            Ok(piece) if piece.is_empty() => Err(io::ErrorKind::UnexpectedEof.into()),
+            piece => piece,
+        };
+        match piece {
+            Ok(piece) => {
+                self.left = self.left.saturating_sub(piece.len() as u64);
+                Poll::Ready(Some(Ok(piece.into())))
+            }
+            Err(error) => {
+                // Told at once, it would destroy what hyper still has to write of the pieces before.
+                (self.bare, self.cut) = (None, Some(error));
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+        }
+    }
+
+    /// The connection, if its answer has been read to the end and another request may go over it.
+    pub(super) fn leave(&mut self) -> Option<Bare> {
+        let is_over = self.is_reusable && self.left == 0;
+        self.bare.take().filter(|bare| is_over && !bare.socket.has_news())
+    }
+}
+
+/// The request on the wire.
+fn request(head: &Head, address: &str) -> Vec<u8> {
+    let mut bytes = start(head.method.as_str(), &head.uri);
+    // HTTP/1.0 knows no Host, HTTP/1.1 wants one (nginx: `$proxy_host`).
+    if !head.headers.contains_key(HOST) {
+        field(&mut bytes, &HOST, address.as_bytes());
+    }
+    for (name, value) in &head.headers {
+        field(&mut bytes, name, value.as_bytes());
+    }
+    bytes.put_slice(b"\r\n");
+    bytes
+}
+
+fn field(bytes: &mut Vec<u8>, name: &HeaderName, value: &[u8]) {
+    headers::capitalize(name.as_str(), bytes);
+    for part in [b": ", value, b"\r\n"] {
+        bytes.put_slice(part);
+    }
+}
+
+/// Reads the head of an answer, if it is all there and there is one way to understand it. `None`: hyper judges it.
+fn understand(read: &Bytes, method: &Method, most: usize) -> Option<Understood> {
+    let mut fields = [httparse::EMPTY_HEADER; FIELDS];
+    let mut answer = httparse::Response::new(&mut fields[..most.min(FIELDS)]);
+    let Ok(httparse::Status::Complete(length)) = answer.parse(read) else { return None };
+    let status = StatusCode::from_u16(answer.code?).ok()?;
+    // HTTP/1.0 has other rules for the end of a connection; interim answers and a 101 have no end of their own.
+    if answer.version != Some(1) || status.is_informational() {
+        return None;
+    }
+    let mut response = Response::new(());
+    *response.status_mut() = status;
+    let fields = response.headers_mut();
+    fields.reserve(answer.headers.len());
+    for line in answer.headers.iter() {
+        let name = HeaderName::from_bytes(line.name.as_bytes()).ok()?;
+        fields.append(name, HeaderValue::from_maybe_shared(read.slice_ref(line.value)).ok()?);
+    }
+    // Its connection is hyper's from now on, as all that belong to one client.
+    if headers::belongs_to_one_client(fields) {
+        return None;
+    }
+    let body = body_length(method, status, fields)?;
+    let closes = |token: &[u8]| token.eq_ignore_ascii_case(b"close");
+    let is_persistent = !headers::tokens(fields, &CONNECTION).any(closes);
+    let reason = answer.reason?;
+    if status.canonical_reason() != Some(reason) {
+        response.extensions_mut().insert(ReasonPhrase::try_from(reason.as_bytes()).ok()?);
+    }
+    Some(Understood { response, length, body, is_persistent })
+}
+
+/// How long the body of an answer is, where its head says so once and in plain digits (RFC 9112 §6.3).
+fn body_length(method: &Method, status: StatusCode, fields: &HeaderMap) -> Option<u64> {
+    if fields.contains_key(TRANSFER_ENCODING) {
+        return None;
+    }
+    let has_none = *method == Method::HEAD || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    let mut lengths = fields.get_all(CONTENT_LENGTH).iter();
+    let length = match (lengths.next(), lengths.next()) {
+        (None, _) => return has_none.then_some(0),
+        (Some(length), None) => length.to_str().ok()?,
+        (Some(_), Some(_)) => return None,
+    };
+    // `u64`'s own parser would take a sign.
+    let length: u64 = length.bytes().all(|byte| byte.is_ascii_digit()).then(|| length.parse().ok())??;
+    // hyper has an end to what is a length.
+    (length < u64::MAX / 2).then_some(if has_none { 0 } else { length })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_head_is_understood_at_its_last_byte_and_not_before() {
+        let head = "HTTP/1.1 404 Nicht da\r\nContent-Length: 12\r\nX-Own: 1\r\nx-own: 2\r\n\r\n";
+        let answer = format!("{head}twelve bytes");
+        for length in 0..answer.len() {
+            let read = Bytes::copy_from_slice(&answer.as_bytes()[..length]);
+            let understood = understand(&read, &Method::GET, FIELDS);
+            assert_eq!(understood.is_some(), length >= head.len(), "{length} bytes");
+            let Some(understood) = understood else { continue };
+            assert_eq!((understood.length, understood.body, understood.is_persistent), (head.len(), 12, true));
+            let reason = understood.response.extensions().get::<ReasonPhrase>().unwrap();
+            assert_eq!((understood.response.status().as_u16(), reason.as_bytes()), (404, &b"Nicht da"[..]));
+            let own: Vec<_> = understood.response.headers().get_all("x-own").iter().collect();
+            assert_eq!(own, ["1", "2"]);
+        }
+    }
+
+    #[test]
+    fn a_body_is_as_long_as_its_head_says_and_none_where_there_is_none() {
+        for (method, status, fields, body) in [
+            (Method::GET, 200, "Content-Length: 0", 0),
+            (Method::GET, 200, "Content-Length: 5", 5),
+            (Method::POST, 500, "Content-Length: 007", 7),
+            (Method::HEAD, 200, "Content-Length: 5", 0),
+            (Method::HEAD, 200, "X-Own: 1", 0),
+            (Method::GET, 204, "X-Own: 1", 0),
+            (Method::GET, 304, "Content-Length: 5", 0),
+        ] {
+            assert_eq!(of(&method, status, fields).unwrap().body, body, "{method} {status} {fields}");
+        }
+    }
+
+    #[test]
+    fn what_can_be_read_in_another_way_is_left_to_hyper() {
+        for (method, status, fields) in [
+            (Method::GET, 200, "X-Own: 1"),
+            (Method::GET, 200, "Transfer-Encoding: chunked"),
+            (Method::HEAD, 200, "Transfer-Encoding: chunked"),
+            (Method::GET, 204, "Content-Length: 0\r\nTransfer-Encoding: chunked"),
+            (Method::GET, 200, "Content-Length: 2\r\nContent-Length: 2"),
+            (Method::GET, 304, "Content-Length: 2, 2"),
+            (Method::GET, 200, "Content-Length: +2"),
+            (Method::GET, 200, "Content-Length: "),
+            (Method::GET, 200, "Content-Length: 18446744073709551615"),
+            (Method::GET, 100, "Content-Length: 2"),
+            (Method::GET, 101, "Content-Length: 2"),
+            (Method::GET, 200, "Content-Length: 2\r\nWWW-Authenticate: NTLM"),
+            (Method::GET, 200, "Content-Length: 2\r\nPersistent-Auth: true"),
+        ] {
+            assert!(of(&method, status, fields).is_none(), "{method} {status} {fields}");
+        }
+        let many: String = (0..FIELDS).map(|n| format!("X-{n}: 1\r\n")).collect();
+        assert!(of(&Method::GET, 200, &format!("{many}Content-Length: 2")).is_none());
+        let old = Bytes::from_static(b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok");
+        assert!(understand(&old, &Method::GET, FIELDS).is_none());
+    }
+
+    #[test]
+    fn a_backend_that_says_so_takes_no_further_request() {
+        for (fields, is_persistent) in [("Connection: keep-alive", true), ("Connection: x, Close", false)] {
+            let understood = of(&Method::GET, 200, &format!("Content-Length: 0\r\n{fields}")).unwrap();
+            assert_eq!(understood.is_persistent, is_persistent, "{fields}");
+        }
+    }
+
+    fn of(method: &Method, status: u16, fields: &str) -> Option<Understood> {
+        understand(&format!("HTTP/1.1 {status} OK\r\n{fields}\r\n\r\nok").into(), method, FIELDS)
+    }
+}

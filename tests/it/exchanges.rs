@@ -1,0 +1,181 @@
+//! An answer that we read ourselves and one that hyper reads come to the same, wherever it is cut.
+
+use serde_json::Value;
+
+use crate::harness::{Backend, Proxy, Wire, within};
+
+/// What a backend says to a request, and what it sends behind that. `!` at the end of a body: it hangs up there.
+const ANSWERS: [(&str, &str); 49] = [
+    ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", ""),
+    ("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", ""),
+    ("HTTP/1.1 200 OK\r\ncontent-LENGTH:\t2 \r\nX-A: 1\r\nx-a:  2\r\nX-Empty:\r\n\r\nok", ""),
+    ("HTTP/1.1 200 OK\r\nContent-Length: 002\r\n\r\nok", ""),
+    ("HTTP/1.1 200 OK\nContent-Length: 2\n\nok", ""),
+    ("\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", ""),
+    ("HTTP/1.1 404 Nicht da\r\nContent-Length: 2\r\n\r\nok", ""),
+    ("HTTP/1.1 404 \r\nContent-Length: 2\r\n\r\nok", ""),
+    ("HTTP/1.1 404\r\nContent-Length: 2\r\n\r\nok", ""),
+    ("HTTP/1.1 299 \r\nContent-Length: 2\r\n\r\nok", ""),
+    ("HTTP/1.1 999 Odd\r\nContent-Length: 2\r\n\r\nok", ""),
+    ("HTTP/1.1 099 Odd\r\nContent-Length: 2\r\n\r\nok", ""),
+    ("HTTP/1.1 20 OK\r\nContent-Length: 2\r\n\r\nok", ""),
+    ("HTTP/1.1 204 No Content\r\n\r\n", ""),
+    ("HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n", ""),
+    ("HTTP/1.1 304 Not Modified\r\nETag: \"x\"\r\nContent-Length: 1234\r\n\r\n", ""),
+    ("HTTP/1.1 304 Not Modified\r\nContent-Length: a\r\n\r\n", ""),
+    ("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok", ""),
+    ("HTTP/1.1 200 OK\r\nConnection: X-Gone, Close\r\nX-Gone: 1\r\nContent-Length: 2\r\n\r\nok", ""),
+    ("HTTP/1.1 200 OK\r\nConnection: close\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nok", ""),
+    ("HTTP/1.1 200 OK\r\nConnection: keep-alive\r\nKeep-Alive: timeout=5\r\nContent-Length: 2\r\n\r\nok", ""),
+    ("HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok", ""),
+    ("HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nok", ""),
+    ("HTTP/1.2 200 OK\r\nContent-Length: 2\r\n\r\nok", ""),
+    ("HTTP/2.0 200 OK\r\nContent-Length: 2\r\n\r\nok", ""),
+    ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nok", ""),
+    ("HTTP/1.1 200 OK\r\nContent-Length: 2, 2\r\n\r\nok", ""),
+    ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok!", ""),
+    ("HTTP/1.1 200 OK\r\nContent-Length: +2\r\n\r\nok!", ""),
+    ("HTTP/1.1 200 OK\r\nContent-Length:\r\n\r\nok!", ""),
+    ("HTTP/1.1 200 OK\r\nContent-Length: 18446744073709551615\r\n\r\nok!", ""),
+    ("HTTP/1.1 200 OK\r\nContent-Length: 18446744073709551616\r\n\r\nok!", ""),
+    ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n", ""),
+    ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n", ""),
+    ("HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\nContent-Length: 2\r\n\r\nok!", ""),
+    ("HTTP/1.1 200 OK\r\n\r\nup to the end!", ""),
+    ("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\ntoo!", ""),
+    ("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n!", ""),
+    ("HTTP/1.1 200 OK\r\nContent-Le!", ""),
+    ("HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", ""),
+    ("HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n", ""),
+    ("HTTP/1.1 200 OK\r\nX Y: 1\r\nContent-Length: 2\r\n\r\nok", ""),
+    ("HTTP/1.1 200 OK\r\nX-Y : 1\r\nContent-Length: 2\r\n\r\nok", ""),
+    ("HTTP/1.1 200 OK\r\nX-Y: a\r\n folded\r\nContent-Length: 2\r\n\r\nok", ""),
+    ("HTTP/1.1 200 OK\r\nX-Y: a\u{1}b\r\nContent-Length: 2\r\n\r\nok", ""),
+    ("HTTP/1.1 200 OK\r\nX-Y: \u{e9}\r\nContent-Length: 2\r\n\r\nok", ""),
+    ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", "!"),
+    ("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\none", "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\ntwo"),
+    ("HTTP/1.1 204 No Content\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\ntwo"),
+];
+
+/// Who reads the answers of a backend.
+#[derive(Debug, Clone, Copy)]
+enum Reader {
+    /// hyper, since it has a connection from its first answer in chunks on.
+    Hyper,
+    Ours,
+}
+
+/// What becomes of an exchange.
+#[derive(Debug, PartialEq)]
+struct Outcome {
+    /// All that the client reads of it and of the request behind it, without the time of day.
+    read: String,
+    /// What the record says of it.
+    record: Vec<Value>,
+}
+
+/// Answers as the target says: `/ANSWER/CUT`. To `/next` it says whether that came over the same connection.
+async fn serve(backend: Backend, mut wire: Wire) {
+    let mut was_asked = false;
+    while let Some(head) = backend.next_head(&mut wire).await {
+        let target = head.first_line().split(' ').nth(1).unwrap().to_owned();
+        let sent = match target.as_str() {
+            "/ours" => wire.try_send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nwarm").await,
+            "/hyper" => {
+                wire.try_send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nwarm\r\n0\r\n\r\n").await
+            }
+            "/next" => {
+                let text = if was_asked { "same" } else { "other" };
+                let length = text.len();
+                wire.try_send(format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{text}"))
+                    .await
+            }
+            _ => {
+                was_asked = true;
+                answer(&mut wire, &target).await
+            }
+        };
+        if !sent {
+            return;
+        }
+    }
+}
+
+/// Sends an answer in two pieces; false at its end.
+async fn answer(wire: &mut Wire, target: &str) -> bool {
+    let mut parts = target.split('/').skip(1).map(|part| part.parse::<usize>().unwrap());
+    let (place, cut) = (parts.next().unwrap(), parts.next().unwrap());
+    let (answer, behind) = ANSWERS[place];
+    let (text, hangs_up) = match answer.strip_suffix('!') {
+        Some(text) => (text, true),
+        None => (answer, false),
+    };
+    let all = [text, behind].concat();
+    // What lies behind an answer comes with its last bytes: later it could be an answer to another request.
+    let (first, second) = all.as_bytes().split_at(if cut < text.len() { cut } else { all.len() });
+    let mut goes_on = wire.try_send(first).await;
+    if !second.is_empty() {
+        // Whoever waits for the first piece has its turn.
+        tokio::task::yield_now().await;
+        goes_on = goes_on && wire.try_send(second).await;
+    }
+    if hangs_up {
+        wire.finish().await;
+        wire.whatever_comes().await;
+    }
+    goes_on && !hangs_up
+}
+
+/// Has an answer, cut there, read by this reader, and asks for another one behind it on the same connection of the client.
+async fn exchange(proxy: &mut Proxy, reader: Reader, method: &str, place: usize, cut: usize) -> Outcome {
+    let mut client = proxy.client().await;
+    let warm = match reader {
+        Reader::Hyper => "/hyper",
+        Reader::Ours => "/ours",
+    };
+    assert_eq!(client.get(warm, "").await.text(), "warm");
+    // Who speaks HTTP/1.0 reads no chunks, whose sizes would tell of the cuts.
+    let asked = format!("{method} /{place}/{cut} HTTP/1.0\r\nHost: chat\r\nConnection: keep-alive\r\n\r\n");
+    client.send(asked + "GET /next HTTP/1.1\r\nHost: chat\r\nConnection: close\r\n\r\n").await;
+    let read = within("all answers", client.whatever_comes()).await;
+    let read = String::from_utf8_lossy(&read).into_owned();
+    assert_eq!(proxy.next_record().await["path"], warm);
+    let record = proxy.next_record().await;
+    let record = ["status", "cause", "tries", "bytes_to_client", "path"].map(|key| record[key].clone()).into();
+    if read.ends_with("same") || read.ends_with("other") {
+        assert_eq!(proxy.next_record().await["path"], "/next", "{read}");
+    }
+    let lines = read.split_inclusive('\n').filter(|line| !line.to_lowercase().starts_with("date:"));
+    Outcome { read: lines.collect(), record }
+}
+
+fn proxy(backend: &Backend) -> Proxy {
+    Proxy::before(&[backend]).upstream("balance: round_robin, max_fails: 0").start()
+}
+
+#[tokio::test]
+async fn an_answer_comes_to_the_same_whoever_reads_it_and_wherever_it_is_cut() {
+    let backend = Backend::raw(serve);
+    let (mut by_hyper, mut by_us) = (proxy(&backend), proxy(&backend));
+    for (place, (answer, _)) in ANSWERS.iter().enumerate() {
+        for method in ["GET", "HEAD"] {
+            let whole = answer.len();
+            let mut expected = exchange(&mut by_hyper, Reader::Hyper, method, place, whole).await;
+            // A body in answer to HEAD lies behind it.
+            let cuts = if method == "GET" { 0..whole } else { 0..0 };
+            for cut in cuts.chain([whole]) {
+                let found = exchange(&mut by_us, Reader::Ours, method, place, cut).await;
+                expected.record[4] = found.record[4].clone();
+                // Of an answer that breaks off hyper may lose what it has not written yet. We lose nothing.
+                let is_whole = found.read.starts_with(&expected.read);
+                let is_lost = cut < whole && expected.read.starts_with(&found.read);
+                if found.record[1] == "backend_lost" && (is_whole || is_lost) {
+                    expected.read.clone_from(&found.read);
+                }
+                assert_eq!(found, expected, "{method}, cut after {cut} bytes: {answer:?}");
+            }
+        }
+    }
+    by_hyper.stop().await;
+    by_us.stop().await;
+}
