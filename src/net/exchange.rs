@@ -7,9 +7,10 @@
 //! byte behind that, and it is closed.
 
 use std::{
-    future::poll_fn,
+    future::{Future as _, poll_fn},
     io, mem,
     net::SocketAddr,
+    pin::pin,
     task::{Context, Poll, ready},
 };
 
@@ -19,7 +20,7 @@ use hyper::{
     ext::ReasonPhrase,
     header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderName, HeaderValue, TRANSFER_ENCODING},
 };
-use tokio::io::AsyncWriteExt;
+use tokio::{io::AsyncWriteExt, task::yield_now};
 
 use super::{
     body::BodyError,
@@ -38,6 +39,8 @@ const HEAD: usize = 4096;
 const FIELDS: usize = 64;
 /// A body passes in pieces of at most so many bytes. One is read when the last has gone.
 const PIECE: u64 = 64 * 1024;
+/// Bytes of a body that are read before others have their turn: about what a session may copy in one of its own (`rota::TURN`).
+const SPELL: u64 = 4 * PIECE;
 
 /// A connection with a backend on which no request is under way, and that no task of hyper's has.
 #[derive(Debug)]
@@ -68,6 +71,8 @@ pub(super) struct Rest {
     is_reusable: bool,
     /// Why there is no more, to be told at the next poll.
     cut: Option<io::Error>,
+    /// Bytes that were read since others had their turn.
+    spell: u64,
 }
 
 /// A head that is understood.
@@ -107,7 +112,7 @@ pub(super) async fn exchange(mut bare: Bare, head: &Head, address: &str, most: u
     let is_reusable = is_persistent && written.is_ok() && so_far <= body;
     // Shorter than what was read of it.
     read.truncate(usize::try_from(body).unwrap_or(usize::MAX));
-    let rest = Rest { read, left: body.saturating_sub(so_far), bare: Some(bare), is_reusable, cut: None };
+    let rest = Rest { read, left: body.saturating_sub(so_far), bare: Some(bare), is_reusable, cut: None, spell: 0 };
     Ok(Reply::Known(response.map(|()| rest)))
 }
 
@@ -132,7 +137,7 @@ impl Rest {
     }
 
     /// The next piece; `None` at the end.
-    pub(super) fn poll_piece(&mut self, cx: &Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
+    pub(super) fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
         if !self.read.is_empty() {
             return Poll::Ready(Some(Ok(mem::take(&mut self.read))));
         }
@@ -140,6 +145,13 @@ impl Rest {
             return Poll::Ready(Some(Err(BodyError::Cut(error))));
         }
         let Some(bare) = self.bare.as_mut().filter(|_| self.left > 0) else { return Poll::Ready(None) };
+        // hyper asks for more as long as there is more, and a fast backend has no end of it.
+        if self.spell >= SPELL {
+            self.spell = 0;
+            // After the runtime has looked for events: those of sessions too.
+            let _ = pin!(yield_now()).poll(cx);
+            return Poll::Pending;
+        }
         let most = usize::try_from(self.left.min(PIECE)).unwrap_or(HEAD);
         let piece = match ready!(bare.socket.poll_take(cx, most)) {
             Ok(piece) if piece.is_empty() => Err(io::ErrorKind::UnexpectedEof.into()),
@@ -148,6 +160,7 @@ impl Rest {
         match piece {
             Ok(piece) => {
                 self.left = self.left.saturating_sub(piece.len() as u64);
+                self.spell += piece.len() as u64;
                 Poll::Ready(Some(Ok(piece.into())))
             }
             Err(error) => {
@@ -240,7 +253,66 @@ fn body_length(method: &Method, status: StatusCode, fields: &HeaderMap) -> Optio
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::*;
+    use std::{
+        io::Write as _,
+        net::{TcpListener, TcpStream},
+        sync::{
+            Arc,
+            atomic::{AtomicBool, Ordering::Relaxed},
+        },
+        task::{Wake, Waker},
+    };
+
+    use mio::Events;
+
+    use super::{super::sockets, *};
+
+    /// Somebody who waits, and whether he was called.
+    #[derive(Default)]
+    struct Called(AtomicBool);
+
+    impl Wake for Called {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Relaxed);
+        }
+    }
+
+    #[test]
+    fn a_body_that_is_there_already_lets_others_go_between_its_pieces() {
+        let mut epolls = sockets::open(false).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut backend = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (ours, peer) = listener.accept().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        backend.set_nonblocking(true).unwrap();
+        // As much as the kernel takes.
+        let mut left: u64 = 0;
+        while let Ok(written) = backend.write(&[0; 1 << 16]) {
+            left += written as u64;
+        }
+        assert!(left > 2 * SPELL, "{left}");
+        let socket = Socket::new(mio::net::TcpStream::from_std(ours)).unwrap();
+        let mut events = Events::with_capacity(1);
+        let called = Arc::new(Called::default());
+        let waker = Waker::from(Arc::clone(&called));
+        let mut cx = Context::from_waker(&waker);
+        let bare = Some(Bare { socket, peer });
+        let mut rest = Rest { read: Bytes::new(), left, bare, is_reusable: true, cut: None, spell: 0 };
+        let mut length = 0;
+        while !called.0.swap(false, Relaxed) {
+            match rest.poll_piece(&mut cx) {
+                Poll::Ready(piece) => length += piece.unwrap().unwrap().len() as u64,
+                Poll::Pending if called.0.load(Relaxed) => {}
+                // The rest is on its way: only the event of that calls.
+                Poll::Pending => {
+                    epolls.all.poll(&mut events, None).unwrap();
+                    sockets::dispatch(&events, None, |_, _, _| {}).unwrap();
+                    called.0.store(false, Relaxed);
+                }
+            }
+        }
+        assert!((SPELL..SPELL + PIECE).contains(&length), "{length} of {left}");
+    }
 
     #[test]
     fn a_head_is_understood_at_its_last_byte_and_not_before() {
