@@ -139,9 +139,11 @@ impl Pool {
         let Site { addresses, idle } = sites.get_mut(destination.address())?;
         idle.retain(|idle| !idle.connection.is_closed());
         // By a hash a client stays at one address of a name, over whichever connection.
-        let own = match destination.is_hashed() && addresses.len() > 1 {
-            true => destination.arrange(addresses).first().copied(),
-            false => None,
+        let own = match addresses.len() {
+            // Forgotten while no connection was idle: the next one that is made learns them again.
+            0 if destination.is_hashed() => return None,
+            2.. if destination.is_hashed() => destination.arrange(addresses).first().copied(),
+            _ => None,
         };
         let is_there = |idle: &Idle| own.is_none_or(|own| own == idle.connection.peer());
         let place = idle.iter().rposition(|idle| is_there(idle) && idle.connection.is_ready())?;
@@ -208,4 +210,45 @@ impl Bonds {
 /// A panic while it was held leaves a list that is whole.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::{net::IpAddr, path::Path};
+
+    use super::*;
+    use crate::{
+        balance::{Key, Registry, Tried},
+        config,
+        net::sockets::{self, Socket},
+    };
+
+    #[test]
+    fn a_client_keeps_to_its_address_though_no_connection_was_idle_for_a_while() {
+        let _epolls = sockets::open(false).unwrap();
+        let file = "listeners: [ { bind: \"127.0.0.1:0\" } ]\nroutes: [ { upstream: chat } ]\n\
+                    upstreams: { chat: { balance: ip_hash, backends: [ { address: \"app:80\" } ] } }\n";
+        let mut config = config::parse(file, "proxy.yaml", Path::new(".")).unwrap().config;
+        let upstream = Registry::new(0).upstream(config.upstreams.remove(0), Instant::now());
+        let key = Key::from(IpAddr::from([192, 0, 2, 7]));
+        let pick = upstream.pick(&key, &mut Tried::default(), Instant::now()).unwrap();
+        let destination = upstream.destination(&pick, &key);
+        let addresses = ["192.0.2.1:80".parse().unwrap(), "192.0.2.2:80".parse().unwrap()];
+        let &[own, other] = &destination.arrange(&addresses)[..] else { panic!() };
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let bare = |peer| {
+            let stream = mio::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            Waiting::Bare(Bare { socket: Socket::new(stream).unwrap(), peer })
+        };
+        let pool = Pool::default();
+        pool.learn(destination.address(), addresses.to_vec());
+        // Both are in use meanwhile.
+        pool.sweep(Instant::now());
+        pool.keep(destination.address(), bare(other));
+        assert!(pool.take(destination).is_none(), "it is another's");
+        pool.learn(destination.address(), addresses.to_vec());
+        pool.keep(destination.address(), bare(own));
+        assert_eq!(pool.take(destination).unwrap().peer(), own);
+    }
 }
