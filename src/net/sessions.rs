@@ -11,7 +11,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     pin::{Pin, pin},
     sync::Arc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
     time::{Duration, Instant},
 };
 
@@ -273,8 +273,16 @@ impl Sessions {
     /// Ready with how many were taken when there may be more: after the turns of those, before the runtime is asked, which
     /// costs two calls and a wake-up.
     fn take_events(&mut self, cx: &mut Context<'_>, now: Moment) -> Poll<usize> {
+        let mut has_looked = false;
         loop {
-            let Ok(mut ready) = ready!(self.epoll.poll_read_ready_mut(cx)) else { return Poll::Pending };
+            let Poll::Ready(Ok(mut ready)) = self.epoll.poll_read_ready_mut(cx) else {
+                // To wait gains nothing once nothing comes: without this, a wait would follow the other for ever.
+                if !has_looked {
+                    self.stay.note_look(now.micros, 0);
+                }
+                return Poll::Pending;
+            };
+            has_looked = true;
             if let Err(error) = ready.get_inner_mut().poll(&mut self.events, Some(Duration::ZERO)) {
                 tracing::debug!(%error, "waiting for sockets failed");
                 return Poll::Ready(0);

@@ -1,15 +1,20 @@
 //! Sessions that are read together, and whoever is on the same worker.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering::Relaxed},
+use std::{
+    fs,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
 };
 
 use tokio::task::JoinSet;
 
 use crate::harness::{
-    Backend, Proxy, Wire,
+    Backend, Process, Proxy, Wire,
     frames::{BINARY, TEXT, masked, masked_close, unmasked},
+    within,
 };
 
 /// So many talk at once that waiting for more of them saves wake-ups.
@@ -90,4 +95,41 @@ async fn who_connects_asks_or_sends_much_is_served_while_sessions_wait() {
     talkers.join_all().await;
     drop(visitor);
     proxy.stop().await;
+}
+
+#[tokio::test]
+async fn a_worker_whose_sessions_fall_silent_sleeps_and_waits_for_them_no_more() {
+    let backend = Backend::echo();
+    let folder = tempfile::tempdir().unwrap();
+    let setup = Proxy::before(&[&backend]).with("coalesce: 500us");
+    fs::write(folder.path().join("proxy.yaml"), setup.text()).unwrap();
+    let (process, address) = Process::serving(folder.path()).await;
+    let mut silent = Vec::new();
+    for _ in 0..SESSIONS {
+        let mut client = Wire::connect(address).await;
+        client.upgrade("/ws").await;
+        silent.push(client);
+    }
+    for _ in 0..100 {
+        // Thinly spread, so that waiting for more of them saves wake-ups.
+        for client in &mut silent {
+            client.send(masked(TEXT, b"between us")).await;
+        }
+        for client in &mut silent {
+            client.expect(unmasked(TEXT, b"between us")).await;
+        }
+    }
+    within("a worker that sleeps for longer than sessions may wait", async {
+        loop {
+            let before = process.sleeps();
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            // One that goes on waiting for more of them sleeps 400 times.
+            if process.sleeps() - before < 20 {
+                break;
+            }
+        }
+    })
+    .await;
+    drop(silent);
+    process.stop().await;
 }

@@ -1,6 +1,7 @@
 //! longwire as a process of its own: for signals, and for what one process leaves to the next.
 
 use std::{
+    fs,
     io::{BufRead as _, BufReader},
     net::SocketAddr,
     path::Path,
@@ -67,6 +68,18 @@ impl Process {
                 None => panic!("it ended without saying {words:?}: {:#?}", self.said),
             }
         }
+    }
+
+    /// How often its threads have gone to sleep.
+    pub fn sleeps(&self) -> u64 {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.id)).unwrap();
+        let of_thread = |status: &str| -> u64 {
+            let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+            line.unwrap().trim().parse().unwrap()
+        };
+        // One that has ended meanwhile sleeps no more.
+        let statuses = threads.filter_map(|thread| fs::read_to_string(thread.unwrap().path().join("status")).ok());
+        statuses.map(|status| of_thread(&status)).sum()
     }
 
     /// TERM, HUP, USR1.
