@@ -19,6 +19,8 @@ pub(super) struct Half {
     pub(super) broken: bool,
     /// It ended without a Close, or is dead: nothing is expected of it any more.
     pub(super) lost: bool,
+    /// A Ping of the other end has passed to it, and no Pong has come of it since.
+    pub(super) owes_pong: bool,
 }
 
 /// What still comes from a side.
@@ -63,6 +65,7 @@ impl Half {
             told: false,
             broken: false,
             lost: false,
+            owes_pong: false,
         }
     }
 

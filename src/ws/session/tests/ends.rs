@@ -104,8 +104,8 @@ fn a_side_that_sends_bytes_behind_its_close_is_read_up_to_its_fin() {
 
 #[test]
 fn a_side_that_may_still_answer_a_ping_is_read_up_to_its_fin() {
-    for answers in [true, false] {
-        let mut pair = Pair { closes: true, ..Pair::new(&PINGING) };
+    for (settings, answers) in [(&PINGING, true), (&PINGING, false), (&SILENT, true), (&SILENT, false)] {
+        let mut pair = Pair { closes: true, ..Pair::new(settings) };
         pair.sends(Backend, ping(Backend, "there?"));
         if answers {
             pair.sends(Client, pong(Client, "there?"));
