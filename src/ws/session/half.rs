@@ -19,8 +19,9 @@ pub(super) struct Half {
     pub(super) broken: bool,
     /// It ended without a Close, or is dead: nothing is expected of it any more.
     pub(super) lost: bool,
-    /// A Ping of the other end has passed to it, and no Pong has come of it since.
-    pub(super) owes_pong: bool,
+    /// Pings of the other end that have passed to it, less the Pongs that have come since. It may answer the latest only, and then owes
+    /// nothing though some are left here.
+    pub(super) pongs_owed: u8,
 }
 
 /// What still comes from a side.
@@ -65,7 +66,7 @@ impl Half {
             told: false,
             broken: false,
             lost: false,
-            owes_pong: false,
+            pongs_owed: 0,
         }
     }
 

@@ -411,7 +411,7 @@ impl Session {
         let half = self.half(side);
         match (half.from, half.to) {
             // Who has sent its Close sends no more, but for the Pong to a Ping that came before the other's (RFC 6455 §5.5.2).
-            (Incoming::Closed, Outgoing::Fin | Outgoing::Shut) => half.keepalive.is_calm() && !half.owes_pong,
+            (Incoming::Closed, Outgoing::Fin | Outgoing::Shut) => half.keepalive.is_calm() && half.pongs_owed == 0,
             (Incoming::Eof, Outgoing::Fin) => true,
             _ => false,
         }
@@ -522,11 +522,11 @@ impl Session {
                     }
                     return false;
                 }
-                half.owes_pong = false;
+                half.pongs_owed = half.pongs_owed.saturating_sub(1);
             }
             _ if passes => {
                 let (half, terms) = self.half_and_terms(from.other());
-                half.owes_pong = true;
+                half.pongs_owed = half.pongs_owed.saturating_add(1);
                 half.keepalive.handle_relayed_ping(terms, frame, tick);
             }
             _ => {}

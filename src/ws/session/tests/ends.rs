@@ -119,6 +119,21 @@ fn a_side_that_may_still_answer_a_ping_is_read_up_to_its_fin() {
 }
 
 #[test]
+fn a_side_that_has_answered_one_ping_of_two_is_read_up_to_its_fin() {
+    for settings in [&PINGING, &SILENT] {
+        let mut pair = Pair { closes: true, ..Pair::new(settings) };
+        pair.sends(Backend, [ping(Backend, "there?"), ping(Backend, "still?")].concat());
+        pair.sends(Client, [pong(Client, "there?"), close(Client, 1000, "bye")].concat());
+        pair.sends(Backend, close(Backend, 1000, "bye"));
+        assert_eq!((closed(&mut pair), pair.over), ([false, true], false));
+        pair.sends(Client, pong(Client, "still?"));
+        pair.fin(Client);
+        assert!(pair.over);
+        assert_eq!(pair.ended(), (Initiator::Client, Cause::ClientClose, Some(1000), "bye".into(), true));
+    }
+}
+
+#[test]
 fn a_side_that_takes_its_last_bytes_slowly_is_closed_when_it_has_taken_them() {
     let mut pair = Pair { closes: true, ..Pair::new(&SILENT) };
     pair.sends(Client, close(Client, 1000, "bye"));
