@@ -203,7 +203,7 @@ impl Stay {
             || wait > 0
                 && at_once < MANY
                 && events * wait >= 16 * WORTHWHILE * time
-                && last_bulk.is_none_or(|last| now - last >= BULK)
+                && last_bulk.is_none_or(|last| now.saturating_sub(last) >= BULK)
     }
 
     /// Whether events are still taken in this stay.
@@ -517,7 +517,8 @@ mod tests {
                 stay.note_events(now);
             }
             if bulk {
-                stay.note_bulk(now);
+                // A turn ends later than the moment from which its wake-up decides.
+                stay.note_bulk(now + 300);
             }
             let seen = Seen { alarm: alarm.map(|after| now + after), ..Seen::default() };
             stay.next(now, seen);
