@@ -139,11 +139,9 @@ impl Pool {
         let Site { addresses, idle } = sites.get_mut(destination.address())?;
         idle.retain(|idle| !idle.connection.is_closed());
         // By a hash a client stays at one address of a name, over whichever connection.
-        let own = match addresses.len() {
-            // Forgotten while no connection was idle: the next one that is made learns them again.
-            0 if destination.is_hashed() => return None,
-            2.. if destination.is_hashed() => destination.arrange(addresses).first().copied(),
-            _ => None,
+        let own = match destination.is_hashed() && addresses.len() > 1 {
+            true => destination.arrange(addresses).first().copied(),
+            false => None,
         };
         let is_there = |idle: &Idle| own.is_none_or(|own| own == idle.connection.peer());
         let place = idle.iter().rposition(|idle| is_there(idle) && idle.connection.is_ready())?;
@@ -184,9 +182,10 @@ impl Pool {
 
     /// Lets go of connections that have been idle for too long, or were closed by their backend.
     pub(super) fn sweep(&self, now: Instant) {
-        lock(&self.sites).retain(|_, Site { idle, .. }| {
+        lock(&self.sites).retain(|_, Site { addresses, idle }| {
             idle.retain(|idle| now.duration_since(idle.since) < IDLE_TIME && !idle.connection.is_closed());
-            !idle.is_empty()
+            // A connection that is in use comes back, and may belong to some clients only.
+            !idle.is_empty() || addresses.len() > 1
         });
     }
 }
@@ -247,8 +246,11 @@ mod tests {
         pool.sweep(Instant::now());
         pool.keep(destination.address(), bare(other));
         assert!(pool.take(destination).is_none(), "it is another's");
-        pool.learn(destination.address(), addresses.to_vec());
         pool.keep(destination.address(), bare(own));
         assert_eq!(pool.take(destination).unwrap().peer(), own);
+        // Of an address that is no name nothing is learned.
+        let pool = Pool::default();
+        pool.keep(destination.address(), bare(own));
+        assert!(pool.take(destination).is_some());
     }
 }
