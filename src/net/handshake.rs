@@ -158,21 +158,26 @@ pub(super) fn origin_form(uri: &Uri) -> Uri {
     uri.path_and_query().cloned().map_or_else(|| Uri::from_static("/"), Uri::from)
 }
 
-/// A request of ours on the wire.
-pub(super) fn request(head: &Head, address: &str) -> Vec<u8> {
+/// A request on the wire; `spelling` appends the name of a field.
+pub(super) fn request(head: &Head, address: &str, spelling: impl Fn(&HeaderName, &mut Vec<u8>)) -> Vec<u8> {
     let mut bytes = start(head.method.as_str(), &head.uri);
+    let mut field = |name, value| {
+        spelling(name, &mut bytes);
+        end_field(&mut bytes, value);
+    };
+    // HTTP/1.0 knows no Host, HTTP/1.1 wants one (nginx: `$proxy_host`).
     if !head.headers.contains_key(HOST) {
-        field(&mut bytes, &HOST, address.as_bytes());
+        field(&HOST, address.as_bytes());
     }
     for (name, value) in &head.headers {
-        field(&mut bytes, name, value.as_bytes());
+        field(name, value.as_bytes());
     }
     bytes.put_slice(b"\r\n");
     bytes
 }
 
 /// The first line of a request, with room for the fields.
-pub(super) fn start(method: &str, uri: &Uri) -> Vec<u8> {
+fn start(method: &str, uri: &Uri) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(HEAD);
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
     // A whole URL may have a query and no path (RFC 9112 §3.2.1).
@@ -185,6 +190,11 @@ pub(super) fn start(method: &str, uri: &Uri) -> Vec<u8> {
 
 fn field(bytes: &mut Vec<u8>, name: &HeaderName, value: &[u8]) {
     spell(name, bytes);
+    end_field(bytes, value);
+}
+
+/// What follows the name.
+fn end_field(bytes: &mut Vec<u8>, value: &[u8]) {
     for part in [b": ", value, b"\r\n"] {
         bytes.put_slice(part);
     }
@@ -263,7 +273,7 @@ mod tests {
             taken.await.unwrap().unwrap();
         });
         let head = Head { method: Method::GET, uri: Uri::from_static("/"), headers: HeaderMap::new() };
-        let error = exchange(&mut ours, &request(&head, "backend:443"), MOST_FIELDS).await.unwrap_err();
+        let error = exchange(&mut ours, &request(&head, "backend:443", spell), MOST_FIELDS).await.unwrap_err();
         assert_eq!(error.kind(), Kind::SpeaksTls, "{error}");
         drop(ours);
         backend.await.unwrap();

@@ -30,6 +30,7 @@ use super::{
 use crate::{
     balance::{Check, CheckKind, HealthCheck, Transition, Upstream, alternate},
     error::{Error, Kind},
+    headers::spell,
     ws::{
         frame::{Breach, ControlFrame, FrameHeader, OpCode},
         handshake::{self, FalseUpgrade, Offer},
@@ -240,7 +241,7 @@ async fn check(address: &str, settings: &HealthCheck, own: &Own) -> Result<(), F
 }
 
 async fn ask(socket: &mut TcpStream, head: &Head, address: &str, deadline: Deadline) -> Result<Reply, Error> {
-    timeout_at(deadline, exchange(socket, &request(head, address), MOST_FIELDS))
+    timeout_at(deadline, exchange(socket, &request(head, address, spell), MOST_FIELDS))
         .await
         .map_err(|_| Kind::ResponseTimeout)?
 }
