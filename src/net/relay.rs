@@ -388,7 +388,9 @@ impl Relay {
     /// Sends our FIN (under TLS after a close_notify) when the session wants it and all else is written: by closing, where nothing
     /// is lost by that.
     fn shut(&mut self, to: Side, now: Instant) {
-        if self.session.may_close(to) && self.flush(to, now) {
+        // A client that answers a Close sends its close_notify next, without waiting for us: closing over that would be a reset.
+        let notifies = matches!(self.leg(to).stream, Stream::Tls(_)) && !self.session.has_ended(to);
+        if !notifies && self.session.may_close(to) && self.flush(to, now) {
             self.close(to, &[], now);
         }
         if !self.session.wants_shut(to) || !self.flush(to, now) {

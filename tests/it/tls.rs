@@ -53,34 +53,21 @@ async fn a_session_over_tls_carries_messages_of_every_size_and_ends_in_order() {
 }
 
 #[tokio::test]
-async fn a_session_over_tls_ends_by_a_close_notify_and_waits_for_none() {
+async fn a_client_that_closes_first_reads_a_close_notify_and_is_not_waited_for() {
     let backend = Backend::by_hand();
     let folder = tempfile::tempdir().unwrap();
     let mut proxy = Proxy::before(&[&backend]).timeout("close", "1h").tls(SELF_SIGNED, folder.path()).start();
     for version in [&TLS12, &TLS13] {
         let connector = trusting(&folder.path().join("dev.crt"), &[version], &[]);
-        for (client_first, ends) in [(true, false), (true, true), (false, false), (false, true)] {
-            let mut client = secure_client(&proxy, &connector).await;
-            client.send(handshake("/ws", "")).await;
-            let mut at_backend = backend.accepted().await;
-            client.upgraded().await;
-            if client_first {
-                client.send(masked_close(1000, "done")).await;
-                if ends {
-                    client.finish().await;
-                }
-                at_backend.expect_close(1000, "done").await;
-                at_backend.send(unmasked_close(1000, "done")).await;
-                client.expect_close(1000, "done").await;
-            } else {
-                at_backend.send(unmasked_close(1000, "done")).await;
-                client.expect_close(1000, "done").await;
-                client.send(masked_close(1000, "done")).await;
-                if ends {
-                    client.finish().await;
-                }
-                at_backend.expect_close(1000, "done").await;
+        for ends in [true, false] {
+            let (mut client, mut at_backend) = secure_session(&proxy, &connector, &backend).await;
+            client.send(masked_close(1000, "done")).await;
+            if ends {
+                client.finish().await;
             }
+            at_backend.expect_close(1000, "done").await;
+            at_backend.send(unmasked_close(1000, "done")).await;
+            client.expect_close(1000, "done").await;
             // This fails unless a close_notify came first.
             client.expect_eof().await;
             at_backend.expect_eof().await;
@@ -89,6 +76,38 @@ async fn a_session_over_tls_ends_by_a_close_notify_and_waits_for_none() {
         }
     }
     proxy.stop().await;
+}
+
+#[tokio::test]
+async fn the_close_notify_behind_the_answer_to_a_close_meets_no_reset() {
+    let backend = Backend::by_hand();
+    let folder = tempfile::tempdir().unwrap();
+    let mut proxy = Proxy::before(&[&backend]).timeout("close", "1h").tls(SELF_SIGNED, folder.path()).start();
+    for version in [&TLS12, &TLS13] {
+        let connector = trusting(&folder.path().join("dev.crt"), &[version], &[]);
+        let (mut client, mut at_backend) = secure_session(&proxy, &connector, &backend).await;
+        at_backend.send(unmasked_close(1000, "done")).await;
+        client.expect_close(1000, "done").await;
+        client.send(masked_close(1000, "done")).await;
+        at_backend.expect_close(1000, "done").await;
+        at_backend.expect_eof().await;
+        // The proxy has dealt with the answer and sent all that it sends: a close_notify and its FIN.
+        client.expect_eof().await;
+        client.finish().await;
+        let record = proxy.next_record().await;
+        assert_eq!((&record["clean"], &record["close_code"]), (&true.into(), &1000.into()), "{record}");
+        assert!(client.tls().get_ref().0.take_error().unwrap().is_none(), "the connection was reset");
+    }
+    proxy.stop().await;
+}
+
+/// A session over TLS with both of its ends.
+async fn secure_session(proxy: &Proxy, connector: &TlsConnector, backend: &Backend) -> (Wire, Wire) {
+    let mut client = secure_client(proxy, connector).await;
+    client.send(handshake("/ws", "")).await;
+    let at_backend = backend.accepted().await;
+    client.upgraded().await;
+    (client, at_backend)
 }
 
 #[tokio::test]

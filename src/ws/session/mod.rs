@@ -398,6 +398,12 @@ impl Session {
         self.half(from).from != Incoming::Open
     }
 
+    /// Whether nothing more will come of a side: its FIN has come, or under TLS its close_notify.
+    #[must_use]
+    pub const fn has_ended(&self, from: Side) -> bool {
+        matches!(self.half(from).from, Incoming::Eof)
+    }
+
     /// Whether a side wants our FIN once all that waits for it has been written.
     #[must_use]
     pub fn wants_shut(&self, to: Side) -> bool {
