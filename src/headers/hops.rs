@@ -5,56 +5,76 @@ use hyper::{
     header::{HeaderName, HeaderValue, VIA},
 };
 
-const MAX_FORWARDS: HeaderName = HeaderName::from_static("max-forwards");
+/// How many more hops a request may make.
+pub const MAX_FORWARDS: HeaderName = HeaderName::from_static("max-forwards");
 
 /// This hop in `Via`, of a message of HTTP/1.1.
 pub const VIA_1_1: &str = "1.1 longwire";
 
-/// Whether a request ends here: an OPTIONS or a TRACE with `Max-Forwards: 0` is the recipient's to answer, and goes no
-/// further. A greater number is one less after this; on other methods, and where it is no number, it means nothing.
-pub fn ends_here(method: &Method, headers: &mut HeaderMap) -> bool {
+/// How far a request may go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// As far as it comes.
+    Open,
+    /// No further: it is the recipient's to answer.
+    Here,
+    /// So many hops beyond the next one.
+    Beyond(u64),
+}
+
+/// What `Max-Forwards` says of an OPTIONS or a TRACE. On other methods, and where it is no number, it means nothing. It is read as the
+/// client sent it: `Connection` cannot name it away.
+#[must_use]
+pub fn reach(method: &Method, headers: &HeaderMap) -> Reach {
     if !matches!(*method, Method::OPTIONS | Method::TRACE) {
-        return false;
+        return Reach::Open;
     }
     let left = headers.get(MAX_FORWARDS).and_then(|left| left.to_str().ok());
     match left.filter(|left| left.bytes().all(|byte| byte.is_ascii_digit())).and_then(|left| left.parse::<u64>().ok()) {
-        Some(0) => true,
-        Some(left) => {
-            headers.insert(MAX_FORWARDS, HeaderValue::from(left - 1));
-            false
-        }
-        None => false,
+        Some(0) => Reach::Here,
+        Some(left) => Reach::Beyond(left - 1),
+        None => Reach::Open,
     }
 }
 
-/// Adds this hop to `Via`, with the version of the message that came.
+/// This hop in `Via`, with the version of the message that came.
+#[must_use]
+pub const fn via(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_10 => "1.0 longwire",
+        _ => VIA_1_1,
+    }
+}
+
+/// Adds this hop to `Via`.
 pub fn add_via(headers: &mut HeaderMap, version: Version) {
-    let hop = if version == Version::HTTP_10 { "1.0 longwire" } else { VIA_1_1 };
-    headers.append(VIA, HeaderValue::from_static(hop));
+    headers.append(VIA, HeaderValue::from_static(via(version)));
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use hyper::header::CONNECTION;
+
     use super::*;
 
     #[test]
     fn hops_are_counted_for_options_and_trace_only() {
-        for (method, left, ends, after) in [
-            (Method::OPTIONS, "0", true, "0"),
-            (Method::TRACE, "0", true, "0"),
-            (Method::OPTIONS, "7", false, "6"),
-            (Method::TRACE, "1", false, "0"),
-            (Method::GET, "0", false, "0"),
-            (Method::OPTIONS, "-1", false, "-1"),
-            (Method::OPTIONS, "", false, ""),
-            (Method::OPTIONS, "99999999999999999999999", false, "99999999999999999999999"),
+        for (method, left, reaches) in [
+            (Method::OPTIONS, "0", Reach::Here),
+            (Method::TRACE, "0", Reach::Here),
+            (Method::OPTIONS, "7", Reach::Beyond(6)),
+            (Method::TRACE, "1", Reach::Beyond(0)),
+            (Method::GET, "0", Reach::Open),
+            (Method::OPTIONS, "-1", Reach::Open),
+            (Method::OPTIONS, "", Reach::Open),
+            (Method::OPTIONS, "99999999999999999999999", Reach::Open),
         ] {
             let mut headers = HeaderMap::new();
             headers.insert(MAX_FORWARDS, HeaderValue::from_str(left).unwrap());
-            assert_eq!(ends_here(&method, &mut headers), ends, "{method} {left}");
-            assert_eq!(headers[MAX_FORWARDS], after, "{method} {left}");
+            headers.insert(CONNECTION, HeaderValue::from_static("Max-Forwards"));
+            assert_eq!(reach(&method, &headers), reaches, "{method} {left}");
         }
-        assert!(!ends_here(&Method::OPTIONS, &mut HeaderMap::new()));
+        assert_eq!(reach(&Method::OPTIONS, &HeaderMap::new()), Reach::Open);
     }
 }

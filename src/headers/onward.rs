@@ -1,7 +1,6 @@
 //! The fields of a request on their way to a backend. PURE.
 //!
-//! They are told one by one, in one pass over what the client sent: a handshake is written so without a second map, and any
-//! other request gets its map so.
+//! They are told one by one, in one pass over what the client sent, so that a request is written without a second map.
 
 use std::{io::Write as _, net::IpAddr};
 
@@ -97,18 +96,6 @@ pub fn onward(headers: &HeaderMap, hop: &Hop<'_>, mut tell: impl FnMut(&HeaderNa
         }
     }
     tell_of_hop(headers, hop, tell);
-}
-
-/// A map of what [`onward`] tells.
-#[must_use]
-pub fn for_backend(headers: &HeaderMap, hop: &Hop<'_>) -> HeaderMap {
-    let mut map = HeaderMap::new();
-    onward(headers, hop, |name, value| {
-        if let Some(value) = value.to_header() {
-            map.append(name, value);
-        }
-    });
-    map
 }
 
 /// What we say ourselves, but for what a trusted sender has said.
@@ -344,6 +331,17 @@ mod tests {
                 assert_eq!(String::from_utf8(text).unwrap(), format!("{address} {number}"));
             }
         }
+    }
+
+    /// A map of what [`onward`] tells.
+    fn for_backend(headers: &HeaderMap, hop: &Hop<'_>) -> HeaderMap {
+        let mut map = HeaderMap::new();
+        onward(headers, hop, |name, value| {
+            if let Some(value) = value.to_header() {
+                map.append(name, value);
+            }
+        });
+        map
     }
 
     fn hop(trusted: bool) -> Hop<'static> {

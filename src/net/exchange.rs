@@ -22,12 +22,7 @@ use hyper::{
 };
 use tokio::{io::AsyncWriteExt, task::yield_now};
 
-use super::{
-    body::BodyError,
-    handshake::{TLS_ALERT, request},
-    sockets::Socket,
-    upstream::Head,
-};
+use super::{body::BodyError, handshake::TLS_ALERT, request::Request, sockets::Socket};
 use crate::{
     error::{Error, Kind},
     headers,
@@ -91,12 +86,15 @@ struct Understood {
 ///
 /// # Errors
 /// [`Kind::ClosedEarly`], [`Kind::SpeaksTls`].
-pub(super) async fn exchange(mut bare: Bare, head: &Head, address: &str, most: usize) -> Result<Reply, Error> {
+pub(super) async fn exchange(
+    mut bare: Bare,
+    request: &Request<'_>,
+    address: &str,
+    most: usize,
+) -> Result<Reply, Error> {
     after_others().await;
-    // hyper, which writes the other requests, spells so.
-    let request = request(head, address, |name, bytes| headers::capitalize(name.as_str(), bytes));
     // Where writing fails an answer may have come all the same: a backend that refuses does not have to read first.
-    let written = bare.socket.write_all(&request).await;
+    let written = bare.socket.write_all(&request.write(address)).await;
     let read = match poll_fn(|cx| bare.socket.poll_take(cx, HEAD)).await {
         Ok(read) if read.is_empty() => return Err(Kind::ClosedEarly.into()),
         Ok(read) => Bytes::from(read),
@@ -106,7 +104,7 @@ pub(super) async fn exchange(mut bare: Bare, head: &Head, address: &str, most: u
     if read.starts_with(&TLS_ALERT) {
         return Err(Kind::SpeaksTls.into());
     }
-    let Some(Understood { response, length, body, is_persistent }) = understand(&read, &head.method, most) else {
+    let Some(Understood { response, length, body, is_persistent }) = understand(&read, request.method, most) else {
         return Ok(Reply::Other(bare, read));
     };
     let mut read = read.slice(length..);

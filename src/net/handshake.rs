@@ -1,6 +1,6 @@
-//! The heads of a WebSocket handshake, written and read here: toward a backend, since of hyper's client a session needs a
+//! The answer to a WebSocket handshake, read and written here: a backend's, since of hyper's client a session needs a
 //! request, a head and the socket back, and pays for a task, channels and buffers; the 101 toward a client, since hyper's
-//! server spells no name as the RFCs do ([`spell`]).
+//! server spells no name as the RFCs do ([`spell`](crate::headers::spell)).
 //!
 //! Only a 101 is read to its end here. Any other answer is left to hyper, from its first byte ([`BackendIo`](super::backend_io::BackendIo)).
 
@@ -9,16 +9,13 @@ use std::mem::MaybeUninit;
 use bytes::{BufMut, Bytes, BytesMut};
 use httparse::ParserConfig;
 use hyper::{
-    HeaderMap, Method, StatusCode, Uri,
-    header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderName, HeaderValue, UPGRADE, VIA},
+    HeaderMap, StatusCode,
+    header::{HeaderName, HeaderValue},
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use super::upstream::Head;
-use crate::{
-    error::{Error, Kind},
-    headers::{Hop, VIA_1_1, Value, onward, spell},
-};
+use super::request::field;
+use crate::error::{Error, Kind};
 
 /// The head of an answer is at most this long.
 const MAX_HEAD: usize = 64 * 1024;
@@ -27,7 +24,7 @@ const FEW: usize = 64;
 /// Fields of an answer that no limit exceeds, for who has none of its own.
 pub(super) const MOST_FIELDS: usize = 1000;
 /// The room for a head; few are longer.
-const HEAD: usize = 2048;
+pub(super) const HEAD: usize = 2048;
 
 /// How a TLS server begins its answer to whoever does not speak TLS: with an alert of any version (RFC 8446 §5.1).
 pub(super) const TLS_ALERT: [u8; 2] = [0x15, 0x03];
@@ -98,106 +95,6 @@ pub(super) fn switching<'a>(
     }
     bytes.put_slice(b"Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
     bytes
-}
-
-/// A client's handshake on its way to a backend. It is of HTTP/1.1, so it names its host.
-#[derive(Debug)]
-pub(super) struct Request<'a> {
-    pub(super) uri: &'a Uri,
-    /// As the client sent them.
-    pub(super) headers: &'a HeaderMap,
-    pub(super) hop: Hop<'a>,
-    /// Whether this hop is added to `Via`.
-    pub(super) has_via: bool,
-    /// What takes the place of the client's fields about its trace.
-    pub(super) traced: Vec<(HeaderName, Option<HeaderValue>)>,
-}
-
-impl Request<'_> {
-    /// On the wire.
-    pub(super) fn write(&self) -> Vec<u8> {
-        let mut bytes = start("GET", self.uri);
-        self.fields(|name, value| field(&mut bytes, name, value.as_bytes()));
-        bytes.put_slice(b"\r\n");
-        bytes
-    }
-
-    /// For hyper.
-    pub(super) fn head(&self) -> Head {
-        let mut headers = HeaderMap::new();
-        self.fields(|name, value| {
-            if let Some(value) = value.to_header() {
-                headers.append(name, value);
-            }
-        });
-        Head { method: Method::GET, uri: origin_form(self.uri), headers }
-    }
-
-    fn fields(&self, mut tell: impl FnMut(&HeaderName, Value<'_>)) {
-        onward(self.headers, &self.hop, |name, value| {
-            // If a length is there it is 0, and behind it come frames.
-            if *name != CONTENT_LENGTH && !self.traced.iter().any(|(traced, _)| traced == name) {
-                tell(name, value);
-            }
-        });
-        for (name, value) in &self.traced {
-            if let Some(value) = value {
-                tell(name, Value::Passed(value));
-            }
-        }
-        if self.has_via {
-            tell(&VIA, Value::Ours(VIA_1_1.as_bytes()));
-        }
-        tell(&CONNECTION, Value::Ours(b"Upgrade"));
-        tell(&UPGRADE, Value::Ours(b"websocket"));
-    }
-}
-
-/// A target as a backend sees it.
-pub(super) fn origin_form(uri: &Uri) -> Uri {
-    uri.path_and_query().cloned().map_or_else(|| Uri::from_static("/"), Uri::from)
-}
-
-/// A request on the wire; `spelling` appends the name of a field.
-pub(super) fn request(head: &Head, address: &str, spelling: impl Fn(&HeaderName, &mut Vec<u8>)) -> Vec<u8> {
-    let mut bytes = start(head.method.as_str(), &head.uri);
-    let mut field = |name, value| {
-        spelling(name, &mut bytes);
-        end_field(&mut bytes, value);
-    };
-    // HTTP/1.0 knows no Host, HTTP/1.1 wants one (nginx: `$proxy_host`).
-    if !head.headers.contains_key(HOST) {
-        field(&HOST, address.as_bytes());
-    }
-    for (name, value) in &head.headers {
-        field(name, value.as_bytes());
-    }
-    bytes.put_slice(b"\r\n");
-    bytes
-}
-
-/// The first line of a request, with room for the fields.
-fn start(method: &str, uri: &Uri) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(HEAD);
-    let path = uri.path_and_query().map_or("/", |path| path.as_str());
-    // A whole URL may have a query and no path (RFC 9112 §3.2.1).
-    let slash = if path.starts_with('?') { "/" } else { "" };
-    for part in [method, " ", slash, path, " HTTP/1.1\r\n"] {
-        bytes.put_slice(part.as_bytes());
-    }
-    bytes
-}
-
-fn field(bytes: &mut Vec<u8>, name: &HeaderName, value: &[u8]) {
-    spell(name, bytes);
-    end_field(bytes, value);
-}
-
-/// What follows the name.
-fn end_field(bytes: &mut Vec<u8>, value: &[u8]) {
-    for part in [b": ", value, b"\r\n"] {
-        bytes.put_slice(part);
-    }
 }
 
 /// The head of an answer, complete.
@@ -272,8 +169,7 @@ mod tests {
             let _ = writes.write_all(&[0x15, 0x03, 0x01, 0, 2, 2, 10]).await;
             taken.await.unwrap().unwrap();
         });
-        let head = Head { method: Method::GET, uri: Uri::from_static("/"), headers: HeaderMap::new() };
-        let error = exchange(&mut ours, &request(&head, "backend:443", spell), MOST_FIELDS).await.unwrap_err();
+        let error = exchange(&mut ours, b"GET / HTTP/1.1\r\n\r\n", MOST_FIELDS).await.unwrap_err();
         assert_eq!(error.kind(), Kind::SpeaksTls, "{error}");
         drop(ours);
         backend.await.unwrap();

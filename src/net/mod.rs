@@ -38,6 +38,7 @@ mod pool;
 mod prober;
 mod proxy;
 pub mod relay;
+mod request;
 mod rota;
 pub mod server;
 mod session;

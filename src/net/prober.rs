@@ -23,14 +23,14 @@ use tokio::{
 
 use super::{
     connect::{Connected, connect},
-    handshake::{MOST_FIELDS, Reply, exchange, request},
+    handshake::{MOST_FIELDS, Reply, exchange},
     own::Own,
+    request,
     upstream::Head,
 };
 use crate::{
     balance::{Check, CheckKind, HealthCheck, Transition, Upstream, alternate},
     error::{Error, Kind},
-    headers::spell,
     ws::{
         frame::{Breach, ControlFrame, FrameHeader, OpCode},
         handshake::{self, FalseUpgrade, Offer},
@@ -241,7 +241,7 @@ async fn check(address: &str, settings: &HealthCheck, own: &Own) -> Result<(), F
 }
 
 async fn ask(socket: &mut TcpStream, head: &Head, address: &str, deadline: Deadline) -> Result<Reply, Error> {
-    timeout_at(deadline, exchange(socket, &request(head, address, spell), MOST_FIELDS))
+    timeout_at(deadline, exchange(socket, &request::write(head, address), MOST_FIELDS))
         .await
         .map_err(|_| Kind::ResponseTimeout)?
 }

@@ -12,8 +12,8 @@ use hyper::{
     body::Incoming,
     ext::ReasonPhrase,
     header::{
-        ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName, HeaderValue, RETRY_AFTER,
-        SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE, VIA,
+        ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, SEC_WEBSOCKET_PROTOCOL,
+        SEC_WEBSOCKET_VERSION, UPGRADE, VIA,
     },
     http::request::Parts,
 };
@@ -25,19 +25,20 @@ use super::{
     body::{AnswerBody, Ending, Keep, Patience, Progress, RequestBody},
     client_io::Debt,
     farewell::{Bid, Farewell},
-    handshake::{self as wire, origin_form, switching},
+    handshake::switching,
     live::ConnectionGuard,
     plan::Plan,
     pool::Bonds,
+    request::{self, Purpose},
     session::{Holdings, Opening},
-    upstream::{Answered, Greeting, Head, Switched, Terms, is_repeatable},
+    upstream::{Answered, Greeting, Switched, Terms, is_repeatable},
 };
 use crate::{
     access_log::{Record, TlsVersion},
     balance::{Key, Pick, Upstream},
     config::Config,
     error::{Error, Kind},
-    headers,
+    headers::{self, Reach},
     routing::Route,
     ws::handshake::{self, Agreed, BadHandshake, Offer},
 };
@@ -115,12 +116,13 @@ struct Answer {
     keep_alive: bool,
 }
 
-/// A handshake that may go to a backend.
-struct Asked {
+/// A request that may go to a backend.
+struct Asked<T> {
     parts: Parts,
     host: String,
     client: IpAddr,
-    offer: Offer,
+    /// Of a handshake, what the client offers; of any other request, what `Max-Forwards` says from here on.
+    wants: T,
 }
 
 /// What a session begins with.
@@ -234,17 +236,18 @@ async fn serve(
             route.origins.check(&parts.headers).map_err(foreign)?;
             let open = || shared.live.sessions();
             let admitted = shared.admission.admit(client, open, &plan.config.limits, Instant::now())?;
-            let asked = Asked { parts, host, client, offer };
+            let asked = Asked { parts, host, client, wants: offer };
             upgrade(connection, plan, (place, route, admitted), asked, key, record).await
         }
         handshake::Kind::Plain => {
-            let hop = hop(connection, plan, &host, client, &record.request_id);
-            let mut head = head_for_backend(plan, parts, &hop);
-            if headers::ends_here(&head.method, &mut head.headers) {
-                return Ok(Reply::EndsHere(head.method));
-            }
+            let max_forwards = match headers::reach(&parts.method, &parts.headers) {
+                Reach::Here => return Ok(Reply::EndsHere(parts.method)),
+                Reach::Open => None,
+                Reach::Beyond(left) => Some(left),
+            };
             let body = RequestBody::new(body, plan.config.timeouts.request_body, plan.config.limits.body_size)?;
-            forward(connection, plan, route, head, body, key, record).await
+            let asked = Asked { parts, host, client, wants: max_forwards };
+            forward(connection, plan, route, asked, body, key, record).await
         }
     }
 }
@@ -254,7 +257,7 @@ async fn upgrade(
     connection: &Connection,
     plan: &Plan,
     (place, route, admitted): (usize, &Route, Admitted),
-    Asked { parts, host, client, offer }: Asked,
+    Asked { parts, host, client, wants: offer }: Asked<Offer>,
     key: Key,
     record: &mut Record,
 ) -> Result<Reply, Error> {
@@ -267,12 +270,13 @@ async fn upgrade(
             Ok(attempt) => attempt,
             Err(error) => return last_answer.ok_or(error),
         };
-        let request = wire::Request {
+        let request = request::Request {
+            method: &parts.method,
             uri: &parts.uri,
             headers: &parts.headers,
             hop: hop(connection, plan, &host, client, &record.request_id),
-            has_via: plan.config.via_header,
-            traced: record.trace.told(),
+            via: via(plan, &parts),
+            purpose: Purpose::Session { traced: record.trace.told() },
         };
         let greeting = connection.worker.dialer.handshake(attempts.destination(&pick), &request, link, terms).await;
         match greeting {
@@ -316,20 +320,28 @@ async fn forward(
     connection: &Connection,
     plan: &Plan,
     route: &Route,
-    head: Head,
+    Asked { parts, host, client, wants: max_forwards }: Asked<Option<u64>>,
     body: RequestBody,
     key: Key,
     record: &mut Record,
 ) -> Result<Reply, Error> {
     let (upstream, terms) = (&plan.upstreams[route.upstream], terms(plan, route));
-    let repeatable = is_repeatable(&head.method, &body);
+    let repeatable = is_repeatable(&parts.method, &body);
     let mut body = Some(body);
     let bond = connection.bonds.take(upstream.name());
     let mut attempts = Attempts::new(upstream, key, bond, &connection.worker.shared.metrics);
     loop {
         let Attempt { mut pick, link } = attempts.next(record)?;
         let sent = body.as_ref().map(RequestBody::progress).unwrap_or_default();
-        match connection.worker.dialer.exchange(attempts.destination(&pick), &head, &mut body, link, terms).await {
+        let request = request::Request {
+            method: &parts.method,
+            uri: &parts.uri,
+            headers: &parts.headers,
+            hop: hop(connection, plan, &host, client, &record.request_id),
+            via: via(plan, &parts),
+            purpose: Purpose::Answer { max_forwards },
+        };
+        match connection.worker.dialer.exchange(attempts.destination(&pick), &request, &mut body, link, terms).await {
             Ok(answered) => {
                 attempts.succeed(&mut pick, answered.response.status(), answered.connect, record);
                 let (upstream, keep_alive) = (Arc::clone(upstream), true);
@@ -377,18 +389,9 @@ fn hop<'a>(
     }
 }
 
-/// A plain request as the backend sees it: what concerns one hop removed, what we know of the client added.
-fn head_for_backend(plan: &Plan, parts: Parts, hop: &headers::Hop<'_>) -> Head {
-    let mut headers = headers::for_backend(&parts.headers, hop);
-    if plan.config.via_header {
-        headers::add_via(&mut headers, parts.version);
-    }
-    // HTTP/1.0 may name the host in its target alone, which goes on as a path (RFC 9112 §3.2.2).
-    let (is_named, host) = (headers.contains_key(HOST), HeaderValue::from_str(hop.host));
-    if let (false, false, Ok(host)) = (is_named, hop.host.is_empty(), host) {
-        headers.insert(HOST, host);
-    }
-    Head { method: parts.method, uri: origin_form(&parts.uri), headers }
+/// This hop as a backend sees it in `Via`.
+fn via(plan: &Plan, parts: &Parts) -> Option<&'static str> {
+    plan.config.via_header.then(|| headers::via(parts.version))
 }
 
 /// Passes a backend's answer on, its body as it comes.

@@ -14,7 +14,7 @@ use hyper::{
     HeaderMap, Method, Request, Response, StatusCode, Uri,
     client::conn::http1,
     ext::ReasonPhrase,
-    header::{CONTENT_LENGTH, HOST, HeaderValue, TRANSFER_ENCODING},
+    header::{CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING},
 };
 use hyper_util::rt::TokioIo;
 use tokio::time::{Instant as Deadline, timeout, timeout_at};
@@ -27,7 +27,7 @@ use super::{
     handshake::{self, Reply},
     own::Own,
     pool::{Link, Pool, Waiting},
-    socket,
+    request, socket,
     sockets::Socket,
 };
 use crate::{
@@ -106,14 +106,14 @@ impl Dialer {
     pub(super) async fn handshake(
         &self,
         destination: Destination<'_>,
-        request: &handshake::Request<'_>,
+        request: &request::Request<'_>,
         link: Option<Link>,
         terms: Terms<'_>,
     ) -> Result<Greeting, Error> {
         let Terms { connect: patience, timeouts, limits, .. } = terms;
         let address = destination.address();
         if let Some(link) = ready(link, patience).await {
-            let request = request.head().into_request(address, RequestBody::empty());
+            let request = request.head(address).into_request(RequestBody::empty());
             match greet(link, request, timeouts.upgrade).await {
                 Err(error) if error.kind() == Kind::ClosedEarly => {}
                 result => return result,
@@ -123,7 +123,7 @@ impl Dialer {
         let (mut socket, peer) = self.connect(destination, patience).await?;
         let connect = started.elapsed();
         let wait = timeouts.upgrade;
-        match timeout(wait, handshake::exchange(&mut socket, &request.write(), limits.answer_headers)).await {
+        match timeout(wait, handshake::exchange(&mut socket, &request.write(address), limits.answer_headers)).await {
             Err(_) => Err(Kind::ResponseTimeout.into()),
             Ok(Err(error)) => Err(error),
             Ok(Ok(Reply::Switched { reason, headers, early })) => {
@@ -132,7 +132,7 @@ impl Dialer {
             Ok(Ok(Reply::Other { read, .. })) => {
                 let io = BackendIo::replaying(socket, read);
                 let link = (io, peer);
-                let answered = ask(link, Some(connect), address, request.head(), None, (Some(wait), limits)).await?;
+                let answered = ask(link, Some(connect), request.head(address), None, (Some(wait), limits)).await?;
                 check(&answered.response)?;
                 Ok(Greeting::Answered(answered))
             }
@@ -149,13 +149,13 @@ impl Dialer {
     pub(super) async fn exchange(
         &self,
         destination: Destination<'_>,
-        head: &Head,
+        request: &request::Request<'_>,
         body: &mut Option<RequestBody>,
         link: Option<Link>,
         terms: Terms<'_>,
     ) -> Result<Answered, Error> {
         let address = destination.address();
-        let is_repeatable = body.as_ref().is_none_or(|body| is_repeatable(&head.method, body));
+        let is_repeatable = body.as_ref().is_none_or(|body| is_repeatable(request.method, body));
         let waiting = match ready(link, terms.connect).await {
             None if is_repeatable && terms.reuses_connections => self.pool.take(destination),
             link => link.map(Waiting::Link),
@@ -163,19 +163,19 @@ impl Dialer {
         let wait = terms.timeouts.response;
         let sent = match waiting {
             None => None,
-            Some(Waiting::Bare(bare)) => Some(converse(bare, None, address, head, terms).await),
+            Some(Waiting::Bare(bare)) => Some(converse(bare, None, address, request, terms).await),
             Some(Waiting::Link(link)) if is_repeatable => {
-                Some(send(link, head.clone().into_request(address, RequestBody::empty()), wait).await)
+                Some(send(link, request.head(address).into_request(RequestBody::empty()), wait).await)
             }
             Some(Waiting::Link(link)) => {
                 let body = body.take().unwrap_or_else(RequestBody::empty);
-                Some(send(link, head.clone().into_request(address, body), wait).await)
+                Some(send(link, request.head(address).into_request(body), wait).await)
             }
         };
         let answered = match sent {
-            None => self.fresh(destination, head, body, terms).await?,
+            None => self.fresh(destination, request, body, terms).await?,
             Some(Err(error)) if is_repeatable && error.kind() == Kind::ClosedEarly => {
-                self.fresh(destination, head, body, terms).await?
+                self.fresh(destination, request, body, terms).await?
             }
             Some(sent) => sent?,
         };
@@ -190,7 +190,7 @@ impl Dialer {
     async fn fresh(
         &self,
         destination: Destination<'_>,
-        head: &Head,
+        request: &request::Request<'_>,
         body: &mut Option<RequestBody>,
         terms: Terms<'_>,
     ) -> Result<Answered, Error> {
@@ -202,10 +202,10 @@ impl Dialer {
         socket::set_options(&socket, tcp).map_err(|error| Error::from_source(Kind::Unreachable, error))?;
         let (address, body) = (destination.address(), body.take().filter(|body| !body.is_empty()));
         if body.is_none() {
-            return converse(Bare { socket, peer }, connect, address, head, terms).await;
+            return converse(Bare { socket, peer }, connect, address, request, terms).await;
         }
         let link = (BackendIo::new(socket), peer);
-        ask(link, connect, address, head.clone(), body, (timeouts.response, limits)).await
+        ask(link, connect, request.head(address), body, (timeouts.response, limits)).await
     }
 
     async fn connect(&self, destination: Destination<'_>, patience: Duration) -> Result<(Socket, SocketAddr), Error> {
@@ -228,15 +228,15 @@ async fn converse(
     bare: Bare,
     connect: Option<Duration>,
     address: &str,
-    head: &Head,
+    request: &request::Request<'_>,
     Terms { timeouts, limits, .. }: Terms<'_>,
 ) -> Result<Answered, Error> {
     let deadline = timeouts.response.map(|wait| Deadline::now() + wait);
     // What belongs to one client is hyper's.
-    let (io, peer) = if headers::authenticates_connection(&head.headers) {
+    let (io, peer) = if headers::authenticates_connection(request.headers) {
         (BackendIo::new(bare.socket), bare.peer)
     } else {
-        let reply = exchange(bare, head, address, limits.answer_headers);
+        let reply = exchange(bare, request, address, limits.answer_headers);
         let reply = match deadline {
             Some(deadline) => timeout_at(deadline, reply).await.map_err(|_| Kind::ResponseTimeout)?,
             None => reply.await,
@@ -247,7 +247,7 @@ async fn converse(
         }
     };
     let left = deadline.map(|deadline| deadline.saturating_duration_since(Deadline::now()));
-    ask((io, peer), connect, address, head.clone(), None, (left, limits)).await
+    ask((io, peer), connect, request.head(address), None, (left, limits)).await
 }
 
 /// Sends a handshake on a connection that hyper has.
@@ -271,7 +271,6 @@ async fn greet(link: Link, request: Request<RequestBody>, wait: Duration) -> Res
 async fn ask(
     (io, peer): (BackendIo, SocketAddr),
     connect: Option<Duration>,
-    address: &str,
     head: Head,
     body: Option<RequestBody>,
     (wait, limits): (Option<Duration>, &Limits),
@@ -282,7 +281,7 @@ async fn ask(
     // It ends with the session's takeover, with its sender, or with an error that `send` sees too.
     tokio::spawn(connection.with_upgrades());
     let body = body.unwrap_or_else(RequestBody::empty);
-    let answered = send(Link::new(sender, peer), head.into_request(address, body), wait).await?;
+    let answered = send(Link::new(sender, peer), head.into_request(body), wait).await?;
     Ok(Answered { connect, ..answered })
 }
 
@@ -357,12 +356,8 @@ fn check(response: &Response<Source>) -> Result<(), Error> {
 }
 
 impl Head {
-    fn into_request(self, address: &str, body: RequestBody) -> Request<RequestBody> {
-        let Self { method, uri, mut headers } = self;
-        // HTTP/1.0 knows no Host, HTTP/1.1 wants one (nginx: `$proxy_host`).
-        if let (false, Ok(address)) = (headers.contains_key(HOST), HeaderValue::from_str(address)) {
-            headers.insert(HOST, address);
-        }
+    fn into_request(self, body: RequestBody) -> Request<RequestBody> {
+        let Self { method, uri, headers } = self;
         let mut request = Request::new(body);
         *request.method_mut() = method;
         *request.uri_mut() = uri;

@@ -72,7 +72,11 @@ fn check_forwarded(uri: &Uri, fields: HeaderMap) {
         port: 80,
         request_id: &request_id,
     };
-    let fields = headers::for_backend(&fields, &hop);
+    let mut onward = HeaderMap::new();
+    headers::onward(&fields, &hop, |name, value| {
+        onward.append(name, value.to_header().expect("what is told is a field's value"));
+    });
+    let fields = onward;
     for name in ["connection", "upgrade", "te", "trailer", "transfer-encoding", "http2-settings", "forwarded", "expect"]
     {
         assert!(!fields.contains_key(name), "{name} goes on");

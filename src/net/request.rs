@@ -1,0 +1,149 @@
+//! A request on its way to a backend, written straight from the fields that its client sent: no second map of them is made. Only
+//! hyper gets one, where a request has a body or its answer is hyper's to read.
+
+use bytes::BufMut;
+use hyper::{
+    HeaderMap, Method, Uri,
+    header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderName, HeaderValue, UPGRADE, VIA},
+};
+
+use super::{handshake::HEAD, upstream::Head};
+use crate::headers::{Hop, MAX_FORWARDS, Value, capitalize, onward, spell};
+
+/// A client's request as a backend gets it.
+#[derive(Debug)]
+pub(super) struct Request<'a> {
+    pub(super) method: &'a Method,
+    pub(super) uri: &'a Uri,
+    /// As the client sent them.
+    pub(super) headers: &'a HeaderMap,
+    pub(super) hop: Hop<'a>,
+    /// This hop in `Via`, if it is told of.
+    pub(super) via: Option<&'static str>,
+    pub(super) purpose: Purpose,
+}
+
+/// What a request is for.
+#[derive(Debug)]
+pub(super) enum Purpose {
+    /// An answer. `max_forwards`: what takes the place of the client's.
+    Answer { max_forwards: Option<u64> },
+    /// A session. `traced`: what takes the place of the client's fields about its trace.
+    Session { traced: Vec<(HeaderName, Option<HeaderValue>)> },
+}
+
+impl Request<'_> {
+    /// On the wire, to the backend at this address.
+    pub(super) fn write(&self, address: &str) -> Vec<u8> {
+        let mut bytes = start(self.method.as_str(), self.uri);
+        self.fields(address, |name, value| {
+            match self.purpose {
+                // As hyper does, which writes the other requests for an answer.
+                Purpose::Answer { .. } => capitalize(name.as_str(), &mut bytes),
+                Purpose::Session { .. } => spell(name, &mut bytes),
+            }
+            end_field(&mut bytes, value.as_bytes());
+        });
+        bytes.put_slice(b"\r\n");
+        bytes
+    }
+
+    /// For hyper.
+    pub(super) fn head(&self, address: &str) -> Head {
+        let mut headers = HeaderMap::new();
+        self.fields(address, |name, value| {
+            if let Some(value) = value.to_header() {
+                headers.append(name, value);
+            }
+        });
+        Head { method: self.method.clone(), uri: origin_form(self.uri), headers }
+    }
+
+    fn fields(&self, address: &str, mut tell: impl FnMut(&HeaderName, Value<'_>)) {
+        let mut names_host = false;
+        onward(self.headers, &self.hop, |name, value| {
+            names_host |= *name == HOST;
+            if self.purpose.passes(name) {
+                tell(name, value);
+            }
+        });
+        if !names_host {
+            // HTTP/1.0 may name the host in its target alone, which goes on as a path (RFC 9112 §3.2.2), or not at all; HTTP/1.1
+            // wants one (nginx: `$proxy_host`).
+            let host = if self.hop.host.is_empty() { address } else { self.hop.host };
+            tell(&HOST, Value::Ours(host.as_bytes()));
+        }
+        if let Some(via) = self.via {
+            tell(&VIA, Value::Ours(via.as_bytes()));
+        }
+        match &self.purpose {
+            Purpose::Answer { max_forwards: None } => {}
+            Purpose::Answer { max_forwards: Some(left) } => {
+                tell(&MAX_FORWARDS, Value::Ours(left.to_string().as_bytes()))
+            }
+            Purpose::Session { traced } => {
+                for (name, value) in traced {
+                    if let Some(value) = value {
+                        tell(name, Value::Passed(value));
+                    }
+                }
+                tell(&CONNECTION, Value::Ours(b"Upgrade"));
+                tell(&UPGRADE, Value::Ours(b"websocket"));
+            }
+        }
+    }
+}
+
+impl Purpose {
+    /// Whether a field passes that is none of one hop.
+    fn passes(&self, name: &HeaderName) -> bool {
+        match self {
+            Self::Answer { max_forwards } => max_forwards.is_none() || *name != MAX_FORWARDS,
+            // If a length is there it is 0, and behind it come frames.
+            Self::Session { traced } => *name != CONTENT_LENGTH && !traced.iter().any(|(traced, _)| traced == name),
+        }
+    }
+}
+
+/// A request of our own on the wire.
+pub(super) fn write(head: &Head, address: &str) -> Vec<u8> {
+    let mut bytes = start(head.method.as_str(), &head.uri);
+    if !head.headers.contains_key(HOST) {
+        field(&mut bytes, &HOST, address.as_bytes());
+    }
+    for (name, value) in &head.headers {
+        field(&mut bytes, name, value.as_bytes());
+    }
+    bytes.put_slice(b"\r\n");
+    bytes
+}
+
+/// Appends a field, its name in the spelling of the RFCs.
+pub(super) fn field(bytes: &mut Vec<u8>, name: &HeaderName, value: &[u8]) {
+    spell(name, bytes);
+    end_field(bytes, value);
+}
+
+/// A target as a backend sees it.
+fn origin_form(uri: &Uri) -> Uri {
+    uri.path_and_query().cloned().map_or_else(|| Uri::from_static("/"), Uri::from)
+}
+
+/// The first line of a request, with room for the fields.
+fn start(method: &str, uri: &Uri) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(HEAD);
+    let path = uri.path_and_query().map_or("/", |path| path.as_str());
+    // A whole URL may have a query and no path (RFC 9112 §3.2.1).
+    let slash = if path.starts_with('?') { "/" } else { "" };
+    for part in [method, " ", slash, path, " HTTP/1.1\r\n"] {
+        bytes.put_slice(part.as_bytes());
+    }
+    bytes
+}
+
+/// What follows the name.
+fn end_field(bytes: &mut Vec<u8>, value: &[u8]) {
+    for part in [b": ", value, b"\r\n"] {
+        bytes.put_slice(part);
+    }
+}
