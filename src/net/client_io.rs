@@ -21,7 +21,7 @@ use tokio::{
     time::Sleep,
 };
 
-use super::stream::Stream;
+use super::{alarm::Alarm, stream::Stream};
 use crate::config::Timeouts;
 
 /// How long a client may take nothing of its answer where `timeouts.response` is off.
@@ -79,7 +79,7 @@ pub(super) struct ClientIo {
     debt: Debt,
     /// The debt that `reading` counts for.
     counted: u8,
-    reading: Option<Deadline>,
+    reading: Alarm,
     writing: Option<Deadline>,
     closing: Option<Deadline>,
 }
@@ -100,15 +100,9 @@ impl Deadline {
 impl ClientIo {
     /// A connection that owes its first request from now on.
     pub(super) fn new(stream: Stream, timeouts: Timeouts) -> Self {
-        Self {
-            stream,
-            timeouts,
-            debt: Debt::default(),
-            counted: HEAD,
-            reading: Some(Deadline::after(timeouts.request_header)),
-            writing: None,
-            closing: None,
-        }
+        let mut reading = Alarm::default();
+        reading.set(Some(Instant::now() + timeouts.request_header));
+        Self { stream, timeouts, debt: Debt::default(), counted: HEAD, reading, writing: None, closing: None }
     }
 
     pub(super) fn debt(&self) -> Debt {
@@ -126,16 +120,14 @@ impl ClientIo {
         let debt = self.debt.0.what.load(Relaxed);
         if debt != self.counted {
             self.counted = debt;
-            self.reading = match debt {
-                HEAD => Some(Deadline::after(self.timeouts.request_header)),
-                NEXT => Some(Deadline::after(self.timeouts.keep_alive)),
+            let wait = match debt {
+                HEAD => Some(self.timeouts.request_header),
+                NEXT => Some(self.timeouts.keep_alive),
                 _ => None,
             };
+            self.reading.set(wait.map(|wait| Instant::now() + wait));
         }
-        match &mut self.reading {
-            Some(deadline) => deadline.poll(cx),
-            None => Poll::Pending,
-        }
+        self.reading.poll(cx).map(|()| io::ErrorKind::TimedOut.into())
     }
 
     /// Whether the client has taken nothing for too long.

@@ -23,8 +23,8 @@ const MAX_HEAD: usize = 64 * 1024;
 const FEW: usize = 64;
 /// Fields of an answer that no limit exceeds, for who has none of its own.
 pub(super) const MOST_FIELDS: usize = 1000;
-/// The room for a head; few are longer.
-pub(super) const HEAD: usize = 2048;
+/// The room for a head; few are longer, and what is larger the allocator has less quickly at hand.
+pub(super) const HEAD: usize = 1024;
 
 /// How a TLS server begins its answer to whoever does not speak TLS: with an alert of any version (RFC 8446 §5.1).
 pub(super) const TLS_ALERT: [u8; 2] = [0x15, 0x03];

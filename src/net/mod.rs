@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, RwLock};
 
 pub mod admin;
 mod admission;
+mod alarm;
 mod attempts;
 mod backend_io;
 mod bell;

@@ -197,6 +197,7 @@ impl Sessions {
         self.count();
         self.tell();
         self.wakes_tasks = false;
+        sockets::begin_wake_up();
         let mut more = self.take_events(cx, now);
         self.stay.note_wait(now.micros, self.wakes_tasks || has_arrivals || self.owes_work());
         if !self.stay.holds() {

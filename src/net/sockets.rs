@@ -48,6 +48,8 @@ struct Table {
     /// Where the sockets of tasks are, if apart from those of sessions.
     apart: Option<Registry>,
     slots: Slab<Slot>,
+    /// Tasks that were woken in this wake-up of the worker.
+    woken: usize,
 }
 
 impl Table {
@@ -135,7 +137,7 @@ pub(super) fn open(tasks_apart: bool) -> io::Result<Epolls> {
     let apart = tasks_apart.then(|| Apart::new(all.registry())).transpose()?;
     let registry = all.registry().try_clone()?;
     let apart_registry = apart.as_ref().map(Apart::registry).transpose()?;
-    TABLE.set(Some(Table { registry, apart: apart_registry, slots: Slab::new() }));
+    TABLE.set(Some(Table { registry, apart: apart_registry, slots: Slab::new(), woken: 0 }));
     Ok(Epolls { all, apart })
 }
 
@@ -146,6 +148,20 @@ pub(super) fn open(tasks_apart: bool) -> io::Result<Epolls> {
 pub(super) fn watch<T: AsRawFd>(owner: T) -> io::Result<AsyncFd<T>> {
     #[expect(deprecated, reason = "its successor is unsafe, for types that do not own what they name; mio's do")]
     AsyncFd::with_interest(owner, tokio::io::Interest::READABLE)
+}
+
+/// A wake-up of the worker begins.
+pub(super) fn begin_wake_up() {
+    TABLE.with_borrow_mut(|table| {
+        if let Some(table) = table {
+            table.woken = 0;
+        }
+    });
+}
+
+/// Whether events of one wake-up were for more than one task of this worker.
+pub(super) fn wakes_several() -> bool {
+    TABLE.with_borrow(|table| table.as_ref().is_some_and(|table| table.woken > 1))
 }
 
 /// Notes what has happened, wakes the tasks it concerns and names the sessions: what they are told is for [`Socket::note`].
@@ -190,6 +206,7 @@ fn note(events: &Events, session_is_ready: &mut impl FnMut(u32, Side, Ready)) ->
                     if let Some(waker) = waker {
                         waker.wake_by_ref();
                         has_woken = true;
+                        table.woken += 1;
                     }
                 }
                 Some(Slot::Session { session, side }) => session_is_ready(*session, *side, Ready(ready)),
@@ -294,6 +311,13 @@ impl Socket {
 
     /// Reads what is there, at most `most` bytes, into a buffer that is not much longer than that. Empty = its FIN.
     pub(super) fn poll_take(&self, cx: &Context<'_>, most: usize) -> Poll<io::Result<Vec<u8>>> {
+        if most <= HEAD {
+            // To copy so few bytes costs less than a large buffer of their own that is cut to their length.
+            return HEADS.with_borrow_mut(|head| {
+                let read = ready!(self.poll_recv(cx, &mut head[..most]))?;
+                Poll::Ready(Ok(head[..read].to_vec()))
+            });
+        }
         let mut bytes = Vec::new();
         let read = ready!(self.poll_call(Direction::In, cx, |socket| {
             bytes.reserve_exact(most);

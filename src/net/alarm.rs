@@ -1,0 +1,72 @@
+//! A deadline that is moved more often than it passes.
+
+use std::{
+    future::Future as _,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Instant,
+};
+
+use tokio::time::Sleep;
+
+/// Its timer stays where it is when the deadline moves away, and is set anew when it rings too early. So a deadline for each
+/// request of a connection costs a look at the clock, and a timer of the runtime now and then.
+#[derive(Debug, Default)]
+pub(super) struct Alarm {
+    due: Option<Instant>,
+    /// Made when it is waited for.
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Alarm {
+    pub(super) fn set(&mut self, due: Option<Instant>) {
+        self.due = due;
+    }
+
+    /// Ready from the deadline on; never where there is none.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(due) = self.due.map(Into::into) else { return Poll::Pending };
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
+        if timer.deadline() > due {
+            timer.as_mut().reset(due);
+        }
+        loop {
+            ready!(timer.as_mut().poll(cx));
+            if timer.deadline() >= due {
+                return Poll::Ready(());
+            }
+            timer.as_mut().reset(due);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{future::poll_fn, time::Duration};
+
+    use tokio::time::timeout_at;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_alarm_rings_at_the_deadline_that_was_set_last() {
+        let mut alarm = Alarm::default();
+        let (soon, late) = (Instant::now() + Duration::from_millis(20), Instant::now() + Duration::from_secs(3600));
+        alarm.set(Some(soon));
+        // Its timer is made, and perhaps rings already.
+        let _ = poll_fn(|cx| Poll::Ready(alarm.poll(cx))).await;
+        alarm.set(Some(late));
+        assert!(!rings(&mut alarm, soon + Duration::from_millis(5)).await, "it was moved away");
+        alarm.set(Some(Instant::now() + Duration::from_millis(5)));
+        assert!(rings(&mut alarm, late).await, "it was moved near");
+        alarm.set(None);
+        assert!(!rings(&mut alarm, Instant::now()).await, "there is none");
+        alarm.set(Some(soon));
+        assert!(rings(&mut alarm, late).await, "it has passed");
+    }
+
+    async fn rings(alarm: &mut Alarm, before: Instant) -> bool {
+        let before = before.min(Instant::now() + Duration::from_secs(60));
+        timeout_at(before.into(), poll_fn(|cx| alarm.poll(cx))).await.is_ok()
+    }
+}
