@@ -1,8 +1,9 @@
 //! A deadline that is moved more often than it passes.
 
 use std::{
-    future::Future as _,
-    pin::Pin,
+    future::{Future, poll_fn},
+    pin::{Pin, pin},
+    sync::{Mutex, PoisonError},
     task::{Context, Poll, ready},
     time::Instant,
 };
@@ -40,9 +41,21 @@ impl Alarm {
     }
 }
 
+/// What `work` comes to before `due`; `None` where that is later. `alarm` is the caller's, for one work after another.
+pub(super) async fn before<T>(alarm: &Mutex<Alarm>, due: Instant, work: impl Future<Output = T>) -> Option<T> {
+    let alarm = || alarm.lock().unwrap_or_else(PoisonError::into_inner);
+    alarm().set(Some(due));
+    let mut work = pin!(work);
+    poll_fn(|cx| match work.as_mut().poll(cx) {
+        Poll::Ready(done) => Poll::Ready(Some(done)),
+        Poll::Pending => alarm().poll(cx).map(|()| None),
+    })
+    .await
+}
+
 #[cfg(test)]
 mod tests {
-    use std::{future::poll_fn, time::Duration};
+    use std::time::Duration;
 
     use tokio::time::timeout_at;
 

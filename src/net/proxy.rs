@@ -21,6 +21,7 @@ use hyper::{
 use super::{
     Worker,
     admission::Admitted,
+    alarm::Alarm,
     attempts::{Attempt, Attempts},
     body::{AnswerBody, Ending, Keep, Patience, Progress, RequestBody},
     client_io::Debt,
@@ -71,6 +72,8 @@ pub(super) struct Connection {
     /// Connections with backends that nobody else's requests may use.
     pub(super) bonds: Bonds,
     pub(super) guard: ConnectionGuard,
+    /// Rings where an answer takes too long.
+    alarm: Mutex<Alarm>,
     /// Behind a lock because tasks must be `Send`; only this connection's task takes it.
     leaving: Mutex<Option<Leaving>>,
 }
@@ -137,7 +140,15 @@ struct Upgraded {
 
 impl Connection {
     pub(super) fn new(worker: Arc<Worker>, client: Client, debt: Debt, guard: ConnectionGuard) -> Self {
-        Self { worker, client, debt, bonds: Bonds::default(), guard, leaving: Mutex::default() }
+        Self {
+            worker,
+            client,
+            debt,
+            bonds: Bonds::default(),
+            guard,
+            alarm: Mutex::default(),
+            leaving: Mutex::default(),
+        }
     }
 
     /// What it becomes, if its last request has left HTTP. Asked after each turn of hyper; `None` as long as hyper has
@@ -261,7 +272,7 @@ async fn upgrade(
     key: Key,
     record: &mut Record,
 ) -> Result<Reply, Error> {
-    let (upstream, terms) = (&plan.upstreams[route.upstream], terms(plan, route));
+    let (upstream, terms) = (&plan.upstreams[route.upstream], terms(connection, plan, route));
     let bond = connection.bonds.take(upstream.name());
     let mut attempts = Attempts::new(upstream, key, bond, &connection.worker.shared.metrics);
     let mut last_answer = None;
@@ -309,10 +320,17 @@ async fn upgrade(
 }
 
 /// How requests of this route are sent to its backends.
-fn terms<'a>(plan: &'a Plan, route: &'a Route) -> Terms<'a> {
+fn terms<'a>(connection: &'a Connection, plan: &'a Plan, route: &'a Route) -> Terms<'a> {
     let Config { timeouts, tcp, limits, .. } = &plan.config;
     let reuses_connections = plan.upstreams[route.upstream].reuses_connections();
-    Terms { connect: timeouts.connect, timeouts: &route.timeouts, tcp, limits, reuses_connections }
+    Terms {
+        connect: timeouts.connect,
+        timeouts: &route.timeouts,
+        tcp,
+        limits,
+        reuses_connections,
+        alarm: &connection.alarm,
+    }
 }
 
 /// Sends a plain request to one backend after another, as far as it may be sent again.
@@ -325,7 +343,7 @@ async fn forward(
     key: Key,
     record: &mut Record,
 ) -> Result<Reply, Error> {
-    let (upstream, terms) = (&plan.upstreams[route.upstream], terms(plan, route));
+    let (upstream, terms) = (&plan.upstreams[route.upstream], terms(connection, plan, route));
     let repeatable = is_repeatable(&parts.method, &body);
     let mut body = Some(body);
     let bond = connection.bonds.take(upstream.name());

@@ -5,7 +5,7 @@ use std::{
     io,
     net::SocketAddr,
     pin::pin,
-    sync::Arc,
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
@@ -20,6 +20,7 @@ use hyper_util::rt::TokioIo;
 use tokio::time::{Instant as Deadline, timeout, timeout_at};
 
 use super::{
+    alarm::{Alarm, before},
     backend_io::{BackendIo, SpeaksTls},
     body::{BodyError, Progress, RequestBody, Source},
     connect::{Connected, connect},
@@ -56,6 +57,8 @@ pub(super) struct Terms<'a> {
     pub(super) limits: &'a Limits,
     /// Whether a connection of the pool will do.
     pub(super) reuses_connections: bool,
+    /// For the answers, one after another.
+    pub(super) alarm: &'a Mutex<Alarm>,
 }
 
 /// A request without its body: it can be sent again.
@@ -229,16 +232,16 @@ async fn converse(
     connect: Option<Duration>,
     address: &str,
     request: &request::Request<'_>,
-    Terms { timeouts, limits, .. }: Terms<'_>,
+    Terms { timeouts, limits, alarm, .. }: Terms<'_>,
 ) -> Result<Answered, Error> {
-    let deadline = timeouts.response.map(|wait| Deadline::now() + wait);
+    let deadline = timeouts.response.map(|wait| Instant::now() + wait);
     // What belongs to one client is hyper's.
     let (io, peer) = if headers::authenticates_connection(request.headers) {
         (BackendIo::new(bare.socket), bare.peer)
     } else {
         let reply = exchange(bare, request, address, limits.answer_headers);
         let reply = match deadline {
-            Some(deadline) => timeout_at(deadline, reply).await.map_err(|_| Kind::ResponseTimeout)?,
+            Some(deadline) => before(alarm, deadline, reply).await.ok_or(Kind::ResponseTimeout)?,
             None => reply.await,
         };
         match reply? {
@@ -246,7 +249,7 @@ async fn converse(
             exchange::Reply::Other(Bare { socket, peer }, read) => (BackendIo::replaying(socket, read), peer),
         }
     };
-    let left = deadline.map(|deadline| deadline.saturating_duration_since(Deadline::now()));
+    let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
     ask((io, peer), connect, request.head(address), None, (left, limits)).await
 }
 
