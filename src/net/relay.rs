@@ -144,6 +144,7 @@ impl Relay {
     }
 
     /// Moves what can be moved without waiting. `is_due`: the session's time may have come.
+    #[inline]
     pub(super) fn turn(&mut self, scratch: &mut Scratch, is_due: bool, now: Instant) -> Turn {
         if is_due && self.session.judges_silence(now) {
             self.doubt_dryness();

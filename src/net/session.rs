@@ -208,6 +208,7 @@ impl Held {
     }
 
     /// Does what can be done without waiting. `is_due`: its alarm may have rung.
+    #[inline]
     pub(super) fn turn(&mut self, scratch: &mut Scratch, is_due: bool, now: Instant) -> Turn {
         let Some(relay) = &mut self.relay else { return Turn::Over };
         let turn = relay.turn(scratch, is_due, now);

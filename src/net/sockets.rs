@@ -188,7 +188,6 @@ fn note(events: &Events, session_is_ready: &mut impl FnMut(u32, Side, Ready)) ->
     TABLE.with_borrow_mut(|table| {
         let Some(table) = table else { return };
         for event in events {
-            has_woken |= event.token() == door::TOKEN;
             let mut ready = 0;
             if event.is_readable() {
                 ready |= READABLE;
@@ -210,7 +209,8 @@ fn note(events: &Events, session_is_ready: &mut impl FnMut(u32, Side, Ready)) ->
                     }
                 }
                 Some(Slot::Session { session, side }) => session_is_ready(*session, *side, Ready(ready)),
-                Some(Slot::Task { .. }) | None => {}
+                Some(Slot::Task { .. }) => {}
+                None => has_woken |= event.token() == door::TOKEN,
             }
         }
     });

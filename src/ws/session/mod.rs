@@ -220,37 +220,11 @@ impl Session {
 
     /// `left` bytes wait for a side after a write that moved `moved`. To be told after each write, before anything else is
     /// read for that side.
+    #[inline]
     pub fn handle_written(&mut self, to: Side, moved: usize, left: usize, now: Instant) {
         // Nothing waited and nothing does: what went was told when it passed.
-        if left == 0 && self.half(to).keepalive.is_calm() {
-            return;
-        }
-        let tick = self.common.tick(now);
-        let keepalive = &mut self.half_mut(to).keepalive;
-        let was_stalled = keepalive.is_stalled();
-        if moved > 0 {
-            keepalive.handle_sent(tick);
-        }
-        if left == 0 {
-            keepalive.handle_flushed(tick);
-        } else if moved > 0 || !was_stalled {
-            keepalive.handle_stalled(tick);
-        }
-        if was_stalled && left == 0 {
-            self.half_mut(to.other()).keepalive.handle_resumed(tick);
-        }
-        if was_stalled && moved > 0 {
-            self.grant_time(to, now);
-            if let Some(ending) = self.ending_mut() {
-                ending.looks[to as usize] = None;
-            }
-        }
-        if let Some(meter) = self.meter_mut().filter(|_| to == Side::Backend) {
-            match (was_stalled, left == 0) {
-                (false, false) => meter.handle_stalled(tick),
-                (true, true) => meter.handle_resumed(tick),
-                _ => {}
-            }
+        if left > 0 || !self.half(to).keepalive.is_calm() {
+            self.note_written(to, moved, left, now);
         }
     }
 
@@ -564,6 +538,36 @@ impl Session {
         let whole = self.common.settings.close_timeout;
         let hurry = if ending.hurried { ending.deadline } else { ending.deadline - whole / 2 };
         Some(hurry.min(ending.poll_look(Side::Client, whole)).min(ending.poll_look(Side::Backend, whole)))
+    }
+
+    fn note_written(&mut self, to: Side, moved: usize, left: usize, now: Instant) {
+        let tick = self.common.tick(now);
+        let keepalive = &mut self.half_mut(to).keepalive;
+        let was_stalled = keepalive.is_stalled();
+        if moved > 0 {
+            keepalive.handle_sent(tick);
+        }
+        if left == 0 {
+            keepalive.handle_flushed(tick);
+        } else if moved > 0 || !was_stalled {
+            keepalive.handle_stalled(tick);
+        }
+        if was_stalled && left == 0 {
+            self.half_mut(to.other()).keepalive.handle_resumed(tick);
+        }
+        if was_stalled && moved > 0 {
+            self.grant_time(to, now);
+            if let Some(ending) = self.ending_mut() {
+                ending.looks[to as usize] = None;
+            }
+        }
+        if let Some(meter) = self.meter_mut().filter(|_| to == Side::Backend) {
+            match (was_stalled, left == 0) {
+                (false, false) => meter.handle_stalled(tick),
+                (true, true) => meter.handle_resumed(tick),
+                _ => {}
+            }
+        }
     }
 
     fn last_byte(&self) -> Tick {
