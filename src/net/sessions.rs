@@ -226,11 +226,15 @@ impl Sessions {
         self.door.set_shut(self.stay.may_stay() || matches!(next, Next::Stay { .. } | Next::Coalesce { .. }));
         let yields = match next {
             Next::Yield => true,
-            Next::Stay { bell } => self.stay_until(bell, now),
-            Next::Coalesce { until } => self.coalesce_until(until),
+            Next::Stay { bell } => self.stay_until(bell, &mut now),
+            Next::Coalesce { until } => self.coalesce_until(until, &mut now),
             Next::Leave => !self.rota.is_empty(),
+            Next::Pass => {
+                cx.waker().wake_by_ref();
+                false
+            }
         };
-        self.set_alarm(cx);
+        self.set_alarm(cx, now);
         if yields {
             // After the runtime has looked at its own sockets and timers.
             let _ = pin!(yield_now()).poll(cx);
@@ -320,7 +324,7 @@ impl Sessions {
 
     /// Waits for events here, not in the runtime: that spares the runtime's own wake-up, most of what a message costs beside its
     /// two calls. Whether sessions have more to do.
-    fn stay_until(&mut self, bell: u64, mut now: Moment) -> bool {
+    fn stay_until(&mut self, bell: u64, now: &mut Moment) -> bool {
         if self.bell.ring_after(Duration::from_micros(bell.saturating_sub(now.micros))).is_err() {
             return false;
         }
@@ -330,22 +334,27 @@ impl Sessions {
             }
             let found = pass_on(&self.events, self.apart.as_mut(), &mut self.running, &mut self.rota);
             self.wakes_tasks |= found.wakes_tasks;
-            now = self.clock();
+            *now = self.clock();
             self.stay.note_look(now.micros, found.of_sessions);
             if !self.stay.takes_events(now.micros) {
                 break;
             }
-            self.proceed(now, bell);
+            self.proceed(*now, bell);
         }
-        !self.rota.is_empty() || self.owes_work()
+        let yields = !self.rota.is_empty() || self.owes_work();
+        if yields && !self.wakes_tasks {
+            self.stay.note_end(now.micros);
+        }
+        yields
     }
 
     /// Waits for more events of sessions, unless there is something for a task. Always true: what has come is read next.
-    fn coalesce_until(&mut self, until: u64) -> bool {
-        let now = self.clock();
+    fn coalesce_until(&mut self, until: u64, now: &mut Moment) -> bool {
+        *now = self.clock();
         let time = Duration::from_micros(until.saturating_sub(now.micros));
         let is_urgent = self.apart.as_ref().is_none_or(|apart| apart.wait(time).unwrap_or(false));
-        self.stay.note_wait(self.clock().micros, is_urgent);
+        *now = self.clock();
+        self.stay.note_wait(now.micros, is_urgent);
         true
     }
 
@@ -451,9 +460,8 @@ impl Sessions {
         }
     }
 
-    fn set_alarm(&mut self, cx: &mut Context<'_>) {
-        let now = Instant::now();
-        let tick = self.tick(now);
+    fn set_alarm(&mut self, cx: &mut Context<'_>, now: Moment) {
+        let tick = now.tick();
         self.rings.take_if(|rings| !tick.is_before(*rings));
         let Some(earliest) = self.earliest else { return };
         if self.rings.is_some_and(|rings| !earliest.is_before(rings)) {
@@ -461,7 +469,7 @@ impl Sessions {
         }
         let wait = if earliest.is_before(tick) { 0 } else { earliest.0.wrapping_sub(tick.0) };
         self.rings = Some(earliest);
-        self.alarm.as_mut().reset((now + Duration::from_millis(wait.into())).into());
+        self.alarm.as_mut().reset((now.at + Duration::from_millis(wait.into())).into());
         if self.alarm.as_mut().poll(cx).is_ready() {
             cx.waker().wake_by_ref();
         }

@@ -13,7 +13,7 @@
 //! To keep it, the loop of the sessions stays by these rules:
 //!
 //! 1. It stays only while events come less than [`NEAR`] apart, or where `coalesce` gains something.
-//! 2. Before each stay, tasks and timers have had their turn since the last one.
+//! 2. Before each stay, the runtime has looked at timers since the last one, and the tasks that it has woken have had their turn.
 //! 3. A stay ends with the first event for a task, and when a session has more to do than one turn takes.
 //! 4. It ends [`LONGEST`] after the runtime has looked at timers, by the bell where no event comes.
 //!
@@ -27,9 +27,7 @@ use std::mem;
 /// Events that come as near to each other as this make the loop stay for the next ones.
 const NEAR: u64 = 250;
 /// A stay ends this long after the runtime has looked at timers. What is left to 1 ms is for a turn that has just begun, and for the runtime.
-const LONGEST: u64 = 850;
-/// No event is waited for so late in a stay: the bell, which costs a wake-up, hardly ever rings.
-const LAST_EVENT: u64 = LONGEST - NEAR;
+const LONGEST: u64 = 870;
 /// How long the sessions' turns take in one wake-up, before tasks and timers have theirs.
 const BUSY: u64 = 500;
 /// The longest gap between events that is told from longer ones.
@@ -46,6 +44,8 @@ const BULK: u64 = 5_000;
 pub(super) enum Next {
     /// Tasks and timers have their turn, then the loop again.
     Yield,
+    /// The runtime has looked at timers: the tasks that it has woken have their turn, then the loop again.
+    Pass,
     /// It waits for events itself, until the bell rings at this time.
     Stay { bell: u64 },
     /// It waits until this time, unless there is something for a task. Events of sessions are read afterwards.
@@ -80,6 +80,8 @@ pub(super) struct Stay {
     may_stay: bool,
     /// The last wake-up ended with a stay.
     has_stayed: bool,
+    /// When that was, if no task was woken in it: the runtime has looked since.
+    ended: Option<u64>,
     coalescing: Coalescing,
 }
 
@@ -115,7 +117,16 @@ impl Stay {
             last_bulk: None,
             reads_at: None,
         };
-        Self { began: 0, looked: 0, last_events: 0, pace: LONGEST_GAP, may_stay: false, has_stayed: false, coalescing }
+        Self {
+            began: 0,
+            looked: 0,
+            last_events: 0,
+            pace: LONGEST_GAP,
+            may_stay: false,
+            has_stayed: false,
+            ended: None,
+            coalescing,
+        }
     }
 
     /// A wake-up begins. Returns until when sessions may have turns in it.
@@ -166,9 +177,15 @@ impl Stay {
         self.may_stay
     }
 
+    /// A stay is over, in which no task was woken. The runtime looks at timers before the next wake-up.
+    pub(super) const fn note_end(&mut self, now: u64) {
+        self.ended = Some(now);
+    }
+
     /// What comes after the turns of a wake-up.
     pub(super) fn next(&mut self, now: u64, seen: Seen) -> Next {
         let may_stay = mem::take(&mut self.may_stay);
+        let ended = self.ended.take();
         if seen.has_more {
             return Next::Yield;
         }
@@ -177,8 +194,8 @@ impl Stay {
             return Next::Leave;
         }
         if !may_stay {
-            (self.may_stay, self.looked) = (true, self.began);
-            return Next::Yield;
+            (self.may_stay, self.looked) = (true, ended.unwrap_or(self.began));
+            return if ended.is_some() { Next::Pass } else { Next::Yield };
         }
         let bell = self.looked + LONGEST;
         let is_free = |until| seen.alarm.is_none_or(|alarm| alarm > until);
@@ -206,9 +223,11 @@ impl Stay {
                 && last_bulk.is_none_or(|last| now.saturating_sub(last) >= BULK)
     }
 
-    /// Whether events are still taken in this stay.
+    /// Whether events are still taken in this stay. It does not wait for one that is to be expected late: the bell, which costs a wake-up,
+    /// hardly ever rings.
     pub(super) fn takes_events(&self, now: u64) -> bool {
-        now < self.looked + LAST_EVENT && !self.gains(now)
+        let next = now + (3 * self.pace / 2).min(NEAR);
+        next < self.looked + LONGEST && !self.gains(now)
     }
 }
 
@@ -261,6 +280,14 @@ mod tests {
 
     const KINDS: [Work; 5] = [Session, Accept, Http, OtherThread, Timer];
 
+    /// What comes after a wake-up of the loop: the tasks, then a look of the runtime or a sleep.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    enum After {
+        Tasks,
+        Look,
+        Sleep,
+    }
+
     /// A worker on an idle core, in virtual time.
     struct Model {
         stay: Stay,
@@ -280,6 +307,8 @@ mod tests {
         /// One has, and the runtime has its task already.
         knocked: bool,
         stays: usize,
+        /// How often the runtime has looked.
+        looks: usize,
         /// How often the worker slept, and how many events of sessions came.
         sleeps: usize,
         events: usize,
@@ -318,6 +347,7 @@ mod tests {
                 is_shut: false,
                 knocked: false,
                 stays: 0,
+                looks: 0,
                 sleeps: 0,
                 events: 0,
             }
@@ -384,8 +414,8 @@ mod tests {
             self.queued = waiting.collect();
         }
 
-        /// One wake-up of the loop. Whether it wants another at once.
-        fn wake_up(&mut self) -> bool {
+        /// One wake-up of the loop, and what comes after it.
+        fn wake_up(&mut self) -> After {
             let until = self.stay.begin(self.now);
             let mut seen = Seen::default();
             loop {
@@ -404,8 +434,9 @@ mod tests {
             let next = self.stay.next(self.now, seen);
             self.is_shut = self.stay.may_stay() || matches!(next, Next::Stay { .. } | Next::Coalesce { .. });
             match next {
-                Next::Yield => return true,
-                Next::Leave => return false,
+                Next::Yield => return After::Look,
+                Next::Pass => return After::Tasks,
+                Next::Leave => return After::Sleep,
                 Next::Stay { bell } => {
                     self.stays += 1;
                     while self.stay.is_lively(self.now) && !seen.wakes_tasks && self.queued.is_empty() {
@@ -416,36 +447,47 @@ mod tests {
                         }
                         self.give_turns(bell);
                     }
+                    if !self.queued.is_empty() && !seen.wakes_tasks {
+                        self.stay.note_end(self.now);
+                    }
                 }
                 Next::Coalesce { until } => {
                     self.stays += 1;
                     self.sleep(until, |model, kind| kind != Session && model.is_watched(kind));
-                    return true;
+                    return After::Look;
                 }
             }
-            !self.queued.is_empty()
+            if self.queued.is_empty() { After::Sleep } else { After::Look }
+        }
+
+        /// What the runtime's own look finds. As unlucky as can be: the loop has its turn before the tasks.
+        fn be_looked_at(&mut self) {
+            self.looks += 1;
+            for kind in KINDS {
+                if kind != OtherThread && self.is_watched(kind) {
+                    continue;
+                }
+                while let Some(since) = self.take(kind) {
+                    self.tasks.push((kind, since));
+                    self.knocked |= kind == OtherThread && self.is_watched(kind);
+                }
+            }
         }
 
         fn run(mut self, time: u64) -> Self {
+            let mut after = After::Look;
             while self.now < time {
                 self.now += PASS;
-                // What the runtime's own look finds. As unlucky as can be: the loop has its turn before the tasks.
-                for kind in KINDS {
-                    if kind != OtherThread && self.is_watched(kind) {
-                        continue;
-                    }
-                    while let Some(since) = self.take(kind) {
-                        self.tasks.push((kind, since));
-                        self.knocked |= kind == OtherThread && self.is_watched(kind);
-                    }
+                if after != After::Tasks {
+                    self.be_looked_at();
                 }
-                let wants_more = self.wake_up();
+                after = self.wake_up();
                 let ran = !self.tasks.is_empty();
                 for (kind, since) in mem::take(&mut self.tasks) {
                     self.now += TASK;
                     self.done(kind, since);
                 }
-                if !wants_more && !ran {
+                if after == After::Sleep && !ran {
                     self.sleep(time, |_, _| true);
                 }
             }
@@ -491,6 +533,19 @@ mod tests {
         for (coalesce, kind) in [(0, Accept), (0, Http), (0, OtherThread), (1_000, Accept)] {
             let longest = outcome(coalesce, Some(kind)).0[kind as usize];
             assert!(longest > 600, "{kind:?} waits for {longest} us only");
+        }
+    }
+
+    #[test]
+    fn a_stay_takes_one_look_of_the_runtime_while_messages_keep_coming() {
+        const TIME: u64 = 1_000_000;
+        for apart in [40, 125, 200] {
+            let mut model = Model::new(1, [TIME; 5], 0, TIME);
+            model.coming = Default::default();
+            model.coming[Session as usize] = (1..TIME / apart).rev().map(|count| count * apart).collect();
+            let Model { stays, looks, .. } = model.run(TIME);
+            println!("every {apart} us: {stays} stays, {looks} looks of the runtime");
+            assert!(stays > 1_000 && looks < stays + stays / 10, "every {apart} us: {stays} stays, {looks} looks");
         }
     }
 
