@@ -80,10 +80,11 @@ pub enum Command {
     #[command(after_help = "Examples:\n  longwire reload\n  longwire reload -c /etc/longwire/proxy.yaml\n\n\
         What is wrong is printed as 'longwire check' prints it, with exit code 1.")]
     Reload(Reload),
-    /// Print the JSON Schema of proxy.yaml, for editors
-    #[command(after_help = "Example:\n  longwire schema > proxy.schema.json\n\n\
-        Then, at the head of proxy.yaml:\n  # yaml-language-server: $schema=proxy.schema.json")]
-    Schema,
+    /// Print what a key of proxy.yaml means, or the JSON Schema of the file for editors
+    #[command(after_help = "Examples:\n  longwire schema timeouts.close\n  longwire schema upstreams.NAME.balance\n  \
+        longwire schema > proxy.schema.json\n\n\
+        An editor finds the schema by the first line of proxy.yaml:\n  # yaml-language-server: $schema=proxy.schema.json")]
+    Schema(Schema),
 }
 
 /// `longwire run`
@@ -110,6 +111,17 @@ pub struct Check {
     /// The configuration
     #[arg(short, long, value_name = "FILE", default_value = "proxy.yaml")]
     pub config: PathBuf,
+}
+
+/// `longwire schema`
+#[derive(Debug, Args)]
+pub struct Schema {
+    /// Print the entry of this key only, e.g. timeouts.close
+    #[arg(value_name = "KEY", conflicts_with = "markdown")]
+    pub key: Option<String>,
+    /// Print every key as a page of Markdown: docs/configuration.md
+    #[arg(long)]
+    pub markdown: bool,
 }
 
 /// `longwire demo`

@@ -104,10 +104,7 @@ pub fn demo(options: &cli::Demo) -> ExitCode {
     let demo = async {
         match tools::demo::run(options).await {
             Ok(outcome) => ExitCode::from(outcome.exit_code()),
-            Err(error) if error.exit_code() == USAGE => {
-                complain(format!("longwire: {error}"));
-                ExitCode::from(USAGE)
-            }
+            Err(error) if error.exit_code() == USAGE => misuse(error),
             Err(error) => fail(error),
         }
     };
@@ -230,8 +227,15 @@ fn order(desk: cli::Desk, order: Order) -> ExitCode {
 }
 
 /// `longwire schema`
-pub fn schema() -> ExitCode {
-    say(format!("{:#}", config::schema()));
+pub fn schema(options: &cli::Schema) -> ExitCode {
+    match &options.key {
+        Some(key) => match config::explain(key) {
+            Ok(entry) => say(entry),
+            Err(error) => return misuse(error),
+        },
+        None if options.markdown => say(config::markdown().trim_end()),
+        None => say(format!("{:#}", config::schema())),
+    }
     ExitCode::SUCCESS
 }
 
@@ -505,6 +509,12 @@ fn warn(warnings: &Diagnostics) {
 fn fail(error: impl Display) -> ExitCode {
     complain(format!("longwire: {error}"));
     ExitCode::FAILURE
+}
+
+/// For a command line that cannot be meant.
+fn misuse(error: impl Display) -> ExitCode {
+    complain(format!("longwire: {error}"));
+    ExitCode::from(USAGE)
 }
 
 /// Where output goes to a terminal, unless `NO_COLOR` is set and not empty (no-color.org).

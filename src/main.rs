@@ -22,6 +22,6 @@ fn main() -> ExitCode {
         Command::Drain(options) => commands::drain(options),
         Command::Debug(options) => commands::debug(options),
         Command::Reload(options) => commands::reload(options),
-        Command::Schema => commands::schema(),
+        Command::Schema(options) => commands::schema(&options),
     }
 }

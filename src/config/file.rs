@@ -21,40 +21,42 @@ use super::{
 #[schemars(title = "proxy.yaml of longwire")]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct File {
-    /// Worker threads, each with a runtime of its own; `auto` = one per core.
+    /// Threads that carry connections, each with a runtime of its own. `auto` = one per core.
     pub(super) workers: Workers,
-    /// How long sessions wait, after a wake-up of their worker, to be read together: fewer wake-ups, up to so much more delay in each
-    /// direction. 0us = not at all; at most 2ms.
+    /// How long a worker may wait before it reads its sessions again, so that one wake-up serves many sessions. Saves processor
+    /// time where messages are thinly spread, and delays each direction by up to that time. At most 2ms; 0us = off.
     pub(super) coalesce: Moment,
-    /// Where connections are accepted. At least one.
+    /// Where longwire accepts connections. At least one.
     pub(super) listeners: Vec<Listener>,
     /// Named groups of backends. At least one.
     pub(super) upstreams: BTreeMap<String, Upstream>,
-    /// Which request goes where: an exact host before a wildcard before none, then the longest path. At least one.
+    /// Which request goes to which upstream. An exact host goes before a wildcard, a wildcard before no host; then the longest
+    /// path wins. At least one.
     pub(super) routes: Vec<Route>,
-    /// Pings of quiet sessions; the default for all routes.
+    /// Pings of quiet sessions. A route can override them.
     pub(super) keepalive: Keepalive,
-    /// Deadlines of every wait on a client or a backend.
+    /// The deadline of every wait on a client or a backend. Only `response` and `idle` can be 0s.
     pub(super) timeouts: Timeouts,
-    /// How sessions are ended when the process, a route or a backend goes.
+    /// How longwire ends sessions when the process, a route or a backend goes. The deadline is `timeouts.drain`.
     pub(super) drain: Drain,
-    /// Path of a Unix socket where a process that is started with the same file takes over the listening sockets; this
-    /// one then drains. Replaces a socket that nobody answers on, and nothing else. Relative to this file's folder. Absent: no
-    /// hand-over.
+    /// Path of a Unix socket. A new process that is started with the same file takes over the listening sockets there; the old
+    /// process then drains. longwire replaces a socket at this path on which nobody answers, and no other file. Relative to the
+    /// folder of this file. Absent: no hand-over.
     pub(super) handover: Option<PathBuf>,
     /// Bounds on what clients, and all sessions together, may use.
     pub(super) limits: Limits,
-    /// Socket options, toward clients and backends.
+    /// Socket options, for clients and backends.
     pub(super) tcp: Tcp,
-    /// Networks (CIDR) whose X-Forwarded-For is believed.
+    /// Networks (CIDR) of the proxies whose X-Forwarded-For longwire believes.
     pub(super) trusted_proxies: Vec<Cidr>,
-    /// Add this hop to Via, toward backends and clients.
+    /// Add `1.1 longwire` to Via, in requests and answers. An nginx behind longwire then compresses no answer, because it
+    /// compresses none to a request with Via.
     pub(super) via_header: bool,
-    /// What is logged, and how.
+    /// What longwire logs, and how.
     pub(super) log: Log,
-    /// Where an operator may look and order. Absent: nowhere.
+    /// The admin interface, where an operator looks and gives orders. Absent: no admin interface.
     pub(super) admin: Option<Admin>,
-    /// Where the spans of handshakes go, in a build with the feature otlp. Absent: nowhere.
+    /// Where longwire sends the spans of handshakes, in a build with the feature otlp. Absent: no spans.
     pub(super) tracing: Option<Tracing>,
 }
 
@@ -62,9 +64,9 @@ pub(super) struct File {
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Listener {
-    /// IP address and port, e.g. 0.0.0.0:8080; port 0 = any free one.
+    /// IP address and port, e.g. 0.0.0.0:8080; port 0 = any free port.
     pub(super) bind: Bind,
-    /// Speak TLS here. Absent: plain TCP.
+    /// TLS on this listener. Absent: plain TCP.
     #[serde(default)]
     pub(super) tls: Option<Tls>,
 }
@@ -77,9 +79,9 @@ pub(super) struct Tls {
     pub(super) cert: Option<PathBuf>,
     /// PEM file of the private key; relative to this file's folder.
     pub(super) key: Option<PathBuf>,
-    /// Make a self-signed certificate at the first start if neither file exists. For development.
+    /// Make a self-signed pair of `cert` and `key` at the first start if neither file exists. For development.
     pub(super) self_signed: bool,
-    /// Several certificates, chosen by SNI; the first is the default.
+    /// Several certificates, chosen by the name that the client asks for (SNI). The first is the default.
     pub(super) certificates: Vec<CertificateFiles>,
 }
 
@@ -97,34 +99,36 @@ pub(super) struct CertificateFiles {
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Upstream {
-    /// How a backend is chosen.
+    /// How longwire chooses a backend.
     pub(super) balance: Balance,
-    /// With ip_hash and hash: leading bits of an IPv4 client address that count; 24 groups clients as nginx does.
+    /// With `ip_hash` and `hash`: the leading bits of an IPv4 client address that count. 24 groups clients as nginx does.
     #[schemars(range(min = 0, max = 32))]
     pub(super) hash_prefix_v4: u8,
-    /// With hash: where the value is that is hashed. One of its keys.
+    /// With `hash`: the part of the request that is hashed. One of its keys. The first such value counts. A request without
+    /// it, or with an empty one, is hashed by the client's address.
     pub(super) hash_on: Option<HashOn>,
-    /// How long the weight of a backend grows that came back, or is new beside others; 0s = not at all.
+    /// How long the weight of a backend grows, from a twentieth to the whole, after the backend came back or was added beside
+    /// others. With `least_conn`, `random_two` and `round_robin`. 0s = at once.
     pub(super) slow_start: Duration,
     /// Failures within `fail_timeout` that take a backend out; 0 = never.
     #[schemars(range(min = 0, max = 1000))]
     pub(super) max_fails: u32,
     /// The window in which failures are counted, and how long a backend then stays out.
     pub(super) fail_timeout: Duration,
-    /// Backends tried for one request; 0 = all.
+    /// Backends that longwire tries for one request; 0 = all.
     #[schemars(range(min = 0, max = 1000))]
     pub(super) tries: u32,
-    /// WebSocket handshakes in flight that a backend takes at most; 0 = no limit.
+    /// WebSocket handshakes that a backend may have in flight; 0 = no limit.
     #[schemars(range(min = 0, max = 1_000_000))]
     pub(super) max_handshakes: usize,
-    /// With max_handshakes: handshakes that wait for a place, at most `timeouts.connect` each; 0 = none.
+    /// With `max_handshakes`: handshakes that may wait for a place, each for `timeouts.connect` at most; 0 = none waits.
     #[schemars(range(min = 0, max = 65536))]
     pub(super) handshake_queue: usize,
-    /// Whose requests may share a connection with a backend, one after another.
+    /// Which requests may share a connection with a backend, one after another. docs/backend-connections.md has the rules.
     pub(super) reuse: Reuse,
-    /// How backends are checked while no request tells how they are. Absent: not at all.
+    /// Active checks of the backends. Absent: no checks.
     pub(super) health_check: Option<HealthCheck>,
-    /// The servers of this group. At least one.
+    /// The servers of this upstream. At least one.
     pub(super) backends: Vec<Backend>,
 }
 
@@ -132,13 +136,13 @@ pub(super) struct Upstream {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Balance {
-    /// By a value of the request (`hash_on`), or by the client's address where it has none.
+    /// By a value of the request (`hash_on`).
     Hash,
-    /// By the client's address: the same client goes to the same backend while that is up.
+    /// By the client's address. A client stays with its backend while that backend is up.
     IpHash,
-    /// Fewest sessions and requests in flight per weight.
+    /// The backend with the fewest sessions and requests in flight, by weight.
     LeastConn,
-    /// Two drawn by weight, and of these the one with fewer sessions and requests in flight per weight.
+    /// Of two backends drawn by weight, the one with fewer sessions and requests in flight, by weight.
     RandomTwo,
     /// In turn, by weight.
     RoundRobin,
@@ -148,61 +152,61 @@ pub(super) enum Balance {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Reuse {
-    /// Every client's, where a request can be sent again and nothing authenticates the connection.
+    /// Requests of every client, where a request can be sent again and nothing authenticates the connection.
     Safe,
-    /// Nobody's: each request has a connection of its own.
+    /// None: each request has a connection of its own.
     Never,
 }
 
-/// Where the value is that `balance: hash` goes by; the first one counts, and an empty one is none.
+/// The part of the request that `balance: hash` goes by. The first such value of a request counts; an empty value is none.
 #[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct HashOn {
-    /// A header's name.
+    /// The value of this header.
     pub(super) header: Option<String>,
-    /// A cookie's name, in its letter case.
+    /// The value of this cookie. The letter case of the name counts.
     pub(super) cookie: Option<String>,
-    /// A key of the query, in its letter case; nothing is decoded.
+    /// The value of this key of the query. The letter case of the name counts; nothing is decoded.
     pub(super) query: Option<String>,
 }
 
-/// How backends are checked while no request tells how they are.
+/// Active checks of backends.
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct HealthCheck {
-    /// What is asked of a backend.
+    /// What longwire asks of a backend.
     pub(super) kind: CheckKind,
-    /// With http and websocket: path and query.
+    /// With `http` and `websocket`: path and query of the request.
     pub(super) path: String,
-    /// With http: statuses that pass, such as 200-399 or "200,204".
+    /// With `http`: the statuses that pass, such as 200-399 or "200,204".
     pub(super) status: Statuses,
-    /// With http and websocket: the Host header. Absent: the backend's address.
+    /// With `http` and `websocket`: the Host header. Absent: the address of the backend.
     pub(super) host: Option<String>,
-    /// From the end of a check to the next.
+    /// From the end of a check to the next check.
     pub(super) interval: Duration,
-    /// Up to so much more, at random.
+    /// A random time up to this is added to `interval`.
     pub(super) jitter: Duration,
-    /// For the whole of a check.
+    /// The deadline of a whole check.
     pub(super) timeout: Duration,
-    /// Checks in a row that pass until a backend is back.
+    /// Checks in a row that must pass until a backend is back.
     #[schemars(range(min = 1, max = 1000))]
     pub(super) rise: u32,
-    /// Checks in a row that fail until a backend is out.
+    /// Checks in a row that must fail until a backend is out.
     #[schemars(range(min = 1, max = 1000))]
     pub(super) fall: u32,
-    /// What becomes of the sessions of a backend that its checks took out.
+    /// What happens to the sessions of a backend that its checks took out.
     pub(super) on_down: OnDown,
 }
 
-/// What a check asks of a backend.
+/// What longwire asks of a backend in a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum CheckKind {
-    /// That it takes a connection.
+    /// The backend must take a connection.
     Tcp,
-    /// That it answers a GET.
+    /// The backend must answer a GET.
     Http,
-    /// That it completes a WebSocket handshake and answers a Ping.
+    /// The backend must complete a WebSocket handshake and answer a Ping.
     Websocket,
 }
 
@@ -210,9 +214,9 @@ pub(super) enum CheckKind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum OnDown {
-    /// They stay.
+    /// The sessions stay.
     Keep,
-    /// They are told to come back (1012).
+    /// longwire ends the sessions with 1012, so that the clients come back.
     Drain,
 }
 
@@ -220,20 +224,20 @@ pub(super) enum OnDown {
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Backend {
-    /// host:port, e.g. 127.0.0.1:9001.
+    /// host:port, e.g. 127.0.0.1:9001. The backend must speak plain HTTP there: longwire speaks no TLS to backends.
     pub(super) address: BackendAddress,
-    /// Its share beside the others.
+    /// The share of this backend beside the others.
     #[serde(default = "Backend::default_weight")]
     #[schemars(range(min = 1, max = 65535))]
     pub(super) weight: u32,
-    /// Sessions and requests in flight it takes at most; 0 = no limit.
+    /// Sessions and requests in flight that this backend takes; 0 = no limit.
     #[serde(default)]
     #[schemars(range(min = 0, max = 1_000_000_000))]
     pub(super) max_conns: usize,
-    /// Used only when no other backend can be. Allowed with ip_hash too, unlike in nginx.
+    /// Use this backend only when no other backend can be used. Allowed with `ip_hash` too, unlike in nginx.
     #[serde(default)]
     pub(super) backup: bool,
-    /// Never used; keeps its place in the hash, so that the other clients stay where they are.
+    /// Never use this backend. It keeps its place in the hash, so the clients of the other backends stay where they are.
     #[serde(default)]
     pub(super) down: bool,
 }
@@ -242,25 +246,26 @@ pub(super) struct Backend {
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Route {
-    /// Host name, or *.example.com for all below it; port and letter case do not matter. Absent: any host.
+    /// Host name, or `*.example.com` for every name below it. Port and letter case do not matter. Absent: any host.
     #[serde(default)]
     pub(super) host: Option<String>,
-    /// Prefix of the raw path.
+    /// Prefix of the raw path: `/ws` takes `/wsx` too.
     #[serde(default = "Route::default_path")]
     pub(super) path: String,
-    /// The upstream's name.
+    /// A name under `upstreams`.
     pub(super) upstream: String,
-    /// Origins whose pages may open a WebSocket here, e.g. `https://example.com` or `https://*.example.com`; none = any.
+    /// Origins whose pages may open a WebSocket here, such as `https://example.com`, `https://*.example.com` or `file://`;
+    /// `none` = clients that send no Origin. Empty = any. docs/behaviour.md has the rules.
     #[serde(default)]
     pub(super) origins: Vec<String>,
-    /// What this route does otherwise than the top-level `keepalive`.
+    /// What this route does otherwise than the top-level `keepalive`. A key that is absent here has the value that it has there.
     #[serde(default)]
     pub(super) keepalive: KeepaliveOverride,
-    /// What this route does otherwise than the top-level `timeouts`.
+    /// What this route does otherwise than the top-level `timeouts`. A key that is absent here has the value that it has there.
     #[serde(default)]
     pub(super) timeouts: TimeoutsOverride,
-    /// A session is ended with 1012 after this time, less a tenth at most by lot; 0s = never. For paths whose limit is
-    /// a lifetime: end before they cut.
+    /// A session is ended with 1012 after this time, or up to a tenth earlier, at random. For paths that cut a connection at
+    /// some age: end the session first. 0s = never.
     #[serde(default = "Route::default_max_lifetime")]
     pub(super) max_lifetime: Duration,
 }
@@ -269,12 +274,12 @@ pub(super) struct Route {
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Keepalive {
-    /// Silence toward a side, or from it, after which it is pinged; 0s = never.
+    /// Silence toward a side, or from that side, after which longwire pings that side; 0s = never.
     pub(super) ping_interval: Duration,
-    /// No byte at all for this long after a ping: the side is dead; 0s = never judge. One duration for both sides, or one for
-    /// each: a backend that works on something answers no ping meanwhile.
+    /// A side that sends no byte for this long after a ping is dead; 0s = no side is ever dead. One duration for both sides, or
+    /// one for each. A busy backend often answers no ping, so the default for backends is longer.
     pub(super) pong_timeout: PongTimeout,
-    /// Which sides are pinged.
+    /// Which sides longwire pings.
     pub(super) sides: Vec<Side>,
 }
 
@@ -282,9 +287,9 @@ pub(super) struct Keepalive {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Side {
-    /// Who connected to us.
+    /// The client, which connected to longwire.
     Client,
-    /// Whom we connected to.
+    /// The backend, to which longwire connected.
     Backend,
 }
 
@@ -292,12 +297,12 @@ pub(super) enum Side {
 #[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct KeepaliveOverride {
-    /// Silence toward a side, or from it, after which it is pinged; 0s = never.
+    /// Silence toward a side, or from that side, after which longwire pings that side; 0s = never.
     pub(super) ping_interval: Option<Duration>,
-    /// No byte at all for this long after a ping: the side is dead; 0s = never judge. One duration for both sides, or one for
-    /// each.
+    /// A side that sends no byte for this long after a ping is dead; 0s = no side is ever dead. One duration for both sides, or
+    /// one for each.
     pub(super) pong_timeout: Option<PongTimeout>,
-    /// Which sides are pinged.
+    /// Which sides longwire pings.
     pub(super) sides: Option<Vec<Side>>,
 }
 
@@ -305,9 +310,9 @@ pub(super) struct KeepaliveOverride {
 #[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct TimeoutsOverride {
-    /// From the connection to the head of a backend's answer to a WebSocket handshake, per attempt.
+    /// From the connection to the head of the backend's answer to a WebSocket handshake, for each attempt.
     pub(super) upgrade: Option<Duration>,
-    /// To the head of a plain answer, per attempt; then between two reads of its body, but not of an event stream; 0s =
+    /// To the head of a plain answer, for each attempt; then between two reads of its body, but not of an event stream. 0s =
     /// never.
     pub(super) response: Option<Duration>,
     /// No byte from either side of a session, or of an answer that is an event stream; 0s = never.
@@ -320,21 +325,22 @@ pub(super) struct TimeoutsOverride {
 pub(super) struct Timeouts {
     /// From accept to the end of the TLS handshake.
     pub(super) tls_handshake: Duration,
-    /// From the first byte a connection owes to the end of a request's head.
+    /// From the first byte of a request to the end of its head. A new connection that sends nothing is closed after this time
+    /// too.
     pub(super) request_header: Duration,
     /// Between two reads of a request's body.
     pub(super) request_body: Duration,
     /// Between two requests of a connection.
     pub(super) keep_alive: Duration,
-    /// To connect to a backend, per attempt.
+    /// To connect to a backend, for each attempt.
     pub(super) connect: Duration,
-    /// From there to the head of a backend's answer to a WebSocket handshake, per attempt; the default for all routes.
+    /// From the connection to the head of the backend's answer to a WebSocket handshake, for each attempt.
     pub(super) upgrade: Duration,
-    /// To the head of a plain answer, per attempt; then between two reads of its body, but not of an event stream; 0s =
-    /// never. The default for all routes.
+    /// To the head of a plain answer, for each attempt; then between two reads of its body, but not of an event stream. 0s =
+    /// never.
     pub(super) response: Duration,
-    /// No byte from either side of a session, Pongs to our own Pings included, or of an answer that is an event stream; 0s
-    /// = never. The default for all routes.
+    /// No byte from either side of a session, or of an answer that is an event stream. Pongs to longwire's own pings count as
+    /// bytes. 0s = never.
     pub(super) idle: Duration,
     /// To end a session once its end has begun.
     pub(super) close: Duration,
@@ -346,15 +352,15 @@ pub(super) struct Timeouts {
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Drain {
-    /// After SIGTERM, how long /readyz fails while everything is still served, so that load balancers look away first.
+    /// How long /readyz fails after SIGTERM while longwire still serves everything, so that load balancers look away first.
     pub(super) wait: Duration,
-    /// The code that both sides of a session read: 1001, 1012, 1013, or 3000 to 4999.
+    /// The close code that both sides of a session read: 1001, 1012, 1013, or 3000 to 4999.
     #[schemars(range(min = 1000, max = 4999))]
     pub(super) close_code: u16,
-    /// Sessions are told one by one over this time, at most half of what `timeouts.drain` leaves, and a second for every 20
-    /// sessions.
+    /// longwire tells the sessions one by one over this time: at most over half of what `timeouts.drain` leaves, and at most
+    /// over one second for every 20 sessions.
     pub(super) spread: Duration,
-    /// What becomes of sessions whose backend or route a reload takes away.
+    /// What happens to a session whose backend or route a reload removes.
     pub(super) on_removed: OnRemoved,
 }
 
@@ -362,9 +368,9 @@ pub(super) struct Drain {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum OnRemoved {
-    /// They go on.
+    /// The session goes on.
     Keep,
-    /// They are ended with `close_code` over `spread`.
+    /// longwire ends the session with `close_code`, within `spread`.
     Close,
 }
 
@@ -377,7 +383,7 @@ pub(super) struct Limits {
     /// Header fields of a request.
     #[schemars(range(min = 1, max = 1000))]
     pub(super) headers: usize,
-    /// Header fields of a backend's answer; more is 502.
+    /// Header fields of a backend's answer. An answer with more is a 502 (`malformed_answer`).
     #[schemars(range(min = 1, max = 1000))]
     pub(super) answer_headers: usize,
     /// Bytes of a request's body; 0B = no limit.
@@ -385,13 +391,13 @@ pub(super) struct Limits {
     /// Sessions open at once; 0 = no limit.
     #[schemars(range(min = 0, max = 1_000_000_000))]
     pub(super) sessions: usize,
-    /// Sessions open at once of one client address (IPv6: of one /64); 0 = no limit.
+    /// Sessions open at once of one client address; of IPv6, of one /64. 0 = no limit.
     #[schemars(range(min = 0, max = 1_000_000_000))]
     pub(super) sessions_per_client: usize,
-    /// New sessions per second, as many at once; 0 = no limit.
+    /// New sessions per second; as many may come at once. 0 = no limit.
     #[schemars(range(min = 0, max = 1_000_000_000))]
     pub(super) new_sessions: u32,
-    /// New sessions per second of one client address (IPv6: of one /64), as many at once; 0 = no limit.
+    /// New sessions per second of one client address; of IPv6, of one /64. As many may come at once. 0 = no limit.
     #[schemars(range(min = 0, max = 1_000_000_000))]
     pub(super) new_sessions_per_client: u32,
     /// Payload of one message from a client; 0B = no limit.
@@ -400,14 +406,16 @@ pub(super) struct Limits {
     pub(super) frame_size: Size,
     /// Payload of one message from a backend; 0B = no limit.
     pub(super) backend_message_size: Size,
-    /// Frames per second from a client, Pings and Pongs too, as many at once; 0 = no limit.
+    /// Frames per second from a client; as many may come at once. Fragments, Pings and Pongs count, the Close does not. 0 = no
+    /// limit.
     #[schemars(range(min = 0, max = 1_000_000_000))]
     pub(super) messages_per_second: u32,
-    /// Bytes per second from a client, as many at once; 0B = no limit.
+    /// Bytes per second from a client, headers included; as many may come at once. 0B = no limit.
     pub(super) bytes_per_second: Size,
-    /// Bytes of all sessions together that wait for who does not take them; 0B = no limit.
+    /// Bytes of all sessions together that wait for slow readers. A session that adds to more than this is ended. 0B = no
+    /// limit.
     pub(super) unsent_memory: Size,
-    /// How a handshake is refused that may be tried again later.
+    /// How longwire refuses a handshake that the client may try again later.
     pub(super) refuse: Refuse,
 }
 
@@ -417,7 +425,7 @@ pub(super) struct Limits {
 pub(super) enum Refuse {
     /// 429 or 503 with Retry-After.
     Http,
-    /// 101, then Close 1013 with the reason: a browser's page cannot read a status.
+    /// 101, then Close 1013 with the reason. A page in a browser can read a reason, but not a status.
     Close,
 }
 
@@ -425,27 +433,29 @@ pub(super) enum Refuse {
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Tcp {
-    /// Silence before the kernel probes (TCP_KEEPIDLE), whole seconds; 0s = no kernel keepalive.
+    /// Silence after which the kernel probes (TCP_KEEPIDLE), in whole seconds; 0s = no kernel keepalive.
     pub(super) keepalive_idle: Duration,
-    /// Between two probes (TCP_KEEPINTVL), whole seconds.
+    /// Between two probes (TCP_KEEPINTVL), in whole seconds.
     pub(super) keepalive_interval: Duration,
     /// Unanswered probes after which the connection is dead (TCP_KEEPCNT).
     #[schemars(range(min = 1, max = 127))]
     pub(super) keepalive_probes: u32,
-    /// How long sent bytes may stay unacknowledged (TCP_USER_TIMEOUT); 0s = the kernel's default.
+    /// How long sent bytes may stay unacknowledged, or wait for a closed window (TCP_USER_TIMEOUT). Finds a host that is gone.
+    /// 0s = the kernel's default.
     pub(super) user_timeout: Duration,
 }
 
-/// Where an operator may look and order.
+/// The admin interface.
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Admin {
-    /// IP address and port, or unix:/path of a socket, relative to this file's folder. Beyond loopback it needs a token.
+    /// IP address and port, or unix:/path of a socket, relative to the folder of this file. An address beyond loopback needs a
+    /// token.
     pub(super) bind: AdminBind,
-    /// File of the token that every request under /api then needs; relative to this file's folder.
+    /// File of a token. Every request under /api must then carry that token. Relative to the folder of this file.
     #[serde(default)]
     pub(super) token_file: Option<PathBuf>,
-    /// Names by which the interface is called, beside its address and localhost.
+    /// Names under which the admin interface may be called, beside its address and localhost.
     #[serde(default)]
     pub(super) hosts: Vec<String>,
 }
@@ -454,12 +464,13 @@ pub(super) struct Admin {
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Tracing {
-    /// URL of a collector that takes OTLP over plain HTTP; /v1/traces where it has no path.
+    /// URL of a collector that takes OTLP over plain HTTP. Without a path: /v1/traces.
     pub(super) endpoint: Collector,
-    /// What the collector calls this process.
+    /// The name of this process at the collector.
     #[serde(default = "Tracing::default_service_name")]
     pub(super) service_name: String,
-    /// Of the traces that begin here, the share that is sampled, from 0 to 1; what a client has begun goes by its mark.
+    /// The share of traces that is exported, from 0 to 1, of the traces that begin here. A client's `traceparent` decides for
+    /// its own trace.
     #[serde(default = "Tracing::default_sample")]
     pub(super) sample: Share,
 }
@@ -470,13 +481,13 @@ pub(super) struct Tracing {
 pub(super) struct Log {
     /// The form of every line.
     pub(super) format: LogFormat,
-    /// error, warn, info, debug, trace or a `tracing` filter such as info,longwire::net=debug.
+    /// error, warn, info, debug, trace, off, or a filter such as `info,longwire::net=debug`.
     pub(super) level: String,
-    /// Write the record of each session and request, one line at its end.
+    /// Write a record of each session and each request: one line at its end.
     pub(super) access: bool,
-    /// File of the records, relative to this file's folder; SIGUSR1 opens it again. Absent: standard output.
+    /// File of the records, relative to the folder of this file. SIGUSR1 opens the file again. Absent: standard output.
     pub(super) file: Option<PathBuf>,
-    /// Of plain requests that went well, one in so many is written; sessions, refusals and failures all are.
+    /// Of plain requests that went well, longwire writes one in this many. It writes every session, refusal and failure.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub(super) sample_requests: u32,
 }

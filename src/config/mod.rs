@@ -4,6 +4,7 @@
 //! `check` walks the tree against the schema of `file`, the mirror of `proxy.yaml`, whose scalars are `values`
 //! and `addresses`;
 //! `resolve` (PURE) turns the mirror into a [`Config`]; `diagnostics` prints every problem that one of them found.
+//! `reference` says in words what each key means.
 
 mod addresses;
 mod check;
@@ -14,6 +15,7 @@ mod environment;
 mod file;
 mod foreign;
 mod load;
+mod reference;
 mod resolve;
 mod sides;
 mod statuses;
@@ -35,6 +37,7 @@ pub use self::{
     diagnostics::{Diagnostic, Diagnostics, Item, Severity},
     environment::Env,
     load::{FlagsError, Loaded, admin_of, from_flags, load, parse, parse_with},
+    reference::{UnknownKey, explain, markdown},
 };
 use crate::{
     balance::UpstreamSettings,

@@ -69,11 +69,18 @@ impl JsonSchema for PongTimeout {
     }
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let side = generator.subschema_for::<Duration>();
+        let mut side = |description: &str| {
+            let mut side = generator.subschema_for::<Duration>();
+            side.insert("description".into(), description.into());
+            side
+        };
+        let client = side("For the client. Absent: as if `pong_timeout` were absent.");
+        let backend = side("For the backend. Absent: as if `pong_timeout` were absent.");
+        let both = generator.subschema_for::<Duration>();
         json_schema!({
             "anyOf": [
-                side,
-                { "type": "object", "properties": { "client": side, "backend": side }, "additionalProperties": false },
+                both,
+                { "type": "object", "properties": { "client": client, "backend": backend }, "additionalProperties": false },
             ],
         })
     }

@@ -146,7 +146,7 @@ fn length(text: &str, units: &str) -> Result<StdDuration, Refusal> {
 }
 
 impl Moment {
-    pub(super) const KIND: &str = "a moment";
+    pub(super) const KIND: &str = "a duration of at most 2ms";
     const PATTERN: &str = Duration::PATTERN;
 
     fn parse(text: &str) -> Result<Self, Refusal> {

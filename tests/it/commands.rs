@@ -329,6 +329,53 @@ async fn what_is_not_done_exits_with_1_and_what_cannot_be_meant_with_2() {
     proxy.stop().await;
 }
 
+#[test]
+fn a_key_of_the_file_is_explained_by_its_path() {
+    let folder = tempfile::tempdir().unwrap();
+    let said = |key: &str| longwire(folder.path(), &["schema", key]).well().out;
+    assert_eq!(
+        said("timeouts.close"),
+        "timeouts.close\n  takes    a duration\n  default  5s\n\nTo end a session once its end has begun.\n"
+    );
+    // A name of the reader's own, a place in a list, neither.
+    for key in ["upstreams.NAME.balance", "upstreams.chat.balance"] {
+        assert!(said(key).starts_with("upstreams.NAME.balance\n  takes    hash, ip_hash, "), "{key}");
+        assert!(said(key).contains("\n  round_robin  In turn, by weight.\n"), "{key}");
+    }
+    for key in ["listeners[].bind", "listeners[0].bind", "listeners.bind"] {
+        assert!(said(key).contains("\n  default  required\n"), "{key}");
+    }
+    // A section names the keys below it.
+    let section = said("upstreams");
+    assert!(section.contains("\n  upstreams.NAME.backends[]\n"), "{section}");
+    assert!(section.lines().any(|line| line.split_whitespace().eq(["upstreams.NAME.tries", "3"])), "{section}");
+}
+
+#[test]
+fn a_key_that_the_file_does_not_have_is_answered_with_the_one_that_was_meant() {
+    let folder = tempfile::tempdir().unwrap();
+    for (key, words) in [
+        ("timeouts.clos", "the file has no key `timeouts.clos`; did you mean `timeouts.close`?"),
+        ("ping_interval", "did you mean `keepalive.ping_interval` or `routes[].keepalive.ping_interval`?"),
+        ("timeouts.ping_intervall", "did you mean `keepalive.ping_interval` or "),
+        ("proxy_read_timeout", "pings keep a session, so it needs no read timeout"),
+        ("nonsense", "`longwire schema --markdown` lists every key"),
+        ("", "`longwire schema --markdown` lists every key"),
+    ] {
+        let said = longwire(folder.path(), &["schema", key]);
+        assert_eq!((said.code, &*said.out), (Some(2), ""), "{key}: {}", said.err);
+        assert!(said.err.contains(words), "{key}: {}", said.err);
+    }
+    assert_eq!(longwire(folder.path(), &["schema", "workers", "--markdown"]).code, Some(2));
+}
+
+#[test]
+fn the_page_of_the_configuration_comes_from_the_command() {
+    let page = longwire(Path::new("."), &["schema", "--markdown"]).well().out;
+    let stored = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/configuration.md");
+    assert_eq!(page, std::fs::read_to_string(stored).unwrap());
+}
+
 #[tokio::test]
 async fn by_its_address_it_is_found_without_a_file() {
     let folder = tempfile::tempdir().unwrap();

@@ -156,7 +156,7 @@ fn file(row: &Row, value: &Value, backend: &str, folder: &Path) -> Config {
 }
 
 /// The keys of the schema that have no keys below them.
-fn keys(schema: &Value, node: &Value, place: &str, found: &mut BTreeSet<String>) -> bool {
+pub(crate) fn keys(schema: &Value, node: &Value, place: &str, found: &mut BTreeSet<String>) -> bool {
     let named = node["$ref"].as_str().and_then(|name| name.strip_prefix('#')).and_then(|name| schema.pointer(name));
     let mut has_keys = named.is_some_and(|named| keys(schema, named, place, found));
     for kind in ["anyOf", "oneOf", "allOf"] {

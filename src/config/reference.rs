@@ -1,0 +1,308 @@
+//! Every key of the file in words, made from the JSON Schema of the file: the whole page, and the entry of one key. PURE.
+
+use std::{collections::BTreeSet, fmt, fmt::Write as _};
+
+use serde_json::Value as Json;
+
+use super::{diagnostics::nearest, file::File, foreign};
+
+/// A key that the file does not have.
+#[derive(Debug, PartialEq, Eq)]
+pub struct UnknownKey {
+    key: String,
+    help: String,
+}
+
+/// Keys that are suggested for one that is not known.
+const SUGGESTED: usize = 3;
+
+/// What stands above the sections of the page.
+const HEAD: &str = "# Configuration
+
+<!-- `longwire schema --markdown` prints this page. Change the descriptions in src/config/file.rs, then print the page again. -->
+
+longwire reads one YAML file. The `proxy.yaml` of the repository runs as it is and shows every key with its default.
+`longwire check -c FILE` reads a file, the certificates included, and prints what would run. `longwire schema KEY` prints the
+entry of one key, for example `longwire schema timeouts.close`. `longwire schema` prints a JSON Schema for editors.
+
+- A key that is left out has its default. A key without a default (`–`) is then off; its meaning says so where it is not.
+- Durations and sizes carry their unit: `500us`, `50ms`, `25s`, `1h 30m`; `0B`, `32KiB`, `16MiB`.
+- longwire reads `${NAME}` and `${NAME:-default}` inside a value from the environment. `$$` is a dollar sign.
+- longwire refuses unknown keys, duplicate keys, wrong units and impossible combinations. `check` reports all mistakes in one
+  run, each with its line and a suggestion. It knows the words of nginx, HAProxy, Caddy and Traefik.
+- `[]` after a name marks a list. `NAME` stands for a name of your choice.
+- A reload applies every key but these, which need a restart: `workers`, `coalesce`, `handover`, `tracing`, `log.format`,
+  `log.level`, `log.file`, `admin.bind`. See [operations](operations.md#reload).
+";
+
+/// The page: a section of the page for each section of the file, a row for each key.
+#[must_use]
+pub fn markdown() -> String {
+    let schema = File::schema();
+    let entries = entries(&schema);
+    let mut text = String::from(HEAD);
+    for section in entries.iter().filter(|entry| entry.is_section()) {
+        let title = if section.path.is_empty() { "The file".to_owned() } else { format!("`{}`", section.path) };
+        let _ = write!(text, "\n## {title}\n\n{}\n", section.meaning);
+        let keys: Vec<_> = section.keys(&entries).collect();
+        if keys.iter().any(|key| !key.is_section()) {
+            text.push_str("\n| key | takes | default | meaning |\n|---|---|---|---|\n");
+        }
+        for key in keys.iter().filter(|key| !key.is_section()) {
+            let _ = writeln!(text, "{}", key.row());
+        }
+        let below: Vec<_> = keys.iter().filter(|key| key.is_section()).map(|key| key.link()).collect();
+        if !below.is_empty() {
+            let _ = write!(text, "\nSections: {}.\n", below.join(", "));
+        }
+    }
+    text
+}
+
+/// The entry of one key: `timeouts.close`, `upstreams.NAME.balance`. A place in a list (`listeners[0].bind`) and a name of the
+/// reader's own (`upstreams.chat.balance`) may stand in it.
+///
+/// # Errors
+/// The file has no such key. The error names the one that was probably meant.
+pub fn explain(key: &str) -> Result<String, UnknownKey> {
+    let schema = File::schema();
+    let entries = entries(&schema);
+    match entries.iter().find(|entry| !entry.path.is_empty() && entry.is_called(key)) {
+        Some(entry) => Ok(entry.text(&entries)),
+        None => Err(UnknownKey { key: key.to_owned(), help: meant(key, &entries) }),
+    }
+}
+
+/// A key or a section of the file.
+struct Entry<'s> {
+    /// `upstreams.NAME.backends[].weight`; empty for the file itself.
+    path: String,
+    kind: Kind<'s>,
+    default: Option<String>,
+    meaning: String,
+}
+
+enum Kind<'s> {
+    /// Keys stand below it.
+    Section,
+    /// One of these words, each with what it means.
+    Words(Vec<(&'s str, String)>),
+    /// Something else, in words.
+    Value(String),
+}
+
+impl Entry<'_> {
+    fn is_section(&self) -> bool {
+        matches!(self.kind, Kind::Section)
+    }
+
+    /// Whether `key` is the path of this entry, names and places in lists aside.
+    fn is_called(&self, key: &str) -> bool {
+        let asked: Vec<_> = key.split('.').map(without_place).collect();
+        let mine: Vec<_> = self.path.split('.').map(without_place).collect();
+        let fits = |asked: &[&str], mine: &[&str]| {
+            asked.len() == mine.len() && asked.iter().zip(mine).all(|(asked, mine)| asked == mine || *mine == "NAME")
+        };
+        fits(&asked, &mine) || mine.split_last().is_some_and(|(last, above)| *last == "NAME" && fits(&asked, above))
+    }
+
+    /// The entries that stand directly below this one.
+    fn keys<'e>(&'e self, all: &'e [Self]) -> impl Iterator<Item = &'e Self> {
+        all.iter().filter(|entry| {
+            let above = entry.path.strip_suffix(".NAME").unwrap_or(&entry.path);
+            let above = above.rsplit_once('.').map_or("", |(above, _)| above);
+            !entry.path.is_empty() && above == self.path
+        })
+    }
+
+    fn last_word(&self) -> &str {
+        self.path.rsplit_once('.').map_or(&*self.path, |(_, last)| last)
+    }
+
+    fn takes(&self) -> String {
+        match &self.kind {
+            Kind::Section => "keys with values".into(),
+            Kind::Words(words) => words.iter().map(|(word, _)| format!("`{word}`")).collect::<Vec<_>>().join(", "),
+            Kind::Value(kind) => kind.clone(),
+        }
+    }
+
+    /// A row of the table of its section.
+    fn row(&self) -> String {
+        let mut meaning = self.meaning.clone();
+        if let Kind::Words(words) = &self.kind {
+            for (word, what) in words {
+                let _ = write!(meaning, "<br>`{word}`: {what}");
+            }
+        }
+        let default = match self.default.as_deref() {
+            Some("required") => "required".into(),
+            Some(value) => format!("`{value}`"),
+            None => "–".into(),
+        };
+        let cells = [format!("`{}`", self.last_word()), self.takes(), default, meaning];
+        format!("| {} |", cells.map(|cell| cell.replace('|', "\\|")).join(" | "))
+    }
+
+    fn link(&self) -> String {
+        let kept = |c: &char| c.is_ascii_alphanumeric() || *c == '_';
+        let anchor: String = self.path.to_lowercase().chars().filter(kept).collect();
+        format!("[`{}`](#{anchor})", self.path)
+    }
+
+    /// For a terminal.
+    fn text(&self, all: &[Self]) -> String {
+        let mut text = format!("{}\n", self.path);
+        if !self.is_section() {
+            let _ = writeln!(text, "  takes    {}", self.takes().replace('`', ""));
+            let _ = writeln!(text, "  default  {}", self.default.as_deref().unwrap_or("none"));
+        }
+        let _ = write!(text, "\n{}", self.meaning);
+        if let Kind::Words(words) = &self.kind {
+            text.push('\n');
+            for (word, what) in words {
+                let _ = write!(text, "\n  {word:<12} {what}");
+            }
+        }
+        if self.is_section() {
+            text.push('\n');
+            for key in self.keys(all) {
+                let _ = write!(text, "\n  {:<40} {}", key.path, key.default.as_deref().unwrap_or_default());
+            }
+        }
+        text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
+    }
+}
+
+/// The file, then each of its keys, a section before the keys below it.
+fn entries(schema: &Json) -> Vec<Entry<'_>> {
+    let mut found = Vec::new();
+    visit(schema, schema, String::new(), false, &mut found);
+    found
+}
+
+fn visit<'s>(schema: &'s Json, node: &'s Json, path: String, is_required: bool, found: &mut Vec<Entry<'s>>) {
+    let mut target = resolve(schema, node);
+    let mut path = path;
+    let below_list = resolve(schema, &target["items"]);
+    if below_list["properties"].is_object() {
+        path.push_str("[]");
+        target = below_list;
+    } else if target["additionalProperties"].is_object() {
+        path.push_str(".NAME");
+        target = resolve(schema, &target["additionalProperties"]);
+    }
+    let has_keys = target["properties"].is_object();
+    let default = if is_required { Some("required".to_owned()) } else { node.get("default").map(written) };
+    found.push(Entry {
+        kind: if has_keys { Kind::Section } else { kind(schema, node) },
+        default: if has_keys { None } else { default },
+        meaning: one_line(node["description"].as_str().or_else(|| target["description"].as_str()).unwrap_or_default()),
+        path: path.clone(),
+    });
+    let choices = target["anyOf"].as_array().into_iter().flatten();
+    for section in choices.chain([target]) {
+        let required: BTreeSet<_> =
+            section["required"].as_array().into_iter().flatten().filter_map(Json::as_str).collect();
+        for (name, key) in section["properties"].as_object().into_iter().flatten() {
+            let below = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+            visit(schema, key, below, required.contains(name.as_str()), found);
+        }
+    }
+}
+
+/// What `node` refers to, or `node`.
+fn resolve<'s>(schema: &'s Json, node: &'s Json) -> &'s Json {
+    let name = node["$ref"].as_str().and_then(|name| name.strip_prefix('#'));
+    name.and_then(|pointer| schema.pointer(pointer)).unwrap_or(node)
+}
+
+fn kind<'s>(schema: &'s Json, node: &'s Json) -> Kind<'s> {
+    let node = resolve(schema, node);
+    if let Some(choices) = node["oneOf"].as_array() {
+        let word = |choice: &'s Json| {
+            Some((choice["const"].as_str()?, one_line(choice["description"].as_str().unwrap_or_default())))
+        };
+        return Kind::Words(choices.iter().filter_map(word).collect());
+    }
+    Kind::Value(in_words(schema, node))
+}
+
+/// The kind of value that `node` takes, in words.
+fn in_words(schema: &Json, node: &Json) -> String {
+    if let Some(kind) = node["x-takes"].as_str() {
+        return kind.to_owned();
+    }
+    if let Some(choices) = node["anyOf"].as_array() {
+        return choices.iter().map(|choice| in_words(schema, choice)).collect::<Vec<_>>().join(", or ");
+    }
+    match node["type"].as_str() {
+        Some("boolean") => "true or false".into(),
+        Some("integer") => format!("a whole number, {} to {}", node["minimum"], node["maximum"]),
+        Some("array") => format!("a list of: {}", item_in_words(schema, &node["items"])),
+        Some("object") => {
+            let keys = node["properties"].as_object().into_iter().flatten();
+            let keys: Vec<_> = keys.map(|(name, key)| format!("{name}: {}", in_words(schema, key))).collect();
+            format!("{{ {} }}", keys.join(", "))
+        }
+        _ => "text".into(),
+    }
+}
+
+fn item_in_words(schema: &Json, item: &Json) -> String {
+    match kind(schema, item) {
+        Kind::Words(words) => words.iter().map(|(word, _)| format!("`{word}`")).collect::<Vec<_>>().join(", "),
+        Kind::Value(kind) => kind,
+        Kind::Section => String::new(),
+    }
+}
+
+/// A value as the file has it.
+fn written(value: &Json) -> String {
+    match value {
+        Json::String(text) => text.clone(),
+        Json::Array(items) => format!("[{}]", items.iter().map(written).collect::<Vec<_>>().join(", ")),
+        Json::Object(keys) if keys.is_empty() => "{}".into(),
+        Json::Object(keys) => {
+            let keys: Vec<_> = keys.iter().map(|(key, value)| format!("{key}: {}", written(value))).collect();
+            format!("{{ {} }}", keys.join(", "))
+        }
+        value => value.to_string(),
+    }
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// `backends[0]` without its place.
+fn without_place(segment: &str) -> &str {
+    segment.split_once('[').map_or(segment, |(name, _)| name)
+}
+
+/// What to ask for instead of `key`.
+fn meant(key: &str, entries: &[Entry<'_>]) -> String {
+    let last = key.rsplit_once('.').map_or(key, |(_, last)| last);
+    let paths: Vec<_> = entries.iter().map(|entry| entry.path.as_str()).filter(|path| !path.is_empty()).collect();
+    let last_words: BTreeSet<_> = entries.iter().map(|entry| without_place(entry.last_word())).collect();
+    if let Some(path) = nearest(key, paths.iter().copied()) {
+        return format!("did you mean `{path}`?");
+    }
+    if let Some((_, help)) = foreign::key(last, |_| true) {
+        return help.to_owned();
+    }
+    let Some(last) = nearest(last, last_words.iter().copied().filter(|word| !word.is_empty())) else {
+        return "`longwire schema --markdown` lists every key".into();
+    };
+    let named = entries.iter().filter(|entry| without_place(entry.last_word()) == last);
+    let named: Vec<_> = named.take(SUGGESTED).map(|entry| format!("`{}`", entry.path)).collect();
+    format!("did you mean {}?", named.join(" or "))
+}
+
+impl fmt::Display for UnknownKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the file has no key `{}`; {}", self.key, self.help)
+    }
+}
+
+impl std::error::Error for UnknownKey {}
