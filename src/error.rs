@@ -307,7 +307,7 @@ mod tests {
         let words: std::collections::HashSet<_> = Kind::ALL.map(Kind::reason).into();
         assert_eq!(words.len(), Kind::ALL.len());
         for word in words {
-            assert!(include_str!("../README.md").contains(&format!("`{word}`")), "{word} is not explained");
+            assert!(include_str!("../docs/causes.md").contains(&format!("`{word}`")), "{word} is not explained");
         }
     }
 

@@ -1,19 +1,223 @@
-//! What the documents say of the tests is so.
+//! What the documents say is so: their links, their keys, their files, their commands.
 
-use std::{fs, path::Path};
+mod blocks;
+mod readme;
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use longwire::{config, ws::termination::Cause};
+use serde_json::Value;
+
+use self::blocks::outside_of_blocks;
+use crate::reload_keys;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn text(path: impl AsRef<Path>) -> String {
+    let path = root().join(path);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The Markdown files of a folder.
+fn pages(folder: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(root().join(folder)).unwrap().map(|entry| entry.unwrap().file_name());
+    let mut pages: Vec<_> = entries.map(|name| Path::new(folder).join(name)).collect();
+    pages.retain(|page| page.extension().is_some_and(|extension| extension == "md"));
+    pages.sort();
+    pages
+}
 
 #[test]
 fn every_test_that_the_page_of_conformance_names_exists() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let page = fs::read_to_string(root.join("docs/conformance.md")).unwrap();
+    let page = text("docs/conformance.md");
     let named: Vec<_> = page.split('`').skip(1).step_by(2).filter_map(|words| words.split_once("::")).collect();
     assert!(named.len() > 60, "the page names {} tests", named.len());
     for (place, test) in named {
         let file = if place.ends_with(".rs") { place.to_owned() } else { format!("tests/it/{place}.rs") };
-        let source = fs::read_to_string(root.join(&file)).unwrap_or_else(|error| panic!("{file}: {error}"));
+        let source = text(&file);
         let is_there = ["    #[test]\n    fn", "#[test]\nfn", "#[tokio::test]\nasync fn"]
             .iter()
             .any(|begin| source.contains(&format!("{begin} {test}(")));
         assert!(is_there, "{file} has no test {test}");
     }
+}
+
+#[test]
+fn the_page_of_the_configuration_is_what_the_command_prints() {
+    assert!(
+        text("docs/configuration.md") == config::markdown(),
+        "docs/configuration.md is stale: longwire schema --markdown > docs/configuration.md"
+    );
+}
+
+#[test]
+fn every_key_of_the_file_has_its_entry_on_the_page_and_by_name() {
+    let schema = config::schema();
+    let mut keys = BTreeSet::new();
+    reload_keys::keys(&schema, &schema, "", &mut keys);
+    let page = config::markdown();
+    for key in &keys {
+        // Paths there: `upstreams.*.backends.[].weight`.
+        let key = key.replace(".[]", "[]").replace('*', "NAME");
+        let (section, last) = key.rsplit_once('.').unwrap_or(("", &key));
+        let entry = config::explain(&key).unwrap_or_else(|error| panic!("{error}"));
+        assert!(entry.starts_with(&format!("{key}\n  takes    ")), "{entry}");
+        // Those of each side are told in the row of the key above them.
+        let (section, last) = match section.strip_suffix(".pong_timeout") {
+            Some(section) => (section, "pong_timeout"),
+            None => (section, last),
+        };
+        let heading = if section.is_empty() { "## The file\n".to_owned() } else { format!("## `{section}`\n") };
+        let (_, rest) = page.split_once(&heading).unwrap_or_else(|| panic!("no section for {key}"));
+        let rows = rest.split("\n## ").next().unwrap();
+        assert!(rows.contains(&format!("\n| `{last}` | ")), "no row for {key}");
+    }
+    assert!(keys.len() > 80, "{} keys", keys.len());
+}
+
+#[test]
+fn every_cause_of_an_end_is_explained() {
+    let page = text("docs/causes.md");
+    let (sessions, _) = page.split_once("\n## Requests\n").unwrap();
+    let explained: BTreeSet<_> =
+        sessions.lines().filter_map(|line| line.strip_prefix("| `")?.split(" | ").next()).collect();
+    let explained: BTreeSet<_> =
+        explained.iter().flat_map(|cell| cell.split(", ")).map(|word| word.trim_matches('`')).collect();
+    assert_eq!(explained, Cause::ALL.map(Cause::as_str).into());
+}
+
+#[test]
+fn every_link_of_a_document_leads_somewhere() {
+    let mut wrong = Vec::new();
+    let mut links = 0;
+    for folder in ["", "docs", "benches"] {
+        for page in pages(folder) {
+            for target in targets(&text(&page)) {
+                links += 1;
+                let (path, anchor) = target.split_once('#').unwrap_or((&target, ""));
+                let path = if path.is_empty() { page.clone() } else { page.parent().unwrap().join(path) };
+                let is_there = root().join(&path).exists();
+                if !is_there || !(anchor.is_empty() || anchors(&text(&path)).contains(anchor)) {
+                    wrong.push(format!("{}: {target}", page.display()));
+                }
+                // The pages are a book too, which has nothing but docs/.
+                if folder == "docs" && target.starts_with("..") {
+                    wrong.push(format!("{}: {target} is not in the book", page.display()));
+                }
+            }
+        }
+    }
+    assert_eq!(wrong, [""; 0], "links that lead nowhere");
+    assert!(links > 80, "{links} links");
+}
+
+/// Where the links and pictures of a page lead, but those to other hosts.
+fn targets(page: &str) -> Vec<String> {
+    let page = outside_of_blocks(page);
+    let targets = page.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(target, _)| target.to_owned());
+    targets.filter(|target| !target.contains("://") && !target.contains(' ')).collect()
+}
+
+/// The anchors of the headings of a page, as hosts and mdBook make them.
+fn anchors(page: &str) -> BTreeSet<String> {
+    let headings = outside_of_blocks(page);
+    let headings =
+        headings.lines().filter(|line| line.starts_with('#')).map(|line| line.trim_start_matches('#').trim());
+    let kept = |c: char| (c.is_alphanumeric() || "-_ ".contains(c)).then_some(if c == ' ' { '-' } else { c });
+    headings.map(|heading| heading.to_lowercase().chars().filter_map(kept).collect()).collect()
+}
+
+#[test]
+fn every_page_is_reached_from_the_index_and_stands_in_the_book() {
+    for index in ["docs/README.md", "docs/SUMMARY.md"] {
+        let named: BTreeSet<_> = targets(&text(index)).into_iter().collect();
+        for page in pages("docs") {
+            let name = page.file_name().unwrap().to_str().unwrap();
+            let is_index = name == "README.md" || name == "SUMMARY.md";
+            assert!(is_index || named.contains(name), "{index} does not name {name}");
+        }
+    }
+    assert!(targets(&text("README.md")).contains(&"docs/README.md".to_owned()));
+}
+
+#[test]
+fn every_key_that_a_document_names_is_a_key() {
+    let schema = config::schema();
+    let sections = schema["properties"].as_object().map(serde_json::Map::keys).unwrap().collect::<BTreeSet<_>>();
+    let mut named = 0;
+    for page in pages("").into_iter().chain(pages("docs")) {
+        let page_text = outside_of_blocks(&text(&page));
+        for word in page_text.split('`').skip(1).step_by(2) {
+            let is_path = word.chars().all(|c| c.is_ascii_lowercase() || "_.46[]".contains(c)) && word.contains('.');
+            // Names of files look alike.
+            let is_file = [".md", ".yaml", ".yml", ".rs", ".json", ".sock"].iter().any(|end| word.ends_with(end));
+            if is_path && !is_file && word.split('.').next().is_some_and(|first| sections.contains(&first.to_owned())) {
+                named += 1;
+                assert!(config::explain(word).is_ok(), "{}: `{word}`", page.display());
+            }
+        }
+    }
+    assert!(named > 80, "{named} keys");
+}
+
+#[test]
+fn every_file_in_a_document_is_accepted_by_check() {
+    let mut files = 0;
+    for page in pages("").into_iter().chain(pages("docs")) {
+        for block in blocks::of(&text(&page)) {
+            let needs_traces = block.language == "yaml otlp";
+            if block.language != "yaml" && !(needs_traces && cfg!(feature = "otlp")) {
+                continue;
+            }
+            files += 1;
+            let place = format!("{}:{}", page.display(), block.line);
+            let folder = tempfile::tempdir().unwrap();
+            let written = completed(&block.text);
+            make_named_files(folder.path(), &written, &place);
+            let path = folder.path().join("proxy.yaml");
+            fs::write(&path, &written).unwrap();
+            let loaded = config::load(&path).unwrap_or_else(|errors| panic!("{place}: {errors}\n{written}"));
+            assert!(loaded.warnings.is_empty(), "{place}: {}", loaded.warnings);
+        }
+    }
+    assert!(files > 20, "{files} files");
+}
+
+/// A piece of a file, with the sections that no file can do without.
+fn completed(piece: &str) -> String {
+    let needed = [
+        ("listeners:", "listeners: [{ bind: 127.0.0.1:0 }]\n"),
+        ("upstreams:", "upstreams: { app: { backends: [{ address: \"127.0.0.1:3000\" }] } }\n"),
+        ("routes:", "routes: [{ upstream: app }]\n"),
+    ];
+    let missing = needed.iter().filter(|(key, _)| !piece.lines().any(|line| line.starts_with(key)));
+    missing.fold(piece.to_owned(), |text, (_, section)| text + section)
+}
+
+/// The certificates and tokens that a file names, in its folder.
+fn make_named_files(folder: &Path, file: &str, place: &str) {
+    let file: Value = serde_yaml::from_str(file).unwrap_or_else(|error| panic!("{place}: {error}"));
+    for tls in file["listeners"].as_array().into_iter().flatten().map(|listener| &listener["tls"]) {
+        for pair in tls["certificates"].as_array().into_iter().flatten().chain([tls]) {
+            if let (Some(cert), Some(key)) = (pair["cert"].as_str(), pair["key"].as_str()) {
+                let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+                write(&folder.join(cert), &made.cert.pem(), place);
+                write(&folder.join(key), &made.signing_key.serialize_pem(), place);
+            }
+        }
+    }
+    if let Some(token) = file["admin"]["token_file"].as_str() {
+        write(&folder.join(token), "a-token-of-some-length\n", place);
+    }
+}
+
+fn write(path: &Path, text: &str, place: &str) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, text).unwrap_or_else(|error| panic!("{place}: {}: {error}", path.display()));
 }
