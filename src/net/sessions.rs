@@ -199,15 +199,14 @@ impl Sessions {
         self.wakes_tasks = false;
         sockets::begin_wake_up();
         let mut more = self.take_events(cx, now);
-        self.stay.note_wait(now.micros, self.wakes_tasks || has_arrivals || self.owes_work());
-        if !self.stay.holds() {
-            self.proceed(now, until);
-        }
+        self.proceed(now, until);
         // Tasks whose events have come do not wait for sessions that are never done.
-        while !self.wakes_tasks && !self.stay.holds() {
+        while !self.wakes_tasks {
             more = match more {
-                // One comes alone, mostly: to look for a second one costs more than it saves.
-                Poll::Ready(1) if self.rota.is_empty() => self.clear_events(cx),
+                // One comes alone, mostly: to look for a second one costs more than it saves. With `coalesce` they are waited for.
+                Poll::Ready(found) if self.rota.is_empty() && (found == 1 || self.stay.gains(now.micros)) => {
+                    self.clear_events(cx)
+                }
                 Poll::Ready(_) => self.take_events(cx, now),
                 Poll::Pending => Poll::Pending,
             };
@@ -220,14 +219,16 @@ impl Sessions {
             }
             self.proceed(now, until);
         }
-        let holds = self.stay.holds();
-        let has_more = has_arrivals || self.owes_work() || !holds && (more.is_ready() || !self.rota.is_empty());
+        let has_more = has_arrivals || more.is_ready() || !self.rota.is_empty() || self.owes_work();
         let next = self.stay.next(now.micros, self.seen(now, has_more));
         self.door.set_shut(self.stay.may_stay() || matches!(next, Next::Stay { .. } | Next::Coalesce { .. }));
         let yields = match next {
             Next::Yield => true,
             Next::Stay { bell } => self.stay_until(bell, &mut now),
-            Next::Coalesce { until } => self.coalesce_until(until, &mut now),
+            Next::Coalesce { until } => {
+                self.coalesce_until(until, &mut now);
+                true
+            }
             Next::Leave => !self.rota.is_empty(),
             Next::Pass => {
                 cx.waker().wake_by_ref();
@@ -348,14 +349,23 @@ impl Sessions {
         yields
     }
 
-    /// Waits for more events of sessions, unless there is something for a task. Always true: what has come is read next.
-    fn coalesce_until(&mut self, until: u64, now: &mut Moment) -> bool {
+    /// Waits for more events of sessions, unless there is something for a task, and gives turns to those that have come.
+    fn coalesce_until(&mut self, until: u64, now: &mut Moment) {
+        let wait = Duration::from_micros(until.saturating_sub(self.clock().micros));
+        let waited = self.apart.as_ref().map(|apart| apart.wait(wait));
+        let looked = self.epoll.get_mut().poll(&mut self.events, Some(Duration::ZERO));
+        if let Err(error) = waited.unwrap_or(Ok(())).and(looked) {
+            tracing::debug!(%error, "waiting for sockets failed");
+            return;
+        }
+        let found = pass_on(&self.events, self.apart.as_mut(), &mut self.running, &mut self.rota);
+        self.wakes_tasks |= found.wakes_tasks;
         *now = self.clock();
-        let time = Duration::from_micros(until.saturating_sub(now.micros));
-        let is_urgent = self.apart.as_ref().is_none_or(|apart| apart.wait(time).unwrap_or(false));
-        *now = self.clock();
-        self.stay.note_wait(now.micros, is_urgent);
-        true
+        let until = self.stay.note_wait(now.micros, found.of_sessions);
+        self.proceed(*now, until);
+        if !self.wakes_tasks {
+            self.stay.note_end(now.micros);
+        }
     }
 
     /// After the events of a moment were taken: what is to be done then, in one round.

@@ -1,14 +1,14 @@
 //! Where a worker waits for what comes next: in the runtime, or in its own epoll, which spares the runtime's wake-up.
 //!
 //! The contract: **whoever has work for a worker has it done within 1 ms on an idle core, whatever the worker believes of the next
-//! event.** Only what `coalesce` makes sessions wait comes on top, for these.
+//! event.** What `coalesce` says comes on top, but not for whoever connects, speaks HTTP or sends from another thread.
 //!
 //! | who has work | seen |
 //! |---|---|
 //! | a session, a client that connects, who speaks HTTP | at once: each of their sockets is in the worker's own epoll |
 //! | another thread: a connection, an order, a question | at once: it knocks ([`super::door`]) |
-//! | a timer of the runtime | when the worker has stayed for [`LONGEST`], at the latest |
-//! | a session's alarm | at its time: no stay reaches beyond it |
+//! | a timer of the runtime | when the worker has stayed for [`LONGEST`], at the latest, or has waited for what `coalesce` says |
+//! | a session's alarm | at its time: no stay or wait reaches beyond it |
 //!
 //! To keep it, the loop of the sessions stays by these rules:
 //!
@@ -18,7 +18,8 @@
 //! 4. It ends [`LONGEST`] after the runtime has looked at timers, by the bell where no event comes.
 //!
 //! With `coalesce`, the loop also waits after it has read, for so long, and sessions' events do not end this wait: many are then
-//! read after one wake-up. It does so only where that gains something ([`Stay::gains`]), and rules 2 to 4 hold for such a wait too.
+//! read after one wake-up. It does so only where that gains something ([`Stay::gains`]). Rules 2 and 3 hold for such a wait too. A timer
+//! of the runtime may wait for so long and 1 ms.
 //!
 //! Pure: it is told the time, in microseconds since its caller's epoch.
 
@@ -27,7 +28,7 @@ use std::mem;
 /// Events that come as near to each other as this make the loop stay for the next ones.
 const NEAR: u64 = 250;
 /// A stay ends this long after the runtime has looked at timers. What is left to 1 ms is for a turn that has just begun, and for the runtime.
-const LONGEST: u64 = 870;
+const LONGEST: u64 = 920;
 /// How long the sessions' turns take in one wake-up, before tasks and timers have theirs.
 const BUSY: u64 = 500;
 /// The longest gap between events that is told from longer ones.
@@ -38,6 +39,8 @@ const MANY: usize = 12;
 const WORTHWHILE: u64 = 3;
 /// Where bulk flows, no wait begins for so long.
 const BULK: u64 = 5_000;
+/// Events that come as near to each other as this keep a worker busy: what comes meanwhile is read together without a wait.
+const QUICK: u64 = 12;
 
 /// What the loop does when the turns of a wake-up are over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,7 +51,7 @@ pub(super) enum Next {
     Pass,
     /// It waits for events itself, until the bell rings at this time.
     Stay { bell: u64 },
-    /// It waits until this time, unless there is something for a task. Events of sessions are read afterwards.
+    /// It waits until this time, unless there is something for a task. Then it reads what has come for sessions.
     Coalesce { until: u64 },
     /// The runtime waits, and wakes the loop.
     Leave,
@@ -78,9 +81,9 @@ pub(super) struct Stay {
     pace: u64,
     /// Tasks and timers have had their turn since the last stay.
     may_stay: bool,
-    /// The last wake-up ended with a stay.
-    has_stayed: bool,
-    /// When that was, if no task was woken in it: the runtime has looked since.
+    /// After a stay or a wait: tasks and timers have their turn before this time.
+    latest: Option<u64>,
+    /// When it was over, if no task was woken in it: the runtime has looked since.
     ended: Option<u64>,
     coalescing: Coalescing,
 }
@@ -94,36 +97,24 @@ struct Coalescing {
     events: u64,
     time: u64,
     last_look: u64,
-    /// The most events that a look of this wake-up has found without a wait before it.
+    /// The most events that a look of this wake-up has found.
     at_once: usize,
-    /// There was a wait, or a part of one, and nobody has looked since.
-    has_waited: bool,
     /// When a session was heavy last.
     last_bulk: Option<u64>,
-    /// Until then no session is read.
-    reads_at: Option<u64>,
 }
 
 impl Stay {
     /// `coalesce`: for how long sessions may wait to be read together.
     pub(super) const fn new(coalesce: u64) -> Self {
-        let coalescing = Coalescing {
-            wait: coalesce,
-            events: 0,
-            time: 16 * LONGEST_GAP,
-            last_look: 0,
-            at_once: 0,
-            has_waited: false,
-            last_bulk: None,
-            reads_at: None,
-        };
+        let coalescing =
+            Coalescing { wait: coalesce, events: 0, time: 16 * LONGEST_GAP, last_look: 0, at_once: 0, last_bulk: None };
         Self {
             began: 0,
             looked: 0,
             last_events: 0,
             pace: LONGEST_GAP,
             may_stay: false,
-            has_stayed: false,
+            latest: None,
             ended: None,
             coalescing,
         }
@@ -131,17 +122,21 @@ impl Stay {
 
     /// A wake-up begins. Returns until when sessions may have turns in it.
     pub(super) fn begin(&mut self, now: u64) -> u64 {
-        // After a stay, tasks and timers have waited too.
-        let waited_since = if mem::take(&mut self.has_stayed) { self.looked } else { now };
         self.began = now;
         self.coalescing.at_once = 0;
-        (now + BUSY).min(waited_since + LONGEST)
+        self.turns_until(now)
+    }
+
+    /// Until when sessions may have turns that begin now. After a stay, tasks and timers have waited too.
+    fn turns_until(&mut self, now: u64) -> u64 {
+        (now + BUSY).min(self.latest.take().unwrap_or(u64::MAX))
     }
 
     /// So many events of sessions were found now, perhaps none.
     pub(super) fn note_look(&mut self, now: u64, events: usize) {
         if self.coalescing.wait > 0 {
-            self.coalescing.note_look(now, events);
+            self.coalescing.note_rate(now, events);
+            self.coalescing.at_once = self.coalescing.at_once.max(events);
         }
     }
 
@@ -150,14 +145,10 @@ impl Stay {
         self.coalescing.last_bulk = Some(now);
     }
 
-    /// Whether sessions are not read yet, because more is waited for.
-    pub(super) fn holds(&self) -> bool {
-        self.coalescing.reads_at.is_some()
-    }
-
-    /// A wait is over, or a part of it. `is_urgent`: something does not wait, so that sessions are read now.
-    pub(super) fn note_wait(&mut self, now: u64, is_urgent: bool) {
-        self.coalescing.reads_at.take_if(|at| is_urgent || now >= *at);
+    /// A wait is over, after which so many events of sessions were found. Returns until when sessions may have turns.
+    pub(super) fn note_wait(&mut self, now: u64, events: usize) -> u64 {
+        self.coalescing.note_rate(now, events);
+        self.turns_until(now)
     }
 
     /// Sessions have a turn now.
@@ -185,7 +176,8 @@ impl Stay {
     /// What comes after the turns of a wake-up.
     pub(super) fn next(&mut self, now: u64, seen: Seen) -> Next {
         let may_stay = mem::take(&mut self.may_stay);
-        let ended = self.ended.take();
+        // Where many came at once, another look says whether they still do.
+        let ended = self.ended.take().filter(|_| self.coalescing.at_once < MANY);
         if seen.has_more {
             return Next::Yield;
         }
@@ -203,24 +195,23 @@ impl Stay {
         if bell <= now {
             return Next::Yield;
         }
-        if gains && let Some(until) = self.coalescing.part_of_wait(now, bell).filter(|until| is_free(*until)) {
-            self.has_stayed = true;
-            self.coalescing.has_waited = true;
+        let until = now + self.coalescing.wait;
+        if gains && is_free(until) {
+            self.latest = Some(bell + self.coalescing.wait);
             return Next::Coalesce { until };
         }
-        self.coalescing.reads_at = None;
-        self.has_stayed = self.is_lively(now) && is_free(bell);
-        if self.has_stayed { Next::Stay { bell } } else { Next::Leave }
+        self.latest = (self.is_lively(now) && is_free(bell)).then_some(bell);
+        self.latest.map_or(Next::Leave, |bell| Next::Stay { bell })
     }
 
     /// Whether waiting for more events of sessions saves wake-ups, and makes nobody wait who sends much at once.
-    fn gains(&self, now: u64) -> bool {
-        let Coalescing { wait, events, time, at_once, last_bulk, reads_at, .. } = self.coalescing;
-        reads_at.is_some()
-            || wait > 0
-                && at_once < MANY
-                && events * wait >= 16 * WORTHWHILE * time
-                && last_bulk.is_none_or(|last| now.saturating_sub(last) >= BULK)
+    pub(super) fn gains(&self, now: u64) -> bool {
+        let Coalescing { wait, events, time, at_once, last_bulk, .. } = self.coalescing;
+        wait > 0
+            && at_once < MANY
+            && events * wait >= 16 * WORTHWHILE * time
+            && events * QUICK < 16 * time
+            && last_bulk.is_none_or(|last| now.saturating_sub(last) >= BULK)
     }
 
     /// Whether events are still taken in this stay. It does not wait for one that is to be expected late: the bell, which costs a wake-up,
@@ -232,25 +223,11 @@ impl Stay {
 }
 
 impl Coalescing {
-    fn note_look(&mut self, now: u64, events: usize) {
+    fn note_rate(&mut self, now: u64, events: usize) {
         let time = (now - self.last_look).min(LONGEST_GAP);
         self.time = self.time - self.time / 16 + time;
         self.events = self.events - self.events / 16 + 16 * events as u64;
         self.last_look = now;
-        if !mem::take(&mut self.has_waited) {
-            self.at_once = self.at_once.max(events);
-        }
-    }
-
-    /// Where the wait ends that begins or goes on now. A stay may end before: then it goes on in the next one, if what is left of
-    /// it is worth that.
-    fn part_of_wait(&mut self, now: u64, bell: u64) -> Option<u64> {
-        let reads_at = *self.reads_at.get_or_insert(now + self.wait);
-        let until = reads_at.min(bell);
-        if reads_at - until <= self.wait / 4 {
-            self.reads_at = Some(until);
-        }
-        (until > now).then_some(until)
     }
 }
 
@@ -380,13 +357,20 @@ mod tests {
 
         /// Takes what the worker's own epoll has. Whether a task was woken.
         fn look(&mut self) -> bool {
+            let (woken, found) = self.find();
+            self.stay.note_look(self.now, found);
+            woken
+        }
+
+        /// The same, and how many events of sessions were found.
+        fn find(&mut self) -> (bool, usize) {
             self.now += 1;
             let queued = self.queued.len();
             while let Some(since) = self.take(Session) {
                 self.queued.push(since);
             }
-            self.stay.note_look(self.now, self.queued.len() - queued);
-            self.events += self.queued.len() - queued;
+            let found = self.queued.len() - queued;
+            self.events += found;
             let before = self.tasks.len();
             for kind in [Accept, Http, OtherThread] {
                 while self.is_watched(kind)
@@ -395,7 +379,7 @@ mod tests {
                     self.tasks.push((kind, since));
                 }
             }
-            mem::take(&mut self.knocked) || self.tasks.len() > before
+            (mem::take(&mut self.knocked) || self.tasks.len() > before, found)
         }
 
         fn give_turns(&mut self, until: u64) {
@@ -420,10 +404,6 @@ mod tests {
             let mut seen = Seen::default();
             loop {
                 seen.wakes_tasks |= self.look();
-                self.stay.note_wait(self.now, seen.wakes_tasks);
-                if self.stay.holds() {
-                    break;
-                }
                 let has_events = !self.queued.is_empty();
                 self.give_turns(until);
                 seen.has_more = !self.queued.is_empty() || has_events && self.now >= until;
@@ -454,6 +434,13 @@ mod tests {
                 Next::Coalesce { until } => {
                     self.stays += 1;
                     self.sleep(until, |model, kind| kind != Session && model.is_watched(kind));
+                    let (woken, found) = self.find();
+                    let ended = self.now;
+                    let until = self.stay.note_wait(ended, found);
+                    self.give_turns(until);
+                    if !woken {
+                        self.stay.note_end(ended);
+                    }
                     return After::Look;
                 }
             }
@@ -521,7 +508,8 @@ mod tests {
                     Session => 300 + coalesce,
                     Accept | Http | OtherThread if coalesce == 0 => 300,
                     // The turns of those that came together go before.
-                    Accept | Http | OtherThread | Timer => 1_000,
+                    Accept | Http | OtherThread => 1_000,
+                    Timer => 1_000 + coalesce,
                 };
                 assert!(longest[kind as usize] <= most, "{kind:?} waits for {} us", longest[kind as usize]);
             }
@@ -586,38 +574,24 @@ mod tests {
         assert!(!waits(100, 0, true, None), "bulk flows");
         assert!(!waits(100, 0, false, Some(WAIT)), "an alarm rings");
         assert!(!waits(WAIT / WORTHWHILE + 20, 0, false, None), "too few are to be expected");
+        assert!(!waits(QUICK / 2, 0, false, None), "a worker has enough to do");
     }
 
     #[test]
-    fn a_wait_that_is_longer_than_a_stay_goes_on_in_the_next_one_until_a_task_is_woken() {
+    fn a_wait_is_as_long_as_was_asked_for_and_tasks_have_their_turn_a_millisecond_later() {
         let (mut stay, mut now) = (Stay::new(2_000), 1_000_000);
         for _ in 0..200 {
             now += 100;
             stay.begin(now);
             stay.note_look(now, 1);
         }
-        let began = now;
-        let mut parts = Vec::new();
-        while parts.is_empty() || stay.holds() {
-            stay.begin(now);
-            if let Next::Coalesce { until } = stay.next(now, Seen::default()) {
-                parts.push(until - now);
-                now = until;
-                stay.note_wait(now, false);
-            }
-        }
-        assert_eq!(
-            (parts, now - began),
-            (vec![LONGEST, LONGEST], 2 * LONGEST),
-            "what is left is not worth a third one"
-        );
-        let next = [(); 2].map(|()| {
-            stay.begin(now);
-            stay.next(now, Seen::default())
-        });
-        assert_eq!(next, [Next::Yield, Next::Coalesce { until: now + LONGEST }]);
-        stay.note_wait(now + 10, true);
-        assert!(!stay.holds());
+        let until = now + 2_000;
+        assert_eq!([(); 2].map(|()| stay.next(now, Seen::default())), [Next::Yield, Next::Coalesce { until }]);
+        assert_eq!(stay.note_wait(until, 20), until + BUSY);
+        stay.note_end(until);
+        let next = [(); 2].map(|()| stay.next(until + 100, Seen::default()));
+        assert_eq!(next, [Next::Pass, Next::Coalesce { until: until + 2_100 }]);
+        assert_eq!(stay.note_wait(until + 2_600, 20), until + 2_000 + LONGEST, "so late, turns are short");
     }
 
     #[test]

@@ -35,15 +35,16 @@ impl Apart {
         self.epoll.registry().try_clone()
     }
 
-    /// Waits so long, or until there is an event. Whether there is one.
+    /// Waits so long, or until there is an event.
     ///
     /// # Errors
     /// As poll(2).
-    pub(in crate::net) fn wait(&self, time: Duration) -> io::Result<bool> {
+    pub(in crate::net) fn wait(&self, time: Duration) -> io::Result<()> {
         // Not by the epoll's own timeout, which counts in milliseconds.
         let time = time.try_into().map_err(io::Error::other)?;
         let mut ready = [PollFd::from_borrowed_fd(self.epoll.registry().as_fd(), PollFlags::IN)];
-        Ok(poll(&mut ready, Some(&time))? > 0)
+        poll(&mut ready, Some(&time))?;
+        Ok(())
     }
 
     /// Calls `each` with the events there are, in parts.
