@@ -243,7 +243,7 @@ mod tests {
         net::{TcpListener, TcpStream},
         sync::{
             Arc,
-            atomic::{AtomicBool, Ordering::Relaxed},
+            atomic::{AtomicUsize, Ordering::Relaxed},
         },
         task::{Wake, Waker},
     };
@@ -252,13 +252,13 @@ mod tests {
 
     use super::*;
 
-    /// Somebody who waits, and whether he was called.
+    /// Somebody who waits, and how often he was called.
     #[derive(Default)]
-    struct Called(AtomicBool);
+    struct Called(AtomicUsize);
 
     impl Wake for Called {
         fn wake(self: Arc<Self>) {
-            self.0.store(true, Relaxed);
+            self.0.fetch_add(1, Relaxed);
         }
     }
 
@@ -284,19 +284,54 @@ mod tests {
         let bare = Some(Bare { socket, peer });
         let mut rest = Rest { read: Bytes::new(), left, bare, is_reusable: true, cut: None, spell: 0 };
         let mut length = 0;
-        while !called.0.swap(false, Relaxed) {
+        while called.0.swap(0, Relaxed) == 0 {
             match rest.poll_piece(&mut cx) {
                 Poll::Ready(piece) => length += piece.unwrap().unwrap().len() as u64,
-                Poll::Pending if called.0.load(Relaxed) => {}
+                Poll::Pending if called.0.load(Relaxed) > 0 => {}
                 // The rest is on its way: only the event of that calls.
                 Poll::Pending => {
                     epolls.all.poll(&mut events, None).unwrap();
                     sockets::dispatch(&events, None, |_, _, _| {}).unwrap();
-                    called.0.store(false, Relaxed);
+                    called.0.store(0, Relaxed);
                 }
             }
         }
         assert!((SPELL..SPELL + PIECE).contains(&length), "{length} of {left}");
+    }
+
+    #[test]
+    fn an_exchange_lets_others_go_first_only_where_others_were_woken_with_it() {
+        let mut epolls = sockets::open(false).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut events = Events::with_capacity(4);
+        for woken in [1, 2] {
+            let called = Arc::new(Called::default());
+            let waker = Waker::from(Arc::clone(&called));
+            let mut cx = Context::from_waker(&waker);
+            let pairs: Vec<_> = (0..woken)
+                .map(|_| {
+                    let peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+                    let ours = listener.accept().unwrap().0;
+                    ours.set_nonblocking(true).unwrap();
+                    (Socket::new(mio::net::TcpStream::from_std(ours)).unwrap(), peer)
+                })
+                .collect();
+            assert!(pairs.iter().all(|(socket, _)| socket.poll_take(&cx, 1).is_pending()));
+            sockets::begin_wake_up();
+            for (_, peer) in &pairs {
+                let mut peer: &TcpStream = peer;
+                peer.write_all(b"1").unwrap();
+            }
+            while called.0.load(Relaxed) < woken {
+                epolls.all.poll(&mut events, None).unwrap();
+                sockets::dispatch(&events, None, |_, _, _| {}).unwrap();
+            }
+            let mut turn = pin!(after_others());
+            assert_eq!(turn.as_mut().poll(&mut cx).is_pending(), woken > 1, "{woken} woken");
+            if woken > 1 {
+                assert!(turn.poll(&mut cx).is_ready());
+            }
+        }
     }
 
     #[test]
