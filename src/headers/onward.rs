@@ -166,15 +166,18 @@ fn push_address(text: &mut Vec<u8>, address: IpAddr) {
     }
 }
 
-fn push_number(text: &mut Vec<u8>, number: u16) {
-    let mut power = 10_000;
-    while power > 1 && number < power {
-        power /= 10;
+fn push_number(text: &mut Vec<u8>, mut number: u16) {
+    let mut digits = [0; 5];
+    let mut length = 0;
+    for digit in digits.iter_mut().rev() {
+        *digit = b"0123456789"[usize::from(number % 10)];
+        number /= 10;
+        length += 1;
+        if number == 0 {
+            break;
+        }
     }
-    while power > 0 {
-        text.push(b"0123456789"[usize::from(number / power % 10)]);
-        power /= 10;
-    }
+    text.extend_from_slice(&digits[5 - length..]);
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //! that belong to one client ([`Bonds`]). What they promise is in `docs/backend-connections.md`.
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Wake, Waker},
@@ -42,7 +42,7 @@ pub(super) enum Waiting {
 pub(super) struct Pool {
     /// By the backend's address. Behind a lock because tasks must be `Send`; only this worker's tasks take it, and never
     /// across an await.
-    sites: Mutex<HashMap<String, Site>>,
+    sites: Mutex<BTreeMap<String, Site>>,
     stirred: Arc<Stirred>,
     /// Of `stirred`.
     waker: Waker,
