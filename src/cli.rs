@@ -1,9 +1,12 @@
 //! The command line.
 
+pub mod pages;
+
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use bytesize::ByteSize;
 use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
 use hyper::header::{HeaderName, HeaderValue};
 use jiff::SignedDuration;
 
@@ -85,6 +88,15 @@ pub enum Command {
         longwire schema > proxy.schema.json\n\n\
         An editor finds the schema by the first line of proxy.yaml:\n  # yaml-language-server: $schema=proxy.schema.json")]
     Schema(Schema),
+    /// Print the script that completes longwire's command line in a shell
+    #[command(after_help = "Examples:\n  longwire completions bash > /etc/bash_completion.d/longwire\n  \
+        longwire completions zsh > /usr/local/share/zsh/site-functions/_longwire\n  \
+        longwire completions fish > ~/.config/fish/completions/longwire.fish")]
+    Completions(Completions),
+    /// Print a page of the manual: of longwire, or of one verb
+    #[command(after_help = "Examples:\n  longwire man > /usr/local/share/man/man1/longwire.1\n  \
+        longwire man run > /usr/local/share/man/man1/longwire-run.1\n  longwire man drain | man -l -")]
+    Man(Man),
 }
 
 /// `longwire run`
@@ -122,6 +134,20 @@ pub struct Schema {
     /// Print every key as a page of Markdown: docs/configuration.md
     #[arg(long)]
     pub markdown: bool,
+}
+
+/// `longwire completions`
+#[derive(Debug, Args)]
+pub struct Completions {
+    /// The shell
+    pub shell: Shell,
+}
+
+/// `longwire man`
+#[derive(Debug, Args)]
+pub struct Man {
+    /// The verb; without it, the page of longwire itself
+    pub verb: Option<String>,
 }
 
 /// `longwire demo`

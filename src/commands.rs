@@ -239,6 +239,29 @@ pub fn schema(options: &cli::Schema) -> ExitCode {
     ExitCode::SUCCESS
 }
 
+/// `longwire completions`
+pub fn completions(options: &cli::Completions) -> ExitCode {
+    say_page(&cli::pages::completions(options.shell))
+}
+
+/// `longwire man`
+pub fn man(options: &cli::Man) -> ExitCode {
+    match cli::pages::manual(options.verb.as_deref()) {
+        Ok(Some(page)) => say_page(&page),
+        Ok(None) => {
+            let verb = options.verb.as_deref().unwrap_or_default();
+            misuse(format_args!("no verb is called \"{verb}\"; there are: {}", cli::pages::verbs().join(", ")))
+        }
+        Err(error) => fail(error),
+    }
+}
+
+/// A page that brings its own end of line.
+fn say_page(page: &[u8]) -> ExitCode {
+    let _ = io::stdout().write_all(page);
+    ExitCode::SUCCESS
+}
+
 /// The load that a command line asks for.
 fn load(options: cli::Bench) -> BenchOptions {
     let load = if options.idle {

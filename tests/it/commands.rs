@@ -330,6 +330,47 @@ async fn what_is_not_done_exits_with_1_and_what_cannot_be_meant_with_2() {
 }
 
 #[test]
+fn a_shell_completes_verbs_flags_and_words() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = longwire(folder.path(), &["completions", "bash"]).well().out;
+    std::fs::write(folder.path().join("longwire.bash"), script).unwrap();
+    for (typed, completed) in [
+        ("longwire dr", "drain"),
+        ("longwire schema --mark", "--markdown"),
+        ("longwire sessions --sort ", "age idle bytes messages buffered rtt"),
+        ("longwire completions f", "fish"),
+    ] {
+        // As readline calls the function: the words, the word in question, the one before it.
+        let ask = "source ./longwire.bash; COMP_WORDS=($1); [[ $1 = *' ' ]] && COMP_WORDS+=(''); \
+            COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); \
+            _longwire longwire \"${COMP_WORDS[COMP_CWORD]}\" \"${COMP_WORDS[COMP_CWORD-1]}\"; echo \"${COMPREPLY[*]}\"";
+        let shell = Command::new("bash").args(["-c", ask, "-", typed]).current_dir(folder.path()).output().unwrap();
+        let said = String::from_utf8(shell.stdout).unwrap();
+        assert_eq!(said.trim(), completed, "{typed:?}: {}", String::from_utf8_lossy(&shell.stderr));
+    }
+    for shell in ["elvish", "fish", "powershell", "zsh"] {
+        assert!(longwire(folder.path(), &["completions", shell]).well().out.contains("drain"), "{shell}");
+    }
+    assert_eq!(longwire(folder.path(), &["completions", "csh"]).code, Some(2));
+}
+
+#[test]
+fn each_verb_has_a_page_of_the_manual() {
+    let folder = tempfile::tempdir().unwrap();
+    let page = longwire(folder.path(), &["man"]).well().out;
+    assert!(page.contains("\n.TH longwire 1 "), "{page}");
+    for verb in ["run", "check", "drain", "schema", "man"] {
+        assert!(page.contains(&format!("longwire\\-{verb}(1)")), "{verb}: {page}");
+        let page = longwire(folder.path(), &["man", verb]).well().out;
+        assert!(page.contains(&format!("\n.TH longwire-{verb} 1  \"longwire ")), "{page}");
+        assert!(page.contains("longwire "), "{verb} has no example");
+    }
+    let unknown = longwire(folder.path(), &["man", "dance"]);
+    assert_eq!((unknown.code, &*unknown.out), (Some(2), ""));
+    assert!(unknown.err.contains("no verb is called \"dance\"; there are: run, check, "), "{}", unknown.err);
+}
+
+#[test]
 fn a_key_of_the_file_is_explained_by_its_path() {
     let folder = tempfile::tempdir().unwrap();
     let said = |key: &str| longwire(folder.path(), &["schema", key]).well().out;
