@@ -59,7 +59,7 @@ impl Farewell {
             return None;
         };
         let key = headers.get(SEC_WEBSOCKET_KEY)?.to_str().ok()?;
-        let accept = HeaderValue::try_from(handshake::accept_for(key)).ok()?;
+        let accept = HeaderValue::from_bytes(&handshake::accept_for(key)).ok()?;
         Some(Self { accept, subprotocol: first_subprotocol(headers) })
     }
 

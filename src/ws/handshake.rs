@@ -36,7 +36,7 @@ pub enum Kind {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Offer {
     /// `Sec-WebSocket-Key`, as written.
-    key: String,
+    key: [u8; KEY_TEXT],
     /// Subprotocols, as written: their letter case counts.
     subprotocols: Vec<String>,
     /// Names of the extensions, without parameters.
@@ -111,6 +111,10 @@ const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 /// Bytes that a key stands for (RFC 6455 §4.1).
 const KEY_LENGTH: usize = 16;
+/// The length of a key as it is written, in base64.
+const KEY_TEXT: usize = 24;
+/// The length of a `Sec-WebSocket-Accept`: base64 of a SHA-1.
+const ACCEPT_TEXT: usize = 28;
 
 /// Takes a key whose unused last bits are set: the hash covers its text, so these bits deceive nobody, and some clients
 /// make keys by drawing characters.
@@ -164,7 +168,7 @@ pub fn verify(offer: &Offer, headers: &HeaderMap) -> Result<Agreed, FalseUpgrade
         return Err(FalseUpgrade::Connection);
     }
     match single(headers, &SEC_WEBSOCKET_ACCEPT) {
-        One::Value(accept) if accept == accept_for(&offer.key).as_bytes() => {}
+        One::Value(accept) if accept == accept_for(offer.key) => {}
         One::Value(_) => return Err(FalseUpgrade::AcceptWrong),
         One::Missing => return Err(FalseUpgrade::AcceptMissing),
         One::Repeated => return Err(FalseUpgrade::AcceptRepeated),
@@ -174,11 +178,22 @@ pub fn verify(offer: &Offer, headers: &HeaderMap) -> Result<Agreed, FalseUpgrade
 
 /// `Sec-WebSocket-Accept` for a `Sec-WebSocket-Key` (RFC 6455 §4.2.2).
 #[must_use]
-pub fn accept_for(key: &str) -> String {
+pub fn accept_for(key: impl AsRef<[u8]>) -> [u8; ACCEPT_TEXT] {
     let mut hash = Sha1::new();
-    hash.update(key.as_bytes());
+    hash.update(key.as_ref());
     hash.update(GUID);
-    BASE64.encode(hash.finalize())
+    let mut accept = [0; ACCEPT_TEXT];
+    // It fits: a SHA-1 is always as long.
+    let _ = BASE64.encode_slice(hash.finalize(), &mut accept);
+    accept
+}
+
+/// A key as it is written, if it is one.
+fn parse_key(text: &[u8]) -> Option<[u8; KEY_TEXT]> {
+    let key = text.try_into().ok()?;
+    // The decoder wants room for whole groups of three bytes.
+    let length = BASE64.decode_slice(text, &mut [0; KEY_TEXT / 4 * 3]).ok()?;
+    (length == KEY_LENGTH).then_some(key)
 }
 
 impl BadHandshake {
@@ -259,12 +274,8 @@ fn offer(method: &Method, version: Version, headers: &HeaderMap) -> Result<Offer
         One::Missing => return Err(BadHandshake::KeyMissing),
         One::Repeated => return Err(BadHandshake::KeyRepeated),
     };
-    match BASE64.decode(key) {
-        Ok(bytes) if bytes.len() == KEY_LENGTH => {}
-        _ => return Err(BadHandshake::KeyInvalid),
-    }
     Ok(Offer {
-        key: text(key),
+        key: parse_key(key).ok_or(BadHandshake::KeyInvalid)?,
         subprotocols: tokens(headers, &SEC_WEBSOCKET_PROTOCOL).map(text).collect(),
         // The backend judges a malformed offer; where we cannot read it, we take no extension as offered.
         extensions: extension_names(headers).unwrap_or_default(),
@@ -377,13 +388,13 @@ mod tests {
 
     #[test]
     fn sample_key_of_the_rfc_gives_its_accept() {
-        assert_eq!(accept_for(KEY), ACCEPT);
+        assert_eq!(accept_for(KEY), ACCEPT.as_bytes());
     }
 
     #[test]
     fn whole_handshake_is_a_websocket() {
         let offer = offered(&[]);
-        assert_eq!(offer.key, KEY);
+        assert_eq!(offer.key, KEY.as_bytes());
         assert!(offer.subprotocols.is_empty() && offer.extensions.is_empty());
     }
 
@@ -508,7 +519,7 @@ mod tests {
     #[test]
     fn wrong_101_is_refused_with_its_cause() {
         use FalseUpgrade as F;
-        let other_accept = accept_for("AAAAAAAAAAAAAAAAAAAAAA==");
+        let other_accept = String::from_utf8(accept_for("AAAAAAAAAAAAAAAAAAAAAA==").into()).unwrap();
         let lower_case = ACCEPT.to_ascii_lowercase();
         let cases: &[(&str, Option<&str>, F)] = &[
             ("upgrade", None, F::Upgrade),

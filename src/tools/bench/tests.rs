@@ -279,7 +279,7 @@ async fn serve(
     }
     let key = head.lines().find_map(|line| line.strip_prefix("sec-websocket-key: ")).unwrap();
     let switch = "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n";
-    let mut answer = format!("{switch}sec-websocket-accept: {}\r\n\r\n", accept_for(key)).into_bytes();
+    let mut answer = [switch.as_bytes(), b"sec-websocket-accept: ", &accept_for(key), b"\r\n\r\n"].concat();
     heads.lock().unwrap().push(head);
     if wrong == Wrong::PingFirst {
         answer.extend(b"\x89\x02hi");
