@@ -67,7 +67,9 @@ pub(super) async fn exchange(
         }
         while let Some(Answer { status, length, switched }) = answer(&read[interim..], most)? {
             if let Some((reason, headers)) = switched {
-                let early = read.split_off(interim + length).freeze();
+                let end = interim + length;
+                // Mostly nothing is behind it, and then nothing has to be shared.
+                let early = if read.len() == end { Bytes::new() } else { read.split_off(end).freeze() };
                 return Ok(Reply::Switched { reason, headers, early });
             }
             if !status.is_informational() {
