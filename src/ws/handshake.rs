@@ -364,7 +364,9 @@ fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> One<'a> {
 }
 
 fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
-    tokens(headers, name).any(|found| found.eq_ignore_ascii_case(token.as_bytes()))
+    let is_it = |found: &[u8]| found.eq_ignore_ascii_case(token.as_bytes());
+    // Mostly a line says nothing else.
+    headers.get_all(name).iter().any(|line| is_it(line.as_bytes())) || tokens(headers, name).any(is_it)
 }
 
 /// Bytes that are no UTF-8 become U+FFFD on both sides of a comparison, which only an offer of the same kind can match.
