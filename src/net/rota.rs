@@ -24,6 +24,9 @@ const AHEAD: u8 = 4;
 /// In place of what was used: the session is heavy.
 const HEAVY: u8 = u8::MAX;
 
+/// So many turns of light sessions take less time than it takes to let tasks go before them.
+const SHORT: usize = 16;
+
 /// The sessions that have their turn next.
 ///
 /// Heavy sessions take turns, and one that has more goes to the end. Light ones, which send a message now and then, go before
@@ -37,6 +40,8 @@ pub(super) struct Rota {
     /// Heavy sessions whose turn is still to come in this cycle.
     left: usize,
     cycle: u8,
+    /// Tasks went before the last round.
+    has_given_way: bool,
 }
 
 /// What a session has had, as far as the rota remembers.
@@ -76,6 +81,15 @@ impl Rota {
         let before = if had.cycle == self.cycle && had.used != HEAVY { had.used } else { 0 };
         *had = Had { cycle: self.cycle, used: (before + cost.div_ceil(CALL) as u8).min(AHEAD) };
         false
+    }
+
+    /// Whether the next round lets tasks go before it that have something to do, a client that connects among them. Each step of a
+    /// handshake would wait for a whole round of sessions otherwise. Never two times in a row, so that sessions wait for one turn
+    /// of the tasks at most.
+    pub(super) fn gives_way(&mut self, tasks_wait: bool) -> bool {
+        let is_long = self.ahead.len() > SHORT || !self.heavy.is_empty();
+        self.has_given_way = tasks_wait && is_long && !self.has_given_way;
+        self.has_given_way
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -254,6 +268,21 @@ mod tests {
             }
             prop_assert!(rota.is_empty() && rota.next().is_none());
         }
+    }
+
+    #[test]
+    fn tasks_go_before_every_other_round_that_is_long() {
+        let mut rota = Rota::default();
+        (0..SHORT as u32).for_each(|key| rota.push(key, Had::default()));
+        assert!(!rota.gives_way(true), "a short round is over soon");
+        rota.push(SHORT as u32, Had::default());
+        assert!(!rota.gives_way(false), "no task waits");
+        assert_eq!([true; 5].map(|tasks_wait| rota.gives_way(tasks_wait)), [true, false, true, false, true]);
+        let mut rota = Rota::default();
+        let mut had = Had::default();
+        assert!(rota.note(&mut had, ALL));
+        rota.push(0, had);
+        assert!(rota.gives_way(true), "the turn of a heavy session is long");
     }
 
     #[test]

@@ -199,7 +199,10 @@ impl Sessions {
         self.wakes_tasks = false;
         sockets::begin_wake_up();
         let mut more = self.take_events(cx, now);
-        self.proceed(now, until);
+        // What tasks have to do is soon done, and what a round of sessions has is not.
+        if !self.rota.gives_way(self.wakes_tasks) {
+            self.proceed(now, until);
+        }
         // Tasks whose events have come do not wait for sessions that are never done.
         while !self.wakes_tasks {
             more = match more {
@@ -337,7 +340,7 @@ impl Sessions {
             self.wakes_tasks |= found.wakes_tasks;
             *now = self.clock();
             self.stay.note_look(now.micros, found.of_sessions);
-            if !self.stay.takes_events(now.micros) {
+            if !self.stay.takes_events(now.micros) || self.rota.gives_way(self.wakes_tasks) {
                 break;
             }
             self.proceed(*now, bell);
