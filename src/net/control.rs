@@ -419,9 +419,11 @@ impl Control {
 
     /// Asks all sessions, and ends those found if so wanted. `None`: a worker did not answer in time.
     pub(super) async fn ask(&self, search: Search, kill: Option<Kill>) -> Option<Found> {
-        let (search, kill) = (Arc::new(search), kill.map(Arc::new));
-        let question =
-            |answer| Arrival::Question(Box::new(Question { search: Arc::clone(&search), kill: kill.clone(), answer }));
+        let (search, kill, asked) = (Arc::new(search), kill.map(Arc::new), Instant::now());
+        let question = |answer| {
+            let (search, kill) = (Arc::clone(&search), kill.clone());
+            Arrival::Question(Box::new(Question { search, asked, kill, answer }))
+        };
         let mut all = Found::default();
         for Found { matched, sights } in self.answers(question).await? {
             all.matched += matched;

@@ -23,6 +23,8 @@ const SLICE: usize = 256;
 #[derive(Debug)]
 pub(super) struct Question {
     pub(super) search: Arc<Search>,
+    /// Ages are of this moment, for the workers look at different ones.
+    pub(super) asked: Instant,
     /// Those found are ended.
     pub(super) kill: Option<Arc<Kill>>,
     /// Dropped without an answer where the worker ends first.
@@ -81,9 +83,9 @@ pub(super) struct Found {
 #[derive(Debug)]
 pub(super) struct Sight {
     pub(super) particulars: Particulars,
-    /// Since its request came.
+    /// From the coming of its request until the question.
     pub(super) age: Duration,
-    /// Since the last byte from either side, Pongs to our own Pings included.
+    /// From the last byte of either side, Pongs to our own Pings included, until the question.
     pub(super) idle: Duration,
     pub(super) traffic: Traffic,
     /// Bytes that wait for a side that does not take them.
@@ -120,8 +122,8 @@ impl Inquiry {
 
     /// Looks at one session. Whether something was done to it: it wants a turn then.
     pub(super) fn look(&mut self, session: &mut Held, now: Instant) -> bool {
-        let Question { search, kill, .. } = &self.question;
-        let Some(sight) = session.sight(search, now) else { return false };
+        let Question { search, asked, kill, .. } = &self.question;
+        let Some(sight) = session.sight(search, *asked) else { return false };
         self.found.matched += 1;
         self.found.sights.push(sight);
         // Never more than twice of what is wanted, or a slice.
