@@ -1,15 +1,20 @@
 //! The backends tried for one request, one after another, and what is noted of each.
 
 use std::{
-    future::poll_fn,
+    future::{Future, poll_fn},
+    pin::pin,
     sync::Arc,
+    task::Poll,
     time::{Duration, Instant},
 };
 
 use hyper::StatusCode;
 use tokio::time::timeout;
 
-use super::pool::{Bond, Link};
+use super::{
+    door::answering,
+    pool::{Bond, Link},
+};
 use crate::{
     access_log::Record,
     balance::{Destination, Key, Pick, Tried, Unavailable, Upstream},
@@ -64,11 +69,15 @@ impl<'a> Attempts<'a> {
             return self.begin(Err(Unavailable::AllTried), record);
         }
         let mut place = None;
-        let picked = poll_fn(|cx| {
+        let mut picked = pin!(poll_fn(|cx| {
             let now = Instant::now();
             self.upstream.poll_handshake(&self.key, &mut self.tried, &mut place, cx.waker(), now)
-        });
-        let picked = timeout(wait, picked).await.unwrap_or(Err(Unavailable::Busy));
+        }));
+        let picked = match poll_fn(|cx| Poll::Ready(picked.as_mut().poll(cx))).await {
+            Poll::Ready(picked) => picked,
+            // A session of another worker may give its place back.
+            Poll::Pending => timeout(wait, answering(picked)).await.unwrap_or(Err(Unavailable::Busy)),
+        };
         self.begin(picked, record)
     }
 

@@ -14,6 +14,7 @@ use tokio::{
     time::{Instant, timeout, timeout_at},
 };
 
+use super::door::answering;
 use crate::error::{Error, Kind};
 
 /// After so long without an outcome the next address of a name is tried beside the others (RFC 8305 §5).
@@ -48,7 +49,7 @@ pub(crate) async fn connect<S, F: Future<Output = io::Result<S>>>(
         if let Ok(peer) = address.parse() {
             return Ok(Connected { stream: dial(peer).await?, peer, addresses: Vec::new() });
         }
-        let addresses: Vec<_> = lookup_host(address).await?.collect();
+        let addresses: Vec<_> = answering(lookup_host(address)).await?.collect();
         let mut arranged = arrange(&addresses);
         arranged.truncate(MOST_ADDRESSES);
         let (peer, stream) = first_to_answer(arranged, dial).await?;

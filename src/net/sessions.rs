@@ -17,7 +17,12 @@ use std::{
 
 use mio::{Events, Poll as Epoll};
 use slab::Slab;
-use tokio::{io::unix::AsyncFd, sync::mpsc, task::yield_now, time::Sleep};
+use tokio::{
+    io::unix::AsyncFd,
+    sync::mpsc,
+    task::{unconstrained, yield_now},
+    time::Sleep,
+};
 
 use super::{
     Worker,
@@ -329,7 +334,8 @@ impl Sessions {
     /// Waits for events here, not in the runtime: that spares the runtime's own wake-up, most of what a message costs beside its
     /// two calls. Whether sessions have more to do.
     fn stay_until(&mut self, bell: u64, now: &mut Moment) -> bool {
-        if self.bell.ring_after(Duration::from_micros(bell.saturating_sub(now.micros))).is_err() {
+        // The turns before may have taken long.
+        if self.bell.ring_after(Duration::from_micros(bell.saturating_sub(self.clock().micros))).is_err() {
             return false;
         }
         while self.stay.is_lively(now.micros) && !self.wakes_tasks && self.rota.is_empty() {
@@ -355,9 +361,11 @@ impl Sessions {
     /// Waits for more events of sessions, unless there is something for a task, and gives turns to those that have come.
     fn coalesce_until(&mut self, until: u64, now: &mut Moment) {
         let wait = Duration::from_micros(until.saturating_sub(self.clock().micros));
-        let waited = self.apart.as_ref().map(|apart| apart.wait(wait));
-        let looked = self.epoll.get_mut().poll(&mut self.events, Some(Duration::ZERO));
-        if let Err(error) = waited.unwrap_or(Ok(())).and(looked) {
+        // What has come is read after a wait that a signal has cut short too: the look takes it out of the epoll for good.
+        if let Some(Err(error)) = self.apart.as_ref().map(|apart| apart.wait(wait)) {
+            tracing::debug!(%error, "a wait was cut short");
+        }
+        if let Err(error) = self.epoll.get_mut().poll(&mut self.events, Some(Duration::ZERO)) {
             tracing::debug!(%error, "waiting for sockets failed");
             return;
         }
@@ -483,7 +491,8 @@ impl Sessions {
         let wait = if earliest.is_before(tick) { 0 } else { earliest.0.wrapping_sub(tick.0) };
         self.rings = Some(earliest);
         self.alarm.as_mut().reset((now.at + Duration::from_millis(wait.into())).into());
-        if self.alarm.as_mut().poll(cx).is_ready() {
+        // Where the loop has spent what the runtime allows a task, a poll that is refused would leave no waker behind.
+        if pin!(unconstrained(self.alarm.as_mut())).poll(cx).is_ready() {
             cx.waker().wake_by_ref();
         }
     }
