@@ -1,4 +1,4 @@
-//! What kept a request from its answer: whose fault it is, whether to try again, and what the client and the log are told.
+//! Why a request got no answer: whose fault that is, whether to try again, and what the client and the log are told.
 
 use std::{error, fmt};
 
@@ -6,69 +6,70 @@ use hyper::StatusCode;
 
 use crate::ws::Side;
 
-/// A failed request, with the cause that the log shows and the client does not.
+/// A failed request, with its cause for the log. The client reads the cause only where the fault is the client's.
 #[derive(Debug)]
 pub struct Error {
     kind: Kind,
     source: Option<Box<dyn error::Error + Send + Sync>>,
 }
 
-/// What went wrong. Everything else about a failure follows from it, in one table.
+/// What went wrong. One table gives everything else about a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// Half a WebSocket handshake.
+    /// Only a part of a WebSocket handshake, or a wrong one.
     BadHandshake,
-    /// A request whose framing or target is not sound.
+    /// A request whose framing or target is in doubt.
     BadRequest,
     /// A body of more than `limits.body_size`.
     BodyTooLarge,
-    /// No byte of the body for `timeouts.request_body`.
+    /// No byte of the body came for `timeouts.request_body`.
     BodyTimeout,
-    /// Every backend has `max_handshakes` in flight, and waiting for one was too long or for too many.
+    /// Every backend has `max_handshakes` in flight, and the wait was too long or the line was full.
     Busy,
     /// The client went away before its answer.
     ClientGone,
-    /// The backend closed or reset before a complete head.
+    /// The backend closed or reset the connection before its head was complete.
     ClosedEarly,
     /// No connection to the backend within `timeouts.connect`.
     ConnectTimeout,
     /// The process is draining.
     Draining,
-    /// We have no descriptor or port left for it.
+    /// The proxy has no file descriptor or port left for the request.
     Exhausted,
-    /// A 101 that does not follow from the handshake.
+    /// A 101 that does not match the handshake.
     FalseUpgrade,
     /// A head of more than `limits.header_size`, or with more than `limits.headers` fields.
     HeadTooLarge,
-    /// The backend's address is one of our own listeners.
+    /// The backend's address is one of this proxy's own listeners.
     Loop,
-    /// The backend's head cannot be read.
+    /// The backend's head is malformed.
     MalformedAnswer,
-    /// More than `limits.new_sessions` in a second.
+    /// More new sessions in a second than `limits.new_sessions`.
     NewSessions,
-    /// More than `limits.new_sessions_per_client` in a second.
+    /// More new sessions from this address in a second than `limits.new_sessions_per_client`.
     NewSessionsPerClient,
-    /// No route takes the request.
+    /// No route matches the request.
     NoRoute,
     /// An `Origin` that is not one of the route's `origins`.
     Origin,
-    /// HTTP without TLS on a listener that speaks TLS.
+    /// HTTP without TLS on a listener that expects TLS.
     PlainHttp,
     /// The backend refused the connection.
     Refused,
     /// No answer within `timeouts.upgrade` or `timeouts.response`.
     ResponseTimeout,
-    /// The route is draining, the process is not.
+    /// The route is draining, but the process is not.
     RouteDraining,
-    /// As many sessions as `limits.sessions` allows, or too many addresses to count.
+    /// There are as many sessions as `limits.sessions` allows, or the sessions of too many addresses are counted
+    /// already.
     Sessions,
-    /// As many sessions from this address as `limits.sessions_per_client` allows.
+    /// This address has as many sessions as `limits.sessions_per_client` allows.
     SessionsPerClient,
     /// The backend answered in TLS.
     SpeaksTls,
     /// Every backend is down or full.
     Unavailable,
-    /// The backend cannot be reached: no address, no way to it.
+    /// The backend cannot be reached: its name has no address, or no route leads to the address.
     Unreachable,
     /// A WebSocket version other than 13.
     WrongVersion,
@@ -79,18 +80,18 @@ struct Row {
     status: u16,
     reason: &'static str,
     text: &'static str,
-    /// Whose fault; `None` = ours, or nobody's.
+    /// Whose fault the failure is; `None` = the proxy's, or nobody's.
     side: Option<Side>,
-    /// What of the request the backend may have seen.
+    /// Which part of the request the backend may have seen.
     seen: Seen,
 }
 
-/// What of a request its backend may have seen when it failed.
+/// Whether the backend may have seen the request before the failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Seen {
     Nothing,
     Perhaps,
-    /// Not the backend's failure at all.
+    /// The failure is not the backend's, so no other backend is tried.
     Irrelevant,
 }
 
@@ -139,7 +140,7 @@ impl Kind {
         StatusCode::from_u16(self.row().status).unwrap_or(StatusCode::BAD_GATEWAY)
     }
 
-    /// What went wrong, for people: a part of a sentence.
+    /// What went wrong, for people; it becomes a part of a sentence.
     #[must_use]
     pub const fn as_text(self) -> &'static str {
         self.row().text
@@ -155,7 +156,7 @@ impl Kind {
             Self::BodyTooLarge => (413, "body_too_large", "the body is too large", CLIENT, Irrelevant),
             Self::BodyTimeout => (408, "body_timeout", "the body did not come in time", CLIENT, Irrelevant),
             Self::Busy => (503, "busy", "every backend is busy with handshakes", None, Irrelevant),
-            // nginx's code for it; nobody is left to read it.
+            // The code is nginx's. Nobody is left to read this answer.
             Self::ClientGone => (499, "client_gone", "the client went away", CLIENT, Irrelevant),
             Self::ClosedEarly => (502, "closed_early", "the backend closed before it answered", BACKEND, Perhaps),
             Self::ConnectTimeout => (504, "connect_timeout", "no connection to the backend in time", BACKEND, Nothing),
@@ -165,7 +166,7 @@ impl Kind {
             Self::HeadTooLarge => (431, "head_too_large", "the head is too large", CLIENT, Irrelevant),
             Self::Loop => (508, "loop", "the backend's address is this proxy's own", BACKEND, Nothing),
             Self::MalformedAnswer => (502, "malformed_answer", "the backend's answer cannot be read", BACKEND, Perhaps),
-            // The words of the limits are those of the file.
+            // These words are the keys of `limits` in the file.
             Self::NewSessions => (503, "new_sessions", "too many new sessions", None, Irrelevant),
             Self::NewSessionsPerClient => {
                 (429, "new_sessions_per_client", "too many new sessions from this address", CLIENT, Irrelevant)
@@ -222,20 +223,22 @@ impl Error {
         self.kind.reason()
     }
 
-    /// Whose fault it is; `None` = nobody's at the two ends.
+    /// Whose fault the failure is; `None` = neither the client's nor the backend's.
     #[must_use]
     pub const fn side(&self) -> Option<Side> {
         self.kind.row().side
     }
 
-    /// Whether it counts against the backend that was tried (nginx's `max_fails`).
+    /// Whether the failure counts against the backend that was tried (nginx's `max_fails`).
     #[must_use]
     pub const fn is_failure(&self) -> bool {
         matches!(self.side(), Some(Side::Backend))
     }
 
-    /// Whether another backend may be tried. `repeatable`: a handshake, or a request without a body whose method is
-    /// idempotent (RFC 9110 §9.2.2); any other moves on only where the backend has seen nothing of it.
+    /// Whether another backend may be tried for the request.
+    ///
+    /// `repeatable`: the request is a handshake, or it has no body and its method is idempotent (RFC 9110 §9.2.2). Any
+    /// other request moves on only if the backend has seen nothing of it.
     #[must_use]
     pub const fn is_retryable(&self, repeatable: bool) -> bool {
         match self.kind.row().seen {
@@ -245,7 +248,7 @@ impl Error {
         }
     }
 
-    /// Whether the same request may be answered in a while: the client is told when to come back.
+    /// Whether the same request may succeed later: then the answer says when to come back.
     #[must_use]
     pub const fn is_temporary(&self) -> bool {
         matches!(self.kind.row().status, 429 | 503)
@@ -256,7 +259,7 @@ impl Error {
     pub fn body(&self) -> String {
         let Row { reason, text, side, .. } = self.kind.row();
         match &self.source {
-            // What the client did wrong is for the client to read; what a backend did is for the log.
+            // The client has to know its own mistake. What a backend did wrong is for the log only.
             Some(source) if side == Some(Side::Client) => format!("{reason}: {source}\n"),
             _ => format!("{reason}: {text}\n"),
         }

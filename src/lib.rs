@@ -1,12 +1,17 @@
 //! longwire: a reverse proxy that keeps WebSockets alive and says why they end.
 //!
-//! One session, read downwards: `net::listener` accepts, `net::connection` parses HTTP with hyper,
-//! `net::proxy` routes, picks a backend, connects, checks the handshake and either forwards plain HTTP or hands
-//! both streams to [`net::relay`], which drives a [`ws::session::Session`] until it ends and its
-//! [`access_log::Record`] is written.
+//! A session runs through the code in this order:
 //!
-//! The layer rule (kept by `tests/it/layers.rs`): what decides is pure and takes the time as an argument
-//! ([`ws`], [`balance`], [`routing`], [`headers`], [`origins`], `config/resolve.rs`); only [`net`] and [`tools`] wait.
+//! 1. `net::listener` accepts a connection.
+//! 2. `net::connection` has hyper parse its HTTP.
+//! 3. `net::proxy` finds the route, picks a backend, connects, and checks the handshake.
+//! 4. `net::proxy` then forwards plain HTTP, or hands both streams to [`net::relay`].
+//! 5. [`net::relay`] drives a [`ws::session::Session`] until the session ends. Then its [`access_log::Record`] is
+//!    written.
+//!
+//! The layer rule (kept by `tests/it/layers.rs`): the rooms that decide are pure and take the time as an argument.
+//! These are [`ws`], [`balance`], [`routing`], [`headers`], [`origins`] and `config/resolve.rs`. On the path of a
+//! request only [`net`] and [`tools`] wait.
 
 pub mod access_log;
 pub mod balance;

@@ -1,7 +1,8 @@
 //! Whose pages may open a WebSocket on a route. PURE.
 //!
-//! A browser lets any page open a WebSocket to any site and sends that site's cookies along; all it does is to name the
-//! page's origin (RFC 6455 §10.2). Who does not look at it serves the user's data to every page that the user visits.
+//! A browser lets any page open a WebSocket to any site, and sends the cookies of that site along. The browser only
+//! names the origin of the page (RFC 6455 §10.2). A server that does not check the origin serves the user's data to
+//! every page that the user visits.
 
 use std::fmt;
 
@@ -9,53 +10,54 @@ use hyper::{HeaderMap, header::ORIGIN};
 
 use crate::{headers::split_port, routing::HostPattern};
 
-/// The origins that are allowed; none = every one, and requests without any.
+/// The origins that are allowed; an empty list = every origin, and requests without an origin.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Origins(Vec<Allowed>);
 
 /// One entry of the list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Allowed {
-    /// Scheme in lower case, host, and the port if it is not the scheme's own.
+    /// The scheme in lower case, the host, and the port unless it is the default port of the scheme.
     Site { scheme: String, host: HostPattern, port: Option<u16> },
     /// A scheme in lower case whose pages have no host: `file://`, as Chromium, Electron and the web views of phones
     /// write it for a page of the device.
     Hostless(String),
-    /// What browsers send for pages without an origin: `data:`, sandboxed frames, `file:` in some.
+    /// The value that browsers send for pages without an origin: `data:`, sandboxed frames, and in some browsers
+    /// `file:`.
     Null,
-    /// No `Origin` at all: no browser.
+    /// A handshake without `Origin`: its sender is no browser.
     Absent,
 }
 
 /// An origin that is not allowed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ForeignOrigin {
-    /// The handshake names none.
+    /// The handshake names no origin.
     Missing,
-    /// It names more than one.
+    /// The handshake names more than one origin.
     Repeated,
-    /// It names this one, cut to 100 characters.
+    /// The handshake names this origin, cut to 100 characters.
     Other(String),
 }
 
-/// Characters of an origin that an error repeats.
+/// The most characters of an origin that an error repeats.
 const MAX_QUOTED: usize = 100;
 
 impl Origins {
     /// Reads `https://example.com`, `https://*.example.com`, `http://localhost:3000`, `file://`, `null` and `none`.
     ///
     /// # Errors
-    /// The place of the first entry that is none of these, and what to write instead.
+    /// The place of the first entry that has none of these forms, and what to write instead.
     pub fn parse(entries: &[String]) -> Result<Self, (usize, String)> {
         let parse = |(place, text): (usize, &String)| Allowed::parse(text).map_err(|why| (place, why));
         entries.iter().enumerate().map(parse).collect::<Result<_, _>>().map(Self)
     }
 
-    /// Whether a handshake may pass.
+    /// Whether a handshake may pass, by its `Origin`.
     ///
     /// # Errors
-    /// Its origin is not one of the list. A missing one is refused too, unless the list has `none`: the list says who may
-    /// connect, and who names no origin has not said who it is.
+    /// The origin of the handshake is not in the list. A missing origin is refused too, unless the list has `none`: the
+    /// list says who may connect, and a handshake without an origin does not say who sends it.
     pub fn check(&self, headers: &HeaderMap) -> Result<(), ForeignOrigin> {
         if self.0.is_empty() {
             return Ok(());
@@ -125,8 +127,10 @@ impl Allowed {
     }
 }
 
-/// Scheme, host and a port that is not the scheme's own; `None` for anything that a browser would not write (RFC 6454
-/// §6.2). Strict, so that no path or user in front of or behind a host passes for a part of it.
+/// Splits an origin into its scheme, its host, and its port unless that is the scheme's default port.
+///
+/// `None` for anything that a browser would not write (RFC 6454 §6.2). The check is strict: nobody can make a path or a
+/// user name beside a host look like a part of the host.
 fn split(origin: &str) -> Option<(&str, &str, Option<u16>)> {
     let (scheme, rest) = origin.split_once("://").filter(|(scheme, _)| is_scheme(scheme))?;
     let (host, port) = split_port(rest);

@@ -1,67 +1,73 @@
-//! Host and path to route. PURE.
+//! Finds the route for a host and a path. PURE.
 
 use std::{cmp::Reverse, fmt, net::Ipv6Addr, time::Duration};
 
 use crate::{headers::split_port, origins::Origins, ws::keepalive};
 
-/// One route, as resolved.
+/// One route, as the configuration resolves it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
-    /// How the log calls it: host and path as written, e.g. `chat.example.com/ws/`, `*/`.
+    /// The route's name in the log: host and path as written, e.g. `chat.example.com/ws/`, `*/`.
     pub name: String,
     /// The upstream's index in `Config::upstreams`.
     pub upstream: usize,
-    /// Whose pages may open a WebSocket here.
+    /// Which pages may open a WebSocket here.
     pub origins: Origins,
     /// Keepalive of this route's sessions.
     pub keepalive: keepalive::Settings,
-    /// How long its requests and sessions wait for their ends.
+    /// The timeouts of the route's requests and sessions.
     pub timeouts: RouteTimeouts,
-    /// The longest that one of its sessions may live; `None` = no bound.
+    /// The longest time that one session of the route may live; `None` = no bound.
     pub max_lifetime: Option<Duration>,
 }
 
-/// How long the requests and sessions of a route wait for their ends.
+/// How long the requests and sessions of a route may wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RouteTimeouts {
-    /// From the connection to the head of a backend's answer to a handshake, per attempt.
+    /// From the connection to the head of the backend's answer to a handshake; each attempt has this time.
     pub upgrade: Duration,
-    /// To the head of a plain answer, per attempt, then between two reads of its body; `None` = for ever.
+    /// Up to the head of a plain answer, for each attempt, then between two reads of the answer's body; `None` = no
+    /// bound.
     pub response: Option<Duration>,
-    /// No byte from either side of a session, or of an event stream; `None` = for ever.
+    /// How long neither side of a session, or of an event stream, may send a byte; `None` = no bound.
     pub idle: Option<Duration>,
 }
 
-/// A route and the requests it takes.
+/// A route and the conditions under which a request takes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RouteEntry {
-    /// Its hosts; `None` = every one, and requests without a host.
+    /// The hosts of the route; `None` = every host, and requests without a host.
     pub host: Option<HostPattern>,
-    /// What the raw path must start with, e.g. `/ws/`; `/ws` takes `/wsx` too. Empty or `/` = every path.
+    /// The raw path of a request must start with this, e.g. `/ws/`. `/ws` also matches `/wsx`. Empty or `/` = every
+    /// path.
     pub path: String,
-    /// What the request gets.
+    /// The route that a matching request takes.
     pub route: Route,
 }
 
 /// The hosts of a route, in lower case, without a port or a trailing dot.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum HostPattern {
-    /// This name, or this address (IPv6 in brackets).
+    /// This name, or this address (an IPv6 address in brackets).
     Exact(String),
-    /// Every name that ends so, the dot in front included: `.example.com` stands for `*.example.com`, which is
-    /// `a.example.com` and `a.b.example.com` but not `example.com`.
+    /// Every name with this ending, which begins with a dot. `.example.com` stands for `*.example.com`: it matches
+    /// `a.example.com` and `a.b.example.com`, but not `example.com`.
     Suffix(String),
 }
 
-/// All routes, in the order in which they are asked.
+/// All routes, in the order of the search.
 #[derive(Debug, Clone, Default)]
 pub struct RouteTable {
     entries: Vec<RouteEntry>,
 }
 
 impl RouteTable {
-    /// Orders routes so that the first that matches is the best one: an exact host, then wildcards from the longest to the
-    /// shortest, then no host; within each the longest path. Of two with the same host and path the first is asked.
+    /// Sorts the routes by precedence, so the first match is the best one.
+    ///
+    /// 1. Routes with an exact host come first, then wildcards from the longest to the shortest, then routes without a
+    ///    host.
+    /// 2. Among routes with the same rank of host, the longest path comes first.
+    /// 3. Routes with equal host and path keep the order of `entries`.
     #[must_use]
     pub fn new(mut entries: Vec<RouteEntry>) -> Self {
         entries.sort_by_key(|entry| {
@@ -75,12 +81,14 @@ impl RouteTable {
         Self { entries }
     }
 
-    /// The route of a request, and its place among [`Self::routes`]: `host` as the client sent it (port, letter case and a
-    /// trailing dot do not matter; empty if there is none), `path` raw, without the query.
+    /// The route of a request, and its place among [`Self::routes`].
     ///
-    /// Where a host has routes but none for this path, those of the wildcards and then those without a host are asked, so
-    /// that a catch-all catches all. nginx settles on the host first and answers 404. The routes are scanned in order: they
-    /// are written by hand, so they are few.
+    /// `host` is as the client sent it: its port, its letter case and a trailing dot do not matter; empty = the request
+    /// names no host. `path` is raw and has no query.
+    ///
+    /// If a host has routes but none of them matches the path, the wildcard routes and then the routes without a host
+    /// are searched. So a catch-all route catches everything; nginx chooses by the host first, and answers 404. The
+    /// search is linear, because people write the routes by hand and so there are few.
     #[must_use]
     pub fn find(&self, host: &str, path: &str) -> Option<(usize, &Route)> {
         let name = bare_name(host);
@@ -90,12 +98,12 @@ impl RouteTable {
         Some((place, &self.entries[place].route))
     }
 
-    /// Every route, in the order in which they are asked.
+    /// Every route, in the order of the search.
     pub fn routes(&self) -> impl Iterator<Item = &Route> {
         self.entries.iter().map(|entry| &entry.route)
     }
 
-    /// Every route, to be changed before it runs.
+    /// Every route, so the caller can change it before the configuration runs.
     pub fn routes_mut(&mut self) -> impl Iterator<Item = &mut Route> {
         self.entries.iter_mut().map(|entry| &mut entry.route)
     }
@@ -105,7 +113,7 @@ impl HostPattern {
     /// Reads `chat.example.com`, `*.example.com`, `192.0.2.1`, `::1` or `[::1]`, in any letter case.
     ///
     /// # Errors
-    /// A port, a wildcard elsewhere than as the first label, or what is no host; the text says what to write.
+    /// A port, a wildcard that is not the first label, or a text that is no host; the error says what to write.
     pub fn parse(text: &str) -> Result<Self, String> {
         let unbracketed = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
         if let Ok(address) = unbracketed.unwrap_or(text).parse::<Ipv6Addr>() {
@@ -145,7 +153,7 @@ impl HostPattern {
         Ok(if is_wildcard { Self::Suffix(format!(".{labels}")) } else { Self::Exact(name) })
     }
 
-    /// Whether a name without port and trailing dot is one of these hosts.
+    /// Whether the pattern covers `name`, which has no port and no trailing dot.
     pub(crate) fn matches(&self, name: &str) -> bool {
         match self {
             Self::Exact(exact) => name.eq_ignore_ascii_case(exact),
@@ -173,7 +181,7 @@ fn bare_name(host: &str) -> &str {
     name.strip_suffix('.').unwrap_or(name)
 }
 
-/// Letters, digits, `-`, and the `_` that container networks use in their names.
+/// Whether a label has only letters, digits, `-`, and the `_` that container networks use in their names.
 fn is_label(label: &str) -> bool {
     !label.is_empty() && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
 }
