@@ -1,4 +1,4 @@
-//! One backend as the whole process shares it: what is counted and known of it, by passive health, checks and the operator.
+//! One backend as the whole process shares it: its counts, its passive health, its checks and the operator's duty.
 
 use std::{
     sync::{
@@ -14,45 +14,47 @@ use super::{
     line::Line,
 };
 
-/// One server of an upstream: what is counted and known of it. Its weight and limits are the upstream's, so that this
-/// may outlive a change of the file.
+/// One server of an upstream: its counts and what is known of it. Its weight and limits belong to the upstream, so a
+/// backend may outlive a change of the file.
 #[derive(Debug)]
 pub struct Backend {
     address: String,
     active: AtomicUsize,
-    /// Those of them that are sessions.
+    /// The part of `active` that is sessions.
     sessions: AtomicUsize,
-    /// Handshakes in flight, where their number is limited.
+    /// Handshakes in flight, if their number is limited.
     handshakes: AtomicUsize,
-    /// Its upstream's.
+    /// The line of its upstream.
     line: Arc<Line>,
     picks: AtomicU64,
-    /// Which of the addresses that its name has is next.
+    /// Counts turns: the next one decides which address of its name comes first.
     turns: AtomicUsize,
     failures: AtomicU64,
     duty: AtomicU8,
-    /// [`PassiveHealth::spell`], written under its lock: a pick locks nothing of a backend that is up.
+    /// [`PassiveHealth::spell`], written under the lock of `health`. With it, a pick of a backend that is up takes no
+    /// lock of the backend.
     spell: AtomicU64,
-    /// A lock, because an outage's window, end and trial change together; taken for a failure and while out.
+    /// A lock, because the window, the end and the trial of an outage change together. It is taken for a failure, and
+    /// while the backend is out.
     health: Mutex<PassiveHealth>,
-    /// [`Checks::is_failing`], written under their lock.
+    /// [`Checks::is_failing`], written under the lock of `checks`.
     is_failing: AtomicBool,
-    /// A lock, because the streak and the last check change together; taken once a check.
+    /// A lock, because the count of equal results and the last check change together. It is taken once per check.
     checks: Mutex<Checks>,
     born: Instant,
-    /// Nanoseconds after `born` at which it last came back.
+    /// When it last came back, in nanoseconds after `born`.
     risen: AtomicU64,
 }
 
-/// What the operator wants of a backend, beside what the file says. It lasts as long as the file has the backend.
+/// What the operator wants of a backend, beside the file. It lasts as long as the file has the backend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Duty {
-    /// It takes its share.
+    /// The backend takes its share of the requests.
     #[default]
     Up,
-    /// Never picked; its sessions are asked to leave.
+    /// The backend is never picked, and its sessions are asked to leave.
     Drain,
-    /// Never picked.
+    /// The backend is never picked.
     Down,
 }
 
@@ -69,7 +71,7 @@ impl Duty {
 }
 
 impl Backend {
-    /// One that is up and idle.
+    /// A backend that is up and idle.
     pub(super) fn new(address: String, line: Arc<Line>, now: Instant) -> Self {
         let health = PassiveHealth::new();
         Self {
@@ -91,7 +93,7 @@ impl Backend {
         }
     }
 
-    /// `host:port` as the file says it; its identity.
+    /// `host:port` as the file has it; the identity of the backend.
     pub fn address(&self) -> &str {
         &self.address
     }
@@ -101,27 +103,27 @@ impl Backend {
         self.active.load(Ordering::Relaxed)
     }
 
-    /// Sessions open.
+    /// Open sessions.
     pub fn sessions(&self) -> usize {
         self.sessions.load(Ordering::Relaxed)
     }
 
-    /// WebSocket handshakes in flight, where `max_handshakes` limits them; else 0.
+    /// WebSocket handshakes in flight if `max_handshakes` limits them, else 0.
     pub fn handshakes(&self) -> usize {
         self.handshakes.load(Ordering::Relaxed)
     }
 
-    /// Attempts that went here since it was first named.
+    /// How many attempts went here since this backend was created.
     pub fn picks(&self) -> u64 {
         self.picks.load(Ordering::Relaxed)
     }
 
-    /// Those of them that failed.
+    /// How many of these attempts failed.
     pub fn failures(&self) -> u64 {
         self.failures.load(Ordering::Relaxed)
     }
 
-    /// How it stands. [`Health::Failing`] hides what the requests say, since both must say yes.
+    /// The backend's health. [`Health::Failing`] hides what its requests say: the backend is up only if both say so.
     pub fn health(&self, now: Instant) -> Health {
         match self.is_failing() {
             true => Health::Failing,
@@ -129,12 +131,12 @@ impl Backend {
         }
     }
 
-    /// The last active check; `None` = there was none.
+    /// The last active check; `None` = no check has ended yet.
     pub fn last_check(&self) -> Option<Check> {
         lock(&self.checks).last().cloned()
     }
 
-    /// What the operator wants of it.
+    /// What the operator wants of the backend.
     pub fn duty(&self) -> Duty {
         match self.duty.load(Ordering::Relaxed) {
             duty if duty == Duty::Drain as u8 => Duty::Drain,
@@ -143,7 +145,8 @@ impl Backend {
         }
     }
 
-    /// The operator's word, for every pick from now on. Put back to duty, it starts as slowly as one that came back.
+    /// Sets what the operator wants; it holds for every pick from now on. A backend that is put back on duty starts
+    /// slowly, like one that came back.
     pub fn set_duty(&self, duty: Duty, now: Instant) {
         let before = self.duty.swap(duty as u8, Ordering::Relaxed);
         if duty == Duty::Up && before != Duty::Up as u8 {
@@ -151,20 +154,21 @@ impl Backend {
         }
     }
 
-    /// Whether a request may go here by right: no check fails, and it is up or due for a trial.
+    /// Whether a request may go here without force: its checks do not fail, and it is up or due for a trial.
     pub(super) fn is_ready(&self, now: Instant) -> bool {
         !self.is_failing() && (self.spell().is_up() || lock(&self.health).is_ready(now))
     }
 
-    /// How long it has been back, or has been there.
+    /// How long ago the backend came back, or was created.
     pub(super) fn age(&self, now: Instant) -> Duration {
         let risen = Duration::from_nanos(self.risen.load(Ordering::Relaxed));
         now.saturating_duration_since(self.born).saturating_sub(risen)
     }
 
-    /// Counts one more in flight.
+    /// Counts one more request in flight.
     pub(super) fn enter(&self) {
-        // Relaxed: the upstream's lock orders the picks, and a decrement seen late only errs on the safe side.
+        // Relaxed, because the upstream's lock orders the picks. A decrement that is seen late only makes a pick more
+        // careful.
         self.active.fetch_add(1, Ordering::Relaxed);
         self.picks.fetch_add(1, Ordering::Relaxed);
     }
@@ -174,18 +178,19 @@ impl Backend {
         self.active.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// A number that grows by one with each call, for the addresses that its name has.
+    /// Returns a number that grows by one with each call. It orders the addresses of the backend's name.
     pub(super) fn next_turn(&self) -> usize {
         self.turns.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Counts one more handshake; whether there was room for it. Exact also while two files are in use.
+    /// Counts one more handshake, unless `most` are in flight; returns whether it did. The limit is exact even while an
+    /// old and a new file are both in use.
     pub(super) fn begin_handshake(&self, most: usize) -> bool {
         let room = |handshakes| (handshakes < most).then_some(handshakes + 1);
         self.handshakes.fetch_update(Ordering::AcqRel, Ordering::Relaxed, room).is_ok()
     }
 
-    /// Takes back what [`Self::begin_handshake`] counted, and lets the next one have it.
+    /// Takes back what [`Self::begin_handshake`] counted, and wakes the next handshake in line.
     pub(super) fn end_handshake(self: &Arc<Self>) {
         self.handshakes.fetch_sub(1, Ordering::AcqRel);
         self.line.wake_first(self);
@@ -214,7 +219,7 @@ impl Backend {
         lock(&self.health).abandoned(ticket);
     }
 
-    /// One active check came to its end.
+    /// One active check ended.
     pub(super) fn checked(&self, check: Check, settings: &HealthCheck) -> Option<Transition> {
         let now = check.at;
         let mut checks = lock(&self.checks);
@@ -226,8 +231,9 @@ impl Backend {
         Some(transition)
     }
 
-    /// It was out of the file and comes back while some of its sessions live: their count goes on. What the operator wanted of
-    /// it, and what its checks said, was said before it went.
+    /// The file has the backend again, and some of its sessions from before are still open.
+    ///
+    /// Its counts continue. The operator's duty and the results of the checks are from before, so they are forgotten.
     pub fn begin_anew(&self, now: Instant) {
         self.duty.store(Duty::Up as u8, Ordering::Relaxed);
         self.forget_checks();
@@ -242,7 +248,7 @@ impl Backend {
         self.sessions.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// As if it had never been checked.
+    /// Forgets the checks, as if there had been none.
     pub(super) fn forget_checks(&self) {
         let mut checks = lock(&self.checks);
         *checks = Checks::default();
@@ -271,7 +277,7 @@ impl Backend {
         transition
     }
 
-    /// It came back: its age counts from now.
+    /// The backend came back: its age counts from now.
     fn rise(&self, now: Instant) {
         let risen = now.saturating_duration_since(self.born).as_nanos();
         // Nanoseconds overflow after 584 years.
@@ -279,7 +285,8 @@ impl Backend {
     }
 }
 
-/// Locks; a panic elsewhere while it was held leaves numbers, not broken pointers, so the poison is ignored.
+/// Locks. A panic in another holder of the lock leaves only numbers behind, no broken pointers, so the poison is
+/// ignored.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

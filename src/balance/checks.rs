@@ -1,4 +1,4 @@
-//! What active checks say of one backend: a state machine over their results, without socket or clock.
+//! What the active checks say of one backend: a state machine over their results, without socket or clock.
 
 use std::{
     ops::RangeInclusive,
@@ -10,7 +10,7 @@ use super::health::Transition;
 /// One active check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Check {
-    /// When it came to its end.
+    /// When the check ended.
     pub at: Instant,
     /// Why it failed, in a few words; `None` = it passed.
     pub failure: Option<String>,
@@ -19,57 +19,58 @@ pub struct Check {
 /// What the file says of an upstream's active checks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HealthCheck {
-    /// What is asked of the backend.
+    /// What a check asks of the backend.
     pub kind: CheckKind,
-    /// The `Host` it is asked with; `None` = its address.
+    /// The `Host` of the check's request; `None` = the backend's address.
     pub host: Option<String>,
-    /// From the end of a check to the next, more than 0.
+    /// The time from the end of a check to the start of the next one, more than 0.
     pub interval: Duration,
-    /// Up to so much more, at random, so that the checks of many backends and proxies do not come together.
+    /// A random time up to this is added to `interval`, so that the checks of many backends and proxies do not come at
+    /// the same moment.
     pub jitter: Duration,
-    /// For the whole of a check, more than 0.
+    /// The time that a whole check may take, more than 0.
     pub timeout: Duration,
-    /// Checks in a row that pass, until a backend that is out is back (HAProxy: `rise`); 0 counts as 1.
+    /// How many checks in a row must pass before a backend that is out is back (HAProxy: `rise`); 0 counts as 1.
     pub rise: u32,
-    /// Checks in a row that fail, until a backend that is up is out (HAProxy: `fall`); 0 counts as 1.
+    /// How many checks in a row must fail before a backend that is up is out (HAProxy: `fall`); 0 counts as 1.
     pub fall: u32,
-    /// What becomes of the sessions of a backend that went out.
+    /// What happens to the sessions of a backend that went out.
     pub on_down: OnDown,
 }
 
-/// What a check asks.
+/// The condition under which a check passes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CheckKind {
-    /// That it takes a connection.
+    /// The backend accepts a connection.
     Tcp,
-    /// That it answers a GET with one of these statuses.
+    /// The backend answers a GET with one of these statuses.
     Http {
         /// Path and query.
         path: String,
-        /// Any of these.
+        /// The ranges of statuses that pass.
         statuses: Vec<RangeInclusive<u16>>,
     },
-    /// That it completes a handshake and answers a Ping.
+    /// The backend completes a handshake and answers a Ping.
     WebSocket {
         /// Path and query.
         path: String,
     },
 }
 
-/// What becomes of the sessions of a backend whose checks fail.
+/// What happens to the sessions of a backend whose checks fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnDown {
-    /// They stay as long as they live.
+    /// The sessions stay as long as they live.
     Keep,
-    /// They are told to come back elsewhere.
+    /// Both ends of the sessions are asked to close, so that the clients come back at another backend.
     Drain,
 }
 
-/// The checks of one backend. A backend that was never checked is up: until the checks know better, its requests tell.
+/// The checks of one backend. A backend that was never checked passes: only its requests tell whether it is up.
 #[derive(Debug, Default)]
 pub(super) struct Checks {
     is_failing: bool,
-    /// How many in a row spoke against how it stands.
+    /// How many results in a row were the opposite of `is_failing`.
     against: u32,
     last: Option<Check>,
 }
@@ -83,7 +84,7 @@ impl Checks {
         self.last.as_ref()
     }
 
-    /// One more check came to its end.
+    /// One more check ended.
     pub(super) fn observe(&mut self, check: Check, rise: u32, fall: u32) -> Option<Transition> {
         let failed = check.failure.is_some();
         self.last = Some(check);
@@ -111,7 +112,7 @@ mod tests {
 
     use super::*;
 
-    /// What becomes of a backend's checks: `p` passes, `f` fails.
+    /// The transitions after these results of checks: `p` passes, `f` fails.
     fn transitions(results: &str) -> Vec<Option<Transition>> {
         let at = Instant::now();
         let mut checks = Checks::default();
@@ -139,7 +140,7 @@ mod tests {
     }
 
     proptest! {
-        /// Out and back take turns, and each comes with exactly its number of equal results before it.
+        /// The transitions out and back alternate. Each comes after exactly its number of equal results.
         #[test]
         fn transitions_follow_their_number_of_equal_results(
             results in vec(any::<bool>(), 0..60), rise in 0..5_u32, fall in 0..5_u32,

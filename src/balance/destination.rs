@@ -1,30 +1,32 @@
-//! Where an attempt connects to, and which address comes first where a backend's name has several.
+//! The address that an attempt connects to, and the order of the addresses if a backend's name has several.
 
 use std::{hash::Hasher as _, net::SocketAddr};
 
 use super::{backend::Backend, key::Key};
 
-/// Where an attempt connects to.
+/// The place that an attempt connects to.
 #[derive(Debug, Clone, Copy)]
 pub struct Destination<'a> {
     pub(super) backend: &'a Backend,
-    /// Where the upstream goes by a hash: the key of the request, and its `hash_prefix_v4`.
+    /// The key of the request and the `hash_prefix_v4`, if the upstream uses a hash.
     pub(super) hash: Option<(&'a Key, u8)>,
 }
 
 impl Destination<'_> {
-    /// `host:port` as the file says it.
+    /// `host:port` as the file has it.
     pub fn address(&self) -> &str {
         self.backend.address()
     }
 
-    /// Whether a client has an address of its own among those of a name.
+    /// Whether the hash gives each client its own address among those of a name.
     pub const fn is_hashed(&self) -> bool {
         self.hash.is_some()
     }
 
-    /// The addresses of the backend's name in the order in which they are tried: by the hash, so that a client stays at
-    /// one of them, or in turn. Each call without a hash takes a turn. The families alternate as in [`alternate`].
+    /// The addresses of the backend's name, in the order in which they are tried.
+    ///
+    /// With a hash the order depends on the key, so a client stays at one address. Without a hash each call takes the
+    /// next turn. The address families alternate as in [`alternate`].
     pub fn arrange(&self, addresses: &[SocketAddr]) -> Vec<SocketAddr> {
         match self.hash {
             Some((key, prefix_v4)) => {
@@ -38,7 +40,7 @@ impl Destination<'_> {
             None => {
                 let turn = self.backend.next_turn();
                 alternate(addresses, |family| {
-                    // A resolver turns them too, each as it likes.
+                    // Each resolver rotates the addresses in its own way, so sort them before the turn.
                     family.sort_unstable();
                     let first = turn.checked_rem(family.len()).unwrap_or(0);
                     family.rotate_left(first);
@@ -48,8 +50,8 @@ impl Destination<'_> {
     }
 }
 
-/// Both families by turns, that of the first address first, which is the one that this machine reaches best (RFC 6724;
-/// RFC 8305 §4). `order` is applied to each family.
+/// The addresses of both families in alternation. The family of the first address begins, because this machine reaches
+/// that address best (RFC 6724; RFC 8305 §4). `order` sorts each family.
 pub fn alternate(addresses: &[SocketAddr], order: impl Fn(&mut [SocketAddr])) -> Vec<SocketAddr> {
     let Some(first) = addresses.first() else { return Vec::new() };
     let (mut first, mut second): (Vec<_>, Vec<_>) =

@@ -1,35 +1,37 @@
-//! The health of one backend as its answers tell it: a state machine over outcomes, without lock or clock.
+//! The passive health of one backend: a state machine over the outcomes of its requests, without lock or clock.
 
 use std::time::{Duration, Instant};
 
-/// The most failures `max_fails` may ask for: each is remembered until it leaves the window.
+/// The largest `max_fails`: each failure is remembered until it leaves the window.
 pub const MAX_FAILS: u32 = 1000;
 
-/// The longest `fail_timeout`: a year, so that no sum of an instant and a timeout overflows.
+/// The longest `fail_timeout`, one year. With it no sum of an instant and a timeout overflows.
 pub const MAX_FAIL_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-/// How a backend stands at some instant.
+/// The health of a backend at some instant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Health {
-    /// It takes its share.
+    /// The backend takes its share of the requests.
     Up,
-    /// Too many failures: picked only where no other backend can be.
+    /// The backend had too many failures: it is picked only while no other backend is up or due for a trial.
     Out {
-        /// When its next trial is due.
+        /// When the next trial is due.
         until: Instant,
     },
-    /// Its active checks fail: picked only where no other backend can be.
+    /// The backend's active checks fail: it is picked only while no other backend is up or due for a trial.
     Failing,
-    /// Its time out is over: one request at a time decides whether it is back; none may have come yet.
+    /// The time out is over. One request at a time decides whether the backend is back; no such request may have come
+    /// yet.
     Trial,
 }
 
 /// A change worth a line in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Transition {
-    /// Its requests, or its checks, now say that it is out. A trial that fails leaves it out and is no transition.
+    /// The backend's requests, or its checks, now say that it is out. A trial that fails is no transition, because the
+    /// backend stays out.
     Out,
-    /// Those that said that it is out now say that it is up again.
+    /// The backend is up again by the same voice, its requests or its checks, that said that it was out.
     Back,
 }
 
@@ -44,7 +46,7 @@ impl Transition {
     }
 }
 
-/// When a backend goes out, and for how long.
+/// The bounds that decide when a backend goes out, and for how long.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
     max_fails: u32,
@@ -52,13 +54,14 @@ pub(super) struct Limits {
 }
 
 impl Limits {
-    /// Bounds both by [`MAX_FAILS`] and [`MAX_FAIL_TIMEOUT`]; `max_fails` 0 = never out.
+    /// Bounds both values by [`MAX_FAILS`] and [`MAX_FAIL_TIMEOUT`]; `max_fails` 0 = the backend never goes out.
     pub(super) fn new(max_fails: u32, fail_timeout: Duration) -> Self {
         Self { max_fails: max_fails.min(MAX_FAILS), fail_timeout: fail_timeout.min(MAX_FAIL_TIMEOUT) }
     }
 }
 
-/// A stretch of being up or out, counted from 0: the even ones are up, the odd ones out.
+/// A stretch of time in which a backend is up or out. Stretches are counted from 0: up in the even ones, out in the odd
+/// ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Spell(pub(super) u64);
 
@@ -72,12 +75,12 @@ impl Spell {
     }
 }
 
-/// What a pick remembers of the health it began with; spent by its outcome.
+/// What a pick remembers of the health at its start. Its outcome consumes the ticket.
 #[derive(Debug)]
 pub(super) struct Ticket {
-    /// The outcome counts only while this lasts.
+    /// The outcome counts only in this stretch.
     pub(super) spell: Spell,
-    /// Whether it holds the one trial slot.
+    /// Whether the pick holds the one trial slot.
     pub(super) is_trial: bool,
 }
 
@@ -91,7 +94,8 @@ pub(super) struct PassiveHealth {
 #[derive(Debug)]
 enum State {
     Up {
-        /// When it failed, within `fail_timeout` of the last time; always fewer than `max_fails`.
+        /// The instants of the failures within `fail_timeout` before the last one; fewer than the `max_fails` of that
+        /// time.
         failures: Vec<Instant>,
     },
     Out {
@@ -118,7 +122,7 @@ impl PassiveHealth {
         }
     }
 
-    /// Whether a request may go here by right: up, or due for a trial that nobody has begun.
+    /// Whether a request may go here without force: the backend is up, or due for a trial that nobody has begun.
     pub(super) fn is_ready(&self, now: Instant) -> bool {
         match self.state {
             State::Up { .. } => true,
@@ -126,7 +130,8 @@ impl PassiveHealth {
         }
     }
 
-    /// A request goes here. It is the trial where one is due; where none is, it was forced (nothing else was left).
+    /// A request goes here. If a trial is due, the request is the trial. If the backend is out and no trial is due, the
+    /// request is forced, because no other backend was left.
     pub(super) fn begin(&mut self, now: Instant) -> Ticket {
         let is_trial = !self.spell.is_up() && self.is_ready(now);
         if let State::Out { is_on_trial, .. } = &mut self.state
@@ -137,7 +142,7 @@ impl PassiveHealth {
         Ticket { spell: self.spell, is_trial }
     }
 
-    /// The request was answered: a trial, or a forced one, ends the outage it began in.
+    /// The backend answered the request. If the request was a trial or forced, its outage ends.
     pub(super) fn succeeded(&mut self, ticket: &Ticket) -> Option<Transition> {
         if ticket.spell != self.spell || self.spell.is_up() {
             return None;
@@ -146,8 +151,11 @@ impl PassiveHealth {
         Some(Transition::Back)
     }
 
-    /// The request failed: one more in the window, or another `fail_timeout` where it was the trial. Where it was forced
-    /// nothing changes: more such failures must not put off the next trial.
+    /// The request failed.
+    ///
+    /// 1. While the backend is up, the failure joins the window.
+    /// 2. If the request was the trial, the backend stays out for another `fail_timeout`.
+    /// 3. If the request was forced, nothing changes: such failures must not delay the next trial.
     pub(super) fn failed(&mut self, ticket: &Ticket, limits: Limits, now: Instant) -> Option<Transition> {
         if ticket.spell != self.spell {
             return None;
@@ -169,7 +177,7 @@ impl PassiveHealth {
         }
     }
 
-    /// The request ended without an outcome: a trial gives its slot back, and the next request is the trial.
+    /// The request ended without an outcome. A trial gives its slot back, and the next request is the trial.
     pub(super) fn abandoned(&mut self, ticket: &Ticket) {
         if let State::Out { is_on_trial, .. } = &mut self.state
             && ticket.is_trial
@@ -179,7 +187,7 @@ impl PassiveHealth {
         }
     }
 
-    /// The one place that moves between up and out, so that the spell's parity stays true.
+    /// Moves between up and out. No other place does, so an even spell always means up.
     fn turn(&mut self, state: State) {
         self.spell = self.spell.next();
         self.state = state;
@@ -196,7 +204,7 @@ impl State {
     }
 }
 
-/// Adds a failure to the window; whether that makes `max_fails`.
+/// Adds a failure to the window; returns whether the window now has `max_fails`.
 fn is_too_many(failures: &mut Vec<Instant>, limits: Limits, now: Instant) -> bool {
     if limits.max_fails == 0 {
         return false;
@@ -256,9 +264,9 @@ mod tests {
         };
         assert_eq!(fail_at(0), None);
         assert_eq!(fail_at(20), None);
-        // The one at 0 is 31 s old: two are left.
+        // The failure at 0 is 31 s old, so two failures are left.
         assert_eq!(fail_at(31), None);
-        // Those at 20 (just 30 s old), 31 and 50 make three.
+        // The failures at 20 (exactly 30 s old), 31 and 50 make three.
         assert_eq!(fail_at(50), Some(Transition::Out));
     }
 
@@ -358,11 +366,11 @@ mod tests {
         assert_eq!(health.failed(&first, strict, start), Some(Transition::Out));
         let (forced, late) = (health.begin(start), health.begin(start));
         assert_eq!(health.succeeded(&forced), Some(Transition::Back));
-        // Begun before it went out, failing after it came back.
+        // This request began before the backend went out, and fails after it came back.
         assert_eq!(health.failed(&second, strict, start), None);
         assert_eq!(health.at(start), Health::Up);
         assert_eq!(fail(&mut health, strict, start), Some(Transition::Out));
-        // Begun in the outage before this one.
+        // This request began in the outage before this one.
         assert_eq!(health.succeeded(&late), None);
         assert_ne!(health.at(start), Health::Up);
     }

@@ -1,4 +1,4 @@
-//! What of a request a hash goes by.
+//! The key of a request, from which a hash finds the request's backend.
 
 use std::{
     hash::Hasher as _,
@@ -11,18 +11,18 @@ use hyper::{
 };
 use siphasher::sip::SipHasher13;
 
-/// Where `balance: hash` finds its key.
+/// Where `balance: hash` finds the key in a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HashOn {
-    /// The value of a header, whole.
+    /// The whole value of a header.
     Header(HeaderName),
-    /// The value of a cookie; its name in this letter case.
+    /// The value of a cookie. The letter case of the name counts.
     Cookie(String),
-    /// The value of a key in the query, in this letter case; nothing percent-encoded is decoded.
+    /// The value of a key in the query. The letter case of the name counts, and percent-encoding is not decoded.
     Query(String),
 }
 
-/// What of one request a hash goes by: a value that it carries, else its client's address.
+/// The key of one request: a value that the request carries, else the client's address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Key {
     client: IpAddr,
@@ -30,8 +30,8 @@ pub struct Key {
 }
 
 impl HashOn {
-    /// The key of a request: the first value of that name. One that is empty is none, or all who send it would share a
-    /// backend.
+    /// The key of a request: the first value of this name. An empty value counts as none, because all clients that send
+    /// it would share one backend.
     #[must_use]
     pub fn key(&self, client: IpAddr, headers: &HeaderMap, query: Option<&str>) -> Key {
         let value = match self {
@@ -44,9 +44,14 @@ impl HashOn {
 }
 
 impl Key {
-    /// A hash that has read the key, for whoever goes on with a backend's address. Without a value it is the client: of an
-    /// IPv4 address the leading `prefix_v4` bits, more than 32 as 32, `::ffff:a.b.c.d` as `a.b.c.d`; of IPv6 the /64 (one
-    /// household or machine; the rest changes by itself, RFC 8981).
+    /// A hasher that has read the key; the caller adds the address of a backend.
+    ///
+    /// A key without a value is the client's address:
+    ///
+    /// 1. Of an IPv4 address the leading `prefix_v4` bits count; more than 32 means 32.
+    /// 2. `::ffff:a.b.c.d` counts as `a.b.c.d`.
+    /// 3. Of an IPv6 address the /64 counts. That is one household or one machine, and the rest of the address changes
+    ///    by itself (RFC 8981).
     pub(super) fn hasher(&self, prefix_v4: u8) -> SipHasher13 {
         let mut hasher = SipHasher13::new_with_keys(0, 0);
         match (&self.value, self.client.to_canonical()) {
@@ -68,7 +73,7 @@ impl From<IpAddr> for Key {
     }
 }
 
-/// The first cookie of this name (RFC 6265 §4.2.1), quotes and all.
+/// The value of the first cookie of this name (RFC 6265 §4.2.1). Quotes are part of the value.
 fn cookie<'a>(headers: &'a HeaderMap, name: &[u8]) -> Option<&'a [u8]> {
     let lines = headers.get_all(COOKIE).into_iter();
     lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b';')).find_map(|pair| {

@@ -1,6 +1,15 @@
 //! The line of the handshakes that wait for a place at a backend: first come, first served.
 //!
-//! Nothing waits here. Whoever does leaves a [`Waker`], which is called when its turn may have come.
+//! A place is the right to one more handshake in flight. Nothing in this file blocks: a waiter leaves a [`Waker`].
+//! These rules make sure that no place stays free while somebody waits for it:
+//!
+//! 1. A waiter stores its waker before it looks for a place ([`Place::is_first`] stores it). So if a place comes free
+//!    after the look, the waker is called.
+//! 2. A handshake that ends wakes the first waiter that wants its place.
+//! 3. A waiter that leaves the line wakes the next waiter that wants the same. It may have left a place free, or it was
+//!    woken and did not use the place.
+//! 4. A waiter whose wish changes wakes the first waiter that wants what it wanted before.
+//! 5. A waiter takes a place only if no waiter before it wants the same.
 
 use std::{
     collections::VecDeque,
@@ -11,11 +20,12 @@ use std::{
 
 use super::backend::{Backend, lock};
 
-/// The line before one upstream. It outlives a change of the file, as the handshakes do that it waits for.
+/// The line before one upstream. The line outlives a change of the file, like the handshakes in flight that it waits
+/// for.
 #[derive(Debug, Default)]
 pub(super) struct Line {
-    /// A lock, because numbers and order belong together; taken at the begin, the end and each waking of a wait, and at the
-    /// end of a handshake where their number is limited.
+    /// A lock, because the numbers and the order belong together. It is taken at the start, the end and each wake-up of
+    /// a wait. If the number of handshakes is limited, it is also taken at the end of each handshake.
     waiting: Mutex<Waiting>,
 }
 
@@ -32,10 +42,10 @@ struct Waiter {
     waker: Waker,
 }
 
-/// Where a waiter wants to go: to one backend, or wherever there is a place.
+/// What a waiter wants: a place at one backend, or at any backend (`None`).
 type Wish = Option<Arc<Backend>>;
 
-/// A place in a line. Dropping it leaves the line, and who is next is woken.
+/// A place in the line. Dropping it leaves the line and wakes the next waiter.
 #[derive(Debug)]
 pub struct Place {
     line: Arc<Line>,
@@ -43,12 +53,12 @@ pub struct Place {
 }
 
 impl Line {
-    /// How many wait.
+    /// How many handshakes wait.
     pub(super) fn len(&self) -> usize {
         lock(&self.waiting).queue.len()
     }
 
-    /// Whether nobody waits who wants the same.
+    /// Whether no waiter wants the same as `wish`.
     pub(super) fn is_free(&self, wish: &Wish) -> bool {
         !lock(&self.waiting).queue.iter().any(|waiter| compete(&waiter.wish, wish))
     }
@@ -62,7 +72,7 @@ impl Line {
         Place { line: Arc::clone(self), number }
     }
 
-    /// There may be a place at `backend`: wakes the first who wants it.
+    /// There may be a place at `backend`: wakes the first waiter that wants it.
     pub(super) fn wake_first(&self, backend: &Arc<Backend>) {
         lock(&self.waiting).wake_first(&Some(Arc::clone(backend)));
     }
@@ -77,8 +87,8 @@ impl Waiting {
 }
 
 impl Place {
-    /// Whether nobody is before it who wants the same. `waker` is called when that, or the backends, may have changed;
-    /// it is noted first, so that no change is missed.
+    /// Whether no waiter before this one wants the same as `wish`. `waker` is stored first and called when there may be
+    /// a place for this waiter (rules 1 to 4 above).
     pub(super) fn is_first(&self, wish: &Wish, waker: &Waker) -> bool {
         let mut waiting = lock(&self.line.waiting);
         let Some(index) = waiting.queue.iter().position(|waiter| waiter.number == self.number) else { return true };
@@ -86,7 +96,7 @@ impl Place {
         waiter.waker.clone_from(waker);
         let before = mem::replace(&mut waiter.wish, wish.clone());
         if !is_same(&before, wish) {
-            // Its own backend is another one now: those who wanted the first one too must look again.
+            // The wish has changed, so the waiters that wanted the same as before have to look again (rule 4).
             waiting.wake_first(&before);
         }
         !waiting.queue.range(..index).any(|earlier| compete(&earlier.wish, wish))
@@ -99,13 +109,13 @@ impl Drop for Place {
         if let Some(index) = waiting.queue.iter().position(|waiter| waiter.number == self.number)
             && let Some(left) = waiting.queue.remove(index)
         {
-            // It may have left room, or was woken and did not use it.
+            // Rule 3.
             waiting.wake_first(&left.wish);
         }
     }
 }
 
-/// Whether a place that one would take is a place that the other would take.
+/// Whether one waiter may take the place that the other one wants.
 fn compete(one: &Wish, other: &Wish) -> bool {
     match (one, other) {
         (Some(one), Some(other)) => Arc::ptr_eq(one, other),

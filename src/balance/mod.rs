@@ -1,38 +1,54 @@
 //! Which backend is next, and which are out. PURE: the time is an argument; no clock, no socket, no tokio.
 //!
-//! [`Upstream::pick`] asks the [`Policy`] among the backends that may be picked and hands out a [`Pick`], which counts
-//! as in flight until it is dropped. What becomes of it is told by [`Pick::succeeded`] or [`Pick::failed`]; a pick
-//! dropped without either (the client gave up) says nothing about its backend. What a session keeps of it is the count
-//! alone ([`Seat`]). Turns, counts and health are one per
-//! process, whatever the number of workers: a pick takes one short lock, a frame none. A [`Registry`] finds the backends
-//! again when the file changes, and with them their counts, their health and the operator's [`Duty`].
+//! # A pick
 //!
-//! The order: backends that are up or due for a trial, then the same among the `backup` ones, then those out (trying
-//! them beats refusing the client), primaries first. Never one that is `down`, off duty, full, or tried for this request
-//! already.
+//! [`Upstream::pick`] applies the [`Policy`] to the backends that may be picked, and returns a [`Pick`]. The pick
+//! counts as in flight until it is dropped. [`Pick::succeeded`] or [`Pick::failed`] tells its outcome. A pick that is
+//! dropped without an outcome (the client gave up) says nothing about its backend. A session keeps only the count of
+//! its pick ([`Seat`]).
 //!
-//! Who is up, by two voices, and both must say yes: passive health, and the active checks ([`HealthCheck`]), whose results
-//! [`Upstream::checked`] is told. Where they take everyone out, those out are tried all the same. A backend that comes back,
-//! by either voice or by the operator's, begins with a small share of its weight (`slow_start`).
+//! Turns, counts and health exist once per process, whatever the number of workers. A pick takes one short lock; a
+//! frame takes none. A [`Registry`] finds the backends again when the file changes, and with them their counts, their
+//! health and the operator's [`Duty`].
 //!
-//! Handshakes in flight may be limited per backend: [`Upstream::poll_handshake`] then lets them wait in line.
+//! # The order of the backends
 //!
-//! Passive health ([`Health`]): `max_fails` failures within a sliding `fail_timeout` take a backend out for
-//! `fail_timeout`; after that one trial at a time is let through, and only a success brings it back. An outcome counts
-//! only in the stretch of being up or out in which its pick was made: one that began before the backend went out does
-//! not clear it, one that began before it came back does not take it out again.
+//! 1. Backends that are up or due for a trial.
+//! 2. `backup` backends that are up or due for a trial.
+//! 3. Backends that are out: to try them is better than to refuse the client.
+//! 4. `backup` backends that are out.
 //!
-//! Where this differs from nginx, and why:
+//! A backend is never picked while it is `down`, off duty or full, nor twice for one request.
 //!
-//! - **Success is the backend's answer** (the 101, or the head of a plain answer). nginx counts it when the request
-//!   ends, which for a WebSocket is hours later: until then a backend that came back gets one session per
+//! # Health
+//!
+//! Passive health and the active checks ([`HealthCheck`]) both judge a backend, and a backend is up only if both say
+//! so. [`Upstream::checked`] gets the results of the checks. If all backends are out, they are tried all the same. A
+//! backend that comes back begins with a small share of its weight (`slow_start`), whether its requests, its checks or
+//! the operator brought it back.
+//!
+//! The number of handshakes in flight may be limited per backend: then [`Upstream::poll_handshake`] lets handshakes
+//! wait in line.
+//!
+//! Passive health ([`Health`]) follows these rules:
+//!
+//! 1. `max_fails` failures within a sliding `fail_timeout` take a backend out for `fail_timeout`.
+//! 2. After that time, one trial at a time may pass. Only a success brings the backend back.
+//! 3. An outcome counts only in the stretch of being up or out in which its pick was made. So a request that began
+//!    before the backend went out does not bring it back. A request that began before the backend came back does not
+//!    take it out again.
+//!
+//! # Where this differs from nginx, and why
+//!
+//! - **A success is the backend's answer** (the 101, or the head of a plain answer). nginx counts the success when the
+//!   request ends. For a WebSocket that is hours later. Until then a backend that came back gets one session per
 //!   `fail_timeout`, and an old session that ends well clears a backend that fails now.
-//! - **The window slides.** nginx keeps adding up failures until a success follows a quiet `fail_timeout`, so rare
-//!   failures on a busy backend add up to an outage. Here a failure is forgotten `fail_timeout` after it happened.
-//! - **The trial is exact.** nginx lets one request per `fail_timeout` through, whether or not the last one came to an
-//!   answer. Here the next trial starts as soon as the last one was given up, and never beside a running one.
-//! - **Out is not refused.** With every backend out, nginx answers 502 without trying (unless there is only one). Here
-//!   those out are tried, and one that answers is back at once.
+//! - **The window slides.** nginx adds up failures until a success follows a quiet `fail_timeout`. So rare failures on
+//!   a busy backend add up to an outage. Here a failure is forgotten `fail_timeout` after it happened.
+//! - **The trial is exact.** nginx lets one request per `fail_timeout` pass, whether or not the last one got an answer.
+//!   Here the next trial starts as soon as the last one was given up, and never beside a running one.
+//! - **A client is not refused while all backends are out.** nginx then answers 502 and tries no backend (unless there
+//!   is only one). Here the backends that are out are tried, and one that answers is back at once.
 //! - A failure does not lower a backend's weight in the turns; `backup` goes with `ip_hash` too; counts hold for the
 //!   whole process without a `zone`.
 
@@ -71,7 +87,7 @@ pub use self::{
 pub enum Policy {
     /// Weighted rendezvous over a value of the request, or over the client's address where it has none.
     Hash {
-        /// Where the value is.
+        /// The place of the value in a request.
         on: HashOn,
         /// As in [`Self::IpHash`].
         prefix_v4: u8,
@@ -108,7 +124,7 @@ impl Policy {
 pub struct UpstreamSettings {
     /// Its name in the file, the metrics and the log.
     pub name: String,
-    /// How it chooses.
+    /// How it chooses a backend.
     pub policy: Policy,
     /// Failures within `fail_timeout` that take a backend out, at most [`MAX_FAILS`]; 0 = never.
     pub max_fails: u32,
@@ -116,18 +132,18 @@ pub struct UpstreamSettings {
     pub fail_timeout: Duration,
     /// Backends tried for one request; 0 = all.
     pub tries: u32,
-    /// How long a backend that came back, or is new beside others, takes to grow to its whole weight; 0s = not at all. The
-    /// hashes know no such time: a client has one backend.
+    /// How long the weight of a backend grows after it came back, or after it was added beside others; 0s = not at all.
+    /// The hash policies ignore this time: they keep a client at one backend.
     pub slow_start: Duration,
-    /// WebSocket handshakes in flight that a backend takes at most; 0 = no limit.
+    /// The most WebSocket handshakes in flight that a backend takes; 0 = no limit.
     pub max_handshakes: usize,
     /// Handshakes that wait for a place at most.
     pub handshake_queue: usize,
     /// Whether a connection with a backend may be used for the requests of several clients, one after another.
     pub reuses_connections: bool,
-    /// How its backends are checked; `None` = only by their requests.
+    /// How its backends are checked; `None` = only their requests tell whether they are up.
     pub health_check: Option<HealthCheck>,
-    /// In the order of the file.
+    /// The backends in the order of the file.
     pub backends: Vec<BackendSettings>,
 }
 
@@ -136,12 +152,12 @@ pub struct UpstreamSettings {
 pub struct BackendSettings {
     /// `host:port`, as written: its identity for the hash, the counters and the log.
     pub address: String,
-    /// Its share, 1 or more.
+    /// The weight: its share of the requests, 1 or more.
     pub weight: u32,
     /// Sessions and requests in flight it takes at most; 0 = no limit.
     pub max_conns: usize,
-    /// Picked only when no other backend can be.
+    /// Picked only while no other backend is up or due for a trial. Among backends that are out, it is picked last.
     pub backup: bool,
-    /// Never picked; keeps its place in the hash.
+    /// Never picked. The backend still keeps its place in the hash.
     pub down: bool,
 }

@@ -1,4 +1,4 @@
-//! The guards that count a request as in flight to a backend, and carry its outcome there.
+//! Guards that count a request as in flight to a backend, and tell the backend its outcome.
 
 use std::{sync::Arc, time::Instant};
 
@@ -7,42 +7,43 @@ use super::{
     health::{Limits, Ticket, Transition},
 };
 
-/// A backend picked for one attempt: in flight, and with an outcome to be told.
+/// A backend picked for one attempt. It is in flight, and its outcome is still to be told.
 #[derive(Debug)]
 #[must_use = "dropped at once, it counts for nothing"]
 pub struct Pick {
-    /// Dropped before the count is given back.
+    /// A struct drops its fields in order, so the outcome is settled before the count is given back.
     untold: Untold,
-    /// Until the outcome is told; `None` where handshakes are not limited, or it is none.
+    /// Counted until the outcome is told; `None` = handshakes are not limited, or the attempt is no handshake.
     handshake: Option<Handshake>,
     in_flight: InFlight,
 }
 
-/// A request or session in flight to a backend: counted from the pick until this is dropped.
+/// A request or session in flight to a backend. It is counted from the pick until this is dropped.
 #[derive(Debug)]
 #[must_use = "dropped at once, it counts for nothing"]
 struct InFlight(Arc<Backend>);
 
-/// A session at a backend: in flight, and counted among its sessions, until this is dropped.
+/// A session at a backend. It is counted as in flight and as a session until this is dropped.
 #[derive(Debug)]
 #[must_use = "dropped at once, it counts for nothing"]
 pub struct Seat(InFlight);
 
-/// A handshake in flight to a backend: counted from the pick until this is dropped.
+/// A handshake in flight to a backend. It is counted from the pick until this is dropped.
 #[derive(Debug)]
 pub(super) struct Handshake(Arc<Backend>);
 
-/// A pick's outcome. Dropped without one, a trial gives its slot back.
+/// The outcome of a pick. A trial that is dropped without an outcome gives its slot back.
 #[derive(Debug)]
 struct Untold {
     backend: Arc<Backend>,
     limits: Limits,
-    /// Until the outcome is told; there is one.
+    /// `Some` until the outcome is told.
     ticket: Option<Ticket>,
 }
 
 impl Pick {
-    /// Counts one more. The caller holds the upstream's lock, so that the limit it looked at still holds.
+    /// Counts one more request in flight. The caller holds the upstream's lock, so the limits it has checked still
+    /// hold.
     pub(super) fn new(backend: Arc<Backend>, limits: Limits, handshake: Option<Handshake>, now: Instant) -> Self {
         let in_flight = InFlight::begin(Arc::clone(&backend));
         let ticket = Some(backend.begin(now));
@@ -59,16 +60,18 @@ impl Pick {
         self.in_flight.backend()
     }
 
-    /// The backend answered: a 101, or the head of a plain answer. It stays counted. Only the first outcome told counts.
-    /// [`Transition::Back`] where this ends an outage.
+    /// The backend answered: a 101, or the head of a plain answer. The pick stays counted.
+    ///
+    /// Only the first outcome counts. Returns [`Transition::Back`] if this success ends an outage.
     pub fn succeeded(&mut self, now: Instant) -> Option<Transition> {
         self.handshake = None;
         let ticket = self.untold.ticket.take()?;
         self.backend().succeeded(&ticket, now)
     }
 
-    /// The backend refused, timed out, broke off or answered nonsense before a complete head. Only the first outcome
-    /// told counts. [`Transition::Out`] where this was one failure too many.
+    /// The backend refused, timed out, broke off or sent nonsense before a complete head.
+    ///
+    /// Only the first outcome counts. Returns [`Transition::Out`] if this was one failure too many.
     pub fn failed(&mut self, now: Instant) -> Option<Transition> {
         self.handshake = None;
         let ticket = self.untold.ticket.take()?;
@@ -76,7 +79,7 @@ impl Pick {
         self.backend().failed(&ticket, limits, now)
     }
 
-    /// Keeps the count alone, for what goes on long after its outcome: a session. An outcome not told until now never is.
+    /// Keeps only the count, for a session, which lives long after the handshake. No outcome can be told afterwards.
     pub fn settle(self) -> Seat {
         self.in_flight.backend().begin_session();
         Seat(self.in_flight)
@@ -84,7 +87,7 @@ impl Pick {
 }
 
 impl Seat {
-    /// The backend that it counts for.
+    /// The backend at which this counts.
     pub fn backend(&self) -> &Arc<Backend> {
         self.0.backend()
     }
@@ -107,14 +110,14 @@ impl InFlight {
         self.0.address()
     }
 
-    /// The backend that it counts for.
+    /// The backend at which this counts.
     fn backend(&self) -> &Arc<Backend> {
         &self.0
     }
 }
 
 impl Handshake {
-    /// `None` where `most` are in flight.
+    /// `None` if `most` handshakes are in flight already.
     pub(super) fn begin(backend: &Arc<Backend>, most: usize) -> Option<Self> {
         backend.begin_handshake(most).then(|| Self(Arc::clone(backend)))
     }

@@ -1,27 +1,29 @@
-//! Who is next among the backends that may be picked: hash, fewest in flight, the better of two, or turns.
+//! How a policy chooses among the backends that may be picked: hash, fewest in flight, the better of two, or turns.
 
 use super::{Policy, key::Key, random::Random, rendezvous, slow_start::Share};
 
-/// A backend that may be picked, as it was when the pick began: counts that move meanwhile would make a comparison lie.
+/// A backend that may be picked, as it was when the pick began. A copy, because counts that change during a comparison
+/// would make its result wrong.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Candidate<'a> {
     /// Its place in the file.
     pub(super) index: usize,
     pub(super) address: &'a str,
     pub(super) weight: u32,
-    /// How much of its weight counts now; to the hash, all of it does.
+    /// The share of its weight that counts now. The hash always uses the whole weight.
     pub(super) share: Share,
     /// Sessions and requests in flight.
     pub(super) active: usize,
 }
 
 impl Candidate<'_> {
-    /// Its weight now, in the parts that a share counts in; never 0.
+    /// Its weight now, in thousandths (see [`Share`]); never 0.
     fn effective_weight(&self) -> u64 {
         (u64::from(self.weight) * u64::from(self.share.0)).max(1)
     }
 
-    /// Whether it has fewer in flight per weight. Exact: a/v < b/w as a*w < b*v, and 64 by 64 bits cannot overflow.
+    /// Whether it has fewer in flight per weight than `other`. The result is exact: a/v < b/w is compared as a*w < b*v,
+    /// and a product of two 64-bit numbers fits into 128 bits.
     fn is_less_loaded_than(&self, other: &Self) -> bool {
         let mine = self.active as u128 * u128::from(other.effective_weight());
         let theirs = other.active as u128 * u128::from(self.effective_weight());
@@ -29,7 +31,7 @@ impl Candidate<'_> {
     }
 }
 
-/// The index of the one to pick; `None` without candidates.
+/// The index of the backend to pick; `None` without candidates.
 pub(super) fn choose(policy: &Policy, key: &Key, candidates: &[Candidate<'_>], turns: &mut Turns) -> Option<usize> {
     match policy {
         Policy::Hash { prefix_v4, .. } | Policy::IpHash { prefix_v4 } => {
@@ -41,10 +43,11 @@ pub(super) fn choose(policy: &Policy, key: &Key, candidates: &[Candidate<'_>], t
     }
 }
 
-/// What picks remember of the picks before.
+/// What a pick needs to know of the picks before.
 ///
-/// Smooth weighted turns, as in nginx: each candidate gains its weight, the richest is picked and pays what all of them
-/// gained. Over any `sum of weights` picks each gets exactly its weight, as evenly spread as can be.
+/// Smooth weighted turns, as in nginx: in each pick every candidate gains its weight. The candidate with the most
+/// credit is picked and pays the sum of these gains. While candidates and weights stay the same, any `sum of weights`
+/// picks give each candidate exactly its weight, spread as evenly as possible.
 #[derive(Debug)]
 pub(super) struct Turns {
     /// What each backend has gained and not yet paid, by its place in the file.
@@ -62,7 +65,7 @@ impl Turns {
         let mut richest: Option<usize> = None;
         for candidate in candidates {
             let weight = i64::try_from(candidate.effective_weight()).unwrap_or(i64::MAX);
-            // Saturating: credit stays near the sum of weights, and a pick must not be able to panic.
+            // Saturating, so that a pick cannot panic. Credit stays near the sum of the weights, far from the limits.
             total = total.saturating_add(weight);
             self.credit[candidate.index] = self.credit[candidate.index].saturating_add(weight);
             if richest.is_none_or(|richest| self.credit[candidate.index] > self.credit[richest]) {
@@ -74,8 +77,11 @@ impl Turns {
         Some(richest)
     }
 
-    /// Two drawn by weight, and of these the one with fewer in flight per weight; in a tie the first (nginx: `random two
-    /// least_conn`). So nobody runs after the one least loaded, and one that is slow is still found out.
+    /// Draws two backends by weight and takes the one with fewer in flight per weight; in a tie the first (nginx:
+    /// `random two least_conn`).
+    ///
+    /// So requests that come together do not all go to the one least loaded backend, and a slow backend still gets
+    /// fewer.
     fn better_of_two(&mut self, candidates: &[Candidate<'_>]) -> Option<usize> {
         let first = self.draw(candidates, None)?;
         match self.draw(candidates, Some(first.index)) {
@@ -84,7 +90,7 @@ impl Turns {
         }
     }
 
-    /// One by weight, but not the one at `except`.
+    /// Draws one candidate by weight, except the one with the index `except`.
     fn draw<'c, 'a>(&mut self, candidates: &'c [Candidate<'a>], except: Option<usize>) -> Option<&'c Candidate<'a>> {
         let mut drawn = candidates.iter().filter(|candidate| Some(candidate.index) != except);
         let total = drawn.clone().map(Candidate::effective_weight).sum();
@@ -99,7 +105,7 @@ impl Turns {
     }
 }
 
-/// All candidates with the fewest in flight per weight.
+/// All candidates that share the fewest in flight per weight.
 fn least_loaded<'a>(candidates: &[Candidate<'a>]) -> Vec<Candidate<'a>> {
     let mut least: Vec<Candidate<'a>> = Vec::with_capacity(candidates.len());
     for candidate in candidates {
@@ -170,7 +176,7 @@ mod tests {
 
     #[test]
     fn ties_of_least_conn_take_weighted_turns() {
-        // 2/1 = 6/3 tie; 9/4 does not take part.
+        // 2/1 = 6/3 is a tie; 9/4 is more and does not take part.
         let backends = candidates(&[("a", 1, 2), ("b", 3, 6), ("c", 4, 9)]);
         let mut turns = Turns::new(3, 0);
         let order: String = (0..8)
@@ -197,7 +203,7 @@ mod tests {
         for _ in 0..3000 {
             counts[next(&Policy::RandomTwo, &backends, &mut turns)] += 1;
         }
-        // b wins against both, c only where it meets a: in one of the three pairs.
+        // b wins against a and c. c wins only against a, in one of the three pairs.
         assert_eq!(counts[0], 0);
         assert!((900..1100).contains(&counts[2]), "{counts:?}");
     }

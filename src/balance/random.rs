@@ -1,4 +1,5 @@
-//! Cheap numbers for choices that need not be secret (SplitMix64), from a seed: so that a test can repeat them.
+//! Cheap random numbers for choices that need not be secret (SplitMix64). A test can repeat them, because they come
+//! from a seed.
 
 #[derive(Debug)]
 pub(super) struct Random(u64);
@@ -8,14 +9,14 @@ impl Random {
         Self(seed)
     }
 
-    /// Less than `end`, every number as likely as makes no difference; 0 if `end` is 0.
+    /// A number less than `end`; 0 if `end` is 0. The chances of the numbers differ by less than anyone can notice.
     pub(super) fn below(&mut self, end: u64) -> u64 {
         let scaled = (u128::from(self.next()) * u128::from(end)) >> 64;
         // A product with a number below 2^64, shifted by 64 bits, is less than `end`.
         u64::try_from(scaled).unwrap_or(0)
     }
 
-    /// Steele, Lea and Flood, "Fast splittable pseudorandom number generators" (2014), with its constants.
+    /// The algorithm and constants of Steele, Lea and Flood, "Fast splittable pseudorandom number generators" (2014).
     fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -1,4 +1,4 @@
-//! The backends that live, so that what is counted and known of them goes on when the file changes.
+//! The list of the known backends. With it their counts and their health outlive a change of the file.
 
 use std::{
     collections::HashMap,
@@ -13,15 +13,17 @@ use super::{
     upstream::Upstream,
 };
 
-/// Finds the backends of an earlier file again, by the upstream's name and their address. A backend lives as long as an
-/// upstream or a session has it; one that comes back later is a new one, and one that comes back sooner begins anew but for
-/// its counts ([`Backend::begin_anew`]).
+/// Finds the backends of an earlier file again, by the upstream's name and the backend's address.
 ///
-/// Requests that began before a reload go on with the old [`Upstream`], which picks under a lock of its own: while both
-/// pick, a backend may get one request more than `max_conns`.
+/// A backend is kept as long as an upstream or a session holds it. The file may lose a backend and name it again later.
+/// If nobody held the backend in between, the later one is new. If a session still held it, the backend begins anew, but
+/// keeps its counts ([`Backend::begin_anew`]).
+///
+/// Requests that began before a reload still use the old [`Upstream`], which picks under its own lock. While both pick,
+/// a backend may get one request more than `max_conns`.
 #[derive(Debug, Default)]
 pub struct Registry {
-    /// By the upstream's name. A lock, taken at a (re)load only.
+    /// The known upstreams by name. A lock, taken only at a load or reload of the file.
     known: Mutex<HashMap<String, Known>>,
     seed: u64,
 }
@@ -29,21 +31,24 @@ pub struct Registry {
 /// What is known of one upstream.
 #[derive(Debug, Default)]
 struct Known {
-    /// By address.
+    /// The backends by address.
     backends: HashMap<String, Weak<Backend>>,
-    /// Its backends have it too.
+    /// The line of the upstream. The backends keep the line alive.
     line: Weak<Line>,
 }
 
 impl Registry {
-    /// `seed`: of random choices. Another one in each process, or all proxies of a fleet choose alike.
+    /// `seed`: the seed of random choices. Each process needs its own seed, or all proxies of a fleet make the same
+    /// choices.
     #[must_use]
     pub fn new(seed: u64) -> Self {
         Self { known: Mutex::default(), seed }
     }
 
-    /// An upstream as the file has it now, with the backends that are known: their counts, their health and the
-    /// operator's duty go on. Those it does not know are up, idle, and at the beginning of their slow start.
+    /// An upstream as the file has it now.
+    ///
+    /// A known backend keeps its counts, its health and the operator's duty. A new backend is up, idle, and at the
+    /// beginning of its slow start.
     pub fn upstream(&self, settings: UpstreamSettings, now: Instant) -> Arc<Upstream> {
         let mut known = lock(&self.known);
         let known = known.entry(settings.name.clone()).or_default();
@@ -67,7 +72,7 @@ impl Registry {
         upstream
     }
 
-    /// Forgets the backends that live no more, and upstreams without any.
+    /// Forgets the backends that nobody holds any more, and then the upstreams without backends.
     pub fn forget_gone(&self) {
         lock(&self.known).retain(|_, upstream| {
             upstream.backends.retain(|_, backend| backend.strong_count() > 0);
@@ -75,7 +80,7 @@ impl Registry {
         });
     }
 
-    /// Whether a backend lives no more, so that there is something to forget.
+    /// Whether nobody holds a known backend any more: then [`Self::forget_gone`] has something to do.
     pub fn has_gone(&self) -> bool {
         let known = lock(&self.known);
         known.values().flat_map(|upstream| upstream.backends.values()).any(|backend| backend.strong_count() == 0)

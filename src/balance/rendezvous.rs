@@ -1,4 +1,4 @@
-//! Weighted rendezvous: whose client is it?
+//! Weighted rendezvous hashing: which backend a client belongs to.
 
 use std::hash::Hasher as _;
 
@@ -6,8 +6,10 @@ use siphasher::sip::SipHasher13;
 
 use super::{key::Key, policy::Candidate};
 
-/// Every backend has a score of its own for this key, and the highest wins. So the loss of a backend moves nobody else's
-/// clients, and its own go each to their second best. `prefix_v4`: as in [`Key::hasher`].
+/// The index of the backend with the highest score for this key. `prefix_v4`: as in [`Key::hasher`].
+///
+/// Each backend has its own score for each key. So if a backend is lost, only its own clients move, each to the backend
+/// with its second highest score.
 pub(super) fn highest_score(key: &Key, prefix_v4: u8, candidates: &[Candidate<'_>]) -> Option<usize> {
     let key = key.hasher(prefix_v4);
     let mut best: Option<(f64, usize)> = None;
@@ -20,15 +22,16 @@ pub(super) fn highest_score(key: &Key, prefix_v4: u8, candidates: &[Candidate<'_
     best.map(|(_, index)| index)
 }
 
-/// `-weight / ln(u)`, with `u` in (0, 1) from a hash of key and backend: the one draw per backend under which each wins in
-/// proportion to its weight.
+/// The score of a backend: `-weight / ln(u)`, where `u` in (0, 1) is a hash of key and backend.
 ///
-/// Equal on every machine: SipHash-1-3 with the key 0 reads bytes, `u` is exact in 53 bits, IEEE 754 fixes the
-/// division, and `libm::log` computes in software where `f64::ln` calls what the platform has.
+/// With this formula each backend wins in proportion to its weight, from one hash per backend.
+///
+/// The score is equal on every machine. SipHash-1-3 with the key 0 reads bytes, `u` is exact in 53 bits, and IEEE 754
+/// fixes the division. `libm::log` computes in software; `f64::ln` would call the library of the platform.
 fn score(key: &SipHasher13, address: &str, weight: u32) -> f64 {
     let mut hasher = *key;
     hasher.write(address.as_bytes());
-    // 52 bits and a half: never 0, never 1.
+    // 52 bits plus a half, so `u` is never 0 and never 1.
     let u = ((hasher.finish() >> 12) as f64 + 0.5) / (1_u64 << 52) as f64;
     -f64::from(weight) / libm::log(u)
 }
@@ -90,7 +93,7 @@ mod tests {
         assert!(moved[0] > 500 && moved[2] > 500 && moved[3] > 500, "{moved:?}");
     }
 
-    /// Worked out by a program of its own, not by this one: a change here moves clients on every upgrade.
+    /// Another program has computed these values. If they change, an upgrade of longwire moves clients.
     #[test]
     fn mappings_are_those_of_every_version_and_machine() {
         let backends = candidates(&[("127.0.0.1:9001", 1, 0), ("127.0.0.1:9002", 1, 0), ("chat.internal:8080", 2, 0)]);

@@ -1,21 +1,21 @@
-//! How much of its weight a backend has that has just come back.
+//! The share of its weight that a backend has after it came back.
 //!
-//! Under `least_conn` a backend that returns empty is the least loaded for a long time: every new session goes there, and
-//! what has just recovered is knocked over. So its weight begins small and grows.
+//! Under `least_conn` a backend that comes back empty is the least loaded one for a long time. Every new session would
+//! go there and could overload a backend that has just recovered. So its weight begins small and grows.
 
 use std::time::Duration;
 
-/// A part of a backend's weight, of [`WHOLE`].
+/// A part of a backend's weight, in parts of [`WHOLE`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Share(pub(super) u32);
 
-/// All of it.
+/// The whole weight.
 pub(super) const WHOLE: Share = Share(1000);
 
-/// What it begins with: a twentieth, so that it is not left without any request to prove itself with.
+/// The first share, a twentieth. It is not 0, because a backend without requests cannot show that it is well.
 const FIRST: Share = Share(50);
 
-/// The share of a backend that has been back for `age`: it grows evenly over `slow_start`; 0s = at once.
+/// The share of a backend that has been back for `age`. The share grows evenly over `slow_start`; 0s = whole at once.
 pub(super) fn share(age: Duration, slow_start: Duration) -> Share {
     if age >= slow_start {
         return WHOLE;

@@ -1,4 +1,4 @@
-//! What an upstream does as a whole, in virtual time; the parts have their own tests.
+//! What an upstream does as a whole, in virtual time. Its parts have their own tests.
 #![allow(clippy::unwrap_used)]
 
 mod handshakes;
@@ -37,7 +37,7 @@ fn limited(address: &str, max_conns: usize) -> BackendSettings {
     BackendSettings { max_conns, ..backend(address) }
 }
 
-/// One failure takes a backend out.
+/// An upstream in which one failure takes a backend out.
 fn upstream(policy: Policy, backends: impl Into<Vec<BackendSettings>>) -> Arc<Upstream> {
     new(settings(policy, backends))
 }
@@ -62,7 +62,7 @@ fn new(settings: UpstreamSettings) -> Arc<Upstream> {
     Registry::default().upstream(settings, Instant::now())
 }
 
-/// A check with these thresholds.
+/// Checks once a second with these thresholds.
 fn every_second(rise: u32, fall: u32) -> HealthCheck {
     HealthCheck {
         kind: CheckKind::Tcp,
@@ -80,7 +80,7 @@ fn pick(upstream: &Arc<Upstream>, now: Instant) -> Pick {
     upstream.pick(&CLIENT.into(), &mut Tried::default(), now).unwrap()
 }
 
-/// The addresses one request is sent to, in turn, until none is left.
+/// The addresses to which one request goes, one after another, until no backend is left.
 fn attempts(upstream: &Arc<Upstream>, now: Instant) -> (Vec<String>, Unavailable) {
     let mut tried = Tried::default();
     let mut addresses = Vec::new();
@@ -93,7 +93,7 @@ fn attempts(upstream: &Arc<Upstream>, now: Instant) -> (Vec<String>, Unavailable
     panic!("one was tried twice: {addresses:?}");
 }
 
-/// Takes every backend of these addresses out by failing requests until it is.
+/// Takes the backends with these addresses out, each by failing requests.
 fn take_out(upstream: &Arc<Upstream>, addresses: &[&str], now: Instant) {
     for address in addresses {
         let mut tried = Tried::default();
@@ -106,7 +106,7 @@ fn take_out(upstream: &Arc<Upstream>, addresses: &[&str], now: Instant) {
     }
 }
 
-/// What each of four threads, begun together, returns.
+/// The results of four threads that start `run` together.
 fn on_four_threads<T: Send>(run: impl Fn() -> T + Sync) -> Vec<T> {
     let barrier = Barrier::new(4);
     let run = || {
@@ -255,11 +255,11 @@ fn one_trial_at_a_time_while_others_go_elsewhere() {
         let mut trial = pick(&upstream, now);
         assert_eq!(trial.address(), "a");
         assert_eq!(pick(&upstream, now).address(), "b");
-        // Given up: the next request is the trial.
+        // The trial is given up, so the next request is the trial.
         drop(trial);
         trial = pick(&upstream, now);
         assert_eq!(trial.address(), "a");
-        // Failed: another fail_timeout.
+        // The trial has failed, so the backend stays out for another `fail_timeout`.
         assert_eq!(trial.failed(now), None);
         assert_eq!(pick(&upstream, now).address(), "b");
 
@@ -267,7 +267,7 @@ fn one_trial_at_a_time_while_others_go_elsewhere() {
         let mut trial = pick(&upstream, now);
         assert_eq!(trial.address(), "a");
         assert_eq!(trial.succeeded(now), Some(Transition::Back));
-        // The session lives on; the backend is wholly back.
+        // The session still lives, and the backend takes all requests again.
         let sessions: Vec<_> = (0..10).map(|_| pick(&upstream, now)).collect();
         assert!(sessions.iter().all(|pick| pick.address() == "a"));
     }
@@ -333,7 +333,7 @@ fn recovered_backend_has_its_share_again_within_one_round_of_picks() {
         let upstream = upstream(policy.clone(), [backend("a"), backend("b"), backend("c")]);
         let start = Instant::now();
         let clients = || (0..30).map(|n| IpAddr::V4(Ipv4Addr::new(192, 0, 2, n)));
-        // Requests that end before the next, so that least_conn takes turns too.
+        // Each request ends before the next begins, so `least_conn` takes turns too.
         let serve = |client: IpAddr, now| {
             let mut pick = upstream.pick(&client.into(), &mut Tried::default(), now).unwrap();
             pick.succeeded(now);

@@ -1,4 +1,4 @@
-//! A named group of backends and the pick among them.
+//! A named group of backends, and how one of them is picked.
 
 use std::{
     fmt,
@@ -23,21 +23,21 @@ use super::{
     slow_start,
 };
 
-/// A named group of backends; one per process, shared by all workers.
+/// A named group of backends. There is one per process, and all workers share it.
 #[derive(Debug)]
 pub struct Upstream {
     settings: UpstreamSettings,
     limits: Limits,
     line: Arc<Line>,
-    /// In the order of `settings.backends`.
+    /// The backends in the order of `settings.backends`.
     backends: Vec<Arc<Backend>>,
-    /// A lock, held for the whole of a pick: turns, `max_conns` and the one trial are exact only if picks come one
-    /// after another. Nothing waits while it is held.
+    /// A lock, held for a whole pick: turns, `max_conns` and the one trial are exact only if picks follow one another.
+    /// Its holder waits for no peer.
     turns: Mutex<Turns>,
 }
 
 impl Upstream {
-    /// `backends`: one for each of `settings.backends`, in that order. `seed`: of random choices.
+    /// `backends`: one for each of `settings.backends`, in that order. `seed`: the seed of random choices.
     pub(super) fn new(
         settings: UpstreamSettings,
         backends: Vec<Arc<Backend>>,
@@ -63,7 +63,7 @@ impl Upstream {
         &self.backends
     }
 
-    /// How its backends are checked; `None` = they are not.
+    /// How its backends are checked; `None` = they are not checked.
     pub fn health_check(&self) -> Option<&HealthCheck> {
         self.settings.health_check.as_ref()
     }
@@ -73,12 +73,12 @@ impl Upstream {
         self.settings.reuses_connections
     }
 
-    /// Whether the file has the backend at this place `down`.
+    /// Whether the file marks the backend at this place as `down`.
     pub fn is_down(&self, index: usize) -> bool {
         self.settings.backends.get(index).is_some_and(|backend| backend.down)
     }
 
-    /// Whether any of its backends takes new requests, as far as the file and the operator are asked.
+    /// Whether any backend takes new requests, by the file and the operator alone; health and counts are not asked.
     pub fn takes_new(&self) -> bool {
         let mut backends = self.backends.iter().zip(&self.settings.backends);
         backends.any(|(backend, settings)| !settings.down && backend.duty() == Duty::Up)
@@ -89,8 +89,10 @@ impl Upstream {
         self.health_check().is_some() && !self.is_down(index)
     }
 
-    /// A check of the backend at this place came to its end. The transition is the checks' own: a backend that its
-    /// requests keep out is not picked by right however its checks end.
+    /// A check of the backend at this place ended.
+    ///
+    /// Returns a transition of the checks alone. If its requests keep the backend out, it stays out whatever its checks
+    /// say.
     pub fn checked(&self, index: usize, check: Check) -> Option<Transition> {
         self.backends.get(index)?.checked(check, self.health_check()?)
     }
@@ -103,7 +105,7 @@ impl Upstream {
         }
     }
 
-    /// What of a request decides where it goes.
+    /// The part of a request that decides on its backend.
     pub fn key(&self, client: IpAddr, headers: &HeaderMap, query: Option<&str>) -> Key {
         match &self.settings.policy {
             Policy::Hash { on, .. } => on.key(client, headers, query),
@@ -111,7 +113,7 @@ impl Upstream {
         }
     }
 
-    /// Where to connect for a pick that was made with this key.
+    /// The place to connect to for a pick that was made with this key.
     pub fn destination<'a>(&self, pick: &'a Pick, key: &'a Key) -> Destination<'a> {
         let hash = match self.settings.policy {
             Policy::Hash { prefix_v4, .. } | Policy::IpHash { prefix_v4 } => Some((key, prefix_v4)),
@@ -120,12 +122,12 @@ impl Upstream {
         Destination { backend: pick.backend(), hash }
     }
 
-    /// The backend for the next attempt of a request, counted as in flight and noted in `tried`.
+    /// Picks the backend for the next attempt of a request, counts it as in flight, and adds it to `tried`.
     ///
     /// # Errors
     ///
-    /// [`Unavailable`] when no backend is left that is not down, off duty, full or tried; never [`Unavailable::Busy`]. The
-    /// number of [`tries`](Self::tries) is the caller's to keep.
+    /// [`Unavailable`] when every backend is down, off duty, full or tried; never [`Unavailable::Busy`]. The caller
+    /// respects the number of [`tries`](Self::tries).
     pub fn pick(&self, key: &Key, tried: &mut Tried, now: Instant) -> Result<Pick, Unavailable> {
         let mut turns = lock(&self.turns);
         let candidates = self.candidates(tried, now)?;
@@ -133,16 +135,18 @@ impl Upstream {
         Ok(self.picked(index, None, tried, now))
     }
 
-    /// The same for a WebSocket handshake, of which a backend takes `max_handshakes` at a time: with all its backends at
-    /// that number, it waits. `place` is the caller's place in the line, to be given again when `waker` was called;
-    /// dropped, it gives up. How long to wait is the caller's to say.
+    /// Picks a backend for a WebSocket handshake, as [`pick`](Self::pick) does, or waits for a place.
     ///
-    /// It waits rather than go where it would not go otherwise: to a backup, to a backend that is out, or, with a hash, to
-    /// another backend than its own.
+    /// A backend takes `max_handshakes` handshakes at a time. If all backends have as many, the handshake waits in
+    /// line. `place` is the caller's place in the line: the caller gives it again after `waker` was called, and drops
+    /// it to give up. The caller decides how long to wait.
+    ///
+    /// A handshake waits only for backends to which it would go anyway. It does not go to a backup or to a backend that
+    /// is out instead, nor, with a hash, to a backend other than its own.
     ///
     /// # Errors
     ///
-    /// As [`pick`](Self::pick), and [`Unavailable::Busy`] when `handshake_queue` wait already.
+    /// The errors of [`pick`](Self::pick), and [`Unavailable::Busy`] when `handshake_queue` handshakes wait already.
     pub fn poll_handshake(
         &self,
         key: &Key,
@@ -163,7 +167,8 @@ impl Upstream {
                 Policy::LeastConn | Policy::RandomTwo | Policy::RoundRobin => None,
             };
             let wish = own.map(|index| Arc::clone(&self.backends[index]));
-            // First the waker, then the look at the places: else one could come free in between, and nobody be told.
+            // Store the waker before the look at the places (rule 1 of the line): a place that came free in between
+            // would wake nobody.
             let is_next = match place {
                 Some(place) => place.is_first(&wish, waker),
                 None => self.line.is_free(&wish),
@@ -189,9 +194,10 @@ impl Upstream {
         }
     }
 
-    /// The same backend as before, for a client that has a connection of its own with it: the policy and the health of
-    /// that backend are not asked. `None` when that backend takes no more: it is gone from the file, `down`, off duty,
-    /// full, or (for a handshake) at its `max_handshakes`.
+    /// Picks the same backend as before, for a client with its own connection to that backend.
+    ///
+    /// The policy and the health of the backend are not asked. `None` if the backend takes no more: it is gone from the
+    /// file, `down`, off duty, full, or (for a handshake) at its `max_handshakes`.
     pub fn pick_again(
         &self,
         backend: &Arc<Backend>,
@@ -211,7 +217,7 @@ impl Upstream {
         Some(self.picked(index, handshake, tried, now))
     }
 
-    /// Whether the file or the operator keeps it from being picked.
+    /// Whether the file or the operator excludes the backend from picks.
     fn is_off(&self, index: usize) -> bool {
         self.is_down(index) || self.backends[index].duty() != Duty::Up
     }
@@ -230,7 +236,7 @@ impl Upstream {
         Pick::new(Arc::clone(&self.backends[index]), self.limits, handshake, now)
     }
 
-    /// The backends of the best rank that has any, at least one.
+    /// The backends that may be picked and have the best rank; at least one.
     fn candidates(&self, tried: &Tried, now: Instant) -> Result<Vec<Candidate<'_>>, Unavailable> {
         let mut best = None;
         let mut candidates = Vec::with_capacity(self.backends.len());
@@ -258,19 +264,19 @@ impl Upstream {
     }
 }
 
-/// Backends tried for one request, by their place in the upstream whose picks noted them here.
+/// The backends tried for one request, by their place in the upstream.
 #[derive(Debug, Default)]
 pub struct Tried {
     indices: Vec<usize>,
 }
 
 impl Tried {
-    /// How many were tried.
+    /// How many backends were tried.
     pub fn len(&self) -> usize {
         self.indices.len()
     }
 
-    /// Whether none was tried yet.
+    /// Whether no backend was tried yet.
     pub fn is_empty(&self) -> bool {
         self.indices.is_empty()
     }
@@ -280,14 +286,15 @@ impl Tried {
     }
 }
 
-/// Why there is no backend to pick.
+/// Why no backend can be picked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unavailable {
     /// This request has tried every backend that could be picked.
     AllTried,
-    /// Every backend that could be picked has `max_handshakes` in flight, and enough wait.
+    /// Every backend that could be picked has `max_handshakes` in flight, and `handshake_queue` handshakes wait
+    /// already.
     Busy,
-    /// Nothing was tried: every backend is `down`, off duty or at its `max_conns`.
+    /// No backend was tried: each is `down`, off duty or at its `max_conns`.
     DownOrFull,
 }
 
@@ -303,7 +310,7 @@ impl fmt::Display for Unavailable {
 
 impl std::error::Error for Unavailable {}
 
-/// Who is asked before whom, best first.
+/// The rank of a backend, best first. A backend is picked only if none has a better rank.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Rank {
     Primary,

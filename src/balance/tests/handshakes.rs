@@ -1,4 +1,4 @@
-//! Handshakes in flight, and the line of those that wait for a place.
+//! Handshakes in flight, and the line in which handshakes wait for a place.
 
 use std::{
     collections::VecDeque,
@@ -137,7 +137,7 @@ fn with_a_hash_each_waits_for_its_own_backend_and_for_no_other() {
     let held_a = Client::new(on_a[0]).picked(&upstream);
     let mut waits_for_a = Client::new(on_a[1]);
     assert!(waits_for_a.has_to_wait(&upstream), "though b has a place");
-    // Nobody who wants b stands behind one who wants a.
+    // A handshake that wants b does not wait behind one that wants a.
     let held_b = Client::new(on_b[0]).picked(&upstream);
     let mut waits_for_b = Client::new(on_b[1]);
     assert!(waits_for_b.has_to_wait(&upstream));
@@ -159,7 +159,7 @@ fn those_whose_backend_went_out_wait_for_their_next_one() {
     let mut waiting: Vec<_> = on_a.take(3).collect();
     assert!(waiting.iter_mut().all(|client| client.has_to_wait(&upstream)));
     assert_eq!(held.failed(Instant::now()), Some(Transition::Out));
-    // Whoever is called looks, and calls the next.
+    // Each client that was called polls again, and then the next one is called.
     let mut held = Vec::new();
     while let Some(called) = waiting.iter().position(Client::was_called) {
         if let Poll::Ready(pick) = waiting[called].poll(&upstream) {
@@ -235,7 +235,7 @@ fn number_is_exact_whatever_the_number_of_threads() {
 }
 
 proptest! {
-    /// Whatever comes and goes: nobody waits, uncalled, for a place that is there.
+    /// Whatever comes and goes: no client waits uncalled while a place for it is free.
     #[test]
     fn no_place_stays_free_while_someone_waits_for_it(
         steps in vec((0..3_u8, any::<prop::sample::Index>()), 0..80),
@@ -255,7 +255,7 @@ proptest! {
                 2 if !waiting.is_empty() => drop(waiting.remove(index.index(waiting.len()))),
                 _ => {}
             }
-            // As a runtime does: who was called is asked, until nobody is.
+            // Like a runtime: poll the clients that were called, until no client is called.
             while let Some(called) = waiting.iter().position(Client::was_called) {
                 if let Poll::Ready(pick) = waiting[called].poll(&upstream) {
                     held.push(pick.unwrap());
@@ -265,7 +265,7 @@ proptest! {
             let counts: Vec<_> = upstream.backends().iter().map(|backend| backend.handshakes()).collect();
             prop_assert!(counts.iter().all(|count| *count <= 2));
             prop_assert_eq!(counts.iter().sum::<usize>(), held.len());
-            // Ask once more who was not called: nobody could have gone.
+            // Poll the clients that were not called: none of them could have gone.
             prop_assert!(waiting.iter_mut().all(|client| client.has_to_wait(&upstream)));
         }
     }

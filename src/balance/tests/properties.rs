@@ -1,4 +1,4 @@
-//! What holds of every sequence of picks and outcomes.
+//! What holds for every sequence of picks and outcomes.
 
 use std::{
     net::{IpAddr, Ipv4Addr},
@@ -10,7 +10,7 @@ use proptest::{collection::vec, prelude::*, sample::Index};
 
 use super::super::*;
 
-/// One event; an `Index` chooses among the picks held or the requests under way.
+/// One event. An `Index` chooses among the picks that are held, or among the requests under way.
 #[derive(Debug, Clone)]
 enum Step {
     Begin { client: u32 },
@@ -59,14 +59,14 @@ fn with_address((port, (weight, max_conns, backup, down)): (u16, (u32, usize, bo
     BackendSettings { address: format!("127.0.0.1:{port}"), weight, max_conns, backup, down }
 }
 
-/// A request under way: what it tried, and of those by address.
+/// A request under way: the backends that it tried, and their addresses.
 struct Request {
     client: IpAddr,
     tried: Tried,
     addresses: Vec<String>,
 }
 
-/// An upstream, the requests and picks alive, and the time.
+/// An upstream, its requests and picks, and the time.
 struct Room {
     settings: UpstreamSettings,
     upstream: Arc<Upstream>,
@@ -117,7 +117,7 @@ impl Room {
         }
     }
 
-    /// One attempt of a request: the backend is one that may be picked, and none that ranks before it may.
+    /// One attempt of a request. Its backend may be picked, and no backend with a better rank may.
     fn pick(&mut self, request: usize) {
         let request = &mut self.requests[request];
         let may_be_picked: Vec<_> = self
@@ -149,7 +149,7 @@ impl Room {
         }
     }
 
-    /// Every backend counts the picks alive.
+    /// Every backend counts exactly the picks that are held.
     fn check(&self) {
         for (backend, settings) in self.upstream.backends().iter().zip(&self.settings.backends) {
             assert_eq!(backend.active(), active(&self.picks, backend.address()));
@@ -179,7 +179,7 @@ proptest! {
         prop_assert!(room.upstream.backends().iter().all(|backend| backend.active() == 0));
     }
 
-    /// No trial slot is lost: `fail_timeout` after everything was dropped, the first request may go to any backend.
+    /// No trial slot is lost: `fail_timeout` after all picks were dropped, the first request may go to any backend.
     #[test]
     fn any_interleaving_leaves_every_backend_ready_after_fail_timeout(
         settings in settings(),

@@ -1,8 +1,8 @@
-//! What goes on when the file changes, and what the operator says meanwhile.
+//! What continues when the file changes, and what the operator says between two reloads.
 
 use super::*;
 
-/// `settings` read again.
+/// The upstream after a reload with `settings`.
 fn reload(registry: &Registry, settings: &UpstreamSettings, now: Instant) -> Arc<Upstream> {
     registry.upstream(settings.clone(), now)
 }

@@ -1,4 +1,4 @@
-//! A backend that comes back empty, and the herd before it.
+//! A backend that comes back empty, and the herd of new sessions that waits for it.
 
 use proptest::{collection::vec, prelude::*};
 
@@ -10,7 +10,7 @@ fn slow(policy: Policy, backends: impl Into<Vec<BackendSettings>>, slow_start: D
     UpstreamSettings { slow_start, ..settings(policy, backends) }
 }
 
-/// New sessions, all of which stay; how many are on `address`.
+/// Starts `size` sessions, which all stay; returns how many are on `address`.
 fn herd(upstream: &Arc<Upstream>, size: usize, address: &str, now: Instant) -> (Vec<Pick>, usize) {
     let picks: Vec<_> = (0..size).map(|_| pick(upstream, now)).collect();
     let there = picks.iter().filter(|pick| pick.address() == address).count();
@@ -20,7 +20,7 @@ fn herd(upstream: &Arc<Upstream>, size: usize, address: &str, now: Instant) -> (
 /// `a` and `b` with 1000 sessions each, and `c`, which was out and has just come back with none.
 fn returned(policy: Policy, slow_start: Duration) -> (Arc<Upstream>, Vec<Pick>, Instant) {
     let upstream = new(slow(policy, [backend("a"), backend("b"), backend("c")], slow_start));
-    // All have been there for long.
+    // All backends have been up for longer than their slow start.
     let start = Instant::now() + 2 * SLOW_START;
     take_out(&upstream, &["c"], start);
     let (sessions, on_c) = herd(&upstream, 2000, "c", start);
@@ -43,7 +43,7 @@ fn without_slow_start_the_whole_herd_of_least_conn_falls_upon_the_one_that_retur
 fn with_slow_start_it_takes_a_twentieth_at_first_half_at_half_time_and_then_its_whole_share() {
     let (upstream, mut sessions, now) = returned(Policy::LeastConn, SLOW_START);
     let mut on_c = 0;
-    // Of the 3200, 4400 and 5600 sessions it has what one of the others has times 0.05, 0.525 and 1.
+    // At 3200, 4400 and 5600 sessions in all, c has 0.05, 0.525 and 1 times as many as each of the others.
     for (seconds, expected) in [(0, 77..=79), (30, 913..=916), (60, 1865..=1868)] {
         let (more, there) = herd(&upstream, 1200, "c", now + Duration::from_secs(seconds));
         sessions.extend(more);
@@ -57,9 +57,9 @@ fn turns_and_the_better_of_two_begin_small_too() {
     for policy in [Policy::RoundRobin, Policy::RandomTwo] {
         let (upstream, sessions, now) = returned(policy.clone(), SLOW_START);
         drop(sessions);
-        // None stays, so that the turns and the draws alone decide.
+        // No session stays, so only the turns and the draws decide.
         let share = |now| (0..4100).filter(|_| pick(&upstream, now).address() == "c").count();
-        // By turns 100 of 4100. Among idle backends the second one drawn does not count.
+        // The turns give 100 of 4100. Among idle backends the second draw does not count.
         let first = share(now);
         assert!((60..=140).contains(&first), "{policy:?}: {first}");
         let whole = share(now + SLOW_START);
@@ -108,8 +108,8 @@ fn put_back_to_duty_or_passed_by_its_checks_it_starts_slowly() {
 }
 
 proptest! {
-    /// However loads and times lie, nobody is left out for good: a backend within its slow start gets at least its share
-    /// of a herd, in every policy by weight.
+    /// Whatever the size of the herd and the time since its return: under `least_conn` a backend within its slow start
+    /// gets its fair share of the herd, neither all of it nor none.
     #[test]
     fn a_returned_backend_is_neither_buried_nor_starved(
         loads in vec(0..40_usize, 2..5), seconds in 0..80_u64,
@@ -123,7 +123,8 @@ proptest! {
         returned.set_duty(Duty::Up, now);
         let size = loads.iter().sum::<usize>() + 200;
         let (_picks, there) = herd(&upstream, size, "0", back);
-        // Least loaded per weight, all of it new: the share is that of the weights, to one session each.
+        // All sessions are new, and each goes to the least loaded backend per weight. So each share follows the
+        // weights, to within one session per backend.
         let weight = (0.05 + 0.95 * seconds as f64 / 60.0).min(1.0);
         let fair = size as f64 * weight / (weight + (loads.len() - 1) as f64);
         prop_assert!((there as f64 - fair).abs() <= loads.len() as f64, "{there}, fair is {fair}");
