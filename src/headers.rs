@@ -1,8 +1,8 @@
 //! Hop-by-hop removal, forwarding headers, trusted proxies. PURE.
 //!
-//! Toward a backend: [`check_framing`] and [`client_address`] read the request as it came, and so does who checks its
-//! `Origin`; then [`onward()`] tells what of it the backend gets. Toward a client, [`end_to_end`] and [`strip_hop_by_hop`] leave out
-//! what concerns one hop.
+//! Toward a backend: [`check_framing`] and [`client_address`] read the request as it came, and so does the check of its
+//! `Origin`. Then [`onward()`] lists the fields that the backend gets. Toward a client, [`end_to_end`] and
+//! [`strip_hop_by_hop`] leave out the fields of one hop.
 
 mod authentication;
 mod framing;
@@ -30,19 +30,21 @@ pub use onward::{Hop, Value, onward};
 pub use spelling::{capitalize, spell};
 pub use strangers::Strangers;
 
-/// The id of a request, toward its backend and in the log.
+/// The id of a request. The backend gets it in this field, and the log has it too.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Longest `X-Request-Id` passed on, in bytes.
+/// The longest `X-Request-Id` that passes on, in bytes.
 pub const MAX_REQUEST_ID: usize = 128;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 
-/// Fields of one hop (RFC 9110 §7.6.1), with `Trailer` and `HTTP2-Settings` (RFC 7540 §3.2.1), whether `Connection` names
-/// them or not. `Proxy-Authenticate` and `Proxy-Authorization` are not among them: this proxy asks for no credentials,
-/// so they may belong to the next one (RFC 9110 §11.7.1).
+/// The fields of one hop (RFC 9110 §7.6.1), with `Trailer` and `HTTP2-Settings` (RFC 7540 §3.2.1). They are removed
+/// whether `Connection` names them or not.
+///
+/// `Proxy-Authenticate` and `Proxy-Authorization` are not in the list: this proxy asks for no credentials, so they may
+/// belong to the next proxy (RFC 9110 §11.7.1).
 const HOP_BY_HOP: [HeaderName; 8] = [
     CONNECTION,
     HeaderName::from_static("keep-alive"),
@@ -54,17 +56,21 @@ const HOP_BY_HOP: [HeaderName; 8] = [
     UPGRADE,
 ];
 
-/// Removes what concerns one hop only, and everything that `Connection` names; for requests and answers.
+/// Removes the fields of one hop, and all fields that `Connection` names, from a request or an answer.
 ///
-/// Whatever the peer names, these stay: `Host` and `Content-Length`, which say what the message is and where it ends, and
-/// the forwarding fields of a trusted sender, so that no client can have its own address removed on the way.
-/// `Authorization`, `Cookie` and all the others go when they are named, as the RFC has it.
+/// These fields stay, even if `Connection` names them:
 ///
-/// With `Transfer-Encoding` gone, hyper frames the body anew: by its length where known, else chunked. There is one trap
-/// left to the caller: to a GET or HEAD with a body of unknown length hyper's client sends no body at all, unless
-/// `Transfer-Encoding: chunked` is set again after this.
+/// 1. `Host` and `Content-Length`, because they say what the message is and where it ends.
+/// 2. The forwarding fields, so that no client can have its own address removed on the way. (A field that an untrusted
+///    sender wrote ends in [`onward()`].)
+///
+/// `Authorization`, `Cookie` and all other fields go if `Connection` names them, as the RFC requires.
+///
+/// Without `Transfer-Encoding`, hyper frames the body anew: by its length if that is known, else chunked. One trap is
+/// left to the caller. hyper's client sends no body with a GET or HEAD whose body has no known length, unless the
+/// caller sets `Transfer-Encoding: chunked` again after this.
 pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    // Most answers have none of them: to look at each name once is cheaper than to look for all of these.
+    // Most answers have no such field. One look at each name is cheaper than a search for each of these fields.
     if !headers.keys().any(|name| HOP_BY_HOP.contains(name)) {
         return;
     }
@@ -79,7 +85,7 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
 
 /// The fields that [`strip_hop_by_hop`] leaves, in their order.
 pub fn end_to_end(headers: &HeaderMap) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
-    // The two that nearly all name are of one hop by themselves.
+    // Nearly all `Connection` fields name only these two, and both are in `HOP_BY_HOP` anyway.
     let is_usual = |token: &[u8]| token.eq_ignore_ascii_case(b"upgrade") || token.eq_ignore_ascii_case(b"keep-alive");
     let named: Vec<&[u8]> = tokens(headers, &CONNECTION).filter(|token| !is_usual(token)).collect();
     let is_named = move |name: &HeaderName| {
@@ -89,11 +95,15 @@ pub fn end_to_end(headers: &HeaderMap) -> impl Iterator<Item = (&HeaderName, &He
     headers.iter().filter(move |(name, _)| !HOP_BY_HOP.contains(name) && !is_named(name))
 }
 
-/// The address that serves the hash, the limits and the log: the right-most entry of `X-Forwarded-For` that is not
-/// trusted, where the sender is trusted; else the sender's.
+/// The address of the client, for the hash, the limits and the log.
 ///
-/// An entry that is no address ends the walk at the last one that was: whoever wrote it vouches for nothing further left.
-/// When all are trusted, the left-most is the client. `::ffff:a.b.c.d` counts as `a.b.c.d`, and a port is ignored.
+/// 1. If the sender is not trusted, the client is the sender.
+/// 2. Else the client is the right-most entry of `X-Forwarded-For` that is not trusted.
+/// 3. If all entries are trusted, the client is the left-most one.
+/// 4. An entry that is no address ends the search. The client is then the entry to its right, or else the sender: an
+///    unreadable entry vouches for nothing to its left.
+///
+/// `::ffff:a.b.c.d` counts as `a.b.c.d`, and a port is ignored.
 #[must_use]
 pub fn client_address(sender: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
     let mut client = sender.to_canonical();
@@ -107,28 +117,30 @@ pub fn client_address(sender: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) ->
     client
 }
 
-/// Whether an answer is a stream of events: open for as long as somebody listens, and quiet while nothing happens.
+/// Whether an answer is a stream of events. Such an answer is open as long as somebody listens, and silent while
+/// nothing happens.
 #[must_use]
 pub fn is_event_stream(answer: &HeaderMap) -> bool {
     let kind = answer.get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes).split(|byte| *byte == b';').next();
     kind.unwrap_or_default().trim_ascii().eq_ignore_ascii_case(b"text/event-stream")
 }
 
-/// Whether somebody says that he forwards a request of another.
+/// Whether the sender says that it forwards a request of somebody else.
 #[must_use]
 pub fn is_forwarded(headers: &HeaderMap) -> bool {
     headers.contains_key(X_FORWARDED_FOR) || headers.contains_key(X_FORWARDED_PROTO)
 }
 
-/// Whether an address is in one of the networks, `::ffff:a.b.c.d` taken as `a.b.c.d`.
+/// Whether an address is in one of the networks; `::ffff:a.b.c.d` counts as `a.b.c.d`.
 #[must_use]
 pub fn is_trusted(address: IpAddr, trusted: &[IpNet]) -> bool {
     let address = address.to_canonical();
     trusted.iter().any(|network| network.contains(&address))
 }
 
-/// The request's own id if it has one that is sane (1 to [`MAX_REQUEST_ID`] visible ASCII characters), else one made from
-/// `random`: 32 hexadecimal digits.
+/// The id of a request: its own id if that is valid, else 32 hexadecimal digits made from `random`.
+///
+/// A valid id has 1 to [`MAX_REQUEST_ID`] visible ASCII characters, and there is only one.
 #[must_use]
 pub fn request_id(headers: &HeaderMap, random: u128) -> String {
     let mut ids = headers.get_all(X_REQUEST_ID).iter();
@@ -142,7 +154,7 @@ pub fn request_id(headers: &HeaderMap, random: u128) -> String {
     hex(random)
 }
 
-/// 32 hexadecimal digits. By hand: what formats any number in any way takes three times as long.
+/// Writes 32 hexadecimal digits. The standard library's formatting takes three times as long.
 pub(crate) fn hex(number: u128) -> String {
     let mut digits = String::with_capacity(32);
     for byte in number.to_be_bytes() {
@@ -153,7 +165,7 @@ pub(crate) fn hex(number: u128) -> String {
     digits
 }
 
-/// The elements of a comma-separated field over all its lines, trimmed, empty ones left out (RFC 9110 §5.6.1).
+/// The elements of a comma-separated field over all its lines, trimmed and without empty ones (RFC 9110 §5.6.1).
 pub(crate) fn tokens<'a>(
     headers: &'a HeaderMap,
     name: &HeaderName,
@@ -166,7 +178,7 @@ pub(crate) fn tokens<'a>(
         .filter(|token| !token.is_empty())
 }
 
-/// Whether a field is one by which a proxy tells of the hop before it.
+/// Whether a proxy uses the field to tell of the hop before it.
 fn tells_of_a_hop(name: &HeaderName) -> bool {
     name.as_str().starts_with("x-forwarded-") || *name == X_REAL_IP || *name == FORWARDED || *name == X_REQUEST_ID
 }

@@ -1,7 +1,8 @@
 //! The line of the handshakes that wait for a place at a backend: first come, first served.
 //!
-//! A place is the right to one more handshake in flight. Nothing in this file blocks: a waiter leaves a [`Waker`].
-//! These rules make sure that no place stays free while somebody waits for it:
+//! Nothing in this file blocks: a waiter leaves a [`Waker`]. The rules below use the word place for a place at a
+//! backend, which is room for one more handshake in flight. (A [`Place`] is a place in the line.) They make sure that
+//! no place stays free while somebody waits for it:
 //!
 //! 1. A waiter stores its waker before it looks for a place ([`Place::is_first`] stores it). So if a place comes free
 //!    after the look, the waker is called.

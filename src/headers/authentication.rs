@@ -1,17 +1,17 @@
-//! Authentication that belongs to a connection and not to a request. PURE.
+//! Authentication that holds for a connection and not for one request. PURE.
 //!
-//! HTTP has no state, and these schemes have one: after NTLM or Negotiate the server takes every request of that
-//! connection for the same user's (RFC 4559 §6; MS-NTHT §1.6).
+//! HTTP has no state, but these schemes do: after NTLM or Negotiate, the server takes every request on that connection
+//! for a request of the same user (RFC 4559 §6; MS-NTHT §1.6).
 
 use hyper::{
     HeaderMap,
     header::{AUTHORIZATION, HeaderName, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, WWW_AUTHENTICATE},
 };
 
-/// The schemes that authenticate a connection. `Nego2` and `Kerberos` are Negotiate by older names.
+/// The schemes that authenticate a connection. `Nego2` and `Kerberos` are older names of Negotiate.
 const SCHEMES: [&[u8]; 4] = [b"ntlm", b"negotiate", b"nego2", b"kerberos"];
 
-/// IIS says by it whether the connection stays authenticated.
+/// The field in which IIS says whether the connection stays authenticated.
 const PERSISTENT_AUTH: HeaderName = HeaderName::from_static("persistent-auth");
 
 /// Whether a request with these fields authenticates the connection that it is sent on.
@@ -20,13 +20,13 @@ pub fn authenticates_connection(request: &HeaderMap) -> bool {
     [AUTHORIZATION, PROXY_AUTHORIZATION].iter().any(|name| names_scheme(request, name))
 }
 
-/// Whether an answer with these fields asks for such a request, on the same connection.
+/// Whether an answer with these fields asks the client to authenticate the connection.
 #[must_use]
 pub fn asks_to_authenticate_connection(answer: &HeaderMap) -> bool {
     [WWW_AUTHENTICATE, PROXY_AUTHENTICATE].iter().any(|name| names_scheme(answer, name))
 }
 
-/// Whether an answer with these fields says that its connection is somebody's, or will be.
+/// Whether an answer with these fields says that the connection belongs to one user, or will.
 #[must_use]
 pub fn belongs_to_one_client(answer: &HeaderMap) -> bool {
     let is_persistent =
@@ -34,8 +34,11 @@ pub fn belongs_to_one_client(answer: &HeaderMap) -> bool {
     asks_to_authenticate_connection(answer) || answer.get_all(PERSISTENT_AUTH).iter().any(is_persistent)
 }
 
-/// One field may carry several challenges (RFC 9110 §11.6.1). A comma within quotes cuts where none is meant: at worst
-/// that finds a scheme which is not there, and a connection is not shared that could have been.
+/// Whether a field names one of the schemes.
+///
+/// A field may carry several challenges, separated by commas (RFC 9110 §11.6.1). This code also splits at a comma
+/// within quotes. At worst it then finds a scheme that is not there, and a connection is not shared although it could
+/// be.
 fn names_scheme(headers: &HeaderMap, name: &HeaderName) -> bool {
     let fields = headers.get_all(name).into_iter();
     let mut parts = fields.flat_map(|field| field.as_bytes().split(|byte| *byte == b','));

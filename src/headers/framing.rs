@@ -1,20 +1,29 @@
-//! Where a message ends and whom it is for: what must be beyond doubt before it goes on (RFC 9112).
+//! Where a message ends and whom it is for: both must be certain before a message goes on (RFC 9112).
 //!
-//! Two readers that frame one message differently make two messages of it, and the second is an attacker's. hyper 1.12
-//! rebuilds the framing of all it forwards, so most of this is done by refusing what hyper would repair.
+//! If two readers frame one message differently, they read two messages, and an attacker wrote the second one. hyper
+//! 1.12 rebuilds the framing of all that it forwards. So most of the work here is to refuse what hyper would repair.
 //!
-//! Refused by hyper and its parser before we see a request: names with other characters than tokens have or a space
-//! before the colon; folded lines; NUL, CR and other controls in a value or the target; a `Content-Length` that is empty,
-//! signed, a list, wider than 64 bits or different from a second one; a `Transfer-Encoding` that does not end in `chunked`,
-//! or any in HTTP/1.0; chunk sizes other than hexadecimal digits within 64 bits; a chunk extension with a bare CR or LF;
-//! heads over the limits.
+//! hyper and its parser refuse these requests before this code sees them:
 //!
-//! Repaired by hyper, so that we neither see nor forward it: a bare LF for CRLF; a `Content-Length` beside
-//! `Transfer-Encoding` in a request (dropped, and the connection closed after it); an equal `Content-Length` twice;
-//! a fragment in the target (cut off).
+//! - a name with characters that a token cannot have, or with a space before the colon;
+//! - a folded line;
+//! - NUL, CR or another control character in a value or in the target;
+//! - a `Content-Length` that is empty, signed, a list, wider than 64 bits, or different from a second one;
+//! - a `Transfer-Encoding` that does not end in `chunked`, or any in HTTP/1.0;
+//! - a chunk size that is not hexadecimal digits within 64 bits;
+//! - a chunk extension with a bare CR or LF;
+//! - a head over the limits.
 //!
-//! Let through by hyper, refused here: everything in [`BadRequest`] and [`BadFraming`]. A few of these hyper catches as
-//! well; they are checked again because they cost nothing and a later hyper may repair more.
+//! hyper repairs these requests, so this code neither sees nor forwards the fault:
+//!
+//! - a bare LF instead of CRLF;
+//! - a `Content-Length` beside `Transfer-Encoding` in a request (hyper drops the length and closes the connection after
+//!   the request);
+//! - two equal `Content-Length` fields;
+//! - a fragment in the target (hyper cuts it off).
+//!
+//! hyper lets everything in [`BadRequest`] and [`BadFraming`] pass, and this code refuses it. hyper catches a few of
+//! these faults too. They are checked again because the check costs nothing and a later hyper may repair more.
 
 use std::{fmt, net::Ipv6Addr};
 
@@ -23,12 +32,12 @@ use hyper::{
     header::{CONTENT_LENGTH, HOST, HeaderValue, TRANSFER_ENCODING},
 };
 
-/// Why a request is answered 400 and its connection closed.
+/// Why a request gets a 400 and its connection is closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BadRequest {
-    /// CONNECT: this is no forward proxy.
+    /// CONNECT, which only a forward proxy serves.
     Connect,
-    /// A target that is neither a path, nor an `http` or `ws` URL, nor the `*` of OPTIONS.
+    /// A target that is no path, no `http` or `ws` URL, and not the `*` of OPTIONS.
     Target,
     /// A user name in the target (RFC 9110 §4.2.4).
     Userinfo,
@@ -36,34 +45,35 @@ pub enum BadRequest {
     HostMissing,
     /// More than one `Host`.
     HostRepeated,
-    /// A `Host`, or what stands for it in a target, that is no name or address with an optional port.
+    /// A `Host`, or the authority of a target in its place, that is no name or address with an optional port.
     HostInvalid,
     /// An absolute target with another host than `Host`.
     HostDisagrees,
-    /// A body whose end is in doubt.
+    /// A body whose end is uncertain.
     Framing(BadFraming),
 }
 
-/// Why the end of a message is in doubt (RFC 9112 §6).
+/// Why the end of a message is uncertain (RFC 9112 §6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BadFraming {
-    /// Another `Transfer-Encoding` than one `chunked`, also one spelled in a way that some readers take for it.
+    /// A `Transfer-Encoding` other than one `chunked`, or one that only some readers take for `chunked`.
     TransferEncoding,
     /// `Content-Length` beside `Transfer-Encoding`.
     BothLengths,
     /// More than one `Content-Length`.
     ContentLengthRepeated,
-    /// A `Content-Length` that is no number of 64 bits in plain digits.
+    /// A `Content-Length` that is not a 64-bit number in plain digits.
     ContentLengthInvalid,
 }
 
 /// Checks whom a request is for and where it ends.
 ///
-/// An empty `Host` is taken: it is right by the grammar, health checks send it, and it matches the routes without a host.
-/// A target with bytes above 0x7f is refused; characters that browsers leave alone against RFC 3986, such as `|`, are not.
+/// An empty `Host` is accepted: the grammar allows it, health checks send it, and it matches the routes without a host.
+/// A target with bytes above 0x7f is refused. Characters that browsers write although RFC 3986 forbids them, such as
+/// `|`, are accepted.
 ///
 /// # Errors
-/// The first thing that is wrong; the answer is 400, and the connection is not used again.
+/// The first fault. The answer is 400, and the connection is not used again.
 pub fn check_framing(method: &Method, uri: &Uri, version: Version, headers: &HeaderMap) -> Result<(), BadRequest> {
     if method == Method::CONNECT {
         return Err(BadRequest::Connect);
@@ -76,12 +86,14 @@ pub fn check_framing(method: &Method, uri: &Uri, version: Version, headers: &Hea
     check_lengths(headers).map_err(BadRequest::Framing)
 }
 
-/// Checks where an answer of a backend ends. hyper's client shows us what it repairs: with both lengths it goes by
-/// `Transfer-Encoding` and keeps the other field (its issues 4123 and 4181), and a `Transfer-Encoding` it does not know it
-/// reads to the end of the connection.
+/// Checks where an answer of a backend ends.
+///
+/// hyper's client shows what it repairs. If an answer has both lengths, hyper follows `Transfer-Encoding` and keeps the
+/// other field (its issues 4123 and 4181). If hyper does not know the `Transfer-Encoding`, it reads to the end of the
+/// connection.
 ///
 /// # Errors
-/// What is in doubt; the answer is 502, and the backend's connection is not used again.
+/// The reason why the end is uncertain. The answer is 502, and the backend's connection is not used again.
 pub fn check_answer_framing(headers: &HeaderMap) -> Result<(), BadFraming> {
     match check_lengths(headers) {
         Err(BadFraming::ContentLengthRepeated | BadFraming::ContentLengthInvalid) if one_length(headers).is_some() => {
@@ -91,8 +103,9 @@ pub fn check_answer_framing(headers: &HeaderMap) -> Result<(), BadFraming> {
     }
 }
 
-/// A length that an answer says more than once, in lines or in a list, is said once from here on (RFC 9112 §6.3, number 5):
-/// hyper reads it so, and would write it as it came. Call it after [`check_answer_framing`].
+/// Reduces a length that an answer repeats, in lines or in a list, to one (RFC 9112 §6.3, number 5).
+///
+/// hyper reads the repeated length as one, but would forward it as it came. Call this after [`check_answer_framing`].
 pub fn merge_lengths(headers: &mut HeaderMap) {
     let is_once = |length: &HeaderValue| length.as_bytes().iter().all(u8::is_ascii_digit);
     if headers.get_all(CONTENT_LENGTH).iter().count() < 2 && headers.get(CONTENT_LENGTH).is_none_or(is_once) {
@@ -103,7 +116,7 @@ pub fn merge_lengths(headers: &mut HeaderMap) {
     }
 }
 
-/// The one length that all of them say.
+/// The one length that all `Content-Length` values state; `None` if they differ or are not valid.
 fn one_length(headers: &HeaderMap) -> Option<&[u8]> {
     let lines = headers.get_all(CONTENT_LENGTH).iter();
     let mut lengths = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
@@ -111,8 +124,10 @@ fn one_length(headers: &HeaderMap) -> Option<&[u8]> {
     lengths.all(|length| length == first).then_some(first)
 }
 
-/// The host a request is for, with its port as written: `Host`, else the authority of an absolute target (HTTP/1.0 may
-/// send no `Host`), else empty. Ask only after [`check_framing`].
+/// The host that a request is for, with its port as written.
+///
+/// It is the `Host` field, else the authority of an absolute target (HTTP/1.0 may send no `Host`), else empty. Call
+/// this only after [`check_framing`].
 #[must_use]
 pub fn host<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> &'a str {
     match headers.get(HOST) {
@@ -121,7 +136,7 @@ pub fn host<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> &'a str {
     }
 }
 
-/// The name or bracketed address of a host, and what follows its last colon.
+/// Splits a host into its name or bracketed address, and the text after its last colon.
 pub(crate) fn split_port(host: &str) -> (&str, Option<&str>) {
     match host.rsplit_once(':') {
         Some((name, port)) if !port.contains(']') => (name, Some(port)),
@@ -159,7 +174,7 @@ impl fmt::Display for BadFraming {
 
 impl std::error::Error for BadFraming {}
 
-/// The four forms of a target (RFC 9112 §3.2), of which one is CONNECT's alone.
+/// Checks that the target has one of the forms of RFC 9112 §3.2. The fourth form belongs to CONNECT alone.
 fn check_target(method: &Method, uri: &Uri) -> Result<(), BadRequest> {
     match (uri.scheme_str(), uri.authority()) {
         (None, None) => {}
@@ -180,7 +195,7 @@ fn check_host(uri: &Uri, version: Version, headers: &HeaderMap) -> Result<(), Ba
     let host = match (hosts.next(), hosts.next()) {
         (Some(host), None) => host.to_str().map_err(|_| BadRequest::HostInvalid)?,
         (Some(_), Some(_)) => return Err(BadRequest::HostRepeated),
-        // The target names it then, if anybody does.
+        // HTTP/1.0 may omit `Host`; then only the target can name the host.
         (None, _) if version == Version::HTTP_10 => {
             let is_sound = uri.authority().is_none_or(|authority| is_host(authority.as_str()));
             return if is_sound { Ok(()) } else { Err(BadRequest::HostInvalid) };
@@ -196,8 +211,10 @@ fn check_host(uri: &Uri, version: Version, headers: &HeaderMap) -> Result<(), Ba
     }
 }
 
-/// Stricter than `uri-host` (RFC 3986 §3.2.2): letters, digits, `-`, `.` and `_`, or an IPv6 literal. No name in use has
-/// one of the other characters, and they are how a second host is smuggled into the first.
+/// Whether a text is a host with an optional port: letters, digits, `-`, `.` and `_`, or an IPv6 literal.
+///
+/// This is stricter than `uri-host` (RFC 3986 §3.2.2). No name in use has any other character, and attackers use other
+/// characters to smuggle a second host into the first.
 fn is_host(host: &str) -> bool {
     let (name, port) = split_port(host);
     let is_port = |port: &str| {
@@ -211,7 +228,7 @@ fn is_host(host: &str) -> bool {
     is_name && port.is_none_or(is_port)
 }
 
-/// Whether an absolute target names the same host as `Host`; either may leave the default port out.
+/// Whether an absolute target names the same host as `Host`. Each of them may omit the default port.
 fn is_same_host(scheme: Option<&str>, authority: &str, host: &str) -> bool {
     let default = if matches!(scheme, Some("https" | "wss")) { "443" } else { "80" };
     let (name, port) = split_port(authority);
@@ -238,7 +255,7 @@ fn check_lengths(headers: &HeaderMap) -> Result<(), BadFraming> {
     }
 }
 
-/// Digits only: `u64`'s own parser would take a sign.
+/// Whether a text is a length: only digits, because `u64`'s own parser would accept a sign.
 fn is_length(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_digit()) && text.parse::<u64>().is_ok()
 }

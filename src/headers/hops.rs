@@ -1,29 +1,31 @@
-//! What says how many hops a message has made, and how many it may still make (RFC 9110 §7.6.2 and §7.6.3). PURE.
+//! How many hops a message has made, and how many it may still make (RFC 9110 §7.6.2 and §7.6.3). PURE.
 
 use hyper::{
     HeaderMap, Method, Version,
     header::{HeaderName, HeaderValue, VIA},
 };
 
-/// How many more hops a request may make.
+/// The field that says how many more hops a request may make.
 pub const MAX_FORWARDS: HeaderName = HeaderName::from_static("max-forwards");
 
-/// This hop in `Via`, of a message of HTTP/1.1.
+/// This hop's entry in `Via`, for a message of HTTP/1.1.
 pub const VIA_1_1: &str = "1.1 longwire";
 
 /// How far a request may go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reach {
-    /// As far as it comes.
+    /// The request has no limit.
     Open,
-    /// No further: it is the recipient's to answer.
+    /// No further: the proxy itself answers the request.
     Here,
-    /// So many hops beyond the next one.
+    /// The request may make this many hops after the next one.
     Beyond(u64),
 }
 
-/// What `Max-Forwards` says of an OPTIONS or a TRACE. On other methods, and where it is no number, it means nothing. It is read as the
-/// client sent it: `Connection` cannot name it away.
+/// How far a request may go, by its `Max-Forwards`.
+///
+/// The field counts only on OPTIONS and TRACE, and only if it is a number. It is read as the client sent it, so
+/// `Connection` cannot remove it.
 #[must_use]
 pub fn reach(method: &Method, headers: &HeaderMap) -> Reach {
     if !matches!(*method, Method::OPTIONS | Method::TRACE) {
@@ -37,7 +39,7 @@ pub fn reach(method: &Method, headers: &HeaderMap) -> Reach {
     }
 }
 
-/// This hop in `Via`, with the version of the message that came.
+/// This hop's entry in `Via`, with the HTTP version of the message that arrived.
 #[must_use]
 pub const fn via(version: Version) -> &'static str {
     match version {

@@ -1,6 +1,6 @@
-//! The fields of a request on their way to a backend. PURE.
+//! The fields of a request that a backend gets. PURE.
 //!
-//! They are told one by one, in one pass over what the client sent, so that a request is written without a second map.
+//! One pass over the client's fields tells them one by one, so a request is written without a second map.
 
 use std::{io::Write as _, net::IpAddr};
 
@@ -15,10 +15,10 @@ const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 
-/// What a request came through, as told to the backend.
+/// The hop by which a request came to this proxy, as the backend is told of it.
 #[derive(Debug, Clone, Copy)]
 pub struct Hop<'a> {
-    /// Who is at the other end of the connection.
+    /// The address at the other end of the connection.
     pub sender: IpAddr,
     /// The client, as [`client_address`](super::client_address) found it.
     pub client: IpAddr,
@@ -28,23 +28,23 @@ pub struct Hop<'a> {
     pub tls: bool,
     /// The host the request is for, as [`host`](super::host) found it; empty where the request names none.
     pub host: &'a str,
-    /// The port that was connected to.
+    /// The port to which the sender connected.
     pub port: u16,
-    /// As [`request_id`](super::request_id) found or made it.
+    /// The id, as [`request_id`](super::request_id) found or made it.
     pub request_id: &'a str,
 }
 
 /// The value of a field toward a backend.
 #[derive(Debug, Clone, Copy)]
 pub enum Value<'a> {
-    /// As it came.
+    /// The value as it came.
     Passed(&'a HeaderValue),
-    /// What we say.
+    /// A value of this proxy.
     Ours(&'a [u8]),
 }
 
 impl Value<'_> {
-    /// On the wire.
+    /// The value on the wire.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         match self {
@@ -53,8 +53,8 @@ impl Value<'_> {
         }
     }
 
-    /// For a map. What we say comes from a field, an address or a number, so a field can hold it; if ever it could not, the
-    /// backend gets none.
+    /// The value for a map. A value of this proxy comes from a field, an address or a number, so it is always valid. If
+    /// it were not, the backend would not get the field.
     #[must_use]
     pub fn to_header(&self) -> Option<HeaderValue> {
         match self {
@@ -64,30 +64,32 @@ impl Value<'_> {
     }
 }
 
-/// What becomes of a field that is none of one hop.
+/// What happens to a field that is not a field of one hop.
 enum Fate {
     Passes,
-    /// It tells of a hop: a stranger's ends here.
+    /// The field tells of a hop. If its sender is not trusted, the field ends here.
     Tells,
     Ends,
 }
 
-/// Tells the fields that the backend gets of a request: first what passes, in its order, then what we say of the client. As
-/// ours come last, the client's `Connection` cannot name them away (RFC 9110 §7.6.1).
+/// Tells the fields of a request that the backend gets: first the client's fields that pass, in their order, then the
+/// proxy's own fields about the client. The client's `Connection` names only fields of the client, so it cannot remove
+/// the proxy's own (RFC 9110 §7.6.1).
 ///
-/// - What concerns one hop ends here, and what `Connection` names ([`strip_hop_by_hop`](super::strip_hop_by_hop)).
-/// - From a trusted sender `X-Forwarded-For` gets the sender appended, on one line; the other `X-Forwarded-*`, `X-Real-IP`
-///   and `Forwarded` (to which we add nothing) are kept; what is missing of `-Proto`, `-Host`, `-Port` and `X-Real-IP` is
-///   set.
-/// - From anyone else every `X-Forwarded-*`, `X-Real-IP` and `Forwarded` is dropped and ours are set.
-/// - Spellings that a CGI-like backend cannot tell from these (`X_Forwarded_For`) are dropped from all: a trusted proxy
-///   writes the proper ones, and may have passed a client's imitation on.
-/// - `Expect` goes: hyper has answered `100-continue` itself when the body is read.
+/// - The fields of one hop end here, and so do the fields that `Connection` names
+///   ([`strip_hop_by_hop`](super::strip_hop_by_hop)).
+/// - From a trusted sender, `X-Forwarded-For` passes with the sender's address appended, in one line. The other
+///   `X-Forwarded-*`, `X-Real-IP` and `Forwarded` pass unchanged. Of `-Proto`, `-Host`, `-Port` and `X-Real-IP` the
+///   proxy sets those that are missing.
+/// - From any other sender, every `X-Forwarded-*`, `X-Real-IP` and `Forwarded` is dropped, and the proxy sets its own.
+/// - Names that a CGI-like backend cannot tell from these (`X_Forwarded_For`) are dropped for every sender. A trusted
+///   proxy writes the proper names, but may have passed on a client's imitation.
+/// - `Expect` is dropped, because hyper itself answers `100-continue` when the body is read.
 pub fn onward(headers: &HeaderMap, hop: &Hop<'_>, mut tell: impl FnMut(&HeaderName, Value<'_>)) {
     for (name, value) in end_to_end(headers) {
         let passes = match fate(name) {
             Fate::Passes => true,
-            // These two are said anew.
+            // The proxy writes these two fields anew.
             Fate::Tells => hop.trusted && *name != X_FORWARDED_FOR && *name != X_REQUEST_ID,
             Fate::Ends => false,
         };
@@ -98,7 +100,7 @@ pub fn onward(headers: &HeaderMap, hop: &Hop<'_>, mut tell: impl FnMut(&HeaderNa
     tell_of_hop(headers, hop, tell);
 }
 
-/// What we say ourselves, but for what a trusted sender has said.
+/// Tells the proxy's own fields, except those that a trusted sender has set.
 fn tell_of_hop(headers: &HeaderMap, hop: &Hop<'_>, mut tell: impl FnMut(&HeaderName, Value<'_>)) {
     let mut text = Vec::with_capacity(64);
     if hop.trusted {
@@ -136,8 +138,9 @@ fn fate(name: &HeaderName) -> Fate {
     }
 }
 
-/// Whether a backend that sees names as CGI does (RFC 3875 §4.1.18: upper case, `-` as `_`; some do so with every other
-/// mark) would take this field for one of ours.
+/// Whether a backend that reads names as CGI does would take this field for one of ours.
+///
+/// CGI reads names in upper case and `-` as `_` (RFC 3875 §4.1.18). Some backends also read every other mark as `_`.
 fn imitates(name: &HeaderName) -> bool {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
     if name.as_str().bytes().all(is_plain) {
@@ -148,7 +151,7 @@ fn imitates(name: &HeaderName) -> bool {
     HeaderName::from_bytes(&dashed).is_ok_and(|name| tells_of_a_hop(&name))
 }
 
-/// An IPv4 address by hand: what formats it in any way takes ten times as long.
+/// Appends an address. This code writes IPv4 itself, because the standard library's formatting takes ten times as long.
 fn push_address(text: &mut Vec<u8>, address: IpAddr) {
     match address {
         IpAddr::V4(address) => {
@@ -160,7 +163,7 @@ fn push_address(text: &mut Vec<u8>, address: IpAddr) {
             }
         }
         IpAddr::V6(address) => {
-            // Writing to memory does not fail.
+            // A write to memory does not fail.
             let _ = write!(text, "{address}");
         }
     }
@@ -336,7 +339,7 @@ mod tests {
         }
     }
 
-    /// A map of what [`onward`] tells.
+    /// The fields that [`onward`] tells, as a map.
     fn for_backend(headers: &HeaderMap, hop: &Hop<'_>) -> HeaderMap {
         let mut map = HeaderMap::new();
         onward(headers, hop, |name, value| {

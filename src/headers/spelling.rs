@@ -1,11 +1,11 @@
-//! How names of fields are written where we write them ourselves. PURE.
+//! The spelling of field names where this proxy writes them itself. PURE.
 //!
-//! Letter case means nothing (RFC 9110 §5.1), and programs that look for `Sec-WebSocket-Accept` byte by byte are on the
-//! market all the same. Names go out as the RFCs spell them.
+//! Letter case has no meaning (RFC 9110 §5.1), but some programs on the market search for `Sec-WebSocket-Accept` byte
+//! by byte. So names are written as the RFCs spell them.
 
 use hyper::header::HeaderName;
 
-/// Names that are not spelled with a capital at the beginning and after each hyphen.
+/// The names that have another spelling than a capital at the beginning and after each hyphen.
 const EXCEPTIONS: [(&str, &str); 22] = [
     ("a-im", "A-IM"),
     ("alpn", "ALPN"),
@@ -31,13 +31,13 @@ const EXCEPTIONS: [(&str, &str); 22] = [
     ("x-request-id", "X-Request-ID"),
 ];
 
-/// Of all names that begin so the rest is spelled as any other.
+/// In names with this prefix, only the prefix has a special spelling; the rest follows the general rule.
 const WEBSOCKET: (&str, &str) = ("sec-websocket-", "Sec-WebSocket-");
 
 /// Appends a name in the spelling of the RFCs.
 pub fn spell(name: &HeaderName, line: &mut Vec<u8>) {
     let name = name.as_str();
-    // Most are told apart by their length: cheaper than a search in order.
+    // The lengths of most names differ, so a linear search is cheaper than a binary one.
     if let Some((_, spelling)) = EXCEPTIONS.iter().find(|(known, _)| *known == name) {
         line.extend_from_slice(spelling.as_bytes());
         return;

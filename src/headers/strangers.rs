@@ -1,19 +1,22 @@
-//! Senders that keep sending forwarding headers and are not trusted: mostly a load balancer that nobody named.
+//! Finds senders that often send forwarding headers but are not trusted: mostly a load balancer that is missing in the
+//! file.
 
 use std::{
     net::IpAddr,
     time::{Duration, Instant},
 };
 
-/// Senders that are counted at a time. A load balancer has a few addresses; clients that try the headers have many.
+/// How many senders are counted at a time. A load balancer has few addresses; clients that try such headers have many.
 const SENDERS: usize = 8;
-/// Requests after which a sender is spoken of: one that forwards for others has many.
+/// The number of requests after which a sender is reported. A proxy that forwards for others soon sends as many.
 const MANY: u32 = 50;
-/// How long nothing more is said then.
+/// How long no sender is reported after that.
 const SILENCE: Duration = Duration::from_secs(60 * 60);
 
-/// Counts requests by sender, in little room: whoever sends more than a ninth of them is found, whatever else comes (Misra and
-/// Gries, 1982).
+/// Counts requests by sender in little memory.
+///
+/// It finds every sender that sends more than a ninth of the requests, whatever the others send (Misra and Gries,
+/// 1982).
 #[derive(Debug, Default)]
 pub struct Strangers {
     counts: [Option<(IpAddr, u32)>; SENDERS],
@@ -21,7 +24,8 @@ pub struct Strangers {
 }
 
 impl Strangers {
-    /// A request with forwarding headers came from a sender that is not trusted. Whether it is time to speak of this sender.
+    /// A request with forwarding headers came from a sender that is not trusted. Returns whether to report this sender
+    /// now.
     pub fn note(&mut self, sender: IpAddr, now: Instant) -> bool {
         if self.silent_until.is_some_and(|until| now < until) {
             return false;
@@ -29,7 +33,7 @@ impl Strangers {
         let known = self.counts.iter().position(|count| count.is_some_and(|(address, _)| address == sender));
         let place = known.or_else(|| self.counts.iter().position(Option::is_none));
         let Some(count) = place.and_then(|place| self.counts.get_mut(place)) else {
-            // Nine of different senders cancel each other out.
+            // One request each of nine different senders cancel each other out.
             for count in &mut self.counts {
                 *count = count
                     .and_then(|(address, requests)| Some((address, requests.checked_sub(1).filter(|left| *left > 0)?)));
