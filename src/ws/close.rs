@@ -2,8 +2,8 @@
 
 use super::frame::{ControlFrame, MAX_CONTROL_PAYLOAD, OpCode};
 
-/// A status code of a Close frame. Codes from the endpoints pass unchanged, unknown ones too; the constants are those
-/// that the proxy writes itself.
+/// The status code of a Close frame. Codes from the endpoints pass unchanged, also unknown ones. The constants are the
+/// codes that the proxy itself writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct CloseCode(pub u16);
 
@@ -18,23 +18,23 @@ impl CloseCode {
     pub const MESSAGE_TOO_BIG: Self = Self(1009);
     /// The backend was lost.
     pub const INTERNAL_ERROR: Self = Self(1011);
-    /// The proxy is being restarted: come back.
+    /// The proxy is restarting; the reader should connect again.
     pub const SERVICE_RESTART: Self = Self(1012);
-    /// There is no room now: come back later (IANA's registry).
+    /// There is no room now; the reader should connect again later (IANA's registry).
     pub const TRY_AGAIN_LATER: Self = Self(1013);
 }
 
-/// Code and reason of a Close frame.
+/// The code and the reason of a Close frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CloseFrame {
-    /// `None` when the frame had no payload, or a payload of one byte (which is no code).
+    /// `None` if the frame had no payload, or a payload of one byte, which holds no code.
     pub code: Option<CloseCode>,
-    /// At most 123 bytes on the wire; what is not UTF-8 is replaced here, for the log only.
+    /// At most 123 bytes on the wire. Bytes that are not UTF-8 are replaced here, because the text is only for the log.
     pub reason: String,
 }
 
 impl CloseFrame {
-    /// Reads the payload of a Close frame as leniently as the wire allows: judging it is for the endpoints.
+    /// Reads the payload of a Close frame as leniently as the wire allows, because only the endpoints judge it.
     #[must_use]
     pub fn read(frame: &ControlFrame) -> Self {
         match frame.payload().split_first_chunk::<2>() {
@@ -47,7 +47,7 @@ impl CloseFrame {
     }
 }
 
-/// A Close of our own. `reason` is ours and short.
+/// A Close of our own. A reason of more than 123 bytes is cut.
 #[must_use]
 pub fn close_frame(code: CloseCode, reason: &str) -> ControlFrame {
     let mut payload = [0; MAX_CONTROL_PAYLOAD];

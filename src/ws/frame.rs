@@ -1,33 +1,33 @@
-//! The header of a frame (RFC 6455 §5.2), and the few control frames the proxy writes itself.
+//! The header of a frame (RFC 6455 §5.2), and the control frames that the proxy itself writes.
 
 use std::fmt;
 
-/// The longest header: two bytes, a 64-bit length, a mask.
+/// The longest header: two bytes, a 64-bit length and a mask, in bytes.
 pub const MAX_HEADER: usize = 14;
-/// The longest payload of a control frame (RFC 6455 §5.5).
+/// The longest payload of a control frame, in bytes (RFC 6455 §5.5).
 pub const MAX_CONTROL_PAYLOAD: usize = 125;
-/// The longest control frame on the wire: a short header, a mask, a payload.
+/// The longest control frame on the wire: a short header, a mask and a payload, in bytes.
 pub const MAX_CONTROL_FRAME: usize = 2 + 4 + MAX_CONTROL_PAYLOAD;
 
-/// What a frame is (RFC 6455 §5.2, §11.8).
+/// The kind of a frame (RFC 6455 §5.2, §11.8).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OpCode {
-    /// More of the message that a Text or Binary frame began.
+    /// A further fragment of a message that a Text or Binary frame began.
     Continuation,
     /// A text message, or its first fragment.
     Text,
     /// A binary message, or its first fragment.
     Binary,
-    /// The sender's last frame.
+    /// The last frame of its sender.
     Close,
-    /// "Are you there?"
+    /// A question: is the other end there?
     Ping,
-    /// "I am", with the Ping's payload.
+    /// The answer to a Ping, with the Ping's payload.
     Pong,
 }
 
 impl OpCode {
-    /// Each of them, in the order of their numbers.
+    /// Every opcode, in the order of the numbers.
     pub const ALL: [Self; 6] = [Self::Continuation, Self::Text, Self::Binary, Self::Close, Self::Ping, Self::Pong];
 
     const fn parse(nibble: u8) -> Option<Self> {
@@ -42,7 +42,7 @@ impl OpCode {
         })
     }
 
-    /// Its number.
+    /// The number of the opcode, four bits.
     pub(super) const fn nibble(self) -> u8 {
         match self {
             Self::Continuation => 0x0,
@@ -54,7 +54,7 @@ impl OpCode {
         }
     }
 
-    /// The word for it in metrics and in the log.
+    /// The word for the opcode in metrics and in the log.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -67,7 +67,8 @@ impl OpCode {
         }
     }
 
-    /// Close, Ping and Pong: short, whole, and allowed between the fragments of a message.
+    /// Whether the opcode is Close, Ping or Pong. Such a frame is short and whole, and may go between the fragments of
+    /// a message.
     #[must_use]
     pub const fn is_control(self) -> bool {
         matches!(self, Self::Close | Self::Ping | Self::Pong)
@@ -77,24 +78,24 @@ impl OpCode {
 /// A frame's header, as read from the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FrameHeader {
-    /// The last fragment of its message.
+    /// Whether the frame is the last fragment of its message.
     pub fin: bool,
-    /// RSV1, RSV2, RSV3 as the bits 4, 2, 1: meaningful only to a negotiated extension.
+    /// RSV1, RSV2 and RSV3 as the bits 4, 2 and 1. Only a negotiated extension gives them a meaning.
     pub rsv: u8,
-    /// What the frame is.
+    /// The kind of the frame.
     pub opcode: OpCode,
-    /// The key its payload is masked with; only clients mask (RFC 6455 §5.1).
+    /// The key that masks the payload. Only clients mask (RFC 6455 §5.1).
     pub mask: Option<[u8; 4]>,
     /// Bytes of payload that follow the header, at most 2⁶³ − 1.
     pub length: u64,
 }
 
 impl FrameHeader {
-    /// Reads a header at the start of `bytes` and tells its size; `None` = more bytes are needed, nothing is consumed.
+    /// Reads a header at the start of `bytes` and returns it with its size; `None` = more bytes are needed.
     ///
     /// # Errors
-    /// What no peer may send whatever was negotiated: a reserved opcode, a long or fragmented control frame, a length
-    /// with its top bit set. A length written with more bytes than it needs is let through: that is between the ends.
+    /// The header has a fault that no extension allows: a reserved opcode, a long or fragmented control frame, or a
+    /// length with its top bit set. A length in more bytes than it needs is no fault here: only the two ends judge it.
     pub fn parse(bytes: &[u8]) -> Result<Option<(Self, usize)>, Breach> {
         let &[first, second, ref rest @ ..] = bytes else { return Ok(None) };
         let fin = first & 0x80 != 0;
@@ -135,7 +136,7 @@ impl FrameHeader {
     }
 }
 
-/// A control frame seen whole; its payload is unmasked.
+/// A whole control frame; its payload is unmasked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ControlFrame {
     /// Close, Ping or Pong.
@@ -145,13 +146,13 @@ pub struct ControlFrame {
 }
 
 impl ControlFrame {
-    /// The control frame of a header and the payload behind it.
+    /// The control frame with this header and the payload behind it.
     #[must_use]
     pub fn read(header: &FrameHeader, payload: &[u8]) -> Self {
         Self::new(header.opcode, payload, header.mask)
     }
 
-    /// Copies and unmasks a payload of at most [`MAX_CONTROL_PAYLOAD`] bytes; what is longer is cut.
+    /// Copies a payload of at most [`MAX_CONTROL_PAYLOAD`] bytes and removes its mask; a longer payload is cut.
     #[must_use]
     pub fn new(opcode: OpCode, masked: &[u8], mask: Option<[u8; 4]>) -> Self {
         let mut frame = Self { opcode, payload: [0; MAX_CONTROL_PAYLOAD], length: 0 };
@@ -169,7 +170,8 @@ impl ControlFrame {
         &self.payload[..usize::from(self.length)]
     }
 
-    /// Appends the frame as it goes on the wire: with `mask` toward a backend, without toward a client.
+    /// Appends the frame in its form on the wire. A frame toward a backend needs a `mask`; one toward a client has
+    /// none.
     pub fn encode(&self, mask: Option<[u8; 4]>, out: &mut Vec<u8>) {
         out.push(0x80 | self.opcode.nibble());
         out.push(self.length | if mask.is_some() { 0x80 } else { 0 });
@@ -179,14 +181,15 @@ impl ControlFrame {
     }
 }
 
-/// What a peer may not send: it broke RFC 6455, or a limit of the file. It ends its own session.
+/// A fault for which the proxy ends the session of the peer that sent it: the peer broke RFC 6455, or a limit of the
+/// file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Breach {
     /// A control frame without FIN (§5.5).
     FragmentedControl,
     /// A frame of more than `limits.frame_size`.
     FrameTooBig,
-    /// A new message before the last fragment of the one before (§5.4).
+    /// A new message before the last fragment of the previous one (§5.4).
     InterruptedMessage,
     /// A length of 2⁶³ or more (§5.2).
     LengthTopBit,
@@ -194,24 +197,24 @@ pub enum Breach {
     LongControl,
     /// A masked frame from a backend (§5.1).
     Masked,
-    /// A message of more than `limits.message_size`, or from a backend `limits.backend_message_size`.
+    /// A message of more than `limits.message_size`, or from a backend of more than `limits.backend_message_size`.
     MessageTooBig,
     /// RSV bits without an extension that gives them a meaning (§5.2).
     ReservedBits,
     /// An opcode that has no meaning yet (§5.2).
     ReservedOpcode,
-    /// A continuation of no message (§5.4).
+    /// A Continuation outside a message (§5.4).
     StrayContinuation,
-    /// More than `limits.bytes_per_second`.
+    /// More bytes than `limits.bytes_per_second`.
     TooManyBytes,
-    /// More than `limits.messages_per_second`.
+    /// More than `limits.messages_per_second`. Every frame but a Close counts as a message.
     TooManyMessages,
     /// A frame without a mask from a client (§5.1).
     Unmasked,
 }
 
 impl Breach {
-    /// The words for the Close and the log; well under the 123 bytes that a reason may have.
+    /// The words for the Close and the log. All are far shorter than the 123 bytes that a reason may have.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {

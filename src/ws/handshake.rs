@@ -1,7 +1,7 @@
-//! Which request is a WebSocket handshake, and which 101 is believed (RFC 6455 §4). PURE.
+//! Which request is a WebSocket handshake, and which 101 is valid (RFC 6455 §4). PURE.
 //!
-//! Both answers are strict, because the two ends of a proxy must never disagree on whether a connection has left HTTP:
-//! where one of them thinks so and the other does not, bytes of one person become a request of another.
+//! Both checks are strict, because the two ends of a proxy must always agree on whether a connection has left HTTP. If
+//! only one of them thinks so, the bytes of one person become a request of another.
 
 use std::fmt;
 
@@ -21,38 +21,39 @@ use sha1::{Digest as _, Sha1};
 
 use crate::headers::tokens;
 
-/// What a request is.
+/// The kind of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kind {
-    /// Ordinary HTTP; an `Upgrade` to anything else than `websocket` is one too, and is removed before it goes on.
+    /// Ordinary HTTP. A request with an `Upgrade` to another protocol than `websocket` is plain too; the `Upgrade` is
+    /// removed.
     Plain,
-    /// A whole and right handshake.
+    /// A complete and correct handshake.
     WebSocket(Offer),
-    /// Half of a handshake, or a wrong one: answered here, never forwarded.
+    /// An incomplete or incorrect handshake. The proxy answers it and never forwards it.
     Bad(BadHandshake),
 }
 
-/// What a client offered, as far as the backend's 101 is checked against it.
+/// The parts of a client's offer against which the backend's 101 is checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Offer {
-    /// `Sec-WebSocket-Key`, as written.
+    /// `Sec-WebSocket-Key`, as the client wrote it.
     key: [u8; KEY_TEXT],
-    /// Subprotocols, as written: their letter case counts.
+    /// The subprotocols, as the client wrote them, because their letter case counts.
     subprotocols: Vec<String>,
-    /// Names of the extensions, without parameters.
+    /// The names of the extensions, without parameters.
     extensions: Vec<String>,
 }
 
-/// What both ends agreed on.
+/// What the two ends agreed on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Agreed {
-    /// Whether an extension was negotiated, so that RSV bits are legal (RFC 6455 §5.2).
+    /// Whether the ends negotiated an extension. Then RSV bits are legal (RFC 6455 §5.2).
     pub extensions: bool,
-    /// The subprotocol the backend chose.
+    /// The subprotocol that the backend chose.
     pub subprotocol: Option<String>,
 }
 
-/// Why a request that looks like a handshake is none.
+/// Why a request that looks like a handshake is not one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BadHandshake {
     /// Another method than GET.
@@ -77,10 +78,10 @@ pub enum BadHandshake {
     KeyInvalid,
 }
 
-/// Why a 101 is not believed. Texts from the backend are cut to [`MAX_QUOTED`] characters.
+/// Why the proxy does not accept a 101. Texts from the backend are cut to [`MAX_QUOTED`] characters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FalseUpgrade {
-    /// `Upgrade` names nothing, or another protocol than `websocket`.
+    /// `Upgrade` is missing or empty, or names another protocol than `websocket`.
     Upgrade,
     /// `Connection` does not say `upgrade`.
     Connection,
@@ -88,7 +89,7 @@ pub enum FalseUpgrade {
     AcceptMissing,
     /// More than one `Sec-WebSocket-Accept`.
     AcceptRepeated,
-    /// The accept value belongs to another key.
+    /// The value does not belong to the client's key.
     AcceptWrong,
     /// More than one subprotocol.
     SubprotocolRepeated,
@@ -100,24 +101,24 @@ pub enum FalseUpgrade {
     ExtensionsUnreadable,
 }
 
-/// Characters of a backend's header that an error repeats.
+/// The most characters of a backend's header that an error repeats.
 pub const MAX_QUOTED: usize = 64;
 
-/// The one version of the protocol (RFC 6455 §4.1).
+/// The only version of the protocol (RFC 6455 §4.1).
 pub const VERSION: &str = "13";
 
-/// Appended to the key before it is hashed (RFC 6455 §1.3).
+/// The text that is appended to the key before the hash (RFC 6455 §1.3).
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
-/// Bytes that a key stands for (RFC 6455 §4.1).
+/// The length of a key, in bytes (RFC 6455 §4.1).
 const KEY_LENGTH: usize = 16;
-/// The length of a key as it is written, in base64.
+/// The length of a key in base64, in characters.
 const KEY_TEXT: usize = 24;
-/// The length of a `Sec-WebSocket-Accept`: base64 of a SHA-1.
+/// The length of a `Sec-WebSocket-Accept`, in characters: base64 of a SHA-1.
 const ACCEPT_TEXT: usize = 28;
 
-/// Takes a key whose unused last bits are set: the hash covers its text, so these bits deceive nobody, and some clients
-/// make keys by drawing characters.
+/// Base64 that accepts a key whose unused last bits are set. The hash covers the text of the key, so these bits deceive
+/// nobody. Some clients make a key of random characters.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
     GeneralPurposeConfig::new()
@@ -127,10 +128,11 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 
 /// Tells a WebSocket handshake from plain HTTP (RFC 6455 §4.2.1).
 ///
-/// `Connection: upgrade` alone is plain: proxies in front write it on every request (nginx with a fixed
-/// `proxy_set_header Connection`). Any `Upgrade: websocket`, and any `Sec-WebSocket-Key`, means a handshake and must be
-/// a whole one. A body is refused, since the bytes after the head would be frames to one reader and a body to another;
-/// `Content-Length: 0`, which many clients send, announces none, and goes no further.
+/// - `Connection: upgrade` alone is plain HTTP, because proxies in front write it on every request (nginx with a fixed
+///   `proxy_set_header Connection`).
+/// - Any `Upgrade: websocket`, and any `Sec-WebSocket-Key`, means a handshake, which must be complete.
+/// - A body is refused, because one reader would take the bytes behind the head for frames and another for a body.
+/// - `Content-Length: 0`, which many clients send, announces no body. The field is not forwarded.
 #[must_use]
 pub fn classify(method: &Method, version: Version, headers: &HeaderMap) -> Kind {
     if !has_token(headers, &UPGRADE, "websocket") {
@@ -145,21 +147,22 @@ pub fn classify(method: &Method, version: Version, headers: &HeaderMap) -> Kind 
     }
 }
 
-/// Whether a request is a handshake or looks like one: whatever it is, frames may follow it.
+/// Whether a request is a handshake or looks like one. In both cases frames may follow it.
 #[must_use]
 pub fn is_attempt(headers: &HeaderMap) -> bool {
     has_token(headers, &UPGRADE, "websocket") || headers.contains_key(SEC_WEBSOCKET_KEY)
 }
 
-/// Checks the head of a 101 against what the client offered (RFC 6455 §4.1, the client's list of duties).
+/// Checks the head of a 101 against the client's offer (RFC 6455 §4.1, the client's list of duties).
 ///
-/// `Content-Length` and `Transfer-Encoding`, which some servers write on every answer, mean nothing on a 1xx (RFC 9112
-/// §6.3): whoever sends the 101 on removes them and an empty subprotocol, and writes `Upgrade` and `Connection` anew.
+/// Some servers write `Content-Length` or `Transfer-Encoding` on every answer. On a 1xx they mean nothing (RFC 9112
+/// §6.3). The caller that forwards the 101 removes them and an empty subprotocol, and writes `Upgrade` and `Connection`
+/// anew.
 ///
 /// # Errors
-/// The first thing that is wrong. The backend's connection is then of no use and is closed.
+/// The first fault. The backend's connection is then useless, and is closed.
 pub fn verify(offer: &Offer, headers: &HeaderMap) -> Result<Agreed, FalseUpgrade> {
-    // Said twice is said once: a proxy on the way may have added its own line.
+    // A repeated `websocket` is accepted: a proxy on the way may have added its own line.
     let mut protocols = tokens(headers, &UPGRADE).peekable();
     if protocols.peek().is_none() || !protocols.all(|name| name.eq_ignore_ascii_case(b"websocket")) {
         return Err(FalseUpgrade::Upgrade);
@@ -176,28 +179,29 @@ pub fn verify(offer: &Offer, headers: &HeaderMap) -> Result<Agreed, FalseUpgrade
     Ok(Agreed { extensions: agreed_extensions(offer, headers)?, subprotocol: agreed_subprotocol(offer, headers)? })
 }
 
-/// `Sec-WebSocket-Accept` for a `Sec-WebSocket-Key` (RFC 6455 §4.2.2).
+/// The `Sec-WebSocket-Accept` for a `Sec-WebSocket-Key` (RFC 6455 §4.2.2).
 #[must_use]
 pub fn accept_for(key: impl AsRef<[u8]>) -> [u8; ACCEPT_TEXT] {
     let mut hash = Sha1::new();
     hash.update(key.as_ref());
     hash.update(GUID);
     let mut accept = [0; ACCEPT_TEXT];
-    // It fits: a SHA-1 is always as long.
+    // The hash always fits, because every SHA-1 has the same length.
     let _ = BASE64.encode_slice(hash.finalize(), &mut accept);
     accept
 }
 
-/// A key as it is written, if it is one.
+/// The key in `text`, as written; `None` if `text` is no key.
 fn parse_key(text: &[u8]) -> Option<[u8; KEY_TEXT]> {
     let key = text.try_into().ok()?;
-    // The decoder wants room for whole groups of three bytes.
+    // The decoder needs room for whole groups of three bytes.
     let length = BASE64.decode_slice(text, &mut [0; KEY_TEXT / 4 * 3]).ok()?;
     (length == KEY_LENGTH).then_some(key)
 }
 
 impl BadHandshake {
-    /// 426 for another version (RFC 6455 §4.4), which wants `Sec-WebSocket-Version: 13` beside it, else 400.
+    /// The status of the answer: 426 for another version (RFC 6455 §4.4), else 400. A 426 also needs
+    /// `Sec-WebSocket-Version: 13`.
     #[must_use]
     pub const fn status(self) -> StatusCode {
         match self {
@@ -244,8 +248,8 @@ impl fmt::Display for FalseUpgrade {
 
 impl std::error::Error for FalseUpgrade {}
 
-/// The rules of a request that says `Upgrade: websocket`. What a proxy in front usually breaks is looked at first, so
-/// that the reason names the cause and not what follows from it.
+/// Checks a request that says `Upgrade: websocket`. The faults that a proxy in front usually causes are checked first.
+/// So the error names the cause and not one of its effects.
 fn offer(method: &Method, version: Version, headers: &HeaderMap) -> Result<Offer, BadHandshake> {
     if version != Version::HTTP_11 {
         return Err(BadHandshake::HttpVersion);
@@ -277,12 +281,13 @@ fn offer(method: &Method, version: Version, headers: &HeaderMap) -> Result<Offer
     Ok(Offer {
         key: parse_key(key).ok_or(BadHandshake::KeyInvalid)?,
         subprotocols: tokens(headers, &SEC_WEBSOCKET_PROTOCOL).map(text).collect(),
-        // The backend judges a malformed offer; where we cannot read it, we take no extension as offered.
+        // The backend judges a malformed offer. If we cannot read the offer, we treat it as an offer of no extension.
         extensions: extension_names(headers).unwrap_or_default(),
     })
 }
 
-/// At most one value, and one that was offered (RFC 6455 §4.1, number 6). An empty one is none.
+/// The chosen subprotocol: at most one, and one that was offered (RFC 6455 §4.1, number 6). An empty value counts as
+/// none.
 fn agreed_subprotocol(offer: &Offer, headers: &HeaderMap) -> Result<Option<String>, FalseUpgrade> {
     let mut values = headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter().filter(|value| !value.is_empty());
     match (values.next(), values.next()) {
@@ -299,7 +304,7 @@ fn agreed_subprotocol(offer: &Offer, headers: &HeaderMap) -> Result<Option<Strin
     }
 }
 
-/// Whether any extension was agreed on; all must have been offered (RFC 6455 §4.1, number 5).
+/// Whether the backend chose any extension. All chosen ones must have been offered (RFC 6455 §4.1, number 5).
 fn agreed_extensions(offer: &Offer, headers: &HeaderMap) -> Result<bool, FalseUpgrade> {
     let chosen = extension_names(headers).ok_or(FalseUpgrade::ExtensionsUnreadable)?;
     for name in &chosen {
@@ -310,7 +315,7 @@ fn agreed_extensions(offer: &Offer, headers: &HeaderMap) -> Result<bool, FalseUp
     Ok(!chosen.is_empty())
 }
 
-/// The extensions' names, in order; `None` where a quoted string does not end.
+/// The names of the extensions, in order; `None` if a quoted string does not end.
 fn extension_names(headers: &HeaderMap) -> Option<Vec<String>> {
     let mut names = Vec::new();
     for line in headers.get_all(SEC_WEBSOCKET_EXTENSIONS) {
@@ -325,7 +330,7 @@ fn extension_names(headers: &HeaderMap) -> Option<Vec<String>> {
     Some(names)
 }
 
-/// Splits a list at its commas but not at those within quoted strings (RFC 9110 §5.6.4).
+/// Splits a list at its commas, except those within quoted strings (RFC 9110 §5.6.4).
 fn elements(line: &[u8]) -> Option<Vec<&[u8]>> {
     let mut elements = Vec::new();
     let mut start = 0;
@@ -347,7 +352,7 @@ fn elements(line: &[u8]) -> Option<Vec<&[u8]>> {
     (!in_quotes).then_some(elements)
 }
 
-/// A field that may be there once only.
+/// A field that may occur only once.
 enum One<'a> {
     Missing,
     Value(&'a [u8]),
@@ -365,11 +370,12 @@ fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> One<'a> {
 
 fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
     let is_it = |found: &[u8]| found.eq_ignore_ascii_case(token.as_bytes());
-    // Mostly a line says nothing else.
+    // Usually the line holds only this token.
     headers.get_all(name).iter().any(|line| is_it(line.as_bytes())) || tokens(headers, name).any(is_it)
 }
 
-/// Bytes that are no UTF-8 become U+FFFD on both sides of a comparison, which only an offer of the same kind can match.
+/// A text from bytes. Bytes that are not UTF-8 become U+FFFD on both sides of a comparison, so only an offer with such
+/// bytes can match them.
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }

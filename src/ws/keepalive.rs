@@ -1,4 +1,4 @@
-//! When to ping a side, which Pongs are ours, and when the side is dead.
+//! When to ping a side, which Pongs answer our Pings, and when a side is dead.
 
 use std::{hash::Hasher, mem, time::Duration};
 
@@ -11,12 +11,12 @@ use super::{
     tick::{Tick, nanos},
 };
 
-/// What the file says of keepalive, for one route.
+/// The settings of keepalive for one route, from the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settings {
-    /// Silence toward a side, or from it, after which it is pinged; `None` = never.
+    /// How long no byte may go to a side, or come from it, before the side is pinged; `None` = never.
     pub ping_interval: Option<Duration>,
-    /// No byte at all for this long after a ping: the side is dead.
+    /// How long a side may send no byte after a ping before it is dead.
     pub pong_timeout: PongTimeout,
     /// Whether the client is pinged.
     pub client: bool,
@@ -24,7 +24,7 @@ pub struct Settings {
     pub backend: bool,
 }
 
-/// How long the silence of each side may last; `None` = it is never judged.
+/// How long each side may be silent; `None` = the side's silence is never judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PongTimeout {
     /// The client's.
@@ -41,14 +41,14 @@ impl PongTimeout {
     }
 }
 
-/// Sixteen random bytes that many sessions share. What a peer must not guess is derived from them and from a session's
-/// nonce, so that no session has to keep them.
+/// Sixteen random bytes that many sessions share. Values that a peer must not guess are derived from them and from a
+/// session's nonce, so a session need not store these values.
 #[derive(Debug, Clone, Copy)]
 pub struct Secret(pub [u8; 16]);
 
 impl Secret {
-    /// Another number for each nonce, side, purpose and count: who does not know the secret learns nothing from the others
-    /// about one.
+    /// A different number for each nonce, side, purpose and count. Nobody can derive one of these numbers from the
+    /// others without the secret.
     #[must_use]
     pub fn derive(&self, nonce: u64, side: Side, purpose: u8, number: u32) -> u64 {
         let mut hasher = SipHasher13::new_with_key(&self.0);
@@ -59,12 +59,12 @@ impl Secret {
     }
 }
 
-/// Who is pinged and on what terms: what a session's [`Keepalive`]s need and do not keep.
+/// The values that a session's [`Keepalive`]s need but do not store: whom we ping, and on what terms.
 #[derive(Debug, Clone, Copy)]
 pub struct Terms<'a> {
-    /// What the file says.
+    /// The settings from the file.
     pub settings: &'a Settings,
-    /// Shared by many sessions.
+    /// The secret that many sessions share.
     pub secret: &'a Secret,
     /// The session's own random number.
     pub nonce: u64,
@@ -73,7 +73,7 @@ pub struct Terms<'a> {
 }
 
 impl Terms<'_> {
-    /// `None`: the side is not pinged.
+    /// `None` = the side is not pinged.
     const fn interval(&self) -> Option<Duration> {
         let on = match self.side {
             Side::Client => self.settings.client,
@@ -82,7 +82,7 @@ impl Terms<'_> {
         if on { self.settings.ping_interval } else { None }
     }
 
-    /// `None`: the side is never judged.
+    /// `None` = the side is never judged.
     const fn pong_timeout(&self) -> Option<Duration> {
         match self.side {
             Side::Client => self.settings.pong_timeout.client,
@@ -90,14 +90,17 @@ impl Terms<'_> {
         }
     }
 
-    /// What the payloads of all our Pings to the side begin with; it comes back in Pongs, and nobody else can know it.
+    /// The start of the payload in all our Pings to the side. Its Pongs carry these bytes back, and nobody else can
+    /// guess them.
     fn prefix(&self) -> [u8; PREFIX] {
         self.derive(b'p', 0).to_ne_bytes()
     }
 
-    /// Nanoseconds of silence after which a side that answers is pinged: a tenth to a hundredth less than the interval, so
-    /// that sessions that began together do not ping together, and a clock that is a hundredth late breaks no promise: to
-    /// the middleboxes on the path the interval is one. After so many `pings` it has one of [`JITTERS`] lengths.
+    /// The nanoseconds of silence after which a side that answers is pinged.
+    ///
+    /// 1. The wait is 1 to 10 % shorter than the interval, so sessions that began together do not ping together.
+    /// 2. The interval is a promise to the middleboxes on the path. A clock that is 1 % late still keeps it.
+    /// 3. The number of `pings` sent so far selects one of [`JITTERS`] lengths.
     fn wait(&self, pings: u32) -> Option<u64> {
         let interval = nanos(self.interval()?);
         let jitter = self.derive(b'j', pings) % JITTERS;
@@ -109,12 +112,12 @@ impl Terms<'_> {
     }
 }
 
-/// Whose Pong it is.
+/// Whom a Pong is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PongOwner {
-    /// It answers a Ping of ours, this one or an earlier one: it goes no further.
+    /// The Pong answers a Ping of ours, the latest or an earlier one. The Pong does not pass.
     Proxy,
-    /// It is for the other end: it passes.
+    /// The Pong is for the other end, and passes.
     OtherEnd,
 }
 
@@ -125,53 +128,59 @@ pub struct RoundTrips {
     pub pings: u32,
     /// Pings whose Pong came before the next Ping.
     pub measured: u32,
-    /// The last one measured, in whole microseconds, at most 71 minutes.
+    /// The last round trip that was measured, in whole microseconds, at most 71 minutes.
     pub last: Option<Duration>,
-    /// The mean of all that were measured, to six digits.
+    /// The mean of all round trips that were measured, to six digits.
     pub mean: Option<Duration>,
 }
 
-/// Our Pings toward one side, and what they tell of it.
+/// Our Pings toward one side, and what they tell about it.
 ///
-/// An idle session keeps two of these, so what many can share comes with each call ([`Terms`]), and what is rare is kept
-/// out of line.
+/// An idle session keeps two of these. So the values that many sessions share come with each call ([`Terms`]), and rare
+/// state is in a box of its own.
 #[derive(Debug)]
 pub struct Keepalive {
     open: Option<Box<Open>>,
     /// When bytes last went to the side.
     sent: Tick,
-    /// When bytes last came from it.
+    /// When bytes last came from the side.
     received: Tick,
     /// The mean of all round trips that were measured, in microseconds.
     mean_micros: f32,
-    /// The last one.
+    /// The last round trip that was measured, in microseconds.
     last_micros: u32,
     measured: u32,
     /// Pings sent.
     pings: u32,
 }
 
-/// What is open between a side and us. Mostly nothing is: it lasts a round trip, or as long as a side takes no bytes.
+/// What is open between a side and us. Usually nothing is open, and there is no such value. It lasts for a round trip,
+/// or as long as a side takes no bytes.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Open {
-    /// Since when bytes wait in our hands for the side and it takes none.
+    /// Since when the side has taken none of the bytes that wait for it in our memory.
     stalled_since: Option<Tick>,
-    /// From here the side's silence counts: the first Ping after its last byte, ours or the other end's, was fully written,
-    /// or it has taken some of what waited for it since.
+    /// The instant from which the side's silence counts; `None` = it does not count. It is the latest of these
+    /// instants:
+    ///
+    /// 1. The first Ping after the side's last byte was fully written, whether it was ours or the other end's.
+    /// 2. The side took some of the bytes that waited for it.
+    /// 3. We began to read the side again after a pause.
     judged_from: Option<Tick>,
-    /// The last look at what it takes.
+    /// The last look at what the side takes.
     look: Option<Look>,
     ping: Ping,
     debt: Option<Debt>,
-    /// A Ping of either is among the bytes that are being written: once they are, silence counts.
+    /// Whether a Ping, ours or the other end's, is among the bytes that are being written. Once they are written,
+    /// silence counts.
     is_asked: bool,
-    /// A Ping waits for the next frame boundary.
+    /// Whether a Ping of ours waits for the next frame boundary.
     owed: bool,
-    /// Pings since the last one that was answered, as far as they matter.
+    /// How many Pings we have sent since the last one that was answered; 255 also means more.
     unanswered: u8,
 }
 
-/// Where our latest Ping is.
+/// The state of our latest Ping.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum Ping {
     #[default]
@@ -180,28 +189,28 @@ enum Ping {
     Written(Tick),
 }
 
-/// The side has been sent a Ping of the other end and has not answered it.
+/// The side has got a Ping of the other end and has not answered it yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Debt {
     payload: u64,
     lapses: Tick,
 }
 
-/// The prefix of our payloads; a sequence number of four bytes follows.
+/// The length of the prefix of our payloads, in bytes. A sequence number of four bytes follows the prefix.
 const PREFIX: usize = 8;
-/// The waits between two Pings have so many different lengths.
+/// How many different lengths the waits between two Pings have.
 const JITTERS: u64 = 1024;
-/// Pings without a Pong after which we go slowly: a stalled peer queues its Pongs, and may end the session when they are
-/// too many (`ws` for Node.js does at 60).
+/// After so many Pings without a Pong we ping slowly. A stalled peer queues its Pongs, and may end the session when it
+/// has too many (`ws` for Node.js does so at 60).
 const MAX_UNANSWERED: u8 = 16;
-/// How slowly, where `pong_timeout` is not shorter.
+/// The wait between slow Pings, unless `pong_timeout` is shorter or the usual wait is longer.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// While bytes wait for a side, we look this many times in a `pong_timeout` whether it takes them. So the death of such a side is
-/// found late by one of these parts at most, and never early.
+/// While bytes wait for a side, we look this many times per `pong_timeout` whether the side takes them. So we find a
+/// dead side late by one of these parts at most, and never early.
 const LOOKS: u64 = 16;
 
 impl Keepalive {
-    /// Of a side with which bytes were exchanged just now.
+    /// The keepalive of a side with which bytes were exchanged just now.
     #[must_use]
     pub const fn new(now: Tick) -> Self {
         Self { open: None, sent: now, received: now, mean_micros: 0.0, last_micros: 0, measured: 0, pings: 0 }
@@ -212,18 +221,18 @@ impl Keepalive {
         self.sent = now;
     }
 
-    /// A byte has come from the side: it lives, whatever it says.
+    /// A byte has come from the side. So the side lives, whatever the byte says.
     pub fn handle_received(&mut self, now: Tick) {
         self.received = now;
         self.settle(|open| open.judged_from = None);
     }
 
-    /// Bytes wait for the side, which has just taken some, or they have just begun to wait.
+    /// Bytes wait for the side. Call this when they begin to wait, and each time the side has taken some of them.
     pub fn handle_stalled(&mut self, now: Tick) {
         self.open.get_or_insert_default().stalled_since = Some(now);
     }
 
-    /// All that waited for the side in our hands has been written, a Ping included.
+    /// All bytes that waited for the side in our memory have been written, also a Ping among them.
     pub fn handle_flushed(&mut self, now: Tick) {
         self.settle(|open| {
             open.stalled_since = None;
@@ -236,21 +245,24 @@ impl Keepalive {
         });
     }
 
-    /// Whether it is time to look what the side takes, for [`Self::handle_progress`]: it may be slow, or dead.
+    /// Whether it is time to look at what the side takes, because the side may be slow or dead. Then call
+    /// [`Self::handle_progress`].
     #[must_use]
     pub fn wants_progress(&self, terms: Terms<'_>, now: Tick) -> bool {
         let Some(open) = &self.open else { return false };
         let Some(step) = terms.pong_timeout().map(|timeout| nanos(timeout) / LOOKS) else { return false };
-        // Traffic may have begun to wait since: who is idle needs no alarm for that.
+        // Bytes may have begun to wait in the kernel since the last look. `poll_look` sets no alarm for that, because
+        // an idle session needs none.
         let is_old = open.judged_from.is_some() && open.look.is_some_and(|look| look.at.after(step) <= now);
         is_old || open.poll_look(step).is_some_and(|at| at <= now)
     }
 
-    /// What the kernel says of the bytes for the side. Some of those that waited have gone: so nothing counts before now.
+    /// Notes what the kernel says of the bytes for the side. If the side has taken some of the bytes that waited, its
+    /// silence and its stall count from now.
     pub fn handle_progress(&mut self, progress: Progress, now: Tick) {
         let Some(open) = &mut self.open else { return };
         let look = Look::new(progress, open.stalled_since.is_some(), now);
-        // Where nobody has looked before, it may have.
+        // Without an earlier look, assume that the side has taken some.
         let has_taken = open.look.replace(look).is_none_or(|before| before.was_followed_by(progress));
         if has_taken {
             open.stalled_since = open.stalled_since.map(|_| now);
@@ -258,21 +270,23 @@ impl Keepalive {
         }
     }
 
-    /// Nothing can be written to the side any more: so nothing waits for it.
+    /// Nothing can be written to the side any more, so nothing waits for it.
     pub fn handle_broken(&mut self) {
         self.settle(|open| open.stalled_since = None);
     }
 
-    /// The side was not read for a while: its silence counts from now at the earliest.
+    /// We read the side again after a pause. Its silence counts from now at the earliest.
     pub fn handle_resumed(&mut self, now: Tick) {
         self.settle(|open| open.judged_from = open.judged_from.map(|_| now));
     }
 
-    /// A Ping of the other end has passed to the side. The side may answer only the latest (RFC 6455 §5.5.3), so a Ping of
-    /// ours could swallow that answer: none goes out until the debt is paid or has lapsed, nor one that is owed already,
-    /// since theirs ends the silence.
+    /// A Ping of the other end has passed to the side.
+    ///
+    /// 1. The side may answer only the latest Ping (RFC 6455 §5.5.3), so a Ping of ours could replace the answer to
+    ///    this one. None of ours goes out until the side has answered, or until the wait for its answer lapses.
+    /// 2. A Ping of ours that is owed already is dropped, because the other end's Ping ends the silence.
     pub fn handle_relayed_ping(&mut self, terms: Terms<'_>, frame: &ControlFrame, now: Tick) {
-        // Where none of ours goes, theirs stands in for none and keeps none back.
+        // If we do not ping the side, the other end's Ping neither replaces nor delays a Ping of ours.
         let Some(interval) = terms.interval() else { return };
         let patience = terms.pong_timeout().unwrap_or(interval);
         let debt = Debt { payload: fingerprint(frame.payload()), lapses: now + patience };
@@ -308,20 +322,22 @@ impl Keepalive {
         }
     }
 
-    /// Owes the side a Ping when it is time.
+    /// Notes that we owe the side a Ping, if one is due.
     pub fn handle_timeout(&mut self, terms: Terms<'_>, read: bool, now: Tick) {
         if self.poll_ping(terms, read).is_some_and(|at| at <= now) {
             let open = self.open.get_or_insert_default();
             open.owed = true;
-            // It has lapsed, or it would not be time.
+            // `poll_ping` waits for the end of the debt, so the debt has lapsed.
             open.debt = None;
         }
     }
 
-    /// When the next Ping falls due; `None` = never, or one is owed already, or it would have to wait behind other bytes.
+    /// When the next Ping falls due; `None` = never, or a Ping is owed already, or it would have to wait behind other
+    /// bytes.
     ///
-    /// It is put off only by bytes both ways: middleboxes count each direction for itself, and what goes to a side tells
-    /// nothing of whether it lives. While it is not `read`, nothing can come of it: then only what goes to it counts.
+    /// 1. Only bytes in both directions postpone a Ping. Middleboxes time each direction separately, and bytes that go
+    ///    to a side do not show that the side lives.
+    /// 2. While the side is not `read`, no byte can come from it. Then only bytes that go to it count.
     #[must_use]
     pub fn poll_ping(&self, terms: Terms<'_>, read: bool) -> Option<Tick> {
         let silent_since = if read { self.sent.min(self.received) } else { self.sent };
@@ -338,13 +354,13 @@ impl Keepalive {
         Some(open.debt.map_or(due, |debt| due.max(debt.lapses)))
     }
 
-    /// When to look what the side takes, if nothing happens; what has passed means at once.
+    /// When to look at what the side takes if nothing else happens; an instant in the past means now.
     #[must_use]
     pub fn poll_look(&self, terms: Terms<'_>) -> Option<Tick> {
         self.open.as_ref()?.poll_look(nanos(terms.pong_timeout()?) / LOOKS)
     }
 
-    /// When the side is dead: if it takes nothing, or, as long as it is `read`, if no byte comes from it.
+    /// When the side is dead, because it takes no byte, or because no byte comes from it while it is `read`.
     #[must_use]
     pub fn poll_death(&self, terms: Terms<'_>, read: bool) -> Option<Tick> {
         let open = self.open.as_ref()?;
@@ -353,19 +369,19 @@ impl Keepalive {
         Some(since + terms.pong_timeout()?)
     }
 
-    /// Whether nothing is open: no bytes wait for the side, no Ping is owed or unanswered.
+    /// Whether nothing is open: no bytes wait for the side, and no Ping is owed or unanswered.
     #[must_use]
     pub const fn is_calm(&self) -> bool {
         self.open.is_none()
     }
 
-    /// Whether bytes wait in our hands for the side.
+    /// Whether bytes wait for the side in our memory.
     #[must_use]
     pub fn is_stalled(&self) -> bool {
         self.open.as_ref().is_some_and(|open| open.stalled_since.is_some())
     }
 
-    /// Whether a Ping waits for a frame boundary.
+    /// Whether a Ping of ours waits for a frame boundary.
     #[must_use]
     pub fn owes_ping(&self) -> bool {
         self.open.as_ref().is_some_and(|open| open.owed)
@@ -377,7 +393,7 @@ impl Keepalive {
         self.received
     }
 
-    /// The Ping that is owed, for a frame boundary that is here now.
+    /// The Ping that is owed. Call this only at a frame boundary.
     pub fn ping(&mut self, terms: Terms<'_>, now: Tick) -> ControlFrame {
         let open = self.open.get_or_insert_default();
         open.owed = false;
@@ -392,7 +408,7 @@ impl Keepalive {
         ControlFrame::new(OpCode::Ping, &payload, None)
     }
 
-    /// The mask of a frame of ours (RFC 6455 §5.3): toward a client there is none.
+    /// The mask of a frame of ours (RFC 6455 §5.3); `None` toward a client.
     #[must_use]
     pub fn mask(&self, terms: Terms<'_>, opcode: OpCode) -> Option<[u8; 4]> {
         let purpose = if opcode == OpCode::Close { b'c' } else { b'm' };
@@ -400,7 +416,7 @@ impl Keepalive {
         (terms.side == Side::Backend).then_some([a, b, c, d])
     }
 
-    /// What our Pings have shown so far.
+    /// The round trips that our Pings have measured so far.
     #[must_use]
     pub fn round_trips(&self) -> RoundTrips {
         RoundTrips {
@@ -411,11 +427,12 @@ impl Keepalive {
         }
     }
 
-    /// The latest Ping is answered.
+    /// The side has answered our latest Ping.
     fn settle_ping(&mut self, now: Tick) {
         let mut written = None;
         self.settle(|open| {
-            // Settled also when we have not noticed yet that it was written: it is no Ping to wait for.
+            // A Ping may be answered before we notice that it was written. Then its round trip is not measured, but it
+            // is settled.
             if let Ping::Written(at) = mem::take(&mut open.ping) {
                 written = Some(at);
             }
@@ -429,11 +446,11 @@ impl Keepalive {
         }
     }
 
-    /// Changes what is open, if anything is, and lets go of it once nothing is any more.
+    /// Changes what is open, if anything is, and drops it once nothing is open any more.
     fn settle(&mut self, change: impl FnOnce(&mut Open)) {
         if let Some(open) = &mut self.open {
             change(open);
-            // What it once took matters no more.
+            // Nothing is judged now, so nobody needs the last look.
             open.look.take_if(|_| open.judged_from.is_none() && open.stalled_since.is_none());
             if **open == Open::default() {
                 self.open = None;
@@ -443,18 +460,18 @@ impl Keepalive {
 }
 
 impl Open {
-    /// When to look what the side takes, if nothing happens.
+    /// When to look at what the side takes if nothing else happens.
     fn poll_look(&self, step: u64) -> Option<Tick> {
         match (self.look, self.stalled_since) {
             (Some(look), stalled) => (look.waits || stalled.is_some()).then(|| look.at.after(step)),
             (None, Some(stalled)) => Some(stalled.after(step)),
-            // It has just been asked: what it takes from now on is measured against this.
+            // The side was just asked. The first look is now, and the next one is compared with it.
             (None, None) => self.judged_from,
         }
     }
 }
 
-/// Equal payloads have equal fingerprints; a collision of two Pings in flight would cost one early Ping.
+/// A hash that stands for a payload. If two Pings in flight have the same hash, one Ping of ours goes out early.
 fn fingerprint(payload: &[u8]) -> u64 {
     let mut hasher = SipHasher13::new();
     hasher.write(payload);

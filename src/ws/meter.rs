@@ -1,4 +1,4 @@
-//! What one session may carry: the sizes of messages and frames, and how many of them in a second.
+//! The limits of one session: the sizes of its messages and frames, and how many of them may pass per second.
 
 use super::{
     Side,
@@ -8,18 +8,19 @@ use super::{
     tracker::Tracker,
 };
 
-/// Bounds on each session; `None` = no limit.
+/// The limits of each session; `None` = no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MessageLimits {
-    /// Bytes of payload of a message from the client, compressed where it is.
+    /// The most payload bytes in a message from the client. Compressed bytes count as they are on the wire.
     pub message_size: Option<u64>,
-    /// Bytes of payload of a frame from the client.
+    /// The most payload bytes in a frame from the client.
     pub frame_size: Option<u64>,
-    /// Bytes of payload of a message from the backend.
+    /// The most payload bytes in a message from the backend.
     pub backend_message_size: Option<u64>,
-    /// Frames from the client. Every frame counts but a Close: fragments, Pings and Pongs cost what a message costs.
+    /// Frames from the client per second. Every frame but a Close counts, because a fragment, Ping or Pong costs what a
+    /// message costs.
     pub frames: Option<Rate>,
-    /// Bytes from the client, headers included.
+    /// Bytes from the client per second, headers included.
     pub bytes: Option<Rate>,
 }
 
@@ -29,22 +30,22 @@ impl MessageLimits {
         Self { message_size: None, frame_size: None, backend_message_size: None, frames: None, bytes: None };
 }
 
-/// What a session has used of its limits.
+/// How much of its limits a session has used.
 #[derive(Debug)]
 pub struct Meter {
     limits: MessageLimits,
-    /// Payload that the client's, or the backend's, message has announced so far.
+    /// The payload that the current message of the client, and of the backend, has announced so far, in bytes.
     messages: [u64; 2],
     frames: Bucket,
     bytes: Bucket,
-    /// What comes until `late_until` may have waited since `late_since`, unread because the backend took nothing: a client
-    /// is not to blame for the burst in which it is read.
+    /// Bytes that come until `late_until` may have waited unread since `late_since`, because the backend took nothing.
+    /// The client is not to blame for the burst in which we then read them.
     late_since: Tick,
     late_until: Tick,
 }
 
 impl Meter {
-    /// `None` where nothing is limited: so a session without limits has no meter.
+    /// A new meter; `None` = nothing is limited. So a session without limits has no meter.
     #[must_use]
     pub fn new(limits: MessageLimits, now: Tick) -> Option<Self> {
         let full = Bucket::full(now);
@@ -58,10 +59,10 @@ impl Meter {
         })
     }
 
-    /// Measures what [`Tracker::step`] is about to consume at the start of `bytes`.
+    /// Measures the bytes that [`Tracker::step`] is about to consume at the start of `bytes`.
     ///
     /// # Errors
-    /// It is too much: nothing of it may pass.
+    /// They break a limit, and none of them may pass.
     pub fn measure(&mut self, from: Side, tracker: &Tracker, bytes: &[u8], now: Tick) -> Result<(), Breach> {
         if !tracker.at_frame_end() {
             let left = usize::try_from(tracker.payload_left()).unwrap_or(usize::MAX);
@@ -70,17 +71,17 @@ impl Meter {
         let Some((header, size)) = FrameHeader::parse(bytes)? else { return Ok(()) };
         let here = (bytes.len() - size) as u64;
         if header.opcode.is_control() && here < header.length {
-            // Not whole: it is fed again.
+            // The frame is not whole, so it is measured when it comes again.
             return Ok(());
         }
         self.begin_frame(from, &header, now)?;
         self.take_bytes(from, size as u64 + here.min(header.length), now)
     }
 
-    /// Measures payload that has been moved without being looked at.
+    /// Measures bytes from a side, also payload that passed unread.
     ///
     /// # Errors
-    /// It was too much: nothing more may pass.
+    /// The bytes broke a limit, and nothing more may pass.
     pub fn take_bytes(&mut self, from: Side, count: u64, now: Tick) -> Result<(), Breach> {
         let is_fine = match (from, self.limits.bytes) {
             (Side::Client, Some(rate)) => self.bytes.take_late(count, rate, self.late_since(now), now),
@@ -89,12 +90,12 @@ impl Meter {
         if is_fine { Ok(()) } else { Err(Breach::TooManyBytes) }
     }
 
-    /// The client is not read from now on, because the backend takes nothing.
+    /// From now on the client is not read, because the backend takes nothing.
     pub fn handle_stalled(&mut self, now: Tick) {
         self.late_since = self.late_since(now);
     }
 
-    /// The client is read again. What waited comes within a second, or the backend is too slow for it again.
+    /// The client is read again. The bytes that waited come within a second, or else the backend is too slow again.
     pub fn handle_resumed(&mut self, now: Tick) {
         self.late_until = now.after(SECOND);
     }

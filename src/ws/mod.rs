@@ -1,9 +1,15 @@
 //! WebSocket (RFC 6455) as a proxy sees it. PURE: bytes and instants in, decisions out; no clock, no socket.
 //!
-//! [`frame`] reads a header, [`tracker`] follows one direction, [`keepalive`] decides on Pings and deadness,
-//! [`session`] puts both directions together and ends them; [`handshake`] is what comes before, [`termination`] what
-//! remains; [`meter`] is what a session may carry, [`rate`] how much in a second; [`opcodes`] counts frames; [`tick`] is
-//! time, kept small.
+//! - [`frame`] reads a header.
+//! - [`tracker`] follows the frames of one direction.
+//! - [`keepalive`] decides on Pings, and on whether a side is dead.
+//! - [`session`] joins both directions and ends them.
+//! - [`handshake`] is what comes before a session, [`termination`] what remains of it.
+//! - [`meter`] holds the limits of a session, [`rate`] those per second.
+//! - [`progress`] is what a side has taken of its bytes.
+//! - [`opcodes`] counts frames.
+//! - [`close`] is the code and the reason of a Close.
+//! - [`tick`] is an instant in eight bytes.
 
 pub mod close;
 pub mod frame;
@@ -21,9 +27,9 @@ pub mod tracker;
 /// One of the two ends of a session, as seen from the proxy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Side {
-    /// Who connected to us: the browser, the app, the load balancer in front.
+    /// The side that connected to us: the browser, the app, the load balancer in front.
     Client,
-    /// Whom we connected to: one server of an upstream.
+    /// The side to which we connected: one server of an upstream.
     Backend,
 }
 

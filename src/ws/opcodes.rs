@@ -1,23 +1,24 @@
-//! How many frames of each opcode have passed. What many sessions share, so that none of them pays for it with memory.
+//! How many frames of each opcode have passed. Many sessions share one count, so a session spends no memory on it.
 
 use std::ops::AddAssign;
 
 use super::{Side, frame::OpCode};
 
-/// Frames that have passed, by the side that sent them and by opcode; ours are not among them.
+/// The frames that have passed, by the side that sent them and by opcode. Frames of our own do not count.
 ///
-/// There is a place for each number that an opcode may have: so counting takes the bits as they stand in a header.
+/// The array has a place for each number that an opcode may have, so counting needs no decoding.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct OpCodeCounts([[u64; 16]; 2]);
 
 impl OpCodeCounts {
-    /// One more, by the first byte of its header: a data frame when its header passes, a control frame when it passes whole.
+    /// Counts one frame, by the first byte of its header. A data frame counts when its header passes; a control frame
+    /// counts when it passes whole.
     #[inline]
     pub fn count(&mut self, from: Side, first: u8) {
         self.0[from as usize][usize::from(first & 0x0F)] += 1;
     }
 
-    /// How many there were.
+    /// How many frames with this opcode came from a side.
     #[must_use]
     pub fn of(&self, from: Side, opcode: OpCode) -> u64 {
         self.0[from as usize][usize::from(opcode.nibble())]

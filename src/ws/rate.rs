@@ -1,37 +1,39 @@
-//! How much may pass per second: a bucket of tokens that holds one second's worth, kept as one instant.
+//! How much may pass per second: a bucket of tokens for one second, stored as one instant.
 
 use std::num::NonZeroU64;
 
 use super::tick::{SECOND, Tick};
 
-/// How much may pass in a second, and so at once.
+/// How much may pass in a second. The same amount may also pass at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate(NonZeroU64);
 
-/// A bucket of tokens. It is full at first, fills up within a second and takes no more than that.
+/// A bucket of tokens. It is full at first, holds one second's tokens, and fills again within a second.
 ///
-/// It remembers the instant until which the time is used up by what was taken, each token taking its part of a second (the
-/// generic cell rate algorithm, ITU-T I.371): no timer fills it and it is eight bytes.
+/// Each token takes its part of a second. The bucket stores only the instant up to which the taken tokens use up the
+/// time (the generic cell rate algorithm, ITU-T I.371). So no timer fills the bucket, and it takes eight bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bucket {
     used_until: Tick,
 }
 
 impl Rate {
-    /// So much per second; `None` of 0, which means no limit.
+    /// A rate of `count` per second; 0 gives `None`, which means no limit.
     #[must_use]
     pub fn per_second(count: u64) -> Option<Self> {
         NonZeroU64::new(count).map(Self)
     }
 
-    /// How much.
+    /// How much may pass per second.
     #[must_use]
     pub const fn count(self) -> u64 {
         self.0.get()
     }
 
-    /// Nanoseconds that `count` tokens take, rounded down: a whole second's worth always fits, and of a million a second at
-    /// most a thousandth more.
+    /// The nanoseconds that `count` tokens take, rounded down.
+    ///
+    /// Because of the rounding, the tokens of a whole second always fit. At a rate of up to a million per second, at
+    /// most a thousandth more passes.
     fn cost(self, count: u64) -> u64 {
         let nanos = u128::from(count) * u128::from(SECOND) / u128::from(self.0.get());
         u64::try_from(nanos).unwrap_or(u64::MAX)
@@ -39,19 +41,19 @@ impl Rate {
 }
 
 impl Bucket {
-    /// A full one.
+    /// A full bucket.
     #[must_use]
     pub const fn full(now: Tick) -> Self {
         Self { used_until: now }
     }
 
-    /// Takes `count` tokens, or none where there are not as many.
+    /// Takes `count` tokens, or none if there are fewer.
     #[must_use = "false = there are not as many"]
     pub fn take(&mut self, count: u64, rate: Rate, now: Tick) -> bool {
         self.take_late(count, rate, now, now)
     }
 
-    /// The same for what may have come at any time since `since`, and is seen only now.
+    /// Takes tokens for bytes or frames that are seen now, but may have arrived at any time since `since`.
     #[must_use = "false = there are not as many"]
     pub fn take_late(&mut self, count: u64, rate: Rate, since: Tick, now: Tick) -> bool {
         let until = self.used_until.max(since).after(rate.cost(count));
@@ -62,7 +64,7 @@ impl Bucket {
         has_them
     }
 
-    /// Whether nothing is missing: it need not be remembered.
+    /// Whether no token is missing. A full bucket need not be stored.
     #[must_use]
     pub fn is_full(self, now: Tick) -> bool {
         self.used_until <= now

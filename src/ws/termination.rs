@@ -1,19 +1,19 @@
-//! How a session ended: who began it, why, with which code.
+//! How a session ended: who began the end, why, and with which code.
 
 use super::{Side, close::CloseCode};
 
 /// The end of a session, for its record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Termination {
-    /// Who ended it first.
+    /// The side that ended the session first.
     pub initiator: Initiator,
-    /// Why.
+    /// Why the session ended.
     pub cause: Cause,
-    /// The code of the first Close, an endpoint's or ours; `None` when that Close had none.
+    /// The code of the first Close, whether an endpoint or the proxy sent it; `None` = that Close had no code.
     pub code: Option<CloseCode>,
     /// The reason of the first Close.
     pub reason: String,
-    /// Both sides sent a Close.
+    /// Whether both sides sent a Close.
     pub clean: bool,
 }
 
@@ -22,9 +22,9 @@ pub struct Termination {
 pub enum Initiator {
     /// The backend, by a Close, a FIN or a reset.
     Backend,
-    /// The client, likewise.
+    /// The client, by a Close, a FIN or a reset.
     Client,
-    /// We did.
+    /// The proxy.
     Proxy,
 }
 
@@ -49,16 +49,16 @@ impl From<Side> for Initiator {
     }
 }
 
-/// Why a session ended. The list is part of the log's contract.
+/// Why a session ended. The words of these causes are a part of the log's contract.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cause {
     /// The backend broke the protocol.
     BackendBreach,
     /// The backend sent a Close.
     BackendClose,
-    /// The backend did not answer, or took nothing, for `pong_timeout`.
+    /// The backend sent no byte after a Ping, or took no byte, for `pong_timeout`.
     BackendDead,
-    /// The backend went down by its health checks, and `on_down` says `drain`.
+    /// The backend failed its health checks, and `on_down` says `drain`.
     BackendDown,
     /// The backend's connection ended without a Close.
     BackendLost,
@@ -66,30 +66,30 @@ pub enum Cause {
     ClientBreach,
     /// The client sent a Close.
     ClientClose,
-    /// The client did not answer, or took nothing, for `pong_timeout`.
+    /// The client sent no byte after a Ping, or took no byte, for `pong_timeout`.
     ClientDead,
     /// The client's connection ended without a Close.
     ClientLost,
     /// The process, the route or the backend was drained.
     Drain,
-    /// No byte from either side for `timeouts.idle`.
+    /// Neither side sent a byte for `timeouts.idle`.
     Idle,
-    /// An operator ended it.
+    /// An operator ended the session.
     Killed,
-    /// It lived for `max_lifetime`.
+    /// The session lived for `max_lifetime`.
     Lifetime,
-    /// A new configuration has its backend or its route no more, and `on_removed` says `close`.
+    /// A new configuration no longer has the session's backend or route, and `on_removed` says `close`.
     Removed,
-    /// A side took too little while `limits.unsent_memory` was used up.
+    /// A side took its bytes too slowly while `limits.unsent_memory` was used up.
     Memory,
-    /// A side sent a message or a frame of more than a limit.
+    /// A side sent a message or a frame that is larger than a limit.
     MessageTooBig,
     /// The client sent more in a second than a limit allows.
     RateLimited,
 }
 
 impl Cause {
-    /// All of them.
+    /// All causes.
     pub const ALL: [Self; 17] = [
         Self::BackendBreach,
         Self::BackendClose,
@@ -134,7 +134,7 @@ impl Cause {
         }
     }
 
-    /// Why, for people: one sentence.
+    /// Why the session ended, for people: a part of a sentence without a full stop.
     #[must_use]
     pub const fn as_sentence(self) -> &'static str {
         match self {
@@ -166,7 +166,7 @@ impl Cause {
         }
     }
 
-    /// Whether neither of the ends nor an operator asked for it.
+    /// Whether the session was dropped: neither its two ends nor an operator asked for the end.
     #[must_use]
     pub const fn is_drop(self) -> bool {
         match self {
@@ -187,7 +187,7 @@ impl Cause {
         }
     }
 
-    /// The words that a Close of ours gives to a side that is not the cause.
+    /// The reason in a Close of ours, for a side that did not cause the end.
     #[must_use]
     pub const fn as_reason(self) -> &'static str {
         match self {

@@ -1,4 +1,4 @@
-//! Instants in eight bytes, for what an idle session has to remember.
+//! Instants in eight bytes, because an idle session keeps several of them.
 
 use std::{
     num::NonZeroU64,
@@ -11,16 +11,16 @@ pub const SECOND: u64 = 1_000_000_000;
 
 /// An instant, in nanoseconds since an epoch that all ticks of a session share.
 ///
-/// Nothing is rounded, so what is due at an instant is due at its tick, to the nanosecond. 64 bits hold 584 years and the
-/// longest duration of a configuration is one, so a tick neither wraps nor gets too old, however long a session lives.
+/// A tick rounds nothing: what is due at an instant is due at its tick, to the nanosecond. 64 bits hold 584 years, and
+/// the longest duration in a configuration is one year. So a tick never wraps, however long a session lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Tick(
-    /// One more than the nanoseconds: so `None` of a tick needs no room of its own.
+    /// The nanoseconds plus one. So an `Option<Tick>` takes no more memory than a tick.
     NonZeroU64,
 );
 
 impl Tick {
-    /// The tick of an instant; what was before the epoch is the epoch.
+    /// The tick of an instant. An instant before the epoch counts as the epoch.
     #[must_use]
     pub fn new(epoch: Instant, at: Instant) -> Self {
         let start = Self(NonZeroU64::MIN);
@@ -33,13 +33,13 @@ impl Tick {
         epoch + Duration::from_nanos(self.0.get() - 1)
     }
 
-    /// So many nanoseconds later.
+    /// The tick `nanos` nanoseconds later.
     #[must_use]
     pub const fn after(self, nanos: u64) -> Self {
         Self(self.0.saturating_add(nanos))
     }
 
-    /// How long after an earlier tick this one is; zero if it is not.
+    /// The time from an earlier tick to this one; zero if `earlier` is not earlier.
     #[must_use]
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.get().saturating_sub(earlier.0.get()))

@@ -1,72 +1,72 @@
-//! Follows the frames of one direction. It reads headers and control frames, and lets payloads pass unread.
+//! Follows the frames of one direction. The tracker reads headers and control frames, and lets payloads pass unread.
 //!
-//! A partial header (at most 14 bytes) and an incomplete control frame (at most 131 bytes) are not consumed: the caller
-//! keeps them back until more arrives. So whenever no payload is pending, the boundary between two frames is real and a
-//! frame of our own may go in there.
+//! The tracker consumes neither a partial header (at most 14 bytes) nor an incomplete control frame (at most 131
+//! bytes): the caller keeps these bytes until more arrive. So if no payload is pending, the boundary between two frames
+//! is real, and a frame of our own may go there.
 
 use super::{
     Side,
     frame::{Breach, FrameHeader, OpCode},
 };
 
-/// The frames that one side sends: where among them its direction is. An idle session keeps two of these, in a word each.
+/// The position of one direction within its frames. An idle session keeps two trackers, of one word each.
 #[derive(Debug, Default)]
 pub struct Tracker(
-    /// Payload bytes of the current frame that are still to come; and [`FRAGMENTED`].
+    /// The payload bytes of the current frame that are still to come, and [`FRAGMENTED`].
     u64,
 );
 
-/// The message's last fragment has not begun yet. No length has this bit (RFC 6455 §5.2).
+/// The last fragment of the message has not begun yet. A length never has this bit (RFC 6455 §5.2).
 const FRAGMENTED: u64 = 1 << 63;
 
-/// By what rules frames are read.
+/// The rules by which frames are judged.
 #[derive(Debug, Clone, Copy)]
 pub struct Rules {
-    /// Who sends them: a client's are masked, a backend's are not.
+    /// The side that sends the frames. A client's frames are masked, a backend's are not.
     pub sender: Side,
-    /// The backend's 101 agreed on an extension: RSV bits have a meaning.
+    /// Whether the backend's 101 agreed on an extension. Then RSV bits have a meaning.
     pub extensions: bool,
 }
 
-/// What stands next in the bytes of a direction.
+/// The next piece in the bytes of a direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step<'a> {
-    /// Nothing whole: keep these bytes until more have come.
+    /// Nothing whole: the caller keeps these bytes until more have come.
     Incomplete,
     /// Bytes of a data frame, header or payload.
     Data {
-        /// How many.
+        /// The length of the piece in bytes.
         length: usize,
-        /// What ends with them.
+        /// What ends with the piece.
         end: End,
     },
     /// A whole control frame.
     Control {
-        /// Its bytes on the wire.
+        /// The length of the frame on the wire, in bytes.
         length: usize,
         /// Its header.
         header: FrameHeader,
-        /// Its payload as it came, masked or not: [`super::frame::ControlFrame::read`] unmasks it.
+        /// Its payload as it came. [`super::frame::ControlFrame::read`] removes the mask.
         payload: &'a [u8],
     },
 }
 
-/// What a piece of data ends.
+/// What ends with a piece of data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
-    /// Nothing: more of the frame is to come.
+    /// Nothing ends: more of the frame is to come.
     Open,
-    /// Its frame, a fragment.
+    /// The frame ends, but not its message.
     Frame,
-    /// Its message, and so its frame.
+    /// The message ends, and so does its last frame.
     Message,
 }
 
 impl Tracker {
-    /// Reads what stands at the start of `bytes` and consumes the length it tells.
+    /// Reads the piece at the start of `bytes` and consumes it; the step tells its length.
     ///
     /// # Errors
-    /// The peer broke the protocol at the start of `bytes`; everything before it was right.
+    /// The peer broke the protocol at the start of `bytes`. All bytes before them were correct.
     #[inline]
     pub fn step<'a>(&mut self, rules: Rules, bytes: &'a [u8]) -> Result<Step<'a>, Breach> {
         if !self.at_frame_end() {
@@ -88,25 +88,25 @@ impl Tracker {
         Ok(self.pass(length, size))
     }
 
-    /// Payload bytes of the current frame that are still to come: as many may pass without being looked at.
+    /// How many payload bytes of the current frame are still to come. All of them may pass unread.
     #[must_use]
     pub const fn payload_left(&self) -> u64 {
         self.0 & !FRAGMENTED
     }
 
-    /// Counts payload bytes that were moved without being looked at, at most [`Self::payload_left`] many.
+    /// Counts payload bytes that passed unread, at most [`Self::payload_left`].
     pub fn skip(&mut self, length: u64) -> End {
         self.0 -= length.min(self.payload_left());
         self.end()
     }
 
-    /// Nothing of a frame is pending: a frame of ours may follow.
+    /// Whether no part of a frame is pending. Then a frame of our own may follow.
     #[must_use]
     pub const fn at_frame_end(&self) -> bool {
         self.payload_left() == 0
     }
 
-    /// Nothing of a message is pending.
+    /// Whether no part of a message is pending.
     #[must_use]
     pub const fn at_message_end(&self) -> bool {
         self.0 == 0
@@ -116,7 +116,7 @@ impl Tracker {
         self.0 & FRAGMENTED != 0
     }
 
-    /// Counts `payload` bytes after `header` bytes as passed.
+    /// Counts `payload` bytes behind a header of `header` bytes as passed.
     fn pass(&mut self, payload: usize, header: usize) -> Step<'static> {
         self.0 -= payload as u64;
         Step::Data { length: header + payload, end: self.end() }
@@ -136,8 +136,8 @@ impl Tracker {
             (Side::Backend, Some(_)) => return Err(Breach::Masked),
             _ => {}
         }
-        // No extension in use gives the RSV bits of a control frame a meaning: permessage-deflate marks the first
-        // frame of a message only (RFC 7692 §6). Judging them finer than this is for the endpoints.
+        // No extension in use gives the RSV bits of a control frame a meaning, and permessage-deflate marks only the
+        // first frame of a message (RFC 7692 §6). The proxy does not check this: only the endpoints do.
         if header.rsv != 0 && !rules.extensions {
             return Err(Breach::ReservedBits);
         }

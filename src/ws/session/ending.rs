@@ -1,4 +1,4 @@
-//! How a session ends: every way into the end, and where the Closes of our own find their place.
+//! How a session ends: everything that begins an end, and where our own Closes go between the frames.
 
 use std::time::{Duration, Instant};
 
@@ -14,52 +14,54 @@ use crate::ws::{
     termination::{Cause, Initiator, Termination},
 };
 
-/// The session is ending.
+/// The state of a session that is ending.
 #[derive(Debug)]
 pub(super) struct Ending {
     pub(super) termination: Termination,
-    /// No Close has passed yet: if one still does, none of ours has gone out, and it says why the session ends.
+    /// No Close has passed yet, so the cause may still change. If a side's Close still passes, no Close of ours went
+    /// out before it, and that Close says why the session ends.
     provisional: bool,
-    /// Half of the time is over: a Close of ours waits for the end of a frame only, no longer of a message.
+    /// Half of the time is over. A Close of ours now waits only for the end of a frame, no longer for the end of a
+    /// message.
     pub(super) hurried: bool,
-    /// Then whatever is left is cut.
+    /// The instant at which everything that is left is cut.
     pub(super) deadline: Instant,
     /// The Closes of our own to the client and to the backend.
     farewells: [Option<Farewell>; 2],
-    /// The last looks at what the client and the backend take.
+    /// The last look at what each side takes, the client first.
     pub(super) looks: [Option<Look>; 2],
 }
 
-/// A Close of ours.
+/// A Close of our own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Farewell {
     pub(super) code: CloseCode,
     pub(super) reason: Reason,
-    /// It waits until the other end has nothing more to say to this side.
+    /// Whether the Close waits until the other end has nothing more to say to this side.
     last_word: bool,
 }
 
-/// The reason of a Close of ours.
+/// The reason in a Close of our own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reason {
-    /// Our own words.
+    /// The proxy's own words.
     Ours(&'static str),
-    /// The operator's words, which the termination holds while it is the operator's.
+    /// The operator's words. The termination holds them as long as the operator is its cause.
     Operators,
 }
 
 impl Ending {
-    /// The Close of ours to a side, if there is one.
+    /// The Close of our own to a side, if there is one.
     pub(super) const fn farewell(&self, to: Side) -> Option<Farewell> {
         self.farewells[to as usize]
     }
 
-    /// When to look what a side takes: when half of the time is over, and before all of it is.
+    /// When to look at what a side takes: first when half of the time is over, then at the deadline.
     pub(super) fn poll_look(&self, of: Side, whole: Duration) -> Instant {
         if self.looks[of as usize].is_some() { self.deadline } else { self.deadline - whole / 2 }
     }
 
-    /// The words of a Close of ours.
+    /// The words of a reason.
     pub(super) fn words(&self, reason: Reason) -> &str {
         match reason {
             Reason::Ours(words) => words,
@@ -70,14 +72,14 @@ impl Ending {
 }
 
 impl Farewell {
-    /// With the words of its cause.
+    /// A Close with the words of its cause.
     const fn of(cause: Cause, code: CloseCode) -> Self {
         Self { code, reason: Reason::Ours(cause.as_reason()), last_word: false }
     }
 }
 
 impl Session {
-    /// A side's Close: it passes, unless it answers a Close of ours or the other side has had its last frame.
+    /// A side's Close has come. It passes, unless it answers a Close of ours or the other side has had its last frame.
     pub(super) fn handle_close(&mut self, from: Side, frame: &ControlFrame, now: Instant) -> bool {
         let passes = self.passes(from) && !self.half(from).told;
         let half = self.half_mut(from);
@@ -85,7 +87,7 @@ impl Session {
         half.closed = true;
         if passes {
             half.counts.frames += 1;
-            // The other end will answer it: that answer is better than a Close of ours.
+            // The other end will answer this Close. Its answer is better than a Close of ours, so ours waits for it.
             if let Some(farewell) = self.ending_mut().and_then(|ending| ending.farewells[from as usize].as_mut()) {
                 farewell.last_word = true;
             }
@@ -99,8 +101,11 @@ impl Session {
         passes
     }
 
-    /// A side broke the protocol, or passed a limit. The other is told at once. So is who passed a limit; who broke the
-    /// protocol reads 1002 after what the other still answers.
+    /// A side broke the protocol or a limit.
+    ///
+    /// 1. The other side is told at once.
+    /// 2. A side that broke a limit is told at once too.
+    /// 3. A side that broke the protocol reads a 1002, after the frames that the other side still sends as its answer.
     #[cold]
     pub(super) fn handle_breach(&mut self, from: Side, breach: Breach, now: Instant) {
         let code = match from {
@@ -119,7 +124,8 @@ impl Session {
         self.place_farewells();
     }
 
-    /// A side is gone. The other is told; it is told too if that can still be written, and not waited for.
+    /// A side is gone. The other side gets a Close. The lost side gets one too if it can still be written, but nothing
+    /// waits for the lost side.
     pub(super) fn lose(&mut self, side: Side, cause: Cause, initiator: Initiator, now: Instant) {
         let other = farewell_of_lost(side, cause);
         self.begin_ending(ours(cause, initiator, other), false, now);
@@ -131,13 +137,13 @@ impl Session {
         self.place_farewells();
     }
 
-    /// Writing to a side failed: it is lost, unless a Close of its is still to be read.
+    /// Writing to a side failed. The side is lost, unless its Close is still among its unread bytes.
     pub(super) fn begin_losing(&mut self, side: Side, now: Instant) {
         let cause = lost(side);
         self.begin_ending(ours(cause, side.into(), farewell_of_lost(side, cause)), true, now);
     }
 
-    /// Both sides are told, each at the end of a message.
+    /// Ends the session: both sides get a Close, each at the end of a message. Changes nothing if an end has begun.
     pub(super) fn close_both(&mut self, code: CloseCode, cause: Cause, now: Instant) {
         if self.ending().is_some() {
             return;
@@ -147,8 +153,8 @@ impl Session {
         self.bid_both_farewell(farewell);
     }
 
-    /// An operator ends the session: both sides are told so, each at the end of a message, in the operator's words (at most
-    /// 123 bytes of them). An end that has begun goes on.
+    /// An operator ends the session. Both sides get a Close with the operator's words (at most 123 bytes), each at the
+    /// end of a message. Changes nothing if an end has begun.
     pub fn handle_kill(&mut self, code: CloseCode, reason: &str, now: Instant) {
         if self.ending().is_some() {
             return;
@@ -165,8 +171,10 @@ impl Session {
         self.place_farewells();
     }
 
-    /// Too much waits for slow sides, in all sessions together, and this one has added to it: 1013 to both sides, each at the
-    /// end of a frame. A Close that still passes changes nothing about the cause, which gives no time to slow sides.
+    /// Too many bytes wait for slow sides in all sessions together, and this session has added to them.
+    ///
+    /// Both sides get a 1013, each at the end of a frame. Even if a side's Close still passes, the cause stays, because
+    /// this cause gives slow sides no time.
     pub fn handle_shortage(&mut self, now: Instant) {
         if self.ending().is_some() {
             return;
@@ -178,8 +186,8 @@ impl Session {
         self.hurry(now);
     }
 
-    /// Half of the time for the end is over: no Close of ours waits for the end of a message any more, nor we for the
-    /// Close of a side that cannot be written.
+    /// Half of the time for the end is over. From now on no Close of ours waits for the end of a message, and we do not
+    /// wait for the Close of a side that cannot be written.
     pub(super) fn hurry(&mut self, now: Instant) {
         let Some(ending) = self.ending_mut() else { return };
         ending.hurried = true;
@@ -192,8 +200,8 @@ impl Session {
         self.place_farewells();
     }
 
-    /// Makes the Closes of our own due whose place has come. To be called after everything that may bring it: from here on
-    /// nothing more passes to that side.
+    /// Makes each of our Closes due if its place has come. Call this after everything that may bring the place. Once a
+    /// Close is due, nothing else passes to its side.
     pub(super) fn place_farewells(&mut self) {
         if self.ending().is_some() {
             self.place_farewell(Side::Client);
@@ -216,12 +224,12 @@ impl Session {
             target.to = Outgoing::Due;
             target.told = true;
         } else if nothing_follows {
-            // Inside a frame a Close would be payload.
+            // Inside a frame, the side would read a Close as payload.
             target.to = Outgoing::Fin;
         }
     }
 
-    /// Wants a Close of ours for a side, unless that side has had its last frame. To be called once the end has begun.
+    /// Plans a Close of ours for a side, unless that side has had its last frame. Call this after the end has begun.
     fn bid_farewell(&mut self, to: Side, farewell: Farewell) {
         if self.half(to).to != Outgoing::Open {
             return;
@@ -232,7 +240,7 @@ impl Session {
         }
     }
 
-    /// The first cause stands, unless it was provisional.
+    /// Ends the session by a side's Close. An earlier cause stands, unless it was provisional.
     fn end_with_their_close(&mut self, from: Side, frame: &ControlFrame, now: Instant) {
         let CloseFrame { code, reason } = CloseFrame::read(frame);
         let cause = match from {
@@ -249,7 +257,7 @@ impl Session {
         }
     }
 
-    /// The clock of the end runs from its first cause.
+    /// Begins the end, unless it has begun: the time of the end runs from its first cause.
     fn begin_ending(&mut self, termination: Termination, provisional: bool, now: Instant) {
         if self.ending().is_none() {
             let deadline = now + self.common.settings.close_timeout;
@@ -260,7 +268,7 @@ impl Session {
     }
 }
 
-/// Why the session ends and what the author of a breach reads.
+/// The cause of the end, and the code for the author of the breach.
 const fn cause_and_code(from: Side, breach: Breach) -> (Cause, CloseCode) {
     match (breach, from) {
         (Breach::MessageTooBig | Breach::FrameTooBig, _) => (Cause::MessageTooBig, CloseCode::MESSAGE_TOO_BIG),
@@ -278,7 +286,7 @@ pub(super) const fn lost(side: Side) -> Cause {
     }
 }
 
-/// What the other side is told when this one is gone.
+/// The Close for the other side when this side is gone.
 const fn farewell_of_lost(side: Side, cause: Cause) -> Farewell {
     let code = match side {
         Side::Client => CloseCode::GOING_AWAY,

@@ -1,4 +1,4 @@
-//! One side of a session: what still comes from it, what still goes to it.
+//! One side of a session: what still comes from it, and what still goes to it.
 
 use super::Counts;
 use crate::ws::{keepalive::Keepalive, tick::Tick, tracker::Tracker};
@@ -11,16 +11,16 @@ pub(super) struct Half {
     pub(super) from: Incoming,
     pub(super) to: Outgoing,
     pub(super) keepalive: Keepalive,
-    /// Its Close has come, whether it passed or answered one of ours.
+    /// Whether its Close has come: it passed, or it answered one of ours.
     pub(super) closed: bool,
-    /// A Close of our own goes to it: a Close that comes back answers it.
+    /// Whether a Close of our own goes to it. A Close that comes back then answers ours.
     pub(super) told: bool,
-    /// Writing to it failed.
+    /// Whether writing to it failed.
     pub(super) broken: bool,
-    /// It ended without a Close, or is dead: nothing is expected of it any more.
+    /// Whether it ended without a Close, or is dead. Nothing more is expected of it.
     pub(super) lost: bool,
-    /// Pings of the other end that have passed to it, less the Pongs that have come since. It may answer the latest only, and then owes
-    /// nothing though some are left here.
+    /// How many Pings of the other end have passed to it, minus the Pongs that have come since. It may answer only the
+    /// latest Ping. Then it owes nothing, although this is not 0.
     pub(super) pongs_owed: u8,
 }
 
@@ -29,9 +29,9 @@ pub(super) struct Half {
 pub(super) enum Incoming {
     /// Frames.
     Open,
-    /// A FIN: its Close has come, and nothing behind it.
+    /// Only a FIN: its Close has come, and no byte behind it.
     Closed,
-    /// Nothing that counts: bytes have come behind its Close, it broke the protocol, or it is dead.
+    /// Nothing that counts: bytes came behind its Close, it broke the protocol or a limit, or it is dead.
     Done,
     /// Nothing: its FIN has come.
     Eof,
@@ -42,13 +42,13 @@ pub(super) enum Incoming {
 pub(super) enum Outgoing {
     /// Frames.
     Open,
-    /// Frames, until the place for a Close of ours has come (which one: [`super::ending::Ending`] knows).
+    /// Frames, until the place for a Close of our own has come. [`super::ending::Ending`] knows the place.
     Farewell,
-    /// A Close of ours, here and now; then a FIN.
+    /// A Close of our own, now; then a FIN.
     Due,
-    /// A FIN, after what waits has been written.
+    /// A FIN, after all bytes that wait have been written.
     Fin,
-    /// The other end's Close has passed: a FIN follows when that end's FIN or this side's Close has come.
+    /// Nothing for now: the other end's Close has passed. A FIN follows after that end's FIN or this side's Close.
     Closed,
     /// Nothing: writing failed, or the FIN has gone.
     Shut,
@@ -70,14 +70,15 @@ impl Half {
         }
     }
 
-    /// The other end's Close has passed to it and nothing more will come of that end, or of this side: our FIN follows.
+    /// If the other end's Close has passed to this side, our FIN follows now. Call this when nothing more will come
+    /// from that end, or from this side.
     pub(super) fn follow_close(&mut self) {
         if self.to == Outgoing::Closed {
             self.to = Outgoing::Fin;
         }
     }
 
-    /// Nothing comes any more and nothing goes.
+    /// Whether nothing comes from it and nothing goes to it any more.
     pub(super) fn is_over(&self) -> bool {
         self.to == Outgoing::Shut && (self.lost || self.from == Incoming::Eof)
     }

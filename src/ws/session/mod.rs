@@ -1,13 +1,20 @@
 //! One upgraded session: both directions, our Pings, and how it ends.
 //!
-//! The driver feeds what it reads ([`Session::handle_input`], [`Session::handle_eof`]), tells what it could write
-//! ([`Session::handle_written`], [`Session::handle_broken`]), what the kernel says of it where that is wanted
-//! ([`Session::handle_progress`]) and the time ([`Session::handle_timeout`]), and asks what to do: which bytes to forward,
-//! which frames of ours to put behind them ([`Session::poll_transmit`]), whether to read a side or shut it down, when to
-//! come back, when it is over.
+//! The driver of a session follows these rules:
 //!
-//! A side that has sent its Close, and nothing behind it, is closed with the last bytes that go to it ([`Session::may_close`]).
-//! Any other gets our FIN, and is read until its own has come.
+//! 1. It feeds the bytes that it reads ([`Session::handle_input`], [`Session::handle_eof`]). It forwards the bytes that
+//!    pass, and puts frames of our own behind them ([`Session::poll_transmit`]).
+//! 2. After each write, before it reads anything else for that side, it tells what it could write
+//!    ([`Session::handle_written`], [`Session::handle_broken`]).
+//! 3. Before [`Session::handle_timeout`] and [`Session::is_over`], it asks whether to look at what a side takes
+//!    ([`Session::wants_progress`]), and tells what the kernel says ([`Session::handle_progress`]).
+//! 4. If silence is about to end the session ([`Session::judges_silence`]), it first feeds every byte that has come.
+//! 5. At the instant of [`Session::poll_timeout`] it calls [`Session::handle_timeout`].
+//! 6. It asks whether to read a side ([`Session::wants_read`]), whether to shut it down or close it
+//!    ([`Session::wants_shut`], [`Session::may_close`]), and whether the session is over ([`Session::is_over`]).
+//!
+//! A side that has sent its Close, and no byte behind it, is closed as soon as the last bytes for it are written
+//! ([`Session::may_close`]). Any other side gets our FIN, and is read until its own FIN has come.
 //!
 //! | what happens                   | to the client       | to the backend      | initiator    |
 //! |--------------------------------|---------------------|---------------------|--------------|
@@ -69,40 +76,41 @@ pub struct Session {
     fate: Option<Box<Fate>>,
 }
 
-/// What most sessions know nothing of for most of their life.
+/// The parts of a session that most sessions do not need for most of their life.
 #[derive(Debug, Default)]
 struct Fate {
     notices: Notices,
     ending: Option<Ending>,
-    /// `None` where nothing is limited.
+    /// `None` = nothing is limited.
     meter: Option<Meter>,
-    /// Somebody looks at the frames.
+    /// `Some` while somebody observes the frames.
     observation: Option<Observation>,
 }
 
-/// What to do with the bytes that were fed.
+/// What the driver does with the bytes that it fed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Passed {
-    /// Forward this many from the start of the buffer (what is ours has been cut out and the rest moved up).
+    /// How many bytes to forward from the start of the buffer. The frames that do not pass have been cut out of them,
+    /// and the rest has moved up.
     pub forward: usize,
-    /// Keep these back and feed them again in front of what comes next: the begin of a header or of a control frame, at
-    /// most [`super::frame::MAX_CONTROL_FRAME`] bytes.
+    /// The bytes to keep and to feed again in front of the next ones. They are the start of a header or of a control
+    /// frame, at most [`super::frame::MAX_CONTROL_FRAME`] bytes.
     pub keep: Range<usize>,
 }
 
 /// What passed in one direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counts {
-    /// Bytes on the wire, headers included, ours not.
+    /// Bytes on the wire, headers included. Frames of our own do not count.
     pub bytes: u64,
-    /// Frames that passed whole.
+    /// Whole frames.
     pub frames: u64,
-    /// Messages that passed whole; control frames are none.
+    /// Whole messages. Control frames do not count.
     pub messages: u64,
 }
 
 impl Session {
-    /// A session whose 101 has just passed. `nonce` is random, another one for each session.
+    /// A session whose 101 has just passed. `nonce` is a random number, a different one for each session.
     #[must_use]
     pub fn new(common: Arc<Common>, nonce: u64, now: Instant) -> Self {
         let now = Tick::new(common.epoch, now);
@@ -120,8 +128,8 @@ impl Session {
         }
     }
 
-    /// Bytes have come from a side; the frames that pass are counted. Afterwards [`Self::poll_transmit`] may have something to
-    /// put behind them.
+    /// Bytes have come from a side. The frames that pass are added to `counts`. Afterwards [`Self::poll_transmit`] may
+    /// have a frame of ours to put behind them.
     pub fn handle_input(&mut self, from: Side, buffer: &mut [u8], counts: &mut OpCodeCounts, now: Instant) -> Passed {
         let tick = self.common.tick(now);
         self.half_mut(from).keepalive.handle_received(tick);
@@ -162,7 +170,7 @@ impl Session {
             self.place_farewells();
         }
         if self.half(from).from != Incoming::Open {
-            // Nothing that follows a Close or a breach means anything, but more of it may come.
+            // Bytes behind a Close or a breach have no meaning, so all are dropped. More of them may come.
             if read < buffer.len() && self.half(from).from == Incoming::Closed {
                 self.half_mut(from).from = Incoming::Done;
             }
@@ -175,14 +183,14 @@ impl Session {
         Passed { forward, keep: read..buffer.len() }
     }
 
-    /// Payload bytes from a side that may be moved without being looked at; tell [`Self::handle_unseen`] how many were.
-    /// While there are any, nothing is kept back.
+    /// How many payload bytes from a side may pass unread. The driver tells [`Self::handle_unseen`] how many did. While
+    /// this is not 0, no bytes are kept back.
     #[must_use]
     pub fn unseen(&self, from: Side) -> u64 {
         if self.passes(from) { self.half(from).tracker.payload_left() } else { 0 }
     }
 
-    /// Payload bytes have been moved past us: at least one, at most [`Self::unseen`] many.
+    /// Payload bytes have passed unread: at least one, at most [`Self::unseen`].
     pub fn handle_unseen(&mut self, from: Side, length: u64, now: Instant) {
         let tick = self.common.tick(now);
         let half = self.half_mut(from);
@@ -199,7 +207,7 @@ impl Session {
         self.place_farewells();
     }
 
-    /// Nothing more comes from a side: its FIN (or its reset) has been read.
+    /// Nothing more comes from a side: its FIN or its reset has been read.
     pub fn handle_eof(&mut self, from: Side, now: Instant) {
         let before = mem::replace(&mut self.half_mut(from).from, Incoming::Eof);
         if before == Incoming::Open {
@@ -209,7 +217,7 @@ impl Session {
         self.place_farewells();
     }
 
-    /// Writing to a side failed. What it sent before is still read: its Close may be among it.
+    /// Writing to a side failed. The bytes that it sent before are still read, because its Close may be among them.
     pub fn handle_broken(&mut self, to: Side, now: Instant) {
         let half = self.half_mut(to);
         half.to = Outgoing::Shut;
@@ -218,19 +226,20 @@ impl Session {
         self.begin_losing(to, now);
     }
 
-    /// `left` bytes wait for a side after a write that moved `moved`. To be told after each write, before anything else is
-    /// read for that side.
+    /// A write for a side moved `moved` bytes, and `left` bytes still wait. Call this after each write, before anything
+    /// else is read for that side.
     #[inline]
     pub fn handle_written(&mut self, to: Side, moved: usize, left: usize, now: Instant) {
-        // Nothing waited and nothing does: what went was told when it passed.
+        // No bytes waited before and none wait now. The written bytes already counted when they passed.
         if left > 0 || !self.half(to).keepalive.is_calm() {
             self.note_written(to, moved, left, now);
         }
     }
 
-    /// Whether it is time to look what a side takes, for [`Self::handle_progress`]: wherever bytes wait for it, whether it is
-    /// dead, and whether it has more time at the end, depends on that. To be asked before [`Self::handle_timeout`] and
-    /// [`Self::is_over`], which judge by it.
+    /// Whether it is time to look at what a side takes, and to call [`Self::handle_progress`].
+    ///
+    /// If bytes wait for a side, the look decides whether the side is dead, and whether it gets more time at the end.
+    /// Ask this before [`Self::handle_timeout`] and [`Self::is_over`], which judge by the look.
     #[must_use]
     pub fn wants_progress(&self, of: Side, now: Instant) -> bool {
         match self.ending() {
@@ -258,8 +267,10 @@ impl Session {
         self.half_mut(to).to = Outgoing::Shut;
     }
 
-    /// Whether silence is about to end the session: that of a side, which is taken for its death, that of both, or that of an end
-    /// whose time is up. Every byte that has come is to be fed before.
+    /// Whether silence is about to end the session. Feed every byte that has come before it does.
+    ///
+    /// It may be the silence of one side, which then counts as dead; the silence of both sides; or an end whose time is
+    /// up.
     #[must_use]
     pub fn judges_silence(&self, now: Instant) -> bool {
         if let Some(ending) = self.ending() {
@@ -270,7 +281,8 @@ impl Session {
         ends.into_iter().flatten().any(|at| at <= tick)
     }
 
-    /// Time has passed: a Ping falls due, a side is dead, the session is idle, its end has to hurry.
+    /// Time has passed. A Ping may fall due, a side may be dead, the session may be idle or have a notice, or its end
+    /// may have to hurry.
     pub fn handle_timeout(&mut self, now: Instant) {
         if self.ending().is_some() {
             if self.poll_ending().is_some_and(|at| at <= now) {
@@ -300,7 +312,7 @@ impl Session {
         }
     }
 
-    /// When [`Self::handle_timeout`] wants to be called; an instant that has passed means at once.
+    /// When to call [`Self::handle_timeout`]; an instant in the past means now.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         if self.ending().is_some() {
@@ -318,9 +330,12 @@ impl Session {
         due.map(|tick| tick.instant(self.common.epoch))
     }
 
-    /// Whether nothing is open: nothing waits for a side, no Ping is owed or unanswered, no end has begun. There is nothing to
-    /// transmit then and nothing to shut. From one calm moment to the next, [`Self::poll_timeout`] only moves on: a driver
-    /// that may come back too early need not ask again, unless time was up.
+    /// Whether nothing is open: no bytes wait for a side, no Ping is owed or unanswered, and no end has begun.
+    ///
+    /// 1. A calm session has nothing to transmit and nothing to shut.
+    /// 2. From one calm moment to the next, [`Self::poll_timeout`] only moves to a later instant. So a driver that may
+    ///    come back too early need not ask again, unless the time was up.
+    /// 3. A session with limits or a longest life is never calm, nor is one that ever had a notice or an observer.
     #[must_use]
     pub const fn is_calm(&self) -> bool {
         self.fate.is_none() && self.client.keepalive.is_calm() && self.backend.keepalive.is_calm()
@@ -339,7 +354,8 @@ impl Session {
         }
     }
 
-    /// Appends frames of our own for a side, to go behind all that was forwarded to it. Nothing unless a boundary is here.
+    /// Appends the frame of our own that is due for a side. It goes behind all bytes that were forwarded to the side.
+    /// Appends nothing unless the forwarded bytes end between two frames.
     pub fn poll_transmit(&mut self, to: Side, now: Instant, out: &mut Vec<u8>) {
         if !self.wants_to_transmit(to) {
             return;
@@ -360,37 +376,38 @@ impl Session {
         self.note_ours(to, &frame, now);
     }
 
-    /// Whether a side is worth reading (when the other can take what comes).
+    /// Whether a side is worth reading, as long as the other side can take its bytes.
     #[must_use]
     pub fn wants_read(&self, from: Side) -> bool {
         self.half(from).from != Incoming::Eof
     }
 
-    /// Whether nothing that counts will come of a side any more: neither a message nor its Close.
+    /// Whether no message and no Close will come from a side any more.
     #[must_use]
     pub fn is_done(&self, from: Side) -> bool {
         self.half(from).from != Incoming::Open
     }
 
-    /// Whether nothing more will come of a side: its FIN has come, or under TLS its close_notify.
+    /// Whether nothing more will come from a side: its FIN has come, or under TLS its close_notify.
     #[must_use]
     pub const fn has_ended(&self, from: Side) -> bool {
         matches!(self.half(from).from, Incoming::Eof)
     }
 
-    /// Whether a side wants our FIN once all that waits for it has been written.
+    /// Whether to send a side our FIN once all bytes that wait for it have been written.
     #[must_use]
     pub fn wants_shut(&self, to: Side) -> bool {
         self.half(to).to == Outgoing::Fin
     }
 
-    /// Whether a side may be closed, as soon as all that waits for it has been written and where nothing of it is unread: only a FIN
-    /// can still come of it, so that no reset destroys what was written.
+    /// Whether a side may be closed once all bytes that wait for it are written and none of its own bytes is unread.
+    /// Only a FIN can still come from it then, so no reset destroys the bytes that were written.
     #[must_use]
     pub const fn may_close(&self, side: Side) -> bool {
         let half = self.half(side);
         match (half.from, half.to) {
-            // Who has sent its Close sends no more, but for the Pong to a Ping that came before the other's (RFC 6455 §5.5.2).
+            // A side that has sent its Close sends nothing more, except the Pong to a Ping that came before the other
+            // end's Close (RFC 6455 §5.5.2).
             (Incoming::Closed, Outgoing::Fin | Outgoing::Shut) => half.keepalive.is_calm() && half.pongs_owed == 0,
             (Incoming::Eof, Outgoing::Fin) => true,
             _ => false,
@@ -403,52 +420,52 @@ impl Session {
         self.handle_eof(side, now);
     }
 
-    /// Whether a side is lost: a write to it that would have to wait is not worth it.
+    /// Whether a side is lost. A write to it that would have to wait is then not worth the wait.
     #[must_use]
     pub fn is_lost(&self, side: Side) -> bool {
         self.half(side).lost
     }
 
-    /// Whether nothing is left to do or no time to do it in: drop both streams.
+    /// Whether nothing is left to do, or no time to do it in. Then drop both streams.
     #[must_use]
     pub fn is_over(&self, now: Instant) -> bool {
         let Some(ending) = self.ending() else { return false };
         now >= ending.deadline || (self.client.is_over() && self.backend.is_over())
     }
 
-    /// How it ended; before the end, what is known of it.
+    /// How the session ended. While it ends, this is what is known so far; `None` = its end has not begun.
     #[must_use]
     pub fn termination(&self) -> Option<Termination> {
         let termination = self.ending()?.termination.clone();
         Some(Termination { clean: self.client.closed && self.backend.closed, ..termination })
     }
 
-    /// What passed from a side to the other.
+    /// What passed from one side to the other.
     #[must_use]
     pub const fn counts(&self, from: Side) -> Counts {
         self.half(from).counts
     }
 
-    /// When the last byte came from either side, Pongs to our own Pings included.
+    /// When the last byte came from either side. Pongs to our own Pings count too.
     #[must_use]
     pub fn last_received(&self) -> Instant {
         self.last_byte().instant(self.common.epoch)
     }
 
-    /// Whether its end has begun.
+    /// Whether the end of the session has begun.
     #[must_use]
     pub const fn is_ending(&self) -> bool {
         self.ending().is_some()
     }
 
-    /// What our Pings to a side have shown.
+    /// The round trips that our Pings to a side have measured.
     #[must_use]
     pub fn round_trips(&self, side: Side) -> RoundTrips {
         self.half(side).keepalive.round_trips()
     }
 
-    /// The session's own place among all, from 0 to 1: where its moment is when they all have to do something, but not all
-    /// at once.
+    /// The session's own place among all sessions, from 0 to 1. If all sessions have to do something, but not at the
+    /// same moment, each takes its moment from this number.
     #[must_use]
     pub fn spread(&self) -> f64 {
         spread(&self.common, self.nonce)
@@ -456,13 +473,13 @@ impl Session {
 }
 
 impl Session {
-    /// Whether what comes from a side passes to the other.
+    /// Whether bytes from a side pass to the other side.
     fn passes(&self, from: Side) -> bool {
         self.half(from).from == Incoming::Open
             && matches!(self.half(from.other()).to, Outgoing::Open | Outgoing::Farewell)
     }
 
-    /// Whether the limits let the next step pass.
+    /// Checks the next step against the limits.
     #[inline(never)]
     fn measure(&mut self, from: Side, bytes: &[u8], now: Tick) -> Result<(), Breach> {
         let Some(meter) = self.fate.as_mut().and_then(|fate| fate.meter.as_mut()) else { return Ok(()) };
@@ -473,7 +490,7 @@ impl Session {
         meter.measure(from, &half.tracker, bytes, now)
     }
 
-    /// Whether the piece of a data frame passes.
+    /// Counts a piece of a data frame if it passes; returns whether it does.
     fn handle_data(&mut self, from: Side, end: End) -> bool {
         let passes = self.passes(from);
         if passes {
@@ -482,9 +499,9 @@ impl Session {
         passes
     }
 
-    /// Whether the control frame passes.
+    /// Handles a control frame; returns whether it passes.
     ///
-    /// Out of line: so the path of data, which runs far more often, needs few registers.
+    /// This function is never inlined. So the path of data, which runs far more often, needs fewer registers.
     #[inline(never)]
     fn handle_control(&mut self, from: Side, header: &FrameHeader, payload: &[u8], now: Instant) -> bool {
         let frame = &ControlFrame::read(header, payload);
@@ -517,22 +534,26 @@ impl Session {
         passes
     }
 
-    /// A slow side that takes some of its last bytes, or of those of a side that cannot be written any more, has time for
-    /// the next ones.
-    /// What may still grow gets no more time: a message without an end would hold the session for ever.
+    /// Gives a slow side time for the next bytes, because it has taken some.
+    ///
+    /// 1. Only the last bytes for a side get more time. They are the last if nothing more goes to this side, or if the
+    ///    other side is broken.
+    /// 2. Bytes to which more may be added get no more time: a message without an end would hold the session for ever.
+    /// 3. No bytes get more time if the session ends because too many bytes wait.
     fn grant_time(&mut self, to: Side, now: Instant) {
         let may_grow = !matches!(self.half(to).to, Outgoing::Fin | Outgoing::Closed | Outgoing::Shut);
         if may_grow && !self.half(to.other()).broken {
             return;
         }
         let deadline = now + self.common.settings.close_timeout;
-        // Nor does what waits for it where that is what the session ends of.
+        // Rule 3.
         if let Some(ending) = self.ending_mut().filter(|ending| ending.termination.cause != Cause::Memory) {
             ending.deadline = deadline;
         }
     }
 
-    /// When the end has to hurry, when to look what the sides take, then when it has to be over.
+    /// The first of these instants: when the end has to hurry, when to look at what the sides take, when the end must
+    /// be over.
     fn poll_ending(&self) -> Option<Instant> {
         let ending = self.ending()?;
         let whole = self.common.settings.close_timeout;
@@ -586,7 +607,7 @@ impl Session {
         self.half(side).keepalive.poll_death(self.common.terms(self.nonce, side), self.reads(side))
     }
 
-    /// We do not read a side while the other does not take what it sends.
+    /// Whether we read a side. We do not while the other side does not take its bytes.
     fn reads(&self, side: Side) -> bool {
         !self.half(side.other()).keepalive.is_stalled()
     }
@@ -646,7 +667,7 @@ fn spread(common: &Common, nonce: u64) -> f64 {
     common.secret.derive(nonce, Side::Client, b's', 0) as f64 / u64::MAX as f64
 }
 
-/// The earlier of two instants, of which each may be never.
+/// The earlier of two instants; `None` = never.
 fn earlier(one: Option<Tick>, other: Option<Tick>) -> Option<Tick> {
     match (one, other) {
         (Some(one), Some(other)) => Some(one.min(other)),

@@ -1,4 +1,5 @@
-//! What is noted of a session's frames while somebody looks at it: their headers, and what a Close says. Never a payload.
+//! Notes the headers of a session's frames, and the content of a Close, while somebody observes the session. A payload
+//! is never noted.
 
 use std::{mem, time::Instant};
 
@@ -10,37 +11,37 @@ use crate::ws::{
     tick::Tick,
 };
 
-/// Frames that are kept until somebody takes them; what comes on top is only counted.
+/// The most frames that are kept until somebody takes them. Further frames are only counted.
 pub const MOST_SEEN: usize = 1024;
 
 /// A frame that was seen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Seen {
-    /// Where it goes; where it would go if it did not end here.
+    /// The side to which it goes, or would go if it did not end here.
     pub to: Side,
-    /// What becomes of it.
+    /// What happens to the frame.
     pub passage: Passage,
-    /// Its header; `mask` says only whether there was one, the key is left out.
+    /// Its header. The `mask` only shows that there was a mask; the key is left out.
     pub header: FrameHeader,
-    /// What it says, if it is a Close.
+    /// The code and the reason, if it is a Close.
     pub close: Option<CloseFrame>,
 }
 
-/// What becomes of a frame.
+/// What happens to a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Passage {
     /// It passes from one end to the other.
     Relayed,
-    /// It is ours.
+    /// It is a frame of our own.
     Injected,
-    /// It came and goes no further: it answers a frame of ours, or the other end has had its last frame.
+    /// It came but does not pass: it answers a frame of ours, or the other end has had its last frame.
     Swallowed,
-    /// It is a breach, or too much.
+    /// It breaks the protocol or a limit.
     Refused,
 }
 
 impl Passage {
-    /// The word for it in the log.
+    /// The word for the passage in the log.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -52,7 +53,7 @@ impl Passage {
     }
 }
 
-/// A session is looked at.
+/// What is noted while somebody observes a session.
 #[derive(Debug)]
 pub(super) struct Observation {
     until: Tick,
@@ -62,7 +63,7 @@ pub(super) struct Observation {
 }
 
 impl Session {
-    /// The headers of its frames are noted until then, for [`Self::take_seen`]; `None` = no longer.
+    /// Notes the headers of the frames until this instant, for [`Self::take_seen`]; `None` = stops that.
     pub fn observe(&mut self, until: Option<Instant>) {
         let until = until.map(|until| self.common.tick(until));
         match (&mut self.fate, until) {
@@ -77,7 +78,7 @@ impl Session {
         }
     }
 
-    /// The frames that were noted since they were last asked for, and how many more there were.
+    /// The frames that were noted since the last call, and how many more there were.
     #[inline]
     pub fn take_seen(&mut self) -> Option<(Vec<Seen>, u64)> {
         let observation = self.fate.as_mut()?.observation.as_mut()?;
@@ -107,7 +108,7 @@ impl Session {
             fin: true,
             rsv: 0,
             opcode: frame.opcode,
-            // Toward a backend it is masked.
+            // A frame toward a backend is masked.
             mask: (to == Side::Backend).then_some([0; 4]),
             length: frame.payload().len() as u64,
         };
@@ -125,7 +126,7 @@ impl Session {
         }
     }
 
-    /// Nothing is noted from its end on.
+    /// The observation, unless its time is over.
     fn observation(&mut self, now: Tick) -> Option<&mut Observation> {
         self.fate.as_mut()?.observation.as_mut().filter(|observation| now < observation.until)
     }

@@ -1,4 +1,4 @@
-//! What sessions share.
+//! The values that many sessions share.
 
 use std::time::{Duration, Instant};
 
@@ -12,34 +12,36 @@ use crate::{
     },
 };
 
-/// What many sessions share: those of a route whose 101 agreed on an extension, and likewise those whose 101 did not. Made
-/// once, so that none of it costs a session more than a pointer.
+/// The values that many sessions share.
+///
+/// Each route has one for its sessions whose 101 agreed on an extension, and one for its other sessions. So these
+/// values cost a session only a pointer.
 #[derive(Debug)]
 pub struct Common {
-    /// What the file and the 101 say.
+    /// The settings from the file and from the 101.
     pub settings: SessionSettings,
-    /// What no peer must guess is derived from it and from the session's nonce.
+    /// Values that a peer must not guess are derived from this secret and from the session's nonce.
     pub secret: Secret,
-    /// Any instant before the first of these sessions began; they count their time from it.
+    /// Any instant before the first of these sessions began. The sessions count their time from it.
     pub epoch: Instant,
-    /// Told of each round trip that is measured: a session keeps only the last one and their sum.
+    /// Told of each round trip that is measured. A session keeps only the last round trip and the mean.
     pub round_trips: RoundTripTimes,
 }
 
-/// What a session is made of, beside its two streams.
+/// The settings of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SessionSettings {
-    /// Pings and deadness.
+    /// When a side is pinged, and when it is dead.
     pub keepalive: Settings,
     /// No byte from either side for this long ends the session; `None` = never.
     pub idle: Option<Duration>,
-    /// A session that has lived for this long, less a tenth at most, is ended; `None` = never.
+    /// A session that has lived this long, minus a tenth at most, is ended; `None` = never.
     pub max_lifetime: Option<Duration>,
-    /// From the beginning of an end to the end.
+    /// The time from the first cause of an end to the end. A side that takes its last bytes slowly may get more.
     pub close_timeout: Duration,
-    /// Sizes and rates of what may pass.
+    /// The limits on sizes and rates.
     pub limits: MessageLimits,
-    /// The 101 agreed on an extension: RSV bits are legal.
+    /// Whether the 101 agreed on an extension. Then RSV bits are legal.
     pub extensions: bool,
 }
 
