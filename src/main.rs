@@ -1,4 +1,4 @@
-//! `longwire`: command line to command to exit code.
+//! `longwire`: parses the command line, runs the command, and returns its exit code.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! Whose pages may open a WebSocket on a route. PURE.
+//! Which pages may open a WebSocket on a route. PURE.
 //!
 //! A browser lets any page open a WebSocket to any site, and sends the cookies of that site along. The browser only
 //! names the origin of the page (RFC 6455 §10.2). A server that does not check the origin serves the user's data to

@@ -49,7 +49,7 @@
 //!   Here the next trial starts as soon as the last one was given up, and never beside a running one.
 //! - **A client is not refused while all backends are out.** nginx then answers 502 and tries no backend (unless there
 //!   is only one). Here the backends that are out are tried, and one that answers is back at once.
-//! - A failure does not lower a backend's weight in the turns; `backup` goes with `ip_hash` too; counts hold for the
+//! - A failure does not lower a backend's weight in the turns. `backup` also works with `ip_hash`. Counts hold for the
 //!   whole process without a `zone`.
 
 mod backend;
@@ -85,7 +85,7 @@ pub use self::{
 /// How an upstream chooses among its backends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Policy {
-    /// Weighted rendezvous over a value of the request, or over the client's address where it has none.
+    /// Weighted rendezvous over a value of the request, or over the client's address if the request has no value.
     Hash {
         /// The place of the value in a request.
         on: HashOn,
@@ -99,7 +99,7 @@ pub enum Policy {
     },
     /// Fewest sessions and requests in flight per weight.
     LeastConn,
-    /// Of two drawn by weight, the one with fewer in flight per weight.
+    /// Two backends are drawn by weight, and the one with fewer in flight per weight is taken.
     RandomTwo,
     /// Smooth weighted turns.
     RoundRobin,
@@ -126,18 +126,18 @@ pub struct UpstreamSettings {
     pub name: String,
     /// How it chooses a backend.
     pub policy: Policy,
-    /// Failures within `fail_timeout` that take a backend out, at most [`MAX_FAILS`]; 0 = never.
+    /// How many failures within `fail_timeout` take a backend out, at most [`MAX_FAILS`]; 0 = never.
     pub max_fails: u32,
     /// The sliding window of failures, and how long a backend stays out; at most [`MAX_FAIL_TIMEOUT`].
     pub fail_timeout: Duration,
-    /// Backends tried for one request; 0 = all.
+    /// The most backends that are tried for one request; 0 = all.
     pub tries: u32,
     /// How long the weight of a backend grows after it came back, or after it was added beside others; 0s = not at all.
     /// The hash policies ignore this time: they keep a client at one backend.
     pub slow_start: Duration,
     /// The most WebSocket handshakes in flight that a backend takes; 0 = no limit.
     pub max_handshakes: usize,
-    /// Handshakes that wait for a place at most.
+    /// The most handshakes that wait for a place.
     pub handshake_queue: usize,
     /// Whether a connection with a backend may be used for the requests of several clients, one after another.
     pub reuses_connections: bool,
@@ -154,7 +154,7 @@ pub struct BackendSettings {
     pub address: String,
     /// The weight: its share of the requests, 1 or more.
     pub weight: u32,
-    /// Sessions and requests in flight it takes at most; 0 = no limit.
+    /// The most sessions and requests in flight that it takes; 0 = no limit.
     pub max_conns: usize,
     /// Picked only while no other backend is up or due for a trial. Among backends that are out, it is picked last.
     pub backup: bool,

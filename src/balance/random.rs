@@ -12,7 +12,7 @@ impl Random {
     /// A number less than `end`; 0 if `end` is 0. The chances of the numbers differ by less than anyone can notice.
     pub(super) fn below(&mut self, end: u64) -> u64 {
         let scaled = (u128::from(self.next()) * u128::from(end)) >> 64;
-        // A product with a number below 2^64, shifted by 64 bits, is less than `end`.
+        // The product of `end` and a number below 2^64, shifted by 64 bits, is less than `end`.
         u64::try_from(scaled).unwrap_or(0)
     }
 

@@ -166,7 +166,7 @@ mod tests {
     const CLIENT: Rules = Rules { sender: Side::Client, extensions: false };
     const BACKEND: Rules = Rules { sender: Side::Backend, extensions: false };
 
-    /// The first breach in the bytes of a backend without extensions.
+    /// The first breach in `bytes` from a backend without extensions.
     fn breach(bytes: &[u8]) -> Option<Breach> {
         let (mut tracker, mut rest) = (Tracker::default(), bytes);
         loop {
@@ -239,7 +239,7 @@ mod tests {
         assert_eq!(tracker.skip(u64::MAX), End::Message);
     }
 
-    /// A header as tungstenite writes it, with one byte perhaps changed, and some bytes behind it.
+    /// A header that tungstenite writes, perhaps with one byte changed, and some bytes behind it.
     fn header() -> impl Strategy<Value = Vec<u8>> {
         let codes = prop::sample::select(vec![
             TheirCode::Data(Data::Continue),
@@ -297,7 +297,7 @@ mod tests {
                     prop_assert_eq!((ours.length, size as u64), (length, cursor.position()));
                 }
                 Ok(None) => prop_assert!(matches!(theirs, Ok(None)), "{theirs:?}"),
-                // What follows tungstenite's header does not tell: it is the RFC's bits themselves.
+                // Each of these faults is compared with the bits that the RFC names, not with tungstenite.
                 Err(Breach::ReservedOpcode) => prop_assert!(matches!(bytes[0] & 0x0F, 0x3..=0x7 | 0xB..=0xF)),
                 Err(Breach::LongControl) => prop_assert!(bytes[0] & 0x08 != 0 && bytes[1] & 0x7F > 125),
                 Err(Breach::FragmentedControl) => prop_assert!(bytes[0] & 0x88 == 0x08),

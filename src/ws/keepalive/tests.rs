@@ -1,4 +1,4 @@
-//! What falls due when, whose Pong it is, and what a silence tells.
+//! What falls due when, whom a Pong is for, and what silence means.
 
 #![allow(clippy::unwrap_used)]
 

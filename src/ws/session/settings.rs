@@ -33,7 +33,7 @@ pub struct Common {
 pub struct SessionSettings {
     /// When a side is pinged, and when it is dead.
     pub keepalive: Settings,
-    /// No byte from either side for this long ends the session; `None` = never.
+    /// How long neither side may send a byte before the session ends; `None` = no bound.
     pub idle: Option<Duration>,
     /// A session that has lived this long, minus a tenth at most, is ended; `None` = never.
     pub max_lifetime: Option<Duration>,

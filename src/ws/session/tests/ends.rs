@@ -66,7 +66,7 @@ fn both_sides_closing_at_once_each_get_the_others_close() {
     assert_eq!(pair.ended(), (Initiator::Client, Cause::ClientClose, Some(1000), "mine".into(), true));
 }
 
-/// Whether each side, the client first, was closed with the last bytes for it.
+/// Whether each side was closed with the last bytes for it, the client first.
 fn closed(pair: &mut Pair) -> [bool; 2] {
     [Client, Backend].map(|side| pair.end(side).closed)
 }
@@ -471,7 +471,7 @@ fn last_bytes_that_only_the_kernel_holds_are_delivered_as_long_as_the_side_takes
         pair.wait(CLOSE_TIMEOUT / 2);
     }
     assert_eq!(pair.got(Client), ["message slowly", "close 1012 drain", "FIN"]);
-    // It takes all and closes not: that gets no more time.
+    // The client takes all bytes but does not close. That gives no more time.
     pair.wait(CLOSE_TIMEOUT * 2);
     assert!(pair.over);
 }
@@ -549,7 +549,7 @@ fn a_close_that_comes_before_the_operators_could_go_is_why_the_session_ended() {
     pair.kill(4000, "out with you");
     pair.sends(Client, close(Client, 1000, "bye"));
     assert_eq!(pair.got(Backend).last_chunk(), Some(&["close 1000 bye".to_owned()]));
-    // It will not answer: the client reads a Close of ours after all, and not its own words.
+    // The backend will not answer. So the client reads a Close of ours, and not its own words.
     pair.fin(Backend);
     assert_eq!(pair.got(Client).last_chunk(), Some(&["close 4000 killed".to_owned(), "FIN".to_owned()]));
     assert_eq!(pair.ended(), (Initiator::Client, Cause::ClientClose, Some(1000), "bye".into(), false));

@@ -1,4 +1,4 @@
-//! Pings of our own, the debts of the sides, and who is dead.
+//! Our own Pings, the answers that the sides owe, and when a side is dead.
 
 use super::*;
 
@@ -55,7 +55,7 @@ fn both_ends_of_a_stream_in_one_direction_are_pinged() {
     }
 }
 
-/// A program that hangs: its kernel takes everything, and it answers nothing.
+/// A program that hangs: its kernel takes all bytes, and the program answers nothing.
 #[test]
 fn a_hung_side_is_found_whatever_goes_toward_it() {
     for hung in [Client, Backend] {
@@ -318,7 +318,7 @@ fn a_side_that_is_not_read_is_not_judged() {
     pair.answers_our_ping(Backend);
     pair.takes(Backend, 0);
     pair.sends(Client, message(Client, "stalls the backend"));
-    // From here on the client speaks, but nobody listens.
+    // From here on the client speaks, but nobody reads it.
     pair.answers_our_ping(Client);
     for _ in 0..4 {
         pair.wait(PONG_TIMEOUT / 2);

@@ -1,10 +1,10 @@
-//! What a session costs while nothing happens, what it has for itself, and that it never gets too old.
+//! What a session costs while nothing happens, what it does not share, and that a session never gets too old.
 
 use super::*;
 
 const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// All the user memory of an idle session may be about 540 bytes, its two streams and its record included.
+/// The goal for the whole user memory of an idle session, with its two streams and its record, is about 540 bytes.
 #[test]
 fn a_session_leaves_most_of_what_an_idle_one_may_cost_to_its_streams_and_record() {
     assert!(size_of::<Session>() <= 192, "{} bytes", size_of::<Session>());

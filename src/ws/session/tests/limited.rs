@@ -1,4 +1,4 @@
-//! What is too much, however it is cut, spliced and spread over time.
+//! Limits are broken, however the bytes are cut, spliced and spread over time.
 
 use proptest::{collection::vec, prelude::*};
 
@@ -48,7 +48,7 @@ fn a_rate_is_made_good_by_time() {
     pair.sends(Client, message(Client, "1"));
     for _ in 0..20 {
         pair.sends(Client, message(Client, "2"));
-        // What the backend sends costs the client nothing.
+        // The backend's frames do not count against the client.
         pair.sends(Backend, message(Backend, "many").repeat(10));
         pair.wait(Duration::from_millis(500));
     }
@@ -76,7 +76,7 @@ fn a_client_does_not_pay_for_a_backend_that_took_nothing_for_a_while() {
     pair.takes_all(Backend);
     assert_eq!(pair.got(Backend).len(), 20);
     assert!(pair.session.termination().is_none());
-    // What it sent evenly is made good; a flood is one as ever.
+    // The client sent the bytes that waited evenly, so they broke no limit. A flood still breaks the limit.
     pair.wait(seconds(2));
     pair.sends(Client, message(Client, "12").repeat(3));
     assert_eq!(pair.ended().1, Cause::RateLimited);

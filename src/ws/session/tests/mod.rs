@@ -1,4 +1,4 @@
-//! Scripts in virtual time: two ends that the test plays, and the session between them.
+//! Scripts in virtual time: the test plays both ends, and the session runs between them.
 
 #![allow(clippy::unwrap_used)]
 
@@ -37,7 +37,7 @@ const PING_INTERVAL: Duration = Duration::from_secs(20);
 const PONG_TIMEOUT: Duration = Duration::from_secs(30);
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// Nobody is pinged or judged.
+/// No side is pinged or judged.
 const SILENT: SessionSettings = SessionSettings {
     keepalive: Settings { ping_interval: None, pong_timeout: PongTimeout::of_both(None), client: true, backend: true },
     idle: None,
@@ -58,7 +58,7 @@ const PINGING: SessionSettings = SessionSettings {
     ..SILENT
 };
 
-/// That a drain ends it then.
+/// A notice of a drain for this instant.
 const fn notice(at: Instant) -> Notice {
     Notice { at, cause: Cause::Drain, code: CloseCode::SERVICE_RESTART }
 }
@@ -67,50 +67,50 @@ const fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-/// What a driver does, without waiting for anything: a session between two ends.
+/// A session between two ends. It does what a driver does, but never waits.
 struct Pair {
     session: Session,
     now: Instant,
     client: End,
     backend: End,
-    /// One read takes at most this.
+    /// The most bytes that one read takes.
     read: usize,
-    /// Payload passes unseen, where it may.
+    /// Whether payload passes unread if that is allowed.
     splices: bool,
-    /// Sides are closed, where they may be.
+    /// Whether sides are closed if that is allowed.
     closes: bool,
     over: bool,
     /// The frames that passed.
     counts: OpCodeCounts,
 }
 
-/// One end and the wire to it.
+/// One end, and the wire to it.
 #[derive(Default)]
 struct End {
-    /// Sent by the end, not read yet.
+    /// Bytes that the end has sent and the session has not read.
     unread: Vec<u8>,
     fin_sent: bool,
     fin_read: bool,
-    /// Read and kept back.
+    /// Bytes that the session has read and kept back.
     kept: Vec<u8>,
-    /// Written for the end, not taken yet.
+    /// Bytes for the end that the kernel has not taken.
     waiting: Vec<u8>,
-    /// How much it still takes; `None` = all.
+    /// How many bytes the end still takes; `None` = all.
     room: Option<usize>,
-    /// What the kernel on the way holds at most.
+    /// The most bytes that the kernel holds for the end.
     buffer: usize,
-    /// Written for the end, and held by the kernel.
+    /// Bytes for the end that the kernel holds.
     unsent: Vec<u8>,
-    /// Writing to it fails.
+    /// Whether writing to the end fails.
     broken: bool,
     taken: Vec<u8>,
     fin_taken: bool,
-    /// Both ways: what the end still sends brings a reset.
+    /// Whether the end was closed in both directions. What it still sends then causes a reset.
     closed: bool,
 }
 
 impl End {
-    /// The end takes of what the kernel holds for it.
+    /// The end takes bytes that the kernel holds for it.
     fn deliver(&mut self) {
         let taken = self.room.map_or(self.unsent.len(), |room| room.min(self.unsent.len()));
         self.room = self.room.map(|room| room - taken);
@@ -151,7 +151,7 @@ impl Pair {
         self.pump();
     }
 
-    /// The end takes so much more and then nothing.
+    /// The end takes `room` more bytes and then none.
     fn takes(&mut self, to: Side, room: usize) {
         self.end(to).room = Some(room);
         self.pump();
@@ -162,12 +162,12 @@ impl Pair {
         self.pump();
     }
 
-    /// The next write to the end fails.
+    /// Lets the next write to the end fail.
     fn breaks(&mut self, to: Side) {
         self.end(to).broken = true;
     }
 
-    /// A reset: nothing comes any more and nothing can be written.
+    /// A reset: no more bytes come from the end, and none can be written to it.
     fn resets(&mut self, side: Side) {
         if !self.over && !self.end(side).closed {
             self.breaks(side);
@@ -177,7 +177,7 @@ impl Pair {
         }
     }
 
-    /// Answers our latest Ping.
+    /// The end answers our latest Ping.
     fn answers_our_ping(&mut self, from: Side) {
         let ping = self.frames(from).into_iter().rfind(Frame::is_our_ping).unwrap();
         self.sends(from, frame(from, 0x8A, &ping.payload));
@@ -198,7 +198,7 @@ impl Pair {
         self.pump();
     }
 
-    /// Time passes. Whatever falls due happens on time, and happens once: each timeout changes something.
+    /// Time passes. Each timeout happens at its instant and only once, and changes something.
     fn wait(&mut self, time: Duration) {
         let until = self.now + time;
         while let Some(at) = self.session.poll_timeout().filter(|at| *at <= until && !self.over) {
@@ -241,7 +241,7 @@ impl Pair {
         self.over |= self.session.is_over(self.now);
     }
 
-    /// Closes a side, if nothing is lost by that.
+    /// Closes a side, if no bytes are lost by that.
     fn close(&mut self, side: Side) -> bool {
         let closes = self.closes && self.session.may_close(side) && self.end(side).unread.is_empty();
         if closes {
@@ -261,7 +261,7 @@ impl Pair {
         shuts
     }
 
-    /// Asks the kernel, where the session wants to know.
+    /// Asks the kernel, if the session wants to know.
     fn look(&mut self) {
         for side in [Client, Backend] {
             if self.session.wants_progress(side, self.now) {
@@ -305,7 +305,7 @@ impl Pair {
         true
     }
 
-    /// Moves payload past the session.
+    /// Moves payload past the session, unread.
     fn splice(&mut self, from: Side, length: usize) -> bool {
         let payload: Vec<u8> = self.end(from).unread.drain(..length).collect();
         self.session.handle_unseen(from, length as u64, self.now);
@@ -323,7 +323,7 @@ impl Pair {
         self.flush(to);
     }
 
-    /// Whether the end has taken all there is for it.
+    /// Whether the end has taken all bytes for it.
     fn flush(&mut self, to: Side) -> bool {
         let (now, lost) = (self.now, self.session.is_lost(to));
         let end = self.end(to);
@@ -360,7 +360,7 @@ impl Pair {
         (&end.taken, end.fin_taken && end.unsent.is_empty())
     }
 
-    /// The frames that an end has got; what is cut at the end is left out.
+    /// The frames that an end has got; half a frame at the end is left out.
     fn frames(&self, side: Side) -> Vec<Frame> {
         Frame::read_all(side, self.taken(side).0).0
     }
@@ -373,7 +373,7 @@ impl Pair {
         words.chain(cut.then(|| "cut".into())).chain(fin.then(|| "FIN".into())).collect()
     }
 
-    /// Initiator, cause, code and reason, clean.
+    /// Initiator, cause, code, reason, and whether the end was clean.
     fn ended(&self) -> (Initiator, Cause, Option<u16>, String, bool) {
         let end = self.session.termination().unwrap();
         (end.initiator, end.cause, end.code.map(|code| code.0), end.reason, end.clean)
@@ -389,7 +389,7 @@ struct Frame {
 }
 
 impl Frame {
-    /// Reads what went to a side, and whether a part of a frame is left.
+    /// Reads the frames that went to a side; the flag says whether a part of a frame is left.
     fn read_all(to: Side, mut bytes: &[u8]) -> (Vec<Self>, bool) {
         let mut frames = Vec::new();
         while let Some((frame, length)) = Self::read(to, bytes) {
@@ -399,7 +399,7 @@ impl Frame {
         (frames, !bytes.is_empty())
     }
 
-    /// Reads the frame at the start of what went to a side, and its length; `None` if it is not whole.
+    /// Reads the first frame of the bytes that went to a side, and its length; `None` = the frame is not whole.
     fn read(to: Side, bytes: &[u8]) -> Option<(Self, usize)> {
         let mut cursor = Cursor::new(bytes);
         let (header, length) = FrameHeader::parse(&mut cursor).unwrap()?;
@@ -415,7 +415,7 @@ impl Frame {
         self.opcode == OpCode::Control(Control::Close)
     }
 
-    /// Ours have eight bytes and a number from one upward; the scripts see to it that theirs have not.
+    /// Whether this is a Ping of ours: eight bytes, then a number from 1. The scripts send no such Pings themselves.
     fn is_our_ping(&self) -> bool {
         let number = self.payload.get(8..).and_then(|number| number.try_into().ok()).map(u32::from_be_bytes);
         self.opcode == OpCode::Control(Control::Ping) && number.is_some_and(|number| (1..1000).contains(&number))
@@ -440,7 +440,7 @@ impl std::fmt::Display for Frame {
     }
 }
 
-/// A frame on the wire as a side sends it; `first` is its first byte.
+/// A frame on the wire, as a side sends it. `first` is the frame's first byte.
 fn frame(from: Side, first: u8, payload: &[u8]) -> Vec<u8> {
     let mask = if from == Client { 0x80 } else { 0 };
     let mut bytes = vec![first];

@@ -1,4 +1,4 @@
-//! What is noted of the frames of a session that somebody looks at.
+//! What is noted of the frames of a session that somebody observes.
 
 use super::*;
 use crate::ws::{
@@ -16,7 +16,7 @@ fn seen(pair: &mut Pair) -> Vec<Seen> {
     pair.session.take_seen().map(|(seen, missed)| (seen, assert_eq!(missed, 0)).0).unwrap_or_default()
 }
 
-/// In short: `client 1. text masked 5 relayed`.
+/// Each frame in short, such as `client 1. text masked 5 relayed`.
 fn told(seen: &[Seen]) -> Vec<String> {
     let tell = |Seen { to, passage, header, close }: &Seen| {
         let frame::FrameHeader { fin, rsv, opcode, mask, length } = header;
@@ -85,7 +85,7 @@ fn the_frame_that_breaks_the_protocol_is_seen_and_no_payload_is_taken_for_one() 
         limits: MessageLimits { bytes: crate::ws::rate::Rate::per_second(20), ..MessageLimits::NONE },
         ..SILENT
     });
-    // In the second read the rate is passed, amid a payload that looks like a header.
+    // The second read breaks the rate, inside a payload that looks like a header.
     let message = [&[0x82, 0x80 | 100, 1, 2, 3, 4][..], &[0x81; 100]].concat();
     pair.sends(Client, &message[..10]);
     pair.sends(Client, &message[10..]);

@@ -1,11 +1,11 @@
-//! What holds for every script.
+//! Properties that hold for every script.
 
 use proptest::{collection::vec, prelude::*, sample::select};
 
 use super::*;
 use crate::ws::frame::Breach;
 
-/// What an end sends, all in all: frames, then perhaps a breach.
+/// All that an end sends: frames, then perhaps a breach.
 #[derive(Debug, Clone)]
 struct Stream {
     frames: Vec<Vec<u8>>,
@@ -17,7 +17,7 @@ impl Stream {
         [self.frames.concat(), self.breach.clone().map(|(bytes, _)| bytes).unwrap_or_default()].concat()
     }
 
-    /// Whether a frame ends after so many bytes.
+    /// Whether a frame ends at this position.
     fn has_boundary_at(&self, position: usize) -> bool {
         let mut end = 0;
         position == 0
@@ -62,7 +62,7 @@ fn stream(from: Side, lengths: impl Strategy<Value = usize>) -> impl Strategy<Va
         })
 }
 
-/// Every breach there is, behind a whole message or inside a fragmented one, with something behind it.
+/// All breaches, each behind a whole message or inside a fragmented one, and with bytes behind it.
 fn breaches(from: Side, fragmented: bool) -> Vec<(Vec<u8>, Breach)> {
     let by_side = if from == Client { Breach::Unmasked } else { Breach::Masked };
     let by_order = if fragmented {
@@ -158,7 +158,7 @@ struct Play {
     pair: Pair,
     streams: [Stream; 2],
     sent: [usize; 2],
-    /// Pings that had gone out when the end began.
+    /// How many Pings had been sent when the end began.
     pings_at_end: Option<u32>,
 }
 
@@ -207,8 +207,9 @@ impl Play {
         self.pair.session.round_trips(Client).pings + self.pair.session.round_trips(Backend).pings
     }
 
-    /// Checks that an end got the other's frames in order and once, and of ours only Pings between them and a Close as the
-    /// last frame; tells how many bytes were the other end's, and whether the last is a Close or half a frame.
+    /// Checks that an end got the other end's frames in order and once, and of ours only Pings between them and a Close
+    /// as the last frame. Returns how many bytes came from the other end, and whether the last frame is a Close or half
+    /// a frame.
     fn check(&self, to: Side) -> (usize, bool) {
         let (mut rest, _) = self.pair.taken(to);
         let mut theirs = self.streams[to.other() as usize].frames.iter().peekable();
@@ -269,7 +270,8 @@ proptest! {
                 let held = play.pair.end(side).kept.len();
                 prop_assert_eq!(play.check(side.other()).0 + held, play.sent[side as usize], "nothing is lost");
             }
-            // A debt may hold a Ping off for one more timeout; inside a frame there is no place for it at all.
+            // An unanswered Ping of the other end may delay our Ping by one more timeout. Inside a frame there is no
+            // place for a Ping.
             play.happen(&Event::Waits(PONG_TIMEOUT * 2));
             let boundary = [Client, Backend].iter().any(|side| {
                 play.streams[*side as usize].has_boundary_at(play.sent[*side as usize])
@@ -277,7 +279,7 @@ proptest! {
             prop_assert!(settings == SILENT || !boundary || play.pair.session.termination().is_some(), "the silent are dead");
         }
         if play.pair.session.termination().is_some() {
-            // What the kernel held may have moved last just before the end of the first one.
+            // The bytes in the kernel may have moved last just before the end of the first wait.
             play.happen(&Event::Waits(CLOSE_TIMEOUT * 2));
             prop_assert!(play.pair.over);
             prop_assert_eq!(play.pings_at_end, Some(play.pings()), "no Ping after the end began");

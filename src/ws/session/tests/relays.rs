@@ -1,4 +1,4 @@
-//! What passes, what does not, and what a breach does.
+//! Which frames pass, which do not, and what a breach does.
 
 use super::*;
 use crate::ws::frame::OpCode;
@@ -33,7 +33,7 @@ fn frames_that_pass_are_counted_by_opcode_once_however_they_are_cut() {
         let begins = [frame(Client, 0x01, b"a"), ping(Client, "p"), frame(Client, 0x80, b"b"), message(Client, "c")];
         pair.sends(Client, begins.concat());
         pair.sends(Backend, frame(Backend, 0x82, b"d"));
-        // Ours are not counted, nor what answers them.
+        // Frames of our own do not count, nor the frames that answer them.
         pair.wait(PING_INTERVAL);
         pair.answers_our_ping(Client);
         pair.sends(Backend, close(Backend, 1000, ""));
