@@ -89,7 +89,7 @@ impl Waiting {
 
 impl Place {
     /// Whether no waiter before this one wants the same as `wish`. `waker` is stored first and called when there may be
-    /// a place for this waiter (rules 1 to 4 above).
+    /// a place for this waiter (rules 1 to 4 of this file).
     pub(super) fn is_first(&self, wish: &Wish, waker: &Waker) -> bool {
         let mut waiting = lock(&self.line.waiting);
         let Some(index) = waiting.queue.iter().position(|waiter| waiter.number == self.number) else { return true };

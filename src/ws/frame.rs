@@ -27,7 +27,7 @@ pub enum OpCode {
 }
 
 impl OpCode {
-    /// Every opcode, in the order of the numbers.
+    /// Every opcode, in the order of their numbers.
     pub const ALL: [Self; 6] = [Self::Continuation, Self::Text, Self::Binary, Self::Close, Self::Ping, Self::Pong];
 
     const fn parse(nibble: u8) -> Option<Self> {

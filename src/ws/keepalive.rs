@@ -200,7 +200,7 @@ struct Debt {
 const PREFIX: usize = 8;
 /// How many different lengths the waits between two Pings have.
 const JITTERS: u64 = 1024;
-/// After so many Pings without a Pong we ping slowly. A stalled peer queues its Pongs, and may end the session when it
+/// After this many Pings without a Pong we ping slowly. A stalled peer queues its Pongs, and may end the session when it
 /// has too many (`ws` for Node.js does so at 60).
 const MAX_UNANSWERED: u8 = 16;
 /// The wait between slow Pings, unless `pong_timeout` is shorter or the usual wait is longer.
