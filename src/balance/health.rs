@@ -31,7 +31,7 @@ pub enum Transition {
     /// The backend's requests, or its checks, now say that it is out. A trial that fails is no transition, because the
     /// backend stays out.
     Out,
-    /// The backend is up again by the same voice, its requests or its checks, that said that it was out.
+    /// The backend's requests, or its checks, said that it was out, and now say that it is up again.
     Back,
 }
 

@@ -16,7 +16,7 @@ use super::{
 pub struct Settings {
     /// How long no byte may go to a side, or come from it, before the side is pinged; `None` = never.
     pub ping_interval: Option<Duration>,
-    /// How long a side may send no byte after a ping before it is dead.
+    /// How long a side may send no byte after a ping, or take none of the bytes that wait for it, before it is dead.
     pub pong_timeout: PongTimeout,
     /// Whether the client is pinged.
     pub client: bool,
@@ -99,7 +99,8 @@ impl Terms<'_> {
     /// The nanoseconds of silence after which a side that answers is pinged.
     ///
     /// 1. The wait is 1 to 10 % shorter than the interval, so sessions that began together do not ping together.
-    /// 2. The interval is a promise to the middleboxes on the path. A clock that is 1 % late still keeps it.
+    /// 2. The middleboxes on the path rely on the interval. With the shorter wait, even a clock that is 1 % late keeps
+    ///    the interval.
     /// 3. The number of `pings` sent so far selects one of [`JITTERS`] lengths.
     fn wait(&self, pings: u32) -> Option<u64> {
         let interval = nanos(self.interval()?);
@@ -450,7 +451,7 @@ impl Keepalive {
     fn settle(&mut self, change: impl FnOnce(&mut Open)) {
         if let Some(open) = &mut self.open {
             change(open);
-            // Nothing is judged now, so nobody needs the last look.
+            // If nothing is judged any more, nobody needs the last look.
             open.look.take_if(|_| open.judged_from.is_none() && open.stalled_since.is_none());
             if **open == Open::default() {
                 self.open = None;
