@@ -1,7 +1,23 @@
-//! The sessions of a worker, driven by one loop: what the kernel says of their sockets, their alarms, the drain.
+//! The loop that drives all sessions of a worker: events of their sockets, their alarms, the drain.
 //!
-//! A task per session would cost its own memory, a timer and a wake-up for each message. Here a session is an entry of a
-//! table, and each of its turns is a plain call.
+//! A task per session would cost its own memory, a timer and a wake-up for each message. Here a session is an entry of
+//! a table, and each of its turns is a plain call.
+//!
+//! # How no event is lost
+//!
+//! The worker's epoll holds the worker's sockets, and the runtime's epoll holds the worker's epoll. Both are
+//! edge-triggered. When the runtime's epoll reports the worker's epoll, the runtime sets a flag ([`AsyncFd`]:
+//! readable). The loop keeps these rules:
+//!
+//! 1. The loop takes events only while the flag is set, or while the loop itself waits (a stay or a wait of [`Stay`]).
+//! 2. The loop clears the flag only after a look that took fewer events than the kernel may hand over at once
+//!    ([`EVENTS`]). Such a look leaves no event behind.
+//! 3. The runtime does not ask its epoll between that look and the clearing. An event that comes after the look is
+//!    therefore still to be reported by the runtime's epoll, and will set the flag again.
+//! 4. After the clearing, the loop polls the flag. The runtime then wakes the loop when the flag is set again.
+//! 5. While the flag is set, or a session has more to do, the loop does not wait: the loop asks to be polled again.
+//! 6. A stay or a wait begins only with the flag cleared. Events that are left when the stay ends came after the
+//!    runtime asked its epoll, so that rule 3 holds for them too.
 
 use std::{
     collections::VecDeque,
@@ -39,37 +55,37 @@ use super::{
     vital::Fault,
 };
 
-/// What the kernel tells at once, at most.
+/// The most events that one look at the epoll takes.
 const EVENTS: usize = 256;
-/// Sessions that are taken in, and that are told of an order, in one wake-up.
+/// The most sessions that one wake-up takes in, and the most that it tells of a new order.
 const SLICE: usize = 64;
-/// Places of the table that are looked through at a time for alarms that ring.
+/// Places of the table that one wake-up looks through for alarms that ring.
 const PLACES: usize = 4096;
-/// Sessions that have just begun and wait to be driven.
+/// The most new sessions that wait to be taken in.
 pub(super) const ARRIVALS: usize = 256;
-/// The longest that alarms wait to ring together.
+/// The longest that an alarm waits to ring together with others.
 const LONGEST_TICK: Duration = Duration::from_millis(128);
 /// A new session's alarm rings after this time at the latest.
 const SETTLES: Duration = Duration::from_secs(1);
-/// An alarm further away is looked at again then, so that the clock of the table may wrap.
+/// An alarm that is further away is looked at again after this time, because [`Tick`] wraps.
 const FURTHEST: Duration = Duration::from_secs(24 * 3600);
 
 /// A session in the table.
 struct Running {
     session: Box<Held>,
-    /// When it wants to be called, if nothing happens. Never too late; too early where its deadlines have receded
-    /// since, as they mostly do while bytes flow.
+    /// When the session wants to be called if nothing happens. Never too late. Too early if the session's deadlines
+    /// have moved on since, as they mostly do while bytes flow.
     due: Tick,
-    /// It has its turn next.
+    /// The session is in the rota.
     queued: bool,
-    /// What it has had of its worker's time.
+    /// What the session has had of its worker's time.
     had: Had,
-    /// Its alarm has rung once: it stays, and has the socket options that only matter then. Setting them takes five
-    /// calls, which a short session saves.
+    /// The alarm has rung once. The session stays, and its backend's socket has the options that matter only to
+    /// sessions that stay. Setting these options takes five calls, which a short session saves.
     settled: bool,
 }
 
-/// Milliseconds since the table was made, wrapping after 49 days.
+/// Milliseconds since the table was made. Wraps after 49 days.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Tick(u32);
 
@@ -83,12 +99,12 @@ impl Tick {
 #[derive(Debug, Clone, Copy)]
 struct Moment {
     at: Instant,
-    /// Since the table was made.
+    /// Microseconds since the table was made.
     micros: u64,
 }
 
 impl Moment {
-    /// Rounded down: what was rounded up to a millisecond before stays exact.
+    /// Rounds down. A time that was rounded up to a millisecond before ([`together`]) stays exact.
     const fn tick(self) -> Tick {
         Tick((self.micros / 1000) as u32)
     }
@@ -98,39 +114,40 @@ impl Moment {
 pub(super) struct Sessions {
     worker: Arc<Worker>,
     arrivals: mpsc::Receiver<Arrival>,
-    /// What was asked of them and is not answered yet.
+    /// Questions about the sessions that are not answered yet.
     inquiries: VecDeque<Inquiry>,
     ledger: Ledger,
     epoll: AsyncFd<Epoll>,
-    /// Where sessions may wait for others (`coalesce`): the sockets of tasks, which do not.
+    /// The sockets of tasks, with `coalesce` only. Sessions then wait to be read together, and tasks do not wait with them.
     apart: Option<Apart>,
     events: Events,
     running: Slab<Running>,
-    /// Those that have their turn next.
+    /// The sessions that have their turn next.
     rota: Rota,
     scratch: Scratch,
     epoch: Instant,
-    /// Events of this wake-up were for tasks.
+    /// An event of this wake-up was for a task.
     wakes_tasks: bool,
     stay: Stay,
-    /// Ends a stay.
+    /// Ends a stay when no event comes.
     bell: Bell,
-    /// Shut while there may be a stay.
+    /// Shut while the loop may stay: other threads then knock.
     door: Arc<Door>,
-    /// No session is due sooner, of those that were looked at.
+    /// No session that was looked at is due before this.
     earliest: Option<Tick>,
     /// The place where the look for alarms that ring goes on.
     ringing: Option<usize>,
     alarm: Pin<Box<Sleep>>,
-    /// When the alarm rings; `None` = it has.
+    /// When `alarm` rings. `None` = `alarm` has rung.
     rings: Option<Tick>,
     orders: Arc<Book>,
-    /// How far the sessions have been told of them.
+    /// How far the sessions have been told of `orders`.
     telling: Walk,
 }
 
 impl Sessions {
-    /// Those that come by `arrivals`, on the sockets of this thread. `coalesce`: how long they may wait to be read together.
+    /// Drives the sessions that come by `arrivals`, on the sockets of this thread. `coalesce`: how long sessions may
+    /// wait to be read together.
     ///
     /// # Errors
     /// The runtime takes no more descriptors.
@@ -144,7 +161,7 @@ impl Sessions {
         let scratch = Scratch::new(Arc::clone(&worker.shared.admission.unsent));
         let Epolls { all, apart } = epolls;
         let bell = Bell::hang(all.registry())?;
-        // What other threads send ends every wait.
+        // A wait of `coalesce` watches the sockets of tasks only. The door is among these, so that a knock ends every wait.
         let door = match &apart {
             None => Door::hang(all.registry())?,
             Some(apart) => Door::hang(&apart.registry()?)?,
@@ -174,13 +191,13 @@ impl Sessions {
         })
     }
 
-    /// Drives them until the runtime drops this, which cuts those that are left.
+    /// Drives the sessions until the runtime drops this future, which cuts the sessions that are left.
     pub(super) async fn drive(mut self) {
         let mut orders = self.worker.shared.orders.subscribe();
         loop {
             tokio::select! {
                 biased;
-                // Never an error: this worker holds what sends them.
+                // Never an error: this worker holds the sender.
                 _ = orders.changed() => {
                     self.orders = Arc::clone(&orders.borrow_and_update());
                     self.telling.begin();
@@ -204,14 +221,15 @@ impl Sessions {
         self.wakes_tasks = false;
         sockets::begin_wake_up();
         let mut more = self.take_events(cx, now);
-        // What tasks have to do is soon done, and what a round of sessions has is not.
+        // A round of sessions may take long, and the work of tasks is short: every other time, tasks go first.
         if !self.rota.gives_way(self.wakes_tasks) {
             self.proceed(now, until);
         }
-        // Tasks whose events have come do not wait for sessions that are never done.
+        // A session may always have more to do. A task whose event has come does not wait for that.
         while !self.wakes_tasks {
             more = match more {
-                // One comes alone, mostly: to look for a second one costs more than it saves. With `coalesce` they are waited for.
+                // Mostly one event comes alone: a look for a second one costs more than it saves. With `coalesce`, a
+                // wait gathers more.
                 Poll::Ready(found) if self.rota.is_empty() && (found == 1 || self.stay.gains(now.micros)) => {
                     self.clear_events(cx)
                 }
@@ -245,13 +263,13 @@ impl Sessions {
         };
         self.set_alarm(cx, now);
         if yields {
-            // After the runtime has looked at its own sockets and timers.
+            // The runtime polls the loop again after it has looked at its own sockets and timers.
             let _ = pin!(yield_now()).poll(cx);
         }
         Poll::Pending
     }
 
-    /// Takes in what has come, a slice of it at most. Whether there may be more.
+    /// Takes in what has come, [`SLICE`] at most. Returns whether there may be more.
     fn receive(&mut self, cx: &mut Context<'_>) -> bool {
         for _ in 0..SLICE {
             match self.arrivals.poll_recv(cx) {
@@ -264,7 +282,7 @@ impl Sessions {
         true
     }
 
-    /// Takes a new session into the table. Bytes may have come for it already.
+    /// Takes a new session into the table, and gives it a turn: bytes may have come for it already.
     fn adopt(&mut self, mut session: Box<Held>) {
         let now = Instant::now();
         if !self.orders.is_empty() {
@@ -276,7 +294,7 @@ impl Sessions {
             self.earliest = Some(due);
         }
         let entry = self.running.vacant_entry();
-        // No more than there are descriptors.
+        // There are no more keys than descriptors.
         let key = u32::try_from(entry.key()).unwrap_or(u32::MAX);
         session.give_sockets_to(key);
         let had = Had::default();
@@ -284,13 +302,15 @@ impl Sessions {
         self.rota.push(key, had);
     }
 
-    /// Ready with how many were taken when there may be more: after the turns of those, before the runtime is asked, which
-    /// costs two calls and a wake-up.
+    /// Takes events, and passes each on to its session or task. `Ready`: so many events were taken, and there may be
+    /// more. Sessions then have their turns before the next look; to ask the runtime would cost two calls and a
+    /// wake-up.
     fn take_events(&mut self, cx: &mut Context<'_>, now: Moment) -> Poll<usize> {
         let mut has_looked = false;
         loop {
             let Poll::Ready(Ok(mut ready)) = self.epoll.poll_read_ready_mut(cx) else {
-                // To wait gains nothing once nothing comes: without this, a wait would follow the other for ever.
+                // A look that finds nothing lowers the rate of events. Without it, waits of `coalesce` would follow
+                // each other for ever.
                 if !has_looked {
                     self.stay.note_look(now.micros, 0);
                 }
@@ -312,8 +332,8 @@ impl Sessions {
         }
     }
 
-    /// Leaves it to the runtime to say when there are more. It says so of all that were not taken: since they were, it has not
-    /// been asked.
+    /// Clears the flag of the runtime without another look (rules 2 to 4 above). The last look took fewer than
+    /// [`EVENTS`]: one event, or, with `coalesce`, few enough for [`Stay::gains`].
     fn clear_events(&self, cx: &mut Context<'_>) -> Poll<usize> {
         if let Poll::Ready(Ok(mut ready)) = self.epoll.poll_read_ready(cx) {
             ready.clear_ready();
@@ -321,7 +341,7 @@ impl Sessions {
         self.epoll.poll_read_ready(cx).map(|_| 0)
     }
 
-    /// What [`Stay`] has to know of this moment.
+    /// What [`Stay`] has to know at this moment.
     fn seen(&self, now: Moment, has_more: bool) -> Seen {
         let tick = now.tick();
         let alarm = self.earliest.map(|earliest| match earliest.is_before(tick) {
@@ -331,8 +351,8 @@ impl Sessions {
         Seen { has_more, wakes_tasks: self.wakes_tasks, alarm }
     }
 
-    /// Waits for events here, not in the runtime: that spares the runtime's own wake-up, most of what a message costs beside its
-    /// two calls. Whether sessions have more to do.
+    /// Waits for events here and not in the runtime. This spares the runtime's own wake-up, which is most of what a
+    /// message costs beside its two calls. Returns whether sessions have more to do.
     fn stay_until(&mut self, bell: u64, now: &mut Moment) -> bool {
         // The turns before may have taken long.
         if self.bell.ring_after(Duration::from_micros(bell.saturating_sub(self.clock().micros))).is_err() {
@@ -358,7 +378,8 @@ impl Sessions {
         yields
     }
 
-    /// Waits for more events of sessions, unless there is something for a task, and gives turns to those that have come.
+    /// Waits for more events of sessions, unless an event comes for a task. Then gives turns to the sessions whose
+    /// events have come.
     fn coalesce_until(&mut self, until: u64, now: &mut Moment) {
         let wait = Duration::from_micros(until.saturating_sub(self.clock().micros));
         // What has come is read after a wait that a signal has cut short too: the look takes it out of the epoll for good.
@@ -379,7 +400,7 @@ impl Sessions {
         }
     }
 
-    /// After the events of a moment were taken: what is to be done then, in one round.
+    /// One round, after the events of this moment were taken: alarms that ring, then turns.
     fn proceed(&mut self, now: Moment, until: u64) {
         if !self.rota.is_empty() {
             self.stay.note_events(now.micros);
@@ -388,7 +409,7 @@ impl Sessions {
         self.give_turns(now, until);
     }
 
-    /// Gives those a turn whose time has come, of one slice of the table.
+    /// Looks at one slice of the table, and puts each session whose alarm rings now in the rota.
     fn take_due(&mut self, now: Moment) {
         let now = now.tick();
         if self.ringing.is_none() {
@@ -409,7 +430,7 @@ impl Sessions {
         }
     }
 
-    /// One round of turns. What is left has its turn in the next one.
+    /// One round of turns. Sessions that are left in the rota have their turn in the next round.
     fn give_turns(&mut self, mut now: Moment, until: u64) {
         let mut round = Round::new(until);
         while let Some(session) = self.rota.next() {
@@ -431,9 +452,9 @@ impl Sessions {
             running.session.settle(&self.worker.shared.plan().config.tcp);
         }
         let (session, scratch) = (&mut running.session, &mut self.scratch);
-        // Mostly, and then nothing has to be asked: what was noted is not too late.
+        // Most turns begin and end calm. The noted time is then not too late, and the session is not asked.
         let was_calm = !is_due && session.is_calm();
-        // One that panics, which none should, ends alone.
+        // No session should panic. One that does ends alone.
         let turn = catch_unwind(AssertUnwindSafe(|| session.turn(scratch, is_due, now.at)));
         let cost = price(scratch.take_moved());
         round.spend(cost);
@@ -458,7 +479,7 @@ impl Sessions {
         }
     }
 
-    /// A session is over: what it passed goes on to count.
+    /// Ends a session. What it has passed stays counted.
     fn end(&mut self, key: usize) {
         let session = self.running.remove(key).session;
         if let Some((route, passed)) = session.passed() {
@@ -466,7 +487,7 @@ impl Sessions {
         }
     }
 
-    /// Notes when a session wants to be called, if that is sooner than what was noted or that has passed.
+    /// Notes when a session wants to be called, unless an earlier time is noted that is still to come.
     fn expect(&mut self, key: u32, due: Option<Instant>, now: Instant) {
         let furthest = now + FURTHEST;
         let due = due.map_or(furthest, |due| due.min(furthest));
@@ -516,7 +537,7 @@ impl Sessions {
         }
     }
 
-    /// Looks at one slice of the sessions for who wants to know what they have passed.
+    /// Looks at one slice of the sessions for a count of what they have passed.
     fn count(&mut self) {
         let running = &self.running;
         // No session has a key beyond the capacity.
@@ -524,12 +545,12 @@ impl Sessions {
         self.ledger.proceed(running.capacity(), running.len(), self.scratch.opcodes(), look);
     }
 
-    /// Whether something goes through the table, a slice in each wake-up.
+    /// Whether a walk through the table is under way, which takes one slice in each wake-up.
     fn owes_work(&self) -> bool {
         !self.inquiries.is_empty() || !self.ledger.is_idle() || self.ringing.is_some() || !self.telling.is_over()
     }
 
-    /// Where the orders have changed, one slice of the sessions learns which concern it.
+    /// After a change of the orders: tells one slice of the sessions which orders concern them.
     fn tell(&mut self) {
         if self.telling.is_over() {
             return;
@@ -563,7 +584,7 @@ struct Found {
     wakes_tasks: bool,
 }
 
-/// Gives the sessions a turn next whose sockets have changed, and wakes tasks.
+/// Puts each session whose sockets have events in the rota, and wakes each task whose socket has some.
 fn pass_on(events: &Events, apart: Option<&mut Apart>, running: &mut Slab<Running>, rota: &mut Rota) -> Found {
     let mut of_sessions = 0;
     let woken = sockets::dispatch(events, apart, |key, side, ready| {
@@ -581,8 +602,8 @@ fn pass_on(events: &Events, apart: Option<&mut Apart>, running: &mut Slab<Runnin
     Found { of_sessions, wakes_tasks }
 }
 
-/// The places to look at now; `at` is where they begin, and then where those after them do. `None` = no place is left. No
-/// session has a place beyond the table's `capacity`.
+/// The places to look at now. `at` is where they begin, and is then set to where the next slice begins. `None` = no
+/// place is left. No session has a place beyond the table's `capacity`.
 fn next_slice(at: &mut Option<usize>, length: usize, capacity: usize) -> Range<usize> {
     let from = at.unwrap_or(0);
     let to = (from + length).min(capacity);
@@ -593,15 +614,15 @@ fn next_slice(at: &mut Option<usize>, length: usize, capacity: usize) -> Range<u
 /// A way through the whole table, slice by slice.
 #[derive(Debug, Default)]
 struct Walk {
-    /// The place where it goes on; `None` = it is over.
+    /// The place where the walk goes on. `None` = the walk is over.
     at: Option<usize>,
-    /// Another one follows it.
+    /// Another walk follows this one.
     again: bool,
 }
 
 impl Walk {
-    /// From now on every place is looked at. A walk that is under way ends first: if each change of the orders began it anew,
-    /// orders that change often would keep it from the last places.
+    /// From now on, every place is looked at. A walk that is under way ends first. If each change of the orders began
+    /// the walk anew, frequent changes would keep it from the last places.
     fn begin(&mut self) {
         self.again = self.at.is_some_and(|at| at > 0);
         self.at.get_or_insert(0);
@@ -621,15 +642,15 @@ impl Walk {
     }
 }
 
-/// An alarm rings a little late, by less than a hundredth of the wait, on ticks that a worker's sessions share: to wake up for
-/// one Ping costs more than the Ping.
+/// Moves an alarm to the next tick that the worker's sessions share. One wake-up then serves many alarms: a wake-up for
+/// one Ping costs more than the Ping. The alarm rings late by at most a hundredth of the wait, or 1 ms if that is more.
 fn together(epoch: Instant, due: Instant, now: Instant) -> Instant {
     let wait = due.saturating_duration_since(now);
     if wait.is_zero() {
         return due;
     }
     let tick = (wait / 128).min(LONGEST_TICK).as_millis();
-    // Powers of two: every tick of a slow clock is one of the faster ones too.
+    // Powers of two: each tick of a slow clock is also a tick of the faster clocks.
     let tick = 1000_u64 << tick.checked_ilog2().unwrap_or(0);
     let since = due.saturating_duration_since(epoch).as_micros() as u64;
     due + Duration::from_micros(tick - since % tick)
@@ -678,7 +699,7 @@ mod tests {
             seen.extend(walk.next_slice(64, 200));
         }
         assert_eq!(seen.len(), 200);
-        // Each place is looked at once more after the last change.
+        // After the last change, each place is looked at once more.
         walk.begin();
         seen.clear();
         while !walk.is_over() {

@@ -1,57 +1,61 @@
 //! Where a worker waits for what comes next: in the runtime, or in its own epoll, which spares the runtime's wake-up.
 //!
-//! The contract: **whoever has work for a worker has it done within 1 ms on an idle core, whatever the worker believes of the next
-//! event.** What `coalesce` says comes on top, but not for whoever connects, speaks HTTP or sends from another thread.
+//! The contract: **on an idle core, whoever has work for a worker has it done within 1 ms, whatever the worker expects
+//! to come next.** With `coalesce`, sessions and timers may wait for the time of `coalesce` in addition. Clients that
+//! connect, HTTP and other threads never wait longer than 1 ms.
 //!
-//! | who has work | seen |
+//! | who has work | when the worker sees it |
 //! |---|---|
-//! | a session, a client that connects, who speaks HTTP | at once: each of their sockets is in the worker's own epoll |
-//! | another thread: a connection, an order, a question | at once: it knocks ([`super::door`]) |
-//! | a timer of the runtime | when the worker has stayed for [`LONGEST`], at the latest, or has waited for what `coalesce` says |
-//! | a session's alarm | at its time: no stay or wait reaches beyond it |
+//! | a session, a client that connects, a client that speaks HTTP | at once: all their sockets are in the worker's own epoll |
+//! | another thread: a connection, an order, a question | at once: the thread knocks ([`super::door`]) |
+//! | a timer of the runtime | at the latest when a stay ends after [`LONGEST`], or a wait after the time of `coalesce` |
+//! | a session's alarm | at its time: no stay and no wait reaches beyond the alarm |
 //!
-//! To keep it, the loop of the sessions stays by these rules:
+//! A *stay* is the time in which the loop of the sessions waits in the worker's own epoll. The loop keeps the contract
+//! by these rules:
 //!
-//! 1. It stays only while events come less than [`NEAR`] apart, or where `coalesce` gains something.
-//! 2. Before each stay, the runtime has looked at timers since the last one, and the tasks that it has woken have had their turn.
+//! 1. The loop stays only while events come less than [`NEAR`] apart.
+//! 2. Between two stays, the runtime looks at timers, and the tasks that it wakes have their turn.
 //! 3. A stay ends with the first event for a task, and when a session has more to do than one turn takes.
-//! 4. It ends [`LONGEST`] after the runtime has looked at timers, by the bell where no event comes.
+//! 4. A stay ends [`LONGEST`] after the runtime has looked at timers. If no event comes by then, the bell ends it.
 //!
-//! With `coalesce`, the loop also waits after it has read, for so long, and sessions' events do not end this wait: many are then
-//! read after one wake-up. It does so only where that gains something ([`Stay::gains`]). Rules 2 and 3 hold for such a wait too. A timer
-//! of the runtime may wait for so long and 1 ms.
+//! A *wait* is what `coalesce` adds: after the loop has read, it waits for that time, and events of sessions do not end
+//! the wait. One wake-up then serves many events. The loop waits only where that saves wake-ups ([`Stay::gains`]).
+//! Rules 2 and 3 hold for a wait too. A timer of the runtime may wait for the time of `coalesce` and 1 ms.
 //!
-//! Pure: it is told the time, in microseconds since its caller's epoch.
+//! Pure: the caller tells the time, in microseconds since the caller's epoch.
 
 use std::mem;
 
-/// Events that come as near to each other as this make the loop stay for the next ones.
+/// Events that come less than this apart, in microseconds, make the loop stay for the next ones.
 const NEAR: u64 = 250;
-/// A stay ends this long after the runtime has looked at timers. What is left to 1 ms is for a turn that has just begun, and for the runtime.
+/// A stay ends this long after the runtime has looked at timers, in microseconds. The rest of 1 ms is for a turn that
+/// has just begun, and for the runtime.
 const LONGEST: u64 = 920;
-/// How long the sessions' turns take in one wake-up, before tasks and timers have theirs.
+/// How long sessions may have turns in one wake-up before tasks and timers have theirs, in microseconds.
 const BUSY: u64 = 500;
-/// The longest gap between events that is told from longer ones.
+/// A longer gap between events counts as one of this length, in microseconds.
 const LONGEST_GAP: u64 = 5_000;
-/// With `coalesce`: so many events that came at once say that the worker has enough to do without waiting for more.
+/// With `coalesce`: if so many events come at once, the worker has enough to do and does not wait for more.
 const MANY: usize = 12;
-/// Fewer events than this within a wait save fewer than two wake-ups, which is not worth its time.
+/// With `coalesce`: fewer events than this in a wait save fewer than two wake-ups, which are not worth the wait.
 const WORTHWHILE: u64 = 3;
-/// Where bulk flows, no wait begins for so long.
+/// With `coalesce`: after a turn of a heavy session, no wait begins for so long, in microseconds.
 const BULK: u64 = 5_000;
-/// Events that come as near to each other as this keep a worker busy: what comes meanwhile is read together without a wait.
+/// With `coalesce`: events that come less than this apart, in microseconds, keep a worker busy. Such events are read
+/// together without a wait.
 const QUICK: u64 = 12;
 
 /// What the loop does when the turns of a wake-up are over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Next {
-    /// Tasks and timers have their turn, then the loop again.
+    /// Tasks and timers have their turn, then the loop has its next one.
     Yield,
-    /// The runtime has looked at timers: the tasks that it has woken have their turn, then the loop again.
+    /// The runtime has just looked at timers. The tasks that it has woken have their turn, then the loop has its next one.
     Pass,
-    /// It waits for events itself, until the bell rings at this time.
+    /// The loop waits for events itself, until the bell rings at this time.
     Stay { bell: u64 },
-    /// It waits until this time, unless there is something for a task. Then it reads what has come for sessions.
+    /// The loop waits until this time, unless an event comes for a task. Then it reads what has come for sessions.
     Coalesce { until: u64 },
     /// The runtime waits, and wakes the loop.
     Leave,
@@ -71,40 +75,41 @@ pub(super) struct Seen {
 /// What a worker knows of how its events come.
 #[derive(Debug)]
 pub(super) struct Stay {
-    /// When the wake-up began.
+    /// When this wake-up began.
     began: u64,
-    /// The runtime has looked at all that came before this. What came since may wait until a stay is over.
+    /// The runtime has looked at everything that came before this time. What came later may wait until a stay is over.
     looked: u64,
-    /// When events came for sessions last.
+    /// When sessions last had turns after events.
     last_events: u64,
-    /// How far apart they come, of late. A single pair of a message and its answer does not make them near.
+    /// The average gap between events, in microseconds; the newest gap counts a quarter. One message and its answer
+    /// alone do not bring it below [`NEAR`].
     pace: u64,
     /// Tasks and timers have had their turn since the last stay.
     may_stay: bool,
     /// After a stay or a wait: tasks and timers have their turn before this time.
     latest: Option<u64>,
-    /// When it was over, if no task was woken in it: the runtime has looked since.
+    /// When the last stay or wait ended, if it woke no task: the runtime has looked at timers since.
     ended: Option<u64>,
     coalescing: Coalescing,
 }
 
-/// What is to be known for `coalesce`.
+/// What is known for `coalesce`.
 #[derive(Debug)]
 struct Coalescing {
-    /// For how long sessions may wait to be read together; 0 = not at all.
+    /// How long sessions may wait to be read together, in microseconds. 0 = not at all.
     wait: u64,
-    /// Events of sessions of late, in sixteenths, each look counting less with each one after it; and over which time they came.
+    /// Recent events of sessions, times 16, and `time` in which they came. Each further look takes a sixteenth off both.
     events: u64,
     time: u64,
     last_look: u64,
     /// The most events that a look of this wake-up has found.
     at_once: usize,
-    /// When a session was heavy last.
+    /// When a session was last heavy.
     last_bulk: Option<u64>,
 }
 
 impl Stay {
-    /// `coalesce`: for how long sessions may wait to be read together.
+    /// `coalesce`: how long sessions may wait to be read together, in microseconds.
     pub(super) const fn new(coalesce: u64) -> Self {
         let coalescing =
             Coalescing { wait: coalesce, events: 0, time: 16 * LONGEST_GAP, last_look: 0, at_once: 0, last_bulk: None };
@@ -127,12 +132,13 @@ impl Stay {
         self.turns_until(now)
     }
 
-    /// Until when sessions may have turns that begin now. After a stay, tasks and timers have waited too.
+    /// Until when sessions may have turns, if the turns begin now. After a stay or a wait this is sooner, because tasks
+    /// and timers have waited meanwhile.
     fn turns_until(&mut self, now: u64) -> u64 {
         (now + BUSY).min(self.latest.take().unwrap_or(u64::MAX))
     }
 
-    /// So many events of sessions were found now, perhaps none.
+    /// A look found so many events of sessions, perhaps none.
     pub(super) fn note_look(&mut self, now: u64, events: usize) {
         if self.coalescing.wait > 0 {
             self.coalescing.note_rate(now, events);
@@ -145,38 +151,38 @@ impl Stay {
         self.coalescing.last_bulk = Some(now);
     }
 
-    /// A wait is over, after which so many events of sessions were found. Returns until when sessions may have turns.
+    /// A wait is over, and the look after it found so many events of sessions. Returns until when sessions may have turns.
     pub(super) fn note_wait(&mut self, now: u64, events: usize) -> u64 {
         self.coalescing.note_rate(now, events);
         self.turns_until(now)
     }
 
-    /// Sessions have a turn now.
+    /// Sessions have turns now.
     pub(super) fn note_events(&mut self, now: u64) {
         let gap = (now - self.last_events).min(LONGEST_GAP);
         self.pace = (3 * self.pace + gap) / 4;
         self.last_events = now;
     }
 
-    /// Whether the next events will be here sooner than the runtime would be asleep and awake again.
+    /// Whether the next event is expected sooner than the runtime could fall asleep and wake up again.
     pub(super) const fn is_lively(&self, now: u64) -> bool {
         self.pace < NEAR && now - self.last_events < NEAR
     }
 
-    /// Whether a stay may follow the runtime's next look: who comes after that look has to knock.
+    /// Whether a stay may follow the runtime's next look. Another thread that sends something after that look has to knock.
     pub(super) const fn may_stay(&self) -> bool {
         self.may_stay
     }
 
-    /// A stay is over, in which no task was woken. The runtime looks at timers before the next wake-up.
+    /// A stay or a wait is over, and woke no task. The runtime looks at timers before the next wake-up.
     pub(super) const fn note_end(&mut self, now: u64) {
         self.ended = Some(now);
     }
 
-    /// What comes after the turns of a wake-up.
+    /// What the loop does after the turns of a wake-up.
     pub(super) fn next(&mut self, now: u64, seen: Seen) -> Next {
         let may_stay = mem::take(&mut self.may_stay);
-        // Where many came at once, another look says whether they still do.
+        // If many events came at once, the loop looks once more whether they still do, before it waits.
         let ended = self.ended.take().filter(|_| self.coalescing.at_once < MANY);
         if seen.has_more {
             return Next::Yield;
@@ -191,7 +197,7 @@ impl Stay {
         }
         let bell = self.looked + LONGEST;
         let is_free = |until| seen.alarm.is_none_or(|alarm| alarm > until);
-        // Where turns have taken long, nothing is left of it.
+        // Long turns have used up the time of a stay.
         if bell <= now {
             return Next::Yield;
         }
@@ -204,7 +210,7 @@ impl Stay {
         self.latest.map_or(Next::Leave, |bell| Next::Stay { bell })
     }
 
-    /// Whether waiting for more events of sessions saves wake-ups, and makes nobody wait who sends much at once.
+    /// Whether a wait for more events of sessions saves wake-ups, and delays no session that sends much at once.
     pub(super) fn gains(&self, now: u64) -> bool {
         let Coalescing { wait, events, time, at_once, last_bulk, .. } = self.coalescing;
         wait > 0
@@ -214,8 +220,8 @@ impl Stay {
             && last_bulk.is_none_or(|last| now.saturating_sub(last) >= BULK)
     }
 
-    /// Whether events are still taken in this stay. It does not wait for one that is to be expected late: the bell, which costs a wake-up,
-    /// hardly ever rings.
+    /// Whether this stay takes further events. A stay ends early if the next event is expected too late for it: to let
+    /// the bell ring would cost a wake-up. A stay also ends where a wait of `coalesce` gains more.
     pub(super) fn takes_events(&self, now: u64) -> bool {
         let next = now + (3 * self.pace / 2).min(NEAR);
         next < self.looked + LONGEST && !self.gains(now)
@@ -237,7 +243,7 @@ mod tests {
 
     use super::*;
 
-    /// What things take, in microseconds: a turn, a task, a pass of the runtime, to be woken.
+    /// How long things take, in microseconds: a turn, a task, a pass of the runtime, a wake-up.
     const TURN: u64 = 8;
     const TASK: u64 = 20;
     const PASS: u64 = 3;
@@ -257,7 +263,7 @@ mod tests {
 
     const KINDS: [Work; 5] = [Session, Accept, Http, OtherThread, Timer];
 
-    /// What comes after a wake-up of the loop: the tasks, then a look of the runtime or a sleep.
+    /// What follows a wake-up of the loop: the tasks, then a look of the runtime, or a sleep.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
     enum After {
         Tasks,
@@ -269,30 +275,30 @@ mod tests {
     struct Model {
         stay: Stay,
         now: u64,
-        /// By [`Work`]: when it arrives, soonest last.
+        /// For each [`Work`]: when each piece arrives, the soonest last.
         coming: [Vec<u64>; 5],
-        /// Events of sessions that wait for a turn.
+        /// For each event of a session that waits for a turn: when it came.
         queued: Vec<u64>,
-        /// Tasks that run when the loop has ended its wake-up.
+        /// Tasks that run when the loop has ended its wake-up, and when their work came.
         tasks: Vec<(Work, u64)>,
-        /// By [`Work`]: the longest that one has waited until it was done.
+        /// For each [`Work`]: the longest time that a piece has waited until it was done.
         longest: [u64; 5],
-        /// This is looked at by the runtime only.
+        /// Only the runtime looks at this kind.
         unwatched: Option<Work>,
-        /// Other threads knock.
+        /// The door is shut: other threads knock.
         is_shut: bool,
-        /// One has, and the runtime has its task already.
+        /// Another thread has knocked, and the runtime has its task already.
         knocked: bool,
         stays: usize,
         /// How often the runtime has looked.
         looks: usize,
-        /// How often the worker slept, and how many events of sessions came.
+        /// How often the worker slept. `events`: how many events of sessions came.
         sleeps: usize,
         events: usize,
     }
 
     impl Model {
-        /// `apart`: how many microseconds apart each kind comes, on average.
+        /// `apart`: the average gap of each kind, in microseconds.
         fn new(seed: u64, apart: [u64; 5], coalesce: u64, time: u64) -> Self {
             let mut random = seed;
             let mut draw = move |most: u64| {
@@ -302,7 +308,7 @@ mod tests {
             let coming = apart.map(|apart| {
                 let (mut at, mut all) = (0, Vec::new());
                 while at < time {
-                    // Now in bursts, now alone, now not for a while.
+                    // Sometimes in bursts, sometimes alone, sometimes not for a while.
                     at += match draw(8) {
                         0..=2 => draw(apart / 4 + 1),
                         7 => draw(8 * apart) + 1,
@@ -339,12 +345,12 @@ mod tests {
             *longest = (*longest).max(self.now - since);
         }
 
-        /// Whether the worker's own epoll tells of it.
+        /// Whether the worker's own epoll reports this kind.
         fn is_watched(&self, kind: Work) -> bool {
             kind != Timer && self.unwatched != Some(kind) && (kind != OtherThread || self.is_shut)
         }
 
-        /// Sleeps until the first of these comes, or until then.
+        /// Sleeps until the first piece of these kinds comes, or until `until`.
         fn sleep(&mut self, until: u64, kinds: impl Fn(&Self, Work) -> bool) {
             let next =
                 KINDS.iter().filter(|kind| kinds(self, **kind)).filter_map(|kind| self.coming[*kind as usize].last());
@@ -355,14 +361,14 @@ mod tests {
             }
         }
 
-        /// Takes what the worker's own epoll has. Whether a task was woken.
+        /// Takes what the worker's own epoll has. Returns whether a task was woken.
         fn look(&mut self) -> bool {
             let (woken, found) = self.find();
             self.stay.note_look(self.now, found);
             woken
         }
 
-        /// The same, and how many events of sessions were found.
+        /// Takes what the worker's own epoll has. Returns whether a task was woken, and how many events of sessions were found.
         fn find(&mut self) -> (bool, usize) {
             self.now += 1;
             let queued = self.queued.len();
@@ -398,7 +404,7 @@ mod tests {
             self.queued = waiting.collect();
         }
 
-        /// One wake-up of the loop, and what comes after it.
+        /// One wake-up of the loop. Returns what follows it.
         fn wake_up(&mut self) -> After {
             let until = self.stay.begin(self.now);
             let mut seen = Seen::default();
@@ -447,7 +453,7 @@ mod tests {
             if self.queued.is_empty() { After::Sleep } else { After::Look }
         }
 
-        /// What the runtime's own look finds. As unlucky as can be: the loop has its turn before the tasks.
+        /// What the runtime's own look finds. The worst order: the loop has its turn before the tasks.
         fn be_looked_at(&mut self) {
             self.looks += 1;
             for kind in KINDS {
@@ -482,7 +488,7 @@ mod tests {
         }
     }
 
-    /// What many ways in which work may come led to: the longest wait of each kind, stays, and sleeps for each event.
+    /// Runs many rates of work. Returns the longest wait of each kind, the stays, and the sleeps for each event of a session.
     fn outcome(coalesce: u64, unwatched: Option<Work>) -> ([u64; 5], usize, f64) {
         const TIME: u64 = 3_000_000;
         let (mut longest, mut stays, mut sleeps, mut events) = ([0; 5], 0, 0, 0);
@@ -507,7 +513,7 @@ mod tests {
                 let most = match kind {
                     Session => 300 + coalesce,
                     Accept | Http | OtherThread if coalesce == 0 => 300,
-                    // The turns of those that came together go before.
+                    // The turns of sessions that came together go first.
                     Accept | Http | OtherThread => 1_000,
                     Timer => 1_000 + coalesce,
                 };
@@ -550,7 +556,8 @@ mod tests {
     #[test]
     fn sessions_wait_only_where_that_saves_wake_ups_and_holds_nobody_up_who_sends_much() {
         const WAIT: u64 = 500;
-        /// After events that came so far apart, and then so many at once; where bulk flowed, if it did.
+        /// Whether the loop waits: after events `apart` from each other, then `at_once` events in one look, and after
+        /// bulk if `bulk`.
         fn waits(apart: u64, at_once: usize, bulk: bool, alarm: Option<u64>) -> bool {
             let (mut stay, mut now) = (Stay::new(WAIT), 1_000_000);
             for _ in 0..200 {
@@ -560,7 +567,7 @@ mod tests {
                 stay.note_events(now);
             }
             if bulk {
-                // A turn ends later than the moment from which its wake-up decides.
+                // A turn ends later than the moment at which its wake-up decides.
                 stay.note_bulk(now + 300);
             }
             let seen = Seen { alarm: alarm.map(|after| now + after), ..Seen::default() };
