@@ -1,7 +1,7 @@
-//! A timer among a worker's sockets. It ends a wait for them that has no timeout of its own.
+//! A timer among a worker's sockets, which ends a wait for them that has no timeout of its own.
 //!
-//! A timeout would program the hardware's timer for each wait, which costs more than such a wait saves. The bell is set for many
-//! waits at once, and later than they mostly end, so that it hardly ever rings.
+//! A timeout would program the hardware's timer for each wait, and that costs more than the wait saves. The bell is set
+//! once for many waits, and to a time after most of them end, so that it hardly ever rings.
 
 use std::{
     io,
@@ -14,14 +14,15 @@ use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
 };
 
-/// No socket has this number.
+/// The event of the bell. No socket has this number.
 const TOKEN: Token = Token(usize::MAX);
 
 #[derive(Debug)]
 pub(super) struct Bell(OwnedFd);
 
 impl Bell {
-    /// Among the sockets of `registry`. Whoever waits for those wakes up when it rings, and finds no socket ready.
+    /// Makes a bell and registers it with `registry`. When the bell rings, a wait for the sockets of `registry` ends
+    /// and finds no socket ready.
     ///
     /// # Errors
     /// Out of descriptors.
@@ -31,10 +32,10 @@ impl Bell {
         Ok(Self(timer))
     }
 
-    /// Rings after `wait`, once, and not when it was to before.
+    /// Makes the bell ring once, after `wait`, and forgets the time that was set before.
     ///
     /// # Errors
-    /// None that is known.
+    /// Those of timerfd_settime(2). None is to be expected.
     pub(super) fn ring_after(&self, wait: Duration) -> io::Result<()> {
         let never = Timespec { tv_sec: 0, tv_nsec: 0 };
         let wait = wait.max(Duration::from_nanos(1)).try_into().map_err(io::Error::other)?;

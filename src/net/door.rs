@@ -1,8 +1,15 @@
 //! How other threads reach a worker that waits for its sockets.
 //!
-//! While its sessions are lively, a worker waits in an epoll of its own ([`super::sessions`]), where the runtime cannot wake it. What
-//! another thread sends meanwhile would lie there until that wait ends by itself. So the tasks to which other threads send have a
-//! waker that also knocks at the worker's door.
+//! While its sessions are lively, a worker waits in an epoll of its own ([`super::sessions`]), where the runtime cannot
+//! wake it. What another thread sends meanwhile would lie there until that wait ends by itself. So a task to which
+//! other threads send has a waker that also knocks at the door of the task's worker.
+//!
+//! How no message is lost:
+//!
+//! 1. The worker shuts the door before the runtime's last look that precedes a wait.
+//! 2. A sender first wakes the task, then looks at the door, and knocks if the door is shut.
+//! 3. So either the runtime's look sees the woken task, or the sender sees the door shut and its knock ends the wait.
+//!    The fences (`SeqCst`) of both threads make sure that at least one of them sees what the other did.
 
 use std::{
     cell::OnceCell,
@@ -26,35 +33,34 @@ use mio::{Registry, Token};
 pub(super) const TOKEN: Token = Token(usize::MAX - 1);
 
 thread_local! {
-    /// That of the worker whose thread this is.
+    /// The door of the worker whose thread this is.
     static DOOR: OnceCell<Arc<Door>> = const { OnceCell::new() };
 }
 
 /// The door of a worker.
 #[derive(Debug)]
 pub(super) struct Door {
-    /// Among the worker's sockets: a knock ends a wait for them.
+    /// Registered among the worker's sockets: a knock ends a wait for them.
     knocker: mio::Waker,
-    /// The worker waits for its sockets, or may do so before the runtime has looked at what other threads want. Nobody knocks at an
-    /// open door: that would take a call and a wake-up of the loop in vain.
+    /// Shut: the worker waits for its sockets, or may do so before the runtime looks at what other threads want. Nobody
+    /// knocks at an open door: that would cost a call and a wake-up of the loop for nothing.
     is_shut: AtomicBool,
 }
 
 impl Door {
-    /// Hangs this thread's door among the sockets of `registry`. It is open.
+    /// Makes this thread's door, open, and registers it with `registry`.
     ///
     /// # Errors
-    /// Out of descriptors, or this thread has one.
+    /// Out of descriptors, or this thread has a door already.
     pub(super) fn hang(registry: &Registry) -> io::Result<Arc<Self>> {
         let door = Arc::new(Self { knocker: mio::Waker::new(registry, TOKEN)?, is_shut: AtomicBool::new(false) });
         let is_first = DOOR.with(|mine| mine.set(Arc::clone(&door)).is_ok());
         is_first.then_some(door).ok_or_else(|| io::Error::other("this thread is a worker already"))
     }
 
-    /// Shuts it or opens it. It is to be shut before the last look of the runtime that precedes a wait: what comes before that look
-    /// is seen by it, and what comes later knocks.
+    /// Shuts or opens the door. The door is to be shut before the runtime's last look that precedes a wait (rule 1 above).
     pub(super) fn set_shut(&self, is_shut: bool) {
-        // Nobody else changes it.
+        // Only this thread changes the flag.
         if self.is_shut.load(Relaxed) != is_shut {
             self.is_shut.store(is_shut, SeqCst);
             fence(SeqCst);
@@ -62,7 +68,7 @@ impl Door {
     }
 
     fn knock(&self) {
-        // After the task was woken: the worker either sees that, or has shut the door before.
+        // The task was woken before this fence: the worker sees the task, or has shut the door already (rule 3 above).
         fence(SeqCst);
         if self.is_shut.load(SeqCst)
             && let Err(error) = self.knocker.wake()
@@ -72,7 +78,8 @@ impl Door {
     }
 }
 
-/// Polls `future`, a task of this thread to which other threads send: whoever wakes it from another thread knocks.
+/// Polls `future`, a task of this thread to which other threads send. A thread that wakes the task also knocks, unless
+/// it is this one.
 pub(super) async fn answering<F: Future>(future: F) -> F::Output {
     let mut future = pin!(future);
     let mut caller: Option<(Waker, Waker)> = None;
@@ -103,7 +110,7 @@ impl Wake for Caller {
 
     fn wake_by_ref(self: &Arc<Self>) {
         self.task.wake_by_ref();
-        // A thread that is about to end has no door any more, and none of its own to knock at.
+        // A thread that is about to end has lost its own door, and does not knock.
         let is_at_home = DOOR.try_with(|mine| mine.get().is_some_and(|mine| Arc::ptr_eq(mine, &self.door)));
         if is_at_home == Ok(false) {
             self.door.knock();
@@ -120,14 +127,14 @@ mod tests {
 
     use super::*;
 
-    /// The events that wait.
+    /// The events that are there now.
     fn events(epoll: &mut Epoll) -> Vec<Token> {
         let mut events = Events::with_capacity(8);
         epoll.poll(&mut events, Some(Duration::ZERO)).unwrap();
         events.iter().map(mio::event::Event::token).collect()
     }
 
-    /// The waker that such a task leaves behind.
+    /// The waker that a task within [`answering`] leaves behind.
     fn waker() -> Waker {
         let mut kept = None;
         let task = answering(poll_fn(|cx| {

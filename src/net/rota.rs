@@ -1,38 +1,41 @@
 //! Whose turn is next among a worker's sessions, and how much a turn and a round may do.
 //!
-//! Pure: it is told what was moved and what time it is. Work is counted by its price in bytes that were spliced, because that is
-//! known without a look at the clock.
+//! Pure: the caller tells what was moved and what time it is. Work is counted by its price, in bytes that are spliced,
+//! because the price is known without a look at the clock.
 
 use std::collections::VecDeque;
 
-/// What one direction of a session may move in one turn, by its price: a frame of a megabyte and the read that found it. That takes
-/// half a millisecond or more. A smaller budget would cut frames of a megabyte: both ends would be woken more often, and a
-/// gigabyte would cost a fifth more.
+/// What one direction of a session may move in one turn, by its price: a frame of 1 MiB and the read that found it.
+/// That takes half a millisecond or more. A smaller budget would cut such frames: both ends would be woken more often,
+/// and a gigabyte would cost a fifth more.
 pub(super) const TURN: usize = 1152 * 1024;
 /// The least price of a call, and of a turn.
 const CALL: usize = 8 * 1024;
 /// The price of a byte that is copied and, under TLS, encrypted.
 const COPIED: usize = 4;
-/// The price of what may be done in a round before the loop looks for events again.
+/// After work of this price, a round ends and the loop looks for events again.
 const ROUND: usize = TURN;
-/// The price of what is done between two looks at the clock.
+/// After work of this price, the loop looks at the clock.
 const GLANCE: usize = 64 * 1024;
-/// A session whose last turn cost more than this is heavy: more than a message of 16 KiB, or eight calls.
+/// A session whose last turn cost more than this is heavy. That is more than a message of 16 KiB that is copied, or 8 calls.
 const LIGHT: usize = 64 * 1024;
-/// What a light session may move in a cycle ahead of the heavy ones, in units of [`CALL`]: two messages and their answers.
+/// What a light session may use in a cycle before it loses its place ahead of the heavy ones, in units of [`CALL`]: two
+/// messages and their answers.
 const AHEAD: u8 = 4;
-/// In place of what was used: the session is heavy.
+/// The value of [`Had::used`] that stands for a heavy session.
 const HEAVY: u8 = u8::MAX;
 
-/// So many turns of light sessions take less time than it takes to let tasks go before them.
+/// A round of so many turns of light sessions takes less time than to let tasks go first.
 const SHORT: usize = 16;
 
 /// The sessions that have their turn next.
 ///
-/// Heavy sessions take turns, and one that has more goes to the end. Light ones, which send a message now and then, go before
-/// them, or each would wait for a turn of every heavy one. So that nobody stays ahead for ever, a light session goes to
-/// the end too once it has used what a cycle allows it; a cycle is over when each heavy session that was there at its begin
-/// has had its turn.
+/// 1. A heavy session goes to the end of the line of heavy ones if it has more to do.
+/// 2. A light session, which sends a message now and then, goes ahead of all heavy ones. Otherwise it would wait for a
+///    turn of each.
+/// 3. A light session that has used what a cycle allows ([`AHEAD`]) goes to the end of the line too. Otherwise it could
+///    stay ahead for ever.
+/// 4. A cycle is over when each heavy session that was there at its start has had its turn.
 #[derive(Debug, Default)]
 pub(super) struct Rota {
     ahead: VecDeque<u32>,
@@ -44,7 +47,7 @@ pub(super) struct Rota {
     has_given_way: bool,
 }
 
-/// What a session has had, as far as the rota remembers.
+/// What a session has used of its worker's time, as far as the rota remembers.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Had {
     cycle: u8,
@@ -52,13 +55,13 @@ pub(super) struct Had {
 }
 
 impl Rota {
-    /// A session that is not in the rota has its turn when those before it have had theirs.
+    /// Adds a session that is not in the rota.
     pub(super) fn push(&mut self, session: u32, had: Had) {
         let goes_ahead = had.used < AHEAD || (had.cycle != self.cycle && had.used != HEAVY);
         if goes_ahead { self.ahead.push_back(session) } else { self.heavy.push_back(session) }
     }
 
-    /// Takes out whose turn it is.
+    /// Takes out the session whose turn is next.
     pub(super) fn next(&mut self) -> Option<u32> {
         if let Some(session) = self.ahead.pop_front() {
             return Some(session);
@@ -72,7 +75,7 @@ impl Rota {
         Some(session)
     }
 
-    /// After a turn that cost so much. Whether the session is heavy.
+    /// Notes a turn that cost so much. Returns whether the session is heavy.
     pub(super) fn note(&self, had: &mut Had, cost: usize) -> bool {
         if cost > LIGHT {
             had.used = HEAVY;
@@ -83,9 +86,9 @@ impl Rota {
         false
     }
 
-    /// Whether the next round lets tasks go before it that have something to do, a client that connects among them. Each step of a
-    /// handshake would wait for a whole round of sessions otherwise. Never two times in a row, so that sessions wait for one turn
-    /// of the tasks at most.
+    /// Whether tasks that have something to do go before the next round. A client that connects has such tasks: each
+    /// step of its handshake would wait for a whole round otherwise. Tasks never go first twice in a row, so that
+    /// sessions wait for one turn of the tasks at most.
     pub(super) fn gives_way(&mut self, tasks_wait: bool) -> bool {
         let is_long = self.ahead.len() > SHORT || !self.heavy.is_empty();
         self.has_given_way = tasks_wait && is_long && !self.has_given_way;
@@ -97,23 +100,23 @@ impl Rota {
     }
 }
 
-/// The price of a call, or of a turn, that moved so many bytes without copying them.
+/// The price of a call, or of a turn, that moved so many bytes without a copy.
 pub(super) const fn price(bytes: usize) -> usize {
     if bytes > CALL { bytes } else { CALL }
 }
 
-/// The price of a call that moved so many bytes by copying them.
+/// The price of a call that copied so many bytes.
 pub(super) const fn price_of_copy(bytes: usize) -> usize {
     price(COPIED * bytes)
 }
 
-/// What the sessions may do in a round, by its price and in time.
+/// What the sessions may do in one round, by its price and in time.
 #[derive(Debug)]
 pub(super) struct Round {
     spent: usize,
-    /// What had been spent at the last look at the clock.
+    /// `spent` at the last look at the clock.
     seen: usize,
-    /// When the round ends, in the microseconds of its caller.
+    /// When the round ends, in microseconds since the caller's epoch.
     until: u64,
 }
 
@@ -126,7 +129,7 @@ impl Round {
         self.spent += cost;
     }
 
-    /// Whether enough was done to look at the clock.
+    /// Whether enough was done since the last look at the clock to look again.
     pub(super) const fn wants_clock(&mut self) -> bool {
         let wants = self.spent - self.seen >= GLANCE;
         if wants {
@@ -146,10 +149,10 @@ mod tests {
 
     use super::*;
 
-    /// Both directions of a session that is never done.
+    /// The price of a turn in which a session that always has more uses the budget of both directions.
     const ALL: usize = 2 * TURN;
 
-    /// A rota with sessions that always want another turn, each of which costs the same.
+    /// A rota of sessions that always want another turn, and whose turns always cost the same.
     struct Model {
         rota: Rota,
         costs: Vec<usize>,
@@ -165,7 +168,7 @@ mod tests {
             Self { had: vec![Had::default(); costs.len()], turns: vec![0; costs.len()], rota, costs }
         }
 
-        /// Whose turn it was.
+        /// Gives a turn. Returns whose turn it was.
         fn give_turn(&mut self) -> usize {
             let key = self.rota.next().expect("somebody always wants one") as usize;
             self.rota.note(&mut self.had[key], self.costs[key]);
@@ -240,7 +243,7 @@ mod tests {
                 let (least, most) = range(each);
                 prop_assert!(most - least <= 2 * ALL, "{moved:?}");
             }
-            // A call takes its price in time: this is what they have of the worker.
+            // The price of a call stands for its time: these figures are the shares of the worker's time.
             prop_assert!(light.iter().max() <= heavy.iter().min(), "{moved:?}");
             let (least, most) = range(&model.turns);
             prop_assert!(most / least <= 2 * usize::from(AHEAD), "{:?}", model.turns);
@@ -255,7 +258,7 @@ mod tests {
                     rota.push(key, had[key as usize]);
                 }
                 prop_assert_eq!(length(&rota), waits.iter().filter(|waits| **waits).count());
-                // Now and then nobody has one.
+                // Sometimes nobody has a turn.
                 if let Some(cost) = [CALL, LIGHT, ALL].get(cost) {
                     let next = rota.next().expect("one waits") as usize;
                     prop_assert!(std::mem::replace(&mut waits[next], false));

@@ -1,8 +1,8 @@
 //! The TCP sockets of a worker, in an epoll of their own that the runtime watches as one descriptor.
 //!
-//! A socket of the runtime costs 256 B and wakes a task for each event. A socket here costs 28 B, and its events go straight
-//! to the session it belongs to ([`super::sessions`]); only while hyper still speaks HTTP on it does it wake a task, and so does a
-//! listener.
+//! A socket of the runtime costs 256 B and wakes a task for each event. A socket here costs 28 B, and its events go
+//! straight to its session ([`super::sessions`]). A socket here wakes a task only while hyper still speaks HTTP on it,
+//! or if it is a listener.
 //!
 //! A socket belongs to the thread that registered it: a worker's tasks never leave their thread.
 
@@ -38,22 +38,22 @@ pub(super) use listening::Listener;
 
 thread_local! {
     static TABLE: RefCell<Option<Table>> = const { RefCell::new(None) };
-    /// Where the kernel puts what goes on to a buffer that nobody has written to yet.
+    /// A small read, or a read for a buffer that nobody has initialised, goes here first and is then copied.
     static HEADS: RefCell<[u8; HEAD]> = const { RefCell::new([0; HEAD]) };
 }
 
 /// The sockets of this thread, by their tokens.
 struct Table {
     registry: Registry,
-    /// Where the sockets of tasks are, if apart from those of sessions.
+    /// The epoll for the sockets of tasks, if it is apart from that of sessions.
     apart: Option<Registry>,
     slots: Slab<Slot>,
-    /// Tasks that were woken in this wake-up of the worker.
+    /// How many times a task was woken in this wake-up of the worker.
     woken: usize,
 }
 
 impl Table {
-    /// The key of a new socket. `ready`: what may be tried before an event says so.
+    /// Returns the key of a new socket. `ready`: what may be tried before an event says so.
     fn register(&mut self, socket: &mut impl Source, interest: Interest, ready: u8) -> io::Result<u32> {
         let slot = self.slots.vacant_entry();
         let token = slot.key();
@@ -63,8 +63,8 @@ impl Table {
         Ok(key)
     }
 
-    /// Has the socket of a task among those of sessions from now on. Where the kernel refuses that, its events go on coming by way of the
-    /// tasks' epoll.
+    /// Moves the socket of a task to the epoll of sessions. If the kernel refuses, the socket's events go on coming
+    /// through the epoll of tasks.
     fn bring_in(&self, key: u32, socket: &TcpStream) -> io::Result<()> {
         let Some(apart) = &self.apart else { return Ok(()) };
         let socket = &mut SourceFd(&socket.as_raw_fd());
@@ -72,29 +72,31 @@ impl Table {
         apart.deregister(socket)
     }
 
-    /// Gives a key back, after `leave`. The table is gone when the thread ends.
+    /// Calls `leave` and frees a key. Does nothing at the end of the thread, when the table is gone.
     fn forget(key: u32, leave: impl FnOnce(&Registry)) {
         let _ = TABLE.try_with(|table| {
             let slot = table.borrow_mut().as_mut().and_then(|table| {
                 leave(table.apart.as_ref().unwrap_or(&table.registry));
                 table.slots.try_remove(key as usize)
             });
-            // Not under the borrow: the last waker of a task may drop the task.
+            // The slot is dropped after the borrow of the table: the last waker of a task may drop the task, which may
+            // need the table.
             drop(slot);
         });
     }
 }
 
-/// Whom the events of a socket concern.
+/// Who gets the events of a socket.
 enum Slot {
-    /// A task, and one at a time: it is woken by any event. What they have said stays here, since the socket is the task's.
+    /// One task at a time, which any event wakes. `ready` holds what events have said, because only the task has the
+    /// socket itself.
     Task { ready: Ready, waker: Option<Box<Waker>> },
-    /// This side of a session of this worker. What they have said goes to the socket itself.
+    /// A side of a session of this worker. What events have said goes to the socket itself.
     Session { session: u32, side: Side },
 }
 
 impl Slot {
-    /// Trying has told.
+    /// Notes that a call found the socket not ready.
     const fn is_not(&mut self, flag: u8) {
         if let Self::Task { ready, .. } = self {
             ready.0 &= !flag;
@@ -102,33 +104,33 @@ impl Slot {
     }
 }
 
-/// What may be tried without waiting. A hint: trying tells.
+/// What may be tried without waiting. This is a hint: only the call itself is sure.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Ready(u8);
 
 const READABLE: u8 = 1;
 const WRITABLE: u8 = 2;
-/// A FIN or an error has been announced: a short read is not the last one.
+/// An event has announced a FIN or an error. From then on, a short read does not mean that nothing is left to read.
 const ENDED: u8 = 4;
-/// It is a session's socket, and knows by itself what may be tried.
+/// The socket is a session's: the socket itself knows what may be tried.
 const OF_SESSION: u8 = 8;
-/// It has refused bytes before.
+/// The socket has refused bytes before.
 const HAS_REFUSED: u8 = 16;
-/// All that came before the end that was announced has been read.
+/// Everything that came before the announced end has been read.
 const EMPTIED: u8 = 32;
 
-/// Most heads are shorter.
+/// The size of [`HEADS`], in bytes. Most heads of requests and answers are shorter.
 const HEAD: usize = 4096;
 
-/// The epolls of a worker: that of its sockets, and perhaps one among these for the sockets of tasks.
+/// The epolls of a worker.
 #[derive(Debug)]
 pub(super) struct Epolls {
-    /// To be polled whenever it is readable, each time for [`dispatch`].
+    /// The epoll of all sockets. It is to be polled whenever it is readable, and its events go to [`dispatch`].
     pub(super) all: Epoll,
     pub(super) apart: Option<Apart>,
 }
 
-/// Makes this thread's table. `tasks_apart`: the sockets of tasks can be waited for alone.
+/// Makes this thread's table. `tasks_apart`: the sockets of tasks get an epoll of their own within the other.
 ///
 /// # Errors
 /// Out of descriptors.
@@ -159,16 +161,16 @@ pub(super) fn begin_wake_up() {
     });
 }
 
-/// Whether events of one wake-up were for more than one task of this worker.
+/// Whether events of this wake-up woke more than one task of this worker.
 pub(super) fn wakes_several() -> bool {
     TABLE.with_borrow(|table| table.as_ref().is_some_and(|table| table.woken > 1))
 }
 
-/// Notes what has happened, wakes the tasks it concerns and names the sessions: what they are told is for [`Socket::note`].
-/// Returns whether a task was woken, here or by another thread.
+/// Notes events, wakes their tasks, and calls `session_is_ready` for each event of a session, for [`Socket::note`].
+/// Returns whether a task was woken here, or another thread has knocked and so has woken one.
 ///
 /// # Errors
-/// As epoll_wait(2) on the sockets of tasks.
+/// Those of epoll_wait(2) on the sockets of tasks.
 pub(super) fn dispatch(
     events: &Events,
     apart: Option<&mut Apart>,
@@ -199,7 +201,7 @@ fn note(events: &Events, session_is_ready: &mut impl FnMut(u32, Side, Ready)) ->
                 ready |= READABLE | WRITABLE | ENDED;
             }
             match table.slots.get_mut(event.token().0) {
-                // What is known already, nobody waits for.
+                // A task waits only for what is not known yet.
                 Some(Slot::Task { ready: known, waker }) if ready & !known.0 != 0 => {
                     known.0 |= ready;
                     if let Some(waker) = waker {
@@ -221,14 +223,15 @@ fn note(events: &Events, session_is_ready: &mut impl FnMut(u32, Side, Ready)) ->
 #[derive(Debug)]
 pub struct Socket {
     stream: TcpStream,
-    /// In the table of its thread.
+    /// The key in the table of the thread.
     key: u32,
-    /// What may be tried, once it is a session's. Atomic for the compiler only: no socket leaves its thread.
+    /// What may be tried, once the socket is a session's. Atomic only because the compiler asks for `Sync`: no socket
+    /// leaves its thread.
     ready: AtomicU8,
 }
 
 impl Socket {
-    /// A connected socket, registered with this thread.
+    /// Registers a connected socket with this thread.
     ///
     /// # Errors
     /// The kernel does not take it, or this thread is no worker.
@@ -236,10 +239,10 @@ impl Socket {
         Self::register(stream, WRITABLE)
     }
 
-    /// Connects. Its options are those of a new socket but for `TCP_NODELAY`.
+    /// Connects. The socket has default options, but for `TCP_NODELAY`.
     ///
     /// # Errors
-    /// As connect(2).
+    /// Those of connect(2).
     pub(super) async fn connect(address: SocketAddr) -> io::Result<Self> {
         let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
@@ -252,7 +255,7 @@ impl Socket {
         }
     }
 
-    /// From now on its events are for this side of a session of this worker.
+    /// From now on, events of this socket are for this side of a session of this worker.
     pub(super) fn give_to(&self, session: u32, side: Side) {
         if let Err(error) = with_table(|table| table.bring_in(self.key, &self.stream)) {
             tracing::debug!(%error, "the socket of a session is not among those of sessions");
@@ -265,12 +268,12 @@ impl Socket {
         });
     }
 
-    /// Events have said so of a session's socket.
+    /// Notes what events have said of a session's socket.
     pub(super) fn note(&self, ready: Ready) {
         self.ready.store(self.ready.load(Relaxed) | ready.0, Relaxed);
     }
 
-    /// A read is worth trying, though no event has said so.
+    /// Lets a read be tried, though no event has announced anything to read.
     pub(super) fn doubt_dryness(&self) {
         self.note(Ready(READABLE));
     }
@@ -280,7 +283,7 @@ impl Socket {
         self.ready.load(Relaxed) & READABLE == 0
     }
 
-    /// A session's socket has refused bytes: from the first time on, few of them wait in the kernel.
+    /// Notes that a session's socket has refused bytes. From the first time on, the kernel keeps few unsent bytes for it.
     pub(super) fn note_refusal(&self) {
         let known = self.ready.load(Relaxed);
         if known & HAS_REFUSED != 0 {
@@ -292,14 +295,14 @@ impl Socket {
         }
     }
 
-    /// How far the other end has taken what was written.
+    /// How much of what was written the other end has taken.
     pub(super) fn progress(&self) -> Progress {
         libc_calls::tcp_progress(&self.stream)
     }
 
-    /// Reads what is there, at most what `buffer` takes. 0 = its FIN, where that is anything.
+    /// Reads what is there, at most `buffer.len()` bytes. 0 = the other end's FIN, unless `buffer` is empty.
     pub(super) fn poll_recv(&self, cx: &Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
-        // Not by the standard library: its way through libc costs more than what happens before and after the call.
+        // recv(2) by rustix: the standard library goes through libc, which costs more than everything around the call.
         let read = ready!(
             self.poll_call(Direction::In, cx, |socket| { Ok(recv(socket, &mut *buffer, RecvFlags::empty())?.1) })
         )?;
@@ -309,10 +312,10 @@ impl Socket {
         Poll::Ready(Ok(read))
     }
 
-    /// Reads what is there, at most `most` bytes, into a buffer that is not much longer than that. Empty = its FIN.
+    /// Reads what is there, at most `most` bytes, into a buffer that is not much longer than what was read. Empty = a FIN.
     pub(super) fn poll_take(&self, cx: &Context<'_>, most: usize) -> Poll<io::Result<Vec<u8>>> {
         if most <= HEAD {
-            // To copy so few bytes costs less than a large buffer of their own that is cut to their length.
+            // To copy so few bytes costs less than to make a large buffer and cut it to their length.
             return HEADS.with_borrow_mut(|head| {
                 let read = ready!(self.poll_recv(cx, &mut head[..most]))?;
                 Poll::Ready(Ok(head[..read].to_vec()))
@@ -332,7 +335,7 @@ impl Socket {
 
     /// Whether something has come that nobody has read: bytes, a FIN or an error.
     pub(super) fn has_news(&self) -> bool {
-        // Without an event there is no need to ask the kernel.
+        // While no event has come since the last read, there is nothing to ask the kernel.
         if self.task_ready(|ready| ready.0 & READABLE == 0) == Some(true) {
             return false;
         }
@@ -345,7 +348,7 @@ impl Socket {
         }
     }
 
-    /// From now on its events wake this one, until somebody waits for it himself.
+    /// From now on, events of this socket wake `watcher`, until a task waits for the socket itself.
     pub(super) fn watch_by(&self, watcher: &Waker) {
         let _earlier = self.with_slot(|slot| match slot {
             Slot::Task { waker, .. } => replace(waker, watcher),
@@ -353,7 +356,7 @@ impl Socket {
         });
     }
 
-    /// The first byte that comes, which stays where it is. `None`: the other end sends nothing.
+    /// Waits for the first byte, and leaves it unread. `None`: the other end has sent its FIN and no byte.
     pub(super) async fn peek(&self) -> io::Result<Option<u8>> {
         let mut byte = [0];
         let peek = |socket: &TcpStream, byte: &mut [u8]| Ok(recv(socket, byte, RecvFlags::PEEK)?.1);
@@ -361,13 +364,13 @@ impl Socket {
         Ok((length > 0).then_some(byte[0]))
     }
 
-    /// Whether bytes of the other end wait to be read of a session's socket: closing would be a reset.
+    /// Whether bytes of the other end are unread in a session's socket. To close the socket would then send a reset.
     pub(super) fn has_unread(&self) -> bool {
         let is_emptied = self.ready.load(Relaxed) & EMPTIED != 0;
         !is_emptied && ioctl_fionread(&self.stream).map_or(true, |unread| unread > 0)
     }
 
-    /// Moves bytes by `call`, if they can be moved without waiting. `Pending`: this side has to come first.
+    /// Moves bytes by `call` as soon as the socket is ready for it. `Pending`: the socket is not ready in this direction.
     pub(super) fn poll_call(
         &self,
         direction: Direction,
@@ -390,7 +393,7 @@ impl Socket {
         Ok(Self { stream, key, ready: AtomicU8::new(0) })
     }
 
-    /// Whether something may be tried; if not, the task or the session hears of it when it may.
+    /// Whether something may be tried. If not, the task or the session is told when it may.
     fn poll_ready(&self, cx: &Context<'_>, flag: u8) -> Poll<()> {
         let ready = self.ready.load(Relaxed);
         if ready & flag != 0 {
@@ -407,8 +410,8 @@ impl Socket {
         self.with_slot(|slot| slot.is_not(flag));
     }
 
-    /// After a call that moved less than it could: nothing more can be moved, and no second call has to say so. Unless an
-    /// end was announced: it would not be announced again.
+    /// Notes that a call moved less than it could: nothing is left to move, and no second call has to find that out. If
+    /// an end was announced, the socket stays ready, because the kernel does not announce the end again.
     fn is_exhausted(&self, flag: u8) {
         let ready = self.ready.load(Relaxed);
         if ready & OF_SESSION != 0 {
@@ -426,7 +429,7 @@ impl Socket {
         });
     }
 
-    /// `None`: it is no task's.
+    /// Changes or reads what is known of a task's socket. `None`: the socket is a session's.
     fn task_ready<R>(&self, act: impl FnOnce(&mut Ready) -> R) -> Option<R> {
         self.with_slot(|slot| match slot {
             Slot::Task { ready, .. } => Some(act(ready)),
@@ -447,7 +450,7 @@ fn with_slot<R>(key: u32, act: impl FnOnce(&mut Slot) -> R) -> Option<R> {
     TABLE.with_borrow_mut(|table| table.as_mut()?.slots.get_mut(key as usize).map(act))
 }
 
-/// Whether a task may try something; if not, it hears of it when it may.
+/// Whether a task may try something. If not, the task is woken when it may.
 #[inline(never)]
 fn poll_task_ready(key: u32, cx: &Context<'_>, flag: u8) -> Poll<()> {
     let polled = with_slot(key, |slot| match slot {
@@ -458,8 +461,8 @@ fn poll_task_ready(key: u32, cx: &Context<'_>, flag: u8) -> Poll<()> {
     polled.map_or(Poll::Pending, |(polled, _earlier)| polled)
 }
 
-/// Puts another waker in its place, if it is another. The earlier one is not to be dropped under the borrow of the table: the
-/// last waker of a task may drop the task.
+/// Puts `waker` in `place`, unless it wakes the same task. Returns the earlier waker, to be dropped after the borrow of
+/// the table: the last waker of a task may drop the task.
 fn replace(place: &mut Option<Box<Waker>>, waker: &Waker) -> Option<Waker> {
     match place {
         Some(earlier) if earlier.will_wake(waker) => None,
@@ -491,7 +494,7 @@ impl Direction {
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        // Closing takes it out of the epoll.
+        // Closing takes the socket out of the epoll.
         Table::forget(self.key, |_| ());
     }
 }
@@ -510,7 +513,7 @@ impl AsyncRead for Socket {
             buffer.advance(read);
             return Poll::Ready(Ok(()));
         }
-        // A new buffer of hyper's: to copy a head to it costs a tenth of filling it with zeros first.
+        // hyper's buffer is new and not initialised: to copy a head into it costs a tenth of filling the buffer with zeros.
         HEADS.with_borrow_mut(|head| {
             let room = buffer.remaining().min(HEAD);
             let read = ready!(self.poll_recv(cx, &mut head[..room]))?;
@@ -536,7 +539,7 @@ impl AsyncWrite for Socket {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         match slices {
-            // As TLS mostly has it.
+            // TLS mostly writes one slice.
             [all] => self.poll_write(cx, all),
             _ => self.poll_call(Direction::Out, cx, |mut stream| stream.write_vectored(slices)),
         }

@@ -1,4 +1,4 @@
-//! A listening socket among those of its worker: a worker that waits for its sockets sees at once who connects.
+//! A listening socket among the worker's sockets, so that a worker that waits for these sees at once who connects.
 
 use std::{
     future::poll_fn,
@@ -18,12 +18,13 @@ use super::{READABLE, Table, poll_task_ready, with_slot, with_table};
 #[derive(Debug)]
 pub(in crate::net) struct Listener {
     listener: TcpListener,
-    /// In the table of its thread.
+    /// The key in the table of the thread.
     key: u32,
 }
 
 impl Listener {
-    /// If clients wait in it already, an event says so: to try without one would fail for want of descriptors though nobody connects.
+    /// Registers `listener`. If clients wait in it already, an event says so. To call accept(2) without an event could
+    /// fail for want of descriptors though nobody connects.
     ///
     /// # Errors
     /// The kernel does not take it, or this thread is no worker.
@@ -32,10 +33,10 @@ impl Listener {
         Ok(Self { listener, key })
     }
 
-    /// The next client that waits, or that comes.
+    /// Accepts the next client, and waits until there is one.
     ///
     /// # Errors
-    /// As accept(2).
+    /// Those of accept(2).
     pub(in crate::net) async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
         poll_fn(|cx| {
             loop {
@@ -50,10 +51,10 @@ impl Listener {
         .await
     }
 
-    /// The next client that waits. `WouldBlock`: none does.
+    /// Accepts a client that waits already. `WouldBlock`: none waits.
     ///
     /// # Errors
-    /// As accept(2).
+    /// Those of accept(2).
     pub(in crate::net) fn accept_now(&self) -> io::Result<(TcpStream, SocketAddr)> {
         let accepted = self.listener.accept();
         if accepted.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
@@ -65,7 +66,8 @@ impl Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        // The control and perhaps a successor have this socket too, so that closing it here does not take it out of the epoll.
+        // The control, and perhaps a successor, have this socket open too. Closing it here would therefore not take it
+        // out of the epoll.
         Table::forget(self.key, |registry| {
             if let Err(error) = registry.deregister(&mut self.listener) {
                 tracing::debug!(%error, "a listener could not be taken out of the epoll");
@@ -101,7 +103,7 @@ mod tests {
         }
     }
 
-    /// Waits for the next events. Whether they woke a task.
+    /// Waits for the next events. Returns whether they woke a task.
     fn wait(epoll: &mut Epoll) -> bool {
         let mut events = Events::with_capacity(8);
         epoll.poll(&mut events, None).unwrap();
@@ -114,7 +116,7 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
-        // As the control keeps it.
+        // The control keeps a copy like this one.
         let kept = listener.try_clone().unwrap();
         let _waits = std::net::TcpStream::connect(address).unwrap();
         let listener = Listener::new(TcpListener::from_std(listener)).unwrap();
@@ -136,7 +138,7 @@ mod tests {
             assert_eq!(sender, client.local_addr().unwrap());
         }
         drop(listener);
-        // The kept one still takes clients, of whom this thread hears no more.
+        // The kept copy still takes clients, and this thread hears of none of them.
         std::net::TcpStream::connect(kept.local_addr().unwrap()).unwrap();
         let mut events = Events::with_capacity(8);
         epoll.poll(&mut events, Some(std::time::Duration::ZERO)).unwrap();
