@@ -1,5 +1,5 @@
-//! What is asked of the sessions while they live. Each worker answers for its own, a slice at a time between two of their
-//! turns, so that nothing is shared, nothing is paid per frame and none of them waits for long.
+//! Questions about living sessions. Each worker answers for its own sessions, a slice at a time between two of their
+//! turns. So workers share nothing, a frame costs nothing more, and no session waits for long.
 
 use std::{
     cmp::Reverse,
@@ -16,35 +16,35 @@ use crate::{
     ws::close::CloseCode,
 };
 
-/// Places of the table that are looked at in one go.
+/// Places of the table that one wake-up looks at.
 const SLICE: usize = 256;
 
-/// Something to find out of the sessions of a worker, and perhaps to do with those found.
+/// A search through the sessions of a worker, and perhaps an order to end those found.
 #[derive(Debug)]
 pub(super) struct Question {
     pub(super) search: Arc<Search>,
-    /// Ages are of this moment, for the workers look at different ones.
+    /// The moment of all ages in the answer, because each worker looks at another moment.
     pub(super) asked: Instant,
-    /// Those found are ended.
+    /// Sessions that are found are ended.
     pub(super) kill: Option<Arc<Kill>>,
-    /// Dropped without an answer where the worker ends first.
+    /// Dropped without an answer if the worker ends first.
     pub(super) answer: oneshot::Sender<Found>,
 }
 
-/// Which sessions, and which of them first.
+/// Which sessions are searched for, and which of them come first.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Search {
     pub(super) id: Option<String>,
     pub(super) client: Option<IpNet>,
-    /// What one of its words contains, in lower case.
+    /// A piece of text, in lower case, that one of the session's words contains.
     pub(super) text: Option<String>,
     pub(super) route: Option<String>,
     pub(super) upstream: Option<String>,
     pub(super) backend: Option<String>,
     pub(super) sort: Sort,
-    /// The smallest first.
+    /// The smallest comes first.
     pub(super) ascends: bool,
-    /// So many of them are wanted; the others are only counted.
+    /// How many sessions are wanted. The others are only counted.
     pub(super) most: usize,
 }
 
@@ -58,11 +58,11 @@ pub(super) enum Sort {
     Bytes,
     Messages,
     Buffered,
-    /// The client's last.
+    /// The client's latest round-trip time.
     Rtt,
 }
 
-/// An operator's word that sessions are to end.
+/// An operator's order that sessions are to end.
 #[derive(Debug)]
 pub(super) struct Kill {
     pub(super) code: CloseCode,
@@ -70,12 +70,12 @@ pub(super) struct Kill {
     pub(super) reason: String,
 }
 
-/// What was found.
+/// What a search has found.
 #[derive(Debug, Default)]
 pub(super) struct Found {
-    /// How many there are.
+    /// How many sessions match.
     pub(super) matched: usize,
-    /// The first of them, in order.
+    /// The first of the matches, in order.
     pub(super) sights: Vec<Sight>,
 }
 
@@ -83,12 +83,12 @@ pub(super) struct Found {
 #[derive(Debug)]
 pub(super) struct Sight {
     pub(super) particulars: Particulars,
-    /// From the coming of its request until the question.
+    /// The time from the session's request to the question.
     pub(super) age: Duration,
-    /// From the last byte of either side, Pongs to our own Pings included, until the question.
+    /// The time from the last byte of either side to the question. Pongs to our own Pings count.
     pub(super) idle: Duration,
     pub(super) traffic: Traffic,
-    /// Bytes that wait for a side that does not take them.
+    /// Bytes that are held: for a side that does not take them, or of a frame that is not complete.
     pub(super) buffered: usize,
     /// Its end has begun.
     pub(super) is_ending: bool,
@@ -99,7 +99,7 @@ pub(super) struct Sight {
 pub(super) struct Inquiry {
     question: Question,
     found: Found,
-    /// The place that is looked at next.
+    /// The next place to look at.
     at: usize,
 }
 
@@ -120,13 +120,13 @@ impl Inquiry {
         self.at >= length || self.question.answer.is_closed()
     }
 
-    /// Looks at one session. Whether something was done to it: it wants a turn then.
+    /// Looks at one session. Returns whether the session was ended, and therefore wants a turn.
     pub(super) fn look(&mut self, session: &mut Held, now: Instant) -> bool {
         let Question { search, asked, kill, .. } = &self.question;
         let Some(sight) = session.sight(search, *asked) else { return false };
         self.found.matched += 1;
         self.found.sights.push(sight);
-        // Never more than twice of what is wanted, or a slice.
+        // The list never holds more than twice what is wanted, or a slice.
         if self.found.sights.len() > SLICE.max(2 * search.most) {
             search.settle(&mut self.found.sights);
         }
@@ -139,7 +139,7 @@ impl Inquiry {
     /// Gives the answer.
     pub(super) fn finish(mut self) {
         self.question.search.settle(&mut self.found.sights);
-        // Whoever asked may have lost patience.
+        // Whoever asked may have stopped waiting.
         let _ = self.question.answer.send(self.found);
     }
 }

@@ -1,4 +1,4 @@
-//! Two calls that no safe crate offers. This is the one room with `unsafe` in it.
+//! Two calls that no safe crate offers. This is the only room with `unsafe` in it.
 #![allow(unsafe_code)]
 
 use std::{
@@ -8,7 +8,8 @@ use std::{
 
 use crate::ws::progress::Progress;
 
-/// glibc's malloc gives back what is free in whole pages only when it is told to; other allocators do as they think best.
+/// Makes the allocator give free memory back to the system. glibc's malloc gives back whole free pages only on this
+/// call; other allocators decide for themselves, and for them this does nothing.
 pub(super) fn trim() {
     // SAFETY: malloc_trim(3) is thread-safe and touches free memory only.
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
@@ -17,8 +18,8 @@ pub(super) fn trim() {
     }
 }
 
-/// How far the other end of a TCP socket has taken what was written to it (`TCP_INFO`, Linux 4.6). A kernel that does not say
-/// counts nothing.
+/// How much the other end of a TCP socket has taken of what was written (`TCP_INFO`, Linux 4.6). Zero if the kernel
+/// does not tell.
 pub(super) fn tcp_progress(socket: &impl AsFd) -> Progress {
     // SAFETY: integers only, for which zeros are a value. A shorter answer of an older kernel leaves the rest zero.
     let mut info: libc::tcp_info = unsafe { mem::zeroed() };

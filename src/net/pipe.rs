@@ -1,6 +1,6 @@
-//! Payloads that pass from socket to socket without being copied: splice(2) through a pipe.
+//! Payloads that pass from socket to socket without a copy: splice(2) through a pipe.
 //!
-//! A worker keeps a few empty pipes. One with bytes in it belongs to its session until the last byte is out.
+//! A worker keeps a few empty pipes. A pipe with bytes in it belongs to its session until the last byte is out.
 
 use std::{
     cell::{Cell, RefCell},
@@ -13,11 +13,11 @@ use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice
 
 use super::sockets::{Direction, Socket};
 
-/// What a pipe takes; bounds what one splice moves, and what a session holds for a side that does not take it.
+/// The size of a pipe, in bytes. It bounds what one splice moves, and what a session holds in a pipe for a slow side.
 pub(super) const PIPE: usize = 256 * 1024;
-/// Empty pipes that a worker keeps.
+/// The most empty pipes that a worker keeps.
 const KEPT: usize = 16;
-/// Pipes of a worker, empty or not, two descriptors each; further payloads are copied.
+/// The most pipes of a worker, empty or not, two descriptors each. While there are so many, further payloads are copied.
 const MOST: usize = 256;
 
 thread_local! {
@@ -34,24 +34,24 @@ struct Pipe {
 /// A pipe with bytes on their way between two sockets.
 #[derive(Debug)]
 pub(super) struct Piped {
-    /// Taken out when empty, to be kept for others.
+    /// `None` once the pipe has gone back to the empty ones.
     pipe: Option<Pipe>,
     length: usize,
 }
 
 impl Piped {
-    /// An empty pipe; `None` where there is none to be had.
+    /// Takes an empty pipe. `None`: there are [`MOST`] already, or no descriptors are left.
     pub(super) fn new() -> Option<Self> {
         let pipe = EMPTY.with_borrow_mut(Vec::pop).or_else(Pipe::open)?;
         Some(Self { pipe: Some(pipe), length: 0 })
     }
 
-    /// Bytes in it.
+    /// Bytes in the pipe.
     pub(super) const fn length(&self) -> usize {
         self.length
     }
 
-    /// Takes at most `most` bytes out of a socket, into an empty pipe. 0 = its FIN.
+    /// Moves at most `most` bytes from a socket into the pipe, which is empty. 0 = the socket's FIN.
     pub(super) fn poll_fill(&mut self, from: &Socket, most: u64, cx: &Context<'_>) -> Poll<io::Result<usize>> {
         let Some(pipe) = &self.pipe else { return Poll::Ready(Ok(0)) };
         let most = usize::try_from(most).map_or(PIPE, |most| most.min(PIPE));
@@ -62,7 +62,7 @@ impl Piped {
         Poll::Ready(Ok(taken))
     }
 
-    /// Puts what is in it into a socket, as far as that takes it; ready when all is out.
+    /// Moves the bytes of the pipe into a socket, as far as the socket takes them. Ready when the pipe is empty.
     pub(super) fn poll_empty(&mut self, to: &Socket, cx: &Context<'_>) -> Poll<io::Result<()>> {
         while self.length > 0 {
             let Some(pipe) = &self.pipe else { return Poll::Ready(Ok(())) };
@@ -80,7 +80,7 @@ impl Piped {
 
 impl Drop for Piped {
     fn drop(&mut self) {
-        // One with bytes in it would give them to another session.
+        // A pipe with bytes in it is closed: it would give these bytes to another session.
         let Some(pipe) = self.pipe.take_if(|_| self.length == 0) else { return };
         let _ = EMPTY.try_with(|empty| {
             let mut empty = empty.borrow_mut();
@@ -97,7 +97,7 @@ impl Pipe {
             return None;
         }
         let (read, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).ok()?;
-        // Where the user's pipes have used up their pages, a pipe stays small, and works.
+        // If the user's pipes have used up the pages that the kernel allows, this pipe stays small and works all the same.
         let _ = fcntl_setpipe_size(&write, PIPE);
         COUNT.set(COUNT.get() + 1);
         Some(Self { read, write })

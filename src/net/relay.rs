@@ -1,8 +1,8 @@
-//! Moves a [`Session`]'s bytes between two streams. The session decides; this reads, writes and shuts down.
+//! Moves the bytes of a [`Session`] between two streams. The session decides; the relay reads, writes and shuts down.
 //!
-//! It reads into a scratch buffer that all sessions of a worker share, and what the other side cannot take at once is the
-//! only thing a session ever holds, so that an idle session holds no buffer. A large payload between two plain sockets
-//! passes through a pipe and is never copied.
+//! All sessions of a worker read into one scratch buffer. A session holds only what the other side cannot take at once,
+//! so that an idle session holds no buffer. A large payload between two plain sockets passes through a pipe and is
+//! never copied.
 
 use std::{
     io, mem,
@@ -24,9 +24,9 @@ use super::{
 };
 use crate::ws::{Side, frame::MAX_CONTROL_FRAME, opcodes::OpCodeCounts, session::Session};
 
-/// One read takes at most this; it bounds what a session holds for a side that does not take it.
+/// The most that one read takes, in bytes. It bounds what a session holds for a side that does not take it.
 const READ: usize = 64 * 1024;
-/// A read that expects the begin of a large frame: what it takes of the payload has to be copied.
+/// The most that a read takes if the next frame may be large, in bytes: the payload that such a read takes has to be copied.
 const READ_OF_LARGE: usize = 16 * 1024;
 /// From so many bytes of payload on, a pipe costs less than a copy.
 const LARGE: u64 = 48 * 1024;
@@ -34,13 +34,13 @@ const LARGE: u64 = 48 * 1024;
 /// What a worker's sessions share.
 #[derive(Debug)]
 pub(super) struct Scratch {
-    /// What they read into, one at a time: a read, and what was kept back before it.
+    /// What one session at a time reads into. There is room for one read, and for what was kept back before it.
     buffer: Box<[u8]>,
-    /// Where they count the frames that pass.
+    /// Counts of the frames that pass, of all sessions together.
     opcodes: OpCodeCounts,
-    /// Where they count what waits for slow sides.
+    /// What waits for slow sides, of all sessions of the process together.
     unsent: Arc<Unsent>,
-    /// What was moved, by [`price`], since it was taken.
+    /// The price ([`price`]) of what was moved since [`Self::take_moved`] was last called.
     moved: usize,
 }
 
@@ -50,12 +50,12 @@ impl Scratch {
         Self { buffer, opcodes: OpCodeCounts::default(), unsent, moved: 0 }
     }
 
-    /// What was moved since this was asked, by [`price`].
+    /// Returns the price ([`price`]) of what was moved since the last call.
     pub(super) const fn take_moved(&mut self) -> usize {
         mem::replace(&mut self.moved, 0)
     }
 
-    /// The frames that have passed, of all of them that ever were.
+    /// The frames that have passed, of all sessions since the worker began.
     pub(super) const fn opcodes(&self) -> OpCodeCounts {
         self.opcodes
     }
@@ -65,31 +65,31 @@ impl Scratch {
 #[derive(Debug)]
 pub struct Leg {
     stream: Stream,
-    /// `None` = nothing waits: so it is while the side takes what it is sent.
+    /// `None` = nothing waits, as while the side takes what it is sent.
     backlog: Option<Box<Backlog>>,
 }
 
-/// What waits on one side.
+/// What waits on one side of a relay.
 #[derive(Debug, Default)]
 struct Backlog {
-    /// From this side, read by hyper past the head of the handshake: comes before anything that is still to be read.
+    /// From this side: what hyper has read past the head of the handshake. It comes before anything that is still to be read.
     early: Bytes,
-    /// From this side: the begin of a header or a control frame, fed again in front of what comes next.
+    /// From this side: the start of a header or a control frame. It is fed again in front of what comes next.
     kept: Vec<u8>,
-    /// For this side: the payload it does not take yet. Goes before what is `waiting`.
+    /// For this side: payload in a pipe that the side does not take yet. It goes before `waiting`.
     piped: Option<Piped>,
-    /// For this side, not taken yet: at most one read and the frames of our own.
+    /// For this side: bytes that the side does not take yet. At most one read and frames of our own.
     waiting: BytesMut,
-    /// For this side, given to TLS since that last was empty. It does not tell how much it has sent of that.
+    /// For this side: bytes given to TLS since TLS was last empty. TLS does not tell how many of them it has sent.
     sealed: usize,
-    /// The three above, as counted among those of all sessions.
+    /// `piped`, `waiting` and `sealed`, as counted among those of all sessions.
     counted: Share,
-    /// Something may be left in the stream's own buffers (TLS has some, and hyper's 101 may be in them).
+    /// Bytes may be left in the stream's own buffers. TLS has buffers, and hyper's 101 may be in them.
     unflushed: bool,
 }
 
 impl Leg {
-    /// A side just taken over from hyper, which has read `early` already.
+    /// Takes a side over from hyper, which has already read `early`.
     #[must_use]
     pub fn new(stream: Stream, early: Bytes) -> Self {
         let unflushed = matches!(stream, Stream::Tls(_));
@@ -104,22 +104,22 @@ impl Leg {
 pub struct Relay {
     client: Leg,
     backend: Leg,
-    /// Its figures are read when the relay is over.
+    /// Public, because its figures are read when the relay is over.
     pub session: Session,
-    /// The last frame from the client, or from the backend, was large: the next may be too.
+    /// Whether the last frame from the client (0) or the backend (1) was large: the next frame may be large too.
     large: [bool; 2],
-    /// The client's stream, or the backend's, has given all that it had: only its socket can tell of more.
+    /// Whether the stream of the client (0) or the backend (1) has given all that it had. Only its socket can then tell of more.
     drained: [bool; 2],
 }
 
 /// What a relay wants next.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Turn {
-    /// To be called when a socket is ready, or when the session's time has come.
+    /// To be called when a socket is ready, or at the session's next deadline.
     Waits,
-    /// To be called again soon: it has more to do without waiting.
+    /// To be called again soon: the relay has more to do without waiting.
     HasMore,
-    /// Nothing.
+    /// Nothing: the relay is over.
     Over,
 }
 
@@ -138,12 +138,12 @@ impl Relay {
         }
     }
 
-    /// Bytes that wait for either side to take them, and what was kept back of a frame.
+    /// Bytes that wait for either side to take them, and bytes that were read and wait to be fed.
     pub(super) fn buffered(&self) -> usize {
         self.client.buffered() + self.backend.buffered()
     }
 
-    /// Moves what can be moved without waiting. `is_due`: the session's time may have come.
+    /// Moves what can be moved without waiting. `is_due`: a deadline of the session may have come.
     #[inline]
     pub(super) fn turn(&mut self, scratch: &mut Scratch, is_due: bool, now: Instant) -> Turn {
         if is_due && self.session.judges_silence(now) {
@@ -151,20 +151,20 @@ impl Relay {
         }
         let to_backend = self.pump(Side::Client, scratch, now);
         let to_client = self.pump(Side::Backend, scratch, now);
-        // After reading: where this worker was held up, the bytes that prove a side alive are here already.
+        // Deadlines are looked at after reading. If the worker was held up, bytes that prove a side alive are here already.
         if is_due && self.session.poll_timeout().is_some_and(|at| at <= now) {
             self.look(now);
             self.session.handle_timeout(now);
         }
-        // Mostly: nothing of ours is to be sent, nothing waits for a side, no end has begun.
+        // Most turns are calm: no frame of ours is to be sent, nothing waits for a side, no end has begun.
         if !self.session.is_calm() && self.attend(scratch, now) == Turn::Over {
             return Turn::Over;
         }
         if to_backend == Turn::HasMore || to_client == Turn::HasMore { Turn::HasMore } else { Turn::Waits }
     }
 
-    /// Has both sides read once more. A worker that was held up looks at alarms before it has taken all events, so that a
-    /// socket may have bytes and not know of them.
+    /// Lets both sides be read once more. A worker that was held up looks at alarms before it has taken all events, so
+    /// that bytes may have come of which the socket does not know yet.
     #[cold]
     fn doubt_dryness(&self) {
         for side in [Side::Client, Side::Backend] {
@@ -174,7 +174,7 @@ impl Relay {
         }
     }
 
-    /// Does what the session wants beside relaying.
+    /// Does what the session wants apart from relaying.
     #[inline(never)]
     fn attend(&mut self, scratch: &Scratch, now: Instant) -> Turn {
         for side in [Side::Client, Side::Backend] {
@@ -190,7 +190,7 @@ impl Relay {
         if self.session.is_over(now) { Turn::Over } else { Turn::Waits }
     }
 
-    /// Asks the kernel what the sides take, where the session wants to know.
+    /// Asks the kernel how much the sides have taken, if the session wants to know.
     fn look(&mut self, now: Instant) {
         for side in [Side::Client, Side::Backend] {
             if self.session.wants_progress(side, now) {
@@ -200,7 +200,7 @@ impl Relay {
         }
     }
 
-    /// Moves what has come from a side to the other, as long as the other takes it.
+    /// Moves bytes from one side to the other for as long as the other takes them, [`TURN`] at most.
     fn pump(&mut self, from: Side, scratch: &mut Scratch, now: Instant) -> Turn {
         let to = from.other();
         let most = scratch.moved + TURN;
@@ -231,7 +231,7 @@ impl Relay {
         Turn::HasMore
     }
 
-    /// Whether a side has taken all that waits for it, which counts as moved.
+    /// Writes what waits for a side, and counts it as moved. Returns whether nothing is left.
     #[inline(never)]
     fn catch_up(&mut self, to: Side, scratch: &mut Scratch, now: Instant) -> bool {
         let before = self.leg(to).left();
@@ -240,9 +240,9 @@ impl Relay {
         is_taken
     }
 
-    /// Whether reading a side is known to be in vain for now.
+    /// Whether a read of this side is known to find nothing now.
     fn is_dry(&mut self, from: Side) -> bool {
-        // TLS may have read more than it has given.
+        // TLS may have read more from the socket than it has given to us.
         let drained = self.drained[from as usize];
         let Leg { stream, backlog } = self.leg(from);
         (drained || !matches!(stream, Stream::Tls(_)))
@@ -250,7 +250,7 @@ impl Relay {
             && backlog.as_ref().is_none_or(|backlog| backlog.early.is_empty())
     }
 
-    /// Reads once and forwards what passes. How much was read; 0 = nothing more will come.
+    /// Reads once and forwards what passes. Returns how many bytes were read; 0 = nothing more will come.
     fn copy(&mut self, from: Side, scratch: &mut Scratch, now: Instant) -> Poll<io::Result<usize>> {
         let Scratch { buffer, opcodes, moved, .. } = scratch;
         let most = if self.large[from as usize] { READ_OF_LARGE } else { READ };
@@ -268,7 +268,8 @@ impl Relay {
         Poll::Ready(Ok(filled))
     }
 
-    /// Moves payload of a large frame without looking at it, once. `None`: there is none, or it cannot be.
+    /// Moves payload of a large frame once, without looking at it. `None`: there is no such payload, or it cannot pass
+    /// through a pipe.
     #[inline(never)]
     fn splice(&mut self, from: Side, scratch: &mut Scratch, now: Instant) -> Option<Poll<io::Result<usize>>> {
         let unseen = self.session.unseen(from);
@@ -295,7 +296,7 @@ impl Relay {
         Some(Poll::Ready(Ok(length)))
     }
 
-    /// Puts frames of our own behind what was forwarded to a side.
+    /// Sends frames of our own, behind what was forwarded to a side.
     #[inline(never)]
     fn transmit(&mut self, to: Side, now: Instant) {
         if !self.session.wants_to_transmit(to) {
@@ -306,24 +307,27 @@ impl Relay {
         self.write_perhaps_last(to, &frames, now);
     }
 
-    /// Writes what has passed of a side before and with its Close. Where it was the second Close, both sides are closed with it.
+    /// Writes the last bytes that pass from a side, with its Close. If that is the second Close, both sides are closed
+    /// right away.
     #[cold]
     #[inline(never)]
     fn pass_last(&mut self, from: Side, bytes: &[u8], now: Instant) {
         self.write_perhaps_last(from.other(), bytes, now);
-        // Before it is read once more, for a FIN that says nothing new.
+        // A side whose Close has passed is closed before it is read again: that read would find only a FIN, which says
+        // nothing new.
         self.shut(from, now);
     }
 
-    /// Writes what may be the last bytes for a side, and then closes it with them.
+    /// Writes bytes to a side, and closes the side with them if they are the last ones for it.
     fn write_perhaps_last(&mut self, to: Side, bytes: &[u8], now: Instant) {
         if !bytes.is_empty() && !self.close(to, bytes, now) {
             self.write(to, bytes, now);
         }
     }
 
-    /// Writes the last bytes for a side and closes it, if nothing but a FIN comes of it. Returns whether the bytes were dealt with: what
-    /// the side does not take waits, and where something of it is unread, it is left open.
+    /// Writes the last bytes for a side and closes the side, if only a FIN can still come from it. Returns whether the
+    /// bytes were dealt with. Bytes that the side does not take wait, and a side that has sent something unread is left
+    /// open.
     fn close(&mut self, to: Side, bytes: &[u8], now: Instant) -> bool {
         if !self.session.may_close(to) || !self.leg(to).owes_nothing() {
             return false;
@@ -338,7 +342,7 @@ impl Relay {
         true
     }
 
-    /// Writes what the side takes at once and holds the rest for it.
+    /// Writes what the side takes at once, and keeps the rest for it.
     fn write(&mut self, to: Side, bytes: &[u8], now: Instant) {
         match self.leg(to).write(bytes) {
             Ok(()) if self.leg(to).owes_nothing() => self.session.handle_written(to, 0, 0, now),
@@ -349,7 +353,7 @@ impl Relay {
         }
     }
 
-    /// Whether a side has taken all that is for it.
+    /// Writes what waits for a side. Returns whether nothing is left, which is also true of a side that is given up.
     fn flush(&mut self, to: Side, now: Instant) -> bool {
         let leg = self.leg(to);
         if leg.owes_nothing() {
@@ -379,17 +383,18 @@ impl Relay {
         }
     }
 
-    /// A side cannot be written any more.
+    /// Gives up a side that cannot be written any more.
     fn break_off(&mut self, to: Side, error: &io::Error, now: Instant) {
         tracing::debug!(side = to.as_str(), %error, "writing failed");
         self.leg(to).give_up();
         self.session.handle_broken(to, now);
     }
 
-    /// Sends our FIN (under TLS after a close_notify) when the session wants it and all else is written: by closing, where nothing
-    /// is lost by that.
+    /// Sends our FIN, if the session wants that and everything before it is written. Under TLS a close_notify goes
+    /// before the FIN. The side is closed at once if nothing is lost by that.
     fn shut(&mut self, to: Side, now: Instant) {
-        // A client that answers a Close sends its close_notify next, without waiting for us: closing over that would be a reset.
+        // A client that answers a Close sends its close_notify next, without waiting for us. Closing before that would
+        // be a reset.
         let notifies = matches!(self.leg(to).stream, Stream::Tls(_)) && !self.session.has_ended(to);
         if !notifies && self.session.may_close(to) && self.flush(to, now) {
             self.close(to, &[], now);
@@ -414,7 +419,8 @@ impl Relay {
 }
 
 impl Leg {
-    /// Fills the scratch with what was kept and what comes next, at most `most`; `None` = nothing more will come.
+    /// Fills the scratch buffer with what was kept and what comes next, `most` bytes of that at most. `None` = nothing
+    /// more will come.
     fn fill(&mut self, scratch: &mut [u8], most: usize) -> Poll<io::Result<Option<usize>>> {
         let mut kept = 0;
         if let Some(backlog) = &mut self.backlog {
@@ -430,7 +436,7 @@ impl Leg {
         Poll::Ready(Ok((length > 0).then_some(kept + length)))
     }
 
-    /// Keeps back the begin of a header or a control frame.
+    /// Keeps back the start of a header or of a control frame.
     fn keep(&mut self, bytes: &[u8]) {
         if bytes.is_empty() && self.backlog.is_none() {
             return;
@@ -439,7 +445,7 @@ impl Leg {
         self.forget_backlog();
     }
 
-    /// Writes `bytes`, or lets them wait behind what waits already.
+    /// Writes `bytes`, or puts them behind what waits already.
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         let mut taken = 0;
         let mut flushed = false;
@@ -458,8 +464,9 @@ impl Leg {
         Ok(())
     }
 
-    /// Writes the last bytes and closes, so that the FIN goes in one packet with them. Returns whether it is closed: what the stream
-    /// has not taken waits, and over what is unread it is not closed, as that would be a reset in the place of these bytes.
+    /// Writes the last bytes and closes, so that the FIN goes in one packet with them. Returns whether the stream is
+    /// closed. Bytes that the stream has not taken wait. While something is unread the stream stays open: closing would
+    /// be a reset, which destroys these bytes.
     fn close(&mut self, bytes: &[u8]) -> io::Result<bool> {
         let taken = match self.stream.write_last(bytes) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
@@ -476,7 +483,7 @@ impl Leg {
         Ok(!has_unread)
     }
 
-    /// The rest of what was written waits; `taken` went to the stream before.
+    /// Keeps the rest of what was written. `taken`: bytes before the rest that went to the stream.
     fn hold(&mut self, rest: &[u8], taken: usize) {
         let backlog = self.backlog.get_or_insert_default();
         backlog.waiting.extend_from_slice(rest);
@@ -486,45 +493,45 @@ impl Leg {
         }
     }
 
-    /// Nothing waits for this side, in our hands or in the stream's.
+    /// Whether nothing waits for this side, neither here nor in the stream's own buffers.
     fn owes_nothing(&self) -> bool {
         self.backlog
             .as_ref()
             .is_none_or(|backlog| backlog.piped.is_none() && backlog.waiting.is_empty() && !backlog.unflushed)
     }
 
-    /// Bytes that wait for this side in our hands.
+    /// Bytes that wait for this side here: in the pipe and in `waiting`.
     fn left(&self) -> usize {
         self.backlog
             .as_ref()
             .map_or(0, |backlog| backlog.piped.as_ref().map_or(0, Piped::length) + backlog.waiting.len())
     }
 
-    /// The same and what TLS holds, at most.
+    /// The most bytes that wait for this side here and in TLS.
     fn held(&self) -> usize {
         self.left() + self.backlog.as_ref().map_or(0, |backlog| backlog.sealed.min(stream::MOST_SEALED))
     }
 
-    /// Counts what waits for this side; whether it has become more while too much waits in all sessions.
+    /// Counts what waits for this side. Returns whether that has become more while too much waits in all sessions together.
     fn holds_too_much(&mut self, unsent: &Arc<Unsent>) -> bool {
         let held = self.held();
         self.backlog.as_mut().is_some_and(|backlog| backlog.counted.set(unsent, held))
     }
 
-    /// The socket has refused bytes.
+    /// Notes that the socket has refused bytes.
     fn note_refusal(&self) {
         if let Some(socket) = self.stream.socket() {
             socket.note_refusal();
         }
     }
 
-    /// Bytes that are held because of this side.
+    /// Bytes that are held on this side: for it, and from it.
     fn buffered(&self) -> usize {
         let read = self.backlog.as_ref().map_or(0, |backlog| backlog.early.len() + backlog.kept.len());
         self.held() + read
     }
 
-    /// Ready when this side has taken all that is for it.
+    /// Writes what waits for this side. Ready when nothing is left.
     fn poll_flush(&mut self) -> Poll<io::Result<()>> {
         let Some(backlog) = &mut self.backlog else { return Poll::Ready(Ok(())) };
         if let (Some(piped), Stream::Plain(socket)) = (&mut backlog.piped, &self.stream) {
@@ -550,7 +557,7 @@ impl Leg {
         Poll::Ready(Ok(()))
     }
 
-    /// Lets go of what was for this side.
+    /// Drops everything that waits for this side.
     fn give_up(&mut self) {
         if let Some(backlog) = &mut self.backlog {
             (backlog.piped, backlog.waiting, backlog.unflushed) = (None, BytesMut::new(), false);
@@ -560,7 +567,7 @@ impl Leg {
         self.forget_backlog();
     }
 
-    /// An empty backlog takes no room.
+    /// Drops the backlog if it is empty, so that it takes no memory.
     fn forget_backlog(&mut self) {
         self.backlog.take_if(|backlog| {
             let Backlog { early, kept, piped, waiting, sealed: _, counted: _, unflushed } = &**backlog;
@@ -569,7 +576,8 @@ impl Leg {
     }
 }
 
-/// A session is called when its sockets are ready ([`super::sessions`]): nothing has to be woken.
+/// A waker that does nothing. The loop calls a session when its sockets are ready ([`super::sessions`]), so nothing has
+/// to be woken.
 fn noop() -> Context<'static> {
     Context::from_waker(Waker::noop())
 }

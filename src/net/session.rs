@@ -1,4 +1,4 @@
-//! A session from its 101 to its record: takes both streams over from hyper, relays, and gives everything back.
+//! A session from its 101 to its record: takes both streams over from hyper, relays, and gives back everything it holds.
 
 use std::{
     sync::Arc,
@@ -37,24 +37,24 @@ use crate::{
     },
 };
 
-/// A session whose 101 is still to be written. Dropping it ends the session; its record is written.
+/// A session whose 101 is still to be written. Dropping it ends the session and writes its record.
 #[derive(Debug)]
 pub(super) struct Opening {
     /// The 101.
     pub(super) answer: Vec<u8>,
-    /// How long it may take to go out.
+    /// The longest time that the 101 may take to go out.
     pub(super) patience: Duration,
-    /// The backend's socket, and what was read behind its 101.
+    /// The backend's socket, and what was read behind the backend's 101.
     pub(super) backend: (Socket, Bytes),
     pub(super) common: Arc<Common>,
     pub(super) nonce: u64,
     pub(super) holdings: Holdings,
 }
 
-/// What counts a session.
+/// The guards that count a session.
 pub(super) type Guards = (Seat, SessionGuard, Option<Box<ClientPermit>>);
 
-/// What a session holds beside its streams. Dropped in this order: permits, then the record, so that who reads the record
+/// What a session holds beside its streams. The permits are dropped before the record, so that a reader of the record
 /// finds the permits given back.
 #[derive(Debug)]
 pub(super) struct Holdings {
@@ -62,29 +62,29 @@ pub(super) struct Holdings {
     pub(super) record: SessionRecord,
 }
 
-/// A session with all that it holds. Dropping it ends it where it is: streams, then permits, then the record.
+/// A session with everything it holds. Dropping it ends the session at once: streams first, then permits, then the record.
 #[derive(Debug)]
 pub(super) struct Held {
     relay: Option<Relay>,
     guards: Option<Guards>,
-    /// `None` once it is on its way to the log.
+    /// `None` once the record is on its way to the log.
     record: Option<SessionRecord>,
 }
 
 /// What comes to the loop of a worker's sessions.
 #[derive(Debug)]
 pub(super) enum Arrival {
-    /// One more.
+    /// A new session.
     Session(Box<Held>),
-    /// Something to find out of all.
+    /// Something to find out about all sessions.
     Question(Box<Question>),
-    /// What they have passed so far.
+    /// A request for what the sessions have passed so far.
     Count(oneshot::Sender<Tally>),
 }
 
 impl Opening {
-    /// Writes the 101 and gives the session to its worker's loop. `early`: what was read of the client behind its request.
-    /// Dropping the future ends the session; its record is written.
+    /// Writes the 101 and gives the session to its worker's loop. `early`: what was read from the client behind its
+    /// request. Dropping the future ends the session and writes its record.
     pub(super) async fn open(self, mut client: ClientIo, early: Bytes, sessions: &mpsc::Sender<Arrival>) {
         let sent = timeout(self.patience, async {
             client.write_all(&self.answer).await?;
@@ -96,11 +96,11 @@ impl Opening {
         let client = Leg::new(client.into_stream(), early);
         let relay = Some(Relay::new(client, Leg::new(Stream::Plain(socket), greeting), session));
         let held = Box::new(Held { relay, guards: Some(guards), record: Some(record) });
-        // An error says that the worker has stopped: the session is cut.
+        // An error says that the worker has stopped, and the session is cut.
         let _ = sessions.send(Arrival::Session(held)).await;
     }
 
-    /// The client's connection ended before its 101 was through.
+    /// Ends the session, because the client's connection ended before the 101 was sent.
     pub(super) fn fail(self) {
         let Holdings { guards, record } = self.holdings;
         let record = record.fail(end(Initiator::Client, Cause::ClientLost));
@@ -110,7 +110,7 @@ impl Opening {
 }
 
 impl Held {
-    /// From now on the events of its sockets are for the session of this number.
+    /// From now on, events of both sockets are for session number `session` of this worker.
     pub(super) fn give_sockets_to(&self, session: u32) {
         let Some(relay) = &self.relay else { return };
         for side in [Side::Client, Side::Backend] {
@@ -120,14 +120,15 @@ impl Held {
         }
     }
 
-    /// Events have said so of the socket of a side. It wants a turn then.
+    /// Notes what events have said of the socket of a side. The session wants a turn then.
     pub(super) fn note(&self, side: Side, ready: Ready) {
         if let Some(socket) = self.relay.as_ref().and_then(|relay| relay.stream(side).socket()) {
             socket.note(ready);
         }
     }
 
-    /// It stays: its backend's socket gets the options that only matter then. The client's has them from its listener.
+    /// The session stays: sets the options of the backend's socket that matter only then. The client's socket has them
+    /// from its listener.
     pub(super) fn settle(&self, tcp: &Tcp) {
         let Some(relay) = &self.relay else { return };
         if let Some(socket) = relay.stream(Side::Backend).socket()
@@ -137,7 +138,7 @@ impl Held {
         }
     }
 
-    /// Learns which orders stand. It wants a turn then.
+    /// Learns which orders stand. The session wants a turn then.
     pub(super) fn hear(&mut self, book: &Book, now: Instant) {
         if let (Some(relay), Some((seat, ..)), Some(record)) = (&mut self.relay, &self.guards, &self.record) {
             let notice = book.notice(record.route(), seat.backend(), relay.session.spread());
@@ -150,7 +151,7 @@ impl Held {
         }
     }
 
-    /// What is to be seen of it now, if it is searched for.
+    /// What the session looks like now, if `search` is for it.
     pub(super) fn sight(&self, search: &Search, now: Instant) -> Option<Sight> {
         let (relay, record) = (self.relay.as_ref()?, self.record.as_ref()?);
         let (seat, ..) = self.guards.as_ref()?;
@@ -174,7 +175,7 @@ impl Held {
         })
     }
 
-    /// What it has passed so far, and on which route.
+    /// What the session has passed so far, and on which route.
     pub(super) fn passed(&self) -> Option<(&Arc<RouteMetrics>, Passed)> {
         let (relay, record) = (self.relay.as_ref()?, self.record.as_ref()?);
         let sides = [Side::Client, Side::Backend];
@@ -190,24 +191,24 @@ impl Held {
         Some((record.metrics(), passed))
     }
 
-    /// An operator ends it. It wants a turn then.
+    /// Ends the session, as an operator wants it. The session wants a turn then.
     pub(super) fn kill(&mut self, Kill { code, reason }: &Kill, now: Instant) {
         if let Some(relay) = &mut self.relay {
             relay.session.handle_kill(*code, reason, now);
         }
     }
 
-    /// When it wants to be called if nothing happens.
+    /// When the session wants to be called if nothing happens.
     pub(super) fn due(&self) -> Option<Instant> {
         self.relay.as_ref()?.session.poll_timeout()
     }
 
-    /// Whether [`Self::due`] only moves on from one such moment to the next.
+    /// Whether the session is calm. From one calm moment to the next, [`Self::due`] can only move to a later time.
     pub(super) fn is_calm(&self) -> bool {
         self.relay.as_ref().is_some_and(|relay| relay.session.is_calm())
     }
 
-    /// Does what can be done without waiting. `is_due`: its alarm may have rung.
+    /// Does what can be done without waiting. `is_due`: the session's alarm may have rung.
     #[inline]
     pub(super) fn turn(&mut self, scratch: &mut Scratch, is_due: bool, now: Instant) -> Turn {
         let Some(relay) = &mut self.relay else { return Turn::Over };
@@ -221,7 +222,7 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        // What has not ended by itself is cut by the end of a drain.
+        // A session that has not ended by itself is cut by the end of a drain.
         let cut = end(Initiator::Proxy, Cause::Drain);
         let record =
             self.relay.as_ref().zip(self.record.take()).and_then(|(relay, record)| record.end(&relay.session, cut));

@@ -6,7 +6,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 use crate::config::Tcp;
 
-/// Connections that may wait to be accepted; the kernel takes less where `net.core.somaxconn` is lower.
+/// Connections that may wait to be accepted. The kernel takes fewer if `net.core.somaxconn` is lower.
 pub(super) const BACKLOG: i32 = 4096;
 
 /// Sets `TCP_NODELAY` and the file's `tcp` options.
@@ -25,24 +25,25 @@ pub(super) fn set_options(socket: &impl AsFd, tcp: &Tcp) -> io::Result<()> {
     Ok(())
 }
 
-/// How many bytes the kernel may hold unsent for a socket that has refused some. A Ping or a Close that we write next waits behind
-/// them. Echoes of 1 MiB took as much time and CPU with this limit as with 256 KiB to 1 MiB and with none.
+/// How many unsent bytes the kernel may hold for a socket that has refused some. A Ping or a Close that we write next
+/// waits behind them. With this limit, echoes of 1 MiB took as much time and CPU as with 256 KiB to 1 MiB, and as with
+/// none.
 const UNSENT: u32 = 128 * 1024;
 
-/// Has the kernel take fewer bytes than it could, so that what is written next, a Ping or a Close, does not queue behind
-/// megabytes, and that the socket takes more as soon as some were sent (`TCP_NOTSENT_LOWAT`).
+/// Makes the kernel hold fewer unsent bytes (`TCP_NOTSENT_LOWAT`). What is written next, a Ping or a Close, then does
+/// not wait behind megabytes, and the socket takes more as soon as some bytes were sent.
 pub(super) fn keep_unsent_short(socket: &impl AsFd) -> io::Result<()> {
     SockRef::from(socket).set_tcp_notsent_lowat(UNSENT)
 }
 
-/// A listening socket that another process opened.
+/// Takes over a listening socket that another process opened.
 pub(super) fn adopt(socket: std::net::TcpListener, tcp: &Tcp) -> io::Result<std::net::TcpListener> {
     socket.set_nonblocking(true)?;
     set_options(&socket, tcp)?;
     Ok(socket)
 }
 
-/// A listening socket. On Linux each accepted connection inherits its options, which saves five calls a connection.
+/// Opens a listening socket. On Linux, accepted connections inherit its options, which saves five calls for each.
 pub(super) fn listen(address: SocketAddr, tcp: &Tcp) -> io::Result<std::net::TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;

@@ -1,4 +1,4 @@
-//! The stream of a client: plain TCP or TLS.
+//! The stream of a client, or of a backend within a session: plain TCP or TLS.
 
 use std::{
     io::{self, IoSlice, Write},
@@ -16,7 +16,7 @@ use tokio_rustls::{rustls::ProtocolVersion, server::TlsStream};
 use super::sockets::Socket;
 use crate::access_log::TlsVersion;
 
-/// What rustls holds at most of what it was given (its `DEFAULT_BUFFER_LIMIT`).
+/// The most that rustls holds of what it was given, in bytes (its `DEFAULT_BUFFER_LIMIT`).
 pub(super) const MOST_SEALED: usize = 64 * 1024;
 
 /// What a session reads and writes on one of its sides.
@@ -24,9 +24,9 @@ pub(super) const MOST_SEALED: usize = 64 * 1024;
 pub enum Stream {
     /// Plain TCP.
     Plain(Socket),
-    /// TLS over TCP, as its server.
+    /// TLS over TCP. We are the server.
     Tls(Box<TlsStream<Socket>>),
-    /// None any more: closed before the session was over.
+    /// Closed before the session was over.
     Closed,
 }
 
@@ -40,7 +40,7 @@ impl Stream {
         }
     }
 
-    /// Reads what is there, at most what `buffer` takes. 0 = nothing more will come.
+    /// Reads what is there, at most `buffer.len()` bytes. 0 = nothing more will come.
     pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         if let Self::Plain(socket) = self {
             return socket.poll_recv(cx, buffer);
@@ -49,8 +49,9 @@ impl Stream {
         Pin::new(self).poll_read(cx, &mut buffer).map_ok(|()| buffer.filled().len())
     }
 
-    /// Writes the last bytes, under TLS with a close_notify behind them, to go in one packet with the FIN: closing or shutting down
-    /// has to follow at once. How many were taken; TLS may hold some of them ([`Self::is_holding`]).
+    /// Writes the last bytes, under TLS with a close_notify behind them, in such a way that they go in one packet with
+    /// the FIN. The caller has to close or shut down at once. Returns how many bytes were taken. TLS may hold some of
+    /// them ([`Self::is_holding`]).
     pub(super) fn write_last(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Plain(_) if bytes.is_empty() => Ok(0),
@@ -97,7 +98,8 @@ impl AsyncRead for Stream {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
             Self::Tls(stream) => match Pin::new(stream.as_mut()).poll_read(cx, buffer) {
-                // A FIN without a close_notify before it: WebSocket tells truncation by its own Close.
+                // A FIN without a close_notify before it. This is no error here, because a WebSocket shows by its Close
+                // whether it is complete.
                 Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => Poll::Ready(Ok(())),
                 read => read,
             },
@@ -153,7 +155,7 @@ impl AsyncWrite for Stream {
     }
 }
 
-/// Writes what the kernel keeps back for the packet of the FIN (`MSG_MORE`): closing or shutting down has to follow at once.
+/// Writes bytes that the kernel holds back for the packet of the FIN (`MSG_MORE`). The caller has to close or shut down at once.
 #[derive(Debug)]
 struct LastWords<'a>(&'a Socket);
 

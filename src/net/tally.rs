@@ -1,6 +1,7 @@
-//! What the sessions of a worker have passed, those that live included. A session counts for itself anyway, and is added up
-//! when it ends, and whenever somebody asks. Only frames by opcode are counted by all of a worker's sessions together, in one
-//! table, which is handed out with each count.
+//! What the sessions of a worker have passed, sessions that still live included.
+//!
+//! Each session counts for itself. Its counts are added up when it ends, and whenever somebody asks. Only frames by
+//! opcode are counted in one table for all sessions of a worker, which is handed out with each count.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -15,37 +16,41 @@ use crate::{
     ws::opcodes::OpCodeCounts,
 };
 
-/// Places of the table that are looked at in one go.
+/// Places of the table that one wake-up looks at.
 const SLICE: usize = 256;
 
-/// What has passed.
+/// What has passed, at the end of a count.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Tally {
-    /// By the number of a route.
+    /// The key is the number of a route.
     pub(super) routes: HashMap<usize, Passed>,
-    /// When the count ended.
+    /// Frames by opcode, when the count ended.
     pub(super) opcodes: OpCodeCounts,
-    /// Sessions in the table when the count ended.
+    /// Sessions that lived when the count ended.
     pub(super) live: usize,
 }
 
 /// The sums of a worker.
 ///
-/// A count looks at the table slice by slice, and sessions come and end meanwhile. Each counts exactly once: it begins with
-/// what had ended by then, a session that ends before its turn is added as it ends, and one that ends later has been added
-/// already. So no count is ever less than one before it.
+/// A count looks at the table slice by slice, and sessions come and end meanwhile. Each session counts exactly once:
+///
+/// 1. A count begins with the sums of the sessions that have ended before.
+/// 2. A session that ends before the count has reached its place is added as it ends.
+/// 3. A session that ends later has been added already.
+///
+/// Therefore no count is ever less than an earlier one.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
-    /// By the number of a route.
+    /// The key is the number of a route.
     ended: HashMap<usize, Ended>,
     counts: VecDeque<Count>,
 }
 
-/// What the sessions of a route have passed that have ended.
+/// What the sessions of one route have passed that have ended.
 #[derive(Debug)]
 struct Ended {
     passed: Passed,
-    /// Nobody asks for a route that lives no more.
+    /// When the route is gone, nobody asks for it any more.
     route: Weak<RouteMetrics>,
 }
 
@@ -53,9 +58,9 @@ struct Ended {
 #[derive(Debug)]
 struct Count {
     tally: Tally,
-    /// The place that is looked at next.
+    /// The next place to look at.
     at: usize,
-    /// Dropped without an answer where the worker ends first.
+    /// Dropped without an answer if the worker ends first.
     answer: oneshot::Sender<Tally>,
 }
 
@@ -64,7 +69,7 @@ impl Tally {
         *self.routes.entry(route).or_default() += passed;
     }
 
-    /// Adds those of another worker.
+    /// Adds the tally of another worker.
     pub(super) fn merge(&mut self, other: &Self) {
         for (route, passed) in &other.routes {
             self.add(*route, *passed);
@@ -74,7 +79,7 @@ impl Tally {
 }
 
 impl Ledger {
-    /// Somebody wants to know.
+    /// Begins a count that `answer` waits for.
     pub(super) fn begin(&mut self, answer: oneshot::Sender<Tally>) {
         self.forget_gone();
         let routes = self.ended.iter().map(|(route, ended)| (*route, ended.passed)).collect();
@@ -85,7 +90,7 @@ impl Ledger {
         self.counts.is_empty()
     }
 
-    /// The session at this place of the table ends.
+    /// Notes that the session at this place of the table has ended.
     pub(super) fn end(&mut self, place: usize, route: &Arc<RouteMetrics>, passed: Passed) {
         let number = route.number();
         for count in self.counts.iter_mut().filter(|count| place >= count.at) {
@@ -95,7 +100,7 @@ impl Ledger {
             ended.passed += passed;
             return;
         }
-        // Whoever adds one looks for those that are gone: so there are never more than lived at one time.
+        // Each new route first removes the routes that are gone. So there are never more routes here than lived at one time.
         self.forget_gone();
         self.ended.insert(number, Ended { passed, route: Arc::downgrade(route) });
     }
@@ -104,8 +109,9 @@ impl Ledger {
         self.ended.retain(|_, ended| ended.route.strong_count() > 0);
     }
 
-    /// One slice for the count that has waited longest. `length`: no session has a place beyond; `live`: how many there are;
-    /// `opcodes`: the frames of all that ever were; `look`: what the session at a place has passed, and on which route.
+    /// Looks at one slice for the count that has waited longest. `length`: no session has a place beyond this. `live`:
+    /// how many sessions there are. `opcodes`: the frames of all sessions since the worker began. `look`: what the
+    /// session at a place has passed, and on which route.
     pub(super) fn proceed(
         &mut self,
         length: usize,
@@ -120,7 +126,7 @@ impl Ledger {
         if count.at >= length || count.answer.is_closed() {
             let Some(mut count) = self.counts.pop_front() else { return };
             (count.tally.live, count.tally.opcodes) = (live, opcodes);
-            // Whoever asked may have lost patience.
+            // Whoever asked may have stopped waiting.
             let _ = count.answer.send(count.tally);
         }
     }
@@ -144,14 +150,14 @@ mod tests {
         Passed { bytes: [bytes, 0], ..Passed::default() }
     }
 
-    /// The sum of a count over a table with one session at each of these places.
+    /// The bytes in the answer to a count.
     fn bytes(mut answer: oneshot::Receiver<Tally>) -> u64 {
         answer.try_recv().unwrap().routes.values().map(|passed| passed.bytes[0]).sum()
     }
 
     #[test]
     fn a_session_that_ends_during_a_count_is_counted_once_wherever_the_count_is() {
-        // Places before and behind the first slice.
+        // Places in and behind the first slice.
         let route = Metrics::default().route("*/", "chat");
         for place in [0, SLICE - 1, SLICE, SLICE + 1] {
             let mut ledger = Ledger::default();

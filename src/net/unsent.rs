@@ -1,4 +1,4 @@
-//! What waits in all sessions of the process for sides that do not take it.
+//! Counts the bytes that wait in all sessions of the process for sides that do not take them.
 
 use std::{
     mem,
@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-/// Bytes that wait, and how many may.
+/// How many bytes wait, and how many may.
 #[derive(Debug)]
 pub(super) struct Unsent {
     bytes: AtomicUsize,
@@ -16,7 +16,7 @@ pub(super) struct Unsent {
     most: AtomicUsize,
 }
 
-/// One side's share of them, until it is dropped.
+/// What one side adds to [`Unsent`], until the share is dropped.
 #[derive(Debug, Default)]
 pub(super) struct Share {
     of: Option<Arc<Unsent>>,
@@ -24,19 +24,20 @@ pub(super) struct Share {
 }
 
 impl Unsent {
-    /// Without a limit.
+    /// Counts without a limit.
     pub(super) fn new() -> Arc<Self> {
         Arc::new(Self { bytes: AtomicUsize::new(0), most: AtomicUsize::new(usize::MAX) })
     }
 
-    /// From now on; `None` = no limit.
+    /// Sets the limit from now on. `None` = no limit.
     pub(super) fn set_limit(&self, most: Option<usize>) {
         self.most.store(most.unwrap_or(usize::MAX), Relaxed);
     }
 }
 
 impl Share {
-    /// Notes how many bytes wait now. Whether they have become more, and all together more than may be.
+    /// Notes how many bytes wait on this side now. Returns whether that is more than before while all sides together
+    /// exceed the limit.
     #[must_use = "true = this side must not go on"]
     pub(super) fn set(&mut self, of: &Arc<Unsent>, bytes: usize) -> bool {
         let before = mem::replace(&mut self.bytes, bytes);

@@ -1,4 +1,4 @@
-//! A relay between two sockets. Nobody tells it what has happened on them: as where its worker was held up, and looks at its
+//! A relay between two sockets that gets no events of them. This is what happens when a worker was held up and looks at
 //! alarms before it has taken all events.
 
 #![allow(clippy::unwrap_used)]
@@ -27,7 +27,7 @@ const PONG_TIMEOUT: Duration = Duration::from_secs(30);
 const IDLE: Duration = Duration::from_secs(60);
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Where a connection ends: at the relay, to look into that end, and at whom it talks to.
+/// A connection: the relay's end, a second handle of that end to look into it, and the other end.
 fn connection(side: Side) -> (Socket, TcpStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
@@ -39,7 +39,7 @@ fn connection(side: Side) -> (Socket, TcpStream, TcpStream) {
     (socket, view, peer)
 }
 
-/// A relay that has begun at this time between two connections, with its client's and its backend's ends.
+/// A relay that began at `began`, and for the client and the backend: a handle to look into the relay's end, and the other end.
 fn relay(idle: Option<Duration>, began: Instant) -> (Relay, [(TcpStream, TcpStream); 2]) {
     let (client, client_view, client_peer) = connection(Side::Client);
     let (backend, backend_view, backend_peer) = connection(Side::Backend);
@@ -59,14 +59,14 @@ fn relay(idle: Option<Duration>, began: Instant) -> (Relay, [(TcpStream, TcpStre
     (relay, [(client_view, client_peer), (backend_view, backend_peer)])
 }
 
-/// Waits until what the other end has said is there to be read.
+/// Waits until what the other end has sent can be read.
 fn await_input(view: &TcpStream) {
     while view.peek(&mut [0]).is_err() {
         thread::yield_now();
     }
 }
 
-/// Whether a session goes on at a time when its client has been silent for too long, unless `says` has come since.
+/// Whether a session goes on when its client was silent for too long. `says` sends what the client says before that moment.
 fn goes_on(idle: Option<Duration>, says: impl FnOnce(&mut TcpStream), has_said: bool) -> bool {
     let _epolls = sockets::open(false).unwrap();
     let began = Instant::now();
@@ -117,7 +117,7 @@ fn an_end_whose_closes_wait_to_be_read_is_clean() {
     assert!(relay.session.termination().unwrap().clean);
 }
 
-/// A side's Close, which its relay gets to know of.
+/// Sends a side's Close and lets the relay know of it.
 fn says_close(relay: &Relay, side: Side, (view, peer): (&TcpStream, &mut TcpStream)) {
     let close: &[u8] = if side == Side::Client { b"\x88\x80\0\0\0\0" } else { b"\x88\0" };
     peer.write_all(close).unwrap();
@@ -128,7 +128,7 @@ fn says_close(relay: &Relay, side: Side, (view, peer): (&TcpStream, &mut TcpStre
 #[test]
 fn the_last_close_waits_for_the_fin_and_goes_with_it() {
     let _epolls = sockets::open(false).unwrap();
-    // It does not wait for long: a test that was held up sees it gone.
+    // The Close does not wait for long. If this thread was held up, the Close is gone, and the next attempt may see it wait.
     let has_waited = (0..10).any(|_| {
         let began = Instant::now();
         let (mut relay, [(client_view, mut client), (backend_view, mut backend)]) = relay(Some(IDLE), began);
@@ -138,7 +138,7 @@ fn the_last_close_waits_for_the_fin_and_goes_with_it() {
         says_close(&relay, Side::Backend, (&backend_view, &mut backend));
         client.set_nonblocking(true).unwrap();
         assert_eq!(relay.turn(&mut scratch, false, began), Turn::Over);
-        // The relay has closed its end, which the view holds open.
+        // The relay has closed its end. `client_view` holds that end open.
         let has_waited = client.read(&mut [0; 0x10]).is_err();
         drop(client_view);
         client.set_nonblocking(false).unwrap();
