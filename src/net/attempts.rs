@@ -1,4 +1,4 @@
-//! The backends tried for one request, one after another, and what is noted of each.
+//! The backends that are tried for one request, one after another, and what is noted of each.
 
 use std::{
     future::{Future, poll_fn},
@@ -22,13 +22,13 @@ use crate::{
     metrics::Metrics,
 };
 
-/// The backends tried for one request.
+/// The backends that are tried for one request.
 #[derive(Debug)]
 pub(super) struct Attempts<'a> {
     upstream: &'a Arc<Upstream>,
     key: Key,
     metrics: &'a Metrics,
-    /// Until the first attempt.
+    /// The client's own connection, until the first attempt takes it.
     bond: Option<Bond>,
     tried: Tried,
     failure: Option<Error>,
@@ -38,17 +38,17 @@ pub(super) struct Attempts<'a> {
 #[derive(Debug)]
 pub(super) struct Attempt {
     pub(super) pick: Pick,
-    /// The client's own connection with it, where it has one.
+    /// The client's own connection with the backend, if there is one.
     pub(super) link: Option<Link>,
 }
 
 impl<'a> Attempts<'a> {
-    /// `bond`: what the client's connection has with a backend of this upstream. It is tried first.
+    /// `bond`: a connection with a backend of this upstream that belongs to the client's connection. It is tried first.
     pub(super) fn new(upstream: &'a Arc<Upstream>, key: Key, bond: Option<Bond>, metrics: &'a Metrics) -> Self {
         Self { upstream, key, metrics, bond, tried: Tried::default(), failure: None }
     }
 
-    /// The next backend; when none is left, the last failure, or that there was none to try.
+    /// The next backend. If none is left: the last failure, or that there was no backend to try.
     pub(super) fn next(&mut self, record: &mut Record) -> Result<Attempt, Error> {
         if let Some(attempt) = self.resume(false, record) {
             return Ok(attempt);
@@ -60,7 +60,7 @@ impl<'a> Attempts<'a> {
         self.begin(picked, record)
     }
 
-    /// The same for a handshake, which waits in line where all backends are busy with others: for `wait` at most.
+    /// The next backend for a handshake. If all backends are busy with other handshakes, this waits in line, for `wait` at most.
     pub(super) async fn next_handshake(&mut self, wait: Duration, record: &mut Record) -> Result<Attempt, Error> {
         if let Some(attempt) = self.resume(true, record) {
             return Ok(attempt);
@@ -81,7 +81,7 @@ impl<'a> Attempts<'a> {
         self.begin(picked, record)
     }
 
-    /// Goes on where the client's own connection leads. Where that backend takes no more, the connection is closed.
+    /// Goes on with the client's own connection. If its backend takes no more requests, the connection is closed.
     fn resume(&mut self, is_handshake: bool, record: &mut Record) -> Option<Attempt> {
         let Bond { backend, link, .. } = self.bond.take()?;
         let pick = self.upstream.pick_again(&backend, is_handshake, &mut self.tried, Instant::now())?;
@@ -103,7 +103,7 @@ impl<'a> Attempts<'a> {
         self.upstream.destination(pick, &self.key)
     }
 
-    /// Notes a failure; `Err` when no other backend may be tried.
+    /// Notes a failure. `Err` if no other backend may be tried.
     pub(super) fn fail(
         &mut self,
         pick: &mut Pick,
@@ -128,7 +128,7 @@ impl<'a> Attempts<'a> {
         Ok(())
     }
 
-    /// Notes that the backend answered: the time to its answer, and that it is well.
+    /// Notes that the backend has answered: how long that took, and that the backend is well.
     pub(super) fn succeed(&self, pick: &mut Pick, status: StatusCode, connect: Option<Duration>, record: &mut Record) {
         record.trace.answered(status);
         if let Some(took) = connect {

@@ -15,12 +15,13 @@ use super::{handshake::TLS_ALERT, sockets::Socket};
 #[derive(Debug)]
 pub(super) struct BackendIo {
     socket: Socket,
-    /// Until hyper has read what had been read before it came.
+    /// What was read before hyper took the connection over, until hyper has read it.
     replay: Option<Replay>,
-    /// Nothing has been read.
+    /// Nothing has been read from the socket.
     is_new: bool,
-    /// The backend takes no more. What is written goes nowhere, because hyper would give up, and with it an answer that came
-    /// before the reset: a backend that refuses an upload does not have to read it first (RFC 9112 §9.5).
+    /// The backend takes no more bytes, and what is written is dropped. A failed write would make hyper give up, and
+    /// lose an answer that came before the reset. A backend that refuses an upload need not read it first (RFC 9112
+    /// §9.5).
     is_deaf: bool,
 }
 
@@ -36,8 +37,8 @@ impl fmt::Display for SpeaksTls {
 
 impl std::error::Error for SpeaksTls {}
 
-/// An answer that had begun before hyper took the connection over. Hyper repeats the request, which goes nowhere, and then
-/// reads the answer from its first byte.
+/// An answer that had begun before hyper took the connection over. hyper sends the request again, which is dropped, and
+/// then reads the answer from its first byte.
 #[derive(Debug)]
 struct Replay {
     /// Never empty.
@@ -51,7 +52,7 @@ impl BackendIo {
         Self { socket, replay: None, is_new: true, is_deaf: false }
     }
 
-    /// A connection on which a request was sent already, and this much of its answer read.
+    /// A connection over which a request was sent already. `read`: what was read of its answer.
     pub(super) fn replaying(socket: Socket, read: Bytes) -> Self {
         let replay = Some(read).filter(|read| !read.is_empty());
         let replay = replay.map(|read| Replay { read, is_asked: false, reader: None });
@@ -63,13 +64,13 @@ impl BackendIo {
         self.socket
     }
 
-    /// What hyper is told of a write of `length` bytes.
+    /// The result of a write of `length` bytes, as hyper is to see it.
     fn written(&mut self, result: io::Result<usize>, length: usize) -> io::Result<usize> {
         self.is_deaf = result.is_err();
         Ok(result.unwrap_or(length))
     }
 
-    /// Whether what is written goes nowhere.
+    /// Whether bytes that are written are dropped.
     fn discards(&mut self) -> bool {
         if let Some(replay) = &mut self.replay {
             replay.ask();
@@ -79,7 +80,7 @@ impl BackendIo {
 }
 
 impl Replay {
-    /// Reads what had been read; whether that was all.
+    /// Gives what had been read. Ready with whether that was all.
     fn poll_read(&mut self, cx: &Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<bool> {
         if !self.is_asked {
             self.reader = Some(cx.waker().clone());

@@ -1,4 +1,4 @@
-//! The bodies that pass through, with deadlines and bounds, and the short texts of our own.
+//! The bodies that pass through, with deadlines and limits, and the short texts of our own.
 
 use std::{
     fmt, io,
@@ -34,16 +34,16 @@ use crate::{
     ws::termination::Cause,
 };
 
-/// Why a body stopped.
+/// Why a body broke off.
 #[derive(Debug)]
 pub(super) enum BodyError {
     /// More than `limits.body_size` bytes.
     TooLarge,
-    /// No byte for as long as one may take.
+    /// No byte came within the deadline of a read.
     TimedOut,
-    /// The connection it came from failed.
+    /// The connection that the body came from failed.
     Broken(hyper::Error),
-    /// The same, where no hyper reads it.
+    /// The same, where we read the body and not hyper.
     Cut(io::Error),
 }
 
@@ -74,11 +74,11 @@ impl From<hyper::Error> for BodyError {
     }
 }
 
-/// A body that must not stand still: each read of it has a deadline.
+/// A body with a deadline for each read.
 #[derive(Debug)]
 struct Timed<B> {
     body: B,
-    /// `None` = for ever.
+    /// The most time for one read. `None` = for ever.
     patience: Option<Duration>,
     deadline: Option<Pin<Box<Sleep>>>,
 }
@@ -104,12 +104,12 @@ where
     }
 }
 
-/// How far a request's body has come, for who waits for the answer.
+/// How many bytes of a request's body have gone. Whoever waits for the answer looks at it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Progress(Arc<AtomicU64>);
 
 impl Progress {
-    /// Bytes so far.
+    /// The number of bytes so far.
     pub(super) fn bytes(&self) -> u64 {
         self.0.load(Relaxed)
     }
@@ -118,14 +118,14 @@ impl Progress {
 /// The body of a request on its way to a backend.
 #[derive(Debug)]
 pub(super) struct RequestBody {
-    /// `None` = the request has none.
+    /// `None` = the request has no body.
     body: Option<Timed<Incoming>>,
     limit: u64,
     progress: Progress,
 }
 
 impl RequestBody {
-    /// `patience`: between two reads. `limit`: bytes in all.
+    /// `patience`: the most time for one read. `limit`: the most bytes in all.
     ///
     /// # Errors
     /// The request announces more than `limit`.
@@ -138,7 +138,7 @@ impl RequestBody {
         Ok(Self { body, limit, progress: Progress::default() })
     }
 
-    /// No body: the request may be sent again.
+    /// No body.
     pub(super) fn empty() -> Self {
         Self { body: None, limit: 0, progress: Progress::default() }
     }
@@ -178,22 +178,22 @@ impl Body for RequestBody {
     }
 }
 
-/// What a backend sends behind the head of its answer, and the connection that it comes over.
+/// What a backend sends behind the head of its answer, and the connection it comes over.
 #[derive(Debug)]
 pub(super) enum Source {
-    /// hyper reads it. `None` once the connection has been taken.
+    /// hyper reads the body. `None` once the connection has been taken.
     Hyper(Incoming, Option<Link>),
     /// We read it ourselves.
     Ours(Rest),
 }
 
 impl Source {
-    /// Whether its connection may be used for one client only.
+    /// Whether the connection may be used for one client only.
     pub(super) fn is_private(&self) -> bool {
         matches!(self, Self::Hyper(_, Some(link)) if link.is_private)
     }
 
-    /// The connection, if it takes another request. Ask when the body has come to its end.
+    /// Takes the connection, if another request may go over it. To be called when the body has ended.
     fn leave(&mut self) -> Option<Waiting> {
         match self {
             Self::Hyper(_, link) => link.take().map(Waiting::Link),
@@ -228,12 +228,12 @@ impl Body for Source {
     }
 }
 
-/// The body of an answer on its way to a client. What is counted for the request is given back, and its record written,
-/// when the body is dropped: at its end, or when the client is gone.
+/// The body of an answer on its way to a client. Dropping it, at the end of the body or when the client is gone, gives
+/// back what is counted for the request and writes its record.
 #[derive(Debug)]
 pub(super) struct AnswerBody {
     body: Answer,
-    /// The connection may owe its next request once this is dropped.
+    /// Told when this is dropped: the client may then send its next request.
     debt: Debt,
 }
 
@@ -243,40 +243,40 @@ enum Answer {
     Backends(Box<FromBackend>),
 }
 
-/// A backend's body and what ends with it: the backend's count is given back before the record is written.
+/// A backend's body, and what ends with it. The backend's count is given back before the record is written.
 #[derive(Debug)]
 struct FromBackend {
     body: Timed<Source>,
-    /// What is to be said where no byte comes for too long.
+    /// The cause for the record if no byte comes for too long.
     silence: &'static str,
     ended: bool,
     keep: Option<Keep>,
-    /// How much of the request's own body has gone.
+    /// How many bytes of the request's own body have gone.
     sent: Progress,
     pick: Pick,
     record: Record,
 }
 
-/// Where the connection that a body comes from goes once the body has ended.
+/// Where a connection goes when the body that came over it has ended.
 #[derive(Debug)]
 pub(super) enum Keep {
-    /// To the next request of anybody.
+    /// To the next request of any client.
     ForAll(Arc<Connection>),
-    /// To the next request of this client for this upstream, by its name.
+    /// To the next request of this client for the upstream of this name.
     ForClient(Arc<Connection>, String),
 }
 
-/// How long an answer may stand still.
+/// How long a body of an answer may stand still.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Patience {
-    /// `None` = for ever.
+    /// The most time for one read. `None` = for ever.
     between_reads: Option<Duration>,
-    /// The cause in the record where that was too long.
+    /// The cause for the record if that was too long.
     silence: &'static str,
 }
 
 impl Patience {
-    /// An event stream is as quiet as a session may be; anything else is as slow as an answer may be.
+    /// The answer of an event stream may be quiet for as long as a session. Any other answer has the time of an answer.
     pub(super) fn new(answer: &HeaderMap, timeouts: &RouteTimeouts) -> Self {
         match headers::is_event_stream(answer) {
             true => Self { between_reads: timeouts.idle, silence: Cause::Idle.as_str() },
@@ -285,23 +285,23 @@ impl Patience {
     }
 }
 
-/// What is due when an answer has ended.
+/// What is to be done when an answer has ended.
 #[derive(Debug)]
 pub(super) struct Ending {
     pub(super) debt: Debt,
-    /// `None` = the connection ends with its answer.
+    /// `None` = the backend's connection is closed.
     pub(super) keep: Option<Keep>,
     pub(super) pick: Pick,
     pub(super) record: Record,
 }
 
 impl AnswerBody {
-    /// A text of our own; empty for a 101.
+    /// A text of our own. It may be empty.
     pub(super) fn ours(text: String, debt: Debt) -> Self {
         Self { body: Answer::Ours(Full::new(text.into())), debt }
     }
 
-    /// A backend's body; `sent`: how far the request's own body has come.
+    /// A backend's body. `sent`: how much of the request's own body has gone.
     pub(super) fn backends(body: Source, patience: Patience, sent: Progress, ending: Ending) -> Self {
         let Ending { debt, keep, pick, record } = ending;
         let (body, silence) = (Timed::new(body, patience.between_reads), patience.silence);
@@ -361,7 +361,7 @@ impl FromBackend {
 impl Drop for FromBackend {
     fn drop(&mut self) {
         self.record.traffic.bytes_to_backend = self.sent.bytes();
-        // hyper does not ask again behind the last byte of a body whose length is known.
+        // hyper does not poll again after the last byte of a body whose length is known.
         if !self.ended && !self.body.body.is_end_stream() {
             return;
         }

@@ -1,4 +1,4 @@
-//! Connecting to `host:port`: the one way to a backend, for requests and for checks, and to a collector of spans.
+//! Connects to `host:port`. Requests, checks and spans for a collector all go this way.
 
 use std::{
     future::{Future, poll_fn},
@@ -17,28 +17,30 @@ use tokio::{
 use super::door::answering;
 use crate::error::{Error, Kind};
 
-/// After so long without an outcome the next address of a name is tried beside the others (RFC 8305 §5).
+/// If an address of a name gives no outcome in this time, the next one is tried beside it (RFC 8305 §5).
 const STAGGER: Duration = Duration::from_millis(250);
 
-/// Addresses of a name that are tried, at most.
+/// The most addresses of a name that are tried.
 const MOST_ADDRESSES: usize = 32;
 
-/// A connection, and what was found out on the way.
+/// A connection, and what was learned on the way.
 #[derive(Debug)]
 pub(crate) struct Connected<S> {
     pub(crate) stream: S,
     /// The address that answered.
     pub(crate) peer: SocketAddr,
-    /// Every address of the name; empty where the file has an address and no name.
+    /// All addresses of the name. Empty if the file has an address and no name.
     pub(crate) addresses: Vec<SocketAddr>,
 }
 
-/// Connects within `patience`, the look-up included. A name is looked up each time, so that a moved backend is found. Its
-/// addresses are tried in the order that `arrange` gives them, each [`STAGGER`] after the one before or as soon as that has
-/// failed, and the first to answer wins. `dial` connects to one.
+/// Connects within `patience`, the look-up included. `dial` connects to one address.
+///
+/// A name is looked up each time, so that a backend that has moved is found. Its addresses are tried in the order that
+/// `arrange` gives them. The next one is tried when the one before has failed, or after [`STAGGER`]. The first one to
+/// answer is used.
 ///
 /// # Errors
-/// [`Kind::ConnectTimeout`], or what the last failure of an address comes to.
+/// [`Kind::ConnectTimeout`], or the kind of the last address's failure.
 pub(crate) async fn connect<S, F: Future<Output = io::Result<S>>>(
     address: &str,
     patience: Duration,
@@ -88,7 +90,7 @@ async fn first_to_answer<S, F: Future<Output = io::Result<S>>>(
     }
 }
 
-/// The first attempt that comes to an end, which leaves the list.
+/// Waits for the first attempt that ends, and takes it out of the list.
 async fn next_outcome<S, F: Future<Output = io::Result<S>>>(
     running: &mut Vec<(SocketAddr, Pin<Box<F>>)>,
 ) -> (SocketAddr, io::Result<S>) {
@@ -106,7 +108,7 @@ async fn next_outcome<S, F: Future<Output = io::Result<S>>>(
     .await
 }
 
-/// What keeps a connection from being made.
+/// The [`Kind`] of a failure to connect.
 fn failure(error: &io::Error) -> Kind {
     const EMFILE: i32 = 24;
     const ENFILE: i32 = 23;
@@ -127,7 +129,8 @@ mod tests {
 
     use super::*;
 
-    /// Connects to 192.0.2.1 and the following, each as `outcome` says of its last part: who wins, and which were tried.
+    /// Connects to 192.0.2.1 and the addresses after it. `outcome`: what happens at an address, by its last part.
+    /// Returns which one answered, and which were tried.
     async fn race<F: Future<Output = io::Result<u8>>>(
         count: u8,
         outcome: impl Fn(u8) -> F,

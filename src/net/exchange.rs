@@ -1,10 +1,12 @@
-//! An exchange with a backend as most plain requests have it: no body, and an answer whose head comes in one piece and says
-//! how long its body is. hyper's client makes a task, two channels and a second map of fields for each, which costs as much as
-//! the rest of the request.
+//! The exchange of a simple request with a backend, without hyper's client.
 //!
-//! Whatever is not as simple goes to hyper, from the first byte that was read ([`BackendIo`](super::backend_io::BackendIo)):
-//! what is odd or wrong is judged there alone. A connection comes back to the pool only if nothing can follow its answer: one
-//! byte behind that, and it is closed.
+//! Most plain requests are simple: no body, and an answer whose head comes in one piece and says how long its body is.
+//! hyper's client makes a task, two channels and a second map of fields for each request, which costs as much as the
+//! rest of the request.
+//!
+//! Every other answer goes to hyper, from the first byte that was read ([`BackendIo`](super::backend_io::BackendIo)),
+//! so that hyper alone judges what is odd or wrong. A connection comes back to the pool only if nothing follows its
+//! answer. If a single byte follows, the connection is closed.
 
 use std::{
     future::{Future as _, poll_fn},
@@ -33,16 +35,16 @@ use crate::{
     headers,
 };
 
-/// What is read at once of a head, with what follows it. Few heads are longer.
+/// The most bytes that one read takes of a head and what follows it. Few heads are longer.
 const HEAD: usize = 4096;
-/// Fields of an answer that is read here.
+/// The most fields of an answer that is read here.
 const FIELDS: usize = 64;
-/// A body passes in pieces of at most so many bytes. One is read when the last has gone.
+/// The most bytes of a body in one piece. A piece is read when hyper has taken the piece before.
 const PIECE: u64 = 64 * 1024;
-/// Bytes of a body that are read before others have their turn: about what a session may copy in one of its own (`rota::TURN`).
+/// The bytes of a body that are read before others have their turn: about what a session may copy in one turn (`rota::TURN`).
 const SPELL: u64 = 4 * PIECE;
 
-/// A connection with a backend on which no request is under way, and that no task of hyper's has.
+/// A connection with a backend that has no request under way and no task of hyper's.
 #[derive(Debug)]
 pub(super) struct Bare {
     pub(super) socket: Socket,
@@ -50,28 +52,28 @@ pub(super) struct Bare {
     pub(super) peer: SocketAddr,
 }
 
-/// What a request comes to.
+/// What comes back for a request.
 #[derive(Debug)]
 pub(super) enum Reply {
-    /// An answer; its body is still to come.
+    /// An answer that is understood. Its body is still to come.
     Known(Response<Rest>),
-    /// What hyper is to read, from these bytes on.
+    /// An answer for hyper to read, from these bytes on.
     Other(Bare, Bytes),
 }
 
-/// The body of an answer.
+/// The body of an answer that is read here.
 #[derive(Debug)]
 pub(super) struct Rest {
-    /// Read with the head.
+    /// Bytes of the body that were read with the head.
     read: Bytes,
     /// Bytes that are still to be read.
     left: u64,
-    /// `None` once it has been taken, or has failed.
+    /// `None` once the connection has been taken or has failed.
     bare: Option<Bare>,
     is_reusable: bool,
-    /// Why there is no more, to be told at the next poll.
+    /// Why the body breaks off, to be told at the next poll.
     cut: Option<io::Error>,
-    /// Bytes that were read since others had their turn.
+    /// Bytes that were read since others last had their turn.
     spell: u64,
 }
 
@@ -79,15 +81,15 @@ pub(super) struct Rest {
 #[derive(Debug)]
 struct Understood {
     response: Response<()>,
-    /// Of the head, in bytes.
+    /// The length of the head, in bytes.
     length: usize,
-    /// Of the body, in bytes.
+    /// The length of the body, in bytes.
     body: u64,
     /// Whether the backend takes another request.
     is_persistent: bool,
 }
 
-/// Sends a request without a body and reads the head of its answer, which has `most` fields at most.
+/// Sends a request without a body and reads the head of its answer, which may have `most` fields.
 ///
 /// # Errors
 /// [`Kind::ClosedEarly`], [`Kind::SpeaksTls`].
@@ -98,7 +100,7 @@ pub(super) async fn exchange(
     most: usize,
 ) -> Result<Reply, Error> {
     after_others().await;
-    // Where writing fails an answer may have come all the same: a backend that refuses does not have to read first.
+    // A failed write is no reason to give up: a backend that refuses may answer before it has read everything.
     let written = bare.socket.write_all(&request.write(address)).await;
     let read = match poll_fn(|cx| bare.socket.poll_take(cx, HEAD)).await {
         Ok(read) if read.is_empty() => return Err(Kind::ClosedEarly.into()),
@@ -115,16 +117,17 @@ pub(super) async fn exchange(
     let mut read = read.slice(length..);
     let so_far = read.len() as u64;
     let is_reusable = is_persistent && written.is_ok() && so_far <= body;
-    // Shorter than what was read of it.
+    // The body may be shorter than what was read behind the head.
     read.truncate(usize::try_from(body).unwrap_or(usize::MAX));
     let rest = Rest { read, left: body.saturating_sub(so_far), bare: Some(bare), is_reusable, cut: None, spell: 0 };
     Ok(Reply::Known(response.map(|()| rest)))
 }
 
-/// Lets the tasks go first that were woken together with this one. So what has come together goes out together, and who gets it
-/// is woken once, not for each. With 16 connections a GET took 25.8 µs so and 28.9 µs without it (`benches/compare/run --rows http`).
+/// Lets the tasks go first that were woken together with this one. What has come together then goes out together, and
+/// its receiver is woken once and not for each part. With 16 connections a GET took 25.8 µs this way, and 28.9 µs
+/// without (`benches/compare/run --rows http`).
 async fn after_others() {
-    // To come back costs a poll of all that hyper has on this connection.
+    // Coming back costs a poll of everything that hyper has on this connection. So a task that was woken alone goes on at once.
     let mut is_over = !sockets::wakes_several();
     poll_fn(|cx| {
         if mem::replace(&mut is_over, true) {
@@ -137,12 +140,12 @@ async fn after_others() {
 }
 
 impl Rest {
-    /// Bytes that are still to come.
+    /// Bytes of the body that are still to come.
     pub(super) fn length(&self) -> u64 {
         self.left.saturating_add(self.read.len() as u64)
     }
 
-    /// The next piece; `None` at the end.
+    /// The next piece of the body. `None` at the end.
     pub(super) fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
         if !self.read.is_empty() {
             return Poll::Ready(Some(Ok(mem::take(&mut self.read))));
@@ -151,10 +154,10 @@ impl Rest {
             return Poll::Ready(Some(Err(BodyError::Cut(error))));
         }
         let Some(bare) = self.bare.as_mut().filter(|_| self.left > 0) else { return Poll::Ready(None) };
-        // hyper asks for more as long as there is more, and a fast backend has no end of it.
+        // hyper asks for pieces for as long as there are some, and a fast backend always has some.
         if self.spell >= SPELL {
             self.spell = 0;
-            // After the runtime has looked for events: those of sessions too.
+            // The task goes on after the runtime has looked for events, those of sessions included.
             let _ = pin!(yield_now()).poll(cx);
             return Poll::Pending;
         }
@@ -170,7 +173,7 @@ impl Rest {
                 Poll::Ready(Some(Ok(piece.into())))
             }
             Err(error) => {
-                // Told at once, it would destroy what hyper still has to write of the pieces before.
+                // The error waits for the next poll. If it was told at once, hyper would not write the pieces before it.
                 (self.bare, self.cut) = (None, Some(error));
                 cx.waker().wake_by_ref();
                 Poll::Pending
@@ -178,20 +181,20 @@ impl Rest {
         }
     }
 
-    /// The connection, if its answer has been read to the end and another request may go over it.
+    /// Takes out the connection, if the answer has been read to its end and another request may go over the connection.
     pub(super) fn leave(&mut self) -> Option<Bare> {
         let is_over = self.is_reusable && self.left == 0;
         self.bare.take().filter(|bare| is_over && !bare.socket.has_news())
     }
 }
 
-/// Reads the head of an answer, if it is all there and there is one way to understand it. `None`: hyper judges it.
+/// Reads the head of an answer, if it is complete and has one meaning only. `None`: hyper is to judge it.
 fn understand(read: &Bytes, method: &Method, most: usize) -> Option<Understood> {
     let mut fields = [httparse::EMPTY_HEADER; FIELDS];
     let mut answer = httparse::Response::new(&mut fields[..most.min(FIELDS)]);
     let Ok(httparse::Status::Complete(length)) = answer.parse(read) else { return None };
     let status = StatusCode::from_u16(answer.code?).ok()?;
-    // HTTP/1.0 has other rules for the end of a connection; interim answers and a 101 have no end of their own.
+    // HTTP/1.0 has other rules for when a connection ends. Interim answers and a 101 are followed by something else than a body.
     if answer.version != Some(1) || status.is_informational() {
         return None;
     }
@@ -203,7 +206,7 @@ fn understand(read: &Bytes, method: &Method, most: usize) -> Option<Understood> 
         let name = HeaderName::from_bytes(line.name.as_bytes()).ok()?;
         fields.append(name, HeaderValue::from_maybe_shared(read.slice_ref(line.value)).ok()?);
     }
-    // Its connection is hyper's from now on, as all that belong to one client.
+    // This connection belongs to one client from now on, and hyper has every connection that does.
     if headers::belongs_to_one_client(fields) {
         return None;
     }
@@ -217,7 +220,7 @@ fn understand(read: &Bytes, method: &Method, most: usize) -> Option<Understood> 
     Some(Understood { response, length, body, is_persistent })
 }
 
-/// How long the body of an answer is, where its head says so once and in plain digits (RFC 9112 §6.3).
+/// The length of an answer's body, if the head gives it once and in plain digits (RFC 9112 §6.3).
 fn body_length(method: &Method, status: StatusCode, fields: &HeaderMap) -> Option<u64> {
     if fields.contains_key(TRANSFER_ENCODING) {
         return None;
@@ -229,9 +232,9 @@ fn body_length(method: &Method, status: StatusCode, fields: &HeaderMap) -> Optio
         (Some(length), None) => length.to_str().ok()?,
         (Some(_), Some(_)) => return None,
     };
-    // `u64`'s own parser would take a sign.
+    // The parser of `u64` would accept a plus sign.
     let length: u64 = length.bytes().all(|byte| byte.is_ascii_digit()).then(|| length.parse().ok())??;
-    // hyper has an end to what is a length.
+    // hyper rejects very large lengths, and is to judge them itself.
     (length < u64::MAX / 2).then_some(if has_none { 0 } else { length })
 }
 
@@ -252,7 +255,7 @@ mod tests {
 
     use super::*;
 
-    /// Somebody who waits, and how often he was called.
+    /// A task that waits, and how often it was woken.
     #[derive(Default)]
     struct Called(AtomicUsize);
 
@@ -270,7 +273,7 @@ mod tests {
         let (ours, peer) = listener.accept().unwrap();
         ours.set_nonblocking(true).unwrap();
         backend.set_nonblocking(true).unwrap();
-        // As much as the kernel takes.
+        // Writes as much as the kernel takes.
         let mut left: u64 = 0;
         while let Ok(written) = backend.write(&[0; 1 << 16]) {
             left += written as u64;
@@ -288,7 +291,7 @@ mod tests {
             match rest.poll_piece(&mut cx) {
                 Poll::Ready(piece) => length += piece.unwrap().unwrap().len() as u64,
                 Poll::Pending if called.0.load(Relaxed) > 0 => {}
-                // The rest is on its way: only the event of that calls.
+                // The rest is on its way. Only the event of its arrival wakes the task.
                 Poll::Pending => {
                     epolls.all.poll(&mut events, None).unwrap();
                     sockets::dispatch(&events, None, |_, _, _| {}).unwrap();

@@ -1,8 +1,11 @@
-//! The answer to a WebSocket handshake, read and written here: a backend's, since of hyper's client a session needs a
-//! request, a head and the socket back, and pays for a task, channels and buffers; the 101 toward a client, since hyper's
-//! server spells no name as the RFCs do ([`spell`](crate::headers::spell)).
+//! Reads a backend's answer to a WebSocket handshake, and writes the 101 for the client.
 //!
-//! Only a 101 is read to its end here. Any other answer is left to hyper, from its first byte ([`BackendIo`](super::backend_io::BackendIo)).
+//! A session needs only a request, a head and the socket back, and hyper's client would make a task, channels and
+//! buffers for that. hyper's server does not spell the names of fields as the RFCs do
+//! ([`spell`](crate::headers::spell)).
+//!
+//! Only a 101 is read to its end here. Any other answer is left to hyper, from its first byte
+//! ([`BackendIo`](super::backend_io::BackendIo)).
 
 use std::mem::MaybeUninit;
 
@@ -17,40 +20,40 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use super::request::field;
 use crate::error::{Error, Kind};
 
-/// The head of an answer is at most this long.
+/// The greatest length of an answer's head, in bytes.
 const MAX_HEAD: usize = 64 * 1024;
-/// Fields of an answer that there is room for without an allocation.
+/// Fields of an answer that need no allocation to be read.
 const FEW: usize = 64;
-/// Fields of an answer that no limit exceeds, for who has none of its own.
+/// A limit on the fields of an answer that no real answer reaches, for callers that have no limit of their own.
 pub(super) const MOST_FIELDS: usize = 1000;
-/// The room for a head; few are longer, and what is larger the allocator has less quickly at hand.
+/// The room for a head, in bytes. Few heads are longer, and the allocator is slower for larger sizes.
 pub(super) const HEAD: usize = 1024;
 
-/// How a TLS server begins its answer to whoever does not speak TLS: with an alert of any version (RFC 8446 §5.1).
+/// The first bytes of an alert, by which a TLS server answers a client that does not speak TLS (RFC 8446 §5.1, any version).
 pub(super) const TLS_ALERT: [u8; 2] = [0x15, 0x03];
 
-/// What a backend says to a handshake.
+/// A backend's answer to a handshake.
 #[derive(Debug)]
 pub(super) enum Reply {
-    /// A 101, not verified yet: its reason phrase, its headers, and what was read behind it.
+    /// A 101 that is not verified yet: its reason phrase, its headers, and the bytes that were read behind it.
     Switched { reason: Bytes, headers: HeaderMap, early: Bytes },
-    /// Anything else: its status, and what was read of it.
+    /// Any other answer: its status, and every byte that was read of it.
     Other { status: StatusCode, read: Bytes },
 }
 
-/// Sends a request and reads the head of the answer, which has `most` fields at most.
+/// Sends a request and reads the head of the answer, which may have `most` fields.
 ///
 /// # Errors
-/// [`Kind::ClosedEarly`], [`Kind::MalformedAnswer`].
+/// [`Kind::ClosedEarly`], [`Kind::MalformedAnswer`], [`Kind::SpeaksTls`].
 pub(super) async fn exchange(
     socket: &mut (impl AsyncRead + AsyncWrite + Unpin),
     request: &[u8],
     most: usize,
 ) -> Result<Reply, Error> {
-    // Where writing fails an answer may have come all the same: a backend that refuses does not have to read first.
+    // A failed write is no reason to give up: a backend that refuses may answer before it has read everything.
     let written = socket.write_all(request).await;
     let mut read = BytesMut::with_capacity(HEAD);
-    // Interim answers go before it (RFC 9110 §15.2).
+    // The length of the interim answers that come before the answer (RFC 9110 §15.2).
     let mut interim = 0;
     loop {
         match socket.read_buf(&mut read).await {
@@ -61,14 +64,14 @@ pub(super) async fn exchange(
         if read.starts_with(&TLS_ALERT) {
             return Err(Kind::SpeaksTls.into());
         }
-        // The rest of what may be one is still to come.
+        // One byte of what may be an alert: the next byte tells.
         if *read == TLS_ALERT[..1] {
             continue;
         }
         while let Some(Answer { status, length, switched }) = answer(&read[interim..], most)? {
             if let Some((reason, headers)) = switched {
                 let end = interim + length;
-                // Mostly nothing is behind it, and then nothing has to be shared.
+                // Mostly nothing follows the 101. The buffer then need not be shared.
                 let early = if read.len() == end { Bytes::new() } else { read.split_off(end).freeze() };
                 return Ok(Reply::Switched { reason, headers, early });
             }
@@ -83,7 +86,7 @@ pub(super) async fn exchange(
     }
 }
 
-/// A 101 on the wire, with the fields that make it one. `headers` are its others.
+/// A 101 on the wire. `headers`: its fields, without those that make it a 101.
 pub(super) fn switching<'a>(
     reason: &[u8],
     headers: impl IntoIterator<Item = (&'a HeaderName, &'a HeaderValue)>,
@@ -99,15 +102,15 @@ pub(super) fn switching<'a>(
     bytes
 }
 
-/// The head of an answer, complete.
+/// The complete head of an answer.
 struct Answer {
     status: StatusCode,
     length: usize,
-    /// Of a 101: its reason phrase and its headers.
+    /// The reason phrase and the headers, if the answer is a 101.
     switched: Option<(Bytes, HeaderMap)>,
 }
 
-/// Reads a head of `most` fields at most; `None` while it has no end.
+/// Reads a head that may have `most` fields. `None` if the head is not complete.
 fn answer(bytes: &[u8], most: usize) -> Result<Option<Answer>, Error> {
     let parser = ParserConfig::default();
     let mut few = [const { MaybeUninit::uninit() }; FEW];
@@ -132,11 +135,11 @@ fn answer(bytes: &[u8], most: usize) -> Result<Option<Answer>, Error> {
     Ok(Some(Answer { status, length, switched }))
 }
 
-/// The reason phrase and the headers of a head, which they share.
+/// The reason phrase and the headers of a head. Both share one copy of the head.
 fn switched(head: &[u8], answer: &httparse::Response<'_, '_>) -> Result<(Bytes, HeaderMap), Error> {
     let kept = Bytes::copy_from_slice(head);
     let keep = |part: &[u8]| {
-        // An empty part may be anywhere.
+        // An empty part may point anywhere.
         let start = part.as_ptr().addr().saturating_sub(head.as_ptr().addr());
         if part.is_empty() { Bytes::new() } else { kept.slice(start..start + part.len()) }
     };
@@ -162,12 +165,12 @@ mod tests {
 
     #[tokio::test]
     async fn a_tls_alert_is_one_though_it_comes_byte_by_byte() {
-        // No more than a byte fits at once.
+        // Only one byte fits at a time.
         let (mut ours, theirs) = duplex(1);
         let backend = tokio::spawn(async move {
             let (mut reads, mut writes) = split(theirs);
             let taken = tokio::spawn(async move { tokio::io::copy(&mut reads, &mut tokio::io::sink()).await });
-            // Whoever has seen enough hangs up.
+            // The reader may hang up as soon as it has seen enough.
             let _ = writes.write_all(&[0x15, 0x03, 0x01, 0, 2, 2, 10]).await;
             taken.await.unwrap().unwrap();
         });

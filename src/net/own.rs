@@ -1,4 +1,4 @@
-//! Whether a connection to a backend has come back to this proxy. Such a request would go round until no descriptor is left.
+//! Finds connections to a backend that come back to this proxy. Their requests would go round until no descriptor is left.
 
 use std::{
     io,
@@ -15,17 +15,18 @@ use crate::error::{Error, Kind};
 #[derive(Debug, Default)]
 pub(super) struct Own(RwLock<Vec<Place>>);
 
-/// Where a socket listens.
+/// A place where a socket listens.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Place {
     pub(super) address: SocketAddr,
-    /// On `[::]` it takes IPv4 as well, unless whoever opened it, or `net.ipv6.bindv6only`, has it not to.
+    /// Whether a socket on an IPv6 address takes IPv4 too. One on `[::]` does, unless its opener or
+    /// `net.ipv6.bindv6only` forbids it.
     takes_v4: bool,
 }
 
 impl Place {
     /// # Errors
-    /// The socket is none that listens.
+    /// The socket does not listen.
     pub(super) fn of(socket: &std::net::TcpListener) -> io::Result<Self> {
         let address = socket.local_addr()?;
         let takes_v4 = address.is_ipv4() || !SockRef::from(socket).only_v6()?;
@@ -34,12 +35,12 @@ impl Place {
 }
 
 impl Own {
-    /// From now on these are accepted on.
+    /// Sets the places on which this process accepts from now on.
     pub(super) fn set(&self, places: Vec<Place>) {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = places;
     }
 
-    /// Refuses a connection to `peer` that is to this process, by whatever name or address of this machine.
+    /// Refuses a connection to `peer` that is to this process, whatever name or address of this machine was used.
     ///
     /// # Errors
     /// [`Kind::Loop`].
@@ -49,7 +50,7 @@ impl Own {
         if on_port.peek().is_none() {
             return Ok(());
         }
-        // One that is gone already fails by itself.
+        // A connection that is gone already fails by itself.
         let local = SockRef::from(socket).local_addr().ok().and_then(|address| address.as_socket());
         let Some(local) = local else { return Ok(()) };
         match on_port.find(|own| takes(**own, peer, local)) {
@@ -61,8 +62,8 @@ impl Own {
     }
 }
 
-/// Whether a connection from `local` to `peer` comes to who listens on `own`, which has the port of `peer`. To an address of
-/// this machine the kernel connects from the same address, or within 127.0.0.0/8.
+/// Whether a connection from `local` to `peer` comes to a listener on `own`, which has the port of `peer`. To an
+/// address of this machine, the kernel connects from the same address, or within 127.0.0.0/8.
 fn takes(own: Place, peer: SocketAddr, local: SocketAddr) -> bool {
     let Place { address, takes_v4 } = own;
     let [own, peer, local] = [address, peer, local].map(|address| address.ip().to_canonical());
@@ -88,7 +89,7 @@ mod tests {
         assert!(takes("0.0.0.0", "10.0.0.1", "10.0.0.1"));
         assert!(takes("::", "10.0.0.1", "10.0.0.1") && takes("::", "::1", "::1"));
         assert!(takes("::", "::ffff:127.0.0.1", "127.0.0.1"));
-        // Another server on the same port, elsewhere or on another address of this machine.
+        // Other servers on the same port: on another machine, or on another address of this machine.
         assert!(!takes("0.0.0.0", "10.0.0.2", "10.0.0.1"));
         assert!(!takes("127.0.0.1", "127.0.0.2", "127.0.0.1"));
         assert!(!takes("0.0.0.0", "::1", "::1"));

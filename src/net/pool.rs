@@ -1,5 +1,5 @@
-//! Connections with backends that wait for another request: those that anybody's request may use ([`Pool`]), and those
-//! that belong to one client ([`Bonds`]). What they promise is in `docs/backend-connections.md`.
+//! Connections with backends that wait for another request. Any request may use those of [`Pool`], and those of
+//! [`Bonds`] belong to one client. `docs/backend-connections.md` tells what both promise.
 
 use std::{
     collections::BTreeMap,
@@ -15,9 +15,9 @@ use tokio::{sync::Notify, time::timeout};
 use super::{body::RequestBody, exchange::Bare};
 use crate::balance::{Backend, Destination};
 
-/// Idle connections that a worker keeps to one backend (nginx: `keepalive` of an upstream).
+/// The most idle connections that a worker keeps to one backend (nginx: `keepalive` of an upstream).
 const IDLE_PER_BACKEND: usize = 32;
-/// How long one may be idle (nginx: `keepalive_timeout` of an upstream).
+/// How long a connection may be idle (nginx: `keepalive_timeout` of an upstream).
 pub(super) const IDLE_TIME: Duration = Duration::from_secs(60);
 
 /// A connection with a backend on which hyper speaks HTTP.
@@ -26,7 +26,8 @@ pub(super) struct Link {
     pub(super) sender: SendRequest<RequestBody>,
     /// The backend's address at the other end.
     pub(super) peer: SocketAddr,
-    /// The backend may take its requests for one client's: nobody else's may go over it any more.
+    /// The backend may take all requests on this connection for requests of one client. No other client's request may
+    /// use it any more.
     pub(super) is_private: bool,
 }
 
@@ -37,25 +38,25 @@ pub(super) enum Waiting {
     Bare(Bare),
 }
 
-/// The connections of a worker that anybody's request may use.
+/// The connections of a worker that any request may use.
 #[derive(Debug)]
 pub(super) struct Pool {
-    /// By the backend's address. Behind a lock because tasks must be `Send`; only this worker's tasks take it, and never
-    /// across an await.
+    /// The key is the backend's address. Behind a lock because tasks must be `Send`; only this worker's tasks take the
+    /// lock, and never across an await.
     sites: Mutex<BTreeMap<String, Site>>,
     stirred: Arc<Stirred>,
-    /// Of `stirred`.
+    /// Wakes `stirred`.
     waker: Waker,
 }
 
-/// Something has come on an idle connection that no task has.
+/// Notified when something has come on an idle connection that no task has.
 #[derive(Debug, Default)]
 struct Stirred(Notify);
 
 /// What is known of a backend.
 #[derive(Debug, Default)]
 struct Site {
-    /// Of its name, as last looked up.
+    /// The addresses of the backend's name at the last look-up.
     addresses: Vec<SocketAddr>,
     idle: Vec<Idle>,
 }
@@ -66,7 +67,7 @@ struct Idle {
     since: Instant,
 }
 
-/// The connections that belong to one client's connection: at most one for each upstream. They are closed with it.
+/// The connections that belong to one client's connection, at most one for each upstream. They are closed with it.
 #[derive(Debug, Default)]
 pub(super) struct Bonds(Mutex<Vec<Bond>>);
 
@@ -84,7 +85,7 @@ impl Link {
         Self { sender, peer, is_private: false }
     }
 
-    /// Waits for the end of the request before; `None` when the connection is closed, or still busy after `patience`.
+    /// Waits until the request before is over. `None` if the connection is closed, or still busy after `patience`.
     pub(super) async fn ready(mut self, patience: Duration) -> Option<Self> {
         timeout(patience, self.sender.ready()).await.ok()?.ok()?;
         Some(self)
@@ -98,7 +99,7 @@ impl Waiting {
         }
     }
 
-    /// Whether its backend has closed it, or has said something that nobody asked for.
+    /// Whether the backend has closed the connection, or has sent something that nobody asked for.
     fn is_closed(&self) -> bool {
         match self {
             Self::Link(link) => link.sender.is_closed(),
@@ -106,7 +107,7 @@ impl Waiting {
         }
     }
 
-    /// Whether it can take a request at once.
+    /// Whether the connection can take a request at once.
     fn is_ready(&self) -> bool {
         match self {
             Self::Link(link) => link.sender.is_ready(),
@@ -133,12 +134,12 @@ impl Default for Pool {
 }
 
 impl Pool {
-    /// A connection that can take a request at once. One that is still busy with the rest of its last request stays.
+    /// Takes a connection that can take a request at once. A connection that is still busy with its last request stays.
     pub(super) fn take(&self, destination: Destination<'_>) -> Option<Waiting> {
         let mut sites = lock(&self.sites);
         let Site { addresses, idle } = sites.get_mut(destination.address())?;
         idle.retain(|idle| !idle.connection.is_closed());
-        // By a hash a client stays at one address of a name, over whichever connection.
+        // If the backend is picked by a hash, a client stays at one address of the name, whichever connection it gets.
         let own = match destination.is_hashed() && addresses.len() > 1 {
             true => destination.arrange(addresses).first().copied(),
             false => None,
@@ -155,7 +156,7 @@ impl Pool {
         }
     }
 
-    /// Keeps a connection whose answer has been read to its end, for another request.
+    /// Keeps a connection for another request. Its last answer has been read to the end.
     pub(super) fn keep(&self, address: &str, connection: Waiting) {
         match &connection {
             Waiting::Link(link) if link.is_private => {
@@ -175,30 +176,31 @@ impl Pool {
         }
     }
 
-    /// Waits until something has come on an idle connection that no task has: it is to be swept out.
+    /// Waits until something has come on an idle connection that no task has. The pool is then to be swept.
     pub(super) async fn stirred(&self) {
         self.stirred.0.notified().await;
     }
 
-    /// Lets go of connections that have been idle for too long, or were closed by their backend.
+    /// Closes connections that have been idle for too long, or that their backend has closed.
     pub(super) fn sweep(&self, now: Instant) {
         lock(&self.sites).retain(|_, Site { addresses, idle }| {
             idle.retain(|idle| now.duration_since(idle.since) < IDLE_TIME && !idle.connection.is_closed());
-            // A connection that is in use comes back, and may belong to some clients only.
+            // Several addresses are kept although no connection is idle: one that is in use may come back, and then the
+            // addresses tell whose requests may use it.
             !idle.is_empty() || addresses.len() > 1
         });
     }
 }
 
 impl Bonds {
-    /// The connection with a backend of this upstream, for the next request of the client.
+    /// Takes the connection with a backend of this upstream, for the client's next request.
     pub(super) fn take(&self, upstream: &str) -> Option<Bond> {
         let mut bonds = lock(&self.0);
         let place = bonds.iter().position(|bond| bond.upstream == upstream)?;
         Some(bonds.swap_remove(place))
     }
 
-    /// Keeps a connection whose answer has been read to its end, in the place of an earlier one.
+    /// Keeps a connection whose answer has been read to the end, in the place of an earlier one of the same upstream.
     pub(super) fn keep(&self, bond: Bond) {
         let mut bonds = lock(&self.0);
         bonds.retain(|earlier| earlier.upstream != bond.upstream);
@@ -206,7 +208,7 @@ impl Bonds {
     }
 }
 
-/// A panic while it was held leaves a list that is whole.
+/// Takes a lock, also after a panic of its holder: that leaves a list that is whole.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -242,13 +244,13 @@ mod tests {
         };
         let pool = Pool::default();
         pool.learn(destination.address(), addresses.to_vec());
-        // Both are in use meanwhile.
+        // Both connections are in use now.
         pool.sweep(Instant::now());
         pool.keep(destination.address(), bare(other));
         assert!(pool.take(destination).is_none(), "it is another's");
         pool.keep(destination.address(), bare(own));
         assert_eq!(pool.take(destination).unwrap().peer(), own);
-        // Of an address that is no name nothing is learned.
+        // Nothing is learned of an address that is not a name.
         let pool = Pool::default();
         pool.keep(destination.address(), bare(own));
         assert!(pool.take(destination).is_some());

@@ -1,4 +1,4 @@
-//! One request, read downwards: refused here, forwarded as plain HTTP, or upgraded to a session.
+//! One request, read downwards: it is refused here, forwarded as plain HTTP, or upgraded to a session.
 
 use std::{
     future::pending,
@@ -44,22 +44,22 @@ use crate::{
     ws::handshake::{self, Agreed, BadHandshake, Offer},
 };
 
-/// Seconds after which a client that was refused for now may come back.
+/// Seconds after which a client that was refused for the moment may come back.
 const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("5");
 
 const CLOSE: HeaderValue = HeaderValue::from_static("close");
 
-/// This hop of a 101.
+/// The `Via` of this hop in a 101.
 static VIA_HERE: HeaderValue = HeaderValue::from_static(headers::VIA_1_1);
 
 /// Who connected, and how.
 #[derive(Debug)]
 pub(super) struct Client {
     pub(super) sender: SocketAddr,
-    /// The port that was connected to.
+    /// The port that the client connected to.
     pub(super) port: u16,
     pub(super) tls: Option<TlsVersion>,
-    /// It speaks plain HTTP where TLS is spoken.
+    /// The client speaks plain HTTP on a port for TLS.
     pub(super) is_misled: bool,
 }
 
@@ -69,16 +69,16 @@ pub(super) struct Connection {
     pub(super) worker: Arc<Worker>,
     pub(super) client: Client,
     pub(super) debt: Debt,
-    /// Connections with backends that nobody else's requests may use.
+    /// Connections with backends that belong to this connection. No request of another may use them.
     pub(super) bonds: Bonds,
     pub(super) guard: ConnectionGuard,
-    /// Rings where an answer takes too long.
+    /// Rings when an answer takes too long.
     alarm: Mutex<Alarm>,
-    /// Behind a lock because tasks must be `Send`; only this connection's task takes it.
+    /// Set when a request leaves HTTP. Behind a lock because tasks must be `Send`; only this connection's task takes the lock.
     leaving: Mutex<Option<Leaving>>,
 }
 
-/// What a connection becomes that leaves HTTP: from there on its stream is ours, with a 101 still to be written.
+/// What a connection becomes when it leaves HTTP. Its stream is ours from then on, and a 101 is still to be written.
 #[derive(Debug)]
 pub(super) enum Leaving {
     Session(Box<Opening>),
@@ -86,23 +86,23 @@ pub(super) enum Leaving {
 }
 
 impl Leaving {
-    /// The client's connection ended before anything of it was sent.
+    /// Notes that the client's connection ended before anything was sent.
     pub(super) fn fail(self) {
         match self {
             Self::Session(opening) => opening.fail(),
-            // Its record tells the refusal, and no answer.
+            // The record tells of the refusal, and that no answer was sent.
             Self::Farewell(bid) => drop(bid),
         }
     }
 }
 
-/// What a request comes to, when it is not refused.
+/// The outcome of a request that is not refused.
 enum Reply {
     /// A backend's answer, to be passed on as plain HTTP.
     Answer(Answer),
     /// A 101 that was believed.
     Upgrade(Upgraded),
-    /// An OPTIONS or TRACE that may go no further.
+    /// An OPTIONS or TRACE that may not be forwarded.
     EndsHere(Method),
 }
 
@@ -110,10 +110,10 @@ enum Reply {
 struct Answer {
     answered: Answered,
     pick: Pick,
-    /// How much of the request's body has gone.
+    /// How much of the request's body has been sent.
     sent: Progress,
     patience: Patience,
-    /// Whose connection with the backend it came over.
+    /// The upstream of the backend that answered.
     upstream: Arc<Upstream>,
     /// Whether the client may send another request on its connection.
     keep_alive: bool,
@@ -124,16 +124,16 @@ struct Asked<T> {
     parts: Parts,
     host: String,
     client: IpAddr,
-    /// Of a handshake, what the client offers; of any other request, what `Max-Forwards` says from here on.
+    /// For a handshake: what the client offers. For another request: the `Max-Forwards` that the backend gets.
     wants: T,
 }
 
-/// What a session begins with.
+/// A backend's 101 that was believed, with what the new session needs.
 struct Upgraded {
     switched: Switched,
     pick: Pick,
     agreed: Agreed,
-    /// The route's, among all.
+    /// The number of the route among all routes.
     place: usize,
     admitted: Admitted,
 }
@@ -151,8 +151,8 @@ impl Connection {
         }
     }
 
-    /// What it becomes, if its last request has left HTTP. Asked after each turn of hyper; `None` as long as hyper has
-    /// bytes of an earlier answer that the client does not take.
+    /// What the connection becomes, if its last request has left HTTP. To be called after each poll of hyper. `None`
+    /// while hyper still has bytes of an earlier answer that the client does not take.
     pub(super) fn take_leaving(&self) -> Option<Leaving> {
         if self.debt.is_unsent() {
             return None;
@@ -160,12 +160,12 @@ impl Connection {
         self.give_up_leaving()
     }
 
-    /// What it cannot become any more, since hyper has ended: whatever of earlier answers is still unsent.
+    /// What the connection would have become, if hyper has ended first. Bytes of earlier answers may still be unsent.
     pub(super) fn give_up_leaving(&self) -> Option<Leaving> {
         self.leaving.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// Leaves HTTP. The request gets no answer of hyper's: this never returns, and is dropped with hyper's connection.
+    /// Leaves HTTP. hyper gets no answer to the request: this never returns, and is dropped with hyper's connection.
     async fn leave(&self, leaving: Leaving) -> Response<AnswerBody> {
         *self.leaving.lock().unwrap_or_else(PoisonError::into_inner) = Some(leaving);
         pending().await
@@ -185,7 +185,7 @@ pub(super) async fn answer(connection: &Arc<Connection>, request: Request<Incomi
     let log = plan.access_log.clone();
     let mut record = Record::new(log, client, request.method().as_str(), request.uri().path());
     record.tls = connection.client.tls;
-    // Its client may have sent frames already: behind a refusal they must never be read as a next request.
+    // After a handshake, the client may have sent frames already. Behind a refusal they must never be read as a next request.
     let handshake = handshake::is_attempt(request.headers());
     record.count_in(Arc::clone(&connection.worker.shared.metrics), plan.endings.clone(), handshake);
     record.trace_in(connection.worker.shared.traces.begin(&request, handshake));
@@ -210,7 +210,7 @@ pub(super) async fn answer(connection: &Arc<Connection>, request: Request<Incomi
     }
 }
 
-/// Finds out what a request is and gets its answer.
+/// Finds out what a request is, and gets its answer.
 async fn serve(
     connection: &Connection,
     plan: &Plan,
@@ -228,7 +228,7 @@ async fn serve(
         .map_err(|error| Error::from_source(Kind::BadRequest, error))?;
     let host = headers::host(&parts.uri, &parts.headers).to_owned();
     record.set_host(&host);
-    // An OPTIONS of `*` asks for the whole server (RFC 9110 §9.3.7): whose route takes everything answers it.
+    // An OPTIONS of `*` asks for the whole server (RFC 9110 §9.3.7). The route that takes `/` answers it.
     let path = if parts.uri.path() == "*" { "/" } else { parts.uri.path() };
     let (place, route) = plan.config.routes.find(&host, path).ok_or(Kind::NoRoute)?;
     let upstream = &plan.upstreams[route.upstream];
@@ -243,7 +243,7 @@ async fn serve(
         handshake::Kind::Bad(bad) => Err(bad_handshake(bad)),
         handshake::Kind::WebSocket(offer) => {
             let foreign = |origin| Error::from_source(Kind::Origin, origin);
-            // As the client sent it: `Connection` cannot name it away before.
+            // The fields as the client sent them: `Connection` cannot remove `Origin` before this.
             route.origins.check(&parts.headers).map_err(foreign)?;
             let open = || shared.live.sessions();
             let admitted = shared.admission.admit(client, open, &plan.config.limits, Instant::now())?;
@@ -263,7 +263,7 @@ async fn serve(
     }
 }
 
-/// Sends a handshake to one backend after another until one answers for good.
+/// Sends a handshake to one backend after another, until one gives an answer that counts.
 async fn upgrade(
     connection: &Connection,
     plan: &Plan,
@@ -303,8 +303,9 @@ async fn upgrade(
             Ok(Greeting::Answered(answered)) => {
                 attempts.succeed(&mut pick, answered.response.status(), answered.connect, record);
                 let moves_on = matches!(answered.response.status().as_u16(), 502..=504);
-                // The client may have sent frames already: they must never be read as a next request. Unless it has to come
-                // again on the same connection: there is no NTLM otherwise, and a client that speaks it waits.
+                // The client may have sent frames already. They must never be read as a next request, so its connection
+                // is closed. NTLM is the exception: it needs a second request on the same connection, and its clients
+                // wait for the answer before they send more.
                 let keep_alive = headers::asks_to_authenticate_connection(answered.response.headers());
                 let (sent, upstream) = (Progress::default(), Arc::clone(upstream));
                 let patience = Patience::new(answered.response.headers(), &route.timeouts);
@@ -319,7 +320,7 @@ async fn upgrade(
     }
 }
 
-/// How requests of this route are sent to its backends.
+/// How requests on this route are sent to backends.
 fn terms<'a>(connection: &'a Connection, plan: &'a Plan, route: &'a Route) -> Terms<'a> {
     let Config { timeouts, tcp, limits, .. } = &plan.config;
     let reuses_connections = plan.upstreams[route.upstream].reuses_connections();
@@ -333,7 +334,7 @@ fn terms<'a>(connection: &'a Connection, plan: &'a Plan, route: &'a Route) -> Te
     }
 }
 
-/// Sends a plain request to one backend after another, as far as it may be sent again.
+/// Sends a plain request to one backend after another, for as long as it may be sent again.
 async fn forward(
     connection: &Connection,
     plan: &Plan,
@@ -374,8 +375,9 @@ async fn forward(
     }
 }
 
-/// Forwarding headers of this sender are dropped. If it is the operator's own load balancer, backends are told wrong things: who
-/// asks is the load balancer, and by plain HTTP, which some answer with a redirect, for ever.
+/// Counts a request whose forwarding headers are dropped, and warns of a sender of many such requests. If that is the
+/// operator's own load balancer, backends are misled: the client seems to be the load balancer, and to use plain HTTP,
+/// which some backends answer with a redirect, for ever.
 fn note_stranger(connection: &Connection, sender: IpAddr) {
     let strangers = &connection.worker.shared.strangers;
     if strangers.lock().unwrap_or_else(PoisonError::into_inner).note(sender, Instant::now()) {
@@ -387,7 +389,7 @@ fn note_stranger(connection: &Connection, sender: IpAddr) {
     }
 }
 
-/// What a request came through.
+/// What a request passed on its way to this hop.
 fn hop<'a>(
     connection: &Connection,
     plan: &Plan,
@@ -407,12 +409,12 @@ fn hop<'a>(
     }
 }
 
-/// This hop as a backend sees it in `Via`.
+/// This hop in the `Via` that a backend gets.
 fn via(plan: &Plan, parts: &Parts) -> Option<&'static str> {
     plan.config.via_header.then(|| headers::via(parts.version))
 }
 
-/// Passes a backend's answer on, its body as it comes.
+/// Passes a backend's answer on, with its body as it comes.
 fn pass_on(connection: &Arc<Connection>, plan: &Plan, answer: Answer, mut record: Record) -> Response<AnswerBody> {
     let Answer { answered: Answered { response, .. }, pick, sent, patience, upstream, keep_alive } = answer;
     let (mut parts, body) = response.into_parts();
@@ -435,14 +437,14 @@ fn pass_on(connection: &Arc<Connection>, plan: &Plan, answer: Answer, mut record
     let mut response = Response::new(body);
     *response.status_mut() = parts.status;
     *response.headers_mut() = parts.headers;
-    // Where it is the usual one, hyper writes that by itself.
+    // hyper writes the usual reason phrase by itself.
     if let Some(reason) = parts.extensions.remove::<ReasonPhrase>() {
         response.extensions_mut().insert(reason);
     }
     response
 }
 
-/// The 101 to be passed on, and the session behind it.
+/// The 101 for the client, and the session that follows it.
 fn opening(connection: &Connection, plan: &Plan, upgraded: Upgraded, record: Record) -> Opening {
     let Upgraded { switched, pick, agreed, place, admitted } = upgraded;
     let shared = &connection.worker.shared;
@@ -462,13 +464,13 @@ fn opening(connection: &Connection, plan: &Plan, upgraded: Upgraded, record: Rec
     }
 }
 
-/// What the client gets of a 101's fields, but for those that make it one.
+/// The fields of a backend's 101 that the client gets, without the fields that make it a 101.
 fn fields_of_101<'a>(
     plan: &Plan,
     agreed: &Agreed,
     headers: &'a HeaderMap,
 ) -> impl Iterator<Item = (&'a HeaderName, &'a HeaderValue)> {
-    // A length means nothing on a 1xx (RFC 9112 §6.3), and an empty subprotocol is none.
+    // A 1xx has no body, so that a length means nothing there (RFC 9112 §6.3). An empty subprotocol means that there is none.
     let has_subprotocol = agreed.subprotocol.is_some();
     let passes =
         move |name: &HeaderName| *name != CONTENT_LENGTH && (has_subprotocol || *name != SEC_WEBSOCKET_PROTOCOL);
@@ -476,8 +478,8 @@ fn fields_of_101<'a>(
     headers::end_to_end(headers).filter(move |(name, _)| passes(name)).chain(via)
 }
 
-/// Answers an OPTIONS or TRACE that may go no further (RFC 9110 §7.6.2). A TRACE is not echoed: nobody needs that, and it shows
-/// fields that only a proxy in front may see.
+/// Answers an OPTIONS or TRACE that may not be forwarded (RFC 9110 §7.6.2). A TRACE is not echoed: nobody needs the
+/// echo, and it would show fields that only a proxy in front of us may see.
 fn end_here(connection: &Connection, method: &Method, mut record: Record) -> Response<AnswerBody> {
     let status = if *method == Method::TRACE { StatusCode::METHOD_NOT_ALLOWED } else { StatusCode::NO_CONTENT };
     record.status = Some(status.as_u16());
@@ -488,7 +490,7 @@ fn end_here(connection: &Connection, method: &Method, mut record: Record) -> Res
     response
 }
 
-/// Refuses a request: the status, one line for the client, and why in the record.
+/// Refuses a request. The client gets the status and one line, and the record gets the reason.
 fn refuse(connection: &Connection, error: &Error, handshake: bool, mut record: Record) -> Response<AnswerBody> {
     record.status = Some(error.status().as_u16());
     record.fail(error);
@@ -505,7 +507,7 @@ fn refuse(connection: &Connection, error: &Error, handshake: bool, mut record: R
             headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
             headers.insert(CONNECTION, HeaderValue::from_static("upgrade, close"));
         }
-        // Where the framing is in doubt, so is where the next request begins.
+        // If the framing is in doubt, nobody knows where the next request begins.
         Kind::Draining | Kind::BadRequest | Kind::PlainHttp => {
             headers.insert(CONNECTION, CLOSE);
         }

@@ -1,5 +1,5 @@
-//! A request on its way to a backend, written straight from the fields that its client sent: no second map of them is made. Only
-//! hyper gets one, where a request has a body or its answer is hyper's to read.
+//! A request on its way to a backend, written straight from the fields that its client sent, without a second map of
+//! fields. Only hyper gets such a map, if the request has a body or hyper has to read the answer.
 
 use bytes::BufMut;
 use hyper::{
@@ -10,15 +10,15 @@ use hyper::{
 use super::{handshake::HEAD, upstream::Head};
 use crate::headers::{Hop, MAX_FORWARDS, Value, capitalize, onward, spell};
 
-/// A client's request as a backend gets it.
+/// A client's request, as its backend gets it.
 #[derive(Debug)]
 pub(super) struct Request<'a> {
     pub(super) method: &'a Method,
     pub(super) uri: &'a Uri,
-    /// As the client sent them.
+    /// The fields as the client sent them.
     pub(super) headers: &'a HeaderMap,
     pub(super) hop: Hop<'a>,
-    /// This hop in `Via`, if it is told of.
+    /// This hop in `Via`, if the file wants a `Via`.
     pub(super) via: Option<&'static str>,
     pub(super) purpose: Purpose,
 }
@@ -26,19 +26,20 @@ pub(super) struct Request<'a> {
 /// What a request is for.
 #[derive(Debug)]
 pub(super) enum Purpose {
-    /// An answer. `max_forwards`: what takes the place of the client's.
+    /// To get an answer. `max_forwards`: the value that replaces the client's.
     Answer { max_forwards: Option<u64> },
-    /// A session. `traced`: what takes the place of the client's fields about its trace.
+    /// To get a session. `traced`: fields about the trace, in the place of the client's fields of these names. `None` =
+    /// such a field is left out.
     Session { traced: Vec<(HeaderName, Option<HeaderValue>)> },
 }
 
 impl Request<'_> {
-    /// On the wire, to the backend at this address.
+    /// The request on the wire, to the backend at this address.
     pub(super) fn write(&self, address: &str) -> Vec<u8> {
         let mut bytes = start(self.method.as_str(), self.uri);
         self.fields(address, |name, value| {
             match self.purpose {
-                // As hyper does, which writes the other requests for an answer.
+                // hyper writes the other requests for an answer with these capitals.
                 Purpose::Answer { .. } => capitalize(name.as_str(), &mut bytes),
                 Purpose::Session { .. } => spell(name, &mut bytes),
             }
@@ -48,7 +49,7 @@ impl Request<'_> {
         bytes
     }
 
-    /// For hyper.
+    /// The request for hyper.
     pub(super) fn head(&self, address: &str) -> Head {
         let mut headers = HeaderMap::new();
         self.fields(address, |name, value| {
@@ -68,8 +69,8 @@ impl Request<'_> {
             }
         });
         if !names_host {
-            // HTTP/1.0 may name the host in its target alone, which goes on as a path (RFC 9112 §3.2.2), or not at all; HTTP/1.1
-            // wants one (nginx: `$proxy_host`).
+            // HTTP/1.0 may name the host only in its target, which is forwarded as a path (RFC 9112 §3.2.2), or not at
+            // all. HTTP/1.1 needs a `Host` (nginx: `$proxy_host`).
             let host = if self.hop.host.is_empty() { address } else { self.hop.host };
             tell(&HOST, Value::Ours(host.as_bytes()));
         }
@@ -95,17 +96,17 @@ impl Request<'_> {
 }
 
 impl Purpose {
-    /// Whether a field passes that is none of one hop.
+    /// Whether a field is forwarded that does not belong to one hop.
     fn passes(&self, name: &HeaderName) -> bool {
         match self {
             Self::Answer { max_forwards } => max_forwards.is_none() || *name != MAX_FORWARDS,
-            // If a length is there it is 0, and behind it come frames.
+            // The length of a handshake can only be 0, and frames follow it.
             Self::Session { traced } => *name != CONTENT_LENGTH && !traced.iter().any(|(traced, _)| traced == name),
         }
     }
 }
 
-/// A request of our own on the wire.
+/// A request of our own, on the wire.
 pub(super) fn write(head: &Head, address: &str) -> Vec<u8> {
     let mut bytes = start(head.method.as_str(), &head.uri);
     if !head.headers.contains_key(HOST) {
@@ -124,12 +125,12 @@ pub(super) fn field(bytes: &mut Vec<u8>, name: &HeaderName, value: &[u8]) {
     end_field(bytes, value);
 }
 
-/// A target as a backend sees it.
+/// The target in the form that a backend gets: path and query.
 fn origin_form(uri: &Uri) -> Uri {
     uri.path_and_query().cloned().map_or_else(|| Uri::from_static("/"), Uri::from)
 }
 
-/// The first line of a request, with room for the fields.
+/// The first line of a request, in a buffer with room for the fields.
 fn start(method: &str, uri: &Uri) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(HEAD);
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
@@ -141,7 +142,7 @@ fn start(method: &str, uri: &Uri) -> Vec<u8> {
     bytes
 }
 
-/// What follows the name.
+/// Appends what follows the name of a field.
 fn end_field(bytes: &mut Vec<u8>, value: &[u8]) {
     for part in [b": ", value, b"\r\n"] {
         bytes.put_slice(part);

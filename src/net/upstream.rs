@@ -1,4 +1,4 @@
-//! One attempt at a backend: connect, send, wait for the head of the answer. Each failure gets its name here.
+//! One attempt at a backend: connect, send, wait for the head of the answer. Each failure gets its [`Kind`] here.
 
 use std::{
     future::Future,
@@ -43,69 +43,69 @@ use crate::{
 #[derive(Debug, Default)]
 pub(super) struct Dialer {
     pub(super) pool: Pool,
-    /// Where no backend is.
+    /// The addresses of this proxy itself, where no backend can be.
     pub(super) own: Arc<Own>,
 }
 
 /// How requests are sent to a backend.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Terms<'a> {
-    /// To connect, for each attempt.
+    /// The most time for connecting, in each attempt.
     pub(super) connect: Duration,
     pub(super) timeouts: &'a RouteTimeouts,
     pub(super) tcp: &'a Tcp,
     pub(super) limits: &'a Limits,
-    /// Whether a connection of the pool will do.
+    /// Whether a connection of the pool may be used.
     pub(super) reuses_connections: bool,
-    /// For the answers, one after another.
+    /// Rings when an answer takes too long. One for all answers of a client's connection.
     pub(super) alarm: &'a Mutex<Alarm>,
 }
 
-/// A request without its body: it can be sent again.
+/// A request without its body, so that it can be sent again.
 #[derive(Debug, Clone)]
 pub(super) struct Head {
     pub(super) method: Method,
-    /// In origin form.
+    /// In origin form: path and query (RFC 9112 §3.2.1).
     pub(super) uri: Uri,
     pub(super) headers: HeaderMap,
 }
 
-/// The head of a backend's answer; its body is still to come.
+/// The head of a backend's answer. Its body is still to come.
 #[derive(Debug)]
 pub(super) struct Answered {
     pub(super) response: Response<Source>,
-    /// How long connecting took; `None` on a connection that was there already.
+    /// How long connecting took. `None` if the connection was there already.
     pub(super) connect: Option<Duration>,
 }
 
-/// What a backend says to a handshake.
+/// A backend's answer to a handshake.
 #[derive(Debug)]
 pub(super) enum Greeting {
     /// A 101, not verified yet.
     Switched(Switched),
-    /// Anything else.
+    /// Any other answer.
     Answered(Answered),
 }
 
 /// A 101 and the socket behind it.
 #[derive(Debug)]
 pub(super) struct Switched {
-    /// Its reason phrase, as the backend wrote it.
+    /// The reason phrase, as the backend wrote it.
     pub(super) reason: Bytes,
     pub(super) headers: HeaderMap,
     pub(super) socket: Socket,
-    /// Read past the head.
+    /// Bytes that were read behind the head.
     pub(super) early: Bytes,
-    /// How long connecting took; `None` on a connection that was there already.
+    /// How long connecting took. `None` if the connection was there already.
     pub(super) connect: Option<Duration>,
 }
 
 impl Dialer {
-    /// Sends a WebSocket handshake: on `link`, which belongs to this client, while it lives; else on a connection of its
-    /// own, never on one of the pool.
+    /// Sends a WebSocket handshake. It goes over `link`, a connection that belongs to this client, if that still lives.
+    /// Otherwise it goes over a new connection, never over one of the pool.
     ///
     /// # Errors
-    /// All kinds of the backend's side.
+    /// All kinds of failure on the backend's side.
     pub(super) async fn handshake(
         &self,
         destination: Destination<'_>,
@@ -142,13 +142,19 @@ impl Dialer {
         }
     }
 
-    /// Sends a plain request: on `link`, which belongs to this client, while it lives; else on an idle connection where it
-    /// may be repeated if that turns out to be dead; else on a fresh one, so that no POST is lost to a connection that the
-    /// backend has just closed (HAProxy: `http-reuse safe`). A dead connection costs one repetition, since the request may
-    /// be what kills the backend. `body` is taken when its first byte may go out.
+    /// Sends a plain request. `body` is taken when its first byte may go out. The request goes over the first of these
+    /// that is there:
+    ///
+    /// 1. `link`, a connection that belongs to this client, if that still lives.
+    /// 2. An idle connection of the pool, if the request may be sent again. The backend may just have closed that
+    ///    connection, and no POST is to be lost by that (HAProxy: `http-reuse safe`).
+    /// 3. A new connection.
+    ///
+    /// If the connection turns out to be dead, a request that may be sent again is sent once more, over a new
+    /// connection. It is not sent a third time, because the request itself may be what kills the backend.
     ///
     /// # Errors
-    /// All kinds of the backend's side, and of the client's those of its body.
+    /// All kinds of failure on the backend's side, and those of the request's body on the client's side.
     pub(super) async fn exchange(
         &self,
         destination: Destination<'_>,
@@ -189,7 +195,7 @@ impl Dialer {
         Ok(answered)
     }
 
-    /// Sends a plain request on a connection of its own.
+    /// Sends a plain request over a new connection.
     async fn fresh(
         &self,
         destination: Destination<'_>,
@@ -201,7 +207,7 @@ impl Dialer {
         let started = Instant::now();
         let (socket, peer) = self.connect(destination, patience).await?;
         let connect = Some(started.elapsed());
-        // The backend's connection outlives this request.
+        // The connection outlives this request, so that it needs the options.
         socket::set_options(&socket, tcp).map_err(|error| Error::from_source(Kind::Unreachable, error))?;
         let (address, body) = (destination.address(), body.take().filter(|body| !body.is_empty()));
         if body.is_none() {
@@ -221,12 +227,13 @@ impl Dialer {
     }
 }
 
-/// A client's own connection, once it can take another request.
+/// Waits until a client's own connection can take another request.
 async fn ready(link: Option<Link>, patience: Duration) -> Option<Link> {
     link?.ready(patience).await
 }
 
-/// Sends a request without a body on a connection that hyper does not have, and leaves it to hyper where it has to be.
+/// Sends a request without a body on a connection that hyper does not have. Gives the connection to hyper if the answer
+/// needs that.
 async fn converse(
     bare: Bare,
     connect: Option<Duration>,
@@ -235,7 +242,7 @@ async fn converse(
     Terms { timeouts, limits, alarm, .. }: Terms<'_>,
 ) -> Result<Answered, Error> {
     let deadline = timeouts.response.map(|wait| Instant::now() + wait);
-    // What belongs to one client is hyper's.
+    // A connection that belongs to one client is hyper's.
     let (io, peer) = if headers::authenticates_connection(request.headers) {
         (BackendIo::new(bare.socket), bare.peer)
     } else {
@@ -270,7 +277,7 @@ async fn greet(link: Link, request: Request<RequestBody>, wait: Duration) -> Res
     Ok(Greeting::Switched(Switched { reason, headers, socket, early, connect }))
 }
 
-/// Sends the first request that a connection has with hyper.
+/// Gives a connection to hyper, and sends the first request over it.
 async fn ask(
     (io, peer): (BackendIo, SocketAddr),
     connect: Option<Duration>,
@@ -281,21 +288,21 @@ async fn ask(
     let mut http = http1::Builder::new();
     http.max_headers(limits.answer_headers).title_case_headers(true);
     let (sender, connection) = http.handshake(TokioIo::new(io)).await.map_err(failure)?;
-    // It ends with the session's takeover, with its sender, or with an error that `send` sees too.
+    // This task ends when a session takes the connection, when its sender is dropped, or with an error that `send` sees too.
     tokio::spawn(connection.with_upgrades());
     let body = body.unwrap_or_else(RequestBody::empty);
     let answered = send(Link::new(sender, peer), head.into_request(body), wait).await?;
     Ok(Answered { connect, ..answered })
 }
 
-/// Whether a request may be sent twice: no body, and an idempotent method (RFC 9110 §9.2.2).
+/// Whether a request may be sent twice: it has no body, and its method is idempotent (RFC 9110 §9.2.2).
 pub(super) fn is_repeatable(method: &Method, body: &RequestBody) -> bool {
     body.is_empty() && method.is_idempotent()
 }
 
-/// Sends a request and waits for the head of its answer: for `wait` from now, or from the last byte of the body that went;
-/// `None` = for ever.
-/// Where either authenticates the connection, that is the client's from now on.
+/// Sends a request and waits for the head of its answer: for `wait` from now, or from the last byte of the body that
+/// went. `None` = for ever. If the request or the answer authenticates the connection, the connection belongs to the
+/// client from now on.
 async fn send(mut link: Link, request: Request<RequestBody>, wait: Option<Duration>) -> Result<Answered, Error> {
     let progress = request.body().progress();
     link.is_private |= headers::authenticates_connection(request.headers());
@@ -321,7 +328,7 @@ async fn patiently<T>(
     }
 }
 
-/// hyper's error, in our words.
+/// Gives hyper's error a [`Kind`].
 fn failure(error: hyper::Error) -> Error {
     let body = std::error::Error::source(&error).and_then(|source| source.downcast_ref::<BodyError>());
     let kind = match body {
@@ -344,14 +351,14 @@ fn speaks_tls(error: &hyper::Error) -> bool {
     source.and_then(io::Error::get_ref).is_some_and(|source| source.is::<SpeaksTls>())
 }
 
-/// Whether a client's body broke off because its chunks cannot be read: then the client is still there to be told.
+/// Whether a client's body broke off because its chunks cannot be read. The client is then still there and can be told.
 fn is_malformed(error: &hyper::Error) -> bool {
     let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<io::Error>());
     source.is_some_and(|error| matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData))
 }
 
 fn check(response: &Response<Source>) -> Result<(), Error> {
-    // What we have read ourselves is beyond doubt.
+    // An answer that we have read ourselves is checked already.
     if matches!(response.body(), Source::Ours(_)) {
         return Ok(());
     }
@@ -365,7 +372,7 @@ impl Head {
         *request.method_mut() = method;
         *request.uri_mut() = uri;
         *request.headers_mut() = headers;
-        // hyper's client sends no body with a GET or HEAD unless a header announces one.
+        // For a GET or HEAD, hyper's client sends a body only if a header announces one.
         if !request.body().is_empty() && !request.headers().contains_key(CONTENT_LENGTH) {
             request.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
