@@ -1,7 +1,7 @@
-//! Who may open a session: the limits on all sessions and on those of one client's address.
+//! Who may open a session: the limits on all sessions, and on those of one client's address.
 //!
-//! It lives as long as the process. The limits are those of the moment, so that a reload changes them while the counts go
-//! on; a limit on addresses that is turned on counts the sessions that begin from then on.
+//! The counts live as long as the process. The limits are those of the moment, so that a reload changes them and the
+//! counts go on. A limit on addresses that is turned on counts only sessions that begin from then on.
 
 use std::{
     collections::HashMap,
@@ -19,55 +19,57 @@ use crate::{
     ws::{rate::Bucket, tick::Tick},
 };
 
-/// Client addresses that are remembered at once; further ones are refused until some have nothing left to remember.
+/// The most client addresses that are remembered at once. Clients of further addresses are refused until an address can
+/// be forgotten.
 const MOST_ADDRESSES: usize = 1 << 20;
-/// From so many on, addresses that hold nothing are looked for whenever their number has doubled.
+/// From so many addresses on, those that hold nothing are looked for whenever the number of addresses has doubled.
 const FEW_ADDRESSES: usize = 1024;
-/// Refusals by a Close that are under way at once; beyond, a refusal is a status, which needs no patience.
+/// The most refusals by a Close at a time. Further refusals are told by status, which needs no waiting.
 const MOST_FAREWELLS: usize = 1024;
-/// What an address used up of its rate is made good after this time: then it may be forgotten.
+/// After this time without a session, an address has its full rate again and may be forgotten. A full table is not
+/// swept sooner again.
 const FORGETS: Duration = Duration::from_secs(1);
 
 /// What is open and what has begun, in the whole process.
 #[derive(Debug)]
 pub(super) struct Admission {
     epoch: Instant,
-    /// Taken twice a handshake, and at the end of a session that is counted by its address; never across an await. One
-    /// lock, because a handshake takes from all counts or from none.
+    /// Behind one lock, because a handshake takes from all counts or from none. The lock is taken twice for a
+    /// handshake, and at the end of a session that is counted by its address; never across an await.
     book: Mutex<Book>,
     farewells: Arc<Semaphore>,
-    /// What sessions hold for slow readers.
+    /// The bytes that sessions hold for slow readers.
     pub(super) unsent: Arc<Unsent>,
 }
 
 #[derive(Debug)]
 struct Book {
-    /// Handshakes that were admitted and are no sessions yet.
+    /// Handshakes that were admitted and have not become sessions yet.
     handshakes: usize,
     begun: Bucket,
     clients: HashMap<IpAddr, Client>,
-    /// How many addresses there may be before those that hold nothing are looked for.
+    /// How many addresses there may be before the next look for those that hold nothing.
     sweep_at: usize,
     swept: Tick,
 }
 
-/// What one address has.
+/// What is counted for one address.
 #[derive(Debug, Clone, Copy)]
 struct Client {
-    /// Sessions, and handshakes that may become some.
+    /// Sessions, and handshakes that may become sessions.
     sessions: usize,
     begun: Bucket,
 }
 
-/// A handshake that may become a session. Dropped, it gives back what it took, but for the rates.
+/// A handshake that may become a session. Dropping it gives back what it took from the counts, but not from the rates.
 #[derive(Debug)]
 pub(super) struct Admitted {
-    /// `None` where nothing was limited.
+    /// `None` if nothing was limited.
     admission: Option<Arc<Admission>>,
     client: Option<Box<ClientPermit>>,
 }
 
-/// A session among those of its address, until it is dropped.
+/// Counts a session for its client's address, until it is dropped.
 #[derive(Debug)]
 pub(super) struct ClientPermit {
     admission: Arc<Admission>,
@@ -92,10 +94,10 @@ impl Admission {
         })
     }
 
-    /// Lets a client's handshake pass if every limit has room for it. `open`: how many sessions there are now.
+    /// Admits a client's handshake if every limit has room for it. `open`: how many sessions there are now.
     ///
     /// # Errors
-    /// The limit that has none; nothing was taken.
+    /// The limit that has no room. No count has changed.
     pub(super) fn admit(
         self: &Arc<Self>,
         client: IpAddr,
@@ -139,7 +141,7 @@ impl Admission {
         Ok(Admitted { admission: Some(Arc::clone(self)), client: permit })
     }
 
-    /// For a refusal by a Close; `None` while there are too many.
+    /// A permit for a refusal by a Close. `None`: too many are under way.
     pub(super) fn farewell(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.farewells).try_acquire_owned().ok()
     }
@@ -150,8 +152,8 @@ impl Admission {
 }
 
 impl Admitted {
-    /// The handshake has become a session, which `open` counts: in one step with the handshake's count, so that it is never
-    /// counted twice nor not at all. What remains is for the session to hold.
+    /// Turns the handshake into a session, which `open` counts. Both counts change under one lock, so that nobody sees
+    /// the session counted twice, or not at all. Returns what the session has to hold.
     pub(super) fn into_session<T>(mut self, open: impl FnOnce() -> T) -> (T, Option<Box<ClientPermit>>) {
         let client = self.client.take();
         let Some(admission) = self.admission.take() else { return (open(), client) };
@@ -183,7 +185,7 @@ impl Drop for ClientPermit {
 }
 
 impl Book {
-    /// Forgets addresses that hold nothing, when that may be worth it; whether another one may be remembered.
+    /// Forgets addresses that hold nothing, if that may be worth it. Returns whether another address may be remembered.
     fn has_room_for_an_address(&mut self, now: Tick) -> bool {
         let is_full = self.clients.len() >= MOST_ADDRESSES && now.since(self.swept) >= FORGETS;
         if is_full || (self.sweep_at..MOST_ADDRESSES).contains(&self.clients.len()) {
@@ -288,7 +290,7 @@ mod tests {
         assert_eq!([admit(one, now), admit(one, now)], [None, None]);
         assert_eq!(admit(one, now), Some(Kind::NewSessionsPerClient));
         assert_eq!([admit(other, now), admit(other, now)], [None, Some(Kind::NewSessions)]);
-        // What the global limit refused has not been taken from the address.
+        // What the global limit refused was not taken from the address.
         let later = now + Duration::from_millis(334);
         assert_eq!([admit(other, later), admit(other, later)], [None, Some(Kind::NewSessionsPerClient)]);
     }

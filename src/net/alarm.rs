@@ -1,4 +1,4 @@
-//! A deadline that is moved more often than it passes.
+//! A deadline that moves more often than it passes.
 
 use std::{
     future::{Future, poll_fn},
@@ -10,12 +10,13 @@ use std::{
 
 use tokio::time::Sleep;
 
-/// Its timer stays where it is when the deadline moves away, and is set anew when it rings too early. So a deadline for each
-/// request of a connection costs a look at the clock, and a timer of the runtime now and then.
+/// A deadline that is cheap to move. When the deadline moves away, the timer stays where it is, and is set anew when it
+/// rings too early. So a deadline for each request of a connection costs a look at the clock, and only now and then a
+/// timer of the runtime.
 #[derive(Debug, Default)]
 pub(super) struct Alarm {
     due: Option<Instant>,
-    /// Made when it is waited for.
+    /// The timer of the runtime. It is made when the alarm is first polled.
     timer: Option<Pin<Box<Sleep>>>,
 }
 
@@ -24,7 +25,7 @@ impl Alarm {
         self.due = due;
     }
 
-    /// Ready from the deadline on; never where there is none.
+    /// Ready from the deadline on. Never ready without a deadline.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(due) = self.due.map(Into::into) else { return Poll::Pending };
         let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
@@ -41,7 +42,8 @@ impl Alarm {
     }
 }
 
-/// What `work` comes to before `due`; `None` where that is later. `alarm` is the caller's, for one work after another.
+/// The output of `work`, or `None` if `work` takes longer than until `due`. `alarm` belongs to the caller, who uses it
+/// for one work after another.
 pub(super) async fn before<T>(alarm: &Mutex<Alarm>, due: Instant, work: impl Future<Output = T>) -> Option<T> {
     let alarm = || alarm.lock().unwrap_or_else(PoisonError::into_inner);
     alarm().set(Some(due));
@@ -66,7 +68,7 @@ mod tests {
         let mut alarm = Alarm::default();
         let (soon, late) = (Instant::now() + Duration::from_millis(20), Instant::now() + Duration::from_secs(3600));
         alarm.set(Some(soon));
-        // Its timer is made, and perhaps rings already.
+        // The timer is made now, and may have rung already.
         let _ = poll_fn(|cx| Poll::Ready(alarm.poll(cx))).await;
         alarm.set(Some(late));
         assert!(!rings(&mut alarm, soon + Duration::from_millis(5)).await, "it was moved away");

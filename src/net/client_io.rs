@@ -1,8 +1,8 @@
-//! The stream of a client while hyper speaks HTTP on it: it knows when the client owes bytes and how long it may take.
+//! The stream of a client while hyper speaks HTTP on it, with deadlines for what the client owes.
 //!
-//! hyper has one timer for the head of a request and counts the idle time between requests into it. Here the two are
-//! apart, as in nginx (`client_header_timeout`, `keepalive_timeout`), and a client that does not read its answer, or does
-//! not close after us, has a deadline too.
+//! hyper has one timer for the head of a request, and counts the idle time between requests into it. Here the two are
+//! apart, as in nginx (`client_header_timeout`, `keepalive_timeout`). A client that does not read its answer has a
+//! deadline too, and so has one that does not close after us.
 
 use std::{
     io,
@@ -24,32 +24,32 @@ use tokio::{
 use super::{alarm::Alarm, stream::Stream};
 use crate::config::Timeouts;
 
-/// How long a client may take nothing of its answer where `timeouts.response` is off.
+/// How long a client may take nothing of its answer if `timeouts.response` is off.
 const RELUCTANCE: Duration = Duration::from_secs(60);
 
-/// What the client owes us now. Set by who answers requests, read by [`ClientIo`].
+/// What the client owes us now. The code that answers requests sets it, and [`ClientIo`] reads it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Debt(Arc<Owed>);
 
 #[derive(Debug, Default)]
 struct Owed {
     what: AtomicU8,
-    /// The client does not take what hyper has for it.
+    /// Bytes that hyper has for the client wait, because the client does not take them.
     is_unsent: AtomicBool,
-    /// hyper reads ahead while a request is being answered and does not read again when it is: the clock of the next
-    /// request starts by this.
+    /// Wakes the reader when a request was answered, which starts the clock of the next request. hyper would not start
+    /// it: hyper reads ahead while a request is being answered, and does not read again when it is answered.
     reader: AtomicWaker,
 }
 
-/// The client owes the head of a request: as from the start.
+/// The client owes the head of a request. A new connection begins with this.
 const HEAD: u8 = 0;
-/// The client owes nothing: a request is being answered.
+/// The client owes nothing, because a request is being answered.
 const NOTHING: u8 = 1;
-/// The client may send another request, or not.
+/// The client may send another request, and need not.
 const NEXT: u8 = 2;
 
 impl Debt {
-    /// A request has come: its head is complete.
+    /// Notes that the complete head of a request has come.
     pub(super) fn is_paid(&self) {
         self.0.what.store(NOTHING, Relaxed);
     }
@@ -64,7 +64,7 @@ impl Debt {
         self.0.is_unsent.load(Relaxed)
     }
 
-    /// A request has been answered.
+    /// Notes that a request has been answered.
     pub(super) fn is_optional(&self) {
         self.0.what.store(NEXT, Relaxed);
         self.0.reader.wake();
@@ -77,7 +77,7 @@ pub(super) struct ClientIo {
     stream: Stream,
     timeouts: Timeouts,
     debt: Debt,
-    /// The debt that `reading` counts for.
+    /// The debt that `reading` was set for.
     counted: u8,
     reading: Alarm,
     writing: Option<Deadline>,
@@ -98,7 +98,7 @@ impl Deadline {
 }
 
 impl ClientIo {
-    /// A connection that owes its first request from now on.
+    /// A connection whose first request is due from now on.
     pub(super) fn new(stream: Stream, timeouts: Timeouts) -> Self {
         let mut reading = Alarm::default();
         reading.set(Some(Instant::now() + timeouts.request_header));
@@ -130,13 +130,13 @@ impl ClientIo {
         self.reading.poll(cx).map(|()| io::ErrorKind::TimedOut.into())
     }
 
-    /// Whether the client has taken nothing for too long.
+    /// Whether the client has taken nothing for too long. To be called while bytes wait for the client.
     fn poll_reluctance(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
         self.debt.0.is_unsent.store(true, Relaxed);
         self.writing.get_or_insert_with(|| Deadline::after(self.timeouts.response.unwrap_or(RELUCTANCE))).poll(cx)
     }
 
-    /// The client has taken something.
+    /// Notes that the client has taken something.
     fn note_taken(&mut self) {
         if self.writing.take().is_some() {
             self.debt.0.is_unsent.store(false, Relaxed);
@@ -148,7 +148,7 @@ impl AsyncRead for ClientIo {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match Pin::new(&mut self.stream).poll_read(cx, buffer) {
             Poll::Ready(read) => {
-                // The first byte of a next request starts the clock of its head.
+                // The first byte of the next request starts the clock of its head.
                 let _ = self.debt.0.what.compare_exchange(NEXT, HEAD, Relaxed, Relaxed);
                 Poll::Ready(read)
             }
@@ -196,8 +196,9 @@ impl AsyncWrite for ClientIo {
         }
     }
 
-    /// Sends our FIN, then reads and discards until the client's, or for `timeouts.close`: closing over unread bytes would
-    /// send a reset, which destroys an answer that the client has not read yet (nginx's `lingering_close`).
+    /// Sends our FIN, then reads and discards until the client's FIN, for `timeouts.close` at most (nginx:
+    /// `lingering_close`). Closing over unread bytes would send a reset, which destroys an answer that the client has
+    /// not read yet.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         let close = this.timeouts.close;
@@ -212,8 +213,8 @@ impl AsyncWrite for ClientIo {
 }
 
 impl ClientIo {
-    /// Ready when nothing can come any more. A client that has gone already is no failure: its error would stand before
-    /// the one that hyper ends the connection for.
+    /// Ready when nothing can come any more. A client that has gone already is no failure here: that error would hide
+    /// the one for which hyper ends the connection.
     fn linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if ready!(Pin::new(&mut self.stream).poll_shutdown(cx)).is_err() {
             return Poll::Ready(());

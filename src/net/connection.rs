@@ -36,7 +36,7 @@ use crate::{
     headers,
 };
 
-/// How long connections that wait for a request stay open in a drain, to answer 503 to what is on its way already.
+/// In a drain: how long connections that wait for a request stay open. Requests that are on their way already get a 503.
 pub(super) const LAST_CALL: Duration = Duration::from_secs(1);
 
 /// A client's connection, on its way to its worker.
@@ -44,7 +44,7 @@ pub(super) const LAST_CALL: Duration = Duration::from_secs(1);
 pub(super) struct Accepted {
     pub(super) stream: TcpStream,
     pub(super) sender: SocketAddr,
-    /// The port that was connected to.
+    /// The port that the client connected to.
     pub(super) port: u16,
     pub(super) tls: Option<Arc<rustls::ServerConfig>>,
     pub(super) guard: ConnectionGuard,
@@ -76,7 +76,7 @@ pub(super) async fn serve(worker: Arc<Worker>, accepted: Accepted) {
     let asked = Arc::clone(&connection);
     let service = service_fn(move |request| {
         let connection = Arc::clone(&asked);
-        // Boxed, because hyper keeps room for it for the life of the connection and moves it about.
+        // Boxed, because hyper keeps room for this future as long as the connection lives, and moves it.
         Box::pin(async move { Ok::<_, Infallible>(proxy::answer(&connection, request).await) })
     });
     let mut http = http1::Builder::new()
@@ -100,7 +100,7 @@ pub(super) async fn serve(worker: Arc<Worker>, accepted: Accepted) {
     };
     if let Ok(Some(leaving)) = ended {
         let Parts { io, read_buf, service, .. } = http.into_parts();
-        // What comes of it counts as a connection by itself.
+        // The session, or the refused client, counts as a connection itself.
         drop((service, connection));
         match leaving {
             Leaving::Session(opening) => opening.open(io.into_inner(), read_buf, &worker.sessions).await,
@@ -108,21 +108,21 @@ pub(super) async fn serve(worker: Arc<Worker>, accepted: Accepted) {
         }
         return;
     }
-    // HTTP has ended before the last of its answers was through: no 101 can follow them.
+    // HTTP has ended before all of the last answer was written. No 101 can follow that.
     if let Some(leaving) = connection.give_up_leaving() {
         leaving.fail();
     }
     if let Err(error) = ended {
         tracing::debug!(client = %sender, %error, "connection ended");
-        // What is behind a request that is being answered is that one's affair.
+        // While a request is being answered, bytes that cannot be read belong to that request, and its record tells of them.
         if error.is_parse() && !connection.debt.owes_nothing() {
             record_unread(shared, sender, tls, &error);
         }
     }
 }
 
-/// TLS, unless what comes is the letters of HTTP: who speaks that is to be told so in HTTP, as nginx does. What is neither is
-/// told so by rustls.
+/// Speaks TLS, unless the first byte is a letter, as in HTTP. A client that speaks HTTP is told in HTTP that it should
+/// not, as nginx does. Any other client is told so by rustls.
 async fn secure(socket: Socket, config: Arc<rustls::ServerConfig>) -> io::Result<Stream> {
     if socket.peek().await?.is_some_and(|byte| byte.is_ascii_alphabetic()) {
         return Ok(Stream::Plain(socket));
@@ -130,11 +130,11 @@ async fn secure(socket: Socket, config: Arc<rustls::ServerConfig>) -> io::Result
     Ok(Stream::Tls(Box::new(TlsAcceptor::from(config).accept(socket).await?)))
 }
 
-/// Has hyper speak HTTP until the connection ends, or leaves HTTP by its last request.
+/// Lets hyper speak HTTP until the connection ends, or until its last request leaves HTTP.
 ///
-/// hyper's own way to upgrade writes the 101 itself, in its own spelling, and takes a channel and a task more. Here the
-/// request that leaves HTTP is never answered, and the stream is taken from under hyper: nothing of it is lost, since hyper
-/// reads a next head only when all of the last answer is with the stream ([`proxy::Connection::take_leaving`]).
+/// hyper's own upgrade writes the 101 itself, in its own spelling, and needs a channel and a task. Here the request
+/// that leaves HTTP is never answered, and the stream is taken from under hyper. Nothing is lost by that: hyper reads
+/// the next head only when the stream has taken all of the last answer ([`proxy::Connection::take_leaving`]).
 async fn speak(
     http: &mut (impl Future<Output = hyper::Result<()>> + Unpin),
     connection: &proxy::Connection,
@@ -146,7 +146,7 @@ async fn speak(
     .await
 }
 
-/// What `speaking` comes to; `None` where a drain's last call is over before.
+/// The output of `speaking`. `None` if a drain's last call ends before.
 async fn until_last_call<T>(speaking: impl Future<Output = T>, orders: &Orders) -> Option<T> {
     let mut speaking = pin!(speaking);
     let mut last_call = pin!(async {
@@ -158,7 +158,7 @@ async fn until_last_call<T>(speaking: impl Future<Output = T>, orders: &Orders) 
         if let Poll::Ready(spoken) = speaking.as_mut().poll(cx) {
             return Poll::Ready(Some(spoken));
         }
-        // Not at every turn of hyper's: once asked, it wakes this task when there is something to say.
+        // The look comes only once: from then on, the notice of the close wakes this task.
         if mem::replace(&mut is_awaited, true) && !orders.is_closing() {
             return Poll::Pending;
         }
@@ -167,18 +167,20 @@ async fn until_last_call<T>(speaking: impl Future<Output = T>, orders: &Orders) 
     .await
 }
 
-/// hyper has answered a head that it could not read, or that is too large: no request came of it, so nobody else records it.
+/// Records a head that hyper could not read, or that is too large, and that hyper has answered. No request came of it,
+/// so that nobody else records it.
 fn record_unread(shared: &Shared, sender: SocketAddr, tls: Option<TlsVersion>, error: &hyper::Error) {
     let plan = shared.plan();
     let mut record = Record::new(plan.access_log.clone(), sender.ip(), "", "");
     record.count_in(Arc::clone(&shared.metrics), plan.endings.clone(), false);
     record.request_id = headers::request_id(&HeaderMap::new(), shared.nonces.next());
     record.tls = tls;
-    // HTTP/2 is hung up on.
+    // hyper closes the connection on HTTP/2, without an answer.
     let is_answered = !error.is_parse_version_h2();
     let kind = if error.is_parse_too_large() { Kind::HeadTooLarge } else { Kind::BadRequest };
     let error = Error::from_source(kind, error.to_string());
-    // hyper has no question for it, and answers 414 to one part of what it calls too large.
+    // hyper answers 414 to a target that is too long. `is_parse_too_large` does not tell this from a large head, and
+    // the text does.
     let status = if error.to_string().ends_with("URI too long") { StatusCode::URI_TOO_LONG } else { error.status() };
     record.status = is_answered.then(|| status.as_u16());
     record.fail(&error);

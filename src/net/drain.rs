@@ -1,5 +1,5 @@
-//! What sessions are told from outside. Who is to leave and when: all sessions, those of a route, those of a backend; and
-//! each one's moment within that. And whose frames are to be shown.
+//! The orders to sessions: which of them are to leave and when, and whose frames are to be shown. An order to leave is
+//! for all sessions, for those of a route, or for those of a backend.
 
 use std::{
     collections::HashSet,
@@ -19,51 +19,51 @@ use crate::{
     ws::{close::CloseCode, session::Notice, termination::Cause},
 };
 
-/// Sessions are to leave, one by one.
+/// An order that sessions leave, one by one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Order {
     pub(super) began: Instant,
-    /// Over which time, so that clients do not come back all at once.
+    /// The time over which the sessions are told, so that their clients do not all come back at once.
     pub(super) spread: Duration,
     pub(super) cause: Cause,
     pub(super) code: CloseCode,
 }
 
 impl Order {
-    /// What a session is told whose place among all is `position` (0 to 1).
+    /// The notice for a session. `position`: its place among all sessions, from 0 to 1.
     fn notice(&self, position: f64) -> Notice {
         let at = self.began + self.spread.mul_f64(position.clamp(0.0, 1.0));
         Notice { at, cause: self.cause, code: self.code }
     }
 }
 
-/// So many sessions may be told in a second at least, whatever the spread: a few of them need no minute to come back.
+/// At least so many sessions are told in a second, whatever the spread: for a few sessions a minute would be too long.
 const SESSIONS_PER_SECOND: u32 = 20;
 
-/// Over which time so many sessions are told.
+/// The time over which `sessions` sessions are told, `most` at most.
 pub(super) fn spread(most: Duration, sessions: usize) -> Duration {
     let sessions = u32::try_from(sessions).unwrap_or(u32::MAX);
     most.min(Duration::from_secs(1).saturating_mul(sessions) / SESSIONS_PER_SECOND)
 }
 
-/// Every order that stands. It may be read at any time, and who holds sessions is woken when it changes.
+/// All orders that stand. They may be read at any time, and a change wakes the loops of the sessions.
 #[derive(Debug)]
 pub(super) struct Orders {
     book: watch::Sender<Arc<Book>>,
-    /// Told once, when the process closes: connections that carry no session wait for nothing else.
+    /// Notified once, when the process closes. Connections without a session wait for nothing else.
     closes: Notify,
 }
 
-/// The orders at one time.
+/// All orders that stand at one time.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Book {
-    /// The process ends: load balancers are to look away, and nothing else yet.
+    /// The process is about to end: load balancers are told so, and clients are still served.
     is_announced: bool,
-    /// The process ends: nothing is accepted any more.
+    /// The process closes: nothing is accepted any more.
     is_closing: bool,
     all: Option<Order>,
     routes: Vec<(String, Order)>,
-    /// An order keeps no backend alive: it ends with what it is about.
+    /// An order keeps no backend alive. It ends with its backend.
     backends: Vec<(Weak<Backend>, Order)>,
     /// Whose frames are to be shown.
     choices: Choices,
@@ -74,7 +74,7 @@ impl Orders {
         Self { book: watch::Sender::new(Arc::default()), closes: Notify::new() }
     }
 
-    /// Every order, and a wake-up at each change.
+    /// All orders that stand, and a wake-up at each change.
     pub(super) fn subscribe(&self) -> watch::Receiver<Arc<Book>> {
         self.book.subscribe()
     }
@@ -83,7 +83,7 @@ impl Orders {
         Arc::clone(&self.book.borrow())
     }
 
-    /// Whether the process is about to end: a connection had better carry no further request.
+    /// Whether the process is about to end. A connection had better carry no further request then.
     pub(super) fn is_announced(&self) -> bool {
         self.book.borrow().is_announced
     }
@@ -100,22 +100,22 @@ impl Orders {
         self.book.borrow().is_closing
     }
 
-    /// Ready when the process closes; never if it ends without. Nothing wakes who waits before: as long as
-    /// [`Self::is_closing`] says no, there is no need to ask a second time.
+    /// Ready when the process closes, never otherwise. This wakes its caller for the close only, so that whoever has
+    /// seen [`Self::is_closing`] say no need not look again.
     pub(super) async fn closing(&self) {
-        // Before the question: what is told in between counts.
+        // The waiter is made before the look, so that a notice in between is not missed.
         let closes = self.closes.notified();
         if !self.is_closing() {
             closes.await;
         }
     }
 
-    /// The process is about to end.
+    /// Notes that the process is about to end.
     pub(super) fn announce(&self) {
         self.change(|book| book.is_announced = true);
     }
 
-    /// The process ends.
+    /// Closes the process: `order` goes to all sessions.
     pub(super) fn close(&self, order: Order) {
         self.change(|book| {
             book.is_announced = true;
@@ -125,27 +125,27 @@ impl Orders {
         self.closes.notify_waiters();
     }
 
-    /// All sessions are to leave and no request is served, or no longer. As long as the process goes on, this can be taken
-    /// back.
+    /// Tells all sessions to leave and refuses all requests, or takes that back (`None`). It can be taken back for as
+    /// long as the process is not about to end.
     pub(super) fn drain_all(&self, order: Option<Order>) -> Result<(), Leaving> {
         let mut outcome = Ok(());
         self.change(|book| match order {
             None if book.is_announced => outcome = Err(Leaving),
-            // They have been told already.
+            // All sessions have been told already.
             Some(_) if book.is_closing => {}
             order => book.all = order,
         });
         outcome
     }
 
-    /// The frames of these sessions are to be shown until then.
+    /// Shows the frames of these sessions until `until`.
     pub(super) fn observe(&self, chosen: Chosen, until: Instant, now: Instant) -> Result<(), TooMany> {
         let mut outcome = Ok(());
         self.change(|book| outcome = book.choices.choose(chosen, until, now));
         outcome
     }
 
-    /// The frames of those called so are to be shown no more. Whether there were any.
+    /// Ends the choice of this name. Returns whether there was one.
     pub(super) fn look_away(&self, name: &str, now: Instant) -> bool {
         let mut found = false;
         self.change(|book| found = book.choices.take_back(name, now));
@@ -157,8 +157,8 @@ impl Orders {
         self.book.send_modify(|book| change(Arc::make_mut(book)));
     }
 
-    /// Forgets the orders on what is gone. Nobody is woken where there are none. `has_route`: whether a route of this name is
-    /// configured, or has sessions or requests left.
+    /// Forgets orders about what is gone. If there is none, nobody is woken. `has_route`: whether a route of this name
+    /// is configured, or has sessions or requests left.
     pub(super) fn forget_gone(&self, has_route: impl Fn(&str) -> bool, now: Instant) {
         self.book.send_if_modified(|book| {
             let is_stale = book.is_stale(&has_route, now);
@@ -171,41 +171,42 @@ impl Orders {
 }
 
 impl Book {
-    /// The sessions of a route are to leave for this cause, and nothing on it is served; `None`: no longer for this one.
+    /// Tells the sessions of a route to leave for this cause, and refuses its requests. `None`: takes back what was
+    /// ordered for this cause.
     pub(super) fn drain_route(&mut self, route: &str, cause: Cause, order: Option<Order>) {
         self.drain_routes(&[(route, order)], cause);
     }
 
-    /// Likewise for many, by one look at what stands: workers wait for it.
+    /// [`Self::drain_route`] for many routes, with one look at the orders that stand: workers wait meanwhile.
     pub(super) fn drain_routes(&mut self, routes: &[(&str, Option<Order>)], cause: Cause) {
         let named: HashSet<_> = routes.iter().map(|(name, _)| *name).collect();
         self.routes.retain(|(name, order)| order.cause != cause || !named.contains(&**name));
         self.routes.extend(routes.iter().filter_map(|(name, order)| Some(((*name).to_owned(), (*order)?))));
     }
 
-    /// The sessions of a backend are to leave for this cause; `None`: no longer for this one.
+    /// Tells the sessions of a backend to leave for this cause. `None`: takes back what was ordered for this cause.
     pub(super) fn drain_backend(&mut self, backend: &Arc<Backend>, cause: Cause, order: Option<Order>) {
         self.drain_backends(&[(backend, order)], cause);
     }
 
-    /// Likewise for many, by one look at what stands.
+    /// [`Self::drain_backend`] for many backends, with one look at the orders that stand.
     pub(super) fn drain_backends(&mut self, backends: &[(&Arc<Backend>, Option<Order>)], cause: Cause) {
         let named: HashSet<_> = backends.iter().map(|(backend, _)| Arc::as_ptr(backend)).collect();
         self.backends.retain(|(other, order)| order.cause != cause || !named.contains(&Weak::as_ptr(other)));
         self.backends.extend(backends.iter().filter_map(|(backend, order)| Some((Arc::downgrade(backend), (*order)?))));
     }
 
-    /// A reload has brought these routes back: whatever was ordered before they went is over.
+    /// Drops every order about routes that a reload has brought back.
     pub(super) fn restore_routes(&mut self, routes: &HashSet<&str>) {
         self.routes.retain(|(name, _)| !routes.contains(&**name));
     }
 
-    /// Likewise for backends.
+    /// Drops every order about backends that a reload has brought back.
     pub(super) fn restore_backends(&mut self, backends: &HashSet<*const Backend>) {
         self.backends.retain(|(other, _)| !backends.contains(&Weak::as_ptr(other)));
     }
 
-    /// Whether something stands in it that is about nothing any more.
+    /// Whether an order is about something that is gone, or a choice has ended.
     fn is_stale(&self, has_route: impl Fn(&str) -> bool, now: Instant) -> bool {
         self.routes.iter().any(|(name, _)| !has_route(name))
             || self.backends.iter().any(|(backend, _)| backend.strong_count() == 0)
@@ -218,7 +219,7 @@ impl Book {
         self.choices.forget_ended(now);
     }
 
-    /// What a session is told: the order that reaches it first.
+    /// The notice for a session: that of the order which reaches the session first.
     pub(super) fn notice(&self, route: &str, backend: &Arc<Backend>, position: f64) -> Option<Notice> {
         let of_route = self.routes.iter().filter(|(name, _)| name == route).map(|(_, order)| order);
         let of_backend = self.backends.iter().filter(|(other, _)| is_about(other, backend)).map(|(_, order)| order);
@@ -236,7 +237,7 @@ impl Book {
         self.all.is_some()
     }
 
-    /// Whether nothing stands in it.
+    /// Whether no order and no choice stands.
     pub(super) fn is_empty(&self) -> bool {
         self.all.is_none() && self.routes.is_empty() && self.backends.is_empty() && self.choices.is_empty()
     }
@@ -252,7 +253,8 @@ impl Book {
     }
 }
 
-/// Whether an order is about this backend. No other can have its place: the order keeps that, though not the backend.
+/// Whether an order is about this backend. The order's weak pointer keeps the place in memory, so that no other backend
+/// can have it.
 fn is_about(ordered: &Weak<Backend>, backend: &Arc<Backend>) -> bool {
     Weak::as_ptr(ordered) == Arc::as_ptr(backend)
 }

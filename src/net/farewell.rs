@@ -1,4 +1,4 @@
-//! A refusal that a page in a browser can read: a 101 of our own, and a Close that says why.
+//! A refusal that a page in a browser can read: a 101 of our own, and a Close that gives the reason.
 
 use std::{iter, time::Duration};
 
@@ -26,30 +26,30 @@ use crate::{
     },
 };
 
-/// What is read at once of what a refused client still sends; none of it means anything.
+/// How many bytes one read takes of what a refused client still sends. They are all discarded.
 const DISCARDED: usize = 512;
 
-/// What the answer to a handshake needs, kept from it before it is served.
+/// What the answer to a handshake needs, taken from the request before it is served.
 #[derive(Debug)]
 pub(super) struct Farewell {
     accept: HeaderValue,
     subprotocol: Option<HeaderValue>,
 }
 
-/// A refusal on its way: a 101 and a Close.
+/// A refusal that is being sent: a 101 and a Close.
 #[derive(Debug)]
 pub(super) struct Bid {
     words: Vec<u8>,
     /// The reason in the Close.
     reason: &'static str,
     patience: Duration,
-    /// It counts as a connection.
+    /// The refused client counts as a connection.
     counted: (ConnectionGuard, OwnedSemaphorePermit),
     record: Record,
 }
 
 impl Farewell {
-    /// `None` where refusals are told by status, and for requests that are no handshake.
+    /// `None` if refusals are told by status, or if the request is no handshake.
     pub(super) fn prepare(refuse: Refuse, request: &Request<Incoming>) -> Option<Self> {
         if refuse == Refuse::Http {
             return None;
@@ -63,7 +63,7 @@ impl Farewell {
         Some(Self { accept, subprotocol: first_subprotocol(headers) })
     }
 
-    /// Answers the handshake. The record says why it is refused; what is sent, once that has gone.
+    /// Answers the handshake. The record gets the reason now, and what was sent once it is sent.
     pub(super) fn bid(
         self,
         connection: &Connection,
@@ -83,8 +83,8 @@ impl Farewell {
 }
 
 impl Bid {
-    /// Says why, and reads and discards until the client's FIN, for `timeouts.close` at most: closing over unread bytes would
-    /// send a reset, which destroys the Close.
+    /// Sends the refusal, then reads and discards until the client's FIN, for `timeouts.close` at most. Closing over
+    /// unread bytes would send a reset, which destroys the Close.
     pub(super) async fn say(mut self, mut client: ClientIo) {
         let said = timeout(self.patience, async {
             client.write_all(&self.words).await.ok()?;
@@ -99,11 +99,11 @@ impl Bid {
             tracing::debug!("a refused client did not close in time");
         }
         drop(self.counted);
-        // Last, so that who reads it finds everything given back.
+        // The record is dropped last, so that a reader of it finds everything given back.
         drop(self.record);
     }
 
-    /// The record says 101, and the code of the Close.
+    /// Notes in the record the 101 and the Close that were sent.
     fn note_said(&mut self) {
         let record = &mut self.record;
         record.status = Some(StatusCode::SWITCHING_PROTOCOLS.as_u16());
@@ -113,7 +113,8 @@ impl Bid {
     }
 }
 
-/// The one to agree on: Chrome fails a handshake of whose subprotocols none is chosen, and reads no Close then.
+/// The first subprotocol that the client offers. If the 101 chooses none of those offered, Chrome fails the
+/// handshake and does not read the Close.
 fn first_subprotocol(headers: &HeaderMap) -> Option<HeaderValue> {
     let first = headers::tokens(headers, &SEC_WEBSOCKET_PROTOCOL).next()?;
     HeaderValue::from_bytes(first).ok()

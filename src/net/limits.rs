@@ -1,22 +1,22 @@
-//! The limit of open files: two a session, so the soft limit of 1,024 that shells give is 500 sessions.
+//! The limit of open files. A session takes two, so that the soft limit of 1,024 that shells give is enough for 500 sessions.
 
 use std::io;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// The soft limit; `None` = no limit.
+/// The soft limit on open files. `None` = no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OpenFiles {
-    /// As it was.
+    /// The limit before it was raised.
     pub before: Option<u64>,
-    /// As it is: the hard limit.
+    /// The limit now, which is the hard limit.
     pub now: Option<u64>,
 }
 
 /// Raises the soft limit of open files to the hard one.
 ///
 /// # Errors
-/// The kernel refuses.
+/// The kernel refuses to raise the limit.
 pub fn raise_open_files() -> io::Result<OpenFiles> {
     let Rlimit { current: before, maximum } = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })?;

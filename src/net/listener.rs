@@ -1,5 +1,5 @@
-//! The accept loop of one listener: accept, choose a worker, hand over. No error ends it: only the drain, or a reload
-//! that has it no more.
+//! The accept loop of one listener: it accepts a connection, chooses a worker and hands the connection over. No error
+//! ends the loop. Only a drain, a hand-over, or a reload without this listener does.
 
 use std::{
     io,
@@ -31,23 +31,23 @@ use super::{
     vital::Fault,
 };
 
-/// First and longest pause after a failed accept: out of descriptors, there is nothing to do but to wait for some.
+/// The first and the longest pause after a failed accept. Without free descriptors there is nothing to do but to wait for some.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(1));
 
-/// Connections that may wait for a worker; when they are more, the kernel's backlog fills.
+/// The most connections that wait for a worker. If more come, they wait in the kernel's backlog.
 pub(super) const HAND_OVER: usize = 1024;
 
-/// Where connections of the other workers go.
+/// Where a worker takes connections that were accepted for it.
 pub(super) type HandOver = mpsc::Sender<Accepted>;
 
-/// What is known of a listener outside of its accept loop. Dropping it ends the loop.
+/// A listener, as the rest of the process knows it. Dropping it ends the accept loop.
 #[derive(Debug)]
 pub(super) struct Listening {
-    /// What the file says.
+    /// The address in the file.
     pub(super) bind: SocketAddr,
-    /// What it is bound to.
+    /// The address that the socket is really bound to.
     pub(super) place: Place,
-    /// The same socket as the loop's: for its options, and to hand it over.
+    /// The socket of the loop, once more: to set its options, and to hand it over.
     pub(super) socket: std::net::TcpListener,
     pub(super) face: Arc<Face>,
     /// Dropped to end the loop.
@@ -58,35 +58,35 @@ pub(super) struct Listening {
 /// What an accept loop looks at for each connection.
 #[derive(Debug)]
 pub(super) struct Face {
-    /// The port that was connected to.
+    /// The port of the listener.
     port: u16,
-    /// A lock, because a reload reads the certificates again; only the loop waits for it.
+    /// Behind a lock, because a reload reads the certificates again. Only the accept loop waits for it.
     tls: RwLock<Option<Arc<rustls::ServerConfig>>>,
-    /// Another process keeps this socket.
+    /// Another process keeps this socket (the service manager).
     is_shared: bool,
     /// A successor has this socket too, and may accept from it.
     is_lent: AtomicBool,
 }
 
-/// A bound socket and how connections to it are spoken with.
+/// A bound socket, and how to speak with its clients.
 #[derive(Debug)]
 pub(super) struct Bound {
     pub(super) bind: SocketAddr,
     pub(super) socket: std::net::TcpListener,
     pub(super) tls: Option<Arc<rustls::ServerConfig>>,
-    /// Another process holds it too.
+    /// Another process keeps this socket, too.
     pub(super) is_shared: bool,
 }
 
-/// Who serves what is accepted.
+/// The workers that serve what is accepted.
 #[derive(Debug, Clone)]
 pub(super) struct Crew {
-    /// The first worker accepts for all.
+    /// The first worker, which accepts for all.
     pub(super) first: Arc<Worker>,
     pub(super) runtime: Handle,
-    /// By worker; the first one's is not used.
+    /// By worker: where its connections go. The first worker's is not used.
     pub(super) others: Vec<HandOver>,
-    /// By worker: where its sessions can be asked.
+    /// By worker: where to send new sessions, and questions about its sessions.
     pub(super) sessions: Vec<mpsc::Sender<Arrival>>,
 }
 
@@ -120,7 +120,8 @@ impl Crew {
 }
 
 impl Listening {
-    /// A successor gets this socket too: what waits in the kernel from now on is its own, if we end before it.
+    /// Gives a copy of this socket to a successor. From now on, clients that wait in the kernel are the successor's, if
+    /// we end first.
     ///
     /// # Errors
     /// Out of descriptors.
@@ -129,7 +130,7 @@ impl Listening {
         self.socket.try_clone()
     }
 
-    /// The successor has gone.
+    /// Takes the socket back, because the successor has gone.
     pub(super) fn own(&self) {
         self.face.is_lent.store(false, Relaxed);
     }
@@ -139,10 +140,11 @@ impl Listening {
         self.face.is_shared
     }
 
-    /// Ends the loop: ready when nothing is accepted any more and the socket is closed.
+    /// Ends the loop. The handle is ready when nothing is accepted any more and the socket is closed.
     pub(super) fn end(self) -> JoinHandle<()> {
         let Self { socket, stop, ended, .. } = self;
-        // Before the loop takes what waits: it must be the last to close.
+        // This copy is closed first. The loop accepts all clients that still wait before it closes its own, which must
+        // be the last one.
         drop(socket);
         drop(stop);
         ended
@@ -150,7 +152,7 @@ impl Listening {
 }
 
 impl Face {
-    /// Connections that are accepted from now on are spoken with so.
+    /// Changes the TLS of connections that are accepted from now on.
     pub(super) fn change_tls(&self, tls: Option<Arc<rustls::ServerConfig>>) {
         *self.tls.write().unwrap_or_else(PoisonError::into_inner) = tls;
     }
@@ -169,9 +171,9 @@ impl Acceptor {
     async fn run(self, mut stopped: oneshot::Receiver<()>) {
         let mut pause = BACK_OFF.0;
         loop {
-            // Only the wait is given up, never a connection that was accepted.
+            // Only the wait is cancelled, never a connection that was accepted.
             let accepted = tokio::select! {
-                // Always an error: it is dropped, never sent.
+                // Always an error: the sender is dropped, and never sends.
                 _ = &mut stopped => break,
                 accepted = self.accept() => accepted,
             };
@@ -180,7 +182,7 @@ impl Acceptor {
                     pause = BACK_OFF.0;
                     self.place(stream, sender).await;
                 }
-                // The client gave up while it waited: the next one is not to blame.
+                // This client gave up while it waited. The next one can be accepted at once.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(error) => {
                     tracing::error!(%error, pause_ms = pause.as_millis(), "accept failed");
@@ -191,14 +193,14 @@ impl Acceptor {
                 }
             }
         }
-        // Those that wait in the kernel are the other process's now.
+        // If another process has the socket too, the clients that still wait in the kernel are that process's.
         if !self.face.is_shared && !self.face.is_lent.load(Relaxed) {
             self.accept_last().await;
         }
     }
 
-    /// Takes what waits in the kernel, which the close would reset, until the kernel says that nothing does: in a drain it
-    /// reads a 503.
+    /// Accepts the clients that still wait in the kernel, until the kernel says that none does. Closing the socket
+    /// would reset them. In a drain they get a 503.
     async fn accept_last(&self) {
         for _ in 0..=socket::BACKLOG {
             match self.listener.accept_now() {
@@ -211,7 +213,7 @@ impl Acceptor {
     }
 
     async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
-        // However many come, those that have come want to be served too.
+        // Connections may come without end. The tasks of those that were accepted must have their turn too.
         consume_budget().await;
         self.listener.accept().await
     }
@@ -225,10 +227,10 @@ impl Acceptor {
         let tls = self.face.tls.read().unwrap_or_else(PoisonError::into_inner).clone();
         let accepted = Accepted { stream, sender, port: self.face.port, tls, guard };
         if worker == 0 {
-            // Boxed: a task moves what it is given about before it begins.
+            // Boxed, because the runtime moves a future several times before it first polls it.
             tokio::spawn(Box::pin(connection::serve(Arc::clone(first), accepted)));
         } else if others[worker].send(accepted).await.is_err() {
-            // That worker has stopped, and then the process is stopping.
+            // The worker has stopped, which means that the process is stopping.
             tracing::warn!(client = %sender, "a connection could not be handed to its worker");
         }
     }

@@ -1,4 +1,4 @@
-//! What is alive: connections by worker, sessions, and the moment when all are gone. Everything counted is a guard.
+//! Counts what is alive: connections and sessions of each worker. It tells when all are gone. A dropped guard gives a count back.
 
 use std::{
     pin::pin,
@@ -16,8 +16,8 @@ use tokio::sync::Notify;
 /// The counts of the process.
 #[derive(Debug)]
 pub(super) struct Live {
-    /// Connections by worker, and sessions: each counts for itself, so that it does not matter which of the two goes first.
-    /// They overlap only until hyper lets go of the connection.
+    /// By worker: connections and sessions. A session counts beside its connection, so that either may end first. Both
+    /// count only until hyper lets go of the connection.
     workers: Vec<AtomicUsize>,
     /// Workers that have ended.
     retired: Vec<AtomicBool>,
@@ -25,14 +25,14 @@ pub(super) struct Live {
     gone: Notify,
 }
 
-/// A client connection of a worker, until it is dropped.
+/// Counts a client's connection for a worker, until it is dropped.
 #[derive(Debug)]
 pub(super) struct ConnectionGuard {
     live: Arc<Live>,
     worker: usize,
 }
 
-/// A session of a worker, until it is dropped. It keeps nothing of the connection that it came on.
+/// Counts a session for a worker, until it is dropped. It keeps nothing of the connection that the session came on.
 #[derive(Debug)]
 pub(super) struct SessionGuard {
     live: Arc<Live>,
@@ -48,7 +48,7 @@ impl Live {
 
     /// Counts a connection for the worker that has the fewest.
     ///
-    /// Only the accept loops call this, all on one thread, so that the count read is the count taken.
+    /// Only the accept loops call this, and all run on one thread: no other call can come between the look and the count.
     pub(super) fn place(self: &Arc<Self>) -> ConnectionGuard {
         let loads = self.workers.iter().map(|count| count.load(Relaxed)).enumerate();
         let loads = loads.filter(|&(worker, _)| !self.retired[worker].load(Relaxed));
@@ -57,7 +57,7 @@ impl Live {
         ConnectionGuard { live: Arc::clone(self), worker }
     }
 
-    /// A worker has ended, and its connections with it: none is placed there any more.
+    /// Places no further connection on this worker, which has ended with all its connections.
     pub(super) fn retire(&self, worker: usize) {
         self.retired[worker].store(true, Relaxed);
     }
@@ -70,16 +70,17 @@ impl Live {
         self.sessions.load(Relaxed)
     }
 
-    /// Connections of clients, those that have become sessions included.
+    /// Connections of clients. Those that have become sessions are included.
     pub(super) fn connections(&self) -> usize {
         self.workers.iter().map(|count| count.load(Relaxed)).sum()
     }
 
-    /// Waits until no connection is left (and so no session).
+    /// Waits until no connection is left, and therefore no session.
     pub(super) async fn gone(&self) {
         loop {
             let mut notified = pin!(self.gone.notified());
-            // First in the list, then the look: else the last one could leave in between, and tell nobody.
+            // The waiter is registered before the look. Otherwise the last connection could leave in between, and its
+            // notice would be lost.
             notified.as_mut().enable();
             if self.workers.iter().all(|count| count.load(Acquire) == 0) {
                 return;
@@ -89,25 +90,25 @@ impl Live {
     }
 
     fn leave(&self, worker: usize) {
-        // Before the notice, for who looks after it.
+        // The count changes before the notice, because a waiter looks at the count after the notice.
         self.workers[worker].fetch_sub(1, Release);
         self.gone.notify_waiters();
     }
 }
 
 impl ConnectionGuard {
-    /// The worker that serves it.
+    /// The worker that serves this connection.
     pub(super) const fn worker(&self) -> usize {
         self.worker
     }
 
-    /// Counts this connection once more, for what outlives it and is no session.
+    /// Counts this connection once more, for something that outlives it and is no session.
     pub(super) fn again(&self) -> Self {
         self.live.workers[self.worker].fetch_add(1, Relaxed);
         Self { live: Arc::clone(&self.live), worker: self.worker }
     }
 
-    /// Counts a session, which takes the connection's place when that is dropped.
+    /// Counts a session, which goes on counting when its connection is dropped.
     pub(super) fn open_session(&self) -> SessionGuard {
         self.live.sessions.fetch_add(1, Relaxed);
         self.live.workers[self.worker].fetch_add(1, Relaxed);

@@ -1,7 +1,7 @@
 //! Gives memory back to the system when a burst of connections is over.
 //!
-//! A handshake takes some thirty kilobytes for a moment, a session half of one for long. After a burst what the handshakes
-//! took lies free between the sessions, where the allocator keeps it.
+//! A handshake takes about 30 KB for a moment, a session half a kilobyte for long. After a burst, the memory of the
+//! handshakes lies free between the sessions, and the allocator keeps it.
 
 use std::{
     sync::{
@@ -13,14 +13,14 @@ use std::{
 
 use super::{Shared, libc_calls::trim};
 
-/// So many connections are a burst: to look for what is free takes time in proportion to the sessions.
+/// So many connections are a burst. For fewer, giving memory back is not worth its time, which grows with the number of sessions.
 const BURST: usize = 256;
-/// It is over when none has come for so long.
+/// A burst is over when no connection has come for so long.
 const QUIET: Duration = Duration::from_millis(250);
-/// How often to look whether there was one.
+/// How often to look whether there was a burst.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// Connections accepted since memory was given back.
+/// Connections that were accepted since memory was last given back.
 #[derive(Debug, Default)]
 pub(super) struct Accepted(AtomicUsize);
 

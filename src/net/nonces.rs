@@ -1,4 +1,4 @@
-//! Numbers that nobody outside can guess, without a system call for each.
+//! Numbers that nobody outside can guess, made without a system call for each.
 
 use std::{
     hash::Hasher,
@@ -8,7 +8,7 @@ use std::{
 
 use siphasher::sip128::{Hasher128, SipHasher13};
 
-/// A counter under a random key of the process.
+/// A counter that is hashed with a random key of the process.
 #[derive(Debug)]
 pub(super) struct Nonces {
     key: [u8; 16],
@@ -24,7 +24,7 @@ impl Nonces {
         Ok(Self { key, count: AtomicU64::new(0) })
     }
 
-    /// Another one than all before.
+    /// Returns a number that differs from all numbers before.
     pub(super) fn next(&self) -> u128 {
         let mut hasher = SipHasher13::new_with_key(&self.key);
         hasher.write_u64(self.count.fetch_add(1, Relaxed));

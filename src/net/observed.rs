@@ -1,4 +1,4 @@
-//! Whose frames somebody looks at, and what the log says of them.
+//! Which sessions an operator watches frame by frame, and the lines in the log about these frames.
 
 use std::{
     fmt,
@@ -9,21 +9,22 @@ use ipnet::IpNet;
 
 use crate::ws::{Side, session::Seen};
 
-/// What `log.level` has to let through, whatever it says: only who was chosen writes there.
+/// The log always writes lines of this target, whatever `log.level` says: they come only from sessions that an operator
+/// has chosen.
 pub const LOG_TARGET: &str = "longwire::frames";
-/// Choices that stand at a time.
+/// The most choices at a time.
 pub(super) const MOST_CHOICES: usize = 16;
-/// How long a choice stands where nothing is said.
+/// How long a choice stands if the operator gives no time.
 pub(super) const USUAL_TIME: Duration = Duration::from_secs(5 * 60);
 /// The longest time that a choice stands.
 pub(super) const LONGEST_TIME: Duration = Duration::from_secs(3600);
 
-/// Whose frames.
+/// Whose frames are shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Chosen {
-    /// Those of the sessions of this id.
+    /// The frames of the sessions with this id.
     Session(String),
-    /// Those of all sessions of these clients, later ones too.
+    /// The frames of all sessions of these clients, also of sessions that begin later.
     Client(IpNet),
 }
 
@@ -31,12 +32,12 @@ pub(super) enum Chosen {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Choices(Vec<(Chosen, Instant)>);
 
-/// [`MOST_CHOICES`] stand.
+/// [`MOST_CHOICES`] stand already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct TooMany;
 
 impl Choices {
-    /// One more, or another time for one that stands.
+    /// Adds a choice, or gives another end to one that stands.
     pub(super) fn choose(&mut self, chosen: Chosen, until: Instant, now: Instant) -> Result<(), TooMany> {
         self.0.retain(|(other, end)| *end > now && *other != chosen);
         if self.0.len() >= MOST_CHOICES {
@@ -46,11 +47,11 @@ impl Choices {
         Ok(())
     }
 
-    /// Takes back what is called so. Whether there was such a one.
+    /// Takes back the choice of this name. Returns whether there was one.
     pub(super) fn take_back(&mut self, name: &str, now: Instant) -> bool {
         self.0.retain(|(_, end)| *end > now);
         let before = self.0.len();
-        // An address is written in many ways.
+        // An address can be written in several ways.
         let client = network(name);
         self.0.retain(|(chosen, _)| match chosen {
             Chosen::Session(id) => id != name,
@@ -59,18 +60,18 @@ impl Choices {
         self.0.len() < before
     }
 
-    /// When the last of the choices ends that are such.
+    /// When the last of the choices ends for which `is_such` is true.
     pub(super) fn until(&self, is_such: impl Fn(&Chosen) -> bool) -> Option<Instant> {
         self.0.iter().filter(|(chosen, _)| is_such(chosen)).map(|(_, until)| *until).max()
     }
 
-    /// Those that stand, and for how long yet.
+    /// The choices that stand, and how long each still does.
     pub(super) fn standing(&self, now: Instant) -> impl Iterator<Item = (&Chosen, Duration)> {
         let left = self.0.iter().map(move |(chosen, until)| (chosen, until.saturating_duration_since(now)));
         left.filter(|(_, left)| !left.is_zero())
     }
 
-    /// Whether one of them stands no more and is still here.
+    /// Whether a choice has ended and is still listed.
     pub(super) fn has_ended(&self, now: Instant) -> bool {
         self.0.iter().any(|(_, until)| *until <= now)
     }
@@ -84,7 +85,7 @@ impl Choices {
     }
 }
 
-/// An address, or a network; what is none of both is `None`.
+/// Reads an address or a network. `None` if the text is neither.
 pub(super) fn network(text: &str) -> Option<IpNet> {
     let address = || text.parse().map(|address: std::net::IpAddr| address.into());
     text.parse().or_else(|_| address()).ok().map(|network: IpNet| network.trunc())
@@ -102,7 +103,7 @@ impl fmt::Display for Chosen {
     }
 }
 
-/// A line for each frame, behind the others of the log: its queue makes no session wait.
+/// Writes a line for each frame. The lines go through the queue of the log, so that no session waits for them.
 pub(super) fn tell(id: &str, seen: &[Seen], missed: u64) {
     for Seen { to, passage, header, close } in seen {
         let direction = match to {
@@ -146,7 +147,7 @@ mod tests {
             choices.choose(session(&number.to_string()), now + USUAL_TIME, now).unwrap();
         }
         assert_eq!(choices.choose(session("one more"), now + USUAL_TIME, now), Err(TooMany));
-        // One that stands gets another time.
+        // A choice that stands gets another end.
         choices.choose(session("3"), now + LONGEST_TIME, now).unwrap();
         assert_eq!(choices.until(|chosen| *chosen == session("3")), Some(now + LONGEST_TIME));
         let later = now + USUAL_TIME;
