@@ -6,14 +6,14 @@ use jiff::{Timestamp, tz::TimeZone};
 
 use super::tls;
 
-/// Tags of DER (X.690 §8) that stand before and at the validity of a certificate (RFC 5280 §4.1).
+/// DER tags (X.690 §8) of the fields up to the validity of a certificate (RFC 5280 §4.1).
 const SEQUENCE: u8 = 0x30;
 const VERSION: u8 = 0xa0;
 const INTEGER: u8 = 0x02;
 const UTC_TIME: u8 = 0x17;
 const GENERALIZED_TIME: u8 = 0x18;
 
-/// When the first certificate of a PEM file ends. `None` where it cannot be read, which a listener would have refused.
+/// When the first certificate of a PEM file ends. `None` if it cannot be read. A listener would have refused such a file.
 pub(super) fn of_file(path: &Path) -> Option<Timestamp> {
     not_after(tls::read_chain(path).ok()?.first()?)
 }
@@ -33,13 +33,13 @@ fn not_after(certificate: &[u8]) -> Option<Timestamp> {
     time(&mut validity)
 }
 
-/// The content of the next element, which must have this tag.
+/// The content of the next element. `None` if the element has another tag.
 fn take<'a>(rest: &mut &'a [u8], tag: u8) -> Option<&'a [u8]> {
     let (found, after) = rest.split_first()?;
     let (&length, after) = after.split_first()?;
     let (length, after) = match length {
         0..=0x7f => (usize::from(length), after),
-        // The long form, of at most four bytes.
+        // The long form, of four bytes at most.
         0x81..=0x84 => {
             let (bytes, after) = after.split_at_checked(usize::from(length - 0x80))?;
             (bytes.iter().fold(0, |length, byte| length << 8 | usize::from(*byte)), after)
@@ -51,7 +51,7 @@ fn take<'a>(rest: &mut &'a [u8], tag: u8) -> Option<&'a [u8]> {
     (*found == tag).then_some(content)
 }
 
-/// A time of RFC 5280 §4.1.2.5: to the second, in UTC; two digits of a year stand for 1950 to 2049.
+/// Reads a time of RFC 5280 §4.1.2.5: in UTC, to the second. A year of two digits stands for 1950 to 2049.
 fn time(rest: &mut &[u8]) -> Option<Timestamp> {
     let is_long = *rest.first()? == GENERALIZED_TIME;
     let text = str::from_utf8(take(rest, if is_long { GENERALIZED_TIME } else { UTC_TIME })?).ok()?;

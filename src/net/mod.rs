@@ -1,7 +1,7 @@
 //! The only rooms that wait: sockets, TLS, HTTP, timers.
 //!
-//! [`server`] starts and drains; `listener` accepts; `connection` speaks HTTP with one client; `proxy` is the page
-//! to read first: one request from its head to its answer or its session; `upstream` is one attempt at a backend;
+//! [`server`] starts and drains; `listener` accepts; `connection` speaks HTTP with one client. `proxy` is the file to
+//! read first: one request from its head to its answer or its session. `upstream` is one attempt at a backend;
 //! [`relay`] is one session.
 
 use std::sync::{Arc, Mutex, RwLock};
@@ -56,16 +56,16 @@ mod unsent;
 mod upstream;
 pub mod vital;
 
-/// What all workers share for as long as the process runs. What counts is atomic or a short lock of its own.
+/// What all workers share for as long as the process runs. Counts are atomic, or have a short lock of their own.
 #[derive(Debug)]
 struct Shared {
-    /// A lock, because a reload puts another one here; held for the copy of a pointer.
+    /// Behind a lock, because a reload replaces the plan. The lock is held for the copy of a pointer.
     plan: RwLock<Arc<plan::Plan>>,
     live: Arc<live::Live>,
     admission: Arc<admission::Admission>,
     nonces: nonces::Nonces,
     accepted: memory::Accepted,
-    /// A lock, taken for requests with forwarding headers that are not believed.
+    /// Behind a lock, which is taken only for requests with forwarding headers that are not believed.
     strangers: Mutex<crate::headers::Strangers>,
     orders: drain::Orders,
     own: Arc<own::Own>,
@@ -77,10 +77,10 @@ struct Shared {
 /// One thread and runtime of the process.
 #[derive(Debug)]
 struct Worker {
-    /// Among all workers; the first one accepts.
+    /// The worker's number. Worker 0 accepts.
     index: usize,
     shared: Arc<Shared>,
     dialer: upstream::Dialer,
-    /// Where its sessions go once both sides are through the handshake, and what is asked of them.
+    /// Takes new sessions to this worker's loop, and questions about its sessions.
     sessions: tokio::sync::mpsc::Sender<session::Arrival>,
 }

@@ -1,5 +1,5 @@
-//! What one configuration comes to. A reload makes another one and changes nothing in this one: who began under it ends
-//! under it.
+//! A plan: what follows from one configuration. A reload makes another plan and does not change this one. What began
+//! under a plan ends under it.
 
 use std::{collections::HashSet, io, sync::Arc, time::Instant};
 
@@ -16,13 +16,13 @@ use crate::{
     },
 };
 
-/// A configuration with what its requests and sessions share.
+/// A configuration, and what its requests and sessions share.
 #[derive(Debug)]
 pub(super) struct Plan {
     pub(super) config: Config,
-    /// By the place of the route in `config.routes`.
+    /// The index is the place of the route in `config.routes`.
     pub(super) terms: Vec<Terms>,
-    /// By the index that routes carry.
+    /// The index is the one in each route (`Route::upstream`).
     pub(super) upstreams: Vec<Arc<Upstream>>,
     /// `None` = records are not written.
     pub(super) access_log: Option<AccessLog>,
@@ -34,13 +34,13 @@ pub(super) struct Plan {
 #[derive(Debug)]
 pub(super) struct Terms {
     pub(super) log: Arc<RouteLog>,
-    /// For those that agreed on no extension.
+    /// For sessions that agreed on no extension.
     pub(super) plain: Arc<Common>,
-    /// For those that agreed on one.
+    /// For sessions that agreed on an extension.
     pub(super) extended: Arc<Common>,
 }
 
-/// What all plans of a process are made with.
+/// What every plan of the process is made from.
 #[derive(Debug)]
 pub(super) struct Planner {
     pub(super) access_log: AccessLog,
@@ -67,7 +67,7 @@ impl Planner {
         Ok(Self { access_log, tickets, endings, secret: Secret(secret), registry, metrics })
     }
 
-    /// A plan whose backends are those of the plans before it, by upstream and address, as far as they live.
+    /// Makes a plan. Its backends are those of earlier plans, found by upstream and address, if they still live.
     pub(super) fn plan(&self, config: Config, now: Instant) -> Plan {
         let settings = config.upstreams.iter().cloned();
         let upstreams: Vec<_> = settings.map(|settings| self.registry.upstream(settings, now)).collect();
@@ -93,7 +93,7 @@ impl Planner {
 }
 
 impl Planner {
-    /// Forgets the backends that no plan and no session has.
+    /// Forgets the backends that no plan and no session has any more.
     pub(super) fn forget_gone(&self) {
         self.registry.forget_gone();
     }
@@ -103,19 +103,19 @@ impl Planner {
         self.metrics.has_gone_route() || self.registry.has_gone()
     }
 
-    /// Whether somebody still uses a route or a backend that this plan, which runs, does not have.
+    /// Whether a route or a backend is still in use that this plan, which runs, does not have.
     pub(super) fn has_more_than(&self, plan: &Plan) -> bool {
         (self.metrics.known_routes(), self.registry.known()) != (plan.terms.len(), plan.backends().count())
     }
 }
 
 impl Plan {
-    /// Whether a route is called so.
+    /// Whether a route has this name.
     pub(super) fn has_route(&self, name: &str) -> bool {
         self.config.routes.routes().any(|route| route.name == name)
     }
 
-    /// How all routes are called: for who asks of many, as workers wait for whoever changes the orders.
+    /// The names of all routes. Looking for many names at once is quicker, and workers wait while orders are changed.
     pub(super) fn route_names(&self) -> HashSet<&str> {
         self.config.routes.routes().map(|route| &*route.name).collect()
     }
@@ -147,12 +147,12 @@ impl Terms {
 }
 
 impl Shared {
-    /// The plan of what begins now.
+    /// The plan for requests and sessions that begin now.
     pub(super) fn plan(&self) -> Arc<Plan> {
         Arc::clone(&self.plan.read().unwrap_or_else(std::sync::PoisonError::into_inner))
     }
 
-    /// From now on what begins is for another plan.
+    /// Replaces the plan. What begins from now on is for the new one.
     pub(super) fn change_plan(&self, plan: Plan) {
         self.admission.unsent.set_limit(plan.config.limits.unsent_memory);
         *self.plan.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Arc::new(plan);

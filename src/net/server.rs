@@ -1,4 +1,4 @@
-//! Start, run, drain.
+//! Starts, runs and drains a proxy.
 
 use std::{
     fmt, io,
@@ -48,18 +48,20 @@ use crate::{
     traces::Traces,
 };
 
-/// After the end of a drain: how long workers may take for the records of what was cut, and slow readers for the records and
-/// messages that still wait. Before that end: how long what waits for a collector of spans may take.
+/// The most time that the process takes at its end for each of these:
+///
+/// 1. Workers, after the end of a drain: to write the records of sessions and requests that were cut.
+/// 2. Slow readers, after the end of a drain: to read the records and messages that still wait.
+/// 3. A collector, within what is left of `timeouts.drain`: to take the spans that still wait.
 pub const LAST_WORDS: Duration = Duration::from_secs(5);
 
-/// A reader of records that takes longer at the end is spoken of.
+/// At the end, a reader of records that takes longer than this is named in the log.
 const SLOW: Duration = Duration::from_secs(1);
 
-/// Tasks that a worker runs before it asks the kernel for more to do, if it does not run out of them: a busy worker saves
-/// system calls.
+/// A worker with many tasks asks the kernel for events only after it has run so many of them, which saves system calls.
 const TASKS_PER_POLL: u32 = 61;
 
-/// A running proxy: its listeners and worker threads. Dropping it ends everything at once.
+/// A running proxy: its listeners and worker threads. Dropping it ends all of them at once.
 #[derive(Debug)]
 pub struct Server {
     control: Arc<Control>,
@@ -72,13 +74,13 @@ pub struct Server {
 /// How a drain ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Drained {
-    /// Sessions that were open when it began.
+    /// Sessions that were open when the drain began.
     pub sessions: usize,
     /// Sessions and requests still open at the deadline.
     pub cut: usize,
     /// Records that could not be written since the process began.
     pub records_lost: usize,
-    /// How long it took.
+    /// How long the drain took.
     pub took: Duration,
 }
 
@@ -91,7 +93,7 @@ pub enum StartError {
     Tls(TlsError),
     /// A worker's thread or runtime could not be made.
     Worker(io::Error),
-    /// The admin interface cannot be had.
+    /// The admin interface cannot be opened.
     Admin(AdminBind, io::Error),
 }
 
@@ -124,10 +126,10 @@ impl Server {
         Self::start_with(config, access_log, &mut Inherited::default())
     }
 
-    /// [`Self::start`] on sockets that another process opened, where it opened those that the file asks for.
+    /// [`Self::start`], on sockets of another process if it passed those that the file asks for.
     ///
     /// # Errors
-    /// As [`Self::start`].
+    /// Those of [`Self::start`].
     pub fn start_with(config: Config, access_log: AccessLog, inherited: &mut Inherited) -> Result<Self, StartError> {
         let tickets = inherited.tickets().map_or_else(|| Tickets::new(Instant::now()), Ok);
         let tickets = Arc::new(tickets.map_err(StartError::Worker)?);
@@ -170,7 +172,7 @@ impl Server {
         Ok(Self { control, stop, workers: ended })
     }
 
-    /// What can be done to it while it runs.
+    /// How to change the proxy while it runs.
     #[must_use]
     pub const fn control(&self) -> &Arc<Control> {
         &self.control
@@ -200,23 +202,28 @@ impl Server {
         self.control.sessions()
     }
 
-    /// Tells load balancers to look away and serves on for `drain.wait`; then closes the listeners, answers 503 on
-    /// connections that are still open, tells every session over `drain.spread`, and waits until all are gone or
-    /// `timeouts.drain` is up. What is left of that is for spans that are not exported yet, and with [`LAST_WORDS`] for records
+    /// Drains the proxy, in these steps:
+    ///
+    /// 1. Load balancers are told to look away, and clients are still served, for `drain.wait`.
+    /// 2. The listeners close, and connections that are still open get a 503.
+    /// 3. Every session is told to leave, over `drain.spread`.
+    /// 4. This waits until all have gone, or until `timeouts.drain` is up.
+    ///
+    /// The rest of `timeouts.drain` is for spans that are not exported yet. The rest and [`LAST_WORDS`] are for records
     /// that are not written yet.
     pub async fn drain(self) -> Drained {
         self.drain_beside(std::future::pending()).await
     }
 
-    /// [`Self::drain`], with `handed_over` beside it as long as there are listeners that a successor could take over.
+    /// [`Self::drain`] together with `handed_over`, for as long as there are listeners that a successor could take over.
     pub async fn drain_beside(self, handed_over: impl Future<Output = ()>) -> Drained {
         let Self { control, stop, mut workers } = self;
         let began = Instant::now();
         let config = control.config();
         let (wait, deadline) = (config.drain.wait, config.timeouts.drain);
-        // What was accepted before a successor took over is served, if its request comes soon.
+        // Connections that were accepted before a successor took over are served if their request comes soon.
         let wait = if control.has_left() { wait.max(LAST_CALL.min(deadline / 2)) } else { wait };
-        // What is left after a failure is not trusted to serve on.
+        // After a failure, the rest of the process is not trusted to go on serving.
         let wait = if control.has_failed() { Duration::ZERO } else { wait };
         let closes = async {
             if !wait.is_zero() {
@@ -224,7 +231,7 @@ impl Server {
                 tokio::time::sleep(wait).await;
             }
             let sessions = control.sessions();
-            // The last ones to be told need time too.
+            // The sessions that are told last need time to leave, too.
             control.close(config.drain.spread.min(deadline.saturating_sub(wait) / 2)).await;
             sessions
         };
@@ -238,7 +245,7 @@ impl Server {
             Err(_) => control.live().connections(),
         };
         drop(stop);
-        // What is cut writes its record as its worker ends.
+        // Sessions and requests that are cut write their records when their worker ends.
         let _ = timeout(LAST_WORDS, workers.recv()).await;
         let export = control.traces().finish(deadline.saturating_sub(began.elapsed()).min(LAST_WORDS));
         let ((), records_lost) =
@@ -247,7 +254,7 @@ impl Server {
     }
 }
 
-/// Waits for the records to be written. How many never will be.
+/// Waits for the records to be written. Returns how many never will be.
 async fn finish(log: AccessLog, deadline: Instant) -> usize {
     let wait = move || {
         let waiting = log.lines().wait(deadline.min(Instant::now() + SLOW));
@@ -256,7 +263,7 @@ async fn finish(log: AccessLog, deadline: Instant) -> usize {
         }
         log.lines().finish(deadline)
     };
-    // An error says that the process stops its threads already.
+    // An error says that the process is already stopping its threads.
     tokio::task::spawn_blocking(wait).await.unwrap_or_default()
 }
 
@@ -269,7 +276,7 @@ struct Start {
     alive: mpsc::Sender<()>,
 }
 
-/// One thread and runtime each; the first one accepts for all.
+/// Starts the workers, one thread and runtime each. The first one accepts for all.
 fn start_workers(
     shared: &Arc<Shared>,
     count: usize,
@@ -293,7 +300,7 @@ fn start_workers(
         })?;
     }
     drop(report);
-    // It ends with the last thread that has said how it started.
+    // The reports end when the last thread has told how it started.
     let started: usize = reports.iter().map(|started| started.map(|()| 1)).sum::<io::Result<_>>()?;
     if started < count {
         return Err(io::Error::other("a thread ended at once"));
@@ -302,7 +309,7 @@ fn start_workers(
     Ok(Crew { first, runtime, others, sessions: asked })
 }
 
-/// A thread and runtime for what is no worker's: it must not slow a session down.
+/// Starts a thread and runtime for all work that is no worker's, so that it slows no session down.
 fn start_background(
     shared: Arc<Shared>,
     mut stopped: watch::Receiver<()>,
@@ -312,7 +319,7 @@ fn start_background(
     let handle = runtime.handle().clone();
     thread::Builder::new().name("background".into()).spawn(move || {
         let _vital = shared.vitals.guard("the background thread");
-        // Only ever an error: the sender is dropped to say stop.
+        // Always an error: the sender is dropped to stop this thread.
         let _ = runtime.block_on(stopped.changed());
         drop(runtime);
         drop(alive);
@@ -321,7 +328,7 @@ fn start_background(
 }
 
 impl Start {
-    /// `report`: how the start went.
+    /// Runs a worker's thread. `report`: where the thread tells how it started.
     fn run(self, runtime: Runtime, report: Report) {
         let Self { worker, arrivals, inbox, stopped, alive } = self;
         let entered = runtime.enter();
@@ -333,7 +340,7 @@ impl Start {
             Ok(sessions) => (Some(sessions), Ok(())),
             Err(error) => (None, Err(error)),
         };
-        // Whoever waits for it hears of the first failure only.
+        // The receiver stops at the first failure.
         let _ = report.send(started);
         drop(report);
         let Some(sessions) = sessions else { return };
@@ -343,20 +350,20 @@ impl Start {
             worker.shared.live.retire(worker.index);
             worker.shared.vitals.fail("a worker");
         }
-        // First the tasks, with the records that they still hold; then the word that this worker has ended.
+        // The tasks are dropped first, with the records that they still hold. Then `alive` tells that this worker has ended.
         drop(runtime);
         drop(alive);
     }
 }
 
-/// Where a worker's thread says how it started.
+/// Where a worker's thread tells how it started.
 type Report = std::sync::mpsc::Sender<io::Result<()>>;
 
-/// How a worker came to its end.
+/// How a worker ended.
 enum End {
     /// The process stops.
     Stopped,
-    /// A task has ended that none can do without. Its connections end with it: they would wait for ever.
+    /// A task has ended that the worker cannot do without. The worker's connections end too, because they would wait for ever.
     Failed,
 }
 
@@ -373,10 +380,10 @@ async fn work(
     }
     vital.spawn(sweep(Arc::clone(&worker)));
     tokio::select! {
-        // Only ever an error: the sender is dropped to say stop.
+        // Always an error: the sender is dropped to stop this worker.
         _ = stopped.changed() => End::Stopped,
         () = serve_inbox(worker, inbox) => End::Stopped,
-        // None of them ends but by a panic.
+        // These tasks end by a panic only.
         _ = vital.join_next() => End::Failed,
     }
 }
@@ -384,14 +391,14 @@ async fn work(
 /// Serves connections that were accepted on another thread.
 async fn serve_inbox(worker: Arc<Worker>, mut inbox: mpsc::Receiver<Accepted>) {
     while let Some(accepted) = inbox.recv().await {
-        // Boxed: a task moves what it is given about before it begins.
+        // Boxed, because the runtime moves a future several times before it first polls it.
         tokio::spawn(Box::pin(connection::serve(Arc::clone(&worker), accepted)));
     }
-    // Nobody is left to hand connections over; what runs goes on until the process stops it.
+    // No more connections can come. Those that are served go on until the process stops this worker.
     std::future::pending().await
 }
 
-/// Lets go of idle backend connections.
+/// Closes idle backend connections that are too old, or that their backend has closed.
 async fn sweep(worker: Arc<Worker>) {
     let mut interval = tokio::time::interval(IDLE_TIME / 4);
     loop {

@@ -1,7 +1,7 @@
 //! Sockets in the file system: the one way in which this process binds a path, and gives it up.
 //!
-//! What stands at a path is somebody's. Only a socket that nobody answers on is replaced: a process left it behind that was
-//! killed. A file, a folder, a link or a socket that somebody answers on stays as it is.
+//! Only a socket that nobody answers on is replaced, because a process that was killed has left it behind. A file, a
+//! folder, a link or a socket on which another process answers stays as it is.
 
 use std::{
     fs, io,
@@ -21,13 +21,13 @@ use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::handover::Inherited;
 
-/// Connections that may wait to be accepted: operators and successors are few.
+/// Connections that may wait to be accepted. There are few operators and successors.
 const BACKLOG: i32 = 128;
-/// After how long an address that another process has is tried again.
+/// The pause between two attempts to bind an address that another process has.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// A socket in the file system. Its file is removed when this is dropped, unless the socket is another process's too, or
-/// something else stands at the path by then.
+/// The file of a socket. Dropping this removes the file, unless another process has the socket too, or something else
+/// is at the path by then.
 #[derive(Debug)]
 pub(super) struct SocketFile {
     path: PathBuf,
@@ -36,7 +36,7 @@ pub(super) struct SocketFile {
     is_ours: AtomicBool,
 }
 
-/// What a file is known by, whatever path leads to it.
+/// The identity of a file, whatever path leads to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct FileId {
     device: u64,
@@ -46,7 +46,7 @@ pub(super) struct FileId {
 impl FileId {
     pub(super) const BYTES: usize = 16;
 
-    /// For another process of this machine.
+    /// For another process on this machine.
     pub(super) fn to_bytes(self) -> [u8; Self::BYTES] {
         ((u128::from(self.device) << 64) | u128::from(self.inode)).to_ne_bytes()
     }
@@ -57,10 +57,10 @@ impl FileId {
         Some(Self { device: device.ok()?, inode: inode.ok()? })
     }
 
-    /// Of what stands at a path; a link is itself.
+    /// The identity of what is at a path. A link is not followed.
     ///
     /// # Errors
-    /// As lstat(2).
+    /// Those of lstat(2).
     pub(super) fn at(path: &Path) -> io::Result<Self> {
         let found = fs::symlink_metadata(path)?;
         Ok(Self { device: found.dev(), inode: found.ino() })
@@ -72,12 +72,12 @@ impl SocketFile {
         self.id
     }
 
-    /// Another process is given this socket: from now on its file is not removed.
+    /// Gives the socket to another process too. From now on, dropping this does not remove the file.
     pub(super) fn lend(&self) {
         self.is_ours.store(false, Relaxed);
     }
 
-    /// The other process has gone, or does not want it.
+    /// Takes the socket back, because the other process has gone or does not want it.
     pub(super) fn own(&self) {
         self.is_ours.store(true, Relaxed);
     }
@@ -91,11 +91,11 @@ impl Drop for SocketFile {
     }
 }
 
-/// Listens at a path: on the predecessor's own socket, where it passed that, else on a new one. Only this user may connect.
-/// A predecessor's file stays the predecessor's until [`SocketFile::own`].
+/// Listens at a path: on the predecessor's own socket if it passed that, otherwise on a new one. Only this user may
+/// connect. A predecessor's file stays the predecessor's until [`SocketFile::own`].
 ///
 /// # Errors
-/// `AddrInUse`: another process answers there. Otherwise nobody can listen there before somebody clears the place.
+/// `AddrInUse`: another process answers there. Any other error stays until somebody removes what is at the path.
 pub(super) fn bind(path: &Path, inherited: &mut Inherited) -> io::Result<(UnixListener, SocketFile)> {
     if let Some((listener, id)) = inherited.take_path(path) {
         let file = SocketFile { path: path.to_owned(), id, is_ours: AtomicBool::new(false) };
@@ -104,7 +104,7 @@ pub(super) fn bind(path: &Path, inherited: &mut Inherited) -> io::Result<(UnixLi
     clear(path)?;
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
-    // The file gets the mode of the socket, so that at no time anybody else may connect.
+    // The file gets the mode of the socket, so that nobody else may connect at any time.
     let socket = fs::File::from(OwnedFd::from(socket));
     socket.set_permissions(fs::Permissions::from_mode(0o600))?;
     let socket = Socket::from(OwnedFd::from(socket));
@@ -114,10 +114,10 @@ pub(super) fn bind(path: &Path, inherited: &mut Inherited) -> io::Result<(UnixLi
     Ok((UnixListener::from(OwnedFd::from(socket)), file))
 }
 
-/// Tries until no other process has the address.
+/// Binds, and tries again for as long as another process has the address.
 ///
 /// # Errors
-/// Any but `AddrInUse`.
+/// Any error but `AddrInUse`.
 pub(super) async fn when_free<T>(bind: impl Fn() -> io::Result<T>) -> io::Result<T> {
     loop {
         match bind() {
@@ -155,22 +155,22 @@ fn clear(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Who answers at a path.
+/// The outcome of a call to a path.
 #[derive(Debug)]
 pub(super) enum Answer {
     Nobody,
     Connected(UnixStream),
-    /// Somebody whose queue is full.
+    /// A process answers there, and its queue is full.
     Busy,
 }
 
-/// Connects to a path, without waiting.
+/// Connects to a path without waiting.
 ///
 /// # Errors
-/// It cannot be told whether anybody answers.
+/// Any error that does not tell whether a process answers there.
 pub(super) fn call(path: &Path) -> io::Result<Answer> {
     let caller = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    // A queue that is full would hold us up for as long as it is.
+    // A blocking connect would wait for as long as the queue is full.
     caller.set_nonblocking(true)?;
     match caller.connect(&SockAddr::unix(path)?).map_err(|error| (error.kind(), error)) {
         Ok(()) => {

@@ -1,6 +1,6 @@
-//! What the process cannot do without: threads, and tasks that run as long as it does. None of them should panic, and one that
-//! did would leave sockets on which nobody answers. Here it is noted; whoever runs the process then drains and ends it, so that
-//! another one is started.
+//! Notes when something ends that the process cannot do without: threads, and tasks that run as long as the process.
+//! None of them should panic. One that did would leave sockets on which nobody answers. The process is then drained and
+//! ended, so that another one is started.
 
 use std::{
     sync::atomic::{AtomicU8, Ordering::Relaxed},
@@ -12,32 +12,32 @@ use tokio::sync::watch;
 /// Whether everything vital runs.
 #[derive(Debug)]
 pub(super) struct Vitals {
-    /// What failed first.
+    /// What failed first, if anything has.
     failed: watch::Sender<Option<&'static str>>,
-    /// Those that a test has asked for, by their bits.
+    /// The faults that a test has asked for, a bit for each.
     faults: AtomicU8,
 }
 
-/// Held by something vital while it runs. Dropped by a panic, it says so.
+/// Held by something vital while it runs. If a panic drops it, it notes a failure.
 #[derive(Debug)]
 pub(super) struct Vital<'v> {
     vitals: &'v Vitals,
     what: &'static str,
 }
 
-/// A place where a test can have the code panic. It does so in debug builds only.
+/// A place where a test can make the code panic, in debug builds only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[doc(hidden)]
 pub enum Fault {
     /// The loop of the sessions of the first worker, which accepts.
     FirstWorker,
-    /// That of the second one.
+    /// The loop of the sessions of the second worker.
     SecondWorker,
     /// The accept loop of a listener, after the next connection.
     AcceptLoop,
-    /// That of the admin interface.
+    /// The accept loop of the admin interface.
     AdminLoop,
-    /// What runs beside the workers.
+    /// The work beside the workers.
     Background,
 }
 
@@ -46,12 +46,12 @@ impl Vitals {
         Self { failed: watch::Sender::new(None), faults: AtomicU8::new(0) }
     }
 
-    /// To be held by something vital.
+    /// A guard for something vital to hold.
     pub(super) const fn guard(&self, what: &'static str) -> Vital<'_> {
         Vital { vitals: self, what }
     }
 
-    /// Something vital has ended.
+    /// Notes that something vital has ended.
     pub(super) fn fail(&self, what: &'static str) {
         tracing::error!(what, "failed: this process cannot go on");
         self.failed.send_if_modified(|failed| {
@@ -65,21 +65,21 @@ impl Vitals {
         self.failed.borrow().is_some()
     }
 
-    /// Ready when something vital has ended, with what it was.
+    /// Ready when something vital has ended. Returns what it was.
     pub(super) async fn failed(&self) -> &'static str {
         match self.failed.subscribe().wait_for(Option::is_some).await.map(|failed| *failed) {
             Ok(Some(what)) => what,
-            // The sender is ours.
+            // The sender is in `self`.
             _ => std::future::pending().await,
         }
     }
 
-    /// From now on the code panics at this place, once.
+    /// Makes the code panic at this place, once.
     pub(super) fn inject(&self, fault: Fault) {
         self.faults.fetch_or(fault.bit(), Relaxed);
     }
 
-    /// The place of a fault.
+    /// Stands at the place of a fault, and panics if a test has asked for it.
     pub(super) fn strike(&self, fault: Fault) {
         if cfg!(debug_assertions)
             && self.faults.load(Relaxed) & fault.bit() != 0
@@ -91,7 +91,7 @@ impl Vitals {
 }
 
 impl Fault {
-    /// All of them, by the words of `LONGWIRE_FAULT`.
+    /// All faults, by their words in `LONGWIRE_FAULT`.
     pub const ALL: [(&'static str, Self); 5] = [
         ("first_worker", Self::FirstWorker),
         ("second_worker", Self::SecondWorker),
@@ -100,7 +100,7 @@ impl Fault {
         ("background", Self::Background),
     ];
 
-    /// The one that this process was started with.
+    /// The fault that this process was started with.
     #[must_use]
     pub fn asked_for() -> Option<Self> {
         let word = std::env::var("LONGWIRE_FAULT").ok().filter(|_| cfg!(debug_assertions))?;
