@@ -1,14 +1,21 @@
-//! Listening sockets that another process has: those that the service manager passes at the start (`LISTEN_FDS`), and those
-//! that a predecessor hands over through a Unix socket (`handover` in the file).
+//! Listening sockets that another process has opened. The service manager passes some at the start (`LISTEN_FDS`). A
+//! predecessor hands its own over through a Unix socket (`handover` in the file).
 //!
-//! The sockets themselves go from process to process, so that no connection is refused and none that waits in the kernel
-//! is lost. `SO_REUSEPORT` would lose some: each process has a queue of its own, which is reset when it closes.
+//! The sockets themselves go from process to process, so that no connection is refused and none that waits in the
+//! kernel is lost. `SO_REUSEPORT` would lose some: each process has a queue of its own, which is reset when the process
+//! closes it.
 //!
-//! The successor connects, reads the sockets, starts, and writes one byte. Only then does the predecessor drain: a
-//! successor that fails leaves everything as it was. The sockets of paths go over as well, with the ids of their files, so
-//! that no file of the predecessor has to be replaced.
+//! A hand-over takes these steps:
 //!
-//! A predecessor that is told to end hands over until its listeners close. Who comes later finds nobody, and free addresses.
+//! 1. The successor connects and reads the sockets, then starts.
+//! 2. When the successor accepts connections, it writes one byte.
+//! 3. Only then does the predecessor drain. A successor that fails before leaves everything as it was.
+//!
+//! The sockets of paths go over as well, with the identities of their files, so that no file of the predecessor has to
+//! be replaced.
+//!
+//! A predecessor that is told to end hands over until its listeners close. A successor that comes later finds nobody at
+//! the path, and free addresses.
 
 mod parcel;
 
@@ -30,41 +37,42 @@ use super::{
     tickets::Tickets,
 };
 
-/// How long each step may take. The successor reads certificates and starts its threads in one of them.
+/// How long each step may take. In one of them the successor reads certificates and starts its threads.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// How long a predecessor may take for its first word, and to close once we serve: it has little to do for either.
+/// How long a predecessor may take to send its sockets, and to close once we serve. It has little to do for either.
 const FIRST_WORD: Duration = Duration::from_secs(5);
-/// After an accept that failed: out of descriptors, there is nothing to do but to wait for some.
+/// The pause after a failed accept. Without free descriptors there is nothing to do but to wait for some.
 const BACK_OFF: Duration = Duration::from_secs(1);
-/// What the successor says when it accepts connections.
+/// The byte by which the successor tells that it accepts connections.
 const READY: u8 = b'R';
 
-/// Listening sockets that this process did not open.
+/// Listening sockets that another process has opened.
 #[derive(Debug, Default)]
 pub struct Inherited {
     sockets: Vec<(TcpListener, Origin)>,
-    /// The predecessor's, by their files.
+    /// The predecessor's sockets that have files.
     paths: Vec<(UnixListener, FileId)>,
-    /// Who waits for our word.
+    /// The predecessor, which waits for our byte.
     predecessor: Option<UnixStream>,
     tickets: Option<Tickets>,
 }
 
-/// Whose socket it was.
+/// Which process a socket comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Origin {
-    /// The service manager's, who keeps it.
+    /// The service manager, which keeps the socket.
     Manager,
-    /// The predecessor's, who is about to go.
+    /// The predecessor, which is about to end.
     Predecessor,
 }
 
 impl Inherited {
-    /// What the service manager passed (`LISTEN_FDS`), and what a predecessor hands over that answers at `path`. Nobody
-    /// there is no error, nor is one who hands nothing over: it may be about to end, with its addresses free already.
+    /// Takes the sockets of the service manager (`LISTEN_FDS`), and those of a predecessor that answers at `path`. It
+    /// is no error if nobody answers there, or if a process there hands nothing over: that process may be about to end,
+    /// and its addresses may be free.
     ///
     /// # Errors
-    /// A descriptor of the service manager's that is no TCP listener.
+    /// A descriptor of the service manager that is no TCP listener.
     pub fn collect(path: Option<&Path>) -> io::Result<Self> {
         let mut manager = ListenFd::from_env();
         let mut inherited = Self::default();
@@ -80,7 +88,7 @@ impl Inherited {
         Ok(inherited)
     }
 
-    /// Takes what a predecessor hands over that answers at `path`, if one does.
+    /// Takes the sockets of the predecessor that answers at `path`, if one does.
     fn ask(&mut self, path: &Path) -> io::Result<()> {
         let predecessor = match socket_file::call(path)? {
             Answer::Connected(predecessor) => predecessor,
@@ -97,19 +105,19 @@ impl Inherited {
         Ok(())
     }
 
-    /// The socket for an address of the file, and whether another process keeps it.
+    /// Takes the socket for an address of the file. Returns it with whether another process keeps it.
     pub(super) fn take(&mut self, bind: SocketAddr) -> Option<(TcpListener, bool)> {
         let fits = |(socket, _): &(TcpListener, Origin)| socket.local_addr().is_ok_and(|address| serves(address, bind));
         let (socket, origin) = self.sockets.swap_remove(self.sockets.iter().position(fits)?);
         Some((socket, origin == Origin::Manager))
     }
 
-    /// The keys of the predecessor's TLS tickets, once.
+    /// Takes the keys of the predecessor's TLS tickets.
     pub(super) const fn tickets(&mut self) -> Option<Tickets> {
         self.tickets.take()
     }
 
-    /// The predecessor's socket whose file is at this path, with the id of that.
+    /// Takes the predecessor's socket whose file is at this path. Returns it with the identity of the file.
     pub(super) fn take_path(&mut self, path: &Path) -> Option<(UnixListener, FileId)> {
         let at = FileId::at(path).ok()?;
         Some(self.paths.swap_remove(self.paths.iter().position(|(_, id)| *id == at)?))
@@ -120,15 +128,15 @@ impl Inherited {
         self.sockets.iter().filter_map(|(socket, _)| socket.local_addr().ok())
     }
 
-    /// Tells the predecessor that its listeners are served, and waits until it accepts no more: whoever connects after that
-    /// is ours. Whether there was a predecessor. Blocks for `FIRST_WORD` (5 s) at most.
+    /// Tells the predecessor that its listeners are served, and waits until it accepts no more. Clients that connect
+    /// after that are ours. Returns whether there was a predecessor. Blocks for `FIRST_WORD` (5 s) at most.
     ///
     /// # Errors
-    /// It has gone: its sockets are ours all the same.
+    /// The predecessor has gone. Its sockets are ours all the same.
     pub fn ready(self) -> io::Result<bool> {
         let Some(mut predecessor) = self.predecessor else { return Ok(false) };
         predecessor.write_all(&[READY])?;
-        // The predecessor says nothing more. It closes once it accepts no more.
+        // The predecessor sends nothing more. It closes once it accepts no more.
         match predecessor.read(&mut [0]) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 tracing::warn!("the process before still accepts some of the connections");
@@ -139,8 +147,8 @@ impl Inherited {
     }
 }
 
-/// Whether a socket bound to `address` accepts what the file wants at `bind`. A service manager binds a bare port to `[::]`,
-/// which takes IPv4 too.
+/// Whether a socket bound to `address` accepts what the file wants at `bind`. A service manager binds a bare port to
+/// `[::]`, which takes IPv4 too.
 fn serves(address: SocketAddr, bind: SocketAddr) -> bool {
     address == bind
         || (address.port() == bind.port()
@@ -149,7 +157,7 @@ fn serves(address: SocketAddr, bind: SocketAddr) -> bool {
             && address.is_ipv6())
 }
 
-/// Where a successor finds this process.
+/// The path at which a successor finds this process.
 #[derive(Debug)]
 pub struct Handover {
     path: PathBuf,
@@ -158,8 +166,8 @@ pub struct Handover {
 }
 
 impl Handover {
-    /// Waits at `path`: on the predecessor's own socket, where it passed that. A path where another process answers is no
-    /// error: that one may be about to end, and is waited for. Only this user may connect.
+    /// Listens at `path`: on the predecessor's own socket if it passed that. It is no error if another process answers
+    /// there: it may be about to end, and [`Self::handed_over`] waits for that. Only this user may connect.
     ///
     /// # Errors
     /// The path cannot be bound.
@@ -176,7 +184,7 @@ impl Handover {
         Ok(Self { path: path.to_owned(), place })
     }
 
-    /// Ready once a successor serves our listeners. We accept no more then. Without a path, never.
+    /// Ready once a successor serves our listeners and we accept no more. Never ready if the path cannot be bound.
     pub async fn handed_over(self, control: &Control) {
         let path = self.path;
         let place = match self.place {

@@ -1,4 +1,4 @@
-//! Active checks: each backend is asked on a beat whether it serves, and its upstream is told.
+//! Active checks: each backend is asked at regular times whether it serves, and its upstream is told.
 
 use std::{
     fmt,
@@ -37,25 +37,26 @@ use crate::{
     },
 };
 
-/// What a backend may send between its 101 and its Pong, in bytes: a greeting, not a flood.
+/// How many bytes a backend may send between its 101 and its Pong. A greeting fits, a flood does not.
 const MAX_BEFORE_PONG: usize = 1024 * 1024;
 
-/// The session has done what it was for (RFC 6455 §7.4.1).
+/// The code of a Close after a session that has done its work (RFC 6455 §7.4.1).
 const NORMAL_CLOSURE: u16 = 1000;
 
-/// How much is read at a time.
+/// The most bytes that one read takes.
 const READ: usize = 4096;
 
-/// The checks of one configuration. Once this is dropped none of them speaks any more, also not one that had just come to its
-/// end on another thread: what an old check found must not be told to a configuration that may ask for none.
+/// The checks of one configuration. After this is dropped, none of them tells anything, not even one that has just
+/// ended on another thread. What an old check found must not be told to a new configuration, which perhaps wants no
+/// checks.
 #[derive(Debug, Default)]
 pub(super) struct Checks {
-    /// Aborted with the set, each at its next wait.
+    /// The tasks are aborted with the set, each at its next wait.
     tasks: JoinSet<()>,
     voice: Voice,
 }
 
-/// Whether checks are still listened to. Held while one tells what it found.
+/// Whether the checks are still listened to. The lock is held while a check tells what it found.
 #[derive(Debug, Clone)]
 struct Voice(Arc<Mutex<bool>>);
 
@@ -66,7 +67,7 @@ impl Default for Voice {
 }
 
 impl Voice {
-    /// `tell`: must not wait.
+    /// Calls `tell` if the checks are still listened to. `tell` must not wait.
     fn speak(&self, tell: impl FnOnce()) {
         let is_heard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if *is_heard {
@@ -74,7 +75,7 @@ impl Voice {
         }
     }
 
-    /// Nobody speaks when this has returned.
+    /// Once this has returned, no check tells anything.
     fn silence(&self) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = false;
     }
@@ -86,12 +87,13 @@ impl Drop for Checks {
     }
 }
 
-/// Checks the backends of these upstreams, where the file says so, until the checks are dropped. To be called within a
-/// runtime, on which everything then runs; drop earlier ones first, so that no check is told to two configurations.
+/// Checks the backends of these upstreams, if the file wants that, until the checks are dropped. To be called within a
+/// runtime, on which the checks then run. Earlier checks are to be dropped first, so that no check is told to two
+/// configurations.
 ///
-/// `on_transition` is called after each change of what the checks of one backend say, by its place in its upstream. It must
-/// not wait. Whoever drains the sessions of a backend that goes out (`OnDown::Drain` in [`Upstream::health_check`]) does it
-/// there, and takes it back when it comes back.
+/// `on_transition` is called each time the checks find that a backend goes out or comes back, with the backend's place
+/// in its upstream. It must not wait. It is the place to drain the sessions of a backend that goes out (`OnDown::Drain`
+/// in [`Upstream::health_check`]), and to take that back when the backend comes back.
 pub(super) fn watch<F>(upstreams: &[Arc<Upstream>], own: &Arc<Own>, on_transition: F) -> Checks
 where
     F: Fn(&Arc<Upstream>, usize, Transition) + Clone + Send + 'static,
@@ -108,7 +110,7 @@ where
     checks
 }
 
-/// One check after another, the first within `jitter`.
+/// Checks one backend again and again, for the first time within `jitter`.
 async fn watch_one(
     (upstream, index): (Arc<Upstream>, usize),
     settings: HealthCheck,
@@ -122,12 +124,12 @@ async fn watch_one(
         pause = settings.interval + at_random(settings.jitter);
         let (address, settings, upstream) = (address.clone(), settings.clone(), Arc::clone(&upstream));
         let (own, voice, on_transition) = (Arc::clone(&own), voice.clone(), on_transition.clone());
-        // In a task of its own: one that panics, which none should, is not the last one.
+        // Each check has a task of its own: no check should panic, and if one does, others follow it.
         let mut task = JoinSet::new();
         task.spawn(async move {
             let failure = match check(&address, &settings, &own).await {
                 Ok(()) => None,
-                // Ours, not the backend's: it says nothing.
+                // We have run out of something. That says nothing about the backend.
                 Err(Failure::Exchange(error)) if error.kind() == Kind::Exhausted => return,
                 Err(failure) => Some(failure.to_string()),
             };
@@ -139,7 +141,7 @@ async fn watch_one(
     }
 }
 
-/// A check came to its end: its upstream is told, and whoever wants to know of a transition.
+/// Tells the outcome of a check to the upstream, and a transition to `on_transition`.
 fn tell(
     upstream: &Arc<Upstream>,
     index: usize,
@@ -161,19 +163,19 @@ fn tell(
 enum Failure {
     /// No connection, or no answer that can be read.
     Exchange(Error),
-    /// A status that is none of those that pass.
+    /// A status that does not pass.
     Status(StatusCode),
-    /// Another answer to a handshake than a 101.
+    /// An answer to the handshake that is no 101.
     NotUpgraded(StatusCode),
     /// A 101 that does not follow from the handshake.
     FalseUpgrade(FalseUpgrade),
-    /// The 101 was all that came.
+    /// No Pong came in time.
     NoPong,
-    /// It ended the session before it answered the Ping.
+    /// The backend ended the session before it answered the Ping.
     Closed,
-    /// What it sent is no WebSocket.
+    /// The backend sent something that is no WebSocket.
     Breach(Breach),
-    /// [`MAX_BEFORE_PONG`] bytes, and no Pong among them.
+    /// The backend sent [`MAX_BEFORE_PONG`] bytes, and no Pong among them.
     Flood,
 }
 
@@ -204,7 +206,7 @@ impl From<Kind> for Failure {
     }
 }
 
-/// One check, all of it within `timeout`.
+/// Runs one check, within `timeout` in all.
 async fn check(address: &str, settings: &HealthCheck, own: &Own) -> Result<(), Failure> {
     let deadline = Deadline::now() + settings.timeout;
     let arrange = |addresses: &[SocketAddr]| alternate(addresses, |_| {});
@@ -230,7 +232,7 @@ async fn check(address: &str, settings: &HealthCheck, own: &Own) -> Result<(), F
                     handshake::verify(&offer, &headers).map_err(Failure::FalseUpgrade)?;
                     let mut session = Session { socket, read: early.into(), total: 0 };
                     timeout_at(deadline, session.ping()).await.unwrap_or(Err(Failure::NoPong))?;
-                    // It has answered: how well it says goodbye is not asked.
+                    // The backend has answered. How well it closes does not matter.
                     let _ = timeout_at(deadline, session.close()).await;
                     Ok(())
                 }
@@ -246,7 +248,7 @@ async fn ask(socket: &mut TcpStream, head: &Head, address: &str, deadline: Deadl
         .map_err(|_| Kind::ResponseTimeout)?
 }
 
-/// A GET of this path. Both were checked with the file; what cannot be written is left out.
+/// A GET of this path. Path and host were checked with the file. A value that cannot be written is left out.
 fn head(path: &str, host: Option<&str>) -> Head {
     let path = path.parse().unwrap_or_else(|_| PathAndQuery::from_static("/"));
     let mut headers = HeaderMap::new();
@@ -257,7 +259,7 @@ fn head(path: &str, host: Option<&str>) -> Head {
     Head { method: Method::GET, uri: Uri::from(path), headers }
 }
 
-/// Makes it a WebSocket handshake, read as one by the same rules as a client's.
+/// Makes the request a WebSocket handshake, which the rules for clients then read.
 fn upgrade(mut head: Head) -> Result<(Head, Offer), Error> {
     let mut key = [0; 16];
     getrandom::fill(&mut key).map_err(|error| Error::from_source(Kind::Exhausted, error))?;
@@ -277,7 +279,7 @@ fn upgrade(mut head: Head) -> Result<(Head, Offer), Error> {
     }
 }
 
-/// A session of our own with a backend. It keeps no more of what it reads than one control frame and one read.
+/// A session of our own with a backend. Of what it reads, it keeps no more than one control frame and one read.
 struct Session {
     socket: TcpStream,
     read: BytesMut,
@@ -286,7 +288,7 @@ struct Session {
 }
 
 impl Session {
-    /// Sends a Ping and waits for its Pong (RFC 6455 §5.5.2). What else comes is read and dropped.
+    /// Sends a Ping and waits for its Pong (RFC 6455 §5.5.2). Everything else that comes is dropped.
     async fn ping(&mut self) -> Result<(), Failure> {
         let payload = random().to_be_bytes();
         self.send(OpCode::Ping, &payload).await?;
@@ -300,7 +302,7 @@ impl Session {
         }
     }
 
-    /// The close handshake (RFC 6455 §7.1.2): the backend ends the connection.
+    /// Closes the session (RFC 6455 §7.1.2). The backend is to end the connection.
     async fn close(&mut self) -> Result<(), Failure> {
         self.send(OpCode::Close, &NORMAL_CLOSURE.to_be_bytes()).await?;
         while self.control_frame().await?.opcode != OpCode::Close {}
@@ -318,7 +320,7 @@ impl Session {
         self.socket.write_all(&bytes).await.map_err(|_| Failure::Closed)
     }
 
-    /// The next Ping, Pong or Close; data before it is skipped.
+    /// Reads the next Ping, Pong or Close. Data before it is skipped.
     async fn control_frame(&mut self) -> Result<ControlFrame, Failure> {
         loop {
             let Some((header, size)) = FrameHeader::parse(&self.read).map_err(Failure::Breach)? else {
@@ -333,7 +335,7 @@ impl Session {
                 self.skip(header.length).await?;
                 continue;
             }
-            // At most 125 bytes, or it would not have been read as a control frame.
+            // At most 125 bytes: the header would not be a control frame's otherwise.
             let end = size + usize::try_from(header.length).map_err(|_| Failure::Breach(Breach::LongControl))?;
             while self.read.len() < end {
                 self.fill().await?;
@@ -356,7 +358,7 @@ impl Session {
         }
     }
 
-    /// Reads more, at least one byte.
+    /// Reads at least one byte more.
     async fn fill(&mut self) -> Result<(), Failure> {
         self.read.reserve(READ);
         let read = (&mut self.socket).take(READ as u64).read_buf(&mut self.read).await;
@@ -370,12 +372,12 @@ impl Session {
     }
 }
 
-/// Somewhere from nothing to `most`.
+/// A random time from zero to `most`.
 fn at_random(most: Duration) -> Duration {
     most.mul_f64(random() as f64 / u64::MAX as f64)
 }
 
-/// Where the kernel has none, a constant will do: nothing secret hangs on it.
+/// A random number. If the kernel has none, a constant is good enough: nothing here is secret.
 fn random() -> u64 {
     getrandom::u64().unwrap_or(0x5eed)
 }
@@ -397,7 +399,7 @@ mod tests {
     use super::*;
     use crate::{balance::Registry, config};
 
-    /// One backend, checked all the time.
+    /// An upstream with one backend that is checked all the time.
     fn upstream(address: &str) -> Arc<Upstream> {
         let file = "listeners: [ { bind: \"127.0.0.1:0\" } ]\nroutes: [ { upstream: chat } ]\n\
                     upstreams: { chat: { backends: [ { address: \"ADDRESS\" } ], \

@@ -1,9 +1,10 @@
-//! Tickets by which clients resume TLS sessions (RFC 8446 §2.2, RFC 5077), sealed with keys that the process makes. One set of
-//! keys serves all listeners, stays over a reload, and goes with the listening sockets to a successor, so that clients that
-//! come back then need no full handshake. rustls' own ticketers keep their keys to themselves.
+//! Tickets by which clients resume TLS sessions (RFC 8446 §2.2, RFC 5077), sealed with keys that the process makes.
 //!
-//! A key seals for `PERIOD` and opens for one more. Whoever learns a key can read what was sealed with it, so keys never
-//! touch a disk and are wiped when they are old.
+//! One set of keys serves all listeners and stays over a reload. It goes with the listening sockets to a successor, so
+//! that clients that come back then need no full handshake. rustls' own ticketers do not give their keys out.
+//!
+//! A key seals for `PERIOD` and then opens for one more. Whoever learns a key can read what was sealed with it. Keys
+//! therefore never touch a disk, and are wiped when they are old.
 
 use std::{
     fmt, io,
@@ -15,12 +16,12 @@ use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundK
 use tokio_rustls::rustls::server::ProducesTickets;
 use zeroize::Zeroizing;
 
-/// How long a key seals tickets, and then opens them.
+/// How long a key seals tickets, and how long it then still opens them.
 const PERIOD: Duration = Duration::from_secs(6 * 60 * 60);
-/// A ticket that is longer is none of ours: it holds a server name and secrets, a few hundred bytes.
+/// The most bytes of a ticket. Ours hold a server name and secrets, a few hundred bytes.
 const LONGEST: usize = 4096;
 
-/// Says in each ticket which key sealed it.
+/// The length of a key's name, in bytes. Each ticket begins with the name of the key that sealed it.
 const NAME: usize = 16;
 const SECRET: usize = 32;
 const AGE: usize = 4;
@@ -28,7 +29,7 @@ const AGE: usize = 4;
 /// Seals and opens tickets.
 pub struct Tickets(Mutex<Keys>);
 
-/// A lock, because every handshake asks for them; held for two counts of references.
+/// Behind a lock, because every handshake asks for the keys. The lock is held for two counts of references.
 struct Keys {
     current: Arc<Key>,
     previous: Option<Arc<Key>>,
@@ -37,7 +38,7 @@ struct Keys {
 }
 
 struct Key {
-    /// Its name, then its secret.
+    /// The name, then the secret.
     bytes: Zeroizing<[u8; NAME + SECRET]>,
     cipher: LessSafeKey,
 }
@@ -50,14 +51,14 @@ impl Tickets {
         Ok(Self(Mutex::new(keys)))
     }
 
-    /// Both keys with the age of the first, for a successor.
+    /// The keys, and the age of the current one, for a successor.
     #[must_use]
     pub fn to_bytes(&self, now: Instant) -> Zeroizing<Vec<u8>> {
         let mut keys = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // Without random bytes the old ones go on for as long as the successor finds right.
+        // Without random bytes the old keys go along. The successor decides how long it uses them.
         let _ = keys.roll(now);
         let age = PERIOD.saturating_sub(keys.rolls_at.saturating_duration_since(now)).as_secs();
-        // Of the full size from the start: a vector that grows leaves copies behind.
+        // Of the full size from the start: a vector that grows leaves copies of the keys behind.
         let mut bytes = Zeroizing::new(Vec::with_capacity(AGE + 2 * (NAME + SECRET)));
         bytes.extend(u32::try_from(age).unwrap_or(u32::MAX).to_be_bytes());
         bytes.extend_from_slice(&*keys.current.bytes);
@@ -65,7 +66,7 @@ impl Tickets {
         bytes
     }
 
-    /// [`Self::to_bytes`] of a predecessor. `None`: that is not what they are.
+    /// Reads the [`Self::to_bytes`] of a predecessor. `None`: the bytes are something else.
     #[must_use]
     pub fn from_bytes(bytes: &[u8], now: Instant) -> Option<Self> {
         let (age, keys) = bytes.split_first_chunk()?;
@@ -80,12 +81,12 @@ impl Tickets {
         Some(Self(Mutex::new(Keys { current, previous, rolls_at })))
     }
 
-    /// `None`: the kernel has no random bytes.
+    /// Seals a ticket. `None`: the kernel has no random bytes.
     fn seal(&self, plain: &[u8], now: Instant) -> Option<Vec<u8>> {
         self.keys(now)?.0.seal(plain)
     }
 
-    /// `None`: neither key sealed it.
+    /// Opens a ticket. `None`: neither key sealed it, or the kernel has no random bytes.
     fn open(&self, ticket: &[u8], now: Instant) -> Option<Vec<u8>> {
         let (current, previous) = self.keys(now)?;
         if ticket.len() > LONGEST {
@@ -106,7 +107,7 @@ impl ProducesTickets for Tickets {
         true
     }
 
-    /// In seconds, and a hint only: a ticket of the end of a period lives for one more.
+    /// In seconds, and a hint only: a ticket that is sealed at the end of a period lives for one more period.
     fn lifetime(&self) -> u32 {
         u32::try_from(2 * PERIOD.as_secs()).unwrap_or(u32::MAX)
     }
@@ -133,7 +134,7 @@ impl Keys {
         }
         let fresh = Arc::new(Key::random()?);
         let sealed_last = std::mem::replace(&mut self.current, fresh);
-        // Periods follow one another without gaps, or a key would live longer the rarer handshakes are.
+        // Periods follow each other without a gap. Otherwise a key would live longer if handshakes were rare.
         let ends_at = self.rolls_at + PERIOD;
         (self.previous, self.rolls_at) =
             if now < ends_at { (Some(sealed_last), ends_at) } else { (None, now + PERIOD) };
@@ -148,7 +149,7 @@ impl Key {
         Self::new(bytes).ok_or_else(|| io::Error::other("a key of another length than its cipher's"))
     }
 
-    /// `None`: the cipher has keys of another length, which it has not.
+    /// `None`: the cipher has keys of another length, which never happens.
     fn new(bytes: Zeroizing<[u8; NAME + SECRET]>) -> Option<Self> {
         let secret = UnboundKey::new(&CHACHA20_POLY1305, bytes.get(NAME..)?).ok()?;
         Some(Self { bytes, cipher: LessSafeKey::new(secret) })
@@ -158,7 +159,8 @@ impl Key {
         self.bytes.get(..NAME).unwrap_or_default()
     }
 
-    /// The key's name, a nonce, what is sealed, its tag. The nonce is random: two processes may seal with one key.
+    /// Returns the key's name, a nonce, the sealed bytes and their tag. The nonce is random, because two processes may
+    /// seal with one key.
     fn seal(&self, plain: &[u8]) -> Option<Vec<u8>> {
         let mut nonce = [0; NONCE_LEN];
         getrandom::fill(&mut nonce).ok()?;
@@ -170,7 +172,7 @@ impl Key {
     }
 
     fn open(&self, ticket: &[u8]) -> Option<Vec<u8>> {
-        // The name is no secret: it stands in every ticket.
+        // A comparison may stop early: the name is no secret, as it stands in every ticket.
         let (nonce, sealed) = ticket.strip_prefix(self.name())?.split_first_chunk()?;
         let mut opened = sealed.to_vec();
         let nonce = Nonce::assume_unique_for_key(*nonce);

@@ -26,26 +26,26 @@ use crate::config::{CertificateFiles, Tls};
 /// The one protocol that is served over TLS.
 pub const ALPN: &[u8] = b"http/1.1";
 
-/// Tickets for each TLS 1.3 handshake. A client may use one for one handshake only (RFC 8446 §C.4) and gets another with it,
-/// and one is what a WebSocket that reconnects needs; a browser that comes with several connections at once begins with as
-/// many full handshakes anyway.
+/// Tickets for each TLS 1.3 handshake. A client should use a ticket for one handshake only (RFC 8446 §C.4), and gets
+/// another with that handshake. A WebSocket that reconnects needs one. A browser that comes with several connections at
+/// once begins with as many full handshakes anyway.
 const TICKETS: usize = 1;
 
-/// Names of a certificate that we make ourselves. No `*.localhost`: verifiers want two labels after a wildcard.
+/// The names in a certificate that we make ourselves. No `*.localhost`: verifiers want two labels after a wildcard.
 const SELF_SIGNED_NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 
-/// How long it is valid: longer than anyone should use it, so that no one is surprised by its end.
+/// How long that certificate is valid: longer than anybody should use it, so that nobody is surprised by its end.
 const SELF_SIGNED_VALIDITY: Duration = Duration::from_secs(3650 * DAY);
 
-/// Clocks of browsers may be behind ours by this much.
+/// By how much the clock of a browser may be behind ours.
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(DAY);
 
 const DAY: u64 = 24 * 60 * 60;
 
-/// Which file is wrong, and how.
+/// A file that is wrong, and what is wrong.
 #[derive(Debug)]
 pub struct TlsError {
-    /// The file, as the configuration has it.
+    /// The path, as the configuration has it.
     pub path: PathBuf,
     /// What is wrong with it.
     pub kind: TlsErrorKind,
@@ -54,28 +54,28 @@ pub struct TlsError {
 /// What is wrong with a certificate or key file.
 #[derive(Debug)]
 pub enum TlsErrorKind {
-    /// It cannot be read.
+    /// The file cannot be read.
     Read(io::Error),
-    /// It cannot be written.
+    /// The file cannot be written.
     Write(io::Error),
-    /// Its PEM is broken.
+    /// The file is broken PEM.
     Pem(io::Error),
-    /// It holds no certificate.
+    /// The file holds no certificate.
     NoCertificate,
-    /// It holds no private key.
+    /// The file holds no private key.
     NoKey,
-    /// Its private key is encrypted: nobody is there to type a passphrase.
+    /// The private key is encrypted, and nobody is there to type a passphrase.
     EncryptedKey,
-    /// Its first certificate cannot be read.
+    /// The first certificate cannot be read.
     BadCertificate(webpki::Error),
-    /// Its key is of a kind that cannot be used.
+    /// The key is of a kind that cannot be used.
     BadKey(rustls::Error),
-    /// The key is not the one of this certificate.
+    /// The key does not belong to this certificate.
     KeyMismatch {
         /// The file of the certificate.
         certificate: PathBuf,
     },
-    /// It is missing while the other file of a self-signed pair exists.
+    /// The file is missing while the other file of a self-signed pair exists.
     HalfPair {
         /// The file that exists.
         other: PathBuf,
@@ -86,8 +86,8 @@ pub enum TlsErrorKind {
     Setup(rustls::Error),
 }
 
-/// Reads the certificates and makes what a listener needs to accept TLS. A self-signed certificate that was asked for and
-/// is not there yet is made first.
+/// Reads the certificates and makes what a listener needs to accept TLS. If the file asks for a self-signed certificate
+/// that is not there yet, this makes it first.
 ///
 /// Sessions are resumed by `tickets`, which all listeners share; nothing is kept per client.
 ///
@@ -112,7 +112,7 @@ pub fn load(tls: &Tls, tickets: &Arc<Tickets>) -> Result<Arc<ServerConfig>, TlsE
     Ok(Arc::new(config))
 }
 
-/// Reads all that [`load`] would read, and makes nothing: a self-signed pair that is still to be made is right.
+/// Reads everything that [`load`] would read, and makes nothing. A self-signed pair that [`load`] would make is right.
 ///
 /// # Errors
 /// Everything that is wrong, at most one error per certificate.
@@ -127,9 +127,8 @@ pub fn check(tls: &Tls) -> Result<(), Vec<TlsError>> {
     if errors.is_empty() { Ok(()) } else { Err(errors) }
 }
 
-/// Makes a certificate for this machine (`localhost` and the loopback addresses) and its key, for
-/// development: nobody trusts it. The folders are made where they are missing. Each file appears whole or not at all; the key
-/// is readable by its owner only.
+/// Makes a certificate for this machine (`localhost` and the loopback addresses) and its key, for development: nobody
+/// trusts it. Missing folders are made. Each file appears whole or not at all. Only its owner can read the key.
 ///
 /// # Errors
 /// A file that exists already or cannot be written.
@@ -137,7 +136,7 @@ pub fn make_self_signed(files: &CertificateFiles) -> Result<(), TlsError> {
     let (cert, key) = self_signed_pem().map_err(|error| TlsErrorKind::Generate(error).at(&files.cert))?;
     write_new(&files.key, &key, 0o600)?;
     write_new(&files.cert, &cert, 0o644).inspect_err(|_| {
-        // A key without its certificate would be refused at the next start. If it cannot be removed, that error says so.
+        // A key without its certificate would be refused at the next start. If the key cannot be removed, the error then says so.
         let _ = fs::remove_file(&files.key);
     })
 }
@@ -185,12 +184,12 @@ impl TlsErrorKind {
     }
 }
 
-/// The certificates of a listener by the names they are for.
+/// The certificates of a listener, by the names in them.
 #[derive(Debug)]
 struct Certificates {
-    /// Names in lower case, wildcards as `*.example.com`. Of two certificates with one name the first has it.
+    /// Names are in lower case, wildcards as `*.example.com`. If two certificates have one name, the first has it here.
     by_name: HashMap<String, Arc<CertifiedKey>>,
-    /// For clients that name none of these, or nothing.
+    /// For clients that ask for none of these names, or for no name.
     default: Arc<CertifiedKey>,
 }
 
@@ -210,8 +209,8 @@ impl Certificates {
         Ok(Self { by_name, default })
     }
 
-    /// An exact name before a wildcard, which stands for exactly one label (RFC 6125 §6.4.3). rustls hands names over in
-    /// lower case.
+    /// An exact name goes before a wildcard, which stands for exactly one label (RFC 6125 §6.4.3). rustls gives names
+    /// in lower case.
     fn choose(&self, server_name: Option<&str>) -> &Arc<CertifiedKey> {
         let find = |name: &str| {
             self.by_name.get(name).or_else(|| {
@@ -229,7 +228,7 @@ impl ResolvesServerCert for Certificates {
     }
 }
 
-/// The self-signed pair that is still to be made, if one is asked for.
+/// The self-signed pair that has to be made, if any.
 fn pair_to_make(tls: &Tls) -> Result<Option<&CertificateFiles>, TlsError> {
     let Some(files) = tls.certificates.first().filter(|_| tls.self_signed) else {
         return Ok(None);
@@ -250,7 +249,7 @@ fn exists(path: &Path) -> Result<bool, TlsError> {
     path.try_exists().map_err(|error| TlsErrorKind::Read(error).at(path))
 }
 
-/// A certificate with its key, and the DNS names it is for in lower case.
+/// Reads a certificate with its key, and the DNS names in it, in lower case.
 fn read_pair(files: &CertificateFiles, provider: &CryptoProvider) -> Result<(CertifiedKey, Vec<String>), TlsError> {
     let chain = read_chain(&files.cert)?;
     let names = names(&chain).map_err(|error| TlsErrorKind::BadCertificate(error).at(&files.cert))?;
@@ -260,7 +259,7 @@ fn read_pair(files: &CertificateFiles, provider: &CryptoProvider) -> Result<(Cer
         .map_err(|error| TlsErrorKind::BadKey(error).at(&files.key))?;
     let certificate = CertifiedKey::new(chain, key);
     match certificate.keys_match() {
-        // Unknown is a key that cannot tell its public half; none of ring's is such.
+        // `Unknown` is a key that cannot tell its public half. No key of ring's is such a key.
         Ok(()) | Err(rustls::Error::InconsistentKeys(InconsistentKeys::Unknown)) => Ok((certificate, names)),
         Err(rustls::Error::InconsistentKeys(_)) => {
             let certificate = files.cert.clone();
@@ -289,8 +288,8 @@ pub(super) fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, Tl
 
 fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
     let pem = read(path)?;
-    // `BEGIN ENCRYPTED PRIVATE KEY` (PKCS #8) or a `Proc-Type: 4,ENCRYPTED` header (RFC 1421, as OpenSSL writes it): the
-    // parser skips the one and calls the other broken.
+    // An encrypted key has `BEGIN ENCRYPTED PRIVATE KEY` (PKCS #8) or a `Proc-Type: 4,ENCRYPTED` header (RFC 1421, as
+    // OpenSSL writes it). The parser skips the first kind and calls the second kind broken.
     let is_encrypted = || String::from_utf8_lossy(&pem).contains("ENCRYPTED");
     match rustls_pemfile::private_key(&mut pem.as_slice()) {
         Ok(Some(key)) => Ok(key),
@@ -304,7 +303,7 @@ fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
     fs::read(path).map_err(|error| TlsErrorKind::Read(error).at(path))
 }
 
-/// A certificate and its key, in PEM.
+/// Makes a certificate and its key, in PEM.
 fn self_signed_pem() -> Result<(String, String), rcgen::Error> {
     let mut params = CertificateParams::new(SELF_SIGNED_NAMES.map(str::to_owned))?;
     let common_name = "longwire, self-signed";
@@ -319,7 +318,7 @@ fn self_signed_pem() -> Result<(String, String), rcgen::Error> {
     Ok((params.self_signed(&key)?.pem(), key.serialize_pem()))
 }
 
-/// Writes beside the path and then renames, so that nobody ever reads half of it; refuses a path that exists.
+/// Writes a file beside the path and then renames it, so that nobody reads half of it. Refuses a path that exists.
 fn write_new(path: &Path, text: &str, mode: u32) -> Result<(), TlsError> {
     let write = || {
         let folder = match path.parent() {
@@ -592,7 +591,7 @@ mod tests {
             .with_no_client_auth()
     }
 
-    /// Both ends in memory, until neither has anything more to say.
+    /// Connects both ends in memory, until neither has anything more to send.
     fn handshake(
         client: &ClientConfig,
         server: &Arc<ServerConfig>,

@@ -1,7 +1,7 @@
-//! What a predecessor gives its successor: listening sockets, with one message that says what else there is.
+//! What a predecessor gives to its successor: listening sockets, and one message with everything else.
 //!
-//! The sockets come with one byte, [`SOCKETS`], and what else the successor gets stands behind it, each part with its kind and
-//! its length. A version that knows no parts reads the one byte; a kind that it does not know it skips.
+//! The sockets come with one byte, [`SOCKETS`]. The parts of the message follow it, each with its kind and its length.
+//! A version that knows no parts reads the one byte only. A version that does not know a kind skips that part.
 
 use std::{
     io::{self, IoSlice, IoSliceMut},
@@ -28,15 +28,15 @@ use crate::net::{
     tickets::Tickets,
 };
 
-/// Sockets handed over at once, at most: the kernel takes no more in one message (`SCM_MAX_FD`).
+/// The most sockets in one message, a limit of the kernel (`SCM_MAX_FD`).
 const MOST: usize = 253;
-/// What the predecessor says with the sockets.
+/// The byte that comes with the sockets.
 const SOCKETS: u8 = b'S';
-/// The kind of the part that has the keys of TLS tickets.
+/// The kind of the part with the keys of TLS tickets.
 const TICKETS: u8 = b'T';
-/// The kind of the part that has the ids of files: those of the last sockets, which listen at paths.
+/// The kind of the part with the identities of files. The files are those of the last sockets, which listen at paths.
 const PATHS: u8 = b'P';
-/// All that the predecessor says: in one piece, as the kernel hands over what was sent at once.
+/// The most bytes of a message. It arrives in one piece, because it was sent by one call.
 const LONGEST: usize = 1024;
 
 /// Listening sockets for a successor.
@@ -47,7 +47,7 @@ pub(in crate::net) struct Sockets {
 }
 
 impl Sockets {
-    /// A successor gets this socket too, and its file is not ours to remove any more.
+    /// Gives this socket to a successor too. Its file is then not ours to remove any more.
     ///
     /// # Errors
     /// Out of descriptors.
@@ -66,7 +66,7 @@ pub(super) fn send(successor: &impl AsFd, sockets: &Sockets, tickets: &[u8]) -> 
     let descriptors: Vec<BorrowedFd<'_>> = tcp.chain(paths).collect();
     control.push(SendAncillaryMessage::ScmRights(&descriptors));
     let ids: Vec<u8> = sockets.paths.iter().flat_map(|(_, id)| id.to_bytes()).collect();
-    // Descriptors travel with at least one byte.
+    // The kernel sends descriptors only with at least one byte.
     let (of_tickets, of_paths) = (head(TICKETS, tickets)?, head(PATHS, &ids)?);
     let said = [&[SOCKETS][..], &of_tickets, tickets, &of_paths, &ids].map(IoSlice::new);
     sendmsg(successor, &said, &mut control, SendFlags::NOSIGNAL)?;
@@ -96,13 +96,13 @@ pub(super) fn receive(predecessor: &UnixStream) -> io::Result<(Sockets, Option<T
     Ok((Sockets { tcp, paths }, tickets))
 }
 
-/// What stands before a part: its kind, a byte, and its length, two.
+/// What stands before a part: its kind (1 byte) and its length (2 bytes).
 fn head(kind: u8, part: &[u8]) -> io::Result<[u8; 3]> {
     let [high, low] = u16::try_from(part.len()).map_err(io::Error::other)?.to_be_bytes();
     Ok([kind, high, low])
 }
 
-/// The part of this kind.
+/// Finds the part of this kind.
 fn part(mut parts: &[u8], wanted: u8) -> Option<&[u8]> {
     loop {
         let (&[kind, high, low], rest) = parts.split_first_chunk()?;
