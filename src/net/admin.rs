@@ -1,8 +1,8 @@
 //! The admin interface: where an operator looks and orders, over HTTP/1.1 and JSON (docs/openapi.yaml).
 //!
-//! It runs on the thread for what is no worker's, until the process exits: in a drain it is what still answers. Every head,
-//! body and wait is bounded, and so is the number of connections; a connection serves one request. `access` says who may
-//! ask, `calls` what can be asked, `views` what is answered.
+//! It runs on the thread for what is no worker's, until the process exits, so that it still answers in a drain. Every
+//! head, body and wait is bounded, and so is the number of connections. A connection serves one request. `access` says
+//! who may ask, `calls` what can be asked, `views` what is answered.
 
 mod access;
 mod answer;
@@ -45,20 +45,20 @@ use super::{
 };
 use crate::config::{Admin, AdminBind};
 
-/// Connections at a time; more wait in the kernel.
+/// The most connections at a time. More wait in the kernel.
 const CONNECTIONS: usize = 64;
-/// Bytes of a request's head.
+/// The most bytes of a request's head.
 const HEAD: usize = 16 * 1024;
-/// Header fields of a request.
+/// The most header fields of a request.
 const FIELDS: usize = 64;
-/// From the accept to the end of a request's head.
+/// The most time from the accept to the end of a request's head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
-/// From the accept to the end of the answer.
+/// The most time from the accept to the end of the answer.
 const DEADLINE: Duration = Duration::from_secs(30);
-/// After an accept that failed: out of descriptors, there is nothing to do but to wait for some.
+/// The pause after a failed accept. Without free descriptors there is nothing to do but to wait for some.
 const BACK_OFF: Duration = Duration::from_millis(100);
 
-/// The interface of a file, ready to be served.
+/// The interface that the file asks for, ready to be served.
 #[derive(Debug)]
 pub(super) struct Bound {
     /// `None` = another process still has the address.
@@ -66,25 +66,25 @@ pub(super) struct Bound {
     desk: Desk,
 }
 
-/// What a running admin interface is known by.
+/// What the process knows of its admin interface.
 #[derive(Debug)]
 pub(super) struct Desk {
-    /// What the file said at the start. Another address needs a restart.
+    /// The address in the file at the start. Another address needs a restart.
     bind: AdminBind,
-    /// A lock, because a reload reads the token again; held for the copy of a pointer.
+    /// Behind a lock, because a reload reads the token again. The lock is held for the copy of a pointer.
     access: RwLock<Arc<Access>>,
-    /// `None` = the address is another process's: still a predecessor's, or a successor's by now.
+    /// `None` = another process has the address: still a predecessor, or already a successor.
     door: Mutex<Option<Door>>,
-    /// Nobody is answered here any more.
+    /// Notified when a successor answers in our place.
     left: Notify,
     pub(super) since: Instant,
 }
 
-/// Reads the token, and opens the address or takes it from the process that hands it over. An address that another process
-/// has is no error: a predecessor may be about to end, and is waited for.
+/// Reads the token, and opens the address or takes it from the process that hands it over. It is no error if another
+/// process has the address: that may be a predecessor that is about to end, and is waited for.
 ///
 /// # Errors
-/// An address that cannot be had, a token that cannot be read.
+/// The address cannot be opened, or the token cannot be read.
 pub(super) fn bind(admin: &Admin, inherited: &mut Inherited) -> io::Result<Bound> {
     let access = RwLock::new(Arc::new(Access::new(admin)?));
     let (listener, door) = match door::open(&admin.bind, inherited) {
@@ -101,13 +101,13 @@ pub(super) fn bind(admin: &Admin, inherited: &mut Inherited) -> io::Result<Bound
 }
 
 impl Bound {
-    /// What is to be known of it, and the rest.
+    /// The desk, and the listener to be served.
     pub(super) fn split(self) -> (Desk, Unserved) {
         (self.desk, Unserved(self.listener))
     }
 }
 
-/// A listener that nobody serves yet; `None` = it has to be opened first.
+/// A listener that nobody serves yet. `None` = it has to be opened first.
 #[derive(Debug)]
 pub(super) struct Unserved(Option<Listener>);
 
@@ -150,39 +150,40 @@ impl Desk {
         Ok(listener)
     }
 
-    /// Where the file wants it.
+    /// The address in the file at the start.
     pub(super) const fn bind(&self) -> &AdminBind {
         &self.bind
     }
 
-    /// Where it is, with the port that was really bound; `None` = nowhere, as long as another process has the address.
+    /// The address, with the port that was really bound. `None` = another process still has it.
     pub(super) fn address(&self) -> Option<AdminBind> {
         self.door().as_ref().map(|door| door.address().clone())
     }
 
-    /// The rules of another file, ready to be put in place; `None` where that needs a restart.
+    /// The rules of another file, ready to be used. `None` if the file wants another address, which needs a restart.
     ///
     /// # Errors
     /// The token cannot be read.
     pub(super) fn read(&self, admin: Option<&Admin>) -> io::Result<Option<Access>> {
-        // An interface that stays where it is must not lose the token that this place demands.
+        // Without a restart the interface stays at its address, and must not lose the token that the file demanded for
+        // this address.
         let here = admin.filter(|admin| admin.bind == self.bind);
         here.map(Access::new).transpose()
     }
 
-    /// A successor gets the listening socket too.
+    /// Gives the listening socket to a successor too.
     pub(super) fn lend(&self, sockets: &mut Sockets) -> io::Result<()> {
         self.door().as_ref().map_or(Ok(()), |door| door.lend(sockets))
     }
 
-    /// The successor did not want it.
+    /// Takes the socket back, because the successor did not take over.
     pub(super) fn own(&self) {
         if let Some(door) = &*self.door() {
             door.own();
         }
     }
 
-    /// A successor answers from now on.
+    /// Stops answering, because a successor answers from now on.
     pub(super) fn leave(&self) {
         self.door().take();
         self.left.notify_one();
@@ -192,7 +193,7 @@ impl Desk {
         self.door.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Another token and other names from now on.
+    /// Uses another token and other names from now on.
     pub(super) fn change(&self, access: Access) {
         *self.access.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(access);
     }
@@ -244,7 +245,7 @@ async fn back_off(error: &io::Error) {
     tokio::time::sleep(BACK_OFF).await;
 }
 
-/// One request. `address`: where it came in; `None` = by a path.
+/// Serves one request. `address`: our address that it came to. `None` = it came by a path.
 async fn serve(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     address: Option<SocketAddr>,

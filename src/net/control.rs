@@ -48,51 +48,51 @@ use crate::{
 pub(super) use self::reload::bind;
 pub use self::reload::{ReloadError, Reloaded};
 
-/// How long a worker may take to do what was asked.
+/// How long a worker may take to answer, and listeners to close.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How long something is remembered at most that the configuration does not have any more and nobody uses. Nobody looks while
-/// there is no such thing to come.
+/// How often to look for things that the configuration does not have any more and that nobody uses. Nobody looks while
+/// there is nothing to come.
 const TIDY: Duration = Duration::from_secs(1);
 
-/// A running proxy, for whoever may change it. It does not keep the proxy running.
+/// A running proxy, for callers that change it. Keeping this does not keep the proxy running.
 #[derive(Debug)]
 pub struct Control {
     shared: Arc<Shared>,
     crew: Crew,
     planner: Planner,
-    /// What the process began with.
+    /// The configuration that the process began with.
     started: Config,
-    /// Where everything runs that is no worker's.
+    /// The runtime of everything that is no worker's.
     background: Handle,
-    /// A lock, held for the whole of a reload: they come one after another.
+    /// Behind a lock, which is held for the whole of a reload: reloads come one after another.
     listeners: Mutex<Vec<Listening>>,
-    /// Those of the plan that runs.
+    /// The checks of the plan that runs.
     checks: Mutex<Checks>,
     /// `None` = there is no admin interface.
     desk: Option<Desk>,
-    /// Likewise.
+    /// `None` = there is no admin interface.
     history: Option<History>,
-    /// The messages of the log; set where the process has a log.
+    /// The messages of the log. Set if the process has a log.
     messages: OnceLock<Lines>,
-    /// A lock, held from the count to the text, so that no scrape shows less than one before it.
+    /// A lock that is held from the count to the text, so that no scrape shows less than an earlier one.
     scrape: sync::Mutex<()>,
 }
 
-/// Who is told to leave by an order.
+/// The sessions that an order tells to leave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Told {
-    /// Sessions that are open when it is given; 0 where none is told.
+    /// Sessions that were open when the order was given. 0 if none is told.
     pub sessions: usize,
-    /// Over which time they are told, one by one.
+    /// The time over which they are told, one by one.
     pub over: Duration,
 }
 
-/// What was asked for is not there.
+/// Something that was asked for is not there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unknown {
-    /// What it is: `route`, `upstream`, `backend`, `choice`.
+    /// The kind of thing: `route`, `upstream`, `backend` or `choice`.
     pub what: &'static str,
-    /// How it was called.
+    /// The name that was asked for.
     pub name: String,
 }
 
@@ -104,7 +104,7 @@ impl fmt::Display for Unknown {
 
 impl std::error::Error for Unknown {}
 
-/// The process is about to end: what was asked for would change nothing any more.
+/// The process is about to end, so that the order would change nothing any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Leaving;
 
@@ -117,7 +117,7 @@ impl fmt::Display for Leaving {
 impl std::error::Error for Leaving {}
 
 impl Control {
-    /// Begins to accept.
+    /// Starts to accept connections, to check backends and to serve the admin interface.
     pub(super) fn start(
         shared: Arc<Shared>,
         crew: Crew,
@@ -169,12 +169,12 @@ impl Control {
         self.listeners().iter().map(|listening| listening.place.address).collect()
     }
 
-    /// Backends are not to be found at the addresses that are accepted on.
+    /// Notes the addresses on which this process accepts: no backend may be there.
     fn note_own(&self) {
         self.shared.own.set(self.listeners().iter().map(|listening| listening.place).collect());
     }
 
-    /// Where the admin interface is, with the port that was really bound; `None` = nowhere, or not yet.
+    /// The address of the admin interface, with the port that was really bound. `None` = there is none, or not yet.
     #[must_use]
     pub fn admin_address(&self) -> Option<AdminBind> {
         self.desk.as_ref()?.address()
@@ -186,18 +186,18 @@ impl Control {
         self.live().sessions()
     }
 
-    /// Whether load balancers should send clients here: not once a drain has been announced or something vital has failed.
+    /// Whether load balancers should send clients here: not after a drain was announced, nor after something vital has failed.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.shared.orders.book().is_ready() && !self.has_failed()
     }
 
-    /// Ready when something has failed without which the proxy cannot go on: it is to be drained and its process ended.
+    /// Ready when something has failed that the proxy cannot do without. The proxy is then to be drained, and its process ended.
     pub async fn failed(&self) {
         self.shared.vitals.failed().await;
     }
 
-    /// Whether another process keeps the listening sockets, so that newcomers wait for a successor when this one ends.
+    /// Whether another process keeps the listening sockets. New clients then wait for a successor when this process ends.
     #[must_use]
     pub fn has_kept_sockets(&self) -> bool {
         self.listeners().iter().any(Listening::is_shared)
@@ -209,27 +209,27 @@ impl Control {
         self.shared.vitals.have_failed()
     }
 
-    /// Has the code panic somewhere, for tests; in release builds it does nothing.
+    /// Makes the code panic at a place, for tests. Does nothing in release builds.
     #[doc(hidden)]
     pub fn inject(&self, fault: Fault) {
         self.shared.vitals.inject(fault);
-        // Every worker looks.
+        // This wakes every worker, which then looks for its fault.
         self.shared.orders.change(|_| {});
     }
 
-    /// What runs.
+    /// The configuration that runs.
     #[must_use]
     pub fn config(&self) -> Config {
         self.shared.plan().config.clone()
     }
 
-    /// Shows what is lost of the messages of the process's log among the metrics, beside what is lost of its records.
+    /// Counts the lost messages of the process's log in the metrics, together with the lost records.
     pub fn count_lost_messages(&self, messages: Lines) {
-        // Who comes second counts the same log.
+        // A second call would count the same log.
         let _ = self.messages.set(messages);
     }
 
-    /// Lines of the log that nobody will read.
+    /// Lines of the log, records and messages, that were lost.
     pub(super) fn lost_lines(&self) -> usize {
         self.access_log().lines().lost() + self.messages.get().map_or(0, Lines::lost)
     }
@@ -239,10 +239,10 @@ impl Control {
         &self.planner.access_log
     }
 
-    /// All sessions are told to leave and every request is refused, until that is taken back.
+    /// Tells all sessions to leave and refuses every request, or takes that back.
     ///
     /// # Errors
-    /// It cannot be taken back, as the process is about to end.
+    /// The process is about to end, and nothing is taken back.
     pub fn drain_all(&self, drains: bool) -> Result<Told, Leaving> {
         let sessions = self.sessions();
         let order = drains.then(|| self.shared.order(Cause::Drain, sessions));
@@ -250,7 +250,7 @@ impl Control {
         Ok(Told::by(order, sessions))
     }
 
-    /// The sessions of a route are told to leave and every request on it is refused, until that is taken back.
+    /// Tells the sessions of a route to leave and refuses every request on it, or takes that back.
     ///
     /// # Errors
     /// No route has this name (host and path, as in the log).
@@ -266,10 +266,10 @@ impl Control {
         })
     }
 
-    /// What the operator wants of a backend. `Drain`: its sessions are told to leave, too.
+    /// Sets what the operator wants of a backend. `Drain` also tells its sessions to leave.
     ///
     /// # Errors
-    /// No upstream, or none of its backends, is called so.
+    /// No upstream has this name, or none of its backends has this address.
     pub fn set_duty(&self, upstream: &str, address: &str, duty: Duty) -> Result<Told, Unknown> {
         let told = self.order(|plan, book| {
             let backend = plan.backend(upstream, address)?;
@@ -283,21 +283,21 @@ impl Control {
         Ok(told)
     }
 
-    /// Gives an order about something of the plan that runs. A reload changes plan and book in one step too, so that no order is
-    /// given about what has just gone.
+    /// Gives an order about something in the plan that runs. A reload, too, changes plan and orders in one step, so
+    /// that no order is given about something that has just gone.
     fn order(&self, give: impl FnOnce(&Plan, &mut Book) -> Result<Told, Unknown>) -> Result<Told, Unknown> {
         let mut given = Ok(Told::by(None, 0));
         self.shared.orders.change(|book| given = give(&self.shared.plan(), book));
         given
     }
 
-    /// The frames of these sessions are shown for so long from now on.
+    /// Shows the frames of these sessions for `time` from now on.
     pub(super) fn observe(&self, chosen: Chosen, time: Duration) -> Result<(), TooMany> {
         let now = Instant::now();
         self.shared.orders.observe(chosen, now + time, now)
     }
 
-    /// The frames of those called so are shown no more.
+    /// Ends the choice of this name.
     pub(super) fn look_away(&self, name: &str) -> Result<(), Unknown> {
         match self.shared.orders.look_away(name, Instant::now()) {
             true => Ok(()),
@@ -305,7 +305,7 @@ impl Control {
         }
     }
 
-    /// Checks the backends of the plan that runs; no other checks must run.
+    /// Checks the backends of the plan that runs. No other checks may run.
     fn check_backends(&self) {
         let _background = self.background.enter();
         let shared = Arc::clone(&self.shared);
@@ -318,14 +318,14 @@ impl Control {
             });
     }
 
-    /// Every session is told to leave over `longest` at most, and the listeners close. Ready when nothing is accepted any more.
+    /// Tells every session to leave, over `longest` at most, and closes the listeners. Ready when nothing is accepted any more.
     pub(super) async fn close(&self, longest: Duration) {
         let order = self.shared.order(Cause::Drain, self.sessions());
         self.shared.orders.close(Order { spread: order.spread.min(longest), ..order });
         self.end_listeners().await;
     }
 
-    /// The listening sockets, for a successor: from now on it may accept what waits there.
+    /// The listening sockets, for a successor. From now on it may accept the clients that wait there.
     pub(super) fn lend_sockets(&self) -> io::Result<Sockets> {
         let mut sockets = Sockets::default();
         for listening in &*self.listeners() {
@@ -340,7 +340,7 @@ impl Control {
         &self.planner.tickets
     }
 
-    /// The successor did not take over.
+    /// Takes the sockets back, because the successor did not take over.
     pub(super) fn own_sockets(&self) {
         self.listeners().iter().for_each(Listening::own);
         if let Some(desk) = &self.desk {
@@ -348,7 +348,8 @@ impl Control {
         }
     }
 
-    /// A successor accepts from our sockets: what waits there is its own. Ready when we accept no more.
+    /// Leaves the sockets to a successor, which accepts from them: the clients that wait there are its own. Ready when
+    /// we accept no more.
     pub(super) async fn leave_listeners(&self) {
         self.announce();
         if let Some(desk) = &self.desk {
@@ -361,7 +362,7 @@ impl Control {
         let loops: Vec<_> = self.listeners().drain(..).map(Listening::end).collect();
         let ends = async {
             for accepting in loops {
-                // An error says that its worker has stopped.
+                // An error says that the loop's worker has stopped.
                 let _ = accepting.await;
             }
         };
@@ -375,13 +376,13 @@ impl Control {
         self.listeners().is_empty()
     }
 
-    /// Whether the process is about to end: no order brings it back.
+    /// Whether the process is about to end. No order takes that back.
     #[must_use]
     pub fn is_leaving(&self) -> bool {
         self.shared.orders.is_announced()
     }
 
-    /// Load balancers are told to look away.
+    /// Tells load balancers to look away.
     pub(super) fn announce(&self) {
         self.shared.orders.announce();
     }
@@ -394,7 +395,7 @@ impl Control {
         &self.shared.traces
     }
 
-    /// What runs, with what its requests and sessions share.
+    /// The plan that runs.
     pub(super) fn plan(&self) -> Arc<Plan> {
         self.shared.plan()
     }
@@ -403,12 +404,12 @@ impl Control {
         &self.shared.vitals
     }
 
-    /// Every order that stands.
+    /// All orders that stand.
     pub(super) fn book(&self) -> Arc<Book> {
         self.shared.orders.book()
     }
 
-    /// What has been; `None` = there is no admin interface.
+    /// The last endings and the last hour. `None` = there is no admin interface.
     pub(super) const fn history(&self) -> Option<&History> {
         self.history.as_ref()
     }
@@ -417,7 +418,7 @@ impl Control {
         self.desk.as_ref()
     }
 
-    /// Asks all sessions, and ends those found if so wanted. `None`: a worker did not answer in time.
+    /// Searches all sessions, and ends those found if `kill` is given. `None`: a worker did not answer in time.
     pub(super) async fn ask(&self, search: Search, kill: Option<Kill>) -> Option<Found> {
         let (search, kill, asked) = (Arc::new(search), kill.map(Arc::new), Instant::now());
         let question = |answer| {
@@ -433,12 +434,12 @@ impl Control {
         Some(all)
     }
 
-    /// What all sessions have passed, by worker. `None`: one did not answer in time.
+    /// What all sessions have passed, by worker. `None`: a worker did not answer in time.
     pub(super) async fn count(&self) -> Option<Vec<Tally>> {
         self.answers(Arrival::Count).await
     }
 
-    /// Asks every worker at once; its answer stands at its place. `None`: one did not answer in time.
+    /// Asks every worker at once. The answers stand in the order of the workers. `None`: a worker did not answer in time.
     async fn answers<T>(&self, question: impl Fn(oneshot::Sender<T>) -> Arrival) -> Option<Vec<T>> {
         let answers = async {
             let mut awaited = Vec::with_capacity(self.crew.sessions.len());
@@ -456,7 +457,7 @@ impl Control {
         timeout(PATIENCE, answers).await.ok()?
     }
 
-    /// Whoever shows the metrics takes turns.
+    /// Waits for this caller's turn to show the metrics.
     pub(super) async fn scrape(&self) -> sync::MutexGuard<'_, ()> {
         self.scrape.lock().await
     }
@@ -465,7 +466,7 @@ impl Control {
         &self.shared.metrics
     }
 
-    /// When the certificates end that listeners have from now on.
+    /// Notes when the certificates end that the listeners use from now on.
     fn note_certificates(&self) {
         let plan = self.shared.plan();
         let of = |listener: &Listener| {
@@ -478,18 +479,18 @@ impl Control {
         self.metrics().set_certificates(plan.config.listeners.iter().flat_map(of));
     }
 
-    /// Forgets what the configuration does not have any more and nobody uses: in every table that has a row for each.
+    /// Forgets what the configuration does not have any more and nobody uses, in every table that has a row for each such thing.
     pub(super) fn forget_gone(&self) {
         let (metrics, plan) = (self.metrics(), self.plan());
         self.planner.forget_gone();
         metrics.forget_gone(plan.backends().map(|(upstream, backend)| (upstream, backend.address())));
-        // Asked for at most once, and not before the orders stand still.
+        // Asked for at most once, and only when the orders are locked.
         let names = LazyCell::new(|| metrics.route_names());
         self.shared.orders.forget_gone(|route| names.contains(route), Instant::now());
     }
 
-    /// Forgets what is gone, if something is. Whether something is still to go, by itself: what a reload has removed and
-    /// somebody still uses, or a choice whose time is not up.
+    /// Forgets what is gone, if something is. Returns whether something will go by itself later: what a reload has
+    /// removed and somebody still uses, or a choice that has not ended.
     fn tidy(&self) -> bool {
         if self.planner.has_gone() || self.book().choices().has_ended(Instant::now()) {
             self.forget_gone();
@@ -506,8 +507,9 @@ impl Control {
     }
 }
 
-/// The last session of something that is gone may end at any time. Where nothing is gone only a change of the orders can bring
-/// something, as a reload is one: a process whose file stays as it is does nothing here.
+/// Looks for what is gone, as the last session of something removed may end at any time. If nothing is left to go, only
+/// a change of the orders can bring something, and a reload is such a change. A process whose file stays as it is does
+/// nothing here.
 async fn tidy(control: Weak<Control>) {
     let Some(mut orders) = control.upgrade().map(|control| control.shared.orders.subscribe()) else { return };
     loop {
@@ -535,14 +537,14 @@ impl Told {
 }
 
 impl Shared {
-    /// What so many sessions are told that leave from now on.
+    /// The order to leave for `sessions` sessions, from now on.
     fn order(&self, cause: Cause, sessions: usize) -> Order {
         let drain = self.plan().config.drain;
         Order { began: Instant::now(), spread: spread(drain.spread, sessions), cause, code: drain.close_code }
     }
 }
 
-/// Whether the sessions of a backend that its checks find down are told to leave.
+/// Whether the sessions of a backend are told to leave when its checks find it down.
 fn drains_on_down(upstream: &Upstream) -> bool {
     upstream.health_check().is_some_and(|check| check.on_down == OnDown::Drain)
 }

@@ -1,5 +1,7 @@
-//! Who may ask. A page of any web site can reach a loopback port through a browser: by a form, by a script that may send but
-//! not read, or (its own name pointed at this machine) by one that may read too.
+//! Who may use the admin interface.
+//!
+//! A page of any web site can reach a loopback port through a browser, in three ways: by a form, by a script that may
+//! send but not read, or, if its own name leads to this machine, by a script that may read too.
 
 use std::{io, net::SocketAddr};
 
@@ -14,7 +16,7 @@ use super::{
 };
 use crate::config::Admin;
 
-/// The rules of one file.
+/// The rules of one configuration.
 #[derive(Debug)]
 pub(in crate::net) struct Access {
     token: Option<Token>,
@@ -29,10 +31,10 @@ impl Access {
         Ok(Self { token, hosts: admin.hosts.clone() })
     }
 
-    /// Whether a request that came in at `address` (`None`: by a path, where no browser is) may be answered.
+    /// Whether a request may be answered. `address`: our address that it came to. `None`: it came by a path, where no browser is.
     ///
     /// # Errors
-    /// What it lacks.
+    /// What the request lacks.
     pub(super) fn check(&self, headers: &HeaderMap, address: Option<SocketAddr>) -> Result<(), Refusal> {
         self.check_names(headers, address)?;
         match &self.token {
@@ -44,10 +46,10 @@ impl Access {
         }
     }
 
-    /// Whether it is called by its own name, which what is secret to nobody needs, too.
+    /// Whether the request calls the interface by its own name. Answers that hold no secret need this check too.
     ///
     /// # Errors
-    /// It is not.
+    /// The request does not.
     pub(super) fn check_names(&self, headers: &HeaderMap, address: Option<SocketAddr>) -> Result<(), Refusal> {
         let Some(address) = address else { return Ok(()) };
         let refuse = |code, what: &str| {
@@ -65,13 +67,13 @@ impl Access {
         }
     }
 
-    /// Whether it is called by its own name.
+    /// Whether `host` is a name of this interface.
     fn is_own(&self, host: &str, address: SocketAddr) -> bool {
         let (name, port) = match host.rsplit_once(':') {
             Some((name, port)) if !port.ends_with(']') => (name, port.parse().ok()),
             _ => (host, Some(80)),
         };
-        // Ports may be mapped on the way to a name that the file knows.
+        // For a name in the file, any port is right: ports may be mapped on the way.
         if self.hosts.iter().any(|known| known.eq_ignore_ascii_case(name)) {
             return true;
         }
@@ -83,10 +85,10 @@ impl Access {
     }
 }
 
-/// Whether a write says that it is JSON, which no form of a web page can.
+/// Whether a write says that it is JSON. A form of a web page cannot say so.
 ///
 /// # Errors
-/// It does not.
+/// The write does not.
 pub(super) fn check_write(headers: &HeaderMap) -> Result<(), Refusal> {
     let kind = only(headers, CONTENT_TYPE).ok().flatten().and_then(|value| value.split(';').next());
     if kind.is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json")) {
@@ -96,7 +98,7 @@ pub(super) fn check_write(headers: &HeaderMap) -> Result<(), Refusal> {
     Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "wrong_content_type", message))
 }
 
-/// The only value of a header; two of them are never believed.
+/// The only value of a header. If there are two, neither is believed.
 fn only(headers: &HeaderMap, name: HeaderName) -> Result<Option<&str>, ()> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {

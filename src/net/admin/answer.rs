@@ -9,7 +9,7 @@ use hyper::{
 use serde::Serialize;
 use serde_json::{Value, json};
 
-/// What goes back.
+/// The answer to a request.
 pub(super) type Answer = Response<Full<Bytes>>;
 
 /// Why something was not done: `{"error": {"code", "message", …}}`.
@@ -36,7 +36,7 @@ impl Refusal {
         Self::new(StatusCode::BAD_REQUEST, "bad_request", message)
     }
 
-    /// Another method would do.
+    /// The refusal of a method. `allow`: the methods that the path has.
     pub(super) fn wrong_method(allow: &'static str) -> Self {
         let refusal = Self::new(StatusCode::METHOD_NOT_ALLOWED, "wrong_method", format!("allowed here: {allow}"));
         Self { allow: Some(HeaderValue::from_static(allow)), ..refusal }
@@ -73,7 +73,7 @@ impl From<Refusal> for Answer {
 
 /// A JSON answer.
 pub(super) fn json(status: StatusCode, value: &impl Serialize) -> Answer {
-    // Our own types: none has a key that is no text.
+    // This cannot fail: no type of ours has a key that is no text.
     let body = serde_json::to_vec(value).unwrap_or_default();
     with_type(status, "application/json", body)
 }

@@ -1,4 +1,4 @@
-//! What can be asked of the admin interface, and what is done about it.
+//! The calls of the admin interface, and how each is answered.
 
 use std::{
     net::SocketAddr,
@@ -28,22 +28,22 @@ use crate::{
     ws::close::CloseCode,
 };
 
-/// Bytes of a body.
+/// The most bytes of a body.
 const BODY: usize = 16 * 1024;
-/// From the head to the end of the body.
+/// The most time from the head to the end of the body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(5);
-/// What a Close has room for (RFC 6455 §5.5).
+/// The bytes that a Close has for its reason (RFC 6455 §5.5).
 const LONGEST_REASON: usize = 123;
-/// Where nothing more fitting is said (RFC 6455 §7.4.1 on 1008).
+/// The code of a Close if the operator gives none (RFC 6455 §7.4.1 on 1008).
 const KILLED: CloseCode = CloseCode(1008);
-/// Sessions in one answer.
+/// The most sessions in one answer.
 const MOST_SESSIONS: usize = 1000;
-/// Further pages are no way to read a list.
+/// The greatest offset into the list of sessions. Nobody should read a list by pages further than that.
 const FURTHEST: usize = 100_000;
 
 const DESCRIPTION: &str = include_str!("../../../docs/openapi.yaml");
 
-/// One thing that can be asked for.
+/// One thing that can be asked of the interface.
 #[derive(Debug)]
 enum Call {
     Page,
@@ -69,17 +69,17 @@ enum Call {
     TakeBack(String),
 }
 
-/// Answers a request that came in at `address`, or by a path.
+/// Answers a request that came to `address`. `None`: it came by a path.
 pub(super) async fn answer(control: &Control, address: Option<SocketAddr>, request: Request<Incoming>) -> Answer {
     let (head, body) = request.into_parts();
-    // Read first: an answer beside unread bytes can be lost to a reset.
+    // The body is read first. If bytes of it were unread, a reset could destroy the answer.
     let body = match timeout(BODY_TIMEOUT, Limited::new(body, BODY).collect()).await {
         Ok(Ok(body)) => body.to_bytes(),
         Ok(Err(_)) => return too_large().into(),
         Err(_) => return Refusal::new(StatusCode::REQUEST_TIMEOUT, "too_slow", "the body did not come in time").into(),
     };
     let answered = match find(&head.method, head.uri.path()) {
-        // For load balancers, which call it by names that nobody here knows, and show no token.
+        // Load balancers call these two. They use names that the file does not know, and show no token.
         Ok(Call::Health) => Ok(text(StatusCode::OK, "ok\n")),
         Ok(Call::Ready) => Ok(match control.is_ready() {
             true => text(StatusCode::OK, "ready\n"),
@@ -89,7 +89,7 @@ pub(super) async fn answer(control: &Control, address: Option<SocketAddr>, reque
             let is_write = !matches!(head.method, Method::GET | Method::HEAD);
             let access = control.desk().map(|desk| desk.access());
             let checked = access.map_or(Ok(()), |access| match &found {
-                // It has nothing to tell, and asks for the token itself.
+                // The page holds no secret, and asks for the token itself.
                 Ok(Call::Page) => access.check_names(&head.headers, address),
                 _ => access.check(&head.headers, address),
             });
@@ -212,7 +212,7 @@ struct Nothing {}
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct HowToKill {
-    /// A float, because 1008.0 is an integer of JSON Schema.
+    /// A float, because 1008.0 is an integer in JSON Schema.
     code: Option<f64>,
     reason: Option<String>,
 }
@@ -220,7 +220,7 @@ struct HowToKill {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct HowToReload {
-    /// Diagnostics are rendered for a terminal.
+    /// Whether diagnostics are rendered in colour, for a terminal.
     color: bool,
 }
 
@@ -229,7 +229,7 @@ struct HowToReload {
 struct WhatToShow {
     id: Option<String>,
     client: Option<String>,
-    /// A float, because 1000.0 is an integer of JSON Schema.
+    /// A float, because 1000.0 is an integer in JSON Schema.
     for_ms: Option<f64>,
 }
 
@@ -264,14 +264,14 @@ async fn sessions(control: &Control, query: &str) -> Result<Answer, Refusal> {
     Ok(ok(&json!({ "sessions": sessions, "matched": found.matched, "total": control.sessions() })))
 }
 
-/// The last endings, the last of them first.
+/// The last endings, the newest first.
 fn endings(control: &Control, query: &str) -> Result<Answer, Refusal> {
     let endings = &kept(control)?.sessions;
     let (last, causes, total) = shown(endings, query)?;
     Ok(ok(&json!({ "endings": last, "causes": causes, "total": total })))
 }
 
-/// The last requests that became no session and no good answer, the last of them first.
+/// The last requests that became no session and got no good answer, the newest first.
 fn refusals(control: &Control, query: &str) -> Result<Answer, Refusal> {
     let refusals = &kept(control)?.refusals;
     let (last, causes, total) = shown(refusals, query)?;
@@ -283,7 +283,7 @@ fn kept(control: &Control) -> Result<&Endings, Refusal> {
     Ok(&history.endings)
 }
 
-/// As many as the query asks for, how many by cause, and how many there have been.
+/// The last ones, as many as the query asks for; how many there were of each cause; how many in all.
 fn shown<T: Serialize, C: Serialize + Copy>(last: &Last<T, C>, query: &str) -> Result<(Value, Value, u64), Refusal> {
     let mut limit = endings::KEPT;
     for (key, value) in target::pairs(query)? {
@@ -310,10 +310,10 @@ async fn session(control: &Control, id: String) -> Result<Answer, Refusal> {
 
 async fn kill(control: &Control, id: String, body: &[u8]) -> Result<Answer, Refusal> {
     let HowToKill { code, reason } = read(body)?;
-    // What does not fit is out of range either way.
+    // A number that does not fit into 16 bits becomes one that is out of range.
     let code = code.map_or(KILLED, |code| CloseCode(if code.fract() == 0.0 { code as u16 } else { 0 }));
     let reason = reason.unwrap_or_else(|| "killed".to_owned());
-    // What an endpoint may put on the wire (RFC 6455 §7.4, IANA's registry).
+    // The codes that an endpoint may send (RFC 6455 §7.4, IANA's registry).
     if !matches!(code.0, 1000..=1003 | 1007..=1014 | 3000..=4999) {
         return Err(Refusal::bad_request("`code` is 1000 to 1003, 1007 to 1014, or 3000 to 4999"));
     }
@@ -330,7 +330,7 @@ async fn kill(control: &Control, id: String, body: &[u8]) -> Result<Answer, Refu
     Ok(ok(&json!({ "id": id, "killed": killed })))
 }
 
-/// Whose frames are shown, and for how long yet.
+/// The choices that stand, and how long each still does.
 fn choices(control: &Control) -> Answer {
     let book = control.book();
     let choices = book.choices().standing(Instant::now()).map(|(chosen, left)| {
@@ -403,12 +403,12 @@ fn reload(control: &Control, body: &[u8]) -> Result<Answer, Refusal> {
     }
 }
 
-/// The sessions of one id. Mostly one, but an id may come from a client.
+/// The sessions with this id. Mostly there is one, but a client may choose the id.
 fn one(id: &str) -> Search {
     Search { id: Some(id.to_owned()), most: MOST_SESSIONS, ..Search::default() }
 }
 
-/// A body of JSON; none is an empty object.
+/// Reads a body of JSON. An empty body is an empty object.
 fn read<T: DeserializeOwned + Default>(body: &[u8]) -> Result<T, Refusal> {
     match body.trim_ascii() {
         b"" => Ok(T::default()),

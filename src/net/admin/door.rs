@@ -1,4 +1,4 @@
-//! The listening socket of the admin interface: opened, handed over, given up.
+//! The listening socket of the admin interface: how it is opened, handed over and given up.
 
 use std::{
     io,
@@ -15,15 +15,15 @@ use crate::{
     },
 };
 
-/// Where an operator comes in.
+/// The listener for operators.
 #[derive(Debug)]
 pub(super) enum Listener {
     Tcp(TcpListener),
-    /// With its file, which goes when nobody is answered here any more.
+    /// With its file, which is removed when nobody answers here any more.
     Unix(UnixListener, Arc<SocketFile>),
 }
 
-/// What is known of an open listener while it is served, and what a successor gets of it.
+/// What is known of a listener while it is served, and what a successor gets of it.
 #[derive(Debug)]
 pub(super) enum Door {
     Tcp(AdminBind, TcpListener),
@@ -33,7 +33,7 @@ pub(super) enum Door {
 /// Opens the address, or takes it from the process that hands it over.
 ///
 /// # Errors
-/// `AddrInUse`: another process has it.
+/// `AddrInUse`: another process has the address.
 pub(super) fn open(bind: &AdminBind, inherited: &mut Inherited) -> io::Result<(Listener, Door)> {
     match bind {
         AdminBind::Tcp(address) => {
@@ -55,13 +55,13 @@ pub(super) fn open(bind: &AdminBind, inherited: &mut Inherited) -> io::Result<(L
 }
 
 impl Door {
-    /// Where it is, with the port that was really bound.
+    /// The address, with the port that was really bound.
     pub(super) const fn address(&self) -> &AdminBind {
         let (Self::Tcp(address, _) | Self::Unix(address, ..)) = self;
         address
     }
 
-    /// A successor gets the listening socket too, and may take it for its own from now on.
+    /// Gives the listening socket to a successor too, which may use it as its own from now on.
     pub(super) fn lend(&self, sockets: &mut Sockets) -> io::Result<()> {
         match self {
             Self::Tcp(_, listener) => sockets.tcp.push(listener.try_clone()?),
@@ -74,7 +74,7 @@ impl Door {
         Ok(())
     }
 
-    /// No other process has the socket.
+    /// Takes the socket back: no other process has it.
     pub(super) fn own(&self) {
         if let Self::Unix(_, _, file) = self
             && let Some(file) = file.upgrade()

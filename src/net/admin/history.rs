@@ -1,4 +1,4 @@
-//! What has been, as far as the live page shows it: the last endings, and an hour of samples.
+//! The past that the live page shows: the last endings, and samples of the last hour.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -14,9 +14,9 @@ use crate::{
     net::control::Control,
 };
 
-/// Between two samples.
+/// The time between two samples.
 const STEP: Duration = Duration::from_secs(10);
-/// An hour of them.
+/// The most samples: those of an hour.
 const SAMPLES: usize = 360;
 
 /// The last hour of a process.
@@ -29,11 +29,11 @@ pub(in crate::net) struct History {
 #[derive(Debug, Default)]
 struct Samples {
     last: VecDeque<Sample>,
-    /// As the last of them found it.
+    /// The counts at the last sample.
     counts: Counts<EndingCause>,
 }
 
-/// A moment, and what ended since the one before it.
+/// One moment, and what has ended since the sample before it.
 #[derive(Debug, Clone)]
 struct Sample {
     at: Instant,
@@ -41,7 +41,7 @@ struct Sample {
     ended: BTreeMap<&'static str, u64>,
 }
 
-/// The samples, for the answer.
+/// The samples, as the answer shows them.
 #[derive(Debug, Serialize)]
 pub(super) struct Shown {
     step_ms: u64,
@@ -52,7 +52,7 @@ pub(super) struct Shown {
 struct ShownSample {
     ago_ms: u64,
     sessions: usize,
-    /// By cause, since the sample before it.
+    /// How many sessions ended since the sample before, by cause.
     ended: BTreeMap<&'static str, u64>,
 }
 
@@ -72,7 +72,7 @@ impl History {
         });
     }
 
-    /// The oldest first; the last one is of now.
+    /// The samples, the oldest first. The last one is of this moment.
     pub(super) fn show(&self, sessions: usize, now: Instant) -> Shown {
         let samples = self.samples();
         let last = samples.sample(sessions, &self.endings.sessions.counts(), now);
@@ -95,7 +95,7 @@ impl History {
         samples.counts = counts;
     }
 
-    /// A lock between one who samples and few who look; no session ever takes it.
+    /// A lock between the task that samples and the few that look. No session takes it.
     fn samples(&self) -> MutexGuard<'_, Samples> {
         self.samples.lock().unwrap_or_else(PoisonError::into_inner)
     }

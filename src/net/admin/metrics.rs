@@ -11,8 +11,8 @@ use crate::{
     net::{control::Control, plan::Plan},
 };
 
-/// Everything, in the format that the request accepts. Sessions that do not answer in time leave their counters as they
-/// were: the rest is worth having just then.
+/// All metrics, in the format that the request accepts. If the sessions do not answer in time, their counters stay as
+/// they were: the rest is most needed just then.
 pub(super) async fn answer(control: &Control, headers: &HeaderMap) -> Answer {
     let format = Format::accepted(headers);
     let _turn = control.scrape().await;

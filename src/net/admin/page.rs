@@ -1,4 +1,4 @@
-//! The live page: one file, which asks the interface it came from and nothing else.
+//! The live page: one file, which asks only the interface that it came from.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use hyper::{
@@ -9,10 +9,10 @@ use hyper::{
 use super::answer::{self, Answer, Refusal};
 
 const PAGE: &str = include_str!("page.html");
-/// Where the file wants the nonce.
+/// The place of the nonce in the file.
 const NONCE: &str = "{{nonce}}";
 
-/// The page, under a policy that runs its own script and no other.
+/// The page, with a policy by which it runs its own script and no other.
 ///
 /// # Errors
 /// The kernel has no random bytes.
@@ -27,7 +27,7 @@ pub(super) fn answer() -> Result<Answer, Refusal> {
     );
     let mut answer = answer::with_type(StatusCode::OK, "text/html; charset=utf-8", PAGE.replace(NONCE, &nonce));
     let headers = answer.headers_mut();
-    // Base64 is fit for a header.
+    // Base64 can always stand in a header.
     if let Ok(policy) = HeaderValue::from_str(&policy) {
         headers.insert(CONTENT_SECURITY_POLICY, policy);
     }

@@ -2,10 +2,10 @@
 
 use super::answer::Refusal;
 
-/// The segments of a path, each decoded for itself, so that a name may hold a slash.
+/// The segments of a path. Each is decoded by itself, so that a name may hold a slash.
 ///
 /// # Errors
-/// A percent sign without two hexadecimal digits, or what is no UTF-8.
+/// A percent sign without two hexadecimal digits, or bytes that are no UTF-8.
 pub(super) fn segments(path: &str) -> Result<Vec<String>, Refusal> {
     let path = path.strip_prefix('/').unwrap_or(path);
     path.split('/').map(|segment| decode(segment).ok_or_else(|| malformed(segment))).collect()
@@ -14,7 +14,7 @@ pub(super) fn segments(path: &str) -> Result<Vec<String>, Refusal> {
 /// The keys and values of a query, decoded.
 ///
 /// # Errors
-/// As [`segments`].
+/// Those of [`segments`].
 pub(super) fn pairs(query: &str) -> Result<Vec<(String, String)>, Refusal> {
     let pairs = query.split('&').filter(|pair| !pair.is_empty());
     pairs

@@ -2,17 +2,17 @@
 
 use std::{fmt, fs, hint::black_box, io, path::Path};
 
-/// Fewer characters can be guessed.
+/// The fewest characters of a token. Fewer could be guessed.
 const SHORTEST: usize = 16;
 const LONGEST: usize = 1024;
 
-/// What a request has to show.
+/// The secret that a request has to show.
 pub(crate) struct Token(Vec<u8>);
 
 /// Reads a file whose only word is the token.
 ///
 /// # Errors
-/// No such file, or its content cannot be a token.
+/// There is no such file, or its content cannot be a token.
 pub(crate) fn read(file: &Path) -> io::Result<Token> {
     let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", file.display()));
     let length = fs::metadata(file).map_err(named)?.len();
@@ -26,7 +26,7 @@ pub(crate) fn read(file: &Path) -> io::Result<Token> {
 }
 
 impl Token {
-    /// Whether this is it, in a time that does not tell how much of it is right.
+    /// Whether `shown` is the token. The time that this takes does not tell how much of it is right.
     pub(super) fn is(&self, shown: &[u8]) -> bool {
         let differs = self.0.iter().zip(shown).fold(0, |differs, (a, b)| black_box(differs | (a ^ b)));
         self.0.len() == shown.len() && differs == 0

@@ -19,17 +19,17 @@ pub(super) struct Status {
     version: &'static str,
     /// Whether load balancers should send clients here.
     ready: bool,
-    /// Every request is refused and every session told to leave.
+    /// Whether every request is refused, and every session told to leave.
     draining: bool,
-    /// Since the start of the admin interface, which is the proxy's.
+    /// Since the start of the admin interface, which starts with the proxy.
     uptime_ms: u64,
     workers: usize,
     sessions: usize,
-    /// Those of sessions included.
+    /// Connections of sessions are included.
     connections: usize,
     listeners: Vec<String>,
     routes: Vec<Route>,
-    /// By the order that this answers.
+    /// Who is told by the order that this answers.
     #[serde(skip_serializing_if = "Option::is_none")]
     told: Option<ToldView>,
 }
@@ -44,12 +44,12 @@ struct Route {
 #[derive(Debug, Serialize)]
 pub(super) struct Upstreams {
     upstreams: Vec<Upstream>,
-    /// By the order that this answers.
+    /// Who is told by the order that this answers.
     #[serde(skip_serializing_if = "Option::is_none")]
     told: Option<ToldView>,
 }
 
-/// Who is told to leave.
+/// The sessions that are told to leave.
 #[derive(Debug, Serialize)]
 struct ToldView {
     sessions: usize,
@@ -66,7 +66,7 @@ impl From<Told> for ToldView {
 struct Upstream {
     name: String,
     balance: &'static str,
-    /// Some backend may be picked: none that is would be down by the file or off duty.
+    /// Whether some backend takes new requests: one that is neither down in the file nor off duty.
     takes_new: bool,
     backends: Vec<BackendView>,
 }
@@ -74,23 +74,23 @@ struct Upstream {
 #[derive(Debug, Serialize)]
 struct BackendView {
     address: String,
-    /// What the operator wants of it.
+    /// What the operator wants of the backend.
     duty: &'static str,
-    /// How it stands by its requests and checks.
+    /// How healthy the backend is, by its requests and checks.
     health: &'static str,
-    /// Until its next trial is due.
+    /// The time until the next trial.
     #[serde(skip_serializing_if = "Option::is_none")]
     out_for_ms: Option<u64>,
     /// Sessions and requests in flight.
     active: usize,
-    /// The sessions among them.
+    /// The sessions in `active`.
     sessions: usize,
     picks: u64,
     failures: u64,
     weight: u32,
     max_conns: usize,
     backup: bool,
-    /// The file says so.
+    /// Whether the file says that the backend is down.
     down: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     last_check: Option<LastCheck>,
@@ -104,7 +104,7 @@ struct LastCheck {
     failure: Option<String>,
 }
 
-/// How many ended by one cause.
+/// A cause, and how many ended by it.
 #[derive(Debug, Serialize)]
 pub(super) struct Counted<'c, C> {
     #[serde(flatten)]
@@ -112,7 +112,7 @@ pub(super) struct Counted<'c, C> {
     pub(super) count: u64,
 }
 
-/// A live session, by the names of its record where that has them.
+/// A live session. Its fields have the names of the record, if the record has them.
 #[derive(Debug, Serialize)]
 pub(super) struct Session<'s> {
     #[serde(flatten)]
@@ -148,7 +148,7 @@ impl Status {
         }
     }
 
-    /// In answer to an order.
+    /// The status, in answer to an order.
     pub(super) fn after(control: &Control, told: Told) -> Self {
         Self { told: Some(told.into()), ..Self::of(control) }
     }
@@ -170,7 +170,7 @@ pub(super) fn upstreams(control: &Control) -> Upstreams {
     Upstreams { upstreams: upstreams.collect(), told: None }
 }
 
-/// In answer to an order.
+/// The upstreams, in answer to an order.
 pub(super) fn upstreams_after(control: &Control, told: Told) -> Upstreams {
     Upstreams { told: Some(told.into()), ..upstreams(control) }
 }

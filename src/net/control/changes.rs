@@ -11,8 +11,9 @@ use crate::{
     routing::Route,
 };
 
-/// Everything but the listeners' sockets and the admin interface, of which only those who have them can tell. `started`: what
-/// the process began with, and goes on with where only a restart would help.
+/// Everything that has changed, apart from the sockets of listeners and the admin interface: only those who have these
+/// can tell. `started`: the configuration that the process began with. Keys that need a restart are compared with this
+/// one.
 pub(super) fn between(started: &Config, before: &Config, after: &Config) -> Reloaded {
     let mut changes = Reloaded { needs_restart: needs_restart(started, after), ..Reloaded::default() };
     let tls = |config: &Config| config.listeners.iter().map(|listener| (listener.bind, listener.tls.clone())).collect();
@@ -31,8 +32,8 @@ pub(super) fn between(started: &Config, before: &Config, after: &Config) -> Relo
     changes
 }
 
-/// Keys whose change takes effect at the next start only. Every key has its place here: a new one does not compile before
-/// somebody has said which. Tested key by key in `tests/it/reload_keys.rs`.
+/// Keys whose change takes effect only at the next start. Every key has its place here: a new key does not compile
+/// before somebody has decided about it. `tests/it/reload_keys.rs` tests key by key.
 fn needs_restart(started: &Config, after: &Config) -> Vec<&'static str> {
     let Config {
         workers,
@@ -40,9 +41,9 @@ fn needs_restart(started: &Config, after: &Config) -> Vec<&'static str> {
         handover,
         tracing,
         log: Log { format, level, file, access: _, sample_requests: _ },
-        // The desk says.
+        // The admin interface itself tells (`Desk::read`).
         admin: _,
-        // The plan, or who asks it at each turn, has the new ones.
+        // The new values are in the plan, which is asked each time.
         listeners: _,
         upstreams: _,
         routes: _,
@@ -52,7 +53,7 @@ fn needs_restart(started: &Config, after: &Config) -> Vec<&'static str> {
         tcp: _,
         trusted_proxies: _,
         via_header: _,
-        // No keys.
+        // These are no keys.
         written: _,
         origin: _,
     } = started;
@@ -70,7 +71,7 @@ fn needs_restart(started: &Config, after: &Config) -> Vec<&'static str> {
 
 type Named<T> = Vec<(String, T)>;
 
-/// What an upstream says beside its backends.
+/// The settings of an upstream, without its backends.
 fn upstreams(config: &Config) -> Named<UpstreamSettings> {
     let own = |upstream: &UpstreamSettings| UpstreamSettings { backends: Vec::new(), ..upstream.clone() };
     config.upstreams.iter().map(|upstream| (upstream.name.clone(), own(upstream))).collect()
@@ -84,7 +85,7 @@ fn backends(config: &Config) -> Named<BackendSettings> {
     config.upstreams.iter().flat_map(of).collect()
 }
 
-/// What a route says, and the name of its upstream: its index says nothing beyond one file.
+/// The settings of a route, and the name of its upstream. The upstream's index means nothing in another file.
 fn routes(config: &Config) -> Named<(Route, String)> {
     let of = |route: &Route| {
         let upstream = config.upstreams[route.upstream].name.clone();
@@ -93,7 +94,7 @@ fn routes(config: &Config) -> Named<(Route, String)> {
     config.routes.routes().map(of).collect()
 }
 
-/// Names that are added, changed, removed; each in the order of its file.
+/// Names that were added, changed, removed, each list in the order of its file.
 fn compare<T: PartialEq>(before: Named<T>, after: Named<T>) -> [Vec<String>; 3] {
     let (mut added, mut changed) = (Vec::new(), Vec::new());
     let mut left: HashMap<_, _> = before.iter().map(|(name, value)| (name, value)).collect();
@@ -108,7 +109,7 @@ fn compare<T: PartialEq>(before: Named<T>, after: Named<T>) -> [Vec<String>; 3] 
     [added, changed, removed]
 }
 
-/// The keys that differ of those sections that are no list of listeners, routes or upstreams.
+/// The keys that differ, apart from the lists of listeners, routes and upstreams.
 fn different_keys(before: &Value, after: &Value) -> Vec<String> {
     let mut keys = Vec::new();
     let (Some(before), Some(after)) = (before.as_object(), after.as_object()) else { return keys };
@@ -137,7 +138,7 @@ fn note_difference(key: &str, before: &Value, after: &Value, keys: &mut Vec<Stri
     }
 }
 
-/// Whether a key is another one or stands under it.
+/// Whether `key` is `other`, or stands under it.
 fn is_within(key: &str, other: &str) -> bool {
     key.strip_prefix(other).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }

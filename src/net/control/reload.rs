@@ -1,4 +1,4 @@
-//! A reload: everything that can fail comes first, then another plan takes the place of the old one.
+//! A reload: everything that can fail comes first, then a new plan replaces the old one.
 
 use std::{collections::HashSet, fmt, mem, net::SocketAddr, path::Path, sync::Arc, time::Instant};
 
@@ -26,31 +26,31 @@ use crate::{
 /// What a reload changed, by the names of the file.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Reloaded {
-    /// Addresses that are accepted on from now on.
+    /// Addresses that are new.
     pub listeners_added: Vec<SocketAddr>,
-    /// Addresses that are spoken with in another way.
+    /// Addresses whose TLS has changed.
     pub listeners_changed: Vec<SocketAddr>,
-    /// Addresses that are not accepted on any more.
+    /// Addresses on which nothing is accepted any more.
     pub listeners_removed: Vec<SocketAddr>,
     /// Routes that are new.
     pub routes_added: Vec<String>,
     /// Routes that lead elsewhere or have other settings.
     pub routes_changed: Vec<String>,
-    /// Routes that are no more.
+    /// Routes that were removed.
     pub routes_removed: Vec<String>,
     /// Upstreams that are new.
     pub upstreams_added: Vec<String>,
-    /// Upstreams with other settings; for their backends see there.
+    /// Upstreams with other settings. Their backends are listed under `backends_…`.
     pub upstreams_changed: Vec<String>,
-    /// Upstreams that are no more.
+    /// Upstreams that were removed.
     pub upstreams_removed: Vec<String>,
     /// Backends that are new, as `upstream/address`.
     pub backends_added: Vec<String>,
     /// Backends with other settings.
     pub backends_changed: Vec<String>,
-    /// Backends that are no more.
+    /// Backends that were removed.
     pub backends_removed: Vec<String>,
-    /// Other keys with another value that holds from now on, as `limits.sessions`.
+    /// Other keys whose new value holds from now on, such as `limits.sessions`.
     pub settings_changed: Vec<String>,
     /// Keys whose change needs a restart.
     pub needs_restart: Vec<&'static str>,
@@ -63,7 +63,7 @@ impl Reloaded {
         *self == Self::default()
     }
 
-    /// What changed in a line: `routes_added=*/ws/ settings_changed=limits.sessions`.
+    /// The changes in one line: `routes_added=*/ws/ settings_changed=limits.sessions`.
     fn summary(&self) -> String {
         let addresses = |list: &[SocketAddr]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
         let parts = [
@@ -91,7 +91,7 @@ impl Reloaded {
 pub enum ReloadError {
     /// The file is wrong.
     Config(Diagnostics),
-    /// What it asks for cannot be had.
+    /// An address or a certificate that the file asks for cannot be had.
     Start(StartError),
     /// The process is about to end.
     Leaving(Leaving),
@@ -115,20 +115,20 @@ impl From<StartError> for ReloadError {
     }
 }
 
-/// What becomes of one listener of the new file.
+/// A listener of the new file.
 enum Next {
-    /// It goes on, by its place among those that listen.
+    /// The listener goes on. The number is its place among those that listen.
     Goes(usize, Option<Arc<rustls::ServerConfig>>),
     New(Bound),
 }
 
 impl Control {
-    /// Runs another configuration from now on. Sessions and requests that have begun keep what they began with; counts,
-    /// health and loads of a backend go on by upstream and address.
+    /// Runs another configuration from now on. Sessions and requests that have begun keep what they began with. The
+    /// counts, health and load of a backend go on, by upstream and address.
     ///
     /// # Errors
-    /// An address that cannot be bound, a certificate that cannot be read, a process that is about to end: then nothing has
-    /// changed.
+    /// An address that cannot be bound, a certificate that cannot be read, or a process that is about to end. Nothing
+    /// has changed then.
     pub fn reload(&self, config: Config) -> Result<Reloaded, ReloadError> {
         let reloaded = self.change(config);
         self.metrics().reloaded(if reloaded.is_ok() { Reload::Applied } else { Reload::NotStarted });
@@ -137,7 +137,7 @@ impl Control {
 
     fn change(&self, config: Config) -> Result<Reloaded, ReloadError> {
         let mut listeners = self.listeners();
-        // Under the lock: whoever closes the listeners has announced it before and comes after.
+        // The look comes under the lock. Whoever closes the listeners announces it first, and takes the lock after that.
         if self.is_leaving() {
             return Err(ReloadError::Leaving(Leaving));
         }
@@ -147,7 +147,7 @@ impl Control {
         *self.checks() = Checks::default();
         let plan = self.planner.plan(config, Instant::now());
         let mut reloaded = changes::between(&self.started, &before.config, &plan.config);
-        // From here on nothing fails but a duplicate of a descriptor, which loses one listener that is new.
+        // From here on only the duplication of a descriptor can fail, which loses one new listener.
         self.change_plan(plan);
         self.check_backends();
         match (access, &self.desk) {
@@ -167,10 +167,10 @@ impl Control {
         Ok(reloaded)
     }
 
-    /// Reads the file again and runs it. The log says what came of it.
+    /// Reads the file again and runs it. The log tells the outcome.
     ///
     /// # Errors
-    /// Whatever is wrong with it: then nothing has changed.
+    /// Whatever is wrong with the file. Nothing has changed then.
     pub fn reload_from(&self, file: &Path) -> Result<Reloaded, ReloadError> {
         let loaded = config::load(file).map_err(|diagnostics| {
             self.metrics().reloaded(Reload::WrongConfig);
@@ -197,7 +197,7 @@ impl Control {
         reloaded
     }
 
-    /// The rules of the admin interface in another file; `None` where that is somewhere else, or nowhere.
+    /// The rules of the admin interface in a new file. `None` if the file wants it elsewhere or nowhere.
     fn next_access(&self, config: &Config) -> Result<Option<Access>, StartError> {
         let Some(desk) = &self.desk else { return Ok(None) };
         desk.read(config.admin.as_ref()).map_err(|error| StartError::Admin(desk.bind().clone(), error))
@@ -226,13 +226,13 @@ impl Control {
         }
         for gone in before.into_iter().flatten() {
             reloaded.listeners_removed.push(gone.place.address);
-            // It takes what waits, without us.
+            // The loop goes on accepting the clients that wait. Nobody waits for its end here.
             drop(gone.end());
         }
     }
 
-    /// Puts another plan in the place of the one that runs, and sees to the sessions whose backend or route is no more. What has
-    /// come back stands under no order that was given before it went.
+    /// Puts a plan in the place of the one that runs, and gives orders to the sessions whose backend or route was
+    /// removed. A backend or a route that has come back is under no order that was given before it went.
     fn change_plan(&self, plan: Plan) {
         self.shared.orders.change(|book| {
             let before = self.shared.plan();
@@ -249,7 +249,8 @@ impl Control {
         });
     }
 
-    /// Tells the sessions of what is gone, and lets go of those that nobody checks any more.
+    /// Tells the sessions of routes and backends that are gone to leave. Takes back the orders of checks for backends
+    /// that are not checked any more.
     fn release(&self, book: &mut Book, before: &Plan, after: &Plan) {
         let closes = after.config.drain.closes_removed;
         let order = |sessions| closes.then(|| self.shared.order(Cause::Removed, sessions));
@@ -271,12 +272,12 @@ impl Control {
     }
 }
 
-/// Everything of the new listeners that can fail: certificates are read, and addresses bound that are not yet.
+/// Everything about the new listeners that can fail: reads certificates, and binds addresses that are not bound yet.
 fn next_listeners(listeners: &[Listening], config: &Config, tickets: &Arc<Tickets>) -> Result<Vec<Next>, StartError> {
     let mut free: Vec<_> = listeners.iter().map(|listening| Some(listening.bind)).collect();
     let mut next = Vec::with_capacity(config.listeners.len());
     for listener in &config.listeners {
-        // The same address twice can only be port 0: by turns.
+        // The same address can stand here twice only if its port is 0. Such listeners are matched in their order.
         match free.iter().position(|bind| *bind == Some(listener.bind)) {
             Some(place) => {
                 free[place] = None;
@@ -288,7 +289,7 @@ fn next_listeners(listeners: &[Listening], config: &Config, tickets: &Arc<Ticket
     Ok(next)
 }
 
-/// A listener of the file, ready to accept: on a socket that was inherited, else on a new one.
+/// A listener of the file, ready to accept: on a socket that another process passed, or on a new one.
 pub(in crate::net) fn bind(
     listener: &Listener,
     tcp: &Tcp,
@@ -304,7 +305,7 @@ pub(in crate::net) fn bind(
     Ok(Bound { bind: listener.bind, socket, tls, is_shared })
 }
 
-/// `None` where the listener speaks no TLS.
+/// `None` if the listener has no TLS.
 fn load_tls(listener: &Listener, tickets: &Arc<Tickets>) -> Result<Option<Arc<rustls::ServerConfig>>, StartError> {
     listener.tls.as_ref().map(|tls| tls::load(tls, tickets)).transpose().map_err(StartError::Tls)
 }
