@@ -1,5 +1,7 @@
-//! The scalars of `proxy.yaml` that are addresses: where to listen, where a backend is. Whoever comes from another proxy
-//! writes URLs, ports alone, sockets and options here, and is told what that is called.
+//! The scalars of `proxy.yaml` that are addresses: where to listen, and where a backend is.
+//!
+//! People who know another proxy write URLs, bare ports, sockets and options here. The advice tells them what to write
+//! instead.
 
 use std::{
     fmt,
@@ -13,14 +15,14 @@ use super::{foreign::NO_TLS_TO_BACKENDS, values::Refusal};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Bind(pub(super) SocketAddr);
 
-/// Where the admin interface listens: as [`Bind`], or `unix:` and a path.
+/// Where the admin interface listens: an address as in [`Bind`], or `unix:` and a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum AdminBind {
     Tcp(SocketAddr),
     Unix(PathBuf),
 }
 
-/// `host:port` of a backend, as written.
+/// The `host:port` of a backend, as written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct BackendAddress(pub(super) String);
 
@@ -33,7 +35,7 @@ impl Bind {
         Self::parse_from(text, Ipv4Addr::UNSPECIFIED)
     }
 
-    /// `everywhere` is what a port alone is advised to listen on.
+    /// `everywhere` is the address that the advice names for a bare port.
     fn parse_from(text: &str, everywhere: Ipv4Addr) -> Result<Self, Refusal> {
         match text.parse() {
             Ok(address) => Ok(Self(address)),
@@ -44,7 +46,7 @@ impl Bind {
     }
 }
 
-/// What to write instead of `text`, to listen where it was meant.
+/// Advice for `text`: the address to write for the place that it probably means.
 fn bind_advice(text: &str, everywhere: Ipv4Addr) -> String {
     if text.starts_with('/') || text.starts_with("unix:") {
         return format!("clients come by TCP only: write {everywhere}:8080");
@@ -59,7 +61,7 @@ fn bind_advice(text: &str, everywhere: Ipv4Addr) -> String {
     };
     let is_bare = tls.is_empty() && more.is_empty();
     match bind_meant(first, scheme, everywhere) {
-        // What stands there is an address, with words around it.
+        // `text` holds an address, with other words around it.
         Some(address) if is_bare && address.contains('[') => {
             format!("an IPv6 address goes in brackets and quotes: \"{address}\"")
         }
@@ -75,7 +77,7 @@ fn bind_advice(text: &str, everywhere: Ipv4Addr) -> String {
     }
 }
 
-/// The address that `text` was meant to be.
+/// The address that `text` probably means.
 fn bind_meant(text: &str, scheme: &str, everywhere: Ipv4Addr) -> Option<String> {
     let usual = if matches!(scheme, "https" | "wss") { "443" } else { "8080" };
     if let Ok(ip) = text.parse::<Ipv4Addr>() {
@@ -110,8 +112,9 @@ fn bind_meant(text: &str, scheme: &str, everywhere: Ipv4Addr) -> Option<String> 
     })
 }
 
-/// An IPv6 address without brackets, with the port that is written or is `usual`. What ends in a number may be an address
-/// to the letter and is meant as one with a port: `::80`, `::1:8080`.
+/// An IPv6 address in brackets, with its own port or the `usual` one.
+///
+/// Text such as `::80` or `::1:8080` is a valid address without a port, but its last number is probably meant as a port.
 fn bracketed(text: &str, usual: &str) -> Option<String> {
     let ip = text.parse::<Ipv6Addr>().ok()?;
     let with_port = text.rsplit_once(':').and_then(|(host, port)| {
@@ -132,7 +135,7 @@ impl AdminBind {
     pub(super) const KIND: &str = "an address to listen on, or unix:/path";
     pub(super) const PATTERN: &str = r"^unix:.|:[0-9]+$|\$\{";
     pub(super) const EXAMPLE: &str = "127.0.0.1:9900";
-    /// `sun_path` of unix(7), less the zero byte at its end.
+    /// The size of `sun_path` (unix(7)) without the zero byte at its end.
     const LONGEST_PATH: usize = 107;
 
     pub(super) fn parse(text: &str) -> Result<Self, Refusal> {
@@ -221,7 +224,7 @@ fn url_instead_of_backend(text: &str, scheme: &str, rest: &str) -> Refusal {
         "unix" | "fd" => unix_instead_of_backend(text),
         _ if place.starts_with("unix") => unix_instead_of_backend(text),
         "http" | "ws" | "tcp" => {
-            // With the port that the scheme has where none is written (RFC 9110 §4.2.1).
+            // Without a written port, the port of the scheme counts (RFC 9110 §4.2.1).
             let meant = match BackendAddress::parse(place) {
                 Ok(BackendAddress(address)) => Some(address),
                 Err(_) => BackendAddress::parse(&format!("{place}:80")).ok().map(|BackendAddress(address)| address),
@@ -256,7 +259,7 @@ impl fmt::Display for BackendAddress {
 mod tests {
     use super::*;
 
-    /// What `parse` advises for `text`, which it must refuse.
+    /// The advice of `parse` for `text`, which it must refuse.
     fn advice<T: fmt::Debug>(parse: fn(&str) -> Result<T, Refusal>, text: &str) -> String {
         let refusal = parse(text).unwrap_err();
         refusal.help.unwrap_or_default()
@@ -318,7 +321,7 @@ mod tests {
         }
         assert!(advice(Bind::parse, "unix:/run/l.sock").contains("by TCP only"));
         assert_eq!(advice(AdminBind::parse, "/run/l.sock"), "write unix:/run/l.sock");
-        // Beyond loopback it would be refused for want of a token.
+        // An address beyond loopback would be refused, because it needs a token.
         assert_eq!(advice(AdminBind::parse, ":9900"), "write 127.0.0.1:9900");
     }
 

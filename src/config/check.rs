@@ -1,7 +1,7 @@
-//! Walks a document against the JSON Schema of the file and notes every key, type, word and unit that does not fit.
+//! Compares a document with the JSON Schema of the file, and notes every key, type, word and unit that does not fit.
 //!
-//! What is refused is replaced by something that fits, so that one run can check the rest: the result always
-//! deserialises into the mirror, and [`Checked::replaced`] says which parts of it are not to be believed.
+//! A refused value is replaced by one that fits, so that one run can check the rest. The result therefore always deserialises
+//! into the mirror, and [`Checked::replaced`] says which parts of the result do not come from the file.
 
 use serde_json::Value as Json;
 use serde_yaml::Value as Scalar;
@@ -12,12 +12,12 @@ use super::{
     foreign, values,
 };
 
-/// A document that fits its schema.
+/// A document that fits its schema, and the problems found.
 #[derive(Debug)]
 pub(super) struct Checked {
     pub(super) value: Scalar,
     pub(super) found: Vec<Diagnostic>,
-    /// Where something was refused and replaced.
+    /// The places of the values that were refused and replaced.
     pub(super) replaced: Vec<At>,
 }
 
@@ -29,7 +29,7 @@ pub(super) fn check(root: &Node, schema: &Json) -> Checked {
 }
 
 struct Checker<'s> {
-    /// The root, for `$ref`.
+    /// The whole schema, in which `$ref` is looked up.
     schema: &'s Json,
     found: Vec<Diagnostic>,
     replaced: Vec<At>,
@@ -42,7 +42,7 @@ enum Shape<'s> {
         known: &'s serde_json::Map<String, Json>,
         required: Vec<&'s str>,
     },
-    /// A mapping from any name to this.
+    /// A mapping from any name to a value of this schema.
     Named(&'s Json),
     List(&'s Json),
     /// A scalar that `values` reads.
@@ -58,7 +58,7 @@ enum Shape<'s> {
 }
 
 impl<'s> Checker<'s> {
-    /// The value of `node` as `schema` wants it, or what stands in for it. `name` is for the messages.
+    /// The value of `node` as `schema` wants it, or a stand-in if it does not fit. `name` is for the messages.
     fn value(&mut self, node: &Node, name: &str, schema: &'s Json, at: &At) -> Scalar {
         let schema = alternative(schema, node);
         let shape = self.shape(schema);
@@ -70,7 +70,7 @@ impl<'s> Checker<'s> {
                 let items = items.iter().enumerate();
                 Scalar::Sequence(items.map(|(i, node)| self.value(node, &item_name, item, &at.index(i))).collect())
             }
-            // Everything below it is commented out: as if the key were absent.
+            // A key with nothing below it counts as absent: everything below it is probably commented out.
             (Value::Scalar(Scalar::Null), Shape::Keys { .. } | Shape::Named(_) | Shape::List(_)) => {
                 self.stand_in(schema)
             }
@@ -95,7 +95,7 @@ impl<'s> Checker<'s> {
         }
     }
 
-    /// What to write where keys are wanted and one word was given.
+    /// Advice for a single word where keys or a list are wanted.
     fn instead_of_scalar(&self, scalar: &Scalar, shape: &Shape<'_>, at: &At) -> Option<String> {
         let text = match scalar {
             Scalar::String(text) => text.clone(),
@@ -126,7 +126,7 @@ impl<'s> Checker<'s> {
         }
     }
 
-    /// `text` where `schema` takes it, or what it would take.
+    /// `text` if `schema` takes it, otherwise an example of what `schema` takes.
     fn fitting(&self, schema: &Json, text: &str) -> String {
         match self.shape(schema) {
             Shape::Kind(kind) if values::check(kind, text).is_err() => values::example(kind).to_owned(),
@@ -154,7 +154,7 @@ impl<'s> Checker<'s> {
             }
         }
         for key in required.iter().filter(|key| !entries.iter().any(|entry| entry.key == **key)) {
-            // A misspelt key has been noted; that it is missing besides goes without saying.
+            // If the key is misspelt, the misspelling is noted already, and the missing key needs no second problem.
             if !self.replaced.contains(&at.key(key)) {
                 self.found.push(Diagnostic::error(node.head(), format!("missing key `{key}`")));
                 self.replaced.push(at.key(key));
@@ -174,7 +174,7 @@ impl<'s> Checker<'s> {
                 help.to_owned()
             }
             (None, Some(meant)) => {
-                // It was meant to set this one, which is therefore not what the file says.
+                // The file meant to set the key `meant`, so the default of that key is not what the file says.
                 self.replaced.push(at.key(meant));
                 format!("did you mean `{meant}`?")
             }
@@ -186,7 +186,7 @@ impl<'s> Checker<'s> {
         self.found.push(diagnostic.help(help));
     }
 
-    /// The top-level section that knows `key`.
+    /// The top-level section that has `key`.
     fn owner(&self, key: &str) -> Option<&'s str> {
         let sections = self.schema.get("properties")?.as_object()?;
         let knows =
@@ -208,7 +208,7 @@ impl<'s> Checker<'s> {
         self.stand_in(schema)
     }
 
-    /// Something that `schema` accepts.
+    /// A value that `schema` accepts.
     fn stand_in(&self, schema: &Json) -> Scalar {
         if let Some(default) = schema.get("default").and_then(|json| serde_yaml::to_value(json).ok()) {
             return default;
@@ -260,7 +260,7 @@ impl<'s> Checker<'s> {
     }
 }
 
-/// Where a scalar or a mapping is taken, in this order: the one that the file has.
+/// The branch of an `anyOf` that `node` chooses. An `anyOf` here offers a scalar first, then a mapping.
 fn alternative<'s>(schema: &'s Json, node: &Node) -> &'s Json {
     match (schema.get("anyOf").and_then(Json::as_array).map(Vec::as_slice), &node.value) {
         (Some([_, mapping]), Value::Map(_)) => mapping,
@@ -269,7 +269,8 @@ fn alternative<'s>(schema: &'s Json, node: &Node) -> &'s Json {
     }
 }
 
-/// The words of an enum: a plain list, or one schema per word where each has a description.
+/// The words of an enum. The schema lists them in `enum`, or has one schema for each word in `oneOf` if the words have
+/// descriptions.
 fn words(schema: &Json) -> Option<Vec<&str>> {
     if let Some(words) = schema.get("enum").and_then(Json::as_array) {
         return Some(words.iter().filter_map(Json::as_str).collect());
@@ -278,10 +279,10 @@ fn words(schema: &Json) -> Option<Vec<&str>> {
     choices.iter().map(|choice| choice.get("const").and_then(Json::as_str)).collect()
 }
 
-/// A message (`None`: another type is wanted) and what to write instead.
+/// The message and the advice. A message of `None` means that the scalar has the wrong type.
 type Unfit = (Option<String>, Option<String>);
 
-/// The scalar as `shape` wants it.
+/// Reads the scalar as `shape` wants it.
 fn read(scalar: &Scalar, shape: &Shape<'_>) -> Result<Scalar, Unfit> {
     let text = match scalar {
         Scalar::String(text) => text.clone(),
@@ -300,7 +301,7 @@ fn read(scalar: &Scalar, shape: &Shape<'_>) -> Result<Scalar, Unfit> {
         (Shape::Words(words), _) => Err((Some(format!("`{text}` is not known here")), Some(meant(&text, words)))),
         (Shape::Text, Scalar::String(_)) => Ok(text.into()),
         (Shape::Text, _) => Err((None, Some(format!("put it in quotes: \"{text}\"")))),
-        // Numbers and flags are taken from quotes too: inside braces, YAML lets "${NAME}" stand in no other way.
+        // A number or a flag may stand in quotes too, because YAML takes "${NAME}" inside braces only in quotes.
         (Shape::Integer { min, max }, _) => {
             let help = Some(format!("a whole number from {min} to {max}"));
             match (text.parse::<i64>(), text.parse::<f64>()) {
@@ -321,7 +322,7 @@ fn read(scalar: &Scalar, shape: &Shape<'_>) -> Result<Scalar, Unfit> {
     }
 }
 
-/// What to write where one value is wanted and several were given, or the other way round.
+/// Advice where one value is wanted but several were given, or the other way round.
 fn instead_of_several(name: &str, shape: &Shape<'_>, value: &Value) -> Option<String> {
     match (shape, value) {
         (Shape::Named(_), Value::List(_)) => Some("each has its name as a key: { app: …, spare: … }".into()),
@@ -331,7 +332,7 @@ fn instead_of_several(name: &str, shape: &Shape<'_>, value: &Value) -> Option<St
     }
 }
 
-/// What belongs where keys are wanted: most write the servers of an upstream there.
+/// Advice where keys are wanted. In an upstream, most people write the servers there without a key.
 fn keys_or_servers(known: &serde_json::Map<String, Json>) -> String {
     match known.contains_key("backends") {
         true => "its servers stand under a key: backends: [{ address: \"127.0.0.1:3000\" }]".into(),
@@ -343,7 +344,7 @@ fn keys_are(known: &serde_json::Map<String, Json>) -> String {
     format!("known here: {}", known.keys().map(String::as_str).collect::<Vec<_>>().join(", "))
 }
 
-/// A value as it can stand within braces and brackets: in quotes, unless it is a plain word, number or network.
+/// A value as it can stand within braces and brackets: in quotes, unless it is a plain word, a number or an IPv4 network.
 fn in_flow(text: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "./_-".contains(c);
     match text.starts_with(|c: char| c.is_ascii_alphanumeric()) && text.chars().all(is_plain) {

@@ -1,4 +1,4 @@
-//! What a configuration would do, for people: printed by `check` and at start.
+//! A configuration described for people. `check` and the start print it.
 
 use std::{fmt, fmt::Write as _, time::Duration as StdDuration};
 
@@ -9,7 +9,7 @@ use crate::{
     ws::{keepalive, meter::MessageLimits},
 };
 
-/// Each listener, route and upstream in a line, backends below their upstream, then the times that matter.
+/// A line for each listener, route and upstream, the backends below their upstream, then the most important times.
 #[must_use]
 pub fn describe(config: &Config) -> String {
     let mut text = String::from("listeners\n");
@@ -109,7 +109,7 @@ fn of_keepalive(keepalive: &keepalive::Settings) -> String {
     format!("ping after {}, {judged}, {sides}", short(interval))
 }
 
-/// Those that are the route's own.
+/// The timeouts in which the route differs from the file.
 fn of_route_timeouts(own: &RouteTimeouts, common: &Timeouts) -> String {
     let RouteTimeouts { upgrade, response, idle } = *own;
     let times = [
@@ -175,7 +175,7 @@ fn of_backend(backend: &BackendSettings) -> String {
     text
 }
 
-/// Those that are set, and how they are told.
+/// The limits that are set, and how a client is refused.
 fn of_limits(limits: &Limits) -> String {
     let size = |bytes| values::Size(bytes).to_string();
     let MessageLimits { message_size, frame_size, backend_message_size, frames, bytes } = limits.messages;

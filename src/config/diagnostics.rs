@@ -1,4 +1,4 @@
-//! What is wrong with a configuration: where, why and what to write instead.
+//! The problems of a configuration: where each is, what is wrong and what to write instead.
 
 use std::{fmt, ops::Range};
 
@@ -7,11 +7,11 @@ use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet, rendere
 /// Every problem found in one configuration, in the order of the file.
 #[derive(Debug, Clone, Default)]
 pub struct Diagnostics {
-    /// How the file is called in the messages.
+    /// The name of the file in the messages.
     name: String,
     source: String,
     items: Vec<Diagnostic>,
-    /// Problems beyond the first [`SHOWN`], which nobody would read.
+    /// How many problems there are beyond the first [`SHOWN`], which are not kept: nobody would read them.
     more: usize,
 }
 
@@ -19,7 +19,7 @@ pub struct Diagnostics {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnostic {
     pub(super) severity: Severity,
-    /// Bytes of the source it is about; `None` = the file as a whole.
+    /// The bytes of the source that the problem is about; `None` = the file as a whole.
     pub(super) span: Option<Range<usize>>,
     pub(super) message: String,
     /// What to write instead.
@@ -29,7 +29,7 @@ pub struct Diagnostic {
 /// One problem with its place.
 #[derive(Debug, Clone, Copy)]
 pub struct Item<'d> {
-    /// Whether the file can be used all the same.
+    /// Whether the problem keeps the file from being used.
     pub severity: Severity,
     /// From 1.
     pub line: usize,
@@ -41,16 +41,16 @@ pub struct Item<'d> {
     pub help: Option<&'d str>,
 }
 
-/// Whether the configuration can be used all the same.
+/// Whether a problem keeps the configuration from being used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Severity {
-    /// It can not.
+    /// The configuration cannot be used.
     Error,
-    /// It can, and probably does not do what was meant.
+    /// The configuration can be used, but probably does not do what was meant.
     Warning,
 }
 
-/// At most so many problems are kept.
+/// The most problems that are kept.
 const SHOWN: usize = 100;
 
 impl Diagnostics {
@@ -61,7 +61,7 @@ impl Diagnostics {
         Self { name: name.to_owned(), source: source.to_owned(), items, more }
     }
 
-    /// Whether there is nothing to say.
+    /// Whether there is no problem.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.items.is_empty()
@@ -81,7 +81,7 @@ impl Diagnostics {
         })
     }
 
-    /// Each problem in a line, `14:9: message (help)`, without the file's name and without an excerpt.
+    /// Each problem as one line, `14:9: message (help)`, without the file's name and without an excerpt.
     pub fn lines(&self) -> impl Iterator<Item = String> {
         self.items.iter().map(|item| {
             let (line, column) = self.position(item);
@@ -112,7 +112,7 @@ impl Diagnostics {
             Severity::Warning => (Level::WARNING, "warning"),
         };
         let (line, column) = self.position(item);
-        // file:line:column first, as editors and terminals recognise it.
+        // `file:line:column` comes first, because editors and terminals recognise that form.
         let head = match item.span {
             Some(_) => format!("{}:{line}:{column}: {word}", self.name),
             None => format!("{}: {word}", self.name),
@@ -129,7 +129,7 @@ impl Diagnostics {
         }
     }
 
-    /// The line of `span` and the one before it, the number of the first, and the span within them.
+    /// The line of `span` and the line before it, the number of the first of them, and `span` within them.
     fn excerpt(&self, span: &Range<usize>) -> (&str, usize, Range<usize>) {
         let line_start = |at: usize| self.source[..at].rfind('\n').map_or(0, |newline| newline + 1);
         let own = line_start(span.start);
@@ -171,10 +171,10 @@ impl Diagnostic {
     }
 }
 
-/// The word of `known` that `word` was probably meant to be.
+/// The word of `known` that `word` was probably meant to be, if one is near enough.
 pub(super) fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
     let distance = |other: &str| strsim::damerau_levenshtein(&word.to_lowercase(), &other.to_lowercase());
-    // As in most compilers: a third of the letters may be wrong.
+    // A third of the letters may be wrong, as in most compilers.
     let allowed = word.chars().count().max(3) / 3;
     known.into_iter().map(|other| (distance(other), other)).filter(|(d, _)| *d <= allowed).min().map(|(_, other)| other)
 }

@@ -1,7 +1,8 @@
-//! The text of `proxy.yaml` as a tree that remembers where each value stands.
+//! The text of `proxy.yaml` as a tree that remembers the position of each value.
 //!
-//! YAML is narrowed on purpose: one document, no aliases (a bomb needs them), no tags, a bounded depth and size, plain
-//! words as keys, each once. `${NAME}` is replaced inside values here, before types are looked at.
+//! longwire reads a narrow YAML on purpose: one document, no tags, a bounded depth and size, and plain words as keys, each
+//! once. It reads no aliases, because an alias bomb needs them. `${NAME}` inside a value is replaced here, before anything
+//! looks at the value's type.
 
 use std::{collections::HashMap, fmt, ops::Range};
 
@@ -13,13 +14,13 @@ use super::{
     environment::{self, Env},
 };
 
-/// Files longer than this are refused unread.
+/// Bytes that a file may have. A longer file is refused before it is parsed.
 pub(super) const MAX_BYTES: usize = 1 << 20;
 
-/// The deepest legal file nests five levels.
+/// Levels that a file may nest. The deepest legal file nests five.
 const MAX_DEPTH: usize = 16;
 
-/// A value and the bytes of the text it stands at.
+/// A value and its position, in bytes of the text.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Node {
     pub(super) span: Range<usize>,
@@ -32,7 +33,7 @@ pub(super) enum Value {
     Scalar(Scalar),
     List(Vec<Node>),
     Map(Vec<Entry>),
-    /// Something about which a problem has been noted already.
+    /// A value that was refused. The problem is noted already.
     Refused,
 }
 
@@ -44,7 +45,7 @@ pub(super) struct Entry {
     pub(super) node: Node,
 }
 
-/// The way from the root to a value, e.g. `upstreams.chat.backends[0].address`.
+/// The path from the root to a value, e.g. `upstreams.chat.backends[0].address`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(super) struct At(Vec<Step>);
 
@@ -54,7 +55,7 @@ enum Step {
     Index(usize),
 }
 
-/// Reads `text` as far as it can be read; every problem is in the second half.
+/// Reads as much of `text` as can be read, and returns every problem in the second half.
 pub(super) fn read(text: &str, env: Env<'_>) -> (Option<Node>, Vec<Diagnostic>) {
     if text.len() > MAX_BYTES {
         let message = format!("the file is longer than {} KiB", MAX_BYTES / 1024);
@@ -73,8 +74,10 @@ pub(super) fn read(text: &str, env: Env<'_>) -> (Option<Node>, Vec<Diagnostic>) 
 }
 
 impl Node {
-    /// Where to point for the value at `at`: a scalar itself, the key of anything larger, and for what is not there
-    /// the nearest thing around it.
+    /// The place to point at for the value at `at`.
+    ///
+    /// For a scalar this is the scalar, for a list or mapping its key. If nothing stands at `at`, it is the nearest value
+    /// around `at`.
     pub(super) fn locate(&self, at: &At) -> Range<usize> {
         let mut node = self;
         let mut span = self.head();
@@ -106,7 +109,7 @@ impl Node {
         found.is_some()
     }
 
-    /// Its first word.
+    /// The first word of the value.
     pub(super) fn head(&self) -> Range<usize> {
         match &self.value {
             Value::Scalar(_) | Value::Refused => self.span.clone(),
@@ -125,17 +128,17 @@ impl At {
         self.then(Step::Index(index))
     }
 
-    /// Whether it is the whole file.
+    /// Whether the path is that of the whole file.
     pub(super) fn is_root(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Whether it is an item of a list.
+    /// Whether the path ends at an item of a list.
     pub(super) fn is_item(&self) -> bool {
         matches!(self.0.last(), Some(Step::Index(_)))
     }
 
-    /// Whether one of the two lies within the other.
+    /// Whether one of the two paths lies within the other.
     pub(super) fn touches(&self, other: &Self) -> bool {
         self.0.iter().zip(&other.0).all(|(mine, others)| mine == others)
     }
@@ -161,15 +164,15 @@ impl fmt::Display for At {
 struct Reader<'t, 'e> {
     parser: Parser<'t, StrInput<'t>>,
     text: &'t str,
-    /// The parser counts characters; this is the byte at which each starts.
+    /// The byte at which each character starts. The parser counts characters.
     offsets: Vec<usize>,
-    /// Where the lines end.
+    /// The byte at which each line ends.
     newlines: Vec<usize>,
     env: Env<'e>,
     found: Vec<Diagnostic>,
 }
 
-/// Reading cannot go on; the reason has been noted.
+/// Reading cannot go on. The reason is noted already.
 struct Stop;
 
 type Located<'t> = (Event<'t>, Range<usize>);
@@ -210,7 +213,7 @@ impl<'t> Reader<'t, '_> {
                 self.note(Diagnostic::error(span.clone(), "YAML aliases (`*name`) are not read").help(help));
                 (None, Value::Refused)
             }
-            // No other event can stand where a value is due.
+            // The parser sends no other event where a value must stand.
             _ => return self.stop(Diagnostic::error(span, "expected a value")),
         };
         if tag.is_some() {
@@ -248,7 +251,8 @@ impl<'t> Reader<'t, '_> {
             let mut node = self.node(event, span, depth + 1)?;
             let Some((key, key_span)) = key else { continue };
             if node.span.is_empty() {
-                // A value that is not there stands wherever the parser noticed it.
+                // The parser puts a missing value wherever it noticed that the value is missing. The key is the better place
+                // to point at.
                 node.span = key_span.clone();
             }
             if let Some(start) = first.get(&key) {
@@ -318,7 +322,7 @@ impl<'t> Reader<'t, '_> {
     }
 }
 
-/// What a plain (unquoted) scalar is, by the core schema of YAML 1.2 (§10.3.2), decimal numbers only.
+/// The value of a plain (unquoted) scalar, by the core schema of YAML 1.2 (§10.3.2). Numbers are decimal only.
 fn plain(text: &str) -> Scalar {
     match text {
         "" | "~" | "null" | "Null" | "NULL" => return Scalar::Null,

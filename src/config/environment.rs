@@ -1,21 +1,21 @@
-//! `${NAME}` and `${NAME:-default}` inside values.
+//! Replaces `${NAME}` and `${NAME:-default}` inside values.
 
-/// Looks a variable up; `None` = not set.
+/// Looks up an environment variable; `None` = it is not set.
 pub type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// A reference that cannot be replaced.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Refused {
-    /// As written, to point at it.
+    /// The reference as written, so that the message can point at it.
     pub(super) reference: String,
     pub(super) message: String,
     pub(super) help: String,
 }
 
-/// Replaces every reference in `text`; `$$` stands for a dollar sign, any other `$` for itself.
+/// Replaces every reference in `text`. `$$` stands for one dollar sign, and any other `$` for itself.
 ///
-/// As in the shell, the default of `${NAME:-default}` is taken where the variable is unset or empty. The replacement
-/// is not expanded again.
+/// As in the shell, the default of `${NAME:-default}` counts if the variable is unset or empty. A replacement is not expanded
+/// again.
 pub(super) fn expand(text: &str, env: Env<'_>) -> Result<String, Refused> {
     let mut expanded = String::with_capacity(text.len());
     let mut rest = text;
@@ -41,7 +41,7 @@ pub(super) fn expand(text: &str, env: Env<'_>) -> Result<String, Refused> {
     Ok(expanded)
 }
 
-/// What stands for `${body}`.
+/// The text that replaces `${body}`.
 fn replacement(body: &str, env: Env<'_>) -> Result<String, Refused> {
     let (name, default) = match body.split_once(":-") {
         Some((name, default)) => (name, Some(default)),

@@ -1,10 +1,14 @@
-//! What people write who know nginx, HAProxy, Caddy or Traefik, and what longwire calls it. PURE: tables and no more.
+//! Words of nginx, HAProxy, Caddy and Traefik, and what longwire calls the same thing. PURE: only tables.
 
-/// Keys of other proxies; a key of ours by which the section is known where they mean something; the key of ours that they
-/// mean, or none where longwire does not do it; and what to write.
+/// A row has four parts:
+///
+/// 1. Keys of other proxies.
+/// 2. A key of longwire that tells the section in which these keys mean something.
+/// 3. The key of longwire that they mean; `None` = longwire has no such thing.
+/// 4. What to write.
 type Row = (&'static [&'static str], &'static str, Option<&'static str>, &'static str);
 
-/// The first row that fits counts.
+/// The first row that fits is the one used.
 const KEYS: &[Row] = &[
     // The file.
     (
@@ -195,10 +199,10 @@ const KEYS: &[Row] = &[
     (&["timeout", "ping_timeout", "pingtimeout"], "sides", Some("pong_timeout"), "write pong_timeout: 30s"),
 ];
 
-/// How a backend is reached that speaks TLS only.
+/// How to reach a backend that speaks only TLS.
 pub(super) const NO_TLS_TO_BACKENDS: &str = "TLS to backends is not there yet: name a port that speaks plain HTTP, or put a TLS client such as stunnel in between";
 
-/// Words of other proxies, and ours. What several of ours may mean stands for each of them.
+/// A word of another proxy, then the word of longwire. A foreign word that fits several of ours has a row for each.
 const WORDS: &[(&str, &str)] = &[
     ("source", "ip_hash"),
     ("src", "ip_hash"),
@@ -230,8 +234,9 @@ const WORDS: &[(&str, &str)] = &[
     ("emerg", "error"),
 ];
 
-/// What to write instead of `key` in a section whose keys are told by `is_known`; the first is the key of ours that it
-/// means, if it means one.
+/// What to write instead of `key`, and the key of longwire that it means, if there is one.
+///
+/// `is_known` says which keys the section has.
 pub(super) fn key(key: &str, is_known: impl Fn(&str) -> bool) -> Option<(Option<&'static str>, &'static str)> {
     let key = key.to_ascii_lowercase();
     let row = KEYS.iter().find(|(words, section, ..)| words.contains(&&*key) && is_known(section));
@@ -245,7 +250,7 @@ pub(super) fn word<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
     known.iter().find(|known| *known == ours).copied()
 }
 
-/// What to do where a key takes one value and was given several.
+/// Advice for a key that takes one value but was given several.
 pub(super) fn several(key: &str) -> Option<&'static str> {
     match key {
         "host" | "path" => Some("one only: write a second route, to the same upstream, for the next"),
@@ -256,7 +261,7 @@ pub(super) fn several(key: &str) -> Option<&'static str> {
     }
 }
 
-/// What to write where a whole file is in the language of another program.
+/// Advice for a whole file that is written in the language of another program.
 pub(super) const WHOLE_FILE: &str = "a file of longwire is YAML, at least: listeners: [{ bind: 0.0.0.0:8080 }], \
      upstreams: { app: { backends: [{ address: \"127.0.0.1:3000\" }] } }, routes: [{ upstream: app }]";
 

@@ -1,4 +1,4 @@
-//! From a file, a text or two flags to a [`Config`], with every problem found on the way.
+//! Makes a [`Config`] from a file, a text or two flags, and reports every problem found on the way.
 
 use std::{fmt, io::Read as _, path::Path};
 
@@ -17,9 +17,9 @@ use crate::net::{admin, tls};
 /// A configuration that can run.
 #[derive(Debug)]
 pub struct Loaded {
-    /// What runs.
+    /// The configuration to run.
     pub config: Config,
-    /// What it probably should not say.
+    /// Problems that do not keep the configuration from running.
     pub warnings: Diagnostics,
 }
 
@@ -27,13 +27,13 @@ pub struct Loaded {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FlagsError(Vec<String>);
 
-/// The upstream of a configuration made from flags.
+/// The name of the upstream in a configuration made from flags.
 const FLAGS_UPSTREAM: &str = "default";
 
 /// Reads a file and every certificate that it names.
 ///
 /// # Errors
-/// The file cannot be read, or every problem in it.
+/// The file cannot be read, or has errors. The error lists every problem in the file.
 pub fn load(path: &Path) -> Result<Loaded, Diagnostics> {
     let name = path.display().to_string();
     let text = read(path).map_err(|error| {
@@ -47,10 +47,10 @@ pub fn load(path: &Path) -> Result<Loaded, Diagnostics> {
     Ok(loaded)
 }
 
-/// Where the admin interface of a file is, however wrong the rest of it; `None` = it has none.
+/// The admin interface of a file, however wrong the rest of the file is; `None` = the file has none.
 ///
 /// # Errors
-/// The file cannot be read, or is no YAML, or what it says of the admin interface is wrong.
+/// The file cannot be read, is no YAML, or has an error in what it says of the admin interface.
 pub fn admin_of(path: &Path) -> Result<Option<Admin>, Diagnostics> {
     let name = path.display().to_string();
     let fail = |text: &str, found| Err(Diagnostics::new(&name, text, found));
@@ -66,10 +66,10 @@ pub fn admin_of(path: &Path) -> Result<Option<Admin>, Diagnostics> {
     }
 }
 
-/// Reads `text` as the file `name`, paths in it relative to `base`. Opens no file: certificates are not looked at.
+/// Reads `text` as the file `name`, with paths relative to `base`. Opens no file, so certificates are not checked.
 ///
 /// # Errors
-/// Every problem in it.
+/// Every problem in the text.
 pub fn parse(text: &str, name: &str, base: &Path) -> Result<Loaded, Diagnostics> {
     parse_with(text, name, base, &environment)
 }
@@ -77,18 +77,18 @@ pub fn parse(text: &str, name: &str, base: &Path) -> Result<Loaded, Diagnostics>
 /// [`parse`] with another environment.
 ///
 /// # Errors
-/// Every problem in it.
+/// Every problem in the text.
 pub fn parse_with(text: &str, name: &str, base: &Path, env: Env<'_>) -> Result<Loaded, Diagnostics> {
     Draft::read(text, base, env).finish(text, name)
 }
 
-/// The configuration of `run --listen A --to B`: every request to one upstream, defaults everywhere.
+/// The configuration of `run --listen A --to B`: one upstream gets every request, and everything else has its default.
 ///
-/// `listen` takes what `bind` takes, and `:8080` or `8080` for all addresses; `to` takes what `address` takes, and
-/// `:3000` or `3000` for this machine.
+/// `listen` takes what `bind` takes, and `:8080` or `8080` for all addresses. `to` takes what `address` takes, and `:3000` or
+/// `3000` for this machine.
 ///
 /// # Errors
-/// Every flag that is no address, or that the file would refuse.
+/// Every flag that is no address, or whose address the file would refuse.
 pub fn from_flags(listen: &[String], to: &[String]) -> Result<Config, FlagsError> {
     let mut wrong = Vec::new();
     let listeners: Vec<Listener> = listen
@@ -127,11 +127,11 @@ impl fmt::Display for FlagsError {
 
 impl std::error::Error for FlagsError {}
 
-/// A configuration on its way, and what was found so far.
+/// A configuration that is being made, and the problems found so far.
 struct Draft {
     document: Option<Node>,
     config: Option<Config>,
-    /// What the configuration has otherwise than the document, because that was refused.
+    /// Where the configuration differs from the document, because the value in the document was refused.
     replaced: Vec<At>,
     found: Vec<Diagnostic>,
 }
@@ -147,13 +147,13 @@ impl Draft {
         let config = match serde_yaml::from_value::<File>(checked.value) {
             Ok(file) => {
                 let (config, problems) = resolve::resolve(file, base);
-                // What stands in for a refused value is no reason to complain a second time.
+                // A value that only stands in for a refused one is no reason for a second complaint.
                 let believed = |problem: &Problem| !checked.replaced.iter().any(|at| at.touches(&problem.at));
                 found.extend(problems.into_iter().filter(believed).map(|problem| problem.locate(&root)));
                 Some(config)
             }
             Err(error) => {
-                // The checker should have said so with a position; where it did, this is an echo.
+                // The checker should have found this error, with its position. If it found any, this error only repeats them.
                 if found.is_empty() {
                     found.push(Diagnostic::of_file(error.to_string()));
                 }
@@ -163,7 +163,7 @@ impl Draft {
         Self { document: Some(root), config, replaced: checked.replaced, found }
     }
 
-    /// Reads every certificate and key. Self-signed files that are yet to be made are no problem.
+    /// Reads every certificate and key. A self-signed pair that is not made yet is no problem.
     fn check_certificates(mut self) -> Self {
         let (Some(document), Some(config)) = (&self.document, &self.config) else {
             return self;
@@ -177,7 +177,7 @@ impl Draft {
                 if self.replaced.iter().any(|replaced| replaced.touches(&at)) {
                     continue;
                 }
-                // One at a time, so that each is told apart.
+                // Each pair is checked alone, so that its errors point at that pair.
                 let one = Tls { certificates: vec![pair.clone()], self_signed: tls.self_signed && position == 0 };
                 for error in tls::check(&one).err().into_iter().flatten() {
                     let key = if error.path == pair.key { "key" } else { "cert" };
@@ -201,8 +201,9 @@ impl Draft {
         self
     }
 
-    /// Looks at the folders in which files are to be made. That of a socket may be made by what starts longwire, so
-    /// that its absence is a warning.
+    /// Checks the folders in which longwire will make files.
+    ///
+    /// A missing folder of a socket is only a warning, because the program that starts longwire may make that folder.
     fn check_folders(mut self) -> Self {
         let (Some(document), Some(config)) = (&self.document, &self.config) else {
             return self;
@@ -249,7 +250,7 @@ impl Problem {
     }
 }
 
-/// Why no file can be made at `path`, and what to do.
+/// Why no file can be made at `path`, and what to do; `None` = one can be made.
 fn file_problem(path: &Path) -> Option<(String, &'static str)> {
     if path.is_dir() {
         return Some((format!("{} is a folder", path.display()), "name a file in it"));
@@ -265,7 +266,7 @@ fn file_problem(path: &Path) -> Option<(String, &'static str)> {
     }
 }
 
-/// Reads at most one byte more than a configuration may have, whatever the path leads to.
+/// Reads a file, but at most one byte more than a configuration may have: `path` may lead to an endless file.
 fn read(path: &Path) -> std::io::Result<String> {
     let mut bytes = Vec::new();
     let most = u64::try_from(document::MAX_BYTES).unwrap_or(u64::MAX).saturating_add(1);
@@ -273,7 +274,7 @@ fn read(path: &Path) -> std::io::Result<String> {
     let too_long = bytes.len() > document::MAX_BYTES;
     match String::from_utf8(bytes) {
         Ok(text) => Ok(text),
-        // Cut within a character; the length is what will be complained about.
+        // The text is cut within a character. The caller will refuse the file for its length.
         Err(error) if too_long => Ok(String::from_utf8_lossy(error.as_bytes()).into_owned()),
         Err(_) => Err(std::io::Error::new(std::io::ErrorKind::InvalidData, "it is not UTF-8 text")),
     }
@@ -283,7 +284,7 @@ fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-/// `8080` and `:8080` with the address that they leave out.
+/// Completes `8080` and `:8080` with `host`. Other text stays as it is.
 fn with_host(host: &str, text: &str) -> String {
     match text.strip_prefix(':').unwrap_or(text).parse::<u16>() {
         Ok(port) => format!("{host}:{port}"),

@@ -1,10 +1,14 @@
-//! The configuration: what runs (the types here), and the way there from `proxy.yaml`.
+//! The configuration: the types that run, and the way from `proxy.yaml` to them.
 //!
-//! Read downwards: `load` drives; `document` reads YAML into a tree with positions, `environment` replaces `${NAME}`;
-//! `check` walks the tree against the schema of `file`, the mirror of `proxy.yaml`, whose scalars are `values`
-//! and `addresses`;
-//! `resolve` (PURE) turns the mirror into a [`Config`]; `diagnostics` prints every problem that one of them found.
-//! `reference` says in words what each key means.
+//! Read the rooms in this order:
+//!
+//! 1. `load` calls the others.
+//! 2. `document` reads YAML into a tree with positions. `environment` replaces `${NAME}` in its values.
+//! 3. `check` compares the tree with the schema of `file`, the mirror of `proxy.yaml`. `values` and `addresses` read the
+//!    scalars of `file`.
+//! 4. `resolve` (PURE) turns the mirror into a [`Config`].
+//! 5. `diagnostics` prints every problem that one of these rooms found.
+//! 6. `reference` says in words what each key means.
 
 mod addresses;
 mod check;
@@ -54,62 +58,63 @@ pub fn schema() -> serde_json::Value {
     file::File::schema()
 }
 
-/// A checked configuration: what runs.
+/// A checked configuration, as the proxy runs it.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// Worker threads; `None` = one per core.
     pub workers: Option<NonZeroUsize>,
-    /// How long sessions wait to be read together; zero = not at all.
+    /// How long a worker may wait before it reads its sessions together; zero = it does not wait.
     pub coalesce: Duration,
-    /// Where to accept.
+    /// The addresses that clients connect to.
     pub listeners: Vec<Listener>,
     /// The groups of backends; routes refer to them by index.
     pub upstreams: Vec<UpstreamSettings>,
-    /// Which request goes where.
+    /// The route table: which upstream gets which request.
     pub routes: RouteTable,
     /// Deadlines of every wait on a client or a backend.
     pub timeouts: Timeouts,
     /// How sessions are ended when the process, a route or a backend goes.
     pub drain: Drain,
-    /// Where a successor takes over the listening sockets; `None` = nowhere.
+    /// Path of the socket on which a successor takes over the listening sockets; `None` = no hand-over.
     pub handover: Option<PathBuf>,
     /// Bounds on what clients, and all sessions together, may use.
     pub limits: Limits,
-    /// Options of the TCP sockets, both sides.
+    /// Options of the TCP sockets, toward clients and backends.
     pub tcp: Tcp,
-    /// Who may tell us the client's address.
+    /// The proxies whose word about a client's address longwire believes.
     pub trusted_proxies: Vec<IpNet>,
-    /// Whether `Via` names this hop.
+    /// Whether longwire adds itself to `Via`.
     pub via_header: bool,
-    /// What is logged, and how.
+    /// What longwire logs, and how.
     pub log: Log,
-    /// Where an operator may look and order; `None` = nowhere.
+    /// The admin interface; `None` = there is none.
     pub admin: Option<Admin>,
-    /// Where the spans of handshakes go; `None` = nowhere.
+    /// Where the spans of handshakes go; `None` = longwire makes no spans.
     pub tracing: Option<Tracing>,
-    /// The same as the file says it, defaults filled in. It holds no secret: those are in files of their own.
+    /// The file with every default filled in. It holds no secret, because secrets stand in files of their own.
     pub written: serde_json::Value,
-    /// The file; `None` = it came from elsewhere and cannot be read again.
+    /// Path of the file; `None` = the configuration came from flags or a text, so it cannot be read again.
     pub origin: Option<PathBuf>,
 }
 
-/// Where an operator may look and order.
+/// The admin interface, where an operator looks and gives orders.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Admin {
-    /// Where it listens; beyond loopback only with a token.
+    /// The address. An address beyond loopback needs a token.
     pub bind: AdminBind,
-    /// The token that it asks for; `None` = none. The path is resolved against the file's folder.
+    /// The file of the token that every request must carry; `None` = no token. Its path is resolved against the file's
+    /// folder.
     pub token_file: Option<PathBuf>,
-    /// Names by which it may be called, beside its address and `localhost`; in lower case, without a port.
+    /// Names under which the admin interface may be called, beside its address and `localhost`; lower case, without a port.
     pub hosts: Vec<String>,
 }
 
 /// The address of the admin interface.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AdminBind {
-    /// Port 0 = any free one.
+    /// Address and port; port 0 = any free port.
     Tcp(SocketAddr),
-    /// A socket in the file system, for who may open it.
+    /// Path of a socket in the file system. The rights of the path say who may open it.
     Unix(PathBuf),
 }
 
@@ -122,30 +127,30 @@ impl fmt::Display for AdminBind {
     }
 }
 
-/// Where the spans of handshakes go. Only in a build with the feature `otlp`.
+/// Where the spans of handshakes go. Needs a build with the feature `otlp`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Tracing {
-    /// The URL of a collector, for OTLP over plain HTTP.
+    /// URL of a collector that takes OTLP over plain HTTP.
     pub endpoint: String,
-    /// What the collector calls us.
+    /// The name of this process at the collector.
     pub service_name: String,
-    /// Of the traces that begin here, from 0 to 1.
+    /// The share of traces that is exported, from 0 to 1, of the traces that begin here.
     pub sample: f64,
 }
 
-/// One address to accept on.
+/// One address on which longwire accepts connections.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listener {
-    /// Address and port; port 0 = any free one.
+    /// Address and port; port 0 = any free port.
     pub bind: SocketAddr,
-    /// TLS, when this listener speaks it.
+    /// The certificates, if this listener speaks TLS; `None` = plain TCP.
     pub tls: Option<Tls>,
 }
 
 /// The certificates of a listener.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tls {
-    /// Chosen by SNI; the first is the default. Never empty. Paths are resolved against the file's folder.
+    /// The certificates, chosen by SNI; the first is the default. Never empty. Paths are resolved against the file's folder.
     pub certificates: Vec<CertificateFiles>,
     /// Make a self-signed first certificate at start when neither of its two files exists.
     pub self_signed: bool,
@@ -160,24 +165,25 @@ pub struct CertificateFiles {
     pub key: PathBuf,
 }
 
-/// Deadlines; none is zero. Of `upgrade`, `response` and `idle` a route has its own ([`RouteTimeouts`](crate::routing::RouteTimeouts)).
+/// Deadlines. None is zero. A route has its own `upgrade`, `response` and `idle`
+/// ([`RouteTimeouts`](crate::routing::RouteTimeouts)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {
     /// From accept to the end of the TLS handshake.
     pub tls_handshake: Duration,
-    /// From the first byte a connection owes to the end of a request head.
+    /// From the first byte of a request to the end of its head; on a new connection, from the start.
     pub request_header: Duration,
     /// Between two reads of a request body.
     pub request_body: Duration,
-    /// Idle between two requests of a connection.
+    /// Between two requests of a connection.
     pub keep_alive: Duration,
     /// To connect to a backend, per attempt.
     pub connect: Duration,
-    /// To a backend's whole answer to a handshake, per attempt.
+    /// From the connection to the head of the backend's answer to a WebSocket handshake, per attempt.
     pub upgrade: Duration,
-    /// To the head of a plain answer, per attempt, then between two reads of its body; `None` = off.
+    /// To the head of a plain answer, per attempt; then between two reads of its body. `None` = no deadline.
     pub response: Option<Duration>,
-    /// No byte from either side of a session; `None` = off.
+    /// How long a session may carry no byte from either side; `None` = without end.
     pub idle: Option<Duration>,
     /// To end a session once its end has begun.
     pub close: Duration,
@@ -188,13 +194,13 @@ pub struct Timeouts {
 /// How sessions are ended when the process, a route or a backend goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Drain {
-    /// How long readiness fails before anything else does.
+    /// How long readiness fails before the drain does anything else.
     pub wait: Duration,
-    /// What both sides of a session read.
+    /// The close code that both sides of a session read.
     pub close_code: CloseCode,
-    /// Over which time sessions are told, one by one.
+    /// The time over which sessions are told, one after another.
     pub spread: Duration,
-    /// Whether sessions are ended whose backend or route a reload takes away.
+    /// Whether longwire ends a session whose backend or route a reload removes.
     pub closes_removed: bool,
 }
 
@@ -217,15 +223,15 @@ pub struct Limits {
     pub new_sessions: Option<Rate>,
     /// New sessions per second of one client address; `None` = no limit.
     pub new_sessions_per_client: Option<Rate>,
-    /// What each session may carry.
+    /// Bounds on the messages, frames and bytes of each session.
     pub messages: MessageLimits,
-    /// Bytes of all sessions that wait for who does not take them; `None` = no limit.
+    /// Bytes of all sessions together that wait for slow readers; `None` = no limit.
     pub unsent_memory: Option<usize>,
-    /// How a handshake is refused that may be tried again later.
+    /// How longwire refuses a handshake that the client may try again later.
     pub refuse: Refuse,
 }
 
-/// How a handshake is refused that may be tried again later.
+/// How longwire refuses a handshake that the client may try again later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refuse {
     /// 429 or 503 with `Retry-After`.
@@ -234,39 +240,39 @@ pub enum Refuse {
     Close,
 }
 
-/// Socket options, both sides.
+/// Socket options, toward clients and backends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tcp {
-    /// Silence before the kernel probes (`TCP_KEEPIDLE`); `None` = no kernel keepalive.
+    /// Silence after which the kernel probes (`TCP_KEEPIDLE`); `None` = no kernel keepalive.
     pub keepalive_idle: Option<Duration>,
-    /// Between two probes (`TCP_KEEPINTVL`).
+    /// Time between two probes (`TCP_KEEPINTVL`).
     pub keepalive_interval: Duration,
-    /// Unanswered probes before the connection is dead (`TCP_KEEPCNT`).
+    /// Unanswered probes after which the connection is dead (`TCP_KEEPCNT`).
     pub keepalive_probes: u32,
     /// How long sent bytes may stay unacknowledged (`TCP_USER_TIMEOUT`); `None` = the kernel's default.
     pub user_timeout: Option<Duration>,
 }
 
-/// What is logged, and how.
+/// What longwire logs, and how.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Log {
     /// The form of every line.
     pub format: LogFormat,
-    /// Which messages: `error`, `warn`, `info`, `debug`, `trace`, or a `tracing` filter.
+    /// Which messages are written: `error`, `warn`, `info`, `debug`, `trace`, or a `tracing` filter.
     pub level: String,
-    /// Whether the record of each session and request is written.
+    /// Whether longwire writes a record of each session and each request.
     pub access: bool,
-    /// Where to; `None` = standard output.
+    /// File of the records; `None` = standard output.
     pub file: Option<PathBuf>,
-    /// Of plain requests that went well, one in so many is written.
+    /// Of plain requests that went well, longwire writes one in this many.
     pub sample_requests: NonZeroU32,
 }
 
 /// The form of a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
-    /// One JSON object a line.
+    /// One JSON object in each line.
     Json,
-    /// `key=value` for people.
+    /// `key=value`, for people.
     Text,
 }

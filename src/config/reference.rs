@@ -1,4 +1,4 @@
-//! Every key of the file in words, made from the JSON Schema of the file: the whole page, and the entry of one key. PURE.
+//! Every key of the file in words, made from the JSON Schema: the whole page, and the entry of one key. PURE.
 
 use std::{collections::BTreeSet, fmt, fmt::Write as _};
 
@@ -13,10 +13,10 @@ pub struct UnknownKey {
     help: String,
 }
 
-/// Keys that are suggested for one that is not known.
+/// The most keys that an error suggests for an unknown key.
 const SUGGESTED: usize = 3;
 
-/// What stands above the sections of the page.
+/// The text above the sections of the page.
 const HEAD: &str = "# Configuration
 
 <!-- `longwire schema --markdown` prints this page. Change the descriptions in src/config/file.rs, then print the page again. -->
@@ -35,7 +35,7 @@ entry of one key, for example `longwire schema timeouts.close`. `longwire schema
   `log.level`, `log.file`, `admin.bind`. See [operations](operations.md#reload).
 ";
 
-/// The page: a section of the page for each section of the file, a row for each key.
+/// The whole page: a section for each section of the file, a row for each key.
 #[must_use]
 pub fn markdown() -> String {
     let schema = File::schema();
@@ -59,11 +59,12 @@ pub fn markdown() -> String {
     text
 }
 
-/// The entry of one key: `timeouts.close`, `upstreams.NAME.balance`. A place in a list (`listeners[0].bind`) and a name of the
-/// reader's own (`upstreams.chat.balance`) may stand in it.
+/// The entry of one key, such as `timeouts.close` or `upstreams.NAME.balance`.
+///
+/// `key` may contain a place in a list (`listeners[0].bind`) and a name that the reader chose (`upstreams.chat.balance`).
 ///
 /// # Errors
-/// The file has no such key. The error names the one that was probably meant.
+/// The file has no such key. The error names the key that the reader probably meant.
 pub fn explain(key: &str) -> Result<String, UnknownKey> {
     let schema = File::schema();
     let entries = entries(&schema);
@@ -75,7 +76,7 @@ pub fn explain(key: &str) -> Result<String, UnknownKey> {
 
 /// A key or a section of the file.
 struct Entry<'s> {
-    /// `upstreams.NAME.backends[].weight`; empty for the file itself.
+    /// The path, such as `upstreams.NAME.backends[].weight`; empty for the file itself.
     path: String,
     kind: Kind<'s>,
     default: Option<String>,
@@ -83,11 +84,11 @@ struct Entry<'s> {
 }
 
 enum Kind<'s> {
-    /// Keys stand below it.
+    /// A section, with keys below it.
     Section,
-    /// One of these words, each with what it means.
+    /// A choice of words, each with its meaning.
     Words(Vec<(&'s str, String)>),
-    /// Something else, in words.
+    /// Any other value, described in words.
     Value(String),
 }
 
@@ -96,7 +97,7 @@ impl Entry<'_> {
         matches!(self.kind, Kind::Section)
     }
 
-    /// Whether `key` is the path of this entry, names and places in lists aside.
+    /// Whether `key` is the path of this entry. Names and places in lists are not compared.
     fn is_called(&self, key: &str) -> bool {
         let asked: Vec<_> = key.split('.').map(without_place).collect();
         let mine: Vec<_> = self.path.split('.').map(without_place).collect();
@@ -127,7 +128,7 @@ impl Entry<'_> {
         }
     }
 
-    /// A row of the table of its section.
+    /// The row of this entry in the table of its section.
     fn row(&self) -> String {
         let mut meaning = self.meaning.clone();
         if let Kind::Words(words) = &self.kind {
@@ -150,7 +151,7 @@ impl Entry<'_> {
         format!("[`{}`](#{anchor})", self.path)
     }
 
-    /// For a terminal.
+    /// The entry as text for a terminal.
     fn text(&self, all: &[Self]) -> String {
         let mut text = format!("{}\n", self.path);
         if !self.is_section() {
@@ -174,7 +175,7 @@ impl Entry<'_> {
     }
 }
 
-/// The file, then each of its keys, a section before the keys below it.
+/// Every entry: the file first, then each key, with a section before the keys below it.
 fn entries(schema: &Json) -> Vec<Entry<'_>> {
     let mut found = Vec::new();
     visit(schema, schema, String::new(), false, &mut found);
@@ -211,7 +212,7 @@ fn visit<'s>(schema: &'s Json, node: &'s Json, path: String, is_required: bool, 
     }
 }
 
-/// What `node` refers to, or `node`.
+/// The part of the schema that `node` refers to, or `node` itself.
 fn resolve<'s>(schema: &'s Json, node: &'s Json) -> &'s Json {
     let name = node["$ref"].as_str().and_then(|name| name.strip_prefix('#'));
     name.and_then(|pointer| schema.pointer(pointer)).unwrap_or(node)
@@ -257,7 +258,7 @@ fn item_in_words(schema: &Json, item: &Json) -> String {
     }
 }
 
-/// A value as the file has it.
+/// A value as it would stand in the file.
 fn written(value: &Json) -> String {
     match value {
         Json::String(text) => text.clone(),
@@ -275,12 +276,12 @@ fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// `backends[0]` without its place.
+/// A segment such as `backends[0]` without its place.
 fn without_place(segment: &str) -> &str {
     segment.split_once('[').map_or(segment, |(name, _)| name)
 }
 
-/// What to ask for instead of `key`.
+/// Advice for an unknown `key`: what to ask for instead.
 fn meant(key: &str, entries: &[Entry<'_>]) -> String {
     let last = key.rsplit_once('.').map_or(key, |(_, last)| last);
     let paths: Vec<_> = entries.iter().map(|entry| entry.path.as_str()).filter(|path| !path.is_empty()).collect();

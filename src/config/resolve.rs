@@ -1,6 +1,6 @@
 //! From the mirror of the file to what runs. PURE: no file, no socket, no clock.
 //!
-//! Every mirror is taken apart without `..`: a key that is parsed and never read does not compile.
+//! Every mirror is taken apart without `..`, so a key that is parsed but never read does not compile.
 
 mod admin;
 mod listeners;
@@ -22,29 +22,30 @@ use super::{
 };
 use crate::ws::{close::CloseCode, meter::MessageLimits, rate::Rate};
 
-/// Something that the file may not say, or should not.
+/// A problem in the file: an error or a warning.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Problem {
     pub(super) severity: Severity,
     pub(super) at: At,
-    /// Where to point if nothing stands at `at`, as with a default that does not fit what the file says.
+    /// The place to point at if nothing stands at `at`. Example: a default does not fit a value that the file sets.
     pub(super) or_at: Option<At>,
     pub(super) message: String,
     pub(super) help: Option<String>,
 }
 
-/// hyper refuses a smaller read buffer, which is what bounds a head.
+/// The read buffer bounds a head, and hyper refuses a smaller read buffer.
 const SMALLEST_HEADER_SIZE: u64 = 8 * 1024;
 const LARGEST_HEADER_SIZE: u64 = 1024 * 1024;
 
 /// `MAX_TCP_KEEPIDLE` and `MAX_TCP_KEEPINTVL` of Linux.
 const LONGEST_TCP_KEEPALIVE: StdDuration = StdDuration::from_secs(32_767);
 
-/// `TCP_USER_TIMEOUT` is an int of milliseconds.
+/// The kernel keeps `TCP_USER_TIMEOUT` as an int of milliseconds.
 const LONGEST_USER_TIMEOUT: StdDuration = StdDuration::from_secs(24 * 24 * 3600);
 
-/// Turns `file` into what runs, paths relative to `base`. The configuration is only to be used if no problem is an
-/// error: a refused part is left out of it.
+/// Turns `file` into what runs. Paths are relative to `base`.
+///
+/// Use the configuration only if no problem is an error, because a refused part is left out of it.
 pub(super) fn resolve(file: file::File, base: &Path) -> (Config, Vec<Problem>) {
     let written = serde_json::to_value(&file).unwrap_or_default();
     let file::File {

@@ -1,4 +1,4 @@
-//! `pong_timeout`: one duration for both sides, or one for each.
+//! `pong_timeout`: one duration for both sides, or one for each side.
 
 use std::borrow::Cow;
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::values::Duration;
 
-/// `30s`, or `{ client: 30s, backend: 5m }`; a side that is left out is what it would be without the key.
+/// `30s`, or `{ client: 30s, backend: 5m }`. A side that is left out has the value that it would have without the key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(from = "Written")]
 pub(super) struct PongTimeout {
@@ -18,12 +18,12 @@ pub(super) struct PongTimeout {
 }
 
 impl PongTimeout {
-    /// A client answers a ping whatever its program does: a browser and an app read all the time.
+    /// A client answers a ping whatever its program does, because a browser and an app read all the time.
     pub(super) fn default_of_client() -> Duration {
         Duration::from_secs(30)
     }
 
-    /// A backend that works on something often does not read meanwhile. That its host is gone TCP finds sooner.
+    /// A backend that is busy often does not read meanwhile. TCP finds a backend whose host is gone sooner than this.
     pub(super) fn default_of_backend() -> Duration {
         Duration::from_secs(300)
     }
@@ -35,7 +35,7 @@ impl Default for PongTimeout {
     }
 }
 
-/// As it stands in the file. The checker has chosen between the two before.
+/// The two forms in the file. The checker has chosen between them before.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Written {

@@ -1,4 +1,4 @@
-//! The statuses that an HTTP check takes for a pass, as one scalar: `200-399`, `200,204`.
+//! The statuses that let an HTTP check pass, as one scalar: `200-399`, `200,204`.
 
 use std::{fmt, ops::RangeInclusive};
 

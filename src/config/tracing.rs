@@ -1,4 +1,4 @@
-//! The scalars of `tracing`: where a collector listens, and a share of all traces.
+//! The scalars of `tracing`: the URL of a collector, and a share of all traces.
 
 use std::fmt;
 
@@ -6,15 +6,15 @@ use hyper::Uri;
 
 use super::values::Refusal;
 
-/// A collector of OTLP over plain HTTP, as a URL with a path.
+/// The URL, with a path, of a collector that takes OTLP over plain HTTP.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Collector(pub(super) String);
 
-/// From 0 (none) to 1 (all).
+/// A share of the traces, from 0 (none) to 1 (all).
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Share(pub(super) f64);
 
-/// Where a collector takes spans (OTLP §OTLP/HTTP Request).
+/// The path at which a collector takes spans (OTLP §OTLP/HTTP Request).
 const PATH: &str = "/v1/traces";
 
 impl Collector {
@@ -44,7 +44,7 @@ impl Collector {
         }
     }
 
-    /// Whether this is the port of OTLP over gRPC, where nobody understands HTTP/1.1.
+    /// Whether the port is that of OTLP over gRPC, where no collector understands HTTP/1.1.
     pub(super) fn is_grpc(&self) -> bool {
         self.0.parse::<Uri>().is_ok_and(|url| url.port_u16() == Some(4317))
     }

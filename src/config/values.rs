@@ -1,6 +1,6 @@
 //! The scalars of `proxy.yaml`: durations and sizes with their units, networks, the worker count.
 //!
-//! Each is read by one `parse`, used by the checker (for the message and its position) and by serde alike.
+//! One `parse` reads each scalar. The checker uses it for the message and its position, and serde uses it too.
 
 use std::{fmt, net::IpAddr, num::NonZeroUsize, time::Duration as StdDuration};
 
@@ -26,7 +26,7 @@ pub(super) struct Refusal {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Duration(pub(super) StdDuration);
 
-/// A length of time too short for a timer, at most 2 ms: `0us`, `500us`, `1ms`.
+/// A length of time that may be too short for a timer, at most 2 ms: `0us`, `500us`, `1ms`. Zero or at least 1 us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Moment(pub(super) StdDuration);
 
@@ -34,15 +34,15 @@ pub(super) struct Moment(pub(super) StdDuration);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Size(pub(super) u64);
 
-/// How many worker threads; `None` = `auto`.
+/// The number of worker threads; `None` = `auto`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Workers(pub(super) Option<NonZeroUsize>);
 
-/// A network, or one address.
+/// A network, or a single address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Cidr(pub(super) IpNet);
 
-/// No timer may be set further ahead, so that adding one to the present time cannot overflow.
+/// The longest duration. With this bound, a duration added to the present time cannot overflow.
 const LONGEST: StdDuration = StdDuration::from_secs(365 * 24 * 3600);
 const SHORTEST: StdDuration = StdDuration::from_millis(1);
 const LONGEST_MOMENT: StdDuration = StdDuration::from_millis(2);
@@ -67,7 +67,7 @@ pub(super) fn check(kind: &str, text: &str) -> Result<(), Refusal> {
     }
 }
 
-/// A scalar of this kind that is always accepted: stands in for a refused one, so that the rest can be checked.
+/// A scalar of this kind that is always accepted. It takes the place of a refused one, so that the rest can be checked.
 pub(super) fn stand_in(kind: &str) -> &'static str {
     match kind {
         Duration::KIND => "1s",
@@ -85,7 +85,7 @@ pub(super) fn stand_in(kind: &str) -> &'static str {
     }
 }
 
-/// A scalar of this kind, for advice.
+/// An example of a scalar of this kind, for advice.
 pub(super) fn example(kind: &str) -> &'static str {
     match kind {
         Bind::KIND => Bind::EXAMPLE,
@@ -96,7 +96,7 @@ pub(super) fn example(kind: &str) -> &'static str {
     }
 }
 
-/// Words by which other proxies say that something has no bound.
+/// Words with which other proxies say that something has no bound.
 const NO_BOUND: [&str; 9] = ["off", "none", "never", "no", "false", "infinite", "infinity", "unlimited", "-1"];
 
 impl Duration {
@@ -114,7 +114,7 @@ impl Duration {
         }
         match text.parse::<f64>() {
             Ok(0.0) => return Err(Refusal::new(format!("`{text}` has no unit"), "write 0s, not 0")),
-            // HAProxy counts milliseconds here, nginx seconds.
+            // A bare number means milliseconds in HAProxy and seconds in nginx.
             Ok(_) => {
                 return Err(Refusal::new(format!("`{text}` has no unit"), format!("write {text}s or {text}ms")));
             }
@@ -131,9 +131,9 @@ impl Duration {
     }
 }
 
-/// What `text` says, in the words of a duration. `units`: those that suit.
+/// The duration that `text` says. `units` is the advice when it says none.
 fn length(text: &str, units: &str) -> Result<StdDuration, Refusal> {
-    // A unit is a letter: this refuses clock notation (`00:30`), which the parser below would take.
+    // Requires a unit, which is a letter. Otherwise the parser below would take clock notation (`00:30`).
     let span = text
         .contains(|c: char| c.is_ascii_alphabetic())
         .then(|| jiff::fmt::friendly::SpanParser::new().parse_span(text).ok())
@@ -203,7 +203,7 @@ impl Size {
                 format!("write {text}B for bytes, or {text}KiB, {text}MiB"),
             ));
         }
-        // A power of 1024 to nginx and HAProxy, one of 1000 to others.
+        // A bare letter means a power of 1024 in nginx and HAProxy, and a power of 1000 elsewhere.
         let unit = text.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.' || c == ' ');
         if let Ok(unit @ ('K' | 'M' | 'G' | 'T' | 'P')) = unit.to_ascii_uppercase().parse() {
             let number = text[..text.len() - 1].trim_end();
@@ -279,7 +279,7 @@ impl Cidr {
     }
 }
 
-/// The network that was meant by one with a mask or a port.
+/// The network that `text` probably means if it has a netmask or a port.
 fn network_meant(text: &str) -> Option<IpNet> {
     if let Ok(address) = text.parse::<std::net::SocketAddr>() {
         return Some(address.ip().into());
@@ -288,7 +288,7 @@ fn network_meant(text: &str) -> Option<IpNet> {
     IpNet::with_netmask(address.parse().ok()?, mask.parse().ok()?).ok()
 }
 
-/// `::ffff:10.0.0.0/104` as `10.0.0.0/8`: clients' addresses are compared as IPv4 too.
+/// `::ffff:10.0.0.0/104` as `10.0.0.0/8`, because clients' addresses are compared as IPv4 too.
 fn unmapped(network: IpNet) -> IpNet {
     let IpNet::V6(mapped) = network else { return network };
     let prefix = mapped.prefix_len().checked_sub(96);
@@ -317,7 +317,7 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// Makes a type that parses and displays into one that serde and schemars know as a string.
+/// Makes a type that can be parsed and displayed into a string for serde and schemars.
 macro_rules! scalar {
     ($($name:ident: $json:tt),* $(,)?) => {$(
         impl<'de> Deserialize<'de> for $name {

@@ -1,4 +1,4 @@
-//! Where an operator may look and order.
+//! The admin interface.
 
 use std::path::Path;
 

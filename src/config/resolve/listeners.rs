@@ -1,4 +1,4 @@
-//! Addresses to accept on, and their certificates.
+//! The addresses on which longwire accepts connections, and their certificates.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -31,7 +31,7 @@ impl Resolver {
         resolved
     }
 
-    /// Notes an admin interface on an address that a listener takes.
+    /// Notes an error if the admin interface has the address of a listener.
     pub(super) fn admin_address(&mut self, admin: Option<&Admin>, listeners: &[Listener]) {
         let Some(Admin { bind: AdminBind::Tcp(bind), .. }) = admin else { return };
         if let Some(listener) = listeners.iter().find(|listener| clash(listener.bind, *bind)) {
@@ -71,8 +71,10 @@ impl Resolver {
     }
 }
 
-/// Whether binding both would fail: the unspecified address takes its port on every other one, and `[::]` on IPv4 too
-/// (`bind(2)` without `IPV6_V6ONLY`, ipv6(7)).
+/// Whether binding both addresses would fail.
+///
+/// The unspecified address takes its port on every address, and `[::]` takes it on IPv4 too (`bind(2)` without `IPV6_V6ONLY`,
+/// ipv6(7)).
 fn clash(a: SocketAddr, b: SocketAddr) -> bool {
     let (ip_a, ip_b) = (a.ip().to_canonical(), b.ip().to_canonical());
     let takes = |all: IpAddr, other: IpAddr| all.is_unspecified() && (all.is_ipv6() || other.is_ipv4());

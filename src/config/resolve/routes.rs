@@ -1,4 +1,4 @@
-//! Which request goes where, and how its sessions are kept alive.
+//! Which request goes to which upstream, and how a route's sessions are kept alive.
 
 use std::{collections::HashSet, time::Duration as StdDuration};
 
@@ -18,13 +18,13 @@ use crate::{
     ws::keepalive,
 };
 
-/// Half of 55 s, the shortest idle limit that is common on a path: above it, one lost ping loses the session.
+/// Half of 55 s, the shortest idle limit that is common on a path. With a longer interval, one lost ping loses the session.
 const LONGEST_SAFE_PING: StdDuration = StdDuration::from_secs(27);
 
-/// How long the sessions of a route may be silent.
+/// How long the sessions of a route may carry no byte.
 struct Idle {
     limit: Option<StdDuration>,
-    /// Where a route says it for itself.
+    /// The place of the limit in the file, if the route has its own.
     at: Option<At>,
 }
 
@@ -56,7 +56,7 @@ impl Resolver {
             let pattern = self.host(host.as_deref(), &at.key("host"));
             self.path(&path, &at.key("path"));
             let origins = self.origins(&origins, &at.key("origins"));
-            // A host that was refused is equal to no other.
+            // A host that was refused is equal to no other host.
             if host.is_some() == pattern.is_some() && !seen.insert((pattern.clone(), path.clone())) {
                 self.error(at.clone(), format!("a second route for {name}"), "remove one of the two");
             }
@@ -172,14 +172,14 @@ impl Resolver {
         }
     }
 
-    /// Many routes share the top-level interval: what is wrong with it is told once.
+    /// Notes what is wrong with a ping interval. Many routes share the top-level interval, so each problem is noted once.
     fn ping_interval(&mut self, interval: StdDuration, at: At, idle: Idle) {
         let shown = values::Duration(interval);
         let problem = if let Some(limit) = idle.limit.filter(|limit| interval >= *limit) {
             let limit = values::Duration(limit);
             Problem {
                 severity: Severity::Error,
-                // Where a route has its own limit, that is what to look at.
+                // If the route has its own limit, the problem points at that limit.
                 at: idle.at.unwrap_or(at),
                 or_at: Some(self.root.key("timeouts").key("idle")),
                 message: format!("`ping_interval` ({shown}) is not shorter than `timeouts.idle` ({limit})"),
@@ -205,7 +205,7 @@ impl Resolver {
     }
 }
 
-/// The path that was meant by one with something before its slash: a URL, an operator of nginx's, a pattern.
+/// Advice for a path with something before its slash: a URL, an operator of nginx, a pattern.
 fn path_meant(path: &str) -> String {
     if let Some((_, rest)) = path.split_once("://") {
         let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
@@ -223,8 +223,9 @@ fn path_meant(path: &str) -> String {
     }
 }
 
-/// Where the part of a path begins that other proxies read as a pattern: from the last slash before a glob, a regular
-/// expression or a named part.
+/// Where the part of a path begins that other proxies read as a pattern.
+///
+/// The part begins after the last slash before a glob, a regular expression or a named part.
 fn pattern_start(path: &str) -> Option<usize> {
     let is_named =
         |part: &str| part.strip_prefix(':').is_some_and(|name| name.starts_with(|c: char| c.is_alphabetic()));
@@ -238,7 +239,7 @@ fn pattern_start(path: &str) -> Option<usize> {
     None
 }
 
-/// What a route says goes before what the file says of all.
+/// The pong timeouts of a route: its own where it has them, otherwise those of the whole file, otherwise the defaults.
 fn of_sides(own: Option<PongTimeout>, common: PongTimeout) -> keepalive::PongTimeout {
     let own = own.unwrap_or(PongTimeout { client: None, backend: None });
     let client = own.client.or(common.client).unwrap_or_else(PongTimeout::default_of_client);

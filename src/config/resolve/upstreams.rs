@@ -13,7 +13,7 @@ use crate::{
     config::{Admin, AdminBind, Listener, addresses, document::At, file},
 };
 
-/// What a key does that does not go with the others.
+/// The advice for a key that has no effect beside the others.
 const NOTHING: &str = "it does nothing here";
 
 impl Resolver {
@@ -45,7 +45,7 @@ impl Resolver {
         let hash_on = self.hash_on(balance, hash_on, &at);
         let policy = match (balance, hash_on) {
             (file::Balance::Hash, Some(on)) => Policy::Hash { on, prefix_v4: hash_prefix_v4 },
-            // Where what to hash on is missing, that is an error.
+            // `hash` without `hash_on` is an error, noted elsewhere. The value here is not used.
             (file::Balance::Hash | file::Balance::IpHash, _) => Policy::IpHash { prefix_v4: hash_prefix_v4 },
             (file::Balance::LeastConn, _) => Policy::LeastConn,
             (file::Balance::RandomTwo, _) => Policy::RandomTwo,
@@ -78,7 +78,7 @@ impl Resolver {
         }
     }
 
-    /// What `balance: hash` goes by, where all is well.
+    /// The part of the request that `balance: hash` goes by; `None` = no such part, or a problem was noted.
     fn hash_on(&mut self, balance: file::Balance, on: Option<file::HashOn>, upstream: &At) -> Option<HashOn> {
         const HELP: &str = "name one: hash_on: { header: X-User }, { cookie: sid } or { query: room }";
         let at = upstream.key("hash_on");
@@ -172,8 +172,10 @@ impl Resolver {
         resolved
     }
 
-    /// Notes each backend that is this proxy itself: a request would come back until the descriptors are gone. Names are
-    /// not looked up here, but for the one that everybody has.
+    /// Notes each backend that is this proxy itself. A request to it would come back again and again until no descriptor is
+    /// left.
+    ///
+    /// Names are not looked up here, except `localhost`.
     pub(super) fn loops(&mut self, upstreams: &[UpstreamSettings], listeners: &[Listener], admin: Option<&Admin>) {
         for upstream in upstreams {
             let all = self.root.key("upstreams").key(&upstream.name).key("backends");
@@ -208,11 +210,10 @@ fn literal(address: &str) -> Option<SocketAddr> {
     }
 }
 
-/// Whether a connection to `address` comes to who listens on `bind`. Whether another address is of this machine is not
-/// known here.
+/// Whether a connection to `address` reaches a listener on `bind`. The addresses of this machine are not known here.
 fn reaches(address: SocketAddr, bind: SocketAddr) -> bool {
     let (to, at) = (address.ip().to_canonical(), bind.ip().to_canonical());
-    // connect(2) takes the unspecified address for this machine.
+    // connect(2) takes the unspecified address as this machine.
     let to_here = to.is_loopback() || to.is_unspecified();
     let takes = at.is_unspecified() && (at.is_ipv6() || to.is_ipv4());
     bind.port() != 0
@@ -220,12 +221,13 @@ fn reaches(address: SocketAddr, bind: SocketAddr) -> bool {
         && (to == at || to_here && takes || to.is_unspecified() && at.is_loopback())
 }
 
-/// Whether this can be a name: not empty, visible, and without any of `characters`.
+/// Whether `name` can be a name: not empty, no control characters, and none of `characters`.
 fn is_free_of(name: &str, characters: &str) -> bool {
     !name.is_empty() && !name.contains(|c: char| c.is_control() || characters.contains(c))
 }
 
-/// What two spellings of one backend have in common: `[::1]` and `[0:0:0:0:0:0:0:1]`, a name in either case.
+/// The common form of every spelling of a backend: `[::1]` and `[0:0:0:0:0:0:0:1]` are one address, a name in either case is
+/// one name.
 fn identity(address: &str) -> String {
     match address.parse::<SocketAddr>() {
         Ok(address) => SocketAddr::new(address.ip().to_canonical(), address.port()).to_string(),
