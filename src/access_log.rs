@@ -1,7 +1,7 @@
 //! The record of a session or of a plain request: one line, written at its END, whatever ended it.
 //!
-//! A record is written when it is dropped, so no path through the code can forget it or write it twice. Absent fields
-//! are unknown or do not apply.
+//! A record is written when it is dropped, so no path through the code can forget the record or write it twice. A field is
+//! absent if it is unknown or does not apply.
 
 pub mod endings;
 mod file;
@@ -51,11 +51,11 @@ pub use self::{
     session::{Particulars, RouteLog, SessionRecord, Shown},
 };
 
-/// Bytes of a path that a record has. A session keeps it for its life.
+/// The most bytes of a path in a record. A session keeps its path for its whole life.
 pub const LONGEST_PATH: usize = 1536;
-/// Bytes of a host that a record has: a name has 253 at most, and a port follows.
+/// The most bytes of a host in a record. A name has at most 253 bytes, and a port may follow.
 pub const LONGEST_HOST: usize = 512;
-/// Bytes of other words that a peer may choose: a method, what is said of a failure.
+/// The most bytes of any other word that a peer may choose: a method, the text of a failure.
 const LONGEST_WORD: usize = 256;
 
 /// Where records go. Cheap to clone.
@@ -63,22 +63,23 @@ const LONGEST_WORD: usize = 256;
 pub struct AccessLog {
     format: LogFormat,
     lines: Lines,
-    /// Of plain requests that went well one in so many is written.
+    /// Of plain requests that went well, one in this many is written.
     sample: NonZeroU32,
-    /// Plain requests that went well.
+    /// How many plain requests went well.
     requests: Arc<AtomicU32>,
 }
 
 impl AccessLog {
-    /// Lines that may wait for a slow disk; what comes on top is lost rather than waited for.
+    /// The most lines that may wait for a slow disk. A further line is lost, because nothing waits for the disk.
     pub const QUEUE_LINES: usize = 65_536;
-    /// Bytes of the lines that may wait: a line is some 600 bytes, unless its path is long.
+    /// The most bytes that the waiting lines may have. A line is some 600 bytes, unless its path is long.
     pub const QUEUE_BYTES: usize = 64 << 20;
-    /// How long a line waits for others to be written with it, at most. A crash loses what waits.
+    /// The longest that a line waits for others to be written with it. A crash loses the lines that wait.
     pub const PACE: Duration = Duration::from_millis(10);
 
-    /// Writes lines to `writer` from a thread of its own, so that a slow disk never blocks a session. It has no buffer of its
-    /// own.
+    /// Writes lines to `writer` from a thread of its own, so that a slow disk never blocks a session.
+    ///
+    /// `writer` must have no buffer of its own.
     ///
     /// # Errors
     /// The thread cannot be made.
@@ -89,13 +90,13 @@ impl AccessLog {
         Ok(Self { format, lines, sample: NonZeroU32::MIN, requests: Arc::default() })
     }
 
-    /// The same, with one in `sample` plain requests that went well. Sessions, refusals and failures are all written.
+    /// The same log, but with one in `sample` plain requests that went well. Sessions, refusals and failures are all written.
     #[must_use]
     pub fn sampling(&self, sample: NonZeroU32) -> Self {
         Self { sample, ..self.clone() }
     }
 
-    /// The way of its lines to the writer.
+    /// The queue through which its lines go to the writer.
     #[must_use]
     pub const fn lines(&self) -> &Lines {
         &self.lines
@@ -117,48 +118,50 @@ impl AccessLog {
     }
 }
 
-/// What is known of a request, or of a session when it ends. A request that becomes a session is kept small meanwhile:
-/// [`Record::into_session`]. Its line is written by hand; what serde makes of it says what that line must be.
+/// What is known of a request, or of a session when the session ends.
+///
+/// While a session lives, its record is kept small ([`Record::into_session`]). The code in `json` writes the line by hand;
+/// the `Serialize` here says what that line must be.
 #[derive(Debug, Serialize)]
 pub struct Record {
-    /// When the request came, UTC.
+    /// When the request came, in UTC.
     pub time: Timestamp,
-    /// Whether it became a session.
+    /// Whether the request became a session.
     pub kind: RecordKind,
-    /// Passed on from the client or made here.
+    /// The id that the client sent, or one made here.
     pub request_id: String,
-    /// The trace that it belongs to.
+    /// The trace to which the request belongs.
     #[serde(serialize_with = "trace_id", skip_serializing_if = "Option::is_none")]
     pub trace_id: Option<u128>,
-    /// The client's address, by `trusted_proxies`.
+    /// The address of the client, as `trusted_proxies` lets us believe it.
     pub client: IpAddr,
     /// The TLS version of the client's connection.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<TlsVersion>,
-    /// The `Host` header, as sent; [`Record::set_host`].
+    /// The `Host` header as sent, cut after [`LONGEST_HOST`].
     #[serde(skip_serializing_if = "String::is_empty")]
     pub host: String,
-    /// The method; empty where no head could be read.
+    /// The method; empty if no head could be read.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub method: String,
-    /// The path, without its query: queries carry secrets.
+    /// The path without its query, because a query may carry secrets.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub path: String,
-    /// The route that took it.
+    /// The name of the route that took the request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub route: Option<String>,
-    /// The route's upstream.
+    /// The name of the route's upstream.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub upstream: Option<String>,
-    /// The backend that was tried last.
+    /// The address of the backend that was tried last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub backend: Option<String>,
-    /// Backends tried.
+    /// How many backends were tried.
     pub tries: u32,
     /// The status of the answer; 101 for a session.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
-    /// To connect to the last backend tried.
+    /// How long it took to connect to the last backend tried.
     #[serde(rename = "connect_ms", serialize_with = "millis", skip_serializing_if = "Option::is_none")]
     pub connect: Option<Duration>,
     /// From the request to the head of the backend's answer, all tries included.
@@ -167,7 +170,7 @@ pub struct Record {
     /// From the request to the end.
     #[serde(rename = "duration_ms", serialize_with = "millis", skip_serializing_if = "Option::is_none")]
     pub duration: Option<Duration>,
-    /// What passed, and what our Pings have shown.
+    /// The bytes and messages that passed, and the round trips of our Pings.
     #[serde(flatten)]
     pub traffic: Traffic,
     /// The code of the first Close.
@@ -179,36 +182,36 @@ pub struct Record {
     /// Who ended the session first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub initiator: Option<&'static str>,
-    /// Why it ended: a word of [`crate::ws::termination::Cause`] for a session; for a request `ok`, [`NOT_UPGRADED`] or
-    /// a word of [`crate::error::Kind`].
+    /// Why the session or request ended. For a session: a word of [`crate::ws::termination::Cause`]. For a request: `ok`,
+    /// [`NOT_UPGRADED`] or a word of [`crate::error::Kind`].
     pub cause: &'static str,
-    /// A failure's source, in words.
+    /// The source of a failure, in words.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// Both Closes were exchanged.
+    /// Whether both Closes were exchanged.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clean: Option<bool>,
     #[serde(skip)]
     started: Instant,
     #[serde(skip)]
     log: Option<AccessLog>,
-    /// Where its end is kept, too.
+    /// Where the ending is kept as well, for an operator who asks.
     #[serde(skip)]
     endings: Option<Arc<Endings>>,
-    /// What `cause` says of a session that began.
+    /// The cause of a session's end, as `cause` says it in words; `None` = no session began.
     #[serde(skip)]
     ended: Option<Cause>,
-    /// Where it is counted if it becomes no session.
+    /// Where the request is counted if it becomes no session.
     #[serde(skip)]
     metrics: Option<Arc<Metrics>>,
     #[serde(skip)]
     is_handshake: bool,
-    /// Ends with the request, or where it becomes a session.
+    /// The trace ends with the request, or at the 101 if the request becomes a session.
     #[serde(skip)]
     pub(crate) trace: Trace,
 }
 
-/// Which of the two a record is of.
+/// Whether a record is of a request or of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RecordKind {
@@ -227,7 +230,7 @@ impl RecordKind {
     }
 }
 
-/// The TLS of a client's connection, as the log calls it.
+/// The TLS version of a client's connection, as the log writes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[allow(missing_docs, reason = "the names say it")]
 pub enum TlsVersion {
@@ -246,7 +249,7 @@ impl TlsVersion {
     }
 }
 
-/// What passed in both directions. Of a plain request: the bytes of its bodies.
+/// The traffic of both directions. For a plain request: the bytes of its bodies.
 #[derive(Debug, Default, Serialize)]
 #[allow(missing_docs, reason = "the names say it, and they are those of the log")]
 pub struct Traffic {
@@ -277,7 +280,7 @@ pub struct Traffic {
 }
 
 impl Traffic {
-    /// What a session has seen so far.
+    /// The traffic of a session so far.
     #[must_use]
     pub fn of(session: &Session) -> Self {
         let (from_client, from_backend) = (session.counts(Side::Client), session.counts(Side::Backend));
@@ -302,7 +305,7 @@ impl Traffic {
 }
 
 impl Record {
-    /// A request that has just come. Until something else is known, its client went away.
+    /// The record of a request that has just come. Its cause is `client_gone` until another cause is known.
     #[must_use]
     pub fn new(log: Option<AccessLog>, client: IpAddr, method: &str, path: &str) -> Self {
         Self {
@@ -340,31 +343,32 @@ impl Record {
         }
     }
 
-    /// To be counted and kept there if it becomes no session, by the cause that its line says, also where no line is
-    /// written.
+    /// Counts the request in `metrics` and keeps its ending in `endings`, if it becomes no session.
+    ///
+    /// Both take the cause that the line says, even if the line is not written.
     pub fn count_in(&mut self, metrics: Arc<Metrics>, endings: Option<Arc<Endings>>, is_handshake: bool) {
         self.metrics = Some(metrics);
         self.endings = endings;
         self.is_handshake = is_handshake;
     }
 
-    /// It was refused or failed.
+    /// Notes that the request was refused or failed.
     pub fn fail(&mut self, error: &Error) {
         self.cause = error.reason();
         self.error = std::error::Error::source(error).map(|source| cut(&source.to_string(), LONGEST_WORD));
     }
 
-    /// The client asks for this host.
+    /// Notes the host that the client asks for.
     pub fn set_host(&mut self, host: &str) {
         self.host = cut(host, LONGEST_HOST);
     }
 
-    /// A backend's answer that is no upgrade was passed on whole.
+    /// Notes that a backend's answer, which was no upgrade, was passed on whole.
     pub const fn pass_on(&mut self) {
         self.cause = if self.is_handshake { NOT_UPGRADED } else { "ok" };
     }
 
-    /// To be told to this trace when it is over.
+    /// Lets this trace end with the record, and takes the trace's id.
     pub fn trace_in(&mut self, trace: Trace) {
         self.trace_id = trace.id();
         self.trace = trace;
@@ -376,7 +380,8 @@ impl Record {
         self.started
     }
 
-    /// The record of the session that a believed 101 of `backend` begins, over `route`. Nothing is written of the request.
+    /// The record of the session that begins with a believed 101 of `backend`, over `route`. No line is written for the
+    /// request.
     #[must_use = "dropped, it is written"]
     pub fn into_session(mut self, route: Arc<RouteLog>, backend: Arc<Backend>) -> SessionRecord {
         self.log = None;
@@ -386,7 +391,7 @@ impl Record {
         SessionRecord::new(&self, route, backend)
     }
 
-    /// The session's figures and how it ended. `cut`: what to say if it has not ended by itself.
+    /// Notes the session's figures and how it ended. `cut` is how it ended if it did not end by itself.
     fn end_session(&mut self, session: &Session, cut: Termination) {
         self.traffic = Traffic::of(session);
         self.terminate(session.termination().unwrap_or(cut));
@@ -426,7 +431,7 @@ fn millis<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S
     serializer.serialize_f64((whole.as_secs_f64() * 1_000_000.0).round() / 1000.0)
 }
 
-/// The nearest number of microseconds.
+/// The duration rounded to whole microseconds.
 fn micros(duration: Duration) -> u64 {
     u64::try_from((duration.as_nanos() + 500) / 1000).unwrap_or(u64::MAX)
 }

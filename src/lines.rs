@@ -1,9 +1,15 @@
-//! Lines of the log on their way out. A thread of their own writes them, so that a slow reader or a full disk holds nobody
-//! up. A line that cannot be written is counted, whatever the reason: too many wait, the disk refuses it, the process ends.
+//! Lines of the log on their way out. A thread of their own writes the lines, so a slow reader or a full disk delays no
+//! session.
 //!
-//! To wake that thread and to write costs more than to make the line, so lines that come close together are written
-//! together: the first one after a pause goes at once, and the next write is `pace` later. It is earlier if many bytes wait,
-//! or if somebody waits for them.
+//! A line that cannot be written is counted as lost, whatever the reason: too many lines wait, the disk refuses it, the
+//! process ends.
+//!
+//! Lines that come close together are written together, because a wake-up of the thread and a write cost more than to make a
+//! line. The rules:
+//!
+//! 1. The first line after a pause is written at once.
+//! 2. The next write is `pace` later.
+//! 3. It is earlier if many bytes wait, or if somebody waits for the lines to be written.
 
 mod batch;
 mod output;
@@ -21,25 +27,26 @@ use std::{
 use self::batch::{Batch, FULL};
 pub use self::output::Output;
 
-/// How soon a writer is tried again that is not ready: somebody may have made standard output non-blocking.
+/// How long to wait before a writer that is not ready is tried again. Somebody may have made standard output non-blocking.
 const RETRY: Duration = Duration::from_millis(10);
-/// How long a writer that fails again and again is not spoken of again.
+/// The least time between two reports of a writer that fails again and again.
 const SILENCE: Duration = Duration::from_secs(60);
 
-/// What may wait for a slow writer, beside the batch that it is given. A line beyond either of them is lost.
+/// What may wait for a slow writer, beside the batch that it is writing. A line beyond either bound is lost.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
-    /// Lines.
+    /// The most lines.
     pub lines: usize,
-    /// Bytes of these lines.
+    /// The most bytes of these lines.
     pub bytes: usize,
 }
 
-/// The way to one writer. Cheap to clone; the thread ends with the last clone, when it has written what waits.
+/// The queue of one writer. Cheap to clone. When the last clone is dropped, the thread writes what waits and ends.
 #[derive(Debug, Clone)]
 pub struct Lines {
     queue: Arc<Queue>,
-    /// Closes the queue when the last clone is dropped: the thread has the queue too.
+    /// Closes the queue when the last clone is dropped. The thread holds the queue too, so the queue itself would not be
+    /// dropped.
     _closing: Arc<Closing>,
 }
 
@@ -47,11 +54,11 @@ pub struct Lines {
 struct Queue {
     bounds: Bounds,
     pace: Duration,
-    /// A lock, because lines come from every worker; held for the move of one line, or of one batch.
+    /// A lock, because lines come from every worker. It is held while one line or one batch moves.
     state: Mutex<State>,
-    /// The thread has something to do.
+    /// Told when the thread has something to do.
     called: Condvar,
-    /// No line waits.
+    /// Told when no line waits.
     emptied: Condvar,
 }
 
@@ -59,30 +66,30 @@ struct Queue {
 struct State {
     lines: VecDeque<Vec<u8>>,
     bytes: usize,
-    /// Lines that the thread is writing.
+    /// How many lines the thread is writing.
     in_hand: usize,
     thread: Thread,
-    /// Somebody waits until every line is written.
+    /// Whether somebody waits until every line is written.
     is_awaited: bool,
-    /// The writer is to be flushed behind so many of the lines.
+    /// How many lines are to be written before the writer is flushed; `None` = no flush is due.
     flush: Option<usize>,
-    /// No line is taken any more.
+    /// Whether the queue takes no further line.
     is_closed: bool,
     lost: usize,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 enum Thread {
-    /// It writes and looks again: it needs no call.
+    /// The thread writes, and then looks at the queue again. It needs no call.
     #[default]
     Busy,
-    /// It waits for a line.
+    /// The thread waits for a line.
     Idle,
-    /// Lines wait, and it waits for more of them.
+    /// Lines wait, and the thread waits for more of them.
     Gathering,
 }
 
-/// What the thread does next.
+/// The next step of the thread.
 #[derive(Debug, PartialEq, Eq)]
 enum Next {
     Write,
@@ -94,8 +101,9 @@ enum Next {
 struct Closing(Arc<Queue>);
 
 impl Lines {
-    /// Lines go to `writer`, which has no buffer of its own, and two writes are `pace` apart. Errors of the writer go to
-    /// `tell`, at most one in `SILENCE`.
+    /// Writes lines to `writer`, at most one write in each `pace`. `writer` must have no buffer of its own.
+    ///
+    /// Errors of the writer go to `tell`, at most one in `SILENCE`.
     ///
     /// # Errors
     /// The thread cannot be made.
@@ -113,34 +121,37 @@ impl Lines {
         Ok(Self { _closing: Arc::new(Closing(Arc::clone(&queue))), queue })
     }
 
-    /// Queues a whole line, with its line feed. Never waits for the writer.
+    /// Queues a whole line with its line feed. Never waits for the writer.
     pub fn push(&self, line: Vec<u8>) {
         let mut state = self.queue.state();
         state.push(line, self.queue.bounds);
         self.queue.call(state);
     }
 
-    /// Has the writer flushed behind the lines that are queued now and before those that come later. Waits for nothing.
+    /// Asks for a flush of the writer, behind the lines that are queued now and before later ones. Does not wait for the
+    /// flush.
     pub fn flush(&self) {
         let mut state = self.queue.state();
         state.flush = Some(state.lines.len());
         self.queue.call(state);
     }
 
-    /// Lines that nobody will read.
+    /// How many lines are lost so far: nobody will read them.
     #[must_use]
     pub fn lost(&self) -> usize {
         self.queue.state().lost
     }
 
-    /// Has every line written at once, and waits for that, until the deadline at most. How many wait then.
+    /// Has every line written at once, and waits for that until `deadline` at most. Returns how many lines still wait.
     #[must_use]
     pub fn wait(&self, deadline: Instant) -> usize {
         self.wait_locked(deadline).waiting()
     }
 
-    /// [`Self::wait`]; what then still waits is lost, and so is what comes later. How many lines have been lost since the
-    /// beginning. Lines that a slow reader is just taking count as lost.
+    /// [`Self::wait`]; then gives up the lines that still wait. Returns how many lines have been lost since the beginning.
+    ///
+    /// If lines are given up, the queue is closed, and every later line is lost too. The lines that a slow reader is just
+    /// taking count as lost.
     #[must_use]
     pub fn finish(&self, deadline: Instant) -> usize {
         let mut state = self.wait_locked(deadline);
@@ -166,7 +177,7 @@ impl Lines {
     }
 }
 
-/// For writers of whole lines: each call is one.
+/// For writers of whole lines: each call must be one whole line.
 impl Write for Lines {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         self.push(line.to_vec());
@@ -200,7 +211,7 @@ impl State {
         self.lines.push_back(line);
     }
 
-    /// `due`: when the next write may be.
+    /// What the thread does at `now`. `due` is the earliest time of the next write.
     fn next(&self, due: Instant, now: Instant) -> Next {
         if self.lines.is_empty() && self.flush.is_none() {
             return if self.is_closed { Next::End } else { Next::Sleep(Thread::Idle, None) };
@@ -213,7 +224,7 @@ impl State {
         self.bytes >= FULL || self.is_awaited || self.is_closed || self.flush.is_some()
     }
 
-    /// Whether the thread sleeps and would not, had it seen what has changed. It counts as called then.
+    /// Whether the thread sleeps but would not, had it seen what has changed. If so, it counts as called.
     fn is_call_due(&mut self) -> bool {
         let is_due = match self.thread {
             Thread::Busy => false,
@@ -226,7 +237,7 @@ impl State {
         is_due
     }
 
-    /// The next lines, which are in hand from now on, and whether to flush behind them.
+    /// Moves the next lines into `batch`, where they are in hand. Returns whether to flush behind them.
     fn hand_over(&mut self, batch: &mut Batch) -> bool {
         batch.fill(&mut self.lines, self.flush.unwrap_or(usize::MAX));
         self.bytes -= batch.bytes();
@@ -240,7 +251,7 @@ impl State {
         self.lines.clear();
         self.is_closed = true;
         self.flush = None;
-        // Whatever becomes of them, they are counted.
+        // The lines in hand were counted as lost above, whatever becomes of them.
         self.in_hand = 0;
     }
 }
@@ -250,7 +261,7 @@ impl Queue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Calls the thread if it must know of a change. A call costs a system call, even where nobody sleeps.
+    /// Calls the thread if it must know of a change. A needless call would cost a system call, even if nobody sleeps.
     fn call(&self, mut state: MutexGuard<'_, State>) {
         let is_due = state.is_call_due();
         drop(state);
@@ -292,7 +303,9 @@ impl Queue {
         }
     }
 
-    /// Sleeps until it is time to write what waits. Whether to flush behind it; `None`: nothing waits, and nothing will come.
+    /// Sleeps until it is time to write, then fills `batch`.
+    ///
+    /// Returns whether to flush behind the batch; `None` = nothing waits, and nothing will come.
     fn gather(&self, batch: &mut Batch, due: Instant) -> Option<bool> {
         let mut state = self.state();
         loop {
@@ -310,10 +323,10 @@ impl Queue {
         }
     }
 
-    /// So many lines are no longer in hand. Whether those that are left are still to be written.
+    /// Notes that `lines` lines are no longer in hand. Returns whether the other lines in hand are still to be written.
     fn written(&self, lines: usize, is_whole: bool) -> bool {
         let mut state = self.state();
-        // Abandoned lines have been counted already.
+        // The lines were given up, so they are counted already.
         if state.in_hand == 0 {
             return false;
         }
@@ -328,12 +341,12 @@ impl Queue {
     }
 }
 
-/// One that panics, which none should, has lost the line that it is at and no other.
+/// Turns a panic of the writer, which none should have, into an error. Only the line at which the writer is gets lost.
 fn guarded(step: impl FnOnce() -> io::Result<usize>) -> io::Result<usize> {
     catch_unwind(AssertUnwindSafe(step)).unwrap_or_else(|_| Err(io::Error::other("the writer panicked")))
 }
 
-/// Gives a writer that is not ready its time. How many bytes it took.
+/// Writes some of `bytes`, and waits while the writer is not ready. Returns how many bytes the writer took.
 fn write(writer: &mut impl Write, bytes: &[u8]) -> io::Result<usize> {
     loop {
         match writer.write(bytes) {
@@ -357,7 +370,7 @@ mod tests {
     /// Longer than any test takes.
     const NEVER: Duration = Duration::from_secs(3600);
 
-    /// Takes a line at most with each write, does what it is told to, and waits to be told.
+    /// A writer that waits to be told its next step. It takes at most one line with each write.
     struct Told {
         steps: mpsc::Receiver<io::Result<usize>>,
         written: Arc<Mutex<Vec<u8>>>,
@@ -366,7 +379,7 @@ mod tests {
     impl Write for Told {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             let line = bytes.iter().position(|byte| *byte == b'\n').map_or(bytes.len(), |end| end + 1);
-            // Nobody left to say what: all of it.
+            // When nobody is left to tell, the writer takes all.
             let count = self.steps.recv().unwrap_or(Ok(line))?.min(line);
             self.written.lock().unwrap().extend_from_slice(&bytes[..count]);
             Ok(count)
@@ -377,7 +390,7 @@ mod tests {
         }
     }
 
-    /// A writer, what it is told to do, and what it wrote.
+    /// A writer, the way to tell it its steps, and what it wrote.
     type Stage = (Lines, mpsc::Sender<io::Result<usize>>, Arc<Mutex<Vec<u8>>>);
 
     fn stage() -> Stage {
@@ -394,7 +407,7 @@ mod tests {
         Flush,
     }
 
-    /// Tells what it is asked to do, and does it when the gate is open or gone.
+    /// A writer that reports each call, and carries it out when the gate opens or is gone.
     struct Telling {
         events: mpsc::Sender<Event>,
         gate: mpsc::Receiver<()>,
@@ -419,7 +432,7 @@ mod tests {
         (Lines::new("test", bounds, pace, Telling { events, gate }, |_| {}).unwrap(), told, open)
     }
 
-    /// One that never waits, which has written a line and would not write another for an hour.
+    /// Lines whose writer never waits. It has written one line and would not write another for an hour.
     fn paused() -> (Lines, mpsc::Receiver<Event>) {
         let (lines, events, _) = telling(NEVER, Bounds { lines: 1000, bytes: 1 << 20 });
         lines.push("first\n".into());
@@ -464,7 +477,7 @@ mod tests {
         assert_eq!(lines.finish(Instant::now()), 3);
         lines.push("four\n".into());
         assert_eq!((lines.lost(), lines.wait(Instant::now())), (4, 0));
-        // The line in hand may be taken yet, and no other.
+        // The writer may still take the line in hand, and no other.
         drop(step);
         drop(lines);
         assert!(["", "one\n"].contains(&&*text(&written)));
@@ -474,7 +487,7 @@ mod tests {
     fn of_too_many_lines_or_bytes_the_rest_is_lost_and_counted() {
         let (lines, events, _gate) = telling(Duration::ZERO, BOUNDS);
         lines.push("one\n".into());
-        // It is with the writer, and no other is.
+        // This line is with the writer. No other is.
         assert_eq!(next(&events), write_of("one\n"));
         for _ in 0..BOUNDS.lines + 3 {
             lines.push("one\n".into());
@@ -552,7 +565,7 @@ mod tests {
         let begin = Instant::now();
         let (mut state, mut batch, mut due) = (State::default(), Batch::default(), begin);
         let (mut writes, mut longest) = (0, Duration::ZERO);
-        // Five a millisecond.
+        // Five lines in each millisecond.
         for micros in (0..1_000_000).step_by(200) {
             let now = begin + Duration::from_micros(micros);
             state.push(format!("{micros}\n").into(), Bounds { lines: 1000, bytes: 1000 });

@@ -1,5 +1,6 @@
-//! The last endings, kept in the process for whoever asks why sessions end or do not begin: bounded rings, and counts by
-//! cause. Paid once per session, when it has ended.
+//! The last endings, kept in the process for an operator who asks why sessions end or do not begin.
+//!
+//! The memory is bounded: rings of the last endings, and counts by cause. A session pays for it once, when it has ended.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -16,14 +17,14 @@ use super::{
     refusals::{Refusal, RefusalCause},
 };
 
-/// Endings that are kept.
+/// The most endings that are kept of each kind.
 pub const KEPT: usize = 200;
 
-/// How a session ended, by the names of its record where that has them.
+/// How a session ended. The fields have the names that the record has, where the record has them.
 #[derive(Debug, Clone, Serialize)]
 #[allow(missing_docs, reason = "the names are those of the record")]
 pub struct Ending {
-    /// When its record was written.
+    /// When the record was written.
     pub ended: Timestamp,
     pub id: String,
     pub client: IpAddr,
@@ -46,27 +47,27 @@ pub struct Ending {
     pub clean: bool,
 }
 
-/// Why, for programs and for people.
+/// Why a session ended, as a word for programs and a sentence for people.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct EndingCause {
-    /// The word of the log.
+    /// The word that the log has for the cause.
     pub cause: &'static str,
-    /// One sentence.
+    /// The cause in one sentence.
     pub why: &'static str,
-    /// Neither an end nor an operator wanted it.
+    /// Whether the end was a drop: neither an endpoint nor an operator wanted it.
     pub drop: bool,
 }
 
-/// What has ended. Apart, so that a flood of refusals hides no ending.
+/// The endings of sessions, and apart from them the refusals, so that a flood of refusals hides no ending.
 #[derive(Debug, Default)]
 pub struct Endings {
-    /// Sessions.
+    /// Sessions that ended.
     pub sessions: Last<Ending, EndingCause>,
-    /// Requests that became no session and no good answer.
+    /// Requests that became no session and got no good answer.
     pub refusals: Last<Refusal, RefusalCause>,
 }
 
-/// The last [`KEPT`] of a kind, and how many there have been by cause.
+/// The last [`KEPT`] endings of a kind, and how many there have been by cause.
 #[derive(Debug)]
 pub struct Last<T, C>(Mutex<Kept<T, C>>);
 
@@ -76,11 +77,11 @@ struct Kept<T, C> {
     counts: Counts<C>,
 }
 
-/// Since the process began, by the word of the cause. As many entries as there are causes, at most.
+/// Counts since the process began, by the word of the cause. It has at most as many entries as there are causes.
 pub type Counts<C> = BTreeMap<&'static str, (C, u64)>;
 
 impl Endings {
-    /// The record of a session or a request is complete.
+    /// Keeps the ending of a session or a request whose record is complete.
     pub(super) fn push(&self, record: &Record) {
         match record.kind {
             RecordKind::Session => {
@@ -97,13 +98,13 @@ impl Endings {
 }
 
 impl<T, C: Copy> Last<T, C> {
-    /// The latest ones, the last of them first.
+    /// At most `most` of the latest endings, the newest first.
     #[must_use]
     pub fn last(&self, most: usize) -> Vec<Arc<T>> {
         self.kept().last.iter().rev().take(most).cloned().collect()
     }
 
-    /// How many there have been.
+    /// How many endings there have been by cause.
     #[must_use]
     pub fn counts(&self) -> Counts<C> {
         self.kept().counts.clone()
@@ -113,13 +114,13 @@ impl<T, C: Copy> Last<T, C> {
         let ending = Arc::new(ending);
         let mut kept = self.kept();
         kept.counts.entry(word).or_insert((cause, 0)).1 += 1;
-        // What falls out is freed after the lock.
+        // The oldest ending is freed after the lock is given back.
         let _fallen = if kept.last.len() < KEPT { None } else { kept.last.pop_front() };
         kept.last.push_back(ending);
         drop(kept);
     }
 
-    /// A lock, because every worker's sessions end here; held for the move of a pointer, or the copy of a short list.
+    /// A lock, because the sessions of every worker end here. It is held while one pointer moves or a short list is copied.
     fn kept(&self) -> MutexGuard<'_, Kept<T, C>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -156,7 +157,7 @@ impl Ending {
 }
 
 impl EndingCause {
-    /// The 101 was believed and the session dropped before it could begin.
+    /// The 101 was believed, but the session was dropped before it could begin.
     const UNBEGUN: Self =
         Self { cause: "client_gone", why: "the client went away before its session could begin", drop: true };
 
@@ -165,7 +166,7 @@ impl EndingCause {
     }
 }
 
-/// As much of a word as is worth keeping.
+/// The first bytes of a word, as many as are worth keeping.
 pub(super) fn shorten(word: &str) -> String {
     cut(word, LONGEST_WORD)
 }

@@ -1,4 +1,4 @@
-//! A log file that is opened again on demand, for whoever rotates it.
+//! A log file that can be opened again, after a program rotated it.
 
 use std::{
     fs::{File, OpenOptions},
@@ -8,8 +8,10 @@ use std::{
 
 use crate::lines::Output;
 
-/// A file that lines are appended to. To flush it, as [`crate::lines::Lines::flush`] does, is to open it again: what is written
-/// from then on goes to what stands at its path, and the file is made where nothing does.
+/// A file to which lines are appended.
+///
+/// To flush the file, as [`crate::lines::Lines::flush`] does, opens it again: later lines go to the file that then stands at
+/// its path. If no file stands there, it is made.
 #[derive(Debug)]
 pub struct LogFile {
     path: PathBuf,
@@ -17,10 +19,10 @@ pub struct LogFile {
 }
 
 impl LogFile {
-    /// Opens or makes the file, readable by this user and its group.
+    /// Opens the file, or makes it readable by this user and its group.
     ///
     /// # Errors
-    /// It cannot be opened for appending.
+    /// The file cannot be opened for appending.
     pub fn open(path: &Path) -> io::Result<Self> {
         Ok(Self { path: path.to_owned(), output: Output::new(open(path)?)? })
     }
@@ -34,7 +36,7 @@ impl Write for LogFile {
     fn flush(&mut self) -> io::Result<()> {
         match open(&self.path).and_then(Output::new) {
             Ok(output) => self.output = output,
-            // What is open is better than nothing.
+            // The file that is open stays in use.
             Err(error) => tracing::error!(path = %self.path.display(), %error, "the log cannot be opened again"),
         }
         Ok(())

@@ -1,16 +1,17 @@
-//! A record as a line of JSON, byte for byte what its `Serialize` makes of it, for half of the instructions: nothing is looked
-//! through for what must be escaped but the words of others.
+//! A record as a line of JSON, byte for byte what its `Serialize` makes of it, for half of the instructions.
+//!
+//! The instructions are saved because only the words of others are searched for characters that must be escaped.
 
 use std::{fmt::Display, io::Write as _, net::IpAddr, time::Duration};
 
 use super::{Record, TlsVersion, TraceId, Traffic, micros};
 
-/// Room for most lines.
+/// Bytes that hold most lines.
 const USUAL: usize = 768;
 
-/// The line, without its line feed.
+/// The line of a record, without its line feed.
 pub(super) fn json(record: &Record) -> Vec<u8> {
-    // Without `..`: a field that is not written does not compile.
+    // There is no `..` here, so a field that is not written does not compile.
     let Record {
         time,
         kind,
@@ -72,12 +73,12 @@ pub(super) fn json(record: &Record) -> Vec<u8> {
     object.end()
 }
 
-/// `None`, which is left out, where it is empty.
+/// `text`, or `None` if it is empty, so that the field is left out.
 fn filled(text: &str) -> Option<&str> {
     Some(text).filter(|text| !text.is_empty())
 }
 
-/// A JSON object under way. What is `None` is left out.
+/// A JSON object that is being written. A value of `None` is left out.
 struct Object(Vec<u8>);
 
 impl Object {
@@ -106,7 +107,7 @@ impl Object {
         self.0.push(b'"');
     }
 
-    /// A word of ours: nothing in it must be escaped.
+    /// A word of ours, in which nothing must be escaped.
     fn word(&mut self, name: &str, word: Option<&str>) {
         if let Some(word) = word {
             self.name(name);
@@ -117,7 +118,7 @@ impl Object {
     fn text(&mut self, name: &str, text: Option<&str>) {
         let Some(text) = text else { return };
         let must_be_escaped = |byte: u8| byte < b' ' || byte == b'"' || byte == b'\\';
-        // Every byte is looked at, so that many are at once.
+        // The fold looks at every byte and does not stop early, so that the compiler can look at many bytes at once.
         if text.bytes().fold(false, |any, byte| any | must_be_escaped(byte)) {
             self.name(name);
             self.0.extend(serde_json::to_vec(text).unwrap_or_default());
@@ -126,11 +127,11 @@ impl Object {
         }
     }
 
-    /// What needs no escape as text.
+    /// A value whose text needs no escape.
     fn shown(&mut self, name: &str, value: Option<impl Display>) {
         if let Some(value) = value {
             self.name(name);
-            // Memory takes everything.
+            // A write to memory cannot fail.
             let _ = write!(self.0, "\"{value}\"");
         }
     }
@@ -159,7 +160,7 @@ impl Object {
         }
     }
 
-    /// To the microsecond, with one digit behind the point at least.
+    /// Milliseconds to the microsecond, with at least one digit behind the point.
     fn millis(&mut self, name: &str, duration: Option<Duration>) {
         let Some(duration) = duration else { return };
         self.name(name);
@@ -226,7 +227,7 @@ mod tests {
 
     use super::{super::RecordKind, *};
 
-    /// Some that must be escaped, and any others.
+    /// Text of characters that must be escaped and of any others.
     fn text() -> impl Strategy<Value = String> {
         let character = prop_oneof![
             2 => any::<char>(),
@@ -237,7 +238,7 @@ mod tests {
         prop_oneof!["[ -!#-Z^-~]{0,20}", vec(character, 0..20).prop_map(String::from_iter)]
     }
 
-    /// Often short, at most thirty years.
+    /// A duration that is often short, and at most thirty years.
     fn duration() -> impl Strategy<Value = Option<Duration>> {
         option::of(prop_oneof![0..3_000_000_u64, 0..10_u64.pow(18)].prop_map(Duration::from_nanos))
     }

@@ -1,4 +1,4 @@
-//! What became no session and no good answer, kept in the process for whoever asks why: paid once per such request.
+//! Requests that became no session and got no good answer, kept for an operator who asks why. Each pays for it once.
 
 use std::{net::IpAddr, time::Duration};
 
@@ -8,18 +8,18 @@ use serde::Serialize;
 use super::{Record, endings::shorten, millis};
 use crate::{error::Kind, ws::termination::Cause};
 
-/// The word for a handshake that a backend answered with something else than an upgrade, and this was passed on whole.
+/// The word for a handshake whose answer from the backend was no upgrade and was passed on whole.
 pub const NOT_UPGRADED: &str = "not_upgraded";
 
-/// A request that was refused or failed, by the names of its record.
+/// A request that was refused or failed. The fields have the names that the record has.
 #[derive(Debug, Clone, Serialize)]
 #[allow(missing_docs, reason = "the names are those of the record")]
 pub struct Refusal {
-    /// When its record was written.
+    /// When the record was written.
     pub ended: Timestamp,
     pub id: String,
     pub client: IpAddr,
-    /// It would have become a session.
+    /// Whether the request asked for a session.
     pub handshake: bool,
     pub host: String,
     pub path: String,
@@ -39,12 +39,12 @@ pub struct Refusal {
     pub error: Option<String>,
 }
 
-/// Why, for programs and for people.
+/// Why a request was refused or failed, as a word for programs and a few words for people.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct RefusalCause {
-    /// The word of the log.
+    /// The word that the log has for the cause.
     pub cause: &'static str,
-    /// A few words.
+    /// The cause in a few words.
     pub why: &'static str,
 }
 

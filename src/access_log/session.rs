@@ -1,5 +1,5 @@
-//! What is kept of a record while its session lives: for hours, and of many sessions at once, so it is small. It becomes a
-//! full [`Record`] when the session ends.
+//! The record of a live session. There are many sessions, each for hours, so this record is small. It becomes a full
+//! [`Record`] when the session ends.
 
 use std::{
     net::IpAddr,
@@ -18,17 +18,17 @@ use crate::{
     ws::{session::Session, termination::Termination},
 };
 
-/// What the records of a route's sessions have in common: where they go, names, where they are counted. One per route.
+/// What the records of a route's sessions have in common: log, names and metrics. One for each route.
 #[derive(Debug)]
 pub struct RouteLog {
-    /// `None` = they are not written.
+    /// The log to which the records go; `None` = no record is written.
     log: Option<AccessLog>,
-    /// Where their endings are kept; `None` = nobody could ask for them.
+    /// Where the endings are kept; `None` = nobody can ask for them.
     endings: Option<Arc<Endings>>,
     route: String,
     upstream: String,
     metrics: Arc<RouteMetrics>,
-    /// What the begin of a request is counted from.
+    /// The instant from which the begin of each request is counted.
     epoch: Instant,
 }
 
@@ -47,24 +47,26 @@ impl RouteLog {
     }
 }
 
-/// The record of a live session: 64 bytes and one block for the request's words. It is written once whatever happens: by
-/// the [`Record`] that [`Self::end`] or [`Self::fail`] makes of it, else when it is dropped. Its session is counted as begun
-/// and ended by the same moments, also where no line is written.
+/// The record of a live session: 64 bytes, and one block for the request's words.
+///
+/// It is written once, whatever happens: by the [`Record`] that [`Self::end`] or [`Self::fail`] makes of it, or when it is
+/// dropped. The session is counted as begun when this record is made, and as ended when it becomes a [`Record`] or is
+/// dropped, even if no line is written.
 #[derive(Debug)]
 pub struct SessionRecord {
     route: Arc<RouteLog>,
-    /// The address only: it is not counted here.
+    /// Only the address is needed. This reference counts nothing at the backend.
     backend: Arc<Backend>,
-    /// Nanoseconds of the Unix time, which suffice until 2262.
+    /// Nanoseconds since the Unix epoch, which an i64 holds until 2262.
     time: i64,
-    /// Nanoseconds after the route's epoch.
+    /// Nanoseconds since the route's epoch.
     started: u64,
     words: Words,
     connect: Micros,
     handshake: Micros,
     tries: u16,
     tls: Option<TlsVersion>,
-    /// It has become a [`Record`].
+    /// Whether it has become a [`Record`], or was counted without one.
     is_over: bool,
 }
 
@@ -86,8 +88,11 @@ impl SessionRecord {
         }
     }
 
-    /// The session's figures and how it ended; `None` where neither a log nor anybody who asks wants to know. `cut`: what to
-    /// say if it has not ended by itself. Drop the record last, when everything that the session held has been given back.
+    /// The full record, with the session's figures and how it ended; `None` if there is neither a log nor anybody who can
+    /// ask.
+    ///
+    /// `cut` is how the session ended if it did not end by itself. Drop the returned record last, after everything that the
+    /// session held.
     #[must_use = "dropped, it is written"]
     pub fn end(mut self, session: &Session, cut: Termination) -> Option<Record> {
         if self.route.log.is_none() && self.route.endings.is_none() {
@@ -104,7 +109,7 @@ impl SessionRecord {
         Some(record)
     }
 
-    /// It ended after its 101 and before anything could pass.
+    /// The full record of a session that ended after its 101, before anything could pass.
     #[must_use = "dropped, it is written"]
     pub fn fail(mut self, why: Termination) -> Record {
         let mut record = self.unpack();
@@ -113,19 +118,19 @@ impl SessionRecord {
         record
     }
 
-    /// The name of its route.
+    /// The name of the session's route.
     #[must_use]
     pub fn route(&self) -> &str {
         &self.route.route
     }
 
-    /// The name of its upstream.
+    /// The name of the session's upstream.
     #[must_use]
     pub fn upstream(&self) -> &str {
         &self.route.upstream
     }
 
-    /// Where its route's sessions are counted.
+    /// The counters of the route.
     #[must_use]
     pub fn metrics(&self) -> &Arc<RouteMetrics> {
         &self.route.metrics
@@ -137,14 +142,15 @@ impl SessionRecord {
         self.words.client()
     }
 
-    /// Whether this is its request's id.
+    /// Whether `id` is the id of the session's request.
     #[must_use]
     pub fn has_id(&self, id: &str) -> bool {
         self.words.has_id(id)
     }
 
-    /// Whether one of its words contains `text`, which is in lower case: id, client, host, path, and the names of route,
-    /// upstream and backend.
+    /// Whether one of its words contains `text`, which must be in lower case.
+    ///
+    /// The words are the id, client, host and path, and the names of route, upstream and backend.
     #[must_use]
     pub fn mentions(&self, text: &str) -> bool {
         let (client, _, id, host, path) = self.words.unpack();
@@ -152,7 +158,7 @@ impl SessionRecord {
         client.to_string().contains(text) || names.iter().any(|name| name.to_lowercase().contains(text))
     }
 
-    /// What it will say whatever happens.
+    /// The facts of the record that do not change while the session lives.
     #[must_use]
     pub fn particulars(&self) -> Particulars {
         Particulars {
@@ -169,7 +175,7 @@ impl SessionRecord {
         self.route.epoch + Duration::from_nanos(self.started)
     }
 
-    /// The session has ended as its record says.
+    /// Counts the session as ended in the way that `record` says.
     fn count(&self, record: &Record) {
         let Record { initiator, cause, close_code: code, .. } = *record;
         self.route.metrics.end(End { initiator, cause, code, duration: record.started.elapsed() });
@@ -209,7 +215,7 @@ impl Drop for SessionRecord {
     }
 }
 
-/// What is known of a live session from its begin on. Cheap to take: it is only read when it is shown.
+/// The facts of a live session that are known from its begin. A copy is cheap: the words are read only when they are shown.
 #[derive(Debug)]
 pub struct Particulars {
     route: Arc<RouteLog>,
@@ -220,7 +226,7 @@ pub struct Particulars {
     tls: Option<TlsVersion>,
 }
 
-/// [`Particulars`] as the record has them, by the same names.
+/// [`Particulars`] for people and programs, mostly by the names of the record.
 #[derive(Debug, Serialize)]
 #[allow(missing_docs, reason = "the names are those of the record")]
 pub struct Shown {
@@ -237,13 +243,13 @@ pub struct Shown {
 }
 
 impl Particulars {
-    /// When its request came.
+    /// When the session's request came.
     #[must_use]
     pub const fn started(&self) -> Instant {
         self.started
     }
 
-    /// For people and programs.
+    /// The facts as text, for people and programs.
     #[must_use]
     pub fn show(&self) -> Shown {
         let (client, _, id, host, path) = self.words.unpack();
@@ -261,8 +267,7 @@ impl Particulars {
     }
 }
 
-/// A duration to the microsecond, which is what a line says, and of at most 71 minutes: more than any timeout of a
-/// handshake.
+/// A duration to the microsecond, as a line has it, of at most 71 minutes: more than any timeout of a handshake.
 #[derive(Debug, Clone, Copy)]
 struct Micros(u32);
 
@@ -281,15 +286,22 @@ impl Micros {
     }
 }
 
-/// What a handshake said, in one block: a byte that tells the forms of the next three, the client's address, the trace's id
-/// if there is one, the request id, host, path. A line feed ends an id that is text, and the host: a field's value holds none
-/// (RFC 9110 §5.5).
+/// The words of a handshake in one block of bytes, in this order:
+///
+/// 1. A byte of flags, which says what forms the next three parts have.
+/// 2. The client's address.
+/// 3. The id of the trace, if there is one.
+/// 4. The request id. If it is text, a line feed ends it.
+/// 5. The host, ended by a line feed.
+/// 6. The path.
+///
+/// A line feed can end a part because the value of a field contains none (RFC 9110 §5.5).
 #[derive(Debug)]
 struct Words(Box<[u8]>);
 
 impl Words {
     const IS_V6: u8 = 1;
-    /// The id is the 16 bytes that its 32 digits stand for, as in each of ours.
+    /// The request id is stored as 16 bytes, for which 32 hexadecimal digits stand. Every id of ours has this form.
     const IS_HEX: u8 = 2;
     const IS_TRACED: u8 = 4;
 
@@ -323,7 +335,7 @@ impl Words {
                 [&hex, b""]
             }
         };
-        // One block, and nothing of it moved: who concatenates knows how long all of it is.
+        // `concat` knows the length of the whole, so it makes one block and moves nothing.
         Self([&[forms], client, trace, id[0], id[1], host.as_bytes(), b"\n", path.as_bytes()].concat().into())
     }
 
@@ -343,7 +355,7 @@ impl Words {
         self.0.first().copied().unwrap_or_default()
     }
 
-    /// The client, its trace, and what comes behind them.
+    /// The client, the trace, and the bytes behind them.
     fn take_client(&self) -> (IpAddr, Option<u128>, &[u8]) {
         let mut rest = self.0.get(1..).unwrap_or_default();
         let client = match self.forms() & Self::IS_V6 {
@@ -381,7 +393,7 @@ fn parse_hex(id: &str) -> Option<u128> {
     })
 }
 
-/// The first bytes; they are there, because `pack` put them there.
+/// Takes the first `N` bytes, which are there because `pack` put them there.
 fn take<const N: usize>(rest: &mut &[u8]) -> [u8; N] {
     rest.split_off(..N).and_then(|bytes| bytes.try_into().ok()).unwrap_or([0; N])
 }
@@ -435,7 +447,7 @@ mod tests {
         }
     }
 
-    /// What `write` has written, when the log and all that may still write to it are gone.
+    /// The lines that `write` wrote. It waits until the log and everything that may still write to it are gone.
     fn written(write: impl FnOnce(AccessLog)) -> Vec<String> {
         let (sender, lines) = mpsc::channel();
         write(AccessLog::new(LogFormat::Json, Lines(sender)).unwrap());
@@ -470,7 +482,7 @@ mod tests {
         RouteLog::new(Some(log.clone()), None, "chat.example.com/ws/", "chat", counted())
     }
 
-    /// A request whose 101 was believed, as `net::proxy` leaves it.
+    /// A request whose 101 was believed, in the state in which `net::proxy` leaves it.
     fn request(log: &AccessLog) -> Record {
         let mut record = Record::new(Some(log.clone()), IpAddr::from([192, 0, 2, 1]), "GET", "/ws/room");
         record.time = "2026-01-02T03:04:05.123456789Z".parse().unwrap();
@@ -518,7 +530,7 @@ mod tests {
         Termination { initiator, cause, code: None, reason: String::new(), clean: false }
     }
 
-    /// A line without the one field that goes on while the test runs.
+    /// A line without its duration, which goes on while the test runs.
     fn without_duration(line: &str) -> String {
         let (before, rest) = line.split_once("\"duration_ms\":").unwrap();
         let (_, after) = rest.split_once(',').unwrap();
@@ -615,7 +627,7 @@ mod tests {
     fn words_come_back_as_they_were() {
         let long = "x".repeat(70_000);
         for client in ["192.0.2.1", "0.0.0.0", "2001:db8::1", "::ffff:192.0.2.1", "::"] {
-            // In order: ours; as long as ours and not what ours look like; others.
+            // In order: ids of ours; ids as long as ours that do not look like ours; other ids.
             let upper = HEX_ID.to_uppercase();
             let signed = format!("+{}", &HEX_ID[1..]);
             for id in [HEX_ID, &"0".repeat(32), &"f".repeat(32), &upper, &signed, &HEX_ID[1..], "a/b", "", &long] {

@@ -1,4 +1,4 @@
-//! A record as text, and how much of a peer's words stands in it.
+//! A record as text, with long words of a peer cut.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use serde::{
     de::{MapAccess, Visitor},
 };
 
-/// At most so many bytes of a peer's word; a mark stands at the end of one that is longer.
+/// At most `most` bytes of a peer's word. A word that is cut ends in a mark.
 pub(super) fn cut(word: &str, most: usize) -> String {
     const MARK: char = '…';
     if word.len() <= most {
@@ -17,7 +17,7 @@ pub(super) fn cut(word: &str, most: usize) -> String {
     word.get(..end).unwrap_or_default().chars().chain([MARK]).collect()
 }
 
-/// The pairs of a JSON object as `key=value`, in their order; a value with a space, a quote or a control character is quoted.
+/// The pairs of a JSON object as `key=value`, in their order. A value with a space, a quote or a control character is quoted.
 pub(super) fn logfmt(json: &[u8]) -> serde_json::Result<Vec<u8>> {
     struct Pairs(String);
 

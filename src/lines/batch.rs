@@ -1,27 +1,29 @@
-//! Lines in the hand of the thread that writes them, one behind the other: one call may take them all. Each is whole, or lost.
+//! The lines that the thread is writing, one behind the other, so that one call may take them all. Each line is written whole
+//! or lost.
 
 use std::{collections::VecDeque, mem};
 
-/// Bytes from which on lines wait for no further ones.
+/// A batch that has this many bytes takes no further line.
 pub(super) const FULL: usize = 64 << 10;
 
-/// What is to be written. It outlives its lines: of the last one a part may stand in the output.
+/// The text to write. It stays after its last line is lost, because a part of that line may stand in the output.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
     text: Vec<u8>,
-    /// Where the lines end that are not written yet.
+    /// Where each line that is not written yet ends.
     ends: VecDeque<usize>,
-    /// Where the first of them begins.
+    /// Where the first of these lines begins.
     begin: usize,
-    /// How far the output has taken them.
+    /// How far the output has taken the text.
     taken: usize,
-    /// A part of a line that is lost stands at the end of the output.
+    /// Whether a part of a lost line stands at the end of the output.
     is_torn: bool,
 }
 
 impl Batch {
-    /// Moves lines from the front of a queue into this batch, which is empty: so many at most, and no further ones from `FULL`
-    /// on.
+    /// Moves lines from the front of a queue into this batch, which must be empty.
+    ///
+    /// It takes at most `most` lines, and no further one once the batch has `FULL` bytes.
     pub(super) fn fill(&mut self, queue: &mut VecDeque<Vec<u8>>, most: usize) {
         self.text.clear();
         self.text.shrink_to(FULL);
@@ -35,22 +37,22 @@ impl Batch {
         }
     }
 
-    /// Lines that are not written yet.
+    /// How many lines are not written yet.
     pub(super) fn lines(&self) -> usize {
         self.ends.len()
     }
 
-    /// Their bytes.
+    /// The bytes of the lines that are not written yet.
     pub(super) fn bytes(&self) -> usize {
         self.text.len() - self.begin
     }
 
-    /// What to write next.
+    /// The bytes to write next.
     pub(super) fn rest(&self) -> &[u8] {
         if self.is_torn { b"\n" } else { self.text.get(self.taken..).unwrap_or_default() }
     }
 
-    /// The output has taken so many bytes of [`Self::rest`], one at least.
+    /// Notes that the output has taken the first `count` bytes of [`Self::rest`], at least one.
     pub(super) fn take(&mut self, count: usize) {
         if mem::take(&mut self.is_torn) {
             return;
@@ -64,7 +66,7 @@ impl Batch {
         }
     }
 
-    /// The output refuses the line that it is at. The next one begins a line of its own.
+    /// Notes that the output refuses the current line. The next line then begins on a line of its own.
     pub(super) fn skip(&mut self) {
         self.is_torn |= self.taken > self.begin;
         self.begin = self.ends.pop_front().unwrap_or(self.text.len());
@@ -79,7 +81,7 @@ mod tests {
     use super::*;
 
     proptest! {
-        /// `Some`: how many bytes the output takes; `None`: it refuses.
+        /// `Some` = how many bytes the output takes; `None` = the output refuses.
         #[test]
         fn a_line_is_whole_in_the_output_or_lost(steps in vec(prop::option::weighted(0.8, 1_usize..40), 1..60), most in 1_usize..5) {
             let mut queue: VecDeque<Vec<u8>> = (0..40).map(|number| format!("{number:08}\n").into()).collect();
@@ -108,7 +110,8 @@ mod tests {
             prop_assert_eq!((queue.len(), batch.lines()), (0, 0));
             let output = String::from_utf8_lossy(&output).into_owned();
             let whole: Vec<_> = (0..40).filter(|number| !lost.contains(number)).map(|number| format!("{number:08}")).collect();
-            // What is left of a lost one may look whole when another line follows it.
+            // A lost line of which only the line feed was missing may look whole: a line feed is written in front of the next
+            // line.
             let found: Vec<_> = output.lines().filter(|line| whole.iter().any(|whole| whole == line)).collect();
             prop_assert_eq!(&found, &whole);
             prop_assert!(output.lines().all(|line| line.len() <= 8), "{output}");

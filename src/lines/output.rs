@@ -1,4 +1,4 @@
-//! A file, a pipe or a terminal to which others may write beside us.
+//! A file, a pipe or a terminal to which other programs may write too.
 
 use std::{
     fs::File,
@@ -7,19 +7,20 @@ use std::{
 
 use rustix::pipe::PIPE_BUF;
 
-/// Keeps lines whole among those of others.
+/// An output that keeps our lines whole among the lines of others.
 #[derive(Debug)]
 pub struct Output {
     file: File,
-    /// Bytes of lines that it may be given at once.
+    /// The most bytes of lines for one write.
     most: usize,
 }
 
 impl Output {
-    /// A file takes whatever it is given in one piece; a pipe, which two processes share during a hand-over, `PIPE_BUF` bytes.
+    /// A file takes any number of bytes in one piece. A pipe takes `PIPE_BUF` bytes; two processes share it during a
+    /// hand-over.
     ///
     /// # Errors
-    /// The kernel does not say what it is.
+    /// The kernel does not say what kind of file this is.
     pub fn new(file: File) -> io::Result<Self> {
         let most = if file.metadata()?.is_file() { usize::MAX } else { PIPE_BUF };
         Ok(Self { file, most })
@@ -36,7 +37,7 @@ impl Write for Output {
     }
 }
 
-/// The first of these lines, as many as `most` bytes hold, and one at least.
+/// The first of these lines: as many as `most` bytes hold, but at least one.
 fn piece(lines: &[u8], most: usize) -> &[u8] {
     let Some((first, _)) = lines.split_at_checked(most) else { return lines };
     let end = |bytes: &[u8]| bytes.iter().rposition(|byte| *byte == b'\n');
@@ -54,7 +55,7 @@ mod tests {
             ("one\ntwo\n", 8, "one\ntwo\n"),
             ("one\ntwo\n", 7, "one\n"),
             ("one\ntwo\n", 4, "one\n"),
-            // What is left of a line, and one that is too long for the pipe.
+            // The rest of a line, and a line that is too long for the pipe.
             ("ne\ntwo\n", 5, "ne\n"),
             ("one\ntwo\n", 3, "one\n"),
             ("one", 2, "one"),
