@@ -15,9 +15,9 @@ use crate::tools::{
     operator::Address,
 };
 
-/// One message in a day.
+/// Messages a second: about one in a day.
 const MIN_RATE: f64 = 1e-5;
-/// More than any connection can carry.
+/// Messages a second: more than any connection can carry.
 const MAX_RATE: f64 = 1e7;
 
 /// Keeps WebSockets alive, and says why they end.
@@ -362,7 +362,7 @@ pub struct Reload {
     pub desk: Desk,
 }
 
-/// `UPSTREAM/ADDRESS`, of which the address has no slash.
+/// Splits `UPSTREAM/ADDRESS` at the last slash, because an address has none.
 fn backend(text: &str) -> Result<(String, String), String> {
     match text.rsplit_once('/') {
         Some((upstream, address)) if !upstream.is_empty() && !address.is_empty() => {
@@ -382,7 +382,7 @@ fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// Messages a second; fractions are one message in several seconds.
+/// Messages a second. A fraction stands for one message in several seconds.
 fn rate(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(rate) if rate == 0.0 || (MIN_RATE..=MAX_RATE).contains(&rate) => Ok(rate),
@@ -406,7 +406,7 @@ fn size(text: &str) -> Result<usize, String> {
     }
 }
 
-/// A header as it stands in a request.
+/// A header, written as in a request.
 fn header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
     let (name, value) = text.split_once(':').ok_or("write NAME: VALUE")?;
     let name = name.parse().map_err(|_| format!("{name} is no name of a header"))?;

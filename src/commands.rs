@@ -1,4 +1,5 @@
-//! What the verbs do, up to the exit code: 0 ok, 1 configuration or run-time error (2, usage, is clap's).
+//! What each verb does, up to its exit code: 0 = ok, 1 = configuration or run-time error. clap itself exits with 2 for wrong
+//! usage.
 
 use std::{
     fmt::Display,
@@ -42,16 +43,16 @@ use crate::{
     },
 };
 
-/// The exit code of a command line that cannot be meant, as clap has it.
+/// The exit code for a command line that makes no sense, the same as clap's.
 const USAGE: u8 = 2;
 
-/// Messages that may wait for standard error; what comes on top is lost and counted.
+/// The most messages that may wait for standard error. Further ones are lost and counted.
 const QUEUED_MESSAGES: Bounds = Bounds { lines: 65_536, bytes: 32 << 20 };
 
-/// How long records may take when a second signal ends the process, and then messages.
+/// How long the records may take when a second signal ends the process. The messages then have as long again.
 const AT_ONCE: Duration = Duration::from_millis(100);
 
-/// `longwire run`: until a signal.
+/// `longwire run`: runs until a signal.
 pub fn run(options: &cli::Run) -> ExitCode {
     let file = options.listen.is_empty().then_some(options.config.as_path());
     let config = if options.listen.is_empty() {
@@ -86,7 +87,7 @@ pub fn run(options: &cli::Run) -> ExitCode {
     code
 }
 
-/// `longwire check`: reads everything, opens no socket.
+/// `longwire check`: reads everything, but opens no socket.
 pub fn check(options: &cli::Check) -> ExitCode {
     match config::load(&options.config) {
         Ok(Loaded { config, warnings }) => {
@@ -133,7 +134,7 @@ pub fn bench(options: cli::Bench) -> ExitCode {
     }
 }
 
-/// `longwire echo`: until a signal.
+/// `longwire echo`: runs until a signal.
 pub fn echo(options: &cli::Echo) -> ExitCode {
     let echo = async {
         limits::raise_open_files()?;
@@ -199,7 +200,7 @@ pub fn reload(options: cli::Reload) -> ExitCode {
     order(options.desk, Order::Reload)
 }
 
-/// Asks a running longwire.
+/// Asks a running longwire, and prints its answer.
 fn order(desk: cli::Desk, order: Order) -> ExitCode {
     let cli::Desk { admin, config, token_file, json } = desk;
     let form = Form { json, color: has_colours(&io::stderr()), color_tables: has_colours(&io::stdout()) };
@@ -256,13 +257,13 @@ pub fn man(options: &cli::Man) -> ExitCode {
     }
 }
 
-/// A page that brings its own end of line.
+/// Prints a page that has its own end of line.
 fn say_page(page: &[u8]) -> ExitCode {
     let _ = io::stdout().write_all(page);
     ExitCode::SUCCESS
 }
 
-/// The load that a command line asks for.
+/// The load that the command line asks for.
 fn load(options: cli::Bench) -> BenchOptions {
     let load = if options.idle {
         Load::Idle
@@ -288,7 +289,7 @@ fn load(options: cli::Bench) -> BenchOptions {
     }
 }
 
-/// What a running process may be told.
+/// The signals that a running process listens to.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
@@ -297,7 +298,7 @@ struct Signals {
 }
 
 impl Signals {
-    /// From now on none of them ends the process by itself.
+    /// Listens to the signals. From now on, none of them ends the process by itself.
     fn listen() -> io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
@@ -308,7 +309,7 @@ impl Signals {
     }
 }
 
-/// Serves until the first signal, then drains; the second ends at once.
+/// Serves until the first signal, then drains. A second signal ends the process at once.
 async fn serve(config: Config, file: Option<&Path>, messages: &Lines) -> ExitCode {
     let mut signals = match Signals::listen() {
         Ok(signals) => signals,
@@ -348,18 +349,18 @@ async fn serve(config: Config, file: Option<&Path>, messages: &Lines) -> ExitCod
         Err(error) => tracing::warn!(%error, "the process before is gone already"),
     }
     let control = Arc::clone(server.control());
-    // Until the listeners close, in a drain too.
+    // A successor may take over until the listeners close, so during a drain too.
     let mut handed_over = Box::pin(handed_over(handover, &control).fuse());
     let Signals { terminate, interrupt, hangup, rotated } = &mut signals;
     let name = loop {
         tokio::select! {
             name = either(terminate, interrupt) => break name,
             () = &mut handed_over => break "hand-over",
-            // The log says of what.
+            // The log already says what failed.
             () = control.failed() => break "failure",
             _ = rotated.recv() => rotate(&access_log),
             _ = hangup.recv() => match file {
-                // What comes of it is in the log.
+                // The outcome is in the log.
                 Some(file) => drop(control.reload_from(file)),
                 None => tracing::warn!("SIGHUP: there is no file to read, the configuration came from flags"),
             },
@@ -372,7 +373,8 @@ async fn serve(config: Config, file: Option<&Path>, messages: &Lines) -> ExitCod
             "newcomers are refused from now until a successor runs, as neither `handover` nor socket activation is set"
         );
     }
-    // A successor is no signal, nor is a failure: a service manager that stops both processes sends each its first one.
+    // A hand-over or a failure does not count as the first signal, because a service manager that stops both processes sends
+    // each its first signal.
     let is_told = !matches!(name, "failure" | "hand-over");
     let drain = server.drain_beside(handed_over);
     let name = match leave(drain, is_told, signals, &access_log).await {
@@ -386,10 +388,11 @@ async fn serve(config: Config, file: Option<&Path>, messages: &Lines) -> ExitCod
     std::process::exit(1)
 }
 
-/// Drains. The file of the records is opened again as long as there are records.
+/// Waits for the drain, and opens the file of the records again when it is asked to.
 ///
 /// # Errors
-/// The signal that says not to wait: the second one, where the first one said to drain.
+/// The name of the signal that ends the wait. Where a signal began the drain, it is the next signal; after a hand-over or a
+/// failure it is the second one.
 async fn leave(
     drain: impl Future<Output = Drained>,
     mut is_told: bool,
@@ -430,13 +433,13 @@ fn tell_lost(what: &str, count: usize) {
     }
 }
 
-/// Waits for standard error to take the messages. Where it takes none, nothing can be said of those that are lost.
+/// Waits for standard error to take the messages. If it takes none, nothing can be said of the lost ones.
 fn finish_messages(messages: &Lines, deadline: Instant) {
     tell_lost("messages", messages.finish(deadline));
     let _ = messages.finish(deadline);
 }
 
-/// Where the records go.
+/// Opens the log of the records.
 fn open_access_log(log: &config::Log) -> Result<AccessLog, String> {
     let opened = match &log.file {
         Some(path) => {
@@ -449,13 +452,15 @@ fn open_access_log(log: &config::Log) -> Result<AccessLog, String> {
     opened.map_err(|error| format!("cannot start the log: {error}"))
 }
 
-/// The same output without the buffer and the lock of the standard library: what is written is written, and a writer that is
-/// stuck keeps nobody else from writing.
+/// The same output without the buffer and the lock of the standard library.
+///
+/// Without the buffer, a line that was written is out. Without the lock, a writer that is stuck keeps nobody else from
+/// writing.
 fn unbuffered(output: impl AsFd) -> io::Result<Output> {
     Output::new(File::from(output.as_fd().try_clone_to_owned()?))
 }
 
-/// Ready when a successor has taken over; who calls after it is dropped finds nobody.
+/// Ready when a successor has taken over. After this future is dropped, a successor finds nobody to call.
 async fn handed_over(handover: Option<Handover>, control: &Control) {
     match handover {
         Some(handover) => handover.handed_over(control).await,
@@ -470,7 +475,7 @@ async fn either(terminate: &mut Signal, interrupt: &mut Signal) -> &'static str 
     }
 }
 
-/// What listens where, with which upstreams.
+/// Logs the addresses and the upstreams.
 fn announce(config: &Config, server: &Server) {
     for (listener, address) in config.listeners.iter().zip(server.addresses()) {
         let tls = listener.tls.as_ref().map_or(0, |Tls { certificates, .. }| certificates.len());
@@ -499,10 +504,12 @@ fn announce(config: &Config, server: &Server) {
     tracing::info!(version = env!("CARGO_PKG_VERSION"), workers = server.workers(), "ready");
 }
 
-/// Messages go to standard error, records to standard output. Like records, messages wait in a queue of their own thread,
-/// so that a reader who stops reading stops no session: what is lost then is counted.
+/// Starts the log. Messages go to standard error, records to standard output.
+///
+/// Messages wait in a queue with a thread of its own, as records do. So a reader who stops reading stops no session; the
+/// lines that are lost then are counted.
 fn start_log(log: &config::Log) -> Result<Lines, Box<dyn std::error::Error + Send + Sync>> {
-    // An error here is of standard error itself: there is nowhere to tell it.
+    // An error here is one of standard error itself, so there is no place to report it.
     let messages = Lines::new("messages", QUEUED_MESSAGES, Duration::ZERO, unbuffered(io::stderr())?, |_| {})?;
     let writer = messages.clone();
     let filter = EnvFilter::try_new(&log.level)?.add_directive(format!("{LOG_TARGET}=debug").parse()?);
@@ -534,18 +541,18 @@ fn fail(error: impl Display) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// For a command line that cannot be meant.
+/// Reports a command line that makes no sense.
 fn misuse(error: impl Display) -> ExitCode {
     complain(format!("longwire: {error}"));
     ExitCode::from(USAGE)
 }
 
-/// Where output goes to a terminal, unless `NO_COLOR` is set and not empty (no-color.org).
+/// Whether the output is a terminal, and `NO_COLOR` is not set or empty (no-color.org).
 fn has_colours(output: &impl IsTerminal) -> bool {
     output.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
-/// A reader that has gone away is no error.
+/// Prints `text`. A reader that has gone away is no error.
 fn say(text: impl Display) {
     let _ = writeln!(io::stdout(), "{text}");
 }

@@ -1,8 +1,10 @@
 //! Every metric with its meaning, in one table. The doc comment of an entry is the help text that Prometheus shows.
 //!
-//! What ends or fails is counted where that happens. What passes is not: each session counts for itself, the sessions of a
-//! worker count frames by opcode together, and `net/tally` sums all that up when somebody looks. The labels are names of the
-//! file or words of a fixed list, so that no client can add a series: never an address of a client, a path, a header.
+//! An end or a failure is counted where it happens. Passing traffic is not: each session counts its own, the sessions of a
+//! worker count frames by opcode together, and `net/tally` sums all of this when somebody looks.
+//!
+//! A label is a name from the file or a word of a fixed list, so no client can add a series. A client's address, a path or a
+//! header is never a label.
 
 pub mod process;
 mod series;
@@ -29,18 +31,19 @@ use crate::{
     ws::{Side, frame::OpCode, opcodes::OpCodeCounts},
 };
 
-/// Seconds that a session lasts: minutes to hours.
+/// Bounds of the histogram of session times, in seconds: minutes to hours.
 const DURATIONS: [f64; 7] = [60.0, 300.0, 600.0, 1800.0, 3600.0, 7200.0, 14400.0];
-/// Seconds of a handshake, a connect, a round trip: from one machine to the other side of the world, and a queue or two.
+/// Bounds of the histograms of handshakes, connects and round trips, in seconds: from the same machine to the other side of
+/// the world, with a queue or two.
 const LATENCIES: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
 
-/// The direction of what comes from the client, and from the backend.
+/// The direction of the traffic that comes from the client, then from the backend.
 const DIRECTIONS: [&str; 2] = ["to_backend", "to_client"];
 
-/// The label of what has no route.
+/// The label of a request that found no route.
 const NONE: &str = "none";
 
-/// Refusals by one of `limits`, or by `max_handshakes`.
+/// The kinds of refusal that one of the `limits` or `max_handshakes` causes.
 const LIMITS: [Kind; 7] = [
     Kind::BodyTooLarge,
     Kind::Busy,
@@ -55,10 +58,10 @@ type Counters<L> = Series<L, Counter>;
 type Gauges<L> = Series<L, Gauge>;
 type Histograms<L> = Series<L, Histogram>;
 
-/// Makes the table: its fields, and the registry that knows them by name.
+/// Makes the table of metrics, and registers each under its name.
 macro_rules! table {
     ($($(#[doc = $help:literal])+ $field:ident: $kind:ty = $new:expr, $name:literal;)+) => {
-        /// The table. Counters are named without the `_total` that both formats put behind them.
+        /// The table of metrics. A counter's name has no `_total`, because both formats add it.
         #[derive(Debug)]
         struct Table {
             $($(#[doc = $help])+ $field: $kind,)+
@@ -74,7 +77,7 @@ macro_rules! table {
                 table
             }
 
-            /// Forgets every series of what lives no more.
+            /// Forgets every series whose labels name something that is gone.
             fn forget_gone(&self, living: &Living) {
                 $(self.$field.forget_gone(living);)+
             }
@@ -163,7 +166,7 @@ fn latencies() -> Histogram {
     Histogram::new(LATENCIES)
 }
 
-/// Labels, each by the name of its field; and whether what they name still lives.
+/// Label sets, each label named by its field, and for each set whether the things that it names still live.
 macro_rules! labels {
     ($($name:ident { $($label:ident: $kind:ty),+ } lives: $lives:expr;)+) => {
         $(#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -195,29 +198,31 @@ labels! {
         lives: |of, living| living.has_backend(&of.upstream, &of.backend);
     OfReload { outcome: &'static str } lives: |_, _| true;
     OfSpans { outcome: &'static str } lives: |_, _| true;
-    // They are set anew at each reload.
+    // These series are set anew at each reload.
     OfCertificate { listener: String, certificate: String } lives: |_, _| true;
     OfBuild { version: &'static str } lives: |_, _| true;
 }
 
-/// All metrics of the process. They go on over a reload: a route keeps its counts by its name and its upstream's. What is
-/// configured no more and has no session left is forgotten; should it come back, it begins at 0, as after a restart.
+/// All metrics of the process.
+///
+/// They go on over a reload: a route keeps its counts as long as its name and its upstream's name stay. A route that is no
+/// longer configured and has no session left is forgotten. If it comes back, it begins at 0, as after a restart.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
     table: Table,
-    /// A lock, taken at a (re)load, when somebody looks and when something is forgotten.
+    /// A lock, taken at a (re)load, when somebody looks, and when something is forgotten.
     routes: Mutex<Routes>,
 }
 
-/// The routes that are configured, or have sessions or requests left: whoever counts for one holds it.
+/// The routes that are configured, or have sessions or requests left. Everything that counts for a route holds its counters.
 #[derive(Debug, Default)]
 struct Routes {
     living: Vec<Weak<RouteMetrics>>,
     next_number: usize,
 }
 
-/// What is counted of the sessions of a route.
+/// The counters of one route's sessions.
 #[derive(Debug)]
 pub struct RouteMetrics {
     number: usize,
@@ -227,8 +232,8 @@ pub struct RouteMetrics {
     duration: Histogram,
     handshake: Histogram,
     closes: Counters<OfClose>,
-    /// How the last session ended: as the next one, mostly, which is then counted without labels that have to be put together.
-    /// A lock, held while one is counted.
+    /// How the last session ended, and its counter. The next one mostly ends alike, and is then counted without a new set of
+    /// labels. A lock, held while one end is counted.
     last_close: Mutex<Option<(How, Counter)>>,
     limits_hit: Counters<OfLimit>,
     dead: [Counter; 2],
@@ -236,7 +241,7 @@ pub struct RouteMetrics {
     passed: PassedCounters,
 }
 
-/// Initiator, cause, code.
+/// How a session ended: initiator, cause, code.
 type How = (Option<&'static str>, &'static str, Option<u16>);
 
 #[derive(Debug)]
@@ -249,35 +254,35 @@ struct PassedCounters {
     pongs: [Counter; 2],
 }
 
-/// Where the round trips of our Pings are counted, by side.
+/// Counters of the round trips of our Pings, by side.
 #[derive(Debug, Clone)]
 pub struct RoundTripTimes([Histogram; 2]);
 
-/// What has passed, of one session or of many; in pairs, first of the client, then of the backend.
+/// The traffic of one session or of many. Each pair has the client first, then the backend.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Passed {
-    /// Bytes that came from each.
+    /// Bytes that came from each side.
     pub bytes: [u64; 2],
-    /// Frames that came from each.
+    /// Frames that came from each side.
     pub frames: [u64; 2],
-    /// Messages that came from each.
+    /// Messages that came from each side.
     pub messages: [u64; 2],
-    /// Our Pings to each.
+    /// Our Pings to each side.
     pub pings: [u64; 2],
-    /// Those that were answered.
+    /// Our Pings that were answered.
     pub pongs: [u64; 2],
 }
 
 /// How a session ended, in the words of the log.
 #[derive(Debug, Clone, Copy)]
 pub struct End {
-    /// Who ended it first; `None` = nobody can say.
+    /// Who ended the session first; `None` = nobody can say.
     pub initiator: Option<&'static str>,
-    /// Why.
+    /// Why the session ended.
     pub cause: &'static str,
     /// The code of the first Close.
     pub code: Option<u16>,
-    /// From the request to the end.
+    /// From the session's request to its end.
     pub duration: Duration,
 }
 
@@ -290,7 +295,7 @@ pub enum Reload {
     NotStarted,
 }
 
-/// Where spans are counted that are over.
+/// Counters of the spans that are over.
 #[derive(Debug, Clone)]
 #[allow(missing_docs, reason = "they are the outcomes of the metric")]
 pub struct SpanCounts {
@@ -299,7 +304,7 @@ pub struct SpanCounts {
     pub dropped: Counter,
 }
 
-/// A backend at one moment.
+/// The state of a backend at one moment.
 #[derive(Debug)]
 #[allow(missing_docs, reason = "they are the metrics of these names")]
 pub struct BackendState<'a> {
@@ -310,7 +315,7 @@ pub struct BackendState<'a> {
     pub picks: u64,
 }
 
-/// The proxy at one moment, beside what is counted as it happens.
+/// The state of the proxy at one moment, except what is counted when it happens.
 #[derive(Debug)]
 #[allow(missing_docs, reason = "they are the metrics of these names")]
 pub struct State<'a> {
@@ -318,12 +323,12 @@ pub struct State<'a> {
     pub is_ready: bool,
     pub is_draining: bool,
     pub lines_dropped: usize,
-    /// Route, its upstream, whether it is drained.
+    /// The name of a route, the name of its upstream, and whether the route is drained.
     pub routes: Vec<(&'a str, &'a str, bool)>,
     pub backends: Vec<BackendState<'a>>,
-    /// By worker; `None` where they did not answer in time.
+    /// Sessions of each worker; `None` = the workers did not answer in time.
     pub worker_sessions: Option<Vec<usize>>,
-    /// Of all sessions that ever were; nothing where they did not answer in time.
+    /// The frames of all sessions since the start; all 0 if the workers did not answer in time.
     pub opcodes: OpCodeCounts,
 }
 
@@ -341,7 +346,7 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// What is counted of a route, from the beginning or since it was first named.
+    /// The counters of a route. They are those from before, if the route is known.
     #[must_use]
     pub fn route(&self, route: &str, upstream: &str) -> Arc<RouteMetrics> {
         let mut routes = self.routes();
@@ -349,8 +354,9 @@ impl Metrics {
         if let Some(known) = routes.all().find(|known| known.labels == labels) {
             return known;
         }
-        // What is left of an earlier one with its name is not for this one, whose sums begin at 0. Only where one is gone: to
-        // look through all series for each route of a long file would take longer than its square.
+        // An earlier route with this name may have left series behind. The new route must not go on with them, because its
+        // sums begin at 0. The series are searched only if a route is gone: a search for each route of a long file would take
+        // longer than the square of the routes.
         if routes.forget_gone() {
             self.table.forget_gone(&routes.living(None));
         }
@@ -366,7 +372,7 @@ impl Metrics {
         self.routes().all().map(|route| route.labels.route.clone()).collect()
     }
 
-    /// Sessions open, by the names of their routes.
+    /// Open sessions by the name of their route.
     #[must_use]
     pub fn sessions_by_route(&self) -> HashMap<String, usize> {
         let mut sessions = HashMap::new();
@@ -377,15 +383,15 @@ impl Metrics {
         sessions
     }
 
-    /// Forgets the routes that are configured no more and have no session left, and all backends but these: upstream and
-    /// address.
+    /// Forgets the routes that are no longer configured and have no session left, and all backends except `backends`, which
+    /// are pairs of upstream and address.
     pub fn forget_gone<'b>(&self, backends: impl IntoIterator<Item = (&'b str, &'b str)>) {
         let mut routes = self.routes();
         routes.forget_gone();
         self.table.forget_gone(&routes.living(Some(backends.into_iter().collect())));
     }
 
-    /// Whether a route has lost the last of those who count for it, so that there is something to forget.
+    /// Whether nobody counts for some route any more, so that there is a route to forget.
     #[must_use]
     pub fn has_gone_route(&self) -> bool {
         self.routes().living.iter().any(|route| route.strong_count() == 0)
@@ -397,7 +403,7 @@ impl Metrics {
         self.routes().living.len()
     }
 
-    /// A request is over that became no session. `route`: the one that it found; `cause`: the log's word.
+    /// Counts a request that is over and became no session. `route` is the route that it found, `cause` the word of the log.
     pub fn request_over(&self, route: Option<&str>, cause: &'static str, is_handshake: bool) {
         if cause == "ok" {
             return;
@@ -410,31 +416,32 @@ impl Metrics {
         }
     }
 
-    /// An attempt at a backend failed.
+    /// Counts an attempt that failed at a backend.
     pub fn backend_failed(&self, upstream: &str, backend: &str, error: &Error) {
         let (upstream, backend) = (upstream.to_owned(), backend.to_owned());
         let labels = OfBackendFailure { upstream, backend, reason: error.reason() };
         self.table.backend_failures.of(&labels).inc();
     }
 
-    /// A backend was connected to, and answered.
+    /// Counts an attempt that a backend answered, by the time that the connect took.
     pub fn backend_connected(&self, upstream: &str, backend: &str, took: Duration) {
         self.table.backend_connect.of(&OfBackend::new(upstream, backend)).observe(took.as_secs_f64());
     }
 
-    /// Another configuration was to be run.
+    /// Counts an attempt to run another configuration.
     pub fn reloaded(&self, outcome: Reload) {
         self.table.reloads.of(&outcome.labels()).inc();
     }
 
-    /// For whoever exports spans.
+    /// The counters for the exporter of spans.
     #[must_use]
     pub fn spans(&self) -> SpanCounts {
         let count = |outcome| self.table.spans.of(&OfSpans { outcome });
         SpanCounts { exported: count("exported"), failed: count("failed"), dropped: count("dropped") }
     }
 
-    /// The certificates of the listeners from now on: listener, file, Unix time.
+    /// Replaces the certificates of the listeners. Each is a listener, a file, and the Unix time at which the certificate
+    /// expires.
     pub fn set_certificates(&self, certificates: impl IntoIterator<Item = (String, String, i64)>) {
         self.table.certificates.clear();
         for (listener, certificate, not_after) in certificates {
@@ -442,8 +449,10 @@ impl Metrics {
         }
     }
 
-    /// Everything as text. `passed`: what all sessions of a route have passed so far, by [`RouteMetrics::number`]; empty
-    /// where the sessions did not answer: then their counters stay as they were. Never two of these at a time.
+    /// All metrics as text. The caller must not call this twice at a time.
+    ///
+    /// `passed` holds the traffic of all sessions of each route so far, by [`RouteMetrics::number`]. It is empty if the
+    /// sessions did not answer in time; their counters then stay as they were.
     #[must_use]
     pub fn show(
         &self,
@@ -468,7 +477,7 @@ impl Metrics {
 }
 
 impl Routes {
-    /// Whether there were any that are gone.
+    /// Forgets the routes for which nobody counts any more. Returns whether there were any.
     fn forget_gone(&mut self) -> bool {
         let before = self.living.len();
         self.living.retain(|route| route.strong_count() > 0);
@@ -479,7 +488,7 @@ impl Routes {
         self.living.iter().filter_map(Weak::upgrade)
     }
 
-    /// `backends`: `None` = all live.
+    /// What still lives. `backends` of `None` = all backends live.
     fn living(&self, backends: Option<Pairs>) -> Living {
         let all: Vec<_> = self.all().collect();
         let routes = all.iter().map(|route| (route.labels.route.as_str(), route.labels.upstream.as_str())).collect();
@@ -498,7 +507,7 @@ impl Table {
             let labels = OfRoute { route: route.to_owned(), upstream: upstream.to_owned() };
             self.route_draining.of(&labels).set(drains.into());
         }
-        // A backend that is no more is shown no more; one that comes back begins anew.
+        // A backend that is gone is no longer shown. If it comes back, it begins at 0.
         self.backend_active.clear();
         self.backend_up.clear();
         self.backend_picks.clear();
@@ -514,7 +523,7 @@ impl Table {
         self.raise_opcodes_to(&state.opcodes);
     }
 
-    /// Sums only grow; nothing takes nothing back.
+    /// Raises the sums of frames. A smaller sum, or none, changes nothing.
     fn raise_opcodes_to(&self, counts: &OpCodeCounts) {
         for from in [Side::Client, Side::Backend] {
             for opcode in OpCode::ALL {
@@ -563,19 +572,19 @@ impl RouteMetrics {
         }
     }
 
-    /// No other route of this process has or had the same.
+    /// A number that no other route of this process has or had.
     #[must_use]
     pub const fn number(&self) -> usize {
         self.number
     }
 
-    /// For its sessions.
+    /// The counters of round trips, for the sessions of the route.
     #[must_use]
     pub fn round_trips(&self) -> RoundTripTimes {
         self.round_trips.clone()
     }
 
-    /// A session begins. `handshake`: from its request to the backend's 101.
+    /// Counts a session that begins. `handshake` is the time from its request to the backend's 101.
     pub fn begin(&self, handshake: Option<Duration>) {
         self.active.inc();
         self.begun.inc();
@@ -584,7 +593,7 @@ impl RouteMetrics {
         }
     }
 
-    /// A session has ended.
+    /// Counts a session that has ended.
     pub fn end(&self, end: End) {
         let End { initiator, cause, code, duration } = end;
         self.active.dec();
@@ -620,7 +629,7 @@ impl RouteMetrics {
 }
 
 impl PassedCounters {
-    /// Sums only grow; one that was taken earlier and comes later changes nothing.
+    /// Raises the sums. A sum that was taken earlier but comes later is smaller, and changes nothing.
     fn raise_to(&self, passed: Passed) {
         let raise = |counter: &Counter, sum| {
             counter.inner().fetch_max(sum, Relaxed);
@@ -644,7 +653,7 @@ impl Default for RoundTripTimes {
 }
 
 impl RoundTripTimes {
-    /// A Ping to this side was answered.
+    /// Counts a Ping that `side` answered.
     pub fn observe(&self, side: Side, took: Duration) {
         let [client, backend] = &self.0;
         match side {
@@ -685,8 +694,8 @@ impl Reload {
     }
 }
 
-/// A code as a label: those that RFC 6455 §7.4.1 and IANA's registry name as they are, the rest by class, since a client
-/// may send any of 65,536.
+/// A close code as a label: the codes 1000 to 1015 (RFC 6455 §7.4.1 and IANA's registry) as they are, the others by class,
+/// because a client may send any of 65,536 codes.
 fn code_label(code: Option<u16>) -> String {
     match code {
         None => NONE.to_owned(),
@@ -723,7 +732,7 @@ mod tests {
         assert_eq!(metrics.route("*/", "other").number(), 1);
     }
 
-    /// How many samples there are of what is called so.
+    /// How many samples there are whose line contains `name`.
     fn samples(metrics: &Metrics, name: &str) -> usize {
         let text = text::write(&metrics.registry, text::Format::Classic);
         text.lines().filter(|line| !line.starts_with('#') && line.contains(name)).count()

@@ -1,8 +1,10 @@
-//! Traces: a span per WebSocket handshake, from its request to its 101 or its refusal, with one below it for each backend
-//! that was tried, and the `traceparent` by which the backend goes on.
+//! Traces: a span for each WebSocket handshake, with a span below it for each backend that was tried.
 //!
-//! Only in a build with the feature `otlp`; `traces/off.rs` stands here in any other. A plain request has no span: its
-//! headers pass unchanged.
+//! The span of a handshake goes from its request to its 101 or its refusal. The backend gets a `traceparent`, with which it
+//! can continue the trace.
+//!
+//! This module is only in a build with the feature `otlp`; in any other build, `traces/off.rs` takes its place. A plain
+//! request has no span, so its headers pass unchanged.
 
 mod context;
 mod export;
@@ -27,14 +29,14 @@ use crate::{
     metrics::Metrics,
 };
 
-/// Bytes of what a client said that a span keeps, each.
+/// The most bytes that a span keeps of each word of a client.
 const LONGEST: usize = 1024;
 
-/// Where the traces of a process begin, and where their spans go.
+/// The source of the process's traces, and the way of their spans to the collector.
 #[derive(Debug, Default)]
 pub struct Traces(Option<SdkTracerProvider>);
 
-/// The trace that one request belongs to.
+/// The trace to which one request belongs.
 #[derive(Debug, Default)]
 pub struct Trace {
     id: Option<u128>,
@@ -45,22 +47,22 @@ pub struct Trace {
 struct Open {
     tracer: SdkTracer,
     handshake: Span,
-    /// At the backend that was tried last.
+    /// The span of the backend that was tried last.
     attempt: Option<Span>,
     method: &'static str,
-    /// What the client sent was no context, or none of this trace.
+    /// Whether the client sent no valid context, so that the trace begins here.
     begins_here: bool,
     tries: u32,
 }
 
 impl Traces {
-    /// Spans go where `config` says, from a thread of their own.
+    /// Sends spans where `config` says, from a thread of its own.
     #[must_use]
     pub fn new(config: Option<&Tracing>, metrics: &Metrics) -> Self {
         Self(config.and_then(|config| export::provider(config, metrics.spans())))
     }
 
-    /// The trace of a request that has just come: its client's, or a new one.
+    /// The trace of a request that has just come: the trace of its client, or a new one.
     #[must_use]
     pub fn begin<B>(&self, request: &Request<B>, is_handshake: bool) -> Trace {
         let Some(provider) = &self.0 else { return Trace::default() };
@@ -82,22 +84,22 @@ impl Traces {
         Trace { id: Some(id), open: Some(Box::new(open)) }
     }
 
-    /// Exports what waits, within `wait`; nothing is exported afterwards.
+    /// Exports the spans that wait, within `wait`. Nothing is exported afterwards.
     pub async fn finish(&self, wait: Duration) {
         let Some(provider) = self.0.clone() else { return };
-        // It blocks, and what it failed at was said by the export itself.
+        // `shutdown_with_timeout` blocks. The exporter has logged its own failures.
         let _ = tokio::task::spawn_blocking(move || provider.shutdown_with_timeout(wait)).await;
     }
 }
 
 impl Trace {
-    /// Its id, for the record.
+    /// The id of the trace, for the record.
     #[must_use]
     pub const fn id(&self) -> Option<u128> {
         self.id
     }
 
-    /// A backend is tried.
+    /// Begins the span of an attempt at a backend.
     pub fn attempt(&mut self, backend: &str) {
         let Some(open) = &mut self.open else { return };
         let context = Context::new().with_remote_span_context(open.handshake.span_context().clone());
@@ -112,8 +114,9 @@ impl Trace {
         open.attempt = Some(span);
     }
 
-    /// What the backend that is tried is told of who asks: fields that stand in the place of the client's, or take it away. A
-    /// `tracestate` goes on as it came, unless its trace does not.
+    /// Header fields for the backend that is tried. `Some` replaces the client's field, `None` removes it.
+    ///
+    /// The client's `tracestate` passes unchanged if the client's trace goes on here; otherwise it is removed.
     #[must_use]
     pub fn told(&self) -> Vec<(HeaderName, Option<HeaderValue>)> {
         let Some(open) = &self.open else { return Vec::new() };
@@ -123,7 +126,7 @@ impl Trace {
         parent.into_iter().chain(open.begins_here.then_some((TRACESTATE, None))).collect()
     }
 
-    /// The backend that is tried has answered.
+    /// Ends the span of the attempt: the backend answered.
     pub fn answered(&mut self, status: StatusCode) {
         let Some(mut span) = self.open.as_mut().and_then(|open| open.attempt.take()) else { return };
         span.set_attribute(KeyValue::new("http.response.status_code", i64::from(status.as_u16())));
@@ -133,14 +136,14 @@ impl Trace {
         span.end();
     }
 
-    /// The backend that is tried has failed. What follows is for the next one.
+    /// Ends the span of the attempt: the backend failed. A next attempt begins its own span.
     pub fn failed(&mut self, error: &Error) {
         let Some(mut span) = self.open.as_mut().and_then(|open| open.attempt.take()) else { return };
         fail(&mut span, error.reason());
         span.end();
     }
 
-    /// The handshake is over as `record` says.
+    /// Ends the span of the handshake, as `record` says.
     pub fn end(&mut self, record: &Record) {
         let Some(open) = mem::take(&mut self.open) else { return };
         let Open { mut handshake, attempt, method, .. } = *open;
@@ -160,7 +163,7 @@ impl Trace {
             (cause, _) => Some(cause.to_owned()),
         };
         match cause {
-            // To whoever serves, a mistake of the client's is no error (HTTP semantic conventions, Status).
+            // A mistake of the client is no error of the server (HTTP semantic conventions, Status).
             Some(cause) if matches!(record.status, Some(400..500)) => {
                 handshake.set_attribute(text("error.type", &cause))
             }
@@ -171,7 +174,8 @@ impl Trace {
     }
 }
 
-/// What a record knows, by the names of the HTTP semantic conventions, and by those of the log for the rest.
+/// Copies what the record knows into the span. The names are those of the HTTP semantic conventions, otherwise those of the
+/// log.
 fn describe(span: &mut Span, record: &Record) {
     span.set_attributes([
         text("url.scheme", if record.tls.is_some() { "https" } else { "http" }),
@@ -192,7 +196,7 @@ fn describe(span: &mut Span, record: &Record) {
     }
 }
 
-/// `server.address` and, where it is said, `server.port`.
+/// Sets `server.address`, and `server.port` if `host` has a port.
 fn set_address(span: &mut Span, host: &str) {
     let Ok(authority) = host.parse::<Uri>().map(Uri::into_parts) else { return };
     let Some(authority) = authority.authority else { return };
@@ -202,7 +206,7 @@ fn set_address(span: &mut Span, host: &str) {
     }
 }
 
-/// It ended otherwise than it should have; `why` is one of few words.
+/// Marks a span that ended otherwise than it should have. `why` is a word of a short list.
 fn fail(span: &mut Span, why: &str) {
     span.set_attribute(text("error.type", why));
     span.set_status(Status::error(""));
@@ -213,10 +217,10 @@ fn text(key: &'static str, value: &str) -> KeyValue {
     KeyValue::new(key, value[..end].to_owned())
 }
 
-/// What the semantic conventions call a method that they do not know.
+/// The word of the semantic conventions for a method that they do not know.
 const OTHER: &str = "_OTHER";
 
-/// A client may invent methods, and each would be another name.
+/// The name of a method. A client may invent methods, and each would be one more name.
 fn known_method(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",

@@ -1,4 +1,4 @@
-//! What the command line says of itself: completions for a shell, and pages of the manual. Made from the verbs and flags.
+//! Completions for a shell and pages of the manual, made from the verbs and flags of the command line.
 
 use std::io;
 
@@ -15,7 +15,7 @@ pub fn completions(shell: Shell) -> Vec<u8> {
     script
 }
 
-/// The page of the manual for `longwire`, or for one of its verbs; `None` = no verb is called so.
+/// The page of the manual for `longwire`, or for one of its verbs; `None` = no verb has this name.
 ///
 /// # Errors
 /// Never: the page is written to memory.

@@ -9,16 +9,16 @@ pub struct Process {
     pub resident: usize,
     /// Open file descriptors.
     pub descriptors: usize,
-    /// How many there may be.
+    /// How many file descriptors may be open.
     pub most_descriptors: usize,
-    /// Processor time used.
+    /// Processor time used, user and system.
     pub cpu: Duration,
-    /// Unix time of its start, in seconds.
+    /// Unix time at which the process started, in seconds.
     pub start: f64,
 }
 
 impl Process {
-    /// Reads it; `None` where the kernel shows no such thing.
+    /// Reads the state of the process; `None` = the kernel does not show it.
     #[must_use]
     pub fn read() -> Option<Self> {
         let stat = Stat::parse(&fs::read_to_string("/proc/self/stat").ok()?)?;
@@ -28,7 +28,7 @@ impl Process {
         let seconds = |ticks: u64| ticks as f64 / hertz as f64;
         Some(Self {
             resident: stat.pages.saturating_mul(rustix::param::page_size()),
-            // Less the one that reads the folder.
+            // One descriptor is not counted: the one that reads the folder.
             descriptors: fs::read_dir("/proc/self/fd").ok()?.count().saturating_sub(1),
             most_descriptors: field(&limits, "Max open files").unwrap_or(usize::MAX),
             cpu: Duration::from_secs_f64(seconds(stat.cpu)),
@@ -37,12 +37,12 @@ impl Process {
     }
 }
 
-/// The fields of `/proc/self/stat` that are asked for.
+/// The fields of `/proc/self/stat` that are read.
 #[derive(Debug, PartialEq, Eq)]
 struct Stat {
-    /// User and system time, in ticks.
+    /// User and system time, in clock ticks.
     cpu: u64,
-    /// When the process started, in ticks after the boot.
+    /// When the process started, in clock ticks after the boot.
     start: u64,
     /// Resident pages.
     pages: usize,
@@ -50,7 +50,8 @@ struct Stat {
 
 impl Stat {
     fn parse(text: &str) -> Option<Self> {
-        // The second field is the name in parentheses, which may hold anything; the third is the next one behind it.
+        // The second field is the name in parentheses, and the name may contain anything. The third field is the first one
+        // after it.
         let fields: Vec<_> = text.rsplit_once(')')?.1.split_whitespace().collect();
         let number = |place: usize| fields.get(place - 3)?.parse::<u64>().ok();
         let pages = usize::try_from(number(24)?).ok()?;

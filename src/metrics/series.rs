@@ -1,4 +1,4 @@
-//! A family of metrics that can forget: Prometheus's own knows no way to go through its labels.
+//! A family of metrics that can forget series. The family of `prometheus_client` cannot list its labels.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -17,11 +17,12 @@ use prometheus_client::{
     },
 };
 
-/// Names, each with those that go with it: asked for one pair after another, so that no question allocates.
+/// First names, each with its second names. A look-up takes the two names of a pair one after the other, so it allocates
+/// nothing.
 #[derive(Debug, Default)]
 pub(super) struct Pairs(HashMap<String, HashSet<String>>);
 
-/// What has a place in the metrics: what is configured, and what has sessions or requests left.
+/// What has a place in the metrics: everything that is configured, or has sessions or requests left.
 #[derive(Debug, Default)]
 pub(super) struct Living {
     /// The upstreams of each route, by its name.
@@ -60,15 +61,15 @@ impl Living {
     }
 }
 
-/// Labels of a series.
+/// A set of labels.
 pub(super) trait Label {
-    /// Whether what they name lives; words of a fixed list always do.
+    /// Whether the things that the labels name live. Words of a fixed list always do.
     fn lives(&self, living: &Living) -> bool;
 }
 
-/// Part of the table.
+/// A part of the table that can forget.
 pub(super) trait Forgetful {
-    /// Forgets the series of what lives no more.
+    /// Forgets the series whose labels name something that is gone.
     fn forget_gone(&self, living: &Living);
 }
 
@@ -76,7 +77,7 @@ pub(super) trait Forgetful {
 #[derive(Debug)]
 pub(super) struct Series<L, M, C = fn() -> M> {
     family: Family<L, M, C>,
-    /// Those of the family. A lock, held while one is looked for and while it gains or loses one.
+    /// The series of `family`. A lock, held while a series is looked up, added or removed.
     known: Arc<Mutex<HashMap<L, M>>>,
 }
 

@@ -6,16 +6,16 @@ use prometheus_client::{encoding, registry::Registry};
 /// How metrics are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
-    /// For who asks for nothing else.
+    /// The format for a scraper that asks for no format.
     Classic,
-    /// For who asks for it.
+    /// The format for a scraper that asks for OpenMetrics.
     OpenMetrics,
 }
 
 const OPEN_METRICS: &str = "application/openmetrics-text";
 
 impl Format {
-    /// What a request accepts: OpenMetrics only where it is named, and not with a weight of 0.
+    /// The format that a request accepts. OpenMetrics must be named, with a weight above 0.
     #[must_use]
     pub fn accepted(headers: &HeaderMap) -> Self {
         let values = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
@@ -40,7 +40,7 @@ impl Format {
 
 pub(super) fn write(registry: &Registry, format: Format) -> String {
     let mut text = String::new();
-    // Only a writer can fail, and a string does not.
+    // Only the writer could fail, and a string takes everything.
     let _ = encoding::text::encode(&mut text, registry);
     match format {
         Format::OpenMetrics => text,
@@ -48,15 +48,16 @@ pub(super) fn write(registry: &Registry, format: Format) -> String {
     }
 }
 
-/// OpenMetrics in the classic format. They differ in the lines above the samples: there a counter is called by the name of
-/// its samples, and there is neither a unit nor an end.
+/// Turns OpenMetrics into the classic format, which differs only in the lines above the samples.
+///
+/// In the classic format, a counter has the same name there as its samples, and there is neither a unit nor an end mark.
 fn classic(text: &str) -> String {
     let mut classic = String::with_capacity(text.len() + text.len() / 32);
     let mut help = None;
     for line in text.lines() {
         let words = line.strip_prefix("# ").and_then(|line| line.split_once(' '));
         match words {
-            // It comes before the type, which says what the metric is called.
+            // The help comes before the type, but needs the name that the type gives.
             Some(("HELP", words)) => help = words.split_once(' ').map(|(_, words)| words),
             Some(("TYPE", words)) => {
                 let (name, kind) = words.split_once(' ').unwrap_or((words, "untyped"));

@@ -1,6 +1,6 @@
-//! `traceparent` (W3C Trace Context §3.2), read strictly: a context that is not valid begins a new trace.
+//! `traceparent` (W3C Trace Context §3.2), read strictly: if the context is not valid, a new trace begins.
 //!
-//! `tracestate` is not read: who adds nothing to it passes it on as it came.
+//! longwire adds nothing to `tracestate`, so it does not read it and passes it on unchanged.
 
 use hyper::{HeaderMap, header::HeaderName};
 use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId, TraceState};
@@ -8,10 +8,10 @@ use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId, TraceState}
 pub(super) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 pub(super) const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
-/// Of version 00; later ones may only be longer.
+/// The length in version 00. A later version may only be longer.
 const LENGTH: usize = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".len();
 
-/// Who asked.
+/// The client's span, below which ours stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Parent {
     trace: u128,
@@ -20,7 +20,7 @@ pub(super) struct Parent {
 }
 
 impl Parent {
-    /// `None` = nobody, or it cannot be believed. Two contexts are none.
+    /// Reads the context; `None` = there is none, it is not valid, or there are two.
     pub(super) fn of(headers: &HeaderMap) -> Option<Self> {
         let mut lines = headers.get_all(TRACEPARENT).iter();
         let line = lines.next()?;
@@ -36,7 +36,7 @@ impl Parent {
         let mut fields = known.split('-');
         let mut field = |length| fields.next().filter(|field| field.len() == length && is_hex(field));
         let (version, trace, span, flags) = (field(2)?, field(32)?, field(16)?, field(2)?);
-        // Version ff is forbidden; 00 has no more than this; a later one has more behind a dash.
+        // Version ff is forbidden. Version 00 has no further characters. A later version may have more, behind a dash.
         if version == "ff" || (version == "00" && !more.is_empty()) || !(more.is_empty() || more.starts_with('-')) {
             return None;
         }
@@ -56,12 +56,12 @@ impl From<Parent> for SpanContext {
     }
 }
 
-/// The value that names this span as the parent.
+/// The header value that names this span as the parent.
 pub(super) fn traceparent(span: &SpanContext) -> String {
     format!("00-{}-{}-{:02x}", span.trace_id(), span.span_id(), u8::from(span.is_sampled()))
 }
 
-/// In lower case, as the standard has it.
+/// Whether the digits are hexadecimal and in lower case, as the standard requires.
 fn is_hex(text: &str) -> bool {
     text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }

@@ -1,5 +1,7 @@
-//! How spans leave the process: a bounded queue, a thread of the SDK's that takes batches from it, and one HTTP request for
-//! each. No handshake ever waits for it: what finds the queue full is dropped and counted.
+//! How spans leave the process: a bounded queue, a thread of the SDK that takes batches from it, and one HTTP request for
+//! each batch.
+//!
+//! A handshake never waits for the export. A span that finds the queue full is dropped and counted.
 
 use std::{
     future::Future,
@@ -34,18 +36,18 @@ use tokio::{net::TcpStream, runtime, time::timeout};
 
 use crate::{balance::alternate, config::Tracing, metrics::SpanCounts, net::connect::connect};
 
-/// Spans that may wait for the collector.
+/// The most spans that may wait for the collector.
 const QUEUE: usize = 2048;
-/// Spans in a request.
+/// The most spans in one request.
 const BATCH: usize = 512;
-/// How long a span waits for others at most.
+/// The longest that a span waits for others to be sent with it.
 const DELAY: Duration = Duration::from_secs(1);
-/// For a request to the collector, and for all repetitions of one together.
+/// The deadline of a request to the collector, and of all its repetitions together.
 const DEADLINE: Duration = Duration::from_secs(5);
-/// Bytes of a collector's answer.
+/// The most bytes of a collector's answer.
 const LONGEST_ANSWER: usize = 64 * 1024;
 
-/// Everything from a span's end to the collector. `None` where it cannot be had, which the log says.
+/// Makes the way of spans to the collector; `None` = it cannot be made, and the log says why.
 pub(super) fn provider(config: &Tracing, counts: SpanCounts) -> Option<SdkTracerProvider> {
     let exporter = opentelemetry_otlp::SpanExporter::builder()
         .with_http()
@@ -57,7 +59,7 @@ pub(super) fn provider(config: &Tracing, counts: SpanCounts) -> Option<SdkTracer
         .inspect_err(|error| tracing::error!(%error, "there will be no traces"))
         .ok()?;
     let queue = Queue::new(exporter, counts, DELAY);
-    // What a client has begun goes by the client's mark.
+    // In a trace that a client has begun, the client's flag decides and not the ratio.
     let sampler = Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(config.sample)));
     let resource = Resource::builder()
         .with_service_name(config.service_name.clone())
@@ -66,7 +68,7 @@ pub(super) fn provider(config: &Tracing, counts: SpanCounts) -> Option<SdkTracer
     Some(SdkTracerProvider::builder().with_span_processor(queue).with_sampler(sampler).with_resource(resource).build())
 }
 
-/// Counts what waits, so that the queue below is never full and what is dropped is known.
+/// Bounds and counts the spans that wait. So the queue of the SDK is never full, and no span is dropped uncounted.
 #[derive(Debug)]
 struct Queue {
     batches: BatchSpanProcessor,
@@ -113,7 +115,7 @@ impl SpanProcessor for Queue {
     }
 }
 
-/// Counts what became of the spans, and says once that the collector takes none, and once that it does again.
+/// Counts the spans by outcome. Logs once that the collector takes no spans, and once that it takes them again.
 #[derive(Debug)]
 struct Counted<E> {
     exporter: E,
@@ -147,7 +149,8 @@ impl<E: SpanExporter> SpanExporter for Counted<E> {
     }
 }
 
-/// One connection for each request: there is at most one a second or so, from a thread that has no runtime.
+/// A client that opens a connection for each request. There is about one request a second at most, from a thread that has no
+/// runtime.
 #[derive(Debug)]
 struct Client;
 
@@ -163,10 +166,10 @@ impl HttpClient for Client {
         Box::pin(async {
             let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
             let answer = runtime.block_on(async { timeout(DEADLINE, post(request)).await });
-            // A name that is still looked up must not hold the thread.
+            // A look-up of a name that still runs must not hold the thread.
             runtime.shutdown_background();
             let answer = answer.unwrap_or_else(|late| Err(late.into()));
-            // Of this the SDK passes on only that there was something.
+            // The SDK passes on only that there was an error, not which.
             answer.inspect_err(|error| tracing::debug!(%error, "no answer of the collector"))
         })
     }
@@ -181,7 +184,7 @@ async fn post(request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
     head.headers.insert(HOST, HeaderValue::try_from(authority.as_str())?);
     head.uri = head.uri.path_and_query().cloned().map_or_else(|| Uri::from_static("/"), Uri::from);
     let (mut sender, connection) = http1::handshake(TokioIo::new(socket)).await?;
-    // It ends with the runtime.
+    // The task ends with the runtime.
     tokio::spawn(connection);
     let response = sender.send_request(Request::from_parts(head, Full::new(body))).await?;
     let (head, body) = response.into_parts();
@@ -199,7 +202,7 @@ mod tests {
     use super::*;
     use crate::metrics::Metrics;
 
-    /// Says that it was called, and returns when it is told to.
+    /// An exporter that reports a call, and returns when it is told to.
     #[derive(Debug)]
     struct Stuck(Mutex<(mpsc::Sender<()>, mpsc::Receiver<()>)>);
 
@@ -207,7 +210,7 @@ mod tests {
         async fn export(&self, _: Vec<SpanData>) -> OTelSdkResult {
             let ends = self.0.lock().unwrap();
             ends.0.send(()).unwrap();
-            // An error says that the test is over.
+            // An error here means that the test is over.
             let _ = ends.1.recv();
             Ok(())
         }

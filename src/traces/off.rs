@@ -1,4 +1,4 @@
-//! In a build without the feature `otlp` there are no traces: what clients send of theirs passes unchanged.
+//! Stands for the traces in a build without the feature `otlp`. The trace headers of clients pass unchanged.
 
 use std::time::Duration;
 
@@ -9,11 +9,11 @@ use hyper::{
 
 use crate::{access_log::Record, config::Tracing, error::Error, metrics::Metrics};
 
-/// Nothing.
+/// A source of traces that makes none.
 #[derive(Debug, Default)]
 pub struct Traces(());
 
-/// Nothing.
+/// A trace that does nothing.
 #[derive(Debug, Default)]
 pub struct Trace(());
 
