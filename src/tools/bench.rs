@@ -1,8 +1,10 @@
-//! `longwire bench`: load on a WebSocket echo, and what came of it.
+//! `longwire bench`: puts load on a WebSocket echo, and measures the answers.
 //!
-//! With a rate the load is an open loop: each message is due at a moment that was fixed before the first was sent, and
-//! its latency counts from then. Without one it is a closed loop that keeps messages in flight, which measures what
-//! passes at most. Each connection is a task on one of few threads and costs one read and one write per message.
+//! With a rate, the load is an open loop: the moment at which each message is due is fixed before the first one is sent, and
+//! the latency of a message counts from its moment. Without a rate, the load is a closed loop that keeps messages in flight
+//! and measures the most that passes.
+//!
+//! Each connection is a task on one of a few threads, and costs one read and one write per message.
 
 mod connection;
 mod desk;
@@ -49,34 +51,34 @@ use self::{
 pub use self::{error::BenchError, report::Report, target::Target};
 use crate::net::limits;
 
-/// Bytes of a message at most: what the echo backend takes.
+/// The most bytes of a message: as many as the echo backend takes.
 pub const MAX_SIZE: usize = super::echo::MAX_MESSAGE;
 
-/// Descriptors that the process needs beside its connections.
+/// The descriptors that the process needs beside those of its connections.
 const OTHER_FILES: u64 = 64;
 
-/// What to do to whom.
+/// What load to make, and on which WebSocket.
 #[derive(Debug, Clone)]
 pub struct BenchOptions {
-    /// The WebSocket.
+    /// The URL of the WebSocket.
     pub target: Target,
-    /// How many, at least 1.
+    /// How many connections, at least 1.
     pub connections: usize,
-    /// How long the load lasts once all are open.
+    /// How long the load lasts once all connections are open.
     pub duration: Duration,
     /// The kind of load.
     pub load: Load,
     /// Bytes of a message, at most [`MAX_SIZE`].
     pub size: usize,
-    /// Binary messages instead of text.
+    /// Whether messages are binary; otherwise they are text.
     pub binary: bool,
-    /// Offered, in this order.
+    /// The subprotocols to offer, in this order.
     pub subprotocols: Vec<String>,
-    /// More headers for the handshake; they replace ours.
+    /// Further headers of the handshake. They replace ours.
     pub headers: Vec<(HeaderName, HeaderValue)>,
-    /// Believe any certificate.
+    /// Whether any certificate is believed.
     pub insecure: bool,
-    /// Resume TLS sessions; otherwise each handshake is a full one.
+    /// Whether TLS sessions are resumed; otherwise each handshake is a full one.
     pub resumption: bool,
     /// Threads that make the load, at least 1.
     pub threads: usize,
@@ -85,11 +87,11 @@ pub struct BenchOptions {
 /// The kind of load.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Load {
-    /// Connections that are held and say nothing but Pongs.
+    /// Connections that are held open and send only Pongs.
     Idle,
-    /// Connect, upgrade, close, again.
+    /// Loops of connect, upgrade and close.
     Handshakes,
-    /// A closed loop.
+    /// A closed loop: a message is sent when an answer has come.
     Saturate {
         /// Messages in flight per connection, at least 1.
         depth: u64,
@@ -98,7 +100,7 @@ pub enum Load {
     Rate(f64),
 }
 
-/// Runs the load, or until SIGINT or SIGTERM, and reports. What goes wrong with connections is in the report.
+/// Runs the load to its end, or until SIGINT or SIGTERM, and reports. The report also says what went wrong with connections.
 ///
 /// # Errors
 /// The load cannot be made at all: see [`BenchError`].
@@ -136,7 +138,7 @@ pub async fn run(options: BenchOptions) -> Result<Report, BenchError> {
     Ok(Report { options: (*options).clone(), tally, window, cpu })
 }
 
-/// Waits until all are open, gives the orders, and measures the window and our CPU in it.
+/// Waits until all connections are open, gives the orders, and measures the window and our CPU time in it.
 async fn conduct(
     options: &BenchOptions,
     orders: &watch::Sender<Order>,
@@ -152,7 +154,7 @@ async fn conduct(
         tokio::select! {
             told = ready.recv() => match told {
                 Some(()) => opening -= 1,
-                // A thread has ended before its time; its result says why.
+                // A thread has ended too early. Its result says why.
                 None => break,
             },
             _ = redraw.tick() => progress.draw(None, desks),
@@ -179,17 +181,17 @@ async fn conduct(
     Ok(measured)
 }
 
-/// Runs a worker on a thread of its own; its result comes when it ends.
+/// Runs a worker on a thread of its own. The receiver gets the worker's result when the thread ends.
 fn start(worker: Worker) -> io::Result<oneshot::Receiver<io::Result<()>>> {
     let (tell, result) = oneshot::channel();
     thread::Builder::new().name("load".into()).spawn(move || {
-        // Nobody waits for it only when we are ending already.
+        // Nobody receives the result only if the process is ending already.
         let _ = tell.send(worker.run());
     })?;
     Ok(result)
 }
 
-/// Refuses what must fail later for want of descriptors or ports.
+/// Refuses a load for which there are too few descriptors or ports.
 fn check_limits(options: &BenchOptions) -> Result<(), BenchError> {
     let wanted = options.connections as u64;
     if let Some(files) = limits::raise_open_files()?.now
@@ -203,7 +205,7 @@ fn check_limits(options: &BenchOptions) -> Result<(), BenchError> {
     }
 }
 
-/// Ports that the kernel gives to outgoing connections: as many fit between one address here and one there.
+/// How many ports the kernel gives to outgoing connections: so many connections fit between one address here and one there.
 fn local_ports() -> Option<u64> {
     let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").ok()?;
     let mut ends = range.split_ascii_whitespace().filter_map(|end| end.parse::<u64>().ok());
@@ -222,12 +224,12 @@ fn message(options: &BenchOptions) -> io::Result<Option<Arc<Message>>> {
     }
 }
 
-/// The part of `all` that falls to this one of `threads`.
+/// The share of `all` that the thread with the number `thread` takes.
 const fn share(all: usize, thread: usize, threads: usize) -> usize {
     all / threads + if thread < all % threads { 1 } else { 0 }
 }
 
-/// User and system time of this process so far.
+/// User and system time that this process has used so far.
 fn cpu_time() -> Result<Duration, BenchError> {
     let usage = getrusage(UsageWho::RUSAGE_SELF).map_err(io::Error::from)?;
     let spent = |time: TimeVal| Duration::from_micros(u64::try_from(time.num_microseconds()).unwrap_or_default());

@@ -1,6 +1,6 @@
-//! A stand-in for a load balancer that cuts what is idle.
+//! A stand-in for a load balancer that cuts idle connections.
 //!
-//! It relays TCP without looking inside, so it cannot say a Close: when it cuts, the WebSockets at both ends see 1006.
+//! It relays TCP without a look at the bytes, so it cannot send a Close. When it cuts, the WebSockets at both ends see 1006.
 
 use std::{io, net::SocketAddr, time::Duration};
 
@@ -15,11 +15,11 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-/// How long to wait before accepting again after an error (out of file descriptors, for one).
+/// How long to wait after an error of accept, for example when no descriptor is left.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
-/// How long to wait for the address behind it.
+/// The deadline for connecting to the address behind the cutter.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
-/// Bytes moved at once, per direction.
+/// The most bytes that are moved at once, per direction.
 const CHUNK: usize = 16 * 1024;
 
 /// How a relayed connection ended.
@@ -27,11 +27,11 @@ const CHUNK: usize = 16 * 1024;
 pub enum Ended {
     /// One side closed or failed.
     BySide,
-    /// No byte passed in either direction for the cut.
+    /// No byte passed in either direction for the time of the cut.
     Silent,
 }
 
-/// Accepts from `listener` and relays each connection to `to`, until dropped; the connections end with it.
+/// Accepts from `listener` and relays each connection to `to`. When this future is dropped, its connections end too.
 pub async fn serve(listener: TcpListener, to: SocketAddr, cut: Duration) {
     let mut connections = JoinSet::new();
     loop {
@@ -45,10 +45,10 @@ pub async fn serve(listener: TcpListener, to: SocketAddr, cut: Duration) {
     }
 }
 
-/// Moves bytes both ways until a side ends, or until none has passed for `cut`; then both are reset.
+/// Moves bytes both ways until a side ends, or until no byte has passed for `cut`; then both connections are reset.
 ///
 /// # Errors
-/// When a socket refuses its options.
+/// A socket refuses its options.
 pub async fn relay(mut client: TcpStream, mut backend: TcpStream, cut: Duration) -> io::Result<Ended> {
     client.set_nodelay(true)?;
     backend.set_nodelay(true)?;
@@ -78,7 +78,7 @@ async fn relay_to(client: TcpStream, to: SocketAddr, cut: Duration) -> io::Resul
     relay(client, backend, cut).await
 }
 
-/// One direction, to the end of its bytes; the FIN is passed on.
+/// Moves the bytes of one direction to their end, and passes the FIN on.
 async fn copy(mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, moved: &Notify) -> io::Result<()> {
     let mut chunk = vec![0; CHUNK];
     loop {
@@ -92,7 +92,7 @@ async fn copy(mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, moved: &Notify) -> 
     }
 }
 
-/// Returns once nothing has moved for `cut`.
+/// Returns when nothing has moved for `cut`.
 async fn silence(moved: &Notify, cut: Duration) {
     while timeout(cut, moved.notified()).await.is_ok() {}
 }
@@ -102,7 +102,7 @@ async fn silence(moved: &Notify, cut: Duration) {
 mod tests {
     use super::*;
 
-    /// Longer than any test may take: where a cut would be wrong.
+    /// Longer than any test may take, for a test in which a cut would be wrong.
     const NEVER: Duration = Duration::from_secs(3600);
 
     #[tokio::test]

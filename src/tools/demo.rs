@@ -1,5 +1,7 @@
-//! `longwire demo`: two silent clients, one to a bare backend and one through longwire, both behind a load balancer
-//! that cuts what is idle. It shows that the first is lost and the second stays, and ends by saying so with figures.
+//! `longwire demo`: two silent clients behind load balancers that cut idle connections. One client reaches a bare backend,
+//! the other goes through longwire.
+//!
+//! The demo shows that the first client is lost and the second stays, and at its end says so with figures.
 
 mod client;
 mod error;
@@ -33,18 +35,18 @@ pub use self::{
     story::{MARGIN, Outcome},
 };
 
-/// The shortest cut: below it a busy machine's own delays look like silence.
+/// The shortest cut. Below it, the delays of a busy machine look like silence.
 pub const MIN_CUT: Duration = Duration::from_millis(500);
 
-/// How often live lines are redrawn.
+/// How often the live lines are redrawn.
 const REDRAW: Duration = Duration::from_millis(100);
-/// How long the kept client may take for its proof, and then for its close handshake.
+/// How long the kept client may take for its proof, and as long again for its close handshake.
 const PROVE_WITHIN: Duration = Duration::from_secs(5);
 
 /// How the demo runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DemoOptions {
-    /// Silence after which the load balancers cut; [`MIN_CUT`] or more.
+    /// The silence after which the load balancers cut; at least [`MIN_CUT`].
     pub cut: Duration,
     /// How long to run; `None` = until SIGINT or SIGTERM.
     pub run_for: Option<Duration>,
@@ -57,7 +59,7 @@ impl Default for DemoOptions {
 }
 
 impl Outcome {
-    /// 0 unless the claim was disproved, or was to be seen in a stated time and was not.
+    /// 1 if the claim was disproved, otherwise 0.
     #[must_use]
     pub const fn exit_code(self) -> u8 {
         match self {
@@ -67,10 +69,10 @@ impl Outcome {
     }
 }
 
-/// Gives the demo on standard output.
+/// Runs the demo on standard output.
 ///
 /// # Errors
-/// See [`DemoError`]; what the demo disproves is no error but an [`Outcome`].
+/// See [`DemoError`]. A demo that disproves its claim is no error but an [`Outcome`].
 pub async fn run(options: DemoOptions) -> Result<Outcome, DemoError> {
     options.check()?;
     let ping_interval = options.cut / 5 * 2;
@@ -86,7 +88,7 @@ pub async fn run(options: DemoOptions) -> Result<Outcome, DemoError> {
 }
 
 impl DemoOptions {
-    /// Refuses what could not show anything.
+    /// Refuses options with which the demo could show nothing.
     fn check(self) -> Result<(), DemoError> {
         if self.cut < MIN_CUT {
             return Err(DemoError::CutTooShort(self.cut));
@@ -99,7 +101,7 @@ impl DemoOptions {
     }
 }
 
-/// What listens where, what was set and why, and when it ends.
+/// The lines that say what listens where, what is set and why, and when the demo ends.
 fn announce(stage: &Stage, options: DemoOptions, ping_interval: Duration) -> Vec<String> {
     let cut = seconds(options.cut);
     let mut lines = vec!["listening, on this machine only:".to_owned()];
@@ -156,7 +158,7 @@ fn end(run_for: Option<Duration>) -> io::Result<impl Future<Output = ()>> {
     })
 }
 
-/// Opens both clients, tells what happens to them until `end`, then has the kept one prove that it works.
+/// Opens both clients, shows what happens to them until `end`, then lets the kept client prove that it works.
 async fn watch<W: Write>(
     bare: SocketAddr,
     kept: SocketAddr,
@@ -187,7 +189,7 @@ async fn watch<W: Write>(
         }
     }
 
-    // A client that is gone cannot be asked; the verdict will say so.
+    // If the client is gone, it cannot be asked; the verdict will say so.
     let _ = prove.send(());
     let mut over = !story.is_open(Way::Longwire);
     while !over {
@@ -199,12 +201,12 @@ async fn watch<W: Write>(
     }
     let verdict = story.verdict(opened.elapsed());
     bare.abort();
-    // The kept client's close handshake; the verdict does not depend on it.
+    // The close handshake of the kept client. The verdict does not depend on it.
     let _ = timeout(PROVE_WITHIN, async { while clients.join_next().await.is_some() {} }).await;
     Ok(verdict)
 }
 
-/// Takes an event in and tells it; where lines are redrawn, a ping shows in them alone.
+/// Notes an event and prints it. If lines are redrawn, a ping shows only in the live lines.
 fn show<W: Write>(story: &mut Story, way: Way, event: Event, at: Duration, screen: &mut Screen<W>) -> io::Result<()> {
     let line = story.handle_event(way, event, at);
     match event {
@@ -272,7 +274,7 @@ mod tests {
         assert_eq!(outcome, Outcome::Disproved, "{told}");
     }
 
-    /// Puts cutters before both, and watches for as long as the demo must run.
+    /// Puts cutters in front of both programs, and watches for as long as the demo must run.
     async fn watch_both(programs: &mut JoinSet<()>, bare: SocketAddr, kept: SocketAddr) -> (Outcome, String) {
         let (bare, kept) = (start_cutter(programs, bare).await, start_cutter(programs, kept).await);
         let mut told = Vec::new();
@@ -293,7 +295,7 @@ mod tests {
         address
     }
 
-    /// One WebSocket with what longwire adds to it.
+    /// A backend for one WebSocket that sends Pings, as longwire does.
     async fn start_pinging_echo(programs: &mut JoinSet<()>) -> SocketAddr {
         let (listener, address) = bind().await;
         programs.spawn(async move {

@@ -1,4 +1,4 @@
-//! An echo backend with the demo's page: what stands behind longwire when nothing else does.
+//! An echo backend with the demo's page, for use behind longwire when there is no other backend.
 
 mod answers;
 
@@ -36,52 +36,52 @@ use tokio_tungstenite::tungstenite::handshake::server::create_response_with_body
 
 use self::answers::Answers;
 
-/// Bytes of a message at most; a longer one ends the WebSocket with 1009.
+/// The most bytes of a message. A longer message ends the WebSocket with 1009.
 pub const MAX_MESSAGE: usize = 16 * 1024 * 1024;
-/// The header that says which backend answered.
+/// The header that names the backend that answered.
 pub const BACKEND_HEADER: HeaderName = HeaderName::from_static("x-echo-backend");
 
-/// How long to wait before accepting again after an error (out of file descriptors, for one).
+/// How long to wait after an error of accept, for example when no descriptor is left.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
-/// How long a connection may take for its next request head.
+/// How long a connection may take to send its next request head.
 const HEAD_WITHIN: Duration = Duration::from_secs(75);
-/// How long a client may take to accept what is echoed to it.
+/// How long a client may take to accept an echo.
 const SEND_WITHIN: Duration = Duration::from_secs(30);
-/// How long a client may take to end the stream after the Closes.
+/// How long a client may take to end the stream after both Closes.
 const END_WITHIN: Duration = Duration::from_secs(5);
 
-/// One read takes at most this, and what was kept of the one before.
+/// The most bytes of a read, together with the bytes that were kept of the read before.
 const READ: usize = 64 * 1024;
 
 thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::new(Scratch { input: vec![0; READ].into(), output: Vec::new() });
 }
 
-/// Buffers of all connections of a thread, which run one after the other: an idle one holds none.
+/// The buffers of a thread. Its connections run one after the other and share them, so an idle connection holds none.
 struct Scratch {
     input: Box<[u8]>,
     output: Vec<u8>,
 }
 
 const PAGE: &str = include_str!("demo.html");
-/// The page is one file and talks to WebSockets and to `/demo.json` only.
+/// The page is one file, and talks only to WebSockets and to `/demo.json`.
 const PAGE_POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:; \
                            connect-src 'self' ws: wss:; base-uri 'none'; form-action 'none'";
 
-/// What a backend says of itself.
+/// What a backend answers about itself.
 #[derive(Debug, Clone)]
 pub struct Backend {
-    /// Its name in [`BACKEND_HEADER`].
+    /// The name of the backend in [`BACKEND_HEADER`].
     pub name: &'static str,
-    /// The JSON at `/demo.json`, which tells the page of the other path; without one that is a 404.
+    /// The JSON at `/demo.json`, from which the page learns the other path. `None` = `/demo.json` is a 404.
     pub stage: Option<String>,
 }
 
-/// Accepts from `listener` and serves each connection, until dropped; the connections end with it.
+/// Accepts from `listener` and serves each connection. When this future is dropped, its connections end too.
 ///
 /// A WebSocket handshake on any path opens an echo of text and binary messages; `/` is the demo's page.
 pub async fn serve(listener: TcpListener, backend: Backend) {
-    // Each connection inherits it (Linux). Without it an answer waits for the acknowledgement of the one before.
+    // Each connection inherits this option (Linux). Without it, an answer waits until the one before is acknowledged.
     let _ = SockRef::from(&listener).set_tcp_nodelay(true);
     let backend = Arc::new(backend);
     let mut connections = JoinSet::new();
@@ -96,7 +96,7 @@ pub async fn serve(listener: TcpListener, backend: Backend) {
     }
 }
 
-/// Serves HTTP until the client is gone, then the WebSocket if it became one. What fails here, the client sees.
+/// Serves HTTP until the client is gone, then the WebSocket if the connection became one. The client sees every failure here.
 async fn serve_connection(stream: TcpStream, backend: Arc<Backend>) {
     let (upgrades, mut upgraded) = mpsc::unbounded_channel();
     let answer = service_fn(move |mut request: Request<Incoming>| {
@@ -118,7 +118,7 @@ async fn serve_connection(stream: TcpStream, backend: Arc<Backend>) {
         && let Some(upgrade) = upgraded.recv().await
         && let Ok(stream) = upgrade.await
     {
-        // An error is the client's end of the WebSocket; there is no one left to tell.
+        // An error ends the WebSocket of the client. Nobody is left who could be told.
         let _ = echo(stream).await;
     }
 }
@@ -151,14 +151,14 @@ fn answer_plain(request: &Request<Incoming>, backend: &Backend) -> Response<Full
     }
 }
 
-/// Answers the handshake (RFC 6455 §4.2.2) and hands the connection to come to `upgrades`.
+/// Answers the handshake (RFC 6455 §4.2.2), and sends the connection that will follow it to `upgrades`.
 fn accept_websocket(
     request: &mut Request<Incoming>,
     upgrades: &mpsc::UnboundedSender<OnUpgrade>,
 ) -> Response<Full<Bytes>> {
     match create_response_with_body(request, Full::default) {
         Ok(response) => {
-            // The receiver lives as long as the connection that called us.
+            // The receiver lives as long as the connection that called this function.
             let _ = upgrades.send(hyper::upgrade::on(request));
             response
         }
@@ -166,7 +166,7 @@ fn accept_websocket(
     }
 }
 
-/// Sends every message back until the client closes, and ends the stream.
+/// Sends every message back until the client closes, then ends the stream.
 async fn echo(upgraded: Upgraded) -> io::Result<()> {
     let Ok(parts) = upgraded.downcast::<TokioIo<TcpStream>>() else { return Ok(()) };
     let (mut stream, early) = (parts.io.into_inner(), parts.read_buf);
@@ -192,7 +192,7 @@ async fn echo(upgraded: Upgraded) -> io::Result<()> {
     }
 }
 
-/// Reads once and answers. What the client does not take at once is returned; `None` at its end.
+/// Reads once and answers. Returns the bytes that the client did not take at once; `None` = the client has ended the stream.
 fn take(
     cx: &mut Context<'_>,
     stream: &mut TcpStream,
@@ -223,7 +223,8 @@ fn take(
     Poll::Ready(Ok(Some(output[taken..].to_vec())))
 }
 
-/// Closing over unread bytes would be a reset, which may overtake our Close (RFC 6455 §7.1.1).
+/// Reads to the end of the stream. Closing over unread bytes would be a reset, which may overtake our Close (RFC 6455
+/// §7.1.1).
 async fn discard(mut stream: TcpStream) -> io::Result<()> {
     let mut buffer = [0; 1024];
     while stream.read(&mut buffer).await? > 0 {}
@@ -319,7 +320,7 @@ mod tests {
     async fn a_message_over_the_limit_ends_with_1009() {
         let running = Running::start().await;
         let mut socket = running.open().await;
-        // A header that announces one byte too many is enough: binary, FIN, masked, 64-bit length.
+        // A header is enough: binary, FIN, masked, with a 64-bit length of one byte too many.
         let mut header = vec![0x82, 0xff];
         header.extend(u64::try_from(MAX_MESSAGE + 1).unwrap().to_be_bytes());
         header.extend([0; 4]);

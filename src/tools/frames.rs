@@ -1,4 +1,4 @@
-//! Reads frames where they lie, for the tools that look at payloads: no copy, no allocation.
+//! Reads frames where they lie in the buffer, without a copy or an allocation, for the tools that look at payloads.
 
 use std::ops::Range;
 
@@ -8,28 +8,28 @@ use crate::ws::{
     tracker::{End, Rules, Step, Tracker},
 };
 
-/// The frames of one direction, without extensions, as they come in pieces.
+/// The frames of one direction, without extensions. Their bytes come in pieces.
 #[derive(Debug)]
 pub(super) struct Frames {
     rules: Rules,
     tracker: Tracker,
 }
 
-/// What stands next. `length` bytes are consumed with it.
+/// The next piece of the stream, with its length on the wire.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Piece {
     /// Payload of a data frame, possibly empty.
     Data {
-        /// Of the frame that begins here; `None` inside one.
+        /// The header, if the frame begins here; `None` = the piece lies inside a frame.
         header: Option<FrameHeader>,
-        /// Where the payload lies, still masked.
+        /// The place of the payload in the bytes. The payload is still masked.
         payload: Range<usize>,
-        /// What ends with it.
+        /// What ends with this piece: nothing, the frame or the message.
         end: End,
     },
     /// A whole control frame.
     Control {
-        /// Its bytes on the wire.
+        /// Bytes of the frame on the wire.
         length: usize,
         /// The frame, unmasked.
         frame: ControlFrame,
@@ -37,7 +37,7 @@ pub(super) enum Piece {
 }
 
 impl Piece {
-    /// Bytes on the wire.
+    /// Bytes of the piece on the wire.
     #[must_use]
     pub(super) const fn length(&self) -> usize {
         match self {
@@ -48,14 +48,15 @@ impl Piece {
 }
 
 impl Frames {
-    /// The frames that `sender` sends.
+    /// Reads the frames that `sender` sends.
     #[must_use]
     pub(super) fn of(sender: Side) -> Self {
         Self { rules: Rules { sender, extensions: false }, tracker: Tracker::default() }
     }
 
-    /// Reads what stands at the start of `bytes`; `None` = more bytes are needed, nothing is consumed (at most 131 bytes then
-    /// have to be kept).
+    /// Reads the piece at the start of `bytes`.
+    ///
+    /// `None` = more bytes are needed, and none is consumed. The caller then keeps at most 131 bytes.
     ///
     /// # Errors
     /// The sender broke the protocol.
@@ -74,9 +75,9 @@ impl Frames {
     }
 }
 
-/// Masks or unmasks `bytes` with `key`, whose first byte belongs to the first of them (RFC 6455 §5.3).
+/// Masks or unmasks `bytes` with `key`. The first byte of `key` belongs to the first byte of `bytes` (RFC 6455 §5.3).
 pub(super) fn mask(bytes: &mut [u8], key: [u8; 4]) {
-    /// A width that the compiler turns into vector instructions.
+    /// A width for which the compiler writes vector instructions.
     const WIDTH: usize = 32;
     let mut wide = [0; WIDTH];
     wide.iter_mut().zip(key.iter().cycle()).for_each(|(to, from)| *to = *from);
@@ -87,7 +88,7 @@ pub(super) fn mask(bytes: &mut [u8], key: [u8; 4]) {
     chunks.into_remainder().iter_mut().zip(wide).for_each(|(byte, key)| *byte ^= key);
 }
 
-/// The key for what follows `passed` bytes of a payload.
+/// The key for the rest of a payload of which `passed` bytes were masked.
 #[must_use]
 pub(super) fn turned(mut key: [u8; 4], passed: usize) -> [u8; 4] {
     key.rotate_left(passed % 4);

@@ -1,7 +1,7 @@
 //! Programs beside the proxy, built on its rooms.
 //!
-//! [`demo`] stages the whole promise on one machine; [`echo`] is the backend it uses, [`cutter`] its load balancer.
-//! [`mod@bench`] puts load on a WebSocket and measures what comes back. [`operator`] asks a running longwire.
+//! [`demo`] shows on one machine what longwire promises. [`echo`] is its backend, [`cutter`] its load balancer. [`mod@bench`]
+//! puts load on a WebSocket and measures the answers. [`operator`] asks a running longwire.
 
 pub mod bench;
 pub mod cutter;

@@ -1,4 +1,4 @@
-//! What an operator does from the command line: looks at a running longwire and gives it orders, by its admin interface.
+//! The operator's commands: they look at a running longwire and give it orders, through its admin interface.
 
 mod client;
 mod names;
@@ -25,56 +25,56 @@ use self::{
     screen::{Keys, Screen},
 };
 
-/// Between two looks of `status --watch`.
+/// Time between two looks of `status --watch`.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// What an operator wants.
+/// An order of an operator.
 #[derive(Debug)]
 pub enum Order {
-    /// The proxy as a whole.
+    /// Show the proxy as a whole.
     Status {
-        /// Again and again, until a signal or `q`.
+        /// Whether to show it again and again, until a signal or `q`.
         watch: bool,
     },
-    /// A page of the live sessions: keys and values of the query of `/api/sessions`.
+    /// Show a page of the live sessions. The pairs are keys and values of the query of `/api/sessions`.
     Sessions(Vec<(&'static str, String)>),
-    /// The end of a session.
+    /// End a session.
     Kill {
-        /// Its id.
+        /// The id of the session.
         id: String,
-        /// What both sides read; `None` = the default.
+        /// The close code that both sides read; `None` = the default.
         code: Option<u16>,
-        /// The words beside it; `None` = the default.
+        /// The close reason that both sides read; `None` = the default.
         reason: Option<String>,
     },
-    /// That something gets nothing new, or again.
+    /// Take something out of service, or put it back.
     Drain {
-        /// What.
+        /// What to drain.
         what: Drained,
-        /// It is served again.
+        /// Whether to put it back into service.
         undo: bool,
-        /// Somebody is there to be asked.
+        /// Whether somebody is there who can be asked.
         asks: bool,
     },
-    /// That frames are shown.
+    /// Show the frames of sessions.
     Debug {
-        /// Whose; `None` = only whose are shown is asked.
+        /// The sessions; `None` = only list the sessions whose frames are shown.
         what: Option<Observed>,
-        /// For so long; `None` = the default.
+        /// For how long; `None` = the default.
         run_for: Option<Duration>,
-        /// No longer.
+        /// Whether to stop showing them.
         off: bool,
     },
-    /// That the file is read again.
+    /// Read the file again.
     Reload,
 }
 
-/// Whose frames can be shown.
+/// The sessions whose frames can be shown.
 #[derive(Debug)]
 pub enum Observed {
-    /// Those of a session, by its id.
+    /// The session with this id.
     Session(String),
-    /// Those of an address or a network.
+    /// The sessions of a client address or network.
     Client(String),
 }
 
@@ -87,11 +87,11 @@ pub enum Drained {
     Route(String),
     /// A backend.
     Backend {
-        /// Its group.
+        /// The name of the backend's upstream.
         upstream: String,
-        /// Its address.
+        /// The address of the backend.
         address: String,
-        /// Its sessions are not told to leave.
+        /// Whether its sessions stay and are not told to leave.
         keep_sessions: bool,
     },
 }
@@ -99,11 +99,11 @@ pub enum Drained {
 /// How answers are printed.
 #[derive(Debug, Clone, Copy)]
 pub struct Form {
-    /// As they come.
+    /// Whether answers are printed as JSON.
     pub json: bool,
-    /// Diagnostics are for a terminal.
+    /// Whether diagnostics are printed in colour.
     pub color: bool,
-    /// So are tables.
+    /// Whether tables are printed in colour.
     pub color_tables: bool,
 }
 
@@ -116,18 +116,20 @@ impl Form {
 /// Where the admin interface of a running longwire is, and its token.
 #[derive(Debug)]
 pub struct Place {
-    /// `None` = what the file says.
+    /// The address; `None` = the one that the file names.
     pub address: Option<Address>,
-    /// The file.
+    /// The path of the file.
     pub config: PathBuf,
-    /// `None` = what the file says.
+    /// The file of the token; `None` = the one that the file names.
     pub token_file: Option<PathBuf>,
 }
 
-/// Does it, and gives what is to be printed; [`Order::Status`] with `watch` prints by itself and ends with a signal or `q`.
+/// Carries out an order, and prints the answer.
+///
+/// [`Order::Status`] with `watch` ends only with a signal or `q`.
 ///
 /// # Errors
-/// Nobody answers, or it was refused.
+/// Nobody answers, or the order was refused.
 pub async fn run(caller: &Caller, order: Order, form: Form, mut print: impl FnMut(&str)) -> Result<(), CallError> {
     let show = |value: &Value, table: fn(&Value) -> String| match form.json {
         true => format!("{value:#}"),
@@ -217,7 +219,7 @@ pub async fn run(caller: &Caller, order: Order, form: Form, mut print: impl FnMu
     Ok(())
 }
 
-/// Asks before the last backend of an upstream is taken off duty: that closes it for everybody.
+/// Asks before the last backend of an upstream is taken off duty, because the upstream is then closed for everybody.
 async fn ask_before(caller: &Caller, what: &Drained) -> Result<(), CallError> {
     let Drained::Backend { upstream, address, keep_sessions } = what else { return Ok(()) };
     let upstreams = caller.get("/api/upstreams").await?;
@@ -247,7 +249,8 @@ async fn status(caller: &Caller) -> Result<Value, CallError> {
     Ok(status)
 }
 
-/// Looks every second: in place on a terminal, one after another elsewhere. Later looks may fail: it may be restarting.
+/// Looks every second: in place on a terminal, otherwise one answer below the other. Only the first look must succeed,
+/// because longwire may be restarting later.
 async fn watch(caller: &Caller, form: Form, mut print: impl FnMut(&str)) -> Result<(), CallError> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(CallError::Signal)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(CallError::Signal)?;

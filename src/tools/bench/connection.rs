@@ -1,5 +1,7 @@
-//! One open WebSocket under load. It is polled by hand: one read and one write for all that is in flight, buffers from the
-//! thread's desk, payloads compared where they lie. That keeps the tool cheaper than any proxy it measures.
+//! One open WebSocket under load.
+//!
+//! It is polled by hand, which keeps the tool cheaper than any proxy that it measures: one read and one write serve
+//! everything that is in flight, the thread's desk has the buffers, and payloads are compared where they lie.
 
 use std::{
     collections::VecDeque,
@@ -31,37 +33,37 @@ use crate::{
 
 /// The mask of control frames; see [`Message`] on masks.
 const MASK: [u8; 4] = [0x5b, 0xa3, 0x17, 0xc8];
-/// Frames up to this length are put together for one write; longer ones are written from where they are.
+/// The most bytes of a frame that is put together with others for one write. A longer frame is written from where it lies.
 const SMALL: usize = 4096;
-/// Bytes that are put together for one write, at most one frame more.
+/// How many bytes are put together for one write. One frame more may be added.
 const BATCH: usize = 64 * 1024;
-/// Reads before the other connections have their turn.
+/// How often one connection reads before the others have their turn.
 const READS_PER_TURN: usize = 16;
 
-/// The Close that ends a WebSocket as it should (RFC 6455 §7.4.1).
+/// The code of the Close that properly ends a WebSocket (RFC 6455 §7.4.1).
 pub(super) const NORMAL: CloseCode = CloseCode(1000);
 
 /// An open WebSocket.
 pub(super) struct Connection {
     socket: Box<dyn Socket>,
-    /// `None`: only hold it, and let the server say what it likes.
+    /// The message to send; `None` = only hold the connection, and do not check what the server sends.
     message: Option<Arc<Message>>,
     place: u64,
-    /// Its number in the whole run, for the tag.
+    /// The number of the connection in the whole run, for the tag.
     number: u64,
     frames: Frames,
-    /// The begin of a header or a control frame.
+    /// The begin of a header or control frame whose rest has not come yet.
     kept: Vec<u8>,
-    /// Whole frames, less what is written of the first, that go out before anything else.
+    /// Frames that go out before anything else. Of the first one, a part may be written already.
     waiting: Vec<u8>,
-    /// The large message that is being written, and how much of it is.
+    /// The number of the large message that is being written, and how many of its bytes are written.
     begun: Option<(u64, usize)>,
     flushed: bool,
     sent: u64,
-    /// When those in flight were due: by the schedule, or else when they were sent.
+    /// When each message in flight was due: by the schedule, or when it was sent.
     moments: VecDeque<Instant>,
     answered: u64,
-    /// Bytes of the answer that is being read.
+    /// Bytes read so far of the current answer.
     read: usize,
     differs: bool,
     state: State,
@@ -70,14 +72,14 @@ pub(super) struct Connection {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Open,
-    /// We have said Close.
+    /// We have sent a Close.
     Closing,
-    /// Counted; what remains is the end of the stream.
+    /// The end is counted. Only the end of the stream is left.
     Closed,
 }
 
 impl Connection {
-    /// Takes the next place at the desk. `of_threads`: the thread's number and how many there are.
+    /// Takes the next place at the desk. `of_threads` holds the thread's number and the number of threads.
     pub(super) fn new(
         opened: Opened,
         message: Option<Arc<Message>>,
@@ -109,7 +111,7 @@ impl Connection {
         connection
     }
 
-    /// Runs it to its end, which is counted.
+    /// Runs the connection to its end, and counts that end.
     pub(super) async fn run(mut self, desk: SharedDesk) {
         poll_fn(|cx| self.poll(cx, &mut desk.lock())).await;
     }
@@ -135,12 +137,12 @@ impl Connection {
         if more {
             cx.waker().wake_by_ref();
         }
-        // An error of writing is told by reading as well, after what came before it.
+        // Reading reports an error of writing too, after the bytes that came before it.
         let _ = self.transmit(cx, &mut desk.output, desk.phase, &mut desk.tally);
         Poll::Pending
     }
 
-    /// Reads behind what was kept; `None` at the end of the stream, however it ends.
+    /// Reads behind the bytes that were kept; `None` = the stream has ended, properly or not.
     fn fill(&mut self, cx: &mut Context<'_>, input: &mut [u8]) -> Poll<Option<usize>> {
         let (kept, free) = input.split_at_mut(self.kept.len());
         kept.copy_from_slice(&self.kept);
@@ -152,7 +154,7 @@ impl Connection {
         }
     }
 
-    /// Looks at what came; whether to read on.
+    /// Reads the frames in `bytes`. Returns whether to read on.
     fn take(&mut self, bytes: &[u8], now: Instant, tally: &mut Tally, open: &mut u64) -> bool {
         let mut rest = bytes;
         loop {
@@ -185,7 +187,7 @@ impl Connection {
         true
     }
 
-    /// Compares a piece of an answer; `opcode` at the begin of a frame.
+    /// Compares a piece of an answer. `opcode` is that of the frame, if the frame begins here.
     fn compare(&mut self, opcode: Option<OpCode>, payload: &[u8]) {
         let Some(message) = &self.message else { return };
         let tag = Tag::new(self.number, self.answered);
@@ -196,7 +198,7 @@ impl Connection {
         self.read = self.read.saturating_add(payload.len());
     }
 
-    /// Counts an answer that is whole.
+    /// Counts a complete answer.
     fn finish(&mut self, now: Instant, tally: &mut Tally) {
         let Some(message) = &self.message else { return };
         let differs = self.differs || self.read != message.size();
@@ -226,7 +228,7 @@ impl Connection {
         }
     }
 
-    /// Counts an unexpected end, once.
+    /// Counts an unexpected end, but only once.
     fn end(&mut self, code: u16, tally: &mut Tally, open: &mut u64) {
         if self.state != State::Closed {
             tally.close(code);
@@ -239,7 +241,7 @@ impl Connection {
         *open = open.saturating_sub(1);
     }
 
-    /// Writes what is due, as far as the socket takes it.
+    /// Writes what is due, as much as the socket takes.
     fn transmit(
         &mut self,
         cx: &mut Context<'_>,
@@ -277,7 +279,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Puts the next frames into `output`, or begins a large one; whether there is anything.
+    /// Puts the next frames into `output`, or begins a large one. Returns whether there is anything to write.
     fn put_together(&mut self, output: &mut Vec<u8>, phase: Phase, tally: &mut Tally) -> bool {
         output.clear();
         if self.state != State::Open {
@@ -332,8 +334,9 @@ impl Connection {
     }
 }
 
-/// Closes a WebSocket that carried nothing; the code of an end that was not the one asked for. Waits for the server's FIN, since
-/// who closes first keeps the port (RFC 6455 §7.1.1).
+/// Closes a WebSocket that carried nothing. Returns the code of its end, if that was not the code that we sent.
+///
+/// It waits for the server's FIN, because the side that closes first keeps the port (RFC 6455 §7.1.1).
 pub(super) async fn close(opened: Opened, within: Duration) -> Option<u16> {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -359,7 +362,7 @@ pub(super) async fn close(opened: Opened, within: Duration) -> Option<u16> {
             }
         }
     };
-    // How the stream ends does not matter once the Close is there.
+    // Once the Close is there, it does not matter how the stream ends.
     let _ = tokio::time::timeout(within, closing).await;
     closed.unwrap_or(Some(ABNORMAL))
 }
@@ -368,7 +371,7 @@ fn code(close: &ControlFrame) -> u16 {
     CloseFrame::read(close).code.map_or(NO_CODE, |code| code.0)
 }
 
-/// The answer to our Close repeats its code (RFC 6455 §5.5.1); some servers leave it out.
+/// Whether a Close is the right answer to ours. It repeats our code (RFC 6455 §5.5.1), but some servers leave the code out.
 fn is_normal(close: &ControlFrame) -> bool {
     CloseFrame::read(close).code.is_none_or(|code| code == NORMAL)
 }

@@ -1,5 +1,7 @@
-//! What the connections of one thread share. They run one after the other, so the lock around it is never waited for,
-//! except when the main thread looks in for the progress display.
+//! What the connections of one thread share.
+//!
+//! The connections run one after the other, so nobody waits for the lock, except when the main thread reads the figures for
+//! its progress display.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -8,35 +10,35 @@ use std::{
 
 use super::{schedule::Schedule, tally::Tally};
 
-/// One read takes at most this.
+/// The most bytes of one read.
 const SCRATCH: usize = 256 * 1024;
 
-/// Handle to a thread's [`Desk`].
+/// A handle to a thread's [`Desk`].
 #[derive(Clone)]
 pub(super) struct SharedDesk(Arc<Mutex<Desk>>);
 
-/// Buffers, figures and orders of a thread.
+/// The buffers, figures and orders of a thread.
 pub(super) struct Desk {
     pub(super) input: Box<[u8]>,
     pub(super) output: Vec<u8>,
     pub(super) tally: Tally,
     pub(super) phase: Phase,
-    /// WebSockets that have neither ended nor been given up.
+    /// How many WebSockets have neither ended nor been given up.
     pub(super) open: u64,
-    /// By place.
+    /// The waker of each connection, by its place.
     wakers: Vec<Option<Waker>>,
 }
 
-/// What the connections have to do.
+/// What the connections do now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// Stay open, say nothing.
+    /// Stay open and send nothing.
     Hold,
     /// Keep this many messages in flight.
     Saturate(u64),
-    /// Send at these moments.
+    /// Send at the moments of this schedule.
     Follow(Schedule),
-    /// Send what was due before, wait for what is in flight, then close.
+    /// Send what was due before the end, wait for the messages in flight, then close.
     End(Option<Schedule>),
 }
 
@@ -53,7 +55,7 @@ impl SharedDesk {
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Desk> {
-        // Figures are sums: a panic of another connection leaves them readable.
+        // The figures are sums, so they can be read even after a panic of another connection.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -67,7 +69,7 @@ impl Desk {
         self.wakers.len() as u64 - 1
     }
 
-    /// Remembers how to wake the connection in this place.
+    /// Remembers the waker of the connection at this place.
     pub(super) fn remember(&mut self, place: u64, waker: &Waker) {
         if let Some(known) = self.waker(place)
             && !known.as_ref().is_some_and(|known| known.will_wake(waker))
@@ -82,7 +84,7 @@ impl Desk {
         }
     }
 
-    /// Sets the phase and tells all connections.
+    /// Sets the phase and wakes all connections.
     pub(super) fn begin(&mut self, phase: Phase) {
         if let Phase::End(_) = phase {
             self.tally.done_in_time = self.tally.done;

@@ -1,33 +1,33 @@
-//! Why a load cannot be made.
+//! Why the load cannot be made.
 
 use std::{error::Error, fmt, io};
 
 use tokio_rustls::rustls;
 
-/// Why a load could not be made at all.
+/// Why no load could be made.
 #[derive(Debug)]
 pub enum BenchError {
-    /// More connections than the process may have open.
+    /// There are more connections than the process may have open files.
     OpenFiles {
         /// Connections asked for.
         wanted: u64,
-        /// The limit.
+        /// The limit of open files.
         files: u64,
     },
-    /// More connections than there are local ports.
+    /// There are more connections than local ports.
     Ports {
         /// Connections asked for.
         wanted: u64,
-        /// Local ports.
+        /// How many local ports there are.
         ports: u64,
     },
     /// The host has no address.
     Resolve(io::Error),
-    /// A host that no certificate can name.
+    /// No certificate can name this host.
     Name(String),
-    /// A header that cannot be sent.
+    /// This header cannot be sent.
     Header(String),
-    /// No certificate of an authority is known.
+    /// The system knows no certificate of an authority.
     NoRoots,
     /// TLS cannot be set up.
     Tls(rustls::Error),

@@ -1,21 +1,22 @@
-//! What a connection sends and expects back: prepared once per thread, told apart by a tag in front.
+//! The message that a connection sends and expects back. It is made once for each thread, and a tag in front tells one
+//! message from the other.
 
 use crate::{
     tools::frames,
     ws::frame::{MAX_HEADER, OpCode},
 };
 
-/// Bytes at the start of each payload that say which message it is: 8 hexadecimal digits for its number, 8 for its connection,
-/// the lowest first. A shorter payload is the begin of that.
+/// Bytes of the tag, which stands at the start of each payload: 8 hexadecimal digits for the number of the message, then 8
+/// for its connection, each with the lowest digit first. A shorter payload has only the begin of the tag.
 pub(super) const TAG: usize = 16;
 
-/// A frame that is sent again and again with another tag.
+/// A frame that is sent again and again, each time with another tag.
 ///
-/// Its mask stays the same: RFC 6455 §5.3 wants a new one for each frame so that no script can choose the bytes on the wire, and
-/// nobody chooses here.
+/// Its mask stays the same. RFC 6455 §5.3 wants a new mask for each frame, so that no script can choose the bytes on the
+/// wire; here no script chooses anything.
 #[derive(Debug)]
 pub(super) struct Message {
-    /// Header, mask and masked payload; what is in the tag's place does not matter.
+    /// Header, mask and masked payload. The bytes in the tag's place are overwritten before each use.
     frame: Box<[u8]>,
     payload: Box<[u8]>,
     header: usize,
@@ -23,7 +24,7 @@ pub(super) struct Message {
     opcode: OpCode,
 }
 
-/// Which message it is.
+/// A tag: the number of a message and of its connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Tag([u8; TAG]);
 
@@ -65,7 +66,7 @@ impl Message {
         self.frame.len()
     }
 
-    /// Text or Binary.
+    /// The opcode: Text or Binary.
     #[must_use]
     pub(super) const fn opcode(&self) -> OpCode {
         self.opcode
@@ -81,7 +82,7 @@ impl Message {
         frames::mask(place, self.mask);
     }
 
-    /// The frame in two parts: what differs between messages, and what is the same in all.
+    /// The frame in two parts: the part that differs between messages, and the part that all messages share.
     #[must_use]
     pub(super) fn parts(&self, tag: Tag) -> (Head, &[u8]) {
         let length = self.header + self.tagged();
@@ -93,7 +94,7 @@ impl Message {
         (Head { bytes, length }, &self.frame[length..])
     }
 
-    /// Whether `bytes` stand in the payload from `at` on.
+    /// Whether the payload has these `bytes` from `at` on.
     #[must_use]
     pub(super) fn matches(&self, tag: Tag, at: usize, bytes: &[u8]) -> bool {
         let Some(rest) = self.payload.get(at..).filter(|rest| rest.len() >= bytes.len()) else { return false };
@@ -107,7 +108,7 @@ impl Message {
     }
 }
 
-/// The begin of a frame, its tag included.
+/// The begin of a frame, up to the end of the tag.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Head {
     bytes: [u8; MAX_HEADER + TAG],
@@ -122,7 +123,7 @@ impl Head {
 }
 
 impl Tag {
-    /// The lower 32 bits of each are told apart.
+    /// The tag of a message. It holds the lower 32 bits of both numbers.
     #[must_use]
     pub(super) fn new(connection: u64, number: u64) -> Self {
         let mut digits = (number & 0xFFFF_FFFF) | (connection << 32);
@@ -144,7 +145,7 @@ fn noise(size: usize, binary: bool) -> Vec<u8> {
         state ^= state << 17;
         state.to_be_bytes()[0]
     };
-    // From space to underscore: printable, one byte each in UTF-8.
+    // From space to underscore: printable, and one byte each in UTF-8.
     (0..size).map(|_| if binary { next() } else { b' ' + next() % 64 }).collect()
 }
 

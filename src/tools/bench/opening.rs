@@ -1,4 +1,4 @@
-//! From nothing to an open WebSocket: TCP, TLS, handshake.
+//! Opens a WebSocket from the beginning: TCP, TLS, handshake.
 
 use std::{fmt, io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -22,9 +22,9 @@ use crate::ws::handshake::{self, FalseUpgrade, Kind, Offer};
 
 /// How long TCP, TLS and the handshake may take together.
 const OPEN_WITHIN: Duration = Duration::from_secs(10);
-/// Bytes of an answer's head at most.
+/// The most bytes of the head of an answer.
 const MAX_HEAD: usize = 64 * 1024;
-/// Fields of an answer at most.
+/// The most fields of an answer.
 const MAX_FIELDS: usize = 128;
 
 /// A byte stream, plain or TLS.
@@ -32,7 +32,7 @@ pub(super) trait Socket: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Socket for T {}
 
-/// Opens WebSockets, all with one request: the key is the same too, which only a cache could mind.
+/// Opens WebSockets. All of them send the same request with the same key; only a cache could mind that.
 #[derive(Clone)]
 pub(super) struct Opener {
     addresses: Vec<SocketAddr>,
@@ -44,20 +44,20 @@ pub(super) struct Opener {
 /// An open WebSocket.
 pub(super) struct Opened {
     pub(super) socket: Box<dyn Socket>,
-    /// What came behind the 101.
+    /// The bytes that came behind the 101.
     pub(super) early: Vec<u8>,
 }
 
-/// Why a WebSocket could not be opened. Its text is the same for the same cause, so that it can be counted.
+/// Why a WebSocket could not be opened. Equal causes have equal texts, so that they can be counted.
 #[derive(Debug)]
 pub(super) enum OpenError {
     Connect(io::Error),
     Tls(io::Error),
     /// The connection ended or broke before the answer was whole.
     Exchange(io::Error),
-    /// What came is no HTTP.
+    /// The bytes that came are no HTTP.
     NotHttp,
-    /// Another answer than 101.
+    /// The answer was not a 101.
     Refused(u16),
     FalseUpgrade(FalseUpgrade),
     TimedOut,
@@ -67,7 +67,7 @@ impl Opener {
     /// Resolves the host and prepares the request.
     ///
     /// # Errors
-    /// The host has no address; the headers make no handshake; the system's certificates cannot be read.
+    /// The host has no address; the headers make no valid handshake; the system's certificates cannot be read.
     pub(super) async fn new(options: &BenchOptions) -> Result<Self, BenchError> {
         let target = &options.target;
         let found = tokio::net::lookup_host((target.host.as_str(), target.port)).await.map_err(BenchError::Resolve)?;
@@ -81,7 +81,7 @@ impl Opener {
         Ok(Self { addresses: found.collect(), tls, request: request.into(), offer })
     }
 
-    /// Opens one.
+    /// Opens one WebSocket.
     ///
     /// # Errors
     /// See [`OpenError`].
@@ -102,7 +102,7 @@ impl Opener {
         Ok(Opened { socket, early })
     }
 
-    /// Reads the head of the answer, and returns what follows a right 101.
+    /// Reads the head of the answer, and returns the bytes behind a right 101.
     async fn answer(&self, socket: &mut Box<dyn Socket>) -> Result<Vec<u8>, OpenError> {
         let mut head = Vec::with_capacity(1024);
         loop {
@@ -141,7 +141,7 @@ impl Opener {
     }
 }
 
-/// The request's bytes, and what its answer is checked against.
+/// The bytes of the request, and the offer against which its answer is checked.
 fn request(target: &Target, options: &BenchOptions) -> Result<(Vec<u8>, Offer), BenchError> {
     let mut key = [0; 16];
     getrandom::fill(&mut key).map_err(io::Error::from)?;

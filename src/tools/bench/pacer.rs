@@ -1,5 +1,5 @@
-//! Waits for a moment to the microsecond. The runtime's own timers have a grain of one millisecond, which would be the
-//! greater part of what is measured.
+//! Waits for a moment, exact to the microsecond. The timers of the runtime are exact only to one millisecond, which would be
+//! most of what the tool measures.
 
 use std::{io, time::Instant};
 
@@ -10,22 +10,23 @@ pub(super) struct Pacer {
 
 #[cfg(target_os = "linux")]
 impl Pacer {
-    /// A timer of this runtime.
+    /// Makes a timer in this runtime.
     ///
     /// # Errors
     /// No file descriptor is free.
     pub(super) fn new() -> io::Result<Self> {
         use rustix::time::{TimerfdClockId, TimerfdFlags, timerfd_create};
         let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
-        // Its replacement is unsafe for the sake of types whose descriptor changes; that of an OwnedFd never does.
+        // The replacement is unsafe, because of types whose descriptor can change. The descriptor of an OwnedFd never
+        // changes.
         #[allow(deprecated)]
         Ok(Self { timer: tokio::io::unix::AsyncFd::new(timer)? })
     }
 
-    /// Returns at this moment, or at once if it has passed.
+    /// Returns at this moment, or at once if the moment has passed.
     ///
     /// # Errors
-    /// As the kernel has them.
+    /// The kernel refuses the timer.
     pub(super) async fn until(&self, moment: Instant) -> io::Result<()> {
         use rustix::time::{Itimerspec, TimerfdTimerFlags, Timespec, timerfd_settime};
         loop {
@@ -36,7 +37,7 @@ impl Pacer {
             let value = Timespec::try_from(left).map_err(io::Error::other)?;
             let once = Itimerspec { it_interval: Timespec::default(), it_value: value };
             timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &once)?;
-            // Setting it anew takes back what it has told, so it need not be read.
+            // Setting the timer again discards its expirations, so they need not be read.
             self.timer.readable().await?.clear_ready();
         }
     }

@@ -1,4 +1,4 @@
-//! One line on a terminal that says how it goes; nothing elsewhere.
+//! A line on the terminal that shows the progress. Without a terminal, nothing is shown.
 
 use std::{
     io::{self, IsTerminal as _, Write as _},
@@ -10,7 +10,7 @@ use super::{desk::SharedDesk, report::thousands};
 /// How often the line is redrawn.
 pub(super) const REDRAW: Duration = Duration::from_millis(250);
 
-/// The line on standard error, so that standard output holds the result alone.
+/// The line goes to standard error, so that standard output has only the result.
 pub(super) struct Progress {
     live: bool,
     drawn: bool,
@@ -22,7 +22,7 @@ impl Progress {
         Self { live: io::stderr().is_terminal() && capable, drawn: false }
     }
 
-    /// Draws the line anew.
+    /// Draws the line again.
     pub(super) fn draw(&mut self, passed: Option<Duration>, desks: &[SharedDesk]) {
         if !self.live {
             return;
@@ -48,7 +48,7 @@ impl Progress {
         self.drawn = true;
     }
 
-    /// Takes the line away.
+    /// Removes the line.
     pub(super) fn clear(&self) {
         if self.drawn {
             let _ = write!(io::stderr(), "\r\x1b[K").and_then(|()| io::stderr().flush());

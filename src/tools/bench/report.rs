@@ -1,4 +1,4 @@
-//! The result: for people and as JSON.
+//! The result of a run, for people and as JSON.
 
 use std::{fmt, time::Duration};
 
@@ -6,10 +6,10 @@ use serde_json::{Value, json};
 
 use super::{BenchOptions, Load, tally::Tally};
 
-/// Above this share of its threads' time the tool itself is what was measured.
+/// If the tool used more than this share of its threads' time, the run measured the tool.
 const SATURATED: f64 = 0.9;
 
-/// What a run has shown.
+/// The result of a run.
 #[derive(Debug)]
 pub struct Report {
     pub(super) options: BenchOptions,
@@ -21,13 +21,13 @@ pub struct Report {
 }
 
 impl Report {
-    /// Whether all was as it should be: every connection opened, none closed unexpectedly, every message back as sent.
+    /// Whether nothing was wrong: every connection opened, none closed unexpectedly, every message came back as it was sent.
     #[must_use]
     pub fn is_sound(&self) -> bool {
         self.tally.is_sound()
     }
 
-    /// Everything as JSON: seconds, microseconds and bytes as their keys say.
+    /// The whole result as JSON. The keys say whether a value is in seconds, microseconds or bytes.
     #[must_use]
     pub fn json(&self) -> Value {
         let Self { options, tally, window, .. } = self;
@@ -78,18 +78,18 @@ impl Report {
         self.tally.done_in_time as f64 / self.window.as_secs_f64().max(f64::MIN_POSITIVE)
     }
 
-    /// Microseconds of CPU per message or handshake; `None` without any.
+    /// Microseconds of the tool's CPU time per message or handshake; `None` = nothing was done.
     fn own_cost(&self) -> Option<f64> {
         let done = self.tally.done_in_time;
         (done > 0).then(|| self.cpu.as_secs_f64() * 1e6 / done as f64)
     }
 
-    /// CPU per time, 1 = all threads always busy.
+    /// The share of the threads' time that the tool used; 1 = all threads were always busy.
     fn share(&self) -> f64 {
         self.cpu.as_secs_f64() / self.window.as_secs_f64().max(f64::MIN_POSITIVE) / self.options.threads as f64
     }
 
-    /// Microseconds.
+    /// A quantile of the latency, in microseconds.
     fn quantile(&self, quantile: f64) -> f64 {
         micros(self.tally.latency.value_at_quantile(quantile))
     }
@@ -198,7 +198,7 @@ impl fmt::Display for Report {
     }
 }
 
-/// With a comma after every third digit from the right.
+/// The number with a comma before every third digit from the right.
 pub(super) fn thousands(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
@@ -215,7 +215,7 @@ fn micros(nanos: u64) -> f64 {
     nanos as f64 / 1e3
 }
 
-/// Microseconds, in the unit that reads best.
+/// A time, given in microseconds, in the unit that is easiest to read.
 fn time(micros: f64) -> String {
     match micros {
         _ if micros < 1e3 => format!("{micros:.0} us"),

@@ -1,12 +1,15 @@
-//! When each message of an open loop is due: fixed before the first one is sent, whatever the answers do.
+//! When each message of an open loop is due. The moments are fixed before the first message is sent and do not depend on the
+//! answers.
 
 use std::time::{Duration, Instant};
 
-/// Moments are whole multiples of this after the start. Waiting costs more than sending: what is due within one grain is sent after
-/// one wait, which bounds the waits at 4,000 a second whatever the rate.
+/// Nanoseconds between two possible moments: each moment is a whole multiple of this after the start.
+///
+/// A wait costs more than a send. Everything that is due within one grain is sent after one wait, so there are at most 4,000
+/// waits a second at any rate.
 const GRAIN: u64 = 250_000;
 
-/// Fixed moments for the messages of one thread's connections, spread evenly over time.
+/// The fixed moments for the messages of one thread's connections, spread evenly over time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Schedule {
     start: Instant,
@@ -18,29 +21,29 @@ pub(super) struct Schedule {
 }
 
 impl Schedule {
-    /// `rate`: messages a second per connection, more than 0. `connections`: of this thread, at least 1. Nothing is due at
-    /// `end` or later.
+    /// `rate` is in messages a second per connection, more than 0. `connections` are those of this thread, at least 1.
+    /// Nothing is due at `end` or later.
     #[must_use]
     pub(super) fn new(start: Instant, end: Instant, rate: f64, connections: u64) -> Self {
-        // At least one nanosecond and at most some centuries: the conversion saturates.
+        // The interval is at least one nanosecond and at most some centuries, because the conversion saturates.
         let interval = (1e9 / rate).round().max(1.0) as u64;
         Self { start, last: just_before(end), interval, connections: connections.max(1) }
     }
 
-    /// The same, but nothing is due at `end` or later.
+    /// The same schedule, but nothing is due at `end` or later.
     #[must_use]
     pub(super) fn until(self, end: Instant) -> Self {
         Self { last: self.last.min(just_before(end)), ..self }
     }
 
-    /// When the message with this number, counted from 0, is due on the connection in this place.
+    /// When the message with this number is due on the connection at this place. Both count from 0.
     #[must_use]
     pub(super) fn moment(&self, place: u64, number: u64) -> Instant {
         let after = self.offset(place).saturating_add(self.interval.saturating_mul(number));
         self.start + Duration::from_nanos(after.div_ceil(GRAIN).saturating_mul(GRAIN))
     }
 
-    /// How many messages the connection in this place should have sent by `now`.
+    /// How many messages the connection at this place should have sent by `now`.
     #[must_use]
     pub(super) fn due(&self, place: u64, now: Instant) -> u64 {
         let until = now.min(self.last);

@@ -1,4 +1,4 @@
-//! What is counted.
+//! The figures of a run.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -6,46 +6,46 @@ use hdrhistogram::Histogram;
 
 /// The code for an end without a Close frame (RFC 6455 §7.1.5).
 pub(super) const ABNORMAL: u16 = 1006;
-/// The code for a Close frame without one (RFC 6455 §7.1.5).
+/// The code for a Close frame that has no code (RFC 6455 §7.1.5).
 pub(super) const NO_CODE: u16 = 1005;
 
-/// The longest time that the histogram tells apart from a longer one.
+/// The longest time of the histogram. A longer time counts as this one.
 const LONGEST: Duration = Duration::from_secs(3600);
-/// Decimal digits of a time that are kept.
+/// How many decimal digits of a time are kept.
 const DIGITS: u8 = 3;
-/// Different texts of failures that are kept.
+/// How many different texts of failures are kept.
 const MOST_FAILURES: usize = 16;
 
-/// The figures of one thread, or of all together.
+/// The figures of one thread, or of all threads together.
 #[derive(Debug, Clone)]
 pub(super) struct Tally {
-    /// WebSockets opened.
+    /// WebSockets that opened.
     pub(super) opened: u64,
-    /// Why others were not, by text.
+    /// WebSockets that did not open, by the text of the cause.
     pub(super) failures: BTreeMap<String, u64>,
     pub(super) sent: u64,
-    /// Messages that the schedule asked for and that were never sent.
+    /// Messages that were due by the schedule but never sent.
     pub(super) unsent: u64,
-    /// Messages that came back, right or not; with `--connect` WebSockets opened.
+    /// Messages that came back, right or wrong; with `--connect`, WebSockets that opened.
     pub(super) done: u64,
-    /// Those of them until the end of the stated duration.
+    /// The part of `done` that came before the end of the stated duration.
     pub(super) done_in_time: u64,
-    /// Messages that came back with another byte, another length or as another kind, or that nobody sent.
+    /// Messages that came back with a wrong byte, length or kind, or that nobody had sent.
     pub(super) differing: u64,
-    /// Pings received, all answered.
+    /// Pings received. Each was answered, unless it came after our Close.
     pub(super) pings: u64,
-    /// Unexpected ends by code.
+    /// Unexpected ends, by close code.
     pub(super) closes: BTreeMap<u16, u64>,
-    /// Servers that broke the protocol, by how.
+    /// Breaches of the protocol by servers, by kind.
     pub(super) breaches: BTreeMap<&'static str, u64>,
-    /// Connections that had not answered the final Close when patience ended.
+    /// Connections that had not answered the final Close when the time for it was over.
     pub(super) silent: u64,
-    /// Nanoseconds.
+    /// Latencies in nanoseconds.
     pub(super) latency: Histogram<u64>,
 }
 
 impl Tally {
-    /// Nothing counted yet; `None` never happens with these bounds.
+    /// The tally of nothing. `None` never happens with these bounds.
     #[must_use]
     pub(super) fn new() -> Option<Self> {
         let longest = u64::try_from(LONGEST.as_nanos()).ok()?;
@@ -65,7 +65,7 @@ impl Tally {
         })
     }
 
-    /// Counts a message that came back, or a WebSocket that opened, after this time.
+    /// Counts a message that came back, or a WebSocket that opened, after the time `after`.
     pub(super) fn finish(&mut self, after: Duration) {
         self.done += 1;
         self.latency.saturating_record(u64::try_from(after.as_nanos()).unwrap_or(u64::MAX));
@@ -82,7 +82,7 @@ impl Tally {
         *self.closes.entry(code).or_default() += 1;
     }
 
-    /// Messages that were due and never came back.
+    /// Messages that were due but never came back.
     #[must_use]
     pub(super) const fn lost(&self) -> u64 {
         (self.sent + self.unsent).saturating_sub(self.done)
@@ -101,7 +101,7 @@ impl Tally {
         add_up(&mut self.failures, other.failures);
         add_up(&mut self.closes, other.closes);
         add_up(&mut self.breaches, other.breaches);
-        // Both have the same bounds.
+        // Both histograms have the same bounds, so they can be added.
         let _ = self.latency.add(other.latency);
     }
 

@@ -1,4 +1,4 @@
-//! Where the load goes: a `ws:` or `wss:` URL.
+//! The target of the load: a `ws:` or `wss:` URL.
 
 use std::{fmt, str::FromStr};
 
@@ -7,13 +7,13 @@ use hyper::Uri;
 /// A WebSocket URL in its parts (RFC 6455 §3).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
-    /// `wss`.
+    /// Whether the scheme is `wss`.
     pub tls: bool,
-    /// A name or an address, IPv6 without brackets.
+    /// A name or an address. An IPv6 address has no brackets here.
     pub host: String,
-    /// 80 or 443 if none is written.
+    /// The port; 80 or 443 if the URL names none.
     pub port: u16,
-    /// Host and port as written: the `Host` header.
+    /// Host and port as written, for the `Host` header.
     pub authority: String,
     /// Path and query, at least `/`.
     pub resource: String,

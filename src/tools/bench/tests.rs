@@ -1,4 +1,5 @@
-//! The whole tool against servers in this process: a right one, and wrong ones that it has to notice.
+//! Tests of the whole tool against servers in this process: one that does everything right, and wrong ones that the tool must
+//! notice.
 
 #![allow(clippy::unwrap_used)]
 
@@ -116,7 +117,7 @@ async fn idle_connections_answer_pings_and_close_cleanly() {
     let report = run(server.load(Load::Idle)).await.unwrap();
     assert!(report.is_sound(), "{report}");
     assert_eq!((report.tally.pings, report.tally.done), (4, 0));
-    // The server closes with 1000 only after the right Pong; anything else would be counted.
+    // The server closes with 1000 only after the right Pong. Any other end would be counted.
 }
 
 #[tokio::test]
@@ -160,7 +161,7 @@ fn threads_share_all_connections() {
     }
 }
 
-/// What a server does wrong, once per connection.
+/// What a server does wrong, once on each connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Wrong {
     Nothing,
@@ -171,7 +172,7 @@ enum Wrong {
     /// Answers the first message with a Close 1011.
     Close,
     CloseWithoutCode,
-    /// Resets.
+    /// Resets the connection.
     Drop,
     /// Ends the stream without a Close.
     Fin,
@@ -237,7 +238,7 @@ impl Server {
         format!("{start}:{}/ws", self.address.port()).parse().unwrap()
     }
 
-    /// 4 connections for 200 ms.
+    /// A load of 4 connections for 200 ms.
     fn load(&self, load: Load) -> BenchOptions {
         BenchOptions {
             target: self.url("ws://127.0.0.1"),
@@ -261,7 +262,7 @@ async fn bind() -> (TcpListener, SocketAddr) {
     (listener, address)
 }
 
-/// One connection, which may break off at any time.
+/// Serves one connection, which may break off at any time.
 async fn serve(
     mut stream: TcpStream,
     wrong: Wrong,
@@ -311,7 +312,7 @@ async fn serve(
     }
 }
 
-/// A frame of at most 125 bytes without its mask.
+/// Reads a frame of at most 125 bytes, and removes its mask.
 async fn read_frame(stream: &mut TcpStream) -> Option<Vec<u8>> {
     let mut header = [0; 6];
     stream.read_exact(&mut header).await.ok()?;

@@ -1,4 +1,4 @@
-//! Which certificates of a `wss:` server are believed: those that the system trusts, or any.
+//! Which certificates of a `wss:` server are believed: those that the system trusts, or all.
 
 use std::sync::Arc;
 
@@ -19,10 +19,10 @@ use tokio_rustls::{
 use super::BenchError;
 use crate::net::tls::ALPN;
 
-/// A client of TLS. Without `resumption` each connection makes a full handshake.
+/// Makes a client of TLS. Without `resumption`, each connection makes a full handshake.
 ///
 /// # Errors
-/// The system has no certificates to trust (`SSL_CERT_FILE` names others).
+/// The system has no certificates to trust. `SSL_CERT_FILE` can name others.
 pub(super) fn connector(insecure: bool, resumption: bool) -> Result<TlsConnector, BenchError> {
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
@@ -45,7 +45,7 @@ pub(super) fn connector(insecure: bool, resumption: bool) -> Result<TlsConnector
     Ok(TlsConnector::from(Arc::new(config)))
 }
 
-/// Believes whoever answers, for self-signed certificates; that it holds its key is still checked.
+/// Believes every server, for self-signed certificates. It still checks that the server has the key of its certificate.
 #[derive(Debug)]
 struct Anyone(Arc<CryptoProvider>);
 

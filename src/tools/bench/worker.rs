@@ -1,4 +1,4 @@
-//! One thread of the load: opens its connections, sets them going, ends them.
+//! One thread of the load: it opens its connections, starts the load and ends it.
 
 use std::{
     io,
@@ -23,17 +23,17 @@ use super::{
     schedule::Schedule,
 };
 
-/// How long answers and Closes may take after the end.
+/// How long the last answers and Closes may take after the end.
 pub(super) const END_WITHIN: Duration = Duration::from_secs(5);
-/// Connections that one thread opens at the same time.
+/// How many connections one thread opens at the same time.
 const OPENING_AT_ONCE: usize = 64;
-/// How long to wait before opening again where opening fails.
+/// How long to wait after a failed opening.
 const RETRY_AFTER: Duration = Duration::from_millis(10);
-/// Ready tasks that run before the kernel is asked for more. Asking is a system call; under load most of what it would
-/// tell comes with the next one as well.
+/// How many ready tasks run before the runtime asks the kernel for events. To ask is a system call, and under load the next
+/// call brings most of these events as well.
 const TASKS_PER_ASKING: u32 = 256;
 
-/// What the main thread says.
+/// An order of the main thread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Order {
     Open,
@@ -44,21 +44,21 @@ pub(super) enum Order {
 /// A thread of the load.
 #[derive(Clone)]
 pub(super) struct Worker {
-    /// Which of how many.
+    /// The number of this thread, and the number of all threads.
     pub(super) of_threads: (u64, u64),
-    /// How many of the run's connections are this thread's.
+    /// How many of the run's connections this thread has.
     pub(super) connections: usize,
     pub(super) options: Arc<BenchOptions>,
     pub(super) opener: Opener,
     pub(super) message: Option<Arc<Message>>,
     pub(super) desk: SharedDesk,
     pub(super) orders: watch::Receiver<Order>,
-    /// Told once when all connections are open or have failed, and dropped when all is over.
+    /// Gets one message when all connections are open or have failed. Dropped when everything is over.
     pub(super) ready: mpsc::UnboundedSender<()>,
 }
 
 impl Worker {
-    /// Runs until the order to end, and until all have ended or [`END_WITHIN`] is over.
+    /// Runs until the order to end, and then until all connections have ended or [`END_WITHIN`] is over.
     ///
     /// # Errors
     /// The runtime or its timer cannot be made.
@@ -73,10 +73,10 @@ impl Worker {
         })
     }
 
-    /// Open connections, with or without messages on them.
+    /// Opens connections, with or without messages on them.
     async fn exchange(mut self) -> io::Result<()> {
         let mut connections = self.open_all().await;
-        // The main thread waits for this as long as it lives.
+        // The main thread waits for this message as long as it lives.
         let _ = self.ready.send(());
         let schedule = match self.run_order().await {
             Order::Run { start, end } => self.begin(start, end),
@@ -98,7 +98,7 @@ impl Worker {
         Ok(())
     }
 
-    /// Opens this thread's share, [`OPENING_AT_ONCE`] at a time, until the order to end.
+    /// Opens this thread's share of the connections, [`OPENING_AT_ONCE`] at a time, until the order to end.
     async fn open_all(&mut self) -> JoinSet<()> {
         let mut opening = JoinSet::<Result<Opened, OpenError>>::new();
         let mut connections = JoinSet::new();
@@ -125,7 +125,7 @@ impl Worker {
         }
     }
 
-    /// Sets the connections going; the schedule if there is one.
+    /// Starts the load on the connections. Returns the schedule, if there is one.
     fn begin(&self, start: Instant, end: Instant) -> Option<Schedule> {
         let mut desk = self.desk.lock();
         match self.options.load {
@@ -135,7 +135,7 @@ impl Worker {
             }
             Load::Rate(rate) if desk.tally.opened > 0 => {
                 let connections = desk.tally.opened;
-                // Threads take turns as connections do.
+                // The threads take turns as the connections of a thread do.
                 let (thread, threads) = self.of_threads;
                 let shift = thread as f64 / (threads * connections) as f64 / rate;
                 let start = start + Duration::try_from_secs_f64(shift).unwrap_or_default();
@@ -171,7 +171,7 @@ impl Worker {
         }
     }
 
-    /// As many loops of connect, upgrade and close as there are connections, from the order to run until the order to end.
+    /// Runs one loop of connect, upgrade and close for each connection, from the order to run until the order to end.
     async fn shake_hands(mut self) {
         let _ = self.ready.send(());
         if self.run_order().await == Order::End {
@@ -193,7 +193,7 @@ impl Worker {
     }
 
     async fn run_order(&mut self) -> Order {
-        // Without a main thread there is nothing more to do.
+        // Without a main thread, there is nothing more to do.
         self.orders.wait_for(|order| *order != Order::Open).await.map_or(Order::End, |order| *order)
     }
 
@@ -202,7 +202,7 @@ impl Worker {
     }
 }
 
-/// Connects, upgrades and closes; the time is that until the WebSocket is open.
+/// Connects, upgrades and closes. The time that counts is the time until the WebSocket is open.
 async fn shake_hands_once(opener: &Opener, desk: &SharedDesk) {
     let begun = Instant::now();
     match opener.open().await {

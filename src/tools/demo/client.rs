@@ -18,12 +18,12 @@ use tokio_tungstenite::{
 
 use super::story::{ABNORMAL, Event, NO_CODE, Way};
 
-/// How long opening may take.
+/// How long it may take to open the WebSocket.
 const OPEN_WITHIN: Duration = Duration::from_secs(5);
-/// What it says when it is asked to prove that it still works.
+/// The message that the client sends to prove that it still works.
 const PROOF: &str = "still here";
 
-/// An open WebSocket on one of the two ways.
+/// An open WebSocket of the client, on one of the two ways.
 #[derive(Debug)]
 pub(super) struct SilentClient {
     way: Way,
@@ -34,7 +34,7 @@ impl SilentClient {
     /// Opens a WebSocket at `address`.
     ///
     /// # Errors
-    /// When the handshake fails or takes longer than 5 s.
+    /// The handshake fails, or takes longer than 5 s.
     pub(super) async fn open(way: Way, address: SocketAddr) -> tungstenite::Result<Self> {
         let opening = async {
             let stream = TcpStream::connect(address).await?;
@@ -44,8 +44,10 @@ impl SilentClient {
         Ok(Self { way, socket })
     }
 
-    /// Stays silent and answers Pings until the WebSocket ends, telling `events` what happens. When `prove` fires it
-    /// sends one message; when that comes back it closes with 1000 and reports no end.
+    /// Stays silent, answers Pings, and reports to `events` until the WebSocket ends.
+    ///
+    /// When `prove` fires, the client sends one message. When the message comes back, the client closes with 1000 and reports
+    /// no end.
     pub(super) async fn stay(mut self, events: mpsc::Sender<(Way, Event)>, mut prove: oneshot::Receiver<()>) {
         let mut asked = false;
         let mut code = None;
@@ -72,7 +74,7 @@ impl SilentClient {
                     }
                 }
             };
-            // Where no one listens any more there is nothing left to tell.
+            // If nobody listens any more, there is nobody to tell.
             let _ = events.send((self.way, event)).await;
             match event {
                 Event::PingAnswered => {}
@@ -82,7 +84,7 @@ impl SilentClient {
         }
     }
 
-    /// The close handshake, to the end of the stream. The proof is made; how this goes no longer matters.
+    /// Makes the close handshake, to the end of the stream. Its outcome does not matter, because the proof is made.
     async fn leave(mut self) {
         let bye = CloseFrame { code: CloseCode::Normal, reason: "demo over".into() };
         if self.socket.close(Some(bye)).await.is_ok() {

@@ -1,4 +1,4 @@
-//! Why a demo cannot be given.
+//! Why a demo cannot run.
 
 use std::{error::Error, fmt, io, time::Duration};
 
@@ -7,7 +7,7 @@ use tokio_tungstenite::tungstenite;
 use super::MIN_CUT;
 use crate::net::server::StartError;
 
-/// Why the demo could not be given.
+/// Why the demo could not run.
 #[derive(Debug)]
 pub enum DemoError {
     /// `--cut` is shorter than [`super::MIN_CUT`]: wrong usage.
@@ -16,10 +16,10 @@ pub enum DemoError {
     EndsTooEarly {
         /// What `--for` says.
         run_for: Duration,
-        /// What it must be at least.
+        /// The least that `--for` must be.
         least: Duration,
     },
-    /// The shipped configuration was refused, in its own words.
+    /// The shipped configuration was refused. The text is that of its diagnostics.
     Config(String),
     /// The shipped configuration has no listener without TLS.
     NoPlainListener,

@@ -1,4 +1,4 @@
-//! The demo's terminal: lines that are redrawn where that is possible, plain lines otherwise.
+//! The terminal of the demo: lines that are redrawn if the terminal can do that, otherwise plain lines.
 
 use std::{
     ffi::OsStr,
@@ -8,9 +8,9 @@ use std::{
 /// What the output can show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Style {
-    /// Lines can be redrawn.
+    /// Whether lines can be redrawn.
     pub(super) live: bool,
-    /// Colours are wanted. Never without `live`.
+    /// Whether colours are wanted. Only with `live`.
     pub(super) colour: bool,
 }
 
@@ -22,17 +22,17 @@ impl Style {
         Self::pick(io::stdout().is_terminal(), term.as_deref(), no_color.as_deref())
     }
 
-    /// Redraws on a terminal that is not `dumb`; colours unless `NO_COLOR` is set and not empty (no-color.org).
+    /// Redraws on a terminal that is not `dumb`. Uses colours too, unless `NO_COLOR` is set and not empty (no-color.org).
     fn pick(terminal: bool, term: Option<&OsStr>, no_color: Option<&OsStr>) -> Self {
         let live = terminal && term.is_some_and(|term| term != "dumb");
         Self { live, colour: live && no_color.is_none_or(OsStr::is_empty) }
     }
 }
 
-/// What a line means, hence its colour.
+/// The meaning of a line, which decides its colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Tone {
-    /// As the terminal has it.
+    /// The default colour of the terminal.
     Plain,
     /// Green: alive, proved.
     Good,
@@ -40,12 +40,12 @@ pub(super) enum Tone {
     Bad,
 }
 
-/// Lines that stay, and below them the live ones.
+/// Lines that stay, and below them the live lines.
 #[derive(Debug)]
 pub(super) struct Screen<W> {
     output: W,
     style: Style,
-    /// Live lines below the cursor's first line, to be drawn over.
+    /// How many live lines stand above the cursor and are to be drawn over.
     drawn: usize,
 }
 
@@ -64,23 +64,23 @@ impl<W: Write> Screen<W> {
     /// Writes a line that stays.
     ///
     /// # Errors
-    /// As the output has them.
+    /// The output cannot be written to.
     pub(super) fn line(&mut self, tone: Tone, text: &str) -> io::Result<()> {
         self.erase()?;
         self.write(tone, text)?;
         self.output.flush()
     }
 
-    /// Redraws the live lines; nothing where lines cannot be redrawn.
+    /// Redraws the live lines. Does nothing if lines cannot be redrawn.
     ///
     /// # Errors
-    /// As the output has them.
+    /// The output cannot be written to.
     pub(super) fn draw(&mut self, lines: &[(Tone, String)]) -> io::Result<()> {
         if !self.style.live {
             return Ok(());
         }
         self.erase()?;
-        // Without autowrap a narrow window cuts a line instead of making two, which erasing would not find.
+        // Without autowrap, a narrow window cuts a line. With it, the line would take two rows, and erasing would miss one.
         write!(self.output, "\x1b[?7l")?;
         for (tone, text) in lines {
             self.write(*tone, text)?;
@@ -90,7 +90,7 @@ impl<W: Write> Screen<W> {
         self.output.flush()
     }
 
-    /// Moves to where the live lines begin and clears to the end of the screen.
+    /// Moves to the start of the live lines, and clears the screen from there to its end.
     fn erase(&mut self) -> io::Result<()> {
         if self.drawn > 0 {
             write!(self.output, "\x1b[{}F\x1b[J", self.drawn)?;

@@ -1,4 +1,4 @@
-//! What the demo sets up: backends, the proxy, and load balancers that cut what is idle, all on loopback.
+//! What the demo sets up, all on loopback: backends, the proxy, and load balancers that cut idle connections.
 //!
 //! ```text
 //! client ── cutter ── backend "one"
@@ -23,10 +23,10 @@ use crate::{
     tools::{cutter, echo},
 };
 
-/// How long sessions get at the end: whoever watches the demo waits for it.
+/// How long the sessions have to end. The person who watches the demo waits for this.
 const DRAIN: Duration = Duration::from_secs(2);
 
-/// Everything that runs. Dropping it ends it.
+/// All programs of the demo. When this value is dropped, they end.
 #[derive(Debug)]
 pub(super) struct Stage {
     /// The listeners of longwire, in the order of the file.
@@ -40,28 +40,28 @@ pub(super) struct Stage {
     server: Server,
     /// Echo backends and cutters.
     programs: JoinSet<()>,
-    /// Where self-signed certificates are made; removed at the end.
+    /// The folder in which self-signed certificates are made. It is removed at the end.
     _certificates: TempDir,
 }
 
 /// A listener of longwire, and the load balancer before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Front {
-    /// The port in the file.
+    /// The port that the file names.
     pub(super) wanted: u16,
-    /// Where longwire listens.
+    /// The address on which longwire listens.
     pub(super) listener: SocketAddr,
-    /// Where the load balancer before it listens.
+    /// The address on which the load balancer in front of longwire listens.
     pub(super) cutter: SocketAddr,
-    /// Whether it speaks TLS.
+    /// Whether the listener speaks TLS.
     pub(super) tls: bool,
 }
 
 impl Stage {
-    /// Starts everything; returns once all of it accepts.
+    /// Starts all programs, and returns when all of them accept.
     ///
     /// # Errors
-    /// When no port is free or the proxy does not start.
+    /// No port is free, or the proxy does not start.
     pub(super) async fn start(cut: Duration, ping_interval: Duration) -> Result<Self, DemoError> {
         let first = bind().await?;
         let second = bind().await?;
@@ -99,19 +99,19 @@ impl Stage {
         Ok(Self { fronts, backends, bare, kept, server, programs, _certificates: certificates })
     }
 
-    /// Where longwire's admin interface is.
+    /// The address of longwire's admin interface.
     pub(super) fn admin(&self) -> Option<AdminBind> {
         self.server.control().admin_address()
     }
 
-    /// Drains the proxy, then ends the rest.
+    /// Drains the proxy, then ends the other programs.
     pub(super) async fn end(mut self) {
         self.server.drain().await;
         self.programs.shutdown().await;
     }
 }
 
-/// Makes the shipped configuration one for the demo: loopback only, free ports, our backends, our interval.
+/// Adapts the shipped configuration to the demo: loopback only, free ports, the demo's backends and its ping interval.
 fn adapt(config: &mut Config, backends: &[SocketAddr], ping_interval: Duration) {
     for listener in &mut config.listeners {
         listener.bind = free_on_loopback(listener.bind);
@@ -130,7 +130,7 @@ fn adapt(config: &mut Config, backends: &[SocketAddr], ping_interval: Duration) 
     config.timeouts.drain = DRAIN;
 }
 
-/// The same port on loopback, or 0 (any) where it is taken.
+/// The same port on loopback, or port 0 (any free port) if the port is taken.
 fn free_on_loopback(bind: SocketAddr) -> SocketAddr {
     let loopback = match bind.ip() {
         IpAddr::V4(_) => IpAddr::from(Ipv4Addr::LOCALHOST),

@@ -1,17 +1,17 @@
-//! What the demo has seen, in words, and whether it proves what the demo claims. PURE: times are arguments.
+//! What the demo has seen, in words, and whether that proves the demo's claim. PURE: times are arguments.
 
 use std::{fmt, time::Duration};
 
-/// The code of a WebSocket that ended without a Close frame (RFC 6455 §7.1.5); it is never on the wire.
+/// The code of a WebSocket that ended without a Close frame (RFC 6455 §7.1.5). It is never on the wire.
 pub(super) const ABNORMAL: u16 = 1006;
-/// The code of a Close frame that carries none (RFC 6455 §7.1.5).
+/// The code of a Close frame that carries no code (RFC 6455 §7.1.5).
 pub(super) const NO_CODE: u16 = 1005;
 
-/// How much longer than the cut the demo must run to see what follows it. A bare client that is still open then has
-/// outlived the cut.
+/// How much longer than the cut the demo must run, so that it sees the effect of the cut. A bare client that is still open
+/// then has outlived the cut.
 pub const MARGIN: Duration = Duration::from_secs(1);
 
-/// By which way a client reaches its backend; a load balancer that cuts what is idle stands before both.
+/// The way of a client to its backend. On each way stands a load balancer that cuts idle connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Way {
     /// Straight to the backend.
@@ -32,15 +32,15 @@ impl Way {
 /// What happened to a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Event {
-    /// A Ping came and its Pong is written.
+    /// A Ping came, and its Pong is written.
     PingAnswered,
-    /// The message that it sent at the end came back.
+    /// The message that the client sent at the end came back.
     Echoed,
     /// The WebSocket ended, with this code.
     Ended(u16),
 }
 
-/// What is to be said at the end.
+/// The result that the demo says at its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Verdict {
     /// Whether the claim holds.
@@ -49,18 +49,18 @@ pub(super) struct Verdict {
     pub(super) words: String,
 }
 
-/// Whether what the demo claims was seen.
+/// Whether the demo saw what it claims.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// The bare client was lost to the cut, the other outlived it and still works.
+    /// The bare client was lost to the cut. The other client outlived the cut and still works.
     Shown,
-    /// It was stopped before the cut could tell.
+    /// The demo was stopped before the cut could show anything.
     TooEarly,
     /// Something else happened.
     Disproved,
 }
 
-/// Both clients, side by side, from the moment they are open.
+/// The stories of both clients, from the moment when both are open.
 #[derive(Debug, Clone)]
 pub(super) struct Story {
     cut: Duration,
@@ -88,8 +88,7 @@ impl Story {
         Self { cut, bare: Client::default(), kept: Client::default() }
     }
 
-    /// Takes in what happened to the client on `way`, `at` this long after both were open. The answer is a line that
-    /// tells it.
+    /// Notes an event of the client on `way`. `at` is the time since both clients were open. Returns a line about the event.
     pub(super) fn handle_event(&mut self, way: Way, event: Event, at: Duration) -> String {
         let client = match way {
             Way::Bare => &mut self.bare,
@@ -122,7 +121,7 @@ impl Story {
         }
     }
 
-    /// How the client on `way` stands `now`: the live line.
+    /// The live line: the state of the client on `way` at `now`.
     #[must_use]
     pub(super) fn status(&self, way: Way, now: Duration) -> String {
         let client = match way {
@@ -142,7 +141,7 @@ impl Story {
         format!("{:<8}  {state}", way.as_str())
     }
 
-    /// What is proved `now`.
+    /// The verdict at `now`.
     #[must_use]
     pub(super) fn verdict(&self, now: Duration) -> Verdict {
         let bare = match self.bare.ended {
@@ -178,7 +177,7 @@ impl Story {
         }
     }
 
-    /// A loss by the cut has no Close frame and comes at the cut, not long before it.
+    /// Whether an end is the work of the cut: it has no Close frame, and comes at the cut and not long before.
     fn is_the_cut(&self, end: End) -> bool {
         end.code == ABNORMAL && end.after >= self.cut - self.cut / 10
     }
@@ -194,7 +193,7 @@ impl fmt::Display for End {
     }
 }
 
-/// A duration in tenths of a second, the way the demo shows every time.
+/// A duration in tenths of a second, as the demo shows every time.
 #[must_use]
 pub(super) fn seconds(duration: Duration) -> String {
     format!("{:.1} s", duration.as_secs_f64())

@@ -1,4 +1,4 @@
-//! What the echo answers to the bytes of a client. It decides only; the caller reads and writes.
+//! What the echo answers to the bytes of a client. This module only decides; the caller reads and writes.
 
 use super::MAX_MESSAGE;
 use crate::{
@@ -11,16 +11,17 @@ use crate::{
     },
 };
 
-/// Too long a message (RFC 6455 §7.4.1).
+/// The code for a message that is too long (RFC 6455 §7.4.1).
 const MESSAGE_TOO_BIG: CloseCode = CloseCode(1009);
 
-/// One client's WebSocket. Payloads go back as they come, not message by message: an echo of 16 MiB holds no 16 MiB.
+/// The WebSocket of one client. A payload goes back as it comes and not as a whole message, so an echo of 16 MiB holds no 16
+/// MiB.
 #[derive(Debug)]
 pub(super) struct Answers {
     frames: Frames,
     /// The key for the next payload byte of the frame that is being read.
     key: [u8; 4],
-    /// Bytes that the message has by the headers of its frames so far.
+    /// The bytes of the message, by the headers of its frames so far.
     message: u64,
     over: bool,
 }
@@ -30,8 +31,9 @@ impl Answers {
         Self { frames: Frames::of(Side::Client), key: [0; 4], message: 0, over: false }
     }
 
-    /// Appends the answer to `out` and tells how many bytes are consumed. The rest, at most 131 bytes, has to come again
-    /// in front of what follows.
+    /// Appends the answer to `out`, and returns how many bytes of `input` are consumed.
+    ///
+    /// The caller must put the rest, at most 131 bytes, in front of the next input.
     pub(super) fn answer(&mut self, input: &[u8], out: &mut Vec<u8>) -> usize {
         let mut at = 0;
         while !self.over {
@@ -63,12 +65,12 @@ impl Answers {
         at
     }
 
-    /// Nothing more is to be read or said.
+    /// Whether nothing more is to be read or sent.
     pub(super) const fn is_over(&self) -> bool {
         self.over
     }
 
-    /// Writes the same header without its mask, unless the message gets too long.
+    /// Writes the same header without its mask. Closes and returns `false` if the message gets too long.
     fn begin(&mut self, header: &FrameHeader, first: u8, out: &mut Vec<u8>) -> bool {
         self.message = self.message.saturating_add(header.length);
         if usize::try_from(self.message).map_or(true, |length| length > MAX_MESSAGE) {
@@ -78,7 +80,7 @@ impl Answers {
         self.key = header.mask.unwrap_or_default();
         out.push(first);
         match header.length {
-            // Each arm proves that the narrower integer holds it.
+            // Each arm proves that the narrower integer holds the length.
             short @ 0..=125 => out.push(short as u8),
             medium @ 126..=0xFFFF => {
                 out.push(126);
@@ -120,7 +122,7 @@ impl Answers {
 mod tests {
     use super::*;
 
-    /// A ping of 2 bytes between two fragments of a masked "Hello", then an empty binary message.
+    /// A Ping of 2 bytes between two fragments of a masked "Hello", then an empty binary message.
     const STREAM: &[u8] = b"\x01\x83\x37\xfa\x21\x3d\x7f\x9f\x4d\x89\x82\x01\x02\x03\x04ij\x80\x82\x01\x01\x01\x01mn\x82\x80\x01\x02\x03\x04";
     const ANSWER: &[u8] = b"\x01\x03Hel\x8a\x02hh\x80\x02lo\x82\x00";
 

@@ -1,4 +1,4 @@
-//! A caller of the admin interface.
+//! Calls the admin interface.
 
 use std::{fmt, fs, io, path::PathBuf, str::FromStr, time::Duration};
 
@@ -20,12 +20,12 @@ use tokio::{
 use super::Place;
 use crate::config::{self, AdminBind, Diagnostics};
 
-/// For the whole of a call.
+/// The deadline of a whole call.
 const PATIENCE: Duration = Duration::from_secs(15);
-/// Bytes of an answer; a list of a thousand sessions takes one.
+/// The most bytes of an answer. A list of a thousand sessions takes about 1 MiB.
 const LARGEST: usize = 16 * 1024 * 1024;
 
-/// Where an admin interface is.
+/// The address of an admin interface.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Address {
     /// `host:port`.
@@ -34,43 +34,43 @@ pub enum Address {
     Unix(PathBuf),
 }
 
-/// Knows whom to call, and with which token.
+/// Calls one admin interface, with a token if it has one.
 #[derive(Debug)]
 pub struct Caller {
     address: Address,
     token: Option<String>,
 }
 
-/// Why a call came to nothing.
+/// Why a call failed.
 #[derive(Debug)]
 pub enum CallError {
-    /// The file does not say where to call.
+    /// The file does not say where to call, because it has errors.
     Config(Diagnostics),
-    /// It says that there is nobody to call.
+    /// The file has no admin interface, or one on a port that only the running longwire knows.
     NoAdmin(PathBuf),
     /// The token cannot be read.
     Token(PathBuf, io::Error),
-    /// Nobody answers.
+    /// Nobody answers at the address.
     Unreachable(Address, String),
-    /// The answer is not one of longwire's.
+    /// The answer does not come from longwire.
     Strange(Address, String),
-    /// Nothing is called as something was called.
+    /// Nothing that runs has the name that was given.
     NoSuchName(String),
-    /// It was refused, with the `error` of the answer.
+    /// The call was refused. The value is the `error` of the answer.
     Refused(Value),
-    /// Somebody was asked and did not say yes.
+    /// The person who was asked did not say yes.
     Declined,
-    /// Signals cannot be heard.
+    /// The process cannot listen to signals.
     Signal(io::Error),
     /// The terminal cannot be written to.
     Terminal(io::Error),
 }
 
 impl Place {
-    /// Who is to be called.
+    /// Finds the address and the token for calls.
     ///
     /// # Errors
-    /// The file cannot be read, or names no admin interface; the token cannot be read.
+    /// The file cannot be read, or has no admin interface; or the token cannot be read.
     pub fn find(self) -> Result<Caller, CallError> {
         let Self { address, config, mut token_file } = self;
         let address = match address {
@@ -91,7 +91,7 @@ impl Place {
 }
 
 impl Address {
-    /// From this machine; `None`: the port is only known to who has bound it.
+    /// The address as seen from this machine; `None` = only the process that has bound the port knows it.
     fn of(bind: AdminBind) -> Option<Self> {
         match bind {
             AdminBind::Unix(path) => Some(Self::Unix(path)),
@@ -143,7 +143,7 @@ impl Caller {
         self.call(Method::DELETE, path, Some(body)).await
     }
 
-    /// That another server answers.
+    /// The error for an answer that comes from another server.
     pub(super) fn strange(&self, why: &str) -> CallError {
         CallError::Strange(self.address.clone(), why.to_owned())
     }
@@ -211,7 +211,8 @@ async fn exchange(
     Ok((head.status, Limited::new(body, LARGEST).collect().await?.to_bytes()))
 }
 
-/// A part of a path or a query: all but what never means anything there (RFC 3986 §2.3) is percent-encoded.
+/// A part of a path or a query. Every byte is percent-encoded, except those that have no meaning of their own (RFC 3986
+/// §2.3).
 pub(super) fn encode(text: &str) -> String {
     text.bytes().fold(String::new(), |mut encoded, byte| {
         match byte {

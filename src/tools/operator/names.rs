@@ -1,10 +1,10 @@
-//! A name that nothing has: said so, with the names that there are.
+//! The error for a name that nothing has, with the names that exist.
 
 use serde_json::Value;
 
 use super::client::{CallError, Caller};
 
-/// What goes by a name.
+/// The kinds of things that have names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum What {
     Route,
@@ -12,11 +12,11 @@ pub(super) enum What {
     Backend,
 }
 
-/// More of them than anybody would read.
+/// The most names that an error shows. Nobody would read more.
 const SHOWN: usize = 20;
 
 impl What {
-    /// What a key of a filter names; `None` = nothing that has a list.
+    /// The kind that a key of a filter names; `None` = a kind without a list of names.
     pub(super) fn of_filter(key: &str) -> Option<Self> {
         match key {
             "route" => Some(Self::Route),
@@ -34,7 +34,7 @@ impl What {
         }
     }
 
-    /// Those that run, each once.
+    /// The names of this kind that run, each once.
     async fn names(self, caller: &Caller) -> Result<Vec<String>, CallError> {
         let of = |list: &Value, key: &str| -> Vec<String> {
             let items = list.as_array().into_iter().flatten();
@@ -55,10 +55,10 @@ impl What {
     }
 }
 
-/// That nothing is called `name`, if so.
+/// Checks that something of this kind has the name `name`.
 ///
 /// # Errors
-/// [`CallError::NoSuchName`], or that the names cannot be asked for.
+/// [`CallError::NoSuchName`] if nothing has it; another error if the names cannot be asked for.
 pub(super) async fn check(caller: &Caller, what: What, name: &str) -> Result<(), CallError> {
     let names = what.names(caller).await?;
     if names.iter().any(|known| known == name) {

@@ -1,19 +1,19 @@
-//! A terminal that is lent for a while: what stood there before stands there afterwards.
+//! A terminal that is borrowed for a while. Afterwards it shows what it showed before.
 
 use std::io::{self, IsTerminal as _, Write};
 
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 use tokio::io::{Interest, unix::AsyncFd};
 
-/// The alternate screen, no cursor, and lines that are cut at the edge rather than wrapped.
+/// Switches to the alternate screen, hides the cursor, and lets lines be cut at the edge and not wrapped.
 const BORROW: &str = "\x1b[?1049h\x1b[?25l\x1b[?7l";
 const GIVE_BACK: &str = "\x1b[?7h\x1b[?25h\x1b[?1049l";
 
-/// Shows one text after another in place, and gives the terminal back when it is dropped.
+/// Shows one text after another in the same place. Gives the terminal back when dropped.
 #[derive(Debug)]
 pub(super) struct Screen<W: Write>(W);
 
-/// Keys as they are pressed, unseen. The terminal waits for lines again when it is dropped.
+/// Reads keys as they are pressed, and does not show them. When dropped, the terminal reads whole lines again.
 #[derive(Debug)]
 pub(super) struct Keys {
     terminal: AsyncFd<io::Stdin>,
@@ -29,8 +29,10 @@ impl<W: Write> Screen<W> {
         Ok(Self(terminal))
     }
 
-    /// Each line is put in its row, without a clear before it: nothing flickers, and nothing scrolls where the rows are
-    /// too few.
+    /// Shows a text.
+    ///
+    /// Each line is put into its row without a clear before it, so nothing flickers, and nothing scrolls if there are too few
+    /// rows.
     ///
     /// # Errors
     /// The terminal is gone.
@@ -56,7 +58,7 @@ pub(super) fn rows() -> Option<usize> {
 }
 
 impl Keys {
-    /// `None` where nobody types: standard input is no terminal, or has no modes.
+    /// Starts to read keys; `None` = nobody types, because standard input is no terminal or has no modes.
     pub(super) fn listen() -> Option<Self> {
         let stdin = io::stdin();
         if !stdin.is_terminal() {
@@ -69,7 +71,7 @@ impl Keys {
         )]
         let terminal = AsyncFd::with_interest(stdin, Interest::READABLE).ok()?;
         let mut modes = before.clone();
-        // Signals stay: Ctrl-C is one.
+        // Keys still make signals, because Ctrl-C is one.
         modes.local_modes.remove(LocalModes::ICANON | LocalModes::ECHO);
         tcsetattr(terminal.get_ref(), OptionalActions::Now, &modes).ok()?;
         Some(Self { terminal, before })
@@ -79,7 +81,7 @@ impl Keys {
     pub(super) async fn quit(&self) {
         let mut read = [0; 64];
         while let Ok(mut ready) = self.terminal.readable().await {
-            // What is announced can be read without waiting.
+            // An announced byte can be read without waiting.
             match rustix::io::read(self.terminal.get_ref(), &mut read) {
                 Ok(0) | Err(_) => return,
                 Ok(count) if read[..count].iter().any(|key| matches!(key, b'q' | b'Q')) => return,
@@ -95,13 +97,15 @@ impl Drop for Keys {
     }
 }
 
-/// Parts in as many lines as there are, an empty one between two: the first part whole, of the others those that are longest
-/// cut, each with a line that says how many more it has.
+/// Fits the parts into `rows` lines, with an empty line between two parts.
+///
+/// The first part stays whole. Of the others, the longest are cut, and each of these gets a line that says how many lines are
+/// missing.
 pub(super) fn fit(parts: &[String], rows: usize) -> String {
     let heights: Vec<usize> = parts.iter().map(|part| part.lines().count()).collect();
     let mut shown = heights.clone();
     let blanks = parts.len().saturating_sub(1);
-    // Line by line from the longest: there are never many.
+    // Takes one line at a time from the longest part. There are never many lines.
     while shown.iter().sum::<usize>() + blanks > rows {
         let Some(longest) = shown.iter_mut().skip(1).max().filter(|height| **height > 1) else { break };
         *longest -= 1;
@@ -110,9 +114,9 @@ pub(super) fn fit(parts: &[String], rows: usize) -> String {
         if shown == height {
             return part.clone();
         }
-        // The line that says so takes the place of one more.
+        // The line with the count takes the place of one more line.
         let kept: Vec<&str> = part.lines().take(shown.saturating_sub(1)).collect();
-        // The head of a table is no item of it.
+        // The head of a table is not one of its items.
         let more = format!("{} more", height - kept.len().max(1));
         [&kept[..], &[more.as_str()]].concat().join("\n")
     });
@@ -145,7 +149,7 @@ mod tests {
         assert_eq!(cut.lines().count(), 12, "{cut}");
         assert!(cut.starts_with(&parts[..2].join("\n\n")), "{cut}");
         assert!(cut.ends_with("backend2\nbackend3\n8 more"), "{cut}");
-        // Where everything is long, each gets its share.
+        // If all parts are long, each gets its share.
         let cut = fit(&[part("head", 2), part("route", 30), part("backend", 31)], 14);
         assert!(cut.contains("route3\n26 more") && cut.ends_with("backend3\n27 more"), "{cut}");
         for rows in 0..20 {

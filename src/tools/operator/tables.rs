@@ -1,22 +1,22 @@
-//! Answers of the admin interface as people read them.
+//! The answers of the admin interface in a form for people.
 
 use std::time::Duration;
 
 use bytesize::ByteSize;
 use serde_json::Value;
 
-/// The whole of `status`.
+/// The whole text of `status`.
 pub(super) fn status(status: &Value) -> String {
     status_parts(status).join("\n\n")
 }
 
-/// The proxy, its routes, its backends.
+/// Three texts: of the proxy, of its routes, of its backends.
 pub(super) fn status_parts(status: &Value) -> [String; 3] {
     let listeners: Vec<_> = items(&status["listeners"]).map(text).collect();
     [format!("{}\nlistening on {}", proxy(status), listeners.join(", ")), routes(status), backends(status)]
 }
 
-/// The proxy in a line.
+/// The state of the proxy in one line.
 pub(super) fn proxy(status: &Value) -> String {
     let state = match (status["ready"].as_bool(), status["draining"].as_bool()) {
         (_, Some(true)) => Tone::Warn.paint("draining"),
@@ -132,7 +132,7 @@ pub(super) fn choices(chosen: &Value) -> String {
     table(&["FRAMES OF", "NAME", "ENDS IN"], rows)
 }
 
-/// What an order comes to, in words. `upstream`: of the backend that it is about.
+/// The effect of an order, in words. `upstream` is the upstream of the backend that the order is about.
 pub(super) fn told(answer: &Value, upstream: Option<&str>, undo: bool) -> String {
     let told = &answer["told"];
     let leaving = match told["sessions"].as_u64() {
@@ -146,7 +146,7 @@ pub(super) fn told(answer: &Value, upstream: Option<&str>, undo: bool) -> String
         Some(false) if undo => "it takes new ones",
         Some(false) => "new ones go to the other backends",
         None if undo => "new ones are served",
-        // What is still closed after an undo is another backend's doing.
+        // If the upstream is still closed after an undo, the cause is another backend.
         Some(true) if undo => "new ones read 503",
         Some(true) | None => "new ones read 503 until --undo",
     };
@@ -188,7 +188,7 @@ pub(super) fn reloaded(changes: &Value) -> String {
     lines.join("\n")
 }
 
-/// What something means, hence its colour.
+/// The meaning of a text, which decides its colour.
 #[derive(Debug, Clone, Copy)]
 enum Tone {
     Plain,
@@ -201,7 +201,7 @@ enum Tone {
 }
 
 impl Tone {
-    /// The text in its colour, of the eight that every terminal has.
+    /// The text in its colour, which is one of the eight that every terminal has.
     fn paint(self, text: &str) -> String {
         let code = match self {
             Self::Plain => return text.to_owned(),
@@ -215,7 +215,7 @@ impl Tone {
     }
 }
 
-/// The text without its colours. Escapes are all ours: see [`clean`].
+/// The text without its colours. Every escape in it is ours: see [`clean`].
 pub(super) fn plain(text: &str) -> String {
     let mut parts = text.split('\x1b');
     let first = parts.next().unwrap_or_default().to_owned();
@@ -226,7 +226,7 @@ pub(super) fn plain(text: &str) -> String {
 struct Cell {
     text: String,
     tone: Tone,
-    /// Stands at the right of its column.
+    /// Whether the text stands at the right of its column.
     is_number: bool,
 }
 
@@ -255,7 +255,7 @@ impl Cell {
     }
 }
 
-/// Columns as wide as they must be.
+/// A table whose columns are as wide as their widest cell.
 fn table(head: &[&str], rows: impl Iterator<Item = Vec<Cell>>) -> String {
     let rows: Vec<Vec<Cell>> = rows.collect();
     let heads = head.iter().enumerate().map(|(column, name)| {
@@ -280,12 +280,12 @@ fn text(value: &Value) -> String {
     clean(value.as_str().unwrap_or("-"))
 }
 
-/// What clients wrote must not speak to the terminal.
+/// Text of a client without control characters, so that a client cannot send commands to the terminal.
 fn clean(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
-/// `1,204`.
+/// A number with commas, such as `1,204`.
 fn number(value: &Value) -> String {
     let Some(number) = value.as_u64() else { return "-".to_owned() };
     let digits = number.to_string();
@@ -307,7 +307,7 @@ fn size(bytes: &Value) -> String {
     }
 }
 
-/// The two largest units.
+/// A time in its two largest units.
 fn age(millis: &Value) -> String {
     let Some(age) = millis.as_u64().map(Duration::from_millis) else { return "-".to_owned() };
     let seconds = age.as_secs();
