@@ -1,4 +1,4 @@
-//! The cost of following one direction: `cargo bench --bench frame`.
+//! The cost of following one direction. Run it with `cargo bench --bench frame`.
 #![allow(missing_docs, reason = "criterion's macros make public items")]
 
 use std::hint::black_box;
@@ -10,7 +10,7 @@ use longwire::ws::{
     tracker::{Rules, Step, Tracker},
 };
 
-/// Unmasked binary frames of one size, back to back.
+/// Unmasked binary frames of one size, one directly behind the other.
 fn frames(payload: usize, count: usize) -> Vec<u8> {
     let mut frame = vec![0x82];
     match u16::try_from(payload) {

@@ -1,4 +1,4 @@
-//! The cost of a relayed message in the pure core: `cargo bench --bench session`.
+//! The cost of a relayed message in the pure core. Run it with `cargo bench --bench session`.
 #![allow(missing_docs, reason = "criterion's macros make public items")]
 
 use std::{
@@ -30,7 +30,7 @@ const SETTINGS: SessionSettings = SessionSettings {
     extensions: false,
 };
 
-/// What the driver asks of the session for one read and one write.
+/// The calls that the driver makes for one read and one write.
 fn message(c: &mut Criterion) {
     let mut group = c.benchmark_group("message");
     for count in [1, 16] {

@@ -1,5 +1,7 @@
-//! The steps of the pure core whose instructions `benches/instructions/run` counts. It repeats a step more and more often;
-//! the difference holds the step and its loop, and nothing else.
+//! The steps of the pure core whose instructions `benches/instructions/run` counts.
+//!
+//! The script runs a step with several counts of repetitions. The difference between two runs holds only the step and its
+//! loop.
 //!
 //! `steps` names the steps; `steps STEP COUNT` repeats one.
 
@@ -21,7 +23,7 @@ use longwire::ws::{
     tracker::{Rules, Tracker},
 };
 
-/// Takes a step so many times.
+/// Repeats a step this many times.
 type Step = fn(u32);
 
 const STEPS: [(&str, Step); 7] = [
@@ -48,16 +50,16 @@ const SETTINGS: SessionSettings = SessionSettings {
     extensions: false,
 };
 
-/// Only the client is pinged, so that each step is one Ping.
+/// Only the client is pinged, so each step is one Ping.
 const CLIENT_PINGED: SessionSettings =
     SessionSettings { keepalive: Settings { backend: false, ..SETTINGS.keepalive }, ..SETTINGS };
 
-/// From turn to turn. Adding to an instant takes more instructions where its second is full: over many turns that happens
-/// equally often in each run.
+/// The time from turn to turn. Adding to an instant takes more instructions when its second is full. Over many turns, that
+/// happens equally often in each run.
 const TICK: Duration = Duration::from_micros(1250);
 
 fn main() -> ExitCode {
-    // `cargo bench` adds an option of its own.
+    // `cargo bench` adds an option of its own, which is ignored.
     let words: Vec<String> = env::args().skip(1).filter(|word| word != "--bench").collect();
     let Some(name) = words.first() else {
         STEPS.iter().for_each(|(name, _)| println!("{name}"));
@@ -73,7 +75,7 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// The header of a masked frame.
+/// Reads the header of a masked frame.
 fn header(payload: usize, count: u32) {
     let frame = frame(0x82, payload, Some([7; 4]));
     for _ in 0..count {
@@ -81,7 +83,7 @@ fn header(payload: usize, count: u32) {
     }
 }
 
-/// A masked frame, come whole.
+/// Tracks a masked frame that has come as a whole.
 fn tracker(count: u32) {
     let frame = frame(0x82, 64, Some([7; 4]));
     let (mut tracker, rules) = (Tracker::default(), Rules { sender: Side::Client, extensions: false });
@@ -90,7 +92,7 @@ fn tracker(count: u32) {
     }
 }
 
-/// `count` messages, so many in each read; the sides take turns.
+/// Relays `count` messages, `in_one_read` of them in each read. The sides take turns.
 fn messages(in_one_read: usize, count: u32) {
     let mut to_client = frame(0x82, 64, None).repeat(in_one_read);
     let mut to_backend = frame(0x82, 64, Some([7; 4])).repeat(in_one_read);
@@ -104,7 +106,7 @@ fn messages(in_one_read: usize, count: u32) {
     }
 }
 
-/// A Ping of the backend passes to the client, and the client's Pong back.
+/// Relays a Ping of the backend to the client, and the Pong of the client back.
 fn relayed_ping(count: u32) {
     let (mut ping, mut pong) = (frame(0x89, 4, None), frame(0x8A, 4, Some([7; 4])));
     pong[6..].iter_mut().for_each(|byte| *byte ^= 7);
@@ -118,7 +120,7 @@ fn relayed_ping(count: u32) {
     }
 }
 
-/// A Ping of ours falls due and goes to the client; the client's Pong comes and goes no further.
+/// A Ping of ours falls due and goes to the client. The Pong of the client comes back, and stops here.
 fn our_ping(count: u32) {
     let mut now = Instant::now();
     let mut session = session(CLIENT_PINGED, now);
@@ -151,7 +153,7 @@ fn session(settings: SessionSettings, now: Instant) -> Session {
     )
 }
 
-/// What the driver asks of the session for one read and one write.
+/// Makes the calls that the driver makes for one read and one write.
 fn relay(session: &mut Session, counts: &mut OpCodeCounts, from: Side, bytes: &mut [u8], now: Instant) -> Passed {
     let to = from.other();
     let passed = session.handle_input(from, black_box(bytes), counts, now);
@@ -160,8 +162,8 @@ fn relay(session: &mut Session, counts: &mut OpCodeCounts, from: Side, bytes: &m
     passed
 }
 
-/// A frame of 0x5A, its length written as short as it can be. With a key the payload is left as it is: what it unmasks
-/// to means nothing here.
+/// A frame full of 0x5A, with the shortest form of its length. With a key, the payload stays as it is, because its unmasked
+/// value means nothing here.
 fn frame(first: u8, payload: usize, mask: Option<[u8; 4]>) -> Vec<u8> {
     let masked = if mask.is_some() { 0x80 } else { 0 };
     let mut frame = vec![first];

@@ -1,4 +1,4 @@
-//! Backends are asked before requests are sent to them, and again until they are well.
+//! Active checks: longwire asks backends before it sends requests to them, and asks again until they are well.
 
 use std::sync::{
     Arc,
@@ -11,14 +11,14 @@ use crate::harness::{
     within,
 };
 
-/// Checks that follow one another closely; failures of requests say nothing.
+/// Checks follow one another closely, and failures of requests do not count.
 const QUICK: &str = "interval: 10ms, jitter: 5ms, rise: 1, fall: 2";
 
 fn upstream(check: &str) -> String {
     format!("balance: round_robin, max_fails: 0, health_check: {{ {check}, {QUICK} }}")
 }
 
-/// Sessions until only `backend` gets them: more in a row than chance could send there by turns.
+/// Opens sessions until `backend` gets all of them: more in a row than it would get by turns.
 async fn all_go_to(proxy: &mut Proxy, backend: &Backend) {
     within("all sessions at one backend", async {
         let mut in_a_row = 0;
@@ -32,7 +32,7 @@ async fn all_go_to(proxy: &mut Proxy, backend: &Backend) {
     .await;
 }
 
-/// Requests until `backend` gets one.
+/// Sends requests until `backend` gets one.
 async fn one_goes_to(proxy: &mut Proxy, backend: &Backend) {
     within("a request at the backend", async {
         loop {
@@ -55,7 +55,7 @@ async fn a_backend_that_refuses_connections_is_out_until_it_takes_one() {
     proxy.stop().await;
 }
 
-/// Answers `/health` with 503 while `sick`, and everything else with 200.
+/// Answers `/health` with 503 while `sick`, and every other request with 200.
 fn with_health(sick: &Arc<AtomicBool>) -> Backend {
     let sick = Arc::clone(sick);
     Backend::raw(move |backend: Backend, mut wire| {
@@ -94,7 +94,7 @@ async fn a_backend_that_says_503_to_its_check_is_out_until_it_says_200() {
 async fn a_backend_that_takes_a_connection_and_says_nothing_is_out() {
     let silent = Backend::raw(async |backend: Backend, mut wire| {
         let Some(head) = backend.next_head(&mut wire).await else { return };
-        // A request of a client is answered: nobody but the checks may find out.
+        // A request of a client gets an answer, so that only the checks can find the fault.
         if head.header("user-agent") != Some("longwire-check") {
             wire.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").await;
         }
@@ -118,7 +118,7 @@ enum Speech {
     Flood,
 }
 
-/// Answers plain requests with 200, and a handshake with this.
+/// Answers plain requests with 200, and the handshake of a check with `speech`.
 fn speaking(speech: Speech) -> Backend {
     Backend::script(move |mut wire, head| async move {
         if head.header("sec-websocket-key").is_none() {
@@ -173,7 +173,7 @@ async fn the_websocket_check_is_a_session_from_its_handshake_to_its_close() {
     assert_eq!(head.first_line(), "GET /ws?check=1 HTTP/1.1");
     assert_eq!(head.header("host"), Some(backend.to_string().as_str()));
     wire.accept(&head, "").await;
-    // It is as talkative as a backend may be.
+    // This backend sends as much as a backend may.
     wire.send(unmasked(TEXT, "welcome")).await;
     wire.send(unmasked(PING, "and you?")).await;
     wire.send(unmasked(PONG, "unasked")).await;
@@ -189,7 +189,7 @@ async fn the_websocket_check_is_a_session_from_its_handshake_to_its_close() {
     proxy.stop().await;
 }
 
-/// Echoes on `/ws`; as [`with_health`] else.
+/// Echoes on `/ws`, and otherwise answers as [`with_health`] does.
 fn echo_with_health(sick: &Arc<AtomicBool>) -> Backend {
     let sick = Arc::clone(sick);
     Backend::script(move |mut wire, head| {
@@ -252,7 +252,7 @@ async fn checks_begin_and_end_with_the_file_that_asks_for_them() {
         proxy.reload(&checked);
         all_go_to(&mut proxy, &good).await;
         proxy.reload(&unchecked);
-        // By turns again: every second request is tried at the one that refuses.
+        // The turns are back: every second request is tried first at the backend that refuses.
         let mut tries = 0;
         for _ in 0..4 {
             proxy.client().await.get("/", "").await;

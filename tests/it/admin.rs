@@ -1,4 +1,4 @@
-//! Where an operator looks and orders: who may, what is shown, what is done.
+//! The admin interface: who may use it, what it shows, what its orders do.
 
 use std::{collections::HashSet, net::SocketAddr};
 
@@ -29,7 +29,7 @@ impl Admin {
         }
     }
 
-    /// Status and body of an answer to a request by its own name. `headers`: whole lines.
+    /// Status and body of the answer to a request that names the proxy's own address. `headers` are whole lines.
     async fn ask(self, method: &str, path: &str, headers: &str, body: &str) -> (u16, String) {
         let host = self.0;
         self.ask_bare(&format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\n{headers}"), body).await
@@ -54,7 +54,7 @@ impl Admin {
         serde_json::from_str(&body).unwrap()
     }
 
-    /// Status and `error` of a refusal.
+    /// Status and `error` of a request that is refused.
     async fn refused(self, method: &str, path: &str, headers: &str, body: &str) -> (u16, Value) {
         let (status, body) = self.ask(method, path, headers, body).await;
         let body: Value = serde_json::from_str(&body).unwrap_or_else(|error| panic!("{error} in {body:?}"));
@@ -431,7 +431,7 @@ async fn it_listens_on_a_path_too_for_this_user_only() {
     use std::os::unix::fs::PermissionsExt as _;
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("admin.sock");
-    // What a killed process leaves behind.
+    // The socket that a killed process leaves behind.
     drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
     let setting = format!("admin: {{ bind: \"unix:{}\" }}", path.display());
     let proxy = Proxy::before(&[&Backend::echo()]).with(&setting).start();

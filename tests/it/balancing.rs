@@ -1,10 +1,10 @@
-//! Which backend is next: exact turns, the same backend for the same client, the one with the fewest sessions.
+//! Which backend is next: exact turns, the same backend for one client, the backend with the fewest sessions.
 
 use std::collections::BTreeMap;
 
 use crate::harness::{Backend, Proxy, Wire, frames::masked_close, handshake};
 
-/// A new session and the backend that has it; `fields` go with its handshake.
+/// A new session, and the backend that has it. `fields` are added to its handshake.
 async fn session(proxy: &Proxy, fields: &str) -> (Wire, String) {
     let mut client = proxy.client().await;
     client.send(handshake("/ws", fields)).await;
@@ -12,7 +12,7 @@ async fn session(proxy: &Proxy, fields: &str) -> (Wire, String) {
     (client, backend)
 }
 
-/// Ends a session in order and waits for its record: its permit is back.
+/// Ends a session properly, and waits for its record, which means that its permit is back.
 async fn end(proxy: &mut Proxy, mut client: Wire) {
     client.send(masked_close(1000, "")).await;
     client.expect_close(1000, "").await;
@@ -38,7 +38,7 @@ async fn thirty_requests_by_turns_over_two_backends_are_fifteen_each() {
     let (a, b) = (Backend::echo(), Backend::echo());
     let proxy = Proxy::start(&[&a, &b]);
     for _ in 0..15 {
-        // Two connections, which may be with two workers: turns are one per process.
+        // The two connections may be on two workers, but the turns are those of the whole process.
         assert_eq!(proxy.client().await.get("/", "").await.status(), 200);
         assert_eq!(proxy.client().await.get("/", "").await.status(), 200);
     }
@@ -162,7 +162,7 @@ async fn the_better_of_two_backends_is_the_one_with_fewer_sessions() {
     for _ in 0..10 {
         clients.push(session(&proxy, "").await);
     }
-    // Of two, both are drawn: whoever has more never gets the next one.
+    // With two backends, both are drawn, so the one with more sessions never gets the next.
     assert_eq!((a.heads().len(), b.heads().len()), (5, 5));
     proxy.stop().await;
 }
@@ -177,7 +177,7 @@ async fn least_conn_counts_live_sessions_for_their_whole_life() {
     }
     let (mut on_a, on_b): (Vec<_>, Vec<_>) = sessions.into_iter().partition(|(_, backend)| *backend == a.to_string());
     assert_eq!((on_a.len(), on_b.len()), (3, 3));
-    // Two leave a: the next two go there, whoever's turn it is.
+    // Two sessions leave `a`. The next two go to `a`, whichever backend has the turn.
     for _ in 0..2 {
         end(&mut proxy, on_a.pop().unwrap().0).await;
     }

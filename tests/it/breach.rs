@@ -1,5 +1,5 @@
-//! A side that breaks RFC 6455: what came before is delivered and answered, its author gets 1002, the other side learns
-//! whose fault it was.
+//! A side that breaks RFC 6455: the frames before the breach are delivered and answered, the side that broke it gets 1002,
+//! and the other side learns whose fault it was.
 
 use crate::harness::{
     Backend, Proxy, Wire,
@@ -8,12 +8,13 @@ use crate::harness::{
 
 struct Breach {
     name: &'static str,
-    /// Good frames, the beginning of what becomes bad.
+    /// Good frames, or the beginning of the frames that become bad.
     before: Vec<u8>,
     bytes: Vec<u8>,
 }
 
-/// What no side may send; `frame` builds a frame as the side under test must mask it, `mask_bit` is its length's top bit.
+/// Everything that no side may send. `frame` builds a frame with the mask of the side under test; `mask_bit` is the top bit
+/// of its length.
 fn breaches(frame: fn(u8, Vec<u8>) -> Vec<u8>, mask_bit: u8) -> Vec<Breach> {
     let breach = |name, bytes| Breach { name, before: frame(TEXT, b"before".to_vec()), bytes };
     let after = |name, before: Vec<u8>, bytes| Breach { name, before, bytes };
@@ -50,7 +51,7 @@ async fn a_breach_by_the_client_ends_with_1002_for_it_and_1001_for_the_backend()
         client.send([&before[..], &bytes].concat()).await;
         at_backend.expect(&before).await;
         expect_close_of(&mut at_backend, 1001, name).await;
-        // What the backend still says to the good frames is relayed before the author hears of its breach.
+        // The answer of the backend to the good frames is relayed before the client hears of its breach.
         let answer = unmasked(TEXT, "answer to what came before");
         at_backend.send([&answer[..], &unmasked_close(1001, "")].concat()).await;
         client.expect(answer).await;
@@ -127,7 +128,7 @@ async fn no_byte_after_a_breach_is_relayed() {
     proxy.stop().await;
 }
 
-/// The next frame is a Close with this code; its reason names the cause.
+/// Expects that the next frame is a Close with this code, and that its reason names the cause.
 async fn expect_close_of(wire: &mut Wire, code: u16, breach: &str) {
     let frame = wire.frame().await;
     assert_eq!(frame.close_code(), Some(code), "{breach}: {frame:?}");

@@ -1,4 +1,4 @@
-//! Sessions that carry as much as they can, and whoever is on the same worker.
+//! Sessions that carry as much as they can, beside other clients of the same worker.
 
 use std::{
     io::{Read, Write},
@@ -14,13 +14,16 @@ use crate::harness::{
     frames::{BINARY, TEXT, masked, unmasked},
 };
 
-/// Sessions that flood both ways.
+/// How many sessions flood both ways.
 const SESSIONS: usize = 16;
-/// What they may move while one other client is served. It takes a few wake-ups of a worker, each of which moves a few megabytes
-/// at most; the rest is for a machine on which the client itself waits for a processor.
+/// The most bytes that the floods may move while one other client is served.
+///
+/// To serve it takes a few wake-ups of a worker, each of which moves a few megabytes at most. The rest is for a machine on
+/// which the client itself waits for a processor.
 const MOST: u64 = 48 << 20;
 
-/// Sessions whose ends send and drop without a pause, each in threads of its own, until this is dropped.
+/// Sessions whose ends send without a pause and discard what they read, each in threads of its own, until this value is
+/// dropped.
 struct Flood {
     moved: Arc<AtomicU64>,
     over: Arc<AtomicBool>,
@@ -49,14 +52,14 @@ impl Flood {
             while let Ok(read @ 1..) = reads.read(&mut buffer) {
                 moved.fetch_add(read as u64, Relaxed);
                 if over.load(Relaxed) {
-                    // Wakes whoever is still writing.
+                    // Wakes the thread that is still writing.
                     let _ = reads.shutdown(std::net::Shutdown::Both);
                 }
             }
         });
     }
 
-    /// The least that is moved during one of ten rounds of `work`, after a first one.
+    /// The least that the floods move during one of ten rounds of `work`. One more round comes first and does not count.
     async fn least_moved_during(&self, mut work: impl AsyncFnMut()) -> u64 {
         work().await;
         let mut least = u64::MAX;
@@ -76,7 +79,7 @@ impl Drop for Flood {
     }
 }
 
-/// Without Pings, which would come between what is expected where a test takes long.
+/// A proxy without Pings, which would come between the expected frames in a slow test.
 fn before(backend: &Backend) -> Proxy {
     Proxy::before(&[backend]).with("keepalive: { ping_interval: 0s }").start()
 }

@@ -99,7 +99,7 @@ async fn who_sends_bytes_behind_its_close_reads_the_others_and_is_read_to_its_en
         client.expect_close(1000, "bye").await;
         client.expect_eof().await;
         at_backend.expect_eof().await;
-        // It is still read: nothing of it is answered by a reset.
+        // The proxy still reads these bytes, so the client gets no reset.
         client.send(&behind).await;
         client.finish().await;
         let record = proxy.next_record().await;
@@ -196,7 +196,8 @@ async fn our_close_survives_bytes_that_the_client_was_still_sending() {
     let (client, mut at_backend) = proxy.session_by_hand(&backend).await;
     let (mut client_reads, mut client_writes) = client.split();
     let flood = masked(BINARY, vec![1; 8 << 20]);
-    // The backend goes in the middle of it. Closing over what nobody will read would be a reset, and lose the 1011.
+    // The backend goes in the middle of the flood. If the proxy closed over bytes that it has not read, the client would get
+    // a reset and lose the 1011.
     let ((), ()) = tokio::join!(
         async {
             client_writes.try_send(&flood).await;

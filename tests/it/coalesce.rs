@@ -1,4 +1,4 @@
-//! Sessions that are read together, and whoever is on the same worker.
+//! Sessions that are read together (`coalesce`), beside other clients of the same worker.
 
 use std::{
     fs,
@@ -17,7 +17,7 @@ use crate::harness::{
     within,
 };
 
-/// So many talk at once that waiting for more of them saves wake-ups.
+/// How many sessions talk at once: so many that waiting for more of their events saves wake-ups.
 const SESSIONS: usize = 24;
 
 fn proxy(backend: &Backend, coalesce: &str) -> Proxy {
@@ -37,7 +37,7 @@ async fn close(client: &mut Wire) {
     client.expect_eof().await;
 }
 
-/// Sessions that talk until they are told that it is over.
+/// Sessions that talk until they are told to stop.
 async fn talk(proxy: &Proxy) -> (JoinSet<()>, Arc<AtomicBool>) {
     let (mut talkers, is_over) = (JoinSet::new(), Arc::new(AtomicBool::new(false)));
     for _ in 0..SESSIONS {
@@ -111,7 +111,7 @@ async fn a_worker_whose_sessions_fall_silent_sleeps_and_waits_for_them_no_more()
         silent.push(client);
     }
     for _ in 0..100 {
-        // Thinly spread, so that waiting for more of them saves wake-ups.
+        // The messages are thinly spread, so that waiting for more of them saves wake-ups.
         for client in &mut silent {
             client.send(masked(TEXT, b"between us")).await;
         }
@@ -123,7 +123,7 @@ async fn a_worker_whose_sessions_fall_silent_sleeps_and_waits_for_them_no_more()
         loop {
             let before = process.sleeps();
             tokio::time::sleep(Duration::from_millis(200)).await;
-            // One that goes on waiting for more of them sleeps 400 times.
+            // A worker that goes on waiting for more of them would sleep 400 times.
             if process.sleeps() - before < 20 {
                 break;
             }

@@ -27,7 +27,7 @@ impl Said {
         serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error} in {:?}, {:?}", self.out, self.err))
     }
 
-    /// Done, with nothing on standard error.
+    /// Asserts that the command was done, with nothing on standard error.
     fn well(self) -> Self {
         assert_eq!((self.code, &*self.err), (Some(0), ""), "{}", self.out);
         self
@@ -52,7 +52,7 @@ fn folder() -> tempfile::TempDir {
     folder
 }
 
-/// Answers everything so, in a thread: the test's own waits for the command.
+/// A server that gives every request this answer. It has a thread of its own, because that of the test waits for the command.
 fn another_server(answer: &'static [u8]) -> String {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -170,7 +170,7 @@ async fn while_the_process_ends_an_order_is_done_or_refused_with_words() {
             client.expect_close(1012, "drain").await;
             at_backend.expect_close(1012, "drain").await;
         }
-        // They have been told, and do not answer.
+        // The sessions have been told, but do not answer.
         for id in &ids {
             let killed = done(&["kill", id, "--code", "4003", "--reason", "signed out"]).out;
             assert_eq!(killed, "its end had begun already\n");
@@ -193,7 +193,7 @@ fn ids(folder: &Path) -> Vec<String> {
     sessions.iter().map(|session| session["id"].as_str().unwrap().to_owned()).collect()
 }
 
-/// Runs `longwire` on a terminal, on which somebody types this.
+/// Runs `longwire` on a terminal on which somebody types `typed`.
 fn longwire_asked(folder: &Path, arguments: &str, typed: &str) -> (Option<i32>, String) {
     let command = format!("{} {arguments}", env!("CARGO_BIN_EXE_longwire"));
     let mut terminal = Command::new("script");
@@ -227,7 +227,7 @@ async fn the_last_backend_of_an_upstream_is_drained_only_by_who_means_it() {
     assert!(run(&["status"]).contains("503: no backend on duty"));
     assert_eq!(proxy.client().await.get("/", "").await.status(), 503);
     run(&["drain", "--backend", first, "--undo"]);
-    // Nobody is there to be asked, or nobody is to be.
+    // First nobody is there who could be asked, then nobody is to be asked.
     run(&["drain", "--backend", first, "--keep-sessions"]);
     run(&["drain", "--backend", first, "--undo"]);
     let (code, said) = longwire_asked(folder.path(), &format!("drain --yes --backend {first}"), "");
@@ -245,7 +245,7 @@ async fn a_reload_prints_what_changed_or_what_check_prints() {
     let entry = format!("{{ address: \"{one}\" }}, ");
     assert!(text.contains(&entry));
     std::fs::write(&file, text.replace(&entry, "")).unwrap();
-    // By its own path, so that the names in both outputs are the same.
+    // The path is absolute, so that both outputs name the file alike.
     let path = file.to_str().unwrap();
     let reloaded = longwire(folder.path(), &["reload", "-c", path]).well().out;
     assert_eq!(reloaded, format!("reloaded\n  backend removed   chat/{one}\n"));
@@ -273,7 +273,7 @@ async fn what_is_not_done_exits_with_1_and_what_cannot_be_meant_with_2() {
         let said = longwire(folder.path(), arguments);
         (said.code, said.err)
     };
-    // Other servers: one that says yes to everything, and one that expects TLS.
+    // Two other servers: one that answers everything with 200, and one that expects TLS.
     let other = another_server(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}");
     let tls = another_server(b"\x15\x03\x03\x00\x02\x02\x0a");
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
@@ -340,7 +340,7 @@ fn a_shell_completes_verbs_flags_and_words() {
         ("longwire sessions --sort ", "age idle bytes messages buffered rtt"),
         ("longwire completions f", "fish"),
     ] {
-        // As readline calls the function: the words, the word in question, the one before it.
+        // Calls the function as readline does: the words, the word to complete, the word before it.
         let ask = "source ./longwire.bash; COMP_WORDS=($1); [[ $1 = *' ' ]] && COMP_WORDS+=(''); \
             COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); \
             _longwire longwire \"${COMP_WORDS[COMP_CWORD]}\" \"${COMP_WORDS[COMP_CWORD-1]}\"; echo \"${COMPREPLY[*]}\"";
@@ -378,7 +378,7 @@ fn a_key_of_the_file_is_explained_by_its_path() {
         said("timeouts.close"),
         "timeouts.close\n  takes    a duration\n  default  5s\n\nTo end a session once its end has begun.\n"
     );
-    // A name of the reader's own, a place in a list, neither.
+    // A name that the reader chose, a place in a list, and neither.
     for key in ["upstreams.NAME.balance", "upstreams.chat.balance"] {
         assert!(said(key).starts_with("upstreams.NAME.balance\n  takes    hash, ip_hash, "), "{key}");
         assert!(said(key).contains("\n  round_robin  In turn, by weight.\n"), "{key}");

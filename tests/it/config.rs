@@ -1,4 +1,4 @@
-//! What a configuration may say, and what is said of one that says something else.
+//! What a configuration may say, and which messages a wrong one gets.
 
 #![allow(clippy::unwrap_used)]
 
@@ -16,7 +16,7 @@ use longwire::{
 use proptest::prelude::*;
 use serde_json::Value as Json;
 
-/// Those of a folder that are for this build: `otlp_` and `no_otlp_` are for one with and without that feature.
+/// The files of a folder that are for this build. `otlp_` files need the feature, `no_otlp_` files need a build without it.
 fn fixtures(folder: &str) -> Vec<PathBuf> {
     let other = if cfg!(feature = "otlp") { "no_otlp_" } else { "otlp_" };
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/config").join(folder);
@@ -33,7 +33,7 @@ fn parse(text: &str) -> Result<Loaded, config::Diagnostics> {
     })
 }
 
-/// A whole file in which only `extra` is of interest.
+/// A whole file of which only `extra` matters.
 fn config_with(extra: &str) -> Config {
     let base = "listeners: [{ bind: 127.0.0.1:0 }]\nroutes: [{ upstream: app }]\n\
                 upstreams: { app: { backends: [{ address: \"127.0.0.1:3000\" }] } }\n";
@@ -274,7 +274,7 @@ fn the_shipped_file_shows_the_real_defaults() {
     let shipped: Json = serde_yaml::from_str(config::SHIPPED).unwrap();
     let mut compared = Vec::new();
     compare_defaults(&schema, &schema, &shipped, "", &mut compared);
-    // What the shipped file must set to run as it is.
+    // These keys must be set for the shipped file to run as it is.
     compared
         .retain(|(key, _, _)| !["listeners", "upstreams", "backends", "routes", "self_signed"].contains(&key.as_str()));
     assert!(compared.len() >= 35, "{} defaults", compared.len());
@@ -338,7 +338,7 @@ proptest! {
     }
 }
 
-/// Accepted, or refused with at least one reason that can be printed; never a panic.
+/// Reads `text`. It must be accepted, or refused with at least one message; a panic would be wrong.
 fn answer(text: &str) {
     match parse(text) {
         Ok(loaded) => drop(config::describe(&loaded.config)),

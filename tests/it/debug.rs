@@ -15,12 +15,12 @@ use crate::harness::{
     handshake, within,
 };
 
-/// A client's address that is not the others'.
+/// An address for one client, different from that of the others.
 const ELSEWHERE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
 const MANUAL: &str = include_str!("../../docs/log.md");
 
-/// The binary. Only frames and errors are in its messages.
+/// The binary. Its messages are only frames and errors.
 struct Longwire {
     child: Child,
     folder: tempfile::TempDir,
@@ -57,7 +57,7 @@ impl Longwire {
         longwire
     }
 
-    /// A session of this id from this address.
+    /// A session with this id, from this address.
     async fn session(&self, from: Ipv4Addr, id: &str) -> Wire {
         let socket = TcpSocket::new_v4().unwrap();
         socket.bind((from, 0).into()).unwrap();
@@ -67,15 +67,15 @@ impl Longwire {
         wire
     }
 
-    /// What a verb prints; what it orders has reached every session then.
+    /// Runs a verb, and returns what it prints. Its order has then reached every session.
     fn run(&self, arguments: &[&str]) -> String {
         let said = self.try_run(arguments).unwrap_or_else(|error| panic!("{arguments:?}: {error}"));
-        // Sessions answer after they have heard.
+        // Sessions answer only after they have got the order.
         self.try_run(&["sessions"]).unwrap();
         said
     }
 
-    /// What a verb prints, or what it complains of.
+    /// Runs a verb, and returns what it prints, or its complaint.
     fn try_run(&self, arguments: &[&str]) -> Result<String, String> {
         let longwire = env!("CARGO_BIN_EXE_longwire");
         let output = Command::new(longwire).args(arguments).current_dir(self.folder.path()).output().unwrap();
@@ -92,7 +92,7 @@ impl Longwire {
         frame
     }
 
-    /// Ends it, and gives what it has said that was not asked for.
+    /// Ends the process, and returns the messages that nobody has read yet.
     async fn stop(mut self) -> Vec<String> {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
@@ -114,7 +114,7 @@ impl Drop for Longwire {
     }
 }
 
-/// A message to the echo and back.
+/// Sends a message to the echo, and reads it back.
 async fn echo(wire: &mut Wire, text: &str) {
     wire.send(masked(TEXT, text)).await;
     wire.expect(unmasked(TEXT, text)).await;
@@ -166,7 +166,7 @@ async fn frames_of_a_chosen_client_are_shown_of_its_later_sessions_too_and_over_
         let words = ["request_id", "direction", "opcode"].map(|key| frame[key].as_str().unwrap().to_owned());
         seen.push(words.join(" ") + &close.unwrap_or_default());
     }
-    // Two sessions may be of two workers.
+    // The two sessions may be on two workers.
     seen.sort();
     assert_eq!(
         seen,

@@ -1,4 +1,4 @@
-//! What the documents say is so: their links, their keys, their files, their commands.
+//! Whether the documents are true: their links, their keys, their files, their commands.
 
 mod blocks;
 mod readme;
@@ -63,12 +63,12 @@ fn every_key_of_the_file_has_its_entry_on_the_page_and_by_name() {
     reload_keys::keys(&schema, &schema, "", &mut keys);
     let page = config::markdown();
     for key in &keys {
-        // Paths there: `upstreams.*.backends.[].weight`.
+        // The schema writes paths as `upstreams.*.backends.[].weight`.
         let key = key.replace(".[]", "[]").replace('*', "NAME");
         let (section, last) = key.rsplit_once('.').unwrap_or(("", &key));
         let entry = config::explain(&key).unwrap_or_else(|error| panic!("{error}"));
         assert!(entry.starts_with(&format!("{key}\n  takes    ")), "{entry}");
-        // Those of each side are told in the row of the key above them.
+        // The keys of each side stand in the row of the key above them.
         let (section, last) = match section.strip_suffix(".pong_timeout") {
             Some(section) => (section, "pong_timeout"),
             None => (section, last),
@@ -106,7 +106,7 @@ fn every_link_of_a_document_leads_somewhere() {
                 if !is_there || !(anchor.is_empty() || anchors(&text(&path)).contains(anchor)) {
                     wrong.push(format!("{}: {target}", page.display()));
                 }
-                // The pages are a book too, which has nothing but docs/.
+                // The pages are also a book, and the book has only docs/.
                 if folder == "docs" && target.starts_with("..") {
                     wrong.push(format!("{}: {target} is not in the book", page.display()));
                 }
@@ -117,14 +117,14 @@ fn every_link_of_a_document_leads_somewhere() {
     assert!(links > 80, "{links} links");
 }
 
-/// Where the links and pictures of a page lead, but those to other hosts.
+/// The targets of the links and pictures of a page, except those on other hosts.
 fn targets(page: &str) -> Vec<String> {
     let page = outside_of_blocks(page);
     let targets = page.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(target, _)| target.to_owned());
     targets.filter(|target| !target.contains("://") && !target.contains(' ')).collect()
 }
 
-/// The anchors of the headings of a page, as hosts and mdBook make them.
+/// The anchors of the headings of a page, as hosting sites and mdBook make them.
 fn anchors(page: &str) -> BTreeSet<String> {
     let headings = outside_of_blocks(page);
     let headings =
@@ -155,7 +155,7 @@ fn every_key_that_a_document_names_is_a_key() {
         let page_text = outside_of_blocks(&text(&page));
         for word in page_text.split('`').skip(1).step_by(2) {
             let is_path = word.chars().all(|c| c.is_ascii_lowercase() || "_.46[]".contains(c)) && word.contains('.');
-            // Names of files look alike.
+            // Names of files look like paths of keys.
             let is_file = [".md", ".yaml", ".yml", ".rs", ".json", ".sock"].iter().any(|end| word.ends_with(end));
             if is_path && !is_file && word.split('.').next().is_some_and(|first| sections.contains(&first.to_owned())) {
                 named += 1;
@@ -189,7 +189,7 @@ fn every_file_in_a_document_is_accepted_by_check() {
     assert!(files > 20, "{files} files");
 }
 
-/// A piece of a file, with the sections that no file can do without.
+/// A piece of a file, completed with the sections that every file needs.
 fn completed(piece: &str) -> String {
     let needed = [
         ("listeners:", "listeners: [{ bind: 127.0.0.1:0 }]\n"),
@@ -200,7 +200,7 @@ fn completed(piece: &str) -> String {
     missing.fold(piece.to_owned(), |text, (_, section)| text + section)
 }
 
-/// The certificates and tokens that a file names, in its folder.
+/// Makes the certificates and tokens that a file names, in the folder of the file.
 fn make_named_files(folder: &Path, file: &str, place: &str) {
     let file: Value = serde_yaml::from_str(file).unwrap_or_else(|error| panic!("{place}: {error}"));
     for tls in file["listeners"].as_array().into_iter().flatten().map(|listener| &listener["tls"]) {

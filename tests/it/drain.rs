@@ -1,4 +1,4 @@
-//! The end of the process: announced to every session, waited for, and over in time.
+//! The end of the process: every session is told, the process waits for them, and it ends in time.
 
 use std::time::Duration;
 
@@ -44,12 +44,12 @@ async fn requests_on_open_connections_get_503_and_new_connections_are_refused() 
     let backend = Backend::echo();
     let mut proxy = Proxy::before(&[&backend]).timeout("drain", "8s").timeout("close", "8s").start();
     let address = proxy.address();
-    // As long as this session does not answer, the drain lasts.
+    // The drain lasts as long as this session does not answer.
     let mut client = proxy.session().await;
     let mut open = proxy.client().await;
     assert_eq!(open.get("/", "").await.status(), 200);
     let (drained, ()) = tokio::join!(proxy.drain(), async {
-        // The order reaches the connections a moment after the call: the last good answer is the sign.
+        // The order reaches the connections a moment after the call. The first answer that is not 200 shows that it did.
         let response = loop {
             let response = open.get("/", "").await;
             if response.status() != 200 {
@@ -142,7 +142,7 @@ async fn closes_are_spread_over_no_more_than_half_of_the_drain() {
     let backend = Backend::echo();
     let mut proxy = Proxy::before(&[&backend]).timeout("drain", "4s").start();
     let mut clients = Vec::new();
-    // So many that each second of the spread has its twenty.
+    // So many sessions that each second of the spread has its twenty.
     for _ in 0..60 {
         let mut client = proxy.session().await;
         client.send(masked(TEXT, "x")).await;
@@ -202,7 +202,7 @@ async fn while_a_drain_is_announced_everything_is_served_and_only_readiness_fail
 async fn a_drain_of_everything_is_taken_back_and_the_process_serves_again() {
     let backend = Backend::echo();
     let proxy = Proxy::before(&[&backend]).with("drain: { spread: 1h }").start();
-    // Enough of them for a spread of 5 s: the moment of most has not come.
+    // Enough sessions for a spread of 5 s. The moment of most of them has not come yet.
     let mut sessions = Vec::new();
     for _ in 0..100 {
         sessions.push(proxy.session().await);

@@ -1,10 +1,11 @@
-//! An answer that we read ourselves and one that hyper reads come to the same, wherever it is cut.
+//! An answer that longwire reads itself and an answer that hyper reads have the same outcome, wherever the answer is cut.
 
 use serde_json::Value;
 
 use crate::harness::{Backend, Proxy, Wire, within};
 
-/// What a backend says to a request, and what it sends behind that. `!` at the end of a body: it hangs up there.
+/// Answers of a backend, each with the bytes that the backend sends behind it. A `!` at the end of a body means that the
+/// backend hangs up there.
 const ANSWERS: [(&str, &str); 49] = [
     ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", ""),
     ("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", ""),
@@ -57,24 +58,25 @@ const ANSWERS: [(&str, &str); 49] = [
     ("HTTP/1.1 204 No Content\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\ntwo"),
 ];
 
-/// Who reads the answers of a backend.
+/// The reader of a backend's answers.
 #[derive(Debug, Clone, Copy)]
 enum Reader {
-    /// hyper, since it has a connection from its first answer in chunks on.
+    /// hyper. The first answer on the connection comes in chunks, and from then on hyper has the connection.
     Hyper,
     Ours,
 }
 
-/// What becomes of an exchange.
+/// The outcome of an exchange.
 #[derive(Debug, PartialEq)]
 struct Outcome {
-    /// All that the client reads of it and of the request behind it, without the time of day.
+    /// Everything that the client reads, of this answer and the next one, without the time of day.
     read: String,
-    /// What the record says of it.
+    /// The record of the exchange.
     record: Vec<Value>,
 }
 
-/// Answers as the target says: `/ANSWER/CUT`. To `/next` it says whether that came over the same connection.
+/// Gives the answer that the target names: `/ANSWER/CUT`. The answer to `/next` says whether the request came over the same
+/// connection.
 async fn serve(backend: Backend, mut wire: Wire) {
     let mut was_asked = false;
     while let Some(head) = backend.next_head(&mut wire).await {
@@ -101,7 +103,7 @@ async fn serve(backend: Backend, mut wire: Wire) {
     }
 }
 
-/// Sends an answer in two pieces; false at its end.
+/// Sends an answer in two pieces. Returns `false` if the connection is at its end.
 async fn answer(wire: &mut Wire, target: &str) -> bool {
     let mut parts = target.split('/').skip(1).map(|part| part.parse::<usize>().unwrap());
     let (place, cut) = (parts.next().unwrap(), parts.next().unwrap());
@@ -111,11 +113,11 @@ async fn answer(wire: &mut Wire, target: &str) -> bool {
         None => (answer, false),
     };
     let all = [text, behind].concat();
-    // What lies behind an answer comes with its last bytes: later it could be an answer to another request.
+    // The bytes behind an answer come with its last bytes. Later they could be the answer to another request.
     let (first, second) = all.as_bytes().split_at(if cut < text.len() { cut } else { all.len() });
     let mut goes_on = wire.try_send(first).await;
     if !second.is_empty() {
-        // Whoever waits for the first piece has its turn.
+        // The task that waits for the first piece has its turn.
         tokio::task::yield_now().await;
         goes_on = goes_on && wire.try_send(second).await;
     }
@@ -126,7 +128,7 @@ async fn answer(wire: &mut Wire, target: &str) -> bool {
     goes_on && !hangs_up
 }
 
-/// Has an answer, cut there, read by this reader, and asks for another one behind it on the same connection of the client.
+/// Lets `reader` read an answer that is cut at `cut`, then asks for another answer on the same connection of the client.
 async fn exchange(proxy: &mut Proxy, reader: Reader, method: &str, place: usize, cut: usize) -> Outcome {
     let mut client = proxy.client().await;
     let warm = match reader {
@@ -134,7 +136,7 @@ async fn exchange(proxy: &mut Proxy, reader: Reader, method: &str, place: usize,
         Reader::Ours => "/ours",
     };
     assert_eq!(client.get(warm, "").await.text(), "warm");
-    // Who speaks HTTP/1.0 reads no chunks, whose sizes would tell of the cuts.
+    // A client of HTTP/1.0 reads no chunks. The sizes of chunks would show where the answer was cut.
     let asked = format!("{method} /{place}/{cut} HTTP/1.0\r\nHost: chat\r\nConnection: keep-alive\r\n\r\n");
     client.send(asked + "GET /next HTTP/1.1\r\nHost: chat\r\nConnection: close\r\n\r\n").await;
     let read = within("all answers", client.whatever_comes()).await;
@@ -161,12 +163,12 @@ async fn an_answer_comes_to_the_same_whoever_reads_it_and_wherever_it_is_cut() {
         for method in ["GET", "HEAD"] {
             let whole = answer.len();
             let mut expected = exchange(&mut by_hyper, Reader::Hyper, method, place, whole).await;
-            // A body in answer to HEAD lies behind it.
+            // A body in answer to HEAD counts as bytes behind the answer.
             let cuts = if method == "GET" { 0..whole } else { 0..0 };
             for cut in cuts.chain([whole]) {
                 let found = exchange(&mut by_us, Reader::Ours, method, place, cut).await;
                 expected.record[4] = found.record[4].clone();
-                // Of an answer that breaks off hyper may lose what it has not written yet. We lose nothing.
+                // If an answer breaks off, hyper may lose the bytes that it has not written yet. longwire loses nothing.
                 let is_whole = found.read.starts_with(&expected.read);
                 let is_lost = cut < whole && expected.read.starts_with(&found.read);
                 if found.record[1] == "backend_lost" && (is_whole || is_lost) {

@@ -1,5 +1,4 @@
-//! Every way a session ends, or does not begin, is told alike by the log, the metrics and what the live page shows:
-//! nothing is unexplained.
+//! Every way in which a session ends, or does not begin, has the same cause in the log, in the metrics and on the live page.
 
 mod refusals;
 
@@ -21,7 +20,7 @@ use crate::harness::{
     within,
 };
 
-/// What ends the session.
+/// The event that ends the session.
 #[derive(Debug, Clone, Copy)]
 enum Event {
     /// One side sends these bytes.
@@ -29,14 +28,14 @@ enum Event {
     Backend(&'static [u8]),
     ClientGoes,
     BackendGoes,
-    /// One side sends nothing any more, the other answers its Pings.
+    /// One side sends nothing any more. The other side answers its Pings.
     ClientSleeps,
     BackendSleeps,
-    /// One message of so many bytes.
+    /// The client sends one message of this many bytes.
     ClientSends(usize),
-    /// So many messages.
+    /// The client sends this many messages.
     ClientChatters(usize),
-    /// The client takes nothing of what the backend sends.
+    /// The client reads nothing of what the backend sends.
     ClientReadsNothing,
     /// Only time passes.
     Nothing,
@@ -78,7 +77,7 @@ async fn log_metrics_and_page_name_the_same_cause_initiator_and_code() {
     assert_eq!(seen, all);
 }
 
-/// A session that this ends; the cause that all three name.
+/// Lets `event` end a session. Returns the cause, which log, metrics and page must all name.
 async fn explained(with: impl Fn(Setup) -> Setup, event: Event) -> String {
     let backend = Backend::by_hand();
     let mut proxy = with(before(&[&backend])).start();
@@ -89,7 +88,7 @@ async fn explained(with: impl Fn(Setup) -> Setup, event: Event) -> String {
     agree(proxy, &record).await
 }
 
-/// What is still open of the two ends.
+/// Makes the event happen. Returns the ends that are still open.
 async fn happen(proxy: &mut Proxy, event: Event, mut client: Wire, mut at_backend: Wire) -> Vec<Wire> {
     match event {
         Event::Client(bytes) => client.send(bytes).await,
@@ -147,14 +146,14 @@ async fn answer_pings(wire: &mut Wire, is_backend: bool) {
             return;
         }
         let pong = if is_backend { unmasked(0x8A, &frame.payload) } else { masked(0x8A, &frame.payload) };
-        // The session may have ended meanwhile.
+        // The session may have ended in the meantime.
         if !wire.try_send(pong).await {
             return;
         }
     }
 }
 
-/// The one cause that needs a backend with a mind of its own.
+/// The one cause that needs a backend with checks.
 async fn explained_by_its_checks() -> String {
     let sick = Arc::new(AtomicBool::new(false));
     let state = Arc::clone(&sick);
@@ -183,7 +182,7 @@ async fn explained_by_its_checks() -> String {
     agree(proxy, &record).await
 }
 
-/// The metrics and the last endings say what the record says.
+/// Asserts that the metrics and the last endings say the same as the record.
 async fn agree(proxy: Proxy, record: &Value) -> String {
     let word = |key: &str| record[key].as_str().unwrap_or_else(|| panic!("{key} in {record}")).to_owned();
     let (cause, initiator) = (word("cause"), word("initiator"));
@@ -206,7 +205,7 @@ async fn agree(proxy: Proxy, record: &Value) -> String {
     let counted: Vec<_> = metrics.lines().filter(|line| line.starts_with("websocket_closes_total{")).collect();
     assert_eq!(counted.len(), 1, "{counted:?}");
     assert!(counted[0].contains(&labels) && counted[0].ends_with(" 1"), "{labels} in {counted:?}");
-    // Of the causes, those that are limits.
+    // Some causes are limits.
     let limits = matches!(&*cause, "memory" | "message_too_big" | "rate_limited").then_some(&*cause);
     assert_eq!(limits_hit(&metrics), limits.map(|limit| (limit.to_owned(), 1)).into_iter().collect::<Vec<_>>());
     proxy.stop().await;
@@ -220,7 +219,7 @@ fn limits_hit(metrics: &str) -> Vec<(String, u64)> {
     hits.map(|(limit, count)| (limit.to_owned(), count.parse().unwrap())).collect()
 }
 
-/// The label of a code: applications' own are one.
+/// The label of a close code. The sessions here end with codes that have a label of their own.
 fn class(code: Option<u64>) -> String {
     match code {
         None => "none".to_owned(),

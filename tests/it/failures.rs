@@ -1,4 +1,4 @@
-//! Parts that die though none should: the process leaves and says so, it does not go on without them.
+//! Parts that die, though none should: the process then says so and ends. It does not go on without them.
 
 use std::{
     fs,
@@ -23,7 +23,7 @@ async fn a_worker_that_dies_takes_its_own_connections_along_and_the_others_are_d
         let backend = Backend::echo();
         let mut proxy =
             Proxy::before(&[&backend]).timeout("drain", "10s").with("drain: { spread: 0s, wait: 5s }").start();
-        // By turns, as each is placed where the fewest are.
+        // The sessions are on different workers, because each connection goes to the worker with the fewest.
         let mut sessions = vec![proxy.session().await, proxy.session().await];
         let waiting = proxy.client().await;
         let control = proxy.control_handle();
@@ -37,7 +37,7 @@ async fn a_worker_that_dies_takes_its_own_connections_along_and_the_others_are_d
         stays.send(masked(TEXT, "still here")).await;
         stays.expect(unmasked(TEXT, "still here")).await;
         if dead == 1 {
-            // It has the fewest now, and gets none.
+            // The dead worker has the fewest connections now, but gets none.
             for _ in 0..4 {
                 assert_eq!(proxy.client().await.get("/", "").await.status(), 200);
             }
@@ -54,7 +54,7 @@ async fn a_worker_that_dies_takes_its_own_connections_along_and_the_others_are_d
     }
 }
 
-/// The real program on free ports, with this in its environment, and what it says.
+/// The real program on free ports, with a fault in its environment, and its messages.
 struct Running {
     child: Child,
     messages: BufReader<std::process::ChildStderr>,
@@ -74,7 +74,7 @@ fn free_address() -> SocketAddr {
 }
 
 impl Running {
-    /// `descriptors`: so many may be open.
+    /// `descriptors`: how many descriptors may be open.
     fn start(folder: &Path, fault: &str, descriptors: usize) -> Self {
         let (address, admin) = (free_address(), free_address());
         let file = folder.join("proxy.yaml");
@@ -93,7 +93,7 @@ impl Running {
         Self { child, messages, address, admin }
     }
 
-    /// What it says, until it is ready or has ended; whether it is ready.
+    /// The messages until the program is ready or has ended, and whether it is ready.
     fn until_ready(&mut self) -> (String, bool) {
         let (mut text, mut line) = (String::new(), String::new());
         while self.messages.read_line(&mut line).unwrap() > 0 {
@@ -106,7 +106,7 @@ impl Running {
         (text, false)
     }
 
-    /// What it says until its end, and its exit code.
+    /// The messages until the program ends, and its exit code.
     fn end(mut self) -> (String, Option<i32>) {
         let mut text = String::new();
         self.messages.read_to_string(&mut text).unwrap();
@@ -121,7 +121,7 @@ fn whatever_vital_part_dies_the_process_drains_and_exits_with_1() {
         let mut running = Running::start(folder.path(), fault, 1024);
         let (said, is_ready) = running.until_ready();
         assert!(is_ready, "{said}");
-        // Some only die when they have something to do.
+        // Some parts die only when they have something to do.
         for address in [running.address, running.admin] {
             thread::spawn(move || drop(TcpStream::connect(address)));
         }

@@ -12,7 +12,7 @@ use crate::harness::{
     within,
 };
 
-/// Ends of sessions by force, and sessions at a time.
+/// How many sessions end by force, and how many live at a time.
 const KILLS: usize = 500;
 const SLOTS: usize = 20;
 
@@ -30,7 +30,7 @@ async fn a_backend_killed_inside_a_message_cuts_that_session_and_no_other() {
     let half = &unmasked(BINARY, [7; 100_000])[..60_000];
     tokio::join!(at_backend.send(half), client.expect(half));
     at_backend.reset();
-    // Inside a frame nothing can be said.
+    // Inside a frame, no Close can be sent.
     client.expect_gone().await;
     let record = proxy.next_record().await;
     assert_eq!((&record["cause"], &record["initiator"]), (&"backend_lost".into(), &"backend".into()), "{record}");
@@ -83,7 +83,7 @@ async fn no_handshake_fails_while_a_backend_is_killed_and_returns() {
             assert!(echoes(&mut proxy.session().await).await, "the other one serves");
         }
         dying = Backend::echo_at(address);
-        // It gets its turn again, sooner or later; until then nobody is refused.
+        // The backend gets its turn again sooner or later. Until then, nobody is refused.
         while dying.connections() == 0 {
             proxy.session().await;
         }
@@ -97,7 +97,7 @@ async fn echoes(session: &mut Wire) -> bool {
     session.take(8).await == unmasked(TEXT, "alive?")
 }
 
-/// Echoes, and dies in the way that a text asks for.
+/// Echoes, and dies in the way that the text of a message asks for.
 fn mortal() -> Backend {
     Backend::raw(async |backend: Backend, mut wire| {
         let Some(head) = backend.next_head(&mut wire).await else { return };
@@ -126,7 +126,7 @@ fn mortal() -> Backend {
     })
 }
 
-/// Numbers that look random and are the same in each run.
+/// Numbers that look random, but are the same in each run.
 struct Numbers(u64);
 
 impl Numbers {
@@ -144,7 +144,7 @@ impl Numbers {
     }
 }
 
-/// A session: messages that must come back byte by byte, then its end; tells how it was ended.
+/// A session: its messages must come back byte by byte, then it ends. Returns how it ended.
 async fn live_and_die(proxy: &Proxy, numbers: &mut Numbers) -> &'static str {
     let mut client = proxy.session().await;
     for _ in 0..numbers.below(6) {
@@ -182,7 +182,8 @@ async fn live_and_die(proxy: &Proxy, numbers: &mut Numbers) -> &'static str {
         }
         _ => {
             client.send(masked(TEXT, "half")).await;
-            // A reset may overtake what was sent before it; what comes is the begin of that, or word of the loss.
+            // A reset may overtake the bytes before it. The client reads the begin of these bytes, or a Close that names the
+            // loss.
             let came = client.rest().await;
             let half = &unmasked(BINARY, [9; 50_000])[..30_000];
             assert!(half.starts_with(&came) || came == unmasked_close(1011, "backend lost"), "{} bytes", came.len());
@@ -204,7 +205,7 @@ async fn five_hundred_kills_cost_no_other_session_a_byte_and_leave_a_record_each
         }
         ends
     };
-    // One lives through it all.
+    // This session lives through all the faults.
     let mut survivor = proxy.session().await;
     let mut ends = BTreeMap::<&str, usize>::new();
     let slots = futures_util::future::join_all((1..=SLOTS as u64).map(slot)).await;

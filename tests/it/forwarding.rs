@@ -1,10 +1,10 @@
-//! What a backend is told about the client, and what it is not told: the same for handshakes and plain requests.
+//! What a backend is told about the client, and what not. It is the same for handshakes and plain requests.
 
 use serde_json::Value;
 
 use crate::harness::{Backend, HANDSHAKE_HEADERS, Head, Process, Proxy, Wire, frames::masked_close};
 
-/// Sends `fields` with a plain request and with a handshake; gives what the backend read and what was recorded.
+/// Sends `fields` with a plain request and with a handshake. Returns what the backend read and what was recorded.
 async fn forwarded(settings: &str, fields: &str) -> Vec<(Head, Value)> {
     let backend = Backend::echo();
     let mut proxy = Proxy::before(&[&backend]).with(settings).start();

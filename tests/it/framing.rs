@@ -71,7 +71,7 @@ async fn large_messages_pass_in_both_directions_at_once() {
 
 #[tokio::test]
 async fn lengths_written_longer_than_needed_pass_as_they_are() {
-    // RFC 6455 §5.2 asks for the shortest form; a proxy that rewrote it would have to be right about it for ever.
+    // RFC 6455 §5.2 asks for the shortest form. A proxy that rewrote the length would have to be right about that for ever.
     let backend = Backend::by_hand();
     let proxy = Proxy::start(&[&backend]);
     let (mut client, mut at_backend) = proxy.session_by_hand(&backend).await;
@@ -83,7 +83,7 @@ async fn lengths_written_longer_than_needed_pass_as_they_are() {
 
 #[tokio::test]
 async fn text_that_is_no_utf_8_passes_as_it_is() {
-    // RFC 6455 §8.1 makes it the endpoint's to fail the connection.
+    // RFC 6455 §8.1 leaves it to the endpoint to fail the connection.
     let backend = Backend::by_hand();
     let proxy = Proxy::start(&[&backend]);
     let (mut client, mut at_backend) = proxy.session_by_hand(&backend).await;

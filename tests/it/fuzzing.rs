@@ -1,5 +1,5 @@
-//! What the fuzz targets of `fuzz/` check, on random input and on the seeds in git: `fuzz/run` has the same bodies run by
-//! libFuzzer, which finds its way by coverage.
+//! The checks of the fuzz targets in `fuzz/`, on random input and on the seeds in git. `fuzz/run` lets libFuzzer, which is
+//! led by coverage, run the same functions.
 
 mod config;
 mod frame;
@@ -15,7 +15,7 @@ fn cases(cases: u32) -> ProptestConfig {
     ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
 }
 
-/// Bytes among which the small ones and those that begin frames are frequent.
+/// Bytes in which small ones, and those that begin frames, are frequent.
 fn bytes(most: usize) -> impl Strategy<Value = Vec<u8>> {
     let telling = prop::sample::select(&[
         0x00, 0x01, 0x02, 0x80, 0x81, 0x82, 0x88, 0x89, 0x8A, 0xC1, 0x7D, 0x7E, 0x7F, 0xFE, 0xFF,
@@ -23,7 +23,7 @@ fn bytes(most: usize) -> impl Strategy<Value = Vec<u8>> {
     vec(prop_oneof![2 => telling, 1 => 0..16_u8, 1 => any::<u8>()], 0..most)
 }
 
-/// A seed with some bytes overwritten, cut out or put in.
+/// A seed in which some bytes are overwritten, cut out or added.
 fn damaged(target: &'static str) -> impl Strategy<Value = Vec<u8>> {
     let change = (any::<prop::sample::Index>(), 0..4_usize, vec(any::<u8>(), 0..4));
     (prop::sample::select(seeds(target)), vec(change, 0..4)).prop_map(|(mut seed, changes)| {
@@ -36,7 +36,7 @@ fn damaged(target: &'static str) -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
-/// The seeds of a target; there are some.
+/// The seeds of a target, at least one.
 fn seeds(target: &str) -> Vec<Vec<u8>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds").join(target);
     let files = fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));

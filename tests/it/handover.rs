@@ -1,4 +1,4 @@
-//! Listening sockets that go from process to process: no connection is refused, and no session is lost before its time.
+//! Listening sockets that pass from process to process: no connection is refused, and no session is lost too early.
 
 use std::{
     io::{Read as _, Write as _},
@@ -25,7 +25,7 @@ async fn a_successor_takes_the_listeners_over_and_refuses_nobody() {
     let address = old.address();
     let mut session = old.session().await;
     let handover = Handover::bind(&path, &mut Inherited::default()).unwrap();
-    // Somebody connects all the time.
+    // A visitor connects all the time.
     let visitor = tokio::spawn(async move {
         for visit in 0..300 {
             let response = Wire::connect(address).await.get("/", "connection: close\r\n").await;
@@ -78,7 +78,7 @@ async fn without_a_predecessor_the_path_is_simply_bound() {
     let path = folder.path().join("longwire.sock");
     assert!(!collect(&path).await.ready().unwrap());
     let first = Handover::bind(&path, &mut Inherited::default()).unwrap();
-    // What a process left behind that ended without a successor.
+    // The socket that a process leaves behind when it ends without a successor.
     drop(first);
     assert!(!collect(&path).await.ready().unwrap());
     Handover::bind(&path, &mut Inherited::default()).unwrap();
@@ -115,7 +115,7 @@ async fn clients_resume_their_tls_sessions_at_the_successor() {
     let new = take_over_as(setup, &old, Handover::bind(&path, &mut Inherited::default()).unwrap(), &path).await;
     old.drain().await;
     assert_eq!(visit(&new, &connector).await, HandshakeKind::Resumed);
-    // What the successor gave, and once more.
+    // This visit resumes with the ticket that the successor gave at the visit before.
     assert_eq!(visit(&new, &connector).await, HandshakeKind::Resumed);
     new.stop().await;
     old.stop().await;
@@ -125,7 +125,7 @@ async fn clients_resume_their_tls_sessions_at_the_successor() {
 async fn a_predecessor_of_another_version_says_less_or_more() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("longwire.sock");
-    // The sockets only; a part that nobody knows; one that is cut off; keys that are none.
+    // Only the sockets; a part that nobody knows; a part that is cut off; keys that are no keys.
     for said in [&b"S"[..], b"SX\0\x03new", b"SX\0\x09new", b"ST\0\x03new", b"SX\0"] {
         let predecessor = UnixListener::bind(&path).unwrap();
         let handing_over = std::thread::spawn(move || {
@@ -170,7 +170,7 @@ async fn take_over_as(setup: Setup, old: &Proxy, handover: Handover, path: &Path
     let successor = async {
         let mut inherited = collect(path).await;
         let new = setup.start_with(&mut inherited);
-        // It waits for the old one, which runs on this thread.
+        // `ready` waits for the old process, which runs on this thread.
         assert!(tokio::task::spawn_blocking(|| inherited.ready()).await.unwrap().unwrap());
         new
     };

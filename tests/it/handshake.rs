@@ -1,5 +1,5 @@
-//! A request is a WebSocket when all of RFC 6455 §4.2.1 says so, in any spelling that the RFCs allow; half of one is
-//! an error.
+//! A request is a WebSocket handshake if it has everything that RFC 6455 §4.2.1 asks for, in any spelling that the RFCs
+//! allow. A request with only a part of it is an error.
 
 use crate::harness::{
     Backend, HANDSHAKE_HEADERS, Proxy,

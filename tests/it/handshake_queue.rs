@@ -1,4 +1,4 @@
-//! Handshakes in flight have a limit per backend; the others wait in line.
+//! The number of handshakes in flight has a limit for each backend. Further handshakes wait in line.
 
 use std::sync::{
     Arc,
@@ -9,7 +9,8 @@ use tokio::{sync::Semaphore, task::JoinSet};
 
 use crate::harness::{Backend, Proxy, handshake};
 
-/// A backend that answers a handshake when the test permits it, and how many it has in hand at most.
+/// A backend that answers a handshake only when the test permits it. `most` becomes the highest number of handshakes that one
+/// backend had at a time.
 fn slow(permits: &Arc<Semaphore>, most: &Arc<AtomicUsize>) -> Backend {
     let (permits, most) = (Arc::clone(permits), Arc::clone(most));
     let in_hand = Arc::new(AtomicUsize::new(0));
@@ -39,7 +40,7 @@ async fn fifty_clients_are_all_served_and_never_more_than_the_limit_at_a_time() 
             client
         });
     }
-    // One handshake after another is answered, however they are spread.
+    // The handshakes are answered one after the other, however they are spread.
     let mut served = Vec::new();
     while served.len() < 50 {
         permits.add_permits(1);
@@ -100,7 +101,7 @@ async fn a_client_that_gives_up_waiting_makes_way_for_the_next() {
     for client in &mut two {
         client.send(handshake("/ws", "X-Who: impatient\r\n")).await;
     }
-    // Of the two only one has a place in the line.
+    // Only one of the two has a place in the line.
     let [one, other] = &mut two;
     let refused = tokio::select! {
         _ = one.response() => 0,

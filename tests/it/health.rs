@@ -1,4 +1,5 @@
-//! Failures are seen, paid for by the next backend, and forgiven: nothing is sent twice that may not be.
+//! Failures are noticed, the next backend takes over, and a backend that is well again is forgiven. Nothing is sent twice
+//! that must not be.
 
 use crate::harness::{
     Backend, Proxy,
@@ -69,7 +70,7 @@ async fn a_backend_that_returns_gets_sessions_again_after_fail_timeout() {
         }
     })
     .await;
-    // The trial succeeded with its 101: it takes its full turns while that session lives.
+    // The trial counted as a success at its 101, so the backend takes its full turns while that session still lives.
     let before = lost.heads().len();
     for _ in 0..10 {
         proxy.session().await;

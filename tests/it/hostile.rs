@@ -1,6 +1,6 @@
 //! Attacks that no other file plays: floods, resets at every point, garbage, a machine that runs out of something.
-//! `tests/attacks/run` plays them, and all the others, against the binary and measures its memory; its table names the test
-//! of each.
+//!
+//! `tests/attacks/run` plays all attacks against the binary and measures its memory. Its table names the test of each.
 
 use std::{
     fs::File,
@@ -25,7 +25,7 @@ async fn exchange(client: Wire, sent: Vec<u8>, expected: Vec<u8>) {
     tokio::join!(reading.expect(expected), writing.send(sent));
 }
 
-/// A session that must not notice.
+/// Asserts that a session has noticed nothing.
 async fn assert_unhurt(witness: &mut Wire) {
     witness.send(masked(TEXT, "still here")).await;
     witness.expect(unmasked(TEXT, "still here")).await;
@@ -137,7 +137,7 @@ async fn a_backend_reset_after_any_byte_ends_its_session_only() {
         if cut < opening.len() {
             assert_eq!(client.response().await.status(), 502, "after {cut} bytes");
         }
-        // A reset may overtake the bytes before it; whatever came, it comes to an end.
+        // A reset may overtake the bytes before it. In any case the stream ends.
         client.rest().await;
     }
     assert_unhurt(&mut witness).await;
@@ -147,7 +147,7 @@ async fn a_backend_reset_after_any_byte_ends_its_session_only() {
 
 #[tokio::test]
 async fn a_client_that_never_reads_its_answer_holds_the_backend_back_and_is_cut() {
-    // It sends without an end, until nobody takes any more.
+    // The backend sends without an end, until nobody takes any more bytes.
     let backend = Backend::raw(async |backend: Backend, mut wire| {
         if backend.next_head(&mut wire).await.is_some() {
             wire.send("HTTP/1.1 200 OK\r\nContent-Length: 1099511627776\r\n\r\n").await;
@@ -173,7 +173,7 @@ async fn pipelined_requests_whose_answers_nobody_reads_stop_being_served() {
     let proxy = Proxy::before(&[&backend]).timeout("response", "300ms").start();
     let mut client = proxy.client().await;
     let requests = 5_000;
-    // The connection may be cut before all of it has been taken.
+    // The connection may be cut before all requests have been taken.
     client.try_send("GET / HTTP/1.1\r\nHost: chat\r\n\r\n".repeat(requests)).await;
     let records = proxy.stop().await;
     assert!(records.len() < requests / 2, "{} requests served", records.len());
@@ -226,7 +226,7 @@ async fn absurd_paths_are_refused_or_pass_as_they_are_and_break_no_line_of_the_l
             passed.push(path);
         }
     }
-    // Each line was read as JSON on its way here.
+    // Each line was read as JSON on its way to the test.
     let records = proxy.stop().await;
     let recorded: Vec<_> = records
         .iter()
@@ -235,7 +235,7 @@ async fn absurd_paths_are_refused_or_pass_as_they_are_and_break_no_line_of_the_l
         .collect();
     assert_eq!(recorded.len(), passed.len());
     for (recorded, passed) in recorded.into_iter().zip(passed) {
-        // A long one is cut, and says so.
+        // A long path is cut and has a mark at its end.
         match recorded.strip_suffix('…') {
             Some(begin) => {
                 assert!(begin.len() > 1024 && passed.len() > begin.len() && passed.starts_with(begin), "{begin}")
@@ -247,7 +247,7 @@ async fn absurd_paths_are_refused_or_pass_as_they_are_and_break_no_line_of_the_l
 
 #[tokio::test]
 async fn a_body_whose_chunks_cannot_be_read_is_400() {
-    // It never answers, so the broken body is what ends the request.
+    // The backend never answers, so the broken body is what ends the request.
     let backend = Backend::script(async |mut wire, _| drop(wire.whatever_comes().await));
     let mut proxy = Proxy::start(&[&backend]);
     for chunk in ["0x5\r\nhello\r\n", "+5\r\nhello\r\n", "5\r\nhelloXX", "fffffffffffffffff\r\n", "5;a\nb\r\nhello\r\n"]
@@ -292,7 +292,7 @@ async fn bytes_that_are_no_http_end_their_connection_only() {
     proxy.stop().await;
 }
 
-/// The binary in front of an address, ended when the test is.
+/// The binary in front of an address. It ends with the test.
 struct Running(Child);
 
 impl Drop for Running {
@@ -302,7 +302,7 @@ impl Drop for Running {
     }
 }
 
-/// Starts the binary by a shell, which limits or redirects it before.
+/// Starts the binary through a shell, which first sets a limit or redirects the output.
 fn run(shell: &str, listen: SocketAddr, to: &Backend) -> Running {
     let child = Command::new("sh")
         .args(["-c", shell, "sh", env!("CARGO_BIN_EXE_longwire"), "run"])
@@ -318,7 +318,7 @@ fn free_address() -> SocketAddr {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
 }
 
-/// A request on a connection of its own, as soon as the binary serves it.
+/// A request on a connection of its own, sent as soon as the binary serves it.
 fn served(address: SocketAddr) -> TcpStream {
     let deadline = Instant::now() + PATIENCE;
     loop {

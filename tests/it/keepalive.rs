@@ -1,5 +1,6 @@
-//! Pings of our own: to a silent side, at a frame boundary, and unknown to the other side. Where a test needs time to
-//! pass, the pings to one side are the clock for what must not happen at the other.
+//! Pings of longwire: to a silent side, at a frame boundary, and unseen by the other side.
+//!
+//! A test that needs time to pass uses the Pings to one side as its clock. Meanwhile nothing may happen at the other side.
 
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ const BACKEND: &str = "keepalive: { ping_interval: 100ms, pong_timeout: 30s, sid
 
 type Build = fn(u8, Vec<u8>) -> Vec<u8>;
 
-/// Reads `count` pings, which must be all that comes, and answers each; gives their payloads.
+/// Reads `count` Pings, which must be the only frames, and answers each. Returns their payloads.
 async fn answer_pings(wire: &mut Wire, count: usize, build: Build) -> Vec<Vec<u8>> {
     let mut payloads = Vec::new();
     while payloads.len() < count {
@@ -27,7 +28,7 @@ async fn answer_pings(wire: &mut Wire, count: usize, build: Build) -> Vec<Vec<u8
     payloads
 }
 
-/// The next frame that is no Ping; answers those before it.
+/// The next frame that is no Ping. Answers the Pings before it.
 async fn next_but_pings(wire: &mut Wire, build: Build) -> Frame {
     loop {
         let frame = wire.frame().await;
@@ -114,7 +115,7 @@ async fn every_other_pong_passes() {
     let unasked = [
         masked(PONG, ""),
         masked(PONG, "unasked"),
-        // Not ours: our prefix is the payload's beginning.
+        // Not Pongs of ours: here our payload comes after another byte, or only its begin comes.
         masked(PONG, [b"x", &ping[..]].concat()),
         masked(PONG, &ping[..1]),
     ];
@@ -161,7 +162,7 @@ async fn no_ping_of_ours_after_a_close() {
         let (mut client, mut at_backend) = proxy.session_by_hand(&backend).await;
         answer_pings(&mut client, 1, masked).await;
         answer_pings(&mut at_backend, 1, unmasked).await;
-        // Never answered: the close timeout, six times the ping interval, ends it.
+        // The Close is never answered. The close timeout, six times the ping interval, ends the session.
         let (told, record) = if closer == "client" {
             client.send(masked_close(4000, "")).await;
             (at_backend.frames_to_the_end().await, proxy.next_record().await)
@@ -182,7 +183,7 @@ async fn no_ping_of_ours_inside_a_frame() {
     let (mut client, mut at_backend) = proxy.session_by_hand(&backend).await;
     let frame = unmasked(BINARY, [0x77; 1000]);
     at_backend.send(&frame[..600]).await;
-    // Pings may come before it, then it comes in one piece whatever time passes.
+    // Pings may come before the frame. Then the frame comes in one piece, however much time passes.
     loop {
         if client.take(1).await == frame[..1] {
             break;
@@ -192,7 +193,7 @@ async fn no_ping_of_ours_inside_a_frame() {
     }
     client.expect(&frame[1..600]).await;
     for _ in 0..5 {
-        // The clock. A backend inside its own frame cannot answer.
+        // The clock of this test. A backend inside its own frame cannot answer a Ping.
         assert_eq!(at_backend.frame().await.first, PING);
     }
     at_backend.send(&frame[600..]).await;
@@ -315,7 +316,7 @@ async fn both_ends_of_a_stream_in_one_direction_are_pinged() {
             }
         }
     };
-    // Each message would put it off for ever.
+    // If each message put the Ping off, the Ping would never come.
     tokio::time::timeout(Duration::from_secs(20), is_pinged).await.expect("a Ping among the messages");
     proxy.stop().await;
 }
@@ -327,7 +328,7 @@ async fn any_byte_proves_that_a_side_lives() {
         .with("keepalive: { ping_interval: 100ms, pong_timeout: 1s, sides: [client] }")
         .start();
     let (mut client, mut at_backend) = proxy.session_by_hand(&backend).await;
-    // Twice the pong timeout without a single Pong.
+    // This takes twice the pong timeout, without a single Pong.
     for round in 0..20 {
         assert_eq!(client.frame().await.first, PING);
         let message = masked(TEXT, format!("no pong {round}"));

@@ -1,6 +1,7 @@
-//! Bugs of other proxies and of the crates below us, each as what longwire does instead. Those that a behaviour's own
-//! file covers already are there: early bytes and false 101s in `refusals` and `relay`, fields in `forwarding` and
-//! `handshake`, pings and closes in `keepalive` and `close`, the next backend in `health`, silent connections in `timeouts`.
+//! Bugs of other proxies and of the crates that longwire uses: each test shows what longwire does instead.
+//!
+//! Other files cover some of these bugs: `refusals` and `relay` early bytes and false 101s, `forwarding` and `handshake`
+//! fields, `keepalive` and `close` Pings and Closes, `health` the next backend, `timeouts` silent connections.
 
 use crate::harness::{
     Backend, HANDSHAKE_HEADERS, Head, Proxy, accepting,
@@ -11,8 +12,9 @@ use crate::harness::{
 /// The request that an attacker hides in another one's body or tail.
 const SMUGGLED: &str = "GET /smuggled HTTP/1.1\r\nHost: chat\r\n\r\n";
 
-/// Sends `request` and then an honest one on the same connection, and gives what came to the backend, which itself
-/// insists on one meaning for each. Nothing smuggled may be among it.
+/// Sends `request` and then an honest request on the same connection. Returns what came to the backend.
+///
+/// The backend itself insists that each request has only one meaning. Nothing smuggled may be among the requests.
 async fn forwarded(name: &str, request: &[u8]) -> (Option<u16>, Vec<Head>) {
     let backend = Backend::strict();
     let proxy = Proxy::start(&[&backend]);
@@ -31,17 +33,18 @@ async fn forwarded(name: &str, request: &[u8]) -> (Option<u16>, Vec<Head>) {
     (status, heads)
 }
 
-/// Each is refused with 400, or cut, and not one byte of it reaches a backend.
+/// Asserts that the request is refused with 400 or cut, and that no byte of it reaches a backend.
 async fn assert_refused(name: &str, request: impl AsRef<[u8]>) {
     let (status, heads) = forwarded(name, request.as_ref()).await;
     assert!(matches!(status, Some(400) | None), "{name}: {status:?}");
     assert_eq!(heads, [], "{name}");
 }
 
-/// Each is refused, or goes on in one unambiguous framing.
+/// Asserts that the request is refused, or goes on with one unambiguous framing.
 async fn assert_unambiguous(name: &str, request: impl AsRef<[u8]>) {
     let (status, heads) = forwarded(name, request.as_ref()).await;
-    // What breaks inside a body may have had its head forwarded: then the backend's request is cut, never completed.
+    // If a body breaks, its head may have been forwarded already. The request to the backend is then cut, and never
+    // completed.
     assert!(matches!(status, Some(200 | 400 | 408 | 499 | 501 | 502) | None), "{name}: {status:?}");
     assert!(heads.len() <= 2, "{name}: {heads:?}");
 }
@@ -136,7 +139,7 @@ async fn lengths_that_disagree_are_refused_or_rebuilt() {
     ] {
         assert_unambiguous(name, post(fields, &chunks)).await;
     }
-    // All readers that take these agree on the end, so nothing can hide behind it.
+    // All readers that take these requests agree on their end, so nothing can hide behind it.
     assert_unambiguous("the same length twice", post("Content-Length: 5\r\nContent-Length: 5\r\n", "hello")).await;
     assert_unambiguous("a list of lengths", post("Content-Length: 5, 5\r\n", "hello")).await;
     assert_refused("two lengths", post("Content-Length: 5\r\nContent-Length: 6\r\n", &chunks)).await;
@@ -182,7 +185,7 @@ async fn chunk_sizes_that_are_no_plain_hex_end_the_request() {
     ] {
         assert_unambiguous(name, post("Transfer-Encoding: chunked\r\n", &format!("{body}{SMUGGLED}"))).await;
     }
-    // A good extension is dropped, which the strict backend checks.
+    // A good chunk extension is dropped. The strict backend checks that.
     let extended = post("Transfer-Encoding: chunked\r\n", "5;name=value\r\nhello\r\n0\r\n\r\n");
     let (status, _) = forwarded("extension", extended.as_bytes()).await;
     assert_eq!(status, Some(200));

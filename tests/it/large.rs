@@ -1,11 +1,11 @@
-//! Large payloads, which pass through a pipe: byte for byte, held up by nothing but their receiver, and alone in their pipe.
+//! Large payloads, which pass through a pipe: byte for byte, delayed only by their receiver, and alone in their pipe.
 
 use crate::harness::{
     Backend, Proxy, Wire,
     frames::{BINARY, PING, TEXT, masked, unmasked},
 };
 
-/// Payload of which no part is like another.
+/// A payload in which no part is like another.
 fn payload(length: usize, seed: u32) -> Vec<u8> {
     let mut state = seed | 1;
     let mut next = || {
@@ -55,14 +55,14 @@ async fn a_ping_due_in_a_large_payload_waits_for_its_end() {
     let frame = unmasked(BINARY, payload(1 << 20, 7));
     let most = frame.len() - 10;
     at_backend.send(&frame[..most]).await;
-    // Pings may come before it, then it comes in one piece whatever time passes.
+    // Pings may come before the frame. Then the frame comes in one piece, however much time passes.
     while client.take(1).await != frame[..1] {
         let length = client.take(1).await[0];
         client.take(usize::from(length)).await;
     }
     client.expect(&frame[1..most]).await;
     for _ in 0..5 {
-        // The clock. A backend inside its own frame cannot answer.
+        // The clock of this test. A backend inside its own frame cannot answer a Ping.
         assert_eq!(at_backend.frame().await.first, PING);
     }
     at_backend.send(&frame[most..]).await;
@@ -88,11 +88,11 @@ async fn a_large_payload_that_comes_in_dribbles_is_not_held_back() {
 async fn a_reset_with_a_large_payload_on_its_way_ends_its_own_session_only() {
     let backend = Backend::by_hand();
     let mut proxy = Proxy::before(&[&backend]).with("keepalive: { sides: [] }").start();
-    // One on each worker: a pipe passes from session to session of a worker.
+    // One bystander on each worker, because a pipe passes from session to session of one worker.
     let mut bystanders = [proxy.session_by_hand(&backend).await, proxy.session_by_hand(&backend).await];
     for seed in 0..3 {
         let (client, at_backend) = proxy.session_by_hand(&backend).await;
-        // More than all socket buffers on the way can hold: the rest is in the pipe when the client goes.
+        // The flood is more than all socket buffers on the way can hold, so the rest is in the pipe when the client goes.
         let flood = unmasked(BINARY, payload(32 << 20, seed));
         let (mut client, mut rest) = client.split();
         let (_, mut writes) = at_backend.split();
@@ -101,7 +101,7 @@ async fn a_reset_with_a_large_payload_on_its_way_ends_its_own_session_only() {
         assert!(!writing.is_finished());
         rest.reset_now();
         drop((client, rest));
-        // What the backend still sends is read and thrown away.
+        // The proxy reads the bytes that the backend still sends, and discards them.
         writing.await.unwrap();
         let record = proxy.next_record().await;
         assert_eq!(record["cause"], "client_lost", "{record}");

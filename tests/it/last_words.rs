@@ -1,4 +1,4 @@
-//! What the process still has to say when it ends: every record and message is written, or its loss is counted and told.
+//! What the process writes at its end: every record and message is written, or its loss is counted and reported.
 
 use std::{
     fs,
@@ -11,13 +11,13 @@ use std::{
 
 use crate::harness::handshake;
 
-/// A guard against hanging, for every wait of this file.
+/// The longest wait in this file, so that no test hangs.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Far more records than a pipe holds (64 KiB), at 500 bytes or more each.
+/// Far more sessions than a pipe holds records (64 KiB), at 500 bytes or more for each record.
 const SESSIONS: usize = 600;
 
-/// The real program, ended when the test ends.
+/// The real program. It ends with the test.
 struct Running {
     program: Program,
     address: SocketAddr,
@@ -33,7 +33,7 @@ impl Drop for Program {
     }
 }
 
-/// A backend that is a process of its own, as these tests block.
+/// A backend in a process of its own, because these tests block.
 struct Echo {
     _program: Program,
     address: String,
@@ -55,7 +55,7 @@ fn free_address() -> SocketAddr {
 }
 
 impl Running {
-    /// In front of the backend at `backend`, with these lines in its file besides.
+    /// Starts the program in front of `backend`, with the lines of `settings` in its file.
     fn start(backend: &str, folder: &Path, settings: &str, stdout: Stdio) -> Self {
         let address = free_address();
         let file = folder.join("proxy.yaml");
@@ -70,7 +70,7 @@ impl Running {
         let messages = BufReader::new(child.stderr.take().unwrap());
         let mut running = Self { program: Program(child), address, messages };
         running.message("ready");
-        // Nothing of what follows is in the buffer of this reader, which may be given away.
+        // No later message is in the buffer of this reader, so the reader may be given away.
         assert!(running.messages.buffer().is_empty());
         running
     }
@@ -79,7 +79,7 @@ impl Running {
         self.program.0.stdout.take().unwrap()
     }
 
-    /// Sessions whose clients say nothing and read nothing.
+    /// Sessions whose clients send nothing and read nothing.
     fn sessions(&self, count: usize) -> Vec<TcpStream> {
         let open = |_| {
             let mut stream = TcpStream::connect(self.address).unwrap();
@@ -102,7 +102,7 @@ impl Running {
         assert!(status.success());
     }
 
-    /// The next message with these words in it.
+    /// The next message that contains these words.
     fn message(&mut self, words: &str) -> String {
         let mut all = String::new();
         loop {
@@ -127,7 +127,7 @@ impl Running {
     }
 }
 
-/// The number of a field of a message.
+/// The number in a field of a message.
 fn number(line: &str, field: &str) -> usize {
     let (_, rest) = line.split_once(&format!("{field}=")).unwrap_or_else(|| panic!("no {field} in {line}"));
     rest.split(|c: char| !c.is_ascii_digit()).next().unwrap().parse().unwrap()
@@ -145,7 +145,7 @@ fn records_whose_reader_comes_late_are_all_written_before_the_process_ends() {
     let mut running = Running::start(&backend.address, folder.path(), &settings, Stdio::piped());
     let _clients = running.sessions(SESSIONS);
     running.signal("TERM");
-    // Only now somebody reads.
+    // Only from here on somebody reads.
     assert!(number(&running.message("waiting for whoever reads"), "records") > 0);
     let mut records = String::new();
     running.records().read_to_string(&mut records).unwrap();
@@ -168,7 +168,7 @@ fn records_that_nobody_reads_are_counted_and_told() {
     assert!(running.ended().success());
     let mut records = String::new();
     running.records().read_to_string(&mut records).unwrap();
-    // The line that was half taken is lost, whether or not the pipe had room for it in the end.
+    // The line of which the pipe had taken a part counts as lost, even if the pipe had room for the rest in the end.
     let whole = records.lines().count();
     assert!([SESSIONS, SESSIONS + 1].contains(&(whole + lost)), "{whole} written, {lost} lost");
 }
@@ -225,7 +225,7 @@ fn messages_whose_reader_comes_late_are_all_written_before_the_process_ends() {
     let folder = tempfile::tempdir().unwrap();
     let settings = format!("timeouts: {{ drain: 5s }}\n{}", text("info"));
     let mut running = Running::start(&refusing, folder.path(), &settings, Stdio::null());
-    // A message each.
+    // Each request causes one message.
     for _ in 0..SESSIONS {
         let mut stream = TcpStream::connect(running.address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -235,7 +235,7 @@ fn messages_whose_reader_comes_late_are_all_written_before_the_process_ends() {
         assert!(answer.starts_with("HTTP/1.1 50"), "{answer}");
     }
     running.signal("TERM");
-    // The reader is two seconds late, and everything else is over at once.
+    // The reader is two seconds late. Everything else is over at once.
     let late = Command::new("sh")
         .args(["-c", "sleep 2; exec cat"])
         .stdin(running.messages.into_inner())

@@ -1,8 +1,8 @@
-//! The layer rule: what decides is pure. Read from the source, so that it stays true when nobody looks.
+//! The layer rule: code that decides is pure. This test reads the source, so that the rule stays kept.
 
 use std::path::{Path, PathBuf};
 
-/// Rooms that take bytes, instants and settings, and give decisions.
+/// The rooms that take bytes, instants and settings, and return decisions.
 const PURE: [&str; 10] = [
     "ws",
     "balance",
@@ -16,7 +16,7 @@ const PURE: [&str; 10] = [
     "lines/batch.rs",
 ];
 
-/// What waits, asks the time or talks.
+/// Words of code that waits, asks the time or prints.
 const IMPURE: [&str; 11] = [
     "tokio",
     "async fn",
@@ -85,7 +85,7 @@ fn source() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
 }
 
-/// The Rust files of a room, a file or a folder, without those that are all tests; never none.
+/// The Rust files of a room, which is a file or a folder, without files of tests only; at least one.
 fn sources(room: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut rooms = vec![room.to_owned()];
@@ -104,7 +104,7 @@ fn sources(room: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// A file without its comments and without its tests, which may wait and ask what they like.
+/// A file without its comments and its tests. Tests may wait and ask the time.
 fn code(file: &Path) -> String {
     let text = std::fs::read_to_string(file).unwrap();
     let text = text.split("\nmod tests {").next().unwrap_or_default();
@@ -112,7 +112,7 @@ fn code(file: &Path) -> String {
     lines.fold(String::new(), |code, line| code + line + "\n")
 }
 
-/// Whether a path occurs as itself, not as the end of a longer word.
+/// Whether `path` occurs as a word of its own, and not as the end of a longer word.
 fn mentions(code: &str, path: &str) -> bool {
     code.match_indices(path)
         .any(|(at, _)| !code[..at].ends_with(|before: char| before.is_alphanumeric() || before == '_'))

@@ -1,4 +1,4 @@
-//! The process that is about to end: what it is told meanwhile, who comes last, and what it leaves to a successor.
+//! A process that is about to end: what it is told then, which clients come last, and what it leaves to its successor.
 
 use std::{
     fs,
@@ -18,7 +18,7 @@ use crate::harness::{
     within,
 };
 
-/// A file in this folder, for processes.
+/// Writes the file of a process into this folder.
 fn write(folder: &Path, setup: &Setup) {
     fs::write(folder.join("proxy.yaml"), setup.text()).unwrap();
 }
@@ -34,14 +34,14 @@ async fn session(address: SocketAddr) -> Wire {
     client
 }
 
-/// The client has been told to leave, and does.
+/// Asserts that the client is told to leave, and lets it leave.
 async fn leave(client: &mut Wire) {
     client.expect_close_code(1012).await;
     client.send_and_finish(masked_close(1012, "")).await;
     client.expect_eof().await;
 }
 
-/// Asks an admin interface at a path whether it is ready: the status line, or nothing where nobody answers.
+/// Asks the admin interface at a path whether it is ready. Returns the status line, or an empty text if nobody answers.
 async fn ready(path: &Path) -> String {
     let mut answer = String::new();
     if let Ok(mut stream) = tokio::net::UnixStream::connect(path).await {
@@ -291,7 +291,8 @@ async fn a_second_admin_interface_on_the_same_path_waits_until_the_first_one_is_
     assert!(!path.exists());
 }
 
-/// How many clients were accepted and read no answer. Eight connect without pause until they are refused.
+/// Eight clients that connect without a pause until they are refused. They note each visit that was accepted but
+/// got no answer.
 struct Visitors {
     threads: Vec<thread::JoinHandle<()>>,
     unanswered: Arc<Mutex<Vec<String>>>,
@@ -313,7 +314,7 @@ impl Visitors {
         Self { threads: threads.collect(), unanswered }
     }
 
-    /// When all have been refused.
+    /// Waits until all have been refused.
     async fn unanswered(self) -> Vec<String> {
         let Self { threads, unanswered } = self;
         let ended = tokio::task::spawn_blocking(move || threads.into_iter().for_each(|thread| thread.join().unwrap()));
@@ -333,7 +334,7 @@ fn visit(mut stream: TcpStream) -> Result<(), String> {
     }
 }
 
-/// The kernel may accept one more between its last word and the close; nginx and HAProxy lose as many.
+/// The kernel may accept one more connection between its last answer and the close. nginx and HAProxy lose as many.
 const UNLUCKY: usize = 2;
 
 #[tokio::test]
@@ -357,7 +358,7 @@ async fn the_last_who_were_accepted_before_the_listeners_close_are_answered() {
 async fn the_last_who_were_accepted_before_a_reload_takes_their_listener_away_are_answered() {
     let backend = Backend::echo();
     let mut proxy = Proxy::start(&[&backend]);
-    // What keeps a worker from asking the kernel who has come.
+    // These sessions keep a worker busy, so that it does not ask the kernel for new connections.
     let mut lively = tokio::task::JoinSet::new();
     for _ in 0..8 {
         let mut client = proxy.session().await;
@@ -394,7 +395,7 @@ async fn a_hand_over_and_a_reload_cross_without_leaving_a_listener_that_nobody_s
     write(folder.path(), &setup(&address.to_string()));
     let (new, _) = Process::serving(folder.path()).await;
     stays.expect_close_code(1012).await;
-    // A script that sends it to both of them.
+    // A script may send the signal to both processes.
     old.signal("HUP");
     old.says("SIGHUP: nothing is read, this process is about to end").await;
     assert_eq!(Wire::connect(address).await.get("/", "").await.status(), 200);

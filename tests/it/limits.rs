@@ -1,4 +1,4 @@
-//! Limits: what is too much is refused with its reason, on record, and what is given back can be taken again.
+//! Limits: too much is refused with a reason and a record, and what is given back can be taken again.
 
 use serde_json::Value;
 
@@ -10,12 +10,12 @@ use crate::harness::{
     handshake,
 };
 
-/// A handshake from this address, by way of a trusted proxy.
+/// A handshake that comes from this address through a trusted proxy.
 async fn upgrade_from(proxy: &Proxy, address: &str) -> Result<Wire, (Wire, u16)> {
     upgrade(proxy, &format!("X-Forwarded-For: {address}\r\n")).await
 }
 
-/// A session, or the status of its refusal with the answer's body still to be read.
+/// A session, or the status of its refusal. The body of the answer is still unread.
 async fn upgrade(proxy: &Proxy, more: &str) -> Result<Wire, (Wire, u16)> {
     let mut client = proxy.client().await;
     client.send(handshake("/ws", more)).await;
@@ -30,7 +30,7 @@ async fn upgrade(proxy: &Proxy, more: &str) -> Result<Wire, (Wire, u16)> {
     }
 }
 
-/// The refusal of a handshake: its status, one line that begins with this word, and the record.
+/// Expects that a handshake is refused: its status, one line that begins with this word, and the record.
 async fn expect_refusal(proxy: &mut Proxy, refused: Result<Wire, (Wire, u16)>, status: u16, reason: &str) {
     let (mut client, found) = refused.expect_err("a refusal");
     assert_eq!(found, status, "{reason}");
@@ -42,7 +42,7 @@ async fn expect_refusal(proxy: &mut Proxy, refused: Result<Wire, (Wire, u16)>, s
     assert!(record["close_code"].is_null() && record["backend"].is_null(), "{record}");
 }
 
-/// Ends a session of an echo backend, to its record.
+/// Ends a session of an echo backend, and waits for its record.
 async fn end(proxy: &mut Proxy, client: Wire) -> Value {
     client.leave().await;
     let record = proxy.next_record().await;
@@ -50,7 +50,7 @@ async fn end(proxy: &mut Proxy, client: Wire) -> Value {
     record
 }
 
-/// Starts sessions until one is refused. How many: unknown, since a rate goes by the clock.
+/// Starts sessions until one is refused. Nobody knows how many that takes, because a rate depends on the clock.
 async fn until_refused(proxy: &Proxy, address: &str, sessions: &mut Vec<Wire>) -> Result<Wire, (Wire, u16)> {
     for _ in 0..100 {
         match upgrade_from(proxy, address).await {
@@ -68,7 +68,7 @@ async fn sessions_beyond_the_limit_are_503_until_one_has_ended() {
     let (one, other) = (proxy.session().await, proxy.session().await);
     let third = upgrade(&proxy, "").await;
     expect_refusal(&mut proxy, third, 503, "sessions").await;
-    // Plain HTTP is no session.
+    // A plain request is no session.
     assert_eq!(proxy.client().await.get("/", "").await.status(), 200);
     proxy.next_record().await;
     end(&mut proxy, one).await;
@@ -134,7 +134,7 @@ async fn handshakes_that_become_no_session_give_back_what_they_took() {
         assert!(matches!(client.response().await.status(), 404 | 502));
         proxy.next_record().await;
     }
-    // One whose client goes away.
+    // The client of this handshake goes away.
     let mut client = proxy.client().await;
     client.send(handshake("/ws", "")).await;
     let (_at_backend, _) = backend.asked().await;
@@ -201,7 +201,7 @@ async fn a_message_that_is_too_big_ends_with_1009_before_any_of_its_frame_has_pa
         client.expect_close(1009, reason).await;
         at_backend.expect(&before).await;
         at_backend.expect_close(1001, "message too big").await;
-        // Whatever it still sends is discarded.
+        // Everything that the client still sends is discarded.
         client.try_send(masked(TEXT, "more")).await;
         client.finish().await;
         at_backend.send(unmasked_close(1001, "")).await;
@@ -267,7 +267,7 @@ async fn floods_of_messages_fragments_and_pings_end_with_1008() {
         );
         assert_eq!(record["frames_to_backend"], passed.len(), "{name}: {record}");
     }
-    // A hundred at once are fine, and the Close does not count.
+    // A hundred frames at once are allowed, and the Close does not count.
     let (mut client, mut at_backend) = proxy.session_by_hand(&backend).await;
     let fine = [masked(PING, "").repeat(100), masked_close(1000, "")].concat();
     client.send(&fine).await;
@@ -279,7 +279,7 @@ async fn floods_of_messages_fragments_and_pings_end_with_1008() {
 
 #[tokio::test]
 async fn a_flood_of_bytes_ends_with_1008_and_the_frame_it_is_in_is_cut() {
-    // One that is copied, and one that is spliced once it has begun.
+    // One message that is copied, and one that is spliced once it has begun.
     for (limit, size) in [("10KB", 20_000), ("100KB", 2_000_000)] {
         let backend = Backend::by_hand();
         let mut proxy = Proxy::before(&[&backend]).with(&format!("limits: {{ bytes_per_second: {limit} }}")).start();
@@ -290,7 +290,7 @@ async fn a_flood_of_bytes_ends_with_1008_and_the_frame_it_is_in_is_cut() {
         let (_, passed) = tokio::join!(client.send(&message), at_backend.rest());
         client.expect_close(1008, "too many bytes per second").await;
         match Frame::parse(&passed) {
-            // Nothing of the frame had passed.
+            // Nothing of the frame has passed.
             Some((frame, _)) => assert_eq!(frame.close_code(), Some(1001), "{frame:?}"),
             None => assert!(message.starts_with(&passed), "{} of {size} bytes", passed.len()),
         }
@@ -321,7 +321,7 @@ async fn pages_of_origins_that_are_not_listed_are_403() {
         ("/ws", "", false),
         ("/apps", "", true),
         ("/apps", "Origin: https://example.com\r\n", false),
-        // What `Connection` takes away on the way to the backend is looked at before.
+        // The Origin is checked even if `Connection` removes it on the way to the backend.
         ("/ws", "Connection: Origin\r\nOrigin: https://example.com\r\n", true),
         ("/apps", "Connection: Origin\r\nOrigin: https://example.com\r\n", false),
         ("/open", "Origin: https://evil.example\r\n", true),
@@ -335,14 +335,14 @@ async fn pages_of_origins_that_are_not_listed_are_403() {
             end(&mut proxy, client).await;
             continue;
         }
-        // It will never be allowed: so it is told by status, even where others are told by a Close.
+        // The origin will never be allowed, so the client gets a status, even where other refusals are a Close.
         assert_eq!((head.status(), head.header("retry-after")), (403, None), "{path} {origin:?}");
         assert!(client.rest().await.starts_with(b"origin: "));
         let record = proxy.next_record().await;
         assert_eq!((&record["cause"], &record["status"]), (&"origin".into(), &403.into()), "{record}");
         assert!(record["error"].as_str().is_some_and(|error| error.contains("Origin") || error.contains("connect")));
     }
-    // Plain HTTP is the backend's affair.
+    // The origin of a plain request is left to the backend.
     assert_eq!(proxy.client().await.get("/ws", "Origin: https://evil.example\r\n").await.status(), 200);
     proxy.stop().await;
 }
@@ -378,7 +378,7 @@ async fn a_refusal_by_close_is_a_101_and_1013_with_the_reason() {
         }
     }
     assert_eq!(backend.heads().len(), 1);
-    // One that was refused takes no place.
+    // A session that was refused takes no place.
     end(&mut proxy, session).await;
     proxy.session().await;
     proxy.stop().await;
@@ -397,9 +397,9 @@ async fn a_refused_client_that_does_not_go_is_cut_at_the_close_timeout() {
     client.expect_close(1013, "unavailable").await;
     client.expect_eof().await;
     assert_eq!(proxy.next_record().await["cause"], "unavailable");
-    // It is gone, though we keep our end open.
+    // The client is disconnected, though it keeps its own end open.
     client.try_send(masked(TEXT, "late")).await;
-    // Only a handshake can be answered by a Close.
+    // Only a handshake can be refused by a Close.
     let response = proxy.client().await.get("/", "").await;
     assert_eq!((response.status(), response.head.header("retry-after")), (503, Some("5")));
     proxy.stop().await;
@@ -432,7 +432,7 @@ async fn a_session_that_adds_to_too_much_unsent_ends_with_1013_and_others_go_on(
     let mut proxy = Proxy::before(&[&backend]).with("limits: { unsent_memory: 1B }").start();
     let (mut other, mut others_backend) = proxy.session_by_hand(&backend).await;
     let (client, at_backend) = proxy.session_by_hand(&backend).await;
-    // More than the kernel holds for a client that reads nothing.
+    // These are more bytes than the kernel holds for a client that reads nothing.
     let (mut reading, mut writing) = at_backend.split();
     let flood = async { while writing.try_send(unmasked(BINARY, vec![0; 30_000])).await {} };
     tokio::select! {
@@ -443,7 +443,7 @@ async fn a_session_that_adds_to_too_much_unsent_ends_with_1013_and_others_go_on(
     assert_eq!((&record["cause"], &record["close_code"]), (&"memory".into(), &1013.into()), "{record}");
     assert_eq!(record["initiator"], "proxy", "{record}");
     drop(client);
-    // What it held has been given back.
+    // The memory that the session held has been given back.
     others_backend.send(unmasked(TEXT, "on")).await;
     other.expect(unmasked(TEXT, "on")).await;
     proxy.stop().await;
@@ -463,7 +463,8 @@ async fn a_reload_changes_limits_while_the_counts_go_on() {
     let refused = upgrade(&proxy, "").await;
     expect_refusal(&mut proxy, refused, 429, "sessions_per_client").await;
 
-    // Fewer than there are: they stay. A limit of the process counts sessions that began before it was set.
+    // The limit is now lower than the number of sessions, but they stay. The limit also counts sessions that began before it
+    // was set.
     proxy.reload(&with("sessions: 1, refuse: close"));
     let mut refused = proxy.client().await;
     refused.upgrade("/ws").await;

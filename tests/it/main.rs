@@ -5,35 +5,35 @@
 /// Proxy, backends, clients, frames.
 mod harness;
 
-/// Backends that are asked on a beat how they are.
+/// Active checks of backends.
 mod active_health;
-/// Where an operator looks and orders.
+/// The admin interface.
 mod admin;
 /// Which backend a request goes to.
 mod balancing;
-/// A side that breaks the protocol, and what the other one is told.
+/// A side that breaks the protocol, and what the other side is told.
 mod breach;
-/// Sessions that carry as much as they can, and whoever is beside them.
+/// Sessions that carry as much as they can, beside other clients.
 mod bulk;
 /// The close handshake and every other way a session ends.
 mod close;
 /// Sessions that are read together.
 mod coalesce;
-/// What an operator types.
+/// The commands of an operator.
 mod commands;
-/// What is said of every configuration, good and bad.
+/// The messages about every configuration, good and bad.
 mod config;
 /// Frame headers of chosen sessions.
 mod debug;
-/// What the documents promise.
+/// The promises of the documents.
 mod documents;
 /// The end of the process, announced.
 mod drain;
-/// Answers of backends, read by us and by hyper.
+/// Answers of backends, read by longwire itself and by hyper.
 mod exchanges;
-/// Every cause, told alike by the log, the metrics and the page.
+/// Every cause, named alike by the log, the metrics and the page.
 mod explained;
-/// Parts that die though none should.
+/// Parts that die, though none should.
 mod failures;
 /// Backends and clients that die, hang, vanish and return.
 mod faults;
@@ -41,19 +41,19 @@ mod faults;
 mod forwarding;
 /// Frames of every size and cut.
 mod framing;
-/// What the fuzz targets check, on random input.
+/// The checks of the fuzz targets, on random input.
 mod fuzzing;
 /// Listening sockets that go from process to process.
 mod handover;
-/// What is a WebSocket handshake.
+/// Which requests are WebSocket handshakes.
 mod handshake;
-/// Handshakes in flight, and the line for a place.
+/// Handshakes in flight, and the line of those that wait for a place.
 mod handshake_queue;
 /// Failures, the next backend, and the way back.
 mod health;
-/// Attacks: floods, resets, garbage, a machine that runs out.
+/// Attacks: floods, resets, garbage, a machine that runs out of something.
 mod hostile;
-/// Pings of our own.
+/// Pings of longwire.
 mod keepalive;
 /// Bugs that other proxies had.
 mod known_bugs;
@@ -61,36 +61,37 @@ mod known_bugs;
 mod large;
 /// Records and messages at the end of the process.
 mod last_words;
-/// What the source may not say.
+/// Words that the source of a pure room may not have.
 mod layers;
-/// What comes to a process that is about to end, and what it leaves to the next.
+/// A process that is about to end: who still comes, and what it leaves to its successor.
 mod leaving;
-/// What is refused because it is too much.
+/// Refusals of too much.
 mod limits;
 /// Messages on standard error.
 mod messages;
-/// What a machine reads of all sessions.
+/// The metrics of all sessions.
 mod metrics;
-/// Plain HTTP through the same door.
+/// Strange requests and answers of real programs.
 mod oddities;
-/// What was ordered ends with what it was about.
+/// Orders, which end with the thing that they are about.
 mod orders;
+/// Plain HTTP through the same listeners.
 mod plain_http;
 /// Connections with backends that are used again.
 mod pool;
-/// One line for every exchange.
+/// One record for every exchange.
 mod record;
-/// Answers that never become a session.
+/// Answers that begin no session.
 mod refusals;
 /// Bytes through both directions, whole and in time.
 mod relay;
 /// Another configuration while sessions live.
 mod reload;
-/// Each key of the file, changed or told.
+/// Each key of the file: a reload changes it, or says that it needs a restart.
 mod reload_keys;
-/// Every wait on a client or a backend.
+/// The deadline of every wait on a client or a backend.
 mod timeouts;
-/// The same over TLS.
+/// The same sessions over TLS.
 mod tls;
 /// A span for every handshake.
 #[cfg(feature = "otlp")]

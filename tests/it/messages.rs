@@ -1,4 +1,4 @@
-//! What the binary says on standard error while it runs.
+//! The messages of the binary on standard error while it runs.
 
 use std::{
     io::{Read as _, Write as _},
@@ -7,13 +7,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Every wait of this file.
+/// The longest wait in this file.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// More messages than a pipe holds (64 KiB), at one a request and 250 bytes or more each.
+/// More requests than a pipe holds messages (64 KiB), at one message for each request and 250 bytes or more for each message.
 const REQUESTS: usize = 600;
 
-/// Ends the process when the test does, however it ends.
+/// Ends the process with the test, however the test ends.
 struct Running(Child);
 
 impl Drop for Running {
@@ -44,7 +44,7 @@ fn a_reader_of_messages_who_stops_reading_stops_no_request() {
     }
 }
 
-/// An address where nothing listens just now.
+/// An address on which nothing listens at the moment.
 fn free_address() -> SocketAddr {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
 }

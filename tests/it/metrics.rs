@@ -1,4 +1,4 @@
-//! What a machine reads of every session: counted live, at its end, over a reload.
+//! The metrics of every session: while it lives, at its end, and over a reload.
 
 use std::{collections::BTreeMap, io::Write, net::SocketAddr, time::Duration};
 
@@ -16,19 +16,19 @@ use crate::harness::{
 
 const ROUTE: &str = "route=\"*/\",upstream=\"chat\"";
 
-/// The metrics at one moment: samples by name and labels.
+/// The metrics at one moment: values by name and labels.
 struct Scrape {
     text: String,
     samples: BTreeMap<String, f64>,
 }
 
 impl Scrape {
-    /// In the classic format.
+    /// The metrics in the classic format.
     async fn of(proxy: &Proxy) -> Self {
         Self::accepting(proxy, "").await.1
     }
 
-    /// `accept`: whole lines. Also its content type.
+    /// The content type, and the metrics. `accept` holds whole header lines.
     async fn accepting(proxy: &Proxy, accept: &str) -> (String, Self) {
         let address = admin(proxy);
         let mut wire = Wire::connect(address).await;
@@ -44,12 +44,12 @@ impl Scrape {
         (kind, Self { samples: samples.collect(), text })
     }
 
-    /// A sample; what was never counted is 0.
+    /// A value. A sample that does not exist counts as 0.
     fn get(&self, name: &str) -> f64 {
         self.samples.get(name).copied().unwrap_or_default()
     }
 
-    /// Of the one route, with more labels (`,key="value"`).
+    /// A value of the one route, with further labels (`,key="value"`).
     fn of_route(&self, name: &str, more: &str) -> f64 {
         self.get(&format!("{name}{{{ROUTE}{more}}}"))
     }
@@ -129,7 +129,7 @@ async fn live_sessions_move_the_counters_and_their_end_takes_nothing_back() {
     assert_eq!(ended.of_route("websocket_connections_active", ""), 0.0);
     assert_eq!(ended.closes("client", "client_close", "1000"), 1.0);
     assert_eq!(ended.of_route("websocket_connection_duration_seconds_count", ""), 1.0);
-    // They outlive their session.
+    // The counts by opcode outlive their session.
     assert_eq!((ended.by_opcode("to_backend", "text"), ended.by_opcode("to_backend", "close")), (3.0, 1.0));
     assert_eq!((ended.by_opcode("to_client", "text"), ended.by_opcode("to_client", "close")), (1.0, 1.0));
     for le in ["60.0", "300.0", "600.0", "1800.0", "3600.0", "7200.0", "14400.0", "+Inf"] {
@@ -202,7 +202,7 @@ async fn every_ending_is_counted_as_its_record_says() {
     proxy.next_record().await;
 
     let (mut client, at_backend) = proxy.session_by_hand(&backend).await;
-    // Not masked (RFC 6455 §5.1).
+    // The frame is not masked, which breaks RFC 6455 §5.1.
     client.send(unmasked(TEXT, b"x")).await;
     client.expect_close_code(1002).await;
     drop((client, at_backend));
@@ -240,7 +240,7 @@ async fn pings_pongs_and_round_trips_are_counted_by_side() {
     let backend = Backend::echo();
     let mut proxy = before(&[&backend]).with("keepalive: { ping_interval: 20ms, pong_timeout: 100ms }").start();
     let client = proxy.session().await;
-    // It reads nothing, so it never answers; the backend does.
+    // The client reads nothing, so it answers no Ping. The backend answers.
     let record = proxy.next_record().await;
     assert_eq!(record["cause"], "client_dead");
     drop(client);
@@ -333,7 +333,7 @@ async fn counters_survive_a_reload_and_reloads_are_counted() {
     assert_eq!(scrape.of_route("websocket_connections_active", ""), 1.0);
     assert_eq!(scrape.get("longwire_reloads_total{outcome=\"applied\"}"), 1.0);
     assert_eq!(scrape.get("longwire_reloads_total{outcome=\"wrong_config\"}"), 1.0);
-    // A session under the new plan adds to the same series.
+    // A session under the new plan counts in the same series.
     let (next, next_at_backend) = proxy.session_by_hand(&backend).await;
     close(next, next_at_backend, 1000).await;
     close(client, at_backend, 1000).await;
@@ -423,7 +423,7 @@ async fn the_end_of_a_certificate_is_shown() {
     proxy.stop().await;
 }
 
-/// Every name of a metric in the expressions of the dashboard and the alerts: words with a prefix that ours have.
+/// Every metric that the dashboard and the alerts ask for: words that begin with one of our prefixes.
 fn asked_for(text: &str) -> Vec<&str> {
     let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
     let ours = |word: &&str| ["websocket_", "longwire_", "process_"].iter().any(|prefix| word.starts_with(prefix));
@@ -495,7 +495,7 @@ async fn every_metric_is_in_the_manual_and_nothing_else_is() {
     let scrape = Scrape::of(&proxy).await;
     let name = |line: &str| line.strip_prefix("# TYPE ").and_then(|line| line.split(' ').next()).map(str::to_owned);
     let mut shown: Vec<_> = scrape.text.lines().filter_map(name).collect();
-    // A family without a series yet is not shown.
+    // A family that has no series yet is not shown.
     for name in ["websocket_closes_total", "websocket_handshake_failures_total", "longwire_request_failures_total"]
         .into_iter()
         .chain(["longwire_limits_hit_total", "longwire_backend_failures_total", "longwire_backend_connect_seconds"])
@@ -516,7 +516,7 @@ async fn every_metric_is_in_the_manual_and_nothing_else_is() {
 #[tokio::test]
 async fn messages_that_nobody_reads_are_counted() {
     let proxy = before(&[&Backend::echo()]).start();
-    // One line is with the writer, one waits, and nothing reads.
+    // One line is with the writer, one waits, and nobody reads.
     let (mut full, stuck) = std::io::pipe().unwrap();
     let messages =
         Lines::new("messages", Bounds { lines: 1, bytes: 1000 }, Duration::ZERO, Stuck(stuck), |_| {}).unwrap();
@@ -526,13 +526,13 @@ async fn messages_that_nobody_reads_are_counted() {
         messages.push("a line\n".into());
     }
     assert_eq!(Scrape::of(&proxy).await.get("longwire_log_lines_dropped_total"), 3.0);
-    // Lets the writer go.
+    // Lets the writer end.
     drop(messages);
     proxy.stop().await;
     std::io::copy(&mut full, &mut std::io::sink()).unwrap();
 }
 
-/// A writer whose reader has to take 64 KiB before it takes more.
+/// A writer that gets stuck until its reader has taken 64 KiB.
 struct Stuck(std::io::PipeWriter);
 
 impl Write for Stuck {
@@ -558,14 +558,14 @@ async fn two_hundred_reloads_with_other_backends_and_routes_leave_as_many_sample
         let routes = format!("routes: [ {{ path: /only/{n}, upstream: chat }}, {{ upstream: chat }} ]");
         let upstream = if n % 2 == 0 { &dead } else { &backend };
         proxy.reload(&before(&[upstream]).routes(&routes));
-        // Some become sessions of a route that is to go, the others fail at a backend that is to go.
+        // One request becomes a session on a route that will go. The other fails at a backend that will go.
         let mut client = proxy.client().await;
         client.send(crate::harness::handshake(&format!("/only/{n}"), "")).await;
         client.head().await;
         proxy.client().await.get(&format!("/only/{n}/plain"), "").await;
     }
     proxy.reload(&stays);
-    // The last sessions end when their clients are seen to be gone.
+    // The last sessions end when the proxy sees that their clients are gone.
     within("what is gone to be forgotten", async { while Scrape::of(&proxy).await.text.contains("/only/") {} }).await;
     let scrape = Scrape::of(&proxy).await;
     let more: Vec<_> = names(&scrape).into_iter().filter(|name| !first.contains(name)).collect();

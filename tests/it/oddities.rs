@@ -1,4 +1,4 @@
-//! What real clients and servers send though no RFC asks them to: taken where it can be read in one way only.
+//! What real clients and servers send, though no RFC asks for it. longwire takes it if it can be read in only one way.
 
 use crate::harness::{
     Backend, HANDSHAKE_HEADERS, Proxy, accepting,
@@ -11,7 +11,7 @@ async fn a_length_of_zero_on_a_handshake_is_no_body_and_goes_no_further() {
     let backend = Backend::echo();
     let proxy = Proxy::start(&[&backend]);
     let mut client = proxy.client().await;
-    // Its first frame does not wait for the 101: it must not be taken for a body.
+    // The first frame does not wait for the 101. It must not be taken for a body.
     client.send([handshake("/", "Content-Length: 0\r\n").as_bytes(), &masked(TEXT, "early")].concat()).await;
     client.upgraded().await;
     client.expect(unmasked(TEXT, "early")).await;
@@ -282,7 +282,7 @@ async fn options_of_the_whole_server_go_to_who_takes_every_path() {
     client.send("OPTIONS * HTTP/1.1\r\nHost: chat\r\n\r\n").await;
     assert_eq!(client.response().await.status(), 200);
     assert_eq!(backend.heads()[0].first_line(), "OPTIONS * HTTP/1.1");
-    // hyper reads a URL without a path as one with a slash: it cannot go on as `*`.
+    // hyper reads a URL without a path as one with a slash, so the request cannot go on as `*`.
     client.send("OPTIONS http://chat HTTP/1.1\r\nHost: chat\r\n\r\n").await;
     assert_eq!(client.response().await.status(), 200);
     assert_eq!(backend.heads()[1].first_line(), "OPTIONS / HTTP/1.1");

@@ -1,11 +1,11 @@
-//! What operators and checks ordered ends with what it was about: what a reload takes away and another one brings back begins
-//! anew.
+//! An order of an operator or of a check ends with the thing that it is about. If a reload removes that thing and another
+//! reload brings it back, it begins anew.
 
 use longwire::balance::Duty;
 
 use crate::harness::{Backend, Proxy, Setup, Wire, frames::masked_close, within};
 
-/// A session that is told to leave lives on as long as its client does not answer.
+/// A proxy whose sessions, once told to leave, live on as long as their clients do not answer.
 fn before(backends: &[&Backend]) -> Setup {
     Proxy::before(backends).timeout("close", "1h").with("admin: { bind: \"127.0.0.1:0\" }")
 }

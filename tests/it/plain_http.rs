@@ -142,7 +142,7 @@ async fn a_client_that_leaves_before_the_answer_is_recorded_as_gone() {
     proxy.stop().await;
 }
 
-/// Reads the head of a request, says this, and resets the connection, as who closes it over unread bytes does.
+/// Reads the head of a request, sends `answer`, and resets the connection, as a server does that closes over unread bytes.
 fn refusing_unread(answer: &'static str) -> Backend {
     Backend::script(move |mut wire, _| async move {
         wire.send(answer).await;
@@ -150,7 +150,7 @@ fn refusing_unread(answer: &'static str) -> Backend {
     })
 }
 
-/// Uploads a megabyte, in one of two framings, and reads the answer meanwhile.
+/// Uploads a megabyte in one of two framings, and meanwhile reads the answer.
 async fn upload(address: SocketAddr, is_chunked: bool) -> Option<Response> {
     let (framing, piece) = match is_chunked {
         true => ("Transfer-Encoding: chunked", [&b"10000\r\n"[..], &[b'x'; 65536], b"\r\n"].concat()),
@@ -162,7 +162,7 @@ async fn upload(address: SocketAddr, is_chunked: bool) -> Option<Response> {
         for _ in 0..16 {
             goes_on = goes_on && writing.try_send(&piece).await;
         }
-        // What ends a chunked body, if anybody still reads it.
+        // The end of a chunked body, if anybody still reads it.
         goes_on && is_chunked && writing.try_send("0\r\n\r\n").await
     };
     let (_, answer) = tokio::join!(sending, reading.next_response());
@@ -207,7 +207,7 @@ async fn trailers_end_at_the_proxy_and_the_body_is_whole() {
     at_backend.send(answer).await;
     let response = client.response().await;
     assert_eq!((response.text(), response.head.header("trailer")), ("ok", None));
-    // Nothing of them is left for the next exchange.
+    // Nothing of the trailers is left for the next exchange.
     client.send("GET /next HTTP/1.1\r\nHost: chat\r\n\r\n").await;
     let (mut at_backend, head) = backend.asked().await;
     assert_eq!(head.first_line(), "GET /next HTTP/1.1");
@@ -226,11 +226,11 @@ async fn who_expects_100_is_told_to_go_on_and_the_backend_sees_no_expectation() 
     client.send("hi").await;
     assert_eq!(client.response().await.text(), "took 2 bytes");
     assert_eq!(backend.heads()[0].header("expect"), None);
-    // What else may be expected is nothing that anybody here knows.
+    // Nobody here knows any other expectation.
     client.send("POST / HTTP/1.1\r\nHost: chat\r\nExpect: the-unexpected\r\nContent-Length: 2\r\n\r\nhi").await;
     assert_eq!(client.response().await.text(), "took 2 bytes");
     assert_eq!(backend.heads()[1].header("expect"), None);
-    // HTTP/1.0 knows no interim answers.
+    // HTTP/1.0 has no interim answers.
     let mut old = proxy.client().await;
     old.send("POST / HTTP/1.0\r\nHost: chat\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\nhi").await;
     assert_eq!(old.response().await.text(), "took 2 bytes");

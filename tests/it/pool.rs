@@ -1,4 +1,4 @@
-//! Connections with backends: whose requests share one, and whose never do.
+//! Connections with backends: which requests share one, and which never do.
 
 use std::sync::{
     Arc,
@@ -13,8 +13,10 @@ use crate::harness::{
     handshake, within,
 };
 
-/// Authenticates connections, as IIS does: each has a challenge of its own, and after the right answer to that all its
-/// requests are of one user, whose name they are answered with. A handshake of somebody known is accepted.
+/// A backend that authenticates connections, as IIS does.
+///
+/// Each connection has a challenge of its own. After the right answer to the challenge, all requests of the connection are
+/// those of one user, and each answer is the user's name. The backend accepts a handshake of a known user.
 fn ntlm() -> Backend {
     let connections = Arc::new(AtomicUsize::new(0));
     Backend::raw(move |backend, wire| {
@@ -61,13 +63,13 @@ async fn authenticate(backend: Backend, mut wire: Wire, challenge: String) {
     }
 }
 
-/// The challenge of a 401.
+/// The challenge in a 401.
 fn challenge(head: &Head) -> String {
     assert_eq!(head.status(), 401, "{}", head.as_str());
     head.header("www-authenticate").unwrap().rsplit(' ').next().unwrap().to_owned()
 }
 
-/// Goes through all three legs of NTLM.
+/// Goes through all three steps of NTLM.
 async fn log_in(client: &mut Wire, name: &str) {
     assert_eq!(client.get("/", "").await.status(), 401);
     let asked = client.get("/", "Authorization: NTLM hello\r\n").await;
@@ -83,7 +85,7 @@ async fn a_client_without_credentials_is_never_answered_as_another_one_that_logg
     let mut alice = proxy.client().await;
     log_in(&mut alice, "alice").await;
     for _ in 0..4 {
-        // One at each of the workers.
+        // One stranger on each worker.
         let (mut one, mut other) = (proxy.client().await, proxy.client().await);
         for stranger in [&mut one, &mut other] {
             let answer = stranger.get("/", "").await;
@@ -98,7 +100,7 @@ async fn a_client_without_credentials_is_never_answered_as_another_one_that_logg
 async fn of_a_thousand_mixed_requests_each_client_reads_its_own_name() {
     let (one, other) = (ntlm(), ntlm());
     let proxy = Proxy::before(&[&one, &other]).start();
-    // In this order each worker has both of them.
+    // In this order, each worker has a client of each user.
     let mut clients = Vec::new();
     for name in ["alice", "alice", "bob", "bob"] {
         let mut client = proxy.client().await;
@@ -293,7 +295,7 @@ async fn an_idle_connection_that_its_backend_ends_or_speaks_on_is_closed_at_once
 async fn a_connection_whose_request_is_not_through_yet_is_left_alone_by_others() {
     let backend = Backend::by_hand();
     let proxy = Proxy::start(&[&backend]);
-    // Two for each worker.
+    // Two clients for each worker.
     let mut clients = Vec::new();
     for _ in 0..4 {
         clients.push(proxy.client().await);
@@ -330,7 +332,7 @@ async fn a_request_that_kills_its_backend_is_sent_there_twice_at_most() {
                     deaths.fetch_add(1, Relaxed);
                     return;
                 }
-                // So that each of them needs a connection of its own.
+                // Waits for the other requests, so that each of them needs a connection of its own.
                 barrier.wait().await;
                 wire.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
             }

@@ -1,4 +1,4 @@
-//! One line for every exchange, at its end, with everything that an operator asks; and every permit back.
+//! One line for every exchange, at its end, with everything that an operator asks; and every permit is given back.
 
 use std::collections::BTreeSet;
 
@@ -106,7 +106,7 @@ async fn a_plain_request_is_recorded_without_a_word_about_sessions() {
     proxy.stop().await;
 }
 
-/// Every way in which a session can end by the hand of one of its ends.
+/// Every way in which one of its ends can end a session.
 const ENDINGS: [(&str, &str); 12] = [
     ("the client closes", "client_close"),
     ("the backend closes", "backend_close"),
@@ -167,7 +167,7 @@ async fn every_ending_yields_one_record_and_returns_every_permit() {
         .timeout("close", "200ms")
         .start();
     for (ending, cause) in ENDINGS {
-        // With one permit, this session exists only because the one before it gave its own back.
+        // There is one permit. So this session exists only because the session before it gave its permit back.
         let (client, at_backend) = proxy.session_by_hand(&backend).await;
         assert_eq!(proxy.client().await.refused_upgrade("/").await.status(), 503, "full: {ending}");
         assert_eq!(proxy.next_record().await["cause"], "unavailable");
@@ -198,12 +198,12 @@ async fn refused_handshakes_and_requests_return_their_permits() {
         let mut client = proxy.client().await;
         client.send(handshake("/", "")).await;
         let (mut at_backend, _) = backend.asked().await;
-        // The empty answer is the one that never comes.
+        // The empty answer stands for a backend that never answers.
         at_backend.send(answer).await;
         assert_ne!(client.response().await.status(), 503, "{answer:?}");
         proxy.next_record().await;
     }
-    // A client that leaves before the answer.
+    // This client leaves before the answer.
     let mut client = proxy.client().await;
     client.send(handshake("/", "")).await;
     let (_at_backend, _) = backend.asked().await;

@@ -1,4 +1,4 @@
-//! What is no session: refusals of the proxy's own, and answers of a backend that open no tunnel.
+//! Requests that become no session: refusals by the proxy itself, and answers of a backend that are no upgrade.
 
 use crate::harness::{
     Backend, Proxy, accepting,
@@ -18,7 +18,8 @@ async fn any_answer_but_101_is_passed_on_as_plain_http_and_ends_the_connection()
         let backend = Backend::answering(answer);
         let mut proxy = Proxy::start(&[&backend]);
         let mut client = proxy.client().await;
-        // The client does not wait for a 101 that never comes: none of this may reach the backend, which checks.
+        // The client sends a frame before the 101, which never comes. Nothing of the frame may reach the backend, which
+        // checks that.
         client.send([handshake("/", "").as_bytes(), &masked(TEXT, "GET /admin HTTP/1.1\r\n\r\n")].concat()).await;
         let response = client.response().await;
         assert_eq!((response.status(), response.text()), (status, "body"));
@@ -38,7 +39,7 @@ async fn bytes_sent_after_a_refused_handshake_are_never_relayed() {
     let proxy = Proxy::start(&[&backend]);
     let mut client = proxy.client().await;
     assert_eq!(client.refused_upgrade("/ws").await.status(), 400);
-    // Perhaps nobody is there to take them.
+    // The connection may be closed already.
     client.try_send(masked(TEXT, "late")).await;
     client.expect_gone().await;
     proxy.stop().await;
@@ -156,7 +157,7 @@ async fn no_route_is_404() {
     let mut client = proxy.client().await;
     client.send(handshake("/ws/room", "").replace("chat.example.com", "other.example.com")).await;
     assert_eq!(client.response().await.status(), 404);
-    // Port and letter case do not matter, the prefix is a plain one.
+    // Port and letter case do not matter. The path is a plain prefix.
     let mut client = proxy.client().await;
     client.send(handshake("/ws/room", "").replace("chat.example.com", "CHAT.example.com:8080")).await;
     client.upgraded().await;
@@ -240,11 +241,11 @@ async fn a_backend_that_is_the_proxy_itself_is_told_and_gets_no_request() {
         ("0.0.0.0", "0.0.0.0"),
         ("[::]", "127.0.0.1"),
         ("[::]", "[::1]"),
-        // A name to everyone but who looks it up (inet_aton(3)).
+        // Everything reads this as a name, except the function that looks it up (inet_aton(3)).
         ("0.0.0.0", "0x7f000001"),
     ] {
         let echo = Backend::echo();
-        // The file cannot say it: the port is not known before.
+        // The first file cannot name the port, because the port is not known before.
         let setup = Proxy::before(&[&echo]).listener(&format!("bind: \"{bind}:0\""));
         let mut proxy = setup.clone().start();
         let own = format!("{host}:{}", proxy.address().port());
@@ -260,7 +261,7 @@ async fn a_backend_that_is_the_proxy_itself_is_told_and_gets_no_request() {
             assert_eq!((&record["cause"], &record["tries"]), (&"loop".into(), &1.into()), "{record}");
             assert_eq!(record["backend"], own, "{record}");
         }
-        // Another backend takes its place.
+        // Another backend takes the place of the one that is the proxy itself.
         let both = Proxy::before(&[&echo, &echo]).listener(&format!("bind: \"{bind}:0\"")).backend_at(0, &own);
         proxy.reload(&both);
         for _ in 0..2 {

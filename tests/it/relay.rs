@@ -1,5 +1,5 @@
-//! Between the 101 and the end: nothing is lost at either edge, and a side that does not read stops only the other
-//! one's bytes.
+//! Between the 101 and the end: nothing is lost at the begin or at the end, and a side that does not read stops only the
+//! bytes for that side.
 
 use std::sync::{
     Arc,
@@ -112,7 +112,7 @@ async fn reset_inside_a_frame_ends_the_other_side_without_a_word() {
     client.send(half).await;
     at_backend.expect(half).await;
     client.reset();
-    // Any byte more would be read as payload.
+    // The backend would read any further byte as payload.
     at_backend.expect_gone().await;
     assert_eq!(proxy.next_record().await["cause"], "client_lost");
 
@@ -145,7 +145,7 @@ async fn a_client_that_does_not_read_stops_the_backend_and_nothing_else() {
     let backend = Backend::by_hand();
     let proxy = Proxy::start(&[&backend]);
     let (client, at_backend) = proxy.session_by_hand(&backend).await;
-    // Far more than all socket buffers on the way can hold.
+    // The flood is far more than all socket buffers on the way can hold.
     let flood = unmasked(BINARY, vec![0x11; 96 << 20]);
     let (mut client_reads, mut client_writes) = client.split();
     let (mut backend_reads, mut backend_writes) = at_backend.split();

@@ -1,4 +1,4 @@
-//! Another configuration while sessions live: nothing that has begun is lost, and what counts goes on.
+//! Another configuration while sessions live: nothing that has begun is lost, and the counts go on.
 
 use longwire::net::control::ReloadError;
 
@@ -51,7 +51,7 @@ async fn counts_and_health_of_a_backend_go_on_by_its_address() {
     let mut proxy = setup.clone().start();
     let mut clients = vec![proxy.session().await, proxy.session().await];
     assert_eq!((first.connections(), second.connections()), (1, 1));
-    // The second takes two more in a row only if its one session is still counted against the first's three.
+    // The second backend now has the weight 3. It takes both new sessions only if the two old ones still count.
     let heavy = Proxy::before(&[&first, &second]).upstream("balance: least_conn").backend(1, "weight: 3");
     proxy.reload(&heavy);
     clients.push(proxy.session().await);
@@ -199,7 +199,7 @@ async fn sessions_of_a_removed_route_are_told_where_the_file_says_so() {
     proxy.stop().await;
 }
 
-/// Sessions without their backend or route are ended at once.
+/// Ends sessions at once whose backend or route is removed.
 fn closing(setup: Setup) -> Setup {
     setup.with("drain: { on_removed: close, close_code: 4001, spread: 0s }")
 }

@@ -1,4 +1,4 @@
-//! Each key of the file is either changed by a reload or told to need a restart.
+//! Each key of the file: a reload changes it, or says that it needs a restart.
 
 use std::{collections::BTreeSet, path::Path};
 
@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 
 use crate::harness::{Backend, Proxy};
 
-/// What becomes of a change of a key.
+/// What a reload does with a changed key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fate {
-    /// It holds from now on.
+    /// The new value holds from now on.
     Changes,
     /// A restart is needed, and the reload names this key.
     Told(&'static str),
@@ -18,7 +18,7 @@ enum Fate {
 
 use Fate::{Changes, Told};
 
-/// One key: its place in the file, two values of it, and what else has to be said for the file to be valid.
+/// One key: its place in the file, two values for it, and the other keys that the file needs to be valid.
 struct Row {
     key: &'static str,
     fate: Fate,
@@ -34,7 +34,7 @@ fn told(key: &'static str, name: &'static str, one: impl Into<Value>, other: imp
     Row { fate: Told(name), ..row(key, one, other) }
 }
 
-/// `beside`: keys with their values.
+/// `beside`: other keys with their values.
 fn beside(row: Row, beside: Value) -> Row {
     Row { beside, ..row }
 }
@@ -110,10 +110,10 @@ fn rows() -> Vec<Row> {
         check("upstreams.*.health_check.timeout", "2s", "3s"),
         row("upstreams.*.max_fails", 1, 2), row("upstreams.*.max_handshakes", 1, 2), row("upstreams.*.reuse", "safe", "never"),
         row("upstreams.*.slow_start", "10s", "11s"), row("upstreams.*.tries", 1, 2),
-        // Another group for the route: both are there.
+        // The route changes to another upstream. Both upstreams are in the file.
         row("routes.[].upstream", "chat", "other"),
     ];
-    // A file in another build may not have them.
+    // A file for a build without the feature may not have these keys.
     if cfg!(feature = "otlp") {
         rows.push(told("tracing.endpoint", "tracing", "http://127.0.0.1:1/one", "http://127.0.0.1:1/other"));
         for (key, one, other) in [("tracing.sample", json!(0.5), json!(0.6)), ("tracing.service_name", json!("one"), json!("other"))] {
@@ -123,7 +123,7 @@ fn rows() -> Vec<Row> {
     rows
 }
 
-/// Sets a key; `[]` is the first of a list, `*` the upstream of this test.
+/// Sets a key. `[]` is the first item of a list, `*` the upstream of this test.
 fn set(file: &mut Value, key: &str, value: &Value) {
     let place = key.split('.').fold(file, |place, name| match name {
         "[]" => {
@@ -184,7 +184,7 @@ fn every_key_of_the_schema_has_a_row() {
     let mut found = BTreeSet::new();
     let schema = config::schema();
     keys(&schema, &schema, "", &mut found);
-    // Those of each side are one setting with the key above them.
+    // The keys of each side belong to one setting with the key above them.
     found.retain(|key| !key.contains("pong_timeout."));
     let mut rows: BTreeSet<_> = rows().iter().map(|row| row.key.to_owned()).collect();
     rows.extend(found.iter().filter(|key| key.starts_with("tracing.") && !cfg!(feature = "otlp")).cloned());
@@ -201,7 +201,7 @@ async fn a_reload_changes_a_key_or_says_that_it_needs_a_restart() {
         std::fs::write(folder.path().join(format!("{name}.key")), made.signing_key.serialize_pem()).unwrap();
         std::fs::write(folder.path().join(format!("{name}.token")), format!("{name}-token-of-some-length\n")).unwrap();
     }
-    // A key belongs to its certificate: two that differ in the one alone are the same pair by other names.
+    // A key belongs to its certificate. Two pairs that differ only in one path are the same pair under other names.
     for (from, to) in
         [("same.crt", "one.crt"), ("same.crt", "other.crt"), ("same.key", "one.key"), ("same.key", "other.key")]
     {
@@ -224,7 +224,7 @@ async fn a_reload_changes_a_key_or_says_that_it_needs_a_restart() {
         let lists = serde_json::to_value(&reloaded).unwrap();
         let is_listed = lists.as_object().unwrap().iter().any(|(_, names)| names != &json!([]));
         assert!(is_listed, "{}: not told", row.key);
-        // It goes on being told while what runs is another value, and no longer than that.
+        // The reload names the key as long as another value runs, and no longer.
         let again = proxy.control().reload(other).unwrap();
         assert_eq!(again.needs_restart, needed, "{}", row.key);
         let back = proxy.control().reload(one).unwrap();

@@ -6,7 +6,7 @@ use crate::harness::{
     handshake, trusting, within,
 };
 
-/// The connection ends without an answer, or with a 408 and then.
+/// Expects that the connection ends without an answer, or with a 408.
 async fn expect_timed_out(client: &mut Wire) {
     let rest = client.rest().await;
     let text = String::from_utf8_lossy(&rest);
@@ -48,7 +48,7 @@ async fn keep_alive_outlasts_the_header_timeout() {
     let proxy = Proxy::before(&[&backend]).timeout("request_header", "200ms").timeout("keep_alive", "8s").start();
     let mut kept = proxy.client().await;
     assert_eq!(kept.get("/", "").await.status(), 200);
-    // The clock: a silent connection made after the answer has run into the header timeout, three times over.
+    // The clock of this test: three times, a silent connection that was made after the answer runs into the header timeout.
     for _ in 0..3 {
         expect_timed_out(&mut proxy.client().await).await;
     }
@@ -98,7 +98,7 @@ async fn an_answer_whose_body_stalls_is_cut() {
     let (mut at_backend, _) = backend.asked().await;
     at_backend.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc").await;
     assert_eq!(within("a head", client.head()).await.status(), 200);
-    // Cut, not padded: the client must see that something is missing.
+    // The answer is cut and not padded, because the client must see that something is missing.
     assert_eq!(client.rest().await, b"abc");
     assert_eq!(proxy.next_record().await["cause"], "response_timeout");
     at_backend.expect_gone().await;
@@ -165,7 +165,7 @@ async fn a_session_outlives_every_timeout_of_http() {
     proxy.stop().await;
 }
 
-/// An answer that is a stream, and nothing more for now.
+/// The begin of an answer that is an event stream.
 const STREAM: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\n\
                       Transfer-Encoding: chunked\r\n\r\n6\r\nfirst\n\r\n";
 
@@ -179,7 +179,7 @@ async fn a_quiet_event_stream_outlives_the_time_between_two_reads() {
     at_backend.send(STREAM).await;
     assert_eq!(within("a head", client.head()).await.status(), 200);
     assert_eq!(client.chunk().await, b"first\n");
-    // The clock: another answer stands still for as long as it may, three times over.
+    // The clock of this test: three times, another answer stands still until its deadline.
     for _ in 0..3 {
         let mut other = proxy.client().await;
         other.send("GET /slow HTTP/1.1\r\nHost: chat\r\n\r\n").await;
@@ -221,7 +221,7 @@ async fn a_route_has_timeouts_of_its_own() {
     let (mut at_slow, _) = backend.asked().await;
     slow_handshake.send(handshake("/slow", "")).await;
     let (mut at_handshake, head) = backend.asked().await;
-    // The clock: the other route's requests and handshakes have waited for as long as they may.
+    // The clock of this test: the request and the handshake of the other route have waited until their deadlines.
     for request in ["GET / HTTP/1.1\r\nHost: chat\r\n\r\n".to_owned(), handshake("/", "")] {
         let mut client = proxy.client().await;
         client.send(request).await;

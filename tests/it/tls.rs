@@ -1,4 +1,4 @@
-//! The same sessions over TLS, with a client that trusts the certificate it should get and no other.
+//! The same sessions over TLS, with a client that trusts only the certificate that it should get.
 
 use std::path::Path;
 
@@ -19,7 +19,7 @@ use crate::harness::{
 
 const SELF_SIGNED: &str = "{ cert: dev.crt, key: dev.key, self_signed: true }";
 
-/// A proxy on TLS with a certificate made at its start, and a client that trusts it.
+/// A proxy with TLS and a certificate made at its start, and a client that trusts this certificate.
 fn secured(backend: &Backend) -> (Proxy, TlsConnector, TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let proxy = Proxy::before(&[backend]).tls(SELF_SIGNED, folder.path()).start();
@@ -44,7 +44,7 @@ async fn a_session_over_tls_carries_messages_of_every_size_and_ends_in_order() {
     }
     client.send(masked_close(1000, "done")).await;
     client.expect_close(1000, "done").await;
-    // On TLS this fails unless a close_notify came first.
+    // On TLS, this fails if no close_notify came first.
     client.expect_eof().await;
     let record = proxy.next_record().await;
     assert_eq!((&record["cause"], &record["clean"]), (&"client_close".into(), &true.into()), "{record}");
@@ -68,7 +68,7 @@ async fn a_client_that_closes_first_reads_a_close_notify_and_is_not_waited_for()
             at_backend.expect_close(1000, "done").await;
             at_backend.send(unmasked_close(1000, "done")).await;
             client.expect_close(1000, "done").await;
-            // This fails unless a close_notify came first.
+            // This fails if no close_notify came first.
             client.expect_eof().await;
             at_backend.expect_eof().await;
             let record = proxy.next_record().await;
@@ -91,7 +91,7 @@ async fn the_close_notify_behind_the_answer_to_a_close_meets_no_reset() {
         client.send(masked_close(1000, "done")).await;
         at_backend.expect_close(1000, "done").await;
         at_backend.expect_eof().await;
-        // The proxy has dealt with the answer and sent all that it sends: a close_notify and its FIN.
+        // The proxy has handled the answer, and has sent everything that it sends: a close_notify and its FIN.
         client.expect_eof().await;
         client.finish().await;
         let record = proxy.next_record().await;
@@ -223,7 +223,7 @@ async fn plain_http_on_a_tls_port_is_told_so_and_ends_that_connection_only() {
         let record = proxy.next_record().await;
         assert_eq!((&record["cause"], &record["status"]), (&"plain_http".into(), &400.into()), "{record}");
     }
-    // What is neither.
+    // Bytes that are neither TLS nor HTTP.
     let mut lost = proxy.client().await;
     lost.send("\x01\x02\x03\x04\x05").await;
     lost.rest().await;
@@ -265,7 +265,7 @@ async fn clients_resume_their_tls_sessions_after_a_reload() {
         assert_eq!(visit(&proxy, &connector).await, HandshakeKind::Resumed, "{version:?}");
         proxy.reload(&setup);
         assert_eq!(visit(&proxy, &connector).await, HandshakeKind::Resumed, "{version:?}");
-        // Of a listener that came with the reload.
+        // Now also on a listener that came with the reload.
         proxy.reload(&setup.clone().listener(&format!("bind: \"127.0.0.2:0\", tls: {SELF_SIGNED}")));
         assert_eq!(visit(&proxy, &connector).await, HandshakeKind::Resumed, "{version:?}");
         proxy.reload(&setup);

@@ -17,7 +17,7 @@ fn traceparent(mark: &str) -> String {
     format!("traceparent: 00-{TRACE}-{CALLER}-{mark}\r\n")
 }
 
-/// A session from its handshake, with `fields`, to its end.
+/// Runs a session from its handshake, which has `fields`, to its end.
 async fn session(proxy: &Proxy, fields: &str) {
     let mut client = proxy.client().await;
     client.send(handshake("/ws?token=secret", fields)).await;
@@ -26,7 +26,7 @@ async fn session(proxy: &Proxy, fields: &str) {
     client.expect_close(1000, "").await;
 }
 
-/// What a backend was told: trace, parent, mark.
+/// What a backend was told: the trace, the parent and the flags.
 fn told(backend: &Backend) -> (String, String, String) {
     let head = backend.heads().pop().expect("a handshake");
     let lines = head.headers("traceparent");
@@ -37,7 +37,7 @@ fn told(backend: &Backend) -> (String, String, String) {
     }
 }
 
-/// The span of the handshake and those of its attempts, of a proxy that has ended.
+/// The span of the handshake, and the spans of its attempts. The proxy must have ended.
 fn one_handshake(collector: &mut Collector) -> (Span, Vec<Span>) {
     let (mut servers, attempts): (Vec<_>, Vec<_>) = collector.all().into_iter().partition(|span| span.kind == SERVER);
     let (Some(server), []) = (servers.pop(), &servers[..]) else { panic!("{servers:?}") };
@@ -141,7 +141,7 @@ async fn each_backend_that_is_tried_has_a_span_and_the_next_one_is_told_of_its_o
     let mut collector = Collector::start();
     let upstream = "balance: round_robin, max_fails: 0";
     let proxy = Proxy::before(&[&refusing, &answering]).upstream(upstream).with(&collector.setting("")).start();
-    // By turns: one of two begins at the backend that refuses.
+    // Backends take turns, so one of the two handshakes begins at the backend that refuses.
     session(&proxy, "").await;
     session(&proxy, "").await;
     proxy.stop().await;
@@ -185,7 +185,7 @@ async fn an_answer_that_is_no_101_is_told_by_its_status() {
         let (server, attempts) = one_handshake(&mut collector);
         let said = if error == ERROR { status.to_string() } else { String::new() };
         assert_eq!((server.get("error.type"), server.status), (&*said, error), "{server:?}");
-        // To who asked, both are errors.
+        // For the client of an attempt, which is longwire, both statuses are errors.
         assert_eq!((attempts[0].get("error.type"), attempts[0].status), (&*status.to_string(), ERROR));
     }
 }
@@ -242,7 +242,7 @@ async fn spans_arrive_while_the_proxy_runs() {
     let (backend, mut collector) = (Backend::echo(), Collector::start());
     let proxy = Proxy::before(&[&backend]).with(&collector.setting("")).start();
     let _live = proxy.session().await;
-    // The session goes on: its handshake is over.
+    // The session goes on, but its handshake is over.
     assert_eq!(collector.next().await.name, "GET");
     assert_eq!(collector.next().await.name, "GET */");
     proxy.stop().await;
@@ -255,7 +255,7 @@ async fn a_collector_that_answers_nothing_holds_no_session_and_no_exit() {
     let mut proxy = Proxy::before(&[&backend]).with(&setting).start();
     let (client, at_backend) = proxy.session_by_hand(&backend).await;
     let (unanswered, _) = silent.asked().await;
-    // The export hangs now.
+    // The export hangs from here on.
     let (mut late, mut at_late) = proxy.session_by_hand(&backend).await;
     late.send(masked(TEXT, b"up")).await;
     at_late.expect(masked(TEXT, b"up")).await;

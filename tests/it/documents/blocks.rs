@@ -2,12 +2,12 @@
 
 /// A block between two fences.
 pub(super) struct Block {
-    /// What the comment right above it says: `<!-- run -->`.
+    /// The word of the comment directly above the block, such as `<!-- run -->`.
     pub(super) marker: Option<String>,
-    /// What follows the fence.
+    /// The word behind the opening fence.
     pub(super) language: String,
     pub(super) text: String,
-    /// Where it begins, from 1.
+    /// The line on which the block begins, counted from 1.
     pub(super) line: usize,
 }
 

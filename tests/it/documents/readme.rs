@@ -1,4 +1,4 @@
-//! The README's commands, run as written; its length; its figures.
+//! The README: its commands, which are run as they are written, its length and its figures.
 
 use std::{fs, path::Path, process::Command};
 
@@ -36,7 +36,7 @@ fn marked_commands_run_as_written_and_print_what_stands_below() {
     assert_eq!(runs, 3, "marked blocks");
 }
 
-/// Runs commands in a shell whose `longwire` is the one of this build, and returns all that they print.
+/// Runs commands in a shell in which `longwire` is that of this build. Returns everything that they print.
 fn run(folder: &Path, commands: &str, code: i32, line: usize) -> String {
     let built = Path::new(env!("CARGO_BIN_EXE_longwire")).parent().unwrap();
     let path = format!("{}:{}", built.display(), std::env::var("PATH").unwrap());
@@ -54,7 +54,7 @@ fn the_two_commands_are_what_ci_runs() {
     let page = blocks::of(&text("README.md"));
     let block = page.iter().find(|block| block.marker.as_deref() == Some(".ci/run runs these")).unwrap();
     for command in block.text.lines() {
-        // There with --locked, with a deadline, and with an end of its own.
+        // The CI runs it with --locked, with a deadline, and with an end of its own.
         let is_run = ci.lines().any(|line| {
             let mut words = line.split_whitespace();
             command.split_whitespace().all(|word| words.any(|other| other == word))

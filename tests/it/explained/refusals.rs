@@ -1,4 +1,4 @@
-//! What became no session: refused by the proxy, or failed at a backend.
+//! Requests that become no session: the proxy refuses them, or a backend fails.
 
 use longwire::error::Kind;
 use serde_json::Value;
@@ -7,14 +7,14 @@ use tempfile::TempDir;
 use super::{ask, before, get, limits_hit};
 use crate::harness::{Backend, Proxy, Setup, Wire, frames::masked_close, handshake, within};
 
-/// How a kind of failure comes about: what the proxy is, and what is asked of it, until it fails.
+/// The way to a kind of failure: the setup of the proxy, and the request that is repeated until it fails.
 struct Way {
     setup: Setup,
     request: String,
     first: First,
 }
 
-/// What must have happened before.
+/// What must have happened before the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum First {
     Nothing,
@@ -24,7 +24,7 @@ enum First {
     AllDrained,
     /// The route is drained.
     Drained,
-    /// Its backend has become the proxy itself.
+    /// The file names the proxy itself as the backend.
     Looped,
 }
 
@@ -70,7 +70,7 @@ async fn an_upgrade_that_the_backend_declines_is_told() {
     proxy.stop().await;
 }
 
-/// Each way to a kind of failure, limits each by itself.
+/// The ways to a kind of failure. Each limit is a way of its own.
 async fn ways(kind: Kind, certificates: &TempDir) -> Vec<Way> {
     let upgrade = || handshake("/ws", "");
     let way = |setup, request| Way { setup, request, first: First::Nothing };
@@ -85,7 +85,7 @@ async fn ways(kind: Kind, certificates: &TempDir) -> Vec<Way> {
     let one = match kind {
         Kind::BadHandshake => way(plain(), upgrade().replace("Sec-WebSocket-Key", "X-Key")),
         Kind::BadRequest => {
-            // One that hyper reads, and one that it does not.
+            // One request that hyper reads, and one that hyper does not read.
             return ["GET /ws HTTP/1.1\r\n\r\n", "GET /ws HTTP/1.1\r\nno colon\r\n\r\n"]
                 .map(|request| way(plain(), request.into()))
                 .into();
@@ -102,7 +102,7 @@ async fn ways(kind: Kind, certificates: &TempDir) -> Vec<Way> {
         Kind::ConnectTimeout => way(before(&[&Backend::black_hole().await]).timeout("connect", "50ms"), upgrade()),
         Kind::Draining => Way { first: First::AllDrained, ..way(plain(), upgrade()) },
         Kind::RouteDraining => Way { first: First::Drained, ..way(plain(), upgrade()) },
-        // It takes a process without descriptors: `tests/attacks` has one.
+        // This failure needs a process without descriptors. `tests/attacks` has one.
         Kind::Exhausted => return Vec::new(),
         Kind::FalseUpgrade => way(says("HTTP/1.1 101 Switching Protocols\r\n\r\n"), upgrade()),
         Kind::HeadTooLarge => {
@@ -113,12 +113,12 @@ async fn ways(kind: Kind, certificates: &TempDir) -> Vec<Way> {
         Kind::Loop => Way { first: First::Looped, ..way(plain(), upgrade()) },
         Kind::MalformedAnswer => way(says("SSH-2.0-OpenSSH_9.9\r\n\r\n"), upgrade()),
         Kind::PlainHttp => {
-            // Its certificate is read at the start, and no more.
+            // The certificate is read only at the start.
             let base = certificates.path().to_owned();
             let secure = || plain().tls("{ cert: dev.crt, key: dev.key, self_signed: true }", &base);
             return vec![way(secure(), upgrade()), way(secure(), post(0))];
         }
-        // The alert of a TLS server that reads HTTP, as OpenSSL has it.
+        // The alert of a TLS server that reads HTTP, as OpenSSL sends it.
         Kind::SpeaksTls => {
             let alert = "\x15\x03\x01\0\x02\x02\x46";
             return vec![way(says(alert), upgrade()), way(says(alert), post(0))];
@@ -143,7 +143,7 @@ async fn ways(kind: Kind, certificates: &TempDir) -> Vec<Way> {
     vec![one]
 }
 
-/// Goes that way to its end.
+/// Goes a way to its end.
 async fn explained(kind: Kind, Way { setup, request, first }: Way) {
     let mut proxy = setup.start();
     let mut clients = Vec::new();
@@ -151,14 +151,14 @@ async fn explained(kind: Kind, Way { setup, request, first }: Way) {
         First::Nothing => {}
         First::Waiting => {
             clients.push(asking(&proxy, &request).await);
-            // Not before it has its place: the next one may be heard by another worker.
+            // Waits until this handshake has its place. Otherwise another worker may give the place to the next handshake.
             heard(&proxy).await;
         }
         First::Looped => drop(proxy.reload(&before(&[&Backend::foreign(proxy.address())]))),
         First::AllDrained => drop(proxy.control().drain_all(true).unwrap()),
         First::Drained => drop(proxy.control().drain_route("*/", true).unwrap()),
     }
-    // What is limited may be granted before it is refused.
+    // A limited request may be granted before one is refused.
     let record = loop {
         let mut client = asking(&proxy, &request).await;
         if kind == Kind::ClientGone {
@@ -179,13 +179,13 @@ async fn explained(kind: Kind, Way { setup, request, first }: Way) {
             }
         }
     };
-    // While the others are still there.
+    // This must be checked while the other clients are still there.
     agree(&proxy, kind, &record, request.contains("Upgrade: websocket")).await;
     drop(clients);
     proxy.stop().await;
 }
 
-/// One request has come to its backend.
+/// Waits until one request has come to its backend.
 async fn heard(proxy: &Proxy) {
     let active = async || get(proxy, "/api/upstreams").await["upstreams"][0]["backends"][0]["active"].clone();
     within("the attempt", async { while active().await != 1 {} }).await;
@@ -197,7 +197,7 @@ async fn asking(proxy: &Proxy, request: &str) -> Wire {
     client
 }
 
-/// The metrics and the last refusals say what the record says, and that is the word of this kind.
+/// Asserts that the metrics and the last refusals say the same as the record, and that this is the word of `kind`.
 async fn agree(proxy: &Proxy, kind: Kind, record: &Value, is_handshake: bool) {
     assert_eq!((&record["cause"], &record["kind"]), (&kind.reason().into(), &"request".into()), "{record}");
     if record["close_code"].is_null() && kind != Kind::ClientGone {
@@ -209,7 +209,7 @@ async fn agree(proxy: &Proxy, kind: Kind, record: &Value, is_handshake: bool) {
     }
     assert_eq!(refusal["id"], record["request_id"]);
     assert_eq!(refusal["why"], kind.as_text());
-    // Of a head that could not be read nobody knows what it was to be.
+    // If the head could not be read, nobody knows whether the request was a handshake.
     let is_handshake = is_handshake && kind != Kind::HeadTooLarge;
     assert_eq!(refusal["handshake"], is_handshake, "{refusal}");
     let metrics = ask(proxy, "GET", "/metrics").await;
@@ -224,7 +224,7 @@ async fn agree(proxy: &Proxy, kind: Kind, record: &Value, is_handshake: bool) {
     assert_eq!(limits_hit(&metrics), hit, "{kind:?}");
 }
 
-/// The first of the last refusals; it comes a moment after the record.
+/// The newest refusal. It comes a moment after the record.
 async fn refusal(proxy: &Proxy) -> Value {
     within("the refusal", async {
         loop {

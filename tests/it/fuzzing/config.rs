@@ -1,10 +1,10 @@
-//! Any text is a configuration, or is refused with words; never a panic.
+//! Any text is a configuration, or is refused with a message. It never causes a panic.
 
 use std::path::Path;
 
 use longwire::config;
 
-/// `bytes`: a file. Nothing of the environment is read but what `environment` gives, and no file is opened.
+/// `bytes` are a file. Only `environment` gives variables, and no file is opened.
 pub fn check(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let environment = |name: &str| (name.len() == 1).then(|| format!("{name}: [{name}"));

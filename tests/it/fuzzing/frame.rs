@@ -1,11 +1,11 @@
-//! A frame's header, read as tungstenite reads it; a control frame, written as it was read.
+//! The header of a frame is read as tungstenite reads it. A control frame is written as it was read.
 
 use std::io::Cursor;
 
 use longwire::ws::frame::{Breach, ControlFrame, FrameHeader, MAX_CONTROL_FRAME, MAX_HEADER};
 use tokio_tungstenite::tungstenite::protocol::frame::{FrameHeader as Theirs, coding::OpCode as TheirCode};
 
-/// `bytes`: what stands at the begin of a frame.
+/// `bytes` are the begin of a frame.
 pub fn check(bytes: &[u8]) {
     let read = FrameHeader::parse(bytes);
     match read {
@@ -13,7 +13,7 @@ pub fn check(bytes: &[u8]) {
         Ok(None) => assert!(bytes.len() < MAX_HEADER, "a whole header is not seen"),
         Err(breach) => check_breach(bytes, breach),
     }
-    // Whatever the begin of these bytes told, all of them tell it too: more bytes never change what was read.
+    // If the begin of these bytes gives a result, all of them give the same one: further bytes never change a result.
     for cut in 0..bytes.len().min(MAX_HEADER) {
         match FrameHeader::parse(&bytes[..cut]) {
             Ok(None) => {}
@@ -55,7 +55,7 @@ fn check_control(wire: &[u8], header: FrameHeader, payload: &[u8]) {
     assert!(written.len() <= MAX_CONTROL_FRAME);
 }
 
-/// The bits of RFC 6455 §5.2 themselves: tungstenite leaves some of this to later.
+/// Checks the bits of RFC 6455 §5.2 directly, because tungstenite checks some of them only later.
 fn check_breach(bytes: &[u8], breach: Breach) {
     let (control, short) = (bytes[0] & 0x08 != 0, bytes[1] & 0x7F);
     let right = match breach {

@@ -1,4 +1,4 @@
-//! Requests and answers: which is a handshake, which 101 is believed, what goes on to the backend.
+//! Requests and answers: which request is a handshake, which 101 is believed, which fields go on to the backend.
 
 use std::net::IpAddr;
 
@@ -11,8 +11,9 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 const SENDER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
 
-/// The head of a request, an empty line, the head of an answer. `{accept}` in the answer becomes what the request's key is
-/// answered with, which no fuzzer finds by itself.
+/// `bytes` are the head of a request, an empty line, and the head of an answer.
+///
+/// `{accept}` in the answer is replaced by the right answer to the request's key, which no fuzzer finds by itself.
 pub fn check(bytes: &[u8]) {
     let text: Vec<&[u8]> = bytes.split(|byte| *byte == b'\n').collect();
     let (request, answer) = match text.iter().position(|line| line.is_empty()) {
@@ -57,7 +58,7 @@ fn check_answer(offer: &handshake::Offer, request: &HeaderMap, answer: &HeaderMa
     );
 }
 
-/// What a stranger sent goes on with nothing of its hop and no address that the stranger made up.
+/// Asserts that the fields of a stranger go on without hop-by-hop fields and without an address that the stranger invented.
 fn check_forwarded(uri: &Uri, fields: HeaderMap) {
     let lengths = fields.get_all("content-length").iter().count() + fields.get_all("transfer-encoding").iter().count();
     assert!(lengths < 2 || !fields.contains_key("transfer-encoding"), "two readers could disagree");
@@ -90,7 +91,7 @@ fn check_forwarded(uri: &Uri, fields: HeaderMap) {
     assert!(!fields.keys().any(imitated), "an imitation goes on: {fields:?}");
 }
 
-/// The fields of these lines that hyper would let through.
+/// The fields of these lines that hyper would accept.
 fn map(lines: &[&[u8]], accept: &str) -> HeaderMap {
     let mut fields = HeaderMap::new();
     for line in lines.iter().take(100) {

@@ -1,5 +1,8 @@
-//! A session as a script of events, in virtual time. Whatever both ends do: what passes is what they sent, in order, frame by
-//! frame; what is ours stands between two frames and never behind a Close; and it ends.
+//! A session as a script of events, in virtual time. Whatever both ends do, these rules hold:
+//!
+//! 1. The bytes that pass are those that the ends sent, in order, frame by frame.
+//! 2. A frame of ours stands between two frames, and never behind a Close.
+//! 3. The session ends.
 
 use std::{
     hash::{DefaultHasher, Hasher as _},
@@ -25,12 +28,12 @@ use tokio_tungstenite::tungstenite::protocol::frame::{
     coding::{Control, OpCode},
 };
 
-/// More events than a script of this length can need to end.
+/// More timeouts than a session can need.
 const MOST_TIMEOUTS: usize = 1000;
-/// Longer than a script lasts.
+/// Longer than any script lasts.
 const FAR: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
-/// The first two bytes choose the settings; then each event is a byte and what it takes.
+/// The first two bytes choose the settings. Then each event is one byte, followed by the bytes that it needs.
 pub fn check(bytes: &[u8]) {
     let [choice, limits, script @ ..] = bytes else { return };
     let mut play = Play::new(*choice, *limits, secret_of(bytes));
@@ -72,23 +75,23 @@ impl Script<'_> {
     }
 }
 
-/// One end, and what the session made of what it sent.
+/// One end, and what the session did with the bytes that it sent.
 #[derive(Default)]
 struct End {
     unread: Vec<u8>,
     fin_sent: bool,
     fin_read: bool,
     kept: Vec<u8>,
-    /// Bytes that wait for it.
+    /// Bytes that wait for this end.
     waiting: usize,
-    /// How much it still takes; `None` = all.
+    /// How many bytes this end still takes; `None` = all.
     room: Option<usize>,
     broken: bool,
-    /// All that was read of it.
+    /// All bytes that were read from this end.
     sent: Vec<u8>,
-    /// What went to it of the other end's.
+    /// The bytes of the other end that went to this end.
     forwarded: Vec<u8>,
-    /// What went to it of ours, and behind how much of the other end's.
+    /// The frames of ours that went to this end, each with the number of the other end's bytes before it.
     ours: Vec<(usize, Vec<u8>)>,
 }
 
@@ -97,12 +100,12 @@ struct Play {
     now: Instant,
     ends: [End; 2],
     splices: bool,
-    /// Sides are closed, where they may be.
+    /// Whether sides are closed when they may be.
     closes: bool,
     over: bool,
-    /// The frames that passed.
+    /// Counts of the frames that passed.
     counts: OpCodeCounts,
-    /// As many were seen to; `None` = nobody looks.
+    /// How many relayed frames the observer has seen; `None` = there is no observer, or it missed some frames.
     relayed: Option<u64>,
 }
 
@@ -178,7 +181,7 @@ impl Play {
             14 => {
                 let tenths = u32::try_from(script.number()).unwrap_or_default();
                 let at = now + Duration::from_millis(100) * tenths;
-                // Taken back, now and then.
+                // Now and then, the order is taken back.
                 self.session.handle_notice((tenths % 4 != 3).then(|| drain_at(at)), now);
             }
             _ if side == Client => self.session.handle_shortage(now),
@@ -197,7 +200,7 @@ impl Play {
         }
     }
 
-    /// Time passes; whatever falls due happens on time, and each timeout changes something.
+    /// Lets time pass. Everything that falls due happens on time, and each timeout changes something.
     fn wait(&mut self, time: Duration) {
         let until = self.now + time;
         for _ in 0..MOST_TIMEOUTS {
@@ -214,7 +217,7 @@ impl Play {
         }
     }
 
-    /// What the relay does: reads a side while the other takes what comes, sends what is ours, shuts down.
+    /// Does what the relay does: reads a side while the other side takes the bytes, sends our frames, and shuts down.
     fn pump(&mut self) {
         let mut moved = !self.over;
         while moved {
@@ -246,7 +249,8 @@ impl Play {
         }
     }
 
-    /// Asks the kernel, where the session wants to know. Whatever was written has been taken.
+    /// Tells the session the kernel's progress, if the session wants to know it. The kernel has taken everything that was
+    /// written.
     fn look(&mut self) {
         for side in [Client, Backend] {
             if self.session.wants_progress(side, self.now) {
@@ -315,7 +319,7 @@ impl Play {
         }
     }
 
-    /// Whether the end has taken all there is for it, `more` included.
+    /// Whether the end has taken all bytes that wait for it, with `more` added.
     fn flush(&mut self, to: Side, more: usize) -> bool {
         let (now, lost) = (self.now, self.session.is_lost(to));
         let end = self.end(to);
@@ -346,7 +350,7 @@ impl Play {
         ours.filter(|(_, frame)| frame[0] == 0x89).map(|(_, frame)| payload_of(frame)).collect()
     }
 
-    /// Holds what went to a side against what the other sent.
+    /// Compares the bytes that went to a side with those that the other side sent.
     fn check(&self, to: Side) {
         let (end, from) = (&self.ends[to as usize], to.other());
         assert_eq!(self.session.counts(from).bytes, end.forwarded.len() as u64);
@@ -367,7 +371,7 @@ impl Play {
                 boundaries.push(passed);
                 closed_at = (opcode == OpCode::Control(Control::Close)).then_some(passed);
             } else if opcode == OpCode::Control(Control::Pong) && pings.contains(&payload_of(frame)) {
-                // Ours: it stays here.
+                // A Pong to our Ping stays here.
             } else {
                 assert!(frame.starts_with(forwarded), "what passed is neither the next frame nor its begin");
                 break;
@@ -392,7 +396,7 @@ impl Play {
     }
 }
 
-/// Another one for each script. A fuzzer sees what is compared with what: with the same secret always it forges our Pongs.
+/// A secret that is different for each script. A fuzzer sees comparisons, so with one fixed secret it would forge our Pongs.
 fn secret_of(script: &[u8]) -> Secret {
     let mut hasher = DefaultHasher::new();
     hasher.write(script);
@@ -406,7 +410,7 @@ fn drain_at(at: Instant) -> Notice {
     Notice { at, cause: Cause::Drain, code: CloseCode::SERVICE_RESTART }
 }
 
-/// The opcode and the length of the frame at the start, as tungstenite reads it; `None` where it is not whole or no frame.
+/// The opcode and the length of the frame at the start, as tungstenite reads them; `None` = there is no whole frame.
 fn read(bytes: &[u8]) -> Option<(OpCode, usize)> {
     let mut cursor = Cursor::new(bytes);
     let (header, length) = FrameHeader::parse(&mut cursor).ok()??;

@@ -1,4 +1,4 @@
-//! One direction, fed whole and in pieces: the frames, their ends and the breach must be the same.
+//! One direction, fed as a whole and in pieces: the frames, their ends and the breach must be the same.
 
 use longwire::ws::{
     Side,
@@ -6,7 +6,8 @@ use longwire::ws::{
     tracker::{End, Rules, Step, Tracker},
 };
 
-/// What was seen, at which byte of the direction. Data that ends nothing is seen at no certain place.
+/// What the tracker saw, and at which byte of the direction. Data that ends nothing is left out, because its place depends on
+/// the pieces.
 #[derive(Debug, PartialEq)]
 enum Seen {
     End(usize, End),
@@ -14,7 +15,7 @@ enum Seen {
     Breach(usize, Breach),
 }
 
-/// The first byte chooses the sender and its extensions, the second the pieces, the rest is what it sends.
+/// The first byte chooses the sender and its extensions, the second byte the pieces. The rest are the bytes of the sender.
 pub fn check(bytes: &[u8]) {
     let [choice, seed, sent @ ..] = bytes else { return };
     let sender = if choice & 1 == 0 { Side::Client } else { Side::Backend };
@@ -23,13 +24,13 @@ pub fn check(bytes: &[u8]) {
     let mut state = u32::from(*seed) + 1;
     let pieces = feed(rules, sent, |_| {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        // Mostly single bytes, at times a few hundred.
+        // Mostly single bytes, sometimes a few hundred.
         1 + (state >> 24) as usize * usize::from(state & 0x300 == 0)
     });
     assert_eq!(whole, pieces);
 }
 
-/// Feeds `sent` piece by piece, what was not consumed again in front of the next.
+/// Feeds `sent` in pieces. Bytes that were not consumed are fed again in front of the next piece.
 fn feed(rules: Rules, sent: &[u8], mut piece: impl FnMut(usize) -> usize) -> (Vec<Seen>, usize) {
     let (mut tracker, mut seen, mut consumed, mut come) = (Tracker::default(), Vec::new(), 0, 0);
     while come < sent.len() {

@@ -1,5 +1,5 @@
-//! Fake backends on raw sockets: one that echoes, ones that follow a script, one that the test plays by hand, one that
-//! refuses and one that swallows.
+//! Fake backends on raw sockets: one that echoes, some that follow a script, one that the test plays by hand, one that
+//! refuses, and one that never answers a SYN.
 
 use std::{
     fmt,
@@ -22,7 +22,7 @@ use super::{
     within,
 };
 
-/// A fake backend. `Display` is its address, as the YAML wants it.
+/// A fake backend. Its `Display` is its address, in the form that the YAML wants.
 #[derive(Clone)]
 pub struct Backend(Arc<State>);
 
@@ -31,21 +31,21 @@ struct State {
     heads: Mutex<Vec<Head>>,
     acceptor: Mutex<Option<JoinHandle<()>>>,
     connections: Mutex<Vec<JoinHandle<()>>>,
-    /// What [`Backend::asked`] hands out.
+    /// The connections that [`Backend::asked`] returns.
     asked: AsyncMutex<mpsc::UnboundedReceiver<(Wire, Head)>>,
     ask: mpsc::UnboundedSender<(Wire, Head)>,
-    /// Sockets that are only there to be in the way.
+    /// Sockets that are kept only to fill the place of others.
     held: Mutex<Vec<Socket>>,
 }
 
 impl Backend {
-    /// Echoes every message of a WebSocket; answers a plain request with its own head as the body. Says who it is in
-    /// `X-Backend`, on a 101 too.
+    /// Echoes every message of a WebSocket, and answers a plain request with that request's own head as the body. Every
+    /// answer names the backend in `X-Backend`, a 101 too.
     pub fn echo() -> Self {
         Self::echo_at((Ipv4Addr::LOCALHOST, 0).into())
     }
 
-    /// The same on an address that was in use before: a backend that comes back.
+    /// The same backend on an address that was in use before: a backend that comes back.
     pub fn echo_at(address: SocketAddr) -> Self {
         let backend = Self::bound(address);
         backend.listen();
@@ -65,12 +65,12 @@ impl Backend {
         })
     }
 
-    /// Answers `took N bytes` and panics at a request whose framing leaves any doubt.
+    /// Answers `took N bytes`, and panics at a request whose framing is in any doubt.
     pub fn strict() -> Self {
         Self::raw(strict)
     }
 
-    /// Runs `script` for every connection, once the head of its first request is read.
+    /// Runs `script` for every connection after the head of its first request is read.
     pub fn script<S, F>(script: S) -> Self
     where
         S: Fn(Wire, Head) -> F + Send + Sync + 'static,
@@ -87,7 +87,7 @@ impl Backend {
         })
     }
 
-    /// Hands every connection to the test: see [`Backend::asked`] and [`Backend::accepted`].
+    /// Gives every connection to the test: see [`Backend::asked`] and [`Backend::accepted`].
     pub fn by_hand() -> Self {
         Self::raw(async |backend: Self, mut wire| {
             if let Some(head) = backend.next_head(&mut wire).await {
@@ -96,7 +96,7 @@ impl Backend {
         })
     }
 
-    /// Runs `script` for every connection, with not a byte read of it. `script` notes heads with `next_head`.
+    /// Runs `script` for every connection before any byte is read. The script notes heads with `next_head`.
     pub fn raw<S, F>(script: S) -> Self
     where
         S: Fn(Self, Wire) -> F + Send + Sync + 'static,
@@ -107,17 +107,17 @@ impl Backend {
         backend
     }
 
-    /// A server that is none of ours, at this address.
+    /// A server at this address that is no backend of the harness.
     pub fn foreign(address: SocketAddr) -> Self {
         Self::at(address, Vec::new())
     }
 
-    /// Holds its port and refuses every connection, until [`Backend::listen`].
+    /// Holds its port, but refuses every connection until [`Backend::listen`].
     pub fn refusing() -> Self {
         Self::bound((Ipv4Addr::LOCALHOST, 0).into())
     }
 
-    /// Its accept queue is full: the kernel drops every SYN, as a dead machine does.
+    /// A backend with a full accept queue: the kernel drops every SYN, as for a dead machine.
     pub async fn black_hole() -> Self {
         let backend = Self::bound((Ipv4Addr::LOCALHOST, 0).into());
         let listener = backend.0.held.lock().unwrap()[0].try_clone().unwrap();
@@ -128,40 +128,40 @@ impl Backend {
         backend
     }
 
-    /// From now on accepts, as [`Backend::echo`] does.
+    /// Accepts from now on, as [`Backend::echo`] does.
     pub fn listen(&self) {
         self.accept(echo);
     }
 
-    /// Its address.
+    /// The address of the backend.
     pub fn address(&self) -> SocketAddr {
         self.0.address
     }
 
-    /// Every request head that it read, in order.
+    /// Every request head that the backend has read, in order.
     pub fn heads(&self) -> Vec<Head> {
         self.0.heads.lock().unwrap().clone()
     }
 
-    /// How many connections it accepted.
+    /// How many connections the backend has accepted.
     pub fn connections(&self) -> usize {
         self.0.connections.lock().unwrap().len()
     }
 
-    /// The next connection of a backend that is played by hand, with its first request.
+    /// The next connection, with its first request. Only for [`Backend::by_hand`].
     pub async fn asked(&self) -> (Wire, Head) {
         let mut asked = self.0.asked.lock().await;
         within("a request at the backend", asked.recv()).await.expect("the backend runs")
     }
 
-    /// The same, for a handshake, which it accepts.
+    /// The same for a handshake. The handshake is accepted.
     pub async fn accepted(&self) -> Wire {
         let (mut wire, head) = self.asked().await;
         wire.accept(&head, "").await;
         wire
     }
 
-    /// Ends its listener and every connection at once.
+    /// Ends the listener and every connection at once.
     pub async fn kill(&self) {
         let acceptor = self.0.acceptor.lock().unwrap().take();
         let connections = std::mem::take(&mut *self.0.connections.lock().unwrap());
@@ -172,7 +172,7 @@ impl Backend {
         self.0.held.lock().unwrap().clear();
     }
 
-    /// Waits until every script ran to its end, and re-raises their panics.
+    /// Waits until every script has ended, and raises their panics again.
     pub async fn finish(&self) {
         if let Some(acceptor) = self.0.acceptor.lock().unwrap().take() {
             acceptor.abort();
@@ -186,7 +186,7 @@ impl Backend {
         }
     }
 
-    /// Reads the next request head of a connection and notes it; `None` at its end.
+    /// Reads the next request head of a connection, and notes it; `None` = the connection is at its end.
     pub async fn next_head(&self, wire: &mut Wire) -> Option<Head> {
         let head = wire.next_head().await?;
         self.0.heads.lock().unwrap().push(head.clone());
@@ -240,7 +240,7 @@ impl fmt::Display for Backend {
 }
 
 impl Wire {
-    /// Answers a handshake with a 101; `more` are further fields, each ended by CRLF.
+    /// Answers a handshake with a 101. `more` holds further fields, each ended by CRLF.
     pub async fn accept(&mut self, handshake: &Head, more: &str) {
         let answer = accepting(handshake, more);
         self.send(answer).await;
@@ -270,7 +270,7 @@ async fn echo(backend: Backend, mut wire: Wire) {
     }
 }
 
-/// Echoes until a Close or the end of the stream. Nobody may be left to take an answer: that is no failure.
+/// Echoes until a Close or the end of the stream. It is no failure if nobody is left to take an answer.
 async fn echo_frames(mut wire: Wire) {
     while let Some(frame) = wire.next_frame().await {
         let answer = match frame.first {
@@ -290,7 +290,7 @@ async fn echo_frames(mut wire: Wire) {
     }
 }
 
-/// Answers every request as long as nothing about it can be understood in two ways; panics otherwise.
+/// Answers every request that can be understood in only one way. Panics at any other request.
 async fn strict(backend: Backend, mut wire: Wire) {
     while let Some(head) = backend.next_head(&mut wire).await {
         let framing = assert_strict_request(&head);

@@ -1,4 +1,4 @@
-//! What a client does, over plain TCP and over TLS.
+//! The actions of a client, over plain TCP and over TLS.
 
 use std::{net::SocketAddr, path::Path, sync::Arc};
 
@@ -18,10 +18,10 @@ use super::{Proxy, Response, Wire, frames::masked_close, wire::Head, within};
 pub const HANDSHAKE_HEADERS: &str = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
                                      Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
 
-/// What RFC 6455 §1.3 says that key is answered with.
+/// The answer to this key, by RFC 6455 §1.3.
 const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
-/// A whole handshake; `more` are further fields, each ended by CRLF.
+/// A whole handshake. `more` holds further fields, each ended by CRLF.
 pub fn handshake(path: &str, more: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nHost: chat.example.com\r\n{HANDSHAKE_HEADERS}{more}\r\n")
 }
@@ -46,7 +46,7 @@ impl Wire {
         head
     }
 
-    /// Ends its session as a client that is done: a Close, its answer, the FIN of both.
+    /// Ends the session as a client that is done: a Close, its answer, the FIN of both sides.
     pub async fn leave(mut self) {
         self.send(masked_close(1000, "")).await;
         self.expect_close_code(1000).await;
@@ -88,10 +88,10 @@ pub async fn tls_connect(connector: &TlsConnector, address: SocketAddr, name: &s
     Ok(within("a TLS handshake", connector.connect(name, tcp)).await?.into())
 }
 
-/// A TLS connection with one request, and whether its handshake was whole or resumed an earlier session.
+/// Sends one request over a new TLS connection. Returns whether the handshake was full or resumed an earlier session.
 pub async fn visit(proxy: &Proxy, connector: &TlsConnector) -> HandshakeKind {
     let mut client = tls_connect(connector, proxy.address(), "localhost").await.expect("a TLS handshake");
-    // With the answer comes the ticket for the next time.
+    // The ticket for the next connection comes with the answer.
     assert_eq!(client.get("/", "").await.status(), 200);
     client.tls().get_ref().1.handshake_kind().expect("a handshake")
 }

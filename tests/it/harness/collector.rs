@@ -1,4 +1,5 @@
-//! A collector of spans: takes OTLP over HTTP, and reads its protobuf by hand (opentelemetry-proto, trace/v1/trace.proto).
+//! A collector of spans. It takes OTLP over HTTP, and its code reads the protobuf itself (opentelemetry-proto,
+//! trace/v1/trace.proto).
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -6,23 +7,23 @@ use tokio::sync::mpsc;
 
 use super::{Backend, PATIENCE};
 
-/// A collector that takes whatever it is given.
+/// A collector that accepts everything.
 pub struct Collector {
     backend: Backend,
     spans: mpsc::UnboundedReceiver<Span>,
 }
 
-/// A span as it came, ids in hexadecimal digits.
+/// A span as it came. Its ids are in hexadecimal digits.
 #[derive(Debug, Clone, Default)]
 pub struct Span {
     pub service: String,
     pub trace: String,
     pub id: String,
-    /// Empty at a root.
+    /// The id of the parent; empty for a root.
     pub parent: String,
     pub name: String,
     pub kind: u64,
-    /// Nanoseconds.
+    /// Nanoseconds since the Unix epoch, as for `end`.
     pub start: u64,
     pub end: u64,
     pub attributes: BTreeMap<String, String>,
@@ -53,7 +54,7 @@ impl Collector {
         Self { backend, spans }
     }
 
-    /// The `tracing` of a file, with more of its keys.
+    /// The `tracing` section for a file, with `more` of its keys.
     pub fn setting(&self, more: &str) -> String {
         format!("tracing: {{ endpoint: \"http://{}\"{more} }}", self.backend)
     }
@@ -63,7 +64,7 @@ impl Collector {
         tokio::time::timeout(PATIENCE, self.spans.recv()).await.expect("a span").expect("the collector runs")
     }
 
-    /// All that came, of a proxy that has ended; sorted by their begin.
+    /// All spans that came, sorted by their begin. The proxy must have ended.
     pub fn all(&mut self) -> Vec<Span> {
         let mut spans: Vec<_> = std::iter::from_fn(|| self.spans.try_recv().ok()).collect();
         spans.sort_by_key(|span| span.start);
@@ -72,13 +73,13 @@ impl Collector {
 }
 
 impl Span {
-    /// An attribute as text; empty where there is none.
+    /// An attribute as text; empty if there is none.
     pub fn get(&self, key: &str) -> &str {
         self.attributes.get(key).map_or("", String::as_str)
     }
 }
 
-/// Of an ExportTraceServiceRequest.
+/// The spans of an ExportTraceServiceRequest.
 fn spans_of(request: &[u8]) -> Vec<Span> {
     let mut spans = Vec::new();
     for resource_spans in messages(request, 1) {
@@ -117,7 +118,7 @@ fn read(message: &[u8]) -> Span {
     span
 }
 
-/// The KeyValues of this number, whose values are texts or whole numbers.
+/// The KeyValues with this field number. Their values are texts or whole numbers.
 fn attributes(message: &[u8], number: u64) -> BTreeMap<String, String> {
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
     let of = |pair| {
@@ -137,7 +138,7 @@ enum Field<'a> {
     Bytes(&'a [u8]),
 }
 
-/// The fields of this number that have a length: messages, texts, bytes.
+/// The fields with this number that have a length: messages, texts, bytes.
 fn messages(message: &[u8], number: u64) -> Vec<&[u8]> {
     let of = |(found, field)| match field {
         Field::Bytes(bytes) if found == number => Some(bytes),

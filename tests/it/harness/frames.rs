@@ -1,4 +1,4 @@
-//! Frames as bytes (RFC 6455 §5.2), built and read without a line of the crate under test.
+//! Frames as bytes (RFC 6455 §5.2), built and read without any code of the crate under test.
 
 pub const TEXT: u8 = 0x81;
 pub const BINARY: u8 = 0x82;
@@ -11,7 +11,7 @@ pub const END: u8 = 0x80;
 pub const CLOSE: u8 = 0x88;
 pub const PING: u8 = 0x89;
 pub const PONG: u8 = 0x8a;
-/// Or-ed to a first byte: what permessage-deflate sets on a compressed message.
+/// A bit for the first byte: permessage-deflate sets it on a compressed message.
 pub const RSV1: u8 = 0x40;
 
 const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
@@ -51,18 +51,18 @@ fn header(first: u8, mask_bit: u8, length: usize) -> Vec<u8> {
     }
 }
 
-/// A frame as read off a wire.
+/// A frame as it was read from a wire.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frame {
     /// FIN, RSV and opcode.
     pub first: u8,
     pub masked: bool,
-    /// With the mask taken off.
+    /// The payload without its mask.
     pub payload: Vec<u8>,
 }
 
 impl Frame {
-    /// The frame at the start of `bytes` and its length there; `None` when it is not complete yet.
+    /// The frame at the start of `bytes`, and its length there; `None` = the frame is not complete yet.
     pub fn parse(bytes: &[u8]) -> Option<(Self, usize)> {
         let (&[first, second], rest) = bytes.split_first_chunk()?;
         let (length, rest) = match second & 0x7f {
@@ -79,7 +79,7 @@ impl Frame {
         Some((Self { first, masked, payload }, bytes.len() - rest.len() + length))
     }
 
-    /// The code of a Close; `None` for an empty one or another frame.
+    /// The code of a Close; `None` = the Close has none, or the frame is no Close.
     pub fn close_code(&self) -> Option<u16> {
         match self.payload.first_chunk() {
             Some(code) if self.first == CLOSE => Some(u16::from_be_bytes(*code)),
@@ -87,7 +87,7 @@ impl Frame {
         }
     }
 
-    /// The reason of a Close, empty where there is none.
+    /// The reason of a Close; empty if it has none.
     pub fn close_reason(&self) -> String {
         String::from_utf8_lossy(self.payload.get(2..).unwrap_or_default()).into_owned()
     }

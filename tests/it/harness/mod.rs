@@ -1,9 +1,10 @@
-//! What every test stands on: a proxy, its backends and its clients in one process, on free ports of loopback.
+//! The base of every test: a proxy, its backends and its clients in one process, on free ports of loopback.
 //!
-//! A test reads like this: start backends, put a [`Proxy`] before them, talk from a client's [`Wire`] and from the
-//! backend's, `proxy.stop().await`. Nothing sleeps: a test waits for bytes, for a record or for the end of a
-//! stream, never longer than [`PATIENCE`]. That nothing was sent is proven by a marker sent after it that arrives
-//! first.
+//! A test starts backends, puts a [`Proxy`] before them, sends and reads on the [`Wire`] of a client and that of a backend,
+//! and calls `proxy.stop().await`.
+//!
+//! No test sleeps. A test waits for bytes, for a record or for the end of a stream, and never longer than [`PATIENCE`]. To
+//! prove that nothing was sent, it lets a marker be sent afterwards, which must arrive first.
 
 mod backend;
 mod client;
@@ -24,11 +25,10 @@ pub use proxy::{Proxy, Setup};
 pub use strict::strict_framing;
 pub use wire::{Head, Response, Wire};
 
-/// The longest any single wait of a test may take: far more than a healthy run needs, so that only a broken one
-/// meets it.
+/// The longest that one wait of a test may take. A healthy run needs far less, so only a broken one reaches it.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Awaits `wait`, and fails the test naming `what` once [`PATIENCE`] is over.
+/// Waits for `wait`. After [`PATIENCE`], the test fails and names `what`.
 pub async fn within<T>(what: &str, wait: impl Future<Output = T>) -> T {
     match tokio::time::timeout(PATIENCE, wait).await {
         Ok(value) => value,

@@ -1,4 +1,4 @@
-//! longwire as a process of its own: for signals, and for what one process leaves to the next.
+//! longwire as a process of its own, for signals and for what one process leaves to the next.
 
 use std::{
     fs,
@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::within;
 
-/// A running longwire. Its records go where its file says, its messages are JSON.
+/// A running longwire. Its records go where its file says. Its messages are JSON.
 pub struct Process {
     id: u32,
     messages: mpsc::UnboundedReceiver<Value>,
@@ -25,7 +25,7 @@ pub struct Process {
 }
 
 impl Process {
-    /// Runs `proxy.yaml` of this folder.
+    /// Runs the `proxy.yaml` of this folder.
     pub fn start(folder: &Path) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_longwire"))
             .args(["run", "-c", "proxy.yaml"])
@@ -39,7 +39,7 @@ impl Process {
         let (end, ended) = oneshot::channel();
         thread::spawn(move || {
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-                // What is said before there is a log is no JSON.
+                // A message from before the start of the log is no JSON.
                 let message = serde_json::from_str(&line).unwrap_or_else(|_| serde_json::json!({ "message": line }));
                 let _ = sender.send(message);
             }
@@ -48,7 +48,7 @@ impl Process {
         Self { id, messages, said: Vec::new(), ended }
     }
 
-    /// [`Self::start`], when it serves, with its first listener's address.
+    /// [`Self::start`]; then waits until it serves. Returns also the address of its first listener.
     pub async fn serving(folder: &Path) -> (Self, SocketAddr) {
         let mut process = Self::start(folder);
         let address = process.says("listening").await["address"].as_str().unwrap().parse().unwrap();
@@ -56,7 +56,7 @@ impl Process {
         (process, address)
     }
 
-    /// The first message with these words, of all that it ever said.
+    /// The first message that contains these words, of all messages so far and to come.
     pub async fn says(&mut self, words: &str) -> Value {
         let has = |message: &Value| message["message"].as_str().is_some_and(|text| text.contains(words));
         loop {
@@ -70,25 +70,25 @@ impl Process {
         }
     }
 
-    /// How often its threads have gone to sleep.
+    /// How often its threads have gone to sleep so far.
     pub fn sleeps(&self) -> u64 {
         let threads = fs::read_dir(format!("/proc/{}/task", self.id)).unwrap();
         let of_thread = |status: &str| -> u64 {
             let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
             line.unwrap().trim().parse().unwrap()
         };
-        // One that has ended meanwhile sleeps no more.
+        // A thread that has ended meanwhile does not count.
         let statuses = threads.filter_map(|thread| fs::read_to_string(thread.unwrap().path().join("status")).ok());
         statuses.map(|status| of_thread(&status)).sum()
     }
 
-    /// TERM, HUP, USR1.
+    /// Sends a signal: TERM, HUP or USR1.
     pub fn signal(&self, name: &str) {
         let status = Command::new("kill").args(["-s", name, &self.id.to_string()]).status().unwrap();
         assert!(status.success());
     }
 
-    /// Lets it open no descriptor any more, or as many as before.
+    /// Lets the process open no further descriptor, or as many as before.
     pub fn starve(&self, starves: bool) {
         let most = getrlimit(Resource::Nofile).maximum;
         let limit = Rlimit { current: if starves { Some(0) } else { most }, maximum: most };
@@ -96,12 +96,12 @@ impl Process {
         prlimit(id, Resource::Nofile, limit).unwrap();
     }
 
-    /// Waits for the end.
+    /// Waits for the end of the process.
     pub async fn exit_code(&mut self) -> Option<i32> {
         within("the process to end", &mut self.ended).await.unwrap()
     }
 
-    /// SIGTERM, the end, and every message.
+    /// Sends SIGTERM, waits for the end, and returns every message.
     pub async fn messages(mut self) -> Vec<Value> {
         self.signal("TERM");
         while let Some(message) = within("the last message", self.messages.recv()).await {
@@ -110,7 +110,7 @@ impl Process {
         std::mem::take(&mut self.said)
     }
 
-    /// SIGTERM, and the end.
+    /// Sends SIGTERM, and waits for the end.
     pub async fn stop(mut self) {
         self.signal("TERM");
         assert_eq!(self.exit_code().await, Some(0), "{:#?}", self.said);

@@ -1,4 +1,4 @@
-//! The proxy under test, started in the test's process, with its access log as a channel.
+//! The proxy under test. It runs in the process of the test, and its access log is a channel.
 
 use std::{
     io,
@@ -23,7 +23,7 @@ use super::{Backend, Wire, within};
 
 /// A running proxy.
 pub struct Proxy {
-    /// `None` once drained.
+    /// `None` = the proxy is drained.
     server: Option<Server>,
     addresses: Vec<SocketAddr>,
     lines: mpsc::UnboundedReceiver<String>,
@@ -32,7 +32,7 @@ pub struct Proxy {
     backends: Vec<Backend>,
 }
 
-/// A proxy to be: one listener, one upstream `chat`, one route to it.
+/// A proxy that is not started yet: one listener, one upstream `chat`, one route to it.
 #[derive(Clone)]
 pub struct Setup {
     backends: Vec<Backend>,
@@ -44,13 +44,14 @@ pub struct Setup {
     timeouts: Vec<(String, String)>,
     listener: String,
     routes: String,
-    /// Whole top-level lines.
+    /// Whole lines of the top level.
     settings: String,
     base: PathBuf,
 }
 
 impl Proxy {
-    /// A proxy in front of these backends, by turns, with short ends so that a test never waits for one.
+    /// A proxy in front of these backends. It takes them by turns, and its close and drain are short, so that no test waits
+    /// for them.
     pub fn before(backends: &[&Backend]) -> Setup {
         Setup {
             backends: backends.iter().copied().cloned().collect(),
@@ -64,7 +65,7 @@ impl Proxy {
         }
     }
 
-    /// A proxy in front of these backends with nothing else set.
+    /// A proxy in front of these backends, with nothing else set.
     pub fn start(backends: &[&Backend]) -> Self {
         Self::before(backends).start()
     }
@@ -74,12 +75,12 @@ impl Proxy {
         Self::before(&[]).run(config, &mut Inherited::default())
     }
 
-    /// Where it listens.
+    /// The address of its first listener.
     pub fn address(&self) -> SocketAddr {
         self.addresses[0]
     }
 
-    /// A connection to it.
+    /// A connection to the proxy.
     pub async fn client(&self) -> Wire {
         Wire::connect(self.address()).await
     }
@@ -91,7 +92,7 @@ impl Proxy {
         client
     }
 
-    /// A session with both of its ends in the test's hands; `backend` is played by hand.
+    /// A session with both of its ends in the hands of the test. `backend` must be one that is played by hand.
     pub async fn session_by_hand(&self, backend: &Backend) -> (Wire, Wire) {
         let mut client = self.client().await;
         client.send(super::handshake("/ws", "")).await;
@@ -106,30 +107,30 @@ impl Proxy {
         self.note(&line)
     }
 
-    /// What can be done to it.
+    /// The handle for changes of the running proxy.
     pub fn control(&self) -> &Control {
         self.server.as_ref().expect("it runs").control()
     }
 
-    /// The same, to be kept while it drains.
+    /// The same handle, to be kept while the proxy drains.
     pub fn control_handle(&self) -> Arc<Control> {
         Arc::clone(self.server.as_ref().expect("it runs").control())
     }
 
-    /// Runs another file.
+    /// Reloads the proxy with another file.
     pub fn reload(&mut self, setup: &Setup) -> Reloaded {
         let reloaded = self.control().reload(setup.config()).expect("the proxy reloads");
         self.addresses = self.control().addresses();
         reloaded
     }
 
-    /// Drains, once; later calls are not allowed.
+    /// Drains the proxy. Can be called only once.
     pub async fn drain(&mut self) -> Drained {
         let server = self.server.take().expect("drained once");
         within("the drain to end", server.drain()).await
     }
 
-    /// Ends the proxy and gives every record that it ever wrote; re-raises what went wrong at the backends.
+    /// Ends the proxy, and returns every record that it ever wrote. Raises again what went wrong at the backends.
     pub async fn stop(mut self) -> Vec<Value> {
         if self.server.is_some() {
             self.drain().await;
@@ -143,7 +144,7 @@ impl Proxy {
         self.records
     }
 
-    /// Parses a line; no exchange may be recorded twice.
+    /// Parses a line. No exchange may be recorded twice.
     fn note(&mut self, line: &str) -> Value {
         let record: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in {line:?}"));
         let id = &record["request_id"];
@@ -155,69 +156,69 @@ impl Proxy {
 }
 
 impl Setup {
-    /// `key: value` pairs of the upstream, instead of `balance: round_robin`.
+    /// Sets the `key: value` pairs of the upstream, instead of `balance: round_robin`.
     pub fn upstream(mut self, settings: &str) -> Self {
         self.upstream = settings.into();
         self
     }
 
-    /// More `key: value` pairs of the backend at this place.
+    /// Adds `key: value` pairs to the backend at this place.
     pub fn backend(mut self, index: usize, settings: &str) -> Self {
         self.entries[index] = format!("{{ address: \"{}\", {settings} }}", self.backends[index]);
         self
     }
 
-    /// Another address of the backend at this place.
+    /// Sets another address for the backend at this place.
     pub fn backend_at(mut self, index: usize, address: &str) -> Self {
         self.entries[index] = format!("{{ address: \"{address}\" }}");
         self
     }
 
-    /// One of `timeouts`.
+    /// Sets one of `timeouts`.
     pub fn timeout(mut self, key: &str, value: &str) -> Self {
         self.timeouts.retain(|(earlier, _)| earlier != key);
         self.timeouts.push((key.into(), value.into()));
         self
     }
 
-    /// TLS of the listener, as in the file; paths are taken from `base`.
+    /// Sets the TLS of the listener, as in the file. Its paths are relative to `base`.
     pub fn tls(mut self, tls: &str, base: impl Into<PathBuf>) -> Self {
         self.listener = format!("bind: \"127.0.0.1:0\", tls: {tls}");
         self.base = base.into();
         self
     }
 
-    /// The key-value pairs of the listener, instead of a free port of this machine.
+    /// Sets the pairs of the listener, instead of a free port of this machine.
     pub fn listener(mut self, listener: &str) -> Self {
         self.listener = listener.into();
         self
     }
 
-    /// The whole `routes:` entry, instead of one route for everything.
+    /// Sets the whole `routes:` entry, instead of one route for everything.
     pub fn routes(mut self, routes: &str) -> Self {
         self.routes = routes.into();
         self
     }
 
-    /// A top-level entry.
+    /// Adds an entry at the top level.
     pub fn with(mut self, setting: &str) -> Self {
         self.settings.push_str(setting);
         self.settings.push('\n');
         self
     }
 
-    /// The file, read and started.
+    /// Reads the file, and starts the proxy.
     pub fn start(self) -> Proxy {
         self.start_with(&mut Inherited::default())
     }
 
-    /// The file, read and started on sockets of another process.
+    /// Reads the file, and starts the proxy on sockets of another process.
     pub fn start_with(self, inherited: &mut Inherited) -> Proxy {
         let config = self.config();
         self.run(config, inherited)
     }
 
-    /// The file, written to a path, read from there and started.
+    /// Writes the file to a path, reads it from there, and starts the proxy.
     pub fn start_from(self, file: &Path) -> Proxy {
         std::fs::write(file, self.text()).unwrap();
         let config = config::load(file).unwrap_or_else(|error| panic!("{error}")).config;
@@ -232,7 +233,7 @@ impl Setup {
         Proxy { server: Some(server), addresses, lines, records: Vec::new(), backends: self.backends }
     }
 
-    /// The file, read.
+    /// The configuration that the file says.
     pub fn config(&self) -> Config {
         let text = self.text();
         let loaded =
@@ -240,7 +241,7 @@ impl Setup {
         loaded.config
     }
 
-    /// The file.
+    /// The text of the file.
     pub fn text(&self) -> String {
         let timeouts: Vec<String> = self.timeouts.iter().map(|(key, value)| format!("{key}: {value}")).collect();
         format!(

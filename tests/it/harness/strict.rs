@@ -1,18 +1,18 @@
-//! A reader of HTTP/1.1 that forgives nothing (RFC 9112): whatever it accepts, every other reader frames alike.
+//! A reader of HTTP/1.1 that forgives nothing (RFC 9112). Every other reader frames what it accepts in the same way.
 
 use super::{Head, Wire};
 
 /// How the body of a message ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Framing {
-    /// `Content-Length`, or 0 where a request says nothing.
+    /// The length of `Content-Length`, or 0 if a request says nothing.
     Length(usize),
     Chunked,
-    /// An answer that says nothing: its body ends with the connection.
+    /// The answer says nothing, so its body ends with the connection.
     ToTheEnd,
 }
 
-/// The framing of a head; panics at anything that two readers could understand differently.
+/// The framing of a head. Panics at anything that two readers could understand differently.
 pub fn strict_framing(head: &Head) -> Framing {
     let text = head.as_str();
     let lines = text.strip_suffix("\r\n\r\n").expect("a head ends in an empty line");
@@ -38,8 +38,9 @@ pub fn strict_framing(head: &Head) -> Framing {
     }
 }
 
-/// Reads one body by its framing, `None` when the stream ends before it: a cut is no ambiguity. Panics at anything but
-/// plain chunks.
+/// Reads one body by its framing; `None` = the stream ends before the body does, because a cut is not ambiguous.
+///
+/// Panics at anything but plain chunks.
 pub async fn strict_body(wire: &mut Wire, framing: Framing) -> Option<Vec<u8>> {
     match framing {
         Framing::Length(length) => wire.try_take(length).await,
@@ -69,7 +70,7 @@ async fn strict_chunk_size(wire: &mut Wire) -> Option<usize> {
     Some(usize::from_str_radix(&digits, 16).unwrap_or_else(|error| panic!("{error}: {digits:?}")))
 }
 
-/// A request that reached a backend: one `Host`, one framing, one meaning.
+/// Asserts that a request which reached a backend has one `Host`, one framing and one meaning.
 pub fn assert_strict_request(head: &Head) -> Framing {
     let mut words = head.first_line().split(' ');
     let (method, target, version) = (words.next(), words.next(), words.next());

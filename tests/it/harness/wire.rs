@@ -1,4 +1,4 @@
-//! One end of a raw connection, a client's or a backend's: bytes out, expectations in.
+//! One end of a raw connection, of a client or a backend: a test sends bytes and says what it expects.
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -11,7 +11,7 @@ use super::{
     within,
 };
 
-/// A raw connection, with what was read of it and not yet looked at.
+/// A raw connection, with the bytes that were read but not looked at yet.
 #[derive(Debug)]
 pub struct Wire {
     stream: Stream,
@@ -22,7 +22,7 @@ pub struct Wire {
 enum Stream {
     Tcp(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
-    /// Reset by us.
+    /// We have reset the connection.
     Gone,
 }
 
@@ -40,12 +40,12 @@ impl From<TlsStream<TcpStream>> for Wire {
 }
 
 impl Wire {
-    /// Writes all of `bytes`, in one segment where it is short.
+    /// Writes all of `bytes`, in one segment if they are short.
     pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
         assert!(self.try_send(bytes).await, "the connection takes our bytes");
     }
 
-    /// The same; false when the connection is gone.
+    /// The same; `false` = the connection is gone.
     pub async fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
         let bytes = bytes.as_ref();
         let writing = async {
@@ -61,7 +61,7 @@ impl Wire {
         within("the other end to take our bytes", writing).await.is_ok()
     }
 
-    /// Sends our FIN (after close_notify, on TLS); reading goes on.
+    /// Sends our FIN, on TLS after a close_notify. The connection can still be read.
     pub async fn finish(&mut self) {
         let ending = async {
             match &mut self.stream {
@@ -70,11 +70,11 @@ impl Wire {
                 Stream::Gone => Ok(()),
             }
         };
-        // The other end may have gone first: then there is nobody left to tell.
+        // The other end may have gone first, so nobody is left to tell.
         let _ = within("our FIN to be sent", ending).await;
     }
 
-    /// Sends the last bytes and our FIN in one segment, as far as the kernel lets us: the FIN follows them at once.
+    /// Sends the last bytes and our FIN, if possible in one segment: the FIN follows the bytes at once.
     pub async fn send_and_finish(&mut self, bytes: impl AsRef<[u8]>) {
         self.send(bytes).await;
         self.finish().await;
@@ -85,18 +85,18 @@ impl Wire {
         self.reset_now();
     }
 
-    /// The same, with the stream left to look at: it is at its end.
+    /// The same, but the stream can still be looked at. It is at its end.
     pub fn reset_now(&mut self) {
         socket2::SockRef::from(self.tcp()).set_linger(Some(std::time::Duration::ZERO)).unwrap();
         self.stream = Stream::Gone;
     }
 
-    /// Ends the TCP connection with no word of TLS before: an EOF without close_notify.
+    /// Ends the TCP connection without a word of TLS before: an EOF without a close_notify.
     pub fn cut(self) {
         socket2::SockRef::from(self.tcp()).shutdown(std::net::Shutdown::Both).unwrap();
     }
 
-    /// Its reading and its writing half, to be used at the same time; plain TCP only.
+    /// Splits the connection into a reading and a writing half, which can be used at the same time. Plain TCP only.
     pub fn split(self) -> (Self, Self) {
         let unread = self.unread.clone();
         let reading = std::net::TcpStream::from(socket2::SockRef::from(self.tcp()).try_clone().unwrap());
@@ -104,7 +104,7 @@ impl Wire {
         (reading, Self { unread: Vec::new(), ..self })
     }
 
-    /// The socket itself, when what was read has all been looked at.
+    /// The socket itself. All bytes that were read must have been looked at.
     pub fn into_tcp(self) -> TcpStream {
         assert_eq!(self.unread, b"", "bytes that nobody looked at");
         match self.stream {
@@ -113,7 +113,7 @@ impl Wire {
         }
     }
 
-    /// TLS of this connection; panics on plain TCP.
+    /// The TLS of this connection. Panics on plain TCP.
     pub fn tls(&self) -> &TlsStream<TcpStream> {
         match &self.stream {
             Stream::Tcp(_) | Stream::Gone => panic!("no TLS here"),
@@ -121,12 +121,12 @@ impl Wire {
         }
     }
 
-    /// The next bytes are exactly these.
+    /// Expects that the next bytes are exactly these.
     pub async fn expect(&mut self, bytes: impl AsRef<[u8]>) {
         let expected = bytes.as_ref();
         let found = self.take(expected.len()).await;
         if found != expected {
-            // Not `assert_eq!`: nobody reads a megabyte of numbers.
+            // Not `assert_eq!`, because nobody reads a megabyte of numbers.
             let at = found.iter().zip(expected).take_while(|(found, expected)| found == expected).count();
             panic!(
                 "byte {at} of {} differs: expected {:?}, found {:?}",
@@ -148,7 +148,7 @@ impl Wire {
         self.unread.drain(..count).collect()
     }
 
-    /// The next `count` bytes, or `None` when the stream ends before. Waits as long as the test lasts.
+    /// The next `count` bytes; `None` = the stream ends before. Waits as long as the test lasts.
     pub async fn try_take(&mut self, count: usize) -> Option<Vec<u8>> {
         while self.unread.len() < count {
             if !matches!(self.read().await, Ok(count) if count > 0) {
@@ -172,7 +172,7 @@ impl Wire {
         frames
     }
 
-    /// The next frame, or `None` when the stream ends, by a FIN or a reset. Waits as long as the test lasts.
+    /// The next frame; `None` = the stream ends, by a FIN or a reset. Waits as long as the test lasts.
     pub async fn next_frame(&mut self) -> Option<Frame> {
         loop {
             if let Some((frame, length)) = Frame::parse(&self.unread) {
@@ -185,36 +185,36 @@ impl Wire {
         }
     }
 
-    /// The next frame is a Close with this code and reason.
+    /// Expects that the next frame is a Close with this code and reason.
     pub async fn expect_close(&mut self, code: u16, reason: &str) {
         let frame = self.frame().await;
         assert_eq!((frame.first, frame.close_code(), frame.close_reason()), (CLOSE, Some(code), reason.to_owned()));
     }
 
-    /// The next frame is a Close with this code, whatever its reason.
+    /// Expects that the next frame is a Close with this code and any reason.
     pub async fn expect_close_code(&mut self, code: u16) {
         let frame = self.frame().await;
         assert_eq!((frame.first, frame.close_code()), (CLOSE, Some(code)), "{frame:?}");
     }
 
-    /// The stream ends here in order: by a FIN (after close_notify, on TLS), with nothing before it.
+    /// Expects that the stream ends here by a FIN, on TLS after a close_notify, with nothing before it.
     pub async fn expect_eof(&mut self) {
         let more = self.read_more().await;
         assert!(!more && self.unread.is_empty(), "expected the end, found {:?}", excerpt(&self.unread, 0));
     }
 
-    /// The stream ends here, by a FIN or a reset, with nothing before it.
+    /// Expects that the stream ends here, by a FIN or a reset, with nothing before it.
     pub async fn expect_gone(&mut self) {
         let rest = self.rest().await;
         assert!(rest.is_empty(), "expected the end, found {:?}", excerpt(&rest, 0));
     }
 
-    /// Everything up to the end of the stream, by a FIN or a reset.
+    /// All bytes to the end of the stream, by a FIN or a reset.
     pub async fn rest(&mut self) -> Vec<u8> {
         within("the end of the stream", self.whatever_comes()).await
     }
 
-    /// The same. Waits as long as the test lasts.
+    /// The same, but waits as long as the test lasts.
     pub async fn whatever_comes(&mut self) -> Vec<u8> {
         while matches!(self.read().await, Ok(count) if count > 0) {}
         std::mem::take(&mut self.unread)
@@ -225,7 +225,7 @@ impl Wire {
         self.next_head().await.expect("an HTTP head before the stream ends")
     }
 
-    /// The next HTTP head, or `None` when the stream ends before its first byte. Waits as long as the test lasts.
+    /// The next HTTP head; `None` = the stream ends before its first byte. Waits as long as the test lasts.
     pub async fn next_head(&mut self) -> Option<Head> {
         loop {
             if let Some(end) = self.unread.windows(4).position(|window| window == b"\r\n\r\n") {
@@ -244,7 +244,7 @@ impl Wire {
         self.next_response().await.expect("an answer before the stream ends")
     }
 
-    /// The next HTTP answer with its whole body, or `None` when the stream ends before.
+    /// The next HTTP answer with its whole body; `None` = the stream ends before.
     pub async fn next_response(&mut self) -> Option<Response> {
         let head = within("the head of an answer", self.next_head()).await?;
         let length = head.header("content-length").map(|length| length.parse().unwrap());
@@ -271,7 +271,7 @@ impl Wire {
         }
     }
 
-    /// The next chunk of a chunked body without trailers; empty for the last.
+    /// The next chunk of a chunked body without trailers. The last chunk is empty.
     pub async fn chunk(&mut self) -> Vec<u8> {
         let mut size = Vec::new();
         while !size.ends_with(b"\r\n") {
@@ -291,7 +291,7 @@ impl Wire {
         }
     }
 
-    /// Reads once; false at the end of the stream. A reset fails the test.
+    /// Reads once; `false` = the end of the stream. A reset fails the test.
     async fn read_more(&mut self) -> bool {
         let count = within("bytes or the end of the stream", self.read()).await;
         count.expect("the connection ends in order, not by a reset") > 0
@@ -311,7 +311,7 @@ fn excerpt(bytes: &[u8], from: usize) -> String {
     bytes[from.min(end)..end].escape_ascii().to_string()
 }
 
-/// An HTTP head, as its bytes were.
+/// An HTTP head with its bytes unchanged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Head(String);
 
@@ -330,14 +330,14 @@ impl Head {
         self.first_line().split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status line")
     }
 
-    /// The value of the only field of this name; `None` when there is none.
+    /// The value of the only field with this name; `None` = there is none.
     pub fn header(&self, name: &str) -> Option<&str> {
         let all = self.headers(name);
         assert!(all.len() < 2, "{name} is there {} times in {}", all.len(), self.0);
         all.first().copied()
     }
 
-    /// The values of all fields of this name, in their order.
+    /// The values of all fields with this name, in order.
     pub fn headers(&self, name: &str) -> Vec<&str> {
         let fields = self.0.lines().skip(1).filter_map(|line| line.split_once(':'));
         fields.filter(|(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim()).collect()
@@ -360,7 +360,7 @@ impl Response {
         std::str::from_utf8(&self.body).expect("a body of text")
     }
 
-    /// The body of an error of the proxy's own: one line, and this word in it.
+    /// Asserts that the body is an error of the proxy itself: one line that contains this word.
     pub fn assert_one_line_naming(&self, word: &str) {
         let text = self.text();
         assert_eq!(text.trim_end_matches('\n').lines().count(), 1, "one line: {text:?}");
