@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# Sourced by the scripts of the benches, which set `kept`, a folder for what is built and logged, before: what they need of
-# the machine, and the programs in C that they share.
+# What the scripts of the benches need of the machine, and the programs in C that they share. The scripts source this file.
+# Before that they set `kept`, a folder for builds and logs.
 
 programs=$(cd "$(dirname "${BASH_SOURCE[0]}")/programs" && pwd)
 mkdir -p "$kept"
@@ -18,7 +18,7 @@ need() { # need FILE-OR-COMMAND PACKAGE: it is there afterwards
     timeout 300 apt-get update -qq >"$kept/apt.log" 2>&1 || die "$1 (apt-get update failed: $kept/apt.log)"
     apt_updated=1
   fi
-  # Debian starts and enables what it installs. In runlevel 1 it starts nothing; the enabling is undone.
+  # Debian starts and enables what it installs. In runlevel 1 it starts nothing. The enabling is undone below.
   RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive timeout 900 \
     apt-get install -y -qq --no-install-recommends "$2" >>"$kept/apt.log" 2>&1 || die "$1 (see $kept/apt.log)"
   systemctl disable --quiet "${2%-light}.service" >/dev/null 2>&1 || true

@@ -11,7 +11,7 @@ from compare.configs import LONGWIRE
 from compare.programs import Broken, Stand
 from compare.rows import ROWS, Settings
 
-# Who connects, who talks, who streams, who asks plainly; with and without TLS, with and without the log.
+# Rows that connect, exchange messages, stream, and send plain requests, with and without TLS and with and without the log.
 TRAINED = (
     "handshake-1", "handshake-16", "handshake-16-log", "echo-64", "fixed-64", "pipelined", "bulk-64k", "bulk-1m", "http",
     "http-1", "tls-echo", "tls-full", "tls-resumed",
@@ -31,7 +31,7 @@ def train(binary: Path, programs: Path, seconds: float) -> None:
                 sample = row.measure(stand, LONGWIRE, settings)
                 said = f"{sample['errors']} ERRORS" if sample["errors"] else "done"
             except Broken as why:
-                # What was counted so far counts; on a busy machine a load may end early.
+                # The counts so far remain valid. On a busy machine, a load may end early.
                 said = f"CUT SHORT: {why}"
             print(f"{row.name:18} {row.title}: {said}")
 

@@ -1,1 +1,1 @@
-"""Measures longwire beside its peers; `benches/compare/run` is the way in."""
+"""Measures longwire beside its peers. `benches/compare/run` starts it."""

@@ -40,7 +40,7 @@ def main() -> int:
     if unknown:
         print(f"no such row: {', '.join(sorted(unknown))} (see --list)", file=sys.stderr)
         return 2
-    # A terminated run unwinds like an interrupted one, so that it leaves no process behind.
+    # A run that is terminated unwinds like one that is interrupted, so it leaves no process behind.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         raw = measure(chosen, options)
@@ -55,7 +55,7 @@ def main() -> int:
 
 
 def measure(chosen: list[Row], options: argparse.Namespace) -> dict:
-    """The raw figures of a run; the report needs nothing else."""
+    """Measures, and returns the raw figures of the run. The report needs nothing else."""
     rounds = options.rounds or (1 if options.quick else 7)
     settings = Settings(
         seconds=options.seconds or (1.0 if options.quick else 2.0),
@@ -81,7 +81,7 @@ def measure(chosen: list[Row], options: argparse.Namespace) -> dict:
         raw["equal"] = equal.checked(stand, distinct(raw["rows"]), shown=len(chosen) == len(ROWS) or options.check)
         if options.check:
             return raw
-        # The orchestrator wakes up rarely; it must not do so on the proxy's core.
+        # This process wakes up rarely, but must not do so on the core of the proxy.
         os.sched_setaffinity(0, {cores.load, cores.backend})
         for number in range(rounds):
             for row in chosen:
@@ -93,7 +93,7 @@ def measure(chosen: list[Row], options: argparse.Namespace) -> dict:
 
 
 def what_is_absent(chosen: list[Row], options: argparse.Namespace) -> dict[str, str]:
-    """What these rows and their bounds ask for and cannot have, and why; said loudly."""
+    """The proxies that these rows and their bounds need but that cannot be measured, each with the reason. Prints them."""
     names = {row.name for row in chosen}
     asked = {proxy for row in chosen for proxy in row.proxies}
     asked |= {proxy for bound in BOUNDS for row, proxy in bound.references if row in names}
@@ -108,7 +108,7 @@ def what_is_absent(chosen: list[Row], options: argparse.Namespace) -> dict[str, 
 
 
 def measurable(row: Row, absent: dict[str, str], options: argparse.Namespace) -> list[str]:
-    """The proxies of a row that are there and asked for, an earlier longwire beside each."""
+    """The proxies of a row that are there and wanted. An earlier longwire stands beside each longwire."""
     wanted = [*row.proxies, BEFORE] if LONGWIRE in row.proxies else row.proxies
     left_out = {*absent, *OTHERS} - (set(options.peers) - absent.keys())
     return [proxy for proxy in wanted if proxy not in left_out]
@@ -119,7 +119,7 @@ def distinct(rows: dict[str, dict]) -> list[str]:
 
 
 def take_samples(stand: Stand, row: Row, number: int, settings: Settings, into: dict) -> None:
-    """One round of a row: each proxy once, and another one first than in the round before."""
+    """One round of a row: each proxy once. The round begins with another proxy than the round before."""
     order = [proxy for proxy in into if number < FEW or proxy not in OTHERS]
     first = number % len(order)
     for proxy in order[first:] + order[:first]:
@@ -138,13 +138,13 @@ def take_samples(stand: Stand, row: Row, number: int, settings: Settings, into: 
 
 
 def last_words(stand: Stand) -> str:
-    """What the programs of this sample wrote to standard error."""
+    """The last words of the programs of this sample on standard error."""
     lines = (stand.folder / "log").read_text().splitlines()
     return " / ".join(lines[-3:]) or "no word"
 
 
 def make_certificate(folder: Path) -> None:
-    """Self-signed, ECDSA P-256, good for a day."""
+    """Makes a self-signed certificate (ECDSA P-256) that is valid for a day."""
     certificate, key = folder / "certificate.pem", folder / "key.pem"
     command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
     command += ["-days", "1", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
@@ -153,8 +153,8 @@ def make_certificate(folder: Path) -> None:
 
 
 def write(raw: dict, whole: bool) -> Figures:
-    """A whole run goes into the repository, any other beside the build. What profiles and call counts tell of the rows
-    that fall short is written by hand, into reasons.md."""
+    """Writes a whole run into the repository, any other run beside the build. Why rows fall short, by profiles and
+    call counts, is written by hand into reasons.md."""
     results = ROOT / "benches/RESULTS.md" if whole else KEPT / "RESULTS.md"
     beside = ROOT / "benches/compare" if whole else KEPT
     (beside / "results.svg").write_text(plot.svg(raw))

@@ -1,4 +1,4 @@
-"""What must be reached, cost and delay side by side."""
+"""The bounds that must be reached, cost and delay side by side."""
 
 from dataclasses import dataclass, field
 from enum import Enum
@@ -15,7 +15,7 @@ from .configs import (
     NGINX_64K,
 )
 
-# What a proxy's delay may be, in those of the proxy that its cost is held against.
+# The most that a proxy's delay may be, as a multiple of the delay of the proxy with which its cost is compared.
 MOST_P50, MOST_P99 = 1.1, 1.2
 
 
@@ -27,8 +27,8 @@ class Kind(Enum):
 
 @dataclass(frozen=True)
 class Bound:
-    """`proxy`'s median of `row` must be at most `limit` times the least of the references' medians, or as `kind` says, or,
-    without references, at most `limit` itself. A reference is (row, proxy)."""
+    """The median of `proxy` in `row` must be at most `limit` times the least median of the references, or what `kind`
+    says. Without references, it must be at most `limit` itself. A reference is (row, proxy)."""
 
     row: str
     work: str
@@ -48,7 +48,7 @@ def cost(row: str, work: str, *limits: tuple[str, float, list[str]], proxy: str 
 
 
 def delay(row: str, work: str, *peers: tuple[str, list[str]]) -> list[Bound]:
-    """Of these, or of nginx and HAProxy."""
+    """Bounds on the delay, against `peers`, or against nginx and HAProxy without them."""
     return [
         Bound(row, work, against, limit, [(row, peer) for peer in those], key=key)
         for against, those in peers or (("nginx", [NGINX]), ("HAProxy", [HAPROXY]))
@@ -57,12 +57,12 @@ def delay(row: str, work: str, *peers: tuple[str, list[str]]) -> list[Bound]:
 
 
 def both(row: str, work: str, *limits: tuple[str, float, list[str]]) -> list[Bound]:
-    """A cost, and the delay beside it against the same peers."""
+    """Bounds on a cost, and on the delay beside it against the same peers."""
     return cost(row, work, *limits) + delay(row, work, *((against, peers) for against, _, peers in limits))
 
 
 def undisturbed(row: str, work: str) -> list[Bound]:
-    """What bulk may do to others: half of what it does to them in nginx, and no more than in HAProxy."""
+    """Bounds on how much bulk may delay others: half as much as in nginx, and no more than in HAProxy."""
     return [
         Bound(row, f"{work} while bulk flows", against, limit, references, key=key)
         for against, limit, references in (
@@ -121,7 +121,7 @@ BOUNDS = [
     *cost("idle-tls", "user memory per idle session, TLS", ("nginx", 0.20, [NGINX]), ("HAProxy", 0.45, [HAPROXY])),
     Bound("idle-tls", "user memory per idle session, TLS", "itself", 8121, unit=" B"),
     Bound("pings", "pinging 9,000 idle clients every 25 s", "one core", 0.25, unit="%"),
-    # "Equal", but for what starts and stops with the tracing.
+    # "Equal", except for calls that only the start and the stop of the tracing cause.
     *cost("calls", "receive and send calls per relayed message", ("the floor", 1.01, [FLOOR])),
     Bound("two-workers", "CPU per message, two workers", "one worker", 1.1, [("one-worker", LONGWIRE)]),
     *delay("two-workers", f"64 B echo, 4,000/s, {TWO}"),

@@ -1,12 +1,12 @@
-"""How each proxy is started: equivalent configs, each tuned as its manual advises for WebSockets, all with an access log in
-a file or all without, and no limit in the way of 9,000 sessions."""
+"""How each proxy is started: with equivalent configs, each tuned for WebSockets as the manual of the proxy advises.
+All have an access log in a file, or none has one. No limit is too low for 9,000 sessions."""
 
 import os
 import resource
 from dataclasses import dataclass
 from pathlib import Path
 
-# What can be measured; the first is what it is about.
+# What can be measured. The first is the one that the comparison is about.
 LONGWIRE = "longwire"
 NGINX = "nginx"
 NGINX_64K = "nginx-64k"
@@ -27,8 +27,8 @@ class Setup:
     workers: int
     folder: Path
     tls: bool
-    probed: int  # the port of another backend, for what asks for /probe; 0: there is none
-    pings: str  # longwire's `keepalive`, in one line; empty: as it is by default, pings to both sides every 25 s
+    probed: int  # the port of another backend, for requests of /probe; 0: there is none
+    pings: str  # longwire's `keepalive`, in one line; empty: the default, pings to both sides every 25 s
     log: bool  # whether each session and request is logged, into `access_log`
 
     @property
@@ -72,7 +72,7 @@ def text(name: str, setup: Setup) -> str:
 
 
 def longwire_yaml(setup: Setup, coalesce: str) -> str:
-    """Without `coalesce` it is what it is by default, 0us: a longwire that does not know the key takes the file too."""
+    """Leaves `coalesce` out where it is the default, 0us, so that a longwire without this key takes the file too."""
     tls = f"\n    tls: {{ cert: {setup.certificate}, key: {setup.key} }}" if setup.tls else ""
     pings = f"keepalive: {setup.pings}" if setup.pings else ""
     upstream = f"\n  probed:\n    backends:\n      - address: 127.0.0.1:{setup.probed}" if setup.probed else ""
@@ -101,8 +101,8 @@ log:
 
 
 def nginx_conf(setup: Setup, buffer: str) -> str:
-    """`proxy_buffer_size` is what a tunnel reads into; `keepalive` and HTTP/1.1 spare a connection per plain request. The
-    session cache is on as its manual advises; tickets are on by default."""
+    """A tunnel reads into a buffer of `proxy_buffer_size`. `keepalive` and HTTP/1.1 save a connection for each plain
+    request. The session cache is on as the manual advises, tickets are on by default."""
     user = "user root;" if os.geteuid() == 0 else ""
     listen = f"127.0.0.1:{setup.port}" + (" ssl" if setup.tls else "")
     tls = f"""
@@ -164,8 +164,8 @@ http {{
 
 
 def haproxy_cfg(setup: Setup, splice: bool) -> str:
-    """`maxconn` counts sessions of two files each, and its pipes want files too; `http-reuse always` spares a connection
-    per plain request. It writes no files; its standard output is the log."""
+    """`maxconn` counts sessions, which need two files each, and the pipes need files too. `http-reuse always` saves a
+    connection for each plain request. HAProxy writes no files, so its standard output is the log."""
     tls = f" ssl crt {setup.both}" if setup.tls else ""
     log = "log stdout format raw local0" if setup.log else ""
     logged = "log global\n  option httplog" if setup.log else ""

@@ -1,5 +1,5 @@
-"""Whether the proxies of a run do the same work: each is started as the rows start it, asked, and looked at. A run is
-refused in which one logs, or has more workers or other versions of TLS, and another does not."""
+"""Checks that the proxies of a run do the same work: each is started as the rows start it, gets requests, and is
+looked at. A run is refused if one proxy logs and another does not, or if they differ in workers or versions of TLS."""
 
 import re
 import subprocess
@@ -11,7 +11,7 @@ from .others import CADDY, ENVOY, OTHERS, version
 from .programs import Broken, Proxy, Stand
 
 LONGWIRES = (LONGWIRE, BEFORE, *COALESCE)
-# What the same setting is called, in the config or on the command line.
+# The words for the same setting, in the config or on the command line.
 WORKERS = {
     **dict.fromkeys(LONGWIRES, r"^workers: (\d+)"),
     **dict.fromkeys((NGINX, NGINX_64K), r"worker_processes (\d+);"),
@@ -27,7 +27,7 @@ class Unequal(Exception):
 
 
 def checked(stand: Stand, names: list[str], shown: bool) -> dict[str, dict]:
-    """What each is set to and was seen to do; printed, with its whole config if `shown`."""
+    """The settings of each proxy, and what it was seen to do. Prints them, with the whole config if `shown`."""
     found = {name: look_at(stand, name, shown) for name in names if name != FLOOR}
     for name, facts in found.items():
         print(f"{name:15} workers {facts['workers']}, buffer {facts['buffer']}, TLS {facts['tls']}; log off: "
@@ -70,8 +70,8 @@ def look_at(stand: Stand, name: str, shown: bool) -> dict:
 
 
 def asked(stand: Stand, name: str, tls: bool, log: bool) -> tuple[list[str], list[str], list[str]]:
-    """A handshake with its Close and a plain GET, or a few: the lines that it logs of the first of each, its command
-    line and environment, its versions of TLS."""
+    """Sends one or a few handshakes with a Close, and plain GETs. Returns the lines that the proxy logged of the first of
+    each, its command line and environment, and its versions of TLS."""
     with stand.proxy(name, tls=tls, log=log) as proxy:
         for mode in ("handshake", "http"):
             with stand.load(proxy, mode, connections=1, tls=tls) as clients:
@@ -82,7 +82,7 @@ def asked(stand: Stand, name: str, tls: bool, log: bool) -> tuple[list[str], lis
         parts = [Path(f"/proc/{proxy.pid}/{part}").read_text() for part in ("cmdline", "environ")]
         started = [part.replace("\0", " ").strip() for part in parts]
     lines = (stand.folder / "access.log").read_text().splitlines()
-    # More of either may have passed before it could be stopped: the first of each is looked at.
+    # More of them may have passed before the load could be stopped, so only the first of each is looked at.
     firsts = (next((line for line in lines if path in line), None) for path in ("/bench", "/plain"))
     return [line for line in firsts if line], started, versions
 
@@ -95,7 +95,7 @@ def speaks(proxy: Proxy, version: str) -> bool:
 
 
 def buffer_of(name: str, config: str) -> str:
-    """What it reads into, where that can be set or asked."""
+    """The size of the buffer into which the proxy reads, if that can be set or asked for."""
     if name in (NGINX, NGINX_64K):
         return re.search(r"proxy_buffer_size (\w+);", config)[1]
     if name in (HAPROXY, HAPROXY_SPLICE):

@@ -1,4 +1,4 @@
-"""What a run found, to be asked for: samples, medians, and how they stand to the bounds."""
+"""The figures of a run: samples, medians, and whether they reach the bounds."""
 
 from statistics import median
 
@@ -8,12 +8,12 @@ REACHED, SHORT, INVALID, NOT_MEASURED = "reached", "SHORT", "invalid", "not meas
 
 
 class Figures:
-    """The samples of a run: row, proxy, one dict a round, in which `broken` says why a sample is void."""
+    """The samples of a run by row and proxy, one dict for each round. `broken` in a dict says why the sample is void."""
 
     def __init__(self, raw: dict):
         self.raw = raw
         self.rows = raw["rows"]
-        # What could not be measured at all, and why.
+        # The proxies that could not be measured at all, and why.
         self.absent: dict[str, str] = raw.get("absent", {})
 
     def has(self, row: str, proxy: str) -> bool:
@@ -32,7 +32,7 @@ class Figures:
         return None
 
     def values(self, row: str, proxy: str, key: str = "value") -> list[float]:
-        """Empty: not measured, or invalid."""
+        """The values of a key. Empty: not measured, or invalid."""
         if self.invalid(row, proxy):
             return []
         return [sample[key] for sample in self.samples(row, proxy) if key in sample]
@@ -42,7 +42,7 @@ class Figures:
 
 
 def measured(figures: Figures, bound: Bound) -> tuple[float, float, float] | None:
-    """What a bound bounds: of the medians, and the least and most of single rounds."""
+    """The figure that a bound limits: that of the medians, and the least and the most of single rounds."""
     own = figures.values(bound.row, bound.proxy, bound.key)
     peers = [figures.values(*reference, bound.key) for reference in bound.references]
     if not own or not all(peers):
@@ -55,7 +55,7 @@ def measured(figures: Figures, bound: Bound) -> tuple[float, float, float] | Non
 
 
 def verdict(figures: Figures, bound: Bound) -> str:
-    """What was not there to be measured falls short: it was not reached."""
+    """Whether a bound falls short. A bound whose proxies could not be measured falls short, because nothing was reached."""
     found = measured(figures, bound)
     if found is None:
         sides = [(bound.row, bound.proxy), *bound.references]

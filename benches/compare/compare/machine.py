@@ -1,4 +1,4 @@
-"""This machine: its cores and how they are shared out, its limits, and what is installed on it."""
+"""This machine: its cores and who uses them, its limits, and what is installed on it."""
 
 import atexit
 import os
@@ -15,7 +15,7 @@ from .configs import BEFORE, COALESCE
 
 @dataclass(frozen=True)
 class Cores:
-    """Who runs where. A proxy shares its core with what loads it only where it may use two and there are no more."""
+    """The core of each program. A proxy shares a core with its load only if it may use two and there are only two."""
 
     proxy: int
     load: int
@@ -29,7 +29,7 @@ class Cores:
         return cls(proxy=usable[0], load=usable[1], backend=usable[2] if len(usable) > 2 else usable[1])
 
     def first(self, count: int) -> set[int]:
-        """For a proxy that may use so many. On two cores the second one is that of load and backend."""
+        """The cores for a proxy that may use `count`. If there are only two, the second is also that of load and backend."""
         return {self.proxy, max(os.sched_getaffinity(0))} if count > 1 else {self.proxy}
 
 
@@ -37,15 +37,15 @@ AUTOGROUP = Path("/proc/self/autogroup")
 
 
 def raise_priority() -> str:
-    """For this process and all it starts, so that other work on the machine changes little. Says what was reached. Who
-    started it with `nice` wants it to give way."""
+    """Raises the priority of this process and of all that it starts, so that other work on the machine changes little.
+    Returns the priority that was reached. A run that was started with `nice` keeps its low priority."""
     if nice := os.getpriority(os.PRIO_PROCESS, 0):
         return f"nice {nice}"
     try:
         os.setpriority(os.PRIO_PROCESS, 0, -20)
     except PermissionError:
         return "normal"
-    # Where the kernel groups processes by session, nice counts only within the session; the group has a nice of its own.
+    # If the kernel groups processes by session, nice counts only within the session. The group has a nice of its own.
     if AUTOGROUP.exists():
         AUTOGROUP.write_text("-20")
         atexit.register(AUTOGROUP.write_text, "0")
@@ -53,13 +53,13 @@ def raise_priority() -> str:
 
 
 def idle_sessions(wanted: int) -> int:
-    """As many sessions as the limit of open files allows: a proxy needs two files for each, and a few more."""
+    """As many of the wanted sessions as the limit of open files allows. A proxy needs two files for each, and a few more."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     return min(wanted, (hard - 500) // 2)
 
 
 def absent(longwire: Path, before: Path | None) -> dict[str, str]:
-    """What cannot be measured in this run, and why."""
+    """The proxies that cannot be measured in this run, each with the reason."""
     reasons = {} if before else {BEFORE: "no --before FILE names it"}
     with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
         file.write(
@@ -77,7 +77,7 @@ def absent(longwire: Path, before: Path | None) -> dict[str, str]:
 
 
 def description(longwire: Path, built_here: bool) -> dict:
-    """What a reader needs to judge the figures. Of a longwire built elsewhere nobody knows the commit."""
+    """What a reader needs to judge the figures. The commit of a longwire that was built elsewhere is not known."""
     return {
         "cpu": first_match(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text()),
         "cores": len(os.sched_getaffinity(0)),
@@ -99,7 +99,7 @@ def version(command: list, pattern: str) -> str:
 
 
 def commit() -> str:
-    """Of this working tree, with a plus if it holds more than that."""
+    """The commit of this working tree, with a plus if the tree has further changes."""
     here = Path(__file__).parent
     head = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=here, capture_output=True, text=True)
     changed = subprocess.run(

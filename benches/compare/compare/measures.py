@@ -1,4 +1,4 @@
-"""How a row is measured: each of these takes one sample of one proxy."""
+"""How a row is measured. Each of these functions takes one sample of one proxy."""
 
 import time
 from collections.abc import Callable
@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from . import readings
 from .programs import BULK, Broken, Load, Proxy, Stand
 
-# Source addresses of the load; with one, the 28,000 ports of the kernel's default range would be the limit.
+# Source addresses of the load. With only one, the 28,000 ports of the kernel's default range would be the limit.
 SOURCES = 8
 WARM_UP = 0.5  # seconds
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What the command line decides."""
+    """The settings from the command line."""
 
     seconds: float  # one window
     sessions: int  # the most that are held open
@@ -26,8 +26,8 @@ class Settings:
 def echo(
     per: str = "message", workers: int = 1, cores: int = 0, tls: bool = False, stretch: int = 1, **load
 ) -> Callable:
-    """CPU per relayed message (one frame in one direction), or per GB of payload. `stretch` times as long as others, where
-    few messages come."""
+    """CPU per relayed message (one frame in one direction), or per GB of payload. If few messages come, the row takes
+    `stretch` times as long as others."""
 
     def measure(stand: Stand, name: str, settings: Settings) -> dict:
         with stand.proxy(name, workers, cores or workers, tls) as proxy:
@@ -52,7 +52,7 @@ def cycles(
             stand.load(proxy, mode, tls=tls, resume=resume, **load) as clients,
         ):
             clients.tell("go")
-            # Each connection's first handshake brings the ticket for the next.
+            # The first handshake of each connection brings the ticket for the next one.
             wait_until_done(clients, 10 * load["connections"])
             sample = window(proxy, clients, settings.seconds, begun=True)
         was_resumed = sample["resumed"] > 0.99 * sample["done"]
@@ -69,12 +69,12 @@ def handshakes(connections: int, **options) -> Callable:
 
 
 def idle(sessions: int | None = None, tls: bool = False) -> Callable:
-    """User memory per open session, beyond what the proxy has once it has served a few."""
+    """User memory per open session, beyond the memory that the proxy has after it has served a few."""
 
     def measure(stand: Stand, name: str, settings: Settings) -> dict:
         count = min(sessions or settings.sessions, settings.sessions)
         with stand.proxy(name, tls=tls) as proxy:
-            # Code and caches that come with the first sessions are no cost of a further one.
+            # The first sessions bring code and caches, which are no cost of a further session.
             with stand.load(proxy, "echo", connections=20, tls=tls) as few:
                 few.tell("go")
                 time.sleep(WARM_UP)
@@ -92,7 +92,7 @@ def idle(sessions: int | None = None, tls: bool = False) -> Callable:
 
 
 def settle(proxy: Proxy) -> dict[str, int]:
-    """The memory once it has stood still for a second, or after ten."""
+    """The memory after it has not changed for a second, or after ten seconds."""
     last = readings.memory(proxy.pid)
     for _ in range(10):
         time.sleep(1)
@@ -104,8 +104,8 @@ def settle(proxy: Proxy) -> dict[str, int]:
 
 
 def growth(sessions: int | None) -> Callable:
-    """CPU per message with ten messages on their way at any time, each session's turn after the other: only the number of
-    sessions differs. Before, each session has had its turn once."""
+    """CPU per message with ten messages on their way at any time. The sessions take turns, and only their number differs.
+    Before the measurement, each session has had one turn."""
 
     def measure(stand: Stand, name: str, settings: Settings) -> dict:
         count = min(sessions or settings.sessions, settings.sessions)
@@ -120,7 +120,7 @@ def growth(sessions: int | None) -> Callable:
 
 
 def pings(stand: Stand, name: str, settings: Settings) -> dict:
-    """Share of a core that it takes to ping quiet clients, from one period after the last was opened."""
+    """The share of a core that pings to quiet clients take. The measurement begins one period after the last was opened."""
     interval = settings.ping_interval
     with stand.proxy(name, pings=f"{{ ping_interval: {interval}s, sides: [client] }}") as proxy:
         with stand.load(proxy, "echo", connections=settings.sessions, sources=SOURCES) as clients:
@@ -140,7 +140,7 @@ def pings(stand: Stand, name: str, settings: Settings) -> dict:
 
 
 def beside(load: str, kind: str, workers: int = 1) -> Callable:
-    """How long one handshake, echo or Ping takes while 32 sessions carry as many frames of 1 MiB both ways as they can
+    """How long one handshake, echo or Ping takes while 32 sessions carry frames of 1 MiB both ways, as many as they can
     (BULK), or while 1,000 sessions chat."""
 
     def measure(stand: Stand, name: str, settings: Settings) -> dict:
@@ -175,8 +175,8 @@ def beside(load: str, kind: str, workers: int = 1) -> Callable:
 
 
 def calls(stand: Stand, name: str, settings: Settings) -> dict:
-    """Receive and send calls per relayed message. Each connection has one on its way at a time: at a fixed rate a traced
-    proxy would fall behind, and two messages in one call would look like thrift."""
+    """Receive and send calls per relayed message. Each connection has one message on its way at a time. At a fixed rate, a
+    traced proxy would fall behind, and two messages in one call would look like a saving."""
     with stand.proxy(name) as proxy, stand.load(proxy, "echo", connections=50) as clients:
         with readings.calls_counted(proxy.pid, stand.folder) as counts:
             clients.tell("go")
@@ -197,7 +197,7 @@ def even(sources: int) -> Callable:
             with stand.load(proxy, "echo", connections=count, sources=sources) as clients:
                 sockets = readings.sockets_by_worker(proxy.pid, 2)
                 counts = clients.count()
-        # Each session is two sockets in one worker's set.
+        # Each session has two sockets in the set of one worker.
         if len(sockets) < 2 or not 2 * count <= sum(sockets) <= 2 * count + 50:
             raise Broken(f"epoll sets of {sockets} do not hold {count} sessions")
         mean = sum(sockets) / 2
@@ -216,7 +216,7 @@ def wait_until_done(clients: Load, count: int) -> None:
 
 
 def window(proxy: Proxy, clients: Load, seconds: float, begun: bool = False) -> dict:
-    """What the proxy used and what the load got through in a stretch of time, after a warm-up."""
+    """What the proxy used, and what the load got done, in a stretch of time after a warm-up."""
     if not begun:
         clients.tell("go")
         time.sleep(WARM_UP)

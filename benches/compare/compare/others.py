@@ -1,5 +1,5 @@
-"""What else people put in front of WebSockets: installed where that takes no more than minutes, measured in fewer rows, with
-configs that do what those of the main peers do. What cannot be had is said, never passed over."""
+"""Other proxies that people put in front of WebSockets. They are installed if that takes only minutes, measured in fewer
+rows, and have configs that do the same as those of the main peers. The report names those that cannot be had."""
 
 import json
 import re
@@ -34,7 +34,7 @@ SOURCES = {
 
 
 def install(name: str, kept: Path) -> str | None:
-    """Why it cannot be measured, or None once it is there."""
+    """Installs a proxy. Returns why it cannot be measured, or None if it is there."""
     script = f'kept="$1"; . "{TOOLS}"; {SOURCES[name].install}'
     try:
         done = subprocess.run(["bash", "-euc", script, "install", kept], capture_output=True, text=True, timeout=600)
@@ -64,7 +64,7 @@ def command(name: str, setup: Setup, kept: Path) -> list:
     start = program(name, kept)
     if name == CADDY:
         path.write_text(caddyfile(setup))
-        # Go runs as many threads at a time. What it keeps, it keeps in the folder of the run.
+        # Go runs GOMAXPROCS threads at a time. The files that Caddy keeps are in the folder of the run.
         homes = [f"{home}={setup.folder}" for home in ("XDG_CONFIG_HOME", "XDG_DATA_HOME")]
         return ["env", f"GOMAXPROCS={setup.workers}", *homes, start, "run", "--adapter", "caddyfile", "--config", path]
     path.write_text(envoy_json(setup))
@@ -103,8 +103,8 @@ def caddyfile(setup: Setup) -> str:
 
 
 def envoy_json(setup: Setup) -> str:
-    """Its circuit breakers would end at 1,024 connections, and a client that waits for the end of a session would wait a
-    second for it."""
+    """By default, Envoy's circuit breakers stop at 1,024 connections, and a client would wait a second for the end of a
+    session."""
     kinds = "type.googleapis.com/envoy.extensions"
     manager = {
         "@type": f"{kinds}.filters.network.http_connection_manager.v3.HttpConnectionManager",

@@ -1,4 +1,4 @@
-"""The plot: SVG written by hand, so that it needs nothing but a browser."""
+"""The plot, as SVG that needs only a browser."""
 
 from html import escape
 from math import log10
@@ -28,7 +28,7 @@ LABELS = 290  # left of the bars
 BARS_END = 650
 BAR = 11  # height of one
 MOST = 2.0  # bars end here, in units of nginx
-# The delays, by powers of ten of a millisecond.
+# The scale of the delays, in powers of ten of a millisecond.
 DELAYS, DELAYS_END = 720, 1150
 LEAST_POWER, MOST_POWER = -2, 3
 
@@ -62,8 +62,8 @@ def svg(raw: dict) -> str:
 
 
 def by_row(figures: Figures, top: int) -> tuple[list[str], int]:
-    """For each row a line per proxy: its cost as a bar, with a mark where longwire must end, and its delay beside it.
-    Returns them and where they end."""
+    """A line for each row and proxy: its cost as a bar, with a mark where longwire must end, and its delay beside it.
+    Returns the lines, and the height at which they end."""
     parts, y = [], top
     scale = (BARS_END - LABELS) / MOST
     for row in (row for name in SHOWN for row in ROWS if row.name == name):
@@ -75,7 +75,7 @@ def by_row(figures: Figures, top: int) -> tuple[list[str], int]:
             value = figures.median(row.name, proxy)
             if value is None:
                 continue
-            # Of some rows the delay is all there is.
+            # Some rows have only a delay.
             if row.unit != MEDIAN:
                 length = max(1.0, min(value / unit, MOST) * scale)
                 parts.append(rect(LABELS, y, length, BAR - 2, colour))
@@ -125,7 +125,7 @@ def strictest(figures: Figures, row: str, unit: float) -> float | None:
 
 
 def line_chart(figures: Figures, title: str, rows: list[str], left: int, top: int) -> list[str]:
-    """Points at even distances: the counts of sessions differ by factors."""
+    """A chart with points at even distances, because the counts of sessions differ by factors."""
     width, height = 400, 190
     series = {}
     for proxy in COLOURS:

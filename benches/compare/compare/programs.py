@@ -1,4 +1,4 @@
-"""The programs of one measurement, started and ended: a backend, a proxy in front of it, the load."""
+"""Starts and ends the programs of one measurement: a backend, a proxy in front of it, the load."""
 
 import os
 import socket
@@ -12,10 +12,10 @@ from . import configs, others
 from .machine import Cores
 
 
-# What a proxy carries while something else is timed: the backend behind it.
+# The traffic that a proxy carries while something else is timed, by the program of its backend.
 BULK = "flood"
 CHAT = "echo"
-# Sessions that chat, and how many messages they send a second, together.
+# How many sessions chat, and how many messages a second they send together.
 CHATTING = {"connections": 1000, "rate": 4000}
 
 
@@ -32,7 +32,7 @@ class Proxy:
 
 
 class Load:
-    """The load program under way, or the probe; it obeys lines and answers with figures."""
+    """The running load program, or the running probe. It obeys lines and answers with figures."""
 
     def __init__(self, process: subprocess.Popen):
         self.process = process
@@ -41,7 +41,7 @@ class Load:
         self.process.stdin.write(command + "\n")
 
     def count(self) -> dict[str, int]:
-        """Its figures since it began."""
+        """The figures since the start of the program."""
         self.tell("count")
         line = self.process.stdout.readline()
         if not line:
@@ -49,7 +49,8 @@ class Load:
         return {key: int(value) for key, value in (field.split("=") for field in line.split())}
 
     def pause(self, patience: float = 5.0) -> dict[str, int]:
-        """Lets what is on its way arrive; the figures after that. What never arrives was lost by the proxy."""
+        """Waits for the messages that are on their way, then returns the figures. The proxy has lost a message that never
+        arrives."""
         self.tell("pause")
         deadline = time.monotonic() + patience
         while time.monotonic() < deadline:
@@ -62,13 +63,13 @@ class Load:
 
 @dataclass
 class Stand:
-    """Where everything of a run is: programs, certificate, cores."""
+    """The place of everything in a run: programs, certificate, cores."""
 
     folder: Path  # of this run: configs, certificate, logs
     programs: Path  # compiled from programs/
     longwire: Path
     cores: Cores
-    under: tuple = ()  # what watches the proxy run: the begin of a command line
+    under: tuple = ()  # a program that watches the proxy run: the begin of a command line
     patience: float = 10.0  # seconds that a program has to listen, and to end
     before: Path | None = None  # a longwire to measure beside the first
 
@@ -83,9 +84,9 @@ class Stand:
         beside: str = "",
         log: bool = False,
     ):
-        """A fresh proxy with a fresh backend behind it, so that no sample inherits anything from another. `beside`, BULK or
-        CHAT: with the backend of that, and another for the probe: what is timed is the proxy, not a backend that others
-        load."""
+        """A fresh proxy with a fresh backend, so that no sample inherits anything from another. With `beside`, BULK or CHAT,
+        that traffic has its own backend and the probe has another: so the probe times the proxy, and not a backend that
+        others load."""
         backend_port, port, probed_port = free_ports(3)
         backend = [self.programs / "flood", "backend"] if beside == BULK else [self.programs / "echo"]
         with self.started([*backend, backend_port], {self.cores.backend}, backend_port, yields=bool(beside)) as echo:
@@ -105,17 +106,17 @@ class Stand:
 
     @contextmanager
     def probed_backend(self, port: int):
-        """A backend that serves the probe alone."""
+        """A backend that serves only the probe."""
         with self.started([self.programs / "echo", port], {self.cores.backend}, port):
             yield
 
     def chat(self, proxy: Proxy):
-        """Many sessions with a message now and then. Who times something goes before them."""
+        """Many sessions, each with a message now and then. A program that times something has priority over them."""
         return self.load(proxy, "echo", yields=True, **CHATTING)
 
     @contextmanager
     def flood(self, proxy: Proxy):
-        """Bulk both ways through a proxy. Who times something goes before it."""
+        """Bulk both ways through a proxy. A program that times something has priority over it."""
         command = [self.programs / "flood", "clients", proxy.port]
         streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
         with self.running(command, {self.cores.load}, yields=True, **streams) as process:
@@ -125,7 +126,7 @@ class Stand:
 
     @contextmanager
     def probe(self, proxy: Proxy, kind: str):
-        """What times one kind of thing through a proxy beside its load."""
+        """The program that times one kind of thing through a proxy, beside the load of the proxy."""
         command = [self.programs / "probe", kind, "--port", proxy.port]
         with self.running(command, {self.cores.load}, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
             if process.stdout.readline() != "ready\n":
@@ -134,7 +135,7 @@ class Stand:
 
     @contextmanager
     def load(self, proxy: Proxy, mode: str, yields: bool = False, **options):
-        """The load on a proxy, all of its sessions open and nothing sent yet. Options are those of the program."""
+        """The load on a proxy, with all sessions open and nothing sent yet. The options are those of the program."""
         command = [self.programs / "load", mode, "--port", proxy.port]
         for key, value in options.items():
             if value is not False:
@@ -153,7 +154,7 @@ class Stand:
 
     @contextmanager
     def running(self, command: list, cores: set[int], yields: bool = False, **streams):
-        """`yields`: others on its cores go before it, so that who times something is not timed itself."""
+        """With `yields`, others on its cores have priority, so that a program which times something does not wait."""
 
         def prepare() -> None:
             os.sched_setaffinity(0, cores)
@@ -170,7 +171,7 @@ class Stand:
 
 
 def end(process: subprocess.Popen, patience: float) -> None:
-    """SIGTERM, and SIGKILL for who takes longer than it should."""
+    """Ends a program by SIGTERM, and by SIGKILL if it takes longer than `patience`."""
     process.terminate()
     try:
         process.wait(patience)
@@ -183,8 +184,8 @@ def end(process: subprocess.Popen, patience: float) -> None:
 
 
 def free_ports(count: int) -> list[int]:
-    """Below the range from which the kernel takes the ports of outgoing connections, of which there will be thousands; a
-    run beside this one begins at another."""
+    """Free ports below the range from which the kernel takes the ports of outgoing connections, because there will be
+    thousands of those. Another run at the same time begins at another port."""
     first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
     ports = []
     for port in range(first - 1 - 8 * (os.getpid() % 1000), 1024, -1):

@@ -12,13 +12,13 @@ WAIT = {"epoll_wait", "epoll_pwait", "epoll_pwait2", "poll", "ppoll"}
 
 
 def family(pid: int) -> list[int]:
-    """The process and its children: nginx works in one."""
+    """The process and its children, because nginx works in a child."""
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     return [pid, *(child for each in children for child in family(int(each)))]
 
 
 def cpu_ns(pid: int) -> int:
-    """Time on a CPU of all threads so far, in nanoseconds. Waiting for a CPU that others use is not in it."""
+    """The time of all threads on a CPU so far, in nanoseconds, without the time that they waited for a CPU."""
     total = 0
     for each in family(pid):
         for schedstat in Path(f"/proc/{each}/task").glob("*/schedstat"):
@@ -27,7 +27,7 @@ def cpu_ns(pid: int) -> int:
 
 
 def memory(pid: int) -> dict[str, int]:
-    """Bytes of user memory: resident, and the process's proportional share of it."""
+    """Bytes of user memory: the resident bytes, and the proportional share of the process in them."""
     totals = {"Rss": 0, "Pss": 0}
     for each in family(pid):
         for line in Path(f"/proc/{each}/smaps_rollup").read_text().splitlines():
@@ -38,8 +38,8 @@ def memory(pid: int) -> dict[str, int]:
 
 
 def sockets_by_worker(pid: int, workers: int) -> list[int]:
-    """How many sockets each worker waits for: the size of its epoll set. Those of main threads and the like are small, so
-    the largest sets are the workers'."""
+    """How many sockets each worker waits for: the size of its epoll set. The sets of main threads and the like are small,
+    so the largest sets are those of the workers."""
     sets = set()
     for each in family(pid):
         for info in Path(f"/proc/{each}/fdinfo").iterdir():
@@ -52,8 +52,8 @@ def sockets_by_worker(pid: int, workers: int) -> list[int]:
 
 @contextmanager
 def calls_counted(pid: int, folder: Path):
-    """System calls of the process during the block, by strace: {"receive", "send", "splice", "wait", "other"} and which
-    calls the others are. It slows the process down, so nothing else is measured meanwhile."""
+    """The system calls of the process during the block, counted by strace: {"receive", "send", "splice", "wait", "other"},
+    and the names of the others. strace slows the process down, so nothing else is measured meanwhile."""
     summary = folder / "strace"
     pids = [argument for each in family(pid) for argument in ("-p", str(each))]
     command = ["strace", "-f", "-c", "-o", str(summary), *pids]

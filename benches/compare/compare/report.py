@@ -1,4 +1,4 @@
-"""What a run found, as Markdown: from its raw figures alone, so that it can be written again at any time."""
+"""The report of a run as Markdown. It needs only the raw figures, so it can be written again at any time."""
 
 from statistics import median
 
@@ -22,14 +22,14 @@ COLUMNS = {
     CADDY: "Caddy",
     ENVOY: "Envoy",
 }
-# Who is in which table of figures.
+# The proxies of each table of figures.
 USUAL = (LONGWIRE, BEFORE, NGINX, NGINX_64K, HAPROXY, HAPROXY_SPLICE, FLOOR)
 BESIDE_OTHERS = (LONGWIRE, NGINX, HAPROXY, *OTHERS)
 WAITING = (LONGWIRE, COALESCE_500US, COALESCE_1MS, NGINX, HAPROXY, FLOOR)
 
 
 def markdown(raw: dict, plot: str, reasons: str) -> str:
-    """`plot` is its path as seen from the report; `reasons`, which may be empty, tell why rows fall short."""
+    """`plot` is the path of the plot as seen from the report. `reasons`, which may be empty, say why rows fall short."""
     figures = Figures(raw)
     parts = [
         "# What a session costs",
@@ -87,7 +87,7 @@ of {settings["seconds"]:g} s a sample, priority {raw["priority"]}{took}."""
 
 
 def bounds_table(figures: Figures) -> str:
-    """A line for each work and peer, with its bounds side by side."""
+    """A line for each kind of work and each peer, with the bounds side by side."""
     lines = [
         "| work | against | cost at most | measured | p50 at most | measured | p99 at most | measured | |",
         "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | --- |",
@@ -145,7 +145,7 @@ def figures_table(figures: Figures, rows: list[Row], proxies: tuple[str, ...]) -
     ]
     for row in rows:
         cells = [cell(figures, row.name, proxy) for proxy in columns]
-        # Where the delay is the value, it stands below with its p99.
+        # A row whose value is the delay stands below, with its p99.
         if row.unit != MEDIAN:
             lines.append(f"| `{row.name}` | {row.title} | {row.unit} | " + " | ".join(cells) + " |")
         named = ("", "") if row.unit != MEDIAN else (f"`{row.name}`", row.title)
@@ -160,7 +160,7 @@ def figures_table(figures: Figures, rows: list[Row], proxies: tuple[str, ...]) -
 
 
 def before_table(figures: Figures) -> str:
-    """What a change did: the ratios to the earlier longwire."""
+    """The effect of a change: the ratios to the earlier longwire."""
     lines = []
     for row in ROWS:
         cells = []
@@ -187,7 +187,7 @@ def others_table(figures: Figures) -> str:
 
 
 def equal_table(figures: Figures) -> str:
-    """What each was set to and seen to do before the run."""
+    """The settings of each proxy, and what it was seen to do before the run."""
     found = figures.raw.get("equal", {})
     lines = [
         f"| {COLUMNS[name]} | {facts['workers']} | {facts['buffer']} | {facts['tls']} | {facts['lines_off']} | "
@@ -220,13 +220,13 @@ def cell(figures: Figures, row: str, proxy: str, key: str = "value") -> str:
 
 
 def delay_of(sample: dict) -> str:
-    """And what else one sees of it while a run goes on."""
+    """The other figures of a sample, for the output during a run."""
     words = f", p50 {number(sample['p50'])} p99 {number(sample['p99'])} ms" if "p50" in sample else ""
     return words + (f", {number(sample['per_second'])} a second" if "per_second" in sample else "")
 
 
 def number(value: float) -> str:
-    """Three digits that count."""
+    """The number with at least three significant digits."""
     if value >= 100:
         return f"{value:,.0f}"
     return f"{value:.1f}" if value >= 10 else f"{value:.2f}" if value >= 1 else f"{value:.3f}"
@@ -243,7 +243,7 @@ def invalid_list(figures: Figures) -> str:
 
 
 def calls_table(figures: Figures) -> str:
-    """Of one traced sample each."""
+    """The system calls of one traced sample of each proxy."""
     samples = {proxy: figures.samples("calls", proxy) for proxy in COLUMNS}
     kinds = ("receive", "send", "splice", "wait", "other")
     lines = []
@@ -294,7 +294,7 @@ def pings_line(figures: Figures) -> str:
 
 
 def method(raw: dict) -> str:
-    """What a reader must know to doubt the figures rightly."""
+    """What a reader must know to judge the figures."""
     return f"""\
 - One run. Each sample has a fresh backend and a fresh proxy; in each round all proxies take their turn, each round begins
   with another one. One worker on a core of its own, load and backend on another, {raw["priority"]}.
@@ -320,7 +320,7 @@ How busy each proxy was during the window, then load and backend, in percent of 
 
 
 def busy_table(figures: Figures) -> str:
-    """Shows whether the proxy was the limit, and that load and backend cost less than it."""
+    """Shows whether the proxy was the limit, and that load and backend cost less than the proxy."""
     columns = [proxy for proxy in COLUMNS if any(proxy in proxies for proxies in figures.rows.values())]
     lines = []
     for row in ROWS:
@@ -335,7 +335,7 @@ def busy_table(figures: Figures) -> str:
     return "\n".join([head, "| --- |" + " ---: |" * len(columns), *lines])
 
 
-# What else a sample may say.
+# Further keys of a sample, with their units.
 MORE = {
     "per_second": "a second",
     "pss": "B of PSS",

@@ -1,4 +1,4 @@
-"""What is measured, one row each."""
+"""The rows: each is one measurement."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,21 +10,21 @@ from .programs import BULK, CHAT, Stand
 
 SMALL = (LONGWIRE, NGINX, HAPROXY, FLOOR)
 ALL = (LONGWIRE, NGINX, NGINX_64K, HAPROXY, HAPROXY_SPLICE, FLOOR)
-# The floor knows no TLS.
+# The floor has no TLS.
 TLS = (LONGWIRE, NGINX, HAPROXY)
 PROBED = (LONGWIRE, NGINX, NGINX_64K, HAPROXY)
 # The floor has one worker and no log.
 PLAIN = TLS
 WAITING = (*SMALL, *COALESCE)
-# What one might put there instead, in rows that tell most.
+# The other proxies are only in the rows that say most.
 OFTEN = (*SMALL, *OTHERS)
 OFTEN_TLS = (*TLS, *OTHERS)
 
 
 @dataclass(frozen=True)
 class Row:
-    """`measure` returns a sample: `value` in `unit`, `errors`, `p50` and `p99` in milliseconds where something is timed,
-    `per_second` where one waits for another, and what else is worth keeping."""
+    """`measure` returns a sample: `value` in `unit`; `errors`; `p50` and `p99` in milliseconds if something is timed;
+    `per_second` if each waits for the one before; and other figures worth keeping."""
 
     name: str
     title: str
@@ -39,7 +39,7 @@ PER_GB = "s per GB"
 EACH = "µs each"
 MEDIAN = "ms, median"
 
-# Rounds of rows without a bound on their cost, and of the other peers: fewer tell enough.
+# Rounds of rows without a bound on their cost, and of the other peers. A few rounds say enough about them.
 FEW = 3
 
 ROWS = [

@@ -1,6 +1,6 @@
 /* echo PORT: the backend. It upgrades every WebSocket handshake that brings the sample key, sends every frame back
  * unmasked as its bytes arrive, answers a Ping with its Pong and a Close with the same Close, then closes. Any other GET
- * gets a small body. It trusts its callers: it is a measuring tool on loopback, no server to put anywhere. */
+ * gets a small body. It trusts its callers, because it is a measuring tool on loopback and no server for real use. */
 #define _GNU_SOURCE
 #include "net.h"
 
@@ -19,20 +19,20 @@
 struct connection {
     int fd;
     bool upgraded, ended, closing, hung_up;
-    /* The head of a request while it comes in, then the header of a frame. */
+    /* The part of a request's head that has come, later the part of a frame's header. */
     uint8_t head[HEAD];
     size_t head_length;
-    /* The frame under way: payload bytes to come, its key turned to the next of them, whether it is sent back. */
+    /* The current frame: the payload bytes to come, its key turned to the next of them, and whether it is sent back. */
     uint64_t remaining;
     uint8_t key[4];
     bool sent_back, is_close;
-    /* What the other side has not taken yet. */
+    /* The bytes that the other side has not taken yet. */
     uint8_t *pending;
     size_t pending_length, pending_taken;
 };
 
 static uint8_t input[SCRATCH];
-/* A header that goes out is never longer than the one that came in, of which at most 14 bytes came before. */
+/* A header that goes out is never longer than the one that came in. At most 14 bytes of that came in an earlier read. */
 static uint8_t output[SCRATCH + 14];
 
 static const char UPGRADED[] = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -46,7 +46,7 @@ static void close_connection(struct connection *connection) {
     connection->ended = true;
 }
 
-/* Sends, and keeps what is not taken. */
+/* Sends, and keeps the bytes that the socket does not take. */
 static void send_out(struct connection *connection, const void *bytes, size_t length) {
     if (length == 0) return;
     ssize_t sent = send(connection->fd, bytes, length, MSG_NOSIGNAL);
@@ -75,7 +75,7 @@ static bool flush(struct connection *connection) {
     return true;
 }
 
-/* XORs in words of eight; `key` is turned so that it fits the byte after. */
+/* XORs in words of eight bytes. `key` is turned so that it fits the byte after the last. */
 static void unmask(uint8_t *out, const uint8_t *in, size_t length, uint8_t key[4]) {
     uint32_t word;
     memcpy(&word, key, 4);
@@ -93,8 +93,8 @@ static void unmask(uint8_t *out, const uint8_t *in, size_t length, uint8_t key[4
     memcpy(key, turned, 4);
 }
 
-/* Collects a frame's header. Returns the bytes it used; `remaining` and the rest are set once the header is whole, and
- * its answer is appended to `out`. */
+/* Collects the header of a frame, and returns how many bytes it used. When the header is complete, it sets `remaining` and
+ * the like, and appends the header of the answer to `out`. */
 static size_t take_header(struct connection *connection, const uint8_t *in, size_t length, uint8_t **out) {
     size_t used = 0;
     uint8_t *head = connection->head;
@@ -141,7 +141,7 @@ static void echo_frames(struct connection *connection, const uint8_t *in, size_t
     send_out(connection, output, (size_t)(out - output));
 }
 
-/* Answers each head that is whole; the bytes behind an upgrade are frames. */
+/* Answers each complete head. The bytes behind an upgrade are frames. */
 static void take_head(struct connection *connection, const uint8_t *in, size_t length) {
     if (connection->head_length + length >= HEAD) return close_connection(connection);
     memcpy(connection->head + connection->head_length, in, length);
@@ -164,7 +164,7 @@ static void take_head(struct connection *connection, const uint8_t *in, size_t l
     }
 }
 
-/* Reads until there is no more, or until what goes back is not taken. */
+/* Reads until there is no more, or until the other side does not take the answer. */
 static void serve(struct connection *connection) {
     while (!connection->ended && flush(connection)) {
         if (connection->closing) return close_connection(connection);
@@ -215,7 +215,7 @@ int main(int count, char **arguments) {
             }
             connection->hung_up |= (events[i].events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0;
             serve(connection);
-            /* Its only socket is watched once, so no other event of this batch names it. */
+            /* The connection has one socket, which is watched once, so no other event of this batch names it. */
             if (connection->ended) free(connection);
         }
     }

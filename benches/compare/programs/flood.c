@@ -1,10 +1,10 @@
 /* flood backend PORT, flood clients PORT: frames of 1 MiB, both ways, as many as a proxy takes.
  *
- * Each end sends frames from a file that lies in memory, without copying them, and drops what comes without looking at it:
- * so both together cost less than a proxy between them, and the proxy is what saturates. What passes is checked elsewhere
- * (load); this is what others are timed beside (probe).
+ * Each end sends frames from a file in memory without copying them, and drops what comes without looking at it. So both
+ * ends together cost less than a proxy between them, and the proxy is what saturates. The flood only loads a proxy while
+ * probe times others; load checks elsewhere that messages pass unchanged.
  *
- * `clients` opens SESSIONS of them and obeys lines as load does; a backend floods each session that it accepts. */
+ * `clients` opens SESSIONS sessions, and obeys lines as load does. `backend` floods each session that it accepts. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <signal.h>
@@ -24,7 +24,7 @@
 #define PAYLOAD (1 << 20)
 #define EVENTS 64
 #define HEAD 2048
-/* What one connection sends or drops before the next has its turn. */
+/* The bytes that one connection sends or drops before the next connection has its turn. */
 #define SHARE (1 << 20)
 
 struct connection {
@@ -32,7 +32,7 @@ struct connection {
     bool open, ended, readable, writable;
     uint8_t head[HEAD];
     size_t head_length;
-    /* How far into a frame it is. */
+    /* How many bytes of the current frame are sent. */
     off_t offset;
 };
 
@@ -92,7 +92,7 @@ static void drop_share(struct connection *connection) {
     }
 }
 
-/* The head of the request or of the answer. What comes behind it is dropped later. */
+/* Takes the head of the request or of the answer. The bytes behind it are dropped later. */
 static void take_head(struct connection *connection) {
     ssize_t got = recv(connection->fd, connection->head, HEAD - 1, MSG_PEEK);
     if (got <= 0) {
@@ -113,7 +113,7 @@ static void take_head(struct connection *connection) {
     if (listener < 0 && opened == SESSIONS) puts("ready");
 }
 
-/* Whether it can go on at once. */
+/* Gives the connection its turn. Returns whether it can go on at once. */
 static bool serve(struct connection *connection) {
     if (!connection->ended && !connection->open && connection->readable) take_head(connection);
     if (!connection->ended && connection->open && connection->readable) drop_share(connection);

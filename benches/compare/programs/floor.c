@@ -1,6 +1,6 @@
 /* floor LISTEN BACKEND: the least that a relay on one thread can cost. It copies bytes between two sockets with one
- * receive and one send per chunk, knows nothing of WebSocket or HTTP, keeps no time and writes no log. A proxy that does
- * more and costs little more than this has nothing left to save. */
+ * receive and one send per chunk, knows nothing of WebSocket or HTTP, keeps no time and writes no log. A proxy does more
+ * than this. If it costs little more, it has nothing left to save. */
 #define _GNU_SOURCE
 #include "net.h"
 
@@ -15,7 +15,7 @@
 
 #define EVENTS 512
 
-/* One side of a pair, and what the other side sent that this one could not take yet. */
+/* One side of a pair, with the bytes of the other side that this side could not take yet. */
 struct side {
     int fd;
     bool ended;
@@ -24,7 +24,7 @@ struct side {
     size_t length, taken;
 };
 
-/* Both sides in one allocation; freed at the end of a batch, because events of the same batch may still name it. */
+/* Both sides in one allocation. It is freed at the end of a batch, because events of the same batch may still name it. */
 struct pair {
     struct side sides[2];
     bool closed;
@@ -51,7 +51,7 @@ static void close_pair(struct side *side) {
     closed_pairs = pair;
 }
 
-/* Sends what waits for `to`. False: it still waits, or the pair is closed. */
+/* Sends the bytes that wait for `to`. False: bytes still wait, or the pair is closed. */
 static bool flush(struct side *to) {
     if (!to->pending) return true;
     ssize_t sent = send(to->fd, to->pending + to->taken, to->length - to->taken, MSG_NOSIGNAL);
@@ -74,8 +74,8 @@ static void keep(struct side *to, const uint8_t *bytes, size_t length) {
     to->taken = 0;
 }
 
-/* Moves what `from` has until it has no more, or until the other side takes no more. A short receive spares the one that
- * would say EAGAIN, except after a hang-up: its end of file gives no further edge. */
+/* Moves bytes from `from` until it has no more, or until the other side takes no more. After a short receive, the next one
+ * would only say EAGAIN, so it is left out, except after a hang-up, because the end of file gives no further edge. */
 static void pump(struct side *from, bool hung_up) {
     struct side *to = from->other;
     while (flush(to)) {
@@ -132,7 +132,7 @@ int main(int count, char **arguments) {
                 accept_all(epoll, listener, backend);
                 continue;
             }
-            /* Room to write again: what waited for it comes first, then its sender is read again. */
+            /* There is room to write again. The bytes that wait go first, then their sender is read again. */
             if ((what & EPOLLOUT) && side->pending && !pair_of(side)->closed) pump(side->other, true);
             if ((what & EPOLLIN) && !pair_of(side)->closed && !side->ended) {
                 pump(side, (what & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0);

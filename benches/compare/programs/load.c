@@ -5,12 +5,12 @@
  *   handshake  N at a time: connect, upgrade, Close, read to the end, again
  *   http       N connections; a GET, its answer, again
  *
- * Times each: an echo or an answer from when it was sent (at a rate, from when it was due), a handshake from its connect
- * to its 101.
+ * It times each of them: an echo or an answer from the moment when the message was sent (at a rate: was due), a handshake
+ * from its connect to its 101.
  *
- * Obeys lines on standard input: `go`, `mark`, `pause`, `count`, `quit`. Writes `ready` once all sessions are open, and for
- * each `count` one line of figures since the start, the times since the last `mark`. What is wrong with a connection is counted as an error, written to
- * standard error (the first few), and the connection is given up. */
+ * Obeys lines on standard input: `go`, `mark`, `pause`, `count`, `quit`. Writes `ready` when all sessions are open. Writes
+ * one line of figures for each `count`: counts since the start, times since the last `mark`. If something is wrong with a
+ * connection, it is counted as an error, the first few are written to standard error, and the connection is given up. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <getopt.h>
@@ -29,7 +29,7 @@
 #include "traffic.h"
 
 #define EVENTS 512
-/* Sessions that are being opened at the same time. */
+/* The most sessions that are being opened at the same time. */
 #define OPENING 64
 
 enum mode { ECHO, HANDSHAKE, HTTP };
@@ -49,10 +49,10 @@ static SSL_CTX *tls_context;
 static int epoll;
 static bool running, told_ready, quitting;
 static int opened, opening;
-/* Whose turn it is, and when the next message is due. */
+/* The connection whose turn it is, and when the next message is due. */
 static int turn;
 static uint64_t next_message;
-/* When the bytes that are looked at came in. */
+/* When the bytes came in that are looked at now. */
 static uint64_t arrived;
 
 static const char UPGRADE[] = "GET /bench HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -93,7 +93,7 @@ static void write_or_give_up(struct connection *connection, const char *bytes, s
     if (stream_write(&connection->stream, &part, 1) != (ssize_t)length) give_up(connection, "a head that was not taken");
 }
 
-/* One more message, or GET, for this connection; it is timed from `since`. */
+/* Gives this connection one more message, or GET. It is timed from `since`. */
 static void send_one(struct connection *connection, uint64_t since) {
     if (connection->state != OPEN) return;
     counts.on_their_way++;
@@ -111,7 +111,7 @@ static struct connection *next_in_turn(void) {
     return connection;
 }
 
-/* A message has come back. What follows it on the same connection is sent with the rest of its batch, by `handle`. */
+/* A message has come back. `handle` sends the next one on the same connection, with the rest of its batch. */
 static void echoed(struct connection *connection, uint64_t since) {
     times_add(since, arrived);
     counts.done++;
@@ -130,7 +130,7 @@ static void pinged(struct connection *connection) {
     counts.pings++;
 }
 
-/* Upgraded, or connected where no upgrade is wanted. In handshake mode the Close follows at once. */
+/* The connection is upgraded, or connected if no upgrade is wanted. In handshake mode, the Close follows at once. */
 static void is_open(struct connection *connection) {
     connection->head_length = 0;
     if (options.mode == HANDSHAKE) {
@@ -144,7 +144,7 @@ static void is_open(struct connection *connection) {
     counts.open++;
 }
 
-/* Appends to `head`, with a NUL behind it. */
+/* Appends bytes to `head`, and a NUL behind them. */
 static bool collect(struct connection *connection, const uint8_t *bytes, size_t length) {
     if (connection->head_length + length >= HEAD) {
         give_up(connection, "an answer that is too long");
@@ -163,7 +163,7 @@ static void take_upgrade(struct connection *connection, const uint8_t *bytes, si
     if (!end) return;
     bool accepted = strncmp(head, "HTTP/1.1 101 ", 13) == 0 && strstr(head, ACCEPT);
     if (!accepted) return give_up(connection, "a handshake that was refused");
-    /* The backend speaks only when spoken to. */
+    /* The backend sends nothing before it gets a message. */
     if (end[4]) return give_up(connection, "bytes behind the handshake");
     is_open(connection);
 }
@@ -191,7 +191,7 @@ static void take(struct connection *connection, const uint8_t *bytes, size_t len
     if (!send_due(connection)) give_up(connection, "a message that was not taken");
 }
 
-/* The end of a connection: right after both Closes, wrong at any other time. */
+/* The connection has ended. That is right after both Closes, and wrong at any other time. */
 static void ended(struct connection *connection) {
     bool right = connection->state == CLOSING && connection->head_length == sizeof CLOSE_1000 &&
                  memcmp(connection->head, CLOSE_1000, sizeof CLOSE_1000) == 0;
@@ -206,14 +206,14 @@ static void ended(struct connection *connection) {
     if (options.mode == HANDSHAKE && running) open_connection(connection);
 }
 
-/* Connected, and secured where asked: asks for the upgrade. */
+/* The connection is there, with TLS if that is wanted. Asks for the upgrade. */
 static void begin(struct connection *connection) {
     if (options.mode == HTTP) return is_open(connection);
     connection->state = UPGRADING;
     write_or_give_up(connection, UPGRADE, sizeof UPGRADE - 1);
 }
 
-/* Goes on to connect. False: nothing to read yet, or given up. */
+/* Goes on with the connect. False: there is nothing to read yet, or the connection was given up. */
 static bool connected(struct connection *connection, uint32_t events) {
     if (connection->state == CONNECTING) {
         if (events & (EPOLLERR | EPOLLHUP)) {
@@ -255,12 +255,12 @@ static void handle(struct connection *connection, uint32_t events) {
         arrived = now_ns();
         take(connection, scratch, (size_t)got);
         if (connection->state == UNUSED) return;
-        /* A short receive took all there was; TLS may still hold a record, and a hang-up gives no further event. */
+        /* A short receive took everything. But TLS may still hold a record, and a hang-up gives no further event. */
         if (!connection->stream.ssl && (size_t)got < sizeof scratch && !hung_up) return;
     }
 }
 
-/* Opens sessions, a few at a time, and says when all have been tried. */
+/* Opens sessions, a few at a time, and writes `ready` when all have been tried. */
 static void open_more(void) {
     while (options.mode != HANDSHAKE && opened < options.connections && opening < OPENING) {
         open_connection(&connections[opened++]);
@@ -306,7 +306,7 @@ static void obey(void) {
     }
 }
 
-/* Sends what the schedule asks for by now, and returns how long to wait for the next. */
+/* Sends the messages that are due by now, and returns how long to wait for the next one. */
 static struct timespec keep_schedule(void) {
     uint64_t interval = 1000000000u / (uint64_t)options.rate, now = now_ns();
     for (; next_message <= now; next_message += interval) send_one(next_in_turn(), next_message);
@@ -366,7 +366,7 @@ static void read_options(int count, char **arguments) {
 int main(int count, char **arguments) {
     read_options(count, arguments);
     signal(SIGPIPE, SIG_IGN);
-    /* Unbuffered, or a second command might lie in stdio's buffer where epoll does not see it. */
+    /* Without a buffer, because a second command in the buffer of stdio would not be seen by epoll. */
     setvbuf(stdin, NULL, _IONBF, 0);
     setvbuf(stdout, NULL, _IOLBF, 0);
     raise_open_files();

@@ -55,7 +55,7 @@ int connect_to(int port, int source) {
     if (fd < 0) fail("socket");
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
     if (source >= 0) {
-        /* The port is chosen at connect, where it need only be free for this destination. */
+        /* The kernel chooses the port at connect, where the port need only be free for this destination. */
         struct sockaddr_in from = loopback(2 + source, 0);
         setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof one);
         if (bind(fd, (struct sockaddr *)&from, sizeof from) != 0) fail("bind");

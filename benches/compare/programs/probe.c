@@ -1,11 +1,12 @@
-/* probe handshake|echo|ping --port PORT: how long one of them takes through a proxy that others load meanwhile.
+/* probe handshake|echo|ping --port PORT: how long one of these takes through a proxy that others load meanwhile.
  *
  *   handshake  connect, upgrade, Close, read to the end; timed from the connect to the 101
- *   echo       a message of 64 B on a session that is open already, to its echo
+ *   echo       a message of 64 B on a session that is already open; timed to its echo
  *   ping       the same with a Ping and its Pong
  *
- * RATE a second begin on a fixed schedule, whether earlier ones have come back or not, and each is timed from the moment at
- * which it was due. Obeys lines as load does: `go`, `pause`, `count`, `quit`; `count` writes the figures since the start. */
+ * RATE of them begin each second on a fixed schedule, whether earlier ones have come back or not. Each is timed from the
+ * moment at which it was due. Obeys lines as load does: `go`, `pause`, `count`, `quit`; `count` writes the figures since
+ * the start. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <signal.h>
@@ -22,7 +23,7 @@
 #include "times.h"
 
 #define RATE 200
-/* As many handshakes, or sessions, at a time. */
+/* The most handshakes, or sessions, at a time. */
 #define SLOTS 256
 #define EVENTS 256
 #define HEAD 2048
@@ -47,7 +48,7 @@ static uint64_t next_due, done, errors, on_their_way;
 
 static const char UPGRADE[] = "GET /probe HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
                               "Sec-WebSocket-Key: " KEY "\r\nSec-WebSocket-Version: 13\r\n\r\n";
-/* Masked with zeros: no proxy here looks. */
+/* The mask is all zeros, because no proxy here looks at the payload. */
 static const uint8_t CLOSE_FRAME[] = {0x80 | CLOSE, 0x80 | 2, 0, 0, 0, 0, 0x03, 0xe8};
 static uint8_t asked[6 + PAYLOAD], answer[2 + PAYLOAD];
 
@@ -86,7 +87,7 @@ static void upgraded(struct slot *slot) {
     write_all(slot, CLOSE_FRAME, sizeof CLOSE_FRAME);
 }
 
-/* All that has come so far is in `in`, with a NUL behind it. */
+/* Looks at all bytes that have come so far. They are in `in`, with a NUL behind them. */
 static void take(struct slot *slot) {
     if (slot->state == UPGRADING) {
         if (!strstr((char *)slot->in, "\r\n\r\n")) return;
@@ -134,8 +135,8 @@ static struct slot *idle_slot(void) {
     return NULL;
 }
 
-/* Begins those that are due, and returns how long to wait for the next. Where all slots are taken they begin later, and are
- * timed from when they were due all the same. */
+/* Begins those that are due, and returns how long to wait for the next one. If all slots are taken, they begin later, but
+ * are still timed from the moment when they were due. */
 static struct timespec keep_schedule(void) {
     const uint64_t interval = 1000000000u / RATE;
     uint64_t now = now_ns();
@@ -206,7 +207,7 @@ int main(int count, char **arguments) {
     }
     port = atoi(arguments[3]);
     signal(SIGPIPE, SIG_IGN);
-    /* As in load: a second command must not lie in stdio's buffer. */
+    /* As in load, a second command must not lie in the buffer of stdio. */
     setvbuf(stdin, NULL, _IONBF, 0);
     setvbuf(stdout, NULL, _IOLBF, 0);
     raise_open_files();

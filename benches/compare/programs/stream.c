@@ -24,7 +24,7 @@ SSL_CTX *tls_client(void (*keep)(void *owner, SSL_SESSION *session)) {
                                   SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
     SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
     SSL_CTX_sess_set_new_cb(context, on_ticket);
-    /* One receive for a record instead of two. */
+    /* A record then takes one receive instead of two. */
     SSL_CTX_set_read_ahead(context, 1);
     SSL_CTX_set_quiet_shutdown(context, 1);
     return context;
@@ -76,7 +76,7 @@ ssize_t stream_write(struct stream *stream, const struct iovec *parts, int count
 
 void stream_close(struct stream *stream) {
     if (stream->ssl) {
-        /* Under quiet shutdown this only notes an orderly end, without which OpenSSL would not resume the session. */
+        /* With quiet shutdown, this only notes an orderly end. Without it, OpenSSL would not resume the session. */
         SSL_shutdown(stream->ssl);
         SSL_free(stream->ssl);
         stream->ssl = NULL;

@@ -12,23 +12,23 @@ struct stream {
     SSL *ssl; /* NULL: plain */
 };
 
-/* What a call returns beside a count of bytes. */
+/* The results of a call other than a count of bytes. */
 enum { ENDED = 0, BROKEN = -1, AGAIN = -2 };
 
-/* A TLS client as browsers are: TLS 1.3, X25519, AES-128-GCM, the same with every proxy. `keep` is called with each
- * ticket and takes it over; the stream's owner is its app data. */
+/* A TLS client like that of browsers: TLS 1.3, X25519, AES-128-GCM, the same with every proxy. `keep` gets each ticket
+ * and owns it from then on. The owner of the stream is the app data of the connection. */
 SSL_CTX *tls_client(void (*keep)(void *owner, SSL_SESSION *session));
 
 /* Begins TLS on a connected stream, resuming `session` unless it is NULL. */
 void stream_begin_tls(struct stream *stream, SSL_CTX *context, void *owner, SSL_SESSION *session);
 
-/* Goes on with the TLS handshake: 1 when done, AGAIN or BROKEN. */
+/* Goes on with the TLS handshake. Returns 1 when it is done, otherwise AGAIN or BROKEN. */
 int stream_secure(struct stream *stream);
 
 ssize_t stream_read(struct stream *stream, void *into, size_t room);
 
-/* The parts one after another; TLS takes the first alone. A short count means: wait for EPOLLOUT. */
+/* Writes the parts one after another; TLS takes only the first. After a short count, wait for EPOLLOUT. */
 ssize_t stream_write(struct stream *stream, const struct iovec *parts, int count);
 
-/* Closes the socket. Never sends close_notify, and keeps the session good for resuming. */
+/* Closes the socket. Sends no close_notify, and keeps the session good for resumption. */
 void stream_close(struct stream *stream);

@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-/* Each power of two is cut into so many buckets; values below that have one each. */
+/* Each power of two is cut into PER_POWER buckets. Each value below PER_POWER has a bucket of its own. */
 #define BITS 7
 #define PER_POWER (1u << BITS)
 #define BUCKETS ((65 - BITS) * PER_POWER)
@@ -15,7 +15,7 @@ static size_t bucket_of(uint64_t value) {
     return (size_t)(shift + 1) * PER_POWER + ((value >> shift) - PER_POWER);
 }
 
-/* The middle of a bucket. */
+/* The value in the middle of a bucket. */
 static uint64_t value_of(size_t bucket) {
     if (bucket < PER_POWER) return bucket;
     unsigned shift = (unsigned)(bucket / PER_POWER) - 1;

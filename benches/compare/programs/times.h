@@ -1,15 +1,15 @@
-/* How long things took, to within 1 %: a histogram of nanoseconds. */
+/* A histogram of times in nanoseconds, exact to 1 %. */
 #pragma once
 
 #include <stddef.h>
 #include <stdint.h>
 
-/* Notes one that was due, or begun, at `since` and is done at `until`; both in nanoseconds of one clock. */
+/* Adds a time: from `since`, when something was due or begun, to `until`. Both are in nanoseconds of one clock. */
 void times_add(uint64_t since, uint64_t until);
 
-/* Forgets all so far. */
+/* Forgets all times so far. */
 void times_clear(void);
 
-/* How many there are; and what so many percent of them took at most, 0 where there is none. */
+/* How many times there are, and the most that `percent` of them took; 0 = there is none. */
 uint64_t times_count(void);
 uint64_t times_percentile(unsigned percent);

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Frames up to this payload are copied together and sent by one call. */
+/* Frames with a payload up to this size are copied together and sent by one call. */
 #define SMALL 4096
 #define BATCH 16
 #define STAMP 8
@@ -11,13 +11,13 @@
 
 const uint8_t CLOSE_1000[4] = {0x80 | CLOSE, 2, 0x03, 0xe8};
 
-/* The masking key of every frame. Real clients draw one each; no proxy here reads it. */
+/* The masking key of every frame. A real client draws one for each frame, but no proxy here reads it. */
 static const uint8_t key[4] = {0x37, 0xfa, 0x21, 0x3d};
 
 static size_t payload_length, body_length;
 /* The pattern behind the stamp, as it comes back and as it is sent. */
 static uint8_t *body, *masked_body;
-/* The header and stamp are built per message; these are their lengths, and those of whole frames. */
+/* Header and stamp are built for each message. These are the lengths of both together, and those of whole frames. */
 static size_t sent_head, received_head, sent_frame, received_frame;
 
 void prepare_messages(size_t payload) {
@@ -35,7 +35,7 @@ void prepare_messages(size_t payload) {
     for (size_t i = 0; i < body_length; i++) {
         random = random * 1664525u + 1013904223u;
         body[i] = (uint8_t)(random >> 24);
-        masked_body[i] = body[i] ^ key[i & 3]; /* the stamp's length is a multiple of the key's */
+        masked_body[i] = body[i] ^ key[i & 3]; /* the length of the stamp is a multiple of that of the key */
     }
 }
 
@@ -67,7 +67,7 @@ static ssize_t write_small(struct connection *connection, unsigned frames) {
     return stream_write(&connection->stream, &part, 1);
 }
 
-/* Writes one large frame from `send_offset` on, its body from where it lies. */
+/* Writes one large frame from `send_offset` on. Its body is not copied. */
 static ssize_t write_large(struct connection *connection) {
     uint8_t head[32];
     write_head(connection, connection->sent, true, head);
@@ -112,7 +112,7 @@ static bool send_control(struct connection *connection, enum opcode opcode, cons
 
 bool send_close(struct connection *connection) { return send_control(connection, CLOSE, CLOSE_1000 + 2, 2); }
 
-/* Collects a control frame and answers a Ping. Returns the bytes it used. */
+/* Collects a control frame, and answers a Ping. Returns how many bytes it used. */
 static size_t take_control(struct connection *connection, const uint8_t *bytes, size_t length, const char **wrong,
                            void (*pinged)(struct connection *)) {
     uint8_t *frame = connection->head;
@@ -130,7 +130,7 @@ static size_t take_control(struct connection *connection, const uint8_t *bytes, 
         if (connection->head_length < 2u + frame[1]) continue;
         connection->head_length = 0;
         pinged(connection);
-        /* A Ping comes only to who is quiet, so no frame of ours is half sent. */
+        /* A Ping comes only to a quiet client, so no frame of ours is half sent. */
         bool answered = connection->send_offset == 0 && send_control(connection, PONG, frame + 2, frame[1]);
         if (!answered) *wrong = "a Ping that could not be answered";
         return used;

@@ -30,7 +30,7 @@ def main() -> int:
             print(f"{row.name:17} {row.title} (per {row.unit})")
         return 0
     chosen = [row for row in ROWS if not options.rows or row.name.startswith(tuple(options.rows))]
-    # A terminated run unwinds like an interrupted one, so that it leaves no process behind.
+    # A run that is terminated unwinds like one that is interrupted, so it leaves no process behind.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     counts = measure(chosen, options)
     for (name, program), count in counts.items():
@@ -47,12 +47,12 @@ def main() -> int:
 
 
 def measure(chosen: list[Row], options: argparse.Namespace) -> Counts:
-    """The counts by row and program; a text says why there is none."""
+    """The counts by row and program. A text instead of a count says why there is none."""
     counts = {}
     with tempfile.TemporaryDirectory(prefix="longwire-instructions-") as name:
         folder = Path(name)
         make_certificate(folder)
-        # One core or two: what is counted does not depend on it.
+        # The counts do not depend on whether there is one core or two.
         usable = sorted(os.sched_getaffinity(0))
         cores = machine.Cores(usable[0], usable[-1], usable[-1])
         stand = Stand(folder, PROGRAMS, options.binary, cores, callgrind.under(folder), patience=30.0)
@@ -68,7 +68,8 @@ def measure(chosen: list[Row], options: argparse.Namespace) -> Counts:
 
 
 def take(row: Row, program: str, bench: Bench) -> Count | str:
-    """Of three runs, each longer than the one before, the differences: neither start nor end of the program is in them."""
+    """The two differences between three runs, each longer than the one before. So neither the start nor the end of the
+    program counts."""
     log = bench.stand.folder / "log"
     log.write_text("")
     try:

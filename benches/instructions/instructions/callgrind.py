@@ -1,16 +1,16 @@
-"""What callgrind counted: instructions in user space, by function."""
+"""The counts of callgrind: instructions in user space, by function."""
 
 import re
 from collections import Counter
 from pathlib import Path
 
-# A line that names a function, or the file that the lines after it were inlined from. A name is written out the first time
-# only; later its number stands for it.
+# A line that names a function, or the file from which the lines after it were inlined. A name is written only the first
+# time; later its number stands for it.
 NAMED = re.compile(r"(fn|fl|fi|fe|ob)=\((\d+)\)(?: (.*))?$")
-# What is called is named in the same numbering.
+# A callee, in the same numbering.
 CALLED = re.compile(r"c(fn|fi|fl|ob)=\((\d+)\)(?: (.*))?$")
 COST = re.compile(r"[+\-*\d]\S* (\d+)$")
-# What Rust appends to a name to tell two of the same crate apart.
+# The hash that Rust appends to a name, so that two names of one crate differ.
 HASH = re.compile(r"::h[0-9a-f]{16}$")
 
 
@@ -20,7 +20,7 @@ def under(folder: Path) -> tuple:
 
 
 def profile(folder: Path) -> Counter:
-    """The instructions by function, of all processes that left a file here; takes the files away."""
+    """The instructions by function, of all processes that left a file here. Removes the files."""
     counts = Counter()
     for file in folder.glob("callgrind.*"):
         read(file.read_text(errors="replace"), counts)
@@ -34,7 +34,7 @@ def read(text: str, counts: Counter) -> None:
     call_follows = False
     for line in text.splitlines():
         if line.startswith("calls="):
-            # The next line's cost is that of the callee, which has lines of its own.
+            # The cost in the next line is that of the callee, which has lines of its own.
             call_follows = True
         elif cost := COST.match(line):
             if not call_follows:

@@ -1,4 +1,4 @@
-"""What was counted, as Markdown and as a table of functions."""
+"""The counts, as Markdown and as a table of functions."""
 
 import os
 from collections import Counter
@@ -10,14 +10,14 @@ from compare.configs import HAPROXY, LONGWIRE, NGINX
 
 from .rows import CORE, Row
 
-# Of longwire's instructions.
+# Bounds on longwire's instructions, by row.
 MOST = {"handshake-16": 76_000}
 PEERS = {NGINX: "nginx", HAPROXY: "HAProxy"}
 
 
 @dataclass(frozen=True)
 class Count:
-    """Instructions per step, taken twice."""
+    """Instructions per step, counted twice."""
 
     first: float
     second: float
@@ -29,7 +29,7 @@ class Count:
 
     @property
     def difference(self) -> float:
-        """Of the two, as a part of the whole."""
+        """The difference between the two counts, as a share of their mean."""
         return abs(self.first - self.second) / self.value
 
 
@@ -82,7 +82,7 @@ def bounds(counts: Counts) -> str:
 
 
 def difference(counts: Counts, programs: Container[str]) -> float:
-    """The greatest of these programs."""
+    """The greatest difference among these programs."""
     return max(
         (
             count.difference
@@ -125,7 +125,7 @@ def ratio(counts: Counts, row: Row, peer: str) -> str:
 
 
 def functions(name: str, count: Count, most: int) -> str:
-    """Where longwire's instructions are: those of a function itself, what it calls not included."""
+    """The functions that have most of longwire's instructions. The instructions of their callees are not included."""
     lines = [f"longwire, `{name}`: {number(count.value)} instructions a step, most of them in"]
     for (function, file), instructions in count.functions.most_common(most):
         place = f"  [{short(file)}]" if file not in ("", "???") else ""
@@ -134,7 +134,7 @@ def functions(name: str, count: Count, most: int) -> str:
 
 
 def short(file: str) -> str:
-    """The last three parts: crate, folder, file."""
+    """The last three parts of a path: crate, folder, file."""
     return os.path.join(*Path(file).parts[-3:])
 
 

@@ -1,4 +1,4 @@
-"""What is counted, one row each."""
+"""The rows: each is one count."""
 
 import subprocess
 import time
@@ -19,7 +19,7 @@ LIMIT = 120  # seconds that a program may take under callgrind
 
 @dataclass(frozen=True)
 class Row:
-    """`run` takes about so many steps and returns the profile of the whole program with the exact number of them."""
+    """`run` takes about the given number of steps. It returns the profile of the whole program, and the exact number."""
 
     name: str
     title: str
