@@ -49,7 +49,7 @@ impl RouteLog {
 
 /// The record of a live session: 64 bytes, and one block for the request's words.
 ///
-/// It is written once, whatever happens: by the [`Record`] that [`Self::end`] or [`Self::fail`] makes of it, or when it is
+/// The record is written once, whatever happens: by the [`Record`] that [`Self::end`] or [`Self::fail`] makes of it, or when it is
 /// dropped. The session is counted as begun when this record is made, and as ended when it becomes a [`Record`] or is
 /// dropped, even if no line is written.
 #[derive(Debug)]

@@ -102,8 +102,8 @@ pub struct Config {
 pub struct Admin {
     /// The address. An address beyond loopback needs a token.
     pub bind: AdminBind,
-    /// The file of the token that every request must carry; `None` = no token. Its path is resolved against the file's
-    /// folder.
+    /// The file of the token that every request under `/api` must carry; `None` = no token. Its path is resolved against the
+    /// file's folder.
     pub token_file: Option<PathBuf>,
     /// Names under which the admin interface may be called, beside its address and `localhost`; lower case, without a port.
     pub hosts: Vec<String>,

@@ -6,7 +6,7 @@ use prometheus_client::{encoding, registry::Registry};
 /// How metrics are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
-    /// The format for a scraper that asks for no format.
+    /// The format for a scraper that does not ask for OpenMetrics.
     Classic,
     /// The format for a scraper that asks for OpenMetrics.
     OpenMetrics,
