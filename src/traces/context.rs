@@ -1,6 +1,6 @@
 //! `traceparent` (W3C Trace Context §3.2), read strictly: if the context is not valid, a new trace begins.
 //!
-//! longwire adds nothing to `tracestate`, so it does not read it and passes it on unchanged.
+//! longwire adds nothing to `tracestate`, so it does not read it. It passes it on unchanged if the client's trace goes on.
 
 use hyper::{HeaderMap, header::HeaderName};
 use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId, TraceState};
