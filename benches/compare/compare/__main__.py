@@ -87,6 +87,11 @@ def measure(chosen: list[Row], options: argparse.Namespace) -> dict:
             for row in chosen:
                 if number < row.most_rounds:
                     take_samples(stand, row, number, settings, raw["rows"][row.name])
+            taken, minutes = number + 1, (time.monotonic() - began) / 60
+            raw["settings"]["rounds"] = taken
+            if options.minutes and minutes * (taken + 1) / taken > options.minutes:
+                print(f"{taken} of {rounds} rounds took {minutes:.0f} minutes: the next one would end too late")
+                break
     raw["load_after"] = os.getloadavg()[2]
     raw["minutes"] = (time.monotonic() - began) / 60
     return raw
@@ -175,6 +180,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--list", action="store_true", help="name the rows and stop")
     parser.add_argument("--rows", type=lambda text: text.split(","), default=[], metavar="A,B", help="only these")
     parser.add_argument("--rounds", type=int, metavar="N", help="samples of each row and proxy (default: 7)")
+    parser.add_argument("--minutes", type=float, metavar="M", help="no round begins that would end later than this")
     parser.add_argument("--seconds", type=float, metavar="S", help="length of a sample (default: 2)")
     parser.add_argument("--check", action="store_true", help="show how all are set and what they log, and stop")
     parser.add_argument("--quick", action="store_true", help="one round, 1 s, 1,000 sessions: does everything work?")
