@@ -195,11 +195,14 @@ impl Acceptor {
         }
         // If another process has the socket too, the clients that still wait in the kernel are that process's.
         if !self.face.is_shared && !self.face.is_lent.load(Relaxed) {
+            if let Err(error) = socket::ignore_new_clients(&self.listener) {
+                tracing::debug!(%error, "clients that connect before the listener is closed are lost");
+            }
             self.accept_last().await;
         }
     }
 
-    /// Accepts the clients that still wait in the kernel, until the kernel says that none does. Closing the socket
+    /// Accepts the clients that still wait in the kernel (no others arrive any more), until the kernel says that none does. Closing the socket
     /// would reset them. In a drain they get a 503.
     async fn accept_last(&self) {
         for _ in 0..=socket::BACKLOG {

@@ -334,9 +334,6 @@ fn visit(mut stream: TcpStream) -> Result<(), String> {
     }
 }
 
-/// The kernel may accept one more connection between its last answer and the close. nginx and HAProxy lose as many.
-const UNLUCKY: usize = 2;
-
 #[tokio::test]
 async fn the_last_who_were_accepted_before_the_listeners_close_are_answered() {
     let backend = Backend::echo();
@@ -351,7 +348,7 @@ async fn the_last_who_were_accepted_before_the_listeners_close_are_answered() {
         unanswered.extend(visitors.unanswered().await);
         proxy.stop().await;
     }
-    assert!(unanswered.len() <= UNLUCKY, "{unanswered:?}");
+    assert_eq!(unanswered, [""; 0]);
 }
 
 #[tokio::test]
@@ -378,7 +375,7 @@ async fn the_last_who_were_accepted_before_a_reload_takes_their_listener_away_ar
         proxy.reload(&Proxy::before(&[&backend]).listener(&format!("bind: \"127.0.0.{}:0\"", round + 2)));
         unanswered.extend(visitors.unanswered().await);
     }
-    assert!(unanswered.len() <= UNLUCKY, "{unanswered:?}");
+    assert_eq!(unanswered, [""; 0]);
     lively.shutdown().await;
     proxy.stop().await;
 }

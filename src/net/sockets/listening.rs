@@ -4,6 +4,7 @@ use std::{
     future::poll_fn,
     io,
     net::SocketAddr,
+    os::fd::{AsFd, BorrowedFd},
     task::{Poll, ready},
 };
 
@@ -61,6 +62,12 @@ impl Listener {
             with_slot(self.key, |slot| slot.is_not(READABLE));
         }
         accepted
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.listener.as_fd()
     }
 }
 
