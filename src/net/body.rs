@@ -20,10 +20,10 @@ use hyper::{
 use tokio::time::Sleep;
 
 use super::{
-    client_io::Debt,
     exchange::Rest,
     pool::{Bond, Link, Waiting},
     proxy::Connection,
+    stream::client_io::Debt,
 };
 use crate::{
     access_log::Record,

@@ -23,12 +23,10 @@ use tokio_rustls::{TlsAcceptor, rustls};
 
 use super::{
     Shared, Worker,
-    client_io::ClientIo,
     drain::Orders,
     live::ConnectionGuard,
     proxy::{self, Client, Leaving},
-    sockets::Socket,
-    stream::Stream,
+    stream::{client_io::ClientIo, plain_or_tls::Stream, sockets::Socket},
 };
 use crate::{
     access_log::{Record, TlsVersion},

@@ -4,7 +4,7 @@
 //! hyper's client makes a task, two channels and a second map of fields for each request, which costs as much as the
 //! rest of the request.
 //!
-//! Every other answer goes to hyper, from the first byte that was read ([`BackendIo`](super::backend_io::BackendIo)),
+//! Every other answer goes to hyper, from the first byte that was read ([`BackendIo`](super::stream::backend_io::BackendIo)),
 //! so that hyper alone judges what is odd or wrong. A connection comes back to the pool only if nothing follows its
 //! answer. If a single byte follows, the connection is closed.
 
@@ -28,7 +28,7 @@ use super::{
     body::BodyError,
     handshake::TLS_ALERT,
     request::Request,
-    sockets::{self, Socket},
+    stream::sockets::{self, Socket},
 };
 use crate::{
     error::{Error, Kind},

@@ -13,7 +13,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{client_io::ClientIo, handshake::switching, live::ConnectionGuard, proxy::Connection};
+use super::{handshake::switching, live::ConnectionGuard, proxy::Connection, stream::client_io::ClientIo};
 use crate::{
     access_log::Record,
     config::Refuse,

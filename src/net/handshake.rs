@@ -5,7 +5,7 @@
 //! ([`spell`](crate::headers::spell)).
 //!
 //! Only a 101 is read to its end here. Any other answer is left to hyper, from its first byte
-//! ([`BackendIo`](super::backend_io::BackendIo)).
+//! ([`BackendIo`](super::stream::backend_io::BackendIo)).
 
 use std::mem::MaybeUninit;
 

@@ -26,8 +26,7 @@ use super::{
     door,
     own::Place,
     session::Arrival,
-    socket,
-    sockets::Listener,
+    stream::{options, sockets::Listener},
     vital::Fault,
 };
 
@@ -205,7 +204,7 @@ impl Acceptor {
     /// Accepts the clients that still wait in the kernel (no others arrive any more), until the kernel says that none does. Closing the socket
     /// would reset them. In a drain they get a 503.
     async fn accept_last(&self) {
-        for _ in 0..=socket::BACKLOG {
+        for _ in 0..=options::BACKLOG {
             match self.listener.accept_now() {
                 Ok((stream, sender)) => self.place(stream, sender).await,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,

@@ -222,7 +222,7 @@ mod tests {
     use crate::{
         balance::{Key, Registry, Tried},
         config,
-        net::sockets::{self, Socket},
+        net::stream::sockets::{self, Socket},
     };
 
     #[test]

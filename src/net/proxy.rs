@@ -24,7 +24,6 @@ use super::{
     alarm::Alarm,
     attempts::{Attempt, Attempts},
     body::{AnswerBody, Ending, Keep, Patience, Progress, RequestBody},
-    client_io::Debt,
     farewell::{Bid, Farewell},
     handshake::switching,
     live::ConnectionGuard,
@@ -32,6 +31,7 @@ use super::{
     pool::Bonds,
     request::{self, Purpose},
     session::{Holdings, Opening},
+    stream::client_io::Debt,
     upstream::{Answered, Greeting, Switched, Terms, is_repeatable},
 };
 use crate::{

@@ -16,10 +16,12 @@ use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::AsyncWrite;
 
 use super::{
-    pipe::Piped,
     rota::{TURN, price, price_of_copy},
-    sockets::Socket,
-    stream::{self, Stream},
+    stream::{
+        pipe::Piped,
+        plain_or_tls::{self, Stream},
+        sockets::Socket,
+    },
     unsent::{Share, Unsent},
 };
 use crate::ws::{Side, frame::MAX_CONTROL_FRAME, opcodes::OpCodeCounts, session::Session};
@@ -509,7 +511,7 @@ impl Leg {
 
     /// The most bytes that wait for this side here and in TLS.
     fn held(&self) -> usize {
-        self.left() + self.backlog.as_ref().map_or(0, |backlog| backlog.sealed.min(stream::MOST_SEALED))
+        self.left() + self.backlog.as_ref().map_or(0, |backlog| backlog.sealed.min(plain_or_tls::MOST_SEALED))
     }
 
     /// Counts what waits for this side. Returns whether that has become more while too much waits in all sessions together.

@@ -35,7 +35,7 @@ use super::{
     pool::IDLE_TIME,
     session::Arrival,
     sessions::{ARRIVALS, Sessions},
-    socket, sockets,
+    stream::{options, sockets},
     tickets::Tickets,
     tls::TlsError,
     upstream::Dialer,
@@ -193,7 +193,7 @@ impl Server {
     /// Connections that may wait to be accepted, as asked of the kernel.
     #[must_use]
     pub const fn backlog(&self) -> i32 {
-        socket::BACKLOG
+        options::BACKLOG
     }
 
     /// Sessions open now.

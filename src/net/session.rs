@@ -14,15 +14,17 @@ use tokio::{
 
 use super::{
     admission::ClientPermit,
-    client_io::ClientIo,
     drain::Book,
     inquiry::{Kill, Question, Search, Sight},
     live::SessionGuard,
     observed::{self, Chosen},
     relay::{Leg, Relay, Scratch, Turn},
-    socket,
-    sockets::{Ready, Socket},
-    stream::Stream,
+    stream::{
+        client_io::ClientIo,
+        options,
+        plain_or_tls::Stream,
+        sockets::{Ready, Socket},
+    },
     tally::Tally,
 };
 use crate::{
@@ -132,7 +134,7 @@ impl Held {
     pub(super) fn settle(&self, tcp: &Tcp) {
         let Some(relay) = &self.relay else { return };
         if let Some(socket) = relay.stream(Side::Backend).socket()
-            && let Err(error) = socket::set_options(socket, tcp)
+            && let Err(error) = options::set_options(socket, tcp)
         {
             tracing::debug!(%error, "the options of a backend's socket cannot be set");
         }

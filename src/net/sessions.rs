@@ -49,8 +49,8 @@ use super::{
     relay::{Scratch, Turn},
     rota::{Had, Rota, Round, price},
     session::{Arrival, Held},
-    sockets::{self, Apart, Epolls},
     stay::{Next, Seen, Stay},
+    stream::sockets::{self, Apart, Epolls},
     tally::Ledger,
     vital::Fault,
 };

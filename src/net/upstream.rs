@@ -21,15 +21,18 @@ use tokio::time::{Instant as Deadline, timeout, timeout_at};
 
 use super::{
     alarm::{Alarm, before},
-    backend_io::{BackendIo, SpeaksTls},
     body::{BodyError, Progress, RequestBody, Source},
     connect::{Connected, connect},
     exchange::{self, Bare, exchange},
     handshake::{self, Reply},
     own::Own,
     pool::{Link, Pool, Waiting},
-    request, socket,
-    sockets::Socket,
+    request,
+    stream::{
+        backend_io::{BackendIo, SpeaksTls},
+        options,
+        sockets::Socket,
+    },
 };
 use crate::{
     balance::Destination,
@@ -208,7 +211,7 @@ impl Dialer {
         let (socket, peer) = self.connect(destination, patience).await?;
         let connect = Some(started.elapsed());
         // The connection outlives this request, so that it needs the options.
-        socket::set_options(&socket, tcp).map_err(|error| Error::from_source(Kind::Unreachable, error))?;
+        options::set_options(&socket, tcp).map_err(|error| Error::from_source(Kind::Unreachable, error))?;
         let (address, body) = (destination.address(), body.take().filter(|body| !body.is_empty()));
         if body.is_none() {
             return converse(Bare { socket, peer }, connect, address, request, terms).await;

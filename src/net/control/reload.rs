@@ -16,7 +16,7 @@ use crate::{
         plan::Plan,
         prober::Checks,
         server::StartError,
-        socket,
+        stream::options,
         tickets::Tickets,
         tls,
     },
@@ -210,7 +210,7 @@ impl Control {
                 Next::Goes(place, tls) => {
                     let Some(listening) = before[place].take() else { continue };
                     listening.face.change_tls(tls);
-                    if let Err(error) = socket::set_options(&listening.socket, tcp) {
+                    if let Err(error) = options::set_options(&listening.socket, tcp) {
                         tracing::warn!(address = %listening.place.address, %error, "the options of a listener cannot be set");
                     }
                     listeners.push(listening);
@@ -298,8 +298,8 @@ pub(in crate::net) fn bind(
 ) -> Result<Bound, StartError> {
     let tls = load_tls(listener, tickets)?;
     let (socket, is_shared) = match inherited.take(listener.bind) {
-        Some((socket, is_shared)) => (socket::adopt(socket, tcp), is_shared),
-        None => (socket::listen(listener.bind, tcp), false),
+        Some((socket, is_shared)) => (options::adopt(socket, tcp), is_shared),
+        None => (options::listen(listener.bind, tcp), false),
     };
     let socket = socket.map_err(|error| StartError::Bind(listener.bind, error))?;
     Ok(Bound { bind: listener.bind, socket, tls, is_shared })

@@ -13,7 +13,7 @@ use std::{
 use super::*;
 use crate::{
     metrics::RoundTripTimes,
-    net::sockets,
+    net::stream::sockets,
     ws::{
         close::CloseCode,
         keepalive::{PongTimeout, Secret, Settings},

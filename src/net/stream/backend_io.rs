@@ -9,11 +9,12 @@ use std::{
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::{handshake::TLS_ALERT, sockets::Socket};
+use super::sockets::Socket;
+use crate::net::handshake::TLS_ALERT;
 
 /// A backend's connection.
 #[derive(Debug)]
-pub(super) struct BackendIo {
+pub(in crate::net) struct BackendIo {
     socket: Socket,
     /// What was read before hyper took the connection over, until hyper has read it.
     replay: Option<Replay>,
@@ -27,7 +28,7 @@ pub(super) struct BackendIo {
 
 /// The backend answered in TLS.
 #[derive(Debug)]
-pub(super) struct SpeaksTls;
+pub(in crate::net) struct SpeaksTls;
 
 impl fmt::Display for SpeaksTls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -48,19 +49,19 @@ struct Replay {
 }
 
 impl BackendIo {
-    pub(super) const fn new(socket: Socket) -> Self {
+    pub(in crate::net) const fn new(socket: Socket) -> Self {
         Self { socket, replay: None, is_new: true, is_deaf: false }
     }
 
     /// A connection over which a request was sent already. `read`: what was read of its answer.
-    pub(super) fn replaying(socket: Socket, read: Bytes) -> Self {
+    pub(in crate::net) fn replaying(socket: Socket, read: Bytes) -> Self {
         let replay = Some(read).filter(|read| !read.is_empty());
         let replay = replay.map(|read| Replay { read, is_asked: false, reader: None });
         Self { socket, replay, is_new: false, is_deaf: false }
     }
 
     /// The socket itself, for a session.
-    pub(super) fn into_socket(self) -> Socket {
+    pub(in crate::net) fn into_socket(self) -> Socket {
         self.socket
     }
 

@@ -17,7 +17,7 @@ use super::sockets::Socket;
 use crate::access_log::TlsVersion;
 
 /// The most that rustls holds of what it was given, in bytes (its `DEFAULT_BUFFER_LIMIT`).
-pub(super) const MOST_SEALED: usize = 64 * 1024;
+pub(in crate::net) const MOST_SEALED: usize = 64 * 1024;
 
 /// What a session reads and writes on one of its sides.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ pub enum Stream {
 
 impl Stream {
     /// The socket underneath.
-    pub(super) fn socket(&self) -> Option<&Socket> {
+    pub(in crate::net) fn socket(&self) -> Option<&Socket> {
         match self {
             Self::Plain(socket) => Some(socket),
             Self::Tls(stream) => Some(stream.get_ref().0),
@@ -41,7 +41,7 @@ impl Stream {
     }
 
     /// Reads what is there, at most `buffer.len()` bytes. 0 = nothing more will come.
-    pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+    pub(in crate::net) fn poll_fill(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         if let Self::Plain(socket) = self {
             return socket.poll_recv(cx, buffer);
         }
@@ -52,7 +52,7 @@ impl Stream {
     /// Writes the last bytes, under TLS with a close_notify behind them, in such a way that they go in one packet with
     /// the FIN. The caller has to close or shut down at once. Returns how many bytes were taken. TLS may hold some of
     /// them ([`Self::is_holding`]).
-    pub(super) fn write_last(&mut self, bytes: &[u8]) -> io::Result<usize> {
+    pub(in crate::net) fn write_last(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Plain(_) if bytes.is_empty() => Ok(0),
             Self::Plain(socket) => LastWords(socket).write(bytes),
@@ -75,7 +75,7 @@ impl Stream {
     }
 
     /// Whether TLS holds bytes that the socket has not taken.
-    pub(super) fn is_holding(&self) -> bool {
+    pub(in crate::net) fn is_holding(&self) -> bool {
         matches!(self, Self::Tls(stream) if stream.get_ref().1.wants_write())
     }
 

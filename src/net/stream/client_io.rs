@@ -21,15 +21,15 @@ use tokio::{
     time::Sleep,
 };
 
-use super::{alarm::Alarm, stream::Stream};
-use crate::config::Timeouts;
+use super::plain_or_tls::Stream;
+use crate::{config::Timeouts, net::alarm::Alarm};
 
 /// How long a client may take nothing of its answer if `timeouts.response` is off.
 const RELUCTANCE: Duration = Duration::from_secs(60);
 
 /// What the client owes us now. The code that answers requests sets it, and [`ClientIo`] reads it.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Debt(Arc<Owed>);
+pub(in crate::net) struct Debt(Arc<Owed>);
 
 #[derive(Debug, Default)]
 struct Owed {
@@ -50,22 +50,22 @@ const NEXT: u8 = 2;
 
 impl Debt {
     /// Notes that the complete head of a request has come.
-    pub(super) fn is_paid(&self) {
+    pub(in crate::net) fn is_paid(&self) {
         self.0.what.store(NOTHING, Relaxed);
     }
 
     /// Whether a request is being answered.
-    pub(super) fn owes_nothing(&self) -> bool {
+    pub(in crate::net) fn owes_nothing(&self) -> bool {
         self.0.what.load(Relaxed) == NOTHING
     }
 
     /// Whether bytes wait for the client to take them.
-    pub(super) fn is_unsent(&self) -> bool {
+    pub(in crate::net) fn is_unsent(&self) -> bool {
         self.0.is_unsent.load(Relaxed)
     }
 
     /// Notes that a request has been answered.
-    pub(super) fn is_optional(&self) {
+    pub(in crate::net) fn is_optional(&self) {
         self.0.what.store(NEXT, Relaxed);
         self.0.reader.wake();
     }
@@ -73,7 +73,7 @@ impl Debt {
 
 /// A client's stream with deadlines.
 #[derive(Debug)]
-pub(super) struct ClientIo {
+pub(in crate::net) struct ClientIo {
     stream: Stream,
     timeouts: Timeouts,
     debt: Debt,
@@ -99,18 +99,18 @@ impl Deadline {
 
 impl ClientIo {
     /// A connection whose first request is due from now on.
-    pub(super) fn new(stream: Stream, timeouts: Timeouts) -> Self {
+    pub(in crate::net) fn new(stream: Stream, timeouts: Timeouts) -> Self {
         let mut reading = Alarm::default();
         reading.set(Some(Instant::now() + timeouts.request_header));
         Self { stream, timeouts, debt: Debt::default(), counted: HEAD, reading, writing: None, closing: None }
     }
 
-    pub(super) fn debt(&self) -> Debt {
+    pub(in crate::net) fn debt(&self) -> Debt {
         self.debt.clone()
     }
 
     /// The stream itself, for a session.
-    pub(super) fn into_stream(self) -> Stream {
+    pub(in crate::net) fn into_stream(self) -> Stream {
         self.stream
     }
 

@@ -7,10 +7,10 @@ use socket2::{Domain, Protocol, SockFilter, SockRef, Socket, TcpKeepalive, Type}
 use crate::config::Tcp;
 
 /// Connections that may wait to be accepted. The kernel takes fewer if `net.core.somaxconn` is lower.
-pub(super) const BACKLOG: i32 = 4096;
+pub(in crate::net) const BACKLOG: i32 = 4096;
 
 /// Sets `TCP_NODELAY` and the file's `tcp` options.
-pub(super) fn set_options(socket: &impl AsFd, tcp: &Tcp) -> io::Result<()> {
+pub(in crate::net) fn set_options(socket: &impl AsFd, tcp: &Tcp) -> io::Result<()> {
     let socket = SockRef::from(socket);
     socket.set_tcp_nodelay(true)?;
     if let Some(idle) = tcp.keepalive_idle {
@@ -52,14 +52,14 @@ pub(super) fn ignore_new_clients(socket: &impl AsFd) -> io::Result<()> {
 }
 
 /// Takes over a listening socket that another process opened.
-pub(super) fn adopt(socket: std::net::TcpListener, tcp: &Tcp) -> io::Result<std::net::TcpListener> {
+pub(in crate::net) fn adopt(socket: std::net::TcpListener, tcp: &Tcp) -> io::Result<std::net::TcpListener> {
     socket.set_nonblocking(true)?;
     set_options(&socket, tcp)?;
     Ok(socket)
 }
 
 /// Opens a listening socket. On Linux, accepted connections inherit its options, which saves five calls for each.
-pub(super) fn listen(address: SocketAddr, tcp: &Tcp) -> io::Result<std::net::TcpListener> {
+pub(in crate::net) fn listen(address: SocketAddr, tcp: &Tcp) -> io::Result<std::net::TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;

@@ -1,7 +1,7 @@
 //! The TCP sockets of a worker, in an epoll of their own that the runtime watches as one descriptor.
 //!
 //! A socket of the runtime costs 256 B and wakes a task for each event. A socket here costs 28 B, and its events go
-//! straight to its session ([`super::sessions`]). A socket here wakes a task only while hyper still speaks HTTP on it,
+//! straight to its session ([`crate::net::sessions`]). A socket here wakes a task only while hyper still speaks HTTP on it,
 //! or if it is a listener.
 //!
 //! A socket belongs to the thread that registered it: a worker's tasks never leave their thread.
@@ -27,14 +27,16 @@ use rustix::{
 use slab::Slab;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, unix::AsyncFd};
 
-use super::{door, libc_calls, socket};
-use crate::ws::{Side, progress::Progress};
+use super::options;
+use crate::{
+    net::{door, libc_calls},
+    ws::{Side, progress::Progress},
+};
 
 mod apart;
 mod listening;
 
-pub(super) use apart::Apart;
-pub(super) use listening::Listener;
+pub(in crate::net) use self::{apart::Apart, listening::Listener};
 
 thread_local! {
     static TABLE: RefCell<Option<Table>> = const { RefCell::new(None) };
@@ -106,7 +108,7 @@ impl Slot {
 
 /// What may be tried without waiting. This is a hint: only the call itself is sure.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Ready(u8);
+pub(in crate::net) struct Ready(u8);
 
 const READABLE: u8 = 1;
 const WRITABLE: u8 = 2;
@@ -124,17 +126,17 @@ const HEAD: usize = 4096;
 
 /// The epolls of a worker.
 #[derive(Debug)]
-pub(super) struct Epolls {
+pub(in crate::net) struct Epolls {
     /// The epoll of all sockets. It is to be polled whenever it is readable, and its events go to [`dispatch`].
-    pub(super) all: Epoll,
-    pub(super) apart: Option<Apart>,
+    pub(in crate::net) all: Epoll,
+    pub(in crate::net) apart: Option<Apart>,
 }
 
 /// Makes this thread's table. `tasks_apart`: the sockets of tasks get an epoll of their own within the other.
 ///
 /// # Errors
 /// Out of descriptors.
-pub(super) fn open(tasks_apart: bool) -> io::Result<Epolls> {
+pub(in crate::net) fn open(tasks_apart: bool) -> io::Result<Epolls> {
     let all = Epoll::new()?;
     let apart = tasks_apart.then(|| Apart::new(all.registry())).transpose()?;
     let registry = all.registry().try_clone()?;
@@ -147,13 +149,13 @@ pub(super) fn open(tasks_apart: bool) -> io::Result<Epolls> {
 ///
 /// # Errors
 /// The runtime takes no more.
-pub(super) fn watch<T: AsRawFd>(owner: T) -> io::Result<AsyncFd<T>> {
+pub(in crate::net) fn watch<T: AsRawFd>(owner: T) -> io::Result<AsyncFd<T>> {
     #[expect(deprecated, reason = "its successor is unsafe, for types that do not own what they name; mio's do")]
     AsyncFd::with_interest(owner, tokio::io::Interest::READABLE)
 }
 
 /// A wake-up of the worker begins.
-pub(super) fn begin_wake_up() {
+pub(in crate::net) fn begin_wake_up() {
     TABLE.with_borrow_mut(|table| {
         if let Some(table) = table {
             table.woken = 0;
@@ -162,7 +164,7 @@ pub(super) fn begin_wake_up() {
 }
 
 /// Whether events of this wake-up woke more than one task of this worker.
-pub(super) fn wakes_several() -> bool {
+pub(in crate::net) fn wakes_several() -> bool {
     TABLE.with_borrow(|table| table.as_ref().is_some_and(|table| table.woken > 1))
 }
 
@@ -171,7 +173,7 @@ pub(super) fn wakes_several() -> bool {
 ///
 /// # Errors
 /// Those of epoll_wait(2) on the sockets of tasks.
-pub(super) fn dispatch(
+pub(in crate::net) fn dispatch(
     events: &Events,
     apart: Option<&mut Apart>,
     mut session_is_ready: impl FnMut(u32, Side, Ready),
@@ -235,7 +237,7 @@ impl Socket {
     ///
     /// # Errors
     /// The kernel does not take it, or this thread is no worker.
-    pub(super) fn new(stream: TcpStream) -> io::Result<Self> {
+    pub(in crate::net) fn new(stream: TcpStream) -> io::Result<Self> {
         Self::register(stream, WRITABLE)
     }
 
@@ -243,7 +245,7 @@ impl Socket {
     ///
     /// # Errors
     /// Those of connect(2).
-    pub(super) async fn connect(address: SocketAddr) -> io::Result<Self> {
+    pub(in crate::net) async fn connect(address: SocketAddr) -> io::Result<Self> {
         let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
         let socket = Self::register(stream, 0)?;
@@ -256,7 +258,7 @@ impl Socket {
     }
 
     /// From now on, events of this socket are for this side of a session of this worker.
-    pub(super) fn give_to(&self, session: u32, side: Side) {
+    pub(in crate::net) fn give_to(&self, session: u32, side: Side) {
         if let Err(error) = with_table(|table| table.bring_in(self.key, &self.stream)) {
             tracing::debug!(%error, "the socket of a session is not among those of sessions");
         }
@@ -269,39 +271,39 @@ impl Socket {
     }
 
     /// Notes what events have said of a session's socket.
-    pub(super) fn note(&self, ready: Ready) {
+    pub(in crate::net) fn note(&self, ready: Ready) {
         self.ready.store(self.ready.load(Relaxed) | ready.0, Relaxed);
     }
 
     /// Lets a read be tried, though no event has announced anything to read.
-    pub(super) fn doubt_dryness(&self) {
+    pub(in crate::net) fn doubt_dryness(&self) {
         self.note(Ready(READABLE));
     }
 
     /// Whether a session's socket has nothing to read for now.
-    pub(super) fn is_dry(&self) -> bool {
+    pub(in crate::net) fn is_dry(&self) -> bool {
         self.ready.load(Relaxed) & READABLE == 0
     }
 
     /// Notes that a session's socket has refused bytes. From the first time on, the kernel keeps few unsent bytes for it.
-    pub(super) fn note_refusal(&self) {
+    pub(in crate::net) fn note_refusal(&self) {
         let known = self.ready.load(Relaxed);
         if known & HAS_REFUSED != 0 {
             return;
         }
         self.ready.store(known | HAS_REFUSED, Relaxed);
-        if let Err(error) = socket::keep_unsent_short(&self.stream) {
+        if let Err(error) = options::keep_unsent_short(&self.stream) {
             tracing::debug!(%error, "the kernel keeps as much unsent as it likes");
         }
     }
 
     /// How much of what was written the other end has taken.
-    pub(super) fn progress(&self) -> Progress {
+    pub(in crate::net) fn progress(&self) -> Progress {
         libc_calls::tcp_progress(&self.stream)
     }
 
     /// Reads what is there, at most `buffer.len()` bytes. 0 = the other end's FIN, unless `buffer` is empty.
-    pub(super) fn poll_recv(&self, cx: &Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+    pub(in crate::net) fn poll_recv(&self, cx: &Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         // recv(2) by rustix: the standard library goes through libc, which costs more than everything around the call.
         let read = ready!(
             self.poll_call(Direction::In, cx, |socket| { Ok(recv(socket, &mut *buffer, RecvFlags::empty())?.1) })
@@ -313,7 +315,7 @@ impl Socket {
     }
 
     /// Reads what is there, at most `most` bytes, into a buffer that is not much longer than what was read. Empty = a FIN.
-    pub(super) fn poll_take(&self, cx: &Context<'_>, most: usize) -> Poll<io::Result<Vec<u8>>> {
+    pub(in crate::net) fn poll_take(&self, cx: &Context<'_>, most: usize) -> Poll<io::Result<Vec<u8>>> {
         if most <= HEAD {
             // To copy so few bytes costs less than to make a large buffer and cut it to their length.
             return HEADS.with_borrow_mut(|head| {
@@ -334,7 +336,7 @@ impl Socket {
     }
 
     /// Whether something has come that nobody has read: bytes, a FIN or an error.
-    pub(super) fn has_news(&self) -> bool {
+    pub(in crate::net) fn has_news(&self) -> bool {
         // While no event has come since the last read, there is nothing to ask the kernel.
         if self.task_ready(|ready| ready.0 & READABLE == 0) == Some(true) {
             return false;
@@ -349,7 +351,7 @@ impl Socket {
     }
 
     /// From now on, events of this socket wake `watcher`, until a task waits for the socket itself.
-    pub(super) fn watch_by(&self, watcher: &Waker) {
+    pub(in crate::net) fn watch_by(&self, watcher: &Waker) {
         let _earlier = self.with_slot(|slot| match slot {
             Slot::Task { waker, .. } => replace(waker, watcher),
             Slot::Session { .. } => None,
@@ -357,7 +359,7 @@ impl Socket {
     }
 
     /// Waits for the first byte, and leaves it unread. `None`: the other end has sent its FIN and no byte.
-    pub(super) async fn peek(&self) -> io::Result<Option<u8>> {
+    pub(in crate::net) async fn peek(&self) -> io::Result<Option<u8>> {
         let mut byte = [0];
         let peek = |socket: &TcpStream, byte: &mut [u8]| Ok(recv(socket, byte, RecvFlags::PEEK)?.1);
         let length = poll_fn(|cx| self.poll_call(Direction::In, cx, |socket| peek(socket, &mut byte))).await?;
@@ -365,7 +367,7 @@ impl Socket {
     }
 
     /// Whether bytes of the other end are unread in a session's socket. To close the socket would then send a reset.
-    pub(super) fn has_unread(&self) -> bool {
+    pub(in crate::net) fn has_unread(&self) -> bool {
         let is_emptied = self.ready.load(Relaxed) & EMPTIED != 0;
         !is_emptied && ioctl_fionread(&self.stream).map_or(true, |unread| unread > 0)
     }

@@ -98,7 +98,7 @@ mod tests {
     use mio::{Events, Poll as Epoll};
 
     use super::*;
-    use crate::net::sockets::{dispatch, open};
+    use crate::net::stream::sockets::{dispatch, open};
 
     /// Counts how often its task is woken.
     #[derive(Default)]

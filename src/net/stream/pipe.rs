@@ -33,7 +33,7 @@ struct Pipe {
 
 /// A pipe with bytes on their way between two sockets.
 #[derive(Debug)]
-pub(super) struct Piped {
+pub(in crate::net) struct Piped {
     /// `None` once the pipe has gone back to the empty ones.
     pipe: Option<Pipe>,
     length: usize,
@@ -41,18 +41,18 @@ pub(super) struct Piped {
 
 impl Piped {
     /// Takes an empty pipe. `None`: there are [`MOST`] already, or no descriptors are left.
-    pub(super) fn new() -> Option<Self> {
+    pub(in crate::net) fn new() -> Option<Self> {
         let pipe = EMPTY.with_borrow_mut(Vec::pop).or_else(Pipe::open)?;
         Some(Self { pipe: Some(pipe), length: 0 })
     }
 
     /// Bytes in the pipe.
-    pub(super) const fn length(&self) -> usize {
+    pub(in crate::net) const fn length(&self) -> usize {
         self.length
     }
 
     /// Moves at most `most` bytes from a socket into the pipe, which is empty. 0 = the socket's FIN.
-    pub(super) fn poll_fill(&mut self, from: &Socket, most: u64, cx: &Context<'_>) -> Poll<io::Result<usize>> {
+    pub(in crate::net) fn poll_fill(&mut self, from: &Socket, most: u64, cx: &Context<'_>) -> Poll<io::Result<usize>> {
         let Some(pipe) = &self.pipe else { return Poll::Ready(Ok(0)) };
         let most = usize::try_from(most).map_or(PIPE, |most| most.min(PIPE));
         let taken = ready!(from.poll_call(Direction::In, cx, |from| {
@@ -63,7 +63,7 @@ impl Piped {
     }
 
     /// Moves the bytes of the pipe into a socket, as far as the socket takes them. Ready when the pipe is empty.
-    pub(super) fn poll_empty(&mut self, to: &Socket, cx: &Context<'_>) -> Poll<io::Result<()>> {
+    pub(in crate::net) fn poll_empty(&mut self, to: &Socket, cx: &Context<'_>) -> Poll<io::Result<()>> {
         while self.length > 0 {
             let Some(pipe) = &self.pipe else { return Poll::Ready(Ok(())) };
             let put = ready!(to.poll_call(Direction::Out, cx, |to| {
