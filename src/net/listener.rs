@@ -194,7 +194,7 @@ impl Acceptor {
         }
         // If another process has the socket too, the clients that still wait in the kernel are that process's.
         if !self.face.is_shared && !self.face.is_lent.load(Relaxed) {
-            if let Err(error) = socket::ignore_new_clients(&self.listener) {
+            if let Err(error) = options::ignore_new_clients(&self.listener) {
                 tracing::debug!(%error, "clients that connect before the listener is closed are lost");
             }
             self.accept_last().await;
