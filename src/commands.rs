@@ -23,8 +23,8 @@ use tracing_subscriber::EnvFilter;
 
 use crate::{
     access_log::{AccessLog, LogFile},
-    cli, config,
-    config::{Config, Diagnostics, Loaded, LogFormat, Tls},
+    cli,
+    config::{self, Config, Diagnostics, Loaded, LogFormat, Tls},
     lines::{Bounds, Lines, Output},
     net::{
         control::{Control, Leaving},
@@ -32,7 +32,7 @@ use crate::{
         limits,
         observed::LOG_TARGET,
         server::{Drained, LAST_WORDS, Server},
-        vital::Fault,
+        thread::vital::Fault,
     },
     tools::{
         self,

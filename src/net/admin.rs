@@ -41,7 +41,7 @@ use super::{
     control::Control,
     handover::{Inherited, Sockets},
     socket_file,
-    vital::Fault,
+    thread::vital::Fault,
 };
 use crate::config::{Admin, AdminBind};
 

@@ -12,8 +12,8 @@ use hyper::StatusCode;
 use tokio::time::timeout;
 
 use super::{
-    door::answering,
     pool::{Bond, Link},
+    thread::door::answering,
 };
 use crate::{
     access_log::Record,

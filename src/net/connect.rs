@@ -14,7 +14,7 @@ use tokio::{
     time::{Instant, timeout, timeout_at},
 };
 
-use super::door::answering;
+use super::thread::door::answering;
 use crate::error::{Error, Kind};
 
 /// If an address of a name gives no outcome in this time, the next one is tried beside it (RFC 8305 §5).

@@ -32,8 +32,8 @@ use super::{
     server::StartError,
     session::Arrival,
     tally::Tally,
+    thread::vital::{Fault, Vitals},
     tickets::Tickets,
-    vital::{Fault, Vitals},
 };
 use crate::{
     access_log::AccessLog,

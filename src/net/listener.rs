@@ -23,11 +23,10 @@ use tokio_rustls::rustls;
 use super::{
     Worker,
     connection::{self, Accepted},
-    door,
     own::Place,
     session::Arrival,
     stream::{options, sockets::Listener},
-    vital::Fault,
+    thread::{door, vital::Fault},
 };
 
 /// The first and the longest pause after a failed accept. Without free descriptors there is nothing to do but to wait for some.

@@ -8,14 +8,11 @@ use std::sync::{Arc, Mutex, RwLock};
 
 pub mod admin;
 mod admission;
-mod alarm;
 mod attempts;
-mod bell;
 mod body;
 pub(crate) mod connect;
 mod connection;
 pub mod control;
-mod door;
 mod drain;
 mod exchange;
 mod expiry;
@@ -45,11 +42,11 @@ mod socket_file;
 mod stay;
 pub mod stream;
 mod tally;
+pub mod thread;
 pub mod tickets;
 pub mod tls;
 mod unsent;
 mod upstream;
-pub mod vital;
 
 /// What all workers share for as long as the process runs. Counts are atomic, or have a short lock of their own.
 #[derive(Debug)]
@@ -66,7 +63,7 @@ struct Shared {
     own: Arc<own::Own>,
     metrics: Arc<crate::metrics::Metrics>,
     traces: crate::traces::Traces,
-    vitals: vital::Vitals,
+    vitals: thread::vital::Vitals,
 }
 
 /// One thread and runtime of the process.

@@ -21,7 +21,6 @@ use hyper::{
 use super::{
     Worker,
     admission::Admitted,
-    alarm::Alarm,
     attempts::{Attempt, Attempts},
     body::{AnswerBody, Ending, Keep, Patience, Progress, RequestBody},
     farewell::{Bid, Farewell},
@@ -32,6 +31,7 @@ use super::{
     request::{self, Purpose},
     session::{Holdings, Opening},
     stream::client_io::Debt,
+    thread::alarm::Alarm,
     upstream::{Answered, Greeting, Switched, Terms, is_repeatable},
 };
 use crate::{

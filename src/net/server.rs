@@ -24,7 +24,6 @@ use super::{
     admission::Admission,
     connection::{self, Accepted, LAST_CALL},
     control::{self, Control},
-    door,
     drain::Orders,
     handover::Inherited,
     listener::{Crew, HAND_OVER, HandOver},
@@ -36,10 +35,10 @@ use super::{
     session::Arrival,
     sessions::{ARRIVALS, Sessions},
     stream::{options, sockets},
+    thread::{door, vital::Vitals},
     tickets::Tickets,
     tls::TlsError,
     upstream::Dialer,
-    vital::Vitals,
 };
 use crate::{
     access_log::AccessLog,

@@ -42,8 +42,6 @@ use tokio::{
 
 use super::{
     Worker,
-    bell::Bell,
-    door::Door,
     drain::Book,
     inquiry::Inquiry,
     relay::{Scratch, Turn},
@@ -52,7 +50,7 @@ use super::{
     stay::{Next, Seen, Stay},
     stream::sockets::{self, Apart, Epolls},
     tally::Ledger,
-    vital::Fault,
+    thread::{bell::Bell, door::Door, vital::Fault},
 };
 
 /// The most events that one look at the epoll takes.

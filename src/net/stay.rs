@@ -7,7 +7,7 @@
 //! | who has work | when the worker sees it |
 //! |---|---|
 //! | a session, a client that connects, a client that speaks HTTP | at once: all their sockets are in the worker's own epoll |
-//! | another thread: a connection, an order, a question | at once: the thread knocks ([`super::door`]) |
+//! | another thread: a connection, an order, a question | at once: the thread knocks ([`super::thread::door`]) |
 //! | a timer of the runtime | at the latest when a stay ends after [`LONGEST`], or a wait after the time of `coalesce` |
 //! | a session's alarm | at its time: no stay and no wait reaches beyond the alarm |
 //!

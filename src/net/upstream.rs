@@ -20,7 +20,6 @@ use hyper_util::rt::TokioIo;
 use tokio::time::{Instant as Deadline, timeout, timeout_at};
 
 use super::{
-    alarm::{Alarm, before},
     body::{BodyError, Progress, RequestBody, Source},
     connect::{Connected, connect},
     exchange::{self, Bare, exchange},
@@ -33,6 +32,7 @@ use super::{
         options,
         sockets::Socket,
     },
+    thread::alarm::{Alarm, before},
 };
 use crate::{
     balance::Destination,

@@ -9,7 +9,7 @@ use std::{
     thread,
 };
 
-use longwire::net::vital::Fault;
+use longwire::net::thread::vital::Fault;
 
 use crate::harness::{
     Backend, Proxy,

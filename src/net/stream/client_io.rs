@@ -22,7 +22,7 @@ use tokio::{
 };
 
 use super::plain_or_tls::Stream;
-use crate::{config::Timeouts, net::alarm::Alarm};
+use crate::{config::Timeouts, net::thread::alarm::Alarm};
 
 /// How long a client may take nothing of its answer if `timeouts.response` is off.
 const RELUCTANCE: Duration = Duration::from_secs(60);

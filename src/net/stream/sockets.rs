@@ -29,7 +29,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, unix::AsyncFd};
 
 use super::options;
 use crate::{
-    net::{door, libc_calls},
+    net::{libc_calls, thread::door},
     ws::{Side, progress::Progress},
 };
 

@@ -14,19 +14,19 @@ use tokio::time::Sleep;
 /// rings too early. So a deadline for each request of a connection costs a look at the clock, and only now and then a
 /// timer of the runtime.
 #[derive(Debug, Default)]
-pub(super) struct Alarm {
+pub(in crate::net) struct Alarm {
     due: Option<Instant>,
     /// The timer of the runtime. It is made when the alarm is first polled.
     timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl Alarm {
-    pub(super) fn set(&mut self, due: Option<Instant>) {
+    pub(in crate::net) fn set(&mut self, due: Option<Instant>) {
         self.due = due;
     }
 
     /// Ready from the deadline on. Never ready without a deadline.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(in crate::net) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(due) = self.due.map(Into::into) else { return Poll::Pending };
         let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
         if timer.deadline() > due {
@@ -44,7 +44,7 @@ impl Alarm {
 
 /// The output of `work`, or `None` if `work` takes longer than until `due`. `alarm` belongs to the caller, who uses it
 /// for one work after another.
-pub(super) async fn before<T>(alarm: &Mutex<Alarm>, due: Instant, work: impl Future<Output = T>) -> Option<T> {
+pub(in crate::net) async fn before<T>(alarm: &Mutex<Alarm>, due: Instant, work: impl Future<Output = T>) -> Option<T> {
     let alarm = || alarm.lock().unwrap_or_else(PoisonError::into_inner);
     alarm().set(Some(due));
     let mut work = pin!(work);

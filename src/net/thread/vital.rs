@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 /// Whether everything vital runs.
 #[derive(Debug)]
-pub(super) struct Vitals {
+pub(in crate::net) struct Vitals {
     /// What failed first, if anything has.
     failed: watch::Sender<Option<&'static str>>,
     /// The faults that a test has asked for, a bit for each.
@@ -20,7 +20,7 @@ pub(super) struct Vitals {
 
 /// Held by something vital while it runs. If a panic drops it, it notes a failure.
 #[derive(Debug)]
-pub(super) struct Vital<'v> {
+pub(in crate::net) struct Vital<'v> {
     vitals: &'v Vitals,
     what: &'static str,
 }
@@ -42,17 +42,17 @@ pub enum Fault {
 }
 
 impl Vitals {
-    pub(super) fn new() -> Self {
+    pub(in crate::net) fn new() -> Self {
         Self { failed: watch::Sender::new(None), faults: AtomicU8::new(0) }
     }
 
     /// A guard for something vital to hold.
-    pub(super) const fn guard(&self, what: &'static str) -> Vital<'_> {
+    pub(in crate::net) const fn guard(&self, what: &'static str) -> Vital<'_> {
         Vital { vitals: self, what }
     }
 
     /// Notes that something vital has ended.
-    pub(super) fn fail(&self, what: &'static str) {
+    pub(in crate::net) fn fail(&self, what: &'static str) {
         tracing::error!(what, "failed: this process cannot go on");
         self.failed.send_if_modified(|failed| {
             let is_first = failed.is_none();
@@ -61,12 +61,12 @@ impl Vitals {
         });
     }
 
-    pub(super) fn have_failed(&self) -> bool {
+    pub(in crate::net) fn have_failed(&self) -> bool {
         self.failed.borrow().is_some()
     }
 
     /// Ready when something vital has ended. Returns what it was.
-    pub(super) async fn failed(&self) -> &'static str {
+    pub(in crate::net) async fn failed(&self) -> &'static str {
         match self.failed.subscribe().wait_for(Option::is_some).await.map(|failed| *failed) {
             Ok(Some(what)) => what,
             // The sender is in `self`.
@@ -75,12 +75,12 @@ impl Vitals {
     }
 
     /// Makes the code panic at this place, once.
-    pub(super) fn inject(&self, fault: Fault) {
+    pub(in crate::net) fn inject(&self, fault: Fault) {
         self.faults.fetch_or(fault.bit(), Relaxed);
     }
 
     /// Stands at the place of a fault, and panics if a test has asked for it.
-    pub(super) fn strike(&self, fault: Fault) {
+    pub(in crate::net) fn strike(&self, fault: Fault) {
         if cfg!(debug_assertions)
             && self.faults.load(Relaxed) & fault.bit() != 0
             && self.faults.fetch_and(!fault.bit(), Relaxed) & fault.bit() != 0
@@ -107,7 +107,7 @@ impl Fault {
         Self::ALL.iter().find(|(other, _)| *other == word).map(|(_, fault)| *fault)
     }
 
-    pub(super) const fn of_worker(index: usize) -> Option<Self> {
+    pub(in crate::net) const fn of_worker(index: usize) -> Option<Self> {
         match index {
             0 => Some(Self::FirstWorker),
             1 => Some(Self::SecondWorker),

@@ -18,7 +18,7 @@ use rustix::time::{
 const TOKEN: Token = Token(usize::MAX);
 
 #[derive(Debug)]
-pub(super) struct Bell(OwnedFd);
+pub(in crate::net) struct Bell(OwnedFd);
 
 impl Bell {
     /// Makes a bell and registers it with `registry`. When the bell rings, a wait for the sockets of `registry` ends
@@ -26,7 +26,7 @@ impl Bell {
     ///
     /// # Errors
     /// Out of descriptors.
-    pub(super) fn hang(registry: &Registry) -> io::Result<Self> {
+    pub(in crate::net) fn hang(registry: &Registry) -> io::Result<Self> {
         let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
         registry.register(&mut SourceFd(&timer.as_raw_fd()), TOKEN, Interest::READABLE)?;
         Ok(Self(timer))
@@ -36,7 +36,7 @@ impl Bell {
     ///
     /// # Errors
     /// Those of timerfd_settime(2). None is to be expected.
-    pub(super) fn ring_after(&self, wait: Duration) -> io::Result<()> {
+    pub(in crate::net) fn ring_after(&self, wait: Duration) -> io::Result<()> {
         let never = Timespec { tv_sec: 0, tv_nsec: 0 };
         let wait = wait.max(Duration::from_nanos(1)).try_into().map_err(io::Error::other)?;
         timerfd_settime(&self.0, TimerfdTimerFlags::empty(), &Itimerspec { it_interval: never, it_value: wait })?;

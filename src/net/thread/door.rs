@@ -1,6 +1,6 @@
 //! How other threads reach a worker that waits for its sockets.
 //!
-//! While its sessions are lively, a worker waits in an epoll of its own ([`super::sessions`]), where the runtime cannot
+//! While its sessions are lively, a worker waits in an epoll of its own ([`crate::net::sessions`]), where the runtime cannot
 //! wake it. What another thread sends meanwhile would lie there until that wait ends by itself. So a task to which
 //! other threads send has a waker that also knocks at the door of the task's worker.
 //!
@@ -30,7 +30,7 @@ use std::{
 use mio::{Registry, Token};
 
 /// The event of a knock. No socket has this number.
-pub(super) const TOKEN: Token = Token(usize::MAX - 1);
+pub(in crate::net) const TOKEN: Token = Token(usize::MAX - 1);
 
 thread_local! {
     /// The door of the worker whose thread this is.
@@ -39,7 +39,7 @@ thread_local! {
 
 /// The door of a worker.
 #[derive(Debug)]
-pub(super) struct Door {
+pub(in crate::net) struct Door {
     /// Registered among the worker's sockets: a knock ends a wait for them.
     knocker: mio::Waker,
     /// Shut: the worker waits for its sockets, or may do so before the runtime looks at what other threads want. Nobody
@@ -52,14 +52,14 @@ impl Door {
     ///
     /// # Errors
     /// Out of descriptors, or this thread has a door already.
-    pub(super) fn hang(registry: &Registry) -> io::Result<Arc<Self>> {
+    pub(in crate::net) fn hang(registry: &Registry) -> io::Result<Arc<Self>> {
         let door = Arc::new(Self { knocker: mio::Waker::new(registry, TOKEN)?, is_shut: AtomicBool::new(false) });
         let is_first = DOOR.with(|mine| mine.set(Arc::clone(&door)).is_ok());
         is_first.then_some(door).ok_or_else(|| io::Error::other("this thread is a worker already"))
     }
 
     /// Shuts or opens the door. The door is to be shut before the runtime's last look that precedes a wait (rule 1 above).
-    pub(super) fn set_shut(&self, is_shut: bool) {
+    pub(in crate::net) fn set_shut(&self, is_shut: bool) {
         // Only this thread changes the flag.
         if self.is_shut.load(Relaxed) != is_shut {
             self.is_shut.store(is_shut, SeqCst);
@@ -80,7 +80,7 @@ impl Door {
 
 /// Polls `future`, a task of this thread to which other threads send. A thread that wakes the task also knocks, unless
 /// it is this one.
-pub(super) async fn answering<F: Future>(future: F) -> F::Output {
+pub(in crate::net) async fn answering<F: Future>(future: F) -> F::Output {
     let mut future = pin!(future);
     let mut caller: Option<(Waker, Waker)> = None;
     poll_fn(|cx| {

@@ -1,0 +1,6 @@
+//! What wakes a thread, and the tasks without which the process must end.
+
+pub(super) mod alarm;
+pub(super) mod bell;
+pub(super) mod door;
+pub mod vital;
