@@ -23,8 +23,8 @@ use tokio_rustls::{TlsAcceptor, rustls};
 
 use super::{
     Shared, Worker,
+    counts::live::ConnectionGuard,
     drain::Orders,
-    live::ConnectionGuard,
     proxy::{self, Client, Leaving},
     stream::{client_io::ClientIo, plain_or_tls::Stream, sockets::Socket},
 };

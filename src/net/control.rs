@@ -20,12 +20,12 @@ use tokio::{
 use super::{
     Shared,
     admin::{self, Desk, History},
+    counts::live::Live,
     drain::{Book, Order, spread},
     expiry,
     handover::Sockets,
     inquiry::{Found, Kill, Question, Search},
     listener::{Bound, Crew, Listening},
-    live::Live,
     observed::{Chosen, TooMany},
     plan::{Plan, Planner},
     prober::{self, Checks},

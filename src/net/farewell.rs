@@ -13,7 +13,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{handshake::switching, live::ConnectionGuard, proxy::Connection, stream::client_io::ClientIo};
+use super::{counts::live::ConnectionGuard, handshake::switching, proxy::Connection, stream::client_io::ClientIo};
 use crate::{
     access_log::Record,
     config::Refuse,

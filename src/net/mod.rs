@@ -7,12 +7,12 @@
 use std::sync::{Arc, Mutex, RwLock};
 
 pub mod admin;
-mod admission;
 mod attempts;
 mod body;
 pub(crate) mod connect;
 mod connection;
 pub mod control;
+mod counts;
 mod drain;
 mod exchange;
 mod expiry;
@@ -23,7 +23,6 @@ mod inquiry;
 mod libc_calls;
 pub mod limits;
 mod listener;
-mod live;
 mod memory;
 mod nonces;
 pub mod observed;
@@ -45,7 +44,6 @@ mod tally;
 pub mod thread;
 pub mod tickets;
 pub mod tls;
-mod unsent;
 mod upstream;
 
 /// What all workers share for as long as the process runs. Counts are atomic, or have a short lock of their own.
@@ -53,8 +51,8 @@ mod upstream;
 struct Shared {
     /// Behind a lock, because a reload replaces the plan. The lock is held for the copy of a pointer.
     plan: RwLock<Arc<plan::Plan>>,
-    live: Arc<live::Live>,
-    admission: Arc<admission::Admission>,
+    live: Arc<counts::live::Live>,
+    admission: Arc<counts::admission::Admission>,
     nonces: nonces::Nonces,
     accepted: memory::Accepted,
     /// Behind a lock, which is taken only for requests with forwarding headers that are not believed.

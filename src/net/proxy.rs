@@ -20,12 +20,11 @@ use hyper::{
 
 use super::{
     Worker,
-    admission::Admitted,
     attempts::{Attempt, Attempts},
     body::{AnswerBody, Ending, Keep, Patience, Progress, RequestBody},
+    counts::{admission::Admitted, live::ConnectionGuard},
     farewell::{Bid, Farewell},
     handshake::switching,
-    live::ConnectionGuard,
     plan::Plan,
     pool::Bonds,
     request::{self, Purpose},

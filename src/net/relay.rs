@@ -16,13 +16,13 @@ use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::AsyncWrite;
 
 use super::{
+    counts::unsent::{Share, Unsent},
     rota::{TURN, price, price_of_copy},
     stream::{
         pipe::Piped,
         plain_or_tls::{self, Stream},
         sockets::Socket,
     },
-    unsent::{Share, Unsent},
 };
 use crate::ws::{Side, frame::MAX_CONTROL_FRAME, opcodes::OpCodeCounts, session::Session};
 

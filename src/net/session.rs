@@ -13,10 +13,9 @@ use tokio::{
 };
 
 use super::{
-    admission::ClientPermit,
+    counts::{admission::ClientPermit, live::SessionGuard},
     drain::Book,
     inquiry::{Kill, Question, Search, Sight},
-    live::SessionGuard,
     observed::{self, Chosen},
     relay::{Leg, Relay, Scratch, Turn},
     stream::{

@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 
 /// The counts of the process.
 #[derive(Debug)]
-pub(super) struct Live {
+pub(in crate::net) struct Live {
     /// By worker: connections and sessions. A session counts beside its connection, so that either may end first. Both
     /// count only until hyper lets go of the connection.
     workers: Vec<AtomicUsize>,
@@ -27,20 +27,20 @@ pub(super) struct Live {
 
 /// Counts a client's connection for a worker, until it is dropped.
 #[derive(Debug)]
-pub(super) struct ConnectionGuard {
+pub(in crate::net) struct ConnectionGuard {
     live: Arc<Live>,
     worker: usize,
 }
 
 /// Counts a session for a worker, until it is dropped. It keeps nothing of the connection that the session came on.
 #[derive(Debug)]
-pub(super) struct SessionGuard {
+pub(in crate::net) struct SessionGuard {
     live: Arc<Live>,
     worker: usize,
 }
 
 impl Live {
-    pub(super) fn new(workers: usize) -> Arc<Self> {
+    pub(in crate::net) fn new(workers: usize) -> Arc<Self> {
         let retired = (0..workers).map(|_| AtomicBool::new(false)).collect();
         let workers = (0..workers).map(|_| AtomicUsize::new(0)).collect();
         Arc::new(Self { workers, retired, sessions: AtomicUsize::new(0), gone: Notify::new() })
@@ -49,7 +49,7 @@ impl Live {
     /// Counts a connection for the worker that has the fewest.
     ///
     /// Only the accept loops call this, and all run on one thread: no other call can come between the look and the count.
-    pub(super) fn place(self: &Arc<Self>) -> ConnectionGuard {
+    pub(in crate::net) fn place(self: &Arc<Self>) -> ConnectionGuard {
         let loads = self.workers.iter().map(|count| count.load(Relaxed)).enumerate();
         let loads = loads.filter(|&(worker, _)| !self.retired[worker].load(Relaxed));
         let worker = loads.min_by_key(|&(_, count)| count).map_or(0, |(worker, _)| worker);
@@ -58,25 +58,25 @@ impl Live {
     }
 
     /// Places no further connection on this worker, which has ended with all its connections.
-    pub(super) fn retire(&self, worker: usize) {
+    pub(in crate::net) fn retire(&self, worker: usize) {
         self.retired[worker].store(true, Relaxed);
     }
 
-    pub(super) fn workers(&self) -> usize {
+    pub(in crate::net) fn workers(&self) -> usize {
         self.workers.len()
     }
 
-    pub(super) fn sessions(&self) -> usize {
+    pub(in crate::net) fn sessions(&self) -> usize {
         self.sessions.load(Relaxed)
     }
 
     /// Connections of clients. Those that have become sessions are included.
-    pub(super) fn connections(&self) -> usize {
+    pub(in crate::net) fn connections(&self) -> usize {
         self.workers.iter().map(|count| count.load(Relaxed)).sum()
     }
 
     /// Waits until no connection is left, and therefore no session.
-    pub(super) async fn gone(&self) {
+    pub(in crate::net) async fn gone(&self) {
         loop {
             let mut notified = pin!(self.gone.notified());
             // The waiter is registered before the look. Otherwise the last connection could leave in between, and its
@@ -98,18 +98,18 @@ impl Live {
 
 impl ConnectionGuard {
     /// The worker that serves this connection.
-    pub(super) const fn worker(&self) -> usize {
+    pub(in crate::net) const fn worker(&self) -> usize {
         self.worker
     }
 
     /// Counts this connection once more, for something that outlives it and is no session.
-    pub(super) fn again(&self) -> Self {
+    pub(in crate::net) fn again(&self) -> Self {
         self.live.workers[self.worker].fetch_add(1, Relaxed);
         Self { live: Arc::clone(&self.live), worker: self.worker }
     }
 
     /// Counts a session, which goes on counting when its connection is dropped.
-    pub(super) fn open_session(&self) -> SessionGuard {
+    pub(in crate::net) fn open_session(&self) -> SessionGuard {
         self.live.sessions.fetch_add(1, Relaxed);
         self.live.workers[self.worker].fetch_add(1, Relaxed);
         SessionGuard { live: Arc::clone(&self.live), worker: self.worker }

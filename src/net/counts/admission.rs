@@ -32,14 +32,14 @@ const FORGETS: Duration = Duration::from_secs(1);
 
 /// What is open and what has begun, in the whole process.
 #[derive(Debug)]
-pub(super) struct Admission {
+pub(in crate::net) struct Admission {
     epoch: Instant,
     /// Behind one lock, because a handshake takes from all counts or from none. The lock is taken twice for a
     /// handshake, and at the end of a session that is counted by its address; never across an await.
     book: Mutex<Book>,
     farewells: Arc<Semaphore>,
     /// The bytes that sessions hold for slow readers.
-    pub(super) unsent: Arc<Unsent>,
+    pub(in crate::net) unsent: Arc<Unsent>,
 }
 
 #[derive(Debug)]
@@ -63,7 +63,7 @@ struct Client {
 
 /// A handshake that may become a session. Dropping it gives back what it took from the counts, but not from the rates.
 #[derive(Debug)]
-pub(super) struct Admitted {
+pub(in crate::net) struct Admitted {
     /// `None` if nothing was limited.
     admission: Option<Arc<Admission>>,
     client: Option<Box<ClientPermit>>,
@@ -71,13 +71,13 @@ pub(super) struct Admitted {
 
 /// Counts a session for its client's address, until it is dropped.
 #[derive(Debug)]
-pub(super) struct ClientPermit {
+pub(in crate::net) struct ClientPermit {
     admission: Arc<Admission>,
     network: IpAddr,
 }
 
 impl Admission {
-    pub(super) fn new(now: Instant) -> Arc<Self> {
+    pub(in crate::net) fn new(now: Instant) -> Arc<Self> {
         let start = Tick::new(now, now);
         let book = Book {
             handshakes: 0,
@@ -98,7 +98,7 @@ impl Admission {
     ///
     /// # Errors
     /// The limit that has no room. No count has changed.
-    pub(super) fn admit(
+    pub(in crate::net) fn admit(
         self: &Arc<Self>,
         client: IpAddr,
         open: impl FnOnce() -> usize,
@@ -142,7 +142,7 @@ impl Admission {
     }
 
     /// A permit for a refusal by a Close. `None`: too many are under way.
-    pub(super) fn farewell(&self) -> Option<OwnedSemaphorePermit> {
+    pub(in crate::net) fn farewell(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.farewells).try_acquire_owned().ok()
     }
 
@@ -154,7 +154,7 @@ impl Admission {
 impl Admitted {
     /// Turns the handshake into a session, which `open` counts. Both counts change under one lock, so that nobody sees
     /// the session counted twice, or not at all. Returns what the session has to hold.
-    pub(super) fn into_session<T>(mut self, open: impl FnOnce() -> T) -> (T, Option<Box<ClientPermit>>) {
+    pub(in crate::net) fn into_session<T>(mut self, open: impl FnOnce() -> T) -> (T, Option<Box<ClientPermit>>) {
         let client = self.client.take();
         let Some(admission) = self.admission.take() else { return (open(), client) };
         let mut book = admission.lock();

@@ -10,7 +10,7 @@ use std::{
 
 /// How many bytes wait, and how many may.
 #[derive(Debug)]
-pub(super) struct Unsent {
+pub(in crate::net) struct Unsent {
     bytes: AtomicUsize,
     /// `usize::MAX` = no limit.
     most: AtomicUsize,
@@ -18,19 +18,19 @@ pub(super) struct Unsent {
 
 /// What one side adds to [`Unsent`], until the share is dropped.
 #[derive(Debug, Default)]
-pub(super) struct Share {
+pub(in crate::net) struct Share {
     of: Option<Arc<Unsent>>,
     bytes: usize,
 }
 
 impl Unsent {
     /// Counts without a limit.
-    pub(super) fn new() -> Arc<Self> {
+    pub(in crate::net) fn new() -> Arc<Self> {
         Arc::new(Self { bytes: AtomicUsize::new(0), most: AtomicUsize::new(usize::MAX) })
     }
 
     /// Sets the limit from now on. `None` = no limit.
-    pub(super) fn set_limit(&self, most: Option<usize>) {
+    pub(in crate::net) fn set_limit(&self, most: Option<usize>) {
         self.most.store(most.unwrap_or(usize::MAX), Relaxed);
     }
 }
@@ -39,7 +39,7 @@ impl Share {
     /// Notes how many bytes wait on this side now. Returns whether that is more than before while all sides together
     /// exceed the limit.
     #[must_use = "true = this side must not go on"]
-    pub(super) fn set(&mut self, of: &Arc<Unsent>, bytes: usize) -> bool {
+    pub(in crate::net) fn set(&mut self, of: &Arc<Unsent>, bytes: usize) -> bool {
         let before = mem::replace(&mut self.bytes, bytes);
         if bytes <= before {
             of.bytes.fetch_sub(before - bytes, Relaxed);

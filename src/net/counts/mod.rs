@@ -1,0 +1,5 @@
+//! What is counted and bounded for the whole process: connections, sessions, bytes that wait. Each count is a guard.
+
+pub(super) mod admission;
+pub(super) mod live;
+pub(super) mod unsent;
