@@ -30,7 +30,7 @@ use crate::{
         control::{Control, Leaving},
         handover::{Handover, Inherited},
         limits,
-        observed::LOG_TARGET,
+        orders::observed::LOG_TARGET,
         server::{Drained, LAST_WORDS, Server},
         thread::vital::Fault,
     },

@@ -1,7 +1,7 @@
 //! Every metric with its meaning, in one table. The doc comment of an entry is the help text that Prometheus shows.
 //!
 //! An end or a failure is counted where it happens. Passing traffic is not: each session counts its own, the sessions of a
-//! worker count frames by opcode together, and `net/tally` sums all of this when somebody looks.
+//! worker count frames by opcode together, and `net/orders/tally` sums all of this when somebody looks.
 //!
 //! A label is a name from the file or a word of a fixed list, so no client can add a series. A client's address, a path or a
 //! header is never a label.

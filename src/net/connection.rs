@@ -24,7 +24,7 @@ use tokio_rustls::{TlsAcceptor, rustls};
 use super::{
     Shared, Worker,
     counts::live::ConnectionGuard,
-    drain::Orders,
+    orders::book::Orders,
     proxy::{self, Client, Leaving},
     stream::{client_io::ClientIo, plain_or_tls::Stream, sockets::Socket},
 };

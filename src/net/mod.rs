@@ -13,19 +13,17 @@ pub(crate) mod connect;
 mod connection;
 pub mod control;
 mod counts;
-mod drain;
 mod exchange;
 mod expiry;
 mod farewell;
 pub mod handover;
 mod handshake;
-mod inquiry;
 mod libc_calls;
 pub mod limits;
 mod listener;
 mod memory;
 mod nonces;
-pub mod observed;
+pub mod orders;
 mod own;
 mod plan;
 mod pool;
@@ -40,7 +38,6 @@ mod sessions;
 mod socket_file;
 mod stay;
 pub mod stream;
-mod tally;
 pub mod thread;
 pub mod tickets;
 pub mod tls;
@@ -57,7 +54,7 @@ struct Shared {
     accepted: memory::Accepted,
     /// Behind a lock, which is taken only for requests with forwarding headers that are not believed.
     strangers: Mutex<crate::headers::Strangers>,
-    orders: drain::Orders,
+    orders: orders::book::Orders,
     own: Arc<own::Own>,
     metrics: Arc<crate::metrics::Metrics>,
     traces: crate::traces::Traces,

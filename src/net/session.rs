@@ -14,9 +14,12 @@ use tokio::{
 
 use super::{
     counts::{admission::ClientPermit, live::SessionGuard},
-    drain::Book,
-    inquiry::{Kill, Question, Search, Sight},
-    observed::{self, Chosen},
+    orders::{
+        book::Book,
+        inquiry::{Kill, Question, Search, Sight},
+        observed::{self, Chosen},
+        tally::Tally,
+    },
     relay::{Leg, Relay, Scratch, Turn},
     stream::{
         client_io::ClientIo,
@@ -24,7 +27,6 @@ use super::{
         plain_or_tls::Stream,
         sockets::{Ready, Socket},
     },
-    tally::Tally,
 };
 use crate::{
     access_log::{SessionRecord, Traffic},

@@ -42,14 +42,12 @@ use tokio::{
 
 use super::{
     Worker,
-    drain::Book,
-    inquiry::Inquiry,
+    orders::{book::Book, inquiry::Inquiry, tally::Ledger},
     relay::{Scratch, Turn},
     rota::{Had, Rota, Round, price},
     session::{Arrival, Held},
     stay::{Next, Seen, Stay},
     stream::sockets::{self, Apart, Epolls},
-    tally::Ledger,
     thread::{bell::Bell, door::Door, vital::Fault},
 };
 

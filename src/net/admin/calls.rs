@@ -22,8 +22,10 @@ use crate::{
     config::Severity,
     net::{
         control::{Control, Leaving, ReloadError, Unknown},
-        inquiry::{Kill, Search, Sort},
-        observed::{self, Chosen, LONGEST_TIME, MOST_CHOICES, TooMany, USUAL_TIME},
+        orders::{
+            inquiry::{Kill, Search, Sort},
+            observed::{self, Chosen, LONGEST_TIME, MOST_CHOICES, TooMany, USUAL_TIME},
+        },
     },
     ws::close::CloseCode,
 };

@@ -9,7 +9,7 @@ use crate::{
     balance::{Backend, BackendSettings, Health},
     net::{
         control::{Control, Told},
-        inquiry::Sight,
+        orders::inquiry::Sight,
     },
 };
 

@@ -10,9 +10,9 @@ use crate::{
     metrics::Reload,
     net::{
         admin::Access,
-        drain::Book,
         handover::Inherited,
         listener::{Bound, Listening},
+        orders::book::Book,
         plan::Plan,
         prober::Checks,
         server::StartError,

@@ -21,13 +21,13 @@ const SLICE: usize = 256;
 
 /// What has passed, at the end of a count.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Tally {
+pub(in crate::net) struct Tally {
     /// The key is the number of a route.
-    pub(super) routes: HashMap<usize, Passed>,
+    pub(in crate::net) routes: HashMap<usize, Passed>,
     /// Frames by opcode, when the count ended.
-    pub(super) opcodes: OpCodeCounts,
+    pub(in crate::net) opcodes: OpCodeCounts,
     /// Sessions that lived when the count ended.
-    pub(super) live: usize,
+    pub(in crate::net) live: usize,
 }
 
 /// The sums of a worker.
@@ -40,7 +40,7 @@ pub(super) struct Tally {
 ///
 /// Therefore no count is ever less than an earlier one.
 #[derive(Debug, Default)]
-pub(super) struct Ledger {
+pub(in crate::net) struct Ledger {
     /// The key is the number of a route.
     ended: HashMap<usize, Ended>,
     counts: VecDeque<Count>,
@@ -65,12 +65,12 @@ struct Count {
 }
 
 impl Tally {
-    pub(super) fn add(&mut self, route: usize, passed: Passed) {
+    pub(in crate::net) fn add(&mut self, route: usize, passed: Passed) {
         *self.routes.entry(route).or_default() += passed;
     }
 
     /// Adds the tally of another worker.
-    pub(super) fn merge(&mut self, other: &Self) {
+    pub(in crate::net) fn merge(&mut self, other: &Self) {
         for (route, passed) in &other.routes {
             self.add(*route, *passed);
         }
@@ -80,18 +80,18 @@ impl Tally {
 
 impl Ledger {
     /// Begins a count that `answer` waits for.
-    pub(super) fn begin(&mut self, answer: oneshot::Sender<Tally>) {
+    pub(in crate::net) fn begin(&mut self, answer: oneshot::Sender<Tally>) {
         self.forget_gone();
         let routes = self.ended.iter().map(|(route, ended)| (*route, ended.passed)).collect();
         self.counts.push_back(Count { tally: Tally { routes, ..Tally::default() }, at: 0, answer });
     }
 
-    pub(super) fn is_idle(&self) -> bool {
+    pub(in crate::net) fn is_idle(&self) -> bool {
         self.counts.is_empty()
     }
 
     /// Notes that the session at this place of the table has ended.
-    pub(super) fn end(&mut self, place: usize, route: &Arc<RouteMetrics>, passed: Passed) {
+    pub(in crate::net) fn end(&mut self, place: usize, route: &Arc<RouteMetrics>, passed: Passed) {
         let number = route.number();
         for count in self.counts.iter_mut().filter(|count| place >= count.at) {
             count.tally.add(number, passed);
@@ -112,7 +112,7 @@ impl Ledger {
     /// Looks at one slice for the count that has waited longest. `length`: no session has a place beyond this. `live`:
     /// how many sessions there are. `opcodes`: the frames of all sessions since the worker began. `look`: what the
     /// session at a place has passed, and on which route.
-    pub(super) fn proceed(
+    pub(in crate::net) fn proceed(
         &mut self,
         length: usize,
         live: usize,

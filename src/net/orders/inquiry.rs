@@ -10,9 +10,9 @@ use std::{
 use ipnet::IpNet;
 use tokio::sync::oneshot;
 
-use super::session::Held;
 use crate::{
     access_log::{Particulars, Traffic},
+    net::session::Held,
     ws::close::CloseCode,
 };
 
@@ -21,37 +21,37 @@ const SLICE: usize = 256;
 
 /// A search through the sessions of a worker, and perhaps an order to end those found.
 #[derive(Debug)]
-pub(super) struct Question {
-    pub(super) search: Arc<Search>,
+pub(in crate::net) struct Question {
+    pub(in crate::net) search: Arc<Search>,
     /// The moment of all ages in the answer, because each worker looks at another moment.
-    pub(super) asked: Instant,
+    pub(in crate::net) asked: Instant,
     /// Sessions that are found are ended.
-    pub(super) kill: Option<Arc<Kill>>,
+    pub(in crate::net) kill: Option<Arc<Kill>>,
     /// Dropped without an answer if the worker ends first.
-    pub(super) answer: oneshot::Sender<Found>,
+    pub(in crate::net) answer: oneshot::Sender<Found>,
 }
 
 /// Which sessions are searched for, and which of them come first.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Search {
-    pub(super) id: Option<String>,
-    pub(super) client: Option<IpNet>,
+pub(in crate::net) struct Search {
+    pub(in crate::net) id: Option<String>,
+    pub(in crate::net) client: Option<IpNet>,
     /// A piece of text, in lower case, that one of the session's words contains.
-    pub(super) text: Option<String>,
-    pub(super) route: Option<String>,
-    pub(super) upstream: Option<String>,
-    pub(super) backend: Option<String>,
-    pub(super) sort: Sort,
+    pub(in crate::net) text: Option<String>,
+    pub(in crate::net) route: Option<String>,
+    pub(in crate::net) upstream: Option<String>,
+    pub(in crate::net) backend: Option<String>,
+    pub(in crate::net) sort: Sort,
     /// The smallest comes first.
-    pub(super) ascends: bool,
+    pub(in crate::net) ascends: bool,
     /// How many sessions are wanted. The others are only counted.
-    pub(super) most: usize,
+    pub(in crate::net) most: usize,
 }
 
 /// By what sessions are ordered.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Sort {
+pub(in crate::net) enum Sort {
     #[default]
     Age,
     Idle,
@@ -64,39 +64,39 @@ pub(super) enum Sort {
 
 /// An operator's order that sessions are to end.
 #[derive(Debug)]
-pub(super) struct Kill {
-    pub(super) code: CloseCode,
+pub(in crate::net) struct Kill {
+    pub(in crate::net) code: CloseCode,
     /// At most 123 bytes.
-    pub(super) reason: String,
+    pub(in crate::net) reason: String,
 }
 
 /// What a search has found.
 #[derive(Debug, Default)]
-pub(super) struct Found {
+pub(in crate::net) struct Found {
     /// How many sessions match.
-    pub(super) matched: usize,
+    pub(in crate::net) matched: usize,
     /// The first of the matches, in order.
-    pub(super) sights: Vec<Sight>,
+    pub(in crate::net) sights: Vec<Sight>,
 }
 
 /// A session at one moment.
 #[derive(Debug)]
-pub(super) struct Sight {
-    pub(super) particulars: Particulars,
+pub(in crate::net) struct Sight {
+    pub(in crate::net) particulars: Particulars,
     /// The time from the session's request to the question.
-    pub(super) age: Duration,
+    pub(in crate::net) age: Duration,
     /// The time from the last byte of either side to the question. Pongs to our own Pings count.
-    pub(super) idle: Duration,
-    pub(super) traffic: Traffic,
+    pub(in crate::net) idle: Duration,
+    pub(in crate::net) traffic: Traffic,
     /// Bytes that are held: for a side that does not take them, or of a frame that is not complete.
-    pub(super) buffered: usize,
+    pub(in crate::net) buffered: usize,
     /// Its end has begun.
-    pub(super) is_ending: bool,
+    pub(in crate::net) is_ending: bool,
 }
 
 /// A question on its way through the table.
 #[derive(Debug)]
-pub(super) struct Inquiry {
+pub(in crate::net) struct Inquiry {
     question: Question,
     found: Found,
     /// The next place to look at.
@@ -104,24 +104,24 @@ pub(super) struct Inquiry {
 }
 
 impl Inquiry {
-    pub(super) fn new(question: Question) -> Self {
+    pub(in crate::net) fn new(question: Question) -> Self {
         Self { question, found: Found::default(), at: 0 }
     }
 
     /// The places to look at now.
-    pub(super) fn slice(&mut self) -> std::ops::Range<usize> {
+    pub(in crate::net) fn slice(&mut self) -> std::ops::Range<usize> {
         let from = self.at;
         self.at += SLICE;
         from..self.at
     }
 
     /// Whether every place of a table of this length has been looked at, or nobody waits for the answer any more.
-    pub(super) fn is_over(&self, length: usize) -> bool {
+    pub(in crate::net) fn is_over(&self, length: usize) -> bool {
         self.at >= length || self.question.answer.is_closed()
     }
 
     /// Looks at one session. Returns whether the session was ended, and therefore wants a turn.
-    pub(super) fn look(&mut self, session: &mut Held, now: Instant) -> bool {
+    pub(in crate::net) fn look(&mut self, session: &mut Held, now: Instant) -> bool {
         let Question { search, asked, kill, .. } = &self.question;
         let Some(sight) = session.sight(search, *asked) else { return false };
         self.found.matched += 1;
@@ -137,7 +137,7 @@ impl Inquiry {
     }
 
     /// Gives the answer.
-    pub(super) fn finish(mut self) {
+    pub(in crate::net) fn finish(mut self) {
         self.question.search.settle(&mut self.found.sights);
         // Whoever asked may have stopped waiting.
         let _ = self.question.answer.send(self.found);
@@ -146,7 +146,7 @@ impl Inquiry {
 
 impl Search {
     /// Puts sights in order and keeps those that are wanted.
-    pub(super) fn settle(&self, sights: &mut Vec<Sight>) {
+    pub(in crate::net) fn settle(&self, sights: &mut Vec<Sight>) {
         match self.ascends {
             true => sights.sort_by_key(|sight| self.sort.key(sight)),
             false => sights.sort_by_key(|sight| Reverse(self.sort.key(sight))),

@@ -9,24 +9,22 @@ use std::{
 
 use tokio::sync::{Notify, watch};
 
-use super::{
-    control::Leaving,
-    observed::{Choices, Chosen, TooMany},
-};
+use super::observed::{Choices, Chosen, TooMany};
 use crate::{
     balance::Backend,
     error::Kind,
+    net::control::Leaving,
     ws::{close::CloseCode, session::Notice, termination::Cause},
 };
 
 /// An order that sessions leave, one by one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Order {
-    pub(super) began: Instant,
+pub(in crate::net) struct Order {
+    pub(in crate::net) began: Instant,
     /// The time over which the sessions are told, so that their clients do not all come back at once.
-    pub(super) spread: Duration,
-    pub(super) cause: Cause,
-    pub(super) code: CloseCode,
+    pub(in crate::net) spread: Duration,
+    pub(in crate::net) cause: Cause,
+    pub(in crate::net) code: CloseCode,
 }
 
 impl Order {
@@ -41,14 +39,14 @@ impl Order {
 const SESSIONS_PER_SECOND: u32 = 20;
 
 /// The time over which `sessions` sessions are told, `most` at most.
-pub(super) fn spread(most: Duration, sessions: usize) -> Duration {
+pub(in crate::net) fn spread(most: Duration, sessions: usize) -> Duration {
     let sessions = u32::try_from(sessions).unwrap_or(u32::MAX);
     most.min(Duration::from_secs(1).saturating_mul(sessions) / SESSIONS_PER_SECOND)
 }
 
 /// All orders that stand. They may be read at any time, and a change wakes the loops of the sessions.
 #[derive(Debug)]
-pub(super) struct Orders {
+pub(in crate::net) struct Orders {
     book: watch::Sender<Arc<Book>>,
     /// Notified once, when the process closes. Connections without a session wait for nothing else.
     closes: Notify,
@@ -56,7 +54,7 @@ pub(super) struct Orders {
 
 /// All orders that stand at one time.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Book {
+pub(in crate::net) struct Book {
     /// The process is about to end: load balancers are told so, and clients are still served.
     is_announced: bool,
     /// The process closes: nothing is accepted any more.
@@ -70,39 +68,39 @@ pub(super) struct Book {
 }
 
 impl Orders {
-    pub(super) fn new() -> Self {
+    pub(in crate::net) fn new() -> Self {
         Self { book: watch::Sender::new(Arc::default()), closes: Notify::new() }
     }
 
     /// All orders that stand, and a wake-up at each change.
-    pub(super) fn subscribe(&self) -> watch::Receiver<Arc<Book>> {
+    pub(in crate::net) fn subscribe(&self) -> watch::Receiver<Arc<Book>> {
         self.book.subscribe()
     }
 
-    pub(super) fn book(&self) -> Arc<Book> {
+    pub(in crate::net) fn book(&self) -> Arc<Book> {
         Arc::clone(&self.book.borrow())
     }
 
     /// Whether the process is about to end. A connection had better carry no further request then.
-    pub(super) fn is_announced(&self) -> bool {
+    pub(in crate::net) fn is_announced(&self) -> bool {
         self.book.borrow().is_announced
     }
 
     /// Why a request on this route is to be refused, if it is.
-    pub(super) fn refusal(&self, route: &str) -> Option<Kind> {
+    pub(in crate::net) fn refusal(&self, route: &str) -> Option<Kind> {
         let book = self.book.borrow();
         let of_route = || book.routes.iter().any(|(name, _)| name == route).then_some(Kind::RouteDraining);
         if book.all.is_some() { Some(Kind::Draining) } else { of_route() }
     }
 
     /// Whether the process closes.
-    pub(super) fn is_closing(&self) -> bool {
+    pub(in crate::net) fn is_closing(&self) -> bool {
         self.book.borrow().is_closing
     }
 
     /// Ready when the process closes, never otherwise. This wakes its caller for the close only, so that whoever has
     /// seen [`Self::is_closing`] say no need not look again.
-    pub(super) async fn closing(&self) {
+    pub(in crate::net) async fn closing(&self) {
         // The waiter is made before the look, so that a notice in between is not missed.
         let closes = self.closes.notified();
         if !self.is_closing() {
@@ -111,12 +109,12 @@ impl Orders {
     }
 
     /// Notes that the process is about to end.
-    pub(super) fn announce(&self) {
+    pub(in crate::net) fn announce(&self) {
         self.change(|book| book.is_announced = true);
     }
 
     /// Closes the process: `order` goes to all sessions.
-    pub(super) fn close(&self, order: Order) {
+    pub(in crate::net) fn close(&self, order: Order) {
         self.change(|book| {
             book.is_announced = true;
             book.is_closing = true;
@@ -127,7 +125,7 @@ impl Orders {
 
     /// Tells all sessions to leave and refuses all requests, or takes that back (`None`). It can be taken back for as
     /// long as the process is not about to end.
-    pub(super) fn drain_all(&self, order: Option<Order>) -> Result<(), Leaving> {
+    pub(in crate::net) fn drain_all(&self, order: Option<Order>) -> Result<(), Leaving> {
         let mut outcome = Ok(());
         self.change(|book| match order {
             None if book.is_announced => outcome = Err(Leaving),
@@ -139,27 +137,27 @@ impl Orders {
     }
 
     /// Shows the frames of these sessions until `until`.
-    pub(super) fn observe(&self, chosen: Chosen, until: Instant, now: Instant) -> Result<(), TooMany> {
+    pub(in crate::net) fn observe(&self, chosen: Chosen, until: Instant, now: Instant) -> Result<(), TooMany> {
         let mut outcome = Ok(());
         self.change(|book| outcome = book.choices.choose(chosen, until, now));
         outcome
     }
 
     /// Ends the choice of this name. Returns whether there was one.
-    pub(super) fn look_away(&self, name: &str, now: Instant) -> bool {
+    pub(in crate::net) fn look_away(&self, name: &str, now: Instant) -> bool {
         let mut found = false;
         self.change(|book| found = book.choices.take_back(name, now));
         found
     }
 
     /// Changes several orders with one wake-up.
-    pub(super) fn change(&self, change: impl FnOnce(&mut Book)) {
+    pub(in crate::net) fn change(&self, change: impl FnOnce(&mut Book)) {
         self.book.send_modify(|book| change(Arc::make_mut(book)));
     }
 
     /// Forgets orders about what is gone. If there is none, nobody is woken. `has_route`: whether a route of this name
     /// is configured, or has sessions or requests left.
-    pub(super) fn forget_gone(&self, has_route: impl Fn(&str) -> bool, now: Instant) {
+    pub(in crate::net) fn forget_gone(&self, has_route: impl Fn(&str) -> bool, now: Instant) {
         self.book.send_if_modified(|book| {
             let is_stale = book.is_stale(&has_route, now);
             if is_stale {
@@ -173,36 +171,36 @@ impl Orders {
 impl Book {
     /// Tells the sessions of a route to leave for this cause, and refuses its requests. `None`: takes back what was
     /// ordered for this cause.
-    pub(super) fn drain_route(&mut self, route: &str, cause: Cause, order: Option<Order>) {
+    pub(in crate::net) fn drain_route(&mut self, route: &str, cause: Cause, order: Option<Order>) {
         self.drain_routes(&[(route, order)], cause);
     }
 
     /// [`Self::drain_route`] for many routes, with one look at the orders that stand: workers wait meanwhile.
-    pub(super) fn drain_routes(&mut self, routes: &[(&str, Option<Order>)], cause: Cause) {
+    pub(in crate::net) fn drain_routes(&mut self, routes: &[(&str, Option<Order>)], cause: Cause) {
         let named: HashSet<_> = routes.iter().map(|(name, _)| *name).collect();
         self.routes.retain(|(name, order)| order.cause != cause || !named.contains(&**name));
         self.routes.extend(routes.iter().filter_map(|(name, order)| Some(((*name).to_owned(), (*order)?))));
     }
 
     /// Tells the sessions of a backend to leave for this cause. `None`: takes back what was ordered for this cause.
-    pub(super) fn drain_backend(&mut self, backend: &Arc<Backend>, cause: Cause, order: Option<Order>) {
+    pub(in crate::net) fn drain_backend(&mut self, backend: &Arc<Backend>, cause: Cause, order: Option<Order>) {
         self.drain_backends(&[(backend, order)], cause);
     }
 
     /// [`Self::drain_backend`] for many backends, with one look at the orders that stand.
-    pub(super) fn drain_backends(&mut self, backends: &[(&Arc<Backend>, Option<Order>)], cause: Cause) {
+    pub(in crate::net) fn drain_backends(&mut self, backends: &[(&Arc<Backend>, Option<Order>)], cause: Cause) {
         let named: HashSet<_> = backends.iter().map(|(backend, _)| Arc::as_ptr(backend)).collect();
         self.backends.retain(|(other, order)| order.cause != cause || !named.contains(&Weak::as_ptr(other)));
         self.backends.extend(backends.iter().filter_map(|(backend, order)| Some((Arc::downgrade(backend), (*order)?))));
     }
 
     /// Drops every order about routes that a reload has brought back.
-    pub(super) fn restore_routes(&mut self, routes: &HashSet<&str>) {
+    pub(in crate::net) fn restore_routes(&mut self, routes: &HashSet<&str>) {
         self.routes.retain(|(name, _)| !routes.contains(&**name));
     }
 
     /// Drops every order about backends that a reload has brought back.
-    pub(super) fn restore_backends(&mut self, backends: &HashSet<*const Backend>) {
+    pub(in crate::net) fn restore_backends(&mut self, backends: &HashSet<*const Backend>) {
         self.backends.retain(|(other, _)| !backends.contains(&Weak::as_ptr(other)));
     }
 
@@ -220,7 +218,7 @@ impl Book {
     }
 
     /// The notice for a session: that of the order which reaches the session first.
-    pub(super) fn notice(&self, route: &str, backend: &Arc<Backend>, position: f64) -> Option<Notice> {
+    pub(in crate::net) fn notice(&self, route: &str, backend: &Arc<Backend>, position: f64) -> Option<Notice> {
         let of_route = self.routes.iter().filter(|(name, _)| name == route).map(|(_, order)| order);
         let of_backend = self.backends.iter().filter(|(other, _)| is_about(other, backend)).map(|(_, order)| order);
         let orders = self.all.iter().chain(of_route).chain(of_backend);
@@ -228,27 +226,27 @@ impl Book {
     }
 
     /// Whether a load balancer should send clients here.
-    pub(super) const fn is_ready(&self) -> bool {
+    pub(in crate::net) const fn is_ready(&self) -> bool {
         !self.is_announced && self.all.is_none()
     }
 
     /// Whether all sessions are to leave.
-    pub(super) const fn drains_all(&self) -> bool {
+    pub(in crate::net) const fn drains_all(&self) -> bool {
         self.all.is_some()
     }
 
     /// Whether no order and no choice stands.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::net) fn is_empty(&self) -> bool {
         self.all.is_none() && self.routes.is_empty() && self.backends.is_empty() && self.choices.is_empty()
     }
 
     /// Whose frames are to be shown.
-    pub(super) const fn choices(&self) -> &Choices {
+    pub(in crate::net) const fn choices(&self) -> &Choices {
         &self.choices
     }
 
     /// The routes that are drained.
-    pub(super) fn routes(&self) -> impl Iterator<Item = &str> {
+    pub(in crate::net) fn routes(&self) -> impl Iterator<Item = &str> {
         self.routes.iter().map(|(route, _)| route.as_str())
     }
 }

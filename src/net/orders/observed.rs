@@ -13,15 +13,15 @@ use crate::ws::{Side, session::Seen};
 /// has chosen.
 pub const LOG_TARGET: &str = "longwire::frames";
 /// The most choices at a time.
-pub(super) const MOST_CHOICES: usize = 16;
+pub(in crate::net) const MOST_CHOICES: usize = 16;
 /// How long a choice stands if the operator gives no time.
-pub(super) const USUAL_TIME: Duration = Duration::from_secs(5 * 60);
+pub(in crate::net) const USUAL_TIME: Duration = Duration::from_secs(5 * 60);
 /// The longest time that a choice stands.
-pub(super) const LONGEST_TIME: Duration = Duration::from_secs(3600);
+pub(in crate::net) const LONGEST_TIME: Duration = Duration::from_secs(3600);
 
 /// Whose frames are shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Chosen {
+pub(in crate::net) enum Chosen {
     /// The frames of the sessions with this id.
     Session(String),
     /// The frames of all sessions of these clients, also of sessions that begin later.
@@ -30,15 +30,15 @@ pub(super) enum Chosen {
 
 /// All choices, each with its end.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Choices(Vec<(Chosen, Instant)>);
+pub(in crate::net) struct Choices(Vec<(Chosen, Instant)>);
 
 /// [`MOST_CHOICES`] stand already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct TooMany;
+pub(in crate::net) struct TooMany;
 
 impl Choices {
     /// Adds a choice, or gives another end to one that stands.
-    pub(super) fn choose(&mut self, chosen: Chosen, until: Instant, now: Instant) -> Result<(), TooMany> {
+    pub(in crate::net) fn choose(&mut self, chosen: Chosen, until: Instant, now: Instant) -> Result<(), TooMany> {
         self.0.retain(|(other, end)| *end > now && *other != chosen);
         if self.0.len() >= MOST_CHOICES {
             return Err(TooMany);
@@ -61,18 +61,18 @@ impl Choices {
     }
 
     /// When the last of the choices ends for which `is_such` is true.
-    pub(super) fn until(&self, is_such: impl Fn(&Chosen) -> bool) -> Option<Instant> {
+    pub(in crate::net) fn until(&self, is_such: impl Fn(&Chosen) -> bool) -> Option<Instant> {
         self.0.iter().filter(|(chosen, _)| is_such(chosen)).map(|(_, until)| *until).max()
     }
 
     /// The choices that stand, and how long each still does.
-    pub(super) fn standing(&self, now: Instant) -> impl Iterator<Item = (&Chosen, Duration)> {
+    pub(in crate::net) fn standing(&self, now: Instant) -> impl Iterator<Item = (&Chosen, Duration)> {
         let left = self.0.iter().map(move |(chosen, until)| (chosen, until.saturating_duration_since(now)));
         left.filter(|(_, left)| !left.is_zero())
     }
 
     /// Whether a choice has ended and is still listed.
-    pub(super) fn has_ended(&self, now: Instant) -> bool {
+    pub(in crate::net) fn has_ended(&self, now: Instant) -> bool {
         self.0.iter().any(|(_, until)| *until <= now)
     }
 
@@ -80,13 +80,13 @@ impl Choices {
         self.0.retain(|(_, until)| *until > now);
     }
 
-    pub(super) const fn is_empty(&self) -> bool {
+    pub(in crate::net) const fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 }
 
 /// Reads an address or a network. `None` if the text is neither.
-pub(super) fn network(text: &str) -> Option<IpNet> {
+pub(in crate::net) fn network(text: &str) -> Option<IpNet> {
     let address = || text.parse().map(|address: std::net::IpAddr| address.into());
     text.parse().or_else(|_| address()).ok().map(|network: IpNet| network.trunc())
 }
@@ -104,7 +104,7 @@ impl fmt::Display for Chosen {
 }
 
 /// Writes a line for each frame. The lines go through the queue of the log, so that no session waits for them.
-pub(super) fn tell(id: &str, seen: &[Seen], missed: u64) {
+pub(in crate::net) fn tell(id: &str, seen: &[Seen], missed: u64) {
     for Seen { to, passage, header, close } in seen {
         let direction = match to {
             Side::Client => "to_client",

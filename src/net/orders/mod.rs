@@ -1,0 +1,6 @@
+//! What sessions are told, and what they are asked: to leave, to show frames, to report.
+
+pub(super) mod book;
+pub(super) mod inquiry;
+pub mod observed;
+pub(super) mod tally;
