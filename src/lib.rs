@@ -5,8 +5,8 @@
 //! 1. `net::listener` accepts a connection.
 //! 2. `net::connection` has hyper parse its HTTP.
 //! 3. `net::proxy` finds the route, picks a backend, connects, and checks the handshake.
-//! 4. `net::proxy` then forwards plain HTTP, or hands both streams to [`net::relay`].
-//! 5. [`net::relay`] drives a [`ws::session::Session`] until the session ends. Then its [`access_log::Record`] is
+//! 4. `net::proxy` then forwards plain HTTP, or hands both streams to [`net::session::relay`].
+//! 5. [`net::session::relay`] drives a [`ws::session::Session`] until the session ends. Then its [`access_log::Record`] is
 //!    written.
 //!
 //! The layer rule (kept by `tests/it/layers.rs`): the rooms that decide are pure and take the time as an argument.

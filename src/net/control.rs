@@ -33,7 +33,7 @@ use super::{
     plan::{Plan, Planner},
     prober::{self, Checks},
     server::StartError,
-    session::Arrival,
+    session::held::Arrival,
     thread::vital::{Fault, Vitals},
     tickets::Tickets,
 };

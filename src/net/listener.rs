@@ -24,7 +24,7 @@ use super::{
     Worker,
     connection::{self, Accepted},
     own::Place,
-    session::Arrival,
+    session::held::Arrival,
     stream::{options, sockets::Listener},
     thread::{door, vital::Fault},
 };

@@ -29,14 +29,10 @@ mod plan;
 mod pool;
 mod prober;
 mod proxy;
-pub mod relay;
 mod request;
-mod rota;
 pub mod server;
-mod session;
-mod sessions;
+pub mod session;
 mod socket_file;
-mod stay;
 pub mod stream;
 pub mod thread;
 pub mod tickets;
@@ -69,5 +65,5 @@ struct Worker {
     shared: Arc<Shared>,
     dialer: upstream::Dialer,
     /// Takes new sessions to this worker's loop, and questions about its sessions.
-    sessions: tokio::sync::mpsc::Sender<session::Arrival>,
+    sessions: tokio::sync::mpsc::Sender<session::held::Arrival>,
 }

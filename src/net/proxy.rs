@@ -28,7 +28,7 @@ use super::{
     plan::Plan,
     pool::Bonds,
     request::{self, Purpose},
-    session::{Holdings, Opening},
+    session::held::{Holdings, Opening},
     stream::client_io::Debt,
     thread::alarm::Alarm,
     upstream::{Answered, Greeting, Switched, Terms, is_repeatable},

@@ -31,8 +31,10 @@ use super::{
     orders::book::Orders,
     plan::Planner,
     pool::IDLE_TIME,
-    session::Arrival,
-    sessions::{ARRIVALS, Sessions},
+    session::{
+        held::Arrival,
+        sessions::{ARRIVALS, Sessions},
+    },
     stream::{options, sockets},
     thread::{door, vital::Vitals},
     tickets::Tickets,

@@ -11,8 +11,8 @@ const PURE: [&str; 10] = [
     "headers.rs",
     "headers",
     "config/resolve.rs",
-    "net/rota.rs",
-    "net/stay.rs",
+    "net/session/rota.rs",
+    "net/session/stay.rs",
     "lines/batch.rs",
 ];
 

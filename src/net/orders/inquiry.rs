@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     access_log::{Particulars, Traffic},
-    net::session::Held,
+    net::session::held::Held,
     ws::close::CloseCode,
 };
 

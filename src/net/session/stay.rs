@@ -7,7 +7,7 @@
 //! | who has work | when the worker sees it |
 //! |---|---|
 //! | a session, a client that connects, a client that speaks HTTP | at once: all their sockets are in the worker's own epoll |
-//! | another thread: a connection, an order, a question | at once: the thread knocks ([`super::thread::door`]) |
+//! | another thread: a connection, an order, a question | at once: the thread knocks ([`crate::net::thread::door`]) |
 //! | a timer of the runtime | at the latest when a stay ends after [`LONGEST`], or a wait after the time of `coalesce` |
 //! | a session's alarm | at its time: no stay and no wait reaches beyond the alarm |
 //!
@@ -48,7 +48,7 @@ const QUICK: u64 = 12;
 
 /// What the loop does when the turns of a wake-up are over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Next {
+pub(in crate::net) enum Next {
     /// Tasks and timers have their turn, then the loop has its next one.
     Yield,
     /// The runtime has just looked at timers. The tasks that it has woken have their turn, then the loop has its next one.
@@ -63,18 +63,18 @@ pub(super) enum Next {
 
 /// What the decisions depend on beside the time.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Seen {
+pub(in crate::net) struct Seen {
     /// A session has more to do, or something goes through the table of the sessions.
     pub(super) has_more: bool,
     /// An event of this wake-up was for a task.
     pub(super) wakes_tasks: bool,
     /// When the next alarm of a session rings.
-    pub(super) alarm: Option<u64>,
+    pub(in crate::net) alarm: Option<u64>,
 }
 
 /// What a worker knows of how its events come.
 #[derive(Debug)]
-pub(super) struct Stay {
+pub(in crate::net) struct Stay {
     /// When this wake-up began.
     began: u64,
     /// The runtime has looked at everything that came before this time. What came later may wait until a stay is over.
@@ -110,7 +110,7 @@ struct Coalescing {
 
 impl Stay {
     /// `coalesce`: how long sessions may wait to be read together, in microseconds.
-    pub(super) const fn new(coalesce: u64) -> Self {
+    pub(in crate::net) const fn new(coalesce: u64) -> Self {
         let coalescing =
             Coalescing { wait: coalesce, events: 0, time: 16 * LONGEST_GAP, last_look: 0, at_once: 0, last_bulk: None };
         Self {
@@ -126,7 +126,7 @@ impl Stay {
     }
 
     /// A wake-up begins. Returns until when sessions may have turns in it.
-    pub(super) fn begin(&mut self, now: u64) -> u64 {
+    pub(in crate::net) fn begin(&mut self, now: u64) -> u64 {
         self.began = now;
         self.coalescing.at_once = 0;
         self.turns_until(now)
@@ -180,7 +180,7 @@ impl Stay {
     }
 
     /// What the loop does after the turns of a wake-up.
-    pub(super) fn next(&mut self, now: u64, seen: Seen) -> Next {
+    pub(in crate::net) fn next(&mut self, now: u64, seen: Seen) -> Next {
         let may_stay = mem::take(&mut self.may_stay);
         // If many events came at once, the loop looks once more whether they still do, before it waits.
         let ended = self.ended.take().filter(|_| self.coalescing.at_once < MANY);

@@ -15,16 +15,18 @@ use std::{
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::AsyncWrite;
 
-use super::{
-    counts::unsent::{Share, Unsent},
-    rota::{TURN, price, price_of_copy},
-    stream::{
-        pipe::Piped,
-        plain_or_tls::{self, Stream},
-        sockets::Socket,
+use super::rota::{TURN, price, price_of_copy};
+use crate::{
+    net::{
+        counts::unsent::{Share, Unsent},
+        stream::{
+            pipe::Piped,
+            plain_or_tls::{self, Stream},
+            sockets::Socket,
+        },
     },
+    ws::{Side, frame::MAX_CONTROL_FRAME, opcodes::OpCodeCounts, session::Session},
 };
-use crate::ws::{Side, frame::MAX_CONTROL_FRAME, opcodes::OpCodeCounts, session::Session};
 
 /// The most that one read takes, in bytes. It bounds what a session holds for a side that does not take it.
 const READ: usize = 64 * 1024;
@@ -35,7 +37,7 @@ const LARGE: u64 = 48 * 1024;
 
 /// What a worker's sessions share.
 #[derive(Debug)]
-pub(super) struct Scratch {
+pub(in crate::net) struct Scratch {
     /// What one session at a time reads into. There is room for one read, and for what was kept back before it.
     buffer: Box<[u8]>,
     /// Counts of the frames that pass, of all sessions together.
@@ -47,7 +49,7 @@ pub(super) struct Scratch {
 }
 
 impl Scratch {
-    pub(super) fn new(unsent: Arc<Unsent>) -> Self {
+    pub(in crate::net) fn new(unsent: Arc<Unsent>) -> Self {
         let buffer = vec![0; READ + MAX_CONTROL_FRAME].into();
         Self { buffer, opcodes: OpCodeCounts::default(), unsent, moved: 0 }
     }
@@ -58,7 +60,7 @@ impl Scratch {
     }
 
     /// The frames that have passed, of all sessions since the worker began.
-    pub(super) const fn opcodes(&self) -> OpCodeCounts {
+    pub(in crate::net) const fn opcodes(&self) -> OpCodeCounts {
         self.opcodes
     }
 }
@@ -116,7 +118,7 @@ pub struct Relay {
 
 /// What a relay wants next.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Turn {
+pub(in crate::net) enum Turn {
     /// To be called when a socket is ready, or at the session's next deadline.
     Waits,
     /// To be called again soon: the relay has more to do without waiting.
@@ -133,7 +135,7 @@ impl Relay {
     }
 
     /// The stream of a side.
-    pub(super) const fn stream(&self, side: Side) -> &Stream {
+    pub(in crate::net) const fn stream(&self, side: Side) -> &Stream {
         match side {
             Side::Client => &self.client.stream,
             Side::Backend => &self.backend.stream,
@@ -141,13 +143,13 @@ impl Relay {
     }
 
     /// Bytes that wait for either side to take them, and bytes that were read and wait to be fed.
-    pub(super) fn buffered(&self) -> usize {
+    pub(in crate::net) fn buffered(&self) -> usize {
         self.client.buffered() + self.backend.buffered()
     }
 
     /// Moves what can be moved without waiting. `is_due`: a deadline of the session may have come.
     #[inline]
-    pub(super) fn turn(&mut self, scratch: &mut Scratch, is_due: bool, now: Instant) -> Turn {
+    pub(in crate::net) fn turn(&mut self, scratch: &mut Scratch, is_due: bool, now: Instant) -> Turn {
         if is_due && self.session.judges_silence(now) {
             self.doubt_dryness();
         }

@@ -12,27 +12,27 @@ use tokio::{
     time::timeout,
 };
 
-use super::{
-    counts::{admission::ClientPermit, live::SessionGuard},
-    orders::{
-        book::Book,
-        inquiry::{Kill, Question, Search, Sight},
-        observed::{self, Chosen},
-        tally::Tally,
-    },
-    relay::{Leg, Relay, Scratch, Turn},
-    stream::{
-        client_io::ClientIo,
-        options,
-        plain_or_tls::Stream,
-        sockets::{Ready, Socket},
-    },
-};
+use super::relay::{Leg, Relay, Scratch, Turn};
 use crate::{
     access_log::{SessionRecord, Traffic},
     balance::Seat,
     config::Tcp,
     metrics::{Passed, RouteMetrics},
+    net::{
+        counts::{admission::ClientPermit, live::SessionGuard},
+        orders::{
+            book::Book,
+            inquiry::{Kill, Question, Search, Sight},
+            observed::{self, Chosen},
+            tally::Tally,
+        },
+        stream::{
+            client_io::ClientIo,
+            options,
+            plain_or_tls::Stream,
+            sockets::{Ready, Socket},
+        },
+    },
     ws::{
         Side,
         session::{Common, Session},
@@ -42,32 +42,32 @@ use crate::{
 
 /// A session whose 101 is still to be written. Dropping it ends the session and writes its record.
 #[derive(Debug)]
-pub(super) struct Opening {
+pub(in crate::net) struct Opening {
     /// The 101.
-    pub(super) answer: Vec<u8>,
+    pub(in crate::net) answer: Vec<u8>,
     /// The longest time that the 101 may take to go out.
-    pub(super) patience: Duration,
+    pub(in crate::net) patience: Duration,
     /// The backend's socket, and what was read behind the backend's 101.
-    pub(super) backend: (Socket, Bytes),
-    pub(super) common: Arc<Common>,
-    pub(super) nonce: u64,
-    pub(super) holdings: Holdings,
+    pub(in crate::net) backend: (Socket, Bytes),
+    pub(in crate::net) common: Arc<Common>,
+    pub(in crate::net) nonce: u64,
+    pub(in crate::net) holdings: Holdings,
 }
 
 /// The guards that count a session.
-pub(super) type Guards = (Seat, SessionGuard, Option<Box<ClientPermit>>);
+pub(in crate::net) type Guards = (Seat, SessionGuard, Option<Box<ClientPermit>>);
 
 /// What a session holds beside its streams. The permits are dropped before the record, so that a reader of the record
 /// finds the permits given back.
 #[derive(Debug)]
-pub(super) struct Holdings {
-    pub(super) guards: Guards,
-    pub(super) record: SessionRecord,
+pub(in crate::net) struct Holdings {
+    pub(in crate::net) guards: Guards,
+    pub(in crate::net) record: SessionRecord,
 }
 
 /// A session with everything it holds. Dropping it ends the session at once: streams first, then permits, then the record.
 #[derive(Debug)]
-pub(super) struct Held {
+pub(in crate::net) struct Held {
     relay: Option<Relay>,
     guards: Option<Guards>,
     /// `None` once the record is on its way to the log.
@@ -76,7 +76,7 @@ pub(super) struct Held {
 
 /// What comes to the loop of a worker's sessions.
 #[derive(Debug)]
-pub(super) enum Arrival {
+pub(in crate::net) enum Arrival {
     /// A new session.
     Session(Box<Held>),
     /// Something to find out about all sessions.
@@ -88,7 +88,7 @@ pub(super) enum Arrival {
 impl Opening {
     /// Writes the 101 and gives the session to its worker's loop. `early`: what was read from the client behind its
     /// request. Dropping the future ends the session and writes its record.
-    pub(super) async fn open(self, mut client: ClientIo, early: Bytes, sessions: &mpsc::Sender<Arrival>) {
+    pub(in crate::net) async fn open(self, mut client: ClientIo, early: Bytes, sessions: &mpsc::Sender<Arrival>) {
         let sent = timeout(self.patience, async {
             client.write_all(&self.answer).await?;
             client.flush().await
@@ -104,7 +104,7 @@ impl Opening {
     }
 
     /// Ends the session, because the client's connection ended before the 101 was sent.
-    pub(super) fn fail(self) {
+    pub(in crate::net) fn fail(self) {
         let Holdings { guards, record } = self.holdings;
         let record = record.fail(end(Initiator::Client, Cause::ClientLost));
         drop(guards);
@@ -124,7 +124,7 @@ impl Held {
     }
 
     /// Notes what events have said of the socket of a side. The session wants a turn then.
-    pub(super) fn note(&self, side: Side, ready: Ready) {
+    pub(in crate::net) fn note(&self, side: Side, ready: Ready) {
         if let Some(socket) = self.relay.as_ref().and_then(|relay| relay.stream(side).socket()) {
             socket.note(ready);
         }
@@ -132,7 +132,7 @@ impl Held {
 
     /// The session stays: sets the options of the backend's socket that matter only then. The client's socket has them
     /// from its listener.
-    pub(super) fn settle(&self, tcp: &Tcp) {
+    pub(in crate::net) fn settle(&self, tcp: &Tcp) {
         let Some(relay) = &self.relay else { return };
         if let Some(socket) = relay.stream(Side::Backend).socket()
             && let Err(error) = options::set_options(socket, tcp)
@@ -142,7 +142,7 @@ impl Held {
     }
 
     /// Learns which orders stand. The session wants a turn then.
-    pub(super) fn hear(&mut self, book: &Book, now: Instant) {
+    pub(in crate::net) fn hear(&mut self, book: &Book, now: Instant) {
         if let (Some(relay), Some((seat, ..)), Some(record)) = (&mut self.relay, &self.guards, &self.record) {
             let notice = book.notice(record.route(), seat.backend(), relay.session.spread());
             relay.session.handle_notice(notice, now);
@@ -155,7 +155,7 @@ impl Held {
     }
 
     /// What the session looks like now, if `search` is for it.
-    pub(super) fn sight(&self, search: &Search, now: Instant) -> Option<Sight> {
+    pub(in crate::net) fn sight(&self, search: &Search, now: Instant) -> Option<Sight> {
         let (relay, record) = (self.relay.as_ref()?, self.record.as_ref()?);
         let (seat, ..) = self.guards.as_ref()?;
         let is = |wanted: &Option<String>, value: &str| wanted.as_ref().is_none_or(|wanted| wanted == value);
@@ -179,7 +179,7 @@ impl Held {
     }
 
     /// What the session has passed so far, and on which route.
-    pub(super) fn passed(&self) -> Option<(&Arc<RouteMetrics>, Passed)> {
+    pub(in crate::net) fn passed(&self) -> Option<(&Arc<RouteMetrics>, Passed)> {
         let (relay, record) = (self.relay.as_ref()?, self.record.as_ref()?);
         let sides = [Side::Client, Side::Backend];
         let counts = sides.map(|side| relay.session.counts(side));
@@ -195,14 +195,14 @@ impl Held {
     }
 
     /// Ends the session, as an operator wants it. The session wants a turn then.
-    pub(super) fn kill(&mut self, Kill { code, reason }: &Kill, now: Instant) {
+    pub(in crate::net) fn kill(&mut self, Kill { code, reason }: &Kill, now: Instant) {
         if let Some(relay) = &mut self.relay {
             relay.session.handle_kill(*code, reason, now);
         }
     }
 
     /// When the session wants to be called if nothing happens.
-    pub(super) fn due(&self) -> Option<Instant> {
+    pub(in crate::net) fn due(&self) -> Option<Instant> {
         self.relay.as_ref()?.session.poll_timeout()
     }
 
@@ -213,7 +213,7 @@ impl Held {
 
     /// Does what can be done without waiting. `is_due`: the session's alarm may have rung.
     #[inline]
-    pub(super) fn turn(&mut self, scratch: &mut Scratch, is_due: bool, now: Instant) -> Turn {
+    pub(in crate::net) fn turn(&mut self, scratch: &mut Scratch, is_due: bool, now: Instant) -> Turn {
         let Some(relay) = &mut self.relay else { return Turn::Over };
         let turn = relay.turn(scratch, is_due, now);
         if let (Some((seen, missed)), Some(record)) = (relay.session.take_seen(), &self.record) {

@@ -41,12 +41,14 @@ use tokio::{
 };
 
 use super::{
-    Worker,
-    orders::{book::Book, inquiry::Inquiry, tally::Ledger},
+    held::{Arrival, Held},
     relay::{Scratch, Turn},
     rota::{Had, Rota, Round, price},
-    session::{Arrival, Held},
     stay::{Next, Seen, Stay},
+};
+use crate::net::{
+    Worker,
+    orders::{book::Book, inquiry::Inquiry, tally::Ledger},
     stream::sockets::{self, Apart, Epolls},
     thread::{bell::Bell, door::Door, vital::Fault},
 };
@@ -58,7 +60,7 @@ const SLICE: usize = 64;
 /// Places of the table that one wake-up looks through for alarms that ring.
 const PLACES: usize = 4096;
 /// The most new sessions that wait to be taken in.
-pub(super) const ARRIVALS: usize = 256;
+pub(in crate::net) const ARRIVALS: usize = 256;
 /// The longest that an alarm waits to ring together with others.
 const LONGEST_TICK: Duration = Duration::from_millis(128);
 /// A new session's alarm rings after this time at the latest.
@@ -107,7 +109,7 @@ impl Moment {
 }
 
 /// The sessions of one worker.
-pub(super) struct Sessions {
+pub(in crate::net) struct Sessions {
     worker: Arc<Worker>,
     arrivals: mpsc::Receiver<Arrival>,
     /// Questions about the sessions that are not answered yet.
@@ -147,7 +149,7 @@ impl Sessions {
     ///
     /// # Errors
     /// The runtime takes no more descriptors.
-    pub(super) fn new(
+    pub(in crate::net) fn new(
         worker: Arc<Worker>,
         epolls: Epolls,
         coalesce: Duration,
@@ -188,7 +190,7 @@ impl Sessions {
     }
 
     /// Drives the sessions until the runtime drops this future, which cuts the sessions that are left.
-    pub(super) async fn drive(mut self) {
+    pub(in crate::net) async fn drive(mut self) {
         let mut orders = self.worker.shared.orders.subscribe();
         loop {
             tokio::select! {

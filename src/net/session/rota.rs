@@ -37,7 +37,7 @@ const SHORT: usize = 16;
 ///    stay ahead for ever.
 /// 4. A cycle is over when each heavy session that was there at its start has had its turn.
 #[derive(Debug, Default)]
-pub(super) struct Rota {
+pub(in crate::net) struct Rota {
     ahead: VecDeque<u32>,
     heavy: VecDeque<u32>,
     /// Heavy sessions whose turn is still to come in this cycle.
@@ -49,20 +49,20 @@ pub(super) struct Rota {
 
 /// What a session has used of its worker's time, as far as the rota remembers.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Had {
+pub(in crate::net) struct Had {
     cycle: u8,
     used: u8,
 }
 
 impl Rota {
     /// Adds a session that is not in the rota.
-    pub(super) fn push(&mut self, session: u32, had: Had) {
+    pub(in crate::net) fn push(&mut self, session: u32, had: Had) {
         let goes_ahead = had.used < AHEAD || (had.cycle != self.cycle && had.used != HEAVY);
         if goes_ahead { self.ahead.push_back(session) } else { self.heavy.push_back(session) }
     }
 
     /// Takes out the session whose turn is next.
-    pub(super) fn next(&mut self) -> Option<u32> {
+    pub(in crate::net) fn next(&mut self) -> Option<u32> {
         if let Some(session) = self.ahead.pop_front() {
             return Some(session);
         }
@@ -76,7 +76,7 @@ impl Rota {
     }
 
     /// Notes a turn that cost so much. Returns whether the session is heavy.
-    pub(super) fn note(&self, had: &mut Had, cost: usize) -> bool {
+    pub(in crate::net) fn note(&self, had: &mut Had, cost: usize) -> bool {
         if cost > LIGHT {
             had.used = HEAVY;
             return true;
@@ -95,7 +95,7 @@ impl Rota {
         self.has_given_way
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::net) fn is_empty(&self) -> bool {
         self.ahead.is_empty() && self.heavy.is_empty()
     }
 }
@@ -112,7 +112,7 @@ pub(super) const fn price_of_copy(bytes: usize) -> usize {
 
 /// What the sessions may do in one round, by its price and in time.
 #[derive(Debug)]
-pub(super) struct Round {
+pub(in crate::net) struct Round {
     spent: usize,
     /// `spent` at the last look at the clock.
     seen: usize,
@@ -121,7 +121,7 @@ pub(super) struct Round {
 }
 
 impl Round {
-    pub(super) const fn new(until: u64) -> Self {
+    pub(in crate::net) const fn new(until: u64) -> Self {
         Self { spent: 0, seen: 0, until }
     }
 
@@ -138,7 +138,7 @@ impl Round {
         wants
     }
 
-    pub(super) const fn is_over(&self, now: u64) -> bool {
+    pub(in crate::net) const fn is_over(&self, now: u64) -> bool {
         self.spent >= ROUND || now >= self.until
     }
 }
