@@ -160,7 +160,7 @@ impl Pool {
     pub(super) fn keep(&self, address: &str, connection: Waiting) {
         match &connection {
             Waiting::Link(link) if link.is_private => {
-                debug_assert!(!link.is_private, "a client's own connection is never shared");
+                debug_assert!(false, "a client's own connection is never shared");
                 return;
             }
             Waiting::Link(_) => {}
