@@ -280,14 +280,8 @@ async fn upgrade(
             Ok(attempt) => attempt,
             Err(error) => return last_answer.ok_or(error),
         };
-        let request = request::Request {
-            method: &parts.method,
-            uri: &parts.uri,
-            headers: &parts.headers,
-            hop: hop(connection, plan, &host, client, &record.request_id),
-            via: via(plan, &parts),
-            purpose: Purpose::Session { traced: record.trace.told() },
-        };
+        let hop = hop(connection, plan, &host, client, &record.request_id);
+        let request = for_backend(plan, &parts, hop, Purpose::Session { traced: record.trace.told() });
         let greeting = connection.worker.dialer.handshake(attempts.destination(&pick), &request, link, terms).await;
         match greeting {
             Ok(Greeting::Switched(switched)) => match handshake::verify(&offer, &switched.headers) {
@@ -351,14 +345,8 @@ async fn forward(
     loop {
         let Attempt { mut pick, link } = attempts.next(record)?;
         let sent = body.as_ref().map(RequestBody::progress).unwrap_or_default();
-        let request = request::Request {
-            method: &parts.method,
-            uri: &parts.uri,
-            headers: &parts.headers,
-            hop: hop(connection, plan, &host, client, &record.request_id),
-            via: via(plan, &parts),
-            purpose: Purpose::Answer { max_forwards },
-        };
+        let hop = hop(connection, plan, &host, client, &record.request_id);
+        let request = for_backend(plan, &parts, hop, Purpose::Answer { max_forwards });
         match connection.worker.dialer.exchange(attempts.destination(&pick), &request, &mut body, link, terms).await {
             Ok(answered) => {
                 attempts.succeed(&mut pick, answered.response.status(), answered.connect, record);
@@ -408,9 +396,10 @@ fn hop<'a>(
     }
 }
 
-/// This hop in the `Via` that a backend gets.
-fn via(plan: &Plan, parts: &Parts) -> Option<&'static str> {
-    plan.config.via_header.then(|| headers::via(parts.version))
+/// A client's request, as its backend gets it.
+fn for_backend<'a>(plan: &Plan, parts: &'a Parts, hop: headers::Hop<'a>, purpose: Purpose) -> request::Request<'a> {
+    let via = plan.config.via_header.then(|| headers::via(parts.version));
+    request::Request { method: &parts.method, uri: &parts.uri, headers: &parts.headers, hop, via, purpose }
 }
 
 /// Passes a backend's answer on, with its body as it comes.
