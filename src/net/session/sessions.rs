@@ -364,7 +364,7 @@ impl Sessions {
             self.wakes_tasks |= found.wakes_tasks;
             *now = self.clock();
             self.stay.note_look(now.micros, found.of_sessions);
-            if !self.stay.takes_events(now.micros) || self.rota.gives_way(self.wakes_tasks) {
+            if self.rota.gives_way(self.wakes_tasks) || !self.stay.takes_events(now.micros) {
                 break;
             }
             self.proceed(*now, bell);
