@@ -16,10 +16,7 @@ use std::{
 };
 
 use futures_util::task::AtomicWaker;
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    time::Sleep,
-};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::plain_or_tls::Stream;
 use crate::{config::Timeouts, net::thread::alarm::Alarm};
@@ -80,21 +77,8 @@ pub(in crate::net) struct ClientIo {
     /// The debt that `reading` was set for.
     counted: u8,
     reading: Alarm,
-    writing: Option<Deadline>,
-    closing: Option<Deadline>,
-}
-
-#[derive(Debug)]
-struct Deadline(Pin<Box<Sleep>>);
-
-impl Deadline {
-    fn after(duration: Duration) -> Self {
-        Self(Box::pin(tokio::time::sleep_until((Instant::now() + duration).into())))
-    }
-
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
-        self.0.as_mut().poll(cx).map(|()| io::ErrorKind::TimedOut.into())
-    }
+    writing: Alarm,
+    closing: Alarm,
 }
 
 impl ClientIo {
@@ -102,7 +86,8 @@ impl ClientIo {
     pub(in crate::net) fn new(stream: Stream, timeouts: Timeouts) -> Self {
         let mut reading = Alarm::default();
         reading.set(Some(Instant::now() + timeouts.request_header));
-        Self { stream, timeouts, debt: Debt::default(), counted: HEAD, reading, writing: None, closing: None }
+        let (writing, closing) = (Alarm::default(), Alarm::default());
+        Self { stream, timeouts, debt: Debt::default(), counted: HEAD, reading, writing, closing }
     }
 
     pub(in crate::net) fn debt(&self) -> Debt {
@@ -133,12 +118,16 @@ impl ClientIo {
     /// Whether the client has taken nothing for too long. To be called while bytes wait for the client.
     fn poll_reluctance(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
         self.debt.0.is_unsent.store(true, Relaxed);
-        self.writing.get_or_insert_with(|| Deadline::after(self.timeouts.response.unwrap_or(RELUCTANCE))).poll(cx)
+        if !self.writing.is_set() {
+            self.writing.set(Some(Instant::now() + self.timeouts.response.unwrap_or(RELUCTANCE)));
+        }
+        self.writing.poll(cx).map(|()| io::ErrorKind::TimedOut.into())
     }
 
     /// Notes that the client has taken something.
     fn note_taken(&mut self) {
-        if self.writing.take().is_some() {
+        if self.writing.is_set() {
+            self.writing.set(None);
             self.debt.0.is_unsent.store(false, Relaxed);
         }
     }
@@ -201,11 +190,10 @@ impl AsyncWrite for ClientIo {
     /// not read yet.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        let close = this.timeouts.close;
-        let mut over = this.closing.take().unwrap_or_else(|| Deadline::after(close));
-        let done = this.linger(cx);
-        if done.is_pending() && over.poll(cx).is_pending() {
-            this.closing = Some(over);
+        if !this.closing.is_set() {
+            this.closing.set(Some(Instant::now() + this.timeouts.close));
+        }
+        if this.linger(cx).is_pending() && this.closing.poll(cx).is_pending() {
             return Poll::Pending;
         }
         Poll::Ready(Ok(()))

@@ -25,6 +25,10 @@ impl Alarm {
         self.due = due;
     }
 
+    pub(super) const fn is_set(&self) -> bool {
+        self.due.is_some()
+    }
+
     /// Ready from the deadline on. Never ready without a deadline.
     pub(in crate::net) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(due) = self.due.map(Into::into) else { return Poll::Pending };
