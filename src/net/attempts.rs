@@ -12,7 +12,7 @@ use hyper::StatusCode;
 use tokio::time::timeout;
 
 use super::{
-    pool::{Bond, Link},
+    backend::pool::{Bond, Link},
     thread::door::answering,
 };
 use crate::{

@@ -20,6 +20,7 @@ use tokio::{
 use super::{
     Shared,
     admin::{self, Desk, History},
+    backend::prober::{self, Checks},
     counts::live::Live,
     expiry,
     handover::Sockets,
@@ -31,7 +32,6 @@ use super::{
         tally::Tally,
     },
     plan::{Plan, Planner},
-    prober::{self, Checks},
     server::StartError,
     session::held::Arrival,
     thread::vital::{Fault, Vitals},

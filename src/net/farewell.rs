@@ -13,7 +13,9 @@ use tokio::{
     time::timeout,
 };
 
-use super::{counts::live::ConnectionGuard, handshake::switching, proxy::Connection, stream::client_io::ClientIo};
+use super::{
+    backend::handshake::switching, counts::live::ConnectionGuard, proxy::Connection, stream::client_io::ClientIo,
+};
 use crate::{
     access_log::Record,
     config::Refuse,

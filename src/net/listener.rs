@@ -22,8 +22,8 @@ use tokio_rustls::rustls;
 
 use super::{
     Worker,
+    backend::own::Place,
     connection::{self, Accepted},
-    own::Place,
     session::held::Arrival,
     stream::{options, sockets::Listener},
     thread::{door, vital::Fault},

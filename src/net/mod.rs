@@ -8,28 +8,21 @@ use std::sync::{Arc, Mutex, RwLock};
 
 pub mod admin;
 mod attempts;
-mod body;
-pub(crate) mod connect;
+pub(crate) mod backend;
 mod connection;
 pub mod control;
 mod counts;
-mod exchange;
 mod expiry;
 mod farewell;
 pub mod handover;
-mod handshake;
 mod libc_calls;
 pub mod limits;
 mod listener;
 mod memory;
 mod nonces;
 pub mod orders;
-mod own;
 mod plan;
-mod pool;
-mod prober;
 mod proxy;
-mod request;
 pub mod server;
 pub mod session;
 mod socket_file;
@@ -37,7 +30,6 @@ pub mod stream;
 pub mod thread;
 pub mod tickets;
 pub mod tls;
-mod upstream;
 
 /// What all workers share for as long as the process runs. Counts are atomic, or have a short lock of their own.
 #[derive(Debug)]
@@ -51,7 +43,7 @@ struct Shared {
     /// Behind a lock, which is taken only for requests with forwarding headers that are not believed.
     strangers: Mutex<crate::headers::Strangers>,
     orders: orders::book::Orders,
-    own: Arc<own::Own>,
+    own: Arc<backend::own::Own>,
     metrics: Arc<crate::metrics::Metrics>,
     traces: crate::traces::Traces,
     vitals: thread::vital::Vitals,
@@ -63,7 +55,7 @@ struct Worker {
     /// The worker's number. Worker 0 accepts.
     index: usize,
     shared: Arc<Shared>,
-    dialer: upstream::Dialer,
+    dialer: backend::dialer::Dialer,
     /// Takes new sessions to this worker's loop, and questions about its sessions.
     sessions: tokio::sync::mpsc::Sender<session::held::Arrival>,
 }

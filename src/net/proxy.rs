@@ -21,17 +21,19 @@ use hyper::{
 use super::{
     Worker,
     attempts::{Attempt, Attempts},
-    body::{AnswerBody, Ending, Keep, Patience, Progress, RequestBody},
+    backend::{
+        body::{AnswerBody, Ending, Keep, Patience, Progress, RequestBody},
+        dialer::{Answered, Greeting, Switched, Terms, is_repeatable},
+        handshake::switching,
+        pool::Bonds,
+        request::{self, Purpose},
+    },
     counts::{admission::Admitted, live::ConnectionGuard},
     farewell::{Bid, Farewell},
-    handshake::switching,
     plan::Plan,
-    pool::Bonds,
-    request::{self, Purpose},
     session::held::{Holdings, Opening},
     stream::client_io::Debt,
     thread::alarm::Alarm,
-    upstream::{Answered, Greeting, Switched, Terms, is_repeatable},
 };
 use crate::{
     access_log::{Record, TlsVersion},

@@ -21,6 +21,7 @@ use tokio::{
 use super::{
     Shared, Worker,
     admin::{self, History},
+    backend::{dialer::Dialer, pool::IDLE_TIME},
     connection::{self, Accepted, LAST_CALL},
     control::{self, Control},
     counts::{admission::Admission, live::Live},
@@ -30,7 +31,6 @@ use super::{
     nonces::Nonces,
     orders::book::Orders,
     plan::Planner,
-    pool::IDLE_TIME,
     session::{
         held::Arrival,
         sessions::{ARRIVALS, Sessions},
@@ -39,7 +39,6 @@ use super::{
     thread::{door, vital::Vitals},
     tickets::Tickets,
     tls::TlsError,
-    upstream::Dialer,
 };
 use crate::{
     access_log::AccessLog,

@@ -34,7 +34,7 @@ use opentelemetry_sdk::{
 };
 use tokio::{net::TcpStream, runtime, time::timeout};
 
-use crate::{balance::alternate, config::Tracing, metrics::SpanCounts, net::connect::connect};
+use crate::{balance::alternate, config::Tracing, metrics::SpanCounts, net::backend::connect::connect};
 
 /// The most spans that may wait for the collector.
 const QUEUE: usize = 2048;

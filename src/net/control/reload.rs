@@ -10,11 +10,11 @@ use crate::{
     metrics::Reload,
     net::{
         admin::Access,
+        backend::prober::Checks,
         handover::Inherited,
         listener::{Bound, Listening},
         orders::book::Book,
         plan::Plan,
-        prober::Checks,
         server::StartError,
         stream::options,
         tickets::Tickets,

@@ -10,7 +10,7 @@ use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::sockets::Socket;
-use crate::net::handshake::TLS_ALERT;
+use crate::net::backend::handshake::TLS_ALERT;
 
 /// A backend's connection.
 #[derive(Debug)]

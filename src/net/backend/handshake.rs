@@ -5,7 +5,7 @@
 //! ([`spell`](crate::headers::spell)).
 //!
 //! Only a 101 is read to its end here. Any other answer is left to hyper, from its first byte
-//! ([`BackendIo`](super::stream::backend_io::BackendIo)).
+//! ([`BackendIo`](crate::net::stream::backend_io::BackendIo)).
 
 use std::mem::MaybeUninit;
 
@@ -27,14 +27,14 @@ const FEW: usize = 64;
 /// A limit on the fields of an answer that no real answer reaches, for callers that have no limit of their own.
 pub(super) const MOST_FIELDS: usize = 1000;
 /// The room for a head, in bytes. Few heads are longer, and the allocator is slower for larger sizes.
-pub(super) const HEAD: usize = 1024;
+pub(in crate::net) const HEAD: usize = 1024;
 
 /// The first bytes of an alert, by which a TLS server answers a client that does not speak TLS (RFC 8446 §5.1, any version).
-pub(super) const TLS_ALERT: [u8; 2] = [0x15, 0x03];
+pub(in crate::net) const TLS_ALERT: [u8; 2] = [0x15, 0x03];
 
 /// A backend's answer to a handshake.
 #[derive(Debug)]
-pub(super) enum Reply {
+pub(in crate::net) enum Reply {
     /// A 101 that is not verified yet: its reason phrase, its headers, and the bytes that were read behind it.
     Switched { reason: Bytes, headers: HeaderMap, early: Bytes },
     /// Any other answer: its status, and every byte that was read of it.
@@ -45,7 +45,7 @@ pub(super) enum Reply {
 ///
 /// # Errors
 /// [`Kind::ClosedEarly`], [`Kind::MalformedAnswer`], [`Kind::SpeaksTls`].
-pub(super) async fn exchange(
+pub(in crate::net) async fn exchange(
     socket: &mut (impl AsyncRead + AsyncWrite + Unpin),
     request: &[u8],
     most: usize,
@@ -87,7 +87,7 @@ pub(super) async fn exchange(
 }
 
 /// A 101 on the wire. `headers`: its fields, without those that make it a 101.
-pub(super) fn switching<'a>(
+pub(in crate::net) fn switching<'a>(
     reason: &[u8],
     headers: impl IntoIterator<Item = (&'a HeaderName, &'a HeaderValue)>,
 ) -> Vec<u8> {

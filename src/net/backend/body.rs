@@ -22,21 +22,20 @@ use tokio::time::Sleep;
 use super::{
     exchange::Rest,
     pool::{Bond, Link, Waiting},
-    proxy::Connection,
-    stream::client_io::Debt,
 };
 use crate::{
     access_log::Record,
     balance::Pick,
     error::{Error, Kind},
     headers,
+    net::{proxy::Connection, stream::client_io::Debt},
     routing::RouteTimeouts,
     ws::termination::Cause,
 };
 
 /// Why a body broke off.
 #[derive(Debug)]
-pub(super) enum BodyError {
+pub(in crate::net) enum BodyError {
     /// More than `limits.body_size` bytes.
     TooLarge,
     /// No byte came within the deadline of a read.
@@ -106,18 +105,18 @@ where
 
 /// How many bytes of a request's body have gone. Whoever waits for the answer looks at it.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Progress(Arc<AtomicU64>);
+pub(in crate::net) struct Progress(Arc<AtomicU64>);
 
 impl Progress {
     /// The number of bytes so far.
-    pub(super) fn bytes(&self) -> u64 {
+    pub(in crate::net) fn bytes(&self) -> u64 {
         self.0.load(Relaxed)
     }
 }
 
 /// The body of a request on its way to a backend.
 #[derive(Debug)]
-pub(super) struct RequestBody {
+pub(in crate::net) struct RequestBody {
     /// `None` = the request has no body.
     body: Option<Timed<Incoming>>,
     limit: u64,
@@ -129,7 +128,7 @@ impl RequestBody {
     ///
     /// # Errors
     /// The request announces more than `limit`.
-    pub(super) fn new(body: Incoming, patience: Duration, limit: Option<u64>) -> Result<Self, Error> {
+    pub(in crate::net) fn new(body: Incoming, patience: Duration, limit: Option<u64>) -> Result<Self, Error> {
         let limit = limit.unwrap_or(u64::MAX);
         if body.size_hint().lower() > limit {
             return Err(Error::from_source(Kind::BodyTooLarge, BodyError::TooLarge));
@@ -139,15 +138,15 @@ impl RequestBody {
     }
 
     /// No body.
-    pub(super) fn empty() -> Self {
+    pub(in crate::net) fn empty() -> Self {
         Self { body: None, limit: 0, progress: Progress::default() }
     }
 
-    pub(super) const fn is_empty(&self) -> bool {
+    pub(in crate::net) const fn is_empty(&self) -> bool {
         self.body.is_none()
     }
 
-    pub(super) fn progress(&self) -> Progress {
+    pub(in crate::net) fn progress(&self) -> Progress {
         self.progress.clone()
     }
 }
@@ -180,7 +179,7 @@ impl Body for RequestBody {
 
 /// What a backend sends behind the head of its answer, and the connection it comes over.
 #[derive(Debug)]
-pub(super) enum Source {
+pub(in crate::net) enum Source {
     /// hyper reads the body. `None` once the connection has been taken.
     Hyper(Incoming, Option<Link>),
     /// We read it ourselves.
@@ -189,7 +188,7 @@ pub(super) enum Source {
 
 impl Source {
     /// Whether the connection may be used for one client only.
-    pub(super) fn is_private(&self) -> bool {
+    pub(in crate::net) fn is_private(&self) -> bool {
         matches!(self, Self::Hyper(_, Some(link)) if link.is_private)
     }
 
@@ -231,7 +230,7 @@ impl Body for Source {
 /// The body of an answer on its way to a client. Dropping it, at the end of the body or when the client is gone, gives
 /// back what is counted for the request and writes its record.
 #[derive(Debug)]
-pub(super) struct AnswerBody {
+pub(in crate::net) struct AnswerBody {
     body: Answer,
     /// Told when this is dropped: the client may then send its next request.
     debt: Debt,
@@ -259,7 +258,7 @@ struct FromBackend {
 
 /// Where a connection goes when the body that came over it has ended.
 #[derive(Debug)]
-pub(super) enum Keep {
+pub(in crate::net) enum Keep {
     /// To the next request of any client.
     ForAll(Arc<Connection>),
     /// To the next request of this client for the upstream of this name.
@@ -268,7 +267,7 @@ pub(super) enum Keep {
 
 /// How long a body of an answer may stand still.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Patience {
+pub(in crate::net) struct Patience {
     /// The most time for one read. `None` = for ever.
     between_reads: Option<Duration>,
     /// The cause for the record if that was too long.
@@ -277,7 +276,7 @@ pub(super) struct Patience {
 
 impl Patience {
     /// The answer of an event stream may be quiet for as long as a session. Any other answer has the time of an answer.
-    pub(super) fn new(answer: &HeaderMap, timeouts: &RouteTimeouts) -> Self {
+    pub(in crate::net) fn new(answer: &HeaderMap, timeouts: &RouteTimeouts) -> Self {
         match headers::is_event_stream(answer) {
             true => Self { between_reads: timeouts.idle, silence: Cause::Idle.as_str() },
             false => Self { between_reads: timeouts.response, silence: Kind::ResponseTimeout.reason() },
@@ -287,22 +286,22 @@ impl Patience {
 
 /// What is to be done when an answer has ended.
 #[derive(Debug)]
-pub(super) struct Ending {
-    pub(super) debt: Debt,
+pub(in crate::net) struct Ending {
+    pub(in crate::net) debt: Debt,
     /// `None` = the backend's connection is closed.
-    pub(super) keep: Option<Keep>,
-    pub(super) pick: Pick,
-    pub(super) record: Record,
+    pub(in crate::net) keep: Option<Keep>,
+    pub(in crate::net) pick: Pick,
+    pub(in crate::net) record: Record,
 }
 
 impl AnswerBody {
     /// A text of our own. It may be empty.
-    pub(super) fn ours(text: String, debt: Debt) -> Self {
+    pub(in crate::net) fn ours(text: String, debt: Debt) -> Self {
         Self { body: Answer::Ours(Full::new(text.into())), debt }
     }
 
     /// A backend's body. `sent`: how much of the request's own body has gone.
-    pub(super) fn backends(body: Source, patience: Patience, sent: Progress, ending: Ending) -> Self {
+    pub(in crate::net) fn backends(body: Source, patience: Patience, sent: Progress, ending: Ending) -> Self {
         let Ending { debt, keep, pick, record } = ending;
         let (body, silence) = (Timed::new(body, patience.between_reads), patience.silence);
         Self {

@@ -13,12 +13,12 @@ use crate::error::{Error, Kind};
 
 /// The addresses on which this process accepts.
 #[derive(Debug, Default)]
-pub(super) struct Own(RwLock<Vec<Place>>);
+pub(in crate::net) struct Own(RwLock<Vec<Place>>);
 
 /// A place where a socket listens.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Place {
-    pub(super) address: SocketAddr,
+pub(in crate::net) struct Place {
+    pub(in crate::net) address: SocketAddr,
     /// Whether a socket on an IPv6 address takes IPv4 too. One on `[::]` does, unless its opener or
     /// `net.ipv6.bindv6only` forbids it.
     takes_v4: bool,
@@ -27,7 +27,7 @@ pub(super) struct Place {
 impl Place {
     /// # Errors
     /// The socket does not listen.
-    pub(super) fn of(socket: &std::net::TcpListener) -> io::Result<Self> {
+    pub(in crate::net) fn of(socket: &std::net::TcpListener) -> io::Result<Self> {
         let address = socket.local_addr()?;
         let takes_v4 = address.is_ipv4() || !SockRef::from(socket).only_v6()?;
         Ok(Self { address, takes_v4 })
@@ -36,7 +36,7 @@ impl Place {
 
 impl Own {
     /// Sets the places on which this process accepts from now on.
-    pub(super) fn set(&self, places: Vec<Place>) {
+    pub(in crate::net) fn set(&self, places: Vec<Place>) {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = places;
     }
 
@@ -44,7 +44,7 @@ impl Own {
     ///
     /// # Errors
     /// [`Kind::Loop`].
-    pub(super) fn check(&self, socket: &impl AsFd, peer: SocketAddr) -> Result<(), Error> {
+    pub(in crate::net) fn check(&self, socket: &impl AsFd, peer: SocketAddr) -> Result<(), Error> {
         let listening = self.0.read().unwrap_or_else(PoisonError::into_inner);
         let mut on_port = listening.iter().filter(|own| own.address.port() == peer.port()).peekable();
         if on_port.peek().is_none() {

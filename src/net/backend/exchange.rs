@@ -4,7 +4,7 @@
 //! hyper's client makes a task, two channels and a second map of fields for each request, which costs as much as the
 //! rest of the request.
 //!
-//! Every other answer goes to hyper, from the first byte that was read ([`BackendIo`](super::stream::backend_io::BackendIo)),
+//! Every other answer goes to hyper, from the first byte that was read ([`BackendIo`](crate::net::stream::backend_io::BackendIo)),
 //! so that hyper alone judges what is odd or wrong. A connection comes back to the pool only if nothing follows its
 //! answer. If a single byte follows, the connection is closed.
 
@@ -24,15 +24,11 @@ use hyper::{
 };
 use tokio::{io::AsyncWriteExt, task::yield_now};
 
-use super::{
-    body::BodyError,
-    handshake::TLS_ALERT,
-    request::Request,
-    stream::sockets::{self, Socket},
-};
+use super::{body::BodyError, handshake::TLS_ALERT, request::Request};
 use crate::{
     error::{Error, Kind},
     headers,
+    net::stream::sockets::{self, Socket},
 };
 
 /// The most bytes that one read takes of a head and what follows it. Few heads are longer.
@@ -46,15 +42,15 @@ const SPELL: u64 = 4 * PIECE;
 
 /// A connection with a backend that has no request under way and no task of hyper's.
 #[derive(Debug)]
-pub(super) struct Bare {
-    pub(super) socket: Socket,
+pub(in crate::net) struct Bare {
+    pub(in crate::net) socket: Socket,
     /// The backend's address at the other end.
-    pub(super) peer: SocketAddr,
+    pub(in crate::net) peer: SocketAddr,
 }
 
 /// What comes back for a request.
 #[derive(Debug)]
-pub(super) enum Reply {
+pub(in crate::net) enum Reply {
     /// An answer that is understood. Its body is still to come.
     Known(Response<Rest>),
     /// An answer for hyper to read, from these bytes on.
@@ -63,7 +59,7 @@ pub(super) enum Reply {
 
 /// The body of an answer that is read here.
 #[derive(Debug)]
-pub(super) struct Rest {
+pub(in crate::net) struct Rest {
     /// Bytes of the body that were read with the head.
     read: Bytes,
     /// Bytes that are still to be read.
@@ -93,7 +89,7 @@ struct Understood {
 ///
 /// # Errors
 /// [`Kind::ClosedEarly`], [`Kind::SpeaksTls`].
-pub(super) async fn exchange(
+pub(in crate::net) async fn exchange(
     mut bare: Bare,
     request: &Request<'_>,
     address: &str,
@@ -141,7 +137,7 @@ async fn after_others() {
 
 impl Rest {
     /// Bytes of the body that are still to come.
-    pub(super) fn length(&self) -> u64 {
+    pub(in crate::net) fn length(&self) -> u64 {
         self.left.saturating_add(self.read.len() as u64)
     }
 
@@ -182,7 +178,7 @@ impl Rest {
     }
 
     /// Takes out the connection, if the answer has been read to its end and another request may go over the connection.
-    pub(super) fn leave(&mut self) -> Option<Bare> {
+    pub(in crate::net) fn leave(&mut self) -> Option<Bare> {
         let is_over = self.is_reusable && self.left == 0;
         self.bare.take().filter(|bare| is_over && !bare.socket.has_news())
     }

@@ -23,10 +23,10 @@ use tokio::{
 
 use super::{
     connect::{Connected, connect},
+    dialer::Head,
     handshake::{MOST_FIELDS, Reply, exchange},
     own::Own,
     request,
-    upstream::Head,
 };
 use crate::{
     balance::{Check, CheckKind, HealthCheck, Transition, Upstream, alternate},
@@ -50,7 +50,7 @@ const READ: usize = 4096;
 /// ended on another thread. What an old check found must not be told to a new configuration, which perhaps wants no
 /// checks.
 #[derive(Debug, Default)]
-pub(super) struct Checks {
+pub(in crate::net) struct Checks {
     /// The tasks are aborted with the set, each at its next wait.
     tasks: JoinSet<()>,
     voice: Voice,
@@ -94,7 +94,7 @@ impl Drop for Checks {
 /// `on_transition` is called each time the checks find that a backend goes out or comes back, with the backend's place
 /// in its upstream. It must not wait. It is the place to drain the sessions of a backend that goes out (`OnDown::Drain`
 /// in [`Upstream::health_check`]), and to take that back when the backend comes back.
-pub(super) fn watch<F>(upstreams: &[Arc<Upstream>], own: &Arc<Own>, on_transition: F) -> Checks
+pub(in crate::net) fn watch<F>(upstreams: &[Arc<Upstream>], own: &Arc<Own>, on_transition: F) -> Checks
 where
     F: Fn(&Arc<Upstream>, usize, Transition) + Clone + Send + 'static,
 {

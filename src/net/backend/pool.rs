@@ -18,29 +18,29 @@ use crate::balance::{Backend, Destination};
 /// The most idle connections that a worker keeps to one backend (nginx: `keepalive` of an upstream).
 const IDLE_PER_BACKEND: usize = 32;
 /// How long a connection may be idle (nginx: `keepalive_timeout` of an upstream).
-pub(super) const IDLE_TIME: Duration = Duration::from_secs(60);
+pub(in crate::net) const IDLE_TIME: Duration = Duration::from_secs(60);
 
 /// A connection with a backend on which hyper speaks HTTP.
 #[derive(Debug)]
-pub(super) struct Link {
-    pub(super) sender: SendRequest<RequestBody>,
+pub(in crate::net) struct Link {
+    pub(in crate::net) sender: SendRequest<RequestBody>,
     /// The backend's address at the other end.
-    pub(super) peer: SocketAddr,
+    pub(in crate::net) peer: SocketAddr,
     /// The backend may take all requests on this connection for requests of one client. No other client's request may
     /// use it any more.
-    pub(super) is_private: bool,
+    pub(in crate::net) is_private: bool,
 }
 
 /// A connection that waits for another request.
 #[derive(Debug)]
-pub(super) enum Waiting {
+pub(in crate::net) enum Waiting {
     Link(Link),
     Bare(Bare),
 }
 
 /// The connections of a worker that any request may use.
 #[derive(Debug)]
-pub(super) struct Pool {
+pub(in crate::net) struct Pool {
     /// The key is the backend's address. Behind a lock because tasks must be `Send`; only this worker's tasks take the
     /// lock, and never across an await.
     sites: Mutex<BTreeMap<String, Site>>,
@@ -69,24 +69,24 @@ struct Idle {
 
 /// The connections that belong to one client's connection, at most one for each upstream. They are closed with it.
 #[derive(Debug, Default)]
-pub(super) struct Bonds(Mutex<Vec<Bond>>);
+pub(in crate::net) struct Bonds(Mutex<Vec<Bond>>);
 
 /// A connection that belongs to one client's connection.
 #[derive(Debug)]
-pub(super) struct Bond {
+pub(in crate::net) struct Bond {
     /// The upstream's name.
-    pub(super) upstream: String,
-    pub(super) backend: Arc<Backend>,
-    pub(super) link: Link,
+    pub(in crate::net) upstream: String,
+    pub(in crate::net) backend: Arc<Backend>,
+    pub(in crate::net) link: Link,
 }
 
 impl Link {
-    pub(super) const fn new(sender: SendRequest<RequestBody>, peer: SocketAddr) -> Self {
+    pub(in crate::net) const fn new(sender: SendRequest<RequestBody>, peer: SocketAddr) -> Self {
         Self { sender, peer, is_private: false }
     }
 
     /// Waits until the request before is over. `None` if the connection is closed, or still busy after `patience`.
-    pub(super) async fn ready(mut self, patience: Duration) -> Option<Self> {
+    pub(in crate::net) async fn ready(mut self, patience: Duration) -> Option<Self> {
         timeout(patience, self.sender.ready()).await.ok()?.ok()?;
         Some(self)
     }
@@ -135,7 +135,7 @@ impl Default for Pool {
 
 impl Pool {
     /// Takes a connection that can take a request at once. A connection that is still busy with its last request stays.
-    pub(super) fn take(&self, destination: Destination<'_>) -> Option<Waiting> {
+    pub(in crate::net) fn take(&self, destination: Destination<'_>) -> Option<Waiting> {
         let mut sites = lock(&self.sites);
         let Site { addresses, idle } = sites.get_mut(destination.address())?;
         idle.retain(|idle| !idle.connection.is_closed());
@@ -157,7 +157,7 @@ impl Pool {
     }
 
     /// Keeps a connection for another request. Its last answer has been read to the end.
-    pub(super) fn keep(&self, address: &str, connection: Waiting) {
+    pub(in crate::net) fn keep(&self, address: &str, connection: Waiting) {
         match &connection {
             Waiting::Link(link) if link.is_private => {
                 debug_assert!(false, "a client's own connection is never shared");
@@ -177,12 +177,12 @@ impl Pool {
     }
 
     /// Waits until something has come on an idle connection that no task has. The pool is then to be swept.
-    pub(super) async fn stirred(&self) {
+    pub(in crate::net) async fn stirred(&self) {
         self.stirred.0.notified().await;
     }
 
     /// Closes connections that have been idle for too long, or that their backend has closed.
-    pub(super) fn sweep(&self, now: Instant) {
+    pub(in crate::net) fn sweep(&self, now: Instant) {
         lock(&self.sites).retain(|_, Site { addresses, idle }| {
             idle.retain(|idle| now.duration_since(idle.since) < IDLE_TIME && !idle.connection.is_closed());
             // Several addresses are kept although no connection is idle: one that is in use may come back, and then the
@@ -194,14 +194,14 @@ impl Pool {
 
 impl Bonds {
     /// Takes the connection with a backend of this upstream, for the client's next request.
-    pub(super) fn take(&self, upstream: &str) -> Option<Bond> {
+    pub(in crate::net) fn take(&self, upstream: &str) -> Option<Bond> {
         let mut bonds = lock(&self.0);
         let place = bonds.iter().position(|bond| bond.upstream == upstream)?;
         Some(bonds.swap_remove(place))
     }
 
     /// Keeps a connection whose answer has been read to the end, in the place of an earlier one of the same upstream.
-    pub(super) fn keep(&self, bond: Bond) {
+    pub(in crate::net) fn keep(&self, bond: Bond) {
         let mut bonds = lock(&self.0);
         bonds.retain(|earlier| earlier.upstream != bond.upstream);
         bonds.push(bond);

@@ -7,25 +7,25 @@ use hyper::{
     header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderName, HeaderValue, UPGRADE, VIA},
 };
 
-use super::{handshake::HEAD, upstream::Head};
+use super::{dialer::Head, handshake::HEAD};
 use crate::headers::{Hop, MAX_FORWARDS, Value, capitalize, onward, spell};
 
 /// A client's request, as its backend gets it.
 #[derive(Debug)]
-pub(super) struct Request<'a> {
-    pub(super) method: &'a Method,
-    pub(super) uri: &'a Uri,
+pub(in crate::net) struct Request<'a> {
+    pub(in crate::net) method: &'a Method,
+    pub(in crate::net) uri: &'a Uri,
     /// The fields as the client sent them.
-    pub(super) headers: &'a HeaderMap,
-    pub(super) hop: Hop<'a>,
+    pub(in crate::net) headers: &'a HeaderMap,
+    pub(in crate::net) hop: Hop<'a>,
     /// This hop in `Via`, if the file wants a `Via`.
-    pub(super) via: Option<&'static str>,
-    pub(super) purpose: Purpose,
+    pub(in crate::net) via: Option<&'static str>,
+    pub(in crate::net) purpose: Purpose,
 }
 
 /// What a request is for.
 #[derive(Debug)]
-pub(super) enum Purpose {
+pub(in crate::net) enum Purpose {
     /// To get an answer. `max_forwards`: the value that replaces the client's.
     Answer { max_forwards: Option<u64> },
     /// To get a session. `traced`: fields about the trace, in the place of the client's fields of these names. `None` =
@@ -35,7 +35,7 @@ pub(super) enum Purpose {
 
 impl Request<'_> {
     /// The request on the wire, to the backend at this address.
-    pub(super) fn write(&self, address: &str) -> Vec<u8> {
+    pub(in crate::net) fn write(&self, address: &str) -> Vec<u8> {
         let mut bytes = start(self.method.as_str(), self.uri);
         self.fields(address, |name, value| {
             match self.purpose {
@@ -50,7 +50,7 @@ impl Request<'_> {
     }
 
     /// The request for hyper.
-    pub(super) fn head(&self, address: &str) -> Head {
+    pub(in crate::net) fn head(&self, address: &str) -> Head {
         let mut headers = HeaderMap::new();
         self.fields(address, |name, value| {
             if let Some(value) = value.to_header() {
@@ -107,7 +107,7 @@ impl Purpose {
 }
 
 /// A request of our own, on the wire.
-pub(super) fn write(head: &Head, address: &str) -> Vec<u8> {
+pub(in crate::net) fn write(head: &Head, address: &str) -> Vec<u8> {
     let mut bytes = start(head.method.as_str(), &head.uri);
     if !head.headers.contains_key(HOST) {
         field(&mut bytes, &HOST, address.as_bytes());

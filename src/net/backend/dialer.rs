@@ -27,63 +27,65 @@ use super::{
     own::Own,
     pool::{Link, Pool, Waiting},
     request,
-    stream::{
-        backend_io::{BackendIo, SpeaksTls},
-        options,
-        sockets::Socket,
-    },
-    thread::alarm::{Alarm, before},
 };
 use crate::{
     balance::Destination,
     config::{Limits, Tcp},
     error::{Error, Kind},
     headers,
+    net::{
+        stream::{
+            backend_io::{BackendIo, SpeaksTls},
+            options,
+            sockets::Socket,
+        },
+        thread::alarm::{Alarm, before},
+    },
     routing::RouteTimeouts,
 };
 
 /// What a worker sends requests with.
 #[derive(Debug, Default)]
-pub(super) struct Dialer {
-    pub(super) pool: Pool,
+pub(in crate::net) struct Dialer {
+    pub(in crate::net) pool: Pool,
     /// The addresses of this proxy itself, where no backend can be.
-    pub(super) own: Arc<Own>,
+    pub(in crate::net) own: Arc<Own>,
 }
 
 /// How requests are sent to a backend.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Terms<'a> {
+pub(in crate::net) struct Terms<'a> {
     /// The most time for connecting, in each attempt.
-    pub(super) connect: Duration,
-    pub(super) timeouts: &'a RouteTimeouts,
-    pub(super) tcp: &'a Tcp,
-    pub(super) limits: &'a Limits,
+    pub(in crate::net) connect: Duration,
+    pub(in crate::net) timeouts: &'a RouteTimeouts,
+    pub(in crate::net) tcp: &'a Tcp,
+    pub(in crate::net) limits: &'a Limits,
     /// Whether a connection of the pool may be used.
-    pub(super) reuses_connections: bool,
+    pub(in crate::net) reuses_connections: bool,
     /// Rings when an answer takes too long. One for all answers of a client's connection.
-    pub(super) alarm: &'a Mutex<Alarm>,
+    pub(in crate::net) alarm: &'a Mutex<Alarm>,
 }
 
 /// A request without its body, so that it can be sent again.
 #[derive(Debug, Clone)]
-pub(super) struct Head {
-    pub(super) method: Method,
+pub(in crate::net) struct Head {
+    pub(in crate::net) method: Method,
     /// In origin form: path and query (RFC 9112 §3.2.1).
-    pub(super) uri: Uri,
-    pub(super) headers: HeaderMap,
+    pub(in crate::net) uri: Uri,
+    pub(in crate::net) headers: HeaderMap,
 }
 
 /// The head of a backend's answer. Its body is still to come.
 #[derive(Debug)]
-pub(super) struct Answered {
-    pub(super) response: Response<Source>,
+pub(in crate::net) struct Answered {
+    pub(in crate::net) response: Response<Source>,
     /// How long connecting took. `None` if the connection was there already.
-    pub(super) connect: Option<Duration>,
+    pub(in crate::net) connect: Option<Duration>,
 }
 
 /// A backend's answer to a handshake.
 #[derive(Debug)]
-pub(super) enum Greeting {
+pub(in crate::net) enum Greeting {
     /// A 101, not verified yet.
     Switched(Switched),
     /// Any other answer.
@@ -92,15 +94,15 @@ pub(super) enum Greeting {
 
 /// A 101 and the socket behind it.
 #[derive(Debug)]
-pub(super) struct Switched {
+pub(in crate::net) struct Switched {
     /// The reason phrase, as the backend wrote it.
-    pub(super) reason: Bytes,
-    pub(super) headers: HeaderMap,
-    pub(super) socket: Socket,
+    pub(in crate::net) reason: Bytes,
+    pub(in crate::net) headers: HeaderMap,
+    pub(in crate::net) socket: Socket,
     /// Bytes that were read behind the head.
-    pub(super) early: Bytes,
+    pub(in crate::net) early: Bytes,
     /// How long connecting took. `None` if the connection was there already.
-    pub(super) connect: Option<Duration>,
+    pub(in crate::net) connect: Option<Duration>,
 }
 
 impl Dialer {
@@ -109,7 +111,7 @@ impl Dialer {
     ///
     /// # Errors
     /// All kinds of failure on the backend's side.
-    pub(super) async fn handshake(
+    pub(in crate::net) async fn handshake(
         &self,
         destination: Destination<'_>,
         request: &request::Request<'_>,
@@ -158,7 +160,7 @@ impl Dialer {
     ///
     /// # Errors
     /// All kinds of failure on the backend's side, and those of the request's body on the client's side.
-    pub(super) async fn exchange(
+    pub(in crate::net) async fn exchange(
         &self,
         destination: Destination<'_>,
         request: &request::Request<'_>,
@@ -299,7 +301,7 @@ async fn ask(
 }
 
 /// Whether a request may be sent twice: it has no body, and its method is idempotent (RFC 9110 §9.2.2).
-pub(super) fn is_repeatable(method: &Method, body: &RequestBody) -> bool {
+pub(in crate::net) fn is_repeatable(method: &Method, body: &RequestBody) -> bool {
     body.is_empty() && method.is_idempotent()
 }
 

@@ -14,8 +14,10 @@ use tokio::{
     time::{Instant, timeout, timeout_at},
 };
 
-use super::thread::door::answering;
-use crate::error::{Error, Kind};
+use crate::{
+    error::{Error, Kind},
+    net::thread::door::answering,
+};
 
 /// If an address of a name gives no outcome in this time, the next one is tried beside it (RFC 8305 §5).
 const STAGGER: Duration = Duration::from_millis(250);

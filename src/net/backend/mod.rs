@@ -1,0 +1,11 @@
+//! The way to a backend: connections, the heads that longwire writes and reads, the pool, and the checks.
+
+pub(super) mod body;
+pub(crate) mod connect;
+pub(super) mod dialer;
+pub(super) mod exchange;
+pub(super) mod handshake;
+pub(super) mod own;
+pub(super) mod pool;
+pub(super) mod prober;
+pub(super) mod request;
