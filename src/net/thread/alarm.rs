@@ -25,7 +25,7 @@ impl Alarm {
         self.due = due;
     }
 
-    pub(super) const fn is_set(&self) -> bool {
+    pub(in crate::net) const fn is_set(&self) -> bool {
         self.due.is_some()
     }
 
