@@ -323,14 +323,12 @@ impl Keepalive {
         }
     }
 
-    /// Notes that we owe the side a Ping, if one is due.
-    pub fn handle_timeout(&mut self, terms: Terms<'_>, read: bool, now: Tick) {
-        if self.poll_ping(terms, read).is_some_and(|at| at <= now) {
-            let open = self.open.get_or_insert_default();
-            open.owed = true;
-            // `poll_ping` waits for the end of the debt, so the debt has lapsed.
-            open.debt = None;
-        }
+    /// The instant of [`Self::poll_ping`] has come: we owe the side a Ping.
+    pub fn owe_ping(&mut self) {
+        let open = self.open.get_or_insert_default();
+        open.owed = true;
+        // `poll_ping` waits for the end of the debt, so the debt has lapsed.
+        open.debt = None;
     }
 
     /// When the next Ping falls due; `None` = never, or a Ping is owed already, or it would have to wait behind other

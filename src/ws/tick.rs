@@ -39,6 +39,15 @@ impl Tick {
         Self(self.0.saturating_add(nanos))
     }
 
+    /// The tick `nanos` nanoseconds earlier, at the earliest that of the epoch.
+    #[must_use]
+    pub const fn before(self, nanos: u64) -> Self {
+        match NonZeroU64::new(self.0.get().saturating_sub(nanos)) {
+            Some(tick) => Self(tick),
+            None => Self(NonZeroU64::MIN),
+        }
+    }
+
     /// The time from an earlier tick to this one; zero if `earlier` is not earlier.
     #[must_use]
     pub const fn since(self, earlier: Self) -> Duration {

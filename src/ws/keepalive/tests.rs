@@ -30,7 +30,7 @@ fn pong(ping: &ControlFrame) -> ControlFrame {
 
 fn due(keepalive: &mut Keepalive) -> Tick {
     let at = keepalive.poll_ping(TERMS, true).unwrap();
-    keepalive.handle_timeout(TERMS, true, at);
+    keepalive.owe_ping();
     assert!(keepalive.owes_ping());
     at
 }

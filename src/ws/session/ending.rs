@@ -12,6 +12,7 @@ use crate::ws::{
     frame::{Breach, ControlFrame},
     progress::Look,
     termination::{Cause, Initiator, Termination},
+    tick::{Tick, nanos},
 };
 
 /// The state of a session that is ending.
@@ -25,7 +26,7 @@ pub(super) struct Ending {
     /// message.
     pub(super) hurried: bool,
     /// The instant at which everything that is left is cut.
-    pub(super) deadline: Instant,
+    pub(super) deadline: Tick,
     /// The Closes of our own to the client and to the backend.
     farewells: [Option<Farewell>; 2],
     /// The last look at what each side takes, the client first.
@@ -56,9 +57,18 @@ impl Ending {
         self.farewells[to as usize]
     }
 
-    /// When to look at what a side takes: first when half of the time is over, then at the deadline.
-    pub(super) fn poll_look(&self, of: Side, whole: Duration) -> Instant {
-        if self.looks[of as usize].is_some() { self.deadline } else { self.deadline - whole / 2 }
+    /// When to look at what a side takes: first when half of the time `whole` is over, then at the deadline.
+    pub(super) fn poll_look(&self, of: Side, whole: Duration) -> Tick {
+        if self.looks[of as usize].is_some() { self.deadline } else { self.half_time(whole) }
+    }
+
+    /// When half of the time `whole` is over; `None` = it is over already.
+    pub(super) fn poll_hurry(&self, whole: Duration) -> Option<Tick> {
+        (!self.hurried).then(|| self.half_time(whole))
+    }
+
+    fn half_time(&self, whole: Duration) -> Tick {
+        self.deadline.before(nanos(whole / 2))
     }
 
     /// The words of a reason.
@@ -122,6 +132,16 @@ impl Session {
         half.follow_close();
         self.bid_farewell(from.other(), Farewell::of(cause, code));
         self.place_farewells();
+    }
+
+    /// A side is dead: nothing that it may still send counts.
+    pub(super) fn bury(&mut self, side: Side, now: Instant) {
+        let cause = match side {
+            Side::Client => Cause::ClientDead,
+            Side::Backend => Cause::BackendDead,
+        };
+        self.half_mut(side).from = Incoming::Done;
+        self.lose(side, cause, Initiator::Proxy, now);
     }
 
     /// A side is gone. The other side gets a Close. The lost side gets one too if it can still be written, but nothing
@@ -260,7 +280,7 @@ impl Session {
     /// Begins the end, unless it has begun: the time of the end runs from its first cause.
     fn begin_ending(&mut self, termination: Termination, provisional: bool, now: Instant) {
         if self.ending().is_none() {
-            let deadline = now + self.common.settings.close_timeout;
+            let deadline = self.common.tick(now) + self.common.settings.close_timeout;
             let ending =
                 Ending { termination, provisional, hurried: false, deadline, farewells: [None; 2], looks: [None; 2] };
             self.fate.get_or_insert_default().ending = Some(ending);

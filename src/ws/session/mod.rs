@@ -39,6 +39,7 @@ mod observed;
 mod settings;
 #[cfg(test)]
 mod tests;
+mod timer;
 
 use std::{mem, ops::Range, sync::Arc, time::Instant};
 
@@ -47,6 +48,7 @@ use self::{
     half::{Half, Incoming, Outgoing},
     notice::Notices,
     observed::Observation,
+    timer::Timer,
 };
 pub use self::{
     notice::Notice,
@@ -55,13 +57,13 @@ pub use self::{
 };
 use super::{
     Side,
-    close::{CloseCode, close_frame},
+    close::close_frame,
     frame::{Breach, ControlFrame, FrameHeader, OpCode},
     keepalive::{PongOwner, RoundTrips, Terms},
     meter::Meter,
     opcodes::OpCodeCounts,
     progress::{Look, Progress},
-    termination::{Cause, Initiator, Termination},
+    termination::{Cause, Termination},
     tick::Tick,
     tracker::{End, Rules, Step},
 };
@@ -243,7 +245,7 @@ impl Session {
     #[must_use]
     pub fn wants_progress(&self, of: Side, now: Instant) -> bool {
         match self.ending() {
-            Some(ending) => ending.poll_look(of, self.common.settings.close_timeout) <= now,
+            Some(_) => self.is_due(Timer::Look(of), self.common.tick(now)),
             None if self.half(of).keepalive.is_calm() => false,
             None => self.half(of).keepalive.wants_progress(self.common.terms(self.nonce, of), self.common.tick(now)),
         }
@@ -265,69 +267,6 @@ impl Session {
     /// A side has been shut down for writing: our FIN is out.
     pub fn handle_shut(&mut self, to: Side) {
         self.half_mut(to).to = Outgoing::Shut;
-    }
-
-    /// Whether silence is about to end the session. Feed every byte that has come before it does.
-    ///
-    /// It may be the silence of one side, which then counts as dead; the silence of both sides; or an end whose time is
-    /// up.
-    #[must_use]
-    pub fn judges_silence(&self, now: Instant) -> bool {
-        if let Some(ending) = self.ending() {
-            return ending.deadline <= now;
-        }
-        let tick = self.common.tick(now);
-        let ends = [self.poll_death(Side::Client), self.poll_death(Side::Backend), self.poll_idle()];
-        ends.into_iter().flatten().any(|at| at <= tick)
-    }
-
-    /// Time has passed. A Ping may fall due, a side may be dead, the session may be idle or have a notice, or its end
-    /// may have to hurry.
-    pub fn handle_timeout(&mut self, now: Instant) {
-        if self.ending().is_some() {
-            if self.poll_ending().is_some_and(|at| at <= now) {
-                self.hurry(now);
-            }
-            return;
-        }
-        let tick = self.common.tick(now);
-        for side in [Side::Client, Side::Backend] {
-            if self.poll_death(side).is_some_and(|at| at <= tick) {
-                let cause = match side {
-                    Side::Client => Cause::ClientDead,
-                    Side::Backend => Cause::BackendDead,
-                };
-                self.half_mut(side).from = Incoming::Done;
-                return self.lose(side, cause, Initiator::Proxy, now);
-            }
-        }
-        if self.poll_idle().is_some_and(|at| at <= tick) {
-            return self.close_both(CloseCode::GOING_AWAY, Cause::Idle, now);
-        }
-        self.heed(now);
-        for side in [Side::Client, Side::Backend] {
-            let reading = self.reads(side);
-            let (half, terms) = self.half_and_terms(side);
-            half.keepalive.handle_timeout(terms, reading, tick);
-        }
-    }
-
-    /// When to call [`Self::handle_timeout`]; an instant in the past means now.
-    #[must_use]
-    pub fn poll_timeout(&self) -> Option<Instant> {
-        if self.ending().is_some() {
-            return self.poll_ending();
-        }
-        let ping = earlier(self.poll_ping(Side::Client), self.poll_ping(Side::Backend));
-        let mut due = earlier(ping, earlier(self.poll_idle(), self.poll_notice()));
-        for side in [Side::Client, Side::Backend] {
-            let Half { keepalive, .. } = self.half(side);
-            if !keepalive.is_calm() {
-                let look = keepalive.poll_look(self.common.terms(self.nonce, side));
-                due = earlier(due, earlier(self.poll_death(side), look));
-            }
-        }
-        due.map(|tick| tick.instant(self.common.epoch))
     }
 
     /// Whether nothing is open: no bytes wait for a side, no Ping is owed or unanswered, and no end has begun.
@@ -430,7 +369,7 @@ impl Session {
     #[must_use]
     pub fn is_over(&self, now: Instant) -> bool {
         let Some(ending) = self.ending() else { return false };
-        now >= ending.deadline || (self.client.is_over() && self.backend.is_over())
+        self.common.tick(now) >= ending.deadline || (self.client.is_over() && self.backend.is_over())
     }
 
     /// How the session ended. While it ends, this is what is known so far; `None` = its end has not begun.
@@ -545,20 +484,11 @@ impl Session {
         if may_grow && !self.half(to.other()).broken {
             return;
         }
-        let deadline = now + self.common.settings.close_timeout;
+        let deadline = self.common.tick(now) + self.common.settings.close_timeout;
         // Rule 3.
         if let Some(ending) = self.ending_mut().filter(|ending| ending.termination.cause != Cause::Memory) {
             ending.deadline = deadline;
         }
-    }
-
-    /// The first of these instants: when the end has to hurry, when to look at what the sides take, when the end must
-    /// be over.
-    fn poll_ending(&self) -> Option<Instant> {
-        let ending = self.ending()?;
-        let whole = self.common.settings.close_timeout;
-        let hurry = if ending.hurried { ending.deadline } else { ending.deadline - whole / 2 };
-        Some(hurry.min(ending.poll_look(Side::Client, whole)).min(ending.poll_look(Side::Backend, whole)))
     }
 
     fn note_written(&mut self, to: Side, moved: usize, left: usize, now: Instant) {
@@ -593,18 +523,6 @@ impl Session {
 
     fn last_byte(&self) -> Tick {
         self.client.keepalive.last_received().max(self.backend.keepalive.last_received())
-    }
-
-    fn poll_idle(&self) -> Option<Tick> {
-        Some(self.last_byte() + self.common.settings.idle?)
-    }
-
-    fn poll_ping(&self, to: Side) -> Option<Tick> {
-        self.half(to).keepalive.poll_ping(self.common.terms(self.nonce, to), self.reads(to))
-    }
-
-    fn poll_death(&self, side: Side) -> Option<Tick> {
-        self.half(side).keepalive.poll_death(self.common.terms(self.nonce, side), self.reads(side))
     }
 
     /// Whether we read a side. We do not while the other side does not take its bytes.
@@ -665,12 +583,4 @@ impl Counts {
 
 fn spread(common: &Common, nonce: u64) -> f64 {
     common.secret.derive(nonce, Side::Client, b's', 0) as f64 / u64::MAX as f64
-}
-
-/// The earlier of two instants; `None` = never.
-fn earlier(one: Option<Tick>, other: Option<Tick>) -> Option<Tick> {
-    match (one, other) {
-        (Some(one), Some(other)) => Some(one.min(other)),
-        (one, other) => one.or(other),
-    }
 }

@@ -35,6 +35,11 @@ impl Notices {
         Self { lifetime: Some(now + life), order: None }
     }
 
+    /// When the next end is due.
+    pub(super) fn poll(&self) -> Option<Tick> {
+        self.first().map(|(at, ..)| at)
+    }
+
     /// The earlier of the two ends.
     fn first(&self) -> Option<(Tick, Cause, CloseCode)> {
         let lifetime = self.lifetime.map(|at| (at, Cause::Lifetime, CloseCode::SERVICE_RESTART));
@@ -51,11 +56,6 @@ impl Session {
             self.fate.get_or_insert_default().notices.order = order;
         }
         self.heed(now);
-    }
-
-    /// When the next notice is due.
-    pub(super) fn poll_notice(&self) -> Option<Tick> {
-        self.fate.as_ref()?.notices.first().map(|(at, ..)| at)
     }
 
     /// Ends the session if a notice is due.

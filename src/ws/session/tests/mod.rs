@@ -7,8 +7,10 @@ mod keeps_alive;
 mod lasts;
 mod limited;
 mod observed;
+mod order;
 mod properties;
 mod relays;
+mod timers;
 
 use std::{
     io::Cursor,
@@ -79,6 +81,10 @@ struct Pair {
     splices: bool,
     /// Whether sides are closed if that is allowed.
     closes: bool,
+    /// Whether the session is told what could be written.
+    tells: bool,
+    /// Whether the session is told what the kernel says. Otherwise it is told that the ends take nothing.
+    looks: bool,
     over: bool,
     /// The frames that passed.
     counts: OpCodeCounts,
@@ -136,6 +142,8 @@ impl Pair {
             read: 64 * 1024,
             splices: false,
             closes: false,
+            tells: true,
+            looks: true,
             over: false,
             counts: OpCodeCounts::default(),
         }
@@ -265,8 +273,10 @@ impl Pair {
     fn look(&mut self) {
         for side in [Client, Backend] {
             if self.session.wants_progress(side, self.now) {
+                let looks = self.looks;
                 let end = self.end(side);
                 let progress = Progress { acknowledged: end.taken.len() as u64, unsent: end.unsent.len() as u64 };
+                let progress = if looks { progress } else { Progress::default() };
                 self.session.handle_progress(side, progress, self.now);
             }
         }
@@ -341,7 +351,9 @@ impl Pair {
         end.unsent.extend(end.waiting.drain(..moved));
         end.deliver();
         let left = end.waiting.len();
-        self.session.handle_written(to, moved, left, now);
+        if self.tells {
+            self.session.handle_written(to, moved, left, now);
+        }
         left == 0
     }
 
