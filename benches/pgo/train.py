@@ -13,8 +13,19 @@ from compare.rows import ROWS, Settings
 
 # Rows that connect, exchange messages, stream, and send plain requests, with and without TLS and with and without the log.
 TRAINED = (
-    "handshake-1", "handshake-16", "handshake-16-log", "echo-64", "fixed-64", "pipelined", "bulk-64k", "bulk-1m", "http",
-    "http-1", "tls-echo", "tls-full", "tls-resumed",
+    "handshake-1",
+    "handshake-16",
+    "handshake-16-log",
+    "echo-64",
+    "fixed-64",
+    "pipelined",
+    "bulk-64k",
+    "bulk-1m",
+    "http",
+    "http-1",
+    "tls-echo",
+    "tls-full",
+    "tls-resumed",
 )
 
 

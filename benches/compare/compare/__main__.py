@@ -185,10 +185,16 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--check", action="store_true", help="show how all are set and what they log, and stop")
     parser.add_argument("--quick", action="store_true", help="one round, 1 s, 1,000 sessions: does everything work?")
     parser.add_argument("--binary", type=Path, default=BUILT, help="the longwire to measure")
-    parser.add_argument("--peers", type=lambda text: [name for name in text.split(",") if name], metavar="A,B",
-                        help=f"others to measure, and to install before (default: {','.join(OTHERS)} in a whole run)")
+    parser.add_argument(
+        "--peers",
+        type=lambda text: [name for name in text.split(",") if name],
+        metavar="A,B",
+        help=f"others to measure, and to install before (default: {','.join(OTHERS)} in a whole run)",
+    )
     parser.add_argument("--before", type=Path, metavar="FILE", help="a longwire to measure beside it in every row")
-    parser.add_argument("--date", default=datetime.date.today().isoformat(), help="what the report says (default: today)")
+    parser.add_argument(
+        "--date", default=datetime.date.today().isoformat(), help="what the report says (default: today)"
+    )
     parser.add_argument("--report", type=Path, metavar="FILE", help="write the report again from this results.json")
     return parser.parse_args()
 

@@ -43,7 +43,8 @@ class Bound:
 
 def cost(row: str, work: str, *limits: tuple[str, float, list[str]], proxy: str = LONGWIRE) -> list[Bound]:
     return [
-        Bound(row, work, against, limit, [(row, peer) for peer in peers], proxy=proxy) for against, limit, peers in limits
+        Bound(row, work, against, limit, [(row, peer) for peer in peers], proxy=proxy)
+        for against, limit, peers in limits
     ]
 
 
@@ -80,8 +81,15 @@ def coalesced(row: str, work: str, proxy: str, limit: float) -> list[Bound]:
 TWO = "two workers"
 BOUNDS = [
     *both("handshake-1", "handshake and close, one at a time", ("nginx", 1.05, [NGINX]), ("HAProxy", 1.05, [HAPROXY])),
-    Bound("handshake-1", "handshakes a second, one at a time", "nginx", 0.95, [("handshake-1", NGINX)], key="per_second",
-          kind=Kind.NOT_BELOW),
+    Bound(
+        "handshake-1",
+        "handshakes a second, one at a time",
+        "nginx",
+        0.95,
+        [("handshake-1", NGINX)],
+        key="per_second",
+        kind=Kind.NOT_BELOW,
+    ),
     *both("handshake-16", "handshake and close, 16 at a time", ("nginx", 1.05, [NGINX]), ("HAProxy", 1.05, [HAPROXY])),
     *both("handshake-16-log", "the same, log on for all", ("nginx", 1.05, [NGINX]), ("HAProxy", 1.05, [HAPROXY])),
     *delay("handshake-1-log", "handshake, one at a time, log on"),
@@ -90,8 +98,12 @@ BOUNDS = [
     *undisturbed("bulk-echo", "64 B echo"),
     *undisturbed("bulk-ping", "Ping"),
     *delay("chat-handshake", "handshake while 1,000 sessions chat"),
-    *both("tls-full", "TLS handshake (full) with upgrade and close", ("nginx", 0.65, [NGINX]),
-          ("HAProxy", 0.55, [HAPROXY])),
+    *both(
+        "tls-full",
+        "TLS handshake (full) with upgrade and close",
+        ("nginx", 0.65, [NGINX]),
+        ("HAProxy", 0.55, [HAPROXY]),
+    ),
     *both("http", "plain GET, kept alive, 16 connections", ("nginx", 1.20, [NGINX])),
     *delay("http", "plain GET, kept alive, 16 connections", ("HAProxy", [HAPROXY])),
     *both("http-1", "plain GET, kept alive, one connection", ("nginx", 1.15, [NGINX])),
@@ -103,18 +115,38 @@ BOUNDS = [
     *both("fixed-64", "64 B echo, 4,000/s", ("nginx", 1.0, [NGINX]), ("HAProxy", 0.90, [HAPROXY])),
     *delay("rate-16000", "64 B echo, 16,000/s"),
     *coalesced("fixed-64", "64 B echo, 4,000/s, coalesce: 500us", COALESCE_500US, 0.60),
-    Bound("fixed-64", "64 B echo, 4,000/s, coalesce: 500us", "nginx", 1.4, [("fixed-64", NGINX)], " ms", "p50", Kind.PLUS,
-          COALESCE_500US),
+    Bound(
+        "fixed-64",
+        "64 B echo, 4,000/s, coalesce: 500us",
+        "nginx",
+        1.4,
+        [("fixed-64", NGINX)],
+        " ms",
+        "p50",
+        Kind.PLUS,
+        COALESCE_500US,
+    ),
     *coalesced("rate-16000", "64 B echo, 16,000/s, coalesce: 500us", COALESCE_500US, 0.60),
     *coalesced("echo-64", "64 B echo, saturated, coalesce: 500us", COALESCE_500US, 1.05),
     *coalesced("fixed-64", "64 B echo, 4,000/s, coalesce: 1ms", COALESCE_1MS, 0.45),
     *cost("echo-64", "64 B echo, saturated, coalesce: 0us", ("longwire before", 1.01, [BEFORE])),
     *cost("fixed-64", "64 B echo, 4,000/s, coalesce: 0us", ("longwire before", 1.01, [BEFORE])),
     *both("pipelined", "16-deep pipelined 64 B", ("the better of both", 1.05, [NGINX, HAPROXY])),
-    *both("bulk-64k", "64 KiB frames, each way", ("nginx 4k", 0.25, [NGINX]), ("nginx 64k", 0.80, [NGINX_64K]),
-          ("HAProxy", 0.45, [HAPROXY]), ("HAProxy, splicing", 0.45, [HAPROXY_SPLICE])),
-    *both("bulk-1m", "1 MiB frames, each way", ("nginx 64k", 0.60, [NGINX_64K]), ("HAProxy", 0.40, [HAPROXY]),
-          ("HAProxy, splicing", 0.40, [HAPROXY_SPLICE])),
+    *both(
+        "bulk-64k",
+        "64 KiB frames, each way",
+        ("nginx 4k", 0.25, [NGINX]),
+        ("nginx 64k", 0.80, [NGINX_64K]),
+        ("HAProxy", 0.45, [HAPROXY]),
+        ("HAProxy, splicing", 0.45, [HAPROXY_SPLICE]),
+    ),
+    *both(
+        "bulk-1m",
+        "1 MiB frames, each way",
+        ("nginx 64k", 0.60, [NGINX_64K]),
+        ("HAProxy", 0.40, [HAPROXY]),
+        ("HAProxy, splicing", 0.40, [HAPROXY_SPLICE]),
+    ),
     *both("tls-echo", "64 B echo over TLS, saturated", ("nginx", 0.95, [NGINX]), ("HAProxy", 0.90, [HAPROXY])),
     *cost("idle", "user memory per idle session, plain", ("nginx", 0.04, [NGINX]), ("HAProxy", 0.15, [HAPROXY])),
     Bound("idle", "user memory per idle session, plain", "itself", 848, unit=" B"),

@@ -105,15 +105,23 @@ def nginx_conf(setup: Setup, buffer: str) -> str:
     request. The session cache is on as the manual advises, tickets are on by default."""
     user = "user root;" if os.geteuid() == 0 else ""
     listen = f"127.0.0.1:{setup.port}" + (" ssl" if setup.tls else "")
-    tls = f"""
+    tls = (
+        f"""
     ssl_certificate {setup.certificate};
     ssl_certificate_key {setup.key};
     ssl_protocols TLSv1.2 TLSv1.3;
-    ssl_session_cache shared:sessions:10m;""" if setup.tls else ""
-    probed = f"""
+    ssl_session_cache shared:sessions:10m;"""
+        if setup.tls
+        else ""
+    )
+    probed = (
+        f"""
     location /probe {{
       proxy_pass http://127.0.0.1:{setup.probed};
-    }}""" if setup.probed else ""
+    }}"""
+        if setup.probed
+        else ""
+    )
     return f"""\
 {user}
 worker_processes {setup.workers};

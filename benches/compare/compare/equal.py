@@ -30,15 +30,21 @@ def checked(stand: Stand, names: list[str], shown: bool) -> dict[str, dict]:
     """The settings of each proxy, and what it was seen to do. Prints them, with the whole config if `shown`."""
     found = {name: look_at(stand, name, shown) for name in names if name != FLOOR}
     for name, facts in found.items():
-        print(f"{name:15} workers {facts['workers']}, buffer {facts['buffer']}, TLS {facts['tls']}; log off: "
-              f"{facts['lines_off']} lines; log on: {facts['lines_on']} of 2, e.g. {facts['line']}")
+        print(
+            f"{name:15} workers {facts['workers']}, buffer {facts['buffer']}, TLS {facts['tls']}; log off: "
+            f"{facts['lines_off']} lines; log on: {facts['lines_on']} of 2, e.g. {facts['line']}"
+        )
     refuse(found)
     return found
 
 
 def refuse(found: dict[str, dict]) -> None:
-    for key, words in (("workers", "workers"), ("tls", "versions of TLS"), ("lines_off", "lines with the log off"),
-                       ("lines_on", "lines with the log on")):
+    for key, words in (
+        ("workers", "workers"),
+        ("tls", "versions of TLS"),
+        ("lines_off", "lines with the log off"),
+        ("lines_on", "lines with the log on"),
+    ):
         values = {name: facts[key] for name, facts in found.items()}
         if len(set(values.values())) > 1:
             raise Unequal(f"the proxies differ in their {words}: {values}")

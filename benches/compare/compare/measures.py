@@ -41,9 +41,7 @@ def echo(
     return measure
 
 
-def cycles(
-    mode: str, tls: bool = False, resume: bool = False, workers: int = 1, log: bool = False, **load
-) -> Callable:
+def cycles(mode: str, tls: bool = False, resume: bool = False, workers: int = 1, log: bool = False, **load) -> Callable:
     """CPU per handshake and close, or per plain request."""
 
     def measure(stand: Stand, name: str, settings: Settings) -> dict:

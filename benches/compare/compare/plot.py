@@ -34,16 +34,38 @@ LEAST_POWER, MOST_POWER = -2, 3
 
 STYLE = "text { font: 12px system-ui, sans-serif; fill: #222 } .small { font-size: 10px; fill: #555 }"
 SHOWN = [
-    "handshake-1", "handshake-16", "handshake-16-log", "chat-handshake", "bulk-handshake", "two-handshake-1", "http",
-    "http-1", "rate-100", "rate-1000", "fixed-64", "rate-16000", "echo-64", "echo-1k", "pipelined", "bulk-64k", "bulk-1m",
-    "tls-echo", "tls-full", "tls-resumed", "idle", "idle-tls",
+    "handshake-1",
+    "handshake-16",
+    "handshake-16-log",
+    "chat-handshake",
+    "bulk-handshake",
+    "two-handshake-1",
+    "http",
+    "http-1",
+    "rate-100",
+    "rate-1000",
+    "fixed-64",
+    "rate-16000",
+    "echo-64",
+    "echo-1k",
+    "pipelined",
+    "bulk-64k",
+    "bulk-1m",
+    "tls-echo",
+    "tls-full",
+    "tls-resumed",
+    "idle",
+    "idle-tls",
 ]
 
 
 def svg(raw: dict) -> str:
     figures = Figures(raw)
-    parts = [text(20, 28, "Cost: CPU or memory, nginx = 1 (4k buffers)", size=16),
-             text(DELAYS, 28, "Delay: from p50 (dot) to p99 (line's end), ms", size=16), legend()]
+    parts = [
+        text(20, 28, "Cost: CPU or memory, nginx = 1 (4k buffers)", size=16),
+        text(DELAYS, 28, "Delay: from p50 (dot) to p99 (line's end), ms", size=16),
+        legend(),
+    ]
     groups, bottom = by_row(figures, top=96)
     parts += groups
     charts = [

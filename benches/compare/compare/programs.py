@@ -95,7 +95,9 @@ class Stand:
                     port, backend_port, workers, self.folder, tls, probed_port if beside else 0, pings, log
                 )
                 with open(setup.access_log, "w") as output:
-                    with self.started(self.command(name, setup), self.cores.first(cores), port, stdout=output) as process:
+                    with self.started(
+                        self.command(name, setup), self.cores.first(cores), port, stdout=output
+                    ) as process:
                         yield Proxy(name, process.pid, port, echo.pid)
 
     def command(self, name: str, setup: configs.Setup) -> list:

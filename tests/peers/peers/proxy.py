@@ -34,7 +34,9 @@ class Proxy:
         self.port = free_port()
         self.file = bench.folder / f"proxy-{self.port}.yaml"
         self.file.write_text(config(self.port, backends, bench, tls, upstream, keepalive, routes, more))
-        self.program: Program = bench.start("longwire", binary or bench.binary, "run", "-c", self.file, cwd=bench.folder)
+        self.program: Program = bench.start(
+            "longwire", binary or bench.binary, "run", "-c", self.file, cwd=bench.folder
+        )
         wait_until(self._accepts, 15, "longwire accepts connections")
 
     def url(self, path: str = "/") -> str:

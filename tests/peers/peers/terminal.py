@@ -29,7 +29,11 @@ class Terminal:
     def tmux(self, *command: str, **options) -> str:
         done = subprocess.run(
             ["tmux", "-f", "/dev/null", "-S", self.socket, *command],
-            capture_output=True, text=True, timeout=10, check=False, **options,
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=False,
+            **options,
         )
         if done.returncode:
             raise Failed(f"tmux {command[0]}: {done.stderr.strip()}")

@@ -64,7 +64,9 @@ class Backend:
             if not head:
                 return
             line, *lines = head.decode("latin-1").split("\r\n")
-            fields = [(name.strip().lower(), value.strip()) for name, _, value in (each.partition(":") for each in lines)]
+            fields = [
+                (name.strip().lower(), value.strip()) for name, _, value in (each.partition(":") for each in lines)
+            ]
             values = dict(fields)
             is_handshake = "websocket" in values.get("upgrade", "").lower()
             body, rest = read_body(connection, values, rest)

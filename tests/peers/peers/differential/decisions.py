@@ -87,7 +87,13 @@ DECISIONS = [
         "a handshake with a body",
         "refused: the bytes behind it are frames to one reader and a body to another; nginx opens a session behind it",
         (REFUSED,),
-        ("a length and a body", "chunks", "a length of 0 and chunks", "Content-Length: 00", "Transfer-Encoding: identity"),
+        (
+            "a length and a body",
+            "chunks",
+            "a length of 0 and chunks",
+            "Content-Length: 00",
+            "Transfer-Encoding: identity",
+        ),
         ("handshake",),
     ),
     Decision(

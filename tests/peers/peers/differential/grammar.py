@@ -161,7 +161,9 @@ ANY = {
     "DEL in a value": puts("X-Mark", "a\x7fb"),
     "a bare CR in a value": puts("X-Mark", "a\rb"),
     "a bare LF after a field": swap(b"\r\n\r\n", b"\r\nX-Mark: 1\nX-More: 2\r\n\r\n"),
-    "bare LFs in the head": cut(lambda made: made.replace(b"\r\n", b"\n", made.split(b"\r\n\r\n")[0].count(b"\r\n") + 2)),
+    "bare LFs in the head": cut(
+        lambda made: made.replace(b"\r\n", b"\n", made.split(b"\r\n\r\n")[0].count(b"\r\n") + 2)
+    ),
     "a value of 7,000 bytes": puts("X-Mark", "v" * 7000),
     "a value of 20,000 bytes": puts("X-Mark", "v" * 20_000),
     "90 more fields": many(90),
@@ -252,7 +254,9 @@ REQUEST = ANY | {
     "Expect of something else": puts("Expect", "the-unexpected"),
     "Connection: close": lambda message: message.fields.append(["Connection", "close"]),
     "Connection names Host": lambda message: message.fields.append(["Connection", "Host"]),
-    "Connection names a field": then(puts("X-Mark", "1"), lambda message: message.fields.append(["Connection", "X-Mark"])),
+    "Connection names a field": then(
+        puts("X-Mark", "1"), lambda message: message.fields.append(["Connection", "X-Mark"])
+    ),
     "TE: trailers": puts("TE", "trailers"),
     "Keep-Alive": puts("Keep-Alive", "timeout=5"),
     "Proxy-Connection": puts("Proxy-Connection", "keep-alive"),
@@ -305,14 +309,18 @@ HANDSHAKE = REQUEST | {
     "a length and a body": then(puts("Content-Length", "5"), body(b"hello")),
     "chunks": then(puts("Transfer-Encoding", "chunked"), body(b"0\r\n\r\n")),
     "Transfer-Encoding: identity": puts("Transfer-Encoding", "identity"),
-    "a length of 0 and chunks": then(puts("Content-Length", "0"), puts("Transfer-Encoding", "chunked"), body(b"0\r\n\r\n")),
+    "a length of 0 and chunks": then(
+        puts("Content-Length", "0"), puts("Transfer-Encoding", "chunked"), body(b"0\r\n\r\n")
+    ),
 }
 
 GET = REQUEST | {
     "a length and a body": then(puts("Content-Length", "5"), body(b"hello")),
     "another request behind": body(b"GET /second HTTP/1.1\r\nHost: chat.example.com\r\n\r\n"),
     "Connection: upgrade": puts("Connection", "upgrade"),
-    "an upgrade to h2c": then(puts("Connection", "Upgrade, HTTP2-Settings"), puts("Upgrade", "h2c"), puts("HTTP2-Settings", "AAMAAABk")),
+    "an upgrade to h2c": then(
+        puts("Connection", "Upgrade, HTTP2-Settings"), puts("Upgrade", "h2c"), puts("HTTP2-Settings", "AAMAAABk")
+    ),
 }
 
 LENGTH = ANY | {
@@ -415,7 +423,9 @@ PLAIN_ANSWER = ANSWER | {
     "a status of four digits": line("200 OK", "2000 OK"),
     "a status over 599": line("200 OK", "799 Own"),
     "a status under 100": line("200 OK", "099 Own"),
-    "a 101 that nobody asked for": then(line("200 OK", "101 Switching Protocols"), puts("Upgrade", "websocket"), puts("Connection", "upgrade")),
+    "a 101 that nobody asked for": then(
+        line("200 OK", "101 Switching Protocols"), puts("Upgrade", "websocket"), puts("Connection", "upgrade")
+    ),
     "404": line("200 OK", "404 Not Found"),
     "503": line("200 OK", "503 Full"),
     "204 with a length": line("200 OK", "204 No Content"),

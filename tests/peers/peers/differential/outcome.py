@@ -30,7 +30,9 @@ class Outcome:
         return self == other
 
     def __str__(self) -> str:
-        seen = ", ".join(f"{seen.line!r:.60}{' upgrade' if seen.is_handshake else ''} {seen.body!r:.30}" for seen in self.seen)
+        seen = ", ".join(
+            f"{seen.line!r:.60}{' upgrade' if seen.is_handshake else ''} {seen.body!r:.30}" for seen in self.seen
+        )
         return f"{self.what} {self.status or ''} {self.body!r:.30} <- [{seen}]{' +frame' if self.behind else ''}"
 
 
@@ -41,7 +43,9 @@ def ask(port: int, backend: Backend, case: Case) -> Outcome:
         with contextlib.suppress(ConnectionError):
             wire.sendall(case.request)
         answers = list(read_answers(wire, case))
-        behind = bool(answers) and answers[0][0] == 101 and FRAME in case.request and backend.wait_behind(FRAME, PATIENCE)
+        behind = (
+            bool(answers) and answers[0][0] == 101 and FRAME in case.request and backend.wait_behind(FRAME, PATIENCE)
+        )
         with backend.news:
             seen = tuple(backend.seen)
         if not answers:

@@ -60,8 +60,15 @@ SCENARIOS = [
     Scenario("curl", "plain HTTP by curl: bodies, chunks, keep-alive, HEAD, HTTP/1.0, 404", curl.run, 60, True),
     Scenario("early-answer", "nginx, Python and Node refuse uploads they do not read: 413", early_answer.run, 300),
     Scenario("demo-page", "headless Chromium clicks, types and idles on the demo page", demo.run, 120),
-    Scenario("page", "headless Chromium at the live page: a kill, a crash, keys, a phone, 1,000 sessions", page.run, 150),
-    Scenario("status", "status --watch on a real terminal (tmux): 1,000 sessions, a drain, Ctrl-C, q, a smaller window", status.run, 120),
+    Scenario(
+        "page", "headless Chromium at the live page: a kill, a crash, keys, a phone, 1,000 sessions", page.run, 150
+    ),
+    Scenario(
+        "status",
+        "status --watch on a real terminal (tmux): 1,000 sessions, a drain, Ctrl-C, q, a smaller window",
+        status.run,
+        120,
+    ),
     Scenario("refused", "headless Chromium beyond a limit reads why, and of which origin it may be", refused.run, 60),
     Scenario("storm", "1,000 sessions over TLS to Node ws, pings every 50 ms, every byte right", storm.run, 260, True),
     Scenario(

@@ -49,7 +49,9 @@ def check(bench: Bench, url: str, token: str | None, session: str) -> None:
     command += ["--phases", "examples,coverage,fuzzing", "--seed", 1, "--request-timeout", 10]
     if token:
         command += ["--header", f"Authorization: Bearer {token}"]
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, cwd=bench.folder, timeout=200)
+    done = subprocess.run(
+        [str(part) for part in command], capture_output=True, text=True, cwd=bench.folder, timeout=200
+    )
     if done.returncode:
         raise Failed(f"schemathesis found something:\n{done.stdout}{done.stderr}")
     cases = re.search(r"(\d+) generated", done.stdout)

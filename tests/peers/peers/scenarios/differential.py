@@ -55,7 +55,9 @@ def report(bench: Bench, cases: list[Case], outcomes: dict[str, list[Outcome]]) 
         counts[decision] += 1
         if decision is None:
             undecided.append((case, own, others))
-    bench.say(f"{len(cases)} cases; {differing['any']} differ: from nginx {differing['nginx']}, from HAProxy {differing['HAProxy']}")
+    bench.say(
+        f"{len(cases)} cases; {differing['any']} differ: from nginx {differing['nginx']}, from HAProxy {differing['HAProxy']}"
+    )
     for decision in DECISIONS:
         bench.say(f"{counts[decision]:5} {decision.name}: {decision.reason}")
     for case, own, others in undecided[:SHOWN]:

@@ -84,7 +84,9 @@ def hung(bench: Bench) -> None:
         stopped = time.monotonic()
         record = proxy.wait_records(1, PATIENCE)[0]
         found = time.monotonic() - stopped
-        bench.equal((record["cause"], record["close_reason"]), ("client_dead", "no answer to pings"), "the client hangs")
+        bench.equal(
+            (record["cause"], record["close_reason"]), ("client_dead", "no answer to pings"), "the client hangs"
+        )
         bench.check(found < INTERVAL + TIMEOUT + 3, f"found after {found:.1f} s")
         closed = backend.event("closed")
         bench.equal((closed["code"], closed["reason"]), (1001, "no answer to pings"), "the backend reads")

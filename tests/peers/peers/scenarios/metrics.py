@@ -26,9 +26,7 @@ def run(bench: Bench) -> None:
     proxy = Proxy(bench, [backend], tls=True, more=f"admin: {{ bind: 127.0.0.1:{admin} }}")
     # The one over TLS has the end of a certificate among its metrics, the other one the sessions.
     plain_admin = free_port()
-    plain = Proxy(
-        bench, [backend], keepalive="ping_interval: 50ms", more=f"admin: {{ bind: 127.0.0.1:{plain_admin} }}"
-    )
+    plain = Proxy(bench, [backend], keepalive="ping_interval: 50ms", more=f"admin: {{ bind: 127.0.0.1:{plain_admin} }}")
     talkers = bench.python("talkers.py", plain.url(), SESSIONS, 0.1, 64)
     talkers.event("opened")
     wait_until(lambda: sample(plain_admin, "websocket_messages_sent_total") > SESSIONS, 20, "live sessions are counted")

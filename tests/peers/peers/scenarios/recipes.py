@@ -112,7 +112,9 @@ def start(bench: Bench, name: str, port: int, folder: Path, place: int):
             more = ("--define", "uiHost=127.0.0.1", "--define", "httpRoot=/red", "--userDir", folder)
             command = (MODULES / "node-red", *local, *more)
         case "vite":
-            (folder / "index.html").write_text("<title>vite</title><p id=p></p><script type=module src=/main.js></script>")
+            (folder / "index.html").write_text(
+                "<title>vite</title><p id=p></p><script type=module src=/main.js></script>"
+            )
             (folder / "main.js").write_text('document.querySelector("#p").textContent = "before the change";\n')
             command = (MODULES / "vite", folder, "--host", "127.0.0.1", *local, "--strictPort", "--base", "/app/")
         case "socketio":
@@ -121,7 +123,9 @@ def start(bench: Bench, name: str, port: int, folder: Path, place: int):
             command = ("node", HERE / "graphql.mjs", port)
         case "mqtt":
             file = folder / "mosquitto.conf"
-            file.write_text(f"listener {free_port()} 127.0.0.1\nlistener {port} 127.0.0.1\nprotocol websockets\nallow_anonymous true\n")
+            file.write_text(
+                f"listener {free_port()} 127.0.0.1\nlistener {port} 127.0.0.1\nprotocol websockets\nallow_anonymous true\n"
+            )
             command = ("mosquitto", "-c", file)
         case "channels":
             command = (BIN / "daphne", "--bind", "127.0.0.1", *local, "--proxy-headers", "channels_app:application")

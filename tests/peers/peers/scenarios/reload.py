@@ -109,7 +109,9 @@ def takeover(bench: Bench) -> None:
     bench.equal(done["refused"], 0, f"refused of {done['visits']} sessions that came over 3 hand-overs")
     talked = talkers.event("done")
     ends = {(event["code"], event["reason"]) for event in talkers.events("lost")}
-    bench.equal((ends, talked["wrong"]), ({(1012, "drain")}, 0), "200 sessions of the first process read, and wrong echoes")
+    bench.equal(
+        (ends, talked["wrong"]), ({(1012, "drain")}, 0), "200 sessions of the first process read, and wrong echoes"
+    )
     old.signal(signal.SIGTERM)
     bench.equal(old.wait(15), 0, "the last one's exit code")
     activation(bench, backend)
