@@ -2,6 +2,7 @@
 # What the scripts of the benches need of the machine, and the programs in C that they share. The scripts source this file.
 # Before that they set `kept`, a folder for builds and logs.
 
+: "${kept:?}"
 programs=$(cd "$(dirname "${BASH_SOURCE[0]}")/programs" && pwd)
 mkdir -p "$kept"
 export PATH="$PATH:/usr/sbin:/sbin"

@@ -127,7 +127,7 @@ def main() -> int:
         with Bench(ROOT, options.binary.resolve(), False, 0) as bench:
             try:
                 part(bench, options)
-            except Exception as error:  # one part's failure is not the others'
+            except Exception as error:  # noqa: BLE001 one part's failure is not the others'
                 failed += 1
                 if isinstance(error, Failed):
                     print(f"    FAILED: {error}")

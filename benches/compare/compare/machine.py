@@ -69,7 +69,7 @@ def absent(longwire: Path, before: Path | None) -> dict[str, str]:
             "routes: [{ upstream: echo }]\n"
         )
         file.flush()
-        checked = subprocess.run([longwire, "check", "-c", file.name], capture_output=True, text=True)
+        checked = subprocess.run([longwire, "check", "-c", file.name], check=False, capture_output=True, text=True)
     if checked.returncode != 0:
         why = first_match(r"error: (.*)", checked.stderr)
         reasons |= {proxy: f"this longwire does not take `coalesce: 500us` ({why})" for proxy in COALESCE}
@@ -94,16 +94,22 @@ def description(longwire: Path, built_here: bool) -> dict:
 
 
 def version(command: list, pattern: str) -> str:
-    output = subprocess.run(command, capture_output=True, text=True)
+    output = subprocess.run(command, check=False, capture_output=True, text=True)
     return first_match(pattern, output.stdout + output.stderr)
 
 
 def commit() -> str:
     """The commit of this working tree, with a plus if the tree has further changes."""
     here = Path(__file__).parent
-    head = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=here, capture_output=True, text=True)
+    head = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], check=False, cwd=here, capture_output=True, text=True
+    )
     changed = subprocess.run(
-        ["git", "status", "--porcelain", "--", ":/src", ":/Cargo.lock"], cwd=here, capture_output=True, text=True
+        ["git", "status", "--porcelain", "--", ":/src", ":/Cargo.lock"],
+        check=False,
+        cwd=here,
+        capture_output=True,
+        text=True,
     )
     return (head.stdout.strip() or "unknown") + ("+" if changed.stdout else "")
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from . import configs, others
 from .machine import Cores
 
-
 # The traffic that a proxy carries while something else is timed, by the program of its backend.
 BULK = "flood"
 CHAT = "echo"
@@ -94,11 +93,11 @@ class Stand:
                 setup = configs.Setup(
                     port, backend_port, workers, self.folder, tls, probed_port if beside else 0, pings, log
                 )
-                with open(setup.access_log, "w") as output:
-                    with self.started(
-                        self.command(name, setup), self.cores.first(cores), port, stdout=output
-                    ) as process:
-                        yield Proxy(name, process.pid, port, echo.pid)
+                with (
+                    open(setup.access_log, "w") as output,
+                    self.started(self.command(name, setup), self.cores.first(cores), port, stdout=output) as process,
+                ):
+                    yield Proxy(name, process.pid, port, echo.pid)
 
     def command(self, name: str, setup: configs.Setup) -> list:
         if name in others.OTHERS:
@@ -165,7 +164,8 @@ class Stand:
 
         command = [str(part) for part in command]
         with open(self.folder / "log", "a") as log:
-            process = subprocess.Popen(command, text=True, bufsize=1, stderr=log, preexec_fn=prepare, **streams)
+            # This program has no threads, so that the child may run Python before its exec.
+            process = subprocess.Popen(command, text=True, bufsize=1, stderr=log, preexec_fn=prepare, **streams)  # noqa: PLW1509
         try:
             yield process
         finally:

@@ -36,15 +36,19 @@ def markdown(raw: dict, plot: str, reasons: str) -> str:
         introduction(raw),
         f"![Cost and delay of all proxies]({plot})",
         "## What must be reached",
-        "Ratios of medians (least to most of single rounds): longwire's to the peer's. Cost is CPU, or memory where the\n"
-        "work says so; p50 and p99 are those of the delay that a client sees.",
+        (
+            "Ratios of medians (least to most of single rounds): longwire's to the peer's. Cost is CPU, or memory where the\n"
+            "work says so; p50 and p99 are those of the delay that a client sees."
+        ),
         bounds_table(figures),
         absent_list(figures),
         reasons.strip(),
         "## Figures",
-        "Median (least to most) of the rounds. CPU is the proxy's own, of all its threads, by the kernel's scheduler; a\n"
-        "message is one frame in one direction; memory is what a session adds to the resident memory (user space). Below\n"
-        "each: p50 and p99 of the delay, the medians of the rounds.",
+        (
+            "Median (least to most) of the rounds. CPU is the proxy's own, of all its threads, by the kernel's scheduler; a\n"
+            "message is one frame in one direction; memory is what a session adds to the resident memory (user space). Below\n"
+            "each: p50 and p99 of the delay, the medians of the rounds."
+        ),
         figures_table(figures, ROWS, USUAL),
         before_table(figures),
         waiting_table(figures),

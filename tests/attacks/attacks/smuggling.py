@@ -208,7 +208,7 @@ def h2c(scene):
 )
 def upgrade_with_body(scene):
     fields = {
-        "a length": "Content-Length: %d\r\n" % len(HIDDEN),
+        "a length": f"Content-Length: {len(HIDDEN)}\r\n",
         "chunks": "Transfer-Encoding: chunked\r\n",
         "both": "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
     }

@@ -61,7 +61,7 @@ def run_one(scenario, options) -> str:
         except Failed as failure:
             print(f"    FAILED: {failure}")
             outcome = "failed"
-        except Exception:  # a scenario's own bug fails that scenario, not the whole run
+        except Exception:  # noqa: BLE001 a scenario's own bug fails that scenario, not the whole run
             traceback.print_exc(file=sys.stdout)
             outcome = "failed"
         finally:

@@ -15,6 +15,8 @@ import threading
 import time
 from pathlib import Path
 
+from typing_extensions import Self
+
 ACTORS = Path(__file__).resolve().parents[1] / "actors"
 LIBC = ctypes.CDLL(None)
 PR_SET_PDEATHSIG = 1
@@ -43,7 +45,7 @@ class Bench:
         # What a killed program leaves behind (Chromium, in a group of its own) becomes our child; `__exit__` ends it.
         LIBC.prctl(PR_SET_CHILD_SUBREAPER, 1)
 
-    def __enter__(self) -> "Bench":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_) -> None:
@@ -111,7 +113,7 @@ class Program:
             start_new_session=True,
             **options,
             # Dies with the runner even when the runner gets no chance to clean up.
-            preexec_fn=lambda: LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL),
+            preexec_fn=lambda: LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL),  # noqa: PLW1509 takes no lock
         )
         os.close(errors)
         self.reader = threading.Thread(target=self._read, daemon=True)

@@ -111,5 +111,11 @@ def opens(bench: Bench, url: str) -> bool:
 
 def longwire(bench: Bench, *words) -> subprocess.CompletedProcess:
     return subprocess.run(
-        [bench.binary, *words], capture_output=True, text=True, timeout=20, cwd=bench.folder, stdin=subprocess.DEVNULL
+        [bench.binary, *words],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=20,
+        cwd=bench.folder,
+        stdin=subprocess.DEVNULL,
     )

@@ -103,7 +103,7 @@ def takeover(bench: Bench) -> None:
         with urllib.request.urlopen(f"http://127.0.0.1:{admin}/readyz", timeout=5) as answer:
             bench.equal(answer.status, 200, "/readyz of the new one")
         before = len(visitors.events("visits"))
-        wait_until(lambda: len(visitors.events("visits")) > before + 1, 20, "visitors still come")
+        wait_until(lambda before=before: len(visitors.events("visits")) > before + 1, 20, "visitors still come")
     visitors.signal(signal.SIGUSR1)
     done = visitors.event("done")
     bench.equal(done["refused"], 0, f"refused of {done['visits']} sessions that came over 3 hand-overs")

@@ -18,7 +18,11 @@ def run(bench: Bench) -> None:
         bench.equal(visit(proxy, version, ticket, ticket), "Reused", f"{version}: the second")
         done = process.stderr().count('"message":"reloaded"')
         process.signal(signal.SIGHUP)
-        wait_until(lambda before=done: process.stderr().count('"message":"reloaded"') > before, 10, "the reload")
+        wait_until(
+            lambda process=process, before=done: process.stderr().count('"message":"reloaded"') > before,
+            10,
+            "the reload",
+        )
         bench.equal(visit(proxy, version, ticket, ticket), "Reused", f"{version}: after a reload")
         successor = bench.start(f"after {version}", bench.binary, "run", "-c", proxy.file, cwd=bench.folder)
         bench.equal(process.wait(15), 0, "hand-over: the old process drains and exits")
