@@ -22,11 +22,11 @@ use tokio::time::timeout;
 use tokio_rustls::{TlsAcceptor, rustls};
 
 use super::{
-    Shared, Worker,
     counts::live::ConnectionGuard,
     orders::book::Orders,
     proxy::{self, Client, Leaving},
     stream::{client_io::ClientIo, plain_or_tls::Stream, sockets::Socket},
+    worker::shared::{Shared, Worker},
 };
 use crate::{
     access_log::{Record, TlsVersion},

@@ -18,7 +18,6 @@ use tokio::{
 };
 
 use super::{
-    Shared,
     admin::{self, Desk, History},
     backend::prober::{self, Checks},
     counts::live::Live,
@@ -31,11 +30,14 @@ use super::{
         observed::{Chosen, TooMany},
         tally::Tally,
     },
-    plan::{Plan, Planner},
     server::StartError,
     session::held::Arrival,
     thread::vital::{Fault, Vitals},
     tickets::Tickets,
+    worker::{
+        plan::{Plan, Planner},
+        shared::Shared,
+    },
 };
 use crate::{
     access_log::AccessLog,

@@ -21,12 +21,12 @@ use tokio::{
 use tokio_rustls::rustls;
 
 use super::{
-    Worker,
     backend::own::Place,
     connection::{self, Accepted},
     session::held::Arrival,
     stream::{options, sockets::Listener},
     thread::{door, vital::Fault},
+    worker::shared::Worker,
 };
 
 /// The first and the longest pause after a failed accept. Without free descriptors there is nothing to do but to wait for some.

@@ -19,7 +19,6 @@ use hyper::{
 };
 
 use super::{
-    Worker,
     attempts::{Attempt, Attempts},
     backend::{
         body::{AnswerBody, Ending, Keep, Patience, Progress, RequestBody},
@@ -30,10 +29,10 @@ use super::{
     },
     counts::{admission::Admitted, live::ConnectionGuard},
     farewell::{Bid, Farewell},
-    plan::Plan,
     session::held::{Holdings, Opening},
     stream::client_io::Debt,
     thread::alarm::Alarm,
+    worker::{plan::Plan, shared::Worker},
 };
 use crate::{
     access_log::{Record, TlsVersion},

@@ -19,7 +19,6 @@ use tokio::{
 };
 
 use super::{
-    Shared, Worker,
     admin::{self, History},
     backend::{dialer::Dialer, pool::IDLE_TIME},
     connection::{self, Accepted, LAST_CALL},
@@ -27,10 +26,7 @@ use super::{
     counts::{admission::Admission, live::Live},
     handover::Inherited,
     listener::{Crew, HAND_OVER, HandOver},
-    memory,
-    nonces::Nonces,
     orders::book::Orders,
-    plan::Planner,
     session::{
         held::Arrival,
         sessions::{ARRIVALS, Sessions},
@@ -39,6 +35,12 @@ use super::{
     thread::{door, vital::Vitals},
     tickets::Tickets,
     tls::TlsError,
+    worker::{
+        memory,
+        nonces::Nonces,
+        plan::Planner,
+        shared::{Shared, Worker},
+    },
 };
 use crate::{
     access_log::AccessLog,

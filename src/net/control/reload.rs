@@ -14,11 +14,11 @@ use crate::{
         handover::Inherited,
         listener::{Bound, Listening},
         orders::book::Book,
-        plan::Plan,
         server::StartError,
         stream::options,
         tickets::Tickets,
         tls,
+        worker::plan::Plan,
     },
     ws::termination::Cause,
 };

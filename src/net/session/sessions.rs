@@ -47,10 +47,10 @@ use super::{
     stay::{Next, Seen, Stay},
 };
 use crate::net::{
-    Worker,
     orders::{book::Book, inquiry::Inquiry, tally::Ledger},
     stream::sockets::{self, Apart, Epolls},
     thread::{bell::Bell, door::Door, vital::Fault},
+    worker::shared::Worker,
 };
 
 /// The most events that one look at the epoll takes.

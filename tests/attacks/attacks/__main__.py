@@ -22,7 +22,7 @@ assert frames and heads and machine and slow and smuggling  # what they declare 
 STAYS_KIB = 6 * 1024
 STAYS_FILES = 2 * 32 + 6
 WITNESS_PATIENCE = 5
-# As many connections as `net/memory` takes for a burst, and a few.
+# As many connections as `net/worker/memory` takes for a burst, and a few.
 BURST = 300
 
 

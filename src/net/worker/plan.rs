@@ -3,12 +3,13 @@
 
 use std::{collections::HashSet, io, sync::Arc, time::Instant};
 
-use super::{Shared, control::Unknown, tickets::Tickets};
+use super::shared::Shared;
 use crate::{
     access_log::{AccessLog, RouteLog, endings::Endings},
     balance::{Backend, Registry, Upstream},
     config::Config,
     metrics::{Metrics, RoundTripTimes},
+    net::{control::Unknown, tickets::Tickets},
     routing::Route,
     ws::{
         keepalive::Secret,
@@ -18,33 +19,33 @@ use crate::{
 
 /// A configuration, and what its requests and sessions share.
 #[derive(Debug)]
-pub(super) struct Plan {
-    pub(super) config: Config,
+pub(in crate::net) struct Plan {
+    pub(in crate::net) config: Config,
     /// The index is the place of the route in `config.routes`.
-    pub(super) terms: Vec<Terms>,
+    pub(in crate::net) terms: Vec<Terms>,
     /// The index is the one in each route (`Route::upstream`).
-    pub(super) upstreams: Vec<Arc<Upstream>>,
+    pub(in crate::net) upstreams: Vec<Arc<Upstream>>,
     /// `None` = records are not written.
-    pub(super) access_log: Option<AccessLog>,
+    pub(in crate::net) access_log: Option<AccessLog>,
     /// `None` = there is no admin interface to show them.
-    pub(super) endings: Option<Arc<Endings>>,
+    pub(in crate::net) endings: Option<Arc<Endings>>,
 }
 
 /// What the sessions of a route share.
 #[derive(Debug)]
-pub(super) struct Terms {
-    pub(super) log: Arc<RouteLog>,
+pub(in crate::net) struct Terms {
+    pub(in crate::net) log: Arc<RouteLog>,
     /// For sessions that agreed on no extension.
-    pub(super) plain: Arc<Common>,
+    pub(in crate::net) plain: Arc<Common>,
     /// For sessions that agreed on an extension.
-    pub(super) extended: Arc<Common>,
+    pub(in crate::net) extended: Arc<Common>,
 }
 
 /// What every plan of the process is made from.
 #[derive(Debug)]
-pub(super) struct Planner {
-    pub(super) access_log: AccessLog,
-    pub(super) tickets: Arc<Tickets>,
+pub(in crate::net) struct Planner {
+    pub(in crate::net) access_log: AccessLog,
+    pub(in crate::net) tickets: Arc<Tickets>,
     /// `None` = there is no admin interface to show them.
     endings: Option<Arc<Endings>>,
     secret: Secret,
@@ -55,7 +56,7 @@ pub(super) struct Planner {
 impl Planner {
     /// # Errors
     /// The kernel has no random bytes.
-    pub(super) fn new(
+    pub(in crate::net) fn new(
         access_log: AccessLog,
         tickets: Arc<Tickets>,
         endings: Option<Arc<Endings>>,
@@ -68,7 +69,7 @@ impl Planner {
     }
 
     /// Makes a plan. Its backends are those of earlier plans, found by upstream and address, if they still live.
-    pub(super) fn plan(&self, config: Config, now: Instant) -> Plan {
+    pub(in crate::net) fn plan(&self, config: Config, now: Instant) -> Plan {
         let settings = config.upstreams.iter().cloned();
         let upstreams: Vec<_> = settings.map(|settings| self.registry.upstream(settings, now)).collect();
         let access_log = config.log.access.then(|| self.access_log.sampling(config.log.sample_requests));
@@ -94,34 +95,34 @@ impl Planner {
 
 impl Planner {
     /// Forgets the backends that no plan and no session has any more.
-    pub(super) fn forget_gone(&self) {
+    pub(in crate::net) fn forget_gone(&self) {
         self.registry.forget_gone();
     }
 
     /// Whether a route or a backend has lost its last user, so that there is something to forget.
-    pub(super) fn has_gone(&self) -> bool {
+    pub(in crate::net) fn has_gone(&self) -> bool {
         self.metrics.has_gone_route() || self.registry.has_gone()
     }
 
     /// Whether a route or a backend is still in use that this plan, which runs, does not have.
-    pub(super) fn has_more_than(&self, plan: &Plan) -> bool {
+    pub(in crate::net) fn has_more_than(&self, plan: &Plan) -> bool {
         (self.metrics.known_routes(), self.registry.known()) != (plan.terms.len(), plan.backends().count())
     }
 }
 
 impl Plan {
     /// Whether a route has this name.
-    pub(super) fn has_route(&self, name: &str) -> bool {
+    pub(in crate::net) fn has_route(&self, name: &str) -> bool {
         self.config.routes.routes().any(|route| route.name == name)
     }
 
     /// The names of all routes. Looking for many names at once is quicker, and workers wait while orders are changed.
-    pub(super) fn route_names(&self) -> HashSet<&str> {
+    pub(in crate::net) fn route_names(&self) -> HashSet<&str> {
         self.config.routes.routes().map(|route| &*route.name).collect()
     }
 
     /// The backend of this address in the upstream of this name.
-    pub(super) fn backend(&self, upstream: &str, address: &str) -> Result<&Arc<Backend>, Unknown> {
+    pub(in crate::net) fn backend(&self, upstream: &str, address: &str) -> Result<&Arc<Backend>, Unknown> {
         let unknown = |what, name: &str| Unknown { what, name: name.to_owned() };
         let found = self.upstreams.iter().find(|found| found.name() == upstream);
         let found = found.ok_or_else(|| unknown("upstream", upstream))?;
@@ -130,7 +131,7 @@ impl Plan {
     }
 
     /// All backends, with the names of their upstreams.
-    pub(super) fn backends(&self) -> impl Iterator<Item = (&str, &Arc<Backend>)> {
+    pub(in crate::net) fn backends(&self) -> impl Iterator<Item = (&str, &Arc<Backend>)> {
         self.upstreams.iter().flat_map(|upstream| upstream.backends().iter().map(|backend| (upstream.name(), backend)))
     }
 }
@@ -148,12 +149,12 @@ impl Terms {
 
 impl Shared {
     /// The plan for requests and sessions that begin now.
-    pub(super) fn plan(&self) -> Arc<Plan> {
+    pub(in crate::net) fn plan(&self) -> Arc<Plan> {
         Arc::clone(&self.plan.read().unwrap_or_else(std::sync::PoisonError::into_inner))
     }
 
     /// Replaces the plan. What begins from now on is for the new one.
-    pub(super) fn change_plan(&self, plan: Plan) {
+    pub(in crate::net) fn change_plan(&self, plan: Plan) {
         self.admission.unsent.set_limit(plan.config.limits.unsent_memory);
         *self.plan.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Arc::new(plan);
     }

@@ -10,7 +10,7 @@ use siphasher::sip128::{Hasher128, SipHasher13};
 
 /// A counter that is hashed with a random key of the process.
 #[derive(Debug)]
-pub(super) struct Nonces {
+pub(in crate::net) struct Nonces {
     key: [u8; 16],
     count: AtomicU64,
 }
@@ -18,14 +18,14 @@ pub(super) struct Nonces {
 impl Nonces {
     /// # Errors
     /// The kernel has no random bytes.
-    pub(super) fn new() -> io::Result<Self> {
+    pub(in crate::net) fn new() -> io::Result<Self> {
         let mut key = [0; 16];
         getrandom::fill(&mut key).map_err(io::Error::other)?;
         Ok(Self { key, count: AtomicU64::new(0) })
     }
 
     /// Returns a number that differs from all numbers before.
-    pub(super) fn next(&self) -> u128 {
+    pub(in crate::net) fn next(&self) -> u128 {
         let mut hasher = SipHasher13::new_with_key(&self.key);
         hasher.write_u64(self.count.fetch_add(1, Relaxed));
         hasher.finish128().as_u128()

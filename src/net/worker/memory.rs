@@ -11,7 +11,8 @@ use std::{
     time::Duration,
 };
 
-use super::{Shared, libc_calls::trim};
+use super::shared::Shared;
+use crate::net::libc_calls::trim;
 
 /// So many connections are a burst. For fewer, giving memory back is not worth its time, which grows with the number of sessions.
 const BURST: usize = 256;
@@ -22,16 +23,16 @@ const LOOK: Duration = Duration::from_millis(500);
 
 /// Connections that were accepted since memory was last given back.
 #[derive(Debug, Default)]
-pub(super) struct Accepted(AtomicUsize);
+pub(in crate::net) struct Accepted(AtomicUsize);
 
 impl Accepted {
-    pub(super) fn count(&self) {
+    pub(in crate::net) fn count(&self) {
         self.0.fetch_add(1, Relaxed);
     }
 }
 
 /// Gives memory back after each burst, for as long as the process runs.
-pub(super) async fn give_back(shared: Arc<Shared>) {
+pub(in crate::net) async fn give_back(shared: Arc<Shared>) {
     let mut look = tokio::time::interval(LOOK);
     loop {
         look.tick().await;

@@ -1,0 +1,6 @@
+//! What a worker has, and what all workers share.
+
+pub(super) mod memory;
+pub(super) mod nonces;
+pub(super) mod plan;
+pub(super) mod shared;

@@ -1,0 +1,48 @@
+//! What all workers share, and what one worker has of its own.
+
+use std::sync::{Arc, Mutex, RwLock};
+
+use tokio::sync::mpsc::Sender;
+
+use super::{memory::Accepted, nonces::Nonces, plan::Plan};
+use crate::{
+    headers::Strangers,
+    metrics::Metrics,
+    net::{
+        backend::{dialer::Dialer, own::Own},
+        counts::{admission::Admission, live::Live},
+        orders::book::Orders,
+        session::held::Arrival,
+        thread::vital::Vitals,
+    },
+    traces::Traces,
+};
+
+/// What all workers share for as long as the process runs. Counts are atomic, or have a short lock of their own.
+#[derive(Debug)]
+pub(in crate::net) struct Shared {
+    /// Behind a lock, because a reload replaces the plan. The lock is held for the copy of a pointer.
+    pub(in crate::net) plan: RwLock<Arc<Plan>>,
+    pub(in crate::net) live: Arc<Live>,
+    pub(in crate::net) admission: Arc<Admission>,
+    pub(in crate::net) nonces: Nonces,
+    pub(in crate::net) accepted: Accepted,
+    /// Behind a lock, which is taken only for requests with forwarding headers that are not believed.
+    pub(in crate::net) strangers: Mutex<Strangers>,
+    pub(in crate::net) orders: Orders,
+    pub(in crate::net) own: Arc<Own>,
+    pub(in crate::net) metrics: Arc<Metrics>,
+    pub(in crate::net) traces: Traces,
+    pub(in crate::net) vitals: Vitals,
+}
+
+/// One thread and runtime of the process.
+#[derive(Debug)]
+pub(in crate::net) struct Worker {
+    /// The worker's number. Worker 0 accepts.
+    pub(in crate::net) index: usize,
+    pub(in crate::net) shared: Arc<Shared>,
+    pub(in crate::net) dialer: Dialer,
+    /// Takes new sessions to this worker's loop, and questions about its sessions.
+    pub(in crate::net) sessions: Sender<Arrival>,
+}
