@@ -482,7 +482,7 @@ mod tests {
         RouteLog::new(Some(log.clone()), None, "chat.example.com/ws/", "chat", counted())
     }
 
-    /// A request whose 101 was believed, in the state in which `net::proxy` leaves it.
+    /// A request whose 101 was believed, in the state in which `net::request::proxy` leaves it.
     fn request(log: &AccessLog) -> Record {
         let mut record = Record::new(Some(log.clone()), IpAddr::from([192, 0, 2, 1]), "GET", "/ws/room");
         record.time = "2026-01-02T03:04:05.123456789Z".parse().unwrap();

@@ -24,7 +24,7 @@ use tokio_rustls::{TlsAcceptor, rustls};
 use super::{
     counts::live::ConnectionGuard,
     orders::book::Orders,
-    proxy::{self, Client, Leaving},
+    request::proxy::{self, Client, Leaving},
     stream::{client_io::ClientIo, plain_or_tls::Stream, sockets::Socket},
     worker::shared::{Shared, Worker},
 };

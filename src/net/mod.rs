@@ -5,19 +5,17 @@
 //! [`relay`] is one session.
 
 pub mod admin;
-mod attempts;
 pub(crate) mod backend;
 mod connection;
 pub mod control;
 mod counts;
 mod expiry;
-mod farewell;
 pub mod handover;
 mod libc_calls;
 pub mod limits;
 mod listener;
 pub mod orders;
-mod proxy;
+mod request;
 pub mod server;
 pub mod session;
 mod socket_file;

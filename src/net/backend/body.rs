@@ -28,7 +28,7 @@ use crate::{
     balance::Pick,
     error::{Error, Kind},
     headers,
-    net::{proxy::Connection, stream::client_io::Debt},
+    net::{request::proxy::Connection, stream::client_io::Debt},
     routing::RouteTimeouts,
     ws::termination::Cause,
 };

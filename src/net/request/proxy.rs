@@ -20,19 +20,7 @@ use hyper::{
 
 use super::{
     attempts::{Attempt, Attempts},
-    backend::{
-        body::{AnswerBody, Ending, Keep, Patience, Progress, RequestBody},
-        dialer::{Answered, Greeting, Switched, Terms, is_repeatable},
-        handshake::switching,
-        pool::Bonds,
-        request::{self, Purpose},
-    },
-    counts::{admission::Admitted, live::ConnectionGuard},
     farewell::{Bid, Farewell},
-    session::held::{Holdings, Opening},
-    stream::client_io::Debt,
-    thread::alarm::Alarm,
-    worker::{plan::Plan, shared::Worker},
 };
 use crate::{
     access_log::{Record, TlsVersion},
@@ -40,6 +28,20 @@ use crate::{
     config::Config,
     error::{Error, Kind},
     headers::{self, Reach},
+    net::{
+        backend::{
+            body::{AnswerBody, Ending, Keep, Patience, Progress, RequestBody},
+            dialer::{Answered, Greeting, Switched, Terms, is_repeatable},
+            handshake::switching,
+            pool::Bonds,
+            request::{self, Purpose},
+        },
+        counts::{admission::Admitted, live::ConnectionGuard},
+        session::held::{Holdings, Opening},
+        stream::client_io::Debt,
+        thread::alarm::Alarm,
+        worker::{plan::Plan, shared::Worker},
+    },
     routing::Route,
     ws::handshake::{self, Agreed, BadHandshake, Offer},
 };
@@ -54,24 +56,24 @@ static VIA_HERE: HeaderValue = HeaderValue::from_static(headers::VIA_1_1);
 
 /// Who connected, and how.
 #[derive(Debug)]
-pub(super) struct Client {
-    pub(super) sender: SocketAddr,
+pub(in crate::net) struct Client {
+    pub(in crate::net) sender: SocketAddr,
     /// The port that the client connected to.
-    pub(super) port: u16,
-    pub(super) tls: Option<TlsVersion>,
+    pub(in crate::net) port: u16,
+    pub(in crate::net) tls: Option<TlsVersion>,
     /// The client speaks plain HTTP on a port for TLS.
-    pub(super) is_misled: bool,
+    pub(in crate::net) is_misled: bool,
 }
 
 /// What a request knows of the connection that it came on.
 #[derive(Debug)]
-pub(super) struct Connection {
-    pub(super) worker: Arc<Worker>,
-    pub(super) client: Client,
-    pub(super) debt: Debt,
+pub(in crate::net) struct Connection {
+    pub(in crate::net) worker: Arc<Worker>,
+    pub(in crate::net) client: Client,
+    pub(in crate::net) debt: Debt,
     /// Connections with backends that belong to this connection. No request of another may use them.
-    pub(super) bonds: Bonds,
-    pub(super) guard: ConnectionGuard,
+    pub(in crate::net) bonds: Bonds,
+    pub(in crate::net) guard: ConnectionGuard,
     /// Rings when an answer takes too long.
     alarm: Mutex<Alarm>,
     /// Set when a request leaves HTTP. Behind a lock because tasks must be `Send`; only this connection's task takes the lock.
@@ -80,14 +82,14 @@ pub(super) struct Connection {
 
 /// What a connection becomes when it leaves HTTP. Its stream is ours from then on, and a 101 is still to be written.
 #[derive(Debug)]
-pub(super) enum Leaving {
+pub(in crate::net) enum Leaving {
     Session(Box<Opening>),
     Farewell(Box<Bid>),
 }
 
 impl Leaving {
     /// Notes that the client's connection ended before anything was sent.
-    pub(super) fn fail(self) {
+    pub(in crate::net) fn fail(self) {
         match self {
             Self::Session(opening) => opening.fail(),
             // The record tells of the refusal, and that no answer was sent.
@@ -139,7 +141,7 @@ struct Upgraded {
 }
 
 impl Connection {
-    pub(super) fn new(worker: Arc<Worker>, client: Client, debt: Debt, guard: ConnectionGuard) -> Self {
+    pub(in crate::net) fn new(worker: Arc<Worker>, client: Client, debt: Debt, guard: ConnectionGuard) -> Self {
         Self {
             worker,
             client,
@@ -153,7 +155,7 @@ impl Connection {
 
     /// What the connection becomes, if its last request has left HTTP. To be called after each poll of hyper. `None`
     /// while hyper still has bytes of an earlier answer that the client does not take.
-    pub(super) fn take_leaving(&self) -> Option<Leaving> {
+    pub(in crate::net) fn take_leaving(&self) -> Option<Leaving> {
         if self.debt.is_unsent() {
             return None;
         }
@@ -161,7 +163,7 @@ impl Connection {
     }
 
     /// What the connection would have become, if hyper has ended first. Bytes of earlier answers may still be unsent.
-    pub(super) fn give_up_leaving(&self) -> Option<Leaving> {
+    pub(in crate::net) fn give_up_leaving(&self) -> Option<Leaving> {
         self.leaving.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
@@ -173,7 +175,7 @@ impl Connection {
 }
 
 /// Answers one request.
-pub(super) async fn answer(connection: &Arc<Connection>, request: Request<Incoming>) -> Response<AnswerBody> {
+pub(in crate::net) async fn answer(connection: &Arc<Connection>, request: Request<Incoming>) -> Response<AnswerBody> {
     connection.debt.is_paid();
     let plan = connection.worker.shared.plan();
     let trusted = &plan.config.trusted_proxies;

@@ -11,20 +11,20 @@ use std::{
 use hyper::StatusCode;
 use tokio::time::timeout;
 
-use super::{
-    backend::pool::{Bond, Link},
-    thread::door::answering,
-};
 use crate::{
     access_log::Record,
     balance::{Destination, Key, Pick, Tried, Unavailable, Upstream},
     error::{Error, Kind},
     metrics::Metrics,
+    net::{
+        backend::pool::{Bond, Link},
+        thread::door::answering,
+    },
 };
 
 /// The backends that are tried for one request.
 #[derive(Debug)]
-pub(super) struct Attempts<'a> {
+pub(in crate::net) struct Attempts<'a> {
     upstream: &'a Arc<Upstream>,
     key: Key,
     metrics: &'a Metrics,
@@ -36,20 +36,20 @@ pub(super) struct Attempts<'a> {
 
 /// A backend to be tried.
 #[derive(Debug)]
-pub(super) struct Attempt {
-    pub(super) pick: Pick,
+pub(in crate::net) struct Attempt {
+    pub(in crate::net) pick: Pick,
     /// The client's own connection with the backend, if there is one.
-    pub(super) link: Option<Link>,
+    pub(in crate::net) link: Option<Link>,
 }
 
 impl<'a> Attempts<'a> {
     /// `bond`: a connection with a backend of this upstream that belongs to the client's connection. It is tried first.
-    pub(super) fn new(upstream: &'a Arc<Upstream>, key: Key, bond: Option<Bond>, metrics: &'a Metrics) -> Self {
+    pub(in crate::net) fn new(upstream: &'a Arc<Upstream>, key: Key, bond: Option<Bond>, metrics: &'a Metrics) -> Self {
         Self { upstream, key, metrics, bond, tried: Tried::default(), failure: None }
     }
 
     /// The next backend. If none is left: the last failure, or that there was no backend to try.
-    pub(super) fn next(&mut self, record: &mut Record) -> Result<Attempt, Error> {
+    pub(in crate::net) fn next(&mut self, record: &mut Record) -> Result<Attempt, Error> {
         if let Some(attempt) = self.resume(false, record) {
             return Ok(attempt);
         }
@@ -99,12 +99,12 @@ impl<'a> Attempts<'a> {
     }
 
     /// Where an attempt connects to.
-    pub(super) fn destination<'b>(&'b self, pick: &'b Pick) -> Destination<'b> {
+    pub(in crate::net) fn destination<'b>(&'b self, pick: &'b Pick) -> Destination<'b> {
         self.upstream.destination(pick, &self.key)
     }
 
     /// Notes a failure. `Err` if no other backend may be tried.
-    pub(super) fn fail(
+    pub(in crate::net) fn fail(
         &mut self,
         pick: &mut Pick,
         error: Error,

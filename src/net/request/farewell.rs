@@ -13,14 +13,13 @@ use tokio::{
     time::timeout,
 };
 
-use super::{
-    backend::handshake::switching, counts::live::ConnectionGuard, proxy::Connection, stream::client_io::ClientIo,
-};
+use super::proxy::Connection;
 use crate::{
     access_log::Record,
     config::Refuse,
     error::Error,
     headers,
+    net::{backend::handshake::switching, counts::live::ConnectionGuard, stream::client_io::ClientIo},
     ws::{
         close::{CloseCode, close_frame},
         handshake,
@@ -33,14 +32,14 @@ const DISCARDED: usize = 512;
 
 /// What the answer to a handshake needs, taken from the request before it is served.
 #[derive(Debug)]
-pub(super) struct Farewell {
+pub(in crate::net) struct Farewell {
     accept: HeaderValue,
     subprotocol: Option<HeaderValue>,
 }
 
 /// A refusal that is being sent: a 101 and a Close.
 #[derive(Debug)]
-pub(super) struct Bid {
+pub(in crate::net) struct Bid {
     words: Vec<u8>,
     /// The reason in the Close.
     reason: &'static str,
@@ -66,7 +65,7 @@ impl Farewell {
     }
 
     /// Answers the handshake. The record gets the reason now, and what was sent once it is sent.
-    pub(super) fn bid(
+    pub(in crate::net) fn bid(
         self,
         connection: &Connection,
         permit: OwnedSemaphorePermit,
@@ -87,7 +86,7 @@ impl Farewell {
 impl Bid {
     /// Sends the refusal, then reads and discards until the client's FIN, for `timeouts.close` at most. Closing over
     /// unread bytes would send a reset, which destroys the Close.
-    pub(super) async fn say(mut self, mut client: ClientIo) {
+    pub(in crate::net) async fn say(mut self, mut client: ClientIo) {
         let said = timeout(self.patience, async {
             client.write_all(&self.words).await.ok()?;
             self.note_said();

@@ -1,0 +1,5 @@
+//! One request, from its head to its answer or its session.
+
+pub(super) mod attempts;
+pub(super) mod farewell;
+pub(super) mod proxy;
