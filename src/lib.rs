@@ -2,8 +2,8 @@
 //!
 //! A session runs through the code in this order:
 //!
-//! 1. `net::listener` accepts a connection.
-//! 2. `net::connection` has hyper parse its HTTP.
+//! 1. `net::front::listener` accepts a connection.
+//! 2. `net::front::serve` has hyper parse its HTTP.
 //! 3. `net::request::proxy` finds the route, picks a backend, connects, and checks the handshake.
 //! 4. `net::request::proxy` then forwards plain HTTP, or hands both streams to [`net::session::relay`].
 //! 5. [`net::session::relay`] drives a [`ws::session::Session`] until the session ends. Then its [`access_log::Record`] is

@@ -12,7 +12,7 @@ use super::{
     file::{Backend, File, Listener, Route, Upstream},
     resolve::{self, Problem},
 };
-use crate::net::{admin, tls};
+use crate::net::{admin, front::tls};
 
 /// A configuration that can run.
 #[derive(Debug)]

@@ -22,8 +22,11 @@ use super::{
     backend::prober::{self, Checks},
     counts::live::Live,
     expiry,
+    front::{
+        listener::{Bound, Crew, Listening},
+        tickets::Tickets,
+    },
     handover::Sockets,
-    listener::{Bound, Crew, Listening},
     orders::{
         book::{Book, Order, spread},
         inquiry::{Found, Kill, Question, Search},
@@ -33,7 +36,6 @@ use super::{
     server::StartError,
     session::held::Arrival,
     thread::vital::{Fault, Vitals},
-    tickets::Tickets,
     worker::{
         plan::{Plan, Planner},
         shared::Shared,

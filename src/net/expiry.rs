@@ -4,7 +4,7 @@ use std::path::Path;
 
 use jiff::{Timestamp, tz::TimeZone};
 
-use super::tls;
+use super::front::tls;
 
 /// DER tags (X.690 §8) of the fields up to the validity of a certificate (RFC 5280 §4.1).
 const SEQUENCE: u8 = 0x30;

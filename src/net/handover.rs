@@ -33,8 +33,8 @@ use tokio::{io::Interest, time::timeout};
 pub(super) use self::parcel::Sockets;
 use super::{
     control::Control,
+    front::tickets::Tickets,
     socket_file::{self, Answer, FileId, SocketFile},
-    tickets::Tickets,
 };
 
 /// How long each step may take. In one of them the successor reads certificates and starts its threads.

@@ -6,14 +6,13 @@
 
 pub mod admin;
 pub(crate) mod backend;
-mod connection;
 pub mod control;
 mod counts;
 mod expiry;
+pub mod front;
 pub mod handover;
 mod libc_calls;
 pub mod limits;
-mod listener;
 pub mod orders;
 mod request;
 pub mod server;
@@ -21,6 +20,4 @@ pub mod session;
 mod socket_file;
 pub mod stream;
 pub mod thread;
-pub mod tickets;
-pub mod tls;
 mod worker;

@@ -21,11 +21,15 @@ use tokio::{
 use super::{
     admin::{self, History},
     backend::{dialer::Dialer, pool::IDLE_TIME},
-    connection::{self, Accepted, LAST_CALL},
     control::{self, Control},
     counts::{admission::Admission, live::Live},
+    front::{
+        listener::{Crew, HAND_OVER, HandOver},
+        serve::{self, Accepted, LAST_CALL},
+        tickets::Tickets,
+        tls::TlsError,
+    },
     handover::Inherited,
-    listener::{Crew, HAND_OVER, HandOver},
     orders::book::Orders,
     session::{
         held::Arrival,
@@ -33,8 +37,6 @@ use super::{
     },
     stream::{options, sockets},
     thread::{door, vital::Vitals},
-    tickets::Tickets,
-    tls::TlsError,
     worker::{
         memory,
         nonces::Nonces,
@@ -393,7 +395,7 @@ async fn work(
 async fn serve_inbox(worker: Arc<Worker>, mut inbox: mpsc::Receiver<Accepted>) {
     while let Some(accepted) = inbox.recv().await {
         // Boxed, because the runtime moves a future several times before it first polls it.
-        tokio::spawn(Box::pin(connection::serve(Arc::clone(&worker), accepted)));
+        tokio::spawn(Box::pin(serve::serve(Arc::clone(&worker), accepted)));
     }
     // No more connections can come. Those that are served go on until the process stops this worker.
     std::future::pending().await

@@ -11,13 +11,15 @@ use crate::{
     net::{
         admin::Access,
         backend::prober::Checks,
+        front::{
+            listener::{Bound, Listening},
+            tickets::Tickets,
+            tls,
+        },
         handover::Inherited,
-        listener::{Bound, Listening},
         orders::book::Book,
         server::StartError,
         stream::options,
-        tickets::Tickets,
-        tls,
         worker::plan::Plan,
     },
     ws::termination::Cause,

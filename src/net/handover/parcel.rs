@@ -24,8 +24,8 @@ use rustix::{
 use zeroize::Zeroizing;
 
 use crate::net::{
+    front::tickets::Tickets,
     socket_file::{FileId, SocketFile},
-    tickets::Tickets,
 };
 
 /// The most sockets in one message, a limit of the kernel (`SCM_MAX_FD`).

@@ -9,7 +9,7 @@ use crate::{
     balance::{Backend, Registry, Upstream},
     config::Config,
     metrics::{Metrics, RoundTripTimes},
-    net::{control::Unknown, tickets::Tickets},
+    net::{control::Unknown, front::tickets::Tickets},
     routing::Route,
     ws::{
         keepalive::Secret,

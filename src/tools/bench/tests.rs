@@ -20,7 +20,7 @@ use tokio_rustls::TlsAcceptor;
 use super::*;
 use crate::{
     config::{CertificateFiles, Tls},
-    net::{tickets::Tickets, tls},
+    net::front::{tickets::Tickets, tls},
     tools::echo::{self, Backend},
     ws::handshake::accept_for,
 };

@@ -17,7 +17,7 @@ use tokio_rustls::{
 };
 
 use super::BenchError;
-use crate::net::tls::ALPN;
+use crate::net::front::tls::ALPN;
 
 /// Makes a client of TLS. Without `resumption`, each connection makes a full handshake.
 ///

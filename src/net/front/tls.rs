@@ -275,7 +275,7 @@ fn names(chain: &[CertificateDer<'_>]) -> Result<Vec<String>, webpki::Error> {
     Ok(leaf.valid_dns_names().map(str::to_ascii_lowercase).collect())
 }
 
-pub(super) fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+pub(in crate::net) fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let pem = read(path)?;
     let chain: Vec<_> = rustls_pemfile::certs(&mut pem.as_slice())
         .collect::<Result<_, _>>()

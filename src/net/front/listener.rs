@@ -20,9 +20,9 @@ use tokio::{
 };
 use tokio_rustls::rustls;
 
-use super::{
+use super::serve::{self, Accepted};
+use crate::net::{
     backend::own::Place,
-    connection::{self, Accepted},
     session::held::Arrival,
     stream::{options, sockets::Listener},
     thread::{door, vital::Fault},
@@ -33,21 +33,21 @@ use super::{
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(1));
 
 /// The most connections that wait for a worker. If more come, they wait in the kernel's backlog.
-pub(super) const HAND_OVER: usize = 1024;
+pub(in crate::net) const HAND_OVER: usize = 1024;
 
 /// Where a worker takes connections that were accepted for it.
-pub(super) type HandOver = mpsc::Sender<Accepted>;
+pub(in crate::net) type HandOver = mpsc::Sender<Accepted>;
 
 /// A listener, as the rest of the process knows it. Dropping it ends the accept loop.
 #[derive(Debug)]
-pub(super) struct Listening {
+pub(in crate::net) struct Listening {
     /// The address in the file.
-    pub(super) bind: SocketAddr,
+    pub(in crate::net) bind: SocketAddr,
     /// The address that the socket is really bound to.
-    pub(super) place: Place,
+    pub(in crate::net) place: Place,
     /// The socket of the loop, once more: to set its options, and to hand it over.
-    pub(super) socket: std::net::TcpListener,
-    pub(super) face: Arc<Face>,
+    pub(in crate::net) socket: std::net::TcpListener,
+    pub(in crate::net) face: Arc<Face>,
     /// Dropped to end the loop.
     stop: oneshot::Sender<()>,
     ended: JoinHandle<()>,
@@ -55,7 +55,7 @@ pub(super) struct Listening {
 
 /// What an accept loop looks at for each connection.
 #[derive(Debug)]
-pub(super) struct Face {
+pub(in crate::net) struct Face {
     /// The port of the listener.
     port: u16,
     /// Behind a lock, because a reload reads the certificates again. Only the accept loop waits for it.
@@ -68,24 +68,24 @@ pub(super) struct Face {
 
 /// A bound socket, and how to speak with its clients.
 #[derive(Debug)]
-pub(super) struct Bound {
-    pub(super) bind: SocketAddr,
-    pub(super) socket: std::net::TcpListener,
-    pub(super) tls: Option<Arc<rustls::ServerConfig>>,
+pub(in crate::net) struct Bound {
+    pub(in crate::net) bind: SocketAddr,
+    pub(in crate::net) socket: std::net::TcpListener,
+    pub(in crate::net) tls: Option<Arc<rustls::ServerConfig>>,
     /// Another process keeps this socket, too.
-    pub(super) is_shared: bool,
+    pub(in crate::net) is_shared: bool,
 }
 
 /// The workers that serve what is accepted.
 #[derive(Debug, Clone)]
-pub(super) struct Crew {
+pub(in crate::net) struct Crew {
     /// The first worker, which accepts for all.
-    pub(super) first: Arc<Worker>,
-    pub(super) runtime: Handle,
+    pub(in crate::net) first: Arc<Worker>,
+    pub(in crate::net) runtime: Handle,
     /// By worker: where its connections go. The first worker's is not used.
-    pub(super) others: Vec<HandOver>,
+    pub(in crate::net) others: Vec<HandOver>,
     /// By worker: where to send new sessions, and questions about its sessions.
-    pub(super) sessions: Vec<mpsc::Sender<Arrival>>,
+    pub(in crate::net) sessions: Vec<mpsc::Sender<Arrival>>,
 }
 
 impl Crew {
@@ -93,7 +93,7 @@ impl Crew {
     ///
     /// # Errors
     /// The socket cannot be duplicated.
-    pub(super) fn accept(&self, bound: Bound) -> io::Result<Listening> {
+    pub(in crate::net) fn accept(&self, bound: Bound) -> io::Result<Listening> {
         let Bound { bind, socket, tls, is_shared } = bound;
         let place = Place::of(&socket)?;
         let address = place.address;
@@ -123,23 +123,23 @@ impl Listening {
     ///
     /// # Errors
     /// Out of descriptors.
-    pub(super) fn lend(&self) -> io::Result<std::net::TcpListener> {
+    pub(in crate::net) fn lend(&self) -> io::Result<std::net::TcpListener> {
         self.face.is_lent.store(true, Relaxed);
         self.socket.try_clone()
     }
 
     /// Takes the socket back, because the successor has gone.
-    pub(super) fn own(&self) {
+    pub(in crate::net) fn own(&self) {
         self.face.is_lent.store(false, Relaxed);
     }
 
     /// Whether another process keeps this socket.
-    pub(super) fn is_shared(&self) -> bool {
+    pub(in crate::net) fn is_shared(&self) -> bool {
         self.face.is_shared
     }
 
     /// Ends the loop. The handle is ready when nothing is accepted any more and the socket is closed.
-    pub(super) fn end(self) -> JoinHandle<()> {
+    pub(in crate::net) fn end(self) -> JoinHandle<()> {
         let Self { socket, stop, ended, .. } = self;
         // This copy is closed first. The loop accepts all clients that still wait before it closes its own, which must
         // be the last one.
@@ -151,7 +151,7 @@ impl Listening {
 
 impl Face {
     /// Changes the TLS of connections that are accepted from now on.
-    pub(super) fn change_tls(&self, tls: Option<Arc<rustls::ServerConfig>>) {
+    pub(in crate::net) fn change_tls(&self, tls: Option<Arc<rustls::ServerConfig>>) {
         *self.tls.write().unwrap_or_else(PoisonError::into_inner) = tls;
     }
 }
@@ -229,7 +229,7 @@ impl Acceptor {
         let accepted = Accepted { stream, sender, port: self.face.port, tls, guard };
         if worker == 0 {
             // Boxed, because the runtime moves a future several times before it first polls it.
-            tokio::spawn(Box::pin(connection::serve(Arc::clone(first), accepted)));
+            tokio::spawn(Box::pin(serve::serve(Arc::clone(first), accepted)));
         } else if others[worker].send(accepted).await.is_err() {
             // The worker has stopped, which means that the process is stopping.
             tracing::warn!(client = %sender, "a connection could not be handed to its worker");

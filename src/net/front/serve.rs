@@ -21,35 +21,35 @@ use mio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::{TlsAcceptor, rustls};
 
-use super::{
-    counts::live::ConnectionGuard,
-    orders::book::Orders,
-    request::proxy::{self, Client, Leaving},
-    stream::{client_io::ClientIo, plain_or_tls::Stream, sockets::Socket},
-    worker::shared::{Shared, Worker},
-};
 use crate::{
     access_log::{Record, TlsVersion},
     error::{Error, Kind},
     headers,
+    net::{
+        counts::live::ConnectionGuard,
+        orders::book::Orders,
+        request::proxy::{self, Client, Leaving},
+        stream::{client_io::ClientIo, plain_or_tls::Stream, sockets::Socket},
+        worker::shared::{Shared, Worker},
+    },
 };
 
 /// In a drain: how long connections that wait for a request stay open. Requests that are on their way already get a 503.
-pub(super) const LAST_CALL: Duration = Duration::from_secs(1);
+pub(in crate::net) const LAST_CALL: Duration = Duration::from_secs(1);
 
 /// A client's connection, on its way to its worker.
 #[derive(Debug)]
-pub(super) struct Accepted {
-    pub(super) stream: TcpStream,
-    pub(super) sender: SocketAddr,
+pub(in crate::net) struct Accepted {
+    pub(in crate::net) stream: TcpStream,
+    pub(in crate::net) sender: SocketAddr,
     /// The port that the client connected to.
-    pub(super) port: u16,
-    pub(super) tls: Option<Arc<rustls::ServerConfig>>,
-    pub(super) guard: ConnectionGuard,
+    pub(in crate::net) port: u16,
+    pub(in crate::net) tls: Option<Arc<rustls::ServerConfig>>,
+    pub(in crate::net) guard: ConnectionGuard,
 }
 
 /// Serves a connection to its end, or until a session takes it over.
-pub(super) async fn serve(worker: Arc<Worker>, accepted: Accepted) {
+pub(in crate::net) async fn serve(worker: Arc<Worker>, accepted: Accepted) {
     let Accepted { stream, sender, port, tls, guard } = accepted;
     let shared = &worker.shared;
     let plan = shared.plan();
