@@ -27,9 +27,11 @@ use crate::{
     config::{self, Config, Diagnostics, Loaded, LogFormat, Tls},
     lines::{Bounds, Lines, Output},
     net::{
-        control::{Control, Leaving},
-        handover::{Handover, Inherited},
-        limits,
+        operate::{
+            control::{Control, Leaving},
+            handover::{Handover, Inherited},
+            limits,
+        },
         orders::observed::LOG_TARGET,
         server::{Drained, LAST_WORDS, Server},
         thread::vital::Fault,

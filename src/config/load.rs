@@ -12,7 +12,7 @@ use super::{
     file::{Backend, File, Listener, Route, Upstream},
     resolve::{self, Problem},
 };
-use crate::net::{admin, front::tls};
+use crate::net::{front::tls, operate::admin};
 
 /// A configuration that can run.
 #[derive(Debug)]

@@ -1,23 +1,19 @@
 //! The only rooms that wait: sockets, TLS, HTTP, timers.
 //!
-//! [`server`] starts and drains; `listener` accepts; `connection` speaks HTTP with one client. `proxy` is the file to
-//! read first: one request from its head to its answer or its session. `upstream` is one attempt at a backend;
-//! [`relay`] is one session.
+//! [`server`] starts and drains. The wings stand in the order of a session's life: [`front`] leads a client to its first
+//! request, `request` answers the request or opens its session, `backend` is the way to a backend, and [`session`] relays.
+//! `request::proxy` is the file to read first.
 
-pub mod admin;
 pub(crate) mod backend;
-pub mod control;
 mod counts;
 mod expiry;
 pub mod front;
-pub mod handover;
 mod libc_calls;
-pub mod limits;
+pub mod operate;
 pub mod orders;
 mod request;
 pub mod server;
 pub mod session;
-mod socket_file;
 pub mod stream;
 pub mod thread;
 mod worker;

@@ -19,9 +19,7 @@ use tokio::{
 };
 
 use super::{
-    admin::{self, History},
     backend::{dialer::Dialer, pool::IDLE_TIME},
-    control::{self, Control},
     counts::{admission::Admission, live::Live},
     front::{
         listener::{Crew, HAND_OVER, HandOver},
@@ -29,7 +27,11 @@ use super::{
         tickets::Tickets,
         tls::TlsError,
     },
-    handover::Inherited,
+    operate::{
+        admin::{self, History},
+        control::{self, Control},
+        handover::Inherited,
+    },
     orders::book::Orders,
     session::{
         held::Arrival,

@@ -49,7 +49,7 @@ use self::{
     worker::{Order, Worker},
 };
 pub use self::{error::BenchError, report::Report, target::Target};
-use crate::net::limits;
+use crate::net::operate::limits;
 
 /// The most bytes of a message: as many as the echo backend takes.
 pub const MAX_SIZE: usize = super::echo::MAX_MESSAGE;

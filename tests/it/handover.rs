@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-use longwire::net::handover::{Handover, Inherited};
+use longwire::net::operate::handover::{Handover, Inherited};
 use tokio::net::TcpStream;
 use tokio_rustls::rustls::HandshakeKind;
 

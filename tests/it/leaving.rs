@@ -9,7 +9,7 @@ use std::{
     thread,
 };
 
-use longwire::{config::AdminBind, net::control::Leaving};
+use longwire::{config::AdminBind, net::operate::control::Leaving};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::harness::{

@@ -1,6 +1,6 @@
 //! Another configuration while sessions live: nothing that has begun is lost, and the counts go on.
 
-use longwire::net::control::ReloadError;
+use longwire::net::operate::control::ReloadError;
 
 use crate::harness::{
     Backend, Proxy, Setup, Wire,

@@ -13,7 +13,7 @@ use super::observed::{Choices, Chosen, TooMany};
 use crate::{
     balance::Backend,
     error::Kind,
-    net::control::Leaving,
+    net::operate::control::Leaving,
     ws::{close::CloseCode, session::Notice, termination::Cause},
 };
 

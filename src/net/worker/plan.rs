@@ -9,7 +9,7 @@ use crate::{
     balance::{Backend, Registry, Upstream},
     config::Config,
     metrics::{Metrics, RoundTripTimes},
-    net::{control::Unknown, front::tickets::Tickets},
+    net::{front::tickets::Tickets, operate::control::Unknown},
     routing::Route,
     ws::{
         keepalive::Secret,

@@ -11,8 +11,10 @@ use longwire::{
     access_log::AccessLog,
     config::{self, Config, LogFormat},
     net::{
-        control::{Control, Reloaded},
-        handover::Inherited,
+        operate::{
+            control::{Control, Reloaded},
+            handover::Inherited,
+        },
         server::{Drained, Server},
     },
 };

@@ -9,14 +9,13 @@ use crate::{
     config::{self, Config, Diagnostics, Listener, Loaded, Tcp},
     metrics::Reload,
     net::{
-        admin::Access,
         backend::prober::Checks,
         front::{
             listener::{Bound, Listening},
             tickets::Tickets,
             tls,
         },
-        handover::Inherited,
+        operate::{admin::Access, handover::Inherited},
         orders::book::Book,
         server::StartError,
         stream::options,

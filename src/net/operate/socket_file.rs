@@ -29,7 +29,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// The file of a socket. Dropping this removes the file, unless another process has the socket too, or something else
 /// is at the path by then.
 #[derive(Debug)]
-pub(super) struct SocketFile {
+pub(in crate::net) struct SocketFile {
     path: PathBuf,
     id: FileId,
     /// No other process listens on this socket, or is about to.
@@ -38,7 +38,7 @@ pub(super) struct SocketFile {
 
 /// The identity of a file, whatever path leads to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct FileId {
+pub(in crate::net) struct FileId {
     device: u64,
     inode: u64,
 }
@@ -47,11 +47,11 @@ impl FileId {
     pub(super) const BYTES: usize = 16;
 
     /// For another process on this machine.
-    pub(super) fn to_bytes(self) -> [u8; Self::BYTES] {
+    pub(in crate::net) fn to_bytes(self) -> [u8; Self::BYTES] {
         ((u128::from(self.device) << 64) | u128::from(self.inode)).to_ne_bytes()
     }
 
-    pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
+    pub(in crate::net) fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let both = u128::from_ne_bytes(bytes.try_into().ok()?);
         let [device, inode] = [both >> 64, both & u128::from(u64::MAX)].map(u64::try_from);
         Some(Self { device: device.ok()?, inode: inode.ok()? })
@@ -61,24 +61,24 @@ impl FileId {
     ///
     /// # Errors
     /// Those of lstat(2).
-    pub(super) fn at(path: &Path) -> io::Result<Self> {
+    pub(in crate::net) fn at(path: &Path) -> io::Result<Self> {
         let found = fs::symlink_metadata(path)?;
         Ok(Self { device: found.dev(), inode: found.ino() })
     }
 }
 
 impl SocketFile {
-    pub(super) const fn id(&self) -> FileId {
+    pub(in crate::net) const fn id(&self) -> FileId {
         self.id
     }
 
     /// Gives the socket to another process too. From now on, dropping this does not remove the file.
-    pub(super) fn lend(&self) {
+    pub(in crate::net) fn lend(&self) {
         self.is_ours.store(false, Relaxed);
     }
 
     /// Takes the socket back, because the other process has gone or does not want it.
-    pub(super) fn own(&self) {
+    pub(in crate::net) fn own(&self) {
         self.is_ours.store(true, Relaxed);
     }
 }
@@ -96,7 +96,7 @@ impl Drop for SocketFile {
 ///
 /// # Errors
 /// `AddrInUse`: another process answers there. Any other error stays until somebody removes what is at the path.
-pub(super) fn bind(path: &Path, inherited: &mut Inherited) -> io::Result<(UnixListener, SocketFile)> {
+pub(in crate::net) fn bind(path: &Path, inherited: &mut Inherited) -> io::Result<(UnixListener, SocketFile)> {
     if let Some((listener, id)) = inherited.take_path(path) {
         let file = SocketFile { path: path.to_owned(), id, is_ours: AtomicBool::new(false) };
         return Ok((listener, file));
@@ -157,7 +157,7 @@ fn clear(path: &Path) -> io::Result<()> {
 
 /// The outcome of a call to a path.
 #[derive(Debug)]
-pub(super) enum Answer {
+pub(in crate::net) enum Answer {
     Nobody,
     Connected(UnixStream),
     /// A process answers there, and its queue is full.
@@ -168,7 +168,7 @@ pub(super) enum Answer {
 ///
 /// # Errors
 /// Any error that does not tell whether a process answers there.
-pub(super) fn call(path: &Path) -> io::Result<Answer> {
+pub(in crate::net) fn call(path: &Path) -> io::Result<Answer> {
     let caller = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     // A blocking connect would wait for as long as the queue is full.
     caller.set_nonblocking(true)?;

@@ -19,27 +19,7 @@ use tokio::{
 
 use super::{
     admin::{self, Desk, History},
-    backend::prober::{self, Checks},
-    counts::live::Live,
-    expiry,
-    front::{
-        listener::{Bound, Crew, Listening},
-        tickets::Tickets,
-    },
     handover::Sockets,
-    orders::{
-        book::{Book, Order, spread},
-        inquiry::{Found, Kill, Question, Search},
-        observed::{Chosen, TooMany},
-        tally::Tally,
-    },
-    server::StartError,
-    session::held::Arrival,
-    thread::vital::{Fault, Vitals},
-    worker::{
-        plan::{Plan, Planner},
-        shared::Shared,
-    },
 };
 use crate::{
     access_log::AccessLog,
@@ -47,11 +27,33 @@ use crate::{
     config::{AdminBind, Config, Listener},
     lines::Lines,
     metrics::Metrics,
+    net::{
+        backend::prober::{self, Checks},
+        counts::live::Live,
+        expiry,
+        front::{
+            listener::{Bound, Crew, Listening},
+            tickets::Tickets,
+        },
+        orders::{
+            book::{Book, Order, spread},
+            inquiry::{Found, Kill, Question, Search},
+            observed::{Chosen, TooMany},
+            tally::Tally,
+        },
+        server::StartError,
+        session::held::Arrival,
+        thread::vital::{Fault, Vitals},
+        worker::{
+            plan::{Plan, Planner},
+            shared::Shared,
+        },
+    },
     traces::Traces,
     ws::termination::Cause,
 };
 
-pub(super) use self::reload::bind;
+pub(in crate::net) use self::reload::bind;
 pub use self::reload::{ReloadError, Reloaded};
 
 /// How long a worker may take to answer, and listeners to close.
@@ -124,7 +126,7 @@ impl std::error::Error for Leaving {}
 
 impl Control {
     /// Starts to accept connections, to check backends and to serve the admin interface.
-    pub(super) fn start(
+    pub(in crate::net) fn start(
         shared: Arc<Shared>,
         crew: Crew,
         background: Handle,
@@ -241,7 +243,7 @@ impl Control {
     }
 
     /// Where the records of the process go.
-    pub(super) const fn access_log(&self) -> &AccessLog {
+    pub(in crate::net) const fn access_log(&self) -> &AccessLog {
         &self.planner.access_log
     }
 
@@ -298,13 +300,13 @@ impl Control {
     }
 
     /// Shows the frames of these sessions for `time` from now on.
-    pub(super) fn observe(&self, chosen: Chosen, time: Duration) -> Result<(), TooMany> {
+    pub(in crate::net) fn observe(&self, chosen: Chosen, time: Duration) -> Result<(), TooMany> {
         let now = Instant::now();
         self.shared.orders.observe(chosen, now + time, now)
     }
 
     /// Ends the choice of this name.
-    pub(super) fn look_away(&self, name: &str) -> Result<(), Unknown> {
+    pub(in crate::net) fn look_away(&self, name: &str) -> Result<(), Unknown> {
         match self.shared.orders.look_away(name, Instant::now()) {
             true => Ok(()),
             false => Err(Unknown { what: "choice", name: name.to_owned() }),
@@ -325,7 +327,7 @@ impl Control {
     }
 
     /// Tells every session to leave, over `longest` at most, and closes the listeners. Ready when nothing is accepted any more.
-    pub(super) async fn close(&self, longest: Duration) {
+    pub(in crate::net) async fn close(&self, longest: Duration) {
         let order = self.shared.order(Cause::Drain, self.sessions());
         self.shared.orders.close(Order { spread: order.spread.min(longest), ..order });
         self.end_listeners().await;
@@ -342,7 +344,7 @@ impl Control {
     }
 
     /// The keys of TLS tickets, for a successor.
-    pub(super) fn tickets(&self) -> &Tickets {
+    pub(in crate::net) fn tickets(&self) -> &Tickets {
         &self.planner.tickets
     }
 
@@ -378,7 +380,7 @@ impl Control {
     }
 
     /// Whether nothing is accepted here any more.
-    pub(super) fn has_left(&self) -> bool {
+    pub(in crate::net) fn has_left(&self) -> bool {
         self.listeners().is_empty()
     }
 
@@ -389,34 +391,34 @@ impl Control {
     }
 
     /// Tells load balancers to look away.
-    pub(super) fn announce(&self) {
+    pub(in crate::net) fn announce(&self) {
         self.shared.orders.announce();
     }
 
-    pub(super) fn live(&self) -> &Arc<Live> {
+    pub(in crate::net) fn live(&self) -> &Arc<Live> {
         &self.shared.live
     }
 
-    pub(super) fn traces(&self) -> &Traces {
+    pub(in crate::net) fn traces(&self) -> &Traces {
         &self.shared.traces
     }
 
     /// The plan that runs.
-    pub(super) fn plan(&self) -> Arc<Plan> {
+    pub(in crate::net) fn plan(&self) -> Arc<Plan> {
         self.shared.plan()
     }
 
-    pub(super) fn vitals(&self) -> &Vitals {
+    pub(in crate::net) fn vitals(&self) -> &Vitals {
         &self.shared.vitals
     }
 
     /// All orders that stand.
-    pub(super) fn book(&self) -> Arc<Book> {
+    pub(in crate::net) fn book(&self) -> Arc<Book> {
         self.shared.orders.book()
     }
 
     /// The last endings and the last hour. `None` = there is no admin interface.
-    pub(super) const fn history(&self) -> Option<&History> {
+    pub(in crate::net) const fn history(&self) -> Option<&History> {
         self.history.as_ref()
     }
 
@@ -425,7 +427,7 @@ impl Control {
     }
 
     /// Searches all sessions, and ends those found if `kill` is given. `None`: a worker did not answer in time.
-    pub(super) async fn ask(&self, search: Search, kill: Option<Kill>) -> Option<Found> {
+    pub(in crate::net) async fn ask(&self, search: Search, kill: Option<Kill>) -> Option<Found> {
         let (search, kill, asked) = (Arc::new(search), kill.map(Arc::new), Instant::now());
         let question = |answer| {
             let (search, kill) = (Arc::clone(&search), kill.clone());
@@ -441,7 +443,7 @@ impl Control {
     }
 
     /// What all sessions have passed, by worker. `None`: a worker did not answer in time.
-    pub(super) async fn count(&self) -> Option<Vec<Tally>> {
+    pub(in crate::net) async fn count(&self) -> Option<Vec<Tally>> {
         self.answers(Arrival::Count).await
     }
 
@@ -468,7 +470,7 @@ impl Control {
         self.scrape.lock().await
     }
 
-    pub(super) fn metrics(&self) -> &Metrics {
+    pub(in crate::net) fn metrics(&self) -> &Metrics {
         &self.shared.metrics
     }
 
@@ -486,7 +488,7 @@ impl Control {
     }
 
     /// Forgets what the configuration does not have any more and nobody uses, in every table that has a row for each such thing.
-    pub(super) fn forget_gone(&self) {
+    pub(in crate::net) fn forget_gone(&self) {
         let (metrics, plan) = (self.metrics(), self.plan());
         self.planner.forget_gone();
         metrics.forget_gone(plan.backends().map(|(upstream, backend)| (upstream, backend.address())));

@@ -8,7 +8,7 @@ use super::answer::{Answer, with_type};
 use crate::{
     balance::{Duty, Health},
     metrics::{BackendState, State, process::Process, text::Format},
-    net::{control::Control, worker::plan::Plan},
+    net::{operate::control::Control, worker::plan::Plan},
 };
 
 /// All metrics, in the format that the request accepts. If the sessions do not answer in time, their counters stay as

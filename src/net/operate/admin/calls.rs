@@ -21,7 +21,7 @@ use crate::{
     balance::Duty,
     config::Severity,
     net::{
-        control::{Control, Leaving, ReloadError, Unknown},
+        operate::control::{Control, Leaving, ReloadError, Unknown},
         orders::{
             inquiry::{Kill, Search, Sort},
             observed::{self, Chosen, LONGEST_TIME, MOST_CHOICES, TooMany, USUAL_TIME},
@@ -43,7 +43,7 @@ const MOST_SESSIONS: usize = 1000;
 /// The greatest offset into the list of sessions. Nobody should read a list by pages further than that.
 const FURTHEST: usize = 100_000;
 
-const DESCRIPTION: &str = include_str!("../../../docs/openapi.yaml");
+const DESCRIPTION: &str = include_str!("../../../../docs/openapi.yaml");
 
 /// One thing that can be asked of the interface.
 #[derive(Debug)]

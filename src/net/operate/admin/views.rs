@@ -8,7 +8,7 @@ use crate::{
     access_log::{Shown, Traffic},
     balance::{Backend, BackendSettings, Health},
     net::{
-        control::{Control, Told},
+        operate::control::{Control, Told},
         orders::inquiry::Sight,
     },
 };

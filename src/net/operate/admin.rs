@@ -36,14 +36,16 @@ use tokio::{
 
 use self::door::{Door, Listener};
 pub(crate) use self::token::read as read_token;
-pub(super) use self::{access::Access, history::History};
+pub(in crate::net) use self::{access::Access, history::History};
 use super::{
     control::Control,
     handover::{Inherited, Sockets},
     socket_file,
-    thread::vital::Fault,
 };
-use crate::config::{Admin, AdminBind};
+use crate::{
+    config::{Admin, AdminBind},
+    net::thread::vital::Fault,
+};
 
 /// The most connections at a time. More wait in the kernel.
 const CONNECTIONS: usize = 64;
@@ -60,7 +62,7 @@ const BACK_OFF: Duration = Duration::from_millis(100);
 
 /// The interface that the file asks for, ready to be served.
 #[derive(Debug)]
-pub(super) struct Bound {
+pub(in crate::net) struct Bound {
     /// `None` = another process still has the address.
     listener: Option<Listener>,
     desk: Desk,
@@ -68,7 +70,7 @@ pub(super) struct Bound {
 
 /// What the process knows of its admin interface.
 #[derive(Debug)]
-pub(super) struct Desk {
+pub(in crate::net) struct Desk {
     /// The address in the file at the start. Another address needs a restart.
     bind: AdminBind,
     /// Behind a lock, because a reload reads the token again. The lock is held for the copy of a pointer.
@@ -77,7 +79,7 @@ pub(super) struct Desk {
     door: Mutex<Option<Door>>,
     /// Notified when a successor answers in our place.
     left: Notify,
-    pub(super) since: Instant,
+    pub(in crate::net) since: Instant,
 }
 
 /// Reads the token, and opens the address or takes it from the process that hands it over. It is no error if another
@@ -85,7 +87,7 @@ pub(super) struct Desk {
 ///
 /// # Errors
 /// The address cannot be opened, or the token cannot be read.
-pub(super) fn bind(admin: &Admin, inherited: &mut Inherited) -> io::Result<Bound> {
+pub(in crate::net) fn bind(admin: &Admin, inherited: &mut Inherited) -> io::Result<Bound> {
     let access = RwLock::new(Arc::new(Access::new(admin)?));
     let (listener, door) = match door::open(&admin.bind, inherited) {
         Ok((listener, door)) => (Some(listener), Some(door)),
@@ -102,18 +104,18 @@ pub(super) fn bind(admin: &Admin, inherited: &mut Inherited) -> io::Result<Bound
 
 impl Bound {
     /// The desk, and the listener to be served.
-    pub(super) fn split(self) -> (Desk, Unserved) {
+    pub(in crate::net) fn split(self) -> (Desk, Unserved) {
         (self.desk, Unserved(self.listener))
     }
 }
 
 /// A listener that nobody serves yet. `None` = it has to be opened first.
 #[derive(Debug)]
-pub(super) struct Unserved(Option<Listener>);
+pub(in crate::net) struct Unserved(Option<Listener>);
 
 impl Unserved {
     /// Answers from now on, on this runtime.
-    pub(super) fn serve(self, runtime: &Handle, control: Arc<Control>) {
+    pub(in crate::net) fn serve(self, runtime: &Handle, control: Arc<Control>) {
         runtime.spawn(async move {
             let _vital = control.vitals().guard("the admin interface");
             let Some(desk) = control.desk() else { return };
@@ -151,12 +153,12 @@ impl Desk {
     }
 
     /// The address in the file at the start.
-    pub(super) const fn bind(&self) -> &AdminBind {
+    pub(in crate::net) const fn bind(&self) -> &AdminBind {
         &self.bind
     }
 
     /// The address, with the port that was really bound. `None` = another process still has it.
-    pub(super) fn address(&self) -> Option<AdminBind> {
+    pub(in crate::net) fn address(&self) -> Option<AdminBind> {
         self.door().as_ref().map(|door| door.address().clone())
     }
 
@@ -164,7 +166,7 @@ impl Desk {
     ///
     /// # Errors
     /// The token cannot be read.
-    pub(super) fn read(&self, admin: Option<&Admin>) -> io::Result<Option<Access>> {
+    pub(in crate::net) fn read(&self, admin: Option<&Admin>) -> io::Result<Option<Access>> {
         // Without a restart the interface stays at its address, and must not lose the token that the file demanded for
         // this address.
         let here = admin.filter(|admin| admin.bind == self.bind);
@@ -172,19 +174,19 @@ impl Desk {
     }
 
     /// Gives the listening socket to a successor too.
-    pub(super) fn lend(&self, sockets: &mut Sockets) -> io::Result<()> {
+    pub(in crate::net) fn lend(&self, sockets: &mut Sockets) -> io::Result<()> {
         self.door().as_ref().map_or(Ok(()), |door| door.lend(sockets))
     }
 
     /// Takes the socket back, because the successor did not take over.
-    pub(super) fn own(&self) {
+    pub(in crate::net) fn own(&self) {
         if let Some(door) = &*self.door() {
             door.own();
         }
     }
 
     /// Stops answering, because a successor answers from now on.
-    pub(super) fn leave(&self) {
+    pub(in crate::net) fn leave(&self) {
         self.door().take();
         self.left.notify_one();
     }
@@ -194,7 +196,7 @@ impl Desk {
     }
 
     /// Uses another token and other names from now on.
-    pub(super) fn change(&self, access: Access) {
+    pub(in crate::net) fn change(&self, access: Access) {
         *self.access.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(access);
     }
 

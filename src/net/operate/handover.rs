@@ -30,12 +30,12 @@ use std::{
 use listenfd::ListenFd;
 use tokio::{io::Interest, time::timeout};
 
-pub(super) use self::parcel::Sockets;
+pub(in crate::net) use self::parcel::Sockets;
 use super::{
     control::Control,
-    front::tickets::Tickets,
     socket_file::{self, Answer, FileId, SocketFile},
 };
+use crate::net::front::tickets::Tickets;
 
 /// How long each step may take. In one of them the successor reads certificates and starts its threads.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -106,14 +106,14 @@ impl Inherited {
     }
 
     /// Takes the socket for an address of the file. Returns it with whether another process keeps it.
-    pub(super) fn take(&mut self, bind: SocketAddr) -> Option<(TcpListener, bool)> {
+    pub(in crate::net) fn take(&mut self, bind: SocketAddr) -> Option<(TcpListener, bool)> {
         let fits = |(socket, _): &(TcpListener, Origin)| socket.local_addr().is_ok_and(|address| serves(address, bind));
         let (socket, origin) = self.sockets.swap_remove(self.sockets.iter().position(fits)?);
         Some((socket, origin == Origin::Manager))
     }
 
     /// Takes the keys of the predecessor's TLS tickets.
-    pub(super) const fn tickets(&mut self) -> Option<Tickets> {
+    pub(in crate::net) const fn tickets(&mut self) -> Option<Tickets> {
         self.tickets.take()
     }
 
@@ -124,7 +124,7 @@ impl Inherited {
     }
 
     /// Addresses that were passed and that no listener of the file has.
-    pub(super) fn left(&self) -> impl Iterator<Item = SocketAddr> {
+    pub(in crate::net) fn left(&self) -> impl Iterator<Item = SocketAddr> {
         self.sockets.iter().filter_map(|(socket, _)| socket.local_addr().ok())
     }
 

@@ -11,7 +11,7 @@ use tokio::{runtime::Handle, time::MissedTickBehavior};
 
 use crate::{
     access_log::endings::{Counts, EndingCause, Endings},
-    net::control::Control,
+    net::operate::control::Control,
 };
 
 /// The time between two samples.

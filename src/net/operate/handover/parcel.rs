@@ -25,7 +25,7 @@ use zeroize::Zeroizing;
 
 use crate::net::{
     front::tickets::Tickets,
-    socket_file::{FileId, SocketFile},
+    operate::socket_file::{FileId, SocketFile},
 };
 
 /// The most sockets in one message, a limit of the kernel (`SCM_MAX_FD`).

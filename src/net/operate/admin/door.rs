@@ -9,7 +9,7 @@ use std::{
 
 use crate::{
     config::AdminBind,
-    net::{
+    net::operate::{
         handover::{Inherited, Sockets},
         socket_file::{self, SocketFile},
     },

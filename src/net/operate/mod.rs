@@ -1,0 +1,7 @@
+//! What an operator can change and see while the proxy runs.
+
+pub mod admin;
+pub mod control;
+pub mod handover;
+pub mod limits;
+pub(super) mod socket_file;
