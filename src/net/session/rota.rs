@@ -34,17 +34,27 @@ const SHORT: usize = 16;
 /// 2. A light session, which sends a message now and then, goes ahead of all heavy ones. Otherwise it would wait for a
 ///    turn of each.
 /// 3. A light session that has used what a cycle allows ([`AHEAD`]) goes to the end of the line too. Otherwise it could
-///    stay ahead for ever.
-/// 4. A cycle is over when each heavy session that was there at its start has had its turn.
+///    stay ahead for ever. What it uses while no heavy session waits does not count: light sessions alone have their
+///    turns in the order of their events.
+/// 4. A cycle is over when each session that was in the line at its start has had its turn.
 #[derive(Debug, Default)]
 pub(in crate::net) struct Rota {
     ahead: VecDeque<u32>,
-    heavy: VecDeque<u32>,
-    /// Heavy sessions whose turn is still to come in this cycle.
+    line: VecDeque<InLine>,
+    /// How many of `line` are heavy.
+    heavy: usize,
+    /// Sessions of `line` whose turn is still to come in this cycle.
     left: usize,
     cycle: u8,
     /// Tasks went before the last round.
     has_given_way: bool,
+}
+
+/// A session in the line of heavy ones.
+#[derive(Debug, Clone, Copy)]
+struct InLine {
+    session: u32,
+    is_heavy: bool,
 }
 
 /// What a session has used of its worker's time, as far as the rota remembers.
@@ -57,21 +67,30 @@ pub(in crate::net) struct Had {
 impl Rota {
     /// Adds a session that is not in the rota.
     pub(in crate::net) fn push(&mut self, session: u32, had: Had) {
-        let goes_ahead = had.used < AHEAD || (had.cycle != self.cycle && had.used != HEAVY);
-        if goes_ahead { self.ahead.push_back(session) } else { self.heavy.push_back(session) }
+        let is_heavy = had.used == HEAVY;
+        if !is_heavy && (had.used < AHEAD || had.cycle != self.cycle) {
+            return self.ahead.push_back(session);
+        }
+        self.line.push_back(InLine { session, is_heavy });
+        self.heavy += usize::from(is_heavy);
     }
 
     /// Takes out the session whose turn is next.
     pub(in crate::net) fn next(&mut self) -> Option<u32> {
-        if let Some(session) = self.ahead.pop_front() {
-            return Some(session);
+        // Once no heavy session waits, those who wait in the line have waited longest.
+        if self.heavy > 0 || self.line.is_empty() {
+            let ahead = self.ahead.pop_front();
+            if ahead.is_some() {
+                return ahead;
+            }
         }
-        let session = self.heavy.pop_front()?;
+        let InLine { session, is_heavy } = self.line.pop_front()?;
         if self.left == 0 {
-            self.left = self.heavy.len() + 1;
+            self.left = self.line.len() + 1;
             self.cycle = self.cycle.wrapping_add(1);
         }
         self.left -= 1;
+        self.heavy -= usize::from(is_heavy);
         Some(session)
     }
 
@@ -82,7 +101,8 @@ impl Rota {
             return true;
         }
         let before = if had.cycle == self.cycle && had.used != HEAVY { had.used } else { 0 };
-        *had = Had { cycle: self.cycle, used: (before + cost.div_ceil(CALL) as u8).min(AHEAD) };
+        let used = if self.heavy > 0 { (before + cost.div_ceil(CALL) as u8).min(AHEAD) } else { 0 };
+        *had = Had { cycle: self.cycle, used };
         false
     }
 
@@ -90,13 +110,13 @@ impl Rota {
     /// step of its handshake would wait for a whole round otherwise. Tasks never go first twice in a row, so that
     /// sessions wait for one turn of the tasks at most.
     pub(super) fn gives_way(&mut self, tasks_wait: bool) -> bool {
-        let is_long = self.ahead.len() > SHORT || !self.heavy.is_empty();
+        let is_long = self.ahead.len() > SHORT || !self.line.is_empty();
         self.has_given_way = tasks_wait && is_long && !self.has_given_way;
         self.has_given_way
     }
 
     pub(in crate::net) fn is_empty(&self) -> bool {
-        self.ahead.is_empty() && self.heavy.is_empty()
+        self.ahead.is_empty() && self.line.is_empty()
     }
 }
 
@@ -187,7 +207,7 @@ mod tests {
     }
 
     fn length(rota: &Rota) -> usize {
-        rota.ahead.len() + rota.heavy.len()
+        rota.ahead.len() + rota.line.len()
     }
 
     #[test]
@@ -196,6 +216,25 @@ mod tests {
         for turn in 0..50 {
             assert_eq!(model.give_turn(), turn % 5);
         }
+    }
+
+    #[test]
+    fn light_sessions_alone_have_their_turns_in_order_however_much_they_use() {
+        let mut model = Model::new([2 * CALL; 5]);
+        for turn in 0..50 {
+            assert_eq!(model.give_turn(), turn % 5);
+        }
+    }
+
+    #[test]
+    fn light_sessions_of_the_line_go_first_once_no_heavy_one_waits() {
+        let mut model = Model::new([2 * CALL, 2 * CALL, ALL]);
+        // The light sessions use up what the cycle allows while the heavy one waits, and go to the line behind it.
+        let before: Vec<_> = (0..7).map(|_| model.give_turn()).collect();
+        assert_eq!(before, [0, 1, 2, 0, 1, 0, 1]);
+        assert_eq!(model.rota.next(), Some(2));
+        model.rota.push(7, Had::default());
+        assert_eq!([0, 1, 7].map(Some), [(); 3].map(|()| model.rota.next()));
     }
 
     #[test]
