@@ -5,14 +5,14 @@ use std::{fmt, io::Read as _, path::Path};
 use super::{
     Admin, AdminBind, Config, Tls,
     addresses::{BackendAddress, Bind},
-    check,
+    certificates, check,
     diagnostics::{Diagnostic, Diagnostics, Severity},
     document::{self, At, Node},
     environment::Env,
     file::{Backend, File, Listener, Route, Upstream},
     resolve::{self, Problem},
+    token,
 };
-use crate::net::{front::tls, operate::admin};
 
 /// A configuration that can run.
 #[derive(Debug)]
@@ -179,7 +179,7 @@ impl Draft {
                 }
                 // Each pair is checked alone, so that its errors point at that pair.
                 let one = Tls { certificates: vec![pair.clone()], self_signed: tls.self_signed && position == 0 };
-                for error in tls::check(&one).err().into_iter().flatten() {
+                for error in certificates::check(&one).err().into_iter().flatten() {
                     let key = if error.path == pair.key { "key" } else { "cert" };
                     let message = format!("cannot use this {key}: {error}");
                     self.found.push(Diagnostic::error(document.locate(&at.key(key)), message));
@@ -193,7 +193,7 @@ impl Draft {
     fn check_token(mut self) -> Self {
         let admin = self.config.as_ref().and_then(|config| config.admin.as_ref());
         if let (Some(document), Some(file)) = (&self.document, admin.and_then(|admin| admin.token_file.as_ref()))
-            && let Err(error) = admin::read_token(file)
+            && let Err(error) = token::read(file)
         {
             let at = At::default().key("admin").key("token_file");
             self.found.push(Diagnostic::error(document.locate(&at), format!("cannot use this token: {error}")));

@@ -9,13 +9,17 @@
 //! 4. `resolve` (PURE) turns the mirror into a [`Config`].
 //! 5. `diagnostics` prints every problem that one of these rooms found.
 //! 6. `reference` says in words what each key means.
+//!
+//! [`certificates`], `expiry` and `token` read the files that the configuration names.
 
 mod addresses;
+pub mod certificates;
 mod check;
 mod describe;
 mod diagnostics;
 mod document;
 mod environment;
+pub(crate) mod expiry;
 mod file;
 mod foreign;
 mod load;
@@ -23,6 +27,7 @@ mod reference;
 mod resolve;
 mod sides;
 mod statuses;
+pub(crate) mod token;
 mod tracing;
 mod values;
 

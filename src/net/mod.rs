@@ -6,7 +6,6 @@
 
 pub(crate) mod backend;
 mod counts;
-mod expiry;
 pub mod front;
 mod libc_calls;
 pub mod operate;

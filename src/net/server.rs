@@ -25,7 +25,6 @@ use super::{
         listener::{Crew, HAND_OVER, HandOver},
         serve::{self, Accepted, LAST_CALL},
         tickets::Tickets,
-        tls::TlsError,
     },
     operate::{
         admin::{self, History},
@@ -48,7 +47,7 @@ use super::{
 };
 use crate::{
     access_log::AccessLog,
-    config::{AdminBind, Config},
+    config::{AdminBind, Config, certificates::TlsError},
     metrics::Metrics,
     traces::Traces,
 };

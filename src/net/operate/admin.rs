@@ -12,7 +12,6 @@ mod history;
 mod metrics;
 mod page;
 mod target;
-mod token;
 mod views;
 
 use std::{
@@ -35,7 +34,6 @@ use tokio::{
 };
 
 use self::door::{Door, Listener};
-pub(crate) use self::token::read as read_token;
 pub(in crate::net) use self::{access::Access, history::History};
 use super::{
     control::Control,

@@ -24,13 +24,12 @@ use super::{
 use crate::{
     access_log::AccessLog,
     balance::{Duty, OnDown, Transition, Upstream},
-    config::{AdminBind, Config, Listener},
+    config::{AdminBind, Config, Listener, expiry},
     lines::Lines,
     metrics::Metrics,
     net::{
         backend::prober::{self, Checks},
         counts::live::Live,
-        expiry,
         front::{
             listener::{Bound, Crew, Listening},
             tickets::Tickets,

@@ -10,11 +10,11 @@ use hyper::{
     header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, ORIGIN},
 };
 
-use super::{
-    answer::Refusal,
+use super::answer::Refusal;
+use crate::config::{
+    Admin,
     token::{self, Token},
 };
-use crate::config::Admin;
 
 /// The rules of one configuration.
 #[derive(Debug)]

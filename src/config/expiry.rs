@@ -4,7 +4,7 @@ use std::path::Path;
 
 use jiff::{Timestamp, tz::TimeZone};
 
-use super::front::tls;
+use super::certificates::read_chain;
 
 /// DER tags (X.690 §8) of the fields up to the validity of a certificate (RFC 5280 §4.1).
 const SEQUENCE: u8 = 0x30;
@@ -14,8 +14,8 @@ const UTC_TIME: u8 = 0x17;
 const GENERALIZED_TIME: u8 = 0x18;
 
 /// When the first certificate of a PEM file ends. `None` if it cannot be read. A listener would have refused such a file.
-pub(super) fn of_file(path: &Path) -> Option<Timestamp> {
-    not_after(tls::read_chain(path).ok()?.first()?)
+pub(crate) fn of_file(path: &Path) -> Option<Timestamp> {
+    not_after(read_chain(path).ok()?.first()?)
 }
 
 /// `notAfter` of a certificate in DER.

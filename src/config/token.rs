@@ -27,7 +27,7 @@ pub(crate) fn read(file: &Path) -> io::Result<Token> {
 
 impl Token {
     /// Whether `shown` is the token. The time that this takes does not tell how much of it is right.
-    pub(super) fn is(&self, shown: &[u8]) -> bool {
+    pub(crate) fn is(&self, shown: &[u8]) -> bool {
         let differs = self.0.iter().zip(shown).fold(0, |differs, (a, b)| black_box(differs | (a ^ b)));
         self.0.len() == shown.len() && differs == 0
     }
