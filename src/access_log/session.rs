@@ -471,7 +471,7 @@ mod tests {
             backends: vec![backend],
         };
         let upstream = Registry::default().upstream(settings, Instant::now());
-        Arc::clone(&upstream.backends()[0])
+        Arc::clone(&upstream.members()[0].backend)
     }
 
     fn counted() -> Arc<RouteMetrics> {

@@ -10,7 +10,8 @@
 //! 3. A waiter that leaves the line wakes the next waiter that wants the same. It may have left a place free, or it was
 //!    woken and did not use the place.
 //! 4. A waiter whose wish changes wakes the first waiter that wants what it wanted before.
-//! 5. A waiter takes a place only if no waiter before it wants the same.
+//! 5. A change of the backends wakes all waiters.
+//! 6. A waiter takes a place only if no waiter before it wants the same.
 
 use std::{
     collections::VecDeque,
@@ -71,6 +72,11 @@ impl Line {
         waiting.next_number += 1;
         waiting.queue.push_back(Waiter { number, wish, waker: waker.clone() });
         Place { line: Arc::clone(self), number }
+    }
+
+    /// The backends have changed: every waiter looks again.
+    pub(super) fn wake_all(&self) {
+        lock(&self.waiting).queue.iter().for_each(|waiter| waiter.waker.wake_by_ref());
     }
 
     /// There may be a place at `backend`: wakes the first waiter that wants it.

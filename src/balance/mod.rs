@@ -9,7 +9,8 @@
 //!
 //! Turns, counts and health exist once per process, whatever the number of workers. A pick takes one short lock; a
 //! frame takes none. A [`Registry`] finds the backends again when the file changes, and with them their counts, their
-//! health and the operator's [`Duty`].
+//! health and the operator's [`Duty`]. It also changes the [`Member`]s of an upstream without a new file. Everything
+//! that is known of a backend goes by its identity, never by its place in a list.
 //!
 //! # The order of the backends
 //!
@@ -58,6 +59,7 @@ mod destination;
 mod health;
 mod key;
 mod line;
+mod members;
 mod pick;
 mod policy;
 mod random;
@@ -77,6 +79,7 @@ pub use self::{
     health::{Health, MAX_FAIL_TIMEOUT, MAX_FAILS, Transition},
     key::{HashOn, Key},
     line::Place,
+    members::{Changes, Member},
     pick::{Pick, Seat},
     registry::Registry,
     upstream::{Tried, Unavailable, Upstream},

@@ -6,7 +6,7 @@ use super::{Policy, key::Key, random::Random, rendezvous, slow_start::Share};
 /// would make its result wrong.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Candidate<'a> {
-    /// Its place in the file.
+    /// Its place among the members.
     pub(super) index: usize,
     pub(super) address: &'a str,
     pub(super) weight: u32,
@@ -50,7 +50,7 @@ pub(super) fn choose(policy: &Policy, key: &Key, candidates: &[Candidate<'_>], t
 /// picks give each candidate exactly its weight, spread as evenly as possible.
 #[derive(Debug)]
 pub(super) struct Turns {
-    /// What each backend has gained and not yet paid, by its place in the file.
+    /// What each member has gained and not yet paid, by its place.
     credit: Vec<i64>,
     random: Random,
 }
@@ -58,6 +58,12 @@ pub(super) struct Turns {
 impl Turns {
     pub(super) fn new(backends: usize, seed: u64) -> Self {
         Self { credit: vec![0; backends], random: Random::new(seed) }
+    }
+
+    /// The members have changed. `places`: for each member of now, its place before; `None` = it is new, and has no
+    /// credit yet.
+    pub(super) fn rearrange(&mut self, places: &[Option<usize>]) {
+        self.credit = places.iter().map(|place| place.map_or(0, |place| self.credit[place])).collect();
     }
 
     fn next(&mut self, candidates: &[Candidate<'_>]) -> Option<usize> {

@@ -2,14 +2,16 @@
 
 use std::{
     collections::HashMap,
+    mem,
     sync::{Arc, Mutex, Weak},
     time::Instant,
 };
 
 use super::{
-    UpstreamSettings,
+    BackendSettings, UpstreamSettings,
     backend::{Backend, lock},
     line::Line,
+    members::{Changes, Member},
     upstream::Upstream,
 };
 
@@ -28,6 +30,13 @@ pub struct Registry {
     seed: u64,
 }
 
+/// Forgets what checks said of the members that are not checked.
+fn forget_checks(upstream: &Upstream) {
+    for member in upstream.members().iter().filter(|member| !upstream.is_checked(member)) {
+        member.backend.forget_checks();
+    }
+}
+
 /// What is known of one upstream.
 #[derive(Debug, Default)]
 struct Known {
@@ -35,6 +44,19 @@ struct Known {
     backends: HashMap<String, Weak<Backend>>,
     /// The line of the upstream. The backends keep the line alive.
     line: Weak<Line>,
+}
+
+impl Known {
+    /// A member with the backend of this address: the known one, or a new one.
+    fn member(&mut self, settings: BackendSettings, line: &Arc<Line>, now: Instant) -> Member {
+        let known = self.backends.get(&settings.address).and_then(Weak::upgrade);
+        let backend = known.unwrap_or_else(|| {
+            let backend = Arc::new(Backend::new(settings.address.clone(), Arc::clone(line), now));
+            self.backends.insert(settings.address.clone(), Arc::downgrade(&backend));
+            backend
+        });
+        Member { backend, settings }
+    }
 }
 
 impl Registry {
@@ -49,27 +71,33 @@ impl Registry {
     ///
     /// A known backend keeps its counts, its health and the operator's duty. A new backend is up, idle, and at the
     /// beginning of its slow start.
-    pub fn upstream(&self, settings: UpstreamSettings, now: Instant) -> Arc<Upstream> {
+    pub fn upstream(&self, mut settings: UpstreamSettings, now: Instant) -> Arc<Upstream> {
         let mut known = lock(&self.known);
         let known = known.entry(settings.name.clone()).or_default();
         let line = known.line.upgrade().unwrap_or_default();
         known.line = Arc::downgrade(&line);
-        let backend = |address: &String| {
-            if let Some(backend) = known.backends.get(address).and_then(Weak::upgrade) {
-                return backend;
-            }
-            let backend = Arc::new(Backend::new(address.clone(), Arc::clone(&line), now));
-            known.backends.insert(address.clone(), Arc::downgrade(&backend));
-            backend
-        };
-        let backends = settings.backends.iter().map(|settings| &settings.address).map(backend).collect();
-        let upstream = Upstream::new(settings, backends, line, self.seed);
-        for (index, backend) in upstream.backends().iter().enumerate() {
-            if !upstream.is_checked(index) {
-                backend.forget_checks();
-            }
-        }
+        let backends = mem::take(&mut settings.backends).into_iter();
+        let members = backends.map(|settings| known.member(settings, &line, now)).collect();
+        let upstream = Upstream::new(settings, members, line, self.seed);
+        forget_checks(&upstream);
         upstream
+    }
+
+    /// Gives an upstream other members, without a new file. Each pick sees either all old or all new members.
+    ///
+    /// A backend that stays keeps all that is known of it, and its credit in the turns. A backend that is new, or that
+    /// comes back while a session of before still holds it, takes its share as if the file had named it just now.
+    pub fn change_members(&self, upstream: &Upstream, backends: Vec<BackendSettings>, now: Instant) -> Changes {
+        let mut known = lock(&self.known);
+        let known = known.entry(upstream.name().to_owned()).or_default();
+        let line = upstream.line();
+        let members = backends.into_iter().map(|settings| known.member(settings, line, now)).collect();
+        let changes = upstream.replace_members(members);
+        for backend in &changes.added {
+            backend.begin_anew(now);
+        }
+        forget_checks(upstream);
+        changes
     }
 
     /// Forgets the backends that nobody holds any more, and then the upstreams without backends.

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod handshakes;
+mod members;
 mod properties;
 mod reload;
 mod slow_start;
@@ -84,7 +85,7 @@ fn pick(upstream: &Arc<Upstream>, now: Instant) -> Pick {
 fn attempts(upstream: &Arc<Upstream>, now: Instant) -> (Vec<String>, Unavailable) {
     let mut tried = Tried::default();
     let mut addresses = Vec::new();
-    while addresses.len() <= upstream.backends().len() {
+    while addresses.len() <= upstream.members().len() {
         match upstream.pick(&CLIENT.into(), &mut tried, now) {
             Ok(pick) => addresses.push(pick.address().to_owned()),
             Err(why) => return (addresses, why),
@@ -98,7 +99,7 @@ fn take_out(upstream: &Arc<Upstream>, addresses: &[&str], now: Instant) {
     for address in addresses {
         let mut tried = Tried::default();
         let mut pick = upstream.pick(&CLIENT.into(), &mut tried, now).unwrap();
-        while pick.address() != *address && tried.len() < upstream.backends().len() {
+        while pick.address() != *address && tried.len() < upstream.members().len() {
             pick = upstream.pick(&CLIENT.into(), &mut tried, now).unwrap();
         }
         assert_eq!(pick.address(), *address);
@@ -150,14 +151,14 @@ fn max_conns_is_exact_whatever_the_number_of_threads() {
         on_four_threads(|| {
             for _ in 0..500 {
                 let _held = Vec::from_iter((0..4).filter_map(try_one));
-                assert!(upstream.backends()[0].active() <= 7);
-                assert!(upstream.backends()[1].active() <= 5);
+                assert!(upstream.members()[0].backend.active() <= 7);
+                assert!(upstream.members()[1].backend.active() <= 5);
             }
         });
         let held = on_four_threads(|| Vec::from_iter((0..10).filter_map(try_one)));
         assert_eq!(held.iter().map(Vec::len).sum::<usize>(), 12);
         drop(held);
-        assert_eq!(upstream.backends()[0].active() + upstream.backends()[1].active(), 0);
+        assert_eq!(upstream.members()[0].backend.active() + upstream.members()[1].backend.active(), 0);
     }
 }
 
@@ -165,7 +166,7 @@ fn max_conns_is_exact_whatever_the_number_of_threads() {
 fn pick_counts_until_it_is_dropped_whatever_its_outcome() {
     let upstream = upstream(Policy::LeastConn, [backend("a")]);
     let now = Instant::now();
-    let active = || upstream.backends()[0].active();
+    let active = || upstream.members()[0].backend.active();
     let mut answered = pick(&upstream, now);
     let mut failed = pick(&upstream, now);
     let given_up = pick(&upstream, now);
@@ -251,7 +252,7 @@ fn one_trial_at_a_time_while_others_go_elsewhere() {
         assert_eq!(pick(&upstream, start).address(), "b");
 
         let now = start + FAIL_TIMEOUT;
-        assert_eq!(upstream.backends()[0].health(now), Health::Trial);
+        assert_eq!(upstream.members()[0].backend.health(now), Health::Trial);
         let mut trial = pick(&upstream, now);
         assert_eq!(trial.address(), "a");
         assert_eq!(pick(&upstream, now).address(), "b");
@@ -313,7 +314,7 @@ fn lone_backend_is_always_tried() {
         pick(&upstream, now).failed(now);
     }
     let until = now + FAIL_TIMEOUT;
-    assert_eq!(upstream.backends()[0].health(now), Health::Out { until });
+    assert_eq!(upstream.members()[0].backend.health(now), Health::Out { until });
     assert_eq!(pick(&upstream, now).address(), "a");
 }
 
@@ -351,16 +352,24 @@ fn recovered_backend_has_its_share_again_within_one_round_of_picks() {
 #[test]
 fn zero_tries_means_all() {
     let mut settings = settings(Policy::RoundRobin, [backend("a"), backend("b")]);
-    assert_eq!(new(settings.clone()).tries(), 2);
+    let tries = |settings: &UpstreamSettings| {
+        let (upstream, mut tried) = (new(settings.clone()), Tried::default());
+        let attempts = (0..3).map_while(|_| {
+            let may = upstream.may_try_more(&tried);
+            may.then(|| upstream.pick(&CLIENT.into(), &mut tried, Instant::now()).ok()).flatten()
+        });
+        attempts.count()
+    };
+    assert_eq!(tries(&settings), 2);
     settings.tries = 1;
-    assert_eq!(new(settings).tries(), 1);
+    assert_eq!(tries(&settings), 1);
 }
 
 #[test]
 fn settled_session_counts_once_until_it_ends() {
     let upstream = upstream(Policy::RoundRobin, [limited("a", 2)]);
     let now = Instant::now();
-    let active = || upstream.backends()[0].active();
+    let active = || upstream.members()[0].backend.active();
     let mut picked = pick(&upstream, now);
     picked.succeeded(now);
     let session = picked.settle();
@@ -380,7 +389,7 @@ fn trial_settled_without_an_outcome_gives_its_slot_back() {
     take_out(&upstream, &["a"], now);
     let now = now + FAIL_TIMEOUT;
     let settled = pick(&upstream, now).settle();
-    assert_eq!((settled.backend().address(), upstream.backends()[0].active()), ("a", 1));
+    assert_eq!((settled.backend().address(), upstream.members()[0].backend.active()), ("a", 1));
     assert_eq!(pick(&upstream, now).address(), "a", "the next request is the trial");
 }
 
@@ -410,9 +419,9 @@ fn a_client_comes_back_to_the_same_backend_as_long_as_that_takes_more() {
     let full = again(&upstream);
     assert!(full.is_some() && again(&upstream).is_none(), "it has two and is full");
     drop(full);
-    upstream.backends()[0].set_duty(Duty::Drain, now);
+    upstream.members()[0].backend.set_duty(Duty::Drain, now);
     assert!(again(&upstream).is_none(), "it is drained");
-    upstream.backends()[0].set_duty(Duty::Up, now);
+    upstream.members()[0].backend.set_duty(Duty::Up, now);
     assert!(again(&upstream).is_some());
     assert!(again(&new(settings(Policy::RoundRobin, backends))).is_none(), "it is of another life of the upstream");
 }

@@ -12,14 +12,15 @@ use hyper::HeaderMap;
 
 use super::{
     Policy, UpstreamSettings,
-    backend::{Backend, Duty, lock},
+    backend::{Backend, lock},
     checks::{Check, HealthCheck},
     destination::Destination,
     health::{Limits, Transition},
     key::Key,
     line::{Line, Place},
+    members::{Changes, Member, Roster},
     pick::{Handshake, Pick},
-    policy::{self, Candidate, Turns},
+    policy::{self, Candidate},
     slow_start,
 };
 
@@ -29,26 +30,18 @@ pub struct Upstream {
     settings: UpstreamSettings,
     limits: Limits,
     line: Arc<Line>,
-    /// The backends in the order of `settings.backends`.
-    backends: Vec<Arc<Backend>>,
-    /// A lock, held for a whole pick: turns, `max_conns` and the one trial are exact only if picks follow one another.
-    /// Its holder waits for no peer.
-    turns: Mutex<Turns>,
+    /// A lock, held for a whole pick: turns, `max_conns` and the one trial are exact only if picks follow one another,
+    /// and a pick sees either all old or all new members. Its holder waits for no peer.
+    roster: Mutex<Roster>,
 }
 
 impl Upstream {
-    /// `backends`: one for each of `settings.backends`, in that order. `seed`: the seed of random choices.
-    pub(super) fn new(
-        settings: UpstreamSettings,
-        backends: Vec<Arc<Backend>>,
-        line: Arc<Line>,
-        seed: u64,
-    ) -> Arc<Self> {
+    /// `seed`: the seed of random choices.
+    pub(super) fn new(settings: UpstreamSettings, members: Vec<Member>, line: Arc<Line>, seed: u64) -> Arc<Self> {
         Arc::new(Self {
             line,
             limits: Limits::new(settings.max_fails, settings.fail_timeout),
-            turns: Mutex::new(Turns::new(backends.len(), seed)),
-            backends,
+            roster: Mutex::new(Roster::new(members, seed)),
             settings,
         })
     }
@@ -58,9 +51,20 @@ impl Upstream {
         &self.settings.name
     }
 
-    /// Its backends in the order of the file.
-    pub fn backends(&self) -> &[Arc<Backend>] {
-        &self.backends
+    /// Its members now, in the order of the file.
+    pub fn members(&self) -> Arc<[Member]> {
+        Arc::clone(&lock(&self.roster).members)
+    }
+
+    pub(super) fn line(&self) -> &Arc<Line> {
+        &self.line
+    }
+
+    /// Puts other members in the place of these. Requests in line look again at once.
+    pub(super) fn replace_members(&self, members: Vec<Member>) -> Changes {
+        let changes = lock(&self.roster).replace(members);
+        self.line.wake_all();
+        changes
     }
 
     /// How its backends are checked; `None` = they are not checked.
@@ -73,36 +77,28 @@ impl Upstream {
         self.settings.reuses_connections
     }
 
-    /// Whether the file marks the backend at this place as `down`.
-    pub fn is_down(&self, index: usize) -> bool {
-        self.settings.backends.get(index).is_some_and(|backend| backend.down)
-    }
-
     /// Whether any backend takes new requests, by the file and the operator alone; health and counts are not asked.
     pub fn takes_new(&self) -> bool {
-        let mut backends = self.backends.iter().zip(&self.settings.backends);
-        backends.any(|(backend, settings)| !settings.down && backend.duty() == Duty::Up)
+        self.members().iter().any(Member::takes_new)
     }
 
-    /// Whether the backend at this place is checked.
-    pub fn is_checked(&self, index: usize) -> bool {
-        self.health_check().is_some() && !self.is_down(index)
+    /// Whether a member is checked.
+    pub fn is_checked(&self, member: &Member) -> bool {
+        self.health_check().is_some() && !member.settings.down
     }
 
-    /// A check of the backend at this place ended.
+    /// A check of a backend ended. The check says nothing if the backend is no member any more.
     ///
     /// Returns a transition of the checks alone. If its requests keep the backend out, it stays out whatever its checks
     /// say.
-    pub fn checked(&self, index: usize, check: Check) -> Option<Transition> {
-        self.backends.get(index)?.checked(check, self.health_check()?)
+    pub fn checked(&self, backend: &Arc<Backend>, check: Check) -> Option<Transition> {
+        lock(&self.roster).place(backend)?;
+        backend.checked(check, self.health_check()?)
     }
 
-    /// How many backends may be tried for one request.
-    pub fn tries(&self) -> usize {
-        match self.settings.tries {
-            0 => self.backends.len(),
-            tries => tries as usize,
-        }
+    /// Whether one more backend may be tried for a request.
+    pub fn may_try_more(&self, tried: &Tried) -> bool {
+        self.settings.tries == 0 || tried.len() < self.settings.tries as usize
     }
 
     /// The part of a request that decides on its backend.
@@ -127,12 +123,12 @@ impl Upstream {
     /// # Errors
     ///
     /// [`Unavailable`] when every backend is down, off duty, full or tried; never [`Unavailable::Busy`]. The caller
-    /// respects the number of [`tries`](Self::tries).
+    /// asks first whether it [may try more](Self::may_try_more).
     pub fn pick(&self, key: &Key, tried: &mut Tried, now: Instant) -> Result<Pick, Unavailable> {
-        let mut turns = lock(&self.turns);
-        let candidates = self.candidates(tried, now)?;
-        let index = self.choose(key, &candidates, &mut turns).ok_or(Unavailable::DownOrFull)?;
-        Ok(self.picked(index, None, tried, now))
+        let Roster { members, turns } = &mut *lock(&self.roster);
+        let candidates = self.candidates(members, tried, now)?;
+        let index = self.choose(key, &candidates, turns).ok_or(Unavailable::DownOrFull)?;
+        Ok(self.picked(&members[index].backend, None, tried, now))
     }
 
     /// Picks a backend for a WebSocket handshake, as [`pick`](Self::pick) does, or waits for a place.
@@ -159,14 +155,14 @@ impl Upstream {
         if most == 0 {
             return Poll::Ready(self.pick(key, tried, now));
         }
-        let mut turns = lock(&self.turns);
+        let Roster { members, turns } = &mut *lock(&self.roster);
         loop {
-            let mut candidates = self.candidates(tried, now)?;
+            let mut candidates = self.candidates(members, tried, now)?;
             let own = match self.settings.policy {
-                Policy::Hash { .. } | Policy::IpHash { .. } => self.choose(key, &candidates, &mut turns),
+                Policy::Hash { .. } | Policy::IpHash { .. } => self.choose(key, &candidates, turns),
                 Policy::LeastConn | Policy::RandomTwo | Policy::RoundRobin => None,
             };
-            let wish = own.map(|index| Arc::clone(&self.backends[index]));
+            let wish = own.map(|index| Arc::clone(&members[index].backend));
             // Store the waker before the look at the places (rule 1 of the line): a place that came free in between
             // would wake nobody.
             let is_next = match place {
@@ -175,14 +171,14 @@ impl Upstream {
             };
             match own {
                 Some(index) => candidates.retain(|candidate| candidate.index == index),
-                None => candidates.retain(|candidate| self.backends[candidate.index].handshakes() < most),
+                None => candidates.retain(|candidate| members[candidate.index].backend.handshakes() < most),
             }
             if is_next
-                && let Some(index) = self.choose(key, &candidates, &mut turns)
-                && let Some(handshake) = Handshake::begin(&self.backends[index], most)
+                && let Some(index) = self.choose(key, &candidates, turns)
+                && let Some(handshake) = Handshake::begin(&members[index].backend, most)
             {
                 *place = None;
-                return Poll::Ready(Ok(self.picked(index, Some(handshake), tried, now)));
+                return Poll::Ready(Ok(self.picked(&members[index].backend, Some(handshake), tried, now)));
             }
             if place.is_some() {
                 return Poll::Pending;
@@ -205,46 +201,41 @@ impl Upstream {
         tried: &mut Tried,
         now: Instant,
     ) -> Option<Pick> {
-        let _turns = lock(&self.turns);
-        let index = self.backends.iter().position(|candidate| Arc::ptr_eq(candidate, backend))?;
-        if self.is_off(index) || self.is_full(index) {
+        let roster = lock(&self.roster);
+        let member = &roster.members[roster.place(backend)?];
+        if !member.takes_new() || member.is_full() {
             return None;
         }
         let handshake = match self.settings.max_handshakes {
             most if is_handshake && most != 0 => Some(Handshake::begin(backend, most)?),
             _ => None,
         };
-        Some(self.picked(index, handshake, tried, now))
+        Some(self.picked(backend, handshake, tried, now))
     }
 
-    /// Whether the file or the operator excludes the backend from picks.
-    fn is_off(&self, index: usize) -> bool {
-        self.is_down(index) || self.backends[index].duty() != Duty::Up
-    }
-
-    fn is_full(&self, index: usize) -> bool {
-        let most = self.settings.backends[index].max_conns;
-        most != 0 && self.backends[index].active() >= most
-    }
-
-    fn choose(&self, key: &Key, candidates: &[Candidate<'_>], turns: &mut Turns) -> Option<usize> {
+    fn choose(&self, key: &Key, candidates: &[Candidate<'_>], turns: &mut policy::Turns) -> Option<usize> {
         policy::choose(&self.settings.policy, key, candidates, turns)
     }
 
-    fn picked(&self, index: usize, handshake: Option<Handshake>, tried: &mut Tried, now: Instant) -> Pick {
-        tried.indices.push(index);
-        Pick::new(Arc::clone(&self.backends[index]), self.limits, handshake, now)
+    fn picked(&self, backend: &Arc<Backend>, handshake: Option<Handshake>, tried: &mut Tried, now: Instant) -> Pick {
+        tried.backends.push(Arc::clone(backend));
+        Pick::new(Arc::clone(backend), self.limits, handshake, now)
     }
 
-    /// The backends that may be picked and have the best rank; at least one.
-    fn candidates(&self, tried: &Tried, now: Instant) -> Result<Vec<Candidate<'_>>, Unavailable> {
+    /// The members that may be picked and have the best rank; at least one.
+    fn candidates<'m>(
+        &self,
+        members: &'m [Member],
+        tried: &Tried,
+        now: Instant,
+    ) -> Result<Vec<Candidate<'m>>, Unavailable> {
         let mut best = None;
-        let mut candidates = Vec::with_capacity(self.backends.len());
-        for (index, (backend, settings)) in self.backends.iter().zip(&self.settings.backends).enumerate() {
-            if self.is_off(index) || self.is_full(index) || tried.contains(index) {
+        let mut candidates = Vec::with_capacity(members.len());
+        for (index, member) in members.iter().enumerate() {
+            let Member { backend, settings } = member;
+            if !member.takes_new() || member.is_full() || tried.contains(backend) {
                 continue;
             }
-            let active = backend.active();
             let rank = Rank::new(backend.is_ready(now), settings.backup);
             if best.is_some_and(|best| rank > best) {
                 continue;
@@ -253,6 +244,7 @@ impl Upstream {
                 candidates.clear();
             }
             best = Some(rank);
+            let active = backend.active();
             let share = slow_start::share(backend.age(now), self.settings.slow_start);
             candidates.push(Candidate { index, address: backend.address(), weight: settings.weight, share, active });
         }
@@ -264,25 +256,25 @@ impl Upstream {
     }
 }
 
-/// The backends tried for one request, by their place in the upstream.
+/// The backends tried for one request.
 #[derive(Debug, Default)]
 pub struct Tried {
-    indices: Vec<usize>,
+    backends: Vec<Arc<Backend>>,
 }
 
 impl Tried {
     /// How many backends were tried.
     pub fn len(&self) -> usize {
-        self.indices.len()
+        self.backends.len()
     }
 
     /// Whether no backend was tried yet.
     pub fn is_empty(&self) -> bool {
-        self.indices.is_empty()
+        self.backends.is_empty()
     }
 
-    fn contains(&self, index: usize) -> bool {
-        self.indices.contains(&index)
+    fn contains(&self, backend: &Arc<Backend>) -> bool {
+        self.backends.iter().any(|tried| Arc::ptr_eq(tried, backend))
     }
 }
 

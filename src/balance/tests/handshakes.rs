@@ -72,12 +72,12 @@ fn place_is_given_back_with_the_outcome_not_with_the_session() {
     let session = handshake.settle();
     assert!(second.was_called());
     let mut handshake = second.picked(&upstream);
-    assert_eq!(upstream.backends()[0].handshakes(), 1);
+    assert_eq!(upstream.members()[0].backend.handshakes(), 1);
     handshake.failed(now);
-    assert_eq!((upstream.backends()[0].handshakes(), upstream.backends()[0].active()), (0, 2));
+    assert_eq!((upstream.members()[0].backend.handshakes(), upstream.members()[0].backend.active()), (0, 2));
     drop((session, handshake));
     drop(Client::new(3).picked(&upstream));
-    assert_eq!(upstream.backends()[0].handshakes(), 0, "given up without an outcome");
+    assert_eq!(upstream.members()[0].backend.handshakes(), 0, "given up without an outcome");
 }
 
 #[test]
@@ -200,7 +200,7 @@ fn plain_requests_neither_count_nor_wait() {
     let upstream = new(capped(Policy::RoundRobin, &["a"], 1, 8));
     let _handshake = Client::new(1).picked(&upstream);
     let _request = pick(&upstream, Instant::now());
-    assert_eq!(upstream.backends()[0].handshakes(), 1);
+    assert_eq!(upstream.members()[0].backend.handshakes(), 1);
 }
 
 #[test]
@@ -228,10 +228,10 @@ fn number_is_exact_whatever_the_number_of_threads() {
                 Poll::Pending => panic!("the line has no place"),
             };
             let _held: Vec<_> = (0..4).filter_map(poll).collect();
-            assert!(upstream.backends().iter().all(|backend| backend.handshakes() <= 3));
+            assert!(upstream.members().iter().all(|member| member.backend.handshakes() <= 3));
         }
     });
-    assert!(upstream.backends().iter().all(|backend| backend.handshakes() == 0));
+    assert!(upstream.members().iter().all(|member| member.backend.handshakes() == 0));
 }
 
 proptest! {
@@ -262,7 +262,7 @@ proptest! {
                     waiting.remove(called);
                 }
             }
-            let counts: Vec<_> = upstream.backends().iter().map(|backend| backend.handshakes()).collect();
+            let counts: Vec<_> = upstream.members().iter().map(|member| member.backend.handshakes()).collect();
             prop_assert!(counts.iter().all(|count| *count <= 2));
             prop_assert_eq!(counts.iter().sum::<usize>(), held.len());
             // Poll the clients that were not called: none of them could have gone.

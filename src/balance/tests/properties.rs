@@ -128,9 +128,9 @@ impl Room {
             .filter(|backend| backend.max_conns == 0 || active(&self.picks, &backend.address) < backend.max_conns)
             .collect();
         let rank = |backend: &BackendSettings| {
-            let of_address = |shared: &&Arc<Backend>| shared.address() == backend.address;
-            let shared = self.upstream.backends().iter().find(of_address).unwrap();
-            (!shared.is_ready(self.now), backend.backup)
+            let members = self.upstream.members();
+            let shared = members.iter().find(|member| member.backend.address() == backend.address).unwrap();
+            (!shared.backend.is_ready(self.now), backend.backup)
         };
         let ranks: Vec<_> = may_be_picked.iter().map(|backend| rank(backend)).collect();
 
@@ -151,7 +151,7 @@ impl Room {
 
     /// Every backend counts exactly the picks that are held.
     fn check(&self) {
-        for (backend, settings) in self.upstream.backends().iter().zip(&self.settings.backends) {
+        for Member { backend, settings } in self.upstream.members().iter() {
             assert_eq!(backend.active(), active(&self.picks, backend.address()));
             assert!(settings.max_conns == 0 || backend.active() <= settings.max_conns);
             assert!(self.settings.max_fails != 0 || backend.health(self.now) == Health::Up);
@@ -176,7 +176,7 @@ proptest! {
         }
         room.picks.clear();
         room.check();
-        prop_assert!(room.upstream.backends().iter().all(|backend| backend.active() == 0));
+        prop_assert!(room.upstream.members().iter().all(|member| member.backend.active() == 0));
     }
 
     /// No trial slot is lost: `fail_timeout` after all picks were dropped, the first request may go to any backend.
@@ -191,8 +191,8 @@ proptest! {
         }
         room.picks.clear();
         room.now += Duration::from_secs(10);
-        for backend in room.upstream.backends() {
-            prop_assert!(backend.is_ready(room.now));
+        for member in room.upstream.members().iter() {
+            prop_assert!(member.backend.is_ready(room.now));
         }
     }
 }

@@ -14,13 +14,14 @@ fn counts_health_and_duty_of_a_known_backend_go_on() {
     let before = reload(&registry, &settings, now);
     let session = pick(&before, now).settle();
     take_out(&before, &["b"], now);
-    before.backends()[1].set_duty(Duty::Drain, now);
+    before.members()[1].backend.set_duty(Duty::Drain, now);
     settings.policy = Policy::RoundRobin;
     settings.backends.reverse();
     let after = reload(&registry, &settings, now);
     drop(before);
 
-    let [b, a] = after.backends() else { panic!("two backends") };
+    let members = after.members();
+    let [Member { backend: b, .. }, Member { backend: a, .. }] = &*members else { panic!("two backends") };
     assert_eq!((a.address(), a.active()), (session.backend().address(), 1));
     assert_eq!((b.health(now), b.duty()), (Health::Out { until: now + FAIL_TIMEOUT }, Duty::Drain));
     assert_eq!(b.failures(), 1);
@@ -47,7 +48,7 @@ fn same_address_in_another_upstream_is_another_backend() {
     let chat = reload(&registry, &settings, now);
     let other = reload(&registry, &UpstreamSettings { name: "other".to_owned(), ..settings }, now);
     let _session = pick(&chat, now);
-    assert_eq!((chat.backends()[0].active(), other.backends()[0].active()), (1, 0));
+    assert_eq!((chat.members()[0].backend.active(), other.members()[0].backend.active()), (1, 0));
 }
 
 #[test]
@@ -59,7 +60,7 @@ fn backend_lives_while_a_session_has_it_though_the_file_does_not_name_it() {
     assert_eq!(session.backend().address(), "a");
     drop(reload(&registry, &without, now));
     let again = reload(&registry, &with, now);
-    assert_eq!(again.backends()[0].active(), 1);
+    assert_eq!(again.members()[0].backend.active(), 1);
 }
 
 #[test]
@@ -83,13 +84,13 @@ fn backend_off_duty_is_never_picked_even_when_the_others_are_out() {
         let now = Instant::now();
         let session = pick(&upstream, now);
         for duty in [Duty::Drain, Duty::Down] {
-            upstream.backends()[1].set_duty(duty, now);
-            assert_eq!(upstream.backends()[1].duty(), duty);
+            upstream.members()[1].backend.set_duty(duty, now);
+            assert_eq!(upstream.members()[1].backend.duty(), duty);
             assert_eq!(attempts(&upstream, now).0, ["a"]);
         }
-        upstream.backends()[0].set_duty(Duty::Down, now);
+        upstream.members()[0].backend.set_duty(Duty::Down, now);
         assert_eq!(attempts(&upstream, now), (vec![], Unavailable::DownOrFull));
-        upstream.backends()[0].set_duty(Duty::Up, now);
+        upstream.members()[0].backend.set_duty(Duty::Up, now);
         assert_eq!(pick(&upstream, now).address(), "a");
         drop(session);
     }
@@ -103,6 +104,6 @@ fn picks_and_failures_are_counted_for_good() {
         pick(&upstream, now).succeeded(now);
     }
     pick(&upstream, now).failed(now);
-    let a = &upstream.backends()[0];
+    let a = &upstream.members()[0].backend;
     assert_eq!((a.picks(), a.failures(), a.active()), (4, 1, 0));
 }

@@ -94,7 +94,7 @@ fn put_back_to_duty_or_passed_by_its_checks_it_starts_slowly() {
         health_check: Some(every_second(1, 1)),
         ..slow(Policy::RoundRobin, [backend("a"), backend("b")], SLOW_START)
     });
-    let b = &upstream.backends()[1];
+    let b = Arc::clone(&upstream.members()[1].backend);
     b.set_duty(Duty::Up, now);
     assert_eq!(herd(&upstream, 210, "b", now).1, 105, "it was up all the time");
     b.set_duty(Duty::Drain, now);
@@ -102,8 +102,8 @@ fn put_back_to_duty_or_passed_by_its_checks_it_starts_slowly() {
     assert_eq!(herd(&upstream, 210, "b", now).1, 10);
 
     let now = now + SLOW_START;
-    assert_eq!(upstream.checked(1, Check { at: now, failure: Some("refused".to_owned()) }), Some(Transition::Out));
-    assert_eq!(upstream.checked(1, Check { at: now, failure: None }), Some(Transition::Back));
+    assert_eq!(upstream.checked(&b, Check { at: now, failure: Some("refused".to_owned()) }), Some(Transition::Out));
+    assert_eq!(upstream.checked(&b, Check { at: now, failure: None }), Some(Transition::Back));
     assert_eq!(herd(&upstream, 210, "b", now).1, 10);
 }
 
@@ -118,7 +118,7 @@ proptest! {
         let upstream = new(slow(Policy::LeastConn, backends, SLOW_START));
         let now = Instant::now() + 2 * SLOW_START;
         let back = now + Duration::from_secs(seconds);
-        let returned = &upstream.backends()[0];
+        let returned = Arc::clone(&upstream.members()[0].backend);
         returned.set_duty(Duty::Drain, now);
         returned.set_duty(Duty::Up, now);
         let size = loads.iter().sum::<usize>() + 200;

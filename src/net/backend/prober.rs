@@ -29,7 +29,7 @@ use super::{
     request,
 };
 use crate::{
-    balance::{Check, CheckKind, HealthCheck, Transition, Upstream, alternate},
+    balance::{Backend, Check, CheckKind, HealthCheck, Transition, Upstream, alternate},
     error::{Error, Kind},
     ws::{
         frame::{Breach, ControlFrame, FrameHeader, OpCode},
@@ -91,19 +91,18 @@ impl Drop for Checks {
 /// runtime, on which the checks then run. Earlier checks are to be dropped first, so that no check is told to two
 /// configurations.
 ///
-/// `on_transition` is called each time the checks find that a backend goes out or comes back, with the backend's place
-/// in its upstream. It must not wait. It is the place to drain the sessions of a backend that goes out (`OnDown::Drain`
+/// `on_transition` is called each time the checks find that a backend goes out or comes back. It must not wait. It is the place to drain the sessions of a backend that goes out (`OnDown::Drain`
 /// in [`Upstream::health_check`]), and to take that back when the backend comes back.
 pub(in crate::net) fn watch<F>(upstreams: &[Arc<Upstream>], own: &Arc<Own>, on_transition: F) -> Checks
 where
-    F: Fn(&Arc<Upstream>, usize, Transition) + Clone + Send + 'static,
+    F: Fn(&Upstream, &Arc<Backend>, Transition) + Clone + Send + 'static,
 {
     let mut checks = Checks::default();
     for upstream in upstreams {
         let Some(settings) = upstream.health_check() else { continue };
-        for index in (0..upstream.backends().len()).filter(|index| upstream.is_checked(*index)) {
+        for member in upstream.members().iter().filter(|member| upstream.is_checked(member)) {
             let (own, voice) = (Arc::clone(own), checks.voice.clone());
-            let one = (Arc::clone(upstream), index);
+            let one = (Arc::clone(upstream), Arc::clone(&member.backend));
             checks.tasks.spawn(watch_one(one, settings.clone(), (own, voice), on_transition.clone()));
         }
     }
@@ -112,28 +111,27 @@ where
 
 /// Checks one backend again and again, for the first time within `jitter`.
 async fn watch_one(
-    (upstream, index): (Arc<Upstream>, usize),
+    (upstream, backend): (Arc<Upstream>, Arc<Backend>),
     settings: HealthCheck,
     (own, voice): (Arc<Own>, Voice),
-    on_transition: impl Fn(&Arc<Upstream>, usize, Transition) + Clone + Send + 'static,
+    on_transition: impl Fn(&Upstream, &Arc<Backend>, Transition) + Clone + Send + 'static,
 ) {
-    let Some(address) = upstream.backends().get(index).map(|backend| backend.address().to_owned()) else { return };
     let mut pause = at_random(settings.jitter);
     loop {
         sleep(pause).await;
         pause = settings.interval + at_random(settings.jitter);
-        let (address, settings, upstream) = (address.clone(), settings.clone(), Arc::clone(&upstream));
+        let (settings, upstream, backend) = (settings.clone(), Arc::clone(&upstream), Arc::clone(&backend));
         let (own, voice, on_transition) = (Arc::clone(&own), voice.clone(), on_transition.clone());
         // Each check has a task of its own: no check should panic, and if one does, others follow it.
         let mut task = JoinSet::new();
         task.spawn(async move {
-            let failure = match check(&address, &settings, &own).await {
+            let failure = match check(backend.address(), &settings, &own).await {
                 Ok(()) => None,
                 // We have run out of something. That says nothing about the backend.
                 Err(Failure::Exchange(error)) if error.kind() == Kind::Exhausted => return,
                 Err(failure) => Some(failure.to_string()),
             };
-            voice.speak(|| tell(&upstream, index, failure, on_transition));
+            voice.speak(|| tell(&upstream, &backend, failure, on_transition));
         });
         if let Some(Err(error)) = task.join_next().await {
             tracing::error!(%error, "a check of a backend panicked");
@@ -143,19 +141,19 @@ async fn watch_one(
 
 /// Tells the outcome of a check to the upstream, and a transition to `on_transition`.
 fn tell(
-    upstream: &Arc<Upstream>,
-    index: usize,
+    upstream: &Upstream,
+    backend: &Arc<Backend>,
     failure: Option<String>,
-    on_transition: impl Fn(&Arc<Upstream>, usize, Transition),
+    on_transition: impl Fn(&Upstream, &Arc<Backend>, Transition),
 ) {
     let check = Check { at: Instant::now(), failure: failure.clone() };
-    let Some(transition) = upstream.checked(index, check) else { return };
-    let (name, backend) = (upstream.name(), upstream.backends().get(index).map(|backend| backend.address()));
+    let Some(transition) = upstream.checked(backend, check) else { return };
+    let (name, address) = (upstream.name(), backend.address());
     match failure {
-        Some(reason) => tracing::warn!(upstream = name, backend, reason, "backend is out: its checks fail"),
-        None => tracing::info!(upstream = name, backend, "backend is back: its checks pass"),
+        Some(reason) => tracing::warn!(upstream = name, backend = address, reason, "backend is out: its checks fail"),
+        None => tracing::info!(upstream = name, backend = address, "backend is back: its checks pass"),
     }
-    on_transition(upstream, index, transition);
+    on_transition(upstream, backend, transition);
 }
 
 /// Why a check failed.

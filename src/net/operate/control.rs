@@ -283,7 +283,7 @@ impl Control {
             backend.set_duty(duty, Instant::now());
             let sessions = backend.sessions();
             let order = (duty == Duty::Drain).then(|| self.shared.order(Cause::Drain, sessions));
-            book.drain_backend(backend, Cause::Drain, order);
+            book.drain_backend(&backend, Cause::Drain, order);
             Ok(Told::by(order, sessions))
         })?;
         tracing::info!(upstream, backend = address, ?duty, sessions = told.sessions, over = ?told.over, "duty of a backend");
@@ -317,8 +317,10 @@ impl Control {
         let _background = self.background.enter();
         let shared = Arc::clone(&self.shared);
         *self.checks() =
-            prober::watch(&shared.plan().upstreams, &self.shared.own, move |upstream, index, transition| {
-                let Some(backend) = upstream.backends().get(index).filter(|_| drains_on_down(upstream)) else { return };
+            prober::watch(&shared.plan().upstreams, &self.shared.own, move |upstream, backend, transition| {
+                if !drains_on_down(upstream) {
+                    return;
+                }
                 let order =
                     (transition == Transition::Out).then(|| shared.order(Cause::BackendDown, backend.sessions()));
                 shared.orders.change(|book| book.drain_backend(backend, Cause::BackendDown, order));
@@ -490,7 +492,8 @@ impl Control {
     pub(in crate::net) fn forget_gone(&self) {
         let (metrics, plan) = (self.metrics(), self.plan());
         self.planner.forget_gone();
-        metrics.forget_gone(plan.backends().map(|(upstream, backend)| (upstream, backend.address())));
+        let members: Vec<_> = plan.members().collect();
+        metrics.forget_gone(members.iter().map(|(upstream, member)| (*upstream, member.backend.address())));
         // Asked for at most once, and only when the orders are locked.
         let names = LazyCell::new(|| metrics.route_names());
         self.shared.orders.forget_gone(|route| names.contains(route), Instant::now());

@@ -273,7 +273,7 @@ mod tests {
         let file = "listeners: [ { bind: \"127.0.0.1:0\" } ]\nupstreams: { chat: { backends: [ { address: \"192.0.2.1:80\" } ] } }\n\
                     routes: [ { upstream: chat } ]\n";
         let mut config = config::parse(file, "proxy.yaml", Path::new(".")).unwrap().config;
-        Arc::clone(&Registry::new(0).upstream(config.upstreams.remove(0), Instant::now()).backends()[0])
+        Arc::clone(&Registry::new(0).upstream(config.upstreams.remove(0), Instant::now()).members()[0].backend)
     }
 
     #[test]

@@ -53,7 +53,7 @@ impl<'a> Attempts<'a> {
         if let Some(attempt) = self.resume(false, record) {
             return Ok(attempt);
         }
-        let picked = match self.tried.len() < self.upstream.tries() {
+        let picked = match self.upstream.may_try_more(&self.tried) {
             true => self.upstream.pick(&self.key, &mut self.tried, Instant::now()),
             false => Err(Unavailable::AllTried),
         };
@@ -65,7 +65,7 @@ impl<'a> Attempts<'a> {
         if let Some(attempt) = self.resume(true, record) {
             return Ok(attempt);
         }
-        if self.tried.len() >= self.upstream.tries() {
+        if !self.upstream.may_try_more(&self.tried) {
             return self.begin(Err(Unavailable::AllTried), record);
         }
         let mut place = None;

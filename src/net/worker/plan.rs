@@ -6,7 +6,7 @@ use std::{collections::HashSet, io, sync::Arc, time::Instant};
 use super::shared::Shared;
 use crate::{
     access_log::{AccessLog, RouteLog, endings::Endings},
-    balance::{Backend, Registry, Upstream},
+    balance::{Backend, Member, Registry, Upstream},
     config::Config,
     metrics::{Metrics, RoundTripTimes},
     net::{front::tickets::Tickets, operate::control::Unknown},
@@ -122,17 +122,26 @@ impl Plan {
     }
 
     /// The backend of this address in the upstream of this name.
-    pub(in crate::net) fn backend(&self, upstream: &str, address: &str) -> Result<&Arc<Backend>, Unknown> {
+    pub(in crate::net) fn backend(&self, upstream: &str, address: &str) -> Result<Arc<Backend>, Unknown> {
         let unknown = |what, name: &str| Unknown { what, name: name.to_owned() };
         let found = self.upstreams.iter().find(|found| found.name() == upstream);
         let found = found.ok_or_else(|| unknown("upstream", upstream))?;
-        let backend = found.backends().iter().find(|backend| backend.address() == address);
-        backend.ok_or_else(|| unknown("backend", address))
+        let members = found.members();
+        let member = members.iter().find(|member| member.backend.address() == address);
+        member.map(|member| Arc::clone(&member.backend)).ok_or_else(|| unknown("backend", address))
     }
 
-    /// All backends, with the names of their upstreams.
-    pub(in crate::net) fn backends(&self) -> impl Iterator<Item = (&str, &Arc<Backend>)> {
-        self.upstreams.iter().flat_map(|upstream| upstream.backends().iter().map(|backend| (upstream.name(), backend)))
+    /// The members of all upstreams now, with the names of their upstreams.
+    pub(in crate::net) fn members(&self) -> impl Iterator<Item = (&str, Member)> {
+        self.upstreams.iter().flat_map(|upstream| {
+            let members = upstream.members();
+            members.iter().cloned().map(|member| (upstream.name(), member)).collect::<Vec<_>>()
+        })
+    }
+
+    /// The backends of all upstreams now.
+    pub(in crate::net) fn backends(&self) -> impl Iterator<Item = Arc<Backend>> {
+        self.members().map(|(_, member)| member.backend)
     }
 }
 

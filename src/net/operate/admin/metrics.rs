@@ -6,9 +6,9 @@ use hyper::{HeaderMap, StatusCode};
 
 use super::answer::{Answer, with_type};
 use crate::{
-    balance::{Duty, Health},
+    balance::{Health, Member},
     metrics::{BackendState, State, process::Process, text::Format},
-    net::{operate::control::Control, worker::plan::Plan},
+    net::operate::control::Control,
 };
 
 /// All metrics, in the format that the request accepts. If the sessions do not answer in time, their counters stay as
@@ -25,6 +25,7 @@ pub(super) async fn answer(control: &Control, headers: &HeaderMap) -> Answer {
         sum
     });
     let sum = sum.unwrap_or_default();
+    let members: Vec<_> = plan.members().collect();
     let state = State {
         connections: control.live().connections(),
         is_ready: control.is_ready(),
@@ -39,7 +40,7 @@ pub(super) async fn answer(control: &Control, headers: &HeaderMap) -> Answer {
                 (route.name.as_str(), plan.upstreams[route.upstream].name(), drains)
             })
             .collect(),
-        backends: backends(&plan),
+        backends: members.iter().map(|(upstream, member)| backend_state(upstream, member)).collect(),
         worker_sessions: live,
         opcodes: sum.opcodes,
     };
@@ -47,17 +48,13 @@ pub(super) async fn answer(control: &Control, headers: &HeaderMap) -> Answer {
     with_type(StatusCode::OK, format.content_type(), text)
 }
 
-fn backends(plan: &Plan) -> Vec<BackendState<'_>> {
-    let now = Instant::now();
-    let of = |index: usize| {
-        let upstream = &plan.upstreams[index];
-        upstream.backends().iter().enumerate().map(move |(place, backend)| BackendState {
-            upstream: upstream.name(),
-            backend: backend.address(),
-            active: backend.active(),
-            is_up: !upstream.is_down(place) && backend.duty() == Duty::Up && backend.health(now) == Health::Up,
-            picks: backend.picks(),
-        })
-    };
-    (0..plan.upstreams.len()).flat_map(of).collect()
+fn backend_state<'a>(upstream: &'a str, member: &'a Member) -> BackendState<'a> {
+    let backend = &member.backend;
+    BackendState {
+        upstream,
+        backend: backend.address(),
+        active: backend.active(),
+        is_up: member.takes_new() && backend.health(Instant::now()) == Health::Up,
+        picks: backend.picks(),
+    }
 }

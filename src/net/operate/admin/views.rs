@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::{
     access_log::{Shown, Traffic},
-    balance::{Backend, BackendSettings, Health},
+    balance::{Health, Member},
     net::{
         operate::control::{Control, Told},
         orders::inquiry::Sight,
@@ -160,12 +160,7 @@ pub(super) fn upstreams(control: &Control) -> Upstreams {
         name: settings.name.clone(),
         balance: settings.policy.as_str(),
         takes_new: upstream.takes_new(),
-        backends: upstream
-            .backends()
-            .iter()
-            .zip(&settings.backends)
-            .map(|(backend, settings)| BackendView::of(backend, settings, now))
-            .collect(),
+        backends: upstream.members().iter().map(|member| BackendView::of(member, now)).collect(),
     });
     Upstreams { upstreams: upstreams.collect(), told: None }
 }
@@ -176,7 +171,7 @@ pub(super) fn upstreams_after(control: &Control, told: Told) -> Upstreams {
 }
 
 impl BackendView {
-    fn of(backend: &Backend, settings: &BackendSettings, now: Instant) -> Self {
+    fn of(Member { backend, settings }: &Member, now: Instant) -> Self {
         let (health, out_for) = match backend.health(now) {
             Health::Up => ("up", None),
             Health::Out { until } => ("out", Some(until.saturating_duration_since(now))),

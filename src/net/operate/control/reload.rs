@@ -237,11 +237,11 @@ impl Control {
     fn change_plan(&self, plan: Plan) {
         self.shared.orders.change(|book| {
             let before = self.shared.plan();
-            let had: HashSet<_> = before.backends().map(|(_, backend)| Arc::as_ptr(backend)).collect();
+            let had: HashSet<_> = before.backends().map(|backend| Arc::as_ptr(&backend)).collect();
             let mut come_back = HashSet::new();
-            for (_, backend) in plan.backends().filter(|(_, backend)| !had.contains(&Arc::as_ptr(backend))) {
+            for backend in plan.backends().filter(|backend| !had.contains(&Arc::as_ptr(backend))) {
                 backend.begin_anew(Instant::now());
-                come_back.insert(Arc::as_ptr(backend));
+                come_back.insert(Arc::as_ptr(&backend));
             }
             book.restore_backends(&come_back);
             book.restore_routes(&(&plan.route_names() - &before.route_names()));
@@ -260,16 +260,19 @@ impl Control {
         let routes: Vec<_> =
             gone.map(|route| (&*route.name, order(sessions.get(&*route.name).copied().unwrap_or_default()))).collect();
         book.drain_routes(&routes, Cause::Removed);
-        let has: HashSet<_> = after.backends().map(|(_, backend)| Arc::as_ptr(backend)).collect();
-        let gone = before.backends().filter(|(_, backend)| !has.contains(&Arc::as_ptr(backend)));
-        let backends: Vec<_> = gone.map(|(_, backend)| (backend, order(backend.sessions()))).collect();
+        let has: HashSet<_> = after.backends().map(|backend| Arc::as_ptr(&backend)).collect();
+        let gone: Vec<_> = before.backends().filter(|backend| !has.contains(&Arc::as_ptr(backend))).collect();
+        let backends: Vec<_> = gone.iter().map(|backend| (backend, order(backend.sessions()))).collect();
         book.drain_backends(&backends, Cause::Removed);
         let unchecked = after.upstreams.iter().flat_map(|upstream| {
             let drains = drains_on_down(upstream);
-            let of = upstream.backends().iter().enumerate();
-            of.filter(move |(index, _)| !(drains && upstream.is_checked(*index))).map(|(_, backend)| (backend, None))
+            let members = upstream.members();
+            let unchecked = members.iter().filter(|member| !(drains && upstream.is_checked(member)));
+            unchecked.map(|member| Arc::clone(&member.backend)).collect::<Vec<_>>()
         });
-        book.drain_backends(&unchecked.collect::<Vec<_>>(), Cause::BackendDown);
+        let unchecked: Vec<_> = unchecked.collect();
+        let backends: Vec<_> = unchecked.iter().map(|backend| (backend, None)).collect();
+        book.drain_backends(&backends, Cause::BackendDown);
     }
 }
 

@@ -1,0 +1,137 @@
+//! Backends that come and go without a new file.
+
+use std::{
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    task::{Poll, Wake, Waker},
+};
+
+use super::*;
+
+fn addresses(backends: &[Arc<Backend>]) -> Vec<&str> {
+    backends.iter().map(|backend| backend.address()).collect()
+}
+
+#[test]
+fn backends_that_stay_keep_all_that_is_known_of_them_and_the_others_are_named() {
+    let (registry, now) = (Registry::default(), Instant::now());
+    let upstream = registry.upstream(settings(Policy::RoundRobin, [backend("a"), backend("b"), backend("c")]), now);
+    take_out(&upstream, &["b"], now);
+    let _session = pick(&upstream, now).settle();
+    let before = upstream.members();
+    let changes = registry.change_members(&upstream, vec![backend("d"), backend("c"), backend("b")], now);
+    assert_eq!((addresses(&changes.added), addresses(&changes.removed)), (vec!["d"], vec!["a"]));
+    let after = upstream.members();
+    let places = [(before[2].backend.clone(), 1), (before[1].backend.clone(), 2)];
+    assert!(places.iter().all(|(backend, place)| Arc::ptr_eq(backend, &after[*place].backend)));
+    assert_eq!(after[2].backend.health(now), Health::Out { until: now + FAIL_TIMEOUT });
+    assert_eq!(registry.change_members(&upstream, vec![backend("b")], now).added.len(), 0);
+}
+
+#[test]
+fn a_request_that_has_begun_tries_no_backend_twice_though_their_places_change() {
+    let (registry, now) = (Registry::default(), Instant::now());
+    let upstream = registry.upstream(settings(Policy::RoundRobin, [backend("a"), backend("b")]), now);
+    let mut tried = Tried::default();
+    let mut next = || upstream.pick(&CLIENT.into(), &mut tried, now).map(|pick| pick.address().to_owned());
+    assert_eq!(next().as_deref(), Ok("a"));
+    registry.change_members(&upstream, vec![backend("b"), backend("a")], now);
+    assert_eq!(next().as_deref(), Ok("b"));
+    assert_eq!(next(), Err(Unavailable::AllTried));
+}
+
+#[test]
+fn turns_go_on_among_those_who_stay() {
+    let (registry, now) = (Registry::default(), Instant::now());
+    let heavy = |address| BackendSettings { weight: 3, ..backend(address) };
+    let upstream = registry.upstream(settings(Policy::RoundRobin, [heavy("a"), backend("b"), backend("gone")]), now);
+    let next = || pick(&upstream, now).address().to_owned();
+    assert_eq!([next(), next()], ["a", "b"]);
+    registry.change_members(&upstream, vec![backend("b"), heavy("a")], now);
+    // Anew, the turns would be a, a, b, a. But "b" has had its turn, and "a" is owed two.
+    let turns = [next(), next(), next(), next()];
+    assert_eq!(turns, ["a", "a", "a", "b"]);
+}
+
+#[test]
+fn a_backend_that_comes_back_while_a_session_holds_it_is_under_no_old_order() {
+    let (registry, now) = (Registry::default(), Instant::now());
+    let upstream = registry.upstream(settings(Policy::LeastConn, [backend("a"), backend("b")]), now);
+    let session = pick(&upstream, now).settle();
+    let held = session.backend();
+    held.set_duty(Duty::Drain, now);
+    let (with, without) = (vec![backend("a"), backend("b")], vec![backend("b")]);
+    assert!(Arc::ptr_eq(&registry.change_members(&upstream, without, now).removed[0], held));
+    assert!(Arc::ptr_eq(&registry.change_members(&upstream, with, now).added[0], held));
+    assert_eq!((held.duty(), held.active()), (Duty::Up, 1));
+}
+
+#[test]
+fn a_check_of_a_backend_that_is_gone_says_nothing() {
+    let (registry, now) = (Registry::default(), Instant::now());
+    let checked = UpstreamSettings {
+        health_check: Some(every_second(1, 1)),
+        ..settings(Policy::RoundRobin, [backend("a"), backend("b")])
+    };
+    let upstream = registry.upstream(checked, now);
+    let a = Arc::clone(&upstream.members()[0].backend);
+    let failed = || Check { at: now, failure: Some("refused".to_owned()) };
+    registry.change_members(&upstream, vec![backend("b")], now);
+    assert_eq!((upstream.checked(&a, failed()), a.health(now)), (None, Health::Up));
+    registry.change_members(&upstream, vec![backend("a"), backend("b")], now);
+    assert_eq!(upstream.checked(&a, failed()), Some(Transition::Out));
+}
+
+#[test]
+fn a_handshake_in_line_goes_to_a_backend_that_comes() {
+    let (registry, now) = (Registry::default(), Instant::now());
+    let one_at_a_time =
+        UpstreamSettings { max_handshakes: 1, handshake_queue: 8, ..settings(Policy::LeastConn, [backend("a")]) };
+    let upstream = registry.upstream(one_at_a_time, now);
+    let woken = Arc::new(Woken::default());
+    let waker = Waker::from(Arc::clone(&woken));
+    let poll = |tried: &mut Tried, place: &mut Option<Place>| {
+        upstream.poll_handshake(&CLIENT.into(), tried, place, &waker, now)
+    };
+    let first = poll(&mut Tried::default(), &mut None);
+    let (mut tried, mut place) = (Tried::default(), None);
+    assert!(poll(&mut tried, &mut place).is_pending());
+    registry.change_members(&upstream, vec![backend("a"), backend("b")], now);
+    assert!(woken.0.load(Ordering::Relaxed), "nobody called the handshake in line");
+    let Poll::Ready(Ok(pick)) = poll(&mut tried, &mut place) else { panic!("still in line") };
+    assert_eq!(pick.address(), "b");
+    drop(first);
+}
+
+#[derive(Default)]
+struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn each_pick_of_four_threads_goes_to_a_member_of_its_moment_and_all_counts_return() {
+    for policy in POLICIES {
+        let (registry, now) = (Registry::default(), Instant::now());
+        let upstream = registry.upstream(settings(policy, [backend("a"), backend("b")]), now);
+        let first = upstream.members();
+        let threads = AtomicUsize::new(0);
+        on_four_threads(|| {
+            let changes = threads.fetch_add(1, Ordering::Relaxed) == 0;
+            for round in 0..500 {
+                if changes {
+                    let backends = if round % 2 == 0 { ["c", "d", "e"].as_slice() } else { ["a", "b"].as_slice() };
+                    registry.change_members(&upstream, backends.iter().map(|address| backend(address)).collect(), now);
+                }
+                let mut tried = Tried::default();
+                let held: Vec<_> =
+                    (0..2).map(|_| upstream.pick(&CLIENT.into(), &mut tried, now).expect("two are there")).collect();
+                assert_ne!(held[0].address(), held[1].address());
+            }
+        });
+        let all = [&*first, &*upstream.members()].concat();
+        assert!(all.iter().all(|member| member.backend.active() == 0));
+    }
+}
