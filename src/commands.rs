@@ -387,6 +387,10 @@ async fn serve(config: Config, file: Option<&Path>, messages: &Lines) -> ExitCod
     tracing::error!(signal = name, sessions = control.sessions(), "ending at once, without a record of these sessions");
     tell_lost("records", access_log.lines().finish(Instant::now() + AT_ONCE));
     finish_messages(messages, Instant::now() + AT_ONCE);
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "records and messages are written, and what still runs is not waited for"
+    )]
     std::process::exit(1)
 }
 

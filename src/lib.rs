@@ -25,6 +25,11 @@ pub mod metrics;
 pub mod net;
 pub mod origins;
 pub mod routing;
+#[expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "programs of their own, in which no session of somebody else waits"
+)]
 pub mod tools;
 #[cfg_attr(not(feature = "otlp"), path = "traces/off.rs")]
 pub mod traces;

@@ -347,6 +347,7 @@ fn guarded(step: impl FnOnce() -> io::Result<usize>) -> io::Result<usize> {
 }
 
 /// Writes some of `bytes`, and waits while the writer is not ready. Returns how many bytes the writer took.
+#[expect(clippy::disallowed_methods, reason = "the thread of the lines does nothing else")]
 fn write(writer: &mut impl Write, bytes: &[u8]) -> io::Result<usize> {
     loop {
         match writer.write(bytes) {

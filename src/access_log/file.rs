@@ -43,6 +43,7 @@ impl Write for LogFile {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "called at the start and at SIGUSR1, by the main thread")]
 fn open(path: &Path) -> io::Result<File> {
     use std::os::unix::fs::OpenOptionsExt as _;
     OpenOptions::new().append(true).create(true).mode(0o640).open(path)
@@ -51,7 +52,7 @@ fn open(path: &Path) -> io::Result<File> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use std::fs;
+    use fs_err as fs;
 
     use super::*;
 

@@ -93,6 +93,7 @@ pub fn check(tls: &Tls) -> Result<(), Vec<TlsError>> {
 ///
 /// # Errors
 /// A file that exists already or cannot be written.
+#[expect(clippy::disallowed_methods, reason = "called at the start and for a reload, by no worker")]
 pub(crate) fn make_self_signed(files: &CertificateFiles) -> Result<(), TlsError> {
     let (cert, key) = self_signed_pem().map_err(|error| TlsErrorKind::Generate(error).at(&files.cert))?;
     write_new(&files.key, &key, 0o600)?;
@@ -219,6 +220,7 @@ fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "called at the start and for a reload, by no worker")]
 fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
     fs::read(path).map_err(|error| TlsErrorKind::Read(error).at(path))
 }
@@ -239,6 +241,7 @@ fn self_signed_pem() -> Result<(String, String), rcgen::Error> {
 }
 
 /// Writes a file beside the path and then renames it, so that nobody reads half of it. Refuses a path that exists.
+#[expect(clippy::disallowed_methods, reason = "called at the start and for a reload, by no worker")]
 fn write_new(path: &Path, text: &str, mode: u32) -> Result<(), TlsError> {
     let write = || {
         let folder = match path.parent() {
@@ -257,6 +260,7 @@ fn write_new(path: &Path, text: &str, mode: u32) -> Result<(), TlsError> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use fs_err as fs;
     use tempfile::TempDir;
 
     use super::*;

@@ -251,6 +251,7 @@ impl Problem {
 }
 
 /// Why no file can be made at `path`, and what to do; `None` = one can be made.
+#[expect(clippy::disallowed_methods, reason = "no worker reads the file")]
 fn file_problem(path: &Path) -> Option<(String, &'static str)> {
     if path.is_dir() {
         return Some((format!("{} is a folder", path.display()), "name a file in it"));
@@ -267,6 +268,7 @@ fn file_problem(path: &Path) -> Option<(String, &'static str)> {
 }
 
 /// Reads a file, but at most one byte more than a configuration may have: `path` may lead to an endless file.
+#[expect(clippy::disallowed_methods, reason = "no worker reads the file")]
 fn read(path: &Path) -> std::io::Result<String> {
     let mut bytes = Vec::new();
     let most = u64::try_from(document::MAX_BYTES).unwrap_or(u64::MAX).saturating_add(1);

@@ -13,6 +13,7 @@ pub(crate) struct Token(Vec<u8>);
 ///
 /// # Errors
 /// There is no such file, or its content cannot be a token.
+#[expect(clippy::disallowed_methods, reason = "read at the start and for a reload, by no worker")]
 pub(crate) fn read(file: &Path) -> io::Result<Token> {
     let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", file.display()));
     let length = fs::metadata(file).map_err(named)?.len();
@@ -42,7 +43,9 @@ impl fmt::Debug for Token {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::{read as open, *};
+    use fs_err as fs;
+
+    use super::read as open;
 
     #[test]
     fn a_token_is_one_word_of_some_length_and_only_itself() {

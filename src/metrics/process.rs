@@ -20,6 +20,7 @@ pub struct Process {
 impl Process {
     /// Reads the state of the process; `None` = the kernel does not show it.
     #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "/proc is no disk")]
     pub fn read() -> Option<Self> {
         let stat = Stat::parse(&fs::read_to_string("/proc/self/stat").ok()?)?;
         let boot = field::<u64>(&fs::read_to_string("/proc/stat").ok()?, "btime ")?;

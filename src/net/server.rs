@@ -232,6 +232,7 @@ impl Server {
         let closes = async {
             if !wait.is_zero() {
                 control.announce();
+                #[expect(clippy::disallowed_methods, reason = "`drain.wait` is a time")]
                 tokio::time::sleep(wait).await;
             }
             let sessions = control.sessions();

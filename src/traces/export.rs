@@ -3,6 +3,11 @@
 //!
 //! A handshake never waits for the export. A span that finds the queue full is dropped and counted.
 
+#![expect(
+    clippy::disallowed_types,
+    reason = "the thread of the spans has a runtime of its own, and no worker's sockets"
+)]
+
 use std::{
     future::Future,
     net::SocketAddr,

@@ -145,7 +145,7 @@ async fn a_write_needs_a_json_content_type_and_its_own_method() {
 async fn with_a_token_everything_under_api_shows_it_and_a_reload_reads_it_again() {
     let folder = tempfile::tempdir().unwrap();
     let token = folder.path().join("token");
-    std::fs::write(&token, "first-token-of-many\n").unwrap();
+    fs_err::write(&token, "first-token-of-many\n").unwrap();
     let file = folder.path().join("proxy.yaml");
     let setting = "admin: { bind: \"127.0.0.1:0\", token_file: token }";
     let proxy = Proxy::before(&[&Backend::echo()]).with(setting).start_from(&file);
@@ -162,7 +162,7 @@ async fn with_a_token_everything_under_api_shows_it_and_a_reload_reads_it_again(
     assert_eq!(admin.ask("GET", "/healthz", "", "").await.0, 200);
     assert_eq!(admin.ask("GET", "/readyz", "", "").await.0, 200);
     assert_eq!(admin.ask("GET", "/", "", "").await.0, 200, "the page asks for the token itself");
-    std::fs::write(&token, "second-token-of-many").unwrap();
+    fs_err::write(&token, "second-token-of-many").unwrap();
     assert_eq!(admin.ask("POST", "/api/reload", &format!("{JSON}{first}"), "").await.0, 200);
     assert_eq!(admin.refused("GET", "/api/status", first, "").await.0, 401);
     let second = "Authorization: Bearer second-token-of-many\r\n";
@@ -396,12 +396,12 @@ async fn a_reload_says_what_changed_and_a_broken_file_what_is_wrong() {
     let (one, two) = (Backend::echo(), Backend::echo());
     let proxy = before(&[&one, &two]).start_from(&file);
     let admin = Admin::of(&proxy);
-    std::fs::write(&file, before(&[&two]).text().replace("workers: 2", "workers: 3")).unwrap();
+    fs_err::write(&file, before(&[&two]).text().replace("workers: 2", "workers: 3")).unwrap();
     let changed = admin.post("/api/reload").await;
     assert_eq!(changed["backends_removed"], json!([format!("chat/{one}")]), "{changed}");
     assert_eq!(changed["needs_restart"], json!(["workers"]));
     assert_eq!(admin.get("/api/config").await["upstreams"]["chat"]["backends"][0]["address"], two.to_string());
-    std::fs::write(&file, "listeners:\n  - bind: 127.0.0.1:0\n    tsl: {}\n").unwrap();
+    fs_err::write(&file, "listeners:\n  - bind: 127.0.0.1:0\n    tsl: {}\n").unwrap();
     let (status, error) = admin.refused("POST", "/api/reload", JSON, "{}").await;
     assert_eq!((status, &error["code"]), (422, &"wrong_config".into()), "{error}");
     let first = &error["diagnostics"][2];
@@ -435,7 +435,7 @@ async fn it_listens_on_a_path_too_for_this_user_only() {
     drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
     let setting = format!("admin: {{ bind: \"unix:{}\" }}", path.display());
     let proxy = Proxy::before(&[&Backend::echo()]).with(&setting).start();
-    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(fs_err::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     let mut stream = UnixStream::connect(&path).await.unwrap();
     stream.write_all(b"GET /api/status HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
     let mut answer = String::new();

@@ -1,7 +1,6 @@
 //! Sessions that are read together (`coalesce`), beside other clients of the same worker.
 
 use std::{
-    fs,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -9,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use fs_err as fs;
 use tokio::task::JoinSet;
 
 use crate::harness::{
@@ -122,6 +122,7 @@ async fn a_worker_whose_sessions_fall_silent_sleeps_and_waits_for_them_no_more()
     within("a worker that sleeps for longer than sessions may wait", async {
         loop {
             let before = process.sleeps();
+            #[expect(clippy::disallowed_methods, reason = "a rate needs a stretch of time")]
             tokio::time::sleep(Duration::from_millis(200)).await;
             // A worker that goes on waiting for more of them would sleep 400 times.
             if process.sleeps() - before < 20 {

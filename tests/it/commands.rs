@@ -48,7 +48,7 @@ fn start(setup: Setup, folder: &Path) -> Proxy {
 
 fn folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("token"), "a-token-of-some-length\n").unwrap();
+    fs_err::write(folder.path().join("token"), "a-token-of-some-length\n").unwrap();
     folder
 }
 
@@ -241,15 +241,15 @@ async fn a_reload_prints_what_changed_or_what_check_prints() {
     let file = folder.path().join("proxy.yaml");
     let (one, two) = (Backend::echo(), Backend::echo());
     let proxy = start(Proxy::before(&[&one, &two]), folder.path());
-    let text = std::fs::read_to_string(&file).unwrap();
+    let text = fs_err::read_to_string(&file).unwrap();
     let entry = format!("{{ address: \"{one}\" }}, ");
     assert!(text.contains(&entry));
-    std::fs::write(&file, text.replace(&entry, "")).unwrap();
+    fs_err::write(&file, text.replace(&entry, "")).unwrap();
     // The path is absolute, so that both outputs name the file alike.
     let path = file.to_str().unwrap();
     let reloaded = longwire(folder.path(), &["reload", "-c", path]).well().out;
     assert_eq!(reloaded, format!("reloaded\n  backend removed   chat/{one}\n"));
-    std::fs::write(&file, text.replace("balance:", "balanse:")).unwrap();
+    fs_err::write(&file, text.replace("balance:", "balanse:")).unwrap();
     let check = longwire(folder.path(), &["check", "-c", path]);
     let reload = longwire(folder.path(), &["reload", "-c", path]);
     assert_eq!((reload.code, &reload.out), (Some(1), &check.out), "{}", reload.err);
@@ -257,7 +257,7 @@ async fn a_reload_prints_what_changed_or_what_check_prints() {
     assert!(reload.err.contains("did you mean `balance`?"), "{}", reload.err);
     let refused = longwire(folder.path(), &["reload", "--json"]);
     assert_eq!((refused.code, &refused.json()["error"]["code"]), (Some(1), &"wrong_config".into()));
-    std::fs::write(&file, "listeners: [\n").unwrap();
+    fs_err::write(&file, "listeners: [\n").unwrap();
     let hopeless = longwire(folder.path(), &["reload"]);
     assert_eq!(hopeless.code, Some(1));
     assert!(hopeless.err.contains("proxy.yaml:"), "{}", hopeless.err);
@@ -277,8 +277,8 @@ async fn what_is_not_done_exits_with_1_and_what_cannot_be_meant_with_2() {
     let other = another_server(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}");
     let tls = another_server(b"\x15\x03\x03\x00\x02\x02\x0a");
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
-    std::fs::write(folder.path().join("other"), "another-token-of-some-length").unwrap();
-    std::fs::write(folder.path().join("none.yaml"), "workers: 1\n").unwrap();
+    fs_err::write(folder.path().join("other"), "another-token-of-some-length").unwrap();
+    fs_err::write(folder.path().join("none.yaml"), "workers: 1\n").unwrap();
     for (arguments, words) in [
         (&["kill", "none"][..], "no live session has the id \"none\""),
         (&["kill", "none", "--code", "1006"], "`code` is 1000 to 1003"),
@@ -333,7 +333,7 @@ async fn what_is_not_done_exits_with_1_and_what_cannot_be_meant_with_2() {
 fn a_shell_completes_verbs_flags_and_words() {
     let folder = tempfile::tempdir().unwrap();
     let script = longwire(folder.path(), &["completions", "bash"]).well().out;
-    std::fs::write(folder.path().join("longwire.bash"), script).unwrap();
+    fs_err::write(folder.path().join("longwire.bash"), script).unwrap();
     for (typed, completed) in [
         ("longwire dr", "drain"),
         ("longwire schema --mark", "--markdown"),
@@ -414,7 +414,7 @@ fn a_key_that_the_file_does_not_have_is_answered_with_the_one_that_was_meant() {
 fn the_page_of_the_configuration_comes_from_the_command() {
     let page = longwire(Path::new("."), &["schema", "--markdown"]).well().out;
     let stored = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/configuration.md");
-    assert_eq!(page, std::fs::read_to_string(stored).unwrap());
+    assert_eq!(page, fs_err::read_to_string(stored).unwrap());
 }
 
 #[tokio::test]

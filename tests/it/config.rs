@@ -3,11 +3,11 @@
 #![allow(clippy::unwrap_used)]
 
 use std::{
-    fs,
     path::{Path, PathBuf},
     time::Duration,
 };
 
+use fs_err as fs;
 use longwire::{
     balance::Policy,
     config::{self, Config, Loaded},

@@ -33,7 +33,7 @@ impl Longwire {
         let setup = Proxy::before(&[backend]);
         let folder = tempfile::tempdir().unwrap();
         let file = setup.with("admin: { bind: \"unix:admin.sock\" }\nlog: { level: error, format: json }").text();
-        std::fs::write(folder.path().join("proxy.yaml"), file).unwrap();
+        fs_err::write(folder.path().join("proxy.yaml"), file).unwrap();
         let mut child = Command::new(env!("CARGO_BIN_EXE_longwire"))
             .current_dir(folder.path())
             .stdout(Stdio::null())

@@ -5,10 +5,10 @@ mod readme;
 
 use std::{
     collections::BTreeSet,
-    fs,
     path::{Path, PathBuf},
 };
 
+use fs_err as fs;
 use longwire::{config, ws::termination::Cause};
 use serde_json::Value;
 

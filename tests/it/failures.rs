@@ -1,7 +1,6 @@
 //! Parts that die, though none should: the process then says so and ends. It does not go on without them.
 
 use std::{
-    fs,
     io::{BufRead as _, BufReader, Read as _},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     path::Path,
@@ -9,6 +8,7 @@ use std::{
     thread,
 };
 
+use fs_err as fs;
 use longwire::net::thread::vital::Fault;
 
 use crate::harness::{

@@ -199,7 +199,7 @@ async fn a_load_balancer_that_is_not_trusted_is_named_in_the_log_once() {
     for (trusted, warnings) in [("[]", 1), ("[ \"127.0.0.1\" ]", 0)] {
         let folder = tempfile::tempdir().unwrap();
         let setup = Proxy::before(&[&backend]).with(&format!("trusted_proxies: {trusted}"));
-        std::fs::write(folder.path().join("proxy.yaml"), setup.text()).unwrap();
+        fs_err::write(folder.path().join("proxy.yaml"), setup.text()).unwrap();
         let (process, address) = Process::serving(folder.path()).await;
         let mut balancer = Wire::connect(address).await;
         for _ in 0..200 {

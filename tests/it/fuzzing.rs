@@ -7,8 +7,9 @@ mod handshake;
 mod session;
 mod tracker;
 
-use std::{fs, path::Path};
+use std::path::Path;
 
+use fs_err as fs;
 use proptest::{collection::vec, prelude::*};
 
 fn cases(cases: u32) -> ProptestConfig {

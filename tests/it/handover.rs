@@ -137,7 +137,7 @@ async fn a_predecessor_of_another_version_says_less_or_more() {
         });
         assert!(collect(&path).await.ready().unwrap(), "{said:?}");
         assert_eq!(&handing_over.join().unwrap(), b"R");
-        std::fs::remove_file(&path).unwrap();
+        fs_err::remove_file(&path).unwrap();
     }
 }
 

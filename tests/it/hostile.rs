@@ -3,12 +3,13 @@
 //! `tests/attacks/run` plays all attacks against the binary and measures its memory. Its table names the test of each.
 
 use std::{
-    fs::File,
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     process::{Child, Command, Stdio},
     time::Instant,
 };
+
+use fs_err::File;
 
 use crate::harness::{
     Backend, PATIENCE, Proxy, Wire, accepting,

@@ -284,10 +284,11 @@ async fn a_client_that_hangs_is_found_while_the_backend_pings_or_sends() {
             .start();
         let (_client, at_backend) = proxy.session_by_hand(&backend).await;
         let (mut backend_reads, mut backend_writes) = at_backend.split();
+        let mut beat = tokio::time::interval(Duration::from_millis(50));
         let busy = async {
             loop {
+                beat.tick().await;
                 backend_writes.try_send(&frame).await;
-                tokio::time::sleep(Duration::from_millis(50)).await;
             }
         };
         let told = tokio::select! {

@@ -1,13 +1,14 @@
 //! What the process writes at its end: every record and message is written, or its loss is counted and reported.
 
 use std::{
-    fs,
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     path::Path,
     process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio},
     time::{Duration, Instant},
 };
+
+use fs_err as fs;
 
 use crate::harness::handshake;
 

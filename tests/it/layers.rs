@@ -94,7 +94,7 @@ fn sources(room: &Path) -> Vec<PathBuf> {
             continue;
         }
         if room.is_dir() {
-            rooms.extend(std::fs::read_dir(room).unwrap().map(|entry| entry.unwrap().path()));
+            rooms.extend(fs_err::read_dir(room).unwrap().map(|entry| entry.unwrap().path()));
         } else if room.extension().is_some_and(|extension| extension == "rs") {
             assert!(room.is_file(), "{} is gone: mend the list", room.display());
             found.push(room);
@@ -106,7 +106,7 @@ fn sources(room: &Path) -> Vec<PathBuf> {
 
 /// A file without its comments and its tests. Tests may wait and ask the time.
 fn code(file: &Path) -> String {
-    let text = std::fs::read_to_string(file).unwrap();
+    let text = fs_err::read_to_string(file).unwrap();
     let text = text.split("\nmod tests {").next().unwrap_or_default();
     let lines = text.lines().filter(|line| !line.trim_start().starts_with("//"));
     lines.fold(String::new(), |code, line| code + line + "\n")

@@ -1,7 +1,6 @@
 //! A process that is about to end: what it is told then, which clients come last, and what it leaves to its successor.
 
 use std::{
-    fs,
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpStream},
     path::Path,
@@ -9,6 +8,7 @@ use std::{
     thread,
 };
 
+use fs_err as fs;
 use longwire::{config::AdminBind, net::operate::control::Leaving};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 

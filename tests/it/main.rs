@@ -1,6 +1,7 @@
 //! One binary for every end-to-end test: a file per behaviour, one harness.
 
 #![allow(clippy::unwrap_used, unreachable_pub, missing_docs)]
+#![expect(clippy::disallowed_types, reason = "the clients and backends of a test wait in the test's own runtime")]
 
 /// Proxy, backends, clients, frames.
 mod harness;

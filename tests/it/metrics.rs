@@ -326,7 +326,7 @@ async fn counters_survive_a_reload_and_reloads_are_counted() {
     client.send(frame.clone()).await;
     at_backend.expect(&frame).await;
     proxy.reload(&setup);
-    std::fs::write(&file, "listeners: 7\n").unwrap();
+    fs_err::write(&file, "listeners: 7\n").unwrap();
     proxy.control().reload_from(&file).unwrap_err();
     let scrape = Scrape::of(&proxy).await;
     assert_eq!(scrape.of_route("websocket_messages_received_total", ""), 1.0);

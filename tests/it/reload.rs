@@ -102,7 +102,7 @@ async fn a_broken_file_is_told_with_its_place_and_changes_nothing() {
     let proxy = Proxy::start(&[&backend]);
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("proxy.yaml");
-    std::fs::write(&file, "listeners:\n  - bind: 127.0.0.1:0\n    tsl: {}\n").unwrap();
+    fs_err::write(&file, "listeners:\n  - bind: 127.0.0.1:0\n    tsl: {}\n").unwrap();
     let error = proxy.control().reload_from(&file).unwrap_err();
     assert!(matches!(error, ReloadError::Config(_)));
     assert!(error.to_string().contains("proxy.yaml:3:5"), "{error}");

@@ -197,15 +197,15 @@ async fn a_reload_changes_a_key_or_says_that_it_needs_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     for name in ["one", "other", "same"] {
         let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
-        std::fs::write(folder.path().join(format!("{name}.crt")), made.cert.pem()).unwrap();
-        std::fs::write(folder.path().join(format!("{name}.key")), made.signing_key.serialize_pem()).unwrap();
-        std::fs::write(folder.path().join(format!("{name}.token")), format!("{name}-token-of-some-length\n")).unwrap();
+        fs_err::write(folder.path().join(format!("{name}.crt")), made.cert.pem()).unwrap();
+        fs_err::write(folder.path().join(format!("{name}.key")), made.signing_key.serialize_pem()).unwrap();
+        fs_err::write(folder.path().join(format!("{name}.token")), format!("{name}-token-of-some-length\n")).unwrap();
     }
     // A key belongs to its certificate. Two pairs that differ only in one path are the same pair under other names.
     for (from, to) in
         [("same.crt", "one.crt"), ("same.crt", "other.crt"), ("same.key", "one.key"), ("same.key", "other.key")]
     {
-        std::fs::copy(folder.path().join(from), folder.path().join(to)).unwrap();
+        fs_err::copy(folder.path().join(from), folder.path().join(to)).unwrap();
     }
     let backend = Backend::echo();
     for row in rows() {

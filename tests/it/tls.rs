@@ -275,6 +275,6 @@ async fn clients_resume_their_tls_sessions_after_a_reload() {
 
 fn write_certificate(folder: &Path, name: &str) {
     let made = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
-    std::fs::write(folder.join(format!("{name}.crt")), made.cert.pem()).unwrap();
-    std::fs::write(folder.join(format!("{name}.key")), made.signing_key.serialize_pem()).unwrap();
+    fs_err::write(folder.join(format!("{name}.crt")), made.cert.pem()).unwrap();
+    fs_err::write(folder.join(format!("{name}.key")), made.signing_key.serialize_pem()).unwrap();
 }

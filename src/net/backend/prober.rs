@@ -1,5 +1,10 @@
 //! Active checks: each backend is asked at regular times whether it serves, and its upstream is told.
 
+#![expect(
+    clippy::disallowed_types,
+    reason = "checks belong to no worker; the background thread waits for their sockets"
+)]
+
 use std::{
     fmt,
     net::SocketAddr,
@@ -118,6 +123,7 @@ async fn watch_one(
 ) {
     let mut pause = at_random(settings.jitter);
     loop {
+        #[expect(clippy::disallowed_methods, reason = "checks come at intervals")]
         sleep(pause).await;
         pause = settings.interval + at_random(settings.jitter);
         let (settings, upstream, backend) = (settings.clone(), Arc::clone(&upstream), Arc::clone(&backend));

@@ -149,6 +149,7 @@ async fn until_last_call<T>(speaking: impl Future<Output = T>, orders: &Orders) 
     let mut speaking = pin!(speaking);
     let mut last_call = pin!(async {
         orders.closing().await;
+        #[expect(clippy::disallowed_methods, reason = "a client has this long for a last request")]
         tokio::time::sleep(LAST_CALL).await;
     });
     let mut is_awaited = false;

@@ -97,8 +97,9 @@ impl ResolvesServerCert for Certificates {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use std::{fs, os::unix::fs::PermissionsExt as _};
+    use std::os::unix::fs::PermissionsExt as _;
 
+    use fs_err as fs;
     use tempfile::TempDir;
     use tokio_rustls::rustls::{
         self, ClientConfig, ClientConnection, HandshakeKind, ProtocolVersion, RootCertStore, ServerConnection,

@@ -242,6 +242,7 @@ async fn serve_unix(listener: std::os::unix::net::UnixListener, control: Arc<Con
 
 async fn back_off(error: &io::Error) {
     tracing::warn!(%error, "the admin interface cannot accept");
+    #[expect(clippy::disallowed_methods, reason = "nothing says when descriptors are free again")]
     tokio::time::sleep(BACK_OFF).await;
 }
 

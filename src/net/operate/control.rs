@@ -530,6 +530,7 @@ async fn tidy(control: Weak<Control>) {
             control.tidy()
         };
         if is_more_to_go {
+            #[expect(clippy::disallowed_methods, reason = "nothing says when the last user of a row is gone")]
             sleep(TIDY).await;
         } else if orders.changed().await.is_err() {
             return;

@@ -206,6 +206,7 @@ impl Handover {
             let handed_over = match listener.accept().await {
                 Ok((successor, _)) => hand_over(successor, &listener, &file, control).await,
                 Err(error) => {
+                    #[expect(clippy::disallowed_methods, reason = "nothing says when descriptors are free again")]
                     tokio::time::sleep(BACK_OFF).await;
                     Err(error)
                 }

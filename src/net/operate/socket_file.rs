@@ -62,6 +62,7 @@ impl FileId {
     /// # Errors
     /// Those of lstat(2).
     pub(in crate::net) fn at(path: &Path) -> io::Result<Self> {
+        #[expect(clippy::disallowed_methods, reason = "a look at a path of ours, never by a worker")]
         let found = fs::symlink_metadata(path)?;
         Ok(Self { device: found.dev(), inode: found.ino() })
     }
@@ -86,6 +87,7 @@ impl SocketFile {
 impl Drop for SocketFile {
     fn drop(&mut self) {
         if self.is_ours.load(Relaxed) && FileId::at(&self.path).is_ok_and(|id| id == self.id) {
+            #[expect(clippy::disallowed_methods, reason = "a path of ours, at the end of its listener")]
             let _ = fs::remove_file(&self.path);
         }
     }
@@ -118,6 +120,7 @@ pub(in crate::net) fn bind(path: &Path, inherited: &mut Inherited) -> io::Result
 ///
 /// # Errors
 /// Any error but `AddrInUse`.
+#[expect(clippy::disallowed_methods, reason = "nothing says when an address is free")]
 pub(super) async fn when_free<T>(bind: impl Fn() -> io::Result<T>) -> io::Result<T> {
     loop {
         match bind() {
@@ -128,6 +131,7 @@ pub(super) async fn when_free<T>(bind: impl Fn() -> io::Result<T>) -> io::Result
 }
 
 /// Removes a socket that nobody answers on, and nothing else.
+#[expect(clippy::disallowed_methods, reason = "a path of ours, before it has a listener")]
 fn clear(path: &Path) -> io::Result<()> {
     let found = match fs::symlink_metadata(path) {
         Ok(found) => found.file_type(),
@@ -187,6 +191,8 @@ pub(in crate::net) fn call(path: &Path) -> io::Result<Answer> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use std::os::unix::{fs::symlink, net::UnixDatagram};
+
+    use fs_err as fs;
 
     use super::*;
 

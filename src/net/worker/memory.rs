@@ -41,6 +41,7 @@ pub(in crate::net) async fn give_back(shared: Arc<Shared>) {
             continue;
         }
         loop {
+            #[expect(clippy::disallowed_methods, reason = "the end of a burst is a time without connections")]
             tokio::time::sleep(QUIET).await;
             let now = shared.accepted.0.load(Relaxed);
             if now == seen {

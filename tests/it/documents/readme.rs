@@ -1,6 +1,8 @@
 //! The README: its commands, which are run as they are written, its length and its figures.
 
-use std::{fs, path::Path, process::Command};
+use std::{path::Path, process::Command};
+
+use fs_err as fs;
 
 use super::{
     blocks::{self, Block},

@@ -1,7 +1,6 @@
 //! longwire as a process of its own, for signals and for what one process leaves to the next.
 
 use std::{
-    fs,
     io::{BufRead as _, BufReader},
     net::SocketAddr,
     path::Path,
@@ -9,6 +8,7 @@ use std::{
     thread,
 };
 
+use fs_err as fs;
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};

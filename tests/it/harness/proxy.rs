@@ -222,7 +222,7 @@ impl Setup {
 
     /// Writes the file to a path, reads it from there, and starts the proxy.
     pub fn start_from(self, file: &Path) -> Proxy {
-        std::fs::write(file, self.text()).unwrap();
+        fs_err::write(file, self.text()).unwrap();
         let config = config::load(file).unwrap_or_else(|error| panic!("{error}")).config;
         self.run(config, &mut Inherited::default())
     }

@@ -181,7 +181,7 @@ mod tests {
         let open = Access { token: None, hosts: Vec::new() };
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("token");
-        std::fs::write(&file, "0123456789abcdef").unwrap();
+        fs_err::write(&file, "0123456789abcdef").unwrap();
         let closed = Access { token: Some(token::read(&file).unwrap()), hosts: Vec::new() };
         let json = (CONTENT_TYPE, "Application/JSON; charset=utf-8");
         let form = (CONTENT_TYPE, "application/x-www-form-urlencoded");
