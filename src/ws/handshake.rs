@@ -13,12 +13,13 @@ use base64::{
 use hyper::{
     HeaderMap, Method, StatusCode, Version,
     header::{
-        CONNECTION, CONTENT_LENGTH, HeaderName, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY,
-        SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE,
+        CONNECTION, CONTENT_LENGTH, HeaderName, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION,
+        TRANSFER_ENCODING, UPGRADE,
     },
 };
 use sha1::{Digest as _, Sha1};
 
+use super::offer::{Agreed, Misfit, Offer};
 use crate::headers::tokens;
 
 /// The kind of a request.
@@ -28,29 +29,26 @@ pub enum Kind {
     /// removed.
     Plain,
     /// A complete and correct handshake.
-    WebSocket(Offer),
+    WebSocket(Upgrade),
     /// An incomplete or incorrect handshake. The proxy answers it and never forwards it.
     Bad(BadHandshake),
 }
 
-/// The parts of a client's offer against which the backend's 101 is checked.
+/// A complete handshake of HTTP/1.1 (RFC 6455 §4.2.1).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Offer {
+pub struct Upgrade {
+    /// What the client offers.
+    pub offer: Offer,
     /// `Sec-WebSocket-Key`, as the client wrote it.
     key: [u8; KEY_TEXT],
-    /// The subprotocols, as the client wrote them, because their letter case counts.
-    subprotocols: Vec<String>,
-    /// The names of the extensions, without parameters.
-    extensions: Vec<String>,
 }
 
-/// What the two ends agreed on.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Agreed {
-    /// Whether the ends negotiated an extension. Then RSV bits are legal (RFC 6455 §5.2).
-    pub extensions: bool,
-    /// The subprotocol that the backend chose.
-    pub subprotocol: Option<String>,
+impl Upgrade {
+    /// The `Sec-WebSocket-Accept` of a 101 that answers this handshake.
+    #[must_use]
+    pub fn accept(&self) -> [u8; ACCEPT_TEXT] {
+        accept_for(self.key)
+    }
 }
 
 /// Why a request that looks like a handshake is not one.
@@ -78,7 +76,7 @@ pub enum BadHandshake {
     KeyInvalid,
 }
 
-/// Why the proxy does not accept a 101. Texts from the backend are cut to [`MAX_QUOTED`] characters.
+/// Why the proxy does not accept a 101.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FalseUpgrade {
     /// `Upgrade` is missing or empty, or names another protocol than `websocket`.
@@ -91,18 +89,9 @@ pub enum FalseUpgrade {
     AcceptRepeated,
     /// The value does not belong to the client's key.
     AcceptWrong,
-    /// More than one subprotocol.
-    SubprotocolRepeated,
-    /// A subprotocol that was not offered.
-    Subprotocol(String),
-    /// An extension that was not offered.
-    Extension(String),
-    /// `Sec-WebSocket-Extensions` has a quoted string that does not end.
-    ExtensionsUnreadable,
+    /// The answer does not fit the client's offer.
+    Misfit(Misfit),
 }
-
-/// The most characters of a backend's header that an error repeats.
-pub const MAX_QUOTED: usize = 64;
 
 /// The only version of the protocol (RFC 6455 §4.1).
 pub const VERSION: &str = "13";
@@ -141,8 +130,8 @@ pub fn classify(method: &Method, version: Version, headers: &HeaderMap) -> Kind 
             false => Kind::Plain,
         };
     }
-    match offer(method, version, headers) {
-        Ok(offer) => Kind::WebSocket(offer),
+    match upgrade(method, version, headers) {
+        Ok(upgrade) => Kind::WebSocket(upgrade),
         Err(bad) => Kind::Bad(bad),
     }
 }
@@ -153,7 +142,7 @@ pub fn is_attempt(headers: &HeaderMap) -> bool {
     has_token(headers, &UPGRADE, "websocket") || headers.contains_key(SEC_WEBSOCKET_KEY)
 }
 
-/// Checks the head of a 101 against the client's offer (RFC 6455 §4.1, the client's list of duties).
+/// Checks the head of a 101 against the client's handshake (RFC 6455 §4.1, the client's list of duties).
 ///
 /// Some servers write `Content-Length` or `Transfer-Encoding` on every answer. On a 1xx they mean nothing (RFC 9112
 /// §6.3). The caller that forwards the 101 removes them and an empty subprotocol, and writes `Upgrade` and `Connection`
@@ -161,7 +150,7 @@ pub fn is_attempt(headers: &HeaderMap) -> bool {
 ///
 /// # Errors
 /// The first fault. The backend's connection is then useless, and is closed.
-pub fn verify(offer: &Offer, headers: &HeaderMap) -> Result<Agreed, FalseUpgrade> {
+pub fn verify(asked: &Upgrade, headers: &HeaderMap) -> Result<Agreed, FalseUpgrade> {
     // A repeated `websocket` is accepted: a proxy on the way may have added its own line.
     let mut protocols = tokens(headers, &UPGRADE).peekable();
     if protocols.peek().is_none() || !protocols.all(|name| name.eq_ignore_ascii_case(b"websocket")) {
@@ -171,12 +160,12 @@ pub fn verify(offer: &Offer, headers: &HeaderMap) -> Result<Agreed, FalseUpgrade
         return Err(FalseUpgrade::Connection);
     }
     match single(headers, &SEC_WEBSOCKET_ACCEPT) {
-        One::Value(accept) if accept == accept_for(offer.key) => {}
+        One::Value(accept) if accept == asked.accept() => {}
         One::Value(_) => return Err(FalseUpgrade::AcceptWrong),
         One::Missing => return Err(FalseUpgrade::AcceptMissing),
         One::Repeated => return Err(FalseUpgrade::AcceptRepeated),
     }
-    Ok(Agreed { extensions: agreed_extensions(offer, headers)?, subprotocol: agreed_subprotocol(offer, headers)? })
+    asked.offer.answered_by(headers).map_err(FalseUpgrade::Misfit)
 }
 
 /// The `Sec-WebSocket-Accept` for a `Sec-WebSocket-Key` (RFC 6455 §4.2.2).
@@ -238,10 +227,7 @@ impl fmt::Display for FalseUpgrade {
             Self::AcceptMissing => f.write_str("it has no Sec-WebSocket-Accept"),
             Self::AcceptRepeated => f.write_str("it has more than one Sec-WebSocket-Accept"),
             Self::AcceptWrong => f.write_str("its Sec-WebSocket-Accept does not match the key"),
-            Self::SubprotocolRepeated => f.write_str("it chooses more than one subprotocol"),
-            Self::Subprotocol(name) => write!(f, "its subprotocol {name:?} was not offered"),
-            Self::Extension(name) => write!(f, "its extension {name:?} was not offered"),
-            Self::ExtensionsUnreadable => f.write_str("its Sec-WebSocket-Extensions is unreadable"),
+            Self::Misfit(misfit) => misfit.fmt(f),
         }
     }
 }
@@ -250,7 +236,7 @@ impl std::error::Error for FalseUpgrade {}
 
 /// Checks a request that says `Upgrade: websocket`. The faults that a proxy in front usually causes are checked first.
 /// So the error names the cause and not one of its effects.
-fn offer(method: &Method, version: Version, headers: &HeaderMap) -> Result<Offer, BadHandshake> {
+fn upgrade(method: &Method, version: Version, headers: &HeaderMap) -> Result<Upgrade, BadHandshake> {
     if version != Version::HTTP_11 {
         return Err(BadHandshake::HttpVersion);
     }
@@ -278,78 +264,8 @@ fn offer(method: &Method, version: Version, headers: &HeaderMap) -> Result<Offer
         One::Missing => return Err(BadHandshake::KeyMissing),
         One::Repeated => return Err(BadHandshake::KeyRepeated),
     };
-    Ok(Offer {
-        key: parse_key(key).ok_or(BadHandshake::KeyInvalid)?,
-        subprotocols: tokens(headers, &SEC_WEBSOCKET_PROTOCOL).map(text).collect(),
-        // The backend judges a malformed offer. If we cannot read the offer, we treat it as an offer of no extension.
-        extensions: extension_names(headers).unwrap_or_default(),
-    })
-}
-
-/// The chosen subprotocol: at most one, and one that was offered (RFC 6455 §4.1, number 6). An empty value counts as
-/// none.
-fn agreed_subprotocol(offer: &Offer, headers: &HeaderMap) -> Result<Option<String>, FalseUpgrade> {
-    let mut values = headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter().filter(|value| !value.is_empty());
-    match (values.next(), values.next()) {
-        (None, _) => Ok(None),
-        (Some(_), Some(_)) => Err(FalseUpgrade::SubprotocolRepeated),
-        (Some(chosen), None) => {
-            let chosen = text(chosen.as_bytes());
-            if offer.subprotocols.contains(&chosen) {
-                Ok(Some(chosen))
-            } else {
-                Err(FalseUpgrade::Subprotocol(quoted(&chosen)))
-            }
-        }
-    }
-}
-
-/// Whether the backend chose any extension. All chosen ones must have been offered (RFC 6455 §4.1, number 5).
-fn agreed_extensions(offer: &Offer, headers: &HeaderMap) -> Result<bool, FalseUpgrade> {
-    let chosen = extension_names(headers).ok_or(FalseUpgrade::ExtensionsUnreadable)?;
-    for name in &chosen {
-        if !offer.extensions.iter().any(|offered| offered.eq_ignore_ascii_case(name)) {
-            return Err(FalseUpgrade::Extension(quoted(name)));
-        }
-    }
-    Ok(!chosen.is_empty())
-}
-
-/// The names of the extensions, in order; `None` if a quoted string does not end.
-fn extension_names(headers: &HeaderMap) -> Option<Vec<String>> {
-    let mut names = Vec::new();
-    for line in headers.get_all(SEC_WEBSOCKET_EXTENSIONS) {
-        for element in elements(line.as_bytes())? {
-            let name = element.split(|byte| *byte == b';').next();
-            let name = name.unwrap_or_default().trim_ascii();
-            if !element.trim_ascii().is_empty() {
-                names.push(text(name));
-            }
-        }
-    }
-    Some(names)
-}
-
-/// Splits a list at its commas, except those within quoted strings (RFC 9110 §5.6.4).
-fn elements(line: &[u8]) -> Option<Vec<&[u8]>> {
-    let mut elements = Vec::new();
-    let mut start = 0;
-    let mut in_quotes = false;
-    let mut escaped = false;
-    for (at, byte) in line.iter().enumerate() {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if in_quotes => escaped = true,
-            b'"' => in_quotes = !in_quotes,
-            b',' if !in_quotes => {
-                elements.push(&line[start..at]);
-                start = at + 1;
-            }
-            _ => {}
-        }
-    }
-    elements.push(&line[start..]);
-    (!in_quotes).then_some(elements)
+    let key = parse_key(key).ok_or(BadHandshake::KeyInvalid)?;
+    Ok(Upgrade { offer: Offer::read(headers), key })
 }
 
 /// A field that may occur only once.
@@ -374,22 +290,13 @@ fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
     headers.get_all(name).iter().any(|line| is_it(line.as_bytes())) || tokens(headers, name).any(is_it)
 }
 
-/// A text from bytes. Bytes that are not UTF-8 become U+FFFD on both sides of a comparison, so only an offer with such
-/// bytes can match them.
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-fn quoted(text: &str) -> String {
-    text.chars().take(MAX_QUOTED).collect()
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use hyper::header::HeaderValue;
 
     use super::*;
+    use crate::ws::offer::MAX_QUOTED;
 
     const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
     const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
@@ -401,9 +308,9 @@ mod tests {
 
     #[test]
     fn whole_handshake_is_a_websocket() {
-        let offer = offered(&[]);
-        assert_eq!(offer.key, KEY.as_bytes());
-        assert!(offer.subprotocols.is_empty() && offer.extensions.is_empty());
+        let upgrade = offered(&[]);
+        assert_eq!((upgrade.key.as_slice(), upgrade.accept().as_slice()), (KEY.as_bytes(), ACCEPT.as_bytes()));
+        assert_eq!(upgrade.offer, Offer::read(&HeaderMap::new()));
     }
 
     #[test]
@@ -566,10 +473,10 @@ mod tests {
         }
         for wrong in ["Chat", "chat, mqtt", "soap"] {
             let refused = answer(&[("sec-websocket-protocol", wrong)]);
-            assert_eq!(refused, Err(FalseUpgrade::Subprotocol(wrong.to_owned())));
+            assert_eq!(refused, Err(FalseUpgrade::Misfit(Misfit::Subprotocol(wrong.to_owned()))));
         }
         let twice = [("sec-websocket-protocol", "chat"), ("sec-websocket-protocol", "chat")];
-        assert_eq!(answer(&twice), Err(FalseUpgrade::SubprotocolRepeated));
+        assert_eq!(answer(&twice), Err(FalseUpgrade::Misfit(Misfit::SubprotocolRepeated)));
     }
 
     #[test]
@@ -579,7 +486,6 @@ mod tests {
             (name, r#"x-quoted; note="a, permessage-fake; \", b", , "#),
             (name, "permessage-deflate; client_max_window_bits"),
         ]);
-        assert_eq!(offer.extensions, ["x-quoted", "permessage-deflate"]);
         let answer = |value| {
             let fields = with(&ANSWER, &[(name, value)]);
             verify(&offer, &map(&fields)).map(|agreed| agreed.extensions)
@@ -594,11 +500,11 @@ mod tests {
             ("x-quoted, permessage-bzip; a=\"b\"", "permessage-bzip"),
             (";permessage-deflate", ""),
         ] {
-            let expected = FalseUpgrade::Extension(refused.to_owned());
+            let expected = FalseUpgrade::Misfit(Misfit::Extension(refused.to_owned()));
             assert_eq!(answer(value), Err(expected));
         }
         let endless = answer("permessage-deflate; a=\"b, x-quoted");
-        assert_eq!(endless, Err(FalseUpgrade::ExtensionsUnreadable));
+        assert_eq!(endless, Err(FalseUpgrade::Misfit(Misfit::ExtensionsUnreadable)));
     }
 
     #[test]
@@ -623,9 +529,9 @@ mod tests {
         classify(&Method::GET, Version::HTTP_11, &map(fields))
     }
 
-    fn offered(more: &[(&str, &str)]) -> Offer {
+    fn offered(more: &[(&str, &str)]) -> Upgrade {
         match get(&with(&HANDSHAKE, more)) {
-            Kind::WebSocket(offer) => offer,
+            Kind::WebSocket(upgrade) => upgrade,
             other => panic!("not a handshake: {other:?}"),
         }
     }

@@ -4,7 +4,8 @@
 //! - [`tracker`] follows the frames of one direction.
 //! - [`keepalive`] decides on Pings, and on whether a side is dead.
 //! - [`session`] joins both directions and ends them.
-//! - [`handshake`] is what comes before a session, [`termination`] what remains of it.
+//! - [`offer`] is what the two ends agree on before a session, [`handshake`] how HTTP/1.1 carries it.
+//! - [`termination`] is what remains of a session.
 //! - [`meter`] holds the limits of a session, [`rate`] those per second.
 //! - [`progress`] is what a side has taken of its bytes.
 //! - [`opcodes`] counts frames.
@@ -16,6 +17,7 @@ pub mod frame;
 pub mod handshake;
 pub mod keepalive;
 pub mod meter;
+pub mod offer;
 pub mod opcodes;
 pub mod progress;
 pub mod rate;

@@ -38,7 +38,7 @@ use crate::{
     error::{Error, Kind},
     ws::{
         frame::{Breach, ControlFrame, FrameHeader, OpCode},
-        handshake::{self, FalseUpgrade, Offer},
+        handshake::{self, FalseUpgrade, Upgrade},
     },
 };
 
@@ -230,10 +230,10 @@ async fn check(address: &str, settings: &HealthCheck, own: &Own) -> Result<(), F
             passes.then_some(()).ok_or(Failure::Status(status))
         }
         CheckKind::WebSocket { path } => {
-            let (head, offer) = upgrade(head(path, settings.host.as_deref()))?;
+            let (head, asked_for) = upgrade(head(path, settings.host.as_deref()))?;
             match ask(&mut socket, &head, address, deadline).await? {
                 Reply::Switched { headers, early, .. } => {
-                    handshake::verify(&offer, &headers).map_err(Failure::FalseUpgrade)?;
+                    handshake::verify(&asked_for, &headers).map_err(Failure::FalseUpgrade)?;
                     let mut session = Session { socket, read: early.into(), total: 0 };
                     timeout_at(deadline, session.ping()).await.unwrap_or(Err(Failure::NoPong))?;
                     // The backend has answered. How well it closes does not matter.
@@ -264,7 +264,7 @@ fn head(path: &str, host: Option<&str>) -> Head {
 }
 
 /// Makes the request a WebSocket handshake, which the rules for clients then read.
-fn upgrade(mut head: Head) -> Result<(Head, Offer), Error> {
+fn upgrade(mut head: Head) -> Result<(Head, Upgrade), Error> {
     let mut key = [0; 16];
     getrandom::fill(&mut key).map_err(|error| Error::from_source(Kind::Exhausted, error))?;
     let key =
@@ -278,7 +278,7 @@ fn upgrade(mut head: Head) -> Result<(Head, Offer), Error> {
         head.headers.insert(name, value);
     }
     match handshake::classify(&head.method, Version::HTTP_11, &head.headers) {
-        handshake::Kind::WebSocket(offer) => Ok((head, offer)),
+        handshake::Kind::WebSocket(asked_for) => Ok((head, asked_for)),
         handshake::Kind::Plain | handshake::Kind::Bad(_) => Err(Kind::BadHandshake.into()),
     }
 }

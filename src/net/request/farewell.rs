@@ -5,7 +5,7 @@ use std::{iter, time::Duration};
 use hyper::{
     HeaderMap, Request, StatusCode,
     body::Incoming,
-    header::{HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL},
+    header::{HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_PROTOCOL},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -56,11 +56,11 @@ impl Farewell {
             return None;
         }
         let headers = request.headers();
-        let handshake::Kind::WebSocket(_) = handshake::classify(request.method(), request.version(), headers) else {
+        let handshake::Kind::WebSocket(asked_for) = handshake::classify(request.method(), request.version(), headers)
+        else {
             return None;
         };
-        let key = headers.get(SEC_WEBSOCKET_KEY)?.to_str().ok()?;
-        let accept = HeaderValue::from_bytes(&handshake::accept_for(key)).ok()?;
+        let accept = HeaderValue::from_bytes(&asked_for.accept()).ok()?;
         Some(Self { accept, subprotocol: first_subprotocol(headers) })
     }
 

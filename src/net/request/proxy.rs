@@ -43,7 +43,10 @@ use crate::{
         worker::{plan::Plan, shared::Worker},
     },
     routing::Route,
-    ws::handshake::{self, Agreed, BadHandshake, Offer},
+    ws::{
+        handshake::{self, BadHandshake, Upgrade},
+        offer::Agreed,
+    },
 };
 
 /// Seconds after which a client that was refused for the moment may come back.
@@ -126,7 +129,7 @@ struct Asked<T> {
     parts: Parts,
     host: String,
     client: IpAddr,
-    /// For a handshake: what the client offers. For another request: the `Max-Forwards` that the backend gets.
+    /// For a handshake: the upgrade that the client asks for. For another request: the `Max-Forwards` that the backend gets.
     wants: T,
 }
 
@@ -243,13 +246,13 @@ async fn serve(
     let kind = handshake::classify(&parts.method, parts.version, &parts.headers);
     match kind {
         handshake::Kind::Bad(bad) => Err(bad_handshake(bad)),
-        handshake::Kind::WebSocket(offer) => {
+        handshake::Kind::WebSocket(asked_for) => {
             let foreign = |origin| Error::from_source(Kind::Origin, origin);
             // The fields as the client sent them: `Connection` cannot remove `Origin` before this.
             route.origins.check(&parts.headers).map_err(foreign)?;
             let open = || shared.live.sessions();
             let admitted = shared.admission.admit(client, open, &plan.config.limits, Instant::now())?;
-            let asked = Asked { parts, host, client, wants: offer };
+            let asked = Asked { parts, host, client, wants: asked_for };
             upgrade(connection, plan, (place, route, admitted), asked, key, record).await
         }
         handshake::Kind::Plain => {
@@ -270,7 +273,7 @@ async fn upgrade(
     connection: &Connection,
     plan: &Plan,
     (place, route, admitted): (usize, &Route, Admitted),
-    Asked { parts, host, client, wants: offer }: Asked<Offer>,
+    Asked { parts, host, client, wants: asked_for }: Asked<Upgrade>,
     key: Key,
     record: &mut Record,
 ) -> Result<Reply, Error> {
@@ -287,7 +290,7 @@ async fn upgrade(
         let request = for_backend(plan, &parts, hop, Purpose::Session { traced: record.trace.told() });
         let greeting = connection.worker.dialer.handshake(attempts.destination(&pick), &request, link, terms).await;
         match greeting {
-            Ok(Greeting::Switched(switched)) => match handshake::verify(&offer, &switched.headers) {
+            Ok(Greeting::Switched(switched)) => match handshake::verify(&asked_for, &switched.headers) {
                 Ok(agreed) => {
                     attempts.succeed(&mut pick, StatusCode::SWITCHING_PROTOCOLS, switched.connect, record);
                     return Ok(Reply::Upgrade(Upgraded { switched, pick, agreed, place, admitted }));

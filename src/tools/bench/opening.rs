@@ -18,7 +18,7 @@ use tokio::{
 use tokio_rustls::{TlsConnector, rustls::pki_types::ServerName};
 
 use super::{BenchError, BenchOptions, target::Target, trust};
-use crate::ws::handshake::{self, FalseUpgrade, Kind, Offer};
+use crate::ws::handshake::{self, FalseUpgrade, Kind, Upgrade};
 
 /// How long TCP, TLS and the handshake may take together.
 const OPEN_WITHIN: Duration = Duration::from_secs(10);
@@ -38,7 +38,7 @@ pub(super) struct Opener {
     addresses: Vec<SocketAddr>,
     tls: Option<(TlsConnector, ServerName<'static>)>,
     request: Arc<[u8]>,
-    offer: Offer,
+    upgrade: Upgrade,
 }
 
 /// An open WebSocket.
@@ -77,8 +77,8 @@ impl Opener {
         } else {
             None
         };
-        let (request, offer) = request(target, options)?;
-        Ok(Self { addresses: found.collect(), tls, request: request.into(), offer })
+        let (request, upgrade) = request(target, options)?;
+        Ok(Self { addresses: found.collect(), tls, request: request.into(), upgrade })
     }
 
     /// Opens one WebSocket.
@@ -136,13 +136,13 @@ impl Opener {
             };
             headers.append(name, value);
         }
-        handshake::verify(&self.offer, &headers).map_err(OpenError::FalseUpgrade)?;
+        handshake::verify(&self.upgrade, &headers).map_err(OpenError::FalseUpgrade)?;
         Ok(())
     }
 }
 
-/// The bytes of the request, and the offer against which its answer is checked.
-fn request(target: &Target, options: &BenchOptions) -> Result<(Vec<u8>, Offer), BenchError> {
+/// The bytes of the request, and the upgrade against which its answer is checked.
+fn request(target: &Target, options: &BenchOptions) -> Result<(Vec<u8>, Upgrade), BenchError> {
     let mut key = [0; 16];
     getrandom::fill(&mut key).map_err(io::Error::from)?;
     let mut headers = HeaderMap::new();
@@ -158,7 +158,7 @@ fn request(target: &Target, options: &BenchOptions) -> Result<(Vec<u8>, Offer), 
     for (name, value) in &options.headers {
         headers.insert(name, value.clone());
     }
-    let Kind::WebSocket(offer) = handshake::classify(&Method::GET, Version::HTTP_11, &headers) else {
+    let Kind::WebSocket(upgrade) = handshake::classify(&Method::GET, Version::HTTP_11, &headers) else {
         return Err(BenchError::Header("with them it is no WebSocket handshake".to_owned()));
     };
     let mut request = format!("GET {} HTTP/1.1\r\n", target.resource).into_bytes();
@@ -168,7 +168,7 @@ fn request(target: &Target, options: &BenchOptions) -> Result<(Vec<u8>, Offer), 
         }
     }
     request.extend_from_slice(b"\r\n");
-    Ok((request, offer))
+    Ok((request, upgrade))
 }
 
 impl fmt::Display for OpenError {

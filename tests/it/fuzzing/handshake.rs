@@ -43,8 +43,8 @@ pub fn check(bytes: &[u8]) {
     }
 }
 
-fn check_answer(offer: &handshake::Offer, request: &HeaderMap, answer: &HeaderMap, key: &str) {
-    let Ok(agreed) = handshake::verify(offer, answer) else { return };
+fn check_answer(asked: &handshake::Upgrade, request: &HeaderMap, answer: &HeaderMap, key: &str) {
+    let Ok(agreed) = handshake::verify(asked, answer) else { return };
     assert_eq!(only(answer, "sec-websocket-accept"), Some(derive_accept_key(key.as_bytes())));
     let upgrade = all(answer, "upgrade").to_ascii_lowercase();
     assert!(upgrade.split(',').all(|name| matches!(name.trim(), "" | "websocket")) && upgrade.contains("websocket"));

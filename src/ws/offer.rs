@@ -1,0 +1,156 @@
+//! What a client offers in a handshake, and what the backend's answer makes of the offer (RFC 6455 §4). PURE.
+//!
+//! Nothing here depends on the version of HTTP that carried the handshake.
+
+use std::fmt;
+
+use hyper::{
+    HeaderMap,
+    header::{SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_PROTOCOL},
+};
+
+use crate::headers::tokens;
+
+/// The subprotocols and extensions of a client's handshake.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Offer {
+    /// The subprotocols, as the client wrote them, because their letter case counts.
+    subprotocols: Vec<String>,
+    /// The names of the extensions, without parameters.
+    extensions: Vec<String>,
+}
+
+/// What the two ends agreed on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Agreed {
+    /// Whether the ends negotiated an extension. Then RSV bits are legal (RFC 6455 §5.2).
+    pub extensions: bool,
+    /// The subprotocol that the backend chose.
+    pub subprotocol: Option<String>,
+}
+
+/// Why an answer does not fit an offer. Texts from the backend are cut to [`MAX_QUOTED`] characters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Misfit {
+    /// More than one subprotocol.
+    SubprotocolRepeated,
+    /// A subprotocol that was not offered.
+    Subprotocol(String),
+    /// An extension that was not offered.
+    Extension(String),
+    /// `Sec-WebSocket-Extensions` has a quoted string that does not end.
+    ExtensionsUnreadable,
+}
+
+/// The most characters of a backend's header that an error repeats.
+pub const MAX_QUOTED: usize = 64;
+
+impl Offer {
+    /// The offer in the fields of a handshake.
+    ///
+    /// The backend judges a malformed offer. If we cannot read the extensions, we treat them as an offer of none.
+    #[must_use]
+    pub fn read(headers: &HeaderMap) -> Self {
+        Self {
+            subprotocols: tokens(headers, &SEC_WEBSOCKET_PROTOCOL).map(text).collect(),
+            extensions: extension_names(headers).unwrap_or_default(),
+        }
+    }
+
+    /// What the two ends agree on, by the fields of the backend's answer.
+    ///
+    /// # Errors
+    /// The answer chooses what was not offered, or its choice cannot be read.
+    pub fn answered_by(&self, headers: &HeaderMap) -> Result<Agreed, Misfit> {
+        Ok(Agreed { extensions: self.extensions(headers)?, subprotocol: self.subprotocol(headers)? })
+    }
+
+    /// The chosen subprotocol: at most one, and one that was offered (RFC 6455 §4.1, number 6). An empty value counts
+    /// as none.
+    fn subprotocol(&self, headers: &HeaderMap) -> Result<Option<String>, Misfit> {
+        let mut values = headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter().filter(|value| !value.is_empty());
+        match (values.next(), values.next()) {
+            (None, _) => Ok(None),
+            (Some(_), Some(_)) => Err(Misfit::SubprotocolRepeated),
+            (Some(chosen), None) => {
+                let chosen = text(chosen.as_bytes());
+                if self.subprotocols.contains(&chosen) {
+                    Ok(Some(chosen))
+                } else {
+                    Err(Misfit::Subprotocol(quoted(&chosen)))
+                }
+            }
+        }
+    }
+
+    /// Whether the backend chose any extension. All chosen ones must have been offered (RFC 6455 §4.1, number 5).
+    fn extensions(&self, headers: &HeaderMap) -> Result<bool, Misfit> {
+        let chosen = extension_names(headers).ok_or(Misfit::ExtensionsUnreadable)?;
+        for name in &chosen {
+            if !self.extensions.iter().any(|offered| offered.eq_ignore_ascii_case(name)) {
+                return Err(Misfit::Extension(quoted(name)));
+            }
+        }
+        Ok(!chosen.is_empty())
+    }
+}
+
+impl fmt::Display for Misfit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::SubprotocolRepeated => f.write_str("it chooses more than one subprotocol"),
+            Self::Subprotocol(name) => write!(f, "its subprotocol {name:?} was not offered"),
+            Self::Extension(name) => write!(f, "its extension {name:?} was not offered"),
+            Self::ExtensionsUnreadable => f.write_str("its Sec-WebSocket-Extensions is unreadable"),
+        }
+    }
+}
+
+impl std::error::Error for Misfit {}
+
+/// The names of the extensions, in order; `None` if a quoted string does not end.
+fn extension_names(headers: &HeaderMap) -> Option<Vec<String>> {
+    let mut names = Vec::new();
+    for line in headers.get_all(SEC_WEBSOCKET_EXTENSIONS) {
+        for element in elements(line.as_bytes())? {
+            let name = element.split(|byte| *byte == b';').next();
+            let name = name.unwrap_or_default().trim_ascii();
+            if !element.trim_ascii().is_empty() {
+                names.push(text(name));
+            }
+        }
+    }
+    Some(names)
+}
+
+/// Splits a list at its commas, except those within quoted strings (RFC 9110 §5.6.4).
+fn elements(line: &[u8]) -> Option<Vec<&[u8]>> {
+    let mut elements = Vec::new();
+    let mut start = 0;
+    let mut in_quotes = false;
+    let mut escaped = false;
+    for (at, byte) in line.iter().enumerate() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_quotes => escaped = true,
+            b'"' => in_quotes = !in_quotes,
+            b',' if !in_quotes => {
+                elements.push(&line[start..at]);
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+    elements.push(&line[start..]);
+    (!in_quotes).then_some(elements)
+}
+
+/// A text from bytes. Bytes that are not UTF-8 become U+FFFD on both sides of a comparison, so only an offer with such
+/// bytes can match them.
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn quoted(text: &str) -> String {
+    text.chars().take(MAX_QUOTED).collect()
+}
