@@ -2,9 +2,11 @@
 
 use std::{
     net::SocketAddr,
+    sync::LazyLock,
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use http_body_util::{BodyExt as _, Limited};
 use hyper::{Method, Request, StatusCode, body::Incoming};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -13,7 +15,7 @@ use tokio::time::timeout;
 
 use super::{
     access,
-    answer::{Answer, Refusal, json, text},
+    answer::{Answer, Refusal, json, text, with_type},
     metrics, page, target, views,
 };
 use crate::{
@@ -43,7 +45,11 @@ const MOST_SESSIONS: usize = 1000;
 /// The greatest offset into the list of sessions. Nobody should read a list by pages further than that.
 const FURTHEST: usize = 100_000;
 
-const DESCRIPTION: &str = include_str!("../../../../docs/openapi.yaml");
+/// What can be asked here, as JSON: made when somebody asks for the first time.
+static DESCRIPTION: LazyLock<Bytes> = LazyLock::new(|| {
+    let description = serde_yaml::from_str::<Value>(include_str!("../../../../docs/openapi.yaml"));
+    serde_json::to_vec(&description.unwrap_or_default()).unwrap_or_default().into()
+});
 
 /// One thing that can be asked of the interface.
 #[derive(Debug)]
@@ -169,7 +175,7 @@ impl Call {
         Ok(match self {
             Self::Page => page::answer()?,
             Self::Health | Self::Ready | Self::Metrics => text(StatusCode::OK, "ok\n"),
-            Self::Description => ok(&serde_yaml::from_str::<Value>(DESCRIPTION).unwrap_or_default()),
+            Self::Description => with_type(StatusCode::OK, "application/json", DESCRIPTION.clone()),
             Self::Status => ok(&views::Status::of(control)),
             Self::Config => ok(&control.config().written),
             Self::Sessions => sessions(control, query).await?,
