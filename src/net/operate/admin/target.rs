@@ -1,5 +1,9 @@
 //! The path and the query of a request, decoded (RFC 3986 §2.1).
 
+use std::borrow::Cow;
+
+use percent_encoding::percent_decode_str;
+
 use super::answer::Refusal;
 
 /// The segments of a path. Each is decoded by itself, so that a name may hold a slash.
@@ -26,21 +30,12 @@ pub(super) fn pairs(query: &str) -> Result<Vec<(String, String)>, Refusal> {
         .collect()
 }
 
+/// Refuses what percent-encoding by itself would let pass as it is: a percent sign without its two digits.
 fn decode(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((byte, after)) = rest.split_first() {
-        rest = after;
-        if *byte != b'%' {
-            bytes.push(*byte);
-            continue;
-        }
-        let (digits, after) = rest.split_at_checked(2)?;
-        let digits = str::from_utf8(digits).ok().filter(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()))?;
-        bytes.push(u8::from_str_radix(digits, 16).ok()?);
-        rest = after;
-    }
-    String::from_utf8(bytes).ok()
+    let mut encoded = text.split('%').skip(1);
+    let is_whole =
+        encoded.all(|digits| matches!(digits.as_bytes(), [a, b, ..] if a.is_ascii_hexdigit() && b.is_ascii_hexdigit()));
+    is_whole.then(|| percent_decode_str(text).decode_utf8().ok())?.map(Cow::into_owned)
 }
 
 fn malformed(text: &str) -> Refusal {
@@ -67,5 +62,14 @@ mod tests {
         let expected = [("route", "*/ws"), ("backend", "a b"), ("x", "")];
         assert_eq!(pairs, expected.map(|(key, value)| (key.to_owned(), value.to_owned())));
         assert!(super::pairs("route=%").is_err());
+    }
+
+    #[test]
+    fn a_query_that_cannot_be_read_is_refused_and_not_mended() {
+        // A library of forms would search for `%zz`, or for U+FFFD instead of the byte.
+        for wrong in ["text=%zz", "text=%ff", "%ff=x", "text=%C3", "text=100%"] {
+            assert!(pairs(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(pairs("text=%C3%A9%2B+").unwrap(), [("text".to_owned(), "é+ ".to_owned())]);
     }
 }
