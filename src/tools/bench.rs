@@ -30,10 +30,7 @@ use std::{
 };
 
 use hyper::header::{HeaderName, HeaderValue};
-use nix::sys::{
-    resource::{UsageWho, getrusage},
-    time::{TimeVal, TimeValLike as _},
-};
+use rustix::time::{ClockId, clock_gettime};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::{mpsc, oneshot, watch},
@@ -162,7 +159,7 @@ async fn conduct(
             _ = terminate.recv() => stopped = true,
         }
     }
-    let (start, cpu) = (Instant::now(), cpu_time()?);
+    let (start, cpu) = (Instant::now(), cpu_time());
     let nothing_open = options.load != Load::Handshakes && desks.iter().all(|desk| desk.lock().open == 0);
     if !stopped && !nothing_open {
         let end = start + options.duration;
@@ -176,7 +173,7 @@ async fn conduct(
             }
         }
     }
-    let measured = (start.elapsed(), cpu_time()?.saturating_sub(cpu));
+    let measured = (start.elapsed(), cpu_time().saturating_sub(cpu));
     orders.send_replace(Order::End);
     Ok(measured)
 }
@@ -230,8 +227,6 @@ const fn share(all: usize, thread: usize, threads: usize) -> usize {
 }
 
 /// User and system time that this process has used so far.
-fn cpu_time() -> Result<Duration, BenchError> {
-    let usage = getrusage(UsageWho::RUSAGE_SELF).map_err(io::Error::from)?;
-    let spent = |time: TimeVal| Duration::from_micros(u64::try_from(time.num_microseconds()).unwrap_or_default());
-    Ok(spent(usage.user_time()) + spent(usage.system_time()))
+fn cpu_time() -> Duration {
+    clock_gettime(ClockId::ProcessCPUTime).try_into().unwrap_or_default()
 }
