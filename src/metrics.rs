@@ -37,13 +37,13 @@ const DURATIONS: [f64; 7] = [60.0, 300.0, 600.0, 1800.0, 3600.0, 7200.0, 14400.0
 /// the world, with a queue or two.
 const LATENCIES: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
 
-/// The direction of the traffic that comes from the client, then from the backend.
+/// The labels of the directions: of traffic from the client (0) and from the backend (1).
 const DIRECTIONS: [&str; 2] = ["to_backend", "to_client"];
 
 /// The label of a request that found no route.
 const NONE: &str = "none";
 
-/// The kinds of refusal that one of the `limits` or `max_handshakes` causes.
+/// The kinds of refusal that `max_handshakes` or a key of `limits` causes.
 const LIMITS: [Kind; 7] = [
     Kind::BodyTooLarge,
     Kind::Busy,

@@ -55,18 +55,18 @@ impl RouteLog {
 #[derive(Debug)]
 pub struct SessionRecord {
     route: Arc<RouteLog>,
-    /// Only the address is needed. This reference counts nothing at the backend.
+    /// Kept for its address. Holding the backend here adds nothing to its sessions and requests in flight.
     backend: Arc<Backend>,
     /// Nanoseconds since the Unix epoch, which an i64 holds until 2262.
     time: i64,
-    /// Nanoseconds since the route's epoch.
+    /// Nanoseconds since [`RouteLog::epoch`].
     started: u64,
     words: Words,
     connect: Micros,
     handshake: Micros,
     tries: u16,
     tls: Option<TlsVersion>,
-    /// Whether it has become a [`Record`], or was counted without one.
+    /// Whether the session's end is noted: by a [`Record`], or by a count alone.
     is_over: bool,
 }
 
@@ -148,9 +148,9 @@ impl SessionRecord {
         self.words.has_id(id)
     }
 
-    /// Whether one of its words contains `text`, which must be in lower case.
+    /// Whether a text of the record contains `text`, which must be in lower case.
     ///
-    /// The words are the id, client, host and path, and the names of route, upstream and backend.
+    /// These texts are searched: the id, client, host and path, the names of route and upstream, the backend's address.
     #[must_use]
     pub fn mentions(&self, text: &str) -> bool {
         let (client, _, id, host, path) = self.words.unpack();

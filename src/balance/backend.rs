@@ -108,17 +108,17 @@ impl Backend {
         self.sessions.load(Ordering::Relaxed)
     }
 
-    /// WebSocket handshakes in flight if `max_handshakes` limits them, else 0.
+    /// WebSocket handshakes in flight. They are counted only if `max_handshakes` limits them; otherwise this is 0.
     pub fn handshakes(&self) -> usize {
         self.handshakes.load(Ordering::Relaxed)
     }
 
-    /// How many attempts went here since this backend was created.
+    /// How many attempts of requests went to this backend since it was created.
     pub fn picks(&self) -> u64 {
         self.picks.load(Ordering::Relaxed)
     }
 
-    /// How many of these attempts failed.
+    /// How many of the attempts in [`Self::picks`] failed.
     pub fn failures(&self) -> u64 {
         self.failures.load(Ordering::Relaxed)
     }

@@ -22,8 +22,8 @@ impl Candidate<'_> {
         (u64::from(self.weight) * u64::from(self.share.0)).max(1)
     }
 
-    /// Whether it has fewer in flight per weight than `other`. The result is exact: a/v < b/w is compared as a*w < b*v,
-    /// and a product of two 64-bit numbers fits into 128 bits.
+    /// Whether `self` has fewer sessions and requests in flight per weight than `other`. The result is exact: nothing is
+    /// divided, and a product of two 64-bit numbers fits into 128 bits.
     fn is_less_loaded_than(&self, other: &Self) -> bool {
         let mine = self.active as u128 * u128::from(other.effective_weight());
         let theirs = other.active as u128 * u128::from(self.effective_weight());

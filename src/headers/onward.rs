@@ -67,20 +67,21 @@ impl Value<'_> {
 /// What happens to a field that is not a field of one hop.
 enum Fate {
     Passes,
-    /// The field tells of a hop. If its sender is not trusted, the field ends here.
-    Tells,
+    /// The field describes an earlier hop. It is dropped if the sender of the request is not trusted.
+    DescribesHop,
+    /// The field is dropped.
     Ends,
 }
 
-/// Tells the fields of a request that the backend gets: first the client's fields that pass, in their order, then the
-/// proxy's own fields about the client. The client's `Connection` names only fields of the client, so it cannot remove
-/// the proxy's own (RFC 9110 §7.6.1).
+/// Calls `tell` with each field that goes to the backend: first the client's fields that pass, in their order, then the
+/// proxy's own fields about the client. The client's `Connection` is applied only to the client's fields, so it cannot
+/// remove a field of the proxy (RFC 9110 §7.6.1).
 ///
-/// - The fields of one hop end here, and so do the fields that `Connection` names
+/// - Hop-by-hop fields are dropped, and so are the fields that `Connection` names
 ///   ([`strip_hop_by_hop`](super::strip_hop_by_hop)).
-/// - From a trusted sender, `X-Forwarded-For` passes with the sender's address appended, in one line. The other
-///   `X-Forwarded-*`, `X-Real-IP` and `Forwarded` pass unchanged. Of `-Proto`, `-Host`, `-Port` and `X-Real-IP` the
-///   proxy sets those that are missing.
+/// - From a trusted sender, all lines of `X-Forwarded-For` are joined, and the sender's address is appended.
+///   `X-Real-IP`, `Forwarded` and all other `X-Forwarded-*` pass unchanged. Of `-Proto`, `-Host`, `-Port` and
+///   `X-Real-IP` the proxy sets those that are missing.
 /// - From any other sender, every `X-Forwarded-*`, `X-Real-IP` and `Forwarded` is dropped, and the proxy sets its own.
 /// - Names that a CGI-like backend cannot tell from these (`X_Forwarded_For`) are dropped for every sender. A trusted
 ///   proxy writes the proper names, but may have passed on a client's imitation.
@@ -90,7 +91,7 @@ pub fn onward(headers: &HeaderMap, hop: &Hop<'_>, mut tell: impl FnMut(&HeaderNa
         let passes = match fate(name) {
             Fate::Passes => true,
             // The proxy writes these two fields anew.
-            Fate::Tells => hop.trusted && *name != X_FORWARDED_FOR && *name != X_REQUEST_ID,
+            Fate::DescribesHop => hop.trusted && *name != X_FORWARDED_FOR && *name != X_REQUEST_ID,
             Fate::Ends => false,
         };
         if passes {
@@ -100,7 +101,7 @@ pub fn onward(headers: &HeaderMap, hop: &Hop<'_>, mut tell: impl FnMut(&HeaderNa
     tell_of_hop(headers, hop, tell);
 }
 
-/// Tells the proxy's own fields, except those that a trusted sender has set.
+/// Calls `tell` with the proxy's own fields, except those that a trusted sender has set.
 fn tell_of_hop(headers: &HeaderMap, hop: &Hop<'_>, mut tell: impl FnMut(&HeaderName, Value<'_>)) {
     let mut text = Vec::with_capacity(64);
     if hop.trusted {
@@ -132,7 +133,7 @@ fn fate(name: &HeaderName) -> Fate {
     if *name == EXPECT || imitates(name) {
         Fate::Ends
     } else if tells_of_a_hop(name) {
-        Fate::Tells
+        Fate::DescribesHop
     } else {
         Fate::Passes
     }

@@ -305,9 +305,9 @@ pub(in crate::net) fn is_repeatable(method: &Method, body: &RequestBody) -> bool
     body.is_empty() && method.is_idempotent()
 }
 
-/// Sends a request and waits for the head of its answer: for `wait` from now, or from the last byte of the body that
-/// went. `None` = for ever. If the request or the answer authenticates the connection, the connection belongs to the
-/// client from now on.
+/// Sends a request, and waits at most `wait` for the head of the answer; `None` = no limit. The time begins again each
+/// time a part of the body is sent. If the request or the answer authenticates the connection, only this client may use
+/// the connection from then on.
 async fn send(mut link: Link, request: Request<RequestBody>, wait: Option<Duration>) -> Result<Answered, Error> {
     let progress = request.body().progress();
     link.is_private |= headers::authenticates_connection(request.headers());

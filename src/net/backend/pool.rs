@@ -176,7 +176,8 @@ impl Pool {
         }
     }
 
-    /// Waits until something has come on an idle connection that no task has. The pool is then to be swept.
+    /// Waits until bytes or an end come on an idle connection. No task polls such a connection. The caller then calls
+    /// [`Self::sweep`].
     pub(in crate::net) async fn stirred(&self) {
         self.stirred.0.notified().await;
     }
@@ -185,8 +186,8 @@ impl Pool {
     pub(in crate::net) fn sweep(&self, now: Instant) {
         lock(&self.sites).retain(|_, Site { addresses, idle }| {
             idle.retain(|idle| now.duration_since(idle.since) < IDLE_TIME && !idle.connection.is_closed());
-            // Several addresses are kept although no connection is idle: one that is in use may come back, and then the
-            // addresses tell whose requests may use it.
+            // A site with several addresses is kept even without an idle connection. A connection that is in use may come
+            // back to the pool, and the addresses then say which requests may use that connection.
             !idle.is_empty() || addresses.len() > 1
         });
     }

@@ -98,7 +98,7 @@ pub(in crate::net) async fn serve(worker: Arc<Worker>, accepted: Accepted) {
     };
     if let Ok(Some(leaving)) = ended {
         let Parts { io, read_buf, service, .. } = http.into_parts();
-        // The session, or the refused client, counts as a connection itself.
+        // The session, or the refused client, is counted as a connection separately. So HTTP stops counting first.
         drop((service, connection));
         match leaving {
             Leaving::Session(opening) => opening.open(io.into_inner(), read_buf, &worker.sessions).await,
@@ -106,13 +106,13 @@ pub(in crate::net) async fn serve(worker: Arc<Worker>, accepted: Accepted) {
         }
         return;
     }
-    // HTTP has ended before all of the last answer was written. No 101 can follow that.
+    // HTTP ended while bytes of an earlier answer were still to be written, so no 101 can be sent any more.
     if let Some(leaving) = connection.give_up_leaving() {
         leaving.fail();
     }
     if let Err(error) = ended {
         tracing::debug!(client = %sender, %error, "connection ended");
-        // While a request is being answered, bytes that cannot be read belong to that request, and its record tells of them.
+        // Bytes that are no HTTP are told in the record of the request that is being answered, if there is one.
         if error.is_parse() && !connection.debt.owes_nothing() {
             record_unread(shared, sender, tls, &error);
         }

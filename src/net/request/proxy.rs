@@ -368,21 +368,21 @@ async fn forward(
     }
 }
 
-/// Counts a request whose forwarding headers are dropped, and warns of a sender of many such requests. If that is the
-/// operator's own load balancer, backends are misled: the client seems to be the load balancer, and to use plain HTTP,
-/// which some backends answer with a redirect, for ever.
+/// Counts a request whose forwarding headers are dropped, and warns of a sender of many such requests. The sender may be
+/// the operator's own load balancer. Then backends take the load balancer for the client, and plain HTTP for the
+/// client's scheme. Some backends redirect such a client to `https` again and again.
 fn note_stranger(connection: &Connection, sender: IpAddr) {
     let strangers = &connection.worker.shared.strangers;
     if strangers.lock().unwrap_or_else(PoisonError::into_inner).note(sender, Instant::now()) {
         tracing::warn!(
             address = %sender,
             set = format!("trusted_proxies: [ \"{sender}\" ]"),
-            "X-Forwarded-* of this address is dropped, as it is not trusted; if it is a load balancer of yours, trust it"
+            "X-Forwarded-* headers from this address are dropped, because it is not trusted; if it is your load balancer, trust it"
         );
     }
 }
 
-/// What a request passed on its way to this hop.
+/// What this proxy knows of the way of a request up to here.
 fn hop<'a>(
     connection: &Connection,
     plan: &Plan,

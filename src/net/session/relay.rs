@@ -112,7 +112,7 @@ pub struct Relay {
     pub session: Session,
     /// Whether the last frame from the client (0) or the backend (1) was large: the next frame may be large too.
     large: [bool; 2],
-    /// Whether the stream of the client (0) or the backend (1) has given all that it had. Only its socket can then tell of more.
+    /// Of the client (0) and the backend (1): whether the stream holds no bytes that it could give without its socket.
     drained: [bool; 2],
 }
 

@@ -47,7 +47,7 @@ pub(in crate::net) struct Sockets {
 }
 
 impl Sockets {
-    /// Gives this socket to a successor too. Its file is then not ours to remove any more.
+    /// Adds a Unix socket to those that the successor gets. From now on this process does not remove the socket's file.
     ///
     /// # Errors
     /// Out of descriptors.
