@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -11,7 +11,6 @@ use std::{
 use super::{
     checks::{Check, Checks, HealthCheck},
     health::{Health, Limits, PassiveHealth, Spell, Ticket, Transition},
-    line::Line,
 };
 
 /// One server of an upstream: its counts and what is known of it. Its weight and limits belong to the upstream, so a
@@ -24,8 +23,6 @@ pub struct Backend {
     sessions: AtomicUsize,
     /// Handshakes in flight, if their number is limited.
     handshakes: AtomicUsize,
-    /// The line of its upstream.
-    line: Arc<Line>,
     picks: AtomicU64,
     /// Counts turns: the next one decides which address of its name comes first.
     turns: AtomicUsize,
@@ -72,14 +69,13 @@ impl Duty {
 
 impl Backend {
     /// A backend that is up and idle.
-    pub(super) fn new(address: String, line: Arc<Line>, now: Instant) -> Self {
+    pub(super) fn new(address: String, now: Instant) -> Self {
         let health = PassiveHealth::new();
         Self {
             address,
             active: AtomicUsize::new(0),
             sessions: AtomicUsize::new(0),
             handshakes: AtomicUsize::new(0),
-            line,
             picks: AtomicU64::new(0),
             turns: AtomicUsize::new(0),
             failures: AtomicU64::new(0),
@@ -190,10 +186,9 @@ impl Backend {
         self.handshakes.fetch_update(Ordering::AcqRel, Ordering::Relaxed, room).is_ok()
     }
 
-    /// Takes back what [`Self::begin_handshake`] counted, and wakes the next handshake in line.
-    pub(super) fn end_handshake(self: &Arc<Self>) {
+    /// Takes back what [`Self::begin_handshake`] counted.
+    pub(super) fn end_handshake(&self) {
         self.handshakes.fetch_sub(1, Ordering::AcqRel);
-        self.line.wake_first(self);
     }
 
     pub(super) fn begin(&self, now: Instant) -> Ticket {

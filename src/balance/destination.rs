@@ -82,7 +82,7 @@ mod tests {
     }
 
     fn backend() -> Backend {
-        Backend::new("app:80".into(), std::sync::Arc::default(), Instant::now())
+        Backend::new("app:80".into(), Instant::now())
     }
 
     #[test]

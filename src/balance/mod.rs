@@ -54,6 +54,7 @@
 //!   whole process without a `zone`.
 
 mod backend;
+mod candidate;
 mod checks;
 mod destination;
 mod health;

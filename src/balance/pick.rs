@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Instant};
 use super::{
     backend::Backend,
     health::{Limits, Ticket, Transition},
+    line::Line,
 };
 
 /// A backend picked for one attempt. It is in flight, and its outcome is still to be told.
@@ -28,9 +29,10 @@ struct InFlight(Arc<Backend>);
 #[must_use = "dropped at once, it counts for nothing"]
 pub struct Seat(InFlight);
 
-/// A handshake in flight to a backend. It is counted from the pick until this is dropped.
+/// A handshake in flight to a backend. It is counted from the pick until this is dropped, which wakes the next handshake in
+/// the line of the upstream.
 #[derive(Debug)]
-pub(super) struct Handshake(Arc<Backend>);
+pub(super) struct Handshake(Arc<Backend>, Arc<Line>);
 
 /// The outcome of a pick. A trial that is dropped without an outcome gives its slot back.
 #[derive(Debug)]
@@ -118,14 +120,15 @@ impl InFlight {
 
 impl Handshake {
     /// `None` if `most` handshakes are in flight already.
-    pub(super) fn begin(backend: &Arc<Backend>, most: usize) -> Option<Self> {
-        backend.begin_handshake(most).then(|| Self(Arc::clone(backend)))
+    pub(super) fn begin(backend: &Arc<Backend>, line: &Arc<Line>, most: usize) -> Option<Self> {
+        backend.begin_handshake(most).then(|| Self(Arc::clone(backend), Arc::clone(line)))
     }
 }
 
 impl Drop for Handshake {
     fn drop(&mut self) {
         self.0.end_handshake();
+        self.1.wake_first(&self.0);
     }
 }
 

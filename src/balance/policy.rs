@@ -1,35 +1,6 @@
 //! How a policy chooses among the backends that may be picked: hash, fewest in flight, the better of two, or turns.
 
-use super::{Policy, key::Key, random::Random, rendezvous, slow_start::Share};
-
-/// A backend that may be picked, as it was when the pick began. A copy, because counts that change during a comparison
-/// would make its result wrong.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Candidate<'a> {
-    /// Its place among the members.
-    pub(super) index: usize,
-    pub(super) address: &'a str,
-    pub(super) weight: u32,
-    /// The share of its weight that counts now. The hash always uses the whole weight.
-    pub(super) share: Share,
-    /// Sessions and requests in flight.
-    pub(super) active: usize,
-}
-
-impl Candidate<'_> {
-    /// Its weight now, in thousandths (see [`Share`]); never 0.
-    fn effective_weight(&self) -> u64 {
-        (u64::from(self.weight) * u64::from(self.share.0)).max(1)
-    }
-
-    /// Whether `self` has fewer sessions and requests in flight per weight than `other`. The result is exact: nothing is
-    /// divided, and a product of two 64-bit numbers fits into 128 bits.
-    fn is_less_loaded_than(&self, other: &Self) -> bool {
-        let mine = self.active as u128 * u128::from(other.effective_weight());
-        let theirs = other.active as u128 * u128::from(self.effective_weight());
-        mine < theirs
-    }
-}
+use super::{Policy, candidate::Candidate, key::Key, random::Random, rendezvous};
 
 /// The index of the backend to pick; `None` without candidates.
 pub(super) fn choose(policy: &Policy, key: &Key, candidates: &[Candidate<'_>], turns: &mut Turns) -> Option<usize> {
@@ -130,7 +101,7 @@ fn least_loaded<'a>(candidates: &[Candidate<'a>]) -> Vec<Candidate<'a>> {
 mod tests {
     use std::net::IpAddr;
 
-    use super::*;
+    use super::{super::slow_start::Share, *};
 
     fn candidates<'a>(backends: &[(&'a str, u32, usize)]) -> Vec<Candidate<'a>> {
         let with_index =

@@ -42,16 +42,16 @@ fn forget_checks(upstream: &Upstream) {
 struct Known {
     /// The backends by address.
     backends: HashMap<String, Weak<Backend>>,
-    /// The line of the upstream. The backends keep the line alive.
+    /// The line of the upstream. All who wait in the line, and all handshakes that end a wait, keep the line alive.
     line: Weak<Line>,
 }
 
 impl Known {
     /// A member with the backend of this address: the known one, or a new one.
-    fn member(&mut self, settings: BackendSettings, line: &Arc<Line>, now: Instant) -> Member {
+    fn member(&mut self, settings: BackendSettings, now: Instant) -> Member {
         let known = self.backends.get(&settings.address).and_then(Weak::upgrade);
         let backend = known.unwrap_or_else(|| {
-            let backend = Arc::new(Backend::new(settings.address.clone(), Arc::clone(line), now));
+            let backend = Arc::new(Backend::new(settings.address.clone(), now));
             self.backends.insert(settings.address.clone(), Arc::downgrade(&backend));
             backend
         });
@@ -77,7 +77,7 @@ impl Registry {
         let line = known.line.upgrade().unwrap_or_default();
         known.line = Arc::downgrade(&line);
         let backends = mem::take(&mut settings.backends).into_iter();
-        let members = backends.map(|settings| known.member(settings, &line, now)).collect();
+        let members = backends.map(|settings| known.member(settings, now)).collect();
         let upstream = Upstream::new(settings, members, line, self.seed);
         forget_checks(&upstream);
         upstream
@@ -90,8 +90,7 @@ impl Registry {
     pub fn change_members(&self, upstream: &Upstream, backends: Vec<BackendSettings>, now: Instant) -> Changes {
         let mut known = lock(&self.known);
         let known = known.entry(upstream.name().to_owned()).or_default();
-        let line = upstream.line();
-        let members = backends.into_iter().map(|settings| known.member(settings, line, now)).collect();
+        let members = backends.into_iter().map(|settings| known.member(settings, now)).collect();
         let changes = upstream.replace_members(members);
         for backend in &changes.added {
             backend.begin_anew(now);

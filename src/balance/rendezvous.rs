@@ -4,7 +4,7 @@ use std::hash::Hasher as _;
 
 use siphasher::sip::SipHasher13;
 
-use super::{key::Key, policy::Candidate};
+use super::{candidate::Candidate, key::Key};
 
 /// The index of the backend with the highest score for this key. `prefix_v4`: as in [`Key::hasher`].
 ///

@@ -13,6 +13,7 @@ use hyper::HeaderMap;
 use super::{
     Policy, UpstreamSettings,
     backend::{Backend, lock},
+    candidate::Candidate,
     checks::{Check, HealthCheck},
     destination::Destination,
     health::{Limits, Transition},
@@ -20,8 +21,7 @@ use super::{
     line::{Line, Place},
     members::{Changes, Member, Roster},
     pick::{Handshake, Pick},
-    policy::{self, Candidate},
-    slow_start,
+    policy, slow_start,
 };
 
 /// A named group of backends. There is one per process, and all workers share it.
@@ -54,10 +54,6 @@ impl Upstream {
     /// Its members now, in the order of the file.
     pub fn members(&self) -> Arc<[Member]> {
         Arc::clone(&lock(&self.roster).members)
-    }
-
-    pub(super) fn line(&self) -> &Arc<Line> {
-        &self.line
     }
 
     /// Puts other members in the place of these. Requests in line look again at once.
@@ -175,7 +171,7 @@ impl Upstream {
             }
             if is_next
                 && let Some(index) = self.choose(key, &candidates, turns)
-                && let Some(handshake) = Handshake::begin(&members[index].backend, most)
+                && let Some(handshake) = Handshake::begin(&members[index].backend, &self.line, most)
             {
                 *place = None;
                 return Poll::Ready(Ok(self.picked(&members[index].backend, Some(handshake), tried, now)));
@@ -207,7 +203,7 @@ impl Upstream {
             return None;
         }
         let handshake = match self.settings.max_handshakes {
-            most if is_handshake && most != 0 => Some(Handshake::begin(backend, most)?),
+            most if is_handshake && most != 0 => Some(Handshake::begin(backend, &self.line, most)?),
             _ => None,
         };
         Some(self.picked(backend, handshake, tried, now))
