@@ -9,7 +9,7 @@ use std::{
     path::PathBuf,
 };
 
-use super::{foreign::NO_TLS_TO_BACKENDS, values::Refusal};
+use super::{foreign::NO_TLS_TO_BACKENDS, refusal::Refusal};
 
 /// An IP address and a port to listen on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

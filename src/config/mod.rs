@@ -24,6 +24,7 @@ mod file;
 mod foreign;
 mod load;
 mod reference;
+mod refusal;
 mod resolve;
 mod sides;
 mod statuses;

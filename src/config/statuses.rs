@@ -2,7 +2,7 @@
 
 use std::{fmt, ops::RangeInclusive};
 
-use super::values::Refusal;
+use super::refusal::Refusal;
 
 /// Ranges of HTTP statuses, within 100 to 599; at least one.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use std::fmt;
 
 use hyper::Uri;
 
-use super::values::Refusal;
+use super::refusal::Refusal;
 
 /// The URL, with a path, of a collector that takes OTLP over plain HTTP.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -9,18 +9,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 use super::{
     addresses::{AdminBind, BackendAddress, Bind},
+    refusal::Refusal,
     statuses::Statuses,
     tracing::{Collector, Share},
 };
-
-/// Why a scalar is refused, and what to write instead.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Refusal {
-    /// What is wrong.
-    pub(super) message: String,
-    /// What to write instead.
-    pub(super) help: Option<String>,
-}
 
 /// A length of time, at most a year: `50ms`, `25s`, `1h 30m`. Zero or at least 1 ms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -301,19 +293,6 @@ fn unmapped(network: IpNet) -> IpNet {
 impl fmt::Display for Cidr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
-    }
-}
-
-impl Refusal {
-    pub(super) fn new(message: String, help: impl Into<String>) -> Self {
-        Self { message, help: Some(help.into()) }
-    }
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)?;
-        self.help.as_ref().map_or(Ok(()), |help| write!(f, " ({help})"))
     }
 }
 
