@@ -13,8 +13,9 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{
-    LONGEST_WORD, Record, RecordKind, cut, millis,
+    Record, RecordKind, millis,
     refusals::{Refusal, RefusalCause},
+    text::shorten,
 };
 
 /// The most endings that are kept of each kind.
@@ -166,14 +167,9 @@ impl EndingCause {
     }
 }
 
-/// The first bytes of a word, as many as are worth keeping.
-pub(super) fn shorten(word: &str) -> String {
-    cut(word, LONGEST_WORD)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::LONGEST_WORD, *};
     use crate::ws::termination::Cause;
 
     fn record(path: &str, cause: Option<Cause>) -> Record {

@@ -5,7 +5,7 @@ use std::{net::IpAddr, time::Duration};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{Record, endings::shorten, millis};
+use super::{Record, millis, text::shorten};
 use crate::{error::Kind, ws::termination::Cause};
 
 /// The word for a handshake whose answer from the backend was no upgrade and was passed on whole.

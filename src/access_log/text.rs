@@ -17,6 +17,11 @@ pub(super) fn cut(word: &str, most: usize) -> String {
     word.get(..end).unwrap_or_default().chars().chain([MARK]).collect()
 }
 
+/// The first bytes of a word, as many as are worth keeping.
+pub(super) fn shorten(word: &str) -> String {
+    cut(word, super::LONGEST_WORD)
+}
+
 /// The pairs of a JSON object as `key=value`, in their order. A value with a space, a quote or a control character is quoted.
 pub(super) fn logfmt(json: &[u8]) -> serde_json::Result<Vec<u8>> {
     struct Pairs(String);
