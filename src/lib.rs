@@ -10,7 +10,7 @@
 //!    written.
 //!
 //! The layer rule (kept by `tests/it/layers.rs`): the rooms that decide are pure and take the time as an argument.
-//! These are [`ws`], [`balance`], [`routing`], [`headers`], [`origins`] and `config/resolve.rs`. On the path of a
+//! These are [`ws`], [`balance`], [`routing`], [`headers`], [`hosts`], [`origins`] and `config/resolve.rs`. On the path of a
 //! request only [`net`] and [`tools`] wait.
 
 pub mod access_log;
@@ -20,6 +20,7 @@ pub mod commands;
 pub mod config;
 pub mod error;
 pub mod headers;
+pub mod hosts;
 pub mod lines;
 pub mod metrics;
 pub mod net;

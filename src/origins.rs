@@ -8,7 +8,7 @@ use std::fmt;
 
 use hyper::{HeaderMap, header::ORIGIN};
 
-use crate::{headers::split_port, routing::HostPattern};
+use crate::{headers::split_port, hosts::HostPattern};
 
 /// The origins that are allowed; an empty list = every origin, and requests without an origin.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 
 /// The rooms that take bytes, instants and settings, and return decisions.
-const PURE: [&str; 10] = [
+const PURE: [&str; 11] = [
     "ws",
     "balance",
     "routing.rs",
+    "hosts.rs",
     "origins.rs",
     "headers.rs",
     "headers",

@@ -13,8 +13,9 @@ use crate::{
         sides::PongTimeout,
         values,
     },
+    hosts::HostPattern,
     origins::Origins,
-    routing::{HostPattern, Route, RouteEntry, RouteTable, RouteTimeouts},
+    routing::{Route, RouteEntry, RouteTable, RouteTimeouts},
     ws::keepalive,
 };
 
