@@ -32,7 +32,7 @@ use crate::{
     error::Error,
     lines::{Bounds, Lines},
     metrics::Metrics,
-    traces::Trace,
+    traces::{Trace, outcome::Outcome},
     ws::{
         Side,
         session::{Counts, Session},
@@ -397,6 +397,24 @@ impl Record {
         self.terminate(session.termination().unwrap_or(cut));
     }
 
+    /// What the span of the handshake says of its end.
+    fn outcome(&self) -> Outcome<'_> {
+        Outcome {
+            client: self.client,
+            is_tls: self.tls.is_some(),
+            request_id: &self.request_id,
+            host: &self.host,
+            path: &self.path,
+            route: self.route.as_deref(),
+            upstream: self.upstream.as_deref(),
+            backend: self.backend.as_deref(),
+            tries: self.tries,
+            status: self.status,
+            cause: self.cause,
+            is_answered: ["ok", NOT_UPGRADED].contains(&self.cause),
+        }
+    }
+
     fn terminate(&mut self, Termination { initiator, cause, code, reason, clean }: Termination) {
         self.initiator = Some(initiator.as_str());
         self.cause = cause.as_str();
@@ -410,7 +428,7 @@ impl Record {
 impl Drop for Record {
     fn drop(&mut self) {
         self.duration = Some(self.started.elapsed());
-        mem::take(&mut self.trace).end(self);
+        mem::take(&mut self.trace).end(&self.outcome());
         if let Some(metrics) = self.metrics.take() {
             metrics.request_over(self.route.as_deref(), self.cause, self.is_handshake);
         }

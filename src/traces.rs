@@ -7,7 +7,7 @@
 //! request has no span, so its headers pass unchanged.
 
 mod context;
-mod export;
+pub mod outcome;
 
 use std::{fmt, mem, time::Duration};
 
@@ -21,13 +21,11 @@ use opentelemetry::{
 };
 use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider, Span};
 
-use self::context::{Parent, TRACEPARENT, TRACESTATE};
-use crate::{
-    access_log::{Record, refusals::NOT_UPGRADED},
-    config::Tracing,
-    error::Error,
-    metrics::Metrics,
+use self::{
+    context::{Parent, TRACEPARENT, TRACESTATE},
+    outcome::Outcome,
 };
+use crate::error::Error;
 
 /// The most bytes that a span keeps of each word of a client.
 const LONGEST: usize = 1024;
@@ -56,10 +54,10 @@ struct Open {
 }
 
 impl Traces {
-    /// Sends spans where `config` says, from a thread of its own.
+    /// Gives spans to `provider`; `None` = makes none.
     #[must_use]
-    pub fn new(config: Option<&Tracing>, metrics: &Metrics) -> Self {
-        Self(config.and_then(|config| export::provider(config, metrics.spans())))
+    pub const fn new(provider: Option<SdkTracerProvider>) -> Self {
+        Self(provider)
     }
 
     /// The trace of a request that has just come: the trace of its client, or a new one.
@@ -143,28 +141,28 @@ impl Trace {
         span.end();
     }
 
-    /// Ends the span of the handshake, as `record` says.
-    pub fn end(&mut self, record: &Record) {
+    /// Ends the span of the handshake.
+    pub fn end(&mut self, outcome: &Outcome<'_>) {
         let Some(open) = mem::take(&mut self.open) else { return };
         let Open { mut handshake, attempt, method, .. } = *open;
         if let Some(mut attempt) = attempt {
-            fail(&mut attempt, record.cause);
+            fail(&mut attempt, outcome.cause);
         }
         if !handshake.is_recording() {
             return;
         }
-        describe(&mut handshake, record);
-        if let Some(route) = &record.route {
+        describe(&mut handshake, outcome);
+        if let Some(route) = outcome.route {
             handshake.update_name(format!("{} {route}", if method == OTHER { "HTTP" } else { method }));
         }
-        let cause = match (record.cause, record.status) {
-            ("ok" | NOT_UPGRADED, Some(status @ 500..)) => Some(status.to_string()),
-            ("ok" | NOT_UPGRADED, _) => None,
-            (cause, _) => Some(cause.to_owned()),
+        let cause = match (outcome.is_answered, outcome.status) {
+            (true, Some(status @ 500..)) => Some(status.to_string()),
+            (true, _) => None,
+            (false, _) => Some(outcome.cause.to_owned()),
         };
         match cause {
             // A mistake of the client is no error of the server (HTTP semantic conventions, Status).
-            Some(cause) if matches!(record.status, Some(400..500)) => {
+            Some(cause) if matches!(outcome.status, Some(400..500)) => {
                 handshake.set_attribute(text("error.type", &cause))
             }
             Some(cause) => fail(&mut handshake, &cause),
@@ -174,24 +172,24 @@ impl Trace {
     }
 }
 
-/// Copies what the record knows into the span. The names are those of the HTTP semantic conventions, otherwise those of the
+/// Copies what is known into the span. The names are those of the HTTP semantic conventions, otherwise those of the
 /// log.
-fn describe(span: &mut Span, record: &Record) {
+fn describe(span: &mut Span, outcome: &Outcome<'_>) {
     span.set_attributes([
-        text("url.scheme", if record.tls.is_some() { "https" } else { "http" }),
-        text("url.path", &record.path),
-        text("client.address", &record.client.to_string()),
-        text("longwire.request_id", &record.request_id),
-        KeyValue::new("longwire.tries", i64::from(record.tries)),
+        text("url.scheme", if outcome.is_tls { "https" } else { "http" }),
+        text("url.path", outcome.path),
+        text("client.address", &outcome.client.to_string()),
+        text("longwire.request_id", outcome.request_id),
+        KeyValue::new("longwire.tries", i64::from(outcome.tries)),
     ]);
-    set_address(span, &record.host);
+    set_address(span, outcome.host);
     let names = [
-        ("longwire.route", &record.route),
-        ("longwire.upstream", &record.upstream),
-        ("longwire.backend", &record.backend),
+        ("longwire.route", outcome.route),
+        ("longwire.upstream", outcome.upstream),
+        ("longwire.backend", outcome.backend),
     ];
-    span.set_attributes(names.into_iter().filter_map(|(key, name)| Some(text(key, name.as_ref()?))));
-    if let Some(status) = record.status {
+    span.set_attributes(names.into_iter().filter_map(|(key, name)| Some(text(key, name?))));
+    if let Some(status) = outcome.status {
         span.set_attribute(KeyValue::new("http.response.status_code", i64::from(status)));
     }
 }

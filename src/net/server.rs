@@ -18,6 +18,8 @@ use tokio::{
     time::timeout,
 };
 
+#[cfg(feature = "otlp")]
+use super::operate::collector;
 use super::{
     backend::{dialer::Dialer, pool::IDLE_TIME},
     counts::{admission::Admission, live::Live},
@@ -45,11 +47,12 @@ use super::{
         shared::{Shared, Worker},
     },
 };
+#[cfg(not(feature = "otlp"))]
+use crate::traces::Traces;
 use crate::{
     access_log::AccessLog,
     config::{AdminBind, Config, certificates::TlsError},
     metrics::Metrics,
-    traces::Traces,
 };
 
 /// The most time that the process takes at its end for each of these:
@@ -151,7 +154,10 @@ impl Server {
         let history = admin.is_some().then(History::default);
         let endings = history.as_ref().map(|history| Arc::clone(&history.endings));
         let metrics = Arc::new(Metrics::default());
-        let traces = Traces::new(config.tracing.as_ref(), &metrics);
+        #[cfg(feature = "otlp")]
+        let traces = collector::traces(config.tracing.as_ref(), metrics.spans());
+        #[cfg(not(feature = "otlp"))]
+        let traces = Traces::default();
         let planner = Planner::new(access_log, tickets, endings, Arc::clone(&metrics)).map_err(StartError::Worker)?;
         let admission = Admission::new(Instant::now());
         admission.unsent.set_limit(config.limits.unsent_memory);

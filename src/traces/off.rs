@@ -1,5 +1,7 @@
 //! Stands for the traces in a build without the feature `otlp`. The trace headers of clients pass unchanged.
 
+pub mod outcome;
+
 use std::time::Duration;
 
 use hyper::{
@@ -7,7 +9,8 @@ use hyper::{
     header::{HeaderName, HeaderValue},
 };
 
-use crate::{access_log::Record, config::Tracing, error::Error, metrics::Metrics};
+use self::outcome::Outcome;
+use crate::error::Error;
 
 /// A source of traces that makes none.
 #[derive(Debug, Default)]
@@ -19,11 +22,6 @@ pub struct Trace(());
 
 #[allow(missing_docs, clippy::unused_async, clippy::needless_pass_by_ref_mut, reason = "see traces.rs")]
 impl Traces {
-    #[must_use]
-    pub const fn new(_: Option<&Tracing>, _: &Metrics) -> Self {
-        Self(())
-    }
-
     #[must_use]
     pub const fn begin<B>(&self, _: &Request<B>, _: bool) -> Trace {
         Trace(())
@@ -50,5 +48,5 @@ impl Trace {
 
     pub const fn failed(&mut self, _: &Error) {}
 
-    pub const fn end(&mut self, _: &Record) {}
+    pub const fn end(&mut self, _: &Outcome<'_>) {}
 }

@@ -1,6 +1,8 @@
 //! What an operator can change and see while the proxy runs.
 
 pub mod admin;
+#[cfg(feature = "otlp")]
+pub(super) mod collector;
 pub mod control;
 pub mod handover;
 pub mod limits;

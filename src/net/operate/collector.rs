@@ -39,7 +39,7 @@ use opentelemetry_sdk::{
 };
 use tokio::{net::TcpStream, runtime, time::timeout};
 
-use crate::{balance::alternate, config::Tracing, metrics::SpanCounts, net::backend::connect::connect};
+use crate::{balance::alternate, config::Tracing, metrics::SpanCounts, net::backend::connect::connect, traces::Traces};
 
 /// The most spans that may wait for the collector.
 const QUEUE: usize = 2048;
@@ -52,8 +52,13 @@ const DEADLINE: Duration = Duration::from_secs(5);
 /// The most bytes of a collector's answer.
 const LONGEST_ANSWER: usize = 64 * 1024;
 
+/// The source of the process's traces. Their spans go where `config` says, from a thread of its own.
+pub(in crate::net) fn traces(config: Option<&Tracing>, counts: SpanCounts) -> Traces {
+    Traces::new(config.and_then(|config| provider(config, counts)))
+}
+
 /// Makes the way of spans to the collector; `None` = it cannot be made, and the log says why.
-pub(super) fn provider(config: &Tracing, counts: SpanCounts) -> Option<SdkTracerProvider> {
+fn provider(config: &Tracing, counts: SpanCounts) -> Option<SdkTracerProvider> {
     let exporter = opentelemetry_otlp::SpanExporter::builder()
         .with_http()
         .with_http_client(Client)
