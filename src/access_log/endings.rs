@@ -158,7 +158,7 @@ impl Ending {
 }
 
 impl EndingCause {
-    /// The 101 was believed, but the session was dropped before it could begin.
+    /// longwire accepted the backend's 101, but the client went away before the session began.
     const UNBEGUN: Self =
         Self { cause: "client_gone", why: "the client went away before its session could begin", drop: true };
 

@@ -16,8 +16,8 @@ use tokio::sync::Notify;
 /// The counts of the process.
 #[derive(Debug)]
 pub(in crate::net) struct Live {
-    /// By worker: connections and sessions. A session counts beside its connection, so that either may end first. Both
-    /// count only until hyper lets go of the connection.
+    /// By worker: connections and sessions. A session is counted apart from its connection, because either may end first.
+    /// When hyper releases the connection of a session, only the session is counted on.
     workers: Vec<AtomicUsize>,
     /// Workers that have ended.
     retired: Vec<AtomicBool>,

@@ -78,7 +78,8 @@ pub struct Leg {
 struct Backlog {
     /// From this side: what hyper has read past the head of the handshake. It comes before anything that is still to be read.
     early: Bytes,
-    /// From this side: the start of a header or a control frame. It is fed again in front of what comes next.
+    /// From this side: an incomplete header or an incomplete control frame. The session gets these bytes again, before the
+    /// next ones.
     kept: Vec<u8>,
     /// For this side: payload in a pipe that the side does not take yet. It goes before `waiting`.
     piped: Option<Piped>,

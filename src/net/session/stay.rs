@@ -277,7 +277,7 @@ mod tests {
         now: u64,
         /// For each [`Work`]: when each piece arrives, the soonest last.
         coming: [Vec<u64>; 5],
-        /// For each event of a session that waits for a turn: when it came.
+        /// The events whose sessions have not had their turn since: when each event came.
         queued: Vec<u64>,
         /// Tasks that run when the loop has ended its wake-up, and when their work came.
         tasks: Vec<(Work, u64)>,
