@@ -10,23 +10,19 @@ use std::{
 };
 
 use bytes::Bytes;
-use hyper::{
-    HeaderMap, Method, Request, Response, StatusCode, Uri,
-    client::conn::http1,
-    ext::ReasonPhrase,
-    header::{CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING},
-};
+use hyper::{HeaderMap, Method, Request, Response, StatusCode, client::conn::http1, ext::ReasonPhrase};
 use hyper_util::rt::TokioIo;
 use tokio::time::{Instant as Deadline, timeout, timeout_at};
 
 use super::{
-    body::{BodyError, Progress, RequestBody, Source},
     connect::{Connected, connect},
     exchange::{self, Bare, exchange},
     handshake::{self, Reply},
     own::Own,
     pool::{Link, Pool, Waiting},
-    request,
+    request_body::{BodyError, Progress, RequestBody},
+    request_head::{self, Head},
+    source::Source,
 };
 use crate::{
     balance::Destination,
@@ -64,15 +60,6 @@ pub(in crate::net) struct Terms<'a> {
     pub(in crate::net) reuses_connections: bool,
     /// Rings when an answer takes too long. One for all answers of a client's connection.
     pub(in crate::net) alarm: &'a Mutex<Alarm>,
-}
-
-/// A request without its body, so that it can be sent again.
-#[derive(Debug, Clone)]
-pub(in crate::net) struct Head {
-    pub(in crate::net) method: Method,
-    /// In origin form: path and query (RFC 9112 §3.2.1).
-    pub(in crate::net) uri: Uri,
-    pub(in crate::net) headers: HeaderMap,
 }
 
 /// The head of a backend's answer. Its body is still to come.
@@ -114,7 +101,7 @@ impl Dialer {
     pub(in crate::net) async fn handshake(
         &self,
         destination: Destination<'_>,
-        request: &request::Request<'_>,
+        request: &request_head::Request<'_>,
         link: Option<Link>,
         terms: Terms<'_>,
     ) -> Result<Greeting, Error> {
@@ -163,7 +150,7 @@ impl Dialer {
     pub(in crate::net) async fn exchange(
         &self,
         destination: Destination<'_>,
-        request: &request::Request<'_>,
+        request: &request_head::Request<'_>,
         body: &mut Option<RequestBody>,
         link: Option<Link>,
         terms: Terms<'_>,
@@ -204,7 +191,7 @@ impl Dialer {
     async fn fresh(
         &self,
         destination: Destination<'_>,
-        request: &request::Request<'_>,
+        request: &request_head::Request<'_>,
         body: &mut Option<RequestBody>,
         terms: Terms<'_>,
     ) -> Result<Answered, Error> {
@@ -243,7 +230,7 @@ async fn converse(
     bare: Bare,
     connect: Option<Duration>,
     address: &str,
-    request: &request::Request<'_>,
+    request: &request_head::Request<'_>,
     Terms { timeouts, limits, alarm, .. }: Terms<'_>,
 ) -> Result<Answered, Error> {
     let deadline = timeouts.response.map(|wait| Instant::now() + wait);
@@ -368,19 +355,4 @@ fn check(response: &Response<Source>) -> Result<(), Error> {
         return Ok(());
     }
     headers::check_answer_framing(response.headers()).map_err(|error| Error::from_source(Kind::MalformedAnswer, error))
-}
-
-impl Head {
-    fn into_request(self, body: RequestBody) -> Request<RequestBody> {
-        let Self { method, uri, headers } = self;
-        let mut request = Request::new(body);
-        *request.method_mut() = method;
-        *request.uri_mut() = uri;
-        *request.headers_mut() = headers;
-        // For a GET or HEAD, hyper's client sends a body only if a header announces one.
-        if !request.body().is_empty() && !request.headers().contains_key(CONTENT_LENGTH) {
-            request.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-        }
-        request
-    }
 }

@@ -24,11 +24,14 @@ use hyper::{
 };
 use tokio::{io::AsyncWriteExt, task::yield_now};
 
-use super::{body::BodyError, handshake::TLS_ALERT, request::Request};
+use super::{request_body::BodyError, request_head::Request};
 use crate::{
     error::{Error, Kind},
     headers,
-    net::stream::sockets::{self, Socket},
+    net::stream::{
+        backend_io::TLS_ALERT,
+        sockets::{self, Socket},
+    },
 };
 
 /// The most bytes that one read takes of a head and what follows it. Few heads are longer.

@@ -17,8 +17,11 @@ use hyper::{
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use super::request::field;
-use crate::error::{Error, Kind};
+use super::request_head::{HEAD, field};
+use crate::{
+    error::{Error, Kind},
+    net::stream::backend_io::TLS_ALERT,
+};
 
 /// The greatest length of an answer's head, in bytes.
 const MAX_HEAD: usize = 64 * 1024;
@@ -26,11 +29,6 @@ const MAX_HEAD: usize = 64 * 1024;
 const FEW: usize = 64;
 /// A limit on the fields of an answer that no real answer reaches, for callers that have no limit of their own.
 pub(super) const MOST_FIELDS: usize = 1000;
-/// The room for a head, in bytes. Few heads are longer, and the allocator is slower for larger sizes.
-pub(in crate::net) const HEAD: usize = 1024;
-
-/// The first bytes of an alert, by which a TLS server answers a client that does not speak TLS (RFC 8446 §5.1, any version).
-pub(in crate::net) const TLS_ALERT: [u8; 2] = [0x15, 0x03];
 
 /// A backend's answer to a handshake.
 #[derive(Debug)]

@@ -1,6 +1,5 @@
 //! The way to a backend: connections, the heads that longwire writes and reads, the pool, and the checks.
 
-pub(super) mod body;
 pub(crate) mod connect;
 pub(super) mod dialer;
 pub(super) mod exchange;
@@ -8,4 +7,6 @@ pub(super) mod handshake;
 pub(super) mod own;
 pub(super) mod pool;
 pub(super) mod prober;
-pub(super) mod request;
+pub(super) mod request_body;
+pub(super) mod request_head;
+pub(super) mod source;

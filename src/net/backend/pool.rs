@@ -12,7 +12,7 @@ use std::{
 use hyper::client::conn::http1::SendRequest;
 use tokio::{sync::Notify, time::timeout};
 
-use super::{body::RequestBody, exchange::Bare};
+use super::{exchange::Bare, request_body::RequestBody};
 use crate::balance::{Backend, Destination};
 
 /// The most idle connections that a worker keeps to one backend (nginx: `keepalive` of an upstream).

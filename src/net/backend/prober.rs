@@ -28,10 +28,9 @@ use tokio::{
 
 use super::{
     connect::{Connected, connect},
-    dialer::Head,
     handshake::{MOST_FIELDS, Reply, exchange},
     own::Own,
-    request,
+    request_head::{self, Head},
 };
 use crate::{
     balance::{Backend, Check, CheckKind, HealthCheck, Transition, Upstream, alternate},
@@ -247,7 +246,7 @@ async fn check(address: &str, settings: &HealthCheck, own: &Own) -> Result<(), F
 }
 
 async fn ask(socket: &mut TcpStream, head: &Head, address: &str, deadline: Deadline) -> Result<Reply, Error> {
-    timeout_at(deadline, exchange(socket, &request::write(head, address), MOST_FIELDS))
+    timeout_at(deadline, exchange(socket, &request_head::write(head, address), MOST_FIELDS))
         .await
         .map_err(|_| Kind::ResponseTimeout)?
 }

@@ -28,7 +28,10 @@ use crate::{
     net::{
         counts::live::ConnectionGuard,
         orders::book::Orders,
-        request::proxy::{self, Client, Leaving},
+        request::{
+            connection::{Client, Connection, Leaving},
+            proxy,
+        },
         stream::{client_io::ClientIo, plain_or_tls::Stream, sockets::Socket},
         worker::shared::{Shared, Worker},
     },
@@ -70,7 +73,7 @@ pub(in crate::net) async fn serve(worker: Arc<Worker>, accepted: Accepted) {
     let (tls, is_misled) = (stream.tls_version(), wants_tls && matches!(stream, Stream::Plain(_)));
     let io = ClientIo::new(stream, timeouts);
     let client = Client { sender, port, tls, is_misled };
-    let connection = Arc::new(proxy::Connection::new(Arc::clone(&worker), client, io.debt(), guard));
+    let connection = Arc::new(Connection::new(Arc::clone(&worker), client, io.debt(), guard));
     let asked = Arc::clone(&connection);
     let service = service_fn(move |request| {
         let connection = Arc::clone(&asked);
@@ -132,10 +135,10 @@ async fn secure(socket: Socket, config: Arc<rustls::ServerConfig>) -> io::Result
 ///
 /// hyper's own upgrade writes the 101 itself, in its own spelling, and needs a channel and a task. Here the request
 /// that leaves HTTP is never answered, and the stream is taken from under hyper. Nothing is lost by that: hyper reads
-/// the next head only when the stream has taken all of the last answer ([`proxy::Connection::take_leaving`]).
+/// the next head only when the stream has taken all of the last answer ([`Connection::take_leaving`]).
 async fn speak(
     http: &mut (impl Future<Output = hyper::Result<()>> + Unpin),
-    connection: &proxy::Connection,
+    connection: &Connection,
 ) -> hyper::Result<Option<Leaving>> {
     poll_fn(|cx| match Pin::new(&mut *http).poll(cx) {
         Poll::Ready(ended) => Poll::Ready(ended.map(|()| None)),

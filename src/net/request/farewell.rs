@@ -13,7 +13,6 @@ use tokio::{
     time::timeout,
 };
 
-use super::proxy::Connection;
 use crate::{
     access_log::Record,
     config::Refuse,
@@ -64,11 +63,12 @@ impl Farewell {
         Some(Self { accept, subprotocol: first_subprotocol(headers) })
     }
 
-    /// Answers the handshake. The record gets the reason now, and what was sent once it is sent.
+    /// Answers the handshake. `patience`: how long the client may take to close. The record gets the reason now, and what was sent once it is sent.
     pub(in crate::net) fn bid(
         self,
-        connection: &Connection,
+        guard: ConnectionGuard,
         permit: OwnedSemaphorePermit,
+        patience: Duration,
         error: &Error,
         mut record: Record,
     ) -> Bid {
@@ -78,8 +78,7 @@ impl Farewell {
         let fields = iter::once((&SEC_WEBSOCKET_ACCEPT, &self.accept)).chain(subprotocol);
         let mut words = switching(b"Switching Protocols", fields);
         close_frame(CloseCode::TRY_AGAIN_LATER, reason).encode(None, &mut words);
-        let patience = connection.worker.shared.plan().config.timeouts.close;
-        Bid { words, reason, patience, counted: (connection.guard.again(), permit), record }
+        Bid { words, reason, patience, counted: (guard, permit), record }
     }
 }
 

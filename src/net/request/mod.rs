@@ -1,5 +1,7 @@
 //! One request, from its head to its answer or its session.
 
+pub(super) mod answer;
 pub(super) mod attempts;
+pub(super) mod connection;
 pub(super) mod farewell;
 pub(super) mod proxy;

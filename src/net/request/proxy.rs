@@ -1,9 +1,8 @@
 //! One request, read downwards: it is refused here, forwarded as plain HTTP, or upgraded to a session.
 
 use std::{
-    future::pending,
-    net::{IpAddr, SocketAddr},
-    sync::{Arc, Mutex, PoisonError},
+    net::IpAddr,
+    sync::{Arc, PoisonError},
     time::Instant,
 };
 
@@ -19,28 +18,27 @@ use hyper::{
 };
 
 use super::{
+    answer::{AnswerBody, Ending, Keep, Patience},
     attempts::{Attempt, Attempts},
-    farewell::{Bid, Farewell},
+    connection::{Connection, Leaving},
+    farewell::Farewell,
 };
 use crate::{
-    access_log::{Record, TlsVersion},
+    access_log::Record,
     balance::{Key, Pick, Upstream},
     config::Config,
     error::{Error, Kind},
     headers::{self, Reach},
     net::{
         backend::{
-            body::{AnswerBody, Ending, Keep, Patience, Progress, RequestBody},
             dialer::{Answered, Greeting, Switched, Terms, is_repeatable},
             handshake::switching,
-            pool::Bonds,
-            request::{self, Purpose},
+            request_body::{Progress, RequestBody},
+            request_head::{self, Purpose},
         },
-        counts::{admission::Admitted, live::ConnectionGuard},
+        counts::admission::Admitted,
         session::held::{Holdings, Opening},
-        stream::client_io::Debt,
-        thread::alarm::Alarm,
-        worker::{plan::Plan, shared::Worker},
+        worker::plan::Plan,
     },
     routing::Route,
     ws::{
@@ -56,50 +54,6 @@ const CLOSE: HeaderValue = HeaderValue::from_static("close");
 
 /// The `Via` of this hop in a 101.
 static VIA_HERE: HeaderValue = HeaderValue::from_static(headers::VIA_1_1);
-
-/// Who connected, and how.
-#[derive(Debug)]
-pub(in crate::net) struct Client {
-    pub(in crate::net) sender: SocketAddr,
-    /// The port that the client connected to.
-    pub(in crate::net) port: u16,
-    pub(in crate::net) tls: Option<TlsVersion>,
-    /// The client speaks plain HTTP on a port for TLS.
-    pub(in crate::net) is_misled: bool,
-}
-
-/// What a request knows of the connection that it came on.
-#[derive(Debug)]
-pub(in crate::net) struct Connection {
-    pub(in crate::net) worker: Arc<Worker>,
-    pub(in crate::net) client: Client,
-    pub(in crate::net) debt: Debt,
-    /// Connections with backends that belong to this connection. No request of another may use them.
-    pub(in crate::net) bonds: Bonds,
-    pub(in crate::net) guard: ConnectionGuard,
-    /// Rings when an answer takes too long.
-    alarm: Mutex<Alarm>,
-    /// Set when a request leaves HTTP. Behind a lock because tasks must be `Send`; only this connection's task takes the lock.
-    leaving: Mutex<Option<Leaving>>,
-}
-
-/// What a connection becomes when it leaves HTTP. Its stream is ours from then on, and a 101 is still to be written.
-#[derive(Debug)]
-pub(in crate::net) enum Leaving {
-    Session(Box<Opening>),
-    Farewell(Box<Bid>),
-}
-
-impl Leaving {
-    /// Notes that the client's connection ended before anything was sent.
-    pub(in crate::net) fn fail(self) {
-        match self {
-            Self::Session(opening) => opening.fail(),
-            // The record tells of the refusal, and that no answer was sent.
-            Self::Farewell(bid) => drop(bid),
-        }
-    }
-}
 
 /// The outcome of a request that is not refused.
 enum Reply {
@@ -143,40 +97,6 @@ struct Upgraded {
     admitted: Admitted,
 }
 
-impl Connection {
-    pub(in crate::net) fn new(worker: Arc<Worker>, client: Client, debt: Debt, guard: ConnectionGuard) -> Self {
-        Self {
-            worker,
-            client,
-            debt,
-            bonds: Bonds::default(),
-            guard,
-            alarm: Mutex::default(),
-            leaving: Mutex::default(),
-        }
-    }
-
-    /// What the connection becomes, if its last request has left HTTP. To be called after each poll of hyper. `None`
-    /// while hyper still has bytes of an earlier answer that the client does not take.
-    pub(in crate::net) fn take_leaving(&self) -> Option<Leaving> {
-        if self.debt.is_unsent() {
-            return None;
-        }
-        self.give_up_leaving()
-    }
-
-    /// What the connection would have become, if hyper has ended first. Bytes of earlier answers may still be unsent.
-    pub(in crate::net) fn give_up_leaving(&self) -> Option<Leaving> {
-        self.leaving.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-
-    /// Leaves HTTP. hyper gets no answer to the request: this never returns, and is dropped with hyper's connection.
-    async fn leave(&self, leaving: Leaving) -> Response<AnswerBody> {
-        *self.leaving.lock().unwrap_or_else(PoisonError::into_inner) = Some(leaving);
-        pending().await
-    }
-}
-
 /// Answers one request.
 pub(in crate::net) async fn answer(connection: &Arc<Connection>, request: Request<Incoming>) -> Response<AnswerBody> {
     connection.debt.is_paid();
@@ -206,7 +126,13 @@ pub(in crate::net) async fn answer(connection: &Arc<Connection>, request: Reques
         Err(error) => {
             match farewell.filter(|_| error.is_temporary()).zip(connection.worker.shared.admission.farewell()) {
                 Some((farewell, permit)) => {
-                    let bid = Box::new(farewell.bid(connection, permit, &error, record));
+                    let bid = Box::new(farewell.bid(
+                        connection.guard.again(),
+                        permit,
+                        plan.config.timeouts.close,
+                        &error,
+                        record,
+                    ));
                     connection.leave(Leaving::Farewell(bid)).await
                 }
                 None => refuse(connection, &error, handshake, record),
@@ -403,9 +329,14 @@ fn hop<'a>(
 }
 
 /// A client's request, as its backend gets it.
-fn for_backend<'a>(plan: &Plan, parts: &'a Parts, hop: headers::Hop<'a>, purpose: Purpose) -> request::Request<'a> {
+fn for_backend<'a>(
+    plan: &Plan,
+    parts: &'a Parts,
+    hop: headers::Hop<'a>,
+    purpose: Purpose,
+) -> request_head::Request<'a> {
     let via = plan.config.via_header.then(|| headers::via(parts.version));
-    request::Request { method: &parts.method, uri: &parts.uri, headers: &parts.headers, hop, via, purpose }
+    request_head::Request { method: &parts.method, uri: &parts.uri, headers: &parts.headers, hop, via, purpose }
 }
 
 /// Passes a backend's answer on, with its body as it comes.

@@ -10,7 +10,9 @@ use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::sockets::Socket;
-use crate::net::backend::handshake::TLS_ALERT;
+
+/// The first bytes of an alert, by which a TLS server answers a client that does not speak TLS (RFC 8446 §5.1, any version).
+pub(in crate::net) const TLS_ALERT: [u8; 2] = [0x15, 0x03];
 
 /// A backend's connection.
 #[derive(Debug)]

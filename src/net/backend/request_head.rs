@@ -1,14 +1,17 @@
-//! A request on its way to a backend, written straight from the fields that its client sent, without a second map of
+//! The head of a request on its way to a backend, written straight from the fields that its client sent, without a second map of
 //! fields. Only hyper gets such a map, if the request has a body or hyper has to read the answer.
 
 use bytes::BufMut;
 use hyper::{
     HeaderMap, Method, Uri,
-    header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderName, HeaderValue, UPGRADE, VIA},
+    header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderName, HeaderValue, TRANSFER_ENCODING, UPGRADE, VIA},
 };
 
-use super::{dialer::Head, handshake::HEAD};
+use super::request_body::RequestBody;
 use crate::headers::{Hop, MAX_FORWARDS, Value, capitalize, onward, spell};
+
+/// The room for a head, in bytes. Few heads are longer, and the allocator is slower for larger sizes.
+pub(super) const HEAD: usize = 1024;
 
 /// A client's request, as its backend gets it.
 #[derive(Debug)]
@@ -23,6 +26,15 @@ pub(in crate::net) struct Request<'a> {
     pub(in crate::net) purpose: Purpose,
 }
 
+/// A request without its body, so that it can be sent again.
+#[derive(Debug, Clone)]
+pub(in crate::net) struct Head {
+    pub(in crate::net) method: Method,
+    /// In origin form: path and query (RFC 9112 §3.2.1).
+    pub(in crate::net) uri: Uri,
+    pub(in crate::net) headers: HeaderMap,
+}
+
 /// What a request is for.
 #[derive(Debug)]
 pub(in crate::net) enum Purpose {
@@ -31,6 +43,22 @@ pub(in crate::net) enum Purpose {
     /// To get a session. `traced`: fields about the trace, in the place of the client's fields of these names. `None` =
     /// such a field is left out.
     Session { traced: Vec<(HeaderName, Option<HeaderValue>)> },
+}
+
+impl Head {
+    /// The request for hyper, with its body.
+    pub(super) fn into_request(self, body: RequestBody) -> hyper::Request<RequestBody> {
+        let Self { method, uri, headers } = self;
+        let mut request = hyper::Request::new(body);
+        *request.method_mut() = method;
+        *request.uri_mut() = uri;
+        *request.headers_mut() = headers;
+        // For a GET or HEAD, hyper's client sends a body only if a header announces one.
+        if !request.body().is_empty() && !request.headers().contains_key(CONTENT_LENGTH) {
+            request.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
+        request
+    }
 }
 
 impl Request<'_> {

@@ -1,0 +1,96 @@
+//! What a request knows of the connection that it came on, and what the connection becomes when it leaves HTTP.
+
+use std::{
+    future::pending,
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use hyper::Response;
+
+use super::{answer::AnswerBody, farewell::Bid};
+use crate::{
+    access_log::TlsVersion,
+    net::{
+        backend::pool::Bonds, counts::live::ConnectionGuard, session::held::Opening, stream::client_io::Debt,
+        thread::alarm::Alarm, worker::shared::Worker,
+    },
+};
+
+/// Who connected, and how.
+#[derive(Debug)]
+pub(in crate::net) struct Client {
+    pub(in crate::net) sender: SocketAddr,
+    /// The port that the client connected to.
+    pub(in crate::net) port: u16,
+    pub(in crate::net) tls: Option<TlsVersion>,
+    /// The client speaks plain HTTP on a port for TLS.
+    pub(in crate::net) is_misled: bool,
+}
+
+/// What a request knows of the connection that it came on.
+#[derive(Debug)]
+pub(in crate::net) struct Connection {
+    pub(in crate::net) worker: Arc<Worker>,
+    pub(in crate::net) client: Client,
+    pub(in crate::net) debt: Debt,
+    /// Connections with backends that belong to this connection. No request of another may use them.
+    pub(in crate::net) bonds: Bonds,
+    pub(in crate::net) guard: ConnectionGuard,
+    /// Rings when an answer takes too long.
+    pub(super) alarm: Mutex<Alarm>,
+    /// Set when a request leaves HTTP. Behind a lock because tasks must be `Send`; only this connection's task takes the lock.
+    leaving: Mutex<Option<Leaving>>,
+}
+
+/// What a connection becomes when it leaves HTTP. Its stream is ours from then on, and a 101 is still to be written.
+#[derive(Debug)]
+pub(in crate::net) enum Leaving {
+    Session(Box<Opening>),
+    Farewell(Box<Bid>),
+}
+
+impl Leaving {
+    /// Notes that the client's connection ended before anything was sent.
+    pub(in crate::net) fn fail(self) {
+        match self {
+            Self::Session(opening) => opening.fail(),
+            // The record tells of the refusal, and that no answer was sent.
+            Self::Farewell(bid) => drop(bid),
+        }
+    }
+}
+
+impl Connection {
+    pub(in crate::net) fn new(worker: Arc<Worker>, client: Client, debt: Debt, guard: ConnectionGuard) -> Self {
+        Self {
+            worker,
+            client,
+            debt,
+            bonds: Bonds::default(),
+            guard,
+            alarm: Mutex::default(),
+            leaving: Mutex::default(),
+        }
+    }
+
+    /// What the connection becomes, if its last request has left HTTP. To be called after each poll of hyper. `None`
+    /// while hyper still has bytes of an earlier answer that the client does not take.
+    pub(in crate::net) fn take_leaving(&self) -> Option<Leaving> {
+        if self.debt.is_unsent() {
+            return None;
+        }
+        self.give_up_leaving()
+    }
+
+    /// What the connection would have become, if hyper has ended first. Bytes of earlier answers may still be unsent.
+    pub(in crate::net) fn give_up_leaving(&self) -> Option<Leaving> {
+        self.leaving.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Leaves HTTP. hyper gets no answer to the request: this never returns, and is dropped with hyper's connection.
+    pub(super) async fn leave(&self, leaving: Leaving) -> Response<AnswerBody> {
+        *self.leaving.lock().unwrap_or_else(PoisonError::into_inner) = Some(leaving);
+        pending().await
+    }
+}
