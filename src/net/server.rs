@@ -36,7 +36,7 @@ use super::{
     orders::book::Orders,
     session::{
         held::Arrival,
-        sessions::{ARRIVALS, Sessions},
+        sessions::{ARRIVALS, Process, Sessions},
     },
     stream::{options, sockets},
     thread::{door, vital::Vitals},
@@ -158,27 +158,27 @@ impl Server {
         let traces = collector::traces(config.tracing.as_ref(), metrics.spans());
         #[cfg(not(feature = "otlp"))]
         let traces = Traces::default();
-        let planner = Planner::new(access_log, tickets, endings, Arc::clone(&metrics)).map_err(StartError::Worker)?;
+        let planner = Planner::new(access_log, endings, Arc::clone(&metrics)).map_err(StartError::Worker)?;
         let admission = Admission::new(Instant::now());
         admission.unsent.set_limit(config.limits.unsent_memory);
         let shared = Arc::new(Shared {
             plan: RwLock::new(Arc::new(planner.plan(config, Instant::now()))),
             live: Live::new(workers),
             nonces: Nonces::new().map_err(StartError::Worker)?,
-            accepted: memory::Accepted::default(),
+            accepted: Arc::default(),
             strangers: Mutex::default(),
             orders: Orders::new(),
             own: Arc::default(),
             admission,
             metrics,
             traces,
-            vitals: Vitals::new(),
+            vitals: Arc::new(Vitals::new()),
         });
         let (stop, stopped) = watch::channel(());
         let (alive, ended) = mpsc::channel(1);
         let crew = start_workers(&shared, workers, &stopped, &alive).map_err(StartError::Worker)?;
         let background = start_background(Arc::clone(&shared), stopped, alive).map_err(StartError::Worker)?;
-        let control = Control::start(shared, crew, background, planner, bound, admin.zip(history))?;
+        let control = Control::start(shared, crew, background, planner, tickets, bound, admin.zip(history))?;
         Ok(Self { control, stop, workers: ended })
     }
 
@@ -345,7 +345,7 @@ impl Start {
         let entered = runtime.enter();
         let coalesce = worker.shared.plan().config.coalesce;
         let sessions = sockets::open(!coalesce.is_zero())
-            .and_then(|epolls| Sessions::new(Arc::clone(&worker), epolls, coalesce, arrivals));
+            .and_then(|epolls| Sessions::new(process(&worker), epolls, coalesce, arrivals));
         drop(entered);
         let (sessions, started) = match sessions {
             Ok(sessions) => (Some(sessions), Ok(())),
@@ -364,6 +364,19 @@ impl Start {
         // The tasks are dropped first, with the records that they still hold. Then `alive` tells that this worker has ended.
         drop(runtime);
         drop(alive);
+    }
+}
+
+/// What the loop of the worker's sessions needs of the process.
+fn process(worker: &Worker) -> Process {
+    let Worker { index, shared, .. } = worker;
+    let plans = Arc::clone(shared);
+    Process {
+        worker: *index,
+        orders: shared.orders.subscribe(),
+        unsent: Arc::clone(&shared.admission.unsent),
+        vitals: Arc::clone(&shared.vitals),
+        tcp: Box::new(move || plans.plan().config.tcp),
     }
 }
 
@@ -387,7 +400,7 @@ async fn work(
     let mut vital = JoinSet::new();
     vital.spawn(door::answering(sessions.drive()));
     if worker.index == 0 {
-        vital.spawn(memory::give_back(Arc::clone(&worker.shared)));
+        vital.spawn(memory::give_back(Arc::clone(&worker.shared.accepted)));
     }
     vital.spawn(sweep(Arc::clone(&worker)));
     tokio::select! {

@@ -5,7 +5,7 @@ mod reload;
 
 use std::{
     cell::LazyCell,
-    fmt, io,
+    io,
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
     time::{Duration, Instant},
@@ -54,6 +54,7 @@ use crate::{
 
 pub(in crate::net) use self::reload::bind;
 pub use self::reload::{ReloadError, Reloaded};
+pub use crate::net::{orders::book::Leaving, worker::plan::Unknown};
 
 /// How long a worker may take to answer, and listeners to close.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -67,6 +68,8 @@ pub struct Control {
     shared: Arc<Shared>,
     crew: Crew,
     planner: Planner,
+    /// The keys of TLS tickets, for all listeners.
+    tickets: Arc<Tickets>,
     /// The configuration that the process began with.
     started: Config,
     /// The runtime of everything that is no worker's.
@@ -94,35 +97,6 @@ pub struct Told {
     pub over: Duration,
 }
 
-/// Something that was asked for is not there.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unknown {
-    /// The kind of thing: `route`, `upstream`, `backend` or `choice`.
-    pub what: &'static str,
-    /// The name that was asked for.
-    pub name: String,
-}
-
-impl fmt::Display for Unknown {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "no {} is called {:?}", self.what, self.name)
-    }
-}
-
-impl std::error::Error for Unknown {}
-
-/// The process is about to end, so that the order would change nothing any more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Leaving;
-
-impl fmt::Display for Leaving {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("this process is about to end, and that is not taken back; what is new is for its successor")
-    }
-}
-
-impl std::error::Error for Leaving {}
-
 impl Control {
     /// Starts to accept connections, to check backends and to serve the admin interface.
     pub(in crate::net) fn start(
@@ -130,6 +104,7 @@ impl Control {
         crew: Crew,
         background: Handle,
         planner: Planner,
+        tickets: Arc<Tickets>,
         bound: Vec<Bound>,
         admin: Option<(admin::Bound, History)>,
     ) -> Result<Arc<Self>, StartError> {
@@ -152,6 +127,7 @@ impl Control {
             crew,
             background,
             planner,
+            tickets,
             listeners,
             checks,
             desk,
@@ -346,7 +322,7 @@ impl Control {
 
     /// The keys of TLS tickets, for a successor.
     pub(in crate::net) fn tickets(&self) -> &Tickets {
-        &self.planner.tickets
+        &self.tickets
     }
 
     /// Takes the sockets back, because the successor did not take over.

@@ -3,6 +3,7 @@
 
 use std::{
     collections::HashSet,
+    fmt,
     sync::{Arc, Weak},
     time::{Duration, Instant},
 };
@@ -13,9 +14,20 @@ use super::observed::{Choices, Chosen, TooMany};
 use crate::{
     balance::Backend,
     error::Kind,
-    net::operate::control::Leaving,
     ws::{close::CloseCode, session::Notice, termination::Cause},
 };
+
+/// The process is about to end, so that the order would change nothing any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Leaving;
+
+impl fmt::Display for Leaving {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("this process is about to end, and that is not taken back; what is new is for its successor")
+    }
+}
+
+impl std::error::Error for Leaving {}
 
 /// An order that sessions leave, one by one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

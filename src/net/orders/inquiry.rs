@@ -12,7 +12,6 @@ use tokio::sync::oneshot;
 
 use crate::{
     access_log::{Particulars, Traffic},
-    net::session::held::Held,
     ws::close::CloseCode,
 };
 
@@ -120,20 +119,18 @@ impl Inquiry {
         self.at >= length || self.question.answer.is_closed()
     }
 
-    /// Looks at one session. Returns whether the session was ended, and therefore wants a turn.
-    pub(in crate::net) fn look(&mut self, session: &mut Held, now: Instant) -> bool {
+    /// Looks at one session. `sight` shows the session at a moment, if the search wants it. Returns the order to end the
+    /// session, if it was found and is to end.
+    pub(in crate::net) fn look(&mut self, sight: impl FnOnce(&Search, Instant) -> Option<Sight>) -> Option<&Kill> {
         let Question { search, asked, kill, .. } = &self.question;
-        let Some(sight) = session.sight(search, *asked) else { return false };
+        let sight = sight(search, *asked)?;
         self.found.matched += 1;
         self.found.sights.push(sight);
         // The list never holds more than twice what is wanted, or a slice.
         if self.found.sights.len() > SLICE.max(2 * search.most) {
             search.settle(&mut self.found.sights);
         }
-        if let Some(kill) = kill {
-            session.kill(kill, now);
-        }
-        kill.is_some()
+        kill.as_deref()
     }
 
     /// Gives the answer.

@@ -35,7 +35,7 @@ use mio::{Events, Poll as Epoll};
 use slab::Slab;
 use tokio::{
     io::unix::AsyncFd,
-    sync::mpsc,
+    sync::{mpsc, watch},
     task::{unconstrained, yield_now},
     time::Sleep,
 };
@@ -46,11 +46,18 @@ use super::{
     rota::{Had, Rota, Round, price},
     stay::{Next, Seen, Stay},
 };
-use crate::net::{
-    orders::{book::Book, inquiry::Inquiry, tally::Ledger},
-    stream::sockets::{self, Apart, Epolls},
-    thread::{bell::Bell, door::Door, vital::Fault},
-    worker::shared::Worker,
+use crate::{
+    config::Tcp,
+    net::{
+        counts::unsent::Unsent,
+        orders::{book::Book, inquiry::Inquiry, tally::Ledger},
+        stream::sockets::{self, Apart, Epolls},
+        thread::{
+            bell::Bell,
+            door::Door,
+            vital::{Fault, Vitals},
+        },
+    },
 };
 
 /// The most events that one look at the epoll takes.
@@ -108,9 +115,20 @@ impl Moment {
     }
 }
 
+/// What the loop of a worker needs of its process.
+pub(in crate::net) struct Process {
+    /// The worker's number.
+    pub(in crate::net) worker: usize,
+    pub(in crate::net) orders: watch::Receiver<Arc<Book>>,
+    pub(in crate::net) unsent: Arc<Unsent>,
+    pub(in crate::net) vitals: Arc<Vitals>,
+    /// The socket options of the configuration that runs.
+    pub(in crate::net) tcp: Box<dyn Fn() -> Tcp + Send>,
+}
+
 /// The sessions of one worker.
 pub(in crate::net) struct Sessions {
-    worker: Arc<Worker>,
+    process: Process,
     arrivals: mpsc::Receiver<Arrival>,
     /// Questions about the sessions that are not answered yet.
     inquiries: VecDeque<Inquiry>,
@@ -150,13 +168,13 @@ impl Sessions {
     /// # Errors
     /// The runtime takes no more descriptors.
     pub(in crate::net) fn new(
-        worker: Arc<Worker>,
+        process: Process,
         epolls: Epolls,
         coalesce: Duration,
         arrivals: mpsc::Receiver<Arrival>,
     ) -> io::Result<Self> {
         let epoch = Instant::now();
-        let scratch = Scratch::new(Arc::clone(&worker.shared.admission.unsent));
+        let scratch = Scratch::new(Arc::clone(&process.unsent));
         let Epolls { all, apart } = epolls;
         let bell = Bell::hang(all.registry())?;
         // A wait of `coalesce` watches the sockets of tasks only. The door is among these, so that a knock ends every wait.
@@ -165,7 +183,7 @@ impl Sessions {
             Some(apart) => Door::hang(&apart.registry()?)?,
         };
         Ok(Self {
-            worker,
+            process,
             arrivals,
             inquiries: VecDeque::new(),
             ledger: Ledger::default(),
@@ -191,11 +209,11 @@ impl Sessions {
 
     /// Drives the sessions until the runtime drops this future, which cuts the sessions that are left.
     pub(in crate::net) async fn drive(mut self) {
-        let mut orders = self.worker.shared.orders.subscribe();
+        let mut orders = self.process.orders.clone();
         loop {
             tokio::select! {
                 biased;
-                // Never an error: this worker holds the sender.
+                // Never an error: the worker's thread holds the sender.
                 _ = orders.changed() => {
                     self.orders = Arc::clone(&orders.borrow_and_update());
                     self.telling.begin();
@@ -207,8 +225,8 @@ impl Sessions {
 
     /// One wake-up. Never ready: the loop ends with its worker.
     fn poll_drive(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if let Some(fault) = Fault::of_worker(self.worker.index) {
-            self.worker.shared.vitals.strike(fault);
+        if let Some(fault) = Fault::of_worker(self.process.worker) {
+            self.process.vitals.strike(fault);
         }
         let mut now = self.clock();
         let until = self.stay.begin(now.micros);
@@ -447,7 +465,7 @@ impl Sessions {
         running.queued = false;
         let is_due = !now.tick().is_before(running.due);
         if is_due && !mem::replace(&mut running.settled, true) {
-            running.session.settle(&self.worker.shared.plan().config.tcp);
+            running.session.settle(&(self.process.tcp)());
         }
         let (session, scratch) = (&mut running.session, &mut self.scratch);
         // Most turns begin and end calm. The noted time is then not too late, and the session is not asked.
@@ -521,10 +539,10 @@ impl Sessions {
         let Some(mut inquiry) = self.inquiries.pop_front() else { return };
         let now = Instant::now();
         for key in inquiry.slice() {
-            if let Some(running) = self.running.get_mut(key)
-                && inquiry.look(&mut running.session, now)
-                && !mem::replace(&mut running.queued, true)
-            {
+            let Some(running) = self.running.get_mut(key) else { continue };
+            let Some(kill) = inquiry.look(|search, asked| running.session.sight(search, asked)) else { continue };
+            running.session.kill(kill, now);
+            if !mem::replace(&mut running.queued, true) {
                 self.rota.push(key as u32, running.had);
             }
         }

@@ -11,7 +11,6 @@ use std::{
     time::Duration,
 };
 
-use super::shared::Shared;
 use crate::net::libc_calls::trim;
 
 /// So many connections are a burst. For fewer, giving memory back is not worth its time, which grows with the number of sessions.
@@ -32,24 +31,24 @@ impl Accepted {
 }
 
 /// Gives memory back after each burst, for as long as the process runs.
-pub(in crate::net) async fn give_back(shared: Arc<Shared>) {
+pub(in crate::net) async fn give_back(accepted: Arc<Accepted>) {
     let mut look = tokio::time::interval(LOOK);
     loop {
         look.tick().await;
-        let mut seen = shared.accepted.0.load(Relaxed);
+        let mut seen = accepted.0.load(Relaxed);
         if seen < BURST {
             continue;
         }
         loop {
             #[expect(clippy::disallowed_methods, reason = "the end of a burst is a time without connections")]
             tokio::time::sleep(QUIET).await;
-            let now = shared.accepted.0.load(Relaxed);
+            let now = accepted.0.load(Relaxed);
             if now == seen {
                 break;
             }
             seen = now;
         }
-        shared.accepted.0.fetch_sub(seen, Relaxed);
+        accepted.0.fetch_sub(seen, Relaxed);
         trim();
     }
 }

@@ -1,15 +1,13 @@
 //! A plan: what follows from one configuration. A reload makes another plan and does not change this one. What began
 //! under a plan ends under it.
 
-use std::{collections::HashSet, io, sync::Arc, time::Instant};
+use std::{collections::HashSet, fmt, io, sync::Arc, time::Instant};
 
-use super::shared::Shared;
 use crate::{
     access_log::{AccessLog, RouteLog, endings::Endings},
     balance::{Backend, Member, Registry, Upstream},
     config::Config,
     metrics::{Metrics, RoundTripTimes},
-    net::{front::tickets::Tickets, operate::control::Unknown},
     routing::Route,
     ws::{
         keepalive::Secret,
@@ -41,11 +39,27 @@ pub(in crate::net) struct Terms {
     pub(in crate::net) extended: Arc<Common>,
 }
 
+/// Something that was asked for is not there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unknown {
+    /// The kind of thing: `route`, `upstream`, `backend` or `choice`.
+    pub what: &'static str,
+    /// The name that was asked for.
+    pub name: String,
+}
+
+impl fmt::Display for Unknown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "no {} is called {:?}", self.what, self.name)
+    }
+}
+
+impl std::error::Error for Unknown {}
+
 /// What every plan of the process is made from.
 #[derive(Debug)]
 pub(in crate::net) struct Planner {
     pub(in crate::net) access_log: AccessLog,
-    pub(in crate::net) tickets: Arc<Tickets>,
     /// `None` = there is no admin interface to show them.
     endings: Option<Arc<Endings>>,
     secret: Secret,
@@ -58,14 +72,13 @@ impl Planner {
     /// The kernel has no random bytes.
     pub(in crate::net) fn new(
         access_log: AccessLog,
-        tickets: Arc<Tickets>,
         endings: Option<Arc<Endings>>,
         metrics: Arc<Metrics>,
     ) -> io::Result<Self> {
         let mut secret = [0; 16];
         getrandom::fill(&mut secret).map_err(io::Error::other)?;
         let registry = Registry::new(getrandom::u64().map_err(io::Error::other)?);
-        Ok(Self { access_log, tickets, endings, secret: Secret(secret), registry, metrics })
+        Ok(Self { access_log, endings, secret: Secret(secret), registry, metrics })
     }
 
     /// Makes a plan. Its backends are those of earlier plans, found by upstream and address, if they still live.
@@ -153,18 +166,5 @@ impl Terms {
             Arc::new(Common { settings, secret, epoch, round_trips: round_trips.clone() })
         };
         Self { log, plain: common(false), extended: common(true) }
-    }
-}
-
-impl Shared {
-    /// The plan for requests and sessions that begin now.
-    pub(in crate::net) fn plan(&self) -> Arc<Plan> {
-        Arc::clone(&self.plan.read().unwrap_or_else(std::sync::PoisonError::into_inner))
-    }
-
-    /// Replaces the plan. What begins from now on is for the new one.
-    pub(in crate::net) fn change_plan(&self, plan: Plan) {
-        self.admission.unsent.set_limit(plan.config.limits.unsent_memory);
-        *self.plan.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Arc::new(plan);
     }
 }

@@ -1,6 +1,6 @@
 //! What all workers share, and what one worker has of its own.
 
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use tokio::sync::mpsc::Sender;
 
@@ -26,14 +26,27 @@ pub(in crate::net) struct Shared {
     pub(in crate::net) live: Arc<Live>,
     pub(in crate::net) admission: Arc<Admission>,
     pub(in crate::net) nonces: Nonces,
-    pub(in crate::net) accepted: Accepted,
+    pub(in crate::net) accepted: Arc<Accepted>,
     /// Behind a lock, which is taken only for requests with forwarding headers that are not believed.
     pub(in crate::net) strangers: Mutex<Strangers>,
     pub(in crate::net) orders: Orders,
     pub(in crate::net) own: Arc<Own>,
     pub(in crate::net) metrics: Arc<Metrics>,
     pub(in crate::net) traces: Traces,
-    pub(in crate::net) vitals: Vitals,
+    pub(in crate::net) vitals: Arc<Vitals>,
+}
+
+impl Shared {
+    /// The plan for requests and sessions that begin now.
+    pub(in crate::net) fn plan(&self) -> Arc<Plan> {
+        Arc::clone(&self.plan.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Replaces the plan. What begins from now on is for the new one.
+    pub(in crate::net) fn change_plan(&self, plan: Plan) {
+        self.admission.unsent.set_limit(plan.config.limits.unsent_memory);
+        *self.plan.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(plan);
+    }
 }
 
 /// One thread and runtime of the process.

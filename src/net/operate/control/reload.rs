@@ -142,7 +142,7 @@ impl Control {
         if self.is_leaving() {
             return Err(ReloadError::Leaving(Leaving));
         }
-        let next = next_listeners(&listeners, &config, &self.planner.tickets)?;
+        let next = next_listeners(&listeners, &config, &self.tickets)?;
         let access = self.next_access(&config)?;
         let before = self.shared.plan();
         *self.checks() = Checks::default();
