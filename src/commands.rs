@@ -27,9 +27,10 @@ use crate::{
     config::{self, Config, Diagnostics, Loaded, LogFormat, Tls},
     lines::{Bounds, Lines, Output},
     net::{
+        front::inherited::Inherited,
         operate::{
             control::{Control, Leaving},
-            handover::{Handover, Inherited},
+            handover::Handover,
             limits,
         },
         orders::observed::LOG_TARGET,

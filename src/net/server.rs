@@ -1,7 +1,7 @@
 //! Starts, runs and drains a proxy.
 
 use std::{
-    fmt, io,
+    io,
     net::SocketAddr,
     num::NonZeroUsize,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -24,15 +24,13 @@ use super::{
     backend::{dialer::Dialer, pool::IDLE_TIME},
     counts::{admission::Admission, live::Live},
     front::{
+        bind::bind,
+        inherited::Inherited,
         listener::{Crew, HAND_OVER, HandOver},
         serve::{self, Accepted, LAST_CALL},
         tickets::Tickets,
     },
-    operate::{
-        admin::{self, History},
-        control::{self, Control},
-        handover::Inherited,
-    },
+    operate::{admin, control::Control, desk, history::History},
     orders::book::Orders,
     session::{
         held::Arrival,
@@ -49,11 +47,9 @@ use super::{
 };
 #[cfg(not(feature = "otlp"))]
 use crate::traces::Traces;
-use crate::{
-    access_log::AccessLog,
-    config::{AdminBind, Config, certificates::TlsError},
-    metrics::Metrics,
-};
+use crate::{access_log::AccessLog, config::Config, metrics::Metrics};
+
+pub use super::front::bind::StartError;
 
 /// The most time that the process takes at its end for each of these:
 ///
@@ -91,39 +87,6 @@ pub struct Drained {
     pub took: Duration,
 }
 
-/// Why a server could not start.
-#[derive(Debug)]
-pub enum StartError {
-    /// An address cannot be bound.
-    Bind(SocketAddr, io::Error),
-    /// The certificates of a listener cannot be used.
-    Tls(TlsError),
-    /// A worker's thread or runtime could not be made.
-    Worker(io::Error),
-    /// The admin interface cannot be opened.
-    Admin(AdminBind, io::Error),
-}
-
-impl fmt::Display for StartError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Bind(address, error) => write!(f, "cannot listen on {address}: {error}"),
-            Self::Tls(error) => error.fmt(f),
-            Self::Admin(address, error) => write!(f, "cannot open the admin interface on {address}: {error}"),
-            Self::Worker(error) => write!(f, "cannot start a worker: {error}"),
-        }
-    }
-}
-
-impl std::error::Error for StartError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Bind(_, error) | Self::Admin(_, error) | Self::Worker(error) => Some(error),
-            Self::Tls(error) => Some(error),
-        }
-    }
-}
-
 impl Server {
     /// Binds every listener and starts the workers; connections are accepted from now on.
     ///
@@ -140,12 +103,12 @@ impl Server {
     pub fn start_with(config: Config, access_log: AccessLog, inherited: &mut Inherited) -> Result<Self, StartError> {
         let tickets = inherited.tickets().map_or_else(|| Tickets::new(Instant::now()), Ok);
         let tickets = Arc::new(tickets.map_err(StartError::Worker)?);
-        let bound = config.listeners.iter().map(|listener| control::bind(listener, &config.tcp, &tickets, inherited));
+        let bound = config.listeners.iter().map(|listener| bind(listener, &config.tcp, &tickets, inherited));
         let bound = bound.collect::<Result<Vec<_>, _>>()?;
         let admin = config
             .admin
             .as_ref()
-            .map(|admin| admin::bind(admin, inherited).map_err(|error| StartError::Admin(admin.bind.clone(), error)));
+            .map(|admin| desk::bind(admin, inherited).map_err(|error| StartError::Admin(admin.bind.clone(), error)));
         let admin = admin.transpose()?;
         for address in inherited.left() {
             tracing::warn!(%address, "a socket was passed for this address, and no listener of the file has it");
@@ -178,7 +141,12 @@ impl Server {
         let (alive, ended) = mpsc::channel(1);
         let crew = start_workers(&shared, workers, &stopped, &alive).map_err(StartError::Worker)?;
         let background = start_background(Arc::clone(&shared), stopped, alive).map_err(StartError::Worker)?;
-        let control = Control::start(shared, crew, background, planner, tickets, bound, admin.zip(history))?;
+        let (desk, listener) = admin.map(desk::Bound::split).unzip();
+        let control = Control::start(shared, crew, background.clone(), planner, tickets, bound, desk.zip(history))?;
+        if let Some(listener) = listener {
+            admin::serve(listener, &background, Arc::clone(&control));
+            admin::watch(&background, Arc::downgrade(&control));
+        }
         Ok(Self { control, stop, workers: ended })
     }
 

@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-use longwire::net::operate::handover::{Handover, Inherited};
+use longwire::net::{front::inherited::Inherited, operate::handover::Handover};
 use tokio::net::TcpStream;
 use tokio_rustls::rustls::HandshakeKind;
 

@@ -17,10 +17,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{
-    admin::{self, Desk, History},
-    handover::Sockets,
-};
+use super::{desk::Desk, history::History};
 use crate::{
     access_log::AccessLog,
     balance::{Duty, OnDown, Transition, Upstream},
@@ -31,7 +28,9 @@ use crate::{
         backend::prober::{self, Checks},
         counts::live::Live,
         front::{
+            bind::StartError,
             listener::{Bound, Crew, Listening},
+            parcel::Sockets,
             tickets::Tickets,
         },
         orders::{
@@ -40,7 +39,6 @@ use crate::{
             observed::{Chosen, TooMany},
             tally::Tally,
         },
-        server::StartError,
         session::held::Arrival,
         thread::vital::{Fault, Vitals},
         worker::{
@@ -52,8 +50,7 @@ use crate::{
     ws::termination::Cause,
 };
 
-pub(in crate::net) use self::reload::bind;
-pub use self::reload::{ReloadError, Reloaded};
+pub use self::{changes::Reloaded, reload::ReloadError};
 pub use crate::net::{orders::book::Leaving, worker::plan::Unknown};
 
 /// How long a worker may take to answer, and listeners to close.
@@ -98,7 +95,7 @@ pub struct Told {
 }
 
 impl Control {
-    /// Starts to accept connections, to check backends and to serve the admin interface.
+    /// Starts to accept connections and to check backends.
     pub(in crate::net) fn start(
         shared: Arc<Shared>,
         crew: Crew,
@@ -106,7 +103,7 @@ impl Control {
         planner: Planner,
         tickets: Arc<Tickets>,
         bound: Vec<Bound>,
-        admin: Option<(admin::Bound, History)>,
+        admin: Option<(Desk, History)>,
     ) -> Result<Arc<Self>, StartError> {
         let listeners = bound
             .into_iter()
@@ -115,8 +112,7 @@ impl Control {
                 crew.accept(bound).map_err(|error| StartError::Bind(bind, error))
             })
             .collect::<Result<_, _>>()?;
-        let (admin, history) = admin.unzip();
-        let (desk, unserved) = admin.map(admin::Bound::split).unzip();
+        let (desk, history) = admin.unzip();
         let (listeners, checks) = (Mutex::new(listeners), Mutex::default());
         let scrape = sync::Mutex::default();
         let messages = OnceLock::new();
@@ -139,10 +135,6 @@ impl Control {
         control.check_backends();
         control.note_certificates();
         control.background.spawn(tidy(Arc::downgrade(&control)));
-        if let Some(unserved) = unserved {
-            unserved.serve(&control.background, Arc::clone(&control));
-            History::watch(&control.background, Arc::downgrade(&control));
-        }
         Ok(control)
     }
 

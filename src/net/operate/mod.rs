@@ -1,9 +1,10 @@
 //! What an operator can change and see while the proxy runs.
 
-pub mod admin;
+pub(super) mod admin;
 #[cfg(feature = "otlp")]
 pub(super) mod collector;
 pub mod control;
+pub(super) mod desk;
 pub mod handover;
+pub(super) mod history;
 pub mod limits;
-pub(super) mod socket_file;

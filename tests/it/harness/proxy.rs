@@ -11,10 +11,8 @@ use longwire::{
     access_log::AccessLog,
     config::{self, Config, LogFormat},
     net::{
-        operate::{
-            control::{Control, Reloaded},
-            handover::Inherited,
-        },
+        front::inherited::Inherited,
+        operate::control::{Control, Reloaded},
         server::{Drained, Server},
     },
 };

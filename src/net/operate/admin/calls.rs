@@ -13,17 +13,19 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use super::{
-    access,
-    answer::{Answer, Refusal, json, text, with_type},
-    metrics, page, target, views,
-};
+use super::{metrics, page, target, views};
 use crate::{
     access_log::endings::{self, Endings, Last},
     balance::Duty,
     config::Severity,
     net::{
-        operate::control::{Control, Leaving, ReloadError, Unknown},
+        operate::{
+            control::{Control, Leaving, ReloadError, Unknown},
+            desk::{
+                access,
+                answer::{Answer, Refusal, json, text, with_type},
+            },
+        },
         orders::{
             inquiry::{Kill, Search, Sort},
             observed::{self, Chosen, LONGEST_TIME, MOST_CHOICES, TooMany, USUAL_TIME},

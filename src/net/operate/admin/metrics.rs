@@ -4,11 +4,13 @@ use std::time::Instant;
 
 use hyper::{HeaderMap, StatusCode};
 
-use super::answer::{Answer, with_type};
 use crate::{
     balance::{Health, Member},
     metrics::{BackendState, State, process::Process, text::Format},
-    net::operate::control::Control,
+    net::operate::{
+        control::Control,
+        desk::answer::{Answer, with_type},
+    },
 };
 
 /// All metrics, in the format that the request accepts. If the sessions do not answer in time, their counters stay as

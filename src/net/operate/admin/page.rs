@@ -6,7 +6,7 @@ use hyper::{
     header::{CONTENT_SECURITY_POLICY, HeaderName, HeaderValue, REFERRER_POLICY, X_FRAME_OPTIONS},
 };
 
-use super::answer::{self, Answer, Refusal};
+use crate::net::operate::desk::answer::{self, Answer, Refusal};
 
 const PAGE: &str = include_str!("page.html");
 /// The place of the nonce in the file.

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use percent_encoding::percent_decode_str;
 
-use super::answer::Refusal;
+use crate::net::operate::desk::answer::Refusal;
 
 /// The segments of a path. Each is decoded by itself, so that a name may hold a slash.
 ///

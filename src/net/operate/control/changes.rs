@@ -1,15 +1,77 @@
 //! What one configuration has that another has not, by names of the file. PURE.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, net::SocketAddr};
 
 use serde_json::Value;
 
-use super::Reloaded;
 use crate::{
     balance::{BackendSettings, UpstreamSettings},
     config::{Config, Log},
     routing::Route,
 };
+
+/// What a reload changed, by the names of the file.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Reloaded {
+    /// Addresses that are new.
+    pub listeners_added: Vec<SocketAddr>,
+    /// Addresses whose TLS has changed.
+    pub listeners_changed: Vec<SocketAddr>,
+    /// Addresses on which nothing is accepted any more.
+    pub listeners_removed: Vec<SocketAddr>,
+    /// Routes that are new.
+    pub routes_added: Vec<String>,
+    /// Routes that lead elsewhere or have other settings.
+    pub routes_changed: Vec<String>,
+    /// Routes that were removed.
+    pub routes_removed: Vec<String>,
+    /// Upstreams that are new.
+    pub upstreams_added: Vec<String>,
+    /// Upstreams with other settings. Their backends are listed under `backends_…`.
+    pub upstreams_changed: Vec<String>,
+    /// Upstreams that were removed.
+    pub upstreams_removed: Vec<String>,
+    /// Backends that are new, as `upstream/address`.
+    pub backends_added: Vec<String>,
+    /// Backends with other settings.
+    pub backends_changed: Vec<String>,
+    /// Backends that were removed.
+    pub backends_removed: Vec<String>,
+    /// Other keys whose new value holds from now on, such as `limits.sessions`.
+    pub settings_changed: Vec<String>,
+    /// Keys whose change needs a restart.
+    pub needs_restart: Vec<&'static str>,
+}
+
+impl Reloaded {
+    /// Whether the file says what it said before.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// The changes in one line: `routes_added=*/ws/ settings_changed=limits.sessions`.
+    pub(super) fn summary(&self) -> String {
+        let addresses = |list: &[SocketAddr]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let parts = [
+            ("listeners_added", addresses(&self.listeners_added)),
+            ("listeners_changed", addresses(&self.listeners_changed)),
+            ("listeners_removed", addresses(&self.listeners_removed)),
+            ("routes_added", self.routes_added.clone()),
+            ("routes_changed", self.routes_changed.clone()),
+            ("routes_removed", self.routes_removed.clone()),
+            ("upstreams_added", self.upstreams_added.clone()),
+            ("upstreams_changed", self.upstreams_changed.clone()),
+            ("upstreams_removed", self.upstreams_removed.clone()),
+            ("backends_added", self.backends_added.clone()),
+            ("backends_changed", self.backends_changed.clone()),
+            ("backends_removed", self.backends_removed.clone()),
+            ("settings_changed", self.settings_changed.clone()),
+        ];
+        let parts = parts.iter().filter(|(_, names)| !names.is_empty());
+        parts.map(|(what, names)| format!("{what}={}", names.join(","))).collect::<Vec<_>>().join(" ")
+    }
+}
 
 /// Everything that has changed, apart from the sockets of listeners and the admin interface: only those who have these
 /// can tell. `started`: the configuration that the process began with. Keys that need a restart are compared with this

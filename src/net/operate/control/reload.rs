@@ -1,91 +1,28 @@
 //! A reload: everything that can fail comes first, then a new plan replaces the old one.
 
-use std::{collections::HashSet, fmt, mem, net::SocketAddr, path::Path, sync::Arc, time::Instant};
+use std::{collections::HashSet, fmt, mem, path::Path, sync::Arc, time::Instant};
 
 use tokio_rustls::rustls;
 
-use super::{Control, Leaving, changes, drains_on_down};
+use super::{Control, Leaving, Reloaded, changes, drains_on_down};
 use crate::{
-    config::{self, Config, Diagnostics, Listener, Loaded, Tcp},
+    config::{self, Config, Diagnostics, Loaded, Tcp},
     metrics::Reload,
     net::{
         backend::prober::Checks,
         front::{
+            bind::{StartError, bind, load_tls},
+            inherited::Inherited,
             listener::{Bound, Listening},
             tickets::Tickets,
-            tls,
         },
-        operate::{admin::Access, handover::Inherited},
+        operate::desk::access::Access,
         orders::book::Book,
-        server::StartError,
         stream::options,
         worker::plan::Plan,
     },
     ws::termination::Cause,
 };
-
-/// What a reload changed, by the names of the file.
-#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
-pub struct Reloaded {
-    /// Addresses that are new.
-    pub listeners_added: Vec<SocketAddr>,
-    /// Addresses whose TLS has changed.
-    pub listeners_changed: Vec<SocketAddr>,
-    /// Addresses on which nothing is accepted any more.
-    pub listeners_removed: Vec<SocketAddr>,
-    /// Routes that are new.
-    pub routes_added: Vec<String>,
-    /// Routes that lead elsewhere or have other settings.
-    pub routes_changed: Vec<String>,
-    /// Routes that were removed.
-    pub routes_removed: Vec<String>,
-    /// Upstreams that are new.
-    pub upstreams_added: Vec<String>,
-    /// Upstreams with other settings. Their backends are listed under `backends_…`.
-    pub upstreams_changed: Vec<String>,
-    /// Upstreams that were removed.
-    pub upstreams_removed: Vec<String>,
-    /// Backends that are new, as `upstream/address`.
-    pub backends_added: Vec<String>,
-    /// Backends with other settings.
-    pub backends_changed: Vec<String>,
-    /// Backends that were removed.
-    pub backends_removed: Vec<String>,
-    /// Other keys whose new value holds from now on, such as `limits.sessions`.
-    pub settings_changed: Vec<String>,
-    /// Keys whose change needs a restart.
-    pub needs_restart: Vec<&'static str>,
-}
-
-impl Reloaded {
-    /// Whether the file says what it said before.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        *self == Self::default()
-    }
-
-    /// The changes in one line: `routes_added=*/ws/ settings_changed=limits.sessions`.
-    fn summary(&self) -> String {
-        let addresses = |list: &[SocketAddr]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
-        let parts = [
-            ("listeners_added", addresses(&self.listeners_added)),
-            ("listeners_changed", addresses(&self.listeners_changed)),
-            ("listeners_removed", addresses(&self.listeners_removed)),
-            ("routes_added", self.routes_added.clone()),
-            ("routes_changed", self.routes_changed.clone()),
-            ("routes_removed", self.routes_removed.clone()),
-            ("upstreams_added", self.upstreams_added.clone()),
-            ("upstreams_changed", self.upstreams_changed.clone()),
-            ("upstreams_removed", self.upstreams_removed.clone()),
-            ("backends_added", self.backends_added.clone()),
-            ("backends_changed", self.backends_changed.clone()),
-            ("backends_removed", self.backends_removed.clone()),
-            ("settings_changed", self.settings_changed.clone()),
-        ];
-        let parts = parts.iter().filter(|(_, names)| !names.is_empty());
-        parts.map(|(what, names)| format!("{what}={}", names.join(","))).collect::<Vec<_>>().join(" ")
-    }
-}
 
 /// Why a reload did not happen. Nothing has changed.
 #[derive(Debug)]
@@ -291,25 +228,4 @@ fn next_listeners(listeners: &[Listening], config: &Config, tickets: &Arc<Ticket
         }
     }
     Ok(next)
-}
-
-/// A listener of the file, ready to accept: on a socket that another process passed, or on a new one.
-pub(in crate::net) fn bind(
-    listener: &Listener,
-    tcp: &Tcp,
-    tickets: &Arc<Tickets>,
-    inherited: &mut Inherited,
-) -> Result<Bound, StartError> {
-    let tls = load_tls(listener, tickets)?;
-    let (socket, is_shared) = match inherited.take(listener.bind) {
-        Some((socket, is_shared)) => (options::adopt(socket, tcp), is_shared),
-        None => (options::listen(listener.bind, tcp), false),
-    };
-    let socket = socket.map_err(|error| StartError::Bind(listener.bind, error))?;
-    Ok(Bound { bind: listener.bind, socket, tls, is_shared })
-}
-
-/// `None` if the listener has no TLS.
-fn load_tls(listener: &Listener, tickets: &Arc<Tickets>) -> Result<Option<Arc<rustls::ServerConfig>>, StartError> {
-    listener.tls.as_ref().map(|tls| tls::load(tls, tickets)).transpose().map_err(StartError::Tls)
 }

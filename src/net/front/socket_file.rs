@@ -19,8 +19,6 @@ use std::{
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use super::handover::Inherited;
-
 /// Connections that may wait to be accepted. There are few operators and successors.
 const BACKLOG: i32 = 128;
 /// The pause between two attempts to bind an address that another process has.
@@ -44,7 +42,7 @@ pub(in crate::net) struct FileId {
 }
 
 impl FileId {
-    pub(super) const BYTES: usize = 16;
+    pub(in crate::net) const BYTES: usize = 16;
 
     /// For another process on this machine.
     pub(in crate::net) fn to_bytes(self) -> [u8; Self::BYTES] {
@@ -93,13 +91,16 @@ impl Drop for SocketFile {
     }
 }
 
-/// Listens at a path: on the predecessor's own socket if it passed that, otherwise on a new one. Only this user may
-/// connect. A predecessor's file stays the predecessor's until [`SocketFile::own`].
+/// Listens at a path: on the predecessor's socket, if `passed`, otherwise on a new one. Only this user may connect.
+/// A predecessor's file stays the predecessor's until [`SocketFile::own`].
 ///
 /// # Errors
 /// `AddrInUse`: another process answers there. Any other error stays until somebody removes what is at the path.
-pub(in crate::net) fn bind(path: &Path, inherited: &mut Inherited) -> io::Result<(UnixListener, SocketFile)> {
-    if let Some((listener, id)) = inherited.take_path(path) {
+pub(in crate::net) fn bind(
+    path: &Path,
+    passed: Option<(UnixListener, FileId)>,
+) -> io::Result<(UnixListener, SocketFile)> {
+    if let Some((listener, id)) = passed {
         let file = SocketFile { path: path.to_owned(), id, is_ours: AtomicBool::new(false) };
         return Ok((listener, file));
     }
@@ -121,7 +122,7 @@ pub(in crate::net) fn bind(path: &Path, inherited: &mut Inherited) -> io::Result
 /// # Errors
 /// Any error but `AddrInUse`.
 #[expect(clippy::disallowed_methods, reason = "nothing says when an address is free")]
-pub(super) async fn when_free<T>(bind: impl Fn() -> io::Result<T>) -> io::Result<T> {
+pub(in crate::net) async fn when_free<T>(bind: impl Fn() -> io::Result<T>) -> io::Result<T> {
     loop {
         match bind() {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => tokio::time::sleep(AGAIN).await,
@@ -197,7 +198,7 @@ mod tests {
     use super::*;
 
     fn bind_at(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
-        bind(path, &mut Inherited::default())
+        bind(path, None)
     }
 
     #[test]

@@ -9,15 +9,16 @@ use std::{
 
 use crate::{
     config::AdminBind,
-    net::operate::{
-        handover::{Inherited, Sockets},
+    net::front::{
+        inherited::Inherited,
+        parcel::Sockets,
         socket_file::{self, SocketFile},
     },
 };
 
 /// The listener for operators.
 #[derive(Debug)]
-pub(super) enum Listener {
+pub(in crate::net) enum Listener {
     Tcp(TcpListener),
     /// With its file, which is removed when nobody answers here any more.
     Unix(UnixListener, Arc<SocketFile>),
@@ -46,7 +47,7 @@ pub(super) fn open(bind: &AdminBind, inherited: &mut Inherited) -> io::Result<(L
             Ok((Listener::Tcp(listener), door))
         }
         AdminBind::Unix(path) => {
-            let (listener, file) = socket_file::bind(path, inherited)?;
+            let (listener, file) = socket_file::bind(path, inherited.take_path(path))?;
             let file = Arc::new(file);
             let door = Door::Unix(bind.clone(), listener.try_clone()?, Arc::downgrade(&file));
             Ok((Listener::Unix(listener, file), door))

@@ -26,7 +26,7 @@ pub(in crate::net) struct Access {
 impl Access {
     /// # Errors
     /// The token cannot be read.
-    pub(super) fn new(admin: &Admin) -> io::Result<Self> {
+    pub(in crate::net::operate) fn new(admin: &Admin) -> io::Result<Self> {
         let token = admin.token_file.as_deref().map(token::read).transpose()?;
         Ok(Self { token, hosts: admin.hosts.clone() })
     }
@@ -35,7 +35,11 @@ impl Access {
     ///
     /// # Errors
     /// What the request lacks.
-    pub(super) fn check(&self, headers: &HeaderMap, address: Option<SocketAddr>) -> Result<(), Refusal> {
+    pub(in crate::net::operate) fn check(
+        &self,
+        headers: &HeaderMap,
+        address: Option<SocketAddr>,
+    ) -> Result<(), Refusal> {
         self.check_names(headers, address)?;
         match &self.token {
             Some(token) if !bearer(headers).is_some_and(|shown| token.is(shown)) => {
@@ -50,7 +54,11 @@ impl Access {
     ///
     /// # Errors
     /// The request does not.
-    pub(super) fn check_names(&self, headers: &HeaderMap, address: Option<SocketAddr>) -> Result<(), Refusal> {
+    pub(in crate::net::operate) fn check_names(
+        &self,
+        headers: &HeaderMap,
+        address: Option<SocketAddr>,
+    ) -> Result<(), Refusal> {
         let Some(address) = address else { return Ok(()) };
         let refuse = |code, what: &str| {
             let message = format!("the {what} of the request is not this interface's own, which listens on {address}");
@@ -89,7 +97,7 @@ impl Access {
 ///
 /// # Errors
 /// The write does not.
-pub(super) fn check_write(headers: &HeaderMap) -> Result<(), Refusal> {
+pub(in crate::net::operate) fn check_write(headers: &HeaderMap) -> Result<(), Refusal> {
     let kind = only(headers, CONTENT_TYPE).ok().flatten().and_then(|value| value.split(';').next());
     if kind.is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json")) {
         return Ok(());

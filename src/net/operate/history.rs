@@ -2,20 +2,16 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
 use serde::Serialize;
-use tokio::{runtime::Handle, time::MissedTickBehavior};
 
-use crate::{
-    access_log::endings::{Counts, EndingCause, Endings},
-    net::operate::control::Control,
-};
+use crate::access_log::endings::{Counts, EndingCause, Endings};
 
 /// The time between two samples.
-const STEP: Duration = Duration::from_secs(10);
+pub(super) const STEP: Duration = Duration::from_secs(10);
 /// The most samples: those of an hour.
 const SAMPLES: usize = 360;
 
@@ -57,21 +53,6 @@ struct ShownSample {
 }
 
 impl History {
-    /// Takes samples until the proxy is gone.
-    pub(in crate::net) fn watch(runtime: &Handle, control: Weak<Control>) {
-        runtime.spawn(async move {
-            let mut ticks = tokio::time::interval(STEP);
-            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            loop {
-                ticks.tick().await;
-                let Some(control) = control.upgrade() else { return };
-                let _vital = control.vitals().guard("the samples of the last hour");
-                let Some(history) = control.history() else { return };
-                history.take(control.sessions(), Instant::now());
-            }
-        });
-    }
-
     /// The samples, the oldest first. The last one is of this moment.
     pub(super) fn show(&self, sessions: usize, now: Instant) -> Shown {
         let samples = self.samples();
@@ -84,7 +65,8 @@ impl History {
         Shown { step_ms: STEP.as_secs() * 1000, samples: shown.collect() }
     }
 
-    fn take(&self, sessions: usize, now: Instant) {
+    /// Takes a sample of this moment.
+    pub(super) fn take(&self, sessions: usize, now: Instant) {
         let counts = self.endings.sessions.counts();
         let mut samples = self.samples();
         let sample = samples.sample(sessions, &counts, now);

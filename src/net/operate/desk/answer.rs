@@ -10,11 +10,11 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 /// The answer to a request.
-pub(super) type Answer = Response<Full<Bytes>>;
+pub(in crate::net::operate) type Answer = Response<Full<Bytes>>;
 
 /// Why something was not done: `{"error": {"code", "message", …}}`.
 #[derive(Debug)]
-pub(super) struct Refusal {
+pub(in crate::net::operate) struct Refusal {
     status: StatusCode,
     code: &'static str,
     message: String,
@@ -24,31 +24,31 @@ pub(super) struct Refusal {
 }
 
 impl Refusal {
-    pub(super) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+    pub(in crate::net::operate) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
         Self { status, code, message: message.into(), allow: None, more: Vec::new() }
     }
 
-    pub(super) fn not_found(message: impl Into<String>) -> Self {
+    pub(in crate::net::operate) fn not_found(message: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, "not_found", message)
     }
 
-    pub(super) fn bad_request(message: impl Into<String>) -> Self {
+    pub(in crate::net::operate) fn bad_request(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "bad_request", message)
     }
 
     /// The refusal of a method. `allow`: the methods that the path has.
-    pub(super) fn wrong_method(allow: &'static str) -> Self {
+    pub(in crate::net::operate) fn wrong_method(allow: &'static str) -> Self {
         let refusal = Self::new(StatusCode::METHOD_NOT_ALLOWED, "wrong_method", format!("allowed here: {allow}"));
         Self { allow: Some(HeaderValue::from_static(allow)), ..refusal }
     }
 
-    pub(super) fn with(mut self, key: &'static str, value: Value) -> Self {
+    pub(in crate::net::operate) fn with(mut self, key: &'static str, value: Value) -> Self {
         self.more.push((key, value));
         self
     }
 
     #[cfg(test)]
-    pub(super) const fn code(&self) -> &'static str {
+    pub(in crate::net::operate) const fn code(&self) -> &'static str {
         self.code
     }
 }
@@ -72,19 +72,19 @@ impl From<Refusal> for Answer {
 }
 
 /// A JSON answer.
-pub(super) fn json(status: StatusCode, value: &impl Serialize) -> Answer {
+pub(in crate::net::operate) fn json(status: StatusCode, value: &impl Serialize) -> Answer {
     // This cannot fail: no type of ours has a key that is no text.
     let body = serde_json::to_vec(value).unwrap_or_default();
     with_type(status, "application/json", body)
 }
 
 /// One line for people and load balancers.
-pub(super) fn text(status: StatusCode, line: &'static str) -> Answer {
+pub(in crate::net::operate) fn text(status: StatusCode, line: &'static str) -> Answer {
     with_type(status, "text/plain; charset=utf-8", line)
 }
 
 /// An answer of this type.
-pub(super) fn with_type(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Answer {
+pub(in crate::net::operate) fn with_type(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Answer {
     let mut answer = Response::new(Full::new(body.into()));
     *answer.status_mut() = status;
     let headers: [(HeaderName, &'static str); 3] =

@@ -23,9 +23,9 @@ use rustix::{
 };
 use zeroize::Zeroizing;
 
-use crate::net::{
-    front::tickets::Tickets,
-    operate::socket_file::{FileId, SocketFile},
+use super::{
+    socket_file::{FileId, SocketFile},
+    tickets::Tickets,
 };
 
 /// The most sockets in one message, a limit of the kernel (`SCM_MAX_FD`).
@@ -58,7 +58,7 @@ impl Sockets {
     }
 }
 
-pub(super) fn send(successor: &impl AsFd, sockets: &Sockets, tickets: &[u8]) -> io::Result<()> {
+pub(in crate::net) fn send(successor: &impl AsFd, sockets: &Sockets, tickets: &[u8]) -> io::Result<()> {
     let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(MOST))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     let tcp = sockets.tcp.iter().map(AsFd::as_fd).take(MOST.saturating_sub(sockets.paths.len()));

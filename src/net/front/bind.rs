@@ -1,0 +1,68 @@
+//! Binds the listeners of the configuration.
+
+use std::{fmt, io, net::SocketAddr, sync::Arc};
+
+use tokio_rustls::rustls;
+
+use super::{inherited::Inherited, listener::Bound, tickets::Tickets, tls};
+use crate::{
+    config::{AdminBind, Listener, Tcp, certificates::TlsError},
+    net::stream::options,
+};
+
+/// Why a server could not start.
+#[derive(Debug)]
+pub enum StartError {
+    /// An address cannot be bound.
+    Bind(SocketAddr, io::Error),
+    /// The certificates of a listener cannot be used.
+    Tls(TlsError),
+    /// A worker's thread or runtime could not be made.
+    Worker(io::Error),
+    /// The admin interface cannot be opened.
+    Admin(AdminBind, io::Error),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bind(address, error) => write!(f, "cannot listen on {address}: {error}"),
+            Self::Tls(error) => error.fmt(f),
+            Self::Admin(address, error) => write!(f, "cannot open the admin interface on {address}: {error}"),
+            Self::Worker(error) => write!(f, "cannot start a worker: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Bind(_, error) | Self::Admin(_, error) | Self::Worker(error) => Some(error),
+            Self::Tls(error) => Some(error),
+        }
+    }
+}
+
+/// A listener of the file, ready to accept: on a socket that another process passed, or on a new one.
+pub(in crate::net) fn bind(
+    listener: &Listener,
+    tcp: &Tcp,
+    tickets: &Arc<Tickets>,
+    inherited: &mut Inherited,
+) -> Result<Bound, StartError> {
+    let tls = load_tls(listener, tickets)?;
+    let (socket, is_shared) = match inherited.take(listener.bind) {
+        Some((socket, is_shared)) => (options::adopt(socket, tcp), is_shared),
+        None => (options::listen(listener.bind, tcp), false),
+    };
+    let socket = socket.map_err(|error| StartError::Bind(listener.bind, error))?;
+    Ok(Bound { bind: listener.bind, socket, tls, is_shared })
+}
+
+/// `None` if the listener has no TLS.
+pub(in crate::net) fn load_tls(
+    listener: &Listener,
+    tickets: &Arc<Tickets>,
+) -> Result<Option<Arc<rustls::ServerConfig>>, StartError> {
+    listener.tls.as_ref().map(|tls| tls::load(tls, tickets)).transpose().map_err(StartError::Tls)
+}

@@ -1,0 +1,151 @@
+//! Listening sockets that another process has opened. The service manager passes some at the start (`LISTEN_FDS`). A
+//! predecessor hands its own over through a Unix socket ([`Handover`](crate::net::operate::handover::Handover)).
+
+use std::{
+    io::{self, Read as _, Write as _},
+    net::{SocketAddr, TcpListener},
+    os::unix::net::{UnixListener, UnixStream},
+    path::Path,
+    time::Duration,
+};
+
+use listenfd::ListenFd;
+
+use super::{
+    parcel::{self, Sockets},
+    socket_file::{self, Answer, FileId},
+    tickets::Tickets,
+};
+
+/// How long each step may take. In one of them the successor reads certificates and starts its threads.
+pub(in crate::net) const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a predecessor may take to send its sockets, and to close once we serve. It has little to do for either.
+const FIRST_WORD: Duration = Duration::from_secs(5);
+/// The byte by which the successor tells that it accepts connections.
+pub(in crate::net) const READY: u8 = b'R';
+
+/// Listening sockets that another process has opened.
+#[derive(Debug, Default)]
+pub struct Inherited {
+    sockets: Vec<(TcpListener, Origin)>,
+    /// The predecessor's sockets that have files.
+    paths: Vec<(UnixListener, FileId)>,
+    /// The predecessor, which waits for our byte.
+    predecessor: Option<UnixStream>,
+    tickets: Option<Tickets>,
+}
+
+/// Which process a socket comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    /// The service manager, which keeps the socket.
+    Manager,
+    /// The predecessor, which is about to end.
+    Predecessor,
+}
+
+impl Inherited {
+    /// Takes the sockets of the service manager (`LISTEN_FDS`), and those of a predecessor that answers at `path`. It
+    /// is no error if nobody answers there, or if a process there hands nothing over: that process may be about to end,
+    /// and its addresses may be free.
+    ///
+    /// # Errors
+    /// A descriptor of the service manager that is no TCP listener.
+    pub fn collect(path: Option<&Path>) -> io::Result<Self> {
+        let mut manager = ListenFd::from_env();
+        let mut inherited = Self::default();
+        for index in 0..manager.len() {
+            inherited.sockets.extend(manager.take_tcp_listener(index)?.map(|socket| (socket, Origin::Manager)));
+        }
+        if let Some(path) = path
+            && let Err(error) = inherited.ask(path)
+        {
+            let path = path.display();
+            tracing::warn!(%path, %error, "the process that answers there hands nothing over: starting without");
+        }
+        Ok(inherited)
+    }
+
+    /// Takes the sockets of the predecessor that answers at `path`, if one does.
+    fn ask(&mut self, path: &Path) -> io::Result<()> {
+        let predecessor = match socket_file::call(path)? {
+            Answer::Connected(predecessor) => predecessor,
+            Answer::Nobody => return Ok(()),
+            Answer::Busy => return Err(io::ErrorKind::ResourceBusy.into()),
+        };
+        predecessor.set_read_timeout(Some(FIRST_WORD))?;
+        predecessor.set_write_timeout(Some(PATIENCE))?;
+        let (Sockets { tcp, paths }, tickets) = parcel::receive(&predecessor)?;
+        self.tickets = tickets;
+        self.sockets.extend(tcp.into_iter().map(|socket| (socket, Origin::Predecessor)));
+        self.paths = paths;
+        self.predecessor = Some(predecessor);
+        Ok(())
+    }
+
+    /// Takes the socket for an address of the file. Returns it with whether another process keeps it.
+    pub(in crate::net) fn take(&mut self, bind: SocketAddr) -> Option<(TcpListener, bool)> {
+        let fits = |(socket, _): &(TcpListener, Origin)| socket.local_addr().is_ok_and(|address| serves(address, bind));
+        let (socket, origin) = self.sockets.swap_remove(self.sockets.iter().position(fits)?);
+        Some((socket, origin == Origin::Manager))
+    }
+
+    /// Takes the keys of the predecessor's TLS tickets.
+    pub(in crate::net) const fn tickets(&mut self) -> Option<Tickets> {
+        self.tickets.take()
+    }
+
+    /// Takes the predecessor's socket whose file is at this path. Returns it with the identity of the file.
+    pub(in crate::net) fn take_path(&mut self, path: &Path) -> Option<(UnixListener, FileId)> {
+        let at = FileId::at(path).ok()?;
+        Some(self.paths.swap_remove(self.paths.iter().position(|(_, id)| *id == at)?))
+    }
+
+    /// Addresses that were passed and that no listener of the file has.
+    pub(in crate::net) fn left(&self) -> impl Iterator<Item = SocketAddr> {
+        self.sockets.iter().filter_map(|(socket, _)| socket.local_addr().ok())
+    }
+
+    /// Tells the predecessor that its listeners are served, and waits until it accepts no more. Clients that connect
+    /// after that are ours. Returns whether there was a predecessor. Blocks for `FIRST_WORD` (5 s) at most.
+    ///
+    /// # Errors
+    /// The predecessor has gone. Its sockets are ours all the same.
+    pub fn ready(self) -> io::Result<bool> {
+        let Some(mut predecessor) = self.predecessor else { return Ok(false) };
+        predecessor.write_all(&[READY])?;
+        // The predecessor sends nothing more. It closes once it accepts no more.
+        match predecessor.read(&mut [0]) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                tracing::warn!("the process before still accepts some of the connections");
+            }
+            Ok(_) | Err(_) => {}
+        }
+        Ok(true)
+    }
+}
+
+/// Whether a socket bound to `address` accepts what the file wants at `bind`. A service manager binds a bare port to
+/// `[::]`, which takes IPv4 too.
+fn serves(address: SocketAddr, bind: SocketAddr) -> bool {
+    address == bind
+        || (address.port() == bind.port()
+            && address.ip().is_unspecified()
+            && bind.ip().is_unspecified()
+            && address.is_ipv6())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_serves_its_own_address_and_that_of_all_addresses_also_ipv4() {
+        let serves = |address: &str, bind: &str| serves(address.parse().unwrap(), bind.parse().unwrap());
+        assert!(serves("127.0.0.1:80", "127.0.0.1:80"));
+        assert!(serves("[::]:80", "0.0.0.0:80") && serves("[::]:80", "[::]:80"));
+        assert!(!serves("0.0.0.0:80", "[::]:80"));
+        assert!(!serves("[::]:80", "127.0.0.1:80") && !serves("[::]:80", "0.0.0.0:81"));
+    }
+}
