@@ -16,6 +16,7 @@ use std::{
     mem,
     net::IpAddr,
     num::NonZeroU32,
+    ops::{Deref, DerefMut},
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering::Relaxed},
@@ -29,21 +30,21 @@ use serde::{Serialize, Serializer};
 use crate::{
     balance::Backend,
     config::LogFormat,
-    error::Error,
+    error::{Error, Kind},
     lines::{Bounds, Lines},
     metrics::Metrics,
-    traces::{Trace, outcome::Outcome},
+    outcome::Outcome,
+    traces::{Trace, span_end::SpanEnd},
     ws::{
         Side,
         session::{Counts, Session},
-        termination::{Cause, Termination},
+        termination::{Initiator, Termination},
     },
 };
 
 use self::{
     endings::Endings,
     json::json,
-    refusals::NOT_UPGRADED,
     text::{cut, logfmt},
 };
 pub use self::{
@@ -102,13 +103,14 @@ impl AccessLog {
         &self.lines
     }
 
-    fn wants(&self, record: &Record) -> bool {
-        let is_routine = record.kind == RecordKind::Request && record.cause == "ok" && record.status < Some(400);
+    fn wants(&self, record: &Facts) -> bool {
+        let is_routine =
+            record.kind == RecordKind::Request && record.cause == Outcome::Answered && record.status < Some(400);
         !is_routine || self.requests.fetch_add(1, Relaxed).is_multiple_of(self.sample.get())
     }
 
-    fn write(&self, record: &Record) -> serde_json::Result<()> {
-        let mut line = json(record);
+    fn write(&self, facts: &Facts) -> serde_json::Result<()> {
+        let mut line = json(facts);
         if self.format == LogFormat::Text {
             line = logfmt(&line)?;
         }
@@ -118,12 +120,10 @@ impl AccessLog {
     }
 }
 
-/// What is known of a request, or of a session when the session ends.
-///
-/// While a session lives, its record is kept small ([`Record::into_session`]). The code in `json` writes the line by hand;
-/// the `Serialize` here says what that line must be.
+/// What a line of the log says of a request or a session. The code in `json` writes the line by hand; the `Serialize` here
+/// says what that line must be.
 #[derive(Debug, Serialize)]
-pub struct Record {
+pub struct Facts {
     /// When the request came, in UTC.
     pub time: Timestamp,
     /// Whether the request became a session.
@@ -180,35 +180,46 @@ pub struct Record {
     #[serde(skip_serializing_if = "String::is_empty")]
     pub close_reason: String,
     /// Who ended the session first.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub initiator: Option<&'static str>,
-    /// Why the session or request ended. For a session: a word of [`crate::ws::termination::Cause`]. For a request: `ok`,
-    /// [`NOT_UPGRADED`] or a word of [`crate::error::Kind`].
-    pub cause: &'static str,
+    #[serde(serialize_with = "initiator", skip_serializing_if = "Option::is_none")]
+    pub initiator: Option<Initiator>,
+    /// Why the session or request ended.
+    pub cause: Outcome,
     /// The source of a failure, in words.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
     /// Whether both Closes were exchanged.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clean: Option<bool>,
-    #[serde(skip)]
+}
+
+/// The record of a request, or of a session when the session ends: its [`Facts`], and everybody who takes them at the end.
+/// Dropping the record ends it. While a session lives, its record is kept small ([`Record::into_session`]).
+#[derive(Debug)]
+pub struct Record {
+    facts: Facts,
     started: Instant,
-    #[serde(skip)]
     log: Option<AccessLog>,
     /// Where the ending is kept as well, for an operator who asks.
-    #[serde(skip)]
     endings: Option<Arc<Endings>>,
-    /// The cause of a session's end, as `cause` says it in words; `None` = no session began.
-    #[serde(skip)]
-    ended: Option<Cause>,
     /// Where the request is counted if it becomes no session.
-    #[serde(skip)]
     metrics: Option<Arc<Metrics>>,
-    #[serde(skip)]
     is_handshake: bool,
     /// The trace ends with the request, or at the 101 if the request becomes a session.
-    #[serde(skip)]
     pub(crate) trace: Trace,
+}
+
+impl Deref for Record {
+    type Target = Facts;
+
+    fn deref(&self) -> &Facts {
+        &self.facts
+    }
+}
+
+impl DerefMut for Record {
+    fn deref_mut(&mut self) -> &mut Facts {
+        &mut self.facts
+    }
 }
 
 /// Whether a record is of a request or of a session.
@@ -308,7 +319,7 @@ impl Record {
     /// The record of a request that has just come. Its cause is `client_gone` until another cause is known.
     #[must_use]
     pub fn new(log: Option<AccessLog>, client: IpAddr, method: &str, path: &str) -> Self {
-        Self {
+        let facts = Facts {
             time: Timestamp::now(),
             kind: RecordKind::Request,
             request_id: String::new(),
@@ -330,13 +341,15 @@ impl Record {
             close_code: None,
             close_reason: String::new(),
             initiator: None,
-            cause: "client_gone",
+            cause: Outcome::Failed(Kind::ClientGone),
             error: None,
             clean: None,
+        };
+        Self {
+            facts,
             started: Instant::now(),
             log,
             endings: None,
-            ended: None,
             metrics: None,
             is_handshake: false,
             trace: Trace::default(),
@@ -354,7 +367,7 @@ impl Record {
 
     /// Notes that the request was refused or failed.
     pub fn fail(&mut self, error: &Error) {
-        self.cause = error.reason();
+        self.cause = Outcome::Failed(error.kind());
         self.error = std::error::Error::source(error).map(|source| cut(&source.to_string(), LONGEST_WORD));
     }
 
@@ -365,7 +378,7 @@ impl Record {
 
     /// Notes that a backend's answer, which was no upgrade, was passed on whole.
     pub const fn pass_on(&mut self) {
-        self.cause = if self.is_handshake { NOT_UPGRADED } else { "ok" };
+        self.facts.cause = if self.is_handshake { Outcome::NotUpgraded } else { Outcome::Answered };
     }
 
     /// Lets this trace end with the record, and takes the trace's id.
@@ -387,7 +400,7 @@ impl Record {
         self.log = None;
         self.metrics = None;
         self.endings = None;
-        (self.status, self.cause) = (Some(101), "ok");
+        (self.status, self.cause) = (Some(101), Outcome::Answered);
         SessionRecord::new(&self, route, backend)
     }
 
@@ -398,8 +411,8 @@ impl Record {
     }
 
     /// What the span of the handshake says of its end.
-    fn outcome(&self) -> Outcome<'_> {
-        Outcome {
+    fn span_end(&self) -> SpanEnd<'_> {
+        SpanEnd {
             client: self.client,
             is_tls: self.tls.is_some(),
             request_id: &self.request_id,
@@ -411,14 +424,12 @@ impl Record {
             tries: self.tries,
             status: self.status,
             cause: self.cause,
-            is_answered: ["ok", NOT_UPGRADED].contains(&self.cause),
         }
     }
 
     fn terminate(&mut self, Termination { initiator, cause, code, reason, clean }: Termination) {
-        self.initiator = Some(initiator.as_str());
-        self.cause = cause.as_str();
-        self.ended = Some(cause);
+        self.initiator = Some(initiator);
+        self.cause = Outcome::Ended(cause);
         self.close_code = code.map(|code| code.0);
         self.close_reason = reason;
         self.clean = Some(clean);
@@ -428,7 +439,7 @@ impl Record {
 impl Drop for Record {
     fn drop(&mut self) {
         self.duration = Some(self.started.elapsed());
-        mem::take(&mut self.trace).end(&self.outcome());
+        mem::take(&mut self.trace).end(&self.span_end());
         if let Some(metrics) = self.metrics.take() {
             metrics.request_over(self.route.as_deref(), self.cause, self.is_handshake);
         }
@@ -452,6 +463,11 @@ fn millis<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S
 /// The duration rounded to whole microseconds.
 fn micros(duration: Duration) -> u64 {
     u64::try_from((duration.as_nanos() + 500) / 1000).unwrap_or(u64::MAX)
+}
+
+#[allow(clippy::ref_option, reason = "the signature that serde asks for")]
+fn initiator<S: Serializer>(initiator: &Option<Initiator>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(initiator.map_or("", Initiator::as_str))
 }
 
 #[allow(clippy::ref_option, reason = "the signature that serde asks for")]
@@ -517,7 +533,7 @@ mod tests {
                 (Some(TlsVersion::V1_3), Some(String::new()), Some(String::new()));
             (record.connect, record.handshake, record.status) = (some, some, Some(101));
             (record.backend, record.host, record.error) = (Some(String::new()), "a".into(), Some(String::new()));
-            (record.close_code, record.initiator, record.clean) = (Some(1000), Some("client"), Some(true));
+            (record.close_code, record.initiator, record.clean) = (Some(1000), Some(Initiator::Client), Some(true));
             record.close_reason = "bye".into();
             record.trace_id = Some(1);
             let counts = Some(1);
@@ -547,7 +563,9 @@ mod tests {
     fn of_what_went_well_one_in_so_many_is_written_and_of_the_rest_all() {
         let (sender, lines) = mpsc::channel();
         let log = AccessLog::new(LogFormat::Json, Sent(sender)).unwrap().sampling(NonZeroU32::new(4).unwrap());
-        for (cause, status, count) in [("ok", 200, 8), ("ok", 500, 3), ("refused", 502, 2)] {
+        for (cause, status, count) in
+            [(Outcome::Answered, 200, 8), (Outcome::Answered, 500, 3), (Outcome::Failed(Kind::Refused), 502, 2)]
+        {
             for _ in 0..count {
                 let mut record = Record::new(Some(log.clone()), IpAddr::from([192, 0, 2, 1]), "GET", "/");
                 (record.cause, record.status) = (cause, Some(status));

@@ -25,6 +25,7 @@ pub mod lines;
 pub mod metrics;
 pub mod net;
 pub mod origins;
+pub mod outcome;
 pub mod routing;
 #[expect(
     clippy::disallowed_methods,

@@ -28,7 +28,13 @@ use self::{
 };
 use crate::{
     error::{Error, Kind},
-    ws::{Side, frame::OpCode, opcodes::OpCodeCounts},
+    outcome::Outcome,
+    ws::{
+        Side,
+        frame::OpCode,
+        opcodes::OpCodeCounts,
+        termination::{Cause, Initiator},
+    },
 };
 
 /// Bounds of the histogram of session times, in seconds: minutes to hours.
@@ -242,7 +248,7 @@ pub struct RouteMetrics {
 }
 
 /// How a session ended: initiator, cause, code.
-type How = (Option<&'static str>, &'static str, Option<u16>);
+type How = (Option<Initiator>, Outcome, Option<u16>);
 
 #[derive(Debug)]
 struct PassedCounters {
@@ -273,13 +279,13 @@ pub struct Passed {
     pub pongs: [u64; 2],
 }
 
-/// How a session ended, in the words of the log.
+/// How a session ended.
 #[derive(Debug, Clone, Copy)]
 pub struct End {
     /// Who ended the session first; `None` = nobody can say.
-    pub initiator: Option<&'static str>,
+    pub initiator: Option<Initiator>,
     /// Why the session ended.
-    pub cause: &'static str,
+    pub cause: Outcome,
     /// The code of the first Close.
     pub code: Option<u16>,
     /// From the session's request to its end.
@@ -403,16 +409,16 @@ impl Metrics {
         self.routes().living.len()
     }
 
-    /// Counts a request that is over and became no session. `route` is the route that it found, `cause` the word of the log.
-    pub fn request_over(&self, route: Option<&str>, cause: &'static str, is_handshake: bool) {
-        if cause == "ok" {
+    /// Counts a request that is over and became no session. `route` is the route that it found.
+    pub fn request_over(&self, route: Option<&str>, outcome: Outcome, is_handshake: bool) {
+        if outcome == Outcome::Answered {
             return;
         }
-        let labels = OfFailure { route: route.unwrap_or(NONE).to_owned(), reason: cause };
+        let labels = OfFailure { route: route.unwrap_or(NONE).to_owned(), reason: outcome.as_str() };
         let failures = if is_handshake { &self.table.handshake_failures } else { &self.table.request_failures };
         failures.of(&labels).inc();
-        if LIMITS.iter().any(|limit| limit.reason() == cause) {
-            self.table.limits_hit.of(&OfLimit { limit: cause }).inc();
+        if matches!(outcome, Outcome::Failed(kind) if LIMITS.contains(&kind)) {
+            self.table.limits_hit.of(&OfLimit { limit: outcome.as_str() }).inc();
         }
     }
 
@@ -600,14 +606,14 @@ impl RouteMetrics {
         self.duration.observe(duration.as_secs_f64());
         self.count_close((initiator, cause, code));
         match cause {
-            "client_dead" => {
+            Outcome::Ended(Cause::ClientDead) => {
                 self.dead[0].inc();
             }
-            "backend_dead" => {
+            Outcome::Ended(Cause::BackendDead) => {
                 self.dead[1].inc();
             }
-            "memory" | "message_too_big" | "rate_limited" => {
-                self.limits_hit.of(&OfLimit { limit: cause }).inc();
+            Outcome::Ended(Cause::Memory | Cause::MessageTooBig | Cause::RateLimited) => {
+                self.limits_hit.of(&OfLimit { limit: cause.as_str() }).inc();
             }
             _ => {}
         }
@@ -621,7 +627,8 @@ impl RouteMetrics {
         }
         let OfRoute { route, upstream } = self.labels.clone();
         let (initiator, cause, code) = how;
-        let labels = OfClose { route, upstream, initiator: initiator.unwrap_or(NONE), cause, code: code_label(code) };
+        let (initiator, cause) = (initiator.map_or(NONE, Initiator::as_str), cause.as_str());
+        let labels = OfClose { route, upstream, initiator, cause, code: code_label(code) };
         let closes = self.closes.of(&labels);
         closes.inc();
         *last = Some((how, closes));
@@ -744,10 +751,15 @@ mod tests {
         let before = text::write(&metrics.registry, text::Format::Classic);
         let route = metrics.route("*/gone", "gone");
         route.begin(None);
-        let end = End { initiator: None, cause: "client_dead", code: Some(1000), duration: Duration::ZERO };
+        let end = End {
+            initiator: None,
+            cause: Outcome::Ended(Cause::ClientDead),
+            code: Some(1000),
+            duration: Duration::ZERO,
+        };
         route.end(end);
-        metrics.request_over(Some("*/gone"), "refused", true);
-        metrics.request_over(Some("*/gone"), "refused", false);
+        metrics.request_over(Some("*/gone"), Outcome::Failed(Kind::Refused), true);
+        metrics.request_over(Some("*/gone"), Outcome::Failed(Kind::Refused), false);
         metrics.backend_connected("gone", "gone:80", Duration::ZERO);
         metrics.backend_failed("gone", "gone:80", &Kind::Refused.into());
         metrics.forget_gone([("gone", "gone:80")]);
@@ -777,7 +789,7 @@ mod tests {
     fn a_route_that_is_new_has_no_series_looked_through_where_no_route_is_gone() {
         let metrics = Metrics::default();
         let _stays = metrics.route("*/", "chat");
-        metrics.request_over(Some("*/stray"), "refused", true);
+        metrics.request_over(Some("*/stray"), Outcome::Failed(Kind::Refused), true);
         let new = metrics.route("*/new", "chat");
         assert_eq!(samples(&metrics, "stray"), 1, "somebody looked");
         drop(new);

@@ -7,7 +7,7 @@
 //! request has no span, so its headers pass unchanged.
 
 mod context;
-pub mod outcome;
+pub mod span_end;
 
 use std::{fmt, mem, time::Duration};
 
@@ -23,7 +23,7 @@ use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider, Span};
 
 use self::{
     context::{Parent, TRACEPARENT, TRACESTATE},
-    outcome::Outcome,
+    span_end::SpanEnd,
 };
 use crate::error::Error;
 
@@ -142,29 +142,27 @@ impl Trace {
     }
 
     /// Ends the span of the handshake.
-    pub fn end(&mut self, outcome: &Outcome<'_>) {
+    pub fn end(&mut self, over: &SpanEnd<'_>) {
         let Some(open) = mem::take(&mut self.open) else { return };
         let Open { mut handshake, attempt, method, .. } = *open;
         if let Some(mut attempt) = attempt {
-            fail(&mut attempt, outcome.cause);
+            fail(&mut attempt, over.cause.as_str());
         }
         if !handshake.is_recording() {
             return;
         }
-        describe(&mut handshake, outcome);
-        if let Some(route) = outcome.route {
+        describe(&mut handshake, over);
+        if let Some(route) = over.route {
             handshake.update_name(format!("{} {route}", if method == OTHER { "HTTP" } else { method }));
         }
-        let cause = match (outcome.is_answered, outcome.status) {
+        let cause = match (over.cause.is_answer(), over.status) {
             (true, Some(status @ 500..)) => Some(status.to_string()),
             (true, _) => None,
-            (false, _) => Some(outcome.cause.to_owned()),
+            (false, _) => Some(over.cause.as_str().to_owned()),
         };
         match cause {
             // A mistake of the client is no error of the server (HTTP semantic conventions, Status).
-            Some(cause) if matches!(outcome.status, Some(400..500)) => {
-                handshake.set_attribute(text("error.type", &cause))
-            }
+            Some(cause) if matches!(over.status, Some(400..500)) => handshake.set_attribute(text("error.type", &cause)),
             Some(cause) => fail(&mut handshake, &cause),
             None => {}
         }
@@ -174,22 +172,19 @@ impl Trace {
 
 /// Copies what is known into the span. The names are those of the HTTP semantic conventions, otherwise those of the
 /// log.
-fn describe(span: &mut Span, outcome: &Outcome<'_>) {
+fn describe(span: &mut Span, over: &SpanEnd<'_>) {
     span.set_attributes([
-        text("url.scheme", if outcome.is_tls { "https" } else { "http" }),
-        text("url.path", outcome.path),
-        text("client.address", &outcome.client.to_string()),
-        text("longwire.request_id", outcome.request_id),
-        KeyValue::new("longwire.tries", i64::from(outcome.tries)),
+        text("url.scheme", if over.is_tls { "https" } else { "http" }),
+        text("url.path", over.path),
+        text("client.address", &over.client.to_string()),
+        text("longwire.request_id", over.request_id),
+        KeyValue::new("longwire.tries", i64::from(over.tries)),
     ]);
-    set_address(span, outcome.host);
-    let names = [
-        ("longwire.route", outcome.route),
-        ("longwire.upstream", outcome.upstream),
-        ("longwire.backend", outcome.backend),
-    ];
+    set_address(span, over.host);
+    let names =
+        [("longwire.route", over.route), ("longwire.upstream", over.upstream), ("longwire.backend", over.backend)];
     span.set_attributes(names.into_iter().filter_map(|(key, name)| Some(text(key, name?))));
-    if let Some(status) = outcome.status {
+    if let Some(status) = over.status {
         span.set_attribute(KeyValue::new("http.response.status_code", i64::from(status)));
     }
 }

@@ -17,6 +17,7 @@ use super::{
     refusals::{Refusal, RefusalCause},
     text::shorten,
 };
+use crate::{outcome::Outcome, ws::termination::Initiator};
 
 /// The most endings that are kept of each kind.
 pub const KEPT: usize = 200;
@@ -89,7 +90,7 @@ impl Endings {
                 let ending = Ending::of(record);
                 self.sessions.push(ending.cause.cause, ending.cause, ending);
             }
-            RecordKind::Request if record.cause == "ok" => {}
+            RecordKind::Request if record.cause == Outcome::Answered => {}
             RecordKind::Request => {
                 let refusal = Refusal::of(record);
                 self.refusals.push(refusal.cause.cause, refusal.cause, refusal);
@@ -150,8 +151,8 @@ impl Ending {
             bytes_to_client: record.traffic.bytes_to_client,
             close_code: record.close_code,
             close_reason: record.close_reason.clone(),
-            initiator: record.initiator.unwrap_or("client"),
-            cause: record.ended.map_or(EndingCause::UNBEGUN, EndingCause::of),
+            initiator: record.initiator.unwrap_or(Initiator::Client).as_str(),
+            cause: EndingCause::of(record.cause),
             clean: record.clean.unwrap_or(false),
         }
     }
@@ -162,19 +163,23 @@ impl EndingCause {
     const UNBEGUN: Self =
         Self { cause: "client_gone", why: "the client went away before its session could begin", drop: true };
 
-    const fn of(cause: crate::ws::termination::Cause) -> Self {
-        Self { cause: cause.as_str(), why: cause.as_sentence(), drop: cause.is_drop() }
+    const fn of(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Ended(cause) => Self { cause: cause.as_str(), why: cause.as_sentence(), drop: cause.is_drop() },
+            Outcome::Answered | Outcome::NotUpgraded | Outcome::Failed(_) => Self::UNBEGUN,
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::{super::LONGEST_WORD, *};
-    use crate::ws::termination::Cause;
+    use crate::{error::Kind, ws::termination::Cause};
 
     fn record(path: &str, cause: Option<Cause>) -> Record {
         let mut record = Record::new(None, IpAddr::from([192, 0, 2, 1]), "GET", path);
-        (record.kind, record.ended) = (RecordKind::Session, cause);
+        record.kind = RecordKind::Session;
+        record.cause = cause.map_or(record.cause, Outcome::Ended);
         record
     }
 
@@ -185,7 +190,7 @@ mod tests {
             endings.push(&record(&format!("/{number}"), Some(Cause::BackendLost)));
         }
         endings.push(&record("/last", None));
-        for cause in ["refused", "ok"] {
+        for cause in [Outcome::Failed(Kind::Refused), Outcome::Answered] {
             let mut refused = record("/refused", None);
             (refused.kind, refused.cause) = (RecordKind::Request, cause);
             endings.push(&refused);

@@ -4,15 +4,16 @@
 
 use std::{fmt::Display, io::Write as _, net::IpAddr, time::Duration};
 
-use super::{Record, TlsVersion, TraceId, Traffic, micros};
+use super::{Facts, TlsVersion, TraceId, Traffic, micros};
+use crate::ws::termination::Initiator;
 
 /// Bytes that hold most lines.
 const USUAL: usize = 768;
 
 /// The line of a record, without its line feed.
-pub(super) fn json(record: &Record) -> Vec<u8> {
+pub(super) fn json(facts: &Facts) -> Vec<u8> {
     // There is no `..` here, so a field that is not written does not compile.
-    let Record {
+    let Facts {
         time,
         kind,
         request_id,
@@ -37,14 +38,7 @@ pub(super) fn json(record: &Record) -> Vec<u8> {
         cause,
         error,
         clean,
-        started: _,
-        log: _,
-        endings: _,
-        ended: _,
-        metrics: _,
-        is_handshake: _,
-        trace: _,
-    } = record;
+    } = facts;
     let mut object = Object::new();
     object.shown("time", Some(time));
     object.word("kind", Some(kind.as_str()));
@@ -66,8 +60,8 @@ pub(super) fn json(record: &Record) -> Vec<u8> {
     object.traffic(traffic);
     object.number("close_code", *close_code);
     object.text("close_reason", filled(close_reason));
-    object.word("initiator", *initiator);
-    object.word("cause", Some(cause));
+    object.word("initiator", initiator.map(Initiator::as_str));
+    object.word("cause", Some(cause.as_str()));
     object.text("error", error.as_deref());
     object.boolean("clean", *clean);
     object.end()
@@ -225,7 +219,10 @@ mod tests {
     use jiff::Timestamp;
     use proptest::{collection::vec, option, prelude::*};
 
-    use super::{super::RecordKind, *};
+    use super::{
+        super::{Record, RecordKind},
+        *,
+    };
 
     /// Text of characters that must be escaped and of any others.
     fn text() -> impl Strategy<Value = String> {
@@ -263,7 +260,7 @@ mod tests {
                 record.close_reason.clone_from(&words[4]);
                 let word = |index: usize| Some(words[5 + index].clone()).filter(|_| are_there[index]);
                 (record.route, record.upstream, record.backend, record.error) = (word(0), word(1), word(2), word(3));
-                record.initiator = Some("proxy").filter(|_| are_there[4]);
+                record.initiator = Some(Initiator::Proxy).filter(|_| are_there[4]);
                 record.tries = numbers[0].unwrap_or_default();
                 record.status = close_code.filter(|_| is_session);
                 (record.connect, record.handshake, record.duration) = (durations[0], durations[1], durations[2]);
@@ -289,7 +286,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_line_is_byte_for_byte_what_serde_makes_of_the_record(record in record()) {
-            let (ours, theirs) = (json(&record), serde_json::to_vec(&record).unwrap());
+            let (ours, theirs) = (json(&record), serde_json::to_vec(&*record).unwrap());
             prop_assert_eq!(String::from_utf8_lossy(&ours), String::from_utf8_lossy(&theirs));
         }
     }

@@ -6,10 +6,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{Record, millis, text::shorten};
-use crate::{error::Kind, ws::termination::Cause};
-
-/// The word for a handshake whose answer from the backend was no upgrade and was passed on whole.
-pub const NOT_UPGRADED: &str = "not_upgraded";
+use crate::{outcome::Outcome, ws::termination::Cause};
 
 /// A request that was refused or failed. The fields have the names that the record has.
 #[derive(Debug, Clone, Serialize)]
@@ -69,14 +66,14 @@ impl Refusal {
 }
 
 impl RefusalCause {
-    fn of(cause: &'static str) -> Self {
-        let why = if cause == NOT_UPGRADED {
-            "the backend answered otherwise than with an upgrade"
-        } else if cause == Cause::BackendLost.as_str() {
-            "the backend's answer broke off"
-        } else {
-            Kind::ALL.into_iter().find(|kind| kind.reason() == cause).map_or("", Kind::as_text)
+    fn of(outcome: Outcome) -> Self {
+        let why = match outcome {
+            Outcome::Answered => "",
+            Outcome::NotUpgraded => "the backend answered otherwise than with an upgrade",
+            Outcome::Failed(kind) => kind.as_text(),
+            Outcome::Ended(Cause::BackendLost) => "the backend's answer broke off",
+            Outcome::Ended(cause) => cause.as_sentence(),
         };
-        Self { cause, why }
+        Self { cause: outcome.as_str(), why }
     }
 }

@@ -10,11 +10,12 @@ use std::{
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{AccessLog, Endings, Record, RecordKind, TlsVersion};
+use super::{AccessLog, Endings, Facts, Record, RecordKind, TlsVersion};
 use crate::{
     balance::Backend,
     headers::hex,
     metrics::{End, RouteMetrics},
+    outcome::Outcome,
     ws::{session::Session, termination::Termination},
 };
 
@@ -98,9 +99,9 @@ impl SessionRecord {
         if self.route.log.is_none() && self.route.endings.is_none() {
             self.is_over = true;
             let Termination { initiator, cause, code, .. } = session.termination().unwrap_or(cut);
-            let (initiator, code) = (Some(initiator.as_str()), code.map(|code| code.0));
+            let (initiator, cause, code) = (Some(initiator), Outcome::Ended(cause), code.map(|code| code.0));
             let duration = self.started().elapsed();
-            self.route.metrics.end(End { initiator, cause: cause.as_str(), code, duration });
+            self.route.metrics.end(End { initiator, cause, code, duration });
             return None;
         }
         let mut record = self.unpack();
@@ -177,7 +178,7 @@ impl SessionRecord {
 
     /// Counts the session as ended in the way that `record` says.
     fn count(&self, record: &Record) {
-        let Record { initiator, cause, close_code: code, .. } = *record;
+        let Facts { initiator, cause, close_code: code, .. } = **record;
         self.route.metrics.end(End { initiator, cause, code, duration: record.started.elapsed() });
     }
 

@@ -1,6 +1,6 @@
 //! Stands for the traces in a build without the feature `otlp`. The trace headers of clients pass unchanged.
 
-pub mod outcome;
+pub mod span_end;
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use hyper::{
     header::{HeaderName, HeaderValue},
 };
 
-use self::outcome::Outcome;
+use self::span_end::SpanEnd;
 use crate::error::Error;
 
 /// A source of traces that makes none.
@@ -48,5 +48,5 @@ impl Trace {
 
     pub const fn failed(&mut self, _: &Error) {}
 
-    pub const fn end(&mut self, _: &Outcome<'_>) {}
+    pub const fn end(&mut self, _: &SpanEnd<'_>) {}
 }

@@ -29,6 +29,7 @@ use crate::{
         },
         stream::client_io::Debt,
     },
+    outcome::Outcome,
     routing::RouteTimeouts,
     ws::termination::Cause,
 };
@@ -53,7 +54,7 @@ enum Answer {
 struct FromBackend {
     body: Timed<Source>,
     /// The cause for the record if no byte comes for too long.
-    silence: &'static str,
+    silence: Outcome,
     ended: bool,
     keep: Option<Keep>,
     /// How many bytes of the request's own body have gone.
@@ -77,15 +78,15 @@ pub(in crate::net) struct Patience {
     /// The most time for one read. `None` = for ever.
     between_reads: Option<Duration>,
     /// The cause for the record if that was too long.
-    silence: &'static str,
+    silence: Outcome,
 }
 
 impl Patience {
     /// The answer of an event stream may be quiet for as long as a session. Any other answer has the time of an answer.
     pub(in crate::net) fn new(answer: &HeaderMap, timeouts: &RouteTimeouts) -> Self {
         match headers::is_event_stream(answer) {
-            true => Self { between_reads: timeouts.idle, silence: Cause::Idle.as_str() },
-            false => Self { between_reads: timeouts.response, silence: Kind::ResponseTimeout.reason() },
+            true => Self { between_reads: timeouts.idle, silence: Outcome::Ended(Cause::Idle) },
+            false => Self { between_reads: timeouts.response, silence: Outcome::Failed(Kind::ResponseTimeout) },
         }
     }
 }
@@ -153,7 +154,9 @@ impl FromBackend {
             Some(Err(error)) => {
                 self.record.cause = match error {
                     BodyError::TimedOut => self.silence,
-                    BodyError::Broken(_) | BodyError::Cut(_) | BodyError::TooLarge => Cause::BackendLost.as_str(),
+                    BodyError::Broken(_) | BodyError::Cut(_) | BodyError::TooLarge => {
+                        Outcome::Ended(Cause::BackendLost)
+                    }
                 };
                 self.record.error = Some(error.to_string());
             }

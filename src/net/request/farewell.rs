@@ -109,7 +109,7 @@ impl Bid {
         record.status = Some(StatusCode::SWITCHING_PROTOCOLS.as_u16());
         record.close_code = Some(CloseCode::TRY_AGAIN_LATER.0);
         record.close_reason = self.reason.to_owned();
-        record.initiator = Some(Initiator::Proxy.as_str());
+        record.initiator = Some(Initiator::Proxy);
     }
 }
 

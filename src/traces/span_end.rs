@@ -2,10 +2,12 @@
 
 use std::net::IpAddr;
 
+use crate::outcome::Outcome;
+
 /// What is known of a handshake at its end.
 #[derive(Debug)]
 #[allow(missing_docs, reason = "the names are those of the record")]
-pub struct Outcome<'a> {
+pub struct SpanEnd<'a> {
     pub client: IpAddr,
     pub is_tls: bool,
     pub request_id: &'a str,
@@ -16,7 +18,5 @@ pub struct Outcome<'a> {
     pub backend: Option<&'a str>,
     pub tries: u32,
     pub status: Option<u16>,
-    pub cause: &'static str,
-    /// The handshake got an answer of a backend, or a session: then the cause is no failure.
-    pub is_answered: bool,
+    pub cause: Outcome,
 }
