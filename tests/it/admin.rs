@@ -368,7 +368,7 @@ async fn a_route_and_the_whole_are_drained_and_resumed() {
 #[tokio::test]
 async fn readiness_fails_first_and_the_interface_stays_up_through_the_drain() {
     let backend = Backend::by_hand();
-    let mut proxy = before(&[&backend]).with("drain: { wait: 200ms, spread: 0s }").timeout("drain", "5s").start();
+    let mut proxy = before(&[&backend]).with("drain: { wait: 200ms, spread: 0s }").timeout("drain", "8s").start();
     let admin = Admin::of(&proxy);
     let (mut client, mut at_backend) = proxy.session_by_hand(&backend).await;
     assert_eq!(admin.ask("GET", "/readyz", "", "").await.0, 200);

@@ -56,6 +56,7 @@ async fn a_breach_by_the_client_ends_with_1002_for_it_and_1001_for_the_backend()
         at_backend.send([&answer[..], &unmasked_close(1001, "")].concat()).await;
         client.expect(answer).await;
         expect_close_of(&mut client, 1002, name).await;
+        client.finish().await;
         let record = proxy.next_record().await;
         assert_eq!(record["cause"], "client_breach", "{name}: {record}");
         assert_eq!((&record["clean"], &record["initiator"]), (&false.into(), &"proxy".into()), "{name}: {record}");
@@ -79,6 +80,7 @@ async fn a_breach_by_the_backend_ends_with_1002_for_it_and_1011_for_the_client()
         client.send([&answer[..], &masked_close(1011, "")].concat()).await;
         at_backend.expect(answer).await;
         expect_close_of(&mut at_backend, 1002, name).await;
+        at_backend.finish().await;
         let record = proxy.next_record().await;
         assert_eq!(record["cause"], "backend_breach", "{name}: {record}");
         assert_eq!((&record["clean"], &record["initiator"]), (&false.into(), &"proxy".into()), "{name}: {record}");

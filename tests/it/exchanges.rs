@@ -191,6 +191,8 @@ async fn an_answer_comes_to_the_same_whoever_reads_it_and_wherever_it_is_cut() {
             for place in (lane..ANSWERS.len()).step_by(LANES) {
                 compare(&mut by_hyper, &mut by_us, place).await;
             }
+            // The backend ends when no proxy keeps a connection to it.
+            by_us.drain().await;
             by_hyper.stop().await;
             by_us.stop().await;
         }

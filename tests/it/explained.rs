@@ -46,7 +46,8 @@ enum Event {
 
 #[tokio::test]
 async fn log_metrics_and_page_name_the_same_cause_initiator_and_code() {
-    const PINGS: &str = "keepalive: { ping_interval: 20ms, pong_timeout: 60ms }";
+    const CLIENT_PINGED: &str = "keepalive: { ping_interval: 20ms, pong_timeout: 60ms, sides: [client] }";
+    const BACKEND_PINGED: &str = "keepalive: { ping_interval: 20ms, pong_timeout: 60ms, sides: [backend] }";
     const SOON: &str = "drain: { spread: 0s, on_removed: close }";
     let idle = |setup: Setup| setup.timeout("idle", "30ms").with("keepalive: { ping_interval: 0s }");
     let lives = |setup: Setup| setup.routes("routes: [ { upstream: chat, max_lifetime: 30ms } ]");
@@ -59,8 +60,8 @@ async fn log_metrics_and_page_name_the_same_cause_initiator_and_code() {
     seen.insert(explained(with(""), Event::Backend(b"\x88\x02\x03\xe9")).await);
     seen.insert(explained(with(""), Event::ClientGoes).await);
     seen.insert(explained(with(""), Event::BackendGoes).await);
-    seen.insert(explained(with(PINGS), Event::ClientSleeps).await);
-    seen.insert(explained(with(PINGS), Event::BackendSleeps).await);
+    seen.insert(explained(with(CLIENT_PINGED), Event::ClientSleeps).await);
+    seen.insert(explained(with(BACKEND_PINGED), Event::BackendSleeps).await);
     seen.insert(explained(with("limits: { message_size: 100B }"), Event::ClientSends(101)).await);
     seen.insert(explained(with("limits: { frame_size: 100B }"), Event::ClientSends(101)).await);
     seen.insert(explained(with("limits: { backend_message_size: 2B }"), Event::Backend(b"\x81\x03xyz")).await);
@@ -171,7 +172,8 @@ async fn explained_by_its_checks() -> String {
             }
         }
     });
-    let check = "balance: round_robin, health_check: { kind: http, interval: 10ms, rise: 1, fall: 1, on_down: drain }";
+    let check = "balance: round_robin, health_check: { kind: http, interval: 10ms, timeout: 8s, rise: 1, fall: 1, \
+                 on_down: drain }";
     let mut proxy = before(&[&backend]).upstream(check).with("drain: { spread: 0s }").start();
     let mut client = proxy.session().await;
     sick.store(true, Ordering::SeqCst);
@@ -228,7 +230,8 @@ fn class(code: Option<u64>) -> String {
 }
 
 fn before(backends: &[&Backend]) -> Setup {
-    Proxy::before(backends).with("admin: { bind: \"127.0.0.1:0\" }")
+    // Nobody here answers the last Close of a session.
+    Proxy::before(backends).timeout("close", "1s").with("admin: { bind: \"127.0.0.1:0\" }")
 }
 
 async fn get(proxy: &Proxy, path: &str) -> Value {

@@ -43,7 +43,7 @@ async fn a_backend_killed_inside_a_message_cuts_that_session_and_no_other() {
 #[tokio::test]
 async fn a_black_holed_backend_costs_a_try_and_the_next_one_serves() {
     let (hole, living) = (Backend::black_hole().await, Backend::echo());
-    let mut proxy = Proxy::before(&[&hole, &living]).timeout("connect", "200ms").start();
+    let mut proxy = Proxy::before(&[&hole, &living]).timeout("connect", "3s").start();
     for _ in 0..2 {
         let mut client = proxy.session().await;
         client.send([masked(TEXT, "served"), masked(CLOSE, "")].concat()).await;
@@ -57,7 +57,7 @@ async fn a_black_holed_backend_costs_a_try_and_the_next_one_serves() {
 #[tokio::test]
 async fn a_backend_that_stalls_in_the_handshake_costs_a_try_and_the_next_one_serves() {
     let (stalled, living) = (Backend::by_hand(), Backend::echo());
-    let mut proxy = Proxy::before(&[&stalled, &living]).timeout("upgrade", "200ms").start();
+    let mut proxy = Proxy::before(&[&stalled, &living]).timeout("upgrade", "3s").start();
     let mut tries = 0;
     for _ in 0..2 {
         let mut client = proxy.session().await;

@@ -75,7 +75,7 @@ async fn a_handshake_that_waited_too_long_is_refused_as_busy_and_leaves_the_line
     let backend = Backend::by_hand();
     let mut proxy = Proxy::before(&[&backend])
         .upstream("balance: round_robin, max_handshakes: 1, handshake_queue: 1")
-        .timeout("connect", "100ms")
+        .timeout("connect", "3s")
         .start();
     let mut first = proxy.client().await;
     first.send(handshake("/ws", "")).await;

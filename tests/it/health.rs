@@ -149,7 +149,7 @@ async fn a_post_that_was_sent_is_never_sent_twice() {
 #[tokio::test]
 async fn a_post_of_which_nothing_was_sent_goes_to_the_next_backend() {
     let (refusing, black_hole, good) = (Backend::refusing(), Backend::black_hole().await, Backend::echo());
-    let mut proxy = Proxy::before(&[&refusing, &black_hole, &good]).timeout("connect", "200ms").start();
+    let mut proxy = Proxy::before(&[&refusing, &black_hole, &good]).timeout("connect", "3s").start();
     let mut client = proxy.client().await;
     client.send("POST /pay HTTP/1.1\r\nHost: chat\r\nContent-Length: 3\r\n\r\n100").await;
     assert_eq!(client.response().await.status(), 200);
@@ -254,8 +254,10 @@ async fn a_session_that_ends_badly_is_no_failure_of_the_backend() {
         .upstream("balance: round_robin, max_fails: 1, fail_timeout: 1h")
         .start();
     for _ in 0..3 {
-        let (_client, at_backend) = proxy.session_by_hand(&only).await;
+        let (mut client, at_backend) = proxy.session_by_hand(&only).await;
         at_backend.reset();
+        client.expect_close_code(1011).await;
+        client.finish().await;
         assert_eq!(proxy.next_record().await["cause"], "backend_lost");
     }
     assert_eq!(backup.connections(), 0);

@@ -10,6 +10,7 @@ use std::{
 };
 
 use fs_err::File;
+use tokio::task::JoinSet;
 
 use crate::harness::{
     Backend, PATIENCE, Proxy, Wire, accepting,
@@ -72,7 +73,7 @@ async fn a_flood_of_pings_is_answered_by_the_backend_in_order() {
 async fn a_flood_of_pongs_passes_and_settles_no_ping_of_ours() {
     let backend = Backend::by_hand();
     let proxy = Proxy::before(&[&backend])
-        .with("keepalive: { ping_interval: 100ms, pong_timeout: 1s, sides: [client] }")
+        .with("keepalive: { ping_interval: 100ms, pong_timeout: 30s, sides: [client] }")
         .start();
     let (mut client, mut at_backend) = proxy.session_by_hand(&backend).await;
     let flood = masked(PONG, "\0\0\0\0\0\0\0\0\0\0\0\x01").repeat(FLOOD);
@@ -265,9 +266,10 @@ async fn a_body_whose_chunks_cannot_be_read_is_400() {
 #[tokio::test]
 async fn bytes_that_are_no_http_end_their_connection_only() {
     let backend = Backend::echo();
-    let proxy = Proxy::before(&[&backend]).timeout("request_header", "300ms").start();
+    let proxy = Proxy::before(&[&backend]).timeout("request_header", "3s").start();
     let mut witness = proxy.session().await;
     let every_byte: Vec<u8> = (0..=255).collect();
+    let mut answers = JoinSet::new();
     for garbage in [
         &[0; 4096][..],
         &[b'\n'; 4096],
@@ -281,9 +283,13 @@ async fn bytes_that_are_no_http_end_their_connection_only() {
         b"\x81\x85\0\0\0\0hello",
         b"HTTP/1.1 200 OK\r\n\r\n",
     ] {
-        let mut client = proxy.client().await;
-        client.try_send(garbage).await;
-        let answer = client.rest().await;
+        let (mut client, garbage) = (proxy.client().await, garbage.to_vec());
+        answers.spawn(async move {
+            client.try_send(&garbage).await;
+            (garbage, client.rest().await)
+        });
+    }
+    for (garbage, answer) in answers.join_all().await {
         let name = garbage[..garbage.len().min(20)].escape_ascii();
         assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 4"), "{name}: {}", answer.escape_ascii());
     }

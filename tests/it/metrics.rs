@@ -238,7 +238,9 @@ async fn endings_are_counted_also_where_no_line_is_written() {
 #[tokio::test]
 async fn pings_pongs_and_round_trips_are_counted_by_side() {
     let backend = Backend::echo();
-    let mut proxy = before(&[&backend]).with("keepalive: { ping_interval: 20ms, pong_timeout: 100ms }").start();
+    let mut proxy = before(&[&backend])
+        .with("keepalive: { ping_interval: 20ms, pong_timeout: { client: 3s, backend: 30s } }")
+        .start();
     let client = proxy.session().await;
     // The client reads nothing, so it answers no Ping. The backend answers.
     let record = proxy.next_record().await;

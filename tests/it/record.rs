@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use crate::harness::{
     Backend, Proxy, Wire,
-    frames::{BINARY, END, PING, PONG, TEXT, TEXT_BEGIN, masked, masked_close, unmasked, unmasked_close},
-    handshake,
+    frames::{BINARY, CLOSE, END, PING, PONG, TEXT, TEXT_BEGIN, masked, masked_close, unmasked, unmasked_close},
+    handshake, within,
 };
 
 #[tokio::test]
@@ -154,8 +154,14 @@ async fn end(ending: &str, mut client: Wire, mut at_backend: Wire) {
         "a breach by the backend" => at_backend.send(masked(TEXT, "x")).await,
         other => panic!("{other} is not written"),
     }
-    client.rest().await;
-    at_backend.rest().await;
+    tokio::join!(take_leave(client), take_leave(at_backend));
+}
+
+/// Ends this end when it is told a Close, so that nobody waits for the close timeout.
+async fn take_leave(mut wire: Wire) {
+    while within("a Close or the end", wire.next_frame()).await.is_some_and(|frame| frame.first != CLOSE) {}
+    wire.finish().await;
+    wire.rest().await;
 }
 
 #[tokio::test]
@@ -164,7 +170,7 @@ async fn every_ending_yields_one_record_and_returns_every_permit() {
     let mut proxy = Proxy::before(&[&backend])
         .upstream("balance: least_conn")
         .backend(0, "max_conns: 1")
-        .timeout("close", "200ms")
+        .timeout("close", "3s")
         .start();
     for (ending, cause) in ENDINGS {
         // There is one permit. So this session exists only because the session before it gave its permit back.
@@ -186,7 +192,7 @@ async fn refused_handshakes_and_requests_return_their_permits() {
     let mut proxy = Proxy::before(&[&backend])
         .upstream("balance: least_conn, max_fails: 0")
         .backend(0, "max_conns: 1")
-        .timeout("upgrade", "200ms")
+        .timeout("upgrade", "3s")
         .start();
     let answers = [
         "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n",

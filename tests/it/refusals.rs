@@ -291,6 +291,7 @@ async fn the_record_of_a_head_that_was_not_read_has_the_status_that_went_out() {
         client.try_send(head).await;
         let response = client.response().await;
         assert_eq!((response.status(), response.text()), (status, ""), "{name}");
+        client.finish().await;
         let record = proxy.next_record().await;
         assert_eq!(record["status"], status, "{name}: {record}");
     }

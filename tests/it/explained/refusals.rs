@@ -94,7 +94,7 @@ async fn ways(kind: Kind, certificates: &TempDir) -> Vec<Way> {
         Kind::BodyTimeout => way(silent().timeout("request_body", "50ms"), post(11)),
         Kind::Busy => {
             let queues = ["max_handshakes: 1, handshake_queue: 0", "max_handshakes: 1, handshake_queue: 1"];
-            let busy = |queue| silent().upstream(&format!("balance: round_robin, {queue}")).timeout("connect", "50ms");
+            let busy = |queue| silent().upstream(&format!("balance: round_robin, {queue}")).timeout("connect", "3s");
             return queues.map(|queue| Way { first: First::Waiting, ..way(busy(queue), upgrade()) }).into();
         }
         Kind::ClientGone => way(silent(), upgrade()),

@@ -3,8 +3,9 @@
 //! A test starts backends, puts a [`Proxy`] before them, sends and reads on the [`Wire`] of a client and that of a backend,
 //! and calls `proxy.stop().await`.
 //!
-//! No test sleeps. A test waits for bytes, for a record or for the end of a stream, and never longer than [`PATIENCE`]. To
-//! prove that nothing was sent, it lets a marker be sent afterwards, which must arrive first.
+//! No test sleeps, and each passes on a machine that stands still for two seconds. A test waits for bytes, for a record or
+//! for the end of a stream, and never longer than [`PATIENCE`]. To prove that nothing was sent, it lets a marker be sent
+//! afterwards, which must arrive first.
 
 mod backend;
 mod client;

@@ -50,14 +50,14 @@ pub struct Setup {
 }
 
 impl Proxy {
-    /// A proxy in front of these backends. It takes them by turns, and its close and drain are short, so that no test waits
-    /// for them.
+    /// A proxy in front of these backends. It takes them by turns. Its drain is short, so that no test waits for it; its
+    /// close is longer than a test may be held up.
     pub fn before(backends: &[&Backend]) -> Setup {
         Setup {
             backends: backends.iter().copied().cloned().collect(),
             entries: backends.iter().map(|backend| format!("{{ address: \"{backend}\" }}")).collect(),
             upstream: "balance: round_robin".into(),
-            timeouts: vec![("close".into(), "1s".into()), ("drain".into(), "1s".into())],
+            timeouts: vec![("close".into(), "5s".into()), ("drain".into(), "1s".into())],
             listener: "bind: \"127.0.0.1:0\"".into(),
             routes: "routes: [ { upstream: chat } ]".into(),
             settings: String::new(),
