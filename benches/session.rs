@@ -44,7 +44,7 @@ fn message(c: &mut Criterion) {
                 settings: SETTINGS,
                 secret: Secret([7; 16]),
                 epoch: now,
-                round_trips: longwire::metrics::RoundTripTimes::default(),
+                round_trips: longwire::ws::round_trips::RoundTripTimes::default(),
             };
             let mut session = Session::new(Arc::new(common), 7, now);
             let mut counts = OpCodeCounts::default();

@@ -33,6 +33,7 @@ use crate::{
         Side,
         frame::OpCode,
         opcodes::OpCodeCounts,
+        round_trips::RoundTripTimes,
         termination::{Cause, Initiator},
     },
 };
@@ -259,10 +260,6 @@ struct PassedCounters {
     pings: [Counter; 2],
     pongs: [Counter; 2],
 }
-
-/// Counters of the round trips of our Pings, by side.
-#[derive(Debug, Clone)]
-pub struct RoundTripTimes([Histogram; 2]);
 
 /// The traffic of one session or of many. Each pair has the client first, then the backend.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -565,7 +562,7 @@ impl RouteMetrics {
             last_close: Mutex::default(),
             limits_hit: table.limits_hit.clone(),
             dead: sides.each_ref().map(|side| table.dead.of(side)),
-            round_trips: RoundTripTimes(sides.each_ref().map(|side| table.round_trips.of(side))),
+            round_trips: RoundTripTimes::new(sides.each_ref().map(|side| table.round_trips.of(side))),
             passed: PassedCounters {
                 received: table.received.of(&labels),
                 sent: table.sent.of(&labels),
@@ -649,23 +646,6 @@ impl PassedCounters {
             raise(&self.frames[side], passed.frames[side]);
             raise(&self.pings[side], passed.pings[side]);
             raise(&self.pongs[side], passed.pongs[side]);
-        }
-    }
-}
-
-impl Default for RoundTripTimes {
-    fn default() -> Self {
-        Self([latencies(), latencies()])
-    }
-}
-
-impl RoundTripTimes {
-    /// Counts a Ping that `side` answered.
-    pub fn observe(&self, side: Side, took: Duration) {
-        let [client, backend] = &self.0;
-        match side {
-            Side::Client => client.observe(took.as_secs_f64()),
-            Side::Backend => backend.observe(took.as_secs_f64()),
         }
     }
 }

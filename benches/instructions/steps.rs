@@ -146,7 +146,7 @@ fn session(settings: SessionSettings, now: Instant) -> Session {
             settings,
             secret: Secret([7; 16]),
             epoch: now,
-            round_trips: longwire::metrics::RoundTripTimes::default(),
+            round_trips: longwire::ws::round_trips::RoundTripTimes::default(),
         }),
         7,
         now,

@@ -518,7 +518,7 @@ mod tests {
             settings,
             secret: Secret([0; 16]),
             epoch: now,
-            round_trips: crate::metrics::RoundTripTimes::default(),
+            round_trips: crate::ws::round_trips::RoundTripTimes::default(),
         };
         let mut session = Session::new(Arc::new(common), 0, now);
         let mut close = [0x88, 5, 0x0f, 0xa1, b'b', b'y', b'e'];

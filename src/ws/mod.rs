@@ -8,7 +8,7 @@
 //! - [`termination`] is what remains of a session.
 //! - [`meter`] holds the limits of a session, [`rate`] those per second.
 //! - [`progress`] is what a side has taken of its bytes.
-//! - [`opcodes`] counts frames.
+//! - [`opcodes`] counts frames, [`round_trips`] counts answered Pings.
 //! - [`close`] is the code and the reason of a Close.
 //! - [`tick`] is an instant in eight bytes.
 
@@ -21,6 +21,7 @@ pub mod offer;
 pub mod opcodes;
 pub mod progress;
 pub mod rate;
+pub mod round_trips;
 pub mod session;
 pub mod termination;
 pub mod tick;

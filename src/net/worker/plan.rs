@@ -7,10 +7,11 @@ use crate::{
     access_log::{AccessLog, RouteLog, endings::Endings},
     balance::{Backend, Member, Registry, Upstream},
     config::Config,
-    metrics::{Metrics, RoundTripTimes},
+    metrics::Metrics,
     routing::Route,
     ws::{
         keepalive::Secret,
+        round_trips::RoundTripTimes,
         session::{Common, SessionSettings},
     },
 };

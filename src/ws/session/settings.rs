@@ -2,14 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use crate::{
-    metrics::RoundTripTimes,
-    ws::{
-        Side,
-        keepalive::{Secret, Settings, Terms},
-        meter::MessageLimits,
-        tick::Tick,
-    },
+use crate::ws::{
+    Side,
+    keepalive::{Secret, Settings, Terms},
+    meter::MessageLimits,
+    round_trips::RoundTripTimes,
+    tick::Tick,
 };
 
 /// The values that many sessions share.

@@ -137,7 +137,7 @@ impl Play {
             extensions: choice & 32 != 0,
         };
         let now = Instant::now();
-        let round_trips = longwire::metrics::RoundTripTimes::default();
+        let round_trips = longwire::ws::round_trips::RoundTripTimes::default();
         let common = Common { settings, secret, epoch: now, round_trips };
         let mut session = Session::new(Arc::new(common), 7, now);
         session.observe(is_observed.then(|| now + FAR));

@@ -12,12 +12,12 @@ use std::{
 
 use super::*;
 use crate::{
-    metrics::RoundTripTimes,
     net::stream::sockets,
     ws::{
         close::CloseCode,
         keepalive::{PongTimeout, Secret, Settings},
         meter::MessageLimits,
+        round_trips::RoundTripTimes,
         session::{Common, SessionSettings},
     },
 };

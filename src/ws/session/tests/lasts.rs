@@ -44,7 +44,7 @@ fn sessions_with_one_secret_are_spread_evenly_and_each_stays_at_its_place() {
         settings: PINGING,
         secret: Secret([7; 16]),
         epoch: now,
-        round_trips: crate::metrics::RoundTripTimes::default(),
+        round_trips: crate::ws::round_trips::RoundTripTimes::default(),
     });
     let place = |nonce| Session::new(Arc::clone(&common), nonce, now).spread();
     let mut tenths = [0; 10];

@@ -131,7 +131,7 @@ impl Pair {
             settings: *settings,
             secret: Secret([7; 16]),
             epoch: now,
-            round_trips: crate::metrics::RoundTripTimes::default(),
+            round_trips: crate::ws::round_trips::RoundTripTimes::default(),
         };
         let session = Session::new(Arc::new(common), 7, now);
         Self {
