@@ -6,9 +6,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use hyper::Response;
-
-use super::{answer::AnswerBody, farewell::Bid};
+use super::farewell::Bid;
 use crate::{
     access_log::TlsVersion,
     net::{
@@ -88,8 +86,8 @@ impl Connection {
         self.leaving.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// Leaves HTTP. hyper gets no answer to the request: this never returns, and is dropped with hyper's connection.
-    pub(super) async fn leave(&self, leaving: Leaving) -> Response<AnswerBody> {
+    /// Leaves HTTP. hyper gets no answer, `A`, to the request: this never returns, and is dropped with hyper's connection.
+    pub(super) async fn leave<A>(&self, leaving: Leaving) -> A {
         *self.leaving.lock().unwrap_or_else(PoisonError::into_inner) = Some(leaving);
         pending().await
     }
