@@ -1,6 +1,13 @@
-//! The layer rule: code that decides is pure. This test reads the source, so that the rule stays kept.
+//! The layer rules: code that decides is pure, a room uses only rooms below it, and no modules import each other in a
+//! circle. These tests read the source, so that the rules stay kept.
+
+mod modules;
+mod order;
 
 use std::path::{Path, PathBuf};
+
+use modules::Modules;
+use order::{ROOMS, circles, complaints, picture};
 
 /// The rooms that take bytes, instants and settings, and return decisions.
 const PURE: [&str; 11] = [
@@ -82,6 +89,95 @@ fn the_data_path_does_not_know_tungstenite() {
     }
 }
 
+/// Before the picture in ARCHITECTURE.md, and behind it.
+const FRAME: [&str; 2] =
+    ["<!-- rooms: drawn by `DRAW=1 cargo test --test it layers` -->\n```text\n", "```\n<!-- end of rooms -->"];
+
+#[test]
+fn a_room_uses_only_rooms_below_it() {
+    let modules = Modules::read(&source());
+    let complaints = complaints(&ROOMS, &modules.arrows());
+    let order: Vec<_> = ROOMS.iter().map(|room| room.replace("::", "/")).collect();
+    assert!(complaints.is_empty(), "\n{}\n\nFrom the top down: {}", complaints.join("\n"), order.join(" > "));
+}
+
+#[test]
+fn no_modules_import_each_other_in_a_circle() {
+    let modules = Modules::read(&source());
+    let circles = circles(&modules.arrows());
+    assert!(circles.is_empty(), "\n{}", circles.join("\n"));
+}
+
+#[test]
+fn the_picture_of_the_rooms_shows_the_imports_of_today() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("ARCHITECTURE.md");
+    let (text, modules) = (fs_err::read_to_string(&file).unwrap(), Modules::read(&source()));
+    let drawn = picture(&ROOMS, &modules.arrows());
+    let (before, rest) = text.split_once(FRAME[0]).unwrap();
+    let (shown, after) = rest.split_once(FRAME[1]).unwrap();
+    if std::env::var_os("DRAW").is_some() {
+        fs_err::write(&file, [before, FRAME[0], &drawn, FRAME[1], after].concat()).unwrap();
+    } else {
+        assert!(shown == drawn, "draw it anew: DRAW=1 cargo test --test it layers. Today:\n{drawn}");
+    }
+}
+
+#[test]
+fn a_planted_import_that_runs_upwards_is_found() {
+    let rooms = ["top", "middle", "ground"];
+    let downwards = [
+        ("top.rs", "use crate::middle::hall::Lamp; fn f() { crate::ground::walk(); }"),
+        ("middle/mod.rs", "mod hall;"),
+        ("middle/hall.rs", "use super::super::ground; pub struct Lamp(ground::Stone);"),
+        ("ground.rs", "pub struct Stone; #[cfg(test)] mod tests { use crate::top::*; }"),
+    ];
+    assert_eq!(complaints(&rooms, &planted(&downwards).arrows()), [""; 0]);
+    for upwards in [
+        "use crate::middle::hall::Lamp;",
+        "fn f() -> crate::middle::hall::Lamp { todo!() }",
+        "fn f() { println!(\"{}\", crate::middle::hall::Lamp) }",
+        "use crate::middle::{hall::{self as room}}; fn f(_: room::Lamp) {}",
+        "pub use super::middle::hall::Lamp as Light;",
+    ] {
+        let mut files = downwards;
+        files[3].1 = upwards;
+        let said = complaints(&rooms, &planted(&files).arrows()).join(" ");
+        assert!(
+            said.starts_with("ground uses ") && said.contains("of middle::hall, but middle stands above"),
+            "{said}"
+        );
+    }
+    let said = complaints(&rooms, &planted(&[("attic.rs", "fn f() {}")]).arrows());
+    assert!(said[0].starts_with("attic is in no room."), "{said:?}");
+}
+
+#[test]
+fn a_planted_circle_is_found_also_behind_another_name() {
+    let straight = [
+        ("one.rs", "use crate::house::Two;"),
+        ("house/mod.rs", "mod two; pub use self::two::Two; pub struct Roof;"),
+        ("house/two.rs", "use super::Roof; pub struct Two(Roof);"),
+        ("three.rs", "use crate::one;"),
+    ];
+    assert_eq!(circles(&planted(&straight).arrows()), [""; 0]);
+    let mut round = straight;
+    round[2].1 = "use crate::three::Three; pub struct Two(Three);";
+    let found = circles(&planted(&round).arrows());
+    let [circle] = &found[..] else { panic!("{found:?}") };
+    for line in ["house::two uses Three of three", "three uses one of one", "one uses Two of house::two"] {
+        assert!(circle.contains(line), "{circle}");
+    }
+}
+
+/// The modules of files that are only text.
+fn planted(files: &[(&str, &str)]) -> Modules {
+    let mut modules = Modules::default();
+    for (place, text) in files {
+        modules.add(Path::new(place), text);
+    }
+    modules
+}
+
 fn source() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
 }
@@ -105,12 +201,12 @@ fn sources(room: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// A file without its comments and its tests. Tests may wait and ask the time.
+/// A file without its comments, its tests and who may see its items. Tests may wait and ask the time.
 fn code(file: &Path) -> String {
     let text = fs_err::read_to_string(file).unwrap();
     let text = text.split("\nmod tests {").next().unwrap_or_default();
     let lines = text.lines().filter(|line| !line.trim_start().starts_with("//"));
-    lines.fold(String::new(), |code, line| code + line + "\n")
+    lines.fold(String::new(), |code, line| code + &line.replace("pub(in crate::net)", "pub") + "\n")
 }
 
 /// Whether `path` occurs as a word of its own, and not as the end of a longer word.
