@@ -27,6 +27,7 @@ pub mod net;
 pub mod origins;
 pub mod outcome;
 pub mod routing;
+mod sync;
 #[expect(
     clippy::disallowed_methods,
     clippy::disallowed_types,

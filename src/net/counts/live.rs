@@ -4,14 +4,11 @@ use std::{
     pin::pin,
     sync::{
         Arc,
-        atomic::{
-            AtomicBool, AtomicUsize,
-            Ordering::{Acquire, Relaxed, Release},
-        },
+        atomic::Ordering::{Acquire, Relaxed, Release},
     },
 };
 
-use tokio::sync::Notify;
+use crate::sync::{AtomicBool, AtomicUsize, Notify};
 
 /// The counts of the process.
 #[derive(Debug)]

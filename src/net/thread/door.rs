@@ -9,25 +9,21 @@
 //! 1. The worker shuts the door before the runtime's last look that precedes a wait.
 //! 2. A sender first wakes the task, then looks at the door, and knocks if the door is shut.
 //! 3. So either the runtime's look sees the woken task, or the sender sees the door shut and its knock ends the wait.
-//!    The fences (`SeqCst`) of both threads make sure that at least one of them sees what the other did.
+//!    The fences (`SeqCst`) of both threads make sure that at least one of them sees what the other did
+//!    ([`super::latch`]; `tests/models` tries every order).
 
 use std::{
     cell::OnceCell,
     future::poll_fn,
     io,
     pin::pin,
-    sync::{
-        Arc,
-        atomic::{
-            AtomicBool,
-            Ordering::{Relaxed, SeqCst},
-            fence,
-        },
-    },
+    sync::Arc,
     task::{Context, Wake, Waker},
 };
 
 use mio::{Registry, Token};
+
+use super::latch::Latch;
 
 /// The event of a knock. No socket has this number.
 pub(in crate::net) const TOKEN: Token = Token(usize::MAX - 1);
@@ -42,9 +38,7 @@ thread_local! {
 pub(in crate::net) struct Door {
     /// Registered among the worker's sockets: a knock ends a wait for them.
     knocker: mio::Waker,
-    /// Shut: the worker waits for its sockets, or may do so before the runtime looks at what other threads want. Nobody
-    /// knocks at an open door: that would cost a call and a wake-up of the loop for nothing.
-    is_shut: AtomicBool,
+    latch: Latch,
 }
 
 impl Door {
@@ -53,24 +47,18 @@ impl Door {
     /// # Errors
     /// Out of descriptors, or this thread has a door already.
     pub(in crate::net) fn hang(registry: &Registry) -> io::Result<Arc<Self>> {
-        let door = Arc::new(Self { knocker: mio::Waker::new(registry, TOKEN)?, is_shut: AtomicBool::new(false) });
+        let door = Arc::new(Self { knocker: mio::Waker::new(registry, TOKEN)?, latch: Latch::default() });
         let is_first = DOOR.with(|mine| mine.set(Arc::clone(&door)).is_ok());
         is_first.then_some(door).ok_or_else(|| io::Error::other("this thread is a worker already"))
     }
 
     /// Shuts or opens the door. The door is to be shut before the runtime's last look that precedes a wait (rule 1 above).
     pub(in crate::net) fn set_shut(&self, is_shut: bool) {
-        // Only this thread changes the flag.
-        if self.is_shut.load(Relaxed) != is_shut {
-            self.is_shut.store(is_shut, SeqCst);
-            fence(SeqCst);
-        }
+        self.latch.set_shut(is_shut);
     }
 
     fn knock(&self) {
-        // The task was woken before this fence: the worker sees the task, or has shut the door already (rule 3 above).
-        fence(SeqCst);
-        if self.is_shut.load(SeqCst)
+        if self.latch.calls_for_knock()
             && let Err(error) = self.knocker.wake()
         {
             tracing::debug!(%error, "a worker could not be reached");

@@ -3,4 +3,5 @@
 pub(super) mod alarm;
 pub(super) mod bell;
 pub(super) mod door;
+mod latch;
 pub mod vital;

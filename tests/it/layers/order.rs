@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::modules::Arrows;
 
 /// Every room of the house, from the top down. The wings of `net` stand in the order of a session's life.
-pub const ROOMS: [&str; 28] = [
+pub const ROOMS: [&str; 29] = [
     "commands",
     "cli",
     "tools",
@@ -34,6 +34,7 @@ pub const ROOMS: [&str; 28] = [
     "balance",
     "ws",
     "headers",
+    "sync",
 ];
 
 /// The place of a module's room among `rooms`. The deepest room that holds the module counts.
