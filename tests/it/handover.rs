@@ -102,6 +102,33 @@ async fn connections_that_wait_in_the_kernel_are_the_successors() {
 }
 
 #[tokio::test]
+async fn a_successor_that_serves_but_never_says_so_is_still_reached_when_its_predecessor_ends() {
+    let backend = Backend::echo();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("longwire.sock");
+    let mut old = Proxy::start(&[&backend]);
+    let handover = Handover::bind(&path, &mut Inherited::default()).unwrap();
+    let setup = Proxy::before(&[&backend]).listener(&format!("bind: \"{}\"", old.address()));
+    let new = tokio::select! {
+        () = handover.handed_over(old.control()) => panic!("nobody said so"),
+        new = async {
+            let mut inherited = collect(&path).await;
+            let new = setup.start_with(&mut inherited);
+            drop(inherited);
+            // The predecessor takes its sockets back, and accepts again.
+            for _ in 0..8 {
+                assert_eq!(Wire::connect(new.address()).await.get("/", "connection: close\r\n").await.status(), 200);
+            }
+            new
+        } => new,
+    };
+    old.drain().await;
+    assert_eq!(within("the successor", Wire::connect(new.address())).await.get("/", "").await.status(), 200);
+    new.stop().await;
+    old.stop().await;
+}
+
+#[tokio::test]
 async fn clients_resume_their_tls_sessions_at_the_successor() {
     const TLS: &str = "{ cert: dev.crt, key: dev.key, self_signed: true }";
     let backend = Backend::echo();

@@ -4,7 +4,12 @@ use std::{fmt, io, net::SocketAddr, sync::Arc};
 
 use tokio_rustls::rustls;
 
-use super::{inherited::Inherited, listener::Bound, tickets::Tickets, tls};
+use super::{
+    inherited::Inherited,
+    listener::{Bound, Origin},
+    tickets::Tickets,
+    tls,
+};
 use crate::{
     config::{AdminBind, Listener, Tcp, certificates::TlsError},
     net::stream::options,
@@ -51,12 +56,12 @@ pub(in crate::net) fn bind(
     inherited: &mut Inherited,
 ) -> Result<Bound, StartError> {
     let tls = load_tls(listener, tickets)?;
-    let (socket, is_shared) = match inherited.take(listener.bind) {
-        Some((socket, is_shared)) => (options::adopt(socket, tcp), is_shared),
-        None => (options::listen(listener.bind, tcp), false),
+    let (socket, origin) = match inherited.take(listener.bind) {
+        Some((socket, origin)) => (options::adopt(socket, tcp), origin),
+        None => (options::listen(listener.bind, tcp), Origin::Opened),
     };
     let socket = socket.map_err(|error| StartError::Bind(listener.bind, error))?;
-    Ok(Bound { bind: listener.bind, socket, tls, is_shared })
+    Ok(Bound { bind: listener.bind, socket, tls, origin })
 }
 
 /// `None` if the listener has no TLS.

@@ -12,6 +12,7 @@ use std::{
 use listenfd::ListenFd;
 
 use super::{
+    listener::Origin,
     parcel::{self, Sockets},
     socket_file::{self, Answer, FileId},
     tickets::Tickets,
@@ -33,15 +34,6 @@ pub struct Inherited {
     /// The predecessor, which waits for our byte.
     predecessor: Option<UnixStream>,
     tickets: Option<Tickets>,
-}
-
-/// Which process a socket comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Origin {
-    /// The service manager, which keeps the socket.
-    Manager,
-    /// The predecessor, which is about to end.
-    Predecessor,
 }
 
 impl Inherited {
@@ -77,17 +69,19 @@ impl Inherited {
         predecessor.set_write_timeout(Some(PATIENCE))?;
         let (Sockets { tcp, paths }, tickets) = parcel::receive(&predecessor)?;
         self.tickets = tickets;
-        self.sockets.extend(tcp.into_iter().map(|socket| (socket, Origin::Predecessor)));
+        self.sockets.extend(tcp);
         self.paths = paths;
         self.predecessor = Some(predecessor);
         Ok(())
     }
 
-    /// Takes the socket for an address of the file. Returns it with whether another process keeps it.
-    pub(in crate::net) fn take(&mut self, bind: SocketAddr) -> Option<(TcpListener, bool)> {
+    /// Takes the socket for an address of the file. If both the service manager and the predecessor passed one, it is that
+    /// of the service manager.
+    pub(in crate::net) fn take(&mut self, bind: SocketAddr) -> Option<(TcpListener, Origin)> {
         let fits = |(socket, _): &(TcpListener, Origin)| socket.local_addr().is_ok_and(|address| serves(address, bind));
-        let (socket, origin) = self.sockets.swap_remove(self.sockets.iter().position(fits)?);
-        Some((socket, origin == Origin::Manager))
+        let place = self.sockets.iter().position(|socket| fits(socket) && socket.1 == Origin::Manager);
+        let place = place.or_else(|| self.sockets.iter().position(fits))?;
+        Some(self.sockets.remove(place))
     }
 
     /// Takes the keys of the predecessor's TLS tickets.
@@ -147,5 +141,22 @@ mod tests {
         assert!(serves("[::]:80", "0.0.0.0:80") && serves("[::]:80", "[::]:80"));
         assert!(!serves("0.0.0.0:80", "[::]:80"));
         assert!(!serves("[::]:80", "127.0.0.1:80") && !serves("[::]:80", "0.0.0.0:81"));
+    }
+
+    #[test]
+    fn of_two_sockets_for_an_address_that_of_the_service_manager_is_taken() {
+        let listen = || TcpListener::bind("127.0.0.1:0").unwrap();
+        let addresses = [listen(), listen()];
+        let mut inherited = Inherited::default();
+        for origin in [Origin::Manager, Origin::Predecessor] {
+            inherited.sockets.extend(addresses.iter().map(|socket| (socket.try_clone().unwrap(), origin)));
+        }
+        for expected in [Origin::Manager, Origin::Predecessor] {
+            for address in &addresses {
+                let address = address.local_addr().unwrap();
+                let (socket, origin) = inherited.take(address).unwrap();
+                assert_eq!((socket.local_addr().unwrap(), origin), (address, expected));
+            }
+        }
     }
 }

@@ -60,10 +60,22 @@ pub(in crate::net) struct Face {
     port: u16,
     /// Behind a lock, because a reload reads the certificates again. Only the accept loop waits for it.
     tls: RwLock<Option<Arc<rustls::ServerConfig>>>,
-    /// Another process keeps this socket (the service manager).
-    is_shared: bool,
+    origin: Origin,
     /// A successor has this socket too, and may accept from it.
     is_lent: AtomicBool,
+    /// A successor has got this socket. It may still have it, though we believe it gone.
+    was_lent: AtomicBool,
+}
+
+/// Where a listening socket comes from. The origin decides who else may have the socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::net) enum Origin {
+    /// This process opened it.
+    Opened,
+    /// A predecessor opened it. The predecessor may still have it.
+    Predecessor,
+    /// The service manager opened it and keeps it, whether the socket came from there or by a predecessor.
+    Manager,
 }
 
 /// A bound socket, and how to speak with its clients.
@@ -72,8 +84,7 @@ pub(in crate::net) struct Bound {
     pub(in crate::net) bind: SocketAddr,
     pub(in crate::net) socket: std::net::TcpListener,
     pub(in crate::net) tls: Option<Arc<rustls::ServerConfig>>,
-    /// Another process keeps this socket, too.
-    pub(in crate::net) is_shared: bool,
+    pub(in crate::net) origin: Origin,
 }
 
 /// The workers that serve what is accepted.
@@ -94,11 +105,11 @@ impl Crew {
     /// # Errors
     /// The socket cannot be duplicated.
     pub(in crate::net) fn accept(&self, bound: Bound) -> io::Result<Listening> {
-        let Bound { bind, socket, tls, is_shared } = bound;
+        let Bound { bind, socket, tls, origin } = bound;
         let place = Place::of(&socket)?;
         let address = place.address;
-        let (tls, is_lent) = (RwLock::new(tls), AtomicBool::new(false));
-        let face = Arc::new(Face { port: address.port(), tls, is_shared, is_lent });
+        let (is_lent, was_lent) = (AtomicBool::new(false), AtomicBool::new(false));
+        let face = Arc::new(Face { port: address.port(), tls: RwLock::new(tls), origin, is_lent, was_lent });
         let (stop, stopped) = oneshot::channel();
         let accepts = socket.try_clone()?;
         let (crew, shown) = (self.clone(), Arc::clone(&face));
@@ -125,6 +136,7 @@ impl Listening {
     /// Out of descriptors.
     pub(in crate::net) fn lend(&self) -> io::Result<std::net::TcpListener> {
         self.face.is_lent.store(true, Relaxed);
+        self.face.was_lent.store(true, Relaxed);
         self.socket.try_clone()
     }
 
@@ -133,9 +145,13 @@ impl Listening {
         self.face.is_lent.store(false, Relaxed);
     }
 
-    /// Whether another process keeps this socket.
+    pub(in crate::net) fn origin(&self) -> Origin {
+        self.face.origin
+    }
+
+    /// Whether the service manager keeps this socket.
     pub(in crate::net) fn is_shared(&self) -> bool {
-        self.face.is_shared
+        self.face.origin == Origin::Manager
     }
 
     /// Ends the loop. The handle is ready when nothing is accepted any more and the socket is closed.
@@ -191,16 +207,21 @@ impl Acceptor {
                 }
             }
         }
-        // If another process has the socket too, the clients that still wait in the kernel are that process's.
-        if !self.face.is_shared && !self.face.is_lent.load(Relaxed) {
-            if let Err(error) = options::ignore_new_clients(&self.listener) {
+        // If another process accepts from the socket, the clients that still wait in the kernel are that process's.
+        if self.face.origin != Origin::Manager && !self.face.is_lent.load(Relaxed) {
+            // The filter stays on the socket as long as any process has the socket. So only a socket that no other process
+            // can have gets the filter.
+            if self.face.origin == Origin::Opened
+                && !self.face.was_lent.load(Relaxed)
+                && let Err(error) = options::ignore_new_clients(&self.listener)
+            {
                 tracing::debug!(%error, "clients that connect before the listener is closed are lost");
             }
             self.accept_last().await;
         }
     }
 
-    /// Accepts the clients that still wait in the kernel (no others arrive any more), until the kernel says that none does. Closing the socket
+    /// Accepts the clients that still wait in the kernel, until the kernel says that none does. Closing the socket
     /// would reset them. In a drain they get a 503.
     async fn accept_last(&self) {
         for _ in 0..=options::BACKLOG {

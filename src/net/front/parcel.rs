@@ -24,6 +24,7 @@ use rustix::{
 use zeroize::Zeroizing;
 
 use super::{
+    listener::Origin,
     socket_file::{FileId, SocketFile},
     tickets::Tickets,
 };
@@ -36,13 +37,15 @@ const SOCKETS: u8 = b'S';
 const TICKETS: u8 = b'T';
 /// The kind of the part with the identities of files. The files are those of the last sockets, which listen at paths.
 const PATHS: u8 = b'P';
+/// The kind of the part that lists the TCP sockets of the service manager, each by its place (1 byte).
+const MANAGERS: u8 = b'M';
 /// The most bytes of a message. It arrives in one piece, because it was sent by one call.
 const LONGEST: usize = 1024;
 
 /// Listening sockets for a successor.
 #[derive(Debug, Default)]
 pub(in crate::net) struct Sockets {
-    pub(in crate::net) tcp: Vec<TcpListener>,
+    pub(in crate::net) tcp: Vec<(TcpListener, Origin)>,
     pub(super) paths: Vec<(UnixListener, FileId)>,
 }
 
@@ -61,14 +64,17 @@ impl Sockets {
 pub(in crate::net) fn send(successor: &impl AsFd, sockets: &Sockets, tickets: &[u8]) -> io::Result<()> {
     let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(MOST))];
     let mut control = SendAncillaryBuffer::new(&mut space);
-    let tcp = sockets.tcp.iter().map(AsFd::as_fd).take(MOST.saturating_sub(sockets.paths.len()));
+    let tcp = sockets.tcp.iter().map(|(socket, _)| socket.as_fd()).take(MOST.saturating_sub(sockets.paths.len()));
     let paths = sockets.paths.iter().map(|(listener, _)| listener.as_fd());
     let descriptors: Vec<BorrowedFd<'_>> = tcp.chain(paths).collect();
     control.push(SendAncillaryMessage::ScmRights(&descriptors));
     let ids: Vec<u8> = sockets.paths.iter().flat_map(|(_, id)| id.to_bytes()).collect();
+    let origins = (0..=u8::MAX).zip(&sockets.tcp);
+    let managers: Vec<u8> =
+        origins.filter(|(_, (_, origin))| *origin == Origin::Manager).map(|(place, _)| place).collect();
     // The kernel sends descriptors only with at least one byte.
-    let (of_tickets, of_paths) = (head(TICKETS, tickets)?, head(PATHS, &ids)?);
-    let said = [&[SOCKETS][..], &of_tickets, tickets, &of_paths, &ids].map(IoSlice::new);
+    let (of_tickets, of_paths, of_managers) = (head(TICKETS, tickets)?, head(PATHS, &ids)?, head(MANAGERS, &managers)?);
+    let said = [&[SOCKETS][..], &of_tickets, tickets, &of_paths, &ids, &of_managers, &managers].map(IoSlice::new);
     sendmsg(successor, &said, &mut control, SendFlags::NOSIGNAL)?;
     Ok(())
 }
@@ -91,7 +97,9 @@ pub(super) fn receive(predecessor: &UnixStream) -> io::Result<(Sockets, Option<T
     let ids: Vec<FileId> = ids.collect();
     let paths = descriptors.split_off(descriptors.len().saturating_sub(ids.len()));
     let paths = paths.into_iter().map(UnixListener::from).zip(ids).collect();
-    let tcp = descriptors.into_iter().map(TcpListener::from).collect();
+    let managers = part(parts, MANAGERS).unwrap_or_default();
+    let origin = |place| if managers.contains(&place) { Origin::Manager } else { Origin::Predecessor };
+    let tcp = (0..=u8::MAX).zip(descriptors).map(|(place, socket)| (socket.into(), origin(place))).collect();
     let tickets = part(parts, TICKETS).and_then(|keys| Tickets::from_bytes(keys, Instant::now()));
     Ok((Sockets { tcp, paths }, tickets))
 }
@@ -111,5 +119,26 @@ fn part(mut parts: &[u8], wanted: u8) -> Option<&[u8]> {
             return Some(part);
         }
         parts = rest;
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_successor_learns_which_sockets_the_service_manager_keeps() {
+        let listen = || TcpListener::bind("127.0.0.1:0").unwrap();
+        let origins = [Origin::Opened, Origin::Manager, Origin::Predecessor, Origin::Manager];
+        let tcp: Vec<_> = origins.into_iter().map(|origin| (listen(), origin)).collect();
+        let addresses: Vec<_> = tcp.iter().map(|(socket, _)| socket.local_addr().unwrap()).collect();
+        let (here, there) = UnixStream::pair().unwrap();
+        send(&here, &Sockets { tcp, ..Sockets::default() }, b"keys").unwrap();
+        let (Sockets { tcp, .. }, _) = receive(&there).unwrap();
+        let told: Vec<_> = tcp.iter().map(|(socket, _)| socket.local_addr().unwrap()).collect();
+        assert_eq!(told, addresses);
+        let origins: Vec<_> = tcp.into_iter().map(|(_, origin)| origin).collect();
+        assert_eq!(origins, [Origin::Predecessor, Origin::Manager, Origin::Predecessor, Origin::Manager]);
     }
 }

@@ -306,7 +306,7 @@ impl Control {
     pub(super) fn lend_sockets(&self) -> io::Result<Sockets> {
         let mut sockets = Sockets::default();
         for listening in &*self.listeners() {
-            sockets.tcp.push(listening.lend()?);
+            sockets.tcp.push((listening.lend()?, listening.origin()));
         }
         self.desk.as_ref().map_or(Ok(()), |desk| desk.lend(&mut sockets))?;
         Ok(sockets)

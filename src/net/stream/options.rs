@@ -39,6 +39,9 @@ pub(super) fn keep_unsent_short(socket: &impl AsFd) -> io::Result<()> {
 /// Makes the kernel drop the packet with which a client asks to connect (SYN), from now on. Clients whose handshake has
 /// begun still arrive. After the socket is closed, the client's next SYN, a second later, is refused or reaches whoever
 /// listens then. Without this, the kernel resets those who connect between the last accept(2) and the close.
+///
+/// The filter stays as long as any process has the socket, and connections that are accepted later inherit it. In a
+/// connection it has nothing to drop, except a SYN of a client that reuses the port of a dead connection.
 pub(in crate::net) fn ignore_new_clients(socket: &impl AsFd) -> io::Result<()> {
     /// Loads the byte of the packet with the TCP flags. The packet begins with the TCP header (RFC 9293 §3.1).
     const LOAD_FLAGS: SockFilter = SockFilter::new(0x30, 0, 0, 13);

@@ -11,6 +11,7 @@ use crate::{
     config::AdminBind,
     net::front::{
         inherited::Inherited,
+        listener::Origin,
         parcel::Sockets,
         socket_file::{self, SocketFile},
     },
@@ -65,7 +66,7 @@ impl Door {
     /// Gives the listening socket to a successor too, which may use it as its own from now on.
     pub(super) fn lend(&self, sockets: &mut Sockets) -> io::Result<()> {
         match self {
-            Self::Tcp(_, listener) => sockets.tcp.push(listener.try_clone()?),
+            Self::Tcp(_, listener) => sockets.tcp.push((listener.try_clone()?, Origin::Opened)),
             Self::Unix(_, listener, file) => {
                 if let Some(file) = file.upgrade() {
                     sockets.add_path(listener, &file)?;
