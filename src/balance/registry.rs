@@ -30,13 +30,6 @@ pub struct Registry {
     seed: u64,
 }
 
-/// Forgets what checks said of the members that are not checked.
-fn forget_checks(upstream: &Upstream) {
-    for member in upstream.members().iter().filter(|member| !upstream.is_checked(member)) {
-        member.backend.forget_checks();
-    }
-}
-
 /// What is known of one upstream.
 #[derive(Debug, Default)]
 struct Known {
@@ -47,6 +40,11 @@ struct Known {
 }
 
 impl Known {
+    /// Whether neither an upstream nor a backend of this name is left.
+    fn is_gone(&self) -> bool {
+        self.backends.is_empty() && self.line.strong_count() == 0
+    }
+
     /// A member with the backend of this address: the known one, or a new one.
     fn member(&mut self, settings: BackendSettings, now: Instant) -> Member {
         let known = self.backends.get(&settings.address).and_then(Weak::upgrade);
@@ -79,7 +77,7 @@ impl Registry {
         let backends = mem::take(&mut settings.backends).into_iter();
         let members = backends.map(|settings| known.member(settings, now)).collect();
         let upstream = Upstream::new(settings, members, line, self.seed);
-        forget_checks(&upstream);
+        upstream.forget_needless_checks();
         upstream
     }
 
@@ -91,26 +89,24 @@ impl Registry {
         let mut known = lock(&self.known);
         let known = known.entry(upstream.name().to_owned()).or_default();
         let members = backends.into_iter().map(|settings| known.member(settings, now)).collect();
-        let changes = upstream.replace_members(members);
-        for backend in &changes.added {
-            backend.begin_anew(now);
-        }
-        forget_checks(upstream);
-        changes
+        // The entry may have been forgotten while the upstream had no members.
+        known.line = Arc::downgrade(upstream.line());
+        upstream.replace_members(members, now)
     }
 
     /// Forgets the backends that nobody holds any more, and then the upstreams without backends.
     pub fn forget_gone(&self) {
         lock(&self.known).retain(|_, upstream| {
             upstream.backends.retain(|_, backend| backend.strong_count() > 0);
-            !upstream.backends.is_empty()
+            !upstream.is_gone()
         });
     }
 
     /// Whether nobody holds a known backend any more: then [`Self::forget_gone`] has something to do.
     pub fn has_gone(&self) -> bool {
         let known = lock(&self.known);
-        known.values().flat_map(|upstream| upstream.backends.values()).any(|backend| backend.strong_count() == 0)
+        let has_lost = |upstream: &Known| upstream.backends.values().any(|backend| backend.strong_count() == 0);
+        known.values().any(|upstream| upstream.is_gone() || has_lost(upstream))
     }
 
     /// How many backends are known.

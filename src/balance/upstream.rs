@@ -56,11 +56,28 @@ impl Upstream {
         Arc::clone(&lock(&self.roster).members)
     }
 
-    /// Puts other members in the place of these. Requests in line look again at once.
-    pub(super) fn replace_members(&self, members: Vec<Member>) -> Changes {
-        let changes = lock(&self.roster).replace(members);
+    /// The line of the handshakes that wait for a member.
+    pub(super) const fn line(&self) -> &Arc<Line> {
+        &self.line
+    }
+
+    /// Puts other members in the place of these. A backend that comes begins anew before a pick sees it. The handshakes in
+    /// line look again at once.
+    pub(super) fn replace_members(&self, members: Vec<Member>, now: Instant) -> Changes {
+        let mut roster = lock(&self.roster);
+        let changes = roster.replace(members);
+        changes.added.iter().for_each(|backend| backend.begin_anew(now));
+        drop(roster);
+        self.forget_needless_checks();
         self.line.wake_all();
         changes
+    }
+
+    /// Forgets what checks said of the members that are not checked.
+    pub(super) fn forget_needless_checks(&self) {
+        for member in self.members().iter().filter(|member| !self.is_checked(member)) {
+            member.backend.forget_checks();
+        }
     }
 
     /// How its backends are checked; `None` = they are not checked.

@@ -135,3 +135,27 @@ fn each_pick_of_four_threads_goes_to_a_member_of_its_moment_and_all_counts_retur
         assert!(all.iter().all(|member| member.backend.active() == 0));
     }
 }
+
+#[test]
+fn an_upstream_that_had_no_members_for_a_while_keeps_its_line() {
+    let (registry, now) = (Registry::default(), Instant::now());
+    let mut settings = settings(Policy::LeastConn, [backend("a")]);
+    (settings.max_handshakes, settings.handshake_queue) = (1, 8);
+    let upstream = registry.upstream(settings.clone(), now);
+    registry.change_members(&upstream, Vec::new(), now);
+    registry.forget_gone();
+    registry.change_members(&upstream, vec![backend("a")], now);
+    let woken = Arc::new(Woken::default());
+    let waker = Waker::from(Arc::clone(&woken));
+    let poll = |upstream: &Upstream, place: &mut Option<Place>| {
+        upstream.poll_handshake(&CLIENT.into(), &mut Tried::default(), place, &waker, now)
+    };
+    let first = poll(&upstream, &mut None);
+    // A reload finds the backend and the line again: who waits there is called when the first handshake ends.
+    let after = registry.upstream(settings, now);
+    assert!(poll(&after, &mut None).is_pending());
+    let mut place = None;
+    assert!(poll(&after, &mut place).is_pending());
+    drop(first);
+    assert!(woken.0.load(Ordering::Relaxed));
+}

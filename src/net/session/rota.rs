@@ -91,6 +91,11 @@ impl Rota {
         }
         self.left -= 1;
         self.heavy -= usize::from(is_heavy);
+        if self.line.is_empty() {
+            // Nobody is left in this cycle. A light session that comes back later must not be held to what it used in it.
+            self.left = 0;
+            self.cycle = self.cycle.wrapping_add(1);
+        }
         Some(session)
     }
 
@@ -235,6 +240,21 @@ mod tests {
         assert_eq!(model.rota.next(), Some(2));
         model.rota.push(7, Had::default());
         assert_eq!([0, 1, 7].map(Some), [(); 3].map(|()| model.rota.next()));
+    }
+
+    #[test]
+    fn what_a_light_session_used_beside_earlier_bulk_does_not_count_later() {
+        let (mut rota, mut light) = (Rota::default(), Had::default());
+        let heavy = Had { used: HEAVY, ..Had::default() };
+        rota.push(1, heavy);
+        rota.push(2, heavy);
+        assert_eq!(rota.next(), Some(1));
+        // While session 2 waits, the light session uses up what the cycle allows. Then all bulk is over.
+        rota.note(&mut light, AHEAD as usize * CALL);
+        assert_eq!((rota.next(), rota.next()), (Some(2), None));
+        (3..35).for_each(|session| rota.push(session, heavy));
+        rota.push(0, light);
+        assert_eq!(rota.next(), Some(0), "behind new bulk");
     }
 
     #[test]
