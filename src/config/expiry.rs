@@ -2,16 +2,10 @@
 
 use std::path::Path;
 
-use jiff::{Timestamp, tz::TimeZone};
+use jiff::Timestamp;
+use x509_parser::{certificate::X509Certificate, prelude::FromDer as _};
 
 use super::certificates::read_chain;
-
-/// DER tags (X.690 §8) of the fields up to the validity of a certificate (RFC 5280 §4.1).
-const SEQUENCE: u8 = 0x30;
-const VERSION: u8 = 0xa0;
-const INTEGER: u8 = 0x02;
-const UTC_TIME: u8 = 0x17;
-const GENERALIZED_TIME: u8 = 0x18;
 
 /// When the first certificate of a PEM file ends. `None` if it cannot be read. A listener would have refused such a file.
 pub(crate) fn of_file(path: &Path) -> Option<Timestamp> {
@@ -20,48 +14,8 @@ pub(crate) fn of_file(path: &Path) -> Option<Timestamp> {
 
 /// `notAfter` of a certificate in DER.
 fn not_after(certificate: &[u8]) -> Option<Timestamp> {
-    let mut certificate = take(&mut { certificate }, SEQUENCE)?;
-    let mut fields = take(&mut certificate, SEQUENCE)?;
-    if fields.first() == Some(&VERSION) {
-        take(&mut fields, VERSION)?;
-    }
-    take(&mut fields, INTEGER)?;
-    let _signature = take(&mut fields, SEQUENCE)?;
-    let _issuer = take(&mut fields, SEQUENCE)?;
-    let mut validity = take(&mut fields, SEQUENCE)?;
-    time(&mut validity)?;
-    time(&mut validity)
-}
-
-/// The content of the next element. `None` if the element has another tag.
-fn take<'a>(rest: &mut &'a [u8], tag: u8) -> Option<&'a [u8]> {
-    let (found, after) = rest.split_first()?;
-    let (&length, after) = after.split_first()?;
-    let (length, after) = match length {
-        0..=0x7f => (usize::from(length), after),
-        // The long form, of four bytes at most.
-        0x81..=0x84 => {
-            let (bytes, after) = after.split_at_checked(usize::from(length - 0x80))?;
-            (bytes.iter().fold(0, |length, byte| length << 8 | usize::from(*byte)), after)
-        }
-        _ => return None,
-    };
-    let (content, after) = after.split_at_checked(length)?;
-    *rest = after;
-    (*found == tag).then_some(content)
-}
-
-/// Reads a time of RFC 5280 §4.1.2.5: in UTC, to the second. A year of two digits stands for 1950 to 2049.
-fn time(rest: &mut &[u8]) -> Option<Timestamp> {
-    let is_long = *rest.first()? == GENERALIZED_TIME;
-    let text = str::from_utf8(take(rest, if is_long { GENERALIZED_TIME } else { UTC_TIME })?).ok()?;
-    let text = match (is_long, text) {
-        (true, text) => text.to_owned(),
-        (false, text) if text < "50" => format!("20{text}"),
-        (false, text) => format!("19{text}"),
-    };
-    let time = jiff::civil::DateTime::strptime("%Y%m%d%H%M%SZ", text).ok()?;
-    TimeZone::UTC.to_timestamp(time).ok()
+    let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
+    Timestamp::from_second(certificate.validity().not_after.timestamp()).ok()
 }
 
 #[cfg(test)]
@@ -80,6 +34,16 @@ mod tests {
             let certificate = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
             assert_eq!(not_after(certificate.der()).unwrap().to_string(), expected);
         }
+    }
+
+    #[test]
+    fn a_time_with_a_blank_in_it_is_not_read_as_another_time() {
+        let mut params = CertificateParams::new(["localhost".to_owned()]).unwrap();
+        params.not_after = date_time_ymd(2031, 11, 1);
+        let mut certificate = params.self_signed(&KeyPair::generate().unwrap()).unwrap().der().to_vec();
+        let at = certificate.windows(13).position(|bytes| bytes == b"311101000000Z").unwrap();
+        certificate[at + 2] = b' ';
+        assert_eq!(not_after(&certificate), None, "it is not the 10th of October");
     }
 
     #[test]
