@@ -99,7 +99,7 @@ struct Upgraded {
 
 /// Answers one request.
 pub(in crate::net) async fn answer(connection: &Arc<Connection>, request: Request<Incoming>) -> Response<AnswerBody> {
-    connection.debt.is_paid();
+    connection.debt.pay();
     let plan = connection.worker.shared.plan();
     let trusted = &plan.config.trusted_proxies;
     let sender = connection.client.sender.ip();

@@ -47,7 +47,7 @@ const NEXT: u8 = 2;
 
 impl Debt {
     /// Notes that the complete head of a request has come.
-    pub(in crate::net) fn is_paid(&self) {
+    pub(in crate::net) fn pay(&self) {
         self.0.what.store(NOTHING, Relaxed);
     }
 
@@ -62,7 +62,7 @@ impl Debt {
     }
 
     /// Notes that a request has been answered.
-    pub(in crate::net) fn is_optional(&self) {
+    pub(in crate::net) fn allow_next(&self) {
         self.0.what.store(NEXT, Relaxed);
         self.0.reader.wake();
     }

@@ -99,7 +99,7 @@ enum Slot {
 
 impl Slot {
     /// Notes that a call found the socket not ready.
-    const fn is_not(&mut self, flag: u8) {
+    const fn clear(&mut self, flag: u8) {
         if let Self::Task { ready, .. } = self {
             ready.0 &= !flag;
         }
@@ -309,7 +309,7 @@ impl Socket {
             self.poll_call(Direction::In, cx, |socket| { Ok(recv(socket, &mut *buffer, RecvFlags::empty())?.1) })
         )?;
         if 0 < read && read < buffer.len() {
-            self.is_exhausted(READABLE);
+            self.note_exhausted(READABLE);
         }
         Poll::Ready(Ok(read))
     }
@@ -329,7 +329,7 @@ impl Socket {
             Ok(recv(socket, spare_capacity(&mut bytes), RecvFlags::empty())?.0)
         }))?;
         if 0 < read && read < most {
-            self.is_exhausted(READABLE);
+            self.note_exhausted(READABLE);
         }
         bytes.shrink_to_fit();
         Poll::Ready(Ok(bytes))
@@ -343,7 +343,7 @@ impl Socket {
         }
         match recv(&self.stream, &mut [0; 1][..], RecvFlags::PEEK | RecvFlags::DONTWAIT) {
             Err(Errno::AGAIN) => {
-                self.is_not(READABLE);
+                self.clear(READABLE);
                 false
             }
             _ => true,
@@ -383,7 +383,7 @@ impl Socket {
         loop {
             ready!(self.poll_ready(cx, flag));
             match call(&self.stream) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.is_not(flag),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.clear(flag),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 result => return Poll::Ready(result),
             }
@@ -404,17 +404,17 @@ impl Socket {
         if ready & OF_SESSION != 0 { Poll::Pending } else { poll_task_ready(self.key, cx, flag) }
     }
 
-    fn is_not(&self, flag: u8) {
+    fn clear(&self, flag: u8) {
         let ready = self.ready.load(Relaxed);
         if ready & OF_SESSION != 0 {
             return self.ready.store(ready & !flag, Relaxed);
         }
-        self.with_slot(|slot| slot.is_not(flag));
+        self.with_slot(|slot| slot.clear(flag));
     }
 
     /// Notes that a call moved less than it could: nothing is left to move, and no second call has to find that out. If
     /// an end was announced, the socket stays ready, because the kernel does not announce the end again.
-    fn is_exhausted(&self, flag: u8) {
+    fn note_exhausted(&self, flag: u8) {
         let ready = self.ready.load(Relaxed);
         if ready & OF_SESSION != 0 {
             if ready & ENDED == 0 {
@@ -530,7 +530,7 @@ impl AsyncWrite for Socket {
         let written =
             ready!(self.poll_call(Direction::Out, cx, |socket| Ok(send(socket, bytes, SendFlags::NOSIGNAL)?)))?;
         if written < bytes.len() {
-            self.is_exhausted(WRITABLE);
+            self.note_exhausted(WRITABLE);
         }
         Poll::Ready(Ok(written))
     }

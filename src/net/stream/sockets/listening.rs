@@ -59,7 +59,7 @@ impl Listener {
     pub(in crate::net) fn accept_now(&self) -> io::Result<(TcpStream, SocketAddr)> {
         let accepted = self.listener.accept();
         if accepted.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
-            with_slot(self.key, |slot| slot.is_not(READABLE));
+            with_slot(self.key, |slot| slot.clear(READABLE));
         }
         accepted
     }
