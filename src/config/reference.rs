@@ -79,8 +79,18 @@ struct Entry<'s> {
     /// The path, such as `upstreams.NAME.backends[].weight`; empty for the file itself.
     path: String,
     kind: Kind<'s>,
-    default: Option<String>,
+    default: WhenAbsent,
     meaning: String,
+}
+
+/// What holds if the file leaves a key out.
+enum WhenAbsent {
+    /// Nothing: the file must have the key.
+    Required,
+    /// This value, as it would stand in the file.
+    Value(String),
+    /// The key is off, or its meaning says more.
+    None,
 }
 
 enum Kind<'s> {
@@ -90,6 +100,16 @@ enum Kind<'s> {
     Words(Vec<(&'s str, String)>),
     /// Any other value, described in words.
     Value(String),
+}
+
+impl WhenAbsent {
+    fn text(&self) -> Option<&str> {
+        match self {
+            Self::Required => Some("required"),
+            Self::Value(value) => Some(value),
+            Self::None => None,
+        }
+    }
 }
 
 impl Entry<'_> {
@@ -123,7 +143,7 @@ impl Entry<'_> {
     fn takes(&self) -> String {
         match &self.kind {
             Kind::Section => "keys with values".into(),
-            Kind::Words(words) => words.iter().map(|(word, _)| format!("`{word}`")).collect::<Vec<_>>().join(", "),
+            Kind::Words(words) => in_a_row(words),
             Kind::Value(kind) => kind.clone(),
         }
     }
@@ -136,10 +156,10 @@ impl Entry<'_> {
                 let _ = write!(meaning, "<br>`{word}`: {what}");
             }
         }
-        let default = match self.default.as_deref() {
-            Some("required") => "required".into(),
-            Some(value) => format!("`{value}`"),
-            None => "–".into(),
+        let default = match &self.default {
+            WhenAbsent::Required => "required".into(),
+            WhenAbsent::Value(value) => format!("`{value}`"),
+            WhenAbsent::None => "–".into(),
         };
         let cells = [format!("`{}`", self.last_word()), self.takes(), default, meaning];
         format!("| {} |", cells.map(|cell| cell.replace('|', "\\|")).join(" | "))
@@ -156,7 +176,7 @@ impl Entry<'_> {
         let mut text = format!("{}\n", self.path);
         if !self.is_section() {
             let _ = writeln!(text, "  takes    {}", self.takes().replace('`', ""));
-            let _ = writeln!(text, "  default  {}", self.default.as_deref().unwrap_or("none"));
+            let _ = writeln!(text, "  default  {}", self.default.text().unwrap_or("none"));
         }
         let _ = write!(text, "\n{}", self.meaning);
         if let Kind::Words(words) = &self.kind {
@@ -168,7 +188,7 @@ impl Entry<'_> {
         if self.is_section() {
             text.push('\n');
             for key in self.keys(all) {
-                let _ = write!(text, "\n  {:<40} {}", key.path, key.default.as_deref().unwrap_or_default());
+                let _ = write!(text, "\n  {:<40} {}", key.path, key.default.text().unwrap_or_default());
             }
         }
         text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
@@ -194,10 +214,14 @@ fn visit<'s>(schema: &'s Json, node: &'s Json, path: String, is_required: bool, 
         target = resolve(schema, &target["additionalProperties"]);
     }
     let has_keys = target["properties"].is_object();
-    let default = if is_required { Some("required".to_owned()) } else { node.get("default").map(written) };
+    let default = match node.get("default") {
+        _ if has_keys => WhenAbsent::None,
+        _ if is_required => WhenAbsent::Required,
+        default => default.map_or(WhenAbsent::None, |value| WhenAbsent::Value(written(value))),
+    };
     found.push(Entry {
         kind: if has_keys { Kind::Section } else { kind(schema, node) },
-        default: if has_keys { None } else { default },
+        default,
         meaning: one_line(node["description"].as_str().or_else(|| target["description"].as_str()).unwrap_or_default()),
         path: path.clone(),
     });
@@ -252,10 +276,14 @@ fn in_words(schema: &Json, node: &Json) -> String {
 
 fn item_in_words(schema: &Json, item: &Json) -> String {
     match kind(schema, item) {
-        Kind::Words(words) => words.iter().map(|(word, _)| format!("`{word}`")).collect::<Vec<_>>().join(", "),
+        Kind::Words(words) => in_a_row(&words),
         Kind::Value(kind) => kind,
         Kind::Section => String::new(),
     }
+}
+
+fn in_a_row(words: &[(&str, String)]) -> String {
+    words.iter().map(|(word, _)| format!("`{word}`")).collect::<Vec<_>>().join(", ")
 }
 
 /// A value as it would stand in the file.
