@@ -73,7 +73,8 @@ pub enum TlsErrorKind {
     Setup(rustls::Error),
 }
 
-/// Reads everything that [`crate::net::front::tls::load`] would read, and makes nothing. A self-signed pair that [`crate::net::front::tls::load`] would make is right.
+/// Reads everything that a listener would read, and makes nothing. A self-signed pair that a listener would make is
+/// right.
 ///
 /// # Errors
 /// Everything that is wrong, at most one error per certificate.
@@ -98,7 +99,8 @@ pub(crate) fn make_self_signed(files: &CertificateFiles) -> Result<(), TlsError>
     let (cert, key) = self_signed_pem().map_err(|error| TlsErrorKind::Generate(error).at(&files.cert))?;
     write_new(&files.key, &key, 0o600)?;
     write_new(&files.cert, &cert, 0o644).inspect_err(|_| {
-        // A key without its certificate would be refused at the next start. If the key cannot be removed, the error then says so.
+        // A key without its certificate would be refused at the next start. If the key cannot be removed, the error then
+        // says so.
         let _ = fs::remove_file(&files.key);
     })
 }

@@ -4,7 +4,7 @@
 //! request, `request` answers the request or opens its session, `backend` is the way to a backend, and [`session`] relays.
 //! `request::proxy` is the file to read first.
 
-pub(crate) mod backend;
+mod backend;
 mod counts;
 pub mod front;
 mod libc_calls;

@@ -27,12 +27,12 @@ const MOST_ADDRESSES: usize = 32;
 
 /// A connection, and what was learned on the way.
 #[derive(Debug)]
-pub(crate) struct Connected<S> {
-    pub(crate) stream: S,
+pub(in crate::net) struct Connected<S> {
+    pub(in crate::net) stream: S,
     /// The address that answered.
-    pub(crate) peer: SocketAddr,
+    pub(in crate::net) peer: SocketAddr,
     /// All addresses of the name. Empty if the file has an address and no name.
-    pub(crate) addresses: Vec<SocketAddr>,
+    pub(in crate::net) addresses: Vec<SocketAddr>,
 }
 
 /// Connects within `patience`, the look-up included. `dial` connects to one address.
@@ -43,7 +43,7 @@ pub(crate) struct Connected<S> {
 ///
 /// # Errors
 /// [`Kind::ConnectTimeout`], or the kind of the last address's failure.
-pub(crate) async fn connect<S, F: Future<Output = io::Result<S>>>(
+pub(in crate::net) async fn connect<S, F: Future<Output = io::Result<S>>>(
     address: &str,
     patience: Duration,
     arrange: impl FnOnce(&[SocketAddr]) -> Vec<SocketAddr>,

@@ -4,9 +4,10 @@
 //! hyper's client makes a task, two channels and a second map of fields for each request, which costs as much as the
 //! rest of the request.
 //!
-//! Every other answer goes to hyper, from the first byte that was read ([`BackendIo`](crate::net::stream::backend_io::BackendIo)),
-//! so that hyper alone judges what is odd or wrong. A connection comes back to the pool only if nothing follows its
-//! answer. If a single byte follows, the connection is closed.
+//! Every other answer goes to hyper, from the first byte that was read
+//! ([`BackendIo`](crate::net::stream::backend_io::BackendIo)), so that hyper alone judges what is odd or wrong. A
+//! connection comes back to the pool only if nothing follows its answer. If a single byte follows, the connection is
+//! closed.
 
 use std::{
     future::{Future as _, poll_fn},

@@ -1,8 +1,8 @@
 //! The admin interface: where an operator looks and orders, over HTTP/1.1 and JSON (docs/openapi.yaml).
 //!
 //! It runs on the thread for what is no worker's, until the process exits, so that it still answers in a drain. Every
-//! head, body and wait is bounded, and so is the number of connections. A connection serves one request. `access` says
-//! who may ask, `calls` what can be asked, `views` what is answered.
+//! head, body and wait is bounded, and so is the number of connections. A connection serves one request. `desk/access`
+//! says who may ask, `calls` what can be asked, `views` what is answered.
 
 mod calls;
 mod metrics;

@@ -1,8 +1,8 @@
 //! The TCP sockets of a worker, in an epoll of their own that the runtime watches as one descriptor.
 //!
 //! A socket of the runtime costs 256 B and wakes a task for each event. A socket here costs 28 B, and its events go
-//! straight to its session ([`crate::net::session::sessions`]). A socket here wakes a task only while hyper still speaks HTTP on it,
-//! or if it is a listener.
+//! straight to its session ([`crate::net::session::sessions`]). A socket here wakes a task only while hyper still speaks
+//! HTTP on it, or if it is a listener.
 //!
 //! A socket belongs to the thread that registered it: a worker's tasks never leave their thread.
 

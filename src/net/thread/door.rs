@@ -1,8 +1,8 @@
 //! How other threads reach a worker that waits for its sockets.
 //!
-//! While its sessions are lively, a worker waits in an epoll of its own ([`crate::net::session::sessions`]), where the runtime cannot
-//! wake it. What another thread sends meanwhile would lie there until that wait ends by itself. So a task to which
-//! other threads send has a waker that also knocks at the door of the task's worker.
+//! While its sessions are lively, a worker waits in an epoll of its own ([`crate::net::session::sessions`]), where the
+//! runtime cannot wake it. What another thread sends meanwhile would lie there until that wait ends by itself. So a task
+//! to which other threads send has a waker that also knocks at the door of the task's worker.
 //!
 //! How no message is lost:
 //!
