@@ -25,7 +25,8 @@ use super::{
 /// a backend may get one request more than `max_conns`.
 #[derive(Debug, Default)]
 pub struct Registry {
-    /// The known upstreams by name. A lock, taken only at a load or reload of the file.
+    /// The known upstreams by name. A lock that no request takes: a change of the file or of the members takes it, and the
+    /// look for what is gone.
     known: Mutex<HashMap<String, Known>>,
     seed: u64,
 }
@@ -94,7 +95,7 @@ impl Registry {
         upstream.replace_members(members, now)
     }
 
-    /// Forgets the backends that nobody holds any more, and then the upstreams without backends.
+    /// Forgets the backends that nobody holds any more, and then the upstreams of which nothing is left.
     pub fn forget_gone(&self) {
         lock(&self.known).retain(|_, upstream| {
             upstream.backends.retain(|_, backend| backend.strong_count() > 0);
@@ -102,7 +103,7 @@ impl Registry {
         });
     }
 
-    /// Whether nobody holds a known backend any more: then [`Self::forget_gone`] has something to do.
+    /// Whether a known backend or upstream has lost its last user: then [`Self::forget_gone`] has something to do.
     pub fn has_gone(&self) -> bool {
         let known = lock(&self.known);
         let has_lost = |upstream: &Known| upstream.backends.values().any(|backend| backend.strong_count() == 0);

@@ -6,7 +6,7 @@ mod sync;
 #[path = "../../../src/net"]
 mod net {
     pub mod counts {
-        #[allow(dead_code)]
+        #[allow(dead_code, reason = "the models use a part of it")]
         pub mod live;
     }
     pub mod thread {
