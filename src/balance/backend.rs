@@ -143,7 +143,7 @@ impl Backend {
 
     /// Sets what the operator wants; it holds for every pick from now on. A backend that is put back on duty starts
     /// slowly, like one that came back.
-    pub fn set_duty(&self, duty: Duty, now: Instant) {
+    pub(super) fn set_duty(&self, duty: Duty, now: Instant) {
         let before = self.duty.swap(duty as u8, Ordering::Relaxed);
         if duty == Duty::Up && before != Duty::Up as u8 {
             self.rise(now);

@@ -10,7 +10,7 @@
 //! 3. A waiter that leaves the line wakes the next waiter that wants the same. It may have left a place free, or it was
 //!    woken and did not use the place.
 //! 4. A waiter whose wish changes wakes the first waiter that wants what it wanted before.
-//! 5. A change of the backends wakes all waiters.
+//! 5. A change of the backends, of an operator's duty, or of what the checks say wakes all waiters.
 //! 6. A waiter takes a place only if no waiter before it wants the same.
 
 use std::{
@@ -74,7 +74,7 @@ impl Line {
         Place { line: Arc::clone(self), number }
     }
 
-    /// The backends have changed: every waiter looks again.
+    /// What may be picked has changed: every waiter looks again (rule 5).
     pub(super) fn wake_all(&self) {
         lock(&self.waiting).queue.iter().for_each(|waiter| waiter.waker.wake_by_ref());
     }

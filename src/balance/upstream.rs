@@ -12,7 +12,7 @@ use hyper::HeaderMap;
 
 use super::{
     Policy, UpstreamSettings,
-    backend::{Backend, lock},
+    backend::{Backend, Duty, lock},
     candidate::Candidate,
     checks::{Check, HealthCheck},
     destination::Destination,
@@ -104,9 +104,20 @@ impl Upstream {
     ///
     /// Returns a transition of the checks alone. If its requests keep the backend out, it stays out whatever its checks
     /// say.
+    ///
+    /// After a transition the handshakes in line look again at once.
     pub fn checked(&self, backend: &Arc<Backend>, check: Check) -> Option<Transition> {
         lock(&self.roster).place(backend)?;
-        backend.checked(check, self.health_check()?)
+        let transition = backend.checked(check, self.health_check()?)?;
+        self.line.wake_all();
+        Some(transition)
+    }
+
+    /// Sets what the operator wants of a backend; it holds for every pick from now on. The handshakes in line look again
+    /// at once.
+    pub fn set_duty(&self, backend: &Backend, duty: Duty, now: Instant) {
+        backend.set_duty(duty, now);
+        self.line.wake_all();
     }
 
     /// Whether one more backend may be tried for a request.

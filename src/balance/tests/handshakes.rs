@@ -113,6 +113,28 @@ fn whoever_gives_up_makes_way_for_the_next() {
 }
 
 #[test]
+fn those_who_wait_look_again_when_a_backend_is_back_on_duty_or_passes_its_checks() {
+    let capped = capped(Policy::LeastConn, &["a", "b"], 1, 8);
+    let upstream = new(UpstreamSettings { health_check: Some(every_second(1, 1)), ..capped });
+    let now = Instant::now();
+    let check = |failure: Option<&str>| Check { at: now, failure: failure.map(str::to_owned) };
+    let held = [1, 2].map(|last| Client::new(last).picked(&upstream));
+    let b = held.iter().find(|pick| pick.address() == "b").map(Pick::backend).unwrap();
+    let mut waiting = Client::new(3);
+    assert!(waiting.has_to_wait(&upstream));
+    upstream.set_duty(b, Duty::Drain, now);
+    assert!(waiting.was_called() && waiting.has_to_wait(&upstream));
+    upstream.set_duty(b, Duty::Up, now);
+    assert!(waiting.was_called() && waiting.has_to_wait(&upstream));
+    for failure in [Some("refused"), None] {
+        upstream.checked(b, check(failure));
+        assert!(waiting.was_called() && waiting.has_to_wait(&upstream), "{failure:?}");
+    }
+    upstream.checked(b, check(None));
+    assert!(!waiting.was_called(), "nothing has changed");
+}
+
+#[test]
 fn line_has_its_length() {
     let upstream = new(capped(Policy::RoundRobin, &["a"], 1, 2));
     let _held = Client::new(1).picked(&upstream);

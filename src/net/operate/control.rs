@@ -247,8 +247,8 @@ impl Control {
     /// No upstream has this name, or none of its backends has this address.
     pub fn set_duty(&self, upstream: &str, address: &str, duty: Duty) -> Result<Told, Unknown> {
         let told = self.order(|plan, book| {
-            let backend = plan.backend(upstream, address)?;
-            backend.set_duty(duty, Instant::now());
+            let (upstream, backend) = plan.backend(upstream, address)?;
+            upstream.set_duty(&backend, duty, Instant::now());
             let sessions = backend.sessions();
             let order = (duty == Duty::Drain).then(|| self.shared.order(Cause::Drain, sessions));
             book.drain_backend(&backend, Cause::Drain, order);

@@ -135,14 +135,15 @@ impl Plan {
         self.config.routes.routes().map(|route| &*route.name).collect()
     }
 
-    /// The backend of this address in the upstream of this name.
-    pub(in crate::net) fn backend(&self, upstream: &str, address: &str) -> Result<Arc<Backend>, Unknown> {
+    /// The upstream of this name, and its backend of this address.
+    pub(in crate::net) fn backend(&self, upstream: &str, address: &str) -> Result<(&Upstream, Arc<Backend>), Unknown> {
         let unknown = |what, name: &str| Unknown { what, name: name.to_owned() };
         let found = self.upstreams.iter().find(|found| found.name() == upstream);
         let found = found.ok_or_else(|| unknown("upstream", upstream))?;
         let members = found.members();
         let member = members.iter().find(|member| member.backend.address() == address);
-        member.map(|member| Arc::clone(&member.backend)).ok_or_else(|| unknown("backend", address))
+        let member = member.ok_or_else(|| unknown("backend", address))?;
+        Ok((found, Arc::clone(&member.backend)))
     }
 
     /// The members of all upstreams now, with the names of their upstreams.
