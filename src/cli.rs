@@ -36,67 +36,67 @@ pub struct Cli {
     pub command: Option<Command>,
     /// For `longwire` alone, which is `longwire run`.
     #[command(flatten)]
-    pub run: Run,
+    pub run: RunArgs,
 }
 
 /// The verbs.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run the proxy (also without a verb)
-    Run(Run),
+    Run(RunArgs),
     /// Read a configuration and everything it names, and print what would run; opens no socket
     #[command(after_help = "Examples:\n  longwire check\n  longwire check -c /etc/longwire/proxy.yaml")]
-    Check(Check),
+    Check(CheckArgs),
     /// Show on this machine how an idle WebSocket is cut, and how longwire keeps it
     #[command(after_help = "Examples:\n  longwire demo\n  longwire demo --for 40s\n  longwire demo --cut 5s --for 20s")]
-    Demo(Demo),
+    Demo(DemoArgs),
     /// Put load on a WebSocket echo, and measure what comes back
-    Bench(Bench),
+    Bench(BenchArgs),
     /// Run an echo backend: every WebSocket message comes back
     #[command(after_help = "Examples:\n  longwire echo --bind 127.0.0.1:9001\n  longwire echo --bind 127.0.0.1:0\n\n\
         SIGTERM and SIGINT end it with 0.")]
-    Echo(Echo),
+    Echo(EchoArgs),
     /// Show what runs: routes, backends and their health, how many sessions
     #[command(after_help = "Examples:\n  longwire status\n  longwire status --watch\n  \
         longwire status --admin 127.0.0.1:9900 --json")]
-    Status(Status),
+    Status(StatusArgs),
     /// Show live sessions
     #[command(after_help = "Examples:\n  longwire sessions --sort idle\n  \
         longwire sessions --client 10.0.0.0/8 --route '*/ws/'\n  \
         longwire sessions --backend 127.0.0.1:9001 --json")]
-    Sessions(Sessions),
+    Sessions(SessionsArgs),
     /// End a session: both sides read a Close, and its record says `killed`
     #[command(after_help = "Examples:\n  longwire kill c660c473264785fbcad3b5015a94f12b\n  \
         longwire kill c660c473264785fbcad3b5015a94f12b --code 4003 --reason 'signed out'")]
-    Kill(Kill),
+    Kill(KillArgs),
     /// Take something out of service while longwire goes on: its sessions are told to leave, and nothing new comes
     #[command(after_help = "Examples:\n  longwire drain --backend chat/127.0.0.1:9001\n  \
         longwire drain --backend chat/127.0.0.1:9001 --undo\n  longwire drain --route '*/ws/'\n  \
         longwire drain --all\n\nSIGTERM is what drains and ends the process.")]
-    Drain(Drain),
+    Drain(DrainArgs),
     /// Show the headers of the frames of chosen sessions in longwire's messages, for a while; never what they carry
     #[command(after_help = "Examples:\n  longwire debug c660c473264785fbcad3b5015a94f12b\n  \
         longwire debug --client 192.0.2.7 --for 10m\n  longwire debug --client 192.0.2.7 --off\n  \
         longwire debug --list\n\nThe lines go where longwire's messages go: to its standard error, the journal.")]
-    Debug(Debug),
+    Debug(DebugArgs),
     /// Read the file again; sessions go on, and if anything is wrong with it nothing changes
     #[command(after_help = "Examples:\n  longwire reload\n  longwire reload -c /etc/longwire/proxy.yaml\n\n\
         What is wrong is printed as 'longwire check' prints it, with exit code 1.")]
-    Reload(Reload),
+    Reload(ReloadArgs),
     /// Print what a key of proxy.yaml means, or the JSON Schema of the file for editors
     #[command(after_help = "Examples:\n  longwire schema timeouts.close\n  longwire schema upstreams.NAME.balance\n  \
         longwire schema > proxy.schema.json\n\n\
         An editor finds the schema by the first line of proxy.yaml:\n  # yaml-language-server: $schema=proxy.schema.json")]
-    Schema(Schema),
+    Schema(SchemaArgs),
     /// Print the script that completes longwire's command line in a shell
     #[command(after_help = "Examples:\n  longwire completions bash > /etc/bash_completion.d/longwire\n  \
         longwire completions zsh > /usr/local/share/zsh/site-functions/_longwire\n  \
         longwire completions fish > ~/.config/fish/completions/longwire.fish")]
-    Completions(Completions),
+    Completions(CompletionsArgs),
     /// Print a page of the manual: of longwire, or of one verb
     #[command(after_help = "Examples:\n  longwire man > /usr/local/share/man/man1/longwire.1\n  \
         longwire man run > /usr/local/share/man/man1/longwire-run.1\n  longwire man drain | man -l -")]
-    Man(Man),
+    Man(ManArgs),
 }
 
 /// `longwire run`
@@ -105,7 +105,7 @@ pub enum Command {
     longwire run --listen 0.0.0.0:8080 --to 127.0.0.1:3000\n  \
     longwire run --listen :8080 --to 10.0.0.1:3000 --to 10.0.0.2:3000\n\n\
     SIGTERM and SIGINT drain and exit 0; a second one ends at once with 1.")]
-pub struct Run {
+pub struct RunArgs {
     /// The configuration
     #[arg(short, long, value_name = "FILE", default_value = "proxy.yaml")]
     pub config: PathBuf,
@@ -119,7 +119,7 @@ pub struct Run {
 
 /// `longwire check`
 #[derive(Debug, Args)]
-pub struct Check {
+pub struct CheckArgs {
     /// The configuration
     #[arg(short, long, value_name = "FILE", default_value = "proxy.yaml")]
     pub config: PathBuf,
@@ -127,7 +127,7 @@ pub struct Check {
 
 /// `longwire schema`
 #[derive(Debug, Args)]
-pub struct Schema {
+pub struct SchemaArgs {
     /// Print the entry of this key only, e.g. timeouts.close
     #[arg(value_name = "KEY", conflicts_with = "markdown")]
     pub key: Option<String>,
@@ -138,21 +138,21 @@ pub struct Schema {
 
 /// `longwire completions`
 #[derive(Debug, Args)]
-pub struct Completions {
+pub struct CompletionsArgs {
     /// The shell
     pub shell: Shell,
 }
 
 /// `longwire man`
 #[derive(Debug, Args)]
-pub struct Man {
+pub struct ManArgs {
     /// The verb; without it, the page of longwire itself
     pub verb: Option<String>,
 }
 
 /// `longwire demo`
 #[derive(Debug, Args)]
-pub struct Demo {
+pub struct DemoArgs {
     /// End by itself after this long; exit 0 only if what the demo claims was seen
     #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
     pub run_for: Option<Duration>,
@@ -171,7 +171,7 @@ pub struct Demo {
     counts in full. Without -r each connection sends as soon as its answer is there, which measures what passes at most.\n\n\
     Exits with 1 if anything was wrong: a connection that did not open or was closed, a message that did not come back \
     as it was sent.")]
-pub struct Bench {
+pub struct BenchArgs {
     /// ws://HOST:PORT/PATH or wss://HOST:PORT/PATH; behind it must be an echo
     pub url: Target,
     /// Connections, or loops of connecting with --connect
@@ -220,7 +220,7 @@ pub struct Bench {
 
 /// `longwire echo`
 #[derive(Debug, Args)]
-pub struct Echo {
+pub struct EchoArgs {
     /// Listen here; port 0 = any free one
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9001")]
     pub bind: SocketAddr,
@@ -228,7 +228,7 @@ pub struct Echo {
 
 /// Where the running longwire is, and how its answers are printed.
 #[derive(Debug, Args)]
-pub struct Desk {
+pub struct AdminArgs {
     /// Address of the admin interface: host:port or unix:/path
     #[arg(long, value_name = "ADDRESS")]
     pub admin: Option<Address>,
@@ -245,18 +245,18 @@ pub struct Desk {
 
 /// `longwire status`
 #[derive(Debug, Args)]
-pub struct Status {
+pub struct StatusArgs {
     /// Look every second, until q or Ctrl-C
     #[arg(short, long)]
     pub watch: bool,
     #[command(flatten)]
     #[allow(missing_docs, reason = "would be the help of the verb")]
-    pub desk: Desk,
+    pub interface: AdminArgs,
 }
 
 /// `longwire sessions`
 #[derive(Debug, Args)]
-pub struct Sessions {
+pub struct SessionsArgs {
     /// Of this client address or network only
     #[arg(long, value_name = "CIDR")]
     pub client: Option<String>,
@@ -284,12 +284,12 @@ pub struct Sessions {
     pub offset: u32,
     #[command(flatten)]
     #[allow(missing_docs, reason = "would be the help of the verb")]
-    pub desk: Desk,
+    pub interface: AdminArgs,
 }
 
 /// `longwire kill`
 #[derive(Debug, Args)]
-pub struct Kill {
+pub struct KillArgs {
     /// The id: `request_id` in the log, ID in `longwire sessions`
     pub id: String,
     /// Close code: 1000 to 1003, 1007 to 1014, or 3000 to 4999 [default: 1008]
@@ -300,13 +300,13 @@ pub struct Kill {
     pub reason: Option<String>,
     #[command(flatten)]
     #[allow(missing_docs, reason = "would be the help of the verb")]
-    pub desk: Desk,
+    pub interface: AdminArgs,
 }
 
 /// `longwire drain`
 #[derive(Debug, Args)]
 #[command(group = clap::ArgGroup::new("what").required(true))]
-pub struct Drain {
+pub struct DrainArgs {
     /// One backend
     #[arg(long, value_name = "UPSTREAM/ADDRESS", group = "what", value_parser = backend)]
     pub backend: Option<(String, String)>,
@@ -327,13 +327,13 @@ pub struct Drain {
     pub yes: bool,
     #[command(flatten)]
     #[allow(missing_docs, reason = "would be the help of the verb")]
-    pub desk: Desk,
+    pub interface: AdminArgs,
 }
 
 /// `longwire debug`
 #[derive(Debug, Args)]
 #[command(group = clap::ArgGroup::new("whose").required(true))]
-pub struct Debug {
+pub struct DebugArgs {
     /// The id of a live session: `request_id` in the log, ID in `longwire sessions`
     #[arg(group = "whose")]
     pub id: Option<String>,
@@ -351,15 +351,15 @@ pub struct Debug {
     pub off: bool,
     #[command(flatten)]
     #[allow(missing_docs, reason = "would be the help of the verb")]
-    pub desk: Desk,
+    pub interface: AdminArgs,
 }
 
 /// `longwire reload`
 #[derive(Debug, Args)]
-pub struct Reload {
+pub struct ReloadArgs {
     #[command(flatten)]
     #[allow(missing_docs, reason = "would be the help of the verb")]
-    pub desk: Desk,
+    pub interface: AdminArgs,
 }
 
 /// Splits `UPSTREAM/ADDRESS` at the last slash, because an address has none.
@@ -441,7 +441,7 @@ mod tests {
 
     #[test]
     fn a_load_is_read_with_its_units() {
-        let bench = |line: &str| -> Result<Bench, clap::Error> {
+        let bench = |line: &str| -> Result<BenchArgs, clap::Error> {
             let cli = Cli::try_parse_from(line.split(' '))?;
             match cli.command {
                 Some(Command::Bench(bench)) => Ok::<_, clap::Error>(bench),

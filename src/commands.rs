@@ -41,8 +41,8 @@ use crate::{
         self,
         bench::{BenchOptions, Load},
         demo::DemoOptions,
-        echo::Backend,
-        operator::{self, CallError, Form, Observed, Order, Place},
+        echo::BackendIdentity,
+        operator::{self, AdminLocation, CallError, Form, Observed, OperatorOrder},
     },
 };
 
@@ -56,7 +56,7 @@ const QUEUED_MESSAGES: Bounds = Bounds { lines: 65_536, bytes: 32 << 20 };
 const AT_ONCE: Duration = Duration::from_millis(100);
 
 /// `longwire run`: runs until a signal.
-pub fn run(options: &cli::Run) -> ExitCode {
+pub fn run(options: &cli::RunArgs) -> ExitCode {
     let file = options.listen.is_empty().then_some(options.config.as_path());
     let config = if options.listen.is_empty() {
         match config::load(&options.config) {
@@ -91,7 +91,7 @@ pub fn run(options: &cli::Run) -> ExitCode {
 }
 
 /// `longwire check`: reads everything, but opens no socket.
-pub fn check(options: &cli::Check) -> ExitCode {
+pub fn check(options: &cli::CheckArgs) -> ExitCode {
     match config::load(&options.config) {
         Ok(Loaded { config, warnings }) => {
             warn(&warnings);
@@ -103,7 +103,7 @@ pub fn check(options: &cli::Check) -> ExitCode {
 }
 
 /// `longwire demo`
-pub fn demo(options: &cli::Demo) -> ExitCode {
+pub fn demo(options: &cli::DemoArgs) -> ExitCode {
     let options = DemoOptions { cut: options.cut, run_for: options.run_for };
     let demo = async {
         match tools::demo::run(options).await {
@@ -119,9 +119,9 @@ pub fn demo(options: &cli::Demo) -> ExitCode {
 }
 
 /// `longwire bench`
-pub fn bench(options: cli::Bench) -> ExitCode {
+pub fn bench(options: cli::BenchArgs) -> ExitCode {
     let as_json = options.json;
-    let options = load(options);
+    let options = bench_options(options);
     let bench = async {
         match tools::bench::run(options).await {
             Ok(report) => {
@@ -138,14 +138,14 @@ pub fn bench(options: cli::Bench) -> ExitCode {
 }
 
 /// `longwire echo`: runs until a signal.
-pub fn echo(options: &cli::Echo) -> ExitCode {
+pub fn echo(options: &cli::EchoArgs) -> ExitCode {
     let echo = async {
         limits::raise_open_files()?;
         let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         let listener = TcpListener::bind(options.bind).await?;
         say(format!("echo on ws://{}/", listener.local_addr()?));
         tokio::select! {
-            () = tools::echo::serve(listener, Backend { name: "echo", stage: None }) => {}
+            () = tools::echo::serve(listener, BackendIdentity { name: "echo", stage: None }) => {}
             _ = either(&mut terminate, &mut interrupt) => {}
         }
         io::Result::Ok(ExitCode::SUCCESS)
@@ -155,61 +155,61 @@ pub fn echo(options: &cli::Echo) -> ExitCode {
 }
 
 /// `longwire status`
-pub fn status(options: cli::Status) -> ExitCode {
-    order(options.desk, Order::Status { watch: options.watch })
+pub fn status(options: cli::StatusArgs) -> ExitCode {
+    order(options.interface, OperatorOrder::Status { watch: options.watch })
 }
 
 /// `longwire sessions`
-pub fn sessions(options: cli::Sessions) -> ExitCode {
-    let cli::Sessions { client, route, upstream, backend, sort, reverse, limit, offset, desk } = options;
+pub fn sessions(options: cli::SessionsArgs) -> ExitCode {
+    let cli::SessionsArgs { client, route, upstream, backend, sort, reverse, limit, offset, interface } = options;
     let filters = [("client", client), ("route", route), ("upstream", upstream), ("backend", backend)];
     let filters = filters.into_iter().filter_map(|(key, value)| Some((key, value?)));
     let direction = if reverse { "asc" } else { "desc" };
     let page =
         [("sort", sort), ("order", direction.into()), ("limit", limit.to_string()), ("offset", offset.to_string())];
-    order(desk, Order::Sessions(filters.chain(page).collect()))
+    order(interface, OperatorOrder::Sessions(filters.chain(page).collect()))
 }
 
 /// `longwire kill`
-pub fn kill(options: cli::Kill) -> ExitCode {
-    let cli::Kill { id, code, reason, desk } = options;
-    order(desk, Order::Kill { id, code, reason })
+pub fn kill(options: cli::KillArgs) -> ExitCode {
+    let cli::KillArgs { id, code, reason, interface } = options;
+    order(interface, OperatorOrder::Kill { id, code, reason })
 }
 
 /// `longwire drain`
-pub fn drain(options: cli::Drain) -> ExitCode {
-    let cli::Drain { backend, route, all: _, keep_sessions, undo, yes, desk } = options;
+pub fn drain(options: cli::DrainArgs) -> ExitCode {
+    let cli::DrainArgs { backend, route, all: _, keep_sessions, undo, yes, interface } = options;
     let asks = !yes && io::stdin().is_terminal() && io::stderr().is_terminal();
     let what = match (backend, route) {
-        (Some((upstream, address)), _) => operator::Drained::Backend { upstream, address, keep_sessions },
-        (None, Some(route)) => operator::Drained::Route(route),
-        (None, None) => operator::Drained::All,
+        (Some((upstream, address)), _) => operator::DrainScope::Backend { upstream, address, keep_sessions },
+        (None, Some(route)) => operator::DrainScope::Route(route),
+        (None, None) => operator::DrainScope::All,
     };
-    order(desk, Order::Drain { what, undo, asks })
+    order(interface, OperatorOrder::Drain { what, undo, asks })
 }
 
 /// `longwire debug`
-pub fn debug(options: cli::Debug) -> ExitCode {
-    let cli::Debug { id, client, list: _, run_for, off, desk } = options;
+pub fn debug(options: cli::DebugArgs) -> ExitCode {
+    let cli::DebugArgs { id, client, list: _, run_for, off, interface } = options;
     let what = match (id, client) {
         (Some(id), _) => Some(Observed::Session(id)),
         (None, client) => client.map(Observed::Client),
     };
-    order(desk, Order::Debug { what, run_for, off })
+    order(interface, OperatorOrder::Debug { what, run_for, off })
 }
 
 /// `longwire reload`
-pub fn reload(options: cli::Reload) -> ExitCode {
-    order(options.desk, Order::Reload)
+pub fn reload(options: cli::ReloadArgs) -> ExitCode {
+    order(options.interface, OperatorOrder::Reload)
 }
 
 /// Asks a running longwire, and prints its answer.
-fn order(desk: cli::Desk, order: Order) -> ExitCode {
-    let cli::Desk { admin, config, token_file, json } = desk;
+fn order(interface: cli::AdminArgs, order: OperatorOrder) -> ExitCode {
+    let cli::AdminArgs { admin, config, token_file, json } = interface;
     let form = Form { json, color: has_colours(&io::stderr()), color_tables: has_colours(&io::stdout()) };
     let asked = async {
-        let caller = Place { address: admin, config, token_file }.find()?;
-        operator::run(&caller, order, form, |text| say(text)).await
+        let admin_client = AdminLocation { address: admin, config, token_file }.find()?;
+        operator::run(&admin_client, order, form, |text| say(text)).await
     };
     let runtime = match runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -231,7 +231,7 @@ fn order(desk: cli::Desk, order: Order) -> ExitCode {
 }
 
 /// `longwire schema`
-pub fn schema(options: &cli::Schema) -> ExitCode {
+pub fn schema(options: &cli::SchemaArgs) -> ExitCode {
     match &options.key {
         Some(key) => match config::explain(key) {
             Ok(entry) => say(entry),
@@ -244,12 +244,12 @@ pub fn schema(options: &cli::Schema) -> ExitCode {
 }
 
 /// `longwire completions`
-pub fn completions(options: &cli::Completions) -> ExitCode {
+pub fn completions(options: &cli::CompletionsArgs) -> ExitCode {
     say_page(&cli::pages::completions(options.shell))
 }
 
 /// `longwire man`
-pub fn man(options: &cli::Man) -> ExitCode {
+pub fn man(options: &cli::ManArgs) -> ExitCode {
     match cli::pages::manual(options.verb.as_deref()) {
         Ok(Some(page)) => say_page(&page),
         Ok(None) => {
@@ -267,7 +267,7 @@ fn say_page(page: &[u8]) -> ExitCode {
 }
 
 /// The load that the command line asks for.
-fn load(options: cli::Bench) -> BenchOptions {
+fn bench_options(options: cli::BenchArgs) -> BenchOptions {
     let load = if options.idle {
         Load::Idle
     } else if options.connect {
@@ -380,7 +380,7 @@ async fn serve(config: Config, file: Option<&Path>, messages: &Lines) -> ExitCod
     // each its first signal.
     let is_told = !matches!(name, "failure" | "hand-over");
     let drain = server.drain_beside(handed_over);
-    let name = match leave(drain, is_told, signals, &access_log).await {
+    let name = match wait_for_drain(drain, is_told, signals, &access_log).await {
         Ok(_) if control.has_failed() => return ExitCode::FAILURE,
         Ok(code) => return code,
         Err(name) => name,
@@ -400,7 +400,7 @@ async fn serve(config: Config, file: Option<&Path>, messages: &Lines) -> ExitCod
 /// # Errors
 /// The name of the signal that ends the wait. Where a signal began the drain, it is the next signal; after a hand-over or a
 /// failure it is the second one.
-async fn leave(
+async fn wait_for_drain(
     drain: impl Future<Output = Drained>,
     mut is_told: bool,
     signals: Signals,

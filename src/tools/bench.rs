@@ -7,8 +7,8 @@
 //! Each connection is a task on one of a few threads, and costs one read and one write per message.
 
 mod connection;
-mod desk;
 mod error;
+mod load_thread;
 mod message;
 mod opening;
 mod pacer;
@@ -20,7 +20,7 @@ mod target;
 #[cfg(test)]
 mod tests;
 mod trust;
-mod worker;
+mod workspace;
 
 use std::{
     io,
@@ -37,15 +37,15 @@ use tokio::{
     time::{interval, sleep_until},
 };
 
+pub use self::{error::BenchError, report::BenchReport, target::Target};
 use self::{
-    desk::SharedDesk,
+    load_thread::{LoadThread, ThreadOrder},
     message::Message,
     opening::Opener,
-    progress::{Progress, REDRAW},
-    tally::Tally,
-    worker::{Order, Worker},
+    progress::{ProgressLine, REDRAW},
+    tally::BenchTally,
+    workspace::SharedWorkspace,
 };
-pub use self::{error::BenchError, report::Report, target::Target};
 use crate::net::operate::limits;
 
 /// The most bytes of a message: as many as the echo backend takes.
@@ -101,47 +101,47 @@ pub enum Load {
 ///
 /// # Errors
 /// The load cannot be made at all: see [`BenchError`].
-pub async fn run(options: BenchOptions) -> Result<Report, BenchError> {
+pub async fn run(options: BenchOptions) -> Result<BenchReport, BenchError> {
     check_limits(&options)?;
     let opener = Opener::new(&options).await?;
     let options = Arc::new(options);
-    let (orders, receiver) = watch::channel(Order::Open);
+    let (orders, receiver) = watch::channel(ThreadOrder::Open);
     let (ready, mut all_ready) = mpsc::unbounded_channel();
-    let (mut desks, mut results) = (Vec::new(), Vec::new());
+    let (mut workspaces, mut results) = (Vec::new(), Vec::new());
     for number in 0..options.threads {
-        let desk = SharedDesk::new(Tally::new().ok_or(BenchError::Worker)?);
-        desks.push(desk.clone());
-        let worker = Worker {
+        let workspace = SharedWorkspace::new(BenchTally::new().ok_or(BenchError::LoadThread)?);
+        workspaces.push(workspace.clone());
+        let load_thread = LoadThread {
             of_threads: (number as u64, options.threads as u64),
-            connections: share(options.connections, number, options.threads),
+            connections: share_of_thread(options.connections, number, options.threads),
             options: Arc::clone(&options),
             opener: opener.clone(),
             message: message(&options)?,
-            desk,
+            workspace,
             orders: receiver.clone(),
             ready: ready.clone(),
         };
-        results.push(start(worker)?);
+        results.push(spawn_thread(load_thread)?);
     }
     drop(ready);
-    let mut progress = Progress::of_stderr();
-    let (window, cpu) = conduct(&options, &orders, &mut all_ready, &desks, &mut progress).await?;
+    let mut progress = ProgressLine::of_stderr();
+    let (window, cpu) = conduct(&options, &orders, &mut all_ready, &workspaces, &mut progress).await?;
     for result in results {
-        result.await.map_err(|_| BenchError::Worker)??;
+        result.await.map_err(|_| BenchError::LoadThread)??;
     }
     progress.clear();
-    let mut tally = Tally::new().ok_or(BenchError::Worker)?;
-    desks.iter().for_each(|desk| tally.add(desk.lock().tally.clone()));
-    Ok(Report { options: (*options).clone(), tally, window, cpu })
+    let mut tally = BenchTally::new().ok_or(BenchError::LoadThread)?;
+    workspaces.iter().for_each(|workspace| tally.add(workspace.lock().tally.clone()));
+    Ok(BenchReport { options: (*options).clone(), tally, window, cpu })
 }
 
 /// Waits until all connections are open, gives the orders, and measures the window and our CPU time in it.
 async fn conduct(
     options: &BenchOptions,
-    orders: &watch::Sender<Order>,
+    orders: &watch::Sender<ThreadOrder>,
     ready: &mut mpsc::UnboundedReceiver<()>,
-    desks: &[SharedDesk],
-    progress: &mut Progress,
+    workspaces: &[SharedWorkspace],
+    progress: &mut ProgressLine,
 ) -> Result<(Duration, Duration), BenchError> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let mut redraw = interval(REDRAW);
@@ -154,36 +154,37 @@ async fn conduct(
                 // A thread has ended too early. Its result says why.
                 None => break,
             },
-            _ = redraw.tick() => progress.draw(None, desks),
+            _ = redraw.tick() => progress.draw(None, workspaces),
             _ = interrupt.recv() => stopped = true,
             _ = terminate.recv() => stopped = true,
         }
     }
     let (start, cpu) = (Instant::now(), cpu_time());
-    let nothing_open = options.load != Load::Handshakes && desks.iter().all(|desk| desk.lock().open == 0);
+    let nothing_open =
+        options.load != Load::Handshakes && workspaces.iter().all(|workspace| workspace.lock().open == 0);
     if !stopped && !nothing_open {
         let end = start + options.duration;
-        orders.send_replace(Order::Run { start, end });
+        orders.send_replace(ThreadOrder::Run { start, end });
         loop {
             tokio::select! {
                 () = sleep_until(end.into()) => break,
-                _ = redraw.tick() => progress.draw(Some(start.elapsed()), desks),
+                _ = redraw.tick() => progress.draw(Some(start.elapsed()), workspaces),
                 _ = interrupt.recv() => break,
                 _ = terminate.recv() => break,
             }
         }
     }
     let measured = (start.elapsed(), cpu_time().saturating_sub(cpu));
-    orders.send_replace(Order::End);
+    orders.send_replace(ThreadOrder::End);
     Ok(measured)
 }
 
-/// Runs a worker on a thread of its own. The receiver gets the worker's result when the thread ends.
-fn start(worker: Worker) -> io::Result<oneshot::Receiver<io::Result<()>>> {
+/// Starts a thread of the load. The receiver gets its result when the thread ends.
+fn spawn_thread(load_thread: LoadThread) -> io::Result<oneshot::Receiver<io::Result<()>>> {
     let (tell, result) = oneshot::channel();
     thread::Builder::new().name("load".into()).spawn(move || {
         // Nobody receives the result only if the process is ending already.
-        let _ = tell.send(worker.run());
+        let _ = tell.send(load_thread.run());
     })?;
     Ok(result)
 }
@@ -222,7 +223,7 @@ fn message(options: &BenchOptions) -> io::Result<Option<Arc<Message>>> {
 }
 
 /// The share of `all` that the thread with the number `thread` takes.
-const fn share(all: usize, thread: usize, threads: usize) -> usize {
+const fn share_of_thread(all: usize, thread: usize, threads: usize) -> usize {
     all / threads + if thread < all % threads { 1 } else { 0 }
 }
 

@@ -24,7 +24,7 @@ const CHUNK: usize = 16 * 1024;
 
 /// How a relayed connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ended {
+pub enum ConnectionEnd {
     /// One side closed or failed.
     BySide,
     /// No byte passed in either direction for the time of the cut.
@@ -49,7 +49,7 @@ pub async fn serve(listener: TcpListener, to: SocketAddr, cut: Duration) {
 ///
 /// # Errors
 /// A socket refuses its options.
-pub async fn relay(mut client: TcpStream, mut backend: TcpStream, cut: Duration) -> io::Result<Ended> {
+pub async fn relay(mut client: TcpStream, mut backend: TcpStream, cut: Duration) -> io::Result<ConnectionEnd> {
     client.set_nodelay(true)?;
     backend.set_nodelay(true)?;
     let moved = Notify::new();
@@ -62,18 +62,18 @@ pub async fn relay(mut client: TcpStream, mut backend: TcpStream, cut: Duration)
                     copy(from_client, to_backend, &moved),
                     copy(from_backend, to_client, &moved),
                 )
-            } => Ended::BySide,
-            () = silence(&moved, cut) => Ended::Silent,
+            } => ConnectionEnd::BySide,
+            () = until_silent(&moved, cut) => ConnectionEnd::Silent,
         }
     };
-    if ended == Ended::Silent {
+    if ended == ConnectionEnd::Silent {
         client.set_zero_linger()?;
         backend.set_zero_linger()?;
     }
     Ok(ended)
 }
 
-async fn relay_to(client: TcpStream, to: SocketAddr, cut: Duration) -> io::Result<Ended> {
+async fn relay_to(client: TcpStream, to: SocketAddr, cut: Duration) -> io::Result<ConnectionEnd> {
     let backend = timeout(CONNECT_WITHIN, TcpStream::connect(to)).await??;
     relay(client, backend, cut).await
 }
@@ -93,7 +93,7 @@ async fn copy(mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, moved: &Notify) -> 
 }
 
 /// Returns when nothing has moved for `cut`.
-async fn silence(moved: &Notify, cut: Duration) {
+async fn until_silent(moved: &Notify, cut: Duration) {
     while timeout(cut, moved.notified()).await.is_ok() {}
 }
 
@@ -111,7 +111,7 @@ mod tests {
         let (to_backend, mut backend) = connected().await;
         let cut = tokio::spawn(relay(at_cutter, to_backend, Duration::from_millis(50)));
 
-        assert_eq!(cut.await.unwrap().unwrap(), Ended::Silent);
+        assert_eq!(cut.await.unwrap().unwrap(), ConnectionEnd::Silent);
         for end in [&mut client, &mut backend] {
             let seen = end.read(&mut [0; 1]).await.unwrap_err();
             assert_eq!(seen.kind(), io::ErrorKind::ConnectionReset);
@@ -132,7 +132,7 @@ mod tests {
             backend.read_exact(&mut [0; 1]).await.unwrap();
         }
         assert!(!relayed.is_finished(), "it was cut although bytes kept passing");
-        assert_eq!(relayed.await.unwrap().unwrap(), Ended::Silent);
+        assert_eq!(relayed.await.unwrap().unwrap(), ConnectionEnd::Silent);
     }
 
     #[tokio::test]
@@ -152,7 +152,7 @@ mod tests {
         heard.clear();
         client.read_to_end(&mut heard).await.unwrap();
         assert_eq!(heard, b"answer");
-        assert_eq!(relayed.await.unwrap().unwrap(), Ended::BySide);
+        assert_eq!(relayed.await.unwrap().unwrap(), ConnectionEnd::BySide);
     }
 
     #[tokio::test]

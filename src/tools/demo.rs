@@ -32,7 +32,7 @@ use self::{
 };
 pub use self::{
     error::DemoError,
-    story::{MARGIN, Outcome},
+    story::{DemoOutcome, MARGIN},
 };
 
 /// The shortest cut. Below it, the delays of a busy machine look like silence.
@@ -58,7 +58,7 @@ impl Default for DemoOptions {
     }
 }
 
-impl Outcome {
+impl DemoOutcome {
     /// 1 if the claim was disproved, otherwise 0.
     #[must_use]
     pub const fn exit_code(self) -> u8 {
@@ -72,8 +72,8 @@ impl Outcome {
 /// Runs the demo on standard output.
 ///
 /// # Errors
-/// See [`DemoError`]. A demo that disproves its claim is no error but an [`Outcome`].
-pub async fn run(options: DemoOptions) -> Result<Outcome, DemoError> {
+/// See [`DemoError`]. A demo that disproves its claim is no error but an [`DemoOutcome`].
+pub async fn run(options: DemoOptions) -> Result<DemoOutcome, DemoError> {
     options.check()?;
     let ping_interval = options.cut / 5 * 2;
     let stage = Stage::start(options.cut, ping_interval).await?;
@@ -81,7 +81,7 @@ pub async fn run(options: DemoOptions) -> Result<Outcome, DemoError> {
     for line in announce(&stage, options, ping_interval) {
         screen.line(Tone::Plain, &line)?;
     }
-    let verdict = watch(stage.bare, stage.kept, options.cut, end(options.run_for)?, &mut screen).await?;
+    let verdict = watch(stage.bare, stage.kept, options.cut, end_of_run(options.run_for)?, &mut screen).await?;
     screen.line(tone_of(verdict.outcome), &verdict.words)?;
     stage.end().await;
     Ok(verdict.outcome)
@@ -140,7 +140,7 @@ fn announce(stage: &Stage, options: DemoOptions, ping_interval: Duration) -> Vec
 }
 
 /// Completes when `run_for` is over, or at SIGINT or SIGTERM.
-fn end(run_for: Option<Duration>) -> io::Result<impl Future<Output = ()>> {
+fn end_of_run(run_for: Option<Duration>) -> io::Result<impl Future<Output = ()>> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     Ok(async move {
@@ -225,11 +225,11 @@ fn live_lines(story: &Story, now: Duration) -> [(Tone, String); 3] {
     [(Tone::Plain, seconds(now)), client(Way::Bare), client(Way::Longwire)]
 }
 
-const fn tone_of(outcome: Outcome) -> Tone {
+const fn tone_of(outcome: DemoOutcome) -> Tone {
     match outcome {
-        Outcome::Shown => Tone::Good,
-        Outcome::TooEarly => Tone::Plain,
-        Outcome::Disproved => Tone::Bad,
+        DemoOutcome::Shown => Tone::Good,
+        DemoOutcome::TooEarly => Tone::Plain,
+        DemoOutcome::Disproved => Tone::Bad,
     }
 }
 
@@ -261,7 +261,7 @@ mod tests {
         let bare = start_echo(&mut programs).await;
         let pinging = start_pinging_echo(&mut programs).await;
         let (outcome, told) = watch_both(&mut programs, bare, pinging).await;
-        assert_eq!(outcome, Outcome::Shown, "{told}");
+        assert_eq!(outcome, DemoOutcome::Shown, "{told}");
         assert!(told.contains("longwire  ping 1 answered\n"), "{told}");
         assert!(told.contains(" with 1006 (no Close frame)\n"), "{told}");
     }
@@ -271,11 +271,11 @@ mod tests {
         let mut programs = JoinSet::new();
         let (bare, also_bare) = (start_echo(&mut programs).await, start_echo(&mut programs).await);
         let (outcome, told) = watch_both(&mut programs, bare, also_bare).await;
-        assert_eq!(outcome, Outcome::Disproved, "{told}");
+        assert_eq!(outcome, DemoOutcome::Disproved, "{told}");
     }
 
     /// Puts cutters in front of both programs, and watches for as long as the demo must run.
-    async fn watch_both(programs: &mut JoinSet<()>, bare: SocketAddr, kept: SocketAddr) -> (Outcome, String) {
+    async fn watch_both(programs: &mut JoinSet<()>, bare: SocketAddr, kept: SocketAddr) -> (DemoOutcome, String) {
         let (bare, kept) = (start_cutter(programs, bare).await, start_cutter(programs, kept).await);
         let mut told = Vec::new();
         let mut screen = Screen::new(&mut told, Style { live: false, colour: false });
@@ -291,7 +291,7 @@ mod tests {
 
     async fn start_echo(programs: &mut JoinSet<()>) -> SocketAddr {
         let (listener, address) = bind().await;
-        programs.spawn(echo::serve(listener, echo::Backend { name: "one", stage: None }));
+        programs.spawn(echo::serve(listener, echo::BackendIdentity { name: "one", stage: None }));
         address
     }
 

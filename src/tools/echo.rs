@@ -54,11 +54,11 @@ const END_WITHIN: Duration = Duration::from_secs(5);
 const READ: usize = 64 * 1024;
 
 thread_local! {
-    static SCRATCH: RefCell<Scratch> = RefCell::new(Scratch { input: vec![0; READ].into(), output: Vec::new() });
+    static BUFFERS: RefCell<EchoBuffers> = RefCell::new(EchoBuffers { input: vec![0; READ].into(), output: Vec::new() });
 }
 
 /// The buffers of a thread. Its connections run one after the other and share them, so an idle connection holds none.
-struct Scratch {
+struct EchoBuffers {
     input: Box<[u8]>,
     output: Vec<u8>,
 }
@@ -70,7 +70,7 @@ const PAGE_POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style
 
 /// What a backend answers about itself.
 #[derive(Debug, Clone)]
-pub struct Backend {
+pub struct BackendIdentity {
     /// The name of the backend in [`BACKEND_HEADER`].
     pub name: &'static str,
     /// The JSON at `/demo.json`, from which the page learns the other path. `None` = `/demo.json` is a 404.
@@ -80,7 +80,7 @@ pub struct Backend {
 /// Accepts from `listener` and serves each connection. When this future is dropped, its connections end too.
 ///
 /// A WebSocket handshake on any path opens an echo of text and binary messages; `/` is the demo's page.
-pub async fn serve(listener: TcpListener, backend: Backend) {
+pub async fn serve(listener: TcpListener, backend: BackendIdentity) {
     // Each connection inherits this option (Linux). Without it, an answer waits until the one before is acknowledged.
     let _ = SockRef::from(&listener).set_tcp_nodelay(true);
     let backend = Arc::new(backend);
@@ -97,7 +97,7 @@ pub async fn serve(listener: TcpListener, backend: Backend) {
 }
 
 /// Serves HTTP until the client is gone, then the WebSocket if the connection became one. The client sees every failure here.
-async fn serve_connection(stream: TcpStream, backend: Arc<Backend>) {
+async fn serve_connection(stream: TcpStream, backend: Arc<BackendIdentity>) {
     let (upgrades, mut upgraded) = mpsc::unbounded_channel();
     let answer = service_fn(move |mut request: Request<Incoming>| {
         let mut response = if asks_for_websocket(&request) {
@@ -127,7 +127,7 @@ fn asks_for_websocket(request: &Request<Incoming>) -> bool {
     request.headers().get(UPGRADE).is_some_and(|protocol| protocol.as_bytes().eq_ignore_ascii_case(b"websocket"))
 }
 
-fn answer_plain(request: &Request<Incoming>, backend: &Backend) -> Response<Full<Bytes>> {
+fn answer_plain(request: &Request<Incoming>, backend: &BackendIdentity) -> Response<Full<Bytes>> {
     if request.method() != Method::GET && request.method() != Method::HEAD {
         return text(StatusCode::METHOD_NOT_ALLOWED, "only GET and WebSockets here\n");
     }
@@ -183,8 +183,9 @@ async fn echo(upgraded: Upgraded) -> io::Result<()> {
             stream.shutdown().await?;
             return timeout(END_WITHIN, discard(stream)).await?;
         }
-        let turn =
-            poll_fn(|cx| SCRATCH.with_borrow_mut(|scratch| take(cx, &mut stream, &mut answers, &mut kept, scratch)));
+        let turn = poll_fn(|cx| {
+            BUFFERS.with_borrow_mut(|buffers| read_and_answer(cx, &mut stream, &mut answers, &mut kept, buffers))
+        });
         match turn.await? {
             Some(left) => unsent = left,
             None => return Ok(()),
@@ -193,14 +194,14 @@ async fn echo(upgraded: Upgraded) -> io::Result<()> {
 }
 
 /// Reads once and answers. Returns the bytes that the client did not take at once; `None` = the client has ended the stream.
-fn take(
+fn read_and_answer(
     cx: &mut Context<'_>,
     stream: &mut TcpStream,
     answers: &mut Answers,
     kept: &mut Vec<u8>,
-    scratch: &mut Scratch,
+    buffers: &mut EchoBuffers,
 ) -> Poll<io::Result<Option<Vec<u8>>>> {
-    let Scratch { input, output } = scratch;
+    let EchoBuffers { input, output } = buffers;
     input[..kept.len()].copy_from_slice(kept);
     let mut buffer = ReadBuf::new(&mut input[kept.len()..]);
     ready!(Pin::new(&mut *stream).poll_read(cx, &mut buffer))?;
@@ -341,7 +342,10 @@ mod tests {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let address = listener.local_addr().unwrap();
             let mut task = JoinSet::new();
-            task.spawn(serve(listener, Backend { name: "one", stage: Some(r#"{"bare":"127.0.0.1:1"}"#.to_owned()) }));
+            task.spawn(serve(
+                listener,
+                BackendIdentity { name: "one", stage: Some(r#"{"bare":"127.0.0.1:1"}"#.to_owned()) },
+            ));
             Self { address, _task: task }
         }
 

@@ -18,11 +18,11 @@ use tokio::{
     time::MissedTickBehavior,
 };
 
-pub use self::client::{Address, CallError, Caller};
+pub use self::client::{Address, AdminClient, CallError};
 use self::{
     client::encode,
     names::What,
-    screen::{Keys, Screen},
+    screen::{AlternateScreen, Keyboard},
 };
 
 /// Time between two looks of `status --watch`.
@@ -30,7 +30,7 @@ const LOOK: Duration = Duration::from_secs(1);
 
 /// An order of an operator.
 #[derive(Debug)]
-pub enum Order {
+pub enum OperatorOrder {
     /// Show the proxy as a whole.
     Status {
         /// Whether to show it again and again, until a signal or `q`.
@@ -50,7 +50,7 @@ pub enum Order {
     /// Take something out of service, or put it back.
     Drain {
         /// What to drain.
-        what: Drained,
+        what: DrainScope,
         /// Whether to put it back into service.
         undo: bool,
         /// Whether somebody is there who can be asked.
@@ -80,7 +80,7 @@ pub enum Observed {
 
 /// What can be drained.
 #[derive(Debug)]
-pub enum Drained {
+pub enum DrainScope {
     /// Everything.
     All,
     /// A route, by its name.
@@ -115,7 +115,7 @@ impl Form {
 
 /// Where the admin interface of a running longwire is, and its token.
 #[derive(Debug)]
-pub struct Place {
+pub struct AdminLocation {
     /// The address; `None` = the one that the file names.
     pub address: Option<Address>,
     /// The path of the file.
@@ -126,55 +126,60 @@ pub struct Place {
 
 /// Carries out an order, and prints the answer.
 ///
-/// [`Order::Status`] with `watch` ends only with a signal or `q`.
+/// [`OperatorOrder::Status`] with `watch` ends only with a signal or `q`.
 ///
 /// # Errors
 /// Nobody answers, or the order was refused.
-pub async fn run(caller: &Caller, order: Order, form: Form, mut print: impl FnMut(&str)) -> Result<(), CallError> {
+pub async fn run(
+    admin: &AdminClient,
+    order: OperatorOrder,
+    form: Form,
+    mut print: impl FnMut(&str),
+) -> Result<(), CallError> {
     let show = |value: &Value, table: fn(&Value) -> String| match form.json {
         true => format!("{value:#}"),
         false => form.paint(table(value)),
     };
     match order {
-        Order::Status { watch: false } => print(&show(&status(caller).await?, tables::status)),
-        Order::Status { watch: true } => watch(caller, form, print).await?,
-        Order::Sessions(filters) => {
+        OperatorOrder::Status { watch: false } => print(&show(&status(admin).await?, tables::status)),
+        OperatorOrder::Status { watch: true } => watch(admin, form, print).await?,
+        OperatorOrder::Sessions(filters) => {
             let query = &filters;
             let query: Vec<_> = query.iter().map(|(key, value)| format!("{key}={}", encode(value))).collect();
-            let sessions = caller.get(&format!("/api/sessions?{}", query.join("&"))).await?;
+            let sessions = admin.get(&format!("/api/sessions?{}", query.join("&"))).await?;
             if sessions["matched"] == 0 {
                 for (key, value) in &filters {
                     let Some(what) = What::of_filter(key) else { continue };
-                    names::check(caller, what, value).await?;
+                    names::check(admin, what, value).await?;
                 }
             }
             print(&show(&sessions, tables::sessions));
         }
-        Order::Kill { id, code, reason } => {
+        OperatorOrder::Kill { id, code, reason } => {
             let path = format!("/api/sessions/{}", encode(&id));
-            let killed = caller.delete(&path, &json!({ "code": code, "reason": reason })).await?;
+            let killed = admin.delete(&path, &json!({ "code": code, "reason": reason })).await?;
             print(&show(&killed, tables::killed));
         }
-        Order::Drain { what, undo, asks } => {
+        OperatorOrder::Drain { what, undo, asks } => {
             if asks && !undo {
-                ask_before(caller, &what).await?;
+                ask_before(admin, &what).await?;
             }
             let named = match &what {
-                Drained::All => None,
-                Drained::Route(route) => Some((What::Route, route.clone())),
-                Drained::Backend { address, .. } => Some((What::Backend, address.clone())),
+                DrainScope::All => None,
+                DrainScope::Route(route) => Some((What::Route, route.clone())),
+                DrainScope::Backend { address, .. } => Some((What::Backend, address.clone())),
             };
             let of_upstream = match &what {
-                Drained::Backend { upstream, .. } => Some(upstream.clone()),
-                Drained::All | Drained::Route(_) => None,
+                DrainScope::Backend { upstream, .. } => Some(upstream.clone()),
+                DrainScope::All | DrainScope::Route(_) => None,
             };
             let (path, table): (_, fn(&Value) -> String) = match what {
-                Drained::All => (format!("/api/{}", if undo { "resume" } else { "drain" }), tables::proxy),
-                Drained::Route(route) => {
+                DrainScope::All => (format!("/api/{}", if undo { "resume" } else { "drain" }), tables::proxy),
+                DrainScope::Route(route) => {
                     let order = if undo { "resume" } else { "drain" };
                     (format!("/api/routes/{}/{order}", encode(&route)), tables::routes)
                 }
-                Drained::Backend { upstream, address, keep_sessions } => {
+                DrainScope::Backend { upstream, address, keep_sessions } => {
                     let duty = match (undo, keep_sessions) {
                         (true, _) => "up",
                         (false, true) => "down",
@@ -184,9 +189,9 @@ pub async fn run(caller: &Caller, order: Order, form: Form, mut print: impl FnMu
                     (path, tables::backends)
                 }
             };
-            let drained = caller.post(&path, &json!({})).await;
+            let drained = admin.post(&path, &json!({})).await;
             if let (Err(CallError::Refused(_)), Some((what, name))) = (&drained, named) {
-                names::check(caller, what, &name).await?;
+                names::check(admin, what, &name).await?;
             }
             let drained = drained?;
             print(&show(&drained, table));
@@ -194,11 +199,11 @@ pub async fn run(caller: &Caller, order: Order, form: Form, mut print: impl FnMu
                 print(&format!("\n{}", tables::told(&drained, of_upstream.as_deref(), undo)));
             }
         }
-        Order::Debug { what, run_for, off } => {
+        OperatorOrder::Debug { what, run_for, off } => {
             let chosen = match (what, off) {
-                (None, _) => caller.get("/api/debug").await?,
+                (None, _) => admin.get("/api/debug").await?,
                 (Some(Observed::Session(name) | Observed::Client(name)), true) => {
-                    caller.delete(&format!("/api/debug/{}", encode(&name)), &json!({})).await?
+                    admin.delete(&format!("/api/debug/{}", encode(&name)), &json!({})).await?
                 }
                 (Some(what), false) => {
                     let mut body = json!({ "for_ms": run_for.map(|time| time.as_millis() as u64) });
@@ -206,13 +211,13 @@ pub async fn run(caller: &Caller, order: Order, form: Form, mut print: impl FnMu
                         Observed::Session(id) => body["id"] = id.into(),
                         Observed::Client(client) => body["client"] = client.into(),
                     }
-                    caller.post("/api/debug", &body).await?
+                    admin.post("/api/debug", &body).await?
                 }
             };
             print(&show(&chosen, tables::choices));
         }
-        Order::Reload => {
-            let reloaded = caller.post("/api/reload", &json!({ "color": form.color })).await?;
+        OperatorOrder::Reload => {
+            let reloaded = admin.post("/api/reload", &json!({ "color": form.color })).await?;
             print(&show(&reloaded, tables::reloaded));
         }
     }
@@ -220,9 +225,9 @@ pub async fn run(caller: &Caller, order: Order, form: Form, mut print: impl FnMu
 }
 
 /// Asks before the last backend of an upstream is taken off duty, because the upstream is then closed for everybody.
-async fn ask_before(caller: &Caller, what: &Drained) -> Result<(), CallError> {
-    let Drained::Backend { upstream, address, keep_sessions } = what else { return Ok(()) };
-    let upstreams = caller.get("/api/upstreams").await?;
+async fn ask_before(admin: &AdminClient, what: &DrainScope) -> Result<(), CallError> {
+    let DrainScope::Backend { upstream, address, keep_sessions } = what else { return Ok(()) };
+    let upstreams = admin.get("/api/upstreams").await?;
     let Some(sessions) = tables::sessions_of_last(&upstreams, upstream, address) else { return Ok(()) };
     let leave = match (keep_sessions, sessions) {
         (false, 1) => "1 session is told to leave, and new ones".to_owned(),
@@ -239,28 +244,29 @@ async fn ask_before(caller: &Caller, what: &Drained) -> Result<(), CallError> {
 }
 
 /// `/api/status` with the upstreams of `/api/upstreams`.
-async fn status(caller: &Caller) -> Result<Value, CallError> {
-    let mut status = caller.get("/api/status").await?;
+async fn status(admin: &AdminClient) -> Result<Value, CallError> {
+    let mut status = admin.get("/api/status").await?;
     if !status["uptime_ms"].is_u64() {
-        return Err(caller.strange("it knows no /api/status"));
+        return Err(admin.strange("it knows no /api/status"));
     }
-    let mut upstreams = caller.get("/api/upstreams").await?;
+    let mut upstreams = admin.get("/api/upstreams").await?;
     status["upstreams"] = upstreams["upstreams"].take();
     Ok(status)
 }
 
 /// Looks every second: in place on a terminal, otherwise one answer below the other. Only the first look must succeed,
 /// because longwire may be restarting later.
-async fn watch(caller: &Caller, form: Form, mut print: impl FnMut(&str)) -> Result<(), CallError> {
+async fn watch(admin: &AdminClient, form: Form, mut print: impl FnMut(&str)) -> Result<(), CallError> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(CallError::Signal)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(CallError::Signal)?;
-    let mut seen = Some(status(caller).await?);
+    let mut seen = Some(status(admin).await?);
     let in_place = io::stdout().is_terminal() && !form.json;
-    let mut screen = in_place.then(|| Screen::borrow(io::stdout())).transpose().map_err(CallError::Terminal)?;
-    let keys = in_place.then(Keys::listen).flatten();
+    let mut screen =
+        in_place.then(|| AlternateScreen::borrow(io::stdout())).transpose().map_err(CallError::Terminal)?;
+    let keyboard = in_place.then(Keyboard::listen).flatten();
     let quit = async {
-        match &keys {
-            Some(keys) => keys.quit().await,
+        match &keyboard {
+            Some(keyboard) => keyboard.quit().await,
             None => std::future::pending().await,
         }
     };
@@ -278,7 +284,7 @@ async fn watch(caller: &Caller, form: Form, mut print: impl FnMut(&str)) -> Resu
         }
         let look = match seen.take() {
             Some(first) => Ok(first),
-            None => status(caller).await,
+            None => status(admin).await,
         };
         let text = match look {
             Ok(status) if form.json => status.to_string(),

@@ -1,7 +1,7 @@
 //! One open WebSocket under load.
 //!
 //! It is polled by hand, which keeps the tool cheaper than any proxy that it measures: one read and one write serve
-//! everything that is in flight, the thread's desk has the buffers, and payloads are compared where they lie.
+//! everything that is in flight, the thread's workspace has the buffers, and payloads are compared where they lie.
 
 use std::{
     collections::VecDeque,
@@ -16,10 +16,10 @@ use std::{
 use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 
 use super::{
-    desk::{Desk, Phase, SharedDesk},
     message::{Message, Tag},
-    opening::{Opened, Socket},
-    tally::{ABNORMAL, NO_CODE, Tally},
+    opening::{ByteStream, Opened},
+    tally::{ABNORMAL, BenchTally, NO_CODE},
+    workspace::{Phase, SharedWorkspace, Workspace},
 };
 use crate::{
     tools::frames::{Frames, Piece},
@@ -44,8 +44,8 @@ const READS_PER_TURN: usize = 16;
 pub(super) const NORMAL: CloseCode = CloseCode(1000);
 
 /// An open WebSocket.
-pub(super) struct Connection {
-    socket: Box<dyn Socket>,
+pub(super) struct BenchConnection {
+    socket: Box<dyn ByteStream>,
     /// The message to send; `None` = only hold the connection, and do not check what the server sends.
     message: Option<Arc<Message>>,
     place: u64,
@@ -66,11 +66,11 @@ pub(super) struct Connection {
     /// Bytes read so far of the current answer.
     read: usize,
     differs: bool,
-    state: State,
+    state: ConnectionState,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+enum ConnectionState {
     Open,
     /// We have sent a Close.
     Closing,
@@ -78,16 +78,16 @@ enum State {
     Closed,
 }
 
-impl Connection {
-    /// Takes the next place at the desk. `of_threads` holds the thread's number and the number of threads.
+impl BenchConnection {
+    /// Takes the next place at the workspace. `of_threads` holds the thread's number and the number of threads.
     pub(super) fn new(
         opened: Opened,
         message: Option<Arc<Message>>,
         of_threads: (u64, u64),
-        desk: &SharedDesk,
+        workspace: &SharedWorkspace,
     ) -> Self {
-        let mut desk = desk.lock();
-        let place = desk.enter();
+        let mut workspace = workspace.lock();
+        let place = workspace.enter();
         let (thread, threads) = of_threads;
         let mut connection = Self {
             socket: opened.socket,
@@ -104,27 +104,27 @@ impl Connection {
             answered: 0,
             read: 0,
             differs: false,
-            state: State::Open,
+            state: ConnectionState::Open,
         };
-        let Desk { tally, open, .. } = &mut *desk;
+        let Workspace { tally, open, .. } = &mut *workspace;
         connection.take(&opened.early, Instant::now(), tally, open);
         connection
     }
 
     /// Runs the connection to its end, and counts that end.
-    pub(super) async fn run(mut self, desk: SharedDesk) {
-        poll_fn(|cx| self.poll(cx, &mut desk.lock())).await;
+    pub(super) async fn run(mut self, workspace: SharedWorkspace) {
+        poll_fn(|cx| self.poll(cx, &mut workspace.lock())).await;
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>, desk: &mut Desk) -> Poll<()> {
-        desk.remember(self.place, cx.waker());
+    fn poll(&mut self, cx: &mut Context<'_>, workspace: &mut Workspace) -> Poll<()> {
+        workspace.remember(self.place, cx.waker());
         let mut more = true;
         for _ in 0..READS_PER_TURN {
-            let Poll::Ready(filled) = self.fill(cx, &mut desk.input) else {
+            let Poll::Ready(filled) = self.fill(cx, &mut workspace.input) else {
                 more = false;
                 break;
             };
-            let Desk { input, tally, open, .. } = desk;
+            let Workspace { input, tally, open, .. } = workspace;
             let going_on = match filled {
                 Some(filled) => self.take(&input[..filled], Instant::now(), tally, open),
                 None => false,
@@ -138,7 +138,7 @@ impl Connection {
             cx.waker().wake_by_ref();
         }
         // Reading reports an error of writing too, after the bytes that came before it.
-        let _ = self.transmit(cx, &mut desk.output, desk.phase, &mut desk.tally);
+        let _ = self.transmit(cx, &mut workspace.output, workspace.phase, &mut workspace.tally);
         Poll::Pending
     }
 
@@ -155,14 +155,14 @@ impl Connection {
     }
 
     /// Reads the frames in `bytes`. Returns whether to read on.
-    fn take(&mut self, bytes: &[u8], now: Instant, tally: &mut Tally, open: &mut u64) -> bool {
+    fn take(&mut self, bytes: &[u8], now: Instant, tally: &mut BenchTally, open: &mut u64) -> bool {
         let mut rest = bytes;
         loop {
             let piece = match self.frames.next(rest) {
                 Ok(Some(piece)) => piece,
                 Ok(None) => break,
                 Err(breach) => {
-                    if self.state != State::Closed {
+                    if self.state != ConnectionState::Closed {
                         *tally.breaches.entry(breach.as_str()).or_default() += 1;
                         self.leave(open);
                     }
@@ -199,7 +199,7 @@ impl Connection {
     }
 
     /// Counts a complete answer.
-    fn finish(&mut self, now: Instant, tally: &mut Tally) {
+    fn finish(&mut self, now: Instant, tally: &mut BenchTally) {
         let Some(message) = &self.message else { return };
         let differs = self.differs || self.read != message.size();
         (self.differs, self.read) = (false, 0);
@@ -210,34 +210,34 @@ impl Connection {
         }
     }
 
-    fn control(&mut self, frame: &ControlFrame, tally: &mut Tally, open: &mut u64) {
+    fn control(&mut self, frame: &ControlFrame, tally: &mut BenchTally, open: &mut u64) {
         match (frame.opcode, self.state) {
-            (OpCode::Ping, State::Open | State::Closing) => {
+            (OpCode::Ping, ConnectionState::Open | ConnectionState::Closing) => {
                 tally.pings += 1;
-                if self.state == State::Open {
+                if self.state == ConnectionState::Open {
                     ControlFrame::new(OpCode::Pong, frame.payload(), None).encode(Some(MASK), &mut self.waiting);
                 }
             }
-            (OpCode::Close, State::Open) => {
+            (OpCode::Close, ConnectionState::Open) => {
                 frame.encode(Some(MASK), &mut self.waiting);
                 self.end(code(frame), tally, open);
             }
-            (OpCode::Close, State::Closing) if is_normal(frame) => self.leave(open),
-            (OpCode::Close, State::Closing) => self.end(code(frame), tally, open),
+            (OpCode::Close, ConnectionState::Closing) if is_normal(frame) => self.leave(open),
+            (OpCode::Close, ConnectionState::Closing) => self.end(code(frame), tally, open),
             _ => {}
         }
     }
 
     /// Counts an unexpected end, but only once.
-    fn end(&mut self, code: u16, tally: &mut Tally, open: &mut u64) {
-        if self.state != State::Closed {
+    fn end(&mut self, code: u16, tally: &mut BenchTally, open: &mut u64) {
+        if self.state != ConnectionState::Closed {
             tally.close(code);
             self.leave(open);
         }
     }
 
     fn leave(&mut self, open: &mut u64) {
-        self.state = State::Closed;
+        self.state = ConnectionState::Closed;
         *open = open.saturating_sub(1);
     }
 
@@ -247,7 +247,7 @@ impl Connection {
         cx: &mut Context<'_>,
         output: &mut Vec<u8>,
         phase: Phase,
-        tally: &mut Tally,
+        tally: &mut BenchTally,
     ) -> io::Result<()> {
         loop {
             let written = if let Some((number, offset)) = self.begun {
@@ -280,9 +280,9 @@ impl Connection {
     }
 
     /// Puts the next frames into `output`, or begins a large one. Returns whether there is anything to write.
-    fn put_together(&mut self, output: &mut Vec<u8>, phase: Phase, tally: &mut Tally) -> bool {
+    fn put_together(&mut self, output: &mut Vec<u8>, phase: Phase, tally: &mut BenchTally) -> bool {
         output.clear();
-        if self.state != State::Open {
+        if self.state != ConnectionState::Open {
             return false;
         }
         let now = Instant::now();
@@ -297,7 +297,7 @@ impl Connection {
             && self.sent >= due
         {
             ControlFrame::new(OpCode::Close, &NORMAL.0.to_be_bytes(), None).encode(Some(MASK), output);
-            self.state = State::Closing;
+            self.state = ConnectionState::Closing;
             return true;
         }
         let Some(message) = &self.message else { return false };

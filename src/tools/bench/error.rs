@@ -32,7 +32,7 @@ pub enum BenchError {
     /// TLS cannot be set up.
     Tls(rustls::Error),
     /// A thread of the load broke down.
-    Worker,
+    LoadThread,
     /// A socket or the machine failed.
     Io(io::Error),
 }
@@ -58,7 +58,7 @@ impl fmt::Display for BenchError {
                 "this system trusts no certificate authority: name a file in SSL_CERT_FILE, or use --insecure",
             ),
             Self::Tls(error) => write!(f, "TLS cannot be set up: {error}"),
-            Self::Worker => f.write_str("a thread of the load broke down"),
+            Self::LoadThread => f.write_str("a thread of the load broke down"),
             Self::Io(error) => error.fmt(f),
         }
     }

@@ -84,14 +84,14 @@ impl Message {
 
     /// The frame in two parts: the part that differs between messages, and the part that all messages share.
     #[must_use]
-    pub(super) fn parts(&self, tag: Tag) -> (Head, &[u8]) {
+    pub(super) fn parts(&self, tag: Tag) -> (FrameStart, &[u8]) {
         let length = self.header + self.tagged();
         let mut bytes = [0; MAX_HEADER + TAG];
         bytes[..self.header].copy_from_slice(&self.frame[..self.header]);
         let place = &mut bytes[self.header..length];
         place.copy_from_slice(&tag.0[..self.tagged()]);
         frames::mask(place, self.mask);
-        (Head { bytes, length }, &self.frame[length..])
+        (FrameStart { bytes, length }, &self.frame[length..])
     }
 
     /// Whether the payload has these `bytes` from `at` on.
@@ -110,12 +110,12 @@ impl Message {
 
 /// The begin of a frame, up to the end of the tag.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Head {
+pub(super) struct FrameStart {
     bytes: [u8; MAX_HEADER + TAG],
     length: usize,
 }
 
-impl Head {
+impl FrameStart {
     #[must_use]
     pub(super) fn as_slice(&self) -> &[u8] {
         &self.bytes[..self.length]

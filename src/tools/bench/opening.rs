@@ -28,9 +28,9 @@ const MAX_HEAD: usize = 64 * 1024;
 const MAX_FIELDS: usize = 128;
 
 /// A byte stream, plain or TLS.
-pub(super) trait Socket: AsyncRead + AsyncWrite + Send + Unpin {}
+pub(super) trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin {}
 
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Socket for T {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> ByteStream for T {}
 
 /// Opens WebSockets. All of them send the same request with the same key; only a cache could mind that.
 #[derive(Clone)]
@@ -43,7 +43,7 @@ pub(super) struct Opener {
 
 /// An open WebSocket.
 pub(super) struct Opened {
-    pub(super) socket: Box<dyn Socket>,
+    pub(super) socket: Box<dyn ByteStream>,
     /// The bytes that came behind the 101.
     pub(super) early: Vec<u8>,
 }
@@ -92,7 +92,7 @@ impl Opener {
     async fn open_now(&self) -> Result<Opened, OpenError> {
         let stream = TcpStream::connect(self.addresses.as_slice()).await.map_err(OpenError::Connect)?;
         stream.set_nodelay(true).map_err(OpenError::Connect)?;
-        let mut socket: Box<dyn Socket> = match &self.tls {
+        let mut socket: Box<dyn ByteStream> = match &self.tls {
             None => Box::new(stream),
             Some((connector, name)) => Box::new(connector.connect(name.clone(), stream).await.map_err(OpenError::Tls)?),
         };
@@ -103,7 +103,7 @@ impl Opener {
     }
 
     /// Reads the head of the answer, and returns the bytes behind a right 101.
-    async fn answer(&self, socket: &mut Box<dyn Socket>) -> Result<Vec<u8>, OpenError> {
+    async fn answer(&self, socket: &mut Box<dyn ByteStream>) -> Result<Vec<u8>, OpenError> {
         let mut head = Vec::with_capacity(1024);
         loop {
             let read = socket.read_buf(&mut head).await.map_err(OpenError::Exchange)?;

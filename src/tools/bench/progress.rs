@@ -5,36 +5,36 @@ use std::{
     time::Duration,
 };
 
-use super::{desk::SharedDesk, report::thousands};
+use super::{report::thousands, workspace::SharedWorkspace};
 
 /// How often the line is redrawn.
 pub(super) const REDRAW: Duration = Duration::from_millis(250);
 
 /// The line goes to standard error, so that standard output has only the result.
-pub(super) struct Progress {
+pub(super) struct ProgressLine {
     live: bool,
     drawn: bool,
 }
 
-impl Progress {
+impl ProgressLine {
     pub(super) fn of_stderr() -> Self {
         let capable = std::env::var_os("TERM").is_some_and(|term| term != "dumb");
         Self { live: io::stderr().is_terminal() && capable, drawn: false }
     }
 
     /// Draws the line again.
-    pub(super) fn draw(&mut self, passed: Option<Duration>, desks: &[SharedDesk]) {
+    pub(super) fn draw(&mut self, passed: Option<Duration>, workspaces: &[SharedWorkspace]) {
         if !self.live {
             return;
         }
         let (mut open, mut done, mut pings, mut closes, mut failures) = (0, 0, 0, 0, 0);
-        for desk in desks {
-            let desk = desk.lock();
-            open += desk.open;
-            done += desk.tally.done;
-            pings += desk.tally.pings;
-            closes += desk.tally.closes.values().sum::<u64>();
-            failures += desk.tally.failures.values().sum::<u64>();
+        for workspace in workspaces {
+            let workspace = workspace.lock();
+            open += workspace.open;
+            done += workspace.tally.done;
+            pings += workspace.tally.pings;
+            closes += workspace.tally.closes.values().sum::<u64>();
+            failures += workspace.tally.failures.values().sum::<u64>();
         }
         let at = passed.map_or_else(|| "opening".to_owned(), |passed| format!("{:6.1} s", passed.as_secs_f64()));
         let mut line = format!("{at}   {} open   {} done", thousands(open), thousands(done));

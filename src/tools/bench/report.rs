@@ -4,23 +4,23 @@ use std::{fmt, time::Duration};
 
 use serde_json::{Value, json};
 
-use super::{BenchOptions, Load, tally::Tally};
+use super::{BenchOptions, Load, tally::BenchTally};
 
 /// If the tool used more than this share of its threads' time, the run measured the tool.
 const SATURATED: f64 = 0.9;
 
 /// The result of a run.
 #[derive(Debug)]
-pub struct Report {
+pub struct BenchReport {
     pub(super) options: BenchOptions,
-    pub(super) tally: Tally,
+    pub(super) tally: BenchTally,
     /// From the first message that could be sent to the last.
     pub(super) window: Duration,
     /// The tool's own user and system time in the window.
     pub(super) cpu: Duration,
 }
 
-impl Report {
+impl BenchReport {
     /// Whether nothing was wrong: every connection opened, none closed unexpectedly, every message came back as it was sent.
     #[must_use]
     pub fn is_sound(&self) -> bool {
@@ -127,7 +127,7 @@ impl Report {
     }
 
     fn wrongs(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Tally { failures, closes, breaches, differing, silent, .. } = &self.tally;
+        let BenchTally { failures, closes, breaches, differing, silent, .. } = &self.tally;
         for (why, count) in failures {
             writeln!(f, "WRONG        {} not opened: {why}", thousands(*count))?;
         }
@@ -158,7 +158,7 @@ impl Report {
     }
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for BenchReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { options, tally, window, .. } = self;
         let kind = if options.binary { "binary" } else { "text" };

@@ -54,7 +54,7 @@ impl Schedule {
 
     /// The place and the moment of the thread's message with this number, counted over all its connections.
     #[must_use]
-    pub(super) fn turn(&self, number: u64) -> (u64, Instant) {
+    pub(super) fn place_and_moment(&self, number: u64) -> (u64, Instant) {
         let place = number % self.connections;
         (place, self.moment(place, number / self.connections))
     }
@@ -87,7 +87,8 @@ mod tests {
     #[test]
     fn connections_take_turns_at_even_distances() {
         let (start, schedule) = schedule(10.0, 4, 1000 * MS);
-        let turns: Vec<_> = (0..6).map(|number| schedule.turn(number)).map(|(at, when)| (at, when - start)).collect();
+        let turns: Vec<_> =
+            (0..6).map(|number| schedule.place_and_moment(number)).map(|(at, when)| (at, when - start)).collect();
         assert_eq!(
             turns,
             [(0, Duration::ZERO), (1, 25 * MS), (2, 50 * MS), (3, 75 * MS), (0, 100 * MS), (1, 125 * MS)]
@@ -110,7 +111,7 @@ mod tests {
     #[test]
     fn messages_of_one_grain_are_due_together_and_none_early() {
         let (start, schedule) = schedule(1000.0, 10, 1000 * MS);
-        let moments: Vec<_> = (0..6).map(|number| (schedule.turn(number).1 - start).as_micros()).collect();
+        let moments: Vec<_> = (0..6).map(|number| (schedule.place_and_moment(number).1 - start).as_micros()).collect();
         assert_eq!(moments, [0, 250, 250, 500, 500, 500]);
         for place in 0..10 {
             let moment = schedule.moment(place, 3);

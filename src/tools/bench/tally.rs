@@ -18,7 +18,7 @@ const MOST_FAILURES: usize = 16;
 
 /// The figures of one thread, or of all threads together.
 #[derive(Debug, Clone)]
-pub(super) struct Tally {
+pub(super) struct BenchTally {
     /// WebSockets that opened.
     pub(super) opened: u64,
     /// WebSockets that did not open, by the text of the cause.
@@ -44,7 +44,7 @@ pub(super) struct Tally {
     pub(super) latency: Histogram<u64>,
 }
 
-impl Tally {
+impl BenchTally {
     /// The tally of nothing. `None` never happens with these bounds.
     #[must_use]
     pub(super) fn new() -> Option<Self> {

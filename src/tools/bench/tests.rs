@@ -21,7 +21,7 @@ use super::*;
 use crate::{
     config::{CertificateFiles, Tls},
     net::front::{tickets::Tickets, tls},
-    tools::echo::{self, Backend},
+    tools::echo::{self, BackendIdentity},
     ws::handshake::accept_for,
 };
 
@@ -155,7 +155,7 @@ async fn more_connections_than_can_be_are_refused_with_the_reason() {
 #[test]
 fn threads_share_all_connections() {
     for (all, threads) in [(10, 3), (1, 4), (9000, 2), (7, 7)] {
-        let shares: Vec<_> = (0..threads).map(|thread| share(all, thread, threads)).collect();
+        let shares: Vec<_> = (0..threads).map(|thread| share_of_thread(all, thread, threads)).collect();
         assert_eq!(shares.iter().sum::<usize>(), all, "{shares:?}");
         assert!(shares[0] - shares[threads - 1] <= 1, "{shares:?}");
     }
@@ -195,7 +195,7 @@ impl Server {
     async fn echo() -> Self {
         let (listener, address) = bind().await;
         let mut tasks = JoinSet::new();
-        tasks.spawn(echo::serve(listener, Backend { name: "echo", stage: None }));
+        tasks.spawn(echo::serve(listener, BackendIdentity { name: "echo", stage: None }));
         Self { address, heads: Arc::default(), _tasks: tasks }
     }
 

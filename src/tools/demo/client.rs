@@ -78,14 +78,14 @@ impl SilentClient {
             let _ = events.send((self.way, event)).await;
             match event {
                 Event::PingAnswered => {}
-                Event::Echoed => return self.leave().await,
+                Event::Echoed => return self.close().await,
                 Event::Ended(_) => return,
             }
         }
     }
 
     /// Makes the close handshake, to the end of the stream. Its outcome does not matter, because the proof is made.
-    async fn leave(mut self) {
+    async fn close(mut self) {
         let bye = CloseFrame { code: CloseCode::Normal, reason: "demo over".into() };
         if self.socket.close(Some(bye)).await.is_ok() {
             while let Some(Ok(_)) = self.socket.next().await {}

@@ -93,7 +93,7 @@ impl Stage {
             "longwire": kept.to_string(),
         });
         for (listener, name) in [(first, "one"), (second, "two")] {
-            let backend = echo::Backend { name, stage: Some(told.to_string()) };
+            let backend = echo::BackendIdentity { name, stage: Some(told.to_string()) };
             programs.spawn(echo::serve(listener, backend));
         }
         Ok(Self { fronts, backends, bare, kept, server, programs, _certificates: certificates })

@@ -44,14 +44,14 @@ pub(super) enum Event {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Verdict {
     /// Whether the claim holds.
-    pub(super) outcome: Outcome,
+    pub(super) outcome: DemoOutcome,
     /// A sentence with the figures.
     pub(super) words: String,
 }
 
 /// Whether the demo saw what it claims.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
+pub enum DemoOutcome {
     /// The bare client was lost to the cut. The other client outlived the cut and still works.
     Shown,
     /// The demo was stopped before the cut could show anything.
@@ -64,19 +64,19 @@ pub enum Outcome {
 #[derive(Debug, Clone)]
 pub(super) struct Story {
     cut: Duration,
-    bare: Client,
-    kept: Client,
+    bare: ClientStory,
+    kept: ClientStory,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
-struct Client {
+struct ClientStory {
     pings: u32,
     echoed: bool,
-    ended: Option<End>,
+    ended: Option<ClientEnd>,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct End {
+struct ClientEnd {
     code: u16,
     after: Duration,
 }
@@ -85,7 +85,7 @@ impl Story {
     /// Two open clients behind load balancers that cut after `cut` of silence.
     #[must_use]
     pub(super) fn new(cut: Duration) -> Self {
-        Self { cut, bare: Client::default(), kept: Client::default() }
+        Self { cut, bare: ClientStory::default(), kept: ClientStory::default() }
     }
 
     /// Notes an event of the client on `way`. `at` is the time since both clients were open. Returns a line about the event.
@@ -104,7 +104,7 @@ impl Story {
                 "a message went out and came back".to_owned()
             }
             Event::Ended(code) => {
-                let end = End { code, after: at };
+                let end = ClientEnd { code, after: at };
                 client.ended = Some(end);
                 end.to_string()
             }
@@ -157,33 +157,33 @@ impl Story {
         };
         let outcome = self.outcome(now);
         let judged = match outcome {
-            Outcome::Shown => "shown",
-            Outcome::TooEarly => "stopped before the cut could tell",
-            Outcome::Disproved => "NOT shown",
+            DemoOutcome::Shown => "shown",
+            DemoOutcome::TooEarly => "stopped before the cut could tell",
+            DemoOutcome::Disproved => "NOT shown",
         };
         Verdict { outcome, words: format!("bare: {bare}; through longwire: {kept}: {judged}") }
     }
 
-    fn outcome(&self, now: Duration) -> Outcome {
+    fn outcome(&self, now: Duration) -> DemoOutcome {
         if self.kept.ended.is_some() || !self.kept.echoed {
-            return Outcome::Disproved;
+            return DemoOutcome::Disproved;
         }
         match self.bare.ended {
-            Some(end) if !self.is_the_cut(end) => Outcome::Disproved,
-            Some(_) if self.kept.pings > 0 => Outcome::Shown,
-            Some(_) => Outcome::Disproved,
-            None if now < self.cut.saturating_add(MARGIN) => Outcome::TooEarly,
-            None => Outcome::Disproved,
+            Some(end) if !self.is_the_cut(end) => DemoOutcome::Disproved,
+            Some(_) if self.kept.pings > 0 => DemoOutcome::Shown,
+            Some(_) => DemoOutcome::Disproved,
+            None if now < self.cut.saturating_add(MARGIN) => DemoOutcome::TooEarly,
+            None => DemoOutcome::Disproved,
         }
     }
 
     /// Whether an end is the work of the cut: it has no Close frame, and comes at the cut and not long before.
-    fn is_the_cut(&self, end: End) -> bool {
+    fn is_the_cut(&self, end: ClientEnd) -> bool {
         end.code == ABNORMAL && end.after >= self.cut - self.cut / 10
     }
 }
 
-impl fmt::Display for End {
+impl fmt::Display for ClientEnd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let after = seconds(self.after);
         match self.code {
@@ -217,7 +217,7 @@ mod tests {
         let mut story = lost_to_the_cut();
         story.handle_event(Way::Longwire, Event::Echoed, at(30.0));
         let verdict = story.verdict(at(30.0));
-        assert_eq!(verdict.outcome, Outcome::Shown);
+        assert_eq!(verdict.outcome, DemoOutcome::Shown);
         assert_eq!(
             verdict.words,
             "bare: lost after 10.0 s with 1006 (no Close frame); through longwire: alive after 30.0 s, \
@@ -228,7 +228,7 @@ mod tests {
     #[test]
     fn without_an_echo_at_the_end_nothing_is_proved() {
         let verdict = lost_to_the_cut().verdict(at(30.0));
-        assert_eq!(verdict.outcome, Outcome::Disproved);
+        assert_eq!(verdict.outcome, DemoOutcome::Disproved);
         assert!(verdict.words.contains("no echo: NOT shown"), "{}", verdict.words);
     }
 
@@ -237,7 +237,7 @@ mod tests {
         let mut story = lost_to_the_cut();
         story.handle_event(Way::Longwire, Event::Ended(1011), at(12.0));
         let verdict = story.verdict(at(30.0));
-        assert_eq!(verdict.outcome, Outcome::Disproved);
+        assert_eq!(verdict.outcome, DemoOutcome::Disproved);
         assert!(verdict.words.contains("longwire: closed after 12.0 s with 1011, 2 pings"), "{}", verdict.words);
     }
 
@@ -248,7 +248,7 @@ mod tests {
             story.handle_event(Way::Bare, Event::Ended(code), at(when));
             story.handle_event(Way::Longwire, Event::PingAnswered, at(12.0));
             story.handle_event(Way::Longwire, Event::Echoed, at(30.0));
-            assert_eq!(story.verdict(at(30.0)).outcome, Outcome::Disproved, "{code} after {when} s");
+            assert_eq!(story.verdict(at(30.0)).outcome, DemoOutcome::Disproved, "{code} after {when} s");
         }
     }
 
@@ -257,7 +257,7 @@ mod tests {
         let mut story = Story::new(CUT);
         story.handle_event(Way::Longwire, Event::PingAnswered, at(4.0));
         story.handle_event(Way::Longwire, Event::Echoed, at(30.0));
-        assert_eq!(story.verdict(at(30.0)).outcome, Outcome::Disproved);
+        assert_eq!(story.verdict(at(30.0)).outcome, DemoOutcome::Disproved);
     }
 
     #[test]
@@ -265,14 +265,14 @@ mod tests {
         let mut story = Story::new(CUT);
         story.handle_event(Way::Bare, Event::Ended(ABNORMAL), at(10.0));
         story.handle_event(Way::Longwire, Event::Echoed, at(30.0));
-        assert_eq!(story.verdict(at(30.0)).outcome, Outcome::Disproved);
+        assert_eq!(story.verdict(at(30.0)).outcome, DemoOutcome::Disproved);
     }
 
     #[test]
     fn stopped_before_the_cut_is_too_early_to_tell() {
         let mut story = Story::new(CUT);
         story.handle_event(Way::Longwire, Event::Echoed, at(3.0));
-        assert_eq!(story.verdict(at(3.0)).outcome, Outcome::TooEarly);
+        assert_eq!(story.verdict(at(3.0)).outcome, DemoOutcome::TooEarly);
     }
 
     #[test]

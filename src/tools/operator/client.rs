@@ -18,7 +18,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::Place;
+use super::AdminLocation;
 use crate::config::{self, AdminBind, Diagnostics};
 
 /// The deadline of a whole call.
@@ -37,7 +37,7 @@ pub enum Address {
 
 /// Calls one admin interface, with a token if it has one.
 #[derive(Debug)]
-pub struct Caller {
+pub struct AdminClient {
     address: Address,
     token: Option<String>,
 }
@@ -67,12 +67,12 @@ pub enum CallError {
     Terminal(io::Error),
 }
 
-impl Place {
+impl AdminLocation {
     /// Finds the address and the token for calls.
     ///
     /// # Errors
     /// The file cannot be read, or has no admin interface; or the token cannot be read.
-    pub fn find(self) -> Result<Caller, CallError> {
+    pub fn find(self) -> Result<AdminClient, CallError> {
         let Self { address, config, mut token_file } = self;
         let address = match address {
             Some(address) => address,
@@ -87,7 +87,7 @@ impl Place {
             Ok(token) => Ok(token.trim().to_owned()),
             Err(error) => Err(CallError::Token(file, error)),
         });
-        Ok(Caller { address, token: token.transpose()? })
+        Ok(AdminClient { address, token: token.transpose()? })
     }
 }
 
@@ -131,7 +131,7 @@ impl fmt::Display for Address {
     }
 }
 
-impl Caller {
+impl AdminClient {
     pub(super) async fn get(&self, path: &str) -> Result<Value, CallError> {
         self.call(Method::GET, path, None).await
     }

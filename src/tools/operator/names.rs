@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::client::{CallError, Caller};
+use super::client::{AdminClient, CallError};
 
 /// The kinds of things that have names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,16 +35,16 @@ impl What {
     }
 
     /// The names of this kind that run, each once.
-    async fn names(self, caller: &Caller) -> Result<Vec<String>, CallError> {
+    async fn names(self, admin: &AdminClient) -> Result<Vec<String>, CallError> {
         let of = |list: &Value, key: &str| -> Vec<String> {
             let items = list.as_array().into_iter().flatten();
             items.filter_map(|item| item[key].as_str().map(str::to_owned)).collect()
         };
         let mut names = match self {
-            Self::Route => of(&caller.get("/api/status").await?["routes"], "name"),
-            Self::Upstream => of(&caller.get("/api/upstreams").await?["upstreams"], "name"),
+            Self::Route => of(&admin.get("/api/status").await?["routes"], "name"),
+            Self::Upstream => of(&admin.get("/api/upstreams").await?["upstreams"], "name"),
             Self::Backend => {
-                let upstreams = caller.get("/api/upstreams").await?;
+                let upstreams = admin.get("/api/upstreams").await?;
                 let upstreams = upstreams["upstreams"].as_array().into_iter().flatten();
                 upstreams.flat_map(|upstream| of(&upstream["backends"], "address")).collect()
             }
@@ -59,8 +59,8 @@ impl What {
 ///
 /// # Errors
 /// [`CallError::NoSuchName`] if nothing has it; another error if the names cannot be asked for.
-pub(super) async fn check(caller: &Caller, what: What, name: &str) -> Result<(), CallError> {
-    let names = what.names(caller).await?;
+pub(super) async fn check(admin: &AdminClient, what: What, name: &str) -> Result<(), CallError> {
+    let names = what.names(admin).await?;
     if names.iter().any(|known| known == name) {
         return Ok(());
     }

@@ -11,16 +11,16 @@ const GIVE_BACK: &str = "\x1b[?7h\x1b[?25h\x1b[?1049l";
 
 /// Shows one text after another in the same place. Gives the terminal back when dropped.
 #[derive(Debug)]
-pub(super) struct Screen<W: Write>(W);
+pub(super) struct AlternateScreen<W: Write>(W);
 
 /// Reads keys as they are pressed, and does not show them. When dropped, the terminal reads whole lines again.
 #[derive(Debug)]
-pub(super) struct Keys {
+pub(super) struct Keyboard {
     terminal: AsyncFd<io::Stdin>,
     before: Termios,
 }
 
-impl<W: Write> Screen<W> {
+impl<W: Write> AlternateScreen<W> {
     /// # Errors
     /// The terminal is gone.
     pub(super) fn borrow(mut terminal: W) -> io::Result<Self> {
@@ -46,7 +46,7 @@ impl<W: Write> Screen<W> {
     }
 }
 
-impl<W: Write> Drop for Screen<W> {
+impl<W: Write> Drop for AlternateScreen<W> {
     fn drop(&mut self) {
         let _ = self.0.write_all(GIVE_BACK.as_bytes()).and_then(|()| self.0.flush());
     }
@@ -57,7 +57,7 @@ pub(super) fn rows() -> Option<usize> {
     tcgetwinsize(io::stdout()).ok().map(|size| usize::from(size.ws_row)).filter(|rows| *rows > 0)
 }
 
-impl Keys {
+impl Keyboard {
     /// Starts to read keys; `None` = nobody types, because standard input is no terminal or has no modes.
     pub(super) fn listen() -> Option<Self> {
         let stdin = io::stdin();
@@ -91,7 +91,7 @@ impl Keys {
     }
 }
 
-impl Drop for Keys {
+impl Drop for Keyboard {
     fn drop(&mut self) {
         let _ = tcsetattr(self.terminal.get_ref(), OptionalActions::Now, &self.before);
     }
@@ -131,7 +131,7 @@ mod tests {
     #[test]
     fn a_terminal_is_given_back_as_it_was() {
         let mut written = Vec::new();
-        let mut screen = Screen::borrow(&mut written).unwrap();
+        let mut screen = AlternateScreen::borrow(&mut written).unwrap();
         screen.show("one\n\nthree").unwrap();
         drop(screen);
         let written = String::from_utf8(written).unwrap();

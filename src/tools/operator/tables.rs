@@ -19,14 +19,14 @@ pub(super) fn status_parts(status: &Value) -> [String; 3] {
 /// The state of the proxy in one line.
 pub(super) fn proxy(status: &Value) -> String {
     let state = match (status["ready"].as_bool(), status["draining"].as_bool()) {
-        (_, Some(true)) => Tone::Warn.paint("draining"),
-        (Some(true), _) => Tone::Good.paint("ready"),
-        _ => Tone::Warn.paint("not ready"),
+        (_, Some(true)) => CellTone::Warn.paint("draining"),
+        (Some(true), _) => CellTone::Good.paint("ready"),
+        _ => CellTone::Warn.paint("not ready"),
     };
     let (version, up) = (text(&status["version"]), age(&status["uptime_ms"]));
     let counted = |key: &str| format!("{} {key}", number(&status[key]));
     let [sessions, connections, workers] = ["sessions", "connections", "workers"].map(counted);
-    let sessions = Tone::Strong.paint(&sessions);
+    let sessions = CellTone::Strong.paint(&sessions);
     format!("longwire {version}  {state}  up {up}  {sessions}  {connections}  {workers}")
 }
 
@@ -35,9 +35,9 @@ pub(super) fn routes(status: &Value) -> String {
         let is_closed = items(&status["upstreams"])
             .any(|upstream| upstream["name"] == route["upstream"] && upstream["takes_new"] == false);
         let state = match (route["draining"] == true, is_closed) {
-            (true, _) => Cell::toned("draining", Tone::Warn),
-            (false, true) => Cell::toned("503: no backend on duty", Tone::Bad),
-            (false, false) => Cell::toned("served", Tone::Good),
+            (true, _) => Cell::toned("draining", CellTone::Warn),
+            (false, true) => Cell::toned("503: no backend on duty", CellTone::Bad),
+            (false, false) => Cell::toned("served", CellTone::Good),
         };
         vec![text(&route["name"]).into(), text(&route["upstream"]).into(), state]
     });
@@ -58,26 +58,26 @@ pub(super) fn backends(upstreams: &Value) -> String {
 fn duty(backend: &Value) -> Cell {
     let duty = text(&backend["duty"]);
     match backend["down"] == true {
-        true => Cell::toned("down (file)", Tone::Warn),
-        false if duty == "up" => Cell::toned("up", Tone::Good),
-        false => Cell::toned(&duty, Tone::Warn),
+        true => Cell::toned("down (file)", CellTone::Warn),
+        false if duty == "up" => Cell::toned("up", CellTone::Good),
+        false => Cell::toned(&duty, CellTone::Warn),
     }
 }
 
 fn health(backend: &Value) -> Cell {
     let health = text(&backend["health"]);
     match &*health {
-        "up" => Cell::toned("up", Tone::Good),
-        "trial" => Cell::toned("trial", Tone::Warn),
-        _ if backend["out_for_ms"].is_null() => Cell::toned(&health, Tone::Bad),
-        _ => Cell::toned(&format!("{health} for {}", age(&backend["out_for_ms"])), Tone::Bad),
+        "up" => Cell::toned("up", CellTone::Good),
+        "trial" => Cell::toned("trial", CellTone::Warn),
+        _ if backend["out_for_ms"].is_null() => Cell::toned(&health, CellTone::Bad),
+        _ => Cell::toned(&format!("{health} for {}", age(&backend["out_for_ms"])), CellTone::Bad),
     }
 }
 
 fn last_check(check: &Value) -> Cell {
     match (check["passed"].as_bool(), check["failure"].as_str()) {
-        (Some(true), _) => Cell::toned("passed", Tone::Good),
-        (_, Some(failure)) => Cell::toned(&clean(failure), Tone::Bad),
+        (Some(true), _) => Cell::toned("passed", CellTone::Good),
+        (_, Some(failure)) => Cell::toned(&clean(failure), CellTone::Bad),
         _ => Cell::from("-".to_owned()),
     }
 }
@@ -190,7 +190,7 @@ pub(super) fn reloaded(changes: &Value) -> String {
 
 /// The meaning of a text, which decides its colour.
 #[derive(Debug, Clone, Copy)]
-enum Tone {
+enum CellTone {
     Plain,
     Strong,
     /// The head of a column.
@@ -200,7 +200,7 @@ enum Tone {
     Bad,
 }
 
-impl Tone {
+impl CellTone {
     /// The text in its colour, which is one of the eight that every terminal has.
     fn paint(self, text: &str) -> String {
         let code = match self {
@@ -225,19 +225,19 @@ pub(super) fn plain(text: &str) -> String {
 #[derive(Debug, Clone)]
 struct Cell {
     text: String,
-    tone: Tone,
+    tone: CellTone,
     /// Whether the text stands at the right of its column.
     is_number: bool,
 }
 
 impl From<String> for Cell {
     fn from(text: String) -> Self {
-        Self { text, tone: Tone::Plain, is_number: false }
+        Self { text, tone: CellTone::Plain, is_number: false }
     }
 }
 
 impl Cell {
-    fn toned(text: &str, tone: Tone) -> Self {
+    fn toned(text: &str, tone: CellTone) -> Self {
         Self { tone, ..Self::from(text.to_owned()) }
     }
 
@@ -260,7 +260,7 @@ fn table(head: &[&str], rows: impl Iterator<Item = Vec<Cell>>) -> String {
     let rows: Vec<Vec<Cell>> = rows.collect();
     let heads = head.iter().enumerate().map(|(column, name)| {
         let is_number = rows.first().and_then(|row| row.get(column)).is_some_and(|cell| cell.is_number);
-        Cell { is_number, ..Cell::toned(name, Tone::Head) }
+        Cell { is_number, ..Cell::toned(name, CellTone::Head) }
     });
     let rows: Vec<Vec<Cell>> = [heads.collect()].into_iter().chain(rows.iter().cloned()).collect();
     let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(Cell::width).max();

@@ -15,12 +15,12 @@ use tokio::{
 
 use super::{
     BenchOptions, Load,
-    connection::{self, Connection},
-    desk::{Phase, SharedDesk},
+    connection::{self, BenchConnection},
     message::Message,
     opening::{OpenError, Opened, Opener},
     pacer::Pacer,
     schedule::Schedule,
+    workspace::{Phase, SharedWorkspace},
 };
 
 /// How long the last answers and Closes may take after the end.
@@ -35,7 +35,7 @@ const TASKS_PER_ASKING: u32 = 256;
 
 /// An order of the main thread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Order {
+pub(super) enum ThreadOrder {
     Open,
     Run { start: Instant, end: Instant },
     End,
@@ -43,7 +43,7 @@ pub(super) enum Order {
 
 /// A thread of the load.
 #[derive(Clone)]
-pub(super) struct Worker {
+pub(super) struct LoadThread {
     /// The number of this thread, and the number of all threads.
     pub(super) of_threads: (u64, u64),
     /// How many of the run's connections this thread has.
@@ -51,13 +51,13 @@ pub(super) struct Worker {
     pub(super) options: Arc<BenchOptions>,
     pub(super) opener: Opener,
     pub(super) message: Option<Arc<Message>>,
-    pub(super) desk: SharedDesk,
-    pub(super) orders: watch::Receiver<Order>,
+    pub(super) workspace: SharedWorkspace,
+    pub(super) orders: watch::Receiver<ThreadOrder>,
     /// Gets one message when all connections are open or have failed. Dropped when everything is over.
     pub(super) ready: mpsc::UnboundedSender<()>,
 }
 
-impl Worker {
+impl LoadThread {
     /// Runs until the order to end, and then until all connections have ended or [`END_WITHIN`] is over.
     ///
     /// # Errors
@@ -67,33 +67,33 @@ impl Worker {
         runtime.block_on(async {
             match self.options.load {
                 Load::Handshakes => self.shake_hands().await,
-                Load::Idle | Load::Saturate { .. } | Load::Rate(_) => self.exchange().await?,
+                Load::Idle | Load::Saturate { .. } | Load::Rate(_) => self.run_messages().await?,
             }
             Ok(())
         })
     }
 
     /// Opens connections, with or without messages on them.
-    async fn exchange(mut self) -> io::Result<()> {
+    async fn run_messages(mut self) -> io::Result<()> {
         let mut connections = self.open_all().await;
         // The main thread waits for this message as long as it lives.
         let _ = self.ready.send(());
         let schedule = match self.run_order().await {
-            Order::Run { start, end } => self.begin(start, end),
-            Order::Open | Order::End => None,
+            ThreadOrder::Run { start, end } => self.begin(start, end),
+            ThreadOrder::Open | ThreadOrder::End => None,
         };
         match schedule {
             Some(schedule) => self.pace(schedule).await?,
             None => self.end_order().await,
         }
         let owed = schedule.map(|schedule| schedule.until(Instant::now()));
-        self.desk.lock().begin(Phase::End(owed));
+        self.workspace.lock().begin(Phase::End(owed));
         let _ = timeout(END_WITHIN, async { while connections.join_next().await.is_some() {} }).await;
-        let mut desk = self.desk.lock();
-        desk.tally.silent = desk.open;
+        let mut workspace = self.workspace.lock();
+        workspace.tally.silent = workspace.open;
         if let Some(schedule) = owed {
-            let due: u64 = (0..desk.tally.opened).map(|place| schedule.due(place, Instant::now())).sum();
-            desk.tally.unsent = due.saturating_sub(desk.tally.sent);
+            let due: u64 = (0..workspace.tally.opened).map(|place| schedule.due(place, Instant::now())).sum();
+            workspace.tally.unsent = due.saturating_sub(workspace.tally.sent);
         }
         Ok(())
     }
@@ -111,36 +111,37 @@ impl Worker {
             }
             let opened = tokio::select! {
                 opened = opening.join_next() => opened,
-                _ = self.orders.wait_for(|order| *order == Order::End) => None,
+                _ = self.orders.wait_for(|order| *order == ThreadOrder::End) => None,
             };
             match opened {
                 None => return connections,
                 Some(Ok(Ok(opened))) => {
-                    let connection = Connection::new(opened, self.message.clone(), self.of_threads, &self.desk);
-                    connections.spawn(connection.run(self.desk.clone()));
+                    let connection =
+                        BenchConnection::new(opened, self.message.clone(), self.of_threads, &self.workspace);
+                    connections.spawn(connection.run(self.workspace.clone()));
                 }
-                Some(Ok(Err(error))) => self.desk.lock().tally.fail(error.to_string()),
-                Some(Err(error)) => self.desk.lock().tally.fail(error.to_string()),
+                Some(Ok(Err(error))) => self.workspace.lock().tally.fail(error.to_string()),
+                Some(Err(error)) => self.workspace.lock().tally.fail(error.to_string()),
             }
         }
     }
 
     /// Starts the load on the connections. Returns the schedule, if there is one.
     fn begin(&self, start: Instant, end: Instant) -> Option<Schedule> {
-        let mut desk = self.desk.lock();
+        let mut workspace = self.workspace.lock();
         match self.options.load {
             Load::Saturate { depth } => {
-                desk.begin(Phase::Saturate(depth));
+                workspace.begin(Phase::Saturate(depth));
                 None
             }
-            Load::Rate(rate) if desk.tally.opened > 0 => {
-                let connections = desk.tally.opened;
+            Load::Rate(rate) if workspace.tally.opened > 0 => {
+                let connections = workspace.tally.opened;
                 // The threads take turns as the connections of a thread do.
                 let (thread, threads) = self.of_threads;
                 let shift = thread as f64 / (threads * connections) as f64 / rate;
                 let start = start + Duration::try_from_secs_f64(shift).unwrap_or_default();
                 let schedule = Schedule::new(start, end, rate, connections);
-                desk.begin(Phase::Follow(schedule));
+                workspace.begin(Phase::Follow(schedule));
                 Some(schedule)
             }
             Load::Rate(_) | Load::Idle | Load::Handshakes => None,
@@ -152,20 +153,20 @@ impl Worker {
         let pacer = Pacer::new()?;
         let mut next = 0;
         loop {
-            let (_, moment) = schedule.turn(next);
+            let (_, moment) = schedule.place_and_moment(next);
             tokio::select! {
                 biased;
-                _ = self.orders.wait_for(|order| *order == Order::End) => return Ok(()),
+                _ = self.orders.wait_for(|order| *order == ThreadOrder::End) => return Ok(()),
                 waited = pacer.until(moment) => waited?,
             }
             let now = Instant::now();
-            let mut desk = self.desk.lock();
+            let mut workspace = self.workspace.lock();
             loop {
-                let (place, moment) = schedule.turn(next);
+                let (place, moment) = schedule.place_and_moment(next);
                 if moment > now {
                     break;
                 }
-                desk.wake(place);
+                workspace.wake(place);
                 next += 1;
             }
         }
@@ -174,51 +175,51 @@ impl Worker {
     /// Runs one loop of connect, upgrade and close for each connection, from the order to run until the order to end.
     async fn shake_hands(mut self) {
         let _ = self.ready.send(());
-        if self.run_order().await == Order::End {
+        if self.run_order().await == ThreadOrder::End {
             return;
         }
         let mut loops = JoinSet::new();
         for _ in 0..self.connections {
-            let (opener, desk) = (self.opener.clone(), self.desk.clone());
+            let (opener, workspace) = (self.opener.clone(), self.workspace.clone());
             loops.spawn(async move {
-                while desk.lock().phase == Phase::Hold {
-                    shake_hands_once(&opener, &desk).await;
+                while workspace.lock().phase == Phase::Hold {
+                    shake_hands_once(&opener, &workspace).await;
                 }
             });
         }
         self.end_order().await;
-        self.desk.lock().begin(Phase::End(None));
+        self.workspace.lock().begin(Phase::End(None));
         let _ = timeout(END_WITHIN * 3, async { while loops.join_next().await.is_some() {} }).await;
-        self.desk.lock().tally.silent = loops.len() as u64;
+        self.workspace.lock().tally.silent = loops.len() as u64;
     }
 
-    async fn run_order(&mut self) -> Order {
+    async fn run_order(&mut self) -> ThreadOrder {
         // Without a main thread, there is nothing more to do.
-        self.orders.wait_for(|order| *order != Order::Open).await.map_or(Order::End, |order| *order)
+        self.orders.wait_for(|order| *order != ThreadOrder::Open).await.map_or(ThreadOrder::End, |order| *order)
     }
 
     async fn end_order(&mut self) {
-        let _ = self.orders.wait_for(|order| *order == Order::End).await;
+        let _ = self.orders.wait_for(|order| *order == ThreadOrder::End).await;
     }
 }
 
 /// Connects, upgrades and closes. The time that counts is the time until the WebSocket is open.
-async fn shake_hands_once(opener: &Opener, desk: &SharedDesk) {
+async fn shake_hands_once(opener: &Opener, workspace: &SharedWorkspace) {
     let begun = Instant::now();
     match opener.open().await {
         Ok(opened) => {
             {
-                let mut desk = desk.lock();
-                desk.tally.opened += 1;
-                desk.tally.sent += 1;
-                desk.tally.finish(begun.elapsed());
+                let mut workspace = workspace.lock();
+                workspace.tally.opened += 1;
+                workspace.tally.sent += 1;
+                workspace.tally.finish(begun.elapsed());
             }
             if let Some(code) = connection::close(opened, END_WITHIN).await {
-                desk.lock().tally.close(code);
+                workspace.lock().tally.close(code);
             }
         }
         Err(error) => {
-            desk.lock().tally.fail(error.to_string());
+            workspace.lock().tally.fail(error.to_string());
             sleep(RETRY_AFTER).await;
         }
     }

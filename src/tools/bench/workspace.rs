@@ -8,20 +8,20 @@ use std::{
     task::Waker,
 };
 
-use super::{schedule::Schedule, tally::Tally};
+use super::{schedule::Schedule, tally::BenchTally};
 
 /// The most bytes of one read.
 const SCRATCH: usize = 256 * 1024;
 
-/// A handle to a thread's [`Desk`].
+/// A handle to a thread's [`Workspace`].
 #[derive(Clone)]
-pub(super) struct SharedDesk(Arc<Mutex<Desk>>);
+pub(super) struct SharedWorkspace(Arc<Mutex<Workspace>>);
 
 /// The buffers, figures and orders of a thread.
-pub(super) struct Desk {
+pub(super) struct Workspace {
     pub(super) input: Box<[u8]>,
     pub(super) output: Vec<u8>,
-    pub(super) tally: Tally,
+    pub(super) tally: BenchTally,
     pub(super) phase: Phase,
     /// How many WebSockets have neither ended nor been given up.
     pub(super) open: u64,
@@ -42,9 +42,9 @@ pub(super) enum Phase {
     End(Option<Schedule>),
 }
 
-impl SharedDesk {
-    pub(super) fn new(tally: Tally) -> Self {
-        Self(Arc::new(Mutex::new(Desk {
+impl SharedWorkspace {
+    pub(super) fn new(tally: BenchTally) -> Self {
+        Self(Arc::new(Mutex::new(Workspace {
             input: vec![0; SCRATCH].into(),
             output: Vec::new(),
             tally,
@@ -54,13 +54,13 @@ impl SharedDesk {
         })))
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, Desk> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Workspace> {
         // The figures are sums, so they can be read even after a panic of another connection.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Desk {
+impl Workspace {
     /// Gives a connection its place, counted from 0.
     pub(super) fn enter(&mut self) -> u64 {
         self.wakers.push(None);
