@@ -9,7 +9,7 @@ use std::{
     path::PathBuf,
 };
 
-use super::{foreign::NO_TLS_TO_BACKENDS, refusal::Refusal};
+use super::{bad_value::BadValue, foreign::NO_TLS_TO_BACKENDS};
 
 /// An IP address and a port to listen on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,7 +17,7 @@ pub(super) struct Bind(pub(super) SocketAddr);
 
 /// Where the admin interface listens: an address as in [`Bind`], or `unix:` and a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum AdminBind {
+pub(super) enum AdminAddress {
     Tcp(SocketAddr),
     Unix(PathBuf),
 }
@@ -31,16 +31,16 @@ impl Bind {
     pub(super) const PATTERN: &str = r":[0-9]+$|\$\{";
     pub(super) const EXAMPLE: &str = "0.0.0.0:8080";
 
-    pub(super) fn parse(text: &str) -> Result<Self, Refusal> {
+    pub(super) fn parse(text: &str) -> Result<Self, BadValue> {
         Self::parse_from(text, Ipv4Addr::UNSPECIFIED)
     }
 
     /// `everywhere` is the address that the advice names for a bare port.
-    fn parse_from(text: &str, everywhere: Ipv4Addr) -> Result<Self, Refusal> {
+    fn parse_from(text: &str, everywhere: Ipv4Addr) -> Result<Self, BadValue> {
         match text.parse() {
             Ok(address) => Ok(Self(address)),
             Err(_) => {
-                Err(Refusal::new(format!("`{text}` is not an address to listen on"), bind_advice(text, everywhere)))
+                Err(BadValue::new(format!("`{text}` is not an address to listen on"), bind_advice(text, everywhere)))
             }
         }
     }
@@ -131,29 +131,29 @@ impl fmt::Display for Bind {
     }
 }
 
-impl AdminBind {
+impl AdminAddress {
     pub(super) const KIND: &str = "an address to listen on, or unix:/path";
     pub(super) const PATTERN: &str = r"^unix:.|:[0-9]+$|\$\{";
     pub(super) const EXAMPLE: &str = "127.0.0.1:9900";
     /// The size of `sun_path` (unix(7)) without the zero byte at its end.
     const LONGEST_PATH: usize = 107;
 
-    pub(super) fn parse(text: &str) -> Result<Self, Refusal> {
+    pub(super) fn parse(text: &str) -> Result<Self, BadValue> {
         match text.strip_prefix("unix:") {
             None if text.starts_with('/') => {
-                Err(Refusal::new(format!("`{text}` is not an address to listen on"), format!("write unix:{text}")))
+                Err(BadValue::new(format!("`{text}` is not an address to listen on"), format!("write unix:{text}")))
             }
             None => Bind::parse_from(text, Ipv4Addr::LOCALHOST).map(|Bind(address)| Self::Tcp(address)),
-            Some("") => Err(Refusal::new("`unix:` names no socket".into(), "write unix:/run/longwire/admin.sock")),
+            Some("") => Err(BadValue::new("`unix:` names no socket".into(), "write unix:/run/longwire/admin.sock")),
             Some(path) if path.len() > Self::LONGEST_PATH => {
-                Err(Refusal::new(format!("`{path}` is too long for a socket"), "at most 107 bytes"))
+                Err(BadValue::new(format!("`{path}` is too long for a socket"), "at most 107 bytes"))
             }
             Some(path) => Ok(Self::Unix(path.into())),
         }
     }
 }
 
-impl fmt::Display for AdminBind {
+impl fmt::Display for AdminAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(address) => address.fmt(f),
@@ -167,11 +167,11 @@ impl BackendAddress {
     pub(super) const PATTERN: &str = r":[0-9]+$|\$\{";
     pub(super) const EXAMPLE: &str = "127.0.0.1:3000";
 
-    pub(super) fn parse(text: &str) -> Result<Self, Refusal> {
+    pub(super) fn parse(text: &str) -> Result<Self, BadValue> {
         if let Some((scheme, rest)) = text.split_once("://") {
             return Err(url_instead_of_backend(text, scheme, rest));
         }
-        let refused = |help: String| Refusal::new(format!("`{text}` is not a backend's host:port"), help);
+        let refused = |help: String| BadValue::new(format!("`{text}` is not a backend's host:port"), help);
         if text.starts_with('/') && !text.starts_with("//") || text.starts_with("unix:") || text.starts_with("unix/") {
             return Err(unix_instead_of_backend(text));
         }
@@ -215,12 +215,12 @@ impl BackendAddress {
     }
 }
 
-fn url_instead_of_backend(text: &str, scheme: &str, rest: &str) -> Refusal {
+fn url_instead_of_backend(text: &str, scheme: &str, rest: &str) -> BadValue {
     let is_url = format!("`{text}` is a URL, not a backend's address");
     let place = rest.split(['/', '?', '#']).next().unwrap_or_default();
     let (_, place) = place.rsplit_once('@').unwrap_or(("", place));
     match &*scheme.to_ascii_lowercase() {
-        "https" | "wss" | "tls" | "ssl" => Refusal::new(is_url, NO_TLS_TO_BACKENDS),
+        "https" | "wss" | "tls" | "ssl" => BadValue::new(is_url, NO_TLS_TO_BACKENDS),
         "unix" | "fd" => unix_instead_of_backend(text),
         _ if place.starts_with("unix") => unix_instead_of_backend(text),
         "http" | "ws" | "tcp" => {
@@ -232,20 +232,20 @@ fn url_instead_of_backend(text: &str, scheme: &str, rest: &str) -> Refusal {
             let has_path = rest.split_once('/').is_some_and(|(_, path)| !path.is_empty());
             let and = if has_path { "; the path goes through as the client sent it" } else { "" };
             match meant {
-                Some(address) => Refusal::new(is_url, format!("write {address}, without {scheme}://{and}")),
-                None => Refusal::new(is_url, "write host:port, such as 127.0.0.1:3000 or \"[::1]:3000\""),
+                Some(address) => BadValue::new(is_url, format!("write {address}, without {scheme}://{and}")),
+                None => BadValue::new(is_url, "write host:port, such as 127.0.0.1:3000 or \"[::1]:3000\""),
             }
         }
         _ => {
             let help = "longwire speaks HTTP/1.1 and WebSocket to backends: write the host:port where one does";
-            Refusal::new(is_url, help)
+            BadValue::new(is_url, help)
         }
     }
 }
 
-fn unix_instead_of_backend(text: &str) -> Refusal {
+fn unix_instead_of_backend(text: &str) -> BadValue {
     let help = "backends are reached by TCP only: let it listen on 127.0.0.1:3000, say, and write that";
-    Refusal::new(format!("`{text}` is a Unix socket, not a backend's host:port"), help)
+    BadValue::new(format!("`{text}` is a Unix socket, not a backend's host:port"), help)
 }
 
 impl fmt::Display for BackendAddress {
@@ -260,9 +260,9 @@ mod tests {
     use super::*;
 
     /// The advice of `parse` for `text`, which it must refuse.
-    fn advice<T: fmt::Debug>(parse: fn(&str) -> Result<T, Refusal>, text: &str) -> String {
-        let refusal = parse(text).unwrap_err();
-        refusal.help.unwrap_or_default()
+    fn advice<T: fmt::Debug>(parse: fn(&str) -> Result<T, BadValue>, text: &str) -> String {
+        let bad = parse(text).unwrap_err();
+        bad.help.unwrap_or_default()
     }
 
     #[test]
@@ -320,9 +320,9 @@ mod tests {
             assert!(advice(BackendAddress::parse, text).contains("by TCP only"), "{text}");
         }
         assert!(advice(Bind::parse, "unix:/run/l.sock").contains("by TCP only"));
-        assert_eq!(advice(AdminBind::parse, "/run/l.sock"), "write unix:/run/l.sock");
+        assert_eq!(advice(AdminAddress::parse, "/run/l.sock"), "write unix:/run/l.sock");
         // An address beyond loopback would be refused, because it needs a token.
-        assert_eq!(advice(AdminBind::parse, ":9900"), "write 127.0.0.1:9900");
+        assert_eq!(advice(AdminAddress::parse, ":9900"), "write 127.0.0.1:9900");
     }
 
     #[test]

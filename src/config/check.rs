@@ -8,7 +8,7 @@ use serde_yaml::Value as Scalar;
 
 use super::{
     diagnostics::{Diagnostic, nearest},
-    document::{At, Entry, Node, Value},
+    document::{At, Entry, Node, YamlValue},
     foreign, values,
 };
 
@@ -63,18 +63,18 @@ impl<'s> Checker<'s> {
         let schema = alternative(schema, node);
         let shape = self.shape(schema);
         match (&node.value, &shape) {
-            (Value::Map(entries), Shape::Keys { known, required }) => self.keys(node, entries, known, required, at),
-            (Value::Map(entries), Shape::Named(item)) => self.named(entries, item, at),
-            (Value::List(items), Shape::List(item)) => {
+            (YamlValue::Map(entries), Shape::Keys { known, required }) => self.keys(node, entries, known, required, at),
+            (YamlValue::Map(entries), Shape::Named(item)) => self.named(entries, item, at),
+            (YamlValue::List(items), Shape::List(item)) => {
                 let item_name = format!("an item of `{name}`");
                 let items = items.iter().enumerate();
                 Scalar::Sequence(items.map(|(i, node)| self.value(node, &item_name, item, &at.index(i))).collect())
             }
             // A key with nothing below it counts as absent: everything below it is probably commented out.
-            (Value::Scalar(Scalar::Null), Shape::Keys { .. } | Shape::Named(_) | Shape::List(_)) => {
+            (YamlValue::Scalar(Scalar::Null), Shape::Keys { .. } | Shape::Named(_) | Shape::List(_)) => {
                 self.stand_in(schema)
             }
-            (Value::Scalar(scalar), _) => match read(scalar, &shape) {
+            (YamlValue::Scalar(scalar), _) => match read(scalar, &shape) {
                 Ok(value) => value,
                 Err((message, help)) => {
                     let message = message.unwrap_or_else(|| mismatch(name, &shape, node));
@@ -83,11 +83,11 @@ impl<'s> Checker<'s> {
                     self.refuse(diagnostic, schema, at)
                 }
             },
-            (Value::Refused, _) => {
+            (YamlValue::Refused, _) => {
                 self.replaced.push(at.clone());
                 self.stand_in(schema)
             }
-            (Value::List(_) | Value::Map(_), _) => {
+            (YamlValue::List(_) | YamlValue::Map(_), _) => {
                 let mut diagnostic = Diagnostic::error(node.head(), mismatch(name, &shape, node));
                 diagnostic.help = instead_of_several(name, &shape, &node.value);
                 self.refuse(diagnostic, schema, at)
@@ -263,7 +263,7 @@ impl<'s> Checker<'s> {
 /// The branch of an `anyOf` that `node` chooses. An `anyOf` here offers a scalar first, then a mapping.
 fn alternative<'s>(schema: &'s Json, node: &Node) -> &'s Json {
     match (schema.get("anyOf").and_then(Json::as_array).map(Vec::as_slice), &node.value) {
-        (Some([_, mapping]), Value::Map(_)) => mapping,
+        (Some([_, mapping]), YamlValue::Map(_)) => mapping,
         (Some([scalar, ..]), _) => scalar,
         (_, _) => schema,
     }
@@ -295,7 +295,7 @@ fn read(scalar: &Scalar, shape: &Shape<'_>) -> Result<Scalar, Unfit> {
     match (shape, scalar) {
         (Shape::Kind(kind), _) => match values::check(kind, &text) {
             Ok(()) => Ok(text.into()),
-            Err(refusal) => Err((Some(refusal.message), refusal.help)),
+            Err(bad) => Err((Some(bad.message), bad.help)),
         },
         (Shape::Words(words), _) if words.contains(&text.as_str()) => Ok(text.into()),
         (Shape::Words(words), _) => Err((Some(format!("`{text}` is not known here")), Some(meant(&text, words)))),
@@ -323,9 +323,9 @@ fn read(scalar: &Scalar, shape: &Shape<'_>) -> Result<Scalar, Unfit> {
 }
 
 /// Advice where one value is wanted but several were given, or the other way round.
-fn instead_of_several(name: &str, shape: &Shape<'_>, value: &Value) -> Option<String> {
+fn instead_of_several(name: &str, shape: &Shape<'_>, value: &YamlValue) -> Option<String> {
     match (shape, value) {
-        (Shape::Named(_), Value::List(_)) => Some("each has its name as a key: { app: …, spare: … }".into()),
+        (Shape::Named(_), YamlValue::List(_)) => Some("each has its name as a key: { app: …, spare: … }".into()),
         (Shape::List(_), _) => Some("a list: write `- ` before each item".into()),
         (Shape::Keys { known, .. }, _) => Some(keys_or_servers(known)),
         _ => foreign::several(name).map(str::to_owned),
@@ -371,12 +371,12 @@ fn mismatch(name: &str, shape: &Shape<'_>, node: &Node) -> String {
         Shape::Flag => "true or false",
     };
     let got = match &node.value {
-        Value::Scalar(Scalar::Null) => "nothing",
-        Value::Scalar(Scalar::Bool(_)) => "true or false",
-        Value::Scalar(Scalar::Number(_)) => "a number",
-        Value::Scalar(_) | Value::Refused => "text",
-        Value::List(_) => "a list",
-        Value::Map(_) => "keys with values",
+        YamlValue::Scalar(Scalar::Null) => "nothing",
+        YamlValue::Scalar(Scalar::Bool(_)) => "true or false",
+        YamlValue::Scalar(Scalar::Number(_)) => "a number",
+        YamlValue::Scalar(_) | YamlValue::Refused => "text",
+        YamlValue::List(_) => "a list",
+        YamlValue::Map(_) => "keys with values",
     };
     let name = if name.contains(' ') { name.to_owned() } else { format!("`{name}`") };
     format!("{name} takes {wanted}, not {got}")

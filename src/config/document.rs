@@ -24,11 +24,11 @@ const MAX_DEPTH: usize = 16;
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Node {
     pub(super) span: Range<usize>,
-    pub(super) value: Value,
+    pub(super) value: YamlValue,
 }
 
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Value {
+pub(super) enum YamlValue {
     /// Null, a bool, a number or a string.
     Scalar(Scalar),
     List(Vec<Node>),
@@ -47,10 +47,10 @@ pub(super) struct Entry {
 
 /// The path from the root to a value, e.g. `upstreams.chat.backends[0].address`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
-pub(super) struct At(Vec<Step>);
+pub(super) struct At(Vec<PathStep>);
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum Step {
+enum PathStep {
     Key(String),
     Index(usize),
 }
@@ -83,17 +83,18 @@ impl Node {
         let mut span = self.head();
         for step in &at.0 {
             let (next, head) = match (&node.value, step) {
-                (Value::Map(entries), Step::Key(key)) => match entries.iter().find(|entry| entry.key == *key) {
+                (YamlValue::Map(entries), PathStep::Key(key)) => match entries.iter().find(|entry| entry.key == *key) {
                     Some(entry) => (&entry.node, entry.key_span.clone()),
                     None => return span,
                 },
-                (Value::List(items), Step::Index(index)) => match items.get(*index) {
+                (YamlValue::List(items), PathStep::Index(index)) => match items.get(*index) {
                     Some(item) => (item, item.head()),
                     None => return span,
                 },
                 _ => return span,
             };
-            span = if matches!(next.value, Value::Scalar(_) | Value::Refused) { next.span.clone() } else { head };
+            span =
+                if matches!(next.value, YamlValue::Scalar(_) | YamlValue::Refused) { next.span.clone() } else { head };
             node = next;
         }
         span
@@ -102,8 +103,8 @@ impl Node {
     /// Whether something stands at `at`.
     pub(super) fn has(&self, at: &At) -> bool {
         let found = at.0.iter().try_fold(self, |node, step| match (&node.value, step) {
-            (Value::Map(entries), Step::Key(key)) => entries.iter().find(|e| e.key == *key).map(|e| &e.node),
-            (Value::List(items), Step::Index(index)) => items.get(*index),
+            (YamlValue::Map(entries), PathStep::Key(key)) => entries.iter().find(|e| e.key == *key).map(|e| &e.node),
+            (YamlValue::List(items), PathStep::Index(index)) => items.get(*index),
             _ => None,
         });
         found.is_some()
@@ -112,20 +113,22 @@ impl Node {
     /// The first word of the value.
     pub(super) fn head(&self) -> Range<usize> {
         match &self.value {
-            Value::Scalar(_) | Value::Refused => self.span.clone(),
-            Value::List(items) => items.first().map_or_else(|| self.span.clone(), Self::head),
-            Value::Map(entries) => entries.first().map_or_else(|| self.span.clone(), |entry| entry.key_span.clone()),
+            YamlValue::Scalar(_) | YamlValue::Refused => self.span.clone(),
+            YamlValue::List(items) => items.first().map_or_else(|| self.span.clone(), Self::head),
+            YamlValue::Map(entries) => {
+                entries.first().map_or_else(|| self.span.clone(), |entry| entry.key_span.clone())
+            }
         }
     }
 }
 
 impl At {
     pub(super) fn key(&self, key: &str) -> Self {
-        self.then(Step::Key(key.to_owned()))
+        self.then(PathStep::Key(key.to_owned()))
     }
 
     pub(super) fn index(&self, index: usize) -> Self {
-        self.then(Step::Index(index))
+        self.then(PathStep::Index(index))
     }
 
     /// Whether the path is that of the whole file.
@@ -135,7 +138,7 @@ impl At {
 
     /// Whether the path ends at an item of a list.
     pub(super) fn is_item(&self) -> bool {
-        matches!(self.0.last(), Some(Step::Index(_)))
+        matches!(self.0.last(), Some(PathStep::Index(_)))
     }
 
     /// Whether one of the two paths lies within the other.
@@ -143,7 +146,7 @@ impl At {
         self.0.iter().zip(&other.0).all(|(mine, others)| mine == others)
     }
 
-    fn then(&self, step: Step) -> Self {
+    fn then(&self, step: PathStep) -> Self {
         Self(self.0.iter().cloned().chain([step]).collect())
     }
 }
@@ -152,9 +155,9 @@ impl fmt::Display for At {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (position, step) in self.0.iter().enumerate() {
             match step {
-                Step::Key(key) if position == 0 => write!(f, "{key}")?,
-                Step::Key(key) => write!(f, ".{key}")?,
-                Step::Index(index) => write!(f, "[{index}]")?,
+                PathStep::Key(key) if position == 0 => write!(f, "{key}")?,
+                PathStep::Key(key) => write!(f, ".{key}")?,
+                PathStep::Index(index) => write!(f, "[{index}]")?,
             }
         }
         Ok(())
@@ -193,7 +196,7 @@ impl<'t> Reader<'t, '_> {
             }
         }
         match root {
-            Some(Node { value: Value::Scalar(Scalar::Null), .. }) | None => {
+            Some(Node { value: YamlValue::Scalar(Scalar::Null), .. }) | None => {
                 self.stop(Diagnostic::of_file("the file is empty").help("`longwire schema` names every key"))
             }
             root => Ok(root),
@@ -210,40 +213,40 @@ impl<'t> Reader<'t, '_> {
             Event::MappingStart(_, tag) => (tag, self.map(depth)?),
             Event::Alias(_) => {
                 let help = "write the value out; a route's `keepalive` names only what differs";
-                self.note(Diagnostic::error(span.clone(), "YAML aliases (`*name`) are not read").help(help));
-                (None, Value::Refused)
+                self.report(Diagnostic::error(span.clone(), "YAML aliases (`*name`) are not read").help(help));
+                (None, YamlValue::Refused)
             }
             // The parser sends no other event where a value must stand.
             _ => return self.stop(Diagnostic::error(span, "expected a value")),
         };
         if tag.is_some() {
             let at = span.start..span.start;
-            self.note(Diagnostic::error(at, "YAML tags (`!name`) are not read").help("write the value without it"));
-            return Ok(Node { span, value: Value::Refused });
+            self.report(Diagnostic::error(at, "YAML tags (`!name`) are not read").help("write the value without it"));
+            return Ok(Node { span, value: YamlValue::Refused });
         }
         Ok(Node { span, value })
     }
 
-    fn list(&mut self, depth: usize) -> Result<Value, Stop> {
+    fn list(&mut self, depth: usize) -> Result<YamlValue, Stop> {
         let mut items = Vec::new();
         loop {
             match self.next()? {
-                (Event::SequenceEnd, _) => return Ok(Value::List(items)),
+                (Event::SequenceEnd, _) => return Ok(YamlValue::List(items)),
                 (event, span) => items.push(self.node(event, span, depth + 1)?),
             }
         }
     }
 
-    fn map(&mut self, depth: usize) -> Result<Value, Stop> {
+    fn map(&mut self, depth: usize) -> Result<YamlValue, Stop> {
         let mut entries: Vec<Entry> = Vec::new();
         let mut first: HashMap<String, usize> = HashMap::new();
         loop {
             let key = match self.next()? {
-                (Event::MappingEnd, _) => return Ok(Value::Map(entries)),
+                (Event::MappingEnd, _) => return Ok(YamlValue::Map(entries)),
                 (Event::Scalar(text, _, _, None), span) if !text.is_empty() => Some((text.into_owned(), span)),
                 (event, span) => {
                     self.node(event, span.clone(), depth + 1)?;
-                    self.note(Diagnostic::error(span, "a key must be a plain word"));
+                    self.report(Diagnostic::error(span, "a key must be a plain word"));
                     None
                 }
             };
@@ -258,7 +261,7 @@ impl<'t> Reader<'t, '_> {
             if let Some(start) = first.get(&key) {
                 let line = self.newlines.partition_point(|newline| newline < start) + 1;
                 let help = format!("it is set on line {line} already; keep one of the two");
-                self.note(Diagnostic::error(key_span, format!("duplicate key `{key}`")).help(help));
+                self.report(Diagnostic::error(key_span, format!("duplicate key `{key}`")).help(help));
             } else {
                 first.insert(key.clone(), key_span.start);
                 entries.push(Entry { key, key_span, node });
@@ -266,18 +269,18 @@ impl<'t> Reader<'t, '_> {
         }
     }
 
-    fn scalar(&mut self, text: &str, style: ScalarStyle, span: &Range<usize>) -> Value {
+    fn scalar(&mut self, text: &str, style: ScalarStyle, span: &Range<usize>) -> YamlValue {
         match environment::expand(text, self.env) {
-            Ok(text) if style == ScalarStyle::Plain => Value::Scalar(plain(&text)),
-            Ok(text) => Value::Scalar(Scalar::String(text)),
+            Ok(text) if style == ScalarStyle::Plain => YamlValue::Scalar(plain(&text)),
+            Ok(text) => YamlValue::Scalar(Scalar::String(text)),
             Err(refused) => {
                 let within = &self.text[span.clone()];
                 let span = match within.find(&refused.reference) {
                     Some(start) => span.start + start..span.start + start + refused.reference.len(),
                     None => span.clone(),
                 };
-                self.note(Diagnostic::error(span, refused.message).help(refused.help));
-                Value::Refused
+                self.report(Diagnostic::error(span, refused.message).help(refused.help));
+                YamlValue::Refused
             }
         }
     }
@@ -312,12 +315,12 @@ impl<'t> Reader<'t, '_> {
         self.offsets.get(marker.index()).copied().unwrap_or(self.text.len())
     }
 
-    fn note(&mut self, diagnostic: Diagnostic) {
+    fn report(&mut self, diagnostic: Diagnostic) {
         self.found.push(diagnostic);
     }
 
     fn stop<T>(&mut self, diagnostic: Diagnostic) -> Result<T, Stop> {
-        self.note(diagnostic);
+        self.report(diagnostic);
         Err(Stop)
     }
 }

@@ -9,11 +9,11 @@ use schemars::{JsonSchema, Schema, generate::SchemaSettings, transform::Recursiv
 use serde::{Deserialize, Serialize};
 
 use super::{
-    addresses::{AdminBind, BackendAddress, Bind},
-    sides::PongTimeout,
+    addresses::{AdminAddress, BackendAddress, Bind},
+    sides::TimeoutPerSide,
     statuses::Statuses,
-    tracing::{Collector, Share},
-    values::{Cidr, Duration, Moment, Size, Workers},
+    tracing::{Collector, TraceShare},
+    values::{Cidr, Duration, ShortDuration, Size, Workers},
 };
 
 /// The configuration of longwire.
@@ -25,7 +25,7 @@ pub(super) struct File {
     pub(super) workers: Workers,
     /// How long a worker may wait before it reads its sessions again, so that one wake-up serves many sessions. Saves processor
     /// time where messages are thinly spread, and delays each direction by up to that time. At most 2ms; 0us = off.
-    pub(super) coalesce: Moment,
+    pub(super) coalesce: ShortDuration,
     /// Where longwire accepts connections. At least one.
     pub(super) listeners: Vec<Listener>,
     /// Named groups of backends. At least one.
@@ -278,7 +278,7 @@ pub(super) struct Keepalive {
     pub(super) ping_interval: Duration,
     /// A side that sends no byte for this long after a ping is dead; 0s = no side is ever dead. One duration for both sides, or
     /// one for each. A busy backend often answers no ping, so the default for backends is longer.
-    pub(super) pong_timeout: PongTimeout,
+    pub(super) pong_timeout: TimeoutPerSide,
     /// Which sides longwire pings.
     pub(super) sides: Vec<Side>,
 }
@@ -301,7 +301,7 @@ pub(super) struct KeepaliveOverride {
     pub(super) ping_interval: Option<Duration>,
     /// A side that sends no byte for this long after a ping is dead; 0s = no side is ever dead. One duration for both sides, or
     /// one for each.
-    pub(super) pong_timeout: Option<PongTimeout>,
+    pub(super) pong_timeout: Option<TimeoutPerSide>,
     /// Which sides longwire pings.
     pub(super) sides: Option<Vec<Side>>,
 }
@@ -451,7 +451,7 @@ pub(super) struct Tcp {
 pub(super) struct Admin {
     /// IP address and port, or unix:/path of a socket, relative to the folder of this file. An address beyond loopback needs a
     /// token.
-    pub(super) bind: AdminBind,
+    pub(super) bind: AdminAddress,
     /// File of a token. Every request under /api must then carry that token. Relative to the folder of this file.
     #[serde(default)]
     pub(super) token_file: Option<PathBuf>,
@@ -472,7 +472,7 @@ pub(super) struct Tracing {
     /// The share of traces that is exported, from 0 to 1, of the traces that begin here. A client's `traceparent` decides for
     /// its own trace.
     #[serde(default = "Tracing::default_sample")]
-    pub(super) sample: Share,
+    pub(super) sample: TraceShare,
 }
 
 /// What is logged, and how.
@@ -544,7 +544,7 @@ impl Default for File {
     fn default() -> Self {
         Self {
             workers: Workers(None),
-            coalesce: Moment(std::time::Duration::ZERO),
+            coalesce: ShortDuration(std::time::Duration::ZERO),
             listeners: Vec::new(),
             upstreams: BTreeMap::new(),
             routes: Vec::new(),
@@ -638,8 +638,8 @@ impl Tracing {
         "longwire".into()
     }
 
-    const fn default_sample() -> Share {
-        Share(1.0)
+    const fn default_sample() -> TraceShare {
+        TraceShare(1.0)
     }
 }
 
@@ -648,7 +648,7 @@ impl Default for Keepalive {
         Self {
             // Less than half of 55 s, the shortest common idle limit on a path: one lost ping costs nothing.
             ping_interval: Duration::from_secs(25),
-            pong_timeout: PongTimeout::default(),
+            pong_timeout: TimeoutPerSide::default(),
             sides: vec![Side::Client, Side::Backend],
         }
     }

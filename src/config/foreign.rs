@@ -6,10 +6,10 @@
 /// 2. A key of longwire that tells the section in which these keys mean something.
 /// 3. The key of longwire that they mean; `None` = longwire has no such thing.
 /// 4. What to write.
-type Row = (&'static [&'static str], &'static str, Option<&'static str>, &'static str);
+type ForeignRow = (&'static [&'static str], &'static str, Option<&'static str>, &'static str);
 
 /// The first row that fits is the one used.
-const KEYS: &[Row] = &[
+const KEYS: &[ForeignRow] = &[
     // The file.
     (
         &["listen", "listener", "frontend", "frontends", "entrypoints", "bind", "port", "ports", "http", "https"],

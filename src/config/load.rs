@@ -93,13 +93,13 @@ pub fn from_flags(listen: &[String], to: &[String]) -> Result<Config, FlagsError
     let mut wrong = Vec::new();
     let listeners: Vec<Listener> = listen
         .iter()
-        .map(|text| Bind::parse(&with_host("0.0.0.0", text)).map_err(|refusal| format!("--listen: {refusal}")))
+        .map(|text| Bind::parse(&with_host("0.0.0.0", text)).map_err(|bad| format!("--listen: {bad}")))
         .filter_map(|bind| bind.map_err(|error| wrong.push(error)).ok())
         .map(|bind| Listener { bind, tls: None })
         .collect();
     let backends: Vec<Backend> = to
         .iter()
-        .map(|text| BackendAddress::parse(&with_host("127.0.0.1", text)).map_err(|refusal| format!("--to: {refusal}")))
+        .map(|text| BackendAddress::parse(&with_host("127.0.0.1", text)).map_err(|bad| format!("--to: {bad}")))
         .filter_map(|address| address.map_err(|error| wrong.push(error)).ok())
         .map(Backend::at)
         .collect();

@@ -13,6 +13,7 @@
 //! [`certificates`], `expiry` and `token` read the files that the configuration names.
 
 mod addresses;
+mod bad_value;
 pub mod certificates;
 mod check;
 mod describe;
@@ -24,7 +25,6 @@ mod file;
 mod foreign;
 mod load;
 mod reference;
-mod refusal;
 mod resolve;
 mod sides;
 mod statuses;

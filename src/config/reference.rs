@@ -75,10 +75,10 @@ pub fn explain(key: &str) -> Result<String, UnknownKey> {
 }
 
 /// A key or a section of the file.
-struct Entry<'s> {
+struct ReferenceEntry<'s> {
     /// The path, such as `upstreams.NAME.backends[].weight`; empty for the file itself.
     path: String,
-    kind: Kind<'s>,
+    kind: EntryKind<'s>,
     default: WhenAbsent,
     meaning: String,
 }
@@ -93,7 +93,7 @@ enum WhenAbsent {
     None,
 }
 
-enum Kind<'s> {
+enum EntryKind<'s> {
     /// A section, with keys below it.
     Section,
     /// A choice of words, each with its meaning.
@@ -112,9 +112,9 @@ impl WhenAbsent {
     }
 }
 
-impl Entry<'_> {
+impl ReferenceEntry<'_> {
     fn is_section(&self) -> bool {
-        matches!(self.kind, Kind::Section)
+        matches!(self.kind, EntryKind::Section)
     }
 
     /// Whether `key` is the path of this entry. Names and places in lists are not compared.
@@ -140,18 +140,18 @@ impl Entry<'_> {
         self.path.rsplit_once('.').map_or(&*self.path, |(_, last)| last)
     }
 
-    fn takes(&self) -> String {
+    fn accepted_values(&self) -> String {
         match &self.kind {
-            Kind::Section => "keys with values".into(),
-            Kind::Words(words) => in_a_row(words),
-            Kind::Value(kind) => kind.clone(),
+            EntryKind::Section => "keys with values".into(),
+            EntryKind::Words(words) => in_a_row(words),
+            EntryKind::Value(kind) => kind.clone(),
         }
     }
 
     /// The row of this entry in the table of its section.
     fn row(&self) -> String {
         let mut meaning = self.meaning.clone();
-        if let Kind::Words(words) = &self.kind {
+        if let EntryKind::Words(words) = &self.kind {
             for (word, what) in words {
                 let _ = write!(meaning, "<br>`{word}`: {what}");
             }
@@ -161,7 +161,7 @@ impl Entry<'_> {
             WhenAbsent::Value(value) => format!("`{value}`"),
             WhenAbsent::None => "–".into(),
         };
-        let cells = [format!("`{}`", self.last_word()), self.takes(), default, meaning];
+        let cells = [format!("`{}`", self.last_word()), self.accepted_values(), default, meaning];
         format!("| {} |", cells.map(|cell| cell.replace('|', "\\|")).join(" | "))
     }
 
@@ -175,11 +175,11 @@ impl Entry<'_> {
     fn text(&self, all: &[Self]) -> String {
         let mut text = format!("{}\n", self.path);
         if !self.is_section() {
-            let _ = writeln!(text, "  takes    {}", self.takes().replace('`', ""));
+            let _ = writeln!(text, "  takes    {}", self.accepted_values().replace('`', ""));
             let _ = writeln!(text, "  default  {}", self.default.text().unwrap_or("none"));
         }
         let _ = write!(text, "\n{}", self.meaning);
-        if let Kind::Words(words) = &self.kind {
+        if let EntryKind::Words(words) = &self.kind {
             text.push('\n');
             for (word, what) in words {
                 let _ = write!(text, "\n  {word:<12} {what}");
@@ -196,13 +196,13 @@ impl Entry<'_> {
 }
 
 /// Every entry: the file first, then each key, with a section before the keys below it.
-fn entries(schema: &Json) -> Vec<Entry<'_>> {
+fn entries(schema: &Json) -> Vec<ReferenceEntry<'_>> {
     let mut found = Vec::new();
     visit(schema, schema, String::new(), false, &mut found);
     found
 }
 
-fn visit<'s>(schema: &'s Json, node: &'s Json, path: String, is_required: bool, found: &mut Vec<Entry<'s>>) {
+fn visit<'s>(schema: &'s Json, node: &'s Json, path: String, is_required: bool, found: &mut Vec<ReferenceEntry<'s>>) {
     let mut target = resolve(schema, node);
     let mut path = path;
     let below_list = resolve(schema, &target["items"]);
@@ -219,8 +219,8 @@ fn visit<'s>(schema: &'s Json, node: &'s Json, path: String, is_required: bool, 
         _ if is_required => WhenAbsent::Required,
         default => default.map_or(WhenAbsent::None, |value| WhenAbsent::Value(written(value))),
     };
-    found.push(Entry {
-        kind: if has_keys { Kind::Section } else { kind(schema, node) },
+    found.push(ReferenceEntry {
+        kind: if has_keys { EntryKind::Section } else { kind(schema, node) },
         default,
         meaning: one_line(node["description"].as_str().or_else(|| target["description"].as_str()).unwrap_or_default()),
         path: path.clone(),
@@ -242,15 +242,15 @@ fn resolve<'s>(schema: &'s Json, node: &'s Json) -> &'s Json {
     name.and_then(|pointer| schema.pointer(pointer)).unwrap_or(node)
 }
 
-fn kind<'s>(schema: &'s Json, node: &'s Json) -> Kind<'s> {
+fn kind<'s>(schema: &'s Json, node: &'s Json) -> EntryKind<'s> {
     let node = resolve(schema, node);
     if let Some(choices) = node["oneOf"].as_array() {
         let word = |choice: &'s Json| {
             Some((choice["const"].as_str()?, one_line(choice["description"].as_str().unwrap_or_default())))
         };
-        return Kind::Words(choices.iter().filter_map(word).collect());
+        return EntryKind::Words(choices.iter().filter_map(word).collect());
     }
-    Kind::Value(in_words(schema, node))
+    EntryKind::Value(in_words(schema, node))
 }
 
 /// The kind of value that `node` takes, in words.
@@ -276,9 +276,9 @@ fn in_words(schema: &Json, node: &Json) -> String {
 
 fn item_in_words(schema: &Json, item: &Json) -> String {
     match kind(schema, item) {
-        Kind::Words(words) => in_a_row(&words),
-        Kind::Value(kind) => kind,
-        Kind::Section => String::new(),
+        EntryKind::Words(words) => in_a_row(&words),
+        EntryKind::Value(kind) => kind,
+        EntryKind::Section => String::new(),
     }
 }
 
@@ -310,7 +310,7 @@ fn without_place(segment: &str) -> &str {
 }
 
 /// Advice for an unknown `key`: what to ask for instead.
-fn meant(key: &str, entries: &[Entry<'_>]) -> String {
+fn meant(key: &str, entries: &[ReferenceEntry<'_>]) -> String {
     let last = key.rsplit_once('.').map_or(key, |(_, last)| last);
     let paths: Vec<_> = entries.iter().map(|entry| entry.path.as_str()).filter(|path| !path.is_empty()).collect();
     let last_words: BTreeSet<_> = entries.iter().map(|entry| without_place(entry.last_word())).collect();

@@ -103,14 +103,14 @@ struct Resolver {
 
 impl Resolver {
     fn error(&mut self, at: At, message: impl Into<String>, help: impl Into<String>) {
-        self.note(Severity::Error, at, message.into(), help.into());
+        self.report(Severity::Error, at, message.into(), help.into());
     }
 
     fn warn(&mut self, at: At, message: impl Into<String>, help: impl Into<String>) {
-        self.note(Severity::Warning, at, message.into(), help.into());
+        self.report(Severity::Warning, at, message.into(), help.into());
     }
 
-    fn note(&mut self, severity: Severity, at: At, message: String, help: String) {
+    fn report(&mut self, severity: Severity, at: At, message: String, help: String) {
         let help = Some(help).filter(|help| !help.is_empty());
         self.problems.push(Problem { severity, at, or_at: None, message, help });
     }

@@ -10,14 +10,14 @@ use super::values::Duration;
 /// `30s`, or `{ client: 30s, backend: 5m }`. A side that is left out has the value that it would have without the key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(from = "Written")]
-pub(super) struct PongTimeout {
+pub(super) struct TimeoutPerSide {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) client: Option<Duration>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) backend: Option<Duration>,
 }
 
-impl PongTimeout {
+impl TimeoutPerSide {
     /// A client answers a ping whatever its program does, because a browser and an app read all the time.
     pub(super) fn default_of_client() -> Duration {
         Duration::from_secs(30)
@@ -29,7 +29,7 @@ impl PongTimeout {
     }
 }
 
-impl Default for PongTimeout {
+impl Default for TimeoutPerSide {
     fn default() -> Self {
         Self { client: Some(Self::default_of_client()), backend: Some(Self::default_of_backend()) }
     }
@@ -50,7 +50,7 @@ struct Each {
     backend: Option<Duration>,
 }
 
-impl From<Written> for PongTimeout {
+impl From<Written> for TimeoutPerSide {
     fn from(written: Written) -> Self {
         match written {
             Written::Both(timeout) => Self { client: Some(timeout), backend: Some(timeout) },
@@ -59,13 +59,13 @@ impl From<Written> for PongTimeout {
     }
 }
 
-impl JsonSchema for PongTimeout {
+impl JsonSchema for TimeoutPerSide {
     fn inline_schema() -> bool {
         true
     }
 
     fn schema_name() -> Cow<'static, str> {
-        "PongTimeout".into()
+        "TimeoutPerSide".into()
     }
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {

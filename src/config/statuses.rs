@@ -2,7 +2,7 @@
 
 use std::{fmt, ops::RangeInclusive};
 
-use super::refusal::Refusal;
+use super::bad_value::BadValue;
 
 /// Ranges of HTTP statuses, within 100 to 599; at least one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,13 +12,13 @@ impl Statuses {
     pub(super) const KIND: &str = "statuses";
     pub(super) const PATTERN: &str = r"^[1-5][0-9 ,-]+$|\$\{";
 
-    pub(super) fn parse(text: &str) -> Result<Self, Refusal> {
+    pub(super) fn parse(text: &str) -> Result<Self, BadValue> {
         let help = "write 200-399, or several with commas between: \"200,300-399\"";
         text.split(',')
             .map(range)
             .collect::<Option<_>>()
             .map(Self)
-            .ok_or_else(|| Refusal { message: format!("`{text}` is not a list of statuses"), help: Some(help.into()) })
+            .ok_or_else(|| BadValue { message: format!("`{text}` is not a list of statuses"), help: Some(help.into()) })
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt;
 
 use hyper::Uri;
 
-use super::refusal::Refusal;
+use super::bad_value::BadValue;
 
 /// The URL, with a path, of a collector that takes OTLP over plain HTTP.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,7 +12,7 @@ pub(super) struct Collector(pub(super) String);
 
 /// A share of the traces, from 0 (none) to 1 (all).
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Share(pub(super) f64);
+pub(super) struct TraceShare(pub(super) f64);
 
 /// The path at which a collector takes spans (OTLP §OTLP/HTTP Request).
 const PATH: &str = "/v1/traces";
@@ -21,8 +21,8 @@ impl Collector {
     pub(super) const KIND: &str = "the URL of a collector";
     pub(super) const PATTERN: &str = r"^http://.|\$\{";
 
-    pub(super) fn parse(text: &str) -> Result<Self, Refusal> {
-        let refused = |message: String, help: String| Refusal { message, help: Some(help) };
+    pub(super) fn parse(text: &str) -> Result<Self, BadValue> {
+        let refused = |message: String, help: String| BadValue { message, help: Some(help) };
         let unknown =
             || refused(format!("`{text}` is not the URL of a collector"), format!("write http://127.0.0.1:4318{PATH}"));
         if text.starts_with("https://") {
@@ -56,14 +56,14 @@ impl fmt::Display for Collector {
     }
 }
 
-impl Share {
+impl TraceShare {
     pub(super) const KIND: &str = "a share from 0 to 1";
     pub(super) const PATTERN: &str = r"^[01](\.[0-9]+)?$|\$\{";
 
-    pub(super) fn parse(text: &str) -> Result<Self, Refusal> {
+    pub(super) fn parse(text: &str) -> Result<Self, BadValue> {
         match text.trim().parse::<f64>() {
             Ok(share) if (0.0..=1.0).contains(&share) => Ok(Self(share)),
-            _ => Err(Refusal {
+            _ => Err(BadValue {
                 message: format!("`{text}` is not a share"),
                 help: Some("from 0 (none) to 1 (all), such as 0.05".into()),
             }),
@@ -71,7 +71,7 @@ impl Share {
     }
 }
 
-impl fmt::Display for Share {
+impl fmt::Display for TraceShare {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
@@ -84,7 +84,7 @@ mod tests {
 
     #[test]
     fn a_collector_is_a_url_of_http_with_the_path_of_the_protocol() {
-        let read = |text| Collector::parse(text).map(|Collector(url)| url).map_err(|refusal| refusal.message);
+        let read = |text| Collector::parse(text).map(|Collector(url)| url).map_err(|bad| bad.message);
         for text in ["http://127.0.0.1:4318", "http://127.0.0.1:4318/", "http://127.0.0.1:4318/v1/traces"] {
             assert_eq!(read(text).unwrap(), "http://127.0.0.1:4318/v1/traces");
         }
@@ -102,10 +102,10 @@ mod tests {
     #[test]
     fn a_share_is_between_none_and_all() {
         for (text, share) in [("0", 0.0), ("1", 1.0), ("1.0", 1.0), ("0.05", 0.05)] {
-            assert_eq!(Share::parse(text), Ok(Share(share)));
+            assert_eq!(TraceShare::parse(text), Ok(TraceShare(share)));
         }
         for text in ["", "1.1", "-0.1", "5%", "NaN", "inf", "half"] {
-            assert!(Share::parse(text).is_err(), "{text}");
+            assert!(TraceShare::parse(text).is_err(), "{text}");
         }
     }
 }

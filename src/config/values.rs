@@ -8,10 +8,10 @@ use ipnet::{IpNet, Ipv4Net};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 use super::{
-    addresses::{AdminBind, BackendAddress, Bind},
-    refusal::Refusal,
+    addresses::{AdminAddress, BackendAddress, Bind},
+    bad_value::BadValue,
     statuses::Statuses,
-    tracing::{Collector, Share},
+    tracing::{Collector, TraceShare},
 };
 
 /// A length of time, at most a year: `50ms`, `25s`, `1h 30m`. Zero or at least 1 ms.
@@ -20,7 +20,7 @@ pub(super) struct Duration(pub(super) StdDuration);
 
 /// A length of time that may be too short for a timer, at most 2 ms: `0us`, `500us`, `1ms`. Zero or at least 1 us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Moment(pub(super) StdDuration);
+pub(super) struct ShortDuration(pub(super) StdDuration);
 
 /// A number of bytes: `0B`, `32KiB`, `16MiB`, `1.5GB`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,24 +37,24 @@ pub(super) struct Cidr(pub(super) IpNet);
 /// The longest duration. With this bound, a duration added to the present time cannot overflow.
 const LONGEST: StdDuration = StdDuration::from_secs(365 * 24 * 3600);
 const SHORTEST: StdDuration = StdDuration::from_millis(1);
-const LONGEST_MOMENT: StdDuration = StdDuration::from_millis(2);
-const SHORTEST_MOMENT: StdDuration = StdDuration::from_micros(1);
+const LONGEST_SHORT_DURATION: StdDuration = StdDuration::from_millis(2);
+const SHORTEST_SHORT_DURATION: StdDuration = StdDuration::from_micros(1);
 const MOST_WORKERS: usize = 1024;
 
 /// Checks `text` as the scalar that the schema calls `kind` (its `x-takes`).
-pub(super) fn check(kind: &str, text: &str) -> Result<(), Refusal> {
+pub(super) fn check(kind: &str, text: &str) -> Result<(), BadValue> {
     match kind {
         Duration::KIND => Duration::parse(text).map(drop),
-        Moment::KIND => Moment::parse(text).map(drop),
+        ShortDuration::KIND => ShortDuration::parse(text).map(drop),
         Size::KIND => Size::parse(text).map(drop),
         Workers::KIND => Workers::parse(text).map(drop),
         Bind::KIND => Bind::parse(text).map(drop),
-        AdminBind::KIND => AdminBind::parse(text).map(drop),
+        AdminAddress::KIND => AdminAddress::parse(text).map(drop),
         BackendAddress::KIND => BackendAddress::parse(text).map(drop),
         Cidr::KIND => Cidr::parse(text).map(drop),
         Statuses::KIND => Statuses::parse(text).map(drop),
         Collector::KIND => Collector::parse(text).map(drop),
-        Share::KIND => Share::parse(text).map(drop),
+        TraceShare::KIND => TraceShare::parse(text).map(drop),
         _ => Ok(()),
     }
 }
@@ -63,16 +63,16 @@ pub(super) fn check(kind: &str, text: &str) -> Result<(), Refusal> {
 pub(super) fn stand_in(kind: &str) -> &'static str {
     match kind {
         Duration::KIND => "1s",
-        Moment::KIND => "500us",
+        ShortDuration::KIND => "500us",
         Size::KIND => "1MiB",
         Workers::KIND => "auto",
         Bind::KIND => "0.0.0.0:0",
-        AdminBind::KIND => "127.0.0.1:0",
+        AdminAddress::KIND => "127.0.0.1:0",
         BackendAddress::KIND => "refused:1",
         Cidr::KIND => "0.0.0.0/0",
         Statuses::KIND => "200",
         Collector::KIND => "http://refused",
-        Share::KIND => "1",
+        TraceShare::KIND => "1",
         _ => "",
     }
 }
@@ -81,7 +81,7 @@ pub(super) fn stand_in(kind: &str) -> &'static str {
 pub(super) fn example(kind: &str) -> &'static str {
     match kind {
         Bind::KIND => Bind::EXAMPLE,
-        AdminBind::KIND => AdminBind::EXAMPLE,
+        AdminAddress::KIND => AdminAddress::EXAMPLE,
         BackendAddress::KIND => BackendAddress::EXAMPLE,
         Collector::KIND => "http://127.0.0.1:4318",
         kind => stand_in(kind),
@@ -99,68 +99,69 @@ impl Duration {
         Self(StdDuration::from_secs(seconds))
     }
 
-    fn parse(text: &str) -> Result<Self, Refusal> {
+    fn parse(text: &str) -> Result<Self, BadValue> {
         let text = text.trim();
         if NO_BOUND.contains(&&*text.to_ascii_lowercase()) {
-            return Err(Refusal::new(format!("`{text}` is not a duration"), "0s is without end, where that can be"));
+            return Err(BadValue::new(format!("`{text}` is not a duration"), "0s is without end, where that can be"));
         }
         match text.parse::<f64>() {
-            Ok(0.0) => return Err(Refusal::new(format!("`{text}` has no unit"), "write 0s, not 0")),
+            Ok(0.0) => return Err(BadValue::new(format!("`{text}` has no unit"), "write 0s, not 0")),
             // A bare number means milliseconds in HAProxy and seconds in nginx.
             Ok(_) => {
-                return Err(Refusal::new(format!("`{text}` has no unit"), format!("write {text}s or {text}ms")));
+                return Err(BadValue::new(format!("`{text}` has no unit"), format!("write {text}s or {text}ms")));
             }
             Err(_) => {}
         }
         let length = length(text, "units are ms, s, m, h and d: 50ms, 25s, 1h 30m")?;
         if length > LONGEST {
-            return Err(Refusal::new(format!("`{text}` is too long"), "at most 365d"));
+            return Err(BadValue::new(format!("`{text}` is too long"), "at most 365d"));
         }
         if !length.is_zero() && length < SHORTEST {
-            return Err(Refusal::new(format!("`{text}` is too short"), "0s or at least 1ms"));
+            return Err(BadValue::new(format!("`{text}` is too short"), "0s or at least 1ms"));
         }
         Ok(Self(length))
     }
 }
 
 /// The duration that `text` says. `units` is the advice when it says none.
-fn length(text: &str, units: &str) -> Result<StdDuration, Refusal> {
+fn length(text: &str, units: &str) -> Result<StdDuration, BadValue> {
     // Requires a unit, which is a letter. Otherwise the parser below would take clock notation (`00:30`).
     let span = text
         .contains(|c: char| c.is_ascii_alphabetic())
         .then(|| jiff::fmt::friendly::SpanParser::new().parse_span(text).ok())
         .flatten()
-        .ok_or_else(|| Refusal::new(format!("`{text}` is not a duration"), units))?;
+        .ok_or_else(|| BadValue::new(format!("`{text}` is not a duration"), units))?;
     let length = span
         .to_duration(jiff::SpanRelativeTo::days_are_24_hours())
-        .map_err(|_| Refusal::new(format!("`{text}` is not a duration: months and years vary"), units))?;
-    StdDuration::try_from(length).map_err(|_| Refusal::new(format!("`{text}` is negative"), "a duration is 0s or more"))
+        .map_err(|_| BadValue::new(format!("`{text}` is not a duration: months and years vary"), units))?;
+    StdDuration::try_from(length)
+        .map_err(|_| BadValue::new(format!("`{text}` is negative"), "a duration is 0s or more"))
 }
 
-impl Moment {
+impl ShortDuration {
     pub(super) const KIND: &str = "a duration of at most 2ms";
     const PATTERN: &str = Duration::PATTERN;
 
-    fn parse(text: &str) -> Result<Self, Refusal> {
+    fn parse(text: &str) -> Result<Self, BadValue> {
         let text = text.trim();
         if NO_BOUND.contains(&&*text.to_ascii_lowercase()) {
-            return Err(Refusal::new(format!("`{text}` is not a duration"), "0us is none"));
+            return Err(BadValue::new(format!("`{text}` is not a duration"), "0us is none"));
         }
         if text.parse::<f64>().is_ok() {
-            return Err(Refusal::new(format!("`{text}` has no unit"), format!("write {text}us")));
+            return Err(BadValue::new(format!("`{text}` has no unit"), format!("write {text}us")));
         }
         let length = length(text, "units are us and ms: 500us, 1ms")?;
-        if length > LONGEST_MOMENT {
-            return Err(Refusal::new(format!("`{text}` is too long"), "at most 2ms"));
+        if length > LONGEST_SHORT_DURATION {
+            return Err(BadValue::new(format!("`{text}` is too long"), "at most 2ms"));
         }
-        if !length.is_zero() && length < SHORTEST_MOMENT {
-            return Err(Refusal::new(format!("`{text}` is too short"), "0us or at least 1us"));
+        if !length.is_zero() && length < SHORTEST_SHORT_DURATION {
+            return Err(BadValue::new(format!("`{text}` is too short"), "0us or at least 1us"));
         }
         Ok(Self(length))
     }
 }
 
-impl fmt::Display for Moment {
+impl fmt::Display for ShortDuration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}us", self.0.as_micros())
     }
@@ -184,13 +185,13 @@ impl Size {
         Self(n * 1024)
     }
 
-    fn parse(text: &str) -> Result<Self, Refusal> {
+    fn parse(text: &str) -> Result<Self, BadValue> {
         let text = text.trim();
         if NO_BOUND.contains(&&*text.to_ascii_lowercase()) {
-            return Err(Refusal::new(format!("`{text}` is not a size"), "0B is without a limit, where that can be"));
+            return Err(BadValue::new(format!("`{text}` is not a size"), "0B is without a limit, where that can be"));
         }
         if text.parse::<f64>().is_ok() {
-            return Err(Refusal::new(
+            return Err(BadValue::new(
                 format!("`{text}` has no unit"),
                 format!("write {text}B for bytes, or {text}KiB, {text}MiB"),
             ));
@@ -200,11 +201,11 @@ impl Size {
         if let Ok(unit @ ('K' | 'M' | 'G' | 'T' | 'P')) = unit.to_ascii_uppercase().parse() {
             let number = text[..text.len() - 1].trim_end();
             let help = format!("write {number}{unit}iB (powers of 1024, as in nginx) or {number}{unit}B (of 1000)");
-            return Err(Refusal::new(format!("`{text}` can be read in two ways"), help));
+            return Err(BadValue::new(format!("`{text}` can be read in two ways"), help));
         }
         match text.parse::<bytesize::ByteSize>() {
             Ok(size) => Ok(Self(size.as_u64())),
-            Err(_) => Err(Refusal::new(
+            Err(_) => Err(BadValue::new(
                 format!("`{text}` is not a size"),
                 "units are B, KiB, MiB, GiB (powers of 1024) and KB, MB, GB (powers of 1000)",
             )),
@@ -226,13 +227,13 @@ impl Workers {
     pub(super) const KIND: &str = "`auto` or a number of threads";
     const PATTERN: &str = r"^(auto|[0-9]+)$|\$\{";
 
-    fn parse(text: &str) -> Result<Self, Refusal> {
+    fn parse(text: &str) -> Result<Self, BadValue> {
         if text == "auto" {
             return Ok(Self(None));
         }
         match text.parse::<NonZeroUsize>() {
             Ok(workers) if workers.get() <= MOST_WORKERS => Ok(Self(Some(workers))),
-            _ => Err(Refusal::new(
+            _ => Err(BadValue::new(
                 format!("`{text}` is not a number of worker threads"),
                 format!("write auto (one per core) or a number from 1 to {MOST_WORKERS}"),
             )),
@@ -253,7 +254,7 @@ impl Cidr {
     pub(super) const KIND: &str = "a network";
     const PATTERN: &str = r"^[0-9a-fA-F.:]+(/[0-9]+)?$|\$\{";
 
-    fn parse(text: &str) -> Result<Self, Refusal> {
+    fn parse(text: &str) -> Result<Self, BadValue> {
         let network = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(Into::into));
         network.map(|network| Self(unmapped(network))).map_err(|_| {
             let help = match network_meant(text) {
@@ -266,7 +267,7 @@ impl Cidr {
                 }
                 None => "write 10.0.0.0/8, \"fd00::/8\" or one address; names are not looked up".into(),
             };
-            Refusal::new(format!("`{text}` is not a network"), help)
+            BadValue::new(format!("`{text}` is not a network"), help)
         })
     }
 }
@@ -329,16 +330,16 @@ macro_rules! scalar {
 
 scalar! {
     Duration: "string",
-    Moment: "string",
+    ShortDuration: "string",
     Size: "string",
     Workers: ["string", "integer"],
     Bind: "string",
-    AdminBind: "string",
+    AdminAddress: "string",
     BackendAddress: "string",
     Cidr: "string",
     Statuses: ["string", "integer"],
     Collector: "string",
-    Share: ["string", "number"],
+    TraceShare: ["string", "number"],
 }
 
 #[cfg(test)]
@@ -347,12 +348,12 @@ mod tests {
     use super::*;
 
     fn duration(text: &str) -> Result<StdDuration, String> {
-        Duration::parse(text).map(|d| d.0).map_err(|refusal| refusal.to_string())
+        Duration::parse(text).map(|d| d.0).map_err(|bad| bad.to_string())
     }
 
     #[test]
     fn a_network_of_mapped_addresses_is_one_of_ipv4() {
-        let network = |text| Cidr::parse(text).map(|cidr| cidr.0.to_string()).map_err(|refusal| refusal.to_string());
+        let network = |text| Cidr::parse(text).map(|cidr| cidr.0.to_string()).map_err(|bad| bad.to_string());
         assert_eq!(network("::ffff:10.0.0.0/104"), Ok("10.0.0.0/8".into()));
         assert_eq!(network("::ffff:192.0.2.1"), Ok("192.0.2.1/32".into()));
         assert_eq!(network("fd00::/8"), Ok("fd00::/8".into()));
@@ -374,17 +375,17 @@ mod tests {
     }
 
     #[test]
-    fn moments_are_at_most_two_milliseconds() {
-        let moment = |text| Moment::parse(text).map(|moment| moment.0).map_err(|refusal| refusal.to_string());
-        assert_eq!(moment("0us"), Ok(StdDuration::ZERO));
-        assert_eq!(moment("500us"), Ok(StdDuration::from_micros(500)));
-        assert_eq!(moment("1.5ms"), Ok(StdDuration::from_micros(1500)));
-        assert_eq!(moment("2ms"), Ok(StdDuration::from_millis(2)));
-        assert_eq!(moment("500").unwrap_err(), "`500` has no unit (write 500us)");
-        assert_eq!(moment("2001us").unwrap_err(), "`2001us` is too long (at most 2ms)");
-        assert_eq!(moment("500x").unwrap_err(), "`500x` is not a duration (units are us and ms: 500us, 1ms)");
+    fn short_durations_are_at_most_two_milliseconds() {
+        let short = |text| ShortDuration::parse(text).map(|short| short.0).map_err(|bad| bad.to_string());
+        assert_eq!(short("0us"), Ok(StdDuration::ZERO));
+        assert_eq!(short("500us"), Ok(StdDuration::from_micros(500)));
+        assert_eq!(short("1.5ms"), Ok(StdDuration::from_micros(1500)));
+        assert_eq!(short("2ms"), Ok(StdDuration::from_millis(2)));
+        assert_eq!(short("500").unwrap_err(), "`500` has no unit (write 500us)");
+        assert_eq!(short("2001us").unwrap_err(), "`2001us` is too long (at most 2ms)");
+        assert_eq!(short("500x").unwrap_err(), "`500x` is not a duration (units are us and ms: 500us, 1ms)");
         for refused in ["", "us", "-5us", "10ns", "off", "00:30"] {
-            assert!(moment(refused).is_err(), "{refused:?}");
+            assert!(short(refused).is_err(), "{refused:?}");
         }
     }
 
@@ -406,7 +407,7 @@ mod tests {
             assert_eq!(Duration::parse(text).unwrap().to_string(), text);
         }
         for text in ["0us", "500us", "2000us"] {
-            assert_eq!(Moment::parse(text).unwrap().to_string(), text);
+            assert_eq!(ShortDuration::parse(text).unwrap().to_string(), text);
         }
         for text in ["0B", "100B", "32KiB", "16MiB", "3GiB"] {
             assert_eq!(Size::parse(text).unwrap().to_string(), text);

@@ -10,8 +10,8 @@ impl Resolver {
         let at = self.root.key("admin");
         let file::Admin { bind, token_file, hosts } = admin;
         let bind = match bind {
-            addresses::AdminBind::Tcp(address) => AdminBind::Tcp(address),
-            addresses::AdminBind::Unix(path) => AdminBind::Unix(base.join(path)),
+            addresses::AdminAddress::Tcp(address) => AdminBind::Tcp(address),
+            addresses::AdminAddress::Unix(path) => AdminBind::Unix(base.join(path)),
         };
         if let AdminBind::Tcp(address) = bind
             && !address.ip().to_canonical().is_loopback()

@@ -10,7 +10,7 @@ use crate::{
         diagnostics::{Severity, nearest},
         document::At,
         file,
-        sides::PongTimeout,
+        sides::TimeoutPerSide,
         values,
     },
     hosts::HostPattern,
@@ -23,7 +23,7 @@ use crate::{
 const LONGEST_SAFE_PING: StdDuration = StdDuration::from_secs(27);
 
 /// How long the sessions of a route may carry no byte.
-struct Idle {
+struct IdleLimit {
     limit: Option<StdDuration>,
     /// The place of the limit in the file, if the route has its own.
     at: Option<At>,
@@ -51,7 +51,7 @@ impl Resolver {
             let idle_at = at.key("timeouts").key("idle");
             let own_idle = own.idle.is_some().then_some(idle_at);
             let timeouts = self.route_timeouts(timeouts, own, &at.key("timeouts"));
-            let idle = Idle { limit: timeouts.idle, at: own_idle };
+            let idle = IdleLimit { limit: timeouts.idle, at: own_idle };
             let keepalive = self.keepalive(keepalive, differs, idle, &at.key("keepalive"));
             let name = format!("{}{path}", host.as_deref().unwrap_or("*"));
             let pattern = self.host(host.as_deref(), &at.key("host"));
@@ -153,7 +153,7 @@ impl Resolver {
         &mut self,
         common: &file::Keepalive,
         differs: file::KeepaliveOverride,
-        idle: Idle,
+        idle: IdleLimit,
         at: &At,
     ) -> keepalive::Settings {
         let file::Keepalive { ping_interval, pong_timeout, sides } = common;
@@ -174,7 +174,7 @@ impl Resolver {
     }
 
     /// Notes what is wrong with a ping interval. Many routes share the top-level interval, so each problem is noted once.
-    fn ping_interval(&mut self, interval: StdDuration, at: At, idle: Idle) {
+    fn ping_interval(&mut self, interval: StdDuration, at: At, idle: IdleLimit) {
         let shown = values::Duration(interval);
         let problem = if let Some(limit) = idle.limit.filter(|limit| interval >= *limit) {
             let limit = values::Duration(limit);
@@ -241,9 +241,9 @@ fn pattern_start(path: &str) -> Option<usize> {
 }
 
 /// The pong timeouts of a route: its own where it has them, otherwise those of the whole file, otherwise the defaults.
-fn of_sides(own: Option<PongTimeout>, common: PongTimeout) -> keepalive::PongTimeout {
-    let own = own.unwrap_or(PongTimeout { client: None, backend: None });
-    let client = own.client.or(common.client).unwrap_or_else(PongTimeout::default_of_client);
-    let backend = own.backend.or(common.backend).unwrap_or_else(PongTimeout::default_of_backend);
+fn of_sides(own: Option<TimeoutPerSide>, common: TimeoutPerSide) -> keepalive::PongTimeout {
+    let own = own.unwrap_or(TimeoutPerSide { client: None, backend: None });
+    let client = own.client.or(common.client).unwrap_or_else(TimeoutPerSide::default_of_client);
+    let backend = own.backend.or(common.backend).unwrap_or_else(TimeoutPerSide::default_of_backend);
     keepalive::PongTimeout { client: unless_zero(&client), backend: unless_zero(&backend) }
 }
