@@ -49,7 +49,7 @@ use self::{
 };
 pub use self::{
     file::LogFile,
-    session::{Particulars, RouteLog, SessionRecord, Shown},
+    session::{Particulars, ParticularsView, RouteLog, SessionRecord},
 };
 
 /// The most bytes of a path in a record. A session keeps its path for its whole life.

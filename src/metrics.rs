@@ -23,8 +23,8 @@ use prometheus_client::{
 };
 
 use self::{
-    process::Process,
-    series::{Forgetful, Label, Living, Pairs, Series},
+    process::ProcessStats,
+    series::{Forgetful, Label, Living, NamePairs, Series},
 };
 use crate::{
     error::{Error, Kind},
@@ -70,11 +70,11 @@ macro_rules! table {
     ($($(#[doc = $help:literal])+ $field:ident: $kind:ty = $new:expr, $name:literal;)+) => {
         /// The table of metrics. A counter's name has no `_total`, because both formats add it.
         #[derive(Debug)]
-        struct Table {
+        struct MetricTable {
             $($(#[doc = $help])+ $field: $kind,)+
         }
 
-        impl Table {
+        impl MetricTable {
             fn new(registry: &mut Registry) -> Self {
                 let table = Self { $($field: $new,)+ };
                 $(
@@ -217,7 +217,7 @@ labels! {
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
-    table: Table,
+    table: MetricTable,
     /// A lock, taken at a (re)load, when somebody looks, and when something is forgotten.
     routes: Mutex<Routes>,
 }
@@ -278,7 +278,7 @@ pub struct Passed {
 
 /// How a session ended.
 #[derive(Debug, Clone, Copy)]
-pub struct End {
+pub struct SessionEnd {
     /// Who ended the session first; `None` = nobody can say.
     pub initiator: Option<Initiator>,
     /// Why the session ended.
@@ -292,7 +292,7 @@ pub struct End {
 /// How an attempt to run another configuration ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the names say it")]
-pub enum Reload {
+pub enum ReloadOutcome {
     Applied,
     WrongConfig,
     NotStarted,
@@ -321,7 +321,7 @@ pub struct BackendState<'a> {
 /// The state of the proxy at one moment, except what is counted when it happens.
 #[derive(Debug)]
 #[allow(missing_docs, reason = "they are the metrics of these names")]
-pub struct State<'a> {
+pub struct ProxyState<'a> {
     pub connections: usize,
     pub is_ready: bool,
     pub is_draining: bool,
@@ -338,10 +338,10 @@ pub struct State<'a> {
 impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::default();
-        let table = Table::new(&mut registry);
+        let table = MetricTable::new(&mut registry);
         let version = env!("CARGO_PKG_VERSION");
         table.build.of(&OfBuild { version }).set(1);
-        for reload in [Reload::Applied, Reload::WrongConfig, Reload::NotStarted] {
+        for reload in [ReloadOutcome::Applied, ReloadOutcome::WrongConfig, ReloadOutcome::NotStarted] {
             table.reloads.of(&reload.labels());
         }
         Self { registry, table, routes: Mutex::default() }
@@ -432,7 +432,7 @@ impl Metrics {
     }
 
     /// Counts an attempt to run another configuration.
-    pub fn reloaded(&self, outcome: Reload) {
+    pub fn reloaded(&self, outcome: ReloadOutcome) {
         self.table.reloads.of(&outcome.labels()).inc();
     }
 
@@ -460,9 +460,9 @@ impl Metrics {
     pub fn show(
         &self,
         format: text::Format,
-        state: &State<'_>,
+        state: &ProxyState<'_>,
         passed: &HashMap<usize, Passed>,
-        process: Option<Process>,
+        process: Option<ProcessStats>,
     ) -> String {
         for route in self.routes().all() {
             route.passed.raise_to(passed.get(&route.number).copied().unwrap_or_default());
@@ -492,15 +492,15 @@ impl Routes {
     }
 
     /// What still lives. `backends` of `None` = all backends live.
-    fn living(&self, backends: Option<Pairs>) -> Living {
+    fn living(&self, backends: Option<NamePairs>) -> Living {
         let all: Vec<_> = self.all().collect();
         let routes = all.iter().map(|route| (route.labels.route.as_str(), route.labels.upstream.as_str())).collect();
         Living { routes, backends }
     }
 }
 
-impl Table {
-    fn set(&self, state: &State<'_>) {
+impl MetricTable {
+    fn set(&self, state: &ProxyState<'_>) {
         self.connections.set(signed(state.connections));
         self.ready.set(state.is_ready.into());
         self.draining.set(state.is_draining.into());
@@ -536,7 +536,7 @@ impl Table {
         }
     }
 
-    fn set_process(&self, process: Process) {
+    fn set_process(&self, process: ProcessStats) {
         self.memory.set(signed(process.resident));
         self.descriptors.set(signed(process.descriptors));
         self.most_descriptors.set(signed(process.most_descriptors));
@@ -546,7 +546,7 @@ impl Table {
 }
 
 impl RouteMetrics {
-    fn new(table: &Table, number: usize, labels: OfRoute) -> Self {
+    fn new(table: &MetricTable, number: usize, labels: OfRoute) -> Self {
         let OfRoute { route, upstream } = labels.clone();
         let of_side = |side| OfSide { route: route.clone(), upstream: upstream.clone(), side };
         let sides = ["client", "backend"].map(of_side);
@@ -597,8 +597,8 @@ impl RouteMetrics {
     }
 
     /// Counts a session that has ended.
-    pub fn end(&self, end: End) {
-        let End { initiator, cause, code, duration } = end;
+    pub fn end(&self, end: SessionEnd) {
+        let SessionEnd { initiator, cause, code, duration } = end;
         self.active.dec();
         self.duration.observe(duration.as_secs_f64());
         self.count_close((initiator, cause, code));
@@ -670,7 +670,7 @@ impl OfBackend {
     }
 }
 
-impl Reload {
+impl ReloadOutcome {
     const fn labels(self) -> OfReload {
         let outcome = match self {
             Self::Applied => "applied",
@@ -731,7 +731,7 @@ mod tests {
         let before = text::write(&metrics.registry, text::Format::Classic);
         let route = metrics.route("*/gone", "gone");
         route.begin(None);
-        let end = End {
+        let end = SessionEnd {
             initiator: None,
             cause: Outcome::Ended(Cause::ClientDead),
             code: Some(1000),

@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use super::{
     Record, RecordKind, millis,
-    refusals::{Refusal, RefusalCause},
+    refusals::{RefusalCause, RefusedRequest},
     text::shorten,
 };
 use crate::{outcome::Outcome, ws::termination::Initiator};
@@ -25,7 +25,7 @@ pub const KEPT: usize = 200;
 /// How a session ended. The fields have the names that the record has, where the record has them.
 #[derive(Debug, Clone, Serialize)]
 #[allow(missing_docs, reason = "the names are those of the record")]
-pub struct Ending {
+pub struct EndedSession {
     /// When the record was written.
     pub ended: Timestamp,
     pub id: String,
@@ -64,9 +64,9 @@ pub struct EndingCause {
 #[derive(Debug, Default)]
 pub struct Endings {
     /// Sessions that ended.
-    pub sessions: Last<Ending, EndingCause>,
+    pub sessions: Last<EndedSession, EndingCause>,
     /// Requests that became no session and got no good answer.
-    pub refusals: Last<Refusal, RefusalCause>,
+    pub refusals: Last<RefusedRequest, RefusalCause>,
 }
 
 /// The last [`KEPT`] endings of a kind, and how many there have been by cause.
@@ -76,23 +76,23 @@ pub struct Last<T, C>(Mutex<Kept<T, C>>);
 #[derive(Debug)]
 struct Kept<T, C> {
     last: VecDeque<Arc<T>>,
-    counts: Counts<C>,
+    counts: CauseCounts<C>,
 }
 
 /// Counts since the process began, by the word of the cause. It has at most as many entries as there are causes.
-pub type Counts<C> = BTreeMap<&'static str, (C, u64)>;
+pub type CauseCounts<C> = BTreeMap<&'static str, (C, u64)>;
 
 impl Endings {
     /// Keeps the ending of a session or a request whose record is complete.
     pub(super) fn push(&self, record: &Record) {
         match record.kind {
             RecordKind::Session => {
-                let ending = Ending::of(record);
+                let ending = EndedSession::of(record);
                 self.sessions.push(ending.cause.cause, ending.cause, ending);
             }
             RecordKind::Request if record.cause == Outcome::Answered => {}
             RecordKind::Request => {
-                let refusal = Refusal::of(record);
+                let refusal = RefusedRequest::of(record);
                 self.refusals.push(refusal.cause.cause, refusal.cause, refusal);
             }
         }
@@ -108,7 +108,7 @@ impl<T, C: Copy> Last<T, C> {
 
     /// How many endings there have been by cause.
     #[must_use]
-    pub fn counts(&self) -> Counts<C> {
+    pub fn counts(&self) -> CauseCounts<C> {
         self.kept().counts.clone()
     }
 
@@ -130,11 +130,11 @@ impl<T, C: Copy> Last<T, C> {
 
 impl<T, C> Default for Last<T, C> {
     fn default() -> Self {
-        Self(Mutex::new(Kept { last: VecDeque::new(), counts: Counts::new() }))
+        Self(Mutex::new(Kept { last: VecDeque::new(), counts: CauseCounts::new() }))
     }
 }
 
-impl Ending {
+impl EndedSession {
     fn of(record: &Record) -> Self {
         let name = |name: &Option<String>| name.clone().unwrap_or_default();
         Self {
@@ -208,7 +208,7 @@ mod tests {
     #[test]
     fn a_word_of_a_client_takes_little_room() {
         for path in ["é".repeat(5000), "x".repeat(5000)] {
-            let ending = Ending::of(&record(&path, None));
+            let ending = EndedSession::of(&record(&path, None));
             assert!(ending.path.len() <= LONGEST_WORD && ending.path.ends_with('…'), "{}", ending.path);
         }
         assert_eq!(shorten("/ws"), "/ws");

@@ -11,7 +11,7 @@ use crate::{outcome::Outcome, ws::termination::Cause};
 /// A request that was refused or failed. The fields have the names that the record has.
 #[derive(Debug, Clone, Serialize)]
 #[allow(missing_docs, reason = "the names are those of the record")]
-pub struct Refusal {
+pub struct RefusedRequest {
     /// When the record was written.
     pub ended: Timestamp,
     pub id: String,
@@ -45,7 +45,7 @@ pub struct RefusalCause {
     pub why: &'static str,
 }
 
-impl Refusal {
+impl RefusedRequest {
     pub(super) fn of(record: &Record) -> Self {
         Self {
             ended: Timestamp::now(),

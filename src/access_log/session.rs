@@ -14,7 +14,7 @@ use super::{AccessLog, Endings, Facts, Record, RecordKind, TlsVersion};
 use crate::{
     balance::Backend,
     headers::hex,
-    metrics::{End, RouteMetrics},
+    metrics::{RouteMetrics, SessionEnd},
     outcome::Outcome,
     ws::{session::Session, termination::Termination},
 };
@@ -101,7 +101,7 @@ impl SessionRecord {
             let Termination { initiator, cause, code, .. } = session.termination().unwrap_or(cut);
             let (initiator, cause, code) = (Some(initiator), Outcome::Ended(cause), code.map(|code| code.0));
             let duration = self.started().elapsed();
-            self.route.metrics.end(End { initiator, cause, code, duration });
+            self.route.metrics.end(SessionEnd { initiator, cause, code, duration });
             return None;
         }
         let mut record = self.unpack();
@@ -179,7 +179,7 @@ impl SessionRecord {
     /// Counts the session as ended in the way that `record` says.
     fn count(&self, record: &Record) {
         let Facts { initiator, cause, close_code: code, .. } = **record;
-        self.route.metrics.end(End { initiator, cause, code, duration: record.started.elapsed() });
+        self.route.metrics.end(SessionEnd { initiator, cause, code, duration: record.started.elapsed() });
     }
 
     fn unpack(&mut self) -> Record {
@@ -230,7 +230,7 @@ pub struct Particulars {
 /// [`Particulars`] for people and programs, mostly by the names of the record.
 #[derive(Debug, Serialize)]
 #[allow(missing_docs, reason = "the names are those of the record")]
-pub struct Shown {
+pub struct ParticularsView {
     pub id: String,
     pub since: Timestamp,
     pub client: IpAddr,
@@ -252,9 +252,9 @@ impl Particulars {
 
     /// The facts as text, for people and programs.
     #[must_use]
-    pub fn show(&self) -> Shown {
+    pub fn show(&self) -> ParticularsView {
         let (client, _, id, host, path) = self.words.unpack();
-        Shown {
+        ParticularsView {
             id,
             since: Timestamp::from_nanosecond(self.time.into()).unwrap_or_default(),
             client,
@@ -422,7 +422,7 @@ mod tests {
     use crate::{
         balance::{BackendSettings, Policy, Registry, UpstreamSettings},
         config::LogFormat,
-        metrics::{State, text::Format},
+        metrics::{ProxyState, text::Format},
         ws::{
             Side, keepalive,
             keepalive::Secret,
@@ -604,7 +604,7 @@ mod tests {
             drop(route);
         });
         assert_eq!(lines, Vec::<String>::new());
-        let state = State {
+        let state = ProxyState {
             connections: 0,
             is_ready: true,
             is_draining: false,

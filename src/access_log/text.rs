@@ -24,15 +24,15 @@ pub(super) fn shorten(word: &str) -> String {
 
 /// The pairs of a JSON object as `key=value`, in their order. A value with a space, a quote or a control character is quoted.
 pub(super) fn logfmt(json: &[u8]) -> serde_json::Result<Vec<u8>> {
-    struct Pairs(String);
+    struct LogfmtPairs(String);
 
-    impl<'de> Deserialize<'de> for Pairs {
+    impl<'de> Deserialize<'de> for LogfmtPairs {
         fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
             deserializer.deserialize_map(Self(String::new()))
         }
     }
 
-    impl<'de> Visitor<'de> for Pairs {
+    impl<'de> Visitor<'de> for LogfmtPairs {
         type Value = Self;
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -47,7 +47,7 @@ pub(super) fn logfmt(json: &[u8]) -> serde_json::Result<Vec<u8>> {
         }
     }
 
-    serde_json::from_slice::<Pairs>(json).map(|Pairs(line)| line.into_bytes())
+    serde_json::from_slice::<LogfmtPairs>(json).map(|LogfmtPairs(line)| line.into_bytes())
 }
 
 fn push_pair(line: &mut String, key: &str, value: &serde_json::Value) {

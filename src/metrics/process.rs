@@ -4,7 +4,7 @@ use std::{fs, time::Duration};
 
 /// The process at one moment.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Process {
+pub struct ProcessStats {
     /// Bytes of memory that are resident.
     pub resident: usize,
     /// Open file descriptors.
@@ -17,7 +17,7 @@ pub struct Process {
     pub start: f64,
 }
 
-impl Process {
+impl ProcessStats {
     /// Reads the state of the process; `None` = the kernel does not show it.
     #[must_use]
     #[expect(clippy::disallowed_methods, reason = "/proc is no disk")]
@@ -80,7 +80,7 @@ mod tests {
 
     #[test]
     fn this_process_is_seen() {
-        let process = Process::read().unwrap();
+        let process = ProcessStats::read().unwrap();
         assert!(process.resident > 100_000 && process.descriptors >= 3 && process.most_descriptors > 3, "{process:?}");
         assert!(process.start > 1.6e9, "{process:?}");
     }

@@ -20,18 +20,18 @@ use prometheus_client::{
 /// First names, each with its second names. A look-up takes the two names of a pair one after the other, so it allocates
 /// nothing.
 #[derive(Debug, Default)]
-pub(super) struct Pairs(HashMap<String, HashSet<String>>);
+pub(super) struct NamePairs(HashMap<String, HashSet<String>>);
 
 /// What has a place in the metrics: everything that is configured, or has sessions or requests left.
 #[derive(Debug, Default)]
 pub(super) struct Living {
     /// The upstreams of each route, by its name.
-    pub(super) routes: Pairs,
+    pub(super) routes: NamePairs,
     /// The backends of each upstream, by its name; `None` = all.
-    pub(super) backends: Option<Pairs>,
+    pub(super) backends: Option<NamePairs>,
 }
 
-impl<'a> FromIterator<(&'a str, &'a str)> for Pairs {
+impl<'a> FromIterator<(&'a str, &'a str)> for NamePairs {
     fn from_iter<I: IntoIterator<Item = (&'a str, &'a str)>>(pairs: I) -> Self {
         let mut by_first = HashMap::<_, HashSet<_>>::new();
         for (first, second) in pairs {
@@ -41,7 +41,7 @@ impl<'a> FromIterator<(&'a str, &'a str)> for Pairs {
     }
 }
 
-impl Pairs {
+impl NamePairs {
     fn has(&self, first: &str, second: &str) -> bool {
         self.0.get(first).is_some_and(|seconds| seconds.contains(second))
     }

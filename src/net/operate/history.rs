@@ -8,7 +8,7 @@ use std::{
 
 use serde::Serialize;
 
-use crate::access_log::endings::{Counts, EndingCause, Endings};
+use crate::access_log::endings::{CauseCounts, EndingCause, Endings};
 
 /// The time between two samples.
 pub(super) const STEP: Duration = Duration::from_secs(10);
@@ -26,7 +26,7 @@ pub(in crate::net) struct History {
 struct Samples {
     last: VecDeque<Sample>,
     /// The counts at the last sample.
-    counts: Counts<EndingCause>,
+    counts: CauseCounts<EndingCause>,
 }
 
 /// One moment, and what has ended since the sample before it.
@@ -84,7 +84,7 @@ impl History {
 }
 
 impl Samples {
-    fn sample(&self, sessions: usize, counts: &Counts<EndingCause>, at: Instant) -> Sample {
+    fn sample(&self, sessions: usize, counts: &CauseCounts<EndingCause>, at: Instant) -> Sample {
         let before = |cause| self.counts.get(cause).map_or(0, |(_, count)| *count);
         let ended = counts.iter().map(|(cause, (_, count))| (*cause, count.saturating_sub(before(cause))));
         Sample { at, sessions, ended: ended.filter(|(_, count)| *count > 0).collect() }

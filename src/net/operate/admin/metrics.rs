@@ -6,7 +6,7 @@ use hyper::{HeaderMap, StatusCode};
 
 use crate::{
     balance::{Health, Member},
-    metrics::{BackendState, State, process::Process, text::Format},
+    metrics::{BackendState, ProxyState, process::ProcessStats, text::Format},
     net::operate::{
         control::Control,
         desk::answer::{Answer, with_type},
@@ -28,7 +28,7 @@ pub(super) async fn answer(control: &Control, headers: &HeaderMap) -> Answer {
     });
     let sum = sum.unwrap_or_default();
     let members: Vec<_> = plan.members().collect();
-    let state = State {
+    let state = ProxyState {
         connections: control.live().connections(),
         is_ready: control.is_ready(),
         is_draining: book.drains_all(),
@@ -46,7 +46,7 @@ pub(super) async fn answer(control: &Control, headers: &HeaderMap) -> Answer {
         worker_sessions: live,
         opcodes: sum.opcodes,
     };
-    let text = control.metrics().show(format, &state, &sum.routes, Process::read());
+    let text = control.metrics().show(format, &state, &sum.routes, ProcessStats::read());
     with_type(StatusCode::OK, format.content_type(), text)
 }
 

@@ -5,7 +5,7 @@ use std::time::Instant;
 use serde::Serialize;
 
 use crate::{
-    access_log::{Shown, Traffic},
+    access_log::{ParticularsView, Traffic},
     balance::{Health, Member},
     net::{
         operate::control::{Control, Told},
@@ -116,7 +116,7 @@ pub(super) struct Counted<'c, C> {
 #[derive(Debug, Serialize)]
 pub(super) struct Session<'s> {
     #[serde(flatten)]
-    particulars: Shown,
+    particulars: ParticularsView,
     state: &'static str,
     age_ms: u64,
     idle_ms: u64,

@@ -7,7 +7,7 @@ use tokio_rustls::rustls;
 use super::{Control, Leaving, Reloaded, changes, drains_on_down};
 use crate::{
     config::{self, Config, Diagnostics, Loaded, Tcp},
-    metrics::Reload,
+    metrics::ReloadOutcome,
     net::{
         backend::prober::Checks,
         front::{
@@ -69,7 +69,7 @@ impl Control {
     /// has changed then.
     pub fn reload(&self, config: Config) -> Result<Reloaded, ReloadError> {
         let reloaded = self.change(config);
-        self.metrics().reloaded(if reloaded.is_ok() { Reload::Applied } else { Reload::NotStarted });
+        self.metrics().reloaded(if reloaded.is_ok() { ReloadOutcome::Applied } else { ReloadOutcome::NotStarted });
         reloaded
     }
 
@@ -111,7 +111,7 @@ impl Control {
     /// Whatever is wrong with the file. Nothing has changed then.
     pub fn reload_from(&self, file: &Path) -> Result<Reloaded, ReloadError> {
         let loaded = config::load(file).map_err(|diagnostics| {
-            self.metrics().reloaded(Reload::WrongConfig);
+            self.metrics().reloaded(ReloadOutcome::WrongConfig);
             ReloadError::Config(diagnostics)
         });
         let reloaded = loaded.and_then(|Loaded { config, warnings }| {
