@@ -83,12 +83,12 @@ struct Row {
     /// Whose fault the failure is; `None` = the proxy's, or nobody's.
     side: Option<Side>,
     /// Which part of the request the backend may have seen.
-    seen: Seen,
+    seen: SeenByBackend,
 }
 
 /// Whether the backend may have seen the request before the failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Seen {
+enum SeenByBackend {
     Nothing,
     Perhaps,
     /// The failure is not the backend's, so no other backend is tried.
@@ -147,7 +147,7 @@ impl Kind {
     }
 
     const fn row(self) -> Row {
-        use Seen::{Irrelevant, Nothing, Perhaps};
+        use SeenByBackend::{Irrelevant, Nothing, Perhaps};
         const CLIENT: Option<Side> = Some(Side::Client);
         const BACKEND: Option<Side> = Some(Side::Backend);
         let (status, reason, text, side, seen) = match self {
@@ -242,9 +242,9 @@ impl Error {
     #[must_use]
     pub const fn is_retryable(&self, repeatable: bool) -> bool {
         match self.kind.row().seen {
-            Seen::Nothing => true,
-            Seen::Perhaps => repeatable,
-            Seen::Irrelevant => false,
+            SeenByBackend::Nothing => true,
+            SeenByBackend::Perhaps => repeatable,
+            SeenByBackend::Irrelevant => false,
         }
     }
 

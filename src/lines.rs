@@ -44,18 +44,18 @@ pub struct Bounds {
 /// The queue of one writer. Cheap to clone. When the last clone is dropped, the thread writes what waits and ends.
 #[derive(Debug, Clone)]
 pub struct Lines {
-    queue: Arc<Queue>,
+    queue: Arc<LineQueue>,
     /// Closes the queue when the last clone is dropped. The thread holds the queue too, so the queue itself would not be
     /// dropped.
     _closing: Arc<Closing>,
 }
 
 #[derive(Debug)]
-struct Queue {
+struct LineQueue {
     bounds: Bounds,
     pace: Duration,
     /// A lock, because lines come from every worker. It is held while one line or one batch moves.
-    state: Mutex<State>,
+    state: Mutex<QueueState>,
     /// Told when the thread has something to do.
     called: Condvar,
     /// Told when no line waits.
@@ -63,7 +63,7 @@ struct Queue {
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct QueueState {
     lines: VecDeque<Vec<u8>>,
     bytes: usize,
     /// How many lines the thread is writing.
@@ -91,14 +91,14 @@ enum Thread {
 
 /// The next step of the thread.
 #[derive(Debug, PartialEq, Eq)]
-enum Next {
+enum WriterStep {
     Write,
     Sleep(Thread, Option<Duration>),
     End,
 }
 
 #[derive(Debug)]
-struct Closing(Arc<Queue>);
+struct Closing(Arc<LineQueue>);
 
 impl Lines {
     /// Writes lines to `writer`, at most one write in each `pace`. `writer` must have no buffer of its own.
@@ -115,7 +115,7 @@ impl Lines {
         tell: impl Fn(&io::Error) + Send + 'static,
     ) -> io::Result<Self> {
         let (called, emptied) = (Condvar::new(), Condvar::new());
-        let queue = Arc::new(Queue { bounds, pace, state: Mutex::default(), called, emptied });
+        let queue = Arc::new(LineQueue { bounds, pace, state: Mutex::default(), called, emptied });
         let theirs = Arc::clone(&queue);
         thread::Builder::new().name(name.to_owned()).spawn(move || theirs.write_all_to(writer, tell))?;
         Ok(Self { _closing: Arc::new(Closing(Arc::clone(&queue))), queue })
@@ -161,7 +161,7 @@ impl Lines {
         state.lost
     }
 
-    fn wait_locked(&self, deadline: Instant) -> MutexGuard<'_, State> {
+    fn wait_locked(&self, deadline: Instant) -> MutexGuard<'_, QueueState> {
         let mut state = self.queue.state();
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -169,7 +169,7 @@ impl Lines {
                 return state;
             }
             state.is_awaited = true;
-            if state.is_call_due() {
+            if state.take_due_call() {
                 self.queue.called.notify_one();
             }
             state = self.queue.emptied.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
@@ -197,7 +197,7 @@ impl Drop for Closing {
     }
 }
 
-impl State {
+impl QueueState {
     fn waiting(&self) -> usize {
         self.lines.len() + self.in_hand
     }
@@ -212,12 +212,16 @@ impl State {
     }
 
     /// What the thread does at `now`. `due` is the earliest time of the next write.
-    fn next(&self, due: Instant, now: Instant) -> Next {
+    fn next(&self, due: Instant, now: Instant) -> WriterStep {
         if self.lines.is_empty() && self.flush.is_none() {
-            return if self.is_closed { Next::End } else { Next::Sleep(Thread::Idle, None) };
+            return if self.is_closed { WriterStep::End } else { WriterStep::Sleep(Thread::Idle, None) };
         }
         let left = due.saturating_duration_since(now);
-        if left.is_zero() || self.is_urgent() { Next::Write } else { Next::Sleep(Thread::Gathering, Some(left)) }
+        if left.is_zero() || self.is_urgent() {
+            WriterStep::Write
+        } else {
+            WriterStep::Sleep(Thread::Gathering, Some(left))
+        }
     }
 
     fn is_urgent(&self) -> bool {
@@ -225,7 +229,7 @@ impl State {
     }
 
     /// Whether the thread sleeps but would not, had it seen what has changed. If so, it counts as called.
-    fn is_call_due(&mut self) -> bool {
+    fn take_due_call(&mut self) -> bool {
         let is_due = match self.thread {
             Thread::Busy => false,
             Thread::Idle => true,
@@ -256,14 +260,14 @@ impl State {
     }
 }
 
-impl Queue {
-    fn state(&self) -> MutexGuard<'_, State> {
+impl LineQueue {
+    fn state(&self) -> MutexGuard<'_, QueueState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Calls the thread if it must know of a change. A needless call would cost a system call, even if nobody sleeps.
-    fn call(&self, mut state: MutexGuard<'_, State>) {
-        let is_due = state.is_call_due();
+    fn call(&self, mut state: MutexGuard<'_, QueueState>) {
+        let is_due = state.take_due_call();
         drop(state);
         if is_due {
             self.called.notify_one();
@@ -310,9 +314,9 @@ impl Queue {
         let mut state = self.state();
         loop {
             let (thread, wait) = match state.next(due, Instant::now()) {
-                Next::Write => return Some(state.hand_over(batch)),
-                Next::End => return None,
-                Next::Sleep(thread, wait) => (thread, wait),
+                WriterStep::Write => return Some(state.hand_over(batch)),
+                WriterStep::End => return None,
+                WriterStep::Sleep(thread, wait) => (thread, wait),
             };
             state.thread = thread;
             state = match wait {
@@ -564,13 +568,13 @@ mod tests {
     fn lines_wait_ten_milliseconds_at_most_and_are_written_a_hundred_times_a_second() {
         const PACE: Duration = Duration::from_millis(10);
         let begin = Instant::now();
-        let (mut state, mut batch, mut due) = (State::default(), Batch::default(), begin);
+        let (mut state, mut batch, mut due) = (QueueState::default(), Batch::default(), begin);
         let (mut writes, mut longest) = (0, Duration::ZERO);
         // Five lines in each millisecond.
         for micros in (0..1_000_000).step_by(200) {
             let now = begin + Duration::from_micros(micros);
             state.push(format!("{micros}\n").into(), Bounds { lines: 1000, bytes: 1000 });
-            if state.next(due, now) == Next::Write {
+            if state.next(due, now) == WriterStep::Write {
                 due = now + PACE;
                 state.hand_over(&mut batch);
                 let first: u64 = str::from_utf8(batch.rest()).unwrap().lines().next().unwrap().parse().unwrap();
@@ -578,7 +582,9 @@ mod tests {
                 batch.take(batch.bytes());
                 writes += 1;
             } else {
-                let Next::Sleep(Thread::Gathering, Some(left)) = state.next(due, now) else { panic!("no end to it") };
+                let WriterStep::Sleep(Thread::Gathering, Some(left)) = state.next(due, now) else {
+                    panic!("no end to it")
+                };
                 assert_eq!(now + left, due);
             }
         }

@@ -39,10 +39,10 @@ pub struct Traces(Option<SdkTracerProvider>);
 pub struct Trace {
     id: Option<u128>,
     /// `None` = the request is no handshake, or nobody asked for spans.
-    open: Option<Box<Open>>,
+    open: Option<Box<OpenSpans>>,
 }
 
-struct Open {
+struct OpenSpans {
     tracer: SdkTracer,
     handshake: Span,
     /// The span of the backend that was tried last.
@@ -78,7 +78,7 @@ impl Traces {
         };
         let handshake = tracer.build_with_context(builder, &context);
         let id = u128::from_be_bytes(handshake.span_context().trace_id().to_bytes());
-        let open = Open { tracer, handshake, attempt: None, method, begins_here: parent.is_none(), tries: 0 };
+        let open = OpenSpans { tracer, handshake, attempt: None, method, begins_here: parent.is_none(), tries: 0 };
         Trace { id: Some(id), open: Some(Box::new(open)) }
     }
 
@@ -116,7 +116,7 @@ impl Trace {
     ///
     /// The client's `tracestate` passes unchanged if the client's trace goes on here; otherwise it is removed.
     #[must_use]
-    pub fn told(&self) -> Vec<(HeaderName, Option<HeaderValue>)> {
+    pub fn context_headers(&self) -> Vec<(HeaderName, Option<HeaderValue>)> {
         let Some(open) = &self.open else { return Vec::new() };
         let span = open.attempt.as_ref().unwrap_or(&open.handshake);
         let parent = HeaderValue::try_from(context::traceparent(span.span_context())).ok();
@@ -144,7 +144,7 @@ impl Trace {
     /// Ends the span of the handshake.
     pub fn end(&mut self, over: &SpanEnd<'_>) {
         let Some(open) = mem::take(&mut self.open) else { return };
-        let Open { mut handshake, attempt, method, .. } = *open;
+        let OpenSpans { mut handshake, attempt, method, .. } = *open;
         if let Some(mut attempt) = attempt {
             fail(&mut attempt, over.cause.as_str());
         }
@@ -235,7 +235,7 @@ const fn version(version: Version) -> &'static str {
     }
 }
 
-impl fmt::Debug for Open {
+impl fmt::Debug for OpenSpans {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Open").field("span", self.handshake.span_context()).field("tries", &self.tries).finish()
     }

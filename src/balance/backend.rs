@@ -9,8 +9,8 @@ use std::{
 };
 
 use super::{
-    checks::{Check, Checks, HealthCheck},
-    health::{Health, Limits, PassiveHealth, Spell, Ticket, Transition},
+    checks::{ActiveHealth, CheckResult, HealthCheck},
+    health::{Health, OutageLimits, PassiveHealth, Stretch, Ticket, Transition},
 };
 
 /// One server of an upstream: its counts and what is known of it. Its weight and limits belong to the upstream, so a
@@ -28,16 +28,16 @@ pub struct Backend {
     turns: AtomicUsize,
     failures: AtomicU64,
     duty: AtomicU8,
-    /// [`PassiveHealth::spell`], written under the lock of `health`. With it, a pick of a backend that is up takes no
+    /// [`PassiveHealth::stretch`], written under the lock of `health`. With it, a pick of a backend that is up takes no
     /// lock of the backend.
-    spell: AtomicU64,
+    stretch: AtomicU64,
     /// A lock, because the window, the end and the trial of an outage change together. It is taken for a failure, and
     /// while the backend is out.
     health: Mutex<PassiveHealth>,
-    /// [`Checks::is_failing`], written under the lock of `checks`.
+    /// [`ActiveHealth::is_failing`], written under the lock of `checks`.
     is_failing: AtomicBool,
     /// A lock, because the count of equal results and the last check change together. It is taken once per check.
-    checks: Mutex<Checks>,
+    checks: Mutex<ActiveHealth>,
     born: Instant,
     /// When it last came back, in nanoseconds after `born`.
     risen: AtomicU64,
@@ -80,7 +80,7 @@ impl Backend {
             turns: AtomicUsize::new(0),
             failures: AtomicU64::new(0),
             duty: AtomicU8::new(Duty::Up as u8),
-            spell: AtomicU64::new(health.spell().0),
+            stretch: AtomicU64::new(health.stretch().0),
             health: Mutex::new(health),
             is_failing: AtomicBool::new(false),
             checks: Mutex::default(),
@@ -128,7 +128,7 @@ impl Backend {
     }
 
     /// The last active check; `None` = no check has ended yet.
-    pub fn last_check(&self) -> Option<Check> {
+    pub fn last_check(&self) -> Option<CheckResult> {
         lock(&self.checks).last().cloned()
     }
 
@@ -152,7 +152,7 @@ impl Backend {
 
     /// Whether a request may go here without force: its checks do not fail, and it is up or due for a trial.
     pub(super) fn is_ready(&self, now: Instant) -> bool {
-        !self.is_failing() && (self.spell().is_up() || lock(&self.health).is_ready(now))
+        !self.is_failing() && (self.stretch().is_up() || lock(&self.health).is_ready(now))
     }
 
     /// How long ago the backend came back, or was created.
@@ -181,7 +181,7 @@ impl Backend {
 
     /// Counts one more handshake, unless `most` are in flight; returns whether it did. The limit is exact even while an
     /// old and a new file are both in use.
-    pub(super) fn begin_handshake(&self, most: usize) -> bool {
+    pub(super) fn try_begin_handshake(&self, most: usize) -> bool {
         let room = |handshakes| (handshakes < most).then_some(handshakes + 1);
         self.handshakes.fetch_update(Ordering::AcqRel, Ordering::Relaxed, room).is_ok()
     }
@@ -192,20 +192,20 @@ impl Backend {
     }
 
     pub(super) fn begin(&self, now: Instant) -> Ticket {
-        match self.spell() {
-            spell if spell.is_up() => Ticket { spell, is_trial: false },
+        match self.stretch() {
+            stretch if stretch.is_up() => Ticket { stretch, is_trial: false },
             _ => lock(&self.health).begin(now),
         }
     }
 
     pub(super) fn succeeded(&self, ticket: &Ticket, now: Instant) -> Option<Transition> {
-        if ticket.spell.is_up() {
+        if ticket.stretch.is_up() {
             return None;
         }
         self.observe(now, |health| health.succeeded(ticket))
     }
 
-    pub(super) fn failed(&self, ticket: &Ticket, limits: Limits, now: Instant) -> Option<Transition> {
+    pub(super) fn failed(&self, ticket: &Ticket, limits: OutageLimits, now: Instant) -> Option<Transition> {
         self.failures.fetch_add(1, Ordering::Relaxed);
         self.observe(now, |health| health.failed(ticket, limits, now))
     }
@@ -215,7 +215,7 @@ impl Backend {
     }
 
     /// One active check ended.
-    pub(super) fn checked(&self, check: Check, settings: &HealthCheck) -> Option<Transition> {
+    pub(super) fn checked(&self, check: CheckResult, settings: &HealthCheck) -> Option<Transition> {
         let now = check.at;
         let mut checks = lock(&self.checks);
         let transition = checks.observe(check, settings.rise, settings.fall)?;
@@ -246,7 +246,7 @@ impl Backend {
     /// Forgets the checks, as if there had been none.
     pub(super) fn forget_checks(&self) {
         let mut checks = lock(&self.checks);
-        *checks = Checks::default();
+        *checks = ActiveHealth::default();
         self.is_failing.store(false, Ordering::Relaxed);
     }
 
@@ -254,8 +254,8 @@ impl Backend {
         self.is_failing.load(Ordering::Relaxed)
     }
 
-    fn spell(&self) -> Spell {
-        Spell(self.spell.load(Ordering::Acquire))
+    fn stretch(&self) -> Stretch {
+        Stretch(self.stretch.load(Ordering::Acquire))
     }
 
     fn observe(
@@ -265,7 +265,7 @@ impl Backend {
     ) -> Option<Transition> {
         let mut health = lock(&self.health);
         let transition = outcome(&mut health);
-        self.spell.store(health.spell().0, Ordering::Release);
+        self.stretch.store(health.stretch().0, Ordering::Release);
         if transition == Some(Transition::Back) {
             self.rise(now);
         }

@@ -1,6 +1,6 @@
 //! A backend among which a policy chooses.
 
-use super::slow_start::Share;
+use super::slow_start::WeightShare;
 
 /// A backend that may be picked, as it was when the pick began. A copy, because counts that change during a comparison
 /// would make its result wrong.
@@ -11,13 +11,13 @@ pub(super) struct Candidate<'a> {
     pub(super) address: &'a str,
     pub(super) weight: u32,
     /// The share of its weight that counts now. The hash always uses the whole weight.
-    pub(super) share: Share,
+    pub(super) share: WeightShare,
     /// Sessions and requests in flight.
     pub(super) active: usize,
 }
 
 impl Candidate<'_> {
-    /// Its weight now, in thousandths (see [`Share`]); never 0.
+    /// Its weight now, in thousandths (see [`WeightShare`]); never 0.
     pub(super) fn effective_weight(&self) -> u64 {
         (u64::from(self.weight) * u64::from(self.share.0)).max(1)
     }

@@ -9,7 +9,7 @@ use super::health::Transition;
 
 /// One active check.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Check {
+pub struct CheckResult {
     /// When the check ended.
     pub at: Instant,
     /// Why it failed, in a few words; `None` = it passed.
@@ -68,24 +68,24 @@ pub enum OnDown {
 
 /// The checks of one backend. A backend that was never checked passes: only its requests tell whether it is up.
 #[derive(Debug, Default)]
-pub(super) struct Checks {
+pub(super) struct ActiveHealth {
     is_failing: bool,
     /// How many results in a row were the opposite of `is_failing`.
     against: u32,
-    last: Option<Check>,
+    last: Option<CheckResult>,
 }
 
-impl Checks {
+impl ActiveHealth {
     pub(super) fn is_failing(&self) -> bool {
         self.is_failing
     }
 
-    pub(super) fn last(&self) -> Option<&Check> {
+    pub(super) fn last(&self) -> Option<&CheckResult> {
         self.last.as_ref()
     }
 
     /// One more check ended.
-    pub(super) fn observe(&mut self, check: Check, rise: u32, fall: u32) -> Option<Transition> {
+    pub(super) fn observe(&mut self, check: CheckResult, rise: u32, fall: u32) -> Option<Transition> {
         let failed = check.failure.is_some();
         self.last = Some(check);
         if failed == self.is_failing {
@@ -115,8 +115,8 @@ mod tests {
     /// The transitions after these results of checks: `p` passes, `f` fails.
     fn transitions(results: &str) -> Vec<Option<Transition>> {
         let at = Instant::now();
-        let mut checks = Checks::default();
-        let check = |result| Check { at, failure: (result == 'f').then(|| "refused".to_owned()) };
+        let mut checks = ActiveHealth::default();
+        let check = |result| CheckResult { at, failure: (result == 'f').then(|| "refused".to_owned()) };
         results.chars().map(|result| checks.observe(check(result), 2, 3)).collect()
     }
 
@@ -135,7 +135,7 @@ mod tests {
 
     #[test]
     fn a_backend_that_was_never_checked_is_up_and_its_first_pass_is_no_transition() {
-        assert!(!Checks::default().is_failing());
+        assert!(!ActiveHealth::default().is_failing());
         assert_eq!(transitions("ppp"), [None; 3]);
     }
 
@@ -146,11 +146,11 @@ mod tests {
             results in vec(any::<bool>(), 0..60), rise in 0..5_u32, fall in 0..5_u32,
         ) {
             let at = Instant::now();
-            let mut checks = Checks::default();
+            let mut checks = ActiveHealth::default();
             let mut expected = Transition::Out;
             let mut since = 0;
             for (index, passed) in results.iter().enumerate() {
-                let check = Check { at, failure: (!passed).then(String::new) };
+                let check = CheckResult { at, failure: (!passed).then(String::new) };
                 let before = checks.is_failing();
                 let Some(transition) = checks.observe(check, rise, fall) else {
                     prop_assert_eq!(checks.is_failing(), before);

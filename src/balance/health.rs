@@ -48,12 +48,12 @@ impl Transition {
 
 /// The bounds that decide when a backend goes out, and for how long.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Limits {
+pub(super) struct OutageLimits {
     max_fails: u32,
     fail_timeout: Duration,
 }
 
-impl Limits {
+impl OutageLimits {
     /// Bounds both values by [`MAX_FAILS`] and [`MAX_FAIL_TIMEOUT`]; `max_fails` 0 = the backend never goes out.
     pub(super) fn new(max_fails: u32, fail_timeout: Duration) -> Self {
         Self { max_fails: max_fails.min(MAX_FAILS), fail_timeout: fail_timeout.min(MAX_FAIL_TIMEOUT) }
@@ -63,9 +63,9 @@ impl Limits {
 /// A stretch of time in which a backend is up or out. Stretches are counted from 0: up in the even ones, out in the odd
 /// ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Spell(pub(super) u64);
+pub(super) struct Stretch(pub(super) u64);
 
-impl Spell {
+impl Stretch {
     pub(super) fn is_up(self) -> bool {
         self.0.is_multiple_of(2)
     }
@@ -79,7 +79,7 @@ impl Spell {
 #[derive(Debug)]
 pub(super) struct Ticket {
     /// The outcome counts only in this stretch.
-    pub(super) spell: Spell,
+    pub(super) stretch: Stretch,
     /// Whether the pick holds the one trial slot.
     pub(super) is_trial: bool,
 }
@@ -87,12 +87,12 @@ pub(super) struct Ticket {
 /// The passive health of one backend.
 #[derive(Debug)]
 pub(super) struct PassiveHealth {
-    spell: Spell,
-    state: State,
+    stretch: Stretch,
+    state: PassiveState,
 }
 
 #[derive(Debug)]
-enum State {
+enum PassiveState {
     Up {
         /// The instants of the failures within `fail_timeout` before the last one; fewer than the `max_fails` of that
         /// time.
@@ -107,47 +107,47 @@ enum State {
 
 impl PassiveHealth {
     pub(super) fn new() -> Self {
-        Self { spell: Spell(0), state: State::up() }
+        Self { stretch: Stretch(0), state: PassiveState::up() }
     }
 
-    pub(super) fn spell(&self) -> Spell {
-        self.spell
+    pub(super) fn stretch(&self) -> Stretch {
+        self.stretch
     }
 
     pub(super) fn at(&self, now: Instant) -> Health {
         match self.state {
-            State::Up { .. } => Health::Up,
-            State::Out { until, .. } if now < until => Health::Out { until },
-            State::Out { .. } => Health::Trial,
+            PassiveState::Up { .. } => Health::Up,
+            PassiveState::Out { until, .. } if now < until => Health::Out { until },
+            PassiveState::Out { .. } => Health::Trial,
         }
     }
 
     /// Whether a request may go here without force: the backend is up, or due for a trial that nobody has begun.
     pub(super) fn is_ready(&self, now: Instant) -> bool {
         match self.state {
-            State::Up { .. } => true,
-            State::Out { until, is_on_trial } => now >= until && !is_on_trial,
+            PassiveState::Up { .. } => true,
+            PassiveState::Out { until, is_on_trial } => now >= until && !is_on_trial,
         }
     }
 
     /// A request goes here. If a trial is due, the request is the trial. If the backend is out and no trial is due, the
     /// request is forced, because no other backend was left.
     pub(super) fn begin(&mut self, now: Instant) -> Ticket {
-        let is_trial = !self.spell.is_up() && self.is_ready(now);
-        if let State::Out { is_on_trial, .. } = &mut self.state
+        let is_trial = !self.stretch.is_up() && self.is_ready(now);
+        if let PassiveState::Out { is_on_trial, .. } = &mut self.state
             && is_trial
         {
             *is_on_trial = true;
         }
-        Ticket { spell: self.spell, is_trial }
+        Ticket { stretch: self.stretch, is_trial }
     }
 
     /// The backend answered the request. If the request was a trial or forced, its outage ends.
     pub(super) fn succeeded(&mut self, ticket: &Ticket) -> Option<Transition> {
-        if ticket.spell != self.spell || self.spell.is_up() {
+        if ticket.stretch != self.stretch || self.stretch.is_up() {
             return None;
         }
-        self.turn(State::up());
+        self.change_state(PassiveState::up());
         Some(Transition::Back)
     }
 
@@ -156,21 +156,21 @@ impl PassiveHealth {
     /// 1. While the backend is up, the failure joins the window.
     /// 2. If the request was the trial, the backend stays out for another `fail_timeout`.
     /// 3. If the request was forced, nothing changes: such failures must not delay the next trial.
-    pub(super) fn failed(&mut self, ticket: &Ticket, limits: Limits, now: Instant) -> Option<Transition> {
-        if ticket.spell != self.spell {
+    pub(super) fn failed(&mut self, ticket: &Ticket, limits: OutageLimits, now: Instant) -> Option<Transition> {
+        if ticket.stretch != self.stretch {
             return None;
         }
         match &mut self.state {
-            State::Up { failures } => {
+            PassiveState::Up { failures } => {
                 if !is_too_many(failures, limits, now) {
                     return None;
                 }
-                self.turn(State::out(limits, now));
+                self.change_state(PassiveState::out(limits, now));
                 Some(Transition::Out)
             }
-            State::Out { .. } => {
+            PassiveState::Out { .. } => {
                 if ticket.is_trial {
-                    self.state = State::out(limits, now);
+                    self.state = PassiveState::out(limits, now);
                 }
                 None
             }
@@ -179,33 +179,33 @@ impl PassiveHealth {
 
     /// The request ended without an outcome. A trial gives its slot back, and the next request is the trial.
     pub(super) fn abandoned(&mut self, ticket: &Ticket) {
-        if let State::Out { is_on_trial, .. } = &mut self.state
+        if let PassiveState::Out { is_on_trial, .. } = &mut self.state
             && ticket.is_trial
-            && ticket.spell == self.spell
+            && ticket.stretch == self.stretch
         {
             *is_on_trial = false;
         }
     }
 
-    /// Moves between up and out. No other place does, so an even spell always means up.
-    fn turn(&mut self, state: State) {
-        self.spell = self.spell.next();
+    /// Moves between up and out. No other place does, so an even stretch always means up.
+    fn change_state(&mut self, state: PassiveState) {
+        self.stretch = self.stretch.next();
         self.state = state;
     }
 }
 
-impl State {
+impl PassiveState {
     fn up() -> Self {
         Self::Up { failures: Vec::new() }
     }
 
-    fn out(limits: Limits, now: Instant) -> Self {
+    fn out(limits: OutageLimits, now: Instant) -> Self {
         Self::Out { until: now + limits.fail_timeout, is_on_trial: false }
     }
 }
 
 /// Adds a failure to the window; returns whether the window now has `max_fails`.
-fn is_too_many(failures: &mut Vec<Instant>, limits: Limits, now: Instant) -> bool {
+fn is_too_many(failures: &mut Vec<Instant>, limits: OutageLimits, now: Instant) -> bool {
     if limits.max_fails == 0 {
         return false;
     }
@@ -220,12 +220,12 @@ mod tests {
 
     const TIMEOUT: Duration = Duration::from_secs(30);
 
-    fn limits() -> Limits {
-        Limits::new(3, TIMEOUT)
+    fn limits() -> OutageLimits {
+        OutageLimits::new(3, TIMEOUT)
     }
 
     /// One more request that fails at once.
-    fn fail(health: &mut PassiveHealth, limits: Limits, now: Instant) -> Option<Transition> {
+    fn fail(health: &mut PassiveHealth, limits: OutageLimits, now: Instant) -> Option<Transition> {
         let ticket = health.begin(now);
         health.failed(&ticket, limits, now)
     }
@@ -275,9 +275,9 @@ mod tests {
         let now = Instant::now();
         let mut health = PassiveHealth::new();
         for _ in 0..10_000 {
-            assert_eq!(fail(&mut health, Limits::new(0, TIMEOUT), now), None);
+            assert_eq!(fail(&mut health, OutageLimits::new(0, TIMEOUT), now), None);
         }
-        let State::Up { failures } = &health.state else { panic!("out") };
+        let PassiveState::Up { failures } = &health.state else { panic!("out") };
         assert!(failures.is_empty());
     }
 
@@ -285,7 +285,7 @@ mod tests {
     fn absurd_limits_are_bounded_and_do_not_panic() {
         let now = Instant::now();
         let mut health = PassiveHealth::new();
-        let limits = Limits::new(u32::MAX, Duration::MAX);
+        let limits = OutageLimits::new(u32::MAX, Duration::MAX);
         for _ in 1..MAX_FAILS {
             assert_eq!(fail(&mut health, limits, now), None);
         }
@@ -361,7 +361,7 @@ mod tests {
     fn outcomes_of_an_earlier_outage_or_uptime_say_nothing_of_this_one() {
         let start = Instant::now();
         let mut health = PassiveHealth::new();
-        let strict = Limits::new(1, TIMEOUT);
+        let strict = OutageLimits::new(1, TIMEOUT);
         let (first, second) = (health.begin(start), health.begin(start));
         assert_eq!(health.failed(&first, strict, start), Some(Transition::Out));
         let (forced, late) = (health.begin(start), health.begin(start));
@@ -394,7 +394,7 @@ mod tests {
         let now = start + TIMEOUT;
         let (trial, forced) = (health.begin(now), health.begin(now));
         assert_eq!(health.succeeded(&forced), Some(Transition::Back));
-        assert_eq!(health.failed(&trial, Limits::new(1, TIMEOUT), now), None);
+        assert_eq!(health.failed(&trial, OutageLimits::new(1, TIMEOUT), now), None);
         assert_eq!(health.at(now), Health::Up);
     }
 }

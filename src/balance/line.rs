@@ -1,10 +1,10 @@
 //! The line of the handshakes that wait for a place at a backend: first come, first served.
 //!
 //! Nothing in this file blocks: a waiter leaves a [`Waker`]. The rules below use the word place for a place at a
-//! backend, which is room for one more handshake in flight. (A [`Place`] is a place in the line.) They make sure that
+//! backend, which is room for one more handshake in flight. (A [`PlaceInLine`] is a place in the line.) They make sure that
 //! no place stays free while somebody waits for it:
 //!
-//! 1. A waiter stores its waker before it looks for a place ([`Place::is_first`] stores it). So if a place comes free
+//! 1. A waiter stores its waker before it looks for a place ([`PlaceInLine::is_first`] stores it). So if a place comes free
 //!    after the look, the waker is called.
 //! 2. A handshake that ends wakes the first waiter that wants its place.
 //! 3. A waiter that leaves the line wakes the next waiter that wants the same. It may have left a place free, or it was
@@ -28,11 +28,11 @@ use super::backend::{Backend, lock};
 pub(super) struct Line {
     /// A lock, because the numbers and the order belong together. It is taken at the start, the end and each wake-up of
     /// a wait. If the number of handshakes is limited, it is also taken at the end of each handshake.
-    waiting: Mutex<Waiting>,
+    waiting: Mutex<Waiters>,
 }
 
 #[derive(Debug, Default)]
-struct Waiting {
+struct Waiters {
     next_number: u64,
     queue: VecDeque<Waiter>,
 }
@@ -49,7 +49,7 @@ type Wish = Option<Arc<Backend>>;
 
 /// A place in the line. Dropping it leaves the line and wakes the next waiter.
 #[derive(Debug)]
-pub struct Place {
+pub struct PlaceInLine {
     line: Arc<Line>,
     number: u64,
 }
@@ -66,12 +66,12 @@ impl Line {
     }
 
     /// Goes to the end of the line.
-    pub(super) fn join(self: &Arc<Self>, wish: Wish, waker: &Waker) -> Place {
+    pub(super) fn join(self: &Arc<Self>, wish: Wish, waker: &Waker) -> PlaceInLine {
         let mut waiting = lock(&self.waiting);
         let number = waiting.next_number;
         waiting.next_number += 1;
         waiting.queue.push_back(Waiter { number, wish, waker: waker.clone() });
-        Place { line: Arc::clone(self), number }
+        PlaceInLine { line: Arc::clone(self), number }
     }
 
     /// What may be picked has changed: every waiter looks again (rule 5).
@@ -85,7 +85,7 @@ impl Line {
     }
 }
 
-impl Waiting {
+impl Waiters {
     fn wake_first(&self, wish: &Wish) {
         if let Some(first) = self.queue.iter().find(|waiter| compete(&waiter.wish, wish)) {
             first.waker.wake_by_ref();
@@ -93,7 +93,7 @@ impl Waiting {
     }
 }
 
-impl Place {
+impl PlaceInLine {
     /// Whether no waiter before this one wants the same as `wish`. `waker` is stored first and called when there may be
     /// a place for this waiter (rules 1 to 4 of this file).
     pub(super) fn is_first(&self, wish: &Wish, waker: &Waker) -> bool {
@@ -110,7 +110,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for PlaceInLine {
     fn drop(&mut self) {
         let mut waiting = lock(&self.line.waiting);
         if let Some(index) = waiting.queue.iter().position(|waiter| waiter.number == self.number)

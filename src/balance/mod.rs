@@ -75,11 +75,11 @@ use std::time::Duration;
 
 pub use self::{
     backend::{Backend, Duty},
-    checks::{Check, CheckKind, HealthCheck, OnDown},
+    checks::{CheckKind, CheckResult, HealthCheck, OnDown},
     destination::{Destination, alternate},
     health::{Health, MAX_FAIL_TIMEOUT, MAX_FAILS, Transition},
     key::{HashOn, Key},
-    line::Place,
+    line::PlaceInLine,
     members::{Changes, Member},
     pick::{Pick, Seat},
     registry::Registry,

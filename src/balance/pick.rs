@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use super::{
     backend::Backend,
-    health::{Limits, Ticket, Transition},
+    health::{OutageLimits, Ticket, Transition},
     line::Line,
 };
 
@@ -38,7 +38,7 @@ pub(super) struct Handshake(Arc<Backend>, Arc<Line>);
 #[derive(Debug)]
 struct Untold {
     backend: Arc<Backend>,
-    limits: Limits,
+    limits: OutageLimits,
     /// `Some` until the outcome is told.
     ticket: Option<Ticket>,
 }
@@ -46,7 +46,7 @@ struct Untold {
 impl Pick {
     /// Counts one more request in flight. The caller holds the upstream's lock, so the limits it has checked still
     /// hold.
-    pub(super) fn new(backend: Arc<Backend>, limits: Limits, handshake: Option<Handshake>, now: Instant) -> Self {
+    pub(super) fn new(backend: Arc<Backend>, limits: OutageLimits, handshake: Option<Handshake>, now: Instant) -> Self {
         let in_flight = InFlight::begin(Arc::clone(&backend));
         let ticket = Some(backend.begin(now));
         Self { untold: Untold { backend, limits, ticket }, handshake, in_flight }
@@ -82,7 +82,7 @@ impl Pick {
     }
 
     /// Keeps only the count, for a session, which lives long after the handshake. No outcome can be told afterwards.
-    pub fn settle(self) -> Seat {
+    pub fn into_seat(self) -> Seat {
         self.in_flight.backend().begin_session();
         Seat(self.in_flight)
     }
@@ -121,7 +121,7 @@ impl InFlight {
 impl Handshake {
     /// `None` if `most` handshakes are in flight already.
     pub(super) fn begin(backend: &Arc<Backend>, line: &Arc<Line>, most: usize) -> Option<Self> {
-        backend.begin_handshake(most).then(|| Self(Arc::clone(backend), Arc::clone(line)))
+        backend.try_begin_handshake(most).then(|| Self(Arc::clone(backend), Arc::clone(line)))
     }
 }
 

@@ -101,11 +101,11 @@ fn least_loaded<'a>(candidates: &[Candidate<'a>]) -> Vec<Candidate<'a>> {
 mod tests {
     use std::net::IpAddr;
 
-    use super::{super::slow_start::Share, *};
+    use super::{super::slow_start::WeightShare, *};
 
     fn candidates<'a>(backends: &[(&'a str, u32, usize)]) -> Vec<Candidate<'a>> {
         let with_index =
-            |(index, &(address, weight, active))| Candidate { index, address, weight, share: Share(1), active };
+            |(index, &(address, weight, active))| Candidate { index, address, weight, share: WeightShare(1), active };
         backends.iter().enumerate().map(with_index).collect()
     }
 
@@ -202,8 +202,8 @@ mod tests {
     #[test]
     fn small_share_weighs_as_a_small_weight() {
         let mut backends = candidates(&[("a", 10, 0), ("b", 10, 0)]);
-        backends[0].share = Share(50);
-        backends[1].share = Share(1000);
+        backends[0].share = WeightShare(50);
+        backends[1].share = WeightShare(1000);
         let mut turns = Turns::new(2, 0);
         let on_a = (0..210).filter(|_| next(&Policy::RoundRobin, &backends, &mut turns) == 0).count();
         assert_eq!(on_a, 10);

@@ -7,21 +7,21 @@ use std::time::Duration;
 
 /// A part of a backend's weight, in parts of [`WHOLE`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Share(pub(super) u32);
+pub(super) struct WeightShare(pub(super) u32);
 
 /// The whole weight.
-pub(super) const WHOLE: Share = Share(1000);
+pub(super) const WHOLE: WeightShare = WeightShare(1000);
 
 /// The first share, a twentieth. It is not 0, because a backend without requests cannot show that it is well.
-const FIRST: Share = Share(50);
+const FIRST: WeightShare = WeightShare(50);
 
 /// The share of a backend that has been back for `age`. The share grows evenly over `slow_start`; 0s = whole at once.
-pub(super) fn share(age: Duration, slow_start: Duration) -> Share {
+pub(super) fn share(age: Duration, slow_start: Duration) -> WeightShare {
     if age >= slow_start {
         return WHOLE;
     }
     let grown = u128::from(WHOLE.0 - FIRST.0) * age.as_nanos() / slow_start.as_nanos().max(1);
-    Share(FIRST.0 + u32::try_from(grown).unwrap_or(0))
+    WeightShare(FIRST.0 + u32::try_from(grown).unwrap_or(0))
 }
 
 #[cfg(test)]
@@ -35,7 +35,7 @@ mod tests {
     #[test]
     fn grows_evenly_from_a_twentieth_to_the_whole() {
         assert_eq!(share(Duration::ZERO, 20 * SECOND), FIRST);
-        assert_eq!(share(10 * SECOND, 20 * SECOND), Share(525));
+        assert_eq!(share(10 * SECOND, 20 * SECOND), WeightShare(525));
         assert_eq!(share(20 * SECOND, 20 * SECOND), WHOLE);
         assert_eq!(share(Duration::ZERO, Duration::ZERO), WHOLE);
     }

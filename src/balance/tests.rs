@@ -372,7 +372,7 @@ fn settled_session_counts_once_until_it_ends() {
     let active = || upstream.members()[0].backend.active();
     let mut picked = pick(&upstream, now);
     picked.succeeded(now);
-    let session = picked.settle();
+    let session = picked.into_seat();
     assert_eq!((session.backend().address(), active()), ("a", 1));
     let other = pick(&upstream, now);
     assert!(upstream.pick(&CLIENT.into(), &mut Tried::default(), now).is_err());
@@ -388,7 +388,7 @@ fn trial_settled_without_an_outcome_gives_its_slot_back() {
     let now = Instant::now();
     take_out(&upstream, &["a"], now);
     let now = now + FAIL_TIMEOUT;
-    let settled = pick(&upstream, now).settle();
+    let settled = pick(&upstream, now).into_seat();
     assert_eq!((settled.backend().address(), upstream.members()[0].backend.active()), ("a", 1));
     assert_eq!(pick(&upstream, now).address(), "a", "the next request is the trial");
 }

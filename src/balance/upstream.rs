@@ -14,11 +14,11 @@ use super::{
     Policy, UpstreamSettings,
     backend::{Backend, Duty, lock},
     candidate::Candidate,
-    checks::{Check, HealthCheck},
+    checks::{CheckResult, HealthCheck},
     destination::Destination,
-    health::{Limits, Transition},
+    health::{OutageLimits, Transition},
     key::Key,
-    line::{Line, Place},
+    line::{Line, PlaceInLine},
     members::{Changes, Member, Roster},
     pick::{Handshake, Pick},
     policy, slow_start,
@@ -28,7 +28,7 @@ use super::{
 #[derive(Debug)]
 pub struct Upstream {
     settings: UpstreamSettings,
-    limits: Limits,
+    limits: OutageLimits,
     line: Arc<Line>,
     /// A lock, held for a whole pick: turns, `max_conns` and the one trial are exact only if picks follow one another,
     /// and a pick sees either all old or all new members. Its holder waits for no peer.
@@ -40,7 +40,7 @@ impl Upstream {
     pub(super) fn new(settings: UpstreamSettings, members: Vec<Member>, line: Arc<Line>, seed: u64) -> Arc<Self> {
         Arc::new(Self {
             line,
-            limits: Limits::new(settings.max_fails, settings.fail_timeout),
+            limits: OutageLimits::new(settings.max_fails, settings.fail_timeout),
             roster: Mutex::new(Roster::new(members, seed)),
             settings,
         })
@@ -106,7 +106,7 @@ impl Upstream {
     /// say.
     ///
     /// After a transition the handshakes in line look again at once.
-    pub fn checked(&self, backend: &Arc<Backend>, check: Check) -> Option<Transition> {
+    pub fn checked(&self, backend: &Arc<Backend>, check: CheckResult) -> Option<Transition> {
         lock(&self.roster).place(backend)?;
         let transition = backend.checked(check, self.health_check()?)?;
         self.line.wake_all();
@@ -171,7 +171,7 @@ impl Upstream {
         &self,
         key: &Key,
         tried: &mut Tried,
-        place: &mut Option<Place>,
+        place: &mut Option<PlaceInLine>,
         waker: &Waker,
         now: Instant,
     ) -> Poll<Result<Pick, Unavailable>> {

@@ -65,7 +65,7 @@ impl Value<'_> {
 }
 
 /// What happens to a field that is not a field of one hop.
-enum Fate {
+enum FieldFate {
     Passes,
     /// The field describes an earlier hop. It is dropped if the sender of the request is not trusted.
     DescribesHop,
@@ -89,10 +89,10 @@ enum Fate {
 pub fn onward(headers: &HeaderMap, hop: &Hop<'_>, mut tell: impl FnMut(&HeaderName, Value<'_>)) {
     for (name, value) in end_to_end(headers) {
         let passes = match fate(name) {
-            Fate::Passes => true,
+            FieldFate::Passes => true,
             // The proxy writes these two fields anew.
-            Fate::DescribesHop => hop.trusted && *name != X_FORWARDED_FOR && *name != X_REQUEST_ID,
-            Fate::Ends => false,
+            FieldFate::DescribesHop => hop.trusted && *name != X_FORWARDED_FOR && *name != X_REQUEST_ID,
+            FieldFate::Ends => false,
         };
         if passes {
             tell(name, Value::Passed(value));
@@ -129,13 +129,13 @@ fn tell_of_hop(headers: &HeaderMap, hop: &Hop<'_>, mut tell: impl FnMut(&HeaderN
     tell(&X_REQUEST_ID, Value::Ours(hop.request_id.as_bytes()));
 }
 
-fn fate(name: &HeaderName) -> Fate {
+fn fate(name: &HeaderName) -> FieldFate {
     if *name == EXPECT || imitates(name) {
-        Fate::Ends
+        FieldFate::Ends
     } else if tells_of_a_hop(name) {
-        Fate::DescribesHop
+        FieldFate::DescribesHop
     } else {
-        Fate::Passes
+        FieldFate::Passes
     }
 }
 

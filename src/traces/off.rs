@@ -40,7 +40,7 @@ impl Trace {
     pub const fn attempt(&mut self, _: &str) {}
 
     #[must_use]
-    pub const fn told(&self) -> Vec<(HeaderName, Option<HeaderValue>)> {
+    pub const fn context_headers(&self) -> Vec<(HeaderName, Option<HeaderValue>)> {
         Vec::new()
     }
 

@@ -29,7 +29,7 @@ impl Wake for Calls {
 struct Client {
     key: Key,
     tried: Tried,
-    place: Option<Place>,
+    place: Option<PlaceInLine>,
     calls: Arc<Calls>,
 }
 
@@ -69,7 +69,7 @@ fn place_is_given_back_with_the_outcome_not_with_the_session() {
     assert!(second.has_to_wait(&upstream));
     assert!(!second.was_called());
     handshake.succeeded(now);
-    let session = handshake.settle();
+    let session = handshake.into_seat();
     assert!(second.was_called());
     let mut handshake = second.picked(&upstream);
     assert_eq!(upstream.members()[0].backend.handshakes(), 1);
@@ -117,7 +117,7 @@ fn those_who_wait_look_again_when_a_backend_is_back_on_duty_or_passes_its_checks
     let capped = capped(Policy::LeastConn, &["a", "b"], 1, 8);
     let upstream = new(UpstreamSettings { health_check: Some(every_second(1, 1)), ..capped });
     let now = Instant::now();
-    let check = |failure: Option<&str>| Check { at: now, failure: failure.map(str::to_owned) };
+    let check = |failure: Option<&str>| CheckResult { at: now, failure: failure.map(str::to_owned) };
     let held = [1, 2].map(|last| Client::new(last).picked(&upstream));
     let b = held.iter().find(|pick| pick.address() == "b").map(Pick::backend).unwrap();
     let mut waiting = Client::new(3);
@@ -213,7 +213,7 @@ fn busy_backends_are_waited_for_rather_than_a_backup_or_one_that_is_out_asked() 
 #[test]
 fn full_backends_are_not_waited_for() {
     let upstream = new(UpstreamSettings { backends: vec![limited("a", 1)], ..capped(Policy::RoundRobin, &[], 1, 8) });
-    let _session = Client::new(1).picked(&upstream).settle();
+    let _session = Client::new(1).picked(&upstream).into_seat();
     assert!(matches!(Client::new(2).poll(&upstream), Poll::Ready(Err(Unavailable::DownOrFull))));
 }
 

@@ -16,7 +16,7 @@ fn backends_that_stay_keep_all_that_is_known_of_them_and_the_others_are_named() 
     let (registry, now) = (Registry::default(), Instant::now());
     let upstream = registry.upstream(settings(Policy::RoundRobin, [backend("a"), backend("b"), backend("c")]), now);
     take_out(&upstream, &["b"], now);
-    let _session = pick(&upstream, now).settle();
+    let _session = pick(&upstream, now).into_seat();
     let before = upstream.members();
     let changes = registry.change_members(&upstream, vec![backend("d"), backend("c"), backend("b")], now);
     assert_eq!((addresses(&changes.added), addresses(&changes.removed)), (vec!["d"], vec!["a"]));
@@ -56,7 +56,7 @@ fn turns_go_on_among_those_who_stay() {
 fn a_backend_that_comes_back_while_a_session_holds_it_is_under_no_old_order() {
     let (registry, now) = (Registry::default(), Instant::now());
     let upstream = registry.upstream(settings(Policy::LeastConn, [backend("a"), backend("b")]), now);
-    let session = pick(&upstream, now).settle();
+    let session = pick(&upstream, now).into_seat();
     let held = session.backend();
     held.set_duty(Duty::Drain, now);
     let (with, without) = (vec![backend("a"), backend("b")], vec![backend("b")]);
@@ -74,7 +74,7 @@ fn a_check_of_a_backend_that_is_gone_says_nothing() {
     };
     let upstream = registry.upstream(checked, now);
     let a = Arc::clone(&upstream.members()[0].backend);
-    let failed = || Check { at: now, failure: Some("refused".to_owned()) };
+    let failed = || CheckResult { at: now, failure: Some("refused".to_owned()) };
     registry.change_members(&upstream, vec![backend("b")], now);
     assert_eq!((upstream.checked(&a, failed()), a.health(now)), (None, Health::Up));
     registry.change_members(&upstream, vec![backend("a"), backend("b")], now);
@@ -89,7 +89,7 @@ fn a_handshake_in_line_goes_to_a_backend_that_comes() {
     let upstream = registry.upstream(one_at_a_time, now);
     let woken = Arc::new(Woken::default());
     let waker = Waker::from(Arc::clone(&woken));
-    let poll = |tried: &mut Tried, place: &mut Option<Place>| {
+    let poll = |tried: &mut Tried, place: &mut Option<PlaceInLine>| {
         upstream.poll_handshake(&CLIENT.into(), tried, place, &waker, now)
     };
     let first = poll(&mut Tried::default(), &mut None);
@@ -147,7 +147,7 @@ fn an_upstream_that_had_no_members_for_a_while_keeps_its_line() {
     registry.change_members(&upstream, vec![backend("a")], now);
     let woken = Arc::new(Woken::default());
     let waker = Waker::from(Arc::clone(&woken));
-    let poll = |upstream: &Upstream, place: &mut Option<Place>| {
+    let poll = |upstream: &Upstream, place: &mut Option<PlaceInLine>| {
         upstream.poll_handshake(&CLIENT.into(), &mut Tried::default(), place, &waker, now)
     };
     let first = poll(&upstream, &mut None);

@@ -12,7 +12,7 @@ fn counts_health_and_duty_of_a_known_backend_go_on() {
     let (registry, now) = (Registry::default(), Instant::now());
     let mut settings = settings(Policy::LeastConn, [backend("a"), backend("b")]);
     let before = reload(&registry, &settings, now);
-    let session = pick(&before, now).settle();
+    let session = pick(&before, now).into_seat();
     take_out(&before, &["b"], now);
     before.members()[1].backend.set_duty(Duty::Drain, now);
     settings.policy = Policy::RoundRobin;
@@ -56,7 +56,7 @@ fn backend_lives_while_a_session_has_it_though_the_file_does_not_name_it() {
     let (registry, now) = (Registry::default(), Instant::now());
     let with = settings(Policy::RoundRobin, [backend("a"), backend("b")]);
     let without = UpstreamSettings { backends: vec![backend("b")], ..with.clone() };
-    let session = pick(&reload(&registry, &with, now), now).settle();
+    let session = pick(&reload(&registry, &with, now), now).into_seat();
     assert_eq!(session.backend().address(), "a");
     drop(reload(&registry, &without, now));
     let again = reload(&registry, &with, now);

@@ -102,8 +102,11 @@ fn put_back_to_duty_or_passed_by_its_checks_it_starts_slowly() {
     assert_eq!(herd(&upstream, 210, "b", now).1, 10);
 
     let now = now + SLOW_START;
-    assert_eq!(upstream.checked(&b, Check { at: now, failure: Some("refused".to_owned()) }), Some(Transition::Out));
-    assert_eq!(upstream.checked(&b, Check { at: now, failure: None }), Some(Transition::Back));
+    assert_eq!(
+        upstream.checked(&b, CheckResult { at: now, failure: Some("refused".to_owned()) }),
+        Some(Transition::Out)
+    );
+    assert_eq!(upstream.checked(&b, CheckResult { at: now, failure: None }), Some(Transition::Back));
     assert_eq!(herd(&upstream, 210, "b", now).1, 10);
 }
 

@@ -33,7 +33,7 @@ use super::{
     request_head::{self, Head},
 };
 use crate::{
-    balance::{Backend, Check, CheckKind, HealthCheck, Transition, Upstream, alternate},
+    balance::{Backend, CheckKind, CheckResult, HealthCheck, Transition, Upstream, alternate},
     error::{Error, Kind},
     ws::{
         frame::{Breach, ControlFrame, FrameHeader, OpCode},
@@ -151,7 +151,7 @@ fn tell(
     failure: Option<String>,
     on_transition: impl Fn(&Upstream, &Arc<Backend>, Transition),
 ) {
-    let check = Check { at: Instant::now(), failure: failure.clone() };
+    let check = CheckResult { at: Instant::now(), failure: failure.clone() };
     let Some(transition) = upstream.checked(backend, check) else { return };
     let (name, address) = (upstream.name(), backend.address());
     match failure {

@@ -213,7 +213,7 @@ async fn upgrade(
             Err(error) => return last_answer.ok_or(error),
         };
         let hop = hop(connection, plan, &host, client, &record.request_id);
-        let request = for_backend(plan, &parts, hop, Purpose::Session { traced: record.trace.told() });
+        let request = for_backend(plan, &parts, hop, Purpose::Session { traced: record.trace.context_headers() });
         let greeting = connection.worker.dialer.handshake(attempts.destination(&pick), &request, link, terms).await;
         match greeting {
             Ok(Greeting::Switched(switched)) => match handshake::verify(&asked_for, &switched.headers) {
@@ -378,7 +378,7 @@ fn opening(connection: &Connection, plan: &Plan, upgraded: Upgraded, record: Rec
     let common = Arc::clone(if agreed.extensions { &terms.extended } else { &terms.plain });
     let record = record.into_session(Arc::clone(&terms.log), Arc::clone(pick.backend()));
     let (counted, permit) = admitted.into_session(|| connection.guard.open_session());
-    let holdings = Holdings { guards: (pick.settle(), counted, permit), record };
+    let holdings = Holdings { guards: (pick.into_seat(), counted, permit), record };
     Opening {
         answer,
         patience: plan.config.timeouts.request_header,
