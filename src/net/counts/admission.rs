@@ -36,18 +36,18 @@ pub(in crate::net) struct Admission {
     epoch: Instant,
     /// Behind one lock, because a handshake takes from all counts or from none. The lock is taken twice for a
     /// handshake, and at the end of a session that is counted by its address; never across an await.
-    book: Mutex<Book>,
+    state: Mutex<AdmissionState>,
     farewells: Arc<Semaphore>,
     /// The bytes that sessions hold for slow readers.
     pub(in crate::net) unsent: Arc<Unsent>,
 }
 
 #[derive(Debug)]
-struct Book {
+struct AdmissionState {
     /// Handshakes that were admitted and have not become sessions yet.
     handshakes: usize,
     begun: Bucket,
-    clients: HashMap<IpAddr, Client>,
+    clients: HashMap<IpAddr, ClientCounts>,
     /// How many addresses there may be before the next look for those that hold nothing.
     sweep_at: usize,
     swept: Tick,
@@ -55,7 +55,7 @@ struct Book {
 
 /// What is counted for one address.
 #[derive(Debug, Clone, Copy)]
-struct Client {
+struct ClientCounts {
     /// Sessions, and handshakes that may become sessions.
     sessions: usize,
     begun: Bucket,
@@ -79,7 +79,7 @@ pub(in crate::net) struct ClientPermit {
 impl Admission {
     pub(in crate::net) fn new(now: Instant) -> Arc<Self> {
         let start = Tick::new(now, now);
-        let book = Book {
+        let state = AdmissionState {
             handshakes: 0,
             begun: Bucket::full(start),
             clients: HashMap::new(),
@@ -88,7 +88,7 @@ impl Admission {
         };
         Arc::new(Self {
             epoch: now,
-            book: Mutex::new(book),
+            state: Mutex::new(state),
             farewells: Arc::new(Semaphore::new(MOST_FAREWELLS)),
             unsent: Unsent::new(),
         })
@@ -110,33 +110,33 @@ impl Admission {
         if !by_client && sessions.is_none() && new_sessions.is_none() {
             return Ok(Admitted { admission: None, client: None });
         }
-        let network = network(client);
+        let network = counted_network(client);
         let now = Tick::new(self.epoch, now);
-        let mut book = self.lock();
-        let known = book.clients.get(&network).copied();
-        let mut held = known.unwrap_or_else(|| Client { sessions: 0, begun: Bucket::full(now) });
+        let mut state = self.lock();
+        let known = state.clients.get(&network).copied();
+        let mut held = known.unwrap_or_else(|| ClientCounts { sessions: 0, begun: Bucket::full(now) });
         if sessions_per_client.is_some_and(|most| held.sessions >= most) {
             return Err(Kind::SessionsPerClient);
         }
         if new_sessions_per_client.is_some_and(|rate| !held.begun.take(1, rate, now)) {
             return Err(Kind::NewSessionsPerClient);
         }
-        if sessions.is_some_and(|most| book.handshakes + open() >= most) {
+        if sessions.is_some_and(|most| state.handshakes + open() >= most) {
             return Err(Kind::Sessions);
         }
-        if by_client && known.is_none() && !book.has_room_for_an_address(now) {
+        if by_client && known.is_none() && !state.make_room_for_an_address(now) {
             return Err(Kind::Sessions);
         }
-        if new_sessions.is_some_and(|rate| !book.begun.take(1, rate, now)) {
+        if new_sessions.is_some_and(|rate| !state.begun.take(1, rate, now)) {
             return Err(Kind::NewSessions);
         }
-        book.handshakes += 1;
+        state.handshakes += 1;
         let permit = sessions_per_client.map(|_| {
             held.sessions += 1;
             Box::new(ClientPermit { admission: Arc::clone(self), network })
         });
         if by_client {
-            book.clients.insert(network, held);
+            state.clients.insert(network, held);
         }
         Ok(Admitted { admission: Some(Arc::clone(self)), client: permit })
     }
@@ -146,8 +146,8 @@ impl Admission {
         Arc::clone(&self.farewells).try_acquire_owned().ok()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Book> {
-        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, AdmissionState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -157,8 +157,8 @@ impl Admitted {
     pub(in crate::net) fn into_session<T>(mut self, open: impl FnOnce() -> T) -> (T, Option<Box<ClientPermit>>) {
         let client = self.client.take();
         let Some(admission) = self.admission.take() else { return (open(), client) };
-        let mut book = admission.lock();
-        book.handshakes -= 1;
+        let mut state = admission.lock();
+        state.handshakes -= 1;
         (open(), client)
     }
 }
@@ -174,19 +174,19 @@ impl Drop for Admitted {
 impl Drop for ClientPermit {
     fn drop(&mut self) {
         let now = Tick::new(self.admission.epoch, Instant::now());
-        let mut book = self.admission.lock();
-        if let Some(client) = book.clients.get_mut(&self.network) {
+        let mut state = self.admission.lock();
+        if let Some(client) = state.clients.get_mut(&self.network) {
             client.sessions = client.sessions.saturating_sub(1);
             if client.holds_nothing(now) {
-                book.clients.remove(&self.network);
+                state.clients.remove(&self.network);
             }
         }
     }
 }
 
-impl Book {
+impl AdmissionState {
     /// Forgets addresses that hold nothing, if that may be worth it. Returns whether another address may be remembered.
-    fn has_room_for_an_address(&mut self, now: Tick) -> bool {
+    fn make_room_for_an_address(&mut self, now: Tick) -> bool {
         let is_full = self.clients.len() >= MOST_ADDRESSES && now.since(self.swept) >= FORGETS;
         if is_full || (self.sweep_at..MOST_ADDRESSES).contains(&self.clients.len()) {
             self.clients.retain(|_, client| !client.holds_nothing(now));
@@ -198,14 +198,14 @@ impl Book {
     }
 }
 
-impl Client {
+impl ClientCounts {
     fn holds_nothing(&self, now: Tick) -> bool {
         self.sessions == 0 && self.begun.is_full(now)
     }
 }
 
 /// What counts as one client: an IPv4 address, or the /64 that an IPv6 client has to itself (RFC 6177 §2).
-fn network(client: IpAddr) -> IpAddr {
+fn counted_network(client: IpAddr) -> IpAddr {
     match client.to_canonical() {
         IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
         v4 => v4,
@@ -354,15 +354,15 @@ mod tests {
                     3 => drop(handshakes.pop()),
                     _ => {}
                 }
-                let book = admission.lock();
-                prop_assert_eq!((book.handshakes, open.get()), (handshakes.len(), sessions.len()));
+                let state = admission.lock();
+                prop_assert_eq!((state.handshakes, open.get()), (handshakes.len(), sessions.len()));
                 prop_assert!(handshakes.len() + sessions.len() <= most);
-                prop_assert!(book.clients.values().all(|client| (1..=most_per_client).contains(&client.sessions)));
-                prop_assert_eq!(book.clients.values().map(|client| client.sessions).sum::<usize>(), handshakes.len() + sessions.len());
+                prop_assert!(state.clients.values().all(|client| (1..=most_per_client).contains(&client.sessions)));
+                prop_assert_eq!(state.clients.values().map(|client| client.sessions).sum::<usize>(), handshakes.len() + sessions.len());
             }
             drop((handshakes, sessions));
-            let book = admission.lock();
-            prop_assert!(book.handshakes == 0 && book.clients.is_empty());
+            let state = admission.lock();
+            prop_assert!(state.handshakes == 0 && state.clients.is_empty());
         }
     }
 }

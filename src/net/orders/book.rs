@@ -158,7 +158,7 @@ impl Orders {
     /// Ends the choice of this name. Returns whether there was one.
     pub(in crate::net) fn look_away(&self, name: &str, now: Instant) -> bool {
         let mut found = false;
-        self.change(|book| found = book.choices.take_back(name, now));
+        self.change(|book| found = book.choices.remove(name, now));
         found
     }
 

@@ -128,14 +128,14 @@ impl Inquiry {
         self.found.sights.push(sight);
         // The list never holds more than twice what is wanted, or a slice.
         if self.found.sights.len() > SLICE.max(2 * search.most) {
-            search.settle(&mut self.found.sights);
+            search.sort_and_cut(&mut self.found.sights);
         }
         kill.as_deref()
     }
 
     /// Gives the answer.
     pub(in crate::net) fn finish(mut self) {
-        self.question.search.settle(&mut self.found.sights);
+        self.question.search.sort_and_cut(&mut self.found.sights);
         // Whoever asked may have stopped waiting.
         let _ = self.question.answer.send(self.found);
     }
@@ -143,7 +143,7 @@ impl Inquiry {
 
 impl Search {
     /// Puts sights in order and keeps those that are wanted.
-    pub(in crate::net) fn settle(&self, sights: &mut Vec<Sight>) {
+    pub(in crate::net) fn sort_and_cut(&self, sights: &mut Vec<Sight>) {
         match self.ascends {
             true => sights.sort_by_key(|sight| self.sort.key(sight)),
             false => sights.sort_by_key(|sight| Reverse(self.sort.key(sight))),

@@ -47,12 +47,12 @@ impl Choices {
         Ok(())
     }
 
-    /// Takes back the choice of this name. Returns whether there was one.
-    pub(super) fn take_back(&mut self, name: &str, now: Instant) -> bool {
+    /// Removes the choice of this name. Returns whether there was one.
+    pub(super) fn remove(&mut self, name: &str, now: Instant) -> bool {
         self.0.retain(|(_, end)| *end > now);
         let before = self.0.len();
         // An address can be written in several ways.
-        let client = network(name);
+        let client = parse_network(name);
         self.0.retain(|(chosen, _)| match chosen {
             Chosen::Session(id) => id != name,
             Chosen::Client(other) => Some(*other) != client,
@@ -86,7 +86,7 @@ impl Choices {
 }
 
 /// Reads an address or a network. `None` if the text is neither.
-pub(in crate::net) fn network(text: &str) -> Option<IpNet> {
+pub(in crate::net) fn parse_network(text: &str) -> Option<IpNet> {
     let address = || text.parse().map(|address: std::net::IpAddr| address.into());
     text.parse().or_else(|_| address()).ok().map(|network: IpNet| network.trunc())
 }
@@ -104,7 +104,7 @@ impl fmt::Display for Chosen {
 }
 
 /// Writes a line for each frame. The lines go through the queue of the log, so that no session waits for them.
-pub(in crate::net) fn tell(id: &str, seen: &[Seen], missed: u64) {
+pub(in crate::net) fn log_frames(id: &str, seen: &[Seen], missed: u64) {
     for Seen { to, passage, header, close } in seen {
         let direction = match to {
             Side::Client => "to_client",
@@ -153,7 +153,7 @@ mod tests {
         let later = now + USUAL_TIME;
         let standing: Vec<_> = choices.standing(later).collect();
         assert_eq!(standing, [(&session("3"), LONGEST_TIME - USUAL_TIME)]);
-        assert!(!choices.take_back("0", later));
+        assert!(!choices.remove("0", later));
         choices.choose(session("one more"), later + USUAL_TIME, later).unwrap();
     }
 
@@ -163,13 +163,13 @@ mod tests {
         for (written, name) in
             [("10.1.2.3/8", "10.0.0.0/8"), ("192.0.2.1/32", "192.0.2.1"), ("2001:DB8::0", "2001:db8::")]
         {
-            let chosen = Chosen::Client(network(written).unwrap());
+            let chosen = Chosen::Client(parse_network(written).unwrap());
             assert_eq!(chosen.to_string(), name);
             choices.choose(chosen.clone(), now + USUAL_TIME, now).unwrap();
             choices.choose(chosen, now + USUAL_TIME, now).unwrap();
             assert_eq!(choices.standing(now).count(), 1, "{written} twice");
-            assert!(choices.take_back(written, now) && choices.is_empty());
+            assert!(choices.remove(written, now) && choices.is_empty());
         }
-        assert_eq!(network("somebody"), None);
+        assert_eq!(parse_network("somebody"), None);
     }
 }

@@ -42,13 +42,13 @@ pub(in crate::net) struct Tally {
 #[derive(Debug, Default)]
 pub(in crate::net) struct Ledger {
     /// The key is the number of a route.
-    ended: HashMap<usize, Ended>,
+    ended: HashMap<usize, EndedTraffic>,
     counts: VecDeque<Count>,
 }
 
 /// What the sessions of one route have passed that have ended.
 #[derive(Debug)]
-struct Ended {
+struct EndedTraffic {
     passed: Passed,
     /// When the route is gone, nobody asks for it any more.
     route: Weak<RouteMetrics>,
@@ -102,7 +102,7 @@ impl Ledger {
         }
         // Each new route first removes the routes that are gone. So there are never more routes here than lived at one time.
         self.forget_gone();
-        self.ended.insert(number, Ended { passed, route: Arc::downgrade(route) });
+        self.ended.insert(number, EndedTraffic { passed, route: Arc::downgrade(route) });
     }
 
     fn forget_gone(&mut self) {

@@ -217,7 +217,7 @@ impl Held {
         let Some(relay) = &mut self.relay else { return Turn::Over };
         let turn = relay.turn(scratch, is_due, now);
         if let (Some((seen, missed)), Some(record)) = (relay.session.take_seen(), &self.record) {
-            observed::tell(&record.particulars().show().id, &seen, missed);
+            observed::log_frames(&record.particulars().show().id, &seen, missed);
         }
         turn
     }

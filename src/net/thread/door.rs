@@ -76,7 +76,8 @@ pub(in crate::net) async fn answering<F: Future>(future: F) -> F::Output {
         if !is_known {
             let task = cx.waker().clone();
             let door = DOOR.with(|mine| mine.get().cloned());
-            let knocks = door.map_or_else(|| task.clone(), |door| Arc::new(Caller { task: task.clone(), door }).into());
+            let knocks =
+                door.map_or_else(|| task.clone(), |door| Arc::new(KnockingWaker { task: task.clone(), door }).into());
             caller = Some((task, knocks));
         }
         let waker = caller.as_ref().map_or_else(|| cx.waker(), |(_, knocks)| knocks);
@@ -86,12 +87,12 @@ pub(in crate::net) async fn answering<F: Future>(future: F) -> F::Output {
 }
 
 /// Wakes a task and knocks at the door of its worker.
-struct Caller {
+struct KnockingWaker {
     task: Waker,
     door: Arc<Door>,
 }
 
-impl Wake for Caller {
+impl Wake for KnockingWaker {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
     }

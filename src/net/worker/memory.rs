@@ -22,16 +22,16 @@ const LOOK: Duration = Duration::from_millis(500);
 
 /// Connections that were accepted since memory was last given back.
 #[derive(Debug, Default)]
-pub(in crate::net) struct Accepted(AtomicUsize);
+pub(in crate::net) struct AcceptCount(AtomicUsize);
 
-impl Accepted {
+impl AcceptCount {
     pub(in crate::net) fn count(&self) {
         self.0.fetch_add(1, Relaxed);
     }
 }
 
 /// Gives memory back after each burst, for as long as the process runs.
-pub(in crate::net) async fn give_back(accepted: Arc<Accepted>) {
+pub(in crate::net) async fn give_back(accepted: Arc<AcceptCount>) {
     let mut look = tokio::time::interval(LOOK);
     loop {
         look.tick().await;

@@ -21,7 +21,7 @@ use crate::{
 pub(in crate::net) struct Plan {
     pub(in crate::net) config: Config,
     /// The index is the place of the route in `config.routes`.
-    pub(in crate::net) terms: Vec<Terms>,
+    pub(in crate::net) terms: Vec<RouteTerms>,
     /// The index is the one in each route (`Route::upstream`).
     pub(in crate::net) upstreams: Vec<Arc<Upstream>>,
     /// `None` = records are not written.
@@ -32,7 +32,7 @@ pub(in crate::net) struct Plan {
 
 /// What the sessions of a route share.
 #[derive(Debug)]
-pub(in crate::net) struct Terms {
+pub(in crate::net) struct RouteTerms {
     pub(in crate::net) log: Arc<RouteLog>,
     /// For sessions that agreed on no extension.
     pub(in crate::net) plain: Arc<Common>,
@@ -100,7 +100,7 @@ impl Planner {
                 limits: config.limits.messages,
                 extensions: false,
             };
-            Terms::new(log, settings, self.secret, &round_trips)
+            RouteTerms::new(log, settings, self.secret, &round_trips)
         };
         let terms = config.routes.routes().map(terms).collect();
         Plan { terms, config, upstreams, access_log, endings: self.endings.clone() }
@@ -160,7 +160,7 @@ impl Plan {
     }
 }
 
-impl Terms {
+impl RouteTerms {
     fn new(log: Arc<RouteLog>, settings: SessionSettings, secret: Secret, round_trips: &RoundTripTimes) -> Self {
         let epoch = Instant::now();
         let common = |extensions| {

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use tokio::sync::mpsc::Sender;
 
-use super::{memory::Accepted, nonces::Nonces, plan::Plan};
+use super::{memory::AcceptCount, nonces::Nonces, plan::Plan};
 use crate::{
     headers::Strangers,
     metrics::Metrics,
@@ -26,7 +26,7 @@ pub(in crate::net) struct Shared {
     pub(in crate::net) live: Arc<Live>,
     pub(in crate::net) admission: Arc<Admission>,
     pub(in crate::net) nonces: Nonces,
-    pub(in crate::net) accepted: Arc<Accepted>,
+    pub(in crate::net) accepted: Arc<AcceptCount>,
     /// Behind a lock, which is taken only for requests with forwarding headers that are not believed.
     pub(in crate::net) strangers: Mutex<Strangers>,
     pub(in crate::net) orders: Orders,
