@@ -61,7 +61,7 @@ impl Secret {
 
 /// The values that a session's [`Keepalive`]s need but do not store: whom we ping, and on what terms.
 #[derive(Debug, Clone, Copy)]
-pub struct Terms<'a> {
+pub struct PingTerms<'a> {
     /// The settings from the file.
     pub settings: &'a Settings,
     /// The secret that many sessions share.
@@ -72,7 +72,7 @@ pub struct Terms<'a> {
     pub side: Side,
 }
 
-impl Terms<'_> {
+impl PingTerms<'_> {
     /// `None` = the side is not pinged.
     const fn interval(&self) -> Option<Duration> {
         let on = match self.side {
@@ -137,7 +137,7 @@ pub struct RoundTrips {
 
 /// Our Pings toward one side, and what they tell about it.
 ///
-/// An idle session keeps two of these. So the values that many sessions share come with each call ([`Terms`]), and rare
+/// An idle session keeps two of these. So the values that many sessions share come with each call ([`PingTerms`]), and rare
 /// state is in a box of its own.
 #[derive(Debug)]
 pub struct Keepalive {
@@ -171,7 +171,7 @@ struct Open {
     /// The last look at what the side takes.
     look: Option<Look>,
     ping: Ping,
-    debt: Option<Debt>,
+    debt: Option<UnansweredPing>,
     /// Whether a Ping, ours or the other end's, is among the bytes that are being written. Once they are written,
     /// silence counts.
     is_asked: bool,
@@ -192,7 +192,7 @@ enum Ping {
 
 /// The side has got a Ping of the other end and has not answered it yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Debt {
+struct UnansweredPing {
     payload: u64,
     lapses: Tick,
 }
@@ -249,7 +249,7 @@ impl Keepalive {
     /// Whether it is time to look at what the side takes, because the side may be slow or dead. Then call
     /// [`Self::handle_progress`].
     #[must_use]
-    pub fn wants_progress(&self, terms: Terms<'_>, now: Tick) -> bool {
+    pub fn wants_progress(&self, terms: PingTerms<'_>, now: Tick) -> bool {
         let Some(open) = &self.open else { return false };
         let Some(step) = terms.pong_timeout().map(|timeout| nanos(timeout) / LOOKS) else { return false };
         // Bytes may have begun to wait in the kernel since the last look. `poll_look` sets no alarm for that, because
@@ -286,11 +286,11 @@ impl Keepalive {
     /// 1. The side may answer only the latest Ping (RFC 6455 §5.5.3), so a Ping of ours could replace the answer to
     ///    this one. None of ours goes out until the side has answered, or until the wait for its answer lapses.
     /// 2. A Ping of ours that is owed already is dropped, because the other end's Ping ends the silence.
-    pub fn handle_relayed_ping(&mut self, terms: Terms<'_>, frame: &ControlFrame, now: Tick) {
+    pub fn handle_relayed_ping(&mut self, terms: PingTerms<'_>, frame: &ControlFrame, now: Tick) {
         // If we do not ping the side, the other end's Ping neither replaces nor delays a Ping of ours.
         let Some(interval) = terms.interval() else { return };
         let patience = terms.pong_timeout().unwrap_or(interval);
-        let debt = Debt { payload: fingerprint(frame.payload()), lapses: now + patience };
+        let debt = UnansweredPing { payload: fingerprint(frame.payload()), lapses: now + patience };
         let open = self.open.get_or_insert_default();
         open.debt = Some(debt);
         open.owed = false;
@@ -298,7 +298,7 @@ impl Keepalive {
     }
 
     /// A Pong has come from the side.
-    pub fn handle_pong(&mut self, terms: Terms<'_>, frame: &ControlFrame, now: Tick) -> PongOwner {
+    pub fn handle_pong(&mut self, terms: PingTerms<'_>, frame: &ControlFrame, now: Tick) -> PongOwner {
         match frame.payload().split_first_chunk::<PREFIX>() {
             Some((prefix, number)) if *prefix == terms.prefix() => {
                 if number == self.pings.to_be_bytes() {
@@ -338,7 +338,7 @@ impl Keepalive {
     ///    to a side do not show that the side lives.
     /// 2. While the side is not `read`, no byte can come from it. Then only bytes that go to it count.
     #[must_use]
-    pub fn poll_ping(&self, terms: Terms<'_>, read: bool) -> Option<Tick> {
+    pub fn poll_ping(&self, terms: PingTerms<'_>, read: bool) -> Option<Tick> {
         let silent_since = if read { self.sent.min(self.received) } else { self.sent };
         let wait = terms.wait(self.pings)?;
         let Some(open) = &self.open else { return Some(silent_since.after(wait)) };
@@ -355,13 +355,13 @@ impl Keepalive {
 
     /// When to look at what the side takes if nothing else happens; an instant in the past means now.
     #[must_use]
-    pub fn poll_look(&self, terms: Terms<'_>) -> Option<Tick> {
+    pub fn poll_look(&self, terms: PingTerms<'_>) -> Option<Tick> {
         self.open.as_ref()?.poll_look(nanos(terms.pong_timeout()?) / LOOKS)
     }
 
     /// When the side is dead, because it takes no byte, or because no byte comes from it while it is `read`.
     #[must_use]
-    pub fn poll_death(&self, terms: Terms<'_>, read: bool) -> Option<Tick> {
+    pub fn poll_death(&self, terms: PingTerms<'_>, read: bool) -> Option<Tick> {
         let open = self.open.as_ref()?;
         let silent_since = open.judged_from.filter(|_| read);
         let since = silent_since.into_iter().chain(open.stalled_since).min()?;
@@ -393,7 +393,7 @@ impl Keepalive {
     }
 
     /// The Ping that is owed. Call this only at a frame boundary.
-    pub fn ping(&mut self, terms: Terms<'_>, now: Tick) -> ControlFrame {
+    pub fn ping(&mut self, terms: PingTerms<'_>, now: Tick) -> ControlFrame {
         let open = self.open.get_or_insert_default();
         open.owed = false;
         open.ping = Ping::Queued;
@@ -409,7 +409,7 @@ impl Keepalive {
 
     /// The mask of a frame of ours (RFC 6455 §5.3); `None` toward a client.
     #[must_use]
-    pub fn mask(&self, terms: Terms<'_>, opcode: OpCode) -> Option<[u8; 4]> {
+    pub fn mask(&self, terms: PingTerms<'_>, opcode: OpCode) -> Option<[u8; 4]> {
         let purpose = if opcode == OpCode::Close { b'c' } else { b'm' };
         let [a, b, c, d, ..] = terms.derive(purpose, self.pings).to_ne_bytes();
         (terms.side == Side::Backend).then_some([a, b, c, d])

@@ -13,7 +13,7 @@ const SETTINGS: Settings = Settings {
     backend: false,
 };
 
-const TERMS: Terms<'_> = Terms { settings: &SETTINGS, secret: &Secret([7; 16]), nonce: 7, side: Side::Client };
+const TERMS: PingTerms<'_> = PingTerms { settings: &SETTINGS, secret: &Secret([7; 16]), nonce: 7, side: Side::Client };
 
 fn now() -> Tick {
     let now = Instant::now();
@@ -40,14 +40,14 @@ fn a_ping_falls_due_within_the_interval_and_not_before_nine_tenths_of_it() {
     let start = now();
     for nonce in 0..=255 {
         let keepalive = Keepalive::new(start);
-        let wait = keepalive.poll_ping(Terms { nonce, ..TERMS }, true).unwrap().since(start);
+        let wait = keepalive.poll_ping(PingTerms { nonce, ..TERMS }, true).unwrap().since(start);
         assert!(wait <= Duration::from_secs(25) && wait >= Duration::from_millis(22_500), "{wait:?}");
     }
 }
 
 #[test]
 fn a_side_that_is_not_listed_is_never_pinged() {
-    let terms = Terms { side: Side::Backend, ..TERMS };
+    let terms = PingTerms { side: Side::Backend, ..TERMS };
     assert_eq!(Keepalive::new(now()).poll_ping(terms, true), None);
 }
 
@@ -193,7 +193,7 @@ fn a_ping_of_the_other_end_is_judged_as_one_of_ours_from_when_it_was_written() {
     keepalive.handle_received(start + Duration::from_secs(10));
     assert_eq!(keepalive.poll_death(TERMS, true), None);
 
-    let off = Terms { side: Side::Backend, ..TERMS };
+    let off = PingTerms { side: Side::Backend, ..TERMS };
     let mut keepalive = Keepalive::new(start);
     keepalive.handle_relayed_ping(off, &theirs, start);
     keepalive.handle_flushed(start);
@@ -277,7 +277,7 @@ fn nothing_is_kept_of_what_is_over() {
 #[test]
 fn a_ping_of_another_session_or_to_the_other_side_has_another_payload() {
     let ping = |terms| Keepalive::new(now()).ping(terms, now()).payload().to_vec();
-    let others = [Terms { nonce: 8, ..TERMS }, Terms { side: Side::Backend, ..TERMS }];
+    let others = [PingTerms { nonce: 8, ..TERMS }, PingTerms { side: Side::Backend, ..TERMS }];
     for other in others {
         assert_ne!(ping(TERMS)[..PREFIX], ping(other)[..PREFIX]);
     }

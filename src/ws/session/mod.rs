@@ -59,7 +59,7 @@ use super::{
     Side,
     close::close_frame,
     frame::{Breach, ControlFrame, FrameHeader, OpCode},
-    keepalive::{PongOwner, RoundTrips, Terms},
+    keepalive::{PingTerms, PongOwner, RoundTrips},
     meter::Meter,
     opcodes::OpCodeCounts,
     progress::{Look, Progress},
@@ -545,7 +545,7 @@ impl Session {
         self.fate.as_mut()?.meter.as_mut()
     }
 
-    fn half_and_terms(&mut self, side: Side) -> (&mut Half, Terms<'_>) {
+    fn half_and_terms(&mut self, side: Side) -> (&mut Half, PingTerms<'_>) {
         let half = match side {
             Side::Client => &mut self.client,
             Side::Backend => &mut self.backend,

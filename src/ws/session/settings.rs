@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::ws::{
     Side,
-    keepalive::{Secret, Settings, Terms},
+    keepalive::{PingTerms, Secret, Settings},
     meter::MessageLimits,
     round_trips::RoundTripTimes,
     tick::Tick,
@@ -44,8 +44,8 @@ pub struct SessionSettings {
 }
 
 impl Common {
-    pub(super) const fn terms(&self, nonce: u64, side: Side) -> Terms<'_> {
-        Terms { settings: &self.settings.keepalive, secret: &self.secret, nonce, side }
+    pub(super) const fn terms(&self, nonce: u64, side: Side) -> PingTerms<'_> {
+        PingTerms { settings: &self.settings.keepalive, secret: &self.secret, nonce, side }
     }
 
     pub(super) fn tick(&self, now: Instant) -> Tick {
