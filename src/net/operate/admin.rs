@@ -29,7 +29,7 @@ use tokio::{
     time::{MissedTickBehavior, timeout},
 };
 
-use super::{control::Control, desk::socket::Listener, history::STEP};
+use super::{control::Control, desk::socket::AdminListener, history::STEP};
 use crate::net::thread::vital::Fault;
 
 /// The most connections at a time. More wait in the kernel.
@@ -46,7 +46,7 @@ const DEADLINE: Duration = Duration::from_secs(30);
 const BACK_OFF: Duration = Duration::from_millis(100);
 
 /// Answers from now on, on this runtime. `listener`: `None` = the address has to be opened first.
-pub(in crate::net) fn serve(listener: Option<Listener>, runtime: &Handle, control: Arc<Control>) {
+pub(in crate::net) fn serve(listener: Option<AdminListener>, runtime: &Handle, control: Arc<Control>) {
     runtime.spawn(async move {
         let _vital = control.vitals().guard("the admin interface");
         let Some(desk) = control.desk() else { return };
@@ -56,8 +56,8 @@ pub(in crate::net) fn serve(listener: Option<Listener>, runtime: &Handle, contro
                 None => desk.open().await?,
             };
             match listener {
-                Listener::Tcp(listener) => serve_tcp(listener, Arc::clone(&control)).await,
-                Listener::Unix(listener, file) => {
+                AdminListener::Tcp(listener) => serve_tcp(listener, Arc::clone(&control)).await,
+                AdminListener::Unix(listener, file) => {
                     file.own();
                     serve_unix(listener, Arc::clone(&control)).await
                 }
@@ -68,7 +68,7 @@ pub(in crate::net) fn serve(listener: Option<Listener>, runtime: &Handle, contro
                 tracing::error!(address = %desk.bind(), %error, "the admin interface cannot be served");
                 control.vitals().fail("the admin interface");
             },
-            () = desk.left() => {}
+            () = desk.wait_for_successor() => {}
         }
     });
 }

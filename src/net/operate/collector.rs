@@ -61,14 +61,14 @@ pub(in crate::net) fn traces(config: Option<&Tracing>, counts: SpanCounts) -> Tr
 fn provider(config: &Tracing, counts: SpanCounts) -> Option<SdkTracerProvider> {
     let exporter = opentelemetry_otlp::SpanExporter::builder()
         .with_http()
-        .with_http_client(Client)
+        .with_http_client(CollectorClient)
         .with_protocol(Protocol::HttpBinary)
         .with_endpoint(&config.endpoint)
         .with_timeout(DEADLINE)
         .build()
         .inspect_err(|error| tracing::error!(%error, "there will be no traces"))
         .ok()?;
-    let queue = Queue::new(exporter, counts, DELAY);
+    let queue = SpanQueue::new(exporter, counts, DELAY);
     // In a trace that a client has begun, the client's flag decides and not the ratio.
     let sampler = Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(config.sample)));
     let resource = Resource::builder()
@@ -80,17 +80,17 @@ fn provider(config: &Tracing, counts: SpanCounts) -> Option<SdkTracerProvider> {
 
 /// Bounds and counts the spans that wait. So the queue of the SDK is never full, and no span is dropped uncounted.
 #[derive(Debug)]
-struct Queue {
+struct SpanQueue {
     batches: BatchSpanProcessor,
     waiting: Arc<AtomicUsize>,
     counts: SpanCounts,
 }
 
-impl Queue {
+impl SpanQueue {
     fn new(exporter: impl SpanExporter + 'static, counts: SpanCounts, delay: Duration) -> Self {
         let waiting = Arc::new(AtomicUsize::new(0));
         let fails = AtomicBool::new(false);
-        let exporter = Counted { exporter, waiting: Arc::clone(&waiting), counts: counts.clone(), fails };
+        let exporter = CountingExporter { exporter, waiting: Arc::clone(&waiting), counts: counts.clone(), fails };
         let batches = BatchConfigBuilder::default()
             .with_max_queue_size(QUEUE)
             .with_max_export_batch_size(BATCH)
@@ -100,7 +100,7 @@ impl Queue {
     }
 }
 
-impl SpanProcessor for Queue {
+impl SpanProcessor for SpanQueue {
     fn on_start(&self, _: &mut Span, _: &Context) {}
 
     fn on_end(&self, span: SpanData) {
@@ -127,14 +127,14 @@ impl SpanProcessor for Queue {
 
 /// Counts the spans by outcome. Logs once that the collector takes no spans, and once that it takes them again.
 #[derive(Debug)]
-struct Counted<E> {
+struct CountingExporter<E> {
     exporter: E,
     waiting: Arc<AtomicUsize>,
     counts: SpanCounts,
     fails: AtomicBool,
 }
 
-impl<E: SpanExporter> SpanExporter for Counted<E> {
+impl<E: SpanExporter> SpanExporter for CountingExporter<E> {
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
         let count = batch.len();
         self.waiting.fetch_sub(count, Relaxed);
@@ -162,9 +162,9 @@ impl<E: SpanExporter> SpanExporter for Counted<E> {
 /// A client that opens a connection for each request. There is about one request a second at most, from a thread that has no
 /// runtime.
 #[derive(Debug)]
-struct Client;
+struct CollectorClient;
 
-impl HttpClient for Client {
+impl HttpClient for CollectorClient {
     fn send_bytes<'a, 'b>(
         &'a self,
         request: Request<Bytes>,
@@ -230,7 +230,7 @@ mod tests {
     fn while_the_collector_is_stuck_spans_wait_up_to_a_bound_and_the_rest_are_dropped_and_counted() {
         let ((called, calls), (release, released)) = (mpsc::channel(), mpsc::channel());
         let counts = Metrics::default().spans();
-        let queue = Queue::new(Stuck(Mutex::new((called, released))), counts.clone(), Duration::from_secs(3600));
+        let queue = SpanQueue::new(Stuck(Mutex::new((called, released))), counts.clone(), Duration::from_secs(3600));
         let provider = SdkTracerProvider::builder().with_span_processor(queue).build();
         let tracer = provider.tracer("test");
         let end = |count: usize| (0..count).for_each(|_| tracer.start("a span").end());

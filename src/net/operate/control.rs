@@ -330,7 +330,7 @@ impl Control {
     pub(super) async fn leave_listeners(&self) {
         self.announce();
         if let Some(desk) = &self.desk {
-            desk.leave();
+            desk.leave_to_successor();
         }
         self.end_listeners().await;
     }
@@ -407,7 +407,7 @@ impl Control {
             all.matched += matched;
             all.sights.extend(sights);
         }
-        search.settle(&mut all.sights);
+        search.sort_and_cut(&mut all.sights);
         Some(all)
     }
 

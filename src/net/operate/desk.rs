@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 
 use self::{
     access::Access,
-    socket::{Door, Listener},
+    socket::{AdminListener, ServedSocket},
 };
 use crate::{
     config::{Admin, AdminBind},
@@ -23,9 +23,9 @@ use crate::{
 
 /// The interface that the file asks for, ready to be served.
 #[derive(Debug)]
-pub(in crate::net) struct Bound {
+pub(in crate::net) struct BoundAdmin {
     /// `None` = another process still has the address.
-    listener: Option<Listener>,
+    listener: Option<AdminListener>,
     desk: Desk,
 }
 
@@ -37,7 +37,7 @@ pub(in crate::net) struct Desk {
     /// Behind a lock, because a reload reads the token again. The lock is held for the copy of a pointer.
     access: RwLock<Arc<Access>>,
     /// `None` = another process has the address: still a predecessor, or already a successor.
-    door: Mutex<Option<Door>>,
+    served: Mutex<Option<ServedSocket>>,
     /// Notified when a successor answers in our place.
     left: Notify,
     pub(in crate::net) since: Instant,
@@ -48,34 +48,34 @@ pub(in crate::net) struct Desk {
 ///
 /// # Errors
 /// The address cannot be opened, or the token cannot be read.
-pub(in crate::net) fn bind(admin: &Admin, inherited: &mut Inherited) -> io::Result<Bound> {
+pub(in crate::net) fn bind(admin: &Admin, inherited: &mut Inherited) -> io::Result<BoundAdmin> {
     let access = RwLock::new(Arc::new(Access::new(admin)?));
-    let (listener, door) = match socket::open(&admin.bind, inherited) {
-        Ok((listener, door)) => (Some(listener), Some(door)),
+    let (listener, served) = match socket::open(&admin.bind, inherited) {
+        Ok((listener, served)) => (Some(listener), Some(served)),
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
             tracing::warn!(address = %admin.bind, %error, "the admin interface opens when its address is free");
             (None, None)
         }
         Err(error) => return Err(error),
     };
-    let (door, left) = (Mutex::new(door), Notify::new());
-    let desk = Desk { bind: admin.bind.clone(), access, door, left, since: Instant::now() };
-    Ok(Bound { listener, desk })
+    let (served, left) = (Mutex::new(served), Notify::new());
+    let desk = Desk { bind: admin.bind.clone(), access, served, left, since: Instant::now() };
+    Ok(BoundAdmin { listener, desk })
 }
 
-impl Bound {
+impl BoundAdmin {
     /// The desk, and the listener to be served.
-    pub(in crate::net) fn split(self) -> (Desk, Option<Listener>) {
+    pub(in crate::net) fn split(self) -> (Desk, Option<AdminListener>) {
         (self.desk, self.listener)
     }
 }
 
 impl Desk {
     /// Opens the address as soon as no other process has it.
-    pub(super) async fn open(&self) -> io::Result<Listener> {
-        let (listener, door) = socket_file::when_free(|| socket::open(&self.bind, &mut Inherited::default())).await?;
-        tracing::info!(address = %door.address(), "admin interface");
-        *self.door() = Some(door);
+    pub(super) async fn open(&self) -> io::Result<AdminListener> {
+        let (listener, served) = socket_file::when_free(|| socket::open(&self.bind, &mut Inherited::default())).await?;
+        tracing::info!(address = %served.address(), "admin interface");
+        *self.served() = Some(served);
         Ok(listener)
     }
 
@@ -86,7 +86,7 @@ impl Desk {
 
     /// The address, with the port that was really bound. `None` = another process still has it.
     pub(in crate::net) fn address(&self) -> Option<AdminBind> {
-        self.door().as_ref().map(|door| door.address().clone())
+        self.served().as_ref().map(|served| served.address().clone())
     }
 
     /// The rules of another file, ready to be used. `None` if the file wants another address, which needs a restart.
@@ -102,29 +102,29 @@ impl Desk {
 
     /// Gives the listening socket to a successor too.
     pub(in crate::net) fn lend(&self, sockets: &mut Sockets) -> io::Result<()> {
-        self.door().as_ref().map_or(Ok(()), |door| door.lend(sockets))
+        self.served().as_ref().map_or(Ok(()), |served| served.lend(sockets))
     }
 
     /// Takes the socket back, because the successor did not take over.
     pub(in crate::net) fn own(&self) {
-        if let Some(door) = &*self.door() {
-            door.own();
+        if let Some(served) = &*self.served() {
+            served.own();
         }
     }
 
     /// Ready when a successor answers in our place.
-    pub(super) async fn left(&self) {
+    pub(super) async fn wait_for_successor(&self) {
         self.left.notified().await;
     }
 
     /// Stops answering, because a successor answers from now on.
-    pub(in crate::net) fn leave(&self) {
-        self.door().take();
+    pub(in crate::net) fn leave_to_successor(&self) {
+        self.served().take();
         self.left.notify_one();
     }
 
-    fn door(&self) -> MutexGuard<'_, Option<Door>> {
-        self.door.lock().unwrap_or_else(PoisonError::into_inner)
+    fn served(&self) -> MutexGuard<'_, Option<ServedSocket>> {
+        self.served.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Uses another token and other names from now on.

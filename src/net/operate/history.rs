@@ -39,13 +39,13 @@ struct Sample {
 
 /// The samples, as the answer shows them.
 #[derive(Debug, Serialize)]
-pub(super) struct Shown {
+pub(super) struct HistoryView {
     step_ms: u64,
-    samples: Vec<ShownSample>,
+    samples: Vec<SampleView>,
 }
 
 #[derive(Debug, Serialize)]
-struct ShownSample {
+struct SampleView {
     ago_ms: u64,
     sessions: usize,
     /// How many sessions ended since the sample before, by cause.
@@ -54,15 +54,15 @@ struct ShownSample {
 
 impl History {
     /// The samples, the oldest first. The last one is of this moment.
-    pub(super) fn show(&self, sessions: usize, now: Instant) -> Shown {
+    pub(super) fn show(&self, sessions: usize, now: Instant) -> HistoryView {
         let samples = self.samples();
         let last = samples.sample(sessions, &self.endings.sessions.counts(), now);
-        let shown = samples.last.iter().chain([&last]).map(|sample| ShownSample {
+        let shown = samples.last.iter().chain([&last]).map(|sample| SampleView {
             ago_ms: u64::try_from(now.saturating_duration_since(sample.at).as_millis()).unwrap_or(u64::MAX),
             sessions: sample.sessions,
             ended: sample.ended.clone(),
         });
-        Shown { step_ms: STEP.as_secs() * 1000, samples: shown.collect() }
+        HistoryView { step_ms: STEP.as_secs() * 1000, samples: shown.collect() }
     }
 
     /// Takes a sample of this moment.

@@ -23,7 +23,7 @@ use crate::{
             control::{Control, Leaving, ReloadError, Unknown},
             desk::{
                 access,
-                answer::{Answer, Refusal, json, text, with_type},
+                answer::{AdminAnswer, AdminRefusal, json, text, with_type},
             },
         },
         orders::{
@@ -80,13 +80,15 @@ enum Call {
 }
 
 /// Answers a request that came to `address`. `None`: it came by a path.
-pub(super) async fn answer(control: &Control, address: Option<SocketAddr>, request: Request<Incoming>) -> Answer {
+pub(super) async fn answer(control: &Control, address: Option<SocketAddr>, request: Request<Incoming>) -> AdminAnswer {
     let (head, body) = request.into_parts();
     // The body is read first. If bytes of it were unread, a reset could destroy the answer.
     let body = match timeout(BODY_TIMEOUT, Limited::new(body, BODY).collect()).await {
         Ok(Ok(body)) => body.to_bytes(),
         Ok(Err(_)) => return too_large().into(),
-        Err(_) => return Refusal::new(StatusCode::REQUEST_TIMEOUT, "too_slow", "the body did not come in time").into(),
+        Err(_) => {
+            return AdminRefusal::new(StatusCode::REQUEST_TIMEOUT, "too_slow", "the body did not come in time").into();
+        }
     };
     let answered = match find(&head.method, head.uri.path()) {
         // Load balancers call these two. They use names that the file does not know, and show no token.
@@ -114,11 +116,11 @@ pub(super) async fn answer(control: &Control, address: Option<SocketAddr>, reque
             }
         }
     };
-    answered.unwrap_or_else(Answer::from)
+    answered.unwrap_or_else(AdminAnswer::from)
 }
 
 /// The call of a method and a path.
-fn find(method: &Method, path: &str) -> Result<Call, Refusal> {
+fn find(method: &Method, path: &str) -> Result<Call, AdminRefusal> {
     let segments = target::segments(path)?;
     let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
     let (read, write) = match segments[..] {
@@ -156,7 +158,7 @@ fn find(method: &Method, path: &str) -> Result<Call, Refusal> {
         ["api", "reload"] => (None, Some((Method::POST, Call::Reload))),
         ["api", "debug"] => (Some(Call::Choices), Some((Method::POST, Call::Choose))),
         ["api", "debug", name] if !name.is_empty() => (None, Some((Method::DELETE, Call::TakeBack(name.into())))),
-        _ => return Err(Refusal::not_found("nothing is at this path; /api/openapi.json says what is where")),
+        _ => return Err(AdminRefusal::not_found("nothing is at this path; /api/openapi.json says what is where")),
     };
     let allow = match (&read, &write) {
         (Some(_), None) => "GET, HEAD",
@@ -168,17 +170,17 @@ fn find(method: &Method, path: &str) -> Result<Call, Refusal> {
     match (read, write) {
         (Some(call), _) if matches!(*method, Method::GET | Method::HEAD) => Ok(call),
         (_, Some((needed, call))) if needed == *method => Ok(call),
-        _ => Err(Refusal::wrong_method(allow)),
+        _ => Err(AdminRefusal::wrong_method(allow)),
     }
 }
 
 impl Call {
-    async fn run(self, control: &Control, query: &str, body: &[u8]) -> Result<Answer, Refusal> {
+    async fn run(self, control: &Control, query: &str, body: &[u8]) -> Result<AdminAnswer, AdminRefusal> {
         Ok(match self {
             Self::Page => page::answer()?,
             Self::Health | Self::Ready | Self::Metrics => text(StatusCode::OK, "ok\n"),
             Self::Description => with_type(StatusCode::OK, "application/json", DESCRIPTION.clone()),
-            Self::Status => ok(&views::Status::of(control)),
+            Self::Status => ok(&views::StatusView::of(control)),
             Self::Config => ok(&control.config().written),
             Self::Sessions => sessions(control, query).await?,
             Self::Session(id) => session(control, id).await?,
@@ -195,12 +197,12 @@ impl Call {
             Self::DrainRoute { route, drains } => {
                 read::<Nothing>(body)?;
                 let told = control.drain_route(&route, drains)?;
-                ok(&views::Status::after(control, told))
+                ok(&views::StatusView::after(control, told))
             }
             Self::DrainAll { drains } => {
                 read::<Nothing>(body)?;
                 let told = control.drain_all(drains)?;
-                ok(&views::Status::after(control, told))
+                ok(&views::StatusView::after(control, told))
             }
             Self::Reload => reload(control, body)?,
             Self::Choices => choices(control),
@@ -243,14 +245,14 @@ struct WhatToShow {
     for_ms: Option<f64>,
 }
 
-async fn sessions(control: &Control, query: &str) -> Result<Answer, Refusal> {
+async fn sessions(control: &Control, query: &str) -> Result<AdminAnswer, AdminRefusal> {
     let (mut search, mut limit, mut offset) = (Search::default(), 100, 0);
     for (key, value) in target::pairs(query)? {
-        let wrong = |wanted: &str| Refusal::bad_request(format!("`{key}` is {wanted}, not {value:?}"));
+        let wrong = |wanted: &str| AdminRefusal::bad_request(format!("`{key}` is {wanted}, not {value:?}"));
         let number = |most: usize| value.parse().ok().filter(|number| *number <= most);
         match key.as_str() {
             "client" => {
-                search.client = Some(observed::network(&value).ok_or_else(|| wrong("an address or a network"))?);
+                search.client = Some(observed::parse_network(&value).ok_or_else(|| wrong("an address or a network"))?);
             }
             "text" => search.text = Some(value.to_lowercase()),
             "route" => search.route = Some(value),
@@ -265,70 +267,73 @@ async fn sessions(control: &Control, query: &str) -> Result<Answer, Refusal> {
             "order" => return Err(wrong("asc or desc")),
             "limit" => limit = number(MOST_SESSIONS).ok_or_else(|| wrong("a number from 0 to 1000"))?,
             "offset" => offset = number(FURTHEST).ok_or_else(|| wrong("a number from 0 to 100000"))?,
-            _ => return Err(Refusal::bad_request(format!("`{key}` is not known here"))),
+            _ => return Err(AdminRefusal::bad_request(format!("`{key}` is not known here"))),
         }
     }
     search.most = offset + limit;
     let found = control.ask(search, None).await.ok_or_else(busy)?;
-    let sessions: Vec<_> = found.sights.iter().skip(offset).map(views::Session::of).collect();
+    let sessions: Vec<_> = found.sights.iter().skip(offset).map(views::SessionView::of).collect();
     Ok(ok(&json!({ "sessions": sessions, "matched": found.matched, "total": control.sessions() })))
 }
 
 /// The last endings, the newest first.
-fn endings(control: &Control, query: &str) -> Result<Answer, Refusal> {
+fn endings(control: &Control, query: &str) -> Result<AdminAnswer, AdminRefusal> {
     let endings = &kept(control)?.sessions;
     let (last, causes, total) = shown(endings, query)?;
     Ok(ok(&json!({ "endings": last, "causes": causes, "total": total })))
 }
 
 /// The last requests that became no session and got no good answer, the newest first.
-fn refusals(control: &Control, query: &str) -> Result<Answer, Refusal> {
+fn refusals(control: &Control, query: &str) -> Result<AdminAnswer, AdminRefusal> {
     let refusals = &kept(control)?.refusals;
     let (last, causes, total) = shown(refusals, query)?;
     Ok(ok(&json!({ "refusals": last, "causes": causes, "total": total })))
 }
 
-fn kept(control: &Control) -> Result<&Endings, Refusal> {
-    let history = control.history().ok_or_else(|| Refusal::not_found("nobody has kept them"))?;
+fn kept(control: &Control) -> Result<&Endings, AdminRefusal> {
+    let history = control.history().ok_or_else(|| AdminRefusal::not_found("nobody has kept them"))?;
     Ok(&history.endings)
 }
 
 /// The last ones, as many as the query asks for; how many there were of each cause; how many in all.
-fn shown<T: Serialize, C: Serialize + Copy>(last: &Last<T, C>, query: &str) -> Result<(Value, Value, u64), Refusal> {
+fn shown<T: Serialize, C: Serialize + Copy>(
+    last: &Last<T, C>,
+    query: &str,
+) -> Result<(Value, Value, u64), AdminRefusal> {
     let mut limit = endings::KEPT;
     for (key, value) in target::pairs(query)? {
         match key.as_str() {
             "limit" => {
                 let number = value.parse().ok().filter(|number| *number <= endings::KEPT);
-                let wrong = || Refusal::bad_request(format!("`limit` is a number from 0 to {}", endings::KEPT));
+                let wrong = || AdminRefusal::bad_request(format!("`limit` is a number from 0 to {}", endings::KEPT));
                 limit = number.ok_or_else(wrong)?;
             }
-            _ => return Err(Refusal::bad_request(format!("`{key}` is not known here"))),
+            _ => return Err(AdminRefusal::bad_request(format!("`{key}` is not known here"))),
         }
     }
     let (last, counts) = (last.last(limit), last.counts());
     let last: Vec<&T> = last.iter().map(|each| &**each).collect();
-    let causes: Vec<_> = counts.values().map(|(cause, count)| views::Counted { cause, count: *count }).collect();
+    let causes: Vec<_> = counts.values().map(|(cause, count)| views::CauseCount { cause, count: *count }).collect();
     let total = causes.iter().map(|counted| counted.count).sum();
     Ok((json!(last), json!(causes), total))
 }
 
-async fn session(control: &Control, id: String) -> Result<Answer, Refusal> {
+async fn session(control: &Control, id: String) -> Result<AdminAnswer, AdminRefusal> {
     let found = control.ask(one(&id), None).await.ok_or_else(busy)?;
-    found.sights.first().map(|sight| ok(&views::Session::of(sight))).ok_or_else(|| no_session(&id))
+    found.sights.first().map(|sight| ok(&views::SessionView::of(sight))).ok_or_else(|| no_session(&id))
 }
 
-async fn kill(control: &Control, id: String, body: &[u8]) -> Result<Answer, Refusal> {
+async fn kill(control: &Control, id: String, body: &[u8]) -> Result<AdminAnswer, AdminRefusal> {
     let HowToKill { code, reason } = read(body)?;
     // A number that does not fit into 16 bits becomes one that is out of range.
     let code = code.map_or(KILLED, |code| CloseCode(if code.fract() == 0.0 { code as u16 } else { 0 }));
     let reason = reason.unwrap_or_else(|| "killed".to_owned());
     // The codes that an endpoint may send (RFC 6455 §7.4, IANA's registry).
     if !matches!(code.0, 1000..=1003 | 1007..=1014 | 3000..=4999) {
-        return Err(Refusal::bad_request("`code` is 1000 to 1003, 1007 to 1014, or 3000 to 4999"));
+        return Err(AdminRefusal::bad_request("`code` is 1000 to 1003, 1007 to 1014, or 3000 to 4999"));
     }
     if reason.len() > LONGEST_REASON {
-        return Err(Refusal::bad_request("`reason` has at most 123 bytes: a Close has no room for more"));
+        return Err(AdminRefusal::bad_request("`reason` has at most 123 bytes: a Close has no room for more"));
     }
     let kill = Kill { code, reason };
     let found = control.ask(one(&id), Some(kill)).await.ok_or_else(busy)?;
@@ -341,7 +346,7 @@ async fn kill(control: &Control, id: String, body: &[u8]) -> Result<Answer, Refu
 }
 
 /// The choices that stand, and how long each still does.
-fn choices(control: &Control) -> Answer {
+fn choices(control: &Control) -> AdminAnswer {
     let book = control.book();
     let choices = book.choices().standing(Instant::now()).map(|(chosen, left)| {
         let mut choice = json!({ "left_ms": left.as_millis() as u64 });
@@ -352,7 +357,7 @@ fn choices(control: &Control) -> Answer {
     ok(&json!({ "choices": choices.collect::<Vec<Value>>() }))
 }
 
-async fn choose(control: &Control, body: &[u8]) -> Result<Answer, Refusal> {
+async fn choose(control: &Control, body: &[u8]) -> Result<AdminAnswer, AdminRefusal> {
     let WhatToShow { id, client, for_ms } = read(body)?;
     let longest = LONGEST_TIME.as_millis() as f64;
     let time = match for_ms {
@@ -360,7 +365,7 @@ async fn choose(control: &Control, body: &[u8]) -> Result<Answer, Refusal> {
         Some(millis) if millis.fract() == 0.0 && (1.0..=longest).contains(&millis) => {
             Duration::from_millis(millis as u64)
         }
-        Some(_) => return Err(Refusal::bad_request(format!("`for_ms` is a number from 1 to {longest}: an hour"))),
+        Some(_) => return Err(AdminRefusal::bad_request(format!("`for_ms` is a number from 1 to {longest}: an hour"))),
     };
     let chosen = match (id, client) {
         (Some(id), None) => {
@@ -371,26 +376,26 @@ async fn choose(control: &Control, body: &[u8]) -> Result<Answer, Refusal> {
             Chosen::Session(id)
         }
         (None, Some(client)) => {
-            let wrong = || Refusal::bad_request(format!("`client` is an address or a network, not {client:?}"));
-            Chosen::Client(observed::network(&client).ok_or_else(wrong)?)
+            let wrong = || AdminRefusal::bad_request(format!("`client` is an address or a network, not {client:?}"));
+            Chosen::Client(observed::parse_network(&client).ok_or_else(wrong)?)
         }
-        _ => return Err(Refusal::bad_request("either `id` or `client` says whose frames")),
+        _ => return Err(AdminRefusal::bad_request("either `id` or `client` says whose frames")),
     };
     control.observe(chosen.clone(), time).map_err(|TooMany| {
         let message = format!("{MOST_CHOICES} choices stand: take one back first, or wait for its end");
-        Refusal::new(StatusCode::CONFLICT, "too_many", message)
+        AdminRefusal::new(StatusCode::CONFLICT, "too_many", message)
     })?;
     tracing::info!(%chosen, ?time, "an operator looks at its frames");
     Ok(choices(control))
 }
 
-fn reload(control: &Control, body: &[u8]) -> Result<Answer, Refusal> {
+fn reload(control: &Control, body: &[u8]) -> Result<AdminAnswer, AdminRefusal> {
     let HowToReload { color } = read(body)?;
     let Some(file) = control.config().origin else {
         let message = "the configuration came from flags: there is no file to read again";
-        return Err(Refusal::new(StatusCode::CONFLICT, "no_file", message));
+        return Err(AdminRefusal::new(StatusCode::CONFLICT, "no_file", message));
     };
-    let refuse = |code, message: String| Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, code, message);
+    let refuse = |code, message: String| AdminRefusal::new(StatusCode::UNPROCESSABLE_ENTITY, code, message);
     match control.reload_from(&file) {
         Ok(reloaded) => Ok(ok(&reloaded)),
         Err(ReloadError::Leaving(leaving)) => Err(leaving.into()),
@@ -419,37 +424,39 @@ fn one(id: &str) -> Search {
 }
 
 /// Reads a body of JSON. An empty body is an empty object.
-fn read<T: DeserializeOwned + Default>(body: &[u8]) -> Result<T, Refusal> {
+fn read<T: DeserializeOwned + Default>(body: &[u8]) -> Result<T, AdminRefusal> {
     match body.trim_ascii() {
         b"" => Ok(T::default()),
-        [b'{', ..] => serde_json::from_slice(body).map_err(|error| Refusal::bad_request(format!("the body: {error}"))),
-        _ => Err(Refusal::bad_request("the body is no JSON object")),
+        [b'{', ..] => {
+            serde_json::from_slice(body).map_err(|error| AdminRefusal::bad_request(format!("the body: {error}")))
+        }
+        _ => Err(AdminRefusal::bad_request("the body is no JSON object")),
     }
 }
 
-fn ok(value: &impl Serialize) -> Answer {
+fn ok(value: &impl Serialize) -> AdminAnswer {
     json(StatusCode::OK, value)
 }
 
-fn too_large() -> Refusal {
-    Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", format!("a body has at most {BODY} bytes here"))
+fn too_large() -> AdminRefusal {
+    AdminRefusal::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", format!("a body has at most {BODY} bytes here"))
 }
 
-fn busy() -> Refusal {
-    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "a worker did not answer in time")
+fn busy() -> AdminRefusal {
+    AdminRefusal::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "a worker did not answer in time")
 }
 
-fn no_session(id: &str) -> Refusal {
-    Refusal::not_found(format!("no live session has the id {id:?}"))
+fn no_session(id: &str) -> AdminRefusal {
+    AdminRefusal::not_found(format!("no live session has the id {id:?}"))
 }
 
-impl From<Unknown> for Refusal {
+impl From<Unknown> for AdminRefusal {
     fn from(unknown: Unknown) -> Self {
         Self::not_found(unknown.to_string())
     }
 }
 
-impl From<Leaving> for Refusal {
+impl From<Leaving> for AdminRefusal {
     fn from(leaving: Leaving) -> Self {
         Self::new(StatusCode::CONFLICT, "leaving", leaving.to_string())
     }

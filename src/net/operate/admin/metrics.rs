@@ -9,13 +9,13 @@ use crate::{
     metrics::{BackendState, ProxyState, process::ProcessStats, text::Format},
     net::operate::{
         control::Control,
-        desk::answer::{Answer, with_type},
+        desk::answer::{AdminAnswer, with_type},
     },
 };
 
 /// All metrics, in the format that the request accepts. If the sessions do not answer in time, their counters stay as
 /// they were: the rest is most needed just then.
-pub(super) async fn answer(control: &Control, headers: &HeaderMap) -> Answer {
+pub(super) async fn answer(control: &Control, headers: &HeaderMap) -> AdminAnswer {
     let format = Format::accepted(headers);
     let _turn = control.scrape().await;
     control.forget_gone();

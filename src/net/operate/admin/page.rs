@@ -6,7 +6,7 @@ use hyper::{
     header::{CONTENT_SECURITY_POLICY, HeaderName, HeaderValue, REFERRER_POLICY, X_FRAME_OPTIONS},
 };
 
-use crate::net::operate::desk::answer::{self, Answer, Refusal};
+use crate::net::operate::desk::answer::{self, AdminAnswer, AdminRefusal};
 
 const PAGE: &str = include_str!("page.html");
 /// The place of the nonce in the file.
@@ -16,9 +16,9 @@ const NONCE: &str = "{{nonce}}";
 ///
 /// # Errors
 /// The kernel has no random bytes.
-pub(super) fn answer() -> Result<Answer, Refusal> {
+pub(super) fn answer() -> Result<AdminAnswer, AdminRefusal> {
     let mut bytes = [0; 16];
-    let unavailable = |_| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "the kernel has no random bytes");
+    let unavailable = |_| AdminRefusal::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "the kernel has no random bytes");
     getrandom::fill(&mut bytes).map_err(unavailable)?;
     let nonce = STANDARD.encode(bytes);
     let policy = format!(

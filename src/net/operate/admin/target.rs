@@ -4,13 +4,13 @@ use std::borrow::Cow;
 
 use percent_encoding::percent_decode_str;
 
-use crate::net::operate::desk::answer::Refusal;
+use crate::net::operate::desk::answer::AdminRefusal;
 
 /// The segments of a path. Each is decoded by itself, so that a name may hold a slash.
 ///
 /// # Errors
 /// A percent sign without two hexadecimal digits, or bytes that are no UTF-8.
-pub(super) fn segments(path: &str) -> Result<Vec<String>, Refusal> {
+pub(super) fn segments(path: &str) -> Result<Vec<String>, AdminRefusal> {
     let path = path.strip_prefix('/').unwrap_or(path);
     path.split('/').map(|segment| decode(segment).ok_or_else(|| malformed(segment))).collect()
 }
@@ -19,7 +19,7 @@ pub(super) fn segments(path: &str) -> Result<Vec<String>, Refusal> {
 ///
 /// # Errors
 /// Those of [`segments`].
-pub(super) fn pairs(query: &str) -> Result<Vec<(String, String)>, Refusal> {
+pub(super) fn pairs(query: &str) -> Result<Vec<(String, String)>, AdminRefusal> {
     let pairs = query.split('&').filter(|pair| !pair.is_empty());
     pairs
         .map(|pair| {
@@ -38,8 +38,8 @@ fn decode(text: &str) -> Option<String> {
     is_whole.then(|| percent_decode_str(text).decode_utf8().ok())?.map(Cow::into_owned)
 }
 
-fn malformed(text: &str) -> Refusal {
-    Refusal::bad_request(format!("{text:?} is not percent-encoded UTF-8"))
+fn malformed(text: &str) -> AdminRefusal {
+    AdminRefusal::bad_request(format!("{text:?} is not percent-encoded UTF-8"))
 }
 
 #[cfg(test)]

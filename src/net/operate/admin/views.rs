@@ -15,7 +15,7 @@ use crate::{
 
 /// The proxy as a whole.
 #[derive(Debug, Serialize)]
-pub(super) struct Status {
+pub(super) struct StatusView {
     version: &'static str,
     /// Whether load balancers should send clients here.
     ready: bool,
@@ -28,22 +28,22 @@ pub(super) struct Status {
     /// Connections of sessions are included.
     connections: usize,
     listeners: Vec<String>,
-    routes: Vec<Route>,
+    routes: Vec<RouteView>,
     /// Who is told by the order that this answers.
     #[serde(skip_serializing_if = "Option::is_none")]
     told: Option<ToldView>,
 }
 
 #[derive(Debug, Serialize)]
-struct Route {
+struct RouteView {
     name: String,
     upstream: String,
     draining: bool,
 }
 
 #[derive(Debug, Serialize)]
-pub(super) struct Upstreams {
-    upstreams: Vec<Upstream>,
+pub(super) struct UpstreamsView {
+    upstreams: Vec<UpstreamView>,
     /// Who is told by the order that this answers.
     #[serde(skip_serializing_if = "Option::is_none")]
     told: Option<ToldView>,
@@ -63,7 +63,7 @@ impl From<Told> for ToldView {
 }
 
 #[derive(Debug, Serialize)]
-struct Upstream {
+struct UpstreamView {
     name: String,
     balance: &'static str,
     /// Whether some backend takes new requests: one that is neither down in the file nor off duty.
@@ -93,11 +93,11 @@ struct BackendView {
     /// Whether the file says that the backend is down.
     down: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
-    last_check: Option<LastCheck>,
+    last_check: Option<LastCheckView>,
 }
 
 #[derive(Debug, Serialize)]
-struct LastCheck {
+struct LastCheckView {
     ago_ms: u64,
     passed: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -106,7 +106,7 @@ struct LastCheck {
 
 /// A cause, and how many ended by it.
 #[derive(Debug, Serialize)]
-pub(super) struct Counted<'c, C> {
+pub(super) struct CauseCount<'c, C> {
     #[serde(flatten)]
     pub(super) cause: &'c C,
     pub(super) count: u64,
@@ -114,7 +114,7 @@ pub(super) struct Counted<'c, C> {
 
 /// A live session. Its fields have the names of the record, if the record has them.
 #[derive(Debug, Serialize)]
-pub(super) struct Session<'s> {
+pub(super) struct SessionView<'s> {
     #[serde(flatten)]
     particulars: ParticularsView,
     state: &'static str,
@@ -125,10 +125,10 @@ pub(super) struct Session<'s> {
     buffered_bytes: usize,
 }
 
-impl Status {
+impl StatusView {
     pub(super) fn of(control: &Control) -> Self {
         let (plan, book) = (control.plan(), control.book());
-        let routes = plan.config.routes.routes().map(|route| Route {
+        let routes = plan.config.routes.routes().map(|route| RouteView {
             name: route.name.clone(),
             upstream: plan.upstreams[route.upstream].name().to_owned(),
             draining: book.routes().any(|name| name == route.name),
@@ -154,20 +154,20 @@ impl Status {
     }
 }
 
-pub(super) fn upstreams(control: &Control) -> Upstreams {
+pub(super) fn upstreams(control: &Control) -> UpstreamsView {
     let (plan, now) = (control.plan(), Instant::now());
-    let upstreams = plan.upstreams.iter().zip(&plan.config.upstreams).map(|(upstream, settings)| Upstream {
+    let upstreams = plan.upstreams.iter().zip(&plan.config.upstreams).map(|(upstream, settings)| UpstreamView {
         name: settings.name.clone(),
         balance: settings.policy.as_str(),
         takes_new: upstream.takes_new(),
         backends: upstream.members().iter().map(|member| BackendView::of(member, now)).collect(),
     });
-    Upstreams { upstreams: upstreams.collect(), told: None }
+    UpstreamsView { upstreams: upstreams.collect(), told: None }
 }
 
 /// The upstreams, in answer to an order.
-pub(super) fn upstreams_after(control: &Control, told: Told) -> Upstreams {
-    Upstreams { told: Some(told.into()), ..upstreams(control) }
+pub(super) fn upstreams_after(control: &Control, told: Told) -> UpstreamsView {
+    UpstreamsView { told: Some(told.into()), ..upstreams(control) }
 }
 
 impl BackendView {
@@ -178,7 +178,7 @@ impl BackendView {
             Health::Failing => ("failing", None),
             Health::Trial => ("trial", None),
         };
-        let last_check = backend.last_check().map(|check| LastCheck {
+        let last_check = backend.last_check().map(|check| LastCheckView {
             ago_ms: millis(now.saturating_duration_since(check.at)),
             passed: check.failure.is_none(),
             failure: check.failure,
@@ -201,7 +201,7 @@ impl BackendView {
     }
 }
 
-impl<'s> Session<'s> {
+impl<'s> SessionView<'s> {
     pub(super) fn of(sight: &'s Sight) -> Self {
         Self {
             particulars: sight.particulars.show(),

@@ -10,7 +10,7 @@ use hyper::{
     header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, ORIGIN},
 };
 
-use super::answer::Refusal;
+use super::answer::AdminRefusal;
 use crate::config::{
     Admin,
     token::{self, Token},
@@ -39,12 +39,12 @@ impl Access {
         &self,
         headers: &HeaderMap,
         address: Option<SocketAddr>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), AdminRefusal> {
         self.check_names(headers, address)?;
         match &self.token {
             Some(token) if !bearer(headers).is_some_and(|shown| token.is(shown)) => {
                 let message = "the token is missing or wrong: Authorization: Bearer TOKEN";
-                Err(Refusal::new(StatusCode::UNAUTHORIZED, "wrong_token", message))
+                Err(AdminRefusal::new(StatusCode::UNAUTHORIZED, "wrong_token", message))
             }
             _ => Ok(()),
         }
@@ -58,11 +58,11 @@ impl Access {
         &self,
         headers: &HeaderMap,
         address: Option<SocketAddr>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), AdminRefusal> {
         let Some(address) = address else { return Ok(()) };
         let refuse = |code, what: &str| {
             let message = format!("the {what} of the request is not this interface's own, which listens on {address}");
-            Err(Refusal::new(StatusCode::FORBIDDEN, code, message))
+            Err(AdminRefusal::new(StatusCode::FORBIDDEN, code, message))
         };
         match only(headers, HOST) {
             Ok(Some(host)) if self.is_own(host, address) => {}
@@ -97,13 +97,13 @@ impl Access {
 ///
 /// # Errors
 /// The write does not.
-pub(in crate::net::operate) fn check_write(headers: &HeaderMap) -> Result<(), Refusal> {
+pub(in crate::net::operate) fn check_write(headers: &HeaderMap) -> Result<(), AdminRefusal> {
     let kind = only(headers, CONTENT_TYPE).ok().flatten().and_then(|value| value.split(';').next());
     if kind.is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json")) {
         return Ok(());
     }
     let message = "a write needs Content-Type: application/json";
-    Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "wrong_content_type", message))
+    Err(AdminRefusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "wrong_content_type", message))
 }
 
 /// The only value of a header. If there are two, neither is believed.

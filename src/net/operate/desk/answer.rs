@@ -10,11 +10,11 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 /// The answer to a request.
-pub(in crate::net::operate) type Answer = Response<Full<Bytes>>;
+pub(in crate::net::operate) type AdminAnswer = Response<Full<Bytes>>;
 
 /// Why something was not done: `{"error": {"code", "message", …}}`.
 #[derive(Debug)]
-pub(in crate::net::operate) struct Refusal {
+pub(in crate::net::operate) struct AdminRefusal {
     status: StatusCode,
     code: &'static str,
     message: String,
@@ -23,7 +23,7 @@ pub(in crate::net::operate) struct Refusal {
     more: Vec<(&'static str, Value)>,
 }
 
-impl Refusal {
+impl AdminRefusal {
     pub(in crate::net::operate) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
         Self { status, code, message: message.into(), allow: None, more: Vec::new() }
     }
@@ -53,9 +53,9 @@ impl Refusal {
     }
 }
 
-impl From<Refusal> for Answer {
-    fn from(refusal: Refusal) -> Self {
-        let Refusal { status, code, message, allow, more } = refusal;
+impl From<AdminRefusal> for AdminAnswer {
+    fn from(refusal: AdminRefusal) -> Self {
+        let AdminRefusal { status, code, message, allow, more } = refusal;
         let mut error = json!({ "code": code, "message": message });
         for (key, value) in more {
             error[key] = value;
@@ -72,19 +72,23 @@ impl From<Refusal> for Answer {
 }
 
 /// A JSON answer.
-pub(in crate::net::operate) fn json(status: StatusCode, value: &impl Serialize) -> Answer {
+pub(in crate::net::operate) fn json(status: StatusCode, value: &impl Serialize) -> AdminAnswer {
     // This cannot fail: no type of ours has a key that is no text.
     let body = serde_json::to_vec(value).unwrap_or_default();
     with_type(status, "application/json", body)
 }
 
 /// One line for people and load balancers.
-pub(in crate::net::operate) fn text(status: StatusCode, line: &'static str) -> Answer {
+pub(in crate::net::operate) fn text(status: StatusCode, line: &'static str) -> AdminAnswer {
     with_type(status, "text/plain; charset=utf-8", line)
 }
 
 /// An answer of this type.
-pub(in crate::net::operate) fn with_type(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Answer {
+pub(in crate::net::operate) fn with_type(
+    status: StatusCode,
+    kind: &'static str,
+    body: impl Into<Bytes>,
+) -> AdminAnswer {
     let mut answer = Response::new(Full::new(body.into()));
     *answer.status_mut() = status;
     let headers: [(HeaderName, &'static str); 3] =

@@ -19,7 +19,7 @@ use crate::{
 
 /// The listener for operators.
 #[derive(Debug)]
-pub(in crate::net) enum Listener {
+pub(in crate::net) enum AdminListener {
     Tcp(TcpListener),
     /// With its file, which is removed when nobody answers here any more.
     Unix(UnixListener, Arc<SocketFile>),
@@ -27,7 +27,7 @@ pub(in crate::net) enum Listener {
 
 /// What is known of a listener while it is served, and what a successor gets of it.
 #[derive(Debug)]
-pub(super) enum Door {
+pub(super) enum ServedSocket {
     Tcp(AdminBind, TcpListener),
     Unix(AdminBind, UnixListener, Weak<SocketFile>),
 }
@@ -36,7 +36,7 @@ pub(super) enum Door {
 ///
 /// # Errors
 /// `AddrInUse`: another process has the address.
-pub(super) fn open(bind: &AdminBind, inherited: &mut Inherited) -> io::Result<(Listener, Door)> {
+pub(super) fn open(bind: &AdminBind, inherited: &mut Inherited) -> io::Result<(AdminListener, ServedSocket)> {
     match bind {
         AdminBind::Tcp(address) => {
             let listener = match inherited.take(*address) {
@@ -44,19 +44,19 @@ pub(super) fn open(bind: &AdminBind, inherited: &mut Inherited) -> io::Result<(L
                 None => TcpListener::bind(address)?,
             };
             listener.set_nonblocking(true)?;
-            let door = Door::Tcp(AdminBind::Tcp(listener.local_addr()?), listener.try_clone()?);
-            Ok((Listener::Tcp(listener), door))
+            let served = ServedSocket::Tcp(AdminBind::Tcp(listener.local_addr()?), listener.try_clone()?);
+            Ok((AdminListener::Tcp(listener), served))
         }
         AdminBind::Unix(path) => {
             let (listener, file) = socket_file::bind(path, inherited.take_path(path))?;
             let file = Arc::new(file);
-            let door = Door::Unix(bind.clone(), listener.try_clone()?, Arc::downgrade(&file));
-            Ok((Listener::Unix(listener, file), door))
+            let served = ServedSocket::Unix(bind.clone(), listener.try_clone()?, Arc::downgrade(&file));
+            Ok((AdminListener::Unix(listener, file), served))
         }
     }
 }
 
-impl Door {
+impl ServedSocket {
     /// The address, with the port that was really bound.
     pub(super) const fn address(&self) -> &AdminBind {
         let (Self::Tcp(address, _) | Self::Unix(address, ..)) = self;
