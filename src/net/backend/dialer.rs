@@ -33,6 +33,7 @@ use crate::{
         stream::{
             backend_io::{BackendIo, SpeaksTls},
             options,
+            plain_or_tls::Stream,
             sockets::Socket,
         },
         thread::alarm::{Alarm, before},
@@ -79,13 +80,13 @@ pub(in crate::net) enum Greeting {
     Answered(Answered),
 }
 
-/// A 101 and the socket behind it.
+/// A 101 and the stream behind it.
 #[derive(Debug)]
 pub(in crate::net) struct Switched {
     /// The reason phrase, as the backend wrote it.
     pub(in crate::net) reason: Bytes,
     pub(in crate::net) headers: HeaderMap,
-    pub(in crate::net) socket: Socket,
+    pub(in crate::net) stream: Stream,
     /// Bytes that were read behind the head.
     pub(in crate::net) early: Bytes,
     /// How long connecting took. `None` if the connection was there already.
@@ -115,17 +116,17 @@ impl Dialer {
             }
         }
         let started = Instant::now();
-        let (mut socket, peer) = self.connect(destination, patience).await?;
+        let (mut stream, peer) = self.connect(destination, patience).await?;
         let connect = started.elapsed();
         let wait = timeouts.upgrade;
-        match timeout(wait, handshake::exchange(&mut socket, &request.write(address), limits.answer_headers)).await {
+        match timeout(wait, handshake::exchange(&mut stream, &request.write(address), limits.answer_headers)).await {
             Err(_) => Err(Kind::ResponseTimeout.into()),
             Ok(Err(error)) => Err(error),
             Ok(Ok(Reply::Switched { reason, headers, early })) => {
-                Ok(Greeting::Switched(Switched { reason, headers, socket, early, connect: Some(connect) }))
+                Ok(Greeting::Switched(Switched { reason, headers, stream, early, connect: Some(connect) }))
             }
             Ok(Ok(Reply::Other { read, .. })) => {
-                let io = BackendIo::replaying(socket, read);
+                let io = BackendIo::replaying(stream, read);
                 let link = (io, peer);
                 let answered = ask(link, Some(connect), request.head(address), None, (Some(wait), limits)).await?;
                 check(&answered.response)?;
@@ -197,25 +198,27 @@ impl Dialer {
     ) -> Result<Answered, Error> {
         let Terms { connect: patience, timeouts, tcp, limits, .. } = terms;
         let started = Instant::now();
-        let (socket, peer) = self.connect(destination, patience).await?;
+        let (stream, peer) = self.connect(destination, patience).await?;
         let connect = Some(started.elapsed());
         // The connection outlives this request, so that it needs the options.
-        options::set_options(&socket, tcp).map_err(|error| Error::from_source(Kind::Unreachable, error))?;
+        if let Some(socket) = stream.socket() {
+            options::set_options(socket, tcp).map_err(|error| Error::from_source(Kind::Unreachable, error))?;
+        }
         let (address, body) = (destination.address(), body.take().filter(|body| !body.is_empty()));
         if body.is_none() {
-            return converse(Bare { socket, peer }, connect, address, request, terms).await;
+            return converse(Bare { stream, peer }, connect, address, request, terms).await;
         }
-        let link = (BackendIo::new(socket), peer);
+        let link = (BackendIo::new(stream), peer);
         ask(link, connect, request.head(address), body, (timeouts.response, limits)).await
     }
 
-    async fn connect(&self, destination: Destination<'_>, patience: Duration) -> Result<(Socket, SocketAddr), Error> {
+    async fn connect(&self, destination: Destination<'_>, patience: Duration) -> Result<(Stream, SocketAddr), Error> {
         let arrange = |addresses: &[SocketAddr]| destination.arrange(addresses);
         let connected = connect(destination.address(), patience, arrange, Socket::connect).await?;
         let Connected { stream, peer, addresses } = connected;
         self.own.check(&stream, peer)?;
         self.pool.learn(destination.address(), addresses);
-        Ok((stream, peer))
+        Ok((Stream::Plain(stream), peer))
     }
 }
 
@@ -236,7 +239,7 @@ async fn converse(
     let deadline = timeouts.response.map(|wait| Instant::now() + wait);
     // A connection that belongs to one client is hyper's.
     let (io, peer) = if headers::authenticates_connection(request.headers) {
-        (BackendIo::new(bare.socket), bare.peer)
+        (BackendIo::new(bare.stream), bare.peer)
     } else {
         let reply = exchange(bare, request, address, limits.answer_headers);
         let reply = match deadline {
@@ -245,7 +248,7 @@ async fn converse(
         };
         match reply? {
             exchange::Reply::Known(response) => return Ok(Answered { response: response.map(Source::Ours), connect }),
-            exchange::Reply::Other(Bare { socket, peer }, read) => (BackendIo::replaying(socket, read), peer),
+            exchange::Reply::Other(Bare { stream, peer }, read) => (BackendIo::replaying(stream, read), peer),
         }
     };
     let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
@@ -265,8 +268,8 @@ async fn greet(link: Link, request: Request<RequestBody>, wait: Duration) -> Res
     let upgraded = timeout(wait, hyper::upgrade::on(&mut response)).await.map_err(|_| Kind::ResponseTimeout)?;
     let io = upgraded.map_err(failure)?.downcast::<TokioIo<BackendIo>>();
     let io = io.map_err(|_| Error::from_source(Kind::MalformedAnswer, "a 101 on a connection that is none of ours"))?;
-    let (socket, early) = (io.io.into_inner().into_socket(), io.read_buf);
-    Ok(Greeting::Switched(Switched { reason, headers, socket, early, connect }))
+    let (stream, early) = (io.io.into_inner().into_stream(), io.read_buf);
+    Ok(Greeting::Switched(Switched { reason, headers, stream, early, connect }))
 }
 
 /// Gives a connection to hyper, and sends the first request over it.

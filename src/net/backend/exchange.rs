@@ -29,10 +29,7 @@ use super::{request_body::BodyError, request_head::Request};
 use crate::{
     error::{Error, Kind},
     headers,
-    net::stream::{
-        backend_io::TLS_ALERT,
-        sockets::{self, Socket},
-    },
+    net::stream::{backend_io::TLS_ALERT, plain_or_tls::Stream, sockets},
 };
 
 /// The most bytes that one read takes of a head and what follows it. Few heads are longer.
@@ -47,7 +44,7 @@ const SPELL: u64 = 4 * PIECE;
 /// A connection with a backend that has no request under way and no task of hyper's.
 #[derive(Debug)]
 pub(in crate::net) struct Bare {
-    pub(in crate::net) socket: Socket,
+    pub(in crate::net) stream: Stream,
     /// The backend's address at the other end.
     pub(in crate::net) peer: SocketAddr,
 }
@@ -101,8 +98,8 @@ pub(in crate::net) async fn exchange(
 ) -> Result<Reply, Error> {
     after_others().await;
     // A failed write is no reason to give up: a backend that refuses may answer before it has read everything.
-    let written = bare.socket.write_all(&request.write(address)).await;
-    let read = match poll_fn(|cx| bare.socket.poll_take(cx, HEAD)).await {
+    let written = bare.stream.write_all(&request.write(address)).await;
+    let read = match poll_fn(|cx| bare.stream.poll_take(cx, HEAD)).await {
         Ok(read) if read.is_empty() => return Err(Kind::ClosedEarly.into()),
         Ok(read) => Bytes::from(read),
         Err(error) => return Err(Error::from_source(Kind::ClosedEarly, written.err().unwrap_or(error))),
@@ -162,7 +159,7 @@ impl Rest {
             return Poll::Pending;
         }
         let most = usize::try_from(self.left.min(PIECE)).unwrap_or(HEAD);
-        let piece = match ready!(bare.socket.poll_take(cx, most)) {
+        let piece = match ready!(bare.stream.poll_take(cx, most)) {
             Ok(piece) if piece.is_empty() => Err(io::ErrorKind::UnexpectedEof.into()),
             piece => piece,
         };
@@ -184,7 +181,7 @@ impl Rest {
     /// Takes out the connection, if the answer has been read to its end and another request may go over the connection.
     pub(in crate::net) fn leave(&mut self) -> Option<Bare> {
         let is_over = self.is_reusable && self.left == 0;
-        self.bare.take().filter(|bare| is_over && !bare.socket.has_news())
+        self.bare.take().filter(|bare| is_over && !bare.stream.has_news())
     }
 }
 
@@ -254,6 +251,7 @@ mod tests {
     use mio::Events;
 
     use super::*;
+    use crate::net::stream::sockets::Socket;
 
     /// A task that waits, and how often it was woken.
     #[derive(Default)]
@@ -284,7 +282,7 @@ mod tests {
         let called = Arc::new(Called::default());
         let waker = Waker::from(Arc::clone(&called));
         let mut cx = Context::from_waker(&waker);
-        let bare = Some(Bare { socket, peer });
+        let bare = Some(Bare { stream: Stream::Plain(socket), peer });
         let mut rest = Rest { read: Bytes::new(), left, bare, is_reusable: true, cut: None, spell: 0 };
         let mut length = 0;
         while called.0.swap(0, Relaxed) == 0 {

@@ -103,7 +103,7 @@ impl Waiting {
     fn is_closed(&self) -> bool {
         match self {
             Self::Link(link) => link.sender.is_closed(),
-            Self::Bare(bare) => bare.socket.has_news(),
+            Self::Bare(bare) => bare.stream.has_news(),
         }
     }
 
@@ -164,7 +164,7 @@ impl Pool {
                 return;
             }
             Waiting::Link(_) => {}
-            Waiting::Bare(bare) => bare.socket.watch_by(&self.waker),
+            Waiting::Bare(bare) => bare.stream.watch_by(&self.waker),
         }
         let mut sites = lock(&self.sites);
         let Site { idle, .. } = match sites.get_mut(address) {
@@ -223,7 +223,10 @@ mod tests {
     use crate::{
         balance::{Key, Registry, Tried},
         config,
-        net::stream::sockets::{self, Socket},
+        net::stream::{
+            plain_or_tls::Stream,
+            sockets::{self, Socket},
+        },
     };
 
     #[test]
@@ -241,7 +244,7 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let bare = |peer| {
             let stream = mio::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-            Waiting::Bare(Bare { socket: Socket::new(stream).unwrap(), peer })
+            Waiting::Bare(Bare { stream: Stream::Plain(Socket::new(stream).unwrap()), peer })
         };
         let pool = Pool::default();
         pool.learn(destination.address(), addresses.to_vec());

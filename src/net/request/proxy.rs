@@ -382,7 +382,7 @@ fn opening(connection: &Connection, plan: &Plan, upgraded: Upgraded, record: Rec
     Opening {
         answer,
         patience: plan.config.timeouts.request_header,
-        backend: (switched.socket, switched.early),
+        backend: (switched.stream, switched.early),
         common,
         nonce: shared.nonces.next() as u64,
         holdings,

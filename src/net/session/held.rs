@@ -26,12 +26,7 @@ use crate::{
             observed::{self, Chosen},
             tally::Tally,
         },
-        stream::{
-            client_io::ClientIo,
-            options,
-            plain_or_tls::Stream,
-            sockets::{Ready, Socket},
-        },
+        stream::{client_io::ClientIo, options, plain_or_tls::Stream, sockets::Ready},
     },
     ws::{
         Side,
@@ -47,8 +42,8 @@ pub(in crate::net) struct Opening {
     pub(in crate::net) answer: Vec<u8>,
     /// The longest time that the 101 may take to go out.
     pub(in crate::net) patience: Duration,
-    /// The backend's socket, and what was read behind the backend's 101.
-    pub(in crate::net) backend: (Socket, Bytes),
+    /// The backend's stream, and what was read behind the backend's 101.
+    pub(in crate::net) backend: (Stream, Bytes),
     pub(in crate::net) common: Arc<Common>,
     pub(in crate::net) nonce: u64,
     pub(in crate::net) holdings: Holdings,
@@ -94,10 +89,10 @@ impl Opening {
             client.flush().await
         });
         let Ok(Ok(())) = sent.await else { return self.fail() };
-        let Self { backend: (socket, greeting), common, nonce, holdings: Holdings { guards, record }, .. } = self;
+        let Self { backend: (backend, greeting), common, nonce, holdings: Holdings { guards, record }, .. } = self;
         let session = Session::new(common, nonce, Instant::now());
         let client = Leg::new(client.into_stream(), early);
-        let relay = Some(Relay::new(client, Leg::new(Stream::Plain(socket), greeting), session));
+        let relay = Some(Relay::new(client, Leg::new(backend, greeting), session));
         let held = Box::new(Held { relay, guards: Some(guards), record: Some(record) });
         // An error says that the worker has stopped, and the session is cut.
         let _ = sessions.send(Arrival::Session(held)).await;

@@ -9,7 +9,7 @@ use std::{
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::sockets::Socket;
+use super::plain_or_tls::Stream;
 
 /// The first bytes of an alert, by which a TLS server answers a client that does not speak TLS (RFC 8446 §5.1, any version).
 pub(in crate::net) const TLS_ALERT: [u8; 2] = [0x15, 0x03];
@@ -17,10 +17,10 @@ pub(in crate::net) const TLS_ALERT: [u8; 2] = [0x15, 0x03];
 /// A backend's connection.
 #[derive(Debug)]
 pub(in crate::net) struct BackendIo {
-    socket: Socket,
+    stream: Stream,
     /// What was read before hyper took the connection over, until hyper has read it.
     replay: Option<Replay>,
-    /// Nothing has been read from the socket.
+    /// Nothing has been read from the stream.
     is_new: bool,
     /// The backend takes no more bytes, and what is written is dropped. A failed write would make hyper give up, and
     /// lose an answer that came before the reset. A backend that refuses an upload need not read it first (RFC 9112
@@ -51,20 +51,20 @@ struct Replay {
 }
 
 impl BackendIo {
-    pub(in crate::net) const fn new(socket: Socket) -> Self {
-        Self { socket, replay: None, is_new: true, is_deaf: false }
+    pub(in crate::net) const fn new(stream: Stream) -> Self {
+        Self { stream, replay: None, is_new: true, is_deaf: false }
     }
 
     /// A connection over which a request was sent already. `read`: what was read of its answer.
-    pub(in crate::net) fn replaying(socket: Socket, read: Bytes) -> Self {
+    pub(in crate::net) fn replaying(stream: Stream, read: Bytes) -> Self {
         let replay = Some(read).filter(|read| !read.is_empty());
         let replay = replay.map(|read| Replay { read, is_asked: false, reader: None });
-        Self { socket, replay, is_new: false, is_deaf: false }
+        Self { stream, replay, is_new: false, is_deaf: false }
     }
 
-    /// The socket itself, for a session.
-    pub(in crate::net) fn into_socket(self) -> Socket {
-        self.socket
+    /// The stream itself, for a session.
+    pub(in crate::net) fn into_stream(self) -> Stream {
+        self.stream
     }
 
     /// The result of a write of `length` bytes, as hyper is to see it.
@@ -107,7 +107,7 @@ impl AsyncRead for BackendIo {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let Some(replay) = &mut self.replay else {
             let before = buffer.filled().len();
-            ready!(Pin::new(&mut self.socket).poll_read(cx, buffer))?;
+            ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
             let is_new = mem::take(&mut self.is_new);
             return Poll::Ready(match buffer.filled().get(before..) {
                 Some(read) if is_new && read.starts_with(&TLS_ALERT) => Err(io::Error::other(SpeaksTls)),
@@ -126,7 +126,7 @@ impl AsyncWrite for BackendIo {
         if self.discards() {
             return Poll::Ready(Ok(bytes.len()));
         }
-        let result = ready!(Pin::new(&mut self.socket).poll_write(cx, bytes));
+        let result = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes));
         Poll::Ready(self.written(result, bytes.len()))
     }
 
@@ -139,19 +139,19 @@ impl AsyncWrite for BackendIo {
         if self.discards() {
             return Poll::Ready(Ok(length));
         }
-        let result = ready!(Pin::new(&mut self.socket).poll_write_vectored(cx, slices));
+        let result = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, slices));
         Poll::Ready(self.written(result, length))
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.socket.is_write_vectored()
+        self.stream.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_flush(cx)
+        Pin::new(&mut self.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_shutdown(cx)
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

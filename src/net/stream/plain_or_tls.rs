@@ -1,9 +1,9 @@
-//! The stream of a client, or of a backend within a session: plain TCP or TLS.
+//! The stream of one side, a client or a backend: plain TCP or TLS.
 
 use std::{
     io::{self, IoSlice, Write},
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, Waker, ready},
 };
 
 use rustix::{
@@ -19,7 +19,7 @@ use crate::access_log::TlsVersion;
 /// The most that rustls holds of what it was given, in bytes (its `DEFAULT_BUFFER_LIMIT`).
 pub(in crate::net) const MOST_SEALED: usize = 64 * 1024;
 
-/// What a session reads and writes on one of its sides.
+/// What we read and write on one side.
 #[derive(Debug)]
 pub enum Stream {
     /// Plain TCP.
@@ -47,6 +47,31 @@ impl Stream {
         }
         let mut buffer = ReadBuf::new(buffer);
         Pin::new(self).poll_read(cx, &mut buffer).map_ok(|()| buffer.filled().len())
+    }
+
+    /// Reads what is there, at most `most` bytes, into a buffer that is not much longer than what was read. Empty =
+    /// nothing more will come.
+    pub(in crate::net) fn poll_take(&mut self, cx: &mut Context<'_>, most: usize) -> Poll<io::Result<Vec<u8>>> {
+        if let Self::Plain(socket) = self {
+            return socket.poll_take(cx, most);
+        }
+        let mut bytes = vec![0; most];
+        let read = ready!(self.poll_fill(cx, &mut bytes))?;
+        bytes.truncate(read);
+        bytes.shrink_to_fit();
+        Poll::Ready(Ok(bytes))
+    }
+
+    /// Whether something has come that nobody has read: bytes, an end or an error.
+    pub(in crate::net) fn has_news(&self) -> bool {
+        self.socket().is_none_or(Socket::has_news)
+    }
+
+    /// From now on, events of the socket underneath wake `watcher`, until a task waits for the stream itself.
+    pub(in crate::net) fn watch_by(&self, watcher: &Waker) {
+        if let Some(socket) = self.socket() {
+            socket.watch_by(watcher);
+        }
     }
 
     /// Writes the last bytes, under TLS with a close_notify behind them, in such a way that they go in one packet with
