@@ -77,9 +77,7 @@ impl Registry {
         known.line = Arc::downgrade(&line);
         let backends = mem::take(&mut settings.backends).into_iter();
         let members = backends.map(|settings| known.member(settings, now)).collect();
-        let upstream = Upstream::new(settings, members, line, self.seed);
-        upstream.forget_needless_checks();
-        upstream
+        Upstream::new(settings, members, line, self.seed)
     }
 
     /// Gives an upstream other members, without a new file. Each pick sees either all old or all new members.

@@ -68,13 +68,12 @@ impl Upstream {
         let changes = roster.replace(members);
         changes.added.iter().for_each(|backend| backend.begin_anew(now));
         drop(roster);
-        self.forget_needless_checks();
         self.line.wake_all();
         changes
     }
 
-    /// Forgets what checks said of the members that are not checked.
-    pub(super) fn forget_needless_checks(&self) {
+    /// Forgets what checks said of the members that are not checked. To be called when the last check of them has spoken.
+    pub fn forget_needless_checks(&self) {
         for member in self.members().iter().filter(|member| !self.is_checked(member)) {
             member.backend.forget_checks();
         }

@@ -5,8 +5,10 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
+use serde_json::Value;
+
 use crate::harness::{
-    Backend, Proxy, accepting,
+    Backend, Proxy, Setup, Wire, accepting,
     frames::{CLOSE, PING, PONG, TEXT, masked, masked_close, unmasked, unmasked_close},
     within,
 };
@@ -305,4 +307,57 @@ async fn sessions_of_a_backend_that_goes_down_leave_or_stay_as_the_file_says() {
         assert_eq!(record["backend"], weak.to_string(), "it was at the one that went down");
         proxy.stop().await;
     }
+}
+
+/// What the admin interface says of the health of a backend.
+async fn health(proxy: &Proxy, backend: &Backend) -> (Value, Value) {
+    let admin = proxy.control().admin_address().unwrap().to_string();
+    let mut wire = Wire::connect(admin.parse().unwrap()).await;
+    wire.send(format!("GET /api/upstreams HTTP/1.1\r\nHost: {admin}\r\n\r\n")).await;
+    let upstreams: Value = serde_json::from_str(wire.response().await.text()).unwrap();
+    let backends = upstreams["upstreams"][0]["backends"].as_array().unwrap();
+    let found = backends.iter().find(|entry| entry["address"] == backend.to_string()).expect("the backend");
+    (found["health"].clone(), found["last_check"]["passed"].clone())
+}
+
+/// A proxy whose checks ask for `path`, once in an hour. The first check comes at once.
+fn asking_hourly(backends: &[&Backend], path: &str) -> Setup {
+    let check = format!("kind: http, path: {path}, interval: 1h, jitter: 0s, timeout: 1m, fall: 1, rise: 1");
+    let setup = Proxy::before(backends).with("admin: { bind: \"127.0.0.1:0\" }");
+    setup.upstream(&format!("balance: round_robin, health_check: {{ {check} }}"))
+}
+
+#[tokio::test]
+async fn a_check_that_is_under_way_goes_on_over_reloads() {
+    let backend = Backend::by_hand();
+    let mut proxy = asking_hourly(&[&backend], "/health").start();
+    let (mut check, _) = backend.asked().await;
+    for weight in 2..7 {
+        proxy.reload(&asking_hourly(&[&backend], "/health").backend(0, &format!("weight: {weight}")));
+    }
+    check.send("HTTP/1.1 503 Sick\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").await;
+    within("the check to count", async { while health(&proxy, &backend).await.0 != "failing" {} }).await;
+    assert_eq!(backend.heads().len(), 1);
+    drop(check);
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn a_reload_begins_only_the_checks_anew_whose_settings_it_changes() {
+    let (backend, comes) = (Backend::by_hand(), Backend::by_hand());
+    let mut proxy = asking_hourly(&[&backend], "/health").start();
+    let (mut check, _) = backend.asked().await;
+    check.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").await;
+    within("the check to pass", async { while health(&proxy, &backend).await.1 != true {} }).await;
+    for _ in 0..5 {
+        proxy.reload(&asking_hourly(&[&backend], "/health"));
+    }
+    proxy.reload(&asking_hourly(&[&backend, &comes], "/health"));
+    let (of_the_new_one, _) = comes.asked().await;
+    proxy.reload(&asking_hourly(&[&backend], "/other"));
+    let (anew, head) = backend.asked().await;
+    assert_eq!(head.first_line(), "GET /other HTTP/1.1");
+    assert_eq!(backend.heads().len(), 2, "a check for each settings");
+    drop((check, of_the_new_one, anew));
+    proxy.stop().await;
 }

@@ -1,16 +1,11 @@
-//! Active checks: each backend is asked at regular times whether it serves, and its upstream is told.
+//! One active check: a backend is asked whether it serves.
 
 #![expect(
     clippy::disallowed_types,
     reason = "checks belong to no worker; the background thread waits for their sockets"
 )]
 
-use std::{
-    fmt,
-    net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
-};
+use std::{fmt, net::SocketAddr, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::{Buf as _, BytesMut};
@@ -22,8 +17,7 @@ use hyper::{
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
-    task::JoinSet,
-    time::{Instant as Deadline, sleep, timeout_at},
+    time::{Instant as Deadline, timeout_at},
 };
 
 use super::{
@@ -33,7 +27,7 @@ use super::{
     request_head::{self, Head},
 };
 use crate::{
-    balance::{Backend, CheckKind, CheckResult, HealthCheck, Transition, Upstream, alternate},
+    balance::{CheckKind, HealthCheck, alternate},
     error::{Error, Kind},
     ws::{
         frame::{Breach, ControlFrame, FrameHeader, OpCode},
@@ -50,120 +44,9 @@ const NORMAL_CLOSURE: u16 = 1000;
 /// The most bytes that one read takes.
 const READ: usize = 4096;
 
-/// The checks of one configuration. After this is dropped, none of them tells anything, not even one that has just
-/// ended on another thread. What an old check found must not be told to a new configuration, which perhaps wants no
-/// checks.
-#[derive(Debug, Default)]
-pub(in crate::net) struct Checks {
-    /// The tasks are aborted with the set, each at its next wait.
-    tasks: JoinSet<()>,
-    voice: Voice,
-}
-
-/// Whether the checks are still listened to. The lock is held while a check tells what it found.
-#[derive(Debug, Clone)]
-struct Voice(Arc<Mutex<bool>>);
-
-impl Default for Voice {
-    fn default() -> Self {
-        Self(Arc::new(Mutex::new(true)))
-    }
-}
-
-impl Voice {
-    /// Calls `tell` if the checks are still listened to. `tell` must not wait.
-    fn speak(&self, tell: impl FnOnce()) {
-        let is_heard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if *is_heard {
-            tell();
-        }
-    }
-
-    /// Once this has returned, no check tells anything.
-    fn silence(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = false;
-    }
-}
-
-impl Drop for Checks {
-    fn drop(&mut self) {
-        self.voice.silence();
-    }
-}
-
-/// Checks the backends of these upstreams, if the file wants that, until the checks are dropped. To be called within a
-/// runtime, on which the checks then run. Earlier checks are to be dropped first, so that no check is told to two
-/// configurations.
-///
-/// `on_transition` is called each time the checks find that a backend goes out or comes back. It must not wait. It is the place to drain the sessions of a backend that goes out (`OnDown::Drain`
-/// in [`Upstream::health_check`]), and to take that back when the backend comes back.
-pub(in crate::net) fn watch<F>(upstreams: &[Arc<Upstream>], own: &Arc<Own>, on_transition: F) -> Checks
-where
-    F: Fn(&Upstream, &Arc<Backend>, Transition) + Clone + Send + 'static,
-{
-    let mut checks = Checks::default();
-    for upstream in upstreams {
-        let Some(settings) = upstream.health_check() else { continue };
-        for member in upstream.members().iter().filter(|member| upstream.is_checked(member)) {
-            let (own, voice) = (Arc::clone(own), checks.voice.clone());
-            let one = (Arc::clone(upstream), Arc::clone(&member.backend));
-            checks.tasks.spawn(watch_one(one, settings.clone(), (own, voice), on_transition.clone()));
-        }
-    }
-    checks
-}
-
-/// Checks one backend again and again, for the first time within `jitter`.
-async fn watch_one(
-    (upstream, backend): (Arc<Upstream>, Arc<Backend>),
-    settings: HealthCheck,
-    (own, voice): (Arc<Own>, Voice),
-    on_transition: impl Fn(&Upstream, &Arc<Backend>, Transition) + Clone + Send + 'static,
-) {
-    let mut pause = at_random(settings.jitter);
-    loop {
-        #[expect(clippy::disallowed_methods, reason = "checks come at intervals")]
-        sleep(pause).await;
-        pause = settings.interval + at_random(settings.jitter);
-        let (settings, upstream, backend) = (settings.clone(), Arc::clone(&upstream), Arc::clone(&backend));
-        let (own, voice, on_transition) = (Arc::clone(&own), voice.clone(), on_transition.clone());
-        // Each check has a task of its own: no check should panic, and if one does, others follow it.
-        let mut task = JoinSet::new();
-        task.spawn(async move {
-            let failure = match check(backend.address(), &settings, &own).await {
-                Ok(()) => None,
-                // We have run out of something. That says nothing about the backend.
-                Err(Failure::Exchange(error)) if error.kind() == Kind::Exhausted => return,
-                Err(failure) => Some(failure.to_string()),
-            };
-            voice.speak(|| tell(&upstream, &backend, failure, on_transition));
-        });
-        if let Some(Err(error)) = task.join_next().await {
-            tracing::error!(%error, "a check of a backend panicked");
-        }
-    }
-}
-
-/// Tells the outcome of a check to the upstream, and a transition to `on_transition`.
-fn tell(
-    upstream: &Upstream,
-    backend: &Arc<Backend>,
-    failure: Option<String>,
-    on_transition: impl Fn(&Upstream, &Arc<Backend>, Transition),
-) {
-    let check = CheckResult { at: Instant::now(), failure: failure.clone() };
-    let Some(transition) = upstream.checked(backend, check) else { return };
-    let (name, address) = (upstream.name(), backend.address());
-    match failure {
-        Some(reason) => tracing::warn!(upstream = name, backend = address, reason, "backend is out: its checks fail"),
-        None => tracing::info!(upstream = name, backend = address, "backend is back: its checks pass"),
-    }
-    on_transition(upstream, backend, transition);
-}
-
 /// Why a check failed.
 #[derive(Debug)]
-enum Failure {
+pub(super) enum Failure {
     /// No connection, or no answer that can be read.
     Exchange(Error),
     /// A status that does not pass.
@@ -210,7 +93,7 @@ impl From<Kind> for Failure {
 }
 
 /// Runs one check, within `timeout` in all.
-async fn check(address: &str, settings: &HealthCheck, own: &Own) -> Result<(), Failure> {
+pub(super) async fn check(address: &str, settings: &HealthCheck, own: &Own) -> Result<(), Failure> {
     let deadline = Deadline::now() + settings.timeout;
     let arrange = |addresses: &[SocketAddr]| alternate(addresses, |_| {});
     let Connected { stream: mut socket, peer, .. } =
@@ -376,94 +259,11 @@ impl Session {
 }
 
 /// A random time from zero to `most`.
-fn at_random(most: Duration) -> Duration {
+pub(super) fn at_random(most: Duration) -> Duration {
     most.mul_f64(random() as f64 / u64::MAX as f64)
 }
 
 /// A random number. If the kernel has none, a constant is good enough: nothing here is secret.
 fn random() -> u64 {
     getrandom::u64().unwrap_or(0x5eed)
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use std::{
-        path::Path,
-        sync::{
-            atomic::{AtomicBool, Ordering::SeqCst},
-            mpsc,
-        },
-        thread,
-    };
-
-    use tokio::sync::oneshot;
-
-    use super::*;
-    use crate::{balance::Registry, config};
-
-    /// An upstream with one backend that is checked all the time.
-    fn upstream(address: &str) -> Arc<Upstream> {
-        let file = "listeners: [ { bind: \"127.0.0.1:0\" } ]\nroutes: [ { upstream: chat } ]\n\
-                    upstreams: { chat: { backends: [ { address: \"ADDRESS\" } ], \
-                    health_check: { kind: tcp, interval: 20ms, jitter: 0s, timeout: 20ms, rise: 1, fall: 1 } } }\n";
-        let settings = config::parse(&file.replace("ADDRESS", address), "proxy.yaml", Path::new("."))
-            .unwrap()
-            .config
-            .upstreams
-            .remove(0);
-        Registry::new(0).upstream(settings, Instant::now())
-    }
-
-    #[test]
-    fn no_check_speaks_any_more_once_the_checks_are_dropped() {
-        let upstream = upstream("127.0.0.1:1");
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let ((speaks, heard), (go_on, may_go_on)) = (mpsc::channel(), mpsc::channel::<()>());
-        let (is_speaking, may_go_on) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(may_go_on)));
-        let speaking = Arc::clone(&is_speaking);
-        let entered = runtime.enter();
-        let checks = watch(&[upstream], &Arc::default(), move |_, _, _| {
-            speaking.store(true, SeqCst);
-            speaks.send(()).unwrap();
-            may_go_on.lock().unwrap().recv().unwrap();
-            speaking.store(false, SeqCst);
-        });
-        drop(entered);
-        let (stop, stopped) = oneshot::channel::<()>();
-        let checking = thread::spawn(move || runtime.block_on(stopped).is_err());
-        heard.recv().unwrap();
-        let (begins, begun) = mpsc::channel();
-        let dropping = thread::spawn(move || {
-            begins.send(()).unwrap();
-            drop(checks);
-            is_speaking.load(SeqCst)
-        });
-        begun.recv().unwrap();
-        (0..1000).for_each(|_| thread::yield_now());
-        go_on.send(()).unwrap();
-        assert!(!dropping.join().unwrap(), "a check was still speaking");
-        drop(stop);
-        assert!(checking.join().unwrap());
-    }
-
-    #[test]
-    fn a_check_that_panics_is_not_the_last_one() {
-        let reserved = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = reserved.local_addr().unwrap();
-        drop(reserved);
-        let upstream = upstream(&address.to_string());
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let back = runtime.block_on(async {
-            let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
-            let _checks = watch(&[upstream], &Arc::default(), move |_, _, transition| {
-                tell.send(transition).unwrap();
-                assert!(transition == Transition::Back, "what none should do");
-            });
-            assert_eq!(told.recv().await, Some(Transition::Out));
-            let _backend = std::net::TcpListener::bind(address).unwrap();
-            tokio::time::timeout(Duration::from_secs(10), told.recv()).await
-        });
-        assert_eq!(back, Ok(Some(Transition::Back)));
-    }
 }

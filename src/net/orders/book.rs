@@ -242,6 +242,11 @@ impl Book {
         !self.is_announced && self.all.is_none()
     }
 
+    /// Whether the process is about to end.
+    pub(in crate::net) const fn is_announced(&self) -> bool {
+        self.is_announced
+    }
+
     /// Whether all sessions are to leave.
     pub(in crate::net) const fn drains_all(&self) -> bool {
         self.all.is_some()

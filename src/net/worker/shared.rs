@@ -43,9 +43,9 @@ impl Shared {
     }
 
     /// Replaces the plan. What begins from now on is for the new one.
-    pub(in crate::net) fn change_plan(&self, plan: Plan) {
+    pub(in crate::net) fn change_plan(&self, plan: Arc<Plan>) {
         self.admission.unsent.set_limit(plan.config.limits.unsent_memory);
-        *self.plan.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(plan);
+        *self.plan.write().unwrap_or_else(PoisonError::into_inner) = plan;
     }
 }
 

@@ -209,7 +209,7 @@ impl Call {
             Self::Choose => choose(control, body).await?,
             Self::TakeBack(name) => {
                 read::<Nothing>(body)?;
-                control.look_away(&name)?;
+                control.orders().look_away(&name)?;
                 tracing::info!(chosen = name, "an operator looks at its frames no more");
                 choices(control)
             }
@@ -271,7 +271,7 @@ async fn sessions(control: &Control, query: &str) -> Result<AdminAnswer, AdminRe
         }
     }
     search.most = offset + limit;
-    let found = control.ask(search, None).await.ok_or_else(busy)?;
+    let found = control.survey().ask(search, None).await.ok_or_else(busy)?;
     let sessions: Vec<_> = found.sights.iter().skip(offset).map(views::SessionView::of).collect();
     Ok(ok(&json!({ "sessions": sessions, "matched": found.matched, "total": control.sessions() })))
 }
@@ -319,7 +319,7 @@ fn shown<T: Serialize, C: Serialize + Copy>(
 }
 
 async fn session(control: &Control, id: String) -> Result<AdminAnswer, AdminRefusal> {
-    let found = control.ask(one(&id), None).await.ok_or_else(busy)?;
+    let found = control.survey().ask(one(&id), None).await.ok_or_else(busy)?;
     found.sights.first().map(|sight| ok(&views::SessionView::of(sight))).ok_or_else(|| no_session(&id))
 }
 
@@ -336,7 +336,7 @@ async fn kill(control: &Control, id: String, body: &[u8]) -> Result<AdminAnswer,
         return Err(AdminRefusal::bad_request("`reason` has at most 123 bytes: a Close has no room for more"));
     }
     let kill = Kill { code, reason };
-    let found = control.ask(one(&id), Some(kill)).await.ok_or_else(busy)?;
+    let found = control.survey().ask(one(&id), Some(kill)).await.ok_or_else(busy)?;
     let killed = found.sights.iter().filter(|sight| !sight.is_ending).count();
     if found.matched == 0 {
         return Err(no_session(&id));
@@ -347,7 +347,7 @@ async fn kill(control: &Control, id: String, body: &[u8]) -> Result<AdminAnswer,
 
 /// The choices that stand, and how long each still does.
 fn choices(control: &Control) -> AdminAnswer {
-    let book = control.book();
+    let book = control.orders().book();
     let choices = book.choices().standing(Instant::now()).map(|(chosen, left)| {
         let mut choice = json!({ "left_ms": left.as_millis() as u64 });
         let key = if matches!(chosen, Chosen::Session(_)) { "id" } else { "client" };
@@ -369,7 +369,7 @@ async fn choose(control: &Control, body: &[u8]) -> Result<AdminAnswer, AdminRefu
     };
     let chosen = match (id, client) {
         (Some(id), None) => {
-            let found = control.ask(one(&id), None).await.ok_or_else(busy)?;
+            let found = control.survey().ask(one(&id), None).await.ok_or_else(busy)?;
             if found.matched == 0 {
                 return Err(no_session(&id));
             }
@@ -381,7 +381,7 @@ async fn choose(control: &Control, body: &[u8]) -> Result<AdminAnswer, AdminRefu
         }
         _ => return Err(AdminRefusal::bad_request("either `id` or `client` says whose frames")),
     };
-    control.observe(chosen.clone(), time).map_err(|TooMany| {
+    control.orders().observe(chosen.clone(), time).map_err(|TooMany| {
         let message = format!("{MOST_CHOICES} choices stand: take one back first, or wait for its end");
         AdminRefusal::new(StatusCode::CONFLICT, "too_many", message)
     })?;

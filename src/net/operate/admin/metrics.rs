@@ -18,9 +18,9 @@ use crate::{
 pub(super) async fn answer(control: &Control, headers: &HeaderMap) -> AdminAnswer {
     let format = Format::accepted(headers);
     let _turn = control.scrape().await;
-    control.forget_gone();
-    let tallies = control.count().await;
-    let (plan, book) = (control.plan(), control.book());
+    control.forget_gone(&control.plan());
+    let tallies = control.survey().count().await;
+    let (plan, book) = (control.plan(), control.orders().book());
     let live = tallies.as_ref().map(|tallies| tallies.iter().map(|tally| tally.live).collect());
     let sum = tallies.into_iter().flatten().reduce(|mut sum, tally| {
         sum.merge(&tally);

@@ -127,7 +127,7 @@ pub(super) struct SessionView<'s> {
 
 impl StatusView {
     pub(super) fn of(control: &Control) -> Self {
-        let (plan, book) = (control.plan(), control.book());
+        let (plan, book) = (control.plan(), control.orders().book());
         let routes = plan.config.routes.routes().map(|route| RouteView {
             name: route.name.clone(),
             upstream: plan.upstreams[route.upstream].name().to_owned(),

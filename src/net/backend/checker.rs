@@ -1,0 +1,253 @@
+//! Checks one backend at regular times, and tells its upstream whether the backend serves.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
+
+use tokio::{
+    runtime::Handle,
+    task::{AbortHandle, JoinSet},
+    time::sleep,
+};
+
+use super::{
+    own::Own,
+    prober::{Failure, at_random, check},
+};
+use crate::{
+    balance::{Backend, CheckResult, HealthCheck, Transition, Upstream},
+    error::Kind,
+};
+
+/// What all checkers of the process use.
+#[derive(Clone)]
+pub(in crate::net) struct CheckTools {
+    /// Where the checks run.
+    pub(in crate::net) runtime: Handle,
+    pub(in crate::net) own: Arc<Own>,
+    pub(in crate::net) on_transition: Arc<OnTransition>,
+}
+
+/// Called each time the checks find that a backend goes out or comes back. It must not wait. It is the place to drain the
+/// sessions of a backend that goes out (`OnDown::Drain` in [`Upstream::health_check`]), and to take that back when the
+/// backend comes back.
+pub(in crate::net) type OnTransition = dyn Fn(&Upstream, &Arc<Backend>, Transition) + Send + Sync;
+
+/// The checks of one backend. After this is dropped, none of them tells anything, not even one that has just ended on
+/// another thread.
+#[derive(Debug)]
+pub(in crate::net) struct Checker {
+    backend: Arc<Backend>,
+    settings: HealthCheck,
+    hearer: Hearer,
+    /// The task is aborted at its next wait.
+    task: AbortHandle,
+}
+
+/// The upstream that hears what the checks find. `None` = nobody does any more. The lock is held while a check tells what
+/// it found.
+#[derive(Debug, Clone)]
+struct Hearer(Arc<Mutex<Option<Arc<Upstream>>>>);
+
+impl fmt::Debug for CheckTools {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CheckTools").finish_non_exhaustive()
+    }
+}
+
+impl Checker {
+    /// Checks a backend again and again, for the first time within the `jitter`. An earlier checker of this backend is to
+    /// be dropped first, so that no check is told to two upstreams.
+    pub(in crate::net) fn start(
+        upstream: &Arc<Upstream>,
+        backend: &Arc<Backend>,
+        settings: &HealthCheck,
+        tools: &CheckTools,
+    ) -> Self {
+        let hearer = Hearer(Arc::new(Mutex::new(Some(Arc::clone(upstream)))));
+        let checks = check_again_and_again(Arc::clone(backend), settings.clone(), hearer.clone(), tools.clone());
+        let task = tools.runtime.spawn(checks).abort_handle();
+        Self { backend: Arc::clone(backend), settings: settings.clone(), hearer, task }
+    }
+
+    /// Whether these are the checks of this backend by these settings.
+    pub(in crate::net) fn is_for(&self, backend: &Arc<Backend>, settings: &HealthCheck) -> bool {
+        Arc::ptr_eq(&self.backend, backend) && self.settings == *settings
+    }
+
+    /// Tells this upstream from now on what the checks find.
+    pub(in crate::net) fn tell(&self, upstream: &Arc<Upstream>) {
+        self.hearer.change(Some(Arc::clone(upstream)));
+    }
+}
+
+impl Drop for Checker {
+    fn drop(&mut self) {
+        self.hearer.change(None);
+        self.task.abort();
+    }
+}
+
+impl Hearer {
+    /// Calls `tell` if somebody hears it. `tell` must not wait.
+    fn hear(&self, tell: impl FnOnce(&Upstream)) {
+        if let Some(upstream) = &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            tell(upstream);
+        }
+    }
+
+    /// Once this has returned, no check tells anything to the hearer of before.
+    fn change(&self, upstream: Option<Arc<Upstream>>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = upstream;
+    }
+}
+
+async fn check_again_and_again(backend: Arc<Backend>, settings: HealthCheck, hearer: Hearer, tools: CheckTools) {
+    let mut pause = at_random(settings.jitter);
+    loop {
+        #[expect(clippy::disallowed_methods, reason = "checks come at intervals")]
+        sleep(pause).await;
+        pause = settings.interval + at_random(settings.jitter);
+        let (backend, settings) = (Arc::clone(&backend), settings.clone());
+        let (hearer, tools) = (hearer.clone(), tools.clone());
+        // Each check has a task of its own: no check should panic, and if one does, others follow it.
+        let mut task = JoinSet::new();
+        task.spawn(async move {
+            let failure = match check(backend.address(), &settings, &tools.own).await {
+                Ok(()) => None,
+                // We have run out of something. That says nothing about the backend.
+                Err(Failure::Exchange(error)) if error.kind() == Kind::Exhausted => return,
+                Err(failure) => Some(failure.to_string()),
+            };
+            hearer.hear(|upstream| tell(upstream, &backend, failure, &*tools.on_transition));
+        });
+        if let Some(Err(error)) = task.join_next().await {
+            tracing::error!(%error, "a check of a backend panicked");
+        }
+    }
+}
+
+/// Tells the outcome of a check to the upstream, and a transition to `on_transition`.
+fn tell(upstream: &Upstream, backend: &Arc<Backend>, failure: Option<String>, on_transition: &OnTransition) {
+    let check = CheckResult { at: Instant::now(), failure: failure.clone() };
+    let Some(transition) = upstream.checked(backend, check) else { return };
+    let (name, address) = (upstream.name(), backend.address());
+    match failure {
+        Some(reason) => tracing::warn!(upstream = name, backend = address, reason, "backend is out: its checks fail"),
+        None => tracing::info!(upstream = name, backend = address, "backend is back: its checks pass"),
+    }
+    on_transition(upstream, backend, transition);
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::{
+        path::Path,
+        sync::{
+            atomic::{AtomicBool, Ordering::SeqCst},
+            mpsc,
+        },
+        thread,
+        time::Duration,
+    };
+
+    use tokio::{runtime::Runtime, sync::oneshot};
+
+    use super::*;
+    use crate::{balance::Registry, config};
+
+    /// An upstream with one backend that is checked all the time.
+    fn upstream(registry: &Registry, address: &str) -> Arc<Upstream> {
+        let file = "listeners: [ { bind: \"127.0.0.1:0\" } ]\nroutes: [ { upstream: chat } ]\n\
+                    upstreams: { chat: { backends: [ { address: \"ADDRESS\" } ], \
+                    health_check: { kind: tcp, interval: 20ms, jitter: 0s, timeout: 20ms, rise: 1, fall: 1 } } }\n";
+        let settings = config::parse(&file.replace("ADDRESS", address), "proxy.yaml", Path::new("."))
+            .unwrap()
+            .config
+            .upstreams
+            .remove(0);
+        registry.upstream(settings, Instant::now())
+    }
+
+    fn start(
+        upstream: &Arc<Upstream>,
+        runtime: &Runtime,
+        on_transition: impl Fn(&Upstream, &Arc<Backend>, Transition) + Send + Sync + 'static,
+    ) -> Checker {
+        let (own, on_transition) = (Arc::default(), Arc::new(on_transition));
+        let tools = CheckTools { runtime: runtime.handle().clone(), own, on_transition };
+        Checker::start(upstream, &upstream.members()[0].backend, upstream.health_check().unwrap(), &tools)
+    }
+
+    fn runtime() -> Runtime {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+    }
+
+    #[test]
+    fn no_check_speaks_any_more_once_its_checker_is_dropped() {
+        let upstream = upstream(&Registry::new(0), "127.0.0.1:1");
+        let runtime = runtime();
+        let ((speaks, heard), (go_on, may_go_on)) = (mpsc::channel(), mpsc::channel::<()>());
+        let (is_speaking, may_go_on) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(may_go_on)));
+        let speaking = Arc::clone(&is_speaking);
+        let speaks = Mutex::new(speaks);
+        let checker = start(&upstream, &runtime, move |_, _, _| {
+            speaking.store(true, SeqCst);
+            speaks.lock().unwrap().send(()).unwrap();
+            may_go_on.lock().unwrap().recv().unwrap();
+            speaking.store(false, SeqCst);
+        });
+        let (stop, stopped) = oneshot::channel::<()>();
+        let checking = thread::spawn(move || runtime.block_on(stopped).is_err());
+        heard.recv().unwrap();
+        let (begins, begun) = mpsc::channel();
+        let dropping = thread::spawn(move || {
+            begins.send(()).unwrap();
+            drop(checker);
+            is_speaking.load(SeqCst)
+        });
+        begun.recv().unwrap();
+        (0..1000).for_each(|_| thread::yield_now());
+        go_on.send(()).unwrap();
+        assert!(!dropping.join().unwrap(), "a check was still speaking");
+        drop(stop);
+        assert!(checking.join().unwrap());
+    }
+
+    #[test]
+    fn a_check_that_panics_is_not_the_last_one() {
+        let reserved = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = reserved.local_addr().unwrap();
+        drop(reserved);
+        let (upstream, runtime) = (upstream(&Registry::new(0), &address.to_string()), runtime());
+        let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+        let _checker = start(&upstream, &runtime, move |_, _, transition| {
+            tell.send(transition).unwrap();
+            assert!(transition == Transition::Back, "what none should do");
+        });
+        let back = runtime.block_on(async {
+            assert_eq!(told.recv().await, Some(Transition::Out));
+            let _backend = std::net::TcpListener::bind(address).unwrap();
+            tokio::time::timeout(Duration::from_secs(10), told.recv()).await
+        });
+        assert_eq!(back, Ok(Some(Transition::Back)));
+    }
+
+    #[test]
+    fn checks_that_go_on_tell_the_upstream_of_the_new_plan() {
+        let (registry, runtime) = (Registry::new(0), runtime());
+        let [old, new] = [upstream(&registry, "127.0.0.1:1"), upstream(&registry, "127.0.0.1:1")];
+        let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+        let expected = Arc::as_ptr(&new) as usize;
+        let checker = start(&old, &runtime, move |upstream, _, _| {
+            tell.send(std::ptr::from_ref(upstream) as usize == expected).unwrap();
+        });
+        // No check has begun before the runtime runs.
+        checker.tell(&new);
+        let is_new = runtime.block_on(async { tokio::time::timeout(Duration::from_secs(10), told.recv()).await });
+        assert_eq!(is_new, Ok(Some(true)));
+    }
+}

@@ -1,0 +1,50 @@
+//! Which backends are checked: the members of the upstreams that run, as far as the file wants them checked.
+
+use std::{
+    collections::HashMap,
+    mem,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use crate::{
+    balance::Upstream,
+    net::backend::checker::{CheckTools, Checker},
+};
+
+/// One checker for each backend that is checked.
+#[derive(Debug)]
+pub(super) struct Checkers {
+    tools: CheckTools,
+    /// By upstream and address. A lock that only changes of the plan or of its members take.
+    running: Mutex<HashMap<(String, String), Checker>>,
+}
+
+impl Checkers {
+    pub(super) fn new(tools: CheckTools) -> Self {
+        Self { tools, running: Mutex::default() }
+    }
+
+    /// Checks exactly the members of these upstreams that are to be checked. This is the door for members that come and go
+    /// in any way: a new file, or a change of the members alone.
+    ///
+    /// - If backend and settings are those of before, the check that is under way goes on, and so does the wait for the
+    ///   next one. A reload of any other key delays no check and adds none.
+    /// - Of all other backends, no check says anything any more when this returns, and what their checks said is forgotten.
+    pub(super) fn follow(&self, upstreams: &[Arc<Upstream>]) {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut before = mem::take(&mut *running);
+        for upstream in upstreams {
+            let Some(settings) = upstream.health_check() else { continue };
+            let members = upstream.members();
+            for backend in members.iter().filter(|member| upstream.is_checked(member)).map(|member| &member.backend) {
+                let name = (upstream.name().to_owned(), backend.address().to_owned());
+                let goes_on = before.remove(&name).filter(|checker| checker.is_for(backend, settings));
+                let checker = goes_on.inspect(|checker| checker.tell(upstream));
+                let checker = checker.unwrap_or_else(|| Checker::start(upstream, backend, settings, &self.tools));
+                running.insert(name, checker);
+            }
+        }
+        drop(before);
+        upstreams.iter().for_each(|upstream| upstream.forget_needless_checks());
+    }
+}

@@ -1,0 +1,202 @@
+//! The listening sockets of a running proxy. They come and go, get other certificates, and go to a successor.
+
+use std::{
+    io, mem,
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::time::timeout;
+use tokio_rustls::rustls;
+
+use crate::{
+    config::{Config, Listener, Tcp, expiry},
+    net::{
+        backend::own::Own,
+        front::{
+            bind::{StartError, bind, load_tls},
+            inherited::Inherited,
+            listener::{Bound, Crew, Listening},
+            parcel::Sockets,
+            tickets::Tickets,
+        },
+        stream::options,
+    },
+};
+
+/// How long the listeners may take to close.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The listeners of the process.
+#[derive(Debug)]
+pub(super) struct Listeners {
+    crew: Crew,
+    /// The keys of TLS tickets, for all listeners.
+    tickets: Arc<Tickets>,
+    /// Notes on which addresses this process accepts: no backend may be there.
+    own: Arc<Own>,
+    /// `None` = they are closed for good. A lock that is held for no file and for no wait.
+    open: Mutex<Option<Vec<Listening>>>,
+}
+
+/// A listener as a new file wants it. What can fail has been done.
+#[derive(Debug)]
+pub(super) enum Wanted {
+    /// The listener on this address of the file goes on, with this TLS.
+    Stays(SocketAddr, Option<Arc<rustls::ServerConfig>>),
+    Comes(Bound),
+}
+
+/// The addresses that a change of the listeners added and removed.
+#[derive(Debug, Default)]
+pub(super) struct Moved {
+    pub(super) added: Vec<SocketAddr>,
+    pub(super) removed: Vec<SocketAddr>,
+}
+
+impl Listeners {
+    /// Accepts connections from now on.
+    ///
+    /// # Errors
+    /// A socket cannot be duplicated.
+    pub(super) fn start(
+        crew: Crew,
+        tickets: Arc<Tickets>,
+        own: Arc<Own>,
+        bound: Vec<Bound>,
+    ) -> Result<Self, StartError> {
+        let accept = |bound: Bound| {
+            let bind = bound.bind;
+            crew.accept(bound).map_err(|error| StartError::Bind(bind, error))
+        };
+        let open = bound.into_iter().map(accept).collect::<Result<Vec<_>, _>>()?;
+        note_own(&own, &open);
+        Ok(Self { crew, tickets, own, open: Mutex::new(Some(open)) })
+    }
+
+    /// The addresses in the order of the file, with the ports that were really bound.
+    pub(super) fn addresses(&self) -> Vec<SocketAddr> {
+        self.open().iter().flatten().map(|listening| listening.place.address).collect()
+    }
+
+    /// Whether another process keeps some of the sockets.
+    pub(super) fn are_kept(&self) -> bool {
+        self.open().iter().flatten().any(Listening::is_shared)
+    }
+
+    /// Whether they are closed for good.
+    pub(super) fn are_closed(&self) -> bool {
+        self.open().is_none()
+    }
+
+    /// Does everything for the listeners of a new file that can fail: reads certificates, and binds addresses that are not
+    /// bound yet. Nothing is accepted on these before [`Self::change`].
+    ///
+    /// # Errors
+    /// An address that cannot be bound, a certificate that cannot be read.
+    pub(super) fn prepare(&self, config: &Config) -> Result<Vec<Wanted>, StartError> {
+        let mut binds: Vec<_> = self.open().iter().flatten().map(|listening| listening.bind).collect();
+        let mut wanted = Vec::with_capacity(config.listeners.len());
+        for listener in &config.listeners {
+            // The same address can stand here twice only if its port is 0. Such listeners are matched in their order.
+            wanted.push(match binds.iter().position(|bind| *bind == listener.bind) {
+                Some(place) => Wanted::Stays(binds.remove(place), load_tls(listener, &self.tickets)?),
+                None => Wanted::Comes(bind(listener, &config.tcp, &self.tickets, &mut Inherited::default())?),
+            });
+        }
+        Ok(wanted)
+    }
+
+    /// Accepts on exactly these listeners from now on. Only the duplication of a descriptor can fail here, which loses one
+    /// new listener. Nothing changes if the listeners were closed meanwhile.
+    pub(super) fn change(&self, wanted: Vec<Wanted>, tcp: &Tcp) -> Moved {
+        let (mut open, mut moved) = (self.open(), Moved::default());
+        let Some(open) = open.as_mut() else { return moved };
+        let mut before = mem::take(open);
+        for wanted in wanted {
+            match wanted {
+                Wanted::Stays(bind, tls) => {
+                    let Some(place) = before.iter().position(|listening| listening.bind == bind) else { continue };
+                    let listening = before.remove(place);
+                    renew(&listening, tls, tcp);
+                    open.push(listening);
+                }
+                Wanted::Comes(bound) => match self.crew.accept(bound) {
+                    Ok(listening) => {
+                        moved.added.push(listening.place.address);
+                        open.push(listening);
+                    }
+                    Err(error) => tracing::error!(%error, "a new listener was lost"),
+                },
+            }
+        }
+        note_own(&self.own, open);
+        for gone in before {
+            moved.removed.push(gone.place.address);
+            // The loop goes on accepting the clients that wait. Nobody waits for its end here.
+            drop(gone.end());
+        }
+        moved
+    }
+
+    /// Adds copies of the sockets, for a successor. From now on it may accept the clients that wait there.
+    pub(super) fn lend(&self, sockets: &mut Sockets) -> io::Result<()> {
+        for listening in self.open().iter().flatten() {
+            sockets.tcp.push((listening.lend()?, listening.origin()));
+        }
+        Ok(())
+    }
+
+    /// The keys of TLS tickets, for a successor.
+    pub(super) fn tickets(&self) -> &Tickets {
+        &self.tickets
+    }
+
+    /// Takes the sockets back, because the successor did not take over.
+    pub(super) fn own(&self) {
+        self.open().iter().flatten().for_each(Listening::own);
+    }
+
+    /// Closes them for good. Ready when nothing is accepted any more.
+    pub(super) async fn close(&self) {
+        let open = self.open().take();
+        let loops: Vec<_> = open.into_iter().flatten().map(Listening::end).collect();
+        let ends = async {
+            for accepting in loops {
+                // An error says that the loop's worker has stopped.
+                let _ = accepting.await;
+            }
+        };
+        if timeout(PATIENCE, ends).await.is_err() {
+            tracing::warn!("a listener was still accepting when it should have closed");
+        }
+    }
+
+    fn open(&self) -> MutexGuard<'_, Option<Vec<Listening>>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Gives a listener other TLS and other options. Connections that it has accepted keep theirs.
+fn renew(listening: &Listening, tls: Option<Arc<rustls::ServerConfig>>, tcp: &Tcp) {
+    listening.face.change_tls(tls);
+    if let Err(error) = options::set_options(&listening.socket, tcp) {
+        tracing::warn!(address = %listening.place.address, %error, "the options of a listener cannot be set");
+    }
+}
+
+fn note_own(own: &Own, open: &[Listening]) {
+    own.set(open.iter().map(|listening| listening.place).collect());
+}
+
+/// Address, path and last second of each certificate that a file names, for the metrics. Reads the certificates.
+pub(super) fn ends_of_certificates(config: &Config) -> Vec<(String, String, i64)> {
+    let of = |listener: &Listener| {
+        let bind = listener.bind.to_string();
+        let files = listener.tls.iter().flat_map(|tls| &tls.certificates);
+        let ends = files.filter_map(|files| Some((files.cert.display().to_string(), expiry::of_file(&files.cert)?)));
+        ends.map(|(cert, at)| (bind.clone(), cert, at.as_second())).collect::<Vec<_>>()
+    };
+    config.listeners.iter().flat_map(of).collect()
+}

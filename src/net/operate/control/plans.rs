@@ -1,0 +1,68 @@
+//! The plan that runs, and the making of the next one.
+
+use std::{sync::Arc, time::Instant};
+
+use super::changes::{self, Reloaded};
+use crate::{
+    access_log::AccessLog,
+    config::Config,
+    net::worker::{
+        plan::{Plan, Planner},
+        shared::Shared,
+    },
+};
+
+/// Makes the plans of the process. [`super::dispatch::Dispatch::replace_plan`] lets one of them run.
+#[derive(Debug)]
+pub(super) struct Plans {
+    planner: Planner,
+    /// The configuration that the process began with.
+    started: Config,
+    shared: Arc<Shared>,
+}
+
+impl Plans {
+    /// The plan that runs in `shared` is the first one.
+    pub(super) fn new(planner: Planner, shared: Arc<Shared>) -> Self {
+        Self { planner, started: shared.plan().config.clone(), shared }
+    }
+
+    /// The plan that runs.
+    pub(super) fn running(&self) -> Arc<Plan> {
+        self.shared.plan()
+    }
+
+    /// Makes a plan that does not run yet. Its backends are those of the plan that runs, by upstream and address.
+    pub(super) fn make(&self, config: Config) -> Arc<Plan> {
+        Arc::new(self.planner.plan(config, Instant::now()))
+    }
+
+    /// What one plan has that another has not, apart from what only the listeners and the admin interface can tell.
+    pub(super) fn changes(&self, before: &Plan, after: &Plan) -> Reloaded {
+        changes::between(&self.started, &before.config, &after.config)
+    }
+
+    /// Forgets the routes and backends that this plan, which runs, does not have and that nobody uses: their counts and
+    /// the rows of their metrics.
+    pub(super) fn forget_gone(&self, plan: &Plan) {
+        self.planner.forget_gone();
+        let members: Vec<_> = plan.members().collect();
+        let rows = members.iter().map(|(upstream, member)| (*upstream, member.backend.address()));
+        self.shared.metrics.forget_gone(rows);
+    }
+
+    /// Whether a route or a backend has lost its last user, so that there is something to forget.
+    pub(super) fn has_gone(&self) -> bool {
+        self.planner.has_gone()
+    }
+
+    /// Whether a route or a backend is still in use that this plan, which runs, does not have.
+    pub(super) fn has_more_than(&self, plan: &Plan) -> bool {
+        self.planner.has_more_than(plan)
+    }
+
+    /// Where the records of the process go.
+    pub(super) const fn access_log(&self) -> &AccessLog {
+        &self.planner.access_log
+    }
+}
