@@ -364,7 +364,7 @@ async fn serve(config: Config, file: Option<&Path>, messages: &Lines) -> ExitCod
             _ = rotated.recv() => rotate(&access_log),
             _ = hangup.recv() => match file {
                 // The outcome is in the log.
-                Some(file) => drop(control.reload_from(file)),
+                Some(file) => drop(control.spawn_reload(file.to_owned())),
                 None => tracing::warn!("SIGHUP: there is no file to read, the configuration came from flags"),
             },
         }

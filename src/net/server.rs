@@ -300,7 +300,8 @@ fn start_background(
         let _vital = shared.vitals.guard("the background thread");
         // Always an error: the sender is dropped to stop this thread.
         let _ = runtime.block_on(stopped.changed());
-        drop(runtime);
+        // A file may still not have come. The end waits for none.
+        runtime.shutdown_background();
         drop(alive);
     })?;
     Ok(handle)

@@ -2,7 +2,8 @@
 
 use std::{
     net::SocketAddr,
-    sync::LazyLock,
+    panic::resume_unwind,
+    sync::{Arc, LazyLock},
     time::{Duration, Instant},
 };
 
@@ -80,7 +81,11 @@ enum Call {
 }
 
 /// Answers a request that came to `address`. `None`: it came by a path.
-pub(super) async fn answer(control: &Control, address: Option<SocketAddr>, request: Request<Incoming>) -> AdminAnswer {
+pub(super) async fn answer(
+    control: &Arc<Control>,
+    address: Option<SocketAddr>,
+    request: Request<Incoming>,
+) -> AdminAnswer {
     let (head, body) = request.into_parts();
     // The body is read first. If bytes of it were unread, a reset could destroy the answer.
     let body = match timeout(BODY_TIMEOUT, Limited::new(body, BODY).collect()).await {
@@ -175,7 +180,7 @@ fn find(method: &Method, path: &str) -> Result<Call, AdminRefusal> {
 }
 
 impl Call {
-    async fn run(self, control: &Control, query: &str, body: &[u8]) -> Result<AdminAnswer, AdminRefusal> {
+    async fn run(self, control: &Arc<Control>, query: &str, body: &[u8]) -> Result<AdminAnswer, AdminRefusal> {
         Ok(match self {
             Self::Page => page::answer()?,
             Self::Health | Self::Ready | Self::Metrics => text(StatusCode::OK, "ok\n"),
@@ -204,7 +209,7 @@ impl Call {
                 let told = control.drain_all(drains)?;
                 ok(&views::StatusView::after(control, told))
             }
-            Self::Reload => reload(control, body)?,
+            Self::Reload => reload(control, body).await?,
             Self::Choices => choices(control),
             Self::Choose => choose(control, body).await?,
             Self::TakeBack(name) => {
@@ -389,14 +394,16 @@ async fn choose(control: &Control, body: &[u8]) -> Result<AdminAnswer, AdminRefu
     Ok(choices(control))
 }
 
-fn reload(control: &Control, body: &[u8]) -> Result<AdminAnswer, AdminRefusal> {
+async fn reload(control: &Arc<Control>, body: &[u8]) -> Result<AdminAnswer, AdminRefusal> {
     let HowToReload { color } = read(body)?;
     let Some(file) = control.config().origin else {
         let message = "the configuration came from flags: there is no file to read again";
         return Err(AdminRefusal::new(StatusCode::CONFLICT, "no_file", message));
     };
     let refuse = |code, message: String| AdminRefusal::new(StatusCode::UNPROCESSABLE_ENTITY, code, message);
-    match control.reload_from(&file) {
+    // The thread can only fail by a panic, which then ends this connection too.
+    let reloaded = control.spawn_reload(file.clone()).await.unwrap_or_else(|error| resume_unwind(error.into_panic()));
+    match reloaded {
         Ok(reloaded) => Ok(ok(&reloaded)),
         Err(ReloadError::Leaving(leaving)) => Err(leaving.into()),
         Err(ReloadError::Start(error)) => Err(refuse("not_started", error.to_string())),

@@ -2,9 +2,11 @@
 
 use std::{
     fmt,
-    path::Path,
-    sync::{MutexGuard, PoisonError},
+    path::{Path, PathBuf},
+    sync::{Arc, MutexGuard, PoisonError},
 };
+
+use tokio::task::JoinHandle;
 
 use super::{
     Control, Leaving, Reloaded,
@@ -52,6 +54,13 @@ impl From<Leaving> for ReloadError {
 }
 
 impl Control {
+    /// [`Self::reload_from`] on a thread for work that blocks. Neither the caller nor the checks and the admin interface
+    /// wait for a file. The reload happens even if nobody waits for its outcome.
+    pub fn spawn_reload(self: &Arc<Self>, file: PathBuf) -> JoinHandle<Result<Reloaded, ReloadError>> {
+        let control = Arc::clone(self);
+        self.background.spawn_blocking(move || control.reload_from(&file))
+    }
+
     /// Reads the file again and runs it. The log tells the outcome. Blocks while files are read, and while other reloads
     /// go on that came before.
     ///
