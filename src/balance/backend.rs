@@ -39,8 +39,8 @@ pub struct Backend {
     /// A lock, because the count of equal results and the last check change together. It is taken once per check.
     checks: Mutex<ActiveHealth>,
     born: Instant,
-    /// When it last came back, in nanoseconds after `born`.
-    risen: AtomicU64,
+    /// When it last came back, after `born`.
+    risen_nanos: AtomicU64,
 }
 
 /// What the operator wants of a backend, beside the file. It lasts as long as the file has the backend.
@@ -85,7 +85,7 @@ impl Backend {
             is_failing: AtomicBool::new(false),
             checks: Mutex::default(),
             born: now,
-            risen: AtomicU64::new(0),
+            risen_nanos: AtomicU64::new(0),
         }
     }
 
@@ -157,7 +157,7 @@ impl Backend {
 
     /// How long ago the backend came back, or was created.
     pub(super) fn age(&self, now: Instant) -> Duration {
-        let risen = Duration::from_nanos(self.risen.load(Ordering::Relaxed));
+        let risen = Duration::from_nanos(self.risen_nanos.load(Ordering::Relaxed));
         now.saturating_duration_since(self.born).saturating_sub(risen)
     }
 
@@ -276,7 +276,7 @@ impl Backend {
     fn rise(&self, now: Instant) {
         let risen = now.saturating_duration_since(self.born).as_nanos();
         // Nanoseconds overflow after 584 years.
-        self.risen.store(u64::try_from(risen).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.risen_nanos.store(u64::try_from(risen).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 }
 

@@ -16,7 +16,7 @@ pub(super) struct Schedule {
     /// The last moment at which anything can be due.
     last: Instant,
     /// Nanoseconds between two messages of one connection.
-    interval: u64,
+    interval_nanos: u64,
     connections: u64,
 }
 
@@ -26,8 +26,8 @@ impl Schedule {
     #[must_use]
     pub(super) fn new(start: Instant, end: Instant, rate: f64, connections: u64) -> Self {
         // The interval is at least one nanosecond and at most some centuries, because the conversion saturates.
-        let interval = (1e9 / rate).round().max(1.0) as u64;
-        Self { start, last: just_before(end), interval, connections: connections.max(1) }
+        let interval_nanos = (1e9 / rate).round().max(1.0) as u64;
+        Self { start, last: just_before(end), interval_nanos, connections: connections.max(1) }
     }
 
     /// The same schedule, but nothing is due at `end` or later.
@@ -39,7 +39,7 @@ impl Schedule {
     /// When the message with this number is due on the connection at this place. Both count from 0.
     #[must_use]
     pub(super) fn moment(&self, place: u64, number: u64) -> Instant {
-        let after = self.offset(place).saturating_add(self.interval.saturating_mul(number));
+        let after = self.offset(place).saturating_add(self.interval_nanos.saturating_mul(number));
         self.start + Duration::from_nanos(after.div_ceil(GRAIN).saturating_mul(GRAIN))
     }
 
@@ -49,7 +49,7 @@ impl Schedule {
         let until = now.min(self.last);
         let Some(passed) = until.checked_duration_since(self.start) else { return 0 };
         let passed = nanos(passed) / GRAIN * GRAIN;
-        passed.checked_sub(self.offset(place)).map_or(0, |passed| passed / self.interval + 1)
+        passed.checked_sub(self.offset(place)).map_or(0, |passed| passed / self.interval_nanos + 1)
     }
 
     /// The place and the moment of the thread's message with this number, counted over all its connections.
@@ -60,7 +60,7 @@ impl Schedule {
     }
 
     fn offset(&self, place: u64) -> u64 {
-        let offset = u128::from(self.interval) * u128::from(place) / u128::from(self.connections);
+        let offset = u128::from(self.interval_nanos) * u128::from(place) / u128::from(self.connections);
         u64::try_from(offset).unwrap_or(u64::MAX)
     }
 }
