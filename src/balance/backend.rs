@@ -186,7 +186,7 @@ impl Backend {
         self.handshakes.fetch_update(Ordering::AcqRel, Ordering::Relaxed, room).is_ok()
     }
 
-    /// Takes back what [`Self::begin_handshake`] counted.
+    /// Takes back what [`Self::try_begin_handshake`] counted.
     pub(super) fn end_handshake(&self) {
         self.handshakes.fetch_sub(1, Ordering::AcqRel);
     }
