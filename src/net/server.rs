@@ -36,7 +36,10 @@ use super::{
         held::Arrival,
         sessions::{ARRIVALS, Process, Sessions},
     },
-    stream::{options, sockets},
+    stream::{
+        options,
+        sockets::{self, Attendant},
+    },
     thread::{door, vital::Vitals},
     worker::{
         memory,
@@ -296,14 +299,26 @@ fn start_background(
 ) -> io::Result<Handle> {
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
     let handle = runtime.handle().clone();
+    let (report, started) = std::sync::mpsc::channel();
     thread::Builder::new().name("background".into()).spawn(move || {
         let _vital = shared.vitals.guard("the background thread");
-        // Always an error: the sender is dropped to stop this thread.
-        let _ = runtime.block_on(stopped.changed());
+        runtime.block_on(async {
+            let (attendant, started) = match Attendant::new() {
+                Ok(attendant) => (Some(attendant), Ok(())),
+                Err(error) => (None, Err(error)),
+            };
+            // The receiver waits for this.
+            let _ = report.send(started);
+            if let Some(attendant) = attendant {
+                // Always an error: the sender is dropped to stop this thread.
+                let _ = attendant.attend(stopped.changed()).await;
+            }
+        });
         // A file may still not have come. The end waits for none.
         runtime.shutdown_background();
         drop(alive);
     })?;
+    started.recv().map_err(io::Error::other)??;
     Ok(handle)
 }
 

@@ -16,6 +16,8 @@ PORT, FRONT = 8000, 9000
 # Far above what an answer takes, far below `timeouts.connect`: who waits for a black hole is seen.
 CONNECT, PATIENCE = "20s", 10
 results = []
+# By address: how many connections its server has accepted.
+accepted = collections.Counter()
 
 
 def case(name):
@@ -55,6 +57,7 @@ def serve(address):
     def accept():
         while True:
             connection, _ = listener.accept()
+            accepted[address] += 1
             threading.Thread(target=answer, args=[connection], daemon=True).start()
 
     threading.Thread(target=accept, daemon=True).start()
@@ -160,13 +163,40 @@ def _():
         assert all(homes[address] >= 5 for address in ADDRESSES), homes
 
 
-@case("a check passes where one address is a black hole and another serves")
+def wait_until(is_so, what):
+    deadline = time.monotonic() + 20
+    while not is_so():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.05)
+
+
+@case("a check passes where one address is a black hole and the others serve")
 def _():
-    check = "health_check: { kind: http, interval: 100ms, jitter: 0s, timeout: 5s, rise: 1, fall: 1 }"
-    with black_hole(ADDRESSES[0]), longwire(f"balance: round_robin, {check}") as messages:
-        time.sleep(3)
-        get()
-    assert not any(b"checks fail" in line for line in messages), messages
+    for kind in ["tcp", "http"]:
+        check = f"health_check: {{ kind: {kind}, interval: 100ms, jitter: 0s, timeout: 5s, rise: 1, fall: 1 }}"
+        for hole in ADDRESSES:
+            with black_hole(hole), longwire(f"balance: round_robin, {check}") as messages:
+                before = accepted.total()
+                wait_until(lambda: accepted.total() >= before + 3, "three checks reach an address that serves")
+                assert get() != hole
+            assert not any(b"checks fail" in line for line in messages), messages
+
+
+@case("a check that fails says why in the words of a request, and passes again once one address serves")
+def _():
+    check = "health_check: { kind: http, interval: 100ms, jitter: 0s, timeout: 1s, rise: 1, fall: 1 }"
+
+    def says(messages, *words):
+        return lambda: any(all(word in line for word in words) for line in messages)
+
+    with contextlib.ExitStack() as holes:
+        for address in ADDRESSES:
+            holes.enter_context(black_hole(address))
+        with longwire(f"balance: round_robin, {check}") as messages:
+            wait_until(says(messages, b"its checks fail", b"connect_timeout"), "the check fails by its time")
+            holes.close()
+            wait_until(says(messages, b"its checks pass"), "the check passes again")
+            assert get() in ADDRESSES
 
 
 print(f"{sum(results)} passed, {len(results) - sum(results)} failed")

@@ -24,7 +24,7 @@ use crate::{
 /// What all checkers of the process use.
 #[derive(Clone)]
 pub(in crate::net) struct CheckTools {
-    /// Where the checks run.
+    /// Where the checks run. Its thread has sockets ([`Attendant`](crate::net::stream::sockets::Attendant)).
     pub(in crate::net) runtime: Handle,
     pub(in crate::net) own: Arc<Own>,
     pub(in crate::net) on_transition: Arc<OnTransition>,
@@ -157,7 +157,7 @@ mod tests {
     use tokio::{runtime::Runtime, sync::oneshot};
 
     use super::*;
-    use crate::{balance::Registry, config};
+    use crate::{balance::Registry, config, net::stream::sockets::Attendant};
 
     /// An upstream with one backend that is checked all the time.
     fn upstream(registry: &Registry, address: &str) -> Arc<Upstream> {
@@ -186,6 +186,11 @@ mod tests {
         tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
     }
 
+    /// Runs `test` as the background thread runs the checks.
+    fn run<T>(runtime: &Runtime, test: impl Future<Output = T>) -> T {
+        runtime.block_on(async { Attendant::new().unwrap().attend(test).await })
+    }
+
     #[test]
     fn no_check_speaks_any_more_once_its_checker_is_dropped() {
         let upstream = upstream(&Registry::new(0), "127.0.0.1:1");
@@ -201,7 +206,7 @@ mod tests {
             speaking.store(false, SeqCst);
         });
         let (stop, stopped) = oneshot::channel::<()>();
-        let checking = thread::spawn(move || runtime.block_on(stopped).is_err());
+        let checking = thread::spawn(move || run(&runtime, stopped).is_err());
         heard.recv().unwrap();
         let (begins, begun) = mpsc::channel();
         let dropping = thread::spawn(move || {
@@ -228,7 +233,7 @@ mod tests {
             tell.send(transition).unwrap();
             assert!(transition == Transition::Back, "what none should do");
         });
-        let back = runtime.block_on(async {
+        let back = run(&runtime, async {
             assert_eq!(told.recv().await, Some(Transition::Out));
             let _backend = std::net::TcpListener::bind(address).unwrap();
             tokio::time::timeout(Duration::from_secs(10), told.recv()).await
@@ -247,7 +252,7 @@ mod tests {
         });
         // No check has begun before the runtime runs.
         checker.tell(&new);
-        let is_new = runtime.block_on(async { tokio::time::timeout(Duration::from_secs(10), told.recv()).await });
+        let is_new = run(&runtime, async { tokio::time::timeout(Duration::from_secs(10), told.recv()).await });
         assert_eq!(is_new, Ok(Some(true)));
     }
 }

@@ -1,4 +1,5 @@
-//! Connects to `host:port`. Requests, checks and spans for a collector all go this way.
+//! The one way to a backend. Handshakes, plain requests and checks all go through [`connect`]. Spans go through
+//! [`reach`], because their collector is no backend and their thread has no sockets of ours.
 
 use std::{
     future::{Future, poll_fn},
@@ -14,9 +15,13 @@ use tokio::{
     time::{Instant, timeout, timeout_at},
 };
 
+use super::own::Own;
 use crate::{
     error::{Error, Kind},
-    net::thread::door::answering,
+    net::{
+        stream::{plain_or_tls::Stream, sockets::Socket},
+        thread::door::answering,
+    },
 };
 
 /// If an address of a name gives no outcome in this time, the next one is tried beside it (RFC 8305 §5).
@@ -25,42 +30,75 @@ const STAGGER: Duration = Duration::from_millis(250);
 /// The most addresses of a name that are tried.
 const MOST_ADDRESSES: usize = 32;
 
-/// A connection, and what was learned on the way.
+/// What to connect to, and how. Whatever tells connections apart stands here, because the pool never uses a connection
+/// for another endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::net) struct Endpoint<'a> {
+    /// `host:port` as the file has it.
+    pub(in crate::net) address: &'a str,
+}
+
+/// A connection with a backend, and what was learned on the way.
 #[derive(Debug)]
-pub(in crate::net) struct Connected<S> {
-    pub(in crate::net) stream: S,
+pub(in crate::net) struct Connected {
+    pub(in crate::net) stream: Stream,
     /// The address that answered.
     pub(in crate::net) peer: SocketAddr,
     /// All addresses of the name. Empty if the file has an address and no name.
     pub(in crate::net) addresses: Vec<SocketAddr>,
 }
 
-/// Connects within `patience`, the look-up included. `dial` connects to one address.
+/// A socket that is connected to one of the addresses of a name.
+#[derive(Debug)]
+pub(in crate::net) struct Reached<S> {
+    pub(in crate::net) socket: S,
+    peer: SocketAddr,
+    addresses: Vec<SocketAddr>,
+}
+
+/// Connects within `patience`, the look-up of a name included. The socket is one of this thread's
+/// ([`crate::net::stream::sockets`]). `arrange` says in which order the addresses of a name are tried.
 ///
-/// A name is looked up each time, so that a backend that has moved is found. Its addresses are tried in the order that
+/// # Errors
+/// - [`Kind::ConnectTimeout`], or the kind of the last address's failure.
+/// - [`Kind::Loop`]: the backend is this process.
+pub(in crate::net) async fn connect(
+    endpoint: Endpoint<'_>,
+    own: &Own,
+    patience: Duration,
+    arrange: impl FnOnce(&[SocketAddr]) -> Vec<SocketAddr>,
+) -> Result<Connected, Error> {
+    let Reached { socket, peer, addresses } = reach(endpoint.address, patience, arrange, Socket::connect).await?;
+    own.check(&socket, peer)?;
+    Ok(Connected { stream: Stream::Plain(socket), peer, addresses })
+}
+
+/// Reaches `host:port` within `patience`, the look-up included. `dial` connects to one address.
+///
+/// A name is looked up each time, so that a server that has moved is found. Its addresses are tried in the order that
 /// `arrange` gives them. The next one is tried when the one before has failed, or after [`STAGGER`]. The first one to
 /// answer is used.
 ///
 /// # Errors
 /// [`Kind::ConnectTimeout`], or the kind of the last address's failure.
-pub(in crate::net) async fn connect<S, F: Future<Output = io::Result<S>>>(
+pub(in crate::net) async fn reach<S, F: Future<Output = io::Result<S>>>(
     address: &str,
     patience: Duration,
     arrange: impl FnOnce(&[SocketAddr]) -> Vec<SocketAddr>,
     dial: impl Fn(SocketAddr) -> F,
-) -> Result<Connected<S>, Error> {
+) -> Result<Reached<S>, Error> {
     let attempt = async {
         if let Ok(peer) = address.parse() {
-            return Ok(Connected { stream: dial(peer).await?, peer, addresses: Vec::new() });
+            return Ok(Reached { socket: dial(peer).await?, peer, addresses: Vec::new() });
         }
         let addresses: Vec<_> = answering(lookup_host(address)).await?.collect();
         let mut arranged = arrange(&addresses);
         arranged.truncate(MOST_ADDRESSES);
-        let (peer, stream) = first_to_answer(arranged, dial).await?;
-        Ok(Connected { stream, peer, addresses })
+        let (peer, socket) = first_to_answer(arranged, dial).await?;
+        Ok(Reached { socket, peer, addresses })
     };
     match timeout(patience, attempt).await {
-        Ok(Ok(connected)) => Ok(connected),
+        Ok(Ok(reached)) => Ok(reached),
         Ok(Err(error)) => Err(Error::from_source(failure(&error), error)),
         Err(_) => Err(Kind::ConnectTimeout.into()),
     }

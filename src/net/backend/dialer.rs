@@ -15,7 +15,7 @@ use hyper_util::rt::TokioIo;
 use tokio::time::{Instant as Deadline, timeout, timeout_at};
 
 use super::{
-    connect::{Connected, connect},
+    connect::{Connected, Endpoint, connect},
     exchange::{self, Bare, exchange},
     handshake::{self, Reply},
     own::Own,
@@ -34,7 +34,6 @@ use crate::{
             backend_io::{BackendIo, SpeaksTls},
             options,
             plain_or_tls::Stream,
-            sockets::Socket,
         },
         thread::alarm::{Alarm, before},
     },
@@ -157,9 +156,10 @@ impl Dialer {
         terms: Terms<'_>,
     ) -> Result<Answered, Error> {
         let address = destination.address();
+        let endpoint = Endpoint { address };
         let is_repeatable = body.as_ref().is_none_or(|body| is_repeatable(request.method, body));
         let waiting = match ready(link, terms.connect).await {
-            None if is_repeatable && terms.reuses_connections => self.pool.take(destination),
+            None if is_repeatable && terms.reuses_connections => self.pool.take(endpoint, destination),
             link => link.map(Waiting::Link),
         };
         let wait = terms.timeouts.response;
@@ -213,12 +213,11 @@ impl Dialer {
     }
 
     async fn connect(&self, destination: Destination<'_>, patience: Duration) -> Result<(Stream, SocketAddr), Error> {
+        let endpoint = Endpoint { address: destination.address() };
         let arrange = |addresses: &[SocketAddr]| destination.arrange(addresses);
-        let connected = connect(destination.address(), patience, arrange, Socket::connect).await?;
-        let Connected { stream, peer, addresses } = connected;
-        self.own.check(&stream, peer)?;
-        self.pool.learn(destination.address(), addresses);
-        Ok((Stream::Plain(stream), peer))
+        let Connected { stream, peer, addresses } = connect(endpoint, &self.own, patience, arrange).await?;
+        self.pool.learn(endpoint, addresses);
+        Ok((stream, peer))
     }
 }
 

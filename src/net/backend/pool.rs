@@ -12,7 +12,7 @@ use std::{
 use hyper::client::conn::http1::SendRequest;
 use tokio::{sync::Notify, time::timeout};
 
-use super::{exchange::Bare, request_body::RequestBody};
+use super::{connect::Endpoint, exchange::Bare, request_body::RequestBody};
 use crate::balance::{Backend, Destination};
 
 /// The most idle connections that a worker keeps to one backend (nginx: `keepalive` of an upstream).
@@ -41,7 +41,7 @@ pub(in crate::net) enum Waiting {
 /// The connections of a worker that any request may use.
 #[derive(Debug)]
 pub(in crate::net) struct Pool {
-    /// The key is the backend's address. Behind a lock because tasks must be `Send`; only this worker's tasks take the
+    /// By the address of the endpoint. Behind a lock because tasks must be `Send`; only this worker's tasks take the
     /// lock, and never across an await.
     sites: Mutex<BTreeMap<String, Site>>,
     stirred: Arc<Stirred>,
@@ -135,9 +135,9 @@ impl Default for Pool {
 
 impl Pool {
     /// Takes a connection that can take a request at once. A connection that is still busy with its last request stays.
-    pub(in crate::net) fn take(&self, destination: Destination<'_>) -> Option<Waiting> {
+    pub(in crate::net) fn take(&self, endpoint: Endpoint<'_>, destination: Destination<'_>) -> Option<Waiting> {
         let mut sites = lock(&self.sites);
-        let Site { addresses, idle } = sites.get_mut(destination.address())?;
+        let Site { addresses, idle } = sites.get_mut(endpoint.address)?;
         idle.retain(|idle| !idle.connection.is_closed());
         // If the backend is picked by a hash, a client stays at one address of the name, whichever connection it gets.
         let own = match destination.is_hashed() && addresses.len() > 1 {
@@ -150,14 +150,14 @@ impl Pool {
     }
 
     /// Learns the addresses that the backend's name has now.
-    pub(super) fn learn(&self, backend: &str, addresses: Vec<SocketAddr>) {
+    pub(super) fn learn(&self, endpoint: Endpoint<'_>, addresses: Vec<SocketAddr>) {
         if !addresses.is_empty() {
-            lock(&self.sites).entry(backend.into()).or_default().addresses = addresses;
+            lock(&self.sites).entry(endpoint.address.into()).or_default().addresses = addresses;
         }
     }
 
     /// Keeps a connection for another request. Its last answer has been read to the end.
-    pub(in crate::net) fn keep(&self, address: &str, connection: Waiting) {
+    pub(in crate::net) fn keep(&self, endpoint: Endpoint<'_>, connection: Waiting) {
         match &connection {
             Waiting::Link(link) if link.is_private => {
                 debug_assert!(false, "a client's own connection is never shared");
@@ -167,9 +167,9 @@ impl Pool {
             Waiting::Bare(bare) => bare.stream.watch_by(&self.waker),
         }
         let mut sites = lock(&self.sites);
-        let Site { idle, .. } = match sites.get_mut(address) {
+        let Site { idle, .. } = match sites.get_mut(endpoint.address) {
             Some(site) => site,
-            None => sites.entry(address.into()).or_default(),
+            None => sites.entry(endpoint.address.into()).or_default(),
         };
         if idle.len() < IDLE_PER_BACKEND {
             idle.push(Idle { connection, since: Instant::now() });
@@ -240,6 +240,7 @@ mod tests {
         let pick = upstream.pick(&key, &mut Tried::default(), Instant::now()).unwrap();
         let destination = upstream.destination(&pick, &key);
         let addresses = ["192.0.2.1:80".parse().unwrap(), "192.0.2.2:80".parse().unwrap()];
+        let endpoint = Endpoint { address: destination.address() };
         let &[own, other] = &destination.arrange(&addresses)[..] else { panic!() };
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let bare = |peer| {
@@ -247,16 +248,16 @@ mod tests {
             Waiting::Bare(Bare { stream: Stream::Plain(Socket::new(stream).unwrap()), peer })
         };
         let pool = Pool::default();
-        pool.learn(destination.address(), addresses.to_vec());
+        pool.learn(endpoint, addresses.to_vec());
         // Both connections are in use now.
         pool.sweep(Instant::now());
-        pool.keep(destination.address(), bare(other));
-        assert!(pool.take(destination).is_none(), "it is another's");
-        pool.keep(destination.address(), bare(own));
-        assert_eq!(pool.take(destination).unwrap().peer(), own);
+        pool.keep(endpoint, bare(other));
+        assert!(pool.take(endpoint, destination).is_none(), "it is another's");
+        pool.keep(endpoint, bare(own));
+        assert_eq!(pool.take(endpoint, destination).unwrap().peer(), own);
         // Nothing is learned of an address that is not a name.
         let pool = Pool::default();
-        pool.keep(destination.address(), bare(own));
-        assert!(pool.take(destination).is_some());
+        pool.keep(endpoint, bare(own));
+        assert!(pool.take(endpoint, destination).is_some());
     }
 }

@@ -1,10 +1,5 @@
 //! One active check: a backend is asked whether it serves.
 
-#![expect(
-    clippy::disallowed_types,
-    reason = "checks belong to no worker; the background thread waits for their sockets"
-)]
-
 use std::{fmt, net::SocketAddr, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -16,12 +11,11 @@ use hyper::{
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
     time::{Instant as Deadline, timeout_at},
 };
 
 use super::{
-    connect::{Connected, connect},
+    connect::{Endpoint, connect},
     handshake::{MOST_FIELDS, Reply, exchange},
     own::Own,
     request_head::{self, Head},
@@ -29,6 +23,7 @@ use super::{
 use crate::{
     balance::{CheckKind, HealthCheck, alternate},
     error::{Error, Kind},
+    net::stream::plain_or_tls::Stream,
     ws::{
         frame::{Breach, ControlFrame, FrameHeader, OpCode},
         handshake::{self, FalseUpgrade, Upgrade},
@@ -96,15 +91,13 @@ impl From<Kind> for Failure {
 pub(super) async fn check(address: &str, settings: &HealthCheck, own: &Own) -> Result<(), Failure> {
     let deadline = Deadline::now() + settings.timeout;
     let arrange = |addresses: &[SocketAddr]| alternate(addresses, |_| {});
-    let Connected { stream: mut socket, peer, .. } =
-        connect(address, settings.timeout, arrange, TcpStream::connect::<SocketAddr>).await?;
-    own.check(&socket, peer)?;
+    let mut stream = connect(Endpoint { address }, own, settings.timeout, arrange).await?.stream;
     match &settings.kind {
         CheckKind::Tcp => Ok(()),
         CheckKind::Http { path, statuses } => {
             let mut head = head(path, settings.host.as_deref());
             head.headers.insert(CONNECTION, HeaderValue::from_static("close"));
-            let status = match ask(&mut socket, &head, address, deadline).await? {
+            let status = match ask(&mut stream, &head, address, deadline).await? {
                 Reply::Switched { .. } => StatusCode::SWITCHING_PROTOCOLS,
                 Reply::Other { status, .. } => status,
             };
@@ -113,10 +106,10 @@ pub(super) async fn check(address: &str, settings: &HealthCheck, own: &Own) -> R
         }
         CheckKind::WebSocket { path } => {
             let (head, asked_for) = upgrade(head(path, settings.host.as_deref()))?;
-            match ask(&mut socket, &head, address, deadline).await? {
+            match ask(&mut stream, &head, address, deadline).await? {
                 Reply::Switched { headers, early, .. } => {
                     handshake::verify(&asked_for, &headers).map_err(Failure::FalseUpgrade)?;
-                    let mut session = Session { socket, read: early.into(), total: 0 };
+                    let mut session = Session { stream, read: early.into(), total: 0 };
                     timeout_at(deadline, session.ping()).await.unwrap_or(Err(Failure::NoPong))?;
                     // The backend has answered. How well it closes does not matter.
                     let _ = timeout_at(deadline, session.close()).await;
@@ -128,8 +121,8 @@ pub(super) async fn check(address: &str, settings: &HealthCheck, own: &Own) -> R
     }
 }
 
-async fn ask(socket: &mut TcpStream, head: &Head, address: &str, deadline: Deadline) -> Result<Reply, Error> {
-    timeout_at(deadline, exchange(socket, &request_head::write(head, address), MOST_FIELDS))
+async fn ask(stream: &mut Stream, head: &Head, address: &str, deadline: Deadline) -> Result<Reply, Error> {
+    timeout_at(deadline, exchange(stream, &request_head::write(head, address), MOST_FIELDS))
         .await
         .map_err(|_| Kind::ResponseTimeout)?
 }
@@ -167,7 +160,7 @@ fn upgrade(mut head: Head) -> Result<(Head, Upgrade), Error> {
 
 /// A session of our own with a backend. Of what it reads, it keeps no more than one control frame and one read.
 struct Session {
-    socket: TcpStream,
+    stream: Stream,
     read: BytesMut,
     /// Bytes read so far.
     total: usize,
@@ -203,7 +196,7 @@ impl Session {
         let mut bytes = Vec::new();
         // The payload is not masked yet.
         ControlFrame::new(opcode, payload, None).encode(Some([a, b, c, d]), &mut bytes);
-        self.socket.write_all(&bytes).await.map_err(|_| Failure::Closed)
+        self.stream.write_all(&bytes).await.map_err(|_| Failure::Closed)
     }
 
     /// Reads the next Ping, Pong or Close. Data before it is skipped.
@@ -247,7 +240,7 @@ impl Session {
     /// Reads at least one byte more.
     async fn fill(&mut self) -> Result<(), Failure> {
         self.read.reserve(READ);
-        let read = (&mut self.socket).take(READ as u64).read_buf(&mut self.read).await;
+        let read = (&mut self.stream).take(READ as u64).read_buf(&mut self.read).await;
         let length = read.map_err(|_| Failure::Closed)?;
         self.total += length;
         match length {
@@ -266,4 +259,87 @@ pub(super) fn at_random(most: Duration) -> Duration {
 /// A random number. If the kernel has none, a constant is good enough: nothing here is secret.
 fn random() -> u64 {
     getrandom::u64().unwrap_or(0x5eed)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::{
+        io::{Read as _, Write as _},
+        net::{TcpListener, TcpStream},
+        thread,
+    };
+
+    use socket2::{Domain, Socket, Type};
+    use tokio::runtime::Builder;
+
+    use super::*;
+    use crate::{
+        balance::OnDown,
+        net::{backend::own::Place, stream::sockets::Attendant},
+    };
+
+    /// A deadline that is kept.
+    const LONG: Duration = Duration::from_secs(10);
+
+    /// Why a check by HTTP fails within `timeout`.
+    fn failure(address: &str, own: &Own, timeout: Duration) -> Kind {
+        let settings = HealthCheck {
+            kind: CheckKind::Http { path: "/".to_owned(), statuses: vec![200..=299] },
+            host: None,
+            interval: LONG,
+            jitter: Duration::ZERO,
+            timeout,
+            rise: 1,
+            fall: 1,
+            on_down: OnDown::Keep,
+        };
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        let checked =
+            runtime.block_on(async { Attendant::new().unwrap().attend(check(address, &settings, own)).await });
+        match checked {
+            Err(Failure::Exchange(error)) => error.kind(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_check_that_cannot_connect_fails_in_the_words_of_a_request() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let own = Own::default();
+        own.set(vec![Place::of(&listener).unwrap()]);
+        assert_eq!(failure(&address, &own, LONG), Kind::Loop);
+        drop(listener);
+        assert_eq!(failure(&address, &Own::default(), LONG), Kind::Refused);
+        // The one place in the backlog is taken, so the kernel drops the packets of whoever else connects.
+        let full = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        full.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        full.listen(0).unwrap();
+        let address = full.local_addr().unwrap().as_socket().unwrap();
+        let _waits = TcpStream::connect(address).unwrap();
+        assert_eq!(failure(&address.to_string(), &Own::default(), Duration::from_millis(20)), Kind::ConnectTimeout);
+    }
+
+    #[test]
+    fn a_check_without_a_good_answer_fails_in_the_words_of_a_request() {
+        let answers: [(&[u8], _); 3] = [
+            (b"", Kind::ClosedEarly),
+            (b"\x15\x03\x01\0\x02\x02\x0a", Kind::SpeaksTls),
+            (b"220 mail.example.com ESMTP\r\n", Kind::MalformedAnswer),
+        ];
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let backend = thread::spawn(move || {
+            for (answer, _) in answers {
+                let mut check = listener.accept().unwrap().0;
+                assert!(check.read(&mut [0; 1024]).unwrap() > 0);
+                check.write_all(answer).unwrap();
+            }
+        });
+        for (_, kind) in answers {
+            assert_eq!(failure(&address, &Own::default(), LONG), kind);
+        }
+        backend.join().unwrap();
+    }
 }

@@ -39,7 +39,7 @@ use opentelemetry_sdk::{
 };
 use tokio::{net::TcpStream, runtime, time::timeout};
 
-use crate::{balance::alternate, config::Tracing, metrics::SpanCounts, net::backend::connect::connect, traces::Traces};
+use crate::{balance::alternate, config::Tracing, metrics::SpanCounts, net::backend::connect::reach, traces::Traces};
 
 /// The most spans that may wait for the collector.
 const QUEUE: usize = 2048;
@@ -190,7 +190,7 @@ async fn post(request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
     let authority = head.uri.authority().ok_or("no authority")?;
     let address = format!("{}:{}", authority.host(), authority.port_u16().unwrap_or(80));
     let arrange = |addresses: &[SocketAddr]| alternate(addresses, |_| {});
-    let socket = connect(&address, DEADLINE, arrange, TcpStream::connect::<SocketAddr>).await?.stream;
+    let socket = reach(&address, DEADLINE, arrange, TcpStream::connect::<SocketAddr>).await?.socket;
     head.headers.insert(HOST, HeaderValue::try_from(authority.as_str())?);
     head.uri = head.uri.path_and_query().cloned().map_or_else(|| Uri::from_static("/"), Uri::from);
     let (mut sender, connection) = http1::handshake(TokioIo::new(socket)).await?;

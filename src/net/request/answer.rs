@@ -23,6 +23,7 @@ use crate::{
     headers,
     net::{
         backend::{
+            connect::Endpoint,
             pool::{Bond, Waiting},
             request_body::{BodyError, Progress, Timed},
             source::Source,
@@ -176,7 +177,8 @@ impl Drop for FromBackend {
         self.record.pass_on();
         match (self.keep.take(), self.body.body.leave()) {
             (Some(Keep::ForAll(connection)), Some(waiting)) => {
-                connection.worker.dialer.pool.keep(self.pick.address(), waiting);
+                let endpoint = Endpoint { address: self.pick.address() };
+                connection.worker.dialer.pool.keep(endpoint, waiting);
             }
             (Some(Keep::ForClient(connection, upstream)), Some(Waiting::Link(link))) => {
                 connection.bonds.keep(Bond { upstream, backend: Arc::clone(self.pick.backend()), link });

@@ -4,7 +4,8 @@
 //! straight to its session ([`crate::net::session::sessions`]). A socket here wakes a task only while hyper still speaks
 //! HTTP on it, or if it is a listener.
 //!
-//! A socket belongs to the thread that registered it: a worker's tasks never leave their thread.
+//! A socket belongs to the thread that registered it: a worker's tasks never leave their thread. The background thread
+//! has sockets of its own for the checks of backends ([`Attendant`]).
 
 use std::{
     cell::RefCell,
@@ -35,8 +36,9 @@ use crate::{
 
 mod apart;
 mod listening;
+mod tasks;
 
-pub(in crate::net) use self::{apart::Apart, listening::Listener};
+pub(in crate::net) use self::{apart::Apart, listening::Listener, tasks::Attendant};
 
 thread_local! {
     static TABLE: RefCell<Option<Table>> = const { RefCell::new(None) };
@@ -236,7 +238,7 @@ impl Socket {
     /// Registers a connected socket with this thread.
     ///
     /// # Errors
-    /// The kernel does not take it, or this thread is no worker.
+    /// The kernel does not take it, or this thread has no sockets.
     pub(in crate::net) fn new(stream: TcpStream) -> io::Result<Self> {
         Self::register(stream, WRITABLE)
     }
