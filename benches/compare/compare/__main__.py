@@ -22,6 +22,7 @@ from .rows import FEW, ROWS, Row, Settings
 ROOT = Path(__file__).resolve().parents[3]
 KEPT = ROOT / "target/compare"
 BUILT = ROOT / "target/release/longwire"
+RECORDED = ROOT / "benches/compare/results.json"
 
 
 def main() -> int:
@@ -33,8 +34,11 @@ def main() -> int:
     if options.report:
         write(json.loads(options.report.read_text()), whole=True)
         return 0
+    if options.again and not options.rows:
+        print("--again goes with --rows: a run of all rows replaces the recorded one anyway", file=sys.stderr)
+        return 2
     if options.peers is None:
-        options.peers = [] if options.rows else list(OTHERS)
+        options.peers = [] if options.rows and not options.again else list(OTHERS)
     chosen = [row for row in ROWS if not options.rows or row.name in options.rows]
     unknown = set(options.rows) - {row.name for row in ROWS}
     if unknown:
@@ -49,7 +53,9 @@ def main() -> int:
         return 1
     if options.check:
         return 0
-    figures = write(raw, whole=len(chosen) == len(ROWS) and not options.quick)
+    if options.again:
+        raw = renewed(json.loads(RECORDED.read_text()), raw)
+    figures = write(raw, whole=options.again or (len(chosen) == len(ROWS) and not options.quick))
     invalid = any(figures.invalid(row, proxy) for row, proxies in figures.rows.items() for proxy in proxies)
     return 1 if invalid else 0
 
@@ -95,6 +101,17 @@ def measure(chosen: list[Row], options: argparse.Namespace) -> dict:
     raw["load_after"] = os.getloadavg()[2]
     raw["minutes"] = (time.monotonic() - began) / 60
     return raw
+
+
+def renewed(recorded: dict, raw: dict) -> dict:
+    """The recorded run with the rows of a later run in the place of its own. The report says which rows these are."""
+    kept = ("date", "machine", "load_before", "load_after")
+    later = {key: raw[key] for key in kept} | {"rounds": raw["settings"]["rounds"], "rows": list(raw["rows"])}
+    earlier = [
+        run | {"rows": [row for row in run["rows"] if row not in raw["rows"]]} for run in recorded.get("again", [])
+    ]
+    again = [run for run in [*earlier, later] if run["rows"]]
+    return recorded | {"rows": recorded["rows"] | raw["rows"], "again": again}
 
 
 def what_is_absent(chosen: list[Row], options: argparse.Namespace) -> dict[str, str]:
@@ -161,7 +178,7 @@ def write(raw: dict, whole: bool) -> Figures:
     """Writes a whole run into the repository, any other run beside the build. Why rows fall short, by profiles and
     call counts, is written by hand into reasons.md."""
     results = ROOT / "benches/RESULTS.md" if whole else KEPT / "RESULTS.md"
-    beside = ROOT / "benches/compare" if whole else KEPT
+    beside = RECORDED.parent if whole else KEPT
     (beside / "results.svg").write_text(plot.svg(raw))
     (beside / "results.json").write_text(json.dumps(raw, indent=1) + "\n")
     reasons = Path(__file__).parents[1] / "reasons.md"
@@ -194,6 +211,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--before", type=Path, metavar="FILE", help="a longwire to measure beside it in every row")
     parser.add_argument(
         "--date", default=datetime.date.today().isoformat(), help="what the report says (default: today)"
+    )
+    parser.add_argument(
+        "--again", action="store_true", help="with --rows: put these rows in the place of those of the recorded run"
     )
     parser.add_argument("--report", type=Path, metavar="FILE", help="write the report again from this results.json")
     return parser.parse_args()

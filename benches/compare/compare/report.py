@@ -80,6 +80,7 @@ def introduction(raw: dict) -> str:
     also = "".join(f"{other}, " for other in others)
     groups = [f"{count} of {', '.join(names)}" for count, names in counts.items()]
     fewer = f" ({'; '.join(groups)})" if groups else ""
+    again = "".join(f"\n\n{measured_again(run)}" for run in raw.get("again", []))
     return f"""\
 What `benches/compare/run` printed on {raw["date"]}. Written by it, not by hand.{quick}
 
@@ -87,7 +88,14 @@ longwire {machine["longwire"]} ({machine["commit"]}), nginx {machine["nginx"]}, 
 {also}OpenSSL {machine["openssl"]}. \
 {machine["cores"]} cores of {machine["cpu"]}, {machine["memory_gib"]} GiB, Linux {machine["kernel"]}, {shared}\
 (load average {raw["load_before"]:.1f} before, {raw["load_after"]:.1f} after). {settings["rounds"]} rounds{fewer} \
-of {settings["seconds"]:g} s a sample, priority {raw["priority"]}{took}."""
+of {settings["seconds"]:g} s a sample, priority {raw["priority"]}{took}.{again}"""
+
+
+def measured_again(run: dict) -> str:
+    rows = ", ".join(f"`{row}`" for row in run["rows"])
+    return f"""\
+Measured again on {run["date"]} with longwire {run["machine"]["longwire"]} ({run["machine"]["commit"]}), {run["rounds"]} rounds \
+(load average {run["load_before"]:.1f} before, {run["load_after"]:.1f} after): {rows}."""
 
 
 def bounds_table(figures: Figures) -> str:
