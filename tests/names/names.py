@@ -177,7 +177,9 @@ def _():
         for hole in ADDRESSES:
             with black_hole(hole), longwire(f"balance: round_robin, {check}") as messages:
                 before = accepted.total()
-                wait_until(lambda before=before: accepted.total() >= before + 3, "three checks reach an address that serves")
+                wait_until(
+                    lambda before=before: accepted.total() >= before + 3, "three checks reach an address that serves"
+                )
                 assert get() != hole
             assert not any(b"checks fail" in line for line in messages), messages
 
