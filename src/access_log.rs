@@ -14,7 +14,6 @@ use std::{
     fmt,
     io::{self, Write},
     mem,
-    net::IpAddr,
     num::NonZeroU32,
     ops::{Deref, DerefMut},
     sync::{
@@ -34,6 +33,7 @@ use crate::{
     lines::{Bounds, Lines},
     metrics::Metrics,
     outcome::Outcome,
+    sender::Client,
     traces::{Trace, span_end::SpanEnd},
     ws::{
         Side,
@@ -133,8 +133,8 @@ pub struct Facts {
     /// The trace to which the request belongs.
     #[serde(serialize_with = "trace_id", skip_serializing_if = "Option::is_none")]
     pub trace_id: Option<u128>,
-    /// The address of the client, as `trusted_proxies` lets us believe it.
-    pub client: IpAddr,
+    /// The client, as `trusted_proxies` lets us believe it.
+    pub client: Client,
     /// The TLS version of the client's connection.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<TlsVersion>,
@@ -318,7 +318,7 @@ impl Traffic {
 impl Record {
     /// The record of a request that has just come. Its cause is `client_gone` until another cause is known.
     #[must_use]
-    pub fn new(log: Option<AccessLog>, client: IpAddr, method: &str, path: &str) -> Self {
+    pub fn new(log: Option<AccessLog>, client: Client, method: &str, path: &str) -> Self {
         let facts = Facts {
             time: Timestamp::now(),
             kind: RecordKind::Request,
@@ -486,7 +486,7 @@ impl fmt::Display for TraceId {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use std::sync::mpsc;
+    use std::{net::IpAddr, sync::mpsc};
 
     use super::*;
 
@@ -506,7 +506,7 @@ mod tests {
     fn written(format: LogFormat, edit: impl FnOnce(&mut Record)) -> String {
         let (sender, lines) = mpsc::channel();
         let log = AccessLog::new(format, Sent(sender)).unwrap();
-        let mut record = Record::new(Some(log), IpAddr::from([192, 0, 2, 1]), "GET", "/ws/");
+        let mut record = Record::new(Some(log), Client::from(IpAddr::from([192, 0, 2, 1])), "GET", "/ws/");
         edit(&mut record);
         drop(record);
         String::from_utf8(lines.iter().flatten().collect()).unwrap()
@@ -567,7 +567,7 @@ mod tests {
             [(Outcome::Answered, 200, 8), (Outcome::Answered, 500, 3), (Outcome::Failed(Kind::Refused), 502, 2)]
         {
             for _ in 0..count {
-                let mut record = Record::new(Some(log.clone()), IpAddr::from([192, 0, 2, 1]), "GET", "/");
+                let mut record = Record::new(Some(log.clone()), Client::from(IpAddr::from([192, 0, 2, 1])), "GET", "/");
                 (record.cause, record.status) = (cause, Some(status));
             }
         }

@@ -1,6 +1,6 @@
 //! Hop-by-hop removal, forwarding headers, trusted proxies. PURE.
 //!
-//! Toward a backend: [`check_framing`] and [`client_address`] read the request as it came, and so does the check of its
+//! Toward a backend: [`check_framing`] and [`client()`] read the request as it came, and so does the check of its
 //! `Origin`. Then [`onward()`] lists the fields that the backend gets. Toward a client, [`end_to_end`] and
 //! [`strip_hop_by_hop`] leave out the fields of one hop.
 
@@ -21,6 +21,8 @@ use hyper::{
     },
 };
 use ipnet::IpNet;
+
+use crate::sender::{Client, Sender};
 
 pub use authentication::{asks_to_authenticate_connection, authenticates_connection, belongs_to_one_client};
 pub(crate) use framing::split_port;
@@ -95,7 +97,7 @@ pub fn end_to_end(headers: &HeaderMap) -> impl Iterator<Item = (&HeaderName, &He
     headers.iter().filter(move |(name, _)| !HOP_BY_HOP.contains(name) && !is_named(name))
 }
 
-/// The address of the client, for the hash, the limits and the log.
+/// Who a request is from, for the hash, the limits and the log.
 ///
 /// 1. If the sender is not trusted, the client is the sender.
 /// 2. Else the client is the right-most entry of `X-Forwarded-For` that is not trusted.
@@ -103,16 +105,16 @@ pub fn end_to_end(headers: &HeaderMap) -> impl Iterator<Item = (&HeaderName, &He
 /// 4. An entry that is no address ends the search. The client is then the entry to its right, or else the sender: an
 ///    unreadable entry vouches for nothing to its left.
 ///
-/// `::ffff:a.b.c.d` counts as `a.b.c.d`, and a port is ignored.
+/// A port is ignored.
 #[must_use]
-pub fn client_address(sender: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
-    let mut client = sender.to_canonical();
+pub fn client(sender: Sender, headers: &HeaderMap, trusted: &[IpNet]) -> Client {
+    let mut client = sender.client();
     for entry in tokens(headers, &X_FORWARDED_FOR).rev() {
         if !is_trusted(client, trusted) {
             break;
         }
-        let Some(address) = address(entry) else { break };
-        client = address;
+        let Some(named) = named_client(entry) else { break };
+        client = named;
     }
     client
 }
@@ -131,11 +133,10 @@ pub fn is_forwarded(headers: &HeaderMap) -> bool {
     headers.contains_key(X_FORWARDED_FOR) || headers.contains_key(X_FORWARDED_PROTO)
 }
 
-/// Whether an address is in one of the networks; `::ffff:a.b.c.d` counts as `a.b.c.d`.
+/// Whether somebody is in one of the networks.
 #[must_use]
-pub fn is_trusted(address: IpAddr, trusted: &[IpNet]) -> bool {
-    let address = address.to_canonical();
-    trusted.iter().any(|network| network.contains(&address))
+pub fn is_trusted(client: Client, trusted: &[IpNet]) -> bool {
+    trusted.iter().any(|network| client.is_in(network))
 }
 
 /// The id of a request: its own id if that is valid, else 32 hexadecimal digits made from `random`.
@@ -184,7 +185,7 @@ fn tells_of_a_hop(name: &HeaderName) -> bool {
 }
 
 /// Reads `1.2.3.4`, `1.2.3.4:567`, `::1`, `[::1]` and `[::1]:80`.
-fn address(entry: &[u8]) -> Option<IpAddr> {
+fn named_client(entry: &[u8]) -> Option<Client> {
     let entry = str::from_utf8(entry).ok()?;
     let bare = entry
         .strip_prefix('[')
@@ -195,7 +196,7 @@ fn address(entry: &[u8]) -> Option<IpAddr> {
         Ok(address) => address,
         Err(_) => entry.parse::<SocketAddr>().ok()?.ip(),
     };
-    Some(address.to_canonical())
+    Some(address.into())
 }
 
 #[cfg(test)]
@@ -272,8 +273,8 @@ mod tests {
                 headers.append(X_FORWARDED_FOR, HeaderValue::from_bytes(line.as_bytes()).unwrap());
             }
             for sender in ["10.0.0.1", "::ffff:10.0.0.1"] {
-                let client = client_address(ip(sender), &headers, &trusted());
-                assert_eq!(client, ip(expected), "{forwarded_for:?}");
+                let client = client(sender_at(sender), &headers, &trusted());
+                assert_eq!(client, ip(expected).into(), "{forwarded_for:?}");
             }
         }
     }
@@ -282,9 +283,9 @@ mod tests {
     fn stranger_is_the_client_whatever_it_says() {
         let headers = map(&[("x-forwarded-for", "1.1.1.1")]);
         for sender in ["9.9.9.9", "::ffff:9.9.9.9"] {
-            assert_eq!(client_address(ip(sender), &headers, &trusted()), ip("9.9.9.9"));
+            assert_eq!(client(sender_at(sender), &headers, &trusted()), ip("9.9.9.9").into());
         }
-        assert_eq!(client_address(ip("::1"), &headers, &[]), ip("::1"));
+        assert_eq!(client(sender_at("::1"), &headers, &[]), ip("::1").into());
     }
 
     #[test]
@@ -309,6 +310,10 @@ mod tests {
 
     fn ip(text: &str) -> IpAddr {
         text.parse().unwrap()
+    }
+
+    fn sender_at(text: &str) -> Sender {
+        SocketAddr::new(ip(text), 5000).into()
     }
 
     fn passing(headers: &HeaderMap) -> HeaderMap {

@@ -10,7 +10,7 @@
 //!    written.
 //!
 //! The layer rule (kept by `tests/it/layers.rs`): the rooms that decide are pure and take the time as an argument.
-//! These are [`ws`], [`balance`], [`routing`], [`headers`], [`hosts`], [`origins`] and `config/resolve.rs`. On the path of a
+//! These are [`ws`], [`balance`], [`routing`], [`headers`], [`sender`], [`hosts`], [`origins`] and `config/resolve.rs`. On the path of a
 //! request only [`net`] and [`tools`] wait.
 
 pub mod access_log;
@@ -27,6 +27,7 @@ pub mod net;
 pub mod origins;
 pub mod outcome;
 pub mod routing;
+pub mod sender;
 mod sync;
 #[expect(
     clippy::disallowed_methods,

@@ -4,7 +4,6 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -17,7 +16,7 @@ use super::{
     refusals::{RefusalCause, RefusedRequest},
     text::shorten,
 };
-use crate::{outcome::Outcome, ws::termination::Initiator};
+use crate::{outcome::Outcome, sender::Client, ws::termination::Initiator};
 
 /// The most endings that are kept of each kind.
 pub const KEPT: usize = 200;
@@ -29,7 +28,7 @@ pub struct EndedSession {
     /// When the record was written.
     pub ended: Timestamp,
     pub id: String,
-    pub client: IpAddr,
+    pub client: Client,
     pub host: String,
     pub path: String,
     pub route: String,
@@ -173,11 +172,13 @@ impl EndingCause {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use super::{super::LONGEST_WORD, *};
     use crate::{error::Kind, ws::termination::Cause};
 
     fn record(path: &str, cause: Option<Cause>) -> Record {
-        let mut record = Record::new(None, IpAddr::from([192, 0, 2, 1]), "GET", path);
+        let mut record = Record::new(None, Client::from(IpAddr::from([192, 0, 2, 1])), "GET", path);
         record.kind = RecordKind::Session;
         record.cause = cause.map_or(record.cause, Outcome::Ended);
         record

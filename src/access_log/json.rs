@@ -2,10 +2,10 @@
 //!
 //! The instructions are saved because only the words of others are searched for characters that must be escaped.
 
-use std::{fmt::Display, io::Write as _, net::IpAddr, time::Duration};
+use std::{fmt::Display, io::Write as _, time::Duration};
 
 use super::{Facts, TlsVersion, TraceId, Traffic, micros};
-use crate::ws::termination::Initiator;
+use crate::{sender::Client, ws::termination::Initiator};
 
 /// Bytes that hold most lines.
 const USUAL: usize = 768;
@@ -44,7 +44,7 @@ pub(super) fn json(facts: &Facts) -> Vec<u8> {
     object.word("kind", Some(kind.as_str()));
     object.text("request_id", Some(request_id));
     object.shown("trace_id", trace_id.map(TraceId));
-    object.address("client", *client);
+    object.client(*client);
     object.word("tls", tls.map(TlsVersion::as_str));
     object.text("host", filled(host));
     object.text("method", filled(method));
@@ -130,13 +130,10 @@ impl Object {
         }
     }
 
-    fn address(&mut self, name: &str, address: IpAddr) {
-        let IpAddr::V4(address) = address else { return self.shown(name, Some(address)) };
-        self.name(name);
-        for (index, octet) in address.octets().into_iter().enumerate() {
-            self.0.push(if index == 0 { b'"' } else { b'.' });
-            self.digits(octet.into());
-        }
+    fn client(&mut self, client: Client) {
+        self.name("client");
+        self.0.push(b'"');
+        client.write(&mut self.0);
         self.0.push(b'"');
     }
 
@@ -216,6 +213,8 @@ impl Object {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::net::IpAddr;
+
     use jiff::Timestamp;
     use proptest::{collection::vec, option, prelude::*};
 
@@ -251,7 +250,7 @@ mod tests {
             |(time, (is_v4, v4, v6), (words, are_there), numbers, bytes, durations, tls, ends)| {
                 let (is_session, trace_id, close_code, clean) = ends;
                 let client = if is_v4 { IpAddr::from(v4) } else { IpAddr::from(v6) };
-                let mut record = Record::new(None, client, &words[0], &words[1]);
+                let mut record = Record::new(None, client.into(), &words[0], &words[1]);
                 record.time = Timestamp::from_nanosecond(time.into()).unwrap_or_default();
                 record.kind = if is_session { RecordKind::Session } else { RecordKind::Request };
                 (record.trace_id, record.close_code, record.clean, record.tls) = (trace_id, close_code, clean, tls);

@@ -1,12 +1,12 @@
 //! Requests that became no session and got no good answer, kept for an operator who asks why. Each pays for it once.
 
-use std::{net::IpAddr, time::Duration};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{Record, millis, text::shorten};
-use crate::{outcome::Outcome, ws::termination::Cause};
+use crate::{outcome::Outcome, sender::Client, ws::termination::Cause};
 
 /// A request that was refused or failed. The fields have the names that the record has.
 #[derive(Debug, Clone, Serialize)]
@@ -15,7 +15,7 @@ pub struct RefusedRequest {
     /// When the record was written.
     pub ended: Timestamp,
     pub id: String,
-    pub client: IpAddr,
+    pub client: Client,
     /// Whether the request asked for a session.
     pub handshake: bool,
     pub host: String,

@@ -2,7 +2,6 @@
 //! [`Record`] when the session ends.
 
 use std::{
-    net::IpAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -16,6 +15,7 @@ use crate::{
     headers::hex,
     metrics::{RouteMetrics, SessionEnd},
     outcome::Outcome,
+    sender::Client,
     ws::{session::Session, termination::Termination},
 };
 
@@ -137,9 +137,9 @@ impl SessionRecord {
         &self.route.metrics
     }
 
-    /// The client's address.
+    /// The session's client.
     #[must_use]
-    pub fn client(&self) -> IpAddr {
+    pub fn client(&self) -> Client {
         self.words.client()
     }
 
@@ -233,7 +233,7 @@ pub struct Particulars {
 pub struct ParticularsView {
     pub id: String,
     pub since: Timestamp,
-    pub client: IpAddr,
+    pub client: Client,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<TlsVersion>,
     pub host: String,
@@ -289,8 +289,8 @@ impl Micros {
 
 /// The words of a handshake in one block of bytes, in this order:
 ///
-/// 1. A byte of flags, which says what forms the next three parts have.
-/// 2. The client's address.
+/// 1. A byte: two flags, which say what forms the parts 3 and 4 have, and above them the length of the part 2.
+/// 2. The client ([`Client::octets`]).
 /// 3. The id of the trace, if there is one.
 /// 4. The request id. If it is text, a line feed ends it.
 /// 5. The host, ended by a line feed.
@@ -301,25 +301,16 @@ impl Micros {
 struct Words(Box<[u8]>);
 
 impl Words {
-    const IS_V6: u8 = 1;
     /// The request id is stored as 16 bytes, for which 32 hexadecimal digits stand. Every id of ours has this form.
-    const IS_HEX: u8 = 2;
-    const IS_TRACED: u8 = 4;
+    const IS_HEX: u8 = 1;
+    const IS_TRACED: u8 = 2;
+    /// The place of the length in the first byte.
+    const LENGTH: u32 = 2;
 
-    fn pack(client: IpAddr, trace_id: Option<u128>, request_id: &str, host: &str, path: &str) -> Self {
-        let mut forms = 0;
-        let (v4, v6, trace, hex);
-        let client: &[u8] = match client {
-            IpAddr::V4(address) => {
-                v4 = address.octets();
-                &v4
-            }
-            IpAddr::V6(address) => {
-                forms |= Self::IS_V6;
-                v6 = address.octets();
-                &v6
-            }
-        };
+    fn pack(client: Client, trace_id: Option<u128>, request_id: &str, host: &str, path: &str) -> Self {
+        let client = client.octets();
+        let mut forms = (client.len() as u8) << Self::LENGTH;
+        let (trace, hex);
         let trace: &[u8] = match trace_id {
             None => b"",
             Some(id) => {
@@ -337,10 +328,10 @@ impl Words {
             }
         };
         // `concat` knows the length of the whole, so it makes one block and moves nothing.
-        Self([&[forms], client, trace, id[0], id[1], host.as_bytes(), b"\n", path.as_bytes()].concat().into())
+        Self([&[forms], &*client, trace, id[0], id[1], host.as_bytes(), b"\n", path.as_bytes()].concat().into())
     }
 
-    fn client(&self) -> IpAddr {
+    fn client(&self) -> Client {
         self.take_client().0
     }
 
@@ -357,19 +348,17 @@ impl Words {
     }
 
     /// The client, the trace, and the bytes behind them.
-    fn take_client(&self) -> (IpAddr, Option<u128>, &[u8]) {
+    fn take_client(&self) -> (Client, Option<u128>, &[u8]) {
         let mut rest = self.0.get(1..).unwrap_or_default();
-        let client = match self.forms() & Self::IS_V6 {
-            0 => IpAddr::from(take::<4>(&mut rest)),
-            _ => IpAddr::from(take::<16>(&mut rest)),
-        };
+        let length = usize::from(self.forms() >> Self::LENGTH);
+        let client = Client::from_octets(rest.split_off(..length).unwrap_or_default());
         let is_traced = self.forms() & Self::IS_TRACED != 0;
         let trace_id = is_traced.then(|| u128::from_be_bytes(take(&mut rest)));
         (client, trace_id, rest)
     }
 
     /// Client, trace, request id, host, path.
-    fn unpack(&self) -> (IpAddr, Option<u128>, String, String, String) {
+    fn unpack(&self) -> (Client, Option<u128>, String, String, String) {
         let (client, trace_id, mut rest) = self.take_client();
         let request_id = match self.forms() & Self::IS_HEX {
             0 => take_line(&mut rest),
@@ -413,7 +402,7 @@ fn text(bytes: &[u8]) -> String {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use std::{collections::HashMap, io, io::Write, sync::mpsc};
+    use std::{collections::HashMap, io, io::Write, net::IpAddr, sync::mpsc};
 
     use super::{
         super::{LONGEST_HOST, LONGEST_PATH},
@@ -485,7 +474,7 @@ mod tests {
 
     /// A request whose 101 was believed, in the state in which `net::request::proxy` leaves it.
     fn request(log: &AccessLog) -> Record {
-        let mut record = Record::new(Some(log.clone()), IpAddr::from([192, 0, 2, 1]), "GET", "/ws/room");
+        let mut record = Record::new(Some(log.clone()), Client::from(IpAddr::from([192, 0, 2, 1])), "GET", "/ws/room");
         record.time = "2026-01-02T03:04:05.123456789Z".parse().unwrap();
         record.request_id = HEX_ID.into();
         record.host = "chat.example.com:8443".into();
@@ -638,7 +627,7 @@ mod tests {
                     (Some(u128::MAX), "", "/"),
                     (None, &*long, &*long),
                 ] {
-                    let (client, words): (IpAddr, _) = (client.parse().unwrap(), (id, host, path));
+                    let (client, words): (Client, _) = (client.parse::<IpAddr>().unwrap().into(), (id, host, path));
                     let packed = Words::pack(client, trace, id, host, path);
                     let (same_client, same_trace, request_id, same_host, same_path) = packed.unpack();
                     assert_eq!((client, trace), (same_client, same_trace));
@@ -651,14 +640,16 @@ mod tests {
 
     #[test]
     fn an_id_of_ours_takes_half_its_length() {
-        let words = Words::pack(IpAddr::from([192, 0, 2, 1]), None, HEX_ID, "chat.example.com", "/ws/room");
+        let words =
+            Words::pack(Client::from(IpAddr::from([192, 0, 2, 1])), None, HEX_ID, "chat.example.com", "/ws/room");
         assert_eq!(words.0.len(), 1 + 4 + 16 + "chat.example.com\n/ws/room".len());
     }
 
     #[test]
     fn however_long_the_words_of_a_client_a_session_keeps_few_of_them() {
         let lines = written(|log| {
-            let mut record = Record::new(Some(log.clone()), IpAddr::from([1; 16]), "GET", &"é".repeat(20_000));
+            let mut record =
+                Record::new(Some(log.clone()), Client::from(IpAddr::from([1; 16])), "GET", &"é".repeat(20_000));
             record.set_host(&"é".repeat(20_000));
             record.trace_id = Some(1);
             record.request_id = "x".repeat(crate::headers::MAX_REQUEST_ID);

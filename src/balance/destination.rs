@@ -76,6 +76,7 @@ mod tests {
     use std::{net::IpAddr, time::Instant};
 
     use super::*;
+    use crate::sender::Client;
 
     fn addresses(texts: &[&str]) -> Vec<SocketAddr> {
         texts.iter().map(|text| SocketAddr::new(text.parse().unwrap(), 80)).collect()
@@ -112,7 +113,7 @@ mod tests {
         let turned: Vec<_> = resolved.iter().rev().copied().collect();
         let mut clients = [0; 3];
         for last in 0..=255 {
-            let key = Key::from(IpAddr::from([198, 51, 100, last]));
+            let key = Key::from(Client::from(IpAddr::from([198, 51, 100, last])));
             let destination = Destination { backend: &backend, hash: Some((&key, 32)) };
             let first = destination.arrange(&resolved)[0];
             assert_eq!(destination.arrange(&turned)[0], first);

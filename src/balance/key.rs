@@ -1,15 +1,14 @@
 //! The key of a request, from which a hash finds the request's backend.
 
-use std::{
-    hash::Hasher as _,
-    net::{IpAddr, Ipv4Addr},
-};
+use std::hash::Hasher as _;
 
 use hyper::{
     HeaderMap,
     header::{COOKIE, HeaderName},
 };
 use siphasher::sip::SipHasher13;
+
+use crate::sender::Client;
 
 /// Where `balance: hash` finds the key in a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,10 +21,10 @@ pub enum HashOn {
     Query(String),
 }
 
-/// The key of one request: a value that the request carries, else the client's address.
+/// The key of one request: a value that the request carries, else the client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Key {
-    client: IpAddr,
+    client: Client,
     value: Option<Box<[u8]>>,
 }
 
@@ -33,7 +32,7 @@ impl HashOn {
     /// The key of a request: the first value of this name. An empty value counts as none, because all clients that send
     /// it would share one backend.
     #[must_use]
-    pub fn key(&self, client: IpAddr, headers: &HeaderMap, query: Option<&str>) -> Key {
+    pub fn key(&self, client: Client, headers: &HeaderMap, query: Option<&str>) -> Key {
         let value = match self {
             Self::Header(name) => headers.get(name).map(|value| value.as_bytes().trim_ascii()),
             Self::Cookie(name) => cookie(headers, name.as_bytes()),
@@ -44,31 +43,20 @@ impl HashOn {
 }
 
 impl Key {
-    /// A hasher that has read the key; the caller adds the address of a backend.
-    ///
-    /// A key without a value is the client's address:
-    ///
-    /// 1. Of an IPv4 address the leading `prefix_v4` bits count; more than 32 means 32.
-    /// 2. `::ffff:a.b.c.d` counts as `a.b.c.d`.
-    /// 3. Of an IPv6 address the /64 counts. That is one household or one machine, and the rest of the address changes
-    ///    by itself (RFC 8981).
+    /// A hasher that has read the key; the caller adds the address of a backend. A key without a value is the client's
+    /// network ([`Client::network`]).
     pub(super) fn hasher(&self, prefix_v4: u8) -> SipHasher13 {
         let mut hasher = SipHasher13::new_with_keys(0, 0);
-        match (&self.value, self.client.to_canonical()) {
-            (Some(value), _) => hasher.write(value),
-            (None, IpAddr::V4(address)) => {
-                let ignored = 32_u32.saturating_sub(u32::from(prefix_v4));
-                let mask = u32::MAX.checked_shl(ignored).unwrap_or(0);
-                hasher.write(&Ipv4Addr::from_bits(address.to_bits() & mask).octets());
-            }
-            (None, IpAddr::V6(address)) => hasher.write(&address.octets()[..8]),
+        match &self.value {
+            Some(value) => hasher.write(value),
+            None => hasher.write(&self.client.network(prefix_v4)),
         }
         hasher
     }
 }
 
-impl From<IpAddr> for Key {
-    fn from(client: IpAddr) -> Self {
+impl From<Client> for Key {
+    fn from(client: Client) -> Self {
         Self { client, value: None }
     }
 }
@@ -90,12 +78,16 @@ fn parameter<'a>(query: &'a str, name: &str) -> Option<&'a str> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::net::IpAddr;
+
     use hyper::header::HeaderValue;
     use proptest::prelude::*;
 
     use super::*;
 
-    const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
+    fn client(text: &str) -> Client {
+        text.parse::<IpAddr>().unwrap().into()
+    }
 
     fn header(name: &'static str, lines: &[&str]) -> HeaderMap {
         let name = HeaderName::from_static(name);
@@ -109,7 +101,7 @@ mod tests {
     #[test]
     fn value_of_a_header_is_its_first_line_whole() {
         let on = HashOn::Header(HeaderName::from_static("x-user"));
-        let of = |lines: &[&str]| value(on.key(CLIENT, &header("x-user", lines), Some("x-user=query")));
+        let of = |lines: &[&str]| value(on.key(client("192.0.2.1"), &header("x-user", lines), Some("x-user=query")));
         assert_eq!(of(&["ann, bob", "eve"]), Some("ann, bob".into()));
         assert_eq!(of(&[""]), None);
         assert_eq!(of(&[]), None);
@@ -118,7 +110,7 @@ mod tests {
     #[test]
     fn value_of_a_cookie_is_the_first_of_exactly_its_name() {
         let on = HashOn::Cookie("sid".into());
-        let of = |lines: &[&str]| value(on.key(CLIENT, &header("cookie", lines), None));
+        let of = |lines: &[&str]| value(on.key(client("192.0.2.1"), &header("cookie", lines), None));
         assert_eq!(of(&["sid=7"]), Some("7".into()));
         assert_eq!(of(&["theme=dark; sid=7; sid=8"]), Some("7".into()));
         assert_eq!(of(&["xsid=1; sid2=2; SID=3;sid=7"]), Some("7".into()));
@@ -133,7 +125,7 @@ mod tests {
     #[test]
     fn value_of_the_query_is_the_first_of_exactly_its_name_and_raw() {
         let on = HashOn::Query("room".into());
-        let of = |query| value(on.key(CLIENT, &HeaderMap::new(), query));
+        let of = |query| value(on.key(client("192.0.2.1"), &HeaderMap::new(), query));
         assert_eq!(of(Some("room=a%20b&room=c")), Some("a%20b".into()));
         assert_eq!(of(Some("xroom=1&room2=2&room=a=b")), Some("a=b".into()));
         for none in [None, Some(""), Some("room"), Some("room="), Some("&&"), Some("%72oom=1")] {
@@ -144,17 +136,17 @@ mod tests {
     #[test]
     fn without_a_value_it_is_the_clients_address() {
         let on = HashOn::Query("room".into());
-        assert_eq!(on.key(CLIENT, &HeaderMap::new(), None), CLIENT.into());
-        let other = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2));
+        assert_eq!(on.key(client("192.0.2.1"), &HeaderMap::new(), None), client("192.0.2.1").into());
+        let (one, other) = (client("192.0.2.1"), client("192.0.2.2"));
         let key = |client, query| on.key(client, &HeaderMap::new(), query).hasher(32).finish();
-        assert_ne!(key(CLIENT, None), key(other, None));
-        assert_eq!(key(CLIENT, Some("room=1")), key(other, Some("room=1")));
-        assert_ne!(key(CLIENT, Some("room=1")), key(CLIENT, Some("room=2")));
+        assert_ne!(key(one, None), key(other, None));
+        assert_eq!(key(one, Some("room=1")), key(other, Some("room=1")));
+        assert_ne!(key(one, Some("room=1")), key(one, Some("room=2")));
     }
 
     #[test]
     fn key_is_the_v4_prefix_the_v6_network_or_the_mapped_v4_address() {
-        let key = |text: &str, prefix| Key::from(text.parse::<IpAddr>().unwrap()).hasher(prefix).finish();
+        let key = |text: &str, prefix| Key::from(client(text)).hasher(prefix).finish();
         assert_ne!(key("192.0.2.1", 32), key("192.0.2.2", 32));
         assert_eq!(key("192.0.2.1", 24), key("192.0.2.254", 24));
         assert_ne!(key("192.0.2.1", 24), key("192.0.3.1", 24));
@@ -169,7 +161,7 @@ mod tests {
         #[test]
         fn any_header_and_query_is_answered(line in "[ -~]{0,60}", query in "\\PC{0,60}") {
             for on in [HashOn::Cookie("a".into()), HashOn::Header(COOKIE), HashOn::Query("a".into())] {
-                let key = on.key(CLIENT, &header("cookie", &[&line]), Some(&query));
+                let key = on.key(client("192.0.2.1"), &header("cookie", &[&line]), Some(&query));
                 prop_assert!(key.value.is_none_or(|value| !value.is_empty()));
             }
         }

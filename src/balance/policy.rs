@@ -102,6 +102,7 @@ mod tests {
     use std::net::IpAddr;
 
     use super::{super::slow_start::WeightShare, *};
+    use crate::sender::Client;
 
     fn candidates<'a>(backends: &[(&'a str, u32, usize)]) -> Vec<Candidate<'a>> {
         let with_index =
@@ -110,7 +111,7 @@ mod tests {
     }
 
     fn next(policy: &Policy, candidates: &[Candidate<'_>], turns: &mut Turns) -> usize {
-        choose(policy, &Key::from(IpAddr::from([10, 0, 0, 1])), candidates, turns).unwrap()
+        choose(policy, &Key::from(Client::from(IpAddr::from([10, 0, 0, 1]))), candidates, turns).unwrap()
     }
 
     #[test]

@@ -42,6 +42,7 @@ mod tests {
     use std::net::{IpAddr, Ipv4Addr};
 
     use super::{super::slow_start, *};
+    use crate::sender::Client;
 
     const WHOLE: u8 = 32;
 
@@ -56,17 +57,17 @@ mod tests {
         backends.iter().enumerate().map(with_index).collect()
     }
 
-    fn next(prefix_v4: u8, client: IpAddr, candidates: &[Candidate<'_>]) -> usize {
+    fn next(prefix_v4: u8, client: Client, candidates: &[Candidate<'_>]) -> usize {
         highest_score(&client.into(), prefix_v4, candidates).unwrap()
     }
 
     /// Clients 10.0.0.0 and up.
-    fn clients(count: u32) -> impl Iterator<Item = IpAddr> {
-        (0..count).map(|n| IpAddr::V4(Ipv4Addr::from_bits(0x0a00_0000 + n)))
+    fn clients(count: u32) -> impl Iterator<Item = Client> {
+        (0..count).map(|n| IpAddr::V4(Ipv4Addr::from_bits(0x0a00_0000 + n)).into())
     }
 
-    fn ip(text: &str) -> IpAddr {
-        text.parse().unwrap()
+    fn ip(text: &str) -> Client {
+        text.parse::<IpAddr>().unwrap().into()
     }
 
     #[test]

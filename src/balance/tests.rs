@@ -16,11 +16,16 @@ use std::{
 };
 
 use super::*;
+use crate::sender::Client;
 
 const FAIL_TIMEOUT: Duration = Duration::from_secs(30);
-const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const POLICIES: [Policy; 4] =
     [Policy::IpHash { prefix_v4: 32 }, Policy::LeastConn, Policy::RandomTwo, Policy::RoundRobin];
+
+/// The key of some client.
+fn client() -> Key {
+    Client::from(IpAddr::from(Ipv4Addr::LOCALHOST)).into()
+}
 
 fn backend(address: &str) -> BackendSettings {
     BackendSettings { address: address.to_owned(), weight: 1, max_conns: 0, backup: false, down: false }
@@ -78,7 +83,7 @@ fn every_second(rise: u32, fall: u32) -> HealthCheck {
 }
 
 fn pick(upstream: &Arc<Upstream>, now: Instant) -> Pick {
-    upstream.pick(&CLIENT.into(), &mut Tried::default(), now).unwrap()
+    upstream.pick(&client(), &mut Tried::default(), now).unwrap()
 }
 
 /// The addresses to which one request goes, one after another, until no backend is left.
@@ -86,7 +91,7 @@ fn attempts(upstream: &Arc<Upstream>, now: Instant) -> (Vec<String>, Unavailable
     let mut tried = Tried::default();
     let mut addresses = Vec::new();
     while addresses.len() <= upstream.members().len() {
-        match upstream.pick(&CLIENT.into(), &mut tried, now) {
+        match upstream.pick(&client(), &mut tried, now) {
             Ok(pick) => addresses.push(pick.address().to_owned()),
             Err(why) => return (addresses, why),
         }
@@ -98,9 +103,9 @@ fn attempts(upstream: &Arc<Upstream>, now: Instant) -> (Vec<String>, Unavailable
 fn take_out(upstream: &Arc<Upstream>, addresses: &[&str], now: Instant) {
     for address in addresses {
         let mut tried = Tried::default();
-        let mut pick = upstream.pick(&CLIENT.into(), &mut tried, now).unwrap();
+        let mut pick = upstream.pick(&client(), &mut tried, now).unwrap();
         while pick.address() != *address && tried.len() < upstream.members().len() {
-            pick = upstream.pick(&CLIENT.into(), &mut tried, now).unwrap();
+            pick = upstream.pick(&client(), &mut tried, now).unwrap();
         }
         assert_eq!(pick.address(), *address);
         assert_eq!(pick.failed(now), Some(Transition::Out));
@@ -147,7 +152,7 @@ fn max_conns_is_exact_whatever_the_number_of_threads() {
     for policy in POLICIES {
         let upstream = upstream(policy, [limited("a", 7), limited("b", 5)]);
         let now = Instant::now();
-        let try_one = |_| upstream.pick(&CLIENT.into(), &mut Tried::default(), now).ok();
+        let try_one = |_| upstream.pick(&client(), &mut Tried::default(), now).ok();
         on_four_threads(|| {
             for _ in 0..500 {
                 let _held = Vec::from_iter((0..4).filter_map(try_one));
@@ -207,7 +212,7 @@ fn nothing_but_down_and_full_backends_is_unavailable_even_when_out() {
         let now = Instant::now();
         let mut held = pick(&upstream, now);
         held.failed(now);
-        let why = upstream.pick(&CLIENT.into(), &mut Tried::default(), now).unwrap_err();
+        let why = upstream.pick(&client(), &mut Tried::default(), now).unwrap_err();
         assert_eq!(why, Unavailable::DownOrFull);
     }
 }
@@ -333,9 +338,9 @@ fn recovered_backend_has_its_share_again_within_one_round_of_picks() {
     for policy in POLICIES {
         let upstream = upstream(policy.clone(), [backend("a"), backend("b"), backend("c")]);
         let start = Instant::now();
-        let clients = || (0..30).map(|n| IpAddr::V4(Ipv4Addr::new(192, 0, 2, n)));
+        let clients = || (0..30).map(|n| Client::from(IpAddr::from([192, 0, 2, n])));
         // Each request ends before the next begins, so `least_conn` takes turns too.
-        let serve = |client: IpAddr, now| {
+        let serve = |client: Client, now| {
             let mut pick = upstream.pick(&client.into(), &mut Tried::default(), now).unwrap();
             pick.succeeded(now);
             pick
@@ -356,7 +361,7 @@ fn zero_tries_means_all() {
         let (upstream, mut tried) = (new(settings.clone()), Tried::default());
         let attempts = (0..3).map_while(|_| {
             let may = upstream.may_try_more(&tried);
-            may.then(|| upstream.pick(&CLIENT.into(), &mut tried, Instant::now()).ok()).flatten()
+            may.then(|| upstream.pick(&client(), &mut tried, Instant::now()).ok()).flatten()
         });
         attempts.count()
     };
@@ -375,7 +380,7 @@ fn settled_session_counts_once_until_it_ends() {
     let session = picked.into_seat();
     assert_eq!((session.backend().address(), active()), ("a", 1));
     let other = pick(&upstream, now);
-    assert!(upstream.pick(&CLIENT.into(), &mut Tried::default(), now).is_err());
+    assert!(upstream.pick(&client(), &mut Tried::default(), now).is_err());
     drop(session);
     assert_eq!(active(), 1);
     drop(other);

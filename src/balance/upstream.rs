@@ -2,7 +2,6 @@
 
 use std::{
     fmt,
-    net::IpAddr,
     sync::{Arc, Mutex},
     task::{Poll, Waker},
     time::Instant,
@@ -23,6 +22,7 @@ use super::{
     pick::{Handshake, Pick},
     policy, slow_start,
 };
+use crate::sender::Client;
 
 /// A named group of backends. There is one per process, and all workers share it.
 #[derive(Debug)]
@@ -125,7 +125,7 @@ impl Upstream {
     }
 
     /// The part of a request that decides on its backend.
-    pub fn key(&self, client: IpAddr, headers: &HeaderMap, query: Option<&str>) -> Key {
+    pub fn key(&self, client: Client, headers: &HeaderMap, query: Option<&str>) -> Key {
         match &self.settings.policy {
             Policy::Hash { on, .. } => on.key(client, headers, query),
             _ => client.into(),

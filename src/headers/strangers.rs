@@ -1,10 +1,9 @@
 //! Finds senders that often send forwarding headers but are not trusted: mostly a load balancer that is missing in the
 //! file.
 
-use std::{
-    net::IpAddr,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
+
+use crate::sender::Client;
 
 /// How many senders are counted at a time. A load balancer has few addresses; clients that try such headers have many.
 const SENDERS: usize = 8;
@@ -19,24 +18,24 @@ const SILENCE: Duration = Duration::from_secs(60 * 60);
 /// 1982).
 #[derive(Debug, Default)]
 pub struct Strangers {
-    counts: [Option<(IpAddr, u32)>; SENDERS],
+    counts: [Option<(Client, u32)>; SENDERS],
     silent_until: Option<Instant>,
 }
 
 impl Strangers {
     /// A request with forwarding headers came from a sender that is not trusted. Returns whether to report this sender
     /// now.
-    pub fn note(&mut self, sender: IpAddr, now: Instant) -> bool {
+    pub fn note(&mut self, sender: Client, now: Instant) -> bool {
         if self.silent_until.is_some_and(|until| now < until) {
             return false;
         }
-        let known = self.counts.iter().position(|count| count.is_some_and(|(address, _)| address == sender));
+        let known = self.counts.iter().position(|count| count.is_some_and(|(counted, _)| counted == sender));
         let place = known.or_else(|| self.counts.iter().position(Option::is_none));
         let Some(count) = place.and_then(|place| self.counts.get_mut(place)) else {
             // One request each of nine different senders cancel each other out.
             for count in &mut self.counts {
                 *count = count
-                    .and_then(|(address, requests)| Some((address, requests.checked_sub(1).filter(|left| *left > 0)?)));
+                    .and_then(|(counted, requests)| Some((counted, requests.checked_sub(1).filter(|left| *left > 0)?)));
             }
             return false;
         };
@@ -53,10 +52,12 @@ impl Strangers {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::net::IpAddr;
+
     use super::*;
 
-    fn sender(number: u32) -> IpAddr {
-        IpAddr::from(number.to_be_bytes())
+    fn sender(number: u32) -> Client {
+        IpAddr::from(number.to_be_bytes()).into()
     }
 
     #[test]

@@ -1,14 +1,12 @@
 //! What a span says of its handshake when it ends.
 
-use std::net::IpAddr;
-
-use crate::outcome::Outcome;
+use crate::{outcome::Outcome, sender::Client};
 
 /// What is known of a handshake at its end.
 #[derive(Debug)]
 #[allow(missing_docs, reason = "the names are those of the record")]
 pub struct SpanEnd<'a> {
-    pub client: IpAddr,
+    pub client: Client,
     pub is_tls: bool,
     pub request_id: &'a str,
     pub host: &'a str,

@@ -1,5 +1,7 @@
 //! What a backend is told about the client, and what not. It is the same for handshakes and plain requests.
 
+use std::net::SocketAddr;
+
 use serde_json::Value;
 
 use crate::harness::{Backend, HANDSHAKE_HEADERS, Head, Process, Proxy, Wire, frames::masked_close};
@@ -215,4 +217,24 @@ async fn a_load_balancer_that_is_not_trusted_is_named_in_the_log_once() {
             assert_eq!(message["set"], "trusted_proxies: [ \"127.0.0.1\" ]");
         }
     }
+}
+
+#[tokio::test]
+async fn an_ipv4_client_of_a_listener_on_both_families_has_the_same_address_everywhere() {
+    let backend = Backend::echo();
+    let mut proxy = Proxy::before(&[&backend]).listener("bind: \"[::]:0\"").start();
+    let address = SocketAddr::from(([127, 0, 0, 1], proxy.address().port()));
+    for (head, status) in [
+        ("GET / HTTP/1.1\r\nHost: chat\r\n\r\n", 200),
+        // A head that hyper refuses, so that no request comes of it.
+        ("GET /\u{1} HTTP/1.1\r\nHost: chat\r\n\r\n", 400),
+    ] {
+        let mut client = Wire::connect(address).await;
+        client.send(head).await;
+        assert_eq!(client.response().await.status(), status);
+        client.finish().await;
+        assert_eq!(proxy.next_record().await["client"], "127.0.0.1", "{status}");
+    }
+    assert_eq!(backend.heads().pop().unwrap().header("x-forwarded-for"), Some("127.0.0.1"));
+    proxy.stop().await;
 }

@@ -10,7 +10,7 @@ use modules::Modules;
 use order::{ROOMS, circles, complaints, picture};
 
 /// The rooms that take bytes, instants and settings, and return decisions.
-const PURE: [&str; 11] = [
+const PURE: [&str; 12] = [
     "ws",
     "balance",
     "routing.rs",
@@ -18,6 +18,7 @@ const PURE: [&str; 11] = [
     "origins.rs",
     "headers.rs",
     "headers",
+    "sender.rs",
     "config/resolve.rs",
     "net/session/rota.rs",
     "net/session/stay.rs",

@@ -35,8 +35,8 @@ struct Client {
 
 impl Client {
     fn new(last: u8) -> Self {
-        let address = IpAddr::V4(Ipv4Addr::new(192, 0, 2, last));
-        Self { key: address.into(), tried: Tried::default(), place: None, calls: Arc::default() }
+        let key = crate::sender::Client::from(IpAddr::from([192, 0, 2, last])).into();
+        Self { key, tried: Tried::default(), place: None, calls: Arc::default() }
     }
 
     fn poll(&mut self, upstream: &Arc<Upstream>) -> Poll<Result<Pick, Unavailable>> {

@@ -32,7 +32,7 @@ fn a_request_that_has_begun_tries_no_backend_twice_though_their_places_change() 
     let (registry, now) = (Registry::default(), Instant::now());
     let upstream = registry.upstream(settings(Policy::RoundRobin, [backend("a"), backend("b")]), now);
     let mut tried = Tried::default();
-    let mut next = || upstream.pick(&CLIENT.into(), &mut tried, now).map(|pick| pick.address().to_owned());
+    let mut next = || upstream.pick(&client(), &mut tried, now).map(|pick| pick.address().to_owned());
     assert_eq!(next().as_deref(), Ok("a"));
     registry.change_members(&upstream, vec![backend("b"), backend("a")], now);
     assert_eq!(next().as_deref(), Ok("b"));
@@ -90,7 +90,7 @@ fn a_handshake_in_line_goes_to_a_backend_that_comes() {
     let woken = Arc::new(Woken::default());
     let waker = Waker::from(Arc::clone(&woken));
     let poll = |tried: &mut Tried, place: &mut Option<PlaceInLine>| {
-        upstream.poll_handshake(&CLIENT.into(), tried, place, &waker, now)
+        upstream.poll_handshake(&client(), tried, place, &waker, now)
     };
     let first = poll(&mut Tried::default(), &mut None);
     let (mut tried, mut place) = (Tried::default(), None);
@@ -127,7 +127,7 @@ fn each_pick_of_four_threads_goes_to_a_member_of_its_moment_and_all_counts_retur
                 }
                 let mut tried = Tried::default();
                 let held: Vec<_> =
-                    (0..2).map(|_| upstream.pick(&CLIENT.into(), &mut tried, now).expect("two are there")).collect();
+                    (0..2).map(|_| upstream.pick(&client(), &mut tried, now).expect("two are there")).collect();
                 assert_ne!(held[0].address(), held[1].address());
             }
         });
@@ -148,7 +148,7 @@ fn an_upstream_that_had_no_members_for_a_while_keeps_its_line() {
     let woken = Arc::new(Woken::default());
     let waker = Waker::from(Arc::clone(&woken));
     let poll = |upstream: &Upstream, place: &mut Option<PlaceInLine>| {
-        upstream.poll_handshake(&CLIENT.into(), &mut Tried::default(), place, &waker, now)
+        upstream.poll_handshake(&client(), &mut Tried::default(), place, &waker, now)
     };
     let first = poll(&upstream, &mut None);
     // A reload finds the backend and the line again: who waits there is called when the first handshake ends.

@@ -9,6 +9,7 @@ use std::{
 use proptest::{collection::vec, prelude::*, sample::Index};
 
 use super::super::*;
+use crate::sender::Client;
 
 /// One event. An `Index` chooses among the picks that are held, or among the requests under way.
 #[derive(Debug, Clone)]
@@ -61,7 +62,7 @@ fn with_address((port, (weight, max_conns, backup, down)): (u16, (u32, usize, bo
 
 /// A request under way: the backends that it tried, and their addresses.
 struct Request {
-    client: IpAddr,
+    client: Client,
     tried: Tried,
     addresses: Vec<String>,
 }
@@ -90,7 +91,7 @@ impl Room {
         match step {
             Step::Begin { client } => {
                 self.requests.push(Request {
-                    client: IpAddr::V4(Ipv4Addr::from_bits(client)),
+                    client: IpAddr::V4(Ipv4Addr::from_bits(client)).into(),
                     tried: Tried::default(),
                     addresses: Vec::new(),
                 });

@@ -227,6 +227,7 @@ mod tests {
             plain_or_tls::Stream,
             sockets::{self, Socket},
         },
+        sender::Client,
     };
 
     #[test]
@@ -236,7 +237,7 @@ mod tests {
                     upstreams: { chat: { balance: ip_hash, backends: [ { address: \"app:80\" } ] } }\n";
         let mut config = config::parse(file, "proxy.yaml", Path::new(".")).unwrap().config;
         let upstream = Registry::new(0).upstream(config.upstreams.remove(0), Instant::now());
-        let key = Key::from(IpAddr::from([192, 0, 2, 7]));
+        let key = Key::from(Client::from(IpAddr::from([192, 0, 2, 7])));
         let pick = upstream.pick(&key, &mut Tried::default(), Instant::now()).unwrap();
         let destination = upstream.destination(&pick, &key);
         let addresses = ["192.0.2.1:80".parse().unwrap(), "192.0.2.2:80".parse().unwrap()];

@@ -5,7 +5,6 @@
 
 use std::{
     collections::HashMap,
-    net::{IpAddr, Ipv6Addr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -16,12 +15,15 @@ use super::unsent::Unsent;
 use crate::{
     config::Limits,
     error::Kind,
+    sender::{Client, Octets},
     ws::{rate::Bucket, tick::Tick},
 };
 
 /// The most client addresses that are remembered at once. Clients of further addresses are refused until an address can
 /// be forgotten.
 const MOST_ADDRESSES: usize = 1 << 20;
+/// Of an IPv4 address, all bits count.
+const PREFIX_V4: u8 = 32;
 /// From so many addresses on, those that hold nothing are looked for whenever the number of addresses has doubled.
 const FEW_ADDRESSES: usize = 1024;
 /// The most refusals by a Close at a time. Further refusals are told by status, which needs no waiting.
@@ -47,7 +49,7 @@ struct AdmissionState {
     /// Handshakes that were admitted and have not become sessions yet.
     handshakes: usize,
     begun: Bucket,
-    clients: HashMap<IpAddr, ClientCounts>,
+    clients: HashMap<Octets, ClientCounts>,
     /// How many addresses there may be before the next look for those that hold nothing.
     sweep_at: usize,
     swept: Tick,
@@ -73,7 +75,7 @@ pub(in crate::net) struct Admitted {
 #[derive(Debug)]
 pub(in crate::net) struct ClientPermit {
     admission: Arc<Admission>,
-    network: IpAddr,
+    network: Octets,
 }
 
 impl Admission {
@@ -100,7 +102,7 @@ impl Admission {
     /// The limit that has no room. No count has changed.
     pub(in crate::net) fn admit(
         self: &Arc<Self>,
-        client: IpAddr,
+        client: Client,
         open: impl FnOnce() -> usize,
         limits: &Limits,
         now: Instant,
@@ -110,7 +112,7 @@ impl Admission {
         if !by_client && sessions.is_none() && new_sessions.is_none() {
             return Ok(Admitted { admission: None, client: None });
         }
-        let network = counted_network(client);
+        let network = client.network(PREFIX_V4);
         let now = Tick::new(self.epoch, now);
         let mut state = self.lock();
         let known = state.clients.get(&network).copied();
@@ -204,18 +206,10 @@ impl ClientCounts {
     }
 }
 
-/// What counts as one client: an IPv4 address, or the /64 that an IPv6 client has to itself (RFC 6177 §2).
-fn counted_network(client: IpAddr) -> IpAddr {
-    match client.to_canonical() {
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
-        v4 => v4,
-    }
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use std::cell::Cell;
+    use std::{cell::Cell, net::IpAddr};
 
     use proptest::{collection::vec, prelude::*};
 
@@ -239,8 +233,8 @@ mod tests {
         refuse: Refuse::Http,
     };
 
-    fn ip(text: &str) -> IpAddr {
-        text.parse().unwrap()
+    fn ip(text: &str) -> Client {
+        text.parse::<IpAddr>().unwrap().into()
     }
 
     fn refusal(result: Result<Admitted, Kind>) -> Option<Kind> {
@@ -315,7 +309,7 @@ mod tests {
         let limits = Limits { new_sessions_per_client: Rate::per_second(1), ..OFF };
         for client in 0..10_000_u32 {
             let now = now + Duration::from_millis(u64::from(client) * 10);
-            admission.admit(IpAddr::from(client.to_be_bytes()), || 0, &limits, now).unwrap();
+            admission.admit(IpAddr::from(client.to_be_bytes()).into(), || 0, &limits, now).unwrap();
             assert!(admission.lock().clients.len() <= FEW_ADDRESSES);
         }
     }
@@ -342,7 +336,7 @@ mod tests {
             let (mut handshakes, mut sessions) = (Vec::new(), Vec::new());
             for (event, index, client) in events {
                 match event {
-                    0 | 1 => handshakes.extend(admission.admit([10, 0, 0, client].into(), || open.get(), &limits, now)),
+                    0 | 1 => handshakes.extend(admission.admit(IpAddr::from([10, 0, 0, client]).into(), || open.get(), &limits, now)),
                     2 if !handshakes.is_empty() => {
                         let handshake: Admitted = handshakes.swap_remove(index.index(handshakes.len()));
                         sessions.push(handshake.into_session(|| open.set(open.get() + 1)).1);

@@ -21,12 +21,15 @@ use tokio::{
 use tokio_rustls::rustls;
 
 use super::serve::{self, Accepted};
-use crate::net::{
-    backend::own::Place,
-    session::held::Arrival,
-    stream::{options, sockets::Listener},
-    thread::{door, vital::Fault},
-    worker::shared::Worker,
+use crate::{
+    net::{
+        backend::own::Place,
+        session::held::Arrival,
+        stream::{options, sockets::Listener},
+        thread::{door, vital::Fault},
+        worker::shared::Worker,
+    },
+    sender::Sender,
 };
 
 /// The first and the longest pause after a failed accept. Without free descriptors there is nothing to do but to wait for some.
@@ -234,13 +237,13 @@ impl Acceptor {
         }
     }
 
-    async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+    async fn accept(&self) -> io::Result<(TcpStream, Sender)> {
         // Connections may come without end. The tasks of those that were accepted must have their turn too.
         consume_budget().await;
         self.listener.accept().await
     }
 
-    async fn place(&self, stream: TcpStream, sender: SocketAddr) {
+    async fn place(&self, stream: TcpStream, sender: Sender) {
         let Crew { first, others, .. } = &self.crew;
         first.shared.vitals.strike(Fault::AcceptLoop);
         first.shared.accepted.count();

@@ -4,7 +4,6 @@ use std::{
     convert::Infallible,
     future::poll_fn,
     io, mem,
-    net::SocketAddr,
     pin::{Pin, pin},
     sync::Arc,
     task::Poll,
@@ -29,12 +28,13 @@ use crate::{
         counts::live::ConnectionGuard,
         orders::book::Orders,
         request::{
-            connection::{Client, Connection, Leaving},
+            connection::{Connection, Entrance, Leaving},
             proxy,
         },
         stream::{client_io::ClientIo, plain_or_tls::Stream, sockets::Socket},
         worker::shared::{Shared, Worker},
     },
+    sender::Sender,
 };
 
 /// In a drain: how long connections that wait for a request stay open. Requests that are on their way already get a 503.
@@ -44,7 +44,7 @@ pub(in crate::net) const LAST_CALL: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(in crate::net) struct Accepted {
     pub(in crate::net) stream: TcpStream,
-    pub(in crate::net) sender: SocketAddr,
+    pub(in crate::net) sender: Sender,
     /// The port that the client connected to.
     pub(in crate::net) port: u16,
     pub(in crate::net) tls: Option<Arc<rustls::ServerConfig>>,
@@ -72,8 +72,8 @@ pub(in crate::net) async fn serve(worker: Arc<Worker>, accepted: Accepted) {
     };
     let (tls, is_misled) = (stream.tls_version(), wants_tls && matches!(stream, Stream::Plain(_)));
     let io = ClientIo::new(stream, timeouts);
-    let client = Client { sender, port, tls, is_misled };
-    let connection = Arc::new(Connection::new(Arc::clone(&worker), client, io.debt(), guard));
+    let entrance = Entrance { sender, port, tls, is_misled };
+    let connection = Arc::new(Connection::new(Arc::clone(&worker), entrance, io.debt(), guard));
     let asked = Arc::clone(&connection);
     let service = service_fn(move |request| {
         let connection = Arc::clone(&asked);
@@ -171,9 +171,9 @@ async fn until_last_call<T>(speaking: impl Future<Output = T>, orders: &Orders) 
 
 /// Records a head that hyper could not read, or that is too large, and that hyper has answered. No request came of it,
 /// so that nobody else records it.
-fn record_unread(shared: &Shared, sender: SocketAddr, tls: Option<TlsVersion>, error: &hyper::Error) {
+fn record_unread(shared: &Shared, sender: Sender, tls: Option<TlsVersion>, error: &hyper::Error) {
     let plan = shared.plan();
-    let mut record = Record::new(plan.access_log.clone(), sender.ip(), "", "");
+    let mut record = Record::new(plan.access_log.clone(), sender.client(), "", "");
     record.count_in(Arc::clone(&shared.metrics), plan.endings.clone(), false);
     record.request_id = headers::request_id(&HeaderMap::new(), shared.nonces.next());
     record.tls = tls;

@@ -2,7 +2,6 @@
 
 use std::{
     future::pending,
-    net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -13,12 +12,13 @@ use crate::{
         backend::pool::Bonds, counts::live::ConnectionGuard, session::held::Opening, stream::client_io::Debt,
         thread::alarm::Alarm, worker::shared::Worker,
     },
+    sender::Sender,
 };
 
 /// Who connected, and how.
 #[derive(Debug)]
-pub(in crate::net) struct Client {
-    pub(in crate::net) sender: SocketAddr,
+pub(in crate::net) struct Entrance {
+    pub(in crate::net) sender: Sender,
     /// The port that the client connected to.
     pub(in crate::net) port: u16,
     pub(in crate::net) tls: Option<TlsVersion>,
@@ -30,7 +30,7 @@ pub(in crate::net) struct Client {
 #[derive(Debug)]
 pub(in crate::net) struct Connection {
     pub(in crate::net) worker: Arc<Worker>,
-    pub(in crate::net) client: Client,
+    pub(in crate::net) entrance: Entrance,
     pub(in crate::net) debt: Debt,
     /// Connections with backends that belong to this connection. No request of another may use them.
     pub(in crate::net) bonds: Bonds,
@@ -60,10 +60,10 @@ impl Leaving {
 }
 
 impl Connection {
-    pub(in crate::net) fn new(worker: Arc<Worker>, client: Client, debt: Debt, guard: ConnectionGuard) -> Self {
+    pub(in crate::net) fn new(worker: Arc<Worker>, entrance: Entrance, debt: Debt, guard: ConnectionGuard) -> Self {
         Self {
             worker,
-            client,
+            entrance,
             debt,
             bonds: Bonds::default(),
             guard,

@@ -1,7 +1,6 @@
 //! One request, read downwards: it is refused here, forwarded as plain HTTP, or upgraded to a session.
 
 use std::{
-    net::IpAddr,
     sync::{Arc, PoisonError},
     time::Instant,
 };
@@ -41,6 +40,7 @@ use crate::{
         worker::plan::Plan,
     },
     routing::Route,
+    sender::Client,
     ws::{
         handshake::{self, BadHandshake, Upgrade},
         offer::Agreed,
@@ -82,7 +82,7 @@ struct Answer {
 struct Asked<T> {
     parts: Parts,
     host: String,
-    client: IpAddr,
+    client: Client,
     /// For a handshake: the upgrade that the client asks for. For another request: the `Max-Forwards` that the backend gets.
     wants: T,
 }
@@ -102,14 +102,14 @@ pub(in crate::net) async fn answer(connection: &Arc<Connection>, request: Reques
     connection.debt.pay();
     let plan = connection.worker.shared.plan();
     let trusted = &plan.config.trusted_proxies;
-    let sender = connection.client.sender.ip();
-    let client = headers::client_address(sender, request.headers(), trusted);
-    if headers::is_forwarded(request.headers()) && !headers::is_trusted(sender, trusted) {
-        note_stranger(connection, sender.to_canonical());
+    let sender = connection.entrance.sender;
+    let client = headers::client(sender, request.headers(), trusted);
+    if headers::is_forwarded(request.headers()) && !headers::is_trusted(sender.client(), trusted) {
+        note_stranger(connection, sender.client());
     }
     let log = plan.access_log.clone();
     let mut record = Record::new(log, client, request.method().as_str(), request.uri().path());
-    record.tls = connection.client.tls;
+    record.tls = connection.entrance.tls;
     // After a handshake, the client may have sent frames already. Behind a refusal they must never be read as a next request.
     let handshake = handshake::is_attempt(request.headers());
     record.count_in(Arc::clone(&connection.worker.shared.metrics), plan.endings.clone(), handshake);
@@ -146,13 +146,13 @@ async fn serve(
     connection: &Connection,
     plan: &Plan,
     request: Request<Incoming>,
-    client: IpAddr,
+    client: Client,
     record: &mut Record,
 ) -> Result<Reply, Error> {
     let shared = &connection.worker.shared;
     let (parts, body) = request.into_parts();
     record.request_id = headers::request_id(&parts.headers, shared.nonces.next());
-    if connection.client.is_misled {
+    if connection.entrance.is_misled {
         return Err(Error::from_source(Kind::PlainHttp, "this port speaks TLS: use https:// or wss://"));
     }
     headers::check_framing(&parts.method, &parts.uri, parts.version, &parts.headers)
@@ -297,7 +297,7 @@ async fn forward(
 /// Counts a request whose forwarding headers are dropped, and warns of a sender of many such requests. The sender may be
 /// the operator's own load balancer. Then backends take the load balancer for the client, and plain HTTP for the
 /// client's scheme. Some backends redirect such a client to `https` again and again.
-fn note_stranger(connection: &Connection, sender: IpAddr) {
+fn note_stranger(connection: &Connection, sender: Client) {
     let strangers = &connection.worker.shared.strangers;
     if strangers.lock().unwrap_or_else(PoisonError::into_inner).note(sender, Instant::now()) {
         tracing::warn!(
@@ -313,17 +313,17 @@ fn hop<'a>(
     connection: &Connection,
     plan: &Plan,
     host: &'a str,
-    client: IpAddr,
+    client: Client,
     request_id: &'a str,
 ) -> headers::Hop<'a> {
-    let sender = connection.client.sender.ip();
+    let sender = connection.entrance.sender;
     headers::Hop {
         sender,
         client,
-        trusted: headers::is_trusted(sender, &plan.config.trusted_proxies),
-        tls: connection.client.tls.is_some(),
+        trusted: headers::is_trusted(sender.client(), &plan.config.trusted_proxies),
+        tls: connection.entrance.tls.is_some(),
         host,
-        port: connection.client.port,
+        port: connection.entrance.port,
         request_id,
     }
 }

@@ -143,7 +143,7 @@ impl Held {
             relay.session.handle_notice(notice, now);
             let until = book.choices().until(|chosen| match chosen {
                 Chosen::Session(id) => record.has_id(id),
-                Chosen::Client(network) => network.contains(&record.client()),
+                Chosen::Client(network) => record.client().is_in(network),
             });
             relay.session.observe(until.filter(|until| *until > now));
         }
@@ -158,7 +158,7 @@ impl Held {
             && is(&search.upstream, record.upstream())
             && is(&search.backend, seat.backend().address())
             && search.text.as_ref().is_none_or(|text| record.mentions(text))
-            && search.client.is_none_or(|client| client.contains(&record.client()))
+            && search.client.is_none_or(|network| record.client().is_in(&network))
             && search.id.as_ref().is_none_or(|id| record.has_id(id));
         is_wanted.then(|| {
             let (session, particulars) = (&relay.session, record.particulars());

@@ -1,15 +1,14 @@
 //! Requests and answers: which request is a handshake, which 101 is believed, which fields go on to the backend.
 
-use std::net::IpAddr;
+use std::net::SocketAddr;
 
 use hyper::{HeaderMap, Method, Uri, Version, header::HeaderName};
 use longwire::{
     headers::{self, Hop},
+    sender::Sender,
     ws::handshake::{self, Kind},
 };
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
-
-const SENDER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
 
 /// `bytes` are the head of a request, an empty line, and the head of an answer.
 ///
@@ -64,9 +63,10 @@ fn check_forwarded(uri: &Uri, fields: HeaderMap) {
     assert!(lengths < 2 || !fields.contains_key("transfer-encoding"), "two readers could disagree");
     let host = headers::host(uri, &fields).to_owned();
     let request_id = headers::request_id(&fields, 7);
+    let sender = Sender::from(SocketAddr::from(([192, 0, 2, 1], 5000)));
     let hop = Hop {
-        sender: SENDER,
-        client: SENDER,
+        sender,
+        client: sender.client(),
         trusted: false,
         tls: false,
         host: &host,

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::modules::Arrows;
 
 /// Every room of the house, from the top down. The wings of `net` stand in the order of a session's life.
-pub const ROOMS: [&str; 29] = [
+pub const ROOMS: [&str; 30] = [
     "commands",
     "cli",
     "tools",
@@ -34,6 +34,7 @@ pub const ROOMS: [&str; 29] = [
     "balance",
     "ws",
     "headers",
+    "sender",
     "sync",
 ];
 

@@ -3,7 +3,6 @@
 use std::{
     future::poll_fn,
     io,
-    net::SocketAddr,
     os::fd::{AsFd, BorrowedFd},
     task::{Poll, ready},
 };
@@ -14,6 +13,7 @@ use mio::{
 };
 
 use super::{READABLE, Table, poll_task_ready, with_slot, with_table};
+use crate::sender::Sender;
 
 /// A listening socket, registered with its thread.
 #[derive(Debug)]
@@ -38,7 +38,7 @@ impl Listener {
     ///
     /// # Errors
     /// Those of accept(2).
-    pub(in crate::net) async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+    pub(in crate::net) async fn accept(&self) -> io::Result<(TcpStream, Sender)> {
         poll_fn(|cx| {
             loop {
                 ready!(poll_task_ready(self.key, cx, READABLE));
@@ -56,8 +56,8 @@ impl Listener {
     ///
     /// # Errors
     /// Those of accept(2).
-    pub(in crate::net) fn accept_now(&self) -> io::Result<(TcpStream, SocketAddr)> {
-        let accepted = self.listener.accept();
+    pub(in crate::net) fn accept_now(&self) -> io::Result<(TcpStream, Sender)> {
+        let accepted = self.listener.accept().map(|(stream, address)| (stream, Sender::from(address)));
         if accepted.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
             with_slot(self.key, |slot| slot.clear(READABLE));
         }
@@ -142,7 +142,7 @@ mod tests {
             assert!(wait(&mut epoll));
             assert_eq!(woken.0.load(Relaxed), clients);
             let Poll::Ready(Ok((_, sender))) = accept.poll(&mut cx) else { panic!("nobody was accepted") };
-            assert_eq!(sender, client.local_addr().unwrap());
+            assert_eq!(sender, client.local_addr().unwrap().into());
         }
         drop(listener);
         // The kept copy still takes clients, and this thread hears of none of them.
