@@ -1,6 +1,6 @@
 //! The backends of an upstream, with what the configuration says of each. The list is replaced as a whole.
 
-use std::{mem, sync::Arc};
+use std::{collections::HashMap, mem, sync::Arc};
 
 use super::{
     BackendSettings,
@@ -62,14 +62,21 @@ impl Roster {
 
     /// Puts other members in the place of these. A backend that stays keeps its credit in the turns.
     pub(super) fn replace(&mut self, members: Vec<Member>) -> Changes {
-        let places: Vec<_> = members.iter().map(|member| self.place(&member.backend)).collect();
-        self.turns.rearrange(&places);
-        let before = mem::replace(&mut self.members, members.into());
-        let added = self.members.iter().zip(places).filter(|(_, place)| place.is_none());
-        let removed = before.iter().filter(|member| self.place(&member.backend).is_none());
+        // Picks wait meanwhile, so that no place is searched for.
+        let (before, after) = (places(&self.members), places(&members));
+        let kept: Vec<_> = members.iter().map(|member| before.get(&Arc::as_ptr(&member.backend)).copied()).collect();
+        self.turns.rearrange(&kept);
+        let left = mem::replace(&mut self.members, members.into());
+        let added = self.members.iter().zip(kept).filter(|(_, place)| place.is_none());
+        let removed = left.iter().filter(|member| !after.contains_key(&Arc::as_ptr(&member.backend)));
         Changes {
             added: added.map(|(member, _)| Arc::clone(&member.backend)).collect(),
             removed: removed.map(|member| Arc::clone(&member.backend)).collect(),
         }
     }
+}
+
+/// The place of each member, by its backend.
+fn places(members: &[Member]) -> HashMap<*const Backend, usize> {
+    members.iter().enumerate().map(|(place, member)| (Arc::as_ptr(&member.backend), place)).collect()
 }

@@ -21,8 +21,8 @@ use super::{
 /// If nobody held the backend in between, the later one is new. If a session still held it, the backend begins anew, but
 /// keeps its counts ([`Backend::begin_anew`]).
 ///
-/// Requests that began before a reload still use the old [`Upstream`], which picks under its own lock. While both pick,
-/// a backend may get one request more than `max_conns`.
+/// A change of the file that gives an upstream other settings makes another [`Upstream`]. Requests that began before still
+/// use the old one, which picks under its own lock. While both pick, a backend may get one request more than `max_conns`.
 #[derive(Debug, Default)]
 pub struct Registry {
     /// The known upstreams by name. A lock that no request takes: a change of the file or of the members takes it, and the
@@ -80,7 +80,8 @@ impl Registry {
         Upstream::new(settings, members, line, self.seed)
     }
 
-    /// Gives an upstream other members, without a new file. Each pick sees either all old or all new members.
+    /// Gives an upstream the members that these settings name; its own settings stay. Each pick sees either all old or all
+    /// new members.
     ///
     /// A backend that stays keeps all that is known of it, and its credit in the turns. A backend that is new, or that
     /// comes back while a session of before still holds it, takes its share as if the file had named it just now.

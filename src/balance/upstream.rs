@@ -51,6 +51,11 @@ impl Upstream {
         &self.settings.name
     }
 
+    /// Whether it would be the same if the file said this of it, but for its members.
+    pub fn has_settings(&self, settings: &UpstreamSettings) -> bool {
+        self.settings == UpstreamSettings { backends: Vec::new(), ..settings.clone() }
+    }
+
     /// Its members now, in the order of the file.
     pub fn members(&self) -> Arc<[Member]> {
         Arc::clone(&lock(&self.roster).members)

@@ -128,7 +128,7 @@ impl Server {
         let admission = Admission::new(Instant::now());
         admission.unsent.set_limit(config.limits.unsent_memory);
         let shared = Arc::new(Shared {
-            plan: RwLock::new(Arc::new(planner.plan(config, Instant::now()))),
+            plan: RwLock::new(Arc::new(planner.plan(config, None, Instant::now()))),
             live: Live::new(workers),
             nonces: Nonces::new().map_err(StartError::Worker)?,
             accepted: Arc::default(),

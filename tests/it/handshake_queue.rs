@@ -7,7 +7,7 @@ use std::sync::{
 
 use tokio::{sync::Semaphore, task::JoinSet};
 
-use crate::harness::{Backend, Proxy, handshake};
+use crate::harness::{Backend, Proxy, handshake, within};
 
 /// A backend that answers a handshake only when the test permits it. `most` becomes the highest number of handshakes that one
 /// backend had at a time.
@@ -44,7 +44,7 @@ async fn fifty_clients_are_all_served_and_never_more_than_the_limit_at_a_time() 
     let mut served = Vec::new();
     while served.len() < 50 {
         permits.add_permits(1);
-        served.push(crate::harness::within("a session", clients.join_next()).await.unwrap().unwrap());
+        served.push(within("a session", clients.join_next()).await.unwrap().unwrap());
     }
     assert_eq!(most.load(Ordering::SeqCst), 3);
     assert_eq!(backends[0].heads().len() + backends[1].heads().len(), 50);
@@ -119,5 +119,30 @@ async fn a_client_that_gives_up_waiting_makes_way_for_the_next() {
     assert_eq!(head.header("x-who"), Some("last"));
     at_backend.accept(&head, "").await;
     last.upgraded().await;
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn a_handshake_in_line_goes_to_a_backend_that_a_reload_adds() {
+    let (busy, comes) = (Backend::by_hand(), Backend::echo());
+    let setup = |backends: &[&Backend]| {
+        let upstream = "balance: least_conn, max_handshakes: 1, handshake_queue: 1";
+        Proxy::before(backends).upstream(upstream).timeout("connect", "1m")
+    };
+    let mut proxy = setup(&[&busy]).start();
+    let mut first = proxy.client().await;
+    first.send(handshake("/ws", "")).await;
+    let (_at_backend, _) = busy.asked().await;
+    let mut answers = JoinSet::new();
+    for _ in 0..2 {
+        let mut client = proxy.client().await;
+        client.send(handshake("/ws", "")).await;
+        answers.spawn(async move { client.head().await.status() });
+    }
+    // Once the line has refused one of them, the other one is in it.
+    assert_eq!(within("a refusal", answers.join_next()).await.unwrap().unwrap(), 503);
+    proxy.reload(&setup(&[&busy, &comes]));
+    assert_eq!(within("an answer of the new backend", answers.join_next()).await.unwrap().unwrap(), 101);
+    drop(first);
     proxy.stop().await;
 }

@@ -64,6 +64,20 @@ async fn counts_and_health_of_a_backend_go_on_by_its_address() {
 }
 
 #[tokio::test]
+async fn turns_go_on_over_reloads_that_leave_the_upstream_as_it_is() {
+    let (one, other) = (Backend::echo(), Backend::echo());
+    let mut proxy = Proxy::start(&[&one, &other]);
+    let mut turns = Vec::new();
+    for idle in 1..=4 {
+        proxy.client().await.get("/", "").await;
+        turns.push(proxy.next_record().await["backend"].clone());
+        proxy.reload(&Proxy::before(&[&one, &other]).timeout("idle", &format!("{idle}h")));
+    }
+    assert_eq!(turns, [&one, &other, &one, &other].map(ToString::to_string));
+    proxy.stop().await;
+}
+
+#[tokio::test]
 async fn a_backend_that_is_out_stays_out_over_a_reload() {
     let (dead, alive) = (Backend::refusing(), Backend::echo());
     let setup = Proxy::before(&[&dead, &alive]).upstream("balance: round_robin, max_fails: 1, fail_timeout: 1h");

@@ -1,11 +1,11 @@
-//! A plan: what follows from one configuration. A reload makes another plan and does not change this one. What began
-//! under a plan ends under it.
+//! A plan: what follows from one configuration. A reload makes another plan. What began under a plan ends under it, but
+//! an upstream whose settings stay the same goes on in the next plan, with the members of that plan.
 
 use std::{collections::HashSet, fmt, io, sync::Arc, time::Instant};
 
 use crate::{
     access_log::{AccessLog, RouteLog, endings::Endings},
-    balance::{Backend, Member, Registry, Upstream},
+    balance::{Backend, Member, Registry, Upstream, UpstreamSettings},
     config::Config,
     metrics::Metrics,
     routing::Route,
@@ -82,10 +82,15 @@ impl Planner {
         Ok(Self { access_log, endings, secret: Secret(secret), registry, metrics })
     }
 
-    /// Makes a plan. Its backends are those of earlier plans, found by upstream and address, if they still live.
-    pub(in crate::net) fn plan(&self, config: Config, now: Instant) -> Plan {
-        let settings = config.upstreams.iter().cloned();
-        let upstreams: Vec<_> = settings.map(|settings| self.registry.upstream(settings, now)).collect();
+    /// Makes a plan. Its backends are those of earlier plans, found by upstream and address, if they still live. An
+    /// upstream whose settings stay the same is that of `running`. It has its members of before until [`Self::settle`].
+    pub(in crate::net) fn plan(&self, config: Config, running: Option<&Plan>, now: Instant) -> Plan {
+        let upstream = |settings: &UpstreamSettings| {
+            let named = running.and_then(|plan| plan.upstreams.iter().find(|found| found.name() == settings.name));
+            let goes_on = named.filter(|found| found.has_settings(settings));
+            goes_on.map_or_else(|| self.registry.upstream(settings.clone(), now), Arc::clone)
+        };
+        let upstreams: Vec<_> = config.upstreams.iter().map(upstream).collect();
         let access_log = config.log.access.then(|| self.access_log.sampling(config.log.sample_requests));
         let terms = |route: &Route| {
             let upstream = upstreams[route.upstream].name();
@@ -108,6 +113,15 @@ impl Planner {
 }
 
 impl Planner {
+    /// Gives each upstream of a plan the members that the plan's configuration names.
+    pub(in crate::net) fn settle(&self, plan: &Plan, now: Instant) {
+        for (upstream, UpstreamSettings { backends, .. }) in plan.upstreams.iter().zip(&plan.config.upstreams) {
+            if !upstream.members().iter().map(|member| &member.settings).eq(backends) {
+                self.registry.change_members(upstream, backends.clone(), now);
+            }
+        }
+    }
+
     /// Forgets the backends that no plan and no session has any more.
     pub(in crate::net) fn forget_gone(&self) {
         self.registry.forget_gone();

@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use super::plans::Plans;
 use crate::{
     balance::{Backend, Duty, OnDown, Transition, Upstream},
     net::{
@@ -101,40 +102,38 @@ impl Dispatch {
     ///
     /// # Errors
     /// The process is about to end. Nothing has changed then.
-    pub(super) fn replace_plan(&self, plan: &Arc<Plan>) -> Result<Arc<Plan>, Leaving> {
+    pub(super) fn replace_plan(&self, plans: &Plans, plan: &Arc<Plan>) -> Result<Arc<Plan>, Leaving> {
         let mut replaced = Err(Leaving);
         self.shared.orders.change(|book| {
             if book.is_announced() {
                 return;
             }
-            let before = self.shared.plan();
-            let had: HashSet<_> = before.backends().map(|backend| Arc::as_ptr(&backend)).collect();
-            let mut come_back = HashSet::new();
-            for backend in plan.backends().filter(|backend| !had.contains(&Arc::as_ptr(backend))) {
-                backend.begin_anew(Instant::now());
-                come_back.insert(Arc::as_ptr(&backend));
-            }
-            book.restore_backends(&come_back);
+            let before = plans.running();
+            // Asked first: an upstream that goes on has other members from here on, in the plan of before too.
+            let had: Vec<_> = before.backends().collect();
+            plans.settle(plan);
+            let has: Vec<_> = plan.backends().collect();
+            let come = without(&has, &had);
+            come.iter().for_each(|backend| backend.begin_anew(Instant::now()));
+            book.restore_backends(&come.into_iter().map(Arc::as_ptr).collect());
             book.restore_routes(&(&plan.route_names() - &before.route_names()));
-            self.shared.change_plan(Arc::clone(plan));
-            self.release(book, &before, plan);
+            plans.replace(plan);
+            self.release(book, &before, plan, &without(&had, &has));
             replaced = Ok(before);
         });
         replaced
     }
 
     /// Tells the sessions of routes and backends that are gone to leave.
-    fn release(&self, book: &mut Book, before: &Plan, after: &Plan) {
+    fn release(&self, book: &mut Book, before: &Plan, after: &Plan, gone: &[&Arc<Backend>]) {
         let closes = after.config.drain.closes_removed;
         let order = |sessions| closes.then(|| order(after, Cause::Removed, sessions));
         let (has, sessions) = (after.route_names(), self.shared.metrics.sessions_by_route());
-        let gone = before.config.routes.routes().filter(|route| !has.contains(&*route.name));
+        let left = before.config.routes.routes().filter(|route| !has.contains(&*route.name));
         let routes: Vec<_> =
-            gone.map(|route| (&*route.name, order(sessions.get(&*route.name).copied().unwrap_or_default()))).collect();
+            left.map(|route| (&*route.name, order(sessions.get(&*route.name).copied().unwrap_or_default()))).collect();
         book.drain_routes(&routes, Cause::Removed);
-        let has: HashSet<_> = after.backends().map(|backend| Arc::as_ptr(&backend)).collect();
-        let gone: Vec<_> = before.backends().filter(|backend| !has.contains(&Arc::as_ptr(backend))).collect();
-        let backends: Vec<_> = gone.iter().map(|backend| (backend, order(backend.sessions()))).collect();
+        let backends: Vec<_> = gone.iter().map(|backend| (*backend, order(backend.sessions()))).collect();
         book.drain_backends(&backends, Cause::Removed);
     }
 
@@ -203,6 +202,12 @@ impl Told {
 fn order(plan: &Plan, cause: Cause, sessions: usize) -> Order {
     let drain = &plan.config.drain;
     Order { began: Instant::now(), spread: spread(drain.spread, sessions), cause, code: drain.close_code }
+}
+
+/// The backends that are not among the others.
+fn without<'b>(backends: &'b [Arc<Backend>], others: &[Arc<Backend>]) -> Vec<&'b Arc<Backend>> {
+    let others: HashSet<_> = others.iter().map(Arc::as_ptr).collect();
+    backends.iter().filter(|backend| !others.contains(&Arc::as_ptr(backend))).collect()
 }
 
 /// Whether the sessions of a backend are told to leave when its checks find it down.

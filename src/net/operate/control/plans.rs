@@ -12,7 +12,7 @@ use crate::{
     },
 };
 
-/// Makes the plans of the process. [`super::dispatch::Dispatch::replace_plan`] lets one of them run.
+/// Makes the plans of the process, and has the one that runs. [`super::dispatch::Dispatch::replace_plan`] replaces that one.
 #[derive(Debug)]
 pub(super) struct Plans {
     planner: Planner,
@@ -32,9 +32,19 @@ impl Plans {
         self.shared.plan()
     }
 
-    /// Makes a plan that does not run yet. Its backends are those of the plan that runs, by upstream and address.
+    /// Makes a plan that does not run yet. What it has in common with the plan that runs, the two share.
     pub(super) fn make(&self, config: Config) -> Arc<Plan> {
-        Arc::new(self.planner.plan(config, Instant::now()))
+        Arc::new(self.planner.plan(config, Some(&self.running()), Instant::now()))
+    }
+
+    /// Gives the upstreams of a plan their members, just before it runs.
+    pub(super) fn settle(&self, plan: &Plan) {
+        self.planner.settle(plan, Instant::now());
+    }
+
+    /// Puts a plan in the place of the one that runs.
+    pub(super) fn replace(&self, plan: &Arc<Plan>) {
+        self.shared.change_plan(Arc::clone(plan));
     }
 
     /// What one plan has that another has not, apart from what only the listeners and the admin interface can tell.

@@ -126,7 +126,7 @@ impl Control {
         let access = self.next_access(&config)?;
         let after = self.plans.make(config);
         // The last step that can fail. Whoever closes the listeners has announced it before.
-        let before = self.orders.replace_plan(&after)?;
+        let before = self.orders.replace_plan(&self.plans, &after)?;
         self.checks.follow(&after.upstreams);
         self.orders.spare_unchecked(&after);
         let mut reloaded = self.plans.changes(&before, &after);
