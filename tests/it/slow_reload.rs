@@ -11,7 +11,7 @@ use std::{
 };
 
 use fs_err::os::unix::fs::OpenOptionsExt as _;
-use longwire::config::AdminBind;
+use longwire::{config::AdminBind, net::operate::control::ReloadError};
 use tokio::task::yield_now;
 
 use crate::harness::{Backend, Proxy, Setup, Wire, within};
@@ -52,6 +52,13 @@ impl SlowFile {
 
     fn feed(&self, mut reader: File) {
         reader.write_all(self.text.as_bytes()).unwrap();
+    }
+
+    /// Nobody waits any more, but for those who read already.
+    fn heal(&self) {
+        let whole = self.path.with_extension("whole");
+        fs_err::write(&whole, &self.text).unwrap();
+        fs_err::rename(&whole, &self.path).unwrap();
     }
 }
 
@@ -128,5 +135,31 @@ async fn a_reload_that_comes_while_another_one_reads_runs_the_newer_file() {
     assert_eq!(tokio::join!(first, second), (200, 200));
     let idle = proxy.control().config().routes.routes().map(|route| route.timeouts.idle).collect::<Vec<_>>();
     assert_eq!(idle, [Some(Duration::from_secs(7 * 60))]);
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn a_reload_that_still_reads_when_the_process_is_told_to_end_changes_nothing() {
+    let (folder, backend) = (tempfile::tempdir().unwrap(), Backend::echo());
+    let file = folder.path().join("proxy.yaml");
+    let mut proxy = before(&backend, folder.path()).start_from(&file);
+    let slow = SlowFile::of(folder.path().join("one.crt"));
+    let (control, reloading) = (proxy.control_handle(), proxy.control_handle());
+    let reload = tokio::task::spawn_blocking(move || reloading.reload_from(&file));
+    // The first look is whether the file is right. The second one is for the listener.
+    for is_first in [true, false] {
+        let reader = within("the reload to read", slow.reader()).await;
+        if is_first {
+            slow.lay();
+        } else {
+            slow.heal();
+            proxy.drain().await;
+        }
+        slow.feed(reader);
+    }
+    let refusal = within("the reload to end", reload).await.unwrap().unwrap_err();
+    assert!(matches!(refusal, ReloadError::Leaving(_)), "{refusal}");
+    assert_eq!(control.addresses(), []);
+    drop(control);
     proxy.stop().await;
 }
