@@ -90,6 +90,7 @@ impl From<Kind> for Failure {
 /// Runs one check, within `timeout` in all.
 pub(super) async fn check(address: &str, settings: &HealthCheck, own: &Own) -> Result<(), Failure> {
     let deadline = Deadline::now() + settings.timeout;
+    // The turns among the addresses of a name are those of requests.
     let arrange = |addresses: &[SocketAddr]| alternate(addresses, |_| {});
     let mut stream = connect(Endpoint { address }, own, settings.timeout, arrange).await?.stream;
     match &settings.kind {
