@@ -363,8 +363,11 @@ async fn serve(config: Config, file: Option<&Path>, messages: &Lines) -> ExitCod
             () = control.failed() => break "failure",
             _ = rotated.recv() => rotate(&access_log),
             _ = hangup.recv() => match file {
-                // The outcome is in the log.
-                Some(file) => drop(control.spawn_reload(file.to_owned())),
+                // The log tells the outcome.
+                Some(file) => match control.ask_for_reload(file.to_owned()) {
+                    Some(_) => {}
+                    None => tracing::info!("SIGHUP: a reload waits already, which will read the newest files"),
+                },
                 None => tracing::warn!("SIGHUP: there is no file to read, the configuration came from flags"),
             },
         }

@@ -78,10 +78,12 @@ impl Upstream {
     }
 
     /// Forgets what checks said of the members that are not checked. To be called when the last check of them has spoken.
+    /// The handshakes in line look again at once.
     pub fn forget_needless_checks(&self) {
         for member in self.members().iter().filter(|member| !self.is_checked(member)) {
             member.backend.forget_checks();
         }
+        self.line.wake_all();
     }
 
     /// How its backends are checked; `None` = they are not checked.

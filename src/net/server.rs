@@ -143,7 +143,7 @@ impl Server {
         let (stop, stopped) = watch::channel(());
         let (alive, ended) = mpsc::channel(1);
         let crew = start_workers(&shared, workers, &stopped, &alive).map_err(StartError::Worker)?;
-        let background = start_background(Arc::clone(&shared), stopped, alive).map_err(StartError::Worker)?;
+        let background = start_background(Arc::clone(&shared), stopped, alive).map_err(StartError::Thread)?;
         let (desk, listener) = admin.map(desk::BoundAdmin::split).unzip();
         let control = Control::start(shared, crew, background.clone(), planner, tickets, bound, desk.zip(history))?;
         if let Some(listener) = listener {

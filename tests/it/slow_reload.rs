@@ -139,6 +139,43 @@ async fn a_reload_that_comes_while_another_one_reads_runs_the_newer_file() {
 }
 
 #[tokio::test]
+async fn one_reload_waits_for_another_and_a_third_one_is_told_so() {
+    let (folder, backend) = (tempfile::tempdir().unwrap(), Backend::echo());
+    let file = folder.path().join("proxy.yaml");
+    let proxy = before(&backend, folder.path()).start_from(&file);
+    let (admin, control) = (admin(&proxy), proxy.control_handle());
+    let slow = SlowFile::of(file.clone());
+    let first = control.ask_for_reload(file.clone()).expect("nothing goes on");
+    let reader = within("the reload to read", slow.reader()).await;
+    slow.heal();
+    let second = control.ask_for_reload(file.clone()).expect("nobody waits");
+    assert!(control.ask_for_reload(file).is_none());
+    assert_eq!(ask(admin, "POST", "/api/reload").await, 503);
+    slow.feed(reader);
+    for reload in [first, second] {
+        within("the reload to end", reload).await.unwrap().unwrap();
+    }
+    assert_eq!(ask(admin, "POST", "/api/reload").await, 200);
+    drop(control);
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn a_reload_whose_file_does_not_come_is_answered_and_goes_on() {
+    let (folder, backend) = (tempfile::tempdir().unwrap(), Backend::echo());
+    let file = folder.path().join("proxy.yaml");
+    let proxy = before(&backend, folder.path()).start_from(&file);
+    let admin = admin(&proxy);
+    let slow = SlowFile::of(file);
+    let (status, reader) = tokio::join!(ask(admin, "POST", "/api/reload"), slow.reader());
+    assert_eq!(status, 503);
+    slow.heal();
+    slow.feed(reader);
+    assert_eq!(ask(admin, "POST", "/api/reload").await, 200, "the reload before has ended");
+    proxy.stop().await;
+}
+
+#[tokio::test]
 async fn a_reload_that_still_reads_when_the_process_is_told_to_end_changes_nothing() {
     let (folder, backend) = (tempfile::tempdir().unwrap(), Backend::echo());
     let file = folder.path().join("proxy.yaml");

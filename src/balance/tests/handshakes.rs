@@ -113,7 +113,7 @@ fn whoever_gives_up_makes_way_for_the_next() {
 }
 
 #[test]
-fn those_who_wait_look_again_when_a_backend_is_back_on_duty_or_passes_its_checks() {
+fn those_who_wait_look_again_when_duty_or_checks_may_have_brought_a_backend_back() {
     let capped = capped(Policy::LeastConn, &["a", "b"], 1, 8);
     let upstream = new(UpstreamSettings { health_check: Some(every_second(1, 1)), ..capped });
     let now = Instant::now();
@@ -132,6 +132,8 @@ fn those_who_wait_look_again_when_a_backend_is_back_on_duty_or_passes_its_checks
     }
     upstream.checked(b, check(None));
     assert!(!waiting.was_called(), "nothing has changed");
+    upstream.forget_needless_checks();
+    assert!(waiting.was_called(), "a backend may be up that its checks had taken out");
 }
 
 #[test]

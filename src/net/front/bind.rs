@@ -24,6 +24,8 @@ pub enum StartError {
     Tls(TlsError),
     /// A worker's thread or runtime could not be made.
     Worker(io::Error),
+    /// A thread that is no worker's, or its runtime, could not be made.
+    Thread(io::Error),
     /// The admin interface cannot be opened.
     Admin(AdminBind, io::Error),
 }
@@ -35,6 +37,7 @@ impl fmt::Display for StartError {
             Self::Tls(error) => error.fmt(f),
             Self::Admin(address, error) => write!(f, "cannot open the admin interface on {address}: {error}"),
             Self::Worker(error) => write!(f, "cannot start a worker: {error}"),
+            Self::Thread(error) => write!(f, "cannot start a thread: {error}"),
         }
     }
 }
@@ -42,7 +45,7 @@ impl fmt::Display for StartError {
 impl std::error::Error for StartError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Bind(_, error) | Self::Admin(_, error) | Self::Worker(error) => Some(error),
+            Self::Bind(_, error) | Self::Admin(_, error) | Self::Worker(error) | Self::Thread(error) => Some(error),
             Self::Tls(error) => Some(error),
         }
     }

@@ -18,6 +18,7 @@ mod leaving;
 mod listeners;
 mod plans;
 mod reload;
+mod reloader;
 mod survey;
 mod tidy;
 
@@ -33,6 +34,7 @@ use self::{
     dispatch::Dispatch,
     listeners::{Listeners, ends_of_certificates},
     plans::Plans,
+    reloader::Reloader,
     survey::Survey,
 };
 use super::{desk::Desk, history::History};
@@ -59,20 +61,19 @@ use crate::{
     traces::Traces,
 };
 
-pub use self::{changes::Reloaded, dispatch::Told, reload::ReloadError};
+pub use self::{changes::Reloaded, dispatch::Told, reload::ReloadError, reloader::ReloadAnswer};
 pub use crate::net::{orders::book::Leaving, worker::plan::Unknown};
 
 /// A running proxy, for callers that change it. Keeping this does not keep the proxy running.
 #[derive(Debug)]
 pub struct Control {
     shared: Arc<Shared>,
-    /// The runtime of everything that is no worker's.
-    background: Handle,
     plans: Plans,
     listeners: Listeners,
     checks: Checkers,
     orders: Arc<Dispatch>,
     survey: Survey,
+    reloader: Reloader,
     /// The turn of a reload. Reloads come one after another.
     turn: Mutex<()>,
     /// `None` = there is no admin interface.
@@ -106,18 +107,19 @@ impl Control {
             }),
         });
         let survey = Survey::new(crew.sessions.clone());
+        let reloader = Reloader::start().map_err(StartError::Thread)?;
         let listeners = Listeners::start(crew, tickets, Arc::clone(&shared.own), bound)?;
         let plans = Plans::new(planner, Arc::clone(&shared));
         let (desk, history) = admin.unzip();
         let (turn, messages, scrape) = (Mutex::default(), OnceLock::new(), sync::Mutex::default());
         let control = Arc::new(Self {
             shared,
-            background,
             plans,
             listeners,
             checks,
             orders,
             survey,
+            reloader,
             turn,
             desk,
             history,
@@ -127,7 +129,7 @@ impl Control {
         let plan = control.plan();
         control.checks.follow(&plan.upstreams);
         control.metrics().set_certificates(ends_of_certificates(&plan.config));
-        control.background.spawn(tidy::tidy(Arc::downgrade(&control)));
+        background.spawn(tidy::tidy(Arc::downgrade(&control)));
         Ok(control)
     }
 

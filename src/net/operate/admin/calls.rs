@@ -2,7 +2,6 @@
 
 use std::{
     net::SocketAddr,
-    panic::resume_unwind,
     sync::{Arc, LazyLock},
     time::{Duration, Instant},
 };
@@ -39,6 +38,8 @@ use crate::{
 const BODY: usize = 16 * 1024;
 /// The most time from the head to the end of the body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(5);
+/// The longest wait for the outcome of a reload. `longwire reload` waits longer than this for the answer.
+const RELOAD_PATIENCE: Duration = Duration::from_secs(5);
 /// The bytes that a Close has for its reason (RFC 6455 §5.5).
 const LONGEST_REASON: usize = 123;
 /// The code of a Close if the operator gives none (RFC 6455 §7.4.1 on 1008).
@@ -401,8 +402,22 @@ async fn reload(control: &Arc<Control>, body: &[u8]) -> Result<AdminAnswer, Admi
         return Err(AdminRefusal::new(StatusCode::CONFLICT, "no_file", message));
     };
     let refuse = |code, message: String| AdminRefusal::new(StatusCode::UNPROCESSABLE_ENTITY, code, message);
-    // The thread can only fail by a panic, which then ends this connection too.
-    let reloaded = control.spawn_reload(file.clone()).await.unwrap_or_else(|error| resume_unwind(error.into_panic()));
+    let unavailable = |code, message| AdminRefusal::new(StatusCode::SERVICE_UNAVAILABLE, code, message);
+    let Some(answer) = control.ask_for_reload(file.clone()) else {
+        return Err(unavailable(
+            "reload_waits",
+            "another reload goes on, and one waits that will read the newest files",
+        ));
+    };
+    let Ok(answer) = timeout(RELOAD_PATIENCE, answer).await else {
+        return Err(unavailable(
+            "reload_goes_on",
+            "a file has not come yet: the reload goes on, and the log will tell its outcome",
+        ));
+    };
+    let Ok(reloaded) = answer else {
+        return Err(unavailable("reload_failed", "the reload panicked: this is a bug of longwire"));
+    };
     match reloaded {
         Ok(reloaded) => Ok(ok(&reloaded)),
         Err(ReloadError::Leaving(leaving)) => Err(leaving.into()),

@@ -6,10 +6,8 @@ use std::{
     sync::{Arc, MutexGuard, PoisonError},
 };
 
-use tokio::task::JoinHandle;
-
 use super::{
-    Control, Leaving, Reloaded,
+    Control, Leaving, ReloadAnswer, Reloaded,
     listeners::{Moved, ends_of_certificates},
 };
 use crate::{
@@ -54,11 +52,11 @@ impl From<Leaving> for ReloadError {
 }
 
 impl Control {
-    /// [`Self::reload_from`] on a thread for work that blocks. Neither the caller nor the checks and the admin interface
-    /// wait for a file. The reload happens even if nobody waits for its outcome.
-    pub fn spawn_reload(self: &Arc<Self>, file: PathBuf) -> JoinHandle<Result<Reloaded, ReloadError>> {
-        let control = Arc::clone(self);
-        self.background.spawn_blocking(move || control.reload_from(&file))
+    /// Has the thread of reloads do [`Self::reload_from`]. The reload happens even if nobody waits for its outcome.
+    ///
+    /// `None` = another reload goes on, and one waits already: that one will read the newest files.
+    pub fn ask_for_reload(self: &Arc<Self>, file: PathBuf) -> Option<ReloadAnswer> {
+        self.reloader.ask(Arc::clone(self), file)
     }
 
     /// Reads the file again and runs it. The log tells the outcome. Blocks while files are read, and while other reloads
@@ -121,9 +119,10 @@ impl Control {
         if self.is_leaving() {
             return Err(Leaving.into());
         }
-        let wanted = self.listeners.prepare(&config)?;
         let certificates = ends_of_certificates(&config);
         let access = self.next_access(&config)?;
+        // A client may connect to an address as soon as it is bound, so files that may come slowly are read before.
+        let wanted = self.listeners.prepare(&config)?;
         let after = self.plans.make(config);
         // The last step that can fail. Whoever closes the listeners has announced it before.
         let before = self.orders.replace_plan(&self.plans, &after)?;
