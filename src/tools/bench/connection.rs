@@ -79,7 +79,7 @@ enum ConnectionState {
 }
 
 impl BenchConnection {
-    /// Takes the next place at the workspace. `of_threads` holds the thread's number and the number of threads.
+    /// Takes the next place in the workspace. `of_threads` holds the thread's number and the number of threads.
     pub(super) fn new(
         opened: Opened,
         message: Option<Arc<Message>>,
