@@ -377,7 +377,7 @@ impl Record {
     }
 
     /// Notes that a backend's answer, which was no upgrade, was passed on whole.
-    pub const fn pass_on(&mut self) {
+    pub const fn set_answered(&mut self) {
         self.facts.cause = if self.is_handshake { Outcome::NotUpgraded } else { Outcome::Answered };
     }
 

@@ -28,7 +28,7 @@ pub use authentication::{asks_to_authenticate_connection, authenticates_connecti
 pub(crate) use framing::split_port;
 pub use framing::{BadFraming, BadRequest, check_answer_framing, check_framing, host, merge_lengths};
 pub use hops::{MAX_FORWARDS, Reach, VIA_1_1, add_via, reach, via};
-pub use onward::{Hop, Value, onward};
+pub use onward::{FieldValue, Hop, onward};
 pub use spelling::{capitalize, spell};
 pub use strangers::Strangers;
 

@@ -35,14 +35,14 @@ pub struct Hop<'a> {
 
 /// The value of a field toward a backend.
 #[derive(Debug, Clone, Copy)]
-pub enum Value<'a> {
+pub enum FieldValue<'a> {
     /// The value as it came.
     Passed(&'a HeaderValue),
     /// A value of this proxy.
     Ours(&'a [u8]),
 }
 
-impl Value<'_> {
+impl FieldValue<'_> {
     /// The value on the wire.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
@@ -85,7 +85,7 @@ enum FieldFate {
 /// - Names that a CGI-like backend cannot tell from these (`X_Forwarded_For`) are dropped for every sender. A trusted
 ///   proxy writes the proper names, but may have passed on a client's imitation.
 /// - `Expect` is dropped, because hyper itself answers `100-continue` when the body is read.
-pub fn onward(headers: &HeaderMap, hop: &Hop<'_>, mut tell: impl FnMut(&HeaderName, Value<'_>)) {
+pub fn onward(headers: &HeaderMap, hop: &Hop<'_>, mut tell: impl FnMut(&HeaderName, FieldValue<'_>)) {
     for (name, value) in end_to_end(headers) {
         let passes = match fate(name) {
             FieldFate::Passes => true,
@@ -94,14 +94,14 @@ pub fn onward(headers: &HeaderMap, hop: &Hop<'_>, mut tell: impl FnMut(&HeaderNa
             FieldFate::Ends => false,
         };
         if passes {
-            tell(name, Value::Passed(value));
+            tell(name, FieldValue::Passed(value));
         }
     }
     tell_of_hop(headers, hop, tell);
 }
 
 /// Calls `tell` with the proxy's own fields, except those that a trusted sender has set.
-fn tell_of_hop(headers: &HeaderMap, hop: &Hop<'_>, mut tell: impl FnMut(&HeaderName, Value<'_>)) {
+fn tell_of_hop(headers: &HeaderMap, hop: &Hop<'_>, mut tell: impl FnMut(&HeaderName, FieldValue<'_>)) {
     let mut text = Vec::with_capacity(64);
     if hop.trusted {
         for entry in tokens(headers, &X_FORWARDED_FOR) {
@@ -110,11 +110,11 @@ fn tell_of_hop(headers: &HeaderMap, hop: &Hop<'_>, mut tell: impl FnMut(&HeaderN
         }
     }
     hop.sender.client().write(&mut text);
-    tell(&X_FORWARDED_FOR, Value::Ours(&text));
+    tell(&X_FORWARDED_FOR, FieldValue::Ours(&text));
     let mut tell_unless_said = |name: HeaderName, value: &[u8]| {
         let is_said = hop.trusted && headers.contains_key(&name);
         if !value.is_empty() && !is_said {
-            tell(&name, Value::Ours(value));
+            tell(&name, FieldValue::Ours(value));
         }
     };
     tell_unless_said(X_FORWARDED_PROTO, if hop.tls { b"https" } else { b"http" });
@@ -125,7 +125,7 @@ fn tell_of_hop(headers: &HeaderMap, hop: &Hop<'_>, mut tell: impl FnMut(&HeaderN
     text.clear();
     hop.client.write(&mut text);
     tell_unless_said(X_REAL_IP, &text);
-    tell(&X_REQUEST_ID, Value::Ours(hop.request_id.as_bytes()));
+    tell(&X_REQUEST_ID, FieldValue::Ours(hop.request_id.as_bytes()));
 }
 
 fn fate(name: &HeaderName) -> FieldFate {

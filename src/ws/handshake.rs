@@ -24,7 +24,7 @@ use crate::headers::tokens;
 
 /// The kind of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Kind {
+pub enum RequestKind {
     /// Ordinary HTTP. A request with an `Upgrade` to another protocol than `websocket` is plain too; the `Upgrade` is
     /// removed.
     Plain,
@@ -123,16 +123,16 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 /// - A body is refused, because one reader would take the bytes behind the head for frames and another for a body.
 /// - `Content-Length: 0`, which many clients send, announces no body. The field is not forwarded.
 #[must_use]
-pub fn classify(method: &Method, version: Version, headers: &HeaderMap) -> Kind {
+pub fn classify(method: &Method, version: Version, headers: &HeaderMap) -> RequestKind {
     if !has_token(headers, &UPGRADE, "websocket") {
         return match headers.contains_key(SEC_WEBSOCKET_KEY) {
-            true => Kind::Bad(BadHandshake::UpgradeMissing),
-            false => Kind::Plain,
+            true => RequestKind::Bad(BadHandshake::UpgradeMissing),
+            false => RequestKind::Plain,
         };
     }
     match upgrade(method, version, headers) {
-        Ok(upgrade) => Kind::WebSocket(upgrade),
-        Err(bad) => Kind::Bad(bad),
+        Ok(upgrade) => RequestKind::WebSocket(upgrade),
+        Err(bad) => RequestKind::Bad(bad),
     }
 }
 
@@ -322,18 +322,18 @@ mod tests {
             ("sec-websocket-version", "13"),
             ("sec-websocket-key", KEY),
         ];
-        assert!(matches!(get(&fields), Kind::WebSocket(_)));
+        assert!(matches!(get(&fields), RequestKind::WebSocket(_)));
     }
 
     #[test]
     fn request_without_any_sign_of_a_handshake_is_plain() {
-        assert_eq!(get(&[]), Kind::Plain);
-        assert_eq!(get(&[("connection", "keep-alive")]), Kind::Plain);
-        assert_eq!(get(&[("connection", "upgrade")]), Kind::Plain);
+        assert_eq!(get(&[]), RequestKind::Plain);
+        assert_eq!(get(&[("connection", "keep-alive")]), RequestKind::Plain);
+        assert_eq!(get(&[("connection", "upgrade")]), RequestKind::Plain);
         let h2c = [("upgrade", "h2c"), ("connection", "upgrade, http2-settings")];
-        assert_eq!(get(&h2c), Kind::Plain);
+        assert_eq!(get(&h2c), RequestKind::Plain);
         let versioned = [("upgrade", "websocket/13"), ("connection", "upgrade")];
-        assert_eq!(get(&versioned), Kind::Plain);
+        assert_eq!(get(&versioned), RequestKind::Plain);
     }
 
     #[test]
@@ -348,7 +348,7 @@ mod tests {
             ("sec-websocket-version", BadHandshake::VersionMissing),
             ("sec-websocket-key", BadHandshake::KeyMissing),
         ] {
-            assert_eq!(without(name), Kind::Bad(bad));
+            assert_eq!(without(name), RequestKind::Bad(bad));
             assert_eq!(bad.status(), StatusCode::BAD_REQUEST);
         }
         assert!(BadHandshake::UpgradeMissing.to_string().contains("Upgrade header is missing"));
@@ -357,14 +357,14 @@ mod tests {
     #[test]
     fn key_beside_another_upgrade_is_refused() {
         let fields = [("upgrade", "h2c"), ("sec-websocket-key", KEY)];
-        assert_eq!(get(&fields), Kind::Bad(BadHandshake::UpgradeMissing));
+        assert_eq!(get(&fields), RequestKind::Bad(BadHandshake::UpgradeMissing));
     }
 
     #[test]
     fn another_method_or_http_version_is_refused() {
         let headers = map(&HANDSHAKE);
-        assert_eq!(classify(&Method::POST, Version::HTTP_11, &headers), Kind::Bad(BadHandshake::Method));
-        assert_eq!(classify(&Method::GET, Version::HTTP_10, &headers), Kind::Bad(BadHandshake::HttpVersion));
+        assert_eq!(classify(&Method::POST, Version::HTTP_11, &headers), RequestKind::Bad(BadHandshake::Method));
+        assert_eq!(classify(&Method::GET, Version::HTTP_10, &headers), RequestKind::Bad(BadHandshake::HttpVersion));
     }
 
     #[test]
@@ -379,9 +379,9 @@ mod tests {
             &[("transfer-encoding", "chunked")],
             &[("transfer-encoding", "identity")],
         ] {
-            assert_eq!(get(&with(&HANDSHAKE, fields)), Kind::Bad(BadHandshake::Body), "{fields:?}");
+            assert_eq!(get(&with(&HANDSHAKE, fields)), RequestKind::Bad(BadHandshake::Body), "{fields:?}");
         }
-        assert!(matches!(get(&with(&HANDSHAKE, &[("content-length", "0")])), Kind::WebSocket(_)));
+        assert!(matches!(get(&with(&HANDSHAKE, &[("content-length", "0")])), RequestKind::WebSocket(_)));
     }
 
     #[test]
@@ -389,11 +389,11 @@ mod tests {
         for version in ["8", "13, 8", "013", ""] {
             let fields = replaced("sec-websocket-version", version);
             let bad = BadHandshake::VersionUnsupported;
-            assert_eq!(get(&fields), Kind::Bad(bad));
+            assert_eq!(get(&fields), RequestKind::Bad(bad));
             assert_eq!(bad.status(), StatusCode::UPGRADE_REQUIRED);
         }
         let twice = with(&HANDSHAKE, &[("sec-websocket-version", "8")]);
-        assert_eq!(get(&twice), Kind::Bad(BadHandshake::VersionUnsupported));
+        assert_eq!(get(&twice), RequestKind::Bad(BadHandshake::VersionUnsupported));
     }
 
     #[test]
@@ -408,12 +408,12 @@ mod tests {
             "dGhlIHNhbXBsZSBub25j!Q==",
         ] {
             let fields = replaced("sec-websocket-key", key);
-            assert_eq!(get(&fields), Kind::Bad(BadHandshake::KeyInvalid), "{key}");
+            assert_eq!(get(&fields), RequestKind::Bad(BadHandshake::KeyInvalid), "{key}");
         }
         let twice = with(&HANDSHAKE, &[("sec-websocket-key", KEY)]);
-        assert_eq!(get(&twice), Kind::Bad(BadHandshake::KeyRepeated));
+        assert_eq!(get(&twice), RequestKind::Bad(BadHandshake::KeyRepeated));
         let drawn_by_characters = replaced("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZR==");
-        assert!(matches!(get(&drawn_by_characters), Kind::WebSocket(_)));
+        assert!(matches!(get(&drawn_by_characters), RequestKind::WebSocket(_)));
     }
 
     #[test]
@@ -525,13 +525,13 @@ mod tests {
     const ANSWER: [(&str, &str); 3] =
         [("upgrade", "WebSocket"), ("connection", "keep-alive, Upgrade"), ("sec-websocket-accept", ACCEPT)];
 
-    fn get(fields: &[(&str, &str)]) -> Kind {
+    fn get(fields: &[(&str, &str)]) -> RequestKind {
         classify(&Method::GET, Version::HTTP_11, &map(fields))
     }
 
     fn offered(more: &[(&str, &str)]) -> Upgrade {
         match get(&with(&HANDSHAKE, more)) {
-            Kind::WebSocket(upgrade) => upgrade,
+            RequestKind::WebSocket(upgrade) => upgrade,
             other => panic!("not a handshake: {other:?}"),
         }
     }

@@ -121,7 +121,7 @@ async fn check_again_and_again(backend: Arc<Backend>, settings: HealthCheck, hea
                 Err(Failure::Exchange(error)) if error.kind() == Kind::Exhausted => return,
                 Err(failure) => Some(failure.to_string()),
             };
-            hearer.hear(|upstream| tell(upstream, &backend, failure, &*tools.on_transition));
+            hearer.hear(|upstream| report_outcome(upstream, &backend, failure, &*tools.on_transition));
         });
         if let Some(Err(error)) = task.join_next().await {
             tracing::error!(%error, "a check of a backend panicked");
@@ -130,7 +130,7 @@ async fn check_again_and_again(backend: Arc<Backend>, settings: HealthCheck, hea
 }
 
 /// Tells the outcome of a check to the upstream, and a transition to `on_transition`.
-fn tell(upstream: &Upstream, backend: &Arc<Backend>, failure: Option<String>, on_transition: &OnTransition) {
+fn report_outcome(upstream: &Upstream, backend: &Arc<Backend>, failure: Option<String>, on_transition: &OnTransition) {
     let check = CheckResult { at: Instant::now(), failure: failure.clone() };
     let Some(transition) = upstream.checked(backend, check) else { return };
     let (name, address) = (upstream.name(), backend.address());

@@ -16,11 +16,11 @@ use tokio::time::{Instant as Deadline, timeout, timeout_at};
 
 use super::{
     connect::{Connected, Endpoint, connect},
-    exchange::{self, Bare, exchange},
-    handshake::{self, Reply},
+    exchange::{Bare, ExchangeReply, exchange},
+    handshake::{self, HandshakeReply},
     own::Own,
     pool::{Link, Pool, Waiting},
-    request_body::{BodyError, Progress, RequestBody},
+    request_body::{BodyError, BytesSent, RequestBody},
     request_head::{self, Head},
     source::Source,
 };
@@ -118,17 +118,20 @@ impl Dialer {
         let (mut stream, peer) = self.connect(destination, patience).await?;
         let connect = started.elapsed();
         let wait = timeouts.upgrade;
-        match timeout(wait, handshake::exchange(&mut stream, &request.write(address), limits.answer_headers)).await {
+        match timeout(wait, handshake::send_and_read_head(&mut stream, &request.write(address), limits.answer_headers))
+            .await
+        {
             Err(_) => Err(Kind::ResponseTimeout.into()),
             Ok(Err(error)) => Err(error),
-            Ok(Ok(Reply::Switched { reason, headers, early })) => {
+            Ok(Ok(HandshakeReply::Switched { reason, headers, early })) => {
                 Ok(Greeting::Switched(Switched { reason, headers, stream, early, connect: Some(connect) }))
             }
-            Ok(Ok(Reply::Other { read, .. })) => {
+            Ok(Ok(HandshakeReply::Other { read, .. })) => {
                 let io = BackendIo::replaying(stream, read);
                 let link = (io, peer);
-                let answered = ask(link, Some(connect), request.head(address), None, (Some(wait), limits)).await?;
-                check(&answered.response)?;
+                let answered =
+                    send_by_hyper(link, Some(connect), request.head(address), None, (Some(wait), limits)).await?;
+                check_answer(&answered.response)?;
                 Ok(Greeting::Answered(answered))
             }
         }
@@ -184,7 +187,7 @@ impl Dialer {
         if answered.response.status() == StatusCode::SWITCHING_PROTOCOLS {
             return Err(Error::from_source(Kind::MalformedAnswer, "a 101 that nobody asked for"));
         }
-        check(&answered.response)?;
+        check_answer(&answered.response)?;
         Ok(answered)
     }
 
@@ -209,7 +212,7 @@ impl Dialer {
             return converse(Bare { stream, peer }, connect, address, request, terms).await;
         }
         let link = (BackendIo::new(stream), peer);
-        ask(link, connect, request.head(address), body, (timeouts.response, limits)).await
+        send_by_hyper(link, connect, request.head(address), body, (timeouts.response, limits)).await
     }
 
     async fn connect(&self, destination: Destination<'_>, patience: Duration) -> Result<(Stream, SocketAddr), Error> {
@@ -246,19 +249,19 @@ async fn converse(
             None => reply.await,
         };
         match reply? {
-            exchange::Reply::Known(response) => return Ok(Answered { response: response.map(Source::Ours), connect }),
-            exchange::Reply::Other(Bare { stream, peer }, read) => (BackendIo::replaying(stream, read), peer),
+            ExchangeReply::Known(response) => return Ok(Answered { response: response.map(Source::Ours), connect }),
+            ExchangeReply::Other(Bare { stream, peer }, read) => (BackendIo::replaying(stream, read), peer),
         }
     };
     let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-    ask((io, peer), connect, request.head(address), None, (left, limits)).await
+    send_by_hyper((io, peer), connect, request.head(address), None, (left, limits)).await
 }
 
 /// Sends a handshake on a connection that hyper has.
 async fn greet(link: Link, request: Request<RequestBody>, wait: Duration) -> Result<Greeting, Error> {
     let Answered { mut response, connect } = send(link, request, Some(wait)).await?;
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-        check(&response)?;
+        check_answer(&response)?;
         return Ok(Greeting::Answered(Answered { response, connect }));
     }
     let (headers, reason) = (response.headers().clone(), response.extensions().get::<ReasonPhrase>());
@@ -272,7 +275,7 @@ async fn greet(link: Link, request: Request<RequestBody>, wait: Duration) -> Res
 }
 
 /// Gives a connection to hyper, and sends the first request over it.
-async fn ask(
+async fn send_by_hyper(
     (io, peer): (BackendIo, SocketAddr),
     connect: Option<Duration>,
     head: Head,
@@ -307,7 +310,7 @@ async fn send(mut link: Link, request: Request<RequestBody>, wait: Option<Durati
 
 async fn patiently<T>(
     answer: impl Future<Output = T>,
-    progress: &Progress,
+    progress: &BytesSent,
     wait: Option<Duration>,
 ) -> Result<T, Error> {
     let Some(wait) = wait else { return Ok(answer.await) };
@@ -351,7 +354,7 @@ fn is_malformed(error: &hyper::Error) -> bool {
     source.is_some_and(|error| matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData))
 }
 
-fn check(response: &Response<Source>) -> Result<(), Error> {
+fn check_answer(response: &Response<Source>) -> Result<(), Error> {
     // An answer that we have read ourselves is checked already.
     if matches!(response.body(), Source::Ours(_)) {
         return Ok(());

@@ -51,7 +51,7 @@ pub(in crate::net) struct Bare {
 
 /// What comes back for a request.
 #[derive(Debug)]
-pub(in crate::net) enum Reply {
+pub(in crate::net) enum ExchangeReply {
     /// An answer that is understood. Its body is still to come.
     Known(Response<Rest>),
     /// An answer for hyper to read, from these bytes on.
@@ -95,7 +95,7 @@ pub(in crate::net) async fn exchange(
     request: &Request<'_>,
     address: &str,
     most: usize,
-) -> Result<Reply, Error> {
+) -> Result<ExchangeReply, Error> {
     after_others().await;
     // A failed write is no reason to give up: a backend that refuses may answer before it has read everything.
     let written = bare.stream.write_all(&request.write(address)).await;
@@ -109,7 +109,7 @@ pub(in crate::net) async fn exchange(
         return Err(Kind::SpeaksTls.into());
     }
     let Some(Understood { response, length, body, is_persistent }) = understand(&read, request.method, most) else {
-        return Ok(Reply::Other(bare, read));
+        return Ok(ExchangeReply::Other(bare, read));
     };
     let mut read = read.slice(length..);
     let so_far = read.len() as u64;
@@ -117,7 +117,7 @@ pub(in crate::net) async fn exchange(
     // The body may be shorter than what was read behind the head.
     read.truncate(usize::try_from(body).unwrap_or(usize::MAX));
     let rest = Rest { read, left: body.saturating_sub(so_far), bare: Some(bare), is_reusable, cut: None, spell: 0 };
-    Ok(Reply::Known(response.map(|()| rest)))
+    Ok(ExchangeReply::Known(response.map(|()| rest)))
 }
 
 /// Lets the tasks go first that were woken together with this one. What has come together then goes out together, and
@@ -179,7 +179,7 @@ impl Rest {
     }
 
     /// Takes out the connection, if the answer has been read to its end and another request may go over the connection.
-    pub(in crate::net) fn leave(&mut self) -> Option<Bare> {
+    pub(in crate::net) fn take_connection(&mut self) -> Option<Bare> {
         let is_over = self.is_reusable && self.left == 0;
         self.bare.take().filter(|bare| is_over && !bare.stream.has_news())
     }

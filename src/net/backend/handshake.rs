@@ -32,7 +32,7 @@ pub(super) const MOST_FIELDS: usize = 1000;
 
 /// A backend's answer to a handshake.
 #[derive(Debug)]
-pub(in crate::net) enum Reply {
+pub(in crate::net) enum HandshakeReply {
     /// A 101 that is not verified yet: its reason phrase, its headers, and the bytes that were read behind it.
     Switched { reason: Bytes, headers: HeaderMap, early: Bytes },
     /// Any other answer: its status, and every byte that was read of it.
@@ -43,11 +43,11 @@ pub(in crate::net) enum Reply {
 ///
 /// # Errors
 /// [`Kind::ClosedEarly`], [`Kind::MalformedAnswer`], [`Kind::SpeaksTls`].
-pub(in crate::net) async fn exchange(
+pub(in crate::net) async fn send_and_read_head(
     socket: &mut (impl AsyncRead + AsyncWrite + Unpin),
     request: &[u8],
     most: usize,
-) -> Result<Reply, Error> {
+) -> Result<HandshakeReply, Error> {
     // A failed write is no reason to give up: a backend that refuses may answer before it has read everything.
     let written = socket.write_all(request).await;
     let mut read = BytesMut::with_capacity(HEAD);
@@ -66,15 +66,15 @@ pub(in crate::net) async fn exchange(
         if *read == TLS_ALERT[..1] {
             continue;
         }
-        while let Some(Answer { status, length, switched }) = answer(&read[interim..], most)? {
+        while let Some(AnswerHead { status, length, switched }) = read_head(&read[interim..], most)? {
             if let Some((reason, headers)) = switched {
                 let end = interim + length;
                 // Mostly nothing follows the 101. The buffer then need not be shared.
                 let early = if read.len() == end { Bytes::new() } else { read.split_off(end).freeze() };
-                return Ok(Reply::Switched { reason, headers, early });
+                return Ok(HandshakeReply::Switched { reason, headers, early });
             }
             if !status.is_informational() {
-                return Ok(Reply::Other { status, read: read.freeze() });
+                return Ok(HandshakeReply::Other { status, read: read.freeze() });
             }
             interim += length;
         }
@@ -101,7 +101,7 @@ pub(in crate::net) fn switching<'a>(
 }
 
 /// The complete head of an answer.
-struct Answer {
+struct AnswerHead {
     status: StatusCode,
     length: usize,
     /// The reason phrase and the headers, if the answer is a 101.
@@ -109,7 +109,7 @@ struct Answer {
 }
 
 /// Reads a head that may have `most` fields. `None` if the head is not complete.
-fn answer(bytes: &[u8], most: usize) -> Result<Option<Answer>, Error> {
+fn read_head(bytes: &[u8], most: usize) -> Result<Option<AnswerHead>, Error> {
     let parser = ParserConfig::default();
     let mut few = [const { MaybeUninit::uninit() }; FEW];
     let mut many;
@@ -130,7 +130,7 @@ fn answer(bytes: &[u8], most: usize) -> Result<Option<Answer>, Error> {
     let status = StatusCode::from_u16(answer.code.unwrap_or_default()).map_err(malformed)?;
     let is_switched = status == StatusCode::SWITCHING_PROTOCOLS;
     let switched = is_switched.then(|| switched(&bytes[..length], &answer)).transpose()?;
-    Ok(Some(Answer { status, length, switched }))
+    Ok(Some(AnswerHead { status, length, switched }))
 }
 
 /// The reason phrase and the headers of a head. Both share one copy of the head.
@@ -172,7 +172,7 @@ mod tests {
             let _ = writes.write_all(&[0x15, 0x03, 0x01, 0, 2, 2, 10]).await;
             taken.await.unwrap().unwrap();
         });
-        let error = exchange(&mut ours, b"GET / HTTP/1.1\r\n\r\n", MOST_FIELDS).await.unwrap_err();
+        let error = send_and_read_head(&mut ours, b"GET / HTTP/1.1\r\n\r\n", MOST_FIELDS).await.unwrap_err();
         assert_eq!(error.kind(), Kind::SpeaksTls, "{error}");
         drop(ours);
         backend.await.unwrap();

@@ -16,7 +16,7 @@ use tokio::{
 
 use super::{
     connect::{Endpoint, connect},
-    handshake::{MOST_FIELDS, Reply, exchange},
+    handshake::{HandshakeReply, MOST_FIELDS, send_and_read_head},
     own::Own,
     request_head::{self, Head},
 };
@@ -96,40 +96,40 @@ pub(super) async fn check(address: &str, settings: &HealthCheck, own: &Own) -> R
     match &settings.kind {
         CheckKind::Tcp => Ok(()),
         CheckKind::Http { path, statuses } => {
-            let mut head = head(path, settings.host.as_deref());
+            let mut head = get_request(path, settings.host.as_deref());
             head.headers.insert(CONNECTION, HeaderValue::from_static("close"));
             let status = match ask(&mut stream, &head, address, deadline).await? {
-                Reply::Switched { .. } => StatusCode::SWITCHING_PROTOCOLS,
-                Reply::Other { status, .. } => status,
+                HandshakeReply::Switched { .. } => StatusCode::SWITCHING_PROTOCOLS,
+                HandshakeReply::Other { status, .. } => status,
             };
             let passes = statuses.iter().any(|range| range.contains(&status.as_u16()));
             passes.then_some(()).ok_or(Failure::Status(status))
         }
         CheckKind::WebSocket { path } => {
-            let (head, asked_for) = upgrade(head(path, settings.host.as_deref()))?;
+            let (head, asked_for) = into_handshake(get_request(path, settings.host.as_deref()))?;
             match ask(&mut stream, &head, address, deadline).await? {
-                Reply::Switched { headers, early, .. } => {
+                HandshakeReply::Switched { headers, early, .. } => {
                     handshake::verify(&asked_for, &headers).map_err(Failure::FalseUpgrade)?;
-                    let mut session = Session { stream, read: early.into(), total: 0 };
+                    let mut session = CheckSession { stream, read: early.into(), total: 0 };
                     timeout_at(deadline, session.ping()).await.unwrap_or(Err(Failure::NoPong))?;
                     // The backend has answered. How well it closes does not matter.
                     let _ = timeout_at(deadline, session.close()).await;
                     Ok(())
                 }
-                Reply::Other { status, .. } => Err(Failure::NotUpgraded(status)),
+                HandshakeReply::Other { status, .. } => Err(Failure::NotUpgraded(status)),
             }
         }
     }
 }
 
-async fn ask(stream: &mut Stream, head: &Head, address: &str, deadline: Deadline) -> Result<Reply, Error> {
-    timeout_at(deadline, exchange(stream, &request_head::write(head, address), MOST_FIELDS))
+async fn ask(stream: &mut Stream, head: &Head, address: &str, deadline: Deadline) -> Result<HandshakeReply, Error> {
+    timeout_at(deadline, send_and_read_head(stream, &request_head::write(head, address), MOST_FIELDS))
         .await
         .map_err(|_| Kind::ResponseTimeout)?
 }
 
 /// A GET of this path. Path and host were checked with the file. A value that cannot be written is left out.
-fn head(path: &str, host: Option<&str>) -> Head {
+fn get_request(path: &str, host: Option<&str>) -> Head {
     let path = path.parse().unwrap_or_else(|_| PathAndQuery::from_static("/"));
     let mut headers = HeaderMap::new();
     if let Some(host) = host.and_then(|host| HeaderValue::from_str(host).ok()) {
@@ -140,7 +140,7 @@ fn head(path: &str, host: Option<&str>) -> Head {
 }
 
 /// Makes the request a WebSocket handshake, which the rules for clients then read.
-fn upgrade(mut head: Head) -> Result<(Head, Upgrade), Error> {
+fn into_handshake(mut head: Head) -> Result<(Head, Upgrade), Error> {
     let mut key = [0; 16];
     getrandom::fill(&mut key).map_err(|error| Error::from_source(Kind::Exhausted, error))?;
     let key =
@@ -154,20 +154,20 @@ fn upgrade(mut head: Head) -> Result<(Head, Upgrade), Error> {
         head.headers.insert(name, value);
     }
     match handshake::classify(&head.method, Version::HTTP_11, &head.headers) {
-        handshake::Kind::WebSocket(asked_for) => Ok((head, asked_for)),
-        handshake::Kind::Plain | handshake::Kind::Bad(_) => Err(Kind::BadHandshake.into()),
+        handshake::RequestKind::WebSocket(asked_for) => Ok((head, asked_for)),
+        handshake::RequestKind::Plain | handshake::RequestKind::Bad(_) => Err(Kind::BadHandshake.into()),
     }
 }
 
 /// A session of our own with a backend. Of what it reads, it keeps no more than one control frame and one read.
-struct Session {
+struct CheckSession {
     stream: Stream,
     read: BytesMut,
     /// Bytes read so far.
     total: usize,
 }
 
-impl Session {
+impl CheckSession {
     /// Sends a Ping and waits for its Pong (RFC 6455 §5.5.2). Everything else that comes is dropped.
     async fn ping(&mut self) -> Result<(), Failure> {
         let payload = random().to_be_bytes();

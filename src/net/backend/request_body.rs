@@ -89,9 +89,9 @@ where
 
 /// How many bytes of a request's body have gone. Whoever waits for the answer looks at it.
 #[derive(Debug, Clone, Default)]
-pub(in crate::net) struct Progress(Arc<AtomicU64>);
+pub(in crate::net) struct BytesSent(Arc<AtomicU64>);
 
-impl Progress {
+impl BytesSent {
     /// The number of bytes so far.
     pub(in crate::net) fn bytes(&self) -> u64 {
         self.0.load(Relaxed)
@@ -104,7 +104,7 @@ pub(in crate::net) struct RequestBody {
     /// `None` = the request has no body.
     body: Option<Timed<Incoming>>,
     limit: u64,
-    progress: Progress,
+    progress: BytesSent,
 }
 
 impl RequestBody {
@@ -118,19 +118,19 @@ impl RequestBody {
             return Err(Error::from_source(Kind::BodyTooLarge, BodyError::TooLarge));
         }
         let body = (!body.is_end_stream()).then(|| Timed::new(body, Some(patience)));
-        Ok(Self { body, limit, progress: Progress::default() })
+        Ok(Self { body, limit, progress: BytesSent::default() })
     }
 
     /// No body.
     pub(in crate::net) fn empty() -> Self {
-        Self { body: None, limit: 0, progress: Progress::default() }
+        Self { body: None, limit: 0, progress: BytesSent::default() }
     }
 
     pub(in crate::net) const fn is_empty(&self) -> bool {
         self.body.is_none()
     }
 
-    pub(in crate::net) fn progress(&self) -> Progress {
+    pub(in crate::net) fn progress(&self) -> BytesSent {
         self.progress.clone()
     }
 }

@@ -8,7 +8,7 @@ use hyper::{
 };
 
 use super::request_body::RequestBody;
-use crate::headers::{Hop, MAX_FORWARDS, Value, capitalize, onward, spell};
+use crate::headers::{FieldValue, Hop, MAX_FORWARDS, capitalize, onward, spell};
 
 /// The room for a head, in bytes. Few heads are longer, and the allocator is slower for larger sizes.
 pub(super) const HEAD: usize = 1024;
@@ -64,7 +64,7 @@ impl Head {
 impl Request<'_> {
     /// The request on the wire, to the backend at this address.
     pub(in crate::net) fn write(&self, address: &str) -> Vec<u8> {
-        let mut bytes = start(self.method.as_str(), self.uri);
+        let mut bytes = request_line(self.method.as_str(), self.uri);
         self.fields(address, |name, value| {
             match self.purpose {
                 // hyper writes the other requests for an answer with these capitals.
@@ -88,7 +88,7 @@ impl Request<'_> {
         Head { method: self.method.clone(), uri: origin_form(self.uri), headers }
     }
 
-    fn fields(&self, address: &str, mut tell: impl FnMut(&HeaderName, Value<'_>)) {
+    fn fields(&self, address: &str, mut tell: impl FnMut(&HeaderName, FieldValue<'_>)) {
         let mut names_host = false;
         onward(self.headers, &self.hop, |name, value| {
             names_host |= *name == HOST;
@@ -100,24 +100,24 @@ impl Request<'_> {
             // HTTP/1.0 may name the host only in its target, which is forwarded as a path (RFC 9112 §3.2.2), or not at
             // all. HTTP/1.1 needs a `Host` (nginx: `$proxy_host`).
             let host = if self.hop.host.is_empty() { address } else { self.hop.host };
-            tell(&HOST, Value::Ours(host.as_bytes()));
+            tell(&HOST, FieldValue::Ours(host.as_bytes()));
         }
         if let Some(via) = self.via {
-            tell(&VIA, Value::Ours(via.as_bytes()));
+            tell(&VIA, FieldValue::Ours(via.as_bytes()));
         }
         match &self.purpose {
             Purpose::Answer { max_forwards: None } => {}
             Purpose::Answer { max_forwards: Some(left) } => {
-                tell(&MAX_FORWARDS, Value::Ours(left.to_string().as_bytes()))
+                tell(&MAX_FORWARDS, FieldValue::Ours(left.to_string().as_bytes()))
             }
             Purpose::Session { traced } => {
                 for (name, value) in traced {
                     if let Some(value) = value {
-                        tell(name, Value::Passed(value));
+                        tell(name, FieldValue::Passed(value));
                     }
                 }
-                tell(&CONNECTION, Value::Ours(b"Upgrade"));
-                tell(&UPGRADE, Value::Ours(b"websocket"));
+                tell(&CONNECTION, FieldValue::Ours(b"Upgrade"));
+                tell(&UPGRADE, FieldValue::Ours(b"websocket"));
             }
         }
     }
@@ -136,7 +136,7 @@ impl Purpose {
 
 /// A request of our own, on the wire.
 pub(in crate::net) fn write(head: &Head, address: &str) -> Vec<u8> {
-    let mut bytes = start(head.method.as_str(), &head.uri);
+    let mut bytes = request_line(head.method.as_str(), &head.uri);
     if !head.headers.contains_key(HOST) {
         field(&mut bytes, &HOST, address.as_bytes());
     }
@@ -159,7 +159,7 @@ fn origin_form(uri: &Uri) -> Uri {
 }
 
 /// The first line of a request, in a buffer with room for the fields.
-fn start(method: &str, uri: &Uri) -> Vec<u8> {
+fn request_line(method: &str, uri: &Uri) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(HEAD);
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
     // A whole URL may have a query and no path (RFC 9112 §3.2.1).

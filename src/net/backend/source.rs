@@ -30,10 +30,10 @@ impl Source {
     }
 
     /// Takes the connection, if another request may go over it. To be called when the body has ended.
-    pub(in crate::net) fn leave(&mut self) -> Option<Waiting> {
+    pub(in crate::net) fn take_connection(&mut self) -> Option<Waiting> {
         match self {
             Self::Hyper(_, link) => link.take().map(Waiting::Link),
-            Self::Ours(rest) => rest.leave().map(Waiting::Bare),
+            Self::Ours(rest) => rest.take_connection().map(Waiting::Bare),
         }
     }
 }

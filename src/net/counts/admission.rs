@@ -144,7 +144,7 @@ impl Admission {
     }
 
     /// A permit for a refusal by a Close. `None`: too many are under way.
-    pub(in crate::net) fn farewell(&self) -> Option<OwnedSemaphorePermit> {
+    pub(in crate::net) fn farewell_permit(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.farewells).try_acquire_owned().ok()
     }
 

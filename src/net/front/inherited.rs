@@ -14,7 +14,7 @@ use listenfd::ListenFd;
 use super::{
     listener::Origin,
     parcel::{self, Sockets},
-    socket_file::{self, Answer, FileId},
+    socket_file::{self, CallOutcome, FileId},
     tickets::Tickets,
 };
 
@@ -61,9 +61,9 @@ impl Inherited {
     /// Takes the sockets of the predecessor that answers at `path`, if one does.
     fn ask(&mut self, path: &Path) -> io::Result<()> {
         let predecessor = match socket_file::call(path)? {
-            Answer::Connected(predecessor) => predecessor,
-            Answer::Nobody => return Ok(()),
-            Answer::Busy => return Err(io::ErrorKind::ResourceBusy.into()),
+            CallOutcome::Connected(predecessor) => predecessor,
+            CallOutcome::Nobody => return Ok(()),
+            CallOutcome::Busy => return Err(io::ErrorKind::ResourceBusy.into()),
         };
         predecessor.set_read_timeout(Some(FIRST_WORD))?;
         predecessor.set_write_timeout(Some(PATIENCE))?;

@@ -28,7 +28,7 @@ use crate::{
         counts::live::ConnectionGuard,
         orders::book::Orders,
         request::{
-            connection::{Connection, Entrance, Leaving},
+            connection::{AfterHttp, Connection, Entrance},
             proxy,
         },
         stream::{client_io::ClientIo, plain_or_tls::Stream, sockets::Socket},
@@ -104,8 +104,8 @@ pub(in crate::net) async fn serve(worker: Arc<Worker>, accepted: Accepted) {
         // The session, or the refused client, is counted as a connection separately. So HTTP stops counting first.
         drop((service, connection));
         match leaving {
-            Leaving::Session(opening) => opening.open(io.into_inner(), read_buf, &worker.sessions).await,
-            Leaving::Farewell(bid) => bid.say(io.into_inner()).await,
+            AfterHttp::Session(opening) => opening.open(io.into_inner(), read_buf, &worker.sessions).await,
+            AfterHttp::Refusal(refusal) => refusal.send(io.into_inner()).await,
         }
         return;
     }
@@ -139,7 +139,7 @@ async fn secure(socket: Socket, config: Arc<rustls::ServerConfig>) -> io::Result
 async fn speak(
     http: &mut (impl Future<Output = hyper::Result<()>> + Unpin),
     connection: &Connection,
-) -> hyper::Result<Option<Leaving>> {
+) -> hyper::Result<Option<AfterHttp>> {
     poll_fn(|cx| match Pin::new(&mut *http).poll(cx) {
         Poll::Ready(ended) => Poll::Ready(ended.map(|()| None)),
         Poll::Pending => connection.take_leaving().map_or(Poll::Pending, |leaving| Poll::Ready(Ok(Some(leaving)))),

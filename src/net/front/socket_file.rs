@@ -150,11 +150,11 @@ fn clear(path: &Path) -> io::Result<()> {
         return Err(io::Error::new(io::ErrorKind::AlreadyExists, text));
     }
     match call(path)? {
-        Answer::Nobody => match fs::remove_file(path) {
+        CallOutcome::Nobody => match fs::remove_file(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
         },
-        Answer::Connected(_) | Answer::Busy => {
+        CallOutcome::Connected(_) | CallOutcome::Busy => {
             Err(io::Error::new(io::ErrorKind::AddrInUse, "another process listens there"))
         }
     }
@@ -162,7 +162,7 @@ fn clear(path: &Path) -> io::Result<()> {
 
 /// The outcome of a call to a path.
 #[derive(Debug)]
-pub(in crate::net) enum Answer {
+pub(in crate::net) enum CallOutcome {
     Nobody,
     Connected(UnixStream),
     /// A process answers there, and its queue is full.
@@ -173,17 +173,17 @@ pub(in crate::net) enum Answer {
 ///
 /// # Errors
 /// Any error that does not tell whether a process answers there.
-pub(in crate::net) fn call(path: &Path) -> io::Result<Answer> {
+pub(in crate::net) fn call(path: &Path) -> io::Result<CallOutcome> {
     let caller = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     // A blocking connect would wait for as long as the queue is full.
     caller.set_nonblocking(true)?;
     match caller.connect(&SockAddr::unix(path)?).map_err(|error| (error.kind(), error)) {
         Ok(()) => {
             caller.set_nonblocking(false)?;
-            Ok(Answer::Connected(OwnedFd::from(caller).into()))
+            Ok(CallOutcome::Connected(OwnedFd::from(caller).into()))
         }
-        Err((io::ErrorKind::WouldBlock, _)) => Ok(Answer::Busy),
-        Err((io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound, _)) => Ok(Answer::Nobody),
+        Err((io::ErrorKind::WouldBlock, _)) => Ok(CallOutcome::Busy),
+        Err((io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound, _)) => Ok(CallOutcome::Nobody),
         Err((_, error)) => Err(error),
     }
 }

@@ -27,17 +27,17 @@ const SECRET: usize = 32;
 const AGE: usize = 4;
 
 /// Seals and opens tickets.
-pub struct Tickets(Mutex<Keys>);
+pub struct Tickets(Mutex<TicketKeys>);
 
 /// Behind a lock, because every handshake asks for the keys. The lock is held for two counts of references.
-struct Keys {
-    current: Arc<Key>,
-    previous: Option<Arc<Key>>,
+struct TicketKeys {
+    current: Arc<TicketKey>,
+    previous: Option<Arc<TicketKey>>,
     /// When the current key becomes the previous one.
     rolls_at: Instant,
 }
 
-struct Key {
+struct TicketKey {
     /// The name, then the secret.
     bytes: Zeroizing<[u8; NAME + SECRET]>,
     cipher: LessSafeKey,
@@ -47,7 +47,7 @@ impl Tickets {
     /// # Errors
     /// The kernel has no random bytes.
     pub fn new(now: Instant) -> io::Result<Self> {
-        let keys = Keys { current: Arc::new(Key::random()?), previous: None, rolls_at: now + PERIOD };
+        let keys = TicketKeys { current: Arc::new(TicketKey::random()?), previous: None, rolls_at: now + PERIOD };
         Ok(Self(Mutex::new(keys)))
     }
 
@@ -74,11 +74,11 @@ impl Tickets {
         let (current, rest) = keys.split_first_chunk()?;
         let previous = match rest {
             [] => None,
-            rest => Some(Arc::new(Key::new(Zeroizing::new(rest.try_into().ok()?))?)),
+            rest => Some(Arc::new(TicketKey::new(Zeroizing::new(rest.try_into().ok()?))?)),
         };
-        let current = Arc::new(Key::new(Zeroizing::new(*current))?);
+        let current = Arc::new(TicketKey::new(Zeroizing::new(*current))?);
         let rolls_at = now + PERIOD.checked_sub(age)?;
-        Some(Self(Mutex::new(Keys { current, previous, rolls_at })))
+        Some(Self(Mutex::new(TicketKeys { current, previous, rolls_at })))
     }
 
     /// Seals a ticket. `None`: the kernel has no random bytes.
@@ -95,7 +95,7 @@ impl Tickets {
         current.open(ticket).or_else(|| previous?.open(ticket))
     }
 
-    fn keys(&self, now: Instant) -> Option<(Arc<Key>, Option<Arc<Key>>)> {
+    fn keys(&self, now: Instant) -> Option<(Arc<TicketKey>, Option<Arc<TicketKey>>)> {
         let mut keys = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         keys.roll(now).ok()?;
         Some((Arc::clone(&keys.current), keys.previous.clone()))
@@ -127,12 +127,12 @@ impl fmt::Debug for Tickets {
     }
 }
 
-impl Keys {
+impl TicketKeys {
     fn roll(&mut self, now: Instant) -> io::Result<()> {
         if now < self.rolls_at {
             return Ok(());
         }
-        let fresh = Arc::new(Key::random()?);
+        let fresh = Arc::new(TicketKey::random()?);
         let sealed_last = std::mem::replace(&mut self.current, fresh);
         // Periods follow each other without a gap. Otherwise a key would live longer if handshakes were rare.
         let ends_at = self.rolls_at + PERIOD;
@@ -142,7 +142,7 @@ impl Keys {
     }
 }
 
-impl Key {
+impl TicketKey {
     fn random() -> io::Result<Self> {
         let mut bytes = Zeroizing::new([0; NAME + SECRET]);
         getrandom::fill(&mut *bytes).map_err(io::Error::other)?;

@@ -25,7 +25,7 @@ use crate::{
         backend::{
             connect::Endpoint,
             pool::{Bond, Waiting},
-            request_body::{BodyError, Progress, Timed},
+            request_body::{BodyError, BytesSent, Timed},
             source::Source,
         },
         stream::client_io::Debt,
@@ -39,13 +39,13 @@ use crate::{
 /// back what is counted for the request and writes its record.
 #[derive(Debug)]
 pub(in crate::net) struct AnswerBody {
-    body: Answer,
+    body: AnswerSource,
     /// Told when this is dropped: the client may then send its next request.
     debt: Debt,
 }
 
 #[derive(Debug)]
-enum Answer {
+enum AnswerSource {
     Ours(Full<Bytes>),
     Backends(Box<FromBackend>),
 }
@@ -59,7 +59,7 @@ struct FromBackend {
     ended: bool,
     keep: Option<Keep>,
     /// How many bytes of the request's own body have gone.
-    sent: Progress,
+    sent: BytesSent,
     pick: Pick,
     record: Record,
 }
@@ -94,7 +94,7 @@ impl Patience {
 
 /// What is to be done when an answer has ended.
 #[derive(Debug)]
-pub(in crate::net) struct Ending {
+pub(in crate::net) struct AnswerEnding {
     pub(in crate::net) debt: Debt,
     /// `None` = the backend's connection is closed.
     pub(in crate::net) keep: Option<Keep>,
@@ -105,15 +105,23 @@ pub(in crate::net) struct Ending {
 impl AnswerBody {
     /// A text of our own. It may be empty.
     pub(in crate::net) fn ours(text: String, debt: Debt) -> Self {
-        Self { body: Answer::Ours(Full::new(text.into())), debt }
+        Self { body: AnswerSource::Ours(Full::new(text.into())), debt }
     }
 
     /// A backend's body. `sent`: how much of the request's own body has gone.
-    pub(in crate::net) fn backends(body: Source, patience: Patience, sent: Progress, ending: Ending) -> Self {
-        let Ending { debt, keep, pick, record } = ending;
+    pub(in crate::net) fn backends(body: Source, patience: Patience, sent: BytesSent, ending: AnswerEnding) -> Self {
+        let AnswerEnding { debt, keep, pick, record } = ending;
         let (body, silence) = (Timed::new(body, patience.between_reads), patience.silence);
         Self {
-            body: Answer::Backends(Box::new(FromBackend { body, silence, ended: false, keep, sent, pick, record })),
+            body: AnswerSource::Backends(Box::new(FromBackend {
+                body,
+                silence,
+                ended: false,
+                keep,
+                sent,
+                pick,
+                record,
+            })),
             debt,
         }
     }
@@ -125,22 +133,22 @@ impl Body for AnswerBody {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match &mut self.body {
-            Answer::Ours(text) => Pin::new(text).poll_frame(cx).map_err(|never| match never {}),
-            Answer::Backends(answer) => answer.poll_frame(cx),
+            AnswerSource::Ours(text) => Pin::new(text).poll_frame(cx).map_err(|never| match never {}),
+            AnswerSource::Backends(answer) => answer.poll_frame(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.body {
-            Answer::Ours(text) => text.is_end_stream(),
-            Answer::Backends(answer) => answer.body.body.is_end_stream(),
+            AnswerSource::Ours(text) => text.is_end_stream(),
+            AnswerSource::Backends(answer) => answer.body.body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.body {
-            Answer::Ours(text) => text.size_hint(),
-            Answer::Backends(answer) => answer.body.body.size_hint(),
+            AnswerSource::Ours(text) => text.size_hint(),
+            AnswerSource::Backends(answer) => answer.body.body.size_hint(),
         }
     }
 }
@@ -174,8 +182,8 @@ impl Drop for FromBackend {
         if !self.ended && !self.body.body.is_end_stream() {
             return;
         }
-        self.record.pass_on();
-        match (self.keep.take(), self.body.body.leave()) {
+        self.record.set_answered();
+        match (self.keep.take(), self.body.body.take_connection()) {
             (Some(Keep::ForAll(connection)), Some(waiting)) => {
                 let endpoint = Endpoint { address: self.pick.address() };
                 connection.worker.dialer.pool.keep(endpoint, waiting);

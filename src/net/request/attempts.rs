@@ -85,7 +85,7 @@ impl<'a> Attempts<'a> {
     fn resume(&mut self, is_handshake: bool, record: &mut Record) -> Option<Attempt> {
         let Bond { backend, link, .. } = self.bond.take()?;
         let pick = self.upstream.pick_again(&backend, is_handshake, &mut self.tried, Instant::now())?;
-        note(&pick, record);
+        record_pick(&pick, record);
         Some(Attempt { pick, link: Some(link) })
     }
 
@@ -94,7 +94,7 @@ impl<'a> Attempts<'a> {
             let kind = if why == Unavailable::Busy { Kind::Busy } else { Kind::Unavailable };
             self.failure.take().unwrap_or_else(|| kind.into())
         })?;
-        note(&pick, record);
+        record_pick(&pick, record);
         Ok(Attempt { pick, link: None })
     }
 
@@ -147,7 +147,7 @@ impl<'a> Attempts<'a> {
     }
 }
 
-fn note(pick: &Pick, record: &mut Record) {
+fn record_pick(pick: &Pick, record: &mut Record) {
     record.backend = Some(pick.address().to_owned());
     record.tries += 1;
     record.trace.attempt(pick.address());

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use super::farewell::Bid;
+use super::farewell::CloseRefusal;
 use crate::{
     access_log::TlsVersion,
     net::{
@@ -38,23 +38,23 @@ pub(in crate::net) struct Connection {
     /// Rings when an answer takes too long.
     pub(super) alarm: Mutex<Alarm>,
     /// Set when a request leaves HTTP. Behind a lock because tasks must be `Send`; only this connection's task takes the lock.
-    leaving: Mutex<Option<Leaving>>,
+    leaving: Mutex<Option<AfterHttp>>,
 }
 
 /// What a connection becomes when it leaves HTTP. Its stream is ours from then on, and a 101 is still to be written.
 #[derive(Debug)]
-pub(in crate::net) enum Leaving {
+pub(in crate::net) enum AfterHttp {
     Session(Box<Opening>),
-    Farewell(Box<Bid>),
+    Refusal(Box<CloseRefusal>),
 }
 
-impl Leaving {
+impl AfterHttp {
     /// Notes that the client's connection ended before anything was sent.
     pub(in crate::net) fn fail(self) {
         match self {
             Self::Session(opening) => opening.fail(),
             // The record tells of the refusal, and that no answer was sent.
-            Self::Farewell(bid) => drop(bid),
+            Self::Refusal(refusal) => drop(refusal),
         }
     }
 }
@@ -74,7 +74,7 @@ impl Connection {
 
     /// What the connection becomes, if its last request has left HTTP. To be called after each poll of hyper. `None`
     /// while hyper still has bytes of an earlier answer that the client does not take.
-    pub(in crate::net) fn take_leaving(&self) -> Option<Leaving> {
+    pub(in crate::net) fn take_leaving(&self) -> Option<AfterHttp> {
         if self.debt.is_unsent() {
             return None;
         }
@@ -82,12 +82,12 @@ impl Connection {
     }
 
     /// What the connection would have become, if hyper has ended first. Bytes of earlier answers may still be unsent.
-    pub(in crate::net) fn give_up_leaving(&self) -> Option<Leaving> {
+    pub(in crate::net) fn give_up_leaving(&self) -> Option<AfterHttp> {
         self.leaving.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Leaves HTTP. hyper gets no answer, `A`, to the request: this never returns, and is dropped with hyper's connection.
-    pub(super) async fn leave<A>(&self, leaving: Leaving) -> A {
+    pub(super) async fn leave_http<A>(&self, leaving: AfterHttp) -> A {
         *self.leaving.lock().unwrap_or_else(PoisonError::into_inner) = Some(leaving);
         pending().await
     }

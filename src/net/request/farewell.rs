@@ -31,14 +31,14 @@ const DISCARDED: usize = 512;
 
 /// What the answer to a handshake needs, taken from the request before it is served.
 #[derive(Debug)]
-pub(in crate::net) struct Farewell {
+pub(in crate::net) struct Acceptance {
     accept: HeaderValue,
     subprotocol: Option<HeaderValue>,
 }
 
 /// A refusal that is being sent: a 101 and a Close.
 #[derive(Debug)]
-pub(in crate::net) struct Bid {
+pub(in crate::net) struct CloseRefusal {
     words: Vec<u8>,
     /// The reason in the Close.
     reason: &'static str,
@@ -48,14 +48,15 @@ pub(in crate::net) struct Bid {
     record: Record,
 }
 
-impl Farewell {
+impl Acceptance {
     /// `None` if refusals are told by status, or if the request is no handshake.
     pub(super) fn prepare(refuse: Refuse, request: &Request<Incoming>) -> Option<Self> {
         if refuse == Refuse::Http {
             return None;
         }
         let headers = request.headers();
-        let handshake::Kind::WebSocket(asked_for) = handshake::classify(request.method(), request.version(), headers)
+        let handshake::RequestKind::WebSocket(asked_for) =
+            handshake::classify(request.method(), request.version(), headers)
         else {
             return None;
         };
@@ -64,28 +65,28 @@ impl Farewell {
     }
 
     /// Answers the handshake. `patience`: how long the client may take to close. The record gets the reason now, and what was sent once it is sent.
-    pub(in crate::net) fn bid(
+    pub(in crate::net) fn refuse(
         self,
         guard: ConnectionGuard,
         permit: OwnedSemaphorePermit,
         patience: Duration,
         error: &Error,
         mut record: Record,
-    ) -> Bid {
+    ) -> CloseRefusal {
         let reason = error.reason();
         record.fail(error);
         let subprotocol = self.subprotocol.as_ref().map(|subprotocol| (&SEC_WEBSOCKET_PROTOCOL, subprotocol));
         let fields = iter::once((&SEC_WEBSOCKET_ACCEPT, &self.accept)).chain(subprotocol);
         let mut words = switching(b"Switching Protocols", fields);
         close_frame(CloseCode::TRY_AGAIN_LATER, reason).encode(None, &mut words);
-        Bid { words, reason, patience, counted: (guard, permit), record }
+        CloseRefusal { words, reason, patience, counted: (guard, permit), record }
     }
 }
 
-impl Bid {
+impl CloseRefusal {
     /// Sends the refusal, then reads and discards until the client's FIN, for `timeouts.close` at most. Closing over
     /// unread bytes would send a reset, which destroys the Close.
-    pub(in crate::net) async fn say(mut self, mut client: ClientIo) {
+    pub(in crate::net) async fn send(mut self, mut client: ClientIo) {
         let said = timeout(self.patience, async {
             client.write_all(&self.words).await.ok()?;
             self.note_said();

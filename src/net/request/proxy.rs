@@ -17,10 +17,10 @@ use hyper::{
 };
 
 use super::{
-    answer::{AnswerBody, Ending, Keep, Patience},
+    answer::{AnswerBody, AnswerEnding, Keep, Patience},
     attempts::{Attempt, Attempts},
-    connection::{Connection, Leaving},
-    farewell::Farewell,
+    connection::{AfterHttp, Connection},
+    farewell::Acceptance,
 };
 use crate::{
     access_log::Record,
@@ -32,7 +32,7 @@ use crate::{
         backend::{
             dialer::{Answered, Greeting, Switched, Terms, is_repeatable},
             handshake::switching,
-            request_body::{Progress, RequestBody},
+            request_body::{BytesSent, RequestBody},
             request_head::{self, Purpose},
         },
         counts::admission::Admitted,
@@ -56,9 +56,9 @@ const CLOSE: HeaderValue = HeaderValue::from_static("close");
 static VIA_HERE: HeaderValue = HeaderValue::from_static(headers::VIA_1_1);
 
 /// The outcome of a request that is not refused.
-enum Reply {
+enum RequestOutcome {
     /// A backend's answer, to be passed on as plain HTTP.
-    Answer(Answer),
+    Answer(BackendAnswer),
     /// A 101 that was believed.
     Upgrade(Upgraded),
     /// An OPTIONS or TRACE that may not be forwarded.
@@ -66,11 +66,11 @@ enum Reply {
 }
 
 /// A backend's answer.
-struct Answer {
+struct BackendAnswer {
     answered: Answered,
     pick: Pick,
     /// How much of the request's body has been sent.
-    sent: Progress,
+    sent: BytesSent,
     patience: Patience,
     /// The upstream of the backend that answered.
     upstream: Arc<Upstream>,
@@ -114,26 +114,27 @@ pub(in crate::net) async fn answer(connection: &Arc<Connection>, request: Reques
     let handshake = handshake::is_attempt(request.headers());
     record.count_in(Arc::clone(&connection.worker.shared.metrics), plan.endings.clone(), handshake);
     record.trace_in(connection.worker.shared.traces.begin(&request, handshake));
-    let farewell = Farewell::prepare(plan.config.limits.refuse, &request);
+    let acceptance = Acceptance::prepare(plan.config.limits.refuse, &request);
     match serve(connection, &plan, request, client, &mut record).await {
-        Ok(Reply::Answer(answer)) => pass_on(connection, &plan, answer, record),
-        Ok(Reply::EndsHere(method)) => end_here(connection, &method, record),
-        Ok(Reply::Upgrade(upgraded)) => {
+        Ok(RequestOutcome::Answer(answer)) => pass_on(connection, &plan, answer, record),
+        Ok(RequestOutcome::EndsHere(method)) => end_here(connection, &method, record),
+        Ok(RequestOutcome::Upgrade(upgraded)) => {
             let opening = Box::new(opening(connection, &plan, upgraded, record));
             drop(plan);
-            connection.leave(Leaving::Session(opening)).await
+            connection.leave_http(AfterHttp::Session(opening)).await
         }
         Err(error) => {
-            match farewell.filter(|_| error.is_temporary()).zip(connection.worker.shared.admission.farewell()) {
-                Some((farewell, permit)) => {
-                    let bid = Box::new(farewell.bid(
+            match acceptance.filter(|_| error.is_temporary()).zip(connection.worker.shared.admission.farewell_permit())
+            {
+                Some((acceptance, permit)) => {
+                    let refusal = Box::new(acceptance.refuse(
                         connection.guard.again(),
                         permit,
                         plan.config.timeouts.close,
                         &error,
                         record,
                     ));
-                    connection.leave(Leaving::Farewell(bid)).await
+                    connection.leave_http(AfterHttp::Refusal(refusal)).await
                 }
                 None => refuse(connection, &error, handshake, record),
             }
@@ -148,7 +149,7 @@ async fn serve(
     request: Request<Incoming>,
     client: Client,
     record: &mut Record,
-) -> Result<Reply, Error> {
+) -> Result<RequestOutcome, Error> {
     let shared = &connection.worker.shared;
     let (parts, body) = request.into_parts();
     record.request_id = headers::request_id(&parts.headers, shared.nonces.next());
@@ -171,8 +172,8 @@ async fn serve(
     let key = upstream.key(client, &parts.headers, parts.uri.query());
     let kind = handshake::classify(&parts.method, parts.version, &parts.headers);
     match kind {
-        handshake::Kind::Bad(bad) => Err(bad_handshake(bad)),
-        handshake::Kind::WebSocket(asked_for) => {
+        handshake::RequestKind::Bad(bad) => Err(bad_handshake(bad)),
+        handshake::RequestKind::WebSocket(asked_for) => {
             let foreign = |origin| Error::from_source(Kind::Origin, origin);
             // The fields as the client sent them: `Connection` cannot remove `Origin` before this.
             route.origins.check(&parts.headers).map_err(foreign)?;
@@ -181,9 +182,9 @@ async fn serve(
             let asked = Asked { parts, host, client, wants: asked_for };
             upgrade(connection, plan, (place, route, admitted), asked, key, record).await
         }
-        handshake::Kind::Plain => {
+        handshake::RequestKind::Plain => {
             let max_forwards = match headers::reach(&parts.method, &parts.headers) {
-                Reach::Here => return Ok(Reply::EndsHere(parts.method)),
+                Reach::Here => return Ok(RequestOutcome::EndsHere(parts.method)),
                 Reach::Open => None,
                 Reach::Beyond(left) => Some(left),
             };
@@ -202,7 +203,7 @@ async fn upgrade(
     Asked { parts, host, client, wants: asked_for }: Asked<Upgrade>,
     key: Key,
     record: &mut Record,
-) -> Result<Reply, Error> {
+) -> Result<RequestOutcome, Error> {
     let (upstream, terms) = (&plan.upstreams[route.upstream], terms(connection, plan, route));
     let bond = connection.bonds.take(upstream.name());
     let mut attempts = Attempts::new(upstream, key, bond, &connection.worker.shared.metrics);
@@ -219,7 +220,7 @@ async fn upgrade(
             Ok(Greeting::Switched(switched)) => match handshake::verify(&asked_for, &switched.headers) {
                 Ok(agreed) => {
                     attempts.succeed(&mut pick, StatusCode::SWITCHING_PROTOCOLS, switched.connect, record);
-                    return Ok(Reply::Upgrade(Upgraded { switched, pick, agreed, place, admitted }));
+                    return Ok(RequestOutcome::Upgrade(Upgraded { switched, pick, agreed, place, admitted }));
                 }
                 Err(error) => {
                     attempts.fail(&mut pick, Error::from_source(Kind::FalseUpgrade, error), true, record)?;
@@ -232,9 +233,10 @@ async fn upgrade(
                 // is closed. NTLM is the exception: it needs a second request on the same connection, and its clients
                 // wait for the answer before they send more.
                 let keep_alive = headers::asks_to_authenticate_connection(answered.response.headers());
-                let (sent, upstream) = (Progress::default(), Arc::clone(upstream));
+                let (sent, upstream) = (BytesSent::default(), Arc::clone(upstream));
                 let patience = Patience::new(answered.response.headers(), &route.timeouts);
-                let answer = Reply::Answer(Answer { answered, pick, sent, patience, upstream, keep_alive });
+                let answer =
+                    RequestOutcome::Answer(BackendAnswer { answered, pick, sent, patience, upstream, keep_alive });
                 if !moves_on {
                     return Ok(answer);
                 }
@@ -268,7 +270,7 @@ async fn forward(
     body: RequestBody,
     key: Key,
     record: &mut Record,
-) -> Result<Reply, Error> {
+) -> Result<RequestOutcome, Error> {
     let (upstream, terms) = (&plan.upstreams[route.upstream], terms(connection, plan, route));
     let repeatable = is_repeatable(&parts.method, &body);
     let mut body = Some(body);
@@ -284,7 +286,14 @@ async fn forward(
                 attempts.succeed(&mut pick, answered.response.status(), answered.connect, record);
                 let (upstream, keep_alive) = (Arc::clone(upstream), true);
                 let patience = Patience::new(answered.response.headers(), &route.timeouts);
-                return Ok(Reply::Answer(Answer { answered, pick, sent, patience, upstream, keep_alive }));
+                return Ok(RequestOutcome::Answer(BackendAnswer {
+                    answered,
+                    pick,
+                    sent,
+                    patience,
+                    upstream,
+                    keep_alive,
+                }));
             }
             Err(error) => {
                 record.traffic.bytes_to_backend = sent.bytes();
@@ -340,8 +349,13 @@ fn for_backend<'a>(
 }
 
 /// Passes a backend's answer on, with its body as it comes.
-fn pass_on(connection: &Arc<Connection>, plan: &Plan, answer: Answer, mut record: Record) -> Response<AnswerBody> {
-    let Answer { answered: Answered { response, .. }, pick, sent, patience, upstream, keep_alive } = answer;
+fn pass_on(
+    connection: &Arc<Connection>,
+    plan: &Plan,
+    answer: BackendAnswer,
+    mut record: Record,
+) -> Response<AnswerBody> {
+    let BackendAnswer { answered: Answered { response, .. }, pick, sent, patience, upstream, keep_alive } = answer;
     let (mut parts, body) = response.into_parts();
     record.status = Some(parts.status.as_u16());
     headers::strip_hop_by_hop(&mut parts.headers);
@@ -357,7 +371,7 @@ fn pass_on(connection: &Arc<Connection>, plan: &Plan, answer: Answer, mut record
         true if upstream.reuses_connections() => Some(Keep::ForAll(Arc::clone(connection))),
         _ => None,
     };
-    let ending = Ending { debt: connection.debt.clone(), keep, pick, record };
+    let ending = AnswerEnding { debt: connection.debt.clone(), keep, pick, record };
     let body = AnswerBody::backends(body, patience, sent, ending);
     let mut response = Response::new(body);
     *response.status_mut() = parts.status;
@@ -408,7 +422,7 @@ fn fields_of_101<'a>(
 fn end_here(connection: &Connection, method: &Method, mut record: Record) -> Response<AnswerBody> {
     let status = if *method == Method::TRACE { StatusCode::METHOD_NOT_ALLOWED } else { StatusCode::NO_CONTENT };
     record.status = Some(status.as_u16());
-    record.pass_on();
+    record.set_answered();
     let mut response = Response::new(AnswerBody::ours(String::new(), connection.debt.clone()));
     *response.status_mut() = status;
     response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));

@@ -18,7 +18,7 @@ use tokio::{
 use tokio_rustls::{TlsConnector, rustls::pki_types::ServerName};
 
 use super::{BenchError, BenchOptions, target::Target, trust};
-use crate::ws::handshake::{self, FalseUpgrade, Kind, Upgrade};
+use crate::ws::handshake::{self, FalseUpgrade, RequestKind, Upgrade};
 
 /// How long TCP, TLS and the handshake may take together.
 const OPEN_WITHIN: Duration = Duration::from_secs(10);
@@ -158,7 +158,7 @@ fn request(target: &Target, options: &BenchOptions) -> Result<(Vec<u8>, Upgrade)
     for (name, value) in &options.headers {
         headers.insert(name, value.clone());
     }
-    let Kind::WebSocket(upgrade) = handshake::classify(&Method::GET, Version::HTTP_11, &headers) else {
+    let RequestKind::WebSocket(upgrade) = handshake::classify(&Method::GET, Version::HTTP_11, &headers) else {
         return Err(BenchError::Header("with them it is no WebSocket handshake".to_owned()));
     };
     let mut request = format!("GET {} HTTP/1.1\r\n", target.resource).into_bytes();

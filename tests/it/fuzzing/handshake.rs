@@ -6,7 +6,7 @@ use hyper::{HeaderMap, Method, Uri, Version, header::HeaderName};
 use longwire::{
     headers::{self, Hop},
     sender::Sender,
-    ws::handshake::{self, Kind},
+    ws::handshake::{self, RequestKind},
 };
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
@@ -26,7 +26,7 @@ pub fn check(bytes: &[u8]) {
     let version = if words.next() == Some(b"HTTP/1.0") { Version::HTTP_10 } else { Version::HTTP_11 };
     let fields = map(fields, "");
     match handshake::classify(&method, version, &fields) {
-        Kind::WebSocket(offer) => {
+        RequestKind::WebSocket(offer) => {
             assert!(method == Method::GET && version == Version::HTTP_11);
             let key = only(&fields, "sec-websocket-key").expect("one key");
             assert!(only(&fields, "sec-websocket-version").as_deref() == Some("13"));
@@ -34,8 +34,10 @@ pub fn check(bytes: &[u8]) {
             assert!(!fields.contains_key("transfer-encoding"), "a body before the frames");
             check_answer(&offer, &fields, &map(answer, &derive_accept_key(key.as_bytes())), &key);
         }
-        Kind::Plain => assert!(!fields.contains_key("sec-websocket-key"), "half a handshake is no plain request"),
-        Kind::Bad(bad) => assert!(bad.status().is_client_error()),
+        RequestKind::Plain => {
+            assert!(!fields.contains_key("sec-websocket-key"), "half a handshake is no plain request")
+        }
+        RequestKind::Bad(bad) => assert!(bad.status().is_client_error()),
     }
     if headers::check_framing(&method, &uri, version, &fields).is_ok() {
         check_forwarded(&uri, fields);
