@@ -23,12 +23,12 @@ pub(super) struct Checked {
 
 /// Checks `root` against `schema`, as made by `File::schema`.
 pub(super) fn check(root: &Node, schema: &Json) -> Checked {
-    let mut checker = Checker { schema, found: Vec::new(), replaced: Vec::new() };
+    let mut checker = SchemaChecker { schema, found: Vec::new(), replaced: Vec::new() };
     let value = checker.value(root, "the file", schema, &At::default());
     Checked { value, found: checker.found, replaced: checker.replaced }
 }
 
-struct Checker<'s> {
+struct SchemaChecker<'s> {
     /// The whole schema, in which `$ref` is looked up.
     schema: &'s Json,
     found: Vec<Diagnostic>,
@@ -57,7 +57,7 @@ enum Shape<'s> {
     Flag,
 }
 
-impl<'s> Checker<'s> {
+impl<'s> SchemaChecker<'s> {
     /// The value of `node` as `schema` wants it, or a stand-in if it does not fit. `name` is for the messages.
     fn value(&mut self, node: &Node, name: &str, schema: &'s Json, at: &At) -> Scalar {
         let schema = alternative(schema, node);

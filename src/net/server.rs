@@ -341,7 +341,7 @@ impl Start {
         let Some(sessions) = sessions else { return };
         let work = door::answering(work(Arc::clone(&worker), sessions, inbox, stopped));
         let ended = catch_unwind(AssertUnwindSafe(|| runtime.block_on(work)));
-        if !matches!(ended, Ok(End::Stopped)) {
+        if !matches!(ended, Ok(WorkerEnd::Stopped)) {
             worker.shared.live.retire(worker.index);
             worker.shared.vitals.fail("a worker");
         }
@@ -368,7 +368,7 @@ fn process(worker: &Worker) -> Process {
 type Report = std::sync::mpsc::Sender<io::Result<()>>;
 
 /// How a worker ended.
-enum End {
+enum WorkerEnd {
     /// The process stops.
     Stopped,
     /// A task has ended that the worker cannot do without. The worker's connections end too, because they would wait for ever.
@@ -380,7 +380,7 @@ async fn work(
     sessions: Sessions,
     inbox: mpsc::Receiver<Accepted>,
     mut stopped: watch::Receiver<()>,
-) -> End {
+) -> WorkerEnd {
     let mut vital = JoinSet::new();
     vital.spawn(door::answering(sessions.drive()));
     if worker.index == 0 {
@@ -389,10 +389,10 @@ async fn work(
     vital.spawn(sweep(Arc::clone(&worker)));
     tokio::select! {
         // Always an error: the sender is dropped to stop this worker.
-        _ = stopped.changed() => End::Stopped,
-        () = serve_inbox(worker, inbox) => End::Stopped,
+        _ = stopped.changed() => WorkerEnd::Stopped,
+        () = serve_inbox(worker, inbox) => WorkerEnd::Stopped,
         // These tasks end by a panic only.
-        _ = vital.join_next() => End::Failed,
+        _ = vital.join_next() => WorkerEnd::Failed,
     }
 }
 

@@ -144,7 +144,7 @@ impl Listening {
     }
 
     /// Takes the socket back, because the successor has gone.
-    pub(in crate::net) fn own(&self) {
+    pub(in crate::net) fn take_back(&self) {
         self.face.is_lent.store(false, Relaxed);
     }
 

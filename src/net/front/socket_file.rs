@@ -77,7 +77,7 @@ impl SocketFile {
     }
 
     /// Takes the socket back, because the other process has gone or does not want it.
-    pub(in crate::net) fn own(&self) {
+    pub(in crate::net) fn take_back(&self) {
         self.is_ours.store(true, Relaxed);
     }
 }
@@ -92,7 +92,7 @@ impl Drop for SocketFile {
 }
 
 /// Listens at a path: on the predecessor's socket, if `passed`, otherwise on a new one. Only this user may connect.
-/// A predecessor's file stays the predecessor's until [`SocketFile::own`].
+/// A predecessor's file stays the predecessor's until [`SocketFile::take_back`].
 ///
 /// # Errors
 /// `AddrInUse`: another process answers there. Any other error stays until somebody removes what is at the path.

@@ -58,7 +58,7 @@ pub(in crate::net) fn serve(listener: Option<AdminListener>, runtime: &Handle, c
             match listener {
                 AdminListener::Tcp(listener) => serve_tcp(listener, Arc::clone(&control)).await,
                 AdminListener::Unix(listener, file) => {
-                    file.own();
+                    file.take_back();
                     serve_unix(listener, Arc::clone(&control)).await
                 }
             }

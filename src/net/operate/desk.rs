@@ -106,9 +106,9 @@ impl Desk {
     }
 
     /// Takes the socket back, because the successor did not take over.
-    pub(in crate::net) fn own(&self) {
+    pub(in crate::net) fn take_back(&self) {
         if let Some(served) = &*self.served() {
-            served.own();
+            served.take_back();
         }
     }
 

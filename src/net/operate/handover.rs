@@ -79,7 +79,7 @@ impl Handover {
                 return std::future::pending().await;
             }
         };
-        file.own();
+        file.take_back();
         loop {
             let handed_over = match listener.accept().await {
                 Ok((successor, _)) => hand_over(successor, &listener, &file, control).await,
@@ -93,8 +93,8 @@ impl Handover {
                 Ok(()) => return,
                 Err(error) => tracing::warn!(%error, path = %path.display(), "a successor did not take over"),
             }
-            file.own();
-            control.own_sockets();
+            file.take_back();
+            control.take_back_sockets();
         }
     }
 }

@@ -156,7 +156,7 @@ impl Orders {
     }
 
     /// Ends the choice of this name. Returns whether there was one.
-    pub(in crate::net) fn look_away(&self, name: &str, now: Instant) -> bool {
+    pub(in crate::net) fn stop_observing(&self, name: &str, now: Instant) -> bool {
         let mut found = false;
         self.change(|book| found = book.choices.remove(name, now));
         found

@@ -215,7 +215,7 @@ impl Call {
             Self::Choose => choose(control, body).await?,
             Self::TakeBack(name) => {
                 read::<Nothing>(body)?;
-                control.orders().look_away(&name)?;
+                control.orders().stop_observing(&name)?;
                 tracing::info!(chosen = name, "an operator looks at its frames no more");
                 choices(control)
             }

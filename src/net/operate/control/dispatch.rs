@@ -158,8 +158,8 @@ impl Dispatch {
     }
 
     /// Ends the choice of this name.
-    pub(in crate::net) fn look_away(&self, name: &str) -> Result<(), Unknown> {
-        match self.shared.orders.look_away(name, Instant::now()) {
+    pub(in crate::net) fn stop_observing(&self, name: &str) -> Result<(), Unknown> {
+        match self.shared.orders.stop_observing(name, Instant::now()) {
             true => Ok(()),
             false => Err(Unknown { what: "choice", name: name.to_owned() }),
         }

@@ -38,10 +38,10 @@ impl Control {
     }
 
     /// Takes the sockets back, because the successor did not take over.
-    pub(in crate::net::operate) fn own_sockets(&self) {
-        self.listeners.own();
+    pub(in crate::net::operate) fn take_back_sockets(&self) {
+        self.listeners.take_back();
         if let Some(desk) = &self.desk {
-            desk.own();
+            desk.take_back();
         }
     }
 

@@ -154,8 +154,8 @@ impl Listeners {
     }
 
     /// Takes the sockets back, because the successor did not take over.
-    pub(super) fn own(&self) {
-        self.open().iter().flatten().for_each(Listening::own);
+    pub(super) fn take_back(&self) {
+        self.open().iter().flatten().for_each(Listening::take_back);
     }
 
     /// Closes them for good. Ready when nothing is accepted any more.

@@ -77,11 +77,11 @@ impl ServedSocket {
     }
 
     /// Takes the socket back: no other process has it.
-    pub(super) fn own(&self) {
+    pub(super) fn take_back(&self) {
         if let Self::Unix(_, _, file) = self
             && let Some(file) = file.upgrade()
         {
-            file.own();
+            file.take_back();
         }
     }
 }
