@@ -263,7 +263,7 @@ struct PassedCounters {
 
 /// The traffic of one session or of many. Each pair has the client first, then the backend.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Passed {
+pub struct TrafficCounts {
     /// Bytes that came from each side.
     pub bytes: [u64; 2],
     /// Frames that came from each side.
@@ -461,7 +461,7 @@ impl Metrics {
         &self,
         format: text::Format,
         state: &ProxyState<'_>,
-        passed: &HashMap<usize, Passed>,
+        passed: &HashMap<usize, TrafficCounts>,
         process: Option<ProcessStats>,
     ) -> String {
         for route in self.routes().all() {
@@ -634,7 +634,7 @@ impl RouteMetrics {
 
 impl PassedCounters {
     /// Raises the sums. A sum that was taken earlier but comes later is smaller, and changes nothing.
-    fn raise_to(&self, passed: Passed) {
+    fn raise_to(&self, passed: TrafficCounts) {
         let raise = |counter: &Counter, sum| {
             counter.inner().fetch_max(sum, Relaxed);
         };
@@ -650,7 +650,7 @@ impl PassedCounters {
     }
 }
 
-impl std::ops::AddAssign for Passed {
+impl std::ops::AddAssign for TrafficCounts {
     fn add_assign(&mut self, other: Self) {
         let add = |sums: &mut [u64; 2], [client, backend]: [u64; 2]| {
             sums[0] = sums[0].saturating_add(client);
@@ -760,7 +760,7 @@ mod tests {
     #[test]
     fn a_route_that_comes_back_before_it_was_forgotten_begins_at_0() {
         let metrics = Metrics::default();
-        metrics.route("*/", "chat").passed.raise_to(Passed { messages: [5; 2], ..Passed::default() });
+        metrics.route("*/", "chat").passed.raise_to(TrafficCounts { messages: [5; 2], ..TrafficCounts::default() });
         let again = metrics.route("*/", "chat");
         assert_eq!((again.passed.received.get(), again.number()), (0, 1));
     }
@@ -795,7 +795,7 @@ mod tests {
     fn an_older_sum_takes_nothing_back() {
         let metrics = Metrics::default();
         let route = metrics.route("*/", "chat");
-        let passed = |messages| Passed { messages: [messages; 2], ..Passed::default() };
+        let passed = |messages| TrafficCounts { messages: [messages; 2], ..TrafficCounts::default() };
         for sum in [5, 3] {
             route.passed.raise_to(passed(sum));
         }

@@ -25,7 +25,7 @@ use crate::{
     net::{
         backend::own::Place,
         session::held::Arrival,
-        stream::{options, sockets::Listener},
+        stream::{options, sockets::ListeningSocket},
         thread::{door, vital::Fault},
         worker::shared::Worker,
     },
@@ -119,7 +119,7 @@ impl Crew {
         let ended = self.runtime.spawn(async move {
             let shared = Arc::clone(&crew.first.shared);
             let _vital = shared.vitals.guard("an accept loop");
-            match Listener::new(TcpListener::from_std(accepts)) {
+            match ListeningSocket::new(TcpListener::from_std(accepts)) {
                 Ok(listener) => door::answering(Acceptor { listener, face: shown, crew }.run(stopped)).await,
                 Err(error) => {
                     tracing::error!(%address, %error, "a listener cannot be registered");
@@ -178,7 +178,7 @@ impl Face {
 /// One listener's accept loop, run by the first worker.
 #[derive(Debug)]
 struct Acceptor {
-    listener: Listener,
+    listener: ListeningSocket,
     face: Arc<Face>,
     crew: Crew,
 }

@@ -27,7 +27,7 @@ pub(in crate::net) struct Question {
     /// Sessions that are found are ended.
     pub(in crate::net) kill: Option<Arc<Kill>>,
     /// Dropped without an answer if the worker ends first.
-    pub(in crate::net) answer: oneshot::Sender<Found>,
+    pub(in crate::net) answer: oneshot::Sender<Matches>,
 }
 
 /// Which sessions are searched for, and which of them come first.
@@ -71,7 +71,7 @@ pub(in crate::net) struct Kill {
 
 /// What a search has found.
 #[derive(Debug, Default)]
-pub(in crate::net) struct Found {
+pub(in crate::net) struct Matches {
     /// How many sessions match.
     pub(in crate::net) matched: usize,
     /// The first of the matches, in order.
@@ -97,14 +97,14 @@ pub(in crate::net) struct Sight {
 #[derive(Debug)]
 pub(in crate::net) struct Inquiry {
     question: Question,
-    found: Found,
+    found: Matches,
     /// The next place to look at.
     at: usize,
 }
 
 impl Inquiry {
     pub(in crate::net) fn new(question: Question) -> Self {
-        Self { question, found: Found::default(), at: 0 }
+        Self { question, found: Matches::default(), at: 0 }
     }
 
     /// The places to look at now.

@@ -7,7 +7,7 @@ use std::{
 
 use ipnet::IpNet;
 
-use crate::ws::{Side, session::Seen};
+use crate::ws::{Side, session::SeenFrame};
 
 /// The log always writes lines of this target, whatever `log.level` says: they come only from sessions that an operator
 /// has chosen.
@@ -104,8 +104,8 @@ impl fmt::Display for Chosen {
 }
 
 /// Writes a line for each frame. The lines go through the queue of the log, so that no session waits for them.
-pub(in crate::net) fn log_frames(id: &str, seen: &[Seen], missed: u64) {
-    for Seen { to, passage, header, close } in seen {
+pub(in crate::net) fn log_frames(id: &str, seen: &[SeenFrame], missed: u64) {
+    for SeenFrame { to, passage, header, close } in seen {
         let direction = match to {
             Side::Client => "to_client",
             Side::Backend => "to_backend",

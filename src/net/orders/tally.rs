@@ -12,7 +12,7 @@ use std::{
 use tokio::sync::oneshot;
 
 use crate::{
-    metrics::{Passed, RouteMetrics},
+    metrics::{RouteMetrics, TrafficCounts},
     ws::opcodes::OpCodeCounts,
 };
 
@@ -23,7 +23,7 @@ const SLICE: usize = 256;
 #[derive(Debug, Clone, Default)]
 pub(in crate::net) struct Tally {
     /// The key is the number of a route.
-    pub(in crate::net) routes: HashMap<usize, Passed>,
+    pub(in crate::net) routes: HashMap<usize, TrafficCounts>,
     /// Frames by opcode, when the count ended.
     pub(in crate::net) opcodes: OpCodeCounts,
     /// Sessions that lived when the count ended.
@@ -49,7 +49,7 @@ pub(in crate::net) struct Ledger {
 /// What the sessions of one route have passed that have ended.
 #[derive(Debug)]
 struct EndedTraffic {
-    passed: Passed,
+    passed: TrafficCounts,
     /// When the route is gone, nobody asks for it any more.
     route: Weak<RouteMetrics>,
 }
@@ -65,7 +65,7 @@ struct Count {
 }
 
 impl Tally {
-    pub(in crate::net) fn add(&mut self, route: usize, passed: Passed) {
+    pub(in crate::net) fn add(&mut self, route: usize, passed: TrafficCounts) {
         *self.routes.entry(route).or_default() += passed;
     }
 
@@ -91,7 +91,7 @@ impl Ledger {
     }
 
     /// Notes that the session at this place of the table has ended.
-    pub(in crate::net) fn end(&mut self, place: usize, route: &Arc<RouteMetrics>, passed: Passed) {
+    pub(in crate::net) fn end(&mut self, place: usize, route: &Arc<RouteMetrics>, passed: TrafficCounts) {
         let number = route.number();
         for count in self.counts.iter_mut().filter(|count| place >= count.at) {
             count.tally.add(number, passed);
@@ -117,7 +117,7 @@ impl Ledger {
         length: usize,
         live: usize,
         opcodes: OpCodeCounts,
-        look: impl Fn(usize) -> Option<(usize, Passed)>,
+        look: impl Fn(usize) -> Option<(usize, TrafficCounts)>,
     ) {
         let Some(count) = self.counts.front_mut() else { return };
         for (route, passed) in count.slice().filter_map(look) {
@@ -146,8 +146,8 @@ mod tests {
     use super::*;
     use crate::metrics::Metrics;
 
-    fn passed(bytes: u64) -> Passed {
-        Passed { bytes: [bytes, 0], ..Passed::default() }
+    fn passed(bytes: u64) -> TrafficCounts {
+        TrafficCounts { bytes: [bytes, 0], ..TrafficCounts::default() }
     }
 
     /// The bytes in the answer to a count.

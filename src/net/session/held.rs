@@ -17,7 +17,7 @@ use crate::{
     access_log::{SessionRecord, Traffic},
     balance::Seat,
     config::Tcp,
-    metrics::{Passed, RouteMetrics},
+    metrics::{RouteMetrics, TrafficCounts},
     net::{
         counts::{admission::ClientPermit, live::SessionGuard},
         orders::{
@@ -174,12 +174,12 @@ impl Held {
     }
 
     /// What the session has passed so far, and on which route.
-    pub(in crate::net) fn passed(&self) -> Option<(&Arc<RouteMetrics>, Passed)> {
+    pub(in crate::net) fn passed(&self) -> Option<(&Arc<RouteMetrics>, TrafficCounts)> {
         let (relay, record) = (self.relay.as_ref()?, self.record.as_ref()?);
         let sides = [Side::Client, Side::Backend];
         let counts = sides.map(|side| relay.session.counts(side));
         let trips = sides.map(|side| relay.session.round_trips(side));
-        let passed = Passed {
+        let passed = TrafficCounts {
             bytes: counts.map(|counts| counts.bytes),
             frames: counts.map(|counts| counts.frames),
             messages: counts.map(|counts| counts.messages),

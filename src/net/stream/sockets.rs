@@ -38,7 +38,7 @@ mod apart;
 mod listening;
 mod tasks;
 
-pub(in crate::net) use self::{apart::Apart, listening::Listener, tasks::Attendant};
+pub(in crate::net) use self::{apart::Apart, listening::ListeningSocket, tasks::Attendant};
 
 thread_local! {
     static TABLE: RefCell<Option<Table>> = const { RefCell::new(None) };

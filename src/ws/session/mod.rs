@@ -52,7 +52,7 @@ use self::{
 };
 pub use self::{
     notice::Notice,
-    observed::{MOST_SEEN, Passage, Seen},
+    observed::{MOST_SEEN, Passage, SeenFrame},
     settings::{Common, SessionSettings},
 };
 use super::{

@@ -16,7 +16,7 @@ pub const MOST_SEEN: usize = 1024;
 
 /// A frame that was seen.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Seen {
+pub struct SeenFrame {
     /// The side to which it goes, or would go if it did not end here.
     pub to: Side,
     /// What happens to the frame.
@@ -57,7 +57,7 @@ impl Passage {
 #[derive(Debug)]
 pub(super) struct Observation {
     until: Tick,
-    seen: Vec<Seen>,
+    seen: Vec<SeenFrame>,
     /// Frames for which there was no room.
     missed: u64,
 }
@@ -80,7 +80,7 @@ impl Session {
 
     /// The frames that were noted since the last call, and how many more there were.
     #[inline]
-    pub fn take_seen(&mut self) -> Option<(Vec<Seen>, u64)> {
+    pub fn take_seen(&mut self) -> Option<(Vec<SeenFrame>, u64)> {
         let observation = self.fate.as_mut()?.observation.as_mut()?;
         if observation.seen.is_empty() {
             return None;
@@ -99,7 +99,7 @@ impl Session {
         let close = payload
             .filter(|_| header.opcode == OpCode::Close)
             .map(|payload| CloseFrame::read(&ControlFrame::read(&header, payload)));
-        self.note(Seen { to: from.other(), passage, header, close }, now);
+        self.note_frame(SeenFrame { to: from.other(), passage, header, close }, now);
     }
 
     /// Notes a frame of ours.
@@ -113,10 +113,10 @@ impl Session {
             length: frame.payload().len() as u64,
         };
         let close = (frame.opcode == OpCode::Close).then(|| CloseFrame::read(frame));
-        self.note(Seen { to, passage: Passage::Injected, header, close }, now);
+        self.note_frame(SeenFrame { to, passage: Passage::Injected, header, close }, now);
     }
 
-    fn note(&mut self, mut seen: Seen, now: Tick) {
+    fn note_frame(&mut self, mut seen: SeenFrame, now: Tick) {
         let Some(observation) = self.observation(now) else { return };
         if observation.seen.len() < MOST_SEEN {
             seen.header.mask = seen.header.mask.map(|_| [0; 4]);

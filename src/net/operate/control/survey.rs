@@ -12,7 +12,7 @@ use tokio::{
 
 use crate::net::{
     orders::{
-        inquiry::{Found, Kill, Question, Search},
+        inquiry::{Kill, Matches, Question, Search},
         tally::Tally,
     },
     session::held::Arrival,
@@ -33,14 +33,14 @@ impl Survey {
     }
 
     /// Searches all sessions, and ends those found if `kill` is given. `None`: a worker did not answer in time.
-    pub(in crate::net) async fn ask(&self, search: Search, kill: Option<Kill>) -> Option<Found> {
+    pub(in crate::net) async fn ask(&self, search: Search, kill: Option<Kill>) -> Option<Matches> {
         let (search, kill, asked) = (Arc::new(search), kill.map(Arc::new), Instant::now());
         let question = |answer| {
             let (search, kill) = (Arc::clone(&search), kill.clone());
             Arrival::Question(Box::new(Question { search, asked, kill, answer }))
         };
-        let mut all = Found::default();
-        for Found { matched, sights } in self.answers(question).await? {
+        let mut all = Matches::default();
+        for Matches { matched, sights } in self.answers(question).await? {
             all.matched += matched;
             all.sights.extend(sights);
         }

@@ -17,13 +17,13 @@ use crate::sender::Sender;
 
 /// A listening socket, registered with its thread.
 #[derive(Debug)]
-pub(in crate::net) struct Listener {
+pub(in crate::net) struct ListeningSocket {
     listener: TcpListener,
     /// The key in the table of the thread.
     key: u32,
 }
 
-impl Listener {
+impl ListeningSocket {
     /// Registers `listener`. If clients wait in it already, an event says so. To call accept(2) without an event could
     /// fail for want of descriptors though nobody connects.
     ///
@@ -65,13 +65,13 @@ impl Listener {
     }
 }
 
-impl AsFd for Listener {
+impl AsFd for ListeningSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.listener.as_fd()
     }
 }
 
-impl Drop for Listener {
+impl Drop for ListeningSocket {
     fn drop(&mut self) {
         // The control, and perhaps a successor, have this socket open too. Closing it here would therefore not take it
         // out of the epoll.
@@ -126,7 +126,7 @@ mod tests {
         // The control keeps a copy like this one.
         let kept = listener.try_clone().unwrap();
         let _waits = std::net::TcpStream::connect(address).unwrap();
-        let listener = Listener::new(TcpListener::from_std(listener)).unwrap();
+        let listener = ListeningSocket::new(TcpListener::from_std(listener)).unwrap();
         let woken = Arc::new(Woken::default());
         let waker = Waker::from(Arc::clone(&woken));
         let mut cx = Context::from_waker(&waker);

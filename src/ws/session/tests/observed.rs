@@ -3,7 +3,7 @@
 use super::*;
 use crate::ws::{
     frame,
-    session::{MOST_SEEN, Seen},
+    session::{MOST_SEEN, SeenFrame},
 };
 
 fn observed(settings: &SessionSettings) -> Pair {
@@ -12,13 +12,13 @@ fn observed(settings: &SessionSettings) -> Pair {
     pair
 }
 
-fn seen(pair: &mut Pair) -> Vec<Seen> {
+fn seen(pair: &mut Pair) -> Vec<SeenFrame> {
     pair.session.take_seen().map(|(seen, missed)| (seen, assert_eq!(missed, 0)).0).unwrap_or_default()
 }
 
 /// Each frame in short, such as `client 1. text masked 5 relayed`.
-fn told(seen: &[Seen]) -> Vec<String> {
-    let tell = |Seen { to, passage, header, close }: &Seen| {
+fn told(seen: &[SeenFrame]) -> Vec<String> {
+    let tell = |SeenFrame { to, passage, header, close }: &SeenFrame| {
         let frame::FrameHeader { fin, rsv, opcode, mask, length } = header;
         let masked = if mask.is_some() { "masked" } else { "bare" };
         let fin = if *fin { "fin" } else { "open" };
