@@ -72,7 +72,7 @@ pub(in crate::net) const ARRIVALS: usize = 256;
 const LONGEST_TICK: Duration = Duration::from_millis(128);
 /// A new session's alarm rings after this time at the latest.
 const SETTLES: Duration = Duration::from_secs(1);
-/// An alarm that is further away is looked at again after this time, because [`Tick`] wraps.
+/// An alarm that is further away is looked at again after this time, because [`WrappingMillis`] wraps.
 const FURTHEST: Duration = Duration::from_secs(24 * 3600);
 
 /// A session in the table.
@@ -80,7 +80,7 @@ struct Running {
     session: Box<Held>,
     /// When the session wants to be called if nothing happens. Never too late. Too early if the session's deadlines
     /// have moved on since, as they mostly do while bytes flow.
-    due: Tick,
+    due: WrappingMillis,
     /// The session is in the rota.
     queued: bool,
     /// What the session has had of its worker's time.
@@ -92,9 +92,9 @@ struct Running {
 
 /// Milliseconds since the table was made. Wraps after 49 days.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Tick(u32);
+struct WrappingMillis(u32);
 
-impl Tick {
+impl WrappingMillis {
     const fn is_before(self, other: Self) -> bool {
         (self.0.wrapping_sub(other.0) as i32) < 0
     }
@@ -110,8 +110,8 @@ struct Moment {
 
 impl Moment {
     /// Rounds down. A time that was rounded up to a millisecond before ([`together`]) stays exact.
-    const fn tick(self) -> Tick {
-        Tick((self.micros / 1000) as u32)
+    const fn tick(self) -> WrappingMillis {
+        WrappingMillis((self.micros / 1000) as u32)
     }
 }
 
@@ -150,12 +150,12 @@ pub(in crate::net) struct Sessions {
     /// Shut while the loop may stay: other threads then knock.
     door: Arc<Door>,
     /// No session that was looked at is due before this.
-    earliest: Option<Tick>,
+    earliest: Option<WrappingMillis>,
     /// The place where the look for alarms that ring goes on.
     ringing: Option<usize>,
     alarm: Pin<Box<Sleep>>,
     /// When `alarm` rings. `None` = `alarm` has rung.
-    rings: Option<Tick>,
+    rings: Option<WrappingMillis>,
     orders: Arc<Book>,
     /// How far the sessions have been told of `orders`.
     telling: Walk,
@@ -589,7 +589,7 @@ impl Sessions {
         Moment { at, micros: at.saturating_duration_since(self.epoch).as_micros() as u64 }
     }
 
-    fn tick(&self, at: Instant) -> Tick {
+    fn tick(&self, at: Instant) -> WrappingMillis {
         self.moment(at).tick()
     }
 }
@@ -726,7 +726,7 @@ mod tests {
 
     #[test]
     fn a_tick_is_before_another_also_when_the_clock_has_wrapped() {
-        let late = Tick(u32::MAX - 5);
-        assert!(late.is_before(Tick(10)) && !Tick(10).is_before(late) && !late.is_before(late));
+        let late = WrappingMillis(u32::MAX - 5);
+        assert!(late.is_before(WrappingMillis(10)) && !WrappingMillis(10).is_before(late) && !late.is_before(late));
     }
 }
