@@ -246,10 +246,13 @@ impl Relay {
     }
 
     /// Whether a read of this side is known to find nothing now.
-    fn is_dry(&mut self, from: Side) -> bool {
+    fn is_dry(&self, from: Side) -> bool {
         // TLS may have read more from the socket than it has given to us.
         let drained = self.drained[from as usize];
-        let Leg { stream, backlog } = self.leg(from);
+        let Leg { stream, backlog } = match from {
+            Side::Client => &self.client,
+            Side::Backend => &self.backend,
+        };
         (drained || !matches!(stream, Stream::Tls(_)))
             && stream.socket().is_none_or(Socket::is_dry)
             && backlog.as_ref().is_none_or(|backlog| backlog.early.is_empty())

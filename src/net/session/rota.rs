@@ -111,10 +111,10 @@ impl Rota {
         false
     }
 
-    /// Whether tasks that have something to do go before the next round. A client that connects has such tasks: each
-    /// step of its handshake would wait for a whole round otherwise. Tasks never go first twice in a row, so that
-    /// sessions wait for one turn of the tasks at most.
-    pub(super) fn gives_way(&mut self, tasks_wait: bool) -> bool {
+    /// Gives way to tasks that have something to do, before the next round. Returns whether they go first. A client that
+    /// connects has such tasks: each step of its handshake would wait for a whole round otherwise. Tasks never go first
+    /// twice in a row, so that sessions wait for one turn of the tasks at most.
+    pub(super) fn give_way(&mut self, tasks_wait: bool) -> bool {
         let is_long = self.ahead.len() > SHORT || !self.line.is_empty();
         self.has_given_way = tasks_wait && is_long && !self.has_given_way;
         self.has_given_way
@@ -154,8 +154,8 @@ impl Round {
         self.spent += cost;
     }
 
-    /// Whether enough was done since the last look at the clock to look again.
-    pub(super) const fn wants_clock(&mut self) -> bool {
+    /// Takes the next look at the clock, if enough was done since the last one. Returns whether to look.
+    pub(super) const fn take_glance(&mut self) -> bool {
         let wants = self.spent - self.seen >= GLANCE;
         if wants {
             self.seen = self.spent;
@@ -336,27 +336,27 @@ mod tests {
     fn tasks_go_before_every_other_round_that_is_long() {
         let mut rota = Rota::default();
         (0..SHORT as u32).for_each(|key| rota.push(key, Had::default()));
-        assert!(!rota.gives_way(true), "a short round is over soon");
+        assert!(!rota.give_way(true), "a short round is over soon");
         rota.push(SHORT as u32, Had::default());
-        assert!(!rota.gives_way(false), "no task waits");
-        assert_eq!([true; 5].map(|tasks_wait| rota.gives_way(tasks_wait)), [true, false, true, false, true]);
+        assert!(!rota.give_way(false), "no task waits");
+        assert_eq!([true; 5].map(|tasks_wait| rota.give_way(tasks_wait)), [true, false, true, false, true]);
         let mut rota = Rota::default();
         let mut had = Had::default();
         assert!(rota.note(&mut had, ALL));
         rota.push(0, had);
-        assert!(rota.gives_way(true), "the turn of a heavy session is long");
+        assert!(rota.give_way(true), "the turn of a heavy session is long");
     }
 
     #[test]
     fn a_round_ends_by_its_time_and_by_what_was_moved() {
         let mut round = Round::new(500);
         round.spend(price_of_copy(64));
-        assert!(!round.wants_clock() && !round.is_over(499) && round.is_over(500));
+        assert!(!round.take_glance() && !round.is_over(499) && round.is_over(500));
         let (mut looks, mut turns) = (0, 0);
         while !round.is_over(0) {
             round.spend(TURN / 2);
             turns += 1;
-            looks += usize::from(round.wants_clock());
+            looks += usize::from(round.take_glance());
         }
         assert_eq!((looks, turns), (2, 2), "of such turns each is followed by a look at the clock");
     }

@@ -238,7 +238,7 @@ impl Sessions {
         sockets::begin_wake_up();
         let mut more = self.take_events(cx, now);
         // A round of sessions may take long, and the work of tasks is short: every other time, tasks go first.
-        if !self.rota.gives_way(self.wakes_tasks) {
+        if !self.rota.give_way(self.wakes_tasks) {
             self.proceed(now, until);
         }
         // A session may always have more to do. A task whose event has come does not wait for that.
@@ -382,7 +382,7 @@ impl Sessions {
             self.wakes_tasks |= found.wakes_tasks;
             *now = self.clock();
             self.stay.note_look(now.micros, found.of_sessions);
-            if self.rota.gives_way(self.wakes_tasks) || !self.stay.takes_events(now.micros) {
+            if self.rota.give_way(self.wakes_tasks) || !self.stay.takes_events(now.micros) {
                 break;
             }
             self.proceed(*now, bell);
@@ -451,7 +451,7 @@ impl Sessions {
         let mut round = Round::new(until);
         while let Some(session) = self.rota.next() {
             self.give_turn(session, &mut round, now);
-            if round.wants_clock() {
+            if round.take_glance() {
                 now = self.clock();
                 if round.is_over(now.micros) {
                     break;
