@@ -1,8 +1,9 @@
 //! The layer rules: code that decides is pure, a room uses only rooms below it, and no modules import each other in a
-//! circle. These tests read the source, so that the rules stay kept.
+//! circle; and one word names one type. These tests read the source, so that the rules stay kept.
 
 mod modules;
 mod order;
+mod words;
 
 use std::path::{Path, PathBuf};
 

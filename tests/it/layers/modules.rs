@@ -47,13 +47,10 @@ impl Modules {
 
     /// Adds a file. `place`: its path below the source of the crate.
     pub fn add(&mut self, place: &Path, text: &str) {
-        let without_extension = place.with_extension("");
-        let mut words: Vec<_> = without_extension.iter().map(|word| word.to_str().unwrap()).collect();
-        words.pop_if(|last| ["mod", "lib"].contains(last));
         let file = syn::parse_file(text).unwrap_or_else(|error| panic!("{}: {error}", place.display()));
         let mut reader = Reader { module: Module::default(), place };
         reader.visit_file(&file);
-        self.0.insert(words.join("::"), reader.module);
+        self.0.insert(name_of(place), reader.module);
     }
 
     /// What each module uses of others. The root of the crate is left out: it only lists its modules.
@@ -109,6 +106,14 @@ impl Modules {
 
 fn joined(place: &[&str], word: &str) -> String {
     place.iter().copied().chain([word]).collect::<Vec<_>>().join("::")
+}
+
+/// The name of the module in a file. `place`: its path below the source of the crate.
+pub fn name_of(place: &Path) -> String {
+    let without_extension = place.with_extension("");
+    let mut words: Vec<_> = without_extension.iter().map(|word| word.to_str().unwrap()).collect();
+    words.pop_if(|last| ["mod", "lib"].contains(last));
+    words.join("::")
 }
 
 /// Collects what one file says.
@@ -179,7 +184,8 @@ impl<'ast> Visit<'ast> for Reader<'_> {
     }
 }
 
-fn attributes(item: &Item) -> &[Attribute] {
+/// The attributes of an item that may belong to tests.
+pub fn attributes(item: &Item) -> &[Attribute] {
     match item {
         Item::Const(item) => &item.attrs,
         Item::Enum(item) => &item.attrs,
@@ -189,12 +195,14 @@ fn attributes(item: &Item) -> &[Attribute] {
         Item::Static(item) => &item.attrs,
         Item::Struct(item) => &item.attrs,
         Item::Trait(item) => &item.attrs,
+        Item::Type(item) => &item.attrs,
         Item::Use(item) => &item.attrs,
         _ => &[],
     }
 }
 
-fn is_for_tests(attribute: &Attribute) -> bool {
+/// Whether an item is compiled only for tests.
+pub fn is_for_tests(attribute: &Attribute) -> bool {
     attribute.path().is_ident("cfg")
         && attribute.parse_args::<syn::Meta>().is_ok_and(|condition| condition.path().is_ident("test"))
 }
