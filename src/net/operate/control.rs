@@ -61,7 +61,11 @@ use crate::{
     traces::Traces,
 };
 
-pub use self::{changes::Reloaded, dispatch::Told, reload::ReloadError, reloader::ReloadAnswer};
+pub use self::{
+    changes::Reloaded,
+    dispatch::Told,
+    reload::{ReloadAnswer, ReloadError},
+};
 pub use crate::net::{orders::book::Leaving, worker::plan::Unknown};
 
 /// A running proxy, for callers that change it. Keeping this does not keep the proxy running.

@@ -6,8 +6,10 @@ use std::{
     sync::{Arc, MutexGuard, PoisonError},
 };
 
+use tokio::sync::oneshot;
+
 use super::{
-    Control, Leaving, ReloadAnswer, Reloaded,
+    Control, Leaving, Reloaded,
     listeners::{Moved, ends_of_certificates},
 };
 use crate::{
@@ -15,6 +17,9 @@ use crate::{
     metrics::ReloadOutcome,
     net::{front::bind::StartError, operate::desk::access::Access},
 };
+
+/// What comes of a reload. An error: the reload panicked.
+pub type ReloadAnswer = oneshot::Receiver<Result<Reloaded, ReloadError>>;
 
 /// Why a reload did not happen. Nothing has changed.
 #[derive(Debug)]

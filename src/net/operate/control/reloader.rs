@@ -16,21 +16,18 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use super::{Control, ReloadError, Reloaded};
+use super::{Control, ReloadAnswer, ReloadError, Reloaded};
 
 /// The most reloads that wait while another one goes on. One is enough: it reads the newest files.
 const WAITING: usize = 1;
 
 /// The way to the thread that reloads. The thread ends when nobody has the way to it any more.
 #[derive(Debug)]
-pub(super) struct Reloader(SyncSender<Asked>);
-
-/// What comes of a reload. An error: the reload panicked.
-pub type ReloadAnswer = oneshot::Receiver<Result<Reloaded, ReloadError>>;
+pub(super) struct Reloader(SyncSender<ReloadRequest>);
 
 /// A reload that somebody has asked for.
 #[derive(Debug)]
-struct Asked {
+struct ReloadRequest {
     control: Arc<Control>,
     file: PathBuf,
     outcome: oneshot::Sender<Result<Reloaded, ReloadError>>,
@@ -41,19 +38,21 @@ impl Reloader {
     /// The system has no more threads.
     pub(super) fn start() -> io::Result<Self> {
         let (way, asked) = sync_channel(WAITING);
-        thread::Builder::new().name("reload".into()).spawn(move || asked.into_iter().for_each(Asked::reload))?;
+        thread::Builder::new()
+            .name("reload".into())
+            .spawn(move || asked.into_iter().for_each(ReloadRequest::reload))?;
         Ok(Self(way))
     }
 
     /// `None` = another reload goes on and one waits already, which will read the newest files.
     pub(super) fn ask(&self, control: Arc<Control>, file: PathBuf) -> Option<ReloadAnswer> {
         let (outcome, comes) = oneshot::channel();
-        self.0.try_send(Asked { control, file, outcome }).ok()?;
+        self.0.try_send(ReloadRequest { control, file, outcome }).ok()?;
         Some(comes)
     }
 }
 
-impl Asked {
+impl ReloadRequest {
     fn reload(self) {
         let Self { control, file, outcome } = self;
         // After a panic the next reload is made all the same. It begins with the files, so it needs nothing of this one.
