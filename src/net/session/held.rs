@@ -101,7 +101,7 @@ impl Opening {
     /// Ends the session, because the client's connection ended before the 101 was sent.
     pub(in crate::net) fn fail(self) {
         let Holdings { guards, record } = self.holdings;
-        let record = record.fail(end(Initiator::Client, Cause::ClientLost));
+        let record = record.fail(end_without_close(Initiator::Client, Cause::ClientLost));
         drop(guards);
         drop(record);
     }
@@ -127,7 +127,7 @@ impl Held {
 
     /// The session stays: sets the options of the backend's socket that matter only then. The client's socket has them
     /// from its listener.
-    pub(in crate::net) fn settle(&self, tcp: &Tcp) {
+    pub(in crate::net) fn set_lasting_options(&self, tcp: &Tcp) {
         let Some(relay) = &self.relay else { return };
         if let Some(socket) = relay.stream(Side::Backend).socket()
             && let Err(error) = options::set_options(socket, tcp)
@@ -139,7 +139,7 @@ impl Held {
     /// Learns which orders stand. The session wants a turn then.
     pub(in crate::net) fn hear(&mut self, book: &Book, now: Instant) {
         if let (Some(relay), Some((seat, ..)), Some(record)) = (&mut self.relay, &self.guards, &self.record) {
-            let notice = book.notice(record.route(), seat.backend(), relay.session.spread());
+            let notice = book.notice(record.route(), seat.backend(), relay.session.position());
             relay.session.handle_notice(notice, now);
             let until = book.choices().until(|chosen| match chosen {
                 Chosen::Session(id) => record.has_id(id),
@@ -221,7 +221,7 @@ impl Held {
 impl Drop for Held {
     fn drop(&mut self) {
         // A session that has not ended by itself is cut by the end of a drain.
-        let cut = end(Initiator::Proxy, Cause::Drain);
+        let cut = end_without_close(Initiator::Proxy, Cause::Drain);
         let record =
             self.relay.as_ref().zip(self.record.take()).and_then(|(relay, record)| record.end(&relay.session, cut));
         self.relay = None;
@@ -231,6 +231,6 @@ impl Drop for Held {
 }
 
 /// An end without a Close.
-const fn end(initiator: Initiator, cause: Cause) -> Termination {
+const fn end_without_close(initiator: Initiator, cause: Cause) -> Termination {
     Termination { initiator, cause, code: None, reason: String::new(), clean: false }
 }

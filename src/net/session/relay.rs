@@ -183,7 +183,7 @@ impl Relay {
     #[inline(never)]
     fn attend(&mut self, scratch: &Scratch, now: Instant) -> Turn {
         for side in [Side::Client, Side::Backend] {
-            if self.leg(side).holds_too_much(&scratch.unsent) {
+            if self.leg(side).count_held(&scratch.unsent) {
                 self.session.handle_shortage(now);
             }
         }
@@ -521,7 +521,7 @@ impl Leg {
     }
 
     /// Counts what waits for this side. Returns whether that has become more while too much waits in all sessions together.
-    fn holds_too_much(&mut self, unsent: &Arc<Unsent>) -> bool {
+    fn count_held(&mut self, unsent: &Arc<Unsent>) -> bool {
         let held = self.held();
         self.backlog.as_mut().is_some_and(|backlog| backlog.counted.set(unsent, held))
     }

@@ -233,7 +233,7 @@ impl Sessions {
         let has_arrivals = self.receive(cx);
         self.answer();
         self.count();
-        self.tell();
+        self.tell_orders();
         self.wakes_tasks = false;
         sockets::begin_wake_up();
         let mut more = self.take_events(cx, now);
@@ -338,7 +338,7 @@ impl Sessions {
                 return Poll::Ready(0);
             }
             let taken = self.events.iter().count();
-            let found = pass_on(&self.events, self.apart.as_mut(), &mut self.running, &mut self.rota);
+            let found = dispatch_events(&self.events, self.apart.as_mut(), &mut self.running, &mut self.rota);
             self.wakes_tasks |= found.wakes_tasks;
             self.stay.note_look(now.micros, found.of_sessions);
             if !self.rota.is_empty() || taken == EVENTS {
@@ -378,7 +378,7 @@ impl Sessions {
             if self.epoll.get_mut().poll(&mut self.events, None).is_err() {
                 break;
             }
-            let found = pass_on(&self.events, self.apart.as_mut(), &mut self.running, &mut self.rota);
+            let found = dispatch_events(&self.events, self.apart.as_mut(), &mut self.running, &mut self.rota);
             self.wakes_tasks |= found.wakes_tasks;
             *now = self.clock();
             self.stay.note_look(now.micros, found.of_sessions);
@@ -406,7 +406,7 @@ impl Sessions {
             tracing::debug!(%error, "waiting for sockets failed");
             return;
         }
-        let found = pass_on(&self.events, self.apart.as_mut(), &mut self.running, &mut self.rota);
+        let found = dispatch_events(&self.events, self.apart.as_mut(), &mut self.running, &mut self.rota);
         self.wakes_tasks |= found.wakes_tasks;
         *now = self.clock();
         let until = self.stay.note_wait(now.micros, found.of_sessions);
@@ -465,7 +465,7 @@ impl Sessions {
         running.queued = false;
         let is_due = !now.tick().is_before(running.due);
         if is_due && !mem::replace(&mut running.settled, true) {
-            running.session.settle(&(self.process.tcp)());
+            running.session.set_lasting_options(&(self.process.tcp)());
         }
         let (session, scratch) = (&mut running.session, &mut self.scratch);
         // Most turns begin and end calm. The noted time is then not too late, and the session is not asked.
@@ -567,7 +567,7 @@ impl Sessions {
     }
 
     /// After a change of the orders: tells one slice of the sessions which orders concern them.
-    fn tell(&mut self) {
+    fn tell_orders(&mut self) {
         if self.telling.is_over() {
             return;
         }
@@ -601,7 +601,7 @@ struct Found {
 }
 
 /// Puts each session whose sockets have events in the rota, and wakes each task whose socket has some.
-fn pass_on(events: &Events, apart: Option<&mut Apart>, running: &mut Slab<Running>, rota: &mut Rota) -> Found {
+fn dispatch_events(events: &Events, apart: Option<&mut Apart>, running: &mut Slab<Running>, rota: &mut Rota) -> Found {
     let mut of_sessions = 0;
     let woken = sockets::dispatch(events, apart, |key, side, ready| {
         let Some(running) = running.get_mut(key as usize) else { return };

@@ -73,8 +73,8 @@ impl BackendIo {
         Ok(result.unwrap_or(length))
     }
 
-    /// Whether bytes that are written are dropped.
-    fn discards(&mut self) -> bool {
+    /// Notes that bytes are written, which a replay waits for. Returns whether these bytes are dropped.
+    fn note_write(&mut self) -> bool {
         if let Some(replay) = &mut self.replay {
             replay.ask();
         }
@@ -123,7 +123,7 @@ impl AsyncRead for BackendIo {
 
 impl AsyncWrite for BackendIo {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        if self.discards() {
+        if self.note_write() {
             return Poll::Ready(Ok(bytes.len()));
         }
         let result = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes));
@@ -136,7 +136,7 @@ impl AsyncWrite for BackendIo {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let length = slices.iter().map(|slice| slice.len()).sum();
-        if self.discards() {
+        if self.note_write() {
             return Poll::Ready(Ok(length));
         }
         let result = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, slices));

@@ -117,7 +117,7 @@ impl Session {
     pub fn new(common: Arc<Common>, nonce: u64, now: Instant) -> Self {
         let now = Tick::new(common.epoch, now);
         let lifetime = common.settings.max_lifetime;
-        let notices = lifetime.map(|longest| Notices::of_lifetime(longest, spread(&common, nonce), now));
+        let notices = lifetime.map(|longest| Notices::of_lifetime(longest, position(&common, nonce), now));
         let meter = Meter::new(common.settings.limits, now);
         let is_plain = notices.is_none() && meter.is_none();
         let fate = Fate { notices: notices.unwrap_or_default(), meter, ..Fate::default() };
@@ -406,8 +406,8 @@ impl Session {
     /// The session's own place among all sessions, from 0 to 1. If all sessions have to do something, but not at the
     /// same moment, each takes its moment from this number.
     #[must_use]
-    pub fn spread(&self) -> f64 {
-        spread(&self.common, self.nonce)
+    pub fn position(&self) -> f64 {
+        position(&self.common, self.nonce)
     }
 }
 
@@ -581,6 +581,6 @@ impl Counts {
     }
 }
 
-fn spread(common: &Common, nonce: u64) -> f64 {
+fn position(common: &Common, nonce: u64) -> f64 {
     common.secret.derive(nonce, Side::Client, b's', 0) as f64 / u64::MAX as f64
 }

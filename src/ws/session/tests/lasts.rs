@@ -46,7 +46,7 @@ fn sessions_with_one_secret_are_spread_evenly_and_each_stays_at_its_place() {
         epoch: now,
         round_trips: crate::ws::round_trips::RoundTripTimes::default(),
     });
-    let place = |nonce| Session::new(Arc::clone(&common), nonce, now).spread();
+    let place = |nonce| Session::new(Arc::clone(&common), nonce, now).position();
     let mut tenths = [0; 10];
     for nonce in 0..1000 {
         assert!((0.0..=1.0).contains(&place(nonce)));
