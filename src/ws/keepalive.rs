@@ -217,6 +217,14 @@ impl Keepalive {
         Self { open: None, sent: now, received: now, mean_micros: 0.0, last_micros: 0, measured: 0, pings: 0 }
     }
 
+    /// The keepalive of a new connection that is the side from now on. Bytes were exchanged with it just now, and
+    /// nothing is open with it. The round trips stay counted, and the number of our Pings goes on, so that no mask and
+    /// no payload comes twice.
+    #[must_use]
+    pub fn begun_anew(self, now: Tick) -> Self {
+        Self { open: None, sent: now, received: now, ..self }
+    }
+
     /// Bytes have gone to the side.
     pub const fn handle_sent(&mut self, now: Tick) {
         self.sent = now;
@@ -258,8 +266,8 @@ impl Keepalive {
         is_old || open.poll_look(step).is_some_and(|at| at <= now)
     }
 
-    /// Notes what the kernel says of the bytes for the side. If the side has taken some of the bytes that waited, its
-    /// silence and its stall count from now.
+    /// Notes what the side's stream says of the bytes for the side. If the side has taken some of the bytes that
+    /// waited, its silence and its stall count from now.
     pub fn handle_progress(&mut self, progress: Progress, now: Tick) {
         let Some(open) = &mut self.open else { return };
         let look = Look::new(progress, open.stalled_since.is_some(), now);

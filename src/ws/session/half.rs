@@ -1,5 +1,7 @@
 //! One side of a session: what still comes from it, and what still goes to it.
 
+use std::mem;
+
 use super::Counts;
 use crate::ws::{keepalive::Keepalive, tick::Tick, tracker::Tracker};
 
@@ -68,6 +70,12 @@ impl Half {
             lost: false,
             pongs_owed: 0,
         }
+    }
+
+    /// A new connection is this side from now on. What has passed stays counted.
+    pub(super) fn begin_anew(&mut self, now: Tick) {
+        let Self { counts, keepalive, .. } = mem::replace(self, Self::new(now));
+        (self.counts, self.keepalive) = (counts, keepalive.begun_anew(now));
     }
 
     /// If the other end's Close has passed to this side, our FIN follows now. Call this when nothing more will come

@@ -7,11 +7,13 @@
 //! 2. After each write, before it reads anything else for that side, it tells what it could write
 //!    ([`Session::handle_written`], [`Session::handle_broken`]).
 //! 3. Before [`Session::handle_timeout`] and [`Session::is_over`], it asks whether to look at what a side takes
-//!    ([`Session::wants_progress`]), and tells what the kernel says ([`Session::handle_progress`]).
+//!    ([`Session::wants_progress`]), and tells what the side's stream says ([`Session::handle_progress`]).
 //! 4. If silence is about to end the session ([`Session::judges_silence`]), it first feeds every byte that has come.
 //! 5. At the instant of [`Session::poll_timeout`] it calls [`Session::handle_timeout`].
 //! 6. It asks whether to read a side ([`Session::wants_read`]), whether to shut it down or close it
 //!    ([`Session::wants_shut`], [`Session::may_close`]), and whether the session is over ([`Session::is_over`]).
+//!
+//! A new connection may take the place of a side between two messages ([`Session::replace`]).
 //!
 //! A side that has sent its Close, and no byte behind it, is closed as soon as the last bytes for it are written
 //! ([`Session::may_close`]). Any other side gets our FIN, and is read until its own FIN has come.
@@ -36,6 +38,7 @@ mod ending;
 mod half;
 mod notice;
 mod observed;
+mod replace;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -251,7 +254,7 @@ impl Session {
         }
     }
 
-    /// What the kernel says of the bytes for a side.
+    /// What a side's stream says of the bytes for the side.
     pub fn handle_progress(&mut self, of: Side, progress: Progress, now: Instant) {
         let tick = self.common.tick(now);
         if self.ending().is_none() {

@@ -10,6 +10,7 @@ mod observed;
 mod order;
 mod properties;
 mod relays;
+mod replaced;
 mod timers;
 
 use std::{
@@ -189,6 +190,25 @@ impl Pair {
     fn answers_our_ping(&mut self, from: Side) {
         let ping = self.frames(from).into_iter().rfind(Frame::is_our_ping).unwrap();
         self.sends(from, frame(from, 0x8A, &ping.payload));
+    }
+
+    /// The end answers the last of our Pings, if there is one.
+    fn answers_pings(&mut self, from: Side) {
+        if self.frames(from).iter().any(Frame::is_our_ping) {
+            self.answers_our_ping(from);
+        }
+    }
+
+    /// A new connection takes the place of a side. Returns the old one; `None` = the session forbids it.
+    fn replaces(&mut self, side: Side) -> Option<End> {
+        let may = self.session.may_replace(side);
+        let forbids_by_driver = !self.end(side).kept.is_empty() || !self.end(side).waiting.is_empty();
+        if forbids_by_driver {
+            return None;
+        }
+        assert_eq!(self.session.replace(side, self.now), may);
+        let buffer = self.end(side).buffer;
+        may.then(|| std::mem::replace(self.end(side), End { buffer, ..End::default() }))
     }
 
     fn drain(&mut self) {
