@@ -1,13 +1,14 @@
-//! How many of its bytes a side has taken, whether the other bytes wait in our memory or in the kernel.
+//! How many of its bytes a side has taken, wherever the other bytes wait: in our memory, in the kernel, or in a stream
+//! without a socket. Only what the far end has taken proves that it lives. What has left our memory does not.
 
 use super::tick::Tick;
 
-/// What the kernel says of the bytes that it got for a side.
+/// What a side's stream says of the bytes that it got for the side. Of a socket, the kernel says it (`TCP_INFO`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Progress {
-    /// The bytes that the side has acknowledged since its connection began.
+    /// The bytes that the side has taken since its connection began.
     pub acknowledged: u64,
-    /// The bytes that the kernel has not yet sent to the side, because the side or the path is slow.
+    /// The bytes that wait in the kernel or in the stream, because the side or the path is slow.
     pub unsent: u64,
 }
 
@@ -16,7 +17,7 @@ pub struct Progress {
 pub(super) struct Look {
     pub(super) at: Tick,
     acknowledged: u64,
-    /// Whether bytes waited for the side, in our memory or in the kernel.
+    /// Whether bytes waited for the side, in our memory or elsewhere.
     pub(super) waits: bool,
 }
 

@@ -26,7 +26,13 @@ use crate::{
             observed::{self, Chosen},
             tally::Tally,
         },
-        stream::{client_io::ClientIo, options, plain_or_tls::Stream, sockets::Ready},
+        stream::{
+            calls::{Calls, SessionKey},
+            client_io::ClientIo,
+            options,
+            plain_or_tls::Stream,
+            sockets::Ready,
+        },
     },
     ws::{
         Side,
@@ -89,11 +95,11 @@ impl Opening {
             client.flush().await
         });
         let Ok(Ok(())) = sent.await else { return self.fail() };
-        let Self { backend: (backend, greeting), common, nonce, holdings: Holdings { guards, record }, .. } = self;
+        let Self { backend: (backend, greeting), common, nonce, holdings, .. } = self;
         let session = Session::new(common, nonce, Instant::now());
         let client = Leg::new(client.into_stream(), early);
-        let relay = Some(Relay::new(client, Leg::new(backend, greeting), session));
-        let held = Box::new(Held { relay, guards: Some(guards), record: Some(record) });
+        let relay = Relay::new(client, Leg::new(backend, greeting), session);
+        let held = Box::new(Held::new(relay, holdings));
         // An error says that the worker has stopped, and the session is cut.
         let _ = sessions.send(Arrival::Session(held)).await;
     }
@@ -108,21 +114,40 @@ impl Opening {
 }
 
 impl Held {
-    /// From now on, events of both sockets are for session number `session` of this worker.
-    pub(super) fn give_sockets_to(&self, session: u32) {
-        let Some(relay) = &self.relay else { return };
-        for side in [Side::Client, Side::Backend] {
-            if let Some(socket) = relay.stream(side).socket() {
-                socket.give_to(session, side);
-            }
+    pub(super) fn new(relay: Relay, Holdings { guards, record }: Holdings) -> Self {
+        Self { relay: Some(relay), guards: Some(guards), record: Some(record) }
+    }
+
+    /// From now on, the events and calls of both streams are for this session of the loop.
+    pub(super) fn give_streams_to(&mut self, session: SessionKey, calls: &Arc<Calls>) {
+        if let Some(relay) = &mut self.relay {
+            relay.give_to(session, calls);
         }
     }
 
-    /// Notes what events have said of the socket of a side. The session wants a turn then.
-    pub(in crate::net) fn note(&self, side: Side, ready: Ready) {
+    /// Whether an event or a call for `session` is for this session and its present streams. An earlier session had the
+    /// same place, or this one had other streams.
+    pub(super) fn is_of(&self, session: SessionKey) -> bool {
+        self.relay.as_ref().is_some_and(|relay| relay.generation() == session.generation)
+    }
+
+    /// Notes what an event has said of the socket of a side. The session wants a turn then.
+    pub(super) fn note(&self, side: Side, ready: Ready) {
         if let Some(socket) = self.relay.as_ref().and_then(|relay| relay.stream(side).socket()) {
             socket.note(ready);
         }
+    }
+
+    /// Notes that the stream of a side has called. The session wants a turn then.
+    pub(super) fn note_call(&mut self, side: Side) {
+        if let Some(relay) = &mut self.relay {
+            relay.note_call(side);
+        }
+    }
+
+    /// Whether a turn, or the end of the session, may wake tasks of this worker.
+    pub(super) fn wakes_tasks(&self) -> bool {
+        self.relay.as_ref().is_some_and(Relay::wakes_tasks)
     }
 
     /// The session stays: sets the options of the backend's socket that matter only then. The client's socket has them

@@ -5,3 +5,5 @@ pub mod relay;
 pub(super) mod rota;
 pub(super) mod sessions;
 pub(super) mod stay;
+#[cfg(test)]
+mod tests;

@@ -20,9 +20,9 @@ use crate::{
     net::{
         counts::unsent::{Share, Unsent},
         stream::{
+            calls::{Calls, SessionKey},
             pipe::Piped,
             plain_or_tls::{self, Stream},
-            sockets::Socket,
         },
     },
     ws::{Side, frame::MAX_CONTROL_FRAME, opcodes::OpCodeCounts, session::Session},
@@ -113,14 +113,17 @@ pub struct Relay {
     pub session: Session,
     /// Whether the last frame from the client (0) or the backend (1) was large: the next frame may be large too.
     large: [bool; 2],
-    /// Of the client (0) and the backend (1): whether the stream holds no bytes that it could give without its socket.
+    /// Of the client (0) and the backend (1): whether the last read found nothing, so that TLS holds no more bytes. A
+    /// stream without a socket calls when there are more.
     drained: [bool; 2],
+    /// Tells these streams from those of other sessions, and from those that were here before.
+    generation: u32,
 }
 
 /// What a relay wants next.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::net) enum Turn {
-    /// To be called when a socket is ready, or at the session's next deadline.
+    /// To be called when a socket is ready, when a stream without a socket calls, or at the session's next deadline.
     Waits,
     /// To be called again soon: the relay has more to do without waiting.
     HasMore,
@@ -132,7 +135,29 @@ impl Relay {
     /// A relay between two legs; `turn` moves it.
     #[must_use]
     pub const fn new(client: Leg, backend: Leg, session: Session) -> Self {
-        Self { client, backend, session, large: [false; 2], drained: [false; 2] }
+        Self { client, backend, session, large: [false; 2], drained: [false; 2], generation: 0 }
+    }
+
+    /// From now on, the events and calls of both streams are for this session of the loop.
+    pub(super) fn give_to(&mut self, session: SessionKey, calls: &Arc<Calls>) {
+        self.generation = session.generation;
+        self.client.stream.give_to(session, Side::Client, calls);
+        self.backend.stream.give_to(session, Side::Backend, calls);
+    }
+
+    /// The generation of the streams, by [`Self::give_to`].
+    pub(super) const fn generation(&self) -> u32 {
+        self.generation
+    }
+
+    /// Notes that a side's stream has called: it may give or take bytes now.
+    pub(super) const fn note_call(&mut self, side: Side) {
+        self.drained[side as usize] = false;
+    }
+
+    /// Whether a turn may wake tasks of this worker: they are at the far end of a stream without a socket.
+    pub(super) fn wakes_tasks(&self) -> bool {
+        self.client.stream.waker().is_some() || self.backend.stream.waker().is_some()
     }
 
     /// The stream of a side.
@@ -168,10 +193,11 @@ impl Relay {
         if to_backend == Turn::HasMore || to_client == Turn::HasMore { Turn::HasMore } else { Turn::Waits }
     }
 
-    /// Lets both sides be read once more. A worker that was held up looks at alarms before it has taken all events, so
-    /// that bytes may have come of which the socket does not know yet.
+    /// Lets both sides be read once more. A worker that was held up looks at alarms before it has taken all events and
+    /// calls, so that bytes may have come of which nothing is known yet.
     #[cold]
-    fn doubt_dryness(&self) {
+    fn doubt_dryness(&mut self) {
+        self.drained = [false; 2];
         for side in [Side::Client, Side::Backend] {
             if let Some(socket) = self.stream(side).socket() {
                 socket.doubt_dryness();
@@ -195,11 +221,11 @@ impl Relay {
         if self.session.is_over(now) { Turn::Over } else { Turn::Waits }
     }
 
-    /// Asks the kernel how much the sides have taken, if the session wants to know.
+    /// Asks the streams how much the sides have taken, if the session wants to know.
     fn look(&mut self, now: Instant) {
         for side in [Side::Client, Side::Backend] {
             if self.session.wants_progress(side, now) {
-                let progress = self.stream(side).socket().map(Socket::progress).unwrap_or_default();
+                let progress = self.stream(side).progress();
                 self.session.handle_progress(side, progress, now);
             }
         }
@@ -247,15 +273,19 @@ impl Relay {
 
     /// Whether a read of this side is known to find nothing now.
     fn is_dry(&self, from: Side) -> bool {
-        // TLS may have read more from the socket than it has given to us.
         let drained = self.drained[from as usize];
         let Leg { stream, backlog } = match from {
             Side::Client => &self.client,
             Side::Backend => &self.backend,
         };
-        (drained || !matches!(stream, Stream::Tls(_)))
-            && stream.socket().is_none_or(Socket::is_dry)
-            && backlog.as_ref().is_none_or(|backlog| backlog.early.is_empty())
+        let is_dry = match stream {
+            Stream::Plain(socket) => socket.is_dry(),
+            // TLS may have read more from the socket than it has given to us.
+            Stream::Tls(stream) => drained && stream.get_ref().0.is_dry(),
+            Stream::Socketless(_) => drained,
+            Stream::Closed => true,
+        };
+        is_dry && backlog.as_ref().is_none_or(|backlog| backlog.early.is_empty())
     }
 
     /// Reads once and forwards what passes. Returns how many bytes were read; 0 = nothing more will come.
@@ -293,7 +323,7 @@ impl Relay {
             return None;
         }
         let mut piped = Piped::new()?;
-        let length = match piped.poll_fill(socket, unseen, &noop()) {
+        let length = match piped.poll_fill(socket, unseen, &Context::from_waker(Waker::noop())) {
             Poll::Ready(Ok(length @ 1..)) => length,
             other => return Some(other),
         };
@@ -410,7 +440,7 @@ impl Relay {
         if !self.session.wants_shut(to) || !self.flush(to, now) {
             return;
         }
-        match Pin::new(&mut self.leg(to).stream).poll_shutdown(&mut noop()) {
+        match poll(&mut self.leg(to).stream, AsyncWrite::poll_shutdown) {
             Poll::Ready(Ok(())) => self.session.handle_shut(to),
             Poll::Ready(Err(error)) => self.break_off(to, &error, now),
             Poll::Pending if self.session.is_lost(to) => self.break_off(to, &io::ErrorKind::TimedOut.into(), now),
@@ -440,7 +470,8 @@ impl Leg {
                 return Poll::Ready(Ok(Some(kept + length)));
             }
         }
-        let length = ready!(self.stream.poll_fill(&mut noop(), &mut scratch[kept..kept + most]))?;
+        let room = &mut scratch[kept..kept + most];
+        let length = ready!(poll(&mut self.stream, |mut stream, cx| stream.poll_fill(cx, room)))?;
         Poll::Ready(Ok((length > 0).then_some(kept + length)))
     }
 
@@ -458,12 +489,11 @@ impl Leg {
         let mut taken = 0;
         let mut flushed = false;
         if self.left() == 0 {
-            let mut stream = Pin::new(&mut self.stream);
-            if let Poll::Ready(written) = stream.as_mut().poll_write(&mut noop(), bytes) {
+            if let Poll::Ready(written) = poll(&mut self.stream, |stream, cx| stream.poll_write(cx, bytes)) {
                 taken = written?;
             }
             if taken == bytes.len() {
-                flushed = stream.poll_flush(&mut noop())?.is_ready();
+                flushed = poll(&mut self.stream, AsyncWrite::poll_flush)?.is_ready();
             }
         }
         if !flushed {
@@ -473,8 +503,8 @@ impl Leg {
     }
 
     /// Writes the last bytes and closes, so that the FIN goes in one packet with them. Returns whether the stream is
-    /// closed. Bytes that the stream has not taken wait. While something is unread the stream stays open: closing would
-    /// be a reset, which destroys these bytes.
+    /// closed. Bytes that the stream has not taken wait. The stream stays open while something is unread, because
+    /// closing would be a reset, which destroys these bytes. A stream without a socket stays open too.
     fn close(&mut self, bytes: &[u8]) -> io::Result<bool> {
         let taken = match self.stream.write_last(bytes) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
@@ -484,11 +514,11 @@ impl Leg {
             self.hold(&bytes[taken..], taken);
             return Ok(false);
         }
-        let has_unread = self.stream.socket().is_some_and(Socket::has_unread);
-        if !has_unread {
+        let stays = self.stream.needs_its_end();
+        if !stays {
             self.stream = Stream::Closed;
         }
-        Ok(!has_unread)
+        Ok(!stays)
     }
 
     /// Keeps the rest of what was written. `taken`: bytes before the rest that went to the stream.
@@ -543,11 +573,11 @@ impl Leg {
     fn poll_flush(&mut self) -> Poll<io::Result<()>> {
         let Some(backlog) = &mut self.backlog else { return Poll::Ready(Ok(())) };
         if let (Some(piped), Stream::Plain(socket)) = (&mut backlog.piped, &self.stream) {
-            ready!(piped.poll_empty(socket, &noop()))?;
+            ready!(piped.poll_empty(socket, &Context::from_waker(Waker::noop())))?;
             backlog.piped = None;
         }
         while !backlog.waiting.is_empty() {
-            let taken = ready!(Pin::new(&mut self.stream).poll_write(&mut noop(), &backlog.waiting))?;
+            let taken = ready!(poll(&mut self.stream, |stream, cx| stream.poll_write(cx, &backlog.waiting)))?;
             if taken == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
@@ -557,7 +587,7 @@ impl Leg {
             }
         }
         if backlog.unflushed {
-            ready!(Pin::new(&mut self.stream).poll_flush(&mut noop()))?;
+            ready!(poll(&mut self.stream, AsyncWrite::poll_flush))?;
             (backlog.unflushed, backlog.sealed) = (false, 0);
         }
         (backlog.waiting, backlog.counted) = (BytesMut::new(), Share::default());
@@ -584,10 +614,12 @@ impl Leg {
     }
 }
 
-/// A waker that does nothing. The loop calls a session when its sockets are ready ([`super::sessions`]), so nothing has
-/// to be woken.
-fn noop() -> Context<'static> {
-    Context::from_waker(Waker::noop())
+/// Polls a stream. A stream without a socket gets the waker that calls its session. Others get a waker that does nothing:
+/// the loop gives a session its turn when its sockets are ready ([`super::sessions`]), so nothing has to be woken.
+#[inline]
+fn poll<R>(stream: &mut Stream, act: impl FnOnce(Pin<&mut Stream>, &mut Context<'_>) -> R) -> R {
+    let waker = stream.waker().cloned();
+    act(Pin::new(stream), &mut Context::from_waker(waker.as_ref().unwrap_or(Waker::noop())))
 }
 
 #[cfg(test)]

@@ -27,7 +27,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     pin::{Pin, pin},
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
     time::{Duration, Instant},
 };
 
@@ -51,7 +51,10 @@ use crate::{
     net::{
         counts::unsent::Unsent,
         orders::{book::Book, inquiry::Inquiry, tally::Ledger},
-        stream::sockets::{self, Apart, Epolls},
+        stream::{
+            calls::{Calls, SessionKey},
+            sockets::{self, Apart, Epolls},
+        },
         thread::{
             bell::Bell,
             door::Door,
@@ -138,11 +141,16 @@ pub(in crate::net) struct Sessions {
     apart: Option<Apart>,
     events: Events,
     running: Slab<Running>,
+    /// The generation of the next session, or of the next streams of a session.
+    generation: u32,
+    /// What streams without a socket have called, and the task that the calls wake.
+    calls: Arc<Calls>,
+    called: Option<Waker>,
     /// The sessions that have their turn next.
     rota: Rota,
     scratch: Scratch,
     epoch: Instant,
-    /// An event of this wake-up was for a task.
+    /// An event of this wake-up was for a task, or a turn wrote to a stream whose far end is a task.
     wakes_tasks: bool,
     stay: Stay,
     /// Ends a stay when no event comes.
@@ -191,6 +199,9 @@ impl Sessions {
             apart,
             events: Events::with_capacity(EVENTS),
             running: Slab::new(),
+            generation: 0,
+            calls: Arc::default(),
+            called: None,
             rota: Rota::default(),
             scratch,
             epoch,
@@ -228,6 +239,7 @@ impl Sessions {
         if let Some(fault) = Fault::of_worker(self.process.worker) {
             self.process.vitals.strike(fault);
         }
+        self.hear_calls(cx.waker());
         let mut now = self.clock();
         let until = self.stay.begin(now.micros);
         let has_arrivals = self.receive(cx);
@@ -309,13 +321,29 @@ impl Sessions {
         if self.earliest.is_none_or(|earliest| due.is_before(earliest)) {
             self.earliest = Some(due);
         }
+        let generation = self.next_generation();
         let entry = self.running.vacant_entry();
-        // There are no more keys than descriptors.
-        let key = u32::try_from(entry.key()).unwrap_or(u32::MAX);
-        session.give_sockets_to(key);
+        // There are no more places than descriptors.
+        let place = u32::try_from(entry.key()).unwrap_or(u32::MAX);
+        session.give_streams_to(SessionKey { place, generation }, &self.calls);
         let had = Had::default();
         entry.insert(Running { session, due, queued: true, had, settled: false });
-        self.rota.push(key, had);
+        self.rota.push(place, had);
+    }
+
+    /// A generation that no session has. An event or a call would have to be late by four billion of them to meet its
+    /// number again.
+    const fn next_generation(&mut self) -> u32 {
+        self.generation = self.generation.wrapping_add(1);
+        self.generation
+    }
+
+    /// Lets calls wake this task.
+    fn hear_calls(&mut self, task: &Waker) {
+        if !self.called.as_ref().is_some_and(|called| called.will_wake(task)) {
+            self.calls.wake(task);
+            self.called = Some(task.clone());
+        }
     }
 
     /// Takes events, and passes each on to its session or task. `Ready`: so many events were taken, and there may be
@@ -416,13 +444,29 @@ impl Sessions {
         }
     }
 
-    /// One round, after the events of this moment were taken: alarms that ring, then turns.
+    /// One round, after the events of this moment were taken: calls, alarms that ring, then turns.
     fn proceed(&mut self, now: Moment, until: u64) {
         if !self.rota.is_empty() {
             self.stay.note_events(now.micros);
         }
+        // Neither a call nor an alarm is an event: a stay would not see the next one.
+        self.take_calls();
         self.take_due(now);
         self.give_turns(now, until);
+    }
+
+    /// Puts each session that was called by a stream without a socket in the rota.
+    fn take_calls(&mut self) {
+        if self.calls.is_empty() {
+            return;
+        }
+        for call in self.calls.take() {
+            let Some(running) = named(&mut self.running, call.key) else { continue };
+            running.session.note_call(call.side);
+            if !mem::replace(&mut running.queued, true) {
+                self.rota.push(call.key.place, running.had);
+            }
+        }
     }
 
     /// Looks at one slice of the table, and puts each session whose alarm rings now in the rota.
@@ -467,6 +511,7 @@ impl Sessions {
         if is_due && !mem::replace(&mut running.settled, true) {
             running.session.set_lasting_options(&(self.process.tcp)());
         }
+        self.wakes_tasks |= running.session.wakes_tasks();
         let (session, scratch) = (&mut running.session, &mut self.scratch);
         // Most turns begin and end calm. The noted time is then not too late, and the session is not asked.
         let was_calm = !is_due && session.is_calm();
@@ -594,6 +639,11 @@ impl Sessions {
     }
 }
 
+/// The session that an event or a call names, if it is still there and has the same streams.
+fn named(running: &mut Slab<Running>, session: SessionKey) -> Option<&mut Running> {
+    running.get_mut(session.place as usize).filter(|running| running.session.is_of(session))
+}
+
 /// What a look at the sockets has found.
 struct Found {
     of_sessions: usize,
@@ -604,11 +654,11 @@ struct Found {
 fn dispatch_events(events: &Events, apart: Option<&mut Apart>, running: &mut Slab<Running>, rota: &mut Rota) -> Found {
     let mut of_sessions = 0;
     let woken = sockets::dispatch(events, apart, |key, side, ready| {
-        let Some(running) = running.get_mut(key as usize) else { return };
+        let Some(running) = named(running, key) else { return };
         of_sessions += 1;
         running.session.note(side, ready);
         if !mem::replace(&mut running.queued, true) {
-            rota.push(key, running.had);
+            rota.push(key.place, running.had);
         }
     });
     let wakes_tasks = woken.unwrap_or_else(|error| {

@@ -8,15 +8,18 @@
 //! |---|---|
 //! | a session, a client that connects, a client that speaks HTTP | at once: all their sockets are in the worker's own epoll |
 //! | another thread: a connection, an order, a question | at once: the thread knocks ([`crate::net::thread::door`]) |
+//! | a stream without a socket | at once: what it waits for is a task's or another thread's, and both end a stay |
 //! | a timer of the runtime | at the latest when a stay ends after [`LONGEST`], or a wait after the time of `coalesce` |
 //! | a session's alarm | at its time: no stay and no wait reaches beyond the alarm |
 //!
 //! A *stay* is the time in which the loop of the sessions waits in the worker's own epoll. The loop keeps the contract
 //! by these rules:
 //!
-//! 1. The loop stays only while events come less than [`NEAR`] apart.
+//! 1. The loop stays only while events come less than [`NEAR`] apart. Calls of streams without a socket do not count,
+//!    because a stay does not see the next one.
 //! 2. Between two stays, the runtime looks at timers, and the tasks that it wakes have their turn.
-//! 3. A stay ends with the first event for a task, and when a session has more to do than one turn takes.
+//! 3. A stay ends with the first event for a task, with a turn that may wake a task, and when a session has more to do
+//!    than one turn takes.
 //! 4. A stay ends [`LONGEST`] after the runtime has looked at timers. If no event comes by then, the bell ends it.
 //!
 //! A *wait* is what `coalesce` adds: after the loop has read, it waits for that time, and events of sessions do not end

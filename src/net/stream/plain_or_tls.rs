@@ -1,8 +1,9 @@
-//! The stream of one side, a client or a backend: plain TCP or TLS.
+//! The stream of one side, a client or a backend: plain TCP, TLS, or a stream without a socket.
 
 use std::{
     io::{self, IoSlice, Write},
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, Waker, ready},
 };
 
@@ -13,8 +14,15 @@ use rustix::{
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::{rustls::ProtocolVersion, server::TlsStream};
 
-use super::sockets::Socket;
-use crate::access_log::TlsVersion;
+use super::{
+    calls::{Calls, SessionKey},
+    socketless::Socketless,
+    sockets::Socket,
+};
+use crate::{
+    access_log::TlsVersion,
+    ws::{Side, progress::Progress},
+};
 
 /// The most that rustls holds of what it was given, in bytes (its `DEFAULT_BUFFER_LIMIT`).
 pub(in crate::net) const MOST_SEALED: usize = 64 * 1024;
@@ -26,6 +34,8 @@ pub enum Stream {
     Plain(Socket),
     /// TLS over TCP. We are the server.
     Tls(Box<TlsStream<Socket>>),
+    /// A stream without a socket.
+    Socketless(Box<Socketless>),
     /// Closed before the session was over.
     Closed,
 }
@@ -36,7 +46,47 @@ impl Stream {
         match self {
             Self::Plain(socket) => Some(socket),
             Self::Tls(stream) => Some(stream.get_ref().0),
-            Self::Closed => None,
+            Self::Socketless(_) | Self::Closed => None,
+        }
+    }
+
+    /// From now on, this stream is a side of a session of this worker. Events of its socket are for that side. A stream
+    /// without a socket calls it, by `calls`.
+    pub(in crate::net) fn give_to(&mut self, session: SessionKey, side: Side, calls: &Arc<Calls>) {
+        match self {
+            Self::Plain(socket) => socket.give_to(session, side),
+            Self::Tls(stream) => stream.get_ref().0.give_to(session, side),
+            Self::Socketless(stream) => stream.give_to(session, side, calls),
+            Self::Closed => {}
+        }
+    }
+
+    /// Calls the session of a stream without a socket. `None` = the session needs no call.
+    pub(in crate::net) fn waker(&self) -> Option<&Waker> {
+        match self {
+            Self::Socketless(stream) => Some(stream.waker()),
+            Self::Plain(_) | Self::Tls(_) | Self::Closed => None,
+        }
+    }
+
+    /// How much of what was written the other end has taken.
+    pub(in crate::net) fn progress(&self) -> Progress {
+        match self {
+            Self::Plain(socket) => socket.progress(),
+            Self::Tls(stream) => stream.get_ref().0.progress(),
+            Self::Socketless(stream) => stream.progress(),
+            Self::Closed => Progress::default(),
+        }
+    }
+
+    /// Whether to drop the stream now may destroy bytes on their way. A socket is reset if bytes of the other end are
+    /// unread. Other streams are only dropped after their end.
+    pub(in crate::net) fn needs_its_end(&self) -> bool {
+        match self {
+            Self::Plain(socket) => socket.has_unread(),
+            Self::Tls(stream) => stream.get_ref().0.has_unread(),
+            Self::Socketless(_) => true,
+            Self::Closed => false,
         }
     }
 
@@ -76,7 +126,7 @@ impl Stream {
 
     /// Writes the last bytes, under TLS with a close_notify behind them, in such a way that they go in one packet with
     /// the FIN. The caller has to close or shut down at once. Returns how many bytes were taken. TLS may hold some of
-    /// them ([`Self::is_holding`]).
+    /// them ([`Self::is_holding`]). A stream without a socket takes none, because it has no such packet.
     pub(in crate::net) fn write_last(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Plain(_) if bytes.is_empty() => Ok(0),
@@ -95,6 +145,7 @@ impl Stream {
                 }
                 Ok(taken)
             }
+            Self::Socketless(_) => Ok(0),
             Self::Closed => Ok(bytes.len()),
         }
     }
@@ -108,7 +159,7 @@ impl Stream {
     #[must_use]
     pub fn tls_version(&self) -> Option<TlsVersion> {
         match self {
-            Self::Plain(_) | Self::Closed => None,
+            Self::Plain(_) | Self::Socketless(_) | Self::Closed => None,
             Self::Tls(stream) => match stream.get_ref().1.protocol_version()? {
                 ProtocolVersion::TLSv1_2 => Some(TlsVersion::V1_2),
                 ProtocolVersion::TLSv1_3 => Some(TlsVersion::V1_3),
@@ -128,6 +179,7 @@ impl AsyncRead for Stream {
                 Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => Poll::Ready(Ok(())),
                 read => read,
             },
+            Self::Socketless(stream) => Pin::new(stream.as_mut()).poll_read(cx, buffer),
             Self::Closed => Poll::Ready(Ok(())),
         }
     }
@@ -139,6 +191,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
             Self::Tls(stream) => Pin::new(stream.as_mut()).poll_write(cx, bytes),
+            Self::Socketless(stream) => Pin::new(stream.as_mut()).poll_write(cx, bytes),
             Self::Closed => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
         }
     }
@@ -151,6 +204,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
             Self::Tls(stream) => Pin::new(stream.as_mut()).poll_write_vectored(cx, slices),
+            Self::Socketless(stream) => Pin::new(stream.as_mut()).poll_write_vectored(cx, slices),
             Self::Closed => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
         }
     }
@@ -159,7 +213,7 @@ impl AsyncWrite for Stream {
         match self {
             Self::Plain(stream) => stream.is_write_vectored(),
             Self::Tls(stream) => stream.is_write_vectored(),
-            Self::Closed => false,
+            Self::Socketless(_) | Self::Closed => false,
         }
     }
 
@@ -167,6 +221,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
             Self::Tls(stream) => Pin::new(stream.as_mut()).poll_flush(cx),
+            Self::Socketless(stream) => Pin::new(stream.as_mut()).poll_flush(cx),
             Self::Closed => Poll::Ready(Ok(())),
         }
     }
@@ -175,6 +230,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Tls(stream) => Pin::new(stream.as_mut()).poll_shutdown(cx),
+            Self::Socketless(stream) => Pin::new(stream.as_mut()).poll_shutdown(cx),
             Self::Closed => Poll::Ready(Ok(())),
         }
     }

@@ -28,7 +28,7 @@ use rustix::{
 use slab::Slab;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, unix::AsyncFd};
 
-use super::options;
+use super::{calls::SessionKey, options};
 use crate::{
     net::{libc_calls, thread::door},
     ws::{Side, progress::Progress},
@@ -96,7 +96,7 @@ enum Slot {
     /// socket itself.
     Task { ready: Ready, waker: Option<Box<Waker>> },
     /// A side of a session of this worker. What events have said goes to the socket itself.
-    Session { session: u32, side: Side },
+    Session { session: SessionKey, side: Side },
 }
 
 impl Slot {
@@ -178,7 +178,7 @@ pub(in crate::net) fn wakes_several() -> bool {
 pub(in crate::net) fn dispatch(
     events: &Events,
     apart: Option<&mut Apart>,
-    mut session_is_ready: impl FnMut(u32, Side, Ready),
+    mut session_is_ready: impl FnMut(SessionKey, Side, Ready),
 ) -> io::Result<bool> {
     let mut has_woken = note(events, &mut session_is_ready);
     if let Some(apart) = apart
@@ -189,7 +189,7 @@ pub(in crate::net) fn dispatch(
     Ok(has_woken)
 }
 
-fn note(events: &Events, session_is_ready: &mut impl FnMut(u32, Side, Ready)) -> bool {
+fn note(events: &Events, session_is_ready: &mut impl FnMut(SessionKey, Side, Ready)) -> bool {
     let mut has_woken = false;
     TABLE.with_borrow_mut(|table| {
         let Some(table) = table else { return };
@@ -260,8 +260,9 @@ impl Socket {
     }
 
     /// From now on, events of this socket are for this side of a session of this worker.
-    pub(in crate::net) fn give_to(&self, session: u32, side: Side) {
-        if let Err(error) = with_table(|table| table.bring_in(self.key, &self.stream)) {
+    pub(in crate::net) fn give_to(&self, session: SessionKey, side: Side) {
+        let is_new = self.ready.load(Relaxed) & OF_SESSION == 0;
+        if is_new && let Err(error) = with_table(|table| table.bring_in(self.key, &self.stream)) {
             tracing::debug!(%error, "the socket of a session is not among those of sessions");
         }
         self.with_slot(|slot| {

@@ -1,24 +1,31 @@
-//! A relay between two sockets that gets no events of them. This is what happens when a worker was held up and looks at
-//! alarms before it has taken all events.
+//! A relay between two sides that nothing tells it of: no events, no calls. This is what happens when a worker was held
+//! up and looks at alarms before it has taken all events. Each side is a socket, or a stream in memory.
 
 #![allow(clippy::unwrap_used)]
 
 use std::{
     io::{Read as _, Write as _},
-    net::{TcpListener, TcpStream},
+    net::{Shutdown, TcpListener, TcpStream},
     thread,
     time::Duration,
 };
 
+use tokio::io::{AsyncRead as _, ReadBuf};
+
 use super::*;
 use crate::{
-    net::stream::sockets,
+    net::stream::{
+        memory,
+        socketless::Socketless,
+        sockets::{self, Socket},
+    },
     ws::{
         close::CloseCode,
         keepalive::{PongTimeout, Secret, Settings},
         meter::MessageLimits,
         round_trips::RoundTripTimes,
         session::{Common, SessionSettings},
+        termination::Cause,
     },
 };
 
@@ -26,23 +33,120 @@ const PING_INTERVAL: Duration = Duration::from_secs(20);
 const PONG_TIMEOUT: Duration = Duration::from_secs(30);
 const IDLE: Duration = Duration::from_secs(60);
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// What a stream in memory takes, in bytes.
+const ROOM: usize = 10_000;
 
-/// A connection: the relay's end, a second handle of that end to look into it, and the other end.
-fn connection(side: Side) -> (Socket, TcpStream, TcpStream) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    let ours = listener.accept().unwrap().0;
-    ours.set_nonblocking(true).unwrap();
-    let view = ours.try_clone().unwrap();
-    let socket = Socket::new(mio::net::TcpStream::from_std(ours)).unwrap();
-    socket.give_to(0, side);
-    (socket, view, peer)
+/// What a side is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Socket,
+    Memory,
 }
 
-/// A relay that began at `began`, and for the client and the backend: a handle to look into the relay's end, and the other end.
-fn relay(idle: Option<Duration>, began: Instant) -> (Relay, [(TcpStream, TcpStream); 2]) {
-    let (client, client_view, client_peer) = connection(Side::Client);
-    let (backend, backend_view, backend_peer) = connection(Side::Backend);
+/// The client and the backend: every combination.
+const KINDS: [[Kind; 2]; 4] = [
+    [Kind::Socket, Kind::Socket],
+    [Kind::Memory, Kind::Socket],
+    [Kind::Socket, Kind::Memory],
+    [Kind::Memory, Kind::Memory],
+];
+
+/// The far end of a side.
+enum Peer {
+    /// `view`: a second handle of the relay's end, to look into it.
+    Socket {
+        view: TcpStream,
+        peer: TcpStream,
+    },
+    Memory(memory::MemoryEnd),
+}
+
+impl Peer {
+    /// A connection: the relay's end, and the far end.
+    fn connect(kind: Kind) -> (Stream, Self) {
+        match kind {
+            Kind::Socket => {
+                let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+                let peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+                let ours = listener.accept().unwrap().0;
+                ours.set_nonblocking(true).unwrap();
+                let view = ours.try_clone().unwrap();
+                let socket = Socket::new(mio::net::TcpStream::from_std(ours)).unwrap();
+                (Stream::Plain(socket), Self::Socket { view, peer })
+            }
+            Kind::Memory => {
+                let (near, far) = memory::stream(ROOM);
+                (Stream::Socketless(Box::new(Socketless::new(Box::new(near)))), Self::Memory(far))
+            }
+        }
+    }
+
+    /// Sends bytes, and waits until the relay can read them.
+    fn send(&mut self, bytes: &[u8]) {
+        match self {
+            Self::Socket { view, peer } => {
+                peer.write_all(bytes).unwrap();
+                while view.peek(&mut [0]).is_err() {
+                    thread::yield_now();
+                }
+            }
+            Self::Memory(end) => {
+                let written = Pin::new(end).poll_write(&mut Context::from_waker(Waker::noop()), bytes);
+                assert!(matches!(written, Poll::Ready(Ok(length)) if length == bytes.len()));
+            }
+        }
+    }
+
+    /// Reads so many bytes, which the relay has sent.
+    fn receive(&mut self, length: usize) -> Vec<u8> {
+        let mut bytes = vec![0; length];
+        match self {
+            Self::Socket { peer, .. } => peer.read_exact(&mut bytes).unwrap(),
+            Self::Memory(end) => assert_eq!(read_now(end, &mut bytes), length),
+        }
+        bytes
+    }
+
+    /// Reads to the end, which the relay has sent.
+    fn receive_all(&mut self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        match self {
+            Self::Socket { peer, .. } => {
+                peer.read_to_end(&mut bytes).unwrap();
+            }
+            Self::Memory(end) => {
+                bytes = vec![0; ROOM];
+                let length = read_now(end, &mut bytes);
+                assert_eq!(read_now(end, &mut [0]), 0, "the end");
+                bytes.truncate(length);
+            }
+        }
+        bytes
+    }
+
+    fn finish(&mut self) {
+        match self {
+            Self::Socket { peer, .. } => peer.shutdown(Shutdown::Write).unwrap(),
+            Self::Memory(end) => {
+                assert!(Pin::new(end).poll_shutdown(&mut Context::from_waker(Waker::noop())).is_ready());
+            }
+        }
+    }
+}
+
+/// Reads what is there.
+fn read_now(end: &mut memory::MemoryEnd, buffer: &mut [u8]) -> usize {
+    let mut buffer = ReadBuf::new(buffer);
+    assert!(matches!(
+        Pin::new(end).poll_read(&mut Context::from_waker(Waker::noop()), &mut buffer),
+        Poll::Ready(Ok(()))
+    ));
+    buffer.filled().len()
+}
+
+/// A relay that began at `began`, and the far ends of the client and the backend.
+fn relay(kinds: [Kind; 2], idle: Option<Duration>, began: Instant) -> (Relay, [Peer; 2]) {
+    let [(client, client_peer), (backend, backend_peer)] = kinds.map(Peer::connect);
     let pong_timeout = PongTimeout::of_both(Some(PONG_TIMEOUT));
     let ping_interval = idle.is_none().then_some(PING_INTERVAL);
     let settings = SessionSettings {
@@ -54,30 +158,29 @@ fn relay(idle: Option<Duration>, began: Instant) -> (Relay, [(TcpStream, TcpStre
         extensions: false,
     };
     let common = Common { settings, secret: Secret([0; 16]), epoch: began, round_trips: RoundTripTimes::default() };
-    let [client, backend] = [client, backend].map(|socket| Leg::new(Stream::Plain(socket), Bytes::new()));
-    let relay = Relay::new(client, backend, Session::new(Arc::new(common), 0, began));
-    (relay, [(client_view, client_peer), (backend_view, backend_peer)])
+    let [client, backend] = [client, backend].map(|stream| Leg::new(stream, Bytes::new()));
+    let mut relay = Relay::new(client, backend, Session::new(Arc::new(common), 0, began));
+    relay.give_to(SessionKey { place: 0, generation: 1 }, &Arc::default());
+    (relay, [client_peer, backend_peer])
 }
 
-/// Waits until what the other end has sent can be read.
-fn await_input(view: &TcpStream) {
-    while view.peek(&mut [0]).is_err() {
-        thread::yield_now();
+/// Tells the relay that a side may be read, as an event or a call does.
+fn tell(relay: &mut Relay, side: Side) {
+    match relay.stream(side).socket() {
+        Some(socket) => socket.doubt_dryness(),
+        None => relay.note_call(side),
     }
 }
 
-/// Whether a session goes on when its client was silent for too long. `says` sends what the client says before that moment.
-fn goes_on(idle: Option<Duration>, says: impl FnOnce(&mut TcpStream), has_said: bool) -> bool {
+/// Whether a session goes on when its client was silent for too long. `says`: what the client does before that moment.
+fn goes_on(kinds: [Kind; 2], idle: Option<Duration>, says: impl FnOnce(&mut Peer)) -> bool {
     let _epolls = sockets::open(false).unwrap();
     let began = Instant::now();
-    let (mut relay, [(view, mut peer), _backend]) = relay(idle, began);
+    let (mut relay, [mut client, _backend]) = relay(kinds, idle, began);
     let mut scratch = Scratch::new(Unsent::new());
     let pinged = began + PING_INTERVAL;
     assert_eq!(relay.turn(&mut scratch, true, pinged), Turn::Waits);
-    says(&mut peer);
-    if has_said {
-        await_input(&view);
-    }
+    says(&mut client);
     let up = if idle.is_some() { began + IDLE } else { pinged + PONG_TIMEOUT };
     assert_eq!(relay.turn(&mut scratch, true, up), Turn::Waits);
     !relay.session.is_ending()
@@ -85,44 +188,44 @@ fn goes_on(idle: Option<Duration>, says: impl FnOnce(&mut TcpStream), has_said: 
 
 #[test]
 fn a_side_whose_answer_waits_to_be_read_is_not_dead() {
-    let pong = |peer: &mut TcpStream| {
-        let mut ping = [0; 14];
-        peer.read_exact(&mut ping).unwrap();
-        let pong = [&[0x8a, 0x80 | ping[1], 0, 0, 0, 0], &ping[2..]].concat();
-        peer.write_all(&pong).unwrap();
+    let pong = |client: &mut Peer| {
+        let ping = client.receive(14);
+        client.send(&[&[0x8a, 0x80 | ping[1], 0, 0, 0, 0], &ping[2..]].concat());
     };
-    assert!(goes_on(None, pong, true));
-    assert!(!goes_on(None, |_| {}, false), "nothing has come");
+    for kinds in KINDS {
+        assert!(goes_on(kinds, None, pong), "{kinds:?}");
+        assert!(!goes_on(kinds, None, |_| {}), "{kinds:?}: nothing has come");
+    }
 }
 
 #[test]
 fn a_session_whose_message_waits_to_be_read_is_not_idle() {
-    let message = |peer: &mut TcpStream| peer.write_all(b"\x81\x82\0\0\0\0hi").unwrap();
-    assert!(goes_on(Some(IDLE), message, true));
-    assert!(!goes_on(Some(IDLE), |_| {}, false), "nothing has come");
+    for kinds in KINDS {
+        assert!(goes_on(kinds, Some(IDLE), |client| client.send(b"\x81\x82\0\0\0\0hi")), "{kinds:?}");
+        assert!(!goes_on(kinds, Some(IDLE), |_| {}), "{kinds:?}: nothing has come");
+    }
 }
 
 #[test]
 fn an_end_whose_closes_wait_to_be_read_is_clean() {
-    let _epolls = sockets::open(false).unwrap();
-    let began = Instant::now();
-    let (mut relay, [(client_view, mut client), (backend_view, mut backend)]) = relay(Some(IDLE), began);
-    let mut scratch = Scratch::new(Unsent::new());
-    relay.session.handle_kill(CloseCode::GOING_AWAY, "", began);
-    assert_eq!(relay.turn(&mut scratch, false, began), Turn::Waits);
-    client.write_all(b"\x88\x80\0\0\0\0").unwrap();
-    backend.write_all(b"\x88\0").unwrap();
-    [client_view, backend_view].iter().for_each(await_input);
-    assert_eq!(relay.turn(&mut scratch, true, began + CLOSE_TIMEOUT), Turn::Over);
-    assert!(relay.session.termination().unwrap().clean);
+    for kinds in KINDS {
+        let _epolls = sockets::open(false).unwrap();
+        let began = Instant::now();
+        let (mut relay, [mut client, mut backend]) = relay(kinds, Some(IDLE), began);
+        let mut scratch = Scratch::new(Unsent::new());
+        relay.session.handle_kill(CloseCode::GOING_AWAY, "", began);
+        assert_eq!(relay.turn(&mut scratch, false, began), Turn::Waits);
+        client.send(b"\x88\x80\0\0\0\0");
+        backend.send(b"\x88\0");
+        assert_eq!(relay.turn(&mut scratch, true, began + CLOSE_TIMEOUT), Turn::Over);
+        assert!(relay.session.termination().unwrap().clean, "{kinds:?}");
+    }
 }
 
 /// Sends a side's Close and lets the relay know of it.
-fn says_close(relay: &Relay, side: Side, (view, peer): (&TcpStream, &mut TcpStream)) {
-    let close: &[u8] = if side == Side::Client { b"\x88\x80\0\0\0\0" } else { b"\x88\0" };
-    peer.write_all(close).unwrap();
-    await_input(view);
-    relay.stream(side).socket().unwrap().doubt_dryness();
+fn says_close(relay: &mut Relay, side: Side, peer: &mut Peer) {
+    peer.send(if side == Side::Client { b"\x88\x80\0\0\0\0" } else { b"\x88\0" });
+    tell(relay, side);
 }
 
 #[test]
@@ -131,19 +234,20 @@ fn the_last_close_waits_for_the_fin_and_goes_with_it() {
     // The Close does not wait for long. If this thread was held up, the Close is gone, and the next attempt may see it wait.
     let has_waited = (0..10).any(|_| {
         let began = Instant::now();
-        let (mut relay, [(client_view, mut client), (backend_view, mut backend)]) = relay(Some(IDLE), began);
+        let (mut relay, [mut client, mut backend]) = relay([Kind::Socket; 2], Some(IDLE), began);
         let mut scratch = Scratch::new(Unsent::new());
-        says_close(&relay, Side::Client, (&client_view, &mut client));
+        says_close(&mut relay, Side::Client, &mut client);
         assert_eq!(relay.turn(&mut scratch, false, began), Turn::Waits);
-        says_close(&relay, Side::Backend, (&backend_view, &mut backend));
-        client.set_nonblocking(true).unwrap();
+        says_close(&mut relay, Side::Backend, &mut backend);
+        let Peer::Socket { view, mut peer } = client else { unreachable!() };
+        peer.set_nonblocking(true).unwrap();
         assert_eq!(relay.turn(&mut scratch, false, began), Turn::Over);
-        // The relay has closed its end. `client_view` holds that end open.
-        let has_waited = client.read(&mut [0; 0x10]).is_err();
-        drop(client_view);
-        client.set_nonblocking(false).unwrap();
+        // The relay has closed its end. `view` holds that end open.
+        let has_waited = peer.read(&mut [0; 0x10]).is_err();
+        drop(view);
+        peer.set_nonblocking(false).unwrap();
         let mut read = Vec::new();
-        client.read_to_end(&mut read).unwrap();
+        peer.read_to_end(&mut read).unwrap();
         assert!(!has_waited || read == b"\x88\0", "{read:?}");
         has_waited
     });
@@ -152,24 +256,47 @@ fn the_last_close_waits_for_the_fin_and_goes_with_it() {
 
 #[test]
 fn a_side_is_not_closed_over_what_is_unread() {
-    let _epolls = sockets::open(false).unwrap();
-    let began = Instant::now();
-    let (mut relay, [(client_view, mut client), (backend_view, mut backend)]) = relay(Some(IDLE), began);
-    let mut scratch = Scratch::new(Unsent::new());
-    says_close(&relay, Side::Client, (&client_view, &mut client));
-    assert_eq!(relay.turn(&mut scratch, false, began), Turn::Waits);
-    client.write_all(b"behind the Close").unwrap();
-    await_input(&client_view);
-    says_close(&relay, Side::Backend, (&backend_view, &mut backend));
-    drop((client_view, backend_view));
-    assert_eq!(relay.turn(&mut scratch, false, began), Turn::Waits);
-    let mut read = Vec::new();
-    client.read_to_end(&mut read).unwrap();
-    assert_eq!(read, b"\x88\0");
-    relay.stream(Side::Client).socket().unwrap().doubt_dryness();
-    client.shutdown(std::net::Shutdown::Write).unwrap();
-    while relay.turn(&mut scratch, false, began) != Turn::Over {
-        relay.stream(Side::Client).socket().unwrap().doubt_dryness();
+    for kinds in KINDS {
+        let _epolls = sockets::open(false).unwrap();
+        let began = Instant::now();
+        let (mut relay, [mut client, mut backend]) = relay(kinds, Some(IDLE), began);
+        let mut scratch = Scratch::new(Unsent::new());
+        says_close(&mut relay, Side::Client, &mut client);
+        assert_eq!(relay.turn(&mut scratch, false, began), Turn::Waits);
+        client.send(b"behind the Close");
+        says_close(&mut relay, Side::Backend, &mut backend);
+        assert_eq!(relay.turn(&mut scratch, false, began), Turn::Waits);
+        assert_eq!(client.receive_all(), b"\x88\0", "{kinds:?}");
+        client.finish();
+        backend.finish();
+        while relay.turn(&mut scratch, false, began) != Turn::Over {
+            tell(&mut relay, Side::Client);
+            tell(&mut relay, Side::Backend);
+        }
+        assert!(relay.session.termination().unwrap().clean, "{kinds:?}");
     }
-    assert!(relay.session.termination().unwrap().clean);
+}
+
+#[test]
+fn a_client_lives_as_long_as_its_stream_passes_bytes_on_to_it() {
+    for (backend, takes) in [(Kind::Socket, true), (Kind::Memory, true), (Kind::Socket, false)] {
+        let _epolls = sockets::open(false).unwrap();
+        let began = Instant::now();
+        let (mut relay, [mut client, mut backend]) = relay([Kind::Memory, backend], None, began);
+        let mut scratch = Scratch::new(Unsent::new());
+        // All of it has left the relay's memory, and waits in the stream.
+        backend.send(&[&[0x82, 126, 2, 0][..], &[7; 512]].concat());
+        for second in 0..200 {
+            if second % 5 == 4 && takes {
+                client.receive(1);
+            }
+            tell(&mut relay, Side::Backend);
+            assert_eq!(relay.turn(&mut scratch, true, began + Duration::from_secs(second)), Turn::Waits);
+            if relay.session.is_ending() {
+                break;
+            }
+        }
+        let cause = relay.session.termination().map(|end| end.cause);
+        assert_eq!(cause, (!takes).then_some(Cause::ClientDead));
+    }
 }
