@@ -155,6 +155,21 @@ impl Relay {
         self.drained[side as usize] = false;
     }
 
+    /// Another stream takes the place of a side, between two messages. Returns the old stream, or the new leg if the
+    /// session does not let go of the side now ([`Session::may_replace`]). Then [`Self::give_to`] has to follow, with
+    /// another generation.
+    #[cfg(test)]
+    pub(super) fn replace(&mut self, side: Side, leg: Leg, now: Instant) -> Result<Stream, Leg> {
+        // In the backlog are bytes that wait for the side, or the start of a frame from it.
+        if self.leg(side).backlog.is_some() || !self.session.replace(side, now) {
+            return Err(leg);
+        }
+        self.large[side as usize] = false;
+        // Both streams are polled anew, because their wakers are those of the old generation.
+        self.drained = [false; 2];
+        Ok(mem::replace(self.leg(side), leg).stream)
+    }
+
     /// Whether a turn may wake tasks of this worker: they are at the far end of a stream without a socket.
     pub(super) fn wakes_tasks(&self) -> bool {
         self.client.stream.waker().is_some() || self.backend.stream.waker().is_some()

@@ -7,11 +7,12 @@ use bytes::Bytes;
 use super::{
     super::{
         relay::{Leg, Relay},
-        tests::{Far, KINDS, Kind, SETTINGS, World, connection, with_sessions},
+        tests::{Far, KINDS, Kind, SETTINGS, TEXT, World, close, connection, frame, with_sessions},
     },
     *,
 };
 use crate::{
+    net::orders::inquiry::Search,
     ws::{
         Side::{Backend, Client},
         session::{Session, SessionSettings},
@@ -90,6 +91,14 @@ fn adopt(
     (SessionKey { place, generation: sessions.generation }, [far_client, far_backend])
 }
 
+/// Drives the loop until `done` is done.
+async fn drive<T>(sessions: &mut Sessions, done: impl Future<Output = T>) -> T {
+    tokio::select! {
+        () = poll_fn(|cx| sessions.poll_drive(cx)) => unreachable!("the loop does not end"),
+        done = done => done,
+    }
+}
+
 /// Gives turns until no session wants one.
 async fn settle(sessions: &mut Sessions) {
     poll_fn(|cx| {
@@ -97,6 +106,12 @@ async fn settle(sessions: &mut Sessions) {
         if sessions.rota.is_empty() { Poll::Ready(()) } else { Poll::Pending }
     })
     .await;
+}
+
+/// Sends a message from a side and expects it at the other one.
+async fn passes(sessions: &mut Sessions, from: Side, text: &str, [one, other]: [&mut Far; 2]) {
+    let message = frame(from, TEXT, text);
+    drive(sessions, async { tokio::join!(one.send(&message), other.expect(&message)) }).await;
 }
 
 #[test]
@@ -151,4 +166,135 @@ fn a_worker_leaves_its_turn_to_the_task_at_the_far_end_of_a_stream() {
             settle(&mut sessions).await;
         }
     });
+}
+
+/// What each backend has of sessions.
+fn seats(world: &World) -> Vec<usize> {
+    world.upstream.members().iter().map(|member| member.backend.sessions()).collect()
+}
+
+#[test]
+fn a_session_goes_on_with_another_backend_between_two_messages() {
+    for (client, [old, new]) in KINDS[..2].iter().flat_map(|[client, _]| KINDS.map(|kinds| (*client, kinds))) {
+        with_sessions(async move |mut world, mut sessions| {
+            let (key, [mut client, mut backend]) = adopt(&world, &mut sessions, [client, old], SETTINGS);
+            passes(&mut sessions, Client, "to the first", [&mut client, &mut backend]).await;
+            passes(&mut sessions, Backend, "from the first", [&mut backend, &mut client]).await;
+            assert_eq!(seats(&world), [1, 0]);
+
+            let (stream, mut second) = connection(new);
+            let greeting = frame(Backend, TEXT, "from the second");
+            let leg = Leg::new(stream, Bytes::copy_from_slice(&greeting));
+            let (_, old_stream, old_seat) = sessions.replace(key, Backend, (leg, Some(world.seat()))).unwrap();
+            drop(old_seat.unwrap());
+            assert_eq!(seats(&world), [0, 1], "the session counts at its backend");
+            drive(&mut sessions, client.expect(&greeting)).await;
+            passes(&mut sessions, Client, "to the second", [&mut client, &mut second]).await;
+            passes(&mut sessions, Backend, "and on", [&mut second, &mut client]).await;
+
+            // What comes from the old backend concerns nobody any more.
+            backend.send(frame(Backend, TEXT, "too late")).await;
+            drop(backend);
+            settle(&mut sessions).await;
+            drop(old_stream);
+            passes(&mut sessions, Backend, "nothing in between", [&mut second, &mut client]).await;
+            assert_eq!(sessions.running[key.place as usize].session.passed().unwrap().1.messages, [2, 4]);
+            assert!(
+                sessions.replace(key, Backend, (Leg::new(Stream::Closed, Bytes::new()), None)).is_err(),
+                "an old key"
+            );
+
+            let bye = [close(Client, 1000, "bye"), close(Backend, 1000, "bye")];
+            let end = async {
+                client.send(&bye[0]).await;
+                second.expect(&bye[0]).await;
+                second.send_and_finish(&bye[1]).await;
+                client.expect(&bye[1]).await;
+                drop((client, second));
+                world.ended().await
+            };
+            assert_eq!(drive(&mut sessions, end).await, ("client_close".to_owned(), true));
+        });
+    }
+}
+
+#[test]
+fn an_event_of_a_socket_is_not_for_the_session_that_has_let_go_of_it() {
+    for replaces in [false, true] {
+        with_sessions(async move |world, mut sessions| {
+            let (key, [_client, mut backend]) = adopt(&world, &mut sessions, [Kind::Socket; 2], SETTINGS);
+            let (stream, _second) = connection(Kind::Socket);
+            let leg = Leg::new(stream, Bytes::new());
+            let _old = replaces.then(|| sessions.replace(key, Backend, (leg, None)).unwrap());
+            settle(&mut sessions).await;
+            let Sessions { epoll, events, running, rota, .. } = &mut sessions;
+            let mut look = |wait| {
+                epoll.get_mut().poll(events, Some(wait)).unwrap();
+                (events.iter().count(), dispatch_events(events, None, running, rota).of_sessions)
+            };
+            while look(Duration::ZERO).0 > 0 {}
+            backend.send("news").await;
+            let (events, of_sessions) = look(FURTHEST);
+            assert!(events > 0 && (of_sessions > 0) != replaces, "{of_sessions} of {events}");
+        });
+    }
+}
+
+/// Drives the loop until the session holds or has passed so many bytes from a side.
+async fn reads(sessions: &mut Sessions, key: SessionKey, from: Side, bytes: u64) {
+    poll_fn(|cx| {
+        let _ = sessions.poll_drive(cx);
+        cx.waker().wake_by_ref();
+        let session = &sessions.running[key.place as usize].session;
+        let held = session.sight(&Search::default(), Instant::now()).unwrap().buffered as u64;
+        let passed = session.passed().unwrap().1.bytes[from as usize];
+        if held + passed == bytes { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+}
+
+#[test]
+fn a_session_lets_go_of_no_side_inside_a_message() {
+    for (kinds, side) in KINDS.into_iter().flat_map(|kinds| [Client, Backend].map(|side| (kinds, side))) {
+        with_sessions(async move |world, mut sessions| {
+            let offer = || (Leg::new(connection(kinds[side as usize]).0, Bytes::new()), None);
+            for from in [Client, Backend] {
+                let (key, [client, backend]) = adopt(&world, &mut sessions, kinds, SETTINGS);
+                let (mut one, mut other) = if from == Client { (client, backend) } else { (backend, client) };
+                let whole = frame(from, TEXT, "hello");
+                let fragments = [frame(from, 0x01, "a"), frame(from, 0x80, "b")];
+                // The start of a header, which the session holds, is only in the way of its own side.
+                let in_header = (from == side).then_some((&whole[..1], &whole[1..]));
+                let others = [(&whole[..6], &whole[6..]), (&fragments[0][..], &fragments[1][..])];
+                let mut bytes = 0;
+                for (part, rest) in in_header.into_iter().chain(others) {
+                    one.send(part).await;
+                    reads(&mut sessions, key, from, bytes + part.len() as u64).await;
+                    assert!(sessions.replace(key, side, offer()).is_err(), "{side:?} after {part:?} of {from:?}");
+                    let all = [part, rest].concat();
+                    bytes += all.len() as u64;
+                    drive(&mut sessions, async { tokio::join!(one.send(rest), other.expect(all)) }).await;
+                }
+                assert!(sessions.replace(key, side, offer()).is_ok(), "{side:?} after whole messages of {from:?}");
+            }
+        });
+    }
+}
+
+#[test]
+fn a_session_lets_go_of_no_side_while_bytes_wait_for_it_or_where_an_extension_may_keep_state() {
+    for kinds in KINDS {
+        with_sessions(async move |world, mut sessions| {
+            let offer = || (Leg::new(connection(Kind::Socket).0, Bytes::new()), None);
+            let extended = SessionSettings { extensions: true, ..SETTINGS };
+            let (key, _far) = adopt(&world, &mut sessions, kinds, extended);
+            settle(&mut sessions).await;
+            assert!(sessions.replace(key, Backend, offer()).is_err());
+            let (key, [mut client, _backend]) = adopt(&world, &mut sessions, [kinds[0], Kind::Memory(10)], SETTINGS);
+            let message = frame(Client, TEXT, "longer than ten bytes");
+            client.send(&message).await;
+            reads(&mut sessions, key, Client, 2 * message.len() as u64 - 10).await;
+            assert!(sessions.replace(key, Backend, offer()).is_err());
+        });
+    }
 }
