@@ -361,3 +361,25 @@ async fn a_reload_begins_only_the_checks_anew_whose_settings_it_changes() {
     drop((check, of_the_new_one, anew));
     proxy.stop().await;
 }
+
+#[tokio::test]
+async fn sessions_of_a_sick_backend_stay_as_soon_as_the_file_keeps_them() {
+    let backend = echo_with_health(&Arc::new(AtomicBool::new(true)));
+    let setup = |on_down: &str| {
+        let check = format!("kind: http, path: /health, on_down: {on_down}");
+        let setup = Proxy::before(&[&backend]).upstream(&upstream(&check));
+        setup.with("drain: { spread: 0s }").with("admin: { bind: \"127.0.0.1:0\" }")
+    };
+    let mut proxy = setup("drain").start();
+    within("the checks to fail", async { while health(&proxy, &backend).await.0 != "failing" {} }).await;
+    let mut leaves = proxy.session().await;
+    leaves.expect_close(1012, "backend down").await;
+    leaves.send(masked_close(1012, "")).await;
+    proxy.reload(&setup("keep"));
+    let mut stays = proxy.session().await;
+    stays.send(masked(TEXT, "still here")).await;
+    stays.expect(unmasked(TEXT, "still here")).await;
+    stays.leave().await;
+    drop(leaves);
+    proxy.stop().await;
+}
