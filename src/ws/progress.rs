@@ -1,5 +1,6 @@
 //! How many of its bytes a side has taken, wherever the other bytes wait: in our memory, in the kernel, or in a stream
-//! without a socket. Only what the far end has taken proves that it lives. What has left our memory does not.
+//! without a socket. Only what the far end has taken proves that it lives. A full stream that takes bytes again shows
+//! that too, because the far end has made the room.
 
 use super::tick::Tick;
 

@@ -160,8 +160,9 @@ impl Relay {
     /// another generation.
     #[cfg(test)]
     pub(super) fn replace(&mut self, side: Side, leg: Leg, now: Instant) -> Result<Stream, Leg> {
-        // In the backlog are bytes that wait for the side, or the start of a frame from it.
-        if self.leg(side).backlog.is_some() || !self.session.replace(side, now) {
+        // Bytes that the side has sent would go with its stream. In the backlog are bytes that wait for the side, or the
+        // start of a frame from it.
+        if !self.is_dry(side) || self.leg(side).backlog.is_some() || !self.session.replace(side, now) {
             return Err(leg);
         }
         self.large[side as usize] = false;

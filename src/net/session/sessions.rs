@@ -327,7 +327,7 @@ impl Sessions {
         }
         let generation = self.next_generation();
         let entry = self.running.vacant_entry();
-        // There are no more places than descriptors.
+        // A process does not have four billion sessions.
         let place = u32::try_from(entry.key()).unwrap_or(u32::MAX);
         session.give_streams_to(SessionKey { place, generation }, &self.calls);
         let had = Had::default();
@@ -362,8 +362,10 @@ impl Sessions {
         if !mem::replace(&mut running.queued, true) {
             self.rota.push(session.place, running.had);
         }
-        let due = running.session.due();
-        self.expect(session.place, due, now);
+        // A new backend's socket gets its lasting options like that of a new session.
+        running.settled &= side != Side::Backend;
+        let due = running.session.due().map_or(now + SETTLES, |due| due.min(now + SETTLES));
+        self.expect(session.place, Some(due), now);
         Ok((session, stream, seat))
     }
 

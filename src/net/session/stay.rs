@@ -69,7 +69,7 @@ pub(in crate::net) enum Next {
 pub(in crate::net) struct Seen {
     /// A session has more to do, or something goes through the table of the sessions.
     pub(super) has_more: bool,
-    /// An event of this wake-up was for a task.
+    /// An event of this wake-up was for a task, or a turn may have woken one.
     pub(super) wakes_tasks: bool,
     /// When the next alarm of a session rings.
     pub(in crate::net) alarm: Option<u64>,

@@ -80,7 +80,7 @@ impl Stream {
     }
 
     /// Whether to drop the stream now may destroy bytes on their way. A socket is reset if bytes of the other end are
-    /// unread. Other streams are only dropped after their end.
+    /// unread. For a stream without a socket the answer is always yes, because to close it early would save no packet.
     pub(in crate::net) fn needs_its_end(&self) -> bool {
         match self {
             Self::Plain(socket) => socket.has_unread(),

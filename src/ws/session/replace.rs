@@ -1,4 +1,5 @@
-//! A connection that takes the place of a side, so that the other side notices nothing.
+//! A connection that takes the place of a side. The other side goes on as before, but for one thing: a Ping of its own that
+//! the old connection has not answered stays without an answer.
 
 use std::time::Instant;
 

@@ -24,7 +24,7 @@ pub(super) enum Timer {
     Notice,
     /// A side is to get a Ping of ours.
     Ping(Side),
-    /// It is time to ask the kernel how much a side has taken.
+    /// It is time to ask a side's stream how much the side has taken.
     Look(Side),
     /// Half of the time for the end is over.
     Hurry,

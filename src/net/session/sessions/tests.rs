@@ -223,9 +223,9 @@ fn an_event_of_a_socket_is_not_for_the_session_that_has_let_go_of_it() {
     for replaces in [false, true] {
         with_sessions(async move |world, mut sessions| {
             let (key, [_client, mut backend]) = adopt(&world, &mut sessions, [Kind::Socket; 2], SETTINGS);
-            let (stream, _second) = connection(Kind::Socket);
-            let leg = Leg::new(stream, Bytes::new());
-            let _old = replaces.then(|| sessions.replace(key, Backend, (leg, None)).unwrap());
+            settle(&mut sessions).await;
+            let offer = || (Leg::new(connection(Kind::Socket).0, Bytes::new()), None);
+            let _old = replaces.then(|| sessions.replace(key, Backend, offer()).unwrap());
             settle(&mut sessions).await;
             let Sessions { epoll, events, running, rota, .. } = &mut sessions;
             let mut look = |wait| {
@@ -236,6 +236,8 @@ fn an_event_of_a_socket_is_not_for_the_session_that_has_let_go_of_it() {
             backend.send("news").await;
             let (events, of_sessions) = look(FURTHEST);
             assert!(events > 0 && (of_sessions > 0) != replaces, "{of_sessions} of {events}");
+            let is_lost = !replaces && sessions.replace(key, Backend, offer()).is_ok();
+            assert!(!is_lost, "the session let go of a side whose news it had not read");
         });
     }
 }
@@ -275,6 +277,7 @@ fn a_session_lets_go_of_no_side_inside_a_message() {
                     bytes += all.len() as u64;
                     drive(&mut sessions, async { tokio::join!(one.send(rest), other.expect(all)) }).await;
                 }
+                settle(&mut sessions).await;
                 assert!(sessions.replace(key, side, offer()).is_ok(), "{side:?} after whole messages of {from:?}");
             }
         });
