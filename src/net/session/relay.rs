@@ -634,8 +634,16 @@ impl Leg {
 /// the loop gives a session its turn when its sockets are ready ([`super::sessions`]), so nothing has to be woken.
 #[inline]
 fn poll<R>(stream: &mut Stream, act: impl FnOnce(Pin<&mut Stream>, &mut Context<'_>) -> R) -> R {
-    let waker = stream.waker().cloned();
-    act(Pin::new(stream), &mut Context::from_waker(waker.as_ref().unwrap_or(Waker::noop())))
+    match stream.waker() {
+        None => act(Pin::new(stream), &mut Context::from_waker(Waker::noop())),
+        Some(waker) => poll_calling(waker.clone(), stream, act),
+    }
+}
+
+/// Apart, so that streams with sockets, of which there are far more, are polled by few instructions.
+#[cold]
+fn poll_calling<R>(waker: Waker, stream: &mut Stream, act: impl FnOnce(Pin<&mut Stream>, &mut Context<'_>) -> R) -> R {
+    act(Pin::new(stream), &mut Context::from_waker(&waker))
 }
 
 #[cfg(test)]
