@@ -362,12 +362,10 @@ async fn serve(config: Config, file: Option<&Path>, messages: &Lines) -> ExitCod
             // The log already says what failed.
             () = control.failed() => break "failure",
             _ = rotated.recv() => rotate(&access_log),
-            _ = hangup.recv() => match file {
+            _ = hangup.recv() => match file.map(|file| control.ask_for_reload(file.to_owned())) {
                 // The log tells the outcome.
-                Some(file) => match control.ask_for_reload(file.to_owned()) {
-                    Some(_) => {}
-                    None => tracing::info!("SIGHUP: a reload waits already, which will read the newest files"),
-                },
+                Some(Some(_)) => {}
+                Some(None) => tracing::info!("SIGHUP: a reload waits already, which will read the newest files"),
                 None => tracing::warn!("SIGHUP: there is no file to read, the configuration came from flags"),
             },
         }

@@ -29,7 +29,8 @@ impl Checkers {
     ///
     /// - If backend and settings are those of before, the check that is under way goes on, and so does the wait for the
     ///   next one. A reload of any other key delays no check and adds none.
-    /// - Of all other backends, no check says anything any more when this returns, and what their checks said is forgotten.
+    /// - Of all other backends, no check says anything any more when this returns. What the checks said of a member that
+    ///   is not checked now is forgotten. A backend whose checks begin anew by other settings keeps its last result.
     pub(super) fn follow(&self, upstreams: &[Arc<Upstream>]) {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         let mut before = mem::take(&mut *running);

@@ -126,7 +126,7 @@ impl Control {
         }
         let certificates = ends_of_certificates(&config);
         let access = self.next_access(&config)?;
-        // A client may connect to an address as soon as it is bound, so files that may come slowly are read before.
+        // A client may connect to an address as soon as it is bound. So what can be read before is read before.
         let wanted = self.listeners.prepare(&config)?;
         let after = self.plans.make(config);
         // The last step that can fail. Whoever closes the listeners has announced it before.
