@@ -487,7 +487,10 @@ impl Leg {
             }
         }
         let room = &mut scratch[kept..kept + most];
-        let length = ready!(poll(&mut self.stream, |mut stream, cx| stream.poll_fill(cx, room)))?;
+        let length = ready!(match &mut self.stream {
+            Stream::Plain(socket) => socket.poll_recv(&mut Context::from_waker(Waker::noop()), room),
+            stream => poll(stream, |mut stream, cx| stream.poll_fill(cx, room)),
+        })?;
         Poll::Ready(Ok((length > 0).then_some(kept + length)))
     }
 
@@ -505,11 +508,17 @@ impl Leg {
         let mut taken = 0;
         let mut flushed = false;
         if self.left() == 0 {
-            if let Poll::Ready(written) = poll(&mut self.stream, |stream, cx| stream.poll_write(cx, bytes)) {
+            let written = match &mut self.stream {
+                Stream::Plain(socket) => Pin::new(socket).poll_write(&mut Context::from_waker(Waker::noop()), bytes),
+                stream => poll(stream, |stream, cx| stream.poll_write(cx, bytes)),
+            };
+            if let Poll::Ready(written) = written {
                 taken = written?;
             }
             if taken == bytes.len() {
-                flushed = poll(&mut self.stream, AsyncWrite::poll_flush)?.is_ready();
+                // A plain socket has no buffer of its own.
+                flushed = matches!(self.stream, Stream::Plain(_))
+                    || poll(&mut self.stream, AsyncWrite::poll_flush)?.is_ready();
             }
         }
         if !flushed {
@@ -631,7 +640,8 @@ impl Leg {
 }
 
 /// Polls a stream. A stream without a socket gets the waker that calls its session. Others get a waker that does nothing:
-/// the loop gives a session its turn when its sockets are ready ([`super::sessions`]), so nothing has to be woken.
+/// the loop gives a session its turn when its sockets are ready ([`super::sessions`]), so nothing has to be woken. Where
+/// each message passes, a plain socket is polled without this function, which saves asking for a waker.
 #[inline]
 fn poll<R>(stream: &mut Stream, act: impl FnOnce(Pin<&mut Stream>, &mut Context<'_>) -> R) -> R {
     match stream.waker() {

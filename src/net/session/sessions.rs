@@ -542,7 +542,10 @@ impl Sessions {
         if is_due && !mem::replace(&mut running.settled, true) {
             running.session.set_lasting_options(&(self.process.tcp)());
         }
-        self.wakes_tasks |= running.session.wakes_tasks();
+        // Few workers have a stream without a socket, and to ask a session looks at both its streams.
+        if self.calls.has_callers() {
+            self.wakes_tasks |= running.session.wakes_tasks();
+        }
         let (session, scratch) = (&mut running.session, &mut self.scratch);
         // Most turns begin and end calm. The noted time is then not too late, and the session is not asked.
         let was_calm = !is_due && session.is_calm();

@@ -68,6 +68,12 @@ impl Calls {
         self.lock().worker = Some(worker.clone());
     }
 
+    /// Whether a stream without a socket lives that may call.
+    pub(in crate::net) fn has_callers(self: &Arc<Self>) -> bool {
+        // Each caller, and nobody else, holds the calls weakly.
+        Arc::weak_count(self) > 0
+    }
+
     pub(in crate::net) fn is_empty(&self) -> bool {
         !self.has_calls.load(Relaxed)
     }
