@@ -488,7 +488,7 @@ impl Leg {
         }
         let room = &mut scratch[kept..kept + most];
         let length = ready!(match &mut self.stream {
-            Stream::Plain(socket) => socket.poll_recv(&mut Context::from_waker(Waker::noop()), room),
+            Stream::Plain(socket) => socket.poll_recv(&Context::from_waker(Waker::noop()), room),
             stream => poll(stream, |mut stream, cx| stream.poll_fill(cx, room)),
         })?;
         Poll::Ready(Ok((length > 0).then_some(kept + length)))
