@@ -4,6 +4,7 @@
 mod config;
 mod frame;
 mod handshake;
+pub mod proxy_protocol;
 mod session;
 mod tracker;
 
@@ -52,6 +53,7 @@ fn the_seeds_of_every_target_hold() {
         ("config", config::check as fn(&[u8])),
         ("frame", frame::check),
         ("handshake", handshake::check),
+        ("proxy_protocol", proxy_protocol::check),
         ("session", session::check),
         ("tracker", tracker::check),
     ] {
@@ -75,6 +77,11 @@ proptest! {
     #[test]
     fn any_script_of_a_session_passes_what_is_theirs_and_ends(bytes in prop_oneof![bytes(200), damaged("session")]) {
         session::check(&bytes);
+    }
+
+    #[test]
+    fn any_begin_of_a_connection_is_judged_as_others_judge_it(bytes in prop_oneof![bytes(60), damaged("proxy_protocol")]) {
+        proxy_protocol::check(&bytes);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use modules::Modules;
 use order::{ROOMS, circles, complaints, picture};
 
 /// The rooms that take bytes, instants and settings, and return decisions.
-const PURE: [&str; 12] = [
+const PURE: [&str; 14] = [
     "ws",
     "balance",
     "routing.rs",
@@ -20,6 +20,8 @@ const PURE: [&str; 12] = [
     "headers.rs",
     "headers",
     "sender.rs",
+    "proxy_protocol.rs",
+    "proxy_protocol",
     "config/resolve.rs",
     "net/session/rota.rs",
     "net/session/stay.rs",

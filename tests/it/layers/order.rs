@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::modules::Arrows;
 
 /// Every room of the house, from the top down. The wings of `net` stand in the order of a session's life.
-pub const ROOMS: [&str; 30] = [
+pub const ROOMS: [&str; 31] = [
     "commands",
     "cli",
     "tools",
@@ -35,6 +35,7 @@ pub const ROOMS: [&str; 30] = [
     "ws",
     "headers",
     "sender",
+    "proxy_protocol",
     "sync",
 ];
 
