@@ -33,6 +33,7 @@ use crate::{
     lines::{Bounds, Lines},
     metrics::Metrics,
     outcome::Outcome,
+    proxy_protocol::ProxyTlvs,
     sender::Client,
     traces::{Trace, span_end::SpanEnd},
     ws::{
@@ -138,6 +139,9 @@ pub struct Facts {
     /// The TLS version of the client's connection.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<TlsVersion>,
+    /// What a PROXY header told of the client's connection to the proxy before us.
+    #[serde(flatten)]
+    pub told: Option<Box<ProxyTlvs>>,
     /// The `Host` header as sent, cut after [`LONGEST_HOST`].
     #[serde(skip_serializing_if = "String::is_empty")]
     pub host: String,
@@ -252,7 +256,8 @@ pub enum TlsVersion {
 }
 
 impl TlsVersion {
-    const fn as_str(self) -> &'static str {
+    /// As OpenSSL writes it.
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::V1_2 => "TLSv1.2",
             Self::V1_3 => "TLSv1.3",
@@ -326,6 +331,7 @@ impl Record {
             trace_id: None,
             client,
             tls: None,
+            told: None,
             host: String::new(),
             method: cut(method, LONGEST_WORD),
             path: cut(path, LONGEST_PATH),
@@ -535,6 +541,15 @@ mod tests {
             (record.backend, record.host, record.error) = (Some(String::new()), "a".into(), Some(String::new()));
             (record.close_code, record.initiator, record.clean) = (Some(1000), Some(Initiator::Client), Some(true));
             record.close_reason = "bye".into();
+            let word = Some(String::new());
+            record.told = Some(Box::new(ProxyTlvs {
+                authority: word.clone(),
+                unique_id: word.clone(),
+                tls_version: word.clone(),
+                client_name: word.clone(),
+                is_client_verified: Some(true),
+                vpc_endpoint: word,
+            }));
             record.trace_id = Some(1);
             let counts = Some(1);
             record.traffic = Traffic {

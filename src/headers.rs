@@ -119,6 +119,13 @@ pub fn client(sender: Sender, headers: &HeaderMap, trusted: &[IpNet]) -> Client 
     client
 }
 
+/// Whether [`client()`] takes the client from `X-Forwarded-For`.
+#[must_use]
+pub fn is_client_named(sender: Sender, headers: &HeaderMap, trusted: &[IpNet]) -> bool {
+    let last = || tokens(headers, &X_FORWARDED_FOR).next_back();
+    is_trusted(sender.client(), trusted) && last().is_some_and(|entry| named_client(entry).is_some())
+}
+
 /// Whether an answer is a stream of events. Such an answer is open as long as somebody listens, and silent while
 /// nothing happens.
 #[must_use]

@@ -127,6 +127,8 @@ table! {
     request_failures: Counters<OfFailure> = Series::new(Counter::default), "longwire_request_failures";
     /// How often something was refused, or a session ended, because a limit was reached.
     limits_hit: Counters<OfLimit> = Series::new(Counter::default), "longwire_limits_hit";
+    /// Connections that were closed at once because of a PROXY header, or because none came, by why.
+    proxy_headers: Counters<OfProxyHeader> = Series::new(Counter::default), "longwire_proxy_header_refusals";
     /// Connections of clients, those of sessions included.
     connections: Gauge = Gauge::default(), "longwire_connections";
     /// Sessions of each worker thread.
@@ -199,6 +201,7 @@ labels! {
         lives: |of, living| living.has_route(&of.route, &of.upstream);
     OfFailure { route: String, reason: &'static str } lives: |of, living| of.route == NONE || living.has_name(&of.route);
     OfLimit { limit: &'static str } lives: |_, _| true;
+    OfProxyHeader { reason: &'static str } lives: |_, _| true;
     OfWorker { worker: u64 } lives: |_, _| true;
     OfBackend { upstream: String, backend: String } lives: |of, living| living.has_backend(&of.upstream, &of.backend);
     OfBackendFailure { upstream: String, backend: String, reason: &'static str }
@@ -429,6 +432,11 @@ impl Metrics {
     /// Counts an attempt that a backend answered, by the time that the connect took.
     pub fn backend_connected(&self, upstream: &str, backend: &str, took: Duration) {
         self.table.backend_connect.of(&OfBackend::new(upstream, backend)).observe(took.as_secs_f64());
+    }
+
+    /// Counts a connection that was closed because of its PROXY header, by a word of a fixed list.
+    pub fn proxy_header_refused(&self, reason: &'static str) {
+        self.table.proxy_headers.of(&OfProxyHeader { reason }).inc();
     }
 
     /// Counts an attempt to run another configuration.

@@ -37,6 +37,13 @@ impl Sender {
     pub fn client(&self) -> Client {
         self.0.ip().into()
     }
+
+    /// Address and port of a client, for the PROXY header that a backend gets. The port is 0 if the sender only names the
+    /// client (`is_named`): nobody else knows that port.
+    #[must_use]
+    pub fn source(&self, client: Client, is_named: bool) -> SocketAddr {
+        SocketAddr::new(client.0, if is_named { 0 } else { self.0.port() })
+    }
 }
 
 impl From<SocketAddr> for Sender {
@@ -187,6 +194,14 @@ mod tests {
         let sender = Sender::from("[::ffff:192.0.2.1]:5000".parse::<SocketAddr>().unwrap());
         assert_eq!(sender.client(), client("192.0.2.1"));
         assert_eq!(sender.to_string(), "[::ffff:192.0.2.1]:5000");
+    }
+
+    #[test]
+    fn a_client_has_the_port_of_its_own_connection_only() {
+        let sender = Sender::from("[::ffff:192.0.2.1]:5000".parse::<SocketAddr>().unwrap());
+        assert_eq!(sender.source(sender.client(), false).to_string(), "192.0.2.1:5000");
+        assert_eq!(sender.source(client("2001:db8::1"), true).to_string(), "[2001:db8::1]:0");
+        assert_eq!(sender.source(sender.client(), true).to_string(), "192.0.2.1:0");
     }
 
     #[test]

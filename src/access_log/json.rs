@@ -5,7 +5,7 @@
 use std::{fmt::Display, io::Write as _, time::Duration};
 
 use super::{Facts, TlsVersion, TraceId, Traffic, micros};
-use crate::{sender::Client, ws::termination::Initiator};
+use crate::{proxy_protocol::ProxyTlvs, sender::Client, ws::termination::Initiator};
 
 /// Bytes that hold most lines.
 const USUAL: usize = 768;
@@ -20,6 +20,7 @@ pub(super) fn json(facts: &Facts) -> Vec<u8> {
         trace_id,
         client,
         tls,
+        told,
         host,
         method,
         path,
@@ -46,6 +47,9 @@ pub(super) fn json(facts: &Facts) -> Vec<u8> {
     object.shown("trace_id", trace_id.map(TraceId));
     object.client(*client);
     object.word("tls", tls.map(TlsVersion::as_str));
+    if let Some(told) = told {
+        object.told(told);
+    }
     object.text("host", filled(host));
     object.text("method", filled(method));
     object.text("path", filled(path));
@@ -128,6 +132,16 @@ impl Object {
             // A write to memory cannot fail.
             let _ = write!(self.0, "\"{value}\"");
         }
+    }
+
+    fn told(&mut self, told: &ProxyTlvs) {
+        let ProxyTlvs { authority, unique_id, tls_version, client_name, is_client_verified, vpc_endpoint } = told;
+        self.text("proxy_authority", authority.as_deref());
+        self.text("proxy_unique_id", unique_id.as_deref());
+        self.text("proxy_tls", tls_version.as_deref());
+        self.text("proxy_client_cn", client_name.as_deref());
+        self.boolean("proxy_client_verified", *is_client_verified);
+        self.text("vpc_endpoint", vpc_endpoint.as_deref());
     }
 
     fn client(&mut self, client: Client) {
@@ -260,6 +274,16 @@ mod tests {
                 let word = |index: usize| Some(words[5 + index].clone()).filter(|_| are_there[index]);
                 (record.route, record.upstream, record.backend, record.error) = (word(0), word(1), word(2), word(3));
                 record.initiator = Some(Initiator::Proxy).filter(|_| are_there[4]);
+                record.told = are_there[0].then(|| {
+                    Box::new(ProxyTlvs {
+                        authority: word(1),
+                        unique_id: word(2),
+                        tls_version: word(3),
+                        client_name: word(0),
+                        is_client_verified: clean,
+                        vpc_endpoint: word(1),
+                    })
+                });
                 record.tries = numbers[0].unwrap_or_default();
                 record.status = close_code.filter(|_| is_session);
                 (record.connect, record.handshake, record.duration) = (durations[0], durations[1], durations[2]);

@@ -15,6 +15,7 @@ use crate::{
     headers::hex,
     metrics::{RouteMetrics, SessionEnd},
     outcome::Outcome,
+    proxy_protocol::ProxyTlvs,
     sender::Client,
     ws::{session::Session, termination::Termination},
 };
@@ -80,7 +81,14 @@ impl SessionRecord {
             backend,
             time: i64::try_from(record.time.as_nanosecond()).unwrap_or(i64::MAX),
             started: u64::try_from(started).unwrap_or(u64::MAX),
-            words: Words::pack(record.client, record.trace_id, &record.request_id, &record.host, &record.path),
+            words: Words::pack(
+                record.client,
+                record.trace_id,
+                record.told.as_deref(),
+                &record.request_id,
+                &record.host,
+                &record.path,
+            ),
             connect: Micros::pack(record.connect),
             handshake: Micros::pack(record.handshake),
             tries: u16::try_from(record.tries).unwrap_or(u16::MAX),
@@ -195,6 +203,7 @@ impl SessionRecord {
         record.started = self.started();
         record.request_id = request_id;
         record.trace_id = trace_id;
+        record.told = self.words.told();
         record.host = host;
         record.route = Some(self.route.route.clone());
         record.upstream = Some(self.route.upstream.clone());
@@ -289,12 +298,13 @@ impl Micros {
 
 /// The words of a handshake in one block of bytes, in this order:
 ///
-/// 1. A byte: two flags, which say what forms the parts 3 and 4 have, and above them the length of the part 2.
+/// 1. A byte: three flags, which say what forms the parts 3, 4 and 5 have, and between them the length of the part 2.
 /// 2. The client ([`Client::octets`]).
 /// 3. The id of the trace, if there is one.
-/// 4. The request id. If it is text, a line feed ends it.
-/// 5. The host, ended by a line feed.
-/// 6. The path.
+/// 4. What a PROXY header told, if one did: JSON, with its length before it.
+/// 5. The request id. If it is text, a line feed ends it.
+/// 6. The host, ended by a line feed.
+/// 7. The path.
 ///
 /// A line feed can end a part because the value of a field contains none (RFC 9110 §5.5).
 #[derive(Debug)]
@@ -304,13 +314,30 @@ impl Words {
     /// The request id is stored as 16 bytes, for which 32 hexadecimal digits stand. Every id of ours has this form.
     const IS_HEX: u8 = 1;
     const IS_TRACED: u8 = 2;
+    const IS_TOLD: u8 = 0x80;
     /// The place of the length in the first byte.
     const LENGTH: u32 = 2;
 
-    fn pack(client: Client, trace_id: Option<u128>, request_id: &str, host: &str, path: &str) -> Self {
+    fn pack(
+        client: Client,
+        trace_id: Option<u128>,
+        told: Option<&ProxyTlvs>,
+        request_id: &str,
+        host: &str,
+        path: &str,
+    ) -> Self {
         let client = client.octets();
         let mut forms = (client.len() as u8) << Self::LENGTH;
-        let (trace, hex);
+        let (trace, hex, told_length);
+        let told = told.and_then(|told| serde_json::to_vec(told).ok()).unwrap_or_default();
+        let told: [&[u8]; 2] = match u16::try_from(told.len()) {
+            Ok(length @ 1..) => {
+                forms |= Self::IS_TOLD;
+                told_length = length.to_be_bytes();
+                [&told_length, &told]
+            }
+            _ => [b"", b""],
+        };
         let trace: &[u8] = match trace_id {
             None => b"",
             Some(id) => {
@@ -328,15 +355,22 @@ impl Words {
             }
         };
         // `concat` knows the length of the whole, so it makes one block and moves nothing.
-        Self([&[forms], &*client, trace, id[0], id[1], host.as_bytes(), b"\n", path.as_bytes()].concat().into())
+        let parts: [&[u8]; 10] =
+            [&[forms], &client, trace, told[0], told[1], id[0], id[1], host.as_bytes(), b"\n", path.as_bytes()];
+        Self(parts.concat().into())
     }
 
     fn client(&self) -> Client {
         self.take_client().0
     }
 
+    fn told(&self) -> Option<Box<ProxyTlvs>> {
+        let (.., told, _) = self.take_client();
+        if told.is_empty() { None } else { serde_json::from_slice(told).ok() }
+    }
+
     fn has_id(&self, id: &str) -> bool {
-        let (_, _, rest) = self.take_client();
+        let (.., rest) = self.take_client();
         match self.forms() & Self::IS_HEX {
             0 => rest.strip_prefix(id.as_bytes()).is_some_and(|rest| rest.starts_with(b"\n")),
             _ => parse_hex(id).is_some_and(|id| rest.starts_with(&id.to_be_bytes())),
@@ -347,19 +381,21 @@ impl Words {
         self.0.first().copied().unwrap_or_default()
     }
 
-    /// The client, the trace, and the bytes behind them.
-    fn take_client(&self) -> (Client, Option<u128>, &[u8]) {
+    /// The client, the trace, what was told, and the bytes behind them.
+    fn take_client(&self) -> (Client, Option<u128>, &[u8], &[u8]) {
         let mut rest = self.0.get(1..).unwrap_or_default();
-        let length = usize::from(self.forms() >> Self::LENGTH);
+        let length = usize::from((self.forms() & !Self::IS_TOLD) >> Self::LENGTH);
         let client = Client::from_octets(rest.split_off(..length).unwrap_or_default());
         let is_traced = self.forms() & Self::IS_TRACED != 0;
         let trace_id = is_traced.then(|| u128::from_be_bytes(take(&mut rest)));
-        (client, trace_id, rest)
+        let told_length = if self.forms() & Self::IS_TOLD == 0 { 0 } else { u16::from_be_bytes(take(&mut rest)) };
+        let told = rest.split_off(..usize::from(told_length)).unwrap_or_default();
+        (client, trace_id, told, rest)
     }
 
     /// Client, trace, request id, host, path.
     fn unpack(&self) -> (Client, Option<u128>, String, String, String) {
-        let (client, trace_id, mut rest) = self.take_client();
+        let (client, trace_id, _, mut rest) = self.take_client();
         let request_id = match self.forms() & Self::IS_HEX {
             0 => take_line(&mut rest),
             _ => hex(u128::from_be_bytes(take(&mut rest))),
@@ -457,6 +493,7 @@ mod tests {
             max_handshakes: 0,
             handshake_queue: 0,
             reuses_connections: true,
+            proxy_protocol: None,
             health_check: None,
             backends: vec![backend],
         };
@@ -479,6 +516,8 @@ mod tests {
         record.request_id = HEX_ID.into();
         record.host = "chat.example.com:8443".into();
         record.tls = Some(TlsVersion::V1_3);
+        let told = ProxyTlvs { unique_id: Some("id-1".into()), is_client_verified: Some(true), ..ProxyTlvs::default() };
+        record.told = Some(Box::new(told));
         record.tries = 3;
         record.connect = Some(Duration::from_nanos(1_234_567));
         record.handshake = Some(Duration::from_nanos(61_000_499));
@@ -628,7 +667,9 @@ mod tests {
                     (None, &*long, &*long),
                 ] {
                     let (client, words): (Client, _) = (client.parse::<IpAddr>().unwrap().into(), (id, host, path));
-                    let packed = Words::pack(client, trace, id, host, path);
+                    let told = trace.map(|_| ProxyTlvs { authority: Some("\n\u{1}é".into()), ..ProxyTlvs::default() });
+                    let packed = Words::pack(client, trace, told.as_ref(), id, host, path);
+                    assert_eq!(packed.told().as_deref(), told.as_ref());
                     let (same_client, same_trace, request_id, same_host, same_path) = packed.unpack();
                     assert_eq!((client, trace), (same_client, same_trace));
                     assert!(packed.client() == client && packed.has_id(id) && !packed.has_id(&format!("{id}x")));
@@ -641,7 +682,7 @@ mod tests {
     #[test]
     fn an_id_of_ours_takes_half_its_length() {
         let words =
-            Words::pack(Client::from(IpAddr::from([192, 0, 2, 1])), None, HEX_ID, "chat.example.com", "/ws/room");
+            Words::pack(Client::from(IpAddr::from([192, 0, 2, 1])), None, None, HEX_ID, "chat.example.com", "/ws/room");
         assert_eq!(words.0.len(), 1 + 4 + 16 + "chat.example.com\n/ws/room".len());
     }
 

@@ -73,6 +73,8 @@ mod upstream;
 
 use std::time::Duration;
 
+use crate::proxy_protocol::HeaderForm;
+
 pub use self::{
     backend::{Backend, Duty},
     checks::{CheckKind, CheckResult, HealthCheck, OnDown},
@@ -145,6 +147,8 @@ pub struct UpstreamSettings {
     pub handshake_queue: usize,
     /// Whether a connection with a backend may be used for the requests of several clients, one after another.
     pub reuses_connections: bool,
+    /// The header with which a connection with a backend begins; `None` = it begins with a request.
+    pub proxy_protocol: Option<HeaderForm>,
     /// How its backends are checked; `None` = only their requests tell whether they are up.
     pub health_check: Option<HealthCheck>,
     /// The backends in the order of the file.

@@ -59,6 +59,7 @@ fn settings(policy: Policy, backends: impl Into<Vec<BackendSettings>>) -> Upstre
         max_handshakes: 0,
         handshake_queue: 0,
         reuses_connections: true,
+        proxy_protocol: None,
         health_check: None,
         backends: backends.into(),
     }

@@ -22,7 +22,7 @@ use super::{
     pick::{Handshake, Pick},
     policy, slow_start,
 };
-use crate::sender::Client;
+use crate::{proxy_protocol::HeaderForm, sender::Client};
 
 /// A named group of backends. There is one per process, and all workers share it.
 #[derive(Debug)]
@@ -93,7 +93,17 @@ impl Upstream {
 
     /// Whether a connection with a backend may be used for the requests of several clients, one after another.
     pub fn reuses_connections(&self) -> bool {
-        self.settings.reuses_connections
+        self.settings.reuses_connections && self.may_keep_connections()
+    }
+
+    /// Whether a connection with a backend may be used for a second request at all.
+    pub fn may_keep_connections(&self) -> bool {
+        !self.settings.proxy_protocol.is_some_and(HeaderForm::is_unique)
+    }
+
+    /// The header with which a connection with a backend begins; `None` = it begins with a request.
+    pub fn proxy_protocol(&self) -> Option<HeaderForm> {
+        self.settings.proxy_protocol
     }
 
     /// Whether any backend takes new requests, by the file and the operator alone; health and counts are not asked.

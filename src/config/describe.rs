@@ -2,9 +2,10 @@
 
 use std::{fmt, fmt::Write as _, time::Duration as StdDuration};
 
-use super::{Config, Limits, Listener, LogFormat, Refuse, Timeouts, values};
+use super::{Config, Limits, Listener, LogFormat, ProxyTrust, Refuse, Timeouts, values};
 use crate::{
     balance::{BackendSettings, CheckKind, HashOn, Policy, UpstreamSettings},
+    proxy_protocol::HeaderForm,
     routing::RouteTimeouts,
     ws::{keepalive, meter::MessageLimits},
 };
@@ -81,12 +82,19 @@ pub fn describe(config: &Config) -> String {
 }
 
 fn of_listener(listener: &Listener) -> String {
+    let proxies = listener.proxy_protocol.as_ref().map(of_proxies).unwrap_or_default();
     let Some(tls) = &listener.tls else {
-        return format!("{}  plain", listener.bind);
+        return format!("{}  plain{proxies}", listener.bind);
     };
     let files: Vec<_> = tls.certificates.iter().map(|pair| pair.cert.display().to_string()).collect();
     let self_signed = if tls.self_signed { " (self-signed if absent)" } else { "" };
-    format!("{}  TLS {}{self_signed}", listener.bind, files.join(", "))
+    format!("{}  TLS {}{self_signed}{proxies}", listener.bind, files.join(", "))
+}
+
+fn of_proxies(ProxyTrust { from, is_required, timeout }: &ProxyTrust) -> String {
+    let from: Vec<_> = from.iter().map(ToString::to_string).collect();
+    let others = if *is_required { "closed" } else { "served without" };
+    format!("  PROXY header from {} within {}, others are {others}", from.join(", "), short(*timeout))
 }
 
 fn of_keepalive(keepalive: &keepalive::Settings) -> String {
@@ -145,6 +153,12 @@ fn of_upstream(upstream: &UpstreamSettings) -> String {
     if upstream.max_handshakes != 0 {
         let (most, queue) = (upstream.max_handshakes, upstream.handshake_queue);
         let _ = write!(text, ", at most {most} handshakes at a backend and {queue} that wait");
+    }
+    if let Some(form) = upstream.proxy_protocol {
+        let _ = write!(text, ", PROXY {}", form.as_str());
+        if let HeaderForm::V2(tlvs) = form {
+            tlvs.words().for_each(|word| text.extend([" ", word]));
+        }
     }
     if let Some(check) = &upstream.health_check {
         let kind = match check.kind {

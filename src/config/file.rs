@@ -3,6 +3,8 @@
 //! The JSON Schema that `longwire schema` prints is made from these types, and the checker walks a file against that
 //! schema: a key is added here and nowhere else. No `flatten` and no untagged enums, which would blur both.
 
+mod proxy_protocol;
+
 use std::{collections::BTreeMap, path::PathBuf};
 
 use schemars::{JsonSchema, Schema, generate::SchemaSettings, transform::RecursiveTransform};
@@ -15,6 +17,8 @@ use super::{
     tracing::{Collector, TraceShare},
     values::{Cidr, Duration, ShortDuration, Size, Workers},
 };
+
+pub(super) use self::proxy_protocol::{ProxyProtocol, SentTlv, SentVersion};
 
 /// The configuration of longwire.
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
@@ -66,6 +70,9 @@ pub(super) struct File {
 pub(super) struct Listener {
     /// IP address and port, e.g. 0.0.0.0:8080; port 0 = any free port.
     pub(super) bind: Bind,
+    /// Headers of proxies that stand in front of longwire. Absent: no connection begins with such a header.
+    #[serde(default)]
+    pub(super) proxy_protocol: Option<ProxyProtocol>,
     /// TLS on this listener. Absent: plain TCP.
     #[serde(default)]
     pub(super) tls: Option<Tls>,
@@ -126,6 +133,11 @@ pub(super) struct Upstream {
     pub(super) handshake_queue: usize,
     /// Which requests may share a connection with a backend, one after another. docs/backend-connections.md has the rules.
     pub(super) reuse: Reuse,
+    /// The version of the PROXY protocol with which longwire tells each connection to a backend whose connection it is, before
+    /// all else. Absent: longwire tells nothing.
+    pub(super) proxy_protocol: Option<SentVersion>,
+    /// With `proxy_protocol: v2`: what the header says beside the addresses, as far as longwire knows it of the client.
+    pub(super) tlvs: Vec<SentTlv>,
     /// Active checks of the backends. Absent: no checks.
     pub(super) health_check: Option<HealthCheck>,
     /// The servers of this upstream. At least one.
@@ -576,6 +588,8 @@ impl Default for Upstream {
             max_handshakes: 0,
             handshake_queue: 128,
             reuse: Reuse::Safe,
+            proxy_protocol: None,
+            tlvs: Vec::new(),
             health_check: None,
             backends: Vec::new(),
         }

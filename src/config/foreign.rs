@@ -65,6 +65,12 @@ const KEYS: &[ForeignRow] = &[
     (&["token", "password", "auth"], "token_file", Some("token_file"), "write token_file: and a file that holds it"),
     (&["listen", "port", "address", "addr", "host", "ip"], "bind", Some("bind"), "write bind: 0.0.0.0:8080"),
     (
+        &["accept-proxy", "accept_proxy", "proxyprotocol", "proxy-protocol", "expect-proxy", "set_real_ip_from"],
+        "bind",
+        Some("proxy_protocol"),
+        "write proxy_protocol: { from: [10.0.0.0/8] }, with the networks of the proxies in front",
+    ),
+    (
         &["ssl", "https", "certificate", "certificates", "cert", "key", "ssl_certificate", "ssl_certificate_key"],
         "bind",
         Some("tls"),
@@ -102,6 +108,24 @@ const KEYS: &[ForeignRow] = &[
         "write health_check: { kind: http, path: /healthz }",
     ),
     (
+        &["send-proxy", "send_proxy", "proxyprotocol", "proxy-protocol"],
+        "max_fails",
+        Some("proxy_protocol"),
+        "write proxy_protocol: v1",
+    ),
+    (
+        &["send-proxy-v2", "send_proxy_v2", "send-proxy-v2-ssl", "send-proxy-v2-ssl-cn"],
+        "max_fails",
+        Some("proxy_protocol"),
+        "write proxy_protocol: v2",
+    ),
+    (
+        &["proxy-v2-options", "set-proxy-v2-tlv-fmt", "proxy_protocol_tlvs"],
+        "max_fails",
+        Some("tlvs"),
+        "write tlvs: [authority, unique_id, ssl, alpn, crc32c]",
+    ),
+    (
         &["keepalive"],
         "max_fails",
         None,
@@ -116,7 +140,17 @@ const KEYS: &[ForeignRow] = &[
         NO_TLS_TO_BACKENDS,
     ),
     (
-        &["max_fails", "fail_timeout", "slow_start", "check", "health_check"],
+        &[
+            "max_fails",
+            "fail_timeout",
+            "slow_start",
+            "check",
+            "health_check",
+            "proxy_protocol",
+            "send-proxy",
+            "send_proxy",
+            "send-proxy-v2",
+        ],
         "max_conns",
         None,
         "it is set once for the whole upstream, beside `backends`",

@@ -95,7 +95,7 @@ pub fn from_flags(listen: &[String], to: &[String]) -> Result<Config, FlagsError
         .iter()
         .map(|text| Bind::parse(&with_host("0.0.0.0", text)).map_err(|bad| format!("--listen: {bad}")))
         .filter_map(|bind| bind.map_err(|error| wrong.push(error)).ok())
-        .map(|bind| Listener { bind, tls: None })
+        .map(|bind| Listener { bind, proxy_protocol: None, tls: None })
         .collect();
     let backends: Vec<Backend> = to
         .iter()

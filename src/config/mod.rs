@@ -149,8 +149,21 @@ pub struct Tracing {
 pub struct Listener {
     /// Address and port; port 0 = any free port.
     pub bind: SocketAddr,
+    /// Whose PROXY headers are believed; `None` = no connection begins with a header.
+    pub proxy_protocol: Option<ProxyTrust>,
     /// The certificates, if this listener speaks TLS; `None` = plain TCP.
     pub tls: Option<Tls>,
+}
+
+/// Whose PROXY headers a listener believes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProxyTrust {
+    /// The networks of these proxies. Never empty. Each of their connections must begin with a header.
+    pub from: Vec<IpNet>,
+    /// Whether connections from elsewhere are closed. Otherwise they are served without a header.
+    pub is_required: bool,
+    /// From the first byte of a header to its last.
+    pub timeout: Duration,
 }
 
 /// The certificates of a listener.

@@ -4,6 +4,7 @@
 
 mod admin;
 mod listeners;
+mod proxy_protocol;
 mod routes;
 mod tracing;
 mod upstreams;
@@ -85,7 +86,7 @@ pub(super) fn resolve(file: file::File, base: &Path) -> (Config, Vec<Problem>) {
         handover: handover.map(|path| resolver.handover(&path, base)),
         limits: resolver.limits(limits),
         tcp: resolver.tcp(tcp),
-        trusted_proxies: resolver.trusted_proxies(trusted_proxies),
+        trusted_proxies: resolver.networks(trusted_proxies, &At::default().key("trusted_proxies")),
         via_header,
         log: resolver.log(log, base),
         admin,
@@ -226,12 +227,12 @@ impl Resolver {
         }
     }
 
-    fn trusted_proxies(&mut self, networks: Vec<values::Cidr>) -> Vec<ipnet::IpNet> {
+    /// The networks of a list that stands at `list`.
+    fn networks(&mut self, networks: Vec<values::Cidr>, list: &At) -> Vec<ipnet::IpNet> {
         for (index, values::Cidr(network)) in networks.iter().enumerate() {
             if *network != network.trunc() {
-                let at = self.root.key("trusted_proxies").index(index);
                 self.warn(
-                    at,
+                    list.index(index),
                     format!("`{network}` has bits beyond its prefix"),
                     format!("read as {}", network.trunc()),
                 );

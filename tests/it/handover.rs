@@ -54,6 +54,34 @@ async fn a_successor_takes_the_listeners_over_and_refuses_nobody() {
 }
 
 #[tokio::test]
+async fn a_client_in_the_middle_of_its_proxy_header_is_dropped_and_the_next_one_is_the_successors() {
+    let backend = Backend::echo();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("longwire.sock");
+    let on = |address: &str| {
+        let keys = "proxy_protocol: { from: [127.0.0.1], timeout: 1h }";
+        Proxy::before(&[&backend]).listener(&format!("bind: \"{address}\", {keys}")).timeout("drain", "1h")
+    };
+    let mut old = on("127.0.0.1:0").start();
+    let mut half = old.client().await;
+    half.send("PROXY TCP4 ").await;
+    let mut served = old.client().await;
+    served.send("PROXY UNKNOWN\r\n").await;
+    // The one before it is accepted too, then.
+    assert_eq!(served.get("/", "connection: close\r\n").await.status(), 200);
+    let handover = Handover::bind(&path, &mut Inherited::default()).unwrap();
+    let new = take_over_as(on(&old.address().to_string()), &old, handover, &path).await;
+    let mut next = new.client().await;
+    next.send("PROXY TCP4 192.0.2.7 198.51.100.1 5000 8443\r\n").await;
+    assert!(next.get("/", "").await.text().contains("X-Real-Ip: 192.0.2.7\r\n"));
+    let drained = old.drain().await;
+    assert_eq!(drained.cut, 0);
+    half.expect_gone().await;
+    new.stop().await;
+    old.stop().await;
+}
+
+#[tokio::test]
 async fn a_successor_that_gives_up_leaves_everything_as_it_was() {
     let backend = Backend::echo();
     let folder = tempfile::tempdir().unwrap();

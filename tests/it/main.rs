@@ -80,6 +80,8 @@ mod orders;
 mod plain_http;
 /// Connections with backends that are used again.
 mod pool;
+/// The PROXY protocol, from proxies in front and toward backends.
+mod proxy_protocol;
 /// One record for every exchange.
 mod record;
 /// Answers that begin no session.

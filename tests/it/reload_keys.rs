@@ -78,6 +78,9 @@ fn rows() -> Vec<Row> {
         beside(row("listeners.[].tls.certificates.[].cert", "one.crt", "other.crt"), json!({ "listeners.[].tls.certificates.[].key": "same.key" })),
         beside(row("listeners.[].tls.certificates.[].key", "one.key", "other.key"), json!({ "listeners.[].tls.certificates.[].cert": "same.crt" })),
         beside(row("listeners.[].tls.self_signed", true, false), json!({ "listeners.[].tls.cert": "same.crt", "listeners.[].tls.key": "same.key" })),
+        row("listeners.[].proxy_protocol.from", json!(["10.0.0.0/8"]), json!(["192.0.2.0/24"])),
+        beside(row("listeners.[].proxy_protocol.required", true, false), json!({ "listeners.[].proxy_protocol.from": ["10.0.0.0/8"] })),
+        beside(row("listeners.[].proxy_protocol.timeout", "5s", "6s"), json!({ "listeners.[].proxy_protocol.from": ["10.0.0.0/8"] })),
         row("routes.[].host", "one.example", "other.example"), row("routes.[].path", "/one", "/other"),
         row("routes.[].keepalive.ping_interval", "25s", "26s"), row("routes.[].keepalive.pong_timeout", "30s", "31s"),
         row("routes.[].keepalive.sides", json!(["client"]), json!(["backend"])),
@@ -109,6 +112,8 @@ fn rows() -> Vec<Row> {
         check("upstreams.*.health_check.status", "200", "204"),
         check("upstreams.*.health_check.timeout", "2s", "3s"),
         row("upstreams.*.max_fails", 1, 2), row("upstreams.*.max_handshakes", 1, 2), row("upstreams.*.reuse", "safe", "never"),
+        row("upstreams.*.proxy_protocol", "v1", "v2"),
+        beside(row("upstreams.*.tlvs", json!(["ssl"]), json!(["alpn"])), json!({ "upstreams.*.proxy_protocol": "v2" })),
         row("upstreams.*.slow_start", "10s", "11s"), row("upstreams.*.tries", 1, 2),
         // The route changes to another upstream. Both upstreams are in the file.
         row("routes.[].upstream", "chat", "other"),

@@ -51,6 +51,7 @@ fn settings() -> impl Strategy<Value = UpstreamSettings> {
         max_handshakes: 0,
         handshake_queue: 0,
         reuses_connections: true,
+        proxy_protocol: None,
         health_check: None,
         backends: (0_u16..).zip(backends).map(with_address).collect(),
     })

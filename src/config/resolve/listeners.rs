@@ -15,7 +15,7 @@ impl Resolver {
             self.error(all.clone(), "no listener", "name at least one: listeners: [{ bind: 0.0.0.0:8080 }]");
         }
         let mut resolved: Vec<Listener> = Vec::with_capacity(listeners.len());
-        for (index, file::Listener { bind, tls }) in listeners.into_iter().enumerate() {
+        for (index, file::Listener { bind, proxy_protocol, tls }) in listeners.into_iter().enumerate() {
             let at = all.index(index);
             if let Some(first) = resolved.iter().find(|other| clash(other.bind, bind.0)) {
                 let message = format!("two listeners on one address: {} and {}", first.bind, bind);
@@ -26,7 +26,9 @@ impl Resolver {
                 self.error(at.key("bind"), message, help);
             }
             let tls = tls.and_then(|tls| self.tls(tls, &at.key("tls"), base));
-            resolved.push(Listener { bind: bind.0, tls });
+            let proxy_protocol =
+                proxy_protocol.map(|section| self.proxy_trust(section, bind.0, &at.key("proxy_protocol")));
+            resolved.push(Listener { bind: bind.0, proxy_protocol, tls });
         }
         resolved
     }

@@ -38,6 +38,8 @@ impl Resolver {
             max_handshakes,
             handshake_queue,
             reuse,
+            proxy_protocol,
+            tlvs,
             health_check,
             backends,
         } = upstream;
@@ -72,6 +74,7 @@ impl Resolver {
             max_handshakes,
             handshake_queue,
             reuses_connections: reuse == file::Reuse::Safe,
+            proxy_protocol: self.header_form(proxy_protocol, &tlvs, &at),
             health_check: health_check.map(|check| self.health_check(check, &at.key("health_check"))),
             backends: self.backends(backends, &name, &at.key("backends")),
             name,

@@ -13,12 +13,14 @@ use tokio::{
 };
 
 use super::{
+    connect::Endpoint,
     own::Own,
     prober::{Failure, at_random, check},
 };
 use crate::{
     balance::{Backend, CheckResult, HealthCheck, Transition, Upstream},
     error::Kind,
+    proxy_protocol::HeaderForm,
 };
 
 /// What all checkers of the process use.
@@ -41,6 +43,8 @@ pub(in crate::net) type OnTransition = dyn Fn(&Upstream, &Arc<Backend>, Transiti
 pub(in crate::net) struct Checker {
     backend: Arc<Backend>,
     settings: HealthCheck,
+    /// The PROXY header with which each check begins.
+    form: Option<HeaderForm>,
     hearer: Hearer,
     /// The task is aborted at its next wait.
     task: AbortHandle,
@@ -67,14 +71,15 @@ impl Checker {
         tools: &CheckTools,
     ) -> Self {
         let hearer = Hearer(Arc::new(Mutex::new(Some(Arc::clone(upstream)))));
-        let checks = check_again_and_again(Arc::clone(backend), settings.clone(), hearer.clone(), tools.clone());
+        let form = upstream.proxy_protocol();
+        let checks = check_again_and_again(Arc::clone(backend), settings.clone(), form, hearer.clone(), tools.clone());
         let task = tools.runtime.spawn(checks).abort_handle();
-        Self { backend: Arc::clone(backend), settings: settings.clone(), hearer, task }
+        Self { backend: Arc::clone(backend), settings: settings.clone(), form, hearer, task }
     }
 
-    /// Whether these are the checks of this backend by these settings.
-    pub(in crate::net) fn is_for(&self, backend: &Arc<Backend>, settings: &HealthCheck) -> bool {
-        Arc::ptr_eq(&self.backend, backend) && self.settings == *settings
+    /// Whether these are the checks of this backend by these settings, for this upstream.
+    pub(in crate::net) fn is_for(&self, upstream: &Upstream, backend: &Arc<Backend>, settings: &HealthCheck) -> bool {
+        Arc::ptr_eq(&self.backend, backend) && self.settings == *settings && self.form == upstream.proxy_protocol()
     }
 
     /// Tells this upstream from now on what the checks find.
@@ -104,7 +109,13 @@ impl Hearer {
     }
 }
 
-async fn check_again_and_again(backend: Arc<Backend>, settings: HealthCheck, hearer: Hearer, tools: CheckTools) {
+async fn check_again_and_again(
+    backend: Arc<Backend>,
+    settings: HealthCheck,
+    form: Option<HeaderForm>,
+    hearer: Hearer,
+    tools: CheckTools,
+) {
     let mut pause = at_random(settings.jitter);
     loop {
         #[expect(clippy::disallowed_methods, reason = "checks come at intervals")]
@@ -115,7 +126,10 @@ async fn check_again_and_again(backend: Arc<Backend>, settings: HealthCheck, hea
         // Each check has a task of its own: no check should panic, and if one does, others follow it.
         let mut task = JoinSet::new();
         task.spawn(async move {
-            let failure = match check(backend.address(), &settings, &tools.own).await {
+            // A check is no client's.
+            let announcement = form.map(HeaderForm::without_client).unwrap_or_default();
+            let endpoint = Endpoint { address: backend.address(), announcement: &announcement };
+            let failure = match check(endpoint, &settings, &tools.own).await {
                 Ok(()) => None,
                 // We have run out of something. That says nothing about the backend.
                 Err(Failure::Exchange(error)) if error.kind() == Kind::Exhausted => return,

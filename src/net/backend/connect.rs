@@ -11,6 +11,7 @@ use std::{
 };
 
 use tokio::{
+    io::AsyncWriteExt as _,
     net::lookup_host,
     time::{Instant, timeout, timeout_at},
 };
@@ -36,6 +37,8 @@ const MOST_ADDRESSES: usize = 32;
 pub(in crate::net) struct Endpoint<'a> {
     /// `host:port` as the file has it.
     pub(in crate::net) address: &'a str,
+    /// The PROXY header with which the connection begins, before all else; empty if there is none.
+    pub(in crate::net) announcement: &'a [u8],
 }
 
 /// A connection with a backend, and what was learned on the way.
@@ -68,9 +71,22 @@ pub(in crate::net) async fn connect(
     patience: Duration,
     arrange: impl FnOnce(&[SocketAddr]) -> Vec<SocketAddr>,
 ) -> Result<Connected, Error> {
-    let Reached { socket, peer, addresses } = reach(endpoint.address, patience, arrange, Socket::connect).await?;
+    let deadline = (!endpoint.announcement.is_empty()).then(|| Instant::now() + patience);
+    let Reached { mut socket, peer, addresses } = reach(endpoint.address, patience, arrange, Socket::connect).await?;
     own.check(&socket, peer)?;
+    if let Some(deadline) = deadline {
+        announce(&mut socket, endpoint.announcement, deadline).await?;
+    }
     Ok(Connected { stream: Stream::Plain(socket), peer, addresses })
+}
+
+/// Says whose connection it is. A new socket takes a header at once; the deadline is for one that does not.
+async fn announce(socket: &mut Socket, announcement: &[u8], deadline: Instant) -> Result<(), Error> {
+    match timeout_at(deadline, socket.write_all(announcement)).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => Err(Error::from_source(Kind::Unreachable, error)),
+        Err(_) => Err(Kind::ConnectTimeout.into()),
+    }
 }
 
 /// Reaches `host:port` within `patience`, the look-up included. `dial` connects to one address.

@@ -58,6 +58,8 @@ pub(in crate::net) struct Terms<'a> {
     pub(in crate::net) limits: &'a Limits,
     /// Whether a connection of the pool may be used.
     pub(in crate::net) reuses_connections: bool,
+    /// The PROXY header with which every connection for this request begins, or has begun; empty if there is none.
+    pub(in crate::net) announcement: &'a [u8],
     /// Rings when an answer takes too long. One for all answers of a client's connection.
     pub(in crate::net) alarm: &'a Mutex<Alarm>,
 }
@@ -105,9 +107,9 @@ impl Dialer {
         link: Option<Link>,
         terms: Terms<'_>,
     ) -> Result<Greeting, Error> {
-        let Terms { connect: patience, timeouts, limits, .. } = terms;
+        let Terms { timeouts, limits, announcement, .. } = terms;
         let address = destination.address();
-        if let Some(link) = ready(link, patience).await {
+        if let Some(link) = ready(link, terms.connect).await {
             let request = request.head(address).into_request(RequestBody::empty());
             match greet(link, request, timeouts.upgrade).await {
                 Err(error) if error.kind() == Kind::ClosedEarly => {}
@@ -115,7 +117,7 @@ impl Dialer {
             }
         }
         let started = Instant::now();
-        let (mut stream, peer) = self.connect(destination, patience).await?;
+        let (mut stream, peer) = self.connect(destination, terms).await?;
         let connect = started.elapsed();
         let wait = timeouts.upgrade;
         match timeout(wait, handshake::send_and_read_head(&mut stream, &request.write(address), limits.answer_headers))
@@ -128,7 +130,7 @@ impl Dialer {
             }
             Ok(Ok(HandshakeReply::Other { read, .. })) => {
                 let io = BackendIo::replaying(stream, read);
-                let link = (io, peer);
+                let link = (io, peer, announcement.into());
                 let answered =
                     send_by_hyper(link, Some(connect), request.head(address), None, (Some(wait), limits)).await?;
                 check_answer(&answered.response)?;
@@ -159,7 +161,7 @@ impl Dialer {
         terms: Terms<'_>,
     ) -> Result<Answered, Error> {
         let address = destination.address();
-        let endpoint = Endpoint { address };
+        let endpoint = Endpoint { address, announcement: terms.announcement };
         let is_repeatable = body.as_ref().is_none_or(|body| is_repeatable(request.method, body));
         let waiting = match ready(link, terms.connect).await {
             None if is_repeatable && terms.reuses_connections => self.pool.take(endpoint, destination),
@@ -199,9 +201,9 @@ impl Dialer {
         body: &mut Option<RequestBody>,
         terms: Terms<'_>,
     ) -> Result<Answered, Error> {
-        let Terms { connect: patience, timeouts, tcp, limits, .. } = terms;
+        let Terms { timeouts, tcp, limits, announcement, .. } = terms;
         let started = Instant::now();
-        let (stream, peer) = self.connect(destination, patience).await?;
+        let (stream, peer) = self.connect(destination, terms).await?;
         let connect = Some(started.elapsed());
         // The connection outlives this request, so that it needs the options.
         if let Some(socket) = stream.socket() {
@@ -209,16 +211,17 @@ impl Dialer {
         }
         let (address, body) = (destination.address(), body.take().filter(|body| !body.is_empty()));
         if body.is_none() {
-            return converse(Bare { stream, peer }, connect, address, request, terms).await;
+            let bare = Bare { stream, peer, announcement: announcement.into() };
+            return converse(bare, connect, address, request, terms).await;
         }
-        let link = (BackendIo::new(stream), peer);
+        let link = (BackendIo::new(stream), peer, announcement.into());
         send_by_hyper(link, connect, request.head(address), body, (timeouts.response, limits)).await
     }
 
-    async fn connect(&self, destination: Destination<'_>, patience: Duration) -> Result<(Stream, SocketAddr), Error> {
-        let endpoint = Endpoint { address: destination.address() };
+    async fn connect(&self, destination: Destination<'_>, terms: Terms<'_>) -> Result<(Stream, SocketAddr), Error> {
+        let endpoint = Endpoint { address: destination.address(), announcement: terms.announcement };
         let arrange = |addresses: &[SocketAddr]| destination.arrange(addresses);
-        let Connected { stream, peer, addresses } = connect(endpoint, &self.own, patience, arrange).await?;
+        let Connected { stream, peer, addresses } = connect(endpoint, &self.own, terms.connect, arrange).await?;
         self.pool.learn(endpoint, addresses);
         Ok((stream, peer))
     }
@@ -240,8 +243,8 @@ async fn converse(
 ) -> Result<Answered, Error> {
     let deadline = timeouts.response.map(|wait| Instant::now() + wait);
     // A connection that belongs to one client is hyper's.
-    let (io, peer) = if headers::authenticates_connection(request.headers) {
-        (BackendIo::new(bare.stream), bare.peer)
+    let link = if headers::authenticates_connection(request.headers) {
+        (BackendIo::new(bare.stream), bare.peer, bare.announcement)
     } else {
         let reply = exchange(bare, request, address, limits.answer_headers);
         let reply = match deadline {
@@ -250,11 +253,13 @@ async fn converse(
         };
         match reply? {
             ExchangeReply::Known(response) => return Ok(Answered { response: response.map(Source::Ours), connect }),
-            ExchangeReply::Other(Bare { stream, peer }, read) => (BackendIo::replaying(stream, read), peer),
+            ExchangeReply::Other(Bare { stream, peer, announcement }, read) => {
+                (BackendIo::replaying(stream, read), peer, announcement)
+            }
         }
     };
     let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-    send_by_hyper((io, peer), connect, request.head(address), None, (left, limits)).await
+    send_by_hyper(link, connect, request.head(address), None, (left, limits)).await
 }
 
 /// Sends a handshake on a connection that hyper has.
@@ -276,7 +281,7 @@ async fn greet(link: Link, request: Request<RequestBody>, wait: Duration) -> Res
 
 /// Gives a connection to hyper, and sends the first request over it.
 async fn send_by_hyper(
-    (io, peer): (BackendIo, SocketAddr),
+    (io, peer, announcement): (BackendIo, SocketAddr, Box<[u8]>),
     connect: Option<Duration>,
     head: Head,
     body: Option<RequestBody>,
@@ -288,7 +293,7 @@ async fn send_by_hyper(
     // This task ends when a session takes the connection, when its sender is dropped, or with an error that `send` sees too.
     tokio::spawn(connection.with_upgrades());
     let body = body.unwrap_or_else(RequestBody::empty);
-    let answered = send(Link::new(sender, peer), head.into_request(body), wait).await?;
+    let answered = send(Link::new(sender, peer, announcement), head.into_request(body), wait).await?;
     Ok(Answered { connect, ..answered })
 }
 

@@ -47,6 +47,8 @@ pub(in crate::net) struct Bare {
     pub(in crate::net) stream: Stream,
     /// The backend's address at the other end.
     pub(in crate::net) peer: SocketAddr,
+    /// What the connection began with (`Endpoint::announcement`).
+    pub(in crate::net) announcement: Box<[u8]>,
 }
 
 /// What comes back for a request.
@@ -282,7 +284,7 @@ mod tests {
         let called = Arc::new(Called::default());
         let waker = Waker::from(Arc::clone(&called));
         let mut cx = Context::from_waker(&waker);
-        let bare = Some(Bare { stream: Stream::Plain(socket), peer });
+        let bare = Some(Bare { stream: Stream::Plain(socket), peer, announcement: Box::default() });
         let mut rest = Rest { read: Bytes::new(), left, bare, is_reusable: true, cut: None, spell: 0 };
         let mut length = 0;
         while called.0.swap(0, Relaxed) == 0 {

@@ -29,6 +29,8 @@ pub(in crate::net) struct Link {
     /// The backend may take all requests on this connection for requests of one client. No other client's request may
     /// use it any more.
     pub(in crate::net) is_private: bool,
+    /// What the connection began with ([`Endpoint::announcement`]).
+    pub(in crate::net) announcement: Box<[u8]>,
 }
 
 /// A connection that waits for another request.
@@ -81,8 +83,12 @@ pub(in crate::net) struct Bond {
 }
 
 impl Link {
-    pub(in crate::net) const fn new(sender: SendRequest<RequestBody>, peer: SocketAddr) -> Self {
-        Self { sender, peer, is_private: false }
+    pub(in crate::net) const fn new(
+        sender: SendRequest<RequestBody>,
+        peer: SocketAddr,
+        announcement: Box<[u8]>,
+    ) -> Self {
+        Self { sender, peer, is_private: false, announcement }
     }
 
     /// Waits until the request before is over. `None` if the connection is closed, or still busy after `patience`.
@@ -96,6 +102,12 @@ impl Waiting {
     const fn peer(&self) -> SocketAddr {
         match self {
             Self::Link(Link { peer, .. }) | Self::Bare(Bare { peer, .. }) => *peer,
+        }
+    }
+
+    fn announcement(&self) -> &[u8] {
+        match self {
+            Self::Link(Link { announcement, .. }) | Self::Bare(Bare { announcement, .. }) => announcement,
         }
     }
 
@@ -134,7 +146,8 @@ impl Default for Pool {
 }
 
 impl Pool {
-    /// Takes a connection that can take a request at once. A connection that is still busy with its last request stays.
+    /// Takes a connection that can take a request at once, and that began with the same bytes. A connection that is still busy
+    /// with its last request stays.
     pub(in crate::net) fn take(&self, endpoint: Endpoint<'_>, destination: Destination<'_>) -> Option<Waiting> {
         let mut sites = lock(&self.sites);
         let Site { addresses, idle } = sites.get_mut(endpoint.address)?;
@@ -145,7 +158,8 @@ impl Pool {
             false => None,
         };
         let is_there = |idle: &Idle| own.is_none_or(|own| own == idle.connection.peer());
-        let place = idle.iter().rposition(|idle| is_there(idle) && idle.connection.is_ready())?;
+        let began_so = |idle: &Idle| idle.connection.announcement() == endpoint.announcement;
+        let place = idle.iter().rposition(|idle| is_there(idle) && began_so(idle) && idle.connection.is_ready())?;
         Some(idle.remove(place).connection)
     }
 
@@ -156,8 +170,8 @@ impl Pool {
         }
     }
 
-    /// Keeps a connection for another request. Its last answer has been read to the end.
-    pub(in crate::net) fn keep(&self, endpoint: Endpoint<'_>, connection: Waiting) {
+    /// Keeps a connection with the backend of this address for another request. Its last answer has been read to the end.
+    pub(in crate::net) fn keep(&self, address: &str, connection: Waiting) {
         match &connection {
             Waiting::Link(link) if link.is_private => {
                 debug_assert!(false, "a client's own connection is never shared");
@@ -167,10 +181,16 @@ impl Pool {
             Waiting::Bare(bare) => bare.stream.watch_by(&self.waker),
         }
         let mut sites = lock(&self.sites);
-        let Site { idle, .. } = match sites.get_mut(endpoint.address) {
+        let Site { idle, .. } = match sites.get_mut(address) {
             Some(site) => site,
-            None => sites.entry(endpoint.address.into()).or_default(),
+            None => sites.entry(address.into()).or_default(),
         };
+        // A connection that began with the address of a client mostly serves nobody else. The oldest such one makes room.
+        if idle.len() >= IDLE_PER_BACKEND
+            && let Some(oldest) = idle.iter().position(|idle| !idle.connection.announcement().is_empty())
+        {
+            idle.remove(oldest);
+        }
         if idle.len() < IDLE_PER_BACKEND {
             idle.push(Idle { connection, since: Instant::now() });
         }
@@ -241,24 +261,42 @@ mod tests {
         let pick = upstream.pick(&key, &mut Tried::default(), Instant::now()).unwrap();
         let destination = upstream.destination(&pick, &key);
         let addresses = ["192.0.2.1:80".parse().unwrap(), "192.0.2.2:80".parse().unwrap()];
-        let endpoint = Endpoint { address: destination.address() };
+        let address = destination.address();
+        let endpoint = Endpoint { address, announcement: &[] };
         let &[own, other] = &destination.arrange(&addresses)[..] else { panic!() };
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let bare = |peer| {
             let stream = mio::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-            Waiting::Bare(Bare { stream: Stream::Plain(Socket::new(stream).unwrap()), peer })
+            Waiting::Bare(Bare {
+                stream: Stream::Plain(Socket::new(stream).unwrap()),
+                peer,
+                announcement: Box::default(),
+            })
         };
         let pool = Pool::default();
         pool.learn(endpoint, addresses.to_vec());
         // Both connections are in use now.
         pool.sweep(Instant::now());
-        pool.keep(endpoint, bare(other));
+        pool.keep(address, bare(other));
         assert!(pool.take(endpoint, destination).is_none(), "it is another's");
-        pool.keep(endpoint, bare(own));
+        pool.keep(address, bare(own));
         assert_eq!(pool.take(endpoint, destination).unwrap().peer(), own);
+        // Connections that everybody may use make no room for those of one client, which make room for all.
+        let announcing = |announcement: &[u8]| match bare(own) {
+            Waiting::Bare(bare) => Waiting::Bare(Bare { announcement: announcement.into(), ..bare }),
+            Waiting::Link(_) => unreachable!(),
+        };
+        let pool = Pool::default();
+        (1..IDLE_PER_BACKEND).for_each(|_| pool.keep(address, bare(own)));
+        (0..3).for_each(|client| pool.keep(address, announcing(&[client])));
+        let of = |announcement| pool.take(Endpoint { address, announcement }, destination).is_some();
+        assert!(!of(&[0]) && !of(&[1]) && of(&[2]) && !of(&[2]));
+        pool.keep(address, bare(own));
+        pool.keep(address, announcing(&[3]));
+        assert_eq!((0..=IDLE_PER_BACKEND).filter(|_| of(&[])).count(), IDLE_PER_BACKEND);
         // Nothing is learned of an address that is not a name.
         let pool = Pool::default();
-        pool.keep(endpoint, bare(own));
+        pool.keep(address, bare(own));
         assert!(pool.take(endpoint, destination).is_some());
     }
 }

@@ -88,11 +88,12 @@ impl From<Kind> for Failure {
 }
 
 /// Runs one check, within `timeout` in all.
-pub(super) async fn check(address: &str, settings: &HealthCheck, own: &Own) -> Result<(), Failure> {
+pub(super) async fn check(endpoint: Endpoint<'_>, settings: &HealthCheck, own: &Own) -> Result<(), Failure> {
+    let address = endpoint.address;
     let deadline = Deadline::now() + settings.timeout;
     // The turns among the addresses of a name are those of requests.
     let arrange = |addresses: &[SocketAddr]| alternate(addresses, |_| {});
-    let mut stream = connect(Endpoint { address }, own, settings.timeout, arrange).await?.stream;
+    let mut stream = connect(endpoint, own, settings.timeout, arrange).await?.stream;
     match &settings.kind {
         CheckKind::Tcp => Ok(()),
         CheckKind::Http { path, statuses } => {
@@ -296,8 +297,9 @@ mod tests {
             on_down: OnDown::Keep,
         };
         let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        let endpoint = Endpoint { address, announcement: &[] };
         let checked =
-            runtime.block_on(async { Attendant::new().unwrap().attend(check(address, &settings, own)).await });
+            runtime.block_on(async { Attendant::new().unwrap().attend(check(endpoint, &settings, own)).await });
         match checked {
             Err(Failure::Exchange(error)) => error.kind(),
             other => panic!("{other:?}"),

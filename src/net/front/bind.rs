@@ -2,11 +2,9 @@
 
 use std::{fmt, io, net::SocketAddr, sync::Arc};
 
-use tokio_rustls::rustls;
-
 use super::{
     inherited::Inherited,
-    listener::{Bound, Origin},
+    listener::{Bound, Manners, Origin},
     tickets::Tickets,
     tls,
 };
@@ -58,19 +56,17 @@ pub(in crate::net) fn bind(
     tickets: &Arc<Tickets>,
     inherited: &mut Inherited,
 ) -> Result<Bound, StartError> {
-    let tls = load_tls(listener, tickets)?;
+    let manners = load_manners(listener, tickets)?;
     let (socket, origin) = match inherited.take(listener.bind) {
         Some((socket, origin)) => (options::adopt(socket, tcp), origin),
         None => (options::listen(listener.bind, tcp), Origin::Opened),
     };
     let socket = socket.map_err(|error| StartError::Bind(listener.bind, error))?;
-    Ok(Bound { bind: listener.bind, socket, tls, origin })
+    Ok(Bound { bind: listener.bind, socket, manners, origin })
 }
 
-/// `None` if the listener has no TLS.
-pub(in crate::net) fn load_tls(
-    listener: &Listener,
-    tickets: &Arc<Tickets>,
-) -> Result<Option<Arc<rustls::ServerConfig>>, StartError> {
-    listener.tls.as_ref().map(|tls| tls::load(tls, tickets)).transpose().map_err(StartError::Tls)
+/// How the connections of a listener begin. Reads its certificates.
+pub(in crate::net) fn load_manners(listener: &Listener, tickets: &Arc<Tickets>) -> Result<Manners, StartError> {
+    let tls = listener.tls.as_ref().map(|tls| tls::load(tls, tickets)).transpose().map_err(StartError::Tls)?;
+    Ok(Manners { tls, proxies: listener.proxy_protocol.clone().map(Arc::new) })
 }

@@ -14,14 +14,18 @@ use std::{
 use mio::net::{TcpListener, TcpStream};
 use tokio::{
     runtime::Handle,
-    sync::{mpsc, oneshot},
+    sync::{Semaphore, mpsc, oneshot},
     task::{JoinHandle, coop::consume_budget},
     time::timeout,
 };
 use tokio_rustls::rustls;
 
-use super::serve::{self, Accepted};
+use super::{
+    proxy_header::{HeaderReception, MOST_PENDING},
+    serve::{self, Accepted},
+};
 use crate::{
+    config::ProxyTrust,
     net::{
         backend::own::Place,
         session::held::Arrival,
@@ -59,15 +63,26 @@ pub(in crate::net) struct Listening {
 /// What an accept loop looks at for each connection.
 #[derive(Debug)]
 pub(in crate::net) struct Face {
-    /// The port of the listener.
-    port: u16,
-    /// Behind a lock, because a reload reads the certificates again. Only the accept loop waits for it.
-    tls: RwLock<Option<Arc<rustls::ServerConfig>>>,
+    /// The address of the listener.
+    address: SocketAddr,
+    /// Behind a lock, because a reload changes them. Only the accept loop waits for it.
+    manners: RwLock<Manners>,
+    /// The places for PROXY headers that are not complete.
+    pending: Arc<Semaphore>,
     origin: Origin,
     /// A successor has this socket too, and may accept from it.
     is_lent: AtomicBool,
     /// A successor has got this socket. It may still have it, though we believe it gone.
     was_lent: AtomicBool,
+}
+
+/// How the connections of a listener begin.
+#[derive(Debug, Clone, Default)]
+pub(in crate::net) struct Manners {
+    /// `None` = plain TCP.
+    pub(in crate::net) tls: Option<Arc<rustls::ServerConfig>>,
+    /// `None` = without a PROXY header.
+    pub(in crate::net) proxies: Option<Arc<ProxyTrust>>,
 }
 
 /// Where a listening socket comes from. The origin decides who else may have the socket.
@@ -86,7 +101,7 @@ pub(in crate::net) enum Origin {
 pub(in crate::net) struct Bound {
     pub(in crate::net) bind: SocketAddr,
     pub(in crate::net) socket: std::net::TcpListener,
-    pub(in crate::net) tls: Option<Arc<rustls::ServerConfig>>,
+    pub(in crate::net) manners: Manners,
     pub(in crate::net) origin: Origin,
 }
 
@@ -108,11 +123,12 @@ impl Crew {
     /// # Errors
     /// The socket cannot be duplicated.
     pub(in crate::net) fn accept(&self, bound: Bound) -> io::Result<Listening> {
-        let Bound { bind, socket, tls, origin } = bound;
+        let Bound { bind, socket, manners, origin } = bound;
         let place = Place::of(&socket)?;
         let address = place.address;
         let (is_lent, was_lent) = (AtomicBool::new(false), AtomicBool::new(false));
-        let face = Arc::new(Face { port: address.port(), tls: RwLock::new(tls), origin, is_lent, was_lent });
+        let (manners, pending) = (RwLock::new(manners), Arc::new(Semaphore::new(MOST_PENDING)));
+        let face = Arc::new(Face { address, manners, pending, origin, is_lent, was_lent });
         let (stop, stopped) = oneshot::channel();
         let accepts = socket.try_clone()?;
         let (crew, shown) = (self.clone(), Arc::clone(&face));
@@ -169,9 +185,9 @@ impl Listening {
 }
 
 impl Face {
-    /// Changes the TLS of connections that are accepted from now on.
-    pub(in crate::net) fn change_tls(&self, tls: Option<Arc<rustls::ServerConfig>>) {
-        *self.tls.write().unwrap_or_else(PoisonError::into_inner) = tls;
+    /// Changes how connections begin that are accepted from now on.
+    pub(in crate::net) fn change_manners(&self, manners: Manners) {
+        *self.manners.write().unwrap_or_else(PoisonError::into_inner) = manners;
     }
 }
 
@@ -249,8 +265,9 @@ impl Acceptor {
         first.shared.accepted.count();
         let guard = first.shared.live.place();
         let worker = guard.worker();
-        let tls = self.face.tls.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let accepted = Accepted { stream, sender, port: self.face.port, tls, guard };
+        let Manners { tls, proxies } = self.face.manners.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let reception = proxies.map(|trust| HeaderReception { trust, pending: Arc::clone(&self.face.pending) });
+        let accepted = Accepted { stream, sender, local: self.face.address, tls, reception, guard };
         if worker == 0 {
             // Boxed, because the runtime moves a future several times before it first polls it.
             tokio::spawn(Box::pin(serve::serve(Arc::clone(first), accepted)));

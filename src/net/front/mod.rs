@@ -4,6 +4,7 @@ pub mod bind;
 pub mod inherited;
 pub(super) mod listener;
 pub(super) mod parcel;
+mod proxy_header;
 pub(super) mod serve;
 pub(super) mod socket_file;
 pub mod tickets;

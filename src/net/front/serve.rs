@@ -1,9 +1,10 @@
-//! One client connection: TLS, then HTTP/1.1 by hyper, request after request.
+//! One client connection: a PROXY header if the listener wants one, TLS, then HTTP/1.1 by hyper, request after request.
 
 use std::{
     convert::Infallible,
     future::poll_fn,
     io, mem,
+    net::SocketAddr,
     pin::{Pin, pin},
     sync::Arc,
     task::Poll,
@@ -20,20 +21,22 @@ use mio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::{TlsAcceptor, rustls};
 
+use super::proxy_header::{self, HeaderReception};
 use crate::{
-    access_log::{Record, TlsVersion},
+    access_log::Record,
     error::{Error, Kind},
     headers,
     net::{
         counts::live::ConnectionGuard,
         orders::book::Orders,
         request::{
-            connection::{AfterHttp, Connection, Entrance},
+            connection::{AfterHttp, Connection, Entrance, TlsHello},
             proxy,
         },
         stream::{client_io::ClientIo, plain_or_tls::Stream, sockets::Socket},
-        worker::shared::{Shared, Worker},
+        worker::shared::Worker,
     },
+    proxy_protocol::{HeaderAddresses, ProxyHeader},
     sender::Sender,
 };
 
@@ -45,21 +48,39 @@ pub(in crate::net) const LAST_CALL: Duration = Duration::from_secs(1);
 pub(in crate::net) struct Accepted {
     pub(in crate::net) stream: TcpStream,
     pub(in crate::net) sender: Sender,
-    /// The port that the client connected to.
-    pub(in crate::net) port: u16,
+    /// The address of the listener.
+    pub(in crate::net) local: SocketAddr,
     pub(in crate::net) tls: Option<Arc<rustls::ServerConfig>>,
+    /// `None` = the connection begins without a PROXY header.
+    pub(in crate::net) reception: Option<HeaderReception>,
     pub(in crate::net) guard: ConnectionGuard,
 }
 
 /// Serves a connection to its end, or until a session takes it over.
 pub(in crate::net) async fn serve(worker: Arc<Worker>, accepted: Accepted) {
-    let Accepted { stream, sender, port, tls, guard } = accepted;
+    let Accepted { stream, sender, local, tls, reception, guard } = accepted;
     let shared = &worker.shared;
     let plan = shared.plan();
     let timeouts = plan.config.timeouts;
     let socket = match Socket::new(stream) {
         Ok(socket) => socket,
         Err(error) => return tracing::warn!(client = %sender, %error, "a connection cannot be registered"),
+    };
+    let ProxyHeader { addresses, told } = match reception {
+        None => ProxyHeader::default(),
+        Some(reception) => {
+            let silence = if tls.is_some() { timeouts.tls_handshake } else { timeouts.request_header };
+            let received = proxy_header::receive(&socket, sender, &reception, silence, &shared.metrics);
+            // Boxed, so that no other connection has room for it.
+            let Some(Some(header)) = Box::pin(until_last_call(received, &shared.orders)).await else { return };
+            header
+        }
+    };
+    let (sender, local) = match addresses {
+        Some(HeaderAddresses { source, destination }) => (source.into(), destination),
+        // A listener on all addresses does not say which one the client used.
+        None if local.ip().is_unspecified() => (sender, socket.local_address().unwrap_or(local)),
+        None => (sender, local),
     };
     let wants_tls = tls.is_some();
     let stream = match tls {
@@ -71,8 +92,9 @@ pub(in crate::net) async fn serve(worker: Arc<Worker>, accepted: Accepted) {
         },
     };
     let (tls, is_misled) = (stream.tls_version(), wants_tls && matches!(stream, Stream::Plain(_)));
+    let hello = if plan.announces { stream.server().map(hello) } else { None };
     let io = ClientIo::new(stream, timeouts);
-    let entrance = Entrance { sender, port, tls, is_misled };
+    let entrance = Entrance { sender, local, tls, hello, is_misled, told };
     let connection = Arc::new(Connection::new(Arc::clone(&worker), entrance, io.debt(), guard));
     let asked = Arc::clone(&connection);
     let service = service_fn(move |request| {
@@ -117,7 +139,7 @@ pub(in crate::net) async fn serve(worker: Arc<Worker>, accepted: Accepted) {
         tracing::debug!(client = %sender, %error, "connection ended");
         // Bytes that are no HTTP are told in the record of the request that is being answered, if there is one.
         if error.is_parse() && !connection.debt.owes_nothing() {
-            record_unread(shared, sender, tls, &error);
+            record_unread(&connection, &error);
         }
     }
 }
@@ -129,6 +151,12 @@ async fn secure(socket: Socket, config: Arc<rustls::ServerConfig>) -> io::Result
         return Ok(Stream::Plain(socket));
     }
     Ok(Stream::Tls(Box::new(TlsAcceptor::from(config).accept(socket).await?)))
+}
+
+/// What a client's TLS handshake said, for the upstreams that are told it.
+fn hello(tls: &rustls::ServerConnection) -> Box<TlsHello> {
+    let (server_name, protocol) = (tls.server_name().map(str::to_owned), tls.alpn_protocol().map(<[u8]>::to_vec));
+    Box::new(TlsHello { server_name, protocol })
 }
 
 /// Lets hyper speak HTTP until the connection ends, or until its last request leaves HTTP.
@@ -171,12 +199,13 @@ async fn until_last_call<T>(speaking: impl Future<Output = T>, orders: &Orders) 
 
 /// Records a head that hyper could not read, or that is too large, and that hyper has answered. No request came of it,
 /// so that nobody else records it.
-fn record_unread(shared: &Shared, sender: Sender, tls: Option<TlsVersion>, error: &hyper::Error) {
+fn record_unread(connection: &Connection, error: &hyper::Error) {
+    let (shared, Entrance { sender, tls, told, .. }) = (&connection.worker.shared, &connection.entrance);
     let plan = shared.plan();
     let mut record = Record::new(plan.access_log.clone(), sender.client(), "", "");
     record.count_in(Arc::clone(&shared.metrics), plan.endings.clone(), false);
     record.request_id = headers::request_id(&HeaderMap::new(), shared.nonces.next());
-    record.tls = tls;
+    (record.tls, record.told) = (*tls, told.clone());
     // hyper closes the connection on HTTP/2, without an answer.
     let is_answered = !error.is_parse_version_h2();
     let kind = if error.is_parse_too_large() { Kind::HeadTooLarge } else { Kind::BadRequest };

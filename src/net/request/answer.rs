@@ -23,7 +23,6 @@ use crate::{
     headers,
     net::{
         backend::{
-            connect::Endpoint,
             pool::{Bond, Waiting},
             request_body::{BodyError, BytesSent, Timed},
             source::Source,
@@ -185,8 +184,7 @@ impl Drop for FromBackend {
         self.record.set_answered();
         match (self.keep.take(), self.body.body.take_connection()) {
             (Some(Keep::ForAll(connection)), Some(waiting)) => {
-                let endpoint = Endpoint { address: self.pick.address() };
-                connection.worker.dialer.pool.keep(endpoint, waiting);
+                connection.worker.dialer.pool.keep(self.pick.address(), waiting);
             }
             (Some(Keep::ForClient(connection, upstream)), Some(Waiting::Link(link))) => {
                 connection.bonds.keep(Bond { upstream, backend: Arc::clone(self.pick.backend()), link });

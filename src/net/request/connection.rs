@@ -2,6 +2,7 @@
 
 use std::{
     future::pending,
+    net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -12,18 +13,34 @@ use crate::{
         backend::pool::Bonds, counts::live::ConnectionGuard, session::held::Opening, stream::client_io::Debt,
         thread::alarm::Alarm, worker::shared::Worker,
     },
+    proxy_protocol::ProxyTlvs,
     sender::Sender,
 };
 
 /// Who connected, and how.
 #[derive(Debug)]
 pub(in crate::net) struct Entrance {
+    /// By the PROXY header, if one names a client.
     pub(in crate::net) sender: Sender,
-    /// The port that the client connected to.
-    pub(in crate::net) port: u16,
+    /// What the client connected to, by the same header, else the address of our socket.
+    pub(in crate::net) local: SocketAddr,
     pub(in crate::net) tls: Option<TlsVersion>,
+    /// What an upstream may be told of TLS. `None` = no upstream was told anything when the client connected, or the client
+    /// speaks no TLS.
+    pub(in crate::net) hello: Option<Box<TlsHello>>,
     /// The client speaks plain HTTP on a port for TLS.
     pub(in crate::net) is_misled: bool,
+    /// What a PROXY header told beside the addresses.
+    pub(in crate::net) told: Option<Box<ProxyTlvs>>,
+}
+
+/// What client and listener agreed on in a TLS handshake.
+#[derive(Debug)]
+pub(in crate::net) struct TlsHello {
+    /// The name that the client asked for (SNI).
+    pub(in crate::net) server_name: Option<String>,
+    /// By ALPN.
+    pub(in crate::net) protocol: Option<Vec<u8>>,
 }
 
 /// What a request knows of the connection that it came on.

@@ -1,5 +1,6 @@
 //! One request, from its head to its answer or its session.
 
+mod announcement;
 pub(super) mod answer;
 pub(super) mod attempts;
 pub(super) mod connection;

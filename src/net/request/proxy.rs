@@ -17,6 +17,7 @@ use hyper::{
 };
 
 use super::{
+    announcement::announcement,
     answer::{AnswerBody, AnswerEnding, Keep, Patience},
     attempts::{Attempt, Attempts},
     connection::{AfterHttp, Connection},
@@ -32,6 +33,7 @@ use crate::{
         backend::{
             dialer::{Answered, Greeting, Switched, Terms, is_repeatable},
             handshake::switching,
+            pool::Bond,
             request_body::{BytesSent, RequestBody},
             request_head::{self, Purpose},
         },
@@ -110,6 +112,7 @@ pub(in crate::net) async fn answer(connection: &Arc<Connection>, request: Reques
     let log = plan.access_log.clone();
     let mut record = Record::new(log, client, request.method().as_str(), request.uri().path());
     record.tls = connection.entrance.tls;
+    record.told.clone_from(&connection.entrance.told);
     // After a handshake, the client may have sent frames already. Behind a refusal they must never be read as a next request.
     let handshake = handshake::is_attempt(request.headers());
     record.count_in(Arc::clone(&connection.worker.shared.metrics), plan.endings.clone(), handshake);
@@ -204,8 +207,10 @@ async fn upgrade(
     key: Key,
     record: &mut Record,
 ) -> Result<RequestOutcome, Error> {
-    let (upstream, terms) = (&plan.upstreams[route.upstream], terms(connection, plan, route));
-    let bond = connection.bonds.take(upstream.name());
+    let upstream = &plan.upstreams[route.upstream];
+    let announcement = announcement(connection, plan, upstream, &parts.headers, &host, client, &record.request_id);
+    let terms = terms(connection, plan, route, &announcement);
+    let bond = bond(connection, upstream, &announcement);
     let mut attempts = Attempts::new(upstream, key, bond, &connection.worker.shared.metrics);
     let mut last_answer = None;
     loop {
@@ -247,8 +252,14 @@ async fn upgrade(
     }
 }
 
+/// The connection with a backend of this upstream that belongs to the client's connection. One that began with another PROXY
+/// header is closed: a proxy in front of longwire sends requests of several clients over one connection.
+fn bond(connection: &Connection, upstream: &Upstream, announcement: &[u8]) -> Option<Bond> {
+    connection.bonds.take(upstream.name()).filter(|bond| *bond.link.announcement == *announcement)
+}
+
 /// How requests on this route are sent to backends.
-fn terms<'a>(connection: &'a Connection, plan: &'a Plan, route: &'a Route) -> Terms<'a> {
+fn terms<'a>(connection: &'a Connection, plan: &'a Plan, route: &'a Route, announcement: &'a [u8]) -> Terms<'a> {
     let Config { timeouts, tcp, limits, .. } = &plan.config;
     let reuses_connections = plan.upstreams[route.upstream].reuses_connections();
     Terms {
@@ -257,6 +268,7 @@ fn terms<'a>(connection: &'a Connection, plan: &'a Plan, route: &'a Route) -> Te
         tcp,
         limits,
         reuses_connections,
+        announcement,
         alarm: &connection.alarm,
     }
 }
@@ -271,10 +283,12 @@ async fn forward(
     key: Key,
     record: &mut Record,
 ) -> Result<RequestOutcome, Error> {
-    let (upstream, terms) = (&plan.upstreams[route.upstream], terms(connection, plan, route));
+    let upstream = &plan.upstreams[route.upstream];
+    let announcement = announcement(connection, plan, upstream, &parts.headers, &host, client, &record.request_id);
+    let terms = terms(connection, plan, route, &announcement);
     let repeatable = is_repeatable(&parts.method, &body);
     let mut body = Some(body);
-    let bond = connection.bonds.take(upstream.name());
+    let bond = bond(connection, upstream, &announcement);
     let mut attempts = Attempts::new(upstream, key, bond, &connection.worker.shared.metrics);
     loop {
         let Attempt { mut pick, link } = attempts.next(record)?;
@@ -332,7 +346,7 @@ fn hop<'a>(
         trusted: headers::is_trusted(sender.client(), &plan.config.trusted_proxies),
         tls: connection.entrance.tls.is_some(),
         host,
-        port: connection.entrance.port,
+        port: connection.entrance.local.port(),
         request_id,
     }
 }
@@ -366,7 +380,7 @@ fn pass_on(
     if !keep_alive || connection.worker.shared.orders.is_announced() {
         parts.headers.insert(CONNECTION, CLOSE);
     }
-    let keep = match keep_alive {
+    let keep = match keep_alive && upstream.may_keep_connections() {
         true if body.is_private() => Some(Keep::ForClient(Arc::clone(connection), upstream.name().to_owned())),
         true if upstream.reuses_connections() => Some(Keep::ForAll(Arc::clone(connection))),
         _ => None,

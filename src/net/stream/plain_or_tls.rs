@@ -12,7 +12,10 @@ use rustix::{
     net::{SendAncillaryBuffer, SendFlags, send, sendmsg},
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio_rustls::{rustls::ProtocolVersion, server::TlsStream};
+use tokio_rustls::{
+    rustls::{ProtocolVersion, ServerConnection},
+    server::TlsStream,
+};
 
 use super::{
     calls::{Calls, SessionKey},
@@ -153,6 +156,14 @@ impl Stream {
     /// Whether TLS holds bytes that the socket has not taken.
     pub(in crate::net) fn is_holding(&self) -> bool {
         matches!(self, Self::Tls(stream) if stream.get_ref().1.wants_write())
+    }
+
+    /// The TLS of a connection in which we are the server.
+    pub(in crate::net) fn server(&self) -> Option<&ServerConnection> {
+        match self {
+            Self::Tls(stream) => Some(stream.get_ref().1),
+            Self::Plain(_) | Self::Socketless(_) | Self::Closed => None,
+        }
     }
 
     /// The TLS version that was agreed.

@@ -364,9 +364,21 @@ impl Socket {
     /// Waits for the first byte, and leaves it unread. `None`: the other end has sent its FIN and no byte.
     pub(in crate::net) async fn peek(&self) -> io::Result<Option<u8>> {
         let mut byte = [0];
-        let peek = |socket: &TcpStream, byte: &mut [u8]| Ok(recv(socket, byte, RecvFlags::PEEK)?.1);
-        let length = poll_fn(|cx| self.poll_call(Direction::In, cx, |socket| peek(socket, &mut byte))).await?;
+        let length = poll_fn(|cx| self.poll_peek(cx, &mut byte)).await?;
         Ok((length > 0).then_some(byte[0]))
+    }
+
+    /// Looks at what is there, at most `buffer.len()` bytes, and leaves it unread. 0 = the other end's FIN.
+    pub(in crate::net) fn poll_peek(&self, cx: &Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        self.poll_call(Direction::In, cx, |socket| Ok(recv(socket, &mut *buffer, RecvFlags::PEEK)?.1))
+    }
+
+    /// The address of this end.
+    ///
+    /// # Errors
+    /// Those of getsockname(2).
+    pub(in crate::net) fn local_address(&self) -> io::Result<SocketAddr> {
+        self.stream.local_addr()
     }
 
     /// Whether bytes of the other end are unread in a session's socket. To close the socket would then send a reset.

@@ -24,6 +24,8 @@ pub(in crate::net) struct Plan {
     pub(in crate::net) terms: Vec<RouteTerms>,
     /// The index is the one in each route (`Route::upstream`).
     pub(in crate::net) upstreams: Vec<Arc<Upstream>>,
+    /// Whether an upstream is told by the PROXY protocol whose connections it gets.
+    pub(in crate::net) announces: bool,
     /// `None` = records are not written.
     pub(in crate::net) access_log: Option<AccessLog>,
     /// `None` = there is no admin interface to show them.
@@ -108,7 +110,8 @@ impl Planner {
             RouteTerms::new(log, settings, self.secret, &round_trips)
         };
         let terms = config.routes.routes().map(terms).collect();
-        Plan { terms, config, upstreams, access_log, endings: self.endings.clone() }
+        let announces = upstreams.iter().any(|upstream| upstream.proxy_protocol().is_some());
+        Plan { terms, config, upstreams, announces, access_log, endings: self.endings.clone() }
     }
 }
 

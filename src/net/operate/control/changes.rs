@@ -15,7 +15,7 @@ use crate::{
 pub struct Reloaded {
     /// Addresses that are new.
     pub listeners_added: Vec<SocketAddr>,
-    /// Addresses whose TLS has changed.
+    /// Addresses whose TLS or whose PROXY headers have changed.
     pub listeners_changed: Vec<SocketAddr>,
     /// Addresses on which nothing is accepted any more.
     pub listeners_removed: Vec<SocketAddr>,
@@ -78,9 +78,9 @@ impl Reloaded {
 /// one.
 pub(super) fn between(started: &Config, before: &Config, after: &Config) -> Reloaded {
     let mut changes = Reloaded { needs_restart: needs_restart(started, after), ..Reloaded::default() };
-    let tls = |config: &Config| config.listeners.iter().map(|listener| (listener.bind, listener.tls.clone())).collect();
-    let (before_tls, after_tls): (HashMap<_, _>, HashMap<_, _>) = (tls(before), tls(after));
-    let changed = after_tls.iter().filter(|(bind, tls)| before_tls.get(bind).is_some_and(|other| other != *tls));
+    let listeners = |config: &Config| config.listeners.iter().map(|one| (one.bind, one.clone())).collect();
+    let (before_all, after_all): (HashMap<_, _>, HashMap<_, _>) = (listeners(before), listeners(after));
+    let changed = after_all.iter().filter(|(bind, one)| before_all.get(bind).is_some_and(|other| other != *one));
     changes.listeners_changed = changed.map(|(bind, _)| *bind).collect();
     changes.listeners_changed.sort_unstable();
     [changes.upstreams_added, changes.upstreams_changed, changes.upstreams_removed] =

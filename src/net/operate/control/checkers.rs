@@ -39,7 +39,7 @@ impl Checkers {
             let members = upstream.members();
             for backend in members.iter().filter(|member| upstream.is_checked(member)).map(|member| &member.backend) {
                 let name = (upstream.name().to_owned(), backend.address().to_owned());
-                let goes_on = before.remove(&name).filter(|checker| checker.is_for(backend, settings));
+                let goes_on = before.remove(&name).filter(|checker| checker.is_for(upstream, backend, settings));
                 let checker = goes_on.inspect(|checker| checker.tell(upstream));
                 let checker = checker.unwrap_or_else(|| Checker::start(upstream, backend, settings, &self.tools));
                 running.insert(name, checker);

@@ -8,16 +8,15 @@ use std::{
 };
 
 use tokio::time::timeout;
-use tokio_rustls::rustls;
 
 use crate::{
     config::{Config, Listener, Tcp, expiry},
     net::{
         backend::own::Own,
         front::{
-            bind::{StartError, bind, load_tls},
+            bind::{StartError, bind, load_manners},
             inherited::Inherited,
-            listener::{Bound, Crew, Listening},
+            listener::{Bound, Crew, Listening, Manners},
             parcel::Sockets,
             tickets::Tickets,
         },
@@ -43,8 +42,8 @@ pub(super) struct Listeners {
 /// A listener as a new file wants it. What can fail has been done.
 #[derive(Debug)]
 pub(super) enum Wanted {
-    /// The listener on this address of the file goes on, with this TLS.
-    Stays(SocketAddr, Option<Arc<rustls::ServerConfig>>),
+    /// The listener on this address of the file goes on, and its connections begin like this.
+    Stays(SocketAddr, Manners),
     Comes(Bound),
 }
 
@@ -101,7 +100,7 @@ impl Listeners {
         for listener in &config.listeners {
             // The same address can stand here twice only if its port is 0. Such listeners are matched in their order.
             wanted.push(match binds.iter().position(|bind| *bind == listener.bind) {
-                Some(place) => Wanted::Stays(binds.remove(place), load_tls(listener, &self.tickets)?),
+                Some(place) => Wanted::Stays(binds.remove(place), load_manners(listener, &self.tickets)?),
                 None => Wanted::Comes(bind(listener, &config.tcp, &self.tickets, &mut Inherited::default())?),
             });
         }
@@ -116,10 +115,10 @@ impl Listeners {
         let mut before = mem::take(open);
         for wanted in wanted {
             match wanted {
-                Wanted::Stays(bind, tls) => {
+                Wanted::Stays(bind, manners) => {
                     let Some(place) = before.iter().position(|listening| listening.bind == bind) else { continue };
                     let listening = before.remove(place);
-                    renew(&listening, tls, tcp);
+                    renew(&listening, manners, tcp);
                     open.push(listening);
                 }
                 Wanted::Comes(bound) => match self.crew.accept(bound) {
@@ -178,9 +177,9 @@ impl Listeners {
     }
 }
 
-/// Gives a listener other TLS and other options. Connections that it has accepted keep theirs.
-fn renew(listening: &Listening, tls: Option<Arc<rustls::ServerConfig>>, tcp: &Tcp) {
-    listening.face.change_tls(tls);
+/// Gives a listener other manners and other options. Connections that it has accepted keep theirs.
+fn renew(listening: &Listening, manners: Manners, tcp: &Tcp) {
+    listening.face.change_manners(manners);
     if let Err(error) = options::set_options(&listening.socket, tcp) {
         tracing::warn!(address = %listening.place.address, %error, "the options of a listener cannot be set");
     }

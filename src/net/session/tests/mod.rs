@@ -157,6 +157,7 @@ fn upstream() -> Arc<Upstream> {
         max_handshakes: 0,
         handshake_queue: 0,
         reuses_connections: true,
+        proxy_protocol: None,
         health_check: None,
         backends: vec![backend("a:80"), backend("b:80")],
     };

@@ -1,0 +1,39 @@
+//! The PROXY header with which a connection with a backend begins.
+
+use hyper::HeaderMap;
+
+use super::connection::{Connection, Entrance, TlsHello};
+use crate::{
+    access_log::TlsVersion,
+    balance::Upstream,
+    headers::{is_client_named, split_port},
+    net::worker::plan::Plan,
+    proxy_protocol::{HeaderAddresses, HeaderFacts},
+    sender::Client,
+};
+
+/// The header that says whose request comes; empty if the upstream gets none. `host`: as the request names it.
+pub(super) fn announcement(
+    connection: &Connection,
+    plan: &Plan,
+    upstream: &Upstream,
+    headers: &HeaderMap,
+    host: &str,
+    client: Client,
+    request_id: &str,
+) -> Vec<u8> {
+    let Some(form) = upstream.proxy_protocol() else { return Vec::new() };
+    let Entrance { sender, local, tls, hello, .. } = &connection.entrance;
+    let (server_name, protocol) = match hello.as_deref() {
+        Some(TlsHello { server_name, protocol }) => (server_name.as_deref(), protocol.as_deref()),
+        None => (None, None),
+    };
+    let facts = HeaderFacts {
+        authority: server_name.unwrap_or_else(|| split_port(host).0),
+        unique_id: request_id,
+        tls: tls.map(TlsVersion::as_str),
+        alpn: protocol,
+    };
+    let source = sender.source(client, is_client_named(*sender, headers, &plan.config.trusted_proxies));
+    form.write(HeaderAddresses { source, destination: *local }, &facts)
+}
