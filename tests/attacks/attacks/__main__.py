@@ -10,12 +10,12 @@ from pathlib import Path
 
 from peers.bench import Bench, Failed, wait_until
 
-from . import frames, heads, machine, slow, smuggling, wire
+from . import frames, heads, machine, proxy_headers, slow, smuggling, wire
 from .attack import ATTACKS, Attack, Scene
 from .target import Gauge, Target, Witness, start_backend
 
 ROOT = Path(__file__).resolve().parents[3]
-assert frames and heads and machine and slow and smuggling  # what they declare is in ATTACKS
+assert frames and heads and machine and proxy_headers and slow and smuggling  # what they declare is in ATTACKS
 
 # What may stay behind an attack: the allocator's and the runtime's own, KiB, and the idle connections to the backend
 # that longwire keeps (32 per worker).

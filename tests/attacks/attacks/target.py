@@ -32,15 +32,17 @@ timeouts:
 
 
 class Target:
-    """A running longwire with a plain and a TLS listener in front of the misbehaving backend."""
+    """A running longwire in front of the misbehaving backend, with a plain listener, one for TLS, and one for PROXY headers
+    from 127.0.0.1."""
 
     def __init__(self, bench: Bench, backend: int, prefix=(), shell: str = ""):
-        self.port, self.tls_port = free_port(), free_port()
+        self.port, self.tls_port, self.told_port = free_port(), free_port(), free_port()
         file = bench.folder / f"proxy-{self.port}.yaml"
         tls = f"cert: {bench.folder}/dev.crt, key: {bench.folder}/dev.key, self_signed: true"
         file.write_text(
             f"workers: 2\nlisteners:\n- bind: 127.0.0.1:{self.port}\n"
             f"- bind: 127.0.0.1:{self.tls_port}\n  tls: {{ {tls} }}\n"
+            f"- bind: 127.0.0.1:{self.told_port}\n  proxy_protocol: {{ from: [127.0.0.1], timeout: 1s }}\n"
             f'upstreams: {{ target: {{ max_fails: 0, backends: [ {{ address: "127.0.0.1:{backend}" }} ] }} }}\n'
             f"routes: [ {{ upstream: target }} ]\n{SETTINGS}"
         )

@@ -22,8 +22,8 @@ def handshake(path: str = "/", host: str = "chat", more: str = "") -> bytes:
     return HANDSHAKE.format(path=path, host=host, more=more).encode("latin-1")
 
 
-def connect(port: int) -> socket.socket:
-    connection = socket.create_connection(("127.0.0.1", port), PATIENCE)
+def connect(port: int, source: str = "127.0.0.1") -> socket.socket:
+    connection = socket.create_connection(("127.0.0.1", port), PATIENCE, source_address=(source, 0))
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return connection
 
@@ -77,9 +77,9 @@ def read_all(connection: socket.socket, seconds: float = PATIENCE) -> tuple[byte
     return got, "silence"
 
 
-def ask(port: int, request: bytes, seconds: float = PATIENCE) -> tuple[bytes, str]:
+def ask(port: int, request: bytes, seconds: float = PATIENCE, source: str = "127.0.0.1") -> tuple[bytes, str]:
     """What comes back for these bytes, up to the end of the connection; our own FIN does not hurry it."""
-    with connect(port) as connection, contextlib.suppress(ConnectionError):
+    with connect(port, source) as connection, contextlib.suppress(ConnectionError):
         connection.sendall(request)
         return read_all(connection, seconds)
     return b"", "reset"

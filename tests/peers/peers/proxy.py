@@ -23,6 +23,7 @@ class Proxy:
         keepalive: str = "ping_interval: 25s",
         routes: str = "- { upstream: backends }",
         more: str = "",
+        listener: str = "",
         binary: Path | None = None,
     ):
         self.bench = bench
@@ -33,7 +34,8 @@ class Proxy:
             return
         self.port = free_port()
         self.file = bench.folder / f"proxy-{self.port}.yaml"
-        self.file.write_text(config(self.port, backends, bench, tls, upstream, keepalive, routes, more))
+        listener = f"bind: 127.0.0.1:{self.port}\n{listener}".strip()
+        self.file.write_text(config(listener, backends, bench, tls, upstream, keepalive, routes, more))
         self.program: Program = bench.start(
             "longwire", binary or bench.binary, "run", "-c", self.file, cwd=bench.folder
         )
@@ -90,10 +92,10 @@ def half_a_handshake(proxy: Proxy) -> None:
             pass
 
 
-def config(port, backends, bench, tls, upstream, keepalive, routes, more) -> str:
-    listener = f"bind: 127.0.0.1:{port}"
+def config(listener, backends, bench, tls, upstream, keepalive, routes, more) -> str:
     if tls:
-        listener += f"\n    tls: {{ cert: {bench.folder}/dev.crt, key: {bench.folder}/dev.key, self_signed: true }}"
+        listener += f"\ntls: {{ cert: {bench.folder}/dev.crt, key: {bench.folder}/dev.key, self_signed: true }}"
+    listener = listener.replace("\n", "\n    ")
     lines = [
         "listeners:",
         f"  - {listener}",
