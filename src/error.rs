@@ -32,6 +32,8 @@ pub enum Kind {
     ClosedEarly,
     /// No connection to the backend within `timeouts.connect`.
     ConnectTimeout,
+    /// A client whose address the route's `deny` names, or its `allow` does not.
+    Denied,
     /// The process is draining.
     Draining,
     /// The proxy has no file descriptor or port left for the request.
@@ -97,7 +99,7 @@ enum SeenByBackend {
 
 impl Kind {
     /// Every kind, in the order of the variants.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::BadHandshake,
         Self::BadRequest,
         Self::BodyTooLarge,
@@ -106,6 +108,7 @@ impl Kind {
         Self::ClientGone,
         Self::ClosedEarly,
         Self::ConnectTimeout,
+        Self::Denied,
         Self::Draining,
         Self::Exhausted,
         Self::FalseUpgrade,
@@ -160,6 +163,7 @@ impl Kind {
             Self::ClientGone => (499, "client_gone", "the client went away", CLIENT, Irrelevant),
             Self::ClosedEarly => (502, "closed_early", "the backend closed before it answered", BACKEND, Perhaps),
             Self::ConnectTimeout => (504, "connect_timeout", "no connection to the backend in time", BACKEND, Nothing),
+            Self::Denied => (403, "denied", "this address may not come here", CLIENT, Irrelevant),
             Self::Draining => (503, "draining", "this proxy is being drained", None, Irrelevant),
             Self::Exhausted => (503, "exhausted", "the proxy has no descriptors or ports left", None, Irrelevant),
             Self::FalseUpgrade => (502, "false_upgrade", "the backend's upgrade cannot be believed", BACKEND, Perhaps),

@@ -1,5 +1,7 @@
 //! Finds the route for a host and a path. PURE.
 
+mod addresses;
+
 use std::{cmp::Reverse, time::Duration};
 
 use crate::{
@@ -8,6 +10,8 @@ use crate::{
     ws::keepalive,
 };
 
+pub use addresses::AddressRules;
+
 /// One route, as the configuration resolves it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
@@ -15,6 +19,8 @@ pub struct Route {
     pub name: String,
     /// The upstream's index in `Config::upstreams`.
     pub upstream: usize,
+    /// Which clients may use the route.
+    pub addresses: AddressRules,
     /// Which pages may open a WebSocket here.
     pub origins: Origins,
     /// Keepalive of this route's sessions.
@@ -206,6 +212,7 @@ mod tests {
             route: Route {
                 name: name.to_owned(),
                 upstream: 0,
+                addresses: AddressRules::default(),
                 origins: Origins::default(),
                 keepalive: keepalive::Settings {
                     ping_interval: None,

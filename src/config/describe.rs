@@ -6,7 +6,7 @@ use super::{Config, Limits, Listener, LogFormat, ProxyTrust, Refuse, Timeouts, v
 use crate::{
     balance::{BackendSettings, CheckKind, HashOn, Policy, UpstreamSettings},
     proxy_protocol::HeaderForm,
-    routing::RouteTimeouts,
+    routing::{Route, RouteTimeouts},
     ws::{keepalive, meter::MessageLimits},
 };
 
@@ -23,7 +23,8 @@ pub fn describe(config: &Config) -> String {
         let keepalive = of_keepalive(&route.keepalive);
         let lifetime = route.max_lifetime.map(|life| format!(", ended after {}", short(life))).unwrap_or_default();
         let times = of_route_timeouts(&route.timeouts, &config.timeouts);
-        line(&mut text, format_args!("  {} -> {upstream}  {keepalive}{lifetime}{times}", route.name));
+        let rules = of_rules(route);
+        line(&mut text, format_args!("  {} -> {upstream}  {keepalive}{lifetime}{times}{rules}", route.name));
     }
     text.push_str("upstreams\n");
     for upstream in &config.upstreams {
@@ -128,6 +129,19 @@ fn of_route_timeouts(own: &RouteTimeouts, common: &Timeouts) -> String {
     let of = |time: Option<StdDuration>| time.map_or_else(|| "never".into(), short);
     let own = times.into_iter().filter(|(_, own, common)| own != common);
     own.map(|(name, own, _)| format!(", {name} {}", of(own))).collect()
+}
+
+/// What the route does with its requests, beside passing them on.
+fn of_rules(route: &Route) -> String {
+    let networks = |networks: &[ipnet::IpNet]| networks.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+    let mut text = String::new();
+    if !route.addresses.deny.is_empty() {
+        let _ = write!(text, ", deny {}", networks(&route.addresses.deny));
+    }
+    if !route.addresses.allow.is_empty() {
+        let _ = write!(text, ", allow {}", networks(&route.addresses.allow));
+    }
+    text
 }
 
 fn of_upstream(upstream: &UpstreamSettings) -> String {

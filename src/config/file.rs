@@ -15,7 +15,7 @@ use super::{
     sides::TimeoutPerSide,
     statuses::Statuses,
     tracing::{Collector, TraceShare},
-    values::{Cidr, Duration, ShortDuration, Size, Workers},
+    values::{Cidr, ClientNetwork, Duration, ShortDuration, Size, Workers},
 };
 
 pub(super) use self::proxy_protocol::{ProxyProtocol, SentTlv, SentVersion};
@@ -266,6 +266,13 @@ pub(super) struct Route {
     pub(super) path: String,
     /// A name under `upstreams`.
     pub(super) upstream: String,
+    /// Networks (CIDR) whose clients alone may use this route; everybody else gets 403. A client is an address, by
+    /// `trusted_proxies`. Empty = everybody may.
+    #[serde(default)]
+    pub(super) allow: Vec<ClientNetwork>,
+    /// Networks (CIDR) whose clients get 403, even if `allow` names them too.
+    #[serde(default)]
+    pub(super) deny: Vec<ClientNetwork>,
     /// Origins whose pages may open a WebSocket here, such as `https://example.com`, `https://*.example.com` or `file://`;
     /// `none` = clients that send no Origin. Empty = any. docs/behaviour.md has the rules.
     #[serde(default)]
@@ -639,6 +646,8 @@ impl Route {
             host: None,
             path: Self::default_path(),
             upstream,
+            allow: Vec::new(),
+            deny: Vec::new(),
             origins: Vec::new(),
             keepalive: KeepaliveOverride::default(),
             timeouts: TimeoutsOverride::default(),

@@ -189,6 +189,18 @@ const KEYS: &[ForeignRow] = &[
         "write origins: [https://example.com]",
     ),
     (
+        &["allow_from", "whitelist", "ip_whitelist", "allowlist", "ipallowlist", "ipwhitelist", "sourcerange"],
+        "origins",
+        Some("allow"),
+        "write allow: [10.0.0.0/8]; everybody else gets 403",
+    ),
+    (
+        &["deny_from", "blacklist", "ip_blacklist", "denylist", "blocklist", "block"],
+        "origins",
+        Some("deny"),
+        "write deny: [192.0.2.0/24]; it goes before allow",
+    ),
+    (
         &[
             "strip_prefix",
             "stripprefix",

@@ -5,6 +5,7 @@
 mod admin;
 mod listeners;
 mod proxy_protocol;
+mod route_rules;
 mod routes;
 mod tracing;
 mod upstreams;

@@ -34,6 +34,10 @@ pub(super) struct Workers(pub(super) Option<NonZeroUsize>);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Cidr(pub(super) IpNet);
 
+/// A network of clients, or a single one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct ClientNetwork(pub(super) IpNet);
+
 /// The longest duration. With this bound, a duration added to the present time cannot overflow.
 const LONGEST: StdDuration = StdDuration::from_secs(365 * 24 * 3600);
 const SHORTEST: StdDuration = StdDuration::from_millis(1);
@@ -52,6 +56,7 @@ pub(super) fn check(kind: &str, text: &str) -> Result<(), BadValue> {
         AdminAddress::KIND => AdminAddress::parse(text).map(drop),
         BackendAddress::KIND => BackendAddress::parse(text).map(drop),
         Cidr::KIND => Cidr::parse(text).map(drop),
+        ClientNetwork::KIND => ClientNetwork::parse(text).map(drop),
         Statuses::KIND => Statuses::parse(text).map(drop),
         Collector::KIND => Collector::parse(text).map(drop),
         TraceShare::KIND => TraceShare::parse(text).map(drop),
@@ -69,7 +74,7 @@ pub(super) fn stand_in(kind: &str) -> &'static str {
         Bind::KIND => "0.0.0.0:0",
         AdminAddress::KIND => "127.0.0.1:0",
         BackendAddress::KIND => "refused:1",
-        Cidr::KIND => "0.0.0.0/0",
+        Cidr::KIND | ClientNetwork::KIND => "0.0.0.0/0",
         Statuses::KIND => "200",
         Collector::KIND => "http://refused",
         TraceShare::KIND => "1",
@@ -297,6 +302,25 @@ impl fmt::Display for Cidr {
     }
 }
 
+impl ClientNetwork {
+    pub(super) const KIND: &str = "a network of clients";
+    const PATTERN: &str = Cidr::PATTERN;
+
+    fn parse(text: &str) -> Result<Self, BadValue> {
+        if matches!(&*text.to_ascii_lowercase(), "all" | "any" | "*") {
+            let help = "leave it out: where `allow` names somebody, everybody else is refused";
+            return Err(BadValue::new(format!("`{text}` is not a network"), help));
+        }
+        Cidr::parse(text).map(|Cidr(network)| Self(network))
+    }
+}
+
+impl fmt::Display for ClientNetwork {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 /// Makes a type that can be parsed and displayed into a string for serde and schemars.
 macro_rules! scalar {
     ($($name:ident: $json:tt),* $(,)?) => {$(
@@ -337,6 +361,7 @@ scalar! {
     AdminAddress: "string",
     BackendAddress: "string",
     Cidr: "string",
+    ClientNetwork: "string",
     Statuses: ["string", "integer"],
     Collector: "string",
     TraceShare: ["string", "number"],

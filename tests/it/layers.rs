@@ -11,10 +11,11 @@ use modules::Modules;
 use order::{ROOMS, circles, complaints, picture};
 
 /// The rooms that take bytes, instants and settings, and return decisions.
-const PURE: [&str; 14] = [
+const PURE: [&str; 15] = [
     "ws",
     "balance",
     "routing.rs",
+    "routing",
     "hosts.rs",
     "origins.rs",
     "headers.rs",

@@ -10,6 +10,8 @@ mod harness;
 mod active_health;
 /// The admin interface.
 mod admin;
+/// Who may use a route, by address.
+mod allow_deny;
 /// Which backend a request goes to.
 mod balancing;
 /// A side that breaks the protocol, and what the other side is told.

@@ -85,6 +85,8 @@ fn rows() -> Vec<Row> {
         row("routes.[].keepalive.ping_interval", "25s", "26s"), row("routes.[].keepalive.pong_timeout", "30s", "31s"),
         row("routes.[].keepalive.sides", json!(["client"]), json!(["backend"])),
         row("routes.[].max_lifetime", "1h", "2h"), row("routes.[].origins", json!(["https://a.example"]), json!(["none"])),
+        row("routes.[].allow", json!(["127.0.0.0/8"]), json!(["10.0.0.0/8"])),
+        row("routes.[].deny", json!(["127.0.0.0/8"]), json!(["10.0.0.0/8"])),
         row("routes.[].timeouts.idle", "1h", "2h"), row("routes.[].timeouts.response", "60s", "61s"),
         row("routes.[].timeouts.upgrade", "60s", "61s"),
         row("tcp.keepalive_idle", "60s", "61s"), row("tcp.keepalive_interval", "10s", "11s"),

@@ -47,7 +47,17 @@ impl Resolver {
         let mut entries = Vec::with_capacity(routes.len());
         for (index, route) in routes.into_iter().enumerate() {
             let at = all.index(index);
-            let file::Route { host, path, upstream, origins, keepalive: differs, timeouts: own, max_lifetime } = route;
+            let file::Route {
+                host,
+                path,
+                upstream,
+                allow,
+                deny,
+                origins,
+                keepalive: differs,
+                timeouts: own,
+                max_lifetime,
+            } = route;
             let idle_at = at.key("timeouts").key("idle");
             let own_idle = own.idle.is_some().then_some(idle_at);
             let timeouts = self.route_timeouts(timeouts, own, &at.key("timeouts"));
@@ -56,6 +66,7 @@ impl Resolver {
             let name = format!("{}{path}", host.as_deref().unwrap_or("*"));
             let pattern = self.host(host.as_deref(), &at.key("host"));
             self.path(&path, &at.key("path"));
+            let addresses = self.addresses(allow, deny, &at);
             let origins = self.origins(&origins, &at.key("origins"));
             // A host that was refused is equal to no other host.
             if host.is_some() == pattern.is_some() && !seen.insert((pattern.clone(), path.clone())) {
@@ -66,7 +77,7 @@ impl Resolver {
             };
             used[upstream] = true;
             let max_lifetime = unless_zero(&max_lifetime);
-            let route = Route { name, upstream, origins, keepalive, timeouts, max_lifetime };
+            let route = Route { name, upstream, addresses, origins, keepalive, timeouts, max_lifetime };
             entries.push(RouteEntry { host: pattern, path, route });
         }
         for (upstream, _) in upstreams.iter().zip(used).filter(|(_, used)| !used) {

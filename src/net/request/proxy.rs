@@ -169,6 +169,9 @@ async fn serve(
     let upstream = &plan.upstreams[route.upstream];
     record.route = Some(route.name.clone());
     record.upstream = Some(upstream.name().to_owned());
+    if !route.addresses.admits(client) {
+        return Err(Kind::Denied.into());
+    }
     if let Some(kind) = shared.orders.refusal(&route.name) {
         return Err(kind.into());
     }

@@ -100,6 +100,7 @@ async fn ways(kind: Kind, certificates: &TempDir) -> Vec<Way> {
         Kind::ClientGone => way(silent(), upgrade()),
         Kind::ClosedEarly => way(says(""), upgrade()),
         Kind::ConnectTimeout => way(before(&[&Backend::black_hole().await]).timeout("connect", "50ms"), upgrade()),
+        Kind::Denied => way(plain().routes("routes: [ { upstream: chat, deny: [127.0.0.0/8] } ]"), upgrade()),
         Kind::Draining => Way { first: First::AllDrained, ..way(plain(), upgrade()) },
         Kind::RouteDraining => Way { first: First::Drained, ..way(plain(), upgrade()) },
         // This failure needs a process without descriptors. `tests/attacks` has one.
