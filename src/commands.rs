@@ -37,6 +37,7 @@ use crate::{
         server::{Drained, LAST_WORDS, Server},
         thread::vital::Fault,
     },
+    routing::RouteAction,
     tools::{
         self,
         bench::{BenchOptions, Load},
@@ -498,7 +499,10 @@ fn announce(config: &Config, server: &Server) {
         let routes: Vec<_> = config
             .routes
             .routes()
-            .filter(|route| config.upstreams[route.upstream].name == upstream.name)
+            .filter(|route| match route.action {
+                RouteAction::Forward(place) => config.upstreams[place].name == upstream.name,
+                RouteAction::Redirect(_) => false,
+            })
             .map(|route| route.name.as_str())
             .collect();
         tracing::info!(

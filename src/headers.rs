@@ -146,6 +146,18 @@ pub fn is_trusted(client: Client, trusted: &[IpNet]) -> bool {
     trusted.iter().any(|network| client.is_in(network))
 }
 
+/// Whether a request came from its client over TLS: to us (`tls`), or to a trusted sender that says so.
+///
+/// If the sender names several schemes, the first is the client's. Some proxies write `wss` for a handshake.
+#[must_use]
+pub fn is_secure(tls: bool, trusted: bool, headers: &HeaderMap) -> bool {
+    let says_so = || {
+        let scheme = tokens(headers, &X_FORWARDED_PROTO).next().unwrap_or_default();
+        scheme.eq_ignore_ascii_case(b"https") || scheme.eq_ignore_ascii_case(b"wss")
+    };
+    tls || trusted && says_so()
+}
+
 /// The id of a request: its own id if that is valid, else 32 hexadecimal digits made from `random`.
 ///
 /// A valid id has 1 to [`MAX_REQUEST_ID`] visible ASCII characters, and there is only one.
@@ -308,6 +320,24 @@ mod tests {
         let too_long = "x".repeat(MAX_REQUEST_ID + 1);
         for bad in [&[][..], &[""], &["a b"], &["\u{e9}"], &["a", "a"], &[&too_long]] {
             assert_eq!(id(bad), made);
+        }
+    }
+
+    #[test]
+    fn request_is_secure_by_its_connection_or_by_the_word_of_a_trusted_sender() {
+        for (tls, trusted, schemes, expected) in [
+            (true, false, &["http"][..], true),
+            (false, false, &["https"], false),
+            (false, true, &["https"], true),
+            (false, true, &["HTTPS, http"], true),
+            (false, true, &["wss"], true),
+            (false, true, &["http, https"], false),
+            (false, true, &["http", "https"], false),
+            (false, true, &["httpsx"], false),
+            (false, true, &[], false),
+        ] {
+            let fields: Vec<_> = schemes.iter().map(|scheme| ("x-forwarded-proto", *scheme)).collect();
+            assert_eq!(is_secure(tls, trusted, &map(&fields)), expected, "{tls} {trusted} {schemes:?}");
         }
     }
 

@@ -48,7 +48,7 @@ const LATENCIES: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25
 const DIRECTIONS: [&str; 2] = ["to_backend", "to_client"];
 
 /// The label of a request that found no route.
-const NONE: &str = "none";
+pub(crate) const NONE: &str = "none";
 
 /// The kinds of refusal that `max_handshakes` or a key of `limits` causes.
 const LIMITS: [Kind; 7] = [

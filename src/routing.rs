@@ -1,6 +1,7 @@
 //! Finds the route for a host and a path. PURE.
 
 mod addresses;
+mod redirect;
 
 use std::{cmp::Reverse, time::Duration};
 
@@ -11,14 +12,16 @@ use crate::{
 };
 
 pub use addresses::AddressRules;
+pub use redirect::{HTTPS_PORT, HttpsRedirect};
 
 /// One route, as the configuration resolves it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
-    /// The route's name in the log: host and path as written, e.g. `chat.example.com/ws/`, `*/`.
+    /// The route's name in the log: host and path as written, e.g. `chat.example.com/ws/`, `*/`. A redirect has `http://`
+    /// in front.
     pub name: String,
-    /// The upstream's index in `Config::upstreams`.
-    pub upstream: usize,
+    /// What becomes of a request that takes the route.
+    pub action: RouteAction,
     /// Which clients may use the route.
     pub addresses: AddressRules,
     /// Which pages may open a WebSocket here.
@@ -29,6 +32,15 @@ pub struct Route {
     pub timeouts: RouteTimeouts,
     /// The longest time that one session of the route may live; `None` = no bound.
     pub max_lifetime: Option<Duration>,
+}
+
+/// What becomes of a request that takes a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RouteAction {
+    /// The request goes to the upstream with this index in `Config::upstreams`.
+    Forward(usize),
+    /// The request is redirected. Only requests that come in the clear take such a route.
+    Redirect(HttpsRedirect),
 }
 
 /// How long the requests and sessions of a route may wait.
@@ -67,7 +79,8 @@ impl RouteTable {
     /// 1. Routes with an exact host come first, then wildcards from the longest to the shortest, then routes without a
     ///    host.
     /// 2. Among routes with the same rank of host, the longest path comes first.
-    /// 3. Routes with equal host and path keep the order of `entries`.
+    /// 3. Of two routes with equal host and path, a redirect comes first, because it leaves the requests over TLS to the
+    ///    other route.
     #[must_use]
     pub fn new(mut entries: Vec<RouteEntry>) -> Self {
         entries.sort_by_key(|entry| {
@@ -76,7 +89,7 @@ impl RouteTable {
                 Some(HostPattern::Suffix(suffix)) => (1, Reverse(suffix.len())),
                 None => (2, Reverse(0)),
             };
-            (host, Reverse(entry.path.len()))
+            (host, Reverse(entry.path.len()), matches!(entry.route.action, RouteAction::Forward(_)))
         });
         Self { entries }
     }
@@ -84,16 +97,19 @@ impl RouteTable {
     /// The route of a request, and its place among [`Self::routes`].
     ///
     /// `host` is as the client sent it: its port, its letter case and a trailing dot do not matter; empty = the request
-    /// names no host. `path` is raw and has no query.
+    /// names no host. `path` is raw and has no query. `is_secure`: whether the request came over TLS; it then passes by the
+    /// redirects.
     ///
     /// If a host has routes but none of them matches the path, the wildcard routes and then the routes without a host
     /// are searched. So a catch-all route catches everything; nginx chooses by the host first, and answers 404. The
     /// search is linear, because people write the routes by hand and so there are few.
     #[must_use]
-    pub fn find(&self, host: &str, path: &str) -> Option<(usize, &Route)> {
+    pub fn find(&self, host: &str, path: &str, is_secure: impl Fn() -> bool) -> Option<(usize, &Route)> {
         let name = bare_name(host);
         let place = self.entries.iter().position(|entry| {
-            path.starts_with(&entry.path) && entry.host.as_ref().is_none_or(|host| host.matches(name))
+            path.starts_with(&entry.path)
+                && entry.host.as_ref().is_none_or(|host| host.matches(name))
+                && (matches!(entry.route.action, RouteAction::Forward(_)) || !is_secure())
         })?;
         Some((place, &self.entries[place].route))
     }
@@ -112,6 +128,8 @@ impl RouteTable {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use hyper::StatusCode;
+
     use super::*;
 
     #[test]
@@ -186,6 +204,44 @@ mod tests {
     }
 
     #[test]
+    fn redirect_takes_what_comes_in_the_clear_and_leaves_the_rest_to_the_next_route() {
+        let redirect = |name: &str| {
+            let mut entry = entry(name);
+            entry.route.name = format!("http://{name}");
+            entry.route.action = RouteAction::Redirect(HttpsRedirect { status: StatusCode::FOUND, port: 443 });
+            entry
+        };
+        // The order of the file does not matter.
+        let entries = [
+            entry("a.example/"),
+            redirect("a.example/"),
+            redirect("*.example/"),
+            redirect("b.example/ws/"),
+            entry("b.example/"),
+            redirect("c.example/"),
+            entry("c.example/ws/"),
+            entry("/"),
+        ];
+        let table = RouteTable::new(entries.to_vec());
+        for (host, path, clear, secure) in [
+            ("a.example", "/", "http://a.example/", "a.example/"),
+            ("x.example", "/", "http://*.example/", "/"),
+            ("b.example", "/ws/1", "http://b.example/ws/", "b.example/"),
+            ("b.example", "/1", "b.example/", "b.example/"),
+            ("c.example", "/ws/1", "c.example/ws/", "c.example/ws/"),
+            ("c.example", "/1", "http://c.example/", "/"),
+        ] {
+            for (is_secure, expected) in [(false, clear), (true, secure)] {
+                let found = table.find(host, path, || is_secure).map(|(_, route)| route.name.as_str());
+                assert_eq!(found, Some(expected), "{host}{path} {is_secure}");
+            }
+        }
+        // Over TLS, nothing is left behind the redirect.
+        let alone = RouteTable::new(vec![redirect("a.example/")]);
+        assert!(alone.find("a.example", "/", || false).is_some() && alone.find("a.example", "/", || true).is_none());
+    }
+
+    #[test]
     fn host_that_is_no_text_of_a_name_matches_no_pattern() {
         let table = table(&["*.example.com/"]);
         for host in ["é.example.co", "\u{1f600}example.com", "[", "]:", ":"] {
@@ -194,7 +250,7 @@ mod tests {
     }
 
     fn found<'a>(table: &'a RouteTable, host: &str, path: &str) -> Option<&'a str> {
-        let (place, route) = table.find(host, path)?;
+        let (place, route) = table.find(host, path, || false)?;
         assert_eq!(table.routes().nth(place), Some(route));
         Some(route.name.as_str())
     }
@@ -211,7 +267,7 @@ mod tests {
             path: path.to_owned(),
             route: Route {
                 name: name.to_owned(),
-                upstream: 0,
+                action: RouteAction::Forward(0),
                 addresses: AddressRules::default(),
                 origins: Origins::default(),
                 keepalive: keepalive::Settings {

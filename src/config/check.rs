@@ -104,10 +104,10 @@ impl<'s> SchemaChecker<'s> {
         };
         match shape {
             Shape::Keys { known, required } => {
-                let [key] = required.as_slice() else {
+                let Some(key) = only_needed(known, required) else {
                     return Some(if at.is_root() { foreign::WHOLE_FILE.to_owned() } else { keys_or_servers(known) });
                 };
-                let value = self.fitting(&known[*key], &text);
+                let value = self.fitting(&known[key], &text);
                 Some(if at.is_item() {
                     format!("write `- {key}: {value}`, or `{{ {key}: {} }}` within brackets", in_flow(&value))
                 } else {
@@ -116,8 +116,8 @@ impl<'s> SchemaChecker<'s> {
             }
             Shape::List(item) => match self.shape(item) {
                 Shape::Keys { known, required } => {
-                    let key = required.first()?;
-                    Some(format!("write [{{ {key}: {} }}]", in_flow(&self.fitting(&known[*key], &text))))
+                    let key = only_needed(known, &required)?;
+                    Some(format!("write [{{ {key}: {} }}]", in_flow(&self.fitting(&known[key], &text))))
                 }
                 Shape::Words(words) if !words.contains(&text.as_str()) => Some(format!("write [{}]", words.join(", "))),
                 _ => Some(format!("write [{}]", in_flow(&text))),
@@ -329,6 +329,15 @@ fn instead_of_several(name: &str, shape: &Shape<'_>, value: &YamlValue) -> Optio
         (Shape::List(_), _) => Some("a list: write `- ` before each item".into()),
         (Shape::Keys { known, .. }, _) => Some(keys_or_servers(known)),
         _ => foreign::several(name).map(str::to_owned),
+    }
+}
+
+/// The one key that a section needs. A route needs `upstream`, unless it redirects.
+fn only_needed<'k>(known: &serde_json::Map<String, Json>, required: &[&'k str]) -> Option<&'k str> {
+    match required {
+        [key] => Some(*key),
+        [] if known.contains_key("redirect") => Some("upstream"),
+        _ => None,
     }
 }
 

@@ -6,7 +6,7 @@ use super::{Config, Limits, Listener, LogFormat, ProxyTrust, Refuse, Timeouts, v
 use crate::{
     balance::{BackendSettings, CheckKind, HashOn, Policy, UpstreamSettings},
     proxy_protocol::HeaderForm,
-    routing::{Route, RouteTimeouts},
+    routing::{HTTPS_PORT, HttpsRedirect, Route, RouteAction, RouteTimeouts},
     ws::{keepalive, meter::MessageLimits},
 };
 
@@ -19,7 +19,15 @@ pub fn describe(config: &Config) -> String {
     }
     text.push_str("routes\n");
     for route in config.routes.routes() {
-        let upstream = config.upstreams.get(route.upstream).map_or("?", |upstream| &upstream.name);
+        let upstream = match route.action {
+            RouteAction::Forward(upstream) => config.upstreams.get(upstream).map_or("?", |upstream| &upstream.name),
+            RouteAction::Redirect(HttpsRedirect { status, port }) => {
+                let port = if port == HTTPS_PORT { String::new() } else { format!(", port {port}") };
+                let rules = of_rules(route);
+                line(&mut text, format_args!("  {} -> {} to https{port}{rules}", route.name, status.as_u16()));
+                continue;
+            }
+        };
         let keepalive = of_keepalive(&route.keepalive);
         let lifetime = route.max_lifetime.map(|life| format!(", ended after {}", short(life))).unwrap_or_default();
         let times = of_route_timeouts(&route.timeouts, &config.timeouts);

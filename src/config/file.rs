@@ -4,6 +4,7 @@
 //! schema: a key is added here and nowhere else. No `flatten` and no untagged enums, which would blur both.
 
 mod proxy_protocol;
+mod redirect;
 
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -19,6 +20,7 @@ use super::{
 };
 
 pub(super) use self::proxy_protocol::{ProxyProtocol, SentTlv, SentVersion};
+pub(super) use redirect::{RedirectScheme, RedirectSetting};
 
 /// The configuration of longwire.
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
@@ -35,7 +37,7 @@ pub(super) struct File {
     /// Named groups of backends. At least one.
     pub(super) upstreams: BTreeMap<String, Upstream>,
     /// Which request goes to which upstream. An exact host goes before a wildcard, a wildcard before no host; then the longest
-    /// path wins. At least one.
+    /// path wins; then a redirect goes before another route. At least one.
     pub(super) routes: Vec<Route>,
     /// Pings of quiet sessions. A route can override them.
     pub(super) keepalive: Keepalive,
@@ -264,8 +266,13 @@ pub(super) struct Route {
     /// Prefix of the raw path: `/ws` takes `/wsx` too.
     #[serde(default = "Route::default_path")]
     pub(super) path: String,
-    /// A name under `upstreams`.
-    pub(super) upstream: String,
+    /// A name under `upstreams`. A route has either this or `redirect`.
+    #[serde(default)]
+    pub(super) upstream: Option<String>,
+    /// Redirects requests that come in the clear to the same URL by https: `https`, or with `code` (301, 302, 307, 308) and
+    /// `port`. A request over TLS, or one of which a trusted sender says `X-Forwarded-Proto: https`, goes on to the next route.
+    #[serde(default)]
+    pub(super) redirect: Option<RedirectSetting>,
     /// Networks (CIDR) whose clients alone may use this route; everybody else gets 403. A client is an address, by
     /// `trusted_proxies`. Empty = everybody may.
     #[serde(default)]
@@ -645,7 +652,8 @@ impl Route {
         Self {
             host: None,
             path: Self::default_path(),
-            upstream,
+            upstream: Some(upstream),
+            redirect: None,
             allow: Vec::new(),
             deny: Vec::new(),
             origins: Vec::new(),

@@ -261,6 +261,9 @@ fn in_words(schema: &Json, node: &Json) -> String {
     if let Some(choices) = node["anyOf"].as_array() {
         return choices.iter().map(|choice| in_words(schema, choice)).collect::<Vec<_>>().join(", or ");
     }
+    if let Some(words) = node["enum"].as_array() {
+        return words.iter().filter_map(Json::as_str).map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ");
+    }
     match node["type"].as_str() {
         Some("boolean") => "true or false".into(),
         Some("integer") => format!("a whole number, {} to {}", node["minimum"], node["maximum"]),

@@ -72,7 +72,8 @@ pub(super) fn resolve(file: file::File, base: &Path) -> (Config, Vec<Problem>) {
     let timeouts = resolver.timeouts(timeouts);
     let listeners = resolver.listeners(listeners, base);
     let upstreams = resolver.upstreams(upstreams);
-    let routes = resolver.routes(routes, &upstreams, &keepalive, &timeouts);
+    let can_be_secure = !trusted_proxies.is_empty() || listeners.iter().any(|listener| listener.tls.is_some());
+    let routes = resolver.routes(routes, &upstreams, &keepalive, &timeouts, can_be_secure);
     let admin = admin.map(|admin| resolver.admin(admin, base));
     resolver.loops(&upstreams, &listeners, admin.as_ref());
     resolver.admin_address(admin.as_ref(), &listeners);

@@ -68,10 +68,10 @@ fn every_key_of_the_file_has_its_entry_on_the_page_and_by_name() {
         let (section, last) = key.rsplit_once('.').unwrap_or(("", &key));
         let entry = config::explain(&key).unwrap_or_else(|error| panic!("{error}"));
         assert!(entry.starts_with(&format!("{key}\n  takes    ")), "{entry}");
-        // The keys of each side stand in the row of the key above them.
-        let (section, last) = match section.strip_suffix(".pong_timeout") {
-            Some(section) => (section, "pong_timeout"),
-            None => (section, last),
+        // These keys stand in the row of the key above them.
+        let (section, last) = match section.rsplit_once('.') {
+            Some((section, last @ ("pong_timeout" | "redirect"))) => (section, last),
+            _ => (section, last),
         };
         let heading = if section.is_empty() { "## The file\n".to_owned() } else { format!("## `{section}`\n") };
         let (_, rest) = page.split_once(&heading).unwrap_or_else(|| panic!("no section for {key}"));

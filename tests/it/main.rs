@@ -86,6 +86,8 @@ mod pool;
 mod proxy_protocol;
 /// One record for every exchange.
 mod record;
+/// Redirects to https.
+mod redirects;
 /// Answers that begin no session.
 mod refusals;
 /// Bytes through both directions, whole and in time.

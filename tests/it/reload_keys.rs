@@ -85,6 +85,7 @@ fn rows() -> Vec<Row> {
         row("routes.[].keepalive.ping_interval", "25s", "26s"), row("routes.[].keepalive.pong_timeout", "30s", "31s"),
         row("routes.[].keepalive.sides", json!(["client"]), json!(["backend"])),
         row("routes.[].max_lifetime", "1h", "2h"), row("routes.[].origins", json!(["https://a.example"]), json!(["none"])),
+        row("routes.[].redirect", json!({ "to": "https", "code": 301 }), json!({ "to": "https", "port": 8443 })),
         row("routes.[].allow", json!(["127.0.0.0/8"]), json!(["10.0.0.0/8"])),
         row("routes.[].deny", json!(["127.0.0.0/8"]), json!(["10.0.0.0/8"])),
         row("routes.[].timeouts.idle", "1h", "2h"), row("routes.[].timeouts.response", "60s", "61s"),
@@ -154,6 +155,10 @@ fn file(row: &Row, value: &Value, backend: &str, folder: &Path) -> Config {
         "upstreams": { "chat": { "backends": backends }, "other": { "backends": [{ "address": "127.0.0.1:9" }] } },
         "routes": [{ "upstream": "chat" }, { "host": "elsewhere.example", "upstream": "other" }],
     });
+    if row.key == "routes.[].redirect" {
+        file["routes"] =
+            json!([{ "host": "a.example" }, { "upstream": "chat" }, { "host": "b.example", "upstream": "other" }]);
+    }
     for (key, value) in row.beside.as_object().unwrap() {
         set(&mut file, key, value);
     }
@@ -191,8 +196,8 @@ fn every_key_of_the_schema_has_a_row() {
     let mut found = BTreeSet::new();
     let schema = config::schema();
     keys(&schema, &schema, "", &mut found);
-    // The keys of each side belong to one setting with the key above them.
-    found.retain(|key| !key.contains("pong_timeout."));
+    // These keys belong to one setting with the key above them.
+    found.retain(|key| !key.contains("pong_timeout.") && !key.contains("redirect."));
     let mut rows: BTreeSet<_> = rows().iter().map(|row| row.key.to_owned()).collect();
     rows.extend(found.iter().filter(|key| key.starts_with("tracing.") && !cfg!(feature = "otlp")).cloned());
     assert_eq!(found.difference(&rows).collect::<Vec<_>>(), [""; 0], "keys without a row");

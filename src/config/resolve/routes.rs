@@ -1,4 +1,4 @@
-//! Which request goes to which upstream, and how a route's sessions are kept alive.
+//! Which request takes which route, where it goes, and how the route's sessions are kept alive.
 
 use std::{collections::HashSet, time::Duration as StdDuration};
 
@@ -15,7 +15,7 @@ use crate::{
     },
     hosts::HostPattern,
     origins::Origins,
-    routing::{Route, RouteEntry, RouteTable, RouteTimeouts},
+    routing::{Route, RouteAction, RouteEntry, RouteTable, RouteTimeouts},
     ws::keepalive,
 };
 
@@ -29,6 +29,15 @@ struct IdleLimit {
     at: Option<At>,
 }
 
+/// What routes take from the rest of the file.
+struct Surroundings<'a> {
+    upstreams: &'a [UpstreamSettings],
+    keepalive: &'a file::Keepalive,
+    timeouts: &'a Timeouts,
+    /// Whether a request can come over TLS, to us or to a trusted proxy.
+    can_be_secure: bool,
+}
+
 impl Resolver {
     pub(super) fn routes(
         &mut self,
@@ -36,56 +45,73 @@ impl Resolver {
         upstreams: &[UpstreamSettings],
         keepalive: &file::Keepalive,
         timeouts: &Timeouts,
+        can_be_secure: bool,
     ) -> RouteTable {
         let all = self.root.key("routes");
         if routes.is_empty() {
             let help = "name at least one: routes: [{ upstream: name }]";
             self.error(all.clone(), "no route: every request would be answered 404", help);
         }
+        let surroundings = Surroundings { upstreams, keepalive, timeouts, can_be_secure };
         let mut seen = HashSet::new();
-        let mut used = vec![false; upstreams.len()];
-        let mut entries = Vec::with_capacity(routes.len());
+        let mut entries: Vec<RouteEntry> = Vec::with_capacity(routes.len());
         for (index, route) in routes.into_iter().enumerate() {
             let at = all.index(index);
-            let file::Route {
-                host,
-                path,
-                upstream,
-                allow,
-                deny,
-                origins,
-                keepalive: differs,
-                timeouts: own,
-                max_lifetime,
-            } = route;
-            let idle_at = at.key("timeouts").key("idle");
-            let own_idle = own.idle.is_some().then_some(idle_at);
-            let timeouts = self.route_timeouts(timeouts, own, &at.key("timeouts"));
-            let idle = IdleLimit { limit: timeouts.idle, at: own_idle };
-            let keepalive = self.keepalive(keepalive, differs, idle, &at.key("keepalive"));
-            let name = format!("{}{path}", host.as_deref().unwrap_or("*"));
-            let pattern = self.host(host.as_deref(), &at.key("host"));
-            self.path(&path, &at.key("path"));
-            let addresses = self.addresses(allow, deny, &at);
-            let origins = self.origins(&origins, &at.key("origins"));
+            let has_host = route.host.is_some();
+            let Some(entry) = self.route(route, &surroundings, &at) else { continue };
+            let is_redirect = matches!(entry.route.action, RouteAction::Redirect(_));
             // A host that was refused is equal to no other host.
-            if host.is_some() == pattern.is_some() && !seen.insert((pattern.clone(), path.clone())) {
-                self.error(at.clone(), format!("a second route for {name}"), "remove one of the two");
+            if has_host == entry.host.is_some() && !seen.insert((entry.host.clone(), entry.path.clone(), is_redirect)) {
+                self.error(at, format!("a second route for {}", entry.route.name), "remove one of the two");
             }
-            let Some(upstream) = self.route_upstream(&upstream, upstreams, at.key("upstream")) else {
-                continue;
-            };
-            used[upstream] = true;
-            let max_lifetime = unless_zero(&max_lifetime);
-            let route = Route { name, upstream, addresses, origins, keepalive, timeouts, max_lifetime };
-            entries.push(RouteEntry { host: pattern, path, route });
+            entries.push(entry);
         }
-        for (upstream, _) in upstreams.iter().zip(used).filter(|(_, used)| !used) {
-            let at = self.root.key("upstreams").key(&upstream.name);
-            let help = "add a route to it, or remove it";
-            self.warn(at, format!("no route goes to upstream `{}`", upstream.name), help);
+        for (index, upstream) in upstreams.iter().enumerate() {
+            if !entries.iter().any(|entry| entry.route.action == RouteAction::Forward(index)) {
+                let at = self.root.key("upstreams").key(&upstream.name);
+                let help = "add a route to it, or remove it";
+                self.warn(at, format!("no route goes to upstream `{}`", upstream.name), help);
+            }
         }
         RouteTable::new(entries)
+    }
+
+    fn route(&mut self, route: file::Route, surroundings: &Surroundings<'_>, at: &At) -> Option<RouteEntry> {
+        self.keys_without_use(&route, at);
+        let file::Route { host, path, upstream, redirect, allow, deny, origins, keepalive, timeouts, max_lifetime } =
+            route;
+        let idle_at = at.key("timeouts").key("idle");
+        let own_idle = timeouts.idle.is_some().then_some(idle_at);
+        let timeouts = self.route_timeouts(surroundings.timeouts, timeouts, &at.key("timeouts"));
+        let idle = IdleLimit { limit: timeouts.idle, at: own_idle };
+        let keepalive = self.keepalive(surroundings.keepalive, keepalive, idle, &at.key("keepalive"));
+        let scheme = if redirect.is_some() { "http://" } else { "" };
+        let name = format!("{scheme}{}{path}", host.as_deref().unwrap_or("*"));
+        let pattern = self.host(host.as_deref(), &at.key("host"));
+        self.path(&path, &at.key("path"));
+        let addresses = self.addresses(allow, deny, at);
+        let origins = self.origins(&origins, &at.key("origins"));
+        let action = match (upstream, redirect) {
+            (Some(name), None) => {
+                RouteAction::Forward(self.route_upstream(&name, surroundings.upstreams, at.key("upstream"))?)
+            }
+            (None, Some(redirect)) => {
+                RouteAction::Redirect(self.redirect(redirect, surroundings.can_be_secure, &at.key("redirect"))?)
+            }
+            (None, None) => {
+                let help = "write upstream: and a name that stands under `upstreams`, or redirect: https";
+                self.error(at.clone(), "missing key `upstream`", help);
+                return None;
+            }
+            (Some(_), Some(_)) => {
+                let help = "write two routes: the redirect takes what comes in the clear, and the other one the rest";
+                self.error(at.key("redirect"), "`redirect` beside `upstream`", help);
+                return None;
+            }
+        };
+        let max_lifetime = unless_zero(&max_lifetime);
+        let route = Route { name, action, addresses, origins, keepalive, timeouts, max_lifetime };
+        Some(RouteEntry { host: pattern, path, route })
     }
 
     fn route_upstream(&mut self, name: &str, upstreams: &[UpstreamSettings], at: At) -> Option<usize> {

@@ -5,4 +5,5 @@ pub(super) mod answer;
 pub(super) mod attempts;
 pub(super) mod connection;
 pub(super) mod farewell;
+mod own_answer;
 pub(super) mod proxy;

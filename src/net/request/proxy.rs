@@ -9,10 +9,7 @@ use hyper::{
     HeaderMap, Method, Request, Response, StatusCode,
     body::Incoming,
     ext::ReasonPhrase,
-    header::{
-        ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, SEC_WEBSOCKET_PROTOCOL,
-        SEC_WEBSOCKET_VERSION, UPGRADE, VIA,
-    },
+    header::{CONNECTION, CONTENT_LENGTH, HeaderName, HeaderValue, SEC_WEBSOCKET_PROTOCOL, VIA},
     http::request::Parts,
 };
 
@@ -20,8 +17,9 @@ use super::{
     announcement::announcement,
     answer::{AnswerBody, AnswerEnding, Keep, Patience},
     attempts::{Attempt, Attempts},
-    connection::{AfterHttp, Connection},
+    connection::{AfterHttp, Connection, Entrance},
     farewell::Acceptance,
+    own_answer::{self, CLOSE},
 };
 use crate::{
     access_log::Record,
@@ -41,18 +39,13 @@ use crate::{
         session::held::{Holdings, Opening},
         worker::plan::Plan,
     },
-    routing::Route,
+    routing::{HttpsRedirect, Route, RouteAction},
     sender::Client,
     ws::{
         handshake::{self, BadHandshake, Upgrade},
         offer::Agreed,
     },
 };
-
-/// Seconds after which a client that was refused for the moment may come back.
-const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("5");
-
-const CLOSE: HeaderValue = HeaderValue::from_static("close");
 
 /// The `Via` of this hop in a 101.
 static VIA_HERE: HeaderValue = HeaderValue::from_static(headers::VIA_1_1);
@@ -65,6 +58,8 @@ enum RequestOutcome {
     Upgrade(Upgraded),
     /// An OPTIONS or TRACE that may not be forwarded.
     EndsHere(Method),
+    /// A redirect: its status and where it leads.
+    Redirect(StatusCode, HeaderValue),
 }
 
 /// A backend's answer.
@@ -81,10 +76,12 @@ struct BackendAnswer {
 }
 
 /// A request that may go to a backend.
-struct Asked<T> {
+struct Asked<'a, T> {
     parts: Parts,
     host: String,
     client: Client,
+    route: &'a Route,
+    upstream: &'a Arc<Upstream>,
     /// For a handshake: the upgrade that the client asks for. For another request: the `Max-Forwards` that the backend gets.
     wants: T,
 }
@@ -120,7 +117,10 @@ pub(in crate::net) async fn answer(connection: &Arc<Connection>, request: Reques
     let acceptance = Acceptance::prepare(plan.config.limits.refuse, &request);
     match serve(connection, &plan, request, client, &mut record).await {
         Ok(RequestOutcome::Answer(answer)) => pass_on(connection, &plan, answer, record),
-        Ok(RequestOutcome::EndsHere(method)) => end_here(connection, &method, record),
+        Ok(RequestOutcome::EndsHere(method)) => own_answer::end_here(connection, &method, record),
+        Ok(RequestOutcome::Redirect(status, location)) => {
+            own_answer::redirect(connection, (status, location), handshake, record)
+        }
         Ok(RequestOutcome::Upgrade(upgraded)) => {
             let opening = Box::new(opening(connection, &plan, upgraded, record));
             drop(plan);
@@ -139,7 +139,7 @@ pub(in crate::net) async fn answer(connection: &Arc<Connection>, request: Reques
                     ));
                     connection.leave_http(AfterHttp::Refusal(refusal)).await
                 }
-                None => refuse(connection, &error, handshake, record),
+                None => own_answer::refuse(connection, &error, handshake, record),
             }
         }
     }
@@ -163,18 +163,19 @@ async fn serve(
         .map_err(|error| Error::from_source(Kind::BadRequest, error))?;
     let host = headers::host(&parts.uri, &parts.headers).to_owned();
     record.set_host(&host);
-    // An OPTIONS of `*` asks for the whole server (RFC 9110 §9.3.7). The route that takes `/` answers it.
-    let path = if parts.uri.path() == "*" { "/" } else { parts.uri.path() };
-    let (place, route) = plan.config.routes.find(&host, path).ok_or(Kind::NoRoute)?;
-    let upstream = &plan.upstreams[route.upstream];
+    let (place, route) = find_route(connection, plan, &parts, &host).ok_or(Kind::NoRoute)?;
     record.route = Some(route.name.clone());
-    record.upstream = Some(upstream.name().to_owned());
+    record.upstream = plan.upstream_of(route).map(|upstream| upstream.name().to_owned());
     if !route.addresses.admits(client) {
         return Err(Kind::Denied.into());
     }
     if let Some(kind) = shared.orders.refusal(&route.name) {
         return Err(kind.into());
     }
+    let upstream = match route.action {
+        RouteAction::Forward(upstream) => &plan.upstreams[upstream],
+        RouteAction::Redirect(redirect) => return redirected(redirect, &host, &parts),
+    };
     let key = upstream.key(client, &parts.headers, parts.uri.query());
     let kind = handshake::classify(&parts.method, parts.version, &parts.headers);
     match kind {
@@ -185,8 +186,8 @@ async fn serve(
             route.origins.check(&parts.headers).map_err(foreign)?;
             let open = || shared.live.sessions();
             let admitted = shared.admission.admit(client, open, &plan.config.limits, Instant::now())?;
-            let asked = Asked { parts, host, client, wants: asked_for };
-            upgrade(connection, plan, (place, route, admitted), asked, key, record).await
+            let asked = Asked { parts, host, client, route, upstream, wants: asked_for };
+            upgrade(connection, plan, (place, admitted), asked, key, record).await
         }
         handshake::RequestKind::Plain => {
             let max_forwards = match headers::reach(&parts.method, &parts.headers) {
@@ -195,24 +196,44 @@ async fn serve(
                 Reach::Beyond(left) => Some(left),
             };
             let body = RequestBody::new(body, plan.config.timeouts.request_body, plan.config.limits.body_size)?;
-            let asked = Asked { parts, host, client, wants: max_forwards };
-            forward(connection, plan, route, asked, body, key, record).await
+            let asked = Asked { parts, host, client, route, upstream, wants: max_forwards };
+            forward(connection, plan, asked, body, key, record).await
         }
     }
+}
+
+/// The route of a request, and its place among all routes.
+fn find_route<'p>(connection: &Connection, plan: &'p Plan, parts: &Parts, host: &str) -> Option<(usize, &'p Route)> {
+    let Entrance { sender, tls, .. } = &connection.entrance;
+    let is_secure = || {
+        let trusted = headers::is_trusted(sender.client(), &plan.config.trusted_proxies);
+        headers::is_secure(tls.is_some(), trusted, &parts.headers)
+    };
+    // An OPTIONS of `*` asks for the whole server (RFC 9110 §9.3.7). The route that takes `/` answers it.
+    let path = if parts.uri.path() == "*" { "/" } else { parts.uri.path() };
+    plan.config.routes.find(host, path, is_secure)
+}
+
+/// The redirect of a request for this host.
+fn redirected(redirect: HttpsRedirect, host: &str, parts: &Parts) -> Result<RequestOutcome, Error> {
+    let bad = |why: &'static str| Error::from_source(Kind::BadRequest, why);
+    let location = redirect.location(host, &parts.uri).ok_or_else(|| bad("a redirect needs a host"))?;
+    let location = HeaderValue::try_from(location).map_err(|_| bad("the target cannot stand in a redirect"))?;
+    Ok(RequestOutcome::Redirect(redirect.status, location))
 }
 
 /// Sends a handshake to one backend after another, until one gives an answer that counts.
 async fn upgrade(
     connection: &Connection,
     plan: &Plan,
-    (place, route, admitted): (usize, &Route, Admitted),
-    Asked { parts, host, client, wants: asked_for }: Asked<Upgrade>,
+    (place, admitted): (usize, Admitted),
+    asked: Asked<'_, Upgrade>,
     key: Key,
     record: &mut Record,
 ) -> Result<RequestOutcome, Error> {
-    let upstream = &plan.upstreams[route.upstream];
-    let announcement = announcement(connection, plan, upstream, &parts.headers, &host, client, &record.request_id);
-    let terms = terms(connection, plan, route, &announcement);
+    let Asked { parts, host, client, route, upstream, .. } = &asked;
+    let announcement = announcement(connection, plan, upstream, &parts.headers, host, *client, &record.request_id);
+    let terms = terms(connection, plan, &asked, &announcement);
     let bond = bond(connection, upstream, &announcement);
     let mut attempts = Attempts::new(upstream, key, bond, &connection.worker.shared.metrics);
     let mut last_answer = None;
@@ -221,11 +242,11 @@ async fn upgrade(
             Ok(attempt) => attempt,
             Err(error) => return last_answer.ok_or(error),
         };
-        let hop = hop(connection, plan, &host, client, &record.request_id);
-        let request = for_backend(plan, &parts, hop, Purpose::Session { traced: record.trace.context_headers() });
+        let purpose = Purpose::Session { traced: record.trace.context_headers() };
+        let request = for_backend(connection, plan, &asked, &record.request_id, purpose);
         let greeting = connection.worker.dialer.handshake(attempts.destination(&pick), &request, link, terms).await;
         match greeting {
-            Ok(Greeting::Switched(switched)) => match handshake::verify(&asked_for, &switched.headers) {
+            Ok(Greeting::Switched(switched)) => match handshake::verify(&asked.wants, &switched.headers) {
                 Ok(agreed) => {
                     attempts.succeed(&mut pick, StatusCode::SWITCHING_PROTOCOLS, switched.connect, record);
                     return Ok(RequestOutcome::Upgrade(Upgraded { switched, pick, agreed, place, admitted }));
@@ -262,15 +283,14 @@ fn bond(connection: &Connection, upstream: &Upstream, announcement: &[u8]) -> Op
 }
 
 /// How requests on this route are sent to backends.
-fn terms<'a>(connection: &'a Connection, plan: &'a Plan, route: &'a Route, announcement: &'a [u8]) -> Terms<'a> {
+fn terms<'a, T>(connection: &'a Connection, plan: &'a Plan, asked: &Asked<'a, T>, announcement: &'a [u8]) -> Terms<'a> {
     let Config { timeouts, tcp, limits, .. } = &plan.config;
-    let reuses_connections = plan.upstreams[route.upstream].reuses_connections();
     Terms {
         connect: timeouts.connect,
-        timeouts: &route.timeouts,
+        timeouts: &asked.route.timeouts,
         tcp,
         limits,
-        reuses_connections,
+        reuses_connections: asked.upstream.reuses_connections(),
         announcement,
         alarm: &connection.alarm,
     }
@@ -280,15 +300,14 @@ fn terms<'a>(connection: &'a Connection, plan: &'a Plan, route: &'a Route, annou
 async fn forward(
     connection: &Connection,
     plan: &Plan,
-    route: &Route,
-    Asked { parts, host, client, wants: max_forwards }: Asked<Option<u64>>,
+    asked: Asked<'_, Option<u64>>,
     body: RequestBody,
     key: Key,
     record: &mut Record,
 ) -> Result<RequestOutcome, Error> {
-    let upstream = &plan.upstreams[route.upstream];
-    let announcement = announcement(connection, plan, upstream, &parts.headers, &host, client, &record.request_id);
-    let terms = terms(connection, plan, route, &announcement);
+    let Asked { parts, host, client, route, upstream, .. } = &asked;
+    let announcement = announcement(connection, plan, upstream, &parts.headers, host, *client, &record.request_id);
+    let terms = terms(connection, plan, &asked, &announcement);
     let repeatable = is_repeatable(&parts.method, &body);
     let mut body = Some(body);
     let bond = bond(connection, upstream, &announcement);
@@ -296,8 +315,8 @@ async fn forward(
     loop {
         let Attempt { mut pick, link } = attempts.next(record)?;
         let sent = body.as_ref().map(RequestBody::progress).unwrap_or_default();
-        let hop = hop(connection, plan, &host, client, &record.request_id);
-        let request = for_backend(plan, &parts, hop, Purpose::Answer { max_forwards });
+        let purpose = Purpose::Answer { max_forwards: asked.wants };
+        let request = for_backend(connection, plan, &asked, &record.request_id, purpose);
         match connection.worker.dialer.exchange(attempts.destination(&pick), &request, &mut body, link, terms).await {
             Ok(answered) => {
                 attempts.succeed(&mut pick, answered.response.status(), answered.connect, record);
@@ -334,33 +353,25 @@ fn note_stranger(connection: &Connection, sender: Client) {
     }
 }
 
-/// What this proxy knows of the way of a request up to here.
-fn hop<'a>(
+/// A client's request, as its backend gets it.
+fn for_backend<'a, T>(
     connection: &Connection,
     plan: &Plan,
-    host: &'a str,
-    client: Client,
+    asked: &'a Asked<'_, T>,
     request_id: &'a str,
-) -> headers::Hop<'a> {
+    purpose: Purpose,
+) -> request_head::Request<'a> {
+    let Asked { parts, host, client, .. } = asked;
     let sender = connection.entrance.sender;
-    headers::Hop {
+    let hop = headers::Hop {
         sender,
-        client,
+        client: *client,
         trusted: headers::is_trusted(sender.client(), &plan.config.trusted_proxies),
         tls: connection.entrance.tls.is_some(),
         host,
         port: connection.entrance.local.port(),
         request_id,
-    }
-}
-
-/// A client's request, as its backend gets it.
-fn for_backend<'a>(
-    plan: &Plan,
-    parts: &'a Parts,
-    hop: headers::Hop<'a>,
-    purpose: Purpose,
-) -> request_head::Request<'a> {
+    };
     let via = plan.config.via_header.then(|| headers::via(parts.version));
     request_head::Request { method: &parts.method, uri: &parts.uri, headers: &parts.headers, hop, via, purpose }
 }
@@ -432,47 +443,6 @@ fn fields_of_101<'a>(
         move |name: &HeaderName| *name != CONTENT_LENGTH && (has_subprotocol || *name != SEC_WEBSOCKET_PROTOCOL);
     let via = plan.config.via_header.then_some((&VIA, &VIA_HERE));
     headers::end_to_end(headers).filter(move |(name, _)| passes(name)).chain(via)
-}
-
-/// Answers an OPTIONS or TRACE that may not be forwarded (RFC 9110 §7.6.2). A TRACE is not echoed: nobody needs the
-/// echo, and it would show fields that only a proxy in front of us may see.
-fn end_here(connection: &Connection, method: &Method, mut record: Record) -> Response<AnswerBody> {
-    let status = if *method == Method::TRACE { StatusCode::METHOD_NOT_ALLOWED } else { StatusCode::NO_CONTENT };
-    record.status = Some(status.as_u16());
-    record.set_answered();
-    let mut response = Response::new(AnswerBody::ours(String::new(), connection.debt.clone()));
-    *response.status_mut() = status;
-    response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
-    response
-}
-
-/// Refuses a request. The client gets the status and one line, and the record gets the reason.
-fn refuse(connection: &Connection, error: &Error, handshake: bool, mut record: Record) -> Response<AnswerBody> {
-    record.status = Some(error.status().as_u16());
-    record.fail(error);
-    let mut response = Response::new(AnswerBody::ours(error.body(), connection.debt.clone()));
-    *response.status_mut() = error.status();
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-    if error.is_temporary() {
-        headers.insert(RETRY_AFTER, RETRY_AFTER_SECONDS);
-    }
-    match error.kind() {
-        Kind::WrongVersion => {
-            headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static(handshake::VERSION));
-            headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
-            headers.insert(CONNECTION, HeaderValue::from_static("upgrade, close"));
-        }
-        // If the framing is in doubt, nobody knows where the next request begins.
-        Kind::Draining | Kind::BadRequest | Kind::PlainHttp => {
-            headers.insert(CONNECTION, CLOSE);
-        }
-        _ if handshake => {
-            headers.insert(CONNECTION, CLOSE);
-        }
-        _ => {}
-    }
-    response
 }
 
 fn bad_handshake(bad: BadHandshake) -> Error {

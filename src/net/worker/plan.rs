@@ -7,8 +7,8 @@ use crate::{
     access_log::{AccessLog, RouteLog, endings::Endings},
     balance::{Backend, Member, Registry, Upstream, UpstreamSettings},
     config::Config,
-    metrics::Metrics,
-    routing::Route,
+    metrics::{self, Metrics},
+    routing::{Route, RouteAction},
     ws::{
         keepalive::Secret,
         round_trips::RoundTripTimes,
@@ -22,7 +22,7 @@ pub(in crate::net) struct Plan {
     pub(in crate::net) config: Config,
     /// The index is the place of the route in `config.routes`.
     pub(in crate::net) terms: Vec<RouteTerms>,
-    /// The index is the one in each route (`Route::upstream`).
+    /// The index is the one in each route ([`RouteAction::Forward`]).
     pub(in crate::net) upstreams: Vec<Arc<Upstream>>,
     /// Whether an upstream is told by the PROXY protocol whose connections it gets.
     pub(in crate::net) announces: bool,
@@ -95,7 +95,7 @@ impl Planner {
         let upstreams: Vec<_> = config.upstreams.iter().map(upstream).collect();
         let access_log = config.log.access.then(|| self.access_log.sampling(config.log.sample_requests));
         let terms = |route: &Route| {
-            let upstream = upstreams[route.upstream].name();
+            let upstream = upstream_of(&upstreams, route).map_or(metrics::NONE, |upstream| upstream.name());
             let metrics = self.metrics.route(&route.name, upstream);
             let round_trips = metrics.round_trips();
             let log = RouteLog::new(access_log.clone(), self.endings.clone(), &route.name, upstream, metrics);
@@ -147,6 +147,11 @@ impl Plan {
         self.config.routes.routes().any(|route| route.name == name)
     }
 
+    /// The upstream of a route; `None` = the route redirects.
+    pub(in crate::net) fn upstream_of(&self, route: &Route) -> Option<&Arc<Upstream>> {
+        upstream_of(&self.upstreams, route)
+    }
+
     /// The names of all routes. Looking for many names at once is quicker, and workers wait while orders are changed.
     pub(in crate::net) fn route_names(&self) -> HashSet<&str> {
         self.config.routes.routes().map(|route| &*route.name).collect()
@@ -174,6 +179,13 @@ impl Plan {
     /// The backends of all upstreams now.
     pub(in crate::net) fn backends(&self) -> impl Iterator<Item = Arc<Backend>> {
         self.members().map(|(_, member)| member.backend)
+    }
+}
+
+fn upstream_of<'u>(upstreams: &'u [Arc<Upstream>], route: &Route) -> Option<&'u Arc<Upstream>> {
+    match route.action {
+        RouteAction::Forward(upstream) => Some(&upstreams[upstream]),
+        RouteAction::Redirect(_) => None,
     }
 }
 

@@ -39,7 +39,11 @@ pub(super) fn routes(status: &Value) -> String {
             (false, true) => Cell::toned("503: no backend on duty", CellTone::Bad),
             (false, false) => Cell::toned("served", CellTone::Good),
         };
-        vec![text(&route["name"]).into(), text(&route["upstream"]).into(), state]
+        let leads = match route["redirect"].as_u64() {
+            Some(status) => format!("{status} to https"),
+            None => text(&route["upstream"]),
+        };
+        vec![text(&route["name"]).into(), leads.into(), state]
     });
     table(&["ROUTE", "UPSTREAM", "STATE"], rows)
 }

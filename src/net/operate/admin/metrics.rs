@@ -6,7 +6,7 @@ use hyper::{HeaderMap, StatusCode};
 
 use crate::{
     balance::{Health, Member},
-    metrics::{BackendState, ProxyState, process::ProcessStats, text::Format},
+    metrics::{self, BackendState, ProxyState, process::ProcessStats, text::Format},
     net::operate::{
         control::Control,
         desk::answer::{AdminAnswer, with_type},
@@ -39,7 +39,8 @@ pub(super) async fn answer(control: &Control, headers: &HeaderMap) -> AdminAnswe
             .routes()
             .map(|route| {
                 let drains = book.drains_all() || book.routes().any(|name| name == route.name);
-                (route.name.as_str(), plan.upstreams[route.upstream].name(), drains)
+                let upstream = plan.upstream_of(route).map_or(metrics::NONE, |upstream| upstream.name());
+                (route.name.as_str(), upstream, drains)
             })
             .collect(),
         backends: members.iter().map(|(upstream, member)| backend_state(upstream, member)).collect(),

@@ -11,6 +11,7 @@ use crate::{
         operate::control::{Control, Told},
         orders::inquiry::Sight,
     },
+    routing::RouteAction,
 };
 
 /// The proxy as a whole.
@@ -37,7 +38,12 @@ pub(super) struct StatusView {
 #[derive(Debug, Serialize)]
 struct RouteView {
     name: String,
-    upstream: String,
+    /// `None` = the route redirects.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    upstream: Option<String>,
+    /// The status of the redirect; `None` = the route forwards.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    redirect: Option<u16>,
     draining: bool,
 }
 
@@ -130,7 +136,11 @@ impl StatusView {
         let (plan, book) = (control.plan(), control.orders().book());
         let routes = plan.config.routes.routes().map(|route| RouteView {
             name: route.name.clone(),
-            upstream: plan.upstreams[route.upstream].name().to_owned(),
+            upstream: plan.upstream_of(route).map(|upstream| upstream.name().to_owned()),
+            redirect: match route.action {
+                RouteAction::Forward(_) => None,
+                RouteAction::Redirect(redirect) => Some(redirect.status.as_u16()),
+            },
             draining: book.routes().any(|name| name == route.name),
         });
         let since = control.desk().map_or_else(Instant::now, |desk| desk.since);

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::{
     balance::{BackendSettings, UpstreamSettings},
     config::{Config, Log},
-    routing::Route,
+    routing::{Route, RouteAction},
 };
 
 /// What a reload changed, by the names of the file.
@@ -147,11 +147,15 @@ fn backends(config: &Config) -> Named<BackendSettings> {
     config.upstreams.iter().flat_map(of).collect()
 }
 
-/// The settings of a route, and the name of its upstream. The upstream's index means nothing in another file.
-fn routes(config: &Config) -> Named<(Route, String)> {
+/// The settings of a route, and the name of its upstream, if it has one. The upstream's index means nothing in another
+/// file.
+fn routes(config: &Config) -> Named<(Route, Option<String>)> {
     let of = |route: &Route| {
-        let upstream = config.upstreams[route.upstream].name.clone();
-        (route.name.clone(), (Route { upstream: 0, ..route.clone() }, upstream))
+        let (action, upstream) = match route.action {
+            RouteAction::Forward(upstream) => (RouteAction::Forward(0), Some(config.upstreams[upstream].name.clone())),
+            RouteAction::Redirect(redirect) => (RouteAction::Redirect(redirect), None),
+        };
+        (route.name.clone(), (Route { action, ..route.clone() }, upstream))
     };
     config.routes.routes().map(of).collect()
 }

@@ -1,0 +1,87 @@
+//! Answers of our own: refusals, redirects, and the answer to a request that may go no further.
+
+use hyper::{
+    Method, Response, StatusCode,
+    header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue, LOCATION, RETRY_AFTER, SEC_WEBSOCKET_VERSION, UPGRADE},
+};
+
+use super::{answer::AnswerBody, connection::Connection};
+use crate::{
+    access_log::Record,
+    error::{Error, Kind},
+    ws::handshake,
+};
+
+/// Seconds after which a client that was refused for the moment may come back.
+const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("5");
+
+const PLAIN_TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+
+pub(super) const CLOSE: HeaderValue = HeaderValue::from_static("close");
+
+/// Refuses a request. The client gets the status and one line, and the record gets the reason.
+pub(super) fn refuse(
+    connection: &Connection,
+    error: &Error,
+    is_handshake: bool,
+    mut record: Record,
+) -> Response<AnswerBody> {
+    record.status = Some(error.status().as_u16());
+    record.fail(error);
+    let mut response = Response::new(AnswerBody::ours(error.body(), connection.debt.clone()));
+    *response.status_mut() = error.status();
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, PLAIN_TEXT);
+    if error.is_temporary() {
+        headers.insert(RETRY_AFTER, RETRY_AFTER_SECONDS);
+    }
+    match error.kind() {
+        Kind::WrongVersion => {
+            headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static(handshake::VERSION));
+            headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+            headers.insert(CONNECTION, HeaderValue::from_static("upgrade, close"));
+        }
+        // If the framing is in doubt, nobody knows where the next request begins.
+        Kind::Draining | Kind::BadRequest | Kind::PlainHttp => {
+            headers.insert(CONNECTION, CLOSE);
+        }
+        _ if is_handshake => {
+            headers.insert(CONNECTION, CLOSE);
+        }
+        _ => {}
+    }
+    response
+}
+
+/// Redirects a request. Frames may follow a handshake, so its connection is closed.
+pub(super) fn redirect(
+    connection: &Connection,
+    (status, location): (StatusCode, HeaderValue),
+    is_handshake: bool,
+    mut record: Record,
+) -> Response<AnswerBody> {
+    record.status = Some(status.as_u16());
+    record.set_answered();
+    let text = format!("redirect: {}\n", String::from_utf8_lossy(location.as_bytes()));
+    let mut response = Response::new(AnswerBody::ours(text, connection.debt.clone()));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, PLAIN_TEXT);
+    headers.insert(LOCATION, location);
+    if is_handshake {
+        headers.insert(CONNECTION, CLOSE);
+    }
+    response
+}
+
+/// Answers an OPTIONS or TRACE that may not be forwarded (RFC 9110 §7.6.2). A TRACE is not echoed: nobody needs the
+/// echo, and it would show fields that only a proxy in front of us may see.
+pub(super) fn end_here(connection: &Connection, method: &Method, mut record: Record) -> Response<AnswerBody> {
+    let status = if *method == Method::TRACE { StatusCode::METHOD_NOT_ALLOWED } else { StatusCode::NO_CONTENT };
+    record.status = Some(status.as_u16());
+    record.set_answered();
+    let mut response = Response::new(AnswerBody::ours(String::new(), connection.debt.clone()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
+    response
+}
