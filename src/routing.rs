@@ -2,6 +2,7 @@
 
 mod addresses;
 mod redirect;
+mod rewriting;
 
 use std::{cmp::Reverse, time::Duration};
 
@@ -13,6 +14,7 @@ use crate::{
 
 pub use addresses::AddressRules;
 pub use redirect::{HTTPS_PORT, HttpsRedirect};
+pub use rewriting::{BadPath, BadReplacement, PathRule, Replacement};
 
 /// One route, as the configuration resolves it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +26,8 @@ pub struct Route {
     pub action: RouteAction,
     /// Which clients may use the route.
     pub addresses: AddressRules,
+    /// The path that the backend gets.
+    pub path_rule: PathRule,
     /// Which pages may open a WebSocket here.
     pub origins: Origins,
     /// Keepalive of this route's sessions.
@@ -269,6 +273,7 @@ mod tests {
                 name: name.to_owned(),
                 action: RouteAction::Forward(0),
                 addresses: AddressRules::default(),
+                path_rule: PathRule::Keep,
                 origins: Origins::default(),
                 keepalive: keepalive::Settings {
                     ping_interval: None,

@@ -6,7 +6,7 @@ use super::{Config, Limits, Listener, LogFormat, ProxyTrust, Refuse, Timeouts, v
 use crate::{
     balance::{BackendSettings, CheckKind, HashOn, Policy, UpstreamSettings},
     proxy_protocol::HeaderForm,
-    routing::{HTTPS_PORT, HttpsRedirect, Route, RouteAction, RouteTimeouts},
+    routing::{HTTPS_PORT, HttpsRedirect, PathRule, Route, RouteAction, RouteTimeouts},
     ws::{keepalive, meter::MessageLimits},
 };
 
@@ -142,7 +142,11 @@ fn of_route_timeouts(own: &RouteTimeouts, common: &Timeouts) -> String {
 /// What the route does with its requests, beside passing them on.
 fn of_rules(route: &Route) -> String {
     let networks = |networks: &[ipnet::IpNet]| networks.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
-    let mut text = String::new();
+    let mut text = match &route.path_rule {
+        PathRule::Keep => String::new(),
+        PathRule::Strip(prefix) => format!(", strip {prefix}"),
+        PathRule::Replace(replacement) => format!(", rewrite {replacement}"),
+    };
     if !route.addresses.deny.is_empty() {
         let _ = write!(text, ", deny {}", networks(&route.addresses.deny));
     }

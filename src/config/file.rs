@@ -5,6 +5,7 @@
 
 mod proxy_protocol;
 mod redirect;
+mod rewrite;
 
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -21,6 +22,7 @@ use super::{
 
 pub(super) use self::proxy_protocol::{ProxyProtocol, SentTlv, SentVersion};
 pub(super) use redirect::{RedirectScheme, RedirectSetting};
+pub(super) use rewrite::RewriteSetting;
 
 /// The configuration of longwire.
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
@@ -273,6 +275,14 @@ pub(super) struct Route {
     /// `port`. A request over TLS, or one of which a trusted sender says `X-Forwarded-Proto: https`, goes on to the next route.
     #[serde(default)]
     pub(super) redirect: Option<RedirectSetting>,
+    /// A prefix that is taken off the path: with `/ws` the backend gets `/` for `/ws`, and `/a` for `/ws/a`. `/wsx` stays. The
+    /// backend reads the prefix in X-Forwarded-Prefix. A rest that leads above its own start (`/ws/../a`) gets 400.
+    #[serde(default)]
+    pub(super) strip_prefix: Option<String>,
+    /// Another path for the backend, by a pattern. The query stays. A path that leads above its own start gets 400, and so does
+    /// a result that does not begin with a slash. Not together with `strip_prefix`.
+    #[serde(default)]
+    pub(super) rewrite: Option<RewriteSetting>,
     /// Networks (CIDR) whose clients alone may use this route; everybody else gets 403. A client is an address, by
     /// `trusted_proxies`. Empty = everybody may.
     #[serde(default)]
@@ -654,6 +664,8 @@ impl Route {
             path: Self::default_path(),
             upstream: Some(upstream),
             redirect: None,
+            strip_prefix: None,
+            rewrite: None,
             allow: Vec::new(),
             deny: Vec::new(),
             origins: Vec::new(),

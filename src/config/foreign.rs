@@ -201,18 +201,16 @@ const KEYS: &[ForeignRow] = &[
         "write deny: [192.0.2.0/24]; it goes before allow",
     ),
     (
-        &[
-            "strip_prefix",
-            "stripprefix",
-            "rewrite",
-            "rewrite_target",
-            "uri_strip_prefix",
-            "replace_path",
-            "handle_path",
-        ],
+        &["stripprefix", "uri_strip_prefix", "handle_path", "strip_path", "prefix_rewrite"],
         "origins",
-        None,
-        "longwire changes no path: set the base URL of the backend to the path of the route",
+        Some("strip_prefix"),
+        "write strip_prefix: /ws",
+    ),
+    (
+        &["rewrite_target", "replace_path", "replacepathregex", "regex_rewrite", "replace"],
+        "origins",
+        Some("rewrite"),
+        "write rewrite: { from: '^/ws/(.*)$', to: '/$1' }",
     ),
     // Times and limits.
     (

@@ -13,6 +13,7 @@ use crate::sender::{Client, Sender};
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
+const X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
 
 /// The hop by which a request came to this proxy, as the backend is told of it.
 #[derive(Debug, Clone, Copy)]
@@ -29,6 +30,8 @@ pub struct Hop<'a> {
     pub host: &'a str,
     /// The port to which the sender connected.
     pub port: u16,
+    /// The prefix that was taken off the path; `None` = none was.
+    pub prefix: Option<&'a str>,
     /// The id, as [`request_id`](super::request_id) found or made it.
     pub request_id: &'a str,
 }
@@ -81,6 +84,7 @@ enum FieldFate {
 /// - From a trusted sender, all lines of `X-Forwarded-For` are joined, and the sender's address is appended.
 ///   `X-Real-IP`, `Forwarded` and all other `X-Forwarded-*` pass unchanged. Of `-Proto`, `-Host`, `-Port` and
 ///   `X-Real-IP` the proxy sets those that are missing.
+/// - Where a prefix was taken off the path, `X-Forwarded-Prefix` names it, behind the prefixes that a trusted sender names.
 /// - From any other sender, every `X-Forwarded-*`, `X-Real-IP` and `Forwarded` is dropped, and the proxy sets its own.
 /// - Names that a CGI-like backend cannot tell from these (`X_Forwarded_For`) are dropped for every sender. A trusted
 ///   proxy writes the proper names, but may have passed on a client's imitation.
@@ -89,8 +93,13 @@ pub fn onward(headers: &HeaderMap, hop: &Hop<'_>, mut tell: impl FnMut(&HeaderNa
     for (name, value) in end_to_end(headers) {
         let passes = match fate(name) {
             FieldFate::Passes => true,
-            // The proxy writes these two fields anew.
-            FieldFate::DescribesHop => hop.trusted && *name != X_FORWARDED_FOR && *name != X_REQUEST_ID,
+            // The proxy writes these fields anew.
+            FieldFate::DescribesHop => {
+                let is_anew = *name == X_FORWARDED_FOR
+                    || *name == X_REQUEST_ID
+                    || hop.prefix.is_some() && *name == X_FORWARDED_PREFIX;
+                hop.trusted && !is_anew
+            }
             FieldFate::Ends => false,
         };
         if passes {
@@ -125,6 +134,14 @@ fn tell_of_hop(headers: &HeaderMap, hop: &Hop<'_>, mut tell: impl FnMut(&HeaderN
     text.clear();
     hop.client.write(&mut text);
     tell_unless_said(X_REAL_IP, &text);
+    if let Some(prefix) = hop.prefix {
+        text.clear();
+        for earlier in tokens(headers, &X_FORWARDED_PREFIX).filter(|_| hop.trusted) {
+            text.extend_from_slice(earlier.strip_suffix(b"/").unwrap_or(earlier));
+        }
+        text.extend_from_slice(prefix.as_bytes());
+        tell(&X_FORWARDED_PREFIX, FieldValue::Ours(&text));
+    }
     tell(&X_REQUEST_ID, FieldValue::Ours(hop.request_id.as_bytes()));
 }
 
@@ -249,6 +266,23 @@ mod tests {
     }
 
     #[test]
+    fn prefix_that_was_taken_off_stands_behind_those_of_a_trusted_sender() {
+        let told = map(&[("x-forwarded-prefix", "/outer/"), ("x-forwarded-prefix", "/inner")]);
+        for (trusted, prefix, fields, expected) in [
+            (true, Some("/ws"), &told, Some("/outer/inner/ws")),
+            (false, Some("/ws"), &told, Some("/ws")),
+            (true, Some("/ws"), &HeaderMap::new(), Some("/ws")),
+            (false, None, &told, None),
+        ] {
+            let headers = for_backend(fields, &Hop { prefix, ..hop(trusted) });
+            let found: Vec<_> = headers.get_all(X_FORWARDED_PREFIX).iter().collect();
+            assert_eq!(found, Vec::from_iter(expected), "{trusted} {prefix:?}");
+        }
+        let unchanged = for_backend(&told, &hop(true));
+        assert_eq!(unchanged.get_all(X_FORWARDED_PREFIX).iter().count(), 2);
+    }
+
+    #[test]
     fn fields_of_one_hop_and_those_named_by_connection_end_here() {
         let headers = map(&[
             ("connection", "keep-alive, X-Secret, close"),
@@ -338,6 +372,7 @@ mod tests {
             tls: false,
             host: "example.com",
             port: 8080,
+            prefix: None,
             request_id: "abc",
         }
     }

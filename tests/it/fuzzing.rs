@@ -5,6 +5,7 @@ mod config;
 mod frame;
 mod handshake;
 pub mod proxy_protocol;
+mod rewriting;
 mod session;
 mod tracker;
 
@@ -54,6 +55,7 @@ fn the_seeds_of_every_target_hold() {
         ("frame", frame::check),
         ("handshake", handshake::check),
         ("proxy_protocol", proxy_protocol::check),
+        ("rewriting", rewriting::check),
         ("session", session::check),
         ("tracker", tracker::check),
     ] {
@@ -87,6 +89,11 @@ proptest! {
     #[test]
     fn any_head_is_judged_and_only_the_right_101_is_believed(bytes in prop_oneof![bytes(200), damaged("handshake")]) {
         handshake::check(&bytes);
+    }
+
+    #[test]
+    fn any_path_is_rewritten_within_its_bounds_or_refused(bytes in prop_oneof![bytes(100), damaged("rewriting")]) {
+        rewriting::check(&bytes);
     }
 }
 

@@ -96,6 +96,8 @@ mod relay;
 mod reload;
 /// Each key of the file: a reload changes it, or says that it needs a restart.
 mod reload_keys;
+/// The path that a backend gets.
+mod rewriting;
 /// Reloads whose files come slowly.
 mod slow_reload;
 /// The deadline of every wait on a client or a backend.

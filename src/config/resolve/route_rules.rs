@@ -1,4 +1,5 @@
-//! What a route does with the requests that take it: whom it lets in, and where it redirects them.
+//! What a route does with the requests that take it: whom it lets in, where it redirects them, and
+//! which path their backend gets.
 
 use hyper::StatusCode;
 use ipnet::IpNet;
@@ -7,10 +8,10 @@ use super::Resolver;
 use crate::{
     config::{
         document::At,
-        file::{self, RedirectScheme, RedirectSetting},
+        file::{self, RedirectScheme, RedirectSetting, RewriteSetting},
         values::{Cidr, ClientNetwork},
     },
-    routing::{AddressRules, HttpsRedirect},
+    routing::{AddressRules, BadReplacement, HttpsRedirect, PathRule, Replacement},
 };
 
 impl Resolver {
@@ -22,6 +23,8 @@ impl Resolver {
         let file::KeepaliveOverride { ping_interval, pong_timeout, sides } = &route.keepalive;
         let file::TimeoutsOverride { upgrade, response, idle } = &route.timeouts;
         for (key, is_set) in [
+            ("strip_prefix", route.strip_prefix.is_some()),
+            ("rewrite", route.rewrite.is_some()),
             ("origins", !route.origins.is_empty()),
             ("keepalive", ping_interval.is_some() || pong_timeout.is_some() || sides.is_some()),
             ("timeouts", upgrade.is_some() || response.is_some() || idle.is_some()),
@@ -54,6 +57,83 @@ impl Resolver {
                 None
             }
         }
+    }
+
+    /// The path that the backends of a route get. `path`: the paths of the route.
+    pub(super) fn path_rule(
+        &mut self,
+        strip_prefix: Option<String>,
+        rewrite: Option<RewriteSetting>,
+        path: &str,
+        route: &At,
+    ) -> PathRule {
+        match (strip_prefix, rewrite) {
+            (None, None) => PathRule::Keep,
+            (Some(prefix), None) => self.prefix(&prefix, path, route.key("strip_prefix")),
+            (None, Some(RewriteSetting { from, to })) => match Replacement::new(&from, &to) {
+                Ok(replacement) => PathRule::Replace(replacement),
+                Err(bad) => {
+                    self.replacement_problem(bad, &from, &to, &route.key("rewrite"));
+                    PathRule::Keep
+                }
+            },
+            (Some(_), Some(_)) => {
+                let help = "one of the two: a `rewrite` can take a prefix off too";
+                self.error(route.key("strip_prefix"), "both `strip_prefix` and `rewrite`", help);
+                PathRule::Keep
+            }
+        }
+    }
+
+    fn prefix(&mut self, prefix: &str, path: &str, at: At) -> PathRule {
+        if !prefix.starts_with('/') {
+            let help = format!("write /{prefix}");
+            self.error(at, format!("prefix `{prefix}` does not start with `/`"), help);
+            return PathRule::Keep;
+        }
+        let bare = prefix.trim_end_matches('/');
+        if bare.is_empty() {
+            self.warn(at, "`strip_prefix: /` takes nothing off", "leave it out");
+            return PathRule::Keep;
+        }
+        // Each path of the route begins with `path`.
+        if !path.starts_with(bare) && !bare.starts_with(path) {
+            let message = format!("no path of this route has the prefix `{prefix}`");
+            self.warn(at, message, format!("its paths begin with {path}"));
+        } else if bare.contains(|c: char| !c.is_ascii_graphic() || matches!(c, '?' | '#')) {
+            let help = "the raw path of a request has other bytes %-encoded, and no query";
+            self.warn(at, format!("prefix `{prefix}` is in no path"), help);
+        }
+        PathRule::Strip(bare.to_owned())
+    }
+
+    fn replacement_problem(&mut self, bad: BadReplacement, from: &str, to: &str, at: &At) {
+        let (key, message, help) = match bad {
+            BadReplacement::Pattern(why) => {
+                let help = "a pattern is a regular expression, such as '^/ws/(.*)$'";
+                ("from", format!("`{from}` is not a pattern: {why}"), help.to_owned())
+            }
+            BadReplacement::LargePattern => {
+                let message = format!("`{from}` takes more than 64 KiB when it is compiled");
+                ("from", message, "write a smaller pattern: fewer repetitions".to_owned())
+            }
+            BadReplacement::NoSlash => {
+                ("to", format!("`{to}` does not start with `/`"), format!("a path does: write '/{to}'"))
+            }
+            BadReplacement::Character(character) => {
+                let help = "the query of the request stays by itself; other bytes are written %-encoded";
+                ("to", format!("`{to}` is no path: it has {character:?}"), help.to_owned())
+            }
+            BadReplacement::Dollar => {
+                let help = "$1 is what the first group captured; a $ as such is written %24";
+                ("to", format!("a `$` in `{to}` has no number behind it"), help.to_owned())
+            }
+            BadReplacement::Group { named, groups } => {
+                let help = format!("`{from}` has {groups} groups; every digit behind a $ belongs to its number");
+                ("to", format!("there is no group {named}"), help)
+            }
+        };
+        self.error(at.key(key), message, help);
     }
 
     /// Who may use a route, by address.

@@ -78,8 +78,20 @@ impl Resolver {
 
     fn route(&mut self, route: file::Route, surroundings: &Surroundings<'_>, at: &At) -> Option<RouteEntry> {
         self.keys_without_use(&route, at);
-        let file::Route { host, path, upstream, redirect, allow, deny, origins, keepalive, timeouts, max_lifetime } =
-            route;
+        let file::Route {
+            host,
+            path,
+            upstream,
+            redirect,
+            strip_prefix,
+            rewrite,
+            allow,
+            deny,
+            origins,
+            keepalive,
+            timeouts,
+            max_lifetime,
+        } = route;
         let idle_at = at.key("timeouts").key("idle");
         let own_idle = timeouts.idle.is_some().then_some(idle_at);
         let timeouts = self.route_timeouts(surroundings.timeouts, timeouts, &at.key("timeouts"));
@@ -89,6 +101,7 @@ impl Resolver {
         let name = format!("{scheme}{}{path}", host.as_deref().unwrap_or("*"));
         let pattern = self.host(host.as_deref(), &at.key("host"));
         self.path(&path, &at.key("path"));
+        let path_rule = self.path_rule(strip_prefix, rewrite, &path, at);
         let addresses = self.addresses(allow, deny, at);
         let origins = self.origins(&origins, &at.key("origins"));
         let action = match (upstream, redirect) {
@@ -110,7 +123,7 @@ impl Resolver {
             }
         };
         let max_lifetime = unless_zero(&max_lifetime);
-        let route = Route { name, action, addresses, origins, keepalive, timeouts, max_lifetime };
+        let route = Route { name, action, addresses, path_rule, origins, keepalive, timeouts, max_lifetime };
         Some(RouteEntry { host: pattern, path, route })
     }
 

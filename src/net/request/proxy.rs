@@ -39,7 +39,7 @@ use crate::{
         session::held::{Holdings, Opening},
         worker::plan::Plan,
     },
-    routing::{HttpsRedirect, Route, RouteAction},
+    routing::{HttpsRedirect, PathRule, Route, RouteAction},
     sender::Client,
     ws::{
         handshake::{self, BadHandshake, Upgrade},
@@ -82,6 +82,8 @@ struct Asked<'a, T> {
     client: Client,
     route: &'a Route,
     upstream: &'a Arc<Upstream>,
+    /// The prefix that was taken off the path.
+    prefix: Option<&'a str>,
     /// For a handshake: the upgrade that the client asks for. For another request: the `Max-Forwards` that the backend gets.
     wants: T,
 }
@@ -154,7 +156,7 @@ async fn serve(
     record: &mut Record,
 ) -> Result<RequestOutcome, Error> {
     let shared = &connection.worker.shared;
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
     record.request_id = headers::request_id(&parts.headers, shared.nonces.next());
     if connection.entrance.is_misled {
         return Err(Error::from_source(Kind::PlainHttp, "this port speaks TLS: use https:// or wss://"));
@@ -186,7 +188,8 @@ async fn serve(
             route.origins.check(&parts.headers).map_err(foreign)?;
             let open = || shared.live.sessions();
             let admitted = shared.admission.admit(client, open, &plan.config.limits, Instant::now())?;
-            let asked = Asked { parts, host, client, route, upstream, wants: asked_for };
+            let prefix = rewrite(route, &mut parts)?;
+            let asked = Asked { parts, host, client, route, upstream, prefix, wants: asked_for };
             upgrade(connection, plan, (place, admitted), asked, key, record).await
         }
         handshake::RequestKind::Plain => {
@@ -195,8 +198,9 @@ async fn serve(
                 Reach::Open => None,
                 Reach::Beyond(left) => Some(left),
             };
+            let prefix = rewrite(route, &mut parts)?;
             let body = RequestBody::new(body, plan.config.timeouts.request_body, plan.config.limits.body_size)?;
-            let asked = Asked { parts, host, client, route, upstream, wants: max_forwards };
+            let asked = Asked { parts, host, client, route, upstream, prefix, wants: max_forwards };
             forward(connection, plan, asked, body, key, record).await
         }
     }
@@ -212,6 +216,17 @@ fn find_route<'p>(connection: &Connection, plan: &'p Plan, parts: &Parts, host: 
     // An OPTIONS of `*` asks for the whole server (RFC 9110 §9.3.7). The route that takes `/` answers it.
     let path = if parts.uri.path() == "*" { "/" } else { parts.uri.path() };
     plan.config.routes.find(host, path, is_secure)
+}
+
+/// Gives a request the path that its route makes of it. Returns the prefix that was taken off, if one was.
+fn rewrite<'r>(route: &'r Route, parts: &mut Parts) -> Result<Option<&'r str>, Error> {
+    let bad = |why| Error::from_source(Kind::BadRequest, why);
+    let Some(target) = route.path_rule.apply(&parts.uri).map_err(bad)? else { return Ok(None) };
+    parts.uri = target;
+    Ok(match &route.path_rule {
+        PathRule::Strip(prefix) => Some(prefix),
+        PathRule::Keep | PathRule::Replace(_) => None,
+    })
 }
 
 /// The redirect of a request for this host.
@@ -361,7 +376,7 @@ fn for_backend<'a, T>(
     request_id: &'a str,
     purpose: Purpose,
 ) -> request_head::Request<'a> {
-    let Asked { parts, host, client, .. } = asked;
+    let Asked { parts, host, client, prefix, .. } = asked;
     let sender = connection.entrance.sender;
     let hop = headers::Hop {
         sender,
@@ -370,6 +385,7 @@ fn for_backend<'a, T>(
         tls: connection.entrance.tls.is_some(),
         host,
         port: connection.entrance.local.port(),
+        prefix: *prefix,
         request_id,
     };
     let via = plan.config.via_header.then(|| headers::via(parts.version));

@@ -73,6 +73,7 @@ fn check_forwarded(uri: &Uri, fields: HeaderMap) {
         tls: false,
         host: &host,
         port: 80,
+        prefix: None,
         request_id: &request_id,
     };
     let mut onward = HeaderMap::new();

@@ -1,16 +1,17 @@
-// socket.io clients with many addresses: polling first, upgrade, echo; then WebSocket only. Argument: the base URL.
+// socket.io clients with many addresses: polling first, upgrade, echo; then WebSocket only. Arguments: the base URL,
+// and the path of socket.io there.
 
 import { once } from "node:events";
 import { io } from "socket.io-client";
 import { check, equal, say } from "./say.mjs";
 
-const url = process.argv[2];
+const [url, path = "/socket.io/"] = process.argv.slice(2);
 const backends = new Set();
 
 // Each client comes from another address, as a trusted load balancer would tell, so that both backends get some.
 async function session(number, transports) {
   const extraHeaders = { "X-Forwarded-For": `198.51.100.${number}` };
-  const socket = io(url, { transports, extraHeaders, forceNew: true, reconnection: false });
+  const socket = io(url, { path, transports, extraHeaders, forceNew: true, reconnection: false });
   socket.on("connect_error", (error) => check(false, `client ${number} connects: ${error.message}`));
   const upgraded = once(socket.io.engine, "upgrade");
   await once(socket, "connect");

@@ -57,6 +57,7 @@ SCENARIOS = [
     ),
     Scenario("chat-node", "Node ws as client, Python websockets and Node ws as backends", chat.node, 90, True),
     Scenario("socketio", "socket.io over two backends: polling, upgrade, WebSocket only", socketio.run, 60, True),
+    Scenario("socketio-prefix", "socket.io below a prefix of which it knows nothing", socketio.below_a_prefix, 60),
     Scenario("readme", "the README's minute with a real backend, typed as it stands there", readme.run, 120),
     Scenario("curl", "plain HTTP by curl: bodies, chunks, keep-alive, HEAD, HTTP/1.0, 404", curl.run, 60, True),
     Scenario("early-answer", "nginx, Python and Node refuse uploads they do not read: 413", early_answer.run, 300),
