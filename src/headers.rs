@@ -25,8 +25,8 @@ use ipnet::IpNet;
 use crate::sender::{Client, Sender};
 
 pub use authentication::{asks_to_authenticate_connection, authenticates_connection, belongs_to_one_client};
-pub(crate) use framing::split_port;
 pub use framing::{BadFraming, BadRequest, check_answer_framing, check_framing, host, merge_lengths};
+pub(crate) use framing::{is_host, split_port};
 pub use hops::{MAX_FORWARDS, Reach, VIA_1_1, add_via, reach, via};
 pub use onward::{FieldValue, Hop, onward};
 pub use spelling::{capitalize, spell};

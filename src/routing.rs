@@ -28,6 +28,8 @@ pub struct Route {
     pub addresses: AddressRules,
     /// The path that the backend gets.
     pub path_rule: PathRule,
+    /// The `Host` that the backend gets.
+    pub host_header: HostHeader,
     /// Which pages may open a WebSocket here.
     pub origins: Origins,
     /// Keepalive of this route's sessions.
@@ -45,6 +47,18 @@ pub enum RouteAction {
     Forward(usize),
     /// The request is redirected. Only requests that come in the clear take such a route.
     Redirect(HttpsRedirect),
+}
+
+/// The `Host` that a backend gets.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum HostHeader {
+    /// That of the client.
+    #[default]
+    Keep,
+    /// The backend's own name.
+    Upstream,
+    /// This one.
+    Fixed(String),
 }
 
 /// How long the requests and sessions of a route may wait.
@@ -274,6 +288,7 @@ mod tests {
                 action: RouteAction::Forward(0),
                 addresses: AddressRules::default(),
                 path_rule: PathRule::Keep,
+                host_header: HostHeader::Keep,
                 origins: Origins::default(),
                 keepalive: keepalive::Settings {
                     ping_interval: None,

@@ -6,7 +6,7 @@ use super::{Config, Limits, Listener, LogFormat, ProxyTrust, Refuse, Timeouts, v
 use crate::{
     balance::{BackendSettings, CheckKind, HashOn, Policy, UpstreamSettings},
     proxy_protocol::HeaderForm,
-    routing::{HTTPS_PORT, HttpsRedirect, PathRule, Route, RouteAction, RouteTimeouts},
+    routing::{HTTPS_PORT, HostHeader, HttpsRedirect, PathRule, Route, RouteAction, RouteTimeouts},
     ws::{keepalive, meter::MessageLimits},
 };
 
@@ -147,6 +147,13 @@ fn of_rules(route: &Route) -> String {
         PathRule::Strip(prefix) => format!(", strip {prefix}"),
         PathRule::Replace(replacement) => format!(", rewrite {replacement}"),
     };
+    match &route.host_header {
+        HostHeader::Keep => {}
+        HostHeader::Upstream => text.push_str(", host of the backend"),
+        HostHeader::Fixed(host) => {
+            let _ = write!(text, ", host {host}");
+        }
+    }
     if !route.addresses.deny.is_empty() {
         let _ = write!(text, ", deny {}", networks(&route.addresses.deny));
     }

@@ -283,6 +283,10 @@ pub(super) struct Route {
     /// a result that does not begin with a slash. Not together with `strip_prefix`.
     #[serde(default)]
     pub(super) rewrite: Option<RewriteSetting>,
+    /// The Host header that the backend gets: `keep` (that of the client), `upstream` (the address of the backend, without port
+    /// 80), or a host of its own.
+    #[serde(default = "Route::default_host_header")]
+    pub(super) host_header: String,
     /// Networks (CIDR) whose clients alone may use this route; everybody else gets 403. A client is an address, by
     /// `trusted_proxies`. Empty = everybody may.
     #[serde(default)]
@@ -653,6 +657,10 @@ impl Route {
         "/".into()
     }
 
+    pub(super) fn default_host_header() -> String {
+        "keep".into()
+    }
+
     fn default_max_lifetime() -> Duration {
         Duration::from_secs(0)
     }
@@ -666,6 +674,7 @@ impl Route {
             redirect: None,
             strip_prefix: None,
             rewrite: None,
+            host_header: Self::default_host_header(),
             allow: Vec::new(),
             deny: Vec::new(),
             origins: Vec::new(),

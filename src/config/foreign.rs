@@ -207,6 +207,12 @@ const KEYS: &[ForeignRow] = &[
         "write strip_prefix: /ws",
     ),
     (
+        &["proxy_set_host", "passhostheader", "pass_host_header", "host_rewrite", "header_host", "preserve_host"],
+        "origins",
+        Some("host_header"),
+        "write host_header: upstream, or a name; the client's is kept by default",
+    ),
+    (
         &["rewrite_target", "replace_path", "replacepathregex", "regex_rewrite", "replace"],
         "origins",
         Some("rewrite"),

@@ -215,7 +215,7 @@ fn check_host(uri: &Uri, version: Version, headers: &HeaderMap) -> Result<(), Ba
 ///
 /// This is stricter than `uri-host` (RFC 3986 §3.2.2). No name in use has any other character, and attackers use other
 /// characters to smuggle a second host into the first.
-fn is_host(host: &str) -> bool {
+pub(crate) fn is_host(host: &str) -> bool {
     let (name, port) = split_port(host);
     let is_port = |port: &str| {
         let digits = port.bytes().all(|byte| byte.is_ascii_digit());

@@ -89,6 +89,7 @@ fn rows() -> Vec<Row> {
         row("routes.[].strip_prefix", "/one", "/other"),
         beside(row("routes.[].rewrite.from", "^/one$", "^/other$"), json!({ "routes.[].rewrite.to": "/same" })),
         beside(row("routes.[].rewrite.to", "/one", "/other"), json!({ "routes.[].rewrite.from": "^/same$" })),
+        row("routes.[].host_header", "upstream", "other.example"),
         row("routes.[].allow", json!(["127.0.0.0/8"]), json!(["10.0.0.0/8"])),
         row("routes.[].deny", json!(["127.0.0.0/8"]), json!(["10.0.0.0/8"])),
         row("routes.[].timeouts.idle", "1h", "2h"), row("routes.[].timeouts.response", "60s", "61s"),

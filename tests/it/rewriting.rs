@@ -1,6 +1,6 @@
-//! The path that a backend gets: `strip_prefix` and `rewrite`.
+//! The path and the host that a backend gets: `strip_prefix`, `rewrite` and `host_header`.
 
-use crate::harness::{Backend, Proxy, handshake};
+use crate::harness::{Backend, HANDSHAKE_HEADERS, Proxy, Wire, handshake};
 
 /// A proxy with one route, which has these keys.
 fn proxy(backend: &Backend, keys: &str) -> Proxy {
@@ -125,6 +125,57 @@ async fn request_with_a_body_and_the_next_backend_get_the_new_path_too() {
         client.send("POST /api/a?b HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody").await;
         assert_eq!(client.response().await.status(), 200);
         assert_eq!(backend.heads().last().unwrap().first_line(), "POST /a?b HTTP/1.1");
+    }
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn host_is_that_of_the_client_of_the_backend_or_a_name() {
+    for (keys, host) in [
+        ("host_header: keep", Some("Chat.Example.com:99")),
+        ("host_header: upstream", None),
+        ("host_header: inner.example:8080", Some("inner.example:8080")),
+    ] {
+        let backend = Backend::echo();
+        let address = backend.to_string();
+        let host = host.unwrap_or(&address);
+        let proxy = proxy(&backend, keys);
+        let mut client = proxy.client().await;
+        for upgrade in ["", HANDSHAKE_HEADERS] {
+            client.send(format!("GET / HTTP/1.1\r\nHost: Chat.Example.com:99\r\n{upgrade}\r\n")).await;
+            let status = client.head().await.status();
+            let head = backend.heads().pop().unwrap();
+            assert_eq!(head.header("host"), Some(host), "{keys} {status}");
+            assert_eq!(head.header("x-forwarded-host"), Some("Chat.Example.com:99"), "{keys}");
+            if status == 200 {
+                client = proxy.client().await;
+            }
+        }
+        let mut old = proxy.client().await;
+        old.send("GET / HTTP/1.0\r\n\r\n").await;
+        assert_eq!(old.head().await.status(), 200);
+        let host = if keys.ends_with("keep") { &address } else { host };
+        assert_eq!(backend.heads().pop().unwrap().header("host"), Some(host), "{keys}");
+        drop((client, old));
+        proxy.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn each_backend_that_is_tried_gets_its_own_host() {
+    let hosts = || {
+        let script = |backend: Backend, mut wire: Wire| async move {
+            backend.next_head(&mut wire).await;
+            wire.send_and_finish("HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n").await;
+        };
+        Backend::raw(script)
+    };
+    let backends = [hosts(), hosts()];
+    let routes = "routes: [ { upstream: chat, host_header: upstream } ]";
+    let proxy = Proxy::before(&[&backends[0], &backends[1]]).routes(routes).start();
+    assert_eq!(proxy.client().await.refused_upgrade("/").await.status(), 503);
+    for backend in &backends {
+        assert_eq!(backend.heads()[0].header("host"), Some(&*backend.to_string()));
     }
     proxy.stop().await;
 }

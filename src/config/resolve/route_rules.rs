@@ -1,5 +1,5 @@
 //! What a route does with the requests that take it: whom it lets in, where it redirects them, and
-//! which path their backend gets.
+//! which path and `Host` their backend gets.
 
 use hyper::StatusCode;
 use ipnet::IpNet;
@@ -11,7 +11,9 @@ use crate::{
         file::{self, RedirectScheme, RedirectSetting, RewriteSetting},
         values::{Cidr, ClientNetwork},
     },
-    routing::{AddressRules, BadReplacement, HttpsRedirect, PathRule, Replacement},
+    headers,
+    hosts::bare_name,
+    routing::{AddressRules, BadReplacement, HostHeader, HttpsRedirect, PathRule, Replacement},
 };
 
 impl Resolver {
@@ -25,6 +27,7 @@ impl Resolver {
         for (key, is_set) in [
             ("strip_prefix", route.strip_prefix.is_some()),
             ("rewrite", route.rewrite.is_some()),
+            ("host_header", route.host_header != file::Route::default_host_header()),
             ("origins", !route.origins.is_empty()),
             ("keepalive", ping_interval.is_some() || pong_timeout.is_some() || sides.is_some()),
             ("timeouts", upgrade.is_some() || response.is_some() || idle.is_some()),
@@ -114,7 +117,7 @@ impl Resolver {
                 ("from", format!("`{from}` is not a pattern: {why}"), help.to_owned())
             }
             BadReplacement::LargePattern => {
-                let message = format!("`{from}` takes more than 64 KiB when it is compiled");
+                let message = format!("`{from}` takes more than 16 KiB when it is compiled");
                 ("from", message, "write a smaller pattern: fewer repetitions".to_owned())
             }
             BadReplacement::NoSlash => {
@@ -134,6 +137,27 @@ impl Resolver {
             }
         };
         self.error(at.key(key), message, help);
+    }
+
+    /// The `Host` that the backends of a route get.
+    pub(super) fn host_header(&mut self, host: String, at: At) -> HostHeader {
+        let word = host.to_ascii_lowercase();
+        let is_word = matches!(&*word, "keep" | "upstream");
+        match &*host {
+            "keep" => HostHeader::Keep,
+            "upstream" => HostHeader::Upstream,
+            _ if !is_word && !bare_name(&host).is_empty() && headers::is_host(&host) => HostHeader::Fixed(host),
+            _ => {
+                let help = match &*host {
+                    _ if is_word => "these words are written in lower case: keep, upstream",
+                    "$host" | "$http_host" => "write keep, which is the default",
+                    "$proxy_host" => "write upstream",
+                    _ => "keep, upstream, or a host such as chat.internal, with a port if it needs one",
+                };
+                self.error(at, format!("`{host}` is not a host"), help);
+                HostHeader::Keep
+            }
+        }
     }
 
     /// Who may use a route, by address.

@@ -85,6 +85,7 @@ impl Resolver {
             redirect,
             strip_prefix,
             rewrite,
+            host_header,
             allow,
             deny,
             origins,
@@ -102,6 +103,7 @@ impl Resolver {
         let pattern = self.host(host.as_deref(), &at.key("host"));
         self.path(&path, &at.key("path"));
         let path_rule = self.path_rule(strip_prefix, rewrite, &path, at);
+        let host_header = self.host_header(host_header, at.key("host_header"));
         let addresses = self.addresses(allow, deny, at);
         let origins = self.origins(&origins, &at.key("origins"));
         let action = match (upstream, redirect) {
@@ -123,7 +125,8 @@ impl Resolver {
             }
         };
         let max_lifetime = unless_zero(&max_lifetime);
-        let route = Route { name, action, addresses, path_rule, origins, keepalive, timeouts, max_lifetime };
+        let route =
+            Route { name, action, addresses, path_rule, host_header, origins, keepalive, timeouts, max_lifetime };
         Some(RouteEntry { host: pattern, path, route })
     }
 

@@ -7,8 +7,11 @@ use hyper::{
     header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderName, HeaderValue, TRANSFER_ENCODING, UPGRADE, VIA},
 };
 
-use super::request_body::RequestBody;
-use crate::headers::{FieldValue, Hop, MAX_FORWARDS, capitalize, onward, spell};
+use super::{connect::host_of, request_body::RequestBody};
+use crate::{
+    headers::{FieldValue, Hop, MAX_FORWARDS, capitalize, onward, spell},
+    routing::HostHeader,
+};
 
 /// The room for a head, in bytes. Few heads are longer, and the allocator is slower for larger sizes.
 pub(super) const HEAD: usize = 1024;
@@ -21,6 +24,7 @@ pub(in crate::net) struct Request<'a> {
     /// The fields as the client sent them.
     pub(in crate::net) headers: &'a HeaderMap,
     pub(in crate::net) hop: Hop<'a>,
+    pub(in crate::net) host_header: &'a HostHeader,
     /// This hop in `Via`, if the file wants a `Via`.
     pub(in crate::net) via: Option<&'static str>,
     pub(in crate::net) purpose: Purpose,
@@ -89,17 +93,24 @@ impl Request<'_> {
     }
 
     fn fields(&self, address: &str, mut tell: impl FnMut(&HeaderName, FieldValue<'_>)) {
+        let own_host = match self.host_header {
+            HostHeader::Keep => None,
+            HostHeader::Upstream => Some(host_of(address)),
+            HostHeader::Fixed(host) => Some(host.as_str()),
+        };
         let mut names_host = false;
         onward(self.headers, &self.hop, |name, value| {
             names_host |= *name == HOST;
-            if self.purpose.passes(name) {
-                tell(name, value);
+            match own_host {
+                Some(host) if *name == HOST => tell(name, FieldValue::Ours(host.as_bytes())),
+                _ if self.purpose.passes(name) => tell(name, value),
+                _ => {}
             }
         });
         if !names_host {
             // HTTP/1.0 may name the host only in its target, which is forwarded as a path (RFC 9112 §3.2.2), or not at
             // all. HTTP/1.1 needs a `Host` (nginx: `$proxy_host`).
-            let host = if self.hop.host.is_empty() { address } else { self.hop.host };
+            let host = own_host.unwrap_or(if self.hop.host.is_empty() { address } else { self.hop.host });
             tell(&HOST, FieldValue::Ours(host.as_bytes()));
         }
         if let Some(via) = self.via {

@@ -376,7 +376,7 @@ fn for_backend<'a, T>(
     request_id: &'a str,
     purpose: Purpose,
 ) -> request_head::Request<'a> {
-    let Asked { parts, host, client, prefix, .. } = asked;
+    let Asked { parts, host, client, route, prefix, .. } = asked;
     let sender = connection.entrance.sender;
     let hop = headers::Hop {
         sender,
@@ -389,7 +389,15 @@ fn for_backend<'a, T>(
         request_id,
     };
     let via = plan.config.via_header.then(|| headers::via(parts.version));
-    request_head::Request { method: &parts.method, uri: &parts.uri, headers: &parts.headers, hop, via, purpose }
+    request_head::Request {
+        method: &parts.method,
+        uri: &parts.uri,
+        headers: &parts.headers,
+        hop,
+        host_header: &route.host_header,
+        via,
+        purpose,
+    }
 }
 
 /// Passes a backend's answer on, with its body as it comes.
