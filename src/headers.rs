@@ -8,6 +8,7 @@ mod authentication;
 mod framing;
 mod hops;
 mod onward;
+mod rules;
 mod spelling;
 mod strangers;
 
@@ -29,6 +30,7 @@ pub use framing::{BadFraming, BadRequest, check_answer_framing, check_framing, h
 pub(crate) use framing::{is_host, split_port};
 pub use hops::{MAX_FORWARDS, Reach, VIA_1_1, add_via, reach, via};
 pub use onward::{FieldValue, Hop, onward};
+pub use rules::{BadFieldText, BoundRules, FieldRules, FieldText, ValueFacts, is_untouchable};
 pub use spelling::{capitalize, spell};
 pub use strangers::Strangers;
 

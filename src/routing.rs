@@ -7,6 +7,7 @@ mod rewriting;
 use std::{cmp::Reverse, time::Duration};
 
 use crate::{
+    headers::FieldRules,
     hosts::{HostPattern, bare_name},
     origins::Origins,
     ws::keepalive,
@@ -30,6 +31,10 @@ pub struct Route {
     pub path_rule: PathRule,
     /// The `Host` that the backend gets.
     pub host_header: HostHeader,
+    /// What the route does with the fields of requests, on their way to a backend.
+    pub request_fields: FieldRules,
+    /// What the route does with the fields of answers, those of longwire's own included.
+    pub answer_fields: FieldRules,
     /// Which pages may open a WebSocket here.
     pub origins: Origins,
     /// Keepalive of this route's sessions.
@@ -289,6 +294,8 @@ mod tests {
                 addresses: AddressRules::default(),
                 path_rule: PathRule::Keep,
                 host_header: HostHeader::Keep,
+                request_fields: FieldRules::default(),
+                answer_fields: FieldRules::default(),
                 origins: Origins::default(),
                 keepalive: keepalive::Settings {
                     ping_interval: None,

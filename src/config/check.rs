@@ -324,6 +324,13 @@ fn read(scalar: &Scalar, shape: &Shape<'_>) -> Result<Scalar, Unfit> {
 
 /// Advice where one value is wanted but several were given, or the other way round.
 fn instead_of_several(name: &str, shape: &Shape<'_>, value: &YamlValue) -> Option<String> {
+    // `{client_ip}` without quotes is a mapping with one key and no value.
+    if let (Shape::Text, YamlValue::Map(entries)) = (shape, value)
+        && let [Entry { key, node, .. }] = entries.as_slice()
+        && node.value == YamlValue::Scalar(Scalar::Null)
+    {
+        return Some(format!("put it in quotes: \"{{{key}}}\""));
+    }
     match (shape, value) {
         (Shape::Named(_), YamlValue::List(_)) => Some("each has its name as a key: { app: …, spare: … }".into()),
         (Shape::List(_), _) => Some("a list: write `- ` before each item".into()),

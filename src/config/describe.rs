@@ -5,6 +5,7 @@ use std::{fmt, fmt::Write as _, time::Duration as StdDuration};
 use super::{Config, Limits, Listener, LogFormat, ProxyTrust, Refuse, Timeouts, values};
 use crate::{
     balance::{BackendSettings, CheckKind, HashOn, Policy, UpstreamSettings},
+    headers::FieldRules,
     proxy_protocol::HeaderForm,
     routing::{HTTPS_PORT, HostHeader, HttpsRedirect, PathRule, Route, RouteAction, RouteTimeouts},
     ws::{keepalive, meter::MessageLimits},
@@ -152,6 +153,14 @@ fn of_rules(route: &Route) -> String {
         HostHeader::Upstream => text.push_str(", host of the backend"),
         HostHeader::Fixed(host) => {
             let _ = write!(text, ", host {host}");
+        }
+    }
+    for (rules, of) in [(&route.request_fields, "request"), (&route.answer_fields, "answer")] {
+        let FieldRules { remove, set, add } = rules;
+        let names = remove.iter().chain(set.iter().chain(add).map(|(name, _)| name));
+        if !rules.is_empty() {
+            let names: Vec<_> = names.map(hyper::header::HeaderName::as_str).collect();
+            let _ = write!(text, ", {of} fields {}", names.join(" "));
         }
     }
     if !route.addresses.deny.is_empty() {

@@ -300,6 +300,8 @@ impl<'t> Reader<'t, '_> {
         let diagnostic = Diagnostic::error(at..at, format!("not YAML: {}", error.info()));
         self.stop(if line.contains("${") {
             diagnostic.help("inside { } and [ ], a value with ${NAME} needs double quotes around it")
+        } else if ["{client_ip}", "{request_id}", "{host}", "{route}"].iter().any(|word| line.contains(word)) {
+            diagnostic.help("a value with a word in braces needs double quotes around it: \"{client_ip}\"")
         } else if line.trim_start_matches(' ').starts_with('\t') {
             diagnostic.help("YAML indents with spaces, not with tabs")
         } else if line.contains('*') && error.info().contains("anchor") {

@@ -3,6 +3,7 @@
 //! The JSON Schema that `longwire schema` prints is made from these types, and the checker walks a file against that
 //! schema: a key is added here and nowhere else. No `flatten` and no untagged enums, which would blur both.
 
+mod header_rules;
 mod proxy_protocol;
 mod redirect;
 mod rewrite;
@@ -21,6 +22,7 @@ use super::{
 };
 
 pub(super) use self::proxy_protocol::{ProxyProtocol, SentTlv, SentVersion};
+pub(super) use header_rules::HeaderChanges;
 pub(super) use redirect::{RedirectScheme, RedirectSetting};
 pub(super) use rewrite::RewriteSetting;
 
@@ -287,6 +289,14 @@ pub(super) struct Route {
     /// 80), or a host of its own.
     #[serde(default = "Route::default_host_header")]
     pub(super) host_header: String,
+    /// Changes of the fields that the backend gets, `X-Forwarded-*` included. They never concern Host (see `host_header`), the
+    /// length of the body, the handshake (Upgrade, `Sec-WebSocket-*`), Connection, or other fields of one hop.
+    #[serde(default)]
+    pub(super) request_headers: HeaderChanges,
+    /// Changes of the fields that the client gets: with a 101, with every other answer of a backend, and with every answer that
+    /// longwire itself gives on this route. The same fields are exempt.
+    #[serde(default)]
+    pub(super) response_headers: HeaderChanges,
     /// Networks (CIDR) whose clients alone may use this route; everybody else gets 403. A client is an address, by
     /// `trusted_proxies`. Empty = everybody may.
     #[serde(default)]
@@ -675,6 +685,8 @@ impl Route {
             strip_prefix: None,
             rewrite: None,
             host_header: Self::default_host_header(),
+            request_headers: HeaderChanges::default(),
+            response_headers: HeaderChanges::default(),
             allow: Vec::new(),
             deny: Vec::new(),
             origins: Vec::new(),

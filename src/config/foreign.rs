@@ -213,6 +213,18 @@ const KEYS: &[ForeignRow] = &[
         "write host_header: upstream, or a name; the client's is kept by default",
     ),
     (
+        &["proxy_set_header", "header_up", "customrequestheaders", "set_header", "headers", "header"],
+        "origins",
+        Some("request_headers"),
+        "write request_headers: { set: { X-Tenant: acme } }; response_headers has those of answers",
+    ),
+    (
+        &["add_header", "header_down", "customresponseheaders", "proxy_hide_header", "more_set_headers"],
+        "origins",
+        Some("response_headers"),
+        "write response_headers: { set: { X-Frame-Options: DENY }, remove: [Server] }",
+    ),
+    (
         &["rewrite_target", "replace_path", "replacepathregex", "regex_rewrite", "replace"],
         "origins",
         Some("rewrite"),

@@ -209,9 +209,11 @@ fn visit<'s>(schema: &'s Json, node: &'s Json, path: String, is_required: bool, 
     if below_list["properties"].is_object() {
         path.push_str("[]");
         target = below_list;
-    } else if target["additionalProperties"].is_object() {
+    }
+    let named = resolve(schema, &target["additionalProperties"]);
+    if named["properties"].is_object() {
         path.push_str(".NAME");
-        target = resolve(schema, &target["additionalProperties"]);
+        target = named;
     }
     let has_keys = target["properties"].is_object();
     let default = match node.get("default") {
@@ -268,6 +270,9 @@ fn in_words(schema: &Json, node: &Json) -> String {
         Some("boolean") => "true or false".into(),
         Some("integer") => format!("a whole number, {} to {}", node["minimum"], node["maximum"]),
         Some("array") => format!("a list of: {}", item_in_words(schema, &node["items"])),
+        Some("object") if node["properties"].is_null() => {
+            format!("names, each with {}", in_words(schema, &node["additionalProperties"]))
+        }
         Some("object") => {
             let keys = node["properties"].as_object().into_iter().flatten();
             let keys: Vec<_> = keys.map(|(name, key)| format!("{name}: {}", in_words(schema, key))).collect();

@@ -3,6 +3,7 @@
 //! Every mirror is taken apart without `..`, so a key that is parsed but never read does not compile.
 
 mod admin;
+mod field_rules;
 mod listeners;
 mod proxy_protocol;
 mod route_rules;

@@ -159,13 +159,18 @@ fn fate(name: &HeaderName) -> FieldFate {
 ///
 /// CGI reads names in upper case and `-` as `_` (RFC 3875 §4.1.18). Some backends also read every other mark as `_`.
 fn imitates(name: &HeaderName) -> bool {
+    dashed(name).is_some_and(|name| tells_of_a_hop(&name))
+}
+
+/// The name for which a backend that reads names as CGI does would take this one; `None` = it takes the name for itself.
+pub(super) fn dashed(name: &HeaderName) -> Option<HeaderName> {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
     if name.as_str().bytes().all(is_plain) {
-        return false;
+        return None;
     }
     let dash = |byte: u8| if is_plain(byte) { byte } else { b'-' };
     let dashed: Vec<u8> = name.as_str().bytes().map(dash).collect();
-    HeaderName::from_bytes(&dashed).is_ok_and(|name| tells_of_a_hop(&name))
+    HeaderName::from_bytes(&dashed).ok()
 }
 
 /// Appends a number. The standard library's formatting takes ten times as long.

@@ -252,6 +252,26 @@ fn limits_and_origins_are_read_and_described() {
 }
 
 #[test]
+fn what_routes_do_with_their_requests_is_described() {
+    let text = "listeners: [{ bind: 127.0.0.1:0 }]\n\
+                upstreams: { app: { backends: [{ address: \"127.0.0.1:3000\" }] } }\n\
+                routes:\n  \
+                - { upstream: app, strip_prefix: /ws, host_header: upstream, allow: [10.0.0.0/8],\n      \
+                    request_headers: { set: { X-Tenant: acme }, remove: [X-Debug] } }\n  \
+                - { path: /r, upstream: app, rewrite: { from: '^/r/(.*)$', to: '/$1' }, host_header: a.example,\n      \
+                    deny: [192.0.2.1], response_headers: { add: { Vary: Origin } } }\n  \
+                - { redirect: { to: https, code: 301, port: 8443 } }\n";
+    let described = config::describe(&parse(text).unwrap().config);
+    for part in [
+        ", strip /ws, host of the backend, request fields x-debug x-tenant, allow 10.0.0.0/8\n",
+        ", rewrite ^/r/(.*)$ to /$1, host a.example, answer fields vary, deny 192.0.2.1/32\n",
+        "\n  http://*/ -> 301 to https, port 8443\n",
+    ] {
+        assert!(described.contains(part), "no {part:?} in\n{described}");
+    }
+}
+
+#[test]
 fn the_shipped_file_names_every_key_of_the_schema() {
     let schema = config::schema();
     let definitions = schema["$defs"].as_object().unwrap().values();

@@ -52,6 +52,8 @@ mod handover;
 mod handshake;
 /// Handshakes in flight, and the line of those that wait for a place.
 mod handshake_queue;
+/// Fields that a route removes, sets and adds.
+mod header_rules;
 /// Failures, the next backend, and the way back.
 mod health;
 /// Attacks: floods, resets, garbage, a machine that runs out of something.

@@ -86,6 +86,8 @@ impl Resolver {
             strip_prefix,
             rewrite,
             host_header,
+            request_headers,
+            response_headers,
             allow,
             deny,
             origins,
@@ -104,6 +106,8 @@ impl Resolver {
         self.path(&path, &at.key("path"));
         let path_rule = self.path_rule(strip_prefix, rewrite, &path, at);
         let host_header = self.host_header(host_header, at.key("host_header"));
+        let request_fields = self.field_rules(request_headers, &at.key("request_headers"));
+        let answer_fields = self.field_rules(response_headers, &at.key("response_headers"));
         let addresses = self.addresses(allow, deny, at);
         let origins = self.origins(&origins, &at.key("origins"));
         let action = match (upstream, redirect) {
@@ -125,8 +129,19 @@ impl Resolver {
             }
         };
         let max_lifetime = unless_zero(&max_lifetime);
-        let route =
-            Route { name, action, addresses, path_rule, host_header, origins, keepalive, timeouts, max_lifetime };
+        let route = Route {
+            name,
+            action,
+            addresses,
+            path_rule,
+            host_header,
+            request_fields,
+            answer_fields,
+            origins,
+            keepalive,
+            timeouts,
+            max_lifetime,
+        };
         Some(RouteEntry { host: pattern, path, route })
     }
 

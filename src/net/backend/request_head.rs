@@ -9,7 +9,7 @@ use hyper::{
 
 use super::{connect::host_of, request_body::RequestBody};
 use crate::{
-    headers::{FieldValue, Hop, MAX_FORWARDS, capitalize, onward, spell},
+    headers::{BoundRules, FieldValue, Hop, MAX_FORWARDS, capitalize, onward, spell},
     routing::HostHeader,
 };
 
@@ -25,6 +25,8 @@ pub(in crate::net) struct Request<'a> {
     pub(in crate::net) headers: &'a HeaderMap,
     pub(in crate::net) hop: Hop<'a>,
     pub(in crate::net) host_header: &'a HostHeader,
+    /// What the route does with the fields; `None` = nothing.
+    pub(in crate::net) rules: Option<BoundRules<'a>>,
     /// This hop in `Via`, if the file wants a `Via`.
     pub(in crate::net) via: Option<&'static str>,
     pub(in crate::net) purpose: Purpose,
@@ -93,6 +95,18 @@ impl Request<'_> {
     }
 
     fn fields(&self, address: &str, mut tell: impl FnMut(&HeaderName, FieldValue<'_>)) {
+        let Some(rules) = self.rules else { return self.fields_without_rules(address, tell) };
+        self.fields_without_rules(address, |name, value| {
+            if !rules.drops_of_client(name) {
+                tell(name, value);
+            }
+        });
+        for (name, value) in rules.fields() {
+            tell(name, FieldValue::Passed(&value));
+        }
+    }
+
+    fn fields_without_rules(&self, address: &str, mut tell: impl FnMut(&HeaderName, FieldValue<'_>)) {
         let own_host = match self.host_header {
             HostHeader::Keep => None,
             HostHeader::Upstream => Some(host_of(address)),

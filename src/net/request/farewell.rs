@@ -13,12 +13,14 @@ use tokio::{
     time::timeout,
 };
 
+use super::answer_rules::answer_rules;
 use crate::{
     access_log::Record,
     config::Refuse,
     error::Error,
-    headers,
+    headers::{self, BoundRules},
     net::{backend::handshake::switching, counts::live::ConnectionGuard, stream::client_io::ClientIo},
+    routing::Route,
     ws::{
         close::{CloseCode, close_frame},
         handshake,
@@ -64,19 +66,22 @@ impl Acceptance {
         Some(Self { accept, subprotocol: first_subprotocol(headers) })
     }
 
-    /// Answers the handshake. `patience`: how long the client may take to close. The record gets the reason now, and what was sent once it is sent.
+    /// Answers the handshake, with the fields that its route wants. `patience`: how long the client may take to close. The record gets the reason now, and what was sent once it is sent.
     pub(in crate::net) fn refuse(
         self,
         guard: ConnectionGuard,
         permit: OwnedSemaphorePermit,
         patience: Duration,
         error: &Error,
+        route: Option<&Route>,
         mut record: Record,
     ) -> CloseRefusal {
         let reason = error.reason();
         record.fail(error);
         let subprotocol = self.subprotocol.as_ref().map(|subprotocol| (&SEC_WEBSOCKET_PROTOCOL, subprotocol));
-        let fields = iter::once((&SEC_WEBSOCKET_ACCEPT, &self.accept)).chain(subprotocol);
+        let of_route: Vec<_> = answer_rules(route, &record).into_iter().flat_map(BoundRules::fields).collect();
+        let of_route = of_route.iter().map(|(name, value)| (*name, value));
+        let fields = iter::once((&SEC_WEBSOCKET_ACCEPT, &self.accept)).chain(subprotocol).chain(of_route);
         let mut words = switching(b"Switching Protocols", fields);
         close_frame(CloseCode::TRY_AGAIN_LATER, reason).encode(None, &mut words);
         CloseRefusal { words, reason, patience, counted: (guard, permit), record }

@@ -2,6 +2,7 @@
 
 mod announcement;
 pub(super) mod answer;
+mod answer_rules;
 pub(super) mod attempts;
 pub(super) mod connection;
 pub(super) mod farewell;

@@ -5,10 +5,11 @@ use hyper::{
     header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue, LOCATION, RETRY_AFTER, SEC_WEBSOCKET_VERSION, UPGRADE},
 };
 
-use super::{answer::AnswerBody, connection::Connection};
+use super::{answer::AnswerBody, answer_rules::answer_rules, connection::Connection};
 use crate::{
     access_log::Record,
     error::{Error, Kind},
+    routing::Route,
     ws::handshake,
 };
 
@@ -24,6 +25,7 @@ pub(super) fn refuse(
     connection: &Connection,
     error: &Error,
     is_handshake: bool,
+    route: Option<&Route>,
     mut record: Record,
 ) -> Response<AnswerBody> {
     record.status = Some(error.status().as_u16());
@@ -50,6 +52,9 @@ pub(super) fn refuse(
         }
         _ => {}
     }
+    if let Some(rules) = answer_rules(route, &record) {
+        rules.apply(headers);
+    }
     response
 }
 
@@ -58,6 +63,7 @@ pub(super) fn redirect(
     connection: &Connection,
     (status, location): (StatusCode, HeaderValue),
     is_handshake: bool,
+    route: Option<&Route>,
     mut record: Record,
 ) -> Response<AnswerBody> {
     record.status = Some(status.as_u16());
@@ -71,17 +77,29 @@ pub(super) fn redirect(
     if is_handshake {
         headers.insert(CONNECTION, CLOSE);
     }
+    if let Some(rules) = answer_rules(route, &record) {
+        rules.apply(headers);
+    }
     response
 }
 
 /// Answers an OPTIONS or TRACE that may not be forwarded (RFC 9110 §7.6.2). A TRACE is not echoed: nobody needs the
 /// echo, and it would show fields that only a proxy in front of us may see.
-pub(super) fn end_here(connection: &Connection, method: &Method, mut record: Record) -> Response<AnswerBody> {
+pub(super) fn end_here(
+    connection: &Connection,
+    method: &Method,
+    route: Option<&Route>,
+    mut record: Record,
+) -> Response<AnswerBody> {
     let status = if *method == Method::TRACE { StatusCode::METHOD_NOT_ALLOWED } else { StatusCode::NO_CONTENT };
     record.status = Some(status.as_u16());
     record.set_answered();
     let mut response = Response::new(AnswerBody::ours(String::new(), connection.debt.clone()));
     *response.status_mut() = status;
-    response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
+    let headers = response.headers_mut();
+    headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
+    if let Some(rules) = answer_rules(route, &record) {
+        rules.apply(headers);
+    }
     response
 }

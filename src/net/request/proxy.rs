@@ -16,6 +16,7 @@ use hyper::{
 use super::{
     announcement::announcement,
     answer::{AnswerBody, AnswerEnding, Keep, Patience},
+    answer_rules::answer_rules,
     attempts::{Attempt, Attempts},
     connection::{AfterHttp, Connection, Entrance},
     farewell::Acceptance,
@@ -26,7 +27,7 @@ use crate::{
     balance::{Key, Pick, Upstream},
     config::Config,
     error::{Error, Kind},
-    headers::{self, Reach},
+    headers::{self, BoundRules, Reach, ValueFacts},
     net::{
         backend::{
             dialer::{Answered, Greeting, Switched, Terms, is_repeatable},
@@ -117,14 +118,15 @@ pub(in crate::net) async fn answer(connection: &Arc<Connection>, request: Reques
     record.count_in(Arc::clone(&connection.worker.shared.metrics), plan.endings.clone(), handshake);
     record.trace_in(connection.worker.shared.traces.begin(&request, handshake));
     let acceptance = Acceptance::prepare(plan.config.limits.refuse, &request);
-    match serve(connection, &plan, request, client, &mut record).await {
-        Ok(RequestOutcome::Answer(answer)) => pass_on(connection, &plan, answer, record),
-        Ok(RequestOutcome::EndsHere(method)) => own_answer::end_here(connection, &method, record),
+    let mut route = None;
+    match serve(connection, &plan, request, client, &mut route, &mut record).await {
+        Ok(RequestOutcome::Answer(answer)) => pass_on(connection, &plan, answer, route, record),
+        Ok(RequestOutcome::EndsHere(method)) => own_answer::end_here(connection, &method, route, record),
         Ok(RequestOutcome::Redirect(status, location)) => {
-            own_answer::redirect(connection, (status, location), handshake, record)
+            own_answer::redirect(connection, (status, location), handshake, route, record)
         }
         Ok(RequestOutcome::Upgrade(upgraded)) => {
-            let opening = Box::new(opening(connection, &plan, upgraded, record));
+            let opening = Box::new(opening(connection, &plan, upgraded, route, record));
             drop(plan);
             connection.leave_http(AfterHttp::Session(opening)).await
         }
@@ -137,22 +139,24 @@ pub(in crate::net) async fn answer(connection: &Arc<Connection>, request: Reques
                         permit,
                         plan.config.timeouts.close,
                         &error,
+                        route,
                         record,
                     ));
                     connection.leave_http(AfterHttp::Refusal(refusal)).await
                 }
-                None => own_answer::refuse(connection, &error, handshake, record),
+                None => own_answer::refuse(connection, &error, handshake, route, record),
             }
         }
     }
 }
 
-/// Finds out what a request is, and gets its answer.
-async fn serve(
+/// Finds out what a request is, and gets its answer. `taken`: the route that it takes, also if it is refused there.
+async fn serve<'p>(
     connection: &Connection,
-    plan: &Plan,
+    plan: &'p Plan,
     request: Request<Incoming>,
     client: Client,
+    taken: &mut Option<&'p Route>,
     record: &mut Record,
 ) -> Result<RequestOutcome, Error> {
     let shared = &connection.worker.shared;
@@ -166,6 +170,7 @@ async fn serve(
     let host = headers::host(&parts.uri, &parts.headers).to_owned();
     record.set_host(&host);
     let (place, route) = find_route(connection, plan, &parts, &host).ok_or(Kind::NoRoute)?;
+    *taken = Some(route);
     record.route = Some(route.name.clone());
     record.upstream = plan.upstream_of(route).map(|upstream| upstream.name().to_owned());
     if !route.addresses.admits(client) {
@@ -395,6 +400,12 @@ fn for_backend<'a, T>(
         headers: &parts.headers,
         hop,
         host_header: &route.host_header,
+        rules: route.request_fields.bind(ValueFacts {
+            client: *client,
+            request_id,
+            host: Some(host),
+            route: &route.name,
+        }),
         via,
         purpose,
     }
@@ -405,6 +416,7 @@ fn pass_on(
     connection: &Arc<Connection>,
     plan: &Plan,
     answer: BackendAnswer,
+    route: Option<&Route>,
     mut record: Record,
 ) -> Response<AnswerBody> {
     let BackendAnswer { answered: Answered { response, .. }, pick, sent, patience, upstream, keep_alive } = answer;
@@ -417,6 +429,9 @@ fn pass_on(
     }
     if !keep_alive || connection.worker.shared.orders.is_announced() {
         parts.headers.insert(CONNECTION, CLOSE);
+    }
+    if let Some(rules) = answer_rules(route, &record) {
+        rules.apply(&mut parts.headers);
     }
     let keep = match keep_alive && upstream.may_keep_connections() {
         true if body.is_private() => Some(Keep::ForClient(Arc::clone(connection), upstream.name().to_owned())),
@@ -436,10 +451,15 @@ fn pass_on(
 }
 
 /// The 101 for the client, and the session that follows it.
-fn opening(connection: &Connection, plan: &Plan, upgraded: Upgraded, record: Record) -> Opening {
+fn opening(connection: &Connection, plan: &Plan, upgraded: Upgraded, route: Option<&Route>, record: Record) -> Opening {
     let Upgraded { switched, pick, agreed, place, admitted } = upgraded;
     let shared = &connection.worker.shared;
-    let answer = switching(&switched.reason, fields_of_101(plan, &agreed, &switched.headers));
+    let rules = answer_rules(route, &record);
+    let of_route: Vec<_> = rules.into_iter().flat_map(BoundRules::fields).collect();
+    let fields = fields_of_101(plan, &agreed, &switched.headers)
+        .filter(|(name, _)| !rules.is_some_and(|rules| rules.drops(name)))
+        .chain(of_route.iter().map(|(name, value)| (*name, value)));
+    let answer = switching(&switched.reason, fields);
     let terms = &plan.terms[place];
     let common = Arc::clone(if agreed.extensions { &terms.extended } else { &terms.plain });
     let record = record.into_session(Arc::clone(&terms.log), Arc::clone(pick.backend()));
