@@ -28,7 +28,7 @@ use self::{
     client::SilentClient,
     screen::{Screen, Style, Tone},
     stage::Stage,
-    story::{Event, Story, Verdict, Way, seconds},
+    story::{DemoWay, Event, Story, Verdict, seconds},
 };
 pub use self::{
     error::DemoError,
@@ -166,8 +166,9 @@ async fn watch<W: Write>(
     end: impl Future<Output = ()>,
     screen: &mut Screen<W>,
 ) -> Result<Verdict, DemoError> {
-    let bare = SilentClient::open(Way::Bare, bare).await.map_err(|e| DemoError::Open("bare", Box::new(e)))?;
-    let kept = SilentClient::open(Way::Longwire, kept).await.map_err(|e| DemoError::Open("longwire", Box::new(e)))?;
+    let bare = SilentClient::open(DemoWay::Bare, bare).await.map_err(|e| DemoError::Open("bare", Box::new(e)))?;
+    let kept =
+        SilentClient::open(DemoWay::Longwire, kept).await.map_err(|e| DemoError::Open("longwire", Box::new(e)))?;
     let opened = Instant::now();
     let mut story = Story::new(cut);
     screen.line(Tone::Plain, "both clients are open and silent from now on:")?;
@@ -191,12 +192,12 @@ async fn watch<W: Write>(
 
     // If the client is gone, it cannot be asked; the verdict will say so.
     let _ = prove.send(());
-    let mut over = !story.is_open(Way::Longwire);
+    let mut over = !story.is_open(DemoWay::Longwire);
     while !over {
         let Ok(Some((way, event))) = timeout(PROVE_WITHIN, events.recv()).await else {
             break;
         };
-        over = way == Way::Longwire && event != Event::PingAnswered;
+        over = way == DemoWay::Longwire && event != Event::PingAnswered;
         show(&mut story, way, event, opened.elapsed(), screen)?;
     }
     let verdict = story.verdict(opened.elapsed());
@@ -207,7 +208,13 @@ async fn watch<W: Write>(
 }
 
 /// Notes an event and prints it. If lines are redrawn, a ping shows only in the live lines.
-fn show<W: Write>(story: &mut Story, way: Way, event: Event, at: Duration, screen: &mut Screen<W>) -> io::Result<()> {
+fn show<W: Write>(
+    story: &mut Story,
+    way: DemoWay,
+    event: Event,
+    at: Duration,
+    screen: &mut Screen<W>,
+) -> io::Result<()> {
     let line = story.handle_event(way, event, at);
     match event {
         Event::PingAnswered if screen.is_live() => Ok(()),
@@ -222,7 +229,7 @@ fn live_lines(story: &Story, now: Duration) -> [(Tone, String); 3] {
         let tone = if story.is_open(way) { Tone::Good } else { Tone::Bad };
         (tone, format!("  {}", story.status(way, now)))
     };
-    [(Tone::Plain, seconds(now)), client(Way::Bare), client(Way::Longwire)]
+    [(Tone::Plain, seconds(now)), client(DemoWay::Bare), client(DemoWay::Longwire)]
 }
 
 const fn tone_of(outcome: DemoOutcome) -> Tone {

@@ -16,7 +16,7 @@ use tokio_tungstenite::{
     },
 };
 
-use super::story::{ABNORMAL, Event, NO_CODE, Way};
+use super::story::{ABNORMAL, DemoWay, Event, NO_CODE};
 
 /// How long it may take to open the WebSocket.
 const OPEN_WITHIN: Duration = Duration::from_secs(5);
@@ -26,7 +26,7 @@ const PROOF: &str = "still here";
 /// An open WebSocket of the client, on one of the two ways.
 #[derive(Debug)]
 pub(super) struct SilentClient {
-    way: Way,
+    way: DemoWay,
     socket: WebSocketStream<TcpStream>,
 }
 
@@ -35,7 +35,7 @@ impl SilentClient {
     ///
     /// # Errors
     /// The handshake fails, or takes longer than 5 s.
-    pub(super) async fn open(way: Way, address: SocketAddr) -> tungstenite::Result<Self> {
+    pub(super) async fn open(way: DemoWay, address: SocketAddr) -> tungstenite::Result<Self> {
         let opening = async {
             let stream = TcpStream::connect(address).await?;
             client_async(format!("ws://{address}/ws"), stream).await
@@ -48,7 +48,7 @@ impl SilentClient {
     ///
     /// When `prove` fires, the client sends one message. When the message comes back, the client closes with 1000 and reports
     /// no end.
-    pub(super) async fn stay(mut self, events: mpsc::Sender<(Way, Event)>, mut prove: oneshot::Receiver<()>) {
+    pub(super) async fn stay(mut self, events: mpsc::Sender<(DemoWay, Event)>, mut prove: oneshot::Receiver<()>) {
         let mut asked = false;
         let mut code = None;
         loop {

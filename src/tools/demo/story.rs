@@ -13,14 +13,14 @@ pub const MARGIN: Duration = Duration::from_secs(1);
 
 /// The way of a client to its backend. On each way stands a load balancer that cuts idle connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Way {
+pub(super) enum DemoWay {
     /// Straight to the backend.
     Bare,
     /// Through the proxy.
     Longwire,
 }
 
-impl Way {
+impl DemoWay {
     const fn as_str(self) -> &'static str {
         match self {
             Self::Bare => "bare",
@@ -89,10 +89,10 @@ impl Story {
     }
 
     /// Notes an event of the client on `way`. `at` is the time since both clients were open. Returns a line about the event.
-    pub(super) fn handle_event(&mut self, way: Way, event: Event, at: Duration) -> String {
+    pub(super) fn handle_event(&mut self, way: DemoWay, event: Event, at: Duration) -> String {
         let client = match way {
-            Way::Bare => &mut self.bare,
-            Way::Longwire => &mut self.kept,
+            DemoWay::Bare => &mut self.bare,
+            DemoWay::Longwire => &mut self.kept,
         };
         let told = match event {
             Event::PingAnswered => {
@@ -114,27 +114,27 @@ impl Story {
 
     /// Whether the client on `way` is still open.
     #[must_use]
-    pub(super) const fn is_open(&self, way: Way) -> bool {
+    pub(super) const fn is_open(&self, way: DemoWay) -> bool {
         match way {
-            Way::Bare => self.bare.ended.is_none(),
-            Way::Longwire => self.kept.ended.is_none(),
+            DemoWay::Bare => self.bare.ended.is_none(),
+            DemoWay::Longwire => self.kept.ended.is_none(),
         }
     }
 
     /// The live line: the state of the client on `way` at `now`.
     #[must_use]
-    pub(super) fn status(&self, way: Way, now: Duration) -> String {
+    pub(super) fn status(&self, way: DemoWay, now: Duration) -> String {
         let client = match way {
-            Way::Bare => &self.bare,
-            Way::Longwire => &self.kept,
+            DemoWay::Bare => &self.bare,
+            DemoWay::Longwire => &self.kept,
         };
         let state = match (client.ended, way) {
             (Some(end), _) => end.to_string(),
-            (None, Way::Bare) => {
+            (None, DemoWay::Bare) => {
                 let left = self.cut.saturating_sub(now);
                 format!("open, silent for {}, to be cut in {}", seconds(now), seconds(left))
             }
-            (None, Way::Longwire) => {
+            (None, DemoWay::Longwire) => {
                 format!("open after {}, {}", seconds(now), pings(client.pings))
             }
         };
@@ -215,7 +215,7 @@ mod tests {
     #[test]
     fn a_lost_bare_client_and_an_answering_kept_one_are_the_proof() {
         let mut story = lost_to_the_cut();
-        story.handle_event(Way::Longwire, Event::Echoed, at(30.0));
+        story.handle_event(DemoWay::Longwire, Event::Echoed, at(30.0));
         let verdict = story.verdict(at(30.0));
         assert_eq!(verdict.outcome, DemoOutcome::Shown);
         assert_eq!(
@@ -235,7 +235,7 @@ mod tests {
     #[test]
     fn a_kept_client_that_ends_disproves() {
         let mut story = lost_to_the_cut();
-        story.handle_event(Way::Longwire, Event::Ended(1011), at(12.0));
+        story.handle_event(DemoWay::Longwire, Event::Ended(1011), at(12.0));
         let verdict = story.verdict(at(30.0));
         assert_eq!(verdict.outcome, DemoOutcome::Disproved);
         assert!(verdict.words.contains("longwire: closed after 12.0 s with 1011, 2 pings"), "{}", verdict.words);
@@ -245,9 +245,9 @@ mod tests {
     fn a_bare_client_lost_for_another_reason_disproves() {
         for (code, when) in [(1000, 10.0), (ABNORMAL, 3.0)] {
             let mut story = Story::new(CUT);
-            story.handle_event(Way::Bare, Event::Ended(code), at(when));
-            story.handle_event(Way::Longwire, Event::PingAnswered, at(12.0));
-            story.handle_event(Way::Longwire, Event::Echoed, at(30.0));
+            story.handle_event(DemoWay::Bare, Event::Ended(code), at(when));
+            story.handle_event(DemoWay::Longwire, Event::PingAnswered, at(12.0));
+            story.handle_event(DemoWay::Longwire, Event::Echoed, at(30.0));
             assert_eq!(story.verdict(at(30.0)).outcome, DemoOutcome::Disproved, "{code} after {when} s");
         }
     }
@@ -255,46 +255,46 @@ mod tests {
     #[test]
     fn a_bare_client_that_outlives_the_cut_disproves() {
         let mut story = Story::new(CUT);
-        story.handle_event(Way::Longwire, Event::PingAnswered, at(4.0));
-        story.handle_event(Way::Longwire, Event::Echoed, at(30.0));
+        story.handle_event(DemoWay::Longwire, Event::PingAnswered, at(4.0));
+        story.handle_event(DemoWay::Longwire, Event::Echoed, at(30.0));
         assert_eq!(story.verdict(at(30.0)).outcome, DemoOutcome::Disproved);
     }
 
     #[test]
     fn a_kept_client_without_a_ping_disproves() {
         let mut story = Story::new(CUT);
-        story.handle_event(Way::Bare, Event::Ended(ABNORMAL), at(10.0));
-        story.handle_event(Way::Longwire, Event::Echoed, at(30.0));
+        story.handle_event(DemoWay::Bare, Event::Ended(ABNORMAL), at(10.0));
+        story.handle_event(DemoWay::Longwire, Event::Echoed, at(30.0));
         assert_eq!(story.verdict(at(30.0)).outcome, DemoOutcome::Disproved);
     }
 
     #[test]
     fn stopped_before_the_cut_is_too_early_to_tell() {
         let mut story = Story::new(CUT);
-        story.handle_event(Way::Longwire, Event::Echoed, at(3.0));
+        story.handle_event(DemoWay::Longwire, Event::Echoed, at(3.0));
         assert_eq!(story.verdict(at(3.0)).outcome, DemoOutcome::TooEarly);
     }
 
     #[test]
     fn the_live_lines_tell_both_states() {
         let mut story = Story::new(CUT);
-        assert_eq!(story.status(Way::Bare, at(4.2)), "bare      open, silent for 4.2 s, to be cut in 5.8 s");
-        assert_eq!(story.status(Way::Longwire, at(4.2)), "longwire  open after 4.2 s, 0 pings answered");
-        let line = story.handle_event(Way::Longwire, Event::PingAnswered, at(4.3));
+        assert_eq!(story.status(DemoWay::Bare, at(4.2)), "bare      open, silent for 4.2 s, to be cut in 5.8 s");
+        assert_eq!(story.status(DemoWay::Longwire, at(4.2)), "longwire  open after 4.2 s, 0 pings answered");
+        let line = story.handle_event(DemoWay::Longwire, Event::PingAnswered, at(4.3));
         assert_eq!(line, "  4.3 s  longwire  ping 1 answered");
-        let line = story.handle_event(Way::Bare, Event::Ended(ABNORMAL), at(10.0));
+        let line = story.handle_event(DemoWay::Bare, Event::Ended(ABNORMAL), at(10.0));
         assert_eq!(line, " 10.0 s  bare      lost after 10.0 s with 1006 (no Close frame)");
-        assert_eq!(story.status(Way::Bare, at(20.0)), "bare      lost after 10.0 s with 1006 (no Close frame)");
-        assert_eq!(story.status(Way::Longwire, at(20.0)), "longwire  open after 20.0 s, 1 ping answered");
-        assert!(!story.is_open(Way::Bare));
-        assert!(story.is_open(Way::Longwire));
+        assert_eq!(story.status(DemoWay::Bare, at(20.0)), "bare      lost after 10.0 s with 1006 (no Close frame)");
+        assert_eq!(story.status(DemoWay::Longwire, at(20.0)), "longwire  open after 20.0 s, 1 ping answered");
+        assert!(!story.is_open(DemoWay::Bare));
+        assert!(story.is_open(DemoWay::Longwire));
     }
 
     fn lost_to_the_cut() -> Story {
         let mut story = Story::new(CUT);
-        story.handle_event(Way::Longwire, Event::PingAnswered, at(4.0));
-        story.handle_event(Way::Longwire, Event::PingAnswered, at(8.0));
-        story.handle_event(Way::Bare, Event::Ended(ABNORMAL), at(10.0));
+        story.handle_event(DemoWay::Longwire, Event::PingAnswered, at(4.0));
+        story.handle_event(DemoWay::Longwire, Event::PingAnswered, at(8.0));
+        story.handle_event(DemoWay::Bare, Event::Ended(ABNORMAL), at(10.0));
         story
     }
 
