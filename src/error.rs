@@ -11,11 +11,16 @@ use crate::ws::Side;
 pub struct Error {
     kind: Kind,
     source: Option<Box<dyn error::Error + Send + Sync>>,
+    /// Whether the request was sent, whatever the kind says.
+    is_after_sending: bool,
 }
 
 /// What went wrong. One table gives everything else about a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
+    /// TLS with the backend failed: nobody whom we trust has signed its certificate, the certificate has another name or is too
+    /// old, or the backend refuses ours.
+    BackendTls,
     /// Only a part of a WebSocket handshake, or a wrong one.
     BadHandshake,
     /// A request whose framing or target is in doubt.
@@ -99,7 +104,8 @@ enum SeenByBackend {
 
 impl Kind {
     /// Every kind, in the order of the variants.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 30] = [
+        Self::BackendTls,
         Self::BadHandshake,
         Self::BadRequest,
         Self::BodyTooLarge,
@@ -154,6 +160,7 @@ impl Kind {
         const CLIENT: Option<Side> = Some(Side::Client);
         const BACKEND: Option<Side> = Some(Side::Backend);
         let (status, reason, text, side, seen) = match self {
+            Self::BackendTls => (502, "backend_tls", "TLS with the backend failed", BACKEND, Nothing),
             Self::BadHandshake => (400, "bad_handshake", "not a WebSocket handshake", CLIENT, Irrelevant),
             Self::BadRequest => (400, "bad_request", "bad request", CLIENT, Irrelevant),
             Self::BodyTooLarge => (413, "body_too_large", "the body is too large", CLIENT, Irrelevant),
@@ -200,13 +207,19 @@ impl Error {
     /// A failure that needs no further explanation.
     #[must_use]
     pub const fn new(kind: Kind) -> Self {
-        Self { kind, source: None }
+        Self { kind, source: None, is_after_sending: false }
     }
 
     /// A failure and what caused it.
     #[must_use]
     pub fn from_source(kind: Kind, source: impl Into<Box<dyn error::Error + Send + Sync>>) -> Self {
-        Self { kind, source: Some(source.into()) }
+        Self { kind, source: Some(source.into()), is_after_sending: false }
+    }
+
+    /// The same failure behind a request that was sent, so that the backend may have seen it.
+    #[must_use]
+    pub fn after_sending(self) -> Self {
+        Self { is_after_sending: true, ..self }
     }
 
     /// What went wrong.
@@ -246,7 +259,7 @@ impl Error {
     #[must_use]
     pub const fn is_retryable(&self, repeatable: bool) -> bool {
         match self.kind.row().seen {
-            SeenByBackend::Nothing => true,
+            SeenByBackend::Nothing => repeatable || !self.is_after_sending,
             SeenByBackend::Perhaps => repeatable,
             SeenByBackend::Irrelevant => false,
         }
@@ -301,9 +314,11 @@ mod tests {
         for kind in [Kind::ClosedEarly, Kind::MalformedAnswer, Kind::ResponseTimeout, Kind::FalseUpgrade] {
             assert!(Error::new(kind).is_retryable(true) && !Error::new(kind).is_retryable(false), "{kind:?}");
         }
-        for kind in [Kind::Refused, Kind::Unreachable, Kind::ConnectTimeout] {
+        for kind in [Kind::Refused, Kind::Unreachable, Kind::ConnectTimeout, Kind::BackendTls] {
             assert!(Error::new(kind).is_retryable(false), "{kind:?}");
         }
+        let late = || Error::new(Kind::BackendTls).after_sending();
+        assert!(late().is_retryable(true) && !late().is_retryable(false));
     }
 
     #[test]

@@ -141,8 +141,14 @@ table! {
     backend_picks: Counters<OfBackend> = Series::new(Counter::default), "longwire_backend_picks";
     /// Attempts that failed at a backend, by the log's word for why.
     backend_failures: Counters<OfBackendFailure> = Series::new(Counter::default), "longwire_backend_failures";
-    /// To connect to a backend, of those attempts that were answered.
+    /// To connect to a backend, TLS included, of those attempts that were answered.
     backend_connect: Histograms<OfBackend> = Series::new(latencies), "longwire_backend_connect_seconds";
+    /// TLS handshakes with backends: full, resumed or failed.
+    backend_tls: Counters<OfBackendTls> = Series::new(Counter::default), "longwire_backend_tls_handshakes";
+    /// Upstreams whose backends are not verified (insecure); always 1.
+    insecure: Gauges<OfUpstream> = Series::new(Gauge::default), "longwire_backend_tls_insecure";
+    /// Unix time at which our certificate for the backends of an upstream is no longer valid.
+    own_certificates: Gauges<OfOwnCertificate> = Series::new(Gauge::default), "longwire_backend_certificate_expiry_timestamp_seconds";
     /// Whether load balancers should send clients here: 0 as soon as a drain is announced.
     ready: Gauge = Gauge::default(), "longwire_ready";
     /// Whether all sessions are told to leave and every request is refused.
@@ -206,10 +212,13 @@ labels! {
     OfBackend { upstream: String, backend: String } lives: |of, living| living.has_backend(&of.upstream, &of.backend);
     OfBackendFailure { upstream: String, backend: String, reason: &'static str }
         lives: |of, living| living.has_backend(&of.upstream, &of.backend);
+    OfBackendTls { upstream: String, outcome: &'static str } lives: |of, living| living.has_upstream(&of.upstream);
     OfReload { outcome: &'static str } lives: |_, _| true;
     OfSpans { outcome: &'static str } lives: |_, _| true;
     // These series are set anew at each reload.
     OfCertificate { listener: String, certificate: String } lives: |_, _| true;
+    OfOwnCertificate { upstream: String, certificate: String } lives: |_, _| true;
+    OfUpstream { upstream: String } lives: |_, _| true;
     OfBuild { version: &'static str } lives: |_, _| true;
 }
 
@@ -308,6 +317,15 @@ pub struct SpanCounts {
     pub exported: Counter,
     pub failed: Counter,
     pub dropped: Counter,
+}
+
+/// Counters of the TLS handshakes with the backends of an upstream.
+#[derive(Debug, Clone)]
+#[allow(missing_docs, reason = "they are the outcomes of the metric")]
+pub struct HandshakeCounts {
+    pub full: Counter,
+    pub resumed: Counter,
+    pub failed: Counter,
 }
 
 /// The state of a backend at one moment.
@@ -457,6 +475,29 @@ impl Metrics {
         self.table.certificates.clear();
         for (listener, certificate, not_after) in certificates {
             self.table.certificates.of(&OfCertificate { listener, certificate }).set(not_after);
+        }
+    }
+
+    /// The counters of TLS handshakes with the backends of an upstream.
+    #[must_use]
+    pub fn backend_tls(&self, upstream: &str) -> HandshakeCounts {
+        let count = |outcome| self.table.backend_tls.of(&OfBackendTls { upstream: upstream.to_owned(), outcome });
+        HandshakeCounts { full: count("full"), resumed: count("resumed"), failed: count("failed") }
+    }
+
+    /// Replaces the upstreams whose backends are not verified.
+    pub fn set_insecure<'u>(&self, upstreams: impl IntoIterator<Item = &'u str>) {
+        self.table.insecure.clear();
+        for upstream in upstreams {
+            self.table.insecure.of(&OfUpstream { upstream: upstream.to_owned() }).set(1);
+        }
+    }
+
+    /// Replaces our certificates for backends. Each is an upstream, a file, and the Unix time at which the certificate expires.
+    pub fn set_own_certificates(&self, certificates: impl IntoIterator<Item = (String, String, i64)>) {
+        self.table.own_certificates.clear();
+        for (upstream, certificate, not_after) in certificates {
+            self.table.own_certificates.of(&OfOwnCertificate { upstream, certificate }).set(not_after);
         }
     }
 

@@ -9,7 +9,7 @@ use std::{
     path::PathBuf,
 };
 
-use super::{bad_value::BadValue, foreign::NO_TLS_TO_BACKENDS};
+use super::{bad_value::BadValue, foreign::TLS_OF_UPSTREAM};
 
 /// An IP address and a port to listen on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -197,7 +197,7 @@ impl BackendAddress {
         if !port.parse::<u16>().is_ok_and(|port| port > 0) {
             return Err(refused(match port {
                 "http" => format!("write {host}:80"),
-                "https" => NO_TLS_TO_BACKENDS.into(),
+                "https" => format!("write {host}:443; {TLS_OF_UPSTREAM}"),
                 _ => "a port is a number from 1 to 65535".into(),
             }));
         }
@@ -219,19 +219,22 @@ fn url_instead_of_backend(text: &str, scheme: &str, rest: &str) -> BadValue {
     let is_url = format!("`{text}` is a URL, not a backend's address");
     let place = rest.split(['/', '?', '#']).next().unwrap_or_default();
     let (_, place) = place.rsplit_once('@').unwrap_or(("", place));
+    // Without a written port, the port of the scheme counts (RFC 9110 §4.2.1).
+    let meant = |port: &str| match BackendAddress::parse(place) {
+        Ok(BackendAddress(address)) => Some(address),
+        Err(_) => BackendAddress::parse(&format!("{place}:{port}")).ok().map(|BackendAddress(address)| address),
+    };
     match &*scheme.to_ascii_lowercase() {
-        "https" | "wss" | "tls" | "ssl" => BadValue::new(is_url, NO_TLS_TO_BACKENDS),
+        "https" | "wss" | "tls" | "ssl" => match meant("443") {
+            Some(address) => BadValue::new(is_url, format!("write {address}; {TLS_OF_UPSTREAM}")),
+            None => BadValue::new(is_url, TLS_OF_UPSTREAM),
+        },
         "unix" | "fd" => unix_instead_of_backend(text),
         _ if place.starts_with("unix") => unix_instead_of_backend(text),
         "http" | "ws" | "tcp" => {
-            // Without a written port, the port of the scheme counts (RFC 9110 §4.2.1).
-            let meant = match BackendAddress::parse(place) {
-                Ok(BackendAddress(address)) => Some(address),
-                Err(_) => BackendAddress::parse(&format!("{place}:80")).ok().map(|BackendAddress(address)| address),
-            };
             let has_path = rest.split_once('/').is_some_and(|(_, path)| !path.is_empty());
             let and = if has_path { "; the path goes through as the client sent it" } else { "" };
-            match meant {
+            match meant("80") {
                 Some(address) => BadValue::new(is_url, format!("write {address}, without {scheme}://{and}")),
                 None => BadValue::new(is_url, "write host:port, such as 127.0.0.1:3000 or \"[::1]:3000\""),
             }
@@ -269,7 +272,7 @@ mod tests {
     fn a_backend_that_speaks_tls_is_never_advised_to_be_reached_without_it() {
         for text in ["https://h:443", "https://h", "wss://h:8443/ws", "HTTPS://h:443", "h:https", "tls://h:1"] {
             let advice = advice(BackendAddress::parse, text);
-            assert!(advice.contains("not there yet") && !advice.contains("write h"), "{text}: {advice}");
+            assert!(advice.contains("tls: { }"), "{text}: {advice}");
         }
     }
 

@@ -12,7 +12,7 @@ use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, K
 use tokio_rustls::rustls::{
     self, InconsistentKeys,
     crypto::{CryptoProvider, ring},
-    pki_types::{CertificateDer, PrivateKeyDer},
+    pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer},
     sign::CertifiedKey,
 };
 
@@ -55,6 +55,14 @@ pub enum TlsErrorKind {
     EncryptedKey,
     /// The first certificate cannot be read.
     BadCertificate(webpki::Error),
+    /// A certificate cannot be one of an authority.
+    BadAuthority(webpki::Error),
+    /// The system trusts nobody. The text says what could not be read.
+    NoSystemRoots(String),
+    /// The file holds no revocation list.
+    NoCrl,
+    /// A revocation list cannot be read.
+    BadCrl(webpki::Error),
     /// The key is of a kind that cannot be used.
     BadKey(rustls::Error),
     /// The key does not belong to this certificate.
@@ -125,6 +133,15 @@ impl fmt::Display for TlsErrorKind {
                 f.write_str("holds an encrypted private key: decrypt it first, e.g. with `openssl pkey`")
             }
             Self::BadCertificate(error) => write!(f, "holds an unreadable certificate: {error}"),
+            Self::BadAuthority(error) => write!(f, "holds a certificate that cannot be an authority's: {error}"),
+            Self::NoSystemRoots(errors) if errors.is_empty() => {
+                f.write_str("this machine trusts no certificate authority: install ca-certificates, or name a file")
+            }
+            Self::NoSystemRoots(errors) => {
+                write!(f, "no certificate authority that this machine trusts can be read: {errors}")
+            }
+            Self::NoCrl => f.write_str("holds no revocation list"),
+            Self::BadCrl(error) => write!(f, "holds a revocation list that cannot be read: {error}"),
             Self::BadKey(error) => write!(f, "holds a private key that cannot be used: {error}"),
             Self::KeyMismatch { certificate } => write!(
                 f,
@@ -207,6 +224,21 @@ pub(crate) fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, Tl
         return Err(TlsErrorKind::NoCertificate.at(path));
     }
     Ok(chain)
+}
+
+/// Reads the revocation lists of a file.
+pub(crate) fn read_crls(path: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsError> {
+    let pem = read(path)?;
+    let crls: Vec<_> = rustls_pemfile::crls(&mut pem.as_slice())
+        .collect::<Result<_, _>>()
+        .map_err(|error| TlsErrorKind::Pem(error).at(path))?;
+    if crls.is_empty() {
+        return Err(TlsErrorKind::NoCrl.at(path));
+    }
+    for crl in &crls {
+        webpki::BorrowedCertRevocationList::from_der(crl).map_err(|error| TlsErrorKind::BadCrl(error).at(path))?;
+    }
+    Ok(crls)
 }
 
 fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {

@@ -263,7 +263,8 @@ impl<'s> SchemaChecker<'s> {
 /// The branch of an `anyOf` that `node` chooses. An `anyOf` here offers a scalar first, then a mapping.
 fn alternative<'s>(schema: &'s Json, node: &Node) -> &'s Json {
     match (schema.get("anyOf").and_then(Json::as_array).map(Vec::as_slice), &node.value) {
-        (Some([_, mapping]), YamlValue::Map(_)) => mapping,
+        (Some([_, mapping]), YamlValue::Map(_)) if mapping["type"] == "object" => mapping,
+        (Some([_, list]), YamlValue::List(_)) if list["type"] == "array" => list,
         (Some([scalar, ..]), _) => scalar,
         (_, _) => schema,
     }

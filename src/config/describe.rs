@@ -2,7 +2,7 @@
 
 use std::{fmt, fmt::Write as _, time::Duration as StdDuration};
 
-use super::{Config, Limits, Listener, LogFormat, ProxyTrust, Refuse, Timeouts, values};
+use super::{Authority, BackendTls, Config, Limits, Listener, LogFormat, ProxyTrust, Refuse, Timeouts, values};
 use crate::{
     balance::{BackendSettings, CheckKind, HashOn, Policy, UpstreamSettings},
     headers::FieldRules,
@@ -36,8 +36,9 @@ pub fn describe(config: &Config) -> String {
         line(&mut text, format_args!("  {} -> {upstream}  {keepalive}{lifetime}{times}{rules}", route.name));
     }
     text.push_str("upstreams\n");
-    for upstream in &config.upstreams {
-        line(&mut text, format_args!("  {}", of_upstream(upstream)));
+    for (upstream, way) in config.upstreams.iter().zip(&config.ways) {
+        let tls = way.tls.as_ref().map(of_backend_tls).unwrap_or_default();
+        line(&mut text, format_args!("  {}{tls}", of_upstream(upstream)));
         for backend in &upstream.backends {
             line(&mut text, format_args!("    {}", of_backend(backend)));
         }
@@ -209,6 +210,38 @@ fn of_upstream(upstream: &UpstreamSettings) -> String {
             CheckKind::WebSocket { .. } => "websocket",
         };
         let _ = write!(text, ", {kind} check every {}", short(check.interval));
+    }
+    text
+}
+
+fn of_backend_tls(tls: &BackendTls) -> String {
+    let BackendTls { authorities, server_name, verify_name, sni, certificate, crl, insecure } = tls;
+    let mut text = String::from(", TLS");
+    if *insecure {
+        text.push_str(" that believes every server");
+    } else {
+        let authorities: Vec<_> = authorities
+            .iter()
+            .map(|authority| match authority {
+                Authority::System => "the system".into(),
+                Authority::File(path) => path.display().to_string(),
+            })
+            .collect();
+        let _ = write!(text, " believed by {}", authorities.join(" and "));
+    }
+    for (what, name) in [("for", server_name), ("if it is", verify_name)] {
+        if let Some(name) = name {
+            let _ = write!(text, " {what} {}", name.to_str());
+        }
+    }
+    if !sni {
+        text.push_str(" without SNI");
+    }
+    if let Some(crl) = crl {
+        let _ = write!(text, " unless revoked by {}", crl.display());
+    }
+    if let Some(files) = certificate {
+        let _ = write!(text, " as {}", files.cert.display());
     }
     text
 }

@@ -3,13 +3,19 @@
 use std::path::Path;
 
 use jiff::Timestamp;
+use tokio_rustls::rustls::pki_types::CertificateDer;
 use x509_parser::{certificate::X509Certificate, prelude::FromDer as _};
 
 use super::certificates::read_chain;
 
 /// When the first certificate of a PEM file ends. `None` if it cannot be read. A listener would have refused such a file.
 pub(crate) fn of_file(path: &Path) -> Option<Timestamp> {
-    not_after(read_chain(path).ok()?.first()?)
+    of_chain(&read_chain(path).ok()?)
+}
+
+/// When the first certificate of a chain ends. `None` if it cannot be read.
+pub(crate) fn of_chain(chain: &[CertificateDer<'_>]) -> Option<Timestamp> {
+    not_after(chain.first()?)
 }
 
 /// `notAfter` of a certificate in DER.

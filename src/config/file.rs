@@ -3,6 +3,7 @@
 //! The JSON Schema that `longwire schema` prints is made from these types, and the checker walks a file against that
 //! schema: a key is added here and nowhere else. No `flatten` and no untagged enums, which would blur both.
 
+mod backend_tls;
 mod header_rules;
 mod proxy_protocol;
 mod redirect;
@@ -13,6 +14,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 use schemars::{JsonSchema, Schema, generate::SchemaSettings, transform::RecursiveTransform};
 use serde::{Deserialize, Serialize};
 
+pub(super) use self::backend_tls::{Authorities, UpstreamTls};
 use super::{
     addresses::{AdminAddress, BackendAddress, Bind},
     sides::TimeoutPerSide,
@@ -144,6 +146,9 @@ pub(super) struct Upstream {
     pub(super) proxy_protocol: Option<SentVersion>,
     /// With `proxy_protocol: v2`: what the header says beside the addresses, as far as longwire knows it of the client.
     pub(super) tlvs: Vec<SentTlv>,
+    /// TLS to the backends, 1.2 or 1.3, for sessions, plain requests and checks. `{ }` is enough where this machine trusts their
+    /// certificates. Absent: plain TCP.
+    pub(super) tls: Option<UpstreamTls>,
     /// Active checks of the backends. Absent: no checks.
     pub(super) health_check: Option<HealthCheck>,
     /// The servers of this upstream. At least one.
@@ -220,7 +225,7 @@ pub(super) struct HealthCheck {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum CheckKind {
-    /// The backend must take a connection.
+    /// The backend must take a connection, with `tls` to the end of its handshake.
     Tcp,
     /// The backend must answer a GET.
     Http,
@@ -242,7 +247,7 @@ pub(super) enum OnDown {
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Backend {
-    /// host:port, e.g. 127.0.0.1:9001. The backend must speak plain HTTP there: longwire speaks no TLS to backends.
+    /// host:port, e.g. 127.0.0.1:9001. The backend must speak HTTP/1.1 there, over TLS if the upstream has `tls`.
     pub(super) address: BackendAddress,
     /// The share of this backend beside the others.
     #[serde(default = "Backend::default_weight")]
@@ -382,7 +387,7 @@ pub(super) struct Timeouts {
     pub(super) request_body: Duration,
     /// Between two requests of a connection.
     pub(super) keep_alive: Duration,
-    /// To connect to a backend, for each attempt.
+    /// To connect to a backend, TLS included, for each attempt.
     pub(super) connect: Duration,
     /// From the connection to the head of the backend's answer to a WebSocket handshake, for each attempt.
     pub(super) upgrade: Duration,
@@ -628,6 +633,7 @@ impl Default for Upstream {
             reuse: Reuse::Safe,
             proxy_protocol: None,
             tlvs: Vec::new(),
+            tls: None,
             health_check: None,
             backends: Vec::new(),
         }

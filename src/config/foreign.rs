@@ -131,13 +131,48 @@ const KEYS: &[ForeignRow] = &[
         None,
         "idle connections to backends are kept by themselves; pings are set in `keepalive` of the file or of a route",
     ),
-    (&["tls", "ssl", "https", "scheme", "verify"], "max_fails", None, NO_TLS_TO_BACKENDS),
+    (&["ssl", "https", "scheme", "verify", "proto", "protocol"], "max_fails", Some("tls"), "write tls: { }"),
+    // TLS of an upstream.
+    (
+        &["verify", "skip_verify", "insecure_skip_verify", "tls_insecure_skip_verify", "proxy_ssl_verify"],
+        "insecure",
+        Some("insecure"),
+        "backends are verified; insecure: true verifies nothing",
+    ),
+    (
+        &["verifyhost", "verify_host", "proxy_ssl_name", "peer_cert_uri"],
+        "insecure",
+        Some("verify_name"),
+        "write server_name: and a name, or verify_name: where SNI says another one",
+    ),
+    (
+        &[
+            "ca_file",
+            "cafile",
+            "ca-file",
+            "cacert",
+            "trusted_certificate",
+            "root_ca",
+            "rootcas",
+            "proxy_ssl_trusted_certificate",
+        ],
+        "insecure",
+        Some("ca"),
+        "write ca: and the file, or ca: system",
+    ),
+    (
+        &["crt", "certificate", "client_cert", "client_certificate", "proxy_ssl_certificate"],
+        "insecure",
+        Some("cert"),
+        "write cert: and the file of the chain, key: and the file of its key",
+    ),
+    (&["crl_file", "crl-file", "crlfile", "proxy_ssl_crl"], "insecure", Some("crl"), "write crl: and the file"),
     // A backend.
     (
         &["tls", "ssl", "https", "verify", "scheme", "proto", "protocol", "insecure_skip_verify", "sni"],
         "max_conns",
         None,
-        NO_TLS_TO_BACKENDS,
+        TLS_OF_UPSTREAM,
     ),
     (
         &[
@@ -261,8 +296,8 @@ const KEYS: &[ForeignRow] = &[
     (&["timeout", "ping_timeout", "pingtimeout"], "sides", Some("pong_timeout"), "write pong_timeout: 30s"),
 ];
 
-/// How to reach a backend that speaks only TLS.
-pub(super) const NO_TLS_TO_BACKENDS: &str = "TLS to backends is not there yet: name a port that speaks plain HTTP, or put a TLS client such as stunnel in between";
+/// Where the TLS of a backend is set.
+pub(super) const TLS_OF_UPSTREAM: &str = "TLS is set once for the whole upstream: tls: { } beside `backends`";
 
 /// A word of another proxy, then the word of longwire. A foreign word that fits several of ours has a row for each.
 const WORDS: &[(&str, &str)] = &[

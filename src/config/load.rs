@@ -2,6 +2,8 @@
 
 use std::{fmt, io::Read as _, path::Path};
 
+use tokio_rustls::rustls::crypto::ring;
+
 use super::{
     Admin, AdminBind, Config, Tls,
     addresses::{BackendAddress, Bind},
@@ -11,7 +13,7 @@ use super::{
     environment::Env,
     file::{Backend, File, Listener, Route, Upstream},
     resolve::{self, Problem},
-    token,
+    token, trust,
 };
 
 /// A configuration that can run.
@@ -41,7 +43,7 @@ pub fn load(path: &Path) -> Result<Loaded, Diagnostics> {
         Diagnostics::new(&name, "", vec![diagnostic])
     })?;
     let base = path.parent().unwrap_or_else(|| Path::new(""));
-    let draft = Draft::read(&text, base, &environment).check_certificates().check_token().check_folders();
+    let draft = Draft::read(&text, base, &environment).check_certificates().check_trust().check_token().check_folders();
     let mut loaded = draft.finish(&text, &name)?;
     loaded.config.origin = Some(path.to_owned());
     Ok(loaded)
@@ -183,6 +185,39 @@ impl Draft {
                     let key = if error.path == pair.key { "key" } else { "cert" };
                     let message = format!("cannot use this {key}: {error}");
                     self.found.push(Diagnostic::error(document.locate(&at.key(key)), message));
+                }
+            }
+        }
+        self
+    }
+
+    /// Reads the files that the TLS of upstreams names.
+    fn check_trust(mut self) -> Self {
+        let (Some(document), Some(config)) = (&self.document, &self.config) else {
+            return self;
+        };
+        let provider = ring::default_provider();
+        for (upstream, way) in config.upstreams.iter().zip(&config.ways) {
+            let Some(tls) = &way.tls else { continue };
+            let at = At::default().key("upstreams").key(&upstream.name).key("tls");
+            let mut wrong = Vec::new();
+            for (place, authority) in tls.authorities.iter().enumerate().filter(|_| !tls.insecure) {
+                let listed = at.key("ca").index(place);
+                let at = if document.has(&listed) { listed } else { at.key("ca") };
+                wrong.extend(trust::read_authority(authority).err().map(|error| (at, error)));
+            }
+            if let Some(pair) = &tls.certificate
+                && let Err(error) = certificates::read_pair(pair, &provider)
+            {
+                let key = if error.path == pair.key { "key" } else { "cert" };
+                wrong.push((at.key(key), error));
+            }
+            let crl = tls.crl.as_ref().filter(|_| !tls.insecure);
+            wrong.extend(crl.and_then(|crl| certificates::read_crls(crl).err()).map(|error| (at.key("crl"), error)));
+            for (at, error) in wrong {
+                if !self.replaced.iter().any(|replaced| replaced.touches(&at)) {
+                    let message = format!("cannot use this: {error}");
+                    self.found.push(Diagnostic::error(document.locate(&at), message));
                 }
             }
         }

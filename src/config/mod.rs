@@ -10,7 +10,7 @@
 //! 5. `diagnostics` prints every problem that one of these rooms found.
 //! 6. `reference` says in words what each key means.
 //!
-//! [`certificates`], `expiry` and `token` read the files that the configuration names.
+//! [`certificates`], `trust`, `expiry` and `token` read the files that the configuration names.
 
 mod addresses;
 mod bad_value;
@@ -26,10 +26,12 @@ mod foreign;
 mod load;
 mod reference;
 mod resolve;
+pub(crate) mod server_name;
 mod sides;
 mod statuses;
 pub(crate) mod token;
 mod tracing;
+pub(crate) mod trust;
 mod values;
 
 use std::{
@@ -41,6 +43,7 @@ use std::{
 };
 
 use ipnet::IpNet;
+use tokio_rustls::rustls::pki_types::ServerName;
 
 pub use self::{
     describe::describe,
@@ -75,6 +78,8 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// The groups of backends; routes refer to them by index.
     pub upstreams: Vec<UpstreamSettings>,
+    /// How connections with the backends of each upstream come about; the index is that of the upstream.
+    pub ways: Vec<WaySettings>,
     /// The route table: which upstream gets which request.
     pub routes: RouteTable,
     /// Deadlines of every wait on a client or a backend.
@@ -182,6 +187,41 @@ pub struct CertificateFiles {
     pub cert: PathBuf,
     /// Its private key.
     pub key: PathBuf,
+}
+
+/// How connections with the backends of an upstream come about, apart from their addresses.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct WaySettings {
+    /// TLS to the backends; `None` = plain TCP.
+    pub tls: Option<BackendTls>,
+}
+
+/// TLS to the backends of an upstream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BackendTls {
+    /// Who may have signed the certificates of the backends. Never empty.
+    pub authorities: Vec<Authority>,
+    /// The name that a backend is asked for and that its certificate must have; `None` = the host in the backend's address.
+    pub server_name: Option<ServerName<'static>>,
+    /// The name that the certificate must have, if it is another one.
+    pub verify_name: Option<ServerName<'static>>,
+    /// Whether a backend is asked for a name (SNI).
+    pub sni: bool,
+    /// Our own certificate, for backends that ask for one.
+    pub certificate: Option<CertificateFiles>,
+    /// The file of the revocation lists; `None` = no certificate is revoked.
+    pub crl: Option<PathBuf>,
+    /// Whether every backend is believed.
+    pub insecure: bool,
+}
+
+/// Who signs certificates.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Authority {
+    /// Those whom this machine trusts.
+    System,
+    /// Those of a PEM file. Its path is resolved against the file's folder.
+    File(PathBuf),
 }
 
 /// Deadlines. None is zero. A route has its own `upgrade`, `response` and `idle`

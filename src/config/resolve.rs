@@ -3,6 +3,7 @@
 //! Every mirror is taken apart without `..`, so a key that is parsed but never read does not compile.
 
 mod admin;
+mod backend_tls;
 mod field_rules;
 mod listeners;
 mod proxy_protocol;
@@ -72,7 +73,7 @@ pub(super) fn resolve(file: file::File, base: &Path) -> (Config, Vec<Problem>) {
     let mut resolver = Resolver { problems: Vec::new(), root: At::default() };
     let timeouts = resolver.timeouts(timeouts);
     let listeners = resolver.listeners(listeners, base);
-    let upstreams = resolver.upstreams(upstreams);
+    let (upstreams, ways) = resolver.upstreams(upstreams, base);
     let can_be_secure = !trusted_proxies.is_empty() || listeners.iter().any(|listener| listener.tls.is_some());
     let routes = resolver.routes(routes, &upstreams, &keepalive, &timeouts, can_be_secure);
     let admin = admin.map(|admin| resolver.admin(admin, base));
@@ -83,6 +84,7 @@ pub(super) fn resolve(file: file::File, base: &Path) -> (Config, Vec<Problem>) {
         coalesce: coalesce.0,
         listeners,
         upstreams,
+        ways,
         routes,
         timeouts,
         drain: resolver.drain(drain, timeouts.drain),

@@ -10,6 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use super::{
     addresses::{AdminAddress, BackendAddress, Bind},
     bad_value::BadValue,
+    server_name::CertificateName,
     statuses::Statuses,
     tracing::{Collector, TraceShare},
 };
@@ -55,6 +56,7 @@ pub(super) fn check(kind: &str, text: &str) -> Result<(), BadValue> {
         Bind::KIND => Bind::parse(text).map(drop),
         AdminAddress::KIND => AdminAddress::parse(text).map(drop),
         BackendAddress::KIND => BackendAddress::parse(text).map(drop),
+        CertificateName::KIND => CertificateName::parse(text).map(drop),
         Cidr::KIND => Cidr::parse(text).map(drop),
         ClientNetwork::KIND => ClientNetwork::parse(text).map(drop),
         Statuses::KIND => Statuses::parse(text).map(drop),
@@ -74,6 +76,7 @@ pub(super) fn stand_in(kind: &str) -> &'static str {
         Bind::KIND => "0.0.0.0:0",
         AdminAddress::KIND => "127.0.0.1:0",
         BackendAddress::KIND => "refused:1",
+        CertificateName::KIND => "refused",
         Cidr::KIND | ClientNetwork::KIND => "0.0.0.0/0",
         Statuses::KIND => "200",
         Collector::KIND => "http://refused",
@@ -88,6 +91,7 @@ pub(super) fn example(kind: &str) -> &'static str {
         Bind::KIND => Bind::EXAMPLE,
         AdminAddress::KIND => AdminAddress::EXAMPLE,
         BackendAddress::KIND => BackendAddress::EXAMPLE,
+        CertificateName::KIND => CertificateName::EXAMPLE,
         Collector::KIND => "http://127.0.0.1:4318",
         kind => stand_in(kind),
     }
@@ -360,6 +364,7 @@ scalar! {
     Bind: "string",
     AdminAddress: "string",
     BackendAddress: "string",
+    CertificateName: "string",
     Cidr: "string",
     ClientNetwork: "string",
     Statuses: ["string", "integer"],

@@ -56,6 +56,10 @@ impl Living {
         self.routes.has(route, upstream)
     }
 
+    pub(super) fn has_upstream(&self, upstream: &str) -> bool {
+        self.backends.as_ref().is_none_or(|backends| backends.0.contains_key(upstream))
+    }
+
     pub(super) fn has_backend(&self, upstream: &str, backend: &str) -> bool {
         self.backends.as_ref().is_none_or(|backends| backends.has(upstream, backend))
     }

@@ -125,10 +125,11 @@ impl Server {
         #[cfg(not(feature = "otlp"))]
         let traces = Traces::default();
         let planner = Planner::new(access_log, endings, Arc::clone(&metrics)).map_err(StartError::Worker)?;
+        let ways = planner.ways(&config, None).map_err(StartError::Tls)?;
         let admission = Admission::new(Instant::now());
         admission.unsent.set_limit(config.limits.unsent_memory);
         let shared = Arc::new(Shared {
-            plan: RwLock::new(Arc::new(planner.plan(config, None, Instant::now()))),
+            plan: RwLock::new(Arc::new(planner.plan(config, ways, None, Instant::now()))),
             live: Live::new(workers),
             nonces: Nonces::new().map_err(StartError::Worker)?,
             accepted: Arc::default(),

@@ -12,6 +12,8 @@ mod active_health;
 mod admin;
 /// Who may use a route, by address.
 mod allow_deny;
+/// TLS to backends.
+mod backend_tls;
 /// Which backend a request goes to.
 mod balancing;
 /// A side that breaks the protocol, and what the other side is told.

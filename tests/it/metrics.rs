@@ -502,6 +502,8 @@ async fn every_metric_is_in_the_manual_and_nothing_else_is() {
         .into_iter()
         .chain(["longwire_limits_hit_total", "longwire_backend_failures_total", "longwire_backend_connect_seconds"])
         .chain(["longwire_certificate_expiry_timestamp_seconds", "longwire_trace_spans_total"])
+        .chain(["longwire_backend_tls_handshakes_total", "longwire_backend_tls_insecure"])
+        .chain(["longwire_backend_certificate_expiry_timestamp_seconds"])
     {
         if !shown.iter().any(|shown| shown == name) {
             shown.push(name.to_owned());

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use crate::harness::{Backend, Proxy, Response, Wire, within};
+use crate::harness::{Backend, Proxy, Response, Wire, secure::Authority, within};
 
 #[tokio::test]
 async fn a_connection_carries_many_requests_and_so_does_the_one_to_the_backend() {
@@ -150,6 +150,22 @@ fn refusing_unread(answer: &'static str) -> Backend {
     })
 }
 
+/// The same behind TLS.
+fn refusing_unread_over_tls(answer: &'static str) -> Backend {
+    let config = Authority::new("nobody").sign(&["chat"]).server(&[], None);
+    let script = move |backend: Backend, stream| async move {
+        let mut wire = Wire::from(stream);
+        if backend.next_head(&mut wire).await.is_some() {
+            wire.send(answer).await;
+            wire.reset();
+        }
+    };
+    Backend::secure(config, script).0
+}
+
+/// TLS to a backend whose certificate does not matter.
+const INSECURE: &str = ", tls: { insecure: true }";
+
 /// Uploads a megabyte in one of two framings, and meanwhile reads the answer.
 async fn upload(address: SocketAddr, is_chunked: bool) -> Option<Response> {
     let (framing, piece) = match is_chunked {
@@ -171,24 +187,29 @@ async fn upload(address: SocketAddr, is_chunked: bool) -> Option<Response> {
 
 #[tokio::test]
 async fn a_refusal_of_an_upload_reaches_the_client_though_its_backend_resets_behind_it() {
-    let backend = refusing_unread("HTTP/1.1 413 Content Too Large\r\nContent-Length: 9\r\n\r\ntoo large");
-    let proxy = Proxy::before(&[&backend]).upstream("balance: round_robin, max_fails: 0").start();
-    for round in 0..100 {
-        let answer = upload(proxy.address(), round % 2 == 0).await.expect("an answer");
-        assert_eq!((answer.status(), answer.text()), (413, "too large"), "round {round}");
+    let answer = "HTTP/1.1 413 Content Too Large\r\nContent-Length: 9\r\n\r\ntoo large";
+    for (backend, tls) in [(refusing_unread(answer), ""), (refusing_unread_over_tls(answer), INSECURE)] {
+        let proxy = Proxy::before(&[&backend]).upstream(&format!("balance: round_robin, max_fails: 0{tls}")).start();
+        for round in 0..100 {
+            let answer = upload(proxy.address(), round % 2 == 0).await.expect("an answer");
+            assert_eq!((answer.status(), answer.text()), (413, "too large"), "round {round}{tls}");
+        }
+        proxy.stop().await;
     }
-    proxy.stop().await;
 }
 
 #[tokio::test]
 async fn half_a_head_before_a_reset_is_no_answer() {
-    let backend = refusing_unread("HTTP/1.1 413 Content Too Large\r\nContent-Le");
-    let mut proxy = Proxy::before(&[&backend]).upstream("balance: round_robin, max_fails: 0").start();
-    for is_chunked in [true, false] {
-        assert_eq!(upload(proxy.address(), is_chunked).await.expect("an answer").status(), 502);
-        assert_eq!(proxy.next_record().await["cause"], "closed_early");
+    let half = "HTTP/1.1 413 Content Too Large\r\nContent-Le";
+    for (backend, tls) in [(refusing_unread(half), ""), (refusing_unread_over_tls(half), INSECURE)] {
+        let upstream = format!("balance: round_robin, max_fails: 0{tls}");
+        let mut proxy = Proxy::before(&[&backend]).upstream(&upstream).start();
+        for is_chunked in [true, false] {
+            assert_eq!(upload(proxy.address(), is_chunked).await.expect("an answer").status(), 502);
+            assert_eq!(proxy.next_record().await["cause"], "closed_early", "{tls}");
+        }
+        proxy.stop().await;
     }
-    proxy.stop().await;
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, path::Path};
 use longwire::config::{self, Config};
 use serde_json::{Value, json};
 
-use crate::harness::{Backend, Proxy};
+use crate::harness::{Backend, Proxy, secure::Authority};
 
 /// What a reload does with a changed key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +45,11 @@ fn check(key: &'static str, one: impl Into<Value>, other: impl Into<Value>) -> R
 
 fn tls(key: &'static str, one: &str, other: &str, beside_it: Value) -> Row {
     beside(row(key, one, other), beside_it)
+}
+
+/// A key of an upstream's TLS, which does not depend on whom this machine trusts.
+fn trusting(key: &'static str, one: impl Into<Value>, other: impl Into<Value>) -> Row {
+    beside(row(key, one, other), json!({ "upstreams.*.tls.ca": "same.crt" }))
 }
 
 #[rustfmt::skip]
@@ -128,6 +133,13 @@ fn rows() -> Vec<Row> {
         row("upstreams.*.proxy_protocol", "v1", "v2"),
         beside(row("upstreams.*.tlvs", json!(["ssl"]), json!(["alpn"])), json!({ "upstreams.*.proxy_protocol": "v2" })),
         row("upstreams.*.slow_start", "10s", "11s"), row("upstreams.*.tries", 1, 2),
+        row("upstreams.*.tls.ca", "one.crt", json!(["one.crt", "other.crt"])),
+        trusting("upstreams.*.tls.server_name", "one.example", "other.example"),
+        trusting("upstreams.*.tls.verify_name", "one.example", "other.example"),
+        trusting("upstreams.*.tls.sni", true, false), trusting("upstreams.*.tls.insecure", true, false),
+        tls("upstreams.*.tls.cert", "one.crt", "other.crt", json!({ "upstreams.*.tls.key": "same.key", "upstreams.*.tls.ca": "same.crt" })),
+        tls("upstreams.*.tls.key", "one.key", "other.key", json!({ "upstreams.*.tls.cert": "same.crt", "upstreams.*.tls.ca": "same.crt" })),
+        trusting("upstreams.*.tls.crl", "one.crl", "other.crl"),
         // The route changes to another upstream. Both upstreams are in the file.
         row("routes.[].upstream", "chat", "other"),
     ];
@@ -221,6 +233,7 @@ async fn a_reload_changes_a_key_or_says_that_it_needs_a_restart() {
         let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
         fs_err::write(folder.path().join(format!("{name}.crt")), made.cert.pem()).unwrap();
         fs_err::write(folder.path().join(format!("{name}.key")), made.signing_key.serialize_pem()).unwrap();
+        fs_err::write(folder.path().join(format!("{name}.crl")), Authority::new("any").revoke(&[], false)).unwrap();
         fs_err::write(folder.path().join(format!("{name}.token")), format!("{name}-token-of-some-length\n")).unwrap();
     }
     // A key belongs to its certificate. Two pairs that differ only in one path are the same pair under other names.

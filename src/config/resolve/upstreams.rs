@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, HashSet},
     net::{Ipv4Addr, SocketAddr},
+    path::Path,
 };
 
 use hyper::http::uri::{Authority, PathAndQuery};
@@ -10,23 +11,34 @@ use hyper::http::uri::{Authority, PathAndQuery};
 use super::Resolver;
 use crate::{
     balance::{BackendSettings, CheckKind, HashOn, HealthCheck, OnDown, Policy, UpstreamSettings},
-    config::{Admin, AdminBind, Listener, addresses, document::At, file},
+    config::{Admin, AdminBind, Listener, WaySettings, addresses, document::At, file},
 };
 
 /// The advice for a key that has no effect beside the others.
-const NOTHING: &str = "it does nothing here";
+pub(super) const NOTHING: &str = "it does nothing here";
 
 impl Resolver {
-    pub(super) fn upstreams(&mut self, upstreams: BTreeMap<String, file::Upstream>) -> Vec<UpstreamSettings> {
+    /// The upstreams, and how connections with the backends of each come about.
+    pub(super) fn upstreams(
+        &mut self,
+        upstreams: BTreeMap<String, file::Upstream>,
+        base: &Path,
+    ) -> (Vec<UpstreamSettings>, Vec<WaySettings>) {
         let all = self.root.key("upstreams");
         if upstreams.is_empty() {
             let help = "name at least one: upstreams: { app: { backends: [{ address: \"127.0.0.1:3000\" }] } }";
             self.error(all.clone(), "no upstream", help);
         }
-        upstreams.into_iter().map(|(name, upstream)| self.upstream(name, upstream, &all)).collect()
+        upstreams.into_iter().map(|(name, upstream)| self.upstream(name, upstream, &all, base)).unzip()
     }
 
-    fn upstream(&mut self, name: String, upstream: file::Upstream, all: &At) -> UpstreamSettings {
+    fn upstream(
+        &mut self,
+        name: String,
+        upstream: file::Upstream,
+        all: &At,
+        base: &Path,
+    ) -> (UpstreamSettings, WaySettings) {
         let file::Upstream {
             balance,
             hash_prefix_v4,
@@ -40,6 +52,7 @@ impl Resolver {
             reuse,
             proxy_protocol,
             tlvs,
+            tls,
             health_check,
             backends,
         } = upstream;
@@ -65,7 +78,9 @@ impl Resolver {
         if max_handshakes == 0 && handshake_queue != default.handshake_queue {
             self.warn(at.key("handshake_queue"), "`handshake_queue` without `max_handshakes`", NOTHING);
         }
-        UpstreamSettings {
+        let backends = self.backends(backends, &name, &at.key("backends"));
+        let way = WaySettings { tls: tls.map(|tls| self.backend_tls(tls, &backends, &at, base)) };
+        let settings = UpstreamSettings {
             policy,
             max_fails,
             fail_timeout: self.positive(at.key("fail_timeout"), fail_timeout),
@@ -76,9 +91,10 @@ impl Resolver {
             reuses_connections: reuse == file::Reuse::Safe,
             proxy_protocol: self.header_form(proxy_protocol, &tlvs, &at),
             health_check: health_check.map(|check| self.health_check(check, &at.key("health_check"))),
-            backends: self.backends(backends, &name, &at.key("backends")),
+            backends,
             name,
-        }
+        };
+        (settings, way)
     }
 
     /// The part of the request that `balance: hash` goes by; `None` = no such part, or a problem was noted.

@@ -16,6 +16,7 @@ use super::{
     connect::Endpoint,
     own::Own,
     prober::{Failure, at_random, check},
+    way::Way,
 };
 use crate::{
     balance::{Backend, CheckResult, HealthCheck, Transition, Upstream},
@@ -45,6 +46,7 @@ pub(in crate::net) struct Checker {
     settings: HealthCheck,
     /// The PROXY header with which each check begins.
     form: Option<HeaderForm>,
+    way: Way,
     hearer: Hearer,
     /// The task is aborted at its next wait.
     task: AbortHandle,
@@ -67,19 +69,26 @@ impl Checker {
     pub(in crate::net) fn start(
         upstream: &Arc<Upstream>,
         backend: &Arc<Backend>,
-        settings: &HealthCheck,
+        (settings, way): (&HealthCheck, &Way),
         tools: &CheckTools,
     ) -> Self {
         let hearer = Hearer(Arc::new(Mutex::new(Some(Arc::clone(upstream)))));
-        let form = upstream.proxy_protocol();
-        let checks = check_again_and_again(Arc::clone(backend), settings.clone(), form, hearer.clone(), tools.clone());
+        let (settings, way, form) = (settings.clone(), way.clone(), upstream.proxy_protocol());
+        let terms = (settings.clone(), way.clone(), form);
+        let checks = check_again_and_again(Arc::clone(backend), terms, hearer.clone(), tools.clone());
         let task = tools.runtime.spawn(checks).abort_handle();
-        Self { backend: Arc::clone(backend), settings: settings.clone(), form, hearer, task }
+        Self { backend: Arc::clone(backend), settings, form, way, hearer, task }
     }
 
-    /// Whether these are the checks of this backend by these settings, for this upstream.
-    pub(in crate::net) fn is_for(&self, upstream: &Upstream, backend: &Arc<Backend>, settings: &HealthCheck) -> bool {
-        Arc::ptr_eq(&self.backend, backend) && self.settings == *settings && self.form == upstream.proxy_protocol()
+    /// Whether these are the checks of this backend by these settings, for this upstream, over connections of this way.
+    pub(in crate::net) fn is_for(
+        &self,
+        upstream: &Upstream,
+        backend: &Arc<Backend>,
+        (settings, way): (&HealthCheck, &Way),
+    ) -> bool {
+        let is_same_connection = self.form == upstream.proxy_protocol() && self.way == *way;
+        Arc::ptr_eq(&self.backend, backend) && self.settings == *settings && is_same_connection
     }
 
     /// Tells this upstream from now on what the checks find.
@@ -111,8 +120,7 @@ impl Hearer {
 
 async fn check_again_and_again(
     backend: Arc<Backend>,
-    settings: HealthCheck,
-    form: Option<HeaderForm>,
+    (settings, way, form): (HealthCheck, Way, Option<HeaderForm>),
     hearer: Hearer,
     tools: CheckTools,
 ) {
@@ -121,14 +129,14 @@ async fn check_again_and_again(
         #[expect(clippy::disallowed_methods, reason = "checks come at intervals")]
         sleep(pause).await;
         pause = settings.interval + at_random(settings.jitter);
-        let (backend, settings) = (Arc::clone(&backend), settings.clone());
+        let (backend, settings, way) = (Arc::clone(&backend), settings.clone(), way.clone());
         let (hearer, tools) = (hearer.clone(), tools.clone());
         // Each check has a task of its own: no check should panic, and if one does, others follow it.
         let mut task = JoinSet::new();
         task.spawn(async move {
             // A check is no client's.
             let announcement = form.map(HeaderForm::without_client).unwrap_or_default();
-            let endpoint = Endpoint { address: backend.address(), announcement: &announcement };
+            let endpoint = Endpoint { address: backend.address(), way: &way, announcement: &announcement };
             let failure = match check(endpoint, &settings, &tools.own).await {
                 Ok(()) => None,
                 // We have run out of something. That says nothing about the backend.
@@ -193,7 +201,8 @@ mod tests {
     ) -> Checker {
         let (own, on_transition) = (Arc::default(), Arc::new(on_transition));
         let tools = CheckTools { runtime: runtime.handle().clone(), own, on_transition };
-        Checker::start(upstream, &upstream.members()[0].backend, upstream.health_check().unwrap(), &tools)
+        let terms = (upstream.health_check().unwrap(), &Way::default());
+        Checker::start(upstream, &upstream.members()[0].backend, terms, &tools)
     }
 
     fn runtime() -> Runtime {

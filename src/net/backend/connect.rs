@@ -16,7 +16,7 @@ use tokio::{
     time::{Instant, timeout, timeout_at},
 };
 
-use super::own::Own;
+use super::{own::Own, way::Way};
 use crate::{
     error::{Error, Kind},
     net::{
@@ -31,12 +31,12 @@ const STAGGER: Duration = Duration::from_millis(250);
 /// The most addresses of a name that are tried.
 const MOST_ADDRESSES: usize = 32;
 
-/// What to connect to, and how. Whatever tells connections apart stands here, because the pool never uses a connection
-/// for another endpoint.
+/// What to connect to, and how. The pool never uses a connection for another endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::net) struct Endpoint<'a> {
     /// `host:port` as the file has it.
     pub(in crate::net) address: &'a str,
+    pub(in crate::net) way: &'a Way,
     /// The PROXY header with which the connection begins, before all else; empty if there is none.
     pub(in crate::net) announcement: &'a [u8],
 }
@@ -67,25 +67,34 @@ pub(in crate::net) struct Reached<S> {
     addresses: Vec<SocketAddr>,
 }
 
-/// Connects within `patience`, the look-up of a name included. The socket is one of this thread's
+/// Connects within `patience`, the look-up of a name and TLS included. The socket is one of this thread's
 /// ([`crate::net::stream::sockets`]). `arrange` says in which order the addresses of a name are tried.
 ///
 /// # Errors
 /// - [`Kind::ConnectTimeout`], or the kind of the last address's failure.
 /// - [`Kind::Loop`]: the backend is this process.
+/// - [`Kind::BackendTls`]: TLS failed.
 pub(in crate::net) async fn connect(
     endpoint: Endpoint<'_>,
     own: &Own,
     patience: Duration,
     arrange: impl FnOnce(&[SocketAddr]) -> Vec<SocketAddr>,
 ) -> Result<Connected, Error> {
-    let deadline = (!endpoint.announcement.is_empty()).then(|| Instant::now() + patience);
-    let Reached { mut socket, peer, addresses } = reach(endpoint.address, patience, arrange, Socket::connect).await?;
+    let Endpoint { address, way, announcement } = endpoint;
+    let is_more = way.tls.is_some() || !announcement.is_empty();
+    let deadline = is_more.then(|| Instant::now() + patience);
+    let Reached { mut socket, peer, addresses } = reach(address, patience, arrange, Socket::connect).await?;
     own.check(&socket, peer)?;
-    if let Some(deadline) = deadline {
-        announce(&mut socket, endpoint.announcement, deadline).await?;
+    let Some(deadline) = deadline else { return Ok(Connected { stream: Stream::Plain(socket), peer, addresses }) };
+    if !announcement.is_empty() {
+        announce(&mut socket, announcement, deadline).await?;
     }
-    Ok(Connected { stream: Stream::Plain(socket), peer, addresses })
+    let stream = match &way.tls {
+        None => Stream::Plain(socket),
+        // Boxed, because connections by plain TCP have no use for so large a future.
+        Some(tls) => Box::pin(tls.secure((socket, peer), address, deadline)).await?,
+    };
+    Ok(Connected { stream, peer, addresses })
 }
 
 /// Says whose connection it is. A new socket takes a header at once; the deadline is for one that does not.

@@ -1,6 +1,7 @@
 //! One attempt at a backend: connect, send, wait for the head of the answer. Each failure gets its [`Kind`] here.
 
 use std::{
+    error,
     future::Future,
     io,
     net::SocketAddr,
@@ -23,6 +24,8 @@ use super::{
     request_body::{BodyError, BytesSent, RequestBody},
     request_head::{self, Head},
     source::Source,
+    tls,
+    way::Way,
 };
 use crate::{
     balance::Destination,
@@ -53,6 +56,8 @@ pub(in crate::net) struct Dialer {
 pub(in crate::net) struct Terms<'a> {
     /// The most time for connecting, in each attempt.
     pub(in crate::net) connect: Duration,
+    /// How connections come about.
+    pub(in crate::net) way: &'a Way,
     pub(in crate::net) timeouts: &'a RouteTimeouts,
     pub(in crate::net) tcp: &'a Tcp,
     pub(in crate::net) limits: &'a Limits,
@@ -112,7 +117,7 @@ impl Dialer {
         if let Some(link) = ready(link, terms.connect).await {
             let request = request.head(address).into_request(RequestBody::empty());
             match greet(link, request, timeouts.upgrade).await {
-                Err(error) if error.kind() == Kind::ClosedEarly => {}
+                Err(error) if matches!(error.kind(), Kind::ClosedEarly | Kind::BackendTls) => {}
                 result => return result,
             }
         }
@@ -161,7 +166,7 @@ impl Dialer {
         terms: Terms<'_>,
     ) -> Result<Answered, Error> {
         let address = destination.address();
-        let endpoint = Endpoint { address, announcement: terms.announcement };
+        let endpoint = Endpoint { address, way: terms.way, announcement: terms.announcement };
         let is_repeatable = body.as_ref().is_none_or(|body| is_repeatable(request.method, body));
         let waiting = match ready(link, terms.connect).await {
             None if is_repeatable && terms.reuses_connections => self.pool.take(endpoint, destination),
@@ -181,7 +186,8 @@ impl Dialer {
         };
         let answered = match sent {
             None => self.fresh(destination, request, body, terms).await?,
-            Some(Err(error)) if is_repeatable && error.kind() == Kind::ClosedEarly => {
+            // An alert of TLS ends a connection that was there already, as a FIN does.
+            Some(Err(error)) if is_repeatable && matches!(error.kind(), Kind::ClosedEarly | Kind::BackendTls) => {
                 self.fresh(destination, request, body, terms).await?
             }
             Some(sent) => sent?,
@@ -219,7 +225,7 @@ impl Dialer {
     }
 
     async fn connect(&self, destination: Destination<'_>, terms: Terms<'_>) -> Result<(Stream, SocketAddr), Error> {
-        let endpoint = Endpoint { address: destination.address(), announcement: terms.announcement };
+        let endpoint = Endpoint { address: destination.address(), way: terms.way, announcement: terms.announcement };
         let arrange = |addresses: &[SocketAddr]| destination.arrange(addresses);
         let Connected { stream, peer, addresses } = connect(endpoint, &self.own, terms.connect, arrange).await?;
         self.pool.learn(endpoint, addresses);
@@ -332,7 +338,10 @@ async fn patiently<T>(
 
 /// Gives hyper's error a [`Kind`].
 fn failure(error: hyper::Error) -> Error {
-    let body = std::error::Error::source(&error).and_then(|source| source.downcast_ref::<BodyError>());
+    let body = error::Error::source(&error).and_then(|source| source.downcast_ref::<BodyError>());
+    if let (None, Some(reason)) = (body, of_stream(&error).filter(|error| tls::is_of_tls(error))) {
+        return tls::after_handshake(reason);
+    }
     let kind = match body {
         Some(BodyError::TooLarge) => Kind::BodyTooLarge,
         Some(BodyError::TimedOut) => Kind::BodyTimeout,
@@ -349,14 +358,26 @@ fn failure(error: hyper::Error) -> Error {
 }
 
 fn speaks_tls(error: &hyper::Error) -> bool {
-    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<io::Error>());
-    source.and_then(io::Error::get_ref).is_some_and(|source| source.is::<SpeaksTls>())
+    of_stream(error).and_then(io::Error::get_ref).is_some_and(|source| source.is::<SpeaksTls>())
+}
+
+/// The error of the stream underneath, if it is the cause. hyper has one error of its own in another if the stream failed before
+/// hyper took the request.
+fn of_stream(error: &hyper::Error) -> Option<&io::Error> {
+    let mut source = error::Error::source(error);
+    while let Some(error) = source {
+        if let Some(error) = error.downcast_ref() {
+            return Some(error);
+        }
+        source = error.source();
+    }
+    None
 }
 
 /// Whether a client's body broke off because its chunks cannot be read. The client is then still there and can be told.
 fn is_malformed(error: &hyper::Error) -> bool {
-    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<io::Error>());
-    source.is_some_and(|error| matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData))
+    of_stream(error)
+        .is_some_and(|error| matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData))
 }
 
 fn check_answer(response: &Response<Source>) -> Result<(), Error> {

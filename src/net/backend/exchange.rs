@@ -14,7 +14,7 @@ use std::{
     io, mem,
     net::SocketAddr,
     pin::pin,
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
 };
 
 use bytes::Bytes;
@@ -23,9 +23,12 @@ use hyper::{
     ext::ReasonPhrase,
     header::{CONNECTION, CONTENT_LENGTH, HeaderName, HeaderValue, TRANSFER_ENCODING},
 };
-use tokio::{io::AsyncWriteExt, task::yield_now};
+use tokio::{
+    io::{AsyncWrite, AsyncWriteExt as _},
+    task::yield_now,
+};
 
-use super::{request_body::BodyError, request_head::Request};
+use super::{request_body::BodyError, request_head::Request, tls};
 use crate::{
     error::{Error, Kind},
     headers,
@@ -91,7 +94,7 @@ struct Understood {
 /// Sends a request without a body and reads the head of its answer, which may have `most` fields.
 ///
 /// # Errors
-/// [`Kind::ClosedEarly`], [`Kind::SpeaksTls`].
+/// [`Kind::ClosedEarly`], [`Kind::SpeaksTls`], [`Kind::BackendTls`].
 pub(in crate::net) async fn exchange(
     mut bare: Bare,
     request: &Request<'_>,
@@ -100,11 +103,11 @@ pub(in crate::net) async fn exchange(
 ) -> Result<ExchangeReply, Error> {
     after_others().await;
     // A failed write is no reason to give up: a backend that refuses may answer before it has read everything.
-    let written = bare.stream.write_all(&request.write(address)).await;
+    let written = send(&mut bare.stream, &request.write(address)).await;
     let read = match poll_fn(|cx| bare.stream.poll_take(cx, HEAD)).await {
         Ok(read) if read.is_empty() => return Err(Kind::ClosedEarly.into()),
         Ok(read) => Bytes::from(read),
-        Err(error) => return Err(Error::from_source(Kind::ClosedEarly, written.err().unwrap_or(error))),
+        Err(error) => return Err(tls::lost(error, written)),
     };
     after_others().await;
     if read.starts_with(&TLS_ALERT) {
@@ -120,6 +123,12 @@ pub(in crate::net) async fn exchange(
     read.truncate(usize::try_from(body).unwrap_or(usize::MAX));
     let rest = Rest { read, left: body.saturating_sub(so_far), bare: Some(bare), is_reusable, cut: None, spell: 0 };
     Ok(ExchangeReply::Known(response.map(|()| rest)))
+}
+
+/// Sends a request. TLS may hold what the socket does not take, until it is flushed.
+pub(super) async fn send(stream: &mut (impl AsyncWrite + Unpin), request: &[u8]) -> io::Result<()> {
+    stream.write_all(request).await?;
+    stream.flush().await
 }
 
 /// Lets the tasks go first that were woken together with this one. What has come together then goes out together, and
@@ -182,8 +191,9 @@ impl Rest {
 
     /// Takes out the connection, if the answer has been read to its end and another request may go over the connection.
     pub(in crate::net) fn take_connection(&mut self) -> Option<Bare> {
-        let is_over = self.is_reusable && self.left == 0;
-        self.bare.take().filter(|bare| is_over && !bare.stream.has_news())
+        let mut bare = self.bare.take().filter(|_| self.is_reusable && self.left == 0)?;
+        // Whoever keeps the connection sets a watcher.
+        (!bare.stream.finds_news(Waker::noop())).then_some(bare)
     }
 }
 
@@ -247,7 +257,7 @@ mod tests {
             Arc,
             atomic::{AtomicUsize, Ordering::Relaxed},
         },
-        task::{Wake, Waker},
+        task::Wake,
     };
 
     use mio::Events;

@@ -15,9 +15,13 @@ use hyper::{
     HeaderMap, StatusCode,
     header::{HeaderName, HeaderValue},
 };
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 
-use super::request_head::{HEAD, field};
+use super::{
+    exchange::send,
+    request_head::{HEAD, field},
+    tls,
+};
 use crate::{
     error::{Error, Kind},
     net::stream::backend_io::TLS_ALERT,
@@ -42,14 +46,14 @@ pub(in crate::net) enum HandshakeReply {
 /// Sends a request and reads the head of the answer, which may have `most` fields.
 ///
 /// # Errors
-/// [`Kind::ClosedEarly`], [`Kind::MalformedAnswer`], [`Kind::SpeaksTls`].
+/// [`Kind::ClosedEarly`], [`Kind::MalformedAnswer`], [`Kind::SpeaksTls`], [`Kind::BackendTls`].
 pub(in crate::net) async fn send_and_read_head(
     socket: &mut (impl AsyncRead + AsyncWrite + Unpin),
     request: &[u8],
     most: usize,
 ) -> Result<HandshakeReply, Error> {
     // A failed write is no reason to give up: a backend that refuses may answer before it has read everything.
-    let written = socket.write_all(request).await;
+    let written = send(socket, request).await;
     let mut read = BytesMut::with_capacity(HEAD);
     // The length of the interim answers that come before the answer (RFC 9110 §15.2).
     let mut interim = 0;
@@ -57,7 +61,7 @@ pub(in crate::net) async fn send_and_read_head(
         match socket.read_buf(&mut read).await {
             Ok(0) => return Err(Kind::ClosedEarly.into()),
             Ok(_) => {}
-            Err(error) => return Err(Error::from_source(Kind::ClosedEarly, written.err().unwrap_or(error))),
+            Err(error) => return Err(tls::lost(error, written)),
         }
         if read.starts_with(&TLS_ALERT) {
             return Err(Kind::SpeaksTls.into());
@@ -157,7 +161,7 @@ fn malformed(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Erro
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use tokio::io::{duplex, split};
+    use tokio::io::{AsyncWriteExt as _, duplex, split};
 
     use super::*;
 

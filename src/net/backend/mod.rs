@@ -10,4 +10,7 @@ pub(super) mod pool;
 pub(super) mod prober;
 pub(super) mod request_body;
 pub(super) mod request_head;
+mod resumption;
 pub(super) mod source;
+pub(super) mod tls;
+pub(super) mod way;

@@ -12,7 +12,7 @@ use std::{
 use hyper::client::conn::http1::SendRequest;
 use tokio::{sync::Notify, time::timeout};
 
-use super::{connect::Endpoint, exchange::Bare, request_body::RequestBody};
+use super::{connect::Endpoint, exchange::Bare, request_body::RequestBody, way::Way};
 use crate::balance::{Backend, Destination};
 
 /// The most idle connections that a worker keeps to one backend (nginx: `keepalive` of an upstream).
@@ -43,8 +43,8 @@ pub(in crate::net) enum Waiting {
 /// The connections of a worker that any request may use.
 #[derive(Debug)]
 pub(in crate::net) struct Pool {
-    /// By the address of the endpoint. Behind a lock because tasks must be `Send`; only this worker's tasks take the
-    /// lock, and never across an await.
+    /// By the address of the endpoint, which several ways may share. Behind a lock because tasks must be `Send`; only this
+    /// worker's tasks take the lock, and never across an await.
     sites: Mutex<BTreeMap<String, Site>>,
     stirred: Arc<Stirred>,
     /// Wakes `stirred`.
@@ -65,6 +65,8 @@ struct Site {
 
 #[derive(Debug)]
 struct Idle {
+    /// The way by which it came about.
+    way: Way,
     connection: Waiting,
     since: Instant,
 }
@@ -79,6 +81,7 @@ pub(in crate::net) struct Bond {
     /// The upstream's name.
     pub(in crate::net) upstream: String,
     pub(in crate::net) backend: Arc<Backend>,
+    pub(in crate::net) way: Way,
     pub(in crate::net) link: Link,
 }
 
@@ -111,11 +114,19 @@ impl Waiting {
         }
     }
 
-    /// Whether the backend has closed the connection, or has sent something that nobody asked for.
-    fn is_closed(&self) -> bool {
+    /// Whether the backend has closed the connection, or has sent something that nobody asked for. `watcher` is woken by what
+    /// comes later under TLS; [`Pool::keep`] has set it for plain TCP.
+    fn finds_end(&mut self, watcher: &Waker) -> bool {
         match self {
             Self::Link(link) => link.sender.is_closed(),
-            Self::Bare(bare) => bare.stream.has_news(),
+            Self::Bare(bare) => bare.stream.finds_news(watcher),
+        }
+    }
+
+    /// Closes the connection. hyper ends its own in the same way.
+    pub(in crate::net) fn close(self) {
+        if let Self::Bare(mut bare) = self {
+            bare.stream.say_goodbye();
         }
     }
 
@@ -151,14 +162,15 @@ impl Pool {
     pub(in crate::net) fn take(&self, endpoint: Endpoint<'_>, destination: Destination<'_>) -> Option<Waiting> {
         let mut sites = lock(&self.sites);
         let Site { addresses, idle } = sites.get_mut(endpoint.address)?;
-        idle.retain(|idle| !idle.connection.is_closed());
+        idle.retain_mut(|idle| !idle.connection.finds_end(&self.waker));
         // If the backend is picked by a hash, a client stays at one address of the name, whichever connection it gets.
         let own = match destination.is_hashed() && addresses.len() > 1 {
             true => destination.arrange(addresses).first().copied(),
             false => None,
         };
         let is_there = |idle: &Idle| own.is_none_or(|own| own == idle.connection.peer());
-        let began_so = |idle: &Idle| idle.connection.announcement() == endpoint.announcement;
+        let began_so =
+            |idle: &Idle| idle.way == *endpoint.way && idle.connection.announcement() == endpoint.announcement;
         let place = idle.iter().rposition(|idle| is_there(idle) && began_so(idle) && idle.connection.is_ready())?;
         Some(idle.remove(place).connection)
     }
@@ -171,7 +183,7 @@ impl Pool {
     }
 
     /// Keeps a connection with the backend of this address for another request. Its last answer has been read to the end.
-    pub(in crate::net) fn keep(&self, address: &str, connection: Waiting) {
+    pub(in crate::net) fn keep(&self, address: &str, way: Way, connection: Waiting) {
         match &connection {
             Waiting::Link(link) if link.is_private => {
                 debug_assert!(false, "a client's own connection is never shared");
@@ -185,15 +197,19 @@ impl Pool {
             Some(site) => site,
             None => sites.entry(address.into()).or_default(),
         };
-        // A connection that began with the address of a client mostly serves nobody else. The oldest such one makes room.
-        if idle.len() >= IDLE_PER_BACKEND
-            && let Some(oldest) = idle.iter().position(|idle| !idle.connection.announcement().is_empty())
-        {
-            idle.remove(oldest);
+        // A connection that began with the address of a client mostly serves nobody else, and one of another way mostly serves
+        // nobody any more, because a reload has replaced that way. The oldest such one makes room.
+        let is_seldom_used = |idle: &Idle| !idle.connection.announcement().is_empty() || idle.way != way;
+        let is_full = idle.len() >= IDLE_PER_BACKEND;
+        let oldest = if is_full { idle.iter().position(is_seldom_used) } else { None };
+        let leaving = oldest.map(|place| idle.remove(place).connection);
+        if leaving.is_some() || !is_full {
+            idle.push(Idle { way, connection, since: Instant::now() });
+        } else {
+            connection.close();
         }
-        if idle.len() < IDLE_PER_BACKEND {
-            idle.push(Idle { connection, since: Instant::now() });
-        }
+        drop(sites);
+        leaving.into_iter().for_each(Waiting::close);
     }
 
     /// Waits until bytes or an end come on an idle connection. No task polls such a connection. The caller then calls
@@ -205,7 +221,9 @@ impl Pool {
     /// Closes connections that have been idle for too long, or that their backend has closed.
     pub(in crate::net) fn sweep(&self, now: Instant) {
         lock(&self.sites).retain(|_, Site { addresses, idle }| {
-            idle.retain(|idle| now.duration_since(idle.since) < IDLE_TIME && !idle.connection.is_closed());
+            idle.retain_mut(|idle| !idle.connection.finds_end(&self.waker));
+            let old = |idle: &mut Idle| now.duration_since(idle.since) >= IDLE_TIME;
+            idle.extract_if(.., old).for_each(|idle| idle.connection.close());
             // A site with several addresses is kept even without an idle connection. A connection that is in use may come
             // back to the pool, and the addresses then say which requests may use that connection.
             !idle.is_empty() || addresses.len() > 1
@@ -214,11 +232,12 @@ impl Pool {
 }
 
 impl Bonds {
-    /// Takes the connection with a backend of this upstream, for the client's next request.
-    pub(in crate::net) fn take(&self, upstream: &str) -> Option<Bond> {
+    /// Takes the connection with a backend of this upstream, for the client's next request. A connection that came about in
+    /// another way is closed.
+    pub(in crate::net) fn take(&self, upstream: &str, way: &Way) -> Option<Bond> {
         let mut bonds = lock(&self.0);
         let place = bonds.iter().position(|bond| bond.upstream == upstream)?;
-        Some(bonds.swap_remove(place))
+        Some(bonds.swap_remove(place)).filter(|bond| bond.way == *way)
     }
 
     /// Keeps a connection whose answer has been read to the end, in the place of an earlier one of the same upstream.
@@ -261,8 +280,8 @@ mod tests {
         let pick = upstream.pick(&key, &mut Tried::default(), Instant::now()).unwrap();
         let destination = upstream.destination(&pick, &key);
         let addresses = ["192.0.2.1:80".parse().unwrap(), "192.0.2.2:80".parse().unwrap()];
-        let address = destination.address();
-        let endpoint = Endpoint { address, announcement: &[] };
+        let (address, way) = (destination.address(), Way::default());
+        let endpoint = Endpoint { address, way: &way, announcement: &[] };
         let &[own, other] = &destination.arrange(&addresses)[..] else { panic!() };
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let bare = |peer| {
@@ -277,9 +296,9 @@ mod tests {
         pool.learn(endpoint, addresses.to_vec());
         // Both connections are in use now.
         pool.sweep(Instant::now());
-        pool.keep(address, bare(other));
+        pool.keep(address, Way::default(), bare(other));
         assert!(pool.take(endpoint, destination).is_none(), "it is another's");
-        pool.keep(address, bare(own));
+        pool.keep(address, Way::default(), bare(own));
         assert_eq!(pool.take(endpoint, destination).unwrap().peer(), own);
         // Connections that everybody may use make no room for those of one client, which make room for all.
         let announcing = |announcement: &[u8]| match bare(own) {
@@ -287,16 +306,16 @@ mod tests {
             Waiting::Link(_) => unreachable!(),
         };
         let pool = Pool::default();
-        (1..IDLE_PER_BACKEND).for_each(|_| pool.keep(address, bare(own)));
-        (0..3).for_each(|client| pool.keep(address, announcing(&[client])));
-        let of = |announcement| pool.take(Endpoint { address, announcement }, destination).is_some();
+        (1..IDLE_PER_BACKEND).for_each(|_| pool.keep(address, Way::default(), bare(own)));
+        (0..3).for_each(|client| pool.keep(address, Way::default(), announcing(&[client])));
+        let of = |announcement| pool.take(Endpoint { announcement, ..endpoint }, destination).is_some();
         assert!(!of(&[0]) && !of(&[1]) && of(&[2]) && !of(&[2]));
-        pool.keep(address, bare(own));
-        pool.keep(address, announcing(&[3]));
+        pool.keep(address, Way::default(), bare(own));
+        pool.keep(address, Way::default(), announcing(&[3]));
         assert_eq!((0..=IDLE_PER_BACKEND).filter(|_| of(&[])).count(), IDLE_PER_BACKEND);
         // Nothing is learned of an address that is not a name.
         let pool = Pool::default();
-        pool.keep(address, bare(own));
+        pool.keep(address, Way::default(), bare(own));
         assert!(pool.take(endpoint, destination).is_some());
     }
 }

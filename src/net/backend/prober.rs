@@ -10,15 +10,17 @@ use hyper::{
     http::uri::PathAndQuery,
 };
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    io::{AsyncReadExt as _, AsyncWriteExt as _, copy, sink},
     time::{Instant as Deadline, timeout_at},
 };
 
 use super::{
     connect::{Endpoint, connect},
+    exchange::send,
     handshake::{HandshakeReply, MOST_FIELDS, send_and_read_head},
     own::Own,
     request_head::{self, Head},
+    tls,
 };
 use crate::{
     balance::{CheckKind, HealthCheck, alternate},
@@ -95,7 +97,7 @@ pub(super) async fn check(endpoint: Endpoint<'_>, settings: &HealthCheck, own: &
     let arrange = |addresses: &[SocketAddr]| alternate(addresses, |_| {});
     let mut stream = connect(endpoint, own, settings.timeout, arrange).await?.stream;
     match &settings.kind {
-        CheckKind::Tcp => Ok(()),
+        CheckKind::Tcp => part(stream, deadline).await,
         CheckKind::Http { path, statuses } => {
             let mut head = get_request(path, settings.host.as_deref());
             head.headers.insert(CONNECTION, HeaderValue::from_static("close"));
@@ -103,6 +105,7 @@ pub(super) async fn check(endpoint: Endpoint<'_>, settings: &HealthCheck, own: &
                 HandshakeReply::Switched { .. } => StatusCode::SWITCHING_PROTOCOLS,
                 HandshakeReply::Other { status, .. } => status,
             };
+            stream.say_goodbye();
             let passes = statuses.iter().any(|range| range.contains(&status.as_u16()));
             passes.then_some(()).ok_or(Failure::Status(status))
         }
@@ -115,11 +118,31 @@ pub(super) async fn check(endpoint: Endpoint<'_>, settings: &HealthCheck, own: &
                     timeout_at(deadline, session.ping()).await.unwrap_or(Err(Failure::NoPong))?;
                     // The backend has answered. How well it closes does not matter.
                     let _ = timeout_at(deadline, session.close()).await;
+                    session.stream.say_goodbye();
                     Ok(())
                 }
-                HandshakeReply::Other { status, .. } => Err(Failure::NotUpgraded(status)),
+                HandshakeReply::Other { status, .. } => {
+                    stream.say_goodbye();
+                    Err(Failure::NotUpgraded(status))
+                }
             }
         }
+    }
+}
+
+/// Ends TLS in order, because servers complain of an end without a word. How well the backend takes part does not matter, but
+/// in TLS 1.3 only this tells whether it accepts our certificate.
+async fn part(mut stream: Stream, deadline: Deadline) -> Result<(), Failure> {
+    if !matches!(stream, Stream::Tls(_)) {
+        return Ok(());
+    }
+    let ending = async {
+        stream.shutdown().await?;
+        copy(&mut stream.take(MAX_BEFORE_PONG as u64), &mut sink()).await
+    };
+    match timeout_at(deadline, ending).await {
+        Ok(Err(error)) if tls::is_of_tls(&error) => Err(tls::after_handshake(&error).into()),
+        _ => Ok(()),
     }
 }
 
@@ -198,7 +221,7 @@ impl CheckSession {
         let mut bytes = Vec::new();
         // The payload is not masked yet.
         ControlFrame::new(opcode, payload, None).encode(Some([a, b, c, d]), &mut bytes);
-        self.stream.write_all(&bytes).await.map_err(|_| Failure::Closed)
+        send(&mut self.stream, &bytes).await.map_err(|_| Failure::Closed)
     }
 
     /// Reads the next Ping, Pong or Close. Data before it is skipped.
@@ -278,7 +301,10 @@ mod tests {
     use super::*;
     use crate::{
         balance::OnDown,
-        net::{backend::own::Place, stream::sockets::Attendant},
+        net::{
+            backend::{own::Place, way::Way},
+            stream::sockets::Attendant,
+        },
     };
 
     /// A deadline that is kept.
@@ -296,8 +322,9 @@ mod tests {
             fall: 1,
             on_down: OnDown::Keep,
         };
+        let way = Way::default();
         let runtime = Builder::new_current_thread().enable_all().build().unwrap();
-        let endpoint = Endpoint { address, announcement: &[] };
+        let endpoint = Endpoint { address, way: &way, announcement: &[] };
         let checked =
             runtime.block_on(async { Attendant::new().unwrap().attend(check(endpoint, &settings, own)).await });
         match checked {

@@ -18,7 +18,7 @@ use crate::{
 pub enum StartError {
     /// An address cannot be bound.
     Bind(SocketAddr, io::Error),
-    /// The certificates of a listener cannot be used.
+    /// A file cannot be used that TLS needs, for a listener or for backends.
     Tls(TlsError),
     /// A worker's thread or runtime could not be made.
     Worker(io::Error),

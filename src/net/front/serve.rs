@@ -19,7 +19,7 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use mio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_rustls::{TlsAcceptor, rustls};
+use tokio_rustls::{TlsAcceptor, TlsStream, rustls};
 
 use super::proxy_header::{self, HeaderReception};
 use crate::{
@@ -150,7 +150,8 @@ async fn secure(socket: Socket, config: Arc<rustls::ServerConfig>) -> io::Result
     if socket.peek().await?.is_some_and(|byte| byte.is_ascii_alphabetic()) {
         return Ok(Stream::Plain(socket));
     }
-    Ok(Stream::Tls(Box::new(TlsAcceptor::from(config).accept(socket).await?)))
+    let stream = TlsAcceptor::from(config).accept(socket).await?;
+    Ok(Stream::Tls(Box::new(TlsStream::Server(stream))))
 }
 
 /// What a client's TLS handshake said, for the upstreams that are told it.

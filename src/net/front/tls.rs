@@ -15,9 +15,7 @@ use crate::config::{
     CertificateFiles, Tls,
     certificates::{TlsError, TlsErrorKind, make_self_signed, pair_to_make, read_pair},
 };
-
-/// The one protocol that is served over TLS.
-pub const ALPN: &[u8] = b"http/1.1";
+pub use crate::net::stream::plain_or_tls::ALPN;
 
 /// Tickets for each TLS 1.3 handshake. A client should use a ticket for one handshake only (RFC 8446 §C.4), and gets
 /// another with that handshake. A WebSocket that reconnects needs one. A browser that comes with several connections at

@@ -131,8 +131,9 @@ impl Control {
             scrape,
         });
         let plan = control.plan();
-        control.checks.follow(&plan.upstreams);
+        control.checks.follow(&plan);
         control.metrics().set_certificates(ends_of_certificates(&plan.config));
+        control.plans.show_backend_tls(&plan);
         background.spawn(tidy::tidy(Arc::downgrade(&control)));
         Ok(control)
     }

@@ -26,6 +26,7 @@ use crate::{
             pool::{Bond, Waiting},
             request_body::{BodyError, BytesSent, Timed},
             source::Source,
+            way::Way,
         },
         stream::client_io::Debt,
     },
@@ -56,7 +57,7 @@ struct FromBackend {
     /// The cause for the record if no byte comes for too long.
     silence: Outcome,
     ended: bool,
-    keep: Option<Keep>,
+    keep: Option<(Keep, Way)>,
     /// How many bytes of the request's own body have gone.
     sent: BytesSent,
     pick: Pick,
@@ -95,8 +96,8 @@ impl Patience {
 #[derive(Debug)]
 pub(in crate::net) struct AnswerEnding {
     pub(in crate::net) debt: Debt,
-    /// `None` = the backend's connection is closed.
-    pub(in crate::net) keep: Option<Keep>,
+    /// Where the backend's connection goes, and how it came about. `None` = it is closed.
+    pub(in crate::net) keep: Option<(Keep, Way)>,
     pub(in crate::net) pick: Pick,
     pub(in crate::net) record: Record,
 }
@@ -183,13 +184,14 @@ impl Drop for FromBackend {
         }
         self.record.set_answered();
         match (self.keep.take(), self.body.body.take_connection()) {
-            (Some(Keep::ForAll(connection)), Some(waiting)) => {
-                connection.worker.dialer.pool.keep(self.pick.address(), waiting);
+            (Some((Keep::ForAll(connection), way)), Some(waiting)) => {
+                connection.worker.dialer.pool.keep(self.pick.address(), way, waiting);
             }
-            (Some(Keep::ForClient(connection, upstream)), Some(Waiting::Link(link))) => {
-                connection.bonds.keep(Bond { upstream, backend: Arc::clone(self.pick.backend()), link });
+            (Some((Keep::ForClient(connection, upstream), way)), Some(Waiting::Link(link))) => {
+                connection.bonds.keep(Bond { upstream, backend: Arc::clone(self.pick.backend()), way, link });
             }
-            _ => {}
+            (_, Some(waiting)) => waiting.close(),
+            (_, None) => {}
         }
     }
 }

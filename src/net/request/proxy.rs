@@ -35,6 +35,7 @@ use crate::{
             pool::Bond,
             request_body::{BytesSent, RequestBody},
             request_head::{self, Purpose},
+            way::Way,
         },
         counts::admission::Admitted,
         session::held::{Holdings, Opening},
@@ -72,6 +73,8 @@ struct BackendAnswer {
     patience: Patience,
     /// The upstream of the backend that answered.
     upstream: Arc<Upstream>,
+    /// How the connection came about.
+    way: Way,
     /// Whether the client may send another request on its connection.
     keep_alive: bool,
 }
@@ -83,6 +86,8 @@ struct Asked<'a, T> {
     client: Client,
     route: &'a Route,
     upstream: &'a Arc<Upstream>,
+    /// How connections with its backends come about.
+    way: &'a Way,
     /// The prefix that was taken off the path.
     prefix: Option<&'a str>,
     /// For a handshake: the upgrade that the client asks for. For another request: the `Max-Forwards` that the backend gets.
@@ -179,8 +184,8 @@ async fn serve<'p>(
     if let Some(kind) = shared.orders.refusal(&route.name) {
         return Err(kind.into());
     }
-    let upstream = match route.action {
-        RouteAction::Forward(upstream) => &plan.upstreams[upstream],
+    let (upstream, way) = match route.action {
+        RouteAction::Forward(upstream) => (&plan.upstreams[upstream], &plan.ways[upstream]),
         RouteAction::Redirect(redirect) => return redirected(redirect, &host, &parts),
     };
     let key = upstream.key(client, &parts.headers, parts.uri.query());
@@ -194,7 +199,7 @@ async fn serve<'p>(
             let open = || shared.live.sessions();
             let admitted = shared.admission.admit(client, open, &plan.config.limits, Instant::now())?;
             let prefix = rewrite(route, &mut parts)?;
-            let asked = Asked { parts, host, client, route, upstream, prefix, wants: asked_for };
+            let asked = Asked { parts, host, client, route, upstream, way, prefix, wants: asked_for };
             upgrade(connection, plan, (place, admitted), asked, key, record).await
         }
         handshake::RequestKind::Plain => {
@@ -205,7 +210,7 @@ async fn serve<'p>(
             };
             let prefix = rewrite(route, &mut parts)?;
             let body = RequestBody::new(body, plan.config.timeouts.request_body, plan.config.limits.body_size)?;
-            let asked = Asked { parts, host, client, route, upstream, prefix, wants: max_forwards };
+            let asked = Asked { parts, host, client, route, upstream, way, prefix, wants: max_forwards };
             forward(connection, plan, asked, body, key, record).await
         }
     }
@@ -254,7 +259,7 @@ async fn upgrade(
     let Asked { parts, host, client, route, upstream, .. } = &asked;
     let announcement = announcement(connection, plan, upstream, &parts.headers, host, *client, &record.request_id);
     let terms = terms(connection, plan, &asked, &announcement);
-    let bond = bond(connection, upstream, &announcement);
+    let bond = bond(connection, upstream, terms);
     let mut attempts = Attempts::new(upstream, key, bond, &connection.worker.shared.metrics);
     let mut last_answer = None;
     loop {
@@ -282,10 +287,10 @@ async fn upgrade(
                 // is closed. NTLM is the exception: it needs a second request on the same connection, and its clients
                 // wait for the answer before they send more.
                 let keep_alive = headers::asks_to_authenticate_connection(answered.response.headers());
-                let (sent, upstream) = (BytesSent::default(), Arc::clone(upstream));
+                let (sent, upstream, way) = (BytesSent::default(), Arc::clone(upstream), terms.way.clone());
                 let patience = Patience::new(answered.response.headers(), &route.timeouts);
                 let answer =
-                    RequestOutcome::Answer(BackendAnswer { answered, pick, sent, patience, upstream, keep_alive });
+                    RequestOutcome::Answer(BackendAnswer { answered, pick, sent, patience, upstream, way, keep_alive });
                 if !moves_on {
                     return Ok(answer);
                 }
@@ -298,8 +303,9 @@ async fn upgrade(
 
 /// The connection with a backend of this upstream that belongs to the client's connection. One that began with another PROXY
 /// header is closed: a proxy in front of longwire sends requests of several clients over one connection.
-fn bond(connection: &Connection, upstream: &Upstream, announcement: &[u8]) -> Option<Bond> {
-    connection.bonds.take(upstream.name()).filter(|bond| *bond.link.announcement == *announcement)
+fn bond(connection: &Connection, upstream: &Upstream, terms: Terms<'_>) -> Option<Bond> {
+    let bond = connection.bonds.take(upstream.name(), terms.way);
+    bond.filter(|bond| *bond.link.announcement == *terms.announcement)
 }
 
 /// How requests on this route are sent to backends.
@@ -307,6 +313,7 @@ fn terms<'a, T>(connection: &'a Connection, plan: &'a Plan, asked: &Asked<'a, T>
     let Config { timeouts, tcp, limits, .. } = &plan.config;
     Terms {
         connect: timeouts.connect,
+        way: asked.way,
         timeouts: &asked.route.timeouts,
         tcp,
         limits,
@@ -330,7 +337,7 @@ async fn forward(
     let terms = terms(connection, plan, &asked, &announcement);
     let repeatable = is_repeatable(&parts.method, &body);
     let mut body = Some(body);
-    let bond = bond(connection, upstream, &announcement);
+    let bond = bond(connection, upstream, terms);
     let mut attempts = Attempts::new(upstream, key, bond, &connection.worker.shared.metrics);
     loop {
         let Attempt { mut pick, link } = attempts.next(record)?;
@@ -340,7 +347,7 @@ async fn forward(
         match connection.worker.dialer.exchange(attempts.destination(&pick), &request, &mut body, link, terms).await {
             Ok(answered) => {
                 attempts.succeed(&mut pick, answered.response.status(), answered.connect, record);
-                let (upstream, keep_alive) = (Arc::clone(upstream), true);
+                let (upstream, way, keep_alive) = (Arc::clone(upstream), terms.way.clone(), true);
                 let patience = Patience::new(answered.response.headers(), &route.timeouts);
                 return Ok(RequestOutcome::Answer(BackendAnswer {
                     answered,
@@ -348,6 +355,7 @@ async fn forward(
                     sent,
                     patience,
                     upstream,
+                    way,
                     keep_alive,
                 }));
             }
@@ -419,7 +427,7 @@ fn pass_on(
     route: Option<&Route>,
     mut record: Record,
 ) -> Response<AnswerBody> {
-    let BackendAnswer { answered: Answered { response, .. }, pick, sent, patience, upstream, keep_alive } = answer;
+    let BackendAnswer { answered: Answered { response, .. }, pick, sent, patience, upstream, way, keep_alive } = answer;
     let (mut parts, body) = response.into_parts();
     record.status = Some(parts.status.as_u16());
     headers::strip_hop_by_hop(&mut parts.headers);
@@ -438,7 +446,7 @@ fn pass_on(
         true if upstream.reuses_connections() => Some(Keep::ForAll(Arc::clone(connection))),
         _ => None,
     };
-    let ending = AnswerEnding { debt: connection.debt.clone(), keep, pick, record };
+    let ending = AnswerEnding { debt: connection.debt.clone(), keep: keep.map(|keep| (keep, way)), pick, record };
     let body = AnswerBody::backends(body, patience, sent, ending);
     let mut response = Response::new(body);
     *response.status_mut() = parts.status;

@@ -447,7 +447,7 @@ impl Relay {
     /// Sends our FIN, if the session wants that and everything before it is written. Under TLS a close_notify goes
     /// before the FIN. The side is closed at once if nothing is lost by that.
     fn shut(&mut self, to: Side, now: Instant) {
-        // A client that answers a Close sends its close_notify next, without waiting for us. Closing before that would
+        // A side that answers a Close sends its close_notify next, without waiting for us. Closing before that would
         // be a reset.
         let notifies = matches!(self.leg(to).stream, Stream::Tls(_)) && !self.session.has_ended(to);
         if !notifies && self.session.may_close(to) && self.flush(to, now) {

@@ -148,10 +148,17 @@ impl AsyncWrite for BackendIo {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        // TLS tries again what a write has left.
+        if !self.is_deaf {
+            self.is_deaf = ready!(Pin::new(&mut self.stream).poll_flush(cx)).is_err();
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        match Pin::new(&mut self.stream).poll_shutdown(cx) {
+            Poll::Ready(Err(_)) if self.is_deaf => Poll::Ready(Ok(())),
+            shut => shut,
+        }
     }
 }

@@ -11,10 +11,10 @@ use rustix::{
     io::retry_on_intr,
     net::{SendAncillaryBuffer, SendFlags, send, sendmsg},
 };
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncBufRead as _, AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::{
-    rustls::{ProtocolVersion, ServerConnection},
-    server::TlsStream,
+    TlsStream,
+    rustls::{ConnectionCommon, ProtocolVersion, ServerConnection},
 };
 
 use super::{
@@ -27,6 +27,9 @@ use crate::{
     ws::{Side, progress::Progress},
 };
 
+/// The one protocol that is spoken over TLS.
+pub const ALPN: &[u8] = b"http/1.1";
+
 /// The most that rustls holds of what it was given, in bytes (its `DEFAULT_BUFFER_LIMIT`).
 pub(in crate::net) const MOST_SEALED: usize = 64 * 1024;
 
@@ -35,7 +38,7 @@ pub(in crate::net) const MOST_SEALED: usize = 64 * 1024;
 pub enum Stream {
     /// Plain TCP.
     Plain(Socket),
-    /// TLS over TCP. We are the server.
+    /// TLS over TCP. We are the server of a client, and the client of a backend.
     Tls(Box<TlsStream<Socket>>),
     /// A stream without a socket.
     Socketless(Box<Socketless>),
@@ -93,20 +96,30 @@ impl Stream {
         }
     }
 
-    /// Reads what is there, at most `buffer.len()` bytes. 0 = nothing more will come.
+    /// Reads what is there for a session, at most `buffer.len()` bytes. 0 = nothing more will come.
     pub(in crate::net) fn poll_fill(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         if let Self::Plain(socket) = self {
             return socket.poll_recv(cx, buffer);
         }
         let mut buffer = ReadBuf::new(buffer);
-        Pin::new(self).poll_read(cx, &mut buffer).map_ok(|()| buffer.filled().len())
+        match Pin::new(self).poll_read(cx, &mut buffer) {
+            Poll::Ready(Err(error)) if is_end_without_notice(&error) => Poll::Ready(Ok(0)),
+            read => read.map_ok(|()| buffer.filled().len()),
+        }
     }
 
-    /// Reads what is there, at most `most` bytes, into a buffer that is not much longer than what was read. Empty =
-    /// nothing more will come.
+    /// Reads what is there of an answer, at most `most` bytes, into a buffer that is not much longer than what was read.
+    /// Empty = nothing more will come.
     pub(in crate::net) fn poll_take(&mut self, cx: &mut Context<'_>, most: usize) -> Poll<io::Result<Vec<u8>>> {
         if let Self::Plain(socket) = self {
             return socket.poll_take(cx, most);
+        }
+        if let Self::Tls(stream) = self {
+            let mut stream = Pin::new(stream.as_mut());
+            let there = ready!(stream.as_mut().poll_fill_buf(cx))?;
+            let bytes = there[..there.len().min(most)].to_vec();
+            stream.consume(bytes.len());
+            return Poll::Ready(Ok(bytes));
         }
         let mut bytes = vec![0; most];
         let read = ready!(self.poll_fill(cx, &mut bytes))?;
@@ -115,9 +128,24 @@ impl Stream {
         Poll::Ready(Ok(bytes))
     }
 
-    /// Whether something has come that nobody has read: bytes, an end or an error.
-    pub(in crate::net) fn has_news(&self) -> bool {
-        self.socket().is_none_or(Socket::has_news)
+    /// Whether something has come that nobody has read: bytes, an end or an error. What TLS sends for itself, such as tickets
+    /// (RFC 8446 §4.6.1), is no news; this call takes it, and what comes later wakes `watcher`.
+    pub(in crate::net) fn finds_news(&mut self, watcher: &Waker) -> bool {
+        match self {
+            Self::Plain(socket) => socket.has_news(),
+            // TLS may have read more from the socket than anybody has asked for.
+            Self::Tls(stream) => Pin::new(stream.as_mut()).poll_fill_buf(&mut Context::from_waker(watcher)).is_ready(),
+            Self::Socketless(_) | Self::Closed => true,
+        }
+    }
+
+    /// Tells the other end that nothing more comes, if TLS has a word for that. To be called just before the drop of a stream on
+    /// which nothing is under way.
+    pub(in crate::net) fn say_goodbye(&mut self) {
+        if let Self::Tls(_) = self {
+            // Nobody is there to hear of a failure.
+            let _ = self.write_last(&[]);
+        }
     }
 
     /// From now on, events of the socket underneath wake `watcher`, until a task waits for the stream itself.
@@ -134,20 +162,16 @@ impl Stream {
         match self {
             Self::Plain(_) if bytes.is_empty() => Ok(0),
             Self::Plain(socket) => LastWords(socket).write(bytes),
-            Self::Tls(stream) => {
-                let (socket, tls) = stream.get_mut();
-                let taken = tls.writer().write(bytes)?;
-                if taken == bytes.len() {
-                    tls.send_close_notify();
+            Self::Tls(stream) => match &mut **stream {
+                TlsStream::Server(stream) => {
+                    let (socket, tls) = stream.get_mut();
+                    seal_last(socket, tls, bytes)
                 }
-                while tls.wants_write() {
-                    match tls.write_tls(&mut LastWords(socket)) {
-                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                        written => written?,
-                    };
+                TlsStream::Client(stream) => {
+                    let (socket, tls) = stream.get_mut();
+                    seal_last(socket, tls, bytes)
                 }
-                Ok(taken)
-            }
+            },
             Self::Socketless(_) => Ok(0),
             Self::Closed => Ok(bytes.len()),
         }
@@ -161,7 +185,10 @@ impl Stream {
     /// The TLS of a connection in which we are the server.
     pub(in crate::net) fn server(&self) -> Option<&ServerConnection> {
         match self {
-            Self::Tls(stream) => Some(stream.get_ref().1),
+            Self::Tls(stream) => match &**stream {
+                TlsStream::Server(stream) => Some(stream.get_ref().1),
+                TlsStream::Client(_) => None,
+            },
             Self::Plain(_) | Self::Socketless(_) | Self::Closed => None,
         }
     }
@@ -184,12 +211,15 @@ impl AsyncRead for Stream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
-            Self::Tls(stream) => match Pin::new(stream.as_mut()).poll_read(cx, buffer) {
-                // A FIN without a close_notify before it. This is no error here, because a WebSocket shows by its Close
-                // whether it is complete.
-                Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => Poll::Ready(Ok(())),
-                read => read,
-            },
+            Self::Tls(stream) => {
+                let is_client = matches!(**stream, TlsStream::Server(_));
+                match Pin::new(stream.as_mut()).poll_read(cx, buffer) {
+                    // The head of a request and its framing show whether the request is complete. An answer of a backend may
+                    // last until its connection ends, and then only the close_notify shows that (RFC 9112 §9.8).
+                    Poll::Ready(Err(error)) if is_client && is_end_without_notice(&error) => Poll::Ready(Ok(())),
+                    read => read,
+                }
+            }
             Self::Socketless(stream) => Pin::new(stream.as_mut()).poll_read(cx, buffer),
             Self::Closed => Poll::Ready(Ok(())),
         }
@@ -245,6 +275,27 @@ impl AsyncWrite for Stream {
             Self::Closed => Poll::Ready(Ok(())),
         }
     }
+}
+
+/// Whether this is a FIN without a close_notify before it. It is no error of a session, because a WebSocket shows by its Close
+/// whether it is complete.
+fn is_end_without_notice(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::UnexpectedEof
+}
+
+/// [`Stream::write_last`] under TLS.
+fn seal_last<Data>(socket: &Socket, tls: &mut ConnectionCommon<Data>, bytes: &[u8]) -> io::Result<usize> {
+    let taken = tls.writer().write(bytes)?;
+    if taken == bytes.len() {
+        tls.send_close_notify();
+    }
+    while tls.wants_write() {
+        match tls.write_tls(&mut LastWords(socket)) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+            written => written?,
+        };
+    }
+    Ok(taken)
 }
 
 /// Writes bytes that the kernel holds back for the packet of the FIN (`MSG_MORE`). The caller has to close or shut down at once.

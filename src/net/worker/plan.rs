@@ -6,8 +6,9 @@ use std::{collections::HashSet, fmt, io, sync::Arc, time::Instant};
 use crate::{
     access_log::{AccessLog, RouteLog, endings::Endings},
     balance::{Backend, Member, Registry, Upstream, UpstreamSettings},
-    config::Config,
+    config::{Config, WaySettings, certificates::TlsError},
     metrics::{self, Metrics},
+    net::backend::{tls::ClientTls, way::Way},
     routing::{Route, RouteAction},
     ws::{
         keepalive::Secret,
@@ -24,6 +25,8 @@ pub(in crate::net) struct Plan {
     pub(in crate::net) terms: Vec<RouteTerms>,
     /// The index is the one in each route ([`RouteAction::Forward`]).
     pub(in crate::net) upstreams: Vec<Arc<Upstream>>,
+    /// How connections with the backends of each upstream come about. The index is that of the upstream.
+    pub(in crate::net) ways: Vec<Way>,
     /// Whether an upstream is told by the PROXY protocol whose connections it gets.
     pub(in crate::net) announces: bool,
     /// `None` = records are not written.
@@ -84,9 +87,31 @@ impl Planner {
         Ok(Self { access_log, endings, secret: Secret(secret), registry, metrics })
     }
 
+    /// Reads what connections with backends need of files. A way goes on in the next plan if its settings and its files say the
+    /// same as before.
+    ///
+    /// # Errors
+    /// A file that is wrong.
+    pub(in crate::net) fn ways(&self, config: &Config, running: Option<&Plan>) -> Result<Vec<Way>, TlsError> {
+        let way = |(settings, WaySettings { tls }): (&UpstreamSettings, &WaySettings)| -> Result<Way, TlsError> {
+            let name = &settings.name;
+            let running = running.and_then(|plan| {
+                let place = plan.upstreams.iter().position(|upstream| upstream.name() == name)?;
+                plan.ways.get(place)?.tls.as_ref()
+            });
+            let counts = || self.metrics.backend_tls(name);
+            if tls.as_ref().is_some_and(|tls| tls.insecure) {
+                tracing::warn!(upstream = name, "insecure: the certificates of its backends are not verified");
+            }
+            Ok(Way { tls: tls.as_ref().map(|tls| ClientTls::load(tls, running, counts)).transpose()? })
+        };
+        config.upstreams.iter().zip(&config.ways).map(way).collect()
+    }
+
     /// Makes a plan. Its backends are those of earlier plans, found by upstream and address, if they still live. An
     /// upstream whose settings stay the same is that of `running`. It has its members of before until [`Self::settle`].
-    pub(in crate::net) fn plan(&self, config: Config, running: Option<&Plan>, now: Instant) -> Plan {
+    /// `ways`: those of this configuration.
+    pub(in crate::net) fn plan(&self, config: Config, ways: Vec<Way>, running: Option<&Plan>, now: Instant) -> Plan {
         let upstream = |settings: &UpstreamSettings| {
             let named = running.and_then(|plan| plan.upstreams.iter().find(|found| found.name() == settings.name));
             let goes_on = named.filter(|found| found.has_settings(settings));
@@ -111,7 +136,7 @@ impl Planner {
         };
         let terms = config.routes.routes().map(terms).collect();
         let announces = upstreams.iter().any(|upstream| upstream.proxy_protocol().is_some());
-        Plan { terms, config, upstreams, announces, access_log, endings: self.endings.clone() }
+        Plan { terms, config, upstreams, ways, announces, access_log, endings: self.endings.clone() }
     }
 }
 
@@ -142,6 +167,12 @@ impl Planner {
 }
 
 impl Plan {
+    /// The upstreams with TLS to their backends.
+    pub(in crate::net) fn backend_tls(&self) -> impl Iterator<Item = (&str, &ClientTls)> {
+        let ways = self.upstreams.iter().zip(&self.ways);
+        ways.filter_map(|(upstream, way)| Some((upstream.name(), &**way.tls.as_ref()?)))
+    }
+
     /// Whether a route has this name.
     pub(in crate::net) fn has_route(&self, name: &str) -> bool {
         self.config.routes.routes().any(|route| route.name == name)

@@ -83,6 +83,16 @@ async fn ways(kind: Kind, certificates: &TempDir) -> Vec<Way> {
     };
     let post = |length: usize| format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n");
     let one = match kind {
+        Kind::BackendTls => {
+            let mail = || {
+                Backend::raw(async |_, mut wire| {
+                    wire.send("220 mail.example.com ESMTP\r\n").await;
+                    wire.whatever_comes().await;
+                })
+            };
+            let secure = || before(&[&mail()]).upstream("balance: round_robin, tls: { insecure: true }");
+            return vec![way(secure(), upgrade()), way(secure(), post(0))];
+        }
         Kind::BadHandshake => way(plain(), upgrade().replace("Sec-WebSocket-Key", "X-Key")),
         Kind::BadRequest => {
             // One request that hyper reads, and one that hyper does not read.

@@ -89,11 +89,7 @@ impl Backend {
 
     /// Gives every connection to the test: see [`Backend::asked`] and [`Backend::accepted`].
     pub fn by_hand() -> Self {
-        Self::raw(async |backend: Self, mut wire| {
-            if let Some(head) = backend.next_head(&mut wire).await {
-                let _ = backend.0.ask.send((wire, head));
-            }
-        })
+        Self::raw(Self::give)
     }
 
     /// Runs `script` for every connection before any byte is read. The script notes heads with `next_head`.
@@ -105,6 +101,18 @@ impl Backend {
         let backend = Self::bound((Ipv4Addr::LOCALHOST, 0).into());
         backend.accept(script);
         backend
+    }
+
+    /// Echoes on a connection of a raw script, as [`Backend::echo`] does.
+    pub async fn echo_on(self, wire: Wire) {
+        echo(self, wire).await;
+    }
+
+    /// Gives a connection of a raw script to the test, as [`Backend::by_hand`] does.
+    pub async fn give(self, mut wire: Wire) {
+        if let Some(head) = self.next_head(&mut wire).await {
+            let _ = self.0.ask.send((wire, head));
+        }
     }
 
     /// A server at this address that is no backend of the harness.

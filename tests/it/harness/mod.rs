@@ -14,6 +14,7 @@ pub mod collector;
 pub mod frames;
 mod process;
 mod proxy;
+pub mod secure;
 mod strict;
 mod wire;
 

@@ -3,7 +3,7 @@
 use std::{
     io::{BufRead as _, BufReader},
     net::SocketAddr,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
 };
@@ -27,9 +27,15 @@ pub struct Process {
 impl Process {
     /// Runs the `proxy.yaml` of this folder.
     pub fn start(folder: &Path) -> Self {
+        Self::start_with(folder, &[])
+    }
+
+    /// [`Self::start`] with these variables in the environment.
+    pub fn start_with(folder: &Path, variables: &[(&str, PathBuf)]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_longwire"))
             .args(["run", "-c", "proxy.yaml"])
             .current_dir(folder)
+            .envs(variables.iter().map(|(name, value)| (name, value)))
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
@@ -50,7 +56,12 @@ impl Process {
 
     /// [`Self::start`]; then waits until it serves. Returns also the address of its first listener.
     pub async fn serving(folder: &Path) -> (Self, SocketAddr) {
-        let mut process = Self::start(folder);
+        Self::serving_with(folder, &[]).await
+    }
+
+    /// [`Self::serving`] with these variables in the environment.
+    pub async fn serving_with(folder: &Path, variables: &[(&str, PathBuf)]) -> (Self, SocketAddr) {
+        let mut process = Self::start_with(folder, variables);
         let address = process.says("listening").await["address"].as_str().unwrap().parse().unwrap();
         process.says("ready").await;
         (process, address)

@@ -188,6 +188,12 @@ impl Setup {
         self
     }
 
+    /// Sets the folder that paths of the file are relative to.
+    pub fn base(mut self, base: impl Into<PathBuf>) -> Self {
+        self.base = base.into();
+        self
+    }
+
     /// Sets the pairs of the listener, instead of a free port of this machine.
     pub fn listener(mut self, listener: &str) -> Self {
         self.listener = listener.into();

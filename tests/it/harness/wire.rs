@@ -1,10 +1,10 @@
 //! One end of a raw connection, of a client or a backend: a test sends bytes and says what it expects.
 
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split},
     net::TcpStream,
 };
-use tokio_rustls::client::TlsStream;
+use tokio_rustls::{TlsStream, client, server};
 
 use super::{
     frames::{CLOSE, Frame},
@@ -33,9 +33,15 @@ impl From<TcpStream> for Wire {
     }
 }
 
-impl From<TlsStream<TcpStream>> for Wire {
-    fn from(stream: TlsStream<TcpStream>) -> Self {
-        Self { stream: Stream::Tls(Box::new(stream)), unread: Vec::new() }
+impl From<client::TlsStream<TcpStream>> for Wire {
+    fn from(stream: client::TlsStream<TcpStream>) -> Self {
+        Self { stream: Stream::Tls(Box::new(stream.into())), unread: Vec::new() }
+    }
+}
+
+impl From<server::TlsStream<TcpStream>> for Wire {
+    fn from(stream: server::TlsStream<TcpStream>) -> Self {
+        Self { stream: Stream::Tls(Box::new(stream.into())), unread: Vec::new() }
     }
 }
 
@@ -59,6 +65,20 @@ impl Wire {
             }
         };
         within("the other end to take our bytes", writing).await.is_ok()
+    }
+
+    /// Sends bytes, and expects others meanwhile.
+    pub async fn exchange(&mut self, sent: &[u8], expected: &[u8]) {
+        let Self { stream, unread } = self;
+        let exchanging = async {
+            match stream {
+                Stream::Tcp(stream) => exchange(stream, sent, unread, expected.len()).await,
+                Stream::Tls(stream) => exchange(stream, sent, unread, expected.len()).await,
+                Stream::Gone => panic!("the connection was reset"),
+            }
+        };
+        within("bytes to go both ways", exchanging).await;
+        self.expect(expected).await;
     }
 
     /// Sends our FIN, on TLS after a close_notify. The connection can still be read.
@@ -304,6 +324,21 @@ impl Wire {
             Stream::Gone => Ok(0),
         }
     }
+}
+
+/// Writes all of `sent`, and reads until `unread` has `length` bytes.
+async fn exchange(stream: impl AsyncRead + AsyncWrite + Unpin, sent: &[u8], unread: &mut Vec<u8>, length: usize) {
+    let (mut reads, mut writes) = split(stream);
+    let reading = async {
+        while unread.len() < length {
+            assert!(reads.read_buf(unread).await.unwrap() > 0, "the stream ended");
+        }
+    };
+    let writing = async {
+        writes.write_all(sent).await.unwrap();
+        writes.flush().await.unwrap();
+    };
+    tokio::join!(reading, writing);
 }
 
 fn excerpt(bytes: &[u8], from: usize) -> String {

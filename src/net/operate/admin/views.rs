@@ -72,6 +72,9 @@ impl From<Told> for ToldView {
 struct UpstreamView {
     name: String,
     balance: &'static str,
+    /// How TLS is spoken to the backends: `verified` or `insecure`. `None` = plain TCP.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tls: Option<&'static str>,
     /// Whether some backend takes new requests: one that is neither down in the file nor off duty.
     takes_new: bool,
     backends: Vec<BackendView>,
@@ -166,9 +169,11 @@ impl StatusView {
 
 pub(super) fn upstreams(control: &Control) -> UpstreamsView {
     let (plan, now) = (control.plan(), Instant::now());
-    let upstreams = plan.upstreams.iter().zip(&plan.config.upstreams).map(|(upstream, settings)| UpstreamView {
+    let settings = plan.config.upstreams.iter().zip(&plan.config.ways);
+    let upstreams = plan.upstreams.iter().zip(settings).map(|(upstream, (settings, way))| UpstreamView {
         name: settings.name.clone(),
         balance: settings.policy.as_str(),
+        tls: way.tls.as_ref().map(|tls| if tls.insecure { "insecure" } else { "verified" }),
         takes_new: upstream.takes_new(),
         backends: upstream.members().iter().map(|member| BackendView::of(member, now)).collect(),
     });

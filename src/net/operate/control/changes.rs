@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::{
     balance::{BackendSettings, UpstreamSettings},
-    config::{Config, Log},
+    config::{Config, Log, WaySettings},
     routing::{Route, RouteAction},
 };
 
@@ -108,6 +108,7 @@ fn needs_restart(started: &Config, after: &Config) -> Vec<&'static str> {
         // The new values are in the plan, which is asked each time.
         listeners: _,
         upstreams: _,
+        ways: _,
         routes: _,
         timeouts: _,
         drain: _,
@@ -134,9 +135,10 @@ fn needs_restart(started: &Config, after: &Config) -> Vec<&'static str> {
 type Named<T> = Vec<(String, T)>;
 
 /// The settings of an upstream, without its backends.
-fn upstreams(config: &Config) -> Named<UpstreamSettings> {
+fn upstreams(config: &Config) -> Named<(UpstreamSettings, WaySettings)> {
     let own = |upstream: &UpstreamSettings| UpstreamSettings { backends: Vec::new(), ..upstream.clone() };
-    config.upstreams.iter().map(|upstream| (upstream.name.clone(), own(upstream))).collect()
+    let all = config.upstreams.iter().zip(&config.ways);
+    all.map(|(upstream, way)| (upstream.name.clone(), (own(upstream), way.clone()))).collect()
 }
 
 fn backends(config: &Config) -> Named<BackendSettings> {

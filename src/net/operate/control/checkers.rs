@@ -3,12 +3,12 @@
 use std::{
     collections::HashMap,
     mem,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Mutex, PoisonError},
 };
 
-use crate::{
-    balance::Upstream,
-    net::backend::checker::{CheckTools, Checker},
+use crate::net::{
+    backend::checker::{CheckTools, Checker},
+    worker::plan::Plan,
 };
 
 /// One checker for each backend that is checked.
@@ -24,28 +24,29 @@ impl Checkers {
         Self { tools, running: Mutex::default() }
     }
 
-    /// Checks exactly the members of these upstreams that are to be checked. This is the door for members that come and go
+    /// Checks exactly the members of this plan's upstreams that are to be checked. This is the door for members that come and go
     /// in any way: a new file, or a change of the members alone.
     ///
-    /// - If backend and settings are those of before, the check that is under way goes on, and so does the wait for the
+    /// - If backend, settings and way are those of before, the check that is under way goes on, and so does the wait for the
     ///   next one. A reload of any other key delays no check and adds none.
     /// - Of all other backends, no check says anything any more when this returns. What the checks said of a member that
     ///   is not checked now is forgotten. A backend whose checks begin anew by other settings keeps its last result.
-    pub(super) fn follow(&self, upstreams: &[Arc<Upstream>]) {
+    pub(super) fn follow(&self, plan: &Plan) {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         let mut before = mem::take(&mut *running);
-        for upstream in upstreams {
+        for (upstream, way) in plan.upstreams.iter().zip(&plan.ways) {
             let Some(settings) = upstream.health_check() else { continue };
             let members = upstream.members();
             for backend in members.iter().filter(|member| upstream.is_checked(member)).map(|member| &member.backend) {
                 let name = (upstream.name().to_owned(), backend.address().to_owned());
-                let goes_on = before.remove(&name).filter(|checker| checker.is_for(upstream, backend, settings));
+                let goes_on = before.remove(&name).filter(|checker| checker.is_for(upstream, backend, (settings, way)));
                 let checker = goes_on.inspect(|checker| checker.tell(upstream));
-                let checker = checker.unwrap_or_else(|| Checker::start(upstream, backend, settings, &self.tools));
+                let checker =
+                    checker.unwrap_or_else(|| Checker::start(upstream, backend, (settings, way), &self.tools));
                 running.insert(name, checker);
             }
         }
         drop(before);
-        upstreams.iter().for_each(|upstream| upstream.forget_needless_checks());
+        plan.upstreams.iter().for_each(|upstream| upstream.forget_needless_checks());
     }
 }

@@ -5,10 +5,13 @@ use std::{sync::Arc, time::Instant};
 use super::changes::{self, Reloaded};
 use crate::{
     access_log::AccessLog,
-    config::Config,
-    net::worker::{
-        plan::{Plan, Planner},
-        shared::Shared,
+    config::{Config, certificates::TlsError},
+    net::{
+        backend::way::Way,
+        worker::{
+            plan::{Plan, Planner},
+            shared::Shared,
+        },
     },
 };
 
@@ -32,9 +35,28 @@ impl Plans {
         self.shared.plan()
     }
 
+    /// Does what can fail for a plan: reads the files that connections with backends need.
+    ///
+    /// # Errors
+    /// A file that is wrong.
+    pub(super) fn prepare(&self, config: &Config) -> Result<Vec<Way>, TlsError> {
+        self.planner.ways(config, Some(&self.running()))
+    }
+
     /// Makes a plan that does not run yet. What it has in common with the plan that runs, the two share.
-    pub(super) fn make(&self, config: Config) -> Arc<Plan> {
-        Arc::new(self.planner.plan(config, Some(&self.running()), Instant::now()))
+    pub(super) fn make(&self, config: Config, ways: Vec<Way>) -> Arc<Plan> {
+        Arc::new(self.planner.plan(config, ways, Some(&self.running()), Instant::now()))
+    }
+
+    /// Shows in the metrics what a plan knows of TLS to backends.
+    pub(super) fn show_backend_tls(&self, plan: &Plan) {
+        let insecure = plan.backend_tls().filter(|(_, tls)| tls.settings.insecure);
+        self.shared.metrics.set_insecure(insecure.map(|(upstream, _)| upstream));
+        let certificates = plan.backend_tls().filter_map(|(upstream, tls)| {
+            let cert = tls.settings.certificate.as_ref()?.cert.display().to_string();
+            Some((upstream.to_owned(), cert, tls.certificate_end?))
+        });
+        self.shared.metrics.set_own_certificates(certificates);
     }
 
     /// Gives the upstreams of a plan their members, just before it runs.

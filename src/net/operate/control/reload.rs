@@ -127,17 +127,19 @@ impl Control {
         let certificates = ends_of_certificates(&config);
         let access = self.next_access(&config)?;
         // A client may connect to an address as soon as it is bound. So what can be read before is read before.
+        let ways = self.plans.prepare(&config).map_err(StartError::Tls)?;
         let wanted = self.listeners.prepare(&config)?;
-        let after = self.plans.make(config);
+        let after = self.plans.make(config, ways);
         // The last step that can fail. Whoever closes the listeners has announced it before.
         let before = self.orders.replace_plan(&self.plans, &after)?;
-        self.checks.follow(&after.upstreams);
+        self.checks.follow(&after);
         self.orders.spare_unchecked(&after);
         let mut reloaded = self.plans.changes(&before, &after);
         self.change_access(access, &after.config, &mut reloaded);
         let Moved { added, removed } = self.listeners.change(wanted, &after.config.tcp);
         (reloaded.listeners_added, reloaded.listeners_removed) = (added, removed);
         self.metrics().set_certificates(certificates);
+        self.plans.show_backend_tls(&after);
         drop(before);
         self.forget_gone(&after);
         Ok(reloaded)

@@ -6,6 +6,7 @@
 
 mod properties;
 mod relays;
+mod secure;
 
 use std::{
     collections::VecDeque,
@@ -72,6 +73,8 @@ pub(super) const BINARY: u8 = 0x82;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Socket,
+    /// TLS over TCP. Only a session of [`World::session`] has it.
+    Tls,
     /// A stream in memory with room for so many bytes each way.
     Memory(usize),
 }
@@ -209,7 +212,14 @@ impl World {
 
     /// A session of whose client and backend these bytes were read before it began.
     pub(super) async fn session_with(&self, kinds: [Kind; 2], early: [&[u8]; 2]) -> [Far; 2] {
-        let [(client, far_client), (backend, far_backend)] = kinds.map(connection);
+        let [mut client, mut backend] = kinds.map(connection);
+        if kinds[0] == Kind::Tls {
+            client = secure::secured(Client, client).await;
+        }
+        if kinds[1] == Kind::Tls {
+            backend = secure::secured(Backend, backend).await;
+        }
+        let ((client, far_client), (backend, far_backend)) = (client, backend);
         let early = early.map(Bytes::copy_from_slice);
         let [first, second] = early;
         let held = self.held([(client, first), (backend, second)], SETTINGS);
@@ -243,7 +253,7 @@ pub(super) struct Far {
 /// A connection: the end for a session, and the far end.
 pub(super) fn connection(kind: Kind) -> (Stream, Far) {
     match kind {
-        Kind::Socket => {
+        Kind::Socket | Kind::Tls => {
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
             let far = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
             let near = listener.accept().unwrap().0;
@@ -266,6 +276,7 @@ pub(super) fn connection(kind: Kind) -> (Stream, Far) {
 impl Far {
     pub(super) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.stream.write_all(bytes.as_ref()).await.unwrap();
+        self.stream.flush().await.unwrap();
     }
 
     pub(super) async fn send_and_finish(&mut self, bytes: impl AsRef<[u8]>) {

@@ -22,7 +22,7 @@ struct Script {
 }
 
 fn kind() -> impl Strategy<Value = Kind> {
-    prop_oneof![Just(Kind::Socket), (1..3000usize).prop_map(Kind::Memory)]
+    prop_oneof![Just(Kind::Socket), Just(Kind::Tls), (1..3000usize).prop_map(Kind::Memory)]
 }
 
 fn script(from: Side) -> impl Strategy<Value = Script> {
@@ -60,6 +60,7 @@ async fn write(to: &mut (impl AsyncWrite + Unpin), mut bytes: &[u8], pieces: &[u
     while !bytes.is_empty() {
         let (piece, rest) = bytes.split_at(bytes.len().min(*pieces.next().unwrap()));
         to.write_all(piece).await?;
+        to.flush().await?;
         bytes = rest;
         yield_now().await;
     }
