@@ -2,8 +2,10 @@
 //   do close CODE REASON    the backend closes first
 //   do fragments A B C      one text message in that many fragments
 //   do tell                 what the backend knows about this session, as JSON
-// Arguments: [--port N] [--name NAME] [--plain] (--plain: no permessage-deflate)
+// Arguments: [--port N] [--name NAME] [--plain] [--cert FILE --key FILE] (--plain: no permessage-deflate; --cert: over TLS)
 
+import { readFileSync } from "node:fs";
+import { createServer } from "node:https";
 import { parseArgs } from "node:util";
 import { WebSocketServer } from "ws";
 import { say } from "./say.mjs";
@@ -13,18 +15,21 @@ const { values: options } = parseArgs({
     port: { type: "string", default: "0" },
     name: { type: "string", default: "ws" },
     plain: { type: "boolean" },
+    cert: { type: "string" },
+    key: { type: "string" },
   },
 });
 
+const secure = options.cert && createServer({ cert: readFileSync(options.cert), key: readFileSync(options.key) });
 const server = new WebSocketServer({
-  host: "127.0.0.1",
-  port: Number(options.port),
+  ...(secure ? { server: secure } : { host: "127.0.0.1", port: Number(options.port) }),
   perMessageDeflate: options.plain ? false : { threshold: 0 },
   // Autobahn sends a message in 65,536 fragments, more than ws takes by itself.
   maxFragments: 0,
   handleProtocols: (offered) => (offered.has("chat.v1") ? "chat.v1" : false),
 });
 server.on("listening", () => say("listening", { port: server.address().port }));
+secure?.listen(Number(options.port), "127.0.0.1");
 server.on("connection", (socket, request) => {
   socket.on("message", (data, binary) => {
     const text = binary ? "" : data.toString();

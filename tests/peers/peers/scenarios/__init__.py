@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from ..bench import Bench
 from . import (
+    backend_tls,
     chat,
     closes,
     curl,
@@ -116,6 +117,12 @@ SCENARIOS = [
         "requests and answers past longwire, nginx and HAProxy: each difference is decided",
         differential.run,
         560,
+    ),
+    Scenario(
+        "backend-tls",
+        "nginx with client certificates and Node ws as TLS backends: resumed, says nginx's log; who is not believed",
+        backend_tls.run,
+        120,
     ),
     Scenario(
         "proxy-protocol-in",
