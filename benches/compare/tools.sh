@@ -39,6 +39,7 @@ compile() { # compile PROGRAM...: from programs/, into $kept
   for program in "$@"; do
     case $program in
       load) parts="stream.c traffic.c times.c" libraries="-lssl -lcrypto" ;;
+      echo) parts="stream.c" libraries="-lssl -lcrypto" ;;
       probe) parts="times.c" libraries="" ;;
       *) parts="" libraries="" ;;
     esac

@@ -166,10 +166,12 @@ def last_words(stand: Stand) -> str:
 
 
 def make_certificate(folder: Path) -> None:
-    """Makes a self-signed certificate (ECDSA P-256) that is valid for a day."""
+    """Makes a self-signed certificate (ECDSA P-256) that is valid for a day. It is no authority's, so that a proxy which
+    trusts it can also get it from a backend."""
     certificate, key = folder / "certificate.pem", folder / "key.pem"
     command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
     command += ["-days", "1", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+    command += ["-addext", "basicConstraints=critical,CA:FALSE"]
     subprocess.run([*command, "-keyout", key, "-out", certificate], check=True, capture_output=True)
     (folder / "both.pem").write_text(certificate.read_text() + key.read_text())
 

@@ -30,6 +30,7 @@ class Setup:
     probed: int  # the port of another backend, for requests of /probe; 0: there is none
     pings: str  # longwire's `keepalive`, in one line; empty: the default, pings to both sides every 25 s
     log: bool  # whether each session and request is logged, into `access_log`
+    backend_tls: bool = False  # whether the backend speaks TLS; each proxy verifies its certificate and resumes
 
     @property
     def certificate(self) -> Path:
@@ -79,13 +80,14 @@ def longwire_yaml(setup: Setup, coalesce: str) -> str:
     route = "\n  - path: /probe\n    upstream: probed" if setup.probed else ""
     file = f"file: {setup.access_log}" if setup.log else ""
     waits = f"coalesce: {coalesce}" if coalesce else ""
+    secure = f"\n    tls: {{ ca: {setup.certificate}, server_name: localhost }}" if setup.backend_tls else ""
     return f"""\
 workers: {setup.workers}
 {waits}
 listeners:
   - bind: 127.0.0.1:{setup.port}{tls}
 upstreams:
-  echo:
+  echo:{secure}
     backends:
       - address: 127.0.0.1:{setup.backend}{upstream}
 routes:{route}
@@ -112,6 +114,17 @@ def nginx_conf(setup: Setup, buffer: str) -> str:
     ssl_protocols TLSv1.2 TLSv1.3;
     ssl_session_cache shared:sessions:10m;"""
         if setup.tls
+        else ""
+    )
+    scheme = "https" if setup.backend_tls else "http"
+    secure = (
+        f"""
+    proxy_ssl_verify on;
+    proxy_ssl_trusted_certificate {setup.certificate};
+    proxy_ssl_name localhost;
+    proxy_ssl_server_name on;
+    proxy_ssl_protocols TLSv1.2 TLSv1.3;"""
+        if setup.backend_tls
         else ""
     )
     probed = (
@@ -162,9 +175,9 @@ http {{
     proxy_buffers 8 {buffer};
     proxy_busy_buffers_size {buffer};
     proxy_read_timeout 1h;
-    proxy_send_timeout 1h;
+    proxy_send_timeout 1h;{secure}
     location / {{
-      proxy_pass http://echo;
+      proxy_pass {scheme}://echo;
     }}{probed}
   }}
 }}
@@ -177,6 +190,7 @@ def haproxy_cfg(setup: Setup, splice: bool) -> str:
     tls = f" ssl crt {setup.both}" if setup.tls else ""
     log = "log stdout format raw local0" if setup.log else ""
     logged = "log global\n  option httplog" if setup.log else ""
+    secure = f" ssl verify required ca-file {setup.certificate} sni str(localhost)" if setup.backend_tls else ""
     splicing = "option splice-auto" if splice else ""
     rule = "\n  use_backend probed if { path /probe }" if setup.probed else ""
     probed = f"\nbackend probed\n  server probed 127.0.0.1:{setup.probed}" if setup.probed else ""
@@ -201,7 +215,7 @@ frontend clients
   bind 127.0.0.1:{setup.port}{tls} backlog 4096{rule}
   default_backend echo
 backend echo
-  server echo 127.0.0.1:{setup.backend}{probed}
+  server echo 127.0.0.1:{setup.backend}{secure}{probed}
 """
 
 

@@ -24,13 +24,19 @@ class Settings:
 
 
 def echo(
-    per: str = "message", workers: int = 1, cores: int = 0, tls: bool = False, stretch: int = 1, **load
+    per: str = "message",
+    workers: int = 1,
+    cores: int = 0,
+    tls: bool = False,
+    backend_tls: bool = False,
+    stretch: int = 1,
+    **load,
 ) -> Callable:
     """CPU per relayed message (one frame in one direction), or per GB of payload. If few messages come, the row takes
     `stretch` times as long as others."""
 
     def measure(stand: Stand, name: str, settings: Settings) -> dict:
-        with stand.proxy(name, workers, cores or workers, tls) as proxy:
+        with stand.proxy(name, workers, cores or workers, tls, backend_tls=backend_tls) as proxy:
             with stand.load(proxy, "echo", tls=tls, **load) as clients:
                 sample = window(proxy, clients, stretch * settings.seconds)
         relayed = 2 * sample["done"]
@@ -41,12 +47,20 @@ def echo(
     return measure
 
 
-def cycles(mode: str, tls: bool = False, resume: bool = False, workers: int = 1, log: bool = False, **load) -> Callable:
+def cycles(
+    mode: str,
+    tls: bool = False,
+    resume: bool = False,
+    workers: int = 1,
+    log: bool = False,
+    backend_tls: bool = False,
+    **load,
+) -> Callable:
     """CPU per handshake and close, or per plain request."""
 
     def measure(stand: Stand, name: str, settings: Settings) -> dict:
         with (
-            stand.proxy(name, workers, workers, tls, log=log) as proxy,
+            stand.proxy(name, workers, workers, tls, log=log, backend_tls=backend_tls) as proxy,
             stand.load(proxy, mode, tls=tls, resume=resume, **load) as clients,
         ):
             clients.tell("go")
@@ -66,12 +80,12 @@ def handshakes(connections: int, **options) -> Callable:
     return cycles("handshake", connections=connections, sources=SOURCES, **options)
 
 
-def idle(sessions: int | None = None, tls: bool = False) -> Callable:
+def idle(sessions: int | None = None, tls: bool = False, backend_tls: bool = False) -> Callable:
     """User memory per open session, beyond the memory that the proxy has after it has served a few."""
 
     def measure(stand: Stand, name: str, settings: Settings) -> dict:
         count = min(sessions or settings.sessions, settings.sessions)
-        with stand.proxy(name, tls=tls) as proxy:
+        with stand.proxy(name, tls=tls, backend_tls=backend_tls) as proxy:
             # The first sessions bring code and caches, which are no cost of a further session.
             with stand.load(proxy, "echo", connections=20, tls=tls) as few:
                 few.tell("go")

@@ -82,17 +82,19 @@ class Stand:
         pings: str = "",
         beside: str = "",
         log: bool = False,
+        backend_tls: bool = False,
     ):
         """A fresh proxy with a fresh backend, so that no sample inherits anything from another. With `beside`, BULK or CHAT,
         that traffic has its own backend and the probe has another: so the probe times the proxy, and not a backend that
         others load."""
         backend_port, port, probed_port = free_ports(3)
         backend = [self.programs / "flood", "backend"] if beside == BULK else [self.programs / "echo"]
-        with self.started([*backend, backend_port], {self.cores.backend}, backend_port, yields=bool(beside)) as echo:
+        pair = [self.folder / "certificate.pem", self.folder / "key.pem"] if backend_tls else []
+        command = [*backend, backend_port, *pair]
+        with self.started(command, {self.cores.backend}, backend_port, yields=bool(beside)) as echo:
             with self.probed_backend(probed_port) if beside else nullcontext():
-                setup = configs.Setup(
-                    port, backend_port, workers, self.folder, tls, probed_port if beside else 0, pings, log
-                )
+                probed = probed_port if beside else 0
+                setup = configs.Setup(port, backend_port, workers, self.folder, tls, probed, pings, log, backend_tls)
                 with (
                     open(setup.access_log, "w") as output,
                     self.started(self.command(name, setup), self.cores.first(cores), port, stdout=output) as process,

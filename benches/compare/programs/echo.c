@@ -1,10 +1,11 @@
-/* echo PORT: the backend. It upgrades every WebSocket handshake that brings the sample key, sends every frame back
+/* echo PORT [CERTIFICATE KEY]: the backend, over TLS 1.3 with a certificate. It upgrades every WebSocket handshake that brings the sample key, sends every frame back
  * unmasked as its bytes arrive, answers a Ping with its Pong and a Close with the same Close, then closes. Any other GET
  * gets a small body. It trusts its callers, because it is a measuring tool on loopback and no server for real use. */
 #define _GNU_SOURCE
 #include "net.h"
+#include "stream.h"
 
-#include <errno.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,8 +18,8 @@
 #define HEAD 2048
 
 struct connection {
-    int fd;
-    bool upgraded, ended, closing, hung_up;
+    struct stream stream;
+    bool secured, upgraded, ended, closing, hung_up;
     /* The part of a request's head that has come, later the part of a frame's header. */
     uint8_t head[HEAD];
     size_t head_length;
@@ -39,18 +40,25 @@ static const char UPGRADED[] = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: web
                                "Sec-WebSocket-Accept: " ACCEPT "\r\n\r\n";
 static const char REFUSED[] = "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n";
 static char plain_answer[256];
+/* NULL: the backend speaks plain TCP. */
+static SSL_CTX *tls;
 
 static void close_connection(struct connection *connection) {
-    close(connection->fd);
+    stream_close(&connection->stream);
     free(connection->pending);
     connection->ended = true;
+}
+
+static ssize_t send_some(struct connection *connection, const void *bytes, size_t length) {
+    struct iovec part = {.iov_base = (void *)bytes, .iov_len = length};
+    return stream_write(&connection->stream, &part, 1);
 }
 
 /* Sends, and keeps the bytes that the socket does not take. */
 static void send_out(struct connection *connection, const void *bytes, size_t length) {
     if (length == 0) return;
-    ssize_t sent = send(connection->fd, bytes, length, MSG_NOSIGNAL);
-    if (sent < 0 && errno != EAGAIN) return close_connection(connection);
+    ssize_t sent = send_some(connection, bytes, length);
+    if (sent <= 0 && sent != AGAIN) return close_connection(connection);
     size_t taken = sent < 0 ? 0 : (size_t)sent;
     if (taken == length) return;
     connection->pending = malloc(length - taken);
@@ -63,9 +71,9 @@ static void send_out(struct connection *connection, const void *bytes, size_t le
 static bool flush(struct connection *connection) {
     if (!connection->pending) return true;
     size_t left = connection->pending_length - connection->pending_taken;
-    ssize_t sent = send(connection->fd, connection->pending + connection->pending_taken, left, MSG_NOSIGNAL);
-    if (sent < 0) {
-        if (errno != EAGAIN) close_connection(connection);
+    ssize_t sent = send_some(connection, connection->pending + connection->pending_taken, left);
+    if (sent <= 0) {
+        if (sent != AGAIN) close_connection(connection);
         return false;
     }
     connection->pending_taken += (size_t)sent;
@@ -166,17 +174,24 @@ static void take_head(struct connection *connection, const uint8_t *in, size_t l
 
 /* Reads until there is no more, or until the other side does not take the answer. */
 static void serve(struct connection *connection) {
+    if (!connection->secured) {
+        int secured = stream_secure(&connection->stream);
+        if (secured == AGAIN) return;
+        if (secured != 1) return close_connection(connection);
+        connection->secured = true;
+    }
     while (!connection->ended && flush(connection)) {
         if (connection->closing) return close_connection(connection);
-        ssize_t got = recv(connection->fd, input, sizeof input, 0);
-        if (got < 0 && errno == EAGAIN) return;
+        ssize_t got = stream_read(&connection->stream, input, sizeof input);
+        if (got == AGAIN) return;
         if (got <= 0) return close_connection(connection);
         if (connection->upgraded) {
             echo_frames(connection, input, (size_t)got);
         } else {
             take_head(connection, input, (size_t)got);
         }
-        bool more = (size_t)got == sizeof input || connection->hung_up || connection->closing;
+        /* TLS reads ahead, and gives one record at a time. */
+        bool more = (size_t)got == sizeof input || connection->hung_up || connection->closing || tls;
         if (!more) return;
     }
 }
@@ -187,17 +202,21 @@ static void accept_all(int epoll, int listener) {
         if (fd < 0) return;
         struct connection *connection = calloc(1, sizeof *connection);
         if (!connection) fail("calloc");
-        connection->fd = fd;
+        connection->stream.fd = fd;
+        connection->secured = !tls;
+        if (tls) stream_accept_tls(&connection->stream, tls);
         watch(epoll, fd, connection);
     }
 }
 
 int main(int count, char **arguments) {
-    if (count != 2) {
-        fprintf(stderr, "usage: echo PORT (on 127.0.0.1)\n");
+    if (count != 2 && count != 4) {
+        fprintf(stderr, "usage: echo PORT [CERTIFICATE KEY] (on 127.0.0.1)\n");
         return 2;
     }
+    signal(SIGPIPE, SIG_IGN);
     raise_open_files();
+    if (count == 4) tls = tls_server(arguments[2], arguments[3]);
     snprintf(plain_answer, sizeof plain_answer,
              "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %zu\r\n\r\n%s", strlen(HTTP_BODY),
              HTTP_BODY);

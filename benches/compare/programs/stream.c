@@ -13,21 +13,41 @@ static int on_ticket(SSL *ssl, SSL_SESSION *session) {
     return 1; /* taken over */
 }
 
-SSL_CTX *tls_client(void (*keep)(void *owner, SSL_SESSION *session)) {
-    keep_session = keep;
-    SSL_CTX *context = SSL_CTX_new(TLS_client_method());
+static SSL_CTX *tls_1_3(const SSL_METHOD *method) {
+    SSL_CTX *context = SSL_CTX_new(method);
     if (!context || !SSL_CTX_set_min_proto_version(context, TLS1_3_VERSION) ||
         !SSL_CTX_set_ciphersuites(context, "TLS_AES_128_GCM_SHA256") || !SSL_CTX_set1_groups_list(context, "X25519")) {
         fail("SSL_CTX");
     }
     SSL_CTX_set_mode(context, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
                                   SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
-    SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
-    SSL_CTX_sess_set_new_cb(context, on_ticket);
     /* A record then takes one receive instead of two. */
     SSL_CTX_set_read_ahead(context, 1);
     SSL_CTX_set_quiet_shutdown(context, 1);
     return context;
+}
+
+SSL_CTX *tls_client(void (*keep)(void *owner, SSL_SESSION *session)) {
+    keep_session = keep;
+    SSL_CTX *context = tls_1_3(TLS_client_method());
+    SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
+    SSL_CTX_sess_set_new_cb(context, on_ticket);
+    return context;
+}
+
+SSL_CTX *tls_server(const char *certificate, const char *key) {
+    SSL_CTX *context = tls_1_3(TLS_server_method());
+    if (SSL_CTX_use_certificate_chain_file(context, certificate) != 1 ||
+        SSL_CTX_use_PrivateKey_file(context, key, SSL_FILETYPE_PEM) != 1) {
+        fail("the certificate");
+    }
+    return context;
+}
+
+void stream_accept_tls(struct stream *stream, SSL_CTX *context) {
+    stream->ssl = SSL_new(context);
+    if (!stream->ssl || !SSL_set_fd(stream->ssl, stream->fd)) fail("SSL_new");
+    SSL_set_accept_state(stream->ssl);
 }
 
 void stream_begin_tls(struct stream *stream, SSL_CTX *context, void *owner, SSL_SESSION *session) {

@@ -1,4 +1,4 @@
-/* One connection of load, plain or TLS 1.3. */
+/* One connection of load or echo, plain or TLS 1.3. */
 #pragma once
 
 #include <openssl/ssl.h>
@@ -18,6 +18,12 @@ enum { ENDED = 0, BROKEN = -1, AGAIN = -2 };
 /* A TLS client like that of browsers: TLS 1.3, X25519, AES-128-GCM, the same with every proxy. `keep` gets each ticket
  * and owns it from then on. The owner of the stream is the app data of the connection. */
 SSL_CTX *tls_client(void (*keep)(void *owner, SSL_SESSION *session));
+
+/* The TLS of a backend, the same for every proxy: TLS 1.3, X25519, AES-128-GCM, with tickets. */
+SSL_CTX *tls_server(const char *certificate, const char *key);
+
+/* Begins TLS on an accepted stream. */
+void stream_accept_tls(struct stream *stream, SSL_CTX *context);
 
 /* Begins TLS on a connected stream, resuming `session` unless it is NULL. */
 void stream_begin_tls(struct stream *stream, SSL_CTX *context, void *owner, SSL_SESSION *session);
