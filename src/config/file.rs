@@ -291,7 +291,7 @@ pub(super) struct Route {
     #[serde(default)]
     pub(super) rewrite: Option<RewriteSetting>,
     /// The Host header that the backend gets: `keep` (that of the client), `upstream` (the address of the backend, without port
-    /// 80), or a host of its own.
+    /// 80, or 443 with TLS), or a host of its own.
     #[serde(default = "Route::default_host_header")]
     pub(super) host_header: String,
     /// Changes of the fields that the backend gets, `X-Forwarded-*` included. They never concern Host (see `host_header`), the

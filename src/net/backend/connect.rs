@@ -41,14 +41,6 @@ pub(in crate::net) struct Endpoint<'a> {
     pub(in crate::net) announcement: &'a [u8],
 }
 
-/// The port that a request to a backend need not name in its `Host` (RFC 9110 §4.2.1).
-const HTTP_PORT: &str = ":80";
-
-/// The own name of the backend at an address, as a `Host` has it: with its port, unless that is the port of the scheme.
-pub(in crate::net) fn host_of(address: &str) -> &str {
-    address.strip_suffix(HTTP_PORT).unwrap_or(address)
-}
-
 /// A connection with a backend, and what was learned on the way.
 #[derive(Debug)]
 pub(in crate::net) struct Connected {
@@ -274,19 +266,6 @@ mod tests {
         assert_eq!((won.unwrap_err().kind(), tried), (io::ErrorKind::NetworkUnreachable, vec![1, 2]));
         let (none, _) = race(0, async |last| Ok(last)).await;
         assert_eq!(none.unwrap_err().kind(), io::ErrorKind::NotFound);
-    }
-
-    #[test]
-    fn host_of_a_backend_names_no_port_that_the_scheme_has_anyway() {
-        for (address, host) in [
-            ("chat.internal:80", "chat.internal"),
-            ("[::1]:80", "[::1]"),
-            ("chat.internal:8080", "chat.internal:8080"),
-            ("chat.internal:443", "chat.internal:443"),
-            ("10.0.0.1:180", "10.0.0.1:180"),
-        ] {
-            assert_eq!(host_of(address), host);
-        }
     }
 
     #[test]

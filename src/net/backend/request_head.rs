@@ -7,7 +7,7 @@ use hyper::{
     header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderName, HeaderValue, TRANSFER_ENCODING, UPGRADE, VIA},
 };
 
-use super::{connect::host_of, request_body::RequestBody};
+use super::{request_body::RequestBody, way::Way};
 use crate::{
     headers::{BoundRules, FieldValue, Hop, MAX_FORWARDS, capitalize, onward, spell},
     routing::HostHeader,
@@ -25,6 +25,8 @@ pub(in crate::net) struct Request<'a> {
     pub(in crate::net) headers: &'a HeaderMap,
     pub(in crate::net) hop: Hop<'a>,
     pub(in crate::net) host_header: &'a HostHeader,
+    /// How connections with the backend come about.
+    pub(in crate::net) way: &'a Way,
     /// What the route does with the fields; `None` = nothing.
     pub(in crate::net) rules: Option<BoundRules<'a>>,
     /// This hop in `Via`, if the file wants a `Via`.
@@ -109,7 +111,7 @@ impl Request<'_> {
     fn fields_without_rules(&self, address: &str, mut tell: impl FnMut(&HeaderName, FieldValue<'_>)) {
         let own_host = match self.host_header {
             HostHeader::Keep => None,
-            HostHeader::Upstream => Some(host_of(address)),
+            HostHeader::Upstream => Some(self.way.host_of(address)),
             HostHeader::Fixed(host) => Some(host.as_str()),
         };
         let mut names_host = false;

@@ -12,6 +12,18 @@ pub(in crate::net) struct Way {
     pub(in crate::net) tls: Option<Arc<ClientTls>>,
 }
 
+impl Way {
+    /// The own name of the backend at an address, as a `Host` has it: with its port, unless that is the port of the scheme
+    /// (RFC 9110 §4.2.1 and §4.2.2).
+    pub(in crate::net) fn host_of<'a>(&self, address: &'a str) -> &'a str {
+        host_of(self.tls.is_some(), address)
+    }
+}
+
+fn host_of(tls: bool, address: &str) -> &str {
+    address.strip_suffix(if tls { ":443" } else { ":80" }).unwrap_or(address)
+}
+
 impl PartialEq for Way {
     fn eq(&self, other: &Self) -> bool {
         match (&self.tls, &other.tls) {
@@ -24,3 +36,21 @@ impl PartialEq for Way {
 }
 
 impl Eq for Way {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn host_of_a_backend_names_no_port_that_the_scheme_has_anyway() {
+        for (address, plain, over_tls) in [
+            ("chat.internal:80", "chat.internal", "chat.internal:80"),
+            ("chat.internal:443", "chat.internal:443", "chat.internal"),
+            ("[::1]:80", "[::1]", "[::1]:80"),
+            ("chat.internal:8080", "chat.internal:8080", "chat.internal:8080"),
+            ("10.0.0.1:1443", "10.0.0.1:1443", "10.0.0.1:1443"),
+        ] {
+            assert_eq!((host_of(false, address), host_of(true, address)), (plain, over_tls));
+        }
+    }
+}

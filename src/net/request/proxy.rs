@@ -389,7 +389,7 @@ fn for_backend<'a, T>(
     request_id: &'a str,
     purpose: Purpose,
 ) -> request_head::Request<'a> {
-    let Asked { parts, host, client, route, prefix, .. } = asked;
+    let Asked { parts, host, client, route, way, prefix, .. } = asked;
     let sender = connection.entrance.sender;
     let hop = headers::Hop {
         sender,
@@ -408,6 +408,7 @@ fn for_backend<'a, T>(
         headers: &parts.headers,
         hop,
         host_header: &route.host_header,
+        way,
         rules: route.request_fields.bind(ValueFacts {
             client: *client,
             request_id,
