@@ -30,6 +30,7 @@ use crate::{
     balance::Backend,
     config::LogFormat,
     error::{Error, Kind},
+    headers::CertificateFacts,
     lines::{Bounds, Lines},
     metrics::Metrics,
     outcome::Outcome,
@@ -142,6 +143,9 @@ pub struct Facts {
     /// What a PROXY header told of the client's connection to the proxy before us.
     #[serde(flatten)]
     pub told: Option<Box<ProxyTlvs>>,
+    /// The verified certificate of the client. Shared by all records of the connection.
+    #[serde(flatten, serialize_with = "shown", skip_serializing_if = "Option::is_none")]
+    pub client_cert: Option<Arc<CertificateFacts>>,
     /// The `Host` header as sent, cut after [`LONGEST_HOST`].
     #[serde(skip_serializing_if = "String::is_empty")]
     pub host: String,
@@ -332,6 +336,7 @@ impl Record {
             client,
             tls: None,
             told: None,
+            client_cert: None,
             host: String::new(),
             method: cut(method, LONGEST_WORD),
             path: cut(path, LONGEST_PATH),
@@ -472,6 +477,11 @@ fn micros(duration: Duration) -> u64 {
 }
 
 #[allow(clippy::ref_option, reason = "the signature that serde asks for")]
+fn shown<S: Serializer>(certificate: &Option<Arc<CertificateFacts>>, serializer: S) -> Result<S::Ok, S::Error> {
+    certificate.as_deref().serialize(serializer)
+}
+
+#[allow(clippy::ref_option, reason = "the signature that serde asks for")]
 fn initiator<S: Serializer>(initiator: &Option<Initiator>, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(initiator.map_or("", Initiator::as_str))
 }
@@ -495,6 +505,7 @@ mod tests {
     use std::{net::IpAddr, sync::mpsc};
 
     use super::*;
+    use crate::headers::Fingerprint;
 
     struct Sent(mpsc::Sender<Vec<u8>>);
 
@@ -550,6 +561,8 @@ mod tests {
                 is_client_verified: Some(true),
                 vpc_endpoint: word,
             }));
+            let (fingerprint, subject) = (Fingerprint([1; 32]), "CN=a".to_owned());
+            record.client_cert = Some(Arc::new(CertificateFacts { fingerprint, subject }));
             record.trace_id = Some(1);
             let counts = Some(1);
             record.traffic = Traffic {

@@ -31,6 +31,8 @@ pub enum Kind {
     BodyTimeout,
     /// Every backend has `max_handshakes` in flight, and the wait was too long or the line was full.
     Busy,
+    /// The route needs a verified certificate of the client, and none was shown.
+    ClientCert,
     /// The client went away before its answer.
     ClientGone,
     /// The backend closed or reset the connection before its head was complete.
@@ -104,13 +106,14 @@ enum SeenByBackend {
 
 impl Kind {
     /// Every kind, in the order of the variants.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 31] = [
         Self::BackendTls,
         Self::BadHandshake,
         Self::BadRequest,
         Self::BodyTooLarge,
         Self::BodyTimeout,
         Self::Busy,
+        Self::ClientCert,
         Self::ClientGone,
         Self::ClosedEarly,
         Self::ConnectTimeout,
@@ -166,6 +169,7 @@ impl Kind {
             Self::BodyTooLarge => (413, "body_too_large", "the body is too large", CLIENT, Irrelevant),
             Self::BodyTimeout => (408, "body_timeout", "the body did not come in time", CLIENT, Irrelevant),
             Self::Busy => (503, "busy", "every backend is busy with handshakes", None, Irrelevant),
+            Self::ClientCert => (403, "client_cert", "a client certificate is needed here", CLIENT, Irrelevant),
             // The code is nginx's. Nobody is left to read this answer.
             Self::ClientGone => (499, "client_gone", "the client went away", CLIENT, Irrelevant),
             Self::ClosedEarly => (502, "closed_early", "the backend closed before it answered", BACKEND, Perhaps),

@@ -5,6 +5,8 @@
 //! [`strip_hop_by_hop`] leave out the fields of one hop.
 
 mod authentication;
+mod client_certificate;
+mod distinguished_name;
 mod framing;
 mod hops;
 mod onward;
@@ -26,6 +28,10 @@ use ipnet::IpNet;
 use crate::sender::{Client, Sender};
 
 pub use authentication::{asks_to_authenticate_connection, authenticates_connection, belongs_to_one_client};
+pub use client_certificate::{
+    CertificateFacts, CertificateField, ClientCertificate, Fingerprint, LONGEST_SUBJECT, LONGEST_VALUE, ToldCertificate,
+};
+pub(crate) use distinguished_name::distinguished_name;
 pub use framing::{BadFraming, BadRequest, check_answer_framing, check_framing, host, merge_lengths};
 pub(crate) use framing::{is_host, split_port};
 pub use hops::{MAX_FORWARDS, Reach, VIA_1_1, add_via, reach, via};

@@ -161,8 +161,14 @@ table! {
     lines_dropped: Counter = Counter::default(), "longwire_log_lines_dropped";
     /// Spans of handshakes: exported, failed (the collector did not take them) or dropped (too many waited for it).
     spans: Counters<OfSpans> = Series::new(Counter::default), "longwire_trace_spans";
+    /// TLS handshakes of clients that failed, by why.
+    tls_failures: Counters<OfTlsFailure> = Series::new(Counter::default), "longwire_tls_handshake_failures";
     /// Unix time at which a certificate of a listener is no longer valid.
     certificates: Gauges<OfCertificate> = Series::new(Gauge::default), "longwire_certificate_expiry_timestamp_seconds";
+    /// Unix time at which an authority for the certificates of clients is no longer valid.
+    client_authorities: Gauges<OfAuthority> = Series::new(Gauge::default), "longwire_client_ca_expiry_timestamp_seconds";
+    /// Unix time at which a revocation list for the certificates of clients is out of date (its nextUpdate).
+    client_crls: Gauges<OfCrl> = Series::new(Gauge::default), "longwire_client_crl_expiry_timestamp_seconds";
     /// The version of longwire; always 1.
     build: Gauges<OfBuild> = Series::new(Gauge::default), "longwire_build_info";
     /// Memory that is resident, in bytes.
@@ -215,10 +221,13 @@ labels! {
     OfBackendTls { upstream: String, outcome: &'static str } lives: |of, living| living.has_upstream(&of.upstream);
     OfReload { outcome: &'static str } lives: |_, _| true;
     OfSpans { outcome: &'static str } lives: |_, _| true;
+    OfTlsFailure { reason: &'static str } lives: |_, _| true;
     // These series are set anew at each reload.
     OfCertificate { listener: String, certificate: String } lives: |_, _| true;
     OfOwnCertificate { upstream: String, certificate: String } lives: |_, _| true;
     OfUpstream { upstream: String } lives: |_, _| true;
+    OfAuthority { listener: String, ca: String, subject: String } lives: |_, _| true;
+    OfCrl { listener: String, crl: String, issuer: String } lives: |_, _| true;
     OfBuild { version: &'static str } lives: |_, _| true;
 }
 
@@ -299,6 +308,30 @@ pub struct SessionEnd {
     pub code: Option<u16>,
     /// From the session's request to its end.
     pub duration: Duration,
+}
+
+/// When the files end by which the listeners serve TLS.
+#[derive(Debug, Default)]
+pub struct Expiries {
+    /// The certificates of the listeners.
+    pub certificates: Vec<Expiry>,
+    /// The authorities for the certificates of clients.
+    pub client_authorities: Vec<Expiry>,
+    /// The revocation lists of these authorities.
+    pub client_crls: Vec<Expiry>,
+}
+
+/// When something ends that a listener read from a file.
+#[derive(Debug)]
+pub struct Expiry {
+    /// The listener's address in the file.
+    pub listener: String,
+    /// The path of the file.
+    pub file: String,
+    /// Whose it is, if the file may hold several.
+    pub name: String,
+    /// Unix time, in seconds.
+    pub at: i64,
 }
 
 /// How an attempt to run another configuration ended.
@@ -469,12 +502,25 @@ impl Metrics {
         SpanCounts { exported: count("exported"), failed: count("failed"), dropped: count("dropped") }
     }
 
-    /// Replaces the certificates of the listeners. Each is a listener, a file, and the Unix time at which the certificate
-    /// expires.
-    pub fn set_certificates(&self, certificates: impl IntoIterator<Item = (String, String, i64)>) {
+    /// Counts a TLS handshake of a client that failed.
+    pub fn tls_failed(&self, reason: &'static str) {
+        self.table.tls_failures.of(&OfTlsFailure { reason }).inc();
+    }
+
+    /// Replaces the ends of what the listeners read.
+    pub fn set_expiries(&self, expiries: Expiries) {
+        let Expiries { certificates, client_authorities, client_crls } = expiries;
         self.table.certificates.clear();
-        for (listener, certificate, not_after) in certificates {
-            self.table.certificates.of(&OfCertificate { listener, certificate }).set(not_after);
+        for Expiry { listener, file: certificate, at, .. } in certificates {
+            self.table.certificates.of(&OfCertificate { listener, certificate }).set(at);
+        }
+        self.table.client_authorities.clear();
+        for Expiry { listener, file: ca, name: subject, at } in client_authorities {
+            self.table.client_authorities.of(&OfAuthority { listener, ca, subject }).set(at);
+        }
+        self.table.client_crls.clear();
+        for Expiry { listener, file: crl, name: issuer, at } in client_crls {
+            self.table.client_crls.of(&OfCrl { listener, crl, issuer }).set(at);
         }
     }
 

@@ -7,7 +7,7 @@ mod rewriting;
 use std::{cmp::Reverse, time::Duration};
 
 use crate::{
-    headers::FieldRules,
+    headers::{CertificateField, FieldRules},
     hosts::{HostPattern, bare_name},
     origins::Origins,
     ws::keepalive,
@@ -35,6 +35,10 @@ pub struct Route {
     pub request_fields: FieldRules,
     /// What the route does with the fields of answers, those of longwire's own included.
     pub answer_fields: FieldRules,
+    /// Whether a request without a verified certificate of the client is refused.
+    pub needs_client_cert: bool,
+    /// What the backend is told of the client's certificate.
+    pub told_of_client: Vec<CertificateField>,
     /// Which pages may open a WebSocket here.
     pub origins: Origins,
     /// Keepalive of this route's sessions.
@@ -296,6 +300,8 @@ mod tests {
                 host_header: HostHeader::Keep,
                 request_fields: FieldRules::default(),
                 answer_fields: FieldRules::default(),
+                needs_client_cert: false,
+                told_of_client: Vec::new(),
                 origins: Origins::default(),
                 keepalive: keepalive::Settings {
                     ping_interval: None,

@@ -5,7 +5,7 @@
 use std::{fmt::Display, io::Write as _, time::Duration};
 
 use super::{Facts, TlsVersion, TraceId, Traffic, micros};
-use crate::{proxy_protocol::ProxyTlvs, sender::Client, ws::termination::Initiator};
+use crate::{headers::CertificateFacts, proxy_protocol::ProxyTlvs, sender::Client, ws::termination::Initiator};
 
 /// Bytes that hold most lines.
 const USUAL: usize = 768;
@@ -21,6 +21,7 @@ pub(super) fn json(facts: &Facts) -> Vec<u8> {
         client,
         tls,
         told,
+        client_cert,
         host,
         method,
         path,
@@ -49,6 +50,10 @@ pub(super) fn json(facts: &Facts) -> Vec<u8> {
     object.word("tls", tls.map(TlsVersion::as_str));
     if let Some(told) = told {
         object.told(told);
+    }
+    if let Some(CertificateFacts { fingerprint, subject }) = client_cert.as_deref() {
+        object.shown("client_cert_fingerprint", Some(fingerprint));
+        object.text("client_cert_subject", filled(subject));
     }
     object.text("host", filled(host));
     object.text("method", filled(method));
@@ -227,7 +232,7 @@ impl Object {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use std::net::IpAddr;
+    use std::{net::IpAddr, sync::Arc};
 
     use jiff::Timestamp;
     use proptest::{collection::vec, option, prelude::*};
@@ -236,6 +241,7 @@ mod tests {
         super::{Record, RecordKind},
         *,
     };
+    use crate::headers::Fingerprint;
 
     /// Text of characters that must be escaped and of any others.
     fn text() -> impl Strategy<Value = String> {
@@ -259,7 +265,7 @@ mod tests {
         let numbers = vec(option::of(prop_oneof![0..2000_u32, any::<u32>()]), 8);
         let tls = option::of(prop_oneof![Just(TlsVersion::V1_2), Just(TlsVersion::V1_3)]);
         let time = prop_oneof![0..i64::MAX, (0..4_000_000_000_i64).prop_map(|second| second * 1_000_000_000)];
-        let words = (vec(text(), 9), vec(any::<bool>(), 5));
+        let words = (vec(text(), 10), vec(any::<bool>(), 6));
         (time, client, words, numbers, (any::<u64>(), any::<u64>()), vec(duration(), 7), tls, ends).prop_map(
             |(time, (is_v4, v4, v6), (words, are_there), numbers, bytes, durations, tls, ends)| {
                 let (is_session, trace_id, close_code, clean) = ends;
@@ -284,6 +290,9 @@ mod tests {
                         vpc_endpoint: word(1),
                     })
                 });
+                let (fingerprint, subject) = (Fingerprint([v4[0]; 32]), words[9].clone());
+                let certificate = Arc::new(CertificateFacts { fingerprint, subject });
+                record.client_cert = Some(certificate).filter(|_| are_there[5]);
                 record.tries = numbers[0].unwrap_or_default();
                 record.status = close_code.filter(|_| is_session);
                 (record.connect, record.handshake, record.duration) = (durations[0], durations[1], durations[2]);

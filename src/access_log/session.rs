@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::{AccessLog, Endings, Facts, Record, RecordKind, TlsVersion};
 use crate::{
     balance::Backend,
-    headers::hex,
+    headers::{CertificateFacts, Fingerprint, hex},
     metrics::{RouteMetrics, SessionEnd},
     outcome::Outcome,
     proxy_protocol::ProxyTlvs,
@@ -84,7 +84,7 @@ impl SessionRecord {
             words: Words::pack(
                 record.client,
                 record.trace_id,
-                record.told.as_deref(),
+                (record.told.as_deref(), record.client_cert.as_deref()),
                 &record.request_id,
                 &record.host,
                 &record.path,
@@ -159,11 +159,13 @@ impl SessionRecord {
 
     /// Whether a text of the record contains `text`, which must be in lower case.
     ///
-    /// These texts are searched: the id, client, host and path, the names of route and upstream, the backend's address.
+    /// These texts are searched: the id, client, the subject of its certificate, host and path, the names of route and upstream, the backend's address.
     #[must_use]
     pub fn mentions(&self, text: &str) -> bool {
         let (client, _, id, host, path) = self.words.unpack();
-        let names: [&str; 6] = [&id, &host, &path, &self.route.route, &self.route.upstream, self.backend.address()];
+        let subject = self.words.rare().1.map(|(_, subject)| subject).unwrap_or_default();
+        let RouteLog { route, upstream, .. } = &*self.route;
+        let names: [&str; 7] = [&id, &subject, &host, &path, route, upstream, self.backend.address()];
         client.to_string().contains(text) || names.iter().any(|name| name.to_lowercase().contains(text))
     }
 
@@ -203,7 +205,9 @@ impl SessionRecord {
         record.started = self.started();
         record.request_id = request_id;
         record.trace_id = trace_id;
-        record.told = self.words.told();
+        let client_cert;
+        (record.told, client_cert) = self.words.rare();
+        record.client_cert = client_cert.map(facts).map(Arc::new);
         record.host = host;
         record.route = Some(self.route.route.clone());
         record.upstream = Some(self.route.upstream.clone());
@@ -245,6 +249,8 @@ pub struct ParticularsView {
     pub client: Client,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<TlsVersion>,
+    #[serde(flatten)]
+    pub client_cert: Option<CertificateFacts>,
     pub host: String,
     pub path: String,
     pub route: String,
@@ -268,6 +274,7 @@ impl Particulars {
             since: Timestamp::from_nanosecond(self.time.into()).unwrap_or_default(),
             client,
             tls: self.tls,
+            client_cert: self.words.rare().1.map(facts),
             host,
             path,
             route: self.route.route.clone(),
@@ -301,7 +308,7 @@ impl Micros {
 /// 1. A byte: three flags, which say what forms the parts 3, 4 and 5 have, and between them the length of the part 2.
 /// 2. The client ([`Client::octets`]).
 /// 3. The id of the trace, if there is one.
-/// 4. What a PROXY header told, if one did: JSON, with its length before it.
+/// 4. What few clients have, if this one has any of it ([`RareWords`]): JSON, with its length before it.
 /// 5. The request id. If it is text, a line feed ends it.
 /// 6. The host, ended by a line feed.
 /// 7. The path.
@@ -310,31 +317,41 @@ impl Micros {
 #[derive(Debug)]
 struct Words(Box<[u8]>);
 
+/// What a PROXY header told, and fingerprint and subject of the client's certificate.
+type RareWords = (Option<Box<ProxyTlvs>>, Option<([u8; 32], String)>);
+
+fn facts((fingerprint, subject): ([u8; 32], String)) -> CertificateFacts {
+    CertificateFacts { fingerprint: Fingerprint(fingerprint), subject }
+}
+
 impl Words {
     /// The request id is stored as 16 bytes, for which 32 hexadecimal digits stand. Every id of ours has this form.
     const IS_HEX: u8 = 1;
     const IS_TRACED: u8 = 2;
-    const IS_TOLD: u8 = 0x80;
+    const IS_RARE: u8 = 0x80;
     /// The place of the length in the first byte.
     const LENGTH: u32 = 2;
 
     fn pack(
         client: Client,
         trace_id: Option<u128>,
-        told: Option<&ProxyTlvs>,
+        (told, client_cert): (Option<&ProxyTlvs>, Option<&CertificateFacts>),
         request_id: &str,
         host: &str,
         path: &str,
     ) -> Self {
         let client = client.octets();
         let mut forms = (client.len() as u8) << Self::LENGTH;
-        let (trace, hex, told_length);
-        let told = told.and_then(|told| serde_json::to_vec(told).ok()).unwrap_or_default();
-        let told: [&[u8]; 2] = match u16::try_from(told.len()) {
+        let (trace, hex, rare_length);
+        let rare = match (told, client_cert.map(|facts| (facts.fingerprint.0, &facts.subject))) {
+            (None, None) => Vec::new(),
+            rare => serde_json::to_vec(&rare).unwrap_or_default(),
+        };
+        let rare: [&[u8]; 2] = match u16::try_from(rare.len()) {
             Ok(length @ 1..) => {
-                forms |= Self::IS_TOLD;
-                told_length = length.to_be_bytes();
-                [&told_length, &told]
+                forms |= Self::IS_RARE;
+                rare_length = length.to_be_bytes();
+                [&rare_length, &rare]
             }
             _ => [b"", b""],
         };
@@ -356,7 +373,7 @@ impl Words {
         };
         // `concat` knows the length of the whole, so it makes one block and moves nothing.
         let parts: [&[u8]; 10] =
-            [&[forms], &client, trace, told[0], told[1], id[0], id[1], host.as_bytes(), b"\n", path.as_bytes()];
+            [&[forms], &client, trace, rare[0], rare[1], id[0], id[1], host.as_bytes(), b"\n", path.as_bytes()];
         Self(parts.concat().into())
     }
 
@@ -364,9 +381,9 @@ impl Words {
         self.take_client().0
     }
 
-    fn told(&self) -> Option<Box<ProxyTlvs>> {
-        let (.., told, _) = self.take_client();
-        if told.is_empty() { None } else { serde_json::from_slice(told).ok() }
+    fn rare(&self) -> RareWords {
+        let (.., rare, _) = self.take_client();
+        if rare.is_empty() { RareWords::default() } else { serde_json::from_slice(rare).unwrap_or_default() }
     }
 
     fn has_id(&self, id: &str) -> bool {
@@ -381,16 +398,16 @@ impl Words {
         self.0.first().copied().unwrap_or_default()
     }
 
-    /// The client, the trace, what was told, and the bytes behind them.
+    /// The client, the trace, the rare words, and the bytes behind them.
     fn take_client(&self) -> (Client, Option<u128>, &[u8], &[u8]) {
         let mut rest = self.0.get(1..).unwrap_or_default();
-        let length = usize::from((self.forms() & !Self::IS_TOLD) >> Self::LENGTH);
+        let length = usize::from((self.forms() & !Self::IS_RARE) >> Self::LENGTH);
         let client = Client::from_octets(rest.split_off(..length).unwrap_or_default());
         let is_traced = self.forms() & Self::IS_TRACED != 0;
         let trace_id = is_traced.then(|| u128::from_be_bytes(take(&mut rest)));
-        let told_length = if self.forms() & Self::IS_TOLD == 0 { 0 } else { u16::from_be_bytes(take(&mut rest)) };
-        let told = rest.split_off(..usize::from(told_length)).unwrap_or_default();
-        (client, trace_id, told, rest)
+        let rare_length = if self.forms() & Self::IS_RARE == 0 { 0 } else { u16::from_be_bytes(take(&mut rest)) };
+        let rare = rest.split_off(..usize::from(rare_length)).unwrap_or_default();
+        (client, trace_id, rare, rest)
     }
 
     /// Client, trace, request id, host, path.
@@ -518,6 +535,8 @@ mod tests {
         record.tls = Some(TlsVersion::V1_3);
         let told = ProxyTlvs { unique_id: Some("id-1".into()), is_client_verified: Some(true), ..ProxyTlvs::default() };
         record.told = Some(Box::new(told));
+        let (fingerprint, subject) = (Fingerprint([7; 32]), "CN=device,O=Example".to_owned());
+        record.client_cert = Some(Arc::new(CertificateFacts { fingerprint, subject }));
         record.tries = 3;
         record.connect = Some(Duration::from_nanos(1_234_567));
         record.handshake = Some(Duration::from_nanos(61_000_499));
@@ -668,8 +687,10 @@ mod tests {
                 ] {
                     let (client, words): (Client, _) = (client.parse::<IpAddr>().unwrap().into(), (id, host, path));
                     let told = trace.map(|_| ProxyTlvs { authority: Some("\n\u{1}é".into()), ..ProxyTlvs::default() });
-                    let packed = Words::pack(client, trace, told.as_ref(), id, host, path);
-                    assert_eq!(packed.told().as_deref(), told.as_ref());
+                    let shown = host.is_empty().then(|| facts(([b'\n'; 32], format!("{path}\"\n"))));
+                    let packed = Words::pack(client, trace, (told.as_ref(), shown.as_ref()), id, host, path);
+                    let (same_told, same_shown) = packed.rare();
+                    assert_eq!((same_told.as_deref(), same_shown.map(facts)), (told.as_ref(), shown));
                     let (same_client, same_trace, request_id, same_host, same_path) = packed.unpack();
                     assert_eq!((client, trace), (same_client, same_trace));
                     assert!(packed.client() == client && packed.has_id(id) && !packed.has_id(&format!("{id}x")));
@@ -681,8 +702,14 @@ mod tests {
 
     #[test]
     fn an_id_of_ours_takes_half_its_length() {
-        let words =
-            Words::pack(Client::from(IpAddr::from([192, 0, 2, 1])), None, None, HEX_ID, "chat.example.com", "/ws/room");
+        let words = Words::pack(
+            Client::from(IpAddr::from([192, 0, 2, 1])),
+            None,
+            (None, None),
+            HEX_ID,
+            "chat.example.com",
+            "/ws/room",
+        );
         assert_eq!(words.0.len(), 1 + 4 + 16 + "chat.example.com\n/ws/room".len());
     }
 

@@ -1,8 +1,10 @@
 //! The files of certificates and keys that the configuration names: read, checked, and made for development.
 
+pub(crate) mod clients;
+
 use std::{
     fmt, fs, io,
-    io::Write as _,
+    io::{Read as _, Write as _},
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
@@ -26,6 +28,9 @@ const SELF_SIGNED_VALIDITY: Duration = Duration::from_secs(3650 * DAY);
 
 /// By how much the clock of a browser may be behind ours.
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(DAY);
+
+/// The most bytes of a file. A revocation list of a large authority has a few MiB.
+const MOST_BYTES: u64 = 16 << 20;
 
 const DAY: u64 = 24 * 60 * 60;
 
@@ -51,9 +56,16 @@ pub enum TlsErrorKind {
     NoCertificate,
     /// The file holds no private key.
     NoKey,
+    /// The file is larger than [`MOST_BYTES`].
+    TooLarge,
+    /// A certificate that may not sign others stands among the authorities.
+    NoAuthority {
+        /// Its subject.
+        name: String,
+    },
     /// The private key is encrypted, and nobody is there to type a passphrase.
     EncryptedKey,
-    /// The first certificate cannot be read.
+    /// The first certificate of a chain, or one of several authorities, cannot be read.
     BadCertificate(webpki::Error),
     /// A certificate cannot be one of an authority.
     BadAuthority(webpki::Error),
@@ -129,6 +141,11 @@ impl fmt::Display for TlsErrorKind {
             Self::Pem(error) => write!(f, "is broken PEM: {error}"),
             Self::NoCertificate => f.write_str("holds no certificate"),
             Self::NoKey => f.write_str("holds no private key"),
+            Self::TooLarge => write!(f, "is larger than {} MiB", MOST_BYTES >> 20),
+            Self::NoAuthority { name } => write!(
+                f,
+                "holds a certificate that is no authority: `{name}` (whoever has its key could sign certificates of any client)"
+            ),
             Self::EncryptedKey => {
                 f.write_str("holds an encrypted private key: decrypt it first, e.g. with `openssl pkey`")
             }
@@ -141,7 +158,7 @@ impl fmt::Display for TlsErrorKind {
                 write!(f, "no certificate authority that this machine trusts can be read: {errors}")
             }
             Self::NoCrl => f.write_str("holds no revocation list"),
-            Self::BadCrl(error) => write!(f, "holds a revocation list that cannot be read: {error}"),
+            Self::BadCrl(error) => write!(f, "holds a revocation list that cannot be read: {}", reason(error)),
             Self::BadKey(error) => write!(f, "holds a private key that cannot be used: {error}"),
             Self::KeyMismatch { certificate } => write!(
                 f,
@@ -254,9 +271,26 @@ fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
     }
 }
 
+/// Why a revocation list cannot be read, in words.
+fn reason(error: &webpki::Error) -> String {
+    let words = match error {
+        webpki::Error::UnsupportedCrlVersion => "it is of version 1 (OpenSSL: set `crl_extensions`)",
+        webpki::Error::UnsupportedDeltaCrl => "it is a delta list",
+        webpki::Error::UnsupportedIndirectCrl => "it is an indirect list",
+        other => return other.to_string(),
+    };
+    words.to_owned()
+}
+
 #[expect(clippy::disallowed_methods, reason = "called at the start and for a reload, by no worker")]
 fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
-    fs::read(path).map_err(|error| TlsErrorKind::Read(error).at(path))
+    let mut bytes = Vec::new();
+    let read = fs::File::open(path).and_then(|file| file.take(MOST_BYTES + 1).read_to_end(&mut bytes));
+    match read {
+        Err(error) => Err(TlsErrorKind::Read(error).at(path)),
+        Ok(length) if length as u64 > MOST_BYTES => Err(TlsErrorKind::TooLarge.at(path)),
+        Ok(_) => Ok(bytes),
+    }
 }
 
 /// Makes a certificate and its key, in PEM.
@@ -304,7 +338,8 @@ mod tests {
         let folder = TempDir::new().unwrap();
         let good = pair(&folder, "good");
         let wrong = |name: &str| CertificateFiles { cert: folder.path().join(name), key: good.key.clone() };
-        let tls = Tls { certificates: vec![wrong("one.crt"), good.clone(), wrong("two.crt")], self_signed: false };
+        let certificates = vec![wrong("one.crt"), good.clone(), wrong("two.crt")];
+        let tls = Tls { certificates, self_signed: false, client_auth: None };
         let errors = check(&tls).unwrap_err();
         let paths: Vec<_> = errors.iter().map(|error| error.path.clone()).collect();
         assert_eq!(paths, [folder.path().join("one.crt"), folder.path().join("two.crt")]);

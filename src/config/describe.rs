@@ -2,7 +2,10 @@
 
 use std::{fmt, fmt::Write as _, time::Duration as StdDuration};
 
-use super::{Authority, BackendTls, Config, Limits, Listener, LogFormat, ProxyTrust, Refuse, Timeouts, values};
+use super::{
+    Authority, BackendTls, ClientTrust, Config, Limits, Listener, LogFormat, ProxyTrust, Refuse, Revocation, Timeouts,
+    values,
+};
 use crate::{
     balance::{BackendSettings, CheckKind, HashOn, Policy, UpstreamSettings},
     headers::FieldRules,
@@ -33,7 +36,8 @@ pub fn describe(config: &Config) -> String {
         let lifetime = route.max_lifetime.map(|life| format!(", ended after {}", short(life))).unwrap_or_default();
         let times = of_route_timeouts(&route.timeouts, &config.timeouts);
         let rules = of_rules(route);
-        line(&mut text, format_args!("  {} -> {upstream}  {keepalive}{lifetime}{times}{rules}", route.name));
+        let needed = if route.needs_client_cert { ", client certificate required" } else { "" };
+        line(&mut text, format_args!("  {} -> {upstream}  {keepalive}{lifetime}{times}{rules}{needed}", route.name));
     }
     text.push_str("upstreams\n");
     for (upstream, way) in config.upstreams.iter().zip(&config.ways) {
@@ -99,13 +103,21 @@ fn of_listener(listener: &Listener) -> String {
     };
     let files: Vec<_> = tls.certificates.iter().map(|pair| pair.cert.display().to_string()).collect();
     let self_signed = if tls.self_signed { " (self-signed if absent)" } else { "" };
-    format!("{}  TLS {}{self_signed}{proxies}", listener.bind, files.join(", "))
+    let clients = tls.client_auth.as_ref().map_or_else(String::new, of_clients);
+    format!("{}  TLS {}{self_signed}{clients}{proxies}", listener.bind, files.join(", "))
 }
 
 fn of_proxies(ProxyTrust { from, is_required, timeout }: &ProxyTrust) -> String {
     let from: Vec<_> = from.iter().map(ToString::to_string).collect();
     let others = if *is_required { "closed" } else { "served without" };
     format!("  PROXY header from {} within {}, others are {others}", from.join(", "), short(*timeout))
+}
+
+fn of_clients(ClientTrust { is_required, ca, revocation }: &ClientTrust) -> String {
+    let needed = if *is_required { "required" } else { "optional" };
+    let revoked =
+        revocation.as_ref().map_or_else(String::new, |Revocation { crl, .. }| format!(" less {}", crl.display()));
+    format!(", client certificates {needed} by {}{revoked}", ca.display())
 }
 
 fn of_keepalive(keepalive: &keepalive::Settings) -> String {

@@ -1,12 +1,31 @@
-//! When a certificate is no longer valid.
+//! When a certificate is no longer valid, and when a revocation list is out of date.
 
 use std::path::Path;
 
 use jiff::Timestamp;
 use tokio_rustls::rustls::pki_types::CertificateDer;
-use x509_parser::{certificate::X509Certificate, prelude::FromDer as _};
+use x509_parser::{
+    certificate::X509Certificate, prelude::FromDer as _, revocation_list::CertificateRevocationList, time::ASN1Time,
+};
 
-use super::certificates::read_chain;
+use super::certificates::{read_chain, read_crls};
+use crate::headers::distinguished_name;
+
+/// Whether every certificate is valid at this time. One that cannot be read is not.
+pub(crate) fn are_valid_at(certificates: &[CertificateDer<'_>], time: Timestamp) -> bool {
+    certificates.iter().all(|certificate| {
+        X509Certificate::from_der(certificate).is_ok_and(|(_, certificate)| {
+            let (validity, second) = (certificate.validity(), time.as_second());
+            (validity.not_before.timestamp()..=validity.not_after.timestamp()).contains(&second)
+        })
+    })
+}
+
+/// When a revocation list was made; `None` = it cannot be read.
+pub(crate) fn made_at(crl: &[u8]) -> Option<Timestamp> {
+    let (_, crl) = CertificateRevocationList::from_der(crl).ok()?;
+    timestamp(crl.last_update())
+}
 
 /// When the first certificate of a PEM file ends. `None` if it cannot be read. A listener would have refused such a file.
 pub(crate) fn of_file(path: &Path) -> Option<Timestamp> {
@@ -18,10 +37,35 @@ pub(crate) fn of_chain(chain: &[CertificateDer<'_>]) -> Option<Timestamp> {
     not_after(chain.first()?)
 }
 
+/// The subject and the end of each certificate of a PEM file. What cannot be read is left out.
+pub(crate) fn of_authorities(path: &Path) -> Vec<(String, Timestamp)> {
+    let end = |der: &[u8]| {
+        let (_, authority) = X509Certificate::from_der(der).ok()?;
+        Some((distinguished_name(authority.subject()), timestamp(authority.validity().not_after)?))
+    };
+    read_chain(path).unwrap_or_default().iter().filter_map(|authority| end(authority)).collect()
+}
+
+/// The issuer of each revocation list of a PEM file, and when the next list is due. What cannot be read, or says no such
+/// time, is left out.
+pub(crate) fn of_crls(path: &Path) -> Vec<(String, Timestamp)> {
+    read_crls(path).unwrap_or_default().iter().filter_map(|crl| of_crl(crl)).collect()
+}
+
+/// The issuer of a revocation list, and when the next one is due.
+pub(crate) fn of_crl(der: &[u8]) -> Option<(String, Timestamp)> {
+    let (_, crl) = CertificateRevocationList::from_der(der).ok()?;
+    Some((distinguished_name(crl.issuer()), timestamp(crl.next_update()?)?))
+}
+
 /// `notAfter` of a certificate in DER.
 fn not_after(certificate: &[u8]) -> Option<Timestamp> {
     let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
-    Timestamp::from_second(certificate.validity().not_after.timestamp()).ok()
+    timestamp(certificate.validity().not_after)
+}
+
+fn timestamp(time: ASN1Time) -> Option<Timestamp> {
+    Timestamp::from_second(time.timestamp()).ok()
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! schema: a key is added here and nowhere else. No `flatten` and no untagged enums, which would blur both.
 
 mod backend_tls;
+mod client_auth;
 mod header_rules;
 mod proxy_protocol;
 mod redirect;
@@ -15,6 +16,9 @@ use schemars::{JsonSchema, Schema, generate::SchemaSettings, transform::Recursiv
 use serde::{Deserialize, Serialize};
 
 pub(super) use self::backend_tls::{Authorities, UpstreamTls};
+pub(super) use self::client_auth::{
+    ClientAuth, ClientAuthMode, ClientCert, CrlExpired, ForwardedCert, RevocationDepth, UnknownRevocation,
+};
 use super::{
     addresses::{AdminAddress, BackendAddress, Bind},
     sides::TimeoutPerSide,
@@ -98,6 +102,8 @@ pub(super) struct Tls {
     pub(super) self_signed: bool,
     /// Several certificates, chosen by the name that the client asks for (SNI). The first is the default.
     pub(super) certificates: Vec<CertificateFiles>,
+    /// Certificates of clients (mTLS). Absent: no client is asked for one.
+    pub(super) client_auth: Option<ClientAuth>,
 }
 
 /// A certificate chain and its key.
@@ -309,6 +315,14 @@ pub(super) struct Route {
     /// Networks (CIDR) whose clients get 403, even if `allow` names them too.
     #[serde(default)]
     pub(super) deny: Vec<ClientNetwork>,
+    /// Whether a request here needs a certificate of the client that a listener has verified (`tls.client_auth`). Without one
+    /// the answer is 403, which a browser can show.
+    #[serde(default)]
+    pub(super) client_cert: ClientCert,
+    /// What the backend is told of the client's certificate, in fields X-Client-Cert-NAME. longwire removes every
+    /// X-Client-Cert-* that a client sends, on every route.
+    #[serde(default)]
+    pub(super) forward_client_cert: Vec<ForwardedCert>,
     /// Origins whose pages may open a WebSocket here, such as `https://example.com`, `https://*.example.com` or `file://`;
     /// `none` = clients that send no Origin. Empty = any. docs/behaviour.md has the rules.
     #[serde(default)]
@@ -695,6 +709,8 @@ impl Route {
             response_headers: HeaderChanges::default(),
             allow: Vec::new(),
             deny: Vec::new(),
+            client_cert: ClientCert::default(),
+            forward_client_cert: Vec::new(),
             origins: Vec::new(),
             keepalive: KeepaliveOverride::default(),
             timeouts: TimeoutsOverride::default(),

@@ -77,6 +77,28 @@ const KEYS: &[ForeignRow] = &[
         "certificates stand under tls: tls: { cert: site.crt, key: site.key }",
     ),
     (
+        &[
+            "ssl_client_certificate",
+            "ssl_verify_client",
+            "verify",
+            "ca-file",
+            "ca_file",
+            "ca",
+            "client_ca",
+            "mtls",
+            "trust_pool",
+        ],
+        "self_signed",
+        Some("client_auth"),
+        "certificates of clients: client_auth: { mode: required, ca: clients.pem }",
+    ),
+    (
+        &["ssl_crl", "crl-file", "crl_file", "crl"],
+        "self_signed",
+        Some("client_auth"),
+        "what is revoked: client_auth: { mode: required, ca: clients.pem, crl: clients.crl }",
+    ),
+    (
         &["ssl_certificate_key", "certificate_key", "keyfile", "key_file", "private_key", "privkey"],
         "self_signed",
         Some("key"),

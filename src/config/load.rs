@@ -2,15 +2,18 @@
 
 use std::{fmt, io::Read as _, path::Path};
 
+use jiff::Timestamp;
 use tokio_rustls::rustls::crypto::ring;
 
 use super::{
     Admin, AdminBind, Config, Tls,
     addresses::{BackendAddress, Bind},
-    certificates, check,
+    certificates::{self, clients},
+    check,
     diagnostics::{Diagnostic, Diagnostics, Severity},
     document::{self, At, Node},
     environment::Env,
+    expiry,
     file::{Backend, File, Listener, Route, Upstream},
     resolve::{self, Problem},
     token, trust,
@@ -43,7 +46,12 @@ pub fn load(path: &Path) -> Result<Loaded, Diagnostics> {
         Diagnostics::new(&name, "", vec![diagnostic])
     })?;
     let base = path.parent().unwrap_or_else(|| Path::new(""));
-    let draft = Draft::read(&text, base, &environment).check_certificates().check_trust().check_token().check_folders();
+    let draft = Draft::read(&text, base, &environment)
+        .check_certificates()
+        .check_client_auth()
+        .check_trust()
+        .check_token()
+        .check_folders();
     let mut loaded = draft.finish(&text, &name)?;
     loaded.config.origin = Some(path.to_owned());
     Ok(loaded)
@@ -180,12 +188,49 @@ impl Draft {
                     continue;
                 }
                 // Each pair is checked alone, so that its errors point at that pair.
-                let one = Tls { certificates: vec![pair.clone()], self_signed: tls.self_signed && position == 0 };
+                let self_signed = tls.self_signed && position == 0;
+                let one = Tls { certificates: vec![pair.clone()], self_signed, client_auth: None };
                 for error in certificates::check(&one).err().into_iter().flatten() {
                     let key = if error.path == pair.key { "key" } else { "cert" };
                     let message = format!("cannot use this {key}: {error}");
                     self.found.push(Diagnostic::error(document.locate(&at.key(key)), message));
                 }
+            }
+        }
+        self
+    }
+
+    /// Reads the authorities of clients and their revocation lists. One that is out of date is a warning.
+    fn check_client_auth(mut self) -> Self {
+        let (Some(document), Some(config)) = (&self.document, &self.config) else {
+            return self;
+        };
+        for (index, listener) in config.listeners.iter().enumerate() {
+            let at = At::default().key("listeners").index(index).key("tls").key("client_auth");
+            let trust = listener.tls.as_ref().and_then(|tls| tls.client_auth.as_ref());
+            let Some(trust) = trust.filter(|_| !self.replaced.iter().any(|replaced| replaced.touches(&at))) else {
+                continue;
+            };
+            for error in clients::check(trust) {
+                let key = if error.path == trust.ca { "ca" } else { "crl" };
+                let message = format!("cannot use this {key}: {error}");
+                self.found.push(Diagnostic::error(document.locate(&at.key(key)), message));
+            }
+            let ended = expiry::of_authorities(&trust.ca).into_iter().filter(|(_, end)| *end < Timestamp::now());
+            for (subject, end) in ended {
+                let message =
+                    format!("the authority `{subject}` has ended at {end}, and its clients are let in all the same");
+                let diagnostic = Diagnostic::error(document.locate(&at.key("ca")), message)
+                    .help("take it out of the file, if it should end");
+                self.found.push(Diagnostic { severity: Severity::Warning, ..diagnostic });
+            }
+            let enforced = trust.revocation.as_ref().filter(|revocation| !revocation.takes_expired);
+            let lists = enforced.map_or_else(Vec::new, |revocation| expiry::of_crls(&revocation.crl));
+            for (issuer, due) in lists.into_iter().filter(|(_, due)| *due < Timestamp::now()) {
+                let message = format!("the revocation list of `{issuer}` is out of date since {due}");
+                let help = "its clients are refused until a newer list is there; crl_expired: ignore takes the old one";
+                let diagnostic = Diagnostic::error(document.locate(&at.key("crl")), message).help(help);
+                self.found.push(Diagnostic { severity: Severity::Warning, ..diagnostic });
             }
         }
         self

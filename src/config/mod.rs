@@ -178,6 +178,32 @@ pub struct Tls {
     pub certificates: Vec<CertificateFiles>,
     /// Make a self-signed first certificate at start when neither of its two files exists.
     pub self_signed: bool,
+    /// Which certificates of clients are asked for and taken; `None` = none is asked for.
+    pub client_auth: Option<ClientTrust>,
+}
+
+/// Which certificates of clients a listener takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientTrust {
+    /// Whether a client without a certificate is refused. One with a bad certificate always is.
+    pub is_required: bool,
+    /// The authorities, in a PEM file.
+    pub ca: PathBuf,
+    /// What the authorities have revoked; `None` = nothing.
+    pub revocation: Option<Revocation>,
+}
+
+/// How revoked certificates are found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Revocation {
+    /// The revocation lists, in a PEM file.
+    pub crl: PathBuf,
+    /// Whether a list counts when it is out of date. If not, the certificates of its authority are refused then.
+    pub takes_expired: bool,
+    /// Whether a certificate is taken if no list is of its authority.
+    pub takes_unknown: bool,
+    /// Whether only the client's own certificate is looked up, and not those of the authorities between.
+    pub leaf_only: bool,
 }
 
 /// A certificate chain and its key, in PEM files.

@@ -4,6 +4,7 @@
 
 mod admin;
 mod backend_tls;
+mod client_auth;
 mod field_rules;
 mod listeners;
 mod proxy_protocol;
@@ -74,6 +75,7 @@ pub(super) fn resolve(file: file::File, base: &Path) -> (Config, Vec<Problem>) {
     let timeouts = resolver.timeouts(timeouts);
     let listeners = resolver.listeners(listeners, base);
     let (upstreams, ways) = resolver.upstreams(upstreams, base);
+    resolver.client_certs(&routes, &listeners);
     let can_be_secure = !trusted_proxies.is_empty() || listeners.iter().any(|listener| listener.tls.is_some());
     let routes = resolver.routes(routes, &upstreams, &keepalive, &timeouts, can_be_secure);
     let admin = admin.map(|admin| resolver.admin(admin, base));

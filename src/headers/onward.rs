@@ -7,7 +7,11 @@ use hyper::{
     header::{EXPECT, HeaderName, HeaderValue},
 };
 
-use super::{X_FORWARDED_FOR, X_REAL_IP, X_REQUEST_ID, end_to_end, tells_of_a_hop, tokens};
+use super::{
+    X_FORWARDED_FOR, X_REAL_IP, X_REQUEST_ID,
+    client_certificate::{ToldCertificate, tells_of_a_certificate},
+    end_to_end, tells_of_a_hop, tokens,
+};
 use crate::sender::{Client, Sender};
 
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -34,6 +38,8 @@ pub struct Hop<'a> {
     pub prefix: Option<&'a str>,
     /// The id, as [`request_id`](super::request_id) found or made it.
     pub request_id: &'a str,
+    /// What the backend is told of the client's certificate; `None` = nothing.
+    pub certificate: Option<ToldCertificate<'a>>,
 }
 
 /// The value of a field toward a backend.
@@ -88,6 +94,7 @@ enum FieldFate {
 /// - From any other sender, every `X-Forwarded-*`, `X-Real-IP` and `Forwarded` is dropped, and the proxy sets its own.
 /// - Names that a CGI-like backend cannot tell from these (`X_Forwarded_For`) are dropped for every sender. A trusted
 ///   proxy writes the proper names, but may have passed on a client's imitation.
+/// - Every `X-Client-Cert-*` is dropped for every sender: it would be believed to be the proxy's own.
 /// - `Expect` is dropped, because hyper itself answers `100-continue` when the body is read.
 pub fn onward(headers: &HeaderMap, hop: &Hop<'_>, mut tell: impl FnMut(&HeaderName, FieldValue<'_>)) {
     for (name, value) in end_to_end(headers) {
@@ -143,6 +150,12 @@ fn tell_of_hop(headers: &HeaderMap, hop: &Hop<'_>, mut tell: impl FnMut(&HeaderN
         tell(&X_FORWARDED_PREFIX, FieldValue::Ours(&text));
     }
     tell(&X_REQUEST_ID, FieldValue::Ours(hop.request_id.as_bytes()));
+    let Some(ToldCertificate { certificate, fields }) = hop.certificate else { return };
+    for field in fields {
+        if let Some(value) = certificate.value(*field) {
+            tell(&field.name(), FieldValue::Ours(value.as_bytes()));
+        }
+    }
 }
 
 fn fate(name: &HeaderName) -> FieldFate {
@@ -150,6 +163,8 @@ fn fate(name: &HeaderName) -> FieldFate {
         FieldFate::Ends
     } else if tells_of_a_hop(name) {
         FieldFate::DescribesHop
+    } else if tells_of_a_certificate(name) {
+        FieldFate::Ends
     } else {
         FieldFate::Passes
     }
@@ -159,7 +174,7 @@ fn fate(name: &HeaderName) -> FieldFate {
 ///
 /// CGI reads names in upper case and `-` as `_` (RFC 3875 §4.1.18). Some backends also read every other mark as `_`.
 fn imitates(name: &HeaderName) -> bool {
-    dashed(name).is_some_and(|name| tells_of_a_hop(&name))
+    dashed(name).is_some_and(|name| tells_of_a_hop(&name) || tells_of_a_certificate(&name))
 }
 
 /// The name for which a backend that reads names as CGI does would take this one; `None` = it takes the name for itself.
@@ -193,7 +208,13 @@ fn push_number(text: &mut Vec<u8>, mut number: u16) {
 mod tests {
     use std::net::{IpAddr, SocketAddr};
 
-    use super::{super::tests::map, *};
+    use super::{
+        super::{
+            client_certificate::{CertificateField, ClientCertificate},
+            tests::map,
+        },
+        *,
+    };
 
     #[test]
     fn forwarding_headers_of_a_stranger_are_replaced() {
@@ -350,6 +371,44 @@ mod tests {
     }
 
     #[test]
+    fn what_a_client_says_of_certificates_ends_here_for_every_sender() {
+        let headers = map(&[
+            ("x-client-cert-subject", "CN=admin"),
+            ("x-client-cert-fingerprint", "00"),
+            ("x-client-cert-verified", "yes"),
+            ("x-client-cert-", ""),
+            ("x_client_cert_subject", "CN=admin"),
+            ("x-client_cert-subject", "CN=admin"),
+            ("x.client.cert.pem", "pem"),
+            ("x-client-certificates", "stays"),
+            ("client-cert-subject", "stays"),
+        ]);
+        for trusted in [true, false] {
+            let headers = for_backend(&headers, &hop(trusted));
+            let left: Vec<_> = headers.iter().filter(|(name, _)| name.as_str().contains("client")).collect();
+            assert_eq!(left.len(), 2, "{left:?}");
+            assert!(left.iter().all(|(_, value)| *value == "stays"), "{left:?}");
+        }
+    }
+
+    #[test]
+    fn the_backend_is_told_what_the_route_names_of_a_certificate() {
+        let mut params = rcgen::CertificateParams::default();
+        params.serial_number = Some(rcgen::SerialNumber::from(0x2au64));
+        let made = params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap();
+        let certificate = &ClientCertificate::new(made.der());
+        // This one has no alternative names.
+        let fields = &[CertificateField::Subject, CertificateField::San, CertificateField::Serial];
+        let told = Hop { certificate: Some(ToldCertificate { certificate, fields }), ..hop(false) };
+        let headers = map(&[("connection", "x-client-cert-serial"), ("x-client-cert-serial", "99")]);
+        let headers = for_backend(&headers, &told);
+        let of = |name| headers.get_all(name).iter().map(|value| value.to_str().unwrap()).collect::<Vec<_>>();
+        assert_eq!(of("x-client-cert-subject"), ["CN=rcgen self signed cert"]);
+        assert_eq!(of("x-client-cert-serial"), ["2a"]);
+        assert_eq!((of("x-client-cert-san").len(), of("x-client-cert-pem").len()), (0, 0));
+    }
+
+    #[test]
     fn ports_are_written_as_the_standard_library_does() {
         for number in (0..=u16::MAX).step_by(7).chain([9, 10, 99, 100, 999, 1000, 9999, 10_000, u16::MAX]) {
             let mut text = Vec::new();
@@ -379,6 +438,7 @@ mod tests {
             port: 8080,
             prefix: None,
             request_id: "abc",
+            certificate: None,
         }
     }
 

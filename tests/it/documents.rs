@@ -13,7 +13,7 @@ use longwire::{config, ws::termination::Cause};
 use serde_json::Value;
 
 use self::blocks::outside_of_blocks;
-use crate::reload_keys;
+use crate::{harness::Authority, reload_keys};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -204,6 +204,9 @@ fn completed(piece: &str) -> String {
 fn make_named_files(folder: &Path, file: &str, place: &str) {
     let file: Value = serde_yaml::from_str(file).unwrap_or_else(|error| panic!("{place}: {error}"));
     for tls in file["listeners"].as_array().into_iter().flatten().map(|listener| &listener["tls"]) {
+        if let Some(ca) = tls["client_auth"]["ca"].as_str() {
+            write(&folder.join(ca), &Authority::new("clients").pem(), place);
+        }
         for pair in tls["certificates"].as_array().into_iter().flatten().chain([tls]) {
             if let (Some(cert), Some(key)) = (pair["cert"].as_str(), pair["key"].as_str()) {
                 let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();

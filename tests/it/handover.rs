@@ -8,10 +8,13 @@ use std::{
 
 use longwire::net::{front::inherited::Inherited, operate::handover::Handover};
 use tokio::net::TcpStream;
-use tokio_rustls::rustls::HandshakeKind;
+use tokio_rustls::{
+    TlsConnector,
+    rustls::{HandshakeKind, version::TLS13},
+};
 
 use crate::harness::{
-    Backend, Proxy, Setup, Wire,
+    Authority, Backend, Proxy, Setup, Wire,
     frames::{TEXT, masked, masked_close, unmasked},
     trusting, visit, within,
 };
@@ -159,14 +162,26 @@ async fn a_successor_that_serves_but_never_says_so_is_still_reached_when_its_pre
 #[tokio::test]
 async fn clients_resume_their_tls_sessions_at_the_successor() {
     const TLS: &str = "{ cert: dev.crt, key: dev.key, self_signed: true }";
-    let backend = Backend::echo();
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("longwire.sock");
-    let setup = Proxy::before(&[&backend]).tls(TLS, folder.path());
+    resume_at_the_successor(TLS, folder.path(), |cert| trusting(cert, &[], &[])).await;
+}
+
+#[tokio::test]
+async fn clients_resume_their_tls_sessions_with_their_certificates_at_the_successor() {
+    const TLS: &str = "{ cert: dev.crt, key: dev.key, self_signed: true, client_auth: { mode: required, ca: ca.pem } }";
+    let (folder, ca) = (tempfile::tempdir().unwrap(), Authority::new("clients"));
+    fs_err::write(folder.path().join("ca.pem"), ca.pem()).unwrap();
+    resume_at_the_successor(TLS, folder.path(), |cert| ca.issue(|_| {}).connector(cert, &TLS13)).await;
+}
+
+async fn resume_at_the_successor(tls: &str, folder: &Path, connector: impl Fn(&Path) -> TlsConnector) {
+    let backend = Backend::echo();
+    let path = folder.join("longwire.sock");
+    let setup = Proxy::before(&[&backend]).tls(tls, folder);
     let mut old = setup.clone().start();
-    let connector = trusting(&folder.path().join("dev.crt"), &[], &[]);
+    let connector = connector(&folder.join("dev.crt"));
     assert_eq!(visit(&old, &connector).await, HandshakeKind::Full);
-    let setup = setup.listener(&format!("bind: \"{}\", tls: {TLS}", old.address()));
+    let setup = setup.listener(&format!("bind: \"{}\", tls: {tls}", old.address()));
     let new = take_over_as(setup, &old, Handover::bind(&path, &mut Inherited::default()).unwrap(), &path).await;
     old.drain().await;
     assert_eq!(visit(&new, &connector).await, HandshakeKind::Resumed);

@@ -20,6 +20,8 @@ mod balancing;
 mod breach;
 /// Sessions that carry as much as they can, beside other clients.
 mod bulk;
+/// Certificates of clients: who is let in, and what the backend is told.
+mod client_certificates;
 /// The close handshake and every other way a session ends.
 mod close;
 /// Sessions that are read together.

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, path::Path};
 use longwire::config::{self, Config};
 use serde_json::{Value, json};
 
-use crate::harness::{Backend, Proxy, secure::Authority};
+use crate::harness::{Authority, Backend, Proxy};
 
 /// What a reload does with a changed key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +52,15 @@ fn trusting(key: &'static str, one: impl Into<Value>, other: impl Into<Value>) -
     beside(row(key, one, other), json!({ "upstreams.*.tls.ca": "same.crt" }))
 }
 
+fn client_auth(key: &str, one: Value, other: Value) -> Row {
+    let place = |key: &str| format!("listeners.[].tls.client_auth.{key}");
+    let mut beside_it = json!({ "listeners.[].tls.cert": "same.crt", "listeners.[].tls.key": "same.key" });
+    for (key, value) in [("mode", "required"), ("ca", "one.pem"), ("crl", "one.crl")] {
+        beside_it[place(key)] = value.into();
+    }
+    beside(row(place(key).leak(), one, other), beside_it)
+}
+
 #[rustfmt::skip]
 fn rows() -> Vec<Row> {
     let mut rows = vec![
@@ -86,6 +95,12 @@ fn rows() -> Vec<Row> {
         row("listeners.[].proxy_protocol.from", json!(["10.0.0.0/8"]), json!(["192.0.2.0/24"])),
         beside(row("listeners.[].proxy_protocol.required", true, false), json!({ "listeners.[].proxy_protocol.from": ["10.0.0.0/8"] })),
         beside(row("listeners.[].proxy_protocol.timeout", "5s", "6s"), json!({ "listeners.[].proxy_protocol.from": ["10.0.0.0/8"] })),
+        client_auth("ca", json!("one.pem"), json!("other.pem")), client_auth("crl", json!("one.crl"), json!("other.crl")),
+        client_auth("mode", json!("optional"), json!("required")), client_auth("crl_expired", json!("refuse"), json!("ignore")),
+        client_auth("unknown_revocation", json!("refuse"), json!("allow")),
+        client_auth("revocation_depth", json!("chain"), json!("leaf")),
+        row("routes.[].client_cert", "optional", "required"),
+        row("routes.[].forward_client_cert", json!(["subject"]), json!(["san", "pem"])),
         row("routes.[].host", "one.example", "other.example"), row("routes.[].path", "/one", "/other"),
         row("routes.[].keepalive.ping_interval", "25s", "26s"), row("routes.[].keepalive.pong_timeout", "30s", "31s"),
         row("routes.[].keepalive.sides", json!(["client"]), json!(["backend"])),
@@ -233,8 +248,10 @@ async fn a_reload_changes_a_key_or_says_that_it_needs_a_restart() {
         let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
         fs_err::write(folder.path().join(format!("{name}.crt")), made.cert.pem()).unwrap();
         fs_err::write(folder.path().join(format!("{name}.key")), made.signing_key.serialize_pem()).unwrap();
-        fs_err::write(folder.path().join(format!("{name}.crl")), Authority::new("any").revoke(&[], false)).unwrap();
         fs_err::write(folder.path().join(format!("{name}.token")), format!("{name}-token-of-some-length\n")).unwrap();
+        let authority = Authority::new(name);
+        fs_err::write(folder.path().join(format!("{name}.pem")), authority.pem()).unwrap();
+        fs_err::write(folder.path().join(format!("{name}.crl")), authority.crl(&[])).unwrap();
     }
     // A key belongs to its certificate. Two pairs that differ only in one path are the same pair under other names.
     for (from, to) in

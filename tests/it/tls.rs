@@ -254,7 +254,7 @@ async fn an_independent_client_agrees_on_a_session_over_tls() {
 }
 
 #[tokio::test]
-async fn clients_resume_their_tls_sessions_after_a_reload() {
+async fn clients_resume_their_tls_sessions_after_a_reload_at_the_same_listener() {
     let backend = Backend::echo();
     let folder = tempfile::tempdir().unwrap();
     let setup = Proxy::before(&[&backend]).tls(SELF_SIGNED, folder.path());
@@ -265,8 +265,9 @@ async fn clients_resume_their_tls_sessions_after_a_reload() {
         assert_eq!(visit(&proxy, &connector).await, HandshakeKind::Resumed, "{version:?}");
         proxy.reload(&setup);
         assert_eq!(visit(&proxy, &connector).await, HandshakeKind::Resumed, "{version:?}");
-        // Now also on a listener that came with the reload.
+        // But not at another listener, here one that came with the reload.
         proxy.reload(&setup.clone().listener(&format!("bind: \"127.0.0.2:0\", tls: {SELF_SIGNED}")));
+        assert_eq!(visit(&proxy, &connector).await, HandshakeKind::Full, "{version:?}");
         assert_eq!(visit(&proxy, &connector).await, HandshakeKind::Resumed, "{version:?}");
         proxy.reload(&setup);
     }

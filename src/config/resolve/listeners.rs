@@ -44,7 +44,7 @@ impl Resolver {
     }
 
     fn tls(&mut self, tls: file::Tls, at: &At, base: &Path) -> Option<Tls> {
-        let file::Tls { cert, key, self_signed, certificates } = tls;
+        let file::Tls { cert, key, self_signed, certificates, client_auth } = tls;
         let pair = |cert: &Path, key: &Path| CertificateFiles { cert: base.join(cert), key: base.join(key) };
         let several =
             certificates.iter().map(|file::CertificateFiles { cert, key }| pair(cert, key)).collect::<Vec<_>>();
@@ -69,7 +69,8 @@ impl Resolver {
                 return None;
             }
         };
-        Some(Tls { certificates, self_signed })
+        let client_auth = client_auth.and_then(|auth| self.client_auth(auth, &at.key("client_auth"), base));
+        Some(Tls { certificates, self_signed, client_auth })
     }
 }
 

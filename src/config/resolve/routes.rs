@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, time::Duration as StdDuration};
 
-use super::{Problem, Resolver, unless_zero};
+use super::{Problem, Resolver, client_auth, unless_zero};
 use crate::{
     balance::UpstreamSettings,
     config::{
@@ -90,6 +90,8 @@ impl Resolver {
             response_headers,
             allow,
             deny,
+            client_cert,
+            forward_client_cert,
             origins,
             keepalive,
             timeouts,
@@ -137,6 +139,8 @@ impl Resolver {
             host_header,
             request_fields,
             answer_fields,
+            needs_client_cert: client_cert == file::ClientCert::Required,
+            told_of_client: client_auth::forwarded(&forward_client_cert),
             origins,
             keepalive,
             timeouts,

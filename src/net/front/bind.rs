@@ -4,7 +4,7 @@ use std::{fmt, io, net::SocketAddr, sync::Arc};
 
 use super::{
     inherited::Inherited,
-    listener::{Bound, Manners, Origin},
+    listener::{Bound, Origin, UnboundManners},
     tickets::Tickets,
     tls,
 };
@@ -66,7 +66,7 @@ pub(in crate::net) fn bind(
 }
 
 /// How the connections of a listener begin. Reads its certificates.
-pub(in crate::net) fn load_manners(listener: &Listener, tickets: &Arc<Tickets>) -> Result<Manners, StartError> {
+pub(in crate::net) fn load_manners(listener: &Listener, tickets: &Arc<Tickets>) -> Result<UnboundManners, StartError> {
     let tls = listener.tls.as_ref().map(|tls| tls::load(tls, tickets)).transpose().map_err(StartError::Tls)?;
-    Ok(Manners { tls, proxies: listener.proxy_protocol.clone().map(Arc::new) })
+    Ok(UnboundManners { tls, proxies: listener.proxy_protocol.clone().map(Arc::new) })
 }

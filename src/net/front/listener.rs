@@ -23,6 +23,7 @@ use tokio_rustls::rustls;
 use super::{
     proxy_header::{HeaderReception, MOST_PENDING},
     serve::{self, Accepted},
+    tls::ListenerTls,
 };
 use crate::{
     config::ProxyTrust,
@@ -85,6 +86,20 @@ pub(in crate::net) struct Manners {
     pub(in crate::net) proxies: Option<Arc<ProxyTrust>>,
 }
 
+/// How the connections of a listener will begin whose socket may not be bound yet.
+#[derive(Debug)]
+pub(in crate::net) struct UnboundManners {
+    pub(in crate::net) tls: Option<ListenerTls>,
+    pub(in crate::net) proxies: Option<Arc<ProxyTrust>>,
+}
+
+impl UnboundManners {
+    /// At the address of the socket.
+    pub(in crate::net) fn at(self, address: SocketAddr) -> Manners {
+        Manners { tls: self.tls.map(|tls| tls.at(address)), proxies: self.proxies }
+    }
+}
+
 /// Where a listening socket comes from. The origin decides who else may have the socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::net) enum Origin {
@@ -101,7 +116,7 @@ pub(in crate::net) enum Origin {
 pub(in crate::net) struct Bound {
     pub(in crate::net) bind: SocketAddr,
     pub(in crate::net) socket: std::net::TcpListener,
-    pub(in crate::net) manners: Manners,
+    pub(in crate::net) manners: UnboundManners,
     pub(in crate::net) origin: Origin,
 }
 
@@ -127,7 +142,7 @@ impl Crew {
         let place = Place::of(&socket)?;
         let address = place.address;
         let (is_lent, was_lent) = (AtomicBool::new(false), AtomicBool::new(false));
-        let (manners, pending) = (RwLock::new(manners), Arc::new(Semaphore::new(MOST_PENDING)));
+        let (manners, pending) = (RwLock::new(manners.at(address)), Arc::new(Semaphore::new(MOST_PENDING)));
         let face = Arc::new(Face { address, manners, pending, origin, is_lent, was_lent });
         let (stop, stopped) = oneshot::channel();
         let accepts = socket.try_clone()?;

@@ -9,3 +9,4 @@ pub(super) mod serve;
 pub(super) mod socket_file;
 pub mod tickets;
 pub mod tls;
+pub(super) mod tls_failure;

@@ -21,11 +21,14 @@ use mio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::{TlsAcceptor, TlsStream, rustls};
 
-use super::proxy_header::{self, HeaderReception};
+use super::{
+    proxy_header::{self, HeaderReception},
+    tls_failure,
+};
 use crate::{
     access_log::Record,
     error::{Error, Kind},
-    headers,
+    headers::{self, ClientCertificate},
     net::{
         counts::live::ConnectionGuard,
         orders::book::Orders,
@@ -87,14 +90,22 @@ pub(in crate::net) async fn serve(worker: Arc<Worker>, accepted: Accepted) {
         None => Stream::Plain(socket),
         Some(config) => match timeout(timeouts.tls_handshake, secure(socket, config)).await {
             Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => return tracing::debug!(client = %sender, %error, "TLS handshake failed"),
-            Err(_) => return tracing::debug!(client = %sender, "TLS handshake took too long"),
+            Ok(Err(error)) => {
+                shared.metrics.tls_failed(tls_failure::reason(&error));
+                return tracing::debug!(client = %sender, %error, "TLS handshake failed");
+            }
+            Err(_) => {
+                shared.metrics.tls_failed(tls_failure::TIMEOUT);
+                return tracing::debug!(client = %sender, "TLS handshake took too long");
+            }
         },
     };
     let (tls, is_misled) = (stream.tls_version(), wants_tls && matches!(stream, Stream::Plain(_)));
     let hello = if plan.announces { stream.server().map(hello) } else { None };
+    let shown = stream.server().and_then(|tls| tls.peer_certificates()?.first());
+    let certificate = shown.map(|der| Box::new(ClientCertificate::new(der)));
     let io = ClientIo::new(stream, timeouts);
-    let entrance = Entrance { sender, local, tls, hello, is_misled, told };
+    let entrance = Entrance { sender, local, tls, hello, certificate, is_misled, told };
     let connection = Arc::new(Connection::new(Arc::clone(&worker), entrance, io.debt(), guard));
     let asked = Arc::clone(&connection);
     let service = service_fn(move |request| {
@@ -201,12 +212,13 @@ async fn until_last_call<T>(speaking: impl Future<Output = T>, orders: &Orders) 
 /// Records a head that hyper could not read, or that is too large, and that hyper has answered. No request came of it,
 /// so that nobody else records it.
 fn record_unread(connection: &Connection, error: &hyper::Error) {
-    let (shared, Entrance { sender, tls, told, .. }) = (&connection.worker.shared, &connection.entrance);
+    let (shared, entrance) = (&connection.worker.shared, &connection.entrance);
     let plan = shared.plan();
-    let mut record = Record::new(plan.access_log.clone(), sender.client(), "", "");
+    let mut record = Record::new(plan.access_log.clone(), entrance.sender.client(), "", "");
     record.count_in(Arc::clone(&shared.metrics), plan.endings.clone(), false);
     record.request_id = headers::request_id(&HeaderMap::new(), shared.nonces.next());
-    (record.tls, record.told) = (*tls, told.clone());
+    (record.tls, record.told) = (entrance.tls, entrance.told.clone());
+    record.client_cert = entrance.certificate.as_ref().map(|shown| Arc::clone(shown.facts()));
     // hyper closes the connection on HTTP/2, without an answer.
     let is_answered = !error.is_parse_version_h2();
     let kind = if error.is_parse_too_large() { Kind::HeadTooLarge } else { Kind::BadRequest };

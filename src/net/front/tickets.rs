@@ -3,6 +3,9 @@
 //! One set of keys serves all listeners and stays over a reload. It goes with the listening sockets to a successor, so
 //! that clients that come back then need no full handshake. rustls' own ticketers do not give their keys out.
 //!
+//! A ticket opens only at the listener that gave it out, and only while that listener takes the same certificates of
+//! clients: a session keeps the certificate with which it began, and must not carry it to where it was never verified.
+//!
 //! A key seals for `PERIOD` and then opens for one more. Whoever learns a key can read what was sealed with it. Keys
 //! therefore never touch a disk, and are wiped when they are old.
 
@@ -12,22 +15,41 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
-use tokio_rustls::rustls::server::ProducesTickets;
+use jiff::Timestamp;
+use ring::{
+    aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey},
+    digest::{Context, SHA256},
+};
+use tokio_rustls::rustls::{pki_types::CertificateDer, server::ProducesTickets};
 use zeroize::Zeroizing;
+
+use crate::config::{certificates::clients::ClientVerifier, expiry};
 
 /// How long a key seals tickets, and how long it then still opens them.
 const PERIOD: Duration = Duration::from_secs(6 * 60 * 60);
-/// The most bytes of a ticket. Ours hold a server name and secrets, a few hundred bytes.
-const LONGEST: usize = 4096;
+/// The most bytes of a ticket. Ours hold a server name and secrets, a few hundred bytes, and the certificates that a client
+/// has shown. If these are too long, the client gets no ticket.
+const LONGEST: usize = 16 * 1024;
 
 /// The length of a key's name, in bytes. Each ticket begins with the name of the key that sealed it.
 const NAME: usize = 16;
 const SECRET: usize = 32;
 const AGE: usize = 4;
 
-/// Seals and opens tickets.
+/// The keys that seal and open tickets.
 pub struct Tickets(Mutex<TicketKeys>);
+
+/// The tickets of one listener.
+#[derive(Debug)]
+pub(super) struct ListenerTickets {
+    tickets: Arc<Tickets>,
+    /// A hash of the listener's address and of what it takes from clients.
+    listener: [u8; 32],
+    /// Whether the listener asks clients for certificates.
+    asks_clients: bool,
+    /// When the first revocation list is out of date, and what was good may be good no more.
+    due: Option<Timestamp>,
+}
 
 /// Behind a lock, because every handshake asks for the keys. The lock is held for two counts of references.
 struct TicketKeys {
@@ -81,18 +103,18 @@ impl Tickets {
         Some(Self(Mutex::new(TicketKeys { current, previous, rolls_at })))
     }
 
-    /// Seals a ticket. `None`: the kernel has no random bytes.
-    fn seal(&self, plain: &[u8], now: Instant) -> Option<Vec<u8>> {
-        self.keys(now)?.0.seal(plain)
+    /// Seals a ticket of a listener. `None`: it would be too long, or the kernel has no random bytes.
+    fn seal(&self, plain: &[u8], listener: &[u8], now: Instant) -> Option<Vec<u8>> {
+        self.keys(now)?.0.seal(plain, listener).filter(|ticket| ticket.len() <= LONGEST)
     }
 
-    /// Opens a ticket. `None`: neither key sealed it, or the kernel has no random bytes.
-    fn open(&self, ticket: &[u8], now: Instant) -> Option<Vec<u8>> {
+    /// Opens a ticket. `None`: neither key sealed it for this listener, or the kernel has no random bytes.
+    fn open(&self, ticket: &[u8], listener: &[u8], now: Instant) -> Option<Vec<u8>> {
         let (current, previous) = self.keys(now)?;
         if ticket.len() > LONGEST {
             return None;
         }
-        current.open(ticket).or_else(|| previous?.open(ticket))
+        current.open(ticket, listener).or_else(|| previous?.open(ticket, listener))
     }
 
     fn keys(&self, now: Instant) -> Option<(Arc<TicketKey>, Option<Arc<TicketKey>>)> {
@@ -102,7 +124,35 @@ impl Tickets {
     }
 }
 
-impl ProducesTickets for Tickets {
+impl ListenerTickets {
+    /// `address`: where the listener is bound. No other listener of this process or of its successor is there.
+    pub(super) fn new(tickets: Arc<Tickets>, address: impl fmt::Display, clients: Option<&ClientVerifier>) -> Self {
+        let mut hash = Context::new(&SHA256);
+        hash.update(clients.map_or(&[], |clients| &clients.digest[..]));
+        hash.update(address.to_string().as_bytes());
+        let listener = hash.finish().as_ref().try_into().unwrap_or_default();
+        Self { tickets, listener, asks_clients: clients.is_some(), due: clients.and_then(|clients| clients.due) }
+    }
+
+    /// Whether a session may be resumed, by the certificates with which it began.
+    ///
+    /// rustls takes this certificate over, unseen, and seals it into the next ticket. So a client that came back in time,
+    /// again and again, would be let in for ever: after its certificate has expired, and while the revocation list is out
+    /// of date. Nothing else can have changed, or the ticket would not have opened. So no signature is verified again, and
+    /// a client that sends many tickets costs little.
+    fn is_still_good(&self, session: &[u8], now: Timestamp) -> bool {
+        if !self.asks_clients {
+            return true;
+        }
+        match certificates_in(session).as_deref() {
+            Some([]) => true,
+            Some(chain) => self.due.is_none_or(|due| now < due) && expiry::are_valid_at(chain, now),
+            None => false,
+        }
+    }
+}
+
+impl ProducesTickets for ListenerTickets {
     fn enabled(&self) -> bool {
         true
     }
@@ -113,12 +163,44 @@ impl ProducesTickets for Tickets {
     }
 
     fn encrypt(&self, plain: &[u8]) -> Option<Vec<u8>> {
-        self.seal(plain, Instant::now())
+        self.tickets.seal(plain, &self.listener, Instant::now())
     }
 
     fn decrypt(&self, ticket: &[u8]) -> Option<Vec<u8>> {
-        self.open(ticket, Instant::now())
+        let session = self.tickets.open(ticket, &self.listener, Instant::now())?;
+        self.is_still_good(&session, Timestamp::now()).then_some(session)
     }
+}
+
+/// The certificates of the client in a session, as rustls writes it into a ticket (its `ServerSessionValue`, of which it
+/// shows nothing). `None` = it is written otherwise. Then the client needs a full handshake, and a test fails.
+fn certificates_in(session: &[u8]) -> Option<Vec<CertificateDer<'_>>> {
+    let mut rest = session;
+    if take_number::<1>(&mut rest)? == 1 {
+        let _server_name = take_counted::<1>(&mut rest)?;
+    }
+    let _version_and_suite = rest.split_off(..4)?;
+    let _secret = take_counted::<1>(&mut rest)?;
+    let _is_extended = take_number::<1>(&mut rest)?;
+    let mut certificates = Vec::new();
+    if take_number::<1>(&mut rest)? == 1 {
+        let mut chain = take_counted::<3>(&mut rest)?;
+        while !chain.is_empty() {
+            certificates.push(CertificateDer::from(take_counted::<3>(&mut chain)?));
+        }
+    }
+    Some(certificates)
+}
+
+/// Takes a number of `N` bytes.
+fn take_number<const N: usize>(rest: &mut &[u8]) -> Option<usize> {
+    Some(rest.split_off(..N)?.iter().fold(0, |number, byte| number << 8 | usize::from(*byte)))
+}
+
+/// Takes the bytes behind their own length, a number of `N` bytes.
+fn take_counted<'a, const N: usize>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let length = take_number::<N>(rest)?;
+    rest.split_off(..length)
 }
 
 impl fmt::Debug for Tickets {
@@ -161,24 +243,29 @@ impl TicketKey {
 
     /// Returns the key's name, a nonce, the sealed bytes and their tag. The nonce is random, because two processes may
     /// seal with one key.
-    fn seal(&self, plain: &[u8]) -> Option<Vec<u8>> {
+    fn seal(&self, plain: &[u8], listener: &[u8]) -> Option<Vec<u8>> {
         let mut nonce = [0; NONCE_LEN];
         getrandom::fill(&mut nonce).ok()?;
         let mut sealed = plain.to_vec();
         self.cipher
-            .seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::from(self.name()), &mut sealed)
+            .seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), self.context(listener), &mut sealed)
             .ok()?;
         Some([self.name(), &nonce, &sealed].concat())
     }
 
-    fn open(&self, ticket: &[u8]) -> Option<Vec<u8>> {
+    fn open(&self, ticket: &[u8], listener: &[u8]) -> Option<Vec<u8>> {
         // A comparison may stop early: the name is no secret, as it stands in every ticket.
         let (nonce, sealed) = ticket.strip_prefix(self.name())?.split_first_chunk()?;
         let mut opened = sealed.to_vec();
         let nonce = Nonce::assume_unique_for_key(*nonce);
-        let length = self.cipher.open_in_place(nonce, Aad::from(self.name()), &mut opened).ok()?.len();
+        let length = self.cipher.open_in_place(nonce, self.context(listener), &mut opened).ok()?.len();
         opened.truncate(length);
         Some(opened)
+    }
+
+    /// What is no part of a ticket, but must be the same where it is opened.
+    fn context(&self, listener: &[u8]) -> Aad<Vec<u8>> {
+        Aad::from([self.name(), listener].concat())
     }
 }
 
@@ -189,16 +276,41 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
+    const HERE: &[u8] = b"here";
+
     fn opens(tickets: &Tickets, ticket: &[u8], now: Instant) -> bool {
-        tickets.open(ticket, now).is_some_and(|plain| plain == b"session")
+        tickets.open(ticket, HERE, now).is_some_and(|plain| plain == b"session")
+    }
+
+    #[test]
+    fn a_ticket_opens_only_for_its_own_listener() {
+        let now = Instant::now();
+        let tickets = Tickets::new(now).unwrap();
+        let ticket = tickets.seal(b"session", HERE, now).unwrap();
+        for other in [&b"there"[..], b"", b"her", b"here2"] {
+            assert_eq!(tickets.open(&ticket, other, now), None);
+        }
+        assert!(opens(&tickets, &ticket, now));
+    }
+
+    #[test]
+    fn a_session_that_is_no_session_has_no_certificates_to_trust() {
+        let whole = [&[1, 1, b'a', 3, 4, 0x13, 1, 2, 9, 9, 1, 1, 0, 0, 5, 0, 0, 2, 7, 8][..], &[0]].concat();
+        assert_eq!(certificates_in(&whole).unwrap(), [CertificateDer::from(&[7, 8][..])]);
+        for length in 0..whole.len() - 1 {
+            assert_eq!(certificates_in(&whole[..length]), None, "{length}");
+        }
+        assert!(certificates_in(&[0, 3, 4, 0x13, 1, 0, 0, 0]).unwrap().is_empty());
     }
 
     #[test]
     fn a_ticket_opens_until_both_keys_have_rolled() {
         let now = Instant::now();
         let tickets = Tickets::new(now).unwrap();
-        let (first, last) =
-            (tickets.seal(b"session", now).unwrap(), tickets.seal(b"session", now + PERIOD - SECOND).unwrap());
+        let (first, last) = (
+            tickets.seal(b"session", HERE, now).unwrap(),
+            tickets.seal(b"session", HERE, now + PERIOD - SECOND).unwrap(),
+        );
         for (after, is_good) in
             [(Duration::ZERO, true), (PERIOD, true), (2 * PERIOD - SECOND, true), (2 * PERIOD, false)]
         {
@@ -212,10 +324,10 @@ mod tests {
     fn a_key_lives_no_longer_where_handshakes_are_rare() {
         let now = Instant::now();
         let tickets = Tickets::new(now).unwrap();
-        let ticket = tickets.seal(b"session", now).unwrap();
+        let ticket = tickets.seal(b"session", HERE, now).unwrap();
         assert!(!opens(&tickets, &ticket, now + 2 * PERIOD), "nobody came in between");
         let late = Tickets::new(now).unwrap();
-        let ticket = late.seal(b"session", now).unwrap();
+        let ticket = late.seal(b"session", HERE, now).unwrap();
         assert!(opens(&late, &ticket, now + PERIOD * 3 / 2), "somebody came late");
         assert!(!opens(&late, &ticket, now + 2 * PERIOD));
     }
@@ -224,13 +336,13 @@ mod tests {
     fn a_successor_opens_what_both_keys_sealed_and_rolls_when_the_predecessor_would() {
         let now = Instant::now();
         let old = Tickets::new(now).unwrap();
-        let first = old.seal(b"session", now).unwrap();
+        let first = old.seal(b"session", HERE, now).unwrap();
         let now = now + PERIOD;
-        let second = old.seal(b"session", now).unwrap();
+        let second = old.seal(b"session", HERE, now).unwrap();
         let now = now + PERIOD / 2;
         let new = Tickets::from_bytes(&old.to_bytes(now), now).unwrap();
         assert!(opens(&new, &first, now) && opens(&new, &second, now));
-        assert!(opens(&old, &new.seal(b"session", now).unwrap(), now));
+        assert!(opens(&old, &new.seal(b"session", HERE, now).unwrap(), now));
         let now = now + PERIOD / 2;
         assert!(!opens(&new, &first, now) && opens(&new, &second, now));
         assert!(!opens(&new, &second, now + PERIOD));
@@ -250,7 +362,7 @@ mod tests {
     fn what_was_changed_or_never_sealed_does_not_open() {
         let now = Instant::now();
         let tickets = Tickets::new(now).unwrap();
-        let ticket = tickets.seal(b"session", now).unwrap();
+        let ticket = tickets.seal(b"session", HERE, now).unwrap();
         for place in 0..ticket.len() {
             let mut changed = ticket.clone();
             changed[place] ^= 1;
@@ -258,6 +370,6 @@ mod tests {
             assert!(!opens(&tickets, &ticket[..place], now), "{place}");
         }
         assert!(!opens(&Tickets::new(now).unwrap(), &ticket, now));
-        assert!(tickets.open(&tickets.seal(&[0; LONGEST], now).unwrap(), now).is_none());
+        assert!(tickets.seal(&[0; LONGEST], HERE, now).is_none());
     }
 }

@@ -14,6 +14,7 @@
 mod changes;
 mod checkers;
 mod dispatch;
+mod expiries;
 mod leaving;
 mod listeners;
 mod plans;
@@ -30,11 +31,7 @@ use std::{
 use tokio::{runtime::Handle, sync};
 
 use self::{
-    checkers::Checkers,
-    dispatch::Dispatch,
-    listeners::{Listeners, ends_of_certificates},
-    plans::Plans,
-    reloader::Reloader,
+    checkers::Checkers, dispatch::Dispatch, expiries::expiries, listeners::Listeners, plans::Plans, reloader::Reloader,
     survey::Survey,
 };
 use super::{desk::Desk, history::History};
@@ -132,7 +129,7 @@ impl Control {
         });
         let plan = control.plan();
         control.checks.follow(&plan);
-        control.metrics().set_certificates(ends_of_certificates(&plan.config));
+        control.metrics().set_expiries(expiries(&plan.config));
         control.plans.show_backend_tls(&plan);
         background.spawn(tidy::tidy(Arc::downgrade(&control)));
         Ok(control)

@@ -9,6 +9,7 @@ use std::{
 use super::farewell::CloseRefusal;
 use crate::{
     access_log::TlsVersion,
+    headers::ClientCertificate,
     net::{
         backend::pool::Bonds, counts::live::ConnectionGuard, session::held::Opening, stream::client_io::Debt,
         thread::alarm::Alarm, worker::shared::Worker,
@@ -28,6 +29,8 @@ pub(in crate::net) struct Entrance {
     /// What an upstream may be told of TLS. `None` = no upstream was told anything when the client connected, or the client
     /// speaks no TLS.
     pub(in crate::net) hello: Option<Box<TlsHello>>,
+    /// The verified certificate of the client, if it has shown one.
+    pub(in crate::net) certificate: Option<Box<ClientCertificate>>,
     /// The client speaks plain HTTP on a port for TLS.
     pub(in crate::net) is_misled: bool,
     /// What a PROXY header told beside the addresses.

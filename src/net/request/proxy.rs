@@ -27,7 +27,7 @@ use crate::{
     balance::{Key, Pick, Upstream},
     config::Config,
     error::{Error, Kind},
-    headers::{self, BoundRules, Reach, ValueFacts},
+    headers::{self, BoundRules, Reach, ToldCertificate, ValueFacts},
     net::{
         backend::{
             dialer::{Answered, Greeting, Switched, Terms, is_repeatable},
@@ -118,6 +118,7 @@ pub(in crate::net) async fn answer(connection: &Arc<Connection>, request: Reques
     let mut record = Record::new(log, client, request.method().as_str(), request.uri().path());
     record.tls = connection.entrance.tls;
     record.told.clone_from(&connection.entrance.told);
+    record.client_cert = connection.entrance.certificate.as_ref().map(|shown| Arc::clone(shown.facts()));
     // After a handshake, the client may have sent frames already. Behind a refusal they must never be read as a next request.
     let handshake = handshake::is_attempt(request.headers());
     record.count_in(Arc::clone(&connection.worker.shared.metrics), plan.endings.clone(), handshake);
@@ -188,6 +189,9 @@ async fn serve<'p>(
         RouteAction::Forward(upstream) => (&plan.upstreams[upstream], &plan.ways[upstream]),
         RouteAction::Redirect(redirect) => return redirected(redirect, &host, &parts),
     };
+    if route.needs_client_cert && connection.entrance.certificate.is_none() {
+        return Err(Kind::ClientCert.into());
+    }
     let key = upstream.key(client, &parts.headers, parts.uri.query());
     let kind = handshake::classify(&parts.method, parts.version, &parts.headers);
     match kind {
@@ -383,7 +387,7 @@ fn note_stranger(connection: &Connection, sender: Client) {
 
 /// A client's request, as its backend gets it.
 fn for_backend<'a, T>(
-    connection: &Connection,
+    connection: &'a Connection,
     plan: &Plan,
     asked: &'a Asked<'_, T>,
     request_id: &'a str,
@@ -391,6 +395,8 @@ fn for_backend<'a, T>(
 ) -> request_head::Request<'a> {
     let Asked { parts, host, client, route, way, prefix, .. } = asked;
     let sender = connection.entrance.sender;
+    let shown = connection.entrance.certificate.as_deref().filter(|_| !route.told_of_client.is_empty());
+    let fields = &*route.told_of_client;
     let hop = headers::Hop {
         sender,
         client: *client,
@@ -400,6 +406,7 @@ fn for_backend<'a, T>(
         port: connection.entrance.local.port(),
         prefix: *prefix,
         request_id,
+        certificate: shown.map(|certificate| ToldCertificate { certificate, fields }),
     };
     let via = plan.config.via_header.then(|| headers::via(parts.version));
     request_head::Request {

@@ -204,7 +204,8 @@ impl Server {
         let folder = TempDir::new().unwrap();
         let files = CertificateFiles { cert: folder.path().join("c.pem"), key: folder.path().join("k.pem") };
         let tickets = Arc::new(Tickets::new(Instant::now()).unwrap());
-        let config = tls::load(&Tls { certificates: vec![files], self_signed: true }, &tickets).unwrap();
+        let tls = Tls { certificates: vec![files], self_signed: true, client_auth: None };
+        let config = tls::load(&tls, &tickets).unwrap().at("the test");
         let Self { address: to, _tasks: mut tasks, .. } = Self::echo().await;
         let (listener, address) = bind().await;
         tasks.spawn(async move {

@@ -107,6 +107,10 @@ async fn ways(kind: Kind, certificates: &TempDir) -> Vec<Way> {
             let busy = |queue| silent().upstream(&format!("balance: round_robin, {queue}")).timeout("connect", "3s");
             return queues.map(|queue| Way { first: First::Waiting, ..way(busy(queue), upgrade()) }).into();
         }
+        Kind::ClientCert => {
+            let needed = || plain().routes("routes: [ { upstream: chat, client_cert: required } ]");
+            return vec![way(needed(), upgrade()), way(needed(), post(0))];
+        }
         Kind::ClientGone => way(silent(), upgrade()),
         Kind::ClosedEarly => way(says(""), upgrade()),
         Kind::ConnectTimeout => way(before(&[&Backend::black_hole().await]).timeout("connect", "50ms"), upgrade()),

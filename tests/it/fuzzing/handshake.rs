@@ -75,6 +75,7 @@ fn check_forwarded(uri: &Uri, fields: HeaderMap) {
         port: 80,
         prefix: None,
         request_id: &request_id,
+        certificate: None,
     };
     let mut onward = HeaderMap::new();
     headers::onward(&fields, &hop, |name, value| {

@@ -69,15 +69,21 @@ impl Wire {
 
 /// A TLS client that trusts this certificate and speaks exactly these versions and protocols.
 pub fn trusting(cert: &Path, versions: &[&'static SupportedProtocolVersion], alpn: &[&str]) -> TlsConnector {
+    let versions = if versions.is_empty() { &[&TLS12, &TLS13] } else { versions };
+    let mut config = ClientConfig::builder_with_protocol_versions(versions)
+        .with_root_certificates(roots(cert))
+        .with_no_client_auth();
+    config.alpn_protocols = alpn.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+    TlsConnector::from(Arc::new(config))
+}
+
+/// The certificates in a file, as those that a client trusts.
+pub(super) fn roots(cert: &Path) -> RootCertStore {
     let mut roots = RootCertStore::empty();
     for cert in CertificateDer::pem_file_iter(cert).expect("a certificate file") {
         roots.add(cert.expect("a certificate in PEM")).unwrap();
     }
-    let versions = if versions.is_empty() { &[&TLS12, &TLS13] } else { versions };
-    let mut config =
-        ClientConfig::builder_with_protocol_versions(versions).with_root_certificates(roots).with_no_client_auth();
-    config.alpn_protocols = alpn.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
-    TlsConnector::from(Arc::new(config))
+    roots
 }
 
 /// A TLS connection to `address`, whose certificate must be good for `name`.
@@ -90,7 +96,12 @@ pub async fn tls_connect(connector: &TlsConnector, address: SocketAddr, name: &s
 
 /// Sends one request over a new TLS connection. Returns whether the handshake was full or resumed an earlier session.
 pub async fn visit(proxy: &Proxy, connector: &TlsConnector) -> HandshakeKind {
-    let mut client = tls_connect(connector, proxy.address(), "localhost").await.expect("a TLS handshake");
+    visit_at(proxy.address(), connector).await
+}
+
+/// The same at one of several addresses.
+pub async fn visit_at(address: SocketAddr, connector: &TlsConnector) -> HandshakeKind {
+    let mut client = tls_connect(connector, address, "localhost").await.expect("a TLS handshake");
     // The ticket for the next connection comes with the answer.
     assert_eq!(client.get("/", "").await.status(), 200);
     client.tls().get_ref().1.handshake_kind().expect("a handshake")

@@ -7,6 +7,7 @@
 //! for the end of a stream, and never longer than [`PATIENCE`]. To prove that nothing was sent, it lets a marker be sent
 //! afterwards, which must arrive first.
 
+mod authority;
 mod backend;
 mod client;
 #[cfg(feature = "otlp")]
@@ -20,8 +21,9 @@ mod wire;
 
 use std::time::Duration;
 
+pub use authority::{Authority, Shown};
 pub use backend::{Backend, accepting};
-pub use client::{HANDSHAKE_HEADERS, handshake, tls_connect, trusting, visit};
+pub use client::{HANDSHAKE_HEADERS, handshake, tls_connect, trusting, visit, visit_at};
 pub use process::Process;
 pub use proxy::{Proxy, Setup};
 pub use strict::strict_framing;

@@ -10,13 +10,13 @@ use std::{
 use tokio::time::timeout;
 
 use crate::{
-    config::{Config, Listener, Tcp, expiry},
+    config::{Config, Tcp},
     net::{
         backend::own::Own,
         front::{
             bind::{StartError, bind, load_manners},
             inherited::Inherited,
-            listener::{Bound, Crew, Listening, Manners},
+            listener::{Bound, Crew, Listening, UnboundManners},
             parcel::Sockets,
             tickets::Tickets,
         },
@@ -43,7 +43,7 @@ pub(super) struct Listeners {
 #[derive(Debug)]
 pub(super) enum Wanted {
     /// The listener on this address of the file goes on, and its connections begin like this.
-    Stays(SocketAddr, Manners),
+    Stays(SocketAddr, UnboundManners),
     Comes(Bound),
 }
 
@@ -178,8 +178,8 @@ impl Listeners {
 }
 
 /// Gives a listener other manners and other options. Connections that it has accepted keep theirs.
-fn renew(listening: &Listening, manners: Manners, tcp: &Tcp) {
-    listening.face.change_manners(manners);
+fn renew(listening: &Listening, manners: UnboundManners, tcp: &Tcp) {
+    listening.face.change_manners(manners.at(listening.place.address));
     if let Err(error) = options::set_options(&listening.socket, tcp) {
         tracing::warn!(address = %listening.place.address, %error, "the options of a listener cannot be set");
     }
@@ -187,15 +187,4 @@ fn renew(listening: &Listening, manners: Manners, tcp: &Tcp) {
 
 fn note_own(own: &Own, open: &[Listening]) {
     own.set(open.iter().map(|listening| listening.place).collect());
-}
-
-/// Address, path and last second of each certificate that a file names, for the metrics. Reads the certificates.
-pub(super) fn ends_of_certificates(config: &Config) -> Vec<(String, String, i64)> {
-    let of = |listener: &Listener| {
-        let bind = listener.bind.to_string();
-        let files = listener.tls.iter().flat_map(|tls| &tls.certificates);
-        let ends = files.filter_map(|files| Some((files.cert.display().to_string(), expiry::of_file(&files.cert)?)));
-        ends.map(|(cert, at)| (bind.clone(), cert, at.as_second())).collect::<Vec<_>>()
-    };
-    config.listeners.iter().flat_map(of).collect()
 }

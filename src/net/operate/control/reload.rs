@@ -8,10 +8,7 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use super::{
-    Control, Leaving, Reloaded,
-    listeners::{Moved, ends_of_certificates},
-};
+use super::{Control, Leaving, Reloaded, expiries::expiries, listeners::Moved};
 use crate::{
     config::{self, Config, Diagnostics, Loaded},
     metrics::ReloadOutcome,
@@ -124,7 +121,7 @@ impl Control {
         if self.is_leaving() {
             return Err(Leaving.into());
         }
-        let certificates = ends_of_certificates(&config);
+        let expiries = expiries(&config);
         let access = self.next_access(&config)?;
         // A client may connect to an address as soon as it is bound. So what can be read before is read before.
         let ways = self.plans.prepare(&config).map_err(StartError::Tls)?;
@@ -138,7 +135,7 @@ impl Control {
         self.change_access(access, &after.config, &mut reloaded);
         let Moved { added, removed } = self.listeners.change(wanted, &after.config.tcp);
         (reloaded.listeners_added, reloaded.listeners_removed) = (added, removed);
-        self.metrics().set_certificates(certificates);
+        self.metrics().set_expiries(expiries);
         self.plans.show_backend_tls(&after);
         drop(before);
         self.forget_gone(&after);
