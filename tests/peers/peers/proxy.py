@@ -19,6 +19,7 @@ class Proxy:
         backends: list[int],
         *,
         tls: bool = False,
+        client_auth: str = "",
         upstream: str = "balance: round_robin",
         keepalive: str = "ping_interval: 25s",
         routes: str = "- { upstream: backends }",
@@ -35,7 +36,7 @@ class Proxy:
         self.port = free_port()
         self.file = bench.folder / f"proxy-{self.port}.yaml"
         listener = f"bind: 127.0.0.1:{self.port}\n{listener}".strip()
-        self.file.write_text(config(listener, backends, bench, tls, upstream, keepalive, routes, more))
+        self.file.write_text(config(listener, backends, bench, tls, client_auth, upstream, keepalive, routes, more))
         self.program: Program = bench.start(
             "longwire", binary or bench.binary, "run", "-c", self.file, cwd=bench.folder
         )
@@ -92,9 +93,11 @@ def half_a_handshake(proxy: Proxy) -> None:
             pass
 
 
-def config(listener, backends, bench, tls, upstream, keepalive, routes, more) -> str:
+def config(listener, backends, bench, tls, client_auth, upstream, keepalive, routes, more) -> str:
     if tls:
-        listener += f"\ntls: {{ cert: {bench.folder}/dev.crt, key: {bench.folder}/dev.key, self_signed: true }}"
+        asked = f", client_auth: {client_auth}" if client_auth else ""
+        pair = f"cert: {bench.folder}/dev.crt, key: {bench.folder}/dev.key, self_signed: true"
+        listener += f"\ntls: {{ {pair}{asked} }}"
     listener = listener.replace("\n", "\n    ")
     lines = [
         "listeners:",

@@ -7,6 +7,7 @@ from ..bench import Bench
 from . import (
     backend_tls,
     chat,
+    client_certificates,
     closes,
     curl,
     demo,
@@ -137,6 +138,12 @@ SCENARIOS = [
         120,
     ),
     Scenario("resume", "openssl s_client resumes its TLS sessions over reloads and hand-overs", resume.run, 60),
+    Scenario(
+        "client-certificates",
+        "openssl s_client, curl and Node ws with certificates, over TLS 1.2 and 1.3; revoked, resumed, told",
+        client_certificates.run,
+        120,
+    ),
     Scenario("schemathesis", "the admin interface does what its OpenAPI description says", description.run, 420),
     Scenario("metrics", "promtool and a real Prometheus read /metrics and the alerts", metrics.run, 120),
     Scenario("traces", "OpenTelemetry's own protobuf reads the spans, a backend by others its parent", traces.run, 60),

@@ -39,10 +39,10 @@ def run(bench: Bench) -> None:
     bench.equal(process.wait(15), 0, "its exit code")
 
 
-def visit(proxy: Proxy, version: str, keep: Path, resume: Path | None) -> str:
+def visit(proxy: Proxy, version: str, keep: Path, resume: Path | None, *more: str) -> str:
     """One request by openssl s_client, which keeps its last ticket in a file. What it says of the handshake: New or Reused."""
     command = ["openssl", "s_client", "-connect", f"127.0.0.1:{proxy.port}", f"-{version}", "-ign_eof"]
-    command += ["-sess_out", str(keep)] + (["-sess_in", str(resume)] if resume else [])
+    command += [*more, "-sess_out", str(keep)] + (["-sess_in", str(resume)] if resume else [])
     request = b"GET /hello HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
     ended = subprocess.run(command, input=request, capture_output=True, timeout=20, check=False)
     said = ended.stdout.decode(errors="replace")
