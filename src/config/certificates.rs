@@ -56,7 +56,7 @@ pub enum TlsErrorKind {
     NoCertificate,
     /// The file holds no private key.
     NoKey,
-    /// The file is larger than [`MOST_BYTES`].
+    /// The file is larger than 16 MiB (`MOST_BYTES`).
     TooLarge,
     /// A certificate that may not sign others stands among the authorities.
     NoAuthority {
