@@ -47,10 +47,11 @@ def commands(bench: Bench, backend: int) -> None:
     good = bench.folder / "good.yaml"
     good.write_text(
         config(
-            free_port(),
+            f"bind: 127.0.0.1:{free_port()}",
             [backend],
             bench,
             False,
+            "",
             "balance: ip_hash",
             "ping_interval: 25s",
             "- { upstream: backends }",

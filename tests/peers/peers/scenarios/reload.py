@@ -122,7 +122,8 @@ def activation(bench: Bench, backend: int) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
         file = bench.folder / "activated.yaml"
-        file.write_text(config(port, [backend], bench, False, "", "ping_interval: 25s", "- { upstream: backends }", ""))
+        listener, routes = f"bind: 127.0.0.1:{port}", "- { upstream: backends }"
+        file.write_text(config(listener, [backend], bench, False, "", "", "ping_interval: 25s", routes, ""))
         # As systemd passes it, but for the number, which a child of Python cannot choose.
         passed = {"LISTEN_FDS": "1", "LISTEN_FDS_FIRST_FD": str(listening.fileno())}
         for start in ("first", "second"):
