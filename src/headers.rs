@@ -55,7 +55,9 @@ const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 ///
 /// `Proxy-Authenticate` and `Proxy-Authorization` are not in the list: this proxy asks for no credentials, so they may
 /// belong to the next proxy (RFC 9110 §11.7.1).
-const HOP_BY_HOP: [HeaderName; 8] = [
+///
+/// A `const` would be made and dropped anew at each look, and there is a look at each field.
+static HOP_BY_HOP: [HeaderName; 8] = [
     CONNECTION,
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),

@@ -159,7 +159,11 @@ fn tell_of_hop(headers: &HeaderMap, hop: &Hop<'_>, mut tell: impl FnMut(&HeaderN
 }
 
 fn fate(name: &HeaderName) -> FieldFate {
-    if *name == EXPECT || imitates(name) {
+    // Whatever describes a hop or a certificate begins with one of these letters, and most fields do not.
+    if !name.as_str().starts_with(['f', 'x']) {
+        return if *name == EXPECT { FieldFate::Ends } else { FieldFate::Passes };
+    }
+    if imitates(name) {
         FieldFate::Ends
     } else if tells_of_a_hop(name) {
         FieldFate::DescribesHop

@@ -8,25 +8,11 @@ use std::{fmt, mem};
 use bytes::Bytes;
 use hyper::{
     HeaderMap,
-    header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderName, HeaderValue, TE, TRAILER, TRANSFER_ENCODING, UPGRADE},
+    header::{CONTENT_LENGTH, HOST, HeaderName, HeaderValue},
 };
 
-use super::onward::dashed;
+use super::{HOP_BY_HOP, onward::dashed};
 use crate::sender::Client;
-
-/// The fields that say what a message is, where it ends and how far it goes. No rule may name them.
-const UNTOUCHABLE: [HeaderName; 10] = [
-    HOST,
-    CONNECTION,
-    UPGRADE,
-    TE,
-    TRAILER,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    HeaderName::from_static("http2-settings"),
-    TRANSFER_ENCODING,
-    CONTENT_LENGTH,
-];
 
 /// The fields of the WebSocket handshake begin with this, and no rule may name them.
 const HANDSHAKE: &str = "sec-websocket-";
@@ -106,10 +92,10 @@ pub enum BadFieldText {
     Control,
 }
 
-/// Whether no rule may name the field.
+/// Whether no rule may name the field: it says what the message is, where it ends or how far it goes.
 #[must_use]
 pub fn is_untouchable(name: &HeaderName) -> bool {
-    UNTOUCHABLE.contains(name) || name.as_str().starts_with(HANDSHAKE)
+    *name == HOST || *name == CONTENT_LENGTH || HOP_BY_HOP.contains(name) || name.as_str().starts_with(HANDSHAKE)
 }
 
 impl FieldRules {
