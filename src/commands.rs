@@ -494,8 +494,8 @@ fn announce(config: &Config, server: &Server) {
     if let Some(address) = server.control().admin_address() {
         tracing::info!(%address, "admin interface");
     }
-    for upstream in &config.upstreams {
-        let backends: Vec<_> = upstream.backends.iter().map(|backend| backend.address.as_str()).collect();
+    for (upstream, entries) in config.upstreams.iter().zip(&config.backend_entries) {
+        let backends: Vec<_> = entries.iter().map(ToString::to_string).collect();
         let routes: Vec<_> = config
             .routes
             .routes()

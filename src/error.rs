@@ -57,6 +57,8 @@ pub enum Kind {
     NewSessions,
     /// More new sessions from this address in a second than `limits.new_sessions_per_client`.
     NewSessionsPerClient,
+    /// The upstream has no backend: none was found yet, or all are gone.
+    NoBackend,
     /// No route matches the request.
     NoRoute,
     /// An `Origin` that is not one of the route's `origins`.
@@ -106,7 +108,7 @@ enum SeenByBackend {
 
 impl Kind {
     /// Every kind, in the order of the variants.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 32] = [
         Self::BackendTls,
         Self::BadHandshake,
         Self::BadRequest,
@@ -126,6 +128,7 @@ impl Kind {
         Self::MalformedAnswer,
         Self::NewSessions,
         Self::NewSessionsPerClient,
+        Self::NoBackend,
         Self::NoRoute,
         Self::Origin,
         Self::PlainHttp,
@@ -186,6 +189,7 @@ impl Kind {
             Self::NewSessionsPerClient => {
                 (429, "new_sessions_per_client", "too many new sessions from this address", CLIENT, Irrelevant)
             }
+            Self::NoBackend => (503, "no_backend", "no backend is known", None, Irrelevant),
             Self::NoRoute => (404, "no_route", "no route for this host and path", None, Irrelevant),
             Self::Origin => (403, "origin", "pages of this origin may not connect here", CLIENT, Irrelevant),
             Self::PlainHttp => (400, "plain_http", "plain HTTP on a port that speaks TLS", CLIENT, Irrelevant),

@@ -18,6 +18,7 @@ pub mod balance;
 pub mod cli;
 pub mod commands;
 pub mod config;
+pub mod discovery;
 pub mod error;
 pub mod headers;
 pub mod hosts;

@@ -149,6 +149,8 @@ table! {
     insecure: Gauges<OfUpstream> = Series::new(Gauge::default), "longwire_backend_tls_insecure";
     /// Unix time at which our certificate for the backends of an upstream is no longer valid.
     own_certificates: Gauges<OfOwnCertificate> = Series::new(Gauge::default), "longwire_backend_certificate_expiry_timestamp_seconds";
+    /// How old the backends are that were found at a place, in seconds; 0 while each look there is a success.
+    stale: Gauges<OfPlace> = Series::new(Gauge::default), "longwire_discovery_stale_seconds";
     /// Whether load balancers should send clients here: 0 as soon as a drain is announced.
     ready: Gauge = Gauge::default(), "longwire_ready";
     /// Whether all sessions are told to leave and every request is refused.
@@ -219,6 +221,8 @@ labels! {
     OfBackendFailure { upstream: String, backend: String, reason: &'static str }
         lives: |of, living| living.has_backend(&of.upstream, &of.backend);
     OfBackendTls { upstream: String, outcome: &'static str } lives: |of, living| living.has_upstream(&of.upstream);
+    // These series are set anew each time they are shown.
+    OfPlace { kind: &'static str, name: String } lives: |_, _| true;
     OfReload { outcome: &'static str } lives: |_, _| true;
     OfSpans { outcome: &'static str } lives: |_, _| true;
     OfTlsFailure { reason: &'static str } lives: |_, _| true;
@@ -383,6 +387,8 @@ pub struct ProxyState<'a> {
     /// The name of a route, the name of its upstream, and whether the route is drained.
     pub routes: Vec<(&'a str, &'a str, bool)>,
     pub backends: Vec<BackendState<'a>>,
+    /// Each place where backends are found: its kind, its name, and how old the backends of it are.
+    pub places: Vec<(&'static str, String, Duration)>,
     /// Sessions of each worker; `None` = the workers did not answer in time.
     pub worker_sessions: Option<Vec<usize>>,
     /// The frames of all sessions since the start; all 0 if the workers did not answer in time.
@@ -614,6 +620,11 @@ impl MetricTable {
             self.backend_active.of(&labels).set(signed(backend.active));
             self.backend_up.of(&labels).set(backend.is_up.into());
             self.backend_picks.of(&labels).inc_by(backend.picks);
+        }
+        self.stale.clear();
+        for &(kind, ref name, stale) in &state.places {
+            let stale = i64::try_from(stale.as_secs()).unwrap_or(i64::MAX);
+            self.stale.of(&OfPlace { kind, name: name.clone() }).set(stale);
         }
         for (worker, sessions) in state.worker_sessions.iter().flatten().enumerate() {
             self.worker_sessions.of(&OfWorker { worker: worker as u64 }).set(signed(*sessions));

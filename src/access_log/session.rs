@@ -499,7 +499,8 @@ mod tests {
     }
 
     fn backend() -> Arc<Backend> {
-        let backend = BackendSettings { address: "b:8080".into(), weight: 1, max_conns: 0, backup: false, down: false };
+        let address = "b:8080".into();
+        let backend = BackendSettings { address, weight: 1, max_conns: 0, backup: false, down: false, found: None };
         let settings = UpstreamSettings {
             name: "chat".into(),
             policy: Policy::RoundRobin,
@@ -658,6 +659,7 @@ mod tests {
             lines_dropped: 0,
             routes: Vec::new(),
             backends: Vec::new(),
+            places: Vec::new(),
             worker_sessions: None,
             opcodes: OpCodeCounts::default(),
         };

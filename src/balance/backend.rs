@@ -119,9 +119,11 @@ impl Backend {
         self.failures.load(Ordering::Relaxed)
     }
 
-    /// The backend's health. [`Health::Failing`] hides what its requests say: the backend is up only if both say so.
+    /// The backend's health. [`Health::Failing`] and [`Health::Unchecked`] hide what its requests say: the backend is up only
+    /// if both say so.
     pub fn health(&self, now: Instant) -> Health {
         match self.is_failing() {
+            true if lock(&self.checks).is_awaiting() => Health::Unchecked,
             true => Health::Failing,
             false => lock(&self.health).at(now),
         }
@@ -245,9 +247,18 @@ impl Backend {
 
     /// Forgets the checks, as if there had been none.
     pub(super) fn forget_checks(&self) {
+        self.set_checks(ActiveHealth::default());
+    }
+
+    /// Keeps the backend out until its first check, which alone then decides.
+    pub(super) fn hold_for_first_check(&self) {
+        self.set_checks(ActiveHealth::awaiting());
+    }
+
+    fn set_checks(&self, set: ActiveHealth) {
         let mut checks = lock(&self.checks);
-        *checks = ActiveHealth::default();
-        self.is_failing.store(false, Ordering::Relaxed);
+        self.is_failing.store(set.is_failing(), Ordering::Relaxed);
+        *checks = set;
     }
 
     fn is_failing(&self) -> bool {

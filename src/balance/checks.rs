@@ -1,6 +1,7 @@
 //! What the active checks say of one backend: a state machine over their results, without socket or clock.
 
 use std::{
+    mem,
     ops::RangeInclusive,
     time::{Duration, Instant},
 };
@@ -66,9 +67,11 @@ pub enum OnDown {
     Drain,
 }
 
-/// The checks of one backend. A backend that was never checked passes: only its requests tell whether it is up.
+/// The checks of one backend. A backend that was never checked passes: only its requests tell whether it is up. If its first
+/// check is awaited, it does not pass before that check, and the check alone decides.
 #[derive(Debug, Default)]
 pub(super) struct ActiveHealth {
+    is_awaiting: bool,
     is_failing: bool,
     /// How many results in a row were the opposite of `is_failing`.
     against: u32,
@@ -76,8 +79,19 @@ pub(super) struct ActiveHealth {
 }
 
 impl ActiveHealth {
+    /// The checks of a backend that does not pass before its first check.
+    pub(super) fn awaiting() -> Self {
+        Self { is_awaiting: true, ..Self::default() }
+    }
+
+    /// Whether the first check is awaited.
+    pub(super) fn is_awaiting(&self) -> bool {
+        self.is_awaiting
+    }
+
+    /// Whether the checks keep the backend out.
     pub(super) fn is_failing(&self) -> bool {
-        self.is_failing
+        self.is_failing || self.is_awaiting
     }
 
     pub(super) fn last(&self) -> Option<&CheckResult> {
@@ -88,6 +102,10 @@ impl ActiveHealth {
     pub(super) fn observe(&mut self, check: CheckResult, rise: u32, fall: u32) -> Option<Transition> {
         let failed = check.failure.is_some();
         self.last = Some(check);
+        if mem::take(&mut self.is_awaiting) {
+            self.is_failing = failed;
+            return Some(if failed { Transition::Out } else { Transition::Back });
+        }
         if failed == self.is_failing {
             self.against = 0;
             return None;
@@ -131,6 +149,22 @@ mod tests {
     #[test]
     fn one_pass_between_begins_the_count_of_failures_anew() {
         assert_eq!(transitions("ffpffpff"), [None; 8]);
+    }
+
+    #[test]
+    fn a_first_check_that_is_awaited_decides_alone() {
+        let at = Instant::now();
+        let check = |failure: Option<&str>| CheckResult { at, failure: failure.map(str::to_owned) };
+        let mut passes = ActiveHealth::awaiting();
+        assert!(passes.is_failing() && passes.is_awaiting());
+        assert_eq!(passes.observe(check(None), 2, 3), Some(Transition::Back));
+        assert!(!passes.is_failing() && !passes.is_awaiting());
+        assert_eq!(passes.observe(check(Some("refused")), 2, 3), None);
+        let mut fails = ActiveHealth::awaiting();
+        assert_eq!(fails.observe(check(Some("refused")), 2, 3), Some(Transition::Out));
+        assert!(fails.is_failing() && !fails.is_awaiting());
+        assert_eq!(fails.observe(check(None), 2, 3), None);
+        assert_eq!(fails.observe(check(None), 2, 3), Some(Transition::Back));
     }
 
     #[test]

@@ -20,6 +20,8 @@ pub enum Health {
     },
     /// The backend's active checks fail: it is picked only while no other backend is up or due for a trial.
     Failing,
+    /// The backend's first active check is awaited: it is picked only while no other backend is up or due for a trial.
+    Unchecked,
     /// The time of being out is over. One request at a time decides whether the backend is back; no such request may
     /// have come yet.
     Trial,

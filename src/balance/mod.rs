@@ -25,8 +25,8 @@
 //!
 //! Passive health and the active checks ([`HealthCheck`]) both judge a backend, and a backend is up only if both say
 //! so. [`Upstream::checked`] gets the results of the checks. If all backends are out, they are tried all the same. A
-//! backend that comes back begins with a small share of its weight (`slow_start`), whether its requests, its checks or
-//! the operator brought it back.
+//! backend whose address was found ([`FoundAt`]) is out until its first check has passed. A backend that comes back begins
+//! with a small share of its weight (`slow_start`), whether its requests, its checks or the operator brought it back.
 //!
 //! The number of handshakes in flight may be limited per backend: then [`Upstream::poll_handshake`] lets handshakes
 //! wait in line.
@@ -71,7 +71,7 @@ mod slow_start;
 mod tests;
 mod upstream;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use crate::proxy_protocol::HeaderForm;
 
@@ -168,4 +168,40 @@ pub struct BackendSettings {
     pub backup: bool,
     /// Never picked. The backend still keeps its place in the hash.
     pub down: bool,
+    /// How the address was found; `None` = the file names it.
+    pub found: Option<FoundAt>,
+}
+
+impl BackendSettings {
+    /// Whether a new backend gets requests only after its first check, if it is checked. An address that was found may not
+    /// serve yet.
+    const fn wants_first_check(&self) -> bool {
+        self.found.is_some() && !self.down
+    }
+}
+
+/// How the address of a backend was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FoundAt {
+    /// The kind of place.
+    pub by: FoundBy,
+    /// What the file says of the place.
+    pub from: Arc<str>,
+}
+
+/// A kind of place where addresses are found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FoundBy {
+    /// A file with a list of backends.
+    File,
+}
+
+impl FoundBy {
+    /// The key of the file that names such a place.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::File => "file",
+        }
+    }
 }

@@ -47,10 +47,13 @@ impl Known {
     }
 
     /// A member with the backend of this address: the known one, or a new one.
-    fn member(&mut self, settings: BackendSettings, now: Instant) -> Member {
+    fn member(&mut self, settings: BackendSettings, is_checked: bool, now: Instant) -> Member {
         let known = self.backends.get(&settings.address).and_then(Weak::upgrade);
         let backend = known.unwrap_or_else(|| {
             let backend = Arc::new(Backend::new(settings.address.clone(), now));
+            if is_checked && settings.wants_first_check() {
+                backend.hold_for_first_check();
+            }
             self.backends.insert(settings.address.clone(), Arc::downgrade(&backend));
             backend
         });
@@ -69,14 +72,15 @@ impl Registry {
     /// An upstream as the file has it now.
     ///
     /// A known backend keeps its counts, its health and the operator's duty. A new backend is up, idle, and at the
-    /// beginning of its slow start.
+    /// beginning of its slow start. If its address was found and it is checked, it waits for its first check.
     pub fn upstream(&self, mut settings: UpstreamSettings, now: Instant) -> Arc<Upstream> {
         let mut known = lock(&self.known);
         let known = known.entry(settings.name.clone()).or_default();
         let line = known.line.upgrade().unwrap_or_default();
         known.line = Arc::downgrade(&line);
         let backends = mem::take(&mut settings.backends).into_iter();
-        let members = backends.map(|settings| known.member(settings, now)).collect();
+        let is_checked = settings.health_check.is_some();
+        let members = backends.map(|settings| known.member(settings, is_checked, now)).collect();
         Upstream::new(settings, members, line, self.seed)
     }
 
@@ -88,7 +92,8 @@ impl Registry {
     pub fn change_members(&self, upstream: &Upstream, backends: Vec<BackendSettings>, now: Instant) -> Changes {
         let mut known = lock(&self.known);
         let known = known.entry(upstream.name().to_owned()).or_default();
-        let members = backends.into_iter().map(|settings| known.member(settings, now)).collect();
+        let is_checked = upstream.health_check().is_some();
+        let members = backends.into_iter().map(|settings| known.member(settings, is_checked, now)).collect();
         // The entry may have been forgotten while the upstream had no members.
         known.line = Arc::downgrade(upstream.line());
         upstream.replace_members(members, now)

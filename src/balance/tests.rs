@@ -28,7 +28,7 @@ fn client() -> Key {
 }
 
 fn backend(address: &str) -> BackendSettings {
-    BackendSettings { address: address.to_owned(), weight: 1, max_conns: 0, backup: false, down: false }
+    BackendSettings { address: address.to_owned(), weight: 1, max_conns: 0, backup: false, down: false, found: None }
 }
 
 fn backup(address: &str) -> BackendSettings {

@@ -1,6 +1,7 @@
 //! A named group of backends, and how one of them is picked.
 
 use std::{
+    collections::HashSet,
     fmt,
     sync::{Arc, Mutex},
     task::{Poll, Waker},
@@ -71,10 +72,30 @@ impl Upstream {
     pub(super) fn replace_members(&self, members: Vec<Member>, now: Instant) -> Changes {
         let mut roster = lock(&self.roster);
         let changes = roster.replace(members);
-        changes.added.iter().for_each(|backend| backend.begin_anew(now));
+        let added = changes.added.iter().map(Arc::as_ptr).collect();
+        self.begin_anew(&roster.members, &added, now);
         drop(roster);
         self.line.wake_all();
         changes
+    }
+
+    /// Those of its members that are new or have come back begin anew: of before, only their counts hold.
+    pub fn begin_members_anew(&self, come: &HashSet<*const Backend>, now: Instant) {
+        self.begin_anew(&self.members(), come, now);
+    }
+
+    fn begin_anew(&self, members: &[Member], come: &HashSet<*const Backend>, now: Instant) {
+        for member in members.iter().filter(|member| come.contains(&Arc::as_ptr(&member.backend))) {
+            member.backend.begin_anew(now);
+            if self.is_checked(member) && member.settings.wants_first_check() {
+                member.backend.hold_for_first_check();
+            }
+        }
+    }
+
+    /// Whether it has no backend at all, not even one that takes nothing.
+    pub fn is_empty(&self) -> bool {
+        self.members().is_empty()
     }
 
     /// Forgets what checks said of the members that are not checked. To be called when the last check of them has spoken.
@@ -162,8 +183,8 @@ impl Upstream {
     ///
     /// # Errors
     ///
-    /// [`Unavailable`] when every backend is down, off duty, full or tried; never [`Unavailable::Busy`]. The caller
-    /// asks first whether it [may try more](Self::may_try_more).
+    /// [`Unavailable`] when there is no backend, or every backend is down, off duty, full or tried; never
+    /// [`Unavailable::Busy`]. The caller asks first whether it [may try more](Self::may_try_more).
     pub fn pick(&self, key: &Key, tried: &mut Tried, now: Instant) -> Result<Pick, Unavailable> {
         let Roster { members, turns } = &mut *lock(&self.roster);
         let candidates = self.candidates(members, tried, now)?;
@@ -290,6 +311,7 @@ impl Upstream {
         }
         match (candidates.is_empty(), tried.is_empty()) {
             (false, _) => Ok(candidates),
+            (true, true) if members.is_empty() => Err(Unavailable::Empty),
             (true, true) => Err(Unavailable::DownOrFull),
             (true, false) => Err(Unavailable::AllTried),
         }
@@ -328,6 +350,8 @@ pub enum Unavailable {
     Busy,
     /// No backend was tried: each is `down`, off duty or at its `max_conns`.
     DownOrFull,
+    /// There is no backend: none was found yet, or all are gone.
+    Empty,
 }
 
 impl fmt::Display for Unavailable {
@@ -336,6 +360,7 @@ impl fmt::Display for Unavailable {
             Self::AllTried => "every available backend was tried",
             Self::Busy => "every backend is busy with handshakes",
             Self::DownOrFull => "every backend is down or full",
+            Self::Empty => "there is no backend",
         })
     }
 }

@@ -41,6 +41,8 @@ enum Shape<'s> {
     Keys {
         known: &'s serde_json::Map<String, Json>,
         required: Vec<&'s str>,
+        /// The key that most people mean by a single word.
+        usual: Option<&'s str>,
     },
     /// A mapping from any name to a value of this schema.
     Named(&'s Json),
@@ -63,7 +65,9 @@ impl<'s> SchemaChecker<'s> {
         let schema = alternative(schema, node);
         let shape = self.shape(schema);
         match (&node.value, &shape) {
-            (YamlValue::Map(entries), Shape::Keys { known, required }) => self.keys(node, entries, known, required, at),
+            (YamlValue::Map(entries), Shape::Keys { known, required, .. }) => {
+                self.keys(node, entries, known, required, at)
+            }
             (YamlValue::Map(entries), Shape::Named(item)) => self.named(entries, item, at),
             (YamlValue::List(items), Shape::List(item)) => {
                 let item_name = format!("an item of `{name}`");
@@ -103,20 +107,19 @@ impl<'s> SchemaChecker<'s> {
             _ => String::new(),
         };
         match shape {
-            Shape::Keys { known, required } => {
-                let Some(key) = only_needed(known, required) else {
-                    return Some(if at.is_root() { foreign::WHOLE_FILE.to_owned() } else { keys_or_servers(known) });
-                };
-                let value = self.fitting(&known[key], &text);
+            Shape::Keys { known, usual: Some(key), .. } => {
+                let value = self.fitting(&known[*key], &text);
                 Some(if at.is_item() {
                     format!("write `- {key}: {value}`, or `{{ {key}: {} }}` within brackets", in_flow(&value))
                 } else {
                     format!("write {{ {key}: {} }}", in_flow(&value))
                 })
             }
+            Shape::Keys { .. } if at.is_root() => Some(foreign::WHOLE_FILE.to_owned()),
+            Shape::Keys { known, .. } => Some(keys_or_servers(known)),
             Shape::List(item) => match self.shape(item) {
-                Shape::Keys { known, required } => {
-                    let key = only_needed(known, &required)?;
+                Shape::Keys { known, usual, .. } => {
+                    let key = usual?;
                     Some(format!("write [{{ {key}: {} }}]", in_flow(&self.fitting(&known[key], &text))))
                 }
                 Shape::Words(words) if !words.contains(&text.as_str()) => Some(format!("write [{}]", words.join(", "))),
@@ -214,7 +217,7 @@ impl<'s> SchemaChecker<'s> {
             return default;
         }
         match self.shape(schema) {
-            Shape::Keys { known, required } => {
+            Shape::Keys { known, required, .. } => {
                 let keys = required.iter().map(|key| ((*key).into(), self.stand_in(&known[*key])));
                 Scalar::Mapping(keys.collect())
             }
@@ -246,7 +249,12 @@ impl<'s> SchemaChecker<'s> {
         match (schema.get("type").and_then(Json::as_str), schema.get("properties").and_then(Json::as_object)) {
             (_, Some(known)) => {
                 let required = schema.get("required").and_then(Json::as_array).into_iter().flatten();
-                Shape::Keys { known, required: required.filter_map(Json::as_str).collect() }
+                let required: Vec<_> = required.filter_map(Json::as_str).collect();
+                let usual = schema.get("x-usual").and_then(Json::as_str).or(match required[..] {
+                    [only] => Some(only),
+                    _ => None,
+                });
+                Shape::Keys { known, required, usual }
             }
             (Some("object"), None) => Shape::Named(&schema["additionalProperties"]),
             (Some("array"), _) => Shape::List(&schema["items"]),
@@ -337,15 +345,6 @@ fn instead_of_several(name: &str, shape: &Shape<'_>, value: &YamlValue) -> Optio
         (Shape::List(_), _) => Some("a list: write `- ` before each item".into()),
         (Shape::Keys { known, .. }, _) => Some(keys_or_servers(known)),
         _ => foreign::several(name).map(str::to_owned),
-    }
-}
-
-/// The one key that a section needs. A route needs `upstream`, unless it redirects.
-fn only_needed<'k>(known: &serde_json::Map<String, Json>, required: &[&'k str]) -> Option<&'k str> {
-    match required {
-        [key] => Some(*key),
-        [] if known.contains_key("redirect") => Some("upstream"),
-        _ => None,
     }
 }
 

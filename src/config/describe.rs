@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     balance::{BackendSettings, CheckKind, HashOn, Policy, UpstreamSettings},
+    discovery::BackendEntry,
     headers::FieldRules,
     proxy_protocol::HeaderForm,
     routing::{HTTPS_PORT, HostHeader, HttpsRedirect, PathRule, Route, RouteAction, RouteTimeouts},
@@ -40,11 +41,14 @@ pub fn describe(config: &Config) -> String {
         line(&mut text, format_args!("  {} -> {upstream}  {keepalive}{lifetime}{times}{rules}{needed}", route.name));
     }
     text.push_str("upstreams\n");
-    for (upstream, way) in config.upstreams.iter().zip(&config.ways) {
+    for ((upstream, way), entries) in config.upstreams.iter().zip(&config.ways).zip(&config.backend_entries) {
         let tls = way.tls.as_ref().map(of_backend_tls).unwrap_or_default();
         line(&mut text, format_args!("  {}{tls}", of_upstream(upstream)));
-        for backend in &upstream.backends {
-            line(&mut text, format_args!("    {}", of_backend(backend)));
+        for entry in entries {
+            match entry {
+                BackendEntry::Named(backend) => line(&mut text, format_args!("    {}", of_backend(backend))),
+                BackendEntry::Found(place) => line(&mut text, format_args!("    {place}")),
+            }
         }
     }
     let t = &config.timeouts;
@@ -259,7 +263,7 @@ fn of_backend_tls(tls: &BackendTls) -> String {
 }
 
 fn of_backend(backend: &BackendSettings) -> String {
-    let BackendSettings { address, weight, max_conns, backup, down } = backend;
+    let BackendSettings { address, weight, max_conns, backup, down, found: _ } = backend;
     let mut text = address.clone();
     if *weight != 1 {
         let _ = write!(text, "  weight {weight}");

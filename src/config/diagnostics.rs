@@ -81,6 +81,18 @@ impl Diagnostics {
         })
     }
 
+    /// The first problems in one line, each with the file's name, line and column.
+    #[must_use]
+    pub fn in_one_line(&self) -> String {
+        const TOLD: usize = 3;
+        let told: Vec<_> = self.lines().take(TOLD).map(|line| format!("{}:{line}", self.name)).collect();
+        let more = match self.len().saturating_sub(TOLD) {
+            0 => String::new(),
+            more => format!("; and {more} more"),
+        };
+        told.join("; ") + &more
+    }
+
     /// Each problem as one line, `14:9: message (help)`, without the file's name and without an excerpt.
     pub fn lines(&self) -> impl Iterator<Item = String> {
         self.items.iter().map(|item| {

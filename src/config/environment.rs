@@ -3,6 +3,11 @@
 /// Looks up an environment variable; `None` = it is not set.
 pub type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
 
+/// The environment of this process.
+pub(super) fn of_process(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
 /// A reference that cannot be replaced.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Refused {

@@ -6,6 +6,7 @@
 mod backend_tls;
 mod client_auth;
 mod header_rules;
+mod listed;
 mod proxy_protocol;
 mod redirect;
 mod rewrite;
@@ -27,7 +28,10 @@ use super::{
     values::{Cidr, ClientNetwork, Duration, ShortDuration, Size, Workers},
 };
 
-pub(super) use self::proxy_protocol::{ProxyProtocol, SentTlv, SentVersion};
+pub(super) use self::{
+    listed::ListedBackend,
+    proxy_protocol::{ProxyProtocol, SentTlv, SentVersion},
+};
 pub(super) use header_rules::HeaderChanges;
 pub(super) use redirect::{RedirectScheme, RedirectSetting};
 pub(super) use rewrite::RewriteSetting;
@@ -157,7 +161,7 @@ pub(super) struct Upstream {
     pub(super) tls: Option<UpstreamTls>,
     /// Active checks of the backends. Absent: no checks.
     pub(super) health_check: Option<HealthCheck>,
-    /// The servers of this upstream. At least one.
+    /// The servers of this upstream, or where they are found. At least one entry.
     pub(super) backends: Vec<Backend>,
 }
 
@@ -249,12 +253,18 @@ pub(super) enum OnDown {
     Drain,
 }
 
-/// One server of an upstream.
+/// One server of an upstream (`address`), or where servers are found (`file`).
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("x-usual" = "address"))]
 pub(super) struct Backend {
     /// host:port, e.g. 127.0.0.1:9001. The backend must speak HTTP/1.1 there, over TLS if the upstream has `tls`.
-    pub(super) address: BackendAddress,
+    #[serde(default)]
+    pub(super) address: Option<BackendAddress>,
+    /// YAML or JSON file with a list of backends, which longwire reads again whenever it changes; relative to the folder of this
+    /// file. The entries of the list have the keys of `backends`, but each has an `address`. docs/discovery.md has the rules.
+    #[serde(default)]
+    pub(super) file: Option<PathBuf>,
     /// The share of this backend beside the others.
     #[serde(default = "Backend::default_weight")]
     #[schemars(range(min = 1, max = 65535))]
@@ -274,6 +284,7 @@ pub(super) struct Backend {
 /// Which requests go to which upstream.
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("x-usual" = "upstream"))]
 pub(super) struct Route {
     /// Host name, or `*.example.com` for every name below it. Port and letter case do not matter. Absent: any host.
     #[serde(default)]
@@ -429,11 +440,11 @@ pub(super) struct Drain {
     /// longwire tells the sessions one by one over this time: at most over half of what `timeouts.drain` leaves, and at most
     /// over one second for every 20 sessions.
     pub(super) spread: Duration,
-    /// What happens to a session whose backend or route a reload removes.
+    /// What happens to a session whose backend or route a reload removes, or whose backend is not found any more.
     pub(super) on_removed: OnRemoved,
 }
 
-/// What becomes of sessions whose backend or route a reload takes away.
+/// What becomes of sessions whose backend or route is taken away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum OnRemoved {
@@ -574,12 +585,16 @@ pub(super) enum LogFormat {
 impl File {
     /// The JSON Schema of the file.
     pub(super) fn schema() -> serde_json::Value {
-        SchemaSettings::draft2020_12()
-            .with_transform(RecursiveTransform(without_null))
-            .into_generator()
-            .into_root_schema_for::<Self>()
-            .to_value()
+        schema_for::<Self>()
     }
+}
+
+fn schema_for<T: JsonSchema>() -> serde_json::Value {
+    SchemaSettings::draft2020_12()
+        .with_transform(RecursiveTransform(without_null))
+        .into_generator()
+        .into_root_schema_for::<T>()
+        .to_value()
 }
 
 /// An optional key is left out, never written as null: so the schema does not offer null either.
@@ -678,7 +693,14 @@ impl Backend {
 
     /// A backend of which only the address is said.
     pub(super) fn at(address: BackendAddress) -> Self {
-        Self { address, weight: Self::default_weight(), max_conns: 0, backup: false, down: false }
+        Self {
+            address: Some(address),
+            file: None,
+            weight: Self::default_weight(),
+            max_conns: 0,
+            backup: false,
+            down: false,
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Makes a [`Config`] from a file, a text or two flags, and reports every problem found on the way.
 
-use std::{fmt, io::Read as _, path::Path};
+use std::{fmt, path::Path};
 
 use jiff::Timestamp;
 use tokio_rustls::rustls::crypto::ring;
@@ -8,16 +8,18 @@ use tokio_rustls::rustls::crypto::ring;
 use super::{
     Admin, AdminBind, Config, Tls,
     addresses::{BackendAddress, Bind},
+    backend_list,
     certificates::{self, clients},
     check,
     diagnostics::{Diagnostic, Diagnostics, Severity},
     document::{self, At, Node},
-    environment::Env,
+    environment::{Env, of_process},
     expiry,
     file::{Backend, File, Listener, Route, Upstream},
     resolve::{self, Problem},
-    token, trust,
+    text, token, trust,
 };
+use crate::discovery::{BackendEntry, FindingPlace};
 
 /// A configuration that can run.
 #[derive(Debug)]
@@ -41,17 +43,18 @@ const FLAGS_UPSTREAM: &str = "default";
 /// The file cannot be read, or has errors. The error lists every problem in the file.
 pub fn load(path: &Path) -> Result<Loaded, Diagnostics> {
     let name = path.display().to_string();
-    let text = read(path).map_err(|error| {
+    let text = text::read(path).map_err(|error| {
         let diagnostic = Diagnostic::of_file(format!("cannot read the file: {error}"));
         Diagnostics::new(&name, "", vec![diagnostic])
     })?;
     let base = path.parent().unwrap_or_else(|| Path::new(""));
-    let draft = Draft::read(&text, base, &environment)
+    let draft = Draft::read(&text, base, &of_process)
         .check_certificates()
         .check_client_auth()
         .check_trust()
         .check_token()
-        .check_folders();
+        .check_folders()
+        .check_backend_lists();
     let mut loaded = draft.finish(&text, &name)?;
     loaded.config.origin = Some(path.to_owned());
     Ok(loaded)
@@ -64,11 +67,11 @@ pub fn load(path: &Path) -> Result<Loaded, Diagnostics> {
 pub fn admin_of(path: &Path) -> Result<Option<Admin>, Diagnostics> {
     let name = path.display().to_string();
     let fail = |text: &str, found| Err(Diagnostics::new(&name, text, found));
-    let text = match read(path) {
+    let text = match text::read(path) {
         Ok(text) => text,
         Err(error) => return fail("", vec![Diagnostic::of_file(format!("cannot read the file: {error}"))]),
     };
-    let draft = Draft::read(&text, path.parent().unwrap_or_else(|| Path::new("")), &environment);
+    let draft = Draft::read(&text, path.parent().unwrap_or_else(|| Path::new("")), &of_process);
     let is_wrong = draft.replaced.iter().any(|at| at.touches(&At::default().key("admin")));
     match draft.config {
         Some(config) if !is_wrong => Ok(config.admin),
@@ -81,7 +84,7 @@ pub fn admin_of(path: &Path) -> Result<Option<Admin>, Diagnostics> {
 /// # Errors
 /// Every problem in the text.
 pub fn parse(text: &str, name: &str, base: &Path) -> Result<Loaded, Diagnostics> {
-    parse_with(text, name, base, &environment)
+    parse_with(text, name, base, &of_process)
 }
 
 /// [`parse`] with another environment.
@@ -311,6 +314,31 @@ impl Draft {
         self
     }
 
+    /// Reads each list of backends. A wrong list is only a warning: a proxy starts without the backends of a list that has
+    /// not come yet, and keeps those that it has.
+    fn check_backend_lists(mut self) -> Self {
+        let (Some(document), Some(config)) = (&self.document, &self.config) else {
+            return self;
+        };
+        for (upstream, entries) in config.upstreams.iter().zip(&config.backend_entries) {
+            let all = At::default().key("upstreams").key(&upstream.name).key("backends");
+            for (index, entry) in entries.iter().enumerate() {
+                let BackendEntry::Found(FindingPlace::File(path)) = entry else { continue };
+                let at = all.index(index).key("file");
+                if let Err(problems) = backend_list::read(path)
+                    && !self.replaced.iter().any(|replaced| replaced.touches(&at))
+                {
+                    let problems = problems.in_one_line();
+                    let diagnostic =
+                        Diagnostic::error(document.locate(&at), format!("cannot use this list: {problems}"));
+                    let diagnostic = diagnostic.help("until the list can be read, longwire has no backends of it");
+                    self.found.push(Diagnostic { severity: Severity::Warning, ..diagnostic });
+                }
+            }
+        }
+        self
+    }
+
     fn finish(self, text: &str, name: &str) -> Result<Loaded, Diagnostics> {
         let (errors, warnings) = self.found.into_iter().partition(|d: &Diagnostic| d.severity == Severity::Error);
         match self.config {
@@ -345,25 +373,6 @@ fn file_problem(path: &Path) -> Option<(String, &'static str)> {
         }
         Err(error) => Some((format!("cannot look into {}: {error}", folder.display()), "longwire must be let into it")),
     }
-}
-
-/// Reads a file, but at most one byte more than a configuration may have: `path` may lead to an endless file.
-#[expect(clippy::disallowed_methods, reason = "no worker reads the file")]
-fn read(path: &Path) -> std::io::Result<String> {
-    let mut bytes = Vec::new();
-    let most = u64::try_from(document::MAX_BYTES).unwrap_or(u64::MAX).saturating_add(1);
-    std::fs::File::open(path)?.take(most).read_to_end(&mut bytes)?;
-    let too_long = bytes.len() > document::MAX_BYTES;
-    match String::from_utf8(bytes) {
-        Ok(text) => Ok(text),
-        // The text is cut within a character. The caller will refuse the file for its length.
-        Err(error) if too_long => Ok(String::from_utf8_lossy(error.as_bytes()).into_owned()),
-        Err(_) => Err(std::io::Error::new(std::io::ErrorKind::InvalidData, "it is not UTF-8 text")),
-    }
-}
-
-fn environment(name: &str) -> Option<String> {
-    std::env::var(name).ok()
 }
 
 /// Completes `8080` and `:8080` with `host`. Other text stays as it is.

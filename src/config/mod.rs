@@ -10,9 +10,10 @@
 //! 5. `diagnostics` prints every problem that one of these rooms found.
 //! 6. `reference` says in words what each key means.
 //!
-//! [`certificates`], `trust`, `expiry` and `token` read the files that the configuration names.
+//! [`certificates`], `trust`, `expiry`, `backend_list` and `token` read the files that the configuration names.
 
 mod addresses;
+mod backend_list;
 mod bad_value;
 pub mod certificates;
 mod check;
@@ -29,6 +30,7 @@ mod resolve;
 pub(crate) mod server_name;
 mod sides;
 mod statuses;
+mod text;
 pub(crate) mod token;
 mod tracing;
 pub(crate) mod trust;
@@ -45,6 +47,7 @@ use std::{
 use ipnet::IpNet;
 use tokio_rustls::rustls::pki_types::ServerName;
 
+pub(crate) use self::backend_list::read as read_backends;
 pub use self::{
     describe::describe,
     diagnostics::{Diagnostic, Diagnostics, Item, Severity},
@@ -54,6 +57,7 @@ pub use self::{
 };
 use crate::{
     balance::UpstreamSettings,
+    discovery::BackendEntry,
     routing::RouteTable,
     ws::{close::CloseCode, meter::MessageLimits, rate::Rate},
 };
@@ -76,10 +80,13 @@ pub struct Config {
     pub coalesce: Duration,
     /// The addresses that clients connect to.
     pub listeners: Vec<Listener>,
-    /// The groups of backends; routes refer to them by index.
+    /// The groups of backends; routes refer to them by index. Each has the backends that the file names.
     pub upstreams: Vec<UpstreamSettings>,
     /// How connections with the backends of each upstream come about; the index is that of the upstream.
     pub ways: Vec<WaySettings>,
+    /// The backends of each upstream, and where others are found, in the order of the file. The index is that of
+    /// `upstreams`.
+    pub backend_entries: Vec<Vec<BackendEntry>>,
     /// The route table: which upstream gets which request.
     pub routes: RouteTable,
     /// Deadlines of every wait on a client or a backend.

@@ -5,6 +5,7 @@
 mod admin;
 mod backend_tls;
 mod client_auth;
+mod discovery;
 mod field_rules;
 mod listeners;
 mod proxy_protocol;
@@ -74,12 +75,12 @@ pub(super) fn resolve(file: file::File, base: &Path) -> (Config, Vec<Problem>) {
     let mut resolver = Resolver { problems: Vec::new(), root: At::default() };
     let timeouts = resolver.timeouts(timeouts);
     let listeners = resolver.listeners(listeners, base);
-    let (upstreams, ways) = resolver.upstreams(upstreams, base);
+    let (upstreams, ways, backend_entries) = resolver.upstreams(upstreams, base);
     resolver.client_certs(&routes, &listeners);
     let can_be_secure = !trusted_proxies.is_empty() || listeners.iter().any(|listener| listener.tls.is_some());
     let routes = resolver.routes(routes, &upstreams, &keepalive, &timeouts, can_be_secure);
     let admin = admin.map(|admin| resolver.admin(admin, base));
-    resolver.loops(&upstreams, &listeners, admin.as_ref());
+    resolver.loops(&upstreams, &backend_entries, &listeners, admin.as_ref());
     resolver.admin_address(admin.as_ref(), &listeners);
     let config = Config {
         workers: workers.0,
@@ -87,6 +88,7 @@ pub(super) fn resolve(file: file::File, base: &Path) -> (Config, Vec<Problem>) {
         listeners,
         upstreams,
         ways,
+        backend_entries,
         routes,
         timeouts,
         drain: resolver.drain(drain, timeouts.drain),

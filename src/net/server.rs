@@ -30,7 +30,7 @@ use super::{
         serve::{self, Accepted, LAST_CALL},
         tickets::Tickets,
     },
-    operate::{admin, control::Control, desk, history::History},
+    operate::{admin, control::Control, desk, discovery, history::History},
     orders::book::Orders,
     session::{
         held::Arrival,
@@ -50,7 +50,7 @@ use super::{
 };
 #[cfg(not(feature = "otlp"))]
 use crate::traces::Traces;
-use crate::{access_log::AccessLog, config::Config, metrics::Metrics};
+use crate::{access_log::AccessLog, config::Config, discovery::Findings, metrics::Metrics};
 
 pub use super::front::bind::StartError;
 
@@ -124,7 +124,10 @@ impl Server {
         let traces = collector::traces(config.tracing.as_ref(), metrics.spans());
         #[cfg(not(feature = "otlp"))]
         let traces = Traces::default();
-        let planner = Planner::new(access_log, endings, Arc::clone(&metrics)).map_err(StartError::Worker)?;
+        let findings = Arc::new(Findings::default());
+        discovery::prepare(&findings, &config);
+        let planner = Planner::new(access_log, endings, findings, Arc::clone(&metrics));
+        let planner = planner.map_err(StartError::Worker)?;
         let ways = planner.ways(&config, None).map_err(StartError::Tls)?;
         let admission = Admission::new(Instant::now());
         admission.unsent.set_limit(config.limits.unsent_memory);

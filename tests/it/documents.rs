@@ -200,7 +200,7 @@ fn completed(piece: &str) -> String {
     missing.fold(piece.to_owned(), |text, (_, section)| text + section)
 }
 
-/// Makes the certificates and tokens that a file names, in the folder of the file.
+/// Makes the certificates, tokens and lists of backends that a file names, in the folder of the file.
 fn make_named_files(folder: &Path, file: &str, place: &str) {
     let file: Value = serde_yaml::from_str(file).unwrap_or_else(|error| panic!("{place}: {error}"));
     for tls in file["listeners"].as_array().into_iter().flatten().map(|listener| &listener["tls"]) {
@@ -212,6 +212,13 @@ fn make_named_files(folder: &Path, file: &str, place: &str) {
                 let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
                 write(&folder.join(cert), &made.cert.pem(), place);
                 write(&folder.join(key), &made.signing_key.serialize_pem(), place);
+            }
+        }
+    }
+    for upstream in file["upstreams"].as_object().into_iter().flatten().map(|(_, upstream)| upstream) {
+        for entry in upstream["backends"].as_array().into_iter().flatten() {
+            if let Some(list) = entry["file"].as_str() {
+                write(&folder.join(list), "[{ address: \"127.0.0.1:3000\" }]\n", place);
             }
         }
     }

@@ -236,7 +236,8 @@ async fn take_over(old: &Proxy, handover: Handover, path: &Path, backend: &Backe
     take_over_as(setup, old, handover, path).await
 }
 
-async fn take_over_as(setup: Setup, old: &Proxy, handover: Handover, path: &Path) -> Proxy {
+/// A successor of this setup takes the listeners over.
+pub async fn take_over_as(setup: Setup, old: &Proxy, handover: Handover, path: &Path) -> Proxy {
     let successor = async {
         let mut inherited = collect(path).await;
         let new = setup.start_with(&mut inherited);

@@ -11,9 +11,11 @@ use modules::Modules;
 use order::{ROOMS, circles, complaints, picture};
 
 /// The rooms that take bytes, instants and settings, and return decisions.
-const PURE: [&str; 15] = [
+const PURE: [&str; 17] = [
     "ws",
     "balance",
+    "discovery.rs",
+    "discovery",
     "routing.rs",
     "routing",
     "hosts.rs",

@@ -32,6 +32,8 @@ mod commands;
 mod config;
 /// Frame headers of chosen sessions.
 mod debug;
+/// Backends that come and go without a reload.
+mod discovery;
 /// The promises of the documents.
 mod documents;
 /// The end of the process, announced.

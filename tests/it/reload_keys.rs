@@ -129,6 +129,7 @@ fn rows() -> Vec<Row> {
         row("trusted_proxies", json!(["10.0.0.0/8"]), json!(["192.0.2.0/24"])), row("via_header", false, true),
         row("upstreams.*.backends.[].address", "127.0.0.1:1", "127.0.0.1:2"),
         row("upstreams.*.backends.[].down", false, true),
+        beside(row("upstreams.*.backends.[].file", "one.yaml", "other.yaml"), json!({ "upstreams.*.backends": [{}] })),
         row("upstreams.*.backends.[].max_conns", 1, 2), row("upstreams.*.backends.[].weight", 1, 2),
         row("upstreams.*.backends.[].backup", false, true),
         row("upstreams.*.balance", "least_conn", "round_robin"), row("upstreams.*.fail_timeout", "10s", "11s"),

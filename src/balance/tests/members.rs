@@ -159,3 +159,44 @@ fn an_upstream_that_had_no_members_for_a_while_keeps_its_line() {
     drop(first);
     assert!(woken.0.load(Ordering::Relaxed));
 }
+
+#[test]
+fn a_backend_that_was_found_is_out_until_its_first_check_has_passed() {
+    let found = |address| {
+        let found = Some(FoundAt { by: FoundBy::File, from: "backends.yaml".into() });
+        BackendSettings { found, ..backend(address) }
+    };
+    let (registry, now) = (Registry::default(), Instant::now());
+    let checked = UpstreamSettings {
+        health_check: Some(every_second(2, 2)),
+        ..settings(Policy::RoundRobin, [found("a"), found("b")])
+    };
+    let upstream = registry.upstream(checked, now);
+    // Nobody is checked yet: all are tried.
+    assert_eq!(attempts(&upstream, now), (vec!["a".to_owned(), "b".to_owned()], Unavailable::AllTried));
+    let check = |place: usize, failure: Option<&str>| {
+        let check = CheckResult { at: now, failure: failure.map(str::to_owned) };
+        upstream.checked(&upstream.members()[place].backend, check)
+    };
+    assert_eq!(upstream.members()[0].backend.health(now), Health::Unchecked);
+    assert_eq!(check(0, None), Some(Transition::Back));
+    assert_eq!(attempts(&upstream, now).0, ["a", "b"]);
+    assert!((0..4).all(|_| pick(&upstream, now).address() == "a"), "the other one is not checked yet");
+    assert_eq!(check(1, Some("refused")), Some(Transition::Out));
+    assert_eq!(upstream.members()[1].backend.health(now), Health::Failing);
+    // One that comes back waits anew, one that stays does not.
+    let session = upstream.members()[0].backend.clone();
+    registry.change_members(&upstream, vec![found("b")], now);
+    registry.change_members(&upstream, vec![found("a"), found("b"), backend("named")], now);
+    let health: Vec<_> = upstream.members().iter().map(|member| member.backend.health(now)).collect();
+    assert_eq!(health, [Health::Unchecked, Health::Failing, Health::Up]);
+    drop(session);
+}
+
+#[test]
+fn an_upstream_without_a_backend_says_so() {
+    let (registry, now) = (Registry::default(), Instant::now());
+    let upstream = registry.upstream(settings(Policy::IpHash { prefix_v4: 32 }, Vec::new()), now);
+    assert_eq!(upstream.pick(&client(), &mut Tried::default(), now).err(), Some(Unavailable::Empty));
+    assert!(upstream.is_empty() && !upstream.takes_new());
+}

@@ -58,7 +58,7 @@ fn settings() -> impl Strategy<Value = UpstreamSettings> {
 }
 
 fn with_address((port, (weight, max_conns, backup, down)): (u16, (u32, usize, bool, bool))) -> BackendSettings {
-    BackendSettings { address: format!("127.0.0.1:{port}"), weight, max_conns, backup, down }
+    BackendSettings { address: format!("127.0.0.1:{port}"), weight, max_conns, backup, down, found: None }
 }
 
 /// A request under way: the backends that it tried, and their addresses.
@@ -146,7 +146,8 @@ impl Room {
             }
             Err(why) => {
                 assert!(may_be_picked.is_empty());
-                assert_eq!(why == Unavailable::DownOrFull, request.addresses.is_empty());
+                assert_eq!(why != Unavailable::AllTried, request.addresses.is_empty());
+                assert_eq!(why == Unavailable::Empty, self.settings.backends.is_empty());
             }
         }
     }

@@ -4,16 +4,16 @@ use std::path::{Path, PathBuf};
 
 use super::{Resolver, upstreams::NOTHING};
 use crate::{
-    balance::BackendSettings,
     config::{Authority, BackendTls, CertificateFiles, document::At, file, server_name},
+    discovery::BackendEntry,
 };
 
 impl Resolver {
-    /// `upstream`: the place of the upstream that has these backends.
+    /// `entries`: those of `backends`, each with its index. `upstream`: the place of the upstream.
     pub(super) fn backend_tls(
         &mut self,
         tls: file::UpstreamTls,
-        backends: &[BackendSettings],
+        entries: &[(usize, BackendEntry)],
         upstream: &At,
         base: &Path,
     ) -> BackendTls {
@@ -34,8 +34,9 @@ impl Resolver {
                 self.warn(at.key(key), format!("`{key}` with `insecure: true`"), NOTHING);
             }
         }
-        for (index, BackendSettings { address, .. }) in backends.iter().enumerate() {
-            let place = upstream.key("backends").index(index).key("address");
+        for (index, entry) in entries {
+            let Some(address) = entry.named().map(|backend| &backend.address) else { continue };
+            let place = upstream.key("backends").index(*index).key("address");
             if server_name.is_none() && server_name::of_backend(address).is_none() {
                 let help = "name the host in its certificate: tls: { server_name: chat.example.com }";
                 self.error(place.clone(), format!("no certificate has the name of `{address}`"), help);

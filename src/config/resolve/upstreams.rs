@@ -1,7 +1,7 @@
 //! Groups of backends.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::BTreeMap,
     net::{Ipv4Addr, SocketAddr},
     path::Path,
 };
@@ -10,26 +10,27 @@ use hyper::http::uri::{Authority, PathAndQuery};
 
 use super::Resolver;
 use crate::{
-    balance::{BackendSettings, CheckKind, HashOn, HealthCheck, OnDown, Policy, UpstreamSettings},
-    config::{Admin, AdminBind, Listener, WaySettings, addresses, document::At, file},
+    balance::{CheckKind, HashOn, HealthCheck, OnDown, Policy, UpstreamSettings},
+    config::{Admin, AdminBind, Listener, WaySettings, document::At, file},
+    discovery::BackendEntry,
 };
 
 /// The advice for a key that has no effect beside the others.
 pub(super) const NOTHING: &str = "it does nothing here";
 
 impl Resolver {
-    /// The upstreams, and how connections with the backends of each come about.
+    /// The upstreams, how connections with the backends of each come about, and the entries of its `backends`.
     pub(super) fn upstreams(
         &mut self,
         upstreams: BTreeMap<String, file::Upstream>,
         base: &Path,
-    ) -> (Vec<UpstreamSettings>, Vec<WaySettings>) {
+    ) -> (Vec<UpstreamSettings>, Vec<WaySettings>, Vec<Vec<BackendEntry>>) {
         let all = self.root.key("upstreams");
         if upstreams.is_empty() {
             let help = "name at least one: upstreams: { app: { backends: [{ address: \"127.0.0.1:3000\" }] } }";
             self.error(all.clone(), "no upstream", help);
         }
-        upstreams.into_iter().map(|(name, upstream)| self.upstream(name, upstream, &all, base)).unzip()
+        upstreams.into_iter().map(|(name, upstream)| self.upstream(name, upstream, &all, base)).collect()
     }
 
     fn upstream(
@@ -38,7 +39,7 @@ impl Resolver {
         upstream: file::Upstream,
         all: &At,
         base: &Path,
-    ) -> (UpstreamSettings, WaySettings) {
+    ) -> (UpstreamSettings, WaySettings, Vec<BackendEntry>) {
         let file::Upstream {
             balance,
             hash_prefix_v4,
@@ -78,8 +79,9 @@ impl Resolver {
         if max_handshakes == 0 && handshake_queue != default.handshake_queue {
             self.warn(at.key("handshake_queue"), "`handshake_queue` without `max_handshakes`", NOTHING);
         }
-        let backends = self.backends(backends, &name, &at.key("backends"));
-        let way = WaySettings { tls: tls.map(|tls| self.backend_tls(tls, &backends, &at, base)) };
+        let entries = self.backend_entries(backends, &name, base, &at.key("backends"));
+        let way = WaySettings { tls: tls.map(|tls| self.backend_tls(tls, &entries, &at, base)) };
+        let entries: Vec<_> = entries.into_iter().map(|(_, entry)| entry).collect();
         let settings = UpstreamSettings {
             policy,
             max_fails,
@@ -91,10 +93,10 @@ impl Resolver {
             reuses_connections: reuse == file::Reuse::Safe,
             proxy_protocol: self.header_form(proxy_protocol, &tlvs, &at),
             health_check: health_check.map(|check| self.health_check(check, &at.key("health_check"))),
-            backends,
+            backends: entries.iter().filter_map(BackendEntry::named).cloned().collect(),
             name,
         };
-        (settings, way)
+        (settings, way, entries)
     }
 
     /// The part of the request that `balance: hash` goes by; `None` = no such part, or a problem was noted.
@@ -169,36 +171,21 @@ impl Resolver {
         }
     }
 
-    fn backends(&mut self, backends: Vec<file::Backend>, upstream: &str, all: &At) -> Vec<BackendSettings> {
-        if backends.is_empty() {
-            let help = "name at least one: backends: [{ address: \"127.0.0.1:3000\" }]";
-            self.error(all.clone(), format!("upstream `{upstream}` has no backend"), help);
-        } else if backends.iter().all(|backend| backend.down) {
-            let message = format!("every backend of `{upstream}` is down");
-            self.warn(all.clone(), message, "every request to it is answered 503");
-        }
-        let mut seen = HashSet::new();
-        let mut resolved: Vec<BackendSettings> = Vec::with_capacity(backends.len());
-        for (index, backend) in backends.into_iter().enumerate() {
-            let file::Backend { address: addresses::BackendAddress(address), weight, max_conns, backup, down } =
-                backend;
-            if !seen.insert(identity(&address)) {
-                let message = format!("backend `{address}` is named twice in `{upstream}`");
-                self.error(all.index(index).key("address"), message, "give the first one more `weight` instead");
-            }
-            resolved.push(BackendSettings { address, weight, max_conns, backup, down });
-        }
-        resolved
-    }
-
     /// Notes each backend that is this proxy itself. A request to it would come back again and again until no descriptor is
     /// left.
     ///
     /// Names are not looked up here, except `localhost`.
-    pub(super) fn loops(&mut self, upstreams: &[UpstreamSettings], listeners: &[Listener], admin: Option<&Admin>) {
-        for upstream in upstreams {
+    pub(super) fn loops(
+        &mut self,
+        upstreams: &[UpstreamSettings],
+        entries: &[Vec<BackendEntry>],
+        listeners: &[Listener],
+        admin: Option<&Admin>,
+    ) {
+        for (upstream, entries) in upstreams.iter().zip(entries) {
             let all = self.root.key("upstreams").key(&upstream.name).key("backends");
-            for (index, backend) in upstream.backends.iter().enumerate() {
+            for (index, entry) in entries.iter().enumerate() {
+                let Some(backend) = entry.named() else { continue };
                 let Some(address) = literal(&backend.address) else { continue };
                 let at = all.index(index).key("address");
                 if let Some(listener) = listeners.iter().find(|listener| reaches(address, listener.bind)) {
@@ -243,13 +230,4 @@ fn reaches(address: SocketAddr, bind: SocketAddr) -> bool {
 /// Whether `name` can be a name: not empty, no control characters, and none of `characters`.
 fn is_free_of(name: &str, characters: &str) -> bool {
     !name.is_empty() && !name.contains(|c: char| c.is_control() || characters.contains(c))
-}
-
-/// The common form of every spelling of a backend: `[::1]` and `[0:0:0:0:0:0:0:1]` are one address, a name in either case is
-/// one name.
-fn identity(address: &str) -> String {
-    match address.parse::<SocketAddr>() {
-        Ok(address) => SocketAddr::new(address.ip().to_canonical(), address.port()).to_string(),
-        Err(_) => address.to_ascii_lowercase(),
-    }
 }

@@ -6,15 +6,17 @@
 //! |---|---|---|
 //! | routes, upstreams, settings | `plans` | none: a pointer is replaced, in one step with the orders |
 //! | listening sockets, certificates | `listeners` | of the list, for no file and no wait |
+//! | which addresses are backends | `discovery`, beside this room | of the list, for no file and no wait |
 //! | which backends are checked | `checkers` | of the list |
 //! | which sessions are to leave, the duty of backends | `dispatch` | of the book |
 //!
-//! `reload` calls the four in order. Another change calls only those that it needs.
+//! `reload` calls them in order. Another change calls only those that it needs.
 
 mod changes;
 mod checkers;
 mod dispatch;
 mod expiries;
+mod finding;
 mod leaving;
 mod listeners;
 mod plans;
@@ -34,7 +36,7 @@ use self::{
     checkers::Checkers, dispatch::Dispatch, expiries::expiries, listeners::Listeners, plans::Plans, reloader::Reloader,
     survey::Survey,
 };
-use super::{desk::Desk, history::History};
+use super::{desk::Desk, discovery::Seekers, history::History};
 use crate::{
     access_log::AccessLog,
     balance::Duty,
@@ -71,6 +73,7 @@ pub struct Control {
     shared: Arc<Shared>,
     plans: Plans,
     listeners: Listeners,
+    discovery: Seekers,
     checks: Checkers,
     orders: Arc<Dispatch>,
     survey: Survey,
@@ -110,6 +113,7 @@ impl Control {
         let survey = Survey::new(crew.sessions.clone());
         let reloader = Reloader::start().map_err(StartError::Thread)?;
         let listeners = Listeners::start(crew, tickets, Arc::clone(&shared.own), bound)?;
+        let discovery = Seekers::new(background.clone(), Arc::clone(&planner.findings));
         let plans = Plans::new(planner, Arc::clone(&shared));
         let (desk, history) = admin.unzip();
         let (turn, messages, scrape) = (Mutex::default(), OnceLock::new(), sync::Mutex::default());
@@ -117,6 +121,7 @@ impl Control {
             shared,
             plans,
             listeners,
+            discovery,
             checks,
             orders,
             survey,
@@ -128,10 +133,13 @@ impl Control {
             scrape,
         });
         let plan = control.plan();
-        control.checks.follow(&plan);
+        finding::warn_of_all_empty(&plan);
+        control.discovery.follow(&plan.config);
+        control.checks.follow(&control.plans);
         control.metrics().set_expiries(expiries(&plan.config));
         control.plans.show_backend_tls(&plan);
         background.spawn(tidy::tidy(Arc::downgrade(&control)));
+        background.spawn(finding::follow_findings(Arc::downgrade(&control), control.discovery.news()));
         Ok(control)
     }
 
@@ -153,9 +161,24 @@ impl Control {
         self.live().sessions()
     }
 
-    /// Whether load balancers should send clients here: not after a drain was announced, nor after something vital has failed.
+    /// Whether load balancers should send clients here: not after a drain was announced, nor after something vital has failed,
+    /// nor while no upstream has a backend.
     #[must_use]
     pub fn is_ready(&self) -> bool {
+        self.is_willing() && self.plan().upstreams.iter().any(|upstream| !upstream.is_empty())
+    }
+
+    /// Whether load balancers should send the clients of an upstream here: as [`Self::is_ready`], and the upstream has a
+    /// backend.
+    ///
+    /// # Errors
+    /// No upstream has this name.
+    pub fn readiness_of(&self, upstream: &str) -> Result<bool, Unknown> {
+        Ok(self.is_willing() && !self.plan().upstream(upstream)?.is_empty())
+    }
+
+    /// Whether clients would be served if there were backends.
+    pub(in crate::net) fn is_willing(&self) -> bool {
         self.orders.book().is_ready() && !self.has_failed()
     }
 
@@ -251,6 +274,10 @@ impl Control {
     /// The last endings and the last hour. `None` = there is no admin interface.
     pub(in crate::net) const fn history(&self) -> Option<&History> {
         self.history.as_ref()
+    }
+
+    pub(in crate::net) const fn discovery(&self) -> &Seekers {
+        &self.discovery
     }
 
     pub(super) const fn desk(&self) -> Option<&Desk> {

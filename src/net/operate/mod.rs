@@ -5,6 +5,7 @@ pub(super) mod admin;
 pub(super) mod collector;
 pub mod control;
 pub(super) mod desk;
+pub(super) mod discovery;
 pub mod handover;
 pub(super) mod history;
 pub mod limits;

@@ -91,7 +91,11 @@ impl<'a> Attempts<'a> {
 
     fn begin(&mut self, picked: Result<Pick, Unavailable>, record: &mut Record) -> Result<Attempt, Error> {
         let pick = picked.map_err(|why| {
-            let kind = if why == Unavailable::Busy { Kind::Busy } else { Kind::Unavailable };
+            let kind = match why {
+                Unavailable::Busy => Kind::Busy,
+                Unavailable::Empty => Kind::NoBackend,
+                Unavailable::AllTried | Unavailable::DownOrFull => Kind::Unavailable,
+            };
             self.failure.take().unwrap_or_else(|| kind.into())
         })?;
         record_pick(&pick, record);

@@ -7,6 +7,7 @@ use crate::{
     access_log::{AccessLog, RouteLog, endings::Endings},
     balance::{Backend, Member, Registry, Upstream, UpstreamSettings},
     config::{Config, WaySettings, certificates::TlsError},
+    discovery::{BackendEntry, Findings},
     metrics::{self, Metrics},
     net::backend::{tls::ClientTls, way::Way},
     routing::{Route, RouteAction},
@@ -70,6 +71,8 @@ pub(in crate::net) struct Planner {
     endings: Option<Arc<Endings>>,
     secret: Secret,
     registry: Registry,
+    /// What is known of the places where backends are found.
+    pub(in crate::net) findings: Arc<Findings>,
     metrics: Arc<Metrics>,
 }
 
@@ -79,12 +82,13 @@ impl Planner {
     pub(in crate::net) fn new(
         access_log: AccessLog,
         endings: Option<Arc<Endings>>,
+        findings: Arc<Findings>,
         metrics: Arc<Metrics>,
     ) -> io::Result<Self> {
         let mut secret = [0; 16];
         getrandom::fill(&mut secret).map_err(io::Error::other)?;
         let registry = Registry::new(getrandom::u64().map_err(io::Error::other)?);
-        Ok(Self { access_log, endings, secret: Secret(secret), registry, metrics })
+        Ok(Self { access_log, endings, secret: Secret(secret), registry, findings, metrics })
     }
 
     /// Reads what connections with backends need of files. A way goes on in the next plan if its settings and its files say the
@@ -112,12 +116,14 @@ impl Planner {
     /// upstream whose settings stay the same is that of `running`. It has its members of before until [`Self::settle`].
     /// `ways`: those of this configuration.
     pub(in crate::net) fn plan(&self, config: Config, ways: Vec<Way>, running: Option<&Plan>, now: Instant) -> Plan {
-        let upstream = |settings: &UpstreamSettings| {
+        let upstream = |(settings, entries): (&UpstreamSettings, &Vec<BackendEntry>)| {
             let named = running.and_then(|plan| plan.upstreams.iter().find(|found| found.name() == settings.name));
             let goes_on = named.filter(|found| found.has_settings(settings));
-            goes_on.map_or_else(|| self.registry.upstream(settings.clone(), now), Arc::clone)
+            let backends = || self.findings.backends(entries);
+            let new = || self.registry.upstream(UpstreamSettings { backends: backends(), ..settings.clone() }, now);
+            goes_on.map_or_else(new, Arc::clone)
         };
-        let upstreams: Vec<_> = config.upstreams.iter().map(upstream).collect();
+        let upstreams: Vec<_> = config.upstreams.iter().zip(&config.backend_entries).map(upstream).collect();
         let access_log = config.log.access.then(|| self.access_log.sampling(config.log.sample_requests));
         let terms = |route: &Route| {
             let upstream = upstream_of(&upstreams, route).map_or(metrics::NONE, |upstream| upstream.name());
@@ -141,11 +147,12 @@ impl Planner {
 }
 
 impl Planner {
-    /// Gives each upstream of a plan the members that the plan's configuration names.
+    /// Gives each upstream of a plan the members that the plan's configuration names, and those that were found where it says.
     pub(in crate::net) fn settle(&self, plan: &Plan, now: Instant) {
-        for (upstream, UpstreamSettings { backends, .. }) in plan.upstreams.iter().zip(&plan.config.upstreams) {
-            if !upstream.members().iter().map(|member| &member.settings).eq(backends) {
-                self.registry.change_members(upstream, backends.clone(), now);
+        for (upstream, entries) in plan.upstreams.iter().zip(&plan.config.backend_entries) {
+            let backends = self.findings.backends(entries);
+            if !upstream.members().iter().map(|member| &member.settings).eq(&backends) {
+                self.registry.change_members(upstream, backends, now);
             }
         }
     }
@@ -188,14 +195,18 @@ impl Plan {
         self.config.routes.routes().map(|route| &*route.name).collect()
     }
 
+    /// The upstream of this name.
+    pub(in crate::net) fn upstream(&self, name: &str) -> Result<&Upstream, Unknown> {
+        let found = self.upstreams.iter().find(|found| found.name() == name);
+        found.map(Arc::as_ref).ok_or_else(|| Unknown { what: "upstream", name: name.to_owned() })
+    }
+
     /// The upstream of this name, and its backend of this address.
     pub(in crate::net) fn backend(&self, upstream: &str, address: &str) -> Result<(&Upstream, Arc<Backend>), Unknown> {
-        let unknown = |what, name: &str| Unknown { what, name: name.to_owned() };
-        let found = self.upstreams.iter().find(|found| found.name() == upstream);
-        let found = found.ok_or_else(|| unknown("upstream", upstream))?;
+        let found = self.upstream(upstream)?;
         let members = found.members();
         let member = members.iter().find(|member| member.backend.address() == address);
-        let member = member.ok_or_else(|| unknown("backend", address))?;
+        let member = member.ok_or_else(|| Unknown { what: "backend", name: address.to_owned() })?;
         Ok((found, Arc::clone(&member.backend)))
     }
 

@@ -19,6 +19,7 @@ use super::DemoError;
 use crate::{
     access_log::AccessLog,
     config::{self, Admin, AdminBind, Config},
+    discovery::BackendEntry,
     net::server::Server,
     tools::{cutter, echo},
 };
@@ -116,10 +117,11 @@ fn adapt(config: &mut Config, backends: &[SocketAddr], ping_interval: Duration) 
     for listener in &mut config.listeners {
         listener.bind = free_on_loopback(listener.bind);
     }
-    for upstream in &mut config.upstreams {
+    for (upstream, entries) in config.upstreams.iter_mut().zip(&mut config.backend_entries) {
         for (backend, address) in upstream.backends.iter_mut().zip(backends.iter().cycle()) {
             backend.address = address.to_string();
         }
+        *entries = upstream.backends.iter().cloned().map(BackendEntry::Named).collect();
     }
     for route in config.routes.routes_mut() {
         route.keepalive.ping_interval = Some(ping_interval);

@@ -49,14 +49,54 @@ pub(super) fn routes(status: &Value) -> String {
 }
 
 pub(super) fn backends(upstreams: &Value) -> String {
+    let is_found = |backend: &Value| backend["found"].is_object();
+    let any_found = items(&upstreams["upstreams"]).any(|upstream| items(&upstream["backends"]).any(is_found));
     let rows = items(&upstreams["upstreams"]).flat_map(|upstream| {
         items(&upstream["backends"]).map(|backend| {
             let names = [text(&upstream["name"]), text(&backend["address"])].map(Cell::from);
             let figures = ["active", "picks", "failures"].map(|key| Cell::number(&backend[key]));
-            [&names[..], &[duty(backend), health(backend)], &figures, &[last_check(&backend["last_check"])]].concat()
+            let found = any_found.then(|| found(&backend["found"]));
+            let health = [duty(backend), health(backend)];
+            [&names[..], &health, &figures, &[last_check(&backend["last_check"])], found.as_slice()].concat()
         })
     });
-    table(&["UPSTREAM", "BACKEND", "DUTY", "HEALTH", "ACTIVE", "PICKS", "FAILURES", "LAST CHECK"], rows)
+    let head = ["UPSTREAM", "BACKEND", "DUTY", "HEALTH", "ACTIVE", "PICKS", "FAILURES", "LAST CHECK", "FOUND"];
+    let columns = if any_found { head.len() } else { head.len() - 1 };
+    let mut text = table(&head[..columns], rows);
+    let places = places(upstreams);
+    if !places.is_empty() {
+        text = format!("{text}\n\n{places}");
+    }
+    text
+}
+
+/// The places where backends are found; empty if there are none.
+fn places(upstreams: &Value) -> String {
+    let mut rows = items(&upstreams["upstreams"])
+        .flat_map(|upstream| items(&upstream["places"]).map(move |place| (upstream, place)))
+        .map(|(upstream, place)| {
+            let state = match place["failure"].as_str() {
+                Some(failure) => Cell::toned(&clean(failure), CellTone::Bad),
+                None if place["backends"].is_null() => Cell::toned("not found yet", CellTone::Warn),
+                None => Cell::toned("found", CellTone::Good),
+            };
+            let stale = if place["stale_ms"] == 0 { "-".to_owned() } else { age(&place["stale_ms"]) };
+            let names = [text(&upstream["name"]), text(&place["kind"]), text(&place["name"])].map(Cell::from);
+            [&names[..], &[Cell::number(&place["backends"]), Cell::from(stale), state]].concat()
+        })
+        .peekable();
+    match rows.peek() {
+        Some(_) => table(&["UPSTREAM", "KIND", "PLACE", "BACKENDS", "STALE", "STATE"], rows),
+        None => String::new(),
+    }
+}
+
+/// How the address of a backend was found.
+fn found(found: &Value) -> Cell {
+    match found.is_object() {
+        true => Cell::from(format!("{} {}", text(&found["by"]), text(&found["from"]))),
+        false => Cell::from("-".to_owned()),
+    }
 }
 
 fn duty(backend: &Value) -> Cell {
@@ -370,6 +410,29 @@ mod tests {
             "chat      b:1      drain  failing          7      1         0  -",
         ];
         assert_eq!(plain(&painted), lines.join("\n"));
+    }
+
+    #[test]
+    fn a_backend_that_was_found_says_where_and_a_place_says_how_it_stands() {
+        let backend = |address, found: Value| json!({ "address": address, "duty": "up", "health": "up", "active": 0, "picks": 0, "failures": 0, "found": found });
+        let table = plain(&backends(&json!({ "upstreams": [{
+            "name": "chat",
+            "backends": [backend("a:1", json!({ "by": "file", "from": "/b.yaml" })), backend("b:1", Value::Null)],
+            "places": [
+                { "kind": "file", "name": "/b.yaml", "backends": 1, "stale_ms": 61000, "failure": "/b.yaml:1:1: wrong" },
+                { "kind": "file", "name": "/c.yaml", "stale_ms": 0 },
+            ],
+        }] })));
+        let lines = [
+            "UPSTREAM  BACKEND  DUTY  HEALTH  ACTIVE  PICKS  FAILURES  LAST CHECK  FOUND",
+            "chat      a:1      up    up           0      0         0  -           file /b.yaml",
+            "chat      b:1      up    up           0      0         0  -           -",
+            "",
+            "UPSTREAM  KIND  PLACE    BACKENDS  STALE  STATE",
+            "chat      file  /b.yaml         1  1m 1s  /b.yaml:1:1: wrong",
+            "chat      file  /c.yaml         -  -      not found yet",
+        ];
+        assert_eq!(table, lines.join("\n"));
     }
 
     #[test]

@@ -140,6 +140,10 @@ async fn ways(kind: Kind, certificates: &TempDir) -> Vec<Way> {
         }
         Kind::NewSessions => way(limited("new_sessions: 1"), upgrade()),
         Kind::NewSessionsPerClient => way(limited("new_sessions_per_client: 1"), upgrade()),
+        Kind::NoBackend => way(
+            Proxy::before(&[]).with("admin: { bind: \"127.0.0.1:0\" }").entry("file: /nowhere/backends.yaml"),
+            upgrade(),
+        ),
         Kind::NoRoute => way(plain().routes("routes: [ { path: /elsewhere, upstream: chat } ]"), upgrade()),
         Kind::Origin => way(plain().routes("routes: [ { upstream: chat, origins: [https://a.example] } ]"), upgrade()),
         Kind::Refused => way(before(&[&Backend::refusing()]), upgrade()),

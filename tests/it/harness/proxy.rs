@@ -174,6 +174,12 @@ impl Setup {
         self
     }
 
+    /// Adds an entry with these pairs to the backends.
+    pub fn entry(mut self, entry: &str) -> Self {
+        self.entries.push(format!("{{ {entry} }}"));
+        self
+    }
+
     /// Sets one of `timeouts`.
     pub fn timeout(mut self, key: &str, value: &str) -> Self {
         self.timeouts.retain(|(earlier, _)| earlier != key);

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::modules::Arrows;
 
 /// Every room of the house, from the top down. The wings of `net` stand in the order of a session's life.
-pub const ROOMS: [&str; 31] = [
+pub const ROOMS: [&str; 32] = [
     "commands",
     "cli",
     "tools",
@@ -31,6 +31,7 @@ pub const ROOMS: [&str; 31] = [
     "routing",
     "origins",
     "hosts",
+    "discovery",
     "balance",
     "ws",
     "headers",

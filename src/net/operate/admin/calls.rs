@@ -99,10 +99,7 @@ pub(super) async fn answer(
     let answered = match find(&head.method, head.uri.path()) {
         // Load balancers call these two. They use names that the file does not know, and show no token.
         Ok(Call::Health) => Ok(text(StatusCode::OK, "ok\n")),
-        Ok(Call::Ready) => Ok(match control.is_ready() {
-            true => text(StatusCode::OK, "ready\n"),
-            false => text(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
-        }),
+        Ok(Call::Ready) => readiness(control, head.uri.query().unwrap_or_default()),
         found => {
             let is_write = !matches!(head.method, Method::GET | Method::HEAD);
             let access = control.desk().map(|desk| desk.access());
@@ -123,6 +120,20 @@ pub(super) async fn answer(
         }
     };
     answered.unwrap_or_else(AdminAnswer::from)
+}
+
+/// Whether clients should be sent here, or those of the upstream that the query names. Other keys of the query are ignored.
+fn readiness(control: &Control, query: &str) -> Result<AdminAnswer, AdminRefusal> {
+    let named = target::pairs(query)?.into_iter().find(|(key, _)| key == "upstream");
+    let is_ready = match &named {
+        Some((_, upstream)) => control.readiness_of(upstream)?,
+        None => control.is_ready(),
+    };
+    Ok(match is_ready {
+        true => text(StatusCode::OK, "ready\n"),
+        false if control.is_willing() => text(StatusCode::SERVICE_UNAVAILABLE, "no backend is known\n"),
+        false => text(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
+    })
 }
 
 /// The call of a method and a path.

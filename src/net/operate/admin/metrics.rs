@@ -44,6 +44,7 @@ pub(super) async fn answer(control: &Control, headers: &HeaderMap) -> AdminAnswe
             })
             .collect(),
         backends: members.iter().map(|(upstream, member)| backend_state(upstream, member)).collect(),
+        places: control.discovery().staleness(),
         worker_sessions: live,
         opcodes: sum.opcodes,
     };

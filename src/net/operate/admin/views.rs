@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::{
     access_log::{ParticularsView, Traffic},
     balance::{Health, Member},
+    discovery::{BackendEntry, Finding, FindingPlace},
     net::{
         operate::control::{Control, Told},
         orders::inquiry::Sight,
@@ -78,6 +79,31 @@ struct UpstreamView {
     /// Whether some backend takes new requests: one that is neither down in the file nor off duty.
     takes_new: bool,
     backends: Vec<BackendView>,
+    /// The places where backends are found, in the order of the file. Absent if there are none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    places: Vec<PlaceView>,
+}
+
+/// A place where backends are found.
+#[derive(Debug, Serialize)]
+struct PlaceView {
+    /// The key of the file that names the place.
+    kind: &'static str,
+    name: String,
+    /// Absent if nothing was found there yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    backends: Option<usize>,
+    /// How old the backends are; 0 if the last look there was a success.
+    stale_ms: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failure: Option<String>,
+}
+
+/// How the address of a backend was found.
+#[derive(Debug, Serialize)]
+struct FoundView {
+    by: &'static str,
+    from: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -101,6 +127,9 @@ struct BackendView {
     backup: bool,
     /// Whether the file says that the backend is down.
     down: bool,
+    /// Absent if the file names the address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    found: Option<FoundView>,
     #[serde(skip_serializing_if = "Option::is_none")]
     last_check: Option<LastCheckView>,
 }
@@ -169,13 +198,18 @@ impl StatusView {
 
 pub(super) fn upstreams(control: &Control) -> UpstreamsView {
     let (plan, now) = (control.plan(), Instant::now());
-    let settings = plan.config.upstreams.iter().zip(&plan.config.ways);
-    let upstreams = plan.upstreams.iter().zip(settings).map(|(upstream, (settings, way))| UpstreamView {
+    let settings = plan.config.upstreams.iter().zip(&plan.config.ways).zip(&plan.config.backend_entries);
+    let upstreams = plan.upstreams.iter().zip(settings).map(|(upstream, ((settings, way), entries))| UpstreamView {
         name: settings.name.clone(),
         balance: settings.policy.as_str(),
         tls: way.tls.as_ref().map(|tls| if tls.insecure { "insecure" } else { "verified" }),
         takes_new: upstream.takes_new(),
         backends: upstream.members().iter().map(|member| BackendView::of(member, now)).collect(),
+        places: entries
+            .iter()
+            .filter_map(BackendEntry::place)
+            .map(|place| PlaceView::of(place, control.discovery().finding(place), now))
+            .collect(),
     });
     UpstreamsView { upstreams: upstreams.collect(), told: None }
 }
@@ -185,12 +219,28 @@ pub(super) fn upstreams_after(control: &Control, told: Told) -> UpstreamsView {
     UpstreamsView { told: Some(told.into()), ..upstreams(control) }
 }
 
+impl PlaceView {
+    /// `found`: what is known of the place. A reload may have forgotten it in this moment.
+    fn of(place: &FindingPlace, found: Option<Finding>, now: Instant) -> Self {
+        let stale = found.as_ref().map(|finding| finding.staleness(now)).unwrap_or_default();
+        let (backends, failure) = found.map(|finding| (finding.backends, finding.failure)).unwrap_or_default();
+        Self {
+            kind: place.kind(),
+            name: place.name(),
+            backends: backends.map(|backends| backends.len()),
+            stale_ms: millis(stale),
+            failure,
+        }
+    }
+}
+
 impl BackendView {
     fn of(Member { backend, settings }: &Member, now: Instant) -> Self {
         let (health, out_for) = match backend.health(now) {
             Health::Up => ("up", None),
             Health::Out { until } => ("out", Some(until.saturating_duration_since(now))),
             Health::Failing => ("failing", None),
+            Health::Unchecked => ("unchecked", None),
             Health::Trial => ("trial", None),
         };
         let last_check = backend.last_check().map(|check| LastCheckView {
@@ -211,6 +261,10 @@ impl BackendView {
             max_conns: settings.max_conns,
             backup: settings.backup,
             down: settings.down,
+            found: settings
+                .found
+                .as_ref()
+                .map(|found| FoundView { by: found.by.as_str(), from: found.from.to_string() }),
             last_check,
         }
     }

@@ -7,6 +7,7 @@ use serde_json::Value;
 use crate::{
     balance::{BackendSettings, UpstreamSettings},
     config::{Config, Log, WaySettings},
+    discovery::{BackendEntry, FindingPlace},
     routing::{Route, RouteAction},
 };
 
@@ -109,6 +110,7 @@ fn needs_restart(started: &Config, after: &Config) -> Vec<&'static str> {
         listeners: _,
         upstreams: _,
         ways: _,
+        backend_entries: _,
         routes: _,
         timeouts: _,
         drain: _,
@@ -134,11 +136,13 @@ fn needs_restart(started: &Config, after: &Config) -> Vec<&'static str> {
 
 type Named<T> = Vec<(String, T)>;
 
-/// The settings of an upstream, without its backends.
-fn upstreams(config: &Config) -> Named<(UpstreamSettings, WaySettings)> {
+/// The settings of an upstream without its backends, and the places where backends are found.
+fn upstreams(config: &Config) -> Named<(UpstreamSettings, WaySettings, Vec<FindingPlace>)> {
     let own = |upstream: &UpstreamSettings| UpstreamSettings { backends: Vec::new(), ..upstream.clone() };
-    let all = config.upstreams.iter().zip(&config.ways);
-    all.map(|(upstream, way)| (upstream.name.clone(), (own(upstream), way.clone()))).collect()
+    let places = |entries: &[BackendEntry]| entries.iter().filter_map(BackendEntry::place).cloned().collect();
+    let all = config.upstreams.iter().zip(&config.ways).zip(&config.backend_entries);
+    all.map(|((upstream, way), entries)| (upstream.name.clone(), (own(upstream), way.clone(), places(entries))))
+        .collect()
 }
 
 fn backends(config: &Config) -> Named<BackendSettings> {

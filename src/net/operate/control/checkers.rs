@@ -6,10 +6,8 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use crate::net::{
-    backend::checker::{CheckTools, Checker},
-    worker::plan::Plan,
-};
+use super::plans::Plans;
+use crate::net::backend::checker::{CheckTools, Checker};
 
 /// One checker for each backend that is checked.
 #[derive(Debug)]
@@ -24,15 +22,17 @@ impl Checkers {
         Self { tools, running: Mutex::default() }
     }
 
-    /// Checks exactly the members of this plan's upstreams that are to be checked. This is the door for members that come and go
-    /// in any way: a new file, or a change of the members alone.
+    /// Checks exactly the members of the plan that runs, as far as they are to be checked. This is the door for members that
+    /// come and go in any way: a new file, or a change of the members alone.
     ///
     /// - If backend, settings and way are those of before, the check that is under way goes on, and so does the wait for the
     ///   next one. A reload of any other key delays no check and adds none.
     /// - Of all other backends, no check says anything any more when this returns. What the checks said of a member that
     ///   is not checked now is forgotten. A backend whose checks begin anew by other settings keeps its last result.
-    pub(super) fn follow(&self, plan: &Plan) {
+    pub(super) fn follow(&self, plans: &Plans) {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        // Asked under the lock: of two changes at a time, the last one here sees what both have done.
+        let plan = plans.running();
         let mut before = mem::take(&mut *running);
         for (upstream, way) in plan.upstreams.iter().zip(&plan.ways) {
             let Some(settings) = upstream.health_check() else { continue };

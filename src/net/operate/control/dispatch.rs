@@ -113,15 +113,28 @@ impl Dispatch {
             let had: Vec<_> = before.backends().collect();
             plans.settle(plan);
             let has: Vec<_> = plan.backends().collect();
-            let come = without(&has, &had);
-            come.iter().for_each(|backend| backend.begin_anew(Instant::now()));
-            book.restore_backends(&come.into_iter().map(Arc::as_ptr).collect());
+            let come = without(&has, &had).into_iter().map(Arc::as_ptr).collect();
+            plan.upstreams.iter().for_each(|upstream| upstream.begin_members_anew(&come, Instant::now()));
+            book.restore_backends(&come);
             book.restore_routes(&(&plan.route_names() - &before.route_names()));
             plans.replace(plan);
             self.release(book, &before, plan, &without(&had, &has));
             replaced = Ok(before);
         });
         replaced
+    }
+
+    /// Gives the upstreams of the plan that runs the members that are known now. The sessions of a backend that is no member
+    /// any more get their order, as if a reload had removed it. A backend that has come back is under no order.
+    pub(super) fn change_members(&self, plans: &Plans) {
+        self.shared.orders.change(|book| {
+            let plan = plans.running();
+            let had: Vec<_> = plan.backends().collect();
+            plans.settle(&plan);
+            let has: Vec<_> = plan.backends().collect();
+            book.restore_backends(&without(&has, &had).into_iter().map(Arc::as_ptr).collect());
+            release_backends(book, &plan, &without(&had, &has));
+        });
     }
 
     /// Tells the sessions of routes and backends that are gone to leave.
@@ -133,8 +146,7 @@ impl Dispatch {
         let routes: Vec<_> =
             left.map(|route| (&*route.name, order(sessions.get(&*route.name).copied().unwrap_or_default()))).collect();
         book.drain_routes(&routes, Cause::Removed);
-        let backends: Vec<_> = gone.iter().map(|backend| (*backend, order(backend.sessions()))).collect();
-        book.drain_backends(&backends, Cause::Removed);
+        release_backends(book, after, gone);
     }
 
     /// Takes back what checks ordered about the backends of a plan that are not checked any more, or whose sessions are to
@@ -202,6 +214,14 @@ impl Told {
 fn order(plan: &Plan, cause: Cause, sessions: usize) -> Order {
     let drain = &plan.config.drain;
     Order { began: Instant::now(), spread: spread(drain.spread, sessions), cause, code: drain.close_code }
+}
+
+/// Tells the sessions of backends that are gone to leave, if the file says so.
+fn release_backends(book: &mut Book, plan: &Plan, gone: &[&Arc<Backend>]) {
+    let closes = plan.config.drain.closes_removed;
+    let order = |sessions| closes.then(|| order(plan, Cause::Removed, sessions));
+    let backends: Vec<_> = gone.iter().map(|backend| (*backend, order(backend.sessions()))).collect();
+    book.drain_backends(&backends, Cause::Removed);
 }
 
 /// The backends that are not among the others.

@@ -8,7 +8,7 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use super::{Control, Leaving, Reloaded, expiries::expiries, listeners::Moved};
+use super::{Control, Leaving, Reloaded, expiries::expiries, finding, listeners::Moved};
 use crate::{
     config::{self, Config, Diagnostics, Loaded},
     metrics::ReloadOutcome,
@@ -126,10 +126,13 @@ impl Control {
         // A client may connect to an address as soon as it is bound. So what can be read before is read before.
         let ways = self.plans.prepare(&config).map_err(StartError::Tls)?;
         let wanted = self.listeners.prepare(&config)?;
+        self.discovery.prepare(&config);
         let after = self.plans.make(config, ways);
         // The last step that can fail. Whoever closes the listeners has announced it before.
         let before = self.orders.replace_plan(&self.plans, &after)?;
-        self.checks.follow(&after);
+        self.discovery.follow(&after.config);
+        finding::warn_of_all_empty(&after);
+        self.checks.follow(&self.plans);
         self.orders.spare_unchecked(&after);
         let mut reloaded = self.plans.changes(&before, &after);
         self.change_access(access, &after.config, &mut reloaded);

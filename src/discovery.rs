@@ -1,0 +1,156 @@
+//! Backends that `proxy.yaml` does not name: where they are found, what is known of them, and what all entries of an upstream
+//! are together. PURE: the time is an argument; no file, no socket, no tokio.
+//!
+//! A [`FindingPlace`] is looked into again and again (`net/operate/discovery`), and [`Findings`] remembers what was found there.
+//! What is known of a place outlives a reload that names the place again, and every failure.
+
+mod findings;
+
+use std::{collections::HashSet, fmt, net::SocketAddr, path::PathBuf};
+
+pub use self::findings::{Finding, Findings, News};
+use crate::balance::BackendSettings;
+
+/// One entry of an upstream's `backends`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BackendEntry {
+    /// The file names the address.
+    Named(BackendSettings),
+    /// The file names where addresses are found.
+    Found(FindingPlace),
+}
+
+/// Where addresses of backends are found.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum FindingPlace {
+    /// A file with a list of backends. Its path is resolved against the folder of `proxy.yaml`.
+    File(PathBuf),
+}
+
+impl BackendEntry {
+    /// The backend, if the file names it.
+    #[must_use]
+    pub const fn named(&self) -> Option<&BackendSettings> {
+        match self {
+            Self::Named(settings) => Some(settings),
+            Self::Found(_) => None,
+        }
+    }
+
+    /// The place, if the backends are found there.
+    #[must_use]
+    pub const fn place(&self) -> Option<&FindingPlace> {
+        match self {
+            Self::Named(_) => None,
+            Self::Found(place) => Some(place),
+        }
+    }
+}
+
+impl fmt::Display for BackendEntry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Named(settings) => f.write_str(&settings.address),
+            Self::Found(place) => place.fmt(f),
+        }
+    }
+}
+
+impl FindingPlace {
+    /// The key of the file that names the place.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::File(_) => "file",
+        }
+    }
+
+    /// What the file says of the place.
+    #[must_use]
+    pub fn name(&self) -> String {
+        match self {
+            Self::File(path) => path.display().to_string(),
+        }
+    }
+}
+
+impl fmt::Display for FindingPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.kind(), self.name())
+    }
+}
+
+/// The backends of all entries together, in the order of the entries. Of several with one address the first one counts, so a
+/// backend that the file names keeps its settings, wherever else its address is found.
+fn merge(
+    entries: &[BackendEntry],
+    mut found: impl FnMut(&FindingPlace) -> Vec<BackendSettings>,
+) -> Vec<BackendSettings> {
+    let mut seen = HashSet::new();
+    let each = entries.iter().flat_map(|entry| match entry {
+        BackendEntry::Named(settings) => vec![settings.clone()],
+        BackendEntry::Found(place) => found(place),
+    });
+    each.filter(|backend| seen.insert(identity(&backend.address))).collect()
+}
+
+/// The common form of every spelling of a backend: `[::1]` and `[0:0:0:0:0:0:0:1]` are one address, a name in either case is
+/// one name.
+#[must_use]
+pub fn identity(address: &str) -> String {
+    match address.parse::<SocketAddr>() {
+        Ok(address) => SocketAddr::new(address.ip().to_canonical(), address.port()).to_string(),
+        Err(_) => address.to_ascii_lowercase(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::{collection::vec, prelude::*};
+
+    use super::*;
+
+    pub(super) fn backend(address: &str, weight: u32) -> BackendSettings {
+        BackendSettings { address: address.to_owned(), weight, max_conns: 0, backup: false, down: false, found: None }
+    }
+
+    fn place(name: &str) -> BackendEntry {
+        BackendEntry::Found(FindingPlace::File(name.into()))
+    }
+
+    #[test]
+    fn entries_stand_in_the_order_of_the_file_and_the_first_of_two_counts() {
+        let entries = [place("one"), BackendEntry::Named(backend("10.0.0.1:80", 5)), place("other")];
+        let merged = merge(&entries, |place| match &*place.name() {
+            "one" => vec![backend("10.0.0.2:80", 2), backend("[::ffff:10.0.0.3]:80", 1)],
+            _ => vec![backend("10.0.0.3:80", 7), backend("10.0.0.1:80", 9), backend("Chat:80", 1)],
+        });
+        let expected = [
+            backend("10.0.0.2:80", 2),
+            backend("[::ffff:10.0.0.3]:80", 1),
+            backend("10.0.0.1:80", 5),
+            backend("Chat:80", 1),
+        ];
+        assert_eq!(merged, expected);
+    }
+
+    proptest! {
+        #[test]
+        fn every_address_is_there_once(lists in vec(vec(0..6_u8, 0..6), 0..5)) {
+            let entries: Vec<_> = (0..lists.len()).map(|index| place(&index.to_string())).collect();
+            let address = |last: &u8| backend(&format!("10.0.0.{last}:80"), 1);
+            let merged = merge(&entries, |place| {
+                let index: usize = place.name().parse().unwrap_or_default();
+                lists[index].iter().map(address).collect()
+            });
+            let merged: Vec<_> = merged.into_iter().map(|backend| backend.address).collect();
+            let mut expected = Vec::new();
+            for address in lists.iter().flatten().map(|last| address(last).address) {
+                if !expected.contains(&address) {
+                    expected.push(address);
+                }
+            }
+            prop_assert_eq!(merged, expected);
+        }
+    }
+}
