@@ -1,13 +1,19 @@
-"""`python -m peers [--list] [--direct] [--binary FILE] [--minutes N] [SCENARIO...]`: runs scenarios in turn."""
+"""`python -m peers [--list] [--direct] [--binary FILE] [--minutes N] [SCENARIO...]`: runs scenarios.
+
+One runs after the other. Those that mostly wait run beside the rest, one after the other too, in a process of their own.
+"""
 
 import argparse
+import re
 import signal
+import subprocess
 import sys
+import tempfile
 import time
 import traceback
 from pathlib import Path
 
-from .bench import Bench, Failed
+from .bench import NOT_OF_SCENARIOS, Bench, Failed
 from .scenarios import SCENARIOS
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -35,10 +41,17 @@ def main() -> int:
 
 
 def run(chosen, options) -> int:
+    waiting = [s for s in chosen if s.mostly_waits]
+    busy = [s for s in chosen if not s.mostly_waits]
     outcomes = {"passed": [], "failed": [], "skipped": []}
-    for scenario in chosen:
-        outcome = run_one(scenario, options)
-        outcomes[outcome].append(scenario.name)
+    if waiting and busy:
+        with Beside(waiting, options) as beside:
+            for scenario in busy:
+                outcomes[run_one(scenario, options)].append(scenario.name)
+            beside.finish(outcomes)
+    else:
+        for scenario in chosen:
+            outcomes[run_one(scenario, options)].append(scenario.name)
     if outcomes["failed"]:
         print(f"\nfailed: {', '.join(outcomes['failed'])}")
     skipped = f", {len(outcomes['skipped'])} skipped" if outcomes["skipped"] else ""
@@ -46,10 +59,49 @@ def run(chosen, options) -> int:
     return 1 if outcomes["failed"] or not outcomes["passed"] else 0
 
 
+class Beside:
+    """A second run, of these scenarios, with the options of this one. What it says is shown when it is over."""
+
+    def __init__(self, scenarios, options):
+        self.scenarios = scenarios
+        self.seconds = sum(s.limit(options.minutes) + 60 for s in scenarios)
+        self.said = tempfile.TemporaryFile("w+", errors="replace")
+        names = [s.name for s in scenarios]
+        print(f"\nbeside the others, told at the end: {', '.join(names)}")
+        command = [sys.executable, "-m", "peers", f"--binary={options.binary}", f"--minutes={options.minutes}", *names]
+        if options.direct:
+            command.append("--direct")
+        self.process = subprocess.Popen(command, stdout=self.said, stderr=subprocess.STDOUT)
+        NOT_OF_SCENARIOS.add(self.process.pid)
+
+    def __enter__(self):
+        return self
+
+    def finish(self, outcomes: dict[str, list[str]]) -> None:
+        """Adds its outcomes to these. A scenario of which it says nothing has failed."""
+        try:
+            self.process.wait(self.seconds)
+        except subprocess.TimeoutExpired:
+            print(f"the scenarios beside these are not done within {self.seconds:.0f} s")
+        self.said.seek(0)
+        text = self.said.read()
+        print(text)
+        told = dict(re.findall(r"^=== (\S+) (passed|failed|skipped)\b", text, re.MULTILINE))
+        for scenario in self.scenarios:
+            outcomes[told.get(scenario.name, "failed")].append(scenario.name)
+
+    def __exit__(self, *_):
+        # A terminated runner unwinds and leaves no process behind.
+        if self.process.poll() is None:
+            self.process.terminate()
+            self.process.wait(30)
+        self.said.close()
+
+
 def run_one(scenario, options) -> str:
     print(f"\n=== {scenario.name}: {scenario.purpose}")
     if options.direct and not scenario.works_directly:
-        print("    skipped: it needs the proxy")
+        print(f"=== {scenario.name} skipped: it needs the proxy")
         return "skipped"
     limit = scenario.limit(options.minutes)
     started = time.monotonic()

@@ -21,6 +21,8 @@ ACTORS = Path(__file__).resolve().parents[1] / "actors"
 LIBC = ctypes.CDLL(None)
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
+# Children of this process that belong to no scenario.
+NOT_OF_SCENARIOS: set[int] = set()
 
 
 class Failed(Exception):
@@ -221,9 +223,12 @@ def run_checks(bench: Bench, client: Program, seconds: float) -> None:
 
 def kill_orphans() -> None:
     """Kills this process's remaining children, and theirs as they become ours."""
-    while children := [
-        int(stat.parent.name) for stat in Path("/proc").glob("[0-9]*/stat") if parent_of(stat) == os.getpid()
-    ]:
+    while (
+        children := {
+            int(stat.parent.name) for stat in Path("/proc").glob("[0-9]*/stat") if parent_of(stat) == os.getpid()
+        }
+        - NOT_OF_SCENARIOS
+    ):
         for child in children:
             with contextlib.suppress(ProcessLookupError, ChildProcessError):
                 os.kill(child, signal.SIGKILL)

@@ -48,6 +48,8 @@ class Scenario:
     and_minutes: bool = False
     # Too heavy for a run of all: only where it is named.
     only_by_name: bool = False
+    # Waits most of the time, so that it runs beside the others.
+    mostly_waits: bool = False
 
     def limit(self, minutes: float) -> float:
         return self.seconds + (minutes * 60 if self.and_minutes else 0)
@@ -60,10 +62,22 @@ SCENARIOS = [
     Scenario("chat-node", "Node ws as client, Python websockets and Node ws as backends", chat.node, 90, True),
     Scenario("socketio", "socket.io over two backends: polling, upgrade, WebSocket only", socketio.run, 60, True),
     Scenario("socketio-prefix", "socket.io below a prefix of which it knows nothing", socketio.below_a_prefix, 60),
-    Scenario("readme", "the README's minute with a real backend, typed as it stands there", readme.run, 120),
+    Scenario(
+        "readme",
+        "the README's minute with a real backend, typed as it stands there",
+        readme.run,
+        120,
+        mostly_waits=True,
+    ),
     Scenario("curl", "plain HTTP by curl: bodies, chunks, keep-alive, HEAD, HTTP/1.0, 404", curl.run, 60, True),
     Scenario("early-answer", "nginx, Python and Node refuse uploads they do not read: 413", early_answer.run, 300),
-    Scenario("demo-page", "headless Chromium clicks, types and idles on the demo page", demo.run, 120),
+    Scenario(
+        "demo-page",
+        "headless Chromium clicks, types and idles on the demo page",
+        demo.run,
+        120,
+        mostly_waits=True,
+    ),
     Scenario(
         "page", "headless Chromium at the live page: a kill, a crash, keys, a phone, 1,000 sessions", page.run, 150
     ),
@@ -76,7 +90,11 @@ SCENARIOS = [
     Scenario("refused", "headless Chromium beyond a limit reads why, and of which origin it may be", refused.run, 60),
     Scenario("storm", "1,000 sessions over TLS to Node ws, pings every 50 ms, every byte right", storm.run, 260, True),
     Scenario(
-        "silence", "a middlebox cuts after 3 s of silence, before and behind the proxy, for 60 s", silence.run, 120
+        "silence",
+        "a middlebox cuts after 3 s of silence, before and behind the proxy, for 60 s",
+        silence.run,
+        120,
+        mostly_waits=True,
     ),
     Scenario(
         "blocked",
@@ -86,7 +104,7 @@ SCENARIOS = [
         False,
         True,
     ),
-    Scenario("hung", "a stopped client is found while the backend pings or sends", hung.hung, 120),
+    Scenario("hung", "a stopped client is found while the backend pings or sends", hung.hung, 120, mostly_waits=True),
     Scenario("failover", "one of two backends killed and back", failover.run, 60),
     Scenario("false-upgrade", "answers that are no upgrade never open a tunnel", false_upgrade.run, 60),
     Scenario(
@@ -96,6 +114,7 @@ SCENARIOS = [
         150,
         False,
         True,
+        mostly_waits=True,
     ),
     Scenario(
         "reload",
