@@ -71,7 +71,8 @@ pub enum Command {
     Kill(KillArgs),
     /// Take something out of service while longwire goes on: its sessions are told to leave, and nothing new comes
     #[command(after_help = "Examples:\n  longwire drain --backend chat/127.0.0.1:9001\n  \
-        longwire drain --backend chat/127.0.0.1:9001 --undo\n  longwire drain --route '*/ws/'\n  \
+        longwire drain --backend chat/127.0.0.1:9001 --undo\n  longwire drain --backend chat/unix:/run/app.sock\n  \
+        longwire drain --route '*/ws/'\n  \
         longwire drain --all\n\nSIGTERM is what drains and ends the process.")]
     Drain(DrainArgs),
     /// Show the headers of the frames of chosen sessions in longwire's messages, for a while; never what they carry
@@ -103,7 +104,8 @@ pub enum Command {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  longwire run -c /etc/longwire/proxy.yaml\n  \
     longwire run --listen 0.0.0.0:8080 --to 127.0.0.1:3000\n  \
-    longwire run --listen :8080 --to 10.0.0.1:3000 --to 10.0.0.2:3000\n\n\
+    longwire run --listen :8080 --to 10.0.0.1:3000 --to 10.0.0.2:3000\n  \
+    longwire run --listen :8080 --to unix:/run/app.sock\n\n\
     SIGTERM and SIGINT drain and exit 0; a second one ends at once with 1.")]
 pub struct RunArgs {
     /// The configuration
@@ -362,9 +364,10 @@ pub struct ReloadArgs {
     pub interface: AdminArgs,
 }
 
-/// Splits `UPSTREAM/ADDRESS` at the last slash, because an address has none.
+/// Splits `UPSTREAM/ADDRESS` before a Unix socket, whose path has slashes of its own, or else at the last slash.
 fn backend(text: &str) -> Result<(String, String), String> {
-    match text.rsplit_once('/') {
+    let slash = text.find("/unix:").or_else(|| text.rfind('/'));
+    match slash.map(|slash| (&text[..slash], &text[slash + 1..])) {
         Some((upstream, address)) if !upstream.is_empty() && !address.is_empty() => {
             Ok((upstream.to_owned(), address.to_owned()))
         }
@@ -431,6 +434,20 @@ mod tests {
             let help = verb.get_after_help().map(ToString::to_string).unwrap_or_default();
             assert!(help.contains("longwire "), "{}", verb.get_name());
         }
+    }
+
+    #[test]
+    fn a_backend_is_an_upstream_and_an_address_whatever_slashes_either_has() {
+        for (upstream, address) in [
+            ("chat", "127.0.0.1:9001"),
+            ("chat/blue", "[::1]:9001"),
+            ("chat", "unix:/run/app.sock"),
+            ("chat/blue", "unix:/run/unix:/app.sock"),
+            ("chat", "unix:@app/1"),
+        ] {
+            assert_eq!(backend(&format!("{upstream}/{address}")), Ok((upstream.to_owned(), address.to_owned())));
+        }
+        assert!(backend("chat").is_err() && backend("/unix:/run/app.sock").is_err() && backend("chat/").is_err());
     }
 
     #[test]

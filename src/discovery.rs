@@ -6,7 +6,12 @@
 
 mod findings;
 
-use std::{collections::HashSet, fmt, net::SocketAddr, path::PathBuf};
+use std::{
+    collections::HashSet,
+    fmt,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 pub use self::findings::{Finding, Findings, News};
 use crate::balance::BackendSettings;
@@ -95,9 +100,14 @@ fn merge(
 }
 
 /// The common form of every spelling of a backend: `[::1]` and `[0:0:0:0:0:0:0:1]` are one address, a name in either case is
-/// one name.
+/// one name, `unix:/run//app` and `unix:/run/app` are one path. A path is not looked at: links are not followed.
 #[must_use]
 pub fn identity(address: &str) -> String {
+    if let Some(path) = address.strip_prefix("unix:") {
+        let parts: PathBuf = Path::new(path).components().collect();
+        // An abstract name is as it is.
+        return if path.starts_with('/') { format!("unix:{}", parts.display()) } else { address.to_owned() };
+    }
     match address.parse::<SocketAddr>() {
         Ok(address) => SocketAddr::new(address.ip().to_canonical(), address.port()).to_string(),
         Err(_) => address.to_ascii_lowercase(),
@@ -132,6 +142,19 @@ mod tests {
             backend("Chat:80", 1),
         ];
         assert_eq!(merged, expected);
+    }
+
+    #[test]
+    fn an_address_has_one_identity_however_it_is_written() {
+        for (one, other, are_one) in [
+            ("[::1]:80", "[0:0::1]:80", true),
+            ("Chat:80", "chat:80", true),
+            ("unix:/run//app.sock", "unix:/run/./app.sock", true),
+            ("unix:/run/App.sock", "unix:/run/app.sock", false),
+            ("unix:@a//b", "unix:@a/b", false),
+        ] {
+            assert_eq!(identity(one) == identity(other), are_one, "{one}, {other}");
+        }
     }
 
     proptest! {

@@ -80,7 +80,8 @@ pub enum Kind {
     SpeaksTls,
     /// Every backend is down or full.
     Unavailable,
-    /// The backend cannot be reached: its name has no address, or no route leads to the address.
+    /// The backend cannot be reached: its name has no address, no route leads to the address, or there is no socket at
+    /// its path that this process may open.
     Unreachable,
     /// A WebSocket version other than 13.
     WrongVersion,

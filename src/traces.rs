@@ -189,8 +189,12 @@ fn describe(span: &mut Span, over: &SpanEnd<'_>) {
     }
 }
 
-/// Sets `server.address`, and `server.port` if `host` has a port.
+/// Sets `server.address`, and `server.port` if `host` has a port. The address of a Unix socket is its name.
 fn set_address(span: &mut Span, host: &str) {
+    // A Host may be `unix:8080`.
+    if let Some(socket) = host.strip_prefix("unix:").filter(|socket| socket.starts_with(['/', '@'])) {
+        return span.set_attribute(text("server.address", socket));
+    }
     let Ok(authority) = host.parse::<Uri>().map(Uri::into_parts) else { return };
     let Some(authority) = authority.authority else { return };
     span.set_attribute(text("server.address", authority.host().trim_matches(['[', ']'])));

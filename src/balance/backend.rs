@@ -89,7 +89,7 @@ impl Backend {
         }
     }
 
-    /// `host:port` as the file has it; the identity of the backend.
+    /// `host:port` or `unix:…`, as the file has it; the identity of the backend.
     pub fn address(&self) -> &str {
         &self.address
     }

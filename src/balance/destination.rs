@@ -13,7 +13,7 @@ pub struct Destination<'a> {
 }
 
 impl Destination<'_> {
-    /// `host:port` as the file has it.
+    /// `host:port` or `unix:…`, as the file has it.
     pub fn address(&self) -> &str {
         self.backend.address()
     }

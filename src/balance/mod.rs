@@ -158,7 +158,7 @@ pub struct UpstreamSettings {
 /// What the file says of one backend.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BackendSettings {
-    /// `host:port`, as written: its identity for the hash, the counters and the log.
+    /// `host:port` or `unix:…`, as written: its identity for the hash, the counters and the log.
     pub address: String,
     /// The weight: its share of the requests, 1 or more.
     pub weight: u32,

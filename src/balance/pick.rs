@@ -52,7 +52,7 @@ impl Pick {
         Self { untold: Untold { backend, limits, ticket }, handshake, in_flight }
     }
 
-    /// `host:port` to connect to.
+    /// `host:port` or `unix:…` to connect to.
     pub fn address(&self) -> &str {
         self.in_flight.address()
     }
@@ -107,7 +107,7 @@ impl InFlight {
         Self(backend)
     }
 
-    /// `host:port` of the backend.
+    /// The address of the backend, as the file has it.
     fn address(&self) -> &str {
         self.0.address()
     }

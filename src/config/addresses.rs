@@ -9,7 +9,7 @@ use std::{
     path::PathBuf,
 };
 
-use super::{bad_value::BadValue, foreign::TLS_OF_UPSTREAM};
+use super::{bad_value::BadValue, foreign::TLS_OF_UPSTREAM, unix_name::UnixName};
 
 /// An IP address and a port to listen on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,7 +22,7 @@ pub(super) enum AdminAddress {
     Unix(PathBuf),
 }
 
-/// The `host:port` of a backend, as written.
+/// The `host:port` of a backend, or the name of its Unix socket, as written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct BackendAddress(pub(super) String);
 
@@ -135,9 +135,6 @@ impl AdminAddress {
     pub(super) const KIND: &str = "an address to listen on, or unix:/path";
     pub(super) const PATTERN: &str = r"^unix:.|:[0-9]+$|\$\{";
     pub(super) const EXAMPLE: &str = "127.0.0.1:9900";
-    /// The size of `sun_path` (unix(7)) without the zero byte at its end.
-    const LONGEST_PATH: usize = 107;
-
     pub(super) fn parse(text: &str) -> Result<Self, BadValue> {
         match text.strip_prefix("unix:") {
             None if text.starts_with('/') => {
@@ -145,7 +142,7 @@ impl AdminAddress {
             }
             None => Bind::parse_from(text, Ipv4Addr::LOCALHOST).map(|Bind(address)| Self::Tcp(address)),
             Some("") => Err(BadValue::new("`unix:` names no socket".into(), "write unix:/run/longwire/admin.sock")),
-            Some(path) if path.len() > Self::LONGEST_PATH => {
+            Some(path) if path.len() > UnixName::LONGEST => {
                 Err(BadValue::new(format!("`{path}` is too long for a socket"), "at most 107 bytes"))
             }
             Some(path) => Ok(Self::Unix(path.into())),
@@ -163,17 +160,20 @@ impl fmt::Display for AdminAddress {
 }
 
 impl BackendAddress {
-    pub(super) const KIND: &str = "a backend's host:port";
-    pub(super) const PATTERN: &str = r":[0-9]+$|\$\{";
+    pub(super) const KIND: &str = "a backend's host:port, or unix:/path";
+    pub(super) const PATTERN: &str = r"^unix:[/@].|:[0-9]+$|\$\{";
     pub(super) const EXAMPLE: &str = "127.0.0.1:3000";
 
     pub(super) fn parse(text: &str) -> Result<Self, BadValue> {
+        if text.starts_with(UnixName::PREFIX) {
+            return UnixName::parse(text).map(|_| Self(text.to_owned()));
+        }
         if let Some((scheme, rest)) = text.split_once("://") {
             return Err(url_instead_of_backend(text, scheme, rest));
         }
         let refused = |help: String| BadValue::new(format!("`{text}` is not a backend's host:port"), help);
-        if text.starts_with('/') && !text.starts_with("//") || text.starts_with("unix:") || text.starts_with("unix/") {
-            return Err(unix_instead_of_backend(text));
+        if UnixName::is_meant_by(text) {
+            return Err(UnixName::instead_of(text));
         }
         if text.contains([' ', ',']) {
             let help = "one address only: others are further items of `backends`, `weight` and the like keys beside it";
@@ -229,8 +229,8 @@ fn url_instead_of_backend(text: &str, scheme: &str, rest: &str) -> BadValue {
             Some(address) => BadValue::new(is_url, format!("write {address}; {TLS_OF_UPSTREAM}")),
             None => BadValue::new(is_url, TLS_OF_UPSTREAM),
         },
-        "unix" | "fd" => unix_instead_of_backend(text),
-        _ if place.starts_with("unix") => unix_instead_of_backend(text),
+        "fd" => UnixName::instead_of(text),
+        _ if place.starts_with("unix") => UnixName::instead_of(text),
         "http" | "ws" | "tcp" => {
             let has_path = rest.split_once('/').is_some_and(|(_, path)| !path.is_empty());
             let and = if has_path { "; the path goes through as the client sent it" } else { "" };
@@ -244,11 +244,6 @@ fn url_instead_of_backend(text: &str, scheme: &str, rest: &str) -> BadValue {
             BadValue::new(is_url, help)
         }
     }
-}
-
-fn unix_instead_of_backend(text: &str) -> BadValue {
-    let help = "backends are reached by TCP only: let it listen on 127.0.0.1:3000, say, and write that";
-    BadValue::new(format!("`{text}` is a Unix socket, not a backend's host:port"), help)
 }
 
 impl fmt::Display for BackendAddress {
@@ -319,9 +314,11 @@ mod tests {
 
     #[test]
     fn a_socket_of_the_file_system_is_told_where_it_can_be() {
-        for text in ["unix:/run/app.sock", "/run/app.sock", "unix:///run/app.sock", "http://unix:/run/app.sock"] {
-            assert!(advice(BackendAddress::parse, text).contains("by TCP only"), "{text}");
+        for text in ["/run/app.sock", "unix:///run/app.sock", "http://unix:/run/app.sock:/", "unix@/run/app.sock"] {
+            assert_eq!(advice(BackendAddress::parse, text), "write unix:/run/app.sock", "{text}");
         }
+        assert_eq!(advice(BackendAddress::parse, "abns@app"), "write unix:@app");
+        assert!(advice(BackendAddress::parse, "unix:app.sock").contains("the whole path"));
         assert!(advice(Bind::parse, "unix:/run/l.sock").contains("by TCP only"));
         assert_eq!(advice(AdminAddress::parse, "/run/l.sock"), "write unix:/run/l.sock");
         // An address beyond loopback would be refused, because it needs a token.

@@ -213,7 +213,7 @@ pub(super) struct HealthCheck {
     pub(super) path: String,
     /// With `http`: the statuses that pass, such as 200-399 or "200,204".
     pub(super) status: Statuses,
-    /// With `http` and `websocket`: the Host header. Absent: the address of the backend.
+    /// With `http` and `websocket`: the Host header. Absent: the address of the backend, or `localhost` for a Unix socket.
     pub(super) host: Option<String>,
     /// From the end of a check to the next check.
     pub(super) interval: Duration,
@@ -258,7 +258,8 @@ pub(super) enum OnDown {
 #[serde(deny_unknown_fields)]
 #[schemars(extend("x-usual" = "address"))]
 pub(super) struct Backend {
-    /// host:port, e.g. 127.0.0.1:9001. The backend must speak HTTP/1.1 there, over TLS if the upstream has `tls`.
+    /// host:port, e.g. 127.0.0.1:9001; or a Unix socket, unix:/path with the whole path, or unix:@name for an abstract one. The
+    /// backend must speak HTTP/1.1 there, over TLS if the upstream has `tls`.
     #[serde(default)]
     pub(super) address: Option<BackendAddress>,
     /// YAML or JSON file with a list of backends, which longwire reads again whenever it changes; relative to the folder of this
@@ -308,7 +309,7 @@ pub(super) struct Route {
     #[serde(default)]
     pub(super) rewrite: Option<RewriteSetting>,
     /// The Host header that the backend gets: `keep` (that of the client), `upstream` (the address of the backend, without port
-    /// 80, or 443 with TLS), or a host of its own.
+    /// 80, or 443 with TLS; `localhost` for a Unix socket), or a host of its own.
     #[serde(default = "Route::default_host_header")]
     pub(super) host_header: String,
     /// Changes of the fields that the backend gets, `X-Forwarded-*` included. They never concern Host (see `host_header`), the

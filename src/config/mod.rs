@@ -34,6 +34,7 @@ mod text;
 pub(crate) mod token;
 mod tracing;
 pub(crate) mod trust;
+mod unix_name;
 mod values;
 
 use std::{
@@ -54,6 +55,7 @@ pub use self::{
     environment::Env,
     load::{FlagsError, Loaded, admin_of, from_flags, load, parse, parse_with},
     reference::{UnknownKey, explain, markdown},
+    unix_name::UnixName,
 };
 use crate::{
     balance::UpstreamSettings,

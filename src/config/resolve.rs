@@ -80,7 +80,8 @@ pub(super) fn resolve(file: file::File, base: &Path) -> (Config, Vec<Problem>) {
     let can_be_secure = !trusted_proxies.is_empty() || listeners.iter().any(|listener| listener.tls.is_some());
     let routes = resolver.routes(routes, &upstreams, &keepalive, &timeouts, can_be_secure);
     let admin = admin.map(|admin| resolver.admin(admin, base));
-    resolver.loops(&upstreams, &backend_entries, &listeners, admin.as_ref());
+    let handover = handover.map(|path| resolver.handover(&path, base));
+    resolver.loops(&upstreams, &backend_entries, &listeners, admin.as_ref(), handover.as_deref());
     resolver.admin_address(admin.as_ref(), &listeners);
     let config = Config {
         workers: workers.0,
@@ -92,7 +93,7 @@ pub(super) fn resolve(file: file::File, base: &Path) -> (Config, Vec<Problem>) {
         routes,
         timeouts,
         drain: resolver.drain(drain, timeouts.drain),
-        handover: handover.map(|path| resolver.handover(&path, base)),
+        handover,
         limits: resolver.limits(limits),
         tcp: resolver.tcp(tcp),
         trusted_proxies: resolver.networks(trusted_proxies, &At::default().key("trusted_proxies")),

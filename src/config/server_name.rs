@@ -4,7 +4,7 @@ use std::fmt;
 
 use tokio_rustls::rustls::pki_types::ServerName;
 
-use super::bad_value::BadValue;
+use super::{bad_value::BadValue, unix_name::UnixName};
 
 /// A name that the certificate of a backend must have.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,8 +29,11 @@ impl fmt::Display for CertificateName {
     }
 }
 
-/// The name of the backend at this `host:port`. `None` = no certificate can have that name.
+/// The name of the backend at this address, that is, of its host. `None` = no certificate can have that name.
 pub(crate) fn of_backend(address: &str) -> Option<ServerName<'static>> {
+    if address.starts_with(UnixName::PREFIX) {
+        return None;
+    }
     let (host, _) = address.rsplit_once(':')?;
     let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     ServerName::try_from(host.to_owned()).ok()
@@ -51,7 +54,9 @@ mod tests {
         ] {
             assert_eq!(of_backend(address).unwrap().to_str(), name);
         }
-        assert_eq!(of_backend("-chat-:80"), None);
+        for address in ["-chat-:80", "unix:/run/app.sock", "unix:@app:443"] {
+            assert_eq!(of_backend(address), None, "{address}");
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Two calls that no safe crate offers. This is the only room with `unsafe` in it.
+//! Calls that no safe crate offers. This is the only room with `unsafe` in it.
 #![allow(unsafe_code)]
 
 use std::{
@@ -38,4 +38,13 @@ pub(super) fn tcp_progress(socket: &impl AsFd) -> Progress {
         return Progress::default();
     }
     Progress { acknowledged: info.tcpi_bytes_acked, unsent: info.tcpi_notsent_bytes.into() }
+}
+
+/// How much the other end of a Unix socket has read of what was written (`SIOCOUTQ`, which has the number of
+/// `TIOCOUTQ`). Nothing waits if the kernel does not tell.
+pub(super) fn unix_progress(socket: &impl AsFd) -> Progress {
+    let mut queued: libc::c_int = 0;
+    // SAFETY: the descriptor is open for as long as it is borrowed, and ioctl(2) writes one int.
+    let result = unsafe { libc::ioctl(socket.as_fd().as_raw_fd(), libc::TIOCOUTQ, &raw mut queued) };
+    Progress::of_queue(if result == 0 { u64::try_from(queued).unwrap_or(0) } else { 0 })
 }

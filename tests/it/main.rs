@@ -115,3 +115,5 @@ mod tls;
 /// A span for every handshake.
 #[cfg(feature = "otlp")]
 mod traces;
+/// Backends at Unix sockets.
+mod unix_backends;

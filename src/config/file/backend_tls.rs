@@ -15,7 +15,7 @@ pub(in crate::config) struct UpstreamTls {
     /// of these. Relative to this file's folder.
     pub(in crate::config) ca: Authorities,
     /// The name that longwire asks a backend for (SNI), and that the certificate of the backend must have. An IP address is
-    /// never asked for. Absent: the host in the backend's `address`.
+    /// never asked for. Absent: the host in the backend's `address`; a Unix socket has none and needs this key.
     pub(in crate::config) server_name: Option<CertificateName>,
     /// The name that the certificate must have, if longwire asks for another one.
     pub(in crate::config) verify_name: Option<CertificateName>,

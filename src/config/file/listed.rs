@@ -10,7 +10,7 @@ use crate::config::addresses::BackendAddress;
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::config) struct ListedBackend {
-    /// host:port, e.g. 127.0.0.1:9001.
+    /// host:port, e.g. 127.0.0.1:9001, or a Unix socket, unix:/path or unix:@name.
     pub(in crate::config) address: BackendAddress,
     /// The share of this backend beside the others.
     #[serde(default = "Backend::default_weight")]

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Resolver, upstreams::NOTHING};
 use crate::{
-    config::{Authority, BackendTls, CertificateFiles, document::At, file, server_name},
+    config::{Authority, BackendTls, CertificateFiles, UnixName, document::At, file, server_name},
     discovery::BackendEntry,
 };
 
@@ -41,7 +41,7 @@ impl Resolver {
                 let help = "name the host in its certificate: tls: { server_name: chat.example.com }";
                 self.error(place.clone(), format!("no certificate has the name of `{address}`"), help);
             }
-            if address.ends_with(":80") {
+            if address.ends_with(":80") && UnixName::of(address).is_none() {
                 let help = "name the port where it speaks TLS, mostly 443";
                 self.warn(place, format!("`tls` to port 80 of `{address}`, where servers speak plain HTTP"), help);
             }

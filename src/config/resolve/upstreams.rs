@@ -11,7 +11,7 @@ use hyper::http::uri::{Authority, PathAndQuery};
 use super::Resolver;
 use crate::{
     balance::{CheckKind, HashOn, HealthCheck, OnDown, Policy, UpstreamSettings},
-    config::{Admin, AdminBind, Listener, WaySettings, document::At, file},
+    config::{Admin, AdminBind, Listener, UnixName, WaySettings, document::At, file},
     discovery::BackendEntry,
 };
 
@@ -181,13 +181,26 @@ impl Resolver {
         entries: &[Vec<BackendEntry>],
         listeners: &[Listener],
         admin: Option<&Admin>,
+        handover: Option<&Path>,
     ) {
         for (upstream, entries) in upstreams.iter().zip(entries) {
             let all = self.root.key("upstreams").key(&upstream.name).key("backends");
             for (index, entry) in entries.iter().enumerate() {
                 let Some(backend) = entry.named() else { continue };
-                let Some(address) = literal(&backend.address) else { continue };
                 let at = all.index(index).key("address");
+                if let (Some(UnixName::Path(name)), Some(path)) = (UnixName::of(&backend.address), handover)
+                    && name == path
+                {
+                    let message = format!("backend `{}` is the socket of the hand-over", backend.address);
+                    self.error(at.clone(), message, "name the socket of the server behind longwire");
+                }
+                if let (Some(UnixName::Path(name)), Some(Admin { bind: AdminBind::Unix(path), .. })) =
+                    (UnixName::of(&backend.address), admin)
+                    && name == *path
+                {
+                    self.warn_of_admin(at.clone(), &backend.address);
+                }
+                let Some(address) = literal(&backend.address) else { continue };
                 if let Some(listener) = listeners.iter().find(|listener| reaches(address, listener.bind)) {
                     let message =
                         format!("backend `{}` is longwire itself, which listens on {}", backend.address, listener.bind);
@@ -199,11 +212,15 @@ impl Resolver {
                 } else if let Some(Admin { bind: AdminBind::Tcp(bind), .. }) = admin
                     && reaches(address, *bind)
                 {
-                    let message = format!("backend `{}` is the admin interface", backend.address);
-                    self.warn(at, message, "every client of the route could ask it and give orders");
+                    self.warn_of_admin(at, &backend.address);
                 }
             }
         }
+    }
+
+    fn warn_of_admin(&mut self, at: At, backend: &str) {
+        let message = format!("backend `{backend}` is the admin interface");
+        self.warn(at, message, "every client of the route could ask it and give orders");
     }
 }
 

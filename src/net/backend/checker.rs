@@ -13,9 +13,10 @@ use tokio::{
 };
 
 use super::{
+    chance,
     connect::Endpoint,
     own::Own,
-    prober::{Failure, at_random, check},
+    prober::{Failure, check},
     way::Way,
 };
 use crate::{
@@ -124,11 +125,11 @@ async fn check_again_and_again(
     hearer: Hearer,
     tools: CheckTools,
 ) {
-    let mut pause = at_random(settings.jitter);
+    let mut pause = chance::time(settings.jitter);
     loop {
         #[expect(clippy::disallowed_methods, reason = "checks come at intervals")]
         sleep(pause).await;
-        pause = settings.interval + at_random(settings.jitter);
+        pause = settings.interval + chance::time(settings.jitter);
         let (backend, settings, way) = (Arc::clone(&backend), settings.clone(), way.clone());
         let (hearer, tools) = (hearer.clone(), tools.clone());
         // Each check has a task of its own: no check should panic, and if one does, others follow it.

@@ -16,8 +16,9 @@ use tokio::{
     time::{Instant, timeout, timeout_at},
 };
 
-use super::{own::Own, way::Way};
+use super::{own::Own, unix, way::Way};
 use crate::{
+    config::UnixName,
     error::{Error, Kind},
     net::{
         stream::{plain_or_tls::Stream, sockets::Socket},
@@ -34,7 +35,7 @@ const MOST_ADDRESSES: usize = 32;
 /// What to connect to, and how. The pool never uses a connection for another endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::net) struct Endpoint<'a> {
-    /// `host:port` as the file has it.
+    /// `host:port` or `unix:…`, as the file has it.
     pub(in crate::net) address: &'a str,
     pub(in crate::net) way: &'a Way,
     /// The PROXY header with which the connection begins, before all else; empty if there is none.
@@ -45,8 +46,8 @@ pub(in crate::net) struct Endpoint<'a> {
 #[derive(Debug)]
 pub(in crate::net) struct Connected {
     pub(in crate::net) stream: Stream,
-    /// The address that answered.
-    pub(in crate::net) peer: SocketAddr,
+    /// The address that answered. `None` = a Unix socket.
+    pub(in crate::net) peer: Option<SocketAddr>,
     /// All addresses of the name. Empty if the file has an address and no name.
     pub(in crate::net) addresses: Vec<SocketAddr>,
 }
@@ -75,8 +76,14 @@ pub(in crate::net) async fn connect(
     let Endpoint { address, way, announcement } = endpoint;
     let is_more = way.tls.is_some() || !announcement.is_empty();
     let deadline = is_more.then(|| Instant::now() + patience);
-    let Reached { mut socket, peer, addresses } = reach(address, patience, arrange, Socket::connect).await?;
-    own.check(&socket, peer)?;
+    let (mut socket, peer, addresses) = match UnixName::of(address) {
+        Some(name) => (within(patience, unix::dial(&name)).await?, None, Vec::new()),
+        None => {
+            let reached = reach(address, patience, arrange, Socket::connect).await?;
+            own.check(&reached.socket, reached.peer)?;
+            (reached.socket, Some(reached.peer), reached.addresses)
+        }
+    };
     let Some(deadline) = deadline else { return Ok(Connected { stream: Stream::Plain(socket), peer, addresses }) };
     if !announcement.is_empty() {
         announce(&mut socket, announcement, deadline).await?;
@@ -122,6 +129,11 @@ pub(in crate::net) async fn reach<S, F: Future<Output = io::Result<S>>>(
         let (peer, socket) = first_to_answer(arranged, dial).await?;
         Ok(Reached { socket, peer, addresses })
     };
+    within(patience, attempt).await
+}
+
+/// The outcome of an attempt that may take as long as `patience`.
+async fn within<T>(patience: Duration, attempt: impl Future<Output = io::Result<T>>) -> Result<T, Error> {
     match timeout(patience, attempt).await {
         Ok(Ok(reached)) => Ok(reached),
         Ok(Err(error)) => Err(Error::from_source(failure(&error), error)),

@@ -35,7 +35,6 @@ use crate::{
     net::{
         stream::{
             backend_io::{BackendIo, SpeaksTls},
-            options,
             plain_or_tls::Stream,
         },
         thread::alarm::{Alarm, before},
@@ -213,7 +212,7 @@ impl Dialer {
         let connect = Some(started.elapsed());
         // The connection outlives this request, so that it needs the options.
         if let Some(socket) = stream.socket() {
-            options::set_options(socket, tcp).map_err(|error| Error::from_source(Kind::Unreachable, error))?;
+            socket.set_options(tcp).map_err(|error| Error::from_source(Kind::Unreachable, error))?;
         }
         let (address, body) = (destination.address(), body.take().filter(|body| !body.is_empty()));
         if body.is_none() {
@@ -224,7 +223,12 @@ impl Dialer {
         send_by_hyper(link, connect, request.head(address), body, (timeouts.response, limits)).await
     }
 
-    async fn connect(&self, destination: Destination<'_>, terms: Terms<'_>) -> Result<(Stream, SocketAddr), Error> {
+    /// The stream, and the address at its other end. `None` = a Unix socket.
+    async fn connect(
+        &self,
+        destination: Destination<'_>,
+        terms: Terms<'_>,
+    ) -> Result<(Stream, Option<SocketAddr>), Error> {
         let endpoint = Endpoint { address: destination.address(), way: terms.way, announcement: terms.announcement };
         let arrange = |addresses: &[SocketAddr]| destination.arrange(addresses);
         let Connected { stream, peer, addresses } = connect(endpoint, &self.own, terms.connect, arrange).await?;
@@ -287,7 +291,7 @@ async fn greet(link: Link, request: Request<RequestBody>, wait: Duration) -> Res
 
 /// Gives a connection to hyper, and sends the first request over it.
 async fn send_by_hyper(
-    (io, peer, announcement): (BackendIo, SocketAddr, Box<[u8]>),
+    (io, peer, announcement): (BackendIo, Option<SocketAddr>, Box<[u8]>),
     connect: Option<Duration>,
     head: Head,
     body: Option<RequestBody>,

@@ -48,8 +48,8 @@ const SPELL: u64 = 4 * PIECE;
 #[derive(Debug)]
 pub(in crate::net) struct Bare {
     pub(in crate::net) stream: Stream,
-    /// The backend's address at the other end.
-    pub(in crate::net) peer: SocketAddr,
+    /// The backend's address at the other end. `None` = a Unix socket.
+    pub(in crate::net) peer: Option<SocketAddr>,
     /// What the connection began with (`Endpoint::announcement`).
     pub(in crate::net) announcement: Box<[u8]>,
 }
@@ -294,7 +294,7 @@ mod tests {
         let called = Arc::new(Called::default());
         let waker = Waker::from(Arc::clone(&called));
         let mut cx = Context::from_waker(&waker);
-        let bare = Some(Bare { stream: Stream::Plain(socket), peer, announcement: Box::default() });
+        let bare = Some(Bare { stream: Stream::Plain(socket), peer: Some(peer), announcement: Box::default() });
         let mut rest = Rest { read: Bytes::new(), left, bare, is_reusable: true, cut: None, spell: 0 };
         let mut length = 0;
         while called.0.swap(0, Relaxed) == 0 {

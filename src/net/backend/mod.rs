@@ -1,5 +1,6 @@
 //! The way to a backend: connections, the heads that longwire writes and reads, the pool, and the checks.
 
+mod chance;
 pub(super) mod checker;
 pub(super) mod connect;
 pub(super) mod dialer;
@@ -13,4 +14,5 @@ pub(super) mod request_head;
 mod resumption;
 pub(super) mod source;
 pub(super) mod tls;
+mod unix;
 pub(super) mod way;

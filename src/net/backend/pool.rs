@@ -24,8 +24,8 @@ pub(in crate::net) const IDLE_TIME: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(in crate::net) struct Link {
     pub(in crate::net) sender: SendRequest<RequestBody>,
-    /// The backend's address at the other end.
-    pub(in crate::net) peer: SocketAddr,
+    /// The backend's address at the other end. `None` = a Unix socket.
+    pub(in crate::net) peer: Option<SocketAddr>,
     /// The backend may take all requests on this connection for requests of one client. No other client's request may
     /// use it any more.
     pub(in crate::net) is_private: bool,
@@ -88,7 +88,7 @@ pub(in crate::net) struct Bond {
 impl Link {
     pub(in crate::net) const fn new(
         sender: SendRequest<RequestBody>,
-        peer: SocketAddr,
+        peer: Option<SocketAddr>,
         announcement: Box<[u8]>,
     ) -> Self {
         Self { sender, peer, is_private: false, announcement }
@@ -102,7 +102,7 @@ impl Link {
 }
 
 impl Waiting {
-    const fn peer(&self) -> SocketAddr {
+    const fn peer(&self) -> Option<SocketAddr> {
         match self {
             Self::Link(Link { peer, .. }) | Self::Bare(Bare { peer, .. }) => *peer,
         }
@@ -168,7 +168,7 @@ impl Pool {
             true => destination.arrange(addresses).first().copied(),
             false => None,
         };
-        let is_there = |idle: &Idle| own.is_none_or(|own| own == idle.connection.peer());
+        let is_there = |idle: &Idle| own.is_none_or(|own| idle.connection.peer() == Some(own));
         let began_so =
             |idle: &Idle| idle.way == *endpoint.way && idle.connection.announcement() == endpoint.announcement;
         let place = idle.iter().rposition(|idle| is_there(idle) && began_so(idle) && idle.connection.is_ready())?;
@@ -256,7 +256,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use std::{net::IpAddr, path::Path};
+    use std::{net::IpAddr, os::unix::net::UnixStream, path::Path};
 
     use super::*;
     use crate::{
@@ -288,7 +288,7 @@ mod tests {
             let stream = mio::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
             Waiting::Bare(Bare {
                 stream: Stream::Plain(Socket::new(stream).unwrap()),
-                peer,
+                peer: Some(peer),
                 announcement: Box::default(),
             })
         };
@@ -299,7 +299,7 @@ mod tests {
         pool.keep(address, Way::default(), bare(other));
         assert!(pool.take(endpoint, destination).is_none(), "it is another's");
         pool.keep(address, Way::default(), bare(own));
-        assert_eq!(pool.take(endpoint, destination).unwrap().peer(), own);
+        assert_eq!(pool.take(endpoint, destination).unwrap().peer(), Some(own));
         // Connections that everybody may use make no room for those of one client, which make room for all.
         let announcing = |announcement: &[u8]| match bare(own) {
             Waiting::Bare(bare) => Waiting::Bare(Bare { announcement: announcement.into(), ..bare }),
@@ -317,5 +317,36 @@ mod tests {
         let pool = Pool::default();
         pool.keep(address, Way::default(), bare(own));
         assert!(pool.take(endpoint, destination).is_some());
+    }
+
+    #[test]
+    fn a_unix_socket_that_the_backend_has_closed_is_not_used_again() {
+        let mut epolls = sockets::open(false).unwrap();
+        let file = "listeners: [ { bind: \"127.0.0.1:0\" } ]\nroutes: [ { upstream: chat } ]\n\
+                    upstreams: { chat: { balance: round_robin, backends: [ { address: unix:/run/app.sock } ] } }\n";
+        let mut config = config::parse(file, "proxy.yaml", Path::new(".")).unwrap().config;
+        let upstream = Registry::new(0).upstream(config.upstreams.remove(0), Instant::now());
+        let key = Key::from(Client::from(IpAddr::from([192, 0, 2, 7])));
+        let pick = upstream.pick(&key, &mut Tried::default(), Instant::now()).unwrap();
+        let destination = upstream.destination(&pick, &key);
+        let (address, way) = (destination.address(), Way::default());
+        let endpoint = Endpoint { address, way: &way, announcement: &[] };
+        let pool = Pool::default();
+        for is_closed in [false, true] {
+            let (ours, theirs) = UnixStream::pair().unwrap();
+            ours.set_nonblocking(true).unwrap();
+            let stream = Stream::Plain(Socket::new_unix(ours).unwrap());
+            pool.keep(
+                address,
+                Way::default(),
+                Waiting::Bare(Bare { stream, peer: None, announcement: Box::default() }),
+            );
+            let _open = (!is_closed).then_some(theirs);
+            // The first event says that the socket may be written.
+            let mut events = mio::Events::with_capacity(8);
+            epolls.all.poll(&mut events, None).unwrap();
+            sockets::dispatch(&events, None, |_, _, _| panic!("no session is here")).unwrap();
+            assert_eq!(pool.take(endpoint, destination).is_none(), is_closed);
+        }
     }
 }

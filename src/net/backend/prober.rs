@@ -1,6 +1,6 @@
 //! One active check: a backend is asked whether it serves.
 
-use std::{fmt, net::SocketAddr, time::Duration};
+use std::{fmt, net::SocketAddr};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::{Buf as _, BytesMut};
@@ -15,6 +15,7 @@ use tokio::{
 };
 
 use super::{
+    chance,
     connect::{Endpoint, connect},
     exchange::send,
     handshake::{HandshakeReply, MOST_FIELDS, send_and_read_head},
@@ -194,7 +195,7 @@ struct CheckSession {
 impl CheckSession {
     /// Sends a Ping and waits for its Pong (RFC 6455 §5.5.2). Everything else that comes is dropped.
     async fn ping(&mut self) -> Result<(), Failure> {
-        let payload = random().to_be_bytes();
+        let payload = chance::number().to_be_bytes();
         self.send(OpCode::Ping, &payload).await?;
         loop {
             let frame = self.control_frame().await?;
@@ -217,7 +218,7 @@ impl CheckSession {
     }
 
     async fn send(&mut self, opcode: OpCode, payload: &[u8]) -> Result<(), Failure> {
-        let [a, b, c, d, ..] = random().to_be_bytes();
+        let [a, b, c, d, ..] = chance::number().to_be_bytes();
         let mut bytes = Vec::new();
         // The payload is not masked yet.
         ControlFrame::new(opcode, payload, None).encode(Some([a, b, c, d]), &mut bytes);
@@ -276,16 +277,6 @@ impl CheckSession {
     }
 }
 
-/// A random time from zero to `most`.
-pub(super) fn at_random(most: Duration) -> Duration {
-    most.mul_f64(random() as f64 / u64::MAX as f64)
-}
-
-/// A random number. If the kernel has none, a constant is good enough: nothing here is secret.
-fn random() -> u64 {
-    getrandom::u64().unwrap_or(0x5eed)
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -293,6 +284,7 @@ mod tests {
         io::{Read as _, Write as _},
         net::{TcpListener, TcpStream},
         thread,
+        time::Duration,
     };
 
     use socket2::{Domain, Socket, Type};

@@ -7,8 +7,12 @@ use hyper::{
     header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderName, HeaderValue, TRANSFER_ENCODING, UPGRADE, VIA},
 };
 
-use super::{request_body::RequestBody, way::Way};
+use super::{
+    request_body::RequestBody,
+    way::{UNIX_HOST, Way},
+};
 use crate::{
+    config::UnixName,
     headers::{BoundRules, FieldValue, Hop, MAX_FORWARDS, capitalize, onward, spell},
     routing::HostHeader,
 };
@@ -126,7 +130,8 @@ impl Request<'_> {
         if !names_host {
             // HTTP/1.0 may name the host only in its target, which is forwarded as a path (RFC 9112 §3.2.2), or not at
             // all. HTTP/1.1 needs a `Host` (nginx: `$proxy_host`).
-            let host = own_host.unwrap_or(if self.hop.host.is_empty() { address } else { self.hop.host });
+            let named = if self.hop.host.is_empty() { host_without_name(address) } else { self.hop.host };
+            let host = own_host.unwrap_or(named);
             tell(&HOST, FieldValue::Ours(host.as_bytes()));
         }
         if let Some(via) = self.via {
@@ -165,13 +170,18 @@ impl Purpose {
 pub(in crate::net) fn write(head: &Head, address: &str) -> Vec<u8> {
     let mut bytes = request_line(head.method.as_str(), &head.uri);
     if !head.headers.contains_key(HOST) {
-        field(&mut bytes, &HOST, address.as_bytes());
+        field(&mut bytes, &HOST, host_without_name(address).as_bytes());
     }
     for (name, value) in &head.headers {
         field(&mut bytes, name, value.as_bytes());
     }
     bytes.put_slice(b"\r\n");
     bytes
+}
+
+/// The `Host` of a backend at this address, if nothing else names one.
+fn host_without_name(address: &str) -> &str {
+    if address.starts_with(UnixName::PREFIX) { UNIX_HOST } else { address }
 }
 
 /// Appends a field, its name in the spelling of the RFCs.

@@ -62,7 +62,8 @@ pub(in crate::net) struct ClientTls {
 }
 
 /// Where sessions may be resumed. A session that was agreed on under one name proves nothing of another name.
-type ResumptionPlace = (SocketAddr, ServerName<'static>);
+/// The text is the address that answered, or the name of the Unix socket.
+type ResumptionPlace = (String, ServerName<'static>);
 
 impl ClientTls {
     /// Reads the files that the settings name. Returns `running` if all is as it was when that was made.
@@ -97,13 +98,14 @@ impl ClientTls {
         Ok(Arc::new(Self { config, places, settings, certificate_end, digest, counts }))
     }
 
-    /// Speaks TLS from now on, on a connection to `peer`, an address of the backend at this `host:port`.
+    /// Speaks TLS from now on, on a connection to the backend at this address. `peer`: the address that answered; `None` = a
+    /// Unix socket.
     ///
     /// # Errors
     /// [`Kind::BackendTls`], [`Kind::ConnectTimeout`].
     pub(super) async fn secure(
         &self,
-        (socket, peer): (Socket, SocketAddr),
+        (socket, peer): (Socket, Option<SocketAddr>),
         address: &str,
         deadline: Instant,
     ) -> Result<Stream, Error> {
@@ -124,14 +126,15 @@ impl ClientTls {
     async fn handshake(
         &self,
         socket: Socket,
-        peer: SocketAddr,
+        peer: Option<SocketAddr>,
         address: &str,
     ) -> io::Result<client::TlsStream<Socket>> {
         let name = match &self.settings.server_name {
             Some(name) => name.clone(),
             None => server_name::of_backend(address).ok_or(io::ErrorKind::InvalidInput)?,
         };
-        TlsConnector::from(self.config_of((peer, name.clone()))).connect(name, socket).await
+        let place = peer.map_or_else(|| address.to_owned(), |peer| peer.to_string());
+        TlsConnector::from(self.config_of((place, name.clone()))).connect(name, socket).await
     }
 
     fn config_of(&self, place: ResumptionPlace) -> Arc<ClientConfig> {

@@ -3,12 +3,16 @@
 use std::sync::Arc;
 
 use super::tls::ClientTls;
+use crate::config::UnixName;
+
+/// The `Host` of a server at a Unix socket, which has no name that can stand there (curl and nginx write the same).
+pub(super) const UNIX_HOST: &str = "localhost";
 
 /// How connections with the backends of an upstream come about, apart from their addresses. Whatever tells two connections
 /// to one address apart stands here: the pool never uses a connection for a request that goes another way.
 #[derive(Debug, Clone, Default)]
 pub(in crate::net) struct Way {
-    /// `None` = plain TCP.
+    /// `None` = in the clear.
     pub(in crate::net) tls: Option<Arc<ClientTls>>,
 }
 
@@ -21,6 +25,9 @@ impl Way {
 }
 
 fn host_of(tls: bool, address: &str) -> &str {
+    if address.starts_with(UnixName::PREFIX) {
+        return UNIX_HOST;
+    }
     address.strip_suffix(if tls { ":443" } else { ":80" }).unwrap_or(address)
 }
 
@@ -49,6 +56,8 @@ mod tests {
             ("[::1]:80", "[::1]", "[::1]:80"),
             ("chat.internal:8080", "chat.internal:8080", "chat.internal:8080"),
             ("10.0.0.1:1443", "10.0.0.1:1443", "10.0.0.1:1443"),
+            ("unix:/run/app.sock:80", "localhost", "localhost"),
+            ("unix:@app", "localhost", "localhost"),
         ] {
             assert_eq!((host_of(false, address), host_of(true, address)), (plain, over_tls));
         }

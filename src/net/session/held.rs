@@ -31,7 +31,6 @@ use crate::{
         stream::{
             calls::{Calls, SessionKey},
             client_io::ClientIo,
-            options,
             plain_or_tls::Stream,
             sockets::Ready,
         },
@@ -177,7 +176,7 @@ impl Held {
     pub(in crate::net) fn set_lasting_options(&self, tcp: &Tcp) {
         let Some(relay) = &self.relay else { return };
         if let Some(socket) = relay.stream(Side::Backend).socket()
-            && let Err(error) = options::set_options(socket, tcp)
+            && let Err(error) = socket.set_options(tcp)
         {
             tracing::debug!(%error, "the options of a backend's socket cannot be set");
         }

@@ -10,3 +10,4 @@ pub(super) mod pipe;
 pub mod plain_or_tls;
 pub mod socketless;
 pub(super) mod sockets;
+pub(super) mod unix;

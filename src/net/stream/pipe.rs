@@ -66,8 +66,9 @@ impl Piped {
     pub(in crate::net) fn poll_empty(&mut self, to: &Socket, cx: &Context<'_>) -> Poll<io::Result<()>> {
         while self.length > 0 {
             let Some(pipe) = &self.pipe else { return Poll::Ready(Ok(())) };
+            let most = self.length.min(to.most_at_once());
             let put = ready!(to.poll_call(Direction::Out, cx, |to| {
-                Ok(splice(&pipe.read, None, to, None, self.length, SpliceFlags::NONBLOCK | SpliceFlags::MOVE)?)
+                Ok(splice(&pipe.read, None, to, None, most, SpliceFlags::NONBLOCK | SpliceFlags::MOVE)?)
             }))?;
             if put == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));

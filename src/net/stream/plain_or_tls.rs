@@ -1,4 +1,4 @@
-//! The stream of one side, a client or a backend: plain TCP, TLS, or a stream without a socket.
+//! The stream of one side, a client or a backend: plain TCP or Unix, TLS, or a stream without a socket.
 
 use std::{
     io::{self, IoSlice, Write},
@@ -36,9 +36,9 @@ pub(in crate::net) const MOST_SEALED: usize = 64 * 1024;
 /// What we read and write on one side.
 #[derive(Debug)]
 pub enum Stream {
-    /// Plain TCP.
+    /// A TCP or Unix socket in the clear.
     Plain(Socket),
-    /// TLS over TCP. We are the server of a client, and the client of a backend.
+    /// TLS over such a socket. We are the server of a client, and the client of a backend.
     Tls(Box<TlsStream<Socket>>),
     /// A stream without a socket.
     Socketless(Box<Socketless>),

@@ -1,4 +1,4 @@
-//! The TCP sockets of a worker, in an epoll of their own that the runtime watches as one descriptor.
+//! The sockets of a worker, TCP and Unix, in an epoll of their own that the runtime watches as one descriptor.
 //!
 //! A socket of the runtime costs 256 B and wakes a task for each event. A socket here costs 28 B, and its events go
 //! straight to its session ([`crate::net::session::sessions`]). A socket here wakes a task only while hyper still speaks
@@ -10,10 +10,12 @@
 use std::{
     cell::RefCell,
     future::poll_fn,
-    io::{self, Write},
-    mem,
-    net::{Shutdown, SocketAddr},
-    os::fd::{AsFd, AsRawFd, BorrowedFd},
+    io, mem,
+    net::SocketAddr,
+    os::{
+        fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+        unix::net::UnixStream,
+    },
     pin::Pin,
     sync::atomic::{AtomicU8, Ordering::Relaxed},
     task::{Context, Poll, Waker, ready},
@@ -23,13 +25,15 @@ use mio::{Events, Interest, Poll as Epoll, Registry, Token, event::Source, net::
 use rustix::{
     buffer::spare_capacity,
     io::{Errno, ioctl_fionread},
-    net::{RecvFlags, SendFlags, recv, send},
+    net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, recv, send, sendmsg, shutdown},
 };
 use slab::Slab;
+use socket2::{Domain, SockAddr, SockRef, Type};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, unix::AsyncFd};
 
 use super::{calls::SessionKey, options};
 use crate::{
+    config::Tcp,
     net::{libc_calls, thread::door},
     ws::{Side, progress::Progress},
 };
@@ -69,7 +73,7 @@ impl Table {
 
     /// Moves the socket of a task to the epoll of sessions. If the kernel refuses, the socket's events go on coming
     /// through the epoll of tasks.
-    fn bring_in(&self, key: u32, socket: &TcpStream) -> io::Result<()> {
+    fn bring_in(&self, key: u32, socket: &OwnedFd) -> io::Result<()> {
         let Some(apart) = &self.apart else { return Ok(()) };
         let socket = &mut SourceFd(&socket.as_raw_fd());
         self.registry.register(socket, Token(key as usize), Interest::READABLE | Interest::WRITABLE)?;
@@ -125,6 +129,11 @@ const EMPTIED: u8 = 32;
 
 /// The size of [`HEADS`], in bytes. Most heads of requests and answers are shorter.
 const HEAD: usize = 4096;
+
+/// The most bytes that one call puts into a Unix socket that has refused some before. The kernel counts as unread what one
+/// call has put there until all of it is read ([`Progress::of_queue`]). So a slow side is seen to read in steps of this
+/// size.
+const UNIX_PIECE: usize = 16 * 1024;
 
 /// The epolls of a worker.
 #[derive(Debug)]
@@ -223,24 +232,34 @@ fn note(events: &Events, session_is_ready: &mut impl FnMut(SessionKey, Side, Rea
     has_woken
 }
 
-/// A TCP socket that never blocks.
+/// A connected socket that never blocks. To move bytes, TCP and Unix sockets take the same calls.
 #[derive(Debug)]
 pub struct Socket {
-    stream: TcpStream,
+    fd: OwnedFd,
     /// The key in the table of the thread.
     key: u32,
+    /// Whether it is a Unix socket. Such a socket has no options of TCP, and says in another way what was taken.
+    is_unix: bool,
     /// What may be tried, once the socket is a session's. Atomic only because the compiler asks for `Sync`: no socket
     /// leaves its thread.
     ready: AtomicU8,
 }
 
 impl Socket {
-    /// Registers a connected socket with this thread.
+    /// Registers a connected TCP socket with this thread.
     ///
     /// # Errors
     /// The kernel does not take it, or this thread has no sockets.
     pub(in crate::net) fn new(stream: TcpStream) -> io::Result<Self> {
-        Self::register(stream, WRITABLE)
+        Self::register(stream.into(), false, WRITABLE)
+    }
+
+    /// The same for a Unix socket, which must not block.
+    ///
+    /// # Errors
+    /// Those of [`Self::new`].
+    pub(in crate::net) fn new_unix(stream: UnixStream) -> io::Result<Self> {
+        Self::register(stream.into(), true, WRITABLE)
     }
 
     /// Connects. The socket has default options, but for `TCP_NODELAY`.
@@ -250,19 +269,37 @@ impl Socket {
     pub(in crate::net) async fn connect(address: SocketAddr) -> io::Result<Self> {
         let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
-        let socket = Self::register(stream, 0)?;
+        let socket = Self::register(stream.into(), false, 0)?;
         poll_fn(|cx| socket.poll_ready(cx, WRITABLE)).await;
         let failed = socket.task_ready(|ready| ready.0 & ENDED != 0).unwrap_or(true);
-        match failed.then(|| socket.stream.take_error()).transpose()?.flatten() {
+        match failed.then(|| SockRef::from(&socket.fd).take_error()).transpose()?.flatten() {
             None => Ok(socket),
             Some(error) => Err(error),
         }
     }
 
+    /// Connects to a Unix socket, at once or not at all.
+    ///
+    /// # Errors
+    /// Those of connect(2). `WouldBlock`: the backlog is full. No event tells when it has room.
+    pub(in crate::net) fn connect_unix(address: &SockAddr) -> io::Result<Self> {
+        let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
+        socket.connect(address)?;
+        Self::new_unix(OwnedFd::from(socket).into())
+    }
+
+    /// Sets the file's `tcp` options. A Unix socket has none.
+    ///
+    /// # Errors
+    /// Those of setsockopt(2).
+    pub(in crate::net) fn set_options(&self, tcp: &Tcp) -> io::Result<()> {
+        if self.is_unix { Ok(()) } else { options::set_options(&self.fd, tcp) }
+    }
+
     /// From now on, events of this socket are for this side of a session of this worker.
     pub(in crate::net) fn give_to(&self, session: SessionKey, side: Side) {
         let is_new = self.ready.load(Relaxed) & OF_SESSION == 0;
-        if is_new && let Err(error) = with_table(|table| table.bring_in(self.key, &self.stream)) {
+        if is_new && let Err(error) = with_table(|table| table.bring_in(self.key, &self.fd)) {
             tracing::debug!(%error, "the socket of a session is not among those of sessions");
         }
         self.with_slot(|slot| {
@@ -289,20 +326,28 @@ impl Socket {
     }
 
     /// Notes that a session's socket has refused bytes. From the first time on, the kernel keeps few unsent bytes for it.
+    /// The queue of a Unix socket is short from the start (`net.core.wmem_default`).
     pub(in crate::net) fn note_refusal(&self) {
         let known = self.ready.load(Relaxed);
         if known & HAS_REFUSED != 0 {
             return;
         }
         self.ready.store(known | HAS_REFUSED, Relaxed);
-        if let Err(error) = options::keep_unsent_short(&self.stream) {
+        if !self.is_unix
+            && let Err(error) = options::keep_unsent_short(&self.fd)
+        {
             tracing::debug!(%error, "the kernel keeps as much unsent as it likes");
         }
     }
 
     /// How much of what was written the other end has taken.
     pub(in crate::net) fn progress(&self) -> Progress {
-        libc_calls::tcp_progress(&self.stream)
+        if self.is_unix { libc_calls::unix_progress(&self.fd) } else { libc_calls::tcp_progress(&self.fd) }
+    }
+
+    /// The most bytes that one call may put into the socket.
+    pub(super) fn most_at_once(&self) -> usize {
+        if self.is_unix && self.ready.load(Relaxed) & HAS_REFUSED != 0 { UNIX_PIECE } else { usize::MAX }
     }
 
     /// Reads what is there, at most `buffer.len()` bytes. 0 = the other end's FIN, unless `buffer` is empty.
@@ -344,7 +389,7 @@ impl Socket {
         if self.task_ready(|ready| ready.0 & READABLE == 0) == Some(true) {
             return false;
         }
-        match recv(&self.stream, &mut [0; 1][..], RecvFlags::PEEK | RecvFlags::DONTWAIT) {
+        match recv(&self.fd, &mut [0; 1][..], RecvFlags::PEEK | RecvFlags::DONTWAIT) {
             Err(Errno::AGAIN) => {
                 self.clear(READABLE);
                 false
@@ -376,15 +421,15 @@ impl Socket {
     /// The address of this end.
     ///
     /// # Errors
-    /// Those of getsockname(2).
+    /// Those of getsockname(2). A Unix socket has no such address.
     pub(in crate::net) fn local_address(&self) -> io::Result<SocketAddr> {
-        self.stream.local_addr()
+        SockRef::from(&self.fd).local_addr()?.as_socket().ok_or_else(|| io::ErrorKind::AddrNotAvailable.into())
     }
 
     /// Whether bytes of the other end are unread in a session's socket. To close the socket would then send a reset.
     pub(in crate::net) fn has_unread(&self) -> bool {
         let is_emptied = self.ready.load(Relaxed) & EMPTIED != 0;
-        !is_emptied && ioctl_fionread(&self.stream).map_or(true, |unread| unread > 0)
+        !is_emptied && ioctl_fionread(&self.fd).map_or(true, |unread| unread > 0)
     }
 
     /// Moves bytes by `call` as soon as the socket is ready for it. `Pending`: the socket is not ready in this direction.
@@ -392,12 +437,12 @@ impl Socket {
         &self,
         direction: Direction,
         cx: &Context<'_>,
-        mut call: impl FnMut(&TcpStream) -> io::Result<usize>,
+        mut call: impl FnMut(&OwnedFd) -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
         let flag = direction.flag();
         loop {
             ready!(self.poll_ready(cx, flag));
-            match call(&self.stream) {
+            match call(&self.fd) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.clear(flag),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 result => return Poll::Ready(result),
@@ -405,9 +450,10 @@ impl Socket {
         }
     }
 
-    fn register(mut stream: TcpStream, ready: u8) -> io::Result<Self> {
-        let key = with_table(|table| table.register(&mut stream, Interest::READABLE | Interest::WRITABLE, ready))?;
-        Ok(Self { stream, key, ready: AtomicU8::new(0) })
+    fn register(fd: OwnedFd, is_unix: bool, ready: u8) -> io::Result<Self> {
+        let socket = &mut SourceFd(&fd.as_raw_fd());
+        let key = with_table(|table| table.register(socket, Interest::READABLE | Interest::WRITABLE, ready))?;
+        Ok(Self { fd, key, is_unix, ready: AtomicU8::new(0) })
     }
 
     /// Whether something may be tried. If not, the task or the session is told when it may.
@@ -429,7 +475,13 @@ impl Socket {
 
     /// Notes that a call moved less than it could: nothing is left to move, and no second call has to find that out. If
     /// an end was announced, the socket stays ready, because the kernel does not announce the end again.
+    ///
+    /// A read of a Unix socket says nothing: it also ends behind bytes that came with descriptors, and before bytes that are
+    /// out of band.
     fn note_exhausted(&self, flag: u8) {
+        if self.is_unix && flag == READABLE {
+            return;
+        }
         let ready = self.ready.load(Relaxed);
         if ready & OF_SESSION != 0 {
             if ready & ENDED == 0 {
@@ -518,7 +570,7 @@ impl Drop for Socket {
 
 impl AsFd for Socket {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.stream.as_fd()
+        self.fd.as_fd()
     }
 }
 
@@ -542,6 +594,7 @@ impl AsyncRead for Socket {
 
 impl AsyncWrite for Socket {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let bytes = &bytes[..bytes.len().min(self.most_at_once())];
         let written =
             ready!(self.poll_call(Direction::Out, cx, |socket| Ok(send(socket, bytes, SendFlags::NOSIGNAL)?)))?;
         if written < bytes.len() {
@@ -558,7 +611,9 @@ impl AsyncWrite for Socket {
         match slices {
             // TLS mostly writes one slice.
             [all] => self.poll_write(cx, all),
-            _ => self.poll_call(Direction::Out, cx, |mut stream| stream.write_vectored(slices)),
+            _ => self.poll_call(Direction::Out, cx, |socket| {
+                Ok(sendmsg(socket, slices, &mut SendAncillaryBuffer::default(), SendFlags::NOSIGNAL)?)
+            }),
         }
     }
 
@@ -571,6 +626,6 @@ impl AsyncWrite for Socket {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(self.stream.shutdown(Shutdown::Write))
+        Poll::Ready(Ok(shutdown(&self.fd, Shutdown::Write)?))
     }
 }

@@ -7,9 +7,9 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpStream, UnixListener},
     sync::{Mutex as AsyncMutex, mpsc},
     task::JoinHandle,
 };
@@ -27,7 +27,10 @@ use super::{
 pub struct Backend(Arc<State>);
 
 struct State {
-    address: SocketAddr,
+    /// As the YAML wants it.
+    name: String,
+    /// `None` = a Unix socket.
+    address: Option<SocketAddr>,
     heads: Mutex<Vec<Head>>,
     acceptor: Mutex<Option<JoinHandle<()>>>,
     connections: Mutex<Vec<JoinHandle<()>>>,
@@ -50,6 +53,30 @@ impl Backend {
         let backend = Self::bound(address);
         backend.listen();
         backend
+    }
+
+    /// The same backend at a Unix socket: `unix:/path` or `unix:@name`.
+    pub fn echo_at_unix(name: &str) -> Self {
+        let backend = Self::refusing_at_unix(name);
+        backend.listen();
+        backend
+    }
+
+    /// [`Backend::by_hand`] at a Unix socket.
+    pub fn by_hand_at_unix(name: &str) -> Self {
+        let backend = Self::refusing_at_unix(name);
+        backend.accept(Self::give);
+        backend
+    }
+
+    /// [`Backend::refusing`] at a Unix socket.
+    pub fn refusing_at_unix(name: &str) -> Self {
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+        let place = name.strip_prefix("unix:").expect("a Unix socket");
+        // An abstract name begins with a zero byte.
+        let place = place.strip_prefix('@').map_or_else(|| place.to_owned(), |name| format!("\0{name}"));
+        socket.bind(&SockAddr::unix(place).unwrap()).unwrap();
+        Self::at(name.to_owned(), None, vec![socket])
     }
 
     /// Answers one request with these bytes and panics on any byte that follows it.
@@ -115,9 +142,14 @@ impl Backend {
         }
     }
 
+    /// The same at a Unix socket.
+    pub fn foreign_at_unix(name: &str) -> Self {
+        Self::at(name.to_owned(), None, Vec::new())
+    }
+
     /// A server at this address that is no backend of the harness.
     pub fn foreign(address: SocketAddr) -> Self {
-        Self::at(address, Vec::new())
+        Self::at(address.to_string(), Some(address), Vec::new())
     }
 
     /// Holds its port, but refuses every connection until [`Backend::listen`].
@@ -143,7 +175,7 @@ impl Backend {
 
     /// The address of the backend.
     pub fn address(&self) -> SocketAddr {
-        self.0.address
+        self.0.address.expect("a backend on TCP")
     }
 
     /// Every request head that the backend has read, in order.
@@ -205,12 +237,14 @@ impl Backend {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).unwrap();
         socket.set_reuse_address(true).unwrap();
         socket.bind(&address.into()).unwrap();
-        Self::at(socket.local_addr().unwrap().as_socket().unwrap(), vec![socket])
+        let address = socket.local_addr().unwrap().as_socket().unwrap();
+        Self::at(address.to_string(), Some(address), vec![socket])
     }
 
-    fn at(address: SocketAddr, held: Vec<Socket>) -> Self {
+    fn at(name: String, address: Option<SocketAddr>, held: Vec<Socket>) -> Self {
         let (ask, asked) = mpsc::unbounded_channel();
         Self(Arc::new(State {
+            name,
             address,
             heads: Mutex::default(),
             acceptor: Mutex::default(),
@@ -229,11 +263,17 @@ impl Backend {
         let socket = self.0.held.lock().unwrap().remove(0);
         socket.listen(128).unwrap();
         socket.set_nonblocking(true).unwrap();
-        let listener = TcpListener::from_std(socket.into()).unwrap();
+        let listener = match self.0.address {
+            Some(_) => Listener::Tcp(TcpListener::from_std(socket.into()).unwrap()),
+            None => {
+                let socket = std::os::unix::net::UnixListener::from(std::os::fd::OwnedFd::from(socket));
+                Listener::Unix(UnixListener::from_std(socket).unwrap())
+            }
+        };
         let backend = self.clone();
         let acceptor = tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                let connection = tokio::spawn(script(backend.clone(), stream.into()));
+            while let Some(wire) = listener.accept().await {
+                let connection = tokio::spawn(script(backend.clone(), wire));
                 backend.0.connections.lock().unwrap().push(connection);
             }
         });
@@ -241,9 +281,23 @@ impl Backend {
     }
 }
 
+enum Listener {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+impl Listener {
+    async fn accept(&self) -> Option<Wire> {
+        match self {
+            Self::Tcp(listener) => listener.accept().await.ok().map(|(stream, _)| stream.into()),
+            Self::Unix(listener) => listener.accept().await.ok().map(|(stream, _)| stream.into()),
+        }
+    }
+}
+
 impl fmt::Display for Backend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.address.fmt(f)
+        f.write_str(&self.0.name)
     }
 }
 

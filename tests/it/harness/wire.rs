@@ -2,7 +2,7 @@
 
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split},
-    net::TcpStream,
+    net::{TcpStream, UnixStream},
 };
 use tokio_rustls::{TlsStream, client, server};
 
@@ -21,6 +21,7 @@ pub struct Wire {
 #[derive(Debug)]
 enum Stream {
     Tcp(TcpStream),
+    Unix(UnixStream),
     Tls(Box<TlsStream<TcpStream>>),
     /// We have reset the connection.
     Gone,
@@ -30,6 +31,12 @@ impl From<TcpStream> for Wire {
     fn from(stream: TcpStream) -> Self {
         stream.set_nodelay(true).unwrap();
         Self { stream: Stream::Tcp(stream), unread: Vec::new() }
+    }
+}
+
+impl From<UnixStream> for Wire {
+    fn from(stream: UnixStream) -> Self {
+        Self { stream: Stream::Unix(stream), unread: Vec::new() }
     }
 }
 
@@ -57,6 +64,7 @@ impl Wire {
         let writing = async {
             match &mut self.stream {
                 Stream::Tcp(stream) => stream.write_all(bytes).await,
+                Stream::Unix(stream) => stream.write_all(bytes).await,
                 Stream::Tls(stream) => {
                     stream.write_all(bytes).await?;
                     stream.flush().await
@@ -73,6 +81,7 @@ impl Wire {
         let exchanging = async {
             match stream {
                 Stream::Tcp(stream) => exchange(stream, sent, unread, expected.len()).await,
+                Stream::Unix(stream) => exchange(stream, sent, unread, expected.len()).await,
                 Stream::Tls(stream) => exchange(stream, sent, unread, expected.len()).await,
                 Stream::Gone => panic!("the connection was reset"),
             }
@@ -86,6 +95,7 @@ impl Wire {
         let ending = async {
             match &mut self.stream {
                 Stream::Tcp(stream) => stream.shutdown().await,
+                Stream::Unix(stream) => stream.shutdown().await,
                 Stream::Tls(stream) => stream.shutdown().await,
                 Stream::Gone => Ok(()),
             }
@@ -116,12 +126,20 @@ impl Wire {
         socket2::SockRef::from(self.tcp()).shutdown(std::net::Shutdown::Both).unwrap();
     }
 
-    /// Splits the connection into a reading and a writing half, which can be used at the same time. Plain TCP only.
+    /// Splits the connection into a reading and a writing half, which can be used at the same time. Not under TLS.
     pub fn split(self) -> (Self, Self) {
         let unread = self.unread.clone();
-        let reading = std::net::TcpStream::from(socket2::SockRef::from(self.tcp()).try_clone().unwrap());
-        let reading = Self { stream: Stream::Tcp(TcpStream::from_std(reading).unwrap()), unread };
-        (reading, Self { unread: Vec::new(), ..self })
+        let stream = match &self.stream {
+            Stream::Unix(stream) => {
+                let reading = std::os::unix::net::UnixStream::from(socket2::SockRef::from(stream).try_clone().unwrap());
+                Stream::Unix(UnixStream::from_std(reading).unwrap())
+            }
+            _ => {
+                let reading = std::net::TcpStream::from(socket2::SockRef::from(self.tcp()).try_clone().unwrap());
+                Stream::Tcp(TcpStream::from_std(reading).unwrap())
+            }
+        };
+        (Self { stream, unread }, Self { unread: Vec::new(), ..self })
     }
 
     /// The socket itself. All bytes that were read must have been looked at.
@@ -129,14 +147,14 @@ impl Wire {
         assert_eq!(self.unread, b"", "bytes that nobody looked at");
         match self.stream {
             Stream::Tcp(stream) => stream,
-            Stream::Tls(_) | Stream::Gone => panic!("this is no TCP stream"),
+            Stream::Unix(_) | Stream::Tls(_) | Stream::Gone => panic!("this is no TCP stream"),
         }
     }
 
     /// The TLS of this connection. Panics on plain TCP.
     pub fn tls(&self) -> &TlsStream<TcpStream> {
         match &self.stream {
-            Stream::Tcp(_) | Stream::Gone => panic!("no TLS here"),
+            Stream::Tcp(_) | Stream::Unix(_) | Stream::Gone => panic!("no TLS here"),
             Stream::Tls(stream) => stream,
         }
     }
@@ -240,6 +258,13 @@ impl Wire {
         std::mem::take(&mut self.unread)
     }
 
+    /// Waits until there is something to read, and leaves it unread. A Unix socket only.
+    pub async fn until_bytes_wait(&self) {
+        assert_eq!(self.unread, b"", "bytes that nobody looked at");
+        let Stream::Unix(stream) = &self.stream else { panic!("this is no Unix socket") };
+        within("bytes", stream.readable()).await.unwrap();
+    }
+
     /// The next HTTP head.
     pub async fn head(&mut self) -> Head {
         self.next_head().await.expect("an HTTP head before the stream ends")
@@ -307,6 +332,7 @@ impl Wire {
         match &self.stream {
             Stream::Tcp(stream) => stream,
             Stream::Tls(stream) => stream.get_ref().0,
+            Stream::Unix(_) => panic!("this is no TCP stream"),
             Stream::Gone => panic!("the connection was reset"),
         }
     }
@@ -320,6 +346,7 @@ impl Wire {
     async fn read(&mut self) -> std::io::Result<usize> {
         match &mut self.stream {
             Stream::Tcp(stream) => stream.read_buf(&mut self.unread).await,
+            Stream::Unix(stream) => stream.read_buf(&mut self.unread).await,
             Stream::Tls(stream) => stream.read_buf(&mut self.unread).await,
             Stream::Gone => Ok(0),
         }

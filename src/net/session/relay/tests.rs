@@ -6,6 +6,7 @@
 use std::{
     io::{Read as _, Write as _},
     net::{Shutdown, TcpListener, TcpStream},
+    os::{fd::OwnedFd, unix::net::UnixStream},
     thread,
     time::Duration,
 };
@@ -40,20 +41,27 @@ const ROOM: usize = 10_000;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Socket,
+    Unix,
     Memory,
 }
 
 /// The client and the backend: every combination.
-const KINDS: [[Kind; 2]; 4] = [
+const KINDS: [[Kind; 2]; 9] = [
     [Kind::Socket, Kind::Socket],
-    [Kind::Memory, Kind::Socket],
+    [Kind::Socket, Kind::Unix],
     [Kind::Socket, Kind::Memory],
+    [Kind::Unix, Kind::Socket],
+    [Kind::Unix, Kind::Unix],
+    [Kind::Unix, Kind::Memory],
+    [Kind::Memory, Kind::Socket],
+    [Kind::Memory, Kind::Unix],
     [Kind::Memory, Kind::Memory],
 ];
 
 /// The far end of a side.
 enum Peer {
-    /// `view`: a second handle of the relay's end, to look into it.
+    /// `view`: a second handle of the relay's end, to look into it. Of a Unix socket too: for the calls of a test, both are
+    /// descriptors.
     Socket {
         view: TcpStream,
         peer: TcpStream,
@@ -73,6 +81,13 @@ impl Peer {
                 let view = ours.try_clone().unwrap();
                 let socket = Socket::new(mio::net::TcpStream::from_std(ours)).unwrap();
                 (Stream::Plain(socket), Self::Socket { view, peer })
+            }
+            Kind::Unix => {
+                let (ours, peer) = UnixStream::pair().unwrap();
+                ours.set_nonblocking(true).unwrap();
+                let view = ours.try_clone().unwrap();
+                let [view, peer] = [view, peer].map(|end| TcpStream::from(OwnedFd::from(end)));
+                (Stream::Plain(Socket::new_unix(ours).unwrap()), Self::Socket { view, peer })
             }
             Kind::Memory => {
                 let (near, far) = memory::stream(ROOM);
@@ -122,6 +137,33 @@ impl Peer {
             }
         }
         bytes
+    }
+
+    /// Reads what is there of so many bytes.
+    fn receive_some(&mut self, most: usize) {
+        let Self::Socket { peer, .. } = self else { unreachable!("a stream in memory has no such test") };
+        peer.set_nonblocking(true).unwrap();
+        assert!(peer.read(&mut vec![0; most]).unwrap() > 0, "the relay has refilled the queue");
+        peer.set_nonblocking(false).unwrap();
+    }
+
+    /// Reads what is there, up to so many bytes. Returns how many these were.
+    fn receive_at_most(&mut self, most: usize) -> usize {
+        let Self::Socket { peer, .. } = self else { unreachable!("a stream in memory has no such test") };
+        peer.set_nonblocking(true).unwrap();
+        let mut bytes = Vec::new();
+        // The error says that no more is there.
+        let _ = peer.take(most as u64).read_to_end(&mut bytes);
+        peer.set_nonblocking(false).unwrap();
+        bytes.len()
+    }
+
+    /// Reads what is there, and drops it.
+    fn drain(&mut self) {
+        let Self::Socket { peer, .. } = self else { unreachable!("a stream in memory has no such test") };
+        peer.set_nonblocking(true).unwrap();
+        while peer.read(&mut [0; 1000]).is_ok_and(|length| length > 0) {}
+        peer.set_nonblocking(false).unwrap();
     }
 
     fn finish(&mut self) {
@@ -298,5 +340,131 @@ fn a_client_lives_as_long_as_its_stream_passes_bytes_on_to_it() {
         }
         let cause = relay.session.termination().map(|end| end.cause);
         assert_eq!(cause, (!takes).then_some(Cause::ClientDead));
+    }
+}
+
+/// Tells the relay of the events that are there.
+fn take_events(epoll: &mut mio::Poll, relay: &Relay) {
+    let mut events = mio::Events::with_capacity(8);
+    epoll.poll(&mut events, Some(Duration::ZERO)).unwrap();
+    let note = |_, side, ready| {
+        if let Some(socket) = relay.stream(side).socket() {
+            socket.note(ready);
+        }
+    };
+    sockets::dispatch(&events, None, note).unwrap();
+}
+
+#[test]
+fn a_side_at_a_unix_socket_lives_as_long_as_it_reads() {
+    for takes in [true, false] {
+        let mut epolls = sockets::open(false).unwrap();
+        let began = Instant::now();
+        let (mut relay, [mut client, backend]) = relay([Kind::Unix, Kind::Socket], None, began);
+        let mut scratch = Scratch::new(Unsent::new());
+        let Peer::Socket { mut peer, view } = backend else { unreachable!() };
+        // More than the queues hold. What is left of it fails with the relay.
+        let writing = thread::spawn(move || {
+            let _ = peer.write_all(&[&[0x82, 127, 0, 0, 0, 0, 0, 64, 0, 0][..], &[7; 4 << 20]].concat());
+        });
+        while relay.buffered() == 0 {
+            tell(&mut relay, Side::Backend);
+            relay.turn(&mut scratch, false, began);
+        }
+        for second in 0..200 {
+            // Some reads end within what one write put into the queue, which does not make the queue shorter.
+            if second % 5 == 4 && takes {
+                client.receive_some(20_000);
+            }
+            take_events(&mut epolls.all, &relay);
+            let now = began + Duration::from_secs(second);
+            assert_eq!(relay.turn(&mut scratch, true, now), Turn::Waits);
+            if relay.session.is_ending() {
+                break;
+            }
+            // The thread that writes may be slower than these seconds.
+            while relay.buffered() == 0 {
+                tell(&mut relay, Side::Backend);
+                relay.turn(&mut scratch, false, now);
+            }
+        }
+        let cause = relay.session.termination().map(|end| end.cause);
+        assert_eq!(cause, (!takes).then_some(Cause::ClientDead));
+        drop((relay, client, view));
+        writing.join().unwrap();
+    }
+}
+
+#[test]
+fn an_end_waits_for_a_side_at_a_unix_socket_as_long_as_it_reads() {
+    let frame = [&[0x82, 126, 0x27, 0x10][..], &[7; 10_000]].concat();
+    // More than the queue holds, then enough to fill it again.
+    let all = [frame.repeat(40), frame.repeat(25), b"\x88\0".to_vec()].concat();
+    for takes in [true, false] {
+        let mut epolls = sockets::open(false).unwrap();
+        let began = Instant::now();
+        let (mut relay, [mut client, backend]) = relay([Kind::Unix, Kind::Socket], Some(IDLE), began);
+        let mut scratch = Scratch::new(Unsent::new());
+        let Peer::Socket { mut peer, view } = backend else { unreachable!() };
+        let bytes = all.clone();
+        let writing = thread::spawn(move || {
+            peer.write_all(&bytes).unwrap();
+            peer
+        });
+        let mut read = 0;
+        let mut was_refused = false;
+        while !relay.session.is_ending() {
+            tell(&mut relay, Side::Backend);
+            take_events(&mut epolls.all, &relay);
+            relay.turn(&mut scratch, false, began);
+            was_refused |= relay.buffered() > 0;
+            // Once some bytes were refused, the queue gets small pieces. The large ones from before are read at once.
+            if was_refused && (read < 400_000 || relay.buffered() > 0) {
+                read += client.receive_at_most(20_000);
+            }
+        }
+        assert!(all.len() - read > 60_000, "{read} of {} bytes", all.len());
+        let mut halves = 0;
+        let mut is_over = false;
+        while !is_over {
+            halves += 1;
+            // A little more than a small piece. What the kernel has taken for the side comes even if the relay is over.
+            if takes {
+                read += client.receive_at_most(17_000);
+            }
+            if read == all.len() {
+                break;
+            }
+            take_events(&mut epolls.all, &relay);
+            is_over = relay.turn(&mut scratch, true, began + CLOSE_TIMEOUT / 2 * halves) == Turn::Over;
+        }
+        assert_eq!((is_over, read == all.len()), (!takes, takes), "{read} bytes, {halves} halves");
+        assert!(if takes { halves > 3 } else { halves == 2 }, "{halves} halves");
+        drop((relay, client, view));
+        writing.join().unwrap();
+    }
+}
+
+#[test]
+fn a_side_that_reads_all_it_gets_and_answers_no_ping_is_dead() {
+    for kind in [Kind::Socket, Kind::Unix] {
+        let _epolls = sockets::open(false).unwrap();
+        let began = Instant::now();
+        let (mut relay, [mut client, mut backend]) = relay([kind, Kind::Socket], None, began);
+        let mut scratch = Scratch::new(Unsent::new());
+        for second in 0..100 {
+            // A message is in the queue at every other look.
+            if second % 2 == 0 {
+                backend.send(b"\x81\x02hi");
+                tell(&mut relay, Side::Backend);
+            }
+            if relay.turn(&mut scratch, true, began + Duration::from_secs(second)) == Turn::Over {
+                break;
+            }
+            if second % 2 == 1 {
+                client.drain();
+            }
+        }
+        assert_eq!(relay.session.termination().map(|end| end.cause), Some(Cause::ClientDead), "{kind:?}");
     }
 }

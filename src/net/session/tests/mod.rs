@@ -12,6 +12,7 @@ use std::{
     collections::VecDeque,
     io::{self, Write},
     net::{IpAddr, Ipv4Addr, TcpListener, TcpStream},
+    os::unix::net::UnixStream,
     panic, str,
     sync::Arc,
     thread,
@@ -73,18 +74,21 @@ pub(super) const BINARY: u8 = 0x82;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Socket,
+    Unix,
     /// TLS over TCP. Only a session of [`World::session`] has it.
     Tls,
     /// A stream in memory with room for so many bytes each way.
     Memory(usize),
 }
 
-/// The client and the backend: every combination.
-pub(super) const KINDS: [[Kind; 2]; 4] = [
+/// The client and the backend: every combination with TCP, and those in which a Unix socket is in the place of one.
+pub(super) const KINDS: [[Kind; 2]; 6] = [
     [Kind::Socket, Kind::Socket],
     [Kind::Memory(ROOM), Kind::Socket],
     [Kind::Socket, Kind::Memory(ROOM)],
     [Kind::Memory(ROOM), Kind::Memory(ROOM)],
+    [Kind::Socket, Kind::Unix],
+    [Kind::Unix, Kind::Unix],
 ];
 
 /// Nobody is pinged, and an end has all the time it needs.
@@ -261,6 +265,14 @@ pub(super) fn connection(kind: Kind) -> (Stream, Far) {
                 socket.set_nonblocking(true).unwrap();
                 socket.set_nodelay(true).unwrap();
                 Stream::Plain(Socket::new(mio::net::TcpStream::from_std(socket)).unwrap())
+            });
+            (near, Far { stream: far, breaker: None })
+        }
+        Kind::Unix => {
+            let (near, far) = UnixStream::pair().unwrap();
+            let [near, far] = [near, far].map(|socket| {
+                socket.set_nonblocking(true).unwrap();
+                Stream::Plain(Socket::new_unix(socket).unwrap())
             });
             (near, Far { stream: far, breaker: None })
         }

@@ -22,7 +22,7 @@ struct Script {
 }
 
 fn kind() -> impl Strategy<Value = Kind> {
-    prop_oneof![Just(Kind::Socket), Just(Kind::Tls), (1..3000usize).prop_map(Kind::Memory)]
+    prop_oneof![Just(Kind::Socket), Just(Kind::Unix), Just(Kind::Tls), (1..3000usize).prop_map(Kind::Memory)]
 }
 
 fn script(from: Side) -> impl Strategy<Value = Script> {

@@ -13,17 +13,17 @@ fn from(side: Side, [client, backend]: [Far; 2]) -> [Far; 2] {
 }
 
 /// Runs a test for every combination of kinds, and for either side.
-fn with_each(test: impl AsyncFn(&mut World, [Kind; 2], Side) + Send) {
-    with_worker(async move |world| {
-        for (kinds, side) in KINDS.into_iter().flat_map(|kinds| SIDES.map(|side| (kinds, side))) {
-            println!("{kinds:?}, {side:?}");
+fn with_each(test: impl AsyncFn(&mut World, [Kind; 2], Side) + Send + Sync) {
+    for (kinds, side) in KINDS.into_iter().flat_map(|kinds| SIDES.map(|side| (kinds, side))) {
+        println!("{kinds:?}, {side:?}");
+        with_worker(async |world| {
             test(world, kinds, side).await;
-        }
-        while world.live.sessions() > 0 {
-            world.ended().await;
-        }
-        assert_eq!(world.counts(), (0, 0));
-    });
+            while world.live.sessions() > 0 {
+                world.ended().await;
+            }
+            assert_eq!(world.counts(), (0, 0));
+        });
+    }
 }
 
 #[test]
