@@ -108,14 +108,14 @@ mod tests {
         fn a_header_is_read_as_it_was_written_and_only_when_it_is_complete(
             (source, destination) in (address(), address()),
             choice in choice(),
-            is_v1: bool,
+            (is_v1, is_verified) in any::<(bool, bool)>(),
             authority in "[a-z.]{1,80}",
             unique_id in "[!-~]{1,128}",
             (tls, alpn) in (option::of(Just("TLSv1.3")), option::of(Just(&b"http/1.1"[..]))),
             behind in vec(any::<u8>(), 0..40),
         ) {
             let form = if is_v1 { HeaderForm::V1 } else { HeaderForm::V2(choice) };
-            let facts = HeaderFacts { authority: &authority, unique_id: &unique_id, tls, alpn };
+            let facts = HeaderFacts { authority: &authority, unique_id: &unique_id, tls, is_verified, alpn };
             let written = form.write(HeaderAddresses { source, destination }, &facts);
             prop_assert!(written.len() <= 536, "the specification's bound on what always comes in one piece");
             let bytes = [&written[..], &behind].concat();
@@ -130,7 +130,9 @@ mod tests {
             prop_assert_eq!(told.authority, of(v2 && choice.authority, &authority));
             prop_assert_eq!(told.unique_id, of(v2 && choice.unique_id, &unique_id));
             prop_assert_eq!(told.tls_version, tls.and_then(|tls| of(v2 && choice.ssl, tls)));
-            prop_assert_eq!((told.client_name, told.is_client_verified, told.vpc_endpoint), (None, None, None));
+            let says_verified = v2 && choice.ssl && is_verified && tls.is_some();
+            prop_assert_eq!(told.is_client_verified, says_verified.then_some(true));
+            prop_assert_eq!((told.client_name, told.vpc_endpoint), (None, None));
         }
 
         #[test]
@@ -138,7 +140,7 @@ mod tests {
             (source, destination) in (address(), address()), at: prop::sample::Index, bit in 0..8_u8,
         ) {
             let choice = TlvChoice { crc32c: true, authority: true, ..TlvChoice::default() };
-            let facts = HeaderFacts { authority: "chat.example.com", unique_id: "", tls: None, alpn: None };
+            let facts = HeaderFacts { authority: "chat.example.com", unique_id: "", tls: None, is_verified: false, alpn: None };
             let mut bytes = HeaderForm::V2(choice).write(HeaderAddresses { source, destination }, &facts);
             // In the addresses: elsewhere the change may hide that there is a checksum.
             let at = 16 + at.index(if bytes[13] == 0x11 { 12 } else { 36 });
@@ -177,7 +179,8 @@ mod tests {
             HeaderAddresses { source: "192.0.2.1:1".parse().unwrap(), destination: "192.0.2.2:2".parse().unwrap() };
         let form = HeaderForm::V2(TlvChoice { authority: true, unique_id: true, ..TlvChoice::default() });
         for (authority, unique_id) in [(&*long, &*id), ("", "")] {
-            let bytes = form.write(addresses, &HeaderFacts { authority, unique_id, tls: None, alpn: None });
+            let bytes =
+                form.write(addresses, &HeaderFacts { authority, unique_id, tls: None, is_verified: false, alpn: None });
             assert_eq!(bytes.len(), 28);
         }
     }

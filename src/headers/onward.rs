@@ -32,7 +32,7 @@ pub struct Hop<'a> {
     pub tls: bool,
     /// The host the request is for, as [`host`](super::host) found it; empty where the request names none.
     pub host: &'a str,
-    /// The port to which the sender connected.
+    /// The port to which the sender connected; 0 = unknown.
     pub port: u16,
     /// The prefix that was taken off the path; `None` = none was.
     pub prefix: Option<&'a str>,
@@ -136,7 +136,10 @@ fn tell_of_hop(headers: &HeaderMap, hop: &Hop<'_>, mut tell: impl FnMut(&HeaderN
     tell_unless_said(X_FORWARDED_PROTO, if hop.tls { b"https" } else { b"http" });
     tell_unless_said(X_FORWARDED_HOST, hop.host.as_bytes());
     text.clear();
-    push_number(&mut text, hop.port);
+    // A PROXY header may name no port.
+    if hop.port != 0 {
+        push_number(&mut text, hop.port);
+    }
     tell_unless_said(X_FORWARDED_PORT, &text);
     text.clear();
     hop.client.write(&mut text);
@@ -277,6 +280,12 @@ mod tests {
             ("x-request-id", "abc"),
         ];
         assert_eq!(headers, map(&expected));
+    }
+
+    #[test]
+    fn a_port_that_is_not_known_is_not_told() {
+        let headers = for_backend(&HeaderMap::new(), &Hop { port: 0, ..hop(false) });
+        assert!(!headers.contains_key(X_FORWARDED_PORT));
     }
 
     #[test]

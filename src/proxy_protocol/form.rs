@@ -3,7 +3,9 @@
 use super::{
     HeaderAddresses,
     checksum::crc32c,
-    tlvs::{ALPN, AUTHORITY, CLIENT_SPEAKS_TLS, CRC32C, MAX_UNIQUE_ID, SSL, SSL_VERSION, UNIQUE_ID},
+    tlvs::{
+        ALPN, AUTHORITY, CLIENT_HAS_CERTIFICATE, CLIENT_SPEAKS_TLS, CRC32C, MAX_UNIQUE_ID, SSL, SSL_VERSION, UNIQUE_ID,
+    },
     v1, v2,
 };
 
@@ -40,6 +42,8 @@ pub struct HeaderFacts<'a> {
     pub unique_id: &'a str,
     /// The TLS version, as OpenSSL writes it: `TLSv1.3`. `None` = the client speaks no TLS.
     pub tls: Option<&'a str>,
+    /// Whether the client has shown a certificate, and the listener has verified the certificate.
+    pub is_verified: bool,
     /// The protocol that TLS agreed on.
     pub alpn: Option<&'a [u8]>,
 }
@@ -49,6 +53,9 @@ const MAX_NAME: usize = 255;
 
 /// Room for a header with every TLV, in bytes.
 const USUAL: usize = 256;
+
+/// Of a verified certificate.
+const VERIFIED: [u8; 4] = [0; 4];
 
 /// The number of an error that stands for no verified certificate. Any number but 0 does.
 const NOT_VERIFIED: [u8; 4] = [0, 0, 0, 1];
@@ -104,7 +111,11 @@ impl HeaderForm {
             push(&mut bytes, UNIQUE_ID, facts.unique_id.as_bytes(), MAX_UNIQUE_ID);
         }
         if let Some(version) = facts.tls.filter(|_| wanted.ssl) {
-            let mut ssl = [&[CLIENT_SPEAKS_TLS][..], &NOT_VERIFIED].concat();
+            let (client, verification) = match facts.is_verified {
+                true => (CLIENT_SPEAKS_TLS | CLIENT_HAS_CERTIFICATE, VERIFIED),
+                false => (CLIENT_SPEAKS_TLS, NOT_VERIFIED),
+            };
+            let mut ssl = [&[client][..], &verification].concat();
             push(&mut ssl, SSL_VERSION, version.as_bytes(), MAX_NAME);
             push(&mut bytes, SSL, &ssl, MAX_NAME);
         }

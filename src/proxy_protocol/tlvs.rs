@@ -18,7 +18,7 @@ const AWS_VPC_ENDPOINT: u8 = 1;
 /// In the first byte of [`SSL`]: the client speaks TLS.
 pub(super) const CLIENT_SPEAKS_TLS: u8 = 1;
 /// In the first byte of [`SSL`]: the client has shown a certificate, on this connection or earlier in its session.
-const CLIENT_HAS_CERTIFICATE: u8 = 2 | 4;
+pub(super) const CLIENT_HAS_CERTIFICATE: u8 = 2 | 4;
 
 /// The most bytes of an id.
 pub(super) const MAX_UNIQUE_ID: usize = 128;

@@ -23,7 +23,7 @@ pub(super) fn announcement(
     request_id: &str,
 ) -> Vec<u8> {
     let Some(form) = upstream.proxy_protocol() else { return Vec::new() };
-    let Entrance { sender, local, tls, hello, .. } = &connection.entrance;
+    let Entrance { sender, local, tls, hello, certificate, .. } = &connection.entrance;
     let (server_name, protocol) = match hello.as_deref() {
         Some(TlsHello { server_name, protocol }) => (server_name.as_deref(), protocol.as_deref()),
         None => (None, None),
@@ -32,6 +32,7 @@ pub(super) fn announcement(
         authority: server_name.unwrap_or_else(|| split_port(host).0),
         unique_id: request_id,
         tls: tls.map(TlsVersion::as_str),
+        is_verified: certificate.is_some(),
         alpn: protocol,
     };
     let source = sender.source(client, is_client_named(*sender, headers, &plan.config.trusted_proxies));

@@ -90,7 +90,7 @@ fn check_refusal(bytes: &[u8], bad: BadProxyHeader) {
 
 /// What is written of the addresses is read as these addresses.
 fn check_written(addresses: HeaderAddresses) {
-    let facts = HeaderFacts { authority: "chat", unique_id: "", tls: None, alpn: None };
+    let facts = HeaderFacts { authority: "chat", unique_id: "", tls: None, is_verified: false, alpn: None };
     let of = |source: SocketAddr, destination: SocketAddr| {
         [source, destination].map(|end| (end.ip().to_canonical(), end.port()))
     };
