@@ -6,12 +6,16 @@
 //!
 //! 1. A waiter stores its waker before it looks for a place ([`PlaceInLine::is_first`] stores it). So if a place comes free
 //!    after the look, the waker is called.
-//! 2. A handshake that ends wakes the first waiter that wants its place.
+//! 2. A handshake that ends wakes the first waiter for its backend, and the first waiter for any.
 //! 3. A waiter that leaves the line wakes the next waiter that wants the same. It may have left a place free, or it was
 //!    woken and did not use the place.
 //! 4. A waiter whose wish changes wakes the first waiter that wants what it wanted before.
 //! 5. A change of the backends, of an operator's duty, or of what the checks say wakes all waiters.
 //! 6. A waiter takes a place only if no waiter before it wants the same.
+//!
+//! Under a hash, each waiter waits for one backend. Under the other policies, a client with a cookie waits for one backend,
+//! and the others wait for any. These two kinds do not look at one another: a place goes to whoever looks first. A waiter
+//! for any may have no use for a place, if the backend is a backup, or was tried by that waiter already.
 
 use std::{
     collections::VecDeque,
@@ -62,7 +66,7 @@ impl Line {
 
     /// Whether no waiter wants the same as `wish`.
     pub(super) fn is_free(&self, wish: &Wish) -> bool {
-        !lock(&self.waiting).queue.iter().any(|waiter| compete(&waiter.wish, wish))
+        !lock(&self.waiting).queue.iter().any(|waiter| is_same(&waiter.wish, wish))
     }
 
     /// Goes to the end of the line.
@@ -79,15 +83,17 @@ impl Line {
         lock(&self.waiting).queue.iter().for_each(|waiter| waiter.waker.wake_by_ref());
     }
 
-    /// There may be a place at `backend`: wakes the first waiter that wants it.
+    /// There may be a place at `backend`: wakes the first waiters that may want it.
     pub(super) fn wake_first(&self, backend: &Arc<Backend>) {
-        lock(&self.waiting).wake_first(&Some(Arc::clone(backend)));
+        let waiting = lock(&self.waiting);
+        waiting.wake_first(&Some(Arc::clone(backend)));
+        waiting.wake_first(&None);
     }
 }
 
 impl Waiters {
     fn wake_first(&self, wish: &Wish) {
-        if let Some(first) = self.queue.iter().find(|waiter| compete(&waiter.wish, wish)) {
+        if let Some(first) = self.queue.iter().find(|waiter| is_same(&waiter.wish, wish)) {
             first.waker.wake_by_ref();
         }
     }
@@ -106,7 +112,7 @@ impl PlaceInLine {
             // The wish has changed, so the waiters that wanted the same as before have to look again (rule 4).
             waiting.wake_first(&before);
         }
-        !waiting.queue.range(..index).any(|earlier| compete(&earlier.wish, wish))
+        !waiting.queue.range(..index).any(|earlier| is_same(&earlier.wish, wish))
     }
 }
 
@@ -122,14 +128,10 @@ impl Drop for PlaceInLine {
     }
 }
 
-/// Whether one waiter may take the place that the other one wants.
-fn compete(one: &Wish, other: &Wish) -> bool {
-    match (one, other) {
-        (Some(one), Some(other)) => Arc::ptr_eq(one, other),
-        _ => true,
-    }
-}
-
 fn is_same(one: &Wish, other: &Wish) -> bool {
-    one.is_some() == other.is_some() && compete(one, other)
+    match (one, other) {
+        (None, None) => true,
+        (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+        _ => false,
+    }
 }

@@ -14,10 +14,12 @@
 //!
 //! # The order of the backends
 //!
-//! 1. Backends that are up or due for a trial.
-//! 2. `backup` backends that are up or due for a trial.
-//! 3. Backends that are out: to try them is better than to refuse the client.
-//! 4. `backup` backends that are out.
+//! 1. The backend that the request asks for ([`Tried::wanting`]), `backup` or not, if it is up or due for a trial.
+//! 2. Backends that are up or due for a trial.
+//! 3. `backup` backends that are up or due for a trial.
+//! 4. The backend that the request asks for, if it is out.
+//! 5. Backends that are out: to try them is better than to refuse the client.
+//! 6. `backup` backends that are out.
 //!
 //! A backend is never picked while it is `down`, off duty or full, nor twice for one request.
 //!
@@ -67,6 +69,7 @@ mod random;
 mod registry;
 mod rendezvous;
 mod slow_start;
+mod sticky;
 #[cfg(test)]
 mod tests;
 mod upstream;
@@ -85,6 +88,7 @@ pub use self::{
     members::{Changes, Member},
     pick::{Pick, Seat},
     registry::Registry,
+    sticky::{StickyKey, StickyTags},
     upstream::{Tried, Unavailable, Upstream},
 };
 

@@ -6,6 +6,7 @@ mod members;
 mod properties;
 mod reload;
 mod slow_start;
+mod sticky;
 
 use std::{
     collections::BTreeMap,

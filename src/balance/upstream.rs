@@ -199,7 +199,7 @@ impl Upstream {
     /// it to give up. The caller decides how long to wait.
     ///
     /// A handshake waits only for backends to which it would go anyway. It does not go to a backup or to a backend that
-    /// is out instead, nor, with a hash, to a backend other than its own.
+    /// is out instead, nor, with a hash or a backend that it asks for, to a backend other than its own.
     ///
     /// # Errors
     ///
@@ -219,9 +219,13 @@ impl Upstream {
         let Roster { members, turns } = &mut *lock(&self.roster);
         loop {
             let mut candidates = self.candidates(members, tried, now)?;
+            let is_wanted = |candidate: &Candidate<'_>| tried.wants(&members[candidate.index].backend);
             let own = match self.settings.policy {
                 Policy::Hash { .. } | Policy::IpHash { .. } => self.choose(key, &candidates, turns),
-                Policy::LeastConn | Policy::RandomTwo | Policy::RoundRobin => None,
+                // A backend that is asked for is the only candidate.
+                Policy::LeastConn | Policy::RandomTwo | Policy::RoundRobin => {
+                    candidates.first().filter(|candidate| is_wanted(candidate)).map(|candidate| candidate.index)
+                }
             };
             let wish = own.map(|index| Arc::clone(&members[index].backend));
             // Store the waker before the look at the places (rule 1 of the line): a place that came free in between
@@ -297,7 +301,7 @@ impl Upstream {
             if !member.takes_new() || member.is_full() || tried.contains(backend) {
                 continue;
             }
-            let rank = Rank::new(backend.is_ready(now), settings.backup);
+            let rank = Rank::new(backend.is_ready(now), tried.wants(backend), settings.backup);
             if best.is_some_and(|best| rank > best) {
                 continue;
             }
@@ -318,13 +322,30 @@ impl Upstream {
     }
 }
 
-/// The backends tried for one request.
+/// The backends tried for one request, and the one that it asks for.
 #[derive(Debug, Default)]
 pub struct Tried {
     backends: Vec<Arc<Backend>>,
+    wanted: Option<Arc<Backend>>,
 }
 
 impl Tried {
+    /// Nothing was tried yet. `wanted`: the backend that the request asks for; `None` = the policy decides alone.
+    #[must_use]
+    pub const fn wanting(wanted: Option<Arc<Backend>>) -> Self {
+        Self { backends: Vec::new(), wanted }
+    }
+
+    /// Whether the request asks for a backend that was not tried yet.
+    pub fn wants_untried(&self) -> bool {
+        self.wanted.as_ref().is_some_and(|wanted| !self.contains(wanted))
+    }
+
+    /// From now on the policy decides alone.
+    pub fn forget_wanted(&mut self) {
+        self.wanted = None;
+    }
+
     /// How many backends were tried.
     pub fn len(&self) -> usize {
         self.backends.len()
@@ -337,6 +358,10 @@ impl Tried {
 
     fn contains(&self, backend: &Arc<Backend>) -> bool {
         self.backends.iter().any(|tried| Arc::ptr_eq(tried, backend))
+    }
+
+    fn wants(&self, backend: &Arc<Backend>) -> bool {
+        self.wanted.as_ref().is_some_and(|wanted| Arc::ptr_eq(wanted, backend))
     }
 }
 
@@ -370,19 +395,23 @@ impl std::error::Error for Unavailable {}
 /// The rank of a backend, best first. A backend is picked only if none has a better rank.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Rank {
+    Wanted,
     Primary,
     Backup,
+    OutWanted,
     OutPrimary,
     OutBackup,
 }
 
 impl Rank {
-    fn new(is_ready: bool, is_backup: bool) -> Self {
-        match (is_ready, is_backup) {
-            (true, false) => Self::Primary,
-            (true, true) => Self::Backup,
-            (false, false) => Self::OutPrimary,
-            (false, true) => Self::OutBackup,
+    fn new(is_ready: bool, is_wanted: bool, is_backup: bool) -> Self {
+        match (is_ready, is_wanted, is_backup) {
+            (true, true, _) => Self::Wanted,
+            (true, false, false) => Self::Primary,
+            (true, false, true) => Self::Backup,
+            (false, true, _) => Self::OutWanted,
+            (false, false, false) => Self::OutPrimary,
+            (false, false, true) => Self::OutBackup,
         }
     }
 }

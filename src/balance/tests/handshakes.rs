@@ -113,6 +113,53 @@ fn whoever_gives_up_makes_way_for_the_next() {
 }
 
 #[test]
+fn a_place_is_told_to_the_first_who_asks_for_it_and_to_the_first_who_asks_for_any() {
+    let upstream = new(capped(Policy::LeastConn, &["a", "b"], 1, 8));
+    let asking = |last, place: usize| Client {
+        tried: Tried::wanting(Some(Arc::clone(&upstream.members()[place].backend))),
+        ..Client::new(last)
+    };
+    let [held_a, held_b] = [asking(1, 0), asking(2, 1)].map(|mut client| client.picked(&upstream));
+    let (mut any, mut for_a, mut for_b, mut next) = (Client::new(3), asking(4, 0), asking(5, 1), Client::new(6));
+    let all = [&mut any, &mut for_a, &mut for_b, &mut next];
+    assert!(all.into_iter().all(|client| client.has_to_wait(&upstream)));
+    drop(held_b);
+    assert!(any.was_called() && for_b.was_called() && !for_a.was_called() && !next.was_called());
+    // It does not take the place. The next of its kind is called.
+    drop(any);
+    assert!(next.was_called());
+    let held_b = for_b.picked(&upstream);
+    assert_eq!(held_b.address(), "b");
+    assert!(next.has_to_wait(&upstream));
+    drop(held_a);
+    assert!(for_a.was_called() && next.was_called());
+    let held_a = next.picked(&upstream);
+    assert_eq!(held_a.address(), "a");
+    assert!(for_a.has_to_wait(&upstream), "it came too late, and waits on");
+    drop(held_a);
+    assert!(for_a.was_called());
+    assert_eq!(for_a.picked(&upstream).address(), "a");
+}
+
+#[test]
+fn who_asks_for_a_backup_does_not_wait_behind_those_who_would_not_go_there() {
+    let upstream =
+        new(UpstreamSettings { backends: vec![backend("a"), backup("c")], ..capped(Policy::LeastConn, &[], 1, 8) });
+    let _held = Client::new(1).picked(&upstream);
+    let mut waits = Client::new(2);
+    assert!(waits.has_to_wait(&upstream));
+    let asking =
+        |last| Client { tried: Tried::wanting(Some(Arc::clone(&upstream.members()[1].backend))), ..Client::new(last) };
+    let held = asking(3).picked(&upstream);
+    assert_eq!(held.address(), "c");
+    let mut next = asking(4);
+    assert!(next.has_to_wait(&upstream));
+    drop(held);
+    assert!(next.was_called());
+    assert_eq!(next.picked(&upstream).address(), "c");
+}
+
+#[test]
 fn those_who_wait_look_again_when_duty_or_checks_may_have_brought_a_backend_back() {
     let capped = capped(Policy::LeastConn, &["a", "b"], 1, 8);
     let upstream = new(UpstreamSettings { health_check: Some(every_second(1, 1)), ..capped });
@@ -259,11 +306,12 @@ fn number_is_exact_whatever_the_number_of_threads() {
 }
 
 proptest! {
-    /// Whatever comes and goes: no client waits uncalled while a place for it is free.
+    /// Whatever comes and goes: no client waits uncalled while a place for it is free. Some clients ask for a backend.
     #[test]
     fn no_place_stays_free_while_someone_waits_for_it(
-        steps in vec((0..3_u8, any::<prop::sample::Index>()), 0..80),
+        steps in vec((0..4_u8, any::<prop::sample::Index>()), 0..80),
         hashes in any::<bool>(),
+        sticks in any::<bool>(),
     ) {
         let policy = if hashes { Policy::IpHash { prefix_v4: 32 } } else { Policy::RandomTwo };
         let upstream = new(capped(policy, &["a", "b", "c"], 2, 100));
@@ -271,9 +319,19 @@ proptest! {
         for (step, index) in steps {
             match step {
                 0 => {
-                    waiting.push(Client::new(came));
-                    waiting.last().unwrap().calls.0.store(1, Ordering::Relaxed);
+                    let mut client = Client::new(came);
+                    client.calls.0.store(1, Ordering::Relaxed);
+                    if sticks && came % 2 == 0 {
+                        let wanted = &upstream.members()[index.index(3)].backend;
+                        client.tried = Tried::wanting(Some(Arc::clone(wanted)));
+                    }
+                    waiting.push(client);
                     came = came.wrapping_add(1);
+                }
+                3 if sticks => {
+                    // What the policy decides alone, and what a client asks for, changes while they wait.
+                    let duty = if came % 2 == 0 { Duty::Up } else { Duty::Down };
+                    upstream.set_duty(&upstream.members()[index.index(2)].backend, duty, Instant::now());
                 }
                 1 if !held.is_empty() => drop(held.swap_remove(index.index(held.len()))),
                 2 if !waiting.is_empty() => drop(waiting.remove(index.index(waiting.len()))),
