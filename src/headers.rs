@@ -6,6 +6,7 @@
 
 mod authentication;
 mod client_certificate;
+mod cookies;
 mod distinguished_name;
 mod framing;
 mod hops;
@@ -31,6 +32,7 @@ pub use authentication::{asks_to_authenticate_connection, authenticates_connecti
 pub use client_certificate::{
     CertificateFacts, CertificateField, ClientCertificate, Fingerprint, LONGEST_SUBJECT, LONGEST_VALUE, ToldCertificate,
 };
+pub use cookies::take_cookies;
 pub(crate) use distinguished_name::distinguished_name;
 pub use framing::{BadFraming, BadRequest, check_answer_framing, check_framing, host, merge_lengths};
 pub(crate) use framing::{is_host, split_port};

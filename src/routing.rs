@@ -3,6 +3,7 @@
 mod addresses;
 mod redirect;
 mod rewriting;
+mod sticky;
 
 use std::{cmp::Reverse, time::Duration};
 
@@ -16,6 +17,7 @@ use crate::{
 pub use addresses::AddressRules;
 pub use redirect::{HTTPS_PORT, HttpsRedirect};
 pub use rewriting::{BadPath, BadReplacement, PathRule, Replacement};
+pub use sticky::{CookieSecurity, SameSite, StickyCookie};
 
 /// One route, as the configuration resolves it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +41,8 @@ pub struct Route {
     pub needs_client_cert: bool,
     /// What the backend is told of the client's certificate.
     pub told_of_client: Vec<CertificateField>,
+    /// The cookie by which a client comes back to its backend; `None` = the upstream decides for each request alone.
+    pub sticky: Option<StickyCookie>,
     /// Which pages may open a WebSocket here.
     pub origins: Origins,
     /// Keepalive of this route's sessions.
@@ -302,6 +306,7 @@ mod tests {
                 answer_fields: FieldRules::default(),
                 needs_client_cert: false,
                 told_of_client: Vec::new(),
+                sticky: None,
                 origins: Origins::default(),
                 keepalive: keepalive::Settings {
                     ping_interval: None,

@@ -81,6 +81,9 @@ pub fn describe(config: &Config) -> String {
         micros => format!(", sessions are read together within {micros}us"),
     };
     line(&mut text, format_args!("workers   {workers}{coalesce}"));
+    if let Some(file) = &config.sticky_key_file {
+        line(&mut text, format_args!("cookies   signed by {}", file.display()));
+    }
     let admin = match &config.admin {
         Some(admin) if admin.token_file.is_some() => format!("{}  with a token", admin.bind),
         Some(admin) => format!("{}  without a token", admin.bind),
@@ -179,6 +182,9 @@ fn of_rules(route: &Route) -> String {
             let names: Vec<_> = names.map(hyper::header::HeaderName::as_str).collect();
             let _ = write!(text, ", {of} fields {}", names.join(" "));
         }
+    }
+    if let Some(cookie) = &route.sticky {
+        let _ = write!(text, ", sticky by cookie {}", cookie.name);
     }
     if !route.addresses.deny.is_empty() {
         let _ = write!(text, ", deny {}", networks(&route.addresses.deny));

@@ -10,6 +10,7 @@ mod listed;
 mod proxy_protocol;
 mod redirect;
 mod rewrite;
+mod sticky_cookie;
 
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -35,6 +36,7 @@ pub(super) use self::{
 pub(super) use header_rules::HeaderChanges;
 pub(super) use redirect::{RedirectScheme, RedirectSetting};
 pub(super) use rewrite::RewriteSetting;
+pub(super) use sticky_cookie::{SameSiteWord, SecureWord, StickyCookieSetting};
 
 /// The configuration of longwire.
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
@@ -69,6 +71,10 @@ pub(super) struct File {
     pub(super) tcp: Tcp,
     /// Networks (CIDR) of the proxies whose X-Forwarded-For longwire believes.
     pub(super) trusted_proxies: Vec<Cidr>,
+    /// File of the key for the cookies of `sticky_cookie`: one line of base64, 32 bytes or more when decoded. All proxies of a
+    /// fleet need the same one. Relative to the folder of this file; read again on reload. Absent: a random key, which lasts over
+    /// reloads and hand-overs, but not over a restart.
+    pub(super) sticky_key_file: Option<PathBuf>,
     /// Add `1.1 longwire` to Via, in requests and answers. An nginx behind longwire then compresses no answer, because it
     /// compresses none to a request with Via.
     pub(super) via_header: bool,
@@ -335,6 +341,10 @@ pub(super) struct Route {
     /// X-Client-Cert-* that a client sends, on every route.
     #[serde(default)]
     pub(super) forward_client_cert: Vec<ForwardedCert>,
+    /// A cookie by which a client comes back to the backend that served it, with plain requests and handshakes. `balance` of the
+    /// upstream decides for a client without the cookie, and if the backend is gone, drained, out or full. Absent: no cookie.
+    #[serde(default)]
+    pub(super) sticky_cookie: Option<StickyCookieSetting>,
     /// Origins whose pages may open a WebSocket here, such as `https://example.com`, `https://*.example.com` or `file://`;
     /// `none` = clients that send no Origin. Empty = any. docs/behaviour.md has the rules.
     #[serde(default)]
@@ -640,6 +650,7 @@ impl Default for File {
             limits: Limits::default(),
             tcp: Tcp::default(),
             trusted_proxies: Vec::new(),
+            sticky_key_file: None,
             via_header: false,
             log: Log::default(),
             admin: None,
@@ -734,6 +745,7 @@ impl Route {
             deny: Vec::new(),
             client_cert: ClientCert::default(),
             forward_client_cert: Vec::new(),
+            sticky_cookie: None,
             origins: Vec::new(),
             keepalive: KeepaliveOverride::default(),
             timeouts: TimeoutsOverride::default(),

@@ -118,7 +118,7 @@ const KEYS: &[ForeignRow] = &[
         "its servers: backends: [{ address: \"127.0.0.1:3000\" }]",
     ),
     (
-        &["lb_policy", "lb_algorithm", "algorithm", "strategy", "method", "policy", "ip_hash", "least_conn", "sticky"],
+        &["lb_policy", "lb_algorithm", "algorithm", "strategy", "method", "policy", "ip_hash", "least_conn"],
         "max_fails",
         Some("balance"),
         "write balance: ip_hash, least_conn, round_robin, random_two or hash",
@@ -154,6 +154,12 @@ const KEYS: &[ForeignRow] = &[
         "idle connections to backends are kept by themselves; pings are set in `keepalive` of the file or of a route",
     ),
     (&["ssl", "https", "scheme", "verify", "proto", "protocol"], "max_fails", Some("tls"), "write tls: { }"),
+    (
+        &["sticky", "cookie", "sticky_session", "session_affinity", "affinity", "sticky_sessions"],
+        "max_fails",
+        None,
+        "it is a key of the routes to the upstream: sticky_cookie: { name: longwire }",
+    ),
     // TLS of an upstream.
     (
         &["verify", "skip_verify", "insecure_skip_verify", "tls_insecure_skip_verify", "proxy_ssl_verify"],
@@ -286,6 +292,12 @@ const KEYS: &[ForeignRow] = &[
         "origins",
         Some("rewrite"),
         "write rewrite: { from: '^/ws/(.*)$', to: '/$1' }",
+    ),
+    (
+        &["sticky", "cookie", "sticky_session", "session_affinity", "affinity", "sticky_sessions"],
+        "origins",
+        Some("sticky_cookie"),
+        "write sticky_cookie: { name: longwire }",
     ),
     // Times and limits.
     (

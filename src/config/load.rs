@@ -17,7 +17,7 @@ use super::{
     expiry,
     file::{Backend, File, Listener, Route, Upstream},
     resolve::{self, Problem},
-    text, token, trust,
+    sticky_key, text, token, trust,
 };
 use crate::discovery::{BackendEntry, FindingPlace};
 
@@ -53,6 +53,7 @@ pub fn load(path: &Path) -> Result<Loaded, Diagnostics> {
         .check_client_auth()
         .check_trust()
         .check_token()
+        .check_sticky_key()
         .check_folders()
         .check_backend_lists();
     let mut loaded = draft.finish(&text, &name)?;
@@ -280,6 +281,19 @@ impl Draft {
         {
             let at = At::default().key("admin").key("token_file");
             self.found.push(Diagnostic::error(document.locate(&at), format!("cannot use this token: {error}")));
+        }
+        self
+    }
+
+    /// Reads the key of sticky cookies.
+    fn check_sticky_key(mut self) -> Self {
+        let file = self.config.as_ref().and_then(|config| config.sticky_key_file.as_ref());
+        if let (Some(document), Some(file)) = (&self.document, file)
+            && let Err(error) = sticky_key::read(file)
+        {
+            let at = document.locate(&At::default().key("sticky_key_file"));
+            let diagnostic = Diagnostic::error(at, format!("cannot use this key: {error}"));
+            self.found.push(diagnostic.help(sticky_key::ADVICE));
         }
         self
     }

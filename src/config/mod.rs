@@ -10,7 +10,8 @@
 //! 5. `diagnostics` prints every problem that one of these rooms found.
 //! 6. `reference` says in words what each key means.
 //!
-//! [`certificates`], `trust`, `expiry`, `backend_list` and `token` read the files that the configuration names.
+//! [`certificates`], `trust`, `expiry`, `backend_list`, `token` and [`sticky_key`] read the files that the configuration
+//! names.
 
 mod addresses;
 mod backend_list;
@@ -30,6 +31,7 @@ mod resolve;
 pub(crate) mod server_name;
 mod sides;
 mod statuses;
+pub mod sticky_key;
 mod text;
 pub(crate) mod token;
 mod tracing;
@@ -103,6 +105,9 @@ pub struct Config {
     pub tcp: Tcp,
     /// The proxies whose word about a client's address longwire believes.
     pub trusted_proxies: Vec<IpNet>,
+    /// The file of the key of sticky cookies; `None` = the process has a key of its own. Its path is resolved against the file's
+    /// folder.
+    pub sticky_key_file: Option<PathBuf>,
     /// Whether longwire adds itself to `Via`.
     pub via_header: bool,
     /// What longwire logs, and how.

@@ -11,6 +11,7 @@ mod listeners;
 mod proxy_protocol;
 mod route_rules;
 mod routes;
+mod sticky_cookie;
 mod tracing;
 mod upstreams;
 
@@ -67,6 +68,7 @@ pub(super) fn resolve(file: file::File, base: &Path) -> (Config, Vec<Problem>) {
         limits,
         tcp,
         trusted_proxies,
+        sticky_key_file,
         via_header,
         log,
         admin,
@@ -79,6 +81,10 @@ pub(super) fn resolve(file: file::File, base: &Path) -> (Config, Vec<Problem>) {
     resolver.client_certs(&routes, &listeners);
     let can_be_secure = !trusted_proxies.is_empty() || listeners.iter().any(|listener| listener.tls.is_some());
     let routes = resolver.routes(routes, &upstreams, &keepalive, &timeouts, can_be_secure);
+    if sticky_key_file.is_some() && routes.routes().all(|route| route.sticky.is_none()) {
+        let at = resolver.root.key("sticky_key_file");
+        resolver.warn(at, "no route has a sticky cookie", "write sticky_cookie: { } in a route, or remove this key");
+    }
     let admin = admin.map(|admin| resolver.admin(admin, base));
     let handover = handover.map(|path| resolver.handover(&path, base));
     resolver.loops(&upstreams, &backend_entries, &listeners, admin.as_ref(), handover.as_deref());
@@ -97,6 +103,7 @@ pub(super) fn resolve(file: file::File, base: &Path) -> (Config, Vec<Problem>) {
         limits: resolver.limits(limits),
         tcp: resolver.tcp(tcp),
         trusted_proxies: resolver.networks(trusted_proxies, &At::default().key("trusted_proxies")),
+        sticky_key_file: sticky_key_file.map(|file| base.join(file)),
         via_header,
         log: resolver.log(log, base),
         admin,

@@ -126,13 +126,14 @@ impl Server {
         let traces = Traces::default();
         let findings = Arc::new(Findings::default());
         discovery::prepare(&findings, &config);
-        let planner = Planner::new(access_log, endings, findings, Arc::clone(&metrics));
+        let planner = Planner::new(access_log, endings, findings, Arc::clone(&metrics), inherited.sticky_secret());
         let planner = planner.map_err(StartError::Worker)?;
         let ways = planner.ways(&config, None).map_err(StartError::Tls)?;
+        let sticky_key = planner.sticky_key(&config).map_err(StartError::StickyKey)?;
         let admission = Admission::new(Instant::now());
         admission.unsent.set_limit(config.limits.unsent_memory);
         let shared = Arc::new(Shared {
-            plan: RwLock::new(Arc::new(planner.plan(config, ways, None, Instant::now()))),
+            plan: RwLock::new(Arc::new(planner.plan(config, (ways, &sticky_key), None, Instant::now()))),
             live: Live::new(workers),
             nonces: Nonces::new().map_err(StartError::Worker)?,
             accepted: Arc::default(),

@@ -108,6 +108,8 @@ mod reload_keys;
 mod rewriting;
 /// Reloads whose files come slowly.
 mod slow_reload;
+/// The cookie by which a client comes back to its backend.
+mod sticky_cookie;
 /// The deadline of every wait on a client or a backend.
 mod timeouts;
 /// The same sessions over TLS.

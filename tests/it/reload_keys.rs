@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, path::Path};
 
+use base64::Engine as _;
 use longwire::config::{self, Config};
 use serde_json::{Value, json};
 
@@ -116,6 +117,10 @@ fn rows() -> Vec<Row> {
         row("routes.[].response_headers.set", json!({ "X-A": "{host}" }), json!({ "X-A": "{route}" })),
         row("routes.[].response_headers.add", json!({ "X-A": "1" }), json!({})),
         row("routes.[].response_headers.remove", json!(["X-A"]), json!(["X-A", "X-B"])),
+        row("routes.[].sticky_cookie.name", "one", "other"),
+        row("routes.[].sticky_cookie.secure", "always", "never"),
+        row("routes.[].sticky_cookie.same_site", "strict", "lax"),
+        row("routes.[].sticky_cookie.max_age", "1h", "2h"),
         row("routes.[].allow", json!(["127.0.0.0/8"]), json!(["10.0.0.0/8"])),
         row("routes.[].deny", json!(["127.0.0.0/8"]), json!(["10.0.0.0/8"])),
         row("routes.[].timeouts.idle", "1h", "2h"), row("routes.[].timeouts.response", "60s", "61s"),
@@ -126,6 +131,7 @@ fn rows() -> Vec<Row> {
         row("timeouts.idle", "1h", "2h"), row("timeouts.keep_alive", "60s", "61s"), row("timeouts.request_body", "30s", "31s"),
         row("timeouts.request_header", "10s", "11s"), row("timeouts.response", "60s", "61s"),
         row("timeouts.tls_handshake", "10s", "11s"), row("timeouts.upgrade", "60s", "61s"),
+        beside(row("sticky_key_file", "one.sticky", "other.sticky"), json!({ "routes.[].sticky_cookie": {} })),
         row("trusted_proxies", json!(["10.0.0.0/8"]), json!(["192.0.2.0/24"])), row("via_header", false, true),
         row("upstreams.*.backends.[].address", "127.0.0.1:1", "127.0.0.1:2"),
         row("upstreams.*.backends.[].down", false, true),
@@ -250,6 +256,8 @@ async fn a_reload_changes_a_key_or_says_that_it_needs_a_restart() {
         fs_err::write(folder.path().join(format!("{name}.crt")), made.cert.pem()).unwrap();
         fs_err::write(folder.path().join(format!("{name}.key")), made.signing_key.serialize_pem()).unwrap();
         fs_err::write(folder.path().join(format!("{name}.token")), format!("{name}-token-of-some-length\n")).unwrap();
+        let key = base64::engine::general_purpose::STANDARD.encode(format!("{name:32}"));
+        fs_err::write(folder.path().join(format!("{name}.sticky")), key).unwrap();
         let authority = Authority::new(name);
         fs_err::write(folder.path().join(format!("{name}.pem")), authority.pem()).unwrap();
         fs_err::write(folder.path().join(format!("{name}.crl")), authority.crl(&[])).unwrap();

@@ -29,6 +29,7 @@ impl Resolver {
             ("rewrite", route.rewrite.is_some()),
             ("host_header", route.host_header != file::Route::default_host_header()),
             ("request_headers", route.request_headers != file::HeaderChanges::default()),
+            ("sticky_cookie", route.sticky_cookie.is_some()),
             ("origins", !route.origins.is_empty()),
             ("keepalive", ping_interval.is_some() || pong_timeout.is_some() || sides.is_some()),
             ("timeouts", upgrade.is_some() || response.is_some() || idle.is_some()),

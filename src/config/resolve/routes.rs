@@ -54,7 +54,7 @@ impl Resolver {
         }
         let surroundings = Surroundings { upstreams, keepalive, timeouts, can_be_secure };
         let mut seen = HashSet::new();
-        let mut entries: Vec<RouteEntry> = Vec::with_capacity(routes.len());
+        let (mut entries, mut places): (Vec<RouteEntry>, Vec<At>) = Default::default();
         for (index, route) in routes.into_iter().enumerate() {
             let at = all.index(index);
             let has_host = route.host.is_some();
@@ -62,10 +62,12 @@ impl Resolver {
             let is_redirect = matches!(entry.route.action, RouteAction::Redirect(_));
             // A host that was refused is equal to no other host.
             if has_host == entry.host.is_some() && !seen.insert((entry.host.clone(), entry.path.clone(), is_redirect)) {
-                self.error(at, format!("a second route for {}", entry.route.name), "remove one of the two");
+                self.error(at.clone(), format!("a second route for {}", entry.route.name), "remove one of the two");
             }
             entries.push(entry);
+            places.push(at);
         }
+        self.cookies_of_several_upstreams(&entries, &places);
         for (index, upstream) in upstreams.iter().enumerate() {
             if !entries.iter().any(|entry| entry.route.action == RouteAction::Forward(index)) {
                 let at = self.root.key("upstreams").key(&upstream.name);
@@ -92,6 +94,7 @@ impl Resolver {
             deny,
             client_cert,
             forward_client_cert,
+            sticky_cookie,
             origins,
             keepalive,
             timeouts,
@@ -110,6 +113,9 @@ impl Resolver {
         let host_header = self.host_header(host_header, at.key("host_header"));
         let request_fields = self.field_rules(request_headers, &at.key("request_headers"));
         let answer_fields = self.field_rules(response_headers, &at.key("response_headers"));
+        let sticky = sticky_cookie.map(|cookie| {
+            self.sticky_cookie(cookie, surroundings.can_be_secure, &answer_fields, &at.key("sticky_cookie"))
+        });
         let addresses = self.addresses(allow, deny, at);
         let origins = self.origins(&origins, &at.key("origins"));
         let action = match (upstream, redirect) {
@@ -141,6 +147,7 @@ impl Resolver {
             answer_fields,
             needs_client_cert: client_cert == file::ClientCert::Required,
             told_of_client: client_auth::forwarded(&forward_client_cert),
+            sticky: sticky.filter(|_| matches!(action, RouteAction::Forward(_))),
             origins,
             keepalive,
             timeouts,

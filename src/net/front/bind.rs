@@ -9,7 +9,7 @@ use super::{
     tls,
 };
 use crate::{
-    config::{AdminBind, Listener, Tcp, certificates::TlsError},
+    config::{AdminBind, Listener, Tcp, certificates::TlsError, sticky_key::StickyKeyError},
     net::stream::options,
 };
 
@@ -20,6 +20,8 @@ pub enum StartError {
     Bind(SocketAddr, io::Error),
     /// A file cannot be used that TLS needs, for a listener or for backends.
     Tls(TlsError),
+    /// The file of the key of sticky cookies holds none.
+    StickyKey(StickyKeyError),
     /// A worker's thread or runtime could not be made.
     Worker(io::Error),
     /// A thread that is no worker's, or its runtime, could not be made.
@@ -33,6 +35,7 @@ impl fmt::Display for StartError {
         match self {
             Self::Bind(address, error) => write!(f, "cannot listen on {address}: {error}"),
             Self::Tls(error) => error.fmt(f),
+            Self::StickyKey(error) => write!(f, "cannot use the key of sticky cookies: {error}"),
             Self::Admin(address, error) => write!(f, "cannot open the admin interface on {address}: {error}"),
             Self::Worker(error) => write!(f, "cannot start a worker: {error}"),
             Self::Thread(error) => write!(f, "cannot start a thread: {error}"),
@@ -45,6 +48,7 @@ impl std::error::Error for StartError {
         match self {
             Self::Bind(_, error) | Self::Admin(_, error) | Self::Worker(error) | Self::Thread(error) => Some(error),
             Self::Tls(error) => Some(error),
+            Self::StickyKey(error) => Some(error),
         }
     }
 }

@@ -13,10 +13,11 @@ use listenfd::ListenFd;
 
 use super::{
     listener::Origin,
-    parcel::{self, Sockets},
+    parcel::{self, Secrets, Sockets},
     socket_file::{self, CallOutcome, FileId},
     tickets::Tickets,
 };
+use crate::net::worker::plan::StickySecret;
 
 /// How long each step may take. In one of them the successor reads certificates and starts its threads.
 pub(in crate::net) const PATIENCE: Duration = Duration::from_secs(30);
@@ -33,7 +34,7 @@ pub struct Inherited {
     paths: Vec<(UnixListener, FileId)>,
     /// The predecessor, which waits for our byte.
     predecessor: Option<UnixStream>,
-    tickets: Option<Tickets>,
+    secrets: Secrets,
 }
 
 impl Inherited {
@@ -67,8 +68,8 @@ impl Inherited {
         };
         predecessor.set_read_timeout(Some(FIRST_WORD))?;
         predecessor.set_write_timeout(Some(PATIENCE))?;
-        let (Sockets { tcp, paths }, tickets) = parcel::receive(&predecessor)?;
-        self.tickets = tickets;
+        let (Sockets { tcp, paths }, secrets) = parcel::receive(&predecessor)?;
+        self.secrets = secrets;
         self.sockets.extend(tcp);
         self.paths = paths;
         self.predecessor = Some(predecessor);
@@ -86,7 +87,12 @@ impl Inherited {
 
     /// Takes the keys of the predecessor's TLS tickets.
     pub(in crate::net) const fn tickets(&mut self) -> Option<Tickets> {
-        self.tickets.take()
+        self.secrets.tickets.take()
+    }
+
+    /// Takes the predecessor's key of sticky cookies.
+    pub(in crate::net) const fn sticky_secret(&mut self) -> Option<StickySecret> {
+        self.secrets.sticky.take()
     }
 
     /// Takes the predecessor's socket whose file is at this path. Returns it with the identity of the file.

@@ -5,6 +5,7 @@
 
 use std::{
     io::{self, IoSlice, IoSliceMut},
+    iter,
     mem::MaybeUninit,
     net::TcpListener,
     os::{
@@ -28,6 +29,7 @@ use super::{
     socket_file::{FileId, SocketFile},
     tickets::Tickets,
 };
+use crate::net::worker::plan::StickySecret;
 
 /// The most sockets in one message, a limit of the kernel (`SCM_MAX_FD`).
 const MOST: usize = 253;
@@ -39,6 +41,8 @@ const TICKETS: u8 = b'T';
 const PATHS: u8 = b'P';
 /// The kind of the part that lists the TCP sockets of the service manager, each by its place (1 byte).
 const MANAGERS: u8 = b'M';
+/// The kind of the part with the key of sticky cookies.
+const STICKY: u8 = b'K';
 /// The most bytes of a message. It arrives in one piece, because it was sent by one call.
 const LONGEST: usize = 1024;
 
@@ -47,6 +51,15 @@ const LONGEST: usize = 1024;
 pub(in crate::net) struct Sockets {
     pub(in crate::net) tcp: Vec<(TcpListener, Origin)>,
     pub(super) paths: Vec<(UnixListener, FileId)>,
+}
+
+/// Keys of a predecessor. Each is `None` if the predecessor gave none that can be used.
+#[derive(Debug, Default)]
+pub(super) struct Secrets {
+    /// Those of TLS tickets.
+    pub(super) tickets: Option<Tickets>,
+    /// That of sticky cookies.
+    pub(super) sticky: Option<StickySecret>,
 }
 
 impl Sockets {
@@ -61,7 +74,7 @@ impl Sockets {
     }
 }
 
-pub(in crate::net) fn send(successor: &impl AsFd, sockets: &Sockets, tickets: &[u8]) -> io::Result<()> {
+pub(in crate::net) fn send(successor: &impl AsFd, sockets: &Sockets, tickets: &[u8], sticky: &[u8]) -> io::Result<()> {
     let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(MOST))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     let tcp = sockets.tcp.iter().map(|(socket, _)| socket.as_fd()).take(MOST.saturating_sub(sockets.paths.len()));
@@ -73,13 +86,15 @@ pub(in crate::net) fn send(successor: &impl AsFd, sockets: &Sockets, tickets: &[
     let managers: Vec<u8> =
         origins.filter(|(_, (_, origin))| *origin == Origin::Manager).map(|(place, _)| place).collect();
     // The kernel sends descriptors only with at least one byte.
-    let (of_tickets, of_paths, of_managers) = (head(TICKETS, tickets)?, head(PATHS, &ids)?, head(MANAGERS, &managers)?);
-    let said = [&[SOCKETS][..], &of_tickets, tickets, &of_paths, &ids, &of_managers, &managers].map(IoSlice::new);
+    let parts = [(TICKETS, tickets), (STICKY, sticky), (PATHS, &ids[..]), (MANAGERS, &managers[..])];
+    let heads = parts.iter().map(|(kind, part)| head(*kind, part)).collect::<io::Result<Vec<_>>>()?;
+    let parts = heads.iter().zip(parts).flat_map(|(head, (_, part))| [&head[..], part]);
+    let said: Vec<_> = iter::once(&[SOCKETS][..]).chain(parts).map(IoSlice::new).collect();
     sendmsg(successor, &said, &mut control, SendFlags::NOSIGNAL)?;
     Ok(())
 }
 
-pub(super) fn receive(predecessor: &UnixStream) -> io::Result<(Sockets, Option<Tickets>)> {
+pub(super) fn receive(predecessor: &UnixStream) -> io::Result<(Sockets, Secrets)> {
     let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(MOST))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let mut said = Zeroizing::new([0; LONGEST]);
@@ -101,7 +116,8 @@ pub(super) fn receive(predecessor: &UnixStream) -> io::Result<(Sockets, Option<T
     let origin = |place| if managers.contains(&place) { Origin::Manager } else { Origin::Predecessor };
     let tcp = (0..=u8::MAX).zip(descriptors).map(|(place, socket)| (socket.into(), origin(place))).collect();
     let tickets = part(parts, TICKETS).and_then(|keys| Tickets::from_bytes(keys, Instant::now()));
-    Ok((Sockets { tcp, paths }, tickets))
+    let sticky = part(parts, STICKY).and_then(|key| Some(StickySecret::new(key.try_into().ok()?)));
+    Ok((Sockets { tcp, paths }, Secrets { tickets, sticky }))
 }
 
 /// What stands before a part: its kind (1 byte) and its length (2 bytes).
@@ -134,8 +150,9 @@ mod tests {
         let tcp: Vec<_> = origins.into_iter().map(|origin| (listen(), origin)).collect();
         let addresses: Vec<_> = tcp.iter().map(|(socket, _)| socket.local_addr().unwrap()).collect();
         let (here, there) = UnixStream::pair().unwrap();
-        send(&here, &Sockets { tcp, ..Sockets::default() }, b"keys").unwrap();
-        let (Sockets { tcp, .. }, _) = receive(&there).unwrap();
+        send(&here, &Sockets { tcp, ..Sockets::default() }, b"keys", &[7; 32]).unwrap();
+        let (Sockets { tcp, .. }, secrets) = receive(&there).unwrap();
+        assert_eq!(*secrets.sticky.unwrap(), [7; 32]);
         let told: Vec<_> = tcp.iter().map(|(socket, _)| socket.local_addr().unwrap()).collect();
         assert_eq!(told, addresses);
         let origins: Vec<_> = tcp.into_iter().map(|(_, origin)| origin).collect();

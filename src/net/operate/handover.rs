@@ -112,7 +112,8 @@ async fn hand_over(
     let mut sockets = control.lend_sockets()?;
     sockets.add_path(listener, file)?;
     let tickets = control.tickets().to_bytes(Instant::now());
-    let give = successor.async_io(Interest::WRITABLE, || parcel::send(&successor, &sockets, &tickets));
+    let sticky = &**control.sticky_secret();
+    let give = successor.async_io(Interest::WRITABLE, || parcel::send(&successor, &sockets, &tickets, sticky));
     timeout(PATIENCE, give).await??;
     let mut byte = [0];
     let answer = successor.async_io(Interest::READABLE, || successor.try_read(&mut byte));

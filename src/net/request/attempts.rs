@@ -4,7 +4,7 @@ use std::{
     future::{Future, poll_fn},
     pin::pin,
     sync::Arc,
-    task::Poll,
+    task::{Poll, Waker},
     time::{Duration, Instant},
 };
 
@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use crate::{
     access_log::Record,
-    balance::{Destination, Key, Pick, Tried, Unavailable, Upstream},
+    balance::{Backend, Destination, Key, Pick, PlaceInLine, Tried, Unavailable, Upstream},
     error::{Error, Kind},
     metrics::Metrics,
     net::{
@@ -34,6 +34,16 @@ pub(in crate::net) struct Attempts<'a> {
     failure: Option<Error>,
 }
 
+/// What decides on the backends of one request.
+#[derive(Debug)]
+pub(in crate::net) struct Wishes {
+    pub(in crate::net) key: Key,
+    /// A connection with a backend of the upstream that belongs to the client's connection. It is tried first.
+    pub(in crate::net) bond: Option<Bond>,
+    /// The backend that the client asks for by its cookie.
+    pub(in crate::net) backend: Option<Arc<Backend>>,
+}
+
 /// A backend to be tried.
 #[derive(Debug)]
 pub(in crate::net) struct Attempt {
@@ -43,9 +53,9 @@ pub(in crate::net) struct Attempt {
 }
 
 impl<'a> Attempts<'a> {
-    /// `bond`: a connection with a backend of this upstream that belongs to the client's connection. It is tried first.
-    pub(in crate::net) fn new(upstream: &'a Arc<Upstream>, key: Key, bond: Option<Bond>, metrics: &'a Metrics) -> Self {
-        Self { upstream, key, metrics, bond, tried: Tried::default(), failure: None }
+    pub(in crate::net) fn new(upstream: &'a Arc<Upstream>, wishes: Wishes, metrics: &'a Metrics) -> Self {
+        let Wishes { key, bond, backend } = wishes;
+        Self { upstream, key, metrics, bond, tried: Tried::wanting(backend), failure: None }
     }
 
     /// The next backend. If none is left: the last failure, or that there was no backend to try.
@@ -61,6 +71,7 @@ impl<'a> Attempts<'a> {
     }
 
     /// The next backend for a handshake. If all backends are busy with other handshakes, this waits in line, for `wait` at most.
+    /// If the backend that the client asks for is busy, this waits for that one, and then takes what another one has at once.
     pub(super) async fn next_handshake(&mut self, wait: Duration, record: &mut Record) -> Result<Attempt, Error> {
         if let Some(attempt) = self.resume(true, record) {
             return Ok(attempt);
@@ -69,16 +80,32 @@ impl<'a> Attempts<'a> {
             return self.begin(Err(Unavailable::AllTried), record);
         }
         let mut place = None;
+        let picked = match self.wait_in_line(&mut place, wait).await {
+            // The backend that the client asks for had no place in time. Another may have one.
+            Err(Unavailable::Busy) if self.tried.wants_untried() => {
+                self.tried.forget_wanted();
+                let now = Instant::now();
+                match self.upstream.poll_handshake(&self.key, &mut self.tried, &mut place, Waker::noop(), now) {
+                    Poll::Ready(picked) => picked,
+                    Poll::Pending => Err(Unavailable::Busy),
+                }
+            }
+            picked => picked,
+        };
+        drop(place);
+        self.begin(picked, record)
+    }
+
+    async fn wait_in_line(&mut self, place: &mut Option<PlaceInLine>, wait: Duration) -> Result<Pick, Unavailable> {
         let mut picked = pin!(poll_fn(|cx| {
             let now = Instant::now();
-            self.upstream.poll_handshake(&self.key, &mut self.tried, &mut place, cx.waker(), now)
+            self.upstream.poll_handshake(&self.key, &mut self.tried, place, cx.waker(), now)
         }));
-        let picked = match poll_fn(|cx| Poll::Ready(picked.as_mut().poll(cx))).await {
+        match poll_fn(|cx| Poll::Ready(picked.as_mut().poll(cx))).await {
             Poll::Ready(picked) => picked,
             // A session of another worker may give its place back.
             Poll::Pending => timeout(wait, answering(picked)).await.unwrap_or(Err(Unavailable::Busy)),
-        };
-        self.begin(picked, record)
+        }
     }
 
     /// Goes on with the client's own connection. If its backend takes no more requests, the connection is closed.

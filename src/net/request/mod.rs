@@ -8,3 +8,4 @@ pub(super) mod connection;
 pub(super) mod farewell;
 mod own_answer;
 pub(super) mod proxy;
+mod stickiness;

@@ -17,14 +17,15 @@ use super::{
     announcement::announcement,
     answer::{AnswerBody, AnswerEnding, Keep, Patience},
     answer_rules::answer_rules,
-    attempts::{Attempt, Attempts},
+    attempts::{Attempt, Attempts, Wishes},
     connection::{AfterHttp, Connection, Entrance},
     farewell::Acceptance,
     own_answer::{self, CLOSE},
+    stickiness::Stickiness,
 };
 use crate::{
     access_log::Record,
-    balance::{Key, Pick, Upstream},
+    balance::{Backend, Key, Pick, Upstream},
     config::Config,
     error::{Error, Kind},
     headers::{self, BoundRules, Reach, ToldCertificate, ValueFacts},
@@ -90,8 +91,24 @@ struct Asked<'a, T> {
     way: &'a Way,
     /// The prefix that was taken off the path.
     prefix: Option<&'a str>,
+    /// `None` = the route has no sticky cookie.
+    sticky: Option<Stickiness<'a>>,
     /// For a handshake: the upgrade that the client asks for. For another request: the `Max-Forwards` that the backend gets.
     wants: T,
+}
+
+impl<T> Asked<'_, T> {
+    /// The backend that the client's sticky cookie names.
+    fn wanted_backend(&self) -> Option<Arc<Backend>> {
+        self.sticky.as_ref()?.named().cloned()
+    }
+
+    /// Tells the client by the sticky cookie which backend has answered.
+    fn tell_backend(&self, pick: &Pick, answer: &mut HeaderMap) {
+        if let Some(sticky) = &self.sticky {
+            sticky.tell(self.upstream, pick.backend(), answer);
+        }
+    }
 }
 
 /// A backend's 101 that was believed, with what the new session needs.
@@ -203,7 +220,8 @@ async fn serve<'p>(
             let open = || shared.live.sessions();
             let admitted = shared.admission.admit(client, open, &plan.config.limits, Instant::now())?;
             let prefix = rewrite(route, &mut parts)?;
-            let asked = Asked { parts, host, client, route, upstream, way, prefix, wants: asked_for };
+            let sticky = take_cookie(connection, plan, (route, place), upstream, &mut parts.headers);
+            let asked = Asked { parts, host, client, route, upstream, way, prefix, sticky, wants: asked_for };
             upgrade(connection, plan, (place, admitted), asked, key, record).await
         }
         handshake::RequestKind::Plain => {
@@ -213,8 +231,9 @@ async fn serve<'p>(
                 Reach::Beyond(left) => Some(left),
             };
             let prefix = rewrite(route, &mut parts)?;
+            let sticky = take_cookie(connection, plan, (route, place), upstream, &mut parts.headers);
             let body = RequestBody::new(body, plan.config.timeouts.request_body, plan.config.limits.body_size)?;
-            let asked = Asked { parts, host, client, route, upstream, way, prefix, wants: max_forwards };
+            let asked = Asked { parts, host, client, route, upstream, way, prefix, sticky, wants: max_forwards };
             forward(connection, plan, asked, body, key, record).await
         }
     }
@@ -222,14 +241,30 @@ async fn serve<'p>(
 
 /// The route of a request, and its place among all routes.
 fn find_route<'p>(connection: &Connection, plan: &'p Plan, parts: &Parts, host: &str) -> Option<(usize, &'p Route)> {
-    let Entrance { sender, tls, .. } = &connection.entrance;
-    let is_secure = || {
-        let trusted = headers::is_trusted(sender.client(), &plan.config.trusted_proxies);
-        headers::is_secure(tls.is_some(), trusted, &parts.headers)
-    };
+    let is_secure = || is_secure(connection, plan, &parts.headers);
     // An OPTIONS of `*` asks for the whole server (RFC 9110 §9.3.7). The route that takes `/` answers it.
     let path = if parts.uri.path() == "*" { "/" } else { parts.uri.path() };
     plan.config.routes.find(host, path, is_secure)
+}
+
+/// Whether a request came from its client over TLS.
+fn is_secure(connection: &Connection, plan: &Plan, headers: &HeaderMap) -> bool {
+    let Entrance { sender, tls, .. } = &connection.entrance;
+    let trusted = headers::is_trusted(sender.client(), &plan.config.trusted_proxies);
+    headers::is_secure(tls.is_some(), trusted, headers)
+}
+
+/// Takes the sticky cookie of the route out of a request; `None` = the route has none.
+fn take_cookie<'p>(
+    connection: &Connection,
+    plan: &'p Plan,
+    (route, place): (&'p Route, usize),
+    upstream: &Upstream,
+    headers: &mut HeaderMap,
+) -> Option<Stickiness<'p>> {
+    let cookie = (route.sticky.as_ref()?, plan.terms[place].tags.as_ref()?);
+    let is_secure = is_secure(connection, plan, headers);
+    Some(Stickiness::take(cookie, upstream, headers, is_secure))
 }
 
 /// Gives a request the path that its route makes of it. Returns the prefix that was taken off, if one was.
@@ -264,7 +299,8 @@ async fn upgrade(
     let announcement = announcement(connection, plan, upstream, &parts.headers, host, *client, &record.request_id);
     let terms = terms(connection, plan, &asked, &announcement);
     let bond = bond(connection, upstream, terms);
-    let mut attempts = Attempts::new(upstream, key, bond, &connection.worker.shared.metrics);
+    let wishes = Wishes { key, bond, backend: asked.wanted_backend() };
+    let mut attempts = Attempts::new(upstream, wishes, &connection.worker.shared.metrics);
     let mut last_answer = None;
     loop {
         let Attempt { mut pick, link } = match attempts.next_handshake(plan.config.timeouts.connect, record).await {
@@ -275,8 +311,9 @@ async fn upgrade(
         let request = for_backend(connection, plan, &asked, &record.request_id, purpose);
         let greeting = connection.worker.dialer.handshake(attempts.destination(&pick), &request, link, terms).await;
         match greeting {
-            Ok(Greeting::Switched(switched)) => match handshake::verify(&asked.wants, &switched.headers) {
+            Ok(Greeting::Switched(mut switched)) => match handshake::verify(&asked.wants, &switched.headers) {
                 Ok(agreed) => {
+                    asked.tell_backend(&pick, &mut switched.headers);
                     attempts.succeed(&mut pick, StatusCode::SWITCHING_PROTOCOLS, switched.connect, record);
                     return Ok(RequestOutcome::Upgrade(Upgraded { switched, pick, agreed, place, admitted }));
                 }
@@ -284,7 +321,8 @@ async fn upgrade(
                     attempts.fail(&mut pick, Error::from_source(Kind::FalseUpgrade, error), true, record)?;
                 }
             },
-            Ok(Greeting::Answered(answered)) => {
+            Ok(Greeting::Answered(mut answered)) => {
+                asked.tell_backend(&pick, answered.response.headers_mut());
                 attempts.succeed(&mut pick, answered.response.status(), answered.connect, record);
                 let moves_on = matches!(answered.response.status().as_u16(), 502..=504);
                 // The client may have sent frames already. They must never be read as a next request, so its connection
@@ -342,14 +380,16 @@ async fn forward(
     let repeatable = is_repeatable(&parts.method, &body);
     let mut body = Some(body);
     let bond = bond(connection, upstream, terms);
-    let mut attempts = Attempts::new(upstream, key, bond, &connection.worker.shared.metrics);
+    let wishes = Wishes { key, bond, backend: asked.wanted_backend() };
+    let mut attempts = Attempts::new(upstream, wishes, &connection.worker.shared.metrics);
     loop {
         let Attempt { mut pick, link } = attempts.next(record)?;
         let sent = body.as_ref().map(RequestBody::progress).unwrap_or_default();
         let purpose = Purpose::Answer { max_forwards: asked.wants };
         let request = for_backend(connection, plan, &asked, &record.request_id, purpose);
         match connection.worker.dialer.exchange(attempts.destination(&pick), &request, &mut body, link, terms).await {
-            Ok(answered) => {
+            Ok(mut answered) => {
+                asked.tell_backend(&pick, answered.response.headers_mut());
                 attempts.succeed(&mut pick, answered.response.status(), answered.connect, record);
                 let (upstream, way, keep_alive) = (Arc::clone(upstream), terms.way.clone(), true);
                 let patience = Patience::new(answered.response.headers(), &route.timeouts);

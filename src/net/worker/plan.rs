@@ -3,10 +3,16 @@
 
 use std::{collections::HashSet, fmt, io, sync::Arc, time::Instant};
 
+use zeroize::Zeroizing;
+
 use crate::{
     access_log::{AccessLog, RouteLog, endings::Endings},
-    balance::{Backend, Member, Registry, Upstream, UpstreamSettings},
-    config::{Config, WaySettings, certificates::TlsError},
+    balance::{Backend, Member, Registry, StickyKey, StickyTags, Upstream, UpstreamSettings},
+    config::{
+        Config, WaySettings,
+        certificates::TlsError,
+        sticky_key::{self, StickyKeyError},
+    },
     discovery::{BackendEntry, Findings},
     metrics::{self, Metrics},
     net::backend::{tls::ClientTls, way::Way},
@@ -44,7 +50,12 @@ pub(in crate::net) struct RouteTerms {
     pub(in crate::net) plain: Arc<Common>,
     /// For sessions that agreed on an extension.
     pub(in crate::net) extended: Arc<Common>,
+    /// The tags by which the sticky cookie of the route names backends; `None` = the route has no such cookie.
+    pub(in crate::net) tags: Option<StickyTags>,
 }
+
+/// The key that a process has for its sticky cookies if the file names none.
+pub(in crate::net) type StickySecret = Zeroizing<[u8; 32]>;
 
 /// Something that was asked for is not there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,6 +81,8 @@ pub(in crate::net) struct Planner {
     /// `None` = there is no admin interface to show them.
     endings: Option<Arc<Endings>>,
     secret: Secret,
+    /// As long as the process lives, and its successors.
+    pub(in crate::net) sticky_secret: StickySecret,
     registry: Registry,
     /// What is known of the places where backends are found.
     pub(in crate::net) findings: Arc<Findings>,
@@ -77,6 +90,8 @@ pub(in crate::net) struct Planner {
 }
 
 impl Planner {
+    /// `sticky_secret`: that of a predecessor.
+    ///
     /// # Errors
     /// The kernel has no random bytes.
     pub(in crate::net) fn new(
@@ -84,11 +99,29 @@ impl Planner {
         endings: Option<Arc<Endings>>,
         findings: Arc<Findings>,
         metrics: Arc<Metrics>,
+        sticky_secret: Option<StickySecret>,
     ) -> io::Result<Self> {
         let mut secret = [0; 16];
         getrandom::fill(&mut secret).map_err(io::Error::other)?;
         let registry = Registry::new(getrandom::u64().map_err(io::Error::other)?);
-        Ok(Self { access_log, endings, secret: Secret(secret), registry, findings, metrics })
+        let sticky_secret = match sticky_secret {
+            Some(secret) => secret,
+            None => {
+                let mut secret = StickySecret::default();
+                getrandom::fill(&mut *secret).map_err(io::Error::other)?;
+                secret
+            }
+        };
+        Ok(Self { access_log, endings, secret: Secret(secret), sticky_secret, registry, findings, metrics })
+    }
+
+    /// The key of sticky cookies: that of the file, if it names one, else that of the process.
+    ///
+    /// # Errors
+    /// A file that holds no key.
+    pub(in crate::net) fn sticky_key(&self, config: &Config) -> Result<StickyKey, StickyKeyError> {
+        let of_process = || Ok(StickyKey::new(&*self.sticky_secret));
+        config.sticky_key_file.as_deref().map_or_else(of_process, sticky_key::read)
     }
 
     /// Reads what connections with backends need of files. A way goes on in the next plan if its settings and its files say the
@@ -114,8 +147,14 @@ impl Planner {
 
     /// Makes a plan. Its backends are those of earlier plans, found by upstream and address, if they still live. An
     /// upstream whose settings stay the same is that of `running`. It has its members of before until [`Self::settle`].
-    /// `ways`: those of this configuration.
-    pub(in crate::net) fn plan(&self, config: Config, ways: Vec<Way>, running: Option<&Plan>, now: Instant) -> Plan {
+    /// `ways` and the key: those of this configuration.
+    pub(in crate::net) fn plan(
+        &self,
+        config: Config,
+        (ways, sticky_key): (Vec<Way>, &StickyKey),
+        running: Option<&Plan>,
+        now: Instant,
+    ) -> Plan {
         let upstream = |(settings, entries): (&UpstreamSettings, &Vec<BackendEntry>)| {
             let named = running.and_then(|plan| plan.upstreams.iter().find(|found| found.name() == settings.name));
             let goes_on = named.filter(|found| found.has_settings(settings));
@@ -138,7 +177,8 @@ impl Planner {
                 limits: config.limits.messages,
                 extensions: false,
             };
-            RouteTerms::new(log, settings, self.secret, &round_trips)
+            let tags = route.sticky.as_ref().map(|_| StickyTags::new(sticky_key.clone()));
+            RouteTerms { tags, ..RouteTerms::new(log, settings, self.secret, &round_trips) }
         };
         let terms = config.routes.routes().map(terms).collect();
         let announces = upstreams.iter().any(|upstream| upstream.proxy_protocol().is_some());
@@ -238,6 +278,6 @@ impl RouteTerms {
             let settings = SessionSettings { extensions, ..settings };
             Arc::new(Common { settings, secret, epoch, round_trips: round_trips.clone() })
         };
-        Self { log, plain: common(false), extended: common(true) }
+        Self { log, plain: common(false), extended: common(true), tags: None }
     }
 }

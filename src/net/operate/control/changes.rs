@@ -117,6 +117,7 @@ fn needs_restart(started: &Config, after: &Config) -> Vec<&'static str> {
         limits: _,
         tcp: _,
         trusted_proxies: _,
+        sticky_key_file: _,
         via_header: _,
         // These are no keys.
         written: _,

@@ -3,7 +3,10 @@
 use std::{io, time::Duration};
 
 use super::Control;
-use crate::net::front::{parcel::Sockets, tickets::Tickets};
+use crate::net::{
+    front::{parcel::Sockets, tickets::Tickets},
+    worker::plan::StickySecret,
+};
 
 impl Control {
     /// Whether another process keeps the listening sockets. New clients then wait for a successor when this process ends.
@@ -58,6 +61,11 @@ impl Control {
     /// Whether nothing is accepted here any more.
     pub(in crate::net) fn has_left(&self) -> bool {
         self.listeners.are_closed()
+    }
+
+    /// The process's own key of sticky cookies, for a successor.
+    pub(in crate::net::operate) const fn sticky_secret(&self) -> &StickySecret {
+        self.plans.sticky_secret()
     }
 
     /// The keys of TLS tickets, for a successor.

@@ -5,11 +5,12 @@ use std::{sync::Arc, time::Instant};
 use super::changes::{self, Reloaded};
 use crate::{
     access_log::AccessLog,
-    config::{Config, certificates::TlsError},
+    balance::StickyKey,
+    config::{Config, certificates::TlsError, sticky_key::StickyKeyError},
     net::{
         backend::way::Way,
         worker::{
-            plan::{Plan, Planner},
+            plan::{Plan, Planner, StickySecret},
             shared::Shared,
         },
     },
@@ -43,9 +44,22 @@ impl Plans {
         self.planner.ways(config, Some(&self.running()))
     }
 
+    /// The key of sticky cookies for a configuration.
+    ///
+    /// # Errors
+    /// A file that holds no key.
+    pub(super) fn sticky_key(&self, config: &Config) -> Result<StickyKey, StickyKeyError> {
+        self.planner.sticky_key(config)
+    }
+
     /// Makes a plan that does not run yet. What it has in common with the plan that runs, the two share.
-    pub(super) fn make(&self, config: Config, ways: Vec<Way>) -> Arc<Plan> {
-        Arc::new(self.planner.plan(config, ways, Some(&self.running()), Instant::now()))
+    pub(super) fn make(&self, config: Config, ways: Vec<Way>, sticky_key: &StickyKey) -> Arc<Plan> {
+        Arc::new(self.planner.plan(config, (ways, sticky_key), Some(&self.running()), Instant::now()))
+    }
+
+    /// The process's own key of sticky cookies, for a successor.
+    pub(super) const fn sticky_secret(&self) -> &StickySecret {
+        &self.planner.sticky_secret
     }
 
     /// Shows in the metrics what a plan knows of TLS to backends.

@@ -125,9 +125,10 @@ impl Control {
         let access = self.next_access(&config)?;
         // A client may connect to an address as soon as it is bound. So what can be read before is read before.
         let ways = self.plans.prepare(&config).map_err(StartError::Tls)?;
+        let sticky_key = self.plans.sticky_key(&config).map_err(StartError::StickyKey)?;
         let wanted = self.listeners.prepare(&config)?;
         self.discovery.prepare(&config);
-        let after = self.plans.make(config, ways);
+        let after = self.plans.make(config, ways, &sticky_key);
         // The last step that can fail. Whoever closes the listeners has announced it before.
         let before = self.orders.replace_plan(&self.plans, &after)?;
         self.discovery.follow(&after.config);
