@@ -31,6 +31,7 @@ from . import (
     silence,
     socketio,
     status,
+    sticky,
     storm,
     traces,
 )
@@ -62,6 +63,12 @@ SCENARIOS = [
     Scenario("chat-node", "Node ws as client, Python websockets and Node ws as backends", chat.node, 90, True),
     Scenario("socketio", "socket.io over two backends: polling, upgrade, WebSocket only", socketio.run, 60, True),
     Scenario("socketio-prefix", "socket.io below a prefix of which it knows nothing", socketio.below_a_prefix, 60),
+    Scenario(
+        "sticky",
+        "a sticky cookie over two backends: curl, socket.io and ws in Node, headless Chromium; HAProxy beside",
+        sticky.run,
+        150,
+    ),
     Scenario(
         "readme",
         "the README's minute with a real backend, typed as it stands there",
