@@ -65,7 +65,7 @@ class Beside:
     def __init__(self, scenarios, options):
         self.scenarios = scenarios
         self.seconds = sum(s.limit(options.minutes) + 60 for s in scenarios)
-        self.said = tempfile.TemporaryFile("w+", errors="replace")
+        self.said = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115 __exit__ closes it
         names = [s.name for s in scenarios]
         print(f"\nbeside the others, told at the end: {', '.join(names)}")
         command = [sys.executable, "-m", "peers", f"--binary={options.binary}", f"--minutes={options.minutes}", *names]
