@@ -151,7 +151,7 @@ table! {
     own_certificates: Gauges<OfOwnCertificate> = Series::new(Gauge::default), "longwire_backend_certificate_expiry_timestamp_seconds";
     /// How old the backends are that were found at a place, in seconds; 0 while each look there is a success.
     stale: Gauges<OfPlace> = Series::new(Gauge::default), "longwire_discovery_stale_seconds";
-    /// Whether load balancers should send clients here: 0 as soon as a drain is announced.
+    /// Whether load balancers should send clients here: 0 as soon as a drain is announced, and while no upstream has a backend.
     ready: Gauge = Gauge::default(), "longwire_ready";
     /// Whether all sessions are told to leave and every request is refused.
     draining: Gauge = Gauge::default(), "longwire_draining";
@@ -624,7 +624,9 @@ impl MetricTable {
         self.stale.clear();
         for &(kind, ref name, stale) in &state.places {
             let stale = i64::try_from(stale.as_secs()).unwrap_or(i64::MAX);
-            self.stale.of(&OfPlace { kind, name: name.clone() }).set(stale);
+            // Two upstreams may look one name up in two ways. The older one is told.
+            let gauge = self.stale.of(&OfPlace { kind, name: name.clone() });
+            gauge.set(gauge.get().max(stale));
         }
         for (worker, sessions) in state.worker_sessions.iter().flatten().enumerate() {
             self.worker_sessions.of(&OfWorker { worker: worker as u64 }).set(signed(*sessions));

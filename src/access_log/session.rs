@@ -500,7 +500,8 @@ mod tests {
 
     fn backend() -> Arc<Backend> {
         let address = "b:8080".into();
-        let backend = BackendSettings { address, weight: 1, max_conns: 0, backup: false, down: false, found: None };
+        let backend =
+            BackendSettings { address, weight: 1, max_conns: 0, backup: false, down: false, tier: 0, found: None };
         let settings = UpstreamSettings {
             name: "chat".into(),
             policy: Policy::RoundRobin,

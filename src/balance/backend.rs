@@ -231,9 +231,13 @@ impl Backend {
     /// The file has the backend again, and some of its sessions from before are still open.
     ///
     /// Its counts continue. The operator's duty and the results of the checks are from before, so they are forgotten.
-    pub fn begin_anew(&self, now: Instant) {
+    /// `waits`: it is out until its first check.
+    pub(super) fn begin_anew(&self, waits: bool, now: Instant) {
         self.duty.store(Duty::Up as u8, Ordering::Relaxed);
-        self.forget_checks();
+        match waits {
+            true => self.hold_for_first_check(),
+            false => self.forget_checks(),
+        }
         self.rise(now);
     }
 

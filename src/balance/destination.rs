@@ -8,14 +8,21 @@ use super::{backend::Backend, key::Key};
 #[derive(Debug, Clone, Copy)]
 pub struct Destination<'a> {
     pub(super) backend: &'a Backend,
+    /// The name that led to the backend's address, with the port.
+    pub(super) name: Option<&'a str>,
     /// The key of the request and the `hash_prefix_v4`, if the upstream uses a hash.
     pub(super) hash: Option<(&'a Key, u8)>,
 }
 
-impl Destination<'_> {
-    /// `host:port` or `unix:…`, as the file has it.
-    pub fn address(&self) -> &str {
+impl<'a> Destination<'a> {
+    /// `host:port` or `unix:…`, as the file has it, or as it was found.
+    pub fn address(&self) -> &'a str {
         self.backend.address()
+    }
+
+    /// `host:port` as the backend is called: the name that led to its address, or the address.
+    pub fn authority(&self) -> &'a str {
+        self.name.unwrap_or_else(|| self.backend.address())
     }
 
     /// Whether the hash gives each client its own address among those of a name.
@@ -97,7 +104,7 @@ mod tests {
     #[test]
     fn without_a_hash_the_addresses_take_turns_whatever_the_resolvers_order() {
         let backend = backend();
-        let destination = Destination { backend: &backend, hash: None };
+        let destination = Destination { backend: &backend, name: None, hash: None };
         let (forth, back) = (["192.0.2.1", "192.0.2.2", "192.0.2.3"], ["192.0.2.3", "192.0.2.2", "192.0.2.1"]);
         let firsts: Vec<_> = [forth, back, back, forth, forth, back]
             .iter()
@@ -114,7 +121,7 @@ mod tests {
         let mut clients = [0; 3];
         for last in 0..=255 {
             let key = Key::from(Client::from(IpAddr::from([198, 51, 100, last])));
-            let destination = Destination { backend: &backend, hash: Some((&key, 32)) };
+            let destination = Destination { backend: &backend, name: None, hash: Some((&key, 32)) };
             let first = destination.arrange(&resolved)[0];
             assert_eq!(destination.arrange(&turned)[0], first);
             let without: Vec<_> = resolved.iter().filter(|address| **address != resolved[0]).copied().collect();

@@ -21,6 +21,8 @@
 //! 5. Backends that are out: to try them is better than to refuse the client.
 //! 6. `backup` backends that are out.
 //!
+//! Within each of these, the targets of a service (SRV) with the lowest priority number come first.
+//!
 //! A backend is never picked while it is `down`, off duty or full, nor twice for one request.
 //!
 //! # Health
@@ -172,11 +174,25 @@ pub struct BackendSettings {
     pub backup: bool,
     /// Never picked. The backend still keeps its place in the hash.
     pub down: bool,
+    /// Picked only while no backend of a lower tier is up or due for a trial; 0 is the first tier. Each group of the order
+    /// of the backends has its tiers.
+    pub tier: u16,
     /// How the address was found; `None` = the file names it.
     pub found: Option<FoundAt>,
 }
 
 impl BackendSettings {
+    /// `host:port` as the backend is called: the name that led to its address, or what the file has.
+    #[must_use]
+    pub fn authority(&self) -> &str {
+        self.found_name().map_or(self.address.as_str(), AsRef::as_ref)
+    }
+
+    /// The name that led to the address, with the port.
+    fn found_name(&self) -> Option<&Arc<str>> {
+        self.found.as_ref()?.name.as_ref()
+    }
+
     /// Whether a new backend gets requests only after its first check, if it is checked. An address that was found may not
     /// serve yet.
     const fn wants_first_check(&self) -> bool {
@@ -191,13 +207,19 @@ pub struct FoundAt {
     pub by: FoundBy,
     /// What the file says of the place.
     pub from: Arc<str>,
+    /// The name that led to the address, with the port; `None` = the address was found without a name.
+    pub name: Option<Arc<str>>,
 }
 
 /// A kind of place where addresses are found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FoundBy {
+    /// A name with addresses.
+    Dns,
     /// A file with a list of backends.
     File,
+    /// A service (SRV).
+    Srv,
 }
 
 impl FoundBy {
@@ -205,7 +227,9 @@ impl FoundBy {
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Dns => "dns",
             Self::File => "file",
+            Self::Srv => "srv",
         }
     }
 }

@@ -6,6 +6,7 @@ use super::{
     backend::Backend,
     health::{OutageLimits, Ticket, Transition},
     line::Line,
+    members::Member,
 };
 
 /// A backend picked for one attempt. It is in flight, and its outcome is still to be told.
@@ -14,6 +15,8 @@ use super::{
 pub struct Pick {
     /// A struct drops its fields in order, so the outcome is settled before the count is given back.
     untold: Untold,
+    /// The name that led to the backend's address, with the port; `None` = the address stands in the file, or in a list.
+    name: Option<Arc<str>>,
     /// Counted until the outcome is told; `None` = handshakes are not limited, or the attempt is no handshake.
     handshake: Option<Handshake>,
     in_flight: InFlight,
@@ -46,15 +49,22 @@ struct Untold {
 impl Pick {
     /// Counts one more request in flight. The caller holds the upstream's lock, so the limits it has checked still
     /// hold.
-    pub(super) fn new(backend: Arc<Backend>, limits: OutageLimits, handshake: Option<Handshake>, now: Instant) -> Self {
+    pub(super) fn new(member: &Member, limits: OutageLimits, handshake: Option<Handshake>, now: Instant) -> Self {
+        let (backend, name) = (Arc::clone(&member.backend), member.settings.found_name().cloned());
         let in_flight = InFlight::begin(Arc::clone(&backend));
         let ticket = Some(backend.begin(now));
-        Self { untold: Untold { backend, limits, ticket }, handshake, in_flight }
+        Self { untold: Untold { backend, limits, ticket }, name, handshake, in_flight }
     }
 
     /// `host:port` or `unix:…` to connect to.
     pub fn address(&self) -> &str {
         self.in_flight.address()
+    }
+
+    /// The name that led to the backend's address, with the port. A connection that was made for one name is not used for
+    /// another.
+    pub const fn name(&self) -> Option<&Arc<str>> {
+        self.name.as_ref()
     }
 
     /// The backend picked.

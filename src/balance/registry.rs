@@ -19,7 +19,7 @@ use super::{
 ///
 /// A backend is kept as long as an upstream or a session holds it. The file may lose a backend and name it again later.
 /// If nobody held the backend in between, the later one is new. If a session still held it, the backend begins anew, but
-/// keeps its counts ([`Backend::begin_anew`]).
+/// keeps its counts.
 ///
 /// A change of the file that gives an upstream other settings makes another [`Upstream`]. Requests that began before still
 /// use the old one, which picks under its own lock. While both pick, a backend may get one request more than `max_conns`.

@@ -29,7 +29,15 @@ fn client() -> Key {
 }
 
 fn backend(address: &str) -> BackendSettings {
-    BackendSettings { address: address.to_owned(), weight: 1, max_conns: 0, backup: false, down: false, found: None }
+    BackendSettings {
+        address: address.to_owned(),
+        weight: 1,
+        max_conns: 0,
+        backup: false,
+        down: false,
+        tier: 0,
+        found: None,
+    }
 }
 
 fn backup(address: &str) -> BackendSettings {

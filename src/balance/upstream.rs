@@ -71,9 +71,17 @@ impl Upstream {
     /// line look again at once.
     pub(super) fn replace_members(&self, members: Vec<Member>, now: Instant) -> Changes {
         let mut roster = lock(&self.roster);
+        let before = Arc::clone(&roster.members);
         let changes = roster.replace(members);
         let added = changes.added.iter().map(Arc::as_ptr).collect();
         self.begin_anew(&roster.members, &added, now);
+        let were_down = before.iter().filter(|member| member.settings.down).map(|member| Arc::as_ptr(&member.backend));
+        let were_down: HashSet<_> = were_down.collect();
+        for member in roster.members.iter().filter(|member| were_down.contains(&Arc::as_ptr(&member.backend))) {
+            if self.needs_first_check(member) {
+                member.backend.hold_for_first_check();
+            }
+        }
         drop(roster);
         self.line.wake_all();
         changes
@@ -86,11 +94,13 @@ impl Upstream {
 
     fn begin_anew(&self, members: &[Member], come: &HashSet<*const Backend>, now: Instant) {
         for member in members.iter().filter(|member| come.contains(&Arc::as_ptr(&member.backend))) {
-            member.backend.begin_anew(now);
-            if self.is_checked(member) && member.settings.wants_first_check() {
-                member.backend.hold_for_first_check();
-            }
+            member.backend.begin_anew(self.needs_first_check(member), now);
         }
+    }
+
+    /// Whether a member that comes, or is not down any more, gets requests only after its first check.
+    fn needs_first_check(&self, member: &Member) -> bool {
+        self.is_checked(member) && member.settings.wants_first_check()
     }
 
     /// Whether it has no backend at all, not even one that takes nothing.
@@ -176,7 +186,7 @@ impl Upstream {
             Policy::Hash { prefix_v4, .. } | Policy::IpHash { prefix_v4 } => Some((key, prefix_v4)),
             Policy::LeastConn | Policy::RandomTwo | Policy::RoundRobin => None,
         };
-        Destination { backend: pick.backend(), hash }
+        Destination { backend: pick.backend(), name: pick.name().map(AsRef::as_ref), hash }
     }
 
     /// Picks the backend for the next attempt of a request, counts it as in flight, and adds it to `tried`.
@@ -189,7 +199,7 @@ impl Upstream {
         let Roster { members, turns } = &mut *lock(&self.roster);
         let candidates = self.candidates(members, tried, now)?;
         let index = self.choose(key, &candidates, turns).ok_or(Unavailable::DownOrFull)?;
-        Ok(self.picked(&members[index].backend, None, tried, now))
+        Ok(self.picked(&members[index], None, tried, now))
     }
 
     /// Picks a backend for a WebSocket handshake, as [`pick`](Self::pick) does, or waits for a place.
@@ -243,7 +253,7 @@ impl Upstream {
                 && let Some(handshake) = Handshake::begin(&members[index].backend, &self.line, most)
             {
                 *place = None;
-                return Poll::Ready(Ok(self.picked(&members[index].backend, Some(handshake), tried, now)));
+                return Poll::Ready(Ok(self.picked(&members[index], Some(handshake), tried, now)));
             }
             if place.is_some() {
                 return Poll::Pending;
@@ -275,16 +285,16 @@ impl Upstream {
             most if is_handshake && most != 0 => Some(Handshake::begin(backend, &self.line, most)?),
             _ => None,
         };
-        Some(self.picked(backend, handshake, tried, now))
+        Some(self.picked(member, handshake, tried, now))
     }
 
     fn choose(&self, key: &Key, candidates: &[Candidate<'_>], turns: &mut policy::Turns) -> Option<usize> {
         policy::choose(&self.settings.policy, key, candidates, turns)
     }
 
-    fn picked(&self, backend: &Arc<Backend>, handshake: Option<Handshake>, tried: &mut Tried, now: Instant) -> Pick {
-        tried.backends.push(Arc::clone(backend));
-        Pick::new(Arc::clone(backend), self.limits, handshake, now)
+    fn picked(&self, member: &Member, handshake: Option<Handshake>, tried: &mut Tried, now: Instant) -> Pick {
+        tried.backends.push(Arc::clone(&member.backend));
+        Pick::new(member, self.limits, handshake, now)
     }
 
     /// The members that may be picked and have the best rank; at least one.
@@ -301,7 +311,8 @@ impl Upstream {
             if !member.takes_new() || member.is_full() || tried.contains(backend) {
                 continue;
             }
-            let rank = Rank::new(backend.is_ready(now), tried.wants(backend), settings.backup);
+            let (is_out, is_unasked) = (!backend.is_ready(now), !tried.wants(backend));
+            let rank = Rank { is_out, is_unasked, is_backup: settings.backup, tier: settings.tier };
             if best.is_some_and(|best| rank > best) {
                 continue;
             }
@@ -394,24 +405,10 @@ impl std::error::Error for Unavailable {}
 
 /// The rank of a backend, best first. A backend is picked only if none has a better rank.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Rank {
-    Wanted,
-    Primary,
-    Backup,
-    OutWanted,
-    OutPrimary,
-    OutBackup,
-}
-
-impl Rank {
-    fn new(is_ready: bool, is_wanted: bool, is_backup: bool) -> Self {
-        match (is_ready, is_wanted, is_backup) {
-            (true, true, _) => Self::Wanted,
-            (true, false, false) => Self::Primary,
-            (true, false, true) => Self::Backup,
-            (false, true, _) => Self::OutWanted,
-            (false, false, false) => Self::OutPrimary,
-            (false, false, true) => Self::OutBackup,
-        }
-    }
+struct Rank {
+    is_out: bool,
+    /// Whether the request asks for another backend, or for none.
+    is_unasked: bool,
+    is_backup: bool,
+    tier: u16,
 }

@@ -1,6 +1,6 @@
 //! Files that list backends (`upstreams.NAME.backends[].file`), checked like `proxy.yaml`.
 
-use std::{collections::HashSet, path::Path, sync::Arc};
+use std::{collections::HashSet, io, path::Path, sync::Arc};
 
 use super::{
     check,
@@ -15,18 +15,30 @@ use crate::{
     discovery::identity,
 };
 
+/// The most backends of a list.
+const MOST_LISTED: usize = 4096;
+
 /// Reads a list of backends. `[]` is a list without backends; a file without a list is wrong.
 ///
 /// # Errors
 /// The file cannot be read, or has errors. The error lists every problem in the file.
 pub(crate) fn read(path: &Path) -> Result<Vec<BackendSettings>, Diagnostics> {
     let name = path.display().to_string();
-    match text::read(path) {
+    match read_file(path) {
         Ok(text) => parse(&text, &name, &of_process),
         Err(error) => {
             let diagnostic = Diagnostic::of_file(format!("cannot read the file: {error}"));
             Err(Diagnostics::new(&name, "", vec![diagnostic]))
         }
+    }
+}
+
+/// A pipe may never end, and whoever opens one may wait for ever.
+#[expect(clippy::disallowed_methods, reason = "no worker reads the file")]
+fn read_file(path: &Path) -> io::Result<String> {
+    match std::fs::metadata(path)?.is_file() {
+        true => text::read(path),
+        false => Err(io::Error::other("it is not a regular file")),
     }
 }
 
@@ -38,8 +50,11 @@ fn parse(text: &str, name: &str, env: Env<'_>) -> Result<Vec<BackendSettings>, D
     found.extend(checked.found);
     let listed = serde_yaml::from_value::<Vec<ListedBackend>>(checked.value);
     let listed = listed.map_err(|error| found.push(Diagnostic::of_file(error.to_string()))).unwrap_or_default();
+    if listed.len() > MOST_LISTED {
+        found.push(Diagnostic::of_file(format!("the list has {} backends, more than {MOST_LISTED}", listed.len())));
+    }
     let (mut backends, mut seen) = (Vec::with_capacity(listed.len()), HashSet::new());
-    let by = FoundAt { by: FoundBy::File, from: Arc::from(name) };
+    let by = FoundAt { by: FoundBy::File, from: Arc::from(name), name: None };
     for (index, listed) in listed.into_iter().enumerate() {
         let ListedBackend { address, weight, max_conns, backup, down } = listed;
         let address = address.0;
@@ -49,7 +64,7 @@ fn parse(text: &str, name: &str, env: Env<'_>) -> Result<Vec<BackendSettings>, D
             let diagnostic = Diagnostic::error(root.locate(&at), format!("backend `{address}` is named twice"));
             found.push(diagnostic.help("give the first one more `weight` instead"));
         }
-        backends.push(BackendSettings { address, weight, max_conns, backup, down, found: Some(by.clone()) });
+        backends.push(BackendSettings { address, weight, max_conns, backup, down, tier: 0, found: Some(by.clone()) });
     }
     match found.is_empty() {
         true => Ok(backends),

@@ -268,7 +268,7 @@ impl<'s> SchemaChecker<'s> {
     }
 }
 
-/// The branch of an `anyOf` that `node` chooses. An `anyOf` here offers a scalar first, then a mapping.
+/// The branch of an `anyOf` that `node` chooses. An `anyOf` here offers a scalar first, then a mapping or a list.
 fn alternative<'s>(schema: &'s Json, node: &Node) -> &'s Json {
     match (schema.get("anyOf").and_then(Json::as_array).map(Vec::as_slice), &node.value) {
         (Some([_, mapping]), YamlValue::Map(_)) if mapping["type"] == "object" => mapping,

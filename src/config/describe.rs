@@ -47,7 +47,7 @@ pub fn describe(config: &Config) -> String {
         for entry in entries {
             match entry {
                 BackendEntry::Named(backend) => line(&mut text, format_args!("    {}", of_backend(backend))),
-                BackendEntry::Found(place) => line(&mut text, format_args!("    {place}")),
+                BackendEntry::Found { place, .. } => line(&mut text, format_args!("    {place}")),
             }
         }
     }
@@ -269,7 +269,7 @@ fn of_backend_tls(tls: &BackendTls) -> String {
 }
 
 fn of_backend(backend: &BackendSettings) -> String {
-    let BackendSettings { address, weight, max_conns, backup, down, found: _ } = backend;
+    let BackendSettings { address, weight, max_conns, backup, down, tier: _, found: _ } = backend;
     let mut text = address.clone();
     if *weight != 1 {
         let _ = write!(text, "  weight {weight}");

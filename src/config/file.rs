@@ -5,6 +5,7 @@
 
 mod backend_tls;
 mod client_auth;
+mod discovery;
 mod header_rules;
 mod listed;
 mod proxy_protocol;
@@ -23,6 +24,7 @@ pub(super) use self::client_auth::{
 };
 use super::{
     addresses::{AdminAddress, BackendAddress, Bind},
+    names::{DnsAddress, ServiceName},
     sides::TimeoutPerSide,
     statuses::Statuses,
     tracing::{Collector, TraceShare},
@@ -30,6 +32,7 @@ use super::{
 };
 
 pub(super) use self::{
+    discovery::{AddressFamily, Discovery},
     listed::ListedBackend,
     proxy_protocol::{ProxyProtocol, SentTlv, SentVersion},
 };
@@ -167,6 +170,8 @@ pub(super) struct Upstream {
     pub(super) tls: Option<UpstreamTls>,
     /// Active checks of the backends. Absent: no checks.
     pub(super) health_check: Option<HealthCheck>,
+    /// How the names of `dns` and `srv` under `backends` are looked up.
+    pub(super) discovery: Discovery,
     /// The servers of this upstream, or where they are found. At least one entry.
     pub(super) backends: Vec<Backend>,
 }
@@ -259,7 +264,7 @@ pub(super) enum OnDown {
     Drain,
 }
 
-/// One server of an upstream (`address`), or where servers are found (`file`).
+/// One server of an upstream (`address`), or where servers are found (`dns`, `srv` or `file`).
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(extend("x-usual" = "address"))]
@@ -268,6 +273,14 @@ pub(super) struct Backend {
     /// backend must speak HTTP/1.1 there, over TLS if the upstream has `tls`.
     #[serde(default)]
     pub(super) address: Option<BackendAddress>,
+    /// A name and a port. Every address of the name is a backend, as long as the name has the address. docs/discovery.md has the
+    /// rules.
+    #[serde(default)]
+    pub(super) dns: Option<DnsAddress>,
+    /// The name of a service, e.g. _ws._tcp.chat.example.com. Its SRV records say the names, ports and weights of its backends,
+    /// and which serve first.
+    #[serde(default)]
+    pub(super) srv: Option<ServiceName>,
     /// YAML or JSON file with a list of backends, which longwire reads again whenever it changes; relative to the folder of this
     /// file. The entries of the list have the keys of `backends`, but each has an `address`. docs/discovery.md has the rules.
     #[serde(default)]
@@ -676,6 +689,7 @@ impl Default for Upstream {
             tlvs: Vec::new(),
             tls: None,
             health_check: None,
+            discovery: Discovery::default(),
             backends: Vec::new(),
         }
     }
@@ -707,6 +721,8 @@ impl Backend {
     pub(super) fn at(address: BackendAddress) -> Self {
         Self {
             address: Some(address),
+            dns: None,
+            srv: None,
             file: None,
             weight: Self::default_weight(),
             max_conns: 0,

@@ -337,7 +337,7 @@ impl Draft {
         for (upstream, entries) in config.upstreams.iter().zip(&config.backend_entries) {
             let all = At::default().key("upstreams").key(&upstream.name).key("backends");
             for (index, entry) in entries.iter().enumerate() {
-                let BackendEntry::Found(FindingPlace::File(path)) = entry else { continue };
+                let BackendEntry::Found { place: FindingPlace::File(path), .. } = entry else { continue };
                 let at = all.index(index).key("file");
                 if let Err(problems) = backend_list::read(path)
                     && !self.replaced.iter().any(|replaced| replaced.touches(&at))

@@ -26,6 +26,7 @@ pub(crate) mod expiry;
 mod file;
 mod foreign;
 mod load;
+mod names;
 mod reference;
 mod resolve;
 pub(crate) mod server_name;

@@ -1,5 +1,7 @@
 //! Backends that come and go without a reload.
 
+mod names;
+
 use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
 use fs_err as fs;
@@ -296,7 +298,6 @@ async fn a_list_with_a_mistake_keeps_the_backends_and_says_where_it_is_wrong() {
         fs::write(list.path(), broken).unwrap();
         let shown = until(&proxy, place, is_at(place)).await;
         assert_eq!(addresses(&shown), [first.to_string()], "{shown}");
-        assert!(shown["places"][0]["stale_ms"].as_u64().is_some(), "{shown}");
     }
     list.write(&[&first, &second]);
     let shown = has(&proxy, &[&first, &second]).await;
@@ -360,7 +361,7 @@ async fn two_proxies_with_lists_in_another_order_choose_alike() {
     let setup = |list: &List| list.before().upstream("balance: ip_hash").with("trusted_proxies: [127.0.0.1]").start();
     let proxies = lists.each_ref().map(setup);
     let mut chosen = std::collections::BTreeSet::new();
-    for client in 0..40 {
+    for client in 0..200 {
         let mut choices = Vec::new();
         for proxy in &proxies {
             let response = proxy.client().await.get("/", &format!("x-forwarded-for: 192.0.2.{client}\r\n")).await;

@@ -44,6 +44,19 @@ fn check(key: &'static str, one: impl Into<Value>, other: impl Into<Value>) -> R
     beside(row(key, one, other), json!({ "upstreams.*.health_check.kind": "http" }))
 }
 
+/// A key of `discovery`, which needs a name that is looked up.
+fn looked_up(key: &'static str, one: Value, other: Value) -> Row {
+    let place: &'static str = match key {
+        "resolver" => "upstreams.*.discovery.resolver",
+        "family" => "upstreams.*.discovery.family",
+        "min_ttl" => "upstreams.*.discovery.min_ttl",
+        "max_ttl" => "upstreams.*.discovery.max_ttl",
+        "empty_after" => "upstreams.*.discovery.empty_after",
+        _ => "upstreams.*.discovery.most",
+    };
+    beside(row(place, one, other), json!({ "upstreams.*.backends": [{ "dns": "localhost:9" }] }))
+}
+
 fn tls(key: &'static str, one: &str, other: &str, beside_it: Value) -> Row {
     beside(row(key, one, other), beside_it)
 }
@@ -135,6 +148,11 @@ fn rows() -> Vec<Row> {
         row("trusted_proxies", json!(["10.0.0.0/8"]), json!(["192.0.2.0/24"])), row("via_header", false, true),
         row("upstreams.*.backends.[].address", "127.0.0.1:1", "127.0.0.1:2"),
         row("upstreams.*.backends.[].down", false, true),
+        beside(row("upstreams.*.backends.[].dns", "localhost:1", "localhost:2"), json!({ "upstreams.*.backends": [{}] })),
+        beside(row("upstreams.*.backends.[].srv", "_one._tcp.localhost", "_other._tcp.localhost"), json!({ "upstreams.*.backends": [{}], "upstreams.*.discovery.resolver": "127.0.0.1:9" })),
+        looked_up("resolver", json!("127.0.0.1:9"), json!(["127.0.0.1:9", "127.0.0.1:10"])), looked_up("family", json!("ipv4"), json!("ipv6")),
+        looked_up("min_ttl", json!("2s"), json!("3s")), looked_up("max_ttl", json!("20s"), json!("30s")),
+        looked_up("empty_after", json!("1s"), json!("2s")), looked_up("most", json!(1), json!(2)),
         beside(row("upstreams.*.backends.[].file", "one.yaml", "other.yaml"), json!({ "upstreams.*.backends": [{}] })),
         row("upstreams.*.backends.[].max_conns", 1, 2), row("upstreams.*.backends.[].weight", 1, 2),
         row("upstreams.*.backends.[].backup", false, true),

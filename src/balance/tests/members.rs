@@ -163,7 +163,7 @@ fn an_upstream_that_had_no_members_for_a_while_keeps_its_line() {
 #[test]
 fn a_backend_that_was_found_is_out_until_its_first_check_has_passed() {
     let found = |address| {
-        let found = Some(FoundAt { by: FoundBy::File, from: "backends.yaml".into() });
+        let found = Some(FoundAt { by: FoundBy::File, from: "backends.yaml".into(), name: None });
         BackendSettings { found, ..backend(address) }
     };
     let (registry, now) = (Registry::default(), Instant::now());
@@ -190,6 +190,12 @@ fn a_backend_that_was_found_is_out_until_its_first_check_has_passed() {
     registry.change_members(&upstream, vec![found("a"), found("b"), backend("named")], now);
     let health: Vec<_> = upstream.members().iter().map(|member| member.backend.health(now)).collect();
     assert_eq!(health, [Health::Unchecked, Health::Failing, Health::Up]);
+    // So does one that was down in the list.
+    let down = BackendSettings { down: true, ..found("c") };
+    registry.change_members(&upstream, vec![found("b"), down], now);
+    assert_eq!(upstream.members()[1].backend.health(now), Health::Up);
+    registry.change_members(&upstream, vec![found("b"), found("c")], now);
+    assert_eq!(upstream.members()[1].backend.health(now), Health::Unchecked);
     drop(session);
 }
 
@@ -199,4 +205,18 @@ fn an_upstream_without_a_backend_says_so() {
     let upstream = registry.upstream(settings(Policy::IpHash { prefix_v4: 32 }, Vec::new()), now);
     assert_eq!(upstream.pick(&client(), &mut Tried::default(), now).err(), Some(Unavailable::Empty));
     assert!(upstream.is_empty() && !upstream.takes_new());
+}
+
+#[test]
+fn a_tier_serves_once_none_of_the_first_is_up_and_before_backups() {
+    let of_tier = |tier, address| BackendSettings { tier, ..backend(address) };
+    let backends = [of_tier(1, "second"), of_tier(0, "first"), backup("backup"), of_tier(2, "third")];
+    for policy in POLICIES {
+        let upstream = upstream(policy, backends.clone());
+        let now = Instant::now();
+        assert_eq!(attempts(&upstream, now).0, ["first", "second", "third", "backup"]);
+        take_out(&upstream, &["first"], now);
+        assert_eq!(pick(&upstream, now).address(), "second");
+        assert_eq!(attempts(&upstream, now).0, ["second", "third", "backup", "first"]);
+    }
 }

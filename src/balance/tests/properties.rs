@@ -58,7 +58,7 @@ fn settings() -> impl Strategy<Value = UpstreamSettings> {
 }
 
 fn with_address((port, (weight, max_conns, backup, down)): (u16, (u32, usize, bool, bool))) -> BackendSettings {
-    BackendSettings { address: format!("127.0.0.1:{port}"), weight, max_conns, backup, down, found: None }
+    BackendSettings { address: format!("127.0.0.1:{port}"), weight, max_conns, backup, down, tier: 0, found: None }
 }
 
 /// A request under way: the backends that it tried, and their addresses.

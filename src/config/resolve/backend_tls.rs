@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Resolver, upstreams::NOTHING};
 use crate::{
+    balance::FoundBy,
     config::{Authority, BackendTls, CertificateFiles, UnixName, document::At, file, server_name},
     discovery::BackendEntry,
 };
@@ -35,13 +36,17 @@ impl Resolver {
             }
         }
         for (index, entry) in entries {
-            let Some(address) = entry.named().map(|backend| &backend.address) else { continue };
-            let place = upstream.key("backends").index(*index).key("address");
-            if server_name.is_none() && server_name::of_backend(address).is_none() {
+            let (key, address) = match entry {
+                BackendEntry::Named(backend) => ("address", backend.address.clone()),
+                BackendEntry::Found { place, .. } if place.kind() == FoundBy::Dns.as_str() => ("dns", place.name()),
+                BackendEntry::Found { .. } => continue,
+            };
+            let place = upstream.key("backends").index(*index).key(key);
+            if server_name.is_none() && server_name::of_backend(&address).is_none() {
                 let help = "name the host in its certificate: tls: { server_name: chat.example.com }";
                 self.error(place.clone(), format!("no certificate has the name of `{address}`"), help);
             }
-            if address.ends_with(":80") && UnixName::of(address).is_none() {
+            if address.ends_with(":80") && UnixName::of(&address).is_none() {
                 let help = "name the port where it speaks TLS, mostly 443";
                 self.warn(place, format!("`tls` to port 80 of `{address}`, where servers speak plain HTTP"), help);
             }

@@ -55,6 +55,7 @@ impl Resolver {
             tlvs,
             tls,
             health_check,
+            discovery,
             backends,
         } = upstream;
         let at = all.key(&name);
@@ -79,7 +80,7 @@ impl Resolver {
         if max_handshakes == 0 && handshake_queue != default.handshake_queue {
             self.warn(at.key("handshake_queue"), "`handshake_queue` without `max_handshakes`", NOTHING);
         }
-        let entries = self.backend_entries(backends, &name, base, &at.key("backends"));
+        let entries = self.backend_entries(backends, discovery, &name, base, &at);
         let way = WaySettings { tls: tls.map(|tls| self.backend_tls(tls, &entries, &at, base)) };
         let entries: Vec<_> = entries.into_iter().map(|(_, entry)| entry).collect();
         let settings = UpstreamSettings {

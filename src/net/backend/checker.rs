@@ -20,7 +20,7 @@ use super::{
     way::Way,
 };
 use crate::{
-    balance::{Backend, CheckResult, HealthCheck, Transition, Upstream},
+    balance::{Backend, CheckResult, HealthCheck, Member, Transition, Upstream},
     error::Kind,
     proxy_protocol::HeaderForm,
 };
@@ -44,6 +44,8 @@ pub(in crate::net) type OnTransition = dyn Fn(&Upstream, &Arc<Backend>, Transiti
 #[derive(Debug)]
 pub(in crate::net) struct Checker {
     backend: Arc<Backend>,
+    /// What the backend is called.
+    authority: Arc<str>,
     settings: HealthCheck,
     /// The PROXY header with which each check begins.
     form: Option<HeaderForm>,
@@ -69,27 +71,29 @@ impl Checker {
     /// be dropped first, so that no check is told to two upstreams.
     pub(in crate::net) fn start(
         upstream: &Arc<Upstream>,
-        backend: &Arc<Backend>,
+        member: &Member,
         (settings, way): (&HealthCheck, &Way),
         tools: &CheckTools,
     ) -> Self {
         let hearer = Hearer(Arc::new(Mutex::new(Some(Arc::clone(upstream)))));
         let (settings, way, form) = (settings.clone(), way.clone(), upstream.proxy_protocol());
-        let terms = (settings.clone(), way.clone(), form);
-        let checks = check_again_and_again(Arc::clone(backend), terms, hearer.clone(), tools.clone());
+        let (backend, authority) = (Arc::clone(&member.backend), Arc::<str>::from(member.settings.authority()));
+        let (checked, terms) = ((Arc::clone(&backend), Arc::clone(&authority)), (settings.clone(), way.clone(), form));
+        let checks = check_again_and_again(checked, terms, hearer.clone(), tools.clone());
         let task = tools.runtime.spawn(checks).abort_handle();
-        Self { backend: Arc::clone(backend), settings, form, way, hearer, task }
+        Self { backend, authority, settings, form, way, hearer, task }
     }
 
-    /// Whether these are the checks of this backend by these settings, for this upstream, over connections of this way.
+    /// Whether these are the checks of this member by these settings, for this upstream, over connections of this way.
     pub(in crate::net) fn is_for(
         &self,
         upstream: &Upstream,
-        backend: &Arc<Backend>,
+        member: &Member,
         (settings, way): (&HealthCheck, &Way),
     ) -> bool {
-        let is_same_connection = self.form == upstream.proxy_protocol() && self.way == *way;
-        Arc::ptr_eq(&self.backend, backend) && self.settings == *settings && is_same_connection
+        let is_same_name = *self.authority == *member.settings.authority();
+        let is_same_connection = self.form == upstream.proxy_protocol() && self.way == *way && is_same_name;
+        Arc::ptr_eq(&self.backend, &member.backend) && self.settings == *settings && is_same_connection
     }
 
     /// Tells this upstream from now on what the checks find.
@@ -120,7 +124,7 @@ impl Hearer {
 }
 
 async fn check_again_and_again(
-    backend: Arc<Backend>,
+    (backend, authority): (Arc<Backend>, Arc<str>),
     (settings, way, form): (HealthCheck, Way, Option<HeaderForm>),
     hearer: Hearer,
     tools: CheckTools,
@@ -130,14 +134,16 @@ async fn check_again_and_again(
         #[expect(clippy::disallowed_methods, reason = "checks come at intervals")]
         sleep(pause).await;
         pause = settings.interval + chance::time(settings.jitter);
-        let (backend, settings, way) = (Arc::clone(&backend), settings.clone(), way.clone());
+        let (backend, authority) = (Arc::clone(&backend), Arc::clone(&authority));
+        let (settings, way) = (settings.clone(), way.clone());
         let (hearer, tools) = (hearer.clone(), tools.clone());
         // Each check has a task of its own: no check should panic, and if one does, others follow it.
         let mut task = JoinSet::new();
         task.spawn(async move {
             // A check is no client's.
             let announcement = form.map(HeaderForm::without_client).unwrap_or_default();
-            let endpoint = Endpoint { address: backend.address(), way: &way, announcement: &announcement };
+            let address = backend.address();
+            let endpoint = Endpoint { address, authority: &authority, way: &way, announcement: &announcement };
             let failure = match check(endpoint, &settings, &tools.own).await {
                 Ok(()) => None,
                 // We have run out of something. That says nothing about the backend.
@@ -203,7 +209,7 @@ mod tests {
         let (own, on_transition) = (Arc::default(), Arc::new(on_transition));
         let tools = CheckTools { runtime: runtime.handle().clone(), own, on_transition };
         let terms = (upstream.health_check().unwrap(), &Way::default());
-        Checker::start(upstream, &upstream.members()[0].backend, terms, &tools)
+        Checker::start(upstream, &upstream.members()[0], terms, &tools)
     }
 
     fn runtime() -> Runtime {

@@ -35,8 +35,10 @@ const MOST_ADDRESSES: usize = 32;
 /// What to connect to, and how. The pool never uses a connection for another endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::net) struct Endpoint<'a> {
-    /// `host:port` or `unix:…`, as the file has it.
+    /// `host:port` or `unix:…`, as the file has it, or as it was found.
     pub(in crate::net) address: &'a str,
+    /// `host:port` as the backend is called. TLS verifies this name.
+    pub(in crate::net) authority: &'a str,
     pub(in crate::net) way: &'a Way,
     /// The PROXY header with which the connection begins, before all else; empty if there is none.
     pub(in crate::net) announcement: &'a [u8],
@@ -73,7 +75,7 @@ pub(in crate::net) async fn connect(
     patience: Duration,
     arrange: impl FnOnce(&[SocketAddr]) -> Vec<SocketAddr>,
 ) -> Result<Connected, Error> {
-    let Endpoint { address, way, announcement } = endpoint;
+    let Endpoint { address, authority, way, announcement } = endpoint;
     let is_more = way.tls.is_some() || !announcement.is_empty();
     let deadline = is_more.then(|| Instant::now() + patience);
     let (mut socket, peer, addresses) = match UnixName::of(address) {
@@ -91,7 +93,7 @@ pub(in crate::net) async fn connect(
     let stream = match &way.tls {
         None => Stream::Plain(socket),
         // Boxed, because connections by plain TCP have no use for so large a future.
-        Some(tls) => Box::pin(tls.secure((socket, peer), address, deadline)).await?,
+        Some(tls) => Box::pin(tls.secure((socket, peer), authority, deadline)).await?,
     };
     Ok(Connected { stream, peer, addresses })
 }

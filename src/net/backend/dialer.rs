@@ -98,6 +98,13 @@ pub(in crate::net) struct Switched {
     pub(in crate::net) connect: Option<Duration>,
 }
 
+impl<'a> Terms<'a> {
+    fn endpoint(&self, destination: Destination<'a>) -> Endpoint<'a> {
+        let (address, authority) = (destination.address(), destination.authority());
+        Endpoint { address, authority, way: self.way, announcement: self.announcement }
+    }
+}
+
 impl Dialer {
     /// Sends a WebSocket handshake. It goes over `link`, a connection that belongs to this client, if that still lives.
     /// Otherwise it goes over a new connection, never over one of the pool.
@@ -112,9 +119,9 @@ impl Dialer {
         terms: Terms<'_>,
     ) -> Result<Greeting, Error> {
         let Terms { timeouts, limits, announcement, .. } = terms;
-        let address = destination.address();
+        let authority = destination.authority();
         if let Some(link) = ready(link, terms.connect).await {
-            let request = request.head(address).into_request(RequestBody::empty());
+            let request = request.head(authority).into_request(RequestBody::empty());
             match greet(link, request, timeouts.upgrade).await {
                 Err(error) if matches!(error.kind(), Kind::ClosedEarly | Kind::BackendTls) => {}
                 result => return result,
@@ -124,8 +131,11 @@ impl Dialer {
         let (mut stream, peer) = self.connect(destination, terms).await?;
         let connect = started.elapsed();
         let wait = timeouts.upgrade;
-        match timeout(wait, handshake::send_and_read_head(&mut stream, &request.write(address), limits.answer_headers))
-            .await
+        match timeout(
+            wait,
+            handshake::send_and_read_head(&mut stream, &request.write(authority), limits.answer_headers),
+        )
+        .await
         {
             Err(_) => Err(Kind::ResponseTimeout.into()),
             Ok(Err(error)) => Err(error),
@@ -136,7 +146,7 @@ impl Dialer {
                 let io = BackendIo::replaying(stream, read);
                 let link = (io, peer, announcement.into());
                 let answered =
-                    send_by_hyper(link, Some(connect), request.head(address), None, (Some(wait), limits)).await?;
+                    send_by_hyper(link, Some(connect), request.head(authority), None, (Some(wait), limits)).await?;
                 check_answer(&answered.response)?;
                 Ok(Greeting::Answered(answered))
             }
@@ -164,8 +174,7 @@ impl Dialer {
         link: Option<Link>,
         terms: Terms<'_>,
     ) -> Result<Answered, Error> {
-        let address = destination.address();
-        let endpoint = Endpoint { address, way: terms.way, announcement: terms.announcement };
+        let (authority, endpoint) = (destination.authority(), terms.endpoint(destination));
         let is_repeatable = body.as_ref().is_none_or(|body| is_repeatable(request.method, body));
         let waiting = match ready(link, terms.connect).await {
             None if is_repeatable && terms.reuses_connections => self.pool.take(endpoint, destination),
@@ -174,13 +183,13 @@ impl Dialer {
         let wait = terms.timeouts.response;
         let sent = match waiting {
             None => None,
-            Some(Waiting::Bare(bare)) => Some(converse(bare, None, address, request, terms).await),
+            Some(Waiting::Bare(bare)) => Some(converse(bare, None, authority, request, terms).await),
             Some(Waiting::Link(link)) if is_repeatable => {
-                Some(send(link, request.head(address).into_request(RequestBody::empty()), wait).await)
+                Some(send(link, request.head(authority).into_request(RequestBody::empty()), wait).await)
             }
             Some(Waiting::Link(link)) => {
                 let body = body.take().unwrap_or_else(RequestBody::empty);
-                Some(send(link, request.head(address).into_request(body), wait).await)
+                Some(send(link, request.head(authority).into_request(body), wait).await)
             }
         };
         let answered = match sent {
@@ -214,13 +223,13 @@ impl Dialer {
         if let Some(socket) = stream.socket() {
             socket.set_options(tcp).map_err(|error| Error::from_source(Kind::Unreachable, error))?;
         }
-        let (address, body) = (destination.address(), body.take().filter(|body| !body.is_empty()));
+        let (authority, body) = (destination.authority(), body.take().filter(|body| !body.is_empty()));
         if body.is_none() {
             let bare = Bare { stream, peer, announcement: announcement.into() };
-            return converse(bare, connect, address, request, terms).await;
+            return converse(bare, connect, authority, request, terms).await;
         }
         let link = (BackendIo::new(stream), peer, announcement.into());
-        send_by_hyper(link, connect, request.head(address), body, (timeouts.response, limits)).await
+        send_by_hyper(link, connect, request.head(authority), body, (timeouts.response, limits)).await
     }
 
     /// The stream, and the address at its other end. `None` = a Unix socket.
@@ -229,7 +238,7 @@ impl Dialer {
         destination: Destination<'_>,
         terms: Terms<'_>,
     ) -> Result<(Stream, Option<SocketAddr>), Error> {
-        let endpoint = Endpoint { address: destination.address(), way: terms.way, announcement: terms.announcement };
+        let endpoint = terms.endpoint(destination);
         let arrange = |addresses: &[SocketAddr]| destination.arrange(addresses);
         let Connected { stream, peer, addresses } = connect(endpoint, &self.own, terms.connect, arrange).await?;
         self.pool.learn(endpoint, addresses);
@@ -247,7 +256,7 @@ async fn ready(link: Option<Link>, patience: Duration) -> Option<Link> {
 async fn converse(
     bare: Bare,
     connect: Option<Duration>,
-    address: &str,
+    authority: &str,
     request: &request_head::Request<'_>,
     Terms { timeouts, limits, alarm, .. }: Terms<'_>,
 ) -> Result<Answered, Error> {
@@ -256,7 +265,7 @@ async fn converse(
     let link = if headers::authenticates_connection(request.headers) {
         (BackendIo::new(bare.stream), bare.peer, bare.announcement)
     } else {
-        let reply = exchange(bare, request, address, limits.answer_headers);
+        let reply = exchange(bare, request, authority, limits.answer_headers);
         let reply = match deadline {
             Some(deadline) => before(alarm, deadline, reply).await.ok_or(Kind::ResponseTimeout)?,
             None => reply.await,
@@ -269,7 +278,7 @@ async fn converse(
         }
     };
     let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-    send_by_hyper(link, connect, request.head(address), None, (left, limits)).await
+    send_by_hyper(link, connect, request.head(authority), None, (left, limits)).await
 }
 
 /// Sends a handshake on a connection that hyper has.

@@ -98,12 +98,12 @@ struct Understood {
 pub(in crate::net) async fn exchange(
     mut bare: Bare,
     request: &Request<'_>,
-    address: &str,
+    authority: &str,
     most: usize,
 ) -> Result<ExchangeReply, Error> {
     after_others().await;
     // A failed write is no reason to give up: a backend that refuses may answer before it has read everything.
-    let written = send(&mut bare.stream, &request.write(address)).await;
+    let written = send(&mut bare.stream, &request.write(authority)).await;
     let read = match poll_fn(|cx| bare.stream.poll_take(cx, HEAD)).await {
         Ok(read) if read.is_empty() => return Err(Kind::ClosedEarly.into()),
         Ok(read) => Bytes::from(read),

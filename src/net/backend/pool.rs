@@ -13,12 +13,15 @@ use hyper::client::conn::http1::SendRequest;
 use tokio::{sync::Notify, time::timeout};
 
 use super::{connect::Endpoint, exchange::Bare, request_body::RequestBody, way::Way};
-use crate::balance::{Backend, Destination};
+use crate::balance::{Backend, Destination, Pick};
 
 /// The most idle connections that a worker keeps to one backend (nginx: `keepalive` of an upstream).
 const IDLE_PER_BACKEND: usize = 32;
 /// How long a connection may be idle (nginx: `keepalive_timeout` of an upstream).
 pub(in crate::net) const IDLE_TIME: Duration = Duration::from_secs(60);
+
+/// How long the addresses of a name are remembered at least. Names come and go without a reload.
+const LEARNED: Duration = Duration::from_secs(3600);
 
 /// A connection with a backend on which hyper speaks HTTP.
 #[derive(Debug)]
@@ -60,6 +63,8 @@ struct Stirred(Notify);
 struct Site {
     /// The addresses of the backend's name at the last look-up.
     addresses: Vec<SocketAddr>,
+    /// When they were learned.
+    learned: Option<Instant>,
     idle: Vec<Idle>,
 }
 
@@ -67,6 +72,8 @@ struct Site {
 struct Idle {
     /// The way by which it came about.
     way: Way,
+    /// The name for which it came about ([`Pick::name`]).
+    name: Option<Arc<str>>,
     connection: Waiting,
     since: Instant,
 }
@@ -82,6 +89,8 @@ pub(in crate::net) struct Bond {
     pub(in crate::net) upstream: String,
     pub(in crate::net) backend: Arc<Backend>,
     pub(in crate::net) way: Way,
+    /// The name for which it came about ([`Pick::name`]).
+    pub(in crate::net) name: Option<Arc<str>>,
     pub(in crate::net) link: Link,
 }
 
@@ -161,7 +170,7 @@ impl Pool {
     /// with its last request stays.
     pub(in crate::net) fn take(&self, endpoint: Endpoint<'_>, destination: Destination<'_>) -> Option<Waiting> {
         let mut sites = lock(&self.sites);
-        let Site { addresses, idle } = sites.get_mut(endpoint.address)?;
+        let Site { addresses, idle, .. } = sites.get_mut(endpoint.address)?;
         idle.retain_mut(|idle| !idle.connection.finds_end(&self.waker));
         // If the backend is picked by a hash, a client stays at one address of the name, whichever connection it gets.
         let own = match destination.is_hashed() && addresses.len() > 1 {
@@ -169,8 +178,11 @@ impl Pool {
             false => None,
         };
         let is_there = |idle: &Idle| own.is_none_or(|own| idle.connection.peer() == Some(own));
-        let began_so =
-            |idle: &Idle| idle.way == *endpoint.way && idle.connection.announcement() == endpoint.announcement;
+        let began_so = |idle: &Idle| {
+            let name = idle.name.as_deref().unwrap_or(endpoint.address);
+            let way = (&idle.way, name, idle.connection.announcement());
+            way == (endpoint.way, endpoint.authority, endpoint.announcement)
+        };
         let place = idle.iter().rposition(|idle| is_there(idle) && began_so(idle) && idle.connection.is_ready())?;
         Some(idle.remove(place).connection)
     }
@@ -178,12 +190,14 @@ impl Pool {
     /// Learns the addresses that the backend's name has now.
     pub(super) fn learn(&self, endpoint: Endpoint<'_>, addresses: Vec<SocketAddr>) {
         if !addresses.is_empty() {
-            lock(&self.sites).entry(endpoint.address.into()).or_default().addresses = addresses;
+            let mut sites = lock(&self.sites);
+            let site = sites.entry(endpoint.address.into()).or_default();
+            (site.addresses, site.learned) = (addresses, Some(Instant::now()));
         }
     }
 
-    /// Keeps a connection with the backend of this address for another request. Its last answer has been read to the end.
-    pub(in crate::net) fn keep(&self, address: &str, way: Way, connection: Waiting) {
+    /// Keeps a connection with the backend of this pick for another request. Its last answer has been read to the end.
+    pub(in crate::net) fn keep(&self, pick: &Pick, way: Way, connection: Waiting) {
         match &connection {
             Waiting::Link(link) if link.is_private => {
                 debug_assert!(false, "a client's own connection is never shared");
@@ -193,9 +207,9 @@ impl Pool {
             Waiting::Bare(bare) => bare.stream.watch_by(&self.waker),
         }
         let mut sites = lock(&self.sites);
-        let Site { idle, .. } = match sites.get_mut(address) {
+        let Site { idle, .. } = match sites.get_mut(pick.address()) {
             Some(site) => site,
-            None => sites.entry(address.into()).or_default(),
+            None => sites.entry(pick.address().into()).or_default(),
         };
         // A connection that began with the address of a client mostly serves nobody else, and one of another way mostly serves
         // nobody any more, because a reload has replaced that way. The oldest such one makes room.
@@ -204,7 +218,7 @@ impl Pool {
         let oldest = if is_full { idle.iter().position(is_seldom_used) } else { None };
         let leaving = oldest.map(|place| idle.remove(place).connection);
         if leaving.is_some() || !is_full {
-            idle.push(Idle { way, connection, since: Instant::now() });
+            idle.push(Idle { way, name: pick.name().cloned(), connection, since: Instant::now() });
         } else {
             connection.close();
         }
@@ -220,13 +234,14 @@ impl Pool {
 
     /// Closes connections that have been idle for too long, or that their backend has closed.
     pub(in crate::net) fn sweep(&self, now: Instant) {
-        lock(&self.sites).retain(|_, Site { addresses, idle }| {
+        lock(&self.sites).retain(|_, Site { addresses, learned, idle }| {
             idle.retain_mut(|idle| !idle.connection.finds_end(&self.waker));
             let old = |idle: &mut Idle| now.duration_since(idle.since) >= IDLE_TIME;
             idle.extract_if(.., old).for_each(|idle| idle.connection.close());
             // A site with several addresses is kept even without an idle connection. A connection that is in use may come
             // back to the pool, and the addresses then say which requests may use that connection.
-            !idle.is_empty() || addresses.len() > 1
+            let is_fresh = learned.is_some_and(|learned| now.saturating_duration_since(learned) < LEARNED);
+            !idle.is_empty() || addresses.len() > 1 && is_fresh
         });
     }
 }
@@ -281,7 +296,7 @@ mod tests {
         let destination = upstream.destination(&pick, &key);
         let addresses = ["192.0.2.1:80".parse().unwrap(), "192.0.2.2:80".parse().unwrap()];
         let (address, way) = (destination.address(), Way::default());
-        let endpoint = Endpoint { address, way: &way, announcement: &[] };
+        let endpoint = Endpoint { address, authority: address, way: &way, announcement: &[] };
         let &[own, other] = &destination.arrange(&addresses)[..] else { panic!() };
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let bare = |peer| {
@@ -296,9 +311,9 @@ mod tests {
         pool.learn(endpoint, addresses.to_vec());
         // Both connections are in use now.
         pool.sweep(Instant::now());
-        pool.keep(address, Way::default(), bare(other));
+        pool.keep(&pick, Way::default(), bare(other));
         assert!(pool.take(endpoint, destination).is_none(), "it is another's");
-        pool.keep(address, Way::default(), bare(own));
+        pool.keep(&pick, Way::default(), bare(own));
         assert_eq!(pool.take(endpoint, destination).unwrap().peer(), Some(own));
         // Connections that everybody may use make no room for those of one client, which make room for all.
         let announcing = |announcement: &[u8]| match bare(own) {
@@ -306,16 +321,16 @@ mod tests {
             Waiting::Link(_) => unreachable!(),
         };
         let pool = Pool::default();
-        (1..IDLE_PER_BACKEND).for_each(|_| pool.keep(address, Way::default(), bare(own)));
-        (0..3).for_each(|client| pool.keep(address, Way::default(), announcing(&[client])));
+        (1..IDLE_PER_BACKEND).for_each(|_| pool.keep(&pick, Way::default(), bare(own)));
+        (0..3).for_each(|client| pool.keep(&pick, Way::default(), announcing(&[client])));
         let of = |announcement| pool.take(Endpoint { announcement, ..endpoint }, destination).is_some();
         assert!(!of(&[0]) && !of(&[1]) && of(&[2]) && !of(&[2]));
-        pool.keep(address, Way::default(), bare(own));
-        pool.keep(address, Way::default(), announcing(&[3]));
+        pool.keep(&pick, Way::default(), bare(own));
+        pool.keep(&pick, Way::default(), announcing(&[3]));
         assert_eq!((0..=IDLE_PER_BACKEND).filter(|_| of(&[])).count(), IDLE_PER_BACKEND);
         // Nothing is learned of an address that is not a name.
         let pool = Pool::default();
-        pool.keep(address, Way::default(), bare(own));
+        pool.keep(&pick, Way::default(), bare(own));
         assert!(pool.take(endpoint, destination).is_some());
     }
 
@@ -330,17 +345,13 @@ mod tests {
         let pick = upstream.pick(&key, &mut Tried::default(), Instant::now()).unwrap();
         let destination = upstream.destination(&pick, &key);
         let (address, way) = (destination.address(), Way::default());
-        let endpoint = Endpoint { address, way: &way, announcement: &[] };
+        let endpoint = Endpoint { address, authority: address, way: &way, announcement: &[] };
         let pool = Pool::default();
         for is_closed in [false, true] {
             let (ours, theirs) = UnixStream::pair().unwrap();
             ours.set_nonblocking(true).unwrap();
             let stream = Stream::Plain(Socket::new_unix(ours).unwrap());
-            pool.keep(
-                address,
-                Way::default(),
-                Waiting::Bare(Bare { stream, peer: None, announcement: Box::default() }),
-            );
+            pool.keep(&pick, Way::default(), Waiting::Bare(Bare { stream, peer: None, announcement: Box::default() }));
             let _open = (!is_closed).then_some(theirs);
             // The first event says that the socket may be written.
             let mut events = mio::Events::with_capacity(8);

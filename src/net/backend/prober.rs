@@ -92,7 +92,7 @@ impl From<Kind> for Failure {
 
 /// Runs one check, within `timeout` in all.
 pub(super) async fn check(endpoint: Endpoint<'_>, settings: &HealthCheck, own: &Own) -> Result<(), Failure> {
-    let address = endpoint.address;
+    let authority = endpoint.authority;
     let deadline = Deadline::now() + settings.timeout;
     // The turns among the addresses of a name are those of requests.
     let arrange = |addresses: &[SocketAddr]| alternate(addresses, |_| {});
@@ -102,7 +102,7 @@ pub(super) async fn check(endpoint: Endpoint<'_>, settings: &HealthCheck, own: &
         CheckKind::Http { path, statuses } => {
             let mut head = get_request(path, settings.host.as_deref());
             head.headers.insert(CONNECTION, HeaderValue::from_static("close"));
-            let status = match ask(&mut stream, &head, address, deadline).await? {
+            let status = match ask(&mut stream, &head, authority, deadline).await? {
                 HandshakeReply::Switched { .. } => StatusCode::SWITCHING_PROTOCOLS,
                 HandshakeReply::Other { status, .. } => status,
             };
@@ -112,7 +112,7 @@ pub(super) async fn check(endpoint: Endpoint<'_>, settings: &HealthCheck, own: &
         }
         CheckKind::WebSocket { path } => {
             let (head, asked_for) = into_handshake(get_request(path, settings.host.as_deref()))?;
-            match ask(&mut stream, &head, address, deadline).await? {
+            match ask(&mut stream, &head, authority, deadline).await? {
                 HandshakeReply::Switched { headers, early, .. } => {
                     handshake::verify(&asked_for, &headers).map_err(Failure::FalseUpgrade)?;
                     let mut session = CheckSession { stream, read: early.into(), total: 0 };
@@ -147,8 +147,8 @@ async fn part(mut stream: Stream, deadline: Deadline) -> Result<(), Failure> {
     }
 }
 
-async fn ask(stream: &mut Stream, head: &Head, address: &str, deadline: Deadline) -> Result<HandshakeReply, Error> {
-    timeout_at(deadline, send_and_read_head(stream, &request_head::write(head, address), MOST_FIELDS))
+async fn ask(stream: &mut Stream, head: &Head, authority: &str, deadline: Deadline) -> Result<HandshakeReply, Error> {
+    timeout_at(deadline, send_and_read_head(stream, &request_head::write(head, authority), MOST_FIELDS))
         .await
         .map_err(|_| Kind::ResponseTimeout)?
 }
@@ -316,7 +316,7 @@ mod tests {
         };
         let way = Way::default();
         let runtime = Builder::new_current_thread().enable_all().build().unwrap();
-        let endpoint = Endpoint { address, way: &way, announcement: &[] };
+        let endpoint = Endpoint { address, authority: address, way: &way, announcement: &[] };
         let checked =
             runtime.block_on(async { Attendant::new().unwrap().attend(check(endpoint, &settings, own)).await });
         match checked {

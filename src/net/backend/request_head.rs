@@ -74,10 +74,10 @@ impl Head {
 }
 
 impl Request<'_> {
-    /// The request on the wire, to the backend at this address.
-    pub(in crate::net) fn write(&self, address: &str) -> Vec<u8> {
+    /// The request on the wire, to the backend that is called by this `host:port`.
+    pub(in crate::net) fn write(&self, authority: &str) -> Vec<u8> {
         let mut bytes = request_line(self.method.as_str(), self.uri);
-        self.fields(address, |name, value| {
+        self.fields(authority, |name, value| {
             match self.purpose {
                 // hyper writes the other requests for an answer with these capitals.
                 Purpose::Answer { .. } => capitalize(name.as_str(), &mut bytes),
@@ -90,9 +90,9 @@ impl Request<'_> {
     }
 
     /// The request for hyper.
-    pub(in crate::net) fn head(&self, address: &str) -> Head {
+    pub(in crate::net) fn head(&self, authority: &str) -> Head {
         let mut headers = HeaderMap::new();
-        self.fields(address, |name, value| {
+        self.fields(authority, |name, value| {
             if let Some(value) = value.to_header() {
                 headers.append(name, value);
             }
@@ -100,9 +100,9 @@ impl Request<'_> {
         Head { method: self.method.clone(), uri: origin_form(self.uri), headers }
     }
 
-    fn fields(&self, address: &str, mut tell: impl FnMut(&HeaderName, FieldValue<'_>)) {
-        let Some(rules) = self.rules else { return self.fields_without_rules(address, tell) };
-        self.fields_without_rules(address, |name, value| {
+    fn fields(&self, authority: &str, mut tell: impl FnMut(&HeaderName, FieldValue<'_>)) {
+        let Some(rules) = self.rules else { return self.fields_without_rules(authority, tell) };
+        self.fields_without_rules(authority, |name, value| {
             if !rules.drops_of_client(name) {
                 tell(name, value);
             }
@@ -112,10 +112,10 @@ impl Request<'_> {
         }
     }
 
-    fn fields_without_rules(&self, address: &str, mut tell: impl FnMut(&HeaderName, FieldValue<'_>)) {
+    fn fields_without_rules(&self, authority: &str, mut tell: impl FnMut(&HeaderName, FieldValue<'_>)) {
         let own_host = match self.host_header {
             HostHeader::Keep => None,
-            HostHeader::Upstream => Some(self.way.host_of(address)),
+            HostHeader::Upstream => Some(self.way.host_of(authority)),
             HostHeader::Fixed(host) => Some(host.as_str()),
         };
         let mut names_host = false;
@@ -130,7 +130,7 @@ impl Request<'_> {
         if !names_host {
             // HTTP/1.0 may name the host only in its target, which is forwarded as a path (RFC 9112 §3.2.2), or not at
             // all. HTTP/1.1 needs a `Host` (nginx: `$proxy_host`).
-            let named = if self.hop.host.is_empty() { host_without_name(address) } else { self.hop.host };
+            let named = if self.hop.host.is_empty() { host_without_name(authority) } else { self.hop.host };
             let host = own_host.unwrap_or(named);
             tell(&HOST, FieldValue::Ours(host.as_bytes()));
         }
@@ -167,10 +167,10 @@ impl Purpose {
 }
 
 /// A request of our own, on the wire.
-pub(in crate::net) fn write(head: &Head, address: &str) -> Vec<u8> {
+pub(in crate::net) fn write(head: &Head, authority: &str) -> Vec<u8> {
     let mut bytes = request_line(head.method.as_str(), &head.uri);
     if !head.headers.contains_key(HOST) {
-        field(&mut bytes, &HOST, host_without_name(address).as_bytes());
+        field(&mut bytes, &HOST, host_without_name(authority).as_bytes());
     }
     for (name, value) in &head.headers {
         field(&mut bytes, name, value.as_bytes());

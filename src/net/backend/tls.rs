@@ -41,8 +41,7 @@ use crate::{
     },
 };
 
-/// The most places whose TLS sessions are kept for resumption. Only names whose addresses change all the time reach this;
-/// everything is forgotten then.
+/// The most places whose TLS sessions are kept for resumption. Where there are more, any of them makes room for the next.
 const PLACES: usize = 256;
 
 /// The most bytes of the text of a failure. A certificate can have thousands of names, and rustls tells them all.
@@ -98,18 +97,18 @@ impl ClientTls {
         Ok(Arc::new(Self { config, places, settings, certificate_end, digest, counts }))
     }
 
-    /// Speaks TLS from now on, on a connection to the backend at this address. `peer`: the address that answered; `None` = a
-    /// Unix socket.
+    /// Speaks TLS from now on, on a connection to the backend that is called by this `host:port` or `unix:…`. `peer`: the
+    /// address that answered; `None` = a Unix socket.
     ///
     /// # Errors
     /// [`Kind::BackendTls`], [`Kind::ConnectTimeout`].
     pub(super) async fn secure(
         &self,
         (socket, peer): (Socket, Option<SocketAddr>),
-        address: &str,
+        authority: &str,
         deadline: Instant,
     ) -> Result<Stream, Error> {
-        let secured = match timeout_at(deadline, self.handshake(socket, peer, address)).await {
+        let secured = match timeout_at(deadline, self.handshake(socket, peer, authority)).await {
             Ok(Ok(stream)) => Ok(stream),
             Ok(Err(error)) => Err(Error::from_source(Kind::BackendTls, reason(&error))),
             Err(_) => Err(Error::from_source(Kind::ConnectTimeout, "the TLS handshake took too long")),
@@ -127,20 +126,23 @@ impl ClientTls {
         &self,
         socket: Socket,
         peer: Option<SocketAddr>,
-        address: &str,
+        authority: &str,
     ) -> io::Result<client::TlsStream<Socket>> {
         let name = match &self.settings.server_name {
             Some(name) => name.clone(),
-            None => server_name::of_backend(address).ok_or(io::ErrorKind::InvalidInput)?,
+            None => server_name::of_backend(authority).ok_or(io::ErrorKind::InvalidInput)?,
         };
-        let place = peer.map_or_else(|| address.to_owned(), |peer| peer.to_string());
+        let place = peer.map_or_else(|| authority.to_owned(), |peer| peer.to_string());
         TlsConnector::from(self.config_of((place, name.clone()))).connect(name, socket).await
     }
 
     fn config_of(&self, place: ResumptionPlace) -> Arc<ClientConfig> {
         let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
-        if places.len() >= PLACES && !places.contains_key(&place) {
-            places.clear();
+        if places.len() >= PLACES
+            && !places.contains_key(&place)
+            && let Some(leaving) = places.keys().next().cloned()
+        {
+            places.remove(&leaving);
         }
         let config = places.entry(place).or_insert_with(|| {
             let mut config = self.config.clone();

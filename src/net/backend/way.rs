@@ -17,18 +17,18 @@ pub(in crate::net) struct Way {
 }
 
 impl Way {
-    /// The own name of the backend at an address, as a `Host` has it: with its port, unless that is the port of the scheme
-    /// (RFC 9110 §4.2.1 and §4.2.2).
-    pub(in crate::net) fn host_of<'a>(&self, address: &'a str) -> &'a str {
-        host_of(self.tls.is_some(), address)
+    /// What the backend is called, as a `Host` has it: with its port, unless that is the port of the scheme (RFC 9110 §4.2.1
+    /// and §4.2.2).
+    pub(in crate::net) fn host_of<'a>(&self, authority: &'a str) -> &'a str {
+        host_of(self.tls.is_some(), authority)
     }
 }
 
-fn host_of(tls: bool, address: &str) -> &str {
-    if address.starts_with(UnixName::PREFIX) {
+fn host_of(tls: bool, authority: &str) -> &str {
+    if authority.starts_with(UnixName::PREFIX) {
         return UNIX_HOST;
     }
-    address.strip_suffix(if tls { ":443" } else { ":80" }).unwrap_or(address)
+    authority.strip_suffix(if tls { ":443" } else { ":80" }).unwrap_or(authority)
 }
 
 impl PartialEq for Way {

@@ -112,9 +112,12 @@ impl Control {
         });
         let survey = Survey::new(crew.sessions.clone());
         let reloader = Reloader::start().map_err(StartError::Thread)?;
-        let listeners = Listeners::start(crew, tickets, Arc::clone(&shared.own), bound)?;
         let discovery = Seekers::new(background.clone(), Arc::clone(&planner.findings));
         let plans = Plans::new(planner, Arc::clone(&shared));
+        // A client may come as soon as the listeners run. So backends that can be found before are found before.
+        discovery.prepare(&plans.running().config);
+        plans.settle(&plans.running());
+        let listeners = Listeners::start(crew, tickets, Arc::clone(&shared.own), bound)?;
         let (desk, history) = admin.unzip();
         let (turn, messages, scrape) = (Mutex::default(), OnceLock::new(), sync::Mutex::default());
         let control = Arc::new(Self {

@@ -3,13 +3,15 @@
 //! Each place has a task on the background thread, which lives as long as the configuration names the place. What the task
 //! finds goes to [`Findings`]; `control/finding` then changes the members of the upstreams.
 
+mod dns_client;
 mod folder;
 mod list;
+mod names;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     mem,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
     time::{Duration, Instant},
 };
 
@@ -19,6 +21,9 @@ use crate::{
     config::Config,
     discovery::{BackendEntry, Finding, FindingPlace, Findings},
 };
+
+/// How long a start or a reload waits for the first answers about names. Then it goes on without those that have not come.
+const FIRST_ANSWERS: Duration = Duration::from_secs(3);
 
 /// Who looks for backends.
 #[derive(Debug)]
@@ -47,20 +52,33 @@ impl Seekers {
         Self { runtime, findings, news: Arc::default(), seekers: Mutex::default() }
     }
 
-    /// Looks into the places of a configuration that are not known yet, so that it runs with their backends from its start.
-    /// Blocks while files are read.
+    /// Reads the lists of a configuration, and looks up the names that are new, so that it runs with their backends from its
+    /// start. Blocks while files are read, and for [`FIRST_ANSWERS`] at most while names are looked up.
     pub(in crate::net) fn prepare(&self, config: &Config) {
         prepare(&self.findings, config);
+        let (first, come) = mpsc::channel();
+        let mut seekers = self.seekers();
+        for place in places(config) {
+            if let FindingPlace::Names(_) = place
+                && !seekers.contains_key(place)
+            {
+                seekers.insert(place.clone(), self.seek(place, &first));
+            }
+        }
+        drop((seekers, first));
+        // Nobody sends: the channel closes with the first answers of the last place.
+        let _ = come.recv_timeout(FIRST_ANSWERS);
     }
 
     /// Looks into exactly the places of this configuration from now on. What is known of other places is forgotten.
     pub(in crate::net) fn follow(&self, config: &Config) {
-        let mut seekers = self.seekers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seekers = self.seekers();
         let mut before = mem::take(&mut *seekers);
         for place in places(config) {
             if !seekers.contains_key(place) {
-                self.findings.remember(place, Instant::now());
-                let seeker = before.remove(place).unwrap_or_else(|| self.seek(place));
+                self.findings.remember(place, |_| true, Instant::now());
+                // Nobody waits for first answers any more.
+                let seeker = before.remove(place).unwrap_or_else(|| self.seek(place, &mpsc::channel().0));
                 seekers.insert(place.clone(), seeker);
             }
         }
@@ -82,10 +100,18 @@ impl Seekers {
         Arc::clone(&self.news)
     }
 
-    fn seek(&self, place: &FindingPlace) -> Seeker {
+    fn seekers(&self) -> MutexGuard<'_, HashMap<FindingPlace, Seeker>> {
+        self.seekers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// `first`: dropped when the place has had its first answers.
+    fn seek(&self, place: &FindingPlace, first: &mpsc::Sender<()>) -> Seeker {
         let (findings, news) = (Arc::clone(&self.findings), Arc::clone(&self.news));
         let task = match place {
             FindingPlace::File(path) => self.runtime.spawn(list::follow(path.clone(), findings, news)),
+            FindingPlace::Names(place) => {
+                self.runtime.spawn(names::follow(place.clone(), findings, news, first.clone()))
+            }
         };
         Seeker(task.abort_handle())
     }
@@ -93,13 +119,14 @@ impl Seekers {
 
 /// [`Seekers::prepare`], for a process that has no background thread yet.
 pub(in crate::net) fn prepare(findings: &Findings, config: &Config) {
-    for place in places(config) {
-        if findings.has(place) {
-            continue;
-        }
-        findings.remember(place, Instant::now());
+    let named: HashSet<_> = places(config).collect();
+    for place in &named {
+        findings.remember(place, |other| named.contains(other), Instant::now());
         match place {
+            // Known or not: a reload begins with what the list says now.
             FindingPlace::File(path) => drop(list::read(path, findings)),
+            // Names need a runtime.
+            FindingPlace::Names(_) => {}
         }
     }
 }

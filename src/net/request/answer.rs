@@ -185,10 +185,11 @@ impl Drop for FromBackend {
         self.record.set_answered();
         match (self.keep.take(), self.body.body.take_connection()) {
             (Some((Keep::ForAll(connection), way)), Some(waiting)) => {
-                connection.worker.dialer.pool.keep(self.pick.address(), way, waiting);
+                connection.worker.dialer.pool.keep(&self.pick, way, waiting);
             }
             (Some((Keep::ForClient(connection, upstream), way)), Some(Waiting::Link(link))) => {
-                connection.bonds.keep(Bond { upstream, backend: Arc::clone(self.pick.backend()), way, link });
+                let (backend, name) = (Arc::clone(self.pick.backend()), self.pick.name().cloned());
+                connection.bonds.keep(Bond { upstream, backend, way, name, link });
             }
             (_, Some(waiting)) => waiting.close(),
             (_, None) => {}

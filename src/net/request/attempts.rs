@@ -110,10 +110,11 @@ impl<'a> Attempts<'a> {
 
     /// Goes on with the client's own connection. If its backend takes no more requests, the connection is closed.
     fn resume(&mut self, is_handshake: bool, record: &mut Record) -> Option<Attempt> {
-        let Bond { backend, link, .. } = self.bond.take()?;
+        let Bond { backend, name, link, .. } = self.bond.take()?;
         let pick = self.upstream.pick_again(&backend, is_handshake, &mut self.tried, Instant::now())?;
         record_pick(&pick, record);
-        Some(Attempt { pick, link: Some(link) })
+        let link = (pick.name() == name.as_ref()).then_some(link);
+        Some(Attempt { pick, link })
     }
 
     fn begin(&mut self, picked: Result<Pick, Unavailable>, record: &mut Record) -> Result<Attempt, Error> {

@@ -94,7 +94,12 @@ fn places(upstreams: &Value) -> String {
 /// How the address of a backend was found.
 fn found(found: &Value) -> Cell {
     match found.is_object() {
-        true => Cell::from(format!("{} {}", text(&found["by"]), text(&found["from"]))),
+        true => {
+            // The name of a `dns` stands in `from` already.
+            let name = found["name"].as_str().filter(|_| found["by"] == "srv");
+            let name = name.map(|name| format!(" ({})", clean(name))).unwrap_or_default();
+            Cell::from(format!("{} {}{name}", text(&found["by"]), text(&found["from"])))
+        }
         false => Cell::from("-".to_owned()),
     }
 }
@@ -417,7 +422,7 @@ mod tests {
         let backend = |address, found: Value| json!({ "address": address, "duty": "up", "health": "up", "active": 0, "picks": 0, "failures": 0, "found": found });
         let table = plain(&backends(&json!({ "upstreams": [{
             "name": "chat",
-            "backends": [backend("a:1", json!({ "by": "file", "from": "/b.yaml" })), backend("b:1", Value::Null)],
+            "backends": [backend("a:1", json!({ "by": "file", "from": "/b.yaml" })), backend("b:1", Value::Null), backend("c:1", json!({ "by": "srv", "from": "_ws._tcp.c", "name": "c1" }))],
             "places": [
                 { "kind": "file", "name": "/b.yaml", "backends": 1, "stale_ms": 61000, "failure": "/b.yaml:1:1: wrong" },
                 { "kind": "file", "name": "/c.yaml", "stale_ms": 0 },
@@ -427,6 +432,7 @@ mod tests {
             "UPSTREAM  BACKEND  DUTY  HEALTH  ACTIVE  PICKS  FAILURES  LAST CHECK  FOUND",
             "chat      a:1      up    up           0      0         0  -           file /b.yaml",
             "chat      b:1      up    up           0      0         0  -           -",
+            "chat      c:1      up    up           0      0         0  -           srv _ws._tcp.c (c1)",
             "",
             "UPSTREAM  KIND  PLACE    BACKENDS  STALE  STATE",
             "chat      file  /b.yaml         1  1m 1s  /b.yaml:1:1: wrong",

@@ -12,6 +12,7 @@ mod backend;
 mod client;
 #[cfg(feature = "otlp")]
 pub mod collector;
+pub mod dns;
 pub mod frames;
 mod process;
 mod proxy;

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::{
     access_log::{ParticularsView, Traffic},
-    balance::{Health, Member},
+    balance::{FoundAt, Health, Member},
     discovery::{BackendEntry, Finding, FindingPlace},
     net::{
         operate::control::{Control, Told},
@@ -104,6 +104,15 @@ struct PlaceView {
 struct FoundView {
     by: &'static str,
     from: String,
+    /// The name that led to the address. Absent if nobody has named it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+}
+
+impl From<&FoundAt> for FoundView {
+    fn from(FoundAt { by, from, name }: &FoundAt) -> Self {
+        Self { by: by.as_str(), from: from.to_string(), name: name.as_ref().map(ToString::to_string) }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -261,10 +270,7 @@ impl BackendView {
             max_conns: settings.max_conns,
             backup: settings.backup,
             down: settings.down,
-            found: settings
-                .found
-                .as_ref()
-                .map(|found| FoundView { by: found.by.as_str(), from: found.from.to_string() }),
+            found: settings.found.as_ref().map(FoundView::from),
             last_check,
         }
     }

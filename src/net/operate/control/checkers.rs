@@ -37,12 +37,11 @@ impl Checkers {
         for (upstream, way) in plan.upstreams.iter().zip(&plan.ways) {
             let Some(settings) = upstream.health_check() else { continue };
             let members = upstream.members();
-            for backend in members.iter().filter(|member| upstream.is_checked(member)).map(|member| &member.backend) {
-                let name = (upstream.name().to_owned(), backend.address().to_owned());
-                let goes_on = before.remove(&name).filter(|checker| checker.is_for(upstream, backend, (settings, way)));
+            for member in members.iter().filter(|member| upstream.is_checked(member)) {
+                let name = (upstream.name().to_owned(), member.backend.address().to_owned());
+                let goes_on = before.remove(&name).filter(|checker| checker.is_for(upstream, member, (settings, way)));
                 let checker = goes_on.inspect(|checker| checker.tell(upstream));
-                let checker =
-                    checker.unwrap_or_else(|| Checker::start(upstream, backend, (settings, way), &self.tools));
+                let checker = checker.unwrap_or_else(|| Checker::start(upstream, member, (settings, way), &self.tools));
                 running.insert(name, checker);
             }
         }

@@ -18,6 +18,7 @@ use tokio::{
 
 use super::folder;
 use crate::{
+    balance::BackendSettings,
     config,
     discovery::{FindingPlace, Findings, News},
     net::stream::sockets,
@@ -34,16 +35,26 @@ const SETTLES: Duration = Duration::from_millis(200);
 pub(super) async fn follow(path: PathBuf, findings: Arc<Findings>, news: Arc<Notify>) {
     let mut is_watchable = true;
     loop {
-        let (read, known) = (path.clone(), Arc::clone(&findings));
+        let (read, known, heard) = (path.clone(), Arc::clone(&findings), Arc::clone(&news));
         // Watched before it is read: no change comes in between unseen.
-        let look = move || (folder::watch(&read), self::read(&read, &known));
-        let watch = match spawn_blocking(look).await {
-            Ok((watch, is_new)) => {
-                if is_new {
-                    news.notify_one();
-                }
-                watch
+        let mut look = spawn_blocking(move || {
+            let watch = folder::watch(&read);
+            // Told here, because nobody may wait for this any more.
+            if self::read(&read, &known) {
+                heard.notify_one();
             }
+            watch
+        });
+        let looked = match timeout(AGAIN, &mut look).await {
+            Ok(looked) => looked,
+            Err(_) => {
+                let failure = format!("the file could not be read within {} s", AGAIN.as_secs());
+                note(&path, &findings, Err((failure.clone(), failure)));
+                look.await
+            }
+        };
+        let watch = match looked {
+            Ok(watch) => watch,
             // The process ends.
             Err(error) if error.is_cancelled() => return,
             Err(error) => {
@@ -74,12 +85,15 @@ async fn change(watch: Option<AsyncFd<OwnedFd>>) {
 
 /// Reads a list once, and notes what it says. Returns whether other backends were found. Blocks.
 pub(super) fn read(path: &Path, findings: &Findings) -> bool {
-    let place = FindingPlace::File(path.to_owned());
     let read = config::read_backends(path);
-    let count = read.as_ref().map_or(0, Vec::len);
-    let failure = read.as_ref().err().map(ToString::to_string).unwrap_or_default();
-    let looked = read.map_err(|problems| problems.in_one_line());
-    let news = findings.note(&place, looked, Instant::now());
+    note(path, findings, read.map_err(|problems| (problems.in_one_line(), problems.to_string())))
+}
+
+/// Notes what a list says, or why it cannot be used, in one line and in full. Returns whether other backends were found.
+fn note(path: &Path, findings: &Findings, looked: Result<Vec<BackendSettings>, (String, String)>) -> bool {
+    let (count, place) = (looked.as_ref().map_or(0, Vec::len), FindingPlace::File(path.to_owned()));
+    let failure = looked.as_ref().err().map(|(_, failure)| failure.clone()).unwrap_or_default();
+    let news = findings.note(&place, looked.map_err(|(line, _)| line), Instant::now());
     let file = path.display();
     match &news {
         News::Nothing => {}
@@ -117,7 +131,7 @@ mod tests {
             let path = folder.path().join("backends.yaml");
             let (findings, news): (Arc<Findings>, Arc<Notify>) = Default::default();
             let place = FindingPlace::File(path.clone());
-            findings.remember(&place, Instant::now());
+            findings.remember(&place, |_| false, Instant::now());
             let task = tokio::spawn(follow(path, Arc::clone(&findings), Arc::clone(&news)));
             Self { folder, place, findings, news, task }
         }
@@ -133,7 +147,7 @@ mod tests {
                     self.news.notified().await;
                 }
             };
-            let patience = Duration::from_secs(60);
+            let patience = AGAIN - Duration::from_secs(2);
             assert!(timeout(patience, found).await.is_ok(), "{:?}, not {expected:?}", self.addresses());
         }
 
@@ -178,6 +192,25 @@ mod tests {
         fs_err::write(followed.path("..two/backends.yaml"), "- address: b:1\n").unwrap();
         fs_err::os::unix::fs::symlink("..two", followed.path("..data_tmp")).unwrap();
         fs_err::rename(followed.path("..data_tmp"), followed.path("..data")).unwrap();
+        followed.finds(&["b:1"]).await;
+    }
+
+    /// The folder is a link, as where each release has a folder of its own.
+    #[tokio::test]
+    async fn a_folder_that_is_a_link_is_followed() {
+        let releases = tempfile::tempdir().unwrap();
+        for (name, address) in [("one", "a:1"), ("two", "b:1")] {
+            fs_err::create_dir(releases.path().join(name)).unwrap();
+            fs_err::write(releases.path().join(name).join("list.yaml"), format!("- address: {address}\n")).unwrap();
+        }
+        let current = releases.path().join("current");
+        fs_err::os::unix::fs::symlink("one", &current).unwrap();
+        let list = current.join("list.yaml");
+        let followed =
+            Followed::new(|folder| fs_err::os::unix::fs::symlink(&list, folder.join("backends.yaml")).unwrap());
+        followed.finds(&["a:1"]).await;
+        fs_err::os::unix::fs::symlink("two", releases.path().join("next")).unwrap();
+        fs_err::rename(releases.path().join("next"), &current).unwrap();
         followed.finds(&["b:1"]).await;
     }
 

@@ -152,7 +152,7 @@ pub(super) fn with_worker(test: impl AsyncFnOnce(&mut World) + Send) {
 fn upstream() -> Arc<Upstream> {
     let backend = |address: &str| {
         let address = address.to_owned();
-        BackendSettings { address, weight: 1, max_conns: 0, backup: false, down: false, found: None }
+        BackendSettings { address, weight: 1, max_conns: 0, backup: false, down: false, tier: 0, found: None }
     };
     let settings = UpstreamSettings {
         name: "chat".to_owned(),
