@@ -149,6 +149,8 @@ table! {
     insecure: Gauges<OfUpstream> = Series::new(Gauge::default), "longwire_backend_tls_insecure";
     /// Unix time at which our certificate for the backends of an upstream is no longer valid.
     own_certificates: Gauges<OfOwnCertificate> = Series::new(Gauge::default), "longwire_backend_certificate_expiry_timestamp_seconds";
+    /// How the address of a backend was found, and the name that led to it, or the list that names it; always 1.
+    found: Gauges<OfFound> = Series::new(Gauge::default), "longwire_backend_found";
     /// How old the backends are that were found at a place, in seconds; 0 while each look there is a success.
     stale: Gauges<OfPlace> = Series::new(Gauge::default), "longwire_discovery_stale_seconds";
     /// Whether load balancers should send clients here: 0 as soon as a drain is announced, and while no upstream has a backend.
@@ -222,6 +224,7 @@ labels! {
         lives: |of, living| living.has_backend(&of.upstream, &of.backend);
     OfBackendTls { upstream: String, outcome: &'static str } lives: |of, living| living.has_upstream(&of.upstream);
     // These series are set anew each time they are shown.
+    OfFound { upstream: String, backend: String, by: &'static str, name: String } lives: |_, _| true;
     OfPlace { kind: &'static str, name: String } lives: |_, _| true;
     OfReload { outcome: &'static str } lives: |_, _| true;
     OfSpans { outcome: &'static str } lives: |_, _| true;
@@ -374,6 +377,8 @@ pub struct BackendState<'a> {
     pub active: usize,
     pub is_up: bool,
     pub picks: u64,
+    /// How the address was found, and the name that led to it, or the place; `None` = the file names it.
+    pub found: Option<(&'static str, String)>,
 }
 
 /// The state of the proxy at one moment, except what is counted when it happens.
@@ -615,11 +620,16 @@ impl MetricTable {
         self.backend_active.clear();
         self.backend_up.clear();
         self.backend_picks.clear();
+        self.found.clear();
         for backend in &state.backends {
             let labels = OfBackend::new(backend.upstream, backend.backend);
             self.backend_active.of(&labels).set(signed(backend.active));
             self.backend_up.of(&labels).set(backend.is_up.into());
             self.backend_picks.of(&labels).inc_by(backend.picks);
+            if let Some((by, name)) = &backend.found {
+                let OfBackend { upstream, backend } = labels;
+                self.found.of(&OfFound { upstream, backend, by, name: name.clone() }).set(1);
+            }
         }
         self.stale.clear();
         for &(kind, ref name, stale) in &state.places {

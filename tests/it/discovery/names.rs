@@ -161,6 +161,11 @@ async fn the_first_answers_are_awaited_before_clients_are_accepted() {
         json!({ "by": "dns", "from": format!("{NAME}:{}", fleet.port), "name": format!("{NAME}:{}", fleet.port) });
     assert_eq!(shown["backends"][0]["found"], expected);
     assert_eq!(proxy.client().await.get("/", "").await.status(), 200);
+    let series = |backend: &str| {
+        format!("longwire_backend_found{{upstream=\"chat\",backend=\"{backend}\",by=\"dns\",name=\"{NAME}:")
+    };
+    let metrics = ask(&proxy, "/metrics").await.1;
+    assert!(metrics.contains(&series(&fleet.addresses([1])[0])), "{metrics}");
     // So does a reload that names another place.
     dns.says("other.test", said([1]));
     let mut proxy = proxy;
@@ -170,6 +175,8 @@ async fn the_first_answers_are_awaited_before_clients_are_accepted() {
         .with("admin: { bind: \"127.0.0.1:0\" }");
     proxy.reload(&other);
     assert_eq!(addresses(&chat(&proxy).await), fleet.addresses([1]));
+    let metrics = ask(&proxy, "/metrics").await.1;
+    assert!(!metrics.contains(&series(&fleet.addresses([1])[0])), "{metrics}");
     proxy.stop().await;
 }
 

@@ -5,7 +5,7 @@ use std::time::Instant;
 use hyper::{HeaderMap, StatusCode};
 
 use crate::{
-    balance::{Health, Member},
+    balance::{FoundAt, Health, Member},
     metrics::{self, BackendState, ProxyState, process::ProcessStats, text::Format},
     net::operate::{
         control::Control,
@@ -60,5 +60,9 @@ fn backend_state<'a>(upstream: &'a str, member: &'a Member) -> BackendState<'a> 
         active: backend.active(),
         is_up: member.takes_new() && backend.health(Instant::now()) == Health::Up,
         picks: backend.picks(),
+        found: member.settings.found.as_ref().map(|FoundAt { by, from, name }| {
+            let name = name.as_ref().unwrap_or(from);
+            (by.as_str(), name.to_string())
+        }),
     }
 }
