@@ -11,12 +11,14 @@ DRAIN = "5s"
 
 
 class Proxy:
-    """A running longwire with one listener, one upstream and (unless `routes` says more) one route."""
+    """A running longwire with one listener, one upstream and (unless `routes` says more) one route.
+
+    A backend is a port of 127.0.0.1, or an entry of the file as it stands there."""
 
     def __init__(
         self,
         bench: Bench,
-        backends: list[int],
+        backends: list[int | str],
         *,
         tls: bool = False,
         client_auth: str = "",
@@ -106,7 +108,7 @@ def config(listener, backends, bench, tls, client_auth, upstream, keepalive, rou
         "  backends:",
         *(f"    {line}" for line in upstream.splitlines()),
         "    backends:",
-        *(f'      - {{ address: "127.0.0.1:{backend}" }}' for backend in backends),
+        *(f"      - {entry(backend)}" for backend in backends),
         "routes:",
         *(f"  {line}" for line in routes.splitlines()),
         "keepalive:",
@@ -117,6 +119,10 @@ def config(listener, backends, bench, tls, client_auth, upstream, keepalive, rou
         more,
     ]
     return "\n".join(lines) + "\n"
+
+
+def entry(backend: int | str) -> str:
+    return backend if isinstance(backend, str) else f'{{ address: "127.0.0.1:{backend}" }}'
 
 
 def status_kib(pid: int, field: str) -> int:
