@@ -13,6 +13,7 @@ from . import (
     demo,
     description,
     differential,
+    discovery,
     early_answer,
     ending,
     failover,
@@ -162,6 +163,12 @@ SCENARIOS = [
         "HAProxy and nginx behind longwire read who the client is, and the checks pass",
         proxy_protocol.receivers,
         120,
+    ),
+    Scenario(
+        "discovery",
+        "500 sessions while Knot DNS has a name go from 1 to 20 to 3 addresses, and fail in each way; SRV; a ConfigMap",
+        discovery.run,
+        150,
     ),
     Scenario("resume", "openssl s_client resumes its TLS sessions over reloads and hand-overs", resume.run, 60),
     Scenario(
