@@ -195,6 +195,12 @@ pub(super) fn dashed(name: &HeaderName) -> Option<HeaderName> {
     HeaderName::from_bytes(&dashed).ok()
 }
 
+/// Whether a backend that reads names as CGI does takes two names for one.
+pub(super) fn reads_alike(one: &HeaderName, other: &HeaderName) -> bool {
+    let mark = |byte: u8| if byte.is_ascii_alphanumeric() { byte } else { b'-' };
+    one.as_str().bytes().map(mark).eq(other.as_str().bytes().map(mark))
+}
+
 /// Appends a number. The standard library's formatting takes ten times as long.
 fn push_number(text: &mut Vec<u8>, mut number: u16) {
     let mut digits = [0; 5];

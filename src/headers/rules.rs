@@ -11,7 +11,7 @@ use hyper::{
     header::{CONTENT_LENGTH, HOST, HeaderName, HeaderValue},
 };
 
-use super::{HOP_BY_HOP, onward::dashed};
+use super::{HOP_BY_HOP, onward::reads_alike};
 use crate::sender::Client;
 
 /// The fields of the WebSocket handshake begin with this, and no rule may name them.
@@ -123,7 +123,8 @@ impl<'a> BoundRules<'a> {
     /// `X_Tenant` from `X-Tenant`, so that a rule for the one is a rule for the other.
     #[must_use]
     pub fn drops_of_client(&self, name: &HeaderName) -> bool {
-        self.drops(name) || dashed(name).is_some_and(|name| self.drops(&name))
+        let FieldRules { remove, set, add: _ } = self.rules;
+        remove.iter().chain(set.iter().map(|(name, _)| name)).any(|ruled| reads_alike(ruled, name))
     }
 
     /// The fields of the rules themselves. A value that would be no value of a field is left out with its field.
@@ -333,6 +334,9 @@ mod tests {
         ] {
             assert_eq!(bound.drops_of_client(&name.parse().unwrap()), drops, "{name}");
         }
+        let rules = FieldRules { remove: vec!["x_debug".parse().unwrap()], ..FieldRules::default() };
+        let bound = rules.bind(facts()).unwrap();
+        assert!(bound.drops_of_client(&"x-debug".parse().unwrap()), "whichever of the two the file names");
     }
 
     #[test]
