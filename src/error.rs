@@ -18,6 +18,12 @@ pub struct Error {
 /// What went wrong. One table gives everything else about a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
+    /// The service of the route's `auth_request` refused the request. The client gets the answer of the service.
+    AuthDenied,
+    /// The service of the route's `auth_request` let the request in until a time that has passed.
+    AuthExpired,
+    /// The service of the route's `auth_request` gave no answer that decides, or none in time.
+    AuthUnavailable,
     /// TLS with the backend failed: nobody whom we trust has signed its certificate, the certificate has another name or is too
     /// old, or the backend refuses ours.
     BackendTls,
@@ -109,7 +115,10 @@ enum SeenByBackend {
 
 impl Kind {
     /// Every kind, in the order of the variants.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 35] = [
+        Self::AuthDenied,
+        Self::AuthExpired,
+        Self::AuthUnavailable,
         Self::BackendTls,
         Self::BadHandshake,
         Self::BadRequest,
@@ -167,6 +176,12 @@ impl Kind {
         const CLIENT: Option<Side> = Some(Side::Client);
         const BACKEND: Option<Side> = Some(Side::Backend);
         let (status, reason, text, side, seen) = match self {
+            // The answer is that of the service, so its status may be another one.
+            Self::AuthDenied => (403, "auth_denied", "the service that was asked refused this", CLIENT, Irrelevant),
+            Self::AuthExpired => (403, "auth_expired", "the time for this request is over", CLIENT, Irrelevant),
+            Self::AuthUnavailable => {
+                (503, "auth_unavailable", "the service that lets requests in gave no answer", None, Irrelevant)
+            }
             Self::BackendTls => (502, "backend_tls", "TLS with the backend failed", BACKEND, Nothing),
             Self::BadHandshake => (400, "bad_handshake", "not a WebSocket handshake", CLIENT, Irrelevant),
             Self::BadRequest => (400, "bad_request", "bad request", CLIENT, Irrelevant),

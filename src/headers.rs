@@ -4,6 +4,7 @@
 //! `Origin`. Then [`onward()`] lists the fields that the backend gets. Toward a client, [`end_to_end`] and
 //! [`strip_hop_by_hop`] leave out the fields of one hop.
 
+mod auth_request;
 mod authentication;
 mod client_certificate;
 mod cookies;
@@ -28,6 +29,9 @@ use ipnet::IpNet;
 
 use crate::sender::{Client, Sender};
 
+pub use auth_request::{
+    GrantedFields, X_FORWARDED_METHOD, X_FORWARDED_URI, X_ORIGINAL_URI, is_for_service, may_be_granted,
+};
 pub use authentication::{asks_to_authenticate_connection, authenticates_connection, belongs_to_one_client};
 pub use client_certificate::{
     CertificateFacts, CertificateField, ClientCertificate, Fingerprint, LONGEST_SUBJECT, LONGEST_VALUE, ToldCertificate,

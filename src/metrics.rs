@@ -129,6 +129,11 @@ table! {
     limits_hit: Counters<OfLimit> = Series::new(Counter::default), "longwire_limits_hit";
     /// Connections that were closed at once because of a PROXY header, or because none came, by why.
     proxy_headers: Counters<OfProxyHeader> = Series::new(Counter::default), "longwire_proxy_header_refusals";
+    /// Requests and handshakes about which the service of auth_request was asked, by its answer: allowed, denied, expired
+    /// (let in until a time that has passed) or unavailable.
+    auth_requests: Counters<OfAuthRequest> = Series::new(Counter::default), "longwire_auth_requests";
+    /// From such a question to the answer, or to its deadline.
+    auth_duration: Histograms<OfQuestion> = Series::new(latencies), "longwire_auth_request_seconds";
     /// Connections of clients, those of sessions included.
     connections: Gauge = Gauge::default(), "longwire_connections";
     /// Sessions of each worker thread.
@@ -216,6 +221,8 @@ labels! {
     OfSide { route: String, upstream: String, side: &'static str }
         lives: |of, living| living.has_route(&of.route, &of.upstream);
     OfFailure { route: String, reason: &'static str } lives: |of, living| of.route == NONE || living.has_name(&of.route);
+    OfAuthRequest { route: String, outcome: &'static str } lives: |of, living| living.has_name(&of.route);
+    OfQuestion { route: String } lives: |of, living| living.has_name(&of.route);
     OfLimit { limit: &'static str } lives: |_, _| true;
     OfProxyHeader { reason: &'static str } lives: |_, _| true;
     OfWorker { worker: u64 } lives: |_, _| true;
@@ -360,7 +367,7 @@ pub struct SpanCounts {
 }
 
 /// Counters of the TLS handshakes with the backends of an upstream.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 #[allow(missing_docs, reason = "they are the outcomes of the metric")]
 pub struct HandshakeCounts {
     pub full: Counter,
@@ -494,6 +501,12 @@ impl Metrics {
     /// Counts an attempt that a backend answered, by the time that the connect took.
     pub fn backend_connected(&self, upstream: &str, backend: &str, took: Duration) {
         self.table.backend_connect.of(&OfBackend::new(upstream, backend)).observe(took.as_secs_f64());
+    }
+
+    /// Counts an answer of the service that a route asks about its requests. `outcome`: a word of a fixed list.
+    pub fn service_asked(&self, route: &str, outcome: &'static str, took: Duration) {
+        self.table.auth_requests.of(&OfAuthRequest { route: route.to_owned(), outcome }).inc();
+        self.table.auth_duration.of(&OfQuestion { route: route.to_owned() }).observe(took.as_secs_f64());
     }
 
     /// Counts a connection that was closed because of its PROXY header, by a word of a fixed list.

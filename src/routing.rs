@@ -1,6 +1,7 @@
 //! Finds the route for a host and a path. PURE.
 
 mod addresses;
+mod auth_request;
 mod redirect;
 mod rewriting;
 mod sticky;
@@ -15,6 +16,7 @@ use crate::{
 };
 
 pub use addresses::AddressRules;
+pub use auth_request::{AuthRequest, AuthVerdict, BadExpiry, session_life};
 pub use redirect::{HTTPS_PORT, HttpsRedirect};
 pub use rewriting::{BadPath, BadReplacement, PathRule, Replacement};
 pub use sticky::{CookieSecurity, SameSite, StickyCookie};
@@ -45,6 +47,8 @@ pub struct Route {
     pub sticky: Option<StickyCookie>,
     /// Which pages may open a WebSocket here.
     pub origins: Origins,
+    /// The service that is asked about each request; `None` = none is asked.
+    pub auth_request: Option<Box<AuthRequest>>,
     /// Keepalive of this route's sessions.
     pub keepalive: keepalive::Settings,
     /// The timeouts of the route's requests and sessions.
@@ -308,6 +312,7 @@ mod tests {
                 told_of_client: Vec::new(),
                 sticky: None,
                 origins: Origins::default(),
+                auth_request: None,
                 keepalive: keepalive::Settings {
                     ping_interval: None,
                     pong_timeout: keepalive::PongTimeout::of_both(None),

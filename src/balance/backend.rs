@@ -69,7 +69,7 @@ impl Duty {
 
 impl Backend {
     /// A backend that is up and idle.
-    pub(super) fn new(address: String, now: Instant) -> Self {
+    pub fn new(address: String, now: Instant) -> Self {
         let health = PassiveHealth::new();
         Self {
             address,

@@ -15,6 +15,11 @@ pub struct Destination<'a> {
 }
 
 impl<'a> Destination<'a> {
+    /// A server of no upstream. The addresses of its name take turns.
+    pub const fn of(backend: &'a Backend) -> Self {
+        Self { backend, name: None, hash: None }
+    }
+
     /// `host:port` or `unix:…`, as the file has it, or as it was found.
     pub fn address(&self) -> &'a str {
         self.backend.address()

@@ -8,7 +8,10 @@ use std::{
     time::Instant,
 };
 
-use hyper::HeaderMap;
+use hyper::{
+    HeaderMap,
+    header::{COOKIE, HeaderName},
+};
 
 use super::{
     Policy, UpstreamSettings,
@@ -17,7 +20,7 @@ use super::{
     checks::{CheckResult, HealthCheck},
     destination::Destination,
     health::{OutageLimits, Transition},
-    key::Key,
+    key::{HashOn, Key},
     line::{Line, PlaceInLine},
     members::{Changes, Member, Roster},
     pick::{Handshake, Pick},
@@ -177,6 +180,15 @@ impl Upstream {
         match &self.settings.policy {
             Policy::Hash { on, .. } => on.key(client, headers, query),
             _ => client.into(),
+        }
+    }
+
+    /// The field whose value decides, if a hash goes by a field.
+    pub fn hashed_field(&self) -> Option<HeaderName> {
+        match &self.settings.policy {
+            Policy::Hash { on: HashOn::Header(name), .. } => Some(name.clone()),
+            Policy::Hash { on: HashOn::Cookie(_), .. } => Some(COOKIE),
+            _ => None,
         }
     }
 

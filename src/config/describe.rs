@@ -11,7 +11,7 @@ use crate::{
     discovery::BackendEntry,
     headers::FieldRules,
     proxy_protocol::HeaderForm,
-    routing::{HTTPS_PORT, HostHeader, HttpsRedirect, PathRule, Route, RouteAction, RouteTimeouts},
+    routing::{AuthRequest, HTTPS_PORT, HostHeader, HttpsRedirect, PathRule, Route, RouteAction, RouteTimeouts},
     ws::{keepalive, meter::MessageLimits},
 };
 
@@ -191,6 +191,13 @@ fn of_rules(route: &Route) -> String {
     }
     if !route.addresses.allow.is_empty() {
         let _ = write!(text, ", allow {}", networks(&route.addresses.allow));
+    }
+    if let Some(AuthRequest { url, timeout, pass, .. }) = route.auth_request.as_deref() {
+        let _ = write!(text, ", asks {url} within {}", short(*timeout));
+        let names: Vec<_> = pass.iter().map(hyper::header::HeaderName::as_str).collect();
+        if !names.is_empty() {
+            let _ = write!(text, " for {}", names.join(" "));
+        }
     }
     text
 }

@@ -3,6 +3,7 @@
 //! The JSON Schema that `longwire schema` prints is made from these types, and the checker walks a file against that
 //! schema: a key is added here and nowhere else. No `flatten` and no untagged enums, which would blur both.
 
+mod auth_request;
 mod backend_tls;
 mod client_auth;
 mod discovery;
@@ -18,6 +19,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 use schemars::{JsonSchema, Schema, generate::SchemaSettings, transform::RecursiveTransform};
 use serde::{Deserialize, Serialize};
 
+pub(super) use self::auth_request::{AuthRequestSetting, ServiceTls};
 pub(super) use self::backend_tls::{Authorities, UpstreamTls};
 pub(super) use self::client_auth::{
     ClientAuth, ClientAuthMode, ClientCert, CrlExpired, ForwardedCert, RevocationDepth, UnknownRevocation,
@@ -362,6 +364,10 @@ pub(super) struct Route {
     /// `none` = clients that send no Origin. Empty = any. docs/behaviour.md has the rules.
     #[serde(default)]
     pub(super) origins: Vec<String>,
+    /// A service that longwire asks about each request, before it goes on: with an answer 2xx it does, 401, 403 and 3xx go to the
+    /// client as they are, and all else is 503. docs/behaviour.md has the rules. Absent: no service is asked.
+    #[serde(default)]
+    pub(super) auth_request: Option<AuthRequestSetting>,
     /// What this route does otherwise than the top-level `keepalive`. A key that is absent here has the value that it has there.
     #[serde(default)]
     pub(super) keepalive: KeepaliveOverride,
@@ -763,6 +769,7 @@ impl Route {
             forward_client_cert: Vec::new(),
             sticky_cookie: None,
             origins: Vec::new(),
+            auth_request: None,
             keepalive: KeepaliveOverride::default(),
             timeouts: TimeoutsOverride::default(),
             max_lifetime: Self::default_max_lifetime(),

@@ -240,15 +240,21 @@ impl Draft {
         self
     }
 
-    /// Reads the files that the TLS of upstreams names.
+    /// Reads the files that the TLS of upstreams and of services names.
     fn check_trust(mut self) -> Self {
         let (Some(document), Some(config)) = (&self.document, &self.config) else {
             return self;
         };
         let provider = ring::default_provider();
-        for (upstream, way) in config.upstreams.iter().zip(&config.ways) {
+        let of_upstreams = config.upstreams.iter().map(|upstream| At::default().key("upstreams").key(&upstream.name));
+        let written = config.written["routes"].as_array().into_iter().flatten().enumerate();
+        let of_services = written
+            .filter(|(_, route)| !route["auth_request"].is_null())
+            .map(|(index, _)| At::default().key("routes").index(index).key("auth_request"));
+        let ways = of_upstreams.zip(&config.ways).chain(of_services.zip(&config.service_ways));
+        for (at, way) in ways {
             let Some(tls) = &way.tls else { continue };
-            let at = At::default().key("upstreams").key(&upstream.name).key("tls");
+            let at = at.key("tls");
             let mut wrong = Vec::new();
             for (place, authority) in tls.authorities.iter().enumerate().filter(|_| !tls.insecure) {
                 let listed = at.key("ca").index(place);

@@ -30,6 +30,7 @@ mod names;
 mod reference;
 mod resolve;
 pub(crate) mod server_name;
+mod service_url;
 mod sides;
 mod statuses;
 pub mod sticky_key;
@@ -92,6 +93,8 @@ pub struct Config {
     /// The backends of each upstream, and where others are found, in the order of the file. The index is that of
     /// `upstreams`.
     pub backend_entries: Vec<Vec<BackendEntry>>,
+    /// How connections with the services that routes ask come about, in the order of the file; routes refer to them by index.
+    pub service_ways: Vec<WaySettings>,
     /// The route table: which upstream gets which request.
     pub routes: RouteTable,
     /// Deadlines of every wait on a client or a backend.

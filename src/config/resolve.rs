@@ -3,6 +3,7 @@
 //! Every mirror is taken apart without `..`, so a key that is parsed but never read does not compile.
 
 mod admin;
+mod auth_request;
 mod backend_tls;
 mod client_auth;
 mod discovery;
@@ -16,13 +17,15 @@ mod tracing;
 mod upstreams;
 
 use std::{
+    mem,
     num::NonZeroU32,
     path::{Path, PathBuf},
     time::Duration as StdDuration,
 };
 
+use self::routes::Surroundings;
 use super::{
-    Config, Drain, Limits, Log, LogFormat, Refuse, Tcp, Timeouts,
+    Config, Drain, Limits, Log, LogFormat, Refuse, Tcp, Timeouts, WaySettings,
     diagnostics::{Severity, nearest},
     document::At,
     file, foreign, values,
@@ -74,13 +77,21 @@ pub(super) fn resolve(file: file::File, base: &Path) -> (Config, Vec<Problem>) {
         admin,
         tracing,
     } = file;
-    let mut resolver = Resolver { problems: Vec::new(), root: At::default() };
+    let mut resolver = Resolver { problems: Vec::new(), service_ways: Vec::new(), root: At::default() };
     let timeouts = resolver.timeouts(timeouts);
     let listeners = resolver.listeners(listeners, base);
     let (upstreams, ways, backend_entries) = resolver.upstreams(upstreams, base);
     resolver.client_certs(&routes, &listeners);
     let can_be_secure = !trusted_proxies.is_empty() || listeners.iter().any(|listener| listener.tls.is_some());
-    let routes = resolver.routes(routes, &upstreams, &keepalive, &timeouts, can_be_secure);
+    let surroundings = Surroundings {
+        upstreams: &upstreams,
+        listeners: &listeners,
+        keepalive: &keepalive,
+        timeouts: &timeouts,
+        can_be_secure,
+        base,
+    };
+    let routes = resolver.routes(routes, &surroundings);
     if sticky_key_file.is_some() && routes.routes().all(|route| route.sticky.is_none()) {
         let at = resolver.root.key("sticky_key_file");
         resolver.warn(at, "no route has a sticky cookie", "write sticky_cookie: { } in a route, or remove this key");
@@ -96,6 +107,7 @@ pub(super) fn resolve(file: file::File, base: &Path) -> (Config, Vec<Problem>) {
         upstreams,
         ways,
         backend_entries,
+        service_ways: mem::take(&mut resolver.service_ways),
         routes,
         timeouts,
         drain: resolver.drain(drain, timeouts.drain),
@@ -116,6 +128,8 @@ pub(super) fn resolve(file: file::File, base: &Path) -> (Config, Vec<Problem>) {
 
 struct Resolver {
     problems: Vec<Problem>,
+    /// How connections with the services that routes ask come about, in the order of the file.
+    service_ways: Vec<WaySettings>,
     root: At,
 }
 

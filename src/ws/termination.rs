@@ -72,6 +72,8 @@ pub enum Cause {
     ClientLost,
     /// The process, the route or the backend was drained.
     Drain,
+    /// The session reached the time that the service of `auth_request` gave it.
+    Expired,
     /// Neither side sent a byte for `timeouts.idle`.
     Idle,
     /// An operator ended the session.
@@ -90,7 +92,7 @@ pub enum Cause {
 
 impl Cause {
     /// All causes.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::BackendBreach,
         Self::BackendClose,
         Self::BackendDead,
@@ -101,6 +103,7 @@ impl Cause {
         Self::ClientDead,
         Self::ClientLost,
         Self::Drain,
+        Self::Expired,
         Self::Idle,
         Self::Killed,
         Self::Lifetime,
@@ -124,6 +127,7 @@ impl Cause {
             Self::ClientDead => "client_dead",
             Self::ClientLost => "client_lost",
             Self::Drain => "drain",
+            Self::Expired => "expired",
             Self::Idle => "idle",
             Self::Killed => "killed",
             Self::Lifetime => "lifetime",
@@ -156,6 +160,7 @@ impl Cause {
                 "the client closed the TCP connection without a Close frame: its program ended, or something on the way cut it"
             }
             Self::Drain => "an operator drained the proxy, the route or the backend, or the proxy was stopped",
+            Self::Expired => "the time was over that the service of auth_request gave the session",
             Self::Idle => "neither side sent a byte for as long as timeouts.idle allows",
             Self::Killed => "an operator ended this session",
             Self::Lifetime => "the session was as old as its route's max_lifetime allows",
@@ -170,9 +175,13 @@ impl Cause {
     #[must_use]
     pub const fn is_drop(self) -> bool {
         match self {
-            Self::BackendClose | Self::ClientClose | Self::Drain | Self::Killed | Self::Lifetime | Self::Removed => {
-                false
-            }
+            Self::BackendClose
+            | Self::ClientClose
+            | Self::Drain
+            | Self::Expired
+            | Self::Killed
+            | Self::Lifetime
+            | Self::Removed => false,
             Self::BackendBreach
             | Self::BackendDead
             | Self::BackendDown
@@ -200,6 +209,7 @@ impl Cause {
             Self::ClientClose => "client closed",
             Self::ClientLost => "client lost",
             Self::Drain => "drain",
+            Self::Expired => "expired",
             Self::Idle => "idle",
             Self::Killed => "killed",
             Self::Lifetime => "lifetime",

@@ -222,6 +222,28 @@ async fn the_backend_is_told_exactly_what_the_route_names() {
     proxy.stop().await;
 }
 
+#[tokio::test]
+async fn a_service_that_is_asked_is_told_what_the_backend_is_told() {
+    // An echo lets everybody in.
+    let (scene, backend, service) = (Scene::new(), Backend::echo(), Backend::echo());
+    let routes = format!(
+        "routes: [ {{ upstream: chat, forward_client_cert: [fingerprint, subject], \
+         auth_request: {{ url: \"http://{service}/\" }} }} ]"
+    );
+    let proxy = scene.before(&backend, "optional").routes(&routes).start();
+    let mut client = secure(&proxy, &scene.connector(&scene.ca.issue(odd_names))).await;
+    assert_eq!(client.get("/", "X-Client-Cert-Subject: CN=root\r\n").await.status(), 200);
+    client.upgrade("/ws").await;
+    client.leave().await;
+    let (asked, heads) = (service.heads(), backend.heads());
+    assert_eq!((asked.len(), heads.len()), (2, 2));
+    for (question, head) in asked.iter().zip(&heads) {
+        assert_eq!((told(question).len(), told(question)), (2, told(head)));
+        assert_eq!(question.header("x-forwarded-proto"), Some("https"));
+    }
+    proxy.stop().await;
+}
+
 fn odd_names(params: &mut CertificateParams) {
     params.distinguished_name.push(DnType::CommonName, "a\r\nX-Admin: 1%");
     params.distinguished_name.push(DnType::OrganizationName, "Doe, Jörg ");

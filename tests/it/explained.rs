@@ -9,6 +9,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use longwire::{balance::Duty, config::AdminBind, ws::termination::Cause};
@@ -70,6 +71,7 @@ async fn log_metrics_and_page_name_the_same_cause_initiator_and_code() {
     seen.insert(explained(with("limits: { unsent_memory: 1B }"), Event::ClientReadsNothing).await);
     seen.insert(explained(idle, Event::Nothing).await);
     seen.insert(explained(lives, Event::Nothing).await);
+    seen.insert(explained_by_its_service().await);
     seen.insert(explained(with(""), Event::Killed).await);
     seen.insert(explained(with(SOON), Event::Drained).await);
     seen.insert(explained(with(SOON), Event::Removed).await);
@@ -152,6 +154,16 @@ async fn answer_pings(wire: &mut Wire, is_backend: bool) {
             return;
         }
     }
+}
+
+/// The one cause that needs a service that lets sessions in.
+async fn explained_by_its_service() -> String {
+    let service = Backend::script(|mut wire, _| async move {
+        let end = (SystemTime::now() + Duration::from_secs(4)).duration_since(UNIX_EPOCH).unwrap().as_secs();
+        wire.send(format!("HTTP/1.1 200 OK\r\nX-Session-Expires: {end}\r\nContent-Length: 0\r\n\r\n")).await;
+    });
+    let routes = format!("routes: [ {{ upstream: chat, auth_request: {{ url: \"http://{service}/\" }} }} ]");
+    explained(|setup| setup.routes(&routes), Event::Nothing).await
 }
 
 /// The one cause that needs a backend with checks.

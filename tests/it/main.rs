@@ -12,6 +12,8 @@ mod active_health;
 mod admin;
 /// Who may use a route, by address.
 mod allow_deny;
+/// The service that a route asks about each request.
+mod auth_request;
 /// TLS to backends.
 mod backend_tls;
 /// Which backend a request goes to.

@@ -66,6 +66,13 @@ fn trusting(key: &'static str, one: impl Into<Value>, other: impl Into<Value>) -
     beside(row(key, one, other), json!({ "upstreams.*.tls.ca": "same.crt" }))
 }
 
+/// A key of the service that a route asks, over TLS.
+fn asking(key: &str, one: Value, other: Value) -> Row {
+    let beside_it =
+        json!({ "routes.[].auth_request.url": "https://127.0.0.1:1/", "routes.[].auth_request.tls.ca": "same.crt" });
+    beside(row(format!("routes.[].auth_request.{key}").leak(), one, other), beside_it)
+}
+
 fn client_auth(key: &str, one: Value, other: Value) -> Row {
     let place = |key: &str| format!("listeners.[].tls.client_auth.{key}");
     let mut beside_it = json!({ "listeners.[].tls.cert": "same.crt", "listeners.[].tls.key": "same.key" });
@@ -136,6 +143,10 @@ fn rows() -> Vec<Row> {
         row("routes.[].sticky_cookie.max_age", "1h", "2h"),
         row("routes.[].allow", json!(["127.0.0.0/8"]), json!(["10.0.0.0/8"])),
         row("routes.[].deny", json!(["127.0.0.0/8"]), json!(["10.0.0.0/8"])),
+        row("routes.[].auth_request.url", "http://127.0.0.1:1/one", "http://127.0.0.1:1/other"),
+        asking("pass", json!(["X-A"]), json!(["X-B"])), asking("timeout", json!("2s"), json!("3s")),
+        asking("tls.ca", json!("one.crt"), json!(["one.crt", "other.crt"])),
+        asking("tls.server_name", json!("one.example"), json!("other.example")),
         row("routes.[].timeouts.idle", "1h", "2h"), row("routes.[].timeouts.response", "60s", "61s"),
         row("routes.[].timeouts.upgrade", "60s", "61s"),
         row("tcp.keepalive_idle", "60s", "61s"), row("tcp.keepalive_interval", "10s", "11s"),

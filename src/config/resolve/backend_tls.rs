@@ -85,7 +85,7 @@ impl Resolver {
 
 impl Authority {
     /// An authority as the file has it. Paths are relative to `base`.
-    fn written(text: String, base: &Path) -> Self {
+    pub(super) fn written(text: String, base: &Path) -> Self {
         if text == file::Authorities::SYSTEM { Self::System } else { Self::File(base.join(text)) }
     }
 }

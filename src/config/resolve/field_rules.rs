@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// The most rules of one kind, so that no message gets more fields than its readers take.
-const MOST_FIELDS: usize = 100;
+pub(super) const MOST_FIELDS: usize = 100;
 
 /// Variables of other proxies, and the words that stand for them here.
 const VARIABLES: [(&str, &str); 12] = [
@@ -63,7 +63,7 @@ impl Resolver {
     }
 
     /// The name of a field that a rule may have.
-    fn field_name(&mut self, name: &str, at: At) -> Option<HeaderName> {
+    pub(super) fn field_name(&mut self, name: &str, at: At) -> Option<HeaderName> {
         let Ok(field) = name.parse::<HeaderName>() else {
             self.error(at, format!("`{name}` is not the name of a field"), "letters, digits and hyphens: X-Tenant");
             return None;

@@ -31,6 +31,7 @@ impl Resolver {
             ("request_headers", route.request_headers != file::HeaderChanges::default()),
             ("sticky_cookie", route.sticky_cookie.is_some()),
             ("origins", !route.origins.is_empty()),
+            ("auth_request", route.auth_request.is_some()),
             ("keepalive", ping_interval.is_some() || pong_timeout.is_some() || sides.is_some()),
             ("timeouts", upgrade.is_some() || response.is_some() || idle.is_some()),
             ("max_lifetime", !route.max_lifetime.0.is_zero()),

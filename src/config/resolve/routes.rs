@@ -1,12 +1,12 @@
 //! Which request takes which route, where it goes, and how the route's sessions are kept alive.
 
-use std::{collections::HashSet, time::Duration as StdDuration};
+use std::{collections::HashSet, path::Path, time::Duration as StdDuration};
 
 use super::{Problem, Resolver, client_auth, unless_zero};
 use crate::{
     balance::UpstreamSettings,
     config::{
-        Timeouts,
+        Listener, Timeouts,
         diagnostics::{Severity, nearest},
         document::At,
         file,
@@ -30,35 +30,30 @@ struct IdleLimit {
 }
 
 /// What routes take from the rest of the file.
-struct Surroundings<'a> {
-    upstreams: &'a [UpstreamSettings],
-    keepalive: &'a file::Keepalive,
-    timeouts: &'a Timeouts,
+pub(super) struct Surroundings<'a> {
+    pub(super) upstreams: &'a [UpstreamSettings],
+    pub(super) listeners: &'a [Listener],
+    pub(super) keepalive: &'a file::Keepalive,
+    pub(super) timeouts: &'a Timeouts,
     /// Whether a request can come over TLS, to us or to a trusted proxy.
-    can_be_secure: bool,
+    pub(super) can_be_secure: bool,
+    /// What paths are relative to.
+    pub(super) base: &'a Path,
 }
 
 impl Resolver {
-    pub(super) fn routes(
-        &mut self,
-        routes: Vec<file::Route>,
-        upstreams: &[UpstreamSettings],
-        keepalive: &file::Keepalive,
-        timeouts: &Timeouts,
-        can_be_secure: bool,
-    ) -> RouteTable {
+    pub(super) fn routes(&mut self, routes: Vec<file::Route>, surroundings: &Surroundings<'_>) -> RouteTable {
         let all = self.root.key("routes");
         if routes.is_empty() {
             let help = "name at least one: routes: [{ upstream: name }]";
             self.error(all.clone(), "no route: every request would be answered 404", help);
         }
-        let surroundings = Surroundings { upstreams, keepalive, timeouts, can_be_secure };
         let mut seen = HashSet::new();
         let (mut entries, mut places): (Vec<RouteEntry>, Vec<At>) = Default::default();
         for (index, route) in routes.into_iter().enumerate() {
             let at = all.index(index);
             let has_host = route.host.is_some();
-            let Some(entry) = self.route(route, &surroundings, &at) else { continue };
+            let Some(entry) = self.route(route, surroundings, &at) else { continue };
             let is_redirect = matches!(entry.route.action, RouteAction::Redirect(_));
             // A host that was refused is equal to no other host.
             if has_host == entry.host.is_some() && !seen.insert((entry.host.clone(), entry.path.clone(), is_redirect)) {
@@ -68,7 +63,7 @@ impl Resolver {
             places.push(at);
         }
         self.cookies_of_several_upstreams(&entries, &places);
-        for (index, upstream) in upstreams.iter().enumerate() {
+        for (index, upstream) in surroundings.upstreams.iter().enumerate() {
             if !entries.iter().any(|entry| entry.route.action == RouteAction::Forward(index)) {
                 let at = self.root.key("upstreams").key(&upstream.name);
                 let help = "add a route to it, or remove it";
@@ -96,6 +91,7 @@ impl Resolver {
             forward_client_cert,
             sticky_cookie,
             origins,
+            auth_request,
             keepalive,
             timeouts,
             max_lifetime,
@@ -118,6 +114,8 @@ impl Resolver {
         });
         let addresses = self.addresses(allow, deny, at);
         let origins = self.origins(&origins, &at.key("origins"));
+        let auth_request =
+            auth_request.map(|setting| self.auth_request(setting, surroundings, &at.key("auth_request")));
         let action = match (upstream, redirect) {
             (Some(name), None) => {
                 RouteAction::Forward(self.route_upstream(&name, surroundings.upstreams, at.key("upstream"))?)
@@ -149,6 +147,7 @@ impl Resolver {
             told_of_client: client_auth::forwarded(&forward_client_cert),
             sticky: sticky.filter(|_| matches!(action, RouteAction::Forward(_))),
             origins,
+            auth_request: auth_request.map(Box::new),
             keepalive,
             timeouts,
             max_lifetime,

@@ -226,7 +226,7 @@ impl Resolver {
 }
 
 /// An address that needs no look-up.
-fn literal(address: &str) -> Option<SocketAddr> {
+pub(super) fn literal(address: &str) -> Option<SocketAddr> {
     let local = |port: &str| Some(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port.parse().ok()?));
     match address.rsplit_once(':') {
         Some((host, port)) if host.eq_ignore_ascii_case("localhost") => local(port),
@@ -235,7 +235,7 @@ fn literal(address: &str) -> Option<SocketAddr> {
 }
 
 /// Whether a connection to `address` reaches a listener on `bind`. The addresses of this machine are not known here.
-fn reaches(address: SocketAddr, bind: SocketAddr) -> bool {
+pub(super) fn reaches(address: SocketAddr, bind: SocketAddr) -> bool {
     let (to, at) = (address.ip().to_canonical(), bind.ip().to_canonical());
     // connect(2) takes the unspecified address as this machine.
     let to_here = to.is_loopback() || to.is_unspecified();

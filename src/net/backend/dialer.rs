@@ -262,7 +262,7 @@ async fn converse(
 ) -> Result<Answered, Error> {
     let deadline = timeouts.response.map(|wait| Instant::now() + wait);
     // A connection that belongs to one client is hyper's.
-    let link = if headers::authenticates_connection(request.headers) {
+    let link = if request.authenticates_connection() {
         (BackendIo::new(bare.stream), bare.peer, bare.announcement)
     } else {
         let reply = exchange(bare, request, authority, limits.answer_headers);

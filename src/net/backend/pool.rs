@@ -198,6 +198,11 @@ impl Pool {
 
     /// Keeps a connection with the backend of this pick for another request. Its last answer has been read to the end.
     pub(in crate::net) fn keep(&self, pick: &Pick, way: Way, connection: Waiting) {
+        self.keep_at(pick.address(), pick.name(), way, connection);
+    }
+
+    /// The same with the server at this address. `name`: what led there, if that was another name.
+    pub(in crate::net) fn keep_at(&self, address: &str, name: Option<&Arc<str>>, way: Way, connection: Waiting) {
         match &connection {
             Waiting::Link(link) if link.is_private => {
                 debug_assert!(false, "a client's own connection is never shared");
@@ -207,9 +212,9 @@ impl Pool {
             Waiting::Bare(bare) => bare.stream.watch_by(&self.waker),
         }
         let mut sites = lock(&self.sites);
-        let Site { idle, .. } = match sites.get_mut(pick.address()) {
+        let Site { idle, .. } = match sites.get_mut(address) {
             Some(site) => site,
-            None => sites.entry(pick.address().into()).or_default(),
+            None => sites.entry(address.into()).or_default(),
         };
         // A connection that began with the address of a client mostly serves nobody else, and one of another way mostly serves
         // nobody any more, because a reload has replaced that way. The oldest such one makes room.
@@ -218,7 +223,7 @@ impl Pool {
         let oldest = if is_full { idle.iter().position(is_seldom_used) } else { None };
         let leaving = oldest.map(|place| idle.remove(place).connection);
         if leaving.is_some() || !is_full {
-            idle.push(Idle { way, name: pick.name().cloned(), connection, since: Instant::now() });
+            idle.push(Idle { way, name: name.cloned(), connection, since: Instant::now() });
         } else {
             connection.close();
         }

@@ -13,7 +13,10 @@ use super::{
 };
 use crate::{
     config::UnixName,
-    headers::{BoundRules, FieldValue, Hop, MAX_FORWARDS, capitalize, onward, spell},
+    headers::{
+        self, BoundRules, FieldValue, GrantedFields, Hop, MAX_FORWARDS, X_FORWARDED_METHOD, X_FORWARDED_URI,
+        X_ORIGINAL_URI, capitalize, is_for_service, onward, spell,
+    },
     routing::HostHeader,
 };
 
@@ -31,11 +34,13 @@ pub(in crate::net) struct Request<'a> {
     pub(in crate::net) host_header: &'a HostHeader,
     /// How connections with the backend come about.
     pub(in crate::net) way: &'a Way,
+    /// What a service has granted the request; `None` = none was asked.
+    pub(in crate::net) granted: Option<GrantedFields<'a>>,
     /// What the route does with the fields; `None` = nothing.
     pub(in crate::net) rules: Option<BoundRules<'a>>,
     /// This hop in `Via`, if the file wants a `Via`.
     pub(in crate::net) via: Option<&'static str>,
-    pub(in crate::net) purpose: Purpose,
+    pub(in crate::net) purpose: Purpose<'a>,
 }
 
 /// A request without its body, so that it can be sent again.
@@ -49,9 +54,11 @@ pub(in crate::net) struct Head {
 
 /// What a request is for.
 #[derive(Debug)]
-pub(in crate::net) enum Purpose {
+pub(in crate::net) enum Purpose<'a> {
     /// To get an answer. `max_forwards`: the value that replaces the client's.
     Answer { max_forwards: Option<u64> },
+    /// To ask a service about a client's request, which has this method, and this path and query.
+    Question { method: &'a Method, target: &'a str },
     /// To get a session. `traced`: fields about the trace, in the place of the client's fields of these names. `None` =
     /// such a field is left out.
     Session { traced: Vec<(HeaderName, Option<HeaderValue>)> },
@@ -74,13 +81,19 @@ impl Head {
 }
 
 impl Request<'_> {
+    /// Whether the request authenticates the connection that it is sent on.
+    pub(super) fn authenticates_connection(&self) -> bool {
+        let granted = self.granted.is_some_and(|granted| headers::authenticates_connection(granted.fields));
+        granted || headers::authenticates_connection(self.headers)
+    }
+
     /// The request on the wire, to the backend that is called by this `host:port`.
     pub(in crate::net) fn write(&self, authority: &str) -> Vec<u8> {
         let mut bytes = request_line(self.method.as_str(), self.uri);
         self.fields(authority, |name, value| {
             match self.purpose {
                 // hyper writes the other requests for an answer with these capitals.
-                Purpose::Answer { .. } => capitalize(name.as_str(), &mut bytes),
+                Purpose::Answer { .. } | Purpose::Question { .. } => capitalize(name.as_str(), &mut bytes),
                 Purpose::Session { .. } => spell(name, &mut bytes),
             }
             end_field(&mut bytes, value.as_bytes());
@@ -113,6 +126,18 @@ impl Request<'_> {
     }
 
     fn fields_without_rules(&self, authority: &str, mut tell: impl FnMut(&HeaderName, FieldValue<'_>)) {
+        let Some(granted) = self.granted else { return self.fields_of_client(authority, tell) };
+        self.fields_of_client(authority, |name, value| {
+            if !granted.replaces(name) {
+                tell(name, value);
+            }
+        });
+        for (name, value) in granted.iter() {
+            tell(name, FieldValue::Passed(value));
+        }
+    }
+
+    fn fields_of_client(&self, authority: &str, mut tell: impl FnMut(&HeaderName, FieldValue<'_>)) {
         let own_host = match self.host_header {
             HostHeader::Keep => None,
             HostHeader::Upstream => Some(self.way.host_of(authority)),
@@ -142,6 +167,12 @@ impl Request<'_> {
             Purpose::Answer { max_forwards: Some(left) } => {
                 tell(&MAX_FORWARDS, FieldValue::Ours(left.to_string().as_bytes()))
             }
+            Purpose::Question { method, target } => {
+                tell(&X_FORWARDED_METHOD, FieldValue::Ours(method.as_str().as_bytes()));
+                for name in [&X_FORWARDED_URI, &X_ORIGINAL_URI] {
+                    tell(name, FieldValue::Ours(target.as_bytes()));
+                }
+            }
             Purpose::Session { traced } => {
                 for (name, value) in traced {
                     if let Some(value) = value {
@@ -155,11 +186,12 @@ impl Request<'_> {
     }
 }
 
-impl Purpose {
+impl Purpose<'_> {
     /// Whether a field is forwarded that does not belong to one hop.
     fn passes(&self, name: &HeaderName) -> bool {
         match self {
             Self::Answer { max_forwards } => max_forwards.is_none() || *name != MAX_FORWARDS,
+            Self::Question { .. } => is_for_service(name),
             // The length of a handshake can only be 0, and frames follow it.
             Self::Session { traced } => *name != CONTENT_LENGTH && !traced.iter().any(|(traced, _)| traced == name),
         }

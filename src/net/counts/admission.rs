@@ -37,7 +37,8 @@ const FORGETS: Duration = Duration::from_secs(1);
 pub(in crate::net) struct Admission {
     epoch: Instant,
     /// Behind one lock, because a handshake takes from all counts or from none. The lock is taken twice for a
-    /// handshake, and at the end of a session that is counted by its address; never across an await.
+    /// handshake, twice more where a service is asked about it, and at the end of a session that is counted by its address;
+    /// never across an await.
     state: Mutex<AdmissionState>,
     farewells: Arc<Semaphore>,
     /// The bytes that sessions hold for slow readers.
@@ -141,6 +142,35 @@ impl Admission {
             state.clients.insert(network, held);
         }
         Ok(Admitted { admission: Some(Arc::clone(self)), client: permit })
+    }
+
+    /// Takes a client's handshake from the rates alone, before somebody is asked about it. The other limits come after
+    /// that ([`Self::admit_from_rates`]).
+    ///
+    /// # Errors
+    /// The rate that has no room.
+    pub(in crate::net) fn take_from_rates(
+        self: &Arc<Self>,
+        client: Client,
+        limits: &Limits,
+        now: Instant,
+    ) -> Result<(), Kind> {
+        let rates = Limits { sessions: None, sessions_per_client: None, ..*limits };
+        self.admit(client, || 0, &rates, now).map(drop)
+    }
+
+    /// Admits a handshake that [`Self::take_from_rates`] has taken from the rates.
+    ///
+    /// # Errors
+    /// The limit that has no room.
+    pub(in crate::net) fn admit_from_rates(
+        self: &Arc<Self>,
+        client: Client,
+        open: impl FnOnce() -> usize,
+        limits: &Limits,
+        now: Instant,
+    ) -> Result<Admitted, Kind> {
+        self.admit(client, open, &Limits { new_sessions: None, new_sessions_per_client: None, ..*limits }, now)
     }
 
     /// A permit for a refusal by a Close. `None`: too many are under way.

@@ -103,8 +103,8 @@ pub(in crate::net) struct AnswerEnding {
 }
 
 impl AnswerBody {
-    /// A text of our own. It may be empty.
-    pub(in crate::net) fn ours(text: String, debt: Debt) -> Self {
+    /// A text that is here as a whole. It may be empty.
+    pub(in crate::net) fn ours(text: impl Into<Bytes>, debt: Debt) -> Self {
         Self { body: AnswerSource::Ours(Full::new(text.into())), debt }
     }
 

@@ -4,6 +4,7 @@ mod announcement;
 pub(super) mod answer;
 mod answer_rules;
 pub(super) mod attempts;
+mod auth;
 pub(super) mod connection;
 pub(super) mod farewell;
 mod own_answer;

@@ -1,14 +1,20 @@
-//! Answers of our own: refusals, redirects, and the answer to a request that may go no further.
+//! Answers that no backend gives: refusals, our own and those of a service, redirects, and the answer to a request that may
+//! go no further.
 
 use hyper::{
     Method, Response, StatusCode,
-    header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue, LOCATION, RETRY_AFTER, SEC_WEBSOCKET_VERSION, UPGRADE},
+    ext::ReasonPhrase,
+    header::{
+        ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, LOCATION, RETRY_AFTER, SEC_WEBSOCKET_VERSION,
+        UPGRADE,
+    },
 };
 
-use super::{answer::AnswerBody, answer_rules::answer_rules, connection::Connection};
+use super::{answer::AnswerBody, answer_rules::answer_rules, auth::AuthRefusal, connection::Connection};
 use crate::{
     access_log::Record,
     error::{Error, Kind},
+    headers,
     routing::Route,
     ws::handshake,
 };
@@ -54,6 +60,38 @@ pub(super) fn refuse(
     }
     if let Some(rules) = answer_rules(route, &record) {
         rules.apply(headers);
+    }
+    response
+}
+
+/// Passes on the answer with which a service refused a request. Frames may follow a handshake, so its connection is closed.
+pub(super) fn pass_refusal(
+    connection: &Connection,
+    AuthRefusal { mut parts, body }: AuthRefusal,
+    via_header: bool,
+    is_handshake: bool,
+    route: Option<&Route>,
+    mut record: Record,
+) -> Response<AnswerBody> {
+    record.status = Some(parts.status.as_u16());
+    record.fail(&Kind::AuthDenied.into());
+    headers::strip_hop_by_hop(&mut parts.headers);
+    // The body is here as a whole, and hyper writes its length.
+    parts.headers.remove(CONTENT_LENGTH);
+    if via_header {
+        headers::add_via(&mut parts.headers, parts.version);
+    }
+    if is_handshake || connection.worker.shared.orders.is_announced() {
+        parts.headers.insert(CONNECTION, CLOSE);
+    }
+    if let Some(rules) = answer_rules(route, &record) {
+        rules.apply(&mut parts.headers);
+    }
+    let mut response = Response::new(AnswerBody::ours(body, connection.debt.clone()));
+    *response.status_mut() = parts.status;
+    *response.headers_mut() = parts.headers;
+    if let Some(reason) = parts.extensions.remove::<ReasonPhrase>() {
+        response.extensions_mut().insert(reason);
     }
     response
 }

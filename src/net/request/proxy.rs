@@ -6,7 +6,7 @@ use std::{
 };
 
 use hyper::{
-    HeaderMap, Method, Request, Response, StatusCode,
+    HeaderMap, Method, Request, Response, StatusCode, Uri,
     body::Incoming,
     ext::ReasonPhrase,
     header::{CONNECTION, CONTENT_LENGTH, HeaderName, HeaderValue, SEC_WEBSOCKET_PROTOCOL, VIA},
@@ -18,6 +18,7 @@ use super::{
     answer::{AnswerBody, AnswerEnding, Keep, Patience},
     answer_rules::answer_rules,
     attempts::{Attempt, Attempts, Wishes},
+    auth::{AuthAnswer, AuthRefusal, Permission, ask},
     connection::{AfterHttp, Connection, Entrance},
     farewell::Acceptance,
     own_answer::{self, CLOSE},
@@ -28,7 +29,7 @@ use crate::{
     balance::{Backend, Key, Pick, Upstream},
     config::Config,
     error::{Error, Kind},
-    headers::{self, BoundRules, Reach, ToldCertificate, ValueFacts},
+    headers::{self, BoundRules, GrantedFields, Hop, Reach, ToldCertificate, ValueFacts},
     net::{
         backend::{
             dialer::{Answered, Greeting, Switched, Terms, is_repeatable},
@@ -63,6 +64,8 @@ enum RequestOutcome {
     EndsHere(Method),
     /// A redirect: its status and where it leads.
     Redirect(StatusCode, HeaderValue),
+    /// The answer of a service that refused the request.
+    Refused(Box<AuthRefusal>),
 }
 
 /// A backend's answer.
@@ -91,6 +94,8 @@ struct Asked<'a, T> {
     way: &'a Way,
     /// The prefix that was taken off the path.
     prefix: Option<&'a str>,
+    /// What a service says of the request; `None` = none was asked.
+    permission: Option<Box<Permission>>,
     /// `None` = the route has no sticky cookie.
     sticky: Option<Stickiness<'a>>,
     /// For a handshake: the upgrade that the client asks for. For another request: the `Max-Forwards` that the backend gets.
@@ -111,6 +116,24 @@ impl<T> Asked<'_, T> {
     }
 }
 
+/// A request on the route that it takes, before it is known whether it goes on.
+struct OnRoute<'p> {
+    client: Client,
+    host: String,
+    /// The place of the route among all routes.
+    place: usize,
+    route: &'p Route,
+    upstream: &'p Arc<Upstream>,
+    way: &'p Way,
+}
+
+/// What a request wants of a backend.
+enum Errand {
+    Session(Upgrade),
+    /// An answer. The `Max-Forwards` that the backend gets.
+    Answer(Option<u64>),
+}
+
 /// A backend's 101 that was believed, with what the new session needs.
 struct Upgraded {
     switched: Switched,
@@ -119,6 +142,8 @@ struct Upgraded {
     /// The number of the route among all routes.
     place: usize,
     admitted: Admitted,
+    /// When the session has to end, if a service says so.
+    expires: Option<Instant>,
 }
 
 /// Answers one request.
@@ -147,6 +172,9 @@ pub(in crate::net) async fn answer(connection: &Arc<Connection>, request: Reques
         Ok(RequestOutcome::EndsHere(method)) => own_answer::end_here(connection, &method, route, record),
         Ok(RequestOutcome::Redirect(status, location)) => {
             own_answer::redirect(connection, (status, location), handshake, route, record)
+        }
+        Ok(RequestOutcome::Refused(refusal)) => {
+            own_answer::pass_refusal(connection, *refusal, plan.config.via_header, handshake, route, record)
         }
         Ok(RequestOutcome::Upgrade(upgraded)) => {
             let opening = Box::new(opening(connection, &plan, upgraded, route, record));
@@ -183,7 +211,7 @@ async fn serve<'p>(
     record: &mut Record,
 ) -> Result<RequestOutcome, Error> {
     let shared = &connection.worker.shared;
-    let (mut parts, body) = request.into_parts();
+    let (parts, body) = request.into_parts();
     record.request_id = headers::request_id(&parts.headers, shared.nonces.next());
     if connection.entrance.is_misled {
         return Err(Error::from_source(Kind::PlainHttp, "this port speaks TLS: use https:// or wss://"));
@@ -209,31 +237,70 @@ async fn serve<'p>(
     if route.needs_client_cert && connection.entrance.certificate.is_none() {
         return Err(Kind::ClientCert.into());
     }
-    let key = upstream.key(client, &parts.headers, parts.uri.query());
-    let kind = handshake::classify(&parts.method, parts.version, &parts.headers);
-    match kind {
-        handshake::RequestKind::Bad(bad) => Err(bad_handshake(bad)),
+    let on_route = OnRoute { client, host, place, route, upstream, way };
+    go_on(connection, plan, (parts, body), on_route, record).await
+}
+
+/// Finds out whether a request may go on from its route to a backend, and gets its answer.
+async fn go_on(
+    connection: &Connection,
+    plan: &Plan,
+    (mut parts, body): (Parts, Incoming),
+    OnRoute { client, host, place, route, upstream, way }: OnRoute<'_>,
+    record: &mut Record,
+) -> Result<RequestOutcome, Error> {
+    let (shared, limits) = (&connection.worker.shared, &plan.config.limits);
+    let errand = match handshake::classify(&parts.method, parts.version, &parts.headers) {
+        handshake::RequestKind::Bad(bad) => return Err(bad_handshake(bad)),
         handshake::RequestKind::WebSocket(asked_for) => {
             let foreign = |origin| Error::from_source(Kind::Origin, origin);
             // The fields as the client sent them: `Connection` cannot remove `Origin` before this.
             route.origins.check(&parts.headers).map_err(foreign)?;
+            Errand::Session(asked_for)
+        }
+        handshake::RequestKind::Plain => match headers::reach(&parts.method, &parts.headers) {
+            Reach::Here => return Ok(RequestOutcome::EndsHere(parts.method)),
+            Reach::Open => Errand::Answer(None),
+            Reach::Beyond(left) => Errand::Answer(Some(left)),
+        },
+    };
+    let (target, prefix) = rewritten(route, &parts)?.unzip();
+    let mut permission = None;
+    if let Some(auth) = &route.auth_request {
+        if matches!(errand, Errand::Session(_)) {
+            shared.admission.take_from_rates(client, limits, Instant::now())?;
+        }
+        let hop = hop(connection, plan, route, (&host, client), &record.request_id);
+        // Boxed, because requests on other routes have no use for so large a future.
+        match Box::pin(ask(connection, plan, (auth, &route.name), &parts, hop)).await? {
+            AuthAnswer::Permitted(permitted) => permission = Some(permitted),
+            AuthAnswer::Refused(refusal) => return Ok(RequestOutcome::Refused(refusal)),
+        }
+    }
+    let granted = permission.as_deref().zip(route.auth_request.as_deref());
+    // A value that only the service may say is not that of the client.
+    let hashed = granted.filter(|(_, auth)| upstream.hashed_field().is_some_and(|name| auth.pass.contains(&name)));
+    let fields = hashed.map_or(&parts.headers, |(permission, _)| &permission.fields);
+    let key = upstream.key(client, fields, parts.uri.query());
+    // The service was asked about the target of the client.
+    if let Some(target) = target {
+        parts.uri = target;
+    }
+    let prefix = prefix.flatten();
+    let sticky = take_cookie(connection, plan, (route, place), upstream, &mut parts.headers);
+    match errand {
+        Errand::Session(wants) => {
             let open = || shared.live.sessions();
-            let admitted = shared.admission.admit(client, open, &plan.config.limits, Instant::now())?;
-            let prefix = rewrite(route, &mut parts)?;
-            let sticky = take_cookie(connection, plan, (route, place), upstream, &mut parts.headers);
-            let asked = Asked { parts, host, client, route, upstream, way, prefix, sticky, wants: asked_for };
+            let admitted = match permission {
+                None => shared.admission.admit(client, open, limits, Instant::now())?,
+                Some(_) => shared.admission.admit_from_rates(client, open, limits, Instant::now())?,
+            };
+            let asked = Asked { parts, host, client, route, upstream, way, prefix, permission, sticky, wants };
             upgrade(connection, plan, (place, admitted), asked, key, record).await
         }
-        handshake::RequestKind::Plain => {
-            let max_forwards = match headers::reach(&parts.method, &parts.headers) {
-                Reach::Here => return Ok(RequestOutcome::EndsHere(parts.method)),
-                Reach::Open => None,
-                Reach::Beyond(left) => Some(left),
-            };
-            let prefix = rewrite(route, &mut parts)?;
-            let sticky = take_cookie(connection, plan, (route, place), upstream, &mut parts.headers);
-            let body = RequestBody::new(body, plan.config.timeouts.request_body, plan.config.limits.body_size)?;
-            let asked = Asked { parts, host, client, route, upstream, way, prefix, sticky, wants: max_forwards };
+        Errand::Answer(wants) => {
+            let body = RequestBody::new(body, plan.config.timeouts.request_body, limits.body_size)?;
+            let asked = Asked { parts, host, client, route, upstream, way, prefix, permission, sticky, wants };
             forward(connection, plan, asked, body, key, record).await
         }
     }
@@ -267,15 +334,16 @@ fn take_cookie<'p>(
     Some(Stickiness::take(cookie, upstream, headers, is_secure))
 }
 
-/// Gives a request the path that its route makes of it. Returns the prefix that was taken off, if one was.
-fn rewrite<'r>(route: &'r Route, parts: &mut Parts) -> Result<Option<&'r str>, Error> {
+/// The target that a route makes of the target of a request, and the prefix that was taken off, if one was. `None` = the
+/// target stays as it is.
+fn rewritten<'r>(route: &'r Route, parts: &Parts) -> Result<Option<(Uri, Option<&'r str>)>, Error> {
     let bad = |why| Error::from_source(Kind::BadRequest, why);
     let Some(target) = route.path_rule.apply(&parts.uri).map_err(bad)? else { return Ok(None) };
-    parts.uri = target;
-    Ok(match &route.path_rule {
-        PathRule::Strip(prefix) => Some(prefix),
+    let prefix = match &route.path_rule {
+        PathRule::Strip(prefix) => Some(&**prefix),
         PathRule::Keep | PathRule::Replace(_) => None,
-    })
+    };
+    Ok(Some((target, prefix)))
 }
 
 /// The redirect of a request for this host.
@@ -315,7 +383,9 @@ async fn upgrade(
                 Ok(agreed) => {
                     asked.tell_backend(&pick, &mut switched.headers);
                     attempts.succeed(&mut pick, StatusCode::SWITCHING_PROTOCOLS, switched.connect, record);
-                    return Ok(RequestOutcome::Upgrade(Upgraded { switched, pick, agreed, place, admitted }));
+                    let expires = asked.permission.as_ref().and_then(|permission| permission.expires);
+                    let upgraded = Upgraded { switched, pick, agreed, place, admitted, expires };
+                    return Ok(RequestOutcome::Upgrade(upgraded));
                 }
                 Err(error) => {
                     attempts.fail(&mut pick, Error::from_source(Kind::FalseUpgrade, error), true, record)?;
@@ -431,23 +501,12 @@ fn for_backend<'a, T>(
     plan: &Plan,
     asked: &'a Asked<'_, T>,
     request_id: &'a str,
-    purpose: Purpose,
+    purpose: Purpose<'a>,
 ) -> request_head::Request<'a> {
-    let Asked { parts, host, client, route, way, prefix, .. } = asked;
-    let sender = connection.entrance.sender;
-    let shown = connection.entrance.certificate.as_deref().filter(|_| !route.told_of_client.is_empty());
-    let fields = &*route.told_of_client;
-    let hop = headers::Hop {
-        sender,
-        client: *client,
-        trusted: headers::is_trusted(sender.client(), &plan.config.trusted_proxies),
-        tls: connection.entrance.tls.is_some(),
-        host,
-        port: connection.entrance.local.port(),
-        prefix: *prefix,
-        request_id,
-        certificate: shown.map(|certificate| ToldCertificate { certificate, fields }),
-    };
+    let Asked { parts, host, client, route, way, prefix, permission, .. } = asked;
+    let hop = Hop { prefix: *prefix, ..hop(connection, plan, route, (host, *client), request_id) };
+    let granted = permission.as_deref().zip(route.auth_request.as_deref());
+    let granted = granted.map(|(permission, auth)| GrantedFields { names: &auth.pass, fields: &permission.fields });
     let via = plan.config.via_header.then(|| headers::via(parts.version));
     request_head::Request {
         method: &parts.method,
@@ -456,6 +515,7 @@ fn for_backend<'a, T>(
         hop,
         host_header: &route.host_header,
         way,
+        granted,
         rules: route.request_fields.bind(ValueFacts {
             client: *client,
             request_id,
@@ -464,6 +524,30 @@ fn for_backend<'a, T>(
         }),
         via,
         purpose,
+    }
+}
+
+/// The hop by which a request came, as it is told on this route.
+fn hop<'a>(
+    connection: &'a Connection,
+    plan: &Plan,
+    route: &'a Route,
+    (host, client): (&'a str, Client),
+    request_id: &'a str,
+) -> Hop<'a> {
+    let sender = connection.entrance.sender;
+    let shown = connection.entrance.certificate.as_deref().filter(|_| !route.told_of_client.is_empty());
+    let fields = &*route.told_of_client;
+    Hop {
+        sender,
+        client,
+        trusted: headers::is_trusted(sender.client(), &plan.config.trusted_proxies),
+        tls: connection.entrance.tls.is_some(),
+        host,
+        port: connection.entrance.local.port(),
+        prefix: None,
+        request_id,
+        certificate: shown.map(|certificate| ToldCertificate { certificate, fields }),
     }
 }
 
@@ -508,7 +592,7 @@ fn pass_on(
 
 /// The 101 for the client, and the session that follows it.
 fn opening(connection: &Connection, plan: &Plan, upgraded: Upgraded, route: Option<&Route>, record: Record) -> Opening {
-    let Upgraded { switched, pick, agreed, place, admitted } = upgraded;
+    let Upgraded { switched, pick, agreed, place, admitted, expires } = upgraded;
     let shared = &connection.worker.shared;
     let rules = answer_rules(route, &record);
     let of_route: Vec<_> = rules.into_iter().flat_map(BoundRules::fields).collect();
@@ -527,6 +611,7 @@ fn opening(connection: &Connection, plan: &Plan, upgraded: Upgraded, route: Opti
         backend: (switched.stream, switched.early),
         common,
         nonce: shared.nonces.next() as u64,
+        expires,
         holdings,
     }
 }

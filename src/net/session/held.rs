@@ -53,6 +53,8 @@ pub(in crate::net) struct Opening {
     pub(in crate::net) backend: (Stream, Bytes),
     pub(in crate::net) common: Arc<Common>,
     pub(in crate::net) nonce: u64,
+    /// When the session has to end, if whoever let it in said so.
+    pub(in crate::net) expires: Option<Instant>,
     pub(in crate::net) holdings: Holdings,
 }
 
@@ -100,8 +102,11 @@ impl Opening {
             client.flush().await
         });
         let Ok(Ok(())) = sent.await else { return self.fail() };
-        let Self { backend: (backend, greeting), common, nonce, holdings, .. } = self;
-        let session = Session::new(common, nonce, Instant::now());
+        let Self { backend: (backend, greeting), common, nonce, expires, holdings, .. } = self;
+        let mut session = Session::new(common, nonce, Instant::now());
+        if let Some(at) = expires {
+            session.expire_at(at);
+        }
         let client = Leg::new(client.into_stream(), early);
         let relay = Relay::new(client, Leg::new(backend, greeting), session);
         let held = Box::new(Held::new(relay, holdings));

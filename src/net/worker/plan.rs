@@ -14,7 +14,7 @@ use crate::{
         sticky_key::{self, StickyKeyError},
     },
     discovery::{BackendEntry, Findings},
-    metrics::{self, Metrics},
+    metrics::{self, HandshakeCounts, Metrics},
     net::backend::{tls::ClientTls, way::Way},
     routing::{Route, RouteAction},
     ws::{
@@ -34,12 +34,31 @@ pub(in crate::net) struct Plan {
     pub(in crate::net) upstreams: Vec<Arc<Upstream>>,
     /// How connections with the backends of each upstream come about. The index is that of the upstream.
     pub(in crate::net) ways: Vec<Way>,
+    /// The services that routes ask. The index is the one in each route ([`AuthRequest`](crate::routing::AuthRequest)).
+    pub(in crate::net) services: Vec<AuthService>,
     /// Whether an upstream is told by the PROXY protocol whose connections it gets.
     pub(in crate::net) announces: bool,
     /// `None` = records are not written.
     pub(in crate::net) access_log: Option<AccessLog>,
     /// `None` = there is no admin interface to show them.
     pub(in crate::net) endings: Option<Arc<Endings>>,
+}
+
+/// How connections come about, as far as files say it.
+#[derive(Debug)]
+pub(in crate::net) struct Ways {
+    /// With the backends of each upstream.
+    upstreams: Vec<Way>,
+    /// With each service that a route asks.
+    services: Vec<Way>,
+}
+
+/// A service that a route asks about its requests.
+#[derive(Debug)]
+pub(in crate::net) struct AuthService {
+    /// Belongs to no upstream, so that nothing is counted for it.
+    pub(in crate::net) backend: Backend,
+    pub(in crate::net) way: Way,
 }
 
 /// What the sessions of a route share.
@@ -129,7 +148,7 @@ impl Planner {
     ///
     /// # Errors
     /// A file that is wrong.
-    pub(in crate::net) fn ways(&self, config: &Config, running: Option<&Plan>) -> Result<Vec<Way>, TlsError> {
+    pub(in crate::net) fn ways(&self, config: &Config, running: Option<&Plan>) -> Result<Ways, TlsError> {
         let way = |(settings, WaySettings { tls }): (&UpstreamSettings, &WaySettings)| -> Result<Way, TlsError> {
             let name = &settings.name;
             let running = running.and_then(|plan| {
@@ -142,7 +161,8 @@ impl Planner {
             }
             Ok(Way { tls: tls.as_ref().map(|tls| ClientTls::load(tls, running, counts)).transpose()? })
         };
-        config.upstreams.iter().zip(&config.ways).map(way).collect()
+        let upstreams = config.upstreams.iter().zip(&config.ways).map(way).collect::<Result<_, _>>()?;
+        Ok(Ways { upstreams, services: service_ways(&config.service_ways, running)? })
     }
 
     /// Makes a plan. Its backends are those of earlier plans, found by upstream and address, if they still live. An
@@ -151,7 +171,7 @@ impl Planner {
     pub(in crate::net) fn plan(
         &self,
         config: Config,
-        (ways, sticky_key): (Vec<Way>, &StickyKey),
+        (ways, sticky_key): (Ways, &StickyKey),
         running: Option<&Plan>,
         now: Instant,
     ) -> Plan {
@@ -182,7 +202,9 @@ impl Planner {
         };
         let terms = config.routes.routes().map(terms).collect();
         let announces = upstreams.iter().any(|upstream| upstream.proxy_protocol().is_some());
-        Plan { terms, config, upstreams, ways, announces, access_log, endings: self.endings.clone() }
+        let endings = self.endings.clone();
+        let services = services(&config, ways.services, now);
+        Plan { terms, config, upstreams, ways: ways.upstreams, services, announces, access_log, endings }
     }
 }
 
@@ -262,6 +284,34 @@ impl Plan {
     pub(in crate::net) fn backends(&self) -> impl Iterator<Item = Arc<Backend>> {
         self.members().map(|(_, member)| member.backend)
     }
+}
+
+/// How connections with services come about. Services with equal settings share a way, and so do two plans.
+fn service_ways(settings: &[WaySettings], running: Option<&Plan>) -> Result<Vec<Way>, TlsError> {
+    let mut ways: Vec<Way> = Vec::with_capacity(settings.len());
+    for WaySettings { tls } in settings {
+        let Some(tls) = tls else {
+            ways.push(Way::default());
+            continue;
+        };
+        let is_same = |way: &&Way| way.tls.as_ref().is_some_and(|other| other.settings == *tls);
+        if let Some(way) = ways.iter().find(is_same) {
+            ways.push(way.clone());
+            continue;
+        }
+        let known = running.iter().flat_map(|plan| &plan.services).map(|service| &service.way).find(is_same);
+        let tls = ClientTls::load(tls, known.and_then(|way| way.tls.as_ref()), HandshakeCounts::default)?;
+        ways.push(Way { tls: Some(tls) });
+    }
+    Ok(ways)
+}
+
+/// The services, in their order.
+fn services(config: &Config, ways: Vec<Way>, now: Instant) -> Vec<AuthService> {
+    let mut asked: Vec<_> = config.routes.routes().filter_map(|route| route.auth_request.as_deref()).collect();
+    asked.sort_unstable_by_key(|auth| auth.service);
+    let backends = asked.into_iter().map(|auth| Backend::new(auth.address.clone(), now));
+    backends.zip(ways).map(|(backend, way)| AuthService { backend, way }).collect()
 }
 
 fn upstream_of<'u>(upstreams: &'u [Arc<Upstream>], route: &Route) -> Option<&'u Arc<Upstream>> {

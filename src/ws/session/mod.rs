@@ -31,6 +31,7 @@
 //! | too much in a second           | 1008, at once       | 1001 `rate limited` | proxy        |
 //! | idle                           | 1001 `idle`         | 1001 `idle`         | proxy        |
 //! | memory                         | 1013 `memory`       | 1013 `memory`       | proxy        |
+//! | the service that let it in set an end | 1008 `expired` | 1008 `expired`     | proxy        |
 //! | notice (drain, lifetime, …)    | 1012 and the cause  | 1012 and the cause  | proxy        |
 //! | an operator ends it            | the operator's code and words | the same  | proxy        |
 

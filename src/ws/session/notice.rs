@@ -24,6 +24,8 @@ const LOT: f64 = 0.1;
 pub(super) struct Notices {
     /// The end because of its age.
     lifetime: Option<Tick>,
+    /// The end that was set when the session was let in.
+    expiry: Option<Tick>,
     /// The end by order, which may be taken back.
     order: Option<(Tick, Cause, CloseCode)>,
 }
@@ -32,7 +34,7 @@ impl Notices {
     /// The end of a longest life. `lot`, from 0 to 1, decides how much of the random part is taken off.
     pub(super) fn of_lifetime(longest: Duration, lot: f64, now: Tick) -> Self {
         let life = longest.mul_f64(1.0 - LOT * lot.clamp(0.0, 1.0));
-        Self { lifetime: Some(now + life), order: None }
+        Self { lifetime: Some(now + life), ..Self::default() }
     }
 
     /// When the next end is due.
@@ -40,14 +42,21 @@ impl Notices {
         self.first().map(|(at, ..)| at)
     }
 
-    /// The earlier of the two ends.
+    /// The earliest of these ends.
     fn first(&self) -> Option<(Tick, Cause, CloseCode)> {
         let lifetime = self.lifetime.map(|at| (at, Cause::Lifetime, CloseCode::SERVICE_RESTART));
-        lifetime.into_iter().chain(self.order).min_by_key(|(at, ..)| *at)
+        let expiry = self.expiry.map(|at| (at, Cause::Expired, CloseCode::POLICY_VIOLATION));
+        lifetime.into_iter().chain(expiry).chain(self.order).min_by_key(|(at, ..)| *at)
     }
 }
 
 impl Session {
+    /// Ends the session at this instant, because whoever let it in said so.
+    pub fn expire_at(&mut self, at: Instant) {
+        let at = self.common.tick(at);
+        self.fate.get_or_insert_default().notices.expiry = Some(at);
+    }
+
     /// Gives the session a notice from outside; `None` takes back the notice before. Changes nothing if an end has
     /// begun.
     pub fn handle_notice(&mut self, notice: Option<Notice>, now: Instant) {

@@ -82,7 +82,17 @@ async fn ways(kind: Kind, certificates: &TempDir) -> Vec<Way> {
         before(&[&Backend::script(script)])
     };
     let post = |length: usize| format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n");
+    let asking = |answer: &'static str| {
+        let service = Backend::script(move |mut wire, _| async move { wire.send_and_finish(answer).await });
+        plain().routes(&format!("routes: [ {{ upstream: chat, auth_request: {{ url: \"http://{service}/\" }} }} ]"))
+    };
+    let asked = |answer| vec![way(asking(answer), upgrade()), way(asking(answer), post(0))];
     let one = match kind {
+        Kind::AuthDenied => return asked("HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n"),
+        Kind::AuthExpired => {
+            return asked("HTTP/1.1 200 OK\r\nX-Session-Expires: 1\r\nContent-Length: 0\r\n\r\n");
+        }
+        Kind::AuthUnavailable => return asked("HTTP/1.1 500 Oh\r\nContent-Length: 0\r\n\r\n"),
         Kind::BackendTls => {
             let mail = || {
                 Backend::raw(async |_, mut wire| {

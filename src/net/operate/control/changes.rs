@@ -1,6 +1,6 @@
 //! What one configuration has that another has not, by names of the file. PURE.
 
-use std::{collections::HashMap, net::SocketAddr};
+use std::{collections::HashMap, mem, net::SocketAddr};
 
 use serde_json::Value;
 
@@ -111,6 +111,7 @@ fn needs_restart(started: &Config, after: &Config) -> Vec<&'static str> {
         upstreams: _,
         ways: _,
         backend_entries: _,
+        service_ways: _,
         routes: _,
         timeouts: _,
         drain: _,
@@ -154,15 +155,17 @@ fn backends(config: &Config) -> Named<BackendSettings> {
     config.upstreams.iter().flat_map(of).collect()
 }
 
-/// The settings of a route, and the name of its upstream, if it has one. The upstream's index means nothing in another
-/// file.
-fn routes(config: &Config) -> Named<(Route, Option<String>)> {
+/// The settings of a route, the name of its upstream and how its service is reached, if it has these. Their indices mean
+/// nothing in another file.
+fn routes(config: &Config) -> Named<(Route, Option<String>, Option<WaySettings>)> {
     let of = |route: &Route| {
         let (action, upstream) = match route.action {
             RouteAction::Forward(upstream) => (RouteAction::Forward(0), Some(config.upstreams[upstream].name.clone())),
             RouteAction::Redirect(redirect) => (RouteAction::Redirect(redirect), None),
         };
-        (route.name.clone(), (Route { action, ..route.clone() }, upstream))
+        let mut auth_request = route.auth_request.clone();
+        let service = auth_request.as_mut().map(|auth| config.service_ways[mem::take(&mut auth.service)].clone());
+        (route.name.clone(), (Route { action, auth_request, ..route.clone() }, upstream, service))
     };
     config.routes.routes().map(of).collect()
 }

@@ -7,12 +7,9 @@ use crate::{
     access_log::AccessLog,
     balance::StickyKey,
     config::{Config, certificates::TlsError, sticky_key::StickyKeyError},
-    net::{
-        backend::way::Way,
-        worker::{
-            plan::{Plan, Planner, StickySecret},
-            shared::Shared,
-        },
+    net::worker::{
+        plan::{Plan, Planner, StickySecret, Ways},
+        shared::Shared,
     },
 };
 
@@ -40,7 +37,7 @@ impl Plans {
     ///
     /// # Errors
     /// A file that is wrong.
-    pub(super) fn prepare(&self, config: &Config) -> Result<Vec<Way>, TlsError> {
+    pub(super) fn prepare(&self, config: &Config) -> Result<Ways, TlsError> {
         self.planner.ways(config, Some(&self.running()))
     }
 
@@ -53,7 +50,7 @@ impl Plans {
     }
 
     /// Makes a plan that does not run yet. What it has in common with the plan that runs, the two share.
-    pub(super) fn make(&self, config: Config, ways: Vec<Way>, sticky_key: &StickyKey) -> Arc<Plan> {
+    pub(super) fn make(&self, config: Config, ways: Ways, sticky_key: &StickyKey) -> Arc<Plan> {
         Arc::new(self.planner.plan(config, (ways, sticky_key), Some(&self.running()), Instant::now()))
     }
 

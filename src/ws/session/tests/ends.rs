@@ -405,6 +405,40 @@ fn the_longest_life_ends_a_session_within_its_last_tenth() {
 }
 
 #[test]
+fn the_end_that_was_set_at_the_start_ends_a_session_at_its_instant() {
+    let mut pair = Pair::new(&SILENT);
+    pair.session.expire_at(pair.now + seconds(100));
+    pair.wait(Duration::from_millis(99_999));
+    assert_eq!(pair.session.termination(), None);
+    pair.wait(Duration::from_millis(1));
+    assert_eq!(pair.got(Client), ["close 1008 expired", "FIN"]);
+    assert_eq!(pair.got(Backend), ["close 1008 expired", "FIN"]);
+    assert_eq!(pair.ended(), (Initiator::Proxy, Cause::Expired, Some(1008), "expired".into(), false));
+}
+
+#[test]
+fn of_several_ends_that_are_set_the_earliest_counts() {
+    let lives = SessionSettings { max_lifetime: Some(seconds(1000)), ..SILENT };
+    for (expires, drains, expected) in [
+        (899, 5000, Cause::Expired),
+        (1001, 5000, Cause::Lifetime),
+        (500, 400, Cause::Drain),
+        (300, 400, Cause::Expired),
+    ] {
+        let mut pair = Pair::new(&lives);
+        pair.session.expire_at(pair.now + seconds(expires));
+        pair.is_told(Some(notice(pair.now + seconds(drains))));
+        pair.wait(seconds(1001));
+        assert_eq!(pair.ended().1, expected, "{expires} {drains}");
+    }
+    // An end that has passed before the session began ends the session at once.
+    let mut pair = Pair::new(&SILENT);
+    pair.session.expire_at(pair.now - seconds(1));
+    pair.wait(Duration::ZERO);
+    assert_eq!(pair.ended().1, Cause::Expired);
+}
+
+#[test]
 fn a_drain_taken_back_leaves_the_longest_life_as_it_was() {
     let mut pair = Pair::new(&SessionSettings { max_lifetime: Some(seconds(1000)), ..SILENT });
     pair.is_told(Some(notice(pair.now + seconds(5))));
