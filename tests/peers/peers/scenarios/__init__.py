@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from ..bench import Bench
 from . import (
+    auth_request,
     backend_tls,
     chat,
     client_certificates,
@@ -145,6 +146,12 @@ SCENARIOS = [
         "requests and answers past longwire, nginx and HAProxy: each difference is decided",
         differential.run,
         560,
+    ),
+    Scenario(
+        "auth-request",
+        "a Python service like oauth2-proxy denies and lets in curl and Node ws, asked by longwire and by nginx",
+        auth_request.run,
+        120,
     ),
     Scenario(
         "backend-tls",
