@@ -1,6 +1,6 @@
 //! The addresses of one name. Each family is a list of its own, with its TTL, its failures and its emptiness.
 
-use std::{net::IpAddr, time::Instant};
+use std::{collections::BTreeSet, net::IpAddr, time::Instant};
 
 use super::{
     LookupSettings,
@@ -21,6 +21,16 @@ impl Families {
         Self {
             ipv4: family.has_ipv4().then(|| RecordList::new(now)),
             ipv6: family.has_ipv6().then(|| RecordList::new(now)),
+        }
+    }
+
+    /// Begins with what was known before: each family with its own addresses among these, and with the failure that lasts.
+    pub(super) fn remember(&mut self, addresses: BTreeSet<IpAddr>, failure: Option<&(String, Instant)>) {
+        let (ipv4, ipv6) = addresses.into_iter().partition(IpAddr::is_ipv4);
+        for (list, addresses) in [(&mut self.ipv4, ipv4), (&mut self.ipv6, ipv6)] {
+            if let Some(list) = list {
+                list.remember(addresses, failure);
+            }
         }
     }
 

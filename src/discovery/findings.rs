@@ -24,7 +24,7 @@ pub struct Finding {
     /// Why the place could not be looked into the last time; `None` = it could.
     pub failure: Option<String>,
     /// When the place was last looked into with success, or when its name first came up.
-    since: Instant,
+    pub(super) since: Instant,
 }
 
 /// What a look into a place has brought.

@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{
-    NameKind, NamePlace,
+    Finding, NameKind, NamePlace,
     families::Families,
     records::{DnsAnswer, RecordList},
 };
@@ -61,17 +61,15 @@ pub struct Lookout {
     leaving: BTreeSet<ServiceTarget>,
     /// The names of those that have come in their place.
     newcomers: BTreeSet<String>,
-    /// Whether something was found at the place before, which serves until the answers have said all.
-    has_more: bool,
-    /// Whether the answers have said enough to serve.
+    /// Whether enough has been known to serve.
     has_begun: bool,
 }
 
 impl Lookout {
-    /// Everything is to be asked at once. `has_more`: something was found at the place before, which serves until the answers
-    /// have said all.
+    /// Everything is to be asked at once. `before`: what was found at the place before. It serves until the answers say
+    /// otherwise, each target and each family of a name by itself.
     #[must_use]
-    pub fn new(place: NamePlace, has_more: bool, now: Instant) -> Self {
+    pub fn new(place: NamePlace, before: Option<&Finding>, now: Instant) -> Self {
         let mut names = BTreeMap::new();
         let targets = match &place.kind {
             NameKind::Host { host, .. } => {
@@ -80,7 +78,7 @@ impl Lookout {
             }
             NameKind::Service(_) => Some(RecordList::new(now)),
         };
-        Self {
+        let mut lookout = Self {
             from: place.kind.to_string().into(),
             place,
             targets,
@@ -88,9 +86,37 @@ impl Lookout {
             current: BTreeSet::new(),
             leaving: BTreeSet::new(),
             newcomers: BTreeSet::new(),
-            has_more,
             has_begun: false,
+        };
+        if let Some(before) = before {
+            lookout.remember(before, now);
         }
+        lookout
+    }
+
+    /// Begins with the targets and addresses that have led to these backends.
+    fn remember(&mut self, before: &Finding, now: Instant) {
+        let failure = before.failure.clone().map(|failure| (failure, before.since));
+        let mut names: BTreeMap<_, BTreeSet<_>> =
+            self.names.keys().map(|name| (name.clone(), BTreeSet::new())).collect();
+        let mut current = BTreeSet::new();
+        for (target, address) in before.backends.iter().flatten().filter_map(target_of) {
+            let name = match &self.place.kind {
+                NameKind::Host { host, .. } => host.clone(),
+                NameKind::Service(_) => target.name.clone(),
+            };
+            names.entry(name).or_default().insert(address);
+            current.insert(target);
+        }
+        for (name, addresses) in names {
+            let families = self.names.entry(name).or_insert_with(|| Families::new(&self.place.settings, now));
+            families.remember(addresses, failure.as_ref());
+        }
+        if let Some(targets) = &mut self.targets {
+            targets.remember(current.clone(), failure.as_ref());
+            self.current = current;
+        }
+        self.has_begun = self.may_begin();
     }
 
     /// The questions that are to be asked now. Each is to be answered by [`Self::note`] before it comes again.
@@ -144,15 +170,13 @@ impl Lookout {
         self.has_begun = self.has_begun || self.may_begin();
     }
 
-    /// Whether the answers say enough to serve. At the start that is whatever is known; later, what serves is not to be lost.
+    /// Whether enough is known to serve.
     fn may_begin(&self) -> bool {
-        let Some(targets) = &self.targets else {
-            let is_known = if self.has_more { Families::is_known_whole } else { Families::is_known };
-            return self.names.values().all(is_known);
-        };
-        let (mut names, is_empty) = (self.names.values(), self.current.is_empty());
-        let finds_some = || self.names.values().any(|families| families.addresses().next().is_some());
-        targets.records().is_some() && !names.any(Families::is_pending) && (!self.has_more || is_empty || finds_some())
+        let mut names = self.names.values();
+        match &self.targets {
+            None => names.all(Families::is_known),
+            Some(targets) => targets.records().is_some() && !names.any(Families::is_pending),
+        }
     }
 
     /// Whether each question has had its first answer or failure.
@@ -279,6 +303,15 @@ fn found_at(address: IpAddr, port: u16, weight: u32, tier: u16, by: &FoundAt) ->
     (address, settings)
 }
 
+/// The target, and its address, that have led to a backend. Its tier stands for its priority.
+fn target_of(backend: &BackendSettings) -> Option<(ServiceTarget, IpAddr)> {
+    let address: SocketAddr = backend.address.parse().ok()?;
+    let (name, _) = backend.found.as_ref()?.name.as_ref()?.rsplit_once(':')?;
+    let weight = u16::try_from(backend.weight).unwrap_or(u16::MAX);
+    let target = ServiceTarget { priority: backend.tier, weight, port: address.port(), name: name.to_owned() };
+    Some((target, address.ip()))
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -296,11 +329,11 @@ mod tests {
 
     fn host(settings: LookupSettings) -> Lookout {
         let kind = NameKind::Host { host: "chat".into(), port: 80 };
-        Lookout::new(place(kind, settings), false, Instant::now())
+        Lookout::new(place(kind, settings), None, Instant::now())
     }
 
     fn service() -> Lookout {
-        Lookout::new(place(NameKind::Service("_ws._tcp.chat".into()), LookupSettings::default()), false, Instant::now())
+        Lookout::new(place(NameKind::Service("_ws._tcp.chat".into()), LookupSettings::default()), None, Instant::now())
     }
 
     fn addresses(addresses: &[&str]) -> DnsReply {
@@ -438,7 +471,6 @@ mod tests {
         let mut lookout = service();
         let now = Instant::now();
         let asked = lookout.due(now);
-        let failed = || DnsReply::Addresses(DnsAnswer::Failed("SERVFAIL".into()));
         let note = |lookout: &mut Lookout, targets_now: &[(u16, u16, u16, &str)], known: &[(&str, &str)]| {
             lookout.note(&asked[0], targets(targets_now), now, 0.0);
             for question in lookout.due(now) {
@@ -465,17 +497,111 @@ mod tests {
         assert_eq!((serves(&lookout), lookout.names.len()), (plain(&["10.0.0.4:80"]), 2));
     }
 
+    /// The questions of one that begins with the backends of another, as after a reload with other settings.
+    fn after(lookout: &Lookout, settings: LookupSettings) -> Lookout {
+        let before = Finding { backends: lookout.backends(), failure: None, since: Instant::now() };
+        Lookout::new(NamePlace { settings, ..lookout.place.clone() }, Some(&before), before.since)
+    }
+
+    fn failed() -> DnsReply {
+        DnsReply::Addresses(DnsAnswer::Failed("SERVFAIL".into()))
+    }
+
     #[test]
-    fn what_was_found_before_serves_until_both_families_are_known() {
-        let kind = NameKind::Host { host: "chat".into(), port: 80 };
-        let mut lookout = Lookout::new(place(kind, LookupSettings::default()), true, Instant::now());
+    fn after_a_reload_each_family_replaces_its_own_addresses() {
+        let both = |four: &str, six: &str| plain(&[&format!("10.0.0.{four}:80"), &format!("[2001:db8::{six}]:80")]);
+        let mut before = host(LookupSettings::default());
         let now = Instant::now();
-        let [four, six] = &lookout.due(now)[..] else { panic!("two questions") };
-        lookout.note(six, addresses(&["2001:db8::1"]), now, 0.0);
-        lookout.note(four, DnsReply::Addresses(DnsAnswer::Failed("SERVFAIL".into())), now, 0.0);
-        assert_eq!(serves(&lookout), None);
-        lookout.note(four, addresses(&["10.0.0.1"]), now, 0.0);
-        assert_eq!(serves(&lookout), plain(&["10.0.0.1:80", "[2001:db8::1]:80"]));
+        let asked = before.due(now);
+        before.note(&asked[0], addresses(&["10.0.0.1"]), now, 0.0);
+        before.note(&asked[1], addresses(&["2001:db8::1"]), now, 0.0);
+        let mut lookout = after(&before, LookupSettings { most: 9, ..LookupSettings::default() });
+        assert_eq!((serves(&lookout), lookout.failure()), (both("1", "1"), None));
+        let now = Instant::now();
+        assert_eq!(lookout.due(now), asked, "all is asked at once");
+        // One family fails for ever.
+        lookout.note(&asked[1], failed(), now, 0.0);
+        assert!(!lookout.is_settled(), "the start of a reload waits for the other one");
+        lookout.note(&asked[0], addresses(&["10.0.0.2"]), now, 0.0);
+        assert_eq!((serves(&lookout), lookout.is_settled()), (both("2", "1"), true));
+        // Emptiness counts after its time.
+        let later = |seconds| now + Duration::from_secs(seconds);
+        lookout.note(&asked[1], DnsReply::Addresses(DnsAnswer::Empty), later(1), 0.0);
+        assert_eq!(serves(&lookout), both("2", "1"));
+        lookout.note(&asked[1], DnsReply::Addresses(DnsAnswer::Empty), later(31), 0.0);
+        assert_eq!(serves(&lookout), plain(&["10.0.0.2:80"]));
+    }
+
+    #[test]
+    fn after_a_reload_a_family_that_never_had_addresses_holds_nothing_up() {
+        for other in [failed(), DnsReply::Addresses(DnsAnswer::Empty)] {
+            let mut before = host(LookupSettings::default());
+            let now = Instant::now();
+            let asked = before.due(now);
+            before.note(&asked[0], addresses(&["10.0.0.1", "10.0.0.2"]), now, 0.0);
+            let mut lookout = after(&before, LookupSettings { most: 9, ..LookupSettings::default() });
+            lookout.note(&asked[1], other, now, 0.0);
+            assert_eq!(serves(&lookout), plain(&["10.0.0.1:80", "10.0.0.2:80"]));
+            lookout.note(&asked[0], addresses(&["10.0.0.3"]), now, 0.0);
+            assert_eq!(serves(&lookout), plain(&["10.0.0.3:80"]));
+        }
+    }
+
+    #[test]
+    fn after_a_reload_a_name_that_had_no_address_serves_with_its_first_answer() {
+        let mut before = host(LookupSettings { empty_after: Duration::ZERO, ..LookupSettings::default() });
+        let now = Instant::now();
+        let asked = before.due(now);
+        before.note(&asked[0], DnsReply::Addresses(DnsAnswer::Empty), now, 0.0);
+        assert_eq!(serves(&before), plain(&[]));
+        let mut lookout = after(&before, LookupSettings::default());
+        assert_eq!(serves(&lookout), None, "what is kept serves");
+        lookout.note(&asked[1], failed(), now, 0.0);
+        lookout.note(&asked[0], addresses(&["10.0.0.1"]), now, 0.0);
+        assert_eq!(serves(&lookout), plain(&["10.0.0.1:80"]));
+    }
+
+    #[test]
+    fn after_a_reload_each_target_of_a_service_is_itself_again() {
+        let mut before = service();
+        let now = Instant::now();
+        let asked = before.due(now);
+        before.note(&asked[0], targets(&[(10, 7, 80, "a"), (20, 0, 80, "b")]), now, 0.0);
+        before.note(&DnsQuestion::Ipv4("a.".into()), addresses(&["10.0.0.1"]), now, 0.0);
+        before.note(&DnsQuestion::Ipv4("b.".into()), addresses(&["10.0.0.2", "10.0.0.3"]), now, 0.0);
+        before.note(&DnsQuestion::Ipv6("a.".into()), failed(), now, 0.0);
+        before.note(&DnsQuestion::Ipv6("b.".into()), failed(), now, 0.0);
+        let mut lookout = after(&before, LookupSettings { most: 9, ..LookupSettings::default() });
+        assert_eq!(lookout.backends(), before.backends());
+        let now = Instant::now();
+        assert_eq!(lookout.due(now).len(), 5, "the service, and two families of two targets");
+        // Of ten targets nine may fail: each keeps its own.
+        lookout.note(&asked[0], targets(&[(10, 9, 80, "a"), (10, 1, 80, "b")]), now, 0.0);
+        lookout.note(&DnsQuestion::Ipv4("a.".into()), failed(), now, 0.0);
+        lookout.note(&DnsQuestion::Ipv4("b.".into()), addresses(&["10.0.0.4"]), now, 0.0);
+        let expected = [("10.0.0.1:80", 9, 0), ("10.0.0.4:80", 1, 0)];
+        assert_eq!(serves(&lookout), Some(expected.map(|(name, weight, tier)| (name.to_owned(), weight, tier)).into()));
+        // One that is a target no more goes.
+        lookout.note(&asked[0], targets(&[(10, 1, 80, "b")]), now, 0.0);
+        assert_eq!(serves(&lookout), plain(&["10.0.0.4:80"]));
+    }
+
+    #[test]
+    fn after_a_reload_a_failure_that_lasts_is_as_old_as_it_is() {
+        let mut before = host(LookupSettings::default());
+        let now = Instant::now();
+        let since = now.checked_sub(Duration::from_secs(3)).unwrap_or(now);
+        let asked = before.due(now);
+        before.note(&asked[0], addresses(&["10.0.0.1"]), now, 0.0);
+        let before = Finding { backends: before.backends(), failure: Some("REFUSED".into()), since };
+        let place = place(NameKind::Host { host: "chat".into(), port: 80 }, LookupSettings::default());
+        let mut lookout = Lookout::new(place, Some(&before), now);
+        lookout.note(&asked[0], addresses(&["10.0.0.1"]), now, 0.0);
+        assert_eq!(lookout.failure(), Some(("REFUSED".to_owned(), since)));
+        lookout.note(&asked[1], failed(), now, 0.0);
+        assert_eq!(lookout.failure(), Some(("SERVFAIL".to_owned(), since)));
+        lookout.note(&asked[1], addresses(&["2001:db8::1"]), now, 0.0);
+        assert_eq!(lookout.failure(), None);
     }
 
     proptest! {

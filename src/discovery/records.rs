@@ -52,6 +52,8 @@ pub(super) struct RecordList<R> {
     /// Failures in a row.
     failures: u32,
     failure: Option<String>,
+    /// Whether a first answer, or a first failure, has come.
+    is_settled: bool,
     /// When an answer last said something, or when the question came up.
     since: Instant,
     /// From the last answer to the next question.
@@ -63,8 +65,18 @@ pub(super) struct RecordList<R> {
 impl<R: Ord + Clone> RecordList<R> {
     /// A question that is to be asked at once.
     pub(super) const fn new(now: Instant) -> Self {
-        let (failures, failure, wait) = (0, None, Duration::ZERO);
-        Self { records: None, empty_since: None, failures, failure, since: now, wait, ask_at: Some(now) }
+        let (failures, failure, is_settled, wait) = (0, None, false, Duration::ZERO);
+        Self { records: None, empty_since: None, failures, failure, is_settled, since: now, wait, ask_at: Some(now) }
+    }
+
+    /// Begins with what was known before the first question: records that serve until an answer says others, and a failure that
+    /// lasts since this time. No records: nothing was known.
+    pub(super) fn remember(&mut self, records: BTreeSet<R>, failure: Option<&(String, Instant)>) {
+        self.records = (!records.is_empty()).then_some(records);
+        if let Some((failure, since)) = failure {
+            self.failure = Some(failure.clone());
+            self.since = *since;
+        }
     }
 
     /// The records that serve; `None` = nothing is known yet.
@@ -84,7 +96,7 @@ impl<R: Ord + Clone> RecordList<R> {
 
     /// Whether a first answer, or a first failure, has come.
     pub(super) const fn is_settled(&self) -> bool {
-        self.records.is_some() || self.empty_since.is_some() || self.failures > 0
+        self.is_settled
     }
 
     /// When the question is to be asked; `None` = it is asked now.
@@ -103,6 +115,7 @@ impl<R: Ord + Clone> RecordList<R> {
 
     /// Notes what came of the question. `chance`: from 0 to 1.
     pub(super) fn note(&mut self, answer: DnsAnswer<R>, settings: &LookupSettings, now: Instant, chance: f64) {
+        self.is_settled = true;
         let wait = match answer {
             DnsAnswer::Records { records, ttl } if !records.is_empty() => {
                 self.succeed(now);

@@ -208,6 +208,30 @@ async fn one_family_that_fails_does_not_hide_the_other() {
 }
 
 #[tokio::test]
+async fn after_a_reload_of_the_settings_what_answers_counts_beside_a_family_that_fails() {
+    let (fleet, dns) = (Fleet::of(2), Dns::start());
+    dns.says_of(NAME, A, said([1]));
+    dns.says_of(NAME, AAAA, Said::Failure);
+    let mut proxy = fleet.before(&dns, "").start();
+    has(&proxy, &fleet.addresses([1])).await;
+    dns.says_of(NAME, A, said([2]));
+    proxy.reload(&fleet.before(&dns, ", most: 9"));
+    has(&proxy, &fleet.addresses([2])).await;
+    assert_eq!(proxy.client().await.get("/", "").await.status(), 200);
+    // Nothing was found at all: the first address that is found afterwards serves.
+    for family in [A, AAAA] {
+        dns.says_of(NAME, family, Said::NxDomain);
+    }
+    proxy.reload(&fleet.before(&dns, ", empty_after: 50ms"));
+    has(&proxy, &[]).await;
+    dns.says_of(NAME, AAAA, Said::Failure);
+    dns.says_of(NAME, A, said([1]));
+    proxy.reload(&fleet.before(&dns, ""));
+    has(&proxy, &fleet.addresses([1])).await;
+    proxy.stop().await;
+}
+
+#[tokio::test]
 async fn two_proxies_that_hear_another_order_choose_alike() {
     let fleet = Fleet::of(5);
     let servers = [Dns::start(), Dns::start()];

@@ -25,8 +25,7 @@ pub(super) type FirstAnswers = mpsc::Sender<()>;
 pub(super) async fn follow(place: NamePlace, findings: Arc<Findings>, news: Arc<Notify>, first: FirstAnswers) {
     let client = DnsClient::new(&place.settings);
     let (names, place) = (place.clone(), FindingPlace::Names(place));
-    let has_more = findings.of(&place).is_some_and(|finding| finding.backends.is_some());
-    let mut lookout = Lookout::new(names, has_more, Instant::now());
+    let mut lookout = Lookout::new(names, findings.of(&place).as_ref(), Instant::now());
     let (mut asked, mut first, mut left_out) = (JoinSet::new(), Some(first), 0);
     loop {
         for question in lookout.due(Instant::now()) {
