@@ -417,6 +417,25 @@ mod tests {
     }
 
     #[test]
+    fn a_family_that_fails_keeps_its_pace_while_the_other_one_has_no_addresses() {
+        let mut lookout = host(LookupSettings::default());
+        let start = Instant::now();
+        let (mut now, mut seconds) = (start, [vec![], vec![]]);
+        while now <= start + Duration::from_secs(18) {
+            for question in lookout.due(now) {
+                let (index, reply) = match &question {
+                    DnsQuestion::Ipv4(_) => (0, failed()),
+                    _ => (1, DnsReply::Addresses(DnsAnswer::Empty)),
+                };
+                seconds[index].push((now - start).as_secs());
+                lookout.note(&question, reply, now, 0.0);
+            }
+            now = lookout.next_due().unwrap_or(now);
+        }
+        assert_eq!(seconds, [vec![0, 1, 3, 7, 12, 17], (0..=18).collect()]);
+    }
+
+    #[test]
     fn one_family_is_asked_for_alone() {
         for (family, expected) in
             [(Family::Ipv4, DnsQuestion::Ipv4("chat".into())), (Family::Ipv6, DnsQuestion::Ipv6("chat".into()))]

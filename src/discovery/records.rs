@@ -151,8 +151,9 @@ impl<R: Ord + Clone> RecordList<R> {
         }
         match (self.has_records(), other.has_records()) {
             (false, true) => self.ask_at = Some(now + self.wait.max(other.wait)),
-            (_, false) => other.ask_at = other.ask_at.map(|at| at.min(now + self.wait)),
-            (true, true) => {}
+            (_, false) if other.failure.is_none() => other.ask_at = other.ask_at.map(|at| at.min(now + self.wait)),
+            // Failures have a pace of their own.
+            (_, false) | (true, true) => {}
         }
     }
 
