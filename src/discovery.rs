@@ -97,7 +97,8 @@ pub struct LookupSettings {
     pub min_ttl: Duration,
     /// The longest time from an answer to the next question, `min_ttl` or more.
     pub max_ttl: Duration,
-    /// How long answers must say that there is no address until that counts.
+    /// How long answers must say that there is no address until that counts. The longest, too, that targets of before serve
+    /// beside those of now.
     pub empty_after: Duration,
     /// The most backends of one place, 1 or more. The lowest addresses are kept.
     pub most: usize,

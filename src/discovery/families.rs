@@ -75,7 +75,11 @@ impl Families {
 
     /// Whether its addresses may stand in the place of others: there are some, or it is certain that there are none.
     pub(super) fn is_certain(&self) -> bool {
-        self.addresses().next().is_some() || self.is_known_whole()
+        self.has_addresses() || self.is_known_whole()
+    }
+
+    pub(super) fn has_addresses(&self) -> bool {
+        self.addresses().next().is_some()
     }
 
     /// Whether first answers are still to come, and none has said an address.

@@ -19,6 +19,7 @@ pub(in crate::config) struct Discovery {
     /// The longest time from an answer to the next question, whatever its TTL.
     pub(in crate::config) max_ttl: Duration,
     /// How long answers must say that a name has no address, or does not exist, until its backends are gone. 0s = at once.
+    /// The longest, too, that targets which a service names no more serve beside those that it names now.
     pub(in crate::config) empty_after: Duration,
     /// Backends of one name or service. The lowest addresses are kept, and the log warns.
     #[schemars(range(min = 1, max = 4096))]
