@@ -189,7 +189,8 @@ impl FindingPlace {
 
     /// Whether both are the same name or service, however it is looked up.
     fn names_the_same(&self, other: &Self) -> bool {
-        matches!((self, other), (Self::Names(one), Self::Names(other)) if one.kind == other.kind)
+        matches!((self, other), (Self::Names(_), Self::Names(_)))
+            && (self.kind(), self.identity()) == (other.kind(), other.identity())
     }
 
     /// Those of these backends that may be found here: of the families that are wanted, and no more than `most`.
@@ -201,6 +202,15 @@ impl FindingPlace {
             Err(_) => true,
         };
         backends.iter().filter(is_wanted).take(settings.most).cloned().collect()
+    }
+
+    /// The common form of every spelling of its name: the DNS does not tell the letter cases apart.
+    #[must_use]
+    pub fn identity(&self) -> String {
+        match self {
+            Self::File(_) => self.name(),
+            Self::Names(_) => self.name().to_ascii_lowercase(),
+        }
     }
 
     /// What the file says of the place.

@@ -223,7 +223,9 @@ mod tests {
         findings.remember(&looked_up(1, "chat"), |_| false, now);
         let both = Some(vec![backend("10.0.0.1:80", 1), backend("[2001:db8::1]:80", 1)]);
         findings.note_names(&looked_up(1, "chat"), both, None, now);
-        for (place, expected) in [(looked_up(2, "chat"), list()), (looked_up(2, "other"), None)] {
+        for (place, expected) in
+            [(looked_up(2, "chat"), list()), (looked_up(2, "Chat"), list()), (looked_up(2, "other"), None)]
+        {
             findings.remember(&place, |_| false, now);
             assert_eq!(findings.of(&place).and_then(|finding| finding.backends), expected, "{place}");
         }

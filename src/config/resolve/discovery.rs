@@ -51,7 +51,7 @@ impl Resolver {
                 BackendEntry::Named(BackendSettings { address, .. }) => {
                     ("address", identity(address), "give the first one more `weight` instead")
                 }
-                BackendEntry::Found { place, .. } => (place.kind(), place.name(), "once is enough"),
+                BackendEntry::Found { place, .. } => (place.kind(), place.identity(), "once is enough"),
             };
             if !seen.insert((key, name)) {
                 let message = match entry {
