@@ -20,7 +20,7 @@ const IDLE_PER_BACKEND: usize = 32;
 /// How long a connection may be idle (nginx: `keepalive_timeout` of an upstream).
 pub(in crate::net) const IDLE_TIME: Duration = Duration::from_secs(60);
 
-/// How long the addresses of a name are remembered at least. Names come and go without a reload.
+/// How long the addresses of a name are remembered at least after their last use. Names come and go without a reload.
 const LEARNED: Duration = Duration::from_secs(3600);
 
 /// A connection with a backend on which hyper speaks HTTP.
@@ -63,8 +63,8 @@ struct Stirred(Notify);
 struct Site {
     /// The addresses of the backend's name at the last look-up.
     addresses: Vec<SocketAddr>,
-    /// When they were learned.
-    learned: Option<Instant>,
+    /// When they were learned or last used.
+    used: Option<Instant>,
     idle: Vec<Idle>,
 }
 
@@ -170,7 +170,10 @@ impl Pool {
     /// with its last request stays.
     pub(in crate::net) fn take(&self, endpoint: Endpoint<'_>, destination: Destination<'_>) -> Option<Waiting> {
         let mut sites = lock(&self.sites);
-        let Site { addresses, idle, .. } = sites.get_mut(endpoint.address)?;
+        let Site { addresses, used, idle } = sites.get_mut(endpoint.address)?;
+        if addresses.len() > 1 {
+            *used = Some(Instant::now());
+        }
         idle.retain_mut(|idle| !idle.connection.finds_end(&self.waker));
         // If the backend is picked by a hash, a client stays at one address of the name, whichever connection it gets.
         let own = match destination.is_hashed() && addresses.len() > 1 {
@@ -192,7 +195,7 @@ impl Pool {
         if !addresses.is_empty() {
             let mut sites = lock(&self.sites);
             let site = sites.entry(endpoint.address.into()).or_default();
-            (site.addresses, site.learned) = (addresses, Some(Instant::now()));
+            (site.addresses, site.used) = (addresses, Some(Instant::now()));
         }
     }
 
@@ -239,13 +242,13 @@ impl Pool {
 
     /// Closes connections that have been idle for too long, or that their backend has closed.
     pub(in crate::net) fn sweep(&self, now: Instant) {
-        lock(&self.sites).retain(|_, Site { addresses, learned, idle }| {
+        lock(&self.sites).retain(|_, Site { addresses, used, idle }| {
             idle.retain_mut(|idle| !idle.connection.finds_end(&self.waker));
             let old = |idle: &mut Idle| now.duration_since(idle.since) >= IDLE_TIME;
             idle.extract_if(.., old).for_each(|idle| idle.connection.close());
             // A site with several addresses is kept even without an idle connection. A connection that is in use may come
             // back to the pool, and the addresses then say which requests may use that connection.
-            let is_fresh = learned.is_some_and(|learned| now.saturating_duration_since(learned) < LEARNED);
+            let is_fresh = used.is_some_and(|used| now.saturating_duration_since(used) < LEARNED);
             !idle.is_empty() || addresses.len() > 1 && is_fresh
         });
     }
@@ -319,7 +322,14 @@ mod tests {
         pool.keep(&pick, Way::default(), bare(other));
         assert!(pool.take(endpoint, destination).is_none(), "it is another's");
         pool.keep(&pick, Way::default(), bare(own));
+        // All are in use once more, and no new one was needed for as long as addresses are remembered.
+        let before = Instant::now();
         assert_eq!(pool.take(endpoint, destination).unwrap().peer(), Some(own));
+        assert!(pool.take(endpoint, destination).is_none());
+        lock(&pool.sites).values_mut().for_each(|site| site.idle.clear());
+        pool.sweep(before + LEARNED);
+        pool.keep(&pick, Way::default(), bare(other));
+        assert!(pool.take(endpoint, destination).is_none(), "it is still another's");
         // Connections that everybody may use make no room for those of one client, which make room for all.
         let announcing = |announcement: &[u8]| match bare(own) {
             Waiting::Bare(bare) => Waiting::Bare(Bare { announcement: announcement.into(), ..bare }),
