@@ -35,7 +35,7 @@ use crate::{
     metrics::Metrics,
     outcome::Outcome,
     proxy_protocol::ProxyTlvs,
-    sender::Client,
+    sender::{Client, PeerProcess},
     traces::{Trace, span_end::SpanEnd},
     ws::{
         Side,
@@ -137,6 +137,9 @@ pub struct Facts {
     pub trace_id: Option<u128>,
     /// The client, as `trusted_proxies` lets us believe it.
     pub client: Client,
+    /// The process at the other end of the client's connection, if that is a Unix socket.
+    #[serde(flatten)]
+    pub peer: Option<PeerProcess>,
     /// The TLS version of the client's connection.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<TlsVersion>,
@@ -334,6 +337,7 @@ impl Record {
             request_id: String::new(),
             trace_id: None,
             client,
+            peer: None,
             tls: None,
             told: None,
             client_cert: None,

@@ -105,7 +105,7 @@ pub enum Command {
 #[command(after_help = "Examples:\n  longwire run -c /etc/longwire/proxy.yaml\n  \
     longwire run --listen 0.0.0.0:8080 --to 127.0.0.1:3000\n  \
     longwire run --listen :8080 --to 10.0.0.1:3000 --to 10.0.0.2:3000\n  \
-    longwire run --listen :8080 --to unix:/run/app.sock\n\n\
+    longwire run --listen unix:/run/longwire/http.sock --to unix:/run/app.sock\n\n\
     SIGTERM and SIGINT drain and exit 0; a second one ends at once with 1.")]
 pub struct RunArgs {
     /// The configuration

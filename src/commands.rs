@@ -352,6 +352,7 @@ async fn serve(config: Config, file: Option<&Path>, messages: &Lines) -> ExitCod
         Ok(false) => {}
         Err(error) => tracing::warn!(%error, "the process before is gone already"),
     }
+    server.control().take_files();
     let control = Arc::clone(server.control());
     // A successor may take over until the listeners close, so during a drain too.
     let mut handed_over = Box::pin(handed_over(handover, &control).fuse());

@@ -25,9 +25,8 @@ use hyper::{
         TRANSFER_ENCODING, UPGRADE,
     },
 };
-use ipnet::IpNet;
 
-use crate::sender::{Client, Sender};
+use crate::sender::{Client, Network, Sender};
 
 pub use auth_request::{
     GrantedFields, X_FORWARDED_METHOD, X_FORWARDED_URI, X_ORIGINAL_URI, is_for_service, may_be_granted,
@@ -123,7 +122,7 @@ pub fn end_to_end(headers: &HeaderMap) -> impl Iterator<Item = (&HeaderName, &He
 ///
 /// A port is ignored.
 #[must_use]
-pub fn client(sender: Sender, headers: &HeaderMap, trusted: &[IpNet]) -> Client {
+pub fn client(sender: Sender, headers: &HeaderMap, trusted: &[Network]) -> Client {
     let mut client = sender.client();
     for entry in tokens(headers, &X_FORWARDED_FOR).rev() {
         if !is_trusted(client, trusted) {
@@ -137,7 +136,7 @@ pub fn client(sender: Sender, headers: &HeaderMap, trusted: &[IpNet]) -> Client 
 
 /// Whether [`client()`] takes the client from `X-Forwarded-For`.
 #[must_use]
-pub fn is_client_named(sender: Sender, headers: &HeaderMap, trusted: &[IpNet]) -> bool {
+pub fn is_client_named(sender: Sender, headers: &HeaderMap, trusted: &[Network]) -> bool {
     let last = || tokens(headers, &X_FORWARDED_FOR).next_back();
     is_trusted(sender.client(), trusted) && last().is_some_and(|entry| named_client(entry).is_some())
 }
@@ -158,7 +157,7 @@ pub fn is_forwarded(headers: &HeaderMap) -> bool {
 
 /// Whether somebody is in one of the networks.
 #[must_use]
-pub fn is_trusted(client: Client, trusted: &[IpNet]) -> bool {
+pub fn is_trusted(client: Client, trusted: &[Network]) -> bool {
     trusted.iter().any(|network| client.is_in(network))
 }
 
@@ -238,6 +237,7 @@ fn named_client(entry: &[u8]) -> Option<Client> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::sender::PeerProcess;
 
     #[test]
     fn fields_of_one_hop_and_those_named_by_connection_go() {
@@ -324,6 +324,17 @@ mod tests {
     }
 
     #[test]
+    fn a_process_may_name_the_client_if_unix_is_trusted() {
+        let sender = Sender::Process(PeerProcess { uid: 0, pid: None });
+        let headers = map(&[("x-forwarded-for", "1.1.1.1, 10.0.0.2")]);
+        assert_eq!(client(sender, &headers, &trusted()), Client::of_unix());
+        let trusted = [Network::Unix, trusted()[0]];
+        assert_eq!(client(sender, &headers, &trusted), ip("1.1.1.1").into());
+        assert_eq!(client(sender, &HeaderMap::new(), &trusted), Client::of_unix());
+        assert_eq!(client(sender_at("9.9.9.9"), &headers, &trusted), ip("9.9.9.9").into());
+    }
+
+    #[test]
     fn sane_request_id_passes_and_any_other_is_made_anew() {
         let id = |ids: &[&str]| {
             let fields: Vec<_> = ids.iter().map(|id| ("x-request-id", *id)).collect();
@@ -357,7 +368,7 @@ mod tests {
         }
     }
 
-    fn trusted() -> [IpNet; 1] {
+    fn trusted() -> [Network; 1] {
         ["10.0.0.0/8".parse().unwrap()]
     }
 

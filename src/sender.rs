@@ -6,8 +6,10 @@
 use std::{
     fmt,
     io::Write as _,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{AddrParseError, IpAddr, Ipv4Addr, SocketAddr},
+    num::NonZeroU32,
     ops::Deref,
+    str::FromStr,
 };
 
 use ipnet::IpNet;
@@ -15,14 +17,40 @@ use serde::{Serialize, Serializer};
 
 /// Who is at the other end of a client's connection: the client itself, or a proxy before us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Sender(SocketAddr);
+pub enum Sender {
+    /// A host, by its address and port.
+    Host(SocketAddr),
+    /// A process of this machine, which came by a Unix socket and has no address.
+    Process(PeerProcess),
+}
+
+/// The process at the other end of a Unix socket, as the kernel tells it (`SO_PEERCRED`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct PeerProcess {
+    /// The user that it ran as when it connected.
+    #[serde(rename = "peer_uid")]
+    pub uid: u32,
+    /// Its id. `None` = it has none in our namespace, because it runs outside of our container.
+    #[serde(rename = "peer_pid", skip_serializing_if = "Option::is_none")]
+    pub pid: Option<NonZeroU32>,
+}
 
 /// Who a request is from: its sender, or the client that a trusted sender names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Client(
-    /// Never an IPv4 address in the form of an IPv6 address.
-    IpAddr,
+    /// Never an IPv4 address in the form of an IPv6 address. `None` = a client of a Unix socket. All of these are one
+    /// client.
+    Option<IpAddr>,
 );
+
+/// Some of the clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Network {
+    /// Those with an address in a network.
+    Ip(IpNet),
+    /// Those of Unix sockets.
+    Unix,
+}
 
 /// A few bytes that stand for a client, or for all clients of a network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -35,42 +63,99 @@ impl Sender {
     /// The sender as a client.
     #[must_use]
     pub fn client(&self) -> Client {
-        self.0.ip().into()
+        match self {
+            Self::Host(address) => address.ip().into(),
+            Self::Process(_) => Client::of_unix(),
+        }
+    }
+
+    /// The process, if the sender came by a Unix socket.
+    #[must_use]
+    pub const fn process(&self) -> Option<PeerProcess> {
+        match self {
+            Self::Host(_) => None,
+            Self::Process(process) => Some(*process),
+        }
     }
 
     /// Address and port of a client, for the PROXY header that a backend gets. The port is 0 if the sender only names the
-    /// client (`is_named`): nobody else knows that port.
+    /// client (`is_named`): nobody else knows that port. `None` = the client has no address.
     #[must_use]
-    pub fn source(&self, client: Client, is_named: bool) -> SocketAddr {
-        SocketAddr::new(client.0, if is_named { 0 } else { self.0.port() })
+    pub fn source(&self, client: Client, is_named: bool) -> Option<SocketAddr> {
+        let port = match self {
+            Self::Host(address) if !is_named => address.port(),
+            Self::Host(_) | Self::Process(_) => 0,
+        };
+        client.0.map(|address| SocketAddr::new(address, port))
     }
 }
 
 impl From<SocketAddr> for Sender {
     fn from(address: SocketAddr) -> Self {
-        Self(address)
+        Self::Host(address)
     }
 }
 
-/// The address and port, for messages about the connection.
+/// The address and port, or the process, for messages about the connection.
 impl fmt::Display for Sender {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        match self {
+            Self::Host(address) => address.fmt(f),
+            Self::Process(PeerProcess { uid, pid: Some(pid) }) => write!(f, "unix: (uid {uid}, pid {pid})"),
+            Self::Process(PeerProcess { uid, pid: None }) => write!(f, "unix: (uid {uid})"),
+        }
+    }
+}
+
+impl PeerProcess {
+    /// The length of [`Self::to_bytes`].
+    pub const BYTES: usize = 8;
+
+    /// The process in few bytes.
+    #[must_use]
+    pub fn to_bytes(self) -> [u8; Self::BYTES] {
+        let pid = self.pid.map_or(0, NonZeroU32::get);
+        (u64::from(self.uid) << 32 | u64::from(pid)).to_be_bytes()
+    }
+
+    /// The process of these [`Self::to_bytes`].
+    #[must_use]
+    pub fn from_bytes([a, b, c, d, e, f, g, h]: [u8; Self::BYTES]) -> Self {
+        Self { uid: u32::from_be_bytes([a, b, c, d]), pid: NonZeroU32::new(u32::from_be_bytes([e, f, g, h])) }
     }
 }
 
 impl Client {
-    /// Whether the client is in a network.
+    /// How records write a client of a Unix socket.
+    const UNIX: &str = "unix:";
+
+    /// A client of a Unix socket.
     #[must_use]
-    pub fn is_in(&self, network: &IpNet) -> bool {
-        network.contains(&self.0)
+    pub const fn of_unix() -> Self {
+        Self(None)
+    }
+
+    /// Whether the client came by a Unix socket, so that it has no address.
+    #[must_use]
+    pub const fn is_of_unix(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// Whether the client is one of these.
+    #[must_use]
+    pub fn is_in(&self, network: &Network) -> bool {
+        match (network, self.0) {
+            (Network::Ip(network), Some(address)) => network.contains(&address),
+            (Network::Unix, None) => true,
+            (Network::Ip(_), None) | (Network::Unix, Some(_)) => false,
+        }
     }
 
     /// Appends the client as fields toward a backend and records have it. This code writes IPv4 itself, because the
     /// standard library's formatting takes ten times as long.
     pub fn write(&self, text: &mut Vec<u8>) {
         match self.0 {
-            IpAddr::V4(address) => {
+            Some(IpAddr::V4(address)) => {
                 let [first, rest @ ..] = address.octets();
                 push_octet(text, first);
                 for part in rest {
@@ -78,10 +163,11 @@ impl Client {
                     push_octet(text, part);
                 }
             }
-            IpAddr::V6(address) => {
+            Some(IpAddr::V6(address)) => {
                 // A write to memory does not fail.
                 let _ = write!(text, "{address}");
             }
+            None => text.extend_from_slice(Self::UNIX.as_bytes()),
         }
     }
 
@@ -90,18 +176,20 @@ impl Client {
     /// 1. The leading `prefix_v4` bits of an IPv4 address; more than 32 means 32.
     /// 2. The /64 of an IPv6 address. That is one household or one machine (RFC 6177 §2), and the rest of the address
     ///    changes by itself (RFC 8981).
+    /// 3. All clients of Unix sockets together.
     #[must_use]
     pub fn network(&self, prefix_v4: u8) -> Octets {
         match self.0 {
-            IpAddr::V4(address) => {
+            Some(IpAddr::V4(address)) => {
                 let ignored = 32_u32.saturating_sub(u32::from(prefix_v4));
                 let mask = u32::MAX.checked_shl(ignored).unwrap_or(0);
                 Octets::new(Ipv4Addr::from_bits(address.to_bits() & mask).octets())
             }
-            IpAddr::V6(address) => {
+            Some(IpAddr::V6(address)) => {
                 let [a, b, c, d, e, f, g, h, ..] = address.octets();
                 Octets::new([a, b, c, d, e, f, g, h])
             }
+            None => Octets::new([]),
         }
     }
 
@@ -109,14 +197,18 @@ impl Client {
     #[must_use]
     pub fn octets(&self) -> Octets {
         match self.0 {
-            IpAddr::V4(address) => Octets::new(address.octets()),
-            IpAddr::V6(address) => Octets::new(address.octets()),
+            Some(IpAddr::V4(address)) => Octets::new(address.octets()),
+            Some(IpAddr::V6(address)) => Octets::new(address.octets()),
+            None => Octets::new([]),
         }
     }
 
     /// The client of these [`Self::octets`]. Other bytes give 0.0.0.0.
     #[must_use]
     pub fn from_octets(octets: &[u8]) -> Self {
+        if octets.is_empty() {
+            return Self::of_unix();
+        }
         match <[u8; 16]>::try_from(octets) {
             Ok(v6) => IpAddr::from(v6).into(),
             Err(_) => IpAddr::from(<[u8; 4]>::try_from(octets).unwrap_or_default()).into(),
@@ -127,19 +219,68 @@ impl Client {
 /// `::ffff:a.b.c.d` counts as `a.b.c.d`.
 impl From<IpAddr> for Client {
     fn from(address: IpAddr) -> Self {
-        Self(address.to_canonical())
+        Self(Some(address.to_canonical()))
     }
 }
 
 impl fmt::Display for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        match &self.0 {
+            Some(address) => address.fmt(f),
+            None => f.write_str(Self::UNIX),
+        }
     }
 }
 
 impl Serialize for Client {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
+    }
+}
+
+impl Network {
+    /// The word for the clients of Unix sockets, in the file and for an operator.
+    pub const UNIX: &str = "unix";
+
+    /// The same clients, without the bits of an address beyond its prefix.
+    #[must_use]
+    pub fn trunc(self) -> Self {
+        match self {
+            Self::Ip(network) => Self::Ip(network.trunc()),
+            Self::Unix => Self::Unix,
+        }
+    }
+
+    /// Whether every client of the other is one of these.
+    #[must_use]
+    pub fn contains(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Ip(network), Self::Ip(other)) => network.contains(other),
+            (Self::Unix, Self::Unix) => true,
+            (Self::Ip(_), Self::Unix) | (Self::Unix, Self::Ip(_)) => false,
+        }
+    }
+}
+
+/// Reads a network, an address, or [`Network::UNIX`].
+impl FromStr for Network {
+    type Err = AddrParseError;
+
+    fn from_str(text: &str) -> Result<Self, AddrParseError> {
+        match text.parse::<IpNet>() {
+            _ if text == Self::UNIX => Ok(Self::Unix),
+            Ok(network) => Ok(Self::Ip(network)),
+            Err(_) => text.parse::<IpAddr>().map(|address| Self::Ip(address.into())),
+        }
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ip(network) => network.fmt(f),
+            Self::Unix => f.write_str(Self::UNIX),
+        }
     }
 }
 
@@ -199,9 +340,18 @@ mod tests {
     #[test]
     fn a_client_has_the_port_of_its_own_connection_only() {
         let sender = Sender::from("[::ffff:192.0.2.1]:5000".parse::<SocketAddr>().unwrap());
-        assert_eq!(sender.source(sender.client(), false).to_string(), "192.0.2.1:5000");
-        assert_eq!(sender.source(client("2001:db8::1"), true).to_string(), "[2001:db8::1]:0");
-        assert_eq!(sender.source(sender.client(), true).to_string(), "192.0.2.1:0");
+        assert_eq!(
+            sender.source(sender.client(), false).map(|source| source.to_string()).as_deref(),
+            Some("192.0.2.1:5000")
+        );
+        assert_eq!(
+            sender.source(client("2001:db8::1"), true).map(|source| source.to_string()).as_deref(),
+            Some("[2001:db8::1]:0")
+        );
+        assert_eq!(
+            sender.source(sender.client(), true).map(|source| source.to_string()).as_deref(),
+            Some("192.0.2.1:0")
+        );
     }
 
     #[test]
@@ -217,8 +367,32 @@ mod tests {
 
     #[test]
     fn a_client_comes_back_from_its_octets() {
-        for text in ["192.0.2.1", "0.0.0.0", "2001:db8::1", "::"] {
-            assert_eq!(Client::from_octets(&client(text).octets()), client(text));
+        for client in ["192.0.2.1", "0.0.0.0", "2001:db8::1", "::"].map(client).into_iter().chain([Client::of_unix()]) {
+            assert_eq!(Client::from_octets(&client.octets()), client);
         }
+    }
+
+    #[test]
+    fn processes_are_one_client_without_an_address_and_come_back_from_their_bytes() {
+        for (uid, pid) in [(0, None), (1000, NonZeroU32::new(4711)), (u32::MAX, NonZeroU32::new(u32::MAX))] {
+            let process = PeerProcess { uid, pid };
+            let sender = Sender::Process(process);
+            assert_eq!(PeerProcess::from_bytes(process.to_bytes()), process);
+            assert_eq!((sender.client(), sender.process()), (Client::of_unix(), Some(process)));
+        }
+        let mut text = Vec::new();
+        Client::of_unix().write(&mut text);
+        assert_eq!((&text[..], Client::of_unix().to_string()), (&b"unix:"[..], "unix:".to_owned()));
+        assert_ne!(Client::of_unix().network(32), client("0.0.0.0").network(0));
+    }
+
+    #[test]
+    fn a_network_has_its_addresses_and_unix_those_without_one() {
+        let network = |text: &str| text.parse::<Network>().unwrap();
+        assert!(client("10.0.0.1").is_in(&network("10.0.0.0/8")) && client("::1").is_in(&network("::1")));
+        assert!(Client::of_unix().is_in(&network("unix")) && !client("10.0.0.1").is_in(&network("unix")));
+        assert!(!Client::of_unix().is_in(&network("0.0.0.0/0")) && !Client::of_unix().is_in(&network("::/0")));
+        assert!("unix:".parse::<Network>().is_err() && "example.com".parse::<Network>().is_err());
+        assert_eq!(network("10.1.2.3/8").trunc().to_string(), "10.0.0.0/8");
     }
 }

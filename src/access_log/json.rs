@@ -2,7 +2,7 @@
 //!
 //! The instructions are saved because only the words of others are searched for characters that must be escaped.
 
-use std::{fmt::Display, io::Write as _, time::Duration};
+use std::{fmt::Display, io::Write as _, num::NonZeroU32, time::Duration};
 
 use super::{Facts, TlsVersion, TraceId, Traffic, micros};
 use crate::{headers::CertificateFacts, proxy_protocol::ProxyTlvs, sender::Client, ws::termination::Initiator};
@@ -19,6 +19,7 @@ pub(super) fn json(facts: &Facts) -> Vec<u8> {
         request_id,
         trace_id,
         client,
+        peer,
         tls,
         told,
         client_cert,
@@ -47,6 +48,8 @@ pub(super) fn json(facts: &Facts) -> Vec<u8> {
     object.text("request_id", Some(request_id));
     object.shown("trace_id", trace_id.map(TraceId));
     object.client(*client);
+    object.number("peer_uid", peer.map(|peer| peer.uid));
+    object.number("peer_pid", peer.and_then(|peer| peer.pid).map(NonZeroU32::get));
     object.word("tls", tls.map(TlsVersion::as_str));
     if let Some(told) = told {
         object.told(told);
@@ -241,7 +244,7 @@ mod tests {
         super::{Record, RecordKind},
         *,
     };
-    use crate::headers::Fingerprint;
+    use crate::{headers::Fingerprint, sender::PeerProcess};
 
     /// Text of characters that must be escaped and of any others.
     fn text() -> impl Strategy<Value = String> {
@@ -261,17 +264,21 @@ mod tests {
 
     fn record() -> impl Strategy<Value = Record> {
         let ends = (any::<bool>(), option::of(any::<u128>()), option::of(any::<u16>()), option::of(any::<bool>()));
-        let client = (any::<bool>(), any::<[u8; 4]>(), any::<[u8; 16]>());
+        let peer = option::of(any::<[u8; PeerProcess::BYTES]>().prop_map(PeerProcess::from_bytes));
+        let client = (any::<bool>(), any::<[u8; 4]>(), any::<[u8; 16]>(), peer);
         let numbers = vec(option::of(prop_oneof![0..2000_u32, any::<u32>()]), 8);
         let tls = option::of(prop_oneof![Just(TlsVersion::V1_2), Just(TlsVersion::V1_3)]);
         let time = prop_oneof![0..i64::MAX, (0..4_000_000_000_i64).prop_map(|second| second * 1_000_000_000)];
         let words = (vec(text(), 10), vec(any::<bool>(), 6));
         (time, client, words, numbers, (any::<u64>(), any::<u64>()), vec(duration(), 7), tls, ends).prop_map(
-            |(time, (is_v4, v4, v6), (words, are_there), numbers, bytes, durations, tls, ends)| {
+            |(time, (is_v4, v4, v6, peer), (words, are_there), numbers, bytes, durations, tls, ends)| {
                 let (is_session, trace_id, close_code, clean) = ends;
                 let client = if is_v4 { IpAddr::from(v4) } else { IpAddr::from(v6) };
                 let mut record = Record::new(None, client.into(), &words[0], &words[1]);
                 record.time = Timestamp::from_nanosecond(time.into()).unwrap_or_default();
+                if peer.is_some() {
+                    (record.client, record.peer) = (Client::of_unix(), peer);
+                }
                 record.kind = if is_session { RecordKind::Session } else { RecordKind::Request };
                 (record.trace_id, record.close_code, record.clean, record.tls) = (trace_id, close_code, clean, tls);
                 record.request_id.clone_from(&words[2]);

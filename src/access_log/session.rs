@@ -16,7 +16,7 @@ use crate::{
     metrics::{RouteMetrics, SessionEnd},
     outcome::Outcome,
     proxy_protocol::ProxyTlvs,
-    sender::Client,
+    sender::{Client, PeerProcess},
     ws::{session::Session, termination::Termination},
 };
 
@@ -82,7 +82,7 @@ impl SessionRecord {
             time: i64::try_from(record.time.as_nanosecond()).unwrap_or(i64::MAX),
             started: u64::try_from(started).unwrap_or(u64::MAX),
             words: Words::pack(
-                record.client,
+                (record.client, record.peer),
                 record.trace_id,
                 (record.told.as_deref(), record.client_cert.as_deref()),
                 &record.request_id,
@@ -215,7 +215,7 @@ impl SessionRecord {
         record.connect = self.connect.unpack();
         record.handshake = self.handshake.unpack();
         record.tries = self.tries.into();
-        record.tls = self.tls;
+        (record.peer, record.tls) = (self.words.peer(), self.tls);
         record
     }
 }
@@ -247,6 +247,8 @@ pub struct ParticularsView {
     pub id: String,
     pub since: Timestamp,
     pub client: Client,
+    #[serde(flatten)]
+    pub peer: Option<PeerProcess>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<TlsVersion>,
     #[serde(flatten)]
@@ -273,6 +275,7 @@ impl Particulars {
             id,
             since: Timestamp::from_nanosecond(self.time.into()).unwrap_or_default(),
             client,
+            peer: self.words.peer(),
             tls: self.tls,
             client_cert: self.words.rare().1.map(facts),
             host,
@@ -305,13 +308,15 @@ impl Micros {
 
 /// The words of a handshake in one block of bytes, in this order:
 ///
-/// 1. A byte: three flags, which say what forms the parts 3, 4 and 5 have, and between them the length of the part 2.
+/// 1. A byte: flags, which say what forms the parts 3 to 6 have, and between them the length of the part 2, which is 0, 4
+///    or 16.
 /// 2. The client ([`Client::octets`]).
-/// 3. The id of the trace, if there is one.
-/// 4. What few clients have, if this one has any of it ([`RareWords`]): JSON, with its length before it.
-/// 5. The request id. If it is text, a line feed ends it.
-/// 6. The host, ended by a line feed.
-/// 7. The path.
+/// 3. The process at the other end ([`PeerProcess::to_bytes`]), if that is known.
+/// 4. The id of the trace, if there is one.
+/// 5. What few clients have, if this one has any of it ([`RareWords`]): JSON, with its length before it.
+/// 6. The request id. If it is text, a line feed ends it.
+/// 7. The host, ended by a line feed.
+/// 8. The path.
 ///
 /// A line feed can end a part because the value of a field contains none (RFC 9110 §5.5).
 #[derive(Debug)]
@@ -328,12 +333,13 @@ impl Words {
     /// The request id is stored as 16 bytes, for which 32 hexadecimal digits stand. Every id of ours has this form.
     const IS_HEX: u8 = 1;
     const IS_TRACED: u8 = 2;
+    const HAS_PEER: u8 = 0x20;
     const IS_RARE: u8 = 0x80;
-    /// The place of the length in the first byte.
-    const LENGTH: u32 = 2;
+    /// The bits of the length in the first byte, as they are.
+    const LENGTH: u8 = 0x1C;
 
     fn pack(
-        client: Client,
+        (client, peer): (Client, Option<PeerProcess>),
         trace_id: Option<u128>,
         (told, client_cert): (Option<&ProxyTlvs>, Option<&CertificateFacts>),
         request_id: &str,
@@ -341,8 +347,16 @@ impl Words {
         path: &str,
     ) -> Self {
         let client = client.octets();
-        let mut forms = (client.len() as u8) << Self::LENGTH;
-        let (trace, hex, rare_length);
+        let mut forms = client.len() as u8 & Self::LENGTH;
+        let (process, trace, hex, rare_length);
+        let peer: &[u8] = match peer {
+            None => b"",
+            Some(peer) => {
+                forms |= Self::HAS_PEER;
+                process = peer.to_bytes();
+                &process
+            }
+        };
         let rare = match (told, client_cert.map(|facts| (facts.fingerprint.0, &facts.subject))) {
             (None, None) => Vec::new(),
             rare => serde_json::to_vec(&rare).unwrap_or_default(),
@@ -372,8 +386,8 @@ impl Words {
             }
         };
         // `concat` knows the length of the whole, so it makes one block and moves nothing.
-        let parts: [&[u8]; 10] =
-            [&[forms], &client, trace, rare[0], rare[1], id[0], id[1], host.as_bytes(), b"\n", path.as_bytes()];
+        let parts: [&[u8]; 11] =
+            [&[forms], &client, peer, trace, rare[0], rare[1], id[0], id[1], host.as_bytes(), b"\n", path.as_bytes()];
         Self(parts.concat().into())
     }
 
@@ -384,6 +398,11 @@ impl Words {
     fn rare(&self) -> RareWords {
         let (.., rare, _) = self.take_client();
         if rare.is_empty() { RareWords::default() } else { serde_json::from_slice(rare).unwrap_or_default() }
+    }
+
+    fn peer(&self) -> Option<PeerProcess> {
+        let mut rest = self.0.get(1 + usize::from(self.forms() & Self::LENGTH)..).unwrap_or_default();
+        (self.forms() & Self::HAS_PEER != 0).then(|| PeerProcess::from_bytes(take(&mut rest)))
     }
 
     fn has_id(&self, id: &str) -> bool {
@@ -401,8 +420,11 @@ impl Words {
     /// The client, the trace, the rare words, and the bytes behind them.
     fn take_client(&self) -> (Client, Option<u128>, &[u8], &[u8]) {
         let mut rest = self.0.get(1..).unwrap_or_default();
-        let length = usize::from((self.forms() & !Self::IS_RARE) >> Self::LENGTH);
+        let length = usize::from(self.forms() & Self::LENGTH);
         let client = Client::from_octets(rest.split_off(..length).unwrap_or_default());
+        if self.forms() & Self::HAS_PEER != 0 {
+            let _peer = take::<{ PeerProcess::BYTES }>(&mut rest);
+        }
         let is_traced = self.forms() & Self::IS_TRACED != 0;
         let trace_id = is_traced.then(|| u128::from_be_bytes(take(&mut rest)));
         let rare_length = if self.forms() & Self::IS_RARE == 0 { 0 } else { u16::from_be_bytes(take(&mut rest)) };
@@ -691,13 +713,19 @@ mod tests {
                     let (client, words): (Client, _) = (client.parse::<IpAddr>().unwrap().into(), (id, host, path));
                     let told = trace.map(|_| ProxyTlvs { authority: Some("\n\u{1}é".into()), ..ProxyTlvs::default() });
                     let shown = host.is_empty().then(|| facts(([b'\n'; 32], format!("{path}\"\n"))));
-                    let packed = Words::pack(client, trace, (told.as_ref(), shown.as_ref()), id, host, path);
-                    let (same_told, same_shown) = packed.rare();
-                    assert_eq!((same_told.as_deref(), same_shown.map(facts)), (told.as_ref(), shown));
-                    let (same_client, same_trace, request_id, same_host, same_path) = packed.unpack();
-                    assert_eq!((client, trace), (same_client, same_trace));
-                    assert!(packed.client() == client && packed.has_id(id) && !packed.has_id(&format!("{id}x")));
-                    assert!(words == (&*request_id, &*same_host, &*same_path), "{id:.40}, {host:.40}, {path:.40}");
+                    let process = PeerProcess { uid: 1000, pid: std::num::NonZeroU32::new(4711) };
+                    // A process may come for a client with an address, as its proxy.
+                    for (client, peer) in [(client, None), (client, Some(process)), (Client::of_unix(), Some(process))]
+                    {
+                        let packed =
+                            Words::pack((client, peer), trace, (told.as_ref(), shown.as_ref()), id, host, path);
+                        let (same_told, same_shown) = packed.rare();
+                        assert_eq!((same_told.as_deref(), same_shown.map(facts)), (told.as_ref(), shown.clone()));
+                        let (same_client, same_trace, request_id, same_host, same_path) = packed.unpack();
+                        assert_eq!((client, peer, trace), (same_client, packed.peer(), same_trace));
+                        assert!(packed.client() == client && packed.has_id(id) && !packed.has_id(&format!("{id}x")));
+                        assert!(words == (&*request_id, &*same_host, &*same_path), "{id:.40}, {host:.40}, {path:.40}");
+                    }
                 }
             }
         }
@@ -706,7 +734,7 @@ mod tests {
     #[test]
     fn an_id_of_ours_takes_half_its_length() {
         let words = Words::pack(
-            Client::from(IpAddr::from([192, 0, 2, 1])),
+            (IpAddr::from([192, 0, 2, 1]).into(), None),
             None,
             (None, None),
             HEX_ID,

@@ -9,13 +9,13 @@ use std::{
     path::PathBuf,
 };
 
-use super::{bad_value::BadValue, foreign::TLS_OF_UPSTREAM, unix_name::UnixName};
+use super::{ListenAddress, bad_value::BadValue, foreign::TLS_OF_UPSTREAM, unix_name::UnixName};
 
-/// An IP address and a port to listen on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Bind(pub(super) SocketAddr);
+/// An IP address and a port to listen on, or a Unix socket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Bind(pub(super) ListenAddress);
 
-/// Where the admin interface listens: an address as in [`Bind`], or `unix:` and a path.
+/// Where the admin interface listens: an IP address and a port, or `unix:` and a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum AdminAddress {
     Tcp(SocketAddr),
@@ -28,29 +28,28 @@ pub(super) struct BackendAddress(pub(super) String);
 
 impl Bind {
     pub(super) const KIND: &str = "an address to listen on";
-    pub(super) const PATTERN: &str = r":[0-9]+$|\$\{";
+    pub(super) const PATTERN: &str = r"^unix:[/@].|:[0-9]+$|\$\{";
     pub(super) const EXAMPLE: &str = "0.0.0.0:8080";
 
     pub(super) fn parse(text: &str) -> Result<Self, BadValue> {
-        Self::parse_from(text, Ipv4Addr::UNSPECIFIED)
-    }
-
-    /// `everywhere` is the address that the advice names for a bare port.
-    fn parse_from(text: &str, everywhere: Ipv4Addr) -> Result<Self, BadValue> {
-        match text.parse() {
-            Ok(address) => Ok(Self(address)),
-            Err(_) => {
-                Err(BadValue::new(format!("`{text}` is not an address to listen on"), bind_advice(text, everywhere)))
-            }
+        if text.starts_with(UnixName::PREFIX) {
+            return UnixName::parse(text).map(|name| Self(ListenAddress::Unix(name)));
         }
+        if UnixName::is_meant_by(text) {
+            return Err(UnixName::instead_of(text));
+        }
+        parse_address(text, Ipv4Addr::UNSPECIFIED).map(|address| Self(ListenAddress::Tcp(address)))
     }
+}
+
+/// Reads an IP address and a port. `everywhere` is the address that the advice names for a bare port.
+fn parse_address(text: &str, everywhere: Ipv4Addr) -> Result<SocketAddr, BadValue> {
+    text.parse()
+        .map_err(|_| BadValue::new(format!("`{text}` is not an address to listen on"), bind_advice(text, everywhere)))
 }
 
 /// Advice for `text`: the address to write for the place that it probably means.
 fn bind_advice(text: &str, everywhere: Ipv4Addr) -> String {
-    if text.starts_with('/') || text.starts_with("unix:") {
-        return format!("clients come by TCP only: write {everywhere}:8080");
-    }
     let (scheme, rest) = text.split_once("://").unwrap_or(("", text));
     let rest = rest.split('/').next().unwrap_or_default();
     let mut words = rest.split([' ', ',']).filter(|word| !word.is_empty());
@@ -140,7 +139,7 @@ impl AdminAddress {
             None if text.starts_with('/') => {
                 Err(BadValue::new(format!("`{text}` is not an address to listen on"), format!("write unix:{text}")))
             }
-            None => Bind::parse_from(text, Ipv4Addr::LOCALHOST).map(|Bind(address)| Self::Tcp(address)),
+            None => parse_address(text, Ipv4Addr::LOCALHOST).map(Self::Tcp),
             Some("") => Err(BadValue::new("`unix:` names no socket".into(), "write unix:/run/longwire/admin.sock")),
             Some(path) if path.len() > UnixName::LONGEST => {
                 Err(BadValue::new(format!("`{path}` is too long for a socket"), "at most 107 bytes"))
@@ -319,7 +318,10 @@ mod tests {
         }
         assert_eq!(advice(BackendAddress::parse, "abns@app"), "write unix:@app");
         assert!(advice(BackendAddress::parse, "unix:app.sock").contains("the whole path"));
-        assert!(advice(Bind::parse, "unix:/run/l.sock").contains("by TCP only"));
+        for text in ["/run/l.sock", "unix:///run/l.sock", "unix@/run/l.sock", "unix//run/l.sock"] {
+            assert_eq!(advice(Bind::parse, text), "write unix:/run/l.sock", "{text}");
+        }
+        assert!(Bind::parse("unix:/run/l.sock").is_ok() && Bind::parse("unix:@l").is_ok());
         assert_eq!(advice(AdminAddress::parse, "/run/l.sock"), "write unix:/run/l.sock");
         // An address beyond loopback would be refused, because it needs a token.
         assert_eq!(advice(AdminAddress::parse, ":9900"), "write 127.0.0.1:9900");

@@ -3,8 +3,8 @@
 use std::{fmt, fmt::Write as _, time::Duration as StdDuration};
 
 use super::{
-    Authority, BackendTls, ClientTrust, Config, Limits, Listener, LogFormat, ProxyTrust, Refuse, Revocation, Timeouts,
-    values,
+    Authority, BackendTls, ClientTrust, Config, Limits, ListenAddress, Listener, LogFormat, ProxyTrust, Refuse,
+    Revocation, Timeouts, UnixName, values,
 };
 use crate::{
     balance::{BackendSettings, CheckKind, HashOn, Policy, UpstreamSettings},
@@ -12,6 +12,7 @@ use crate::{
     headers::FieldRules,
     proxy_protocol::HeaderForm,
     routing::{AuthRequest, HTTPS_PORT, HostHeader, HttpsRedirect, PathRule, Route, RouteAction, RouteTimeouts},
+    sender::Network,
     ws::{keepalive, meter::MessageLimits},
 };
 
@@ -104,14 +105,18 @@ pub fn describe(config: &Config) -> String {
 }
 
 fn of_listener(listener: &Listener) -> String {
+    let rights = match listener.bind {
+        ListenAddress::Unix(UnixName::Path(_)) => format!("  {}", listener.rights),
+        ListenAddress::Unix(UnixName::Abstract(_)) | ListenAddress::Tcp(_) => String::new(),
+    };
     let proxies = listener.proxy_protocol.as_ref().map(of_proxies).unwrap_or_default();
     let Some(tls) = &listener.tls else {
-        return format!("{}  plain{proxies}", listener.bind);
+        return format!("{}  plain{rights}{proxies}", listener.bind);
     };
     let files: Vec<_> = tls.certificates.iter().map(|pair| pair.cert.display().to_string()).collect();
     let self_signed = if tls.self_signed { " (self-signed if absent)" } else { "" };
     let clients = tls.client_auth.as_ref().map_or_else(String::new, of_clients);
-    format!("{}  TLS {}{self_signed}{clients}{proxies}", listener.bind, files.join(", "))
+    format!("{}  TLS {}{self_signed}{clients}{rights}{proxies}", listener.bind, files.join(", "))
 }
 
 fn of_proxies(ProxyTrust { from, is_required, timeout }: &ProxyTrust) -> String {
@@ -162,7 +167,7 @@ fn of_route_timeouts(own: &RouteTimeouts, common: &Timeouts) -> String {
 
 /// What the route does with its requests, beside passing them on.
 fn of_rules(route: &Route) -> String {
-    let networks = |networks: &[ipnet::IpNet]| networks.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+    let networks = |networks: &[Network]| networks.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
     let mut text = match &route.path_rule {
         PathRule::Keep => String::new(),
         PathRule::Strip(prefix) => format!(", strip {prefix}"),

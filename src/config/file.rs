@@ -27,6 +27,7 @@ pub(super) use self::client_auth::{
 use super::{
     addresses::{AdminAddress, BackendAddress, Bind},
     names::{DnsAddress, ServiceName},
+    rights::{Account, Mode},
     sides::TimeoutPerSide,
     statuses::Statuses,
     tracing::{Collector, TraceShare},
@@ -74,7 +75,7 @@ pub(super) struct File {
     pub(super) limits: Limits,
     /// Socket options, for clients and backends.
     pub(super) tcp: Tcp,
-    /// Networks (CIDR) of the proxies whose X-Forwarded-For longwire believes.
+    /// Networks (CIDR) of the proxies whose X-Forwarded-For longwire believes; `unix` = those that come by a Unix socket.
     pub(super) trusted_proxies: Vec<Cidr>,
     /// File of the key for the cookies of `sticky_cookie`: one line of base64, 32 bytes or more when decoded. All proxies of a
     /// fleet need the same one. Relative to the folder of this file; read again on reload. Absent: a random key, which lasts over
@@ -95,12 +96,22 @@ pub(super) struct File {
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Listener {
-    /// IP address and port, e.g. 0.0.0.0:8080; port 0 = any free port.
+    /// IP address and port, e.g. 0.0.0.0:8080; port 0 = any free port. Or a Unix socket: unix:/path with the whole path, or
+    /// unix:@name for an abstract one. longwire replaces a socket at this path on which nobody answers, and no other file.
     pub(super) bind: Bind,
+    /// With a path: the mode of the socket's file, four octal digits in quotes. It holds before anybody can connect. Absent: 0660.
+    #[serde(default)]
+    pub(super) mode: Option<Mode>,
+    /// With a path: the user that has the socket's file, by name or number. Absent: the user of longwire.
+    #[serde(default)]
+    pub(super) owner: Option<Account>,
+    /// With a path: the group that has the socket's file, by name or number. Absent: the group of longwire.
+    #[serde(default)]
+    pub(super) group: Option<Account>,
     /// Headers of proxies that stand in front of longwire. Absent: no connection begins with such a header.
     #[serde(default)]
     pub(super) proxy_protocol: Option<ProxyProtocol>,
-    /// TLS on this listener. Absent: plain TCP.
+    /// TLS on this listener. Absent: in the clear.
     #[serde(default)]
     pub(super) tls: Option<Tls>,
 }
@@ -342,10 +353,10 @@ pub(super) struct Route {
     #[serde(default)]
     pub(super) response_headers: HeaderChanges,
     /// Networks (CIDR) whose clients alone may use this route; everybody else gets 403. A client is an address, by
-    /// `trusted_proxies`. Empty = everybody may.
+    /// `trusted_proxies`. `unix` = the clients of Unix sockets. Empty = everybody may.
     #[serde(default)]
     pub(super) allow: Vec<ClientNetwork>,
-    /// Networks (CIDR) whose clients get 403, even if `allow` names them too.
+    /// Networks (CIDR), or `unix`, whose clients get 403, even if `allow` names them too.
     #[serde(default)]
     pub(super) deny: Vec<ClientNetwork>,
     /// Whether a request here needs a certificate of the client that a listener has verified (`tls.client_auth`). Without one
@@ -715,6 +726,13 @@ impl Default for HealthCheck {
             fall: 3,
             on_down: OnDown::Keep,
         }
+    }
+}
+
+impl Listener {
+    /// A listener of which only the address is said.
+    pub(super) const fn at(bind: Bind) -> Self {
+        Self { bind, mode: None, owner: None, group: None, proxy_protocol: None, tls: None }
     }
 }
 

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use tokio_rustls::rustls::crypto::ring;
 
 use super::{
-    Admin, AdminBind, Config, Tls,
+    Account, Admin, AdminBind, Config, ListenAddress, Listener, Tls, UnixName,
     addresses::{BackendAddress, Bind},
     backend_list,
     certificates::{self, clients},
@@ -15,7 +15,7 @@ use super::{
     document::{self, At, Node},
     environment::{Env, of_process},
     expiry,
-    file::{Backend, File, Listener, Route, Upstream},
+    file::{self, Backend, File, Route, Upstream},
     resolve::{self, Problem},
     sticky_key, text, token, trust,
 };
@@ -55,6 +55,7 @@ pub fn load(path: &Path) -> Result<Loaded, Diagnostics> {
         .check_token()
         .check_sticky_key()
         .check_folders()
+        .check_accounts()
         .check_backend_lists();
     let mut loaded = draft.finish(&text, &name)?;
     loaded.config.origin = Some(path.to_owned());
@@ -105,11 +106,11 @@ pub fn parse_with(text: &str, name: &str, base: &Path, env: Env<'_>) -> Result<L
 /// Every flag that is no address, or whose address the file would refuse.
 pub fn from_flags(listen: &[String], to: &[String]) -> Result<Config, FlagsError> {
     let mut wrong = Vec::new();
-    let listeners: Vec<Listener> = listen
+    let listeners: Vec<file::Listener> = listen
         .iter()
         .map(|text| Bind::parse(&with_host("0.0.0.0", text)).map_err(|bad| format!("--listen: {bad}")))
         .filter_map(|bind| bind.map_err(|error| wrong.push(error)).ok())
-        .map(|bind| Listener { bind, proxy_protocol: None, tls: None })
+        .map(file::Listener::at)
         .collect();
     let backends: Vec<Backend> = to
         .iter()
@@ -317,13 +318,19 @@ impl Draft {
             _ => None,
         };
         let named = [
-            (&config.log.file, root.key("log").key("file"), Severity::Error),
-            (&socket.cloned(), root.key("admin").key("bind"), Severity::Warning),
-            (&config.handover, root.key("handover"), Severity::Warning),
+            (config.log.file.as_ref(), root.key("log").key("file"), Severity::Error),
+            (socket, root.key("admin").key("bind"), Severity::Warning),
+            (config.handover.as_ref(), root.key("handover"), Severity::Warning),
         ];
-        for (path, at, severity) in named {
-            let Some(path) = path.as_ref().filter(|_| !self.replaced.iter().any(|replaced| replaced.touches(&at)))
-            else {
+        let listeners = config.listeners.iter().enumerate().map(|(index, listener)| {
+            let path = match &listener.bind {
+                ListenAddress::Unix(UnixName::Path(path)) => Some(path),
+                ListenAddress::Unix(UnixName::Abstract(_)) | ListenAddress::Tcp(_) => None,
+            };
+            (path, root.key("listeners").index(index).key("bind"), Severity::Warning)
+        });
+        for (path, at, severity) in named.into_iter().chain(listeners) {
+            let Some(path) = path.filter(|_| !self.replaced.iter().any(|replaced| replaced.touches(&at))) else {
                 continue;
             };
             if let Some((message, help)) = file_problem(path) {
@@ -353,6 +360,29 @@ impl Draft {
                         Diagnostic::error(document.locate(&at), format!("cannot use this list: {problems}"));
                     let diagnostic = diagnostic.help("until the list can be read, longwire has no backends of it");
                     self.found.push(Diagnostic { severity: Severity::Warning, ..diagnostic });
+                }
+            }
+        }
+        self
+    }
+
+    /// Looks for the users and groups that are to have the files of sockets. One that is missing is only a warning, because
+    /// longwire may run on another machine.
+    fn check_accounts(mut self) -> Self {
+        let (Some(document), Some(config)) = (&self.document, &self.config) else {
+            return self;
+        };
+        for (index, Listener { rights, .. }) in config.listeners.iter().enumerate() {
+            let at = At::default().key("listeners").index(index);
+            let found = [
+                ("owner", rights.owner.as_ref().map(Account::user)),
+                ("group", rights.group.as_ref().map(Account::group)),
+            ];
+            for (key, found) in found {
+                if let Some(Err(error)) = found {
+                    let diagnostic = Diagnostic::error(document.locate(&at.key(key)), error.to_string());
+                    let help = "make it before longwire starts, or write its number";
+                    self.found.push(Diagnostic { severity: Severity::Warning, ..diagnostic.help(help) });
                 }
             }
         }

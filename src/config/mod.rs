@@ -29,6 +29,7 @@ mod load;
 mod names;
 mod reference;
 mod resolve;
+mod rights;
 pub(crate) mod server_name;
 mod service_url;
 mod sides;
@@ -49,7 +50,7 @@ use std::{
     time::Duration,
 };
 
-use ipnet::IpNet;
+use serde::{Serialize, Serializer};
 use tokio_rustls::rustls::pki_types::ServerName;
 
 pub(crate) use self::backend_list::read as read_backends;
@@ -59,12 +60,14 @@ pub use self::{
     environment::Env,
     load::{FlagsError, Loaded, admin_of, from_flags, load, parse, parse_with},
     reference::{UnknownKey, explain, markdown},
+    rights::{Account, SocketRights},
     unix_name::UnixName,
 };
 use crate::{
     balance::UpstreamSettings,
     discovery::BackendEntry,
     routing::RouteTable,
+    sender::Network,
     ws::{close::CloseCode, meter::MessageLimits, rate::Rate},
 };
 
@@ -108,7 +111,7 @@ pub struct Config {
     /// Options of the TCP sockets, toward clients and backends.
     pub tcp: Tcp,
     /// The proxies whose word about a client's address longwire believes.
-    pub trusted_proxies: Vec<IpNet>,
+    pub trusted_proxies: Vec<Network>,
     /// The file of the key of sticky cookies; `None` = the process has a key of its own. Its path is resolved against the file's
     /// folder.
     pub sticky_key_file: Option<PathBuf>,
@@ -170,11 +173,13 @@ pub struct Tracing {
 /// One address on which longwire accepts connections.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listener {
-    /// Address and port; port 0 = any free port.
-    pub bind: SocketAddr,
+    /// The address. It tells the listeners apart.
+    pub bind: ListenAddress,
+    /// Who may connect, if the address is a path.
+    pub rights: SocketRights,
     /// Whose PROXY headers are believed; `None` = no connection begins with a header.
     pub proxy_protocol: Option<ProxyTrust>,
-    /// The certificates, if this listener speaks TLS; `None` = plain TCP.
+    /// The certificates, if this listener speaks TLS; `None` = in the clear.
     pub tls: Option<Tls>,
 }
 
@@ -182,11 +187,55 @@ pub struct Listener {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProxyTrust {
     /// The networks of these proxies. Never empty. Each of their connections must begin with a header.
-    pub from: Vec<IpNet>,
+    pub from: Vec<Network>,
     /// Whether connections from elsewhere are closed. Otherwise they are served without a header.
     pub is_required: bool,
     /// From the first byte of a header to its last.
     pub timeout: Duration,
+}
+
+/// Where a listener is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ListenAddress {
+    /// Address and port; port 0 = any free port.
+    Tcp(SocketAddr),
+    /// A Unix socket.
+    Unix(UnixName),
+}
+
+impl ListenAddress {
+    /// Address and port; `None` = a Unix socket.
+    #[must_use]
+    pub const fn tcp(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(address) => Some(*address),
+            Self::Unix(_) => None,
+        }
+    }
+}
+
+impl From<AdminBind> for ListenAddress {
+    fn from(bind: AdminBind) -> Self {
+        match bind {
+            AdminBind::Tcp(address) => Self::Tcp(address),
+            AdminBind::Unix(path) => Self::Unix(UnixName::Path(path)),
+        }
+    }
+}
+
+impl fmt::Display for ListenAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(name) => name.fmt(f),
+        }
+    }
+}
+
+impl Serialize for ListenAddress {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
 }
 
 /// The certificates of a listener.

@@ -30,7 +30,10 @@ use super::{
     document::At,
     file, foreign, values,
 };
-use crate::ws::{close::CloseCode, meter::MessageLimits, rate::Rate};
+use crate::{
+    sender::Network,
+    ws::{close::CloseCode, meter::MessageLimits, rate::Rate},
+};
 
 /// A problem in the file: an error or a warning.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,6 +103,7 @@ pub(super) fn resolve(file: file::File, base: &Path) -> (Config, Vec<Problem>) {
     let handover = handover.map(|path| resolver.handover(&path, base));
     resolver.loops(&upstreams, &backend_entries, &listeners, admin.as_ref(), handover.as_deref());
     resolver.admin_address(admin.as_ref(), &listeners);
+    resolver.handover_address(handover.as_deref(), &listeners);
     let config = Config {
         workers: workers.0,
         coalesce: coalesce.0,
@@ -259,7 +263,7 @@ impl Resolver {
     }
 
     /// The networks of a list that stands at `list`.
-    fn networks(&mut self, networks: Vec<values::Cidr>, list: &At) -> Vec<ipnet::IpNet> {
+    fn networks(&mut self, networks: Vec<values::Cidr>, list: &At) -> Vec<Network> {
         for (index, values::Cidr(network)) in networks.iter().enumerate() {
             if *network != network.trunc() {
                 self.warn(

@@ -2,7 +2,7 @@
 //!
 //! One `parse` reads each scalar. The checker uses it for the message and its position, and serde uses it too.
 
-use std::{fmt, net::IpAddr, num::NonZeroUsize, time::Duration as StdDuration};
+use std::{fmt, num::NonZeroUsize, time::Duration as StdDuration};
 
 use ipnet::{IpNet, Ipv4Net};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
@@ -11,11 +11,13 @@ use super::{
     addresses::{AdminAddress, BackendAddress, Bind},
     bad_value::BadValue,
     names::{DnsAddress, ResolverAddress, ServiceName},
+    rights::{Account, Mode},
     server_name::CertificateName,
     service_url::ServiceUrl,
     statuses::Statuses,
     tracing::{Collector, TraceShare},
 };
+use crate::sender::Network;
 
 /// A length of time, at most a year: `50ms`, `25s`, `1h 30m`. Zero or at least 1 ms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,13 +35,13 @@ pub(super) struct Size(pub(super) u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Workers(pub(super) Option<NonZeroUsize>);
 
-/// A network, or a single address.
+/// A network, a single address, or the clients of Unix sockets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Cidr(pub(super) IpNet);
+pub(super) struct Cidr(pub(super) Network);
 
-/// A network of clients, or a single one.
+/// A network of clients, a single one, or those of Unix sockets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct ClientNetwork(pub(super) IpNet);
+pub(super) struct ClientNetwork(pub(super) Network);
 
 /// The longest duration. With this bound, a duration added to the present time cannot overflow.
 const LONGEST: StdDuration = StdDuration::from_secs(365 * 24 * 3600);
@@ -65,6 +67,8 @@ pub(super) fn check(kind: &str, text: &str) -> Result<(), BadValue> {
         ServiceUrl::KIND => ServiceUrl::parse(text).map(drop),
         Cidr::KIND => Cidr::parse(text).map(drop),
         ClientNetwork::KIND => ClientNetwork::parse(text).map(drop),
+        Mode::KIND => Mode::parse(text).map(drop),
+        Account::KIND => Account::parse(text).map(drop),
         Statuses::KIND => Statuses::parse(text).map(drop),
         Collector::KIND => Collector::parse(text).map(drop),
         TraceShare::KIND => TraceShare::parse(text).map(drop),
@@ -88,6 +92,8 @@ pub(super) fn stand_in(kind: &str) -> &'static str {
         ResolverAddress::KIND => "system",
         ServiceUrl::KIND => "http://refused",
         Cidr::KIND | ClientNetwork::KIND => "0.0.0.0/0",
+        Mode::KIND => "0660",
+        Account::KIND => "0",
         Statuses::KIND => "200",
         Collector::KIND => "http://refused",
         TraceShare::KIND => "1",
@@ -275,11 +281,14 @@ impl fmt::Display for Workers {
 
 impl Cidr {
     pub(super) const KIND: &str = "a network";
-    const PATTERN: &str = r"^[0-9a-fA-F.:]+(/[0-9]+)?$|\$\{";
+    const PATTERN: &str = r"^unix$|^[0-9a-fA-F.:]+(/[0-9]+)?$|\$\{";
 
     fn parse(text: &str) -> Result<Self, BadValue> {
-        let network = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(Into::into));
-        network.map(|network| Self(unmapped(network))).map_err(|_| {
+        let network = text.parse::<Network>().map(|network| match network {
+            Network::Ip(network) => Network::Ip(unmapped(network)),
+            Network::Unix => Network::Unix,
+        });
+        network.map(Self).map_err(|_| {
             let help = match network_meant(text) {
                 Some(network) => format!("write {network}"),
                 None if text == "*" || text.eq_ignore_ascii_case("all") => {
@@ -385,6 +394,8 @@ scalar! {
     ServiceUrl: "string",
     Cidr: "string",
     ClientNetwork: "string",
+    Mode: "string",
+    Account: ["string", "integer"],
     Statuses: ["string", "integer"],
     Collector: "string",
     TraceShare: ["string", "number"],
@@ -406,6 +417,7 @@ mod tests {
         assert_eq!(network("::ffff:192.0.2.1"), Ok("192.0.2.1/32".into()));
         assert_eq!(network("fd00::/8"), Ok("fd00::/8".into()));
         assert_eq!(network("::/0"), Ok("::/0".into()));
+        assert_eq!(network("unix"), Ok("unix".into()));
         assert!(network("10.0.0.0/33").is_err());
     }
 

@@ -32,7 +32,7 @@ pub struct Hop<'a> {
     pub tls: bool,
     /// The host the request is for, as [`host`](super::host) found it; empty where the request names none.
     pub host: &'a str,
-    /// The port to which the sender connected; 0 = unknown.
+    /// The port to which the sender connected; 0 = unknown, or a Unix socket.
     pub port: u16,
     /// The prefix that was taken off the path; `None` = none was.
     pub prefix: Option<&'a str>,
@@ -92,6 +92,8 @@ enum FieldFate {
 ///   `X-Real-IP` the proxy sets those that are missing.
 /// - Where a prefix was taken off the path, `X-Forwarded-Prefix` names it, behind the prefixes that a trusted sender names.
 /// - From any other sender, every `X-Forwarded-*`, `X-Real-IP` and `Forwarded` is dropped, and the proxy sets its own.
+/// - A sender at a Unix socket has no address and came to no port. So the proxy appends nothing to `X-Forwarded-For`, and
+///   sets neither it, `-Port` nor `X-Real-IP`, as nginx and HAProxy do.
 /// - Names that a CGI-like backend cannot tell from these (`X_Forwarded_For`) are dropped for every sender. A trusted
 ///   proxy writes the proper names, but may have passed on a client's imitation.
 /// - Every `X-Client-Cert-*` is dropped for every sender: it would be believed to be the proxy's own.
@@ -125,8 +127,15 @@ fn tell_of_hop(headers: &HeaderMap, hop: &Hop<'_>, mut tell: impl FnMut(&HeaderN
             text.extend_from_slice(b", ");
         }
     }
-    hop.sender.client().write(&mut text);
-    tell(&X_FORWARDED_FOR, FieldValue::Ours(&text));
+    if hop.sender.client().is_of_unix() {
+        // Without the comma behind the last entry.
+        text.truncate(text.len().saturating_sub(2));
+    } else {
+        hop.sender.client().write(&mut text);
+    }
+    if !text.is_empty() {
+        tell(&X_FORWARDED_FOR, FieldValue::Ours(&text));
+    }
     let mut tell_unless_said = |name: HeaderName, value: &[u8]| {
         let is_said = hop.trusted && headers.contains_key(&name);
         if !value.is_empty() && !is_said {
@@ -136,13 +145,15 @@ fn tell_of_hop(headers: &HeaderMap, hop: &Hop<'_>, mut tell: impl FnMut(&HeaderN
     tell_unless_said(X_FORWARDED_PROTO, if hop.tls { b"https" } else { b"http" });
     tell_unless_said(X_FORWARDED_HOST, hop.host.as_bytes());
     text.clear();
-    // A PROXY header may name no port.
+    // A PROXY header may name no port, and a Unix socket has none.
     if hop.port != 0 {
         push_number(&mut text, hop.port);
     }
     tell_unless_said(X_FORWARDED_PORT, &text);
     text.clear();
-    hop.client.write(&mut text);
+    if !hop.client.is_of_unix() {
+        hop.client.write(&mut text);
+    }
     tell_unless_said(X_REAL_IP, &text);
     if let Some(prefix) = hop.prefix {
         text.clear();
@@ -228,6 +239,7 @@ mod tests {
         },
         *,
     };
+    use crate::sender::PeerProcess;
 
     #[test]
     fn forwarding_headers_of_a_stranger_are_replaced() {
@@ -292,6 +304,30 @@ mod tests {
     fn a_port_that_is_not_known_is_not_told() {
         let headers = for_backend(&HeaderMap::new(), &Hop { port: 0, ..hop(false) });
         assert!(!headers.contains_key(X_FORWARDED_PORT));
+    }
+
+    #[test]
+    fn a_process_has_no_address_and_came_to_no_port() {
+        let headers = map(&[
+            ("x-forwarded-for", "1.1.1.1"),
+            ("x-forwarded-for", "2.2.2.2"),
+            ("x-forwarded-port", "443"),
+            ("x-real-ip", "1.1.1.1"),
+        ]);
+        let sender = Sender::Process(PeerProcess { uid: 0, pid: None });
+        let process = Hop { sender, client: Client::of_unix(), port: 0, ..hop(false) };
+        let ours = [("x-forwarded-proto", "http"), ("x-forwarded-host", "example.com"), ("x-request-id", "abc")];
+        assert_eq!(for_backend(&headers, &process), map(&ours));
+        let trusted = Hop { trusted: true, client: ip("2.2.2.2").into(), ..process };
+        let said = [
+            ("x-forwarded-port", "443"),
+            ("x-real-ip", "1.1.1.1"),
+            ("x-forwarded-for", "1.1.1.1, 2.2.2.2"),
+            ("x-forwarded-proto", "http"),
+            ("x-forwarded-host", "example.com"),
+            ("x-request-id", "abc"),
+        ];
+        assert_eq!(for_backend(&headers, &trusted), map(&said));
     }
 
     #[test]

@@ -2,7 +2,6 @@
 
 use std::{
     io,
-    net::SocketAddr,
     num::NonZeroUsize,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::pin,
@@ -50,7 +49,12 @@ use super::{
 };
 #[cfg(not(feature = "otlp"))]
 use crate::traces::Traces;
-use crate::{access_log::AccessLog, config::Config, discovery::Findings, metrics::Metrics};
+use crate::{
+    access_log::AccessLog,
+    config::{Config, ListenAddress},
+    discovery::Findings,
+    metrics::Metrics,
+};
 
 pub use super::front::bind::StartError;
 
@@ -166,7 +170,7 @@ impl Server {
 
     /// The addresses in the order of `Config::listeners`, with the ports that were really bound.
     #[must_use]
-    pub fn addresses(&self) -> Vec<SocketAddr> {
+    pub fn addresses(&self) -> Vec<ListenAddress> {
         self.control.addresses()
     }
 

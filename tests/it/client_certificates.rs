@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::Path};
 
-use longwire::config::AdminBind;
+use longwire::config::{AdminBind, ListenAddress};
 use percent_encoding::percent_decode_str;
 use rcgen::{CertificateParams, DnType, SanType, SerialNumber};
 use ring::digest::{SHA256, digest};
@@ -69,7 +69,7 @@ async fn secure(proxy: &Proxy, connector: &TlsConnector) -> Wire {
 }
 
 async fn clear(proxy: &Proxy) -> Wire {
-    Wire::connect(proxy.control().addresses()[1]).await
+    Wire::connect_at(&proxy.control().addresses()[1]).await
 }
 
 /// Whether a client gets an answer. In TLS 1.3 it learns of its refusal only when it reads.
@@ -365,7 +365,7 @@ async fn a_session_of_one_listener_is_not_resumed_at_another() {
         tls("optional")
     );
     let proxy = scene.before(&backend, "optional").listener(&two).start();
-    let addresses = proxy.control().addresses();
+    let addresses: Vec<_> = proxy.control().addresses().iter().filter_map(ListenAddress::tcp).collect();
     let connector = scene.connector(&scene.ca.issue(|_| {}));
     assert_eq!(visit_at(addresses[0], &connector).await, HandshakeKind::Full);
     assert_eq!(visit_at(addresses[0], &connector).await, HandshakeKind::Resumed);

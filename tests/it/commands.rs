@@ -284,7 +284,7 @@ async fn what_is_not_done_exits_with_1_and_what_cannot_be_meant_with_2() {
         (&["kill", "none", "--code", "1006"], "`code` is 1000 to 1003"),
         (&["debug", "none"], "no live session has the id \"none\""),
         (&["debug", "none", "--off"], "no choice is called \"none\""),
-        (&["debug", "--client", "somebody"], "`client` is an address or a network, not \"somebody\""),
+        (&["debug", "--client", "somebody"], "`client` is an address, a network or unix, not \"somebody\""),
         (&["debug", "--client", "192.0.2.1", "--for", "61m"], "`for_ms` is a number from 1 to 3600000: an hour"),
         (&["drain", "--route", "none"], "no route is called \"none\""),
         (&["drain", "--backend", "chat/none"], "no backend is called \"none\""),

@@ -121,3 +121,5 @@ mod tls;
 mod traces;
 /// Backends at Unix sockets.
 mod unix_backends;
+/// Listeners at Unix sockets.
+mod unix_listeners;

@@ -1,6 +1,6 @@
 //! Another configuration while sessions live: nothing that has begun is lost, and the counts go on.
 
-use longwire::net::operate::control::ReloadError;
+use longwire::{config::ListenAddress, net::operate::control::ReloadError};
 
 use crate::harness::{
     Backend, Proxy, Setup, Wire,
@@ -132,7 +132,8 @@ async fn listeners_come_and_go_while_sessions_of_both_live() {
     let on_first = proxy.session().await;
     let reloaded = proxy.reload(&Proxy::before(&[&backend]).listener("bind: \"127.0.0.2:0\""));
     let second = proxy.address();
-    assert_eq!((reloaded.listeners_added, reloaded.listeners_removed), (vec![second], vec![first]));
+    let [first_there, second_there] = [first, second].map(ListenAddress::Tcp);
+    assert_eq!((reloaded.listeners_added, reloaded.listeners_removed), (vec![second_there], vec![first_there]));
     let on_second = proxy.session().await;
     crate::harness::within("a refusal", async { while tokio::net::TcpStream::connect(first).await.is_ok() {} }).await;
     for mut client in [on_first, on_second] {

@@ -82,6 +82,24 @@ fn client_auth(key: &str, one: Value, other: Value) -> Row {
     beside(row(place(key).leak(), one, other), beside_it)
 }
 
+/// A key that a listener has only at a path.
+fn on_path(row: Row) -> Row {
+    let name = row.key.rsplit('.').next().unwrap_or_default();
+    let bind = format!("unix:{{folder}}/{name}.sock");
+    beside(row, json!({ "listeners.[].bind": bind }))
+}
+
+/// The user of the tests by number and by name: only root may give a file to another.
+fn own_user() -> (u32, String) {
+    let uid = nix::unistd::getuid();
+    (uid.as_raw(), nix::unistd::User::from_uid(uid).unwrap().expect("a user with a name").name)
+}
+
+fn own_group() -> (u32, String) {
+    let gid = nix::unistd::getgid();
+    (gid.as_raw(), nix::unistd::Group::from_gid(gid).unwrap().expect("a group with a name").name)
+}
+
 #[rustfmt::skip]
 fn rows() -> Vec<Row> {
     let mut rows = vec![
@@ -108,6 +126,9 @@ fn rows() -> Vec<Row> {
         row("limits.sessions", 10, 11), row("limits.sessions_per_client", 10, 11),
         row("limits.unsent_memory", "10MiB", "11MiB"),
         row("listeners.[].bind", "127.0.0.1:0", "127.0.0.2:0"),
+        on_path(row("listeners.[].mode", "0660", "0600")),
+        on_path(row("listeners.[].owner", own_user().0, own_user().1)),
+        on_path(row("listeners.[].group", own_group().0, own_group().1)),
         tls("listeners.[].tls.cert", "one.crt", "other.crt", json!({ "listeners.[].tls.key": "same.key", "listeners.[].tls.self_signed": false })),
         tls("listeners.[].tls.key", "one.key", "other.key", json!({ "listeners.[].tls.cert": "same.crt", "listeners.[].tls.self_signed": false })),
         beside(row("listeners.[].tls.certificates.[].cert", "one.crt", "other.crt"), json!({ "listeners.[].tls.certificates.[].key": "same.key" })),
@@ -236,7 +257,7 @@ fn file(row: &Row, value: &Value, backend: &str, folder: &Path) -> Config {
         set(&mut file, key, value);
     }
     set(&mut file, row.key, value);
-    let text = file.to_string();
+    let text = file.to_string().replace("{folder}", &folder.display().to_string());
     config::parse(&text, "proxy.yaml", folder).unwrap_or_else(|error| panic!("{}: {error}\n{text}", row.key)).config
 }
 

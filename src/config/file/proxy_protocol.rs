@@ -10,8 +10,8 @@ use crate::config::values::{Cidr, Duration};
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::config) struct ProxyProtocol {
-    /// Networks (CIDR) of these proxies. Each of their connections must begin with a header, and longwire believes it. At
-    /// least one.
+    /// Networks (CIDR) of these proxies, or `unix` for those that come by a Unix socket. Each of their connections must begin
+    /// with a header, and longwire believes it. At least one.
     pub(in crate::config) from: Vec<Cidr>,
     /// Close each connection that comes from elsewhere. With false, longwire serves it as it is and looks for no header.
     #[serde(default = "ProxyProtocol::default_required")]

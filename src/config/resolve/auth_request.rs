@@ -30,7 +30,11 @@ impl Resolver {
     ) -> AuthRequest {
         let AuthRequestSetting { url: ServiceUrl { url, is_https, address }, timeout, pass, tls } = setting;
         let here = literal(&address);
-        if let Some(listener) = surroundings.listeners.iter().find(|one| here.is_some_and(|to| reaches(to, one.bind))) {
+        if let Some(listener) = surroundings
+            .listeners
+            .iter()
+            .find(|one| here.zip(one.bind.tcp()).is_some_and(|(to, bind)| reaches(to, bind)))
+        {
             let message = format!("`{url}` is longwire itself, which listens on {}", listener.bind);
             self.error(at.key("url"), message, "name the service itself: the question would be asked about again");
         }

@@ -2,7 +2,6 @@
 //! which path and `Host` their backend gets.
 
 use hyper::StatusCode;
-use ipnet::IpNet;
 
 use super::Resolver;
 use crate::{
@@ -14,6 +13,7 @@ use crate::{
     headers,
     hosts::bare_name,
     routing::{AddressRules, BadReplacement, HostHeader, HttpsRedirect, PathRule, Replacement},
+    sender::Network,
 };
 
 impl Resolver {
@@ -170,7 +170,7 @@ impl Resolver {
         deny: Vec<ClientNetwork>,
         route: &At,
     ) -> AddressRules {
-        let mut networks = |key, networks: Vec<ClientNetwork>| -> Vec<IpNet> {
+        let mut networks = |key, networks: Vec<ClientNetwork>| -> Vec<Network> {
             let networks = networks.into_iter().map(|ClientNetwork(network)| Cidr(network)).collect();
             self.networks(networks, &route.key(key))
         };

@@ -11,7 +11,7 @@ use hyper::http::uri::{Authority, PathAndQuery};
 use super::Resolver;
 use crate::{
     balance::{CheckKind, HashOn, HealthCheck, OnDown, Policy, UpstreamSettings},
-    config::{Admin, AdminBind, Listener, UnixName, WaySettings, document::At, file},
+    config::{Admin, ListenAddress, Listener, UnixName, WaySettings, document::At, file},
     discovery::BackendEntry,
 };
 
@@ -195,33 +195,30 @@ impl Resolver {
                     let message = format!("backend `{}` is the socket of the hand-over", backend.address);
                     self.error(at.clone(), message, "name the socket of the server behind longwire");
                 }
-                if let (Some(UnixName::Path(name)), Some(Admin { bind: AdminBind::Unix(path), .. })) =
-                    (UnixName::of(&backend.address), admin)
-                    && name == *path
-                {
-                    self.warn_of_admin(at.clone(), &backend.address);
-                }
-                let Some(address) = literal(&backend.address) else { continue };
-                if let Some(listener) = listeners.iter().find(|listener| reaches(address, listener.bind)) {
+                if let Some(listener) = listeners.iter().find(|listener| leads_to(&backend.address, &listener.bind)) {
                     let message =
                         format!("backend `{}` is longwire itself, which listens on {}", backend.address, listener.bind);
-                    self.error(
-                        at,
-                        message,
-                        "name the address of the server behind it; one of the two needs another port",
-                    );
-                } else if let Some(Admin { bind: AdminBind::Tcp(bind), .. }) = admin
-                    && reaches(address, *bind)
-                {
-                    self.warn_of_admin(at, &backend.address);
+                    let help = match listener.bind {
+                        ListenAddress::Tcp(_) => {
+                            "name the address of the server behind it; one of the two needs another port"
+                        }
+                        ListenAddress::Unix(_) => "name the socket of the server behind it",
+                    };
+                    self.error(at, message, help);
+                } else if admin.is_some_and(|admin| leads_to(&backend.address, &admin.bind.clone().into())) {
+                    let message = format!("backend `{}` is the admin interface", backend.address);
+                    self.warn(at, message, "every client of the route could ask it and give orders");
                 }
             }
         }
     }
+}
 
-    fn warn_of_admin(&mut self, at: At, backend: &str) {
-        let message = format!("backend `{backend}` is the admin interface");
-        self.warn(at, message, "every client of the route could ask it and give orders");
+/// Whether a connection to a backend's address reaches a listener on `bind`.
+fn leads_to(address: &str, bind: &ListenAddress) -> bool {
+    match bind {
+        ListenAddress::Tcp(bind) => literal(address).is_some_and(|address| reaches(address, *bind)),
+        ListenAddress::Unix(bind) => UnixName::of(address).is_some_and(|name| name == *bind),
     }
 }
 

@@ -79,7 +79,11 @@ pub(in crate::net) async fn connect(
     let is_more = way.tls.is_some() || !announcement.is_empty();
     let deadline = is_more.then(|| Instant::now() + patience);
     let (mut socket, peer, addresses) = match UnixName::of(address) {
-        Some(name) => (within(patience, unix::dial(&name)).await?, None, Vec::new()),
+        Some(name) => {
+            let socket = within(patience, unix::dial(&name)).await?;
+            own.check_unix(&socket)?;
+            (socket, None, Vec::new())
+        }
         None => {
             let reached = reach(address, patience, arrange, Socket::connect).await?;
             own.check(&reached.socket, reached.peer)?;

@@ -295,7 +295,7 @@ mod tests {
         balance::OnDown,
         net::{
             backend::{own::Place, way::Way},
-            stream::sockets::Attendant,
+            stream::sockets::{Attendant, BoundSocket},
         },
     };
 
@@ -330,6 +330,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let own = Own::default();
+        let listener = BoundSocket::Tcp(listener);
         own.set(vec![Place::of(&listener).unwrap()]);
         assert_eq!(failure(&address, &own, LONG), Kind::Loop);
         drop(listener);

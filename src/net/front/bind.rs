@@ -1,23 +1,24 @@
 //! Binds the listeners of the configuration.
 
-use std::{fmt, io, net::SocketAddr, sync::Arc};
+use std::{fmt, io, sync::Arc};
 
 use super::{
-    inherited::Inherited,
+    inherited::{Inherited, PassedSocket},
     listener::{Bound, Origin, UnboundManners},
+    socket_file::{self, SocketFile},
     tickets::Tickets,
     tls,
 };
 use crate::{
-    config::{AdminBind, Listener, Tcp, certificates::TlsError, sticky_key::StickyKeyError},
-    net::stream::options,
+    config::{AdminBind, ListenAddress, Listener, Tcp, UnixName, certificates::TlsError, sticky_key::StickyKeyError},
+    net::stream::{options, sockets::BoundSocket, unix},
 };
 
 /// Why a server could not start.
 #[derive(Debug)]
 pub enum StartError {
     /// An address cannot be bound.
-    Bind(SocketAddr, io::Error),
+    Bind(ListenAddress, io::Error),
     /// A file cannot be used that TLS needs, for a listener or for backends.
     Tls(TlsError),
     /// The file of the key of sticky cookies holds none.
@@ -61,12 +62,40 @@ pub(in crate::net) fn bind(
     inherited: &mut Inherited,
 ) -> Result<Bound, StartError> {
     let manners = load_manners(listener, tickets)?;
-    let (socket, origin) = match inherited.take(listener.bind) {
-        Some((socket, origin)) => (options::adopt(socket, tcp), origin),
-        None => (options::listen(listener.bind, tcp), Origin::Opened),
+    let (socket, file, origin) = match inherited.take(&listener.bind) {
+        Some(passed) => adopt(passed, &listener.bind, tcp),
+        None => open(listener, tcp).map(|(socket, file)| (socket, file, Origin::Opened)),
+    }
+    .map_err(|error| StartError::Bind(listener.bind.clone(), error))?;
+    Ok(Bound { bind: listener.bind.clone(), socket, file, rights: listener.rights.clone(), manners, origin })
+}
+
+/// Opens a new listening socket. A path gets a file.
+fn open(Listener { bind, rights, .. }: &Listener, tcp: &Tcp) -> io::Result<(BoundSocket, Option<SocketFile>)> {
+    match bind {
+        ListenAddress::Tcp(address) => Ok((BoundSocket::Tcp(options::listen(*address, tcp)?), None)),
+        ListenAddress::Unix(UnixName::Path(path)) => {
+            let (listener, file) = socket_file::listen(path, rights, options::BACKLOG)?;
+            Ok((BoundSocket::Unix(listener), Some(file)))
+        }
+        ListenAddress::Unix(name @ UnixName::Abstract(_)) => {
+            Ok((BoundSocket::Unix(unix::listen_abstract(name)?), None))
+        }
+    }
+}
+
+/// Takes over a socket that another process passed. The rights of a predecessor's file change when the predecessor has gone
+/// ([`Listening::take_file`](super::listener::Listening::take_file)). Those of a service manager are its own affair.
+fn adopt(
+    PassedSocket { socket, file, origin }: PassedSocket,
+    bind: &ListenAddress,
+    tcp: &Tcp,
+) -> io::Result<(BoundSocket, Option<SocketFile>, Origin)> {
+    let file = match (bind, file) {
+        (ListenAddress::Unix(UnixName::Path(path)), Some(id)) => Some(SocketFile::of_another(path, id)),
+        _ => None,
     };
-    let socket = socket.map_err(|error| StartError::Bind(listener.bind, error))?;
-    Ok(Bound { bind: listener.bind, socket, manners, origin })
+    Ok((socket.adopt(tcp)?, file, origin))
 }
 
 /// How the connections of a listener begin. Reads its certificates.

@@ -3,7 +3,7 @@
 
 use std::{
     io::{self, Read as _, Write as _},
-    net::{SocketAddr, TcpListener},
+    net::SocketAddr,
     os::unix::net::{UnixListener, UnixStream},
     path::Path,
     time::Duration,
@@ -14,10 +14,16 @@ use listenfd::ListenFd;
 use super::{
     listener::Origin,
     parcel::{self, Secrets, Sockets},
-    socket_file::{self, CallOutcome, FileId},
+    socket_file::{self, CallOutcome, FileId, SocketFile},
     tickets::Tickets,
 };
-use crate::net::worker::plan::StickySecret;
+use crate::{
+    config::{ListenAddress, UnixName},
+    net::{
+        stream::{sockets::BoundSocket, unix},
+        worker::plan::StickySecret,
+    },
+};
 
 /// How long each step may take. In one of them the successor reads certificates and starts its threads.
 pub(in crate::net) const PATIENCE: Duration = Duration::from_secs(30);
@@ -29,12 +35,21 @@ pub(in crate::net) const READY: u8 = b'R';
 /// Listening sockets that another process has opened.
 #[derive(Debug, Default)]
 pub struct Inherited {
-    sockets: Vec<(TcpListener, Origin)>,
+    sockets: Vec<(BoundSocket, Origin)>,
     /// The predecessor's sockets that have files.
     paths: Vec<(UnixListener, FileId)>,
     /// The predecessor, which waits for our byte.
     predecessor: Option<UnixStream>,
     secrets: Secrets,
+}
+
+/// A listening socket for an address of the file, opened by another process.
+#[derive(Debug)]
+pub(in crate::net) struct PassedSocket {
+    pub(in crate::net) socket: BoundSocket,
+    /// The identity of the socket's file, which is the predecessor's. Nobody but the service manager has its files.
+    pub(in crate::net) file: Option<FileId>,
+    pub(in crate::net) origin: Origin,
 }
 
 impl Inherited {
@@ -43,12 +58,17 @@ impl Inherited {
     /// and its addresses may be free.
     ///
     /// # Errors
-    /// A descriptor of the service manager that is no TCP listener.
+    /// A descriptor of the service manager that is no listener.
     pub fn collect(path: Option<&Path>) -> io::Result<Self> {
         let mut manager = ListenFd::from_env();
         let mut inherited = Self::default();
         for index in 0..manager.len() {
-            inherited.sockets.extend(manager.take_tcp_listener(index)?.map(|socket| (socket, Origin::Manager)));
+            // A descriptor of the other kind stays where it is.
+            let socket = match manager.take_unix_listener(index) {
+                Ok(socket) => socket.map(BoundSocket::Unix),
+                Err(_) => manager.take_tcp_listener(index)?.map(BoundSocket::Tcp),
+            };
+            inherited.sockets.extend(socket.map(|socket| (socket, Origin::Manager)));
         }
         if let Some(path) = path
             && let Err(error) = inherited.ask(path)
@@ -68,9 +88,9 @@ impl Inherited {
         };
         predecessor.set_read_timeout(Some(FIRST_WORD))?;
         predecessor.set_write_timeout(Some(PATIENCE))?;
-        let (Sockets { tcp, paths }, secrets) = parcel::receive(&predecessor)?;
+        let (Sockets { listeners, paths }, secrets) = parcel::receive(&predecessor)?;
         self.secrets = secrets;
-        self.sockets.extend(tcp);
+        self.sockets.extend(listeners);
         self.paths = paths;
         self.predecessor = Some(predecessor);
         Ok(())
@@ -78,11 +98,22 @@ impl Inherited {
 
     /// Takes the socket for an address of the file. If both the service manager and the predecessor passed one, it is that
     /// of the service manager.
-    pub(in crate::net) fn take(&mut self, bind: SocketAddr) -> Option<(TcpListener, Origin)> {
-        let fits = |(socket, _): &(TcpListener, Origin)| socket.local_addr().is_ok_and(|address| serves(address, bind));
+    pub(in crate::net) fn take(&mut self, bind: &ListenAddress) -> Option<PassedSocket> {
+        let fits = |(socket, _): &(BoundSocket, Origin)| match (socket, bind) {
+            (BoundSocket::Tcp(socket), ListenAddress::Tcp(bind)) => {
+                socket.local_addr().is_ok_and(|address| serves(address, *bind))
+            }
+            (BoundSocket::Unix(socket), ListenAddress::Unix(bind)) => unix::name_of(socket).as_ref() == Some(bind),
+            (BoundSocket::Tcp(_), ListenAddress::Unix(_)) | (BoundSocket::Unix(_), ListenAddress::Tcp(_)) => false,
+        };
         let place = self.sockets.iter().position(|socket| fits(socket) && socket.1 == Origin::Manager);
-        let place = place.or_else(|| self.sockets.iter().position(fits))?;
-        Some(self.sockets.remove(place))
+        if let Some(place) = place.or_else(|| self.sockets.iter().position(fits)) {
+            let (socket, origin) = self.sockets.remove(place);
+            return Some(PassedSocket { socket, file: None, origin });
+        }
+        let ListenAddress::Unix(UnixName::Path(path)) = bind else { return None };
+        let (socket, id) = self.take_path(path)?;
+        Some(PassedSocket { socket: BoundSocket::Unix(socket), file: Some(id), origin: Origin::Predecessor })
     }
 
     /// Takes the keys of the predecessor's TLS tickets.
@@ -102,8 +133,11 @@ impl Inherited {
     }
 
     /// Addresses that were passed and that no listener of the file has.
-    pub(in crate::net) fn left(&self) -> impl Iterator<Item = SocketAddr> {
-        self.sockets.iter().filter_map(|(socket, _)| socket.local_addr().ok())
+    pub(in crate::net) fn left(&self) -> impl Iterator<Item = ListenAddress> {
+        self.sockets.iter().filter_map(|(socket, _)| match socket {
+            BoundSocket::Tcp(socket) => socket.local_addr().ok().map(ListenAddress::Tcp),
+            BoundSocket::Unix(socket) => unix::name_of(socket).map(ListenAddress::Unix),
+        })
     }
 
     /// Tells the predecessor that its listeners are served, and waits until it accepts no more. Clients that connect
@@ -120,6 +154,12 @@ impl Inherited {
                 tracing::warn!("the process before still accepts some of the connections");
             }
             Ok(_) | Err(_) => {}
+        }
+        // Nobody answers there any more, and the predecessor leaves its files to us.
+        for (listener, id) in self.paths {
+            if let Some(UnixName::Path(path)) = unix::name_of(&listener) {
+                SocketFile::of_another(&path, id).take_back();
+            }
         }
         Ok(true)
     }
@@ -151,18 +191,22 @@ mod tests {
 
     #[test]
     fn of_two_sockets_for_an_address_that_of_the_service_manager_is_taken() {
-        let listen = || TcpListener::bind("127.0.0.1:0").unwrap();
-        let addresses = [listen(), listen()];
+        let listen = || std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("http.sock");
+        let (tcp, unix) = ([listen(), listen()], UnixListener::bind(&path).unwrap());
         let mut inherited = Inherited::default();
         for origin in [Origin::Manager, Origin::Predecessor] {
-            inherited.sockets.extend(addresses.iter().map(|socket| (socket.try_clone().unwrap(), origin)));
+            inherited.sockets.extend(tcp.iter().map(|socket| (BoundSocket::Tcp(socket.try_clone().unwrap()), origin)));
+            inherited.sockets.push((BoundSocket::Unix(unix.try_clone().unwrap()), origin));
         }
+        let addresses = tcp.iter().map(|socket| ListenAddress::Tcp(socket.local_addr().unwrap()));
+        let addresses: Vec<_> = addresses.chain([ListenAddress::Unix(UnixName::Path(path))]).collect();
         for expected in [Origin::Manager, Origin::Predecessor] {
             for address in &addresses {
-                let address = address.local_addr().unwrap();
-                let (socket, origin) = inherited.take(address).unwrap();
-                assert_eq!((socket.local_addr().unwrap(), origin), (address, expected));
+                assert_eq!(inherited.take(address).unwrap().origin, expected, "{address}");
             }
         }
+        assert!(addresses.iter().all(|address| inherited.take(address).is_none()));
     }
 }

@@ -4,6 +4,7 @@
 use std::{
     io,
     net::SocketAddr,
+    os::fd::OwnedFd,
     sync::{
         Arc, PoisonError, RwLock,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -11,7 +12,6 @@ use std::{
     time::Duration,
 };
 
-use mio::net::{TcpListener, TcpStream};
 use tokio::{
     runtime::Handle,
     sync::{Semaphore, mpsc, oneshot},
@@ -23,14 +23,19 @@ use tokio_rustls::rustls;
 use super::{
     proxy_header::{HeaderReception, MOST_PENDING},
     serve::{self, Accepted},
+    socket_file::SocketFile,
     tls::ListenerTls,
 };
 use crate::{
-    config::ProxyTrust,
+    config::{ListenAddress, ProxyTrust, SocketRights, Tcp},
     net::{
         backend::own::Place,
         session::held::Arrival,
-        stream::{options, sockets::ListeningSocket},
+        stream::{
+            options,
+            sockets::{BoundSocket, ListeningSocket},
+            unix,
+        },
         thread::{door, vital::Fault},
         worker::shared::Worker,
     },
@@ -50,11 +55,15 @@ pub(in crate::net) type HandOver = mpsc::Sender<Accepted>;
 #[derive(Debug)]
 pub(in crate::net) struct Listening {
     /// The address in the file.
-    pub(in crate::net) bind: SocketAddr,
-    /// The address that the socket is really bound to.
+    pub(in crate::net) bind: ListenAddress,
+    /// Where the socket is really bound.
     pub(in crate::net) place: Place,
     /// The socket of the loop, once more: to set its options, and to hand it over.
-    pub(in crate::net) socket: std::net::TcpListener,
+    socket: BoundSocket,
+    /// Of a path. `None` also if the service manager keeps the file.
+    file: Option<Arc<SocketFile>>,
+    /// What the file of the configuration says of the rights of `file`.
+    rights: SocketRights,
     pub(in crate::net) face: Arc<Face>,
     /// Dropped to end the loop.
     stop: oneshot::Sender<()>,
@@ -64,8 +73,8 @@ pub(in crate::net) struct Listening {
 /// What an accept loop looks at for each connection.
 #[derive(Debug)]
 pub(in crate::net) struct Face {
-    /// The address of the listener.
-    address: SocketAddr,
+    /// The address of the listener. `None` = a Unix socket.
+    address: Option<SocketAddr>,
     /// Behind a lock, because a reload changes them. Only the accept loop waits for it.
     manners: RwLock<Manners>,
     /// The places for PROXY headers that are not complete.
@@ -80,7 +89,7 @@ pub(in crate::net) struct Face {
 /// How the connections of a listener begin.
 #[derive(Debug, Clone, Default)]
 pub(in crate::net) struct Manners {
-    /// `None` = plain TCP.
+    /// `None` = in the clear.
     pub(in crate::net) tls: Option<Arc<rustls::ServerConfig>>,
     /// `None` = without a PROXY header.
     pub(in crate::net) proxies: Option<Arc<ProxyTrust>>,
@@ -95,7 +104,7 @@ pub(in crate::net) struct UnboundManners {
 
 impl UnboundManners {
     /// At the address of the socket.
-    pub(in crate::net) fn at(self, address: SocketAddr) -> Manners {
+    pub(in crate::net) fn at(self, address: &ListenAddress) -> Manners {
         Manners { tls: self.tls.map(|tls| tls.at(address)), proxies: self.proxies }
     }
 }
@@ -114,8 +123,11 @@ pub(in crate::net) enum Origin {
 /// A bound socket, and how to speak with its clients.
 #[derive(Debug)]
 pub(in crate::net) struct Bound {
-    pub(in crate::net) bind: SocketAddr,
-    pub(in crate::net) socket: std::net::TcpListener,
+    pub(in crate::net) bind: ListenAddress,
+    pub(in crate::net) socket: BoundSocket,
+    /// Of a path. `None` also if the service manager keeps the file.
+    pub(in crate::net) file: Option<SocketFile>,
+    pub(in crate::net) rights: SocketRights,
     pub(in crate::net) manners: UnboundManners,
     pub(in crate::net) origin: Origin,
 }
@@ -138,19 +150,19 @@ impl Crew {
     /// # Errors
     /// The socket cannot be duplicated.
     pub(in crate::net) fn accept(&self, bound: Bound) -> io::Result<Listening> {
-        let Bound { bind, socket, manners, origin } = bound;
+        let Bound { bind, socket, file, rights, manners, origin } = bound;
         let place = Place::of(&socket)?;
-        let address = place.address;
         let (is_lent, was_lent) = (AtomicBool::new(false), AtomicBool::new(false));
-        let (manners, pending) = (RwLock::new(manners.at(address)), Arc::new(Semaphore::new(MOST_PENDING)));
-        let face = Arc::new(Face { address, manners, pending, origin, is_lent, was_lent });
+        let address = place.tcp().map_or_else(|| bind.clone(), ListenAddress::Tcp);
+        let (manners, pending) = (RwLock::new(manners.at(&address)), Arc::new(Semaphore::new(MOST_PENDING)));
+        let face = Arc::new(Face { address: place.tcp(), manners, pending, origin, is_lent, was_lent });
         let (stop, stopped) = oneshot::channel();
         let accepts = socket.try_clone()?;
         let (crew, shown) = (self.clone(), Arc::clone(&face));
         let ended = self.runtime.spawn(async move {
             let shared = Arc::clone(&crew.first.shared);
             let _vital = shared.vitals.guard("an accept loop");
-            match ListeningSocket::new(TcpListener::from_std(accepts)) {
+            match ListeningSocket::new(accepts) {
                 Ok(listener) => door::answering(Acceptor { listener, face: shown, crew }.run(stopped)).await,
                 Err(error) => {
                     tracing::error!(%address, %error, "a listener cannot be registered");
@@ -158,29 +170,71 @@ impl Crew {
                 }
             }
         });
-        Ok(Listening { bind, place, socket, face, stop, ended })
+        Ok(Listening { bind, place, socket, file: file.map(Arc::new), rights, face, stop, ended })
     }
 }
 
 impl Listening {
+    /// The address, with the port that was really bound.
+    pub(in crate::net) fn address(&self) -> ListenAddress {
+        self.place.tcp().map_or_else(|| self.bind.clone(), ListenAddress::Tcp)
+    }
+
     /// Gives a copy of this socket to a successor. From now on, clients that wait in the kernel are the successor's, if
-    /// we end first.
+    /// we end first, and this process does not remove the socket's file.
     ///
     /// # Errors
     /// Out of descriptors.
-    pub(in crate::net) fn lend(&self) -> io::Result<std::net::TcpListener> {
+    pub(in crate::net) fn lend(&self) -> io::Result<(BoundSocket, Option<&SocketFile>)> {
+        let socket = self.socket.try_clone()?;
         self.face.is_lent.store(true, Relaxed);
         self.face.was_lent.store(true, Relaxed);
-        self.socket.try_clone()
-    }
-
-    /// Takes the socket back, because the successor has gone.
-    pub(in crate::net) fn take_back(&self) {
-        self.face.is_lent.store(false, Relaxed);
+        if let Some(file) = &self.file {
+            file.lend();
+        }
+        Ok((socket, self.file.as_deref()))
     }
 
     pub(in crate::net) fn origin(&self) -> Origin {
         self.face.origin
+    }
+
+    /// Takes the socket back, because the successor has gone. The file stays lent, because the successor may serve there
+    /// all the same. A file that nobody answers at does no harm, and one that is removed under a listener does.
+    pub(in crate::net) fn take_back(&self) {
+        self.face.is_lent.store(false, Relaxed);
+        if let BoundSocket::Unix(socket) = &self.socket
+            && let Err(error) = unix::listen_again(socket)
+        {
+            tracing::debug!(%error, "the successor is still told as the one who listens");
+        }
+    }
+
+    /// Makes the file of the socket ours, because the predecessor has gone, and gives it the rights that our configuration
+    /// names.
+    pub(in crate::net) fn take_file(&self) {
+        let Some(file) = &self.file else { return };
+        file.take_back();
+        if let Err(error) = file.set_rights(&self.rights) {
+            tracing::warn!(address = %self.bind, %error, "the file of the socket keeps the rights of before");
+        }
+    }
+
+    /// The file of the socket, if it has one that is not the service manager's, and the rights that it should have.
+    pub(in crate::net) fn file(&self) -> Option<(Arc<SocketFile>, SocketRights)> {
+        self.file.as_ref().map(|file| (Arc::clone(file), self.rights.clone()))
+    }
+
+    pub(in crate::net) fn note_rights(&mut self, rights: SocketRights) {
+        self.rights = rights;
+    }
+
+    /// Sets the file's `tcp` options for those who connect from now on.
+    ///
+    /// # Errors
+    /// Those of setsockopt(2).
+    pub(in crate::net) fn set_options(&self, tcp: &Tcp) -> io::Result<()> {
+        self.socket.set_options(tcp)
     }
 
     /// Whether the service manager keeps this socket.
@@ -190,7 +244,9 @@ impl Listening {
 
     /// Ends the loop. The handle is ready when nothing is accepted any more and the socket is closed.
     pub(in crate::net) fn end(self) -> JoinHandle<()> {
-        let Self { socket, stop, ended, .. } = self;
+        let Self { socket, file, stop, ended, .. } = self;
+        // Nobody finds the socket any more.
+        drop(file);
         // This copy is closed first. The loop accepts all clients that still wait before it closes its own, which must
         // be the last one.
         drop(socket);
@@ -247,7 +303,7 @@ impl Acceptor {
             // can have gets the filter.
             if self.face.origin == Origin::Opened
                 && !self.face.was_lent.load(Relaxed)
-                && let Err(error) = options::ignore_new_clients(&self.listener)
+                && let Err(error) = self.listener.ignore_new_clients()
             {
                 tracing::debug!(%error, "clients that connect before the listener is closed are lost");
             }
@@ -268,13 +324,13 @@ impl Acceptor {
         }
     }
 
-    async fn accept(&self) -> io::Result<(TcpStream, Sender)> {
+    async fn accept(&self) -> io::Result<(OwnedFd, Sender)> {
         // Connections may come without end. The tasks of those that were accepted must have their turn too.
         consume_budget().await;
         self.listener.accept().await
     }
 
-    async fn place(&self, stream: TcpStream, sender: Sender) {
+    async fn place(&self, stream: OwnedFd, sender: Sender) {
         let Crew { first, others, .. } = &self.crew;
         first.shared.vitals.strike(Fault::AcceptLoop);
         first.shared.accepted.count();

@@ -7,7 +7,6 @@ use std::{
     io::{self, IoSlice, IoSliceMut},
     iter,
     mem::MaybeUninit,
-    net::TcpListener,
     os::{
         fd::{AsFd, BorrowedFd, OwnedFd},
         unix::net::{UnixListener, UnixStream},
@@ -29,7 +28,7 @@ use super::{
     socket_file::{FileId, SocketFile},
     tickets::Tickets,
 };
-use crate::net::worker::plan::StickySecret;
+use crate::net::{stream::sockets::BoundSocket, worker::plan::StickySecret};
 
 /// The most sockets in one message, a limit of the kernel (`SCM_MAX_FD`).
 const MOST: usize = 253;
@@ -39,17 +38,21 @@ const SOCKETS: u8 = b'S';
 const TICKETS: u8 = b'T';
 /// The kind of the part with the identities of files. The files are those of the last sockets, which listen at paths.
 const PATHS: u8 = b'P';
-/// The kind of the part that lists the TCP sockets of the service manager, each by its place (1 byte).
+/// The kind of the part that lists the sockets of the service manager, each by its place (1 byte) among those without a
+/// file of ours.
 const MANAGERS: u8 = b'M';
 /// The kind of the part with the key of sticky cookies.
 const STICKY: u8 = b'K';
-/// The most bytes of a message. It arrives in one piece, because it was sent by one call.
-const LONGEST: usize = 1024;
+/// The most bytes of a message. It arrives in one piece, because it was sent by one call. The identities of [`MOST`]
+/// files have room.
+const LONGEST: usize = 8192;
 
 /// Listening sockets for a successor.
 #[derive(Debug, Default)]
 pub(in crate::net) struct Sockets {
-    pub(in crate::net) tcp: Vec<(TcpListener, Origin)>,
+    /// Those without a file of ours: TCP sockets, abstract ones, and all of the service manager. An older version ignores
+    /// those that are no TCP sockets.
+    pub(in crate::net) listeners: Vec<(BoundSocket, Origin)>,
     pub(super) paths: Vec<(UnixListener, FileId)>,
 }
 
@@ -77,12 +80,13 @@ impl Sockets {
 pub(in crate::net) fn send(successor: &impl AsFd, sockets: &Sockets, tickets: &[u8], sticky: &[u8]) -> io::Result<()> {
     let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(MOST))];
     let mut control = SendAncillaryBuffer::new(&mut space);
-    let tcp = sockets.tcp.iter().map(|(socket, _)| socket.as_fd()).take(MOST.saturating_sub(sockets.paths.len()));
+    let listeners = sockets.listeners.iter().map(|(socket, _)| socket.as_fd());
     let paths = sockets.paths.iter().map(|(listener, _)| listener.as_fd());
-    let descriptors: Vec<BorrowedFd<'_>> = tcp.chain(paths).collect();
+    let descriptors: Vec<BorrowedFd<'_>> =
+        listeners.take(MOST.saturating_sub(sockets.paths.len())).chain(paths).collect();
     control.push(SendAncillaryMessage::ScmRights(&descriptors));
     let ids: Vec<u8> = sockets.paths.iter().flat_map(|(_, id)| id.to_bytes()).collect();
-    let origins = (0..=u8::MAX).zip(&sockets.tcp);
+    let origins = (0..=u8::MAX).zip(&sockets.listeners);
     let managers: Vec<u8> =
         origins.filter(|(_, (_, origin))| *origin == Origin::Manager).map(|(place, _)| place).collect();
     // The kernel sends descriptors only with at least one byte.
@@ -114,10 +118,10 @@ pub(super) fn receive(predecessor: &UnixStream) -> io::Result<(Sockets, Secrets)
     let paths = paths.into_iter().map(UnixListener::from).zip(ids).collect();
     let managers = part(parts, MANAGERS).unwrap_or_default();
     let origin = |place| if managers.contains(&place) { Origin::Manager } else { Origin::Predecessor };
-    let tcp = (0..=u8::MAX).zip(descriptors).map(|(place, socket)| (socket.into(), origin(place))).collect();
+    let listeners = (0..=u8::MAX).zip(descriptors).map(|(place, socket)| (socket.into(), origin(place))).collect();
     let tickets = part(parts, TICKETS).and_then(|keys| Tickets::from_bytes(keys, Instant::now()));
     let sticky = part(parts, STICKY).and_then(|key| Some(StickySecret::new(key.try_into().ok()?)));
-    Ok((Sockets { tcp, paths }, Secrets { tickets, sticky }))
+    Ok((Sockets { listeners, paths }, Secrets { tickets, sticky }))
 }
 
 /// What stands before a part: its kind (1 byte) and its length (2 bytes).
@@ -141,21 +145,45 @@ fn part(mut parts: &[u8], wanted: u8) -> Option<&[u8]> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::*;
+    use socket2::SockRef;
+
+    use super::{super::socket_file, *};
 
     #[test]
     fn a_successor_learns_which_sockets_the_service_manager_keeps() {
-        let listen = || TcpListener::bind("127.0.0.1:0").unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let listen = |name: &str| match name {
+            "tcp" => BoundSocket::Tcp(std::net::TcpListener::bind("127.0.0.1:0").unwrap()),
+            name => BoundSocket::Unix(UnixListener::bind(folder.path().join(name)).unwrap()),
+        };
         let origins = [Origin::Opened, Origin::Manager, Origin::Predecessor, Origin::Manager];
-        let tcp: Vec<_> = origins.into_iter().map(|origin| (listen(), origin)).collect();
-        let addresses: Vec<_> = tcp.iter().map(|(socket, _)| socket.local_addr().unwrap()).collect();
+        let listeners: Vec<_> = ["tcp", "a", "tcp", "tcp"].map(listen).into_iter().zip(origins).collect();
+        let of = |listeners: &[(BoundSocket, Origin)]| -> Vec<String> {
+            listeners.iter().map(|(socket, _)| format!("{:?}", SockRef::from(socket).local_addr().unwrap())).collect()
+        };
+        let addresses = of(&listeners);
         let (here, there) = UnixStream::pair().unwrap();
-        send(&here, &Sockets { tcp, ..Sockets::default() }, b"keys", &[7; 32]).unwrap();
-        let (Sockets { tcp, .. }, secrets) = receive(&there).unwrap();
+        send(&here, &Sockets { listeners, ..Sockets::default() }, b"keys", &[7; 32]).unwrap();
+        let (Sockets { listeners, .. }, secrets) = receive(&there).unwrap();
         assert_eq!(*secrets.sticky.unwrap(), [7; 32]);
-        let told: Vec<_> = tcp.iter().map(|(socket, _)| socket.local_addr().unwrap()).collect();
-        assert_eq!(told, addresses);
-        let origins: Vec<_> = tcp.into_iter().map(|(_, origin)| origin).collect();
+        assert_eq!(of(&listeners), addresses);
+        assert!(matches!(listeners[1].0, BoundSocket::Unix(_)) && matches!(listeners[2].0, BoundSocket::Tcp(_)));
+        let origins: Vec<_> = listeners.into_iter().map(|(_, origin)| origin).collect();
         assert_eq!(origins, [Origin::Predecessor, Origin::Manager, Origin::Predecessor, Origin::Manager]);
+    }
+
+    #[test]
+    fn a_hundred_files_fit_into_a_message() {
+        let folder = tempfile::tempdir().unwrap();
+        let (listener, file) = socket_file::bind(&folder.path().join("socket"), None).unwrap();
+        let mut sockets = Sockets::default();
+        for _ in 0..100 {
+            sockets.add_path(&listener, &file).unwrap();
+        }
+        let (here, there) = UnixStream::pair().unwrap();
+        send(&here, &sockets, &[7; 200], &[7; 32]).unwrap();
+        let (received, _) = receive(&there).unwrap();
+        assert_eq!(received.paths.len(), 100);
+        assert!(received.listeners.is_empty() && received.paths.iter().all(|(_, id)| *id == file.id()));
     }
 }

@@ -5,6 +5,7 @@ use std::{
     future::poll_fn,
     io, mem,
     net::SocketAddr,
+    os::{fd::OwnedFd, unix::net::UnixStream},
     pin::{Pin, pin},
     sync::Arc,
     task::Poll,
@@ -49,10 +50,10 @@ pub(in crate::net) const LAST_CALL: Duration = Duration::from_secs(1);
 /// A client's connection, on its way to its worker.
 #[derive(Debug)]
 pub(in crate::net) struct Accepted {
-    pub(in crate::net) stream: TcpStream,
+    pub(in crate::net) stream: OwnedFd,
     pub(in crate::net) sender: Sender,
-    /// The address of the listener.
-    pub(in crate::net) local: SocketAddr,
+    /// The address of the listener. `None` = a Unix socket.
+    pub(in crate::net) local: Option<SocketAddr>,
     pub(in crate::net) tls: Option<Arc<rustls::ServerConfig>>,
     /// `None` = the connection begins without a PROXY header.
     pub(in crate::net) reception: Option<HeaderReception>,
@@ -65,7 +66,11 @@ pub(in crate::net) async fn serve(worker: Arc<Worker>, accepted: Accepted) {
     let shared = &worker.shared;
     let plan = shared.plan();
     let timeouts = plan.config.timeouts;
-    let socket = match Socket::new(stream) {
+    let socket = match sender {
+        Sender::Host(_) => Socket::new(TcpStream::from_std(stream.into())),
+        Sender::Process(_) => Socket::new_unix(UnixStream::from(stream)),
+    };
+    let socket = match socket {
         Ok(socket) => socket,
         Err(error) => return tracing::warn!(client = %sender, %error, "a connection cannot be registered"),
     };
@@ -79,11 +84,10 @@ pub(in crate::net) async fn serve(worker: Arc<Worker>, accepted: Accepted) {
             header
         }
     };
+    let process = sender.process();
     let (sender, local) = match addresses {
-        Some(HeaderAddresses { source, destination }) => (source.into(), destination),
-        // A listener on all addresses does not say which one the client used.
-        None if local.ip().is_unspecified() => (sender, socket.local_address().unwrap_or(local)),
-        None => (sender, local),
+        Some(HeaderAddresses { source, destination }) => (source.into(), Some(destination)),
+        None => (sender, local.map(|local| address_used(local, &socket))),
     };
     let wants_tls = tls.is_some();
     let stream = match tls {
@@ -105,7 +109,7 @@ pub(in crate::net) async fn serve(worker: Arc<Worker>, accepted: Accepted) {
     let shown = stream.server().and_then(|tls| tls.peer_certificates()?.first());
     let certificate = shown.map(|der| Box::new(ClientCertificate::new(der)));
     let io = ClientIo::new(stream, timeouts);
-    let entrance = Entrance { sender, local, tls, hello, certificate, is_misled, told };
+    let entrance = Entrance { sender, process, local, tls, hello, certificate, is_misled, told };
     let connection = Arc::new(Connection::new(Arc::clone(&worker), entrance, io.debt(), guard));
     let asked = Arc::clone(&connection);
     let service = service_fn(move |request| {
@@ -153,6 +157,11 @@ pub(in crate::net) async fn serve(worker: Arc<Worker>, accepted: Accepted) {
             record_unread(&connection, &error);
         }
     }
+}
+
+/// The address that a client used. A listener on all addresses does not say it.
+fn address_used(listener: SocketAddr, socket: &Socket) -> SocketAddr {
+    if listener.ip().is_unspecified() { socket.local_address().unwrap_or(listener) } else { listener }
 }
 
 /// Speaks TLS, unless the first byte is a letter, as in HTTP. A client that speaks HTTP is told in HTTP that it should
@@ -217,7 +226,7 @@ fn record_unread(connection: &Connection, error: &hyper::Error) {
     let mut record = Record::new(plan.access_log.clone(), entrance.sender.client(), "", "");
     record.count_in(Arc::clone(&shared.metrics), plan.endings.clone(), false);
     record.request_id = headers::request_id(&HeaderMap::new(), shared.nonces.next());
-    (record.tls, record.told) = (entrance.tls, entrance.told.clone());
+    (record.peer, record.tls, record.told) = (entrance.process, entrance.tls, entrance.told.clone());
     record.client_cert = entrance.certificate.as_ref().map(|shown| Arc::clone(shown.facts()));
     // hyper closes the connection on HTTP/2, without an answer.
     let is_answered = !error.is_parse_version_h2();

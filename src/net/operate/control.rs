@@ -25,10 +25,7 @@ mod reloader;
 mod survey;
 mod tidy;
 
-use std::{
-    net::SocketAddr,
-    sync::{Arc, Mutex, OnceLock},
-};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use tokio::{runtime::Handle, sync};
 
@@ -40,7 +37,7 @@ use super::{desk::Desk, discovery::Seekers, history::History};
 use crate::{
     access_log::AccessLog,
     balance::Duty,
-    config::{AdminBind, Config},
+    config::{AdminBind, Config, ListenAddress},
     lines::Lines,
     metrics::Metrics,
     net::{
@@ -148,7 +145,7 @@ impl Control {
 
     /// The addresses in the order of `Config::listeners`, with the ports that were really bound.
     #[must_use]
-    pub fn addresses(&self) -> Vec<SocketAddr> {
+    pub fn addresses(&self) -> Vec<ListenAddress> {
         self.listeners.addresses()
     }
 

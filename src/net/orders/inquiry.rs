@@ -7,11 +7,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ipnet::IpNet;
 use tokio::sync::oneshot;
 
 use crate::{
     access_log::{Particulars, Traffic},
+    sender::Network,
     ws::close::CloseCode,
 };
 
@@ -34,7 +34,7 @@ pub(in crate::net) struct Question {
 #[derive(Debug, Clone, Default)]
 pub(in crate::net) struct Search {
     pub(in crate::net) id: Option<String>,
-    pub(in crate::net) client: Option<IpNet>,
+    pub(in crate::net) client: Option<Network>,
     /// A piece of text, in lower case, that one of the session's words contains.
     pub(in crate::net) text: Option<String>,
     pub(in crate::net) route: Option<String>,

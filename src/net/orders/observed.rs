@@ -5,9 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ipnet::IpNet;
-
-use crate::ws::{Side, session::SeenFrame};
+use crate::{
+    sender::Network,
+    ws::{Side, session::SeenFrame},
+};
 
 /// The log always writes lines of this target, whatever `log.level` says: they come only from sessions that an operator
 /// has chosen.
@@ -25,7 +26,7 @@ pub(in crate::net) enum Chosen {
     /// The frames of the sessions with this id.
     Session(String),
     /// The frames of all sessions of these clients, also of sessions that begin later.
-    Client(IpNet),
+    Client(Network),
 }
 
 /// All choices, each with its end.
@@ -85,17 +86,16 @@ impl Choices {
     }
 }
 
-/// Reads an address or a network. `None` if the text is neither.
-pub(in crate::net) fn parse_network(text: &str) -> Option<IpNet> {
-    let address = || text.parse().map(|address: std::net::IpAddr| address.into());
-    text.parse().or_else(|_| address()).ok().map(|network: IpNet| network.trunc())
+/// Reads an address, a network, or `unix`. `None` if the text is none of them.
+pub(in crate::net) fn parse_network(text: &str) -> Option<Network> {
+    text.parse().ok().map(Network::trunc)
 }
 
 impl fmt::Display for Chosen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Session(id) => f.write_str(id),
-            Self::Client(network) if network.prefix_len() == network.max_prefix_len() => {
+            Self::Client(Network::Ip(network)) if network.prefix_len() == network.max_prefix_len() => {
                 write!(f, "{}", network.addr())
             }
             Self::Client(network) => write!(f, "{network}"),
@@ -160,9 +160,12 @@ mod tests {
     #[test]
     fn a_client_is_chosen_however_it_is_written() {
         let (mut choices, now) = (Choices::default(), Instant::now());
-        for (written, name) in
-            [("10.1.2.3/8", "10.0.0.0/8"), ("192.0.2.1/32", "192.0.2.1"), ("2001:DB8::0", "2001:db8::")]
-        {
+        for (written, name) in [
+            ("10.1.2.3/8", "10.0.0.0/8"),
+            ("192.0.2.1/32", "192.0.2.1"),
+            ("2001:DB8::0", "2001:db8::"),
+            ("unix", "unix"),
+        ] {
             let chosen = Chosen::Client(parse_network(written).unwrap());
             assert_eq!(chosen.to_string(), name);
             choices.choose(chosen.clone(), now + USUAL_TIME, now).unwrap();

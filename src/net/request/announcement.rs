@@ -1,5 +1,7 @@
 //! The PROXY header with which a connection with a backend begins.
 
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+
 use hyper::HeaderMap;
 
 use super::connection::{Connection, Entrance, TlsHello};
@@ -36,5 +38,15 @@ pub(super) fn announcement(
         alpn: protocol,
     };
     let source = sender.source(client, is_client_named(*sender, headers, &plan.config.trusted_proxies));
-    form.write(HeaderAddresses { source, destination: *local }, &facts)
+    // A client that a proxy at a Unix socket names has an address, though it came to none that is known.
+    let unknown = |source: SocketAddr| match source {
+        SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
+        SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
+    };
+    match source {
+        Some(source) => {
+            form.write(HeaderAddresses { source, destination: local.unwrap_or_else(|| unknown(source)) }, &facts)
+        }
+        None => form.without_client(),
+    }
 }

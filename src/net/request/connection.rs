@@ -15,7 +15,7 @@ use crate::{
         thread::alarm::Alarm, worker::shared::Worker,
     },
     proxy_protocol::ProxyTlvs,
-    sender::Sender,
+    sender::{PeerProcess, Sender},
 };
 
 /// Who connected, and how.
@@ -23,8 +23,10 @@ use crate::{
 pub(in crate::net) struct Entrance {
     /// By the PROXY header, if one names a client.
     pub(in crate::net) sender: Sender,
-    /// What the client connected to, by the same header, else the address of our socket.
-    pub(in crate::net) local: SocketAddr,
+    /// The process at the other end of a Unix socket, whomever a PROXY header names.
+    pub(in crate::net) process: Option<PeerProcess>,
+    /// What the client connected to, by the same header, else the address of our socket. `None` = a Unix socket.
+    pub(in crate::net) local: Option<SocketAddr>,
     pub(in crate::net) tls: Option<TlsVersion>,
     /// What an upstream may be told of TLS. `None` = no upstream was told anything when the client connected, or the client
     /// speaks no TLS.

@@ -44,7 +44,7 @@ use crate::{
         worker::plan::Plan,
     },
     routing::{HttpsRedirect, PathRule, Route, RouteAction},
-    sender::Client,
+    sender::{Client, Network},
     ws::{
         handshake::{self, BadHandshake, Upgrade},
         offer::Agreed,
@@ -158,7 +158,7 @@ pub(in crate::net) async fn answer(connection: &Arc<Connection>, request: Reques
     }
     let log = plan.access_log.clone();
     let mut record = Record::new(log, client, request.method().as_str(), request.uri().path());
-    record.tls = connection.entrance.tls;
+    (record.peer, record.tls) = (connection.entrance.process, connection.entrance.tls);
     record.told.clone_from(&connection.entrance.told);
     record.client_cert = connection.entrance.certificate.as_ref().map(|shown| Arc::clone(shown.facts()));
     // After a handshake, the client may have sent frames already. Behind a refusal they must never be read as a next request.
@@ -486,10 +486,11 @@ async fn forward(
 /// client's scheme. Some backends redirect such a client to `https` again and again.
 fn note_stranger(connection: &Connection, sender: Client) {
     let strangers = &connection.worker.shared.strangers;
+    let name = if sender.is_of_unix() { Network::UNIX.to_owned() } else { sender.to_string() };
     if strangers.lock().unwrap_or_else(PoisonError::into_inner).note(sender, Instant::now()) {
         tracing::warn!(
             address = %sender,
-            set = format!("trusted_proxies: [ \"{sender}\" ]"),
+            set = format!("trusted_proxies: [ \"{name}\" ]"),
             "X-Forwarded-* headers from this address are dropped, because it is not trusted; if it is your load balancer, trust it"
         );
     }
@@ -544,7 +545,7 @@ fn hop<'a>(
         trusted: headers::is_trusted(sender.client(), &plan.config.trusted_proxies),
         tls: connection.entrance.tls.is_some(),
         host,
-        port: connection.entrance.local.port(),
+        port: connection.entrance.local.map_or(0, |local| local.port()),
         prefix: None,
         request_id,
         certificate: shown.map(|certificate| ToldCertificate { certificate, fields }),

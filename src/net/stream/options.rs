@@ -55,10 +55,9 @@ pub(in crate::net) fn ignore_new_clients(socket: &impl AsFd) -> io::Result<()> {
 }
 
 /// Takes over a listening socket that another process opened.
-pub(in crate::net) fn adopt(socket: std::net::TcpListener, tcp: &Tcp) -> io::Result<std::net::TcpListener> {
+pub(in crate::net) fn adopt(socket: &std::net::TcpListener, tcp: &Tcp) -> io::Result<()> {
     socket.set_nonblocking(true)?;
-    set_options(&socket, tcp)?;
-    Ok(socket)
+    set_options(socket, tcp)
 }
 
 /// Opens a listening socket. On Linux, accepted connections inherit its options, which saves five calls for each.

@@ -42,7 +42,11 @@ mod apart;
 mod listening;
 mod tasks;
 
-pub(in crate::net) use self::{apart::Apart, listening::ListeningSocket, tasks::Attendant};
+pub(in crate::net) use self::{
+    apart::Apart,
+    listening::{BoundSocket, ListeningSocket},
+    tasks::Attendant,
+};
 
 thread_local! {
     static TABLE: RefCell<Option<Table>> = const { RefCell::new(None) };

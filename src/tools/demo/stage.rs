@@ -18,7 +18,7 @@ use tokio::{net::TcpListener, task::JoinSet};
 use super::DemoError;
 use crate::{
     access_log::AccessLog,
-    config::{self, Admin, AdminBind, Config},
+    config::{self, Admin, AdminBind, Config, ListenAddress},
     discovery::BackendEntry,
     net::server::Server,
     tools::{cutter, echo},
@@ -72,7 +72,8 @@ impl Stage {
         let mut config = config::parse(config::SHIPPED, "proxy.yaml", certificates.path())
             .map_err(|wrong| DemoError::Config(wrong.to_string()))?
             .config;
-        let wanted: Vec<u16> = config.listeners.iter().map(|listener| listener.bind.port()).collect();
+        let wanted: Vec<u16> =
+            config.listeners.iter().filter_map(|listener| listener.bind.tcp()).map(|bind| bind.port()).collect();
         adapt(&mut config, &backends, ping_interval);
         let tls: Vec<bool> = config.listeners.iter().map(|listener| listener.tls.is_some()).collect();
         let access_log = AccessLog::new(config.log.format, io::sink())?;
@@ -80,7 +81,8 @@ impl Stage {
 
         let mut programs = JoinSet::new();
         let mut fronts = Vec::new();
-        for ((&listener, wanted), tls) in server.addresses().iter().zip(wanted).zip(tls) {
+        let addresses: Vec<_> = server.addresses().iter().filter_map(ListenAddress::tcp).collect();
+        for ((listener, wanted), tls) in addresses.into_iter().zip(wanted).zip(tls) {
             let cutter = start_cutter(&mut programs, listener, cut).await?;
             fronts.push(Front { wanted, listener, cutter, tls });
         }
@@ -115,7 +117,9 @@ impl Stage {
 /// Adapts the shipped configuration to the demo: loopback only, free ports, the demo's backends and its ping interval.
 fn adapt(config: &mut Config, backends: &[SocketAddr], ping_interval: Duration) {
     for listener in &mut config.listeners {
-        listener.bind = free_on_loopback(listener.bind);
+        if let ListenAddress::Tcp(bind) = &mut listener.bind {
+            *bind = free_on_loopback(*bind);
+        }
     }
     for (upstream, entries) in config.upstreams.iter_mut().zip(&mut config.backend_entries) {
         for (backend, address) in upstream.backends.iter_mut().zip(backends.iter().cycle()) {

@@ -2,7 +2,8 @@
 
 use std::{net::SocketAddr, path::Path, sync::Arc};
 
-use tokio::net::TcpStream;
+use longwire::config::{ListenAddress, UnixName};
+use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::{
     TlsConnector,
     rustls::{
@@ -30,6 +31,17 @@ impl Wire {
     /// A connection to `address`.
     pub async fn connect(address: SocketAddr) -> Self {
         within("a connection", TcpStream::connect(address)).await.expect("the address accepts").into()
+    }
+
+    /// A connection to a listener of either kind.
+    pub async fn connect_at(address: &ListenAddress) -> Self {
+        let path = match address {
+            ListenAddress::Tcp(address) => return Self::connect(*address).await,
+            ListenAddress::Unix(UnixName::Path(path)) => path.clone(),
+            // An abstract name begins with a zero byte.
+            ListenAddress::Unix(UnixName::Abstract(name)) => format!("\0{name}").into(),
+        };
+        within("a connection", UnixStream::connect(path)).await.expect("the socket accepts").into()
     }
 
     /// Sends a handshake and reads the 101 that must answer it.

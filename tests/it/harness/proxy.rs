@@ -9,7 +9,7 @@ use std::{
 
 use longwire::{
     access_log::AccessLog,
-    config::{self, Config, LogFormat},
+    config::{self, Config, ListenAddress, LogFormat},
     net::{
         front::inherited::Inherited,
         operate::control::{Control, Reloaded},
@@ -25,7 +25,7 @@ use super::{Backend, Wire, within};
 pub struct Proxy {
     /// `None` = the proxy is drained.
     server: Option<Server>,
-    addresses: Vec<SocketAddr>,
+    addresses: Vec<ListenAddress>,
     lines: mpsc::UnboundedReceiver<String>,
     /// Every record so far.
     records: Vec<Value>,
@@ -75,14 +75,14 @@ impl Proxy {
         Self::before(&[]).run(config, &mut Inherited::default())
     }
 
-    /// The address of its first listener.
+    /// The address of its first listener, which must be on TCP.
     pub fn address(&self) -> SocketAddr {
-        self.addresses[0]
+        self.addresses[0].tcp().expect("a listener on TCP")
     }
 
-    /// A connection to the proxy.
+    /// A connection to the proxy, at its first listener.
     pub async fn client(&self) -> Wire {
-        Wire::connect(self.address()).await
+        Wire::connect_at(&self.addresses[0]).await
     }
 
     /// A session: a new client whose handshake was accepted.

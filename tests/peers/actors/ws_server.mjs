@@ -2,10 +2,12 @@
 //   do close CODE REASON    the backend closes first
 //   do fragments A B C      one text message in that many fragments
 //   do tell                 what the backend knows about this session, as JSON
-// Arguments: [--port N] [--name NAME] [--plain] [--cert FILE --key FILE] (--plain: no permessage-deflate; --cert: over TLS)
+// Arguments: [--port N | --path SOCKET] [--name NAME] [--plain] [--cert FILE --key FILE]
+//   (--plain: no permessage-deflate; --cert: over TLS; --path: a Unix socket)
 
 import { readFileSync } from "node:fs";
-import { createServer } from "node:https";
+import * as http from "node:http";
+import * as https from "node:https";
 import { parseArgs } from "node:util";
 import { WebSocketServer } from "ws";
 import { say } from "./say.mjs";
@@ -13,6 +15,7 @@ import { say } from "./say.mjs";
 const { values: options } = parseArgs({
   options: {
     port: { type: "string", default: "0" },
+    path: { type: "string" },
     name: { type: "string", default: "ws" },
     plain: { type: "boolean" },
     cert: { type: "string" },
@@ -20,16 +23,18 @@ const { values: options } = parseArgs({
   },
 });
 
-const secure = options.cert && createServer({ cert: readFileSync(options.cert), key: readFileSync(options.key) });
+const secure = options.cert && { cert: readFileSync(options.cert), key: readFileSync(options.key) };
+const carrier = secure ? https.createServer(secure) : http.createServer();
 const server = new WebSocketServer({
-  ...(secure ? { server: secure } : { host: "127.0.0.1", port: Number(options.port) }),
+  server: carrier,
   perMessageDeflate: options.plain ? false : { threshold: 0 },
   // Autobahn sends a message in 65,536 fragments, more than ws takes by itself.
   maxFragments: 0,
   handleProtocols: (offered) => (offered.has("chat.v1") ? "chat.v1" : false),
 });
-server.on("listening", () => say("listening", { port: server.address().port }));
-secure?.listen(Number(options.port), "127.0.0.1");
+server.on("listening", () => say("listening", { port: carrier.address().port, path: options.path }));
+if (options.path) carrier.listen(options.path);
+else carrier.listen(Number(options.port), "127.0.0.1");
 server.on("connection", (socket, request) => {
   socket.on("message", (data, binary) => {
     const text = binary ? "" : data.toString();

@@ -27,6 +27,7 @@ class Proxy:
         routes: str = "- { upstream: backends }",
         more: str = "",
         listener: str = "",
+        listeners: str = "",
         binary: Path | None = None,
     ):
         self.bench = bench
@@ -38,7 +39,9 @@ class Proxy:
         self.port = free_port()
         self.file = bench.folder / f"proxy-{self.port}.yaml"
         listener = f"bind: 127.0.0.1:{self.port}\n{listener}".strip()
-        self.file.write_text(config(listener, backends, bench, tls, client_auth, upstream, keepalive, routes, more))
+        self.file.write_text(
+            config(listener, backends, bench, tls, client_auth, upstream, keepalive, routes, more, listeners)
+        )
         self.program: Program = bench.start(
             "longwire", binary or bench.binary, "run", "-c", self.file, cwd=bench.folder
         )
@@ -95,7 +98,7 @@ def half_a_handshake(proxy: Proxy) -> None:
             pass
 
 
-def config(listener, backends, bench, tls, client_auth, upstream, keepalive, routes, more) -> str:
+def config(listener, backends, bench, tls, client_auth, upstream, keepalive, routes, more, listeners="") -> str:
     if tls:
         asked = f", client_auth: {client_auth}" if client_auth else ""
         pair = f"cert: {bench.folder}/dev.crt, key: {bench.folder}/dev.key, self_signed: true"
@@ -104,6 +107,7 @@ def config(listener, backends, bench, tls, client_auth, upstream, keepalive, rou
     lines = [
         "listeners:",
         f"  - {listener}",
+        *listeners.splitlines(),
         "upstreams:",
         "  backends:",
         *(f"    {line}" for line in upstream.splitlines()),

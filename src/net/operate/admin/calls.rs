@@ -269,7 +269,8 @@ async fn sessions(control: &Control, query: &str) -> Result<AdminAnswer, AdminRe
         let number = |most: usize| value.parse().ok().filter(|number| *number <= most);
         match key.as_str() {
             "client" => {
-                search.client = Some(observed::parse_network(&value).ok_or_else(|| wrong("an address or a network"))?);
+                search.client =
+                    Some(observed::parse_network(&value).ok_or_else(|| wrong("an address, a network or unix"))?);
             }
             "text" => search.text = Some(value.to_lowercase()),
             "route" => search.route = Some(value),
@@ -393,7 +394,8 @@ async fn choose(control: &Control, body: &[u8]) -> Result<AdminAnswer, AdminRefu
             Chosen::Session(id)
         }
         (None, Some(client)) => {
-            let wrong = || AdminRefusal::bad_request(format!("`client` is an address or a network, not {client:?}"));
+            let wrong =
+                || AdminRefusal::bad_request(format!("`client` is an address, a network or unix, not {client:?}"));
             Chosen::Client(observed::parse_network(&client).ok_or_else(wrong)?)
         }
         _ => return Err(AdminRefusal::bad_request("either `id` or `client` says whose frames")),

@@ -1,12 +1,12 @@
 //! What one configuration has that another has not, by names of the file. PURE.
 
-use std::{collections::HashMap, mem, net::SocketAddr};
+use std::{collections::HashMap, mem};
 
 use serde_json::Value;
 
 use crate::{
     balance::{BackendSettings, UpstreamSettings},
-    config::{Config, Log, WaySettings},
+    config::{Config, ListenAddress, Listener, Log, WaySettings},
     discovery::{BackendEntry, FindingPlace},
     routing::{Route, RouteAction},
 };
@@ -15,11 +15,11 @@ use crate::{
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Reloaded {
     /// Addresses that are new.
-    pub listeners_added: Vec<SocketAddr>,
-    /// Addresses whose TLS or whose PROXY headers have changed.
-    pub listeners_changed: Vec<SocketAddr>,
+    pub listeners_added: Vec<ListenAddress>,
+    /// Addresses whose TLS or whose PROXY headers have changed, or the rights of whose file.
+    pub listeners_changed: Vec<ListenAddress>,
     /// Addresses on which nothing is accepted any more.
-    pub listeners_removed: Vec<SocketAddr>,
+    pub listeners_removed: Vec<ListenAddress>,
     /// Routes that are new.
     pub routes_added: Vec<String>,
     /// Routes that lead elsewhere or have other settings.
@@ -53,7 +53,7 @@ impl Reloaded {
 
     /// The changes in one line: `routes_added=*/ws/ settings_changed=limits.sessions`.
     pub(super) fn summary(&self) -> String {
-        let addresses = |list: &[SocketAddr]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let addresses = |list: &[ListenAddress]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
         let parts = [
             ("listeners_added", addresses(&self.listeners_added)),
             ("listeners_changed", addresses(&self.listeners_changed)),
@@ -79,10 +79,9 @@ impl Reloaded {
 /// one.
 pub(super) fn between(started: &Config, before: &Config, after: &Config) -> Reloaded {
     let mut changes = Reloaded { needs_restart: needs_restart(started, after), ..Reloaded::default() };
-    let listeners = |config: &Config| config.listeners.iter().map(|one| (one.bind, one.clone())).collect();
-    let (before_all, after_all): (HashMap<_, _>, HashMap<_, _>) = (listeners(before), listeners(after));
-    let changed = after_all.iter().filter(|(bind, one)| before_all.get(bind).is_some_and(|other| other != *one));
-    changes.listeners_changed = changed.map(|(bind, _)| *bind).collect();
+    let (earlier, now) = (listeners(before), listeners(after));
+    let changed = now.iter().filter(|(bind, listener)| earlier.get(*bind).is_some_and(|other| other != *listener));
+    changes.listeners_changed = changed.map(|(bind, _)| (*bind).clone()).collect();
     changes.listeners_changed.sort_unstable();
     [changes.upstreams_added, changes.upstreams_changed, changes.upstreams_removed] =
         compare(upstreams(before), upstreams(after));
@@ -134,6 +133,10 @@ fn needs_restart(started: &Config, after: &Config) -> Vec<&'static str> {
         ("log.file", *file != after.log.file),
     ];
     keys.into_iter().filter_map(|(key, is_other)| is_other.then_some(key)).collect()
+}
+
+fn listeners(config: &Config) -> HashMap<&ListenAddress, &Listener> {
+    config.listeners.iter().map(|listener| (&listener.bind, listener)).collect()
 }
 
 type Named<T> = Vec<(String, T)>;

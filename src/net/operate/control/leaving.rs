@@ -15,6 +15,12 @@ impl Control {
         self.listeners.are_kept()
     }
 
+    /// Makes the files of the listening sockets ours, because the predecessor that passed them has gone. From now on they
+    /// are removed with their listeners.
+    pub fn take_files(&self) {
+        self.listeners.take_files();
+    }
+
     /// Whether the process is about to end. No order takes that back.
     #[must_use]
     pub fn is_leaving(&self) -> bool {

@@ -8,12 +8,15 @@ use std::{
 };
 
 use crate::{
-    config::AdminBind,
-    net::front::{
-        inherited::Inherited,
-        listener::Origin,
-        parcel::Sockets,
-        socket_file::{self, SocketFile},
+    config::{AdminBind, ListenAddress},
+    net::{
+        front::{
+            inherited::{Inherited, PassedSocket},
+            listener::Origin,
+            parcel::Sockets,
+            socket_file::{self, SocketFile},
+        },
+        stream::sockets::BoundSocket,
     },
 };
 
@@ -39,9 +42,9 @@ pub(super) enum ServedSocket {
 pub(super) fn open(bind: &AdminBind, inherited: &mut Inherited) -> io::Result<(AdminListener, ServedSocket)> {
     match bind {
         AdminBind::Tcp(address) => {
-            let listener = match inherited.take(*address) {
-                Some((listener, _)) => listener,
-                None => TcpListener::bind(address)?,
+            let listener = match inherited.take(&ListenAddress::Tcp(*address)) {
+                Some(PassedSocket { socket: BoundSocket::Tcp(listener), .. }) => listener,
+                _ => TcpListener::bind(address)?,
             };
             listener.set_nonblocking(true)?;
             let served = ServedSocket::Tcp(AdminBind::Tcp(listener.local_addr()?), listener.try_clone()?);
@@ -66,7 +69,9 @@ impl ServedSocket {
     /// Gives the listening socket to a successor too, which may use it as its own from now on.
     pub(super) fn lend(&self, sockets: &mut Sockets) -> io::Result<()> {
         match self {
-            Self::Tcp(_, listener) => sockets.tcp.push((listener.try_clone()?, Origin::Opened)),
+            Self::Tcp(_, listener) => {
+                sockets.listeners.push((BoundSocket::Tcp(listener.try_clone()?), Origin::Opened));
+            }
             Self::Unix(_, listener, file) => {
                 if let Some(file) = file.upgrade() {
                     sockets.add_path(listener, &file)?;

@@ -3,24 +3,99 @@
 use std::{
     future::poll_fn,
     io,
-    os::fd::{AsFd, BorrowedFd},
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::net::UnixListener,
+    },
     task::{Poll, ready},
 };
 
-use mio::{
-    Interest,
-    net::{TcpListener, TcpStream},
-};
+use mio::Interest;
+use rustix::net::{Shutdown, shutdown};
+use socket2::SockRef;
 
 use super::{READABLE, Table, poll_task_ready, with_slot, with_table};
-use crate::sender::Sender;
+use crate::{
+    config::Tcp,
+    net::stream::{options, unix},
+    sender::Sender,
+};
+
+/// A listening socket, wherever it comes from. No thread waits for its clients yet.
+#[derive(Debug)]
+pub(in crate::net) enum BoundSocket {
+    Tcp(std::net::TcpListener),
+    Unix(UnixListener),
+}
 
 /// A listening socket, registered with its thread.
 #[derive(Debug)]
 pub(in crate::net) struct ListeningSocket {
-    listener: TcpListener,
+    listener: RegisteredSocket,
     /// The key in the table of the thread.
     key: u32,
+}
+
+#[derive(Debug)]
+enum RegisteredSocket {
+    Tcp(mio::net::TcpListener),
+    Unix(mio::net::UnixListener),
+}
+
+impl BoundSocket {
+    /// # Errors
+    /// Out of descriptors.
+    pub(in crate::net) fn try_clone(&self) -> io::Result<Self> {
+        match self {
+            Self::Tcp(listener) => listener.try_clone().map(Self::Tcp),
+            Self::Unix(listener) => listener.try_clone().map(Self::Unix),
+        }
+    }
+
+    /// Takes over a socket that another process opened.
+    ///
+    /// # Errors
+    /// An option that cannot be set.
+    pub(in crate::net) fn adopt(self, tcp: &Tcp) -> io::Result<Self> {
+        match &self {
+            Self::Tcp(listener) => options::adopt(listener, tcp)?,
+            Self::Unix(listener) => {
+                listener.set_nonblocking(true)?;
+                unix::listen_again(listener)?;
+            }
+        }
+        Ok(self)
+    }
+
+    /// Sets the file's `tcp` options, which the clients' sockets inherit. A Unix socket has none.
+    ///
+    /// # Errors
+    /// Those of setsockopt(2).
+    pub(in crate::net) fn set_options(&self, tcp: &Tcp) -> io::Result<()> {
+        match self {
+            Self::Tcp(listener) => options::set_options(listener, tcp),
+            Self::Unix(_) => Ok(()),
+        }
+    }
+}
+
+/// A socket of either kind. One of another kind is taken for TCP, and has no address then.
+impl From<OwnedFd> for BoundSocket {
+    fn from(socket: OwnedFd) -> Self {
+        match SockRef::from(&socket).local_addr() {
+            Ok(address) if address.is_unix() => Self::Unix(socket.into()),
+            Ok(_) | Err(_) => Self::Tcp(socket.into()),
+        }
+    }
+}
+
+impl AsFd for BoundSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(listener) => listener.as_fd(),
+            Self::Unix(listener) => listener.as_fd(),
+        }
+    }
 }
 
 impl ListeningSocket {
@@ -29,8 +104,15 @@ impl ListeningSocket {
     ///
     /// # Errors
     /// The kernel does not take it, or this thread is no worker.
-    pub(in crate::net) fn new(mut listener: TcpListener) -> io::Result<Self> {
-        let key = with_table(|table| table.register(&mut listener, Interest::READABLE, 0))?;
+    pub(in crate::net) fn new(listener: BoundSocket) -> io::Result<Self> {
+        let mut listener = match listener {
+            BoundSocket::Tcp(listener) => RegisteredSocket::Tcp(mio::net::TcpListener::from_std(listener)),
+            BoundSocket::Unix(listener) => RegisteredSocket::Unix(mio::net::UnixListener::from_std(listener)),
+        };
+        let key = with_table(|table| match &mut listener {
+            RegisteredSocket::Tcp(listener) => table.register(listener, Interest::READABLE, 0),
+            RegisteredSocket::Unix(listener) => table.register(listener, Interest::READABLE, 0),
+        })?;
         Ok(Self { listener, key })
     }
 
@@ -38,7 +120,7 @@ impl ListeningSocket {
     ///
     /// # Errors
     /// Those of accept(2).
-    pub(in crate::net) async fn accept(&self) -> io::Result<(TcpStream, Sender)> {
+    pub(in crate::net) async fn accept(&self) -> io::Result<(OwnedFd, Sender)> {
         poll_fn(|cx| {
             loop {
                 ready!(poll_task_ready(self.key, cx, READABLE));
@@ -56,18 +138,33 @@ impl ListeningSocket {
     ///
     /// # Errors
     /// Those of accept(2).
-    pub(in crate::net) fn accept_now(&self) -> io::Result<(TcpStream, Sender)> {
-        let accepted = self.listener.accept().map(|(stream, address)| (stream, Sender::from(address)));
+    pub(in crate::net) fn accept_now(&self) -> io::Result<(OwnedFd, Sender)> {
+        let accepted = match &self.listener {
+            RegisteredSocket::Tcp(listener) => {
+                listener.accept().map(|(stream, address)| (OwnedFd::from(stream), Sender::from(address)))
+            }
+            RegisteredSocket::Unix(listener) => listener.accept().and_then(|(stream, _)| {
+                let process = unix::peer_of(&stream)?;
+                Ok((OwnedFd::from(stream), Sender::Process(process)))
+            }),
+        };
         if accepted.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
             with_slot(self.key, |slot| slot.clear(READABLE));
         }
         accepted
     }
-}
 
-impl AsFd for ListeningSocket {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.listener.as_fd()
+    /// Refuses those who connect from now on, or makes them ask again. Those who wait already still arrive. Without this,
+    /// who connects between the last accept(2) and the close is reset. No other process may have the socket.
+    ///
+    /// # Errors
+    /// Those of setsockopt(2) and shutdown(2).
+    pub(in crate::net) fn ignore_new_clients(&self) -> io::Result<()> {
+        match &self.listener {
+            RegisteredSocket::Tcp(listener) => options::ignore_new_clients(listener),
+            // The kernel refuses who connects to a socket that is shut down, and still hands out those who wait.
+            RegisteredSocket::Unix(listener) => Ok(shutdown(listener, Shutdown::Read)?),
+        }
     }
 }
 
@@ -76,7 +173,11 @@ impl Drop for ListeningSocket {
         // The control, and perhaps a successor, have this socket open too. Closing it here would therefore not take it
         // out of the epoll.
         Table::forget(self.key, |registry| {
-            if let Err(error) = registry.deregister(&mut self.listener) {
+            let left = match &mut self.listener {
+                RegisteredSocket::Tcp(listener) => registry.deregister(listener),
+                RegisteredSocket::Unix(listener) => registry.deregister(listener),
+            };
+            if let Err(error) = left {
                 tracing::debug!(%error, "a listener could not be taken out of the epoll");
             }
         });
@@ -87,6 +188,7 @@ impl Drop for ListeningSocket {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use std::{
+        os::unix::net::UnixStream,
         pin::pin,
         sync::{
             Arc,
@@ -126,7 +228,7 @@ mod tests {
         // The control keeps a copy like this one.
         let kept = listener.try_clone().unwrap();
         let _waits = std::net::TcpStream::connect(address).unwrap();
-        let listener = ListeningSocket::new(TcpListener::from_std(listener)).unwrap();
+        let listener = ListeningSocket::new(BoundSocket::Tcp(listener)).unwrap();
         let woken = Arc::new(Woken::default());
         let waker = Waker::from(Arc::clone(&woken));
         let mut cx = Context::from_waker(&waker);
@@ -150,5 +252,24 @@ mod tests {
         let mut events = Events::with_capacity(8);
         epoll.poll(&mut events, Some(std::time::Duration::ZERO)).unwrap();
         assert!(events.is_empty());
+    }
+
+    #[test]
+    fn a_unix_socket_that_takes_no_new_clients_still_has_those_who_wait() {
+        let mut epoll = open(false).unwrap().all;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("http.sock");
+        let listener = UnixListener::bind(&path).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let _waits = UnixStream::connect(&path).unwrap();
+        let listener = ListeningSocket::new(BoundSocket::Unix(listener)).unwrap();
+        wait(&mut epoll);
+        listener.ignore_new_clients().unwrap();
+        assert_eq!(UnixStream::connect(&path).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+        let (_, sender) = listener.accept_now().unwrap();
+        let ours = rustix::process::getuid().as_raw();
+        assert_eq!(sender.process().map(|process| process.uid), Some(ours));
+        assert_eq!(sender.process().unwrap().pid.unwrap().get(), std::process::id());
+        assert_eq!(listener.accept_now().unwrap_err().kind(), io::ErrorKind::WouldBlock);
     }
 }

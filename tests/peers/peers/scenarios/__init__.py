@@ -36,6 +36,7 @@ from . import (
     sticky,
     storm,
     traces,
+    unix,
 )
 
 
@@ -77,6 +78,12 @@ SCENARIOS = [
         readme.run,
         120,
         mostly_waits=True,
+    ),
+    Scenario(
+        "unix",
+        "Unix sockets on both sides: Node ws, curl, nginx; 1,000 sessions and a hand-over",
+        unix.run,
+        240,
     ),
     Scenario("curl", "plain HTTP by curl: bodies, chunks, keep-alive, HEAD, HTTP/1.0, 404", curl.run, 60, True),
     Scenario("early-answer", "nginx, Python and Node refuse uploads they do not read: 413", early_answer.run, 300),
