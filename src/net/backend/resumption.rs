@@ -4,7 +4,8 @@
 //! by hundreds at once. And a ticket opens at the server that sealed it, which is seldom the next one of the same name.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
+    hash::Hash,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -17,6 +18,17 @@ use tokio_rustls::rustls::{
 /// The most tickets. Older ones make room for newer ones.
 const TICKETS: usize = 64;
 
+/// The most places whose TLS sessions are kept: as many as a list of backends, or a name, may have addresses.
+const PLACES: usize = 4096;
+
+/// Something for each place. The place that was in use the longest ago makes room for another one.
+#[derive(Debug)]
+pub(super) struct RecentPlaces<P, T> {
+    /// With the turn of the last use.
+    places: HashMap<P, (u64, T)>,
+    turn: u64,
+}
+
 /// What can be resumed at one address under one name. So there is no need to look at the name.
 #[derive(Debug, Default)]
 pub(super) struct Resumable(Mutex<ResumableSessions>);
@@ -28,6 +40,28 @@ struct ResumableSessions {
     tls12: Option<Tls12ClientSessionValue>,
     /// The newest is the last.
     tickets: VecDeque<Tls13ClientSessionValue>,
+}
+
+impl<P, T> Default for RecentPlaces<P, T> {
+    fn default() -> Self {
+        Self { places: HashMap::new(), turn: 0 }
+    }
+}
+
+impl<P: Clone + Eq + Hash, T: Clone> RecentPlaces<P, T> {
+    /// What is kept for a place; `new` if nothing is.
+    pub(super) fn of(&mut self, place: P, new: impl FnOnce() -> T) -> T {
+        if self.places.len() >= PLACES
+            && !self.places.contains_key(&place)
+            && let Some(oldest) = self.places.iter().min_by_key(|(_, (turn, _))| *turn).map(|(place, _)| place.clone())
+        {
+            self.places.remove(&oldest);
+        }
+        self.turn += 1;
+        let (turn, kept) = self.places.entry(place).or_insert_with(|| (0, new()));
+        *turn = self.turn;
+        kept.clone()
+    }
 }
 
 impl Resumable {
@@ -68,5 +102,24 @@ impl ClientSessionStore for Resumable {
 
     fn take_tls13_ticket(&self, _: &ServerName<'static>) -> Option<Tls13ClientSessionValue> {
         self.sessions().tickets.pop_back()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_too_many_takes_the_room_of_the_one_that_was_in_use_the_longest_ago() {
+        let mut places = RecentPlaces::default();
+        for place in 0..PLACES {
+            assert_eq!(places.of(place, || place), place);
+        }
+        // All are known, and the first one is in use again.
+        assert_eq!(places.of(0, || 1), 0);
+        assert_eq!(places.of(PLACES, || PLACES), PLACES);
+        let is_kept = |place| places.places.contains_key(&place);
+        assert_eq!((is_kept(0), is_kept(1), is_kept(2), is_kept(PLACES)), (true, false, true, true));
+        assert_eq!(places.places.len(), PLACES);
     }
 }

@@ -5,7 +5,6 @@
 //! configuration.
 
 use std::{
-    collections::HashMap,
     io,
     net::SocketAddr,
     path::Path,
@@ -25,7 +24,7 @@ use tokio_rustls::{
     },
 };
 
-use super::resumption::Resumable;
+use super::resumption::{RecentPlaces, Resumable};
 use crate::{
     config::{
         BackendTls,
@@ -41,9 +40,6 @@ use crate::{
     },
 };
 
-/// The most places whose TLS sessions are kept for resumption. Where there are more, any of them makes room for the next.
-const PLACES: usize = 256;
-
 /// The most bytes of the text of a failure. A certificate can have thousands of names, and rustls tells them all.
 const LONGEST_REASON: usize = 300;
 
@@ -52,7 +48,7 @@ const LONGEST_REASON: usize = 300;
 pub(in crate::net) struct ClientTls {
     config: ClientConfig,
     /// The same configuration for each place, with what can be resumed there. A lock, held for a look-up in a handshake.
-    places: Mutex<HashMap<ResumptionPlace, Arc<ClientConfig>>>,
+    places: Mutex<RecentPlaces<ResumptionPlace, Arc<ClientConfig>>>,
     pub(in crate::net) settings: BackendTls,
     /// The last second of our certificate, in Unix time.
     pub(in crate::net) certificate_end: Option<i64>,
@@ -138,18 +134,11 @@ impl ClientTls {
 
     fn config_of(&self, place: ResumptionPlace) -> Arc<ClientConfig> {
         let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
-        if places.len() >= PLACES
-            && !places.contains_key(&place)
-            && let Some(leaving) = places.keys().next().cloned()
-        {
-            places.remove(&leaving);
-        }
-        let config = places.entry(place).or_insert_with(|| {
+        places.of(place, || {
             let mut config = self.config.clone();
             config.resumption = Resumption::store(Arc::new(Resumable::default()));
             Arc::new(config)
-        });
-        Arc::clone(config)
+        })
     }
 }
 
