@@ -62,15 +62,19 @@ pub(super) async fn follow(path: PathBuf, findings: Arc<Findings>, news: Arc<Not
                 Err(io::Error::other(error))
             }
         };
-        let watch = watch.and_then(sockets::watch);
-        if let Err(error) = &watch
+        let watch = watch.and_then(|(watch, failure)| Ok((sockets::watch(watch)?, failure)));
+        let (watch, failure) = match watch {
+            Ok((watch, failure)) => (Some(watch), failure),
+            Err(error) => (None, Some(error)),
+        };
+        if let Some(error) = &failure
             && is_watchable
         {
-            tracing::warn!(file = %path.display(), %error, "the folder of a list of backends cannot be watched: it is read every {} s", AGAIN.as_secs());
+            tracing::warn!(file = %path.display(), %error, "a folder of a list of backends cannot be watched: it is read every {} s", AGAIN.as_secs());
         }
-        is_watchable = watch.is_ok();
+        is_watchable = failure.is_none();
         // The time is up, or something has changed: the file is read either way.
-        let _ = timeout(AGAIN, change(watch.ok())).await;
+        let _ = timeout(AGAIN, change(watch)).await;
     }
 }
 
