@@ -121,6 +121,25 @@ mod tests {
     }
 
     #[test]
+    fn a_list_has_a_most() {
+        let list = |count: usize| (1..=count).map(|port| format!("- address: a:{port}\n")).collect::<String>();
+        assert_eq!(read(&list(MOST_LISTED)).map(|backends| backends.len()), Ok(MOST_LISTED));
+        let problem = read(&list(MOST_LISTED + 1)).unwrap_err();
+        assert!(problem.contains("the list has 4097 backends, more than 4096"), "{problem}");
+    }
+
+    #[test]
+    fn a_pipe_is_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pipe");
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0).unwrap();
+        for path in [&*pipe, folder.path(), Path::new("/dev/zero")] {
+            let problem = super::read(path).unwrap_err().render(false);
+            assert!(problem.contains("it is not a regular file"), "{problem}");
+        }
+    }
+
+    #[test]
     fn a_missing_file_is_told_with_its_name() {
         let problem = super::read(Path::new("/nowhere/backends.yaml")).unwrap_err().render(false);
         assert!(problem.contains("/nowhere/backends.yaml") && problem.contains("cannot read the file"), "{problem}");
