@@ -298,6 +298,8 @@ async fn a_list_with_a_mistake_keeps_the_backends_and_says_where_it_is_wrong() {
         fs::write(list.path(), broken).unwrap();
         let shown = until(&proxy, place, is_at(place)).await;
         assert_eq!(addresses(&shown), [first.to_string()], "{shown}");
+        let age = shown["places"][0]["stale_ms"].as_u64().unwrap();
+        until(&proxy, "a greater age", |chat| chat["places"][0]["stale_ms"].as_u64().unwrap() > age).await;
     }
     list.write(&[&first, &second]);
     let shown = has(&proxy, &[&first, &second]).await;
@@ -343,6 +345,15 @@ async fn a_reload_keeps_what_was_found_and_a_new_place_is_known_at_once() {
         (vec![&*first.to_string()], &1.into()),
         "{shown}"
     );
+    // A reload reads a list that is known, too; one with a mistake changes nothing.
+    fs::write(list.path(), format!("- address: {second}\n- adress: {first}\n")).unwrap();
+    proxy.reload(&list.before());
+    let shown = chat(&proxy).await;
+    assert_eq!(addresses(&shown), [first.to_string()]);
+    assert!(shown["places"][0]["failure"].as_str().unwrap().contains("backends.yaml:2:3: "), "{shown}");
+    list.write(&[&first, &second]);
+    proxy.reload(&list.before());
+    assert_eq!(addresses(&chat(&proxy).await), [first.to_string(), second.to_string()]);
     let reloaded = proxy.reload(&other.before());
     assert_eq!(reloaded.upstreams_changed, ["chat"], "{reloaded:?}");
     assert_eq!(addresses(&chat(&proxy).await), [second.to_string()]);
