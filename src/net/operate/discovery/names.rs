@@ -7,7 +7,7 @@ use std::{
 };
 
 use tokio::{
-    sync::Notify,
+    sync::{Notify, Semaphore},
     task::JoinSet,
     time::{sleep_until, timeout},
 };
@@ -18,6 +18,10 @@ use crate::discovery::{DnsAnswer, DnsQuestion, DnsReply, FindingPlace, Findings,
 /// The most time for the answer to one question, whatever number of servers and tries it takes.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
+/// The most questions about one place that are asked at once. A service may have hundreds of targets, and servers drop what
+/// comes in a burst.
+const AT_ONCE: usize = 16;
+
 /// Told, by its end, that each question about a place has had a first answer or failure.
 pub(super) type FirstAnswers = mpsc::Sender<()>;
 
@@ -27,10 +31,12 @@ pub(super) async fn follow(place: NamePlace, findings: Arc<Findings>, news: Arc<
     let (names, place) = (place.clone(), FindingPlace::Names(place));
     let mut lookout = Lookout::new(names, findings.of(&place).as_ref(), Instant::now());
     let (mut asked, mut first, mut left_out) = (JoinSet::new(), Some(first), 0);
+    let turns = Arc::new(Semaphore::new(AT_ONCE));
     loop {
         for question in lookout.due(Instant::now()) {
-            let client = client.clone();
+            let (client, turns) = (client.clone(), Arc::clone(&turns));
             asked.spawn(async move {
+                let _turn = turns.acquire().await;
                 let reply = ask(client, question.clone()).await;
                 (question, reply)
             });
@@ -96,4 +102,48 @@ fn tell(place: &FindingPlace, news: &News, lookout: &Lookout) {
 /// From 0 to 1. The kernel mostly has random bytes; without them, waits are only less spread.
 fn chance() -> f64 {
     getrandom::u32().map_or(0.0, |number| f64::from(number) / f64::from(u32::MAX))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use hickory_resolver::proto::{
+        op::Message,
+        rr::{Name, RData, Record, RecordType, rdata::SRV},
+    };
+    use tokio::net::UdpSocket;
+
+    use super::*;
+    use crate::discovery::{LookupSettings, NameKind};
+
+    #[tokio::test]
+    async fn a_service_with_many_targets_asks_few_questions_at_once() {
+        let server = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let settings = LookupSettings { resolvers: vec![server.local_addr().unwrap()], ..LookupSettings::default() };
+        let place = NamePlace { kind: NameKind::Service("chat.test".into()), settings };
+        let (findings, news, (first, _)) = (Arc::default(), Arc::default(), mpsc::channel());
+        let following = tokio::spawn(follow(place, findings, news, first));
+        let (mut asked, mut bytes) = (BTreeSet::new(), [0; 1500]);
+        // Questions for addresses get no answer. The first one that is asked again is so before the next ones have a turn.
+        loop {
+            let (length, from) = server.recv_from(&mut bytes).await.unwrap();
+            let question = Message::from_vec(&bytes[..length]).unwrap();
+            let query = question.queries[0].clone();
+            if query.query_type() == RecordType::SRV {
+                let mut answer = Message::response(question.metadata.id, question.metadata.op_code);
+                answer.add_answers((0..30).map(|number| {
+                    let target = Name::from_ascii(format!("t{number}.test.")).unwrap();
+                    Record::from_rdata(query.name().clone(), 60, RData::SRV(SRV::new(1, 1, 80, target)))
+                }));
+                answer.add_query(query);
+                server.send_to(&answer.to_vec().unwrap(), from).await.unwrap();
+            } else if !asked.insert((query.name().to_ascii(), query.query_type())) {
+                break;
+            }
+        }
+        assert_eq!(asked.len(), AT_ONCE);
+        following.abort();
+    }
 }
