@@ -120,13 +120,14 @@ impl Zone {
         }
     }
 
-    fn serve_tcp(&self, listener: &TcpListener) {
+    /// Each connection has a thread, which ends with the connection.
+    fn serve_tcp(self: &Arc<Self>, listener: &TcpListener) {
         for stream in listener.incoming() {
             if self.is_over.load(Ordering::SeqCst) {
                 return;
             }
-            // One question at a time; a resolver asks one after another.
-            let _ = stream.map(|stream| self.serve_stream(stream));
+            let (zone, Ok(stream)) = (Arc::clone(self), stream) else { continue };
+            thread::spawn(move || zone.serve_stream(stream));
         }
     }
 
