@@ -13,7 +13,7 @@ use crate::{
     handover::take_over_as,
     harness::{
         Backend, Proxy, Setup, Wire,
-        dns::{A, AAAA, Dns, Said},
+        dns::{A, AAAA, Dns, SRV, Said},
         handshake,
         secure::{Authority, Handshakes},
         within,
@@ -319,6 +319,34 @@ async fn the_ttl_of_an_answer_paces_the_questions() {
     })
     .await;
     assert_eq!(dns.asked(NAME, A), 1);
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn nothing_remembers_an_answer_for_longer_than_max_ttl() {
+    let (fleet, dns) = (Fleet::of(2), Dns::start());
+    dns.says(NAME, Said::Addresses(vec![Fleet::ip(1)], 3600));
+    let proxy = fleet.before(&dns, ", max_ttl: 100ms").start();
+    has(&proxy, &fleet.addresses([1])).await;
+    dns.says(NAME, Said::Addresses(vec![Fleet::ip(2)], 3600));
+    has(&proxy, &fleet.addresses([2])).await;
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn a_reload_looks_names_up_before_it_binds_and_forgets_them_if_it_cannot() {
+    let (fleet, dns) = (Fleet::of(1), Dns::start());
+    dns.says(NAME, said([1]));
+    let proxy = fleet.before(&dns, "").start();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let other = fleet
+        .before(&dns, "")
+        .entry("srv: _ws._tcp.chat.test")
+        .listener(&format!("bind: \"{}\"", taken.local_addr().unwrap()));
+    proxy.control().reload(other.config()).unwrap_err();
+    assert!(dns.asked("_ws._tcp.chat.test", SRV) > 0, "clients of a new address would wait for the names");
+    let (_, metrics) = ask(&proxy, "/metrics").await;
+    assert!(metrics.contains(NAME) && !metrics.contains("_ws._tcp.chat.test"), "{metrics}");
     proxy.stop().await;
 }
 
