@@ -148,6 +148,10 @@ async fn both_families_are_those_of_one_name_of_the_search_list() {
     for _ in 0..2 {
         assert_eq!(addresses(&client).await, [Some(vec![V4]), Some(vec![])]);
     }
+    // Whichever family is asked for first.
+    let client = searching(&[server.address], Duration::from_secs(30));
+    let ipv6 = client.ask(&DnsQuestion::Ipv6("chat".into())).await;
+    assert_eq!(ipv6, DnsReply::Addresses(DnsAnswer::Empty));
 }
 
 #[tokio::test]
