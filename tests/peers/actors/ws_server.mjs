@@ -24,7 +24,12 @@ const { values: options } = parseArgs({
 });
 
 const secure = options.cert && { cert: readFileSync(options.cert), key: readFileSync(options.key) };
-const carrier = secure ? https.createServer(secure) : http.createServer();
+// What ws answers by itself to a plain request, if it makes the server.
+const refuse = (_, response) => {
+  const text = http.STATUS_CODES[426];
+  response.writeHead(426, { "Content-Length": text.length, "Content-Type": "text/plain" }).end(text);
+};
+const carrier = secure ? https.createServer(secure, refuse) : http.createServer(refuse);
 const server = new WebSocketServer({
   server: carrier,
   perMessageDeflate: options.plain ? false : { threshold: 0 },
