@@ -238,7 +238,8 @@ async fn serve<'p>(
         return Err(Kind::ClientCert.into());
     }
     let on_route = OnRoute { client, host, place, route, upstream, way };
-    go_on(connection, plan, (parts, body), on_route, record).await
+    // Boxed, because this future is moved several times, and the rest is large.
+    Box::pin(go_on(connection, plan, (parts, body), on_route, record)).await
 }
 
 /// Finds out whether a request may go on from its route to a backend, and gets its answer.
