@@ -371,6 +371,11 @@ async fn two_proxies_with_lists_in_another_order_choose_alike() {
     let lists = [List::of(&forward), List::of(&backward)];
     let setup = |list: &List| list.before().upstream("balance: ip_hash").with("trusted_proxies: [127.0.0.1]").start();
     let proxies = lists.each_ref().map(setup);
+    choose_alike_among_five(proxies).await;
+}
+
+/// Ends the proxies when each client has got the same backend from both, and each of five backends has clients.
+async fn choose_alike_among_five(proxies: [Proxy; 2]) {
     let mut chosen = std::collections::BTreeSet::new();
     for client in 0..200 {
         let mut choices = Vec::new();
