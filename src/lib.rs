@@ -10,8 +10,8 @@
 //!    written.
 //!
 //! The layer rule (kept by `tests/it/layers.rs`): the rooms that decide are pure and take the time as an argument.
-//! These are [`ws`], [`balance`], [`routing`], [`headers`], [`sender`], [`proxy_protocol`], [`hosts`], [`origins`] and
-//! `config/resolve.rs`. On the path of a request only [`net`] and [`tools`] wait.
+//! These are [`ws`], [`balance`], [`routing`], [`headers`], [`sender`], [`paths`], [`proxy_protocol`], [`hosts`],
+//! [`origins`] and `config/resolve.rs`. On the path of a request only [`net`] and [`tools`] wait.
 
 pub mod access_log;
 pub mod balance;
@@ -27,6 +27,7 @@ pub mod metrics;
 pub mod net;
 pub mod origins;
 pub mod outcome;
+pub mod paths;
 pub mod proxy_protocol;
 pub mod routing;
 pub mod sender;

@@ -11,7 +11,7 @@ use modules::Modules;
 use order::{ROOMS, circles, complaints, picture};
 
 /// The rooms that take bytes, instants and settings, and return decisions.
-const PURE: [&str; 17] = [
+const PURE: [&str; 19] = [
     "ws",
     "balance",
     "discovery.rs",
@@ -23,6 +23,8 @@ const PURE: [&str; 17] = [
     "headers.rs",
     "headers",
     "sender.rs",
+    "paths.rs",
+    "paths",
     "proxy_protocol.rs",
     "proxy_protocol",
     "config/resolve.rs",

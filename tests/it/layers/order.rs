@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::modules::Arrows;
 
 /// Every room of the house, from the top down. The wings of `net` stand in the order of a session's life.
-pub const ROOMS: [&str; 32] = [
+pub const ROOMS: [&str; 33] = [
     "commands",
     "cli",
     "tools",
@@ -36,6 +36,7 @@ pub const ROOMS: [&str; 32] = [
     "ws",
     "headers",
     "sender",
+    "paths",
     "proxy_protocol",
     "sync",
 ];
