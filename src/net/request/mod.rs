@@ -3,6 +3,7 @@
 mod announcement;
 pub(super) mod answer;
 mod answer_rules;
+mod asked;
 pub(super) mod attempts;
 mod auth;
 pub(super) mod connection;

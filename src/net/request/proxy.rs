@@ -1,6 +1,7 @@
 //! One request, read downwards: it is refused here, forwarded as plain HTTP, or upgraded to a session.
 
 use std::{
+    mem,
     sync::{Arc, PoisonError},
     time::Instant,
 };
@@ -17,8 +18,9 @@ use super::{
     announcement::announcement,
     answer::{AnswerBody, AnswerEnding, Keep, Patience},
     answer_rules::answer_rules,
+    asked::{Asked, OnRoute},
     attempts::{Attempt, Attempts, Wishes},
-    auth::{AuthAnswer, AuthRefusal, Permission, ask},
+    auth::{AuthAnswer, AuthRefusal, ask},
     connection::{AfterHttp, Connection, Entrance},
     farewell::Acceptance,
     own_answer::{self, CLOSE},
@@ -26,17 +28,15 @@ use super::{
 };
 use crate::{
     access_log::Record,
-    balance::{Backend, Key, Pick, Upstream},
-    config::Config,
+    balance::{Key, Pick, Upstream},
     error::{Error, Kind},
-    headers::{self, BoundRules, GrantedFields, Hop, Reach, ToldCertificate, ValueFacts},
+    headers::{self, BoundRules, Reach},
     net::{
         backend::{
-            dialer::{Answered, Greeting, Switched, Terms, is_repeatable},
+            dialer::{Answered, Greeting, Switched, is_repeatable},
             handshake::switching,
-            pool::Bond,
             request_body::{BytesSent, RequestBody},
-            request_head::{self, Purpose},
+            request_head::Purpose,
             way::Way,
         },
         counts::admission::Admitted,
@@ -83,50 +83,6 @@ struct BackendAnswer {
     keep_alive: bool,
 }
 
-/// A request that may go to a backend.
-struct Asked<'a, T> {
-    parts: Parts,
-    host: String,
-    client: Client,
-    route: &'a Route,
-    upstream: &'a Arc<Upstream>,
-    /// How connections with its backends come about.
-    way: &'a Way,
-    /// The prefix that was taken off the path.
-    prefix: Option<&'a str>,
-    /// What a service says of the request; `None` = none was asked.
-    permission: Option<Box<Permission>>,
-    /// `None` = the route has no sticky cookie.
-    sticky: Option<Stickiness<'a>>,
-    /// For a handshake: the upgrade that the client asks for. For another request: the `Max-Forwards` that the backend gets.
-    wants: T,
-}
-
-impl<T> Asked<'_, T> {
-    /// The backend that the client's sticky cookie names.
-    fn wanted_backend(&self) -> Option<Arc<Backend>> {
-        self.sticky.as_ref()?.named().cloned()
-    }
-
-    /// Tells the client by the sticky cookie which backend has answered.
-    fn tell_backend(&self, pick: &Pick, answer: &mut HeaderMap) {
-        if let Some(sticky) = &self.sticky {
-            sticky.tell(self.upstream, pick.backend(), answer);
-        }
-    }
-}
-
-/// A request on the route that it takes, before it is known whether it goes on.
-struct OnRoute<'p> {
-    client: Client,
-    host: String,
-    /// The place of the route among all routes.
-    place: usize,
-    route: &'p Route,
-    upstream: &'p Arc<Upstream>,
-    way: &'p Way,
-}
-
 /// What a request wants of a backend.
 enum Errand {
     Session(Upgrade),
@@ -167,7 +123,8 @@ pub(in crate::net) async fn answer(connection: &Arc<Connection>, request: Reques
     record.trace_in(connection.worker.shared.traces.begin(&request, handshake));
     let acceptance = Acceptance::prepare(plan.config.limits.refuse, &request);
     let mut route = None;
-    match serve(connection, &plan, request, client, &mut route, &mut record).await {
+    let (mut parts, body) = request.into_parts();
+    match serve(connection, &plan, (&mut parts, body), client, &mut route, &mut record).await {
         Ok(RequestOutcome::Answer(answer)) => pass_on(connection, &plan, answer, route, record),
         Ok(RequestOutcome::EndsHere(method)) => own_answer::end_here(connection, &method, route, record),
         Ok(RequestOutcome::Redirect(status, location)) => {
@@ -205,13 +162,12 @@ pub(in crate::net) async fn answer(connection: &Arc<Connection>, request: Reques
 async fn serve<'p>(
     connection: &Connection,
     plan: &'p Plan,
-    request: Request<Incoming>,
+    (parts, body): (&mut Parts, Incoming),
     client: Client,
     taken: &mut Option<&'p Route>,
     record: &mut Record,
 ) -> Result<RequestOutcome, Error> {
     let shared = &connection.worker.shared;
-    let (parts, body) = request.into_parts();
     record.request_id = headers::request_id(&parts.headers, shared.nonces.next());
     if connection.entrance.is_misled {
         return Err(Error::from_source(Kind::PlainHttp, "this port speaks TLS: use https:// or wss://"));
@@ -220,7 +176,7 @@ async fn serve<'p>(
         .map_err(|error| Error::from_source(Kind::BadRequest, error))?;
     let host = headers::host(&parts.uri, &parts.headers).to_owned();
     record.set_host(&host);
-    let (place, route) = find_route(connection, plan, &parts, &host).ok_or(Kind::NoRoute)?;
+    let (place, route) = find_route(connection, plan, parts, &host).ok_or(Kind::NoRoute)?;
     *taken = Some(route);
     record.route = Some(route.name.clone());
     record.upstream = plan.upstream_of(route).map(|upstream| upstream.name().to_owned());
@@ -232,12 +188,12 @@ async fn serve<'p>(
     }
     let (upstream, way) = match route.action {
         RouteAction::Forward(upstream) => (&plan.upstreams[upstream], &plan.ways[upstream]),
-        RouteAction::Redirect(redirect) => return redirected(redirect, &host, &parts),
+        RouteAction::Redirect(redirect) => return redirected(redirect, &host, parts),
     };
     if route.needs_client_cert && connection.entrance.certificate.is_none() {
         return Err(Kind::ClientCert.into());
     }
-    let on_route = OnRoute { client, host, place, route, upstream, way };
+    let on_route = OnRoute { client, host: &host, place, route, upstream, way };
     // Boxed, because this future is moved several times, and the rest is large.
     Box::pin(go_on(connection, plan, (parts, body), on_route, record)).await
 }
@@ -246,11 +202,12 @@ async fn serve<'p>(
 async fn go_on(
     connection: &Connection,
     plan: &Plan,
-    (mut parts, body): (Parts, Incoming),
-    OnRoute { client, host, place, route, upstream, way }: OnRoute<'_>,
+    (parts, body): (&mut Parts, Incoming),
+    on_route: OnRoute<'_>,
     record: &mut Record,
 ) -> Result<RequestOutcome, Error> {
     let (shared, limits) = (&connection.worker.shared, &plan.config.limits);
+    let OnRoute { client, place, route, upstream, .. } = on_route;
     let errand = match handshake::classify(&parts.method, parts.version, &parts.headers) {
         handshake::RequestKind::Bad(bad) => return Err(bad_handshake(bad)),
         handshake::RequestKind::WebSocket(asked_for) => {
@@ -260,20 +217,20 @@ async fn go_on(
             Errand::Session(asked_for)
         }
         handshake::RequestKind::Plain => match headers::reach(&parts.method, &parts.headers) {
-            Reach::Here => return Ok(RequestOutcome::EndsHere(parts.method)),
+            Reach::Here => return Ok(RequestOutcome::EndsHere(mem::take(&mut parts.method))),
             Reach::Open => Errand::Answer(None),
             Reach::Beyond(left) => Errand::Answer(Some(left)),
         },
     };
-    let (target, prefix) = rewritten(route, &parts)?.unzip();
+    let (target, prefix) = rewritten(route, parts)?.unzip();
     let mut permission = None;
     if let Some(auth) = &route.auth_request {
         if matches!(errand, Errand::Session(_)) {
             shared.admission.take_from_rates(client, limits, Instant::now())?;
         }
-        let hop = hop(connection, plan, route, (&host, client), &record.request_id);
+        let hop = on_route.hop(connection, plan, &record.request_id);
         // Boxed, because requests on other routes have no use for so large a future.
-        match Box::pin(ask(connection, plan, (auth, &route.name), &parts, hop)).await? {
+        match Box::pin(ask(connection, plan, (auth, &route.name), parts, hop)).await? {
             AuthAnswer::Permitted(permitted) => permission = Some(permitted),
             AuthAnswer::Refused(refusal) => return Ok(RequestOutcome::Refused(refusal)),
         }
@@ -296,12 +253,12 @@ async fn go_on(
                 None => shared.admission.admit(client, open, limits, Instant::now())?,
                 Some(_) => shared.admission.admit_from_rates(client, open, limits, Instant::now())?,
             };
-            let asked = Asked { parts, host, client, route, upstream, way, prefix, permission, sticky, wants };
-            upgrade(connection, plan, (place, admitted), asked, key, record).await
+            let asked = Asked { parts, on_route, prefix, permission, sticky, wants };
+            upgrade(connection, plan, admitted, asked, key, record).await
         }
         Errand::Answer(wants) => {
             let body = RequestBody::new(body, plan.config.timeouts.request_body, limits.body_size)?;
-            let asked = Asked { parts, host, client, route, upstream, way, prefix, permission, sticky, wants };
+            let asked = Asked { parts, on_route, prefix, permission, sticky, wants };
             forward(connection, plan, asked, body, key, record).await
         }
     }
@@ -359,16 +316,16 @@ fn redirected(redirect: HttpsRedirect, host: &str, parts: &Parts) -> Result<Requ
 async fn upgrade(
     connection: &Connection,
     plan: &Plan,
-    (place, admitted): (usize, Admitted),
+    admitted: Admitted,
     asked: Asked<'_, Upgrade>,
     key: Key,
     record: &mut Record,
 ) -> Result<RequestOutcome, Error> {
-    let Asked { parts, host, client, route, upstream, .. } = &asked;
-    let announcement = announcement(connection, plan, upstream, &parts.headers, host, *client, &record.request_id);
-    let terms = terms(connection, plan, &asked, &announcement);
-    let bond = bond(connection, upstream, terms);
-    let wishes = Wishes { key, bond, backend: asked.wanted_backend() };
+    let OnRoute { client, host, route, upstream, .. } = asked.on_route;
+    let fields = &asked.parts.headers;
+    let announcement = announcement(connection, plan, upstream, fields, host, client, &record.request_id);
+    let terms = asked.terms(connection, plan, &announcement);
+    let wishes = Wishes { key, bond: asked.bond(connection, terms), backend: asked.wanted_backend() };
     let mut attempts = Attempts::new(upstream, wishes, &connection.worker.shared.metrics);
     let mut last_answer = None;
     loop {
@@ -377,7 +334,7 @@ async fn upgrade(
             Err(error) => return last_answer.ok_or(error),
         };
         let purpose = Purpose::Session { traced: record.trace.context_headers() };
-        let request = for_backend(connection, plan, &asked, &record.request_id, purpose);
+        let request = asked.for_backend(connection, plan, &record.request_id, purpose);
         let greeting = connection.worker.dialer.handshake(attempts.destination(&pick), &request, link, terms).await;
         match greeting {
             Ok(Greeting::Switched(mut switched)) => match handshake::verify(&asked.wants, &switched.headers) {
@@ -385,6 +342,7 @@ async fn upgrade(
                     asked.tell_backend(&pick, &mut switched.headers);
                     attempts.succeed(&mut pick, StatusCode::SWITCHING_PROTOCOLS, switched.connect, record);
                     let expires = asked.permission.as_ref().and_then(|permission| permission.expires);
+                    let place = asked.on_route.place;
                     let upgraded = Upgraded { switched, pick, agreed, place, admitted, expires };
                     return Ok(RequestOutcome::Upgrade(upgraded));
                 }
@@ -414,28 +372,6 @@ async fn upgrade(
     }
 }
 
-/// The connection with a backend of this upstream that belongs to the client's connection. One that began with another PROXY
-/// header is closed: a proxy in front of longwire sends requests of several clients over one connection.
-fn bond(connection: &Connection, upstream: &Upstream, terms: Terms<'_>) -> Option<Bond> {
-    let bond = connection.bonds.take(upstream.name(), terms.way);
-    bond.filter(|bond| *bond.link.announcement == *terms.announcement)
-}
-
-/// How requests on this route are sent to backends.
-fn terms<'a, T>(connection: &'a Connection, plan: &'a Plan, asked: &Asked<'a, T>, announcement: &'a [u8]) -> Terms<'a> {
-    let Config { timeouts, tcp, limits, .. } = &plan.config;
-    Terms {
-        connect: timeouts.connect,
-        way: asked.way,
-        timeouts: &asked.route.timeouts,
-        tcp,
-        limits,
-        reuses_connections: asked.upstream.reuses_connections(),
-        announcement,
-        alarm: &connection.alarm,
-    }
-}
-
 /// Sends a plain request to one backend after another, for as long as it may be sent again.
 async fn forward(
     connection: &Connection,
@@ -445,19 +381,19 @@ async fn forward(
     key: Key,
     record: &mut Record,
 ) -> Result<RequestOutcome, Error> {
-    let Asked { parts, host, client, route, upstream, .. } = &asked;
-    let announcement = announcement(connection, plan, upstream, &parts.headers, host, *client, &record.request_id);
-    let terms = terms(connection, plan, &asked, &announcement);
-    let repeatable = is_repeatable(&parts.method, &body);
+    let OnRoute { client, host, route, upstream, .. } = asked.on_route;
+    let fields = &asked.parts.headers;
+    let announcement = announcement(connection, plan, upstream, fields, host, client, &record.request_id);
+    let terms = asked.terms(connection, plan, &announcement);
+    let repeatable = is_repeatable(&asked.parts.method, &body);
     let mut body = Some(body);
-    let bond = bond(connection, upstream, terms);
-    let wishes = Wishes { key, bond, backend: asked.wanted_backend() };
+    let wishes = Wishes { key, bond: asked.bond(connection, terms), backend: asked.wanted_backend() };
     let mut attempts = Attempts::new(upstream, wishes, &connection.worker.shared.metrics);
     loop {
         let Attempt { mut pick, link } = attempts.next(record)?;
         let sent = body.as_ref().map(RequestBody::progress).unwrap_or_default();
         let purpose = Purpose::Answer { max_forwards: asked.wants };
-        let request = for_backend(connection, plan, &asked, &record.request_id, purpose);
+        let request = asked.for_backend(connection, plan, &record.request_id, purpose);
         match connection.worker.dialer.exchange(attempts.destination(&pick), &request, &mut body, link, terms).await {
             Ok(mut answered) => {
                 asked.tell_backend(&pick, answered.response.headers_mut());
@@ -494,62 +430,6 @@ fn note_stranger(connection: &Connection, sender: Client) {
             set = format!("trusted_proxies: [ \"{name}\" ]"),
             "X-Forwarded-* headers from this address are dropped, because it is not trusted; if it is your load balancer, trust it"
         );
-    }
-}
-
-/// A client's request, as its backend gets it.
-fn for_backend<'a, T>(
-    connection: &'a Connection,
-    plan: &Plan,
-    asked: &'a Asked<'_, T>,
-    request_id: &'a str,
-    purpose: Purpose<'a>,
-) -> request_head::Request<'a> {
-    let Asked { parts, host, client, route, way, prefix, permission, .. } = asked;
-    let hop = Hop { prefix: *prefix, ..hop(connection, plan, route, (host, *client), request_id) };
-    let granted = permission.as_deref().zip(route.auth_request.as_deref());
-    let granted = granted.map(|(permission, auth)| GrantedFields { names: &auth.pass, fields: &permission.fields });
-    let via = plan.config.via_header.then(|| headers::via(parts.version));
-    request_head::Request {
-        method: &parts.method,
-        uri: &parts.uri,
-        headers: &parts.headers,
-        hop,
-        host_header: &route.host_header,
-        way,
-        granted,
-        rules: route.request_fields.bind(ValueFacts {
-            client: *client,
-            request_id,
-            host: Some(host),
-            route: &route.name,
-        }),
-        via,
-        purpose,
-    }
-}
-
-/// The hop by which a request came, as it is told on this route.
-fn hop<'a>(
-    connection: &'a Connection,
-    plan: &Plan,
-    route: &'a Route,
-    (host, client): (&'a str, Client),
-    request_id: &'a str,
-) -> Hop<'a> {
-    let sender = connection.entrance.sender;
-    let shown = connection.entrance.certificate.as_deref().filter(|_| !route.told_of_client.is_empty());
-    let fields = &*route.told_of_client;
-    Hop {
-        sender,
-        client,
-        trusted: headers::is_trusted(sender.client(), &plan.config.trusted_proxies),
-        tls: connection.entrance.tls.is_some(),
-        host,
-        port: connection.entrance.local.map_or(0, |local| local.port()),
-        prefix: None,
-        request_id,
-        certificate: shown.map(|certificate| ToldCertificate { certificate, fields }),
     }
 }
 
