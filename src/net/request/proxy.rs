@@ -234,6 +234,12 @@ async fn go_on(
             AuthAnswer::Permitted(permitted) => permission = Some(permitted),
             AuthAnswer::Refused(refusal) => return Ok(RequestOutcome::Refused(refusal)),
         }
+        // A drain that began meanwhile would end the session at once. A plain request is finished, as others on their way are.
+        if matches!(errand, Errand::Session(_))
+            && let Some(kind) = shared.orders.refusal(&route.name)
+        {
+            return Err(kind.into());
+        }
     }
     let granted = permission.as_deref().zip(route.auth_request.as_deref());
     // A value that only the service may say is not that of the client.

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::{answer, guarded, permitting, refused, route, service, stop};
-use crate::harness::{Backend, HANDSHAKE_HEADERS, Proxy, handshake};
+use crate::harness::{Backend, HANDSHAKE_HEADERS, Proxy, frames::masked_close, handshake};
 
 /// The Unix time in so many seconds.
 fn in_seconds(seconds: u64) -> u64 {
@@ -169,4 +169,35 @@ async fn reload_sends_the_next_question_to_the_new_url() {
     assert_eq!((before.heads().len(), after.heads().len()), (2, 1));
     stop(proxy, &before).await;
     after.finish().await;
+}
+
+#[tokio::test]
+async fn drain_during_the_question_refuses_handshakes_and_finishes_plain_requests() {
+    let backend = Backend::echo();
+    let service = Backend::by_hand();
+    let open = "routes: [ { path: /open, upstream: chat }, {";
+    let routes = route(&service, ", timeout: 1h").replacen("routes: [ {", open, 1);
+    let mut proxy = Proxy::before(&[&backend]).routes(&routes).timeout("drain", "5s").start();
+    let mut session = proxy.client().await;
+    session.upgrade("/open").await;
+    let (mut joins, mut reads) = (proxy.client().await, proxy.client().await);
+    joins.send(handshake("/ws", "")).await;
+    let (mut about_session, _) = service.asked().await;
+    reads.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    let (mut about_request, _) = service.asked().await;
+    let (drained, ()) = tokio::join!(proxy.drain(), async {
+        session.expect_close(1012, "drain").await;
+        for asked in [&mut about_session, &mut about_request] {
+            asked.send(answer("200 OK", "", "")).await;
+        }
+        let refusal = joins.response().await;
+        assert_eq!((refusal.status(), refusal.text()), (503, "draining: this proxy is being drained\n"));
+        assert_eq!(reads.response().await.status(), 200);
+        session.send(masked_close(1012, "")).await;
+        session.expect_eof().await;
+    });
+    assert_eq!(drained.cut, 0);
+    drop((about_session, about_request, joins, reads, session));
+    proxy.stop().await;
+    assert_eq!(backend.heads().len(), 2, "the handshake of the session before, and the plain request");
 }
