@@ -147,6 +147,16 @@ mod tests {
     }
 
     #[test]
+    fn a_folder_that_moves_away_above_a_file_without_links_is_seen() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir_all(folder.path().join("app/lists")).unwrap();
+        fs::write(folder.path().join("app/lists/all.yaml"), "[]").unwrap();
+        let (watch, _) = watch(&folder.path().join("app/lists/all.yaml")).unwrap();
+        fs::rename(folder.path().join("app"), folder.path().join("gone")).unwrap();
+        assert!(has_changed(&watch));
+    }
+
+    #[test]
     fn links_that_lead_nowhere_are_watched_too() {
         let folder = tempfile::tempdir().unwrap();
         let link = folder.path().join("backends.yaml");
