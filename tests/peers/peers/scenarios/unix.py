@@ -1,12 +1,13 @@
-"""Unix sockets on both sides: Node ws, Python websockets, curl and nginx, 1,000 sessions, a hand-over that keeps the file."""
+"""Unix sockets on both sides: Node ws, Python websockets, curl and nginx, 1,000 sessions, a hand-over, a service manager."""
 
 import os
 import shutil
 import signal
+import socket
 import stat
 
 from ..bench import Bench, run_checks, wait_until
-from ..proxy import Proxy
+from ..proxy import Proxy, config
 from .curl import curl
 
 SESSIONS = 1000
@@ -31,6 +32,7 @@ def run(bench: Bench) -> None:
     chat(bench)
     plain(bench)
     many(bench)
+    activation(bench)
 
 
 def chat(bench: Bench) -> None:
@@ -77,12 +79,12 @@ def plain(bench: Bench) -> None:
         listeners=f'  - {{ bind: "unix:{listener}" }}\n  - {{ bind: "unix:@{name}" }}',
         upstream="balance: round_robin\nhealth_check: { kind: http, interval: 1s }",
     )
-    for how, socket in (("--unix-socket", listener), ("--abstract-unix-socket", name)):
-        got = curl(how, socket, "http://app.example/")
+    for how, place in (("--unix-socket", listener), ("--abstract-unix-socket", name)):
+        got = curl(how, place, "http://app.example/")
         bench.equal((got.status, got.body), (200, b"hello\n"), f"curl {how}")
         bench.equal(got.header("x-host"), "app.example", "nginx read the client's Host")
         bench.equal(got.header("x-for"), ".", "nginx read no X-Forwarded-For")
-        got = curl(how, socket, "http://app.example/large")
+        got = curl(how, place, "http://app.example/large")
         bench.check(got.body == large, f"curl {how}: {SIZE >> 20} MiB, every byte")
     records = proxy.wait_records(4, kind="request")
     bench.equal({record["client"] for record in records}, {"unix:"}, "records: the clients")
@@ -115,3 +117,40 @@ def many(bench: Bench) -> None:
     new.signal(signal.SIGTERM)
     bench.equal(new.wait(20), 0, "the new process ends")
     bench.check(not listener.exists(), "the last process removed the file")
+
+
+def activation(bench: Bench) -> None:
+    """A socket of the service manager: its file stays while processes come and go, with the rights that it had."""
+    path = bench.folder / "activated.sock"
+    backend = f'{{ address: "unix:{bench.folder}/nginx.sock" }}'
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(path))
+        path.chmod(0o640)
+        listening.listen()
+        before = path.stat()
+        file = bench.folder / "activated.yaml"
+        routes = "- { upstream: backends }"
+        file.write_text(
+            config(f'bind: "unix:{path}"', [backend], bench, False, "", "", "ping_interval: 25s", routes, "")
+        )
+        passed = {"LISTEN_FDS": "1", "LISTEN_FDS_FIRST_FD": str(listening.fileno())}
+        for start in ("first", "second"):
+            process = bench.start(
+                f"activated {start}",
+                bench.binary,
+                "run",
+                "-c",
+                file,
+                cwd=bench.folder,
+                pass_fds=[listening.fileno()],
+                env={**os.environ, **passed},
+            )
+            # Nobody may serve the socket yet: then curl waits in the kernel.
+            got = curl("--unix-socket", path, "http://app.example/")
+            bench.equal(
+                (got.status, got.body), (200, b"hello\n"), f"curl by the socket of the service manager, {start} process"
+            )
+            process.signal(signal.SIGTERM)
+            bench.equal(process.wait(15), 0, "its exit code")
+            now = path.stat()
+            bench.equal((now.st_ino, now.st_mode), (before.st_ino, before.st_mode), "the file and its mode stay")
