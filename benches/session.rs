@@ -10,7 +10,7 @@ use std::{
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use longwire::ws::{
     Side,
-    keepalive::{PongTimeout, Secret, Settings},
+    keepalive::{Secret, Settings, SideTimes},
     meter::MessageLimits,
     opcodes::OpCodeCounts,
     session::{Common, Session, SessionSettings},
@@ -18,10 +18,8 @@ use longwire::ws::{
 
 const SETTINGS: SessionSettings = SessionSettings {
     keepalive: Settings {
-        ping_interval: Some(Duration::from_secs(25)),
-        pong_timeout: PongTimeout::of_both(Some(Duration::from_secs(30))),
-        client: true,
-        backend: true,
+        ping_interval: SideTimes::of_both(Some(Duration::from_secs(25))),
+        pong_timeout: SideTimes::of_both(Some(Duration::from_secs(30))),
     },
     idle: None,
     max_lifetime: None,

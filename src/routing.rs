@@ -314,10 +314,8 @@ mod tests {
                 origins: Origins::default(),
                 auth_request: None,
                 keepalive: keepalive::Settings {
-                    ping_interval: None,
-                    pong_timeout: keepalive::PongTimeout::of_both(None),
-                    client: false,
-                    backend: false,
+                    ping_interval: keepalive::SideTimes::of_both(None),
+                    pong_timeout: keepalive::SideTimes::of_both(None),
                 },
                 timeouts: RouteTimeouts { upgrade: Duration::from_secs(60), response: None, idle: None },
                 max_lifetime: None,

@@ -16,7 +16,7 @@ use std::{
 use longwire::ws::{
     Side,
     frame::FrameHeader,
-    keepalive::{PongTimeout, Secret, Settings},
+    keepalive::{Secret, Settings, SideTimes},
     meter::MessageLimits,
     opcodes::OpCodeCounts,
     session::{Common, Passed, Session, SessionSettings},
@@ -38,10 +38,8 @@ const STEPS: [(&str, Step); 7] = [
 
 const SETTINGS: SessionSettings = SessionSettings {
     keepalive: Settings {
-        ping_interval: Some(Duration::from_secs(25)),
-        pong_timeout: PongTimeout::of_both(Some(Duration::from_secs(30))),
-        client: true,
-        backend: true,
+        ping_interval: SideTimes::of_both(Some(Duration::from_secs(25))),
+        pong_timeout: SideTimes::of_both(Some(Duration::from_secs(30))),
     },
     idle: None,
     max_lifetime: None,
@@ -51,8 +49,13 @@ const SETTINGS: SessionSettings = SessionSettings {
 };
 
 /// Only the client is pinged, so each step is one Ping.
-const CLIENT_PINGED: SessionSettings =
-    SessionSettings { keepalive: Settings { backend: false, ..SETTINGS.keepalive }, ..SETTINGS };
+const CLIENT_PINGED: SessionSettings = SessionSettings {
+    keepalive: Settings {
+        ping_interval: SideTimes { backend: None, ..SETTINGS.keepalive.ping_interval },
+        ..SETTINGS.keepalive
+    },
+    ..SETTINGS
+};
 
 /// The time from turn to turn. Adding to an instant takes more instructions when its second is full. Over many turns, that
 /// happens equally often in each run.

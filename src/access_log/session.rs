@@ -570,10 +570,8 @@ mod tests {
     /// A session in which a Close has passed.
     fn session() -> Session {
         let keepalive = keepalive::Settings {
-            ping_interval: None,
-            pong_timeout: keepalive::PongTimeout::of_both(None),
-            client: false,
-            backend: false,
+            ping_interval: keepalive::SideTimes::of_both(None),
+            pong_timeout: keepalive::SideTimes::of_both(None),
         };
         let close_timeout = Duration::from_secs(1);
         let settings = SessionSettings {

@@ -13,7 +13,10 @@ use crate::{
     proxy_protocol::HeaderForm,
     routing::{AuthRequest, HTTPS_PORT, HostHeader, HttpsRedirect, PathRule, Route, RouteAction, RouteTimeouts},
     sender::Network,
-    ws::{keepalive, meter::MessageLimits},
+    ws::{
+        keepalive::{self, SideTimes},
+        meter::MessageLimits,
+    },
 };
 
 /// A line for each listener, route and upstream, the backends below their upstream, then the most important times.
@@ -133,23 +136,24 @@ fn of_clients(ClientTrust { is_required, ca, revocation }: &ClientTrust) -> Stri
 }
 
 fn of_keepalive(keepalive: &keepalive::Settings) -> String {
-    let sides = match (keepalive.client, keepalive.backend) {
-        (true, true) => "both sides",
-        (true, false) => "clients only",
-        (false, true) => "backends only",
-        (false, false) => return "no pings".into(),
+    let SideTimes { client, backend } = keepalive.ping_interval;
+    let (interval, sides) = match (client, backend) {
+        (None, None) => return "no pings".into(),
+        (Some(client), None) => (short(client), "clients only"),
+        (None, Some(backend)) => (short(backend), "backends only"),
+        (Some(client), Some(backend)) if client == backend => (short(client), "both sides"),
+        (Some(client), Some(backend)) => {
+            (format!("{} (client) or {} (backend)", short(client), short(backend)), "both sides")
+        }
     };
-    let Some(interval) = keepalive.ping_interval else {
-        return "no pings".into();
-    };
-    let keepalive::PongTimeout { client, backend } = keepalive.pong_timeout;
+    let SideTimes { client, backend } = keepalive.pong_timeout;
     let one = |timeout: Option<StdDuration>| timeout.map_or_else(|| "never".into(), short);
     let judged = match (client, backend) {
         (None, None) => "never judged dead".into(),
         (Some(client), Some(backend)) if client == backend => format!("dead after {} of silence", short(client)),
         _ => format!("dead after silence of {} (client) or {} (backend)", one(client), one(backend)),
     };
-    format!("ping after {}, {judged}, {sides}", short(interval))
+    format!("ping after {interval}, {judged}, {sides}")
 }
 
 /// The timeouts in which the route differs from the file.

@@ -14,30 +14,36 @@ use super::{
 /// The settings of keepalive for one route, from the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settings {
-    /// How long no byte may go to a side, or come from it, before the side is pinged; `None` = never.
-    pub ping_interval: Option<Duration>,
-    /// How long a side may send no byte after a ping, or take none of the bytes that wait for it, before it is dead.
-    pub pong_timeout: PongTimeout,
-    /// Whether the client is pinged.
-    pub client: bool,
-    /// Whether the backend is pinged.
-    pub backend: bool,
+    /// How long no byte may go to a side, or come from it, before the side is pinged; `None` = the side is never pinged.
+    pub ping_interval: SideTimes,
+    /// How long a side may send no byte after a ping, or take none of the bytes that wait for it, before it is dead;
+    /// `None` = the side's silence is never judged.
+    pub pong_timeout: SideTimes,
 }
 
-/// How long each side may be silent; `None` = the side's silence is never judged.
+/// A time for each side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PongTimeout {
+pub struct SideTimes {
     /// The client's.
     pub client: Option<Duration>,
     /// The backend's.
     pub backend: Option<Duration>,
 }
 
-impl PongTimeout {
+impl SideTimes {
     /// The same for both sides.
     #[must_use]
-    pub const fn of_both(timeout: Option<Duration>) -> Self {
-        Self { client: timeout, backend: timeout }
+    pub const fn of_both(time: Option<Duration>) -> Self {
+        Self { client: time, backend: time }
+    }
+
+    /// The time of a side.
+    #[must_use]
+    pub const fn of(&self, side: Side) -> Option<Duration> {
+        match side {
+            Side::Client => self.client,
+            Side::Backend => self.backend,
+        }
     }
 }
 
@@ -75,19 +81,12 @@ pub struct PingTerms<'a> {
 impl PingTerms<'_> {
     /// `None` = the side is not pinged.
     const fn interval(&self) -> Option<Duration> {
-        let on = match self.side {
-            Side::Client => self.settings.client,
-            Side::Backend => self.settings.backend,
-        };
-        if on { self.settings.ping_interval } else { None }
+        self.settings.ping_interval.of(self.side)
     }
 
     /// `None` = the side is never judged.
     const fn pong_timeout(&self) -> Option<Duration> {
-        match self.side {
-            Side::Client => self.settings.pong_timeout.client,
-            Side::Backend => self.settings.pong_timeout.backend,
-        }
+        self.settings.pong_timeout.of(self.side)
     }
 
     /// The start of the payload in all our Pings to the side. Its Pongs carry these bytes back, and nobody else can

@@ -11,7 +11,7 @@ use fs_err as fs;
 use longwire::{
     balance::Policy,
     config::{self, Config, Loaded},
-    ws::keepalive::PongTimeout,
+    ws::keepalive::SideTimes,
 };
 use proptest::prelude::*;
 use serde_json::Value as Json;
@@ -140,9 +140,8 @@ fn a_route_overrides_only_what_it_names() {
     let config = parse(text).unwrap().config;
     let route = config.routes.routes().next().unwrap();
     assert_eq!(route.name, "*/");
-    assert_eq!(route.keepalive.ping_interval, Some(Duration::from_secs(7)));
-    assert_eq!(route.keepalive.pong_timeout, PongTimeout::of_both(None));
-    assert!(!route.keepalive.client && route.keepalive.backend);
+    assert_eq!(route.keepalive.ping_interval, SideTimes { client: None, backend: Some(Duration::from_secs(7)) });
+    assert_eq!(route.keepalive.pong_timeout, SideTimes::of_both(None));
 }
 
 #[test]
@@ -154,7 +153,7 @@ fn each_side_has_its_own_pong_timeout_and_one_duration_is_for_both() {
              routes: [{{ upstream: app, keepalive: {{ {route} }} }}]\n\
              keepalive: {{ {common} }}\n"
         );
-        let PongTimeout { client, backend } =
+        let SideTimes { client, backend } =
             parse(&text).unwrap().config.routes.routes().next().unwrap().keepalive.pong_timeout;
         [client, backend].map(|timeout| timeout.map(|timeout| timeout.as_secs()))
     };

@@ -16,7 +16,7 @@ use crate::{
     hosts::HostPattern,
     origins::Origins,
     routing::{Route, RouteAction, RouteEntry, RouteTable, RouteTimeouts},
-    ws::keepalive,
+    ws::keepalive::{self, SideTimes},
 };
 
 /// Half of 55 s, the shortest idle limit that is common on a path. With a longer interval, one lost ping loses the session.
@@ -243,12 +243,9 @@ impl Resolver {
         if let Some(interval) = ping_interval {
             self.ping_interval(interval, ping_at.key("ping_interval"), idle);
         }
-        keepalive::Settings {
-            ping_interval,
-            pong_timeout: of_sides(own_timeout, *pong_timeout),
-            client: sides.contains(&file::Side::Client),
-            backend: sides.contains(&file::Side::Backend),
-        }
+        let of = |side| ping_interval.filter(|_| sides.contains(&side));
+        let ping_interval = SideTimes { client: of(file::Side::Client), backend: of(file::Side::Backend) };
+        keepalive::Settings { ping_interval, pong_timeout: of_sides(own_timeout, *pong_timeout) }
     }
 
     /// Notes what is wrong with a ping interval. Many routes share the top-level interval, so each problem is noted once.
@@ -319,9 +316,9 @@ fn pattern_start(path: &str) -> Option<usize> {
 }
 
 /// The pong timeouts of a route: its own where it has them, otherwise those of the whole file, otherwise the defaults.
-fn of_sides(own: Option<TimeoutPerSide>, common: TimeoutPerSide) -> keepalive::PongTimeout {
+fn of_sides(own: Option<TimeoutPerSide>, common: TimeoutPerSide) -> SideTimes {
     let own = own.unwrap_or(TimeoutPerSide { client: None, backend: None });
     let client = own.client.or(common.client).unwrap_or_else(TimeoutPerSide::default_of_client);
     let backend = own.backend.or(common.backend).unwrap_or_else(TimeoutPerSide::default_of_backend);
-    keepalive::PongTimeout { client: unless_zero(&client), backend: unless_zero(&backend) }
+    SideTimes { client: unless_zero(&client), backend: unless_zero(&backend) }
 }

@@ -22,6 +22,7 @@ use crate::{
     discovery::BackendEntry,
     net::server::Server,
     tools::{cutter, echo},
+    ws::keepalive::SideTimes,
 };
 
 /// How long the sessions have to end. The person who watches the demo waits for this.
@@ -128,7 +129,7 @@ fn adapt(config: &mut Config, backends: &[SocketAddr], ping_interval: Duration) 
         *entries = upstream.backends.iter().cloned().map(BackendEntry::Named).collect();
     }
     for route in config.routes.routes_mut() {
-        route.keepalive.ping_interval = Some(ping_interval);
+        route.keepalive.ping_interval = SideTimes::of_both(Some(ping_interval));
     }
     if let Some(Admin { bind: AdminBind::Tcp(address), .. }) = &mut config.admin {
         *address = free_on_loopback(*address);

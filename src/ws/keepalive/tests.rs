@@ -7,10 +7,8 @@ use std::time::Instant;
 use super::*;
 
 const SETTINGS: Settings = Settings {
-    ping_interval: Some(Duration::from_secs(25)),
-    pong_timeout: PongTimeout::of_both(Some(Duration::from_secs(30))),
-    client: true,
-    backend: false,
+    ping_interval: SideTimes { client: Some(Duration::from_secs(25)), backend: None },
+    pong_timeout: SideTimes::of_both(Some(Duration::from_secs(30))),
 };
 
 const TERMS: PingTerms<'_> = PingTerms { settings: &SETTINGS, secret: &Secret([7; 16]), nonce: 7, side: Side::Client };

@@ -15,7 +15,7 @@ use longwire::ws::{
     Side::{self, Backend, Client},
     close::CloseCode,
     frame::{MAX_CONTROL_FRAME, OpCode as Ours},
-    keepalive::{PongTimeout, Secret, Settings},
+    keepalive::{Secret, Settings, SideTimes},
     meter::MessageLimits,
     opcodes::OpCodeCounts,
     progress::Progress,
@@ -112,11 +112,10 @@ struct Play {
 impl Play {
     fn new(choice: u8, limits: u8, secret: Secret) -> Self {
         let seconds = |on: bool, seconds| on.then(|| Duration::from_secs(seconds));
+        let interval = |is_pinged: bool| seconds(is_pinged && choice & 1 != 0, 20);
         let keepalive = Settings {
-            ping_interval: seconds(choice & 1 != 0, 20),
-            pong_timeout: PongTimeout::of_both(seconds(choice & 2 != 0, 30)),
-            client: choice & 4 == 0,
-            backend: choice & 8 == 0,
+            ping_interval: SideTimes { client: interval(choice & 4 == 0), backend: interval(choice & 8 == 0) },
+            pong_timeout: SideTimes::of_both(seconds(choice & 2 != 0, 30)),
         };
         let (is_observed, closes) = (limits & 32 != 0, limits & 64 != 0);
         let size = |bit: u8, size| (limits & bit != 0).then_some(size);

@@ -22,7 +22,7 @@ use crate::{
     },
     ws::{
         close::CloseCode,
-        keepalive::{PongTimeout, Secret, Settings},
+        keepalive::{Secret, Settings, SideTimes},
         meter::MessageLimits,
         round_trips::RoundTripTimes,
         session::{Common, SessionSettings},
@@ -189,10 +189,10 @@ fn read_now(end: &mut memory::MemoryEnd, buffer: &mut [u8]) -> usize {
 /// A relay that began at `began`, and the far ends of the client and the backend.
 fn relay(kinds: [Kind; 2], idle: Option<Duration>, began: Instant) -> (Relay, [Peer; 2]) {
     let [(client, client_peer), (backend, backend_peer)] = kinds.map(Peer::connect);
-    let pong_timeout = PongTimeout::of_both(Some(PONG_TIMEOUT));
-    let ping_interval = idle.is_none().then_some(PING_INTERVAL);
+    let pong_timeout = SideTimes::of_both(Some(PONG_TIMEOUT));
+    let ping_interval = SideTimes { client: idle.is_none().then_some(PING_INTERVAL), backend: None };
     let settings = SessionSettings {
-        keepalive: Settings { ping_interval, pong_timeout, client: true, backend: false },
+        keepalive: Settings { ping_interval, pong_timeout },
         idle,
         max_lifetime: None,
         close_timeout: CLOSE_TIMEOUT,

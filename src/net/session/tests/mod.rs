@@ -55,7 +55,7 @@ use crate::{
     sender,
     ws::{
         Side::{self, Backend, Client},
-        keepalive::{PongTimeout, Secret, Settings},
+        keepalive::{Secret, Settings, SideTimes},
         meter::MessageLimits,
         round_trips::RoundTripTimes,
         session::{Common, Session, SessionSettings},
@@ -93,7 +93,7 @@ pub(super) const KINDS: [[Kind; 2]; 6] = [
 
 /// Nobody is pinged, and an end has all the time it needs.
 pub(super) const SETTINGS: SessionSettings = SessionSettings {
-    keepalive: Settings { ping_interval: None, pong_timeout: PongTimeout::of_both(None), client: true, backend: true },
+    keepalive: Settings { ping_interval: SideTimes::of_both(None), pong_timeout: SideTimes::of_both(None) },
     idle: None,
     max_lifetime: None,
     close_timeout: STOPPED,

@@ -381,7 +381,7 @@ fn a_side_that_takes_nothing_for_the_pong_timeout_is_dead() {
 
 #[test]
 fn nothing_is_judged_without_a_pong_timeout() {
-    let keepalive = Settings { pong_timeout: PongTimeout::of_both(None), ..PINGING.keepalive };
+    let keepalive = Settings { pong_timeout: SideTimes::of_both(None), ..PINGING.keepalive };
     let mut pair = Pair::new(&SessionSettings { keepalive, ..PINGING });
     pair.takes(Client, 0);
     pair.sends(Backend, message(Backend, "never taken"));

@@ -12,8 +12,8 @@ fn a_session_leaves_most_of_what_an_idle_one_may_cost_to_its_streams_and_record(
 
 #[test]
 fn deadlines_of_a_year_hold_over_a_hundred_years() {
-    let pong_timeout = PongTimeout::of_both(Some(YEAR));
-    let keepalive = Settings { ping_interval: Some(YEAR / 2), pong_timeout, ..PINGING.keepalive };
+    let pong_timeout = SideTimes::of_both(Some(YEAR));
+    let keepalive = Settings { ping_interval: SideTimes::of_both(Some(YEAR / 2)), pong_timeout };
     let mut pair = Pair::new(&SessionSettings { keepalive, idle: Some(YEAR), ..PINGING });
     for _ in 0..200 {
         pair.wait(YEAR / 2);

@@ -29,7 +29,7 @@ use crate::ws::{
     Side::{self, Backend, Client},
     close::CloseCode,
     frame::MAX_CONTROL_FRAME,
-    keepalive::{PongTimeout, Secret, Settings},
+    keepalive::{Secret, Settings, SideTimes},
     meter::MessageLimits,
     opcodes::OpCodeCounts,
     progress::Progress,
@@ -42,7 +42,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// No side is pinged or judged.
 const SILENT: SessionSettings = SessionSettings {
-    keepalive: Settings { ping_interval: None, pong_timeout: PongTimeout::of_both(None), client: true, backend: true },
+    keepalive: Settings { ping_interval: SideTimes::of_both(None), pong_timeout: SideTimes::of_both(None) },
     idle: None,
     max_lifetime: None,
     close_timeout: CLOSE_TIMEOUT,
@@ -53,10 +53,8 @@ const SILENT: SessionSettings = SessionSettings {
 /// Both sides are pinged and judged.
 const PINGING: SessionSettings = SessionSettings {
     keepalive: Settings {
-        ping_interval: Some(PING_INTERVAL),
-        pong_timeout: PongTimeout::of_both(Some(PONG_TIMEOUT)),
-        client: true,
-        backend: true,
+        ping_interval: SideTimes::of_both(Some(PING_INTERVAL)),
+        pong_timeout: SideTimes::of_both(Some(PONG_TIMEOUT)),
     },
     ..SILENT
 };

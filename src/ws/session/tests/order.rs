@@ -5,17 +5,20 @@ use super::*;
 /// Only the client is judged, and nobody is pinged.
 const JUDGES_CLIENT: SessionSettings = SessionSettings {
     keepalive: Settings {
-        ping_interval: None,
-        pong_timeout: PongTimeout { client: Some(PONG_TIMEOUT), backend: None },
-        client: true,
-        backend: false,
+        ping_interval: SideTimes::of_both(None),
+        pong_timeout: SideTimes { client: Some(PONG_TIMEOUT), backend: None },
     },
     ..SILENT
 };
 
 /// Only the client is judged, and only the client is pinged.
-const PINGS_CLIENT: SessionSettings =
-    SessionSettings { keepalive: Settings { ping_interval: Some(PING_INTERVAL), ..JUDGES_CLIENT.keepalive }, ..SILENT };
+const PINGS_CLIENT: SessionSettings = SessionSettings {
+    keepalive: Settings {
+        ping_interval: SideTimes { client: Some(PING_INTERVAL), backend: None },
+        ..JUDGES_CLIENT.keepalive
+    },
+    ..SILENT
+};
 
 fn cause(pair: &Pair) -> Option<Cause> {
     pair.session.termination().map(|end| end.cause)

@@ -6,7 +6,7 @@ use crate::ws::session::timer::Timer;
 /// A pair whose session waits for this timer. A few looks at what a side takes may come first.
 fn waiting_for(timer: Timer) -> Pair {
     let judging = |client, backend| {
-        let pong_timeout = PongTimeout { client, backend };
+        let pong_timeout = SideTimes { client, backend };
         SessionSettings { keepalive: Settings { pong_timeout, ..SILENT.keepalive }, ..SILENT }
     };
     match timer {
@@ -20,8 +20,9 @@ fn waiting_for(timer: Timer) -> Pair {
         Timer::Idle => Pair::new(&SessionSettings { idle: Some(seconds(60)), ..SILENT }),
         Timer::Notice => Pair::new(&SessionSettings { max_lifetime: Some(seconds(60)), ..SILENT }),
         Timer::Ping(side) => {
-            let (client, backend) = (side == Client, side == Backend);
-            let keepalive = Settings { client, backend, ..PINGING.keepalive };
+            let interval = |pinged| (side == pinged).then_some(PING_INTERVAL);
+            let ping_interval = SideTimes { client: interval(Client), backend: interval(Backend) };
+            let keepalive = Settings { ping_interval, ..PINGING.keepalive };
             Pair::new(&SessionSettings { keepalive, ..PINGING })
         }
         Timer::Hurry => {
