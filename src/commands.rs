@@ -485,7 +485,7 @@ async fn either(terminate: &mut Signal, interrupt: &mut Signal) -> &'static str 
     }
 }
 
-/// Logs the addresses and the upstreams.
+/// Logs the addresses, the upstreams, and what follows from the paths.
 fn announce(config: &Config, server: &Server) {
     for (listener, address) in config.listeners.iter().zip(server.addresses()) {
         let tls = listener.tls.as_ref().map_or(0, |Tls { certificates, .. }| certificates.len());
@@ -513,6 +513,11 @@ fn announce(config: &Config, server: &Server) {
             routes = routes.join(" "),
             "proxying"
         );
+    }
+    for route in config.routes.routes() {
+        for sentence in config::derived(route) {
+            tracing::info!(route = route.name, "{sentence}");
+        }
     }
     tracing::info!(version = env!("CARGO_PKG_VERSION"), workers = server.workers(), "ready");
 }

@@ -40,6 +40,8 @@ pub struct Preset {
     pub life_settable: bool,
     /// How long a process that runs there may take to end after it was told to.
     pub grace: Option<Duration>,
+    /// Whether it makes a connection of its own for each client, and says in a field of the request whose it is.
+    pub forwards: bool,
     /// The page that says so, or where else the figures are from.
     pub source: &'static str,
     /// The day on which a page of the vendor was read that says so, as in `2026-11-28`. `None`: no such page is known.

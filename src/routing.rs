@@ -2,6 +2,7 @@
 
 mod addresses;
 mod auth_request;
+mod limits;
 mod redirect;
 mod rewriting;
 mod sticky;
@@ -17,6 +18,7 @@ use crate::{
 
 pub use addresses::AddressRules;
 pub use auth_request::{AuthRequest, AuthVerdict, BadExpiry, session_life};
+pub use limits::PathLimits;
 pub use redirect::{HTTPS_PORT, HttpsRedirect};
 pub use rewriting::{BadPath, BadReplacement, PathRule, Replacement};
 pub use sticky::{CookieSecurity, SameSite, StickyCookie};
@@ -55,6 +57,8 @@ pub struct Route {
     pub timeouts: RouteTimeouts,
     /// The longest time that one session of the route may live; `None` = no bound.
     pub max_lifetime: Option<Duration>,
+    /// What stands on the path of the route's sessions.
+    pub limits: PathLimits,
 }
 
 /// What becomes of a request that takes a route.
@@ -319,6 +323,7 @@ mod tests {
                 },
                 timeouts: RouteTimeouts { upgrade: Duration::from_secs(60), response: None, idle: None },
                 max_lifetime: None,
+                limits: PathLimits::default(),
             },
         }
     }

@@ -4,7 +4,7 @@ use std::{fmt, fmt::Write as _, time::Duration as StdDuration};
 
 use super::{
     Authority, BackendTls, ClientTrust, Config, Limits, ListenAddress, Listener, LogFormat, ProxyTrust, Refuse,
-    Revocation, Timeouts, UnixName, values,
+    Revocation, Timeouts, UnixName, derived::derived, values,
 };
 use crate::{
     balance::{BackendSettings, CheckKind, HashOn, Policy, UpstreamSettings},
@@ -43,6 +43,9 @@ pub fn describe(config: &Config) -> String {
         let rules = of_rules(route);
         let needed = if route.needs_client_cert { ", client certificate required" } else { "" };
         line(&mut text, format_args!("  {} -> {upstream}  {keepalive}{lifetime}{times}{rules}{needed}", route.name));
+        for sentence in derived(route) {
+            line(&mut text, format_args!("    {sentence}"));
+        }
     }
     text.push_str("upstreams\n");
     for ((upstream, way), entries) in config.upstreams.iter().zip(&config.ways).zip(&config.backend_entries) {

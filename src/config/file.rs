@@ -13,6 +13,7 @@ mod proxy_protocol;
 mod redirect;
 mod rewrite;
 mod sticky_cookie;
+mod via;
 
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -31,7 +32,7 @@ use super::{
     sides::TimeoutPerSide,
     statuses::Statuses,
     tracing::{Collector, TraceShare},
-    values::{Cidr, ClientNetwork, Duration, ShortDuration, Size, Workers},
+    values::{Cidr, ClientNetwork, Duration, DurationOrAuto, ShortDuration, Size, Workers},
 };
 
 pub(super) use self::{
@@ -43,6 +44,7 @@ pub(super) use header_rules::HeaderChanges;
 pub(super) use redirect::{RedirectScheme, RedirectSetting};
 pub(super) use rewrite::RewriteSetting;
 pub(super) use sticky_cookie::{SameSiteWord, SecureWord, StickyCookieSetting};
+pub(super) use via::ViaEntry;
 
 /// The configuration of longwire.
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
@@ -61,6 +63,10 @@ pub(super) struct File {
     /// Which request goes to which upstream. An exact host goes before a wildcard, a wildcard before no host; then the longest
     /// path wins; then a redirect goes before another route. At least one.
     pub(super) routes: Vec<Route>,
+    /// What stands between clients and here, in any order: names of presets (`longwire paths` lists them), or entries with
+    /// figures of their own. `ping_interval: auto` and `max_lifetime: auto` follow from them, and `check` warns of what does not
+    /// fit them. A route can name another path. docs/behaviour.md has the rules.
+    pub(super) via: Vec<ViaEntry>,
     /// Pings of quiet sessions. A route can override them.
     pub(super) keepalive: Keepalive,
     /// The deadline of every wait on a client or a backend. Only `response` and `idle` can be 0s.
@@ -183,6 +189,8 @@ pub(super) struct Upstream {
     pub(super) tls: Option<UpstreamTls>,
     /// Active checks of the backends. Absent: no checks.
     pub(super) health_check: Option<HealthCheck>,
+    /// What stands between here and the backends, as in the top-level `via`.
+    pub(super) via: Vec<ViaEntry>,
     /// How the names of `dns` and `srv` under `backends` are looked up.
     pub(super) discovery: Discovery,
     /// The servers of this upstream, or where they are found. At least one entry.
@@ -379,6 +387,9 @@ pub(super) struct Route {
     /// client as they are, and all else is 503. docs/behaviour.md has the rules. Absent: no service is asked.
     #[serde(default)]
     pub(super) auth_request: Option<AuthRequestSetting>,
+    /// What stands between the clients of this route and here, in the place of the top-level `via`. Absent: what stands there.
+    #[serde(default)]
+    pub(super) via: Option<Vec<ViaEntry>>,
     /// What this route does otherwise than the top-level `keepalive`. A key that is absent here has the value that it has there.
     #[serde(default)]
     pub(super) keepalive: KeepaliveOverride,
@@ -386,17 +397,18 @@ pub(super) struct Route {
     #[serde(default)]
     pub(super) timeouts: TimeoutsOverride,
     /// A session is ended with 1012 after this time, or up to a tenth earlier, at random. For paths that cut a connection at
-    /// some age: end the session first. 0s = never.
+    /// some age: end the session first. `auto` = a twentieth before the shortest `max_life` of the path. 0s = never.
     #[serde(default = "Route::default_max_lifetime")]
-    pub(super) max_lifetime: Duration,
+    pub(super) max_lifetime: DurationOrAuto,
 }
 
 /// Pings of quiet sessions.
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Keepalive {
-    /// Silence toward a side, or from that side, after which longwire pings that side; 0s = never.
-    pub(super) ping_interval: Duration,
+    /// Silence toward a side, or from that side, after which longwire pings that side; 0s = never. `auto` = for each side, two
+    /// fifths of the shortest `idle` of its path (`via`), from 5s to 25s; 25s where no limit is named.
+    pub(super) ping_interval: DurationOrAuto,
     /// A side that sends no byte for this long after a ping is dead; 0s = no side is ever dead. One duration for both sides, or
     /// one for each. A busy backend often answers no ping, so the default for backends is longer.
     pub(super) pong_timeout: TimeoutPerSide,
@@ -418,8 +430,9 @@ pub(super) enum Side {
 #[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct KeepaliveOverride {
-    /// Silence toward a side, or from that side, after which longwire pings that side; 0s = never.
-    pub(super) ping_interval: Option<Duration>,
+    /// Silence toward a side, or from that side, after which longwire pings that side; 0s = never, `auto` = as the path of this
+    /// route needs it.
+    pub(super) ping_interval: Option<DurationOrAuto>,
     /// A side that sends no byte for this long after a ping is dead; 0s = no side is ever dead. One duration for both sides, or
     /// one for each.
     pub(super) pong_timeout: Option<TimeoutPerSide>,
@@ -673,6 +686,7 @@ impl Default for File {
             listeners: Vec::new(),
             upstreams: BTreeMap::new(),
             routes: Vec::new(),
+            via: Vec::new(),
             keepalive: Keepalive::default(),
             timeouts: Timeouts::default(),
             drain: Drain::default(),
@@ -706,6 +720,7 @@ impl Default for Upstream {
             tlvs: Vec::new(),
             tls: None,
             health_check: None,
+            via: Vec::new(),
             discovery: Discovery::default(),
             backends: Vec::new(),
         }
@@ -765,8 +780,8 @@ impl Route {
         "keep".into()
     }
 
-    fn default_max_lifetime() -> Duration {
-        Duration::from_secs(0)
+    pub(super) const fn default_max_lifetime() -> DurationOrAuto {
+        DurationOrAuto::Fixed(Duration::from_secs(0))
     }
 
     /// Everything to one upstream.
@@ -788,6 +803,7 @@ impl Route {
             sticky_cookie: None,
             origins: Vec::new(),
             auth_request: None,
+            via: None,
             keepalive: KeepaliveOverride::default(),
             timeouts: TimeoutsOverride::default(),
             max_lifetime: Self::default_max_lifetime(),
@@ -808,8 +824,7 @@ impl Tracing {
 impl Default for Keepalive {
     fn default() -> Self {
         Self {
-            // Less than half of 55 s, the shortest common idle limit on a path: one lost ping costs nothing.
-            ping_interval: Duration::from_secs(25),
+            ping_interval: DurationOrAuto::Auto,
             pong_timeout: TimeoutPerSide::default(),
             sides: vec![Side::Client, Side::Backend],
         }

@@ -7,8 +7,9 @@
 //! 3. `check` compares the tree with the schema of `file`, the mirror of `proxy.yaml`. `values` and `addresses` read the
 //!    scalars of `file`.
 //! 4. `resolve` (PURE) turns the mirror into a [`Config`].
-//! 5. `diagnostics` prints every problem that one of these rooms found.
-//! 6. `reference` says in words what each key means.
+//! 5. `derived` (PURE) says what follows from the path that a route names.
+//! 6. `diagnostics` prints every problem that one of these rooms found.
+//! 7. `reference` says in words what each key means.
 //!
 //! [`certificates`], `trust`, `expiry`, `backend_list`, `token` and [`sticky_key`] read the files that the configuration
 //! names.
@@ -18,6 +19,7 @@ mod backend_list;
 mod bad_value;
 pub mod certificates;
 mod check;
+mod derived;
 mod describe;
 mod diagnostics;
 mod document;
@@ -27,6 +29,7 @@ mod file;
 mod foreign;
 mod load;
 mod names;
+mod preset_name;
 mod reference;
 mod resolve;
 mod rights;
@@ -55,6 +58,7 @@ use tokio_rustls::rustls::pki_types::ServerName;
 
 pub(crate) use self::backend_list::read as read_backends;
 pub use self::{
+    derived::derived,
     describe::describe,
     diagnostics::{Diagnostic, Diagnostics, Item, Severity},
     environment::Env,

@@ -181,8 +181,9 @@ impl ReferenceEntry<'_> {
         let _ = write!(text, "\n{}", self.meaning);
         if let EntryKind::Words(words) = &self.kind {
             text.push('\n');
+            let width = words.iter().map(|(word, _)| word.len()).max().unwrap_or_default().max(12);
             for (word, what) in words {
-                let _ = write!(text, "\n  {word:<12} {what}");
+                let _ = write!(text, "\n  {word:<width$} {what}");
             }
         }
         if self.is_section() {
@@ -227,8 +228,10 @@ fn visit<'s>(schema: &'s Json, node: &'s Json, path: String, is_required: bool, 
         meaning: one_line(node["description"].as_str().or_else(|| target["description"].as_str()).unwrap_or_default()),
         path: path.clone(),
     });
-    let choices = target["anyOf"].as_array().into_iter().flatten();
-    for section in choices.chain([target]) {
+    let choices = |node: &'s Json| node["anyOf"].as_array().into_iter().flatten();
+    let sections = choices(target).chain([target]).map(|section| (section, path.clone()));
+    let of_items = choices(resolve(schema, &target["items"])).map(|section| (section, format!("{path}[]")));
+    for (section, path) in sections.chain(of_items) {
         let required: BTreeSet<_> =
             section["required"].as_array().into_iter().flatten().filter_map(Json::as_str).collect();
         for (name, key) in section["properties"].as_object().into_iter().flatten() {
@@ -265,6 +268,10 @@ fn in_words(schema: &Json, node: &Json) -> String {
     }
     if let Some(words) = node["enum"].as_array() {
         return words.iter().filter_map(Json::as_str).map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ");
+    }
+    if let Some(words) = node["oneOf"].as_array() {
+        let words = words.iter().filter_map(|choice| choice["const"].as_str());
+        return words.map(|word| format!("`{word}`")).collect::<Vec<_>>().join(" or ");
     }
     match node["type"].as_str() {
         Some("boolean") => "true or false".into(),

@@ -15,6 +15,7 @@ mod routes;
 mod sticky_cookie;
 mod tracing;
 mod upstreams;
+mod via;
 
 use std::{
     mem,
@@ -67,6 +68,7 @@ pub(super) fn resolve(file: file::File, base: &Path) -> (Config, Vec<Problem>) {
         listeners,
         upstreams,
         routes,
+        via,
         keepalive,
         timeouts,
         drain,
@@ -80,15 +82,19 @@ pub(super) fn resolve(file: file::File, base: &Path) -> (Config, Vec<Problem>) {
         admin,
         tracing,
     } = file;
-    let mut resolver = Resolver { problems: Vec::new(), service_ways: Vec::new(), root: At::default() };
+    let mut resolver = Resolver::default();
     let timeouts = resolver.timeouts(timeouts);
     let listeners = resolver.listeners(listeners, base);
+    let client_limits = resolver.path_limits(&via, &At::default().key("via"));
+    let backend_limits = resolver.backend_limits(&upstreams);
     let (upstreams, ways, backend_entries) = resolver.upstreams(upstreams, base);
     resolver.client_certs(&routes, &listeners);
     let can_be_secure = !trusted_proxies.is_empty() || listeners.iter().any(|listener| listener.tls.is_some());
     let surroundings = Surroundings {
         upstreams: &upstreams,
         listeners: &listeners,
+        client_limits: &client_limits,
+        backend_limits: &backend_limits,
         keepalive: &keepalive,
         timeouts: &timeouts,
         can_be_secure,
@@ -130,6 +136,7 @@ pub(super) fn resolve(file: file::File, base: &Path) -> (Config, Vec<Problem>) {
     (config, resolver.problems)
 }
 
+#[derive(Default)]
 struct Resolver {
     problems: Vec<Problem>,
     /// How connections with the services that routes ask come about, in the order of the file.
@@ -332,6 +339,14 @@ impl Resolver {
 
 fn bytes_unless_zero(size: values::Size) -> Option<u64> {
     Some(size.0).filter(|bytes| *bytes > 0)
+}
+
+/// The time that is written; `None` = it follows from the path.
+fn unless_auto(time: values::DurationOrAuto) -> Option<values::Duration> {
+    match time {
+        values::DurationOrAuto::Auto => None,
+        values::DurationOrAuto::Fixed(time) => Some(time),
+    }
 }
 
 fn unless_zero(time: &values::Duration) -> Option<StdDuration> {

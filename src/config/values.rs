@@ -11,6 +11,7 @@ use super::{
     addresses::{AdminAddress, BackendAddress, Bind},
     bad_value::BadValue,
     names::{DnsAddress, ResolverAddress, ServiceName},
+    preset_name::PresetName,
     rights::{Account, Mode},
     server_name::CertificateName,
     service_url::ServiceUrl,
@@ -22,6 +23,13 @@ use crate::sender::Network;
 /// A length of time, at most a year: `50ms`, `25s`, `1h 30m`. Zero or at least 1 ms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Duration(pub(super) StdDuration);
+
+/// A length of time, or the one that follows from the path: `auto`, `25s`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum DurationOrAuto {
+    Auto,
+    Fixed(Duration),
+}
 
 /// A length of time that may be too short for a timer, at most 2 ms: `0us`, `500us`, `1ms`. Zero or at least 1 us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +62,7 @@ const MOST_WORKERS: usize = 1024;
 pub(super) fn check(kind: &str, text: &str) -> Result<(), BadValue> {
     match kind {
         Duration::KIND => Duration::parse(text).map(drop),
+        DurationOrAuto::KIND => DurationOrAuto::parse(text).map(drop),
         ShortDuration::KIND => ShortDuration::parse(text).map(drop),
         Size::KIND => Size::parse(text).map(drop),
         Workers::KIND => Workers::parse(text).map(drop),
@@ -64,6 +73,7 @@ pub(super) fn check(kind: &str, text: &str) -> Result<(), BadValue> {
         DnsAddress::KIND => DnsAddress::parse(text).map(drop),
         ServiceName::KIND => ServiceName::parse(text).map(drop),
         ResolverAddress::KIND => ResolverAddress::parse(text).map(drop),
+        PresetName::KIND => PresetName::parse(text).map(drop),
         ServiceUrl::KIND => ServiceUrl::parse(text).map(drop),
         Cidr::KIND => Cidr::parse(text).map(drop),
         ClientNetwork::KIND => ClientNetwork::parse(text).map(drop),
@@ -82,7 +92,7 @@ pub(super) fn stand_in(kind: &str) -> &'static str {
         Duration::KIND => "1s",
         ShortDuration::KIND => "500us",
         Size::KIND => "1MiB",
-        Workers::KIND => "auto",
+        Workers::KIND | DurationOrAuto::KIND => "auto",
         Bind::KIND => "0.0.0.0:0",
         AdminAddress::KIND => "127.0.0.1:0",
         BackendAddress::KIND => "refused:1",
@@ -90,6 +100,7 @@ pub(super) fn stand_in(kind: &str) -> &'static str {
         DnsAddress::KIND => "refused:1",
         ServiceName::KIND => "_refused._tcp",
         ResolverAddress::KIND => "system",
+        PresetName::KIND => PresetName::EXAMPLE,
         ServiceUrl::KIND => "http://refused",
         Cidr::KIND | ClientNetwork::KIND => "0.0.0.0/0",
         Mode::KIND => "0660",
@@ -149,6 +160,27 @@ impl Duration {
             return Err(BadValue::new(format!("`{text}` is too short"), "0s or at least 1ms"));
         }
         Ok(Self(length))
+    }
+}
+
+impl DurationOrAuto {
+    pub(super) const KIND: &str = "`auto` or a duration";
+    const PATTERN: &str = r"^auto$|[0-9].*[a-zA-Zµ]|\$\{";
+
+    fn parse(text: &str) -> Result<Self, BadValue> {
+        match text.trim() {
+            "auto" => Ok(Self::Auto),
+            text => Duration::parse(text).map(Self::Fixed),
+        }
+    }
+}
+
+impl fmt::Display for DurationOrAuto {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Fixed(time) => time.fmt(f),
+        }
     }
 }
 
@@ -381,6 +413,7 @@ macro_rules! scalar {
 
 scalar! {
     Duration: "string",
+    DurationOrAuto: "string",
     ShortDuration: "string",
     Size: "string",
     Workers: ["string", "integer"],
@@ -391,6 +424,7 @@ scalar! {
     DnsAddress: "string",
     ServiceName: "string",
     ResolverAddress: "string",
+    PresetName: "string",
     ServiceUrl: "string",
     Cidr: "string",
     ClientNetwork: "string",

@@ -19,6 +19,7 @@ const PLAIN: Preset = Preset {
     settable: false,
     life_settable: false,
     grace: None,
+    forwards: false,
     source: "",
     checked: None,
 };
@@ -33,6 +34,7 @@ pub static PRESETS: &[Preset] = &[
         idle_range: Some((seconds(1), seconds(4_000))),
         counts: Activity::Bytes,
         settable: true,
+        forwards: true,
         source: "https://docs.aws.amazon.com/elasticloadbalancing/latest/application/edit-load-balancer-attributes.html",
         checked: Some("2026-11-28"),
         ..PLAIN
@@ -44,6 +46,7 @@ pub static PRESETS: &[Preset] = &[
         idle_range: Some((seconds(1), seconds(3_600))),
         counts: Activity::Bytes,
         settable: true,
+        forwards: true,
         source: "https://docs.aws.amazon.com/elasticloadbalancing/latest/classic/config-idle-timeout.html",
         checked: Some("2026-11-28"),
         ..PLAIN
@@ -69,6 +72,7 @@ pub static PRESETS: &[Preset] = &[
         counts: Activity::Messages,
         dies: Manner::Close,
         max_life: Some(seconds(7_200)),
+        forwards: true,
         source: "https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-execution-service-websocket-limits-table.html",
         checked: Some("2026-11-28"),
         ..PLAIN
@@ -116,6 +120,7 @@ pub static PRESETS: &[Preset] = &[
         max_life: Some(seconds(30)),
         settable: true,
         life_settable: true,
+        forwards: true,
         source: "https://github.com/kubernetes/ingress-gce/tree/master/examples/websocket",
         checked: Some("2026-11-28"),
         ..PLAIN
@@ -127,6 +132,7 @@ pub static PRESETS: &[Preset] = &[
         max_life: Some(seconds(300)),
         settable: true,
         life_settable: true,
+        forwards: true,
         source: "https://cloud.google.com/run/docs/triggering/websockets",
         checked: Some("2026-11-28"),
         ..PLAIN
@@ -185,6 +191,7 @@ pub static PRESETS: &[Preset] = &[
         counts: Activity::BytesFromBackend,
         dies: Manner::Reset,
         settable: true,
+        forwards: true,
         source: "Reports: the pages of Microsoft contradict each other",
         ..PLAIN
     },
@@ -195,6 +202,7 @@ pub static PRESETS: &[Preset] = &[
         idle: Some(seconds(300)),
         counts: Activity::Bytes,
         max_life: Some(seconds(14_400)),
+        forwards: true,
         source: "https://learn.microsoft.com/azure/frontdoor/standard-premium/websocket",
         checked: Some("2026-11-28"),
         ..PLAIN
@@ -204,6 +212,7 @@ pub static PRESETS: &[Preset] = &[
         title: "Azure App Service",
         idle: Some(seconds(230)),
         counts: Activity::Bytes,
+        forwards: true,
         source: "https://learn.microsoft.com/azure/azure-functions/functions-scale (footnote of its timeouts)",
         checked: Some("2026-11-28"),
         ..PLAIN
@@ -216,6 +225,7 @@ pub static PRESETS: &[Preset] = &[
         idle_range: Some((seconds(100), seconds(120))),
         counts: Activity::BytesFromBackend,
         settable: true,
+        forwards: true,
         source: "https://developers.cloudflare.com/fundamentals/reference/connection-limits/",
         checked: Some("2026-11-28"),
         ..PLAIN
@@ -235,6 +245,7 @@ pub static PRESETS: &[Preset] = &[
         note: "Its log says H15 or H28. A dyno is restarted once a day.",
         idle: Some(seconds(55)),
         counts: Activity::Bytes,
+        forwards: true,
         source: "https://help.heroku.com/BZGH6WMY/why-do-my-websocket-requests-have-high-service-times-in-the-router-logs",
         checked: Some("2026-11-28"),
         ..PLAIN
@@ -244,6 +255,7 @@ pub static PRESETS: &[Preset] = &[
         title: "Fly.io proxy",
         idle: Some(seconds(60)),
         counts: Activity::Bytes,
+        forwards: true,
         source: "Reports: https://community.fly.io/t/60-second-timeout-for-http-server/1243",
         ..PLAIN
     },
@@ -254,6 +266,7 @@ pub static PRESETS: &[Preset] = &[
         max_life: Some(seconds(300)),
         settable: true,
         life_settable: true,
+        forwards: true,
         source: "https://vercel.com/docs/functions/websockets",
         ..PLAIN
     },
@@ -261,12 +274,14 @@ pub static PRESETS: &[Preset] = &[
         name: "render",
         title: "Render",
         note: "A deploy or maintenance ends sessions.",
+        forwards: true,
         source: "No limit found: https://render.com/docs/websocket",
         ..PLAIN
     },
     Preset {
         name: "railway",
         title: "Railway",
+        forwards: true,
         source: "No limit found: https://docs.railway.com/reference/public-networking",
         ..PLAIN
     },
@@ -278,6 +293,7 @@ pub static PRESETS: &[Preset] = &[
         idle_range: Some((seconds(30), seconds(600))),
         counts: Activity::Bytes,
         settable: true,
+        forwards: true,
         source: "https://docs.digitalocean.com/reference/api/digitalocean/ (http_idle_timeout_seconds)",
         checked: Some("2026-11-28"),
         ..PLAIN
@@ -288,6 +304,7 @@ pub static PRESETS: &[Preset] = &[
         idle: Some(seconds(240)),
         counts: Activity::Frames,
         max_life: Some(seconds(900)),
+        forwards: true,
         source: "https://wso2.com/bijira/docs/create-api-proxy/my-apis/websocket/quotas-and-limitations/",
         checked: Some("2026-11-28"),
         ..PLAIN
@@ -297,6 +314,7 @@ pub static PRESETS: &[Preset] = &[
         title: "Blaxel sandbox",
         idle: Some(seconds(900)),
         counts: Activity::Frames,
+        forwards: true,
         source: "https://docs.blaxel.ai/knowledge-base/troubleshooting/websocket-connection-timeouts-and-15-minute-limit",
         checked: Some("2026-11-28"),
         ..PLAIN
@@ -307,6 +325,7 @@ pub static PRESETS: &[Preset] = &[
         idle: Some(seconds(60)),
         counts: Activity::BytesFromBackend,
         settable: true,
+        forwards: true,
         source: "https://nginx.org/en/docs/http/websocket.html",
         checked: Some("2026-11-28"),
         ..PLAIN
@@ -318,6 +337,7 @@ pub static PRESETS: &[Preset] = &[
         idle: Some(seconds(60)),
         counts: Activity::BytesFromBackend,
         settable: true,
+        forwards: true,
         source: "https://kubernetes.github.io/ingress-nginx/user-guide/nginx-configuration/configmap/ (proxy-read-timeout, worker-shutdown-timeout)",
         checked: Some("2026-11-28"),
         ..PLAIN
@@ -329,6 +349,7 @@ pub static PRESETS: &[Preset] = &[
         idle: Some(seconds(50)),
         counts: Activity::Bytes,
         settable: true,
+        forwards: true,
         source: "https://docs.haproxy.org/2.6/configuration.html (timeout tunnel; 50 s is what its examples set)",
         checked: Some("2026-11-28"),
         ..PLAIN
@@ -340,6 +361,7 @@ pub static PRESETS: &[Preset] = &[
         idle: Some(seconds(300)),
         counts: Activity::Bytes,
         settable: true,
+        forwards: true,
         source: "https://www.envoyproxy.io/docs/envoy/latest/faq/configuration/timeouts",
         checked: Some("2026-11-28"),
         ..PLAIN
@@ -351,6 +373,7 @@ pub static PRESETS: &[Preset] = &[
         counts: Activity::Bytes,
         dies: Manner::Reset,
         settable: true,
+        forwards: true,
         source: "Reports: https://github.com/istio/istio/issues/38413, https://github.com/istio/istio/issues/40619",
         ..PLAIN
     },
@@ -359,6 +382,7 @@ pub static PRESETS: &[Preset] = &[
         title: "Pingora",
         note: "The timeouts of its peer hold, where the program sets them.",
         settable: true,
+        forwards: true,
         source: "No limit of its own: https://github.com/cloudflare/pingora, issues 255 and 946",
         ..PLAIN
     },
@@ -369,6 +393,7 @@ pub static PRESETS: &[Preset] = &[
         idle: Some(seconds(180)),
         counts: Activity::Bytes,
         settable: true,
+        forwards: true,
         source: "Reports: https://github.com/traefik/traefik/issues/8668, https://github.com/traefik/traefik/issues/7590",
         ..PLAIN
     },
@@ -378,6 +403,7 @@ pub static PRESETS: &[Preset] = &[
         note: "A reload ends sessions at once, unless stream_close_delay is set.",
         dies: Manner::Close,
         settable: true,
+        forwards: true,
         source: "https://caddyserver.com/docs/caddyfile/directives/reverse_proxy",
         checked: Some("2026-11-28"),
         ..PLAIN
@@ -388,6 +414,7 @@ pub static PRESETS: &[Preset] = &[
         idle: Some(seconds(60)),
         counts: Activity::Bytes,
         settable: true,
+        forwards: true,
         source: "Known from use: Timeout and ProxyTimeout of https://httpd.apache.org/docs/2.4/mod/mod_proxy.html",
         ..PLAIN
     },
@@ -397,6 +424,7 @@ pub static PRESETS: &[Preset] = &[
         idle: Some(seconds(120)),
         counts: Activity::Bytes,
         settable: true,
+        forwards: true,
         source: "Known from use; the page of its Time-out (dd443533) gives no figure",
         ..PLAIN
     },

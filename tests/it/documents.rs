@@ -69,8 +69,9 @@ fn every_key_of_the_file_has_its_entry_on_the_page_and_by_name() {
         let entry = config::explain(&key).unwrap_or_else(|error| panic!("{error}"));
         assert!(entry.starts_with(&format!("{key}\n  takes    ")), "{entry}");
         // These keys stand in the row of the key above them.
-        let (section, last) = match section.rsplit_once('.') {
-            Some((section, last @ ("pong_timeout" | "redirect"))) => (section, last),
+        let (section, last) = match section.rsplit_once('.').unwrap_or(("", section)) {
+            (section, last @ ("pong_timeout" | "redirect")) => (section, last),
+            (section, "via[]") => (section, "via"),
             _ => (section, last),
         };
         let heading = if section.is_empty() { "## The file\n".to_owned() } else { format!("## `{section}`\n") };

@@ -11,7 +11,7 @@ use modules::Modules;
 use order::{ROOMS, circles, complaints, picture};
 
 /// The rooms that take bytes, instants and settings, and return decisions.
-const PURE: [&str; 19] = [
+const PURE: [&str; 21] = [
     "ws",
     "balance",
     "discovery.rs",
@@ -28,6 +28,8 @@ const PURE: [&str; 19] = [
     "proxy_protocol.rs",
     "proxy_protocol",
     "config/resolve.rs",
+    "config/resolve",
+    "config/derived.rs",
     "net/session/rota.rs",
     "net/session/stay.rs",
     "lines/batch.rs",

@@ -70,6 +70,8 @@ mod hostile;
 mod keepalive;
 /// Bugs that other proxies had.
 mod known_bugs;
+/// Paths whose limits the file names.
+mod known_path;
 /// Large payloads, which are spliced.
 mod large;
 /// Records and messages at the end of the process.

@@ -204,6 +204,9 @@ fn rows() -> Vec<Row> {
         row("upstreams.*.max_fails", 1, 2), row("upstreams.*.max_handshakes", 1, 2), row("upstreams.*.reuse", "safe", "never"),
         row("upstreams.*.proxy_protocol", "v1", "v2"),
         beside(row("upstreams.*.tlvs", json!(["ssl"]), json!(["alpn"])), json!({ "upstreams.*.proxy_protocol": "v2" })),
+        row("via", json!(["aws_alb"]), json!([{ "name": "aws_alb", "idle": "30s" }])),
+        row("routes.[].via", json!(["aws_alb"]), json!(["heroku"])),
+        row("upstreams.*.via", json!([{ "name": "mesh", "max_life": "1h" }]), json!([{ "name": "mesh", "max_life": "2h" }])),
         row("upstreams.*.slow_start", "10s", "11s"), row("upstreams.*.tries", 1, 2),
         row("upstreams.*.tls.ca", "one.crt", json!(["one.crt", "other.crt"])),
         trusting("upstreams.*.tls.server_name", "one.example", "other.example"),
@@ -291,7 +294,8 @@ fn every_key_of_the_schema_has_a_row() {
     let schema = config::schema();
     keys(&schema, &schema, "", &mut found);
     // These keys belong to one setting with the key above them.
-    found.retain(|key| !key.contains("pong_timeout.") && !key.contains("redirect."));
+    let is_within = |key: &str| ["pong_timeout.", "redirect.", "via.[]."].iter().any(|above| key.contains(above));
+    found.retain(|key| !is_within(key));
     let mut rows: BTreeSet<_> = rows().iter().map(|row| row.key.to_owned()).collect();
     rows.extend(found.iter().filter(|key| key.starts_with("tracing.") && !cfg!(feature = "otlp")).cloned());
     assert_eq!(found.difference(&rows).collect::<Vec<_>>(), [""; 0], "keys without a row");

@@ -32,9 +32,10 @@ impl Resolver {
             ("sticky_cookie", route.sticky_cookie.is_some()),
             ("origins", !route.origins.is_empty()),
             ("auth_request", route.auth_request.is_some()),
+            ("via", route.via.is_some()),
             ("keepalive", ping_interval.is_some() || pong_timeout.is_some() || sides.is_some()),
             ("timeouts", upgrade.is_some() || response.is_some() || idle.is_some()),
-            ("max_lifetime", !route.max_lifetime.0.is_zero()),
+            ("max_lifetime", route.max_lifetime != file::Route::default_max_lifetime()),
         ] {
             if is_set {
                 let help = "it does nothing here: write it in the route that takes the requests over TLS";

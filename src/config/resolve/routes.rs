@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, path::Path, time::Duration as StdDuration};
 
-use super::{Problem, Resolver, client_auth, unless_zero};
+use super::{Problem, Resolver, client_auth, unless_auto, unless_zero};
 use crate::{
     balance::UpstreamSettings,
     config::{
@@ -15,8 +15,12 @@ use crate::{
     },
     hosts::HostPattern,
     origins::Origins,
-    routing::{Route, RouteAction, RouteEntry, RouteTable, RouteTimeouts},
-    ws::keepalive::{self, SideTimes},
+    paths::Limit,
+    routing::{PathLimits, Route, RouteAction, RouteEntry, RouteTable, RouteTimeouts},
+    ws::{
+        Side,
+        keepalive::{self, SideTimes},
+    },
 };
 
 /// Half of 55 s, the shortest idle limit that is common on a path. With a longer interval, one lost ping loses the session.
@@ -33,6 +37,10 @@ struct IdleLimit {
 pub(super) struct Surroundings<'a> {
     pub(super) upstreams: &'a [UpstreamSettings],
     pub(super) listeners: &'a [Listener],
+    /// Between clients and here, where a route names no path of its own.
+    pub(super) client_limits: &'a [Limit],
+    /// Between here and the backends of each upstream.
+    pub(super) backend_limits: &'a [Vec<Limit>],
     pub(super) keepalive: &'a file::Keepalive,
     pub(super) timeouts: &'a Timeouts,
     /// Whether a request can come over TLS, to us or to a trusted proxy.
@@ -92,15 +100,17 @@ impl Resolver {
             sticky_cookie,
             origins,
             auth_request,
+            via,
             keepalive,
             timeouts,
             max_lifetime,
         } = route;
+        let mut limits = self.route_limits(via.as_deref(), upstream.as_deref(), surroundings, &at.key("via"));
         let idle_at = at.key("timeouts").key("idle");
         let own_idle = timeouts.idle.is_some().then_some(idle_at);
         let timeouts = self.route_timeouts(surroundings.timeouts, timeouts, &at.key("timeouts"));
         let idle = IdleLimit { limit: timeouts.idle, at: own_idle };
-        let keepalive = self.keepalive(surroundings.keepalive, keepalive, idle, &at.key("keepalive"));
+        let keepalive = self.keepalive(surroundings.keepalive, keepalive, &mut limits, idle, &at.key("keepalive"));
         let scheme = if redirect.is_some() { "http://" } else { "" };
         let name = format!("{scheme}{}{path}", host.as_deref().unwrap_or("*"));
         let pattern = self.host(host.as_deref(), &at.key("host"));
@@ -134,7 +144,7 @@ impl Resolver {
                 return None;
             }
         };
-        let max_lifetime = unless_zero(&max_lifetime);
+        let max_lifetime = lifetime(max_lifetime, &mut limits);
         let route = Route {
             name,
             action,
@@ -151,8 +161,26 @@ impl Resolver {
             keepalive,
             timeouts,
             max_lifetime,
+            limits,
         };
         Some(RouteEntry { host: pattern, path, route })
+    }
+
+    /// What stands on the path of a route. An upstream that is not there is noted elsewhere.
+    fn route_limits(
+        &mut self,
+        via: Option<&[file::ViaEntry]>,
+        upstream: Option<&str>,
+        surroundings: &Surroundings<'_>,
+        at: &At,
+    ) -> PathLimits {
+        let client = match via {
+            Some(via) => self.path_limits(via, at),
+            None => surroundings.client_limits.to_vec(),
+        };
+        let place = surroundings.upstreams.iter().position(|known| Some(known.name.as_str()) == upstream);
+        let backend = place.and_then(|place| surroundings.backend_limits.get(place)).cloned().unwrap_or_default();
+        PathLimits { client, backend, ..PathLimits::default() }
     }
 
     fn route_upstream(&mut self, name: &str, upstreams: &[UpstreamSettings], at: At) -> Option<usize> {
@@ -231,6 +259,7 @@ impl Resolver {
         &mut self,
         common: &file::Keepalive,
         differs: file::KeepaliveOverride,
+        limits: &mut PathLimits,
         idle: IdleLimit,
         at: &At,
     ) -> keepalive::Settings {
@@ -239,12 +268,21 @@ impl Resolver {
             differs;
         let sides = own_sides.as_ref().unwrap_or(sides);
         let ping_at = if own_interval.is_some() { at.clone() } else { self.root.key("keepalive") };
-        let ping_interval = unless_zero(own_interval.as_ref().unwrap_or(ping_interval)).filter(|_| !sides.is_empty());
-        if let Some(interval) = ping_interval {
+        let written = unless_auto(own_interval.unwrap_or(*ping_interval));
+        limits.sets_interval = written.is_none();
+        let interval = |listed, side| match &written {
+            _ if !sides.contains(&listed) => None,
+            Some(interval) => unless_zero(interval),
+            None => Some(limits.interval(side).value),
+        };
+        let ping_interval = SideTimes {
+            client: interval(file::Side::Client, Side::Client),
+            backend: interval(file::Side::Backend, Side::Backend),
+        };
+        // The bytes of one side are enough: the session carries some then.
+        if let Some(interval) = [ping_interval.client, ping_interval.backend].into_iter().flatten().min() {
             self.ping_interval(interval, ping_at.key("ping_interval"), idle);
         }
-        let of = |side| ping_interval.filter(|_| sides.contains(&side));
-        let ping_interval = SideTimes { client: of(file::Side::Client), backend: of(file::Side::Backend) };
         keepalive::Settings { ping_interval, pong_timeout: of_sides(own_timeout, *pong_timeout) }
     }
 
@@ -321,4 +359,15 @@ fn of_sides(own: Option<TimeoutPerSide>, common: TimeoutPerSide) -> SideTimes {
     let client = own.client.or(common.client).unwrap_or_else(TimeoutPerSide::default_of_client);
     let backend = own.backend.or(common.backend).unwrap_or_else(TimeoutPerSide::default_of_backend);
     SideTimes { client: unless_zero(&client), backend: unless_zero(&backend) }
+}
+
+/// The longest life of a session, and whether it follows from the path.
+fn lifetime(written: values::DurationOrAuto, limits: &mut PathLimits) -> Option<StdDuration> {
+    match unless_auto(written) {
+        Some(life) => unless_zero(&life),
+        None => {
+            limits.sets_lifetime = true;
+            limits.lifetime().map(|derived| derived.value)
+        }
+    }
 }

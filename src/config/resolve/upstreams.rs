@@ -55,6 +55,8 @@ impl Resolver {
             tlvs,
             tls,
             health_check,
+            // The routes to the upstream have it.
+            via: _,
             discovery,
             backends,
         } = upstream;
