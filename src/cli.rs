@@ -45,7 +45,9 @@ pub enum Command {
     /// Run the proxy (also without a verb)
     Run(RunArgs),
     /// Read a configuration and everything it names, and print what would run; opens no socket
-    #[command(after_help = "Examples:\n  longwire check\n  longwire check -c /etc/longwire/proxy.yaml")]
+    #[command(
+        after_help = "Examples:\n  longwire check\n  longwire check -c /etc/longwire/proxy.yaml\n  longwire check --strict"
+    )]
     Check(CheckArgs),
     /// Show on this machine how an idle WebSocket is cut, and how longwire keeps it
     #[command(after_help = "Examples:\n  longwire demo\n  longwire demo --for 40s\n  longwire demo --cut 5s --for 20s")]
@@ -125,6 +127,9 @@ pub struct CheckArgs {
     /// The configuration
     #[arg(short, long, value_name = "FILE", default_value = "proxy.yaml")]
     pub config: PathBuf,
+    /// Take each warning as an error
+    #[arg(long)]
+    pub strict: bool,
 }
 
 /// `longwire schema`

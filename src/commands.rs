@@ -94,6 +94,7 @@ pub fn run(options: &cli::RunArgs) -> ExitCode {
 /// `longwire check`: reads everything, but opens no socket.
 pub fn check(options: &cli::CheckArgs) -> ExitCode {
     match config::load(&options.config) {
+        Ok(Loaded { warnings, .. }) if options.strict && !warnings.is_empty() => refuse(&warnings.into_errors()),
         Ok(Loaded { config, warnings }) => {
             warn(&warnings);
             say(config::describe(&config));

@@ -61,6 +61,15 @@ impl Diagnostics {
         Self { name: name.to_owned(), source: source.to_owned(), items, more }
     }
 
+    /// The same problems, each of which keeps the configuration from being used.
+    #[must_use]
+    pub fn into_errors(mut self) -> Self {
+        for item in &mut self.items {
+            item.severity = Severity::Error;
+        }
+        self
+    }
+
     /// Whether there is no problem.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -16,7 +16,8 @@ use super::{
     environment::{Env, of_process},
     expiry,
     file::{self, Backend, File, Route, Upstream},
-    resolve::{self, Problem},
+    lint,
+    resolve::{self, Problem, Resolved},
     sticky_key, text, token, trust,
 };
 use crate::discovery::{BackendEntry, FindingPlace};
@@ -128,7 +129,7 @@ pub fn from_flags(listen: &[String], to: &[String]) -> Result<Config, FlagsError
         routes: vec![Route::all_to(FLAGS_UPSTREAM.to_owned())],
         ..File::default()
     };
-    let (config, problems) = resolve::resolve(file, Path::new(""));
+    let Resolved { config, problems, routes: _ } = resolve::resolve(file, Path::new(""));
     let errors = problems.into_iter().filter(|problem| problem.severity == Severity::Error);
     let errors: Vec<_> = errors.map(|problem| problem.message).collect();
     if errors.is_empty() { Ok(config) } else { Err(FlagsError(errors)) }
@@ -161,10 +162,14 @@ impl Draft {
         found.extend(checked.found);
         let config = match serde_yaml::from_value::<File>(checked.value) {
             Ok(file) => {
-                let (config, problems) = resolve::resolve(file, base);
+                let Resolved { config, problems, routes } = resolve::resolve(file, base);
                 // A value that only stands in for a refused one is no reason for a second complaint.
                 let believed = |problem: &Problem| !checked.replaced.iter().any(|at| at.touches(&problem.at));
                 found.extend(problems.into_iter().filter(believed).map(|problem| problem.locate(&root)));
+                // Beside an error nobody is told of warnings, and the configuration is not what the file says.
+                if found.iter().all(|problem| problem.severity != Severity::Error) {
+                    found.extend(lint::lint(&config, &routes, &root));
+                }
                 Some(config)
             }
             Err(error) => {

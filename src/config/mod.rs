@@ -7,7 +7,7 @@
 //! 3. `check` compares the tree with the schema of `file`, the mirror of `proxy.yaml`. `values` and `addresses` read the
 //!    scalars of `file`.
 //! 4. `resolve` (PURE) turns the mirror into a [`Config`].
-//! 5. `derived` (PURE) says what follows from the path that a route names.
+//! 5. `lint` (PURE) holds the configuration against the path that it names. `derived` says what follows from that path.
 //! 6. `diagnostics` prints every problem that one of these rooms found.
 //! 7. `reference` says in words what each key means.
 //!
@@ -27,6 +27,7 @@ mod environment;
 pub(crate) mod expiry;
 mod file;
 mod foreign;
+mod lint;
 mod load;
 mod names;
 mod preset_name;

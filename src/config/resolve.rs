@@ -18,6 +18,7 @@ mod upstreams;
 mod via;
 
 use std::{
+    collections::HashMap,
     mem,
     num::NonZeroU32,
     path::{Path, PathBuf},
@@ -57,10 +58,17 @@ const LONGEST_TCP_KEEPALIVE: StdDuration = StdDuration::from_secs(32_767);
 /// The kernel keeps `TCP_USER_TIMEOUT` as an int of milliseconds.
 const LONGEST_USER_TIMEOUT: StdDuration = StdDuration::from_secs(24 * 24 * 3600);
 
+/// What a file says.
+pub(super) struct Resolved {
+    /// What runs. Use it only if no problem is an error, because a refused part is left out of it.
+    pub(super) config: Config,
+    pub(super) problems: Vec<Problem>,
+    /// The place of each route in the file, by its name.
+    pub(super) routes: HashMap<String, At>,
+}
+
 /// Turns `file` into what runs. Paths are relative to `base`.
-///
-/// Use the configuration only if no problem is an error, because a refused part is left out of it.
-pub(super) fn resolve(file: file::File, base: &Path) -> (Config, Vec<Problem>) {
+pub(super) fn resolve(file: file::File, base: &Path) -> Resolved {
     let written = serde_json::to_value(&file).unwrap_or_default();
     let file::File {
         workers,
@@ -133,7 +141,7 @@ pub(super) fn resolve(file: file::File, base: &Path) -> (Config, Vec<Problem>) {
         written,
         origin: None,
     };
-    (config, resolver.problems)
+    Resolved { config, problems: resolver.problems, routes: resolver.route_places }
 }
 
 #[derive(Default)]
@@ -141,6 +149,8 @@ struct Resolver {
     problems: Vec<Problem>,
     /// How connections with the services that routes ask come about, in the order of the file.
     service_ways: Vec<WaySettings>,
+    /// The place of each route in the file, by its name.
+    route_places: HashMap<String, At>,
     root: At,
 }
 

@@ -1,10 +1,15 @@
-//! What follows from the path that a file names: the intervals of pings and the longest life.
+//! What follows from the path that a file names: the intervals of pings, the longest life, and what `check` says of the rest.
 
-use std::path::Path;
+use std::{path::Path, process::Command, time::Duration};
 
-use longwire::{config, routing::Route, ws::keepalive::SideTimes};
+use longwire::{
+    config::{self, Loaded},
+    routing::Route,
+    ws::keepalive::SideTimes,
+};
+use serde_json::Value;
 
-use crate::harness::{Backend, Proxy, frames::PING};
+use crate::harness::{Backend, Process, Proxy, frames::PING};
 
 /// A file with these keys beside its one upstream, which has these keys too.
 fn file(keys: &str, upstream: &str) -> String {
@@ -127,4 +132,68 @@ async fn a_session_is_pinged_at_the_interval_that_follows_from_its_path() {
     assert_eq!(first, ("derived", PING));
     derived.stop().await;
     common.stop().await;
+}
+
+/// The exit code, standard output and standard error of `longwire check`.
+fn check(folder: &Path, arguments: &[&str]) -> (Option<i32>, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_longwire"));
+    let output = command.arg("check").args(arguments).current_dir(folder).output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn check_warns_at_the_place_and_strict_makes_warnings_errors() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("proxy.yaml");
+    let keys = "via: [aws_alb]\nkeepalive:\n  ping_interval: 30s\nroutes: [{ upstream: app }]";
+    fs_err::write(&path, file(keys, "")).unwrap();
+    let (code, out, err) = check(folder.path(), &[]);
+    assert_eq!(code, Some(0), "{err}");
+    let warning = "proxy.yaml:6:18: warning: `ping_interval` (30s) is not below half of the 60s of `aws_alb`\n";
+    assert!(err.starts_with(warning) && err.contains("write ping_interval: 24s, or auto"), "{err}");
+    assert!(out.contains("ping after 30s"), "{out}");
+    let (code, out, err) = check(folder.path(), &["--strict"]);
+    assert_eq!((code, &*out), (Some(1), ""), "{err}");
+    assert!(err.starts_with(&warning.replace("warning:", "error:")), "{err}");
+
+    fs_err::write(&path, file(&keys.replace("30s", "auto"), "")).unwrap();
+    for arguments in [&[][..], &["--strict"]] {
+        let (code, out, err) = check(folder.path(), arguments);
+        assert_eq!((code, &*err), (Some(0), ""), "{out}");
+        assert!(out.contains("clients are pinged after 24s: two fifths of the 60s of aws_alb\n"), "{out}");
+    }
+}
+
+#[tokio::test]
+async fn the_start_and_each_reload_say_once_what_does_not_fit_the_path() {
+    const WARNING: &str = "the 5s of `ping_interval: auto` is not below half of the 8s of `eager`";
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("proxy.yaml");
+    let keys = "via: [{ name: eager, idle: 8s }]\nroutes: [{ upstream: app }]";
+    fs_err::write(&path, file(keys, "")).unwrap();
+    let (mut process, _) = Process::serving(folder.path()).await;
+    let derived = process.says("clients are pinged after 5s").await;
+    assert_eq!((&derived["route"], &derived["level"]), (&"*/".into(), &"INFO".into()), "{derived}");
+    process.says(WARNING).await;
+    fs_err::write(&path, file(&keys.replace("eager, idle: 8s", "hasty, idle: 7s"), "")).unwrap();
+    process.signal("HUP");
+    process.says("reloaded").await;
+    let messages = process.messages().await;
+    let said = |words: &str| {
+        let texts = messages.iter().filter_map(|message| message["message"].as_str());
+        texts.filter(|text| text.contains(words)).count()
+    };
+    assert_eq!((said(WARNING), said("of the 7s of `hasty`")), (1, 1), "{messages:#?}");
+    let warned = messages.iter().find(|message| message["message"].as_str().is_some_and(|text| text.contains("hasty")));
+    assert_eq!(warned.map(|message| &message["level"]), Some(&Value::from("WARN")), "{messages:#?}");
+}
+
+#[test]
+fn a_warning_about_the_path_keeps_nothing_from_running() {
+    let keys = "via: [{ name: eager, idle: 8s }]\nroutes: [{ upstream: app }]";
+    let Loaded { config, warnings } = config::parse(&file(keys, ""), "proxy.yaml", Path::new("")).unwrap();
+    assert_eq!(warnings.len(), 1, "{warnings}");
+    let interval = config.routes.routes().next().unwrap().keepalive.ping_interval.client;
+    assert_eq!(interval, Some(Duration::from_secs(5)));
 }

@@ -11,7 +11,7 @@ use modules::Modules;
 use order::{ROOMS, circles, complaints, picture};
 
 /// The rooms that take bytes, instants and settings, and return decisions.
-const PURE: [&str; 21] = [
+const PURE: [&str; 23] = [
     "ws",
     "balance",
     "discovery.rs",
@@ -29,6 +29,8 @@ const PURE: [&str; 21] = [
     "proxy_protocol",
     "config/resolve.rs",
     "config/resolve",
+    "config/lint.rs",
+    "config/lint",
     "config/derived.rs",
     "net/session/rota.rs",
     "net/session/stay.rs",

@@ -23,9 +23,6 @@ use crate::{
     },
 };
 
-/// Half of 55 s, the shortest idle limit that is common on a path. With a longer interval, one lost ping loses the session.
-const LONGEST_SAFE_PING: StdDuration = StdDuration::from_secs(27);
-
 /// How long the sessions of a route may carry no byte.
 struct IdleLimit {
     limit: Option<StdDuration>,
@@ -67,6 +64,7 @@ impl Resolver {
             if has_host == entry.host.is_some() && !seen.insert((entry.host.clone(), entry.path.clone(), is_redirect)) {
                 self.error(at.clone(), format!("a second route for {}", entry.route.name), "remove one of the two");
             }
+            self.route_places.insert(entry.route.name.clone(), at.clone());
             entries.push(entry);
             places.push(at);
         }
@@ -286,32 +284,19 @@ impl Resolver {
         keepalive::Settings { ping_interval, pong_timeout: of_sides(own_timeout, *pong_timeout) }
     }
 
-    /// Notes what is wrong with a ping interval. Many routes share the top-level interval, so each problem is noted once.
+    /// Notes that `timeouts.idle` ends a quiet session before its first ping. Many routes share the top-level interval, so this is
+    /// noted once.
     fn ping_interval(&mut self, interval: StdDuration, at: At, idle: IdleLimit) {
-        let shown = values::Duration(interval);
-        let problem = if let Some(limit) = idle.limit.filter(|limit| interval >= *limit) {
-            let limit = values::Duration(limit);
-            Problem {
-                severity: Severity::Error,
-                // If the route has its own limit, the problem points at that limit.
-                at: idle.at.unwrap_or(at),
-                or_at: Some(self.root.key("timeouts").key("idle")),
-                message: format!("`ping_interval` ({shown}) is not shorter than `timeouts.idle` ({limit})"),
-                help: Some(
-                    "every quiet session would be ended before its first ping: set one of them to 0s, or ping earlier"
-                        .into(),
-                ),
-            }
-        } else if interval > LONGEST_SAFE_PING {
-            Problem {
-                severity: Severity::Warning,
-                at,
-                or_at: None,
-                message: format!("`ping_interval` ({shown}) is longer than half of the shortest common limit, 55s"),
-                help: Some("with 27s or less, one lost ping does not lose the session".into()),
-            }
-        } else {
-            return;
+        let Some(limit) = idle.limit.filter(|limit| interval >= *limit) else { return };
+        let (shown, limit) = (values::Duration(interval), values::Duration(limit));
+        let help = "every quiet session would be ended before its first ping: set one of them to 0s, or ping earlier";
+        let problem = Problem {
+            severity: Severity::Error,
+            // If the route has its own limit, the problem points at that limit.
+            at: idle.at.unwrap_or(at),
+            or_at: Some(self.root.key("timeouts").key("idle")),
+            message: format!("`ping_interval` ({shown}) is not shorter than `timeouts.idle` ({limit})"),
+            help: Some(help.into()),
         };
         if !self.problems.contains(&problem) {
             self.problems.push(problem);
