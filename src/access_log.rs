@@ -40,7 +40,7 @@ use crate::{
     ws::{
         Side,
         session::{Counts, Session},
-        termination::{Initiator, Termination},
+        termination::{HowEnded, Initiator, Silence, Termination},
     },
 };
 
@@ -184,6 +184,9 @@ pub struct Facts {
     /// The bytes and messages that passed, and the round trips of our Pings.
     #[serde(flatten)]
     pub traffic: Traffic,
+    /// For how long no byte had passed when the end of a session began.
+    #[serde(flatten)]
+    pub silence: Option<Silence>,
     /// The code of the first Close.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub close_code: Option<u16>,
@@ -195,6 +198,9 @@ pub struct Facts {
     pub initiator: Option<Initiator>,
     /// Why the session or request ended.
     pub cause: Outcome,
+    /// How the end of a session came about.
+    #[serde(serialize_with = "how", skip_serializing_if = "Option::is_none")]
+    pub how: Option<HowEnded>,
     /// The source of a failure, in words.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
@@ -353,10 +359,12 @@ impl Record {
             handshake: None,
             duration: None,
             traffic: Traffic::default(),
+            silence: None,
             close_code: None,
             close_reason: String::new(),
             initiator: None,
             cause: Outcome::Failed(Kind::ClientGone),
+            how: None,
             error: None,
             clean: None,
         };
@@ -422,6 +430,7 @@ impl Record {
     /// Notes the session's figures and how it ended. `cut` is how it ended if it did not end by itself.
     fn end_session(&mut self, session: &Session, cut: Termination) {
         self.traffic = Traffic::of(session);
+        self.silence = Some(session.silence(Instant::now()));
         self.terminate(session.termination().unwrap_or(cut));
     }
 
@@ -442,9 +451,10 @@ impl Record {
         }
     }
 
-    fn terminate(&mut self, Termination { initiator, cause, code, reason, clean }: Termination) {
+    fn terminate(&mut self, Termination { initiator, cause, how, code, reason, clean }: Termination) {
         self.initiator = Some(initiator);
         self.cause = Outcome::Ended(cause);
+        self.how = Some(how);
         self.close_code = code.map(|code| code.0);
         self.close_reason = reason;
         self.clean = Some(clean);
@@ -488,6 +498,11 @@ fn shown<S: Serializer>(certificate: &Option<Arc<CertificateFacts>>, serializer:
 #[allow(clippy::ref_option, reason = "the signature that serde asks for")]
 fn initiator<S: Serializer>(initiator: &Option<Initiator>, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(initiator.map_or("", Initiator::as_str))
+}
+
+#[allow(clippy::ref_option, reason = "the signature that serde asks for")]
+fn how<S: Serializer>(how: &Option<HowEnded>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(how.map_or("", HowEnded::as_str))
 }
 
 #[allow(clippy::ref_option, reason = "the signature that serde asks for")]
@@ -582,6 +597,7 @@ mod tests {
                 rtt_backend_mean: some,
                 ..Traffic::default()
             };
+            (record.silence, record.how) = (Some(Silence::default()), Some(HowEnded::Close));
         };
         let line: serde_json::Value = serde_json::from_str(&written(LogFormat::Json, full)).unwrap();
         let fields = line.as_object().unwrap();
@@ -616,13 +632,17 @@ mod tests {
             record.request_id = "id".into();
             record.set_host("a b");
             (record.status, record.clean, record.trace_id) = (Some(101), Some(true), Some(1));
+            (record.silence, record.how) =
+                (Some(Silence { to_client: 47, ..Silence::default() }), Some(HowEnded::Ours));
         };
         let text = written(LogFormat::Text, edit);
         let start = "time=2026-01-02T03:04:05.000000006Z kind=request request_id=id \
                      trace_id=00000000000000000000000000000001 client=192.0.2.1 host=\"a b\" method=GET path=/ws/ tries=0 \
                      status=101 duration_ms=";
         assert!(text.starts_with(start), "{text}");
-        assert!(text.ends_with("bytes_to_backend=0 bytes_to_client=0 cause=client_gone clean=true\n"), "{text}");
+        let end = "bytes_to_backend=0 bytes_to_client=0 silence_from_client_ms=0 silence_from_backend_ms=0 \
+                   silence_to_client_ms=47 silence_to_backend_ms=0 cause=client_gone how=ours clean=true\n";
+        assert!(text.ends_with(end), "{text}");
         let keys = |line: &str, end: char| {
             let words = line.split([' ', ',', '{']).filter_map(|word| word.split_once(end));
             words.map(|(key, _)| key.trim_matches('"').to_owned()).collect::<Vec<_>>()

@@ -5,7 +5,12 @@
 use std::{fmt::Display, io::Write as _, num::NonZeroU32, time::Duration};
 
 use super::{Facts, TlsVersion, TraceId, Traffic, micros};
-use crate::{headers::CertificateFacts, proxy_protocol::ProxyTlvs, sender::Client, ws::termination::Initiator};
+use crate::{
+    headers::CertificateFacts,
+    proxy_protocol::ProxyTlvs,
+    sender::Client,
+    ws::termination::{HowEnded, Initiator, Silence},
+};
 
 /// Bytes that hold most lines.
 const USUAL: usize = 768;
@@ -35,10 +40,12 @@ pub(super) fn json(facts: &Facts) -> Vec<u8> {
         handshake,
         duration,
         traffic,
+        silence,
         close_code,
         close_reason,
         initiator,
         cause,
+        how,
         error,
         clean,
     } = facts;
@@ -70,10 +77,14 @@ pub(super) fn json(facts: &Facts) -> Vec<u8> {
     object.millis("handshake_ms", *handshake);
     object.millis("duration_ms", *duration);
     object.traffic(traffic);
+    if let Some(silence) = silence {
+        object.silence(*silence);
+    }
     object.number("close_code", *close_code);
     object.text("close_reason", filled(close_reason));
     object.word("initiator", initiator.map(Initiator::as_str));
     object.word("cause", Some(cause.as_str()));
+    object.word("how", how.map(HowEnded::as_str));
     object.text("error", error.as_deref());
     object.boolean("clean", *clean);
     object.end()
@@ -230,6 +241,13 @@ impl Object {
         self.millis("rtt_backend_last_ms", *rtt_backend_last);
         self.millis("rtt_backend_mean_ms", *rtt_backend_mean);
     }
+
+    fn silence(&mut self, Silence { from_client, from_backend, to_client, to_backend }: Silence) {
+        self.number("silence_from_client_ms", Some(from_client));
+        self.number("silence_from_backend_ms", Some(from_backend));
+        self.number("silence_to_client_ms", Some(to_client));
+        self.number("silence_to_backend_ms", Some(to_backend));
+    }
 }
 
 #[cfg(test)]
@@ -244,7 +262,7 @@ mod tests {
         super::{Record, RecordKind},
         *,
     };
-    use crate::{headers::Fingerprint, sender::PeerProcess};
+    use crate::{headers::Fingerprint, sender::PeerProcess, ws::termination::Loss};
 
     /// Text of characters that must be escaped and of any others.
     fn text() -> impl Strategy<Value = String> {
@@ -300,6 +318,12 @@ mod tests {
                 let (fingerprint, subject) = (Fingerprint([v4[0]; 32]), words[9].clone());
                 let certificate = Arc::new(CertificateFacts { fingerprint, subject });
                 record.client_cert = Some(certificate).filter(|_| are_there[5]);
+                let [from_client, from_backend, to_client, to_backend] =
+                    [numbers[7], numbers[1], numbers[2], numbers[3]].map(Option::unwrap_or_default);
+                let silence = Silence { from_client, from_backend, to_client, to_backend };
+                record.silence = Some(silence).filter(|_| are_there[2]);
+                let hows = [HowEnded::Close, HowEnded::Lost(Loss::TimedOut), HowEnded::Silent];
+                record.how = numbers[5].and_then(|number| hows.get(number as usize % 4).copied());
                 record.tries = numbers[0].unwrap_or_default();
                 record.status = close_code.filter(|_| is_session);
                 (record.connect, record.handshake, record.duration) = (durations[0], durations[1], durations[2]);

@@ -493,7 +493,7 @@ mod tests {
             meter::MessageLimits,
             opcodes::OpCodeCounts,
             session::{Common, SessionSettings},
-            termination::{Cause, Initiator},
+            termination::{Cause, HowEnded, Initiator, Loss},
         },
     };
 
@@ -569,6 +569,14 @@ mod tests {
 
     /// A session in which a Close has passed.
     fn session() -> Session {
+        let now = Instant::now();
+        let mut session = live_session(now);
+        let mut close = [0x88, 5, 0x0f, 0xa1, b'b', b'y', b'e'];
+        session.handle_input(Side::Backend, &mut close, &mut OpCodeCounts::default(), now);
+        session
+    }
+
+    fn live_session(now: Instant) -> Session {
         let keepalive = keepalive::Settings {
             ping_interval: keepalive::SideTimes::of_both(None),
             pong_timeout: keepalive::SideTimes::of_both(None),
@@ -582,22 +590,18 @@ mod tests {
             limits: MessageLimits::NONE,
             extensions: false,
         };
-        let now = Instant::now();
         let common = Common {
             settings,
             secret: Secret([0; 16]),
             epoch: now,
             round_trips: crate::ws::round_trips::RoundTripTimes::default(),
         };
-        let mut session = Session::new(Arc::new(common), 0, now);
-        let mut close = [0x88, 5, 0x0f, 0xa1, b'b', b'y', b'e'];
-        session.handle_input(Side::Backend, &mut close, &mut OpCodeCounts::default(), now);
-        session
+        Session::new(Arc::new(common), 0, now)
     }
 
     fn cut() -> Termination {
-        let (initiator, cause) = (Initiator::Proxy, Cause::Drain);
-        Termination { initiator, cause, code: None, reason: String::new(), clean: false }
+        let (initiator, cause, how) = (Initiator::Proxy, Cause::Drain, HowEnded::Ours);
+        Termination { initiator, cause, how, code: None, reason: String::new(), clean: false }
     }
 
     /// A line without its duration, which goes on while the test runs.
@@ -628,8 +632,26 @@ mod tests {
         });
         assert_eq!(lines.len(), 2, "{lines:?}");
         assert_eq!(without_duration(&lines[0]), without_duration(&lines[1]));
-        for part in ["\"cause\":\"backend_close\"", "\"close_reason\":\"bye\"", "\"connect_ms\":1.235", "56789Z\""] {
+        for part in [
+            "\"cause\":\"backend_close\",\"how\":\"close\"",
+            "\"close_reason\":\"bye\"",
+            "\"connect_ms\":1.235",
+            "56789Z\"",
+        ] {
             assert!(lines[1].contains(part), "{part} in {}", lines[1]);
+        }
+    }
+
+    #[test]
+    fn a_session_that_is_cut_was_ended_by_us_and_its_silence_lasts_to_the_cut() {
+        let lines = written(|log| {
+            let session = live_session(Instant::now());
+            drop(request(&log).into_session(route(&log), backend()).end(&session, cut()));
+        });
+        let line: serde_json::Value = serde_json::from_str(&lines[0]).unwrap();
+        assert_eq!((&line["cause"], &line["how"]), (&"drain".into(), &"ours".into()), "{line}");
+        for direction in ["from_client", "from_backend", "to_client", "to_backend"] {
+            assert!(line[format!("silence_{direction}_ms")].is_u64(), "{direction} in {line}");
         }
     }
 
@@ -656,10 +678,11 @@ mod tests {
 
     #[test]
     fn a_session_that_never_began_says_why() {
-        let why = Termination { initiator: Initiator::Client, cause: Cause::ClientLost, ..cut() };
+        let (initiator, cause, how) = (Initiator::Client, Cause::ClientLost, HowEnded::Lost(Loss::Reset));
+        let why = Termination { initiator, cause, how, ..cut() };
         let lines = written(|log| drop(request(&log).into_session(route(&log), backend()).fail(why)));
         assert_eq!(lines.len(), 1, "{lines:?}");
-        let end = "\"initiator\":\"client\",\"cause\":\"client_lost\",\"clean\":false}\n";
+        let end = "\"initiator\":\"client\",\"cause\":\"client_lost\",\"how\":\"reset\",\"clean\":false}\n";
         assert!(lines[0].ends_with(end) && !lines[0].contains("bytes_to_backend\":1"), "{}", lines[0]);
     }
 

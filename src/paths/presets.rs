@@ -220,7 +220,7 @@ pub static PRESETS: &[Preset] = &[
     Preset {
         name: "cloudflare",
         title: "Cloudflare (proxied)",
-        note: "The read timeout toward the backend is 120 s on this page, and was 100 s: sessions were seen to end then, so the shorter one stands here. Its page of WebSockets names no time. Only an Enterprise plan can set it, and a release of Cloudflare ends sessions at any time.",
+        note: "The page says 120 s and said 100 s for years, and sessions were seen to end after 100 s: the shorter one stands here. Only an Enterprise plan can set it. A release of Cloudflare ends sessions at any time.",
         idle: Some(seconds(100)),
         idle_range: Some((seconds(100), seconds(120))),
         counts: Activity::BytesFromBackend,
@@ -253,11 +253,10 @@ pub static PRESETS: &[Preset] = &[
     Preset {
         name: "fly",
         title: "Fly.io proxy",
-        note: "Its page says 60 s, and its staff has said since that the limit is gone.",
         idle: Some(seconds(60)),
         counts: Activity::Bytes,
         forwards: true,
-        source: "https://fly.io/docs/reference/services/ (and against it https://community.fly.io/t/15160)",
+        source: "Reports: https://community.fly.io/t/60-second-timeout-for-http-server/1243",
         ..PLAIN
     },
     Preset {

@@ -399,6 +399,12 @@ impl Keepalive {
         self.received
     }
 
+    /// When bytes last went to the side.
+    #[must_use]
+    pub const fn last_sent(&self) -> Tick {
+        self.sent
+    }
+
     /// The Ping that is owed. Call this only at a frame boundary.
     pub fn ping(&mut self, terms: PingTerms<'_>, now: Tick) -> ControlFrame {
         let open = self.open.get_or_insert_default();

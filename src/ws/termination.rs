@@ -1,5 +1,7 @@
 //! How a session ended: who began the end, why, and with which code.
 
+use serde::Serialize;
+
 use super::{Side, close::CloseCode};
 
 /// The end of a session, for its record.
@@ -9,6 +11,8 @@ pub struct Termination {
     pub initiator: Initiator,
     /// Why the session ended.
     pub cause: Cause,
+    /// How that came about.
+    pub how: HowEnded,
     /// The code of the first Close, whether an endpoint or the proxy sent it; `None` = that Close had no code.
     pub code: Option<CloseCode>,
     /// The reason of the first Close.
@@ -47,6 +51,69 @@ impl From<Side> for Initiator {
             Side::Client => Self::Client,
         }
     }
+}
+
+/// How the end of a session came about. The words for it are a part of the log's contract.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HowEnded {
+    /// A side sent a Close.
+    Close,
+    /// A side's connection ended without a Close.
+    Lost(Loss),
+    /// The proxy judged a silent side dead.
+    Silent,
+    /// The proxy ended the session: by an order, a limit or a rule of the protocol.
+    Ours,
+}
+
+/// How a connection ended without a Close.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Loss {
+    /// By a FIN, under TLS with or without a close_notify before it.
+    Fin,
+    /// By a reset, or because TLS failed.
+    Reset,
+    /// The kernel gave it up, because the far end acknowledged nothing in time.
+    TimedOut,
+    /// The kernel gave it up, because the network said that the far end cannot be reached.
+    Unreachable,
+}
+
+impl HowEnded {
+    /// The word for the log.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Close => "close",
+            Self::Lost(Loss::Fin) => "fin",
+            Self::Lost(Loss::Reset) => "reset",
+            Self::Lost(Loss::TimedOut) => "timed_out",
+            Self::Lost(Loss::Unreachable) => "unreachable",
+            Self::Silent => "silent",
+            Self::Ours => "ours",
+        }
+    }
+}
+
+/// For how long no byte had passed between the proxy and each side when the end of a session began. In whole
+/// milliseconds, 49 days at most, because a session that ends keeps these values.
+///
+/// Pings of our own and their Pongs are bytes. What ends the session is not counted: neither the Close of a side nor a
+/// Close of our own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct Silence {
+    /// Since a byte came from the client.
+    #[serde(rename = "silence_from_client_ms")]
+    pub from_client: u32,
+    /// Since a byte came from the backend.
+    #[serde(rename = "silence_from_backend_ms")]
+    pub from_backend: u32,
+    /// Since a byte went to the client.
+    #[serde(rename = "silence_to_client_ms")]
+    pub to_client: u32,
+    /// Since a byte went to the backend.
+    #[serde(rename = "silence_to_backend_ms")]
+    pub to_backend: u32,
 }
 
 /// Why a session ended. The words of these causes are a part of the log's contract.

@@ -90,8 +90,6 @@ mod metrics;
 mod oddities;
 /// Orders, which end with the thing that they are about.
 mod orders;
-/// What is known of paths.
-mod paths;
 /// Plain HTTP through the same listeners.
 mod plain_http;
 /// Connections with backends that are used again.
@@ -112,6 +110,8 @@ mod reload;
 mod reload_keys;
 /// The path that a backend gets.
 mod rewriting;
+/// For how long no byte had passed when a session ended, as its record says.
+mod silence;
 /// Reloads whose files come slowly.
 mod slow_reload;
 /// The cookie by which a client comes back to its backend.

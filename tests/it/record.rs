@@ -51,6 +51,7 @@ async fn a_session_is_recorded_with_all_that_passed() {
         ("close_reason", "enough".into()),
         ("initiator", "client".into()),
         ("cause", "client_close".into()),
+        ("how", "close".into()),
         ("clean", true.into()),
     ];
     for (field, value) in expected {
@@ -100,26 +101,28 @@ async fn a_plain_request_is_recorded_without_a_word_about_sessions() {
         assert_eq!(record[field], value, "{record}");
     }
     assert_eq!((&record["status"], &record["tries"]), (&200.into(), &1.into()), "{record}");
-    for field in ["close_code", "initiator", "messages_to_client", "pings_client", "rtt_last_ms"] {
+    for field in
+        ["close_code", "how", "initiator", "messages_to_client", "pings_client", "rtt_last_ms", "silence_to_client_ms"]
+    {
         assert!(record[field].is_null(), "{field} in {record}");
     }
     proxy.stop().await;
 }
 
-/// Every way in which one of its ends can end a session.
-const ENDINGS: [(&str, &str); 12] = [
-    ("the client closes", "client_close"),
-    ("the backend closes", "backend_close"),
-    ("both close", "*"),
-    ("the client closes and is gone", "client_close"),
-    ("the client's FIN", "client_lost"),
-    ("the backend's FIN", "backend_lost"),
-    ("the client's reset", "client_lost"),
-    ("the backend's reset", "backend_lost"),
-    ("the client's FIN inside a frame", "client_lost"),
-    ("the backend's FIN inside a header", "backend_lost"),
-    ("a breach by the client", "client_breach"),
-    ("a breach by the backend", "backend_breach"),
+/// Every way in which one of its ends can end a session, with the cause in its record and how that came about.
+const ENDINGS: [(&str, &str, &str); 12] = [
+    ("the client closes", "client_close", "close"),
+    ("the backend closes", "backend_close", "close"),
+    ("both close", "*", "close"),
+    ("the client closes and is gone", "client_close", "close"),
+    ("the client's FIN", "client_lost", "fin"),
+    ("the backend's FIN", "backend_lost", "fin"),
+    ("the client's reset", "client_lost", "reset"),
+    ("the backend's reset", "backend_lost", "reset"),
+    ("the client's FIN inside a frame", "client_lost", "fin"),
+    ("the backend's FIN inside a header", "backend_lost", "fin"),
+    ("a breach by the client", "client_breach", "ours"),
+    ("a breach by the backend", "backend_breach", "ours"),
 ];
 
 async fn end(ending: &str, mut client: Wire, mut at_backend: Wire) {
@@ -172,7 +175,7 @@ async fn every_ending_yields_one_record_and_returns_every_permit() {
         .backend(0, "max_conns: 1")
         .timeout("close", "3s")
         .start();
-    for (ending, cause) in ENDINGS {
+    for (ending, cause, how) in ENDINGS {
         // There is one permit. So this session exists only because the session before it gave its permit back.
         let (client, at_backend) = proxy.session_by_hand(&backend).await;
         assert_eq!(proxy.client().await.refused_upgrade("/").await.status(), 503, "full: {ending}");
@@ -181,6 +184,7 @@ async fn every_ending_yields_one_record_and_returns_every_permit() {
         let record = proxy.next_record().await;
         assert_eq!(record["kind"], "session", "{ending}: {record}");
         assert!(cause == "*" || record["cause"] == cause, "{ending}: {record}");
+        assert_eq!(record["how"], how, "{ending}: {record}");
     }
     let records = proxy.stop().await;
     assert_eq!(records.len(), 2 * ENDINGS.len());

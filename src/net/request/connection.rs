@@ -16,6 +16,7 @@ use crate::{
     },
     proxy_protocol::ProxyTlvs,
     sender::{PeerProcess, Sender},
+    ws::termination::{HowEnded, Loss},
 };
 
 /// Who connected, and how.
@@ -71,10 +72,10 @@ pub(in crate::net) enum AfterHttp {
 }
 
 impl AfterHttp {
-    /// Notes that the client's connection ended before anything was sent.
+    /// Notes that the client's connection broke before anything was sent.
     pub(in crate::net) fn fail(self) {
         match self {
-            Self::Session(opening) => opening.fail(),
+            Self::Session(opening) => opening.fail(HowEnded::Lost(Loss::Reset)),
             // The record tells of the refusal, and that no answer was sent.
             Self::Refusal(refusal) => drop(refusal),
         }

@@ -14,7 +14,10 @@ use tokio::{
     time::timeout,
 };
 
-use super::relay::{Leg, Relay, Scratch, Turn};
+use super::{
+    loss::loss,
+    relay::{Leg, Relay, Scratch, Turn},
+};
 use crate::{
     access_log::{SessionRecord, Traffic},
     balance::Seat,
@@ -38,7 +41,7 @@ use crate::{
     ws::{
         Side,
         session::{Common, Session},
-        termination::{Cause, Initiator, Termination},
+        termination::{Cause, HowEnded, Initiator, Termination},
     },
 };
 
@@ -101,7 +104,11 @@ impl Opening {
             client.write_all(&self.answer).await?;
             client.flush().await
         });
-        let Ok(Ok(())) = sent.await else { return self.fail() };
+        match sent.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return self.fail(HowEnded::Lost(loss(&error))),
+            Err(_) => return self.fail(HowEnded::Silent),
+        }
         let Self { backend: (backend, greeting), common, nonce, expires, holdings, .. } = self;
         let mut session = Session::new(common, nonce, Instant::now());
         if let Some(at) = expires {
@@ -115,9 +122,9 @@ impl Opening {
     }
 
     /// Ends the session, because the client's connection ended before the 101 was sent.
-    pub(in crate::net) fn fail(self) {
+    pub(in crate::net) fn fail(self, how: HowEnded) {
         let Holdings { guards, record } = self.holdings;
-        let record = record.fail(end_without_close(Initiator::Client, Cause::ClientLost));
+        let record = record.fail(end_without_close(Initiator::Client, Cause::ClientLost, how));
         drop(guards);
         drop(record);
     }
@@ -272,7 +279,7 @@ impl Held {
 impl Drop for Held {
     fn drop(&mut self) {
         // A session that has not ended by itself is cut by the end of a drain.
-        let cut = end_without_close(Initiator::Proxy, Cause::Drain);
+        let cut = end_without_close(Initiator::Proxy, Cause::Drain, HowEnded::Ours);
         let record =
             self.relay.as_ref().zip(self.record.take()).and_then(|(relay, record)| record.end(&relay.session, cut));
         self.relay = None;
@@ -282,6 +289,6 @@ impl Drop for Held {
 }
 
 /// An end without a Close.
-const fn end_without_close(initiator: Initiator, cause: Cause) -> Termination {
-    Termination { initiator, cause, code: None, reason: String::new(), clean: false }
+const fn end_without_close(initiator: Initiator, cause: Cause, how: HowEnded) -> Termination {
+    Termination { initiator, cause, how, code: None, reason: String::new(), clean: false }
 }

@@ -15,7 +15,10 @@ use std::{
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::AsyncWrite;
 
-use super::rota::{TURN, price, price_of_copy};
+use super::{
+    loss::loss,
+    rota::{TURN, price, price_of_copy},
+};
 use crate::{
     net::{
         counts::unsent::{Share, Unsent},
@@ -268,7 +271,7 @@ impl Relay {
                 Poll::Ready(Ok(_)) => {}
                 Poll::Ready(Err(error)) => {
                     tracing::debug!(side = from.as_str(), %error, "reading failed");
-                    self.session.handle_broken(from, now);
+                    self.session.handle_broken(from, loss(&error), now);
                     self.session.handle_eof(from, now);
                     return Turn::Waits;
                 }
@@ -441,7 +444,7 @@ impl Relay {
     fn break_off(&mut self, to: Side, error: &io::Error, now: Instant) {
         tracing::debug!(side = to.as_str(), %error, "writing failed");
         self.leg(to).give_up();
-        self.session.handle_broken(to, now);
+        self.session.handle_broken(to, loss(error), now);
     }
 
     /// Sends our FIN, if the session wants that and everything before it is written. Under TLS a close_notify goes

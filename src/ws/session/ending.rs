@@ -11,7 +11,7 @@ use crate::ws::{
     close::{CloseCode, CloseFrame},
     frame::{Breach, ControlFrame},
     progress::Look,
-    termination::{Cause, Initiator, Termination},
+    termination::{Cause, HowEnded, Initiator, Loss, Silence, Termination},
     tick::{Tick, nanos},
 };
 
@@ -19,6 +19,8 @@ use crate::ws::{
 #[derive(Debug)]
 pub(super) struct Ending {
     pub(super) termination: Termination,
+    /// As it was when the end began.
+    pub(super) silence: Silence,
     /// No Close has passed yet, so the cause may still change. If a side's Close still passes, no Close of ours went
     /// out before it, and that Close says why the session ends.
     provisional: bool,
@@ -125,7 +127,7 @@ impl Session {
         let (cause, author_code) = cause_and_code(from, breach);
         let last_word = author_code == CloseCode::PROTOCOL_ERROR;
         let author = Farewell { code: author_code, reason: Reason::Ours(breach.as_str()), last_word };
-        self.begin_ending(ours(cause, Initiator::Proxy, author), false, now);
+        self.begin_ending(ours(cause, Initiator::Proxy, HowEnded::Ours, author), false, now);
         self.bid_farewell(from, author);
         let half = self.half_mut(from);
         half.from = Incoming::Done;
@@ -141,14 +143,22 @@ impl Session {
             Side::Backend => Cause::BackendDead,
         };
         self.half_mut(side).from = Incoming::Done;
-        self.lose(side, cause, Initiator::Proxy, now);
+        let farewell = farewell_of_lost(side, cause);
+        self.begin_ending(ours(cause, Initiator::Proxy, HowEnded::Silent, farewell), false, now);
+        self.give_up(side, farewell);
+    }
+
+    /// A side's connection has ended without a Close.
+    pub(super) fn lose(&mut self, side: Side, loss: Loss, now: Instant) {
+        let cause = lost(side);
+        let farewell = farewell_of_lost(side, cause);
+        self.begin_ending(ours(cause, side.into(), HowEnded::Lost(loss), farewell), false, now);
+        self.give_up(side, farewell);
     }
 
     /// A side is gone. The other side gets a Close. The lost side gets one too if it can still be written, but nothing
     /// waits for the lost side.
-    pub(super) fn lose(&mut self, side: Side, cause: Cause, initiator: Initiator, now: Instant) {
-        let other = farewell_of_lost(side, cause);
-        self.begin_ending(ours(cause, initiator, other), false, now);
+    fn give_up(&mut self, side: Side, other: Farewell) {
         self.bid_farewell(side, Farewell { code: CloseCode::GOING_AWAY, ..other });
         let half = self.half_mut(side);
         half.lost = true;
@@ -158,9 +168,9 @@ impl Session {
     }
 
     /// Writing to a side failed. The side is lost, unless its Close is still among its unread bytes.
-    pub(super) fn begin_losing(&mut self, side: Side, now: Instant) {
+    pub(super) fn begin_losing(&mut self, side: Side, loss: Loss, now: Instant) {
         let cause = lost(side);
-        self.begin_ending(ours(cause, side.into(), farewell_of_lost(side, cause)), true, now);
+        self.begin_ending(ours(cause, side.into(), HowEnded::Lost(loss), farewell_of_lost(side, cause)), true, now);
     }
 
     /// Ends the session: both sides get a Close, each at the end of a message. Changes nothing if an end has begun.
@@ -169,7 +179,7 @@ impl Session {
             return;
         }
         let farewell = Farewell::of(cause, code);
-        self.begin_ending(ours(cause, Initiator::Proxy, farewell), true, now);
+        self.begin_ending(ours(cause, Initiator::Proxy, HowEnded::Ours, farewell), true, now);
         self.bid_both_farewell(farewell);
     }
 
@@ -179,8 +189,9 @@ impl Session {
         if self.ending().is_some() {
             return;
         }
-        let (initiator, cause) = (Initiator::Proxy, Cause::Killed);
-        let termination = Termination { initiator, cause, code: Some(code), reason: reason.to_owned(), clean: false };
+        let (cause, reason) = (Cause::Killed, reason.to_owned());
+        let (initiator, how) = (Initiator::Proxy, HowEnded::Ours);
+        let termination = Termination { initiator, cause, how, code: Some(code), reason, clean: false };
         self.begin_ending(termination, true, now);
         self.bid_both_farewell(Farewell { reason: Reason::Operators, ..Farewell::of(cause, code) });
     }
@@ -203,18 +214,18 @@ impl Session {
         if let Some(ending) = self.ending_mut() {
             ending.provisional = false;
         }
-        self.hurry(now);
+        self.hurry();
     }
 
     /// Half of the time for the end is over. From now on no Close of ours waits for the end of a message, and we do not
     /// wait for the Close of a side that cannot be written.
-    pub(super) fn hurry(&mut self, now: Instant) {
+    pub(super) fn hurry(&mut self) {
         let Some(ending) = self.ending_mut() else { return };
         ending.hurried = true;
         for side in [Side::Client, Side::Backend] {
             let half = self.half(side);
             if half.broken && half.from == Incoming::Open {
-                self.lose(side, lost(side), side.into(), now);
+                self.give_up(side, farewell_of_lost(side, lost(side)));
             }
         }
         self.place_farewells();
@@ -267,7 +278,8 @@ impl Session {
             Side::Client => Cause::ClientClose,
             Side::Backend => Cause::BackendClose,
         };
-        let termination = Termination { initiator: from.into(), cause, code, reason, clean: false };
+        let termination =
+            Termination { initiator: from.into(), cause, how: HowEnded::Close, code, reason, clean: false };
         match self.ending_mut() {
             Some(ending) if ending.provisional => {
                 ending.termination = termination;
@@ -280,10 +292,29 @@ impl Session {
     /// Begins the end, unless it has begun: the time of the end runs from its first cause.
     fn begin_ending(&mut self, termination: Termination, provisional: bool, now: Instant) {
         if self.ending().is_none() {
-            let deadline = self.common.tick(now) + self.common.settings.close_timeout;
-            let ending =
-                Ending { termination, provisional, hurried: false, deadline, farewells: [None; 2], looks: [None; 2] };
+            let now = self.common.tick(now);
+            let ending = Ending {
+                termination,
+                silence: self.silence_until(now),
+                provisional,
+                hurried: false,
+                deadline: now + self.common.settings.close_timeout,
+                farewells: [None; 2],
+                looks: [None; 2],
+            };
             self.fate.get_or_insert_default().ending = Some(ending);
+        }
+    }
+
+    /// How long it is since the last byte of each direction.
+    pub(super) fn silence_until(&self, now: Tick) -> Silence {
+        let (client, backend) = (&self.client.keepalive, &self.backend.keepalive);
+        let since = |last: Tick| u32::try_from(now.since(last).as_millis()).unwrap_or(u32::MAX);
+        Silence {
+            from_client: since(client.last_received()),
+            from_backend: since(backend.last_received()),
+            to_client: since(client.last_sent()),
+            to_backend: since(backend.last_sent()),
         }
     }
 }
@@ -299,7 +330,7 @@ const fn cause_and_code(from: Side, breach: Breach) -> (Cause, CloseCode) {
 }
 
 /// The cause when a side's connection ended without a Close.
-pub(super) const fn lost(side: Side) -> Cause {
+const fn lost(side: Side) -> Cause {
     match side {
         Side::Client => Cause::ClientLost,
         Side::Backend => Cause::BackendLost,
@@ -315,10 +346,10 @@ const fn farewell_of_lost(side: Side, cause: Cause) -> Farewell {
     Farewell::of(cause, code)
 }
 
-fn ours(cause: Cause, initiator: Initiator, farewell: Farewell) -> Termination {
+fn ours(cause: Cause, initiator: Initiator, how: HowEnded, farewell: Farewell) -> Termination {
     let reason = match farewell.reason {
         Reason::Ours(words) => words.to_owned(),
         Reason::Operators => String::new(),
     };
-    Termination { initiator, cause, code: Some(farewell.code), reason, clean: false }
+    Termination { initiator, cause, how, code: Some(farewell.code), reason, clean: false }
 }

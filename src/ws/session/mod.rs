@@ -48,7 +48,7 @@ mod timer;
 use std::{mem, ops::Range, sync::Arc, time::Instant};
 
 use self::{
-    ending::{Ending, Farewell, lost},
+    ending::{Ending, Farewell},
     half::{Half, Incoming, Outgoing},
     notice::Notices,
     observed::Observation,
@@ -67,7 +67,7 @@ use super::{
     meter::Meter,
     opcodes::OpCodeCounts,
     progress::{Look, Progress},
-    termination::{Cause, Termination},
+    termination::{Cause, Loss, Silence, Termination},
     tick::Tick,
     tracker::{End, Rules, Step},
 };
@@ -138,13 +138,16 @@ impl Session {
     /// have a frame of ours to put behind them.
     pub fn handle_input(&mut self, from: Side, buffer: &mut [u8], counts: &mut OpCodeCounts, now: Instant) -> Passed {
         let tick = self.common.tick(now);
-        self.half_mut(from).keepalive.handle_received(tick);
         let rules = Rules { sender: from, extensions: self.common.settings.extensions };
         let (mut read, mut forward) = (0, 0);
         while read < buffer.len() && self.half(from).from == Incoming::Open {
             let (first, begins) = (buffer[read], self.half(from).tracker.at_frame_end());
             let measured = if self.fate.is_some() { self.measure(from, &buffer[read..], tick) } else { Ok(()) };
             let step = measured.and_then(|()| self.half_mut(from).tracker.step(rules, &buffer[read..]));
+            // These steps may end the session. What came before them, in the same read, has broken the silence.
+            if read > 0 && matches!(step, Ok(Step::Control { .. }) | Err(_)) {
+                self.break_silence(from, forward, tick);
+            }
             let (length, passes) = match step {
                 Ok(Step::Incomplete) => break,
                 Ok(Step::Data { length, end }) => (length, self.handle_data(from, end)),
@@ -184,8 +187,8 @@ impl Session {
         }
         if forward > 0 {
             self.half_mut(from).counts.bytes += forward as u64;
-            self.half_mut(from.other()).keepalive.handle_sent(tick);
         }
+        self.break_silence(from, forward, tick);
         Passed { forward, keep: read..buffer.len() }
     }
 
@@ -217,19 +220,20 @@ impl Session {
     pub fn handle_eof(&mut self, from: Side, now: Instant) {
         let before = mem::replace(&mut self.half_mut(from).from, Incoming::Eof);
         if before == Incoming::Open {
-            return self.lose(from, lost(from), from.into(), now);
+            return self.lose(from, Loss::Fin, now);
         }
         self.half_mut(from.other()).follow_close();
         self.place_farewells();
     }
 
-    /// Writing to a side failed. The bytes that it sent before are still read, because its Close may be among them.
-    pub fn handle_broken(&mut self, to: Side, now: Instant) {
+    /// Writing to a side failed, or reading from it. The bytes that it sent before are still read, because its Close may
+    /// be among them.
+    pub fn handle_broken(&mut self, to: Side, loss: Loss, now: Instant) {
         let half = self.half_mut(to);
         half.to = Outgoing::Shut;
         half.keepalive.handle_broken();
         half.broken = true;
-        self.begin_losing(to, now);
+        self.begin_losing(to, loss, now);
     }
 
     /// A write for a side moved `moved` bytes, and `left` bytes still wait. Call this after each write, before anything
@@ -383,6 +387,12 @@ impl Session {
         Some(Termination { clean: self.client.closed && self.backend.closed, ..termination })
     }
 
+    /// For how long no byte had passed when the end of the session began; up to `now` if it has not begun.
+    #[must_use]
+    pub fn silence(&self, now: Instant) -> Silence {
+        self.ending().map_or_else(|| self.silence_until(self.common.tick(now)), |ending| ending.silence)
+    }
+
     /// What passed from one side to the other.
     #[must_use]
     pub const fn counts(&self, from: Side) -> Counts {
@@ -420,6 +430,14 @@ impl Session {
     fn passes(&self, from: Side) -> bool {
         self.half(from).from == Incoming::Open
             && matches!(self.half(from.other()).to, Outgoing::Open | Outgoing::Farewell)
+    }
+
+    /// Bytes have come from a side, and `forward` of them pass.
+    fn break_silence(&mut self, from: Side, forward: usize, now: Tick) {
+        self.half_mut(from).keepalive.handle_received(now);
+        if forward > 0 {
+            self.half_mut(from.other()).keepalive.handle_sent(now);
+        }
     }
 
     /// Checks the next step against the limits.

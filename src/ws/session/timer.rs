@@ -115,7 +115,7 @@ impl Session {
             Timer::Idle => self.close_both(CloseCode::GOING_AWAY, Cause::Idle, now),
             Timer::Notice => self.heed(now),
             Timer::Ping(side) => self.half_mut(side).keepalive.owe_ping(),
-            Timer::Hurry => self.hurry(now),
+            Timer::Hurry => self.hurry(),
             // The driver has looked already, and drops a session that is over.
             Timer::Look(_) | Timer::Cut => {}
         }

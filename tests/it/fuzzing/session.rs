@@ -21,7 +21,7 @@ use longwire::ws::{
     progress::Progress,
     rate::Rate,
     session::{Common, Notice, Passage, Session, SessionSettings},
-    termination::Cause,
+    termination::{Cause, Loss},
 };
 use tokio_tungstenite::tungstenite::protocol::frame::{
     FrameHeader,
@@ -275,7 +275,7 @@ impl Play {
             }
             end.fin_read = true;
             if end.broken {
-                self.session.handle_broken(from, now);
+                self.session.handle_broken(from, Loss::Reset, now);
             }
             self.session.handle_eof(from, now);
             return true;
@@ -329,7 +329,7 @@ impl Play {
         let moved = end.room.map_or(end.waiting, |room| room.min(end.waiting));
         if end.broken || (lost && moved < end.waiting) {
             end.waiting = 0;
-            self.session.handle_broken(to, now);
+            self.session.handle_broken(to, Loss::Reset, now);
             return true;
         }
         end.room = end.room.map(|room| room - moved);

@@ -9,6 +9,7 @@ mod limited;
 mod observed;
 mod order;
 mod properties;
+mod records;
 mod relays;
 mod replaced;
 mod timers;
@@ -33,7 +34,7 @@ use crate::ws::{
     meter::MessageLimits,
     opcodes::OpCodeCounts,
     progress::Progress,
-    termination::{Cause, Initiator},
+    termination::{Cause, Initiator, Loss},
 };
 
 const PING_INTERVAL: Duration = Duration::from_secs(20);
@@ -176,10 +177,15 @@ impl Pair {
 
     /// A reset: no more bytes come from the end, and none can be written to it.
     fn resets(&mut self, side: Side) {
+        self.loses(side, Loss::Reset);
+    }
+
+    /// The kernel reports an error: no more bytes come from the end, and none can be written to it.
+    fn loses(&mut self, side: Side, loss: Loss) {
         if !self.over && !self.end(side).closed {
             self.breaks(side);
             self.end(side).waiting.clear();
-            self.session.handle_broken(side, self.now);
+            self.session.handle_broken(side, loss, self.now);
             self.fin(side);
         }
     }
@@ -363,7 +369,7 @@ impl Pair {
         let moved = end.waiting.len().min(room);
         if end.broken || (lost && moved < end.waiting.len()) {
             end.waiting.clear();
-            self.session.handle_broken(to, now);
+            self.session.handle_broken(to, Loss::Reset, now);
             return true;
         }
         end.unsent.extend(end.waiting.drain(..moved));
