@@ -16,7 +16,11 @@ use super::{
     refusals::{RefusalCause, RefusedRequest},
     text::shorten,
 };
-use crate::{outcome::Outcome, sender::Client, ws::termination::Initiator};
+use crate::{
+    outcome::Outcome,
+    sender::Client,
+    ws::termination::{HowEnded, Initiator, Silence},
+};
 
 /// The most endings that are kept of each kind.
 pub const KEPT: usize = 200;
@@ -38,6 +42,8 @@ pub struct EndedSession {
     pub duration: Option<Duration>,
     pub bytes_to_backend: u64,
     pub bytes_to_client: u64,
+    #[serde(flatten)]
+    pub silence: Option<Silence>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub close_code: Option<u16>,
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -45,6 +51,8 @@ pub struct EndedSession {
     pub initiator: &'static str,
     #[serde(flatten)]
     pub cause: EndingCause,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub how: Option<&'static str>,
     pub clean: bool,
 }
 
@@ -148,10 +156,12 @@ impl EndedSession {
             duration: record.duration,
             bytes_to_backend: record.traffic.bytes_to_backend,
             bytes_to_client: record.traffic.bytes_to_client,
+            silence: record.silence,
             close_code: record.close_code,
             close_reason: record.close_reason.clone(),
             initiator: record.initiator.unwrap_or(Initiator::Client).as_str(),
             cause: EndingCause::of(record.cause),
+            how: record.how.map(HowEnded::as_str),
             clean: record.clean.unwrap_or(false),
         }
     }

@@ -21,6 +21,9 @@ use crate::harness::{
     within,
 };
 
+const SILENCES: [&str; 4] =
+    ["silence_from_client_ms", "silence_from_backend_ms", "silence_to_client_ms", "silence_to_backend_ms"];
+
 /// The event that ends the session.
 #[derive(Debug, Clone, Copy)]
 enum Event {
@@ -209,7 +212,18 @@ async fn agree(proxy: Proxy, record: &Value) -> String {
         }
     })
     .await;
-    for key in ["cause", "initiator", "close_code", "close_reason", "clean", "backend", "route"] {
+    let how = match &*cause {
+        "client_close" | "backend_close" => "close",
+        "client_lost" | "backend_lost" => "reset",
+        "client_dead" | "backend_dead" => "silent",
+        _ => "ours",
+    };
+    assert_eq!(record["how"], how, "{record}");
+    for key in SILENCES {
+        assert!(record[key].as_u64().is_some_and(|silence| silence as f64 <= record["duration_ms"].as_f64().unwrap()));
+    }
+    let keys = ["cause", "how", "initiator", "close_code", "close_reason", "clean", "backend", "route"];
+    for key in keys.into_iter().chain(SILENCES) {
         assert_eq!(ending[key], record[key], "{key} of {ending} and {record}");
     }
     assert_eq!(ending["id"], record["request_id"]);
