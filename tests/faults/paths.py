@@ -81,7 +81,12 @@ def slow_readers(bench: Bench, _) -> None:
 
 def unplugged(bench: Bench, options) -> None:
     """a host that is gone is found by TCP within ping_interval and user_timeout, long before pong_timeout"""
-    for side in ("backend", "client"):
+    unreachable = ["REJECT", "--reject-with", "icmp-host-unreachable"]
+    for side, target, how in (
+        ("backend", ["DROP"], "timed_out"),
+        ("client", ["DROP"], "timed_out"),
+        ("backend", unreachable, "unreachable"),
+    ):
         backend = bench.start("backend", sys.executable, "-m", "attacks.backend", 0, cwd=ROOT / "tests/attacks")
         proxy = Proxy(
             bench,
@@ -97,12 +102,12 @@ def unplugged(bench: Bench, options) -> None:
         time.sleep(1.5)
         port = backend.port() if side == "backend" else client.getsockname()[1]
         for direction in ("--sport", "--dport"):
-            rule = [options.iptables, "-w", "-I", "INPUT", "-p", "tcp", direction, str(port), "-j", "DROP"]
+            rule = [options.iptables, "-w", "-I", "INPUT", "-p", "tcp", direction, str(port), "-j", *target]
             subprocess.run(rule, check=True)
         unplugged_at = time.monotonic()
         record = proxy.wait_records(1, INTERVAL + USER_TIMEOUT + PATIENCE)[0]
         found = time.monotonic() - unplugged_at
-        bench.equal(record["cause"], f"{side}_lost", f"the {side}'s host is unplugged")
+        bench.equal((record["cause"], record["how"]), (f"{side}_lost", how), f"the {side}'s host is unplugged")
         bench.check(found < INTERVAL + USER_TIMEOUT + 3, f"found after {found:.1f} s")
         bench.equal(proxy.stop(), 0, "longwire's exit code")
 
