@@ -5,7 +5,7 @@ import os
 import socket
 from pathlib import Path
 
-from ..bench import Bench, Failed, free_port, wait_until
+from ..bench import Bench, Failed, Program, free_port, wait_until
 
 
 def nginx(bench: Bench, backend: int) -> int:
@@ -24,7 +24,8 @@ def haproxy(bench: Bench, backend: int) -> int:
     return port
 
 
-def start(bench: Bench, name: str, port: int, *command) -> None:
+def start(bench: Bench, name: str, port: int, *command) -> Program:
+    """A program, once it accepts connections."""
     path = f"{os.environ['PATH']}:/usr/sbin:/sbin"
     program = bench.start(name, *command, env=os.environ | {"PATH": path})
 
@@ -36,6 +37,7 @@ def start(bench: Bench, name: str, port: int, *command) -> None:
         return False
 
     wait_until(accepts, 15, f"{name} accepts connections")
+    return program
 
 
 def nginx_conf(folder: Path, port: int, backend: int) -> str:

@@ -23,6 +23,7 @@ from . import (
     idle_memory,
     last_clients,
     metrics,
+    middleboxes,
     page,
     proxy_protocol,
     readme,
@@ -110,6 +111,13 @@ SCENARIOS = [
         "a middlebox cuts after 3 s of silence, before and behind the proxy, for 60 s",
         silence.run,
         120,
+        mostly_waits=True,
+    ),
+    Scenario(
+        "middleboxes",
+        "fifteen kinds of middleboxes: who lives for 30 limits, who is told how; nginx and HAProxy beside",
+        middleboxes.run,
+        180,
         mostly_waits=True,
     ),
     Scenario(

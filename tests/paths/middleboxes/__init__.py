@@ -1,0 +1,1 @@
+"""Middleboxes that end silent sessions, and who outlives them: see `../run`."""
