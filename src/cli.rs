@@ -1,6 +1,7 @@
 //! The command line.
 
 pub mod pages;
+mod paths;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -10,6 +11,7 @@ use clap_complete::Shell;
 use hyper::header::{HeaderName, HeaderValue};
 use jiff::SignedDuration;
 
+pub use self::paths::PathsArgs;
 use crate::tools::{
     bench::{MAX_SIZE, Target},
     operator::Address,
@@ -91,6 +93,9 @@ pub enum Command {
         longwire schema > proxy.schema.json\n\n\
         An editor finds the schema by the first line of proxy.yaml:\n  # yaml-language-server: $schema=proxy.schema.json")]
     Schema(SchemaArgs),
+    /// Show what stands on paths: which silence ends a connection there, at which age, how, and who says so
+    #[command(after_help = "Examples:\n  longwire paths\n  longwire paths aws_alb cloudflare\n  longwire paths --json")]
+    Paths(PathsArgs),
     /// Print the script that completes longwire's command line in a shell
     #[command(after_help = "Examples:\n  longwire completions bash > /etc/bash_completion.d/longwire\n  \
         longwire completions zsh > /usr/local/share/zsh/site-functions/_longwire\n  \

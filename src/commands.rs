@@ -37,6 +37,7 @@ use crate::{
         server::{Drained, LAST_WORDS, Server},
         thread::vital::Fault,
     },
+    paths::{self, PRESETS, listing},
     routing::RouteAction,
     tools::{
         self,
@@ -241,6 +242,25 @@ pub fn schema(options: &cli::SchemaArgs) -> ExitCode {
         },
         None if options.markdown => say(config::markdown().trim_end()),
         None => say(format!("{:#}", config::schema())),
+    }
+    ExitCode::SUCCESS
+}
+
+/// `longwire paths`
+pub fn paths(options: &cli::PathsArgs) -> ExitCode {
+    let mut chosen = Vec::new();
+    for name in &options.names {
+        match paths::preset(name) {
+            Some(preset) => chosen.push(preset),
+            None => return misuse(format_args!("no preset is called \"{name}\"; `longwire paths` lists them")),
+        }
+    }
+    match (options.names.is_empty(), options.json) {
+        (_, _) if options.markdown => say(listing::markdown().trim_end()),
+        (true, true) => say(format!("{:#}", listing::json(PRESETS))),
+        (false, true) => say(format!("{:#}", listing::json(chosen))),
+        (true, false) => say(listing::table()),
+        (false, false) => say(chosen.into_iter().map(listing::entry).collect::<Vec<_>>().join("\n").trim_end()),
     }
     ExitCode::SUCCESS
 }

@@ -23,6 +23,7 @@ fn main() -> ExitCode {
         Command::Debug(options) => commands::debug(options),
         Command::Reload(options) => commands::reload(options),
         Command::Schema(options) => commands::schema(&options),
+        Command::Paths(options) => commands::paths(&options),
         Command::Completions(options) => commands::completions(&options),
         Command::Man(options) => commands::man(&options),
     }

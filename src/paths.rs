@@ -5,6 +5,7 @@
 //! set, or a part that somebody described by hand. [`interval`] and [`lifetime`] say what `auto` comes to on such a path.
 
 mod derive;
+pub mod listing;
 mod presets;
 
 use std::{fmt, time::Duration};
@@ -57,7 +58,7 @@ pub enum Activity {
     BytesFromBackend,
     /// A frame of a WebSocket, in either direction. A Ping is one.
     Frames,
-    /// A message of a WebSocket, in either direction. A Ping is none.
+    /// A message of a WebSocket, in either direction. Nobody promises that a Ping counts too.
     Messages,
     /// A packet in either direction, a keepalive of TCP too.
     Packets,
@@ -194,7 +195,7 @@ impl Activity {
             Self::Bytes => "bytes in either direction, but not a keepalive of TCP",
             Self::BytesFromBackend => "bytes from the backend to the client",
             Self::Frames => "frames in either direction, Pings too",
-            Self::Messages => "messages in either direction, but not Pings",
+            Self::Messages => "messages in either direction; that a Ping counts too is promised nowhere",
             Self::Packets => "packets in either direction, a keepalive of TCP too",
             Self::Nothing => "it has no limit of silence",
         }

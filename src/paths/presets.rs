@@ -220,7 +220,7 @@ pub static PRESETS: &[Preset] = &[
     Preset {
         name: "cloudflare",
         title: "Cloudflare (proxied)",
-        note: "The page says 120 s and said 100 s for years, and sessions were seen to end after 100 s: the shorter one stands here. Only an Enterprise plan can set it. A release of Cloudflare ends sessions at any time.",
+        note: "The read timeout toward the backend is 120 s on this page, and was 100 s: sessions were seen to end then, so the shorter one stands here. Its page of WebSockets names no time. Only an Enterprise plan can set it, and a release of Cloudflare ends sessions at any time.",
         idle: Some(seconds(100)),
         idle_range: Some((seconds(100), seconds(120))),
         counts: Activity::BytesFromBackend,
@@ -253,10 +253,11 @@ pub static PRESETS: &[Preset] = &[
     Preset {
         name: "fly",
         title: "Fly.io proxy",
+        note: "Its page says 60 s, and its staff has said since that the limit is gone.",
         idle: Some(seconds(60)),
         counts: Activity::Bytes,
         forwards: true,
-        source: "Reports: https://community.fly.io/t/60-second-timeout-for-http-server/1243",
+        source: "https://fly.io/docs/reference/services/ (and against it https://community.fly.io/t/15160)",
         ..PLAIN
     },
     Preset {
@@ -322,6 +323,7 @@ pub static PRESETS: &[Preset] = &[
     Preset {
         name: "nginx",
         title: "nginx (proxy_read_timeout)",
+        note: "Its page promises no more than this direction; nginx 1.22 was seen to count bytes of the client too.",
         idle: Some(seconds(60)),
         counts: Activity::BytesFromBackend,
         settable: true,

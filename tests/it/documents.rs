@@ -9,7 +9,7 @@ use std::{
 };
 
 use fs_err as fs;
-use longwire::{config, ws::termination::Cause};
+use longwire::{config, paths::listing, ws::termination::Cause};
 use serde_json::Value;
 
 use self::blocks::outside_of_blocks;
@@ -54,6 +54,29 @@ fn the_page_of_the_configuration_is_what_the_command_prints() {
         text("docs/configuration.md") == config::markdown(),
         "docs/configuration.md is stale: longwire schema --markdown > docs/configuration.md"
     );
+}
+
+#[test]
+fn the_page_of_the_paths_is_what_the_command_prints() {
+    assert!(text("docs/paths.md") == listing::markdown(), "stale: longwire paths --markdown > docs/paths.md");
+}
+
+/// Before the limits in docs/why-did-it-drop.md, and behind them.
+const LIMITS: [&str; 2] =
+    ["<!-- limits: written by `DRAW=1 cargo test --test it documents` -->\n\n", "\n<!-- end of limits -->"];
+
+#[test]
+fn the_limits_by_which_a_drop_is_explained_are_those_of_the_presets() {
+    let file = root().join("docs/why-did-it-drop.md");
+    let page = text(&file);
+    let (before, rest) = page.split_once(LIMITS[0]).unwrap();
+    let (shown, after) = rest.split_once(LIMITS[1]).unwrap();
+    let tables = listing::by_figure();
+    if std::env::var_os("DRAW").is_some() {
+        fs::write(&file, [before, LIMITS[0], &tables, LIMITS[1], after].concat()).unwrap();
+    } else {
+        assert!(shown == tables, "stale: DRAW=1 cargo test --test it documents. Today:\n{tables}");
+    }
 }
 
 #[test]

@@ -90,6 +90,8 @@ mod metrics;
 mod oddities;
 /// Orders, which end with the thing that they are about.
 mod orders;
+/// What is known of paths.
+mod paths;
 /// Plain HTTP through the same listeners.
 mod plain_http;
 /// Connections with backends that are used again.
