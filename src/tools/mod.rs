@@ -7,5 +7,4 @@ pub mod bench;
 pub mod cutter;
 pub mod demo;
 pub mod echo;
-mod frames;
 pub mod operator;

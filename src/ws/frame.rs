@@ -136,6 +136,25 @@ impl FrameHeader {
     }
 }
 
+/// Appends a header in its form on the wire, with the shortest form of its length. `first`: FIN, the RSV bits and the opcode.
+pub fn encode_header(first: u8, length: u64, mask: Option<[u8; 4]>, out: &mut Vec<u8>) {
+    let masked = if mask.is_some() { 0x80 } else { 0 };
+    out.push(first);
+    match length {
+        // Each arm proves that the narrower integer holds the length.
+        short @ 0..=125 => out.push(masked | short as u8),
+        medium @ 126..=0xFFFF => {
+            out.push(masked | 126);
+            out.extend((medium as u16).to_be_bytes());
+        }
+        long => {
+            out.push(masked | 127);
+            out.extend(long.to_be_bytes());
+        }
+    }
+    out.extend(mask.iter().flatten());
+}
+
 /// A whole control frame; its payload is unmasked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ControlFrame {
@@ -266,6 +285,18 @@ mod tests {
         assert_eq!(header(&[0x82, 0x7E, 0x01, 0x00]).0.length, 256);
         let (long, size) = header(&[0x82, 0x7F, 0, 0, 0, 0, 0, 1, 0, 0]);
         assert_eq!((long.length, size), (65536, 10));
+    }
+
+    #[test]
+    fn a_header_that_was_written_is_read_as_what_it_was() {
+        for length in [0, 125, 126, 0xFFFF, 0x1_0000, (1 << 63) - 1] {
+            for mask in [None, Some([1, 2, 3, 4])] {
+                let mut out = Vec::new();
+                encode_header(0xC2, length, mask, &mut out);
+                let read = FrameHeader { fin: true, rsv: 4, opcode: OpCode::Binary, mask, length };
+                assert_eq!(header(&out), (read, out.len()), "{length}");
+            }
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //!
 //! - [`frame`] reads a header.
 //! - [`tracker`] follows the frames of one direction.
+//! - [`pieces`] reads the payloads too, for an end of ours.
 //! - [`keepalive`] decides on Pings, and on whether a side is dead.
 //! - [`session`] joins both directions and ends them.
 //! - [`offer`] is what the two ends agree on before a session, [`handshake`] how HTTP/1.1 carries it.
@@ -19,6 +20,7 @@ pub mod keepalive;
 pub mod meter;
 pub mod offer;
 pub mod opcodes;
+pub mod pieces;
 pub mod progress;
 pub mod rate;
 pub mod round_trips;

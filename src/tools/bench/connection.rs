@@ -21,14 +21,12 @@ use super::{
     tally::{ABNORMAL, BenchTally, NO_CODE},
     workspace::{Phase, SharedWorkspace, Workspace},
 };
-use crate::{
-    tools::frames::{Frames, Piece},
-    ws::{
-        Side,
-        close::{CloseCode, CloseFrame},
-        frame::{ControlFrame, OpCode},
-        tracker::End,
-    },
+use crate::ws::{
+    Side,
+    close::{CloseCode, CloseFrame},
+    frame::{ControlFrame, OpCode},
+    pieces::{Frames, Piece},
+    tracker::End,
 };
 
 /// The mask of control frames; see [`Message`] on masks.

@@ -1,9 +1,9 @@
 //! The message that a connection sends and expects back. It is made once for each thread, and a tag in front tells one
 //! message from the other.
 
-use crate::{
-    tools::frames,
-    ws::frame::{MAX_HEADER, OpCode},
+use crate::ws::{
+    frame::{MAX_HEADER, OpCode, encode_header},
+    pieces,
 };
 
 /// Bytes of the tag, which stands at the start of each payload: 8 hexadecimal digits for the number of the message, then 8
@@ -35,22 +35,10 @@ impl Message {
         let (first, opcode) = if binary { (0x82, OpCode::Binary) } else { (0x81, OpCode::Text) };
         let payload = noise(size, binary);
         let mut frame = Vec::with_capacity(MAX_HEADER + size);
-        frame.push(first);
-        match (u8::try_from(size), u16::try_from(size)) {
-            (Ok(short @ 0..=125), _) => frame.push(0x80 | short),
-            (_, Ok(medium)) => {
-                frame.push(0x80 | 126);
-                frame.extend(medium.to_be_bytes());
-            }
-            _ => {
-                frame.push(0x80 | 127);
-                frame.extend((size as u64).to_be_bytes());
-            }
-        }
-        frame.extend(mask);
+        encode_header(first, size as u64, Some(mask), &mut frame);
         let header = frame.len();
         frame.extend_from_slice(&payload);
-        frames::mask(&mut frame[header..], mask);
+        pieces::mask(&mut frame[header..], mask);
         Self { frame: frame.into(), payload: payload.into(), header, mask, opcode }
     }
 
@@ -79,7 +67,7 @@ impl Message {
         let tagged = self.tagged();
         let place = &mut out[start..start + tagged];
         place.copy_from_slice(&tag.0[..tagged]);
-        frames::mask(place, self.mask);
+        pieces::mask(place, self.mask);
     }
 
     /// The frame in two parts: the part that differs between messages, and the part that all messages share.
@@ -90,7 +78,7 @@ impl Message {
         bytes[..self.header].copy_from_slice(&self.frame[..self.header]);
         let place = &mut bytes[self.header..length];
         place.copy_from_slice(&tag.0[..self.tagged()]);
-        frames::mask(place, self.mask);
+        pieces::mask(place, self.mask);
         (FrameStart { bytes, length }, &self.frame[length..])
     }
 
@@ -162,7 +150,7 @@ mod tests {
         let (header, size) = FrameHeader::parse(frame).unwrap().unwrap();
         let mut payload = frame[size..].to_vec();
         assert_eq!((payload.len() as u64, header.mask), (header.length, Some(MASK)));
-        frames::mask(&mut payload, MASK);
+        pieces::mask(&mut payload, MASK);
         payload
     }
 

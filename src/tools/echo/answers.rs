@@ -1,14 +1,12 @@
 //! What the echo answers to the bytes of a client. This module only decides; the caller reads and writes.
 
 use super::MAX_MESSAGE;
-use crate::{
-    tools::frames::{Frames, Piece, mask, turned},
-    ws::{
-        Side,
-        close::{CloseCode, close_frame},
-        frame::{ControlFrame, FrameHeader, OpCode},
-        tracker::End,
-    },
+use crate::ws::{
+    Side,
+    close::{CloseCode, close_frame},
+    frame::{ControlFrame, FrameHeader, OpCode, encode_header},
+    pieces::{Frames, Piece, mask, turned},
+    tracker::End,
 };
 
 /// The code for a message that is too long (RFC 6455 §7.4.1).
@@ -78,19 +76,7 @@ impl Answers {
             return false;
         }
         self.key = header.mask.unwrap_or_default();
-        out.push(first);
-        match header.length {
-            // Each arm proves that the narrower integer holds the length.
-            short @ 0..=125 => out.push(short as u8),
-            medium @ 126..=0xFFFF => {
-                out.push(126);
-                out.extend((medium as u16).to_be_bytes());
-            }
-            long => {
-                out.push(127);
-                out.extend(long.to_be_bytes());
-            }
-        }
+        encode_header(first, header.length, None, out);
         true
     }
 

@@ -1,8 +1,9 @@
-//! Reads frames where they lie in the buffer, without a copy or an allocation, for the tools that look at payloads.
+//! Reads frames where they lie in the buffer, without a copy or an allocation, for an end that looks at payloads: the tools,
+//! and the far end of a probe.
 
 use std::ops::Range;
 
-use crate::ws::{
+use super::{
     Side,
     frame::{Breach, ControlFrame, FrameHeader},
     tracker::{End, Rules, Step, Tracker},
@@ -10,14 +11,14 @@ use crate::ws::{
 
 /// The frames of one direction, without extensions. Their bytes come in pieces.
 #[derive(Debug)]
-pub(super) struct Frames {
+pub struct Frames {
     rules: Rules,
     tracker: Tracker,
 }
 
 /// The next piece of the stream, with its length on the wire.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Piece {
+pub enum Piece {
     /// Payload of a data frame, possibly empty.
     Data {
         /// The header, if the frame begins here; `None` = the piece lies inside a frame.
@@ -39,7 +40,7 @@ pub(super) enum Piece {
 impl Piece {
     /// Bytes of the piece on the wire.
     #[must_use]
-    pub(super) const fn length(&self) -> usize {
+    pub const fn length(&self) -> usize {
         match self {
             Self::Data { payload, .. } => payload.end,
             Self::Control { length, .. } => *length,
@@ -50,7 +51,7 @@ impl Piece {
 impl Frames {
     /// Reads the frames that `sender` sends.
     #[must_use]
-    pub(super) fn of(sender: Side) -> Self {
+    pub fn of(sender: Side) -> Self {
         Self { rules: Rules { sender, extensions: false }, tracker: Tracker::default() }
     }
 
@@ -60,7 +61,7 @@ impl Frames {
     ///
     /// # Errors
     /// The sender broke the protocol.
-    pub(super) fn next(&mut self, bytes: &[u8]) -> Result<Option<Piece>, Breach> {
+    pub fn next(&mut self, bytes: &[u8]) -> Result<Option<Piece>, Breach> {
         let header = if self.tracker.at_frame_end() { FrameHeader::parse(bytes)? } else { None };
         Ok(match self.tracker.step(self.rules, bytes)? {
             Step::Incomplete => None,
@@ -76,7 +77,7 @@ impl Frames {
 }
 
 /// Masks or unmasks `bytes` with `key`. The first byte of `key` belongs to the first byte of `bytes` (RFC 6455 §5.3).
-pub(super) fn mask(bytes: &mut [u8], key: [u8; 4]) {
+pub fn mask(bytes: &mut [u8], key: [u8; 4]) {
     /// A width for which the compiler writes vector instructions.
     const WIDTH: usize = 32;
     let mut wide = [0; WIDTH];
@@ -90,7 +91,7 @@ pub(super) fn mask(bytes: &mut [u8], key: [u8; 4]) {
 
 /// The key for the rest of a payload of which `passed` bytes were masked.
 #[must_use]
-pub(super) fn turned(mut key: [u8; 4], passed: usize) -> [u8; 4] {
+pub fn turned(mut key: [u8; 4], passed: usize) -> [u8; 4] {
     key.rotate_left(passed % 4);
     key
 }
