@@ -1,7 +1,8 @@
-//! The token of the admin interface.
+//! The token of the admin interface, and that of probes.
 
 use std::{fmt, fs, io, path::Path};
 
+use hyper::{HeaderMap, header::AUTHORIZATION};
 use subtle::ConstantTimeEq as _;
 
 /// The fewest characters of a token. Fewer could be guessed.
@@ -29,8 +30,17 @@ pub(crate) fn read(file: &Path) -> io::Result<Token> {
 }
 
 impl Token {
+    /// Whether a request shows the token: `Authorization: Bearer TOKEN`, once.
+    pub(crate) fn is_shown_in(&self, headers: &HeaderMap) -> bool {
+        let mut values = headers.get_all(AUTHORIZATION).iter().map(|value| value.as_bytes());
+        let (Some(value), None) = (values.next(), values.next()) else { return false };
+        let mut words = value.splitn(2, |byte| *byte == b' ');
+        let is_bearer = words.next().is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"bearer"));
+        words.next().is_some_and(|shown| self.is(shown.trim_ascii())) && is_bearer
+    }
+
     /// Whether `shown` is the token. The time that this takes tells nothing of the token but its length.
-    pub(crate) fn is(&self, shown: &[u8]) -> bool {
+    fn is(&self, shown: &[u8]) -> bool {
         self.0.ct_eq(shown).into()
     }
 }

@@ -7,7 +7,7 @@ use std::{io, net::SocketAddr};
 
 use hyper::{
     HeaderMap, StatusCode,
-    header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, ORIGIN},
+    header::{CONTENT_TYPE, HOST, HeaderName, ORIGIN},
 };
 
 use super::answer::AdminRefusal;
@@ -42,7 +42,7 @@ impl Access {
     ) -> Result<(), AdminRefusal> {
         self.check_names(headers, address)?;
         match &self.token {
-            Some(token) if !bearer(headers).is_some_and(|shown| token.is(shown)) => {
+            Some(token) if !token.is_shown_in(headers) => {
                 let message = "the token is missing or wrong: Authorization: Bearer TOKEN";
                 Err(AdminRefusal::new(StatusCode::UNAUTHORIZED, "wrong_token", message))
             }
@@ -116,15 +116,10 @@ fn only(headers: &HeaderMap, name: HeaderName) -> Result<Option<&str>, ()> {
     }
 }
 
-fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
-    let (scheme, token) = only(headers, AUTHORIZATION).ok()??.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().as_bytes())
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use hyper::header::HeaderValue;
+    use hyper::header::{AUTHORIZATION, HeaderValue};
 
     use super::*;
 
