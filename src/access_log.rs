@@ -40,7 +40,7 @@ use crate::{
     ws::{
         Side,
         session::{Counts, Session},
-        termination::{HowEnded, Initiator, Silence, Termination},
+        termination::{Cause, HowEnded, Initiator, Silence, Termination},
     },
 };
 
@@ -247,6 +247,8 @@ pub enum RecordKind {
     Request,
     /// An upgraded session.
     Session,
+    /// A probe that ended in this process.
+    Probe,
 }
 
 impl RecordKind {
@@ -254,6 +256,7 @@ impl RecordKind {
         match self {
             Self::Request => "request",
             Self::Session => "session",
+            Self::Probe => "probe",
         }
     }
 }
@@ -425,6 +428,23 @@ impl Record {
         self.endings = None;
         (self.status, self.cause) = (Some(101), Outcome::Answered);
         SessionRecord::new(&self, route, backend)
+    }
+
+    /// Turns the record of a handshake into that of a probe that ends here. Until [`Self::end_probe`], it says that the process
+    /// cut the probe. It counts for no route, and is not kept among the endings of sessions.
+    pub fn begin_probe(&mut self) {
+        self.metrics = None;
+        self.endings = None;
+        (self.kind, self.status, self.cause) = (RecordKind::Probe, Some(101), Outcome::Answered);
+        mem::take(&mut self.trace).end(&self.span_end());
+        (self.cause, self.initiator) = (Outcome::Ended(Cause::Drain), Some(Initiator::Proxy));
+        (self.how, self.clean) = (Some(HowEnded::Ours), Some(false));
+    }
+
+    /// Notes how the probe ended, and how many bytes its client got.
+    pub fn end_probe(&mut self, termination: Termination, bytes_to_client: u64) {
+        self.traffic.bytes_to_client = bytes_to_client;
+        self.terminate(termination);
     }
 
     /// Notes the session's figures and how it ended. `cut` is how it ended if it did not end by itself.

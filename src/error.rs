@@ -4,7 +4,7 @@ use std::{error, fmt};
 
 use hyper::StatusCode;
 
-use crate::ws::Side;
+use crate::ws::{Side, handshake::BadHandshake};
 
 /// A failed request, with its cause for the log. The client reads the cause only where the fault is the client's.
 #[derive(Debug)]
@@ -67,10 +67,16 @@ pub enum Kind {
     NoBackend,
     /// No route matches the request.
     NoRoute,
+    /// A request that is no handshake, at the place where probes are answered.
+    NoUpgrade,
     /// An `Origin` that is not one of the route's `origins`.
     Origin,
     /// HTTP without TLS on a listener that expects TLS.
     PlainHttp,
+    /// A probe without the token of `probe`, or with another one.
+    ProbeToken,
+    /// There are as many probes as one process answers.
+    Probes,
     /// The backend refused the connection.
     Refused,
     /// No answer within `timeouts.upgrade` or `timeouts.response`.
@@ -115,7 +121,7 @@ enum SeenByBackend {
 
 impl Kind {
     /// Every kind, in the order of the variants.
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 38] = [
         Self::AuthDenied,
         Self::AuthExpired,
         Self::AuthUnavailable,
@@ -140,8 +146,11 @@ impl Kind {
         Self::NewSessionsPerClient,
         Self::NoBackend,
         Self::NoRoute,
+        Self::NoUpgrade,
         Self::Origin,
         Self::PlainHttp,
+        Self::ProbeToken,
+        Self::Probes,
         Self::Refused,
         Self::ResponseTimeout,
         Self::RouteDraining,
@@ -207,8 +216,11 @@ impl Kind {
             }
             Self::NoBackend => (503, "no_backend", "no backend is known", None, Irrelevant),
             Self::NoRoute => (404, "no_route", "no route for this host and path", None, Irrelevant),
+            Self::NoUpgrade => (426, "no_upgrade", "only WebSockets are answered here", CLIENT, Irrelevant),
             Self::Origin => (403, "origin", "pages of this origin may not connect here", CLIENT, Irrelevant),
             Self::PlainHttp => (400, "plain_http", "plain HTTP on a port that speaks TLS", CLIENT, Irrelevant),
+            Self::ProbeToken => (401, "probe_token", "the token of the probe is missing or wrong", CLIENT, Irrelevant),
+            Self::Probes => (503, "probes", "too many probes at once", None, Irrelevant),
             Self::Refused => (502, "refused", "the backend refused the connection", BACKEND, Nothing),
             Self::ResponseTimeout => (504, "response_timeout", "the backend did not answer in time", BACKEND, Perhaps),
             Self::RouteDraining => (503, "route_draining", "this route is being drained", None, Irrelevant),
@@ -320,6 +332,13 @@ impl fmt::Display for Error {
 impl error::Error for Error {
     fn source(&self) -> Option<&(dyn error::Error + 'static)> {
         self.source.as_deref().map(|source| source as _)
+    }
+}
+
+impl From<BadHandshake> for Error {
+    fn from(bad: BadHandshake) -> Self {
+        let kind = if bad.status() == StatusCode::UPGRADE_REQUIRED { Kind::WrongVersion } else { Kind::BadHandshake };
+        Self::from_source(kind, bad)
     }
 }
 

@@ -134,6 +134,10 @@ table! {
     auth_requests: Counters<OfAuthRequest> = Series::new(Counter::default), "longwire_auth_requests";
     /// From such a question to the answer, or to its deadline.
     auth_duration: Histograms<OfQuestion> = Series::new(latencies), "longwire_auth_request_seconds";
+    /// Probes of longwire probe that end here now; they are no sessions.
+    probes_active: Gauge = Gauge::default(), "longwire_probes_active";
+    /// Probes that have begun.
+    probes: Counter = Counter::default(), "longwire_probes";
     /// Connections of clients, those of sessions included.
     connections: Gauge = Gauge::default(), "longwire_connections";
     /// Sessions of each worker thread.
@@ -393,6 +397,7 @@ pub struct BackendState<'a> {
 #[allow(missing_docs, reason = "they are the metrics of these names")]
 pub struct ProxyState<'a> {
     pub connections: usize,
+    pub probes_active: usize,
     pub is_ready: bool,
     pub is_draining: bool,
     pub lines_dropped: usize,
@@ -526,6 +531,11 @@ impl Metrics {
         SpanCounts { exported: count("exported"), failed: count("failed"), dropped: count("dropped") }
     }
 
+    /// Counts a probe that begins.
+    pub fn probe_begun(&self) {
+        self.table.probes.inc();
+    }
+
     /// Counts a TLS handshake of a client that failed.
     pub fn tls_failed(&self, reason: &'static str) {
         self.table.tls_failures.of(&OfTlsFailure { reason }).inc();
@@ -621,6 +631,7 @@ impl Routes {
 impl MetricTable {
     fn set(&self, state: &ProxyState<'_>) {
         self.connections.set(signed(state.connections));
+        self.probes_active.set(signed(state.probes_active));
         self.ready.set(state.is_ready.into());
         self.draining.set(state.is_draining.into());
         self.lines_dropped.inner().fetch_max(state.lines_dropped as u64, Relaxed);

@@ -97,6 +97,7 @@ impl Endings {
                 let ending = EndedSession::of(record);
                 self.sessions.push(ending.cause.cause, ending.cause, ending);
             }
+            RecordKind::Probe => {}
             RecordKind::Request if record.cause == Outcome::Answered => {}
             RecordKind::Request => {
                 let refusal = RefusedRequest::of(record);

@@ -698,6 +698,7 @@ mod tests {
         assert_eq!(lines, Vec::<String>::new());
         let state = ProxyState {
             connections: 0,
+            probes_active: 0,
             is_ready: true,
             is_draining: false,
             lines_dropped: 0,

@@ -189,12 +189,17 @@ impl<'s> SchemaChecker<'s> {
         self.found.push(diagnostic.help(help));
     }
 
-    /// The top-level section that has `key`.
+    /// The top-level section that has `key`, if no other one and no item of a list has it too.
     fn owner(&self, key: &str) -> Option<&'s str> {
         let sections = self.schema.get("properties")?.as_object()?;
-        let knows =
-            |schema: &'s Json| matches!(self.shape(schema), Shape::Keys { known, .. } if known.contains_key(key));
-        sections.iter().find(|(_, schema)| knows(schema)).map(|(name, _)| name.as_str())
+        let has = |schema| matches!(self.shape(schema), Shape::Keys { known, .. } if known.contains_key(key));
+        let knows = |schema: &'s Json| match self.shape(schema) {
+            Shape::Named(item) | Shape::List(item) => has(item),
+            _ => has(schema),
+        };
+        let mut owners = sections.iter().filter(|(_, schema)| knows(schema));
+        let owner = owners.next().filter(|(_, schema)| has(schema));
+        owner.filter(|_| owners.next().is_none()).map(|(name, _)| name.as_str())
     }
 
     fn named(&mut self, entries: &[Entry], item: &'s Json, at: &At) -> Scalar {

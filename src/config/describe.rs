@@ -97,6 +97,9 @@ pub fn describe(config: &Config) -> String {
         None => "nowhere".into(),
     };
     line(&mut text, format_args!("admin     {admin}"));
+    if let Some(probe) = &config.probe {
+        line(&mut text, format_args!("probes    {} with the token of {}", probe.path, probe.token_file.display()));
+    }
     if let Some(tracing) = &config.tracing {
         let (share, name) = (tracing.sample, &tracing.service_name);
         line(&mut text, format_args!("traces    {} as {name}, of those that begin here {share}", tracing.endpoint));

@@ -9,6 +9,7 @@ mod client_auth;
 mod discovery;
 mod header_rules;
 mod listed;
+mod probe;
 mod proxy_protocol;
 mod redirect;
 mod rewrite;
@@ -38,6 +39,7 @@ use super::{
 pub(super) use self::{
     discovery::{AddressFamily, Discovery},
     listed::ListedBackend,
+    probe::ProbeSetting,
     proxy_protocol::{ProxyProtocol, SentTlv, SentVersion},
 };
 pub(super) use header_rules::HeaderChanges;
@@ -94,6 +96,9 @@ pub(super) struct File {
     pub(super) log: Log,
     /// The admin interface, where an operator looks and gives orders. Absent: no admin interface.
     pub(super) admin: Option<Admin>,
+    /// The far end of `longwire probe`: a WebSocket that ends in longwire and obeys who shows a token. Absent: longwire answers no
+    /// probes.
+    pub(super) probe: Option<ProbeSetting>,
     /// Where longwire sends the spans of handshakes, in a build with the feature otlp. Absent: no spans.
     pub(super) tracing: Option<Tracing>,
 }
@@ -698,6 +703,7 @@ impl Default for File {
             via_header: false,
             log: Log::default(),
             admin: None,
+            probe: None,
             tracing: None,
         }
     }

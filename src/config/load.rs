@@ -53,7 +53,7 @@ pub fn load(path: &Path) -> Result<Loaded, Diagnostics> {
         .check_certificates()
         .check_client_auth()
         .check_trust()
-        .check_token()
+        .check_tokens()
         .check_sticky_key()
         .check_folders()
         .check_accounts()
@@ -285,14 +285,19 @@ impl Draft {
         self
     }
 
-    /// Reads the token of the admin interface.
-    fn check_token(mut self) -> Self {
-        let admin = self.config.as_ref().and_then(|config| config.admin.as_ref());
-        if let (Some(document), Some(file)) = (&self.document, admin.and_then(|admin| admin.token_file.as_ref()))
-            && let Err(error) = token::read(file)
-        {
-            let at = At::default().key("admin").key("token_file");
-            self.found.push(Diagnostic::error(document.locate(&at), format!("cannot use this token: {error}")));
+    /// Reads the tokens of the admin interface and of probes.
+    fn check_tokens(mut self) -> Self {
+        let (Some(document), Some(config)) = (&self.document, &self.config) else {
+            return self;
+        };
+        let of_admin = config.admin.as_ref().and_then(|admin| admin.token_file.as_ref());
+        let of_probes = config.probe.as_ref().map(|probe| &probe.token_file);
+        for (section, file) in [("admin", of_admin), ("probe", of_probes)] {
+            let at = At::default().key(section).key("token_file");
+            let is_refused = self.replaced.iter().any(|replaced| replaced.touches(&at));
+            if let Some(Err(error)) = file.filter(|_| !is_refused).map(|file| token::read(file)) {
+                self.found.push(Diagnostic::error(document.locate(&at), format!("cannot use this token: {error}")));
+            }
         }
         self
     }

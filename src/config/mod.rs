@@ -57,7 +57,7 @@ use std::{
 use serde::{Serialize, Serializer};
 use tokio_rustls::rustls::pki_types::ServerName;
 
-pub(crate) use self::backend_list::read as read_backends;
+pub(crate) use self::{backend_list::read as read_backends, values::duration};
 pub use self::{
     derived::derived,
     describe::describe,
@@ -126,6 +126,8 @@ pub struct Config {
     pub log: Log,
     /// The admin interface; `None` = there is none.
     pub admin: Option<Admin>,
+    /// The far end of probes; `None` = there is none.
+    pub probe: Option<ProbeSettings>,
     /// Where the spans of handshakes go; `None` = longwire makes no spans.
     pub tracing: Option<Tracing>,
     /// The file with every default filled in. It holds no secret, because secrets stand in files of their own.
@@ -144,6 +146,15 @@ pub struct Admin {
     pub token_file: Option<PathBuf>,
     /// Names under which the admin interface may be called, beside its address and `localhost`; lower case, without a port.
     pub hosts: Vec<String>,
+}
+
+/// The far end of `longwire probe`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProbeSettings {
+    /// The exact path at which it is, on every listener and every host.
+    pub path: String,
+    /// The file of the token that a probe must show. Its path is resolved against the file's folder.
+    pub token_file: PathBuf,
 }
 
 /// The address of the admin interface.

@@ -9,6 +9,7 @@ mod client_auth;
 mod discovery;
 mod field_rules;
 mod listeners;
+mod probe;
 mod proxy_protocol;
 mod route_rules;
 mod routes;
@@ -88,6 +89,7 @@ pub(super) fn resolve(file: file::File, base: &Path) -> Resolved {
         via_header,
         log,
         admin,
+        probe,
         tracing,
     } = file;
     let mut resolver = Resolver::default();
@@ -137,6 +139,7 @@ pub(super) fn resolve(file: file::File, base: &Path) -> Resolved {
         via_header,
         log: resolver.log(log, base),
         admin,
+        probe: probe.map(|probe| resolver.probe(probe, base)),
         tracing: tracing.map(|tracing| resolver.tracing(tracing)),
         written,
         origin: None,

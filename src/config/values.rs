@@ -184,6 +184,11 @@ impl fmt::Display for DurationOrAuto {
     }
 }
 
+/// The duration that `text` says as a value of the file does; `None` = it says none.
+pub(crate) fn duration(text: &str) -> Option<StdDuration> {
+    Duration::parse(text).ok().map(|duration| duration.0)
+}
+
 /// The duration that `text` says. `units` is the advice when it says none.
 fn length(text: &str, units: &str) -> Result<StdDuration, BadValue> {
     // Requires a unit, which is a letter. Otherwise the parser below would take clock notation (`00:30`).

@@ -44,6 +44,7 @@ use super::{
         memory,
         nonces::Nonces,
         plan::Planner,
+        probe_place::ProbePlace,
         shared::{Shared, Worker},
     },
 };
@@ -134,10 +135,11 @@ impl Server {
         let planner = planner.map_err(StartError::Worker)?;
         let ways = planner.ways(&config, None).map_err(StartError::Tls)?;
         let sticky_key = planner.sticky_key(&config).map_err(StartError::StickyKey)?;
+        let probe = ProbePlace::read(&config).map_err(StartError::Probe)?;
         let admission = Admission::new(Instant::now());
         admission.unsent.set_limit(config.limits.unsent_memory);
         let shared = Arc::new(Shared {
-            plan: RwLock::new(Arc::new(planner.plan(config, (ways, &sticky_key), None, Instant::now()))),
+            plan: RwLock::new(Arc::new(planner.plan(config, (ways, &sticky_key, probe), None, Instant::now()))),
             live: Live::new(workers),
             nonces: Nonces::new().map_err(StartError::Worker)?,
             accepted: Arc::default(),

@@ -12,6 +12,8 @@ impl CloseCode {
     pub const GOING_AWAY: Self = Self(1001);
     /// The reader of this Close broke the protocol.
     pub const PROTOCOL_ERROR: Self = Self(1002);
+    /// The reader of this Close sent a text that is not UTF-8.
+    pub const INVALID_DATA: Self = Self(1007);
     /// The reader of this Close sent more than a limit allows.
     pub const POLICY_VIOLATION: Self = Self(1008);
     /// The reader of this Close sent a message that is too big.

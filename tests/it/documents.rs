@@ -246,8 +246,10 @@ fn make_named_files(folder: &Path, file: &str, place: &str) {
             }
         }
     }
-    if let Some(token) = file["admin"]["token_file"].as_str() {
-        write(&folder.join(token), "a-token-of-some-length\n", place);
+    for section in ["admin", "probe"] {
+        if let Some(token) = file[section]["token_file"].as_str() {
+            write(&folder.join(token), "a-token-of-some-length\n", place);
+        }
     }
     if let Some(key) = file["sticky_key_file"].as_str() {
         write(&folder.join(key), "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n", place);

@@ -11,7 +11,7 @@ use modules::Modules;
 use order::{ROOMS, circles, complaints, picture};
 
 /// The rooms that take bytes, instants and settings, and return decisions.
-const PURE: [&str; 23] = [
+const PURE: [&str; 26] = [
     "ws",
     "balance",
     "discovery.rs",
@@ -32,6 +32,9 @@ const PURE: [&str; 23] = [
     "config/lint.rs",
     "config/lint",
     "config/derived.rs",
+    "net/request/probe_end/order.rs",
+    "net/request/probe_end/output.rs",
+    "net/request/probe_end/session.rs",
     "net/session/rota.rs",
     "net/session/stay.rs",
     "lines/batch.rs",

@@ -112,6 +112,8 @@ fn rows() -> Vec<Row> {
         told("admin.bind", "admin", "127.0.0.1:0", "127.0.0.1:1"),
         row("admin.hosts", json!(["one.example"]), json!(["other.example"])),
         row("admin.token_file", "one.token", "other.token"),
+        row("probe.token_file", "one.token", "other.token"),
+        beside(row("probe.path", "/one", "/other"), json!({ "probe.token_file": "same.token" })),
         row("log.access", true, false), row("log.sample_requests", 1, 2),
         row("drain.close_code", 1012, 4001), row("drain.on_removed", "keep", "close"),
         row("drain.spread", "1s", "2s"), row("drain.wait", "1s", "2s"),

@@ -28,6 +28,8 @@ const PREFIX_V4: u8 = 32;
 const FEW_ADDRESSES: usize = 1024;
 /// The most refusals by a Close at a time. Further refusals are told by status, which needs no waiting.
 const MOST_FAREWELLS: usize = 1024;
+/// The most probes that the far end answers at once: two with as many sockets as a probe opens.
+const MOST_PROBES: usize = 128;
 /// After this time without a session, an address has its full rate again and may be forgotten. A full table is not
 /// swept sooner again.
 const FORGETS: Duration = Duration::from_secs(1);
@@ -41,6 +43,7 @@ pub(in crate::net) struct Admission {
     /// never across an await.
     state: Mutex<AdmissionState>,
     farewells: Arc<Semaphore>,
+    probes: Arc<Semaphore>,
     /// The bytes that sessions hold for slow readers.
     pub(in crate::net) unsent: Arc<Unsent>,
 }
@@ -93,6 +96,7 @@ impl Admission {
             epoch: now,
             state: Mutex::new(state),
             farewells: Arc::new(Semaphore::new(MOST_FAREWELLS)),
+            probes: Arc::new(Semaphore::new(MOST_PROBES)),
             unsent: Unsent::new(),
         })
     }
@@ -176,6 +180,16 @@ impl Admission {
     /// A permit for a refusal by a Close. `None`: too many are under way.
     pub(in crate::net) fn farewell_permit(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.farewells).try_acquire_owned().ok()
+    }
+
+    /// A permit for a probe that ends here. `None`: there are too many.
+    pub(in crate::net) fn probe_permit(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.probes).try_acquire_owned().ok()
+    }
+
+    /// Probes that end here now.
+    pub(in crate::net) fn probes(&self) -> usize {
+        MOST_PROBES - self.probes.available_permits().min(MOST_PROBES)
     }
 
     fn lock(&self) -> MutexGuard<'_, AdmissionState> {

@@ -23,6 +23,8 @@ pub enum StartError {
     Tls(TlsError),
     /// The file of the key of sticky cookies holds none.
     StickyKey(StickyKeyError),
+    /// The token of probes cannot be read.
+    Probe(io::Error),
     /// A worker's thread or runtime could not be made.
     Worker(io::Error),
     /// A thread that is no worker's, or its runtime, could not be made.
@@ -37,6 +39,7 @@ impl fmt::Display for StartError {
             Self::Bind(address, error) => write!(f, "cannot listen on {address}: {error}"),
             Self::Tls(error) => error.fmt(f),
             Self::StickyKey(error) => write!(f, "cannot use the key of sticky cookies: {error}"),
+            Self::Probe(error) => write!(f, "cannot use the token of probes: {error}"),
             Self::Admin(address, error) => write!(f, "cannot open the admin interface on {address}: {error}"),
             Self::Worker(error) => write!(f, "cannot start a worker: {error}"),
             Self::Thread(error) => write!(f, "cannot start a thread: {error}"),
@@ -47,7 +50,11 @@ impl fmt::Display for StartError {
 impl std::error::Error for StartError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Bind(_, error) | Self::Admin(_, error) | Self::Worker(error) | Self::Thread(error) => Some(error),
+            Self::Bind(_, error)
+            | Self::Admin(_, error)
+            | Self::Probe(error)
+            | Self::Worker(error)
+            | Self::Thread(error) => Some(error),
             Self::Tls(error) => Some(error),
             Self::StickyKey(error) => Some(error),
         }

@@ -254,6 +254,11 @@ impl Control {
         &self.shared.live
     }
 
+    /// Probes that end here now.
+    pub(in crate::net) fn probes(&self) -> usize {
+        self.shared.admission.probes()
+    }
+
     pub(in crate::net) fn traces(&self) -> &Traces {
         &self.shared.traces
     }

@@ -237,6 +237,11 @@ impl Book {
         orders.map(|order| order.notice(position)).min_by_key(|notice| notice.at)
     }
 
+    /// The notice for what is no session of a route, if everything is to leave.
+    pub(in crate::net) fn notice_to_all(&self, position: f64) -> Option<Notice> {
+        self.all.map(|order| order.notice(position))
+    }
+
     /// Whether a load balancer should send clients here.
     pub(in crate::net) const fn is_ready(&self) -> bool {
         !self.is_announced && self.all.is_none()

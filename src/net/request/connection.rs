@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use super::farewell::CloseRefusal;
+use super::{farewell::CloseRefusal, probe_end::ProbeOpening};
 use crate::{
     access_log::TlsVersion,
     headers::ClientCertificate,
@@ -69,6 +69,7 @@ pub(in crate::net) struct Connection {
 pub(in crate::net) enum AfterHttp {
     Session(Box<Opening>),
     Refusal(Box<CloseRefusal>),
+    Probe(Box<ProbeOpening>),
 }
 
 impl AfterHttp {
@@ -78,6 +79,8 @@ impl AfterHttp {
             Self::Session(opening) => opening.fail(HowEnded::Lost(Loss::Reset)),
             // The record tells of the refusal, and that no answer was sent.
             Self::Refusal(refusal) => drop(refusal),
+            // The record says that the client has gone.
+            Self::Probe(opening) => drop(opening),
         }
     }
 }

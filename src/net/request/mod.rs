@@ -9,5 +9,6 @@ mod auth;
 pub(super) mod connection;
 pub(super) mod farewell;
 mod own_answer;
+pub(super) mod probe_end;
 pub(super) mod proxy;
 mod stickiness;

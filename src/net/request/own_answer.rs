@@ -6,7 +6,7 @@ use hyper::{
     ext::ReasonPhrase,
     header::{
         ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, LOCATION, RETRY_AFTER, SEC_WEBSOCKET_VERSION,
-        UPGRADE,
+        UPGRADE, WWW_AUTHENTICATE,
     },
 };
 
@@ -43,7 +43,14 @@ pub(super) fn refuse(
     if error.is_temporary() {
         headers.insert(RETRY_AFTER, RETRY_AFTER_SECONDS);
     }
+    if error.kind() == Kind::ProbeToken {
+        headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
     match error.kind() {
+        Kind::NoUpgrade => {
+            headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+            headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        }
         Kind::WrongVersion => {
             headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static(handshake::VERSION));
             headers.insert(UPGRADE, HeaderValue::from_static("websocket"));

@@ -24,6 +24,7 @@ use super::{
     connection::{AfterHttp, Connection, Entrance},
     farewell::Acceptance,
     own_answer::{self, CLOSE},
+    probe_end::{self, AdmittedProbe},
     stickiness::Stickiness,
 };
 use crate::{
@@ -46,7 +47,7 @@ use crate::{
     routing::{HttpsRedirect, PathRule, Route, RouteAction},
     sender::{Client, Network},
     ws::{
-        handshake::{self, BadHandshake, Upgrade},
+        handshake::{self, Upgrade},
         offer::Agreed,
     },
 };
@@ -66,6 +67,8 @@ enum RequestOutcome {
     Redirect(StatusCode, HeaderValue),
     /// The answer of a service that refused the request.
     Refused(Box<AuthRefusal>),
+    /// A probe that ends here.
+    Probe(AdmittedProbe),
 }
 
 /// A backend's answer.
@@ -138,9 +141,16 @@ pub(in crate::net) async fn answer(connection: &Arc<Connection>, request: Reques
             drop(plan);
             connection.leave_http(AfterHttp::Session(opening)).await
         }
+        Ok(RequestOutcome::Probe(probe)) => {
+            let (shared, timeouts) = (&connection.worker.shared, plan.config.timeouts);
+            let opening = Box::new(probe.open(shared, connection.guard.again(), timeouts, record));
+            drop(plan);
+            connection.leave_http(AfterHttp::Probe(opening)).await
+        }
         Err(error) => {
-            match acceptance.filter(|_| error.is_temporary()).zip(connection.worker.shared.admission.farewell_permit())
-            {
+            // What took no route is a probe. It reads a status, and a 101 would tell it that its orders are obeyed.
+            let acceptance = acceptance.filter(|_| error.is_temporary() && route.is_some());
+            match acceptance.zip(connection.worker.shared.admission.farewell_permit()) {
                 Some((acceptance, permit)) => {
                     let refusal = Box::new(acceptance.refuse(
                         connection.guard.again(),
@@ -176,6 +186,9 @@ async fn serve<'p>(
         .map_err(|error| Error::from_source(Kind::BadRequest, error))?;
     let host = headers::host(&parts.uri, &parts.headers).to_owned();
     record.set_host(&host);
+    if let Some(place) = plan.probe.as_ref().filter(|place| place.is_at(parts.uri.path())) {
+        return probe_end::admit(shared, place, parts).map(RequestOutcome::Probe);
+    }
     let (place, route) = find_route(connection, plan, parts, &host).ok_or(Kind::NoRoute)?;
     *taken = Some(route);
     record.route = Some(route.name.clone());
@@ -209,7 +222,7 @@ async fn go_on(
     let (shared, limits) = (&connection.worker.shared, &plan.config.limits);
     let OnRoute { client, place, route, upstream, .. } = on_route;
     let errand = match handshake::classify(&parts.method, parts.version, &parts.headers) {
-        handshake::RequestKind::Bad(bad) => return Err(bad_handshake(bad)),
+        handshake::RequestKind::Bad(bad) => return Err(bad.into()),
         handshake::RequestKind::WebSocket(asked_for) => {
             let foreign = |origin| Error::from_source(Kind::Origin, origin);
             // The fields as the client sent them: `Connection` cannot remove `Origin` before this.
@@ -516,9 +529,4 @@ fn fields_of_101<'a>(
         move |name: &HeaderName| *name != CONTENT_LENGTH && (has_subprotocol || *name != SEC_WEBSOCKET_PROTOCOL);
     let via = plan.config.via_header.then_some((&VIA, &VIA_HERE));
     headers::end_to_end(headers).filter(move |(name, _)| passes(name)).chain(via)
-}
-
-fn bad_handshake(bad: BadHandshake) -> Error {
-    let kind = if bad.status() == StatusCode::UPGRADE_REQUIRED { Kind::WrongVersion } else { Kind::BadHandshake };
-    Error::from_source(kind, bad)
 }

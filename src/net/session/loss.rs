@@ -10,7 +10,7 @@ use crate::ws::termination::Loss;
 ///
 /// The kernel reports ICMP errors that it got in the meantime when it gives the connection up. The errors below are
 /// those of `icmp_err_convert` in Linux that name the far end.
-pub(super) fn loss(error: &io::Error) -> Loss {
+pub(in crate::net) fn loss(error: &io::Error) -> Loss {
     match Errno::from_io_error(error) {
         Some(Errno::TIMEDOUT) => return Loss::TimedOut,
         Some(

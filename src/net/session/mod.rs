@@ -1,7 +1,7 @@
 //! Upgraded sessions: what each one holds, the loop that gives them turns, and the relay of their bytes.
 
 pub(super) mod held;
-mod loss;
+pub(super) mod loss;
 pub mod relay;
 pub(super) mod rota;
 pub(super) mod sessions;

@@ -300,6 +300,14 @@ impl Socket {
         if self.is_unix { Ok(()) } else { options::set_options(&self.fd, tcp) }
     }
 
+    /// Lets the kernel send nothing by itself while nothing is under way. A Unix socket never does.
+    ///
+    /// # Errors
+    /// Those of setsockopt(2).
+    pub(in crate::net) fn stop_keepalive(&self) -> io::Result<()> {
+        if self.is_unix { Ok(()) } else { SockRef::from(&self.fd).set_keepalive(false) }
+    }
+
     /// From now on, events of this socket are for this side of a session of this worker.
     pub(in crate::net) fn give_to(&self, session: SessionKey, side: Side) {
         let is_new = self.ready.load(Relaxed) & OF_SESSION == 0;

@@ -3,4 +3,5 @@
 pub(super) mod memory;
 pub(super) mod nonces;
 pub(super) mod plan;
+pub(super) mod probe_place;
 pub(super) mod shared;

@@ -5,6 +5,7 @@ use std::{collections::HashSet, fmt, io, sync::Arc, time::Instant};
 
 use zeroize::Zeroizing;
 
+use super::probe_place::ProbePlace;
 use crate::{
     access_log::{AccessLog, RouteLog, endings::Endings},
     balance::{Backend, Member, Registry, StickyKey, StickyTags, Upstream, UpstreamSettings},
@@ -36,6 +37,8 @@ pub(in crate::net) struct Plan {
     pub(in crate::net) ways: Vec<Way>,
     /// The services that routes ask. The index is the one in each route ([`AuthRequest`](crate::routing::AuthRequest)).
     pub(in crate::net) services: Vec<AuthService>,
+    /// The far end of probes; `None` = this process is none.
+    pub(in crate::net) probe: Option<ProbePlace>,
     /// Whether an upstream is told by the PROXY protocol whose connections it gets.
     pub(in crate::net) announces: bool,
     /// `None` = records are not written.
@@ -167,11 +170,11 @@ impl Planner {
 
     /// Makes a plan. Its backends are those of earlier plans, found by upstream and address, if they still live. An
     /// upstream whose settings stay the same is that of `running`. It has its members of before until [`Self::settle`].
-    /// `ways` and the key: those of this configuration.
+    /// `ways`, the key and `probe`: those of this configuration.
     pub(in crate::net) fn plan(
         &self,
         config: Config,
-        (ways, sticky_key): (Ways, &StickyKey),
+        (ways, sticky_key, probe): (Ways, &StickyKey, Option<ProbePlace>),
         running: Option<&Plan>,
         now: Instant,
     ) -> Plan {
@@ -204,7 +207,7 @@ impl Planner {
         let announces = upstreams.iter().any(|upstream| upstream.proxy_protocol().is_some());
         let endings = self.endings.clone();
         let services = services(&config, ways.services, now);
-        Plan { terms, config, upstreams, ways: ways.upstreams, services, announces, access_log, endings }
+        Plan { terms, config, upstreams, ways: ways.upstreams, services, probe, announces, access_log, endings }
     }
 }
 

@@ -86,6 +86,12 @@ async fn ways(kind: Kind, certificates: &TempDir) -> Vec<Way> {
         let service = Backend::script(move |mut wire, _| async move { wire.send_and_finish(answer).await });
         plain().routes(&format!("routes: [ {{ upstream: chat, auth_request: {{ url: \"http://{service}/\" }} }} ]"))
     };
+    // The token is read only at the start.
+    let probing = || {
+        fs_err::write(certificates.path().join("probe.token"), "a-token-of-some-length").unwrap();
+        plain().base(certificates.path()).with("probe: { path: /probe, token_file: probe.token }")
+    };
+    let shown = "Authorization: Bearer a-token-of-some-length\r\n";
     let asked = |answer| vec![way(asking(answer), upgrade()), way(asking(answer), post(0))];
     let one = match kind {
         Kind::AuthDenied => return asked("HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n"),
@@ -143,6 +149,8 @@ async fn ways(kind: Kind, certificates: &TempDir) -> Vec<Way> {
             let secure = || plain().tls("{ cert: dev.crt, key: dev.key, self_signed: true }", &base);
             return vec![way(secure(), upgrade()), way(secure(), post(0))];
         }
+        Kind::ProbeToken => return ["/probe", "/probe?x"].map(|path| way(probing(), handshake(path, ""))).into(),
+        Kind::Probes => way(probing(), handshake("/probe", shown)),
         // The alert of a TLS server that reads HTTP, as OpenSSL sends it.
         Kind::SpeaksTls => {
             let alert = "\x15\x03\x01\0\x02\x02\x46";
@@ -155,6 +163,7 @@ async fn ways(kind: Kind, certificates: &TempDir) -> Vec<Way> {
             upgrade(),
         ),
         Kind::NoRoute => way(plain().routes("routes: [ { path: /elsewhere, upstream: chat } ]"), upgrade()),
+        Kind::NoUpgrade => way(probing(), format!("GET /probe HTTP/1.1\r\nHost: a\r\n{shown}\r\n")),
         Kind::Origin => way(plain().routes("routes: [ { upstream: chat, origins: [https://a.example] } ]"), upgrade()),
         Kind::Refused => way(before(&[&Backend::refusing()]), upgrade()),
         Kind::ResponseTimeout => way(silent().timeout("upgrade", "50ms"), upgrade()),

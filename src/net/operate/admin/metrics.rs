@@ -30,6 +30,7 @@ pub(super) async fn answer(control: &Control, headers: &HeaderMap) -> AdminAnswe
     let members: Vec<_> = plan.members().collect();
     let state = ProxyState {
         connections: control.live().connections(),
+        probes_active: control.probes(),
         is_ready: control.is_ready(),
         is_draining: book.drains_all(),
         lines_dropped: control.lost_lines(),

@@ -116,6 +116,7 @@ fn needs_restart(started: &Config, after: &Config) -> Vec<&'static str> {
         drain: _,
         limits: _,
         tcp: _,
+        probe: _,
         trusted_proxies: _,
         sticky_key_file: _,
         via_header: _,

@@ -9,6 +9,7 @@ use crate::{
     config::{Config, certificates::TlsError, sticky_key::StickyKeyError},
     net::worker::{
         plan::{Plan, Planner, StickySecret, Ways},
+        probe_place::ProbePlace,
         shared::Shared,
     },
 };
@@ -50,8 +51,12 @@ impl Plans {
     }
 
     /// Makes a plan that does not run yet. What it has in common with the plan that runs, the two share.
-    pub(super) fn make(&self, config: Config, ways: Ways, sticky_key: &StickyKey) -> Arc<Plan> {
-        Arc::new(self.planner.plan(config, (ways, sticky_key), Some(&self.running()), Instant::now()))
+    pub(super) fn make(
+        &self,
+        config: Config,
+        (ways, sticky_key, probe): (Ways, &StickyKey, Option<ProbePlace>),
+    ) -> Arc<Plan> {
+        Arc::new(self.planner.plan(config, (ways, sticky_key, probe), Some(&self.running()), Instant::now()))
     }
 
     /// The process's own key of sticky cookies, for a successor.

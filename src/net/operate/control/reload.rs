@@ -12,7 +12,7 @@ use super::{Control, Leaving, Reloaded, expiries::expiries, finding, listeners::
 use crate::{
     config::{self, Config, Diagnostics, Loaded},
     metrics::ReloadOutcome,
-    net::{front::bind::StartError, operate::desk::access::Access},
+    net::{front::bind::StartError, operate::desk::access::Access, worker::probe_place::ProbePlace},
 };
 
 /// What comes of a reload. An error: the reload panicked.
@@ -126,11 +126,12 @@ impl Control {
         // A client may connect to an address as soon as it is bound. So what can be read before is read before.
         let ways = self.plans.prepare(&config).map_err(StartError::Tls)?;
         let sticky_key = self.plans.sticky_key(&config).map_err(StartError::StickyKey)?;
+        let probe = ProbePlace::read(&config).map_err(StartError::Probe)?;
         self.discovery.prepare(&config);
         // What was begun for this configuration ends with it.
         let give_up = || self.discovery.follow(&self.plan().config);
         let wanted = self.listeners.prepare(&config).inspect_err(|_| give_up())?;
-        let after = self.plans.make(config, ways, &sticky_key);
+        let after = self.plans.make(config, (ways, &sticky_key, probe));
         // The last step that can fail. Whoever closes the listeners has announced it before.
         let before = self.orders.replace_plan(&self.plans, &after).inspect_err(|_| give_up())?;
         self.discovery.follow(&after.config);
