@@ -41,8 +41,8 @@ pub struct Preset {
     pub life_settable: bool,
     /// How long a process that runs there may take to end after it was told to.
     pub grace: Option<Duration>,
-    /// Whether it makes a connection of its own for each client, and says in a field of the request whose it is.
-    pub forwards: bool,
+    /// How it says whose a connection is that it made for a client. `None`: it makes no connections of its own.
+    pub introduces: Option<Introduction>,
     /// The page that says so, or where else the figures are from.
     pub source: &'static str,
     /// The day on which a page of the vendor was read that says so, as in `2026-11-28`. `None`: no such page is known.
@@ -81,6 +81,17 @@ pub enum Manner {
     OneSided,
     /// Nobody hears anything, until a RST answers the next packet.
     Forgotten,
+}
+
+/// How a part says which client a connection of its own is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Introduction {
+    /// By a field of each request, such as `X-Forwarded-For`.
+    ByField,
+    /// By a PROXY header.
+    ByProxyHeader,
+    /// By one of the two, as its people set it.
+    ByEither,
 }
 
 /// A part of one path.

@@ -2,12 +2,13 @@
 
 use super::values::Duration;
 use crate::{
-    paths::{self, Derived},
+    paths::{self, Activity, Derived, Limit},
     routing::Route,
     ws::Side,
 };
 
-/// A sentence for each value of the route that follows from a limit of its path. Without limits there is none.
+/// A sentence for each value of the route that follows from a limit of its path, and for each limit that no ping is
+/// sure to hold. Without limits there is none.
 #[must_use]
 pub fn derived(route: &Route) -> Vec<String> {
     let limits = &route.limits;
@@ -16,7 +17,14 @@ pub fn derived(route: &Route) -> Vec<String> {
         interval(whom, limits.interval(side)).filter(|_| is_pinged)
     });
     let lifetime = limits.lifetime().filter(|_| limits.sets_lifetime).and_then(lifetime);
-    intervals.chain(lifetime).collect()
+    let unheld = limits.client.iter().chain(&limits.backend).filter_map(only_by_messages);
+    intervals.chain(lifetime).chain(unheld).collect()
+}
+
+/// A limit over which no interval is sure to hold a session.
+fn only_by_messages(limit: &Limit) -> Option<String> {
+    let idle = limit.idle.filter(|_| limit.counts == Activity::Messages)?;
+    Some(format!("only messages are sure to hold a session over the {} of {}", Duration(idle), limit.name))
 }
 
 fn interval(whom: &str, Derived { value, from }: Derived<'_>) -> Option<String> {

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::{Activity, Manner, Preset};
+use super::{Activity, Introduction, Manner, Preset};
 
 /// What a preset has unless its row says otherwise.
 const PLAIN: Preset = Preset {
@@ -19,7 +19,7 @@ const PLAIN: Preset = Preset {
     settable: false,
     life_settable: false,
     grace: None,
-    forwards: false,
+    introduces: None,
     source: "",
     checked: None,
 };
@@ -34,7 +34,7 @@ pub static PRESETS: &[Preset] = &[
         idle_range: Some((seconds(1), seconds(4_000))),
         counts: Activity::Bytes,
         settable: true,
-        forwards: true,
+        introduces: Some(Introduction::ByField),
         source: "https://docs.aws.amazon.com/elasticloadbalancing/latest/application/edit-load-balancer-attributes.html",
         checked: Some("2026-11-28"),
         ..PLAIN
@@ -46,7 +46,7 @@ pub static PRESETS: &[Preset] = &[
         idle_range: Some((seconds(1), seconds(3_600))),
         counts: Activity::Bytes,
         settable: true,
-        forwards: true,
+        introduces: Some(Introduction::ByEither),
         source: "https://docs.aws.amazon.com/elasticloadbalancing/latest/classic/config-idle-timeout.html",
         checked: Some("2026-11-28"),
         ..PLAIN
@@ -60,6 +60,7 @@ pub static PRESETS: &[Preset] = &[
         counts: Activity::Packets,
         dies: Manner::Forgotten,
         settable: true,
+        introduces: Some(Introduction::ByProxyHeader),
         source: "https://docs.aws.amazon.com/elasticloadbalancing/latest/network/update-idle-timeout.html",
         checked: Some("2026-11-28"),
         ..PLAIN
@@ -72,7 +73,7 @@ pub static PRESETS: &[Preset] = &[
         counts: Activity::Messages,
         dies: Manner::Close,
         max_life: Some(seconds(7_200)),
-        forwards: true,
+        introduces: Some(Introduction::ByField),
         source: "https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-execution-service-websocket-limits-table.html",
         checked: Some("2026-11-28"),
         ..PLAIN
@@ -120,7 +121,7 @@ pub static PRESETS: &[Preset] = &[
         max_life: Some(seconds(30)),
         settable: true,
         life_settable: true,
-        forwards: true,
+        introduces: Some(Introduction::ByField),
         source: "https://github.com/kubernetes/ingress-gce/tree/master/examples/websocket",
         checked: Some("2026-11-28"),
         ..PLAIN
@@ -132,7 +133,7 @@ pub static PRESETS: &[Preset] = &[
         max_life: Some(seconds(300)),
         settable: true,
         life_settable: true,
-        forwards: true,
+        introduces: Some(Introduction::ByField),
         source: "https://cloud.google.com/run/docs/triggering/websockets",
         checked: Some("2026-11-28"),
         ..PLAIN
@@ -191,7 +192,7 @@ pub static PRESETS: &[Preset] = &[
         counts: Activity::BytesFromBackend,
         dies: Manner::Reset,
         settable: true,
-        forwards: true,
+        introduces: Some(Introduction::ByField),
         source: "Reports: the pages of Microsoft contradict each other",
         ..PLAIN
     },
@@ -202,7 +203,7 @@ pub static PRESETS: &[Preset] = &[
         idle: Some(seconds(300)),
         counts: Activity::Bytes,
         max_life: Some(seconds(14_400)),
-        forwards: true,
+        introduces: Some(Introduction::ByField),
         source: "https://learn.microsoft.com/azure/frontdoor/standard-premium/websocket",
         checked: Some("2026-11-28"),
         ..PLAIN
@@ -212,7 +213,7 @@ pub static PRESETS: &[Preset] = &[
         title: "Azure App Service",
         idle: Some(seconds(230)),
         counts: Activity::Bytes,
-        forwards: true,
+        introduces: Some(Introduction::ByField),
         source: "https://learn.microsoft.com/azure/azure-functions/functions-scale (footnote of its timeouts)",
         checked: Some("2026-11-28"),
         ..PLAIN
@@ -225,7 +226,7 @@ pub static PRESETS: &[Preset] = &[
         idle_range: Some((seconds(100), seconds(120))),
         counts: Activity::BytesFromBackend,
         settable: true,
-        forwards: true,
+        introduces: Some(Introduction::ByField),
         source: "https://developers.cloudflare.com/fundamentals/reference/connection-limits/",
         checked: Some("2026-11-28"),
         ..PLAIN
@@ -245,7 +246,7 @@ pub static PRESETS: &[Preset] = &[
         note: "Its log says H15 or H28. A dyno is restarted once a day.",
         idle: Some(seconds(55)),
         counts: Activity::Bytes,
-        forwards: true,
+        introduces: Some(Introduction::ByField),
         source: "https://help.heroku.com/BZGH6WMY/why-do-my-websocket-requests-have-high-service-times-in-the-router-logs",
         checked: Some("2026-11-28"),
         ..PLAIN
@@ -256,7 +257,7 @@ pub static PRESETS: &[Preset] = &[
         note: "Its page says 60 s, and its staff has said since that the limit is gone.",
         idle: Some(seconds(60)),
         counts: Activity::Bytes,
-        forwards: true,
+        introduces: Some(Introduction::ByEither),
         source: "https://fly.io/docs/reference/services/ (and against it https://community.fly.io/t/15160)",
         ..PLAIN
     },
@@ -267,7 +268,7 @@ pub static PRESETS: &[Preset] = &[
         max_life: Some(seconds(300)),
         settable: true,
         life_settable: true,
-        forwards: true,
+        introduces: Some(Introduction::ByField),
         source: "https://vercel.com/docs/functions/websockets",
         ..PLAIN
     },
@@ -275,14 +276,14 @@ pub static PRESETS: &[Preset] = &[
         name: "render",
         title: "Render",
         note: "A deploy or maintenance ends sessions.",
-        forwards: true,
+        introduces: Some(Introduction::ByField),
         source: "No limit found: https://render.com/docs/websocket",
         ..PLAIN
     },
     Preset {
         name: "railway",
         title: "Railway",
-        forwards: true,
+        introduces: Some(Introduction::ByField),
         source: "No limit found: https://docs.railway.com/reference/public-networking",
         ..PLAIN
     },
@@ -294,7 +295,7 @@ pub static PRESETS: &[Preset] = &[
         idle_range: Some((seconds(30), seconds(600))),
         counts: Activity::Bytes,
         settable: true,
-        forwards: true,
+        introduces: Some(Introduction::ByEither),
         source: "https://docs.digitalocean.com/reference/api/digitalocean/ (http_idle_timeout_seconds)",
         checked: Some("2026-11-28"),
         ..PLAIN
@@ -305,7 +306,7 @@ pub static PRESETS: &[Preset] = &[
         idle: Some(seconds(240)),
         counts: Activity::Frames,
         max_life: Some(seconds(900)),
-        forwards: true,
+        introduces: Some(Introduction::ByField),
         source: "https://wso2.com/bijira/docs/create-api-proxy/my-apis/websocket/quotas-and-limitations/",
         checked: Some("2026-11-28"),
         ..PLAIN
@@ -315,7 +316,7 @@ pub static PRESETS: &[Preset] = &[
         title: "Blaxel sandbox",
         idle: Some(seconds(900)),
         counts: Activity::Frames,
-        forwards: true,
+        introduces: Some(Introduction::ByField),
         source: "https://docs.blaxel.ai/knowledge-base/troubleshooting/websocket-connection-timeouts-and-15-minute-limit",
         checked: Some("2026-11-28"),
         ..PLAIN
@@ -327,7 +328,7 @@ pub static PRESETS: &[Preset] = &[
         idle: Some(seconds(60)),
         counts: Activity::BytesFromBackend,
         settable: true,
-        forwards: true,
+        introduces: Some(Introduction::ByField),
         source: "https://nginx.org/en/docs/http/websocket.html",
         checked: Some("2026-11-28"),
         ..PLAIN
@@ -339,7 +340,7 @@ pub static PRESETS: &[Preset] = &[
         idle: Some(seconds(60)),
         counts: Activity::BytesFromBackend,
         settable: true,
-        forwards: true,
+        introduces: Some(Introduction::ByField),
         source: "https://kubernetes.github.io/ingress-nginx/user-guide/nginx-configuration/configmap/ (proxy-read-timeout, worker-shutdown-timeout)",
         checked: Some("2026-11-28"),
         ..PLAIN
@@ -351,7 +352,7 @@ pub static PRESETS: &[Preset] = &[
         idle: Some(seconds(50)),
         counts: Activity::Bytes,
         settable: true,
-        forwards: true,
+        introduces: Some(Introduction::ByEither),
         source: "https://docs.haproxy.org/2.6/configuration.html (timeout tunnel; 50 s is what its examples set)",
         checked: Some("2026-11-28"),
         ..PLAIN
@@ -363,7 +364,7 @@ pub static PRESETS: &[Preset] = &[
         idle: Some(seconds(300)),
         counts: Activity::Bytes,
         settable: true,
-        forwards: true,
+        introduces: Some(Introduction::ByEither),
         source: "https://www.envoyproxy.io/docs/envoy/latest/faq/configuration/timeouts",
         checked: Some("2026-11-28"),
         ..PLAIN
@@ -375,7 +376,7 @@ pub static PRESETS: &[Preset] = &[
         counts: Activity::Bytes,
         dies: Manner::Reset,
         settable: true,
-        forwards: true,
+        introduces: Some(Introduction::ByField),
         source: "Reports: https://github.com/istio/istio/issues/38413, https://github.com/istio/istio/issues/40619",
         ..PLAIN
     },
@@ -384,7 +385,7 @@ pub static PRESETS: &[Preset] = &[
         title: "Pingora",
         note: "The timeouts of its peer hold, where the program sets them.",
         settable: true,
-        forwards: true,
+        introduces: Some(Introduction::ByField),
         source: "No limit of its own: https://github.com/cloudflare/pingora, issues 255 and 946",
         ..PLAIN
     },
@@ -395,7 +396,7 @@ pub static PRESETS: &[Preset] = &[
         idle: Some(seconds(180)),
         counts: Activity::Bytes,
         settable: true,
-        forwards: true,
+        introduces: Some(Introduction::ByEither),
         source: "Reports: https://github.com/traefik/traefik/issues/8668, https://github.com/traefik/traefik/issues/7590",
         ..PLAIN
     },
@@ -405,7 +406,7 @@ pub static PRESETS: &[Preset] = &[
         note: "A reload ends sessions at once, unless stream_close_delay is set.",
         dies: Manner::Close,
         settable: true,
-        forwards: true,
+        introduces: Some(Introduction::ByEither),
         source: "https://caddyserver.com/docs/caddyfile/directives/reverse_proxy",
         checked: Some("2026-11-28"),
         ..PLAIN
@@ -416,7 +417,7 @@ pub static PRESETS: &[Preset] = &[
         idle: Some(seconds(60)),
         counts: Activity::Bytes,
         settable: true,
-        forwards: true,
+        introduces: Some(Introduction::ByField),
         source: "Known from use: Timeout and ProxyTimeout of https://httpd.apache.org/docs/2.4/mod/mod_proxy.html",
         ..PLAIN
     },
@@ -426,7 +427,7 @@ pub static PRESETS: &[Preset] = &[
         idle: Some(seconds(120)),
         counts: Activity::Bytes,
         settable: true,
-        forwards: true,
+        introduces: Some(Introduction::ByField),
         source: "Known from use; the page of its Time-out (dd443533) gives no figure",
         ..PLAIN
     },

@@ -101,6 +101,7 @@ fn what_was_derived_is_described_with_what_it_follows_from() {
         "\n    clients are pinged after 24s: two fifths of the 60s of aws_alb\n",
         "\n    backends are pinged after 25s, the longest of auto: the shortest limit is the 90s of mesh\n",
         "\n    sessions end after 6840s: the 7200s of aws_api_gateway less a twentieth\n",
+        "\n    only messages are sure to hold a session over the 600s of aws_api_gateway\n",
     ] {
         assert!(text.contains(part), "no {part:?} in\n{text}");
     }

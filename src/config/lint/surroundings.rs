@@ -1,10 +1,11 @@
 //! Whether the other keys fit what stands on the path: who the clients are, how long sessions and the process may live.
 
 use super::{LintedLimit, LintedRoute, Linter, shown};
-use crate::{config::document::At, paths, ws::Side};
-
-/// The balancer that tells the address of a client in a PROXY header.
-const TELLS_BY_PROXY_HEADER: &str = "aws_nlb";
+use crate::{
+    config::document::At,
+    paths::{self, Introduction, Limit},
+    ws::Side,
+};
 
 const SIDES: [Side; 2] = [Side::Client, Side::Backend];
 
@@ -19,22 +20,25 @@ impl Linter<'_> {
 
     /// Whether the address of a client is known behind what stands in front.
     fn clients(&mut self, route: &LintedRoute<'_>) {
-        if self.config.listeners.iter().any(|listener| listener.proxy_protocol.is_some()) {
-            return;
-        }
-        if let Some(LintedLimit { at, .. }) =
-            route.limits(Side::Client).find(|limited| &*limited.limit.name == TELLS_BY_PROXY_HEADER)
-        {
-            let message = format!("`{TELLS_BY_PROXY_HEADER}` stands in front, and no listener takes PROXY headers");
+        let takes_headers = self.config.listeners.iter().any(|listener| listener.proxy_protocol.is_some());
+        let introduced = |kinds: &[Introduction]| {
+            let introduces = |limit: &Limit| paths::preset(&limit.name).and_then(|preset| preset.introduces);
+            route
+                .limits(Side::Client)
+                .find(|limited| introduces(limited.limit).is_some_and(|kind| kinds.contains(&kind)))
+        };
+        if let Some(LintedLimit { limit, at }) = introduced(&[Introduction::ByProxyHeader]).filter(|_| !takes_headers) {
+            let message = format!("`{}` stands in front, and no listener takes PROXY headers", limit.name);
             let help = "let the balancer send them, and write proxy_protocol: { from: [10.0.0.0/8] } in the listener, with its \
                         networks: otherwise no address of a client is sure";
             self.warn(&at, message, help);
         }
-        if !self.config.trusted_proxies.is_empty() {
-            return;
-        }
-        let forwards = |limited: &LintedLimit<'_>| paths::preset(&limited.limit.name).is_some_and(|p| p.forwards);
-        if let Some(LintedLimit { limit, at }) = route.limits(Side::Client).find(forwards) {
+        let kinds: &[_] = match takes_headers {
+            // What can send a header is taken to do so.
+            true => &[Introduction::ByField],
+            false => &[Introduction::ByField, Introduction::ByEither],
+        };
+        if let Some(LintedLimit { limit, at }) = introduced(kinds).filter(|_| self.config.trusted_proxies.is_empty()) {
             let at = self.written([At::default().key("trusted_proxies")]).unwrap_or(at);
             let message = format!("`{}` stands in front, and `trusted_proxies` names nobody", limit.name);
             let help =
