@@ -27,6 +27,8 @@ LATER = 1.25, 0.5
 NO_ANSWER = 5
 # How much later than it should a thing may happen on a busy machine, in seconds.
 LATE = 3
+# The silences that a record tells.
+SILENCES = tuple(f"silence_{way}_{side}_ms" for way in ("from", "to") for side in ("client", "backend"))
 # Handshakes at once.
 ABREAST = 24
 
@@ -168,11 +170,14 @@ class Table:
             found.heard, found.silence = end.heard, end.ended_at - began
             found.must(found.heard == told, f"{role}: the {row.own_side} heard {found.heard or 'nothing'}, not {told}")
             if found.heard:
-                on_time = 0.95 * row.limit - 0.05 <= found.silence <= row.limit + LATE
+                on_time = self.is_on_time(row, found.silence)
                 found.must(on_time, f"{role}: ended after {found.silence:.2f} s of silence")
         else:
             await self.clock.until(began + LATER[0] * row.limit + LATER[1], end.ended)
             found.must(not end.heard, f"{role}: the {row.own_side} heard {end.heard} before it spoke")
+        if row.place == "behind" and kind.hears(row.proxy_side):
+            # The proxy was told and tells the client. A word of the client's before that would be no silence.
+            await self.clock.until(self.clock.now + PATIENCE, client.ended)
         found.echoed = not client.heard and await client.is_echoed(NO_ANSWER)
         found.must(found.is_lost, f"{role}: the session still lives after {self.clock.now - began:.1f} s")
         found.client_heard = f"{client.heard} {client.code or ''}".strip()
@@ -188,6 +193,11 @@ class Table:
             await self.judge_record(row, role, client, found)
         client.transport.abort()
 
+    @staticmethod
+    def is_on_time(row: Row, silence: float) -> bool:
+        """Whether it is the limit, on a busy machine too."""
+        return 0.95 * row.limit - 0.05 <= silence <= row.limit + LATE
+
     def own_end(self, row: Row, client: Client):
         return client if row.place == "front" else self.backend.sessions[client.path]
 
@@ -201,8 +211,12 @@ class Table:
             return
         record = found.record = await self.longwire.wait_record(client.path, PATIENCE)
         cause = f"{side}_{'close' if how == 'close' else 'lost'}"
-        said = record and record["cause"]
-        found.must(said == cause, f"{role}: the record says {said}, not {cause}")
+        said = record and (record["cause"], record["how"])
+        found.must(said == (cause, how), f"{role}: the record says {said}, not {(cause, how)}")
+        if record and role == "none" and row.kind.hears(row.proxy_side):
+            silences = {name: record[name] / 1000 for name in SILENCES}
+            on_time = all(self.is_on_time(row, silence) for silence in silences.values())
+            found.must(on_time, f"{role}: the record says {silences}")
 
     async def die(self, row: Row, client: Client, found: Found) -> None:
         """What is behind the box goes without a word: neither longwire nor the box hears of it."""
@@ -219,9 +233,13 @@ class Table:
         bound = row.interval + PONG_TIMEOUT
         record = found.record = await self.longwire.wait_record(client.path, bound + LATE + PATIENCE)
         found.lived = self.clock.now - died
-        cause = record and record["cause"]
-        found.must(cause == f"{side}_dead", f"dead: the record says {cause}")
+        said = record and (record["cause"], record["how"])
+        found.must(said == (f"{side}_dead", "silent"), f"dead: the record says {said}")
         found.must(found.lived <= bound + LATE, f"dead: found after {found.lived:.1f} s")
+        if record:
+            # Since the last byte: a little before that end was gone.
+            silence = record[f"silence_from_{side}_ms"] / 1000
+            found.must(PONG_TIMEOUT <= silence <= bound + LATE, f"dead: the record says {silence} s of silence")
         client.transport.abort()
 
 
