@@ -12,10 +12,7 @@ use hyper::header::{HeaderName, HeaderValue};
 use jiff::SignedDuration;
 
 pub use self::paths::PathsArgs;
-use crate::tools::{
-    bench::{MAX_SIZE, Target},
-    operator::Address,
-};
+use crate::tools::{bench::MAX_SIZE, opening::Target, operator::Address};
 
 /// Messages a second: about one in a day.
 const MIN_RATE: f64 = 1e-5;

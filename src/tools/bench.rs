@@ -10,16 +10,12 @@ mod connection;
 mod error;
 mod load_thread;
 mod message;
-mod opening;
 mod pacer;
-mod progress;
 mod report;
 mod schedule;
 mod tally;
-mod target;
 #[cfg(test)]
 mod tests;
-mod trust;
 mod workspace;
 
 use std::{
@@ -37,14 +33,17 @@ use tokio::{
     time::{interval, sleep_until},
 };
 
-pub use self::{error::BenchError, report::BenchReport, target::Target};
+pub use self::{error::BenchError, report::BenchReport};
 use self::{
     load_thread::{LoadThread, ThreadOrder},
     message::Message,
-    opening::Opener,
-    progress::{ProgressLine, REDRAW},
+    report::thousands,
     tally::BenchTally,
     workspace::SharedWorkspace,
+};
+use super::{
+    opening::{Opener, Target, WebSocketWanted},
+    progress::{ProgressLine, REDRAW},
 };
 use crate::net::operate::limits;
 
@@ -81,6 +80,13 @@ pub struct BenchOptions {
     pub threads: usize,
 }
 
+impl BenchOptions {
+    fn wanted(&self) -> WebSocketWanted<'_> {
+        let Self { target, subprotocols, headers, insecure, resumption, .. } = self;
+        WebSocketWanted { target, subprotocols, headers, insecure: *insecure, resumption: *resumption }
+    }
+}
+
 /// The kind of load.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Load {
@@ -103,7 +109,7 @@ pub enum Load {
 /// The load cannot be made at all: see [`BenchError`].
 pub async fn run(options: BenchOptions) -> Result<BenchReport, BenchError> {
     check_limits(&options)?;
-    let opener = Opener::new(&options).await?;
+    let opener = Opener::new(&options.wanted()).await?;
     let options = Arc::new(options);
     let (orders, receiver) = watch::channel(ThreadOrder::Open);
     let (ready, mut all_ready) = mpsc::unbounded_channel();
@@ -154,7 +160,7 @@ async fn conduct(
                 // A thread has ended too early. Its result says why.
                 None => break,
             },
-            _ = redraw.tick() => progress.draw(None, workspaces),
+            _ = redraw.tick() => progress.draw(|| progress_text(None, workspaces)),
             _ = interrupt.recv() => stopped = true,
             _ = terminate.recv() => stopped = true,
         }
@@ -168,7 +174,7 @@ async fn conduct(
         loop {
             tokio::select! {
                 () = sleep_until(end.into()) => break,
-                _ = redraw.tick() => progress.draw(Some(start.elapsed()), workspaces),
+                _ = redraw.tick() => progress.draw(|| progress_text(Some(start.elapsed()), workspaces)),
                 _ = interrupt.recv() => break,
                 _ = terminate.recv() => break,
             }
@@ -177,6 +183,27 @@ async fn conduct(
     let measured = (start.elapsed(), cpu_time().saturating_sub(cpu));
     orders.send_replace(ThreadOrder::End);
     Ok(measured)
+}
+
+/// What the line on the terminal says. `passed`: since all connections are open.
+fn progress_text(passed: Option<Duration>, workspaces: &[SharedWorkspace]) -> String {
+    let (mut open, mut done, mut pings, mut closes, mut failures) = (0, 0, 0, 0, 0);
+    for workspace in workspaces {
+        let workspace = workspace.lock();
+        open += workspace.open;
+        done += workspace.tally.done;
+        pings += workspace.tally.pings;
+        closes += workspace.tally.closes.values().sum::<u64>();
+        failures += workspace.tally.failures.values().sum::<u64>();
+    }
+    let at = passed.map_or_else(|| "opening".to_owned(), |passed| format!("{:6.1} s", passed.as_secs_f64()));
+    let mut line = format!("{at}   {} open   {} done", thousands(open), thousands(done));
+    for (count, what) in [(pings, "pings"), (closes, "closed unexpectedly"), (failures, "failed to open")] {
+        if count > 0 {
+            line.push_str(&format!("   {} {what}", thousands(count)));
+        }
+    }
+    line
 }
 
 /// Starts a thread of the load. The receiver gets its result when the thread ends.

@@ -7,4 +7,6 @@ pub mod bench;
 pub mod cutter;
 pub mod demo;
 pub mod echo;
+pub mod opening;
 pub mod operator;
+mod progress;

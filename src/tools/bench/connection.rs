@@ -17,16 +17,18 @@ use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 
 use super::{
     message::{Message, Tag},
-    opening::{ByteStream, Opened},
     tally::{ABNORMAL, BenchTally, NO_CODE},
     workspace::{Phase, SharedWorkspace, Workspace},
 };
-use crate::ws::{
-    Side,
-    close::{CloseCode, CloseFrame},
-    frame::{ControlFrame, OpCode},
-    pieces::{Frames, Piece},
-    tracker::End,
+use crate::{
+    tools::opening::{ByteStream, Opened},
+    ws::{
+        Side,
+        close::{CloseCode, CloseFrame},
+        frame::{ControlFrame, OpCode},
+        pieces::{Frames, Piece},
+        tracker::End,
+    },
 };
 
 /// The mask of control frames; see [`Message`] on masks.
@@ -338,7 +340,7 @@ impl BenchConnection {
 pub(super) async fn close(opened: Opened, within: Duration) -> Option<u16> {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-    let Opened { mut socket, early: mut bytes } = opened;
+    let Opened { mut socket, early: mut bytes, .. } = opened;
     let mut frames = Frames::of(Side::Backend);
     let mut closed = None;
     let closing = async {

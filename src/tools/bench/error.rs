@@ -2,7 +2,7 @@
 
 use std::{error::Error, fmt, io};
 
-use tokio_rustls::rustls;
+use crate::tools::opening::OpenerError;
 
 /// Why no load could be made.
 #[derive(Debug)]
@@ -21,16 +21,8 @@ pub enum BenchError {
         /// How many local ports there are.
         ports: u64,
     },
-    /// The host has no address.
-    Resolve(io::Error),
-    /// No certificate can name this host.
-    Name(String),
-    /// This header cannot be sent.
-    Header(String),
-    /// The system knows no certificate of an authority.
-    NoRoots,
-    /// TLS cannot be set up.
-    Tls(rustls::Error),
+    /// No WebSocket of the target can be opened.
+    Opener(OpenerError),
     /// A thread of the load broke down.
     LoadThread,
     /// A socket or the machine failed.
@@ -51,13 +43,7 @@ impl fmt::Display for BenchError {
                 "{wanted} connections are more than the {ports} local ports (net.ipv4.ip_local_port_range): run several from \
                  several addresses"
             ),
-            Self::Resolve(error) => write!(f, "the host cannot be resolved: {error}"),
-            Self::Name(host) => write!(f, "{host} is no name that a certificate could have"),
-            Self::Header(text) => write!(f, "the headers cannot be sent: {text}"),
-            Self::NoRoots => f.write_str(
-                "this system trusts no certificate authority: name a file in SSL_CERT_FILE, or use --insecure",
-            ),
-            Self::Tls(error) => write!(f, "TLS cannot be set up: {error}"),
+            Self::Opener(error) => error.fmt(f),
             Self::LoadThread => f.write_str("a thread of the load broke down"),
             Self::Io(error) => error.fmt(f),
         }
@@ -67,9 +53,9 @@ impl fmt::Display for BenchError {
 impl Error for BenchError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
-            Self::Resolve(error) | Self::Io(error) => Some(error),
-            Self::Tls(error) => Some(error),
-            _ => None,
+            Self::Opener(error) => Some(error),
+            Self::Io(error) => Some(error),
+            Self::OpenFiles { .. } | Self::Ports { .. } | Self::LoadThread => None,
         }
     }
 }
@@ -77,5 +63,11 @@ impl Error for BenchError {
 impl From<io::Error> for BenchError {
     fn from(error: io::Error) -> Self {
         Self::Io(error)
+    }
+}
+
+impl From<OpenerError> for BenchError {
+    fn from(error: OpenerError) -> Self {
+        Self::Opener(error)
     }
 }

@@ -17,11 +17,11 @@ use super::{
     BenchOptions, Load,
     connection::{self, BenchConnection},
     message::Message,
-    opening::{OpenError, Opened, Opener},
     pacer::Pacer,
     schedule::Schedule,
     workspace::{Phase, SharedWorkspace},
 };
+use crate::tools::opening::{OpenError, Opened, Opener};
 
 /// How long the last answers and Closes may take after the end.
 pub(super) const END_WITHIN: Duration = Duration::from_secs(5);

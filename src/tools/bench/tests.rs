@@ -21,7 +21,10 @@ use super::*;
 use crate::{
     config::{CertificateFiles, Tls},
     net::front::{tickets::Tickets, tls},
-    tools::echo::{self, BackendIdentity},
+    tools::{
+        echo::{self, BackendIdentity},
+        opening::OpenerError,
+    },
     ws::handshake::accept_for,
 };
 
@@ -72,7 +75,7 @@ async fn tls_is_believed_only_if_told_to() {
     assert!(report.is_sound() && report.tally.done > 0, "{report}");
     match run(secure).await {
         Ok(report) => assert!(report.tally.failures.keys().all(|why| why.starts_with("TLS: ")), "{report}"),
-        Err(error) => assert!(matches!(error, BenchError::NoRoots), "{error}"),
+        Err(error) => assert!(matches!(error, BenchError::Opener(OpenerError::NoRoots)), "{error}"),
     }
 }
 

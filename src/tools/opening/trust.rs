@@ -12,25 +12,25 @@ use tokio_rustls::{
     },
 };
 
-use super::BenchError;
+use super::OpenerError;
 use crate::{config::trust::Anyone, net::front::tls::ALPN};
 
 /// Makes a client of TLS. Without `resumption`, each connection makes a full handshake.
 ///
 /// # Errors
 /// The system has no certificates to trust. `SSL_CERT_FILE` can name others.
-pub(super) fn connector(insecure: bool, resumption: bool) -> Result<TlsConnector, BenchError> {
+pub(super) fn connector(insecure: bool, resumption: bool) -> Result<TlsConnector, OpenerError> {
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(&[&TLS13, &TLS12])
-        .map_err(BenchError::Tls)?;
+        .map_err(OpenerError::Tls)?;
     let mut config = if insecure {
         builder.dangerous().with_custom_certificate_verifier(Arc::new(Anyone(provider))).with_no_client_auth()
     } else {
         let mut roots = RootCertStore::empty();
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         if roots.is_empty() {
-            return Err(BenchError::NoRoots);
+            return Err(OpenerError::NoRoots);
         }
         builder.with_root_certificates(roots).with_no_client_auth()
     };

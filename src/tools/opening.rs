@@ -1,4 +1,8 @@
-//! Opens a WebSocket from the beginning: TCP, TLS, handshake.
+//! Opens a WebSocket from the beginning: TCP, TLS, handshake. For the tools that are clients.
+
+mod error;
+mod target;
+mod trust;
 
 use std::{fmt, io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -15,10 +19,13 @@ use tokio::{
     net::TcpStream,
     time::timeout,
 };
-use tokio_rustls::{TlsConnector, rustls::pki_types::ServerName};
+use tokio_rustls::{TlsConnector, client::TlsStream, rustls::pki_types::ServerName};
 
-use super::{BenchError, BenchOptions, target::Target, trust};
-use crate::ws::handshake::{self, FalseUpgrade, RequestKind, Upgrade};
+pub use self::{error::OpenerError, target::Target};
+use crate::ws::{
+    handshake::{self, FalseUpgrade, RequestKind, Upgrade},
+    offer::Agreed,
+};
 
 /// How long TCP, TLS and the handshake may take together.
 const OPEN_WITHIN: Duration = Duration::from_secs(10);
@@ -28,9 +35,36 @@ const MAX_HEAD: usize = 64 * 1024;
 const MAX_FIELDS: usize = 128;
 
 /// A byte stream, plain or TLS.
-pub(super) trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin {}
+pub(super) trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin {
+    /// The socket below it.
+    fn tcp(&self) -> &TcpStream;
+}
 
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> ByteStream for T {}
+impl ByteStream for TcpStream {
+    fn tcp(&self) -> &TcpStream {
+        self
+    }
+}
+
+impl ByteStream for TlsStream<TcpStream> {
+    fn tcp(&self) -> &TcpStream {
+        self.get_ref().0
+    }
+}
+
+/// Which WebSocket to open, and how.
+#[derive(Debug, Clone)]
+pub(super) struct WebSocketWanted<'a> {
+    pub(super) target: &'a Target,
+    /// The subprotocols to offer, in this order.
+    pub(super) subprotocols: &'a [String],
+    /// Further headers of the handshake. They replace ours.
+    pub(super) headers: &'a [(HeaderName, HeaderValue)],
+    /// Whether any certificate is believed.
+    pub(super) insecure: bool,
+    /// Whether TLS sessions are resumed; otherwise each handshake is a full one.
+    pub(super) resumption: bool,
+}
 
 /// Opens WebSockets. All of them send the same request with the same key; only a cache could mind that.
 #[derive(Clone)]
@@ -46,6 +80,9 @@ pub(super) struct Opened {
     pub(super) socket: Box<dyn ByteStream>,
     /// The bytes that came behind the 101.
     pub(super) early: Vec<u8>,
+    /// The fields of the 101.
+    pub(super) fields: HeaderMap,
+    pub(super) agreed: Agreed,
 }
 
 /// Why a WebSocket could not be opened. Equal causes have equal texts, so that they can be counted.
@@ -57,8 +94,8 @@ pub(super) enum OpenError {
     Exchange(io::Error),
     /// The bytes that came are no HTTP.
     NotHttp,
-    /// The answer was not a 101.
-    Refused(u16),
+    /// The answer was not a 101, but this status with these fields.
+    Refused(u16, Box<HeaderMap>),
     FalseUpgrade(FalseUpgrade),
     TimedOut,
 }
@@ -68,16 +105,16 @@ impl Opener {
     ///
     /// # Errors
     /// The host has no address; the headers make no valid handshake; the system's certificates cannot be read.
-    pub(super) async fn new(options: &BenchOptions) -> Result<Self, BenchError> {
-        let target = &options.target;
-        let found = tokio::net::lookup_host((target.host.as_str(), target.port)).await.map_err(BenchError::Resolve)?;
+    pub(super) async fn new(wanted: &WebSocketWanted<'_>) -> Result<Self, OpenerError> {
+        let target = wanted.target;
+        let found = tokio::net::lookup_host((target.host.as_str(), target.port)).await.map_err(OpenerError::Resolve)?;
         let tls = if target.tls {
-            let name = ServerName::try_from(target.host.clone()).map_err(|_| BenchError::Name(target.host.clone()))?;
-            Some((trust::connector(options.insecure, options.resumption)?, name))
+            let name = ServerName::try_from(target.host.clone()).map_err(|_| OpenerError::Name(target.host.clone()))?;
+            Some((trust::connector(wanted.insecure, wanted.resumption)?, name))
         } else {
             None
         };
-        let (request, upgrade) = request(target, options)?;
+        let (request, upgrade) = request(wanted)?;
         Ok(Self { addresses: found.collect(), tls, request: request.into(), upgrade })
     }
 
@@ -98,12 +135,12 @@ impl Opener {
         };
         socket.write_all(&self.request).await.map_err(OpenError::Exchange)?;
         socket.flush().await.map_err(OpenError::Exchange)?;
-        let early = self.answer(&mut socket).await?;
-        Ok(Opened { socket, early })
+        let (early, fields, agreed) = self.answer(&mut socket).await?;
+        Ok(Opened { socket, early, fields, agreed })
     }
 
-    /// Reads the head of the answer, and returns the bytes behind a right 101.
-    async fn answer(&self, socket: &mut Box<dyn ByteStream>) -> Result<Vec<u8>, OpenError> {
+    /// Reads the head of the answer. Returns the bytes behind a right 101, its fields, and what they agree on.
+    async fn answer(&self, socket: &mut Box<dyn ByteStream>) -> Result<(Vec<u8>, HeaderMap, Agreed), OpenError> {
         let mut head = Vec::with_capacity(1024);
         loop {
             let read = socket.read_buf(&mut head).await.map_err(OpenError::Exchange)?;
@@ -114,8 +151,8 @@ impl Opener {
             let mut answer = httparse::Response::new(&mut fields);
             match answer.parse(&head) {
                 Ok(httparse::Status::Complete(length)) => {
-                    self.judge(&answer)?;
-                    return Ok(head.split_off(length));
+                    let (fields, agreed) = self.judge(&answer)?;
+                    return Ok((head.split_off(length), fields, agreed));
                 }
                 Ok(httparse::Status::Partial) if head.len() <= MAX_HEAD => {}
                 _ => return Err(OpenError::NotHttp),
@@ -123,43 +160,44 @@ impl Opener {
         }
     }
 
-    fn judge(&self, answer: &httparse::Response<'_, '_>) -> Result<(), OpenError> {
-        match answer.code {
-            Some(101) => {}
-            Some(other) => return Err(OpenError::Refused(other)),
-            None => return Err(OpenError::NotHttp),
-        }
-        let mut headers = HeaderMap::with_capacity(answer.headers.len());
+    fn judge(&self, answer: &httparse::Response<'_, '_>) -> Result<(HeaderMap, Agreed), OpenError> {
+        let mut fields = HeaderMap::with_capacity(answer.headers.len());
         for field in answer.headers.iter() {
             let (Ok(name), Ok(value)) = (HeaderName::try_from(field.name), HeaderValue::from_bytes(field.value)) else {
                 return Err(OpenError::NotHttp);
             };
-            headers.append(name, value);
+            fields.append(name, value);
         }
-        handshake::verify(&self.upgrade, &headers).map_err(OpenError::FalseUpgrade)?;
-        Ok(())
+        match answer.code {
+            Some(101) => {}
+            Some(other) => return Err(OpenError::Refused(other, Box::new(fields))),
+            None => return Err(OpenError::NotHttp),
+        }
+        let agreed = handshake::verify(&self.upgrade, &fields).map_err(OpenError::FalseUpgrade)?;
+        Ok((fields, agreed))
     }
 }
 
 /// The bytes of the request, and the upgrade against which its answer is checked.
-fn request(target: &Target, options: &BenchOptions) -> Result<(Vec<u8>, Upgrade), BenchError> {
+fn request(wanted: &WebSocketWanted<'_>) -> Result<(Vec<u8>, Upgrade), OpenerError> {
+    let WebSocketWanted { target, subprotocols, headers: further, .. } = wanted;
     let mut key = [0; 16];
     getrandom::fill(&mut key).map_err(io::Error::from)?;
     let mut headers = HeaderMap::new();
-    let value = |text: &str| HeaderValue::try_from(text).map_err(|_| BenchError::Header(text.to_owned()));
+    let value = |text: &str| HeaderValue::try_from(text).map_err(|_| OpenerError::Header(text.to_owned()));
     headers.insert(HOST, value(&target.authority)?);
     headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
     headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
     headers.insert(SEC_WEBSOCKET_KEY, value(&BASE64_STANDARD.encode(key))?);
     headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static(handshake::VERSION));
-    if !options.subprotocols.is_empty() {
-        headers.insert(SEC_WEBSOCKET_PROTOCOL, value(&options.subprotocols.join(", "))?);
+    if !subprotocols.is_empty() {
+        headers.insert(SEC_WEBSOCKET_PROTOCOL, value(&subprotocols.join(", "))?);
     }
-    for (name, value) in &options.headers {
+    for (name, value) in *further {
         headers.insert(name, value.clone());
     }
     let RequestKind::WebSocket(upgrade) = handshake::classify(&Method::GET, Version::HTTP_11, &headers) else {
-        return Err(BenchError::Header("with them it is no WebSocket handshake".to_owned()));
+        return Err(OpenerError::Header("with them it is no WebSocket handshake".to_owned()));
     };
     let mut request = format!("GET {} HTTP/1.1\r\n", target.resource).into_bytes();
     for (name, value) in &headers {
@@ -184,7 +222,7 @@ impl fmt::Display for OpenError {
             }
             Self::Exchange(error) => write!(f, "handshake: {error}"),
             Self::NotHttp => f.write_str("handshake: the answer is no HTTP"),
-            Self::Refused(status) => write!(f, "handshake: answered with {status}"),
+            Self::Refused(status, _) => write!(f, "handshake: answered with {status}"),
             Self::FalseUpgrade(error) => write!(f, "handshake: 101, but {error}"),
             Self::TimedOut => write!(f, "not open after {OPEN_WITHIN:?}"),
         }
