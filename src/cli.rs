@@ -2,6 +2,7 @@
 
 pub mod pages;
 mod paths;
+mod probe;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -11,7 +12,7 @@ use clap_complete::Shell;
 use hyper::header::{HeaderName, HeaderValue};
 use jiff::SignedDuration;
 
-pub use self::paths::PathsArgs;
+pub use self::{paths::PathsArgs, probe::ProbeArgs};
 use crate::tools::{bench::MAX_SIZE, opening::Target, operator::Address};
 
 /// Messages a second: about one in a day.
@@ -26,7 +27,7 @@ const MAX_RATE: f64 = 1e7;
     version,
     about = "A reverse proxy that keeps WebSockets alive, and says why they end",
     after_help = "Without a command: 'longwire run' with ./proxy.yaml.\n\n\
-        Exit codes: 0 ok, 1 configuration or run-time error, 2 usage.",
+        Exit codes: 0 ok, 1 configuration or run-time error, 2 usage. A verb may have more.",
     args_conflicts_with_subcommands = true
 )]
 pub struct Cli {
@@ -53,6 +54,8 @@ pub enum Command {
     Demo(DemoArgs),
     /// Put load on a WebSocket echo, and measure what comes back
     Bench(BenchArgs),
+    /// Find out what the path to a WebSocket does with silent connections, and whether an interval of pings outlives it
+    Probe(ProbeArgs),
     /// Run an echo backend: every WebSocket message comes back
     #[command(after_help = "Examples:\n  longwire echo --bind 127.0.0.1:9001\n  longwire echo --bind 127.0.0.1:0\n\n\
         SIGTERM and SIGINT end it with 0.")]

@@ -1,6 +1,8 @@
 //! What each verb does, up to its exit code: 0 = ok, 1 = configuration or run-time error. clap itself exits with 2 for wrong
 //! usage.
 
+mod probe;
+
 use std::{
     fmt::Display,
     fs::File,
@@ -21,6 +23,7 @@ use tokio::{
 };
 use tracing_subscriber::EnvFilter;
 
+pub use self::probe::probe;
 use crate::{
     access_log::{AccessLog, LogFile},
     cli,

@@ -15,6 +15,7 @@ fn main() -> ExitCode {
         Command::Check(options) => commands::check(&options),
         Command::Demo(options) => commands::demo(&options),
         Command::Bench(options) => commands::bench(options),
+        Command::Probe(options) => commands::probe(options),
         Command::Echo(options) => commands::echo(&options),
         Command::Status(options) => commands::status(options),
         Command::Sessions(options) => commands::sessions(options),

@@ -4,6 +4,7 @@
 use std::{
     mem,
     os::fd::{AsFd, AsRawFd},
+    time::Duration,
 };
 
 use crate::ws::progress::Progress;
@@ -20,7 +21,20 @@ pub(super) fn trim() {
 
 /// How much the other end of a TCP socket has taken of what was written (`TCP_INFO`, Linux 4.6). Zero if the kernel
 /// does not tell.
-pub(super) fn tcp_progress(socket: &impl AsFd) -> Progress {
+pub(crate) fn tcp_progress(socket: &impl AsFd) -> Progress {
+    tcp_info(socket).map_or_else(Progress::default, |info| Progress {
+        acknowledged: info.tcpi_bytes_acked,
+        unsent: info.tcpi_notsent_bytes.into(),
+    })
+}
+
+/// How long ago the last byte came to a TCP socket (`TCP_INFO`), whenever it is read. Exact to some milliseconds. `None`
+/// if the kernel does not tell.
+pub(crate) fn since_received(socket: &impl AsFd) -> Option<Duration> {
+    Some(Duration::from_millis(tcp_info(socket)?.tcpi_last_data_recv.into()))
+}
+
+fn tcp_info(socket: &impl AsFd) -> Option<libc::tcp_info> {
     // SAFETY: integers only, for which zeros are a value. A shorter answer of an older kernel leaves the rest zero.
     let mut info: libc::tcp_info = unsafe { mem::zeroed() };
     let mut length = size_of::<libc::tcp_info>() as libc::socklen_t;
@@ -34,10 +48,7 @@ pub(super) fn tcp_progress(socket: &impl AsFd) -> Progress {
             &raw mut length,
         )
     };
-    if result != 0 {
-        return Progress::default();
-    }
-    Progress { acknowledged: info.tcpi_bytes_acked, unsent: info.tcpi_notsent_bytes.into() }
+    (result == 0).then_some(info)
 }
 
 /// How much the other end of a Unix socket has read of what was written (`SIOCOUTQ`, which has the number of

@@ -7,7 +7,7 @@
 mod backend;
 mod counts;
 pub mod front;
-mod libc_calls;
+pub(crate) mod libc_calls;
 pub mod operate;
 pub mod orders;
 mod request;

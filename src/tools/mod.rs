@@ -1,7 +1,7 @@
 //! Programs beside the proxy, built on its rooms.
 //!
 //! [`demo`] shows on one machine what longwire promises. [`echo`] is its backend, [`cutter`] its load balancer. [`mod@bench`]
-//! puts load on a WebSocket and measures the answers. [`operator`] asks a running longwire.
+//! puts load on a WebSocket and measures the answers. [`probe`] finds the limits of a path. [`operator`] asks a running longwire.
 
 pub mod bench;
 pub mod cutter;
@@ -9,4 +9,5 @@ pub mod demo;
 pub mod echo;
 pub mod opening;
 pub mod operator;
+pub mod probe;
 mod progress;

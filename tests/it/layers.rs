@@ -11,7 +11,7 @@ use modules::Modules;
 use order::{ROOMS, circles, complaints, picture};
 
 /// The rooms that take bytes, instants and settings, and return decisions.
-const PURE: [&str; 26] = [
+const PURE: [&str; 28] = [
     "ws",
     "balance",
     "discovery.rs",
@@ -38,6 +38,8 @@ const PURE: [&str; 26] = [
     "net/session/rota.rs",
     "net/session/stay.rs",
     "lines/batch.rs",
+    "tools/probe/decide.rs",
+    "tools/probe/decide",
 ];
 
 /// Words of code that waits, asks the time or prints.
@@ -222,7 +224,8 @@ fn code(file: &Path) -> String {
     let text = fs_err::read_to_string(file).unwrap();
     let text = text.split("\nmod tests {").next().unwrap_or_default();
     let lines = text.lines().filter(|line| !line.trim_start().starts_with("//"));
-    lines.fold(String::new(), |code, line| code + &line.replace("pub(in crate::net)", "pub") + "\n")
+    let public = |line: &str| line.replace("pub(in crate::net)", "pub").replace("pub(in crate::tools::probe)", "pub");
+    lines.fold(String::new(), |code, line| code + &public(line) + "\n")
 }
 
 /// Whether `path` occurs as a word of its own, and not as the end of a longer word.

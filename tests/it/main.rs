@@ -96,6 +96,8 @@ mod paths;
 mod plain_http;
 /// Connections with backends that are used again.
 mod pool;
+/// What a path does with silent and old connections, found out by `longwire probe`.
+mod probe;
 /// The far end of probes.
 mod probe_end;
 /// The PROXY protocol, from proxies in front and toward backends.

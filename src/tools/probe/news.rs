@@ -1,0 +1,32 @@
+//! What the sockets of a run tell.
+
+use std::time::Duration;
+
+use super::decide::{Death, KeeperFate, TrialFate};
+
+/// What a task tells.
+#[derive(Debug)]
+pub(super) enum ProbeNews {
+    Fate(usize, TrialFate),
+    Keeper(usize, KeeperFate),
+    /// The socket that is never silent lives at this age.
+    Busy(Duration),
+    /// It died between these ages.
+    BusyDied(Duration, Duration, Death),
+    /// It could not be opened.
+    NoBusy,
+    Checks(Checks),
+    /// A socket could not be opened, for this reason.
+    Unopened(String),
+}
+
+/// What was looked at once, beside the silences. `None` = not tested.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub(super) struct Checks {
+    /// Half of the answers, and all but a hundredth of them, came within so many milliseconds.
+    pub(super) latency_ms: Option<(f64, f64)>,
+    /// Bytes of the largest message that came back.
+    pub(super) message_bytes: Option<usize>,
+    /// Whether the other end got our code, and we its code.
+    pub(super) close_code: Option<bool>,
+}
