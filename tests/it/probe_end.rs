@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use longwire::{
-    config::AdminBind,
+    config::{self, AdminBind},
     net::{front::inherited::Inherited, operate::handover::Handover},
 };
 use serde_json::Value;
@@ -489,6 +489,15 @@ async fn a_probe_over_tls_is_served_alike() {
     let record = proxy.next_record().await;
     assert_eq!((&record["kind"], &record["tls"]), (&"probe".into(), &"TLSv1.3".into()), "{record}");
     proxy.stop().await;
+}
+
+#[test]
+fn check_says_where_the_far_end_is() {
+    let (setup, folder) = with_probes(&Backend::refusing());
+    let line = format!("\nprobes    {PATH} with the token of {}\n", folder.path().join("probe.token").display());
+    let described = config::describe(&setup.config());
+    assert!(described.contains(&line), "{line} in\n{described}");
+    assert!(!config::describe(&Proxy::before(&[&Backend::refusing()]).config()).contains("\nprobes"));
 }
 
 #[tokio::test]
