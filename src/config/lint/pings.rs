@@ -79,16 +79,20 @@ impl Linter<'_> {
         let unheld = unheld.filter(|(idle, _)| keepalive.is_none_or(|keepalive| keepalive >= *idle));
         let Some((idle, LintedLimit { limit, at })) = unheld.min_by_key(|(idle, _)| *idle) else { return };
         let at = self.written([At::default().key("tcp").key("keepalive_idle")]).unwrap_or(at);
-        let keepalive = keepalive.map_or_else(|| "off".to_owned(), |keepalive| shown(keepalive).to_string());
-        let (name, fitting) = (&limit.name, shown(paths::holding(idle)));
+        let (name, idle, fitting) = (&limit.name, shown(idle), shown(paths::holding(idle)));
         let whom = match side {
             Side::Client => "clients",
             Side::Backend => "backends",
         };
-        let message = format!(
-            "`tcp.keepalive_idle` ({keepalive}) is not below the {} of `{name}`, and no ping goes to {whom}",
-            shown(idle)
-        );
+        let message = match keepalive {
+            Some(keepalive) => {
+                let keepalive = shown(keepalive);
+                format!(
+                    "`tcp.keepalive_idle` ({keepalive}) is not below the {idle} of `{name}`, and no ping goes to {whom}"
+                )
+            }
+            None => format!("neither pings nor keepalives of TCP go to {whom}, and the limit of `{name}` is {idle}"),
+        };
         let help = format!("nobody is told of this end: let longwire ping them, or write keepalive_idle: {fitting}");
         self.warn(&at, message, help);
     }

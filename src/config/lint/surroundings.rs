@@ -53,15 +53,15 @@ impl Linter<'_> {
         let limits = || SIDES.into_iter().flat_map(move |side| route.limits(side));
         for LintedLimit { limit, at } in limits().filter(|LintedLimit { limit, .. }| !limit.life_given) {
             let name = &limit.name;
-            let unless = limit.max_life.map_or_else(String::new, |life| format!(", {} unless set", shown(life)));
-            let help = format!("write {{ name: {name}, max_life: 1d }}, with the time that is set there{unless}");
+            let unless = limit.max_life.map_or_else(String::new, |life| format!(" ({} unless set)", shown(life)));
+            let help = format!("write {{ name: {name}, max_life: TIME }} with the time that is set there{unless}");
             if sets_lifetime {
                 let message =
                     format!("`max_lifetime: auto` leaves `{name}` out: its longest life is what people set there");
                 self.warn(&at, message, help);
             } else if max_lifetime.is_none() {
                 let message = format!("`{name}` ends each session at some age, and no `max_lifetime` ends it before");
-                self.warn(&at, message, format!("{help}; and max_lifetime: auto in the route"));
+                self.warn(&at, message, format!("{help}, and max_lifetime: auto in the route"));
             }
         }
         let lives = limits().filter_map(|limited| Some((limited.limit.max_life?, limited)));
