@@ -1,9 +1,10 @@
 """`python -m peers [--list] [--direct] [--binary FILE] [--minutes N] [SCENARIO...]`: runs scenarios.
 
-One runs after the other. Those that mostly wait run beside the rest, one after the other too, in a process of their own.
+One runs after the other. Those that mostly wait run beside the rest, one after the other too, in two processes of their own.
 """
 
 import argparse
+import contextlib
 import re
 import signal
 import subprocess
@@ -45,10 +46,13 @@ def run(chosen, options) -> int:
     busy = [s for s in chosen if not s.mostly_waits]
     outcomes = {"passed": [], "failed": [], "skipped": []}
     if waiting and busy:
-        with Beside(waiting, options) as beside:
+        with contextlib.ExitStack() as stack:
+            shares = [share for share in (waiting[::2], waiting[1::2]) if share]
+            besides = [stack.enter_context(Beside(share, options)) for share in shares]
             for scenario in busy:
                 outcomes[run_one(scenario, options)].append(scenario.name)
-            beside.finish(outcomes)
+            for beside in besides:
+                beside.finish(outcomes)
     else:
         for scenario in chosen:
             outcomes[run_one(scenario, options)].append(scenario.name)

@@ -191,6 +191,7 @@ SCENARIOS = [
         "500 sessions while Knot DNS has a name go from 1 to 20 to 3 addresses, and fail in each way; SRV; a ConfigMap",
         discovery.run,
         150,
+        mostly_waits=True,
     ),
     Scenario("resume", "openssl s_client resumes its TLS sessions over reloads and hand-overs", resume.run, 60),
     Scenario(
