@@ -9,7 +9,7 @@ use tokio::{
 };
 
 use super::{
-    decide::{Death, KeeperFate, KeeperStart, Resetter, TrialFate, TrialStart},
+    decide::{KeeperFate, KeeperStart, Resetter, TrialFate, TrialStart},
     gate::Gate,
     news::ProbeNews,
     socket::{Heard, ProbeAsk, ProbeSocket},
