@@ -1,5 +1,6 @@
 //! The command line.
 
+mod import;
 pub mod pages;
 mod paths;
 mod probe;
@@ -12,7 +13,7 @@ use clap_complete::Shell;
 use hyper::header::{HeaderName, HeaderValue};
 use jiff::SignedDuration;
 
-pub use self::{paths::PathsArgs, probe::ProbeArgs};
+pub use self::{import::ImportArgs, paths::PathsArgs, probe::ProbeArgs};
 use crate::tools::{bench::MAX_SIZE, opening::Target, operator::Address};
 
 /// Messages a second: about one in a day.
@@ -88,6 +89,8 @@ pub enum Command {
     #[command(after_help = "Examples:\n  longwire reload\n  longwire reload -c /etc/longwire/proxy.yaml\n\n\
         What is wrong is printed as 'longwire check' prints it, with exit code 1.")]
     Reload(ReloadArgs),
+    /// Make a proxy.yaml from a configuration of nginx or HAProxy, and say what is wrong with it for WebSockets
+    Import(ImportArgs),
     /// Print what a key of proxy.yaml means, or the JSON Schema of the file for editors
     #[command(after_help = "Examples:\n  longwire schema timeouts.close\n  longwire schema upstreams.NAME.balance\n  \
         longwire schema > proxy.schema.json\n\n\

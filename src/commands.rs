@@ -28,6 +28,7 @@ use crate::{
     access_log::{AccessLog, LogFile},
     cli,
     config::{self, Config, Diagnostics, Loaded, LogFormat, Tls},
+    import::{Dialect, Imported},
     lines::{Bounds, Lines, Output},
     net::{
         front::inherited::Inherited,
@@ -234,6 +235,42 @@ fn order(interface: cli::AdminArgs, order: OperatorOrder) -> ExitCode {
         Err(CallError::Config(diagnostics)) => refuse(&diagnostics),
         Err(error) => fail(error),
     }
+}
+
+/// `longwire import`
+pub fn import(options: &cli::ImportArgs) -> ExitCode {
+    let cli::ImportArgs { file, from, output, report, json } = options;
+    let dialect = from.as_deref().map(|from| if from == "nginx" { Dialect::Nginx } else { Dialect::Haproxy });
+    let Imported { yaml, remarks } = match tools::import::translate(file, dialect, output.as_deref()) {
+        Ok(imported) => imported,
+        Err(error) => {
+            complain(error);
+            return ExitCode::FAILURE;
+        }
+    };
+    if *report {
+        if *json {
+            say(format!("{:#}", serde_json::json!(remarks)));
+        } else if remarks.is_empty() {
+            say(format!("{}: nothing is wrong for WebSockets", file.display()));
+        }
+        remarks.iter().filter(|_| !json).for_each(say);
+        return ExitCode::SUCCESS;
+    }
+    match output {
+        None => say(yaml.trim_end()),
+        Some(path) => {
+            if let Err(error) = tools::import::write_new(path, &yaml) {
+                return fail(format_args!("cannot write {}: {error}", path.display()));
+            }
+        }
+    }
+    remarks.iter().for_each(complain);
+    let base = output.as_deref().and_then(Path::parent).unwrap_or_else(|| Path::new(""));
+    if let Err(errors) = config::parse(&yaml, "proxy.yaml", base) {
+        complain(format!("longwire: the new file cannot run as it is:\n{}", errors.render(has_colours(&io::stderr()))));
+    }
+    ExitCode::SUCCESS
 }
 
 /// `longwire schema`

@@ -11,7 +11,7 @@
 //!
 //! The layer rule (kept by `tests/it/layers.rs`): the rooms that decide are pure and take the time as an argument.
 //! These are [`ws`], [`balance`], [`routing`], [`headers`], [`sender`], [`paths`], [`proxy_protocol`], [`hosts`],
-//! [`origins`] and `config/resolve.rs`. On the path of a request only [`net`] and [`tools`] wait.
+//! [`origins`], [`import`] and `config/resolve.rs`. On the path of a request only [`net`] and [`tools`] wait.
 
 pub mod access_log;
 pub mod balance;
@@ -22,6 +22,7 @@ pub mod discovery;
 pub mod error;
 pub mod headers;
 pub mod hosts;
+pub mod import;
 pub mod lines;
 pub mod metrics;
 pub mod net;

@@ -23,6 +23,7 @@ fn main() -> ExitCode {
         Command::Drain(options) => commands::drain(options),
         Command::Debug(options) => commands::debug(options),
         Command::Reload(options) => commands::reload(options),
+        Command::Import(options) => commands::import(&options),
         Command::Schema(options) => commands::schema(&options),
         Command::Paths(options) => commands::paths(&options),
         Command::Completions(options) => commands::completions(&options),

@@ -2,11 +2,13 @@
 //!
 //! [`demo`] shows on one machine what longwire promises. [`echo`] is its backend, [`cutter`] its load balancer. [`mod@bench`]
 //! puts load on a WebSocket and measures the answers. [`probe`] finds the limits of a path. [`operator`] asks a running longwire.
+//! [`import`] reads configurations of other proxies.
 
 pub mod bench;
 pub mod cutter;
 pub mod demo;
 pub mod echo;
+pub mod import;
 pub mod opening;
 pub mod operator;
 pub mod probe;

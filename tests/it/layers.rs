@@ -11,7 +11,7 @@ use modules::Modules;
 use order::{ROOMS, circles, complaints, picture};
 
 /// The rooms that take bytes, instants and settings, and return decisions.
-const PURE: [&str; 28] = [
+const PURE: [&str; 30] = [
     "ws",
     "balance",
     "discovery.rs",
@@ -27,6 +27,8 @@ const PURE: [&str; 28] = [
     "paths",
     "proxy_protocol.rs",
     "proxy_protocol",
+    "import.rs",
+    "import",
     "config/resolve.rs",
     "config/resolve",
     "config/lint.rs",

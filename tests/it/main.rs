@@ -66,6 +66,8 @@ mod header_rules;
 mod health;
 /// Attacks: floods, resets, garbage, a machine that runs out of something.
 mod hostile;
+/// Configurations of other proxies, made into our own.
+mod import;
 /// Pings of longwire.
 mod keepalive;
 /// Bugs that other proxies had.

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::modules::Arrows;
 
 /// Every room of the house, from the top down. The wings of `net` stand in the order of a session's life.
-pub const ROOMS: [&str; 33] = [
+pub const ROOMS: [&str; 34] = [
     "commands",
     "cli",
     "tools",
@@ -25,6 +25,7 @@ pub const ROOMS: [&str; 33] = [
     "traces",
     "metrics",
     "config",
+    "import",
     "lines",
     "outcome",
     "error",

@@ -21,6 +21,7 @@ from . import (
     false_upgrade,
     hung,
     idle_memory,
+    imported,
     last_clients,
     metrics,
     middleboxes,
@@ -161,6 +162,12 @@ SCENARIOS = [
         "requests and answers past longwire, nginx and HAProxy: each difference is decided",
         differential.run,
         560,
+    ),
+    Scenario(
+        "import",
+        "files of nginx and HAProxy, imported: clients see no difference between the proxies",
+        imported.run,
+        120,
     ),
     Scenario(
         "auth-request",

@@ -1,0 +1,258 @@
+//! `http-request`, `http-response` and what is like them: what a section does with its requests.
+
+use hyper::header::HeaderName;
+
+use super::{
+    conditions::{Acls, Ask, Case},
+    lines::{HaLine, HaSection},
+};
+use crate::{
+    headers::{FieldText, is_host, is_untouchable},
+    import::{
+        origin::FileLine,
+        routes::Goal,
+        tree::{Branch, Twig},
+    },
+    routing::Replacement,
+};
+
+/// A redirect to https, and the cases in which it counts.
+#[derive(Debug)]
+pub(super) struct RedirectRule {
+    pub(super) at: FileLine,
+    pub(super) goal: Goal,
+    pub(super) cases: Vec<Case>,
+}
+
+/// What the rules of a section say.
+#[derive(Debug, Default)]
+pub(super) struct SectionRules {
+    pub(super) redirects: Vec<RedirectRule>,
+    pub(super) host_header: Option<String>,
+    pub(super) rewrite: Option<(String, String)>,
+    pub(super) set: Twig,
+    pub(super) add: Twig,
+    pub(super) remove: Vec<String>,
+    pub(super) answer_set: Twig,
+    pub(super) answer_add: Twig,
+    pub(super) answer_remove: Vec<String>,
+    pub(super) allow: Vec<String>,
+    pub(super) deny: Vec<String>,
+    pub(super) notes: Vec<String>,
+}
+
+/// Fields that longwire writes itself.
+const OWN: [&str; 6] =
+    ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-port", "x-forwarded-host", "x-real-ip", "x-forwarded-ssl"];
+
+/// What a format of HAProxy stands for.
+const FORMATS: [(&str, &str); 9] = [
+    ("%[src]", "{client_ip}"),
+    ("%ci", "{client_ip}"),
+    ("%[req.hdr(host)]", "{host}"),
+    ("%[req.hdr(Host)]", "{host}"),
+    ("%[hdr(host)]", "{host}"),
+    ("%[hdr(Host)]", "{host}"),
+    ("%[unique-id]", "{request_id}"),
+    ("%[uuid()]", "{request_id}"),
+    ("%ID", "{request_id}"),
+];
+
+impl SectionRules {
+    /// The rules of a section. `lines`: those that count, in their order.
+    pub(super) fn of(section: &HaSection, acls: &Acls) -> Self {
+        let mut rules = Self::default();
+        for line in section.defaults.iter().chain(&section.lines) {
+            rules.take(line, acls);
+        }
+        rules
+    }
+
+    fn take(&mut self, line: &HaLine, acls: &Acls) {
+        let is_always = || acls.cases(line, 0) == [Case::new()];
+        match (line.word(0), line.word(1)) {
+            ("redirect", "scheme") => self.redirect(line, 2, acls),
+            ("http-request", "redirect") if line.word(2) == "scheme" => self.redirect(line, 3, acls),
+            ("http-request", "deny" | "reject" | "tarpit" | "silent-drop") => self.refuse(line, acls),
+            ("tcp-request", "connection" | "content") if line.word(2) == "reject" => self.refuse(line, acls),
+            ("http-request", "set-header" | "add-header" | "del-header") => self.request_field(line, is_always()),
+            ("http-response" | "http-after-response", "set-header" | "add-header" | "del-header") => {
+                self.answer_field(line, is_always());
+            }
+            ("http-request", "replace-path" | "replace-uri" | "set-path") if is_always() => self.path(line),
+            // Counting alone changes nothing; what is refused by the counts is noted at its own line.
+            ("http-request", word) if word.starts_with("track-sc") || word == "set-var" || word == "capture" => {}
+            (
+                "http-request"
+                | "http-response"
+                | "http-after-response"
+                | "redirect"
+                | "reqrep"
+                | "reqirep"
+                | "rspadd"
+                | "reqadd",
+                _,
+            ) => {
+                self.notes.push(line.at.note(format_args!("{}: longwire has no such rule", line.text())));
+            }
+            _ => {}
+        }
+    }
+
+    fn redirect(&mut self, line: &HaLine, place: usize, acls: &Acls) {
+        let code =
+            line.words.iter().position(|word| word == "code").and_then(|place| line.word(place + 1).parse().ok());
+        let code: u16 = code.unwrap_or(302);
+        if line.word(place) == "https" && matches!(code, 301 | 302 | 307 | 308) {
+            let goal = Goal::Redirect { code, port: 443 };
+            self.redirects.push(RedirectRule { at: line.at.clone(), goal, cases: acls.cases(line, place) });
+        } else {
+            self.notes.push(line.at.note(format_args!("{}: longwire redirects to https alone", line.text())));
+        }
+    }
+
+    /// `deny` by address. Everything else that refuses is noted.
+    fn refuse(&mut self, line: &HaLine, acls: &Acls) {
+        let cases = acls.cases(line, 1);
+        let (mut allow, mut deny): (Vec<String>, Vec<String>) = Default::default();
+        for case in &cases {
+            match case.as_slice() {
+                [term] if matches!(term.ask, Ask::Sources(_)) => {
+                    let Ask::Sources(networks) = &term.ask else { continue };
+                    if term.is_opposite { &mut allow } else { &mut deny }.extend(networks.iter().cloned());
+                }
+                // Whoever is in none of several lists.
+                terms
+                    if !terms.is_empty()
+                        && terms.iter().all(|term| term.is_opposite && matches!(term.ask, Ask::Sources(_))) =>
+                {
+                    for term in terms {
+                        if let Ask::Sources(networks) = &term.ask {
+                            allow.extend(networks.iter().cloned());
+                        }
+                    }
+                }
+                _ => {
+                    let note =
+                        format_args!("{}: longwire refuses by address alone, nobody else is refused here", line.text());
+                    return self.notes.push(line.at.note(note));
+                }
+            }
+        }
+        self.allow.append(&mut allow);
+        self.deny.append(&mut deny);
+    }
+
+    fn request_field(&mut self, line: &HaLine, is_always: bool) {
+        let (name, value) = (line.word(2), line.word(3));
+        let lower = name.to_ascii_lowercase();
+        if OWN.contains(&lower.as_str()) && line.word(1) != "del-header"
+            || lower.starts_with("x-ssl-") && line.word(1) == "del-header"
+        {
+            return;
+        }
+        let unknown = || line.at.note(format_args!("{}: longwire does not know this value or condition", line.text()));
+        if lower == "host" && line.word(1) == "set-header" && is_always && is_host(value) && !value.is_empty() {
+            self.host_header = Some(value.to_owned());
+            return;
+        }
+        let is_name = name.parse::<HeaderName>().is_ok_and(|field| !is_untouchable(&field));
+        let is_of_handshake = matches!(lower.as_str(), "upgrade" | "connection");
+        match (line.word(1), field_text(value)) {
+            _ if is_of_handshake => {}
+            _ if !is_always || !is_name => self.notes.push(unknown()),
+            ("del-header", _) => self.remove.push(name.to_owned()),
+            (_, None) => self.notes.push(unknown()),
+            ("add-header", Some(text)) => put_once(&mut self.add, name, text),
+            (_, Some(text)) => put_once(&mut self.set, name, text),
+        }
+    }
+
+    fn answer_field(&mut self, line: &HaLine, is_always: bool) {
+        let (name, value) = (line.word(2), line.word(3));
+        let unknown = || line.at.note(format_args!("{}: longwire does not know this value or condition", line.text()));
+        let is_name = name.parse::<HeaderName>().is_ok_and(|field| !is_untouchable(&field));
+        match (line.word(1), field_text(value)) {
+            _ if !is_always || !is_name => self.notes.push(unknown()),
+            ("del-header", _) => self.answer_remove.push(name.to_owned()),
+            (_, None) => self.notes.push(unknown()),
+            ("add-header", Some(text)) => put_once(&mut self.answer_add, name, text),
+            (_, Some(text)) => put_once(&mut self.answer_set, name, text),
+        }
+    }
+
+    fn path(&mut self, line: &HaLine) {
+        let (from, to) = match line.word(1) {
+            "set-path" => ("^.*$".to_owned(), line.word(2).replace("%[path]", "$0")),
+            _ => (line.word(2).to_owned(), line.word(3).replace('\\', "$")),
+        };
+        if Replacement::new(&from, &to).is_ok() {
+            self.rewrite = Some((from, to));
+        } else {
+            self.notes.push(line.at.note(format_args!("{}: longwire has no such rewriting", line.text())));
+        }
+    }
+
+    /// Adds what the rules of a frontend and of its backend say together.
+    pub(super) fn put(front: &Self, back: &Self, keys: &mut Twig) {
+        if let Some((from, to)) = back.rewrite.as_ref().or(front.rewrite.as_ref()) {
+            let mut rewrite = Twig::default();
+            rewrite.text("from", from);
+            rewrite.text("to", to);
+            keys.put("rewrite", Branch::Map(rewrite));
+        }
+        if let Some(host) = back.host_header.as_ref().or(front.host_header.as_ref()) {
+            keys.text("host_header", host);
+        }
+        let both = |one: &Twig, other: &Twig| {
+            let mut both = one.clone();
+            for (name, value) in &other.pairs {
+                if let Branch::Text(value) = value {
+                    put_once(&mut both, name, value.clone());
+                }
+            }
+            both
+        };
+        let mut request = Twig::default();
+        request.map("set", both(&front.set, &back.set));
+        request.map("add", both(&front.add, &back.add));
+        request.texts("remove", once([&front.remove[..], &back.remove[..]].concat()));
+        keys.map("request_headers", request);
+        let mut answer = Twig::default();
+        answer.map("set", both(&front.answer_set, &back.answer_set));
+        answer.map("add", both(&front.answer_add, &back.answer_add));
+        answer.texts("remove", once([&front.answer_remove[..], &back.answer_remove[..]].concat()));
+        keys.map("response_headers", answer);
+        keys.texts("allow", once([&front.allow[..], &back.allow[..]].concat()));
+        keys.texts("deny", once([&front.deny[..], &back.deny[..]].concat()));
+    }
+}
+
+fn once(names: Vec<String>) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    for name in names {
+        if !found.iter().any(|other| other.eq_ignore_ascii_case(&name)) {
+            found.push(name);
+        }
+    }
+    found
+}
+
+fn put_once(rules: &mut Twig, name: &str, value: String) {
+    match rules.pairs.iter_mut().find(|(known, _)| known.eq_ignore_ascii_case(name)) {
+        Some((_, known)) => *known = Branch::Text(value),
+        None => rules.text(name, value),
+    }
+}
+
+/// A value as longwire writes it; `None` = it holds a format that has no word here.
+fn field_text(value: &str) -> Option<String> {
+    let mut text = value.replace('{', "{{");
+    for (theirs, ours) in FORMATS {
+        text = text.replace(theirs, ours);
+    }
+    let text = text.replace("%%", "\u{0}");
+    let is_known = !text.contains("%[") && !text.contains("%{");
+    let text = text.replace('\u{0}', "%");
+    (is_known && FieldText::parse(&text).is_ok()).then_some(text)
+}

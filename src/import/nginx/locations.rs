@@ -1,0 +1,147 @@
+//! The `location` blocks of a server, in the order in which nginx prefers them.
+
+use super::{blocks::Directive, patterns, scope::Scope, servers::VirtualServer};
+use crate::import::origin::FileLine;
+
+/// How a location takes paths.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum PathKind {
+    /// `= /path`
+    Exact,
+    /// `/path`
+    Prefix,
+    /// `^~ /path`: no regular expression is asked.
+    FinalPrefix,
+    /// `~ pattern`
+    Pattern,
+    /// `~* pattern`
+    LoosePattern,
+    /// `@name`
+    Named,
+}
+
+/// A location.
+#[derive(Debug, Clone)]
+pub(super) struct Spot<'a> {
+    pub(super) at: FileLine,
+    pub(super) kind: PathKind,
+    pub(super) path: String,
+    pub(super) scope: Scope<'a>,
+}
+
+/// A location whose path longwire can have.
+#[derive(Debug, Clone)]
+pub(super) struct PathSpot<'a> {
+    pub(super) spot: Spot<'a>,
+    /// The prefix of the route.
+    pub(super) prefix: String,
+}
+
+/// All locations of a server, those inside others too.
+pub(super) fn spots<'a>(server: &VirtualServer<'a>) -> Vec<Spot<'a>> {
+    let mut found = Vec::new();
+    collect(&server.scope, &mut found);
+    found
+}
+
+fn collect<'a>(scope: &Scope<'a>, found: &mut Vec<Spot<'a>>) {
+    for location in scope.own().iter().filter(|directive| directive.name == "location") {
+        let (kind, path) = kind_of(location);
+        let inner = scope.within(location.inner());
+        found.push(Spot { at: location.at.clone(), kind, path, scope: inner.clone() });
+        collect(&inner, found);
+    }
+}
+
+fn kind_of(location: &Directive) -> (PathKind, String) {
+    let (first, second) = (location.arg(0), location.arg(1));
+    let modifiers = [
+        ("=", PathKind::Exact),
+        ("^~", PathKind::FinalPrefix),
+        ("~*", PathKind::LoosePattern),
+        ("~", PathKind::Pattern),
+    ];
+    for (word, kind) in modifiers {
+        if location.args.len() > 1 && first == word {
+            return (kind, second.to_owned());
+        }
+        // nginx takes the two without a space between too.
+        if let Some(path) = first.strip_prefix(word).filter(|path| location.args.len() == 1 && !path.is_empty()) {
+            return (kind, path.to_owned());
+        }
+    }
+    match first.starts_with('@') {
+        true => (PathKind::Named, first.to_owned()),
+        false => (PathKind::Prefix, first.to_owned()),
+    }
+}
+
+/// The locations that become routes, and comments about the others.
+pub(super) fn reachable<'a>(spots: &[Spot<'a>]) -> (Vec<PathSpot<'a>>, Vec<String>) {
+    let (mut found, mut notes): (Vec<PathSpot<'a>>, Vec<String>) = Default::default();
+    let mut asked_first: Vec<(String, FileLine)> = Vec::new();
+    for spot in spots.iter().filter(|spot| matches!(spot.kind, PathKind::Pattern | PathKind::LoosePattern)) {
+        let Some(prefixes) = patterns::prefixes(&spot.path) else {
+            let note = format_args!("location {}: longwire has no regular expressions for paths", shown(spot));
+            notes.push(spot.at.note(note));
+            continue;
+        };
+        for prefix in prefixes {
+            if let Some((_, first)) = asked_first.iter().find(|(first, _)| prefix.starts_with(first.as_str())) {
+                notes.push(spot.at.note(format_args!("location {}: {first} takes its paths", shown(spot))));
+                continue;
+            }
+            asked_first.push((prefix.clone(), spot.at.clone()));
+            found.push(PathSpot { spot: spot.clone(), prefix });
+        }
+    }
+    for spot in spots {
+        let is_prefix = matches!(spot.kind, PathKind::Prefix);
+        let first = asked_first.iter().find(|(first, _)| is_prefix && spot.path.starts_with(first.as_str()));
+        match spot.kind {
+            PathKind::Pattern | PathKind::LoosePattern | PathKind::Named => {}
+            _ if first.is_some() => {
+                let first = first.map(|(_, at)| at.to_string()).unwrap_or_default();
+                notes.push(spot.at.note(format_args!("location {}: {first} takes its paths", shown(spot))));
+            }
+            PathKind::Exact if spots.iter().any(|other| is_same_prefix(other, spot)) => {
+                let note =
+                    format_args!("location {}: longwire has prefixes alone, and {} has one", shown(spot), spot.path);
+                notes.push(spot.at.note(note));
+            }
+            _ => found.push(PathSpot { spot: spot.clone(), prefix: spot.path.clone() }),
+        }
+    }
+    (found, notes)
+}
+
+fn is_same_prefix(other: &Spot<'_>, exact: &Spot<'_>) -> bool {
+    matches!(other.kind, PathKind::Prefix | PathKind::FinalPrefix) && other.path == exact.path
+}
+
+/// What longwire cannot say of the paths of a location.
+pub(super) fn path_notes(spot: &Spot<'_>) -> Vec<String> {
+    let is_exact = spot.kind == PathKind::Exact
+        || matches!(spot.kind, PathKind::Pattern | PathKind::LoosePattern) && patterns::is_whole(&spot.path);
+    let mut notes = Vec::new();
+    if is_exact {
+        let note = format_args!("location {}: here it takes longer paths too, as a path is a prefix", shown(spot));
+        notes.push(spot.at.note(note));
+    } else if spot.kind == PathKind::LoosePattern {
+        let note = format_args!("location {}: here the letter case of the path matters", shown(spot));
+        notes.push(spot.at.note(note));
+    }
+    notes
+}
+
+/// A location as it is written.
+pub(super) fn shown(spot: &Spot<'_>) -> String {
+    let modifier = match spot.kind {
+        PathKind::Exact => "= ",
+        PathKind::FinalPrefix => "^~ ",
+        PathKind::Pattern => "~ ",
+        PathKind::LoosePattern => "~* ",
+        PathKind::Prefix | PathKind::Named => "",
+    };
+    format!("{modifier}{}", spot.path)
+}
