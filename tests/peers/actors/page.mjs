@@ -37,6 +37,8 @@ const crash = await text("#endings tr:first-child");
 check(crash.includes("it crashed or was restarted"), `the crash is explained: ${crash.replace(/\s+/g, " ")}`);
 check(crash.includes(backend), "and on which backend");
 check(/\*\/ \/rooms\//.test(crash), "and on which route");
+check(/backend, (fin|reset)/.test(crash), "and how");
+check(/silent before: client ↑ \d.* ↓ \d.*, backend ↑ \d.* ↓ \d/.test(crash), "and after which silence");
 await inOneLine();
 await page.click("#more");
 await page.waitForFunction(() => document.querySelectorAll("#endings tr").length === 200);
@@ -143,7 +145,7 @@ async function inOneLine() {
   await page.setViewportSize({ width: 1300, height: 900 });
   const broken = await page.evaluate(() => {
     const low = (e) => e.offsetHeight <= 1.6 * parseFloat(getComputedStyle(e.closest("td")).lineHeight);
-    const cells = [...document.querySelectorAll("td")].filter((td) => ["client", "backend", "by", "ended"].includes(td.dataset.name));
+    const cells = [...document.querySelectorAll("td")].filter((td) => ["client", "backend", "by, how", "ended"].includes(td.dataset.name));
     const orders = [...document.querySelectorAll("td[data-name=order] > span")];
     const tops = (e) => new Set([...e.querySelectorAll("button")].map((b) => b.offsetTop)).size;
     return cells.filter((td) => !low(td.firstElementChild)).map((td) => td.innerText)
