@@ -9,9 +9,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-from websockets.exceptions import ConnectionClosed, InvalidStatus
-from websockets.sync.client import connect
-
 from ..bench import Bench, Failed, free_port, wait_until
 from ..differential import proxies
 from ..proxy import accepts
@@ -107,6 +104,8 @@ def told(text: bytes | str) -> tuple:
 
 
 def open_session(port: int, path: str = "/ws?room=1"):
+    from websockets.sync.client import connect
+
     fields = {name: value for name, value in FIELDS.items() if name not in ("Host", "Origin")}
     return connect(
         f"ws://{HOST}{path}",
@@ -133,6 +132,8 @@ def session(port: int) -> tuple:
 
 
 def closed(port: int, order: str | None) -> tuple:
+    from websockets.exceptions import ConnectionClosed
+
     with open_session(port) as client:
         if order is None:
             client.close(4000, "bye")
@@ -146,6 +147,8 @@ def closed(port: int, order: str | None) -> tuple:
 
 
 def refused(port: int, path: str) -> int:
+    from websockets.exceptions import InvalidStatus
+
     try:
         with open_session(port, path):
             return 101
