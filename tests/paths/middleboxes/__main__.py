@@ -11,7 +11,7 @@ from pathlib import Path
 
 from peers.bench import Bench, Failed
 
-from . import auto, kernel, rows, table
+from . import auto, kernel, probing, rows, table
 from .clock import Clock
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -23,7 +23,7 @@ def main() -> int:
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     began = time.monotonic()
     try:
-        failed, of = run_table(options)
+        failed, of = run_probes(options) if options.what == "probe" else run_table(options)
     except Failed as failure:
         print(f"FAILED: {failure}")
         failed, of = 1, 1
@@ -51,6 +51,18 @@ def run_table(options) -> tuple[int, int]:
             bench.print_logs("middleboxes")
         say_held_up(run.clock)
     return failed, len(chosen)
+
+
+def run_probes(options) -> tuple[int, int]:
+    with Bench(ROOT, options.binary.resolve(), False, 0) as bench:
+        run = probing.Probing(bench, kinds(), options.quick)
+        answers = run_in(bench, run.run())
+        table.print_table(probing.shown(answers))
+        failed = sum(bool(answer.faults) for answer in answers)
+        if failed:
+            bench.print_logs("middleboxes-probe")
+        say_held_up(run.clock)
+    return failed, len(answers)
 
 
 def kinds() -> tuple[rows.Kind, ...]:
@@ -86,6 +98,7 @@ def presets_of(binary: Path) -> list[dict]:
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="tests/paths/run", description="Who outlives which middlebox.")
+    parser.add_argument("what", nargs="?", choices=("table", "probe"), default="table", help="what to run (table)")
     parser.add_argument("--quick", action="store_true", help="the shortest limit alone: under a minute")
     parser.add_argument("--binary", type=Path, default=ROOT / "target/release/longwire", help="the longwire to drive")
     return parser.parse_args()

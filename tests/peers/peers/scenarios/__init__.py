@@ -116,9 +116,9 @@ SCENARIOS = [
     ),
     Scenario(
         "middleboxes",
-        "fifteen kinds of middleboxes: who lives for 30 limits, who is told how; nginx and HAProxy beside",
+        "fifteen kinds of middleboxes: who lives for 30 limits, who is told how, what longwire probe finds out; peers beside",
         middleboxes.run,
-        180,
+        250,
         mostly_waits=True,
     ),
     Scenario(

@@ -1,13 +1,15 @@
-"""The short form of `tests/paths/run`, which has a network of its own."""
+"""The short forms of `tests/paths/run`, which has a network of its own."""
 
 from ..bench import Bench
 
-SECONDS = 150
+SECONDS = 120
 
 
 def run(bench: Bench) -> None:
-    table = bench.start("tests/paths/run", bench.root / "tests/paths/run", "--quick", "--binary", bench.binary)
-    code = table.wait(SECONDS)
-    for line in table.lines:
-        bench.say(line)
-    bench.equal(code, 0, "tests/paths/run --quick: exit code")
+    for what in ("table", "probe"):
+        command = (bench.root / "tests/paths/run", what, "--quick", "--binary", bench.binary)
+        program = bench.start(f"tests/paths/run {what}", *command)
+        code = program.wait(SECONDS)
+        for line in program.lines:
+            bench.say(line)
+        bench.equal(code, 0, f"tests/paths/run {what} --quick: exit code")
