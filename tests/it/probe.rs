@@ -11,7 +11,7 @@ use fs_err as fs;
 use serde_json::{Value, json};
 
 use self::middlebox::{Counts, Dies, Middlebox};
-use crate::harness::{Backend, within};
+use crate::harness::{Backend, Proxy, within};
 
 /// The limit of most middleboxes here.
 const LIMIT: Duration = Duration::from_millis(700);
@@ -83,6 +83,8 @@ async fn what_keeps_a_connection_and_what_passes_is_told() {
     tokio::join!(
         a_path_without_a_limit_holds_every_interval_that_was_tested(),
         what_resets_the_timer_is_found_out(),
+        an_end_that_obeys_shows_which_direction_counts(),
+        a_ping_that_is_answered_on_the_way_does_not_pass(),
         a_keepalive_of_tcp_does_not_keep_what_counts_bytes(),
         a_life_that_was_looked_for_and_not_met_is_told(),
         the_largest_message_that_passes_is_found(),
@@ -171,6 +173,42 @@ async fn what_resets_the_timer_is_found_out() {
     let middlebox = Middlebox { counts: Counts::Messages, ..Middlebox::idle(LIMIT, Dies::Silent) };
     let (code, report) = probed(middlebox, &["--interval", "100ms"]).await;
     assert_eq!((code, &report["idle"]["kept_by"]["client_ping"]), (Some(1), &json!(false)), "{report:#}");
+}
+
+async fn an_end_that_obeys_shows_which_direction_counts() {
+    let (folder, backend) = (tempfile::tempdir().unwrap(), Backend::echo());
+    fs::write(folder.path().join("probe.token"), "a-token-of-some-length\n").unwrap();
+    let setup = Proxy::before(&[&backend]).base(folder.path()).with("probe: { token_file: probe.token }");
+    let proxy = setup.start();
+    let middlebox = Middlebox { counts: Counts::BytesFromBackend, ..Middlebox::idle(LIMIT, Dies::Fin) };
+    let url = format!("ws://{}/.well-known/longwire-probe", middlebox.before(proxy.address()).await);
+    let file = path(folder.path(), "probe.token");
+    let arguments = [&TIMES[..], &["--json", "--interval", "100ms", "--token-file", &file]].concat();
+    let printed = probe(&url, &arguments).await;
+    let report = printed.json();
+    assert_idle(&report, "fin");
+    let kept = json!({ "client_ping": false, "server_ping": true, "tcp_keepalive": null });
+    assert_eq!((printed.code, &report["idle"]["kept_by"]), (Some(0), &kept), "{report:#}");
+    assert_eq!(report["handshake"]["subprotocol"], "longwire-probe.1");
+    assert_eq!(report["passes"], json!({ "ping": true, "close_code": true, "message_bytes": 16 << 20 }), "{report:#}");
+    let printed = probe(&url, &["--json"]).await;
+    let report = printed.json();
+    assert_eq!((printed.code, &report["handshake"]["status"]), (Some(3), &json!(401)), "{report:#}");
+    assert_eq!(backend.heads().len(), 0, "a backend saw a probe");
+    proxy.stop().await;
+}
+
+async fn a_ping_that_is_answered_on_the_way_does_not_pass() {
+    let (folder, backend) = (tempfile::tempdir().unwrap(), Backend::echo());
+    fs::write(folder.path().join("probe.token"), "a-token-of-some-length\n").unwrap();
+    let setup = Proxy::before(&[&backend]).base(folder.path()).with("probe: { token_file: probe.token }");
+    let proxy = setup.start();
+    let middlebox = Middlebox { answers_pings: true, ..Middlebox::open() };
+    let url = format!("ws://{}/.well-known/longwire-probe", middlebox.before(proxy.address()).await);
+    let file = path(folder.path(), "probe.token");
+    let report = probe(&url, &[&TIMES[..], &["--json", "--quick", "--token-file", &file]].concat()).await.json();
+    assert_eq!((&report["passes"]["ping"], &report["idle"]["between"]), (&json!(false), &Value::Null), "{report:#}");
+    proxy.stop().await;
 }
 
 async fn a_keepalive_of_tcp_does_not_keep_what_counts_bytes() {

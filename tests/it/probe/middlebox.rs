@@ -15,6 +15,9 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
+/// The way to one end.
+type Writer<'a> = tokio::sync::Mutex<WriteHalf<'a>>;
+
 /// What a middlebox does.
 #[derive(Debug, Clone, Copy)]
 pub struct Middlebox {
@@ -26,6 +29,8 @@ pub struct Middlebox {
     pub counts: Counts,
     /// Whether Pings of clients go no further.
     pub eats_pings: bool,
+    /// Whether Pings of clients are answered here and go no further.
+    pub answers_pings: bool,
     /// The longest frame of a client that passes; at a longer one the connection ends.
     pub longest_message: Option<usize>,
     /// Whether the Close of a backend gets another code.
@@ -49,6 +54,7 @@ pub enum Dies {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Counts {
     Bytes,
+    BytesFromBackend,
     /// Frames of messages.
     Messages,
 }
@@ -62,6 +68,7 @@ impl Middlebox {
             dies: Dies::Fin,
             counts: Counts::Bytes,
             eats_pings: false,
+            answers_pings: false,
             longest_message: None,
             changes_code: false,
         }
@@ -98,10 +105,11 @@ impl Middlebox {
         let (opened, active) = (Instant::now(), Arc::new(Mutex::new(Instant::now())));
         let is_over = {
             let ((client_in, client_out), (backend_in, backend_out)) = (client.split(), backend.split());
+            let (client_out, backend_out) = (Writer::new(client_out), Writer::new(backend_out));
             let relay = async {
                 tokio::join!(
-                    self.pass(client_in, backend_out, true, &active),
-                    self.pass(backend_in, client_out, false, &active)
+                    self.pass(client_in, &backend_out, Some(&client_out), &active),
+                    self.pass(backend_in, &client_out, None, &active)
                 )
             };
             tokio::select! {
@@ -128,16 +136,26 @@ impl Middlebox {
         }
     }
 
-    async fn pass(&self, mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, of_client: bool, active: &Mutex<Instant>) {
-        let (mut buffer, mut is_first) = (vec![0; 64 * 1024], true);
+    /// Passes what comes from one end to the other. `back`: to the client, if it comes from there.
+    async fn pass(&self, mut from: ReadHalf<'_>, to: &Writer<'_>, back: Option<&Writer<'_>>, active: &Mutex<Instant>) {
+        let (mut buffer, mut is_first, of_client) = (vec![0; 64 * 1024], true, back.is_some());
         while let Ok(count @ 1..) = from.read(&mut buffer).await {
             let mut bytes = buffer[..count].to_vec();
             let is_control = !is_first && bytes[0] & 0x08 != 0;
-            if self.counts == Counts::Bytes || !is_control {
+            let counts = match self.counts {
+                Counts::Bytes => true,
+                Counts::BytesFromBackend => !of_client,
+                Counts::Messages => !is_control,
+            };
+            if counts {
                 *active.lock().unwrap() = Instant::now();
             }
-            if of_client && self.eats_pings && !is_first {
-                bytes = without_pings(&bytes);
+            if let Some(client) = back.filter(|_| (self.eats_pings || self.answers_pings) && !is_first) {
+                let (others, pongs) = without_pings(&bytes);
+                bytes = others;
+                if self.answers_pings && client.lock().await.write_all(&pongs).await.is_err() {
+                    return;
+                }
             }
             if self.changes_code && !of_client && bytes[0] == 0x88 {
                 bytes[2..4].copy_from_slice(&1011_u16.to_be_bytes());
@@ -146,11 +164,11 @@ impl Middlebox {
                 break;
             }
             is_first = false;
-            if to.write_all(&bytes).await.is_err() {
+            if to.lock().await.write_all(&bytes).await.is_err() {
                 return;
             }
         }
-        let _ = to.shutdown().await;
+        let _ = to.lock().await.shutdown().await;
     }
 
     async fn end(&self, mut client: TcpStream, backend: TcpStream) {
@@ -177,17 +195,22 @@ fn reset(client: TcpStream) {
     socket2::SockRef::from(&client).set_linger(Some(Duration::ZERO)).unwrap();
 }
 
-/// Short masked frames, without those that are Pings.
-fn without_pings(mut frames: &[u8]) -> Vec<u8> {
-    let mut others = Vec::new();
+/// Short masked frames without those that are Pings, and the Pongs to these.
+fn without_pings(mut frames: &[u8]) -> (Vec<u8>, Vec<u8>) {
+    let (mut others, mut pongs) = (Vec::new(), Vec::new());
     while let [first, second, ..] = frames {
-        let (frame, rest) = frames.split_at((6 + usize::from(second & 0x7F)).min(frames.len()));
-        if first & 0x0F != 0x09 {
+        let length = second & 0x7F;
+        let (frame, rest) = frames.split_at((6 + usize::from(length)).min(frames.len()));
+        if first & 0x0F == 0x09 {
+            let (mask, payload) = frame[2..].split_at(4);
+            pongs.extend([0x8A, length]);
+            pongs.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask));
+        } else {
             others.extend_from_slice(frame);
         }
         frames = rest;
     }
-    others
+    (others, pongs)
 }
 
 /// The length that a long frame announces; 0 = these bytes begin no long frame.

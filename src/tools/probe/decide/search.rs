@@ -11,6 +11,8 @@ use super::{ALIKE, Death, JITTER, ProbeTimes, REPEATS, TrialFate, below, beyond,
 /// How many times as long as the one before each of the silences is that divide what lies between two. It leaves room for sockets
 /// that are asked a little late.
 const NARROW: f64 = 1.04;
+/// By which share of it a silence that died is longer than one that lived, once the search has come close.
+const CLOSE: f64 = 0.044;
 /// The most sockets that divide what lies between two silences at once.
 const MOST_CLOSER: usize = 24;
 /// The most sockets that are silent at once. A run has a few others.
@@ -221,7 +223,8 @@ impl PathSearch {
             let last = agreeing.iter().copied().max().unwrap_or(first.silence);
             (first.silence.saturating_sub(margin(first.silence)).max(lived), last + margin(last))
         } else {
-            (lived, first.silence)
+            // What is asked meets the path a little later.
+            (lived, first.silence + margin(first.silence))
         };
         Some(SilenceLimit { low, high, death: first.death, tries: tried.len(), agree: agreeing.len() })
     }
@@ -353,7 +356,7 @@ fn agrees(fate: TrialFate, first: First) -> Option<Duration> {
 
 /// At most so many silences, which divide what lies between one that lived and one that died; empty = these are close already.
 fn closer(lived: Duration, died: Duration, most: usize) -> Vec<Duration> {
-    if died <= lived + lived.mul_f64(ALIKE).max(JITTER / 5) {
+    if died <= lived + lived.mul_f64(CLOSE).max(JITTER / 5) {
         return Vec::new();
     }
     let low = lived.max(died / DEEPEST);

@@ -28,7 +28,7 @@ const PAIR: f64 = 0.02;
 /// How many times as long the next silence is at most, where nothing can be tried a second time.
 const STEP: f64 = 1.04;
 /// The most silences that are tried at once. The other sockets of a run need room too.
-const MOST_SERIES: usize = 50;
+const MOST_SERIES: usize = 53;
 
 /// What somebody asked for.
 #[derive(Debug, Clone, Default)]
