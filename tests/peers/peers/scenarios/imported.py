@@ -25,7 +25,11 @@ def run(bench: Bench) -> None:
         port = free_port()
         file = bench.folder / name
         file.write_text(text(port, backend.port()))
-        command = ["haproxy", "-q", "-db", "-f"] if name.endswith(".cfg") else ["nginx", "-p", bench.folder, "-e", "stderr", "-c"]
+        command = (
+            ["haproxy", "-q", "-db", "-f"]
+            if name.endswith(".cfg")
+            else ["nginx", "-p", bench.folder, "-e", "stderr", "-c"]
+        )
         proxies.start(bench, name, port, *command, file)
         theirs = seen(port, is_short)
         own = free_port()
@@ -35,7 +39,9 @@ def run(bench: Bench) -> None:
         for what, found in ours.items():
             bench.equal(found, theirs[what], f"{name}: {what}")
         program.kill()
-        wait_until(lambda backend=backend: len(backend.events("closed")) >= 2 * SESSIONS, 15, "the ends of all sessions")
+        wait_until(
+            lambda backend=backend: len(backend.events("closed")) >= 2 * SESSIONS, 15, "the ends of all sessions"
+        )
         ends = [(event["code"], event["reason"]) for event in backend.events("closed")]
         bench.equal(ends[: len(ends) // 2], ends[len(ends) // 2 :], f"{name}: the ends that the backend read")
 
