@@ -22,7 +22,7 @@ use super::{
     blueprint::Blueprint,
     origin::{FileLine, ImportError, IncludedFile, ReadFiles, joined},
     remark::Remark,
-    routes::{Goal, PlannedRoute, settle},
+    routes::{Goal, PlannedRoute, closed, settle},
     tree::Twig,
     units,
 };
@@ -80,6 +80,7 @@ pub(super) fn translate(
     let routes = routes(&fronts, &sections, folder, &mut blueprint);
     timeouts(&fronts, &sections, &mut blueprint);
     let (routes, left_out) = settle(routes);
+    let routes = closed(routes);
     for note in left_out {
         blueprint.note(note);
     }
@@ -114,21 +115,26 @@ fn routes(
         for note in notes.into_iter().chain(front.rules.notes.iter().cloned()) {
             blueprint.note(note);
         }
-        for Choice { at, host, path, backend, notes } in choices {
-            let Some(section) = sections.iter().find(|section| section.is_back() && section.name == backend) else {
-                blueprint.note(at.note(format_args!("there is no backend {backend}")));
-                continue;
-            };
+        for Choice { at, host, path, backend, mut notes, .. } in choices {
+            let section = sections.iter().find(|section| section.is_back() && section.name == backend);
             let is_made = blueprint.upstreams.iter().any(|(name, _)| *name == backend);
-            if !is_made {
-                match backends::upstream(section, sections, folder) {
-                    Ok(upstream) => blueprint.upstreams.push((backend.clone(), upstream)),
-                    Err(note) => {
-                        blueprint.note(note);
-                        continue;
-                    }
+            let made = match section {
+                None => Err(at.note(format_args!("there is no backend {backend}"))),
+                Some(_) if is_made => Ok(None),
+                Some(section) => backends::upstream(section, sections, folder).map(Some),
+            };
+            let section = match (made, section) {
+                (Ok(made), Some(section)) => {
+                    blueprint.upstreams.extend(made.map(|upstream| (backend.clone(), upstream)));
+                    section
                 }
-            }
+                (made, _) => {
+                    notes.push(format!("{}: here everybody gets 403", made.err().unwrap_or_default()));
+                    let keys = Twig { notes, ..Twig::default() };
+                    routes.push(PlannedRoute { at, host, path, goal: Goal::Closed, keys });
+                    continue;
+                }
+            };
             let mut keys = Twig { notes, ..Twig::default() };
             front.keys(section, &mut keys, !is_made, blueprint);
             routes.push(PlannedRoute { at, host, path, goal: Goal::Upstream(backend), keys });

@@ -21,7 +21,7 @@ pub(super) mod upstreams;
 use self::{
     blocks::{BlockReader, Directive, check},
     scope::Scope,
-    servers::{ListenGroup, VirtualServer, listen_groups},
+    servers::{ListenGroup, ListenPlace, VirtualServer, listen_groups},
     sites::{SitePlan, plan},
     upstreams::Groups,
 };
@@ -29,7 +29,7 @@ use super::{
     blueprint::Blueprint,
     origin::{FileLine, ImportError, IncludedFile, ReadFiles},
     remark::Remark,
-    routes::{Goal, PlannedRoute, beside_longer_paths, settle},
+    routes::{Goal, PlannedRoute, beside_longer_paths, closed, settle},
     tree::Twig,
 };
 
@@ -113,6 +113,7 @@ impl<'a> Conf<'a> {
             blueprint.listeners.extend(listener);
         }
         let (routes, left_out) = settle(routes);
+        let routes = closed(routes);
         for note in left_out {
             blueprint.note(note);
         }
@@ -137,9 +138,19 @@ impl<'a> Conf<'a> {
         hosts.push(None);
         let (mut routes, mut is_met): (Vec<PlannedRoute>, Vec<usize>) = Default::default();
         for host in hosts {
-            let met = self.met(listens, host);
+            let met = self.met(listens, host, &plans);
             is_met.extend(met.clear.into_iter().chain(met.secure));
             let mut own = self.routes_of(host, met, &mut plans);
+            if let Some(redirect) = Self::to_secure(listens, met, host, &own) {
+                own.push(redirect);
+                let beside = beside_longer_paths(&own, |_| false);
+                own.extend(beside);
+            }
+            // Of two servers, the one that leads somewhere counts; hosts that nobody names need no route to be refused.
+            own.sort_by_key(|route| route.goal == Goal::Closed);
+            if host.is_none() {
+                own.retain(|route| route.goal != Goal::Closed || route.path != "/");
+            }
             let default = met.secure.or(met.clear).and_then(|place| self.servers.get(place));
             if let (None, false, Some(first), Some(server)) = (host, routes.is_empty(), own.first_mut(), default) {
                 let note = "the default server: it also takes the hosts that no server names";
@@ -158,14 +169,58 @@ impl<'a> Conf<'a> {
         (routes, is_met)
     }
 
-    /// Which servers a host meets. The first address at which a server has the name counts.
-    fn met(&self, listens: &[ListenGroup], host: Option<&str>) -> Met {
+    /// Which servers a host meets. The first address at which a server has the name counts. Where the name is known in the clear
+    /// or over TLS alone, the default server of the other does not count, unless it redirects to https.
+    fn met(&self, listens: &[ListenGroup], host: Option<&str>, plans: &[SitePlan]) -> Met {
         let of = |is_secure: bool| {
-            let groups = || listens.iter().filter(|group| group.is_secure == is_secure);
+            let groups = || listens.iter().filter(move |group| group.is_secure == is_secure);
             let named = groups().map(|group| group.server(&self.servers, host)).find(|(_, is_named)| *is_named);
-            named.or_else(|| groups().map(|group| group.server(&self.servers, host)).next()).map(|(place, _)| place)
+            named.or_else(|| groups().map(|group| group.server(&self.servers, host)).next())
         };
-        Met { clear: of(false), secure: of(true) }
+        let (clear, secure) = (of(false), of(true));
+        let is_named = |met: Option<(usize, bool)>| met.is_some_and(|(_, is_named)| is_named);
+        let leads = |place: usize, redirects: bool| {
+            let paths = plans.get(place).map_or(&[][..], |plan| &plan.paths);
+            paths.iter().any(|site| match site.goal {
+                Goal::Redirect { .. } => true,
+                Goal::Upstream(_) => !redirects,
+                Goal::Closed => false,
+            })
+        };
+        let counts = |met: (usize, bool), other: Option<(usize, bool)>| met.1 || !is_named(other);
+        Met {
+            // A default server that has nothing in the clear leaves a host to TLS alone.
+            clear: clear
+                .filter(|met| counts(*met, secure) || leads(met.0, true))
+                .filter(|met| met.1 || secure.is_none_or(|secure| secure.0 == met.0) || leads(met.0, false))
+                .map(|met| met.0),
+            secure: secure.filter(|met| counts(*met, clear)).map(|met| met.0),
+        }
+    }
+
+    /// A redirect for a host that nginx serves over TLS alone, where longwire listens in the clear too.
+    fn to_secure(
+        listens: &[ListenGroup],
+        met: Met,
+        host: Option<&str>,
+        routes: &[PlannedRoute],
+    ) -> Option<PlannedRoute> {
+        let first = routes.iter().find(|route| matches!(route.goal, Goal::Upstream(_)))?;
+        let place = met.secure.filter(|_| met.clear.is_none() && listens.iter().any(|group| !group.is_secure))?;
+        let group = listens.iter().find(|group| group.is_secure && group.servers.contains(&place))?;
+        let port = match &group.endpoint {
+            ListenPlace::Tcp(address) => address.port(),
+            ListenPlace::Unix(_) => 443,
+        };
+        let notes = vec![first.at.note("nginx does not serve this host in the clear")];
+        let (at, host, path) = (first.at.clone(), host.map(str::to_owned), "/".to_owned());
+        Some(PlannedRoute {
+            at,
+            host,
+            path,
+            goal: Goal::Redirect { code: 302, port },
+            keys: Twig { notes, ..Twig::default() },
+        })
     }
 
     fn routes_of(&self, host: Option<&str>, met: Met, plans: &mut [SitePlan]) -> Vec<PlannedRoute> {

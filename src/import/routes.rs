@@ -8,6 +8,9 @@ use super::{
 /// The most routes of one file.
 pub(super) const MOST_ROUTES: usize = 2000;
 
+/// Everybody, as `deny` names them.
+pub(super) const EVERYBODY: [&str; 3] = ["0.0.0.0/0", "::/0", "unix"];
+
 /// A route of the new file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct PlannedRoute {
@@ -28,6 +31,8 @@ pub(super) enum Goal {
     Upstream(String),
     /// The same URL by https.
     Redirect { code: u16, port: u16 },
+    /// Nowhere: everybody is refused.
+    Closed,
 }
 
 impl PlannedRoute {
@@ -51,6 +56,8 @@ impl PlannedRoute {
         }
         match goal {
             Goal::Upstream(name) => route.text("upstream", name),
+            // `closed` has put an upstream in its place.
+            Goal::Closed => {}
             Goal::Redirect { code, port } => {
                 let mut redirect = Twig::default();
                 redirect.bare("to", "https");
@@ -90,6 +97,24 @@ pub(super) fn settle(routes: Vec<PlannedRoute>) -> (Vec<PlannedRoute>, Vec<Strin
         }
     }
     (settled, left_out)
+}
+
+/// The routes, with those that lead nowhere as routes that refuse everybody: 403, whichever upstream stands there.
+pub(super) fn closed(routes: Vec<PlannedRoute>) -> Vec<PlannedRoute> {
+    let any = routes.iter().find_map(|route| match &route.goal {
+        Goal::Upstream(name) => Some(name.clone()),
+        Goal::Redirect { .. } | Goal::Closed => None,
+    });
+    let close = |route: PlannedRoute| match (&route.goal, &any) {
+        (Goal::Closed, None) => None,
+        (Goal::Closed, Some(name)) => {
+            let mut keys = Twig { notes: route.keys.notes.clone(), pairs: Vec::new() };
+            keys.texts("deny", EVERYBODY.map(str::to_owned).to_vec());
+            Some(PlannedRoute { goal: Goal::Upstream(name.clone()), keys, ..route })
+        }
+        _ => Some(route),
+    };
+    routes.into_iter().filter_map(close).collect()
 }
 
 /// Redirects beside every longer path of the same host: the longest path wins before a redirect does. `stays`: the paths

@@ -2,6 +2,7 @@
 
 mod command;
 mod random;
+mod rights;
 
 use std::path::{Path, PathBuf};
 

@@ -44,6 +44,15 @@ impl<'a> ServerOptions<'a> {
         is_in(self.own, flag) || !is_in(self.own, &off) && self.common.iter().any(|words| is_in(words, flag))
     }
 
+    /// How the server is spoken to.
+    fn manner(&self) -> Vec<String> {
+        let flags = ["ssl", "send-proxy", "send-proxy-v2", "send-proxy-v2-ssl", "send-proxy-v2-ssl-cn"];
+        let values = ["verify", "ca-file", "crt", "crl-file", "sni", "verifyhost"];
+        let is_secure = self.has("ssl");
+        let flags = flags.iter().filter(|flag| self.has(flag)).map(|flag| (*flag).to_owned());
+        flags.chain(values.iter().filter(|_| is_secure).map(|key| self.value(key).to_owned())).collect()
+    }
+
     /// The value behind a word; empty if there is none.
     fn value(&self, key: &str) -> &'a str {
         let behind = |words: &'a [String]| {
@@ -62,7 +71,18 @@ pub(super) fn upstream(section: &HaSection, sections: &[HaSection], folder: &str
     let mut backends = Vec::new();
     for line in &lines {
         let options = ServerOptions::of(line, section);
+        let first = lines.first().map(|first| ServerOptions::of(first, section));
+        let is_other = first.is_some_and(|first| first.manner() != options.manner());
         match backend(line, &options) {
+            // An upstream has one manner: a server of another one must not be spoken to in that of the first.
+            Some(mut backend) if is_other => {
+                let note = "ssl, verify, sni or send-proxy are others than those of the first server: it is down here";
+                upstream.notes.push(line.at.note(format_args!("{}: {note}", line.text())));
+                if !backend.has("down") {
+                    backend.bare("down", true);
+                }
+                backends.push(backend);
+            }
             Some(backend) => backends.push(backend),
             None => upstream.notes.push(line.at.note(format_args!("{}: this is no backend here", line.text()))),
         }

@@ -29,6 +29,8 @@ pub(super) struct Choice {
     pub(super) host: Option<String>,
     pub(super) path: String,
     pub(super) backend: String,
+    /// Whether the rule is for the path alone, and not for those below it.
+    is_whole: bool,
     pub(super) notes: Vec<String>,
 }
 
@@ -119,6 +121,9 @@ impl<'a> FrontSection<'a> {
                     continue;
                 }
                 let mut about = Vec::new();
+                if fitting.is_upgrade && default.as_ref().is_none_or(|(_, name)| servers(name) != servers(backend)) {
+                    about.push(gap("plain requests of this path go there too"));
+                }
                 if fitting.is_whole {
                     about.push(gap("here it takes longer paths too, as a path is a prefix"));
                 }
@@ -133,6 +138,7 @@ impl<'a> FrontSection<'a> {
                             host: host.clone(),
                             path,
                             backend: backend.to_owned(),
+                            is_whole: fitting.is_whole,
                             notes,
                         });
                     }
@@ -140,7 +146,8 @@ impl<'a> FrontSection<'a> {
             }
         }
         if let Some((at, backend)) = default {
-            choices.push(Choice { at, host: None, path: "/".to_owned(), backend, notes: Vec::new() });
+            let (host, path, notes) = (None, "/".to_owned(), Vec::new());
+            choices.push(Choice { at, host, path, backend, is_whole: false, notes });
         }
         (in_turn(choices, &mut notes), notes)
     }
@@ -183,7 +190,10 @@ fn in_turn(choices: Vec<Choice>, notes: &mut Vec<String>) -> Vec<Choice> {
     for choice in choices {
         let wider = |first: &&Choice| covers(first.host.as_deref(), choice.host.as_deref());
         let before: Vec<Choice> = settled.iter().filter(wider).cloned().collect();
-        if let Some(first) = before.iter().find(|first| choice.path.starts_with(&first.path)) {
+        if let Some(first) = before
+            .iter()
+            .find(|first| if first.is_whole { choice.path == first.path } else { choice.path.starts_with(&first.path) })
+        {
             if first.backend != choice.backend {
                 let host = choice.host.as_deref().unwrap_or("any host");
                 let note = format_args!("{host} and {}: {} takes them before", choice.path, first.at);

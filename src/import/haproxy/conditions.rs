@@ -211,7 +211,9 @@ fn paths(method: &str, values: &[&str]) -> Option<Ask> {
         "str" if is_path => Some(Ask::WholePaths(all())),
         "reg" => {
             let found: Option<Vec<Vec<String>>> = values.iter().map(|value| patterns::prefixes(value)).collect();
-            found.map(|found| Ask::Paths(found.concat())).filter(|_| !values.is_empty())
+            let is_whole = values.iter().all(|value| patterns::is_whole(value));
+            let found = found.filter(|_| !values.is_empty())?.concat();
+            Some(if is_whole { Ask::WholePaths(found) } else { Ask::Paths(found) })
         }
         _ => None,
     }

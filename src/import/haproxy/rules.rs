@@ -3,17 +3,18 @@
 use hyper::header::HeaderName;
 
 use super::{
-    conditions::{Acls, Ask, Case},
+    conditions::{Acls, Ask, Case, Term},
     lines::{HaLine, HaSection},
 };
 use crate::{
     headers::{FieldText, is_host, is_untouchable},
     import::{
         origin::FileLine,
-        routes::Goal,
+        routes::{EVERYBODY, Goal},
         tree::{Branch, Twig},
     },
     routing::Replacement,
+    sender::Network,
 };
 
 /// A redirect to https, and the cases in which it counts.
@@ -36,7 +37,8 @@ pub(super) struct SectionRules {
     pub(super) answer_set: Twig,
     pub(super) answer_add: Twig,
     pub(super) answer_remove: Vec<String>,
-    pub(super) allow: Vec<String>,
+    /// Lists of networks; who passes is in each of them.
+    pub(super) allow: Vec<Vec<String>>,
     pub(super) deny: Vec<String>,
     pub(super) notes: Vec<String>,
 }
@@ -114,23 +116,20 @@ impl SectionRules {
     /// `deny` by address. Everything else that refuses is noted.
     fn refuse(&mut self, line: &HaLine, acls: &Acls) {
         let cases = acls.cases(line, 1);
-        let (mut allow, mut deny): (Vec<String>, Vec<String>) = Default::default();
+        let (mut allow, mut deny): (Vec<Vec<String>>, Vec<String>) = Default::default();
         for case in &cases {
             match case.as_slice() {
-                [term] if matches!(term.ask, Ask::Sources(_)) => {
-                    let Ask::Sources(networks) = &term.ask else { continue };
-                    if term.is_opposite { &mut allow } else { &mut deny }.extend(networks.iter().cloned());
-                }
+                [Term { is_opposite: false, ask: Ask::Sources(networks) }] => deny.extend(networks.iter().cloned()),
                 // Whoever is in none of several lists.
                 terms
                     if !terms.is_empty()
                         && terms.iter().all(|term| term.is_opposite && matches!(term.ask, Ask::Sources(_))) =>
                 {
-                    for term in terms {
-                        if let Ask::Sources(networks) = &term.ask {
-                            allow.extend(networks.iter().cloned());
-                        }
-                    }
+                    let networks = terms.iter().flat_map(|term| match &term.ask {
+                        Ask::Sources(networks) => networks.clone(),
+                        _ => Vec::new(),
+                    });
+                    allow.push(networks.collect());
                 }
                 _ => {
                     let note =
@@ -223,9 +222,29 @@ impl SectionRules {
         answer.map("add", both(&front.answer_add, &back.answer_add));
         answer.texts("remove", once([&front.answer_remove[..], &back.answer_remove[..]].concat()));
         keys.map("response_headers", answer);
-        keys.texts("allow", once([&front.allow[..], &back.allow[..]].concat()));
-        keys.texts("deny", once([&front.deny[..], &back.deny[..]].concat()));
+        let mut deny = once([&front.deny[..], &back.deny[..]].concat());
+        let allow = front.allow.iter().chain(&back.allow).cloned().reduce(|one, other| narrowed(&one, &other));
+        if allow.as_ref().is_some_and(Vec::is_empty) {
+            deny = EVERYBODY.map(str::to_owned).to_vec();
+        }
+        keys.texts("allow", once(allow.unwrap_or_default()));
+        keys.texts("deny", deny);
     }
+}
+
+/// The networks that are in both lists.
+fn narrowed(one: &[String], other: &[String]) -> Vec<String> {
+    let within = |inner: &[String], outer: &[String]| -> Vec<String> {
+        let is_in = |inner: &&String| {
+            let inner = inner.parse::<Network>().ok();
+            outer
+                .iter()
+                .filter_map(|outer| outer.parse::<Network>().ok())
+                .any(|outer| inner.is_some_and(|inner| outer.contains(&inner)))
+        };
+        inner.iter().filter(is_in).cloned().collect()
+    };
+    once([within(one, other), within(other, one)].concat())
 }
 
 fn once(names: Vec<String>) -> Vec<String> {

@@ -6,16 +6,16 @@ use super::{
     upstreams::{Groups, PassTarget, address},
 };
 use crate::{
-    import::tree::{Branch, Twig},
+    import::{
+        routes::EVERYBODY,
+        tree::{Branch, Twig},
+    },
     sender::Network,
 };
 
-/// Everybody, as `deny` names them.
-pub(super) const EVERYBODY: [&str; 3] = ["0.0.0.0/0", "::/0", "unix"];
-
 /// Adds `allow` and `deny`. nginx takes the first that fits; longwire asks `deny` first.
 pub(super) fn addresses(keys: &mut Twig, scope: &Scope<'_>) {
-    let rules = rules(scope);
+    let rules = scope.either(["allow", "deny"]);
     let (mut allow, mut deny): (Vec<String>, Vec<String>) = Default::default();
     let mut is_closed = false;
     for rule in &rules {
@@ -52,21 +52,6 @@ pub(super) fn addresses(keys: &mut Twig, scope: &Scope<'_>) {
     if let Some(satisfy) = scope.one("satisfy").filter(|satisfy| satisfy.arg(0) == "any") {
         keys.notes.push(satisfy.at.note("satisfy any: longwire wants all that a route asks for"));
     }
-}
-
-/// The rules of the innermost level that has any, in their order.
-fn rules<'a>(scope: &Scope<'a>) -> Vec<&'a Directive> {
-    let mut rules: Vec<&Directive> = scope.all("allow");
-    let deny = scope.all("deny");
-    let is_inner = |directive: &&&Directive| scope.own().iter().any(|own| std::ptr::eq(own, **directive));
-    // Both names belong to one list, which a level inherits as a whole.
-    if rules.iter().any(|rule| is_inner(&rule)) != deny.iter().any(|rule| is_inner(&rule)) {
-        let inner: Vec<_> = rules.iter().chain(&deny).filter(is_inner).copied().collect();
-        return inner;
-    }
-    rules.extend(deny);
-    rules.sort_by(|a, b| (&a.at.file, a.at.line).cmp(&(&b.at.file, b.at.line)));
-    rules
 }
 
 /// Adds `auth_request`, and returns the fields that the service grants. `spots`: the locations of the server.
@@ -131,7 +116,8 @@ pub(super) fn client_cert(keys: &mut Twig, scope: &Scope<'_>) {
                 .iter()
                 .any(|inner| inner.name == "return" && matches!(inner.arg(0), "403" | "400" | "401" | "444"))
     };
-    if scope.own().iter().any(wants) {
+    // A listener may ask without need, for the sake of another server.
+    if scope.own().iter().any(wants) || scope.word("ssl_verify_client") == "on" {
         keys.bare("client_cert", "required");
     }
 }

@@ -121,6 +121,11 @@ fn client_auth(group: &ListenGroup, servers: &[VirtualServer<'_>]) -> Twig {
     if !crl.is_empty() {
         auth.text("crl", server.scope.path(crl));
     }
+    for other in members.iter().filter(|other| {
+        !matches!(other.scope.word("ssl_client_certificate"), "") && other.scope.word("ssl_client_certificate") != ca
+    }) {
+        auth.notes.push(other.at.note("another ssl_client_certificate: a listener has one file of authorities"));
+    }
     if server.scope.word("ssl_verify_client") == "optional_no_ca" {
         auth.notes.push(server.at.note("optional_no_ca: here a certificate of an unknown authority is refused"));
     }

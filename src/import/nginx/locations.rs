@@ -81,17 +81,32 @@ pub(super) fn reachable<'a>(spots: &[Spot<'a>]) -> (Vec<PathSpot<'a>>, Vec<Strin
     let (mut found, mut notes): (Vec<PathSpot<'a>>, Vec<String>) = Default::default();
     let mut asked_first: Vec<(String, FileLine)> = Vec::new();
     for spot in spots.iter().filter(|spot| matches!(spot.kind, PathKind::Pattern | PathKind::LoosePattern)) {
-        let Some(prefixes) = patterns::prefixes(&spot.path) else {
-            let note = format_args!("location {}: longwire has no regular expressions for paths", shown(spot));
+        let Some(prefixes) = patterns::prefixes(&spot.path).filter(|prefixes| !is_root(spot, prefixes)) else {
+            let note = format_args!(
+                "location {}: longwire has no regular expressions for paths; a shorter route takes its paths",
+                shown(spot)
+            );
             notes.push(spot.at.note(note));
             continue;
         };
+        // One that takes less than all below its prefix leaves longer prefixes to their locations.
+        let ends = patterns::is_whole(&spot.path) || spot.path.ends_with("/|$)");
         for prefix in prefixes {
+            if let Some(first) = final_prefix(spots, &prefix) {
+                notes.push(spot.at.note(format_args!("location {}: {} takes its paths", shown(spot), first.at)));
+                continue;
+            }
+            if ends && spots.iter().any(|other| matches!(other.kind, PathKind::Prefix) && other.path == prefix) {
+                notes.push(spot.at.note(format_args!("location {}: longwire has prefixes alone", shown(spot))));
+                continue;
+            }
             if let Some((_, first)) = asked_first.iter().find(|(first, _)| prefix.starts_with(first.as_str())) {
                 notes.push(spot.at.note(format_args!("location {}: {first} takes its paths", shown(spot))));
                 continue;
             }
-            asked_first.push((prefix.clone(), spot.at.clone()));
+            if !ends {
+                asked_first.push((prefix.clone(), spot.at.clone()));
+            }
             found.push(PathSpot { spot: spot.clone(), prefix });
         }
     }
@@ -113,6 +128,19 @@ pub(super) fn reachable<'a>(spots: &[Spot<'a>]) -> (Vec<PathSpot<'a>>, Vec<Strin
         }
     }
     (found, notes)
+}
+
+/// Whether an expression fits the path `/` alone.
+fn is_root(spot: &Spot<'_>, prefixes: &[String]) -> bool {
+    patterns::is_whole(&spot.path) && prefixes.iter().any(|prefix| prefix == "/")
+}
+
+/// The location that keeps expressions from being asked for a path: the longest prefix of it, if that says so.
+fn final_prefix<'s, 'a>(spots: &'s [Spot<'a>], path: &str) -> Option<&'s Spot<'a>> {
+    let covering = spots
+        .iter()
+        .filter(|spot| matches!(spot.kind, PathKind::Prefix | PathKind::FinalPrefix) && path.starts_with(&spot.path));
+    covering.max_by_key(|spot| spot.path.len()).filter(|spot| spot.kind == PathKind::FinalPrefix)
 }
 
 fn is_same_prefix(other: &Spot<'_>, exact: &Spot<'_>) -> bool {

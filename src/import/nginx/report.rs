@@ -70,7 +70,8 @@ pub(super) fn remarks(servers: &[VirtualServer<'_>], upstreams: &[&Directive], r
 fn passing(spot: Spot<'_>) -> Option<PassingSpot<'_>> {
     let conditional = spot.scope.own().iter().filter(|directive| directive.name == "if");
     let all = spot.scope.own().iter().chain(conditional.flat_map(Directive::inner));
-    let pass = all.into_iter().find(|directive| directive.name == "proxy_pass")?;
+    let is_closed = spot.scope.own().iter().any(|directive| directive.name == "internal");
+    let pass = all.into_iter().find(|directive| directive.name == "proxy_pass").filter(|_| !is_closed)?;
     Some(PassingSpot { pass, spot })
 }
 

@@ -43,6 +43,15 @@ impl<'a> Scope<'a> {
         })
     }
 
+    /// The directives of one of two names, in their order, of the innermost level that has any.
+    pub(super) fn either(&self, names: [&str; 2]) -> Vec<&'a Directive> {
+        let of = |level: &&'a [Directive]| {
+            let found: Vec<_> = level.iter().filter(|directive| names.contains(&directive.name.as_str())).collect();
+            (!found.is_empty()).then_some(found)
+        };
+        self.levels.iter().rev().find_map(of).unwrap_or_default()
+    }
+
     /// The directives of a name at every level.
     pub(super) fn everywhere(&self, name: &str) -> impl Iterator<Item = &'a Directive> {
         self.levels.iter().flat_map(|level| level.iter()).filter(move |directive| directive.name == name)

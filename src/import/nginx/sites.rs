@@ -39,10 +39,14 @@ pub(super) fn plan(server: &VirtualServer<'_>, groups: &mut Groups<'_>) -> SiteP
     }
     let ends = own.iter().find(|directive| directive.name == "return");
     if let Some(ends) = ends {
-        if plan.paths.is_empty() && !matches!(ends.arg(0), "404" | "444" | "403") {
-            plan.notes.push(ends.at.note(format_args!("return {}: longwire has no answers of its own", ends.text())));
+        if plan.paths.is_empty() {
+            let note = ends.at.note(format_args!("return {}: here everybody gets 403", ends.text()));
+            plan.paths.push(closed(&ends.at, "/", note));
         }
         return plan;
+    }
+    for rule in own.iter().filter(|directive| directive.name == "rewrite" && redirect_of(directive, server).is_none()) {
+        plan.notes.push(rule.at.note(format_args!("rewrite {}: not translated at a server", rule.text())));
     }
     plan.notes.extend(gaps::notes(own));
     let mut all = spots(server);
@@ -63,6 +67,12 @@ pub(super) fn plan(server: &VirtualServer<'_>, groups: &mut Groups<'_>) -> SiteP
     plan
 }
 
+/// A path whose requests are refused.
+fn closed(at: &FileLine, path: &str, note: String) -> SitePath {
+    let keys = Twig { notes: vec![note], ..Twig::default() };
+    SitePath { at: at.clone(), path: path.to_owned(), goal: Goal::Closed, keys }
+}
+
 /// The redirect to https that a directive of a server makes: `return`, `rewrite`, or one of them in an `if`.
 fn redirect_of(directive: &Directive, server: &VirtualServer<'_>) -> Option<(FileLine, Goal)> {
     let (code, url) = match directive.name.as_str() {
@@ -78,8 +88,9 @@ fn redirect_of(directive: &Directive, server: &VirtualServer<'_>) -> Option<(Fil
         _ => return None,
     };
     let code: u16 = code.parse().ok().filter(|code| matches!(code, 301 | 302 | 307 | 308))?;
-    let rest = url.strip_prefix("https://")?;
-    let end = rest.find('/').or_else(|| rest.find("$request_uri")).unwrap_or(rest.len());
+    let rest = url.strip_prefix("https://")?.trim_end_matches('?');
+    let ends = ["/", "$request_uri", "$uri", "$1"].into_iter().filter_map(|end| rest.find(end)).min();
+    let end = ends.unwrap_or(rest.len());
     let (authority, path) = rest.split_at_checked(end)?;
     let (host, port) = authority.rsplit_once(':').unwrap_or((authority, "443"));
     let port: u16 = if port == "$server_port" { 443 } else { port.parse().ok()? };
@@ -98,9 +109,15 @@ fn site(
 ) -> Result<SitePath, Vec<String>> {
     let PathSpot { spot, prefix } = reached;
     let own = spot.scope.own();
-    let gone = |why: &str| vec![spot.at.note(format_args!("location {}: {why}", shown(spot)))];
+    let gone = |why: &str| {
+        vec![spot.at.note(format_args!("location {}: {why}; a shorter route takes its paths", shown(spot)))]
+    };
+    let shut = |why: &str| {
+        let note = spot.at.note(format_args!("location {}: {why}: here everybody gets 403", shown(spot)));
+        Ok(closed(&spot.at, prefix, note))
+    };
     if own.iter().any(|directive| directive.name == "internal") {
-        return Err(Vec::new());
+        return shut("internal");
     }
     if let Some((at, goal)) = own.iter().find_map(|directive| redirect_of(directive, server)) {
         return Ok(SitePath {
@@ -111,16 +128,30 @@ fn site(
         });
     }
     if let Some(ends) = own.iter().find(|directive| directive.name == "return") {
+        if ends.arg(0).starts_with('4') {
+            return shut(&format!("return {}", ends.text()));
+        }
         return Err(gone(&format!("return {}: longwire has no answers of its own", ends.text())));
     }
-    let Some((passing, is_fallback)) = passing(spot, all) else { return Err(gone(without_pass(spot))) };
+    let Some((passing, is_fallback)) = passing(spot, all) else {
+        let has = |name: &str| own.iter().any(|directive| directive.name == name);
+        let is_other = own.iter().any(|directive| directive.name.ends_with("_pass"));
+        let is_conditional =
+            own.iter().any(|directive| directive.inner().iter().any(|inner| inner.name.ends_with("_pass")));
+        return match is_other || is_conditional || has("deny") && !has("allow") {
+            true => shut(without_pass(spot)),
+            false => Err(gone(without_pass(spot))),
+        };
+    };
     let mut keys = Twig { notes: path_notes(spot), ..Twig::default() };
     if is_fallback {
         keys.notes.push(spot.at.note(format_args!("location {}: longwire serves no files, all goes on", shown(spot))));
     }
     keys.notes.extend(gaps::notes(own));
-    let Forwarding { upstream, target } =
-        forward::put(&mut keys, spot, prefix, &passing, groups).map_err(|note| vec![note])?;
+    let Forwarding { upstream, target } = match forward::put(&mut keys, spot, prefix, &passing, groups) {
+        Ok(forwarding) => forwarding,
+        Err(note) => return Ok(closed(&spot.at, prefix, format!("{note}: here everybody gets 403"))),
+    };
     let internal = |name: &str| {
         let asked = all.iter().find(|spot| spot.path == name)?;
         asked.scope.one("proxy_pass").map(|pass| asked.scope.expanded(pass.arg(0)))
@@ -161,7 +192,7 @@ fn without_pass(spot: &Spot<'_>) -> &'static str {
         () if has("fastcgi_pass") || has("uwsgi_pass") || has("scgi_pass") => {
             "longwire speaks HTTP/1.1 to backends alone"
         }
-        () if has("deny") && !has("root") && !has("alias") => "nobody is let in; longwire has no route here",
+        () if has("deny") => "deny",
         () if has("stub_status") => "write admin: { bind: 127.0.0.1:9900 } for the state of longwire",
         () => "longwire serves no files",
     }

@@ -1,0 +1,125 @@
+//! What an original keeps closed stays closed: where longwire cannot say the same, the new file refuses more and never less.
+
+use longwire::import::{self, ImportTerms, IncludedFile};
+
+/// The routes that are made of a text, as YAML.
+fn routes(text: &str) -> Vec<serde_json::Value> {
+    let file = IncludedFile { name: "a".to_owned(), identity: "a".to_owned(), text: text.to_owned() };
+    let terms = ImportTerms { dialect: None, folder: "" };
+    let yaml = import::import(file, terms, &mut |_| Ok(Vec::new())).unwrap().yaml;
+    let made: serde_json::Value = serde_yaml::from_str(&yaml).unwrap();
+    made["routes"].as_array().cloned().unwrap_or_default()
+}
+
+/// The route for a host and a path.
+fn route(text: &str, host: Option<&str>, path: &str) -> serde_json::Value {
+    let all = routes(text);
+    let found = all.iter().find(|route| {
+        route["redirect"].is_null() && route["host"].as_str() == host && route["path"].as_str().unwrap_or("/") == path
+    });
+    found.unwrap_or_else(|| panic!("no route for {host:?} {path} in {all:#?}")).clone()
+}
+
+const EVERYBODY: [&str; 3] = ["0.0.0.0/0", "::/0", "unix"];
+
+#[test]
+fn a_location_that_lets_nobody_in_stays_closed() {
+    for inner in [
+        "deny all;",
+        "return 403;",
+        "return 404;",
+        "internal; proxy_pass http://127.0.0.1:2;",
+        "deny all; proxy_pass http://127.0.0.1:2;",
+    ] {
+        let text = format!("server {{ location / {{ proxy_pass http://127.0.0.1:1; }} location /x {{ {inner} }} }}");
+        assert_eq!(route(&text, None, "/x")["deny"], serde_json::json!(EVERYBODY), "{inner}");
+    }
+    let text =
+        "server { location / { proxy_pass http://127.0.0.1:1; } } server { server_name old.example.com; return 403; }";
+    assert_eq!(route(text, Some("old.example.com"), "/")["deny"], serde_json::json!(EVERYBODY));
+}
+
+#[test]
+fn allow_and_deny_count_in_their_order_on_one_line_too() {
+    let text = "server { location / { deny 192.0.2.1; allow all; proxy_pass http://127.0.0.1:1; } }";
+    assert_eq!(route(text, None, "/")["deny"], serde_json::json!(["192.0.2.1"]));
+}
+
+#[test]
+fn a_server_that_wants_certificates_has_them_at_its_routes() {
+    let text = "server { listen 443 ssl; ssl_certificate a; ssl_certificate_key b; server_name a.example.com;\n\
+                location / { proxy_pass http://127.0.0.1:1; } }\n\
+                server { listen 443 ssl; ssl_certificate a; ssl_certificate_key b; server_name b.example.com;\n\
+                ssl_client_certificate c; ssl_verify_client on; location / { proxy_pass http://127.0.0.1:2; } }";
+    assert_eq!(route(text, Some("b.example.com"), "/")["client_cert"], "required");
+    assert!(route(text, Some("a.example.com"), "/")["client_cert"].is_null());
+}
+
+#[test]
+fn a_name_of_one_port_does_not_reach_the_default_server_of_another() {
+    let text = "server { listen 443 ssl; ssl_certificate a; ssl_certificate_key b; server_name a.example.com;\n\
+                location / { proxy_pass http://127.0.0.1:1; } }\n\
+                server { listen 80; server_name b.example.com; location / { proxy_pass http://127.0.0.1:2; } }";
+    assert_eq!(route(text, Some("b.example.com"), "/")["upstream"], "127.0.0.1-2");
+    // What nginx serves over TLS alone is not served in the clear.
+    assert!(routes(text).iter().any(|route| route["host"] == "a.example.com" && route["redirect"]["to"] == "https"));
+}
+
+#[test]
+fn an_expression_leaves_longer_prefixes_and_final_ones_to_their_locations() {
+    let text = "server { location ~ ^/ws/?$ { proxy_pass http://127.0.0.1:1; } location /ws/chat/ { proxy_pass http://127.0.0.1:2; }\n\
+                location ~ ^/$ { proxy_pass http://127.0.0.1:3; } location ^~ /up { proxy_pass http://127.0.0.1:4; }\n\
+                location ~ ^/up/sock { proxy_pass http://127.0.0.1:5; } location ~ ^/socket.io/ { proxy_pass http://127.0.0.1:6; } }";
+    for (path, upstream) in [("/ws/chat/", "127.0.0.1-2"), ("/up", "127.0.0.1-4"), ("/socket.io/", "127.0.0.1-6")] {
+        assert_eq!(route(text, None, path)["upstream"], upstream, "{path}");
+    }
+    assert!(routes(text).iter().all(|route| route["path"] != "/up/sock"));
+}
+
+#[test]
+fn redirects_of_old_guides_are_redirects() {
+    for rewrite in
+        ["rewrite ^ https://$server_name$request_uri? permanent;", "rewrite ^(.*)$ https://$host$1 permanent;"]
+    {
+        let text = format!("server {{ listen 80; server_name a.example.com; {rewrite} }}");
+        let redirects = routes(&text).iter().filter(|route| route["redirect"]["code"] == 301).count();
+        assert_eq!(redirects, 2, "{rewrite}: the name, and any other");
+    }
+}
+
+/// A frontend and a backend of HAProxy.
+fn haproxy(front: &str, back: &str) -> String {
+    format!(
+        "frontend f\n  mode http\n  bind :80\n{front}\n  default_backend b\nbackend b\n{back}\n  server s 127.0.0.1:1\n"
+    )
+}
+
+#[test]
+fn who_must_be_in_two_lists_must_be_in_both() {
+    let narrow = "  http-request deny if !{ src 10.1.0.0/16 }";
+    let wide = "  http-request deny if !{ src 10.0.0.0/8 }";
+    assert_eq!(route(&haproxy(wide, narrow), None, "/")["allow"], serde_json::json!(["10.1.0.0/16"]));
+    let other = "  http-request deny if !{ src 192.0.2.0/24 }";
+    assert_eq!(route(&haproxy(wide, other), None, "/")["deny"], serde_json::json!(EVERYBODY));
+}
+
+#[test]
+fn a_server_of_another_manner_is_not_spoken_to_in_that_of_the_first() {
+    let text =
+        haproxy("", "  server t 127.0.0.1:2 ssl verify none").replace("server s", "server z 127.0.0.1:3\n  server s");
+    let file = IncludedFile { name: "a".to_owned(), identity: "a".to_owned(), text };
+    let terms = ImportTerms { dialect: None, folder: "" };
+    let yaml = import::import(file, terms, &mut |_| Ok(Vec::new())).unwrap().yaml;
+    let made: serde_json::Value = serde_yaml::from_str(&yaml).unwrap();
+    let down = made["upstreams"]["b"]["backends"].as_array().unwrap().iter().filter(|backend| backend["down"] == true);
+    assert_eq!(down.count(), 2, "{yaml}");
+}
+
+#[test]
+fn a_rule_for_one_path_leaves_longer_ones_and_a_rule_without_servers_leads_nowhere() {
+    let front = "  use_backend n if { path /n }\n  use_backend m if { path_beg /n/x }\n  use_backend gone if { path_beg /gone }";
+    let text = haproxy(front, "")
+        + "backend n\n  server n 127.0.0.1:2\nbackend m\n  server m 127.0.0.1:3\nbackend gone\n  server g 10.0.0.8\n";
+    assert_eq!(route(&text, None, "/n/x")["upstream"], "m");
+    assert_eq!(route(&text, None, "/gone")["deny"], serde_json::json!(EVERYBODY));
+}
