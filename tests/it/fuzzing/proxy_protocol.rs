@@ -118,6 +118,10 @@ pub fn ppp_says(bytes: &[u8]) -> Option<Judgement> {
     };
     if bytes.starts_with(b"P") {
         let header = v1::Header::try_from(bytes).ok()?;
+        // It lets a line feed alone end a line whose family is unknown. The specification asks for CRLF.
+        if !header.header.ends_with("\r\n") {
+            return None;
+        }
         let addresses = match header.addresses {
             v1::Addresses::Unknown => None,
             v1::Addresses::Tcp4(ends) => Some(v4(ends)),
