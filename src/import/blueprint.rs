@@ -52,6 +52,19 @@ impl Blueprint {
         }
     }
 
+    /// Sets a number of `limits`, which is one for the whole file: the largest that the original has.
+    pub(super) fn largest(&mut self, key: &str, value: u32) {
+        match self.limits.pairs.iter_mut().find(|(known, _)| known == key) {
+            Some((_, Branch::Bare(known))) => {
+                if known.parse::<u32>().is_ok_and(|known| known < value) {
+                    *known = value.to_string();
+                }
+            }
+            Some(_) => {}
+            None => self.limits.bare(key, value),
+        }
+    }
+
     /// The text of the file. `first`: the file that was imported.
     pub(super) fn text(self, first: &str, original: &str) -> String {
         let Self { notes, top, listeners, upstreams, routes, timeouts, limits } = self;

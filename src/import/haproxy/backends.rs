@@ -250,6 +250,9 @@ fn tls(options: &ServerOptions<'_>, folder: &str, lines: &[&HaLine], upstream: &
         tls.text("crl", joined(folder, options.value("crl-file")));
     }
     if is_insecure {
+        if let Some(line) = lines.first() {
+            tls.notes.push(line.at.note("the certificates are not verified; without `insecure` longwire does"));
+        }
         tls.bare("insecure", true);
     }
     upstream.put("tls", Branch::Map(tls));

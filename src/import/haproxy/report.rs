@@ -38,6 +38,14 @@ pub(super) fn remarks(sections: &[HaSection], remarks: &mut Vec<Remark>) {
         if section.is_front() {
             missing(section, "client", "a client that says nothing holds its connection for ever", remarks);
         }
+        for line in section.lines.iter().filter(|line| matches!(line.word(0), "use_backend" | "default_backend")) {
+            let name = line.word(1);
+            let is_there = sections.iter().any(|other| other.is_back() && other.name == name);
+            if !is_there && !name.contains('%') {
+                let text = format!("there is no backend `{name}`, so HAProxy refuses the file");
+                remarks.push(Remark::new(&line.at, Gravity::Error, line.word(0), text));
+            }
+        }
         if section.is_front() && !is_http {
             let text = "mode tcp relays bytes: HAProxy knows no host, no path and no WebSocket, and timeout client and server \
                         end a silent session";

@@ -258,8 +258,12 @@ fn clients(blueprint: &mut Blueprint, scope: &Scope<'_>, found: &Directive, zone
     let is_by_client = zone.is_some_and(|zone| matches!(zone.arg(0), "$binary_remote_addr" | "$remote_addr"));
     match count.parse::<u32>().ok().filter(|count| *count > 0 && is_by_client) {
         Some(count) => {
-            blueprint.limit(key, count);
-            blueprint.note(found.at.note(format_args!("{}: limits.{key} counts WebSockets alone", found.name)));
+            blueprint.largest(key, count);
+            let note = format_args!(
+                "{}: limits.{key} counts the WebSockets of all routes, and is the largest of them",
+                found.name
+            );
+            blueprint.note(found.at.note(note));
         }
         None => blueprint.note(found.at.note(format_args!("{}: longwire has no such limit", found.name))),
     }

@@ -80,7 +80,7 @@ fn path(keys: &mut Twig, spot: &Spot<'_>, prefix: &str, scope: &Scope<'_>, targe
         PathKind::Pattern | PathKind::LoosePattern => Some((spot.path.clone(), bare.to_owned())),
         PathKind::Exact => Some((format!("^{}$", patterns::escaped(prefix)), bare.to_owned())),
         _ if bare == prefix => return,
-        _ if bare == "/" && prefix.len() > 1 && prefix.ends_with('/') => {
+        _ if bare == "/" && prefix.ends_with('/') && !prefix.trim_end_matches('/').is_empty() => {
             return keys.text("strip_prefix", prefix.trim_end_matches('/'));
         }
         _ => Some((format!("^{}(.*)$", patterns::escaped(prefix)), format!("{bare}$1"))),

@@ -124,7 +124,7 @@ pub(super) fn reachable<'a>(spots: &[Spot<'a>]) -> (Vec<PathSpot<'a>>, Vec<Strin
                     format_args!("location {}: longwire has prefixes alone, and {} has one", shown(spot), spot.path);
                 notes.push(spot.at.note(note));
             }
-            _ => found.push(PathSpot { spot: spot.clone(), prefix: spot.path.clone() }),
+            _ => found.push(PathSpot { spot: spot.clone(), prefix: encoded(&spot.path) }),
         }
     }
     (found, notes)
@@ -147,6 +147,19 @@ fn is_same_prefix(other: &Spot<'_>, exact: &Spot<'_>) -> bool {
     matches!(other.kind, PathKind::Prefix | PathKind::FinalPrefix) && other.path == exact.path
 }
 
+/// A path as it is on the wire: nginx compares paths that it has decoded.
+fn encoded(path: &str) -> String {
+    let mut raw = String::with_capacity(path.len());
+    for byte in path.bytes() {
+        match byte {
+            b'?' | b'#' => raw.push_str(if byte == b'?' { "%3F" } else { "%23" }),
+            byte if byte.is_ascii_graphic() => raw.push(char::from(byte)),
+            byte => raw.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    raw
+}
+
 /// What longwire cannot say of the paths of a location.
 pub(super) fn path_notes(spot: &Spot<'_>) -> Vec<String> {
     let is_exact = spot.kind == PathKind::Exact
@@ -156,7 +169,10 @@ pub(super) fn path_notes(spot: &Spot<'_>) -> Vec<String> {
         let note = format_args!("location {}: here it takes longer paths too, as a path is a prefix", shown(spot));
         notes.push(spot.at.note(note));
     } else if spot.kind == PathKind::LoosePattern {
-        let note = format_args!("location {}: here the letter case of the path matters", shown(spot));
+        let note = format_args!(
+            "location {}: here the letter case of the path matters, and longer paths go before it",
+            shown(spot)
+        );
         notes.push(spot.at.note(note));
     }
     notes

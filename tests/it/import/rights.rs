@@ -1,14 +1,18 @@
 //! What an original keeps closed stays closed: where longwire cannot say the same, the new file refuses more and never less.
 
-use longwire::import::{self, ImportTerms, IncludedFile};
+use longwire::import::{self, Gravity, ImportTerms, IncludedFile};
 
-/// The routes that are made of a text, as YAML.
-fn routes(text: &str) -> Vec<serde_json::Value> {
+/// The file that is made of a text.
+fn made(text: &str) -> serde_json::Value {
     let file = IncludedFile { name: "a".to_owned(), identity: "a".to_owned(), text: text.to_owned() };
     let terms = ImportTerms { dialect: None, folder: "" };
     let yaml = import::import(file, terms, &mut |_| Ok(Vec::new())).unwrap().yaml;
-    let made: serde_json::Value = serde_yaml::from_str(&yaml).unwrap();
-    made["routes"].as_array().cloned().unwrap_or_default()
+    serde_yaml::from_str(&yaml).unwrap()
+}
+
+/// The routes that are made of a text.
+fn routes(text: &str) -> Vec<serde_json::Value> {
+    made(text)["routes"].as_array().cloned().unwrap_or_default()
 }
 
 /// The route for a host and a path.
@@ -122,4 +126,24 @@ fn a_rule_for_one_path_leaves_longer_ones_and_a_rule_without_servers_leads_nowhe
         + "backend n\n  server n 127.0.0.1:2\nbackend m\n  server m 127.0.0.1:3\nbackend gone\n  server g 10.0.0.8\n";
     assert_eq!(route(&text, None, "/n/x")["upstream"], "m");
     assert_eq!(route(&text, None, "/gone")["deny"], serde_json::json!(EVERYBODY));
+}
+
+#[test]
+fn a_path_is_written_as_it_is_on_the_wire_and_the_largest_of_several_limits_counts() {
+    let text = "limit_conn_zone $binary_remote_addr zone=a:1m; server {\n\
+                location /ü { limit_conn a 2; proxy_pass http://127.0.0.1:1; }\n\
+                location \"/sp ace/\" { limit_conn a 50; proxy_pass http://127.0.0.1:2; } }";
+    assert_eq!(route(text, None, "/%C3%BC")["upstream"], "127.0.0.1-1");
+    assert_eq!(route(text, None, "/sp%20ace/")["upstream"], "127.0.0.1-2");
+    assert_eq!(made(text)["limits"]["sessions_per_client"], 50);
+}
+
+#[test]
+fn a_backend_that_is_named_and_not_there_is_told_as_an_error() {
+    let text = haproxy("  use_backend nowhere if { path_beg /n }", "");
+    let file = IncludedFile { name: "a".to_owned(), identity: "a".to_owned(), text };
+    let terms = ImportTerms { dialect: None, folder: "" };
+    let remarks = import::import(file, terms, &mut |_| Ok(Vec::new())).unwrap().remarks;
+    let told = remarks.iter().find(|remark| remark.severity == Gravity::Error).unwrap();
+    assert_eq!((told.line, told.directive.as_str()), (4, "use_backend"), "{remarks:#?}");
 }
