@@ -15,7 +15,7 @@ use std::{
     io::{self, Write},
     mem,
     num::NonZeroU32,
-    ops::{Deref, DerefMut},
+    ops::{Deref, DerefMut, Not},
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering::Relaxed},
@@ -130,6 +130,9 @@ pub struct Facts {
     pub time: Timestamp,
     /// Whether the request became a session.
     pub kind: RecordKind,
+    /// Whether a request that became no session asked for one.
+    #[serde(rename = "handshake", skip_serializing_if = "Not::not")]
+    pub is_handshake: bool,
     /// The id that the client sent, or one made here.
     pub request_id: String,
     /// The trace to which the request belongs.
@@ -220,7 +223,6 @@ pub struct Record {
     endings: Option<Arc<Endings>>,
     /// Where the request is counted if it becomes no session.
     metrics: Option<Arc<Metrics>>,
-    is_handshake: bool,
     /// The trace ends with the request, or at the 101 if the request becomes a session.
     pub(crate) trace: Trace,
 }
@@ -343,6 +345,7 @@ impl Record {
         let facts = Facts {
             time: Timestamp::now(),
             kind: RecordKind::Request,
+            is_handshake: false,
             request_id: String::new(),
             trace_id: None,
             client,
@@ -371,15 +374,7 @@ impl Record {
             error: None,
             clean: None,
         };
-        Self {
-            facts,
-            started: Instant::now(),
-            log,
-            endings: None,
-            metrics: None,
-            is_handshake: false,
-            trace: Trace::default(),
-        }
+        Self { facts, started: Instant::now(), log, endings: None, metrics: None, trace: Trace::default() }
     }
 
     /// Counts the request in `metrics` and keeps its ending in `endings`, if it becomes no session.
@@ -404,7 +399,7 @@ impl Record {
 
     /// Notes that a backend's answer, which was no upgrade, was passed on whole.
     pub const fn set_answered(&mut self) {
-        self.facts.cause = if self.is_handshake { Outcome::NotUpgraded } else { Outcome::Answered };
+        self.facts.cause = if self.facts.is_handshake { Outcome::NotUpgraded } else { Outcome::Answered };
     }
 
     /// Lets this trace end with the record, and takes the trace's id.
@@ -602,7 +597,7 @@ mod tests {
             }));
             let (fingerprint, subject) = (Fingerprint([1; 32]), "CN=a".to_owned());
             record.client_cert = Some(Arc::new(CertificateFacts { fingerprint, subject }));
-            record.trace_id = Some(1);
+            (record.trace_id, record.is_handshake) = (Some(1), true);
             let counts = Some(1);
             record.traffic = Traffic {
                 frames_to_backend: counts,

@@ -21,6 +21,7 @@ pub(super) fn json(facts: &Facts) -> Vec<u8> {
     let Facts {
         time,
         kind,
+        is_handshake,
         request_id,
         trace_id,
         client,
@@ -52,6 +53,7 @@ pub(super) fn json(facts: &Facts) -> Vec<u8> {
     let mut object = Object::new();
     object.shown("time", Some(time));
     object.word("kind", Some(kind.as_str()));
+    object.boolean("handshake", Some(true).filter(|_| *is_handshake));
     object.text("request_id", Some(request_id));
     object.shown("trace_id", trace_id.map(TraceId));
     object.client(*client);
@@ -298,6 +300,7 @@ mod tests {
                     (record.client, record.peer) = (Client::of_unix(), peer);
                 }
                 record.kind = if is_session { RecordKind::Session } else { RecordKind::Request };
+                record.is_handshake = !is_session && is_v4;
                 (record.trace_id, record.close_code, record.clean, record.tls) = (trace_id, close_code, clean, tls);
                 record.request_id.clone_from(&words[2]);
                 record.set_host(&words[3]);

@@ -250,6 +250,7 @@ async fn agree(proxy: &Proxy, kind: Kind, record: &Value, is_handshake: bool) {
     // If the head could not be read, nobody knows whether the request was a handshake.
     let is_handshake = is_handshake && kind != Kind::HeadTooLarge;
     assert_eq!(refusal["handshake"], is_handshake, "{refusal}");
+    assert_eq!(record["handshake"].as_bool(), is_handshake.then_some(true), "{record}");
     let metrics = ask(proxy, "GET", "/metrics").await;
     let name = if is_handshake { "websocket_handshake_failures_total" } else { "longwire_request_failures_total" };
     let route = record["route"].as_str().unwrap_or("none");
