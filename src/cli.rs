@@ -1,5 +1,6 @@
 //! The command line.
 
+mod explain;
 mod import;
 pub mod pages;
 mod paths;
@@ -13,7 +14,7 @@ use clap_complete::Shell;
 use hyper::header::{HeaderName, HeaderValue};
 use jiff::SignedDuration;
 
-pub use self::{import::ImportArgs, paths::PathsArgs, probe::ProbeArgs};
+pub use self::{explain::ExplainArgs, import::ImportArgs, paths::PathsArgs, probe::ProbeArgs};
 use crate::tools::{bench::MAX_SIZE, opening::Target, operator::Address};
 
 /// Messages a second: about one in a day.
@@ -50,6 +51,8 @@ pub enum Command {
         after_help = "Examples:\n  longwire check\n  longwire check -c /etc/longwire/proxy.yaml\n  longwire check --strict"
     )]
     Check(CheckArgs),
+    /// Read records, and say what ends sessions: a limit on the path, a crash, a network of clients, a limit of longwire's own
+    Explain(ExplainArgs),
     /// Show on this machine how an idle WebSocket is cut, and how longwire keeps it
     #[command(after_help = "Examples:\n  longwire demo\n  longwire demo --for 40s\n  longwire demo --cut 5s --for 20s")]
     Demo(DemoArgs),

@@ -16,6 +16,7 @@ use std::{
 };
 
 use futures_util::FutureExt as _;
+use jiff::Timestamp;
 use tokio::{
     net::TcpListener,
     runtime,
@@ -48,6 +49,7 @@ use crate::{
         bench::{BenchOptions, Load},
         demo::DemoOptions,
         echo::BackendIdentity,
+        explain::ExplainOptions,
         operator::{self, AdminLocation, CallError, Form, Observed, OperatorOrder},
     },
 };
@@ -159,6 +161,19 @@ pub fn echo(options: &cli::EchoArgs) -> ExitCode {
     };
     let runtime = runtime::Builder::new_current_thread().enable_all().build();
     runtime.and_then(|runtime| runtime.block_on(echo)).unwrap_or_else(fail)
+}
+
+/// `longwire explain`: reads records, and exits with 1 if something was found.
+pub fn explain(options: cli::ExplainArgs) -> ExitCode {
+    let cli::ExplainArgs { files, since, route, json } = options;
+    let since = since.map(|ago| tools::explain::moment_before(Timestamp::now(), ago));
+    match tools::explain::run(&ExplainOptions { files, since, route }) {
+        Ok(account) => {
+            say(if json { format!("{:#}", account.json()) } else { account.text(has_colours(&io::stdout())) });
+            if account.has_findings() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+        }
+        Err(error) => misuse(error),
+    }
 }
 
 /// `longwire status`

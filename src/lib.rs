@@ -11,7 +11,8 @@
 //!
 //! The layer rule (kept by `tests/it/layers.rs`): the rooms that decide are pure and take the time as an argument.
 //! These are [`ws`], [`balance`], [`routing`], [`headers`], [`sender`], [`paths`], [`proxy_protocol`], [`hosts`],
-//! [`origins`], [`import`] and `config/resolve.rs`. On the path of a request only [`net`] and [`tools`] wait.
+//! [`origins`], [`import`], [`explain`] and `config/resolve.rs`. On the path of a request only [`net`] and [`tools`]
+//! wait.
 
 pub mod access_log;
 pub mod balance;
@@ -20,6 +21,7 @@ pub mod commands;
 pub mod config;
 pub mod discovery;
 pub mod error;
+pub mod explain;
 pub mod headers;
 pub mod hosts;
 pub mod import;

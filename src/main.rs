@@ -17,6 +17,7 @@ fn main() -> ExitCode {
         Command::Bench(options) => commands::bench(options),
         Command::Probe(options) => commands::probe(options),
         Command::Echo(options) => commands::echo(&options),
+        Command::Explain(options) => commands::explain(options),
         Command::Status(options) => commands::status(options),
         Command::Sessions(options) => commands::sessions(options),
         Command::Kill(options) => commands::kill(options),

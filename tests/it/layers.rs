@@ -11,7 +11,7 @@ use modules::Modules;
 use order::{ROOMS, circles, complaints, picture};
 
 /// The rooms that take bytes, instants and settings, and return decisions.
-const PURE: [&str; 30] = [
+const PURE: [&str; 32] = [
     "ws",
     "balance",
     "discovery.rs",
@@ -25,6 +25,8 @@ const PURE: [&str; 30] = [
     "sender.rs",
     "paths.rs",
     "paths",
+    "explain.rs",
+    "explain",
     "proxy_protocol.rs",
     "proxy_protocol",
     "import.rs",

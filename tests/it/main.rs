@@ -42,6 +42,8 @@ mod documents;
 mod drain;
 /// Answers of backends, read by longwire itself and by hyper.
 mod exchanges;
+/// What the records of many sessions have in common.
+mod explain;
 /// Every cause, named alike by the log, the metrics and the page.
 mod explained;
 /// Parts that die, though none should.

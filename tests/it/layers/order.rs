@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::modules::Arrows;
 
 /// Every room of the house, from the top down. The wings of `net` stand in the order of a session's life.
-pub const ROOMS: [&str; 34] = [
+pub const ROOMS: [&str; 35] = [
     "commands",
     "cli",
     "tools",
@@ -27,6 +27,7 @@ pub const ROOMS: [&str; 34] = [
     "config",
     "import",
     "lines",
+    "explain",
     "outcome",
     "error",
     "routing",

@@ -1,0 +1,143 @@
+//! What the ends of sessions have in common: a limit on the path, a crash, a network of clients, a limit of ours. PURE.
+//!
+//! 1. [`record::read`] reads a record, and [`Evidence::add`] keeps a few bytes of it.
+//! 2. [`Evidence::patterns`] looks for peaks: of silences before drops, of ages at drops, of moments. A peak is found by the
+//!    values alone and not by a list of limits (`peaks`).
+//! 3. A pattern is confined to the routes, backends or networks that have it, where the others do not (`scope`).
+//! 4. Where two patterns have the same cases, the one with more cases is told (`rivals`).
+//!
+//! No pattern is told on fewer than eight cases, nor if chance would make it once in a thousand such heaps of records
+//! (`chance`).
+
+mod advice;
+mod chance;
+mod facts;
+mod lines;
+mod pattern;
+mod peaks;
+mod rates;
+pub mod record;
+mod rivals;
+mod scope;
+mod suspects;
+mod telling;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
+mod words;
+
+pub use self::pattern::{Histogram, Pattern, PatternKind};
+use self::{
+    facts::{EndFacts, EndSort},
+    record::RecordText,
+    scope::PatternScope,
+    words::WordNumbers,
+};
+
+/// The records that are looked at together: at most as many as [`Self::new`] was told, the latest that were added.
+#[derive(Debug)]
+pub struct Evidence {
+    facts: Vec<EndFacts>,
+    /// How many of them at most.
+    most: usize,
+    routes: WordNumbers,
+    backends: WordNumbers,
+    causes: WordNumbers,
+}
+
+/// How the sessions of some records ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
+pub struct EndCounts {
+    /// One of the two sides sent a Close.
+    pub by_close: u64,
+    /// A side was lost, or answered no Ping.
+    pub dropped: u64,
+    /// We ended them, by an order or by a limit.
+    pub ours: u64,
+}
+
+impl Evidence {
+    /// No records yet. `most` of them are kept; each takes 64 bytes or less.
+    #[must_use]
+    pub fn new(most: usize) -> Self {
+        Self {
+            facts: Vec::new(),
+            most: most.min(Self::MOST),
+            routes: WordNumbers::default(),
+            backends: WordNumbers::default(),
+            causes: WordNumbers::default(),
+        }
+    }
+
+    /// The most records that can be looked at together: 64 MiB.
+    pub const MOST: usize = 1 << 20;
+
+    /// Adds a record. If there are too many, those that ended first are forgotten, in whatever order they come. An eighth more may
+    /// be there until then.
+    pub fn add(&mut self, record: &RecordText<'_>) {
+        let route = self.routes.number(record.route.as_deref());
+        let backend = self.backends.number(record.backend.as_deref());
+        let cause = self.causes.number(Some(&record.cause));
+        self.facts.push(EndFacts::of(record, route, backend, cause));
+        if self.facts.len() > self.most + self.most / 8 {
+            let surplus = self.facts.len() - self.most;
+            self.facts.select_nth_unstable_by_key(surplus, |facts| facts.ended);
+            self.facts.drain(..surplus);
+        }
+    }
+
+    /// Forgets what ended before this moment, in milliseconds since 1970.
+    pub fn forget_before(&mut self, millis: i64) {
+        self.facts.retain(|facts| facts.ended >= millis);
+    }
+
+    /// How many records there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.facts.len()
+    }
+
+    /// Whether there is no record.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.facts.is_empty()
+    }
+
+    /// The patterns, the one with most cases first.
+    #[must_use]
+    pub fn patterns(&self) -> Vec<Pattern> {
+        let told = rivals::told(self);
+        let mut patterns: Vec<_> = told.iter().map(|suspect| telling::tell(self, suspect)).collect();
+        patterns.sort_by(|a, b| b.cases.cmp(&a.cases).then(b.confidence.total_cmp(&a.confidence)));
+        patterns
+    }
+
+    /// The facts with their places.
+    fn numbered(&self) -> impl Iterator<Item = (u32, &EndFacts)> {
+        (0..).zip(&self.facts)
+    }
+
+    fn is_in(&self, fact: u32, scope: &PatternScope) -> bool {
+        self.facts.get(fact as usize).is_some_and(|facts| scope.holds(facts))
+    }
+}
+
+impl EndCounts {
+    /// Counts a record, if it is of a session.
+    pub fn add(&mut self, record: &RecordText<'_>) {
+        if &*record.kind != RecordText::SESSION {
+            return;
+        }
+        *match EndSort::of_session(&record.cause) {
+            EndSort::Closed => &mut self.by_close,
+            EndSort::Lost(_) | EndSort::Dead(_) => &mut self.dropped,
+            _ => &mut self.ours,
+        } += 1;
+    }
+
+    /// How many sessions there were.
+    #[must_use]
+    pub const fn sessions(&self) -> u64 {
+        self.by_close + self.dropped + self.ours
+    }
+}

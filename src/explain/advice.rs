@@ -1,0 +1,403 @@
+//! What a pattern means, in words, and what to do about it.
+
+use std::{collections::HashMap, fmt, time::Duration};
+
+use super::{
+    Evidence,
+    facts::{EndFacts, EndSort, SeenEnd},
+    pattern::PatternKind,
+    scope::PatternScope,
+    suspects::{Measure, Suspect},
+};
+use crate::{
+    paths::{LONGEST_INTERVAL, Manner, SHORTEST_INTERVAL, holding, resembling},
+    ws::Side,
+};
+
+/// A preset is named if its limit is as near as this part of the limit that was seen.
+const NEAR: f64 = 0.03;
+/// The most presets that are named.
+const MOST_NAMES: usize = 3;
+/// The fewest Pings of a session from which the interval is inferred.
+const FEWEST_PINGS: u16 = 4;
+/// A wait for a Ping is on average so much of the interval (`ws/keepalive`).
+const MEAN_WAIT: f64 = 0.945;
+
+/// A pattern in words, and what to change.
+pub(super) struct Advice {
+    pub(super) text: String,
+    pub(super) key: Option<String>,
+    pub(super) value: Option<String>,
+}
+
+/// The advice for a suspect.
+pub(super) fn advise(evidence: &Evidence, suspect: &Suspect) -> Advice {
+    let view = View { evidence, suspect, side: suspect.side.unwrap_or(Side::Client) };
+    match suspect.kind {
+        PatternKind::IdleLimit => view.idle_limit(),
+        PatternKind::LifeLimit => view.life_limit(),
+        PatternKind::DeadUnanswered => view.dead_unanswered(),
+        PatternKind::Burst => view.burst(),
+        PatternKind::Storm => view.storm(),
+        PatternKind::Network => view.network(),
+        PatternKind::HandshakeFailures => view.handshake_failures(),
+        PatternKind::SlowReaders => view.slow_readers(),
+        PatternKind::OwnLimit => view.own_limit(),
+    }
+}
+
+/// A suspect, and what it needs to be told.
+struct View<'v> {
+    evidence: &'v Evidence,
+    suspect: &'v Suspect,
+    side: Side,
+}
+
+impl View<'_> {
+    fn idle_limit(&self) -> Advice {
+        let seen = self.suspect.middle;
+        let value = interval(seconds(seen));
+        let (direction, note) = match (self.suspect.measure, self.side) {
+            (Measure::SilenceFrom, side) => (format!("from the {}", side.as_str()), ""),
+            (Measure::SilenceTo, side) => {
+                (format!("toward the {}", side.as_str()), " What comes from there does not count.")
+            }
+            _ => ("in both directions".to_owned(), ""),
+        };
+        let text = format!(
+            "{} lost the {} after {} of silence {direction}, {}: something between {} ends what is silent for that long{}.\
+             {note} A Ping after {value} of silence or less keeps them.",
+            self.sessions(),
+            self.side.as_str(),
+            Seconds(seen),
+            self.manner_in_words(),
+            self.path(),
+            self.looks_like(seen),
+        );
+        Advice { text, key: Some(self.key_of_route("keepalive.ping_interval")), value: Some(value) }
+    }
+
+    fn life_limit(&self) -> Advice {
+        let seen = self.suspect.middle;
+        let value = whole_seconds(seconds(seen * 0.95));
+        let text = format!(
+            "{} lost the {} at an age of {}, however lively they were, {}: something between {} ends every connection at that \
+             age. With `max_lifetime: {value}` the clients read 1012 before, and come back.",
+            self.sessions(),
+            self.side.as_str(),
+            Seconds(seen),
+            self.manner_in_words(),
+            self.path(),
+        );
+        Advice { text, key: Some("routes[].max_lifetime".to_owned()), value: Some(value) }
+    }
+
+    fn dead_unanswered(&self) -> Advice {
+        let (name, cases) = (self.side.as_str(), self.cases());
+        let answered = cases.iter().filter(|facts| facts.has_answered(self.side)).count();
+        if 2 * answered < cases.len() {
+            // Busy sessions get few Pings, so what is inferred is the interval at most.
+            let interval = self.usual_interval().map_or(LONGEST_INTERVAL, |interval| interval.min(LONGEST_INTERVAL));
+            let value = Some(whole_seconds((interval / 2).max(SHORTEST_INTERVAL)));
+            let text = format!(
+                "{} ended because the {name} answered no Ping, and most of these had never answered one: something between {} \
+                 forgets what is silent for less than `ping_interval`, without a word to anybody. Half of the interval tells \
+                 whether that is so.",
+                self.sessions(),
+                self.path(),
+            );
+            return Advice { text, key: Some(self.key_of_route("keepalive.ping_interval")), value };
+        }
+        // The silence is longer than the timeout. So twice the silence is longer than what is set.
+        let unanswered = (self.suspect.middle > 0.0).then(|| seconds(self.suspect.middle));
+        let value = unanswered.map(|unanswered| format!("{{ {name}: {} }}", whole_seconds(rounded(2 * unanswered))));
+        let reason = match self.side {
+            Side::Client => {
+                "they slept (a phone with its screen off, a closed laptop), or their network was gone. They come back by \
+                 themselves if their program connects again when it wakes; a longer `pong_timeout` waits for them"
+            }
+            Side::Backend => {
+                "its program was blocked for longer than `pong_timeout`, or its host was gone. A longer `pong_timeout` waits \
+                 for it"
+            }
+        };
+        let text = format!(
+            "{} ended because the {name} answered no Ping, although it had answered earlier ones: {reason}.",
+            self.sessions()
+        );
+        Advice { text, key: Some(self.key_of_route("keepalive.pong_timeout")), value }
+    }
+
+    fn burst(&self) -> Advice {
+        let reason = match (self.side, self.suspect.scope) {
+            (Side::Backend, PatternScope { backend: Some(_), .. }) => {
+                "that backend crashed, was killed or was restarted. `longwire drain --backend` before a restart tells its \
+                 sessions to leave"
+            }
+            (Side::Backend, _) => {
+                "the backends, or what stands in front of them, crashed or were restarted. `longwire drain` before a restart \
+                 tells their sessions to leave"
+            }
+            (Side::Client, PatternScope { network: Some(_), .. }) => "the network of these clients broke",
+            (Side::Client, _) => "what stands in front of longwire was restarted, or its network broke",
+        };
+        let text = format!(
+            "{} lost the {} within {} from {}: {reason}.",
+            self.sessions(),
+            self.side.as_str(),
+            Seconds(self.suspect.high - self.suspect.low),
+            self.at(),
+        );
+        Advice { text, key: None, value: None }
+    }
+
+    fn storm(&self) -> Advice {
+        let Suspect { low, high, cases, .. } = *self.suspect;
+        // Ten a second, and at least twice the default.
+        let value = whole_seconds(seconds((cases / 10.0).max(30.0)));
+        let text = format!(
+            "{cases:.0} handshakes{} came within {} from {}, after sessions had been told to leave: their clients came back all \
+             at once. With a longer `drain.spread` they come one after another; `timeouts.drain` must leave the time for it.",
+            self.place(),
+            Seconds(high - low),
+            self.at(),
+        );
+        Advice { text, key: Some("drain.spread".to_owned()), value: Some(value) }
+    }
+
+    fn network(&self) -> Advice {
+        let of_network = |facts: &&EndFacts| self.suspect.scope.holds(facts) && facts.is_session();
+        let sessions = self.evidence.facts.iter().filter(of_network).count();
+        let text = format!(
+            "{:.0} of {sessions} sessions of clients from {} were dropped, several times as many as elsewhere: a firewall, a \
+             carrier or a proxy there, or one program there that connects again and again. Silence is the likeliest reason \
+             that a setting here can mend.",
+            self.suspect.cases,
+            self.suspect.scope.network.map(|network| network.to_string()).unwrap_or_default(),
+        );
+        Advice { text, key: Some("keepalive.ping_interval".to_owned()), value: Some("10s".to_owned()) }
+    }
+
+    fn handshake_failures(&self) -> Advice {
+        let causes = self.causes();
+        let first = causes.first().map_or("", |(cause, _)| *cause);
+        let named: Vec<_> = causes.iter().take(MOST_NAMES).map(|(cause, count)| format!("`{cause}` {count}")).collect();
+        let status = self.cases().first().map_or(0, |facts| facts.status);
+        let text = format!(
+            "{:.0} handshakes{} failed with status {status}: {}. {}.",
+            self.suspect.cases,
+            self.place(),
+            named.join(", "),
+            meaning(first),
+        );
+        Advice { text, key: key_of_refusal(first).map(str::to_owned), value: None }
+    }
+
+    fn slow_readers(&self) -> Advice {
+        let text = format!(
+            "{} ended because a side took its bytes too slowly while `limits.unsent_memory` was used up. `longwire sessions \
+             --sort buffered` shows the slow ones while they live.",
+            self.sessions()
+        );
+        Advice { text, key: Some("limits.unsent_memory".to_owned()), value: None }
+    }
+
+    fn own_limit(&self) -> Advice {
+        let cause = self.causes().first().map_or("", |(cause, _)| *cause);
+        let (words, key) = match cause {
+            "idle" => ("no side sent a byte for `timeouts.idle`", "timeouts.idle"),
+            "rate_limited" => ("a client sent more in a second than `limits` allow", "limits.messages_per_second"),
+            "message_too_big" => ("a message was larger than `limits` allow", "limits.message_size"),
+            "sessions_per_client" => ("their address had too many sessions", "limits.sessions_per_client"),
+            _ => ("their address began too many sessions in a second", "limits.new_sessions_per_client"),
+        };
+        let what = match self.suspect.facts.first().and_then(|fact| self.evidence.facts.get(*fact as usize)) {
+            Some(facts) if facts.sort == EndSort::Barred => {
+                format!("{:.0} handshakes{} were refused", self.suspect.cases, self.place())
+            }
+            _ => format!("{} ended", self.sessions()),
+        };
+        let text = format!("{what} because {words} (`{cause}`). That is a limit of longwire's own file.");
+        Advice { text, key: Some(key.to_owned()), value: None }
+    }
+
+    fn cases(&self) -> Vec<&EndFacts> {
+        self.suspect.facts.iter().filter_map(|fact| self.evidence.facts.get(*fact as usize)).collect()
+    }
+
+    /// The causes of the cases, the most frequent one first.
+    fn causes(&self) -> Vec<(&str, usize)> {
+        let mut counts: HashMap<u16, usize> = HashMap::new();
+        for facts in self.cases() {
+            *counts.entry(facts.word).or_default() += 1;
+        }
+        let named = counts.into_iter().filter_map(|(word, count)| Some((self.evidence.causes.word(word)?, count)));
+        let mut causes: Vec<_> = named.collect();
+        causes.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(b.0)));
+        causes
+    }
+
+    /// How many sessions, and where.
+    fn sessions(&self) -> String {
+        format!("{:.0} sessions{}", self.suspect.cases, self.place())
+    }
+
+    /// The scope, as a part of a sentence.
+    fn place(&self) -> String {
+        let PatternScope { route, backend, network } = self.suspect.scope;
+        let route = route.and_then(|route| self.evidence.routes.word(route)).map(|route| format!(" on route {route}"));
+        let backend = backend
+            .and_then(|backend| self.evidence.backends.word(backend))
+            .map(|backend| format!(" of backend {backend}"));
+        let network = network.map(|network| format!(" of clients from {network}"));
+        [route, backend, network].into_iter().flatten().collect()
+    }
+
+    const fn path(&self) -> &'static str {
+        match self.side {
+            Side::Client => "the clients and longwire",
+            Side::Backend => "longwire and the backend",
+        }
+    }
+
+    fn at(&self) -> String {
+        let at = jiff::Timestamp::from_second(self.suspect.low as i64).unwrap_or_default();
+        at.to_string()
+    }
+
+    /// How most of the cases ended, if most of them ended alike.
+    fn manner(&self) -> Option<SeenEnd> {
+        let cases = self.cases();
+        let count = |seen: SeenEnd| cases.iter().filter(|facts| facts.seen == seen).count();
+        [SeenEnd::Fin, SeenEnd::Reset, SeenEnd::Silent].into_iter().find(|seen| 3 * count(*seen) > 2 * cases.len())
+    }
+
+    fn manner_in_words(&self) -> &'static str {
+        match self.manner() {
+            Some(SeenEnd::Fin) => "by FIN without a Close",
+            Some(SeenEnd::Reset) => "by a reset",
+            Some(SeenEnd::Silent) => "without a word",
+            _ => "without a Close",
+        }
+    }
+
+    /// The presets whose limit is near, as a part of a sentence.
+    fn looks_like(&self, seen: f64) -> String {
+        let manner = match self.manner() {
+            Some(SeenEnd::Fin) => Some(Manner::Fin),
+            Some(SeenEnd::Reset) => Some(Manner::Reset),
+            Some(SeenEnd::Silent) => Some(Manner::Silent),
+            _ => None,
+        };
+        let (low, high) = (seconds(seen * (1.0 - NEAR)), seconds(seen * (1.0 + NEAR)));
+        let titles: Vec<_> = resembling(low, high, manner).map(|preset| preset.title).take(MOST_NAMES).collect();
+        if titles.is_empty() { String::new() } else { format!(" (it looks like {})", titles.join(" or ")) }
+    }
+
+    /// The name of a key that a route can have for itself.
+    fn key_of_route(&self, key: &str) -> String {
+        if self.suspect.scope.route.is_some() { format!("routes[].{key}") } else { key.to_owned() }
+    }
+
+    /// The interval of our Pings to the side, as the quietest sessions show it.
+    fn usual_interval(&self) -> Option<Duration> {
+        let pinged = self.evidence.facts.iter().filter(|facts| {
+            facts.is_session() && self.suspect.scope.holds(facts) && facts.pings(self.side) >= FEWEST_PINGS
+        });
+        let wait = |facts: &EndFacts| Some(facts.age.seconds()? / f64::from(facts.pings(self.side)));
+        let mut waits: Vec<_> = pinged.filter_map(wait).collect();
+        waits.sort_by(f64::total_cmp);
+        let wait = waits.get(waits.len() / 20)?;
+        Some(rounded(seconds(wait / MEAN_WAIT)))
+    }
+}
+
+/// The interval of Pings that keeps what is silent for so long.
+fn interval(limit: Duration) -> String {
+    let interval = holding(limit).min(LONGEST_INTERVAL);
+    let is_held = SHORTEST_INTERVAL * 2 < limit;
+    whole_seconds(if is_held { interval.max(SHORTEST_INTERVAL) } else { interval })
+}
+
+/// A duration as the file has it.
+fn whole_seconds(duration: Duration) -> String {
+    match duration.as_secs() {
+        0 => format!("{}ms", duration.as_millis()),
+        seconds => format!("{seconds}s"),
+    }
+}
+
+/// To whole seconds, if that is a small difference.
+fn rounded(duration: Duration) -> Duration {
+    if duration < Duration::from_secs(2) {
+        duration
+    } else {
+        Duration::from_secs(duration.as_secs_f64().round() as u64)
+    }
+}
+
+/// A number of seconds as a duration; nothing if it is none.
+fn seconds(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds).unwrap_or_default()
+}
+
+/// Seconds as people write them.
+struct Seconds(f64);
+
+impl fmt::Display for Seconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            seconds if seconds >= 100.0 => write!(f, "{seconds:.0} s"),
+            seconds => write!(f, "{seconds:.1} s"),
+        }
+    }
+}
+
+/// What a cause of failed handshakes means, in a sentence without its full stop.
+fn meaning(cause: &str) -> &'static str {
+    match cause {
+        "bad_handshake" => "A proxy in front of longwire removes `Upgrade` or `Connection`",
+        "wrong_version" => "These clients speak another version of the protocol",
+        "not_upgraded" => "The backend answers otherwise than with an upgrade: its log says why, by the `request_id`",
+        "origin" => "The origin of the page is not in the route's `origins`",
+        "denied" => "The route's `allow` and `deny` refuse these addresses",
+        "client_cert" => "The route needs a certificate of the client",
+        "auth_denied" | "auth_expired" => "The service of `auth_request` refuses them",
+        "auth_unavailable" => "The service of `auth_request` is away or too slow",
+        "no_route" => "No route takes this host and path",
+        "connect_timeout" => "The backend takes no connection within `timeouts.connect`",
+        "response_timeout" => "The backend does not answer within `timeouts.upgrade`",
+        "refused" | "unreachable" | "closed_early" | "backend_tls" | "speaks_tls" | "false_upgrade"
+        | "malformed_answer" => "The backend cannot be reached, or speaks something else there",
+        "unavailable" | "no_backend" => "No backend is up, or all are full",
+        "busy" => "The backends make handshakes more slowly than they come",
+        "sessions" | "new_sessions" => "The limit of the whole process is reached",
+        "draining" | "route_draining" => "They came to what was being drained",
+        "exhausted" => "The process has no file descriptors or ports left",
+        _ => "docs/causes.md explains the cause",
+    }
+}
+
+/// The key behind a cause of failed handshakes.
+fn key_of_refusal(cause: &str) -> Option<&'static str> {
+    Some(match cause {
+        "origin" => "routes[].origins",
+        "denied" => "routes[].allow",
+        "client_cert" => "listeners[].tls.client_auth",
+        "auth_denied" | "auth_expired" => "routes[].auth_request",
+        "auth_unavailable" => "routes[].auth_request.timeout",
+        "no_route" => "routes",
+        "connect_timeout" => "timeouts.connect",
+        "response_timeout" => "timeouts.upgrade",
+        "refused" | "unreachable" | "closed_early" | "malformed_answer" | "false_upgrade" | "loop" => {
+            "upstreams.NAME.backends[].address"
+        }
+        "backend_tls" | "speaks_tls" => "upstreams.NAME.tls",
+        "unavailable" | "no_backend" => "upstreams.NAME.backends",
+        "busy" => "upstreams.NAME.max_handshakes",
+        "sessions" => "limits.sessions",
+        "new_sessions" => "limits.new_sessions",
+        "head_too_large" => "limits.header_size",
+        _ => return None,
+    })
+}

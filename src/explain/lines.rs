@@ -1,0 +1,130 @@
+//! The lines of values on which peaks are looked for: silences and ages of dropped sessions, and moments.
+
+use super::{
+    Evidence,
+    facts::{EndFacts, EndSort, SeenEnd},
+    pattern::PatternKind,
+    peaks::Axis,
+    scope::Dimension,
+    suspects::{Measure, Measured, ValueLine},
+};
+use crate::ws::Side;
+
+/// The least silence and age in seconds that is looked at. What is shorter are round trips and programs that end after a last
+/// word.
+pub(super) const SHORTEST: f64 = 0.9;
+/// Every line of these records, but that of [`handshakes`]; each is made when its turn comes.
+pub(super) fn lines(evidence: &Evidence) -> impl Iterator<Item = ValueLine> {
+    const SILENCES: [Measure; 3] = [Measure::Silence, Measure::SilenceFrom, Measure::SilenceTo];
+    [Side::Client, Side::Backend].into_iter().flat_map(move |side| {
+        let silences = SILENCES.into_iter().map(move |measure| line(evidence, PatternKind::IdleLimit, side, measure));
+        let age = std::iter::once_with(move || line(evidence, PatternKind::LifeLimit, side, Measure::Age));
+        silences.chain(age).chain(std::iter::once_with(move || drops(evidence, side)))
+    })
+}
+
+/// The moments at which handshakes came.
+pub(super) fn handshakes(evidence: &Evidence) -> ValueLine {
+    let begun = evidence.numbered().filter(|(_, facts)| facts.is_handshake());
+    let values: Vec<_> = begun.map(|(fact, facts)| Measured { at: moment(facts.began()), fact }).collect();
+    ValueLine {
+        kind: PatternKind::Storm,
+        side: None,
+        measure: Measure::Begin,
+        axis: axis_of_moments(values.iter().map(|value| value.at)),
+        values: sorted(values),
+        dimensions: &[Dimension::Route],
+        could_be: EndFacts::is_handshake,
+    }
+}
+
+/// Milliseconds since 1970 as seconds. They are exact to the millisecond.
+pub(super) fn moment(millis: i64) -> f64 {
+    millis as f64 / 1000.0
+}
+
+/// The number of these facts on a line of durations of a side, in seconds; `None`: they are not on it.
+pub(super) fn duration(facts: &EndFacts, side: Side, measure: Measure) -> Option<f64> {
+    match measure {
+        Measure::Silence | Measure::SilenceFrom | Measure::SilenceTo => silence(facts, side, measure),
+        Measure::Age => age(facts, side),
+        Measure::Unanswered => facts.unanswered(side),
+        Measure::End | Measure::Begin | Measure::Count => None,
+    }
+}
+
+fn line(evidence: &Evidence, kind: PatternKind, side: Side, measure: Measure) -> ValueLine {
+    let known = evidence.numbered().filter_map(|(fact, facts)| Some((fact, duration(facts, side, measure)?)));
+    // What is shorter than a pattern can be is a part of what lies beside a pattern.
+    let values = known.filter(|(_, seconds)| *seconds >= SHORTEST / 4.0);
+    let values = values.map(|(fact, seconds)| Measured { at: seconds.ln(), fact }).collect();
+    ValueLine {
+        kind,
+        side: Some(side),
+        measure,
+        values: sorted(values),
+        axis: Axis::DURATIONS,
+        dimensions: dimensions(side),
+        could_be: EndFacts::is_session,
+    }
+}
+
+fn drops(evidence: &Evidence, side: Side) -> ValueLine {
+    let dropped = evidence.numbered().filter(|(_, facts)| facts.dropped() == Some(side));
+    let values = dropped.map(|(fact, facts)| Measured { at: moment(facts.ended), fact }).collect();
+    ValueLine {
+        kind: PatternKind::Burst,
+        side: Some(side),
+        measure: Measure::End,
+        values: sorted(values),
+        // Each session could have been dropped since its begin.
+        axis: axis_of_moments(evidence.facts.iter().flat_map(|facts| [moment(facts.began()), moment(facts.ended)])),
+        dimensions: dimensions(side),
+        could_be: EndFacts::is_session,
+    }
+}
+
+/// To what a pattern of a side can be confined.
+const fn dimensions(side: Side) -> &'static [Dimension] {
+    match side {
+        Side::Client => &[Dimension::Route, Dimension::Network],
+        Side::Backend => &[Dimension::Route, Dimension::Backend],
+    }
+}
+
+/// Nothing is known before the first of these moments and after the last one.
+fn axis_of_moments(seen: impl Iterator<Item = f64>) -> Axis {
+    let span = seen.fold((f64::INFINITY, f64::NEG_INFINITY), |(from, to), at| (at.min(from), at.max(to)));
+    Axis::moments(span.0, span.1)
+}
+
+fn sorted(mut values: Vec<Measured>) -> Vec<Measured> {
+    values.sort_by(|a, b| a.at.total_cmp(&b.at));
+    values
+}
+
+/// How long the session was silent when something on the path of this side ended it; `None`: that did not happen, or the
+/// silence says nothing of it.
+///
+/// Where nobody heard of the end, our Pings, `pong_timeout` or the timers of our kernel say how long the silence is, and not the
+/// path.
+fn silence(facts: &EndFacts, side: Side, measure: Measure) -> Option<f64> {
+    if facts.sort != EndSort::Lost(side) || facts.seen == SeenEnd::Silent {
+        return None;
+    }
+    let silences = facts.silences(side);
+    let (from, to) = (silences.from.seconds()?, silences.to.seconds()?);
+    Some(match measure {
+        Measure::SilenceFrom => from,
+        Measure::SilenceTo => to,
+        _ => from.min(to),
+    })
+}
+
+/// How old the session was that something on the path of this side ended, as far as somebody heard of the end. Where the silence is
+/// not known, the session must have been lively, or its age can be its silence.
+fn age(facts: &EndFacts, side: Side) -> Option<f64> {
+    let is_heard = facts.sort == EndSort::Lost(side) && facts.seen != SeenEnd::Silent;
+    let is_known = facts.silences(side).from.get().is_some() || !facts.is_quiet;
+    facts.age.seconds().filter(|_| is_heard && is_known)
+}
