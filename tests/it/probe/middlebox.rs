@@ -147,9 +147,6 @@ impl Middlebox {
                 Counts::BytesFromBackend => !of_client,
                 Counts::Messages => !is_control,
             };
-            if counts {
-                *active.lock().unwrap() = Instant::now();
-            }
             if let Some(client) = back.filter(|_| (self.eats_pings || self.answers_pings) && !is_first) {
                 let (others, pongs) = without_pings(&bytes);
                 bytes = others;
@@ -166,6 +163,10 @@ impl Middlebox {
             is_first = false;
             if to.lock().await.write_all(&bytes).await.is_err() {
                 return;
+            }
+            // Not before: the client counts from when it got them, and no limit may seem shorter than it is.
+            if counts {
+                *active.lock().unwrap() = Instant::now();
             }
         }
         let _ = to.lock().await.shutdown().await;
