@@ -123,3 +123,16 @@ fn what_harms_websockets_is_told_where_it_is_or_where_it_is_missing() {
         assert_eq!(harm.count(), 0, "{right}: {remarks:#?}");
     }
 }
+
+#[test]
+fn a_missing_timeout_tunnel_is_told_where_websockets_go() {
+    let told = |file: &str| -> Vec<usize> {
+        let remarks = imported(&Path::new("tests/import").join(file)).remarks;
+        let tunnels = remarks.into_iter().filter(|remark| remark.directive == "timeout tunnel");
+        tunnels.map(|remark| remark.line).collect()
+    };
+    // A rule by the Upgrade header leads to one of three backends.
+    assert_eq!(told("23-haproxy-acl.cfg"), [31]);
+    // Without such a rule, each that a frontend uses.
+    assert_eq!(told("28-haproxy-misspelt.cfg"), [10, 13]);
+}

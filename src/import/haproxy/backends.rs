@@ -7,7 +7,7 @@ use crate::{
     headers::is_host,
     hosts::HostPattern,
     import::{
-        nginx::upstreams::address,
+        nginx::upstreams::{address, is_listed},
         origin::{is_target, is_token, joined},
         tree::{Branch, Twig},
         units,
@@ -74,6 +74,9 @@ pub(super) fn upstream(section: &HaSection, sections: &[HaSection], folder: &str
         let first = lines.first().map(|first| ServerOptions::of(first, section));
         let is_other = first.is_some_and(|first| first.manner() != options.manner());
         match backend(line, &options) {
+            Some(backend) if is_listed(&backends, &backend) => {
+                upstream.notes.push(line.at.note(format_args!("{} stands there already", line.word(2))));
+            }
             // An upstream has one manner: a server of another one must not be spoken to in that of the first.
             Some(mut backend) if is_other => {
                 let note = "ssl, verify, sni or send-proxy are others than those of the first server: it is down here";

@@ -25,7 +25,9 @@ pub(super) fn remarks(sections: &[HaSection], remarks: &mut Vec<Remark>) {
         }
         if section.is_back() && section.lines.iter().any(|line| line.word(0).starts_with("server")) {
             if is_http {
-                tunnel(section, remarks);
+                if is_for_websockets(section, sections) {
+                    tunnel(section, remarks);
+                }
                 closing(section, remarks);
             }
             for (name, what) in [
@@ -63,6 +65,38 @@ pub(super) fn remarks(sections: &[HaSection], remarks: &mut Vec<Remark>) {
 pub(super) fn is_stats(section: &HaSection) -> bool {
     let has = |word: &str| section.lines.iter().any(|line| line.word(0) == word);
     has("stats") && !has("server") && !has("default_backend") && !has("use_backend")
+}
+
+/// Whether WebSockets reach the servers of a section: those to which a rule by the `Upgrade` header leads, or all that a
+/// frontend uses if there is no such rule.
+fn is_for_websockets(section: &HaSection, sections: &[HaSection]) -> bool {
+    let fronts = || sections.iter().filter(|front| front.is_front());
+    let is_upgrade = |words: &[String]| {
+        words
+            .iter()
+            .map(|word| word.to_ascii_lowercase())
+            .any(|word| word.contains("(upgrade") || word.contains("sec-websocket"))
+    };
+    let leads = |front: &HaSection, line: &HaLine| {
+        let named = |acl: &&HaLine| acl.word(0) == "acl" && is_upgrade(&acl.words);
+        let mut acls = front.lines.iter().chain(&front.defaults).filter(named).map(|acl| acl.word(1));
+        is_upgrade(&line.words) || acls.any(|name| line.rest(2).iter().any(|word| word == name))
+    };
+    let mut chosen = fronts().flat_map(|front| {
+        let rules = front.lines.iter().filter(|line| line.word(0) == "use_backend");
+        rules.filter(move |line| leads(front, line)).map(|line| line.word(1))
+    });
+    let names: Vec<&str> = chosen.by_ref().collect();
+    if !names.is_empty() {
+        return names.contains(&section.name.as_str());
+    }
+    let uses = |line: &HaLine| {
+        matches!(line.word(0), "use_backend" | "default_backend")
+            && (line.word(1) == section.name || line.word(1).contains('%'))
+    };
+    section.is_front()
+        || fronts().next().is_none()
+        || fronts().any(|front| front.lines.iter().chain(&front.defaults).any(uses))
 }
 
 fn timeout<'a>(section: &'a HaSection, name: &str) -> Option<(&'a HaLine, Option<Duration>)> {

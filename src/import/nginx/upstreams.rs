@@ -145,6 +145,11 @@ pub(crate) fn address(text: &str, port: &str) -> Option<String> {
     (is_port && (is_address || is_name && !is_number)).then_some(whole)
 }
 
+/// Whether a backend of the same place is listed already: an upstream names each once.
+pub(crate) fn is_listed(backends: &[Twig], backend: &Twig) -> bool {
+    backends.iter().any(|other| other.pairs.first() == backend.pairs.first())
+}
+
 /// The name of a Unix socket as longwire writes it: a whole path, or `@` and a name.
 fn socket(path: &str) -> Option<String> {
     let path = if path.starts_with('/') { format!("/{}", path.trim_start_matches('/')) } else { path.to_owned() };
@@ -170,6 +175,9 @@ fn group(block: &Directive, top: &Scope<'_>) -> Result<Twig, String> {
     let mut backends = Vec::new();
     for server in &servers {
         match backend(server) {
+            Some(backend) if is_listed(&backends, &backend) => {
+                upstream.notes.push(server.at.note(format_args!("{} stands there already", server.arg(0))));
+            }
             Some(backend) => backends.push(backend),
             None => upstream.notes.push(server.at.note(format_args!("`server {}` is no backend here", server.arg(0)))),
         }
