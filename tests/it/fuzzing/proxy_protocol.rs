@@ -75,11 +75,11 @@ fn check_refusal(bytes: &[u8], bad: BadProxyHeader) {
         return;
     }
     for Judgement { tlvs, length, .. } in [ppp, other].into_iter().flatten().filter(is_named) {
-        // Both take headers of any length, and compare no checksum.
+        // Both take headers of any length, and compare no checksum. They do not say which TLVs stand before one that breaks off.
         let has = |kind| tlvs.iter().flatten().any(|(other, _)| *other == kind);
         let is_known = match bad {
             BadProxyHeader::TooLong => length > MAX_HEADER,
-            BadProxyHeader::Checksum => has(3),
+            BadProxyHeader::Checksum => tlvs.is_none() || has(3),
             // A TLV that breaks off, or a wrong value of the kinds that are read.
             BadProxyHeader::Malformed => tlvs.is_none() || has(3) || has(0x20),
             BadProxyHeader::Missing => false,
