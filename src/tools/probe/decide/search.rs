@@ -354,14 +354,22 @@ fn agrees(fate: TrialFate, first: First) -> Option<Duration> {
     }
 }
 
+/// How much longer than the silence that lived the one that died may be. With the margin of the latter, the two ends of a limit
+/// are then within a twentieth of it, or within a tenth of a second.
+fn close(lived: Duration, died: Duration) -> Duration {
+    let whole = lived.mul_f64(ALIKE).max(JITTER * 2);
+    lived.mul_f64(CLOSE).min(whole.saturating_sub(margin(died))).max(JITTER / 5)
+}
+
 /// At most so many silences, which divide what lies between one that lived and one that died; empty = these are close already.
 fn closer(lived: Duration, died: Duration, most: usize) -> Vec<Duration> {
-    if died <= lived + lived.mul_f64(CLOSE).max(JITTER / 5) {
+    if died <= lived + close(lived, died) {
         return Vec::new();
     }
     let low = lived.max(died / DEEPEST);
     let ratio = died.as_secs_f64() / low.as_secs_f64();
-    let step = NARROW.max(ratio.powf(1.0 / most as f64));
+    let narrow = NARROW.min(1.0 + 0.9 * close(low, died).as_secs_f64() / low.as_secs_f64());
+    let step = narrow.max(ratio.powf(1.0 / most as f64));
     let mut silences = times::between(low, died, step);
     if lived.is_zero() {
         silences.push(low);

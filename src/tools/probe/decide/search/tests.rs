@@ -200,8 +200,9 @@ proptest! {
         prop_assert!(low <= ms(age) && ms(age) <= high && high - low <= ms(age).mul_f64(0.05) + ms(150), "{low:?} {high:?}");
     }
 
+    // Below a second, the 50 ms that a path and this machine may add do not tell a silence from an age that is a third longer.
     #[test]
-    fn a_silence_is_no_age_though_there_is_one_too(limit in 300_u64..200_000, later in 1.3_f64..3.0, tells: bool) {
+    fn a_silence_is_no_age_though_there_is_one_too(limit in 1_000_u64..200_000, later in 1.3_f64..3.0, tells: bool) {
         let age = Some(ms(limit).mul_f64(later));
         let path = Simulated { silence: Some(ms(limit)), age, ..Simulated::new(tells) };
         prop_assert!(is_near(&path.limit(&times(false, None, 1.0)), ms(limit)));
