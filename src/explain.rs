@@ -103,10 +103,15 @@ impl Evidence {
         self.facts.is_empty()
     }
 
+    /// The most patterns that are told: those with most cases.
+    pub const MOST_PATTERNS: usize = 50;
+
     /// The patterns, the one with most cases first.
     #[must_use]
     pub fn patterns(&self) -> Vec<Pattern> {
-        let told = rivals::told(self);
+        let mut told = rivals::told(self);
+        told.sort_by(|a, b| b.cases.total_cmp(&a.cases));
+        told.truncate(Self::MOST_PATTERNS);
         let mut patterns: Vec<_> = told.iter().map(|suspect| telling::tell(self, suspect)).collect();
         patterns.sort_by(|a, b| b.cases.cmp(&a.cases).then(b.confidence.total_cmp(&a.confidence)));
         patterns

@@ -10,6 +10,9 @@ use super::chance::ln_binomial_tail;
 pub(super) const FEWEST: usize = 8;
 /// The chance at which a pattern is told, all looks counted.
 pub(super) const CHANCE: f64 = 0.001;
+/// The most values of a line that are looked at. Of more, one in several stands for the others; the places of the line are looked
+/// at by themselves as well.
+const MOST_SCANNED: usize = 1 << 16;
 /// The most peaks of one line.
 const MOST_PEAKS: usize = 6;
 /// How many times denser than its flanks a window is at least.
@@ -85,7 +88,8 @@ impl Axis {
 
 /// The peaks of sorted values, the strongest first. `others`: how many such lines are looked at.
 pub(super) fn peaks(values: &[f64], axis: &Axis, others: f64) -> Vec<Peak> {
-    let mut values = values.to_vec();
+    let step = values.len().div_ceil(MOST_SCANNED).max(1);
+    let mut values: Vec<f64> = values.iter().copied().step_by(step).collect();
     let looks = axis.looks(&values) * others.max(1.0);
     let mut found: Vec<Peak> = Vec::new();
     while found.len() < MOST_PEAKS && values.len() >= FEWEST {
@@ -120,7 +124,9 @@ fn strongest(values: &[f64], gone: &[Peak], axis: &Axis, looks: f64) -> Option<P
             cursor.advance(values, *low, *width, axis.flank);
             let Cursor { left, right, far } = cursor;
             let count = right - at;
-            if count < FEWEST {
+            // A flank is seen as a whole at most, so its density is at least this.
+            let density = (at - left).max(far - right) as f64 / axis.flank;
+            if count < FEWEST || (count as f64) < LEAST_RISE * density * width {
                 continue;
             }
             let high = low + width;

@@ -1,6 +1,9 @@
 //! Where a pattern is: everywhere, or only at one route, backend or network.
 
-use std::collections::HashMap;
+use std::{
+    collections::HashMap,
+    hash::{BuildHasherDefault, Hasher},
+};
 
 use super::{
     Evidence,
@@ -11,6 +14,8 @@ use super::{
 
 /// The most values of one dimension at each of which a pattern is told by itself. With more, it is told once for all.
 const MOST_PLACES: usize = 8;
+/// The most facts of which it is counted where they are. Of more, one in several stands for the others.
+const MOST_COUNTED: usize = 1 << 17;
 /// A place has a pattern if it has at least this part of the rate of the place with most cases.
 const SAME: f64 = 0.2;
 /// The others have no pattern if they have at most this part of the cases that this rate would give them.
@@ -119,6 +124,32 @@ struct PlaceCount {
     fact: u32,
 }
 
+/// What is known of each place.
+type PlaceCounts = HashMap<PlaceNumber, PlaceCount, BuildHasherDefault<PlaceHasher>>;
+
+/// Hashes the number of a place by one multiplication (Fibonacci hashing). The records choose no number: those of routes and
+/// backends are given in turn, and a network is told only with its own cases.
+#[derive(Debug, Default)]
+pub(super) struct PlaceHasher(u64);
+
+impl Hasher for PlaceHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u64(u64::from(*byte));
+        }
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        let product = u128::from(self.0 ^ number) * 0x9e37_79b9_7f4a_7c15;
+        // Both halves have bits of each bit of the number.
+        self.0 = (product >> 64) as u64 ^ product as u64;
+    }
+}
+
 /// The scopes at which the pattern is, and nowhere else: narrowed by one dimension after the other.
 pub(super) fn narrow(
     evidence: &Evidence,
@@ -208,8 +239,8 @@ fn count(
     dimension: Dimension,
     scope: PatternScope,
     exposed: Exposed<'_>,
-) -> HashMap<PlaceNumber, PlaceCount> {
-    let mut places: HashMap<PlaceNumber, PlaceCount> = HashMap::new();
+) -> PlaceCounts {
+    let mut places = PlaceCounts::default();
     for case in cases {
         let Some(facts) = evidence.facts.get(case.fact as usize).filter(|facts| scope.holds(facts)) else { continue };
         if let Some(place) = dimension.place(facts) {
@@ -218,13 +249,18 @@ fn count(
             count.usual += (-case.weight).max(0.0);
         }
     }
-    for (fact, facts) in (0..).zip(&evidence.facts) {
+    let step = evidence.facts.len().div_ceil(MOST_COUNTED).max(1);
+    for (fact, facts) in evidence.numbered().step_by(step) {
         if exposed.holds(facts)
             && scope.holds(facts)
             && let Some(place) = dimension.place(facts)
         {
-            places.entry(place).or_insert_with(|| PlaceCount { fact, ..PlaceCount::default() }).all += 1.0;
+            places.entry(place).or_insert_with(|| PlaceCount { fact, ..PlaceCount::default() }).all += step as f64;
         }
+    }
+    // The cases are some of all, even where few are counted.
+    for place in places.values_mut() {
+        place.all = place.all.max(place.cases);
     }
     places
 }

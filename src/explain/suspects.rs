@@ -1,13 +1,13 @@
 //! From the peaks of a line of values to suspects for patterns, each with the scope to which it is confined.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, hash::BuildHasherDefault};
 
 use super::{
     Evidence,
     facts::EndFacts,
     pattern::PatternKind,
     peaks::{Axis, FEWEST, Peak, excess, peaks},
-    scope::{Dimension, Exposed, PatternScope, PlaceNumber, Weighed, is_in_any, narrow},
+    scope::{Dimension, Exposed, PatternScope, PlaceHasher, PlaceNumber, Weighed, is_in_any, narrow},
 };
 use crate::ws::Side;
 
@@ -123,7 +123,7 @@ impl ValueLine {
         let at = |values: &[Measured]| values.iter().map(|value| value.at).collect::<Vec<_>>();
         let mut found = peaks(&at(&self.values), &self.axis, 1.0);
         for dimension in self.dimensions {
-            let mut places: HashMap<PlaceNumber, Vec<Measured>> = HashMap::new();
+            let mut places: HashMap<PlaceNumber, Vec<Measured>, BuildHasherDefault<PlaceHasher>> = HashMap::default();
             for value in &self.values {
                 if let Some(place) = evidence.facts.get(value.fact as usize).and_then(|facts| dimension.place(facts)) {
                     places.entry(place).or_default().push(*value);

@@ -226,7 +226,7 @@ impl World {
             }
             2 if self.interval > 0.0 => (
                 Evil::Idle { end: End::Client, seconds: limit, counts_from: true, manner: Manner::Silent, jitter },
-                place,
+                self.place(End::Client),
             ),
             2 | 3 => {
                 let seconds = self.dice.between(300.0, 1500.0);
