@@ -1,7 +1,10 @@
 //! What a pattern means, in words, and what to do about it.
 
+mod refusals;
+
 use std::{collections::HashMap, fmt, time::Duration};
 
+use self::refusals::{key_of_refusal, meaning};
 use super::{
     Evidence,
     facts::{EndFacts, EndSort, SeenEnd},
@@ -18,6 +21,8 @@ use crate::{
 const NEAR: f64 = 0.03;
 /// The most presets that are named.
 const MOST_NAMES: usize = 3;
+/// The shortest age, in seconds, that is worth a `max_lifetime`.
+const SHORTEST_LIFE: f64 = 60.0;
 /// The fewest Pings of a session from which the interval is inferred.
 const FEWEST_PINGS: u16 = 4;
 /// A wait for a Ping is on average so much of the interval (`ws/keepalive`).
@@ -55,8 +60,10 @@ struct View<'v> {
 
 impl View<'_> {
     fn idle_limit(&self) -> Advice {
+        if self.suspect.is_at_our_ping(self.evidence) {
+            return self.forgotten();
+        }
         let seen = self.suspect.middle;
-        let value = interval(seconds(seen));
         let (direction, note) = match (self.suspect.measure, self.side) {
             (Measure::SilenceFrom, side) => (format!("from the {}", side.as_str()), ""),
             (Measure::SilenceTo, side) => {
@@ -64,9 +71,10 @@ impl View<'_> {
             }
             _ => ("in both directions".to_owned(), ""),
         };
+        let (remedy, key, value) = self.remedy(seconds(seen));
         let text = format!(
             "{} lost the {} after {} of silence {direction}, {}: something between {} ends what is silent for that long{}.\
-             {note} A Ping after {value} of silence or less keeps them.",
+             {note} {remedy}",
             self.sessions(),
             self.side.as_str(),
             Seconds(seen),
@@ -74,31 +82,77 @@ impl View<'_> {
             self.path(),
             self.looks_like(seen),
         );
+        Advice { text, key: Some(self.key_of_route(key)), value }
+    }
+
+    /// What keeps sessions on a path with this limit, in words, with the key and its value.
+    fn remedy(&self, limit: Duration) -> (String, &'static str, Option<String>) {
+        if limit > LONGEST_INTERVAL && !self.is_pinged() {
+            let remedy =
+                format!("longwire sends no Pings to the {}, although it pings the other side.", self.side.as_str());
+            return (remedy, "keepalive.sides", Some("[client, backend]".to_owned()));
+        }
+        let interval = interval(limit);
+        let words = whole_seconds(interval);
+        if interval < SHORTEST_INTERVAL {
+            let remedy =
+                format!("A Ping would have to go out after {words} of silence, which costs the batteries of phones.");
+            return (remedy, "keepalive.ping_interval", None);
+        }
+        (format!("A Ping after {words} of silence or less keeps them."), "keepalive.ping_interval", Some(words))
+    }
+
+    /// Whether the side gets Pings, or nobody does.
+    fn is_pinged(&self) -> bool {
+        let here = self.evidence.facts.iter().filter(|facts| facts.is_session() && self.suspect.scope.holds(facts));
+        let (to_side, to_other) = here.fold((0_u64, 0_u64), |(to_side, to_other), facts| {
+            (to_side + u64::from(facts.pings(self.side)), to_other + u64::from(facts.pings(self.side.other())))
+        });
+        to_side > 0 || to_other == 0
+    }
+
+    /// The path had forgotten the session before our first Ping, which a reset answered.
+    fn forgotten(&self) -> Advice {
+        let value = whole_seconds(self.half_of_interval());
+        let text = format!(
+            "{} lost the {} when it got its first Ping, {} after its last byte: a reset answered the Ping. So something between {} \
+             forgets what is silent for a time below the interval. Half of the interval tells whether that keeps them.",
+            self.sessions(),
+            self.side.as_str(),
+            Seconds(self.suspect.middle),
+            self.path(),
+        );
         Advice { text, key: Some(self.key_of_route("keepalive.ping_interval")), value: Some(value) }
+    }
+
+    /// Half of the interval, as far as the records show it. Busy sessions get few Pings, so what they show is the interval at
+    /// most.
+    fn half_of_interval(&self) -> Duration {
+        let interval = self.usual_interval().map_or(LONGEST_INTERVAL, |interval| interval.min(LONGEST_INTERVAL));
+        (interval / 2).max(SHORTEST_INTERVAL)
     }
 
     fn life_limit(&self) -> Advice {
         let seen = self.suspect.middle;
-        let value = whole_seconds(seconds(seen * 0.95));
+        // What lives for less than a minute is hardly meant to live, and would come back again and again.
+        let value = (seen >= SHORTEST_LIFE).then(|| whole_seconds(seconds(seen * 0.95)));
         let text = format!(
             "{} lost the {} at an age of {}, however lively they were, {}: something between {} ends every connection at that \
-             age. With `max_lifetime: {value}` the clients read 1012 before, and come back.",
+             age. With a `max_lifetime` a little below, the clients read 1012 before, and come back.",
             self.sessions(),
             self.side.as_str(),
             Seconds(seen),
             self.manner_in_words(),
             self.path(),
         );
-        Advice { text, key: Some("routes[].max_lifetime".to_owned()), value: Some(value) }
+        Advice { text, key: Some("routes[].max_lifetime".to_owned()), value }
     }
 
     fn dead_unanswered(&self) -> Advice {
         let (name, cases) = (self.side.as_str(), self.cases());
         let answered = cases.iter().filter(|facts| facts.has_answered(self.side)).count();
         if 2 * answered < cases.len() {
-            // Busy sessions get few Pings, so what is inferred is the interval at most.
-            let interval = self.usual_interval().map_or(LONGEST_INTERVAL, |interval| interval.min(LONGEST_INTERVAL));
-            let value = Some(whole_seconds((interval / 2).max(SHORTEST_INTERVAL)));
+            let value = Some(whole_seconds(self.half_of_interval()));
             let text = format!(
                 "{} ended because the {name} answered no Ping, and most of these had never answered one: something between {} \
                  forgets what is silent for less than `ping_interval`, without a word to anybody. Half of the interval tells \
@@ -313,10 +367,9 @@ impl View<'_> {
 }
 
 /// The interval of Pings that keeps what is silent for so long.
-fn interval(limit: Duration) -> String {
+fn interval(limit: Duration) -> Duration {
     let interval = holding(limit).min(LONGEST_INTERVAL);
-    let is_held = SHORTEST_INTERVAL * 2 < limit;
-    whole_seconds(if is_held { interval.max(SHORTEST_INTERVAL) } else { interval })
+    if SHORTEST_INTERVAL * 2 < limit { interval.max(SHORTEST_INTERVAL) } else { interval }
 }
 
 /// A duration as the file has it.
@@ -351,53 +404,4 @@ impl fmt::Display for Seconds {
             seconds => write!(f, "{seconds:.1} s"),
         }
     }
-}
-
-/// What a cause of failed handshakes means, in a sentence without its full stop.
-fn meaning(cause: &str) -> &'static str {
-    match cause {
-        "bad_handshake" => "A proxy in front of longwire removes `Upgrade` or `Connection`",
-        "wrong_version" => "These clients speak another version of the protocol",
-        "not_upgraded" => "The backend answers otherwise than with an upgrade: its log says why, by the `request_id`",
-        "origin" => "The origin of the page is not in the route's `origins`",
-        "denied" => "The route's `allow` and `deny` refuse these addresses",
-        "client_cert" => "The route needs a certificate of the client",
-        "auth_denied" | "auth_expired" => "The service of `auth_request` refuses them",
-        "auth_unavailable" => "The service of `auth_request` is away or too slow",
-        "no_route" => "No route takes this host and path",
-        "connect_timeout" => "The backend takes no connection within `timeouts.connect`",
-        "response_timeout" => "The backend does not answer within `timeouts.upgrade`",
-        "refused" | "unreachable" | "closed_early" | "backend_tls" | "speaks_tls" | "false_upgrade"
-        | "malformed_answer" => "The backend cannot be reached, or speaks something else there",
-        "unavailable" | "no_backend" => "No backend is up, or all are full",
-        "busy" => "The backends make handshakes more slowly than they come",
-        "sessions" | "new_sessions" => "The limit of the whole process is reached",
-        "draining" | "route_draining" => "They came to what was being drained",
-        "exhausted" => "The process has no file descriptors or ports left",
-        _ => "docs/causes.md explains the cause",
-    }
-}
-
-/// The key behind a cause of failed handshakes.
-fn key_of_refusal(cause: &str) -> Option<&'static str> {
-    Some(match cause {
-        "origin" => "routes[].origins",
-        "denied" => "routes[].allow",
-        "client_cert" => "listeners[].tls.client_auth",
-        "auth_denied" | "auth_expired" => "routes[].auth_request",
-        "auth_unavailable" => "routes[].auth_request.timeout",
-        "no_route" => "routes",
-        "connect_timeout" => "timeouts.connect",
-        "response_timeout" => "timeouts.upgrade",
-        "refused" | "unreachable" | "closed_early" | "malformed_answer" | "false_upgrade" | "loop" => {
-            "upstreams.NAME.backends[].address"
-        }
-        "backend_tls" | "speaks_tls" => "upstreams.NAME.tls",
-        "unavailable" | "no_backend" => "upstreams.NAME.backends",
-        "busy" => "upstreams.NAME.max_handshakes",
-        "sessions" => "limits.sessions",
-        "new_sessions" => "limits.new_sessions",
-        "head_too_large" => "limits.header_size",
-        _ => return None,
-    })
 }

@@ -7,7 +7,7 @@ use super::{
     pattern::PatternKind,
     peaks::FEWEST,
     rates,
-    suspects::{Measure, Suspect},
+    suspects::{Measure, ROUND_TRIP, Suspect},
 };
 
 /// A suspect is told if it has at least this part of its cases for itself.
@@ -18,8 +18,6 @@ const AFTER_A_DRAIN: f64 = 60.0;
 const STORM: f64 = 2.0;
 /// A storm has at most so many handshakes for each session that was told to leave.
 const RETURNS: f64 = 10.0;
-/// The answer to a Ping comes within this time, in seconds.
-const ROUND_TRIP: f64 = 1.0;
 
 /// The suspects that are told.
 pub(super) fn told(evidence: &Evidence) -> Vec<Suspect> {
@@ -77,12 +75,11 @@ fn weight(suspect: &Suspect) -> f64 {
 fn may_be(evidence: &Evidence, suspect: &Suspect) -> bool {
     match (suspect.kind, suspect.measure, suspect.side) {
         (PatternKind::IdleLimit, Measure::SilenceFrom, Some(side)) => {
-            // A reset that answers our Ping says that the path forgot the session before the Ping: but not if the same path
-            // has let earlier Pings through. Then the side itself was gone.
+            // An end just after something went to the side says that the path forgot the session before only if that was our
+            // first Ping. Otherwise the side may have been gone, and lived through the same silence before.
             let cases = || suspect.facts.iter().filter_map(|fact| evidence.facts.get(*fact as usize));
-            let at_a_ping = cases().filter(|facts| facts.silences(side).to.seconds() < Some(ROUND_TRIP)).count();
-            let with_answers = cases().filter(|facts| facts.has_answered(side)).count();
-            2 * at_a_ping < suspect.facts.len() || 2 * with_answers < suspect.facts.len()
+            let at_once = cases().filter(|facts| facts.silences(side).to.seconds() < Some(ROUND_TRIP)).count();
+            2 * at_once < suspect.facts.len() || suspect.is_at_our_ping(evidence)
         }
         (PatternKind::IdleLimit | PatternKind::LifeLimit, ..) => suspect.middle >= super::lines::SHORTEST,
         _ => true,

@@ -13,6 +13,8 @@ use crate::ws::Side;
 
 /// The most places of one dimension that are looked at by themselves: those with most values.
 const MOST_LOOKED_AT: usize = 256;
+/// The answer to a Ping comes within this time, in seconds.
+pub(super) const ROUND_TRIP: f64 = 1.0;
 /// The most peaks of one line that are told: the surest.
 const MOST_CLUSTERS: usize = 20;
 /// How often the values are looked at, each time without the places that have a pattern of their own.
@@ -81,6 +83,19 @@ pub(super) struct ValueLine {
     pub(super) dimensions: &'static [Dimension],
     /// To which facts it could have happened.
     pub(super) could_be: fn(&EndFacts) -> bool,
+}
+
+impl Suspect {
+    /// Whether most of the cases ended at once after the side got its first Ping of ours.
+    pub(super) fn is_at_our_ping(&self, evidence: &Evidence) -> bool {
+        let Some(side) = self.side.filter(|_| self.measure == Measure::SilenceFrom) else { return false };
+        let is_case = |facts: &&EndFacts| {
+            let at_once = facts.silences(side).to.seconds() < Some(ROUND_TRIP);
+            at_once && facts.pings(side) > 0 && !facts.has_answered(side)
+        };
+        let cases = self.facts.iter().filter_map(|fact| evidence.facts.get(*fact as usize)).filter(is_case).count();
+        2 * cases > self.facts.len()
+    }
 }
 
 impl Measure {

@@ -195,7 +195,35 @@ fn a_reset_that_answers_our_ping_is_a_limit_below_the_interval_if_no_ping_ever_p
     let pattern = only(with(well(400), reset(false)));
     assert_eq!(pattern.kind, PatternKind::IdleLimit);
     assert!(pattern.seconds.is_some_and(|seconds| (22.4..24.9).contains(&seconds)), "{pattern:?}");
+    assert_eq!(pattern.value.as_deref(), Some("12s"));
     assert_eq!(patterns(with(well(400), reset(true))), []);
+    // The Pings of a backend pass, and their answers: a client that is gone says nothing of the path.
+    let unpinged = reset(false).into_iter().map(|line: RecordLine| line.pings(0, 0)).collect();
+    assert_eq!(patterns(with(well(400), unpinged)), []);
+}
+
+#[test]
+fn a_side_that_gets_no_pings_is_to_get_them() {
+    let pinged = (0..400).map(|number| RecordLine::new(number).age(spread(number, 100.0, 900.0)).pings(10, 0));
+    let lost = (0..60).map(|number| {
+        let line = RecordLine::new(number).age(spread(number, 60.0, 900.0)).pings(4, 0).lost("backend", "fin");
+        line.silent("backend", 60.0, 60.0)
+    });
+    let pattern = only(pinged.chain(lost));
+    assert_eq!(
+        (pattern.key.as_deref(), pattern.value.as_deref()),
+        (Some("keepalive.sides"), Some("[client, backend]"))
+    );
+}
+
+#[test]
+fn what_no_setting_should_mend_has_no_value() {
+    let pattern = only(with(well(400), silenced(60, 5.0)));
+    assert_eq!((pattern.key.as_deref(), pattern.value), (Some("keepalive.ping_interval"), None));
+    let monitor =
+        (0..60).map(|number| RecordLine::new(number).age(5.0 + spread(number, 0.0, 0.01)).lost("client", "fin"));
+    let pattern = only(with(well(400), monitor.collect()));
+    assert_eq!((pattern.key.as_deref(), pattern.value), (Some("routes[].max_lifetime"), None));
 }
 
 #[test]
