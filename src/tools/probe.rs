@@ -202,9 +202,20 @@ impl<'a> ProbeRun<'a> {
     ) -> Self {
         let (asked, asked_at) = watch::channel(None);
         let ask = look.ask().unwrap_or(socket::ProbeAsk::Ping);
-        let (wait, beat) = (times.wait, times.beat);
-        let crew =
-            ProbeCrew { opener, gate, ask, busy: look.busy(), obeys: look.obeys, wait, beat, tell, stop, asked_at };
+        let (wait, beat, patience) = (times.wait, times.beat, times.checks);
+        let crew = ProbeCrew {
+            opener,
+            gate,
+            ask,
+            busy: look.busy(),
+            obeys: look.obeys,
+            wait,
+            beat,
+            patience,
+            tell,
+            stop,
+            asked_at,
+        };
         let mut resetters = vec![Resetter::ClientPing, Resetter::TcpKeepalive];
         if look.obeys {
             resetters.push(Resetter::ServerPing);
@@ -235,9 +246,12 @@ impl<'a> ProbeRun<'a> {
         self.started.elapsed()
     }
 
-    /// Opens the sockets that are wanted now.
+    /// Opens the sockets that are wanted now: none before checks with large messages, which would hold up small ones.
     fn begin(&mut self) {
         while self.tasks.try_join_next().is_some() {}
+        if self.checks.is_none() && !self.options.quick {
+            return;
+        }
         let now = self.now();
         if !self.is_busy && self.search.lacks_busy() && now < self.times.total {
             self.is_busy = true;

@@ -15,8 +15,8 @@ use crate::harness::{Backend, Proxy, within};
 
 /// The limit of most middleboxes here.
 const LIMIT: Duration = Duration::from_millis(700);
-/// A silence that lives however late its answer comes, and one that dies. The other end has a second to answer.
-const TIMES: [&str; 4] = ["--idle-times", "300ms,800ms", "--scale", "0.1"];
+/// A silence that lives and one that dies, however late an answer or an end comes. The other end has a second to answer.
+const TIMES: [&str; 4] = ["--idle-times", "300ms,1500ms", "--scale", "0.1"];
 
 /// What a command printed.
 #[derive(Debug)]
@@ -136,7 +136,8 @@ async fn a_death_by_age_is_no_limit_of_silence() {
 }
 
 async fn a_path_without_a_limit_holds_every_interval_that_was_tested() {
-    let (code, report) = probed(Middlebox::open(), &["--interval", "500ms"]).await;
+    let middlebox = Middlebox { longest_message: None, ..Middlebox::open() };
+    let (code, report) = probed(middlebox, &["--interval", "500ms"]).await;
     assert_eq!(
         (code, &report["idle"]["between"], &report["life"]),
         (Some(0), &Value::Null, &Value::Null),
@@ -190,7 +191,11 @@ async fn an_end_that_obeys_shows_which_direction_counts() {
     let kept = json!({ "client_ping": false, "server_ping": true, "tcp_keepalive": null });
     assert_eq!((printed.code, &report["idle"]["kept_by"]), (Some(0), &kept), "{report:#}");
     assert_eq!(report["handshake"]["subprotocol"], "longwire-probe.1");
-    assert_eq!(report["passes"], json!({ "ping": true, "close_code": true, "message_bytes": 16 << 20 }), "{report:#}");
+    assert_eq!(
+        (&report["passes"]["ping"], &report["passes"]["close_code"]),
+        (&json!(true), &json!(true)),
+        "{report:#}"
+    );
     let printed = probe(&url, &["--json"]).await;
     let report = printed.json();
     assert_eq!((printed.code, &report["handshake"]["status"]), (Some(3), &json!(401)), "{report:#}");
@@ -228,7 +233,7 @@ async fn a_quick_probe_tests_silences_only() {
 }
 
 async fn a_life_that_was_looked_for_and_not_met_is_told() {
-    let (_, report) = probed(Middlebox::open(), &["--life", "--max", "3s", "--interval", "500ms"]).await;
+    let (_, report) = probed(Middlebox::open(), &["--life", "--max", "6s", "--interval", "500ms"]).await;
     assert_eq!(report["life"], json!({ "between": null, "dies": null }), "{report:#}");
 }
 

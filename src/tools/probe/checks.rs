@@ -1,8 +1,9 @@
-//! What is looked at once, beside the silences: how fast a path answers, which messages pass, and whether a Close keeps its code.
+//! What is looked at once, before the silences, which large messages would disturb: how fast a path answers, which messages pass, and whether a Close keeps its code.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use hdrhistogram::Histogram;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{
     crew::{CLOSE_WITHIN, ProbeCrew},
@@ -12,14 +13,12 @@ use super::{
 use crate::ws::close::CloseCode;
 
 /// How many questions measure the delay.
-const QUESTIONS: u32 = 50;
+const QUESTIONS: u32 = 30;
 /// The sizes of messages to try, in bytes: each is this many times the one before.
 const GROWTH: usize = 2;
 const SMALLEST_MESSAGE: usize = 1024;
 /// As many bytes as the largest message that is tried has.
 const LARGEST_MESSAGE: usize = 16 * 1024 * 1024;
-/// How many waits a large message may take.
-const PATIENCE: u32 = 3;
 /// A code that only we use, and a reason.
 const CODE: CloseCode = CloseCode(4242);
 const REASON: &str = "longwire probe";
@@ -84,20 +83,21 @@ impl ProbeCrew {
                 }
             }
         };
-        let close = tokio::time::timeout(self.wait, end).await.ok().flatten();
+        let close = timeout(self.wait, end).await.ok().flatten();
         Some(close.is_some_and(|close| close.code == Some(CODE) && (!self.obeys || close.reason == REASON)))
     }
 
     async fn largest_message(&self, socket: &mut ProbeSocket) -> usize {
-        let (mut size, mut largest) = (SMALLEST_MESSAGE, 0);
-        while size <= LARGEST_MESSAGE && self.passes(socket, size).await {
+        let (end, mut size, mut largest) = (Instant::now() + self.patience, SMALLEST_MESSAGE, 0);
+        while size <= LARGEST_MESSAGE && self.passes(socket, size, end).await {
             largest = size;
             size *= GROWTH;
         }
         largest
     }
 
-    async fn passes(&self, socket: &mut ProbeSocket, size: usize) -> bool {
+    /// Whether a message of this size comes back in time.
+    async fn passes(&self, socket: &mut ProbeSocket, size: usize, end: Instant) -> bool {
         socket.message(self.obeys, &vec![b'x'; size]);
         let back = async {
             loop {
@@ -108,8 +108,6 @@ impl ProbeCrew {
                 }
             }
         };
-        // A slow path is given its time, for a message that takes none is not there.
-        let wait = (self.wait * PATIENCE).max(Duration::from_secs(5));
-        tokio::time::timeout(wait, back).await.unwrap_or(false)
+        timeout_at(end, back).await.unwrap_or(false)
     }
 }

@@ -39,6 +39,8 @@ pub(super) struct ProbeCrew {
     pub(super) obeys: bool,
     pub(super) wait: Duration,
     pub(super) beat: Duration,
+    /// How long the search for the largest message may take.
+    pub(super) patience: Duration,
     pub(super) tell: mpsc::Sender<ProbeNews>,
     /// Tells that the run is over.
     pub(super) stop: watch::Receiver<bool>,
@@ -110,9 +112,13 @@ impl ProbeCrew {
                 },
             }
         }
-        let silence = socket.longest_silence();
+        let (silence, asked) = (socket.longest_silence(), Instant::now());
         match socket.ask(self.ask, self.wait).await {
             Ok(_) => TrialFate::Lived { silence },
+            // It may have died of the silence in which the question, or its answer, was still on its way.
+            Err(death) if !death.is_silent() => {
+                TrialFate::Died { silence: silence + asked.elapsed(), death, is_exact: false }
+            }
             Err(death) => TrialFate::Died { silence, death, is_exact: false },
         }
     }

@@ -52,6 +52,13 @@ pub(super) struct Death {
     pub(super) taken: bool,
 }
 
+impl Death {
+    /// Whether nobody said anything: there was no end, but no answer either.
+    pub(super) fn is_silent(&self) -> bool {
+        matches!(self.manner, None | Some(Manner::Silent))
+    }
+}
+
 /// Two times that are the same but for what the path and this machine add.
 const ALIKE: f64 = 0.05;
 /// What the path and this machine add at least.

@@ -20,7 +20,7 @@ pub(super) enum ProbeNews {
     Unopened(String),
 }
 
-/// What was looked at once, beside the silences. `None` = not tested.
+/// What was looked at once, before the silences. `None` = not tested.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub(super) struct Checks {
     /// Half of the answers, and all but a hundredth of them, came within so many milliseconds.

@@ -156,7 +156,7 @@ fn judge(trial: &KeeperTrial, limit: &SilenceLimit) -> Option<bool> {
     match trial.fate? {
         KeeperFate::Lived(age) => (age > limit.high).then_some(true),
         // It died of something else, long after the limit.
-        KeeperFate::Died(age) if age > asked_at(limit) + trial.every => Some(true),
+        KeeperFate::Died(age) if age > limit.high * 2 + trial.every => Some(true),
         KeeperFate::Died(_) | KeeperFate::Unanswered => is_often(trial.resetter, trial.every, limit).then_some(false),
         KeeperFate::Unopened => None,
     }

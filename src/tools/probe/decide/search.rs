@@ -208,11 +208,12 @@ impl PathSearch {
     pub(in crate::tools::probe) fn limit(&self) -> Option<SilenceLimit> {
         let first = self.first()?;
         let again = self.fates().filter(|(trial, _)| is_repeat(trial, first)).map(|(_, fate)| fate);
+        let shows = |trial: &Trial, fate: TrialFate| {
+            trial.silence >= first.silence || agrees(fate, first) == Some(first.silence)
+        };
         let mut others: Vec<_> = self
             .fates()
-            .filter(|(trial, fate)| {
-                trial.silence >= first.silence && !is_repeat(trial, first) && *fate != TrialFate::Unopened
-            })
+            .filter(|(trial, fate)| shows(trial, *fate) && !is_repeat(trial, first) && *fate != TrialFate::Unopened)
             .collect();
         others.sort_by_key(|(trial, _)| trial.silence);
         let others = others.into_iter().map(|(_, fate)| fate);
@@ -238,8 +239,9 @@ impl PathSearch {
 
     /// The ages between which a socket died that was never silent, and how.
     #[must_use]
-    pub(in crate::tools::probe) const fn life(&self) -> Option<(Duration, Duration, Death)> {
-        self.busy.died
+    pub(in crate::tools::probe) fn life(&self) -> Option<(Duration, Duration, Death)> {
+        let (low, high, death) = self.busy.died?;
+        Some((low.saturating_sub(margin(low)), high + margin(high), death))
     }
 
     /// The longest silence after which a socket lived.
@@ -302,7 +304,7 @@ impl PathSearch {
         self.busy = Busy { is_there: self.busy.is_there, ..Busy::default() };
     }
 
-    fn fates(&self) -> impl Iterator<Item = (&Trial, TrialFate)> {
+    fn fates(&self) -> impl Iterator<Item = (&Trial, TrialFate)> + Clone {
         self.trials.iter().filter_map(|trial| match trial.state {
             TrialState::Done(fate) => Some((trial, fate)),
             TrialState::Planned | TrialState::Running | TrialState::Forgotten => None,
@@ -314,7 +316,10 @@ impl PathSearch {
             TrialFate::Died { silence, death, is_exact } => Some(First { silence, death, is_exact }),
             TrialFate::Lived { .. } | TrialFate::Unopened => None,
         });
-        deaths.min_by_key(|first| first.silence)
+        let first = deaths.clone().min_by_key(|first| first.silence)?;
+        // Of two deaths at the same silence, the one that came by itself says more than the one that came at a question.
+        let same = deaths.filter(|other| other.is_exact && other.silence <= first.silence + margin(first.silence));
+        Some(same.min_by_key(|other| other.silence).unwrap_or(first))
     }
 
     /// The longest silence after which a socket lived, of those shorter than `limit`.

@@ -16,8 +16,13 @@ const WAIT: Duration = Duration::from_secs(10);
 const QUICK_WAIT: Duration = Duration::from_secs(4);
 /// No path is asked to answer faster than this.
 const SHORTEST_WAIT: Duration = Duration::from_millis(500);
-/// How long the first looks take before the first silence begins.
+/// How long the first looks take before the first silence begins, in a quick run.
 const LEAD: Duration = Duration::from_secs(1);
+/// The share of a full run that large messages may take before the first silence, and the most that they may take.
+const CHECKS: u32 = 20;
+const LONGEST_CHECKS: Duration = Duration::from_secs(45);
+/// As long as these checks may take in a short run, too, if that is no more than a quarter of it.
+const USUAL_CHECKS: Duration = Duration::from_secs(10);
 /// How long the busy socket waits at most between two messages.
 const BEAT: Duration = Duration::from_secs(20);
 
@@ -52,6 +57,8 @@ pub(in crate::tools::probe) struct ProbeTimes {
     pub(in crate::tools::probe) wait: Duration,
     /// How long everything may take.
     pub(in crate::tools::probe) total: Duration,
+    /// How long the checks of large messages may take.
+    pub(in crate::tools::probe) checks: Duration,
     /// How long the busy socket waits at most between two messages.
     pub(in crate::tools::probe) beat: Duration,
     /// longwire's interval of pings, where none is asked about.
@@ -82,14 +89,17 @@ impl ProbeTimes {
         };
         let shortest = series.first().copied().unwrap_or(total);
         let beat = scaled(BEAT).min(shortest / 2);
-        Self { series, wait: real_wait, total: max.unwrap_or(total), beat, interval: scaled(LONGEST_INTERVAL) }
+        let total = max.unwrap_or(total);
+        let checks = (total / CHECKS).min(scaled(LONGEST_CHECKS)).max(USUAL_CHECKS.min(total / 4));
+        Self { series, wait: real_wait, total, checks, beat, interval: scaled(LONGEST_INTERVAL) }
     }
 }
 
 /// The built-in silences of a run that takes `total`: pairs around the limits that are known, and more where no time is left
 /// to come closer after a socket has died.
 fn built_in(total: Duration, wait: Duration, quick: bool) -> Vec<Duration> {
-    let longest = total.saturating_sub(wait + LEAD).max(wait / 10);
+    let lead = if quick { LEAD } else { LEAD * 5 + (total / CHECKS).min(LONGEST_CHECKS) };
+    let longest = total.saturating_sub(wait + lead).max(wait / 10);
     let longest = if quick { longest.min(QUICK_LONGEST) } else { longest };
     let known: BTreeSet<Duration> = PRESETS.iter().filter_map(|preset| preset.idle).collect();
     let pairs = known.iter().flat_map(|limit| [limit.mul_f64(1.0 - PAIR), limit.mul_f64(1.0 + PAIR)]);
@@ -98,7 +108,7 @@ fn built_in(total: Duration, wait: Duration, quick: bool) -> Vec<Duration> {
     series.sort();
     // Of two silences that are nearly the same, one is enough.
     series.dedup_by(|next, before| *next < before.mul_f64(1.0 + PAIR / 4.0));
-    let from = (total.saturating_sub(LEAD) / 2).saturating_sub(wait);
+    let from = (total.saturating_sub(lead) / 2).saturating_sub(wait);
     let mut step = STEP;
     loop {
         let dense = filled(&series, from, step);

@@ -148,7 +148,7 @@ proptest! {
 
     #[test]
     fn any_limit_is_found_within_5_percent_whichever_way_the_path_ends_a_silence(
-        limit in 300_u64..580_000, tells: bool, delay in 1_u64..25
+        limit in 300_u64..550_000, tells: bool, delay in 1_u64..25
     ) {
         let path = Simulated { silence: Some(ms(limit)), delay: ms(delay), ..Simulated::new(tells) };
         let found = path.limit(&times(false, None, 1.0));
