@@ -1,6 +1,7 @@
 """longwire under a scenario: its file, its process, its records."""
 
 import contextlib
+import os
 import signal
 import socket
 from pathlib import Path
@@ -123,6 +124,22 @@ def config(listener, backends, bench, tls, client_auth, upstream, keepalive, rou
         more,
     ]
     return "\n".join(lines) + "\n"
+
+
+def activated(bench: Bench, file: Path, listening: socket.socket, start: str) -> Program:
+    """A longwire with a socket of the service manager."""
+    # As systemd passes it, but for the number, which a child of Python cannot choose.
+    passed = {"LISTEN_FDS": "1", "LISTEN_FDS_FIRST_FD": str(listening.fileno())}
+    return bench.start(
+        f"activated {start}",
+        bench.binary,
+        "run",
+        "-c",
+        file,
+        cwd=bench.folder,
+        pass_fds=[listening.fileno()],
+        env={**os.environ, **passed},
+    )
 
 
 def entry(backend: int | str) -> str:

@@ -7,7 +7,7 @@ import time
 import urllib.request
 
 from ..bench import Bench, Program, wait_until
-from ..proxy import Proxy, config, free_port
+from ..proxy import Proxy, activated, config, free_port
 
 SESSIONS = 1000
 RELOADS = 100
@@ -124,21 +124,10 @@ def activation(bench: Bench, backend: int) -> None:
         file = bench.folder / "activated.yaml"
         listener, routes = f"bind: 127.0.0.1:{port}", "- { upstream: backends }"
         file.write_text(config(listener, [backend], bench, False, "", "", "ping_interval: 25s", routes, ""))
-        # As systemd passes it, but for the number, which a child of Python cannot choose.
-        passed = {"LISTEN_FDS": "1", "LISTEN_FDS_FIRST_FD": str(listening.fileno())}
         for start in ("first", "second"):
             # Nobody serves it yet: this one waits in the kernel.
             early = bench.python("sessions.py", f"ws://127.0.0.1:{port}/", 1)
-            process = bench.start(
-                f"activated {start}",
-                bench.binary,
-                "run",
-                "-c",
-                file,
-                cwd=bench.folder,
-                pass_fds=[listening.fileno()],
-                env={**os.environ, **passed},
-            )
+            process = activated(bench, file, listening, start)
             early.event("opened")
             bench.check(True, f"a socket of the service manager, {start} process: who came before it is served")
             process.signal(signal.SIGTERM)

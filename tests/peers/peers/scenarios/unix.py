@@ -7,7 +7,7 @@ import socket
 import stat
 
 from ..bench import Bench, run_checks, wait_until
-from ..proxy import Proxy, config
+from ..proxy import Proxy, activated, config
 from .curl import curl
 
 SESSIONS = 1000
@@ -133,18 +133,8 @@ def activation(bench: Bench) -> None:
         file.write_text(
             config(f'bind: "unix:{path}"', [backend], bench, False, "", "", "ping_interval: 25s", routes, "")
         )
-        passed = {"LISTEN_FDS": "1", "LISTEN_FDS_FIRST_FD": str(listening.fileno())}
         for start in ("first", "second"):
-            process = bench.start(
-                f"activated {start}",
-                bench.binary,
-                "run",
-                "-c",
-                file,
-                cwd=bench.folder,
-                pass_fds=[listening.fileno()],
-                env={**os.environ, **passed},
-            )
+            process = activated(bench, file, listening, start)
             # Nobody may serve the socket yet: then curl waits in the kernel.
             got = curl("--unix-socket", path, "http://app.example/")
             bench.equal(
