@@ -79,35 +79,43 @@ impl Node {
     /// For a scalar this is the scalar, for a list or mapping its key. If nothing stands at `at`, it is the nearest value
     /// around `at`.
     pub(super) fn locate(&self, at: &At) -> Range<usize> {
-        let mut node = self;
-        let mut span = self.head();
-        for step in &at.0 {
-            let (next, head) = match (&node.value, step) {
-                (YamlValue::Map(entries), PathStep::Key(key)) => match entries.iter().find(|entry| entry.key == *key) {
-                    Some(entry) => (&entry.node, entry.key_span.clone()),
-                    None => return span,
-                },
-                (YamlValue::List(items), PathStep::Index(index)) => match items.get(*index) {
-                    Some(item) => (item, item.head()),
-                    None => return span,
-                },
-                _ => return span,
-            };
-            span =
-                if matches!(next.value, YamlValue::Scalar(_) | YamlValue::Refused) { next.span.clone() } else { head };
-            node = next;
-        }
-        span
+        self.heads(at)
+            .last()
+            .map_or_else(|| self.head(), |(node, head)| if node.is_word() { node.span.clone() } else { head })
+    }
+
+    /// The place to point at for what the value at `at` means beside others: its key, or the first word of an item of a list.
+    /// If nothing stands at `at`, it is that of the nearest value around `at`.
+    pub(super) fn locate_key(&self, at: &At) -> Range<usize> {
+        self.heads(at).last().map_or_else(|| self.head(), |(_, head)| head)
     }
 
     /// Whether something stands at `at`.
     pub(super) fn has(&self, at: &At) -> bool {
-        let found = at.0.iter().try_fold(self, |node, step| match (&node.value, step) {
-            (YamlValue::Map(entries), PathStep::Key(key)) => entries.iter().find(|e| e.key == *key).map(|e| &e.node),
-            (YamlValue::List(items), PathStep::Index(index)) => items.get(*index),
-            _ => None,
-        });
-        found.is_some()
+        self.heads(at).count() == at.0.len()
+    }
+
+    /// The values on the way to `at`, as far as they are there, each with its key, or with its first word if it has no key.
+    fn heads<'n>(&'n self, at: &'n At) -> impl Iterator<Item = (&'n Self, Range<usize>)> {
+        at.0.iter().scan(self, |node, step| {
+            let (next, head) = match (&node.value, step) {
+                (YamlValue::Map(entries), PathStep::Key(key)) => {
+                    let entry = entries.iter().find(|entry| entry.key == *key)?;
+                    (&entry.node, entry.key_span.clone())
+                }
+                (YamlValue::List(items), PathStep::Index(index)) => {
+                    items.get(*index).map(|item| (item, item.head()))?
+                }
+                _ => return None,
+            };
+            *node = next;
+            Some((next, head))
+        })
+    }
+
+    /// Whether the value is one word.
+    const fn is_word(&self) -> bool {
+        matches!(self.value, YamlValue::Scalar(_) | YamlValue::Refused)
     }
 
     /// The first word of the value.

@@ -56,7 +56,7 @@ struct LintedLimit<'a> {
 impl Linter<'_> {
     /// Many routes share the path of the whole file, so each problem is noted once.
     fn warn(&mut self, at: &At, message: String, help: impl Into<String>) {
-        let diagnostic = Diagnostic::error(self.document.locate(at), message).help(help);
+        let diagnostic = Diagnostic::error(self.document.locate_key(at), message).help(help);
         let diagnostic = Diagnostic { severity: Severity::Warning, ..diagnostic };
         if !self.found.contains(&diagnostic) {
             self.found.push(diagnostic);

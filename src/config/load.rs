@@ -413,8 +413,12 @@ impl Draft {
 impl Problem {
     fn locate(self, root: &Node) -> Diagnostic {
         let at = self.or_at.filter(|_| !root.has(&self.at)).unwrap_or(self.at);
-        let span = Some(root.locate(&at));
-        Diagnostic { severity: self.severity, span, message: self.message, help: self.help }
+        // A wrong value is an error. A warning is of what a value means beside others, and there the key says which value.
+        let span = match self.severity {
+            Severity::Error => root.locate(&at),
+            Severity::Warning => root.locate_key(&at),
+        };
+        Diagnostic { severity: self.severity, span: Some(span), message: self.message, help: self.help }
     }
 }
 

@@ -151,7 +151,7 @@ fn check_warns_at_the_place_and_strict_makes_warnings_errors() {
     fs_err::write(&path, file(keys, "")).unwrap();
     let (code, out, err) = check(folder.path(), &[]);
     assert_eq!(code, Some(0), "{err}");
-    let warning = "proxy.yaml:6:18: warning: `ping_interval` (30s) is not below half of the 60s of `aws_alb`\n";
+    let warning = "proxy.yaml:6:3: warning: `ping_interval` (30s) is not below half of the 60s of `aws_alb`\n";
     assert!(err.starts_with(warning) && err.contains("write ping_interval: 24s, or auto"), "{err}");
     assert!(out.contains("ping after 30s"), "{out}");
     let (code, out, err) = check(folder.path(), &["--strict"]);
@@ -186,6 +186,7 @@ async fn the_start_and_each_reload_say_once_what_does_not_fit_the_path() {
         texts.filter(|text| text.contains(words)).count()
     };
     assert_eq!((said(WARNING), said("of the 7s of `hasty`")), (1, 1), "{messages:#?}");
+    assert_eq!((said("of eager is 8s"), said("of hasty is 7s")), (1, 1), "{messages:#?}");
     let warned = messages.iter().find(|message| message["message"].as_str().is_some_and(|text| text.contains("hasty")));
     assert_eq!(warned.map(|message| &message["level"]), Some(&Value::from("WARN")), "{messages:#?}");
 }
