@@ -83,6 +83,7 @@ impl Control {
                 for key in &changes.needs_restart {
                     tracing::warn!(key, "a change of this key needs a restart: it stays as it was");
                 }
+                self.tell_derived(changes);
                 let changes = if changes.is_empty() { "nothing".to_owned() } else { changes.summary() };
                 tracing::info!(file = %file.display(), changes, "reloaded");
             }
@@ -108,6 +109,19 @@ impl Control {
     /// ones. Only reloads wait here: this is the one lock that is held while files are read.
     fn turn(&self) -> MutexGuard<'_, ()> {
         self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Logs what follows from the path of each route that is new or has changed.
+    fn tell_derived(&self, changes: &Reloaded) {
+        let plan = self.plan();
+        let changed = [&changes.routes_added, &changes.routes_changed];
+        for route in plan.config.routes.routes() {
+            if changed.iter().any(|names| names.contains(&route.name)) {
+                for sentence in config::derived(route) {
+                    tracing::info!(route = route.name, "{sentence}");
+                }
+            }
+        }
     }
 
     /// Counts the outcome in the metrics.
