@@ -7,6 +7,7 @@ pub mod endings;
 mod file;
 mod json;
 pub mod refusals;
+mod sample;
 mod session;
 mod text;
 
@@ -51,6 +52,7 @@ use self::{
 };
 pub use self::{
     file::LogFile,
+    sample::EndSampler,
     session::{Particulars, ParticularsView, RouteLog, SessionRecord},
 };
 

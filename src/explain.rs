@@ -6,13 +6,17 @@
 //! 3. A pattern is confined to the routes, backends or networks that have it, where the others do not (`scope`).
 //! 4. Where two patterns have the same cases, the one with more cases is told (`rivals`).
 //!
+//! [`EndsOfHour`] does this for a process that goes on: with a fair sample (`lots`) of what ended in the last hour.
+//!
 //! No pattern is told on fewer than eight cases, nor if chance would make it once in a thousand such heaps of records
 //! (`chance`).
 
 mod advice;
 mod chance;
 mod facts;
+mod hour;
 mod lines;
+mod lots;
 mod pattern;
 mod peaks;
 mod rates;
@@ -26,7 +30,14 @@ mod telling;
 mod tests;
 mod words;
 
-pub use self::pattern::{Histogram, Pattern, PatternKind};
+use std::mem;
+
+pub use self::{
+    facts::EndClass,
+    hour::EndsOfHour,
+    lots::{RecentEnds, SampledEnd},
+    pattern::{Histogram, Pattern, PatternKind},
+};
 use self::{
     facts::{EndFacts, EndSort},
     record::RecordText,
@@ -86,6 +97,24 @@ impl Evidence {
         }
     }
 
+    /// Adds an end of a sample, however many there are.
+    fn add_sampled(&mut self, end: &SampledEnd) {
+        let route = self.routes.number(end.route.as_deref());
+        let backend = self.backends.number(end.backend.as_deref());
+        let word = self.causes.number(Some(end.cause));
+        self.facts.push(EndFacts { route, backend, word, ..end.facts });
+    }
+
+    /// Forgets the words that no record has any more, where there are too many to add another one.
+    fn forget_words(&mut self) {
+        if self.routes.is_full() {
+            self.routes.keep_only(self.facts.iter_mut().map(|facts| &mut facts.route));
+        }
+        if self.backends.is_full() {
+            self.backends.keep_only(self.facts.iter_mut().map(|facts| &mut facts.backend));
+        }
+    }
+
     /// Forgets what ended before this moment, in milliseconds since 1970.
     pub fn forget_before(&mut self, millis: i64) {
         self.facts.retain(|facts| facts.ended >= millis);
@@ -113,7 +142,16 @@ impl Evidence {
         told.sort_by(|a, b| b.cases.total_cmp(&a.cases));
         told.truncate(Self::MOST_PATTERNS);
         let mut patterns: Vec<_> = told.iter().map(|suspect| telling::tell(self, suspect)).collect();
-        patterns.sort_by(|a, b| b.cases.cmp(&a.cases).then(b.confidence.total_cmp(&a.confidence)));
+        patterns.sort_by(Pattern::by_harm);
+        patterns
+    }
+
+    /// The patterns of some of the records.
+    fn patterns_among(&mut self, which: impl Fn(&EndFacts) -> bool) -> Vec<Pattern> {
+        let some = self.facts.iter().filter(|facts| which(facts)).copied().collect();
+        let all = mem::replace(&mut self.facts, some);
+        let patterns = self.patterns();
+        self.facts = all;
         patterns
     }
 

@@ -151,6 +151,12 @@ impl Client {
         }
     }
 
+    /// Its address; `None` = it has none.
+    #[must_use]
+    pub const fn address(&self) -> Option<IpAddr> {
+        self.0
+    }
+
     /// Appends the client as fields toward a backend and records have it. This code writes IPv4 itself, because the
     /// standard library's formatting takes ten times as long.
     pub fn write(&self, text: &mut Vec<u8>) {

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{
-    Record, RecordKind, millis,
+    EndSampler, Record, RecordKind, millis,
     refusals::{RefusalCause, RefusedRequest},
     text::shorten,
 };
@@ -74,6 +74,8 @@ pub struct Endings {
     pub sessions: Last<EndedSession, EndingCause>,
     /// Requests that became no session and got no good answer.
     pub refusals: Last<RefusedRequest, RefusalCause>,
+    /// A fair sample of both, for who asks what they have in common.
+    pub sampler: EndSampler,
 }
 
 /// The last [`KEPT`] endings of a kind, and how many there have been by cause.
@@ -92,6 +94,7 @@ pub type CauseCounts<C> = BTreeMap<&'static str, (C, u64)>;
 impl Endings {
     /// Keeps the ending of a session or a request whose record is complete.
     pub(super) fn push(&self, record: &Record) {
+        self.sampler.note(record);
         match record.kind {
             RecordKind::Session => {
                 let ending = EndedSession::of(record);

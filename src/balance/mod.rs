@@ -89,6 +89,7 @@ pub use self::{
     line::PlaceInLine,
     members::{Changes, Member},
     pick::{Pick, Seat},
+    random::random_at,
     registry::Registry,
     sticky::{StickyKey, StickyTags},
     upstream::{Tried, Unavailable, Upstream},

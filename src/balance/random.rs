@@ -1,6 +1,9 @@
 //! Cheap random numbers for choices that need not be secret (SplitMix64). A test can repeat them, because they come
 //! from a seed.
 
+/// The distance between two states.
+const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+
 #[derive(Debug)]
 pub(super) struct Random(u64);
 
@@ -18,11 +21,21 @@ impl Random {
 
     /// The algorithm and constants of Steele, Lea and Flood, "Fast splittable pseudorandom number generators" (2014).
     fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
+        self.0 = self.0.wrapping_add(STEP);
+        mix(self.0)
     }
+}
+
+/// The random number that belongs to a place in a row: numbers for many threads, which count the places together.
+#[must_use]
+pub fn random_at(place: u64) -> u64 {
+    mix(place.wrapping_add(1).wrapping_mul(STEP))
+}
+
+fn mix(number: u64) -> u64 {
+    let mixed = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
 }
 
 #[cfg(test)]
@@ -33,6 +46,7 @@ mod tests {
     fn numbers_are_those_of_splitmix64() {
         let mut random = Random::new(0);
         assert_eq!(random.next(), 0xe220_a839_7b1d_cdaf);
+        assert_eq!((random_at(0), random_at(1)), (0xe220_a839_7b1d_cdaf, random.next()));
         let mut random = Random::new(1_234_567);
         assert_eq!([random.next(), random.next()], [6_457_827_717_110_365_317, 3_203_168_211_198_807_973]);
     }

@@ -1,4 +1,4 @@
-//! What is kept of a record: 56 bytes, so that a million of them fit into memory.
+//! What is kept of a record: 64 bytes, so that a million of them fit into memory.
 
 use std::{
     fmt,
@@ -15,6 +15,8 @@ const SWITCHED: u16 = 101;
 /// A record, made small. Words are numbers of [`super::words::Words`].
 #[derive(Debug, Clone, Copy)]
 pub(super) struct EndFacts {
+    /// The lot that it has drawn, where it is of a sample.
+    pub(super) lot: u32,
     /// When the session or the request ended, in milliseconds since 1970.
     pub(super) ended: i64,
     /// The network of the client.
@@ -74,6 +76,15 @@ pub(super) enum EndSort {
     Plain,
 }
 
+/// A session, or a handshake that became none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EndClass {
+    /// A session.
+    Session,
+    /// A handshake that was refused.
+    Refusal,
+}
+
 /// How a connection ended, as far as the record says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum SeenEnd {
@@ -98,8 +109,9 @@ impl EndFacts {
         let silences = |from, to| Silences { from: Millis::of(from), to: Millis::of(to) };
         let is_session = &*record.kind == RecordText::SESSION;
         let mut facts = Self {
+            lot: 0,
             ended: record.ended(),
-            network: record.client.as_deref().and_then(NetworkPrefix::of),
+            network: record.client.and_then(NetworkPrefix::of),
             age,
             silences: [
                 silences(record.silence_from_client_ms, record.silence_to_client_ms),
@@ -126,6 +138,10 @@ impl EndFacts {
     /// Whether it is of a session.
     pub(super) const fn is_session(&self) -> bool {
         !matches!(self.sort, EndSort::Barred | EndSort::Refused | EndSort::Plain)
+    }
+
+    pub(super) const fn class(&self) -> EndClass {
+        if self.is_session() { EndClass::Session } else { EndClass::Refusal }
     }
 
     /// Whether it is of a session that was not dropped.
@@ -185,6 +201,11 @@ impl EndFacts {
             Side::Backend => backend,
         }
     }
+}
+
+impl EndClass {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Session, Self::Refusal];
 }
 
 /// The status of a record; 0 = none. A refusal by a Close has that of its cause.
@@ -265,9 +286,9 @@ impl SeenEnd {
 }
 
 impl NetworkPrefix {
-    /// The network of a client, by its address as the record has it. `None`: the client has no address.
-    fn of(client: &str) -> Option<Self> {
-        let bits = match client.parse().ok()? {
+    /// The network of a client.
+    fn of(client: IpAddr) -> Option<Self> {
+        let bits = match client {
             IpAddr::V4(address) => Self::V4 | u64::from(address.to_bits() >> 8),
             IpAddr::V6(address) => u64::try_from(address.to_bits() >> 80).ok()?,
         };
@@ -316,10 +337,13 @@ mod tests {
             ("192.0.2.77", Some("192.0.2.0/24")),
             ("0.0.0.1", Some("0.0.0.0/24")),
             ("2001:db8:1:2::3", Some("2001:db8:1::/48")),
-            ("unix:", None),
-            ("", None),
+            ("::", None),
         ] {
-            assert_eq!(NetworkPrefix::of(client).map(|network| network.to_string()).as_deref(), network, "{client}");
+            assert_eq!(
+                NetworkPrefix::of(client.parse().unwrap()).map(|network| network.to_string()).as_deref(),
+                network,
+                "{client}"
+            );
         }
     }
 

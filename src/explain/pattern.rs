@@ -1,5 +1,7 @@
 //! A pattern among the ends of sessions, as it is told.
 
+use std::cmp::Ordering;
+
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -73,6 +75,13 @@ pub struct Pattern {
     /// How the values lie around the peak, for people.
     #[serde(skip)]
     pub histogram: Option<Histogram>,
+}
+
+impl Pattern {
+    /// The one with most cases first.
+    pub(super) fn by_harm(a: &Self, b: &Self) -> Ordering {
+        b.cases.cmp(&a.cases).then(b.confidence.total_cmp(&a.confidence))
+    }
 }
 
 /// Counts of values in equal parts of a range.

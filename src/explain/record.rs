@@ -1,6 +1,6 @@
 //! A record as its line says it. A line is JSON, or the text form of the log.
 
-use std::{borrow::Cow, fmt, ops::Deref};
+use std::{borrow::Cow, fmt, net::IpAddr, ops::Deref};
 
 use jiff::Timestamp;
 use serde::{
@@ -20,8 +20,9 @@ pub struct RecordText<'a> {
     pub kind: WordText<'a>,
     #[serde(borrow)]
     pub cause: WordText<'a>,
-    #[serde(borrow)]
-    pub client: Option<WordText<'a>>,
+    /// `None` = the client has no address.
+    #[serde(default, deserialize_with = "address")]
+    pub client: Option<IpAddr>,
     #[serde(borrow)]
     pub route: Option<WordText<'a>>,
     #[serde(borrow)]
@@ -116,6 +117,11 @@ impl<'de: 'a, 'a> Deserialize<'de> for WordText<'a> {
 
         deserializer.deserialize_str(WordVisitor)
     }
+}
+
+fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<IpAddr>, D::Error> {
+    let client = Option::<WordText<'de>>::deserialize(deserializer)?;
+    Ok(client.and_then(|client| client.parse().ok()))
 }
 
 /// The record of a line. `scratch` holds a line of the text form, put into JSON.

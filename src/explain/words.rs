@@ -1,6 +1,6 @@
 //! Words that come again and again, as numbers.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, mem};
 
 /// The most different words of one kind. Further ones are one word.
 const MOST_WORDS: usize = 4096;
@@ -26,6 +26,19 @@ impl WordNumbers {
         self.words.push(word.into());
         self.numbers.insert(word.into(), number);
         number
+    }
+
+    /// Whether a further word would be no word.
+    pub(super) fn is_full(&self) -> bool {
+        self.words.len() >= MOST_WORDS
+    }
+
+    /// Keeps only the words of these numbers, and gives them new numbers.
+    pub(super) fn keep_only<'n>(&mut self, numbers: impl Iterator<Item = &'n mut u16>) {
+        let before = mem::take(self);
+        for number in numbers {
+            *number = self.number(before.word(*number));
+        }
     }
 
     /// The word of a number.
@@ -55,5 +68,19 @@ mod tests {
         }
         assert_eq!((words.words.len(), words.numbers.len()), (MOST_WORDS, MOST_WORDS));
         assert_eq!((words.number(Some("0")), words.number(Some("new"))), (1, 0));
+    }
+
+    #[test]
+    fn words_that_nothing_has_any_more_make_room() {
+        let mut words = WordNumbers::default();
+        for word in 0..MOST_WORDS {
+            words.number(Some(&word.to_string()));
+        }
+        let mut kept = [4, 0, 2, 4];
+        assert!(words.is_full());
+        words.keep_only(kept.iter_mut());
+        assert_eq!((kept, words.is_full()), ([1, 0, 2, 1], false));
+        assert_eq!([1, 2, 3].map(|number| words.word(number)), [Some("3"), Some("1"), None]);
+        assert_eq!(words.number(Some("new")), 3);
     }
 }

@@ -260,11 +260,13 @@ fn before(backends: &[&Backend]) -> Setup {
     Proxy::before(backends).timeout("close", "1s").with("admin: { bind: \"127.0.0.1:0\" }")
 }
 
-async fn get(proxy: &Proxy, path: &str) -> Value {
+/// The answer of the admin interface, as JSON.
+pub async fn get(proxy: &Proxy, path: &str) -> Value {
     serde_json::from_str(&ask(proxy, "GET", path).await).unwrap()
 }
 
-async fn ask(proxy: &Proxy, method: &str, path: &str) -> String {
+/// The answer of the admin interface.
+pub async fn ask(proxy: &Proxy, method: &str, path: &str) -> String {
     let Some(AdminBind::Tcp(address)) = proxy.control().admin_address() else { panic!("no admin interface") };
     let address: SocketAddr = address;
     let mut wire = Wire::connect(address).await;

@@ -50,6 +50,8 @@ mod explained;
 mod failures;
 /// Backends and clients that die, hang, vanish and return.
 mod faults;
+/// What the process itself says of the ends of the last hour.
+mod findings;
 /// Headers toward the backend and the client's address.
 mod forwarding;
 /// Frames of every size and cut.

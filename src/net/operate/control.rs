@@ -33,11 +33,12 @@ use self::{
     checkers::Checkers, dispatch::Dispatch, expiries::expiries, listeners::Listeners, plans::Plans, reloader::Reloader,
     survey::Survey,
 };
-use super::{desk::Desk, discovery::Seekers, history::History};
+use super::{desk::Desk, discovery::Seekers, explainer::Explainer, history::History};
 use crate::{
     access_log::AccessLog,
     balance::Duty,
     config::{AdminBind, Config, ListenAddress},
+    explain::Pattern,
     lines::Lines,
     metrics::Metrics,
     net::{
@@ -81,6 +82,8 @@ pub struct Control {
     desk: Option<Desk>,
     /// `None` = there is no admin interface.
     history: Option<History>,
+    /// `None` = endings are not kept.
+    explainer: Option<Explainer>,
     /// The messages of the log. Set if the process has a log.
     messages: OnceLock<Lines>,
     /// A lock that is held from the count to the text, so that no scrape shows less than an earlier one.
@@ -109,6 +112,7 @@ impl Control {
         });
         let survey = Survey::new(crew.sessions.clone());
         let reloader = Reloader::start().map_err(StartError::Thread)?;
+        let explainer = shared.plan().endings.clone().map(Explainer::start).transpose().map_err(StartError::Thread)?;
         let discovery = Seekers::new(background.clone(), Arc::clone(&planner.findings));
         let plans = Plans::new(planner, Arc::clone(&shared));
         // A client may come as soon as the listeners run. So backends that can be found before are found before.
@@ -129,6 +133,7 @@ impl Control {
             turn,
             desk,
             history,
+            explainer,
             messages,
             scrape,
         });
@@ -279,6 +284,19 @@ impl Control {
     /// The last endings and the last hour. `None` = there is no admin interface.
     pub(in crate::net) const fn history(&self) -> Option<&History> {
         self.history.as_ref()
+    }
+
+    /// What the ends of the last hour have in common, most harmful first.
+    pub(in crate::net) fn patterns(&self) -> Arc<[Pattern]> {
+        self.explainer.as_ref().map(Explainer::patterns).unwrap_or_default()
+    }
+
+    /// Looks now for what the ends of the last hour have in common, for tests.
+    #[doc(hidden)]
+    pub async fn explain_now(&self) {
+        if let Some(explainer) = &self.explainer {
+            explainer.look().await;
+        }
     }
 
     pub(in crate::net) const fn discovery(&self) -> &Seekers {

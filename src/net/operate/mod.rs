@@ -6,6 +6,7 @@ pub(super) mod collector;
 pub mod control;
 pub(super) mod desk;
 pub(super) mod discovery;
+mod explainer;
 pub mod handover;
 pub(super) mod history;
 pub mod limits;

@@ -72,6 +72,7 @@ enum Call {
     Endings,
     Refusals,
     History,
+    Findings,
     SetDuty { upstream: String, backend: String, duty: Duty },
     DrainRoute { route: String, drains: bool },
     DrainAll { drains: bool },
@@ -155,6 +156,7 @@ fn find(method: &Method, path: &str) -> Result<Call, AdminRefusal> {
         ["api", "endings"] => (Some(Call::Endings), None),
         ["api", "refusals"] => (Some(Call::Refusals), None),
         ["api", "history"] => (Some(Call::History), None),
+        ["api", "findings"] => (Some(Call::Findings), None),
         ["api", "upstreams"] => (Some(Call::Upstreams), None),
         ["api", "upstreams", upstream, "backends", backend, duty @ ("drain" | "down" | "up")] => {
             let duty = match duty {
@@ -206,6 +208,7 @@ impl Call {
             Self::Endings => endings(control, query)?,
             Self::Refusals => refusals(control, query)?,
             Self::History => ok(&control.history().map(|history| history.show(control.sessions(), Instant::now()))),
+            Self::Findings => ok(&json!({ "findings": &*control.patterns() })),
             Self::SetDuty { upstream, backend, duty } => {
                 read::<Nothing>(body)?;
                 let told = control.set_duty(&upstream, &backend, duty)?;
