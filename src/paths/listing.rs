@@ -59,7 +59,7 @@ pub fn table() -> String {
     let rows = PRESETS.iter().map(|preset| {
         let name = format!("{}{}", preset.name, if preset.checked.is_some() { "" } else { " ?" });
         let [silence, life] = [brief(preset.idle), preset.life("-")];
-        [name, silence, preset.counted("-"), preset.dies.to_string(), life, preset.title.to_owned()]
+        [name, silence, preset.counted("-"), preset.manner("-"), life, preset.title.to_owned()]
     });
     let rows: Vec<_> = [head].into_iter().chain(rows).collect();
     let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
@@ -75,14 +75,16 @@ pub fn table() -> String {
 /// Everything that is known of one preset, for people.
 #[must_use]
 pub fn entry(preset: &Preset) -> String {
-    let Preset { name, title, note, idle, idle_range, counts, dies, grace, source, checked, .. } = preset;
+    let Preset { name, title, note, idle, idle_range, counts, dies, max_life, grace, source, checked, .. } = preset;
     let mut lines = vec![("silence", brief(*idle))];
     lines.extend(idle_range.map(|range| ("range", span(range))));
     if idle.is_some() {
         lines.push(("counts", format!("{counts}: {}", counts.meaning())));
         lines.push(("interval", preset.interval()));
     }
-    lines.push(("ends by", format!("{dies}: {}", dies.meaning())));
+    if idle.or(*max_life).is_some() {
+        lines.push(("ends by", format!("{dies}: {}", dies.meaning())));
+    }
     lines.push(("life", preset.life("none")));
     lines.extend(grace.map(|grace| ("grace", format!("{} from SIGTERM to SIGKILL", words(grace)))));
     lines.push(("source", (*source).to_owned()));
@@ -105,12 +107,13 @@ pub fn entry(preset: &Preset) -> String {
 pub fn markdown() -> String {
     let mut text = String::from(HEAD);
     for preset in PRESETS {
-        let Preset { name, title, note, idle, dies, source, checked, .. } = preset;
+        let Preset { name, title, note, idle, source, checked, .. } = preset;
         let mark = if checked.is_some() { "" } else { " ?" };
         let what = if note.is_empty() { (*title).to_owned() } else { format!("{title}. {note}") };
         let range = preset.idle_range.map_or_else(|| "–".to_owned(), span);
         let who = link(source) + &checked.map(|day| format!(", {day}")).unwrap_or_default();
         let (silence, counts, life) = (brief(*idle).replace('-', "–"), preset.counted("–"), preset.life("–"));
+        let dies = preset.manner("–");
         let interval = if idle.is_some() { preset.interval() } else { "–".to_owned() };
         let _ = writeln!(
             text,
@@ -155,6 +158,11 @@ impl Preset {
 
     fn counted(&self, none: &str) -> String {
         if self.idle.is_some() { self.counts.to_string() } else { none.to_owned() }
+    }
+
+    /// Nobody knows how a thing without a limit ends a connection.
+    fn manner(&self, none: &str) -> String {
+        if self.idle.or(self.max_life).is_some() { self.dies.to_string() } else { none.to_owned() }
     }
 
     fn life(&self, none: &str) -> String {

@@ -5,7 +5,7 @@ use std::time::Duration as StdDuration;
 use super::{LintedLimit, LintedRoute, Linter, shown};
 use crate::{
     config::document::At,
-    paths::{self, Activity, Manner},
+    paths::{self, Activity, Limit, Manner},
     ws::Side,
 };
 
@@ -17,30 +17,32 @@ const SIDES: [Side; 2] = [Side::Client, Side::Backend];
 impl Linter<'_> {
     pub(super) fn pings(&mut self, route: &LintedRoute<'_>) {
         let interval = route.route.keepalive.ping_interval;
-        if SIDES.iter().all(|side| route.shortest(*side).is_none()) {
-            self.common_limit(route);
-        }
+        self.common_limit(route);
         for side in SIDES {
             match interval.of(side) {
                 Some(interval) => self.interval(route, side, interval),
-                None => self.kernel_keepalive(route, side),
+                None => {
+                    self.kernel_keepalive(route, side);
+                    self.nothing_holds(route, side);
+                    self.left_out(route, side);
+                }
             }
-        }
-        match (interval.client, interval.backend) {
-            (None, None) => self.nothing_holds(route),
-            (None, Some(_)) => self.left_out(route, Side::Client),
-            (Some(_), None) => self.left_out(route, Side::Backend),
-            (Some(_), Some(_)) => {}
         }
     }
 
-    /// With no limit named, the interval is held against the limits that are common.
+    /// Where no limit is named, the interval is held against the limits that are common. What stands before a backend says
+    /// nothing of the clients.
     fn common_limit(&mut self, route: &LintedRoute<'_>) {
         let interval = route.route.keepalive.ping_interval;
-        let Some(interval) = interval.client.or(interval.backend).filter(|interval| *interval > LONGEST_SAFE_PING)
-        else {
-            return;
+        let is_unknown = |side: &Side| route.shortest(*side).is_none();
+        let interval = match interval.client {
+            Some(interval) if is_unknown(&Side::Client) => interval,
+            None if SIDES.iter().all(is_unknown) => interval.backend.unwrap_or_default(),
+            _ => return,
         };
+        if interval <= LONGEST_SAFE_PING {
+            return;
+        }
         if let Some(at) = self.written(route.keepalive("ping_interval")) {
             let interval = shown(interval);
             let message = format!("`ping_interval` ({interval}) is longer than half of the shortest common limit, 55s");
@@ -71,20 +73,15 @@ impl Linter<'_> {
         self.warn(&at, message, help);
     }
 
-    /// A limit that nobody is told of needs TCP keepalive where no ping goes.
+    /// A silent limit asks for keepalives of TCP below it where no ping goes.
     fn kernel_keepalive(&mut self, route: &LintedRoute<'_>, side: Side) {
-        let keepalive = self.config.tcp.keepalive_idle;
         let silent = route.limits(side).filter(|LintedLimit { limit, .. }| is_silent(limit.dies));
         let unheld = silent.filter_map(|limited| Some((limited.limit.idle?, limited)));
-        let unheld = unheld.filter(|(idle, _)| keepalive.is_none_or(|keepalive| keepalive >= *idle));
+        let unheld = unheld.filter(|(idle, _)| !self.kernel_asks_within(*idle));
         let Some((idle, LintedLimit { limit, at })) = unheld.min_by_key(|(idle, _)| *idle) else { return };
         let at = self.written([At::default().key("tcp").key("keepalive_idle")]).unwrap_or(at);
-        let (name, idle, fitting) = (&limit.name, shown(idle), shown(paths::holding(idle)));
-        let whom = match side {
-            Side::Client => "clients",
-            Side::Backend => "backends",
-        };
-        let message = match keepalive {
+        let (name, idle, whom) = (&limit.name, shown(idle), whom(side));
+        let message = match self.config.tcp.keepalive_idle {
             Some(keepalive) => {
                 let keepalive = shown(keepalive);
                 format!(
@@ -93,29 +90,62 @@ impl Linter<'_> {
             }
             None => format!("neither pings nor keepalives of TCP go to {whom}, and the limit of `{name}` is {idle}"),
         };
-        let help = format!("nobody is told of this end: let longwire ping them, or write keepalive_idle: {fitting}");
+        let help = match limit.counts {
+            Activity::Packets => {
+                let fitting = shown(paths::holding(limit.idle.unwrap_or_default()));
+                format!("nobody is told of this end: let longwire ping them, or write keepalive_idle: {fitting}")
+            }
+            _ => "nobody is told of this end, and a keepalive of TCP does not count there: let longwire ping them"
+                .to_owned(),
+        };
         self.warn(&at, message, help);
     }
 
-    /// Without pings, nothing holds a quiet session over a limit that does not count keepalives of TCP.
-    fn nothing_holds(&mut self, route: &LintedRoute<'_>) {
-        for side in SIDES {
-            for LintedLimit { limit, at } in route.limits(side) {
-                let is_held = limit.counts == Activity::Packets || limit.counts == Activity::Messages;
-                if let Some(idle) = limit.idle.filter(|_| !is_held && !is_silent(limit.dies)) {
-                    let message =
-                        format!("no side is pinged, and `{}` ends a session after {}", limit.name, shown(idle));
-                    self.warn(&at, message, format!("write ping_interval: {}, or auto", shown(paths::holding(idle))));
-                }
+    /// Without pings to a side, nothing holds a quiet session over a limit that does not count keepalives of TCP.
+    fn nothing_holds(&mut self, route: &LintedRoute<'_>, side: Side) {
+        let interval = route.route.keepalive.ping_interval;
+        let nobody_is_pinged = SIDES.iter().all(|side| interval.of(*side).is_none());
+        for LintedLimit { limit, at } in route.limits(side) {
+            let Some(idle) = limit.idle else { continue };
+            let is_told_already = is_silent(limit.dies) && !self.kernel_asks_within(idle);
+            let is_held = match limit.counts {
+                Activity::Packets => self.kernel_asks_within(idle),
+                // A Ping would not be sure to hold it either, and over no limit is anything lost.
+                Activity::Messages | Activity::Nothing => true,
+                Activity::BytesFromBackend => !nobody_is_pinged,
+                Activity::Bytes | Activity::Frames => false,
+            };
+            if is_held || is_told_already {
+                continue;
             }
+            let (name, fitting, idle) = (&limit.name, shown(paths::holding(idle)), shown(idle));
+            let (message, mut help) = match nobody_is_pinged {
+                true => (
+                    format!("no side is pinged, and `{name}` ends a session after {idle}"),
+                    format!("write ping_interval: {fitting}, or auto"),
+                ),
+                false => (
+                    format!("no ping goes to {}, and `{name}` ends a session after {idle}", whom(side)),
+                    "write sides: [client, backend]".to_owned(),
+                ),
+            };
+            if limit.counts == Activity::Packets {
+                help = format!("{help}, or keepalive_idle: {fitting}");
+            }
+            self.warn(&at, message, help);
         }
     }
 
     /// Over such a limit a client's own pings hold nothing, and neither does TCP. Only our pings do: those to clients, and those
     /// that the backend answers.
     fn left_out(&mut self, route: &LintedRoute<'_>, side: Side) {
-        let is_one_way = |limited: &LintedLimit<'_>| limited.limit.counts == Activity::BytesFromBackend;
-        let Some(LintedLimit { limit, at }) = route.limits(side).find(is_one_way) else { return };
+        if route.route.keepalive.ping_interval.of(side.other()).is_none() {
+            return;
+        }
+        let is_one_way = |limit: &Limit| limit.counts == Activity::BytesFromBackend && limit.idle.is_some();
+        let Some(LintedLimit { limit, at }) = route.limits(side).find(|limited| is_one_way(limited.limit)) else {
+            return;
+        };
         let at = self.written(route.keepalive("sides")).unwrap_or(at);
         let side = match side {
             Side::Client => "client",
@@ -126,6 +156,18 @@ impl Linter<'_> {
             limit.name
         );
         self.warn(&at, message, "only pings of longwire hold it: write sides: [client, backend]");
+    }
+
+    /// Whether the kernel asks a side that is silent for so long.
+    fn kernel_asks_within(&self, idle: StdDuration) -> bool {
+        self.config.tcp.keepalive_idle.is_some_and(|keepalive| keepalive < idle)
+    }
+}
+
+const fn whom(side: Side) -> &'static str {
+    match side {
+        Side::Client => "clients",
+        Side::Backend => "backends",
     }
 }
 

@@ -62,6 +62,19 @@ impl Linter<'_> {
             } else if max_lifetime.is_none() {
                 let message = format!("`{name}` ends each session at some age, and no `max_lifetime` ends it before");
                 self.warn(&at, message, format!("{help}, and max_lifetime: auto in the route"));
+            } else if let (Some(own), Some(life)) = (max_lifetime, limit.max_life)
+                && own >= life
+            {
+                let at = self.written([route.at.key("max_lifetime")]).unwrap_or(at);
+                let (own, life) = (shown(own), shown(life));
+                let message = format!(
+                    "`{name}` ends each session at the age of {life} unless that is set, and `max_lifetime` ({own}) is not below"
+                );
+                self.warn(
+                    &at,
+                    message,
+                    format!("write {{ name: {name}, max_life: TIME }} with the time that is set there"),
+                );
             }
         }
         let lives = limits().filter_map(|limited| Some((limited.limit.max_life?, limited)));
@@ -120,15 +133,19 @@ impl Linter<'_> {
         }
     }
 
-    /// `auto` uses a figure that could not be verified, but says so.
+    /// `auto` follows from a figure that could not be verified, but says so.
     fn unverified(&mut self, route: &LintedRoute<'_>) {
         let settings = &route.route.limits;
+        let life = settings.lifetime().filter(|_| settings.sets_lifetime).and_then(|derived| derived.from?.max_life);
         for side in SIDES {
             let is_pinged = route.route.keepalive.ping_interval.of(side).is_some();
+            let interval = settings.interval(side);
+            let is_used = settings.sets_interval && is_pinged && interval.value < paths::LONGEST_INTERVAL;
+            let idle = interval.from.and_then(|limit| limit.idle).filter(|_| is_used);
             for LintedLimit { limit, at } in route.limits(side).filter(|limited| !limited.limit.verified) {
                 let used = [
-                    ("idle", limit.idle.filter(|_| settings.sets_interval && is_pinged)),
-                    ("max_life", limit.max_life.filter(|_| settings.sets_lifetime && limit.life_given)),
+                    ("idle", limit.idle.filter(|own| idle == Some(*own))),
+                    ("max_life", limit.max_life.filter(|own| limit.life_given && life == Some(*own))),
                 ];
                 for (key, figure) in used {
                     let is_given = self.document.has(&at.key(key));

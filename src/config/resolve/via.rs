@@ -9,7 +9,7 @@ use crate::{
         file::{Upstream, ViaEntry},
         preset_name, values,
     },
-    paths::{self, Figures, Limit},
+    paths::{self, Activity, Figures, Limit},
 };
 
 impl Resolver {
@@ -42,6 +42,15 @@ impl Resolver {
         } else if figures == Figures::default() {
             let message = format!("`{name}` is not a preset, and no figure says what it does");
             self.error(at.key("name"), message, preset_name::advice(name));
+        } else if figures.idle.or(figures.max_life).or(figures.grace).is_none() {
+            let message = format!("`{name}` has no limit: neither `idle` nor `max_life` nor `grace`");
+            self.warn(at.clone(), message, "`counts` and `dies` say nothing without one");
+        } else if figures.idle.is_some() && figures.counts == Some(Activity::Nothing) {
+            self.warn(
+                at.key("counts"),
+                format!("`counts: nothing` beside the `idle` of `{name}`"),
+                "nothing would hold a session there: leave one of the two out",
+            );
         }
         Limit::by_hand(name, figures)
     }
