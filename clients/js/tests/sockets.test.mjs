@@ -117,7 +117,7 @@ function suite(WebSocket) {
       () => "no URL: at all",
       () => server.url,
     ];
-    const { seen, all } = opened(t, () => answers.shift()(), [], { connectTimeout: 1000 });
+    const { seen, all } = opened(t, () => answers.shift()(), [], { connectTimeout: 3000 });
     await seen("open");
     const told = all("down").map(({ reason, error }) => [reason, error?.message]);
     assert.deepEqual(told.slice(0, 3), [
@@ -317,17 +317,16 @@ test("nothing of it keeps a process alive after its end", async (t) => {
   const script = `
     import { LongwireSocket } from ${JSON.stringify(new URL("../dist/esm/index.js", import.meta.url).href)};
     import { WebSocket } from ${JSON.stringify(import.meta.resolve("ws"))};
-    const options = { WebSocket, heartbeat: { message: "ping" }, queue: {} };
+    // A timer that is left would outlive the patience of the test.
+    const long = 1_000_000;
+    const options = { WebSocket, connectTimeout: long, minDelay: long, maxDelay: long, heartbeat: { message: "ping", interval: long }, queue: {} };
     const open = new LongwireSocket("${server.url}", [], options);
     open.onopen = () => open.close();
-    const down = new LongwireSocket("ws://127.0.0.1:1/", [], { ...options, minDelay: 60_000, maxDelay: 60_000 });
+    const down = new LongwireSocket("ws://127.0.0.1:1/", [], options);
     down.ondown = () => down.close();
     const connecting = new LongwireSocket(() => new Promise(() => {}), [], options);
     connecting.close();
     try { new LongwireSocket("no URL: at all", [], options); } catch {}
   `;
-  const began = performance.now();
   await promisify(execFile)(process.execPath, ["--input-type=module", "-e", script], { timeout: 20_000 });
-  // The timers that could be left are of 10 s and more.
-  assert.ok(performance.now() - began < 9000);
 });
