@@ -28,6 +28,7 @@ mod telling;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests;
+mod witnesses;
 mod words;
 
 use std::mem;
@@ -36,7 +37,8 @@ pub use self::{
     facts::EndClass,
     hour::EndsOfHour,
     lots::{RecentEnds, SampledEnd},
-    pattern::{Histogram, Pattern, PatternKind},
+    pattern::{Histogram, IdleBound, Pattern, PatternKind},
+    witnesses::Witnesses,
 };
 use self::{
     facts::{EndFacts, EndSort},

@@ -8,7 +8,7 @@ use self::refusals::{key_of_refusal, meaning};
 use super::{
     Evidence,
     facts::{EndFacts, EndSort, SeenEnd},
-    pattern::PatternKind,
+    pattern::{IdleBound, PatternKind},
     scope::PatternScope,
     suspects::{Measure, Suspect},
 };
@@ -25,6 +25,8 @@ const MOST_NAMES: usize = 3;
 const SHORTEST_LIFE: f64 = 60.0;
 /// The fewest Pings of a session from which the interval is inferred.
 const FEWEST_PINGS: u16 = 4;
+/// The key of the interval of Pings.
+const INTERVAL: &str = "keepalive.ping_interval";
 /// A wait for a Ping is on average so much of the interval (`ws/keepalive`).
 const MEAN_WAIT: f64 = 0.945;
 
@@ -33,6 +35,8 @@ pub(super) struct Advice {
     pub(super) text: String,
     pub(super) key: Option<String>,
     pub(super) value: Option<String>,
+    /// What it says of a limit of silence that more Pings would hold.
+    pub(super) bound: Option<IdleBound>,
 }
 
 /// The advice for a suspect.
@@ -82,7 +86,8 @@ impl View<'_> {
             self.path(),
             self.looks_like(seen),
         );
-        Advice { text, key: Some(self.key_of_route(key)), value }
+        let bound = (key == INTERVAL).then_some(IdleBound::At(seconds(seen)));
+        Advice { text, key: Some(self.key_of_route(key)), value, bound }
     }
 
     /// What keeps sessions on a path with this limit, in words, with the key and its value.
@@ -97,9 +102,9 @@ impl View<'_> {
         if interval < SHORTEST_INTERVAL {
             let remedy =
                 format!("A Ping would have to go out after {words} of silence, which costs the batteries of phones.");
-            return (remedy, "keepalive.ping_interval", None);
+            return (remedy, INTERVAL, None);
         }
-        (format!("A Ping after {words} of silence or less keeps them."), "keepalive.ping_interval", Some(words))
+        (format!("A Ping after {words} of silence or less keeps them."), INTERVAL, Some(words))
     }
 
     /// Whether the side gets Pings, or nobody does.
@@ -122,7 +127,12 @@ impl View<'_> {
             Seconds(self.suspect.middle),
             self.path(),
         );
-        Advice { text, key: Some(self.key_of_route("keepalive.ping_interval")), value: Some(value) }
+        Advice {
+            text,
+            key: Some(self.key_of_route(INTERVAL)),
+            value: Some(value),
+            bound: Some(IdleBound::BelowInterval),
+        }
     }
 
     /// Half of the interval, as far as the records show it. Busy sessions get few Pings, so what they show is the interval at
@@ -145,7 +155,7 @@ impl View<'_> {
             self.manner_in_words(),
             self.path(),
         );
-        Advice { text, key: Some("routes[].max_lifetime".to_owned()), value }
+        Advice { text, key: Some("routes[].max_lifetime".to_owned()), value, bound: None }
     }
 
     fn dead_unanswered(&self) -> Advice {
@@ -160,7 +170,8 @@ impl View<'_> {
                 self.sessions(),
                 self.path(),
             );
-            return Advice { text, key: Some(self.key_of_route("keepalive.ping_interval")), value };
+            let bound = Some(IdleBound::BelowInterval);
+            return Advice { text, key: Some(self.key_of_route(INTERVAL)), value, bound };
         }
         // The silence is longer than the timeout. So twice the silence is longer than what is set.
         let unanswered = (self.suspect.middle > 0.0).then(|| seconds(self.suspect.middle));
@@ -179,7 +190,7 @@ impl View<'_> {
             "{} ended because the {name} answered no Ping, although it had answered earlier ones: {reason}.",
             self.sessions()
         );
-        Advice { text, key: Some(self.key_of_route("keepalive.pong_timeout")), value }
+        Advice { text, key: Some(self.key_of_route("keepalive.pong_timeout")), value, bound: None }
     }
 
     fn burst(&self) -> Advice {
@@ -202,7 +213,7 @@ impl View<'_> {
             Seconds(self.suspect.high - self.suspect.low),
             self.at(),
         );
-        Advice { text, key: None, value: None }
+        Advice { text, key: None, value: None, bound: None }
     }
 
     fn storm(&self) -> Advice {
@@ -216,7 +227,7 @@ impl View<'_> {
             Seconds(high - low),
             self.at(),
         );
-        Advice { text, key: Some("drain.spread".to_owned()), value: Some(value) }
+        Advice { text, key: Some("drain.spread".to_owned()), value: Some(value), bound: None }
     }
 
     fn network(&self) -> Advice {
@@ -229,7 +240,7 @@ impl View<'_> {
             self.suspect.cases,
             self.suspect.scope.network.map(|network| network.to_string()).unwrap_or_default(),
         );
-        Advice { text, key: Some("keepalive.ping_interval".to_owned()), value: Some("10s".to_owned()) }
+        Advice { text, key: Some(INTERVAL.to_owned()), value: Some("10s".to_owned()), bound: None }
     }
 
     fn handshake_failures(&self) -> Advice {
@@ -244,7 +255,7 @@ impl View<'_> {
             named.join(", "),
             meaning(first),
         );
-        Advice { text, key: key_of_refusal(first).map(str::to_owned), value: None }
+        Advice { text, key: key_of_refusal(first).map(str::to_owned), value: None, bound: None }
     }
 
     fn slow_readers(&self) -> Advice {
@@ -253,7 +264,7 @@ impl View<'_> {
              --sort buffered` shows the slow ones while they live.",
             self.sessions()
         );
-        Advice { text, key: Some("limits.unsent_memory".to_owned()), value: None }
+        Advice { text, key: Some("limits.unsent_memory".to_owned()), value: None, bound: None }
     }
 
     fn own_limit(&self) -> Advice {
@@ -272,7 +283,7 @@ impl View<'_> {
             _ => format!("{} ended", self.sessions()),
         };
         let text = format!("{what} because {words} (`{cause}`). That is a limit of longwire's own file.");
-        Advice { text, key: Some(key.to_owned()), value: None }
+        Advice { text, key: Some(key.to_owned()), value: None, bound: None }
     }
 
     fn cases(&self) -> Vec<&EndFacts> {

@@ -1,9 +1,11 @@
 //! A pattern among the ends of sessions, as it is told.
 
-use std::cmp::Ordering;
+use std::{cmp::Ordering, time::Duration};
 
 use jiff::Timestamp;
 use serde::Serialize;
+
+use super::Witnesses;
 
 /// What a pattern is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
@@ -75,6 +77,21 @@ pub struct Pattern {
     /// How the values lie around the peak, for people.
     #[serde(skip)]
     pub histogram: Option<Histogram>,
+    /// What the pattern says of a limit of silence that more Pings would hold.
+    #[serde(skip)]
+    pub bound: Option<IdleBound>,
+    /// Who shows it.
+    #[serde(skip)]
+    pub witnesses: Witnesses,
+}
+
+/// What is known of a limit of silence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IdleBound {
+    /// It was seen: what is silent for so long ends.
+    At(Duration),
+    /// Only that it is below the interval of our Pings, because the first of them came too late.
+    BelowInterval,
 }
 
 impl Pattern {

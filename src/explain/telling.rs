@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::{
-    Evidence,
+    Evidence, Witnesses,
     advice::{Advice, advise},
     chance::confidence,
     facts::EndFacts,
@@ -21,7 +21,7 @@ pub(super) fn tell(evidence: &Evidence, suspect: &Suspect) -> Pattern {
     let Suspect { kind, side, scope, .. } = *suspect;
     let has_limit = matches!(kind, PatternKind::IdleLimit | PatternKind::LifeLimit);
     let is_moment = suspect.measure.is_moment();
-    let Advice { text, key, value } = advise(evidence, suspect);
+    let Advice { text, key, value, bound } = advise(evidence, suspect);
     Pattern {
         kind,
         side: side.map(Side::as_str),
@@ -39,6 +39,8 @@ pub(super) fn tell(evidence: &Evidence, suspect: &Suspect) -> Pattern {
         value,
         text,
         histogram: histogram(evidence, suspect),
+        bound,
+        witnesses: Witnesses::of(evidence, &suspect.facts),
     }
 }
 

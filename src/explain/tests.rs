@@ -115,6 +115,31 @@ fn a_silence_in_one_direction_says_which_bytes_do_not_count() {
     assert!(pattern.text.contains("of silence toward the client"), "{}", pattern.text);
 }
 
+#[test]
+fn a_pattern_knows_its_networks_and_what_it_says_of_the_interval() {
+    let pattern = only(with(well(400), silenced(60, 47.0)));
+    let Some(IdleBound::At(limit)) = pattern.bound else { panic!("{pattern:?}") };
+    assert!((46_900..47_300).contains(&limit.as_millis()), "{limit:?}");
+    assert_eq!(pattern.witnesses.networks, 20);
+}
+
+#[test]
+fn the_witnesses_are_enough_since_the_eighth_latest_network_began_a_session() {
+    let of = |networks: u32| {
+        let (mut evidence, mut scratch) = (Evidence::new(100), String::new());
+        for number in 0..60 {
+            let line = RecordLine::new(0).client(&format!("192.0.{}.1", number % networks)).began(number.into()).json();
+            evidence.add(&read(line.as_bytes(), &mut scratch).unwrap());
+        }
+        Witnesses::of(&evidence, &(0..60).collect::<Vec<_>>())
+    };
+    assert_eq!(of(7), Witnesses { networks: 7, enough_since: None });
+    // The last eight of ten networks began at 52 to 59 s.
+    let since = (RecordLine::BEGIN + 52) * 1000;
+    assert_eq!(of(10), Witnesses { networks: 10, enough_since: Some(since) });
+    assert!(of(10).are_enough_since(since) && !of(10).are_enough_since(since + 1));
+}
+
 /// Clients that answered no Ping, 25 s after their last byte and 30 s after the Ping.
 fn unanswered(count: u32, has_answered: bool) -> Vec<RecordLine> {
     let line = |number| {
@@ -134,12 +159,13 @@ fn a_side_that_answers_no_ping_is_no_limit_of_silence() {
     let pinged: Vec<_> = pinged.collect();
     let pattern = only(with(pinged.clone(), unanswered(50, true)));
     assert_eq!((pattern.kind, pattern.side, pattern.seconds), (PatternKind::DeadUnanswered, Some("client"), None));
-    assert_eq!(pattern.key.as_deref(), Some("keepalive.pong_timeout"));
+    assert_eq!((pattern.key.as_deref(), pattern.bound), (Some("keepalive.pong_timeout"), None));
     assert!(pattern.text.contains("they slept"), "{}", pattern.text);
     // Where no Ping was ever answered, the path forgets what is silent for less than the interval.
     let pattern = only(with(pinged, unanswered(50, false)));
     assert_eq!((pattern.kind, pattern.seconds), (PatternKind::DeadUnanswered, None));
     assert_eq!((pattern.key.as_deref(), pattern.value.as_deref()), (Some("keepalive.ping_interval"), Some("12s")));
+    assert_eq!(pattern.bound, Some(IdleBound::BelowInterval));
 }
 
 #[test]

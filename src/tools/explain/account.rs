@@ -164,6 +164,7 @@ fn wrap(words: &str, text: &mut String) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::explain::Witnesses;
 
     fn pattern() -> Pattern {
         Pattern {
@@ -187,6 +188,8 @@ mod tests {
                 high: 94.0,
                 counts: std::array::from_fn(|part| (part == 20).into()),
             }),
+            bound: None,
+            witnesses: Witnesses::default(),
         }
     }
 
