@@ -11,8 +11,8 @@
 //!
 //! The layer rule (kept by `tests/it/layers.rs`): the rooms that decide are pure and take the time as an argument.
 //! These are [`ws`], [`balance`], [`routing`], [`headers`], [`sender`], [`paths`], [`proxy_protocol`], [`hosts`],
-//! [`origins`], [`import`], [`explain`] and `config/resolve.rs`. On the path of a request only [`net`] and [`tools`]
-//! wait.
+//! [`origins`], [`import`], [`explain`], [`learning`] and `config/resolve.rs`. On the path of a request only [`net`] and
+//! [`tools`] wait.
 
 pub mod access_log;
 pub mod balance;
@@ -25,6 +25,7 @@ pub mod explain;
 pub mod headers;
 pub mod hosts;
 pub mod import;
+pub mod learning;
 pub mod lines;
 pub mod metrics;
 pub mod net;

@@ -63,6 +63,7 @@ const LIMITS: [Kind; 7] = [
 
 type Counters<L> = Series<L, Counter>;
 type Gauges<L> = Series<L, Gauge>;
+type SecondsGauges<L> = Series<L, Gauge<f64, AtomicU64>>;
 type Histograms<L> = Series<L, Histogram>;
 
 /// Makes the table of metrics, and registers each under its name.
@@ -168,6 +169,8 @@ table! {
     draining: Gauge = Gauge::default(), "longwire_draining";
     /// Whether the sessions of a route are told to leave and every request on it is refused.
     route_draining: Gauges<OfRoute> = Series::new(Gauge::default), "longwire_route_draining";
+    /// The interval of pings that new sessions have toward a side in the place of that of the file (learn).
+    learned: SecondsGauges<OfLearned> = Series::new(Gauge::default), "longwire_learned_ping_interval_seconds";
     /// Attempts to run another configuration: applied, wrong_config or not_started.
     reloads: Counters<OfReload> = Series::new(Counter::default), "longwire_reloads";
     /// Lines of the log, records and messages, that could not be written: the reader is too slow or the disk full.
@@ -246,6 +249,8 @@ labels! {
     OfUpstream { upstream: String } lives: |_, _| true;
     OfAuthority { listener: String, ca: String, subject: String } lives: |_, _| true;
     OfCrl { listener: String, crl: String, issuer: String } lives: |_, _| true;
+    // These series are set anew each time something is learned or forgotten.
+    OfLearned { route: String, side: &'static str } lives: |_, _| true;
     OfBuild { version: &'static str } lives: |_, _| true;
 }
 
@@ -570,6 +575,15 @@ impl Metrics {
         self.table.insecure.clear();
         for upstream in upstreams {
             self.table.insecure.of(&OfUpstream { upstream: upstream.to_owned() }).set(1);
+        }
+    }
+
+    /// Replaces the intervals of pings that were learned. Each is a route, a side and the interval.
+    pub fn set_learned<'r>(&self, learned: impl IntoIterator<Item = (&'r str, Side, Duration)>) {
+        self.table.learned.clear();
+        for (route, side, interval) in learned {
+            let labels = OfLearned { route: route.to_owned(), side: side.as_str() };
+            self.table.learned.of(&labels).set(interval.as_secs_f64());
         }
     }
 

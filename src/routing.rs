@@ -53,6 +53,8 @@ pub struct Route {
     pub auth_request: Option<Box<AuthRequest>>,
     /// Keepalive of this route's sessions.
     pub keepalive: keepalive::Settings,
+    /// Whether sessions are pinged more often once the ends of earlier ones show that the path needs it.
+    pub learns: bool,
     /// The timeouts of the route's requests and sessions.
     pub timeouts: RouteTimeouts,
     /// The longest time that one session of the route may live; `None` = no bound.
@@ -321,6 +323,7 @@ mod tests {
                     ping_interval: keepalive::SideTimes::of_both(None),
                     pong_timeout: keepalive::SideTimes::of_both(None),
                 },
+                learns: false,
                 timeouts: RouteTimeouts { upgrade: Duration::from_secs(60), response: None, idle: None },
                 max_lifetime: None,
                 limits: PathLimits::default(),

@@ -13,6 +13,7 @@ use super::{AccessLog, Endings, Facts, Record, RecordKind, TlsVersion};
 use crate::{
     balance::Backend,
     headers::{CertificateFacts, Fingerprint, hex},
+    learning::TrialWatch,
     metrics::{RouteMetrics, SessionEnd},
     outcome::Outcome,
     proxy_protocol::ProxyTlvs,
@@ -21,7 +22,7 @@ use crate::{
 };
 
 /// What the records of a route's sessions have in common: log, names and metrics. One for each route.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct RouteLog {
     /// The log to which the records go; `None` = no record is written.
     log: Option<AccessLog>,
@@ -32,6 +33,8 @@ pub struct RouteLog {
     metrics: Arc<RouteMetrics>,
     /// The instant from which the begin of each request is counted.
     epoch: Instant,
+    /// Told of each end, where these sessions try another interval of Pings.
+    trials: Vec<Arc<TrialWatch>>,
 }
 
 impl RouteLog {
@@ -45,7 +48,13 @@ impl RouteLog {
         metrics: Arc<RouteMetrics>,
     ) -> Arc<Self> {
         let (route, upstream) = (route.to_owned(), upstream.to_owned());
-        Arc::new(Self { log, endings, route, upstream, metrics, epoch: Instant::now() })
+        Arc::new(Self { log, endings, route, upstream, metrics, epoch: Instant::now(), trials: Vec::new() })
+    }
+
+    /// The same for sessions of the route that are on trial.
+    #[must_use]
+    pub fn on_trial(&self, trials: Vec<Arc<TrialWatch>>) -> Arc<Self> {
+        Arc::new(Self { trials, ..self.clone() })
     }
 }
 
@@ -104,6 +113,11 @@ impl SessionRecord {
     /// session held.
     #[must_use = "dropped, it is written"]
     pub fn end(mut self, session: &Session, cut: Termination) -> Option<Record> {
+        if !self.route.trials.is_empty() {
+            let Termination { cause, how, .. } = session.termination().unwrap_or_else(|| cut.clone());
+            let silence = session.silence(Instant::now());
+            self.route.trials.iter().for_each(|trial| trial.note(session, (cause, how), silence));
+        }
         if self.route.log.is_none() && self.route.endings.is_none() {
             self.is_over = true;
             let Termination { initiator, cause, code, .. } = session.termination().unwrap_or(cut);

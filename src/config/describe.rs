@@ -38,11 +38,16 @@ pub fn describe(config: &Config) -> String {
             }
         };
         let keepalive = of_keepalive(&route.keepalive);
+        let is_pinged = route.keepalive.ping_interval != SideTimes::of_both(None);
+        let learns = if route.learns && is_pinged { ", more often where the path is seen to need it" } else { "" };
         let lifetime = route.max_lifetime.map(|life| format!(", ended after {}", short(life))).unwrap_or_default();
         let times = of_route_timeouts(&route.timeouts, &config.timeouts);
         let rules = of_rules(route);
         let needed = if route.needs_client_cert { ", client certificate required" } else { "" };
-        line(&mut text, format_args!("  {} -> {upstream}  {keepalive}{lifetime}{times}{rules}{needed}", route.name));
+        line(
+            &mut text,
+            format_args!("  {} -> {upstream}  {keepalive}{learns}{lifetime}{times}{rules}{needed}", route.name),
+        );
         for sentence in derived(route) {
             line(&mut text, format_args!("    {sentence}"));
         }

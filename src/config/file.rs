@@ -419,6 +419,9 @@ pub(super) struct Keepalive {
     pub(super) pong_timeout: TimeoutPerSide,
     /// Which sides longwire pings.
     pub(super) sides: Vec<Side>,
+    /// Learn from the ends of sessions: where those of clients from eight networks or more show a limit of silence below the
+    /// interval, new sessions of the route are pinged more often, down to every 5s. Never for a side without pings.
+    pub(super) learn: bool,
 }
 
 /// One end of a session.
@@ -432,7 +435,7 @@ pub(super) enum Side {
 }
 
 /// Keepalive of one route: what is absent is taken from the top-level `keepalive`.
-#[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct KeepaliveOverride {
     /// Silence toward a side, or from that side, after which longwire pings that side; 0s = never, `auto` = as the path of this
@@ -443,6 +446,8 @@ pub(super) struct KeepaliveOverride {
     pub(super) pong_timeout: Option<TimeoutPerSide>,
     /// Which sides longwire pings.
     pub(super) sides: Option<Vec<Side>>,
+    /// Whether longwire learns a shorter interval from the ends of this route's sessions.
+    pub(super) learn: Option<bool>,
 }
 
 /// Deadlines of one route: what is absent is taken from the top-level `timeouts`.
@@ -833,6 +838,7 @@ impl Default for Keepalive {
             ping_interval: DurationOrAuto::Auto,
             pong_timeout: TimeoutPerSide::default(),
             sides: vec![Side::Client, Side::Backend],
+            learn: false,
         }
     }
 }

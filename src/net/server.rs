@@ -123,7 +123,8 @@ impl Server {
         }
         let workers = config.workers.or_else(|| thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get);
         let history = admin.is_some().then(History::default);
-        let endings = history.as_ref().map(|history| Arc::clone(&history.endings));
+        let endings = history.as_ref().map_or_else(Arc::default, |history| Arc::clone(&history.endings));
+        let endings = (endings, history.is_some());
         let metrics = Arc::new(Metrics::default());
         #[cfg(feature = "otlp")]
         let traces = collector::traces(config.tracing.as_ref(), metrics.spans());

@@ -30,7 +30,7 @@ pub mod tick;
 pub mod tracker;
 
 /// One of the two ends of a session, as seen from the proxy.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Side {
     /// The side that connected to us: the browser, the app, the load balancer in front.
     Client,

@@ -11,7 +11,7 @@ use modules::Modules;
 use order::{ROOMS, circles, complaints, picture};
 
 /// The rooms that take bytes, instants and settings, and return decisions.
-const PURE: [&str; 32] = [
+const PURE: [&str; 34] = [
     "ws",
     "balance",
     "discovery.rs",
@@ -27,6 +27,8 @@ const PURE: [&str; 32] = [
     "paths",
     "explain.rs",
     "explain",
+    "learning.rs",
+    "learning",
     "proxy_protocol.rs",
     "proxy_protocol",
     "import.rs",

@@ -84,6 +84,8 @@ mod large;
 mod last_words;
 /// Words that the source of a pure room may not have.
 mod layers;
+/// Intervals of pings that are learned from the ends of sessions.
+mod learning;
 /// A process that is about to end: who still comes, and what it leaves to its successor.
 mod leaving;
 /// Refusals of too much.

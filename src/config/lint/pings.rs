@@ -6,7 +6,7 @@ use super::{LintedLimit, LintedRoute, Linter, shown};
 use crate::{
     config::document::At,
     paths::{self, Activity, Limit, Manner},
-    ws::Side,
+    ws::{Side, keepalive::SideTimes},
 };
 
 /// Half of 55 s, the shortest idle limit that is common on a path. With a longer interval, one lost ping loses the session.
@@ -27,6 +27,9 @@ impl Linter<'_> {
                     self.left_out(route, side);
                 }
             }
+        }
+        if interval == SideTimes::of_both(None) {
+            self.nothing_to_learn(route);
         }
     }
 
@@ -133,6 +136,17 @@ impl Linter<'_> {
                 help = format!("{help}, or keepalive_idle: {fitting}");
             }
             self.warn(&at, message, help);
+        }
+    }
+
+    /// What is learned is an interval, and nothing is pinged.
+    fn nothing_to_learn(&mut self, route: &LintedRoute<'_>) {
+        if let Some(at) = self.written(route.keepalive("learn")).filter(|_| route.route.learns) {
+            self.warn(
+                &at,
+                "`learn` does nothing here: no side is pinged".to_owned(),
+                "set ping_interval, or leave learn out",
+            );
         }
     }
 

@@ -22,7 +22,7 @@ impl Resolver {
         if route.redirect.is_none() {
             return;
         }
-        let file::KeepaliveOverride { ping_interval, pong_timeout, sides } = &route.keepalive;
+        let changes_keepalive = route.keepalive != file::KeepaliveOverride::default();
         let file::TimeoutsOverride { upgrade, response, idle } = &route.timeouts;
         for (key, is_set) in [
             ("strip_prefix", route.strip_prefix.is_some()),
@@ -33,7 +33,7 @@ impl Resolver {
             ("origins", !route.origins.is_empty()),
             ("auth_request", route.auth_request.is_some()),
             ("via", route.via.is_some()),
-            ("keepalive", ping_interval.is_some() || pong_timeout.is_some() || sides.is_some()),
+            ("keepalive", changes_keepalive),
             ("timeouts", upgrade.is_some() || response.is_some() || idle.is_some()),
             ("max_lifetime", route.max_lifetime != file::Route::default_max_lifetime()),
         ] {

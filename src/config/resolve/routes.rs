@@ -108,7 +108,8 @@ impl Resolver {
         let own_idle = timeouts.idle.is_some().then_some(idle_at);
         let timeouts = self.route_timeouts(surroundings.timeouts, timeouts, &at.key("timeouts"));
         let idle = IdleLimit { limit: timeouts.idle, at: own_idle };
-        let keepalive = self.keepalive(surroundings.keepalive, keepalive, &mut limits, idle, &at.key("keepalive"));
+        let (keepalive, learns) =
+            self.keepalive(surroundings.keepalive, keepalive, &mut limits, idle, &at.key("keepalive"));
         let scheme = if redirect.is_some() { "http://" } else { "" };
         let name = format!("{scheme}{}{path}", host.as_deref().unwrap_or("*"));
         let pattern = self.host(host.as_deref(), &at.key("host"));
@@ -157,6 +158,7 @@ impl Resolver {
             origins,
             auth_request: auth_request.map(Box::new),
             keepalive,
+            learns,
             timeouts,
             max_lifetime,
             limits,
@@ -253,6 +255,7 @@ impl Resolver {
         }
     }
 
+    /// The settings, and whether longwire learns a shorter interval.
     fn keepalive(
         &mut self,
         common: &file::Keepalive,
@@ -260,10 +263,14 @@ impl Resolver {
         limits: &mut PathLimits,
         idle: IdleLimit,
         at: &At,
-    ) -> keepalive::Settings {
-        let file::Keepalive { ping_interval, pong_timeout, sides } = common;
-        let file::KeepaliveOverride { ping_interval: own_interval, pong_timeout: own_timeout, sides: own_sides } =
-            differs;
+    ) -> (keepalive::Settings, bool) {
+        let file::Keepalive { ping_interval, pong_timeout, sides, learn } = common;
+        let file::KeepaliveOverride {
+            ping_interval: own_interval,
+            pong_timeout: own_timeout,
+            sides: own_sides,
+            learn: own_learn,
+        } = differs;
         let sides = own_sides.as_ref().unwrap_or(sides);
         let ping_at = if own_interval.is_some() { at.clone() } else { self.root.key("keepalive") };
         let written = unless_auto(own_interval.unwrap_or(*ping_interval));
@@ -281,7 +288,8 @@ impl Resolver {
         if let Some(interval) = [ping_interval.client, ping_interval.backend].into_iter().flatten().min() {
             self.ping_interval(interval, ping_at.key("ping_interval"), idle);
         }
-        keepalive::Settings { ping_interval, pong_timeout: of_sides(own_timeout, *pong_timeout) }
+        let settings = keepalive::Settings { ping_interval, pong_timeout: of_sides(own_timeout, *pong_timeout) };
+        (settings, own_learn.unwrap_or(*learn))
     }
 
     /// Notes that `timeouts.idle` ends a quiet session before its first ping. Many routes share the top-level interval, so this is

@@ -9,6 +9,7 @@
 //! | which addresses are backends | `discovery`, beside this room | of the list, for no file and no wait |
 //! | which backends are checked | `checkers` | of the list |
 //! | which sessions are to leave, the duty of backends | `dispatch` | of the book |
+//! | which intervals of pings are learned | `learning` | of the book of lessons |
 //!
 //! `reload` calls them in order. Another change calls only those that it needs.
 
@@ -17,6 +18,7 @@ mod checkers;
 mod dispatch;
 mod expiries;
 mod finding;
+mod learning;
 mod leaving;
 mod listeners;
 mod plans;
@@ -82,8 +84,7 @@ pub struct Control {
     desk: Option<Desk>,
     /// `None` = there is no admin interface.
     history: Option<History>,
-    /// `None` = endings are not kept.
-    explainer: Option<Explainer>,
+    explainer: Explainer,
     /// The messages of the log. Set if the process has a log.
     messages: OnceLock<Lines>,
     /// A lock that is held from the count to the text, so that no scrape shows less than an earlier one.
@@ -112,7 +113,7 @@ impl Control {
         });
         let survey = Survey::new(crew.sessions.clone());
         let reloader = Reloader::start().map_err(StartError::Thread)?;
-        let explainer = shared.plan().endings.clone().map(Explainer::start).transpose().map_err(StartError::Thread)?;
+        let explainer = Explainer::start(Arc::clone(&planner.endings)).map_err(StartError::Thread)?;
         let discovery = Seekers::new(background.clone(), Arc::clone(&planner.findings));
         let plans = Plans::new(planner, Arc::clone(&shared));
         // A client may come as soon as the listeners run. So backends that can be found before are found before.
@@ -143,8 +144,10 @@ impl Control {
         control.checks.follow(&control.plans);
         control.metrics().set_expiries(expiries(&plan.config));
         control.plans.show_backend_tls(&plan);
+        control.follow_file(&plan);
         background.spawn(tidy::tidy(Arc::downgrade(&control)));
         background.spawn(finding::follow_findings(Arc::downgrade(&control), control.discovery.news()));
+        background.spawn(learning::follow_patterns(Arc::downgrade(&control), control.explainer.news()));
         Ok(control)
     }
 
@@ -288,15 +291,13 @@ impl Control {
 
     /// What the ends of the last hour have in common, most harmful first.
     pub(in crate::net) fn patterns(&self) -> Arc<[Pattern]> {
-        self.explainer.as_ref().map(Explainer::patterns).unwrap_or_default()
+        self.explainer.patterns()
     }
 
     /// Looks now for what the ends of the last hour have in common, for tests.
     #[doc(hidden)]
     pub async fn explain_now(&self) {
-        if let Some(explainer) = &self.explainer {
-            explainer.look().await;
-        }
+        self.explainer.look().await;
     }
 
     pub(in crate::net) const fn discovery(&self) -> &Seekers {

@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// The time between two looks.
-const STEP: Duration = Duration::from_secs(15);
+pub(super) const STEP: Duration = Duration::from_secs(15);
 /// The most requests for a look that wait while another one goes on. One is enough: it sees the newest ends.
 const WAITING: usize = 1;
 
@@ -47,6 +47,11 @@ impl Explainer {
     /// What was found last, most harmful first.
     pub(super) fn patterns(&self) -> Arc<[Pattern]> {
         Arc::clone(&self.patterns.borrow())
+    }
+
+    /// Tells each time something was found that is other than before.
+    pub(super) fn news(&self) -> watch::Receiver<Arc<[Pattern]>> {
+        self.patterns.clone()
     }
 
     /// Looks now. Ready when [`Self::patterns`] has what was found, or at once if another caller waits for the same.

@@ -501,9 +501,8 @@ fn opening(connection: &Connection, plan: &Plan, upgraded: Upgraded, route: Opti
         .filter(|(name, _)| !rules.is_some_and(|rules| rules.drops(name)))
         .chain(of_route.iter().map(|(name, value)| (*name, value)));
     let answer = switching(&switched.reason, fields);
-    let terms = &plan.terms[place];
-    let common = Arc::clone(if agreed.extensions { &terms.extended } else { &terms.plain });
-    let record = record.into_session(Arc::clone(&terms.log), Arc::clone(pick.backend()));
+    let (log, common) = plan.terms[place].of_session(agreed.extensions);
+    let record = record.into_session(log, Arc::clone(pick.backend()));
     let (counted, permit) = admitted.into_session(|| connection.guard.open_session());
     let holdings = Holdings { guards: (pick.into_seat(), counted, permit), record };
     Opening {

@@ -5,7 +5,11 @@ use std::{collections::HashSet, fmt, io, sync::Arc, time::Instant};
 
 use zeroize::Zeroizing;
 
-use super::probe_place::ProbePlace;
+use super::{
+    lessons::Lessons,
+    probe_place::ProbePlace,
+    terms::{CommonPair, RouteTerms},
+};
 use crate::{
     access_log::{AccessLog, RouteLog, endings::Endings},
     balance::{Backend, Member, Registry, StickyKey, StickyTags, Upstream, UpstreamSettings},
@@ -18,11 +22,7 @@ use crate::{
     metrics::{self, HandshakeCounts, Metrics},
     net::backend::{tls::ClientTls, way::Way},
     routing::{Route, RouteAction},
-    ws::{
-        keepalive::Secret,
-        round_trips::RoundTripTimes,
-        session::{Common, SessionSettings},
-    },
+    ws::{keepalive::Secret, session::SessionSettings},
 };
 
 /// A configuration, and what its requests and sessions share.
@@ -43,7 +43,7 @@ pub(in crate::net) struct Plan {
     pub(in crate::net) announces: bool,
     /// `None` = records are not written.
     pub(in crate::net) access_log: Option<AccessLog>,
-    /// `None` = there is no admin interface to show them.
+    /// `None` = there is no admin interface to show them, and nothing is learned from them.
     pub(in crate::net) endings: Option<Arc<Endings>>,
 }
 
@@ -62,18 +62,6 @@ pub(in crate::net) struct AuthService {
     /// Belongs to no upstream, so that nothing is counted for it.
     pub(in crate::net) backend: Backend,
     pub(in crate::net) way: Way,
-}
-
-/// What the sessions of a route share.
-#[derive(Debug)]
-pub(in crate::net) struct RouteTerms {
-    pub(in crate::net) log: Arc<RouteLog>,
-    /// For sessions that agreed on no extension.
-    pub(in crate::net) plain: Arc<Common>,
-    /// For sessions that agreed on an extension.
-    pub(in crate::net) extended: Arc<Common>,
-    /// The tags by which the sticky cookie of the route names backends; `None` = the route has no such cookie.
-    pub(in crate::net) tags: Option<StickyTags>,
 }
 
 /// The key that a process has for its sticky cookies if the file names none.
@@ -100,25 +88,28 @@ impl std::error::Error for Unknown {}
 #[derive(Debug)]
 pub(in crate::net) struct Planner {
     pub(in crate::net) access_log: AccessLog,
-    /// `None` = there is no admin interface to show them.
-    endings: Option<Arc<Endings>>,
+    pub(in crate::net) endings: Arc<Endings>,
+    /// Whether there is an admin interface to show them.
+    shows_endings: bool,
     secret: Secret,
     /// As long as the process lives, and its successors.
     pub(in crate::net) sticky_secret: StickySecret,
     registry: Registry,
     /// What is known of the places where backends are found.
     pub(in crate::net) findings: Arc<Findings>,
+    /// What is known of the paths of routes that learn.
+    pub(in crate::net) lessons: Lessons,
     metrics: Arc<Metrics>,
 }
 
 impl Planner {
-    /// `sticky_secret`: that of a predecessor.
+    /// `endings` come with whether there is an admin interface to show them. `sticky_secret`: that of a predecessor.
     ///
     /// # Errors
     /// The kernel has no random bytes.
     pub(in crate::net) fn new(
         access_log: AccessLog,
-        endings: Option<Arc<Endings>>,
+        (endings, shows_endings): (Arc<Endings>, bool),
         findings: Arc<Findings>,
         metrics: Arc<Metrics>,
         sticky_secret: Option<StickySecret>,
@@ -134,7 +125,8 @@ impl Planner {
                 secret
             }
         };
-        Ok(Self { access_log, endings, secret: Secret(secret), sticky_secret, registry, findings, metrics })
+        let (secret, lessons) = (Secret(secret), Lessons::default());
+        Ok(Self { access_log, endings, shows_endings, secret, sticky_secret, registry, findings, lessons, metrics })
     }
 
     /// The key of sticky cookies: that of the file, if it names one, else that of the process.
@@ -186,12 +178,15 @@ impl Planner {
             goes_on.map_or_else(new, Arc::clone)
         };
         let upstreams: Vec<_> = config.upstreams.iter().zip(&config.backend_entries).map(upstream).collect();
+        let lessons = self.lessons.open();
+        let is_wanted = self.shows_endings || config.routes.routes().any(|route| route.learns);
+        let endings = is_wanted.then(|| Arc::clone(&self.endings));
         let access_log = config.log.access.then(|| self.access_log.sampling(config.log.sample_requests));
         let terms = |route: &Route| {
             let upstream = upstream_of(&upstreams, route).map_or(metrics::NONE, |upstream| upstream.name());
             let metrics = self.metrics.route(&route.name, upstream);
             let round_trips = metrics.round_trips();
-            let log = RouteLog::new(access_log.clone(), self.endings.clone(), &route.name, upstream, metrics);
+            let log = RouteLog::new(access_log.clone(), endings.clone(), &route.name, upstream, metrics);
             let settings = SessionSettings {
                 keepalive: route.keepalive,
                 idle: route.timeouts.idle,
@@ -201,11 +196,13 @@ impl Planner {
                 extensions: false,
             };
             let tags = route.sticky.as_ref().map(|_| StickyTags::new(sticky_key.clone()));
-            RouteTerms { tags, ..RouteTerms::new(log, settings, self.secret, &round_trips) }
+            let of_file = CommonPair::new(settings, self.secret, &round_trips);
+            let terms = RouteTerms::new(log, of_file, tags, route.learns);
+            lessons.teach(route, &terms);
+            terms
         };
         let terms = config.routes.routes().map(terms).collect();
         let announces = upstreams.iter().any(|upstream| upstream.proxy_protocol().is_some());
-        let endings = self.endings.clone();
         let services = services(&config, ways.services, now);
         Plan { terms, config, upstreams, ways: ways.upstreams, services, probe, announces, access_log, endings }
     }
@@ -321,16 +318,5 @@ fn upstream_of<'u>(upstreams: &'u [Arc<Upstream>], route: &Route) -> Option<&'u 
     match route.action {
         RouteAction::Forward(upstream) => Some(&upstreams[upstream]),
         RouteAction::Redirect(_) => None,
-    }
-}
-
-impl RouteTerms {
-    fn new(log: Arc<RouteLog>, settings: SessionSettings, secret: Secret, round_trips: &RoundTripTimes) -> Self {
-        let epoch = Instant::now();
-        let common = |extensions| {
-            let settings = SessionSettings { extensions, ..settings };
-            Arc::new(Common { settings, secret, epoch, round_trips: round_trips.clone() })
-        };
-        Self { log, plain: common(false), extended: common(true), tags: None }
     }
 }

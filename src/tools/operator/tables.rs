@@ -13,7 +13,8 @@ pub(super) fn status(status: &Value) -> String {
 /// Three texts: of the proxy, of its routes, of its backends.
 pub(super) fn status_parts(status: &Value) -> [String; 3] {
     let listeners: Vec<_> = items(&status["listeners"]).map(text).collect();
-    [format!("{}\nlistening on {}", proxy(status), listeners.join(", ")), routes(status), backends(status)]
+    let routes = [routes(status), learned(status)].into_iter().filter(|table| !table.is_empty()).collect::<Vec<_>>();
+    [format!("{}\nlistening on {}", proxy(status), listeners.join(", ")), routes.join("\n\n"), backends(status)]
 }
 
 /// The state of the proxy in one line.
@@ -46,6 +47,22 @@ pub(super) fn routes(status: &Value) -> String {
         vec![text(&route["name"]).into(), leads.into(), state]
     });
     table(&["ROUTE", "UPSTREAM", "STATE"], rows)
+}
+
+/// The intervals of pings that were learned; empty if there are none.
+fn learned(status: &Value) -> String {
+    let mut rows = items(&status["learned"])
+        .map(|learned| {
+            let seconds = learned["ping_interval_ms"].as_f64().unwrap_or_default() / 1000.0;
+            let interval = Cell::from(format!("ping after {seconds}s"));
+            let names = [&learned["route"], &learned["side"]].map(|name| Cell::from(text(name)));
+            [&names[..], &[interval, text(&learned["since"]).into()]].concat()
+        })
+        .peekable();
+    match rows.peek() {
+        Some(_) => table(&["ROUTE", "SIDE", "LEARNED", "SINCE"], rows),
+        None => String::new(),
+    }
 }
 
 pub(super) fn backends(upstreams: &Value) -> String {
@@ -439,6 +456,27 @@ mod tests {
             "chat      file  /c.yaml         -  -      not found yet",
         ];
         assert_eq!(table, lines.join("\n"));
+    }
+
+    #[test]
+    fn what_was_learned_stands_below_the_routes_if_anything_was() {
+        let mut answer = json!({
+            "version": "1.0.0", "ready": true, "draining": false, "uptime_ms": 0, "workers": 1, "sessions": 0, "connections": 0,
+            "listeners": [], "routes": [{ "name": "*/", "upstream": "chat", "draining": false }], "learned": [],
+        });
+        assert!(!plain(&status(&answer)).contains("LEARNED"));
+        answer["learned"] = json!([
+            { "route": "*/", "side": "client", "ping_interval_ms": 12_500, "since": "2026-01-02T03:04:05Z" },
+        ]);
+        let lines = [
+            "ROUTE  UPSTREAM  STATE",
+            "*/     chat      served",
+            "",
+            "ROUTE  SIDE    LEARNED           SINCE",
+            "*/     client  ping after 12.5s  2026-01-02T03:04:05Z",
+        ];
+        let text = plain(&status(&answer));
+        assert!(text.contains(&lines.join("\n")), "{text}");
     }
 
     #[test]

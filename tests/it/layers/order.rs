@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::modules::Arrows;
 
 /// Every room of the house, from the top down. The wings of `net` stand in the order of a session's life.
-pub const ROOMS: [&str; 35] = [
+pub const ROOMS: [&str; 36] = [
     "commands",
     "cli",
     "tools",
@@ -27,6 +27,7 @@ pub const ROOMS: [&str; 35] = [
     "config",
     "import",
     "lines",
+    "learning",
     "explain",
     "outcome",
     "error",

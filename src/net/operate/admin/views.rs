@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::{
@@ -31,9 +32,19 @@ pub(super) struct StatusView {
     connections: usize,
     listeners: Vec<String>,
     routes: Vec<RouteView>,
+    learned: Vec<LearnedView>,
     /// Who is told by the order that this answers.
     #[serde(skip_serializing_if = "Option::is_none")]
     told: Option<ToldView>,
+}
+
+/// An interval of Pings that new sessions of a route have in the place of that of the file.
+#[derive(Debug, Serialize)]
+struct LearnedView {
+    route: String,
+    side: &'static str,
+    ping_interval_ms: u64,
+    since: Timestamp,
 }
 
 #[derive(Debug, Serialize)]
@@ -184,6 +195,12 @@ impl StatusView {
             },
             draining: book.routes().any(|name| name == route.name),
         });
+        let learned = control.learned().into_iter().map(|(route, side, learned)| LearnedView {
+            route,
+            side: side.as_str(),
+            ping_interval_ms: millis(learned.interval),
+            since: Timestamp::from_millisecond(learned.since).unwrap_or_default(),
+        });
         let since = control.desk().map_or_else(Instant::now, |desk| desk.since);
         Self {
             version: env!("CARGO_PKG_VERSION"),
@@ -195,6 +212,7 @@ impl StatusView {
             connections: control.live().connections(),
             listeners: control.addresses().iter().map(ToString::to_string).collect(),
             routes: routes.collect(),
+            learned: learned.collect(),
             told: None,
         }
     }

@@ -8,6 +8,7 @@ use crate::{
     balance::StickyKey,
     config::{Config, certificates::TlsError, sticky_key::StickyKeyError},
     net::worker::{
+        lessons::Lessons,
         plan::{Plan, Planner, StickySecret, Ways},
         probe_place::ProbePlace,
         shared::Shared,
@@ -62,6 +63,11 @@ impl Plans {
     /// The process's own key of sticky cookies, for a successor.
     pub(super) const fn sticky_secret(&self) -> &StickySecret {
         &self.planner.sticky_secret
+    }
+
+    /// What is known of the paths of routes that learn.
+    pub(super) const fn lessons(&self) -> &Lessons {
+        &self.planner.lessons
     }
 
     /// Shows in the metrics what a plan knows of TLS to backends.

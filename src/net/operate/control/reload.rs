@@ -149,6 +149,7 @@ impl Control {
         // The last step that can fail. Whoever closes the listeners has announced it before.
         let before = self.orders.replace_plan(&self.plans, &after).inspect_err(|_| give_up())?;
         self.discovery.follow(&after.config);
+        self.follow_file(&after);
         finding::warn_of_all_empty(&after);
         self.checks.follow(&self.plans);
         self.orders.spare_unchecked(&after);
