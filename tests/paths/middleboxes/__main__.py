@@ -11,7 +11,7 @@ from pathlib import Path
 
 from peers.bench import Bench, Failed
 
-from . import auto, kernel, probing, rows, table
+from . import auto, kernel, learning, probing, rows, table
 from .clock import Clock
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -23,7 +23,7 @@ def main() -> int:
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     began = time.monotonic()
     try:
-        failed, of = run_probes(options) if options.what == "probe" else run_table(options)
+        failed, of = {"table": run_table, "probe": run_probes, "learn": run_learning}[options.what](options)
     except Failed as failure:
         print(f"FAILED: {failure}")
         failed, of = 1, 1
@@ -65,6 +65,18 @@ def run_probes(options) -> tuple[int, int]:
     return failed, len(answers)
 
 
+def run_learning(options) -> tuple[int, int]:
+    with Bench(ROOT, options.binary.resolve(), False, 0) as bench:
+        run = learning.Learning(bench)
+        courses = run_in(bench, run.run())
+        table.print_table(learning.shown(courses))
+        failed = sum(bool(course.faults) for course in courses)
+        if failed:
+            bench.print_logs("middleboxes-learn")
+        say_held_up(run.clock)
+    return failed, len(courses)
+
+
 def kinds() -> tuple[rows.Kind, ...]:
     """All of them, as far as this machine has what they need."""
     if lack := kernel.why_not():
@@ -98,7 +110,9 @@ def presets_of(binary: Path) -> list[dict]:
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="tests/paths/run", description="Who outlives which middlebox.")
-    parser.add_argument("what", nargs="?", choices=("table", "probe"), default="table", help="what to run (table)")
+    parser.add_argument(
+        "what", nargs="?", choices=("table", "probe", "learn"), default="table", help="what to run (table)"
+    )
     parser.add_argument("--quick", action="store_true", help="the shortest limit alone: under a minute")
     parser.add_argument("--binary", type=Path, default=ROOT / "target/release/longwire", help="the longwire to drive")
     return parser.parse_args()

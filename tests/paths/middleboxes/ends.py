@@ -89,12 +89,12 @@ class Client(End):
     frame = staticmethod(wire.masked)
 
     @classmethod
-    async def open(cls, clock: Clock, address: tuple[str, int], path: str) -> "Client":
-        """A session in which an echo has come."""
+    async def open(cls, clock: Clock, address: tuple[str, int], path: str, more: str = "") -> "Client":
+        """A session in which an echo has come. `more`: further fields of the handshake, each ended by CRLF."""
         client = cls(clock, path)
         connecting = asyncio.get_running_loop().create_connection(lambda: client, *address)
         await asyncio.wait_for(connecting, PATIENCE)
-        client.transport.write(wire.handshake(path))
+        client.transport.write(wire.handshake(path, more=more))
         await asyncio.wait_for(client.opened.wait(), PATIENCE)
         if not client.head.startswith(b"HTTP/1.1 101"):
             raise ConnectionError(f"{path}: {client.head[:60]!r}")
