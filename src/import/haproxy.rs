@@ -80,7 +80,7 @@ pub(super) fn translate(
     let routes = routes(&fronts, &sections, folder, &mut blueprint);
     timeouts(&fronts, &sections, &mut blueprint);
     let (routes, left_out) = settle(routes);
-    let routes = closed(routes);
+    let routes = closed(routes, &blueprint.upstreams);
     for note in left_out {
         blueprint.note(note);
     }

@@ -49,10 +49,11 @@ pub(super) fn translate(
     folder: &str,
     read: ReadFiles<'_>,
 ) -> Result<(Blueprint, Vec<Remark>), ImportError> {
-    let directives = BlockReader::new(read).file(&file, None)?;
+    let mut reader = BlockReader::new(read);
+    let directives = reader.file(&file, None)?;
     check(&directives)?;
     let start = FileLine { file: file.name.as_str().into(), line: 1 };
-    Ok(Conf::new(&directives, folder, &start).translate())
+    Ok(Conf::new(&directives, folder, &start).translate(reader.notes))
 }
 
 /// A configuration that was read.
@@ -86,11 +87,12 @@ impl<'a> Conf<'a> {
         Self { directives, upstreams: of("upstream").collect(), levels: levels.clone(), top, servers }
     }
 
-    fn translate(self) -> (Blueprint, Vec<Remark>) {
+    /// `notes`: what was to be said of the files.
+    fn translate(self, notes: Vec<String>) -> (Blueprint, Vec<Remark>) {
         let mut remarks = Vec::new();
         names::remarks(self.directives, false, &mut remarks);
         report::remarks(&self.servers, &self.upstreams, &mut remarks);
-        let mut blueprint = Blueprint::default();
+        let mut blueprint = Blueprint { notes, ..Blueprint::default() };
         let is_piece = self.servers.iter().any(|server| std::ptr::eq(server.scope.own(), self.directives));
         if !is_piece {
             common::notes(&mut blueprint, &self.levels);
@@ -113,7 +115,7 @@ impl<'a> Conf<'a> {
             blueprint.listeners.extend(listener);
         }
         let (routes, left_out) = settle(routes);
-        let routes = closed(routes);
+        let routes = closed(routes, &groups.upstreams);
         for note in left_out {
             blueprint.note(note);
         }
@@ -149,7 +151,11 @@ impl<'a> Conf<'a> {
             // Of two servers, the one that leads somewhere counts; hosts that nobody names need no route to be refused.
             own.sort_by_key(|route| route.goal == Goal::Closed);
             if host.is_none() {
-                own.retain(|route| route.goal != Goal::Closed || route.path != "/");
+                let is_left = |route: &PlannedRoute| route.goal == Goal::Closed && route.path == "/";
+                for left in own.iter().filter(|route| is_left(route)) {
+                    blueprint.note(left.at.note("here hosts that no server names get 404"));
+                }
+                own.retain(|route| !is_left(route));
             }
             let default = met.secure.or(met.clear).and_then(|place| self.servers.get(place));
             if let (None, false, Some(first), Some(server)) = (host, routes.is_empty(), own.first_mut(), default) {
@@ -239,7 +245,8 @@ impl<'a> Conf<'a> {
                 if !is_secure && !is_redirect && !is_one {
                     clear.push(site.path.clone());
                 }
-                let keys = Twig { notes: std::mem::take(&mut site.keys.notes), pairs: site.keys.pairs.clone() };
+                let mut keys = Twig { notes: std::mem::take(&mut site.keys.notes), pairs: site.keys.pairs.clone() };
+                keys.notes.extend(site.for_any_host.take_if(|_| host.is_none()));
                 let (at, path, goal) = (site.at.clone(), site.path.clone(), site.goal.clone());
                 routes.push(PlannedRoute { at, host: host.map(str::to_owned), path, goal, keys });
             }

@@ -1,6 +1,8 @@
 //! Places in the original, the files that are handed in, and why an original cannot be read.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, net::IpAddr, sync::Arc};
+
+use crate::hosts::HostPattern;
 
 /// The most files of one configuration.
 pub(super) const MOST_FILES: usize = 1000;
@@ -57,6 +59,23 @@ pub(super) fn joined(folder: &str, path: &str) -> String {
 /// Whether a text can be the name of a cookie: a token (RFC 9110 §5.6.2).
 pub(super) fn is_token(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
+}
+
+/// Whether routes can have this host: a name, an address or a wildcard, and not a word that only stands for any host.
+pub(super) fn is_route_host(name: &str) -> bool {
+    name != "_" && HostPattern::parse(name).is_ok()
+}
+
+/// Whether a certificate can have this name, and a resolver can be asked for it.
+pub(super) fn is_certificate_name(name: &str) -> bool {
+    let bare = name.strip_suffix('.').unwrap_or(name);
+    let is_name = bare.len() <= 253
+        && matches!(HostPattern::parse(bare), Ok(HostPattern::Exact(exact)) if exact.eq_ignore_ascii_case(bare));
+    let is_label = |label: &str| label.len() <= 63 && !label.starts_with('-') && !label.ends_with('-');
+    // A last label of digits would be part of an address.
+    let is_number = |label: &str| label.bytes().all(|byte| byte.is_ascii_digit());
+    name.parse::<IpAddr>().is_ok()
+        || is_name && bare.split('.').all(is_label) && !bare.rsplit('.').next().is_some_and(is_number)
 }
 
 /// Whether a text can be a path with a query, as requests have it.

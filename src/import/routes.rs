@@ -99,12 +99,13 @@ pub(super) fn settle(routes: Vec<PlannedRoute>) -> (Vec<PlannedRoute>, Vec<Strin
     (settled, left_out)
 }
 
-/// The routes, with those that lead nowhere as routes that refuse everybody: 403, whichever upstream stands there.
-pub(super) fn closed(routes: Vec<PlannedRoute>) -> Vec<PlannedRoute> {
+/// The routes, with those that lead nowhere as routes that refuse everybody: 403, whichever of the upstreams stands there.
+pub(super) fn closed(routes: Vec<PlannedRoute>, upstreams: &[(String, Twig)]) -> Vec<PlannedRoute> {
     let any = routes.iter().find_map(|route| match &route.goal {
         Goal::Upstream(name) => Some(name.clone()),
         Goal::Redirect { .. } | Goal::Closed => None,
     });
+    let any = any.or_else(|| upstreams.first().map(|(name, _)| name.clone()));
     let close = |route: PlannedRoute| match (&route.goal, &any) {
         (Goal::Closed, None) => None,
         (Goal::Closed, Some(name)) => {

@@ -53,11 +53,13 @@ pub(super) struct BlockReader<'a> {
     bytes: usize,
     /// The identities of the files that are open.
     open: Vec<String>,
+    /// Comments about the patterns that fit no file.
+    pub(super) notes: Vec<String>,
 }
 
 impl<'a> BlockReader<'a> {
     pub(super) fn new(read: ReadFiles<'a>) -> Self {
-        Self { read, files: 0, bytes: 0, open: Vec::new() }
+        Self { read, files: 0, bytes: 0, open: Vec::new(), notes: Vec::new() }
     }
 
     /// The directives of a file.
@@ -152,6 +154,9 @@ impl<'a> BlockReader<'a> {
             return Err(include.at.error("`include` names one file or pattern"));
         }
         let files = (self.read)(pattern).map_err(|reason| include.at.error(reason))?;
+        if files.is_empty() {
+            self.notes.push(include.at.note(format_args!("include {pattern}: no file fits")));
+        }
         let mut found = Vec::new();
         for file in files {
             found.extend(self.file(&file, Some(&include.at))?);

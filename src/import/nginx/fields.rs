@@ -2,7 +2,10 @@
 
 use hyper::header::HeaderName;
 
-use super::{scope::Scope, upstreams::PassTarget};
+use super::{
+    scope::{Scope, variable},
+    upstreams::PassTarget,
+};
 use crate::{
     headers::{FieldText, is_host, is_untouchable},
     import::tree::{Branch, Twig},
@@ -25,9 +28,9 @@ const OWN: [(&str, &[&str]); 7] = [
         "x-forwarded-for",
         &["$proxy_add_x_forwarded_for", "$remote_addr", "$proxy_protocol_addr", "$http_x_forwarded_for"],
     ),
-    ("x-forwarded-proto", &["$scheme", "$http_x_forwarded_proto", "https", "http"]),
+    ("x-forwarded-proto", &["$scheme", "$http_x_forwarded_proto"]),
     ("x-forwarded-host", &["$host", "$http_host", "$server_name", "$host:$server_port"]),
-    ("x-forwarded-port", &["$server_port", "443", "80"]),
+    ("x-forwarded-port", &["$server_port"]),
     ("x-request-id", &["$request_id", "$http_x_request_id"]),
     ("x-forwarded-ssl", &[]),
 ];
@@ -52,8 +55,11 @@ fn host(keys: &mut Twig, scope: &Scope<'_>, target: &PassTarget) {
         | "$http_host:$server_port" => {}
         "$proxy_host" | "$proxy_host:$proxy_port" => {
             if host.is_none() {
-                keys.notes
-                    .push("without host_header the backend gets the Host of the client, which most want".to_owned());
+                keys.notes.push(
+                    "nginx sends this Host, and mends a Location that names it; without host_header the backend gets that of \
+                     the client, which most want"
+                        .to_owned(),
+                );
             }
             let name = target.proxy_host();
             let is_address = target.authority.contains(':') || name.contains('.') && !name.contains('_');
@@ -75,7 +81,7 @@ fn host(keys: &mut Twig, scope: &Scope<'_>, target: &PassTarget) {
 fn request_fields(keys: &mut Twig, scope: &Scope<'_>, granted: &[String]) {
     let (mut set, mut remove): (Twig, Vec<String>) = Default::default();
     for header in scope.all("proxy_set_header") {
-        let (name, value) = (header.arg(0), header.arg(1));
+        let (name, value) = (header.arg(0), scope.expanded(header.arg(1)));
         let Ok(field) = name.parse::<HeaderName>() else {
             keys.notes.push(header.at.note(format_args!("`{name}` is no name of a field")));
             continue;
@@ -86,7 +92,7 @@ fn request_fields(keys: &mut Twig, scope: &Scope<'_>, granted: &[String]) {
         if is_untouchable(&field)
             || value == passes
             || is_granted
-            || own.is_some_and(|(_, values)| values.contains(&value))
+            || own.is_some_and(|(_, values)| values.contains(&value.as_str()))
         {
             continue;
         }
@@ -94,11 +100,13 @@ fn request_fields(keys: &mut Twig, scope: &Scope<'_>, granted: &[String]) {
             remove.push(name.to_owned());
             continue;
         }
-        match field_text(&scope.expanded(value)) {
+        match field_text(&value) {
             Some(text) => set_once(&mut set, name, text),
-            None => keys.notes.push(
-                header.at.note(format_args!("proxy_set_header {name} {value}: longwire does not know this value")),
-            ),
+            None => {
+                let written = header.arg(1);
+                let note = format_args!("proxy_set_header {name} {written}: longwire does not know this value");
+                keys.notes.push(header.at.note(note));
+            }
         }
     }
     let mut changes = Twig::default();
@@ -145,15 +153,9 @@ fn field_text(value: &str) -> Option<String> {
     let (mut text, mut rest) = (String::new(), value);
     while let Some((before, after)) = rest.split_once('$') {
         text.push_str(&before.replace('{', "{{"));
-        let (name, behind) = match after.strip_prefix('{') {
-            Some(inner) => inner.split_once('}')?,
-            None => {
-                let end = after.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(after.len());
-                after.split_at_checked(end)?
-            }
-        };
+        let (name, end) = variable(after);
         text.push_str(WORDS.iter().find(|(theirs, _)| theirs.strip_prefix('$') == Some(name))?.1);
-        rest = behind;
+        rest = after.get(end..)?;
     }
     text.push_str(&rest.replace('{', "{{"));
     FieldText::parse(&text).is_ok().then_some(text)

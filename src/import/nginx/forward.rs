@@ -1,14 +1,17 @@
 //! `proxy_pass`: which upstream, over TLS or not, and which path it gets.
 
 use super::{
+    blocks::Directive,
     locations::{PathKind, Spot, shown},
     patterns,
     scope::Scope,
-    upstreams::{Groups, PassTarget, Reaching},
+    upstreams::{Groups, PassTarget, Reaching, discovery},
 };
 use crate::{
-    hosts::HostPattern,
-    import::tree::{Branch, Twig},
+    import::{
+        origin::is_certificate_name,
+        tree::{Branch, Twig},
+    },
     routing::Replacement,
 };
 
@@ -48,8 +51,10 @@ pub(super) fn put(
         block.inner().iter().any(|inner| inner.name == "server" && inner.arg(0).starts_with("unix:"))
     });
     let tls = target.is_https.then(|| backend_tls(scope, &target, is_on_socket, keys));
-    let upstream =
-        groups.reach(&target, &Reaching { tls, tries: tries.map(|tries: u32| tries.min(1000)) }, &pass.at)?;
+    // With a variable nginx asks the resolver at each request, and only then.
+    let resolver = scope.one("resolver").filter(|_| pass.arg(0).contains('$'));
+    let reaching = Reaching { tls, tries: tries.map(|tries: u32| tries.min(1000)), discovery: resolver.map(discovery) };
+    let upstream = groups.reach(&target, &reaching, &pass.at)?;
     path(keys, spot, prefix, scope, &target);
     Ok(Forwarding { upstream, target })
 }
@@ -69,15 +74,28 @@ fn path(keys: &mut Twig, spot: &Spot<'_>, prefix: &str, scope: &Scope<'_>, targe
         return;
     }
     let Some(uri) = &target.uri else { return };
-    let bare = uri.trim_end_matches("$is_args$args").trim_end_matches("?$args");
-    if matches!(bare, "$request_uri" | "$uri" | "/$request_uri") {
-        return;
-    }
-    let at = scope.one("proxy_pass").map_or_else(|| spot.at.clone(), |pass| pass.at.clone());
+    let pass = scope.one("proxy_pass");
+    let has_variable = pass.is_some_and(|pass| pass.arg(0).contains('$'));
+    let at = pass.map_or_else(|| spot.at.clone(), |pass| pass.at.clone());
+    let bare = without_query(uri);
     let is_pattern = matches!(spot.kind, PathKind::Pattern | PathKind::LoosePattern);
+    let is_fixed = !bare.contains('$');
     let rewriting = match spot.kind {
-        _ if bare.replace(|c: char| c.is_ascii_digit(), "").contains("$") && !is_pattern => None,
-        PathKind::Pattern | PathKind::LoosePattern => Some((spot.path.clone(), bare.to_owned())),
+        _ if matches!(bare, "$request_uri" | "$uri" | "/$request_uri") => return,
+        _ if before_whole_path(bare).is_some() => {
+            before_whole_path(bare).map(|begin| ("^(.*)$".to_owned(), format!("{begin}$1")))
+        }
+        _ if is_pattern && !is_fixed => Some((spot.path.clone(), bare.to_owned())),
+        _ if !is_fixed => None,
+        // With a variable nginx sends what is written, whatever the path was; so it does for an expression.
+        _ if has_variable || is_pattern => {
+            let note = format_args!("proxy_pass {}: every request gets the path {bare}", target_text(pass));
+            keys.notes.push(at.note(note));
+            if bare == uri {
+                keys.notes.push(at.note("proxy_pass with a variable and a path: here the query stays"));
+            }
+            Some(("^.*$".to_owned(), bare.to_owned()))
+        }
         PathKind::Exact => Some((format!("^{}$", patterns::escaped(prefix)), bare.to_owned())),
         _ if bare == prefix => return,
         _ if bare == "/" && prefix.ends_with('/') && !prefix.trim_end_matches('/').is_empty() => {
@@ -88,6 +106,21 @@ fn path(keys: &mut Twig, spot: &Spot<'_>, prefix: &str, scope: &Scope<'_>, targe
     if !rewriting.is_some_and(|rewriting| add_rewriting(keys, &rewriting)) {
         keys.notes.push(at.note(format_args!("proxy_pass with {uri}: the path stays as the client sent it")));
     }
+}
+
+fn target_text(pass: Option<&Directive>) -> &str {
+    pass.map_or("", |pass| pass.arg(0))
+}
+
+/// A path without the query of the client behind it, which longwire keeps anyway.
+fn without_query(uri: &str) -> &str {
+    ["$is_args$args", "?$args", "?$query_string"].iter().find_map(|end| uri.strip_suffix(end)).unwrap_or(uri)
+}
+
+/// What stands before the whole path of the client.
+fn before_whole_path(uri: &str) -> Option<&str> {
+    let begin = uri.strip_suffix("$request_uri").or_else(|| uri.strip_suffix("$uri"))?;
+    Some(begin.strip_suffix('/').unwrap_or(begin)).filter(|begin| !begin.is_empty() && !begin.contains('$'))
 }
 
 /// A replacement as longwire writes it, whose `$` always stands before the number of a group.
@@ -116,12 +149,14 @@ fn backend_tls(scope: &Scope<'_>, target: &PassTarget, is_on_socket: bool, keys:
     }
     let name = scope.expanded(scope.word("proxy_ssl_name"));
     let has_sni = scope.word("proxy_ssl_server_name") == "on";
-    let is_name = |name: &str| HostPattern::parse(name).is_ok();
-    if is_name(&name) {
+    if is_certificate_name(&name) {
         tls.text("server_name", name);
     } else if target.authority.starts_with("unix:") || is_on_socket {
         tls.text("server_name", "localhost");
-    } else if !target.authority.contains([':', '.']) && (is_verified || has_sni) && is_name(&target.authority) {
+    } else if !target.authority.contains([':', '.'])
+        && (is_verified || has_sni)
+        && is_certificate_name(&target.authority)
+    {
         // By default nginx has the name of the `upstream` for the name of its servers.
         tls.text("server_name", target.authority.clone());
     }

@@ -4,7 +4,7 @@ use super::blocks::{Directive, FREE};
 
 /// Directives that are translated elsewhere, or for which there is nothing to write.
 const WRITTEN: &str = "
-    absolute_redirect accept_mutex access_log add_header aio allow auth_request auth_request_set backlog charset
+    absolute_redirect accept_mutex access_log add_header aio allow auth_request auth_request_set backlog
     chunked_transfer_encoding client_body_buffer_size client_body_temp_path client_body_timeout client_header_buffer_size
     client_header_timeout client_max_body_size connection_pool_size daemon debug_connection default_type deny directio
     error_log etag events fastcgi_temp_path geo hash http http2 http2_max_concurrent_streams if ignore_invalid_headers
@@ -28,15 +28,17 @@ const WRITTEN: &str = "
     tcp_nopush try_files types types_hash_bucket_size types_hash_max_size underscores_in_headers upstream
     user uwsgi_temp_path variables_hash_bucket_size variables_hash_max_size worker_connections
     worker_cpu_affinity worker_priority worker_processes worker_rlimit_core worker_rlimit_nofile
-    worker_shutdown_timeout working_directory zone ssl_protocols expires alias open_file_cache_valid
+    worker_shutdown_timeout working_directory zone ssl_protocols alias open_file_cache_valid
     open_file_cache_min_uses open_file_cache_errors";
 
 /// What longwire has not, by the beginnings of names. The first that fits counts.
-const LACKING: [(&str, &str); 25] = [
+const LACKING: [(&str, &str); 27] = [
     ("auth_basic", "nobody is asked for a password here: put that into the application, or into auth_request"),
     ("auth_jwt", "no token is verified here: write auth_request"),
     ("brotli", "longwire compresses nothing"),
+    ("charset", "the Content-Type of an answer passes as the backend writes it"),
     ("error_page", "longwire passes the answers of backends on, and has no pages of its own"),
+    ("expires", "longwire knows no times: response_headers can set Cache-Control"),
     ("fastcgi_", "longwire speaks HTTP/1.1 to backends alone"),
     ("grpc_", "longwire speaks no gRPC to backends"),
     ("gunzip", "longwire compresses nothing"),

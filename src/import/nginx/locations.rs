@@ -26,6 +26,8 @@ pub(super) struct Spot<'a> {
     pub(super) at: FileLine,
     pub(super) kind: PathKind,
     pub(super) path: String,
+    /// Whether it stands inside a `^~`: no expression outside of that one is asked.
+    pub(super) is_within_final: bool,
     pub(super) scope: Scope<'a>,
 }
 
@@ -40,16 +42,16 @@ pub(super) struct PathSpot<'a> {
 /// All locations of a server, those inside others too.
 pub(super) fn spots<'a>(server: &VirtualServer<'a>) -> Vec<Spot<'a>> {
     let mut found = Vec::new();
-    collect(&server.scope, &mut found);
+    collect(&server.scope, false, &mut found);
     found
 }
 
-fn collect<'a>(scope: &Scope<'a>, found: &mut Vec<Spot<'a>>) {
+fn collect<'a>(scope: &Scope<'a>, is_within_final: bool, found: &mut Vec<Spot<'a>>) {
     for location in scope.own().iter().filter(|directive| directive.name == "location") {
         let (kind, path) = kind_of(location);
         let inner = scope.within(location.inner());
-        found.push(Spot { at: location.at.clone(), kind, path, scope: inner.clone() });
-        collect(&inner, found);
+        found.push(Spot { at: location.at.clone(), kind, path, is_within_final, scope: inner.clone() });
+        collect(&inner, is_within_final || kind == PathKind::FinalPrefix, found);
     }
 }
 
@@ -82,8 +84,9 @@ pub(super) fn reachable<'a>(spots: &[Spot<'a>]) -> (Vec<PathSpot<'a>>, Vec<Strin
     let mut asked_first: Vec<(String, FileLine)> = Vec::new();
     for spot in spots.iter().filter(|spot| matches!(spot.kind, PathKind::Pattern | PathKind::LoosePattern)) {
         let Some(prefixes) = patterns::prefixes(&spot.path).filter(|prefixes| !is_root(spot, prefixes)) else {
+            let open = if refuses(spot) { ", and refuses nobody there" } else { "" };
             let note = format_args!(
-                "location {}: longwire has no regular expressions for paths; a shorter route takes its paths",
+                "location {}: longwire has no regular expressions for paths; a shorter route takes its paths{open}",
                 shown(spot)
             );
             notes.push(spot.at.note(note));
@@ -111,7 +114,7 @@ pub(super) fn reachable<'a>(spots: &[Spot<'a>]) -> (Vec<PathSpot<'a>>, Vec<Strin
         }
     }
     for spot in spots {
-        let is_prefix = matches!(spot.kind, PathKind::Prefix);
+        let is_prefix = matches!(spot.kind, PathKind::Prefix) && !spot.is_within_final;
         let first = asked_first.iter().find(|(first, _)| is_prefix && spot.path.starts_with(first.as_str()));
         match spot.kind {
             PathKind::Pattern | PathKind::LoosePattern | PathKind::Named => {}
@@ -128,6 +131,15 @@ pub(super) fn reachable<'a>(spots: &[Spot<'a>]) -> (Vec<PathSpot<'a>>, Vec<Strin
         }
     }
     (found, notes)
+}
+
+/// Whether a location lets nobody in.
+pub(super) fn refuses(spot: &Spot<'_>) -> bool {
+    let own = spot.scope.own();
+    let has = |name: &str| own.iter().any(|directive| directive.name == name);
+    has("internal")
+        || has("deny") && !has("allow")
+        || own.iter().any(|directive| directive.name == "return" && directive.arg(0).starts_with('4'))
 }
 
 /// Whether an expression fits the path `/` alone.
@@ -162,20 +174,21 @@ fn encoded(path: &str) -> String {
 
 /// What longwire cannot say of the paths of a location.
 pub(super) fn path_notes(spot: &Spot<'_>) -> Vec<String> {
-    let is_exact = spot.kind == PathKind::Exact
-        || matches!(spot.kind, PathKind::Pattern | PathKind::LoosePattern) && patterns::is_whole(&spot.path);
-    let mut notes = Vec::new();
+    let is_pattern = matches!(spot.kind, PathKind::Pattern | PathKind::LoosePattern);
+    let is_exact = spot.kind == PathKind::Exact || is_pattern && patterns::is_whole(&spot.path);
+    let mut whys: Vec<&str> = Vec::new();
     if is_exact {
-        let note = format_args!("location {}: here it takes longer paths too, as a path is a prefix", shown(spot));
-        notes.push(spot.at.note(note));
-    } else if spot.kind == PathKind::LoosePattern {
-        let note = format_args!(
-            "location {}: here the letter case of the path matters, and longer paths go before it",
-            shown(spot)
-        );
-        notes.push(spot.at.note(note));
+        whys.push("here it takes longer paths too, as a path is a prefix");
+    } else if is_pattern && patterns::ends_segment(&spot.path) {
+        whys.push("here it takes paths too in which the last segment goes on");
     }
-    notes
+    if is_pattern && patterns::has_loose_dot(&spot.path) {
+        whys.push("here a dot is a dot, and no other character");
+    }
+    if spot.kind == PathKind::LoosePattern && !is_exact {
+        whys.push("here the letter case of the path matters, and longer paths go before it");
+    }
+    whys.into_iter().map(|why| spot.at.note(format_args!("location {}: {why}", shown(spot)))).collect()
 }
 
 /// A location as it is written.

@@ -7,7 +7,7 @@ use super::{
     locations::{Spot, shown, spots},
     scope::Scope,
     servers::VirtualServer,
-    upstreams::PassTarget,
+    upstreams::{PassTarget, param},
 };
 use crate::import::{
     remark::{Gravity, Remark},
@@ -46,6 +46,12 @@ struct PassingSpot<'a> {
 /// all if no location passes it on.
 pub(super) fn remarks(servers: &[VirtualServer<'_>], upstreams: &[&Directive], remarks: &mut Vec<Remark>) {
     let passing: Vec<PassingSpot<'_>> = servers.iter().flat_map(|server| spots(server)).filter_map(passing).collect();
+    for server in upstreams.iter().flat_map(|upstream| upstream.inner()).filter(|inner| inner.name == "server") {
+        if param(server, "weight") == "0" {
+            let text = "nginx refuses weight=0: write down, or leave the server out";
+            remarks.push(Remark::new(&server.at, Gravity::Error, "server", text));
+        }
+    }
     let is_any = passing.iter().any(|one| header(&one.spot.scope, "upgrade").is_some());
     for PassingSpot { spot, pass } in &passing {
         let scope = &spot.scope;
@@ -141,7 +147,8 @@ fn upgrade(spot: &Spot<'_>, servers: &[VirtualServer<'_>], remarks: &mut Vec<Rem
             _ if value.starts_with('$') && !is_made(value, servers) => {
                 Some(format!("names {value}, which no map makes: nginx refuses the file"))
             }
-            _ if value.starts_with('$') || value.to_ascii_lowercase().contains("upgrade") => None,
+            _ if value.starts_with('$') => mapped(value, servers),
+            _ if value.to_ascii_lowercase().contains("upgrade") => None,
             _ => Some("does not say `upgrade`, so the backend sees no WebSocket".to_owned()),
         };
         if let Some(wrong) = wrong {
@@ -151,10 +158,31 @@ fn upgrade(spot: &Spot<'_>, servers: &[VirtualServer<'_>], remarks: &mut Vec<Rem
     }
 }
 
+/// The name of a variable, in which the letter case does not matter.
+fn bare(variable: &str) -> String {
+    variable.trim_start_matches('$').trim_matches(['{', '}']).to_ascii_lowercase()
+}
+
+/// What is wrong with the value that a map of the `Upgrade` header gives to a handshake; `None` = nothing.
+fn mapped(variable: &str, servers: &[VirtualServer<'_>]) -> Option<String> {
+    let name = bare(variable);
+    let is_it = |map: &&Directive| bare(map.arg(1)) == name && bare(map.arg(0)) == "http_upgrade";
+    let map = servers.iter().find_map(|server| server.scope.everywhere("map").find(is_it))?;
+    let keys = || map.inner().iter().filter(|entry| entry.args.len() == 1);
+    let takes = |key: &str| match key.strip_prefix('~') {
+        Some(pattern) => pattern.to_ascii_lowercase().contains("websocket") || pattern.contains('.'),
+        None => key.eq_ignore_ascii_case("websocket"),
+    };
+    let entry = keys().find(|entry| takes(&entry.name)).or_else(|| keys().find(|entry| entry.name == "default"));
+    let value = entry.map_or("", |entry| entry.arg(0));
+    let is_right = value.to_ascii_lowercase().contains("upgrade") || value.starts_with('$');
+    (!is_right).then(|| format!("is {value:?} for a WebSocket, by the map of {}", map.at))
+}
+
 /// Whether something in the file makes a variable.
 fn is_made(variable: &str, servers: &[VirtualServer<'_>]) -> bool {
-    let name = variable.trim_start_matches('$').trim_matches(['{', '}']);
-    let is_it = |text: &str| text.trim_start_matches('$') == name;
+    let name = bare(variable);
+    let is_it = |text: &str| bare(text) == name;
     name.starts_with("http_")
         || servers.iter().any(|server| {
             let maps = ["map", "geo", "split_clients"].into_iter().flat_map(|kind| server.scope.everywhere(kind));

@@ -1,7 +1,12 @@
 //! Which directive counts at a place: the innermost level that has it.
 
+use std::collections::BTreeMap;
+
 use super::blocks::Directive;
 use crate::import::origin::joined;
+
+/// The longest value that `set` gives to a variable here, in bytes: values may double with each `set`.
+const LONGEST_VALUE: usize = 1024;
 
 /// The levels around a place, from the outermost in.
 #[derive(Debug, Clone)]
@@ -74,27 +79,68 @@ impl<'a> Scope<'a> {
         self.levels.last().copied().unwrap_or_default()
     }
 
-    /// A text with the variables that `set` gives a fixed value.
+    /// A text with the values that `set` gives to its variables. The levels run `set` from the outermost in, and the last
+    /// one counts.
     pub(super) fn expanded(&self, text: &str) -> String {
-        let mut text = text.to_owned();
+        let mut values: BTreeMap<String, String> = BTreeMap::new();
         let sets = self.levels.iter().flat_map(|level| level.iter()).filter(|directive| directive.name == "set");
-        for set in sets.filter(|set| !set.arg(1).contains('$') && set.arg(0).starts_with('$')) {
-            text = replaced(&text, set.arg(0), set.arg(1));
+        for set in sets {
+            let Some(name) = set.arg(0).strip_prefix('$') else { continue };
+            let value = substituted(set.arg(1), &values);
+            if value.len() <= LONGEST_VALUE {
+                values.insert(name.to_ascii_lowercase(), value);
+            }
         }
-        text
+        substituted(text, &values)
     }
 }
 
-/// `text` with a value in the place of a variable, whose name must end where it ends.
-fn replaced(text: &str, variable: &str, value: &str) -> String {
-    let bare = variable.trim_start_matches('$');
-    let text = text.replace(&format!("${{{bare}}}"), value);
-    let (mut made, mut rest) = (String::new(), text.as_str());
-    while let Some((before, after)) = rest.split_once(variable) {
+/// A text with values in the place of its variables. nginx does not look at the letter case of their names.
+fn substituted(text: &str, values: &BTreeMap<String, String>) -> String {
+    let (mut made, mut rest) = (String::new(), text);
+    while let Some((before, after)) = rest.split_once('$') {
         made.push_str(before);
-        let goes_on = after.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_');
-        made.push_str(if goes_on { variable } else { value });
-        rest = after;
+        let (name, whole) = variable(after);
+        match values.get(&name.to_ascii_lowercase()).filter(|_| made.len() <= LONGEST_VALUE) {
+            Some(value) => made.push_str(value),
+            None => {
+                made.push('$');
+                made.push_str(&after.get(..whole).unwrap_or_default().to_ascii_lowercase());
+            }
+        }
+        rest = after.get(whole..).unwrap_or_default();
     }
     made + rest
+}
+
+/// The name of the variable with which a text begins behind its `$`, and how long it is there.
+pub(super) fn variable(after: &str) -> (&str, usize) {
+    if let Some((name, _)) = after.strip_prefix('{').and_then(|inner| inner.split_once('}')) {
+        return (name, name.len() + 2);
+    }
+    let end = after.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(after.len());
+    (after.get(..end).unwrap_or_default(), end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::import::nginx::tokens::ConfWord;
+
+    fn set(name: &str, value: &str) -> Directive {
+        let word = |text: &str| ConfWord { text: text.to_owned(), is_quoted: false };
+        let at = crate::import::origin::FileLine { file: "a".into(), line: 1 };
+        Directive { name: "set".to_owned(), args: vec![word(name), word(value)], block: None, at }
+    }
+
+    #[test]
+    fn the_last_value_of_a_variable_counts_and_none_grows_without_bound() {
+        let outer = [set("$a", "1"), set("$b", "x$a"), set("$a", "2"), set("$c", "$d")];
+        let inner = [set("$B", "y${a}z"), set("$d", "4")];
+        let scope = Scope::new("", vec![&outer, &inner]);
+        assert_eq!(scope.expanded("$a-$b-${B}$bb $c $d $E$"), "2-y2z-y2z$bb $d 4 $e$");
+        let doubled: Vec<Directive> =
+            std::iter::once(set("$a", "aaaaaaaa")).chain((0..64).map(|_| set("$a", "$a$a"))).collect();
+        assert!(Scope::new("", vec![&doubled]).expanded("$a").len() <= LONGEST_VALUE);
+    }
 }

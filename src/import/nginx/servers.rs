@@ -3,7 +3,10 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::{blocks::Directive, scope::Scope, upstreams::address};
-use crate::{hosts::HostPattern, import::origin::FileLine};
+use crate::import::origin::{FileLine, is_route_host};
+
+/// What is said once of an address.
+const HTTP2: &str = "http2: longwire speaks HTTP/1.1 to clients";
 
 /// A `server` block.
 #[derive(Debug)]
@@ -67,7 +70,7 @@ fn names_of(name: &str) -> Result<Vec<String>, &'static str> {
         (None, None) if name.starts_with('$') => return Err("longwire does not know the name of its machine"),
         (None, None) => vec![name.to_owned()],
     };
-    match meant.iter().all(|name| HostPattern::parse(name).is_ok()) {
+    match meant.iter().all(|name| is_route_host(name)) {
         true => Ok(meant.into_iter().map(|name| name.to_ascii_lowercase()).collect()),
         false => Err("this is no host of a route"),
     }
@@ -145,6 +148,9 @@ fn listening(at: &FileLine, address: &str, flags: &[&str], place: usize, is_old_
     if found.is_err() {
         notes.push(at.note(format_args!("listen {address}: longwire listens on addresses, not on names")));
     }
+    if flags.contains(&"http2") {
+        notes.push(at.note(HTTP2));
+    }
     let (Ok(endpoint) | Err(endpoint)) = found;
     let group = ListenGroup {
         at: at.clone(),
@@ -173,6 +179,8 @@ fn join(groups: &mut Vec<ListenGroup>, (mut joining, is_default): (ListenGroup, 
     group.endpoint = merged;
     group.is_secure |= joining.is_secure;
     group.has_proxy_header |= joining.has_proxy_header;
+    let is_told = group.notes.iter().any(|note| note.ends_with(HTTP2));
+    joining.notes.retain(|note| !(is_told && note.ends_with(HTTP2)));
     group.notes.append(&mut joining.notes);
     if is_default {
         group.default = joining.default;

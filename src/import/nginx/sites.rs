@@ -6,7 +6,7 @@ use super::{
     fields,
     forward::{self, Forwarding},
     gaps,
-    locations::{PathKind, PathSpot, Spot, path_notes, reachable, shown, spots},
+    locations::{PathKind, PathSpot, Spot, path_notes, reachable, refuses, shown, spots},
     scope::Scope,
     servers::VirtualServer,
     upstreams::Groups,
@@ -20,6 +20,8 @@ pub(super) struct SitePath {
     pub(super) path: String,
     pub(super) goal: Goal,
     pub(super) keys: Twig,
+    /// What is to be said where the path is that of every host.
+    pub(super) for_any_host: Option<String>,
 }
 
 /// What a server does, and comments about what has no route.
@@ -33,9 +35,8 @@ pub(super) struct SitePlan {
 pub(super) fn plan(server: &VirtualServer<'_>, groups: &mut Groups<'_>) -> SitePlan {
     let mut plan = SitePlan { notes: server.notes.clone(), ..SitePlan::default() };
     let own = server.scope.own();
-    let redirects = own.iter().filter_map(|directive| redirect_of(directive, server)).next();
-    if let Some((at, goal)) = redirects {
-        plan.paths.push(SitePath { at, path: "/".to_owned(), goal, keys: Twig::default() });
+    if let Some(redirect) = own.iter().find_map(|directive| redirect_of(directive, server)) {
+        plan.paths.push(redirect.into_path("/", Twig::default()));
     }
     let ends = own.iter().find(|directive| directive.name == "return");
     if let Some(ends) = ends {
@@ -54,10 +55,11 @@ pub(super) fn plan(server: &VirtualServer<'_>, groups: &mut Groups<'_>) -> SiteP
     let tries = own.iter().find(|directive| directive.name == "try_files");
     if let Some(tries) = tries.filter(|_| !all.iter().any(|spot| spot.kind == PathKind::Prefix && spot.path == "/")) {
         let (at, path) = (tries.at.clone(), "/".to_owned());
-        all.push(Spot { at, kind: PathKind::Prefix, path, scope: server.scope.clone() });
+        all.push(Spot { at, kind: PathKind::Prefix, path, is_within_final: false, scope: server.scope.clone() });
     }
     let (reached, notes) = reachable(&all);
     plan.notes.extend(notes);
+    plan.notes.extend(slash_note(&reached, &all));
     for reached in &reached {
         match site(reached, &all, server, groups) {
             Ok(site) => plan.paths.push(site),
@@ -67,14 +69,48 @@ pub(super) fn plan(server: &VirtualServer<'_>, groups: &mut Groups<'_>) -> SiteP
     plan
 }
 
+/// nginx redirects `/path` to `/path/` where a location that passes requests on ends with a slash.
+fn slash_note(reached: &[PathSpot<'_>], all: &[Spot<'_>]) -> Option<String> {
+    let redirects = |reached: &&PathSpot<'_>| {
+        let PathSpot { spot, prefix } = reached;
+        let is_prefix = matches!(spot.kind, PathKind::Prefix | PathKind::FinalPrefix);
+        let bare = prefix.strip_suffix('/').filter(|bare| !bare.is_empty() && is_prefix);
+        bare.is_some_and(|bare| !all.iter().any(|other| other.path == bare))
+            && spot.scope.own().iter().any(|directive| directive.name == "proxy_pass")
+    };
+    let PathSpot { spot, prefix } = reached.iter().find(redirects)?;
+    let bare = prefix.trim_end_matches('/');
+    let note = format_args!(
+        "nginx redirects {bare} to {prefix}, as at each location that ends with a slash: here a shorter route takes {bare}"
+    );
+    Some(spot.at.note(note))
+}
+
 /// A path whose requests are refused.
 fn closed(at: &FileLine, path: &str, note: String) -> SitePath {
     let keys = Twig { notes: vec![note], ..Twig::default() };
-    SitePath { at: at.clone(), path: path.to_owned(), goal: Goal::Closed, keys }
+    SitePath { at: at.clone(), path: path.to_owned(), goal: Goal::Closed, keys, for_any_host: None }
+}
+
+/// A redirect to https.
+struct ToHttps {
+    at: FileLine,
+    goal: Goal,
+    /// The host to which it leads, if it is not that of the request.
+    host: Option<String>,
+}
+
+impl ToHttps {
+    fn into_path(self, path: &str, keys: Twig) -> SitePath {
+        let Self { at, goal, host } = self;
+        let told = |host| at.note(format_args!("nginx redirects to {host}: here the host of the request stays"));
+        let for_any_host = host.map(told);
+        SitePath { at, path: path.to_owned(), goal, keys, for_any_host }
+    }
 }
 
 /// The redirect to https that a directive of a server makes: `return`, `rewrite`, or one of them in an `if`.
-fn redirect_of(directive: &Directive, server: &VirtualServer<'_>) -> Option<(FileLine, Goal)> {
+fn redirect_of(directive: &Directive, server: &VirtualServer<'_>) -> Option<ToHttps> {
     let (code, url) = match directive.name.as_str() {
         "return" if directive.args.len() == 2 => (directive.arg(0), directive.arg(1)),
         "return" if directive.arg(0).starts_with("https://") => ("302", directive.arg(0)),
@@ -97,7 +133,13 @@ fn redirect_of(directive: &Directive, server: &VirtualServer<'_>) -> Option<(Fil
     let is_same = matches!(host, "$host" | "$http_host" | "$server_name")
         || server.names.iter().all(|name| name == host) && !server.names.is_empty();
     let keeps = matches!(path, "$request_uri" | "$uri" | "$uri$is_args$args" | "/$1" | "$1");
-    (is_same && keeps).then(|| (directive.at.clone(), Goal::Redirect { code, port }))
+    let fixed = match host {
+        "$host" | "$http_host" => None,
+        "$server_name" => server.names.first().cloned(),
+        host => Some(host.to_owned()),
+    };
+    let (at, goal) = (directive.at.clone(), Goal::Redirect { code, port });
+    (is_same && keeps).then_some(ToHttps { at, goal, host: fixed })
 }
 
 /// The route of a location; comments if it has none.
@@ -114,49 +156,44 @@ fn site(
     };
     let shut = |why: &str| {
         let note = spot.at.note(format_args!("location {}: {why}: here everybody gets 403", shown(spot)));
-        Ok(closed(&spot.at, prefix, note))
+        let mut site = closed(&spot.at, prefix, note);
+        site.keys.notes.extend(path_notes(spot));
+        Ok(site)
     };
     if own.iter().any(|directive| directive.name == "internal") {
         return shut("internal");
     }
-    if let Some((at, goal)) = own.iter().find_map(|directive| redirect_of(directive, server)) {
-        return Ok(SitePath {
-            at,
-            path: prefix.clone(),
-            goal,
-            keys: Twig { notes: path_notes(spot), ..Twig::default() },
-        });
+    if let Some(redirect) = own.iter().find_map(|directive| redirect_of(directive, server)) {
+        return Ok(redirect.into_path(prefix, Twig { notes: path_notes(spot), ..Twig::default() }));
     }
     if let Some(ends) = own.iter().find(|directive| directive.name == "return") {
-        if ends.arg(0).starts_with('4') {
+        if refuses(spot) {
             return shut(&format!("return {}", ends.text()));
         }
         return Err(gone(&format!("return {}: longwire has no answers of its own", ends.text())));
     }
-    let Some((passing, is_fallback)) = passing(spot, all) else {
-        let has = |name: &str| own.iter().any(|directive| directive.name == name);
+    let Some((passing, why)) = passing(spot, all) else {
         let is_other = own.iter().any(|directive| directive.name.ends_with("_pass"));
         let is_conditional =
             own.iter().any(|directive| directive.inner().iter().any(|inner| inner.name.ends_with("_pass")));
-        return match is_other || is_conditional || has("deny") && !has("allow") {
+        return match is_other || is_conditional || refuses(spot) {
             true => shut(without_pass(spot)),
             false => Err(gone(without_pass(spot))),
         };
     };
     let mut keys = Twig { notes: path_notes(spot), ..Twig::default() };
-    if is_fallback {
-        keys.notes.push(spot.at.note(format_args!("location {}: longwire serves no files, all goes on", shown(spot))));
+    if let Some(why) = why {
+        keys.notes.push(spot.at.note(format_args!("location {}: {why}", shown(spot))));
     }
     keys.notes.extend(gaps::notes(own));
     let Forwarding { upstream, target } = match forward::put(&mut keys, spot, prefix, &passing, groups) {
         Ok(forwarding) => forwarding,
         Err(note) => return Ok(closed(&spot.at, prefix, format!("{note}: here everybody gets 403"))),
     };
-    let internal = |name: &str| {
-        let asked = all.iter().find(|spot| spot.path == name)?;
-        asked.scope.one("proxy_pass").map(|pass| asked.scope.expanded(pass.arg(0)))
+    let granted = match access::service(&mut keys, &passing, groups, all) {
+        Ok(granted) => granted,
+        Err(note) => return Ok(closed(&spot.at, prefix, format!("{note}: here everybody gets 403"))),
     };
-    let granted = access::service(&mut keys, &passing, groups, internal);
     fields::put(&mut keys, &passing, &target, &granted);
     access::addresses(&mut keys, &passing);
     access::client_cert(&mut keys, &passing);
@@ -164,19 +201,31 @@ fn site(
         keys.map("sticky_cookie", cookie);
     }
     timeouts(&mut keys, &passing);
-    Ok(SitePath { at: spot.at.clone(), path: prefix.clone(), goal: Goal::Upstream(upstream), keys })
+    let (at, path, goal) = (spot.at.clone(), prefix.clone(), Goal::Upstream(upstream));
+    Ok(SitePath { at, path, goal, keys, for_any_host: None })
 }
 
-/// The scope in which a location passes its requests on, and whether that is only where it finds no file.
-fn passing<'a>(spot: &Spot<'a>, all: &[Spot<'a>]) -> Option<(Scope<'a>, bool)> {
+/// The scope in which a location passes its requests on, with a word on those that nginx does not pass on.
+fn passing<'a>(spot: &Spot<'a>, all: &[Spot<'a>]) -> Option<(Scope<'a>, Option<&'static str>)> {
     let own = spot.scope.own();
-    if own.iter().any(|directive| directive.name == "proxy_pass") {
-        return Some((spot.scope.clone(), false));
+    let passes = |level: &[Directive]| level.iter().any(|directive| directive.name == "proxy_pass");
+    if passes(own) {
+        return Some((spot.scope.clone(), None));
+    }
+    // Without a file there is nothing but the WebSockets.
+    let is_upgrade = |directive: &&Directive| {
+        directive.name == "if" && directive.text().contains("$http_upgrade") && !directive.text().contains('!')
+    };
+    if let Some(upgrade) = own.iter().find(|directive| is_upgrade(directive) && passes(directive.inner())) {
+        return Some((
+            spot.scope.within(upgrade.inner()),
+            Some("longwire serves no files, all goes where WebSockets go"),
+        ));
     }
     let tried = own.iter().find(|directive| directive.name == "try_files")?;
     let name = &tried.args.last()?.text;
     let named = all.iter().find(|other| other.kind == PathKind::Named && other.path == *name)?;
-    named.scope.own().iter().any(|directive| directive.name == "proxy_pass").then(|| (named.scope.clone(), true))
+    passes(named.scope.own()).then(|| (named.scope.clone(), Some("longwire serves no files, all goes on")))
 }
 
 /// Why a location has no route.

@@ -2,7 +2,7 @@
 
 use super::{blocks::Directive, scope::Scope};
 use crate::import::{
-    origin::{FileLine, is_token},
+    origin::{FileLine, is_certificate_name, is_token},
     tree::{Branch, Twig},
     units,
 };
@@ -47,6 +47,8 @@ impl PassTarget {
 pub(super) struct Reaching {
     pub(super) tls: Option<Twig>,
     pub(super) tries: Option<u32>,
+    /// Who is asked for names at each request; `None` = a name is looked up as that of any address.
+    pub(super) discovery: Option<Twig>,
 }
 
 /// The upstreams of the new file, as routes need them.
@@ -80,7 +82,7 @@ impl<'a> Groups<'a> {
         }
         let mut upstream = match self.block(authority) {
             Some(block) => group(block, &self.top)?,
-            None => single(authority, *is_https, at)?,
+            None => single(authority, *is_https, manners.discovery.as_ref(), at)?,
         };
         if let Some(tries) = manners.tries {
             upstream.bare("tries", tries);
@@ -138,11 +140,15 @@ pub(crate) fn address(text: &str, port: &str) -> Option<String> {
     let has_port = text.rsplit_once(':').is_some_and(|(host, _)| !host.contains(':') || host.ends_with(']'));
     let whole = if has_port { text.to_owned() } else { format!("{text}:{port}") };
     let (host, port) = whole.rsplit_once(':')?;
-    let is_number = host.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
-    let is_name = !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
     let is_address = whole.parse::<std::net::SocketAddr>().is_ok();
     let is_port = port.parse::<u16>().is_ok_and(|port| port > 0);
-    (is_port && (is_address || is_name && !is_number)).then_some(whole)
+    (is_port && (is_address || !host.contains(':') && is_certificate_name(host))).then_some(whole)
+}
+
+/// The name of a service as longwire writes it; `None` = longwire cannot have it.
+pub(crate) fn service_name(text: &str) -> Option<String> {
+    let is_service = text.starts_with('_') && text.contains("._") && is_certificate_name(text);
+    is_service.then(|| text.to_owned())
 }
 
 /// Whether a backend of the same place is listed already: an upstream names each once.
@@ -157,12 +163,17 @@ fn socket(path: &str) -> Option<String> {
     (is_whole && path.len() <= 107 && !path.contains(char::is_control)).then(|| format!("unix:{path}"))
 }
 
-fn single(authority: &str, is_https: bool, at: &FileLine) -> Result<Twig, String> {
+fn single(authority: &str, is_https: bool, discovery: Option<&Twig>, at: &FileLine) -> Result<Twig, String> {
     let port = if is_https { "443" } else { "80" };
     let address = address(authority, port).ok_or_else(|| at.note(format_args!("`{authority}` is no backend here")))?;
-    let mut backend = Twig::default();
-    backend.text("address", address);
-    let mut upstream = Twig::default();
+    let is_name = !address.starts_with("unix:") && address.parse::<std::net::SocketAddr>().is_err();
+    let discovery = discovery.filter(|_| is_name);
+    let (mut backend, mut upstream): (Twig, Twig) = Default::default();
+    backend.text(if discovery.is_some() { "dns" } else { "address" }, address);
+    if let Some(discovery) = discovery {
+        upstream.bare("balance", "round_robin");
+        upstream.map("discovery", discovery.clone());
+    }
     upstream.put("backends", Branch::Maps(vec![backend]));
     Ok(upstream)
 }
@@ -181,6 +192,9 @@ fn group(block: &Directive, top: &Scope<'_>) -> Result<Twig, String> {
             Some(backend) => backends.push(backend),
             None => upstream.notes.push(server.at.note(format_args!("`server {}` is no backend here", server.arg(0)))),
         }
+        if param(server, "weight") == "0" {
+            upstream.notes.push(server.at.note("weight=0, which nginx refuses: it is down here"));
+        }
     }
     if backends.is_empty() {
         return Err(block.at.note(format_args!("upstream `{}` has no server that longwire can have", block.arg(0))));
@@ -198,7 +212,8 @@ fn group(block: &Directive, top: &Scope<'_>) -> Result<Twig, String> {
         upstream.bare("reuse", "never");
     }
     if servers.iter().any(|server| has_flag(server, "resolve")) {
-        upstream.map("discovery", discovery(block, top));
+        let own = block.inner().iter().find(|inner| inner.name == "resolver");
+        upstream.map("discovery", own.or_else(|| top.one("resolver")).map(discovery).unwrap_or_default());
     }
     upstream.put("backends", Branch::Maps(backends));
     Ok(upstream)
@@ -250,12 +265,13 @@ fn is_word(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
-fn param<'a>(server: &'a Directive, name: &str) -> &'a str {
+/// The value of a parameter of a `server`; empty if it has none.
+pub(super) fn param<'a>(server: &'a Directive, name: &str) -> &'a str {
     let args = server.args.iter().skip(1);
     args.filter_map(|word| word.text.split_once('=')).find(|(key, _)| *key == name).map_or("", |(_, value)| value)
 }
 
-fn has_flag(server: &Directive, flag: &str) -> bool {
+pub(super) fn has_flag(server: &Directive, flag: &str) -> bool {
     server.args.iter().skip(1).any(|word| word.text == flag)
 }
 
@@ -266,7 +282,7 @@ fn backend(server: &Directive) -> Option<Twig> {
     if !service.is_empty() {
         let service = service.trim_start_matches('_');
         let service = if service.contains('.') { format!("_{service}") } else { format!("_{service}._tcp") };
-        backend.text("srv", format!("{service}.{name}"));
+        backend.text("srv", service_name(&format!("{service}.{name}"))?);
     } else if has_flag(server, "resolve") && !name.starts_with("unix:") {
         backend.text("dns", address(name, "80").filter(|whole| whole.parse::<std::net::SocketAddr>().is_err())?);
     } else {
@@ -277,10 +293,11 @@ fn backend(server: &Directive) -> Option<Twig> {
             backend.bare(ours, number);
         }
     }
-    for flag in ["backup", "down"] {
-        if has_flag(server, flag) {
-            backend.bare(flag, true);
-        }
+    if has_flag(server, "backup") {
+        backend.bare("backup", true);
+    }
+    if has_flag(server, "down") || param(server, "weight") == "0" {
+        backend.bare("down", true);
     }
     Some(backend)
 }
@@ -306,12 +323,8 @@ fn failures(servers: &[&Directive], upstream: &mut Twig) {
 }
 
 /// Who is asked for names, by `resolver`.
-fn discovery(block: &Directive, top: &Scope<'_>) -> Twig {
+pub(super) fn discovery(resolver: &Directive) -> Twig {
     let mut discovery = Twig::default();
-    let own = block.inner().iter().find(|inner| inner.name == "resolver");
-    let Some(resolver) = own.or_else(|| top.one("resolver")) else {
-        return discovery;
-    };
     let mut servers = Vec::new();
     for word in &resolver.args {
         match word.text.split_once('=') {
