@@ -1,22 +1,30 @@
-//! HAProxy: its file, read and translated. `lines` cuts it into sections; `conditions` reads what `acl` and `if` ask; `rules`
-//! what a section does with requests; `binds`, `choices` and `backends` make listeners, routes and upstreams; `words` and
-//! `report` say what is wrong.
+//! HAProxy: its file, read and translated. `lines` cuts it into sections; `conditions` reads what `acl` and `if` ask, `fitting`
+//! says it in the words of routes; `rules` is what a section does with requests, `refusals` which of them it refuses; `binds`,
+//! `choices` and `backends` (with `server_options` and `checks`) make listeners, routes and upstreams; `words`, `server_words`
+//! and `report` say what is wrong or missing.
 
 mod backends;
 mod binds;
+mod checks;
 mod choices;
 mod conditions;
+mod fitting;
 mod lines;
+mod refusals;
 mod report;
 mod rules;
+mod server_options;
+mod server_words;
 mod words;
 
 use std::time::Duration;
 
 use self::{
+    backends::ServerTerms,
     binds::CertificateBases,
     choices::{Choice, FrontSection},
     lines::{HaSection, sections},
+    rules::SectionRules,
 };
 use super::{
     blueprint::Blueprint,
@@ -76,8 +84,9 @@ pub(super) fn translate(
             blueprint.note(note);
         }
     }
+    let terms = ServerTerms { sections: &sections, folder, port: binds::only_port(&bound) };
+    let routes = routes(&fronts, terms, &mut blueprint);
     blueprint.listeners = bound.into_iter().map(binds::BoundAddress::into_twig).collect();
-    let routes = routes(&fronts, &sections, folder, &mut blueprint);
     timeouts(&fronts, &sections, &mut blueprint);
     let (routes, left_out) = settle(routes);
     let routes = closed(routes, &blueprint.upstreams);
@@ -103,45 +112,57 @@ fn common(global: &HaSection, blueprint: &mut Blueprint) {
 }
 
 /// The routes of all frontends, and the upstreams that they need.
-fn routes(
-    fronts: &[FrontSection<'_>],
-    sections: &[HaSection],
-    folder: &str,
-    blueprint: &mut Blueprint,
-) -> Vec<PlannedRoute> {
+fn routes(fronts: &[FrontSection<'_>], terms: ServerTerms<'_>, blueprint: &mut Blueprint) -> Vec<PlannedRoute> {
+    let of_fronts: Vec<(&FrontSection<'_>, Vec<PlannedRoute>)> =
+        fronts.iter().map(|front| (front, routes_of(front, terms, blueprint))).collect();
+    let redirects = choices::redirects(&of_fronts, blueprint);
+    of_fronts.into_iter().flat_map(|(_, routes)| routes).chain(redirects).collect()
+}
+
+/// The routes of a frontend, and the upstreams that they need.
+fn routes_of(front: &FrontSection<'_>, terms: ServerTerms<'_>, blueprint: &mut Blueprint) -> Vec<PlannedRoute> {
+    let sections = terms.sections;
+    let (choices, notes) = front.choices(sections);
+    for note in notes.into_iter().chain(front.rules.notes.iter().cloned()) {
+        blueprint.note(note);
+    }
     let mut routes: Vec<PlannedRoute> = Vec::new();
-    for front in fronts {
-        let (choices, notes) = front.choices(sections);
-        for note in notes.into_iter().chain(front.rules.notes.iter().cloned()) {
-            blueprint.note(note);
+    let mut backs: Vec<(String, SectionRules)> = Vec::new();
+    for Choice { at, host, path, backend, mut notes, .. } in choices {
+        let section = sections.iter().find(|section| section.is_back() && section.name == backend);
+        let is_made = blueprint.upstreams.iter().any(|(name, _)| *name == backend);
+        let made = match section {
+            None => Err(at.note(format_args!("there is no backend {backend}"))),
+            Some(_) if is_made => Ok(None),
+            Some(section) => backends::upstream(section, terms).map(Some),
+        };
+        let section = match (made, section) {
+            (Ok(made), Some(section)) => {
+                blueprint.upstreams.extend(made.map(|upstream| (backend.clone(), upstream)));
+                section
+            }
+            (made, _) => {
+                notes.push(format!("{}: here everybody gets 403", made.err().unwrap_or_default()));
+                let keys = Twig { notes, ..Twig::default() };
+                routes.push(PlannedRoute { at, host, path, goal: Goal::Closed, keys });
+                continue;
+            }
+        };
+        let mut keys = Twig { notes, ..Twig::default() };
+        let rules = front.keys(section, &mut keys, !is_made, blueprint);
+        if !backs.iter().any(|(known, _)| *known == backend) {
+            backs.push((backend.clone(), rules));
         }
-        for Choice { at, host, path, backend, mut notes, .. } in choices {
-            let section = sections.iter().find(|section| section.is_back() && section.name == backend);
-            let is_made = blueprint.upstreams.iter().any(|(name, _)| *name == backend);
-            let made = match section {
-                None => Err(at.note(format_args!("there is no backend {backend}"))),
-                Some(_) if is_made => Ok(None),
-                Some(section) => backends::upstream(section, sections, folder).map(Some),
-            };
-            let section = match (made, section) {
-                (Ok(made), Some(section)) => {
-                    blueprint.upstreams.extend(made.map(|upstream| (backend.clone(), upstream)));
-                    section
-                }
-                (made, _) => {
-                    notes.push(format!("{}: here everybody gets 403", made.err().unwrap_or_default()));
-                    let keys = Twig { notes, ..Twig::default() };
-                    routes.push(PlannedRoute { at, host, path, goal: Goal::Closed, keys });
-                    continue;
-                }
-            };
-            let mut keys = Twig { notes, ..Twig::default() };
-            front.keys(section, &mut keys, !is_made, blueprint);
-            routes.push(PlannedRoute { at, host, path, goal: Goal::Upstream(backend), keys });
+        routes.push(PlannedRoute { at, host, path, goal: Goal::Upstream(backend), keys });
+    }
+    for refusal in &front.rules.refusals {
+        refusal.apply(&mut routes, &|_| true);
+    }
+    for (backend, rules) in &backs {
+        for refusal in &rules.refusals {
+            refusal.apply(&mut routes, &|route| route.goal == Goal::Upstream(backend.clone()));
         }
     }
-    let redirects = choices::redirects(fronts, &routes, blueprint);
-    routes.extend(redirects);
     routes
 }
 

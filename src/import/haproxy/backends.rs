@@ -2,16 +2,17 @@
 
 use std::time::Duration;
 
-use super::lines::{HaLine, HaSection};
-use crate::{
-    headers::is_host,
-    hosts::HostPattern,
-    import::{
-        nginx::upstreams::{address, is_listed},
-        origin::{is_target, is_token, joined},
-        tree::{Branch, Twig},
-        units,
-    },
+use super::{
+    checks,
+    lines::{HaLine, HaSection, unknown},
+    server_options::{ServerOptions, servers},
+    server_words,
+};
+use crate::import::{
+    nginx::upstreams::{address, is_listed, service_name},
+    origin::{is_certificate_name, is_token, joined},
+    tree::{Branch, Twig},
+    units,
 };
 
 /// The addresses of the servers, to see whether two sections lead to the same.
@@ -21,65 +22,33 @@ pub(super) fn addresses(section: &HaSection) -> Vec<&str> {
     addresses
 }
 
-fn servers(section: &HaSection) -> impl Iterator<Item = &HaLine> {
-    section.lines.iter().filter(|line| matches!(line.word(0), "server" | "server-template"))
-}
-
-/// The options of a server: its own, or those of `default-server`.
-struct ServerOptions<'a> {
-    own: &'a [String],
-    common: Vec<&'a [String]>,
-}
-
-impl<'a> ServerOptions<'a> {
-    fn of(server: &'a HaLine, section: &'a HaSection) -> Self {
-        let from = if server.word(0) == "server-template" { 4 } else { 3 };
-        let defaults = section.defaults.iter().chain(&section.lines).filter(|line| line.word(0) == "default-server");
-        Self { own: server.rest(from), common: defaults.map(|line| line.rest(1)).collect() }
-    }
-
-    fn has(&self, flag: &str) -> bool {
-        let off = format!("no-{flag}");
-        let is_in = |words: &[String], flag: &str| words.iter().any(|word| word == flag);
-        is_in(self.own, flag) || !is_in(self.own, &off) && self.common.iter().any(|words| is_in(words, flag))
-    }
-
-    /// How the server is spoken to.
-    fn manner(&self) -> Vec<String> {
-        let flags = ["ssl", "send-proxy", "send-proxy-v2", "send-proxy-v2-ssl", "send-proxy-v2-ssl-cn"];
-        let values = ["verify", "ca-file", "crt", "crl-file", "sni", "verifyhost"];
-        let is_secure = self.has("ssl");
-        let flags = flags.iter().filter(|flag| self.has(flag)).map(|flag| (*flag).to_owned());
-        flags.chain(values.iter().filter(|_| is_secure).map(|key| self.value(key).to_owned())).collect()
-    }
-
-    /// The value behind a word; empty if there is none.
-    fn value(&self, key: &str) -> &'a str {
-        let behind = |words: &'a [String]| {
-            let place = words.iter().position(|word| word == key)?;
-            words.get(place + 1).map(String::as_str)
-        };
-        behind(self.own).or_else(|| self.common.iter().rev().find_map(|words| behind(words))).unwrap_or_default()
-    }
+/// What a server means beyond its own line.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ServerTerms<'a> {
+    pub(super) sections: &'a [HaSection],
+    /// What relative paths are relative to; empty = they stay.
+    pub(super) folder: &'a str,
+    /// The port of a server that names none: that at which clients come, if there is one alone.
+    pub(super) port: Option<u16>,
 }
 
 /// The upstream of a section; `Err` is a comment that says why there is none.
-pub(super) fn upstream(section: &HaSection, sections: &[HaSection], folder: &str) -> Result<Twig, String> {
+pub(super) fn upstream(section: &HaSection, terms: ServerTerms<'_>) -> Result<Twig, String> {
     let mut upstream = Twig::default();
     let lines: Vec<&HaLine> = servers(section).collect();
     balance(section, lines.len(), &mut upstream);
+    let all: Vec<ServerOptions<'_>> = lines.iter().map(|line| ServerOptions::of(line, section)).collect();
+    let first = common_manner(&all);
     let mut backends = Vec::new();
-    for line in &lines {
-        let options = ServerOptions::of(line, section);
-        let first = lines.first().map(|first| ServerOptions::of(first, section));
+    for (line, options) in lines.iter().zip(&all) {
         let is_other = first.is_some_and(|first| first.manner() != options.manner());
-        match backend(line, &options) {
+        match backend(line, options, terms.port, &mut upstream.notes) {
             Some(backend) if is_listed(&backends, &backend) => {
                 upstream.notes.push(line.at.note(format_args!("{} stands there already", line.word(2))));
             }
-            // An upstream has one manner: a server of another one must not be spoken to in that of the first.
             Some(mut backend) if is_other => {
-                let note = "ssl, verify, sni or send-proxy are others than those of the first server: it is down here";
+                let note = "ssl, verify, sni or send-proxy are others than those of most servers: a route has one upstream, and \
+                            an upstream one manner, so this one is down here";
                 upstream.notes.push(line.at.note(format_args!("{}: {note}", line.text())));
                 if !backend.has("down") {
                     backend.bare("down", true);
@@ -87,7 +56,11 @@ pub(super) fn upstream(section: &HaSection, sections: &[HaSection], folder: &str
                 backends.push(backend);
             }
             Some(backend) => backends.push(backend),
-            None => upstream.notes.push(line.at.note(format_args!("{}: this is no backend here", line.text()))),
+            None => {
+                let text = line.text();
+                let why = unknown(&text, "this is no backend here");
+                upstream.notes.push(line.at.note(format_args!("{text}: {why}")));
+            }
         }
         if !options.value("maxconn").is_empty() {
             upstream.notes.push(line.at.note("maxconn: a full backend is passed by here, and nobody waits for it"));
@@ -98,8 +71,7 @@ pub(super) fn upstream(section: &HaSection, sections: &[HaSection], folder: &str
             .at
             .note(format_args!("{} {}: no server that longwire can have", section.kind, section.name)));
     }
-    let all: Vec<ServerOptions<'_>> = lines.iter().map(|line| ServerOptions::of(line, section)).collect();
-    let first = all.first();
+    upstream.notes.extend(server_words::notes(&lines, &all));
     if let Some(retries) = section.one(&["retries"]).and_then(|line| line.word(1).parse::<u32>().ok()) {
         upstream.bare("tries", retries.saturating_add(1).min(1000));
     }
@@ -111,27 +83,57 @@ pub(super) fn upstream(section: &HaSection, sections: &[HaSection], folder: &str
     }
     if let Some(options) = first {
         proxy_header(options, &mut upstream);
-        tls(options, folder, &lines, &mut upstream);
+        tls(options, terms.folder, &lines, &mut upstream);
     }
     if all.iter().any(|options| options.has("check")) {
-        upstream.put("health_check", Branch::Map(check(section, &all)));
+        upstream.put("health_check", Branch::Map(checks::check(section, &lines, &all)));
     }
-    let resolvers = all.iter().map(|options| options.value("resolvers")).find(|name| !name.is_empty());
-    let resolvers = resolvers.and_then(|name| sections.iter().find(|one| one.kind == "resolvers" && one.name == name));
-    if let Some(resolvers) =
-        resolvers.filter(|_| backends.iter().any(|backend| backend.has("dns") || backend.has("srv")))
-    {
-        let servers = resolvers.lines.iter().filter(|line| line.word(0) == "nameserver").map(|line| line.word(2));
-        let servers = servers.filter(|server| server.parse::<std::net::SocketAddr>().is_ok());
-        let mut discovery = Twig::default();
-        discovery.texts("resolver", servers.map(str::to_owned).collect());
-        upstream.map("discovery", discovery);
+    if backends.iter().any(|backend| backend.has("dns") || backend.has("srv")) {
+        upstream.map("discovery", discovery(&lines, &all, terms.sections));
     }
     upstream.put("backends", Branch::Maps(backends));
     Ok(upstream)
 }
 
+/// The first of the servers that are spoken to as most are: an upstream has one manner, and a server of another one must not be
+/// spoken to in it.
+fn common_manner<'s, 'a>(all: &'s [ServerOptions<'a>]) -> Option<&'s ServerOptions<'a>> {
+    let manners: Vec<Vec<String>> = all.iter().map(ServerOptions::manner).collect();
+    let count = |manner: &Vec<String>| manners.iter().filter(|other| *other == manner).count();
+    let most = manners.iter().map(count).max()?;
+    let place = manners.iter().position(|manner| count(manner) == most)?;
+    all.get(place)
+}
+
+/// Who is asked for names, and how many of their addresses are taken.
+fn discovery(lines: &[&HaLine], all: &[ServerOptions<'_>], sections: &[HaSection]) -> Twig {
+    let mut discovery = Twig::default();
+    let name = all.iter().map(|options| options.value("resolvers")).find(|name| !name.is_empty());
+    let resolvers = name.and_then(|name| sections.iter().find(|one| one.kind == "resolvers" && one.name == name));
+    if let Some(resolvers) = resolvers {
+        let servers = resolvers.lines.iter().filter(|line| line.word(0) == "nameserver").map(|line| line.word(2));
+        let servers =
+            servers.filter(|server| server.parse::<std::net::SocketAddr>().is_ok_and(|server| server.port() > 0));
+        discovery.texts("resolver", servers.map(str::to_owned).collect());
+    }
+    // `server-template ws 5 …`, `server-template ws 1-5 …`
+    let count = |line: &HaLine| -> Option<u32> {
+        let count = line.word(2);
+        let (first, last) = count.split_once('-').unwrap_or(("1", count));
+        last.parse::<u32>().ok()?.checked_sub(first.parse().ok()?)?.checked_add(1)
+    };
+    let templates = lines.iter().filter(|line| line.word(0) == "server-template");
+    if let Some(most) = templates.filter_map(|line| count(line)).max().filter(|most| (1..=256).contains(most)) {
+        discovery.bare("most", most);
+    }
+    discovery
+}
+
 fn balance(section: &HaSection, servers: usize, upstream: &mut Twig) {
+    // A table of addresses keeps a client at its server, as a hash of the address does.
+    if section.lines.iter().any(|line| line.says(&["stick", "on", "src"])) {
+        return upstream.bare("balance", "ip_hash");
+    }
     let Some(line) = section.one(&["balance"]) else {
         if servers > 1 {
             upstream.bare("balance", "round_robin");
@@ -164,23 +166,28 @@ fn balance(section: &HaSection, servers: usize, upstream: &mut Twig) {
     }
 }
 
-fn backend(line: &HaLine, options: &ServerOptions<'_>) -> Option<Twig> {
+/// The backend of a server. `port`: that at which clients come, if there is one alone.
+fn backend(line: &HaLine, options: &ServerOptions<'_>, port: Option<u16>, notes: &mut Vec<String>) -> Option<Twig> {
     let mut backend = Twig::default();
     let is_template = line.word(0) == "server-template";
     let place = if is_template { line.word(3) } else { line.word(2) };
     let place = place.strip_prefix("ipv4@").or_else(|| place.strip_prefix("ipv6@")).unwrap_or(place);
     let is_number = |text: &str| text.parse::<std::net::SocketAddr>().is_ok();
     if place.starts_with('_') {
-        backend.text("srv", place.split(':').next().unwrap_or_default());
+        backend.text("srv", service_name(place.split(':').next().unwrap_or_default())?);
     } else if let Some(path) = place.strip_prefix("unix@").or_else(|| place.starts_with('/').then_some(place)) {
         backend.text("address", address(&format!("unix:{path}"), "")?);
     } else if let Some(name) = place.strip_prefix("abns@") {
         backend.text("address", address(&format!("unix:@{name}"), "")?);
     } else if !options.value("resolvers").is_empty() || is_template {
-        let whole = address(place, "")?;
+        let whole = address(place, "80")?;
         backend.text(if is_number(&whole) { "address" } else { "dns" }, whole);
+    } else if let Some(whole) = address(place, "") {
+        backend.text("address", whole);
     } else {
-        backend.text("address", address(place, "")?);
+        let whole = address(place, &port?.to_string())?;
+        notes.push(line.at.note(format_args!("{place}: without a port HAProxy takes that of the client")));
+        backend.text("address", whole);
     }
     let weight = options.value("weight").parse::<u32>();
     match weight {
@@ -229,7 +236,7 @@ fn tls(options: &ServerOptions<'_>, folder: &str, lines: &[&HaLine], upstream: &
     let is_socket = lines.iter().any(|line| {
         line.word(2).starts_with("unix@") || line.word(2).starts_with('/') || line.word(2).starts_with("abns@")
     });
-    let fixed = fixed.map(|name| name.trim_matches(['\'', '"'])).filter(|name| HostPattern::parse(name).is_ok());
+    let fixed = fixed.map(|name| name.trim_matches(['\'', '"'])).filter(|name| is_certificate_name(name));
     match fixed {
         Some(name) => tls.text("server_name", name),
         None if is_socket => tls.text("server_name", "localhost"),
@@ -242,7 +249,7 @@ fn tls(options: &ServerOptions<'_>, folder: &str, lines: &[&HaLine], upstream: &
     {
         tls.notes.push(line.at.note(format_args!("sni {sni}: longwire asks for one name")));
     }
-    if HostPattern::parse(options.value("verifyhost")).is_ok() && !is_insecure {
+    if is_certificate_name(options.value("verifyhost")) && !is_insecure {
         tls.text("verify_name", options.value("verifyhost"));
     }
     if !options.value("crt").is_empty() {
@@ -259,74 +266,6 @@ fn tls(options: &ServerOptions<'_>, folder: &str, lines: &[&HaLine], upstream: &
         tls.bare("insecure", true);
     }
     upstream.put("tls", Branch::Map(tls));
-}
-
-fn check(section: &HaSection, all: &[ServerOptions<'_>]) -> Twig {
-    let mut check = Twig::default();
-    if let Some(unchecked) = servers(section).zip(all).find(|(_, options)| !options.has("check")) {
-        check.notes.push(unchecked.0.at.note("a server without check: here all servers of an upstream are checked"));
-    }
-    let first = all.iter().find(|options| options.has("check"));
-    let value = |key: &str| first.map_or("", |options| options.value(key));
-    if let Some(line) = section.option("httpchk") {
-        http_check(section, line, &mut check);
-    } else {
-        check.bare("kind", "tcp");
-    }
-    let inter = units::haproxy_time(value("inter")).filter(|time| !time.is_zero()).unwrap_or(Duration::from_secs(2));
-    check.bare("interval", units::duration(inter));
-    check.bare("jitter", "0s");
-    let timeout = section.one(&["timeout", "check"]).and_then(|line| units::haproxy_time(line.word(2)));
-    if let Some(timeout) = timeout.filter(|time| !time.is_zero()) {
-        check.bare("timeout", units::duration(timeout));
-    }
-    for (key, usual) in [("rise", 2), ("fall", 3)] {
-        check.bare(key, value(key).parse::<u32>().unwrap_or(usual).clamp(1, 1000));
-    }
-    if value("on-marked-down") == "shutdown-sessions" {
-        check.bare("on_down", "drain");
-    }
-    check
-}
-
-fn http_check(section: &HaSection, line: &HaLine, check: &mut Twig) {
-    check.bare("kind", "http");
-    let send = section.one(&["http-check", "send"]);
-    let behind = |key: &str| {
-        let words = &send?.words;
-        words.get(words.iter().position(|word| word == key)? + 1).map(String::as_str)
-    };
-    let (method, path) = match (line.word(2), line.word(3)) {
-        ("", _) => ("OPTIONS", "/"),
-        (path, "") if path.starts_with('/') => ("OPTIONS", path),
-        (method, "") => (method, "/"),
-        (method, path) => (method, path),
-    };
-    let (method, path) = (behind("meth").unwrap_or(method), behind("uri").unwrap_or(path));
-    if method != "GET" {
-        check.notes.push(line.at.note(format_args!("option httpchk: longwire asks by GET, not by {method}")));
-    }
-    if path != "/" && is_target(path) {
-        check.text("path", path);
-    }
-    let words = send.map_or(&[][..], |line| &line.words);
-    let host = words
-        .windows(3)
-        .find(|words| matches!(words, [hdr, name, _] if hdr == "hdr" && name.eq_ignore_ascii_case("host")));
-    if let Some([_, _, host]) = host.filter(|words| words.last().is_some_and(|host| is_host(host) && !host.is_empty()))
-    {
-        check.text("host", host);
-    }
-    let Some(expect) = section.one(&["http-check", "expect"]) else { return };
-    let is_list = |text: &str| {
-        !text.is_empty() && text.split([',', '-']).all(|status| status.len() == 3 && status.parse::<u16>().is_ok())
-    };
-    match (expect.word(2), expect.word(3)) {
-        ("status", statuses) if is_list(statuses) => check.text("status", statuses),
-        ("rstatus", "^2" | "(2)[0-9][0-9]" | "2.." | "^2.." | "2[0-9][0-9]") => check.text("status", "200-299"),
-        ("rstatus", "(2|3)[0-9][0-9]" | "^[23]" | "[23].." | "^(2|3)" | "(2|3)..") => check.text("status", "200-399"),
-        _ => check.notes.push(expect.at.note(format_args!("{}: longwire looks at the status alone", expect.text()))),
-    }
 }
 
 /// The sticky cookie of the routes to a section, and a comment where its cookie is another kind.

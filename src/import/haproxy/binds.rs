@@ -1,6 +1,6 @@
 //! The `bind` lines: each becomes a listener.
 
-use super::lines::{HaLine, HaSection};
+use super::lines::{HaLine, HaSection, unknown};
 use crate::{
     import::{
         nginx::servers::{ListenPlace, endpoint, merged},
@@ -58,6 +58,16 @@ pub(super) fn collect(
     }
 }
 
+/// The port of all listeners, if they have one alone.
+pub(super) fn only_port(bound: &[BoundAddress]) -> Option<u16> {
+    let mut ports = bound.iter().filter_map(|bound| match &bound.endpoint {
+        ListenPlace::Tcp(address) => Some(address.port()),
+        ListenPlace::Unix(_) => None,
+    });
+    let first = ports.next()?;
+    ports.all(|port| port == first).then_some(first)
+}
+
 impl BoundAddress {
     pub(super) fn into_twig(self) -> Twig {
         let Self { endpoint, twig } = self;
@@ -91,7 +101,10 @@ fn place(text: &str, line: &HaLine) -> (ListenPlace, Vec<String>) {
         Ok(endpoint) if is_single => (endpoint, Vec::new()),
         Ok(endpoint) | Err(endpoint) => (
             endpoint,
-            vec![line.at.note(format_args!("bind {text}: longwire listens on addresses with one port each"))],
+            vec![line.at.note(format_args!(
+                "bind {text}: {}",
+                unknown(text, "longwire listens on addresses with one port each")
+            ))],
         ),
     }
 }
@@ -102,8 +115,11 @@ fn options(line: &HaLine, endpoint: &ListenPlace, expected: Option<&HaLine>, twi
         line.words.get(place + 1).cloned()
     };
     if matches!(endpoint, ListenPlace::Unix(name) if !name.starts_with("unix:@")) {
-        let is_octal =
-            |mode: &String| (1..=4).contains(&mode.len()) && mode.bytes().all(|byte| (b'0'..=b'7').contains(&byte));
+        // longwire has the rights of owner, group and others, and no bits above them.
+        let is_octal = |mode: &String| {
+            let digits = mode.trim_start_matches('0');
+            (1..=4).contains(&mode.len()) && digits.len() <= 3 && mode.bytes().all(|byte| (b'0'..=b'7').contains(&byte))
+        };
         if let Some(mode) = value("mode").filter(is_octal) {
             twig.text("mode", format!("{mode:0>4}"));
         }
@@ -149,16 +165,17 @@ fn tls(
     let mut files: Vec<String> = Vec::new();
     for crt in values("crt") {
         let path = joined(bases.crt, crt);
+        // What stands beside the certificates of a folder.
+        let is_beside = |name: &str| [".key", ".issuer", ".ocsp", ".sctl"].iter().any(|end| name.ends_with(end));
+        let found = read(&format!("{}/*", path.trim_end_matches('/')));
+        let found: Vec<_> = found.into_iter().map(|(name, _)| name).filter(|name| !is_beside(name)).collect();
         let is_folder = crt.ends_with('/') || !crt.rsplit('/').next().unwrap_or_default().contains('.');
-        if !is_folder {
+        if found.is_empty() && (!is_folder || !read(&path).is_empty()) {
             files.push(path);
-            continue;
-        }
-        let found = read(&format!("{}/*.pem", path.trim_end_matches('/')));
-        if found.is_empty() {
+        } else if found.is_empty() {
             twig.notes.push(line.at.note(format_args!("crt {crt}: longwire wants each file of the folder by name")));
         }
-        files.extend(found.into_iter().map(|(name, _)| name));
+        files.extend(found);
     }
     for list in values("crt-list") {
         let found = read(&joined(bases.crt, list));

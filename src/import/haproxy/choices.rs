@@ -2,8 +2,10 @@
 
 use super::{
     backends,
-    conditions::{Acls, Ask, Case},
+    conditions::Acls,
+    fitting::{Fitting, covers},
     lines::HaSection,
+    refusals,
     rules::SectionRules,
 };
 use crate::import::{
@@ -32,57 +34,6 @@ pub(super) struct Choice {
     /// Whether the rule is for the path alone, and not for those below it.
     is_whole: bool,
     pub(super) notes: Vec<String>,
-}
-
-/// What a case asks, in the words of routes.
-#[derive(Debug, Default)]
-struct Fitting {
-    /// Empty = any host.
-    hosts: Vec<String>,
-    /// Empty = any path.
-    paths: Vec<String>,
-    is_whole: bool,
-    is_upgrade: bool,
-    /// Whether it asks for TLS, or for its absence.
-    is_secure: Option<bool>,
-    /// Paths of which the case says nothing.
-    spared: Vec<String>,
-    /// Whether a host is left out.
-    leaves_out: bool,
-}
-
-impl Fitting {
-    /// `None` = the case asks what longwire cannot ask.
-    fn of(case: &Case) -> Option<Self> {
-        let mut fitting = Self::default();
-        for term in case {
-            match (&term.ask, term.is_opposite) {
-                (Ask::Hosts(hosts), false) if fitting.hosts.is_empty() => fitting.hosts.clone_from(hosts),
-                (Ask::Hosts(_), true) => fitting.leaves_out = true,
-                (Ask::Paths(paths), false) if fitting.paths.is_empty() => fitting.paths.clone_from(paths),
-                (Ask::WholePaths(paths), false) if fitting.paths.is_empty() => {
-                    fitting.paths.clone_from(paths);
-                    fitting.is_whole = true;
-                }
-                (Ask::Paths(paths) | Ask::WholePaths(paths), true) => fitting.spared.extend(paths.iter().cloned()),
-                (Ask::Upgrade, false) => fitting.is_upgrade = true,
-                (Ask::Upgrade, true) => {}
-                (Ask::Secure, is_opposite) => fitting.is_secure = Some(!is_opposite),
-                (Ask::Hosts(_) | Ask::Paths(_) | Ask::WholePaths(_) | Ask::Sources(_) | Ask::Foreign(_), _) => {
-                    return None;
-                }
-            }
-        }
-        Some(fitting)
-    }
-
-    fn hosts(&self) -> Vec<Option<String>> {
-        if self.hosts.is_empty() { vec![None] } else { self.hosts.iter().cloned().map(Some).collect() }
-    }
-
-    fn paths(&self) -> Vec<String> {
-        if self.paths.is_empty() { vec!["/".to_owned()] } else { self.paths.clone() }
-    }
 }
 
 impl<'a> FrontSection<'a> {
@@ -127,7 +78,7 @@ impl<'a> FrontSection<'a> {
                 if fitting.is_whole {
                     about.push(gap("here it takes longer paths too, as a path is a prefix"));
                 }
-                if fitting.leaves_out || !fitting.spared.is_empty() {
+                if !fitting.spared_hosts.is_empty() || !fitting.spared.is_empty() {
                     about.push(gap("a route says what it takes, not what it leaves out"));
                 }
                 for host in fitting.hosts() {
@@ -152,8 +103,15 @@ impl<'a> FrontSection<'a> {
         (in_turn(choices, &mut notes), notes)
     }
 
-    /// The keys of a route to a backend. `is_first`: whether nothing was said of the backend before.
-    pub(super) fn keys(&self, back: &HaSection, keys: &mut Twig, is_first: bool, blueprint: &mut Blueprint) {
+    /// Adds the keys of a route to a backend, and returns the backend's own rules. `is_first`: whether nothing was said of the
+    /// backend before.
+    pub(super) fn keys(
+        &self,
+        back: &HaSection,
+        keys: &mut Twig,
+        is_first: bool,
+        blueprint: &mut Blueprint,
+    ) -> SectionRules {
         let (cookie, note) = backends::cookie(back);
         let rules = if std::ptr::eq(back, self.section) {
             SectionRules::default()
@@ -165,21 +123,11 @@ impl<'a> FrontSection<'a> {
             keys.map("sticky_cookie", cookie);
         }
         if is_first {
-            for note in note.into_iter().chain(rules.notes) {
+            for note in note.into_iter().chain(rules.notes.iter().cloned()) {
                 blueprint.note(note);
             }
         }
-    }
-}
-
-/// Whether every host of `inner` is one of `outer`.
-fn covers(outer: Option<&str>, inner: Option<&str>) -> bool {
-    match (outer, inner) {
-        (None, _) => true,
-        (Some(_), None) => false,
-        (Some(outer), Some(inner)) => {
-            outer == inner || outer.strip_prefix('*').is_some_and(|end| inner.trim_start_matches('*').ends_with(end))
-        }
+        rules
     }
 }
 
@@ -212,55 +160,55 @@ fn in_turn(choices: Vec<Choice>, notes: &mut Vec<String>) -> Vec<Choice> {
     settled
 }
 
-/// The redirects to https, for each host that has routes.
+/// The redirects to https, for each host that has routes, and the routes of what they spare. `of_fronts`: the sections with
+/// the routes of each.
 pub(super) fn redirects(
-    fronts: &[FrontSection<'_>],
-    routes: &[PlannedRoute],
+    of_fronts: &[(&FrontSection<'_>, Vec<PlannedRoute>)],
     blueprint: &mut Blueprint,
 ) -> Vec<PlannedRoute> {
+    let mut both: Vec<PlannedRoute> = of_fronts.iter().flat_map(|(_, routes)| routes).cloned().collect();
     let mut hosts: Vec<Option<String>> = Vec::new();
-    for host in routes.iter().map(|route| route.host.clone()).chain([None]) {
+    for host in both.iter().map(|route| route.host.clone()).chain([None]) {
         if !hosts.contains(&host) {
             hosts.push(host);
         }
     }
-    let (mut all, mut spared): (Vec<PlannedRoute>, Vec<String>) = Default::default();
-    for rule in fronts.iter().flat_map(|front| &front.rules.redirects) {
+    let (mut all, mut spared): (Vec<PlannedRoute>, Vec<(Option<String>, String)>) = Default::default();
+    let rules = of_fronts.iter().flat_map(|(front, own)| front.rules.redirects.iter().map(move |rule| (own, rule)));
+    for (own, rule) in rules {
         for case in &rule.cases {
-            let Some(fitting) = Fitting::of(case).filter(|fitting| !fitting.leaves_out) else {
+            let fitting = Fitting::of(case).filter(|fitting| fitting.spared_hosts.is_empty() && !fitting.is_upgrade);
+            let Some(fitting) = fitting else {
                 blueprint.note(rule.at.note("redirect: longwire redirects by host and path alone"));
                 continue;
             };
             if fitting.is_secure == Some(true) {
                 continue;
             }
-            spared.extend(fitting.spared.iter().cloned());
-            let meant = if fitting.hosts.is_empty() { hosts.clone() } else { fitting.hosts() };
-            for host in meant {
+            for host in if fitting.hosts.is_empty() { hosts.clone() } else { fitting.hosts() } {
+                for path in &fitting.spared {
+                    // What stays in the clear has a route of its own, which is longer than the redirect.
+                    let placed = refusals::placed(own, host.as_deref(), path);
+                    let is_there = |placed: &PlannedRoute| {
+                        both.iter().any(|route| route.host == placed.host && route.path == placed.path)
+                    };
+                    if let Some(placed) = placed.filter(|placed| !is_there(placed)) {
+                        both.push(placed.clone());
+                        all.push(placed);
+                    }
+                    spared.push((host.clone(), path.clone()));
+                }
                 for path in fitting.paths() {
-                    let Goal::Redirect { code, port } = rule.goal else { continue };
-                    let goal = Goal::Redirect { code, port };
-                    all.push(PlannedRoute {
-                        at: rule.at.clone(),
-                        host: host.clone(),
-                        path,
-                        goal,
-                        keys: Twig::default(),
-                    });
+                    let (at, goal, host) = (rule.at.clone(), rule.goal.clone(), host.clone());
+                    all.push(PlannedRoute { at, host, path, goal, keys: Twig::default() });
                 }
             }
         }
     }
-    // What stays in the clear for any host stays so for each host.
-    let stays: Vec<&PlannedRoute> =
-        routes.iter().filter(|route| route.host.is_none() && spared.contains(&route.path)).collect();
-    let kept: Vec<PlannedRoute> = all
-        .iter()
-        .filter(|redirect| redirect.host.is_some())
-        .flat_map(|redirect| stays.iter().map(|route| PlannedRoute { host: redirect.host.clone(), ..(*route).clone() }))
-        .collect();
-    let both: Vec<_> = routes.iter().chain(&all).cloned().collect();
-    all.extend(kept);
-    all.extend(beside_longer_paths(&both, |route| spared.iter().any(|path| route.path.starts_with(path.as_str()))));
+    both.extend(all.iter().filter(|route| matches!(route.goal, Goal::Redirect { .. })).cloned());
+    let stays = |route: &PlannedRoute| {
+        spared.iter().any(|(host, path)| *host == route.host && route.path.starts_with(path.as_str()))
+    };
+    all.extend(beside_longer_paths(&both, stays));
     all
 }

@@ -1,7 +1,10 @@
 //! Conditions: what an `acl` tests, and what `if` and `unless` make of it.
 
 use super::lines::{HaLine, HaSection};
-use crate::{hosts::HostPattern, import::nginx::patterns, sender::Network};
+use crate::{
+    import::{nginx::patterns, origin::is_route_host},
+    sender::Network,
+};
 
 /// The most alternatives that a condition may become.
 const MOST_CASES: usize = 64;
@@ -198,7 +201,7 @@ fn hosts(method: &str, values: &[&str]) -> Option<Vec<String>> {
             _ => return None,
         }
     }
-    let is_right = !found.is_empty() && found.iter().all(|host| HostPattern::parse(host).is_ok());
+    let is_right = !found.is_empty() && found.iter().all(|host| is_route_host(host));
     is_right.then(|| found.into_iter().map(|host| host.to_ascii_lowercase()).collect())
 }
 

@@ -1,8 +1,16 @@
 //! The lines of an HAProxy configuration in their sections.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use crate::import::origin::{FileLine, ImportError, IncludedFile, MOST_BYTES};
+
+/// The variables of the environment that the file itself sets.
+#[derive(Debug, Default)]
+struct Variables {
+    values: BTreeMap<String, String>,
+    /// The bytes of all values that were put in the place of variables, [`MOST_BYTES`] at most.
+    spent: usize,
+}
 
 /// A line in words.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,9 +120,15 @@ pub(super) fn sections(file: &IncludedFile) -> Result<Vec<HaSection>, ImportErro
         return Err(at.error(format!("more than {} MiB", MOST_BYTES >> 20)));
     }
     let mut defaults: Vec<(String, Vec<HaLine>)> = Vec::new();
+    let mut variables = Variables::default();
     for (number, line) in file.text.strip_prefix('\u{feff}').unwrap_or(&file.text).lines().enumerate() {
         let at = FileLine { file: Arc::clone(&name), line: number + 1 };
-        let words = words(line).map_err(|message| at.error(message))?;
+        let words = words(line, &mut variables).map_err(|message| at.error(message))?;
+        if let [word, name, value] = words.as_slice()
+            && matches!(word.as_str(), "setenv" | "presetenv")
+        {
+            variables.values.insert(name.clone(), value.clone());
+        }
         let line = HaLine { at, words };
         match line.words.first() {
             None => {}
@@ -161,8 +175,25 @@ fn section(line: &HaLine, defaults: &[(String, Vec<HaLine>)]) -> HaSection {
     }
 }
 
-/// The words of a line. Quotes may begin anywhere in a word.
-fn words(line: &str) -> Result<Vec<String>, &'static str> {
+/// Why a text has no counterpart: a variable of the environment whose value the file does not say, or else `why`.
+pub(super) fn unknown<'a>(text: &str, why: &'a str) -> &'a str {
+    if text.contains("${") { "the file does not say the value of this variable of the environment" } else { why }
+}
+
+/// The variable of the environment with which a text begins behind its `$`: its value, if `variables` or its own default says
+/// one, and how long it is there.
+fn variable(after: &str, variables: &mut Variables) -> Option<(String, usize)> {
+    let inner = after.strip_prefix('{').and_then(|rest| rest.split_once('}')).map(|(inner, _)| inner);
+    let end = after.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(after.len());
+    let (whole, length) = inner.map_or((after.get(..end)?, end), |inner| (inner, inner.len() + 2));
+    let (name, default) = whole.split_once('-').map_or((whole, None), |(name, default)| (name, Some(default)));
+    let value = variables.values.get(name).map_or(default, |value| Some(value))?.to_owned();
+    variables.spent += value.len();
+    (variables.spent <= MOST_BYTES).then_some((value, length))
+}
+
+/// The words of a line. Quotes may begin anywhere in a word. Within double quotes `variables` of the environment count.
+fn words(line: &str, variables: &mut Variables) -> Result<Vec<String>, &'static str> {
     let (mut words, mut word): (Vec<String>, Option<String>) = Default::default();
     let mut rest = line.chars();
     while let Some(c) = rest.next() {
@@ -183,6 +214,13 @@ fn words(line: &str) -> Result<Vec<String>, &'static str> {
                 loop {
                     match rest.next().ok_or("a quote is not closed")? {
                         '"' => break,
+                        '$' => match variable(rest.as_str(), variables) {
+                            Some((value, length)) => {
+                                word.push_str(&value);
+                                rest = rest.as_str().get(length..).unwrap_or_default().chars();
+                            }
+                            None => word.push('$'),
+                        },
                         '\\' => match rest.next().ok_or("a quote is not closed")? {
                             c @ ('"' | '\\' | '$' | '\'' | ' ' | '#') => word.push(c),
                             c => word.extend(['\\', c]),
@@ -215,19 +253,23 @@ mod tests {
 
     #[test]
     fn words_are_cut_as_haproxy_cuts_them() {
+        let values = BTreeMap::from([("HOST".to_owned(), "h".to_owned())]);
+        let mut variables = Variables { values, spent: 0 };
         for (line, expected) in [
             ("  bind :80 # all", &["bind", ":80"][..]),
             ("a \"b c\"d 'e\\f' g\\ h \\# i", &["a", "b cd", "e\\f", "g h", "#", "i"]),
             ("acl x path_reg ^/a\\.b", &["acl", "x", "path_reg", "^/a\\.b"]),
             ("x \"\" ''", &["x", "", ""]),
+            ("a \"${HOST}:1$HOST\" '${HOST}' ${HOST} \"\\$HOST\"", &["a", "h:1h", "${HOST}", "${HOST}", "$HOST"]),
+            ("a \"${PORT-80}${X}$\"", &["a", "80${X}$"]),
             ("", &[]),
         ] {
             assert_eq!(
-                words(line).as_deref(),
+                words(line, &mut variables).as_deref(),
                 Ok(expected.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>().as_slice()),
                 "{line}"
             );
         }
-        assert!(words("a \"b").is_err() && words("a 'b").is_err());
+        assert!(words("a \"b", &mut variables).is_err() && words("a 'b", &mut variables).is_err());
     }
 }

@@ -5,6 +5,7 @@ use hyper::header::HeaderName;
 use super::{
     conditions::{Acls, Ask, Case, Term},
     lines::{HaLine, HaSection},
+    refusals::{DenyRule, narrowed},
 };
 use crate::{
     headers::{FieldText, is_host, is_untouchable},
@@ -14,7 +15,6 @@ use crate::{
         tree::{Branch, Twig},
     },
     routing::Replacement,
-    sender::Network,
 };
 
 /// A redirect to https, and the cases in which it counts.
@@ -40,6 +40,8 @@ pub(super) struct SectionRules {
     /// Lists of networks; who passes is in each of them.
     pub(super) allow: Vec<Vec<String>>,
     pub(super) deny: Vec<String>,
+    /// What refuses by host or path.
+    pub(super) refusals: Vec<DenyRule>,
     pub(super) notes: Vec<String>,
 }
 
@@ -73,8 +75,8 @@ impl SectionRules {
     fn take(&mut self, line: &HaLine, acls: &Acls) {
         let is_always = || acls.cases(line, 0) == [Case::new()];
         match (line.word(0), line.word(1)) {
-            ("redirect", "scheme") => self.redirect(line, 2, acls),
-            ("http-request", "redirect") if line.word(2) == "scheme" => self.redirect(line, 3, acls),
+            ("redirect", _) => self.redirect(line, 2, acls),
+            ("http-request", "redirect") => self.redirect(line, 3, acls),
             ("http-request", "deny" | "reject" | "tarpit" | "silent-drop") => self.refuse(line, acls),
             ("tcp-request", "connection" | "content") if line.word(2) == "reject" => self.refuse(line, acls),
             ("http-request", "set-header" | "add-header" | "del-header") => self.request_field(line, is_always()),
@@ -85,14 +87,7 @@ impl SectionRules {
             // Counting alone changes nothing; what is refused by the counts is noted at its own line.
             ("http-request", word) if word.starts_with("track-sc") || word == "set-var" || word == "capture" => {}
             (
-                "http-request"
-                | "http-response"
-                | "http-after-response"
-                | "redirect"
-                | "reqrep"
-                | "reqirep"
-                | "rspadd"
-                | "reqadd",
+                "http-request" | "http-response" | "http-after-response" | "reqrep" | "reqirep" | "rspadd" | "reqadd",
                 _,
             ) => {
                 self.notes.push(line.at.note(format_args!("{}: longwire has no such rule", line.text())));
@@ -105,18 +100,29 @@ impl SectionRules {
         let code =
             line.words.iter().position(|word| word == "code").and_then(|place| line.word(place + 1).parse().ok());
         let code: u16 = code.unwrap_or(302);
-        if line.word(place) == "https" && matches!(code, 301 | 302 | 307 | 308) {
+        // The Host of the request and its whole target, in the words of several versions.
+        let target = line.word(place).to_ascii_lowercase().replace("req.hdr", "hdr");
+        let same = target.strip_prefix("https://%[hdr(host)]");
+        let is_same = match line.word(place - 1) {
+            "scheme" => target == "https",
+            "prefix" => same == Some(""),
+            "location" => matches!(same, Some("%[capture.req.uri]" | "%[pathq]" | "%[url]" | "%[path]%[query]")),
+            _ => false,
+        };
+        if is_same && matches!(code, 301 | 302 | 307 | 308) {
             let goal = Goal::Redirect { code, port: 443 };
             self.redirects.push(RedirectRule { at: line.at.clone(), goal, cases: acls.cases(line, place) });
         } else {
-            self.notes.push(line.at.note(format_args!("{}: longwire redirects to https alone", line.text())));
+            let why = "longwire redirects to the same URL by https alone, so these requests go on";
+            self.notes.push(line.at.note(format_args!("{}: {why}", line.text())));
         }
     }
 
-    /// `deny` by address. Everything else that refuses is noted.
+    /// `deny` by address, host and path. Everything else that refuses is noted.
     fn refuse(&mut self, line: &HaLine, acls: &Acls) {
         let cases = acls.cases(line, 1);
         let (mut allow, mut deny): (Vec<Vec<String>>, Vec<String>) = Default::default();
+        let mut refusals = Vec::new();
         for case in &cases {
             match case.as_slice() {
                 [Term { is_opposite: false, ask: Ask::Sources(networks) }] => deny.extend(networks.iter().cloned()),
@@ -131,13 +137,23 @@ impl SectionRules {
                     });
                     allow.push(networks.collect());
                 }
-                _ => {
-                    let note =
-                        format_args!("{}: longwire refuses by address alone, nobody else is refused here", line.text());
-                    return self.notes.push(line.at.note(note));
-                }
+                case => match DenyRule::of(&line.at, line.text(), &case.to_vec()) {
+                    Some(refusal) => {
+                        let is_whole = |term: &Term| term.is_opposite && matches!(term.ask, Ask::WholePaths(_));
+                        if case.iter().any(is_whole) {
+                            let note = format_args!("{}: here longer paths are let in too", line.text());
+                            self.notes.push(line.at.note(note));
+                        }
+                        refusals.push(refusal);
+                    }
+                    None => {
+                        let why = "longwire refuses by address, host and path alone, so nobody is refused here";
+                        return self.notes.push(line.at.note(format_args!("{}: {why}", line.text())));
+                    }
+                },
             }
         }
+        self.refusals.append(&mut refusals);
         self.allow.append(&mut allow);
         self.deny.append(&mut deny);
     }
@@ -145,7 +161,9 @@ impl SectionRules {
     fn request_field(&mut self, line: &HaLine, is_always: bool) {
         let (name, value) = (line.word(2), line.word(3));
         let lower = name.to_ascii_lowercase();
-        if OWN.contains(&lower.as_str()) && line.word(1) != "del-header"
+        // A scheme that is the same for every request is that of a proxy in front.
+        let is_fixed = lower == "x-forwarded-proto" && is_always && matches!(value, "http" | "https");
+        if OWN.contains(&lower.as_str()) && line.word(1) != "del-header" && !is_fixed
             || lower.starts_with("x-ssl-") && line.word(1) == "del-header"
         {
             return;
@@ -230,21 +248,6 @@ impl SectionRules {
         keys.texts("allow", once(allow.unwrap_or_default()));
         keys.texts("deny", deny);
     }
-}
-
-/// The networks that are in both lists.
-fn narrowed(one: &[String], other: &[String]) -> Vec<String> {
-    let within = |inner: &[String], outer: &[String]| -> Vec<String> {
-        let is_in = |inner: &&String| {
-            let inner = inner.parse::<Network>().ok();
-            outer
-                .iter()
-                .filter_map(|outer| outer.parse::<Network>().ok())
-                .any(|outer| inner.is_some_and(|inner| outer.contains(&inner)))
-        };
-        inner.iter().filter(is_in).cloned().collect()
-    };
-    once([within(one, other), within(other, one)].concat())
 }
 
 fn once(names: Vec<String>) -> Vec<String> {

@@ -45,7 +45,10 @@ const LACKING: [(&str, &str); 22] = [
 
 /// Comments about the lines of a section that have no counterpart.
 pub(super) fn notes(section: &HaSection) -> Vec<String> {
-    section.lines.iter().filter_map(note).collect()
+    // Such a table becomes a hash.
+    let is_hashed = |line: &&HaLine| line.says(&["stick", "on", "src"]) || line.says(&["stick-table", "type", "ip"]);
+    let sticks = section.lines.iter().any(|line| line.says(&["stick", "on", "src"]));
+    section.lines.iter().filter(|line| !(sticks && is_hashed(line))).filter_map(note).collect()
 }
 
 fn note(line: &HaLine) -> Option<String> {

@@ -108,7 +108,7 @@ fn who_must_be_in_two_lists_must_be_in_both() {
 }
 
 #[test]
-fn a_server_of_another_manner_is_not_spoken_to_in_that_of_the_first() {
+fn a_server_of_another_manner_is_not_spoken_to_in_that_of_most() {
     let text =
         haproxy("", "  server t 127.0.0.1:2 ssl verify none").replace("server s", "server z 127.0.0.1:3\n  server s");
     let file = IncludedFile { name: "a".to_owned(), identity: "a".to_owned(), text };
@@ -116,14 +116,15 @@ fn a_server_of_another_manner_is_not_spoken_to_in_that_of_the_first() {
     let yaml = import::import(file, terms, &mut |_| Ok(Vec::new())).unwrap().yaml;
     let made: serde_json::Value = serde_yaml::from_str(&yaml).unwrap();
     let down = made["upstreams"]["b"]["backends"].as_array().unwrap().iter().filter(|backend| backend["down"] == true);
-    assert_eq!(down.count(), 2, "{yaml}");
+    assert_eq!(down.map(|backend| &backend["address"]).collect::<Vec<_>>(), ["127.0.0.1:2"], "{yaml}");
+    assert!(made["upstreams"]["b"]["tls"].is_null() && yaml.contains("an upstream one manner"), "{yaml}");
 }
 
 #[test]
 fn a_rule_for_one_path_leaves_longer_ones_and_a_rule_without_servers_leads_nowhere() {
     let front = "  use_backend n if { path /n }\n  use_backend m if { path_beg /n/x }\n  use_backend gone if { path_beg /gone }";
     let text = haproxy(front, "")
-        + "backend n\n  server n 127.0.0.1:2\nbackend m\n  server m 127.0.0.1:3\nbackend gone\n  server g 10.0.0.8\n";
+        + "backend n\n  server n 127.0.0.1:2\nbackend m\n  server m 127.0.0.1:3\nbackend gone\n  server g fd@3\n";
     assert_eq!(route(&text, None, "/n/x")["upstream"], "m");
     assert_eq!(route(&text, None, "/gone")["deny"], serde_json::json!(EVERYBODY));
 }
@@ -146,4 +147,74 @@ fn a_backend_that_is_named_and_not_there_is_told_as_an_error() {
     let remarks = import::import(file, terms, &mut |_| Ok(Vec::new())).unwrap().remarks;
     let told = remarks.iter().find(|remark| remark.severity == Gravity::Error).unwrap();
     assert_eq!((told.line, told.directive.as_str()), (4, "use_backend"), "{remarks:#?}");
+}
+
+#[test]
+fn a_rule_that_denies_by_path_or_host_still_denies() {
+    let acls = "  acl admin path_beg /admin\n  acl office src 10.0.0.0/8\n";
+    let front = format!("{acls}  http-request deny if admin !office\n  use_backend n if {{ path_beg /admin/live }}");
+    let text = haproxy(&front, "") + "backend n\n  server n 127.0.0.1:2\n";
+    for (path, upstream) in [("/admin", "b"), ("/admin/live", "n")] {
+        let made = route(&text, None, path);
+        assert_eq!(
+            (&made["allow"], &made["upstream"]),
+            (&serde_json::json!(["10.0.0.0/8"]), &upstream.into()),
+            "{path}"
+        );
+    }
+    assert!(route(&text, None, "/")["allow"].is_null());
+    // Who is not named is refused, and who is named is served.
+    let text = haproxy("  http-request deny unless { hdr(host) -i a.example.com } or { path_beg /open/ }", "");
+    assert_eq!(route(&text, None, "/")["deny"], serde_json::json!(EVERYBODY));
+    assert!(route(&text, None, "/open/")["deny"].is_null());
+    assert!(route(&text, Some("a.example.com"), "/")["deny"].is_null());
+    // What asks for the Upgrade header has no counterpart.
+    let text = haproxy("  http-request deny if !{ hdr(Upgrade) -i websocket }", "");
+    assert!(route(&text, None, "/")["deny"].is_null());
+    // The rule of a backend is for its own routes alone, and rules add up.
+    let back =
+        "  http-request deny if { path_beg /x } { src 192.0.2.1 }\n  http-request deny unless { src 192.0.2.0/24 }";
+    let made = route(&haproxy("  use_backend n if { path_beg /x/n }", back), None, "/x");
+    assert_eq!(
+        (&made["allow"], &made["deny"]),
+        (&serde_json::json!(["192.0.2.0/24"]), &serde_json::json!(["192.0.2.1"]))
+    );
+    assert_eq!(route(&haproxy("  http-request deny", ""), None, "/")["deny"], serde_json::json!(EVERYBODY));
+}
+
+#[test]
+fn a_service_that_asks_is_found_by_its_location_and_else_nobody_is_let_in() {
+    let server = |inner: &str| {
+        format!(
+            "upstream auth {{ server 127.0.0.1:8 down; server 127.0.0.1:9; server 127.0.0.1:10; }} server {{ {inner}\n\
+             location / {{ proxy_pass http://127.0.0.1:1; }}\n\
+             location /x {{ auth_request /ask/me?y=1; proxy_pass http://127.0.0.1:2; }} }}"
+        )
+    };
+    for (inner, url) in [
+        ("location /ask/ { internal; proxy_pass http://auth; }", "http://127.0.0.1:9/ask/me?y=1"),
+        ("location /ask/ { internal; proxy_pass http://auth/v1/; }", "http://127.0.0.1:9/v1/me?y=1"),
+        (
+            "location /ask/ { proxy_pass http://a/; } location = /ask/me?y=1 { proxy_pass http://127.0.0.1:7/b; }",
+            "http://127.0.0.1:7/b",
+        ),
+        ("set $u http://127.0.0.1:7; location /ask/ { proxy_pass $u/check; }", "http://127.0.0.1:7/check"),
+    ] {
+        assert_eq!(route(&server(inner), None, "/x")["auth_request"]["url"], url, "{inner}");
+    }
+    for inner in ["location /ask { proxy_pass http://$host; }", "location /ask { proxy_pass http://unix:/a:/b; }"] {
+        assert_eq!(route(&server(inner), None, "/x")["deny"], serde_json::json!(EVERYBODY), "{inner}");
+    }
+}
+
+#[test]
+fn an_expression_outside_takes_nothing_from_what_stands_in_a_final_prefix() {
+    let text = "server { location / { proxy_pass http://127.0.0.1:1; }\n\
+                location ^~ /.well-known { location /.well-known/acme { proxy_pass http://127.0.0.1:2; } proxy_pass http://127.0.0.1:3; }\n\
+                location ~ ^/\\. { return 404; } location ~ ^/(?:build|lib)(?:$|/) { return 404; } }";
+    assert_eq!(route(text, None, "/.well-known/acme")["upstream"], "127.0.0.1-2");
+    assert_eq!(route(text, None, "/.well-known")["upstream"], "127.0.0.1-3");
+    for path in ["/.", "/build", "/lib"] {
+        assert_eq!(route(text, None, path)["deny"], serde_json::json!(EVERYBODY), "{path}");
+    }
 }
