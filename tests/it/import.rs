@@ -3,6 +3,7 @@
 mod command;
 mod random;
 mod rights;
+mod shapes;
 
 use std::path::{Path, PathBuf};
 
@@ -21,7 +22,7 @@ fn originals() -> Vec<PathBuf> {
     let entries = fs::read_dir("tests/import").unwrap().map(|entry| entry.unwrap().path());
     let mut files: Vec<_> = entries.filter(|path| path.is_file()).collect();
     files.sort();
-    assert_eq!(files.len(), 30);
+    assert_eq!(files.len(), 41);
     files
 }
 
@@ -76,6 +77,15 @@ fn what_has_no_counterpart_is_named_with_its_file_and_line() {
         ("22-many-hosts.conf", 30, "left out"),
         ("23-haproxy-acl.cfg", 20, "does not choose by the Upgrade header"),
         ("28-haproxy-misspelt.cfg", 19, "no mode tcp"),
+        ("31-socketio-two-nodes.conf", 36, "here a dot is a dot"),
+        ("31-socketio-two-nodes.conf", 56, "longwire knows no times"),
+        ("32-home-assistant-tls.conf", 21, "http2: longwire speaks HTTP/1.1"),
+        ("33-grafana-subpath.conf", 22, "nginx redirects /grafana to /grafana/"),
+        ("36-mattermost-cache.conf", 17, "here the host of the request stays"),
+        ("37-rocketchat-if.conf", 26, "longwire has no conditions"),
+        ("38-ingress-rewrite.conf", 38, "here the letter case of the path matters"),
+        ("40-haproxy-chains.cfg", 23, "so these requests go on"),
+        ("41-haproxy-table.cfg", 31, "an upstream one manner"),
     ] {
         let path = Path::new("tests/import").join(file);
         let Imported { yaml, .. } = imported(&path);
