@@ -4,6 +4,7 @@
 mod config;
 mod frame;
 mod handshake;
+pub mod import;
 pub mod proxy_protocol;
 mod rewriting;
 mod session;
@@ -54,6 +55,7 @@ fn the_seeds_of_every_target_hold() {
         ("config", config::check as fn(&[u8])),
         ("frame", frame::check),
         ("handshake", handshake::check),
+        ("import", import::check),
         ("proxy_protocol", proxy_protocol::check),
         ("rewriting", rewriting::check),
         ("session", session::check),
@@ -103,5 +105,10 @@ proptest! {
     #[test]
     fn any_damaged_file_is_answered(bytes in damaged("config")) {
         config::check(&bytes);
+    }
+
+    #[test]
+    fn any_damaged_original_is_imported_or_refused(bytes in damaged("import")) {
+        import::check(&bytes);
     }
 }
