@@ -13,6 +13,7 @@
 
 mod advice;
 mod chance;
+mod crowd;
 mod facts;
 mod hour;
 mod lines;

@@ -78,13 +78,14 @@ impl View<'_> {
         let (remedy, key, value) = self.remedy(seconds(seen));
         let text = format!(
             "{} lost the {} after {} of silence {direction}, {}: something between {} ends what is silent for that long{}.\
-             {note} {remedy}",
+             {note}{} {remedy}",
             self.sessions(),
             self.side.as_str(),
             Seconds(seen),
             self.manner_in_words(),
             self.path(),
             self.looks_like(seen),
+            self.of_one_address(),
         );
         let bound = (key == INTERVAL).then_some(IdleBound::At(seconds(seen)));
         Advice { text, key: Some(self.key_of_route(key)), value, bound }
@@ -148,12 +149,13 @@ impl View<'_> {
         let value = (seen >= SHORTEST_LIFE).then(|| whole_seconds(seconds(seen * 0.95)));
         let text = format!(
             "{} lost the {} at an age of {}, however lively they were, {}: something between {} ends every connection at that \
-             age. With a `max_lifetime` a little below, the clients read 1012 before, and come back.",
+             age.{} With a `max_lifetime` a little below, the clients read 1012 before, and come back.",
             self.sessions(),
             self.side.as_str(),
             Seconds(seen),
             self.manner_in_words(),
             self.path(),
+            self.of_one_address(),
         );
         Advice { text, key: Some("routes[].max_lifetime".to_owned()), value, bound: None }
     }
@@ -316,6 +318,19 @@ impl View<'_> {
             .map(|backend| format!(" of backend {backend}"));
         let network = network.map(|network| format!(" of clients from {network}"));
         [route, backend, network].into_iter().flatten().collect()
+    }
+
+    /// That the cases have one address, as a sentence.
+    fn of_one_address(&self) -> &'static str {
+        let cases = self.cases();
+        let Some(first) = cases.first().and_then(|facts| facts.address()).filter(|_| self.side == Side::Client) else {
+            return "";
+        };
+        if cases.iter().all(|facts| facts.address() == Some(first)) {
+            " All of them came from one address: a proxy or an office, or one program that ends its sessions so by itself."
+        } else {
+            ""
+        }
     }
 
     const fn path(&self) -> &'static str {

@@ -21,6 +21,8 @@ pub(super) struct EndFacts {
     pub(super) ended: i64,
     /// The network of the client.
     pub(super) network: Option<NetworkPrefix>,
+    /// The client within its network: the last byte of an IPv4 address, or the rest of an IPv6 address, folded.
+    host: u16,
     /// From the request to the end.
     pub(super) age: Millis,
     /// The silence of the client and of the backend.
@@ -102,16 +104,26 @@ pub(super) enum SeenEnd {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct NetworkPrefix(NonZeroU64);
 
+/// The address of a client. Of an IPv6 address the bits behind the network are folded into sixteen: so two clients of a network may
+/// be taken for one, but hardly ever are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct AddressKey {
+    pub(super) network: NetworkPrefix,
+    host: u16,
+}
+
 impl EndFacts {
     /// The facts of a record whose words have these numbers.
     pub(super) fn of(record: &RecordText<'_>, route: u16, backend: u16, word: u16) -> Self {
         let age = Millis::of(record.duration_ms);
+        let address = record.client.and_then(AddressKey::of);
         let silences = |from, to| Silences { from: Millis::of(from), to: Millis::of(to) };
         let is_session = &*record.kind == RecordText::SESSION;
         let mut facts = Self {
             lot: 0,
             ended: record.ended(),
-            network: record.client.and_then(NetworkPrefix::of),
+            network: address.map(|address| address.network),
+            host: address.map(|address| address.host).unwrap_or_default(),
             age,
             silences: [
                 silences(record.silence_from_client_ms, record.silence_to_client_ms),
@@ -147,6 +159,11 @@ impl EndFacts {
     /// Whether it is of a session that was not dropped.
     pub(super) const fn was_kept(&self) -> bool {
         self.is_session() && self.dropped().is_none()
+    }
+
+    /// The address of the client; `None`: it has none.
+    pub(super) fn address(&self) -> Option<AddressKey> {
+        self.network.map(|network| AddressKey { network, host: self.host })
     }
 
     /// Whether a session began or was to begin.
@@ -285,16 +302,24 @@ impl SeenEnd {
     }
 }
 
-impl NetworkPrefix {
-    /// The network of a client.
+impl AddressKey {
+    /// The address of a client. `None`: it is none that a client has.
     fn of(client: IpAddr) -> Option<Self> {
-        let bits = match client {
-            IpAddr::V4(address) => Self::V4 | u64::from(address.to_bits() >> 8),
-            IpAddr::V6(address) => u64::try_from(address.to_bits() >> 80).ok()?,
+        let (network, host) = match client {
+            IpAddr::V4(address) => {
+                let [.., host] = address.octets();
+                (NetworkPrefix::V4 | u64::from(address.to_bits() >> 8), host.into())
+            }
+            IpAddr::V6(address) => {
+                let [_, _, _, rest @ ..] = address.segments();
+                (u64::try_from(address.to_bits() >> 80).ok()?, rest.iter().fold(0, |folded, part| folded ^ part))
+            }
         };
-        NonZeroU64::new(bits).map(Self)
+        Some(Self { network: NetworkPrefix(NonZeroU64::new(network)?), host })
     }
+}
 
+impl NetworkPrefix {
     /// The network as a number that no other one has.
     pub(super) const fn bits(self) -> u64 {
         self.0.get()
@@ -332,18 +357,15 @@ mod tests {
     }
 
     #[test]
-    fn a_network_is_a_24_or_a_48() {
-        for (client, network) in [
-            ("192.0.2.77", Some("192.0.2.0/24")),
-            ("0.0.0.1", Some("0.0.0.0/24")),
-            ("2001:db8:1:2::3", Some("2001:db8:1::/48")),
+    fn a_network_is_a_24_or_a_48_and_a_client_of_it_has_a_number() {
+        for (client, address) in [
+            ("192.0.2.77", Some(("192.0.2.0/24", 77))),
+            ("0.0.0.1", Some(("0.0.0.0/24", 1))),
+            ("2001:db8:1:2::4", Some(("2001:db8:1::/48", 6))),
             ("::", None),
         ] {
-            assert_eq!(
-                NetworkPrefix::of(client.parse().unwrap()).map(|network| network.to_string()).as_deref(),
-                network,
-                "{client}"
-            );
+            let found = AddressKey::of(client.parse().unwrap()).map(|address| (address.network.to_string(), address.host));
+            assert_eq!(found.as_ref().map(|(network, host)| (network.as_str(), *host)), address, "{client}");
         }
     }
 

@@ -2,6 +2,7 @@
 
 use super::{
     Evidence,
+    crowd::{Alike, Crowd},
     facts::{EndFacts, EndSort, SeenEnd},
     pattern::PatternKind,
     peaks::Axis,
@@ -14,25 +15,27 @@ use crate::ws::Side;
 /// word.
 pub(super) const SHORTEST: f64 = 0.9;
 /// Every line of these records, but that of [`handshakes`]; each is made when its turn comes.
-pub(super) fn lines(evidence: &Evidence) -> impl Iterator<Item = ValueLine> {
+pub(super) fn lines<'e>(evidence: &'e Evidence, crowd: &'e Crowd) -> impl Iterator<Item = ValueLine> + 'e {
     const SILENCES: [Measure; 3] = [Measure::Silence, Measure::SilenceFrom, Measure::SilenceTo];
     [Side::Client, Side::Backend].into_iter().flat_map(move |side| {
-        let silences = SILENCES.into_iter().map(move |measure| line(evidence, PatternKind::IdleLimit, side, measure));
-        let age = std::iter::once_with(move || line(evidence, PatternKind::LifeLimit, side, Measure::Age));
-        silences.chain(age).chain(std::iter::once_with(move || drops(evidence, side)))
+        let silences =
+            SILENCES.into_iter().map(move |measure| line(evidence, crowd, PatternKind::IdleLimit, side, measure));
+        let age = std::iter::once_with(move || line(evidence, crowd, PatternKind::LifeLimit, side, Measure::Age));
+        silences.chain(age).chain(std::iter::once_with(move || drops(evidence, crowd, side)))
     })
 }
 
 /// The moments at which handshakes came.
-pub(super) fn handshakes(evidence: &Evidence) -> ValueLine {
+pub(super) fn handshakes(evidence: &Evidence, crowd: &Crowd) -> ValueLine {
     let begun = evidence.numbered().filter(|(_, facts)| facts.is_handshake());
-    let values: Vec<_> = begun.map(|(fact, facts)| Measured { at: moment(facts.began()), fact }).collect();
+    let values: Vec<_> = begun.map(|(fact, facts)| Measured::new(moment(facts.began()), fact)).collect();
+    let axis = axis_of_moments(values.iter().map(|value| value.at));
     ValueLine {
         kind: PatternKind::Storm,
         side: None,
         measure: Measure::Begin,
-        axis: axis_of_moments(values.iter().map(|value| value.at)),
-        values: sorted(values),
+        axis,
+        values: standing(sorted(values), evidence, crowd, Alike::ByBegin),
         dimensions: &[Dimension::Route],
         could_be: EndFacts::is_handshake,
     }
@@ -53,30 +56,32 @@ pub(super) fn duration(facts: &EndFacts, side: Side, measure: Measure) -> Option
     }
 }
 
-fn line(evidence: &Evidence, kind: PatternKind, side: Side, measure: Measure) -> ValueLine {
+fn line(evidence: &Evidence, crowd: &Crowd, kind: PatternKind, side: Side, measure: Measure) -> ValueLine {
     let known = evidence.numbered().filter_map(|(fact, facts)| Some((fact, duration(facts, side, measure)?)));
     // What is shorter than a pattern can be is a part of what lies beside a pattern.
     let values = known.filter(|(_, seconds)| *seconds >= SHORTEST / 4.0);
-    let values = values.map(|(fact, seconds)| Measured { at: seconds.ln(), fact }).collect();
+    let values = sorted(values.map(|(fact, seconds)| Measured::new(seconds.ln(), fact)).collect());
+    let of_clients = side == Side::Client;
     ValueLine {
         kind,
         side: Some(side),
         measure,
-        values: sorted(values),
+        values: if of_clients { standing(values, evidence, crowd, Alike::ByAddress) } else { values },
         axis: Axis::DURATIONS,
         dimensions: dimensions(side),
         could_be: EndFacts::is_session,
     }
 }
 
-fn drops(evidence: &Evidence, side: Side) -> ValueLine {
+fn drops(evidence: &Evidence, crowd: &Crowd, side: Side) -> ValueLine {
     let dropped = evidence.numbered().filter(|(_, facts)| facts.dropped() == Some(side));
-    let values = dropped.map(|(fact, facts)| Measured { at: moment(facts.ended), fact }).collect();
+    let values = sorted(dropped.map(|(fact, facts)| Measured::new(moment(facts.ended), fact)).collect());
+    let of_clients = side == Side::Client;
     ValueLine {
         kind: PatternKind::Burst,
         side: Some(side),
         measure: Measure::End,
-        values: sorted(values),
+        values: if of_clients { standing(values, evidence, crowd, Alike::ByEnd) } else { values },
         // Each session could have been dropped since its begin.
         axis: axis_of_moments(evidence.facts.iter().flat_map(|facts| [moment(facts.began()), moment(facts.ended)])),
         dimensions: dimensions(side),
@@ -100,6 +105,15 @@ fn axis_of_moments(seen: impl Iterator<Item = f64>) -> Axis {
 
 fn sorted(mut values: Vec<Measured>) -> Vec<Measured> {
     values.sort_by(|a, b| a.at.total_cmp(&b.at));
+    values
+}
+
+/// The values, of which few of one address stand for a client.
+fn standing(mut values: Vec<Measured>, evidence: &Evidence, crowd: &Crowd, alike: Alike) -> Vec<Measured> {
+    let facts: Vec<u32> = values.iter().map(|value| value.fact).collect();
+    for (value, is_standing) in values.iter_mut().zip(crowd.standing(evidence, &facts, alike)) {
+        value.is_standing = is_standing;
+    }
     values
 }
 

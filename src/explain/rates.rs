@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use super::{
     Evidence,
     chance::ln_binomial_tail,
+    crowd::{Alike, Crowd},
     facts::{EndFacts, EndSort},
     pattern::PatternKind,
     peaks::{CHANCE, FEWEST},
@@ -20,6 +21,12 @@ const USUAL: f64 = 0.001;
 const MOST_ROUNDS: usize = 3;
 /// The most networks that are told by themselves.
 const MOST_NETWORKS: usize = 20;
+/// What clients do wrong is a pattern only if it is this part of all handshakes: scanners and stale pages are everywhere.
+const OF_CLIENTS: f64 = 0.02;
+/// So many clients are worth a word even if they are a smaller part.
+const MANY_CLIENTS: usize = 50;
+/// That part, at least.
+const OF_MANY_CLIENTS: f64 = 0.005;
 /// A network has so many times the drops of the others.
 const LEAST_RISE: f64 = 3.0;
 
@@ -40,7 +47,7 @@ enum Group {
 /// What may be a pattern among the counts.
 ///
 /// A side that answered nothing is no case of its own where `is_explained` says so.
-pub(super) fn suspects(evidence: &Evidence, is_explained: &[bool]) -> Vec<Suspect> {
+pub(super) fn suspects(evidence: &Evidence, crowd: &Crowd, is_explained: &[bool]) -> Vec<Suspect> {
     let mut groups: HashMap<Group, Vec<u32>> = HashMap::new();
     for (fact, facts) in evidence.numbered() {
         let is_told = facts.dropped().is_some() && is_explained.get(fact as usize).is_some_and(|is| *is);
@@ -51,7 +58,7 @@ pub(super) fn suspects(evidence: &Evidence, is_explained: &[bool]) -> Vec<Suspec
     let mut groups: Vec<_> = groups.into_iter().filter(|(_, facts)| facts.len() >= FEWEST).collect();
     groups.sort();
     let looks = groups.len() as f64;
-    groups.into_iter().flat_map(|(group, facts)| group.suspects(evidence, &facts, looks)).collect()
+    groups.into_iter().flat_map(|(group, facts)| group.suspects(evidence, crowd, &facts, looks)).collect()
 }
 
 impl Group {
@@ -80,7 +87,7 @@ impl Group {
         }
     }
 
-    fn suspects(self, evidence: &Evidence, cases: &[u32], looks: f64) -> Vec<Suspect> {
+    fn suspects(self, evidence: &Evidence, crowd: &Crowd, cases: &[u32], looks: f64) -> Vec<Suspect> {
         let (kind, side, could_be) = self.terms();
         let dimensions: &[_] = match side {
             Some(Side::Client) => &[Dimension::Route, Dimension::Network],
@@ -94,11 +101,20 @@ impl Group {
             let scopes = narrow(evidence, &weighed, dimensions, exposed);
             let looks = looks * scopes.len() as f64;
             for scope in &scopes {
-                let here: Vec<u32> = rest.iter().copied().filter(|fact| evidence.is_in(*fact, scope)).collect();
+                let here = |scope: PatternScope| rest.iter().copied().filter(move |fact| evidence.is_in(*fact, &scope));
+                let mut scope = *scope;
+                if side == Some(Side::Client) && scope.network.is_none() {
+                    let standing = self.standing(evidence, crowd, here(scope).collect());
+                    scope.network = crowd.only_network(evidence, &standing, FEWEST / 2);
+                }
+                let here: Vec<u32> = here(scope).collect();
                 let all = evidence.facts.iter().filter(|facts| exposed.holds(facts) && scope.holds(facts)).count();
                 let ln_chance = ln_binomial_tail(here.len() as f64, all as f64, USUAL);
-                if here.len() >= FEWEST && ln_chance + looks.ln() <= CHANCE.ln() {
-                    suspects.push(self.suspect(evidence, kind, side, *scope, here, (ln_chance, looks)));
+                let is_told = self.standing(evidence, crowd, here.clone()).len() >= FEWEST
+                    && self.is_frequent(evidence, crowd, &here, scope)
+                    && ln_chance + looks.ln() <= CHANCE.ln();
+                if is_told {
+                    suspects.push(self.suspect(evidence, kind, side, scope, here, (ln_chance, looks)));
                 }
             }
             if scopes == [PatternScope::default()] {
@@ -108,6 +124,32 @@ impl Group {
             told.extend(scopes);
         }
         suspects
+    }
+
+    /// The cases that stand for a client, where the client may be the reason. A limit for each address has cases of few.
+    fn standing(self, evidence: &Evidence, crowd: &Crowd, mut cases: Vec<u32>) -> Vec<u32> {
+        let is_of_clients = match self {
+            Self::Status(status) => is_of_client(status),
+            Self::Limited(_) | Self::Slow | Self::Unanswered(true) => true,
+            Self::Barred(_) | Self::Unanswered(false) => false,
+        };
+        if is_of_clients {
+            let mut standing = crowd.standing(evidence, &cases, Alike::ByAddress).into_iter();
+            cases.retain(|_| standing.next().unwrap_or(true));
+        }
+        cases
+    }
+
+    /// Whether the cases are a part of all in the scope that is worth a word, no address weighed as more than a client.
+    fn is_frequent(self, evidence: &Evidence, crowd: &Crowd, cases: &[u32], scope: PatternScope) -> bool {
+        if !matches!(self, Self::Status(status) if is_of_client(status)) {
+            return true;
+        }
+        let here = evidence.numbered().filter(|(_, facts)| facts.is_handshake() && scope.holds(facts));
+        let all: f64 = here.map(|(fact, _)| crowd.weight(fact)).sum();
+        let failed: f64 = cases.iter().map(|fact| crowd.weight(*fact)).sum();
+        let are_many = crowd.count(evidence, cases, Alike::ByAddress) >= MANY_CLIENTS;
+        failed >= all * if are_many { OF_MANY_CLIENTS } else { OF_CLIENTS }
     }
 
     fn suspect(
@@ -132,7 +174,7 @@ impl Group {
 }
 
 /// Networks of clients with far more drops than all the others, among the drops that `explained` says nothing of.
-pub(super) fn networks(evidence: &Evidence, is_explained: &[bool]) -> Vec<Suspect> {
+pub(super) fn networks(evidence: &Evidence, crowd: &Crowd, is_explained: &[bool]) -> Vec<Suspect> {
     let mut networks: HashMap<_, (Vec<u32>, f64)> = HashMap::new();
     let (mut drops, mut sessions) = (0.0, 0.0);
     for (fact, facts) in evidence.numbered().filter(|(_, facts)| facts.is_session()) {
@@ -157,6 +199,9 @@ pub(super) fn networks(evidence: &Evidence, is_explained: &[bool]) -> Vec<Suspec
         }
         // Of the drops here and elsewhere, so many fall here if networks differ by chance and a half more.
         let share = 1.5 * all / (1.5 * all + sessions - all);
+        if crowd.count(evidence, &facts, Alike::ByAddress) < FEWEST {
+            continue;
+        }
         let ln_chance = ln_binomial_tail(here, here + others + 1.0, share);
         if ln_chance + looks.ln() <= CHANCE.ln() {
             let scope = PatternScope { network: Some(network), ..PatternScope::default() };
@@ -166,6 +211,11 @@ pub(super) fn networks(evidence: &Evidence, is_explained: &[bool]) -> Vec<Suspec
     found.sort_by(|a, b| b.cases.total_cmp(&a.cases).then(a.facts.cmp(&b.facts)));
     found.truncate(MOST_NETWORKS);
     found
+}
+
+/// Whether a status says that the client is at fault.
+fn is_of_client(status: u16) -> bool {
+    (400..500).contains(&status)
 }
 
 fn counted(

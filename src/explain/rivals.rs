@@ -2,6 +2,7 @@
 
 use super::{
     Evidence,
+    crowd::Crowd,
     facts::EndSort,
     lines::{handshakes, lines, moment},
     pattern::PatternKind,
@@ -21,7 +22,8 @@ const RETURNS: f64 = 10.0;
 
 /// The suspects that are told.
 pub(super) fn told(evidence: &Evidence) -> Vec<Suspect> {
-    let mut rivals: Vec<_> = lines(evidence).flat_map(|line| line.suspects(evidence)).collect();
+    let crowd = Crowd::of(evidence);
+    let mut rivals: Vec<_> = lines(evidence, &crowd).flat_map(|line| line.suspects(evidence, &crowd)).collect();
     rivals.retain(|suspect| may_be(evidence, suspect));
     rivals.sort_by(|a, b| weight(b).total_cmp(&weight(a)));
     let mut is_explained = vec![false; evidence.len()];
@@ -29,7 +31,7 @@ pub(super) fn told(evidence: &Evidence) -> Vec<Suspect> {
     for suspect in rivals {
         accept(suspect, &mut is_explained, &mut told);
     }
-    let counted = rates::suspects(evidence, &is_explained);
+    let counted = rates::suspects(evidence, &crowd, &is_explained);
     for fact in
         counted.iter().filter(|suspect| suspect.kind == PatternKind::DeadUnanswered).flat_map(|dead| &dead.facts)
     {
@@ -38,8 +40,8 @@ pub(super) fn told(evidence: &Evidence) -> Vec<Suspect> {
         }
     }
     told.extend(counted);
-    told.extend(rates::networks(evidence, &is_explained));
-    let storms = handshakes(evidence).suspects(evidence);
+    told.extend(rates::networks(evidence, &crowd, &is_explained));
+    let storms = handshakes(evidence, &crowd).suspects(evidence, &crowd);
     told.extend(storms.into_iter().filter(|storm| is_after_a_drain(evidence, storm)));
     told
 }

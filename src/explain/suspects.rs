@@ -4,6 +4,7 @@ use std::{collections::HashMap, hash::BuildHasherDefault};
 
 use super::{
     Evidence,
+    crowd::Crowd,
     facts::EndFacts,
     pattern::PatternKind,
     peaks::{Axis, FEWEST, Peak, excess, peaks},
@@ -28,6 +29,8 @@ pub(super) struct Measured {
     pub(super) at: f64,
     /// The place of the facts in the evidence.
     pub(super) fact: u32,
+    /// Whether it stands for a client: of one address few values do.
+    pub(super) is_standing: bool,
 }
 
 /// What a line of values is about.
@@ -85,6 +88,12 @@ pub(super) struct ValueLine {
     pub(super) could_be: fn(&EndFacts) -> bool,
 }
 
+impl Measured {
+    pub(super) const fn new(at: f64, fact: u32) -> Self {
+        Self { at, fact, is_standing: true }
+    }
+}
+
 impl Suspect {
     /// Whether most of the cases ended at once after the side got its first Ping of ours.
     pub(super) fn is_at_our_ping(&self, evidence: &Evidence) -> bool {
@@ -113,14 +122,15 @@ impl ValueLine {
     /// What may be patterns on this line, in any part of all records.
     ///
     /// Where a pattern is confined to some places, the others are looked at once more: they may have the same one more rarely.
-    pub(super) fn suspects(mut self, evidence: &Evidence) -> Vec<Suspect> {
+    pub(super) fn suspects(mut self, evidence: &Evidence, crowd: &Crowd) -> Vec<Suspect> {
         let (mut suspects, mut told): (Vec<Suspect>, Vec<PatternScope>) = (Vec::new(), Vec::new());
         for _ in 0..MOST_ROUNDS {
             if self.values.len() < FEWEST {
                 break;
             }
             let clusters = clusters(self.all_peaks(evidence));
-            let found: Vec<_> = clusters.into_iter().flat_map(|peak| self.in_scopes(evidence, peak, &told)).collect();
+            let in_scopes = |peak| self.in_scopes(evidence, crowd, peak, &told);
+            let found: Vec<_> = clusters.into_iter().flat_map(in_scopes).collect();
             told.extend(found.iter().map(|suspect| suspect.scope).filter(|scope| *scope != PatternScope::default()));
             let is_done = found.iter().all(|suspect| suspect.scope == PatternScope::default());
             suspects.extend(found);
@@ -135,11 +145,11 @@ impl ValueLine {
 
     /// The peaks of all values, and of those of each place.
     fn all_peaks(&self, evidence: &Evidence) -> Vec<Peak> {
-        let at = |values: &[Measured]| values.iter().map(|value| value.at).collect::<Vec<_>>();
+        let at = |values: &[Measured]| places(values).collect::<Vec<_>>();
         let mut found = peaks(&at(&self.values), &self.axis, 1.0);
         for dimension in self.dimensions {
             let mut places: HashMap<PlaceNumber, Vec<Measured>, BuildHasherDefault<PlaceHasher>> = HashMap::default();
-            for value in &self.values {
+            for value in self.values.iter().filter(|value| value.is_standing) {
                 if let Some(place) = evidence.facts.get(value.fact as usize).and_then(|facts| dimension.place(facts)) {
                     places.entry(place).or_default().push(*value);
                 }
@@ -154,33 +164,51 @@ impl ValueLine {
     }
 
     /// The suspects of one peak: one for each scope to which it is confined.
-    fn in_scopes(&self, evidence: &Evidence, peak: Peak, told: &[PatternScope]) -> Vec<Suspect> {
+    fn in_scopes(&self, evidence: &Evidence, crowd: &Crowd, peak: Peak, told: &[PatternScope]) -> Vec<Suspect> {
         let age = if self.measure.is_moment() { 0.0 } else { peak.low.exp() };
         let exposed = Exposed { which: self.could_be, age, is_peak: true, told };
         let scopes = narrow(evidence, &self.weighed(&peak), self.dimensions, exposed);
-        scopes.into_iter().filter_map(|scope| self.in_scope(evidence, peak, scope)).collect()
+        let found = scopes.into_iter().filter_map(|scope| self.in_scope(evidence, peak, scope));
+        found.filter_map(|suspect| self.of_network(evidence, crowd, peak, suspect)).collect()
     }
 
+    /// The suspect of a peak in one scope, if it has enough cases there.
     fn in_scope(&self, evidence: &Evidence, peak: Peak, scope: PatternScope) -> Option<Suspect> {
         let is_here =
             |value: &&Measured| evidence.facts.get(value.fact as usize).is_some_and(|facts| scope.holds(facts));
         let here: Vec<_> = self.values.iter().filter(is_here).copied().collect();
-        let cases = excess(&here.iter().map(|value| value.at).collect::<Vec<_>>(), peak.low, peak.high, &self.axis);
+        let clients = excess(&places(&here).collect::<Vec<_>>(), peak.low, peak.high, &self.axis);
         let inside: Vec<_> = here.iter().filter(|value| (peak.low..=peak.high).contains(&value.at)).collect();
-        let middle = inside.get(inside.len() / 2)?.at;
-        (cases >= FEWEST as f64 - 0.5).then(|| Suspect {
+        let standing: Vec<_> = inside.iter().filter(|value| value.is_standing).collect();
+        let middle = standing.get(standing.len() / 2)?.at;
+        (clients >= FEWEST as f64 - 0.5).then(|| Suspect {
             kind: self.kind,
             side: self.side,
             measure: self.measure,
             scope,
-            low: self.measure.seconds(inside.first().map_or(peak.low, |value| value.at)),
-            high: self.measure.seconds(inside.last().map_or(peak.high, |value| value.at)),
+            low: self.measure.seconds(standing.first().map_or(peak.low, |value| value.at)),
+            high: self.measure.seconds(standing.last().map_or(peak.high, |value| value.at)),
             middle: self.measure.seconds(middle),
             ln_chance: peak.ln_chance,
             looks: peak.looks,
             facts: inside.iter().map(|value| value.fact).collect(),
-            cases,
+            // Those that do not stand for a client are cases too.
+            cases: clients * inside.len() as f64 / standing.len().max(1) as f64,
         })
+    }
+
+    /// The suspect, confined to one network if hardly any other shows it.
+    fn of_network(&self, evidence: &Evidence, crowd: &Crowd, peak: Peak, suspect: Suspect) -> Option<Suspect> {
+        if !self.dimensions.contains(&Dimension::Network) || suspect.scope.network.is_some() {
+            return Some(suspect);
+        }
+        let inside = self.values.iter().filter(|value| value.is_standing && (peak.low..=peak.high).contains(&value.at));
+        let here: Vec<_> =
+            inside.map(|value| value.fact).filter(|fact| evidence.is_in(*fact, &suspect.scope)).collect();
+        match crowd.only_network(evidence, &here, FEWEST / 2) {
+            Some(network) => self.in_scope(evidence, peak, PatternScope { network: Some(network), ..suspect.scope }),
+            None => Some(suspect),
+        }
     }
 
     /// The values of a peak, and those beside it with a weight that takes off what is usual.
@@ -188,10 +216,15 @@ impl ValueLine {
         let beside = self.axis.around(peak.low, peak.high);
         let usual = if beside > 0.0 { -(peak.high - peak.low) / beside } else { 0.0 };
         let (first, last) = (peak.low - self.axis.flank(), peak.high + self.axis.flank());
-        let near = self.values.iter().filter(|value| (first..=last).contains(&value.at));
+        let near = self.values.iter().filter(|value| value.is_standing && (first..=last).contains(&value.at));
         let weight = |at: f64| if (peak.low..=peak.high).contains(&at) { 1.0 } else { usual };
         near.map(|value| Weighed { fact: value.fact, weight: weight(value.at) }).collect()
     }
+}
+
+/// Where the values lie that stand for a client.
+fn places(values: &[Measured]) -> impl Iterator<Item = f64> {
+    values.iter().filter(|value| value.is_standing).map(|value| value.at)
 }
 
 /// One peak for all that lie at the same place: the surest of them.

@@ -1,5 +1,6 @@
 //! Patterns in small heaps of records, each with one cause and with what must not be taken for it.
 
+mod clients;
 mod line;
 
 use self::line::RecordLine;
