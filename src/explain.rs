@@ -4,7 +4,8 @@
 //! 2. [`Evidence::patterns`] looks for peaks: of silences before drops, of ages at drops, of moments. A peak is found by the
 //!    values alone and not by a list of limits (`peaks`).
 //! 3. A pattern is confined to the routes, backends or networks that have it, where the others do not (`scope`).
-//! 4. Where two patterns have the same cases, the one with more cases is told (`rivals`).
+//! 4. A limit that sessions lived beyond is none of all of them (`survivors`), and one address is not all clients (`crowd`).
+//! 5. Where two patterns have the same cases, the one with more cases is told (`rivals`).
 //!
 //! [`EndsOfHour`] does this for a process that goes on: with a fair sample (`lots`) of what ended in the last hour.
 //!
@@ -24,6 +25,7 @@ mod rates;
 pub mod record;
 mod rivals;
 mod scope;
+mod survivors;
 mod suspects;
 mod telling;
 #[cfg(test)]

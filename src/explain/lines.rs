@@ -123,16 +123,8 @@ fn standing(mut values: Vec<Measured>, evidence: &Evidence, crowd: &Crowd, alike
 /// Where nobody heard of the end, our Pings, `pong_timeout` or the timers of our kernel say how long the silence is, and not the
 /// path.
 fn silence(facts: &EndFacts, side: Side, measure: Measure) -> Option<f64> {
-    if facts.sort != EndSort::Lost(side) || facts.seen == SeenEnd::Silent {
-        return None;
-    }
-    let silences = facts.silences(side);
-    let (from, to) = (silences.from.seconds()?, silences.to.seconds()?);
-    Some(match measure {
-        Measure::SilenceFrom => from,
-        Measure::SilenceTo => to,
-        _ => from.min(to),
-    })
+    let is_heard = facts.sort == EndSort::Lost(side) && facts.seen != SeenEnd::Silent;
+    lived(facts, side, measure).filter(|_| is_heard)
 }
 
 /// How old the session was that something on the path of this side ended, as far as somebody heard of the end. Where the silence is
@@ -140,5 +132,18 @@ fn silence(facts: &EndFacts, side: Side, measure: Measure) -> Option<f64> {
 fn age(facts: &EndFacts, side: Side) -> Option<f64> {
     let is_heard = facts.sort == EndSort::Lost(side) && facts.seen != SeenEnd::Silent;
     let is_known = facts.silences(side).from.get().is_some() || !facts.is_quiet;
-    facts.age.seconds().filter(|_| is_heard && is_known)
+    lived(facts, side, Measure::Age).filter(|_| is_heard && is_known)
+}
+
+/// Through how long a silence of this side, or to which age, the session lived, however it ended.
+pub(super) fn lived(facts: &EndFacts, side: Side, measure: Measure) -> Option<f64> {
+    let silences = facts.silences(side);
+    let (from, to) = (silences.from.seconds(), silences.to.seconds());
+    match measure {
+        Measure::Silence => Some(from?.min(to?)),
+        Measure::SilenceFrom => from,
+        Measure::SilenceTo => to,
+        Measure::Age => facts.age.seconds(),
+        Measure::Unanswered | Measure::End | Measure::Begin | Measure::Count => None,
+    }
 }

@@ -8,7 +8,8 @@ use super::{
     pattern::PatternKind,
     peaks::FEWEST,
     rates,
-    suspects::{Measure, ROUND_TRIP, Suspect},
+    survivors::Survivors,
+    suspects::{Measure, ROUND_TRIP, Suspect, ValueLine},
 };
 
 /// A suspect is told if it has at least this part of its cases for itself.
@@ -23,8 +24,7 @@ const RETURNS: f64 = 10.0;
 /// The suspects that are told.
 pub(super) fn told(evidence: &Evidence) -> Vec<Suspect> {
     let crowd = Crowd::of(evidence);
-    let mut rivals: Vec<_> = lines(evidence, &crowd).flat_map(|line| line.suspects(evidence, &crowd)).collect();
-    rivals.retain(|suspect| may_be(evidence, suspect));
+    let mut rivals: Vec<_> = lines(evidence, &crowd).flat_map(|line| of_line(line, evidence, &crowd)).collect();
     rivals.sort_by(|a, b| weight(b).total_cmp(&weight(a)));
     let mut is_explained = vec![false; evidence.len()];
     let mut told = Vec::new();
@@ -44,6 +44,14 @@ pub(super) fn told(evidence: &Evidence) -> Vec<Suspect> {
     let storms = handshakes(evidence, &crowd).suspects(evidence, &crowd);
     told.extend(storms.into_iter().filter(|storm| is_after_a_drain(evidence, storm)));
     told
+}
+
+/// The suspects of a line that can be what they seem.
+fn of_line(line: ValueLine, evidence: &Evidence, crowd: &Crowd) -> Vec<Suspect> {
+    let mut suspects = line.suspects(evidence, crowd);
+    suspects.retain(|suspect| may_be(evidence, suspect));
+    let survivors = Survivors::of(evidence, crowd, &suspects);
+    suspects.into_iter().flat_map(|suspect| survivors.unrefuted(suspect)).collect()
 }
 
 /// Tells a suspect if enough of its cases have no better reason.

@@ -26,7 +26,7 @@ const CHANCE_OF_SPARED: f64 = 1e-4;
 const LEAST_OTHERS: f64 = 0.1;
 
 /// A part of all records: `None` is any.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(super) struct PatternScope {
     pub(super) route: Option<u16>,
     pub(super) backend: Option<u16>,
@@ -60,6 +60,11 @@ impl Dimension {
             Self::Backend => Some(facts.backend.into()).filter(|backend| *backend > 0),
             Self::Network => facts.network.map(NetworkPrefix::bits),
         }
+    }
+
+    /// The part of a scope in which these facts are; `None`: the scope is one place already, or they are nowhere.
+    pub(super) fn narrowed(self, scope: PatternScope, facts: &EndFacts) -> Option<PatternScope> {
+        self.place(facts).filter(|_| self.is_free(&scope)).map(|_| self.within(scope, facts))
     }
 
     fn is_free(self, scope: &PatternScope) -> bool {

@@ -2,6 +2,7 @@
 
 mod clients;
 mod line;
+mod survivors;
 
 use self::line::RecordLine;
 use super::{record::read, *};
@@ -245,11 +246,12 @@ fn a_side_that_gets_no_pings_is_to_get_them() {
 
 #[test]
 fn what_no_setting_should_mend_has_no_value() {
-    let pattern = only(with(well(400), silenced(60, 5.0)));
+    let lively = well(400).into_iter().map(|line| line.silent("client", 1.0, 1.0));
+    let pattern = only(with(lively.collect(), silenced(60, 5.0)));
     assert_eq!((pattern.key.as_deref(), pattern.value), (Some("keepalive.ping_interval"), None));
-    let monitor =
+    let short =
         (0..60).map(|number| RecordLine::new(number).age(5.0 + spread(number, 0.0, 0.01)).lost("client", "fin"));
-    let pattern = only(with(well(400), monitor.collect()));
+    let pattern = only(with(well(150), short.collect()));
     assert_eq!((pattern.key.as_deref(), pattern.value), (Some("routes[].max_lifetime"), None));
 }
 
