@@ -3,6 +3,7 @@
 //! 1. [`record::read`] reads a record, and [`Evidence::add`] keeps a few bytes of it.
 //! 2. [`Evidence::patterns`] looks for peaks: of silences before drops, of ages at drops, of moments. A peak is found by the
 //!    values alone and not by a list of limits (`peaks`).
+//!    Limits of paths that forget without a word are borders and no peaks (`unheard`).
 //! 3. A pattern is confined to the routes, backends or networks that have it, where the others do not (`scope`).
 //! 4. A limit that sessions lived beyond is none of all of them (`survivors`), and one address is not all clients (`crowd`).
 //! 5. Where two patterns have the same cases, the one with more cases is told (`rivals`).
@@ -16,6 +17,7 @@ mod advice;
 mod chance;
 mod crowd;
 mod facts;
+mod heartbeat;
 mod hour;
 mod lines;
 mod lots;
@@ -31,6 +33,7 @@ mod telling;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests;
+mod unheard;
 mod witnesses;
 mod words;
 
@@ -177,7 +180,7 @@ impl EndCounts {
             return;
         }
         *match EndSort::of_session(&record.cause) {
-            EndSort::Closed => &mut self.by_close,
+            EndSort::Closed(_) => &mut self.by_close,
             EndSort::Lost(_) | EndSort::Dead(_) => &mut self.dropped,
             _ => &mut self.ours,
         } += 1;

@@ -8,6 +8,7 @@ use self::refusals::{key_of_refusal, meaning};
 use super::{
     Evidence,
     facts::{EndFacts, EndSort, SeenEnd},
+    heartbeat::{Heartbeat, heartbeat},
     pattern::{IdleBound, PatternKind},
     scope::PatternScope,
     suspects::{Measure, Suspect},
@@ -64,8 +65,12 @@ struct View<'v> {
 
 impl View<'_> {
     fn idle_limit(&self) -> Advice {
-        if self.suspect.is_at_our_ping(self.evidence) {
-            return self.forgotten();
+        let heartbeat = heartbeat(self.evidence, self.suspect);
+        match (heartbeat, self.suspect.measure) {
+            _ if self.suspect.is_at_our_ping(self.evidence) => return self.forgotten(),
+            (Some(Heartbeat::Unanswered { answered_us }), _) => return self.unanswered_heartbeat(answered_us),
+            (_, Measure::SilenceBefore { .. }) => return self.unheard(),
+            _ => {}
         }
         let seen = self.suspect.middle;
         let (direction, note) = match (self.suspect.measure, self.side) {
@@ -78,7 +83,7 @@ impl View<'_> {
         let (remedy, key, value) = self.remedy(seconds(seen));
         let text = format!(
             "{} lost the {} after {} of silence {direction}, {}: something between {} ends what is silent for that long{}.\
-             {note}{} {remedy}",
+             {note}{}{} {remedy}",
             self.sessions(),
             self.side.as_str(),
             Seconds(seen),
@@ -86,6 +91,52 @@ impl View<'_> {
             self.path(),
             self.looks_like(seen),
             self.of_one_address(),
+            heartbeat.map_or_else(String::new, |_| self.possible_heartbeat()),
+        );
+        let bound = (key == INTERVAL).then_some(IdleBound::At(seconds(seen)));
+        Advice { text, key: Some(self.key_of_route(key)), value, bound }
+    }
+
+    /// That the silence may be that of a heartbeat, as a sentence.
+    fn possible_heartbeat(&self) -> String {
+        let (name, other) = (self.side.as_str(), self.side.other().as_str());
+        format!(
+            " Or it is the {name}'s own heartbeat: the {name} had spoken last each time, and may end sessions where the {other} does \
+             not answer (`terminate` of ws, `pingTimeout` of socket.io). Pings of longwire do not change that.",
+        )
+    }
+
+    /// The lost side ended the sessions itself, because the other side did not answer its heartbeat.
+    fn unanswered_heartbeat(&self, answered_us: bool) -> Advice {
+        let (name, other) = (self.side.as_str(), self.side.other().as_str());
+        let reason = if answered_us {
+            "it went on answering longwire's Pings, so its program was blocked or frozen (a tab in the background), while its host was not"
+        } else {
+            "it slept, was blocked, or its network was gone"
+        };
+        let text = format!(
+            "{} were ended by the {name} {} after its last byte, to which the {other} did not answer, although it had answered the one \
+             before: that is the heartbeat of the {name}'s program (`terminate` of ws after a Ping, `pingTimeout` of socket.io), and \
+             no limit of the path. The {other} is the silent one: {reason}. A longer timeout of that program waits for it; no key of \
+             longwire does.",
+            self.sessions(),
+            Seconds(self.suspect.middle),
+        );
+        Advice { text, key: None, value: None, bound: None }
+    }
+
+    /// The path had forgotten the session when bytes came before our Ping, and nobody acknowledged them.
+    fn unheard(&self) -> Advice {
+        let seen = self.suspect.middle;
+        let (remedy, key, value) = self.remedy(seconds(seen));
+        let name = self.side.as_str();
+        let text = format!(
+            "{} lost the {name} without a word: nobody acknowledged what went to it after a silence of {} or more, while those lived on \
+             that had been silent for less. So something between {} forgets what is silent for that long{}. {remedy}",
+            self.sessions(),
+            Seconds(seen),
+            self.path(),
+            self.looks_like(seen),
         );
         let bound = (key == INTERVAL).then_some(IdleBound::At(seconds(seen)));
         Advice { text, key: Some(self.key_of_route(key)), value, bound }

@@ -46,11 +46,11 @@ enum AddressUse {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Alike {
     /// Those that begin at one moment.
-    ByBegin,
+    Begin,
     /// Those that end at one moment.
-    ByEnd,
+    End,
     /// All of a program that has one session at a time; otherwise those that ended together.
-    ByAddress,
+    Address,
 }
 
 impl Crowd {
@@ -96,10 +96,10 @@ impl Crowd {
             let Some(facts) = evidence.facts.get(*fact as usize) else { continue };
             let event = match (self.use_of(*fact), alike) {
                 (AddressUse::Free, _) => continue,
-                (_, Alike::ByBegin) => facts.began().div_euclid(ONE_MOMENT),
-                (_, Alike::ByEnd) => facts.ended.div_euclid(ONE_MOMENT),
-                (AddressUse::Shared, Alike::ByAddress) => facts.ended.div_euclid(ONE_EVENT),
-                (AddressUse::Single, Alike::ByAddress) => 0,
+                (_, Alike::Begin) => facts.began().div_euclid(ONE_MOMENT),
+                (_, Alike::End) => facts.ended.div_euclid(ONE_MOMENT),
+                (AddressUse::Shared, Alike::Address) => facts.ended.div_euclid(ONE_EVENT),
+                (AddressUse::Single, Alike::Address) => 0,
             };
             heavy.extend(facts.address().map(|address| (address, event, place)));
         }

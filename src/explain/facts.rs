@@ -56,8 +56,8 @@ pub(super) struct Silences {
 /// What kind of end a cause is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum EndSort {
-    /// A side sent a Close.
-    Closed,
+    /// This side sent a Close.
+    Closed(Side),
     /// The connection with this side ended without a Close.
     Lost(Side),
     /// This side answered no Ping.
@@ -260,7 +260,8 @@ impl EndSort {
     /// The words are those of docs/causes.md.
     pub(super) fn of_session(cause: &str) -> Self {
         match cause {
-            "client_close" | "backend_close" => Self::Closed,
+            "client_close" => Self::Closed(Side::Client),
+            "backend_close" => Self::Closed(Side::Backend),
             "client_lost" => Self::Lost(Side::Client),
             "backend_lost" => Self::Lost(Side::Backend),
             "client_dead" => Self::Dead(Side::Client),

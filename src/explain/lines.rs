@@ -35,7 +35,7 @@ pub(super) fn handshakes(evidence: &Evidence, crowd: &Crowd) -> ValueLine {
         side: None,
         measure: Measure::Begin,
         axis,
-        values: standing(sorted(values), evidence, crowd, Alike::ByBegin),
+        values: standing(sorted(values), evidence, crowd, Alike::Begin),
         dimensions: &[Dimension::Route],
         could_be: EndFacts::is_handshake,
     }
@@ -50,6 +50,7 @@ pub(super) fn moment(millis: i64) -> f64 {
 pub(super) fn duration(facts: &EndFacts, side: Side, measure: Measure) -> Option<f64> {
     match measure {
         Measure::Silence | Measure::SilenceFrom | Measure::SilenceTo => silence(facts, side, measure),
+        Measure::SilenceBefore { waited_ms } => silence_before(facts, side, waited_ms),
         Measure::Age => age(facts, side),
         Measure::Unanswered => facts.unanswered(side),
         Measure::End | Measure::Begin | Measure::Count => None,
@@ -66,7 +67,7 @@ fn line(evidence: &Evidence, crowd: &Crowd, kind: PatternKind, side: Side, measu
         kind,
         side: Some(side),
         measure,
-        values: if of_clients { standing(values, evidence, crowd, Alike::ByAddress) } else { values },
+        values: if of_clients { standing(values, evidence, crowd, Alike::Address) } else { values },
         axis: Axis::DURATIONS,
         dimensions: dimensions(side),
         could_be: EndFacts::is_session,
@@ -81,7 +82,7 @@ fn drops(evidence: &Evidence, crowd: &Crowd, side: Side) -> ValueLine {
         kind: PatternKind::Burst,
         side: Some(side),
         measure: Measure::End,
-        values: if of_clients { standing(values, evidence, crowd, Alike::ByEnd) } else { values },
+        values: if of_clients { standing(values, evidence, crowd, Alike::End) } else { values },
         // Each session could have been dropped since its begin.
         axis: axis_of_moments(evidence.facts.iter().flat_map(|facts| [moment(facts.began()), moment(facts.ended)])),
         dimensions: dimensions(side),
@@ -127,6 +128,12 @@ fn silence(facts: &EndFacts, side: Side, measure: Measure) -> Option<f64> {
     lived(facts, side, measure).filter(|_| is_heard)
 }
 
+/// How long the side had been silent when it got the bytes for which the kernel gave it up after that time.
+fn silence_before(facts: &EndFacts, side: Side, waited_ms: u32) -> Option<f64> {
+    let is_given_up = facts.sort == EndSort::Lost(side) && facts.seen == SeenEnd::Silent;
+    facts.silences(side).from.seconds().filter(|_| is_given_up).map(|silence| silence - f64::from(waited_ms) / 1000.0)
+}
+
 /// How old the session was that something on the path of this side ended, as far as somebody heard of the end. Where the silence is
 /// not known, the session must have been lively, or its age can be its silence.
 fn age(facts: &EndFacts, side: Side) -> Option<f64> {
@@ -144,6 +151,6 @@ pub(super) fn lived(facts: &EndFacts, side: Side, measure: Measure) -> Option<f6
         Measure::SilenceFrom => from,
         Measure::SilenceTo => to,
         Measure::Age => facts.age.seconds(),
-        Measure::Unanswered | Measure::End | Measure::Begin | Measure::Count => None,
+        Measure::SilenceBefore { .. } | Measure::Unanswered | Measure::End | Measure::Begin | Measure::Count => None,
     }
 }

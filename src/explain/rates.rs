@@ -134,7 +134,7 @@ impl Group {
             Self::Barred(_) | Self::Unanswered(false) => false,
         };
         if is_of_clients {
-            let mut standing = crowd.standing(evidence, &cases, Alike::ByAddress).into_iter();
+            let mut standing = crowd.standing(evidence, &cases, Alike::Address).into_iter();
             cases.retain(|_| standing.next().unwrap_or(true));
         }
         cases
@@ -148,7 +148,7 @@ impl Group {
         let here = evidence.numbered().filter(|(_, facts)| facts.is_handshake() && scope.holds(facts));
         let all: f64 = here.map(|(fact, _)| crowd.weight(fact)).sum();
         let failed: f64 = cases.iter().map(|fact| crowd.weight(*fact)).sum();
-        let are_many = crowd.count(evidence, cases, Alike::ByAddress) >= MANY_CLIENTS;
+        let are_many = crowd.count(evidence, cases, Alike::Address) >= MANY_CLIENTS;
         failed >= all * if are_many { OF_MANY_CLIENTS } else { OF_CLIENTS }
     }
 
@@ -199,7 +199,7 @@ pub(super) fn networks(evidence: &Evidence, crowd: &Crowd, is_explained: &[bool]
         }
         // Of the drops here and elsewhere, so many fall here if networks differ by chance and a half more.
         let share = 1.5 * all / (1.5 * all + sessions - all);
-        if crowd.count(evidence, &facts, Alike::ByAddress) < FEWEST {
+        if crowd.count(evidence, &facts, Alike::Address) < FEWEST {
             continue;
         }
         let ln_chance = ln_binomial_tail(here, here + others + 1.0, share);

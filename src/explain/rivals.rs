@@ -10,7 +10,9 @@ use super::{
     rates,
     survivors::Survivors,
     suspects::{Measure, ROUND_TRIP, Suspect, ValueLine},
+    unheard,
 };
+use crate::ws::Side;
 
 /// A suspect is told if it has at least this part of its cases for itself.
 const OWN: f64 = 0.5;
@@ -25,6 +27,7 @@ const RETURNS: f64 = 10.0;
 pub(super) fn told(evidence: &Evidence) -> Vec<Suspect> {
     let crowd = Crowd::of(evidence);
     let mut rivals: Vec<_> = lines(evidence, &crowd).flat_map(|line| of_line(line, evidence, &crowd)).collect();
+    rivals.extend([Side::Client, Side::Backend].into_iter().flat_map(|side| unheard::suspects(evidence, &crowd, side)));
     rivals.sort_by(|a, b| weight(b).total_cmp(&weight(a)));
     let mut is_explained = vec![false; evidence.len()];
     let mut told = Vec::new();

@@ -63,7 +63,7 @@ impl<'e> Survivors<'e> {
     fn refute(&self, suspect: &Suspect) -> bool {
         let Some(refuting) = refuting(suspect.kind) else { return false };
         let count = |facts: &[u32]| match suspect.side {
-            Some(Side::Client) => self.crowd.count(self.evidence, facts, Alike::ByAddress),
+            Some(Side::Client) => self.crowd.count(self.evidence, facts, Alike::Address),
             _ => facts.len(),
         };
         let needed = (refuting * count(&suspect.facts) as f64).max(FEWEST_SURVIVORS as f64);
@@ -94,7 +94,7 @@ fn parts(evidence: &Evidence, crowd: &Crowd, dimension: Dimension, suspect: &Sus
     let part = |same: &[(PatternScope, u32)]| {
         let facts: Vec<u32> = same.iter().map(|(_, fact)| *fact).collect();
         let standing = match suspect.side {
-            Some(Side::Client) => crowd.count(evidence, &facts, Alike::ByAddress),
+            Some(Side::Client) => crowd.count(evidence, &facts, Alike::Address),
             _ => facts.len(),
         };
         let cases = facts.len() as f64 * is_case;

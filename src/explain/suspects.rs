@@ -42,6 +42,11 @@ pub(super) enum Measure {
     SilenceFrom,
     /// How long no byte went to the side.
     SilenceTo,
+    /// How long no byte had come from the side when it got the bytes that nobody acknowledged.
+    SilenceBefore {
+        /// After so many milliseconds the kernel gave it up.
+        waited_ms: u32,
+    },
     /// How old the session was.
     Age,
     /// How long a side said nothing that answered no Ping.

@@ -7,6 +7,7 @@ use super::{
     advice::{Advice, advise},
     chance::confidence,
     facts::EndFacts,
+    heartbeat::{Heartbeat, heartbeat},
     lines::{duration, moment},
     pattern::{Histogram, Pattern, PatternKind},
     suspects::{Measure, Suspect},
@@ -18,7 +19,11 @@ const BESIDE_A_MOMENT: f64 = 4.0;
 
 /// The pattern of a suspect.
 pub(super) fn tell(evidence: &Evidence, suspect: &Suspect) -> Pattern {
-    let Suspect { kind, side, scope, .. } = *suspect;
+    let Suspect { mut kind, mut side, scope, .. } = *suspect;
+    if let Some(Heartbeat::Unanswered { .. }) = heartbeat(evidence, suspect) {
+        // The other side is the one that was silent.
+        (kind, side) = (PatternKind::DeadUnanswered, side.map(Side::other));
+    }
     let has_limit = matches!(kind, PatternKind::IdleLimit | PatternKind::LifeLimit);
     let is_moment = suspect.measure.is_moment();
     let Advice { text, key, value, bound } = advise(evidence, suspect);

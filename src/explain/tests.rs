@@ -1,6 +1,7 @@
 //! Patterns in small heaps of records, each with one cause and with what must not be taken for it.
 
 mod clients;
+mod heartbeats;
 mod line;
 mod survivors;
 

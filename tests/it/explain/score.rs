@@ -92,7 +92,8 @@ fn is_of(pattern: &Pattern, truth: &Truth) -> bool {
     let is_near = |truth: f64| pattern.seconds.is_some_and(|seen| (seen - truth).abs() <= NEAR * truth);
     let is_then =
         |truth: f64| pattern.at.is_some_and(|at| (at.as_millisecond() as f64 / 1000.0 - BEGIN - truth).abs() < 30.0);
-    kind == truth.kind
+    let is_unheard = kind == "idle_limit" && truth.unheard_limit().is_some_and(is_near);
+    (kind == truth.kind || is_unheard)
         && pattern.side == side
         && pattern.status == truth.status
         && truth.seconds.is_none_or(is_near)

@@ -139,6 +139,17 @@ pub struct Truth {
     evil: Evil,
 }
 
+impl Truth {
+    /// The limit of a path that forgets without a word. What it shows most is that nobody answers, but more may follow from the
+    /// records.
+    pub fn unheard_limit(&self) -> Option<f64> {
+        match self.evil {
+            Evil::Idle { seconds, manner: Manner::Silent, .. } => Some(seconds),
+            _ => None,
+        }
+    }
+}
+
 /// A log, and what is behind it.
 pub struct Mixture {
     pub lines: Vec<String>,
