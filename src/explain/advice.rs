@@ -31,6 +31,11 @@ const INTERVAL: &str = "keepalive.ping_interval";
 /// A wait for a Ping is on average so much of the interval (`ws/keepalive`).
 const MEAN_WAIT: f64 = 0.945;
 
+/// A drain tells at least so many sessions in a second (`net/orders/book`).
+const SLOWEST_DRAIN: f64 = 20.0;
+/// The default of `drain.spread`, in seconds.
+const USUAL_SPREAD: f64 = 15.0;
+
 /// A pattern in words, and what to change.
 pub(super) struct Advice {
     pub(super) text: String,
@@ -271,16 +276,28 @@ impl View<'_> {
 
     fn storm(&self) -> Advice {
         let Suspect { low, high, cases, .. } = *self.suspect;
-        // Ten a second, and at least twice the default.
-        let value = whole_seconds(seconds((cases / 10.0).max(30.0)));
-        let text = format!(
-            "{cases:.0} handshakes{} came within {} from {}, after sessions had been told to leave: their clients came back all \
-             at once. With a longer `drain.spread` they come one after another; `timeouts.drain` must leave the time for it.",
+        let came = format!(
+            "{cases:.0} handshakes{} came within {} from {}, after sessions had been told to leave: their clients came back all at once.",
             self.place(),
             Seconds(high - low),
             self.at(),
         );
-        Advice { text, key: Some("drain.spread".to_owned()), value: Some(value), bound: None }
+        // No drain tells fewer in a second (`net/orders/book`), so no longer spread would.
+        let spread = (cases / SLOWEST_DRAIN).ceil();
+        if spread <= high - low {
+            let text = format!(
+                "{came} A drain tells at least {SLOWEST_DRAIN:.0} sessions a second, so a longer `drain.spread` would not slow them down. Clients \
+                 that wait for a random time before they come back do."
+            );
+            return Advice { text, key: None, value: None, bound: None };
+        }
+        let spread = spread.max(USUAL_SPREAD);
+        let text = format!(
+            "{came} With a longer `drain.spread` they come one after another. It is cut to half of `timeouts.drain`, so that must be \
+             {} or more.",
+            whole_seconds(seconds(2.0 * spread)),
+        );
+        Advice { text, key: Some("drain.spread".to_owned()), value: Some(whole_seconds(seconds(spread))), bound: None }
     }
 
     fn network(&self) -> Advice {

@@ -22,7 +22,7 @@ pub(super) struct EndFacts {
     /// The network of the client.
     pub(super) network: Option<NetworkPrefix>,
     /// The client within its network: the last byte of an IPv4 address, or the rest of an IPv6 address, folded.
-    host: u16,
+    pub(super) host: u16,
     /// From the request to the end.
     pub(super) age: Millis,
     /// The silence of the client and of the backend.
@@ -365,7 +365,8 @@ mod tests {
             ("2001:db8:1:2::4", Some(("2001:db8:1::/48", 6))),
             ("::", None),
         ] {
-            let found = AddressKey::of(client.parse().unwrap()).map(|address| (address.network.to_string(), address.host));
+            let found =
+                AddressKey::of(client.parse().unwrap()).map(|address| (address.network.to_string(), address.host));
             assert_eq!(found.as_ref().map(|(network, host)| (network.as_str(), *host)), address, "{client}");
         }
     }

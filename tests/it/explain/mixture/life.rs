@@ -59,6 +59,19 @@ enum Step {
     Sleep,
 }
 
+/// The line of a session that was silent from its begin, and that its client left without a Close.
+pub(super) fn left(begin: f64, age: f64, place: &Place, client: &str) -> String {
+    let (route, backend) = (ROUTES[place.route.unwrap_or_default()], address(place.backend.unwrap_or_default()));
+    let silence = age * 1000.0;
+    format!(
+        "{{\"time\":\"{}\",\"kind\":\"session\",\"client\":\"{client}\",\"route\":\"{route}\",\"backend\":\"{backend}\",\"status\":101,\
+         \"duration_ms\":{silence:.3},\"frames_to_backend\":1,\"frames_to_client\":1,\"pings_client\":0,\"pings_backend\":0,\"how\":\"fin\",\
+         \"silence_from_client_ms\":{silence:.0},\"silence_from_backend_ms\":{silence:.0},\"silence_to_client_ms\":{silence:.0},\
+         \"silence_to_backend_ms\":{silence:.0},\"initiator\":\"client\",\"cause\":\"client_lost\",\"clean\":false}}",
+        time(begin),
+    )
+}
+
 impl Life {
     /// Whether the record shows the cause.
     pub(super) fn shows(&self, evil: Option<Evil>, is_new: bool) -> bool {

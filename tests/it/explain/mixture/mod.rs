@@ -191,6 +191,7 @@ pub fn mixture(seed: u64, sessions: usize) -> Mixture {
     world.choose_evils();
     let mut begins: Vec<f64> = (0..sessions).map(|_| world.dice.between(0.0, world.span)).collect();
     begins.sort_by(f64::total_cmp);
+    world.bystanders(sessions);
     while let Some(begin) = begins.pop() {
         if let Some(again) = world.session(begin) {
             begins.push(again);
@@ -311,6 +312,38 @@ impl World {
     fn evils(&self, place: &Place) -> Vec<(usize, Evil)> {
         let here = self.truths.iter().enumerate().filter(|(_, truth)| truth.place.holds(place));
         here.map(|(number, truth)| (number, truth.evil)).collect()
+    }
+
+    /// What single clients do, of which nothing should be told: a monitor that ends each session after one silence, a scanner, the tabs
+    /// of a laptop that is closed.
+    fn bystanders(&mut self, sessions: usize) {
+        let place = Place { route: Some(0), backend: Some(0), network: Some(9000) };
+        let (silence, gap) = (self.dice.between(20.0, 120.0), self.dice.between(5.0, 60.0));
+        let visits = if self.dice.one_in(2.0) { sessions / 25 } else { 0 };
+        let first = self.dice.between(0.0, self.span / 2.0);
+        for visit in 0..visits {
+            let begin = first + visit as f64 * (silence + gap);
+            if begin + silence < self.span {
+                self.lines.push((begin + silence, life::left(begin, silence, &place, "10.35.40.9")));
+            }
+        }
+        if self.dice.one_in(2.0) {
+            let (count, first) = (self.dice.below(sessions / 20), self.dice.between(0.0, self.span / 2.0));
+            for request in 0..count {
+                let line = self.refusal(first + request as f64, &place, 404, "no_route");
+                let client =
+                    line.split("\"client\":\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap_or_default();
+                let line = line.replace(client, "10.35.41.9");
+                self.lines.push((first + request as f64, line));
+            }
+        }
+        if self.dice.one_in(2.0) {
+            let closed = self.dice.between(self.span / 2.0, self.span);
+            for _ in 0..12 {
+                let age = self.dice.between(60.0, self.span / 3.0);
+                self.lines.push((closed, life::left(closed - age, age, &place, "10.35.42.9")));
+            }
+        }
     }
 
     /// A session that begins then, or a handshake that fails. Returns when its client comes back at once.
