@@ -3,6 +3,7 @@
 mod clients;
 mod heartbeats;
 mod line;
+mod odd;
 mod survivors;
 
 use self::line::RecordLine;

@@ -109,6 +109,21 @@ fn people_read_the_finding_its_key_and_a_histogram_without_colours_in_a_pipe() {
 }
 
 #[test]
+fn each_key_that_advice_names_is_one_of_the_file() {
+    const SECTIONS: [&str; 8] =
+        ["drain.", "keepalive.", "limits.", "listeners[]", "routes[]", "tcp.", "timeouts.", "upstreams."];
+    let sources = [include_str!("../../src/explain/advice.rs"), include_str!("../../src/explain/advice/refusals.rs")];
+    let literals = sources.iter().flat_map(|source| source.split('"').skip(1).step_by(2));
+    let keys: Vec<_> = literals.filter(|word| SECTIONS.iter().any(|section| word.starts_with(section))).collect();
+    assert!(keys.len() >= 20, "{keys:?}");
+    for key in keys {
+        let is_key = |key: &str| longwire::config::explain(key).is_ok();
+        assert!(is_key(key), "{key}");
+        assert!(!key.starts_with("keepalive.") || is_key(&format!("routes[].{key}")), "routes[].{key}");
+    }
+}
+
+#[test]
 fn the_exit_code_says_whether_something_was_found_and_2_that_a_file_cannot_be_read() {
     let nothing = explain(&["--json"], lost_after_47_s(7).as_bytes());
     assert_eq!((nothing.status.code(), &json(&nothing)["findings"]), (Some(0), &serde_json::json!([])));

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::explain::{EndCounts, Histogram, Pattern, PatternKind};
 
 /// How wide the words are printed.
-const WIDTH: usize = 100;
+const WIDTH: usize = 80;
 /// What stands before the words of a pattern.
 const INDENT: &str = "   ";
 /// The bars of a histogram, from nothing to the highest.
