@@ -5,8 +5,8 @@ import { copyFileSync, existsSync, readdirSync, rmSync, writeFileSync } from "no
 import { fileURLToPath } from "node:url";
 
 process.chdir(fileURLToPath(new URL(".", import.meta.url)));
-// A fresh copy can be packed as it is.
-if (!existsSync("node_modules/esbuild")) run("npm", "ci", "--loglevel=error");
+// A fresh copy can be packed as it is, also by `npm pack --dry-run` or in production, whose settings npm hands down.
+if (!existsSync("node_modules/esbuild")) run("npm", "ci", "--include=dev", "--dry-run=false", "--loglevel=error");
 const { build } = await import("esbuild");
 
 rmSync("dist", { recursive: true, force: true });
