@@ -17,16 +17,24 @@ export class Queue {
   /** Takes a message, or says that it could not. */
   add(data: Data): boolean {
     const { messages, bytes, overflow } = this.#limits;
-    const owned = copied(data);
-    const size = sizeOf(owned);
+    if (messages < 1) return false;
+    // By its tag: a buffer of a frame, or of another context of Node, is of another class.
+    const tag = Object.prototype.toString.call(data);
+    const isView = ArrayBuffer.isView(data);
+    const isBuffer = isView || tag === "[object ArrayBuffer]";
+    // What is no data becomes text, as with a WebSocket.
+    const owned = isBuffer || tag === "[object Blob]" || tag === "[object File]" ? data : `${data}`;
+    const size = sizeOf(owned, bytes);
     // What never fits drives nothing out.
-    if (messages < 1 || size > bytes) return false;
+    if (size > bytes) return false;
     while (this.#waiting.length >= messages || this.bytes + size > bytes) {
       if (overflow !== "drop-oldest") return false;
       this.take();
       this.dropped++;
     }
-    this.#waiting.push({ data: owned, size });
+    // As it is now: an application may use its buffer again after `send`.
+    const copy = isView ? new Uint8Array(data.buffer, data.byteOffset, size).slice() : isBuffer ? (data as ArrayBuffer).slice(0) : owned;
+    this.#waiting.push({ data: copy, size });
     this.bytes += size;
     return true;
   }
@@ -49,13 +57,8 @@ export class Queue {
   }
 }
 
-/** As the data is now: an application may use its buffer again after `send`. What is no data becomes text, as with a WebSocket. */
-function copied(data: Data): Data {
-  if (ArrayBuffer.isView(data)) return new Uint8Array(data.buffer, data.byteOffset, data.byteLength).slice();
-  if (data instanceof ArrayBuffer) return data.slice(0);
-  return data instanceof Blob ? data : `${data}`;
-}
-
-function sizeOf(data: Data): number {
-  return typeof data === "string" ? new TextEncoder().encode(data).length : ((data as Blob).size ?? (data as ArrayBuffer).byteLength);
+/** In bytes. A text that is too long by its letters alone is not encoded to learn more. */
+function sizeOf(data: Data, limit: number): number {
+  if (typeof data === "string") return data.length > limit ? Infinity : new TextEncoder().encode(data).length;
+  return "size" in data ? data.size : data.byteLength;
 }

@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { runInNewContext } from "node:vm";
 import { CLOSED, CLOSING, CONNECTING, delay, isTemporary, OPEN, World } from "./machine.mjs";
 
 test("these codes are followed by another attempt, and no others", () => {
@@ -256,6 +257,32 @@ test("the queue counts bytes of UTF-8, and keeps binary data as it was", () => {
   const [text, some, all, view, blob, number] = world.open().sent();
   assert.deepEqual([text, number, blob.size], ["äöü€", "7", 4]);
   assert.deepEqual([some, all, view].map((data) => [...new Uint8Array(data)]), [[1, 2], [0, 1, 2, 3], [3]]);
+});
+
+test("a buffer or a blob of another realm is one in the queue too", () => {
+  const world = new World({ queue: {} }).dial();
+  const foreign = runInNewContext("Uint8Array.of(1, 2).buffer");
+  assert.ok(!(foreign instanceof ArrayBuffer));
+  const blobs = ["Blob", "File"].map((tag) => ({ [Symbol.toStringTag]: tag, size: 5 }));
+  for (const data of [foreign, ...blobs]) world.machine.send(data);
+  assert.equal(world.machine.queue.bytes, 2 + 5 + 5);
+  const [buffer, ...others] = world.open().sent();
+  assert.deepEqual([...new Uint8Array(buffer)], [1, 2]);
+  assert.deepEqual(others, blobs);
+});
+
+test("what the queue does not take is neither copied nor encoded", (t) => {
+  const encode = t.mock.method(TextEncoder.prototype, "encode");
+  const slices = [];
+  const counted = (size) => Object.assign(new ArrayBuffer(size), { slice: () => slices.push(size) });
+  const view = (size) => Object.defineProperty(new Uint8Array(size), "buffer", { get: () => (slices.push(size), new ArrayBuffer(size)) });
+  for (const queue of [undefined, { messages: 0 }, { bytes: 9 }]) {
+    const { machine } = new World({ queue }).dial();
+    for (const data of ["0123456789", counted(10), view(10)]) assert.equal(machine.send(data), false);
+  }
+  assert.deepEqual([encode.mock.callCount(), slices], [0, []]);
+  const { machine } = new World({ queue: { bytes: 9 } }).dial();
+  assert.equal(machine.send("äöüäö"), false, "a text is measured in its bytes");
 });
 
 test("what the queue has at the end is given up, and counted", () => {
