@@ -31,6 +31,10 @@ export interface Driver {
   report(error: unknown): void;
 }
 
+/** A machine, or a shell around one that keeps some of its connections and messages to itself. */
+export type MachineLike = { [Key in keyof Machine]: Machine[Key] };
+export type MakeMachine = (options: LongwireOptions, driver: Driver, random: () => number) => MachineLike;
+
 export class Machine {
   /** 0 while there is no connection but will be, and 3 only at the end. */
   readyState: 0 | 1 | 2 | 3 = CONNECTING;

@@ -1,7 +1,7 @@
 // The WebSocket that an application holds: it drives the machine with real connections, timers and events.
 
 import type { LongwireEventMap, Told } from "./events.js";
-import { CLOSED, CLOSING, CONNECTING, type Driver, Machine, OPEN } from "./machine.js";
+import { CLOSED, CLOSING, CONNECTING, type Driver, Machine, type MachineLike, type MakeMachine, OPEN } from "./machine.js";
 import type { Data, LongwireOptions, Source, WebSocketConstructor, WebSocketLike } from "./options.js";
 
 /** The longest wait of a timer, in ms: a longer one would fire at once. */
@@ -47,7 +47,7 @@ export class LongwireSocket extends EventTarget {
   onerror: Listener<LongwireEventMap["error"]> = null;
   onclose: Listener<LongwireEventMap["close"]> = null;
 
-  #machine: Machine;
+  #machine: MachineLike;
   #url: Source<string | URL>;
   #protocols: Source<string | string[]>;
   #WebSocket: WebSocketConstructor;
@@ -63,9 +63,15 @@ export class LongwireSocket extends EventTarget {
    *
    * @param url Where to. A function is asked before each attempt, for a fresh token for example.
    * @param protocols The subprotocols to offer, or a function as for `url`.
+   * @param make Makes what decides. Only for entries of this package.
    * @throws as a `WebSocket` does, where `url` or `protocols` is no function and cannot be used
    */
-  constructor(url: Source<string | URL>, protocols: Source<string | string[]> = [], options: LongwireOptions = {}) {
+  constructor(
+    url: Source<string | URL>,
+    protocols: Source<string | string[]> = [],
+    options: LongwireOptions = {},
+    make: MakeMachine = (...words) => new Machine(...words),
+  ) {
     super();
     this.#url = url;
     this.#protocols = protocols;
@@ -74,7 +80,7 @@ export class LongwireSocket extends EventTarget {
     for (const type of ["open", "message", "down", "error", "close"] as const) {
       super.addEventListener(type, (event) => this[`on${type}`]?.call(this, event as never));
     }
-    this.#machine = new Machine(options, this.#driver(), Math.random);
+    this.#machine = make(options, this.#driver(), Math.random);
     const { signal } = options;
     try {
       if (signal?.aborted) this.close();

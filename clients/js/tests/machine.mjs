@@ -1,9 +1,9 @@
-// The machine, of the sources as they are now.
+// The machine and other parts, of the sources as they are now.
 
 import { build } from "esbuild";
 import { fileURLToPath } from "node:url";
 
-async function load(file) {
+export async function load(file) {
   const entry = fileURLToPath(new URL(`../src/${file}`, import.meta.url));
   const { outputFiles } = await build({ entryPoints: [entry], bundle: true, format: "esm", target: "es2022", write: false });
   return import(`data:text/javascript;base64,${Buffer.from(outputFiles[0].contents).toString("base64")}`);
