@@ -71,6 +71,8 @@ export interface WebSocketLike {
   binaryType: string;
   send(data: any): void;
   close(code?: number, reason?: string): void;
+  /** Ends it without a closing handshake. Only that of the package `ws` has it. */
+  terminate?(): void;
   addEventListener(type: any, listener: any): void;
 }
 

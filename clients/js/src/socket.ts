@@ -32,6 +32,8 @@ export interface LongwireSocket {
 
 /** A `WebSocket` that comes back. */
 export class LongwireSocket extends EventTarget {
+  /** The build gives its classes shorter ones. */
+  static override readonly name = "LongwireSocket";
   static readonly CONNECTING = CONNECTING;
   static readonly OPEN = OPEN;
   static readonly CLOSING = CLOSING;
@@ -64,7 +66,7 @@ export class LongwireSocket extends EventTarget {
    * @param url Where to. A function is asked before each attempt, for a fresh token for example.
    * @param protocols The subprotocols to offer, or a function as for `url`.
    * @param make Makes what decides. Only for entries of this package.
-   * @throws as a `WebSocket` does, where `url` or `protocols` is no function and cannot be used
+   * @throws as a `WebSocket` does, where neither `url` nor `protocols` is a function and they cannot be used
    */
   constructor(
     url: Source<string | URL>,
@@ -82,18 +84,19 @@ export class LongwireSocket extends EventTarget {
     }
     this.#machine = make(options, this.#driver(), Math.random);
     const { signal } = options;
-    try {
-      if (signal?.aborted) this.close();
-      else this.#step((now) => this.#machine.dial(now));
-    } catch (error) {
-      clearTimeout(this.#timer);
-      throw error;
-    }
     this.#until(signal, "abort", () => this.close());
     const wake = () => this.#step((now) => this.#machine.wake(now));
     this.#until(globalThis, "online", wake);
     this.#until(globalThis, "pageshow", wake);
     this.#until(globalThis.document, "visibilitychange", () => document.visibilityState === "visible" && wake());
+    try {
+      if (signal?.aborted) this.close();
+      else this.#step((now) => this.#machine.dial(now));
+    } catch (error) {
+      this.#over.abort();
+      clearTimeout(this.#timer);
+      throw error;
+    }
   }
 
   get readyState(): 0 | 1 | 2 | 3 {
@@ -139,13 +142,15 @@ export class LongwireSocket extends EventTarget {
 
   /** Closes for good. */
   close(code?: number, reason?: string): void {
-    if (code !== undefined && code !== 1000 && !(code >= 3000 && code <= 4999)) {
+    // A text of digits is a number to a WebSocket.
+    const number = code === undefined ? code : Number(code);
+    if (number !== undefined && number !== 1000 && !(number >= 3000 && number <= 4999)) {
       throw new DOMException(`${code} is neither 1000 nor from 3000 to 4999`, "InvalidAccessError");
     }
     if (new TextEncoder().encode(reason).length > 123) {
       throw new DOMException("the reason is longer than 123 bytes", "SyntaxError");
     }
-    this.#step((now) => this.#machine.close(now, code, reason));
+    this.#step((now) => this.#machine.close(now, number, reason));
   }
 
   /** Listens until the end. Some worlds have no such target. */
@@ -156,7 +161,8 @@ export class LongwireSocket extends EventTarget {
   #driver(): Driver {
     return {
       dial: (attempt) => this.#dial(attempt),
-      drop: () => this.#native?.close(),
+      // The closing handshake of a dead connection would wait for its timeout, and keep a process alive.
+      drop: () => (this.#native?.terminate ? this.#native.terminate() : this.#native?.close()),
       transmit: (data) => {
         if (this.#native?.readyState !== OPEN) return false;
         this.#native.send(data);
@@ -178,11 +184,15 @@ export class LongwireSocket extends EventTarget {
   #dial(attempt: number): void {
     const url = this.#url;
     const protocols = this.#protocols;
+    const ask = async () => {
+      // Until then its maker has the socket, and may have closed it.
+      await undefined;
+      if (!this.#machine.isCurrent(attempt)) return;
+      this.#connect(attempt, ...(await Promise.all([told(url), told(protocols)])));
+    };
     const fail = (error: unknown) => this.#step((now) => this.#machine.failed(attempt, error, now));
     if (typeof url === "function" || typeof protocols === "function") {
-      Promise.all([ask(url), ask(protocols)])
-        .then(([url, protocols]) => this.#connect(attempt, url, protocols))
-        .catch(fail);
+      ask().catch(fail);
       return;
     }
     try {
@@ -235,5 +245,5 @@ export class LongwireSocket extends EventTarget {
   }
 }
 
-const ask = async <T extends string | string[] | URL>(source: Source<T>): Promise<T> =>
+const told = async <T extends string | string[] | URL>(source: Source<T>): Promise<T> =>
   typeof source === "function" ? source() : source;

@@ -50,10 +50,10 @@ export class Server {
 
 /** A path to a port. While `isSilent`, it takes all bytes and passes none on, and its connections stay so. */
 export async function startPath(t, port) {
-  const path = { isSilent: false, connections: 0 };
+  const path = { isSilent: false, left: 0 };
   const sockets = new Set();
   const listener = createServer((client) => {
-    path.connections++;
+    client.on("close", () => path.left++);
     const server = connect(port, "127.0.0.1");
     let isSilent = path.isSilent;
     for (const [from, to] of [[client, server], [server, client]]) {
@@ -89,7 +89,7 @@ export function listen(socket) {
 
 /** A free port below those that connections take, so that it can be had again after its server was killed. */
 async function freePort() {
-  for (;;) {
+  for (let tries = 0; tries < 1000; tries++) {
     const port = 15_000 + Math.floor(Math.random() * 17_000);
     const probe = createServer().listen(port, "127.0.0.1");
     // `once` throws what an `error` event tells: somebody has it.
@@ -98,6 +98,7 @@ async function freePort() {
     await once(probe, "close");
     return port;
   }
+  throw new Error("no free port");
 }
 
 export async function until(condition, what) {

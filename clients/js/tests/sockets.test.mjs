@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { createServer } from "node:net";
-import { once } from "node:events";
+import { getEventListeners, once } from "node:events";
 import { promisify } from "node:util";
 import { describe, test } from "node:test";
 import { LongwireSocket } from "../dist/esm/index.js";
@@ -169,6 +169,11 @@ function suite(WebSocket) {
     await until(() => server.all("closed").length, "a close at the server");
     assert.deepEqual(server.told.find(({ closed }) => closed), { closed: 4000, reason: "bye" });
     assert.deepEqual(words(), ["open", "close"]);
+
+    const digits = opened(t, server.url);
+    await digits.seen("open");
+    digits.socket.close("4001");
+    assert.equal((await digits.seen("close")).code, 4001, "as a WebSocket takes it");
   });
 
   test("a signal ends it in whatever state it is", async (t) => {
@@ -193,6 +198,21 @@ function suite(WebSocket) {
     assert.equal(server.all("opened").length, 1);
   });
 
+  test("a URL is asked for when its asker has the socket, and not after its end", async (t) => {
+    const server = await Server.start(t);
+    const told = [];
+    const naming = opened(t, () => (told.push(naming.socket.readyState), server.url));
+    await naming.seen("open");
+    assert.deepEqual([told, naming.all("down")], [[0], []]);
+
+    const controller = new AbortController();
+    const aborting = opened(t, () => (controller.abort(), server.url), [], { signal: controller.signal });
+    const closed = opened(t, () => (told.push("asked"), server.url));
+    closed.socket.close();
+    await Promise.all([aborting.seen("close"), closed.seen("close")]);
+    assert.deepEqual([told, server.all("opened").length], [[0], 1]);
+  });
+
   test("a path that falls silent is found by the heartbeat", async (t) => {
     const server = await Server.start(t);
     const path = await startPath(t, server.port);
@@ -207,6 +227,22 @@ function suite(WebSocket) {
     path.isSilent = false;
     await seen("open", 2);
     assert.deepEqual(data(), ["hello"], "and its answers are not told");
+  });
+
+  // Others wait for the closing handshake as long as they like.
+  const isLetGo = WebSocket.prototype.terminate ? test : () => {};
+  isLetGo("a connection that is given up is let go at once", async (t) => {
+    const server = await Server.start(t);
+    const path = await startPath(t, server.port);
+    const options = { connectTimeout: 3000, minDelay: 60_000, maxDelay: 60_000 };
+    const dead = opened(t, path.url, [], { ...options, heartbeat: { message: "ping", interval: 100, timeout: 3000 } });
+    const closing = opened(t, path.url, [], options);
+    await Promise.all([dead.seen("open"), closing.seen("open")]);
+    path.isSilent = true;
+    closing.socket.close();
+    assert.equal((await dead.seen("down")).reason, "no heartbeat");
+    assert.equal((await closing.seen("close")).reason, "close timeout");
+    await until(() => path.left === 2, "end of both connections");
   });
 
   test("what is set of one connection is set of the next", async (t) => {
@@ -256,7 +292,9 @@ function suite(WebSocket) {
     socket.close();
     await seen("close");
     assert.deepEqual(called, ["open", "message", "close"]);
-    assert.throws(() => new LongwireSocket("no URL: at all", [], { WebSocket }), { name: "SyntaxError" });
+    const { signal } = new AbortController();
+    assert.throws(() => new LongwireSocket("no URL: at all", [], { WebSocket, signal }), { name: "SyntaxError" });
+    assert.equal(getEventListeners(signal, "abort").length, 0, "and it listens to nothing");
     assert.throws(() => new LongwireSocket(server.url, ["twice", "twice"], { WebSocket }), { name: "SyntaxError" });
   });
 
