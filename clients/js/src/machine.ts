@@ -15,6 +15,10 @@ export const CLOSED = 3;
 const PROVEN = 10_000;
 /** How long (ms) an open connection may take to end after its `error` event. */
 const DYING = 1_000;
+/** How long (ms) an attempt that began without a network may take once there is one. */
+const REVIVED = 2_000;
+/** Who looks later (ms) than it was due has stood still, and may find the answer behind the timer. */
+const LATE = 100;
 
 /** What the machine has done outside. An event is always the last thing of a step, since its listeners may call the machine again. */
 export interface Driver {
@@ -24,6 +28,8 @@ export interface Driver {
   drop(): void;
   /** Sends, or says that the connection is not open. */
   transmit(data: Data): boolean;
+  /** Bytes that were sent and did not leave yet. */
+  buffered(): number;
   /** Begins the closing handshake. */
   shut(code?: number, reason?: string): void;
   emit<Type extends keyof LongwireEventMap>(type: Type, told: Told<Type>): void;
@@ -53,6 +59,8 @@ export class Machine {
   #askedAt = 0;
   /** How often a heartbeat was sent without anything heard since. */
   #unanswered = 0;
+  /** What did not leave yet when somebody last looked for an answer. */
+  #buffered = 0;
   /** What to tell, where nobody tells a better end in time. */
   #end: Omit<ConnectionEnd, "attempt"> | undefined;
 
@@ -82,7 +90,7 @@ export class Machine {
     this.#openedAt = this.#askedAt = now;
     this.#unanswered = 0;
     this.due = this.#nextBeat(now);
-    for (let data; (data = this.queue.first()) !== undefined && this.#driver.transmit(data); ) this.queue.take();
+    this.#flush();
     this.#driver.emit("open", { attempt, resumed: false });
   }
 
@@ -94,7 +102,7 @@ export class Machine {
       this.#unanswered = 0;
       this.due = this.#nextBeat(now);
     }
-    return !this.#options.heartbeat?.isReply?.(event);
+    return !this.#try(() => this.#options.heartbeat?.isReply?.(event));
   }
 
   /** An `error` event, or an exception of what should have connected. */
@@ -115,20 +123,22 @@ export class Machine {
   /** Does what is due. */
   tick(now: number): void {
     if (now < this.due) return;
-    if (this.readyState === CLOSING) this.#finish(this.#end!);
+    if (this.#end) this.#lost(this.#end, now);
     else if (!this.#current) this.dial(now);
     else if (!this.readyState) this.#lost(lost("connect timeout"), now);
-    else if (this.#end) this.#lost(this.#end, now);
     else this.#beat(now);
   }
 
   /** The network is back, or somebody looks at the page again: the world may have changed since the last failure. */
   wake(now: number): void {
-    if (!this.readyState && !this.#current) {
+    const { heartbeat, minDelay } = this.#options;
+    if (!this.readyState) {
+      // A network that flaps causes no burst of attempts.
+      if (!this.#current) this.due = Math.min(this.due, Math.max(now, this.#dialledAt + minDelay));
+      // What was sent into a network that was away may never be answered.
+      else if (this.#failures) this.due = Math.min(this.due, now + REVIVED);
       this.#failures = 0;
-      // A network that flaps causes no more attempts than one that is down.
-      this.due = Math.min(this.due, Math.max(now, this.#dialledAt + this.#options.minDelay));
-    } else if (this.readyState === OPEN && this.#options.heartbeat && !this.#unanswered) this.due = now;
+    } else if (this.readyState === OPEN && heartbeat && !this.#unanswered && !this.#end) this.due = now;
   }
 
   /** Whether the message was taken. What was handed to a connection is never sent again. */
@@ -165,12 +175,40 @@ export class Machine {
   /** Asks for a sign of life, or finds that none came. */
   #beat(now: number): void {
     const { message, timeout = 10_000 } = this.#options.heartbeat!;
-    // Whoever looks much too late has slept, and so has the answer. That is believed once.
-    if (this.#unanswered > (now - this.due > timeout ? 1 : 0)) return this.#lost(lost("no heartbeat"), now);
-    this.#unanswered++;
-    this.#askedAt = now;
+    const isLate = now - this.due > LATE;
+    const buffered = this.#driver.buffered();
     this.due = now + timeout;
-    this.#driver.transmit(typeof message === "function" ? message() : message);
+    if (this.#unanswered && buffered < this.#buffered) {
+      // The question is behind a large message, and that one moves.
+      this.#buffered = buffered;
+      return;
+    }
+    // That the answer has slept too is believed once.
+    if (this.#unanswered > (isLate ? 1 : 0)) return this.#lost(lost("no heartbeat"), now);
+    this.#askedAt = now;
+    const isAsked = this.#try(() => this.#driver.transmit(typeof message === "function" ? message() : message));
+    if (isAsked !== undefined) this.#unanswered++;
+    this.#buffered = this.#driver.buffered();
+  }
+
+  /** Sends what waits. What the connection refuses is given up, or it would be in the way for ever. */
+  #flush(): void {
+    for (let data: Data | undefined; (data = this.queue.first()) !== undefined; ) {
+      const isSent = this.#try(() => this.#driver.transmit(data!));
+      if (isSent === false) return;
+      this.queue.take();
+      if (!isSent) this.queue.dropped++;
+    }
+  }
+
+  /** What a call says that may be the application's own. An exception is reported. */
+  #try<T>(call: () => T): T | undefined {
+    try {
+      return call();
+    } catch (error) {
+      this.#driver.report(error);
+      return undefined;
+    }
   }
 
   /** This connection is over: another one follows, or the end. */
@@ -192,12 +230,7 @@ export class Machine {
   }
 
   #isWorthAnother(end: ConnectionEnd): boolean {
-    let isWorth;
-    try {
-      isWorth = this.#options.shouldReconnect?.(end);
-    } catch (error) {
-      this.#driver.report(error);
-    }
+    const isWorth = this.#try(() => this.#options.shouldReconnect?.(end));
     // The question may have closed it.
     return this.readyState <= OPEN && (isWorth ?? isTemporary(end.code));
   }

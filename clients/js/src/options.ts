@@ -42,7 +42,7 @@ export interface HeartbeatOptions {
   message: Data | (() => Data);
   /** How often to ask, in ms. Default: 25,000. */
   interval?: number | undefined;
-  /** How long to wait, in ms, for any message after having asked. Default: 10,000. */
+  /** How long to wait, in ms, for any message after having asked: longer than your largest message takes. Default: 10,000. */
   timeout?: number | undefined;
   /** Whether a message only answers the heartbeat: those do not reach the application. */
   isReply?: ((event: MessageEvent) => boolean) | undefined;

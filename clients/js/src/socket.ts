@@ -168,6 +168,7 @@ export class LongwireSocket extends EventTarget {
         this.#native.send(data);
         return true;
       },
+      buffered: () => this.#native?.bufferedAmount ?? 0,
       // A reason without a code is none.
       shut: (code, reason) => (code === undefined ? this.#native?.close() : this.#native?.close(code, reason)),
       emit: (type, told) => {

@@ -1,5 +1,6 @@
 // The machine and other parts, of the sources as they are now.
 
+import assert from "node:assert/strict";
 import { build } from "esbuild";
 import { fileURLToPath } from "node:url";
 
@@ -12,6 +13,9 @@ export async function load(file) {
 export const { Machine, CONNECTING, OPEN, CLOSING, CLOSED } = await load("machine.ts");
 export const { delay, isTemporary } = await load("policy.ts");
 
+/** More steps than any script of a test takes. */
+const MANY = 100_000;
+
 // A driver that does nothing but remember, and a clock that only the test moves.
 export class World {
   now = 0;
@@ -19,6 +23,9 @@ export class World {
   did = [];
   attempt = 0;
   isOpen = true;
+  /** What the connection throws at. */
+  refused = new Set();
+  buffered = 0;
   onEvent = () => {};
   constructor(options = {}, random = () => 0.5) {
     const said = (...words) => void this.did.push(words);
@@ -29,9 +36,11 @@ export class World {
       },
       drop: () => said("drop"),
       transmit: (data) => {
+        if (this.refused.has(data)) throw new TypeError("no such data");
         if (this.isOpen) said("transmit", data);
         return this.isOpen;
       },
+      buffered: () => this.buffered,
       shut: (code, reason) => said("shut", code, reason),
       emit: (type, told) => {
         said(type, told);
@@ -44,7 +53,8 @@ export class World {
   // The clock goes on, and each thing is done when it is due.
   pass(ms) {
     const until = this.now + ms;
-    while (this.machine.due <= until) {
+    for (let steps = 0; this.machine.due <= until; steps++) {
+      assert.ok(steps < MANY, "a machine that stands still in time");
       this.now = Math.max(this.now, this.machine.due);
       this.machine.tick(this.now);
     }

@@ -167,6 +167,7 @@ test("close ends an open connection by its handshake, within the time of a conne
   mute.pass(1);
   assert.deepEqual(mute.last("close"), { code: 1006, reason: "close timeout", wasClean: false });
   assert.equal(mute.all("error").length, 0, "it was ordered");
+  assert.equal(mute.all("drop").length, 1, "nobody waits for the server's part any longer");
 });
 
 test("close gives up an attempt, or the wait for one, but never within the call", () => {
@@ -285,6 +286,17 @@ test("what the queue does not take is neither copied nor encoded", (t) => {
   assert.equal(machine.send("äöüäö"), false, "a text is measured in its bytes");
 });
 
+test("a message that the connection refuses is given up, and is in no other's way", () => {
+  const world = new World({ queue: {} }).dial();
+  for (const data of ["a", "refused", "b"]) world.machine.send(data);
+  world.refused.add("refused");
+  world.open();
+  assert.deepEqual(world.sent(), ["a", "b"]);
+  assert.deepEqual([world.all("open").length, world.machine.queue.bytes, world.machine.queue.dropped], [1, 0, 1]);
+  assert.match(world.last("report").message, /no such data/);
+  assert.throws(() => world.machine.send("refused"), TypeError, "whoever sends it over an open connection hears it at once");
+});
+
 test("what the queue has at the end is given up, and counted", () => {
   const world = new World({ queue: {} }).dial();
   world.machine.send("a");
@@ -325,6 +337,66 @@ test("any message proves life, and one that only answers the heartbeat is not to
   assert.deepEqual(world.sent(), ["ping 1", "ping 2", "ping 3"]);
 });
 
+test("a page that stood still for a moment asks once more too", () => {
+  for (const still of [10_150, 12_000, 15_000, 21_000]) {
+    const world = new World({ heartbeat: { message: "ping", interval: 25_000, timeout: 10_000 } }).dial().open();
+    world.pass(25_000);
+    world.now += still;
+    world.machine.tick(world.now);
+    assert.deepEqual([world.sent().length, world.all("down").length], [2, 0], `${still} ms`);
+    // The answer to the first stood behind the timer.
+    world.hear("pong");
+    world.pass(20_000);
+    assert.equal(world.all("down").length, 0);
+  }
+});
+
+test("a question behind a large message waits while that one moves", () => {
+  const world = new World({ heartbeat: { message: "ping", interval: 1000, timeout: 300 } }).dial().open();
+  world.buffered = 5000;
+  world.pass(1000);
+  for (const left of [4000, 3000, 0]) {
+    world.buffered = left;
+    world.pass(300);
+    assert.deepEqual([world.sent(), world.all("down").length], [["ping"], 0], `${left} bytes left`);
+  }
+  world.pass(300);
+  assert.equal(world.last("down").reason, "no heartbeat", "nothing moves any more");
+
+  world.pass(500);
+  world.buffered = 5000;
+  world.open().pass(1000);
+  world.pass(300);
+  assert.equal(world.all("down").length, 2, "a message that never moved");
+});
+
+test("a heartbeat whose functions throw loses no message and no connection", () => {
+  const mistake = new SyntaxError("no JSON");
+  const fail = () => {
+    throw mistake;
+  };
+  const deaf = new World({ heartbeat: { message: "ping", interval: 1000, timeout: 300, isReply: fail } }).dial().open();
+  deaf.pass(1000);
+  assert.equal(deaf.hear("no JSON"), true, "the message is one for the application");
+  deaf.pass(999);
+  assert.deepEqual([deaf.all("report"), deaf.all("down")], [[[mistake]], []]);
+
+  let isMute = true;
+  const message = () => (isMute ? fail() : "ping");
+  const mute = new World({ heartbeat: { message, interval: 1000, timeout: 300 } }).dial().open();
+  mute.pass(1000);
+  mute.pass(600);
+  assert.deepEqual([mute.all("report").length, mute.all("down").length], [3, 0], "nobody was asked");
+  isMute = false;
+  mute.pass(600);
+  assert.deepEqual([mute.sent(), mute.last("down").reason], [["ping"], "no heartbeat"]);
+
+  const refusing = new World({ heartbeat: { message: "refused", interval: 1000, timeout: 300 } });
+  refusing.refused.add("refused");
+  refusing.dial().open().pass(2000);
+  assert.equal(refusing.all("down").length, 0);
+});
+
 test("a machine that slept asks once more before it believes in death", () => {
   const world = new World({ heartbeat: { message: "ping", interval: 1000, timeout: 300 } }).dial().open();
   world.pass(1000);
@@ -357,7 +429,8 @@ test("a network that is back ends the wait and the memory of failures, but flapp
   assert.equal(world.attempt, 6);
   const dialledAt = world.now;
   assert.equal(world.fail().last("down").retryIn, 500);
-  while (world.attempt === 6) {
+  for (let steps = 0; world.attempt === 6; steps++) {
+    assert.ok(steps < 100);
     world.machine.wake(world.now);
     world.pass(10);
   }
@@ -365,4 +438,57 @@ test("a network that is back ends the wait and the memory of failures, but flapp
   world.machine.wake(world.now);
   world.pass(100);
   assert.equal(world.attempt, 7, "one attempt at a time");
+});
+
+test("an attempt that hangs when the network is back is given up soon, and the windows begin anew", () => {
+  const hanging = () => {
+    const world = new World({}, () => 1).dial();
+    for (let failures = 0; failures < 7; failures++) world.fail().pass(world.last("down").retryIn);
+    return world;
+  };
+  for (const age of [0, 100, 7000]) {
+    const world = hanging();
+    world.pass(age);
+    world.machine.wake(world.now);
+    world.pass(1_000);
+    world.machine.wake(world.now);
+    world.pass(999);
+    assert.equal(world.attempt, 8, "a network that was there all the time has answered by then");
+    world.pass(1);
+    assert.deepEqual([world.last("down").reason, world.last("down").retryIn], ["connect timeout", 500]);
+  }
+  const failing = hanging();
+  failing.machine.wake(failing.now);
+  assert.equal(failing.fail().last("down").retryIn, 500);
+  const late = hanging();
+  late.pass(9_000);
+  late.machine.wake(late.now);
+  late.pass(1000);
+  assert.equal(late.last("down").reason, "connect timeout", "nothing makes an attempt longer");
+});
+
+test("an attempt that began with the network has its whole time", () => {
+  const first = new World().dial();
+  first.machine.wake(first.now);
+  const next = new World({}, () => 1).dial().fail();
+  next.machine.wake(next.now);
+  next.pass(500);
+  assert.equal(next.attempt, 2);
+  // `online` and `visibilitychange` come one after the other.
+  next.machine.wake(next.now);
+  for (const world of [first, next]) {
+    const downs = world.all("down").length;
+    world.pass(9_999);
+    assert.equal(world.all("down").length, downs);
+    world.pass(1);
+    assert.equal(world.last("down").reason, "connect timeout");
+  }
+});
+
+test("a page that is seen again between an error and its close leaves the end to the server", () => {
+  const world = new World({ heartbeat: { message: "ping" } }).dial().open().fail();
+  world.machine.wake(world.now);
+  world.pass(500);
+  world.end(1008, "expired");
+  assert.deepEqual([world.last("close").code, world.all("down").length], [1008, 0]);
 });

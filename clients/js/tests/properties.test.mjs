@@ -13,7 +13,7 @@ const step = fc.oneof(
   fc.record({ do: fc.constant("pass"), ms: fc.oneof(fc.nat(50), fc.nat(2_000), fc.nat(15_000)) }),
   // A timer of a throttled page, or of a machine that slept: all that was due is looked at once, and late.
   fc.record({ do: fc.constant("sleep"), ms: fc.nat(100_000) }),
-  fc.record({ do: fc.constantFrom("open", "fail", "hear", "break", "wake", "send") }),
+  fc.record({ do: fc.constantFrom("open", "fail", "hear", "break", "wake", "send", "refuse", "mute", "leave") }),
   fc.record({ do: fc.constant("end"), code }),
   // What belongs to another attempt than the present one.
   fc.record({ do: fc.constantFrom("lie-open", "lie-fail", "lie-hear", "lie-end"), back: another }),
@@ -53,7 +53,8 @@ test("a machine whose every attempt fails goes on trying, at the pace of its win
     fc.property(script, fc.integer({ min: 1, max: 200 }), ({ options, draws }, attempts) => {
       const trial = new Trial({ steps: [], reactions: {}, options, draws });
       trial.world.dial();
-      while (trial.dialledAt.length < attempts) {
+      for (let steps = 1; trial.dialledAt.length < attempts; steps++) {
+        assert.ok(steps < attempts, "each failure is followed by an attempt");
         trial.world.fail();
         trial.world.pass(trial.machine.due - trial.world.now);
       }
@@ -64,6 +65,8 @@ test("a machine whose every attempt fails goes on trying, at the pace of its win
   );
 });
 
+const named = (number, size) => `${number}:`.padEnd(size, ".");
+
 class Trial {
   // Messages are numbers, in the order in which they were given to `send`.
   number = 0;
@@ -73,6 +76,7 @@ class Trial {
   sent = 0;
   dialledAt = [];
   wokenSince = false;
+  isFresh = false;
   earliest = 0;
   told = "nothing";
 
@@ -118,6 +122,11 @@ class Trial {
       case "break": return (world.isOpen = false);
       case "end": return machine.ended(world.attempt, end, world.now);
       case "wake": return this.wake();
+      // The connection throws at the next message, or at heartbeats.
+      case "refuse": return world.refused.add(named(this.number, 3));
+      case "mute": return world.refused.delete("beat") || world.refused.add("beat");
+      // Some of what was sent leaves, or more was sent.
+      case "leave": return (world.buffered = (world.buffered + 5) % 7);
       case "send": return this.send(step.size ?? 3);
       case "close": return world.close();
       case "lie-open": return this.changesNothing(other, () => machine.opened(other, world.now));
@@ -136,12 +145,17 @@ class Trial {
 
   wake() {
     this.wokenSince = true;
+    if (this.machine.readyState === CONNECTING) this.isFresh = true;
     this.machine.wake(this.world.now);
   }
 
   send(size) {
-    const data = `${this.number++}:`.padEnd(size, ".");
-    if (this.machine.send(data)) this.taken++;
+    const data = named(this.number++, size);
+    try {
+      if (this.machine.send(data)) this.taken++;
+    } catch (error) {
+      assert.ok(this.world.refused.has(data) && this.machine.readyState === OPEN, error);
+    }
   }
 
   // Each thing that the machine has done outside, at the moment in which it does it.
@@ -175,6 +189,9 @@ class Trial {
       assert.equal(machine.readyState, CONNECTING);
       assert.ok(isTemporary(words[0].code));
       this.earliest = world.now + words[0].retryIn;
+      const isSpread = words[0].code === 1012 || words[0].code === 1013;
+      if (this.isFresh && !isSpread) assert.ok(words[0].retryIn <= this.options.minDelay, "who was woken has no failures");
+      this.isFresh = false;
     } else if (word === "close") {
       assert.equal(machine.readyState, CLOSED);
       assert.equal(machine.due, Infinity);
@@ -199,6 +216,7 @@ class Trial {
 
     const waiting = this.taken - this.sent - machine.queue.dropped;
     assert.ok(waiting >= 0 && waiting <= messages, "what is not sent waits, or is counted as given up");
-    if (options.queue?.overflow !== "drop-oldest" && machine.readyState !== CLOSED) assert.equal(machine.queue.dropped, 0);
+    const canDrop = options.queue?.overflow === "drop-oldest" || this.world.refused.size || machine.readyState === CLOSED;
+    if (!canDrop) assert.equal(machine.queue.dropped, 0);
   }
 }
