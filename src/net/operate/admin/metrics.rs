@@ -6,10 +6,14 @@ use hyper::{HeaderMap, StatusCode};
 
 use crate::{
     balance::{FoundAt, Health, Member},
+    explain::{Pattern, PatternKind},
     metrics::{self, BackendState, ProxyState, process::ProcessStats, text::Format},
-    net::operate::{
-        control::Control,
-        desk::answer::{AdminAnswer, with_type},
+    net::{
+        operate::{
+            control::Control,
+            desk::answer::{AdminAnswer, with_type},
+        },
+        worker::plan::Plan,
     },
 };
 
@@ -28,6 +32,7 @@ pub(super) async fn answer(control: &Control, headers: &HeaderMap) -> AdminAnswe
     });
     let sum = sum.unwrap_or_default();
     let members: Vec<_> = plan.members().collect();
+    let patterns = control.patterns();
     let state = ProxyState {
         connections: control.live().connections(),
         probes_active: control.probes(),
@@ -46,11 +51,31 @@ pub(super) async fn answer(control: &Control, headers: &HeaderMap) -> AdminAnswe
             .collect(),
         backends: members.iter().map(|(upstream, member)| backend_state(upstream, member)).collect(),
         places: control.discovery().staleness(),
+        suspected: suspected(&patterns, &plan),
         worker_sessions: live,
         opcodes: sum.opcodes,
     };
     let text = control.metrics().show(format, &state, &sum.routes, ProcessStats::read());
     with_type(StatusCode::OK, format.content_type(), text)
+}
+
+/// The limits of silence that the sessions of each route meet: each limit at each route where it may be.
+fn suspected<'p>(patterns: &[Pattern], plan: &'p Plan) -> Vec<(&'p str, &'static str, f64)> {
+    let mut suspected = Vec::new();
+    for pattern in patterns.iter().filter(|pattern| pattern.kind == PatternKind::IdleLimit) {
+        let (Some(side), Some(seconds)) = (pattern.side, pattern.seconds) else { continue };
+        for route in plan.config.routes.routes() {
+            let Some(upstream) = plan.upstream_of(route) else { continue };
+            let has_backend =
+                |address: &str| upstream.members().iter().any(|member| member.backend.address() == address);
+            if pattern.route.as_deref().is_none_or(|name| name == route.name)
+                && pattern.backend.as_deref().is_none_or(has_backend)
+            {
+                suspected.push((route.name.as_str(), side, seconds));
+            }
+        }
+    }
+    suspected
 }
 
 fn backend_state<'a>(upstream: &'a str, member: &'a Member) -> BackendState<'a> {
