@@ -31,7 +31,7 @@ pub struct EndSampler {
 
 impl EndSampler {
     /// Adds the end of a session or of a handshake, if it has a place.
-    pub(super) fn note(&self, record: &Record) {
+    pub fn note(&self, record: &Record) {
         let is_wanted = match record.kind {
             RecordKind::Session => true,
             RecordKind::Request => record.cause != Outcome::Answered,

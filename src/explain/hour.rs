@@ -69,10 +69,13 @@ impl EndsOfHour {
             return self.evidence.patterns();
         }
         let [sessions, refusals] = bounds.0;
+        if sessions <= refusals {
+            // Refusals that are thinned like the sessions are a fair sample, too.
+            return self.evidence.patterns_among(|facts| facts.lot < sessions);
+        }
         // Some patterns compare refused handshakes with sessions. For these, both must be thinned alike.
-        let common = sessions.min(refusals);
         let of_sessions = self.evidence.patterns_among(|facts| facts.is_session() && facts.lot < sessions);
-        let of_all = self.evidence.patterns_among(|facts| facts.lot < common);
+        let of_all = self.evidence.patterns_among(|facts| facts.lot < refusals);
         // A limit that ends sessions and one that refuses handshakes have different keys.
         let is_of_sessions = |pattern: &Pattern| {
             let is_same = |known: &Pattern| known.kind == pattern.kind && known.key == pattern.key;

@@ -1,6 +1,6 @@
 //! The thread that says what the ends of the last hour have in common.
 //!
-//! That takes a tenth of a second where much has ended. So no worker does it, nor the thread on which the admin interface
+//! That takes up to a third of a second where much has ended. So no worker does it, nor the thread on which the admin interface
 //! answers.
 
 use std::{
