@@ -80,7 +80,7 @@ fn million() -> (f64, f64) {
 
 /// The nanoseconds that it takes to note the end of a session.
 fn note() -> f64 {
-    const TIMES: u32 = 200;
+    const TIMES: u32 = 50;
     let (sampler, mut spent) = (EndSampler::default(), 0.0);
     let mut record = Record::new(None, Client::from(IpAddr::from([192, 0, 2, 1])), "GET", "/ws");
     (record.kind, record.cause) = (RecordKind::Session, Outcome::Ended(Cause::ClientLost));

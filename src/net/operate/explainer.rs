@@ -82,6 +82,7 @@ fn explain(endings: &Endings, asked: &Receiver<oneshot::Sender<()>>, told: &watc
         if catch_unwind(AssertUnwindSafe(look)).is_err() {
             // What the hour is then, nobody knows. So it begins anew.
             hour = EndsOfHour::default();
+            told.send_replace(Arc::default());
             tracing::error!("the explanation of the last hour panicked: this is a bug of longwire");
         }
         if let Some(done) = done {
