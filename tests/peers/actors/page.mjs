@@ -18,7 +18,7 @@ equal(await text("#state"), "serving", "state");
 await until("#rtt-note", "half below");
 check(true, `round trips: ${await text("#rtt-note")}`);
 equal(await page.locator("#backends tr:not(.group)").count(), 2, "backends");
-check((await text("#none-found")).includes("nothing in common"), "nothing is found yet");
+check((await text("#none-found")).includes("Nothing stands out"), "nothing is found yet");
 check((await text("#backends .group")).startsWith("backends least_conn, 2 backends"), "below the name of their upstream");
 const rows = page.locator("#live tr");
 equal(await rows.count(), 25, "sessions on the first page");
