@@ -105,6 +105,8 @@ pub struct Config {
     pub service_ways: Vec<WaySettings>,
     /// The route table: which upstream gets which request.
     pub routes: RouteTable,
+    /// How often clients are pinged where their route does not say otherwise; `None` = never.
+    pub client_ping_interval: Option<Duration>,
     /// Deadlines of every wait on a client or a backend.
     pub timeouts: Timeouts,
     /// How sessions are ended when the process, a route or a backend goes.

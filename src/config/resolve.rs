@@ -111,6 +111,7 @@ pub(super) fn resolve(file: file::File, base: &Path) -> Resolved {
         base,
     };
     let routes = resolver.routes(routes, &surroundings);
+    let client_ping_interval = routes::client_ping_interval(&surroundings);
     if sticky_key_file.is_some() && routes.routes().all(|route| route.sticky.is_none()) {
         let at = resolver.root.key("sticky_key_file");
         resolver.warn(at, "no route has a sticky cookie", "write sticky_cookie: { } in a route, or remove this key");
@@ -129,6 +130,7 @@ pub(super) fn resolve(file: file::File, base: &Path) -> Resolved {
         backend_entries,
         service_ways: mem::take(&mut resolver.service_ways),
         routes,
+        client_ping_interval,
         timeouts,
         drain: resolver.drain(drain, timeouts.drain),
         handover,

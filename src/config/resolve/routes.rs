@@ -15,7 +15,7 @@ use crate::{
     },
     hosts::HostPattern,
     origins::Origins,
-    paths::Limit,
+    paths::{self, Limit},
     routing::{PathLimits, Route, RouteAction, RouteEntry, RouteTable, RouteTimeouts},
     ws::{
         Side,
@@ -310,6 +310,16 @@ impl Resolver {
             self.problems.push(problem);
         }
     }
+}
+
+/// How often clients are pinged where a route says nothing of its own; `None` = never.
+pub(super) fn client_ping_interval(surroundings: &Surroundings<'_>) -> Option<StdDuration> {
+    let file::Keepalive { ping_interval, sides, .. } = surroundings.keepalive;
+    let interval = match unless_auto(*ping_interval) {
+        Some(interval) => unless_zero(&interval),
+        None => Some(paths::interval(surroundings.client_limits).value),
+    };
+    interval.filter(|_| sides.contains(&file::Side::Client))
 }
 
 /// Advice for a path with something before its slash: a URL, an operator of nginx, a pattern.

@@ -112,6 +112,7 @@ fn needs_restart(started: &Config, after: &Config) -> Vec<&'static str> {
         backend_entries: _,
         service_ways: _,
         routes: _,
+        client_ping_interval: _,
         timeouts: _,
         drain: _,
         limits: _,
