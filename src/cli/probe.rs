@@ -1,6 +1,6 @@
 //! `longwire probe`
 
-use std::{path::PathBuf, time::Duration};
+use std::{ops::RangeInclusive, path::PathBuf, time::Duration};
 
 use clap::Args;
 use hyper::header::{HeaderName, HeaderValue};
@@ -25,7 +25,7 @@ pub struct ProbeArgs {
     #[arg(long, conflicts_with_all = ["max", "life"])]
     pub quick: bool,
     /// The longest time that everything may take [default: 10m]
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", value_parser = silence)]
     pub max: Option<Duration>,
     /// Hold a busy socket to the end of the time, to find the longest life
     #[arg(long)]
@@ -40,7 +40,7 @@ pub struct ProbeArgs {
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
     /// Try these silences first, and not those around the known limits
-    #[arg(long, value_name = "DURATION,…", value_parser = duration, value_delimiter = ',')]
+    #[arg(long, value_name = "DURATION,…", value_parser = silence, value_delimiter = ',')]
     pub idle_times: Vec<Duration>,
     /// Multiply all built-in times by this, for tests of a path with short limits
     #[arg(long, value_name = "FACTOR", default_value = "1", value_parser = scale)]
@@ -57,6 +57,15 @@ pub struct ProbeArgs {
     /// Print the result as JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// The shortest silence that says more of a path than of this machine, and the longest that anybody waits for.
+const SILENCES: RangeInclusive<Duration> = Duration::from_millis(50)..=Duration::from_secs(24 * 60 * 60);
+
+/// A time for which sockets may be silent.
+fn silence(text: &str) -> Result<Duration, String> {
+    let silence = duration(text)?;
+    if SILENCES.contains(&silence) { Ok(silence) } else { Err("write a duration from 50ms to 24h".to_owned()) }
 }
 
 /// By what times are multiplied.
@@ -95,6 +104,9 @@ mod tests {
             "longwire probe ws://h --scale NaN",
             "longwire probe ws://h --idle-times 1,2",
             "longwire probe ws://h --idle-times 0s",
+            "longwire probe ws://h --idle-times 1ns",
+            "longwire probe ws://h --idle-times 9000000000000000000s",
+            "longwire probe ws://h --max 9000000000000000000s --scale 0.1",
             "longwire probe ws://h --interval 5",
             "longwire probe ws://h --interval 5s -c proxy.yaml",
             "longwire probe ws://h --quick --max 1h",

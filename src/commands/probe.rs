@@ -2,20 +2,21 @@
 
 use std::{fs, path::Path, process::ExitCode, time::Duration};
 
-use jiff::SignedDuration;
 use tokio::runtime;
 
 use super::{USAGE, complain, fail, misuse, refuse, say};
 use crate::{
     cli::ProbeArgs,
-    config::{self, Config, Loaded},
-    paths::LONGEST_INTERVAL,
+    config::{self, Loaded},
     tools::{
         self,
         opening::Target,
         probe::{Interval, ProbeOptions},
     },
 };
+
+/// The longest `--max` with a far end, which ends a probe after a little more ([the life of a probe](../../docs/operations.md)).
+const LONGEST_AT_A_FAR_END: Duration = Duration::from_secs(60 * 60);
 
 /// `longwire probe`
 pub fn probe(args: ProbeArgs) -> ExitCode {
@@ -38,17 +39,19 @@ pub fn probe(args: ProbeArgs) -> ExitCode {
 /// # Errors
 /// The exit code of a file that cannot be used. The reason is told.
 fn options(args: ProbeArgs) -> Result<ProbeOptions, ExitCode> {
-    let (interval, lifetime) = match (&args.config, args.interval) {
-        (Some(file), _) => {
-            let (interval, lifetime) = configured(file, &args.url)?;
-            (Some(interval), lifetime)
-        }
-        (None, interval) => (interval.map(Interval::Every), None),
+    let (interval, lifetime, interval_from) = match (&args.config, args.interval) {
+        (Some(file), _) => configured(file, &args.url)?,
+        (None, Some(interval)) => (Some(Interval::Every(interval)), None, "by --interval".to_owned()),
+        (None, None) => (None, None, "which longwire has by itself".to_owned()),
     };
+    if args.token_file.is_some() && args.max.is_some_and(|max| max > LONGEST_AT_A_FAR_END) {
+        return Err(misuse("--max is 1h at most with --token-file: the far end answers no probe for longer"));
+    }
     let token = args.token_file.as_deref().map(token).transpose()?;
     Ok(ProbeOptions {
         target: args.url,
         interval,
+        interval_from,
         lifetime,
         quick: args.quick,
         max: args.max,
@@ -70,34 +73,23 @@ fn token(file: &Path) -> Result<String, ExitCode> {
     }
 }
 
-/// The interval of pings toward clients, and the longest life of a session, that a file has for this URL.
-fn configured(file: &Path, url: &Target) -> Result<(Interval, Option<Duration>), ExitCode> {
+/// The interval of pings toward clients, and the longest life of a session, that a file has for this URL; and where they are from.
+fn configured(file: &Path, url: &Target) -> Result<(Option<Interval>, Option<Duration>, String), ExitCode> {
     let Loaded { config, .. } = config::load(file).map_err(|diagnostics| {
         refuse(&diagnostics);
         ExitCode::from(USAGE)
     })?;
-    let path = url.resource.split('?').next().unwrap_or_default();
-    let (interval, lifetime) = match config.routes.find(&url.authority, path, || url.tls) {
-        Some((_, route)) => (route.keepalive.ping_interval.client, route.max_lifetime),
+    let (path, file) = (url.resource.split('?').next().unwrap_or_default(), file.display());
+    let (interval, lifetime, from) = match config.routes.find(&url.authority, path, || url.tls) {
+        Some((_, route)) => {
+            (route.keepalive.ping_interval.client, route.max_lifetime, format!("of the route {} in {file}", route.name))
+        }
         None => {
             complain(format_args!(
-                "longwire: no route of {} takes {url}: `keepalive` of all routes is judged",
-                file.display()
+                "longwire: no route of {file} takes {url}: `keepalive` and `via` of all routes are judged"
             ));
-            (of_all_routes(&config), None)
+            (config.client_ping_interval, None, format!("of all routes in {file}: none takes this URL"))
         }
     };
-    Ok((interval.map_or(Interval::Off, Interval::Every), lifetime))
-}
-
-/// `keepalive.ping_interval` of the file; `None` = no pings go to clients.
-fn of_all_routes(config: &Config) -> Option<Duration> {
-    let keepalive = &config.written["keepalive"];
-    let sides = keepalive["sides"].as_array();
-    let to_clients = sides.is_none_or(|sides| sides.iter().any(|side| side == "client"));
-    let interval = match keepalive["ping_interval"].as_str()?.parse::<SignedDuration>() {
-        Ok(interval) => Duration::try_from(interval).ok()?,
-        Err(_) => LONGEST_INTERVAL,
-    };
-    Some(interval).filter(|interval| to_clients && !interval.is_zero())
+    Ok((Some(interval.map_or(Interval::Off, Interval::Every)), lifetime, from))
 }

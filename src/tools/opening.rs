@@ -10,8 +10,8 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use hyper::{
     HeaderMap, Method, Version,
     header::{
-        CONNECTION, HOST, HeaderName, HeaderValue, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION,
-        UPGRADE,
+        CONNECTION, CONTENT_TYPE, HOST, HeaderName, HeaderValue, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
+        SEC_WEBSOCKET_VERSION, UPGRADE,
     },
 };
 use tokio::{
@@ -19,7 +19,11 @@ use tokio::{
     net::TcpStream,
     time::timeout,
 };
-use tokio_rustls::{TlsConnector, client::TlsStream, rustls::pki_types::ServerName};
+use tokio_rustls::{
+    TlsConnector,
+    client::TlsStream,
+    rustls::{self, pki_types::ServerName},
+};
 
 pub use self::{error::OpenerError, target::Target};
 use crate::ws::{
@@ -33,6 +37,10 @@ const OPEN_WITHIN: Duration = Duration::from_secs(10);
 const MAX_HEAD: usize = 64 * 1024;
 /// The most fields of an answer.
 const MAX_FIELDS: usize = 128;
+/// How long the text of a refusal may come after its head.
+const SAID_WITHIN: Duration = Duration::from_millis(500);
+/// The most bytes that are kept of this text.
+const MOST_SAID: usize = 100;
 
 /// A byte stream, plain or TLS.
 pub(super) trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin {
@@ -94,8 +102,12 @@ pub(super) enum OpenError {
     Exchange(io::Error),
     /// The bytes that came are no HTTP.
     NotHttp,
-    /// The answer was not a 101, but this status with these fields.
-    Refused(u16, Box<HeaderMap>),
+    /// The answer was not a 101, but this status with these fields. `said`: the first line of a plain text.
+    Refused {
+        status: u16,
+        fields: Box<HeaderMap>,
+        said: String,
+    },
     FalseUpgrade(FalseUpgrade),
     TimedOut,
 }
@@ -107,7 +119,9 @@ impl Opener {
     /// The host has no address; the headers make no valid handshake; the system's certificates cannot be read.
     pub(super) async fn new(wanted: &WebSocketWanted<'_>) -> Result<Self, OpenerError> {
         let target = wanted.target;
-        let found = tokio::net::lookup_host((target.host.as_str(), target.port)).await.map_err(OpenerError::Resolve)?;
+        let found = tokio::net::lookup_host((target.host.as_str(), target.port));
+        let found =
+            timeout(OPEN_WITHIN, found).await.map_err(io::Error::from).flatten().map_err(OpenerError::Resolve)?;
         let tls = if target.tls {
             let name = ServerName::try_from(target.host.clone()).map_err(|_| OpenerError::Name(target.host.clone()))?;
             Some((trust::connector(wanted.insecure, wanted.resumption)?, name))
@@ -151,8 +165,20 @@ impl Opener {
             let mut answer = httparse::Response::new(&mut fields);
             match answer.parse(&head) {
                 Ok(httparse::Status::Complete(length)) => {
-                    let (fields, agreed) = self.judge(&answer)?;
-                    return Ok((head.split_off(length), fields, agreed));
+                    let judged = self.judge(&answer);
+                    let mut behind = head.split_off(length);
+                    return match judged {
+                        Ok((fields, agreed)) => Ok((behind, fields, agreed)),
+                        Err(OpenError::Refused { status, fields, .. }) => {
+                            if behind.is_empty() {
+                                // Why it refused is worth a little wait, and no error.
+                                let _ = timeout(SAID_WITHIN, socket.read_buf(&mut behind)).await;
+                            }
+                            let said = said(&fields, &behind);
+                            Err(OpenError::Refused { status, fields, said })
+                        }
+                        Err(error) => Err(error),
+                    };
                 }
                 Ok(httparse::Status::Partial) if head.len() <= MAX_HEAD => {}
                 _ => return Err(OpenError::NotHttp),
@@ -170,12 +196,27 @@ impl Opener {
         }
         match answer.code {
             Some(101) => {}
-            Some(other) => return Err(OpenError::Refused(other, Box::new(fields))),
+            Some(status) => {
+                return Err(OpenError::Refused { status, fields: Box::new(fields), said: String::new() });
+            }
             None => return Err(OpenError::NotHttp),
         }
         let agreed = handshake::verify(&self.upgrade, &fields).map_err(OpenError::FalseUpgrade)?;
         Ok((fields, agreed))
     }
+}
+
+/// The first line of a plain text that came with a refusal, without what a terminal could take for an order.
+fn said(fields: &HeaderMap, body: &[u8]) -> String {
+    let is_text = fields.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/plain"));
+    let line = body.iter().take_while(|byte| !matches!(byte, b'\r' | b'\n')).take(MOST_SAID).filter(|_| is_text);
+    line.filter(|byte| matches!(byte, b' '..=b'~')).map(|byte| char::from(*byte)).collect()
+}
+
+/// Whether the certificate of the other end was not believed.
+fn is_of_certificate(error: &io::Error) -> bool {
+    let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());
+    matches!(cause, Some(rustls::Error::InvalidCertificate(_)))
 }
 
 /// The bytes of the request, and the upgrade against which its answer is checked.
@@ -216,13 +257,16 @@ impl fmt::Display for OpenError {
                 "connecting: no local port is left (about 28,000 connections per source address and target)",
             ),
             Self::Connect(error) => write!(f, "connecting: {error}"),
+            Self::Tls(error) if is_of_certificate(error) => {
+                write!(f, "TLS: {error}: --insecure believes any certificate")
+            }
             Self::Tls(error) => write!(f, "TLS: {error}"),
             Self::Exchange(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
                 f.write_str("handshake: the connection was closed instead of an answer")
             }
             Self::Exchange(error) => write!(f, "handshake: {error}"),
-            Self::NotHttp => f.write_str("handshake: the answer is no HTTP"),
-            Self::Refused(status, _) => write!(f, "handshake: answered with {status}"),
+            Self::NotHttp => f.write_str("handshake: the answer is no HTTP/1.1"),
+            Self::Refused { status, .. } => write!(f, "handshake: answered with {status}"),
             Self::FalseUpgrade(error) => write!(f, "handshake: 101, but {error}"),
             Self::TimedOut => write!(f, "not open after {OPEN_WITHIN:?}"),
         }

@@ -9,6 +9,7 @@ mod decide;
 mod gate;
 mod look;
 mod news;
+mod refusal;
 mod report;
 mod socket;
 
@@ -16,7 +17,7 @@ use std::{sync::Arc, time::Duration};
 
 use hyper::header::{AUTHORIZATION, HeaderName, HeaderValue, SEC_WEBSOCKET_EXTENSIONS, USER_AGENT};
 use tokio::{
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     sync::{mpsc, watch},
     task::JoinSet,
     time::{Instant, MissedTickBehavior, interval, sleep_until, timeout},
@@ -24,11 +25,13 @@ use tokio::{
 
 use self::{
     checks::ChecksWanted,
-    crew::{CLOSE_WITHIN, ProbeCrew},
+    crew::ProbeCrew,
     decide::{Keepers, PathSearch, ProbeTimes, Resetter, SilenceLimit, TimesWanted, asked_at},
     gate::{Gate, MOST_SOCKETS},
-    look::{FirstLook, HandshakeSeen, OBEYING, look},
+    look::{FirstLook, HandshakeSeen, OBEYING, displaces_others, look},
     news::{Checks, ProbeNews},
+    refusal::why,
+    socket::CLOSE_WITHIN,
 };
 pub use self::{decide::Interval, report::ProbeReport};
 use super::{
@@ -51,6 +54,8 @@ pub struct ProbeOptions {
     pub target: Target,
     /// The interval to judge; `None` = the one that longwire has by itself.
     pub interval: Option<Interval>,
+    /// Where this interval is from, for people.
+    pub interval_from: String,
     /// The age at which longwire ends the sessions itself; `None` = none.
     pub lifetime: Option<Duration>,
     /// Whether only silences are tested, for two minutes.
@@ -79,7 +84,7 @@ pub async fn run(options: &ProbeOptions) -> ProbeReport {
     let times = ProbeTimes::new(&TimesWanted { quick: *quick, max: *max, silences: idle_times.clone(), scale: *scale });
     let mut report = ProbeReport::new(options, times.interval);
     let began = Instant::now();
-    if let Err(error) = probe(options, times, &mut report).await {
+    if let Err(error) = probe(options, times, &mut report, began).await {
         report.error = Some(error);
     }
     report.took = began.elapsed();
@@ -88,23 +93,62 @@ pub async fn run(options: &ProbeOptions) -> ProbeReport {
 
 /// # Errors
 /// Why nothing can be tested, in words.
-async fn probe(options: &ProbeOptions, times: ProbeTimes, report: &mut ProbeReport) -> Result<(), String> {
+async fn probe(
+    options: &ProbeOptions,
+    times: ProbeTimes,
+    report: &mut ProbeReport,
+    started: Instant,
+) -> Result<(), String> {
+    let listen = |kind| signal(kind).map_err(|error| error.to_string());
+    let mut signals = [listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?];
+    let gate = Gate::new();
+    let opener = tokio::select! {
+        opener = first_looks(options, &gate, times.wait, report) => opener?,
+        () = any(&mut signals) => return Err("stopped before anything could be tested".into()),
+    };
+    conduct(options, times, opener, gate, started, report, signals).await;
+    Ok(())
+}
+
+/// Looks at the handshake and at what is answered. Returns the opener of the other sockets.
+///
+/// # Errors
+/// Why nothing can be tested, in words.
+async fn first_looks(
+    options: &ProbeOptions,
+    gate: &Gate,
+    wait: Duration,
+    report: &mut ProbeReport,
+) -> Result<Opener, String> {
     let words = |error: OpenerError| error.to_string();
-    let (gate, started) = (Gate::new(), Instant::now());
     let offering = opener(options, Some(EXTENSION)).await.map_err(words)?;
     let offers = options.token.is_some() || !options.subprotocols.is_empty();
-    report.handshake = HandshakeSeen::make(&offering, &gate, offers).await;
+    report.handshake = HandshakeSeen::make(&offering, gate, offers).await;
     if let Some(error) = report.handshake.error.clone() {
         return Err(error);
     }
     let opener = opener(options, None).await.map_err(words)?;
-    report.look = look(&opener, &gate, times.wait).await.map_err(|error| error.to_string())?;
+    report.look = look(&opener, gate, wait).await.map_err(|error| why(&error))?;
     if report.look.ask().is_none() {
         return Err(
             "the other end answers neither Pings nor messages, so nothing shows whether a connection lives".into()
         );
     }
-    conduct(options, times, opener, gate, started, report).await.map_err(|error| error.to_string())
+    if displaces_others(&opener, gate, wait).await.map_err(|error| why(&error))? {
+        return Err(
+            "the other end closes a connection when another one is opened, and a probe needs many at once".into()
+        );
+    }
+    Ok(opener)
+}
+
+/// Ready when a signal has come.
+async fn any(signals: &mut [Signal; 2]) {
+    let [interrupt, terminate] = signals;
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
 }
 
 /// An opener with the headers of a probe.
@@ -149,8 +193,7 @@ struct ProbeRun<'a> {
     asked: watch::Sender<Option<Duration>>,
 }
 
-/// # Errors
-/// The process cannot listen to signals.
+/// Tests silences until everything is known, the time is over, or a signal comes.
 async fn conduct(
     options: &ProbeOptions,
     times: ProbeTimes,
@@ -158,8 +201,8 @@ async fn conduct(
     gate: Gate,
     started: Instant,
     report: &mut ProbeReport,
-) -> std::io::Result<()> {
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    mut signals: [Signal; 2],
+) {
     let (tell, mut told) = mpsc::channel(WORDS);
     let (stop, stopped) = watch::channel(false);
     let (mut run, mut progress) =
@@ -175,8 +218,7 @@ async fn conduct(
         tokio::select! {
             Some(word) = told.recv() => run.handle(word),
             _ = redraw.tick() => progress.draw(|| run.progress()),
-            _ = interrupt.recv() => break,
-            _ = terminate.recv() => break,
+            () = any(&mut signals) => break,
             () = sleep_until(end) => break,
         }
     }
@@ -185,7 +227,6 @@ async fn conduct(
     // Each socket says good-bye.
     stop.send_replace(true);
     let _ = timeout(CLOSE_WITHIN * 2, async { while run.tasks.join_next().await.is_some() {} }).await;
-    Ok(())
 }
 
 impl<'a> ProbeRun<'a> {
@@ -211,6 +252,7 @@ impl<'a> ProbeRun<'a> {
             obeys: look.obeys,
             wait,
             beat,
+            end: started + times.total,
             patience,
             tell,
             stop,
@@ -278,12 +320,12 @@ impl<'a> ProbeRun<'a> {
 
     fn handle(&mut self, told: ProbeNews) {
         match told {
-            ProbeNews::Fate(id, fate) => self.search.handle_fate(id, fate),
+            ProbeNews::Fate(id, fate) => self.search.handle_fate(id, fate, self.now()),
             ProbeNews::Keeper(id, fate) => self.keepers.handle_fate(id, fate),
             ProbeNews::Busy(age) => self.search.handle_busy(age),
-            ProbeNews::BusyDied(low, high, death) => {
+            ProbeNews::BusyDied(age) => {
                 self.is_busy = false;
-                self.search.handle_busy_death(low, high, death);
+                self.search.handle_busy_death(age, self.now());
             }
             ProbeNews::NoBusy => self.search.handle_no_busy(),
             ProbeNews::Checks(checks) => self.checks = Some(checks),
@@ -324,7 +366,9 @@ impl<'a> ProbeRun<'a> {
     fn tell(&self, report: &mut ProbeReport) {
         report.limit = self.search.limit();
         report.is_of_age = report.limit.is_some_and(|limit| self.search.is_of_age(&limit));
-        report.life = self.search.life();
+        report.life = self.search.life().filter(|_| self.options.life || self.search.is_life_confirmed());
+        report.odd = self.search.odd_deaths();
+        report.was_disturbed = self.search.was_disturbed();
         report.lived = self.search.longest_lived();
         report.checks = self.checks.unwrap_or_default();
         report.unopened.clone_from(&self.unopened);

@@ -1,7 +1,7 @@
 //! `longwire probe`: what it says of paths with a middlebox of each kind, and its exit codes.
 //!
 //! The middleboxes keep real time, so these tests say nothing of how near a limit is found: the tests of `tools/probe/decide` do,
-//! in virtual time.
+//! in virtual time. The limit here is so long that a machine which stands still for two seconds makes no silence of what is none.
 
 mod middlebox;
 
@@ -11,12 +11,16 @@ use fs_err as fs;
 use serde_json::{Value, json};
 
 use self::middlebox::{Counts, Dies, Middlebox};
-use crate::harness::{Backend, Proxy, within};
+use crate::harness::{Backend, Proxy, handshake, within};
 
 /// The limit of most middleboxes here.
-const LIMIT: Duration = Duration::from_millis(700);
-/// A silence that lives and one that dies, however late an answer or an end comes. The other end has a second to answer.
-const TIMES: [&str; 4] = ["--idle-times", "300ms,1500ms", "--scale", "0.1"];
+const LIMIT: Duration = Duration::from_millis(3500);
+/// A silence that lives and one that dies. The other end has 3.2 s to answer.
+const QUICK: [&str; 5] = ["--quick", "--idle-times", "1s,4500ms", "--scale", "0.8"];
+/// The same of a full run.
+const FULL: [&str; 4] = ["--idle-times", "1s,4500ms", "--scale", "0.32"];
+/// The same without the time to come nearer to the limit.
+const ONCE: [&str; 6] = ["--idle-times", "1s,4500ms", "--scale", "0.32", "--max", "9s"];
 
 /// What a command printed.
 #[derive(Debug)]
@@ -43,10 +47,10 @@ async fn probe(url: &str, arguments: &[&str]) -> Printed {
 }
 
 /// Probes silences beside [`LIMIT`] of the path through a middlebox. Returns the exit code and the result.
-async fn probed(middlebox: Middlebox, more: &[&str]) -> (Option<i32>, Value) {
+async fn probed(middlebox: Middlebox, times: &[&str], more: &[&str]) -> (Option<i32>, Value) {
     let backend = Backend::echo();
     let address = middlebox.before(backend.address()).await;
-    let printed = probe(&format!("ws://{address}/ws"), &[&TIMES[..], &["--json"], more].concat()).await;
+    let printed = probe(&format!("ws://{address}/ws"), &[times, &["--json"], more].concat()).await;
     (printed.code, printed.json())
 }
 
@@ -85,7 +89,7 @@ async fn what_keeps_a_connection_and_what_passes_is_told() {
         what_resets_the_timer_is_found_out(),
         an_end_that_obeys_shows_which_direction_counts(),
         a_ping_that_is_answered_on_the_way_does_not_pass(),
-        a_keepalive_of_tcp_does_not_keep_what_counts_bytes(),
+        an_echo_that_greets_is_told_from_an_answer(),
         a_life_that_was_looked_for_and_not_met_is_told(),
         the_largest_message_that_passes_is_found(),
         a_code_that_the_path_changes_is_not_kept(),
@@ -93,7 +97,7 @@ async fn what_keeps_a_connection_and_what_passes_is_told() {
 }
 
 async fn a_fin_without_a_close_is_told_and_the_interval_below_it_holds() {
-    let (code, report) = probed(Middlebox::idle(LIMIT, Dies::Fin), &["--quick", "--interval", "100ms"]).await;
+    let (code, report) = probed(Middlebox::idle(LIMIT, Dies::Fin), &QUICK, &["--interval", "100ms"]).await;
     assert_idle(&report, "fin");
     assert_eq!((code, &report["verdict"]), (Some(0), &json!("holds")), "{report:#}");
     assert_eq!(report["idle"]["close_code"], Value::Null);
@@ -106,30 +110,30 @@ async fn a_fin_without_a_close_is_told_and_the_interval_below_it_holds() {
 }
 
 async fn a_rst_is_told_and_an_interval_beyond_it_fails() {
-    let (code, report) = probed(Middlebox::idle(LIMIT, Dies::Reset), &["--quick", "--interval", "60s"]).await;
+    let (code, report) = probed(Middlebox::idle(LIMIT, Dies::Reset), &QUICK, &["--interval", "60s"]).await;
     assert_idle(&report, "reset");
     assert_eq!((code, &report["verdict"]), (Some(1), &json!("fails")), "{report:#}");
 }
 
 async fn a_close_is_told_with_its_code() {
-    let (_, report) = probed(Middlebox::idle(LIMIT, Dies::Close(4001)), &["--quick"]).await;
+    let (_, report) = probed(Middlebox::idle(LIMIT, Dies::Close(4001)), &QUICK, &[]).await;
     assert_idle(&report, "close");
     assert_eq!(report["idle"]["close_code"], 4001, "{report:#}");
 }
 
 async fn a_silence_is_told_where_nothing_comes_back() {
-    let (_, report) = probed(Middlebox::idle(LIMIT, Dies::Silent), &["--quick"]).await;
+    let (_, report) = probed(Middlebox::idle(LIMIT, Dies::Silent), &ONCE, &[]).await;
     assert_idle(&report, "silent");
     assert_eq!(report["passes"]["ping"], true, "{report:#}");
 }
 
 async fn a_forgotten_connection_is_told_from_a_reset_one() {
-    let (_, report) = probed(Middlebox::idle(LIMIT, Dies::Forgotten), &["--quick"]).await;
+    let (_, report) = probed(Middlebox::idle(LIMIT, Dies::Forgotten), &ONCE, &[]).await;
     assert_idle(&report, "forgotten");
 }
 
 async fn a_death_by_age_is_no_limit_of_silence() {
-    let (code, report) = probed(Middlebox::aged(LIMIT, Dies::Fin), &["--quick", "--interval", "100ms"]).await;
+    let (code, report) = probed(Middlebox::aged(LIMIT, Dies::Fin), &QUICK, &["--interval", "100ms"]).await;
     assert_eq!((code, &report["idle"], &report["life"]["dies"]), (Some(1), &Value::Null, &json!("fin")), "{report:#}");
     assert!(report["life"]["between"][1].as_f64().unwrap() >= LIMIT.as_secs_f64(), "{report:#}");
     assert_eq!(report.get("ping_interval"), None, "{report:#}");
@@ -137,7 +141,7 @@ async fn a_death_by_age_is_no_limit_of_silence() {
 
 async fn a_path_without_a_limit_holds_every_interval_that_was_tested() {
     let middlebox = Middlebox { longest_message: None, ..Middlebox::open() };
-    let (code, report) = probed(middlebox, &["--interval", "500ms"]).await;
+    let (code, report) = probed(middlebox, &FULL, &["--interval", "500ms"]).await;
     assert_eq!(
         (code, &report["idle"]["between"], &report["life"]),
         (Some(0), &Value::Null, &Value::Null),
@@ -152,28 +156,30 @@ async fn a_path_without_a_limit_holds_every_interval_that_was_tested() {
 
 async fn where_the_path_eats_pings_silence_is_tested_by_messages() {
     let middlebox = Middlebox { eats_pings: true, ..Middlebox::idle(LIMIT, Dies::Fin) };
-    let (_, report) = probed(middlebox, &["--quick"]).await;
+    let (_, report) = probed(middlebox, &QUICK, &[]).await;
     assert_eq!(report["passes"]["ping"], false, "{report:#}");
     assert_idle(&report, "fin");
     let middlebox = Middlebox { eats_pings: true, ..Middlebox::open() };
-    let (_, report) = probed(middlebox, &["--quick"]).await;
+    let (_, report) = probed(middlebox, &QUICK, &[]).await;
     assert_eq!((&report["passes"]["ping"], &report["idle"]["between"]), (&json!(false), &Value::Null), "{report:#}");
 }
 
 async fn a_silence_that_no_ping_could_have_shown_is_not_told() {
     let middlebox = Middlebox { eats_pings: true, ..Middlebox::idle(LIMIT, Dies::Silent) };
-    let (_, report) = probed(middlebox, &["--quick"]).await;
+    let (_, report) = probed(middlebox, &ONCE, &[]).await;
     assert_eq!(report["idle"]["dies"], Value::Null, "{report:#}");
     assert!(report["idle"]["between"][1].as_f64().unwrap() >= LIMIT.as_secs_f64(), "{report:#}");
 }
 
 async fn what_resets_the_timer_is_found_out() {
-    let (_, report) = probed(Middlebox::idle(LIMIT, Dies::Fin), &[]).await;
-    let kept = &report["idle"]["kept_by"];
-    assert_eq!((&kept["client_ping"], &kept["server_ping"]), (&json!(true), &Value::Null), "{report:#}");
-    let middlebox = Middlebox { counts: Counts::Messages, ..Middlebox::idle(LIMIT, Dies::Silent) };
-    let (code, report) = probed(middlebox, &["--interval", "100ms"]).await;
-    assert_eq!((code, &report["idle"]["kept_by"]["client_ping"]), (Some(1), &json!(false)), "{report:#}");
+    let pings = Middlebox::idle(LIMIT, Dies::Fin);
+    let messages = Middlebox { counts: Counts::Messages, ..pings };
+    let more = ["--interval", "100ms"];
+    let ((held, by_pings), (lost, by_messages)) =
+        tokio::join!(probed(pings, &FULL, &more), probed(messages, &FULL, &more));
+    let kept = |client| json!({ "client_ping": client, "server_ping": null, "tcp_keepalive": false });
+    assert_eq!((held, &by_pings["idle"]["kept_by"]), (Some(0), &kept(true)), "{by_pings:#}");
+    assert_eq!((lost, &by_messages["idle"]["kept_by"]), (Some(1), &kept(false)), "{by_messages:#}");
 }
 
 async fn an_end_that_obeys_shows_which_direction_counts() {
@@ -184,11 +190,11 @@ async fn an_end_that_obeys_shows_which_direction_counts() {
     let middlebox = Middlebox { counts: Counts::BytesFromBackend, ..Middlebox::idle(LIMIT, Dies::Fin) };
     let url = format!("ws://{}/.well-known/longwire-probe", middlebox.before(proxy.address()).await);
     let file = path(folder.path(), "probe.token");
-    let arguments = [&TIMES[..], &["--json", "--interval", "100ms", "--token-file", &file]].concat();
+    let arguments = [&FULL[..], &["--json", "--interval", "100ms", "--token-file", &file]].concat();
     let printed = probe(&url, &arguments).await;
     let report = printed.json();
     assert_idle(&report, "fin");
-    let kept = json!({ "client_ping": false, "server_ping": true, "tcp_keepalive": null });
+    let kept = json!({ "client_ping": false, "server_ping": true, "tcp_keepalive": false });
     assert_eq!((printed.code, &report["idle"]["kept_by"]), (Some(0), &kept), "{report:#}");
     assert_eq!(report["handshake"]["subprotocol"], "longwire-probe.1");
     assert_eq!(
@@ -211,52 +217,52 @@ async fn a_ping_that_is_answered_on_the_way_does_not_pass() {
     let middlebox = Middlebox { answers_pings: true, ..Middlebox::open() };
     let url = format!("ws://{}/.well-known/longwire-probe", middlebox.before(proxy.address()).await);
     let file = path(folder.path(), "probe.token");
-    let report = probe(&url, &[&TIMES[..], &["--json", "--quick", "--token-file", &file]].concat()).await.json();
+    let report = probe(&url, &[&QUICK[..], &["--json", "--token-file", &file]].concat()).await.json();
     assert_eq!((&report["passes"]["ping"], &report["idle"]["between"]), (&json!(false), &Value::Null), "{report:#}");
     proxy.stop().await;
 }
 
-async fn a_keepalive_of_tcp_does_not_keep_what_counts_bytes() {
-    let limit = Duration::from_millis(1600);
-    let times = ["--idle-times", "2s", "--scale", "0.1", "--json"];
-    let backend = Backend::echo();
-    let address = Middlebox::idle(limit, Dies::Fin).before(backend.address()).await;
-    let report = probe(&format!("ws://{address}/ws"), &times).await.json();
-    assert_eq!(report["idle"]["kept_by"]["tcp_keepalive"], false, "{report:#}");
+async fn an_echo_that_greets_is_told_from_an_answer() {
+    let (_, report) = probed(Middlebox { greets: true, ..Middlebox::open() }, &FULL, &["--interval", "500ms"]).await;
+    assert_eq!(report["passes"]["message_bytes"], 32 * 1024, "{report:#}");
 }
 
 async fn a_quick_probe_tests_silences_only() {
-    let (_, report) = probed(Middlebox::idle(LIMIT, Dies::Fin), &["--quick"]).await;
+    let (_, report) = probed(Middlebox::idle(LIMIT, Dies::Fin), &QUICK, &[]).await;
     assert_idle(&report, "fin");
     assert_eq!((&report["idle"]["kept_by"], &report["life"]), (&Value::Null, &Value::Null), "{report:#}");
     assert_eq!(report["passes"], json!({ "ping": true, "close_code": null, "message_bytes": null }), "{report:#}");
 }
 
 async fn a_life_that_was_looked_for_and_not_met_is_told() {
-    let (_, report) = probed(Middlebox::open(), &["--life", "--max", "6s", "--interval", "500ms"]).await;
+    let (_, report) = probed(Middlebox::open(), &ONCE, &["--life", "--interval", "500ms"]).await;
     assert_eq!(report["life"], json!({ "between": null, "dies": null }), "{report:#}");
 }
 
 async fn the_largest_message_that_passes_is_found() {
     let middlebox = Middlebox { longest_message: Some(200 * 1024), ..Middlebox::open() };
-    let (_, report) = probed(middlebox, &["--interval", "500ms"]).await;
+    let (_, report) = probed(middlebox, &FULL, &["--interval", "500ms"]).await;
     assert_eq!(report["passes"]["message_bytes"], 128 * 1024, "{report:#}");
 }
 
 async fn a_code_that_the_path_changes_is_not_kept() {
     let middlebox = Middlebox { changes_code: true, ..Middlebox::open() };
-    let (_, report) = probed(middlebox, &["--interval", "500ms"]).await;
+    let (_, report) = probed(middlebox, &FULL, &["--interval", "500ms"]).await;
     assert_eq!(report["passes"]["close_code"], false, "{report:#}");
 }
 
 #[tokio::test]
 async fn what_cannot_be_tested_exits_with_3_and_says_why() {
-    let refusing = Backend::answering("HTTP/1.1 401 Unauthorized\r\nServer: doorman\r\nContent-Length: 0\r\n\r\n");
+    let refusing = Backend::answering(
+        "HTTP/1.1 401 Unauthorized\r\nServer: door\u{9b}man\r\nLocation: https://a.example/\r\nContent-Type: text/plain\r\nContent-Length: 8\r\n\r\nno badge",
+    );
     let printed = probe(&format!("ws://{refusing}/ws"), &["--json"]).await;
     let report = printed.json();
     assert_eq!((printed.code, &report["verdict"]), (Some(3), &json!("unknown")), "{report:#}");
     assert_eq!((&report["handshake"]["status"], &report["idle"]), (&json!(401), &Value::Null), "{report:#}");
-    assert_eq!(report["handshake"]["headers"]["server"], "doorman", "{report:#}");
+    let told = json!({ "server": "door?man", "location": "https://a.example/" });
+    assert_eq!(report["handshake"]["headers"], told, "{report:#}");
+    assert_eq!(report["error"], "handshake: answered with 401 (no badge)", "{report:#}");
     let nobody = Backend::refusing();
     let printed = probe(&format!("ws://{nobody}/ws"), &[]).await;
     assert_eq!(printed.code, Some(3), "{printed:?}");
@@ -287,13 +293,83 @@ async fn the_interval_that_is_judged_is_that_of_the_urls_route() {
     let file = path(folder.path(), "proxy.yaml");
     let backend = Backend::echo();
     let address = Middlebox::idle(LIMIT, Dies::Fin).before(backend.address()).await;
-    for (place, code) in [("ws", 0), ("slow/ws?a=1", 1)] {
-        let arguments = [&TIMES[..], &["--quick", "-c", &file]].concat();
+    let arguments = [&QUICK[..], &["-c", &file]].concat();
+    let judge = async |place: &str, code, verdict: &str, route: &str| {
         let printed = probe(&format!("ws://{address}/{place}"), &arguments).await;
         assert_eq!(printed.code, Some(code), "{printed:?}");
-        let words = if code == 0 { "holds: `ping_interval: 100ms`" } else { "fails: `ping_interval: 20s`" };
-        assert!(printed.out.contains(words) && printed.out.contains("by FIN without a Close"), "{printed:?}");
+        assert!(printed.out.contains(verdict) && printed.out.contains("by FIN without a Close"), "{printed:?}");
+        assert!(printed.out.contains(&format!("of the route {route} in {file}")), "{printed:?}");
+    };
+    tokio::join!(
+        judge("ws", 0, "holds: `ping_interval: 100ms`", "*/"),
+        judge("slow/ws?a=1", 1, "fails: `ping_interval: 20s`", "*/slow/"),
+    );
+}
+
+#[tokio::test]
+async fn where_no_route_takes_the_url_the_interval_of_all_routes_is_judged_by_their_path() {
+    let refusing = Backend::answering("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n");
+    let url = format!("ws://{refusing}/ws");
+    for (settings, interval) in [
+        ("", json!("25s")),
+        ("via: [ { name: a wall, idle: 40s } ]\n", json!("16s")),
+        ("via: [ { name: a wall, idle: 40s } ]\nkeepalive: { ping_interval: 7s }\n", json!("7s")),
+        ("keepalive: { sides: [ backend ] }\n", Value::Null),
+        ("keepalive: { ping_interval: 0s }\n", Value::Null),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let text = format!(
+            "{settings}listeners: [ {{ bind: 127.0.0.1:0 }} ]\n\
+             upstreams: {{ chat: {{ backends: [ {{ address: 127.0.0.1:1 }} ] }} }}\n\
+             routes: [ {{ host: chat.example.com, upstream: chat }} ]\n"
+        );
+        fs::write(folder.path().join("proxy.yaml"), text).unwrap();
+        let file = path(folder.path(), "proxy.yaml");
+        let printed = probe(&url, &["-c", &file, "--json"]).await;
+        let from = format!("of all routes in {file}: none takes this URL");
+        assert_eq!(printed.json()["judged"], json!({ "ping_interval": interval, "from": from }), "{settings}");
+        assert!(printed.err.contains("takes ws://"), "{printed:?}");
     }
+}
+
+#[tokio::test]
+async fn a_far_end_that_is_busy_is_told_from_a_path_that_fails() {
+    let (folder, backend) = (tempfile::tempdir().unwrap(), Backend::echo());
+    fs::write(folder.path().join("probe.token"), "a-token-of-some-length\n").unwrap();
+    let proxy = Proxy::before(&[&backend]).base(folder.path()).with("probe: { token_file: probe.token }").start();
+    let url = format!("ws://{}/.well-known/longwire-probe", proxy.address());
+    let file = path(folder.path(), "probe.token");
+    let arguments = [&ONCE[..], &["--interval", "25s", "--token-file", &file]].concat();
+    let mut others = Vec::new();
+    for _ in 0..124 {
+        let mut other = proxy.client().await;
+        other.send(handshake("/.well-known/longwire-probe", "Authorization: Bearer a-token-of-some-length\r\n")).await;
+        other.upgraded().await;
+        others.push(other);
+    }
+    let some = probe(&url, &arguments).await;
+    assert_eq!(some.code, Some(3), "{some:?}");
+    assert!(some.out.contains("the far end is busy") && some.out.contains("could not be opened"), "{some:?}");
+    for _ in 0..4 {
+        let mut other = proxy.client().await;
+        other.send(handshake("/.well-known/longwire-probe", "Authorization: Bearer a-token-of-some-length\r\n")).await;
+        other.upgraded().await;
+        others.push(other);
+    }
+    let none = probe(&url, &arguments).await;
+    assert_eq!(none.code, Some(3), "{none:?}");
+    assert!(none.out.contains("error        the far end is busy"), "{none:?}");
+    drop(others);
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn an_end_that_wants_one_connection_of_each_user_is_told() {
+    let backend = Backend::echo();
+    let address = Middlebox { has_one: true, ..Middlebox::open() }.before(backend.address()).await;
+    let printed = probe(&format!("ws://{address}/ws"), &FULL).await;
+    assert_eq!(printed.code, Some(3), "{printed:?}");
+    assert!(printed.out.contains("closes a connection when another one is opened"), "{printed:?}");
 }
 
 #[tokio::test]

@@ -6,9 +6,9 @@ use hdrhistogram::Histogram;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{
-    crew::{CLOSE_WITHIN, ProbeCrew},
+    crew::ProbeCrew,
     news::{Checks, ProbeNews},
-    socket::{Heard, ProbeSocket},
+    socket::{CLOSE_WITHIN, Heard, ProbeSocket},
 };
 use crate::ws::close::CloseCode;
 
@@ -41,7 +41,8 @@ impl ProbeCrew {
                 checks.close_code = self.with_socket(Self::close_code).await.flatten();
             }
             if wanted.all && wanted.echoes {
-                checks.message_bytes = self.with_socket(Self::largest_message).await;
+                let found = self.with_socket(Self::largest_message).await;
+                (checks.message_bytes, checks.was_cut) = found.map_or((None, false), |(bytes, cut)| (Some(bytes), cut));
             }
             checks
         };
@@ -52,7 +53,7 @@ impl ProbeCrew {
     }
 
     async fn with_socket<T>(&self, check: impl AsyncFnOnce(&Self, &mut ProbeSocket) -> T) -> Option<T> {
-        let (mut socket, place) = self.open().await?;
+        let (mut socket, place) = self.open(Instant::now() + self.wait).await?;
         let found = check(self, &mut socket).await;
         socket.close(CLOSE_WITHIN).await;
         drop(place);
@@ -83,17 +84,23 @@ impl ProbeCrew {
                 }
             }
         };
-        let close = timeout(self.wait, end).await.ok().flatten();
-        Some(close.is_some_and(|close| close.code == Some(CODE) && (!self.obeys || close.reason == REASON)))
+        let close = timeout(self.wait, end).await.ok().flatten()?;
+        match close.code {
+            Some(CODE) => Some(!self.obeys || close.reason == REASON),
+            // Some ends answer so whatever they got.
+            None | Some(CloseCode(1000)) if !self.obeys => None,
+            _ => Some(false),
+        }
     }
 
-    async fn largest_message(&self, socket: &mut ProbeSocket) -> usize {
+    /// Also returns whether the time was over before a message did not come back.
+    async fn largest_message(&self, socket: &mut ProbeSocket) -> (usize, bool) {
         let (end, mut size, mut largest) = (Instant::now() + self.patience, SMALLEST_MESSAGE, 0);
         while size <= LARGEST_MESSAGE && self.passes(socket, size, end).await {
             largest = size;
             size *= GROWTH;
         }
-        largest
+        (largest, size <= LARGEST_MESSAGE && Instant::now() >= end)
     }
 
     /// Whether a message of this size comes back in time.
@@ -102,9 +109,10 @@ impl ProbeCrew {
         let back = async {
             loop {
                 match socket.hear().await {
-                    Heard::Message { length, .. } => return length == size as u64,
+                    Heard::Message { length, .. } if length == size as u64 => return true,
                     Heard::Ended(..) => return false,
-                    Heard::Pong(_) => {}
+                    // The other end sent it by itself.
+                    Heard::Message { .. } | Heard::Pong(_) => {}
                 }
             }
         };

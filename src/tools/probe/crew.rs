@@ -9,19 +9,20 @@ use tokio::{
 };
 
 use super::{
-    decide::{KeeperFate, KeeperStart, Resetter, TrialFate, TrialStart},
+    decide::{AgeLimit, KeeperFate, KeeperStart, Resetter, TrialFate, TrialStart},
     gate::Gate,
     news::ProbeNews,
-    socket::{Heard, ProbeAsk, ProbeSocket},
+    refusal::{is_busy, why},
+    socket::{CLOSE_WITHIN, Heard, ProbeAsk, ProbeSocket},
 };
 use crate::tools::opening::Opener;
 
-/// How long a socket may take to close when it is no longer needed.
-pub(super) const CLOSE_WITHIN: Duration = Duration::from_secs(1);
-/// How often a socket is tried to be opened.
+/// How often a socket is tried to be opened, unless the other end has no place for it.
 const ATTEMPTS: u32 = 3;
 /// The wait after an attempt that failed; the next one is twice as long.
 const PAUSE: Duration = Duration::from_secs(1);
+/// How often this wait is doubled.
+const MOST_DOUBLINGS: u32 = 2;
 /// The share of its age for which the busy socket waits between two questions: so well is its death known.
 const SHARE: f64 = 0.03;
 /// It never asks more often than this.
@@ -39,6 +40,8 @@ pub(super) struct ProbeCrew {
     pub(super) obeys: bool,
     pub(super) wait: Duration,
     pub(super) beat: Duration,
+    /// When the run is over, whatever is known.
+    pub(super) end: Instant,
     /// How long the search for the largest message may take.
     pub(super) patience: Duration,
     pub(super) tell: mpsc::Sender<ProbeNews>,
@@ -49,20 +52,27 @@ pub(super) struct ProbeCrew {
 }
 
 impl ProbeCrew {
-    /// Opens a socket, which may live as long as its place is held; `None` = it cannot be opened, or the run is over.
-    pub(super) async fn open(&self) -> Option<(ProbeSocket, OwnedSemaphorePermit)> {
+    /// Opens a socket, which may live as long as its place is held; `None` = it cannot be opened. A place at a busy end is waited
+    /// for until `latest`.
+    pub(super) async fn open(&self, latest: Instant) -> Option<(ProbeSocket, OwnedSemaphorePermit)> {
         let place = self.gate.pass().await?;
-        for attempt in 0..ATTEMPTS {
-            if attempt > 0 {
-                sleep(PAUSE * (1 << (attempt - 1))).await;
-                self.gate.turn().await;
-            }
+        let (mut failed, mut attempts) = (0, 0);
+        loop {
             match self.opener.open().await {
                 Ok(opened) => return Some((ProbeSocket::new(opened), place)),
-                Err(error) => self.tell(ProbeNews::Unopened(error.to_string())).await,
+                Err(error) => {
+                    failed += u32::from(!is_busy(&error));
+                    self.tell(ProbeNews::Unopened(why(&error))).await;
+                }
             }
+            let pause = PAUSE * (1 << MOST_DOUBLINGS.min(attempts));
+            attempts += 1;
+            if failed == ATTEMPTS || Instant::now() + pause > latest {
+                return None;
+            }
+            sleep(pause).await;
+            self.gate.turn().await;
         }
-        None
     }
 
     pub(super) async fn tell(&self, told: ProbeNews) {
@@ -76,9 +86,15 @@ impl ProbeCrew {
     }
 
     /// Does `work` with a socket of its own, and tells what `work` returns, or `unopened`. Then closes the socket.
-    async fn employ(&self, work: impl AsyncFnOnce(&Self, &mut ProbeSocket) -> ProbeNews, unopened: ProbeNews) {
+    /// It is not opened after `latest`.
+    async fn employ(
+        &self,
+        latest: Instant,
+        work: impl AsyncFnOnce(&Self, &mut ProbeSocket) -> ProbeNews,
+        unopened: ProbeNews,
+    ) {
         let opened = tokio::select! {
-            opened = self.open() => opened,
+            opened = self.open(latest) => opened,
             () = self.stopped() => return,
         };
         let Some((mut socket, place)) = opened else { return self.tell(unopened).await };
@@ -95,7 +111,8 @@ impl ProbeCrew {
         let TrialStart { id, silence } = start;
         let work =
             async |crew: &Self, socket: &mut ProbeSocket| ProbeNews::Fate(id, crew.silence(socket, silence).await);
-        self.employ(work, ProbeNews::Fate(id, TrialFate::Unopened)).await;
+        let latest = self.end.checked_sub(silence + self.wait).unwrap_or(self.end);
+        self.employ(latest, work, ProbeNews::Fate(id, TrialFate::Unopened)).await;
     }
 
     async fn silence(&self, socket: &mut ProbeSocket, silence: Duration) -> TrialFate {
@@ -105,7 +122,11 @@ impl ProbeCrew {
             let until = socket.silent_at(silence).min(latest);
             tokio::select! {
                 heard = socket.hear() => if let Heard::Ended(death, _) = heard {
-                    return TrialFate::Died { silence: socket.last_silence(), death, is_exact: true };
+                    return if socket.outlived_its_last_silence() {
+                        TrialFate::Aged { silence: socket.longest_silence(), age: socket.age(), death }
+                    } else {
+                        TrialFate::Died { silence: socket.last_silence(), death, is_exact: true }
+                    };
                 },
                 () = sleep_until(until) => if socket.silent_at(silence).min(latest) <= Instant::now() {
                     break;
@@ -125,7 +146,8 @@ impl ProbeCrew {
 
     /// A socket that is never silent. It tells at which ages it lives, and when it dies.
     pub(super) async fn be_busy(self: Arc<Self>) {
-        self.employ(async |crew: &Self, socket: &mut ProbeSocket| crew.business(socket).await, ProbeNews::NoBusy).await;
+        let work = async |crew: &Self, socket: &mut ProbeSocket| crew.business(socket).await;
+        self.employ(self.end, work, ProbeNews::NoBusy).await;
     }
 
     async fn business(&self, socket: &mut ProbeSocket) -> ProbeNews {
@@ -137,7 +159,7 @@ impl ProbeCrew {
                 tokio::select! {
                     heard = socket.hear() => if let Heard::Ended(death, _) = heard {
                         let age = socket.age();
-                        return ProbeNews::BusyDied(age, age, death);
+                        return ProbeNews::BusyDied(AgeLimit { low: age, high: age, death });
                     },
                     () = sleep_until(next) => break,
                 }
@@ -145,7 +167,7 @@ impl ProbeCrew {
             for ask in &self.busy {
                 let asked = socket.age();
                 if let Err(death) = socket.ask(*ask, self.wait).await {
-                    return ProbeNews::BusyDied(proved, asked, death);
+                    return ProbeNews::BusyDied(AgeLimit { low: proved, high: asked, death });
                 }
                 proved = asked;
             }
@@ -158,7 +180,7 @@ impl ProbeCrew {
         let work = async |crew: &Self, socket: &mut ProbeSocket| {
             ProbeNews::Keeper(id, crew.keep(socket, resetter, every).await)
         };
-        self.employ(work, ProbeNews::Keeper(id, KeeperFate::Unopened)).await;
+        self.employ(self.end, work, ProbeNews::Keeper(id, KeeperFate::Unopened)).await;
     }
 
     async fn keep(&self, socket: &mut ProbeSocket, resetter: Resetter, every: Duration) -> KeeperFate {
@@ -185,8 +207,10 @@ impl ProbeCrew {
         loop {
             let end = asked_at.borrow_and_update().map(|age| socket.opened + age);
             tokio::select! {
-                heard = socket.hear() => if let Heard::Ended(..) = heard {
-                    return KeeperFate::Died(socket.age());
+                heard = socket.hear() => if let Heard::Ended(death, _) = heard {
+                    // This machine's kernel gave it up long after it had died.
+                    let is_given_up = death.is_silent();
+                    return if is_given_up { KeeperFate::Unanswered } else { KeeperFate::Died(socket.age()) };
                 },
                 () = sleep_until(next), if resetter == Resetter::ClientPing => {
                     socket.ping();

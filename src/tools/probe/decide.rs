@@ -1,7 +1,9 @@
 //! What `longwire probe` decides: which silences are tried next, what the fates of the sockets mean, and whether an interval of
 //! pings holds. PURE: the time is an argument.
 
+mod ages;
 mod keepers;
+mod limit;
 mod search;
 mod times;
 mod verdict;
@@ -10,8 +12,10 @@ use std::time::Duration;
 
 pub use self::verdict::Interval;
 pub(super) use self::{
+    ages::AgeLimit,
     keepers::{KeeperFate, KeeperStart, Keepers, Resetter, asked_at},
-    search::{PathSearch, SilenceLimit, TrialStart},
+    limit::{OddDeaths, SilenceLimit},
+    search::{PathSearch, TrialStart},
     times::{ProbeTimes, TimesWanted},
     verdict::{Judged, ProbeVerdict, judge},
 };
@@ -36,6 +40,13 @@ pub(super) enum TrialFate {
         /// Whether the end came while it was silent, so that the silence is the limit itself. Otherwise the limit is not longer
         /// than the silence.
         is_exact: bool,
+    },
+    /// It ended, but not after its longest silence: the other end sends by itself.
+    Aged {
+        /// The longest time in which no byte went either way.
+        silence: Duration,
+        age: Duration,
+        death: Death,
     },
     /// It could not be opened, which says nothing of a silence.
     Unopened,
@@ -62,7 +73,7 @@ impl Death {
 /// Two times that are the same but for what the path and this machine add.
 const ALIKE: f64 = 0.05;
 /// What the path and this machine add at least.
-const JITTER: Duration = Duration::from_millis(50);
+pub(super) const JITTER: Duration = Duration::from_millis(50);
 
 /// A little longer than this limit: a socket that is silent for so long has met it.
 pub(super) fn beyond(limit: Duration) -> Duration {

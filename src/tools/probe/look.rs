@@ -4,21 +4,30 @@ use std::time::Duration;
 
 use hyper::{
     HeaderMap,
-    header::{HeaderName, SEC_WEBSOCKET_EXTENSIONS, SERVER, VIA},
+    header::{HeaderName, LOCATION, SEC_WEBSOCKET_EXTENSIONS, SERVER, VIA},
 };
 use tokio::time::{Instant, timeout};
 
 use super::{
-    crew::CLOSE_WITHIN,
     gate::Gate,
-    socket::{Heard, ProbeAsk, ProbeSocket},
+    refusal::why,
+    socket::{CLOSE_WITHIN, Heard, ProbeAsk, ProbeSocket},
 };
 use crate::tools::opening::{OpenError, Opener};
 
 /// The subprotocol of an end that obeys.
 pub(super) const OBEYING: &str = "longwire-probe.1";
-/// The fields of an answer that tell who stands on the path.
-const TELLING: [HeaderName; 3] = [VIA, SERVER, HeaderName::from_static("cf-ray")];
+/// The fields of an answer that tell who stands on the path, and where a redirect goes.
+const TELLING: [HeaderName; 8] = [
+    VIA,
+    SERVER,
+    LOCATION,
+    HeaderName::from_static("cf-ray"),
+    HeaderName::from_static("x-amz-cf-id"),
+    HeaderName::from_static("x-azure-ref"),
+    HeaderName::from_static("x-cache"),
+    HeaderName::from_static("x-served-by"),
+];
 /// How much longer than the first answer the second one may take, if both questions go out together.
 const SLOWER: u32 = 20;
 /// The least that the second answer may take.
@@ -44,7 +53,9 @@ pub(super) struct HandshakeSeen {
 pub(super) struct FirstLook {
     /// Whether its Pongs come; `None` = not tested.
     pub(super) pongs: Option<bool>,
-    /// Whether it is an echo.
+    /// Whether it answers messages by messages.
+    pub(super) answers: bool,
+    /// Whether these are the same: it is an echo.
     pub(super) echoes: bool,
     /// Whether it obeys orders.
     pub(super) obeys: bool,
@@ -57,15 +68,16 @@ impl FirstLook {
             Self { pongs: Some(true), .. } => Some(ProbeAsk::Ping),
             Self { echoes: true, obeys: true, .. } => Some(ProbeAsk::Binary),
             Self { echoes: true, .. } => Some(ProbeAsk::Text),
+            Self { answers: true, .. } => Some(ProbeAsk::Answer),
             Self { .. } => None,
         }
     }
 
     /// The questions of a socket that is never silent: all that are answered.
     pub(super) fn busy(self) -> Vec<ProbeAsk> {
-        let Self { pongs, echoes, obeys } = self;
-        let message = echoes.then_some(if obeys { ProbeAsk::Binary } else { ProbeAsk::Text });
-        (pongs == Some(true)).then_some(ProbeAsk::Ping).into_iter().chain(message).collect()
+        // Who is no echo may pass messages on to people.
+        let message = Self { pongs: None, ..self }.ask().filter(|_| self.echoes || self.pongs != Some(true));
+        (self.pongs == Some(true)).then_some(ProbeAsk::Ping).into_iter().chain(message).collect()
     }
 }
 
@@ -74,7 +86,8 @@ impl HandshakeSeen {
         let text = |name: &HeaderName| {
             let values =
                 fields.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
-            values.collect::<Vec<_>>().join(", ")
+            // A terminal obeys control characters.
+            values.collect::<Vec<_>>().join(", ").replace(char::is_control, "?")
         };
         let telling = TELLING.map(|name| (name.as_str().to_owned(), text(&name))).into_iter();
         Self {
@@ -96,7 +109,7 @@ impl HandshakeSeen {
                 ProbeSocket::new(opened).close(CLOSE_WITHIN).await;
                 seen
             }
-            Err(error) => Self { error: Some(error.to_string()), ..Self::of_failure(&error) },
+            Err(error) => Self { error: Some(why(&error)), ..Self::of_failure(&error) },
         };
         drop(place);
         seen
@@ -104,7 +117,7 @@ impl HandshakeSeen {
 
     fn of_failure(error: &OpenError) -> Self {
         match error {
-            OpenError::Refused(status, fields) => Self::of(fields, *status),
+            OpenError::Refused { status, fields, .. } => Self::of(fields, *status),
             OpenError::FalseUpgrade(_) => Self { status: Some(101), ..Self::default() },
             _ => Self::default(),
         }
@@ -140,20 +153,46 @@ pub(super) async fn look(opener: &Opener, gate: &Gate, wait: Duration) -> Result
 async fn questions(socket: &mut ProbeSocket, binary: bool, wait: Duration) -> FirstLook {
     let asked = Instant::now();
     let payload = socket.ping();
-    socket.message(binary, b"longwire probe");
-    let (mut pong, mut echo, mut ended) = (false, false, false);
+    let text = socket.text(binary);
+    let (mut pong, mut answer, mut echo, mut ended) = (false, false, false, false);
     let mut until = asked + wait;
     while !(pong && echo || ended) {
         let Ok(heard) = tokio::time::timeout_at(until, socket.hear()).await else { break };
         match heard {
             Heard::Pong(frame) => pong |= frame.payload() == payload,
-            Heard::Message { .. } => echo = true,
+            Heard::Message { start, .. } => (answer, echo) = (true, echo || start == text),
             Heard::Ended(..) => ended = true,
         }
         // The other answer is on its way, or never comes.
         until = until.min(Instant::now() + (asked.elapsed() * SLOWER).max(LEAST));
     }
-    FirstLook { pongs: (pong || !ended).then_some(pong), echoes: echo, obeys: false }
+    if answer && !echo && !ended {
+        // It may have been a greeting.
+        answer = pong || socket.ask(ProbeAsk::Answer, LEAST.min(wait)).await.is_ok();
+    }
+    FirstLook { pongs: (pong || !ended).then_some(pong), answers: answer, echoes: echo, obeys: false }
+}
+
+/// Whether the other end closes a connection when another one is opened, as ends do that want one connection of each user.
+/// A path may end one by chance, so two are seen.
+///
+/// # Errors
+/// No socket could be opened.
+pub(super) async fn displaces_others(opener: &Opener, gate: &Gate, wait: Duration) -> Result<bool, OpenError> {
+    for _ in 0..2 {
+        let place = gate.pass().await;
+        let mut first = ProbeSocket::new(opener.open().await?);
+        let next_place = gate.pass().await;
+        let next = ProbeSocket::new(opener.open().await?);
+        let asked = first.ask(ProbeAsk::Ping, LEAST.min(wait)).await;
+        first.close(CLOSE_WITHIN).await;
+        next.close(CLOSE_WITHIN).await;
+        drop((place, next_place));
+        if asked.is_ok() || asked.is_err_and(|death| death.is_silent()) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Whether a Ping is answered though the other end is told to answer none.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::decide::{Death, KeeperFate, TrialFate};
+use super::decide::{AgeLimit, KeeperFate, TrialFate};
 
 /// What a task tells.
 #[derive(Debug)]
@@ -11,8 +11,8 @@ pub(super) enum ProbeNews {
     Keeper(usize, KeeperFate),
     /// The socket that is never silent lives at this age.
     Busy(Duration),
-    /// It died between these ages.
-    BusyDied(Duration, Duration, Death),
+    /// It died.
+    BusyDied(AgeLimit),
     /// It could not be opened.
     NoBusy,
     Checks(Checks),
@@ -27,6 +27,8 @@ pub(super) struct Checks {
     pub(super) latency_ms: Option<(f64, f64)>,
     /// Bytes of the largest message that came back.
     pub(super) message_bytes: Option<usize>,
+    /// Whether there was no time for larger ones.
+    pub(super) was_cut: bool,
     /// Whether the other end got our code, and we its code.
     pub(super) close_code: Option<bool>,
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{
     ProbeOptions,
-    decide::{Death, Interval, Judged, ProbeVerdict, SilenceLimit, judge},
+    decide::{AgeLimit, Death, Interval, Judged, OddDeaths, ProbeVerdict, SilenceLimit, judge},
     look::{FirstLook, HandshakeSeen},
     news::Checks,
 };
@@ -20,6 +20,7 @@ const MOST_NAMED: usize = 6;
 pub struct ProbeReport {
     url: String,
     interval: Interval,
+    interval_from: String,
     lifetime: Option<Duration>,
     quick: bool,
     wants_life: bool,
@@ -33,8 +34,12 @@ pub struct ProbeReport {
     pub(super) lived: Duration,
     /// Whether a client's Pings, the other end's Pings and TCP's keepalive keep a connection beyond the limit.
     pub(super) kept: [Option<bool>; 3],
-    /// The ages between which a busy socket died.
-    pub(super) life: Option<(Duration, Duration, Death)>,
+    /// The ages between which sockets died that were not silent, if that is sure or was asked about.
+    pub(super) life: Option<AgeLimit>,
+    /// The deaths that are no part of the limit.
+    pub(super) odd: Option<OddDeaths>,
+    /// Whether the other end sent something to sockets that were to be silent.
+    pub(super) was_disturbed: bool,
     /// Why sockets could not be opened, and how many attempts that took.
     pub(super) unopened: Option<(String, usize)>,
     /// Why nothing could be tested.
@@ -48,6 +53,7 @@ impl ProbeReport {
         Self {
             url: options.target.to_string(),
             interval: options.interval.unwrap_or(Interval::Every(interval)),
+            interval_from: options.interval_from.clone(),
             lifetime: options.lifetime,
             quick: options.quick,
             wants_life: options.life,
@@ -59,6 +65,8 @@ impl ProbeReport {
             lived: Duration::ZERO,
             kept: [None; 3],
             life: None,
+            odd: None,
+            was_disturbed: false,
             unopened: None,
             error: None,
             took: Duration::ZERO,
@@ -80,7 +88,7 @@ impl ProbeReport {
     pub fn json(&self) -> Value {
         let HandshakeSeen { status, extensions, subprotocol, telling, .. } = &self.handshake;
         let telling: serde_json::Map<_, _> = telling.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
-        let Checks { latency_ms, message_bytes, close_code } = self.checks;
+        let Checks { latency_ms, message_bytes, close_code, was_cut: _ } = self.checks;
         let mut json = json!({
             "url": self.url,
             "idle": self.idle_json(),
@@ -91,6 +99,7 @@ impl ProbeReport {
             "passes": { "ping": self.look.pongs, "close_code": close_code, "message_bytes": message_bytes },
             "latency_ms": latency_ms.map(|(p50, p99)| json!({ "p50": p50, "p99": p99 })),
             "verdict": self.verdict().as_str(),
+            "judged": { "ping_interval": self.judged(), "from": self.interval_from },
         });
         if let Some(interval) = self.ping_interval() {
             json["ping_interval"] = shown(interval).into();
@@ -106,9 +115,10 @@ impl ProbeReport {
         if self.is_of_age || !is_tested {
             return Value::Null;
         }
-        let Some(SilenceLimit { low, high, death, tries, agree }) = self.limit else {
+        let Some(SilenceLimit { low, high, death, tries, agree, .. }) = self.limit else {
+            let (tries, agree) = self.odd.map_or((0, 0), |odd| (odd.died + odd.lived, odd.died));
             return json!({
-                "between": null, "dies": null, "close_code": null, "tries": 0, "agree": 0, "looks_like": [],
+                "between": null, "dies": null, "close_code": null, "tries": tries, "agree": agree, "looks_like": [],
                 "kept_by": null,
             });
         };
@@ -127,7 +137,7 @@ impl ProbeReport {
 
     fn life_json(&self) -> Value {
         match self.life() {
-            Some((low, high, death)) => {
+            Some(AgeLimit { low, high, death }) => {
                 json!({ "between": [seconds(low), seconds(high)], "dies": death.manner.map(Manner::as_str) })
             }
             None if self.wants_life && self.error.is_none() => json!({ "between": null, "dies": null }),
@@ -136,11 +146,11 @@ impl ProbeReport {
     }
 
     /// The limit of age, if there is one that was looked for or met.
-    fn life(&self) -> Option<(Duration, Duration, Death)> {
-        let (low, high, death) = self.life?;
+    fn life(&self) -> Option<AgeLimit> {
+        let life = self.life?;
         // A socket that is silent sees more of its end than one that asks at the moment.
-        let death = self.limit.filter(|_| self.is_of_age).map_or(death, |limit| limit.death);
-        (self.is_of_age || self.wants_life).then_some((low, high, death))
+        let death = self.limit.filter(|_| self.is_of_age).map_or(life.death, |limit| limit.death);
+        Some(AgeLimit { death, ..life })
     }
 
     fn verdict(&self) -> ProbeVerdict {
@@ -150,38 +160,70 @@ impl ProbeReport {
         let [client_ping, server_ping, _] = self.kept;
         judge(Judged {
             interval: self.interval,
-            limit: self.limit.as_ref(),
-            is_of_age: self.is_of_age,
+            limit: self.silence().as_ref(),
+            life: self.life.map(|life| life.low),
             lived: self.lived,
             kept: [client_ping, server_ping],
+            was_answered: self.look.pongs == Some(true) && !self.look.obeys,
             lifetime: self.lifetime,
         })
     }
 
+    /// The limit of silence.
+    fn silence(&self) -> Option<SilenceLimit> {
+        self.limit.filter(|_| !self.is_of_age)
+    }
+
     /// The longest interval that surely holds; `None` = no limit of silence was found.
     fn ping_interval(&self) -> Option<Duration> {
-        let limit = self.limit.filter(|_| !self.is_of_age)?;
-        Some(holding(limit.middle())).filter(|interval| !interval.is_zero())
+        let limit = self.silence()?;
+        let shortest = if limit.is_narrow() { limit.middle() } else { limit.low };
+        Some(holding(shortest)).filter(|interval| !interval.is_zero())
+    }
+
+    /// The interval that is judged; `None` = no pings are sent to clients.
+    fn judged(&self) -> Option<String> {
+        match self.interval {
+            Interval::Every(interval) => Some(shown(interval)),
+            Interval::Off => None,
+        }
     }
 
     fn resembling(&self) -> impl Iterator<Item = &'static Preset> {
-        let limit = self.limit.filter(|_| !self.is_of_age);
+        let limit = self.silence();
         limit.into_iter().flat_map(|limit| resembling(limit.low, limit.high, limit.death.manner))
     }
 
     /// What was found about silence, a sentence.
     fn silence_text(&self) -> String {
-        let Some(limit) = self.limit.filter(|_| !self.is_of_age) else {
-            return format!("lived {} of silence, the longest that was tested", span(self.lived));
+        let Some(limit) = self.silence() else {
+            let why = if self.was_disturbed { ": the other end sends by itself" } else { "" };
+            return format!("lived {} of silence, the longest that was tested{why}", span(self.lived));
         };
-        let SilenceLimit { low, high, death, tries, agree } = limit;
-        format!("ended between {} and {} of silence, {agree} of {tries}, {}", span(low), span(high), how(death))
+        let SilenceLimit { low, high, death, tries, agree, .. } = limit;
+        let between = format!("ended between {} and {} of silence", span(low), span(high));
+        if agree < tries || !limit.is_narrow() && agree > 3 {
+            format!("{between}, not all at one limit: {agree} of {tries} that were silent so long, {}", how(death))
+        } else {
+            format!("{between}, {agree} of {tries}, {}", how(death))
+        }
+    }
+
+    /// What died once and is no limit.
+    fn odd_text(&self) -> Option<String> {
+        let OddDeaths { silence, death, died, lived } = self.odd?;
+        Some(format!(
+            "{died} ended after {} of silence or more, {}, and {lived} others lived as long",
+            span(silence),
+            how(death)
+        ))
     }
 
     fn life_text(&self) -> String {
         match self.life() {
-            Some((low, high, death)) => {
-                format!("ended at an age between {} and {}, however busy, {}", span(low), span(high), how(death))
+            Some(AgeLimit { low, high, death }) => {
+                let busy = if self.look.echoes { "however busy" } else { "however often pinged" };
+                format!("ended at an age between {} and {}, {busy}, {}", span(low), span(high), how(death))
             }
             None if self.wants_life => "no limit was met".to_owned(),
             None => "not tested".to_owned(),
@@ -189,17 +231,29 @@ impl ProbeReport {
     }
 
     fn verdict_text(&self) -> String {
-        let interval = match self.interval {
-            Interval::Every(interval) => format!("`ping_interval: {}`", shown(interval)),
-            Interval::Off => "a route without pings to its clients".to_owned(),
-        };
+        let interval = self.judged().map_or_else(
+            || "a route without pings to its clients".to_owned(),
+            |interval| format!("`ping_interval: {interval}`"),
+        );
+        let far_away = "clients are told to come back";
         match self.verdict() {
-            ProbeVerdict::Holds => format!("holds: {interval} outlives this path"),
-            ProbeVerdict::Fails if self.is_of_age => {
-                "fails: no interval outlives an age. Set `max_lifetime` below it, then clients are told to come back"
-                    .to_owned()
+            ProbeVerdict::Holds if self.limit.is_some() && self.kept == [None; 3] && !self.is_of_age => {
+                format!("holds: {interval} outlives this path, if it counts pings, which was not tested")
             }
+            ProbeVerdict::Holds => format!("holds: {interval} outlives this path"),
+            ProbeVerdict::Fails if self.life.is_some() && self.look.echoes => {
+                format!("fails: no interval outlives an age. Set `max_lifetime` below it, then {far_away}")
+            }
+            ProbeVerdict::Fails if self.life.is_some() => format!(
+                "fails: no interval outlives an age, or a path that counts messages and no pings; no message was answered. \
+                 With `max_lifetime` below it, {far_away}"
+            ),
             ProbeVerdict::Fails => format!("fails: {interval} does not outlive this path"),
+            ProbeVerdict::Unknown if self.unopened.is_some() => {
+                format!(
+                    "unknown: whether {interval} outlives this path was not tested, for connections could not be opened"
+                )
+            }
             ProbeVerdict::Unknown => format!("unknown: whether {interval} outlives this path was not tested"),
         }
     }
@@ -220,6 +274,8 @@ impl ProbeReport {
         let [client_ping, server_ping, _] = self.kept;
         Some(if client_ping == Some(false) && server_ping != Some(true) {
             format!("pings do not hold it: the application has to send a message each {interval} or more often")
+        } else if self.kept == [None; 3] {
+            format!("`ping_interval: {interval}` or less holds it, if it counts pings")
         } else {
             format!("`ping_interval: {interval}` or less holds it")
         })
@@ -230,7 +286,9 @@ impl ProbeReport {
         let HandshakeSeen { status, extensions, subprotocol, telling, .. } = &self.handshake;
         let telling: String = telling.iter().map(|(name, value)| format!(" · {name}: {value}")).collect();
         let or_none = |text: &String| if text.is_empty() { "none".to_owned() } else { text.clone() };
-        let Checks { latency_ms, message_bytes, close_code } = self.checks;
+        let Checks { latency_ms, message_bytes, close_code, was_cut } = self.checks;
+        let cut = if was_cut { ", and there was no time for larger ones" } else { "" };
+        let unanswered = if self.look.ask().is_some() { "are eaten, so messages ask" } else { "are not answered" };
         let mut rows = vec![
             ("handshake", status.map(|status| format!("{status}{telling}"))),
             (
@@ -238,19 +296,18 @@ impl ProbeReport {
                 extensions.as_ref().map(|text| format!("{} (permessage-deflate was offered)", or_none(text))),
             ),
             ("subprotocol", subprotocol.as_ref().map(or_none)),
-            (
-                "pings",
-                self.look
-                    .pongs
-                    .map(|passes| (if passes { "are answered" } else { "are eaten, so messages ask" }).to_owned()),
-            ),
+            ("pings", self.look.pongs.map(|passes| (if passes { "are answered" } else { unanswered }).to_owned())),
             ("latency", latency_ms.map(|(p50, p99)| format!("half within {p50:.1} ms, 99 % within {p99:.1} ms"))),
-            ("messages", message_bytes.map(|bytes| format!("up to {} come back", bytesize::ByteSize(bytes as u64)))),
+            (
+                "messages",
+                message_bytes.map(|bytes| format!("up to {} come back{cut}", bytesize::ByteSize(bytes as u64))),
+            ),
             ("close code", close_code.map(|kept| (if kept { "kept" } else { "not kept" }).to_owned())),
         ];
         if self.error.is_none() {
             let names: Vec<_> = self.resembling().map(|preset| preset.title).take(MOST_NAMED).collect();
             rows.push(("silence", Some(self.silence_text())));
+            rows.push(("odd", self.odd_text()));
             rows.push(("looks like", (!names.is_empty()).then(|| names.join(", "))));
             rows.push(("kept by", (self.limit.is_some() && !self.is_of_age && !self.quick).then(|| self.kept_text())));
             rows.push(("life", Some(self.life_text())));
@@ -259,6 +316,10 @@ impl ProbeReport {
         let unopened = self.unopened.as_ref();
         rows.push(("not opened", unopened.map(|(why, count)| format!("{count} attempts, the last one: {why}"))));
         rows.push(("error", self.error.clone()));
+        rows.push((
+            "judged",
+            self.judged().map(|interval| format!("`ping_interval: {interval}`, {}", self.interval_from)),
+        ));
         rows.push(("verdict", Some(self.verdict_text())));
         rows.into_iter().filter_map(|(name, text)| Some((name, text?))).collect()
     }

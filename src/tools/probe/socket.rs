@@ -13,7 +13,7 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use super::decide::Death;
+use super::decide::{Death, JITTER};
 use crate::{
     net::libc_calls::{since_received, tcp_progress},
     paths::Manner,
@@ -27,12 +27,16 @@ use crate::{
     },
 };
 
+/// How long a socket may take to close when it is no longer needed.
+pub(super) const CLOSE_WITHIN: Duration = Duration::from_secs(1);
 /// The mask of our frames. Nobody gains anything by guessing it: we choose every byte ourselves.
 const MASK: [u8; 4] = [0x9d, 0x42, 0xe6, 0x3b];
 /// The most bytes of one read.
 const READ: usize = 16 * 1024;
 /// The most bytes that are kept of the begin of a message.
 const KEPT: usize = 256;
+/// The most bytes that may wait for the other end before its Pings are left without an answer.
+const MOST_WAITING: usize = 64 * 1024;
 /// In how many parts a wait for an answer is cut.
 const PARTS: u32 = 10;
 /// The code of the Close that properly ends a WebSocket (RFC 6455 §7.4.1).
@@ -47,6 +51,8 @@ pub(super) enum ProbeAsk {
     Text,
     /// A binary message, for an echo.
     Binary,
+    /// A text message, for an end that answers by any other message.
+    Answer,
 }
 
 /// What a socket heard.
@@ -124,6 +130,11 @@ impl ProbeSocket {
         self.last_silence
     }
 
+    /// Whether this socket lived through a longer silence than the one before its end.
+    pub(super) fn outlived_its_last_silence(&self) -> bool {
+        self.longest_silence > self.last_silence + JITTER
+    }
+
     /// The longest time in which no byte went either way, until now.
     pub(super) fn longest_silence(&self) -> Duration {
         self.longest_silence.max(self.active.elapsed())
@@ -144,6 +155,14 @@ impl ProbeSocket {
         self.asked += 1;
         let payload = self.asked.to_be_bytes();
         self.put(ControlFrame::new(OpCode::Ping, &payload, None));
+        payload
+    }
+
+    /// Puts a short message in line, unlike those before. Returns its payload.
+    pub(super) fn text(&mut self, binary: bool) -> Vec<u8> {
+        self.asked += 1;
+        let payload = format!("longwire probe {}", self.asked).into_bytes();
+        self.message(binary, &payload);
         payload
     }
 
@@ -187,22 +206,20 @@ impl ProbeSocket {
     pub(super) async fn ask(&mut self, ask: ProbeAsk, wait: Duration) -> Result<Duration, Death> {
         let before = tcp_progress(self.stream.tcp()).acknowledged;
         let began = Instant::now();
-        let mut payload = None;
-        match ask {
-            ProbeAsk::Ping => payload = Some(self.ping()),
-            ProbeAsk::Text => self.message(false, b"longwire probe"),
-            ProbeAsk::Binary => self.message(true, b"longwire probe"),
-        }
+        let payload = if ask == ProbeAsk::Ping { self.ping().to_vec() } else { self.text(ask == ProbeAsk::Binary) };
         self.asking = true;
         let answer = async {
             loop {
-                match (self.hear().await, &payload) {
-                    (Heard::Pong(pong), Some(payload)) if pong.payload() == payload => return Ok(began.elapsed()),
-                    (Heard::Message { .. }, None) => return Ok(began.elapsed()),
-                    (Heard::Ended(death, _), _) => return Err(death),
-                    _ => {}
+                match self.hear().await {
+                    Heard::Ended(death, _) => return Err(death),
+                    Heard::Pong(pong) if ask == ProbeAsk::Ping && pong.payload() == payload => break,
+                    Heard::Message { .. } if ask == ProbeAsk::Answer => break,
+                    // What else comes is sent by the other end itself.
+                    Heard::Message { start, .. } if ask != ProbeAsk::Ping && start == payload => break,
+                    Heard::Message { .. } | Heard::Pong(_) => {}
                 }
             }
+            Ok(began.elapsed())
         };
         let answer = patiently(wait, answer).await;
         self.asking = false;
@@ -297,7 +314,8 @@ impl ProbeSocket {
     fn control(&mut self, frame: &ControlFrame) -> Option<Heard> {
         match frame.opcode {
             OpCode::Ping => {
-                if self.answers {
+                // Who takes nothing gets no more.
+                if self.answers && self.outgoing.len() < MOST_WAITING {
                     self.put(ControlFrame::new(OpCode::Pong, frame.payload(), None));
                 }
                 None

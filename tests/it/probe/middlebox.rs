@@ -12,6 +12,7 @@ use tokio::{
         TcpListener, TcpStream,
         tcp::{ReadHalf, WriteHalf},
     },
+    task::AbortHandle,
     time::{Instant, sleep_until},
 };
 
@@ -35,6 +36,10 @@ pub struct Middlebox {
     pub longest_message: Option<usize>,
     /// Whether the Close of a backend gets another code.
     pub changes_code: bool,
+    /// Whether it sends a message to each client by itself, once.
+    pub greets: bool,
+    /// Whether a connection ends when the next one begins.
+    pub has_one: bool,
 }
 
 /// How a middlebox ends a connection.
@@ -71,6 +76,8 @@ impl Middlebox {
             answers_pings: false,
             longest_message: Some(32 * 1024),
             changes_code: false,
+            greets: false,
+            has_one: false,
         }
     }
 
@@ -87,12 +94,16 @@ impl Middlebox {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         tokio::spawn(async move {
+            let mut last: Option<AbortHandle> = None;
             loop {
                 let (client, _) = listener.accept().await.unwrap();
-                tokio::spawn(async move {
+                let served = tokio::spawn(async move {
                     let backend = TcpStream::connect(backend).await.unwrap();
                     self.serve(client, backend).await;
                 });
+                if let Some(last) = last.replace(served.abort_handle()).filter(|_| self.has_one) {
+                    last.abort();
+                }
             }
         });
         address
@@ -159,6 +170,9 @@ impl Middlebox {
             }
             if of_client && !is_first && self.longest_message.is_some_and(|longest| announced(&bytes) > longest) {
                 break;
+            }
+            if self.greets && is_first && !of_client {
+                bytes.extend(*b"\x81\x07welcome");
             }
             is_first = false;
             if to.lock().await.write_all(&bytes).await.is_err() {

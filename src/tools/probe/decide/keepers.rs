@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use super::{ProbeTimes, SilenceLimit, beyond};
+use super::{ProbeTimes, SilenceLimit, below, beyond};
 use crate::paths::holding;
 
 /// The shortest time between two keepalives of TCP (`TCP_KEEPINTVL`).
 const SHORTEST_KEEPALIVE: Duration = Duration::from_secs(1);
-/// The shortest time between two Pings that the other end may be ordered to send.
-const SHORTEST_ORDERED: Duration = Duration::from_millis(100);
+/// The shortest time between two Pings, of ours or of those that the other end is ordered to send.
+const SHORTEST_PINGS: Duration = Duration::from_millis(100);
 /// How often one kind is tried.
 const MOST_TRIES: usize = 2;
 
@@ -138,8 +138,7 @@ pub(in crate::tools::probe) fn asked_at(limit: &SilenceLimit) -> Duration {
 fn whole(resetter: Resetter, every: Duration) -> Duration {
     match resetter {
         Resetter::TcpKeepalive => Duration::from_secs(every.as_secs()).max(SHORTEST_KEEPALIVE),
-        Resetter::ServerPing => every.max(SHORTEST_ORDERED),
-        Resetter::ClientPing => every,
+        Resetter::ClientPing | Resetter::ServerPing => every.max(SHORTEST_PINGS),
     }
 }
 
@@ -157,6 +156,8 @@ fn judge(trial: &KeeperTrial, limit: &SilenceLimit) -> Option<bool> {
         KeeperFate::Lived(age) => (age > limit.high).then_some(true),
         // It died of something else, long after the limit.
         KeeperFate::Died(age) if age > limit.high * 2 + trial.every => Some(true),
+        // So it did before the limit, or after it.
+        KeeperFate::Died(age) if age < below(limit.low) || age > beyond(limit.high) + trial.every => None,
         KeeperFate::Died(_) | KeeperFate::Unanswered => is_often(trial.resetter, trial.every, limit).then_some(false),
         KeeperFate::Unopened => None,
     }
@@ -184,7 +185,7 @@ mod tests {
 
     fn limit(low: u64, high: u64) -> SilenceLimit {
         let death = Death { manner: Some(Manner::Fin), code: None, taken: false };
-        SilenceLimit { low: ms(low), high: ms(high), death, tries: 3, agree: 3 }
+        SilenceLimit { low: ms(low), high: ms(high), kills: ms(high), death, tries: 3, agree: 3 }
     }
 
     #[test]
@@ -218,6 +219,19 @@ mod tests {
             keepers.handle_fate(start.id, KeeperFate::Unanswered);
         }
         assert_eq!(ALL.map(|resetter| keepers.kept(resetter, &limit)), [Some(false); 3]);
+    }
+
+    #[test]
+    fn what_dies_before_the_limit_or_between_it_and_twice_as_much_says_nothing() {
+        let limit = limit(59_700, 60_300);
+        for (age, expected) in
+            [(40_000, None), (60_100, Some(false)), (64_000, Some(false)), (100_000, None), (130_000, Some(true))]
+        {
+            let mut keepers = keepers(&[4000]);
+            let starts = keepers.begin(ms(0), None);
+            keepers.handle_fate(starts[0].id, KeeperFate::Died(ms(age)));
+            assert_eq!(keepers.kept(Resetter::ClientPing, &limit), expected, "{age}");
+        }
     }
 
     #[test]

@@ -2,11 +2,18 @@
 //!
 //! A path that ends silent connections itself (FIN, RST, Close) tells its limit exactly. Of one that only forgets them, each
 //! socket says whether the limit is longer or shorter than its silence; sockets beside each other then divide what lies between.
-//! The decisive silence is tried three times.
+//! The decisive silence is tried three times. A death that none of the three meets is doubted, and the search goes on with the
+//! next one that nothing speaks against.
 
 use std::time::Duration;
 
-use super::{ALIKE, Death, JITTER, ProbeTimes, REPEATS, TrialFate, below, beyond, times};
+use super::{
+    ALIKE, AgeLimit, JITTER, OddDeaths, ProbeTimes, REPEATS, SilenceLimit, TrialFate,
+    ages::{Ages, ONE_MOMENT, is_wider},
+    beyond,
+    limit::{SilenceDeath, TriedSilence, lived_below, margin},
+    times,
+};
 
 /// How many times as long as the one before each of the silences is that divide what lies between two. It leaves room for sockets
 /// that are asked a little late.
@@ -29,41 +36,13 @@ pub(in crate::tools::probe) struct TrialStart {
     pub(in crate::tools::probe) silence: Duration,
 }
 
-/// What is known of a limit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::tools::probe) struct SilenceLimit {
-    /// The limit is not shorter than this.
-    pub(in crate::tools::probe) low: Duration,
-    /// The limit is not longer than this.
-    pub(in crate::tools::probe) high: Duration,
-    pub(in crate::tools::probe) death: Death,
-    /// How often a silence beyond the limit was tried.
-    pub(in crate::tools::probe) tries: usize,
-    /// How often it died as `death` says, at this limit.
-    pub(in crate::tools::probe) agree: usize,
-}
-
-impl SilenceLimit {
-    /// The limit, as one time.
-    #[must_use]
-    pub(in crate::tools::probe) fn middle(&self) -> Duration {
-        (self.low + self.high) / 2
-    }
-
-    /// Whether the two ends lie close together.
-    #[must_use]
-    pub(in crate::tools::probe) fn is_narrow(&self) -> bool {
-        self.high <= self.low.mul_f64(1.0 + ALIKE) + JITTER
-    }
-}
-
 /// The search.
 #[derive(Debug)]
 pub(in crate::tools::probe) struct PathSearch {
     trials: Vec<Trial>,
     wait: Duration,
     total: Duration,
-    busy: Busy,
+    ages: Ages,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -71,6 +50,8 @@ struct Trial {
     silence: Duration,
     reason: Why,
     state: TrialState,
+    /// When its fate was told, since the start.
+    told: Duration,
 }
 
 /// Why a silence is tried.
@@ -89,27 +70,10 @@ enum TrialState {
     Planned,
     Running,
     Done(TrialFate),
-    /// It died of something that happened once.
+    /// It died, and others that repeated its silence lived.
+    Doubted(TrialFate),
+    /// It died together with a socket that is never silent, and others that repeated its silence lived.
     Forgotten,
-}
-
-/// What is known of the sockets that are never silent.
-#[derive(Debug, Clone, Copy, Default)]
-struct Busy {
-    /// Whether there is one.
-    is_there: bool,
-    /// The age at which one was last seen to live.
-    proved: Duration,
-    /// The ages between which it died.
-    died: Option<(Duration, Duration, Death)>,
-}
-
-/// The death after the shortest silence.
-#[derive(Debug, Clone, Copy)]
-struct First {
-    silence: Duration,
-    death: Death,
-    is_exact: bool,
 }
 
 /// What the search does next.
@@ -119,8 +83,8 @@ enum SearchStep {
     Wait,
     /// Try these silences too.
     Try(Why, Vec<Duration>),
-    /// What died has died of something that happened once.
-    Forget,
+    /// The shortest silence that died is no limit of all connections: repeated, it killed none.
+    Doubt,
     /// Nothing more can be learnt, or there is no time.
     Rest,
 }
@@ -130,10 +94,9 @@ impl PathSearch {
     #[must_use]
     pub(in crate::tools::probe) fn new(times: &ProbeTimes) -> Self {
         let ProbeTimes { series, wait, total, .. } = times;
-        let planned = |silence: &Duration| Trial { silence: *silence, reason: Why::Series, state: TrialState::Planned };
         // The longest silence takes longest, so its socket is opened first.
-        let trials = series.iter().rev().map(planned).collect();
-        Self { trials, wait: *wait, total: *total, busy: Busy::default() }
+        let trials = series.iter().rev().map(|silence| Trial::planned(*silence, Why::Series)).collect();
+        Self { trials, wait: *wait, total: *total, ages: Ages::default() }
     }
 
     /// The sockets to open now, in this order. `now`: since the start.
@@ -141,11 +104,9 @@ impl PathSearch {
         loop {
             match self.step(now) {
                 SearchStep::Wait | SearchStep::Rest => break,
-                SearchStep::Forget => self.forget(now),
+                SearchStep::Doubt => self.doubt(now),
                 SearchStep::Try(reason, silences) => {
-                    let planned =
-                        silences.into_iter().map(|silence| Trial { silence, reason, state: TrialState::Planned });
-                    self.trials.extend(planned);
+                    self.trials.extend(silences.into_iter().map(|silence| Trial::planned(silence, reason)));
                 }
             }
         }
@@ -158,33 +119,39 @@ impl PathSearch {
             .collect()
     }
 
-    /// Notes what became of a socket.
-    pub(in crate::tools::probe) fn handle_fate(&mut self, id: usize, fate: TrialFate) {
-        if let Some(trial) = self.trials.get_mut(id) {
-            trial.state = TrialState::Done(fate);
+    /// Notes what became of a socket. `now`: since the start.
+    pub(in crate::tools::probe) fn handle_fate(&mut self, id: usize, fate: TrialFate, now: Duration) {
+        let Some(trial) = self.trials.get_mut(id) else { return };
+        (trial.state, trial.told) = (TrialState::Done(fate), now);
+        match fate {
+            // Who was silent for so long was as old.
+            TrialFate::Lived { silence } => self.ages.handle_older(silence),
+            TrialFate::Aged { age, death, .. } => {
+                self.ages.handle_other(AgeLimit { low: age, high: age, death }, now);
+            }
+            TrialFate::Died { .. } | TrialFate::Unopened => {}
         }
     }
 
     /// Notes that a socket that is never silent lives at this age.
     pub(in crate::tools::probe) fn handle_busy(&mut self, age: Duration) {
-        self.busy.is_there = true;
-        self.busy.proved = self.busy.proved.max(age);
+        self.ages.handle_alive(age);
     }
 
     /// Notes that a socket that is never silent died between these ages.
-    pub(in crate::tools::probe) const fn handle_busy_death(&mut self, low: Duration, high: Duration, death: Death) {
-        self.busy.died = Some((low, high, death));
+    pub(in crate::tools::probe) const fn handle_busy_death(&mut self, age: AgeLimit, now: Duration) {
+        self.ages.handle_death(age, now);
     }
 
     /// Notes that there is no socket that is never silent.
     pub(in crate::tools::probe) const fn handle_no_busy(&mut self) {
-        self.busy.is_there = false;
+        self.ages.handle_none();
     }
 
     /// Whether another socket that is never silent is needed, because the one before died of something that happened once.
     #[must_use]
     pub(in crate::tools::probe) const fn lacks_busy(&self) -> bool {
-        self.busy.proved.is_zero() && self.busy.died.is_none()
+        self.ages.lacks_busy()
     }
 
     /// Whether nothing more is to be learnt about silence.
@@ -194,60 +161,58 @@ impl PathSearch {
             return false;
         }
         // Only a socket that is never silent tells a limit of silence from one of age.
-        match self.limit() {
-            Some(limit) => {
-                let Busy { is_there, proved, died } = self.busy;
-                !is_there || died.is_some() || proved > beyond(limit.high) || now >= self.total
-            }
-            None => true,
-        }
+        self.limit().is_none_or(|limit| self.ages.tells(&limit) || now >= self.total)
     }
 
-    /// The limit, as far as it is known; `None` = nothing has died.
+    /// The limit, as far as it is known; `None` = nothing has died, but for what died of something else.
     #[must_use]
     pub(in crate::tools::probe) fn limit(&self) -> Option<SilenceLimit> {
-        let first = self.first()?;
-        let again = self.fates().filter(|(trial, _)| is_repeat(trial, first)).map(|(_, fate)| fate);
-        let shows = |trial: &Trial, fate: TrialFate| {
-            trial.silence >= first.silence || agrees(fate, first) == Some(first.silence)
-        };
-        let mut others: Vec<_> = self
-            .fates()
-            .filter(|(trial, fate)| shows(trial, *fate) && !is_repeat(trial, first) && *fate != TrialFate::Unopened)
-            .collect();
-        others.sort_by_key(|(trial, _)| trial.silence);
-        let others = others.into_iter().map(|(_, fate)| fate);
-        let tried: Vec<_> = again.filter(|fate| *fate != TrialFate::Unopened).chain(others).take(REPEATS).collect();
-        let agreeing: Vec<_> = tried.iter().filter_map(|fate| agrees(*fate, first)).collect();
-        let lived = self.lived_below(first.silence);
-        let (low, high) = if first.is_exact {
-            let last = agreeing.iter().copied().max().unwrap_or(first.silence);
-            (first.silence.saturating_sub(margin(first.silence)).max(lived), last + margin(last))
-        } else {
-            // What is asked meets the path a little later.
-            (lived, first.silence + margin(first.silence))
-        };
-        Some(SilenceLimit { low, high, death: first.death, tries: tried.len(), agree: agreeing.len() })
+        SilenceLimit::of(&self.tried())
+    }
+
+    /// The deaths that are no part of the limit.
+    #[must_use]
+    pub(in crate::tools::probe) fn odd_deaths(&self) -> Option<OddDeaths> {
+        let tried = self.tried();
+        OddDeaths::beside(&tried, SilenceLimit::of(&tried).as_ref())
     }
 
     /// Whether this is a limit of age: a socket that was never silent died at it too.
     #[must_use]
     pub(in crate::tools::probe) fn is_of_age(&self, limit: &SilenceLimit) -> bool {
-        let overlaps = |(low, high, _)| low <= beyond(limit.high) && high >= below(limit.low);
-        self.busy.died.is_some_and(overlaps) && self.busy.proved <= beyond(limit.high)
+        self.ages.is_of_age(limit)
     }
 
-    /// The ages between which a socket died that was never silent, and how.
+    /// The ages between which a socket died that was not silent.
     #[must_use]
-    pub(in crate::tools::probe) fn life(&self) -> Option<(Duration, Duration, Death)> {
-        let (low, high, death) = self.busy.died?;
-        Some((low.saturating_sub(margin(low)), high + margin(high), death))
+    pub(in crate::tools::probe) fn life(&self) -> Option<AgeLimit> {
+        self.ages.life()
+    }
+
+    /// Whether two sockets died at one age, and not at one moment.
+    #[must_use]
+    pub(in crate::tools::probe) fn is_life_confirmed(&self) -> bool {
+        let silent = self.trials.iter().filter_map(|trial| match trial.state {
+            TrialState::Done(TrialFate::Died { silence, .. }) => Some((silence, trial.told)),
+            _ => None,
+        });
+        self.ages.is_confirmed(&silent.collect::<Vec<_>>())
+    }
+
+    /// Whether the other end sends by itself, so that sockets were not silent as long as they were to be.
+    #[must_use]
+    pub(in crate::tools::probe) fn was_disturbed(&self) -> bool {
+        self.tried().iter().any(|one| match one.fate {
+            TrialFate::Lived { silence } => beyond(silence) < one.wanted,
+            TrialFate::Aged { .. } => true,
+            TrialFate::Died { .. } | TrialFate::Unopened => false,
+        })
     }
 
     /// The longest silence after which a socket lived.
     #[must_use]
     pub(in crate::tools::probe) fn longest_lived(&self) -> Duration {
-        self.lived_below(Duration::MAX)
+        lived_below(&self.tried(), Duration::MAX)
     }
 
     /// How many sockets are silent now, or wait to be.
@@ -257,9 +222,9 @@ impl PathSearch {
     }
 
     fn step(&self, now: Duration) -> SearchStep {
-        let pending = |trial: &&Trial| matches!(trial.state, TrialState::Planned | TrialState::Running);
-        let mut pending = self.trials.iter().filter(pending);
-        let Some(first) = self.first() else {
+        let mut pending = self.trials.iter().filter(|trial| trial.is_unfinished());
+        let tried = self.tried();
+        let Some(first) = SilenceDeath::first(&tried) else {
             return if pending.next().is_some() { SearchStep::Wait } else { SearchStep::Rest };
         };
         // A shorter silence that is still tried may turn out to be the limit.
@@ -271,92 +236,100 @@ impl PathSearch {
         }
         let fits = |silence: &Duration| now + *silence + self.wait <= self.total;
         if !first.is_exact {
-            let room = MOST_SILENT.saturating_sub(self.running()).clamp(1, MOST_CLOSER);
-            let mut closer = closer(self.lived_below(first.silence), first.silence, room);
+            let unfinished = self.trials.iter().filter(|trial| trial.is_unfinished()).count();
+            let room = MOST_SILENT.saturating_sub(unfinished).clamp(1, MOST_CLOSER);
+            let mut closer = closer(lived_below(&tried, first.silence), first.silence, room);
             closer.retain(fits);
             if !closer.is_empty() {
                 return SearchStep::Try(Why::Closer, closer);
             }
         }
-        let repeats: Vec<_> = self.fates().filter(|(trial, _)| is_repeat(trial, first)).collect();
+        let repeats: Vec<_> = tried.iter().filter(|one| one.is_repeat_of(first)).map(|one| one.fate).collect();
         let missing = REPEATS.saturating_sub(repeats.len());
         if missing == 0 {
-            let died = repeats.iter().any(|(_, fate)| matches!(fate, TrialFate::Died { .. }));
-            let lived = repeats.iter().any(|(_, fate)| matches!(fate, TrialFate::Lived { .. }));
-            return if lived && !died { SearchStep::Forget } else { SearchStep::Rest };
+            let died = repeats.iter().any(|fate| matches!(fate, TrialFate::Died { .. }));
+            let lived =
+                repeats.iter().any(|fate| matches!(fate, TrialFate::Lived { silence } | TrialFate::Aged { silence, .. } if *silence >= first.silence));
+            return if lived && !died { SearchStep::Doubt } else { SearchStep::Rest };
         }
         let again = decisive(first);
-        if fits(&again) { SearchStep::Try(Why::Again, vec![again; missing]) } else { SearchStep::Rest }
+        match fits(&again) {
+            true => SearchStep::Try(Why::Again, vec![again; missing]),
+            false if self.is_of_one_moment(first) => SearchStep::Doubt,
+            false => SearchStep::Rest,
+        }
     }
 
-    /// Leaves out what died so far, and tries the first silences anew where there is time.
-    fn forget(&mut self, now: Duration) {
-        let mut anew = Vec::new();
+    /// Whether this death, others, and that of the socket that is never silent came at one moment, though not after one silence.
+    fn is_of_one_moment(&self, first: SilenceDeath) -> bool {
+        let ends = || {
+            self.trials.iter().filter_map(|trial| match trial.state {
+                TrialState::Done(TrialFate::Died { silence, is_exact: true, .. }) => Some((silence, trial.told)),
+                _ => None,
+            })
+        };
+        let Some((_, moment)) = ends().find(|(silence, _)| *silence == first.silence) else { return false };
+        let together = || ends().filter(|(_, told)| told.abs_diff(moment) <= ONE_MOMENT);
+        let spread = |times: &mut dyn Iterator<Item = Duration>| {
+            let (low, high) =
+                times.fold((Duration::MAX, Duration::ZERO), |(low, high), at| (low.min(at), high.max(at)));
+            high.saturating_sub(low)
+        };
+        let of_silences = spread(&mut together().map(|(silence, _)| silence));
+        let of_moments = spread(&mut together().map(|(_, told)| told));
+        self.ages.died_at(moment, ONE_MOMENT) && is_wider(of_silences, of_moments)
+    }
+
+    /// Doubts the shortest silence that died, and all others that are no longer than one that lived. Tries longer ones of the
+    /// first silences anew where there is time.
+    fn doubt(&mut self, now: Duration) {
+        let lived = self.longest_lived();
+        let doubtful = SilenceDeath::first(&self.tried()).map_or(lived, |first| first.silence.max(lived));
+        let (mut anew, mut was_accident) = (Vec::new(), false);
         for trial in &mut self.trials {
-            if let TrialState::Done(TrialFate::Died { .. }) = trial.state {
-                trial.state = TrialState::Forgotten;
-                if trial.reason == Why::Series && now + trial.silence + self.wait <= self.total {
-                    anew.push(Trial { state: TrialState::Planned, ..*trial });
-                }
+            let TrialState::Done(fate @ TrialFate::Died { silence, death, .. }) = trial.state else { continue };
+            let moment = if death.is_silent() { self.wait.max(ONE_MOMENT) } else { ONE_MOMENT };
+            if self.ages.died_at(trial.told, moment) {
+                (trial.state, was_accident) = (TrialState::Forgotten, true);
+            } else if silence <= doubtful {
+                trial.state = TrialState::Doubted(fate);
+            } else {
+                continue;
+            }
+            if trial.reason == Why::Series && trial.silence > lived && now + trial.silence + self.wait <= self.total {
+                anew.push(Trial::planned(trial.silence, Why::Series));
             }
         }
         self.trials.extend(anew);
-        self.busy = Busy { is_there: self.busy.is_there, ..Busy::default() };
+        if was_accident {
+            self.ages.begin_anew();
+        }
     }
 
-    fn fates(&self) -> impl Iterator<Item = (&Trial, TrialFate)> + Clone {
-        self.trials.iter().filter_map(|trial| match trial.state {
-            TrialState::Done(fate) => Some((trial, fate)),
-            TrialState::Planned | TrialState::Running | TrialState::Forgotten => None,
-        })
-    }
-
-    fn first(&self) -> Option<First> {
-        let deaths = self.fates().filter_map(|(_, fate)| match fate {
-            TrialFate::Died { silence, death, is_exact } => Some(First { silence, death, is_exact }),
-            TrialFate::Lived { .. } | TrialFate::Unopened => None,
-        });
-        let first = deaths.clone().min_by_key(|first| first.silence)?;
-        // Of two deaths at the same silence, the one that came by itself says more than the one that came at a question.
-        let same = deaths.filter(|other| other.is_exact && other.silence <= first.silence + margin(first.silence));
-        Some(same.min_by_key(|other| other.silence).unwrap_or(first))
-    }
-
-    /// The longest silence after which a socket lived, of those shorter than `limit`.
-    fn lived_below(&self, limit: Duration) -> Duration {
-        let lived = self.fates().filter_map(|(_, fate)| match fate {
-            TrialFate::Lived { silence } if silence < limit => Some(silence),
-            _ => None,
-        });
-        lived.max().unwrap_or_default()
+    /// What was tried, without what died of something that happened once.
+    fn tried(&self) -> Vec<TriedSilence> {
+        let tried = |trial: &Trial| {
+            let (TrialState::Done(fate) | TrialState::Doubted(fate)) = trial.state else { return None };
+            let is_doubted = matches!(trial.state, TrialState::Doubted(_));
+            Some(TriedSilence { wanted: trial.silence, fate, repeats: trial.reason == Why::Again, is_doubted })
+        };
+        self.trials.iter().filter_map(tried).collect()
     }
 }
 
-/// How much the path and this machine may have added to a limit that was met, or taken from it.
-fn margin(limit: Duration) -> Duration {
-    (limit / 200).max(JITTER / 2)
+impl Trial {
+    const fn planned(silence: Duration, reason: Why) -> Self {
+        Self { silence, reason, state: TrialState::Planned, told: Duration::ZERO }
+    }
+
+    const fn is_unfinished(&self) -> bool {
+        matches!(self.state, TrialState::Planned | TrialState::Running)
+    }
 }
 
 /// The silence that shows the limit once more.
-fn decisive(first: First) -> Duration {
+fn decisive(first: SilenceDeath) -> Duration {
     if first.is_exact { beyond(first.silence) } else { first.silence + margin(first.silence) }
-}
-
-/// Whether a silence was tried to see this death once more.
-fn is_repeat(trial: &Trial, first: First) -> bool {
-    trial.reason == Why::Again
-        && trial.silence >= first.silence
-        && trial.silence <= beyond(beyond(beyond(first.silence)))
-}
-
-/// The silence of a fate that says the same as the first death.
-fn agrees(fate: TrialFate, first: First) -> Option<Duration> {
-    match fate {
-        TrialFate::Died { silence, death, is_exact } if death == first.death && is_exact == first.is_exact => {
-            (!is_exact || silence <= beyond(first.silence)).then_some(silence)
-        }
-        _ => None,
-    }
 }
 
 /// How much longer than the silence that lived the one that died may be. With the margin of the latter, the two ends of a limit

@@ -20,14 +20,16 @@ pub enum Interval {
 #[derive(Debug, Clone, Copy)]
 pub(in crate::tools::probe) struct Judged<'a> {
     pub(in crate::tools::probe) interval: Interval,
-    /// The limit of silence or of age.
+    /// The limit of silence.
     pub(in crate::tools::probe) limit: Option<&'a SilenceLimit>,
-    /// Whether the limit is one of age.
-    pub(in crate::tools::probe) is_of_age: bool,
+    /// The age that every connection may reach, if there is a limit of age.
+    pub(in crate::tools::probe) life: Option<Duration>,
     /// The longest silence that lived.
     pub(in crate::tools::probe) lived: Duration,
     /// Whether Pings of a client and of the other end keep a socket beyond the limit; `None` = not tested.
     pub(in crate::tools::probe) kept: [Option<bool>; 2],
+    /// Whether Pings of the client were answered on these sockets, so that something went both ways.
+    pub(in crate::tools::probe) was_answered: bool,
     /// The age at which longwire ends sessions itself.
     pub(in crate::tools::probe) lifetime: Option<Duration>,
 }
@@ -56,27 +58,23 @@ impl ProbeVerdict {
 /// The verdict on a path.
 #[must_use]
 pub(in crate::tools::probe) fn judge(judged: Judged<'_>) -> ProbeVerdict {
-    let Judged { interval, limit, is_of_age, lived, kept, lifetime } = judged;
-    let outlives_silence = |every: Duration| every <= lived.mul_f64(1.0 + EARLY);
+    let Judged { interval, limit, life, lived, kept, was_answered, lifetime } = judged;
+    // No interval keeps a session beyond an age. Sessions that longwire ends before that age live as they should.
+    if life.is_some_and(|life| lifetime.is_none_or(|lifetime| lifetime >= life)) {
+        return ProbeVerdict::Fails;
+    }
     match (limit, interval) {
-        // No interval keeps a session beyond an age. Sessions that longwire ends before that age live as they should.
-        (Some(limit), Interval::Every(every)) if is_of_age => {
-            let leaves_before = lifetime.is_some_and(|lifetime| lifetime < limit.low);
-            if leaves_before && outlives_silence(every) { ProbeVerdict::Holds } else { ProbeVerdict::Fails }
-        }
         (Some(_), Interval::Off) => ProbeVerdict::Fails,
-        (Some(limit), Interval::Every(every)) => {
-            // Pings that the path does not count keep nothing, however often they come.
-            let is_uncounted = kept.contains(&Some(false)) && !kept.contains(&Some(true));
-            if is_uncounted || every >= limit.high || every >= limit.low && limit.is_narrow() {
-                ProbeVerdict::Fails
-            } else if every < limit.low {
-                ProbeVerdict::Holds
-            } else {
-                ProbeVerdict::Unknown
-            }
-        }
-        (None, Interval::Every(every)) if outlives_silence(every) => ProbeVerdict::Holds,
+        // Pings that the path does not count keep nothing, however often they come.
+        (Some(limit), Interval::Every(every)) => match kept {
+            [Some(false), Some(false)] | [None, Some(false)] => ProbeVerdict::Fails,
+            [Some(false), None] if was_answered => ProbeVerdict::Fails,
+            _ if every >= limit.kills || every >= limit.low && limit.is_narrow() => ProbeVerdict::Fails,
+            [Some(false), None] => ProbeVerdict::Unknown,
+            _ if every < limit.low => ProbeVerdict::Holds,
+            _ => ProbeVerdict::Unknown,
+        },
+        (None, Interval::Every(every)) if every <= lived.mul_f64(1.0 + EARLY) => ProbeVerdict::Holds,
         (None, _) => ProbeVerdict::Unknown,
     }
 }
@@ -92,7 +90,7 @@ mod tests {
 
     fn limit(low: f64, high: f64) -> SilenceLimit {
         let death = Death { manner: Some(Manner::Fin), code: None, taken: false };
-        SilenceLimit { low: seconds(low), high: seconds(high), death, tries: 3, agree: 3 }
+        SilenceLimit { low: seconds(low), high: seconds(high), kills: seconds(high), death, tries: 3, agree: 3 }
     }
 
     /// The verdict on an interval in seconds, where nothing else is known.
@@ -100,9 +98,10 @@ mod tests {
         let mut judged = Judged {
             interval: Interval::Every(seconds(interval)),
             limit,
-            is_of_age: false,
+            life: None,
             lived: Duration::ZERO,
             kept: [None; 2],
+            was_answered: true,
             lifetime: None,
         };
         change(&mut judged);
@@ -125,6 +124,19 @@ mod tests {
             [(61.0, ProbeVerdict::Holds), (70.0, ProbeVerdict::Unknown), (90.0, ProbeVerdict::Fails)]
         {
             assert_eq!(verdict(interval, Some(&wide), |_| {}), expected, "{interval}");
+        }
+    }
+
+    #[test]
+    fn of_a_range_of_limits_an_interval_fails_at_the_shortest_silence_that_killed() {
+        let range = SilenceLimit { kills: seconds(5.7), agree: 4, tries: 9, ..limit(5.5, 6.6) };
+        for (interval, expected) in [
+            (5.4, ProbeVerdict::Holds),
+            (5.6, ProbeVerdict::Unknown),
+            (5.7, ProbeVerdict::Fails),
+            (6.5, ProbeVerdict::Fails),
+        ] {
+            assert_eq!(verdict(interval, Some(&range), |_| {}), expected, "{interval}");
         }
     }
 
@@ -153,16 +165,33 @@ mod tests {
     }
 
     #[test]
-    fn no_interval_outlives_an_age_but_a_lifetime_below_it_does() {
-        let limit = limit(29.8, 30.2);
-        let aged = |lifetime: Option<f64>| {
-            verdict(5.0, Some(&limit), |judged| {
-                (judged.is_of_age, judged.lived) = (true, seconds(28.0));
-                judged.lifetime = lifetime.map(seconds);
+    fn pings_that_only_went_the_other_way_say_nothing_of_ours() {
+        let limit = limit(59.7, 60.3);
+        let one_way = |interval, server| {
+            verdict(interval, Some(&limit), |judged| {
+                (judged.kept, judged.was_answered) = ([Some(false), server], false);
             })
         };
-        assert_eq!(aged(None), ProbeVerdict::Fails);
-        assert_eq!(aged(Some(28.5)), ProbeVerdict::Holds);
-        assert_eq!(aged(Some(40.0)), ProbeVerdict::Fails);
+        assert_eq!((one_way(25.0, None), one_way(61.0, None)), (ProbeVerdict::Unknown, ProbeVerdict::Fails));
+        assert_eq!((one_way(25.0, Some(true)), one_way(25.0, Some(false))), (ProbeVerdict::Holds, ProbeVerdict::Fails));
+    }
+
+    #[test]
+    fn no_interval_outlives_an_age_but_a_lifetime_below_it_does() {
+        let silence = limit(59.7, 60.3);
+        for limit in [None, Some(&silence)] {
+            let aged = |lifetime: Option<f64>, interval: Interval| {
+                verdict(5.0, limit, |judged| {
+                    (judged.interval, judged.lived) = (interval, seconds(28.0));
+                    (judged.life, judged.lifetime) = (Some(seconds(29.8)), lifetime.map(seconds));
+                })
+            };
+            let often = Interval::Every(seconds(5.0));
+            assert_eq!(aged(None, often), ProbeVerdict::Fails);
+            assert_eq!(aged(Some(28.5), often), ProbeVerdict::Holds);
+            assert_eq!(aged(Some(40.0), often), ProbeVerdict::Fails);
+            let never = if limit.is_some() { ProbeVerdict::Fails } else { ProbeVerdict::Unknown };
+            assert_eq!(aged(Some(28.5), Interval::Off), never);
+        }
     }
 }

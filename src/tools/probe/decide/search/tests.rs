@@ -7,7 +7,10 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::{paths::Manner, tools::probe::decide::TimesWanted};
+use crate::{
+    paths::Manner,
+    tools::probe::decide::{Death, TimesWanted, below},
+};
 
 /// The time between two openings.
 const PACE: Duration = Duration::from_millis(100);
@@ -17,31 +20,81 @@ const PACE: Duration = Duration::from_millis(100);
 struct Simulated {
     silence: Option<Duration>,
     age: Option<Duration>,
+    /// By which share its limit of silence is longer for some connections.
+    spread: f64,
+    /// Which part of the connections has no limit of silence at all, in percent.
+    free: u64,
     /// Whether it ends connections itself; otherwise it forgets them.
     tells: bool,
     /// How late its ends and answers come.
     delay: Duration,
     /// A moment at which everything that is open dies.
     accident: Option<Duration>,
+    /// From when to when nothing passes.
+    stall: Option<(Duration, Duration)>,
+    /// The other end sends something after each such time.
+    chatter: Option<Duration>,
+    /// It looks for silent connections after each such time only.
+    sweep: Option<Duration>,
 }
 
 impl Simulated {
     const fn new(tells: bool) -> Self {
-        Self { silence: None, age: None, tells, delay: Duration::from_millis(8), accident: None }
+        let delay = Duration::from_millis(8);
+        Self {
+            silence: None,
+            spread: 0.0,
+            free: 0,
+            age: None,
+            tells,
+            delay,
+            accident: None,
+            stall: None,
+            chatter: None,
+            sweep: None,
+        }
     }
 
     fn death(&self) -> Death {
         Death { manner: Some(if self.tells { Manner::Fin } else { Manner::Silent }), code: None, taken: false }
     }
 
+    /// The limit of silence of the connection with this number.
+    fn limit_of(&self, number: u64) -> Option<Duration> {
+        let lot = (number ^ 0x9E37_79B9_7F4A_7C15).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let lot = (lot ^ lot >> 29).wrapping_mul(0x94D0_49BB_1331_11EB);
+        let part = (lot >> 32) as f64 / 2_f64.powi(32);
+        self.silence.filter(|_| (lot >> 8) % 100 >= self.free).map(|silence| silence.mul_f64(1.0 + part * self.spread))
+    }
+
+    /// Whether an answer to a question of this moment does not come in time.
+    fn is_stalled(&self, asked: Duration, wait: Duration) -> bool {
+        self.stall.is_some_and(|(from, to)| from <= asked && asked + wait < to)
+    }
+
     /// What becomes of a socket that is opened at `opened` to be silent for `silence`, and when this is known.
-    fn fate(&self, opened: Duration, silence: Duration, wait: Duration) -> (Duration, TrialFate) {
+    fn fate(&self, opened: Duration, silence: Duration, wait: Duration, number: u64) -> (Duration, TrialFate) {
         let death = self.death();
         if let Some(accident) = self.accident.filter(|accident| (opened..opened + silence).contains(accident)) {
             return (accident, TrialFate::Died { silence: accident - opened, death, is_exact: true });
         }
-        let limit = self.silence.into_iter().chain(self.age).min().filter(|limit| *limit < silence);
+        if let Some(every) = self.chatter.filter(|every| *every < silence) {
+            return match self.age.filter(|age| *age < silence) {
+                Some(age) => (opened + age, TrialFate::Aged { silence: every, age, death }),
+                None => (opened + silence, TrialFate::Lived { silence: every }),
+            };
+        }
+        let swept = |limit: Duration| match self.sweep {
+            Some(every) => every.mul_f64(((opened + limit).as_secs_f64() / every.as_secs_f64()).ceil()) - opened,
+            None => limit,
+        };
+        let limit = self.limit_of(number).map(swept);
+        let limit = limit.into_iter().chain(self.age).min().filter(|limit| *limit < silence);
         match limit {
+            None if self.is_stalled(opened + silence, wait) => {
+                let death = Death { manner: Some(Manner::Silent), code: None, taken: false };
+                (opened + silence + wait, TrialFate::Died { silence, death, is_exact: false })
+            }
             Some(limit) if self.tells => {
                 (opened + limit + self.delay, TrialFate::Died { silence: limit + self.delay, death, is_exact: true })
             }
@@ -56,6 +109,9 @@ impl Simulated {
         if let Some(accident) = self.accident.filter(|accident| (opened + age..opened + next).contains(accident)) {
             return (accident, Word::BusyDied(accident - opened, accident - opened));
         }
+        if self.is_stalled(opened + next, times.wait) {
+            return (opened + next + times.wait, Word::BusyDied(age, next));
+        }
         match self.age.filter(|limit| *limit < next) {
             Some(limit) if self.tells => (opened + limit, Word::BusyDied(limit, limit)),
             Some(_) => (opened + next + times.wait, Word::BusyDied(age, next)),
@@ -66,7 +122,7 @@ impl Simulated {
     /// A whole search. Returns it, and when it was over.
     fn search(&self, times: &ProbeTimes) -> (PathSearch, Duration) {
         let (mut search, mut events) = (PathSearch::new(times), BTreeMap::new());
-        let (mut now, mut next_opening, mut number, mut is_busy) = (Duration::ZERO, Duration::ZERO, 0, false);
+        let (mut now, mut next_opening, mut number, mut is_busy) = (Duration::ZERO, Duration::ZERO, 0_u64, false);
         loop {
             let mut starts: Vec<_> = search.begin(now).into_iter().map(Some).collect();
             if search.lacks_busy() && !is_busy {
@@ -78,7 +134,7 @@ impl Simulated {
                 next_opening = opened + PACE;
                 let (at, word) = match start {
                     Some(TrialStart { id, silence }) => {
-                        let (at, fate) = self.fate(opened, silence, times.wait);
+                        let (at, fate) = self.fate(opened, silence, times.wait, number);
                         (at, Word::Fate(id, fate))
                     }
                     None => self.busy(opened, Duration::ZERO, times),
@@ -93,7 +149,7 @@ impl Simulated {
             let ((at, _, opened), word) = events.pop_first().unwrap();
             now = now.max(at);
             match word {
-                Word::Fate(id, fate) => search.handle_fate(id, fate),
+                Word::Fate(id, fate) => search.handle_fate(id, fate, now),
                 Word::Busy(age) => {
                     search.handle_busy(age);
                     let (at, word) = self.busy(opened, age, times);
@@ -102,7 +158,7 @@ impl Simulated {
                 }
                 Word::BusyDied(low, high) => {
                     is_busy = false;
-                    search.handle_busy_death(low, high, self.death());
+                    search.handle_busy_death(AgeLimit { low, high, death: self.death() }, now);
                 }
             }
         }
@@ -196,7 +252,8 @@ proptest! {
         let (search, _) = path.search(&times(false, None, 1.0));
         let found = search.limit().unwrap();
         prop_assert!(search.is_of_age(&found) && is_near(&found, ms(age)), "{found:?}");
-        let (low, high, _) = search.life().unwrap();
+        prop_assert!(search.is_life_confirmed() || age > 150_000, "{search:?}");
+        let AgeLimit { low, high, .. } = search.life().unwrap();
         prop_assert!(low <= ms(age) && ms(age) <= high && high - low <= ms(age).mul_f64(0.05) + ms(150), "{low:?} {high:?}");
     }
 
@@ -209,6 +266,38 @@ proptest! {
     }
 
     #[test]
+    fn an_age_is_found_though_the_other_end_never_lets_a_socket_be_silent(age in 30_000_u64..300_000, quick: bool) {
+        let age = if quick { age.min(120_000) } else { age };
+        let path = Simulated { age: Some(ms(age)), chatter: Some(ms(25_000)), ..Simulated::new(true) };
+        let (search, _) = path.search(&times(quick, None, 1.0));
+        prop_assert!(search.limit().is_none() && search.is_life_confirmed() && search.was_disturbed());
+        let AgeLimit { low, high, .. } = search.life().unwrap();
+        prop_assert!(low <= ms(age) && ms(age) <= high, "{low:?} {high:?}");
+    }
+
+    #[test]
+    fn one_accident_is_neither_a_limit_of_silence_nor_one_of_age_though_there_is_no_time_to_repeat_it(
+        at in 300_000_u64..550_000, quick: bool
+    ) {
+        let (at, times) = if quick { (at / 5, times(true, None, 1.0)) } else { (at, times(false, None, 1.0)) };
+        let path = Simulated { accident: Some(ms(at)), ..Simulated::new(true) };
+        let (search, _) = path.search(&times);
+        prop_assert!(search.limit().is_none_or(|limit| search.is_of_age(&limit)), "{:?}", search.limit());
+        prop_assert!(!search.is_life_confirmed(), "{:?}", search.life());
+    }
+
+    #[test]
+    fn a_limit_that_is_only_looked_for_now_and_then_is_told_as_a_range(limit in 5_000_u64..150_000, every in 0.1_f64..0.4, quick: bool) {
+        let limit = if quick { limit.min(50_000) } else { limit };
+        let sweep = Some(ms(limit).mul_f64(every));
+        let path = Simulated { silence: Some(ms(limit)), sweep, ..Simulated::new(true) };
+        let (search, _) = path.search(&times(quick, None, 1.0));
+        let found = search.limit().unwrap();
+        prop_assert!(found.low >= below(ms(limit)) && found.low <= ms(limit).mul_f64(1.0 + every) + ms(50), "{found:?}");
+        prop_assert!(found.agree > 0 && found.kills >= ms(limit), "{found:?}");
+    }
+
+    #[test]
     fn what_dies_once_at_one_moment_is_no_limit(at in 1_000_u64..150_000, limit in prop::option::of(200_000_u64..250_000)) {
         let path = Simulated { accident: Some(ms(at)), silence: limit.map(ms), ..Simulated::new(true) };
         let (search, _) = path.search(&times(false, None, 1.0));
@@ -216,6 +305,46 @@ proptest! {
             (Some(found), Some(limit)) => prop_assert!(is_near(&found, ms(limit)) && !search.is_of_age(&found), "{found:?}"),
             (None, None) => {}
             other => prop_assert!(false, "{other:?} {search:?}"),
+        }
+    }
+
+    #[test]
+    fn of_a_path_whose_limit_is_not_the_same_for_all_the_range_is_told(
+        limit in 300_u64..150_000, spread in 0.1_f64..0.5, free in prop::sample::select(vec![0_u64, 0, 30, 50, 70]), tells: bool
+    ) {
+        let path = Simulated { silence: Some(ms(limit)), spread, free, ..Simulated::new(tells) };
+        let (search, _) = path.search(&times(false, None, 1.0));
+        let found = search.limit().unwrap();
+        let longest = ms(limit).mul_f64(1.0 + spread) + path.delay;
+        // All that died in it, and all that lived in it: no try speaks against what is told.
+        prop_assert!(found.high >= ms(limit), "{found:?}");
+        // Which connections are free is a matter of luck, and many in a row may be.
+        prop_assert!(free > 0 || found.low <= longest && found.kills <= longest.mul_f64(1.06) + ms(100), "{found:?}");
+        prop_assert!(0 < found.agree && found.agree <= found.tries, "{found:?}");
+        let tried = search.tried();
+        let beside = search.odd_deaths().map_or(0, |odd| odd.died);
+        let early = tried.iter().filter(|one| matches!(one.fate, TrialFate::Died { silence, .. } if silence < found.low));
+        prop_assert_eq!(early.count(), beside);
+        if found.agree == found.tries && found.is_narrow() {
+            let lived = lived_below(&tried, Duration::MAX);
+            prop_assert!(lived <= found.high, "{found:?}, but {lived:?}");
+        }
+    }
+
+    #[test]
+    fn a_path_that_stalls_for_a_while_hides_no_limit(
+        from in 100_u64..100_000, long in 10_500_u64..25_000, limit in prop::option::of(1_000_u64..150_000), tells: bool
+    ) {
+        let stall = Some((ms(from), ms(from + long)));
+        let path = Simulated { stall, silence: limit.map(ms), ..Simulated::new(tells) };
+        let (search, _) = path.search(&times(false, None, 1.0));
+        match (search.limit(), limit) {
+            (Some(found), Some(limit)) => {
+                let is_held = below(found.low) <= ms(limit) && ms(limit) <= beyond(found.high);
+                prop_assert!(is_held && found.agree > 0, "{found:?}");
+            }
+            (Some(found), None) => prop_assert!(found.agree < found.tries, "{found:?}"),
+            (None, limit) => prop_assert!(limit.is_none()),
         }
     }
 }
@@ -235,13 +364,17 @@ fn of_tries_that_do_not_agree_the_number_is_told() {
     let died = |silence| TrialFate::Died { silence, death: Simulated::new(true).death(), is_exact: true };
     search.handle_busy(ms(100_000));
     for TrialStart { id, silence } in search.begin(ms(0)) {
-        search.handle_fate(id, if silence == ms(1000) { TrialFate::Lived { silence } } else { died(ms(1500)) });
+        search.handle_fate(
+            id,
+            if silence == ms(1000) { TrialFate::Lived { silence } } else { died(ms(1500)) },
+            ms(2000),
+        );
     }
     let again = search.begin(ms(2000));
     assert_eq!((again.len(), again[0].silence > ms(1500)), (REPEATS, true));
-    search.handle_fate(again[0].id, died(ms(1510)));
-    search.handle_fate(again[1].id, TrialFate::Lived { silence: again[1].silence });
-    search.handle_fate(again[2].id, TrialFate::Unopened);
+    search.handle_fate(again[0].id, died(ms(1510)), ms(4000));
+    search.handle_fate(again[1].id, TrialFate::Lived { silence: again[1].silence }, ms(4000));
+    search.handle_fate(again[2].id, TrialFate::Unopened, ms(4000));
     assert!(search.is_over(ms(4000)));
     let limit = search.limit().unwrap();
     assert_eq!((limit.tries, limit.agree), (3, 2));
