@@ -21,6 +21,8 @@ use crate::tools::opening::Opener;
 const ATTEMPTS: u32 = 3;
 /// The wait after an attempt that failed; the next one is twice as long.
 const PAUSE: Duration = Duration::from_secs(1);
+/// How much longer than a socket is needed an end that obeys keeps it. Where a path drops the end in silence, nobody tells it.
+const LONGER: Duration = Duration::from_secs(10);
 /// How often this wait is doubled.
 const MOST_DOUBLINGS: u32 = 2;
 /// The share of its age for which the busy socket waits between two questions: so well is its death known.
@@ -85,11 +87,19 @@ impl ProbeCrew {
         let _ = self.stop.clone().wait_for(|stop| *stop).await;
     }
 
+    /// Tells an end that obeys for how long this socket is needed.
+    fn stay(&self, socket: &mut ProbeSocket, until: Instant) {
+        if self.obeys {
+            let needed = until.saturating_duration_since(Instant::now()) + self.wait + LONGER;
+            socket.message(false, format!("stay {}s", needed.as_secs()).as_bytes());
+        }
+    }
+
     /// Does `work` with a socket of its own, and tells what `work` returns, or `unopened`. Then closes the socket.
-    /// It is not opened after `latest`.
+    /// It is not opened after `latest`, and `needed` for no longer.
     async fn employ(
         &self,
-        latest: Instant,
+        (latest, needed): (Instant, Duration),
         work: impl AsyncFnOnce(&Self, &mut ProbeSocket) -> ProbeNews,
         unopened: ProbeNews,
     ) {
@@ -98,6 +108,7 @@ impl ProbeCrew {
             () = self.stopped() => return,
         };
         let Some((mut socket, place)) = opened else { return self.tell(unopened).await };
+        self.stay(&mut socket, Instant::now() + needed);
         tokio::select! {
             told = work(self, &mut socket) => self.tell(told).await,
             () = self.stopped() => {}
@@ -106,13 +117,19 @@ impl ProbeCrew {
         drop(place);
     }
 
+    /// The latest moment to open a socket that is needed to the end of the run, and for how long that is.
+    fn all_along(&self) -> (Instant, Duration) {
+        (self.end, self.end.saturating_duration_since(Instant::now()))
+    }
+
     /// A socket that is silent for so long, and then has to answer.
     pub(super) async fn be_silent(self: Arc<Self>, start: TrialStart) {
         let TrialStart { id, silence } = start;
         let work =
             async |crew: &Self, socket: &mut ProbeSocket| ProbeNews::Fate(id, crew.silence(socket, silence).await);
         let latest = self.end.checked_sub(silence + self.wait).unwrap_or(self.end);
-        self.employ(latest, work, ProbeNews::Fate(id, TrialFate::Unopened)).await;
+        let needed = silence + silence / 5 + self.wait;
+        self.employ((latest, needed), work, ProbeNews::Fate(id, TrialFate::Unopened)).await;
     }
 
     async fn silence(&self, socket: &mut ProbeSocket, silence: Duration) -> TrialFate {
@@ -147,7 +164,7 @@ impl ProbeCrew {
     /// A socket that is never silent. It tells at which ages it lives, and when it dies.
     pub(super) async fn be_busy(self: Arc<Self>) {
         let work = async |crew: &Self, socket: &mut ProbeSocket| crew.business(socket).await;
-        self.employ(self.end, work, ProbeNews::NoBusy).await;
+        self.employ(self.all_along(), work, ProbeNews::NoBusy).await;
     }
 
     async fn business(&self, socket: &mut ProbeSocket) -> ProbeNews {
@@ -180,7 +197,7 @@ impl ProbeCrew {
         let work = async |crew: &Self, socket: &mut ProbeSocket| {
             ProbeNews::Keeper(id, crew.keep(socket, resetter, every).await)
         };
-        self.employ(self.end, work, ProbeNews::Keeper(id, KeeperFate::Unopened)).await;
+        self.employ(self.all_along(), work, ProbeNews::Keeper(id, KeeperFate::Unopened)).await;
     }
 
     async fn keep(&self, socket: &mut ProbeSocket, resetter: Resetter, every: Duration) -> KeeperFate {

@@ -8,9 +8,13 @@ use crate::{config, ws::close::CloseCode};
 pub(super) const LONGEST_ORDER: usize = 160;
 /// The most bytes of one message, of the client's and of ours.
 pub(super) const LONGEST_MESSAGE: u64 = 16 * 1024 * 1024;
+/// The longest life: that of the longest probe there is, an hour, and a little.
+pub(super) const LONGEST_LIFE: Duration = Duration::from_secs(65 * 60);
 
 /// How often a Ping of ours may be ordered.
 const PING_EVERY: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(60 * 60);
+/// How long a probe may be ordered to stay.
+const STAY: RangeInclusive<Duration> = Duration::from_secs(1)..=LONGEST_LIFE;
 /// The most bytes of a reason (RFC 6455 §5.5.1).
 const LONGEST_REASON: usize = 123;
 
@@ -23,6 +27,8 @@ pub(super) enum ProbeOrder {
     Ping(Duration),
     /// Answer no Ping any more.
     Mute,
+    /// End the probe after so long, though nothing comes any more: a path that drops connections in silence tells nobody.
+    Stay(Duration),
     /// Send one binary message of so many bytes.
     Send(u64),
     /// Close with this code and reason.
@@ -40,6 +46,10 @@ impl ProbeOrder {
                 let every = config::duration(every).filter(|every| PING_EVERY.contains(every));
                 every.map(Self::Ping).ok_or("ping takes a duration from 100ms to 1h")
             }
+            ("stay", time) => {
+                let time = config::duration(time).filter(|time| STAY.contains(time));
+                time.map(Self::Stay).ok_or("stay takes a duration from 1s to 65m")
+            }
             ("send", bytes) => {
                 let bytes = number(bytes).filter(|bytes| *bytes <= LONGEST_MESSAGE);
                 bytes.map(Self::Send).ok_or("send takes a number of bytes, at most 16777216")
@@ -53,7 +63,7 @@ impl ProbeOrder {
                 }
                 Ok(Self::Close(CloseCode(code), reason.to_owned()))
             }
-            _ => Err("an order is silent, ping DURATION, mute, send BYTES or close CODE REASON"),
+            _ => Err("an order is silent, ping DURATION, mute, stay DURATION, send BYTES or close CODE REASON"),
         }
     }
 }
@@ -82,6 +92,7 @@ mod tests {
             ("ping 24s", ProbeOrder::Ping(Duration::from_secs(24))),
             ("ping 100ms", ProbeOrder::Ping(Duration::from_millis(100))),
             ("ping 1m 30s", ProbeOrder::Ping(Duration::from_secs(90))),
+            ("stay 75s", ProbeOrder::Stay(Duration::from_secs(75))),
             ("send 0", ProbeOrder::Send(0)),
             ("send 16777216", ProbeOrder::Send(LONGEST_MESSAGE)),
             ("close 1000", ProbeOrder::Close(CloseCode(1000), String::new())),
@@ -107,6 +118,9 @@ mod tests {
             "ping 99ms",
             "ping 61m",
             "ping -1s",
+            "stay",
+            "stay 0s",
+            "stay 66m",
             "send",
             "send -1",
             "send +1",
@@ -132,7 +146,7 @@ mod tests {
     /// Words of which orders are made, and other words.
     fn words() -> impl Strategy<Value = String> {
         let word = prop_oneof![
-            4 => prop::sample::select(vec!["silent", "ping", "mute", "send", "close", "1000", "24s", "1h", "0", "999", " "])
+            4 => prop::sample::select(vec!["silent", "ping", "mute", "stay", "send", "close", "1000", "24s", "1h", "0", "999", " "])
                 .prop_map(str::to_owned),
             1 => any::<String>(),
             1 => any::<u64>().prop_map(|number| number.to_string()),
@@ -147,6 +161,7 @@ mod tests {
         fn any_text_is_an_order_within_its_bounds_or_is_told_what_is_wrong(text in words()) {
             match ProbeOrder::parse(&text) {
                 Ok(ProbeOrder::Ping(every)) => prop_assert!(PING_EVERY.contains(&every)),
+                Ok(ProbeOrder::Stay(time)) => prop_assert!(STAY.contains(&time)),
                 Ok(ProbeOrder::Send(bytes)) => prop_assert!(bytes <= LONGEST_MESSAGE),
                 Ok(ProbeOrder::Close(code, reason)) => {
                     prop_assert!(may_be_sent(code.0) && reason.len() <= LONGEST_REASON);

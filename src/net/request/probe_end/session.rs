@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    order::{LONGEST_MESSAGE, LONGEST_ORDER, ProbeOrder},
+    order::{LONGEST_LIFE, LONGEST_MESSAGE, LONGEST_ORDER, ProbeOrder},
     output::ProbeOutput,
 };
 use crate::ws::{
@@ -24,8 +24,6 @@ use crate::ws::{
     tracker::End,
 };
 
-/// The longest life: that of the longest probe there is, an hour, and a little.
-const LONGEST_LIFE: Duration = Duration::from_secs(65 * 60);
 /// The most orders in a second, and as many at once.
 const ORDERS_PER_SECOND: u64 = 20;
 /// How long the client may take nothing of what waits for it, or not go on with a frame that it has begun.
@@ -35,6 +33,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(super) struct ProbeSession {
     began: Instant,
+    /// When the probe ends at the latest.
+    leaves: Instant,
     /// How long the client may take to close after us.
     close_timeout: Duration,
     frames: Frames,
@@ -83,6 +83,7 @@ impl ProbeSession {
     pub(super) fn new(close_timeout: Duration, now: Instant) -> Self {
         Self {
             began: now,
+            leaves: now + LONGEST_LIFE,
             close_timeout,
             frames: Frames::of(Side::Client),
             unread: Vec::new(),
@@ -134,7 +135,7 @@ impl ProbeSession {
         if let Some(Notice { cause, code, .. }) = self.notice.filter(|notice| notice.at <= now) {
             return self.leave(cause, code, cause.as_reason(), now);
         }
-        if self.began + LONGEST_LIFE <= now {
+        if self.leaves <= now {
             return self.leave(Cause::Lifetime, CloseCode::SERVICE_RESTART, Cause::Lifetime.as_reason(), now);
         }
         if self.owes_a_move() && self.moved + PATIENCE <= now {
@@ -159,8 +160,7 @@ impl ProbeSession {
         let notice = self.notice.map(|notice| notice.at);
         let silence = self.owes_a_move().then(|| self.moved + PATIENCE);
         let ping = self.ping.map(|(_, next)| next);
-        let life = self.began + LONGEST_LIFE;
-        [notice, silence, ping].into_iter().flatten().fold(life, Instant::min)
+        [notice, silence, ping].into_iter().flatten().fold(self.leaves, Instant::min)
     }
 
     /// What is to be sent next; empty if there is nothing. Only then is input to be read.
@@ -313,6 +313,7 @@ impl ProbeSession {
             ProbeOrder::Silent => self.ping = None,
             ProbeOrder::Ping(every) => self.ping = Some((every, now + every)),
             ProbeOrder::Mute => self.is_mute = true,
+            ProbeOrder::Stay(time) => self.leaves = (now + time).min(self.began + LONGEST_LIFE),
             ProbeOrder::Send(bytes) if !self.output.put_zeros(bytes) => self.leave_over_bytes(now),
             ProbeOrder::Send(_) => {}
             ProbeOrder::Close(code, reason) => self.leave(Cause::Killed, code, &reason, now),

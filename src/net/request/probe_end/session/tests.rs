@@ -371,3 +371,18 @@ proptest! {
         prop_assert!(session.is_over() && session.outcome().0.is_some());
     }
 }
+
+#[test]
+fn a_probe_leaves_when_it_was_told_to_though_nothing_comes_any_more_but_never_later_than_all_others() {
+    let (mut session, now) = start();
+    assert_eq!(ordered(&mut session, "stay 75s", now + SECOND), "ok stay 75s");
+    assert_eq!(session.due(), now + 76 * SECOND);
+    session.handle_due(now + 76 * SECOND);
+    assert_eq!(taken(&mut session, now + 76 * SECOND), plain(CLOSE, closing(1012, "lifetime")));
+    assert_eq!(session.due(), now + 81 * SECOND);
+    session.handle_due(now + 81 * SECOND);
+    assert_eq!(ended(session), (Cause::Lifetime, Some(1012), false));
+    let (mut session, now) = start();
+    ordered(&mut session, "stay 65m", now + 600 * SECOND);
+    assert_eq!(session.due(), now + 65 * 60 * SECOND);
+}
