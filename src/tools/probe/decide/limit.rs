@@ -11,6 +11,8 @@ use super::{ALIKE, Death, JITTER, REPEATS, TrialFate, beyond};
 /// A death that other sockets did not confirm is part of the range if at least one in so many that were silent as long died too.
 /// Otherwise something else killed it.
 const FEWEST_DEATHS: usize = 5;
+/// Or if the shortest silence of which a death is sure is at most so many times as long.
+const NEAR: f64 = 1.25;
 
 /// What is known of a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,7 +66,8 @@ impl SilenceLimit {
     /// The limit, as far as it is known; `None` = nothing has died, but for what died of something else.
     #[must_use]
     pub(super) fn of(tried: &[TriedSilence]) -> Option<Self> {
-        let (first, doubted) = (SilenceDeath::first(tried), shortest_of_many(tried));
+        let first = SilenceDeath::first(tried);
+        let doubted = shortest_of_range(tried, first);
         let lowest = doubted.into_iter().chain(first).min_by_key(|death| death.silence)?;
         let outlived = lives(tried).any(|silence| silence > lowest.silence + margin(lowest.silence));
         let mut repeats = tried.iter().filter(|one| one.is_repeat_of(lowest)).filter_map(|one| died(one.fate));
@@ -188,15 +191,16 @@ pub(super) fn lived_below(tried: &[TriedSilence], limit: Duration) -> Duration {
     lives(tried).filter(|silence| *silence < limit).max().unwrap_or_default()
 }
 
-/// The shortest of the doubted deaths that are too many to have another cause.
-fn shortest_of_many(tried: &[TriedSilence]) -> Option<SilenceDeath> {
+/// The shortest of the doubted deaths that are too many, or too near to the first sure one, to have another cause.
+fn shortest_of_range(tried: &[TriedSilence], first: Option<SilenceDeath>) -> Option<SilenceDeath> {
     let mut doubted: Vec<_> = tried.iter().filter(|one| one.is_doubted).filter_map(|one| died(one.fate)).collect();
     doubted.sort_by_key(|death| death.silence);
-    let are_many = |(place, death): &(usize, &SilenceDeath)| {
+    let is_near = |death: &SilenceDeath| first.is_some_and(|first| first.silence <= death.silence.mul_f64(NEAR));
+    let belongs = |(place, death): &(usize, &SilenceDeath)| {
         let (dead, lived) = (doubted.len() - place, lives(tried).filter(|silence| *silence >= death.silence).count());
-        dead * FEWEST_DEATHS >= dead + lived
+        is_near(death) || dead * FEWEST_DEATHS >= dead + lived
     };
-    doubted.iter().enumerate().find(are_many).map(|(_, death)| *death)
+    doubted.iter().enumerate().find(belongs).map(|(_, death)| *death)
 }
 
 /// Whether two sockets ended in the same way. Who acknowledges packets in vain may change from one to the next.
