@@ -28,6 +28,10 @@ LEARNED_BY, ENDS = 120, 165
 # How many limits a session that begins afterwards must live at least.
 FEWEST_LIMITS = 4
 
+# Prints what the page has become once its scripts have run for four seconds.
+BROWSER = ("chromium", "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=4000", "--dump-dom")
+BROWSER_PATIENCE = 60
+
 
 @dataclass(frozen=True)
 class Path:
@@ -88,7 +92,7 @@ class Learning:
         self.clock = Clock()
         self.relays: list[Relay] = []
         self.port, self.admin = free_port(), free_port()
-        self.status_text = ""
+        self.status_text, self.page_text = "", ""
 
     async def run(self) -> list[Course]:
         ticking = asyncio.ensure_future(self.clock.run(self.look))
@@ -98,12 +102,18 @@ class Learning:
             await asyncio.gather(
                 self.watch(courses), *(self.fill(course, addresses[course.path.name]) for course in courses)
             )
-            self.status_text = await self.said_by_status()
+            status = str(self.bench.binary), "status", "--admin", f"127.0.0.1:{self.admin}"
+            self.status_text = await said_by(*status)
+            self.page_text = await said_by(*BROWSER, f"--user-data-dir={self.bench.folder}", self.page)
         finally:
             ticking.cancel()
         for course in courses:
             self.judge(course)
         return courses
+
+    @property
+    def page(self) -> str:
+        return f"http://127.0.0.1:{self.admin}/"
 
     def look(self) -> None:
         for relay in self.relays:
@@ -167,16 +177,8 @@ class Learning:
             await self.clock.until(self.clock.now + 0.5)
 
     def status(self) -> dict:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.admin}/api/status", timeout=10) as answer:
+        with urllib.request.urlopen(f"{self.page}api/status", timeout=10) as answer:
             return json.load(answer)
-
-    async def said_by_status(self) -> str:
-        command = (str(self.bench.binary), "status", "--admin", f"127.0.0.1:{self.admin}")
-        process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
-        said, _ = await asyncio.wait_for(process.communicate(), PATIENCE)
-        if process.returncode:
-            raise Failed(f"longwire status ended with {process.returncode}")
-        return said.decode()
 
     def judge(self, course: Course) -> None:
         path, faults = course.path, course.faults
@@ -196,9 +198,28 @@ class Learning:
         shown = f"ping after {path.learned[-1] / 1000:g}s"
         if not any(f"*/{path.name}/" in line and shown in line for line in self.status_text.splitlines()):
             faults.append(f"`longwire status` does not say {shown}: {self.status_text}")
+        shown = (
+            f"*/{path.name}/: the {path.side} of a new session is pinged after {path.learned[-1] / 1000:g} s of silence"
+        )
+        if shown not in self.page_text:
+            faults.append(f"the page does not say: {shown}")
         told = [line for line in self.program.stderr().splitlines() if "new sessions are pinged more often" in line]
         if sum(f"*/{path.name}/" in line and f'"{path.side}"' in line for line in told) != len(path.learned):
             faults.append(f"the log tells {told}")
+
+
+async def said_by(*command: str) -> str:
+    """What a program prints that ends by itself."""
+    pipes = {"stdout": asyncio.subprocess.PIPE, "stderr": asyncio.subprocess.DEVNULL}
+    process = await asyncio.create_subprocess_exec(*command, **pipes)
+    try:
+        said, _ = await asyncio.wait_for(process.communicate(), BROWSER_PATIENCE)
+    finally:
+        if process.returncode is None:
+            process.kill()
+    if process.returncode:
+        raise Failed(f"{command[0]} ended with {process.returncode}")
+    return said.decode()
 
 
 def split(lives: list[Life], at: float) -> tuple[list[Life], list[Life]]:
