@@ -64,9 +64,11 @@ struct EchoBuffers {
 }
 
 const PAGE: &str = include_str!("demo.html");
-/// The page is one file, and talks only to WebSockets and to `/demo.json`.
-const PAGE_POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:; \
-                           connect-src 'self' ws: wss:; base-uri 'none'; form-action 'none'";
+/// The client library of the page, as `clients/js` builds it. The tests there say when this copy is old.
+const PAGE_LIBRARY: &str = include_str!("demo/longwire-client.js");
+/// The page talks only to WebSockets and to `/demo.json`, and all its scripts are ours.
+const PAGE_POLICY: &str = "default-src 'none'; script-src 'self' 'unsafe-inline'; style-src 'unsafe-inline'; \
+                           img-src data:; connect-src 'self' ws: wss:; base-uri 'none'; form-action 'none'";
 
 /// What a backend answers about itself.
 #[derive(Debug, Clone)]
@@ -133,22 +135,22 @@ fn answer_plain(request: &Request<Incoming>, backend: &BackendIdentity) -> Respo
     }
     match (request.uri().path(), &backend.stage) {
         ("/", _) => {
-            let mut page = Response::new(Full::from(PAGE));
-            let headers = page.headers_mut();
-            headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
-            headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(PAGE_POLICY));
-            headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+            let mut page = fresh(PAGE, "text/html; charset=utf-8");
+            page.headers_mut().insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(PAGE_POLICY));
             page
         }
-        ("/demo.json", Some(stage)) => {
-            let mut json = Response::new(Full::from(stage.clone()));
-            let headers = json.headers_mut();
-            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-            headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-            json
-        }
+        ("/longwire-client.js", _) => fresh(PAGE_LIBRARY, "text/javascript; charset=utf-8"),
+        ("/demo.json", Some(stage)) => fresh(stage.clone(), "application/json"),
         _ => text(StatusCode::NOT_FOUND, "nothing here\n"),
     }
+}
+
+/// An answer that no browser keeps.
+fn fresh(body: impl Into<Bytes>, content_type: &'static str) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body.into()));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
 }
 
 /// Answers the handshake (RFC 6455 §4.2.2), and sends the connection that will follow it to `upgrades`.
@@ -300,6 +302,19 @@ mod tests {
         let running = Running::start().await;
         let answer = running.exchange("GET /demo.json HTTP/1.1\r\nHost: demo\r\nConnection: close\r\n\r\n").await;
         assert!(answer.ends_with("\r\n\r\n{\"bare\":\"127.0.0.1:1\"}"), "{answer}");
+    }
+
+    #[tokio::test]
+    async fn the_page_may_load_its_library() {
+        let running = Running::start().await;
+        let page = running.exchange("GET / HTTP/1.1\r\nHost: demo\r\nConnection: close\r\n\r\n").await;
+        assert!(page.contains("script-src 'self' ") && page.contains("\"./longwire-client.js\""), "{page}");
+        let request = "GET /longwire-client.js HTTP/1.1\r\nHost: demo\r\nConnection: close\r\n\r\n";
+        let library = running.exchange(request).await;
+        assert!(
+            library.contains("content-type: text/javascript") && library.contains(" as LongwireSocket}"),
+            "{library}"
+        );
     }
 
     #[tokio::test]

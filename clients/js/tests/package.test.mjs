@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { after, before, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { gzipSync } from "node:zlib";
@@ -91,6 +91,15 @@ test(`an application pays at most ${SIZE} bytes for it, gzipped`, async () => {
   const size = gzipSync(outputFiles[0].contents, { level: 9 }).length;
   console.log(`longwire-client: ${size} of ${SIZE} bytes, gzipped`);
   assert.ok(size <= SIZE && size > 1000, `${size} bytes`);
+});
+
+// `DRAW=1 clients/js/test` makes that copy anew.
+test("the page of longwire demo has the library as it is", (t) => {
+  const copy = join(ROOT, "../../src/tools/demo/longwire-client.js");
+  if (!existsSync(dirname(copy))) return t.skip("only in longwire's repository");
+  const library = readFileSync(join(installed, "dist/esm/index.js"), "utf8").replace(/^\/\/# sourceMappingURL=.*\n/m, "");
+  if (process.env.DRAW) writeFileSync(copy, library);
+  assert.ok(library === readFileSync(copy, "utf8"), "src/tools/demo/longwire-client.js is old: DRAW=1 clients/js/test");
 });
 
 test("an application that imports it and uses nothing of it pays nothing", async () => {
