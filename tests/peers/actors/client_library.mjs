@@ -1,7 +1,10 @@
-// A page in headless Chromium that uses longwire-client, on a network that goes and behind a longwire that goes.
+// A page in headless Chromium that uses longwire-client, on a network that goes, over a path that falls silent and behind a longwire
+// that goes.
 // Arguments: URL MODULE PROFILE-FOLDER. It says `kill` and `drain` when longwire is to end so, and to come back.
 
+import { once } from "node:events";
 import { readFileSync } from "node:fs";
+import { connect, createServer } from "node:net";
 import { launch } from "./chromium.mjs";
 import { check, equal, say } from "./say.mjs";
 
@@ -24,6 +27,18 @@ await until("its opening", () => patient.opens.length === 2 && talker.opens.leng
 check(true, "when the network is back, both are open at once");
 equal(await page.evaluate(() => patient.downs.length), 1, "times that the one of an hour was down");
 await page.evaluate(() => patient.socket.close());
+
+const path = await middlebox();
+await page.evaluate((url) => callOver(url), path.url);
+await until("an echo over the path", () => distant.heard.length > 0);
+path.isSilent = true;
+await until("a loss", () => distant.downs.length > 0);
+equal(await page.evaluate(() => distant.downs[0].reason), "no heartbeat", "a middlebox that drops all: the page reads");
+path.isSilent = false;
+const number = await page.evaluate(() => distant.heard.length);
+await until("an echo over a new connection", (number) => distant.opens.length > 1 && distant.heard.length > number, number);
+check(true, "and is connected when the path lets it through again");
+await page.evaluate(() => distant.socket.close());
 
 const before = await settled();
 say("kill");
@@ -68,20 +83,42 @@ async function settled() {
   return page.evaluate(() => talker.opens.length);
 }
 
+// A path to longwire. While `isSilent`, it takes all bytes and passes none on; a connection of that time stays so.
+async function middlebox() {
+  const path = { isSilent: false };
+  const { hostname, port, pathname } = new URL(url);
+  const listener = createServer((client) => {
+    const proxy = connect(port, hostname);
+    let isSilent = path.isSilent;
+    for (const [from, to] of [
+      [client, proxy],
+      [proxy, client],
+    ]) {
+      from.on("data", (data) => (isSilent ||= path.isSilent) || to.write(data));
+      from.on("close", () => isSilent || to.destroy());
+      from.on("error", () => {});
+    }
+  });
+  listener.listen(0, "127.0.0.1").unref();
+  await once(listener, "listening");
+  path.url = `ws://127.0.0.1:${listener.address().port}${pathname}`;
+  return path;
+}
+
 function until(what, holds, argument) {
   return page.waitForFunction(holds, argument, { polling: 20 }).catch((error) => {
     check(false, `no ${what}: ${error.message}`);
   });
 }
 
-// In the page: one socket that says a number each 10 ms, and one that is in no hurry to come back.
+// In the page: one socket that says a number each 10 ms, one that is in no hurry to come back, and one to start over another path.
 async function talk([source, url]) {
   const { LongwireSocket } = await import(source);
   const heartbeat = { interval: 500, timeout: 3000, message: "ping", isReply: ({ data }) => data === "ping" };
 
-  function watched(options) {
+  function watched(options, to = url) {
     const seen = { opens: [], downs: [], heard: [], ends: [], errors: [] };
-    const socket = new LongwireSocket(url, [], { heartbeat, ...options });
+    const socket = new LongwireSocket(to, [], { heartbeat, ...options });
     socket.onopen = ({ attempt }) => seen.opens.push(attempt);
     socket.ondown = ({ code, reason, retryIn }) => seen.downs.push({ code, reason, retryIn, n: seen.opens.length });
     socket.onmessage = ({ data }) => seen.heard.push(Number(data));
@@ -93,8 +130,14 @@ async function talk([source, url]) {
   const { random } = Math;
   Math.random = () => 100_000;
   globalThis.patient = watched({ minDelay: 36 });
-  Math.random = random;
+  // So that a drain leaves it alone for 2.5 s, and much is queued.
+  Math.random = () => 0.5;
   globalThis.talker = watched({ minDelay: 100, maxDelay: 1000, queue: { messages: 10_000, bytes: 1_000_000 } });
+  Math.random = random;
+  globalThis.callOver = (path) => {
+    globalThis.distant = watched({ minDelay: 100, maxDelay: 1000, connectTimeout: 3000 }, path);
+    distant.socket.addEventListener("open", () => distant.socket.send("1"));
+  };
   let number = 0;
   talker.queued = [];
   const timer = setInterval(() => {

@@ -108,7 +108,7 @@ SCENARIOS = [
     ),
     Scenario(
         "client-library",
-        "headless Chromium with longwire-client: offline and back, a longwire that is killed, one that drains",
+        "headless Chromium with longwire-client: offline and back, a silent path, a longwire that is killed, one that drains",
         client_library.run,
         120,
         mostly_waits=True,

@@ -1,4 +1,4 @@
-"""A page that uses longwire-client: its network goes and comes back, and so does its longwire."""
+"""A page that uses longwire-client: its network goes and comes back, a path of it falls silent, and its longwire goes."""
 
 import signal
 
