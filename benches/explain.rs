@@ -1,5 +1,6 @@
-//! What `longwire explain` finds in 200 simulated logs, and what a million records cost it: `cargo bench --bench explain`.
-//! It fails if precision or recall is below 0.95, or the million takes more than 10 s or 200 MB.
+//! What `longwire explain` finds in 200 simulated logs, what a million records cost it, and what the last hour costs a running
+//! process: `cargo bench --bench explain`. It fails if precision or recall is below 0.95, or the million takes more than 10 s
+//! or 200 MB.
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub, reason = "it shares the simulation with the tests")]
 #![expect(clippy::disallowed_methods, reason = "a program of its own, in which no session waits")]
 
@@ -11,10 +12,20 @@ mod score;
 use std::{
     fs,
     io::{BufWriter, Write as _},
+    mem,
+    net::IpAddr,
     process::ExitCode,
 };
 
-use longwire::tools::explain::{ExplainOptions, run};
+use longwire::{
+    access_log::{EndSampler, Record, RecordKind},
+    balance::random_at,
+    explain::{EndClass, EndsOfHour, RecentEnds, SampledEnd, record::read},
+    outcome::Outcome,
+    sender::Client,
+    tools::explain::{ExplainOptions, run},
+    ws::termination::Cause,
+};
 
 use self::score::Score;
 
@@ -34,6 +45,12 @@ fn main() -> ExitCode {
     println!("{score}");
     let (seconds, megabytes) = million();
     println!("{RECORDS} records: {seconds:.2} s on one core, at most {megabytes:.0} MB of memory");
+    let nanos = note();
+    println!("{nanos:.0} ns to note one end");
+    for ends in [EndsOfHour::MOST_SESSIONS, 2 * EndsOfHour::MOST_SESSIONS] {
+        let (millis, patterns) = hour(ends);
+        println!("{millis:.0} ms to explain an hour with {ends} ends: {patterns} patterns");
+    }
     let is_sound = score.precision() >= LEAST && score.recall() >= LEAST;
     if is_sound && seconds < MOST_SECONDS && megabytes < MOST_MEGABYTES { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
@@ -59,6 +76,47 @@ fn million() -> (f64, f64) {
     let most = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     let kilobytes: f64 = most.trim().trim_end_matches(" kB").parse().unwrap();
     (took, kilobytes / 1000.0)
+}
+
+/// The nanoseconds that it takes to note the end of a session.
+fn note() -> f64 {
+    const TIMES: u32 = 50;
+    let (sampler, mut spent) = (EndSampler::default(), 0.0);
+    let mut record = Record::new(None, Client::from(IpAddr::from([192, 0, 2, 1])), "GET", "/ws");
+    (record.kind, record.cause) = (RecordKind::Session, Outcome::Ended(Cause::ClientLost));
+    (record.route, record.backend) = (Some("chat.example.com/ws/".to_owned()), Some("10.0.0.1:8080".to_owned()));
+    for _ in 0..TIMES {
+        let begun = on_core();
+        for _ in 0..RecentEnds::MOST_SESSIONS {
+            sampler.note(&record);
+        }
+        spent += on_core() - begun;
+        assert_eq!(sampler.take().count(EndClass::Session), RecentEnds::MOST_SESSIONS);
+    }
+    spent * 1e9 / f64::from(TIMES) / RecentEnds::MOST_SESSIONS as f64
+}
+
+/// The milliseconds that it takes to explain so many ends, and how many patterns they have. Of more than are kept, a fair sample
+/// is explained.
+fn hour(ends: usize) -> (f64, usize) {
+    // The records are of several hours. An hour that has not begun forgets none of them.
+    const NOW: i64 = 0;
+    let (mut hour, mut recent, mut scratch) = (EndsOfHour::default(), RecentEnds::default(), String::new());
+    let lines = (3000..).flat_map(|seed| mixture::mixture(seed, SESSIONS).lines);
+    for (number, line) in (0..).zip(lines.take(ends)) {
+        let record = read(line.as_bytes(), &mut scratch).unwrap();
+        let lot = (random_at(number) >> 32) as u32;
+        if let Some(end) = SampledEnd::of(&record, "client_lost", lot, |_| true) {
+            recent.push(end);
+        }
+        if number % 8192 == 0 {
+            hour.add(mem::take(&mut recent), NOW);
+        }
+    }
+    hour.add(recent, NOW);
+    let begun = on_core();
+    let patterns = hour.patterns();
+    ((on_core() - begun) * 1000.0, patterns.len())
 }
 
 /// The seconds that this thread has been on a core, whatever else the machine does.

@@ -105,20 +105,20 @@ impl Evidence {
         }
     }
 
-    /// Adds an end of a sample, however many there are.
-    fn add_sampled(&mut self, end: &SampledEnd) {
+    /// Adds an end of a sample, however many there are, as one of this moment.
+    fn add_sampled(&mut self, end: &SampledEnd, ended: i64) {
         let route = self.routes.number(end.route.as_deref());
         let backend = self.backends.number(end.backend.as_deref());
         let word = self.causes.number(Some(end.cause));
-        self.facts.push(EndFacts { route, backend, word, ..end.facts });
+        self.facts.push(EndFacts { ended, route, backend, word, ..end.facts });
     }
 
-    /// Forgets the words that no record has any more, where there are too many to add another one.
+    /// Forgets the words that no record has any more, where there are many.
     fn forget_words(&mut self) {
-        if self.routes.is_full() {
+        if self.routes.is_half_full() {
             self.routes.keep_only(self.facts.iter_mut().map(|facts| &mut facts.route));
         }
-        if self.backends.is_full() {
+        if self.backends.is_half_full() {
             self.backends.keep_only(self.facts.iter_mut().map(|facts| &mut facts.backend));
         }
     }

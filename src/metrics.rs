@@ -120,6 +120,9 @@ table! {
     round_trips: Histograms<OfSide> = Series::new(latencies), "websocket_ping_round_trip_seconds";
     /// Sides that were found dead: silent after a Ping, or taking nothing, for pong_timeout.
     dead: Counters<OfSide> = Series::new(Counter::default), "websocket_dead_sides";
+    /// Silence after which something on the path of a route seems to end its sessions, as their ends within the last hour show
+    /// it; there is none while nothing shows one.
+    suspected: Series<OfSuspect, Gauge<f64, AtomicU64>> = Series::new(Gauge::default), "longwire_suspected_limit_seconds";
     /// From a handshake's request to the backend's 101, all tries included.
     handshakes: Histograms<OfRoute> = Series::new(latencies), "websocket_handshake_seconds";
     /// Handshakes that became no session, by the log's word for why (not_upgraded: the backend answered otherwise).
@@ -227,6 +230,8 @@ labels! {
     OfOpCode { direction: &'static str, opcode: &'static str } lives: |_, _| true;
     OfSide { route: String, upstream: String, side: &'static str }
         lives: |of, living| living.has_route(&of.route, &of.upstream);
+    // These series are set anew each time they are shown.
+    OfSuspect { route: String, side: &'static str } lives: |of, living| living.has_name(&of.route);
     OfFailure { route: String, reason: &'static str } lives: |of, living| of.route == NONE || living.has_name(&of.route);
     OfAuthRequest { route: String, outcome: &'static str } lives: |of, living| living.has_name(&of.route);
     OfQuestion { route: String } lives: |of, living| living.has_name(&of.route);
@@ -411,6 +416,8 @@ pub struct ProxyState<'a> {
     pub backends: Vec<BackendState<'a>>,
     /// Each place where backends are found: its kind, its name, and how old the backends of it are.
     pub places: Vec<(&'static str, String, Duration)>,
+    /// Routes, each with a side and the silence in seconds after which that side seems to be cut off. The shortest is told.
+    pub suspected: Vec<(&'a str, &'static str, f64)>,
     /// Sessions of each worker; `None` = the workers did not answer in time.
     pub worker_sessions: Option<Vec<usize>>,
     /// The frames of all sessions since the start; all 0 if the workers did not answer in time.
@@ -675,6 +682,12 @@ impl MetricTable {
             // Two upstreams may look one name up in two ways. The older one is told.
             let gauge = self.stale.of(&OfPlace { kind, name: name.clone() });
             gauge.set(gauge.get().max(stale));
+        }
+        self.suspected.clear();
+        for &(route, side, seconds) in &state.suspected {
+            let gauge = self.suspected.of(&OfSuspect { route: route.to_owned(), side });
+            let shortest = Some(gauge.get()).filter(|known| *known > 0.0).map_or(seconds, |known| known.min(seconds));
+            gauge.set(shortest);
         }
         for (worker, sessions) in state.worker_sessions.iter().flatten().enumerate() {
             self.worker_sessions.of(&OfWorker { worker: worker as u64 }).set(signed(*sessions));

@@ -719,6 +719,7 @@ mod tests {
             routes: Vec::new(),
             backends: Vec::new(),
             places: Vec::new(),
+            suspected: Vec::new(),
             worker_sessions: None,
             opcodes: OpCodeCounts::default(),
         };

@@ -1,10 +1,10 @@
 //! A fair sample of what ended in the last hour, and its patterns.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, fmt::Write as _};
 
 use super::{
     Evidence, Pattern, PatternKind,
-    facts::EndClass,
+    facts::{EndClass, EndFacts},
     lots::{LotBounds, RecentEnds},
 };
 
@@ -18,27 +18,32 @@ pub struct EndsOfHour {
 
 impl EndsOfHour {
     /// The most sessions: 3 MiB. If more than 13 end in a second, for an hour, they are a sample.
-    pub const MOST_SESSIONS: usize = 49_152;
+    pub const MOST_SESSIONS: usize = RecentEnds::MOST_SESSIONS;
     /// The most refused handshakes: 1 MiB.
-    pub const MOST_REFUSALS: usize = 16_384;
+    pub const MOST_REFUSALS: usize = RecentEnds::MOST_REFUSALS;
     /// An hour, in milliseconds.
     pub const TIME: i64 = 3_600_000;
 
     /// Adds what has ended since the last time, and forgets what ended more than an hour ago. Returns whether anything is other
-    /// than before.
+    /// than before. If the clock was put back, everything earlier is forgotten.
     pub fn add(&mut self, recent: RecentEnds, now: i64) -> bool {
         let before = self.evidence.len();
+        let last = self.bounds.back().map_or(i64::MIN, |(at, _)| *at);
+        if now < last {
+            *self = Self::default();
+        }
         let since = now.saturating_sub(Self::TIME);
         self.evidence.forget_before(since);
         self.bounds.retain(|(at, _)| *at >= since);
         let is_other = self.evidence.len() < before || !recent.is_empty();
+        self.evidence.forget_words();
         self.bounds.push_back((now, recent.bounds()));
         let RecentEnds { sessions, refusals } = recent;
         for end in sessions.ends.into_iter().chain(refusals.ends) {
-            self.evidence.add_sampled(&end);
+            // A record reckons its end from its begin. Where the machine was suspended or its clock was set, that is too early or late.
+            self.evidence.add_sampled(&end, end.facts.ended.clamp(last.min(now), now));
         }
         self.thin();
-        self.evidence.forget_words();
         is_other
     }
 
@@ -69,21 +74,37 @@ impl EndsOfHour {
             return self.evidence.patterns();
         }
         let [sessions, refusals] = bounds.0;
+        if sessions <= refusals {
+            // Refusals that are thinned like the sessions are a fair sample, too.
+            return self.reckon(sessions, |facts| facts.lot < sessions);
+        }
         // Some patterns compare refused handshakes with sessions. For these, both must be thinned alike.
-        let common = sessions.min(refusals);
-        let of_sessions = self.evidence.patterns_among(|facts| facts.is_session() && facts.lot < sessions);
-        let of_all = self.evidence.patterns_among(|facts| facts.lot < common);
-        // A limit that ends sessions and one that refuses handshakes have different keys.
-        let is_of_sessions = |pattern: &Pattern| {
+        let of_sessions = self.reckon(sessions, |facts| facts.is_session() && facts.lot < sessions);
+        let mut patterns = self.reckon(refusals, |facts| facts.lot < refusals);
+        patterns.retain(|pattern| compares_handshakes(pattern.kind));
+        let of_both = patterns.len();
+        for pattern in of_sessions.into_iter().filter(|pattern| pattern.kind != PatternKind::Storm) {
+            // A limit of ours that ends sessions is told from both, if enough of its cases are left there.
             let is_same = |known: &Pattern| known.kind == pattern.kind && known.key == pattern.key;
-            of_sessions.iter().any(is_same) && pattern.kind != PatternKind::Storm
-        };
-        let mut patterns: Vec<_> = of_all
-            .into_iter()
-            .filter(|pattern| compares_handshakes(pattern.kind) && !is_of_sessions(pattern))
-            .collect();
-        patterns.extend(of_sessions.into_iter().filter(|pattern| pattern.kind != PatternKind::Storm));
+            if !patterns.iter().take(of_both).any(is_same) {
+                patterns.push(pattern);
+            }
+        }
         patterns.sort_by(Pattern::by_harm);
+        patterns
+    }
+
+    /// The patterns of a sample in which every lot below `bound` is, with as many cases as there are in all.
+    fn reckon(&mut self, bound: u32, is_in_sample: impl Fn(&EndFacts) -> bool) -> Vec<Pattern> {
+        let mut patterns = self.evidence.patterns_among(is_in_sample);
+        let part = f64::from(bound) / f64::from(u32::MAX);
+        if bound < u32::MAX {
+            for pattern in &mut patterns {
+                // A cast of a float stops at the bounds of the integer.
+                pattern.cases = (pattern.cases as f64 / part.max(f64::EPSILON)).round() as u64;
+                let _ = write!(pattern.text, " (Counted in a fair sample of {} % of the ends.)", percent(part));
+            }
+        }
         patterns
     }
 
@@ -105,6 +126,12 @@ impl Default for EndsOfHour {
     }
 }
 
+/// A part in percent, with two digits at least.
+fn percent(part: f64) -> String {
+    let percent = part * 100.0;
+    if percent < 10.0 { format!("{percent:.1}") } else { format!("{percent:.0}") }
+}
+
 /// Whether the cases of such a pattern are handshakes, of all that there were.
 const fn compares_handshakes(kind: PatternKind) -> bool {
     matches!(kind, PatternKind::HandshakeFailures | PatternKind::OwnLimit | PatternKind::Storm)
@@ -116,7 +143,7 @@ mod tests {
     use super::*;
     use crate::{
         balance::random_at,
-        explain::{facts::EndFacts, lots::SampledEnd, record::read},
+        explain::{lots::SampledEnd, record::read},
     };
 
     const NOON: &str = "2026-01-02T12:00:00Z";
@@ -201,13 +228,44 @@ mod tests {
         hour.add(recent, noon() + STEP);
         hour.add(few, noon() + 2 * STEP);
         let bounds = hour.bounds();
-        assert!(bounds.of(EndClass::Refusal) < u32::MAX / 4 && bounds.of(EndClass::Session) == u32::MAX, "{bounds:?}");
+        assert!(bounds.of(EndClass::Refusal) < u32::MAX / 2 && bounds.of(EndClass::Session) == u32::MAX, "{bounds:?}");
         assert_eq!(fair(&hour).filter(|facts| facts.dropped().is_some()).count(), 108);
         let refusals = hour.evidence.facts.iter().filter(|facts| !facts.is_session()).count();
         assert!(refusals <= EndsOfHour::MOST_REFUSALS, "{refusals}");
         let patterns = hour.patterns();
         let failures = patterns.iter().find(|pattern| pattern.kind == PatternKind::HandshakeFailures).unwrap();
         assert!((failures.share - 0.75).abs() < 0.02, "{failures:?}");
+        // Its cases are reckoned up to all, and so it stands first.
+        assert!((43_000..47_000).contains(&failures.cases) && failures == &patterns[0], "{patterns:#?}");
+        assert!(failures.text.contains("a fair sample of 36 % of the ends"), "{failures:?}");
+    }
+
+    #[test]
+    fn an_end_is_as_old_as_what_came_with_it_whatever_its_record_says() {
+        let (mut hour, mut source) = (EndsOfHour::default(), Source(0));
+        hour.add(RecentEnds::default(), noon());
+        let mut recent = RecentEnds::default();
+        // The machine was suspended for two hours, or was thought to be in the future.
+        source.add(&mut recent, 5, noon() - 2 * EndsOfHour::TIME, "client_lost", LOST);
+        source.add(&mut recent, 3, noon() + EndsOfHour::TIME, "client_lost", LOST);
+        hour.add(recent, noon() + STEP);
+        hour.add(RecentEnds::default(), noon() + EndsOfHour::TIME);
+        let ended: Vec<_> = hour.evidence.facts.iter().map(|facts| facts.ended - noon()).collect();
+        assert_eq!(ended.iter().filter(|ended| **ended == 0).count(), 5, "{ended:?}");
+        assert_eq!(ended.iter().filter(|ended| **ended == STEP).count(), 3, "{ended:?}");
+    }
+
+    #[test]
+    fn a_clock_that_is_put_back_begins_the_hour_anew() {
+        let (mut hour, mut source) = (EndsOfHour::default(), Source(0));
+        let mut recent = RecentEnds::default();
+        source.add(&mut recent, 5, noon(), "client_lost", LOST);
+        hour.add(recent, noon());
+        let mut recent = RecentEnds::default();
+        source.add(&mut recent, 2, noon(), "client_lost", LOST);
+        assert!(hour.add(recent, noon() - STEP));
+        let ended: Vec<_> = hour.evidence.facts.iter().map(|facts| facts.ended - noon()).collect();
+        assert_eq!(ended, [-STEP, -STEP]);
     }
 
     #[test]
@@ -216,8 +274,9 @@ mod tests {
         for _ in 0..4 {
             let mut recent = RecentEnds::default();
             source.add(&mut recent, 20_000, noon(), "client_lost", LOST);
-            assert!(hour.add(recent, noon()) && hour.bounds() != LotBounds::ALL);
+            assert!(hour.add(recent, noon()));
         }
+        assert_ne!(hour.bounds(), LotBounds::ALL);
         let steps = EndsOfHour::TIME / STEP;
         for step in 1..=2 * steps + 1 {
             let at = noon() + step * STEP;

@@ -86,10 +86,19 @@ impl LotBounds {
 }
 
 impl RecentEnds {
-    /// The most sessions: those of 15 s, if no more than a thousand end in a second.
-    pub const MOST_SESSIONS: usize = 16_384;
-    /// The most refused handshakes.
-    pub const MOST_REFUSALS: usize = 8_192;
+    /// The most sessions: as many as are kept of an hour, so that a moment at which many end thins the hour no more than it must.
+    pub const MOST_SESSIONS: usize = 49_152;
+    /// The most refused handshakes, for the same reason.
+    pub const MOST_REFUSALS: usize = 16_384;
+
+    /// None yet, with room for so many sessions and refusals.
+    #[must_use]
+    pub fn with_room(sessions: usize, refusals: usize) -> Self {
+        let mut none = Self::default();
+        none.sessions.ends.reserve(sessions);
+        none.refusals.ends.reserve(refusals);
+        none
+    }
 
     /// Adds an end, if it has a place. Returns the bound for its class from now on.
     pub fn push(&mut self, end: SampledEnd) -> u32 {

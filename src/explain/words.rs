@@ -28,9 +28,9 @@ impl WordNumbers {
         number
     }
 
-    /// Whether a further word would be no word.
-    pub(super) fn is_full(&self) -> bool {
-        self.words.len() >= MOST_WORDS
+    /// Whether there is no longer room for as many words as there are.
+    pub(super) fn is_half_full(&self) -> bool {
+        self.words.len() > MOST_WORDS / 2
     }
 
     /// Keeps only the words of these numbers, and gives them new numbers.
@@ -73,13 +73,14 @@ mod tests {
     #[test]
     fn words_that_nothing_has_any_more_make_room() {
         let mut words = WordNumbers::default();
-        for word in 0..MOST_WORDS {
+        for word in 0..=MOST_WORDS / 2 {
+            assert!(!words.is_half_full());
             words.number(Some(&word.to_string()));
         }
         let mut kept = [4, 0, 2, 4];
-        assert!(words.is_full());
+        assert!(words.is_half_full());
         words.keep_only(kept.iter_mut());
-        assert_eq!((kept, words.is_full()), ([1, 0, 2, 1], false));
+        assert_eq!((kept, words.is_half_full()), ([1, 0, 2, 1], false));
         assert_eq!([1, 2, 3].map(|number| words.word(number)), [Some("3"), Some("1"), None]);
         assert_eq!(words.number(Some("new")), 3);
     }

@@ -1,6 +1,6 @@
 //! The thread that says what the ends of the last hour have in common.
 //!
-//! That takes a tenth of a second where much has ended. So no worker does it, nor the thread on which the admin interface
+//! That takes up to a third of a second where much has ended. So no worker does it, nor the thread on which the admin interface
 //! answers.
 
 use std::{
@@ -82,6 +82,7 @@ fn explain(endings: &Endings, asked: &Receiver<oneshot::Sender<()>>, told: &watc
         if catch_unwind(AssertUnwindSafe(look)).is_err() {
             // What the hour is then, nobody knows. So it begins anew.
             hour = EndsOfHour::default();
+            told.send_replace(Arc::default());
             tracing::error!("the explanation of the last hour panicked: this is a bug of longwire");
         }
         if let Some(done) = done {

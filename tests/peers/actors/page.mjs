@@ -6,8 +6,10 @@ import { check, equal, say } from "./say.mjs";
 const [url, many, backend, pictures, profile] = process.argv.slice(2);
 const { context, page, errors, foreign, answer } = await open(url, profile, { colorScheme: "light" });
 const text = (selector) => page.locator(selector).innerText();
-const until = (selector, pattern) =>
-  page.waitForFunction(([s, p]) => new RegExp(p).test(document.querySelector(s)?.innerText ?? ""), [selector, pattern]);
+const until = (selector, pattern, timeout) =>
+  page.waitForFunction(([s, p]) => new RegExp(p).test(document.querySelector(s)?.innerText ?? ""), [selector, pattern], { timeout });
+/** Every 15 s longwire looks for what the ends have in common, and every 10 s the page asks for it. */
+const A_LOOK = 40_000;
 const total = Number(many) + 3;
 
 check(answer.headers()["content-security-policy"].includes("default-src 'none'"), "the page has a strict policy");
@@ -16,6 +18,7 @@ equal(await text("#state"), "serving", "state");
 await until("#rtt-note", "half below");
 check(true, `round trips: ${await text("#rtt-note")}`);
 equal(await page.locator("#backends tr:not(.group)").count(), 2, "backends");
+check((await text("#none-found")).includes("Nothing stands out"), "nothing is found yet");
 check((await text("#backends .group")).startsWith("backends least_conn, 2 backends"), "below the name of their upstream");
 const rows = page.locator("#live tr");
 equal(await rows.count(), 25, "sessions on the first page");
@@ -39,6 +42,12 @@ check(crash.includes(backend), "and on which backend");
 check(/\*\/ \/rooms\//.test(crash), "and on which route");
 check(/backend, (fin|reset)/.test(crash), "and how");
 check(/silent before: client ↑ \d.* ↓ \d.*, backend ↑ \d.* ↓ \d/.test(crash), "and after which silence");
+await until("#findings li", "many drops at one moment, backend side", A_LOOK);
+const found = (await text("#findings li:first-child")).replace(/\s+/g, " ");
+check(/\d+ cases, [\d.]+ % of the drops there; [\d.]+ % sure/.test(found), `the crash is found: ${found}`);
+check(await page.locator("#none-found").isHidden(), "and no longer told that nothing is");
+await fitsAPhone();
+await page.setViewportSize({ width: 1280, height: 900 });
 await inOneLine();
 await page.click("#more");
 await page.waitForFunction(() => document.querySelectorAll("#endings tr").length === 200);
@@ -130,14 +139,18 @@ async function duty() {
 }
 
 async function onAPhone() {
-  await page.setViewportSize({ width: 360, height: 740 });
-  const wide = await page.evaluate(() => [document.documentElement.scrollWidth, innerWidth]);
-  check(wide[0] <= wide[1], `on a phone of ${wide[1]} px the page is ${wide[0]} px wide`);
+  await fitsAPhone();
   const small = await page.evaluate(() =>
     [...document.querySelectorAll("button")].filter((b) => b.offsetParent && b.getBoundingClientRect().height < 24).length);
   equal(small, 0, "buttons too small for a finger");
   await page.screenshot({ path: `${pictures}/page-phone.png` });
   await page.setViewportSize({ width: 1280, height: 900 });
+}
+
+async function fitsAPhone() {
+  await page.setViewportSize({ width: 360, height: 740 });
+  const wide = await page.evaluate(() => [document.documentElement.scrollWidth, innerWidth]);
+  check(wide[0] <= wide[1], `on a phone of ${wide[1]} px the page is ${wide[0]} px wide`);
 }
 
 // Nothing that is one word is broken in two, as wide as a laptop's window is.

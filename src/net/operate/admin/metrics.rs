@@ -6,10 +6,14 @@ use hyper::{HeaderMap, StatusCode};
 
 use crate::{
     balance::{FoundAt, Health, Member},
+    explain::{Pattern, PatternKind},
     metrics::{self, BackendState, ProxyState, process::ProcessStats, text::Format},
-    net::operate::{
-        control::Control,
-        desk::answer::{AdminAnswer, with_type},
+    net::{
+        operate::{
+            control::Control,
+            desk::answer::{AdminAnswer, with_type},
+        },
+        worker::plan::Plan,
     },
 };
 
@@ -28,6 +32,7 @@ pub(super) async fn answer(control: &Control, headers: &HeaderMap) -> AdminAnswe
     });
     let sum = sum.unwrap_or_default();
     let members: Vec<_> = plan.members().collect();
+    let patterns = control.patterns();
     let state = ProxyState {
         connections: control.live().connections(),
         probes_active: control.probes(),
@@ -46,11 +51,37 @@ pub(super) async fn answer(control: &Control, headers: &HeaderMap) -> AdminAnswe
             .collect(),
         backends: members.iter().map(|(upstream, member)| backend_state(upstream, member)).collect(),
         places: control.discovery().staleness(),
+        suspected: suspected(&patterns, &plan),
         worker_sessions: live,
         opcodes: sum.opcodes,
     };
     let text = control.metrics().show(format, &state, &sum.routes, ProcessStats::read());
     with_type(StatusCode::OK, format.content_type(), text)
+}
+
+/// The limits of silence that the sessions of each route meet: each limit at each route where it may be.
+fn suspected<'p>(patterns: &[Pattern], plan: &'p Plan) -> Vec<(&'p str, &'static str, f64)> {
+    let mut suspected = Vec::new();
+    for pattern in patterns {
+        let (Some(side), Some(seconds)) = (pattern.side, pattern.seconds) else { continue };
+        for route in plan.config.routes.routes() {
+            let Some(upstream) = plan.upstream_of(route) else { continue };
+            let has_backend =
+                |address: &str| upstream.members().iter().any(|member| member.backend.address() == address);
+            if is_limit_of(pattern, &route.name, has_backend) {
+                suspected.push((route.name.as_str(), side, seconds));
+            }
+        }
+    }
+    suspected
+}
+
+/// Whether all clients of this route may meet the limit. What only one network has is no limit of a route.
+fn is_limit_of(pattern: &Pattern, route: &str, has_backend: impl FnOnce(&str) -> bool) -> bool {
+    pattern.kind == PatternKind::IdleLimit
+        && pattern.network.is_none()
+        && pattern.route.as_deref().is_none_or(|name| name == route)
+        && pattern.backend.as_deref().is_none_or(has_backend)
 }
 
 fn backend_state<'a>(upstream: &'a str, member: &'a Member) -> BackendState<'a> {
@@ -65,5 +96,45 @@ fn backend_state<'a>(upstream: &'a str, member: &'a Member) -> BackendState<'a> 
             let name = name.as_ref().unwrap_or(from);
             (by.as_str(), name.to_string())
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::explain::Witnesses;
+
+    #[test]
+    fn a_limit_is_of_the_routes_where_all_clients_may_meet_it() {
+        let everywhere = Pattern {
+            kind: PatternKind::IdleLimit,
+            side: Some("client"),
+            route: None,
+            backend: None,
+            network: None,
+            status: None,
+            seconds: Some(47.0),
+            at: None,
+            for_seconds: None,
+            cases: 12,
+            share: 0.5,
+            confidence: 0.999,
+            key: None,
+            value: None,
+            text: String::new(),
+            histogram: None,
+            bound: None,
+            witnesses: Witnesses::default(),
+        };
+        let is_of = |pattern: &Pattern| is_limit_of(pattern, "*/ws", |backend| backend == "b:1");
+        assert!(is_of(&everywhere));
+        for (name, is) in [("*/ws", true), ("*/", false)] {
+            assert_eq!(is_of(&Pattern { route: Some(name.to_owned()), ..everywhere.clone() }), is, "{name}");
+        }
+        for (name, is) in [("b:1", true), ("b:2", false)] {
+            assert_eq!(is_of(&Pattern { backend: Some(name.to_owned()), ..everywhere.clone() }), is, "{name}");
+        }
+        assert!(!is_of(&Pattern { network: Some("192.0.2.0/24".to_owned()), ..everywhere.clone() }));
+        assert!(!is_of(&Pattern { kind: PatternKind::LifeLimit, ..everywhere }));
     }
 }
