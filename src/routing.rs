@@ -49,6 +49,8 @@ pub struct Route {
     pub sticky: Option<StickyCookie>,
     /// Which pages may open a WebSocket here.
     pub origins: Origins,
+    /// Whether a backend gets a client's offer to compress messages.
+    pub may_compress: bool,
     /// The service that is asked about each request; `None` = none is asked.
     pub auth_request: Option<Box<AuthRequest>>,
     /// Keepalive of this route's sessions.
@@ -318,6 +320,7 @@ mod tests {
                 told_of_client: Vec::new(),
                 sticky: None,
                 origins: Origins::default(),
+                may_compress: true,
                 auth_request: None,
                 keepalive: keepalive::Settings {
                     ping_interval: keepalive::SideTimes::of_both(None),

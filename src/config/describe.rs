@@ -212,6 +212,9 @@ fn of_rules(route: &Route) -> String {
     if !route.addresses.allow.is_empty() {
         let _ = write!(text, ", allow {}", networks(&route.addresses.allow));
     }
+    if !route.may_compress {
+        text.push_str(", no compression");
+    }
     if let Some(AuthRequest { url, timeout, pass, .. }) = route.auth_request.as_deref() {
         let _ = write!(text, ", asks {url} within {}", short(*timeout));
         let names: Vec<_> = pass.iter().map(hyper::header::HeaderName::as_str).collect();

@@ -6,6 +6,7 @@
 mod auth_request;
 mod backend_tls;
 mod client_auth;
+mod compression;
 mod discovery;
 mod header_rules;
 mod listed;
@@ -42,6 +43,7 @@ pub(super) use self::{
     probe::ProbeSetting,
     proxy_protocol::{ProxyProtocol, SentTlv, SentVersion},
 };
+pub(super) use compression::CompressionOffer;
 pub(super) use header_rules::HeaderChanges;
 pub(super) use redirect::{RedirectScheme, RedirectSetting};
 pub(super) use rewrite::RewriteSetting;
@@ -388,6 +390,10 @@ pub(super) struct Route {
     /// `none` = clients that send no Origin. Empty = any. docs/behaviour.md has the rules.
     #[serde(default)]
     pub(super) origins: Vec<String>,
+    /// What becomes of a client's offer to compress messages (permessage-deflate). With `off` the backend does not get it, and
+    /// messages pass as their senders wrote them; other extensions pass.
+    #[serde(default)]
+    pub(super) compression: CompressionOffer,
     /// A service that longwire asks about each request, before it goes on: with an answer 2xx it does, 401, 403 and 3xx go to the
     /// client as they are, and all else is 503. docs/behaviour.md has the rules. Absent: no service is asked.
     #[serde(default)]
@@ -813,6 +819,7 @@ impl Route {
             forward_client_cert: Vec::new(),
             sticky_cookie: None,
             origins: Vec::new(),
+            compression: CompressionOffer::default(),
             auth_request: None,
             via: None,
             keepalive: KeepaliveOverride::default(),

@@ -6,7 +6,7 @@ use std::fmt;
 
 use hyper::{
     HeaderMap,
-    header::{SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_PROTOCOL},
+    header::{HeaderValue, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_PROTOCOL},
 };
 
 use crate::headers::tokens;
@@ -108,15 +108,43 @@ impl fmt::Display for Misfit {
 
 impl std::error::Error for Misfit {}
 
+/// Takes every offer to compress messages out of the fields of a handshake. Other extensions stay, in their order. A list
+/// that cannot be read is taken out as a whole, because a backend might read an offer in it.
+///
+/// The extensions that compress each message have names of one form (RFC 7692 §4). Old versions of WebKit offer another one.
+pub fn withdraw_compression(headers: &mut HeaderMap) {
+    if !headers.contains_key(SEC_WEBSOCKET_EXTENSIONS) {
+        return;
+    }
+    let stay = |line: &HeaderValue| -> Option<HeaderValue> {
+        let left = elements(line.as_bytes())?.into_iter().filter(|element| !compresses(extension_name(element)));
+        let left = left.collect::<Vec<_>>().join(&b',');
+        HeaderValue::from_bytes(left.trim_ascii()).ok().filter(|line| !line.is_empty())
+    };
+    let left: Vec<_> = headers.get_all(SEC_WEBSOCKET_EXTENSIONS).iter().filter_map(stay).collect();
+    headers.remove(SEC_WEBSOCKET_EXTENSIONS);
+    for line in left {
+        headers.append(SEC_WEBSOCKET_EXTENSIONS, line);
+    }
+}
+
+fn compresses(extension: &[u8]) -> bool {
+    let starts_with = |prefix: &[u8]| extension.get(..prefix.len()).is_some_and(|name| name.eq_ignore_ascii_case(prefix));
+    starts_with(b"permessage-") || starts_with(b"x-webkit-deflate-frame")
+}
+
+/// The name of an extension in an element of the list, without its parameters.
+fn extension_name(element: &[u8]) -> &[u8] {
+    element.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii()
+}
+
 /// The names of the extensions, in order; `None` if a quoted string does not end.
 fn extension_names(headers: &HeaderMap) -> Option<Vec<String>> {
     let mut names = Vec::new();
     for line in headers.get_all(SEC_WEBSOCKET_EXTENSIONS) {
         for element in elements(line.as_bytes())? {
-            let name = element.split(|byte| *byte == b';').next();
-            let name = name.unwrap_or_default().trim_ascii();
             if !element.trim_ascii().is_empty() {
-                names.push(text(name));
+                names.push(text(extension_name(element)));
             }
         }
     }
@@ -153,4 +181,37 @@ fn text(bytes: &[u8]) -> String {
 
 fn quoted(text: &str) -> String {
     text.chars().take(MAX_QUOTED).collect()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    /// What is left of these lines of `Sec-WebSocket-Extensions`.
+    fn left(lines: &[&'static str]) -> Vec<String> {
+        let mut headers = HeaderMap::new();
+        for line in lines {
+            headers.append(SEC_WEBSOCKET_EXTENSIONS, HeaderValue::from_static(line));
+        }
+        withdraw_compression(&mut headers);
+        let left = headers.get_all(SEC_WEBSOCKET_EXTENSIONS).iter();
+        left.map(|line| line.to_str().unwrap().to_owned()).collect()
+    }
+
+    #[test]
+    fn each_offer_to_compress_is_withdrawn_and_other_extensions_stay() {
+        for (lines, expected) in [
+            (&["permessage-deflate; client_max_window_bits"][..], &[][..]),
+            (&["Permessage-Deflate , x-other; a=1"], &["x-other; a=1"]),
+            (&["x-other,permessage-bzip2;a=\"b, c\",x-more"], &["x-other,x-more"]),
+            (&["x-webkit-deflate-frame", "x-quoted; a=\"permessage-deflate, \""], &["x-quoted; a=\"permessage-deflate, \""]),
+            (&["permessage-deflate, permessage-deflate; server_no_context_takeover"], &[]),
+            (&["x-per, permessage"], &["x-per, permessage"]),
+            (&["x-other", "x-open; a=\"b, permessage-deflate"], &["x-other"]),
+            (&[], &[]),
+        ] {
+            assert_eq!(left(lines), expected, "{lines:?}");
+        }
+    }
 }

@@ -124,6 +124,40 @@ async fn subprotocols_and_extensions_pass_untouched_both_ways() {
 }
 
 #[tokio::test]
+async fn an_offer_to_compress_ends_here_where_the_route_says_so_and_other_extensions_pass() {
+    let backend = Backend::by_hand();
+    let routes = "routes: [ { path: /off, upstream: chat, compression: off }, { upstream: chat, compression: pass } ]";
+    let mut proxy = Proxy::before(&[&backend]).routes(routes).start();
+    let offers = "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits, x-other\r\n";
+
+    let mut client = proxy.client().await;
+    client.send(handshake("/off", offers)).await;
+    let (mut at_backend, head) = backend.asked().await;
+    assert_eq!(head.headers("sec-websocket-extensions"), ["x-other"]);
+    at_backend.accept(&head, "").await;
+    client.upgraded().await;
+    at_backend.send(unmasked(TEXT, b"plain")).await;
+    client.expect(unmasked(TEXT, b"plain")).await;
+    drop((client, at_backend));
+    proxy.next_record().await;
+
+    // A backend that compresses all the same was not offered that.
+    let mut client = proxy.client().await;
+    client.send(handshake("/off", "Sec-WebSocket-Extensions: permessage-deflate\r\n")).await;
+    let (mut at_backend, head) = backend.asked().await;
+    assert_eq!(head.headers("sec-websocket-extensions"), [""; 0]);
+    at_backend.accept(&head, "Sec-WebSocket-Extensions: permessage-deflate\r\n").await;
+    assert_eq!(client.response().await.status(), 502);
+    assert_eq!(proxy.next_record().await["cause"], "false_upgrade");
+
+    let mut client = proxy.client().await;
+    client.send(handshake("/", offers)).await;
+    let (_at_backend, head) = backend.asked().await;
+    assert_eq!(head.headers("sec-websocket-extensions"), ["permessage-deflate; client_max_window_bits, x-other"]);
+    proxy.stop().await;
+}
+
+#[tokio::test]
 async fn fields_of_the_101_reach_the_client() {
     let backend = Backend::by_hand();
     let proxy = Proxy::start(&[&backend]);

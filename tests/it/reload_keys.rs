@@ -155,6 +155,7 @@ fn rows() -> Vec<Row> {
         row("routes.[].strip_prefix", "/one", "/other"),
         beside(row("routes.[].rewrite.from", "^/one$", "^/other$"), json!({ "routes.[].rewrite.to": "/same" })),
         beside(row("routes.[].rewrite.to", "/one", "/other"), json!({ "routes.[].rewrite.from": "^/same$" })),
+        row("routes.[].compression", "off", "pass"),
         row("routes.[].host_header", "upstream", "other.example"),
         row("routes.[].request_headers.set", json!({ "X-A": "1" }), json!({ "X-A": "2" })),
         row("routes.[].request_headers.add", json!({ "X-A": "1" }), json!({ "X-B": "1" })),

@@ -31,6 +31,7 @@ impl Resolver {
             ("request_headers", route.request_headers != file::HeaderChanges::default()),
             ("sticky_cookie", route.sticky_cookie.is_some()),
             ("origins", !route.origins.is_empty()),
+            ("compression", route.compression != file::CompressionOffer::default()),
             ("auth_request", route.auth_request.is_some()),
             ("via", route.via.is_some()),
             ("keepalive", changes_keepalive),

@@ -48,7 +48,7 @@ use crate::{
     sender::{Client, Network},
     ws::{
         handshake::{self, Upgrade},
-        offer::Agreed,
+        offer::{self, Agreed},
     },
 };
 
@@ -221,6 +221,9 @@ async fn go_on(
 ) -> Result<RequestOutcome, Error> {
     let (shared, limits) = (&connection.worker.shared, &plan.config.limits);
     let OnRoute { client, place, route, upstream, .. } = on_route;
+    if !route.may_compress {
+        offer::withdraw_compression(&mut parts.headers);
+    }
     let errand = match handshake::classify(&parts.method, parts.version, &parts.headers) {
         handshake::RequestKind::Bad(bad) => return Err(bad.into()),
         handshake::RequestKind::WebSocket(asked_for) => {
