@@ -40,6 +40,7 @@ fn message(c: &mut Criterion) {
             let now = Instant::now();
             let common = Common {
                 settings: SETTINGS,
+                hold: None,
                 secret: Secret([7; 16]),
                 epoch: now,
                 round_trips: longwire::ws::round_trips::RoundTripTimes::default(),

@@ -147,6 +147,7 @@ fn session(settings: SessionSettings, now: Instant) -> Session {
     Session::new(
         Arc::new(Common {
             settings,
+            hold: None,
             secret: Secret([7; 16]),
             epoch: now,
             round_trips: longwire::ws::round_trips::RoundTripTimes::default(),

@@ -278,6 +278,11 @@ impl Keepalive {
         }
     }
 
+    /// The side is gone, and with it everything that was open.
+    pub fn handle_gone(&mut self) {
+        self.open = None;
+    }
+
     /// Nothing can be written to the side any more, so nothing waits for it.
     pub fn handle_broken(&mut self) {
         self.settle(|open| open.stalled_since = None);
@@ -484,7 +489,7 @@ impl Open {
 }
 
 /// A hash that stands for a payload. If two Pings in flight have the same hash, one Ping of ours goes out early.
-fn fingerprint(payload: &[u8]) -> u64 {
+pub(super) fn fingerprint(payload: &[u8]) -> u64 {
     let mut hasher = SipHasher13::new();
     hasher.write(payload);
     hasher.finish()

@@ -128,8 +128,28 @@ pub fn withdraw_compression(headers: &mut HeaderMap) {
     }
 }
 
+/// Whether nothing that a 101 agrees to keeps state from one message to the next: no extension at all, or permessage-deflate
+/// without context takeover in both directions (RFC 7692 §7.1.1).
+#[must_use]
+pub fn keeps_no_state(headers: &HeaderMap) -> bool {
+    headers
+        .get_all(SEC_WEBSOCKET_EXTENSIONS)
+        .iter()
+        .all(|line| elements(line.as_bytes()).is_some_and(|elements| elements.into_iter().all(is_stateless)))
+}
+
+fn is_stateless(element: &[u8]) -> bool {
+    let has = |parameter: &[u8]| {
+        element.split(|byte| *byte == b';').skip(1).any(|part| part.trim_ascii().eq_ignore_ascii_case(parameter))
+    };
+    let is_deflate = extension_name(element).eq_ignore_ascii_case(b"permessage-deflate");
+    element.trim_ascii().is_empty()
+        || (is_deflate && has(b"server_no_context_takeover") && has(b"client_no_context_takeover"))
+}
+
 fn compresses(extension: &[u8]) -> bool {
-    let starts_with = |prefix: &[u8]| extension.get(..prefix.len()).is_some_and(|name| name.eq_ignore_ascii_case(prefix));
+    let starts_with =
+        |prefix: &[u8]| extension.get(..prefix.len()).is_some_and(|name| name.eq_ignore_ascii_case(prefix));
     starts_with(b"permessage-") || starts_with(b"x-webkit-deflate-frame")
 }
 
@@ -205,13 +225,38 @@ mod tests {
             (&["permessage-deflate; client_max_window_bits"][..], &[][..]),
             (&["Permessage-Deflate , x-other; a=1"], &["x-other; a=1"]),
             (&["x-other,permessage-bzip2;a=\"b, c\",x-more"], &["x-other,x-more"]),
-            (&["x-webkit-deflate-frame", "x-quoted; a=\"permessage-deflate, \""], &["x-quoted; a=\"permessage-deflate, \""]),
+            (
+                &["x-webkit-deflate-frame", "x-quoted; a=\"permessage-deflate, \""],
+                &["x-quoted; a=\"permessage-deflate, \""],
+            ),
             (&["permessage-deflate, permessage-deflate; server_no_context_takeover"], &[]),
             (&["x-per, permessage"], &["x-per, permessage"]),
             (&["x-other", "x-open; a=\"b, permessage-deflate"], &["x-other"]),
             (&[], &[]),
         ] {
             assert_eq!(left(lines), expected, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn only_deflate_without_context_takeover_on_both_sides_keeps_no_state() {
+        for (line, expected) in [
+            ("", true),
+            ("permessage-deflate", false),
+            ("permessage-deflate; server_no_context_takeover", false),
+            ("permessage-deflate; client_no_context_takeover; server_max_window_bits=10", false),
+            ("permessage-deflate; server_no_context_takeover; client_no_context_takeover", true),
+            (
+                "Permessage-Deflate;client_no_context_takeover; server_no_context_takeover ;client_max_window_bits=9",
+                true,
+            ),
+            ("x-other", false),
+            ("x-other; a=\"b", false),
+        ] {
+            let mut headers = HeaderMap::new();
+            assert!(keeps_no_state(&headers), "no extension");
+            headers.append(SEC_WEBSOCKET_EXTENSIONS, HeaderValue::from_static(line));
+            assert_eq!(keeps_no_state(&headers), expected, "{line}");
         }
     }
 }

@@ -4,6 +4,7 @@
 mod config;
 mod frame;
 mod handshake;
+mod hold;
 pub mod import;
 pub mod proxy_protocol;
 mod rewriting;
@@ -55,6 +56,7 @@ fn the_seeds_of_every_target_hold() {
         ("config", config::check as fn(&[u8])),
         ("frame", frame::check),
         ("handshake", handshake::check),
+        ("hold", hold::check),
         ("import", import::check),
         ("proxy_protocol", proxy_protocol::check),
         ("rewriting", rewriting::check),
@@ -84,6 +86,11 @@ proptest! {
     }
 
     #[test]
+    fn any_script_of_a_hold_loses_no_message_of_a_client_and_ends(bytes in prop_oneof![bytes(200), damaged("hold")]) {
+        hold::check(&bytes);
+    }
+
+    #[test]
     fn any_begin_of_a_connection_is_judged_as_others_judge_it(bytes in prop_oneof![bytes(60), damaged("proxy_protocol")]) {
         proxy_protocol::check(&bytes);
     }
@@ -96,6 +103,29 @@ proptest! {
     #[test]
     fn any_path_is_rewritten_within_its_bounds_or_refused(bytes in prop_oneof![bytes(100), damaged("rewriting")]) {
         rewriting::check(&bytes);
+    }
+}
+
+/// How many random scripts the next test plays, where the environment says nothing.
+const SCRIPTS: u64 = 5000;
+
+/// Millions of them with `LONGWIRE_SCRIPTS=10000000 cargo test --release --test it scripts_of_holds`.
+#[test]
+fn as_many_random_scripts_of_holds_as_are_asked_for_hold() {
+    let asked = std::env::var("LONGWIRE_SCRIPTS").ok().map(|scripts| scripts.parse().unwrap());
+    for seed in 1..=asked.unwrap_or(SCRIPTS) {
+        // Xorshift, which takes less time than a script.
+        let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+        let mut next = || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state.to_be_bytes()[2]
+        };
+        let length = 2 + usize::from(next() % 100);
+        let script: Vec<u8> = (0..length).map(|_| next()).collect();
+        let outcome = std::panic::catch_unwind(|| hold::check(&script));
+        assert!(outcome.is_ok(), "script {seed}: {script:?}");
     }
 }
 

@@ -43,7 +43,7 @@ impl Order {
     /// The notice for a session. `position`: its place among all sessions, from 0 to 1.
     fn notice(&self, position: f64) -> Notice {
         let at = self.began + self.spread.mul_f64(position.clamp(0.0, 1.0));
-        Notice { at, cause: self.cause, code: self.code }
+        Notice { at, cause: self.cause, code: self.code, moves: false }
     }
 }
 

@@ -115,7 +115,7 @@ impl CommonPair {
         let epoch = Instant::now();
         let common = |extensions| {
             let settings = SessionSettings { extensions, ..settings };
-            Arc::new(Common { settings, secret, epoch, round_trips: round_trips.clone() })
+            Arc::new(Common { settings, hold: None, secret, epoch, round_trips: round_trips.clone() })
         };
         Self { plain: common(false), extended: common(true) }
     }
@@ -130,7 +130,7 @@ impl CommonPair {
             let mut settings = common.settings;
             settings.keepalive.ping_interval = ping_interval;
             let Common { secret, epoch, round_trips, .. } = common;
-            Arc::new(Common { settings, secret: *secret, epoch: *epoch, round_trips: round_trips.clone() })
+            Arc::new(Common { settings, hold: None, secret: *secret, epoch: *epoch, round_trips: round_trips.clone() })
         };
         Self { plain: with(&self.plain), extended: with(&self.extended) }
     }

@@ -5,11 +5,12 @@ use std::time::{Duration, Instant};
 use super::{
     Session,
     half::{Incoming, Outgoing},
+    hold_terms::HoldCause,
 };
 use crate::ws::{
     Side,
-    close::{CloseCode, CloseFrame},
-    frame::{Breach, ControlFrame},
+    close::{CloseCode, CloseFrame, close_frame},
+    frame::{Breach, ControlFrame, OpCode},
     progress::Look,
     termination::{Cause, HowEnded, Initiator, Loss, Silence, Termination},
     tick::{Tick, nanos},
@@ -51,11 +52,24 @@ pub(super) enum Reason {
     Ours(&'static str),
     /// The operator's words. The termination holds them as long as the operator is its cause.
     Operators,
+    /// The Close has no code either.
+    NoPayload,
 }
 
 impl Ending {
+    /// The Close of our own for a side on the wire, if there is one.
+    pub(super) fn close_frame(&self, to: Side) -> Option<ControlFrame> {
+        let Farewell { code, reason, .. } = self.farewell(to)?;
+        Some(match reason {
+            Reason::NoPayload => ControlFrame::new(OpCode::Close, &[], None),
+            Reason::Ours(words) => close_frame(code, words),
+            Reason::Operators if self.termination.cause == Cause::Killed => close_frame(code, &self.termination.reason),
+            Reason::Operators => close_frame(code, Cause::Killed.as_reason()),
+        })
+    }
+
     /// The Close of our own to a side, if there is one.
-    pub(super) const fn farewell(&self, to: Side) -> Option<Farewell> {
+    const fn farewell(&self, to: Side) -> Option<Farewell> {
         self.farewells[to as usize]
     }
 
@@ -72,27 +86,30 @@ impl Ending {
     fn half_time(&self, whole: Duration) -> Tick {
         self.deadline.before(nanos(whole / 2))
     }
-
-    /// The words of a reason.
-    pub(super) fn words(&self, reason: Reason) -> &str {
-        match reason {
-            Reason::Ours(words) => words,
-            Reason::Operators if self.termination.cause == Cause::Killed => &self.termination.reason,
-            Reason::Operators => Cause::Killed.as_reason(),
-        }
-    }
 }
 
 impl Farewell {
     /// A Close with the words of its cause.
     const fn of(cause: Cause, code: CloseCode) -> Self {
-        Self { code, reason: Reason::Ours(cause.as_reason()), last_word: false }
+        Self::of_words(code, Reason::Ours(cause.as_reason()))
+    }
+
+    pub(super) const fn of_words(code: CloseCode, reason: Reason) -> Self {
+        Self { code, reason, last_word: false }
     }
 }
 
 impl Session {
     /// A side's Close has come. It passes, unless it answers a Close of ours or the other side has had its last frame.
     pub(super) fn handle_close(&mut self, from: Side, frame: &ControlFrame, now: Instant) -> bool {
+        match from {
+            Side::Client if self.queues() => {
+                self.answer_close(frame, now);
+                return false;
+            }
+            Side::Backend if self.outlives_close(frame, now) => return false,
+            _ => {}
+        }
         let passes = self.passes(from) && !self.half(from).told;
         let half = self.half_mut(from);
         half.from = Incoming::Closed;
@@ -109,6 +126,10 @@ impl Session {
         if self.client.closed && self.backend.closed {
             self.client.follow_close();
             self.backend.follow_close();
+        }
+        if self.ending().is_none() {
+            // The answer to our Close in a move has come inside a message.
+            self.end_as_drain(now);
         }
         passes
     }
@@ -142,6 +163,9 @@ impl Session {
             Side::Client => Cause::ClientDead,
             Side::Backend => Cause::BackendDead,
         };
+        if side == Side::Backend && self.outlives(HoldCause::Lost, HowEnded::Silent, now) {
+            return;
+        }
         self.half_mut(side).from = Incoming::Done;
         let farewell = farewell_of_lost(side, cause);
         self.begin_ending(ours(cause, Initiator::Proxy, HowEnded::Silent, farewell), false, now);
@@ -240,6 +264,15 @@ impl Session {
         }
     }
 
+    /// The same after bytes have passed. In a move, they may have ended the message after which the client is stopped.
+    #[inline]
+    pub(super) fn place_closes(&mut self, now: Tick) {
+        if self.fate.is_some() {
+            self.place_farewells();
+            self.halt(now);
+        }
+    }
+
     #[cold]
     fn place_farewell(&mut self, to: Side) {
         let (target, source) = match to {
@@ -261,7 +294,7 @@ impl Session {
     }
 
     /// Plans a Close of ours for a side, unless that side has had its last frame. Call this after the end has begun.
-    fn bid_farewell(&mut self, to: Side, farewell: Farewell) {
+    pub(super) fn bid_farewell(&mut self, to: Side, farewell: Farewell) {
         if self.half(to).to != Outgoing::Open {
             return;
         }
@@ -272,7 +305,7 @@ impl Session {
     }
 
     /// Ends the session by a side's Close. An earlier cause stands, unless it was provisional.
-    fn end_with_their_close(&mut self, from: Side, frame: &ControlFrame, now: Instant) {
+    pub(super) fn end_with_their_close(&mut self, from: Side, frame: &ControlFrame, now: Instant) {
         let CloseFrame { code, reason } = CloseFrame::read(frame);
         let cause = match from {
             Side::Client => Cause::ClientClose,
@@ -290,19 +323,25 @@ impl Session {
     }
 
     /// Begins the end, unless it has begun: the time of the end runs from its first cause.
-    fn begin_ending(&mut self, termination: Termination, provisional: bool, now: Instant) {
+    pub(super) fn begin_ending(&mut self, termination: Termination, provisional: bool, now: Instant) {
         if self.ending().is_none() {
             let now = self.common.tick(now);
+            // A move that has got no further than our Close: the Close still goes.
+            let parting = self.parting_farewell().filter(|_| self.backend.to == Outgoing::Due);
             let ending = Ending {
                 termination,
                 silence: self.silence_until(now),
                 provisional,
                 hurried: false,
                 deadline: now + self.common.settings.close_timeout,
-                farewells: [None; 2],
+                farewells: [None, parting],
                 looks: [None; 2],
             };
-            self.fate.get_or_insert_default().ending = Some(ending);
+            let fate = self.fate.get_or_insert_default();
+            fate.ending = Some(ending);
+            if let Some(hold) = &mut fate.hold {
+                hold.end(now);
+            }
         }
     }
 
@@ -349,7 +388,7 @@ const fn farewell_of_lost(side: Side, cause: Cause) -> Farewell {
 fn ours(cause: Cause, initiator: Initiator, how: HowEnded, farewell: Farewell) -> Termination {
     let reason = match farewell.reason {
         Reason::Ours(words) => words.to_owned(),
-        Reason::Operators => String::new(),
+        Reason::Operators | Reason::NoPayload => String::new(),
     };
     Termination { initiator, cause, how, code: Some(farewell.code), reason, clean: false }
 }

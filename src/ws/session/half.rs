@@ -46,11 +46,12 @@ pub(super) enum Outgoing {
     Open,
     /// Frames, until the place for a Close of our own has come. [`super::ending::Ending`] knows the place.
     Farewell,
-    /// A Close of our own, now; then a FIN.
+    /// A Close of our own, now; then a FIN, if the session ends.
     Due,
     /// A FIN, after all bytes that wait have been written.
     Fin,
-    /// Nothing for now: the other end's Close has passed. A FIN follows after that end's FIN or this side's Close.
+    /// Nothing for now: the other end's Close has passed, or ours has gone in a move. A FIN follows after that end's FIN or
+    /// this side's Close.
     Closed,
     /// Nothing: writing failed, or the FIN has gone.
     Shut,

@@ -10,10 +10,11 @@
 //!    ([`Session::wants_progress`]), and tells what the side's stream says ([`Session::handle_progress`]).
 //! 4. If silence is about to end the session ([`Session::judges_silence`]), it first feeds every byte that has come.
 //! 5. At the instant of [`Session::poll_timeout`] it calls [`Session::handle_timeout`].
-//! 6. It asks whether to read a side ([`Session::wants_read`]), whether to shut it down or close it
+//! 6. It asks whether to read a side ([`Session::wants_read`], [`Session::client_read_limit`]), whether to shut it down or close it
 //!    ([`Session::wants_shut`], [`Session::may_close`]), and whether the session is over ([`Session::is_over`]).
 //!
-//! A new connection may take the place of a side between two messages ([`Session::replace`]).
+//! A new connection may take the place of a side between two messages ([`Session::replace`]). A session may also outlive its
+//! backend, and wait for another one: see the head of `hold`.
 //!
 //! A side that has sent its Close, and no byte behind it, is closed as soon as the last bytes for it are written
 //! ([`Session::may_close`]). Any other side gets our FIN, and is read until its own FIN has come.
@@ -37,6 +38,8 @@
 
 mod ending;
 mod half;
+mod hold;
+mod hold_terms;
 mod notice;
 mod observed;
 mod replace;
@@ -48,26 +51,27 @@ mod timer;
 use std::{mem, ops::Range, sync::Arc, time::Instant};
 
 use self::{
-    ending::{Ending, Farewell},
+    ending::Ending,
     half::{Half, Incoming, Outgoing},
+    hold::Hold,
     notice::Notices,
     observed::Observation,
     timer::Timer,
 };
 pub use self::{
+    hold_terms::{HoldCause, HoldState, HoldTally, HoldTerms, HoldTriggers, ResumeFailure},
     notice::Notice,
     observed::{MOST_SEEN, Passage, SeenFrame},
     settings::{Common, SessionSettings},
 };
 use super::{
     Side,
-    close::close_frame,
     frame::{Breach, ControlFrame, FrameHeader, OpCode},
     keepalive::{PingTerms, PongOwner, RoundTrips},
     meter::Meter,
     opcodes::OpCodeCounts,
     progress::{Look, Progress},
-    termination::{Cause, Loss, Silence, Termination},
+    termination::{Cause, HowEnded, Loss, Silence, Termination},
     tick::Tick,
     tracker::{End, Rules, Step},
 };
@@ -91,6 +95,8 @@ struct Fate {
     meter: Option<Meter>,
     /// `Some` while somebody observes the frames.
     observation: Option<Observation>,
+    /// `None` = nothing has happened to the backend, and nothing is open that the session would need if something did.
+    hold: Option<Box<Hold>>,
 }
 
 /// What the driver does with the bytes that it fed.
@@ -99,6 +105,8 @@ pub struct Passed {
     /// How many bytes to forward from the start of the buffer. The frames that do not pass have been cut out of them,
     /// and the rest has moved up.
     pub forward: usize,
+    /// How many of these, the last ones, go to the queue for the next backend ([`Session::queue_room`]).
+    pub queued: usize,
     /// The bytes to keep and to feed again in front of the next ones. They are the start of a header or of a control
     /// frame, at most [`super::frame::MAX_CONTROL_FRAME`] bytes.
     pub keep: Range<usize>,
@@ -150,7 +158,7 @@ impl Session {
             }
             let (length, passes) = match step {
                 Ok(Step::Incomplete) => break,
-                Ok(Step::Data { length, end }) => (length, self.handle_data(from, end)),
+                Ok(Step::Data { length, end }) => (length, self.handle_data(from, length, end)),
                 Ok(Step::Control { length, header, payload }) => {
                     (length, self.handle_control(from, &header, payload, now))
                 }
@@ -176,7 +184,7 @@ impl Session {
                 }
             }
             read += length;
-            self.place_farewells();
+            self.place_closes(tick);
         }
         if self.half(from).from != Incoming::Open {
             // Bytes behind a Close or a breach have no meaning, so all are dropped. More of them may come.
@@ -188,8 +196,9 @@ impl Session {
         if forward > 0 {
             self.half_mut(from).counts.bytes += forward as u64;
         }
-        self.break_silence(from, forward, tick);
-        Passed { forward, keep: read..buffer.len() }
+        let queued = if self.fate.is_some() { self.tell_queued() } else { 0 };
+        self.break_silence(from, forward - queued, tick);
+        Passed { forward, queued, keep: read..buffer.len() }
     }
 
     /// How many payload bytes from a side may pass unread. The driver tells [`Self::handle_unseen`] how many did. While
@@ -213,14 +222,17 @@ impl Session {
         {
             self.handle_breach(from, breach, now);
         }
-        self.place_farewells();
+        self.place_closes(tick);
     }
 
     /// Nothing more comes from a side: its FIN or its reset has been read.
     pub fn handle_eof(&mut self, from: Side, now: Instant) {
         let before = mem::replace(&mut self.half_mut(from).from, Incoming::Eof);
         if before == Incoming::Open {
-            return self.lose(from, Loss::Fin, now);
+            if from == Side::Client || !self.outlives(HoldCause::Lost, HowEnded::Lost(Loss::Fin), now) {
+                self.lose(from, Loss::Fin, now);
+            }
+            return;
         }
         self.half_mut(from.other()).follow_close();
         self.place_farewells();
@@ -233,7 +245,9 @@ impl Session {
         half.to = Outgoing::Shut;
         half.keepalive.handle_broken();
         half.broken = true;
-        self.begin_losing(to, loss, now);
+        if to == Side::Client || !self.fades(loss, now) {
+            self.begin_losing(to, loss, now);
+        }
     }
 
     /// A write for a side moved `moved` bytes, and `left` bytes still wait. Call this after each write, before anything
@@ -282,39 +296,47 @@ impl Session {
     /// 1. A calm session has nothing to transmit and nothing to shut.
     /// 2. From one calm moment to the next, [`Self::poll_timeout`] only moves to a later instant. So a driver that may
     ///    come back too early need not ask again, unless the time was up.
-    /// 3. A session with limits or a longest life is never calm, nor is one that ever had a notice or an observer.
+    /// 3. A session with limits or a longest life is never calm, nor is one that ever had a notice, an observer or another
+    ///    backend.
     #[must_use]
     pub const fn is_calm(&self) -> bool {
         self.fate.is_none() && self.client.keepalive.is_calm() && self.backend.keepalive.is_calm()
     }
 
     /// Whether [`Self::poll_transmit`] has something for a side.
+    #[inline]
     #[must_use]
     pub fn wants_to_transmit(&self, to: Side) -> bool {
         let half = self.half(to);
         match half.to {
-            Outgoing::Open => {
-                half.keepalive.owes_ping() && self.ending().is_none() && self.half(to.other()).tracker.at_frame_end()
-            }
+            Outgoing::Open => (half.keepalive.owes_ping() || self.fate.is_some()) && self.owes_frame(to),
             Outgoing::Due => true,
             Outgoing::Farewell | Outgoing::Fin | Outgoing::Closed | Outgoing::Shut => false,
         }
     }
 
-    /// Appends the frame of our own that is due for a side. It goes behind all bytes that were forwarded to the side.
+    /// Appends the frames of our own that are due for a side. They go behind all bytes that were forwarded to the side.
     /// Appends nothing unless the forwarded bytes end between two frames.
     pub fn poll_transmit(&mut self, to: Side, now: Instant, out: &mut Vec<u8>) {
         if !self.wants_to_transmit(to) {
             return;
         }
         let now = self.common.tick(now);
-        let close = self.ending().and_then(|ending| {
-            let Farewell { code, reason, .. } = ending.farewell(to)?;
-            Some(close_frame(code, ending.words(reason)))
-        });
+        if self.half(to).to == Outgoing::Open && to == Side::Client && self.owes_client() {
+            self.tell_client(now, out);
+            if !self.wants_to_transmit(to) {
+                return;
+            }
+        }
+        let close = self.ending().and_then(|ending| ending.close_frame(to));
+        let parting = if to == Side::Backend { self.parting_close() } else { None };
         let (half, terms) = self.half_and_terms(to);
         let frame = if let Some(close) = close {
             half.to = Outgoing::Fin;
+            close
+        } else if let Some(close) = parting {
+            // The old backend may still have something to say.
+            half.to = Outgoing::Closed;
             close
         } else {
             half.keepalive.ping(terms, now)
@@ -323,7 +345,7 @@ impl Session {
         self.note_ours(to, &frame, now);
     }
 
-    /// Whether a side is worth reading, as long as the other side can take its bytes.
+    /// Whether a side is worth reading, as long as the other side can take its bytes. See [`Self::client_read_limit`] too.
     #[must_use]
     pub fn wants_read(&self, from: Side) -> bool {
         self.half(from).from != Incoming::Eof
@@ -426,6 +448,15 @@ impl Session {
 }
 
 impl Session {
+    /// Whether a side to which frames go is to get one of ours now. Apart from the path of a message, on which nothing is owed.
+    #[inline(never)]
+    fn owes_frame(&self, to: Side) -> bool {
+        let is_pinged = self.half(to).keepalive.owes_ping()
+            && self.ending().is_none()
+            && self.half(to.other()).tracker.at_frame_end();
+        is_pinged || (to == Side::Client && self.owes_client())
+    }
+
     /// Whether bytes from a side pass to the other side.
     fn passes(&self, from: Side) -> bool {
         self.half(from).from == Incoming::Open
@@ -452,8 +483,8 @@ impl Session {
     }
 
     /// Counts a piece of a data frame if it passes; returns whether it does.
-    fn handle_data(&mut self, from: Side, end: End) -> bool {
-        let passes = self.passes(from);
+    fn handle_data(&mut self, from: Side, length: usize, end: End) -> bool {
+        let passes = self.passes(from) || (from == Side::Client && self.queue(length));
         if passes {
             self.half_mut(from).counts.pass(end);
         }
@@ -466,7 +497,7 @@ impl Session {
     #[inline(never)]
     fn handle_control(&mut self, from: Side, header: &FrameHeader, payload: &[u8], now: Instant) -> bool {
         let frame = &ControlFrame::read(header, payload);
-        let passes = self.passes(from);
+        let mut passes = self.passes(from);
         let tick = self.common.tick(now);
         match frame.opcode {
             OpCode::Close => return self.handle_close(from, frame, now),
@@ -481,12 +512,23 @@ impl Session {
                     return false;
                 }
                 half.pongs_owed = half.pongs_owed.saturating_sub(1);
+                if self.fate.is_some() {
+                    match from {
+                        Side::Client => passes &= !self.takes_late_pong(frame),
+                        Side::Backend => self.note_answered(frame),
+                    }
+                }
             }
             _ if passes => {
                 let (half, terms) = self.half_and_terms(from.other());
                 half.pongs_owed = half.pongs_owed.saturating_add(1);
                 half.keepalive.handle_relayed_ping(terms, frame, tick);
+                match from {
+                    Side::Client => self.note_asked(frame),
+                    Side::Backend => self.note_asking(frame),
+                }
             }
+            _ if from == Side::Client && self.queues() => self.owe_pong(frame),
             _ => {}
         }
         if passes {
@@ -547,9 +589,22 @@ impl Session {
         self.client.keepalive.last_received().max(self.backend.keepalive.last_received())
     }
 
-    /// Whether we read a side. We do not while the other side does not take its bytes.
+    /// Whether we read a side. We do not while the other side, or the queue, does not take its bytes.
     fn reads(&self, side: Side) -> bool {
-        !self.half(side.other()).keepalive.is_stalled()
+        match side {
+            Side::Client if self.queues() => self.client_read_limit() != Some(0),
+            Side::Client => !self.backend.keepalive.is_stalled() && self.client_read_limit() != Some(0),
+            Side::Backend => !self.client.keepalive.is_stalled(),
+        }
+    }
+
+    /// Drops the parts that a session needs no more.
+    fn forget_idle_fate(&mut self) {
+        self.fate.take_if(|fate| {
+            let Fate { notices, ending, meter, observation, hold } = &**fate;
+            let is_idle = hold.as_ref().is_none_or(|hold| hold.is_idle());
+            is_idle && notices.poll().is_none() && ending.is_none() && meter.is_none() && observation.is_none()
+        });
     }
 
     const fn ending(&self) -> Option<&Ending> {
@@ -587,6 +642,12 @@ impl Session {
             Side::Client => &mut self.client,
             Side::Backend => &mut self.backend,
         }
+    }
+}
+
+impl Fate {
+    fn hold_mut(&mut self) -> &mut Hold {
+        self.hold.get_or_insert_default()
     }
 }
 

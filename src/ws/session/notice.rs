@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::Session;
+use super::{Session, hold_terms::HoldState};
 use crate::ws::{close::CloseCode, termination::Cause, tick::Tick};
 
 /// A session has to end, for a reason outside its two ends.
@@ -14,6 +14,8 @@ pub struct Notice {
     pub cause: Cause,
     /// The code that both sides read. Its reason is the word of the cause.
     pub code: CloseCode,
+    /// Whether only the backend is to be left. A session that may have another one then does not end, but moves.
+    pub moves: bool,
 }
 
 /// The part of the longest life that is random. So sessions that began together do not end together.
@@ -26,8 +28,8 @@ pub(super) struct Notices {
     lifetime: Option<Tick>,
     /// The end that was set when the session was let in.
     expiry: Option<Tick>,
-    /// The end by order, which may be taken back.
-    order: Option<(Tick, Cause, CloseCode)>,
+    /// The end by order, which may be taken back, and whether the session may move instead.
+    order: Option<(Tick, Cause, CloseCode, bool)>,
 }
 
 impl Notices {
@@ -43,9 +45,9 @@ impl Notices {
     }
 
     /// The earliest of these ends.
-    fn first(&self) -> Option<(Tick, Cause, CloseCode)> {
-        let lifetime = self.lifetime.map(|at| (at, Cause::Lifetime, CloseCode::SERVICE_RESTART));
-        let expiry = self.expiry.map(|at| (at, Cause::Expired, CloseCode::POLICY_VIOLATION));
+    fn first(&self) -> Option<(Tick, Cause, CloseCode, bool)> {
+        let lifetime = self.lifetime.map(|at| (at, Cause::Lifetime, CloseCode::SERVICE_RESTART, false));
+        let expiry = self.expiry.map(|at| (at, Cause::Expired, CloseCode::POLICY_VIOLATION, false));
         lifetime.into_iter().chain(expiry).chain(self.order).min_by_key(|(at, ..)| *at)
     }
 }
@@ -60,20 +62,27 @@ impl Session {
     /// Gives the session a notice from outside; `None` takes back the notice before. Changes nothing if an end has
     /// begun.
     pub fn handle_notice(&mut self, notice: Option<Notice>, now: Instant) {
-        let order = notice.map(|Notice { at, cause, code }| (self.common.tick(at), cause, code));
+        let order = notice.map(|Notice { at, cause, code, moves }| (self.common.tick(at), cause, code, moves));
         if order.is_some() || self.fate.is_some() {
             self.fate.get_or_insert_default().notices.order = order;
+        }
+        if !notice.is_some_and(|notice| notice.moves) {
+            self.stay();
         }
         self.heed(now);
     }
 
-    /// Ends the session if a notice is due.
+    /// Ends or moves the session if a notice is due.
     pub(super) fn heed(&mut self, now: Instant) {
         let due = self.fate.as_ref().and_then(|fate| fate.notices.first());
-        if let Some((at, cause, code)) = due
-            && at <= self.common.tick(now)
-        {
-            self.close_both(code, cause, now);
+        let Some((_, cause, code, moves)) = due.filter(|(at, ..)| *at <= self.common.tick(now)) else { return };
+        // A session that has no backend, or leaves it already, has nothing to leave.
+        if moves && (self.hold_state() != HoldState::Open || self.begin_move(now)) {
+            if let Some(fate) = &mut self.fate {
+                fate.notices.order = None;
+            }
+            return;
         }
+        self.close_both(code, cause, now);
     }
 }

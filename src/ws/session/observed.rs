@@ -116,6 +116,11 @@ impl Session {
         self.note_frame(SeenFrame { to, passage: Passage::Injected, header, close }, now);
     }
 
+    /// Notes a message of ours.
+    pub(super) fn note_our_header(&mut self, to: Side, header: FrameHeader, now: Tick) {
+        self.note_frame(SeenFrame { to, passage: Passage::Injected, header, close: None }, now);
+    }
+
     fn note_frame(&mut self, mut seen: SeenFrame, now: Tick) {
         let Some(observation) = self.observation(now) else { return };
         if observation.seen.len() < MOST_SEEN {

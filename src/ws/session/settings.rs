@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::hold_terms::HoldTerms;
 use crate::ws::{
     Side,
     keepalive::{PingTerms, Secret, Settings},
@@ -18,6 +19,9 @@ use crate::ws::{
 pub struct Common {
     /// The settings from the file and from the 101.
     pub settings: SessionSettings,
+    /// On what terms the sessions outlive their backends; `None` = they do not. Where the 101 agreed on an extension that keeps
+    /// state from one message to the next, they cannot.
+    pub hold: Option<HoldTerms>,
     /// Values that a peer must not guess are derived from this secret and from the session's nonce.
     pub secret: Secret,
     /// Any instant before the first of these sessions began. The sessions count their time from it.

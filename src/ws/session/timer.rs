@@ -22,6 +22,8 @@ pub(super) enum Timer {
     Idle,
     /// A notice from outside is due, or the longest life is over.
     Notice,
+    /// The session has waited too long for a backend, or for what goes before that.
+    Hold,
     /// A side is to get a Ping of ours.
     Ping(Side),
     /// It is time to ask a side's stream how much the side has taken.
@@ -35,11 +37,12 @@ pub(super) enum Timer {
 impl Timer {
     /// All timers. If several are due at once, they go off in this order: a dead side says more about an end than idle
     /// time does, and no side is pinged in a session that ends.
-    pub(super) const ALL: [Self; 10] = [
+    pub(super) const ALL: [Self; 11] = [
         Self::Death(Client),
         Self::Death(Backend),
         Self::Idle,
         Self::Notice,
+        Self::Hold,
         Self::Ping(Client),
         Self::Ping(Backend),
         Self::Look(Client),
@@ -75,7 +78,7 @@ impl Session {
     #[must_use]
     pub fn judges_silence(&self, now: Instant) -> bool {
         let tick = self.common.tick(now);
-        let judges = [Timer::Death(Client), Timer::Death(Backend), Timer::Idle, Timer::Cut];
+        let judges = [Timer::Death(Client), Timer::Death(Backend), Timer::Idle, Timer::Hold, Timer::Cut];
         judges.into_iter().any(|timer| self.is_due(timer, tick))
     }
 
@@ -91,15 +94,17 @@ impl Session {
                 Timer::Look(side) => Some(ending.poll_look(side, settings.close_timeout)),
                 Timer::Hurry => ending.poll_hurry(settings.close_timeout),
                 Timer::Cut => Some(ending.deadline),
-                Timer::Death(_) | Timer::Idle | Timer::Notice | Timer::Ping(_) => None,
+                Timer::Death(_) | Timer::Idle | Timer::Notice | Timer::Hold | Timer::Ping(_) => None,
             };
         }
         match timer {
+            Timer::Death(Backend) | Timer::Ping(Backend) | Timer::Look(Backend) if self.is_without_backend() => None,
             Timer::Death(side) => {
                 self.half(side).keepalive.poll_death(self.common.terms(self.nonce, side), self.reads(side))
             }
             Timer::Idle => Some(self.last_byte() + settings.idle?),
             Timer::Notice => self.fate.as_ref()?.notices.poll(),
+            Timer::Hold => self.fate.as_ref()?.hold.as_ref()?.poll(),
             Timer::Ping(side) => {
                 self.half(side).keepalive.poll_ping(self.common.terms(self.nonce, side), self.reads(side))
             }
@@ -114,6 +119,7 @@ impl Session {
             Timer::Death(side) => self.bury(side, now),
             Timer::Idle => self.close_both(CloseCode::GOING_AWAY, Cause::Idle, now),
             Timer::Notice => self.heed(now),
+            Timer::Hold => self.end_stage(now),
             Timer::Ping(side) => self.half_mut(side).keepalive.owe_ping(),
             Timer::Hurry => self.hurry(),
             // The driver has looked already, and drops a session that is over.

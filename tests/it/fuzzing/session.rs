@@ -137,7 +137,7 @@ impl Play {
         };
         let now = Instant::now();
         let round_trips = longwire::ws::round_trips::RoundTripTimes::default();
-        let common = Common { settings, secret, epoch: now, round_trips };
+        let common = Common { settings, hold: None, secret, epoch: now, round_trips };
         let mut session = Session::new(Arc::new(common), 7, now);
         session.observe(is_observed.then(|| now + FAR));
         let (counts, relayed) = (OpCodeCounts::default(), is_observed.then_some(0));
@@ -406,7 +406,7 @@ fn secret_of(script: &[u8]) -> Secret {
 }
 
 fn drain_at(at: Instant) -> Notice {
-    Notice { at, cause: Cause::Drain, code: CloseCode::SERVICE_RESTART }
+    Notice { at, cause: Cause::Drain, code: CloseCode::SERVICE_RESTART, moves: true }
 }
 
 /// The opcode and the length of the frame at the start, as tungstenite reads them; `None` = there is no whole frame.

@@ -199,7 +199,8 @@ fn relay(kinds: [Kind; 2], idle: Option<Duration>, began: Instant) -> (Relay, [P
         limits: MessageLimits::NONE,
         extensions: false,
     };
-    let common = Common { settings, secret: Secret([0; 16]), epoch: began, round_trips: RoundTripTimes::default() };
+    let common =
+        Common { settings, hold: None, secret: Secret([0; 16]), epoch: began, round_trips: RoundTripTimes::default() };
     let [client, backend] = [client, backend].map(|stream| Leg::new(stream, Bytes::new()));
     let mut relay = Relay::new(client, backend, Session::new(Arc::new(common), 0, began));
     relay.give_to(SessionKey { place: 0, generation: 1 }, &Arc::default());

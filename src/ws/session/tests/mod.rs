@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod ends;
+mod holds;
 mod keeps_alive;
 mod lasts;
 mod limited;
@@ -25,7 +26,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::{
     coding::{Control, Data, OpCode},
 };
 
-use super::{Common, Notice, Session, SessionSettings};
+use super::{Common, HoldCause, HoldTerms, HoldTriggers, Notice, ResumeFailure, Session, SessionSettings};
 use crate::ws::{
     Side::{self, Backend, Client},
     close::CloseCode,
@@ -62,7 +63,7 @@ const PINGING: SessionSettings = SessionSettings {
 
 /// A notice of a drain for this instant.
 const fn notice(at: Instant) -> Notice {
-    Notice { at, cause: Cause::Drain, code: CloseCode::SERVICE_RESTART }
+    Notice { at, cause: Cause::Drain, code: CloseCode::SERVICE_RESTART, moves: false }
 }
 
 const fn seconds(seconds: u64) -> Duration {
@@ -75,6 +76,10 @@ struct Pair {
     now: Instant,
     client: End,
     backend: End,
+    /// Backends that the session has outlived.
+    gone: Vec<End>,
+    /// What the client has sent for the next backend.
+    queue: Vec<u8>,
     /// The most bytes that one read takes.
     read: usize,
     /// Whether payload passes unread if that is allowed.
@@ -126,9 +131,15 @@ impl End {
 
 impl Pair {
     fn new(settings: &SessionSettings) -> Self {
+        Self::on_terms(settings, None)
+    }
+
+    /// A pair whose session may outlive its backends.
+    fn on_terms(settings: &SessionSettings, hold: Option<HoldTerms>) -> Self {
         let now = Instant::now();
         let common = Common {
             settings: *settings,
+            hold,
             secret: Secret([7; 16]),
             epoch: now,
             round_trips: crate::ws::round_trips::RoundTripTimes::default(),
@@ -139,6 +150,8 @@ impl Pair {
             now,
             client: End::default(),
             backend: End::default(),
+            gone: Vec::new(),
+            queue: Vec::new(),
             read: 64 * 1024,
             splices: false,
             closes: false,
@@ -262,7 +275,9 @@ impl Pair {
         while moved {
             moved = false;
             for side in [Client, Backend] {
-                moved |= self.flush(side) && self.read(side.other());
+                let queues = side == Backend && self.session.queue_room().is_some();
+                moved |= (self.flush(side) || queues) && self.read(side.other());
+                self.lets_backend_go();
             }
             for side in [Client, Backend] {
                 self.transmit(side);
@@ -270,7 +285,34 @@ impl Pair {
             }
         }
         self.look();
+        self.lets_backend_go();
         self.over |= self.session.is_over(self.now);
+    }
+
+    /// Lets go of a backend that the session has outlived.
+    fn lets_backend_go(&mut self) {
+        if self.session.awaits_backend().is_some() && self.gone.len() == self.resumed() {
+            let buffer = self.backend.buffer;
+            self.gone.push(std::mem::replace(&mut self.backend, End { buffer, ..End::default() }));
+        }
+    }
+
+    /// How many backends have followed the first one.
+    fn resumed(&self) -> usize {
+        usize::try_from(self.session.hold_tally().resumes).unwrap()
+    }
+
+    /// Another backend takes the session. Returns whether the session waits for one.
+    fn resumes(&mut self) -> bool {
+        let may = self.session.take_backend(self.now);
+        if may {
+            let queue = std::mem::take(&mut self.queue);
+            self.backend.waiting.extend(queue);
+            self.transmit(Client);
+            self.flush(Backend);
+            self.pump();
+        }
+        may
     }
 
     /// Closes a side, if no bytes are lost by that.
@@ -311,7 +353,11 @@ impl Pair {
         if !self.session.wants_read(from) {
             return false;
         }
-        let (now, limit) = (self.now, self.read);
+        let room = self.session.client_read_limit().filter(|_| from == Client);
+        let (now, limit) = (self.now, room.map_or(self.read, |room| room.min(self.read)));
+        if limit == 0 {
+            return false;
+        }
         let end = self.end(from);
         if end.unread.is_empty() {
             if !end.fin_sent || end.fin_read {
@@ -333,7 +379,9 @@ impl Pair {
         assert!(passed.keep.len() < MAX_CONTROL_FRAME, "{} bytes held", passed.keep.len());
         assert!(passed.keep.is_empty() || self.session.unseen(from) == 0, "payload held");
         self.end(from).kept = buffer[passed.keep].to_vec();
-        self.end(from.other()).waiting.extend_from_slice(&buffer[..passed.forward]);
+        let (passing, queued) = buffer[..passed.forward].split_at(passed.forward - passed.queued);
+        self.queue.extend_from_slice(queued);
+        self.end(from.other()).waiting.extend_from_slice(passing);
         self.flush(from.other());
         self.transmit(from.other());
         true

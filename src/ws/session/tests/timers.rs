@@ -19,6 +19,11 @@ fn waiting_for(timer: Timer) -> Pair {
         }
         Timer::Idle => Pair::new(&SessionSettings { idle: Some(seconds(60)), ..SILENT }),
         Timer::Notice => Pair::new(&SessionSettings { max_lifetime: Some(seconds(60)), ..SILENT }),
+        Timer::Hold => {
+            let mut pair = Pair::on_terms(&SILENT, Some(holds::terms()));
+            pair.fin(Backend);
+            pair
+        }
         Timer::Ping(side) => {
             let interval = |pinged| (side == pinged).then_some(PING_INTERVAL);
             let ping_interval = SideTimes { client: interval(Client), backend: interval(Backend) };

@@ -256,7 +256,7 @@ fn a_probe_gets_so_many_bytes_and_no_more() {
 }
 
 fn drain(at: Instant) -> Option<Notice> {
-    Some(Notice { at, cause: Cause::Drain, code: CloseCode::SERVICE_RESTART })
+    Some(Notice { at, cause: Cause::Drain, code: CloseCode::SERVICE_RESTART, moves: false })
 }
 
 #[test]
