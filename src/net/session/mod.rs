@@ -2,6 +2,7 @@
 
 pub(super) mod held;
 pub(super) mod loss;
+pub(super) mod redial;
 pub mod relay;
 pub(super) mod rota;
 pub(super) mod sessions;
