@@ -34,7 +34,6 @@ use crate::{
         frame::OpCode,
         opcodes::OpCodeCounts,
         round_trips::RoundTripTimes,
-        session::{HoldCause, HoldTriggers, ResumeFailure},
         termination::{Cause, Initiator},
     },
 };
@@ -139,15 +138,6 @@ table! {
     auth_requests: Counters<OfAuthRequest> = Series::new(Counter::default), "longwire_auth_requests";
     /// From such a question to the answer, or to its deadline.
     auth_duration: Histograms<OfQuestion> = Series::new(latencies), "longwire_auth_request_seconds";
-    /// Sessions that lost or left their backend and waited for another one, by why: lost, move, or the code of a Close.
-    holds: Counters<OfHold> = Series::new(Counter::default), "longwire_holds";
-    /// Sessions that went on after one of their sides was replaced.
-    resumed: Counters<OfResume> = Series::new(Counter::default), "longwire_resumed";
-    /// Sessions for which no other backend was found, by why: refused, unlike (another subprotocol or extension), no_turn or
-    /// no_backend.
-    gave_up: Counters<OfGaveUp> = Series::new(Counter::default), "longwire_gave_up";
-    /// From the loss of a side to its replacement.
-    gaps: Histograms<OfResume> = Series::new(latencies), "longwire_gap_seconds";
     /// Probes of longwire probe that end here now; they are no sessions.
     probes_active: Gauge = Gauge::default(), "longwire_probes_active";
     /// Probes that have begun.
@@ -256,9 +246,6 @@ labels! {
     OfFound { upstream: String, backend: String, by: &'static str, name: String } lives: |_, _| true;
     OfPlace { kind: &'static str, name: String } lives: |_, _| true;
     OfReload { outcome: &'static str } lives: |_, _| true;
-    OfHold { cause: String } lives: |_, _| true;
-    OfResume { side: &'static str } lives: |_, _| true;
-    OfGaveUp { why: &'static str } lives: |_, _| true;
     OfSpans { outcome: &'static str } lives: |_, _| true;
     OfTlsFailure { reason: &'static str } lives: |_, _| true;
     // These series are set anew at each reload.
@@ -537,34 +524,6 @@ impl Metrics {
     pub fn service_asked(&self, route: &str, outcome: &'static str, took: Duration) {
         self.table.auth_requests.of(&OfAuthRequest { route: route.to_owned(), outcome }).inc();
         self.table.auth_duration.of(&OfQuestion { route: route.to_owned() }).observe(took.as_secs_f64());
-    }
-
-    /// Counts a session that waits for another backend.
-    pub fn held(&self, cause: HoldCause) {
-        let cause = match cause {
-            HoldCause::Lost => "lost".to_owned(),
-            HoldCause::Move => "move".to_owned(),
-            HoldCause::Close(code) => code_label(Some(code.unwrap_or(HoldTriggers::NO_CODE).0)),
-        };
-        self.table.holds.of(&OfHold { cause }).inc();
-    }
-
-    /// Counts a session that another backend has taken, after this time.
-    pub fn resumed(&self, gap: Duration) {
-        let labels = OfResume { side: Side::Backend.as_str() };
-        self.table.resumed.of(&labels).inc();
-        self.table.gaps.of(&labels).observe(gap.as_secs_f64());
-    }
-
-    /// Counts a session that no other backend has taken.
-    pub fn gave_up(&self, why: ResumeFailure) {
-        let why = match why {
-            ResumeFailure::Refused => "refused",
-            ResumeFailure::Unlike => "unlike",
-            ResumeFailure::NoTurn => "no_turn",
-            ResumeFailure::Failed => "no_backend",
-        };
-        self.table.gave_up.of(&OfGaveUp { why }).inc();
     }
 
     /// Counts a connection that was closed because of its PROXY header, by a word of a fixed list.

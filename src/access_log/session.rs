@@ -141,11 +141,6 @@ impl SessionRecord {
         record
     }
 
-    /// Another backend has taken the session.
-    pub fn change_backend(&mut self, backend: Arc<Backend>) {
-        self.backend = backend;
-    }
-
     /// The name of the session's route.
     #[must_use]
     pub fn route(&self) -> &str {

@@ -24,10 +24,7 @@ use std::{
     task::Waker,
 };
 
-use super::{
-    backend::{Backend, lock},
-    turns::ResumeTurns,
-};
+use super::backend::{Backend, lock};
 
 /// The line before one upstream. The line outlives a change of the file, like the handshakes in flight that it waits
 /// for.
@@ -36,8 +33,6 @@ pub(super) struct Line {
     /// A lock, because the numbers and the order belong together. It is taken at the start, the end and each wake-up of
     /// a wait. If the number of handshakes is limited, it is also taken at the end of each handshake.
     waiting: Mutex<Waiters>,
-    /// The turns of sessions that have lost their backends.
-    pub(super) turns: ResumeTurns,
 }
 
 #[derive(Debug, Default)]

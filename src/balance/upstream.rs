@@ -3,7 +3,6 @@
 use std::{
     collections::HashSet,
     fmt,
-    num::NonZeroU32,
     sync::{Arc, Mutex},
     task::{Poll, Waker},
     time::Instant,
@@ -64,12 +63,6 @@ impl Upstream {
     /// Its members now, in the order of the file.
     pub fn members(&self) -> Arc<[Member]> {
         Arc::clone(&lock(&self.roster).members)
-    }
-
-    /// When a session that has lost its backend may ask for another one: not before `at`, `per_second` of them in a second.
-    /// `None` = no turn is left before `deadline`.
-    pub fn take_turn(&self, per_second: NonZeroU32, at: Instant, deadline: Instant) -> Option<Instant> {
-        self.line.turns.take(per_second, at, deadline)
     }
 
     /// The line of the handshakes that wait for a member.

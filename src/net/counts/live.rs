@@ -54,12 +54,6 @@ impl Live {
         ConnectionGuard { live: Arc::clone(self), worker }
     }
 
-    /// Counts for this worker, as a connection, what a session does to get another backend.
-    pub(in crate::net) fn connection_of(self: &Arc<Self>, worker: usize) -> ConnectionGuard {
-        self.workers[worker].fetch_add(1, Relaxed);
-        ConnectionGuard { live: Arc::clone(self), worker }
-    }
-
     /// Places no further connection on this worker, which has ended with all its connections.
     pub(in crate::net) fn retire(&self, worker: usize) {
         self.retired[worker].store(true, Relaxed);

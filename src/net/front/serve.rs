@@ -110,7 +110,7 @@ pub(in crate::net) async fn serve(worker: Arc<Worker>, accepted: Accepted) {
     let certificate = shown.map(|der| Box::new(ClientCertificate::new(der)));
     let io = ClientIo::new(stream, timeouts);
     let entrance = Entrance { sender, process, local, tls, hello, certificate, is_misled, told };
-    let connection = Arc::new(Connection::new(Arc::clone(&worker), Arc::new(entrance), io.debt(), guard));
+    let connection = Arc::new(Connection::new(Arc::clone(&worker), entrance, io.debt(), guard));
     let asked = Arc::clone(&connection);
     let service = service_fn(move |request| {
         let connection = Arc::clone(&asked);

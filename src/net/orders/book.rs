@@ -233,13 +233,8 @@ impl Book {
     pub(in crate::net) fn notice(&self, route: &str, backend: &Arc<Backend>, position: f64) -> Option<Notice> {
         let of_route = self.routes.iter().filter(|(name, _)| name == route).map(|(_, order)| order);
         let of_backend = self.backends.iter().filter(|(other, _)| is_about(other, backend)).map(|(_, order)| order);
-        let others = self.all.iter().chain(of_route).map(|order| order.notice(position));
-        // A backend that is to be gone for good is not in the file any more, and its upstream may be gone too.
-        let of_backend = of_backend.map(|order| {
-            let moves = matches!(order.cause, Cause::Drain | Cause::BackendDown);
-            Notice { moves, ..order.notice(position) }
-        });
-        others.chain(of_backend).min_by_key(|notice| notice.at)
+        let orders = self.all.iter().chain(of_route).chain(of_backend);
+        orders.map(|order| order.notice(position)).min_by_key(|notice| notice.at)
     }
 
     /// The notice for what is no session of a route, if everything is to leave.

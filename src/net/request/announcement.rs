@@ -25,7 +25,7 @@ pub(super) fn announcement(
     request_id: &str,
 ) -> Vec<u8> {
     let Some(form) = upstream.proxy_protocol() else { return Vec::new() };
-    let Entrance { sender, local, tls, hello, certificate, .. } = &*connection.entrance;
+    let Entrance { sender, local, tls, hello, certificate, .. } = &connection.entrance;
     let (server_name, protocol) = match hello.as_deref() {
         Some(TlsHello { server_name, protocol }) => (server_name.as_deref(), protocol.as_deref()),
         None => (None, None),

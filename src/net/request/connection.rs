@@ -53,8 +53,7 @@ pub(in crate::net) struct TlsHello {
 #[derive(Debug)]
 pub(in crate::net) struct Connection {
     pub(in crate::net) worker: Arc<Worker>,
-    /// Shared with a session that may outlive its backend.
-    pub(in crate::net) entrance: Arc<Entrance>,
+    pub(in crate::net) entrance: Entrance,
     pub(in crate::net) debt: Debt,
     /// Connections with backends that belong to this connection. No request of another may use them.
     pub(in crate::net) bonds: Bonds,
@@ -87,12 +86,7 @@ impl AfterHttp {
 }
 
 impl Connection {
-    pub(in crate::net) fn new(
-        worker: Arc<Worker>,
-        entrance: Arc<Entrance>,
-        debt: Debt,
-        guard: ConnectionGuard,
-    ) -> Self {
+    pub(in crate::net) fn new(worker: Arc<Worker>, entrance: Entrance, debt: Debt, guard: ConnectionGuard) -> Self {
         Self {
             worker,
             entrance,

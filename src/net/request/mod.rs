@@ -12,5 +12,3 @@ mod own_answer;
 pub(super) mod probe_end;
 pub(super) mod proxy;
 mod stickiness;
-mod successor;
-mod taking;

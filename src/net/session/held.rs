@@ -16,7 +16,6 @@ use tokio::{
 
 use super::{
     loss::loss,
-    redial::{Redial, Redialled, Successor},
     relay::{Leg, Relay, Scratch, Turn},
 };
 use crate::{
@@ -41,7 +40,7 @@ use crate::{
     },
     ws::{
         Side,
-        session::{Common, HoldCause, ResumeFailure, Session},
+        session::{Common, Session},
         termination::{Cause, HowEnded, Initiator, Termination},
     },
 };
@@ -59,8 +58,6 @@ pub(in crate::net) struct Opening {
     pub(in crate::net) nonce: u64,
     /// When the session has to end, if whoever let it in said so.
     pub(in crate::net) expires: Option<Instant>,
-    /// How the session gets another backend; `None` = it does not outlive this one.
-    pub(in crate::net) redial: Option<Redial>,
     pub(in crate::net) holdings: Holdings,
 }
 
@@ -93,10 +90,6 @@ pub(super) type Offer = (Leg, Option<Seat>);
 pub(in crate::net) enum Arrival {
     /// A new session.
     Session(Box<Held>),
-    /// A new session that may outlive its backend.
-    Outliving(Box<Held>, Redial),
-    /// What came of a call for another backend.
-    Successor(SessionKey, Box<Redialled>),
     /// Something to find out about all sessions.
     Question(Box<Question>),
     /// A request for what the sessions have passed so far.
@@ -116,7 +109,7 @@ impl Opening {
             Ok(Err(error)) => return self.fail(HowEnded::Lost(loss(&error))),
             Err(_) => return self.fail(HowEnded::Silent),
         }
-        let Self { backend: (backend, greeting), common, nonce, expires, redial, holdings, .. } = self;
+        let Self { backend: (backend, greeting), common, nonce, expires, holdings, .. } = self;
         let mut session = Session::new(common, nonce, Instant::now());
         if let Some(at) = expires {
             session.expire_at(at);
@@ -124,12 +117,8 @@ impl Opening {
         let client = Leg::new(client.into_stream(), early);
         let relay = Relay::new(client, Leg::new(backend, greeting), session);
         let held = Box::new(Held::new(relay, holdings));
-        let arrival = match redial {
-            None => Arrival::Session(held),
-            Some(redial) => Arrival::Outliving(held, redial),
-        };
         // An error says that the worker has stopped, and the session is cut.
-        let _ = sessions.send(arrival).await;
+        let _ = sessions.send(Arrival::Session(held)).await;
     }
 
     /// Ends the session, because the client's connection ended before the 101 was sent.
@@ -189,42 +178,6 @@ impl Held {
         }
     }
 
-    /// Lets go of the backend, if the session waits for another one. Returns why, how many backends it had, and until when
-    /// it waits.
-    pub(super) fn let_go(&mut self, now: Instant) -> Option<(HoldCause, u32, Instant)> {
-        let relay = self.relay.as_mut()?;
-        let (cause, until) = relay.session.awaits_backend().zip(relay.session.hold_ends())?;
-        relay.let_go(now);
-        Some((cause, relay.session.hold_tally().resumes + 1, until))
-    }
-
-    /// Takes another backend. Returns false if the session does not wait for one any more.
-    pub(super) fn take_successor(
-        &mut self,
-        Successor { stream, early, seat, expires }: Successor,
-        now: Instant,
-    ) -> bool {
-        let (Some(relay), Some(guards)) = (&mut self.relay, &mut self.guards) else { return false };
-        if relay.take_backend(Leg::new(stream, early), now).is_err() {
-            return false;
-        }
-        if let Some(at) = expires {
-            relay.session.expire_at(at);
-        }
-        if let Some(record) = &mut self.record {
-            record.change_backend(Arc::clone(seat.backend()));
-        }
-        guards.0 = seat;
-        true
-    }
-
-    /// No backend was found. The session may go on waiting, or ends.
-    pub(super) fn note_resume_failure(&mut self, failure: ResumeFailure, now: Instant) {
-        if let Some(relay) = &mut self.relay {
-            relay.session.handle_resume_failure(failure, now);
-        }
-    }
-
     /// Whether a turn, or the end of the session, may wake tasks of this worker.
     pub(super) fn wakes_tasks(&self) -> bool {
         self.relay.as_ref().is_some_and(Relay::wakes_tasks)
@@ -274,7 +227,6 @@ impl Held {
                 traffic: Traffic::of(session),
                 buffered: relay.buffered(),
                 is_ending: session.is_ending(),
-                hold: session.hold_state(),
             }
         })
     }

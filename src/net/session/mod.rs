@@ -2,7 +2,6 @@
 
 pub(super) mod held;
 pub(super) mod loss;
-pub(super) mod redial;
 pub mod relay;
 pub(super) mod rota;
 pub(super) mod sessions;

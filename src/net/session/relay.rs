@@ -28,12 +28,7 @@ use crate::{
             plain_or_tls::{self, Stream},
         },
     },
-    ws::{
-        Side,
-        frame::MAX_CONTROL_FRAME,
-        opcodes::OpCodeCounts,
-        session::{HoldState, Session},
-    },
+    ws::{Side, frame::MAX_CONTROL_FRAME, opcodes::OpCodeCounts, session::Session},
 };
 
 /// The most that one read takes, in bytes. It bounds what a session holds for a side that does not take it.
@@ -93,9 +88,6 @@ struct Backlog {
     piped: Option<Piped>,
     /// For this side: bytes that the side does not take yet. At most one read and frames of our own.
     waiting: BytesMut,
-    /// For the stream that will take the place of this one: frames of the other side. Its bound is that of the route
-    /// ([`Session::queue_room`]).
-    queue: BytesMut,
     /// For this side: bytes given to TLS since TLS was last empty. TLS does not tell how many of them it has sent.
     sealed: usize,
     /// `piped`, `waiting` and `sealed`, as counted among those of all sessions.
@@ -138,8 +130,6 @@ pub(in crate::net) enum Turn {
     Waits,
     /// To be called again soon: the relay has more to do without waiting.
     HasMore,
-    /// To be rid of the backend's stream ([`Relay::let_go`]), and to get another one ([`Relay::take_backend`]).
-    AwaitsBackend,
     /// Nothing: the relay is over.
     Over,
 }
@@ -184,49 +174,6 @@ impl Relay {
         Ok(mem::replace(self.leg(side), leg).stream)
     }
 
-    /// Lets go of the backend.
-    pub(super) fn let_go(&mut self, now: Instant) {
-        let leg = &mut self.backend;
-        let (left, unacknowledged) = (leg.left() as u64, leg.stream.unacknowledged());
-        self.session.note_maybe_lost(left + unacknowledged);
-        let last = self.session.poll_last_words(now);
-        // Bytes that wait may be half a frame, behind which nothing of ours can go.
-        if leg.owes_nothing()
-            && !last.is_empty()
-            && let Err(error) = leg.close(&last)
-        {
-            tracing::debug!(%error, "the old backend was not told");
-        }
-        leg.give_up();
-        if let Some(backlog) = &mut leg.backlog {
-            (backlog.early, backlog.kept) = (Bytes::new(), Vec::new());
-        }
-        leg.forget_backlog();
-        leg.stream = Stream::Closed;
-        // The client was perhaps not read because of the old backend, though bytes are there.
-        self.drained = [false; 2];
-    }
-
-    /// Takes another backend. Then [`Self::give_to`] has to follow, with another generation. Returns the leg if the session
-    /// does not wait for one.
-    pub(super) fn take_backend(&mut self, leg: Leg, now: Instant) -> Result<(), Leg> {
-        if !self.session.take_backend(now) {
-            return Err(leg);
-        }
-        let queue = self.backend.backlog.take().map(|backlog| backlog.queue).unwrap_or_default();
-        self.backend = leg;
-        self.large[Side::Backend as usize] = false;
-        // Both streams are polled anew, because their wakers are those of the old generation.
-        self.drained = [false; 2];
-        // What the client is told goes before the backend's first frame.
-        self.transmit(Side::Client, now);
-        if !queue.is_empty() {
-            self.backend.hold(&queue, 0);
-            self.flush(Side::Backend, now);
-        }
-        Ok(())
-    }
-
     /// Whether a turn may wake tasks of this worker: they are at the far end of a stream without a socket.
     pub(super) fn wakes_tasks(&self) -> bool {
         self.client.stream.waker().is_some() || self.backend.stream.waker().is_some()
@@ -259,11 +206,8 @@ impl Relay {
             self.session.handle_timeout(now);
         }
         // Most turns are calm: no frame of ours is to be sent, nothing waits for a side, no end has begun.
-        if !self.session.is_calm() {
-            let turn = self.attend(scratch, now);
-            if turn != Turn::Waits {
-                return turn;
-            }
+        if !self.session.is_calm() && self.attend(scratch, now) == Turn::Over {
+            return Turn::Over;
         }
         if to_backend == Turn::HasMore || to_client == Turn::HasMore { Turn::HasMore } else { Turn::Waits }
     }
@@ -293,13 +237,7 @@ impl Relay {
             self.shut(side, now);
         }
         self.look(now);
-        if self.session.is_over(now) {
-            Turn::Over
-        } else if self.session.awaits_backend().is_some() && !matches!(self.backend.stream, Stream::Closed) {
-            Turn::AwaitsBackend
-        } else {
-            Turn::Waits
-        }
+        if self.session.is_over(now) { Turn::Over } else { Turn::Waits }
     }
 
     /// Asks the streams how much the sides have taken, if the session wants to know.
@@ -343,14 +281,13 @@ impl Relay {
         Turn::HasMore
     }
 
-    /// Writes what waits for a side, and counts it as moved. Returns whether nothing is left, or more of the other side goes
-    /// to a queue.
+    /// Writes what waits for a side, and counts it as moved. Returns whether nothing is left.
     #[inline(never)]
     fn catch_up(&mut self, to: Side, scratch: &mut Scratch, now: Instant) -> bool {
         let before = self.leg(to).left();
         let is_taken = self.flush(to, now);
         scratch.moved += price(before.saturating_sub(self.leg(to).left()));
-        is_taken || (to == Side::Backend && self.session.queue_room().is_some())
+        is_taken
     }
 
     /// Whether a read of this side is known to find nothing now.
@@ -372,55 +309,18 @@ impl Relay {
 
     /// Reads once and forwards what passes. Returns how many bytes were read; 0 = nothing more will come.
     fn copy(&mut self, from: Side, scratch: &mut Scratch, now: Instant) -> Poll<io::Result<usize>> {
-        let most = if self.large[from as usize] { READ_OF_LARGE } else { READ };
-        match self.session.is_plain() {
-            true => self.copy_up_to::<false>(from, most, scratch, now),
-            false => self.copy_or_queue(from, most, scratch, now),
-        }
-    }
-
-    /// The same for a session of which something may go to the queue for the next backend. Apart, so that others pay nothing.
-    #[inline(never)]
-    fn copy_or_queue(
-        &mut self,
-        from: Side,
-        most: usize,
-        scratch: &mut Scratch,
-        now: Instant,
-    ) -> Poll<io::Result<usize>> {
-        let limit = self.session.client_read_limit().filter(|_| from == Side::Client);
-        match limit.map_or(most, |limit| limit.min(most)) {
-            // The turn after the queue has room again reads on.
-            0 => Poll::Pending,
-            most => self.copy_up_to::<true>(from, most, scratch, now),
-        }
-    }
-
-    #[inline]
-    fn copy_up_to<const QUEUES: bool>(
-        &mut self,
-        from: Side,
-        most: usize,
-        scratch: &mut Scratch,
-        now: Instant,
-    ) -> Poll<io::Result<usize>> {
         let Scratch { buffer, opcodes, moved, .. } = scratch;
+        let most = if self.large[from as usize] { READ_OF_LARGE } else { READ };
         let Some(filled) = ready!(self.leg(from).fill(buffer, most))? else { return Poll::Ready(Ok(0)) };
         *moved += price_of_copy(filled);
         let passed = self.session.handle_input(from, &mut buffer[..filled], opcodes, now);
         self.leg(from).keep(&buffer[passed.keep]);
         let unseen = self.session.unseen(from);
         self.large[from as usize] = unseen >= LARGE || (filled >= READ && unseen > 0);
-        let mut forward = passed.forward;
-        if QUEUES && passed.queued > 0 {
-            forward -= passed.queued;
-            let queued = &buffer[forward..passed.forward];
-            self.backend.backlog.get_or_insert_default().queue.extend_from_slice(queued);
-        }
         if self.session.is_done(from) {
-            self.pass_last(from, &buffer[..forward], now);
-        } else if forward > 0 {
-            self.write(from.other(), &buffer[..forward], now);
+            self.pass_last(from, &buffer[..passed.forward], now);
+        } else if passed.forward > 0 {
+            self.write(from.other(), &buffer[..passed.forward], now);
         }
         Poll::Ready(Ok(filled))
     }
@@ -543,12 +443,8 @@ impl Relay {
     /// Gives up a side that cannot be written any more.
     fn break_off(&mut self, to: Side, error: &io::Error, now: Instant) {
         tracing::debug!(side = to.as_str(), %error, "writing failed");
-        let left = self.leg(to).left();
         self.leg(to).give_up();
         self.session.handle_broken(to, loss(error), now);
-        if to == Side::Backend && self.session.hold_state() != HoldState::Open {
-            self.session.note_maybe_lost(left as u64);
-        }
     }
 
     /// Sends our FIN, if the session wants that and everything before it is written. Under TLS a close_notify goes
@@ -677,10 +573,9 @@ impl Leg {
             .map_or(0, |backlog| backlog.piped.as_ref().map_or(0, Piped::length) + backlog.waiting.len())
     }
 
-    /// The most bytes that wait for this side here and in TLS, those for its next stream included.
+    /// The most bytes that wait for this side here and in TLS.
     fn held(&self) -> usize {
-        let more = |backlog: &Backlog| backlog.queue.len() + backlog.sealed.min(plain_or_tls::MOST_SEALED);
-        self.left() + self.backlog.as_deref().map_or(0, more)
+        self.left() + self.backlog.as_ref().map_or(0, |backlog| backlog.sealed.min(plain_or_tls::MOST_SEALED))
     }
 
     /// Counts what waits for this side. Returns whether that has become more while too much waits in all sessions together.
@@ -741,13 +636,8 @@ impl Leg {
     /// Drops the backlog if it is empty, so that it takes no memory.
     fn forget_backlog(&mut self) {
         self.backlog.take_if(|backlog| {
-            let Backlog { early, kept, piped, waiting, queue, sealed: _, counted: _, unflushed } = &**backlog;
-            early.is_empty()
-                && kept.is_empty()
-                && piped.is_none()
-                && waiting.is_empty()
-                && queue.is_empty()
-                && !unflushed
+            let Backlog { early, kept, piped, waiting, sealed: _, counted: _, unflushed } = &**backlog;
+            early.is_empty() && kept.is_empty() && piped.is_none() && waiting.is_empty() && !unflushed
         });
     }
 }

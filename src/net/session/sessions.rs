@@ -20,7 +20,7 @@
 //!    runtime asked its epoll, so that rule 3 holds for them too.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::VecDeque,
     future::poll_fn,
     io, mem,
     ops::Range,
@@ -44,7 +44,6 @@ use tokio::{
 use super::held::Offer;
 use super::{
     held::{Arrival, Held},
-    redial::{Outliving, Redial, RedialOrder, Redialled},
     relay::{Scratch, Turn},
     rota::{Had, Rota, Round, price},
     stay::{Next, Seen, Stay},
@@ -146,8 +145,6 @@ pub(in crate::net) struct Sessions {
     apart: Option<Apart>,
     events: Events,
     running: Slab<Running>,
-    /// Those of them that may outlive their backends, by their places. Apart from the others, which have no room for it.
-    outliving: HashMap<u32, Outliving>,
     /// The generation of the next session, or of the next streams of a session.
     generation: u32,
     /// What streams without a socket have called, and the task that the calls wake.
@@ -206,7 +203,6 @@ impl Sessions {
             apart,
             events: Events::with_capacity(EVENTS),
             running: Slab::new(),
-            outliving: HashMap::new(),
             generation: 0,
             calls: Arc::default(),
             called: None,
@@ -310,8 +306,6 @@ impl Sessions {
         for _ in 0..SLICE {
             match self.arrivals.poll_recv(cx) {
                 Poll::Ready(Some(Arrival::Session(session))) => self.adopt(session),
-                Poll::Ready(Some(Arrival::Outliving(session, redial))) => self.adopt_outliving(session, redial),
-                Poll::Ready(Some(Arrival::Successor(session, came))) => self.take_successor(session, *came),
                 Poll::Ready(Some(Arrival::Question(question))) => self.inquiries.push_back(Inquiry::new(*question)),
                 Poll::Ready(Some(Arrival::Count(answer))) => self.ledger.begin(answer),
                 Poll::Ready(None) | Poll::Pending => return false,
@@ -339,54 +333,6 @@ impl Sessions {
         let had = Had::default();
         entry.insert(Running { session, due, queued: true, had, settled: false });
         self.rota.push(place, had);
-    }
-
-    /// Takes in a new session that may outlive its backend.
-    fn adopt_outliving(&mut self, session: Box<Held>, redial: Redial) {
-        // The place that the table gives away next.
-        let place = u32::try_from(self.running.vacant_key()).unwrap_or(u32::MAX);
-        self.adopt(session);
-        self.outliving.insert(place, Outliving { redial, under_way: None });
-    }
-
-    /// Lets go of the backend of a session, and has another one asked.
-    fn call_successor(&mut self, place: u32, now: Instant) {
-        let generation = self.next_generation();
-        let Some(running) = self.running.get_mut(place as usize) else { return };
-        let key = SessionKey { place, generation };
-        let Some((cause, number, until)) = running.session.let_go(now) else { return };
-        // What the old stream still says is for nobody.
-        running.session.give_streams_to(key, &self.calls);
-        if let Some(outliving) = self.outliving.get_mut(&place) {
-            outliving.under_way = Some((outliving.redial.0)(key, RedialOrder { cause, number, until }));
-        }
-        if !mem::replace(&mut running.queued, true) {
-            self.rota.push(place, running.had);
-        }
-    }
-
-    /// Gives a session the backend that was found for it, or says that none was.
-    fn take_successor(&mut self, key: SessionKey, came: Redialled) {
-        let (generation, now) = (self.next_generation(), Instant::now());
-        let Some(running) = named(&mut self.running, key) else { return };
-        match came {
-            Ok(successor) => {
-                if !running.session.take_successor(successor, now) {
-                    return;
-                }
-                running.session.give_streams_to(SessionKey { generation, ..key }, &self.calls);
-                // Orders for the old backend are not for the new one.
-                running.session.hear(&self.orders, now);
-                // A new backend's socket gets its lasting options like that of a new session.
-                running.settled = false;
-            }
-            Err(failure) => running.session.note_resume_failure(failure, now),
-        }
-        if !mem::replace(&mut running.queued, true) {
-            self.rota.push(key.place, running.had);
-        }
-        let due = running.session.due().map_or(now + SETTLES, |due| due.min(now + SETTLES));
-        self.expect(key.place, Some(due), now);
     }
 
     /// A generation that no session has. An event or a call would have to be late by four billion of them to meet its
@@ -616,14 +562,12 @@ impl Sessions {
                 running.queued = true;
                 self.rota.push(key, running.had);
             }
-            Ok(Turn::AwaitsBackend) => self.call_successor(key, now.at),
             Ok(Turn::Over) => return self.end(key as usize),
             Err(_) => {
                 tracing::error!("a session panicked and was ended");
                 return self.end(key as usize);
             }
         }
-        let Some(running) = self.running.get(key as usize) else { return };
         if !(was_calm && running.session.is_calm()) {
             let due = running.session.due();
             self.expect(key, due, now.at);
@@ -633,9 +577,6 @@ impl Sessions {
     /// Ends a session. What it has passed stays counted.
     fn end(&mut self, key: usize) {
         let session = self.running.remove(key).session;
-        if !self.outliving.is_empty() {
-            self.outliving.remove(&(key as u32));
-        }
         if let Some((route, passed)) = session.passed() {
             self.ledger.end(key, route, passed);
         }

@@ -85,12 +85,6 @@ impl Stream {
         }
     }
 
-    /// How many of the written bytes the other end has not acknowledged, as far as the kernel knows. Of TLS, these are bytes
-    /// on the wire.
-    pub(in crate::net) fn unacknowledged(&self) -> u64 {
-        self.socket().map_or(0, Socket::unacknowledged)
-    }
-
     /// Whether to drop the stream now may destroy bytes on their way. A socket is reset if bytes of the other end are
     /// unread. For a stream without a socket the answer is always yes, because to close it early would save no packet.
     pub(in crate::net) fn needs_its_end(&self) -> bool {

@@ -357,12 +357,6 @@ impl Socket {
         if self.is_unix { libc_calls::unix_progress(&self.fd) } else { libc_calls::tcp_progress(&self.fd) }
     }
 
-    /// How many of the written bytes the other end of a TCP connection has not acknowledged. Of a Unix socket, the kernel counts
-    /// more than the bytes, so that nothing is said.
-    pub(super) fn unacknowledged(&self) -> u64 {
-        if self.is_unix { 0 } else { libc_calls::unacknowledged(&self.fd) }
-    }
-
     /// The most bytes that one call may put into the socket.
     pub(super) fn most_at_once(&self) -> usize {
         if self.is_unix && self.ready.load(Relaxed) & HAS_REFUSED != 0 { UNIX_PIECE } else { usize::MAX }

@@ -291,15 +291,6 @@ impl Session {
         self.half_mut(to).to = Outgoing::Shut;
     }
 
-    /// Whether nothing has happened to the backend. Then [`Self::client_read_limit`] says nothing, and nothing goes to a queue.
-    #[must_use]
-    pub const fn is_plain(&self) -> bool {
-        match &self.fate {
-            None => true,
-            Some(fate) => fate.hold.is_none(),
-        }
-    }
-
     /// Whether nothing is open: no bytes wait for a side, no Ping is owed or unanswered, and no end has begun.
     ///
     /// 1. A calm session has nothing to transmit and nothing to shut.

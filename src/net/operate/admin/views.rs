@@ -14,7 +14,6 @@ use crate::{
         orders::inquiry::Sight,
     },
     routing::RouteAction,
-    ws::session::HoldState,
 };
 
 /// The proxy as a whole.
@@ -299,12 +298,7 @@ impl<'s> SessionView<'s> {
     pub(super) fn of(sight: &'s Sight) -> Self {
         Self {
             particulars: sight.particulars.show(),
-            state: match sight.hold {
-                _ if sight.is_ending => "ending",
-                HoldState::Open => "open",
-                HoldState::Held => "held",
-                HoldState::Moving => "moving",
-            },
+            state: if sight.is_ending { "ending" } else { "open" },
             age_ms: millis(sight.age),
             idle_ms: millis(sight.idle),
             traffic: &sight.traffic,
