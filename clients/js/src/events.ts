@@ -6,6 +6,11 @@ export interface OpenEvent extends Event {
   readonly attempt: number;
   /** Whether the server goes on where it was. Else an application asks anew for what it may have missed. */
   readonly resumed: boolean;
+  /**
+   * How many messages `send` had taken in a session that has ended since the last opening, of which nobody knows whether they arrived.
+   * Only where `resume` is on.
+   */
+  readonly lost?: number;
 }
 
 /** The connection is lost, or an attempt failed, and there will be another attempt. */
@@ -27,12 +32,16 @@ export interface FinalCloseEvent extends Event {
   readonly code: number;
   readonly reason: string;
   readonly wasClean: boolean;
+  /** As that of `open`. */
+  readonly lost?: number;
 }
 
 export interface LongwireEventMap {
   open: OpenEvent;
   message: MessageEvent;
   down: DownEvent;
+  /** The server has lost its own side for a moment, and messages with it. Only where `resume` is on. */
+  resync: Event;
   error: Event;
   close: FinalCloseEvent;
 }

@@ -18,14 +18,18 @@ const DYING = 1_000;
 /** How long (ms) an attempt that began without a network may take once there is one. */
 const REVIVED = 2_000;
 /** Who looks later (ms) than it was due has stood still, and may find the answer behind the timer. */
-const LATE = 100;
+export const LATE = 100;
 
 /** What the machine has done outside. An event is always the last thing of a step, since its listeners may call the machine again. */
 export interface Driver {
   /** Begins the connection of this attempt. What becomes of it is told by `opened`, `failed` and `ended`. */
-  dial(attempt: number): void;
+  dial(attempt: number, offers?: string[]): void;
   /** Gives the connection up at once: nobody listens to it any more. */
   drop(): void;
+  /** As `drop`, but sends no Close: what the connection was for goes on. */
+  leave(): void;
+  /** Closes what was left. */
+  tidy(): void;
   /** Sends, or says that the connection is not open. */
   transmit(data: Data): boolean;
   /** Bytes that were sent and did not leave yet. */
@@ -38,7 +42,12 @@ export interface Driver {
 }
 
 /** A machine, or a shell around one that keeps some of its connections and messages to itself. */
-export type MachineLike = { [Key in keyof Machine]: Machine[Key] };
+export type MachineLike = { [Key in keyof Omit<Machine, "opened" | "failed">]: Machine[Key] } & {
+  /** `protocol` is the subprotocol that the server chose. */
+  opened(attempt: number, now: number, protocol: string): void;
+  /** `isRefused`: there was a connection, or a server that refused one. */
+  failed(attempt: number, error: unknown, now: number, isRefused?: boolean): void;
+};
 export type MakeMachine = (options: LongwireOptions, driver: Driver, random: () => number) => MachineLike;
 
 export class Machine {
@@ -246,4 +255,4 @@ export class Machine {
   }
 }
 
-const lost = (reason: string) => ({ code: 1006, reason, wasClean: false });
+export const lost = (reason: string) => ({ code: 1006, reason, wasClean: false });

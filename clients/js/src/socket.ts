@@ -47,6 +47,7 @@ export class LongwireSocket extends EventTarget {
   onmessage: Listener<LongwireEventMap["message"]> = null;
   ondown: Listener<LongwireEventMap["down"]> = null;
   onerror: Listener<LongwireEventMap["error"]> = null;
+  onresync: Listener<LongwireEventMap["resync"]> = null;
   onclose: Listener<LongwireEventMap["close"]> = null;
 
   #machine: MachineLike;
@@ -54,6 +55,7 @@ export class LongwireSocket extends EventTarget {
   #protocols: Source<string | string[]>;
   #WebSocket: WebSocketConstructor;
   #native: WebSocketLike | undefined;
+  #left: WebSocketLike[] = [];
   #binaryType: string | undefined;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #armedFor = Infinity;
@@ -72,14 +74,16 @@ export class LongwireSocket extends EventTarget {
     url: Source<string | URL>,
     protocols: Source<string | string[]> = [],
     options: LongwireOptions = {},
-    make: MakeMachine = (...words) => new Machine(...words),
+    make?: MakeMachine,
   ) {
     super();
+    if (!make && (options as { resume?: unknown }).resume) throw new TypeError('import "longwire-client/resume" for the option resume');
+    make ??= (...words) => new Machine(...words);
     this.#url = url;
     this.#protocols = protocols;
     this.#WebSocket = options.WebSocket ?? globalThis.WebSocket;
     if (!this.#WebSocket) throw new TypeError("no global WebSocket here: hand one in as options.WebSocket");
-    for (const type of ["open", "message", "down", "error", "close"] as const) {
+    for (const type of ["open", "message", "down", "resync", "error", "close"] as const) {
       super.addEventListener(type, (event) => this[`on${type}`]?.call(this, event as never));
     }
     this.#machine = make(options, this.#driver(), Math.random);
@@ -159,10 +163,17 @@ export class LongwireSocket extends EventTarget {
   }
 
   #driver(): Driver {
-    return {
-      dial: (attempt) => this.#dial(attempt),
+    const driver: Driver = {
+      dial: (attempt, offers) => this.#dial(attempt, offers),
       // The closing handshake of a dead connection would wait for its timeout, and keep a process alive.
       drop: () => (this.#native?.terminate ? this.#native.terminate() : this.#native?.close()),
+      leave: () => {
+        const native = this.#native;
+        // Only the Close of an open connection reaches a server.
+        if (native && !native.terminate && native.readyState === OPEN) this.#left.push(native);
+        else driver.drop();
+      },
+      tidy: () => this.#left.splice(0).forEach((native) => native.close()),
       transmit: (data) => {
         if (this.#native?.readyState !== OPEN) return false;
         this.#native.send(data);
@@ -180,16 +191,17 @@ export class LongwireSocket extends EventTarget {
           throw error;
         }),
     };
+    return driver;
   }
 
-  #dial(attempt: number): void {
+  #dial(attempt: number, offers?: string[]): void {
     const url = this.#url;
     const protocols = this.#protocols;
     const ask = async () => {
       // Until then its maker has the socket, and may have closed it.
       await undefined;
       if (!this.#machine.isCurrent(attempt)) return;
-      this.#connect(attempt, ...(await Promise.all([told(url), told(protocols)])));
+      this.#connect(attempt, offers, ...(await Promise.all([told(url), told(protocols)])));
     };
     const fail = (error: unknown) => this.#step((now) => this.#machine.failed(attempt, error, now));
     if (typeof url === "function" || typeof protocols === "function") {
@@ -197,7 +209,7 @@ export class LongwireSocket extends EventTarget {
       return;
     }
     try {
-      this.#connect(attempt, url, protocols);
+      this.#connect(attempt, offers, url, protocols);
     } catch (error) {
       // What a WebSocket refuses at first is a mistake of its caller, who is still there to hear of it.
       if (attempt === 1) throw error;
@@ -205,17 +217,17 @@ export class LongwireSocket extends EventTarget {
     }
   }
 
-  #connect(attempt: number, url: string | URL, protocols: string | string[]): void {
+  #connect(attempt: number, offers: string[] | undefined, url: string | URL, protocols: string | string[]): void {
     const machine = this.#machine;
     if (!machine.isCurrent(attempt)) return;
-    const native = new this.#WebSocket(url, protocols);
+    const native = new this.#WebSocket(url, offers ? [protocols, offers].flat() : protocols);
     this.#native = native;
     if (this.#binaryType) native.binaryType = this.#binaryType;
     // They stay when the connection is dropped: the `error` of one that nobody listens to ends a process of Node.
     const on = (type: string, step: (event: any, now: number) => void) =>
       native.addEventListener(type, (event: unknown) => this.#step((now) => step(event, now)));
-    on("open", (_, now) => machine.opened(attempt, now));
-    on("error", (event, now) => machine.failed(attempt, event.error ?? event, now));
+    on("open", (_, now) => machine.opened(attempt, now, native.protocol));
+    on("error", (event, now) => machine.failed(attempt, event.error ?? event, now, true));
     on("close", (event, now) => machine.ended(attempt, event, now));
     on("message", (event, now) => {
       const { data, origin } = event;

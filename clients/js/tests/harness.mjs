@@ -69,6 +69,7 @@ export async function startPath(t, port) {
     for (const socket of sockets) socket.destroy();
     listener.close();
   });
+  path.cut = () => sockets.forEach((socket) => socket.resetAndDestroy());
   path.url = `ws://127.0.0.1:${listener.address().port}/`;
   return path;
 }
@@ -76,7 +77,7 @@ export async function startPath(t, port) {
 /** Everything that a socket tells, as `[type, event]`. */
 export function listen(socket) {
   const told = [];
-  for (const type of ["open", "message", "down", "error", "close"]) {
+  for (const type of ["open", "message", "down", "resync", "error", "close"]) {
     socket.addEventListener(type, (event) => told.push([type, event]));
   }
   const all = (type) => told.filter(([found]) => found === type).map(([, event]) => event);
