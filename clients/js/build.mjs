@@ -1,4 +1,4 @@
-// Builds dist/: one file for `import`, one for `require`, and the types of both. Says nothing on standard output, which is npm's.
+// Builds dist/: for each entry one file for `import`, one for `require`, and the types of both. Says nothing on standard output, which is npm's.
 
 import { spawnSync } from "node:child_process";
 import { copyFileSync, existsSync, readdirSync, rmSync, writeFileSync } from "node:fs";
@@ -12,7 +12,7 @@ const { build } = await import("esbuild");
 rmSync("dist", { recursive: true, force: true });
 for (const [format, folder] of [["esm", "dist/esm"], ["cjs", "dist/cjs"]]) {
   await build({
-    entryPoints: ["src/index.ts"],
+    entryPoints: ["src/index.ts", "src/resume.ts"],
     outdir: folder,
     format,
     bundle: true,

@@ -32,6 +32,8 @@ const isTaken: boolean = other.send(new Uint8Array(2));
 
 // @ts-expect-error There is no such way to overflow.
 new LongwireSocket("wss://example.com", [], { queue: { overflow: "drop" } });
+// @ts-expect-error Another entry has this option.
+new LongwireSocket("wss://example.com", [], { resume: true });
 // @ts-expect-error Numbers are no data.
 other.send(1);
 // @ts-expect-error This event has no such property.

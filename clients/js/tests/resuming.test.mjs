@@ -1,0 +1,463 @@
+// What a client that resumes decides, step by step, in virtual time, against a model of longwire.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { OFFER } from "./longwire.mjs";
+import { Roaming } from "./roaming.mjs";
+
+const start = (shape) => new Roaming(shape).start();
+const offers = (world) => world.links.map(({ offered }) => offered);
+const attempts = (events) => events.map(({ attempt }) => attempt);
+
+test("the offer is the last subprotocol, and the hello tells the application's", () => {
+  const world = start({ protocols: ["chat", "other"] });
+  assert.deepEqual(offers(world), [["chat", "other", OFFER]]);
+  world.shake();
+  world.deliverDown();
+  assert.deepEqual([world.opens.length, world.machine.readyState], [0, 0], "the subprotocol alone is not believed");
+  world.deliverDown();
+  assert.deepEqual(world.opens, [{ attempt: 1, resumed: false, lost: 0 }]);
+  assert.deepEqual([world.machine.readyState, world.machine.protocol], [1, "chat"]);
+});
+
+test("a first try that is refused is repeated at once without the offer, and the server is not asked again", () => {
+  const seen = [];
+  const world = start({ options: { shouldReconnect: (end) => void seen.push(end.attempt) } });
+  world.longwire.mode = "refuse";
+  world.shake();
+  assert.deepEqual([offers(world), world.now, world.downs], [[[OFFER], []], 0, []]);
+  world.connect();
+  assert.deepEqual(world.opens, [{ attempt: 1, resumed: false, lost: 0 }]);
+  world.fail();
+  world.connect();
+  assert.deepEqual(offers(world).slice(2), [[]]);
+  assert.deepEqual([attempts(world.opens), attempts(world.downs), seen], [[1, 2], [1], [1]]);
+});
+
+test("a server that cannot be reached is offered it at the next attempt again", () => {
+  const world = start();
+  world.fail();
+  world.fail();
+  assert.deepEqual([world.downs.length, world.downs[0].attempt, world.links.length], [1, 1, 2]);
+  world.connect();
+  assert.deepEqual(offers(world), [[OFFER], [], [OFFER]]);
+  assert.deepEqual(attempts(world.opens), [2]);
+  world.longwire.mode = "refuse";
+  world.fail();
+  world.connect();
+  assert.equal(world.links.length, 4, "and one that has shown that it knows the offer is not asked without it");
+});
+
+test("a URL that cannot be told has nothing to do with the offer", () => {
+  const world = start();
+  world.machine.failed(1, new Error("no token"), world.now);
+  assert.deepEqual([world.links.length, world.downs.length], [1, 1]);
+});
+
+test("a server that echoes the offer is not believed", () => {
+  const greeting = start();
+  greeting.longwire.mode = "echo";
+  greeting.longwire.greeting = "welcome";
+  greeting.connect();
+  assert.deepEqual([greeting.opens.length, greeting.page, greeting.links.length], [1, ["welcome"], 1]);
+  greeting.fail();
+  greeting.connect();
+  assert.deepEqual(offers(greeting), [[OFFER], []]);
+
+  const silent = start({ options: { connectTimeout: 3000 } });
+  silent.longwire.mode = "echo";
+  silent.connect();
+  silent.pass(2999);
+  assert.equal(silent.links.length, 1);
+  silent.pass(1);
+  silent.pass(2999);
+  silent.connect();
+  assert.deepEqual([offers(silent), attempts(silent.opens), silent.downs], [[[OFFER], []], [1], []]);
+
+  const closing = start();
+  closing.longwire.mode = "echo";
+  closing.shake();
+  closing.deliverDown();
+  closing.machine.ended(1, { code: 1002, reason: "no such subprotocol", wasClean: true }, closing.now);
+  closing.connect();
+  assert.deepEqual([offers(closing), attempts(closing.opens)], [[[OFFER], []], [1]]);
+});
+
+test("a server that knows nothing of it, and a route that does not resume, have ordinary connections", () => {
+  for (const [mode, protocols, protocol] of [["ignore", [], ""], ["ignore", ["chat"], ""], ["off", [], ""], ["off", ["chat"], ""]]) {
+    const world = start({ protocols });
+    world.longwire.mode = mode;
+    world.connect();
+    assert.deepEqual(world.opens, [{ attempt: 1, resumed: false, lost: 0 }], mode);
+    assert.equal(world.machine.protocol, protocol);
+    assert.equal(world.send(), true);
+    world.settle();
+    assert.deepEqual(world.plain, ["0.x"]);
+    world.fail();
+    assert.equal(world.send(), false);
+    world.pass(world.downs[0].retryIn);
+    assert.deepEqual(offers(world)[1], [...protocols, OFFER], "the next server may know it");
+  }
+});
+
+test("what did not arrive is brought back, and what arrived is not sent twice", () => {
+  const world = start().connect();
+  for (let count = 0; count < 4; count++) world.send();
+  world.deliverUp();
+  world.deliverUp();
+  for (let count = 0; count < 4; count++) world.say();
+  world.deliverDown();
+  world.fail();
+  assert.equal(world.send(), true, "a session that waits takes messages, without a queue");
+  world.say();
+  const [session] = world.longwire.sessions;
+  world.connect().settle();
+  assert.deepEqual(offers(world)[1], [OFFER, `${OFFER}.${session.token}.1.1`]);
+  assert.deepEqual(session.got, ["0.x", "1.x", "2.x", "3.x", "4.x"]);
+  assert.equal(world.page.length, 5);
+  assert.deepEqual(world.opens[1], { attempt: 2, resumed: true, lost: 0 });
+});
+
+test("each attempt to come back has a greater number, within a quarter of the time that the session waits", () => {
+  const world = start({ terms: { for_ms: 30_000 }, draws: [0.5, 0.2, 0.5, 0.9999, 0.5, 0] }).connect();
+  for (let count = 0; count < 3; count++) {
+    world.fail();
+    world.pass(Math.ceil(world.downs.at(-1).retryIn));
+  }
+  const [{ token }] = world.longwire.sessions;
+  assert.deepEqual(world.downs.map(({ retryIn }) => retryIn), [1500, 7499.25, 0]);
+  assert.deepEqual(offers(world).slice(1).map(([, offer]) => offer), [1, 2, 3].map((attempt) => `${OFFER}.${token}.${attempt}.0`));
+  assert.deepEqual(attempts(world.downs), [1, 2, 3]);
+});
+
+test("the network that is back ends the wait, and flapping causes no burst", () => {
+  const world = start({ draws: [0.9] }).connect();
+  world.pass(1000);
+  world.fail();
+  world.machine.wake(world.now);
+  world.pass(0);
+  assert.equal(world.links.length, 2);
+  world.fail();
+  world.machine.wake(world.now);
+  world.pass(499);
+  assert.equal(world.links.length, 2);
+  world.pass(1);
+  assert.equal(world.links.length, 3);
+});
+
+test("after the time of the session it is a new one, and what nobody confirmed is told once", () => {
+  const world = start({ terms: { for_ms: 10_000 }, draws: [0.99] }).connect();
+  world.send();
+  world.send();
+  world.settle();
+  world.longwire.sessions[0].control(1);
+  world.settle();
+  world.send();
+  world.fail();
+  assert.equal(world.send(), true);
+  for (let tries = 0; tries < 4; tries++) world.pass(2475), world.fail();
+  assert.equal(offers(world).at(-1).length, 2);
+  world.pass(100);
+  assert.equal(world.send(), false, "nobody waits for it any more");
+  world.pass(2475);
+  assert.deepEqual(offers(world).at(-1), [OFFER]);
+  world.connect();
+  assert.deepEqual(world.opens.at(-1), { attempt: world.downs.length + 1, resumed: false, lost: 3 });
+  world.longwire.sessions[1].end(1012, "");
+  world.settle();
+  world.connect();
+  assert.equal(world.opens.at(-1).lost, 0);
+});
+
+test("a session that the server does not know is told, and its messages are not sent again", () => {
+  const world = start().connect();
+  world.send();
+  world.settle();
+  world.send();
+  world.longwire.sessions[0].isOver = true;
+  world.fail();
+  world.connect().settle();
+  assert.deepEqual(world.opens[1], { attempt: 2, resumed: false, lost: 2 });
+  assert.deepEqual(world.longwire.sessions.map(({ got }) => got), [["0.x"], []]);
+  world.send();
+  world.settle();
+  assert.deepEqual(world.longwire.sessions[1].got, ["2.x"]);
+});
+
+test("with a queue, what no connection took goes to the next session, before what was sent later", () => {
+  const world = start({ options: { queue: { messages: 1 } }, terms: { replay: 60 } }).connect();
+  world.send();
+  world.fail();
+  assert.deepEqual([world.send(), world.send(), world.send(), world.send()], [true, true, true, false], "the queue is behind what is kept");
+  assert.deepEqual([world.machine.waiting, world.machine.queue.bytes], [57, 3]);
+  world.longwire.sessions[0].isOver = true;
+  world.connect();
+  assert.deepEqual([world.opens[1].lost, world.machine.queue.dropped], [1, 0]);
+  world.settle();
+  assert.deepEqual(world.longwire.sessions[1].got, ["1.x", "2.x", "3.x"]);
+});
+
+test("what is kept is bounded, and send says so", () => {
+  const errors = [];
+  const world = start({ options: { queue: { messages: 0, overflow: "error" } }, terms: { replay: 100 } }).connect();
+  world.reactions = { error: { pop: () => void errors.push(1) } };
+  for (let count = 0; count < 5; count++) assert.equal(world.send(4), true);
+  assert.equal(world.send(4), false);
+  assert.equal(errors.length, 1);
+  world.settle();
+  world.longwire.sessions[0].control(2);
+  world.settle();
+  assert.deepEqual([world.send(4), world.send(4), world.send(4)], [true, true, false]);
+});
+
+test("what waits for room leaves in order, as soon as there is some", () => {
+  const world = start({ options: { queue: { messages: 10 } }, terms: { replay: 60 } }).connect();
+  for (let count = 0; count < 7; count++) assert.equal(world.send(), true);
+  assert.equal(world.sent.length, 3);
+  for (const count of [2, 5]) {
+    world.settle();
+    world.longwire.sessions[0].control(count);
+    world.settle();
+    assert.equal(world.sent.length, Math.min(7, count + 3));
+  }
+  assert.deepEqual(world.longwire.sessions[0].got, Array.from({ length: 7 }, (_, number) => `${number}.x`));
+});
+
+test("a message that is larger than all room is sent, and until it is confirmed the session cannot be resumed", () => {
+  for (const isArrived of [true, false]) {
+    const world = start({ terms: { replay: 100 } }).connect();
+    assert.equal(world.send(500), true);
+    assert.equal(world.send(), true);
+    if (isArrived) world.settle();
+    world.fail();
+    assert.equal(world.send(500), false, "there is no connection that could take it");
+    world.connect();
+    if (!isArrived) world.connect();
+    assert.deepEqual(world.opens[1], { attempt: 2, resumed: isArrived, lost: isArrived ? 0 : 2 });
+    assert.equal(world.downs.length, 1, "it begins anew within the same attempt");
+    assert.equal(world.longwire.sessions.length, isArrived ? 1 : 2);
+  }
+});
+
+test("a buffer is kept as it was when it was sent", () => {
+  const world = start().connect();
+  const bytes = Uint8Array.of(1, 2, 3);
+  world.machine.send(bytes);
+  bytes.fill(9);
+  world.fail();
+  world.connect();
+  assert.deepEqual([...world.link.up[0].data], [1, 2, 3]);
+});
+
+test("what a connection refuses is given up, and counts for nothing", () => {
+  const world = start().connect();
+  world.refused.add("1.x").add("3.x");
+  world.send();
+  assert.throws(() => world.machine.send("1.x"), TypeError);
+  world.number = 2;
+  world.fail();
+  for (let count = 0; count < 3; count++) assert.equal(world.send(), true);
+  world.connect().settle();
+  assert.deepEqual(world.longwire.sessions[0].got, ["0.x", "2.x", "4.x"]);
+  assert.deepEqual([world.reports, world.machine.queue.dropped], [1, 1]);
+  world.longwire.sessions[0].control(3);
+  world.settle();
+  assert.equal(world.opens.length, 2, "three it is");
+});
+
+test("what the application was given is told after a quarter of the room, or a second", () => {
+  const world = start({ terms: { replay: 1000 } }).connect();
+  const [{ secret }] = world.longwire.sessions;
+  world.say();
+  world.settle();
+  world.pass(999);
+  assert.deepEqual(world.sent, []);
+  world.pass(1);
+  assert.deepEqual(world.sent, [`${secret}1`]);
+  world.pass(5000);
+  assert.equal(world.sent.length, 1, "nothing is new");
+  for (let count = 0; count < 2; count++) world.say(109);
+  world.settle();
+  assert.equal(world.sent.length, 1, "not before the last one has been dispatched");
+  world.pass(0);
+  assert.equal(world.sent[1], `${secret}3`);
+  // A timer that does not come.
+  for (let count = 0; count < 3; count++) world.say(109);
+  world.settle();
+  assert.equal(world.sent[2], `${secret}5`, "two are given when the third comes");
+});
+
+test("a connection without a word in two and a half beats is dead", () => {
+  const world = start({ terms: { beat_ms: 1000 } }).connect();
+  world.pass(2000);
+  world.longwire.sessions[0].control(0);
+  world.settle();
+  world.pass(2499);
+  assert.equal(world.downs.length, 0);
+  world.pass(1);
+  assert.deepEqual([world.downs[0].reason, world.downs[0].code], ["no heartbeat", 1006]);
+  world.connect();
+  assert.equal(world.opens[1].resumed, true);
+});
+
+test("who stood still looks once more, a second later", () => {
+  for (const isAlive of [true, false]) {
+    const world = start({ terms: { beat_ms: 1000 } }).connect();
+    world.sleep(60_000);
+    assert.equal(world.downs.length, 0);
+    if (isAlive) world.longwire.sessions[0].control(0);
+    world.settle();
+    world.sleep(1_200);
+    assert.equal(world.downs.length, isAlive ? 0 : 1);
+  }
+});
+
+test("a Close of the server ends the session, as its code says", () => {
+  const temporary = start().connect();
+  temporary.send();
+  temporary.longwire.sessions[0].end(1012, "drain");
+  temporary.settle();
+  assert.deepEqual([temporary.downs[0].code, temporary.send()], [1012, false]);
+  temporary.connect();
+  assert.deepEqual([offers(temporary)[1], temporary.opens[1]], [[OFFER], { attempt: 2, resumed: false, lost: 1 }]);
+
+  const final = start().connect();
+  final.send();
+  final.longwire.sessions[0].end(1008, "expired");
+  final.settle();
+  assert.deepEqual(final.closed, { code: 1008, reason: "expired", wasClean: true, lost: 1 });
+});
+
+test("an application that wants no other attempt ends the session too", () => {
+  const world = start({ options: { shouldReconnect: () => false }, canTerminate: false }).connect();
+  world.send();
+  world.pass(25_000);
+  assert.deepEqual([world.closed.reason, world.closed.lost], ["no heartbeat", 1]);
+  assert.deepEqual(world.link.up, [{ data: "0.x" }, { close: 1005 }], "and the server hears of it");
+});
+
+test("close ends the session in whatever state it is", () => {
+  const open = start().connect();
+  open.send();
+  open.close(4000);
+  assert.equal(open.send(), false);
+  open.say();
+  open.longwire.sessions[0].control(0);
+  open.settle();
+  open.machine.ended(1, { code: 4000, reason: "", wasClean: true }, open.now);
+  assert.deepEqual([open.page.length, open.closed.code, open.longwire.sessions[0].isOver], [1, 4000, true]);
+
+  const away = start().connect();
+  away.fail();
+  away.send();
+  away.close();
+  assert.equal(away.send(), false);
+  away.pass(0);
+  assert.deepEqual([away.closed.code, away.closed.lost], [1005, 1]);
+  away.pass(100_000);
+  assert.equal(away.links.length, 1);
+
+  for (const words of [1, 2]) {
+    const greeting = start({ options: { queue: {} }, canTerminate: false }).connect();
+    greeting.fail();
+    greeting.send();
+    greeting.pass(10_000);
+    greeting.shake();
+    for (let word = 1; word < words; word++) greeting.deliverDown();
+    greeting.close();
+    greeting.pass(0);
+    assert.deepEqual([greeting.closed.lost, greeting.machine.queue.bytes], [1, 0]);
+  }
+});
+
+test("a connection that is given up has no Close until the session is elsewhere", () => {
+  const world = start({ canTerminate: false, terms: { beat_ms: 1000 } }).connect();
+  world.pass(2500);
+  const [old] = world.links;
+  assert.deepEqual(old.up, [], "a Close that arrives late would end the session");
+  world.connect();
+  assert.equal(world.opens[1].resumed, true);
+  assert.deepEqual(old.up, [{ close: 1005 }]);
+  assert.equal(old.down.length, 1, "what it still tells is not heard");
+  world.settle(old);
+  assert.equal(world.longwire.sessions[0].isOver, false);
+});
+
+test("an attempt that is given up takes nothing from a later one", () => {
+  const world = start({ canTerminate: false, options: { connectTimeout: 3000 } }).connect();
+  world.send();
+  world.fail();
+  world.pass(11_000);
+  const [, slow] = world.links;
+  assert.equal(world.links.length, 3, "its time was over");
+  world.connect();
+  assert.equal(world.opens[1].resumed, true);
+  world.shake(slow);
+  world.settle();
+  assert.deepEqual([world.longwire.sessions.length, world.longwire.sessions[0].got], [1, ["0.x"]]);
+});
+
+test("a server that lies about what it has gets a new session at once", () => {
+  for (const lie of [{ received: 4 }, { received: 1 }, { token: "T-other" }, { secret: `${"z".repeat(22)}:` }]) {
+    const world = start().connect();
+    for (let count = 0; count < 3; count++) world.send();
+    world.settle();
+    world.longwire.sessions[0].control(2);
+    world.settle();
+    world.fail();
+    world.longwire.lie = lie;
+    world.connect().connect();
+    const told = JSON.stringify(lie);
+    assert.deepEqual(offers(world).slice(2), [[OFFER]], told);
+    assert.deepEqual(world.opens[1], { attempt: 2, resumed: false, lost: 1 }, told);
+    assert.equal(world.downs.length, 1);
+  }
+});
+
+test("a server that lies in a new session is left alone for a while", () => {
+  for (const lie of [{ received: 1 }, { resumed: true }]) {
+    const world = start();
+    world.longwire.lie = lie;
+    world.connect();
+    assert.deepEqual([world.opens.length, world.downs[0].reason, world.links.length], [0, "wrong count", 1]);
+    world.connect();
+    assert.equal(world.opens.length, 1);
+  }
+  const counting = start().connect();
+  counting.send();
+  counting.longwire.sessions[0].control(1);
+  counting.settle();
+  assert.equal(counting.downs.length, 0);
+  counting.longwire.sessions[0].control(2);
+  counting.settle();
+  assert.deepEqual([counting.downs[0].reason, counting.machine.waiting], ["wrong count", 0]);
+  counting.connect();
+  assert.deepEqual([offers(counting)[1], counting.opens[1].resumed], [[OFFER], false]);
+});
+
+test("of the texts with the secret only those of a control are kept from the application", () => {
+  const world = start().connect();
+  const [session] = world.longwire.sessions;
+  for (const body of ["resync", "", "-1", "1e0", " 0", "resync ", "0", "9".repeat(21)]) session.control(body);
+  world.settle();
+  assert.deepEqual([world.page, world.resyncs, world.downs], [[], 1, []]);
+  const given = [];
+  world.give = (data) => given.push(data);
+  for (const data of [`${session.secret}${"0".repeat(103)}`, session.secret.slice(1), Buffer.from(session.secret)]) session.connection.send(data);
+  world.settle();
+  assert.equal(given.length, 3);
+});
+
+test("a heartbeat of the application is a message like any other", () => {
+  const heartbeat = { message: "ping", interval: 1000, timeout: 500, isReply: ({ data }) => data.includes("#") };
+  const world = start({ options: { heartbeat } }).connect();
+  world.pass(1000);
+  world.say();
+  world.settle();
+  assert.deepEqual([world.page, world.longwire.sessions[0].got], [[], ["ping"]]);
+  world.epoch.got = 1;
+  world.pass(500);
+  world.fail();
+  world.connect().settle();
+  assert.deepEqual([world.opens[1].resumed, offers(world)[1][1].split(".").at(-1)], [true, "1"]);
+});
