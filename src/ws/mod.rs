@@ -6,6 +6,7 @@
 //! - [`keepalive`] decides on Pings, and on whether a side is dead.
 //! - [`session`] joins both directions and ends them.
 //! - [`offer`] is what the two ends agree on before a session, [`handshake`] how HTTP/1.1 carries it.
+//! - [`resume_offer`] is what a client offers to come back to its session, [`resume_hello`] what it is told then.
 //! - [`termination`] is what remains of a session.
 //! - [`meter`] holds the limits of a session, [`rate`] those per second.
 //! - [`progress`] is what a side has taken of its bytes.
@@ -23,6 +24,8 @@ pub mod opcodes;
 pub mod pieces;
 pub mod progress;
 pub mod rate;
+pub mod resume_hello;
+pub mod resume_offer;
 pub mod round_trips;
 pub mod session;
 pub mod termination;

@@ -9,13 +9,16 @@ use hyper::{
     header::{HeaderValue, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_PROTOCOL},
 };
 
+use super::resume_offer::{ResumeOffer, is_resume_offer};
 use crate::headers::tokens;
 
 /// The subprotocols and extensions of a client's handshake.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Offer {
-    /// The subprotocols, as the client wrote them, because their letter case counts.
+    /// The subprotocols for the backend, as the client wrote them, because their letter case counts.
     subprotocols: Vec<String>,
+    /// What the client offers to us alone.
+    resume: Option<ResumeOffer>,
     /// The names of the extensions, without parameters.
     extensions: Vec<String>,
 }
@@ -52,9 +55,19 @@ impl Offer {
     #[must_use]
     pub fn read(headers: &HeaderMap) -> Self {
         Self {
-            subprotocols: tokens(headers, &SEC_WEBSOCKET_PROTOCOL).map(text).collect(),
+            subprotocols: tokens(headers, &SEC_WEBSOCKET_PROTOCOL)
+                .filter(|item| !is_resume_offer(item))
+                .map(text)
+                .collect(),
+            resume: ResumeOffer::read(headers),
             extensions: extension_names(headers).unwrap_or_default(),
         }
+    }
+
+    /// Whether the client offers to come back to its session, and nothing that a backend could choose.
+    #[must_use]
+    pub fn is_resume_alone(&self) -> bool {
+        self.resume.is_some() && self.subprotocols.is_empty()
     }
 
     /// What the two ends agree on, by the fields of the backend's answer.

@@ -122,6 +122,8 @@ mod relay;
 mod reload;
 /// Each key of the file: a reload changes it, or says that it needs a restart.
 mod reload_keys;
+/// Offers to come back to a session, on routes that do not resume.
+mod resume_offers;
 /// The path that a backend gets.
 mod rewriting;
 /// For how long no byte had passed when a session ended, as its record says.

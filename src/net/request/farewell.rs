@@ -24,6 +24,7 @@ use crate::{
     ws::{
         close::{CloseCode, close_frame},
         handshake,
+        resume_offer::{ResumeOffer, SUBPROTOCOL, is_resume_offer},
         termination::Initiator,
     },
 };
@@ -119,9 +120,10 @@ impl CloseRefusal {
     }
 }
 
-/// The first subprotocol that the client offers. If the 101 chooses none of those offered, Chrome fails the
-/// handshake and does not read the Close.
+/// The first subprotocol that the client offers, without what it offers to us, because a token is not sent back. If the 101
+/// chooses none of those offered, Chrome fails the handshake and does not read the Close.
 fn first_subprotocol(headers: &HeaderMap) -> Option<HeaderValue> {
-    let first = headers::tokens(headers, &SEC_WEBSOCKET_PROTOCOL).next()?;
-    HeaderValue::from_bytes(first).ok()
+    let first = headers::tokens(headers, &SEC_WEBSOCKET_PROTOCOL).find(|item| !is_resume_offer(item));
+    let resume = || ResumeOffer::read(headers).map(|_| SUBPROTOCOL.as_bytes());
+    HeaderValue::from_bytes(first.or_else(resume)?).ok()
 }

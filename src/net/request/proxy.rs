@@ -49,11 +49,16 @@ use crate::{
     ws::{
         handshake::{self, Upgrade},
         offer::{self, Agreed},
+        resume_hello::Hello,
+        resume_offer::{self, withdraw_resume},
     },
 };
 
 /// The `Via` of this hop in a 101.
 static VIA_HERE: HeaderValue = HeaderValue::from_static(headers::VIA_1_1);
+
+/// The subprotocol of a 101 that a hello follows.
+static RESUME: HeaderValue = HeaderValue::from_static(resume_offer::SUBPROTOCOL);
 
 /// The outcome of a request that is not refused.
 enum RequestOutcome {
@@ -103,6 +108,8 @@ struct Upgraded {
     admitted: Admitted,
     /// When the session has to end, if a service says so.
     expires: Option<Instant>,
+    /// Whether the client offered no subprotocol but that of resuming, which its route does not have.
+    greets: bool,
 }
 
 /// Answers one request.
@@ -224,7 +231,9 @@ async fn go_on(
     if !route.may_compress {
         offer::withdraw_compression(&mut parts.headers);
     }
-    let errand = match handshake::classify(&parts.method, parts.version, &parts.headers) {
+    let kind = handshake::classify(&parts.method, parts.version, &parts.headers);
+    withdraw_resume(&mut parts.headers);
+    let errand = match kind {
         handshake::RequestKind::Bad(bad) => return Err(bad.into()),
         handshake::RequestKind::WebSocket(asked_for) => {
             let foreign = |origin| Error::from_source(Kind::Origin, origin);
@@ -365,7 +374,8 @@ async fn upgrade(
                     attempts.succeed(&mut pick, StatusCode::SWITCHING_PROTOCOLS, switched.connect, record);
                     let expires = asked.permission.as_ref().and_then(|permission| permission.expires);
                     let place = asked.on_route.place;
-                    let upgraded = Upgraded { switched, pick, agreed, place, admitted, expires };
+                    let greets = asked.wants.offer.is_resume_alone();
+                    let upgraded = Upgraded { switched, pick, agreed, place, admitted, expires, greets };
                     return Ok(RequestOutcome::Upgrade(upgraded));
                 }
                 Err(error) => {
@@ -496,14 +506,18 @@ fn pass_on(
 
 /// The 101 for the client, and the session that follows it.
 fn opening(connection: &Connection, plan: &Plan, upgraded: Upgraded, route: Option<&Route>, record: Record) -> Opening {
-    let Upgraded { switched, pick, agreed, place, admitted, expires } = upgraded;
+    let Upgraded { switched, pick, agreed, place, admitted, expires, greets } = upgraded;
     let shared = &connection.worker.shared;
     let rules = answer_rules(route, &record);
     let of_route: Vec<_> = rules.into_iter().flat_map(BoundRules::fields).collect();
     let fields = fields_of_101(plan, &agreed, &switched.headers)
         .filter(|(name, _)| !rules.is_some_and(|rules| rules.drops(name)))
-        .chain(of_route.iter().map(|(name, value)| (*name, value)));
-    let answer = switching(&switched.reason, fields);
+        .chain(of_route.iter().map(|(name, value)| (*name, value)))
+        .chain(greets.then_some((&SEC_WEBSOCKET_PROTOCOL, &RESUME)));
+    let mut answer = switching(&switched.reason, fields);
+    if greets {
+        answer.extend(Hello::OFF.frame());
+    }
     let (log, common) = plan.terms[place].of_session(agreed.extensions);
     let record = record.into_session(log, Arc::clone(pick.backend()));
     let (counted, permit) = admitted.into_session(|| connection.guard.open_session());
