@@ -43,7 +43,6 @@ export class Resuming implements MachineLike {
   /** The server does not know the offer. */
   #isRefused = false;
   #isResumed = false;
-  #isOver = false;
   #lost = 0;
   #now = 0;
   #dialledAt = 0;
@@ -63,7 +62,7 @@ export class Resuming implements MachineLike {
       ...driver,
       dial: (attempt) => this.#dialled(attempt),
       // A Close would end the session.
-      drop: () => (this.#session && !this.#isOver ? driver.leave() : driver.drop()),
+      drop: () => (this.#session ? driver.leave() : driver.drop()),
       transmit: (data) => this.#transmit(data),
       emit: (type, told) => this.#emit(type, told),
     };
@@ -161,12 +160,11 @@ export class Resuming implements MachineLike {
 
   /** Whether the message was taken. While a session waits for its client, its messages are kept as if it were there. */
   send(data: Data): boolean {
-    const session = this.readyState || this.#isOver || this.queue.first() !== undefined ? undefined : this.#session;
+    const session = this.readyState || this.queue.first() !== undefined ? undefined : this.#session;
     return session?.keep(data) || this.#machine.send(data);
   }
 
   close(now: number, code?: number, reason?: string): void {
-    this.#isOver = true;
     this.#backAt = undefined;
     this.#lookAt = Infinity;
     this.#machine.close(now, code, reason);
@@ -322,7 +320,7 @@ export class Resuming implements MachineLike {
     this.#driver.tidy();
     const unconfirmed = session.sent - session.confirmed;
     const unsent = session.kept.slice(unconfirmed).map((message) => message!);
-    const isWaiting = !this.#isOver && this.readyState <= OPEN && this.queue.restore(unsent);
+    const isWaiting = this.readyState <= OPEN && this.queue.restore(unsent);
     this.#lost += isWaiting ? unconfirmed : session.kept.length;
   }
 

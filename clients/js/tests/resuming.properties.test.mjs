@@ -17,7 +17,7 @@ const step = fc.oneof(
   { weight: 24, arbitrary: fc.record({ do: fc.constant("connect") }) },
   { weight: 12, arbitrary: fc.record({ do: fc.constant("pass"), ms: fc.oneof(fc.nat(50), fc.nat(1_500), fc.nat(9_000)) }) },
   { weight: 2, arbitrary: fc.record({ do: fc.constant("sleep"), ms: fc.nat(100_000) }) },
-  { weight: 12, arbitrary: fc.record({ do: fc.constantFrom("cut", "fail", "fail", "lose", "acknowledge", "acknowledge", "wake") }) },
+  { weight: 12, arbitrary: fc.record({ do: fc.constantFrom("cut", "break", "fail", "fail", "lose", "acknowledge", "acknowledge", "wake") }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constantFrom("resync", "nonsense", "refuse", "kill") }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constant("end"), code: fc.constantFrom(1001, 1012, 1011, 1005) }) },
 );
@@ -97,6 +97,7 @@ function act(world, step) {
     case "pass": return world.pass(step.ms);
     case "sleep": return world.sleep(step.ms);
     case "cut": return world.cut();
+    case "break": return world.break();
     case "fail": return world.fail();
     case "lose": return links.forEach((link) => world.lose(link));
     case "acknowledge": return session?.control(session.got.length);

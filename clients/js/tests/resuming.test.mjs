@@ -83,6 +83,25 @@ test("a server that echoes the offer is not believed", () => {
   assert.deepEqual([offers(closing), attempts(closing.opens)], [[[OFFER], []], [1]]);
 });
 
+test("a server that has shown what it knows is not asked without the offer for a hello that is late, or never comes", () => {
+  const away = start({ options: { connectTimeout: 3000 } }).connect();
+  const fresh = start({ options: { connectTimeout: 3000 } }).connect();
+  fresh.longwire.sessions[0].end(1012, "");
+  fresh.settle();
+  away.fail();
+  for (const world of [away, fresh]) {
+    world.pass(Math.ceil(world.machine.due));
+    world.shake();
+    world.deliverDown();
+  }
+  away.pass(3000);
+  fresh.fail();
+  away.connect();
+  fresh.connect();
+  assert.deepEqual([offers(away).length, offers(away)[2].length, away.opens[1].resumed], [3, 2, true]);
+  assert.deepEqual(offers(fresh), [[OFFER], [OFFER], [OFFER]]);
+});
+
 test("a server that knows nothing of it, and a route that does not resume, have ordinary connections", () => {
   for (const [mode, protocols, protocol] of [["ignore", [], ""], ["ignore", ["chat"], ""], ["off", [], ""], ["off", ["chat"], ""]]) {
     const world = start({ protocols });
@@ -193,6 +212,7 @@ test("with a queue, what no connection took goes to the next session, before wha
   world.longwire.sessions[0].isOver = true;
   world.connect();
   assert.deepEqual([world.opens[1].lost, world.machine.queue.dropped], [1, 0]);
+  assert.deepEqual([world.machine.queue.bytes, world.sent.length], [0, 4]);
   world.settle();
   assert.deepEqual(world.longwire.sessions[1].got, ["1.x", "2.x", "3.x"]);
 });
@@ -207,7 +227,7 @@ test("what is kept is bounded, and send says so", () => {
   world.settle();
   world.longwire.sessions[0].control(2);
   world.settle();
-  assert.deepEqual([world.send(4), world.send(4), world.send(4)], [true, true, false]);
+  assert.deepEqual([world.send(4), world.send(5), world.send(4), world.send(4)], [true, false, true, false]);
 });
 
 test("what waits for room leaves in order, as soon as there is some", () => {
@@ -239,6 +259,17 @@ test("a message that is larger than all room is sent, and until it is confirmed 
   }
 });
 
+test("a connection that is ending takes nothing", () => {
+  const world = start({ options: { queue: { messages: 1 } } }).connect();
+  world.send();
+  world.break();
+  assert.deepEqual([world.send(), world.send()], [true, false], "but the queue does");
+  world.fail();
+  assert.equal(world.send(), false, "what is sent later is behind it");
+  world.connect().settle();
+  assert.deepEqual(world.longwire.sessions[0].got, ["0.x", "1.x"]);
+});
+
 test("a buffer is kept as it was when it was sent", () => {
   const world = start().connect();
   const bytes = Uint8Array.of(1, 2, 3);
@@ -260,9 +291,12 @@ test("what a connection refuses is given up, and counts for nothing", () => {
   world.connect().settle();
   assert.deepEqual(world.longwire.sessions[0].got, ["0.x", "2.x", "4.x"]);
   assert.deepEqual([world.reports, world.machine.queue.dropped], [1, 1]);
+  world.fail();
+  assert.equal(world.machine.waiting, 3 * 19);
+  world.connect();
   world.longwire.sessions[0].control(3);
   world.settle();
-  assert.equal(world.opens.length, 2, "three it is");
+  assert.deepEqual([world.opens.length, world.downs.length], [3, 2], "three it is");
 });
 
 test("what the application was given is told after a quarter of the room, or a second", () => {
@@ -309,6 +343,8 @@ test("who stood still looks once more, a second later", () => {
     world.settle();
     world.sleep(1_200);
     assert.equal(world.downs.length, isAlive ? 0 : 1);
+    if (isAlive) world.sleep(60_000);
+    assert.equal(world.downs.length, isAlive ? 0 : 1, "each time anew");
   }
 });
 
@@ -346,6 +382,13 @@ test("close ends the session in whatever state it is", () => {
   open.settle();
   open.machine.ended(1, { code: 4000, reason: "", wasClean: true }, open.now);
   assert.deepEqual([open.page.length, open.closed.code, open.longwire.sessions[0].isOver], [1, 4000, true]);
+
+  const mute = start({ terms: { beat_ms: 1000 } }).connect();
+  mute.close();
+  mute.pass(9_999);
+  assert.equal(mute.closed, undefined, "no beat is missed any more");
+  mute.pass(1);
+  assert.equal(mute.closed.reason, "close timeout");
 
   const away = start().connect();
   away.fail();

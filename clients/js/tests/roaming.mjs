@@ -14,6 +14,7 @@ class Link {
   up = [];
   down = [];
   isOpen = false;
+  // The client knows of an end, and has not told it yet.
   isClosing = false;
   isCut = false;
   isShaken = false;
@@ -92,10 +93,10 @@ export class Roaming {
 
   transmit(data) {
     const { link } = this;
-    if (!link.isOpen || link.isClosing || link.isCut) return false;
+    if (!link.isOpen || link.isClosing) return false;
     if (this.refused.has(data)) throw new TypeError("no such data");
     if (!link.session) this.entrusted.add(parseInt(data));
-    link.up.push({ data });
+    if (!link.isCut) link.up.push({ data });
     this.sent.push(data);
     return true;
   }
@@ -202,6 +203,12 @@ export class Roaming {
     link.isCut = true;
     link.up = [];
     link.down = [];
+  }
+
+  /** The client knows that it is over, and does not tell it yet. */
+  break() {
+    this.cut();
+    this.link.isClosing = true;
   }
 
   /** longwire hears of an end. */
