@@ -1,20 +1,19 @@
-// Clients that roam, in Node. Arguments: MODULE URL KIND COUNT RESUMES (1 or 0). The kind is `ws`, the package, or `own`, Node's WebSocket.
+// Clients that roam, in Node. Arguments: FOLDER-OF-THE-LIBRARY URL KIND COUNT RESUME (on or off). The kind is `ws`, the package, or `own`, Node's WebSocket.
 // SIGTERM ends the traffic; what each client has seen follows.
 
 import WebSocket from "ws";
 import { say } from "./say.mjs";
-import { optionsOf, traveller } from "./roaming_traffic.mjs";
+import { client } from "./roaming_traffic.mjs";
 
-const [module, url, kind, count, resumes] = process.argv.slice(2);
-const { LongwireSocket } = await import(module);
+const [folder, url, kind, count, resume] = process.argv.slice(2);
+const [{ LongwireSocket: plain }, { LongwireSocket: resuming }] = [await import(`${folder}/index.js`), await import(`${folder}/resume.js`)];
 if (kind === "own" && !globalThis.WebSocket) throw new Error("this Node has no WebSocket of its own");
 // How long a client may take to come back and say its end, ms.
 const LAST = 45_000;
 
 const travellers = [];
 for (let number = 0; number < Number(count); number += 1) {
-  const options = { ...optionsOf(number, resumes === "1"), ...(kind === "ws" ? { WebSocket } : {}) };
-  travellers.push(traveller(LongwireSocket, url, `${kind}-${number}`, options));
+  travellers.push(client({ plain, resuming }, url, kind, number, resume, kind === "ws" ? { WebSocket } : {}));
   if (number % 20 === 19) await new Promise((resolve) => setTimeout(resolve, 50));
 }
 process.on("SIGTERM", () => {

@@ -1,4 +1,4 @@
-// Clients that roam, on a page in headless Chromium. Arguments: MODULE URL COUNT RESUMES (1 or 0) PROFILE-FOLDER.
+// Clients that roam, on a page in headless Chromium. Arguments: FOLDER-OF-THE-LIBRARY URL COUNT RESUME (on or off) PROFILE-FOLDER.
 // SIGTERM ends the traffic; what each client has seen follows.
 
 import { once } from "node:events";
@@ -9,12 +9,12 @@ import { fileURLToPath } from "node:url";
 import { launch } from "./chromium.mjs";
 import { say } from "./say.mjs";
 
-const [module, url, count, resumes, profile] = process.argv.slice(2);
+const [library, url, count, resume, profile] = process.argv.slice(2);
 const LAST = 45_000;
 const here = dirname(fileURLToPath(import.meta.url));
 const server = createServer((request, response) => {
   const name = basename(request.url);
-  const folder = request.url.startsWith("/library/") ? dirname(module) : here;
+  const folder = request.url.startsWith("/library/") ? library : here;
   if (!name.endsWith("js")) return response.setHeader("Content-Type", "text/html").end("<!doctype html><title>roaming</title>");
   response.setHeader("Content-Type", "text/javascript").end(readFileSync(join(folder, name)));
 });
@@ -23,7 +23,7 @@ await once(server, "listening");
 
 const { context, page } = await launch(profile, { handleSIGTERM: false });
 await page.goto(`http://127.0.0.1:${server.address().port}/`);
-await page.evaluate(begin, [`/library/${basename(module)}`, url, Number(count), resumes === "1"]);
+await page.evaluate(begin, [url, Number(count), resume]);
 await page.waitForFunction(() => travellers.every(({ seen }) => seen.opens.length > 0));
 say("opened");
 process.on("SIGTERM", async () => {
@@ -37,9 +37,9 @@ process.on("SIGTERM", async () => {
 });
 
 // In the page.
-async function begin([library, url, count, resumes]) {
-  const { LongwireSocket } = await import(library);
-  const { optionsOf, traveller } = await import("/roaming_traffic.mjs");
-  const names = [...Array(count).keys()];
-  globalThis.travellers = names.map((number) => traveller(LongwireSocket, url, `page-${number}`, optionsOf(number, resumes)));
+async function begin([url, count, resume]) {
+  const { LongwireSocket: plain } = await import("/library/index.js");
+  const { LongwireSocket: resuming } = await import("/library/resume.js");
+  const { client } = await import("/roaming_traffic.mjs");
+  globalThis.travellers = [...Array(count).keys()].map((number) => client({ plain, resuming }, url, "page", number, resume));
 }

@@ -1,7 +1,7 @@
 """A network that changes under its clients: relays TCP and cuts every connection after a while, by a reset, by FIN and by silence in turn.
 
-Arguments: PORT-TO-RELAY-TO LEAST MOST, the seconds a connection lives. Tells its port. SIGUSR1 ends the cutting: it tells how often it
-cut by which kind, and passes everything from then on."""
+Arguments: PORT-TO-RELAY-TO LEAST MOST, the seconds a connection lives; some live hardly as long as a handshake. Tells its port. It passes
+everything until SIGUSR1 begins the cutting, and again when another one ends it: then it tells how often it cut by which kind."""
 
 import asyncio
 import contextlib
@@ -17,6 +17,8 @@ from say import say
 
 TO, LEAST, MOST = int(sys.argv[1]), float(sys.argv[2]), float(sys.argv[3])
 AT_ONCE = struct.pack("ii", 1, 0)
+# The share of connections that live less than so many seconds.
+YOUNG, SHORT = 0.2, 0.02
 # How long after its time a connection on which nothing comes is cut without waiting for a byte.
 IDLE = 0.3
 # How long an end has for its own FIN, and how long a silent connection is kept. Later bytes read a reset.
@@ -24,7 +26,7 @@ LINGERS, FORGETS = 2, 15
 KINDS = itertools.cycle(("reset", "fin", "silent"))
 cuts: Counter[str] = Counter()
 sessions: set["Session"] = set()
-is_calm = False
+is_calm = True
 
 
 class Half(asyncio.Protocol):
@@ -109,7 +111,8 @@ class Session:
             return
         if self.client.lives():
             self.client.transport.resume_reading()
-            loop.call_later(random.uniform(LEAST, MOST), self.fall_due)
+            if not is_calm:
+                self.begin(random.uniform(0, SHORT) if random.random() < YOUNG else random.uniform(LEAST, MOST))
         else:
             self.server.close()
 
@@ -130,6 +133,9 @@ class Session:
                 half.other.close()
         if not any(each.lives() for each in self.halves):
             sessions.discard(self)
+
+    def begin(self, life: float) -> None:
+        asyncio.get_running_loop().call_later(life, self.fall_due)
 
     def fall_due(self) -> None:
         if self.state == "passes" and not is_calm and all(half.lives() for half in self.halves):
@@ -153,16 +159,20 @@ class Session:
                     loop.call_later(FORGETS, half.reset)
 
 
-def calm_down() -> None:
+def turn() -> None:
     global is_calm
-    is_calm = True
-    say("calm", cuts=dict(cuts), sessions=len(sessions))
+    is_calm = not is_calm
+    if is_calm:
+        say("calm", cuts=dict(cuts))
+        return
+    for session in sessions:
+        session.begin(random.uniform(0, MOST))
 
 
 async def main() -> None:
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: Session().client, "127.0.0.1", 0, backlog=1024)
-    loop.add_signal_handler(signal.SIGUSR1, calm_down)
+    loop.add_signal_handler(signal.SIGUSR1, turn)
     say("listening", port=server.sockets[0].getsockname()[1])
     await server.serve_forever()
 

@@ -17,8 +17,8 @@ export function numberOf(data) {
   return isRight ? number : NaN;
 }
 
-// With `resumes`, a number that is not taken is sent again; without, it is said to be lost, and the next one has its turn.
-export function traveller(LongwireSocket, base, name, { resumes = false, ...options } = {}) {
+// Where the session can be resumed, a number that is not taken is sent again; elsewhere it is said to be lost, and the next one has its turn.
+function traveller(LongwireSocket, base, name, { resumes = false, ...options } = {}) {
   const seen = { name, next: 0, heard: 0, wrong: 0, refused: [], opens: [], downs: [], fresh: 0, resyncs: 0, errors: 0, end: null };
   let [attempts, isOpen, isOver, told, timer] = [0, false, false, false, undefined];
   // Each attempt that is not resumed has a path of its own, by which the backend knows it.
@@ -47,12 +47,12 @@ export function traveller(LongwireSocket, base, name, { resumes = false, ...opti
       told = false;
     }
     // Which attempt, the next number then, and how many the backend's side of it has told.
-    seen.opens.push([attempt, seen.next, 0]);
+    seen.opens.push([attempts || attempt, seen.next, 0]);
     if (isOver && !told) say();
     if (!timer && !isOver) tick();
   };
   socket.ondown = ({ attempt, reason, code, retryIn }) => {
-    seen.downs.push({ attempt, at: seen.next, reason, code, retryIn, wasOpen: isOpen });
+    seen.downs.push({ attempt: attempts || attempt, at: seen.next, reason, code, retryIn, wasOpen: isOpen });
     isOpen = false;
   };
   socket.onmessage = ({ data }) => {
@@ -86,10 +86,15 @@ export function traveller(LongwireSocket, base, name, { resumes = false, ...opti
   };
 }
 
-// What the clients without resume, and those with it, ask for beside their kind of WebSocket.
-export function optionsOf(number, resumes) {
-  if (resumes) return { resumes, resume: true };
+// Client `number` of those that ask for resume where there is some (`on`), and of those on other routes (`off`): every second of these has
+// a queue, and every other pair of them asks in vain. `plain` and `resuming` are the two entries of the library.
+export function client({ plain, resuming }, base, kind, number, mode, options = {}) {
+  // A handshake that falls into silence is given up sooner than by default.
+  const all = { connectTimeout: 3000, ...options };
+  const name = `${kind}-${number}`;
+  if (mode === "on") return traveller(resuming, base, name, { ...all, resumes: true, resume: true });
   const heartbeat = { interval: 500, timeout: 2000, message: "ping", isReply: ({ data }) => data === "pong" };
   const queue = number % 2 ? { queue: { messages: 1000, bytes: 1_000_000 } } : {};
-  return { heartbeat, maxDelay: 2000, ...queue };
+  const asks = number % 4 > 1;
+  return traveller(asks ? resuming : plain, base, name, { ...all, ...queue, heartbeat, maxDelay: 2000, resume: asks });
 }

@@ -18,25 +18,26 @@ PAGES = 3
 class Crowd:
     """Clients of three kinds behind a network of their own: with the package ws, with Node's WebSocket, and in Chromium."""
 
-    def __init__(self, bench: Bench, name: str, entry: str, port: int, nodes: int, resumes: bool):
-        module = bench.root / "clients/js/dist/esm" / entry
-        bench.check(module.exists(), f"{name}: the library is built (clients/js/test --build)")
+    def __init__(self, bench: Bench, name: str, port: int, nodes: int, resume: str):
+        library = bench.root / "clients/js/dist/esm"
+        bench.check((library / "resume.js").exists(), f"{name}: the library is built (clients/js/test --build)")
         self.name, self.count = name, 2 * nodes + PAGES
         self.path = bench.python("roaming_path.py", port, LEAST, MOST)
-        url, flag = f"ws://127.0.0.1:{self.path.port()}", "1" if resumes else "0"
+        url = f"ws://127.0.0.1:{self.path.port()}"
         self.clients = [
-            bench.node("roaming_clients.mjs", module, url, "ws", nodes, flag),
-            self.own(bench, module, url, nodes, flag),
-            bench.node("roaming_page.mjs", module, url, PAGES, flag, bench.folder / f"chromium-{self.path.port()}"),
+            bench.node("roaming_clients.mjs", library, url, "ws", nodes, resume),
+            self.own(bench, library, url, nodes, resume),
+            bench.node("roaming_page.mjs", library, url, PAGES, resume, bench.folder / f"chromium-{self.path.port()}"),
         ]
 
-    def own(self, bench: Bench, module, url: str, nodes: int, flag: str) -> Program:
+    def own(self, bench: Bench, library, url: str, nodes: int, resume: str) -> Program:
         actor = bench.root / "tests/peers/actors/roaming_clients.mjs"
-        return bench.start("roaming_clients own", "node", *experimental(), actor, module, url, "own", nodes, flag)
+        return bench.start("roaming_clients own", "node", *experimental(), actor, library, url, "own", nodes, resume)
 
-    def wait_opened(self) -> None:
+    def roam(self) -> None:
         for program in self.clients:
             program.event("opened", 60)
+        self.path.signal(signal.SIGUSR1)
 
     def stop(self) -> None:
         """The network rests, and the clients come to their end."""
@@ -54,16 +55,18 @@ class Crowd:
 
 
 def plain(bench: Bench) -> None:
-    """Without resume, and without longwire: the library comes back by itself, and what it does not deliver it says."""
+    """Without resume, and without longwire: the library comes back by itself, and what it does not deliver it says.
+
+    Half of the clients ask for resume, in vain."""
     nodes, seconds = (100, bench.minutes * 60) if bench.minutes >= 3 else (20, 8)
     backends = [bench.node("roaming_server.mjs", 4) for _ in range(2)]
     proxy = Proxy(bench, [backends[0].port()], keepalive="ping_interval: 1s\npong_timeout: 4s")
     crowds = [
-        Crowd(bench, "a route without resume", "index.js", proxy.port, nodes, False),
-        Crowd(bench, "no longwire", "index.js", backends[1].port(), nodes, False),
+        Crowd(bench, "a route without resume", proxy.port, nodes, "off"),
+        Crowd(bench, "no longwire", backends[1].port(), nodes, "off"),
     ]
     for crowd in crowds:
-        crowd.wait_opened()
+        crowd.roam()
     time.sleep(seconds)
     for crowd in crowds:
         crowd.stop()
