@@ -8,9 +8,9 @@ export interface OpenEvent extends Event {
   readonly resumed: boolean;
   /**
    * How many messages `send` had taken in a session that has ended since the last opening, of which nobody knows whether they arrived.
-   * Only where `resume` is on.
+   * Only where `resume` is on. Undefined after a connection without a session: nobody counts what that loses.
    */
-  readonly lost?: number;
+  readonly lost?: number | undefined;
 }
 
 /** The connection is lost, or an attempt failed, and there will be another attempt. */
@@ -33,7 +33,7 @@ export interface FinalCloseEvent extends Event {
   readonly reason: string;
   readonly wasClean: boolean;
   /** As that of `open`. */
-  readonly lost?: number;
+  readonly lost?: number | undefined;
 }
 
 export interface LongwireEventMap {

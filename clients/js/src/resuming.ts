@@ -43,7 +43,8 @@ export class Resuming implements MachineLike {
   /** The server does not know the offer. */
   #isRefused = false;
   #isResumed = false;
-  #lost = 0;
+  /** What to tell with the next opening or end. Undefined: there was a connection without a session, and nobody counted. */
+  #lost: number | undefined = 0;
   #now = 0;
   #dialledAt = 0;
   /** When to come back to the session. Undefined: when the machine says. */
@@ -321,7 +322,7 @@ export class Resuming implements MachineLike {
     const unconfirmed = session.sent - session.confirmed;
     const unsent = session.kept.slice(unconfirmed).map((message) => message!);
     const isWaiting = this.readyState <= OPEN && this.queue.restore(unsent);
-    this.#lost += isWaiting ? unconfirmed : session.kept.length;
+    this.#lost = (this.#lost ?? 0) + (isWaiting ? unconfirmed : session.kept.length);
   }
 
   #emit<Type extends keyof LongwireEventMap>(type: Type, event: Told<Type>): void {
@@ -331,7 +332,7 @@ export class Resuming implements MachineLike {
     if (type === "close") this.#forget();
     if (type === "open" || type === "close") {
       told.lost = this.#lost;
-      this.#lost = 0;
+      this.#lost = this.#phase === PLAIN ? undefined : 0;
     }
     if (type === "open") told.resumed = this.#isResumed;
     this.#driver.emit(type, told);

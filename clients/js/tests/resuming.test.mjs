@@ -32,6 +32,7 @@ test("a first try that is refused is repeated at once without the offer, and the
   world.connect();
   assert.deepEqual(offers(world).slice(2), [[]]);
   assert.deepEqual([attempts(world.opens), attempts(world.downs), seen], [[1, 2], [1], [1]]);
+  assert.equal(world.opens[1].lost, undefined, "nobody counts what that connection lost");
 });
 
 test("a server that cannot be reached is offered it at the next attempt again", () => {

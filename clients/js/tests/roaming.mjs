@@ -105,16 +105,17 @@ export class Roaming {
     assert.equal(this.closed, undefined, `${type} after the end`);
     if (type === "open") {
       const { session } = this.link;
-      assert.ok(told.lost >= 0 && (!told.resumed || told.lost === 0));
+      assert.equal(told.lost === undefined, this.epoch !== undefined && !this.epoch.session, "what a session loses is counted");
+      assert.ok(!told.resumed || told.lost === 0);
       if (told.resumed) assert.equal(this.epoch?.session, session, "it is the same session");
       else this.epoch = { session, got: 0 };
       this.opens.push(told);
-      this.lost += told.lost;
+      this.lost += told.lost ?? 0;
     } else if (type === "down") this.downs.push(told);
     else if (type === "resync") this.resyncs++;
     else if (type === "close") {
       this.closed = told;
-      this.lost += told.lost;
+      this.lost += told.lost ?? 0;
     }
     const reaction = this.reactions[type]?.pop();
     if (reaction === "send") this.send(3);

@@ -9,7 +9,7 @@ const plain: PlainSocket = new LongwireSocket("wss://example.com/chat");
 const other = new LongwireSocket(async () => new URL("wss://example.com"), () => "chat", { resume: false });
 
 other.addEventListener("open", (event) => {
-  const { resumed, lost }: { readonly resumed: boolean; readonly lost?: number } = event satisfies OpenEvent;
+  const { resumed, lost }: { readonly resumed: boolean; readonly lost?: number | undefined } = event satisfies OpenEvent;
   console.log(resumed, (lost ?? 0).toFixed());
 });
 other.onresync = ({ type }) => console.log(type.trim());
