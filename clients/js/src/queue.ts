@@ -45,7 +45,7 @@ export class Queue {
   /** Puts messages before all others, beyond the bounds too, or says that there is no queue. */
   restore(messages: Message[]): boolean {
     if (this.#limits.messages < 1) return false;
-    this.#waiting.unshift(...messages);
+    this.#waiting = messages.concat(this.#waiting);
     for (const { size } of messages) this.bytes += size;
     return true;
   }

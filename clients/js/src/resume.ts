@@ -27,7 +27,7 @@ export class LongwireSocket extends PlainSocket {
 
   override get protocol(): string {
     const chosen = super.protocol;
-    return (chosen === OFFER && this.#resuming?.protocol) || (chosen === OFFER ? "" : chosen);
+    return chosen.startsWith(OFFER) ? (this.#resuming?.protocol ?? "") : chosen;
   }
 
   override get bufferedAmount(): number {

@@ -6,10 +6,16 @@ import type { LongwireEventMap, Told } from "./events.js";
 import { type Driver, LATE, lost, Machine, type MachineLike, OPEN } from "./machine.js";
 import type { Data, LongwireOptions } from "./options.js";
 import type { Queue } from "./queue.js";
-import { OFFER, readHello, Session } from "./session.js";
+import { isWhole, OFFER, readHello, Session } from "./session.js";
 
 /** A connection that was silent for so many beats is dead. */
 const BEATS = 2.5;
+/** The longest silence (ms) that is waited for, where the beats allow less. */
+const PATIENCE = 60_000;
+/** How long (ms) a hello may take. */
+const LATEST_HELLO = 10_000;
+/** So many times in a row a server must open only what has no offer before it is not asked any more. */
+const DOUBTS = 2;
 /** How much longer (ms) who stood still waits for what stands behind the timer. */
 const GRACE = 1_000;
 
@@ -40,8 +46,9 @@ export class Resuming implements MachineLike {
   #isAgain = false;
   /** The server has opened a connection in spite of the offer. */
   #isProven = false;
-  /** The server does not know the offer. */
-  #isRefused = false;
+  /** How often in a row the server opened only what had no offer, and how many attempts in a row failed, without a session. */
+  #doubts = 0;
+  #misses = 0;
   #isResumed = false;
   /** What to tell with the next opening or end. Undefined: there was a connection without a session, and nobody counted. */
   #lost: number | undefined = 0;
@@ -55,6 +62,10 @@ export class Resuming implements MachineLike {
   /** When to look whether the connection lives, and whether its time is over already. */
   #lookAt = Infinity;
   #isDoubted = false;
+  /** How many beats may pass in silence: more after a connection that ended by it, since a large message is heard when it is whole. */
+  #beats = BEATS;
+  /** When the world may have changed. */
+  #wokenAt = -Infinity;
 
   constructor(options: LongwireOptions, driver: Driver, random: () => number) {
     const { shouldReconnect } = options;
@@ -103,8 +114,10 @@ export class Resuming implements MachineLike {
   opened(attempt: number, now: number, protocol: string): void {
     if (!this.isCurrent(attempt)) return;
     this.#now = now;
-    if (this.#isOffered && protocol === OFFER) this.#phase = GREETING;
-    else this.#openPlain(!this.#isOffered);
+    if (this.#isOffered && protocol.startsWith(OFFER)) {
+      this.#phase = GREETING;
+      this.#lookAt = now + LATEST_HELLO;
+    } else this.#openPlain(this.#isOffered ? 0 : 1);
   }
 
   /** Whether a message that came is one for the application. */
@@ -124,6 +137,10 @@ export class Resuming implements MachineLike {
         this.#obey(session, data.slice(session.hello.secret.length));
         return false;
       }
+      if (this.#beats > BEATS) {
+        this.#beats = BEATS;
+        this.#lookAt = Math.min(this.#lookAt, this.#deadline(session));
+      }
       session.give(data, now);
     }
     return this.#machine.heard(attempt, event, now);
@@ -135,7 +152,8 @@ export class Resuming implements MachineLike {
   }
 
   ended(attempt: number, end: Told<"close">, now: number): void {
-    if (this.#mayRepeat(attempt, now)) this.#repeat(true);
+    // Other codes are told by who knows why.
+    if (this.#mayRepeat(attempt, now) && (end.code === 1006 || end.code === 1002)) this.#repeat(true);
     else this.#machine.ended(attempt, end, now);
   }
 
@@ -147,15 +165,23 @@ export class Resuming implements MachineLike {
       return;
     }
     this.#tell();
-    if (now >= this.#lookAt) this.#look(now);
-    // A server may echo the offer, and know nothing of it.
-    else if (now >= this.#machine.due && this.#isGreeting() && !this.#session) this.#repeat(true);
-    else this.#machine.tick(now);
+    if (this.#phase === GREETING) {
+      // A server may echo the offer, and know nothing of it.
+      const isLate = now >= Math.min(this.#machine.due, this.#lookAt);
+      if (isLate && this.#mayRepeat(this.#attempt, now)) return this.#repeat(true);
+      if (now >= this.#lookAt) return this.#machine.ended(this.#attempt, lost("connect timeout"), now);
+    } else if (now >= this.#lookAt) return this.#look(now);
+    this.#machine.tick(now);
   }
 
   wake(now: number): void {
     const { minDelay = 500 } = this.#options;
     if (this.#backAt !== undefined) this.#backAt = Math.min(this.#backAt, Math.max(now, this.#dialledAt + minDelay));
+    const session = this.#session;
+    if (session && this.readyState === OPEN && this.#wokenAt <= this.#heardAt) {
+      this.#wokenAt = now;
+      this.#lookAt = Math.min(this.#lookAt, this.#deadline(session));
+    }
     this.#machine.wake(now);
   }
 
@@ -173,29 +199,29 @@ export class Resuming implements MachineLike {
 
   /** What the machine dials. */
   #dialled(attempt: number): void {
+    const session = this.#session;
     this.#attempt = attempt;
     this.#dialledAt = this.#now;
     this.#backAt = undefined;
+    this.#lookAt = Infinity;
     this.#phase = DIALLING;
     this.protocol = "";
-    this.#isOffered = !this.#isBare && !this.#isRefused;
+    // Now and then an attempt does without, since a server that refuses it and one that is away look the same.
+    const turns = this.#isProven ? 4 : 2;
+    const isTurn = !session && this.#misses > 0 && this.#misses % turns === 0;
+    this.#isOffered = !this.#isBare && !isTurn && this.#doubts < DOUBTS;
     this.#isBare = false;
     // By now nobody listens to the other, which may tell of its end within the call.
     if (this.#isAgain) this.#driver.drop();
     this.#isAgain = false;
-    const session = this.#session;
     this.#driver.dial(attempt, this.#isOffered ? [OFFER, ...(session ? [session.offer()] : [])] : undefined);
-  }
-
-  #isGreeting(): boolean {
-    return this.#phase === GREETING && this.isCurrent(this.#attempt);
   }
 
   /** Whether this is a first try, which may have failed for the offer alone. */
   #mayRepeat(attempt: number, now: number): boolean {
     if (!this.isCurrent(attempt)) return false;
     this.#now = now;
-    return !this.readyState && this.#isOffered && !this.#isProven;
+    return !this.readyState && this.#isOffered && !this.#isProven && !this.#misses;
   }
 
   /** Dials again within the same attempt of the application. */
@@ -206,12 +232,14 @@ export class Resuming implements MachineLike {
     this.#machine.dial(this.#now);
   }
 
-  #openPlain(isRefused: boolean): void {
+  #openPlain(doubts: number): void {
     this.#forget();
-    this.#isProven = true;
-    this.#isRefused ||= isRefused;
+    this.#isProven ||= this.#isOffered;
+    this.#doubts += doubts;
+    this.#misses = 0;
     this.#isResumed = false;
     this.#phase = PLAIN;
+    this.#lookAt = Infinity;
     this.#machine.opened(this.#attempt, this.#now);
   }
 
@@ -219,23 +247,25 @@ export class Resuming implements MachineLike {
   #greeted(data: unknown): boolean {
     const hello = readHello(data);
     this.protocol = hello?.protocol ?? "";
-    if (hello?.resume !== "on") {
-      this.#openPlain(!hello);
+    if (hello) this.#doubts = 0;
+    if (hello?.resume === "off" || !hello) {
+      this.#openPlain(hello ? 0 : DOUBTS);
       return !!hello;
     }
     this.#isProven = true;
     if (!hello.resumed) this.#forget();
     // What is new has received nothing.
-    if (hello.resumed ? !this.#session?.resume(hello) : hello.received) {
+    if (!isWhole(hello) || (hello.resumed ? !this.#session?.resume(hello) : hello.received)) {
       this.#breach();
       return true;
     }
     const session = (this.#session ??= new Session(hello));
     this.#isResumed = hello.resumed;
     this.#phase = LIVE;
+    this.#misses = 0;
     this.#expiresAt = Infinity;
     this.#heardAt = this.#now;
-    this.#lookAt = this.#now + BEATS * hello.beat_ms;
+    this.#lookAt = this.#deadline(session);
     // The server listens to them no more.
     this.#driver.tidy();
     this.#replay(session);
@@ -265,20 +295,31 @@ export class Resuming implements MachineLike {
     if (session && this.#now >= session.tellAt) this.#driver.transmit(session.tell());
   }
 
+  /** When a connection that stays silent is dead. Where the world may have changed, half of the time since then is enough. */
+  #deadline({ hello: { beat_ms } }: Session): number {
+    const silence = Math.min(this.#beats * beat_ms, Math.max(PATIENCE, BEATS * beat_ms));
+    const woken = this.#wokenAt > this.#heardAt ? this.#wokenAt + silence / 2 : Infinity;
+    return Math.min(this.#heardAt + silence, woken);
+  }
+
   /** Whether the connection is as silent as a dead one. */
   #look(now: number): void {
-    const deadline = this.#heardAt + BEATS * this.#session!.hello.beat_ms;
+    const deadline = this.#deadline(this.#session!);
     if (now < deadline) this.#lookAt = deadline;
     else if (now - this.#lookAt > LATE && !this.#isDoubted) {
       this.#isDoubted = true;
       this.#lookAt = now + GRACE;
-    } else this.#machine.ended(this.#attempt, lost("no heartbeat"), now);
+    } else {
+      this.#beats *= 2;
+      this.#machine.ended(this.#attempt, lost("no heartbeat"), now);
+    }
   }
 
-  /** What the machine sends: behind what waits for room. */
+  /** What the machine sends: behind what waits for room. A connection that is about to end takes nothing, but its session does. */
   #transmit(data: Data): boolean {
-    if (this.#phase !== LIVE) return this.#driver.transmit(data);
-    return this.queue.first() === undefined && this.#session!.keep(data, this.#driver.transmit);
+    const session = this.#session;
+    if (this.#phase !== LIVE || !session) return this.#driver.transmit(data);
+    return this.queue.first() === undefined && (session.keep(data, this.#driver.transmit) || session.keep(data));
   }
 
   /** Sends what the server does not have. */
@@ -342,11 +383,19 @@ export class Resuming implements MachineLike {
   #down(told: { -readonly [Key in keyof Told<"down">]: Told<"down">[Key] }): void {
     if (told.code !== 1006 || this.#now >= this.#expiresAt) this.#forget();
     const session = this.#session;
-    if (!session) return;
+    this.#lookAt = Infinity;
+    if (!session) {
+      if (this.#phase < LIVE) this.#misses++;
+      return;
+    }
     const { for_ms } = session.hello;
-    session.tellAt = this.#lookAt = Infinity;
+    const { maxDelay = 30_000 } = this.#options;
+    session.tellAt = Infinity;
     this.#expiresAt = Math.min(this.#expiresAt, this.#now + for_ms);
-    told.retryIn = (this.#random() * for_ms) / 4;
+    // Who was woken for this connection need not be woken again.
+    const window = this.#wokenAt > this.#heardAt ? 0 : Math.min(for_ms / 4, maxDelay);
+    this.#wokenAt = -Infinity;
+    told.retryIn = this.#random() * window;
     this.#backAt = this.#now + told.retryIn;
   }
 

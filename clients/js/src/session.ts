@@ -9,6 +9,8 @@ export const OFFER = "longwire.resume.v1";
 const OVERHEAD = 16;
 /** How long, in ms, a message that was given to the application may stay unconfirmed. */
 const TELL_AFTER = 1_000;
+/** So many times a session is resumed for messages of which none arrives: they may be what ends the connections. */
+const TRIES = 5;
 /** The longest control text, in bytes. */
 const LONGEST_CONTROL = 125;
 
@@ -24,19 +26,20 @@ export interface Hello {
   for_ms: number;
 }
 
-/** The hello, or nothing where this is a message like any other. */
+/** The hello, whole or not, or nothing where this is a message like any other. */
 export function readHello(data: unknown): Hello | undefined {
   try {
     const hello = typeof data === "string" ? JSON.parse(data) : undefined;
-    if (hello?.longwire !== 1) return undefined;
-    if (hello.resume === "off") return hello;
-    const { received, beat_ms, replay, for_ms } = hello;
-    const areNumbers = [received + 1, beat_ms, replay, for_ms].every((number) => Number.isSafeInteger(number) && number > 0);
-    const isWhole = hello.resume === "on" && /^[\w-]{1,200}$/.test(hello.token) && /^[\w-]{22}:$/.test(hello.secret) && areNumbers;
-    return isWhole ? hello : undefined;
+    return hello?.longwire === 1 ? hello : undefined;
   } catch {
     return undefined;
   }
+}
+
+/** Whether a hello has all that a session needs. */
+export function isWhole({ resume, token, secret, received, beat_ms, replay, for_ms }: Hello): boolean {
+  const areNumbers = [received + 1, beat_ms, replay, for_ms].every((number) => Number.isSafeInteger(number) && number > 0);
+  return areNumbers && resume === "on" && /^[\w-]{1,200}$/.test(token) && /^[\w-]{22}:$/.test(secret);
 }
 
 export class Session {
@@ -54,6 +57,9 @@ export class Session {
   tellAt = Infinity;
   #news = 0;
   #attempts = 0;
+  /** What was confirmed when it was last resumed, and how often in a row nothing was added to that. */
+  #before = 0;
+  #vain = 0;
 
   constructor(hello: Hello) {
     this.hello = hello;
@@ -69,7 +75,10 @@ export class Session {
     const { token, secret } = this.hello;
     if (hello.token !== token || hello.secret !== secret || hello.received < this.confirmed) return false;
     this.hello = hello;
-    return this.confirm(hello.received) && !this.kept.includes(undefined);
+    if (!this.confirm(hello.received) || this.kept.includes(undefined)) return false;
+    this.#vain = this.sent > this.confirmed && this.confirmed === this.#before ? this.#vain + 1 : 0;
+    this.#before = this.confirmed;
+    return this.#vain < TRIES;
   }
 
   /** Whether this is a control text. */
@@ -80,7 +89,8 @@ export class Session {
   /** The application is given a message. */
   give(data: Data, now: number): void {
     this.given++;
-    this.#news += sizeOf(data, Infinity) + OVERHEAD;
+    // Some parts of `ws` have a type of their own.
+    this.#news += (sizeOf(data, Infinity) || 0) + OVERHEAD;
     this.tellAt = this.#news * 4 >= this.hello.replay ? now : Math.min(this.tellAt, now + TELL_AFTER);
   }
 
@@ -92,7 +102,10 @@ export class Session {
   /** The server has so many messages of ours. False: more than there are. */
   confirm(count: number): boolean {
     if (count > this.sent) return false;
-    for (; this.confirmed < count; this.confirmed++) this.bytes -= cost(this.kept.shift());
+    if (count > this.confirmed) {
+      for (const message of this.kept.splice(0, count - this.confirmed)) this.bytes -= cost(message);
+      this.confirmed = count;
+    }
     return true;
   }
 

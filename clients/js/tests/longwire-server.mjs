@@ -65,6 +65,7 @@ export class LongwireServer extends Longwire {
       if (session?.connection === far) session.end(code, "");
     });
     this.greet(answer, far);
+    if (this.mode === "echo" && this.greeting) opened.send(this.greeting);
   }
 
   #hear(opened, session, far, data) {

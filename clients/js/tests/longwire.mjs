@@ -22,6 +22,8 @@ class Session {
   awaySince;
   isOver = false;
   pendingClose;
+  // A hold began while the client was away.
+  isHeld = false;
 
   constructor(terms) {
     this.terms = terms;
@@ -35,6 +37,7 @@ class Session {
   }
 
   say(data) {
+    if (this.pendingClose) return;
     this.sent++;
     const size = sizeOf(data);
     if (size <= this.terms.replay) this.kept.push({ number: this.sent, data, size });
@@ -69,6 +72,12 @@ class Session {
     this.connection?.send(this.secret + body);
   }
 
+  /** The backend closes: its client, if it is away, hears of it behind what it has missed. */
+  finish(code, reason) {
+    if (this.connection) this.end(code, reason);
+    else this.pendingClose ??= [code, reason];
+  }
+
   end(code, reason) {
     this.isOver = true;
     this.connection?.close(code, reason);
@@ -93,7 +102,7 @@ export class Longwire {
     const chosen = offered.find((item) => !ours.includes(item));
     if (!ours.length || this.mode === "ignore") return { protocol: chosen };
     if (this.mode === "refuse") return undefined;
-    if (this.mode === "echo") return { protocol: offered.at(-1) === OFFER ? OFFER : (chosen ?? OFFER) };
+    if (this.mode === "echo") return { protocol: offered.at(-1) };
     if (this.mode === "off") {
       if (chosen) return { protocol: chosen };
       const nothing = { resume: "off", resumed: false, token: "", secret: "", protocol: null, received: 0, beat_ms: 0, replay: 0, for_ms: 0 };
@@ -129,6 +138,8 @@ export class Longwire {
     if (!session || session.isOver) return;
     session.connection = connection;
     session.awaySince = undefined;
+    if (session.isHeld) session.control("resync");
+    session.isHeld = false;
     for (const { data } of session.kept) connection.send(data);
     if (session.pendingClose) session.end(...session.pendingClose);
   }

@@ -20,7 +20,7 @@ test("the offer is the last subprotocol, and the hello tells the application's",
   assert.deepEqual([world.machine.readyState, world.machine.protocol], [1, "chat"]);
 });
 
-test("a first try that is refused is repeated at once without the offer, and the server is not asked again", () => {
+test("a first try that is refused is repeated at once without the offer, and after the second the server is not asked again", () => {
   const seen = [];
   const world = start({ options: { shouldReconnect: (end) => void seen.push(end.attempt) } });
   world.longwire.mode = "refuse";
@@ -30,8 +30,12 @@ test("a first try that is refused is repeated at once without the offer, and the
   assert.deepEqual(world.opens, [{ attempt: 1, resumed: false, lost: 0 }]);
   world.fail();
   world.connect();
-  assert.deepEqual(offers(world).slice(2), [[]]);
+  world.connect();
+  assert.deepEqual(offers(world).slice(2), [[OFFER], []]);
   assert.deepEqual([attempts(world.opens), attempts(world.downs), seen], [[1, 2], [1], [1]]);
+  world.fail();
+  world.connect();
+  assert.deepEqual([offers(world).slice(4), attempts(world.opens)], [[[]], [1, 2, 3]]);
   assert.equal(world.opens[1].lost, undefined, "nobody counts what that connection lost");
 });
 
@@ -49,6 +53,50 @@ test("a server that cannot be reached is offered it at the next attempt again", 
   assert.equal(world.links.length, 4, "and one that has shown that it knows the offer is not asked without it");
 });
 
+test("one failure of a first try turns nothing off", () => {
+  const world = start();
+  world.fail();
+  world.connect();
+  assert.deepEqual([offers(world), world.opens.length], [[[OFFER], []], 1]);
+  for (let times = 0; times < 2; times++) {
+    world.fail();
+    world.connect();
+  }
+  assert.deepEqual([offers(world).slice(2).map(([first]) => first), world.opens[2].resumed], [[OFFER, OFFER], true]);
+  world.longwire.sessions[0].end(1012, "");
+  world.settle();
+  for (let tries = 0; tries < 4; tries++) {
+    world.next();
+    world.fail();
+  }
+  world.connect();
+  assert.deepEqual(offers(world).at(-1), []);
+  world.fail();
+  world.connect();
+  assert.deepEqual(offers(world).at(-1), [OFFER], "after a session it begins anew");
+});
+
+test("where nothing opens, an attempt does without the offer now and then", () => {
+  const fresh = start();
+  for (let tries = 0; tries < 6; tries++) {
+    fresh.next();
+    fresh.fail();
+  }
+  assert.deepEqual(offers(fresh), [[OFFER], [], [OFFER], [], [OFFER], []], "each second one, and the first at once");
+
+  const world = start({ options: { maxDelay: 1000 } }).connect();
+  world.longwire.sessions[0].end(1012, "");
+  world.settle();
+  world.longwire.mode = "refuse";
+  for (let tries = 0; tries < 4; tries++) {
+    world.next();
+    world.shake();
+  }
+  world.connect();
+  assert.deepEqual(offers(world).slice(1), [[OFFER], [OFFER], [OFFER], [OFFER], []], "each fourth, where longwire was");
+  assert.deepEqual([world.opens.length, world.opens[1].attempt], [2, 6]);
+});
+
 test("a URL that cannot be told has nothing to do with the offer", () => {
   const world = start();
   world.machine.failed(1, new Error("no token"), world.now);
@@ -63,7 +111,7 @@ test("a server that echoes the offer is not believed", () => {
   assert.deepEqual([greeting.opens.length, greeting.page, greeting.links.length], [1, ["welcome"], 1]);
   greeting.fail();
   greeting.connect();
-  assert.deepEqual(offers(greeting), [[OFFER], []]);
+  assert.deepEqual(offers(greeting), [[OFFER], []], "which shows what it is");
 
   const silent = start({ options: { connectTimeout: 3000 } });
   silent.longwire.mode = "echo";
@@ -74,6 +122,20 @@ test("a server that echoes the offer is not believed", () => {
   silent.pass(2999);
   silent.connect();
   assert.deepEqual([offers(silent), attempts(silent.opens), silent.downs], [[[OFFER], []], [1], []]);
+
+  const patient = start({ options: { connectTimeout: Infinity } });
+  patient.longwire.mode = "echo";
+  patient.connect();
+  patient.pass(10_000);
+  patient.connect();
+  assert.deepEqual(attempts(patient.opens), [1], "and a hello has its own time");
+
+  const final = start();
+  final.longwire.mode = "echo";
+  final.shake();
+  final.deliverDown();
+  final.machine.ended(1, { code: 1013, reason: "busy", wasClean: true }, final.now);
+  assert.deepEqual([final.links.length, final.downs[0].code], [1, 1013], "who tells why is understood");
 
   const closing = start();
   closing.longwire.mode = "echo";
@@ -95,10 +157,11 @@ test("a server that has shown what it knows is not asked without the offer for a
     world.shake();
     world.deliverDown();
   }
-  away.pass(3000);
-  fresh.fail();
-  away.connect();
-  fresh.connect();
+  for (const world of [away, fresh]) {
+    world.pass(3000);
+    assert.equal(world.downs[1].reason, "connect timeout");
+    world.connect();
+  }
   assert.deepEqual([offers(away).length, offers(away)[2].length, away.opens[1].resumed], [3, 2, true]);
   assert.deepEqual(offers(fresh), [[OFFER], [OFFER], [OFFER]]);
 });
@@ -148,6 +211,9 @@ test("each attempt to come back has a greater number, within a quarter of the ti
   assert.deepEqual(world.downs.map(({ retryIn }) => retryIn), [1500, 7499.25, 0]);
   assert.deepEqual(offers(world).slice(1).map(([, offer]) => offer), [1, 2, 3].map((attempt) => `${OFFER}.${token}.${attempt}.0`));
   assert.deepEqual(attempts(world.downs), [1, 2, 3]);
+  const bounded = start({ terms: { for_ms: 3_600_000 }, options: { maxDelay: 1000 }, draws: [0.9] }).connect();
+  bounded.fail();
+  assert.equal(bounded.downs[0].retryIn, 900, "and of the longest delay");
 });
 
 test("the network that is back ends the wait, and flapping causes no burst", () => {
@@ -218,6 +284,27 @@ test("with a queue, what no connection took goes to the next session, before wha
   assert.deepEqual(world.longwire.sessions[1].got, ["1.x", "2.x", "3.x"]);
 });
 
+test("however many messages wait, they go to the next session", () => {
+  const many = 200_000;
+  const world = start({ options: { queue: { messages: 1 } } });
+  assert.equal(world.machine.queue.restore(Array.from({ length: many }, () => ({ data: "", size: 1 }))), true);
+  assert.equal(world.machine.queue.bytes, many);
+});
+
+test("a Close of the backend while the client is away comes behind what it has missed, and a hold before it", () => {
+  const world = start().connect();
+  const [session] = world.longwire.sessions;
+  world.fail();
+  world.longwire.lose(session, session.connection, world.now);
+  world.say();
+  session.isHeld = true;
+  session.finish(4001, "done");
+  const told = [];
+  world.reactions = { resync: { pop: () => void told.push(world.page.length) } };
+  world.connect().settle();
+  assert.deepEqual([world.page.length, told, world.closed.code], [1, [0], 4001]);
+});
+
 test("what is kept is bounded, and send says so", () => {
   const errors = [];
   const world = start({ options: { queue: { messages: 0, overflow: "error" } }, terms: { replay: 100 } }).connect();
@@ -260,15 +347,46 @@ test("a message that is larger than all room is sent, and until it is confirmed 
   }
 });
 
-test("a connection that is ending takes nothing", () => {
-  const world = start({ options: { queue: { messages: 1 } } }).connect();
+test("a connection that is ending takes nothing, but the session does", () => {
+  for (const code of [1006, 1012]) {
+    const world = start({ options: { queue: { messages: 1 } }, terms: { replay: 60 } }).connect();
+    world.send();
+    world.break();
+    assert.deepEqual([world.send(), world.send(), world.send(), world.send()], [true, true, true, false]);
+    assert.equal(world.sent.length, 1);
+    world.machine.ended(1, { code, reason: "", wasClean: false }, world.now);
+    assert.equal(world.send(), false, "what is sent later is behind it");
+    world.connect().settle();
+    assert.deepEqual([world.opens[1].resumed, world.opens[1].lost], code === 1006 ? [true, 0] : [false, 1]);
+    world.longwire.sessions.at(-1).control(3);
+    world.settle();
+    assert.deepEqual(world.longwire.sessions.at(-1).got, ["0.x", "1.x", "2.x", "3.x"].slice(code === 1006 ? 0 : 1));
+  }
+});
+
+test("a message that no connection survives is not brought back for ever", () => {
+  const world = start().connect();
   world.send();
-  world.break();
-  assert.deepEqual([world.send(), world.send()], [true, false], "but the queue does");
+  world.send();
+  for (let deaths = 0; deaths < 5; deaths++) {
+    world.fail();
+    world.connect();
+    assert.equal(world.opens.at(-1).resumed, true);
+  }
   world.fail();
-  assert.equal(world.send(), false, "what is sent later is behind it");
-  world.connect().settle();
-  assert.deepEqual(world.longwire.sessions[0].got, ["0.x", "1.x"]);
+  world.connect().connect();
+  assert.deepEqual([world.opens.at(-1).resumed, world.opens.at(-1).lost, world.links.length], [false, 2, 8]);
+
+  const slow = start().connect();
+  for (let deaths = 0; deaths < 9; deaths++) {
+    slow.send();
+    slow.deliverUp();
+    slow.send();
+    slow.fail();
+    slow.connect();
+    slow.deliverUp();
+  }
+  assert.equal(slow.longwire.sessions.length, 1, "one that arrives shows that the others may");
 });
 
 test("a buffer is kept as it was when it was sent", () => {
@@ -333,6 +451,49 @@ test("a connection without a word in two and a half beats is dead", () => {
   assert.deepEqual([world.downs[0].reason, world.downs[0].code], ["no heartbeat", 1006]);
   world.connect();
   assert.equal(world.opens[1].resumed, true);
+});
+
+test("a message that takes longer has more time after each death, and silence less after the message", () => {
+  const world = start({ terms: { beat_ms: 10_000 } }).connect();
+  for (const patience of [25_000, 50_000, 60_000, 60_000]) {
+    world.pass(patience - 1);
+    assert.equal(world.machine.readyState, 1);
+    world.pass(1);
+    assert.equal(world.machine.readyState, 0, `${patience} ms`);
+    world.connect();
+  }
+  world.say();
+  world.settle();
+  world.pass(24_999);
+  assert.equal(world.machine.readyState, 1);
+  world.pass(1);
+  assert.equal(world.machine.readyState, 0);
+});
+
+test("a network that came back has an open connection looked at sooner, and its end waits for nothing", () => {
+  const world = start({ terms: { beat_ms: 10_000 }, draws: [0.9] }).connect();
+  world.pass(5_000);
+  world.machine.wake(world.now);
+  world.pass(1_000);
+  world.machine.wake(world.now);
+  world.longwire.sessions[0].control(0);
+  world.settle();
+  world.pass(20_000);
+  assert.equal(world.downs.length, 0, "it lives");
+  world.machine.wake(world.now);
+  world.pass(4_999);
+  assert.equal(world.downs.length, 0);
+  world.pass(1);
+  assert.deepEqual(world.downs.map(({ retryIn }) => retryIn), [0], "the beats would have said so as well");
+  world.connect();
+  world.pass(1_000);
+  world.machine.wake(world.now);
+  world.pass(5_000);
+  world.machine.wake(world.now);
+  world.pass(19_999);
+  assert.equal(world.machine.readyState, 1, "half of two times the beats");
+  world.pass(1);
+  assert.equal(world.machine.readyState, 0, "since it was woken first");
 });
 
 test("who stood still looks once more, a second later", () => {
@@ -467,7 +628,12 @@ test("a server that lies in a new session is left alone for a while", () => {
     world.connect();
     assert.equal(world.opens.length, 1);
   }
-  const counting = start().connect();
+  const broken = start();
+  broken.longwire.lie = { replay: 0 };
+  broken.connect();
+  assert.deepEqual([broken.page, broken.downs.length], [[], 1], "and its secrets are nobody's");
+  const counting = start({ options: { shouldReconnect: () => void asked.push(counting.send()) } }).connect();
+  const asked = [];
   counting.send();
   counting.longwire.sessions[0].control(1);
   counting.settle();

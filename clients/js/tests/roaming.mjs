@@ -42,6 +42,8 @@ export class Roaming {
   resyncs = 0;
   reports = 0;
   lost = 0;
+  // How many messages the client has read to be with the server.
+  confirmed = new Map();
   closed;
   epoch;
   reactions = {};
@@ -117,6 +119,10 @@ export class Roaming {
       this.closed = told;
       this.lost += told.lost ?? 0;
     }
+    this.react(type);
+  }
+
+  react(type) {
     const reaction = this.reactions[type]?.pop();
     if (reaction === "send") this.send(3);
     else if (reaction === "close") this.close();
@@ -176,9 +182,14 @@ export class Roaming {
     if (link.isCut) this.longwire.lose(link.session, link.far, this.now);
   }
 
+  /** The next attempt has begun. */
+  next() {
+    if (!this.machine.isCurrent(this.link.attempt)) this.pass(Math.max(0, this.machine.due - this.now));
+  }
+
   /** All that a connection needs, where nothing is in its way. */
   connect() {
-    if (!this.machine.isCurrent(this.link.attempt)) this.pass(Math.max(0, this.machine.due - this.now));
+    this.next();
     this.shake();
     this.deliverDown();
     this.deliverDown();
@@ -228,10 +239,19 @@ export class Roaming {
       this.cut(link);
       const wasClean = item.close !== 1006;
       this.machine.ended(link.attempt, { code: item.close, reason: item.reason, wasClean }, this.now);
-    } else if (this.machine.heard(link.attempt, item, this.now)) {
+    } else if (this.noted(link, item.data) && this.machine.heard(link.attempt, item, this.now)) {
       assert.equal(link, this.link, "a connection that was given up is not heard");
       this.give(item.data);
     }
+    return true;
+  }
+
+  /** What a client may count as confirmed. */
+  noted({ attempt, session }, data) {
+    if (!session || !this.machine.isCurrent(attempt)) return true;
+    const text = `${data}`;
+    const count = text.startsWith(session.secret) ? Number(text.slice(session.secret.length)) : text.startsWith('{"longwire"') ? JSON.parse(text).received : 0;
+    if (count <= session.got.length) this.confirmed.set(session, Math.max(count, this.confirmed.get(session) ?? 0));
     return true;
   }
 
@@ -239,7 +259,7 @@ export class Roaming {
     const { session } = this.epoch;
     if (session) assert.equal(data, `${session.token}#${this.epoch.got++}`.padEnd(data.length, "y"), "each message of the server once and in order");
     this.page.push(data);
-    if (this.reactions.message?.pop() === "send") this.send(3);
+    this.react("message");
   }
 
   /** The next message toward the server arrives. */
