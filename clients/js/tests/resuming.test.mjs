@@ -95,6 +95,22 @@ test("where nothing opens, an attempt does without the offer now and then", () =
   world.connect();
   assert.deepEqual(offers(world).slice(1), [[OFFER], [OFFER], [OFFER], [OFFER], []], "each fourth, where longwire was");
   assert.deepEqual([world.opens.length, world.opens[1].attempt], [2, 6]);
+  for (const mode of ["ignore", "on"]) {
+    world.longwire.mode = mode;
+    for (let tries = 0; tries < 3; tries++) {
+      world.fail();
+      world.next();
+      assert.deepEqual(offers(world).at(-1), [OFFER], "each opening begins anew");
+    }
+    world.connect();
+  }
+  world.longwire.sessions.at(-1).end(1012, "");
+  world.settle();
+  for (let tries = 0; tries < 3; tries++) {
+    world.next();
+    assert.deepEqual(offers(world).at(-1), [OFFER]);
+    world.fail();
+  }
 });
 
 test("a URL that cannot be told has nothing to do with the offer", () => {
@@ -116,7 +132,8 @@ test("a server that echoes the offer is not believed", () => {
   const silent = start({ options: { connectTimeout: 3000 } });
   silent.longwire.mode = "echo";
   silent.connect();
-  silent.pass(2999);
+  silent.sleep(10);
+  silent.pass(2989);
   assert.equal(silent.links.length, 1);
   silent.pass(1);
   silent.pass(2999);
@@ -365,7 +382,18 @@ test("a connection that is ending takes nothing, but the session does", () => {
 });
 
 test("a message that no connection survives is not brought back for ever", () => {
+  const idle = start().connect();
+  for (let deaths = 0; deaths < 9; deaths++) {
+    idle.fail();
+    idle.connect();
+  }
+  assert.equal(idle.longwire.sessions.length, 1, "there is none");
+
   const world = start().connect();
+  world.send();
+  world.settle();
+  world.fail();
+  world.connect();
   world.send();
   world.send();
   for (let deaths = 0; deaths < 5; deaths++) {
@@ -375,7 +403,7 @@ test("a message that no connection survives is not brought back for ever", () =>
   }
   world.fail();
   world.connect().connect();
-  assert.deepEqual([world.opens.at(-1).resumed, world.opens.at(-1).lost, world.links.length], [false, 2, 8]);
+  assert.deepEqual([world.opens.at(-1).resumed, world.opens.at(-1).lost, world.links.length], [false, 2, 9]);
 
   const slow = start().connect();
   for (let deaths = 0; deaths < 9; deaths++) {
@@ -494,6 +522,9 @@ test("a network that came back has an open connection looked at sooner, and its 
   assert.equal(world.machine.readyState, 1, "half of two times the beats");
   world.pass(1);
   assert.equal(world.machine.readyState, 0, "since it was woken first");
+  world.next();
+  world.fail();
+  assert.equal(world.downs.at(-1).retryIn, 6750, "and once only");
 });
 
 test("who stood still looks once more, a second later", () => {
@@ -641,6 +672,7 @@ test("a server that lies in a new session is left alone for a while", () => {
   counting.longwire.sessions[0].control(2);
   counting.settle();
   assert.deepEqual([counting.downs[0].reason, counting.machine.waiting], ["wrong count", 0]);
+  assert.deepEqual([asked, counting.reports], [[false], 0]);
   counting.connect();
   assert.deepEqual([offers(counting)[1], counting.opens[1].resumed], [[OFFER], false]);
 });

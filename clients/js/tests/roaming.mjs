@@ -82,8 +82,10 @@ export class Roaming {
   }
 
   drop(link) {
-    if (this.canTerminate) this.cut(link);
-    else if (link.isOpen) this.shut(link);
+    if (this.canTerminate) {
+      this.cut(link);
+      link.isClosing = true;
+    } else if (link.isOpen) this.shut(link);
     // Node's own tells of the end of a handshake within the call.
     else if (!link.isCut) this.fail(link);
   }
