@@ -40,7 +40,7 @@ use crate::{
     traces::{Trace, span_end::SpanEnd},
     ws::{
         Side,
-        session::{Counts, Session},
+        session::{Counts, HoldTally, Session},
         termination::{Cause, HowEnded, Initiator, Silence, Termination},
     },
 };
@@ -192,6 +192,9 @@ pub struct Facts {
     /// For how long no byte had passed when the end of a session began.
     #[serde(flatten)]
     pub silence: Option<Silence>,
+    /// What a session has been through with its backends, if there was more than one, or if bytes may be lost.
+    #[serde(flatten)]
+    pub holds: Option<Holds>,
     /// The code of the first Close.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub close_code: Option<u16>,
@@ -340,6 +343,26 @@ impl Traffic {
     }
 }
 
+/// What a session has been through with its backends.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Holds {
+    /// How many backends have followed the first one.
+    pub resumes: u32,
+    /// The time in which no backend took the client's frames, all holds together.
+    #[serde(rename = "gap_ms", serialize_with = "whole_millis")]
+    pub gap: Duration,
+    /// The bytes for backends of which nobody knows whether they arrived: a lower bound.
+    pub maybe_lost_bytes: u64,
+}
+
+impl Holds {
+    fn of(session: &Session) -> Option<Self> {
+        let tally = session.hold_tally();
+        let HoldTally { resumes, gap, maybe_lost: maybe_lost_bytes } = tally;
+        (tally != HoldTally::default()).then_some(Self { resumes, gap, maybe_lost_bytes })
+    }
+}
+
 impl Record {
     /// The record of a request that has just come. Its cause is `client_gone` until another cause is known.
     #[must_use]
@@ -368,6 +391,7 @@ impl Record {
             duration: None,
             traffic: Traffic::default(),
             silence: None,
+            holds: None,
             close_code: None,
             close_reason: String::new(),
             initiator: None,
@@ -448,6 +472,7 @@ impl Record {
     fn end_session(&mut self, session: &Session, cut: Termination) {
         self.traffic = Traffic::of(session);
         self.silence = Some(session.silence(Instant::now()));
+        self.holds = Holds::of(session);
         self.terminate(session.termination().unwrap_or(cut));
     }
 
@@ -494,6 +519,11 @@ impl Drop for Record {
             endings.push(self);
         }
     }
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
+fn whole_millis<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    millis(&Some(*duration), serializer)
 }
 
 #[allow(clippy::ref_option, reason = "the signature that serde asks for")]

@@ -301,6 +301,12 @@ impl Error {
         }
     }
 
+    /// Whether the backend may have seen the request.
+    #[must_use]
+    pub const fn was_perhaps_seen(&self) -> bool {
+        self.is_after_sending || matches!(self.kind.row().seen, SeenByBackend::Perhaps)
+    }
+
     /// Whether the same request may succeed later: then the answer says when to come back.
     #[must_use]
     pub const fn is_temporary(&self) -> bool {

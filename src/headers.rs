@@ -13,6 +13,7 @@ mod framing;
 mod hops;
 mod onward;
 mod rules;
+mod session;
 mod spelling;
 mod strangers;
 
@@ -42,6 +43,7 @@ pub(crate) use framing::{is_host, split_port};
 pub use hops::{MAX_FORWARDS, Reach, VIA_1_1, add_via, reach, via};
 pub use onward::{FieldValue, Hop, onward};
 pub use rules::{BadFieldText, BoundRules, FieldRules, FieldText, ValueFacts, is_untouchable};
+pub use session::{LONGWIRE_RESUME_CAUSE, LONGWIRE_RESUMED, LONGWIRE_SESSION};
 pub use spelling::{capitalize, spell};
 pub use strangers::Strangers;
 

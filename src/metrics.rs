@@ -34,6 +34,7 @@ use crate::{
         frame::OpCode,
         opcodes::OpCodeCounts,
         round_trips::RoundTripTimes,
+        session::{HoldCause, HoldTriggers, ResumeFailure},
         termination::{Cause, Initiator},
     },
 };
@@ -138,6 +139,17 @@ table! {
     auth_requests: Counters<OfAuthRequest> = Series::new(Counter::default), "longwire_auth_requests";
     /// From such a question to the answer, or to its deadline.
     auth_duration: Histograms<OfQuestion> = Series::new(latencies), "longwire_auth_request_seconds";
+    /// Sessions that lost or left their backend and waited for another one, by why: lost, move, or the code of a Close.
+    holds: Counters<OfHold> = Series::new(Counter::default), "longwire_holds";
+    /// Sessions that went on after one of their sides was replaced.
+    resumed: Counters<OfResume> = Series::new(Counter::default), "longwire_resumed";
+    /// Sessions for which no other backend was found, by why: refused, unlike (another subprotocol or extension), no_turn,
+    /// no_backend, or ended (the client left, or the session was ended, before there was one).
+    gave_up: Counters<OfGaveUp> = Series::new(Counter::default), "longwire_gave_up";
+    /// From the loss of a side to its replacement.
+    gaps: Histograms<OfResume> = Series::new(latencies), "longwire_gap_seconds";
+    /// Bytes of clients that wait for the next backends of their sessions.
+    queued_bytes: Gauge = Gauge::default(), "longwire_queued_bytes";
     /// Probes of longwire probe that end here now; they are no sessions.
     probes_active: Gauge = Gauge::default(), "longwire_probes_active";
     /// Probes that have begun.
@@ -246,6 +258,9 @@ labels! {
     OfFound { upstream: String, backend: String, by: &'static str, name: String } lives: |_, _| true;
     OfPlace { kind: &'static str, name: String } lives: |_, _| true;
     OfReload { outcome: &'static str } lives: |_, _| true;
+    OfHold { cause: String } lives: |_, _| true;
+    OfResume { side: &'static str } lives: |_, _| true;
+    OfGaveUp { why: &'static str } lives: |_, _| true;
     OfSpans { outcome: &'static str } lives: |_, _| true;
     OfTlsFailure { reason: &'static str } lives: |_, _| true;
     // These series are set anew at each reload.
@@ -422,6 +437,8 @@ pub struct ProxyState<'a> {
     pub worker_sessions: Option<Vec<usize>>,
     /// The frames of all sessions since the start; all 0 if the workers did not answer in time.
     pub opcodes: OpCodeCounts,
+    /// Bytes of clients that wait for the next backends of their sessions.
+    pub queued_bytes: usize,
 }
 
 impl Default for Metrics {
@@ -524,6 +541,35 @@ impl Metrics {
     pub fn service_asked(&self, route: &str, outcome: &'static str, took: Duration) {
         self.table.auth_requests.of(&OfAuthRequest { route: route.to_owned(), outcome }).inc();
         self.table.auth_duration.of(&OfQuestion { route: route.to_owned() }).observe(took.as_secs_f64());
+    }
+
+    /// Counts a session that waits for another backend.
+    pub fn held(&self, cause: HoldCause) {
+        let cause = match cause {
+            HoldCause::Lost => "lost".to_owned(),
+            HoldCause::Move => "move".to_owned(),
+            HoldCause::Close(code) => code_label(Some(code.unwrap_or(HoldTriggers::NO_CODE).0)),
+        };
+        self.table.holds.of(&OfHold { cause }).inc();
+    }
+
+    /// Counts a session that another backend has taken, after this time.
+    pub fn resumed(&self, gap: Duration) {
+        let labels = OfResume { side: Side::Backend.as_str() };
+        self.table.resumed.of(&labels).inc();
+        self.table.gaps.of(&labels).observe(gap.as_secs_f64());
+    }
+
+    /// Counts a session that no other backend has taken. `None` = it ended before its time was over.
+    pub fn gave_up(&self, why: Option<ResumeFailure>) {
+        let why = match why {
+            Some(ResumeFailure::Refused) => "refused",
+            Some(ResumeFailure::Unlike) => "unlike",
+            Some(ResumeFailure::NoTurn) => "no_turn",
+            Some(ResumeFailure::Failed) => "no_backend",
+            None => "ended",
+        };
+        self.table.gave_up.of(&OfGaveUp { why }).inc();
     }
 
     /// Counts a connection that was closed because of its PROXY header, by a word of a fixed list.
@@ -653,6 +699,7 @@ impl MetricTable {
     fn set(&self, state: &ProxyState<'_>) {
         self.connections.set(signed(state.connections));
         self.probes_active.set(signed(state.probes_active));
+        self.queued_bytes.set(signed(state.queued_bytes));
         self.ready.set(state.is_ready.into());
         self.draining.set(state.is_draining.into());
         self.lines_dropped.inner().fetch_max(state.lines_dropped as u64, Relaxed);

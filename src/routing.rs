@@ -7,13 +7,13 @@ mod redirect;
 mod rewriting;
 mod sticky;
 
-use std::{cmp::Reverse, time::Duration};
+use std::{cmp::Reverse, num::NonZeroU32, time::Duration};
 
 use crate::{
     headers::{CertificateField, FieldRules},
     hosts::{HostPattern, bare_name},
     origins::Origins,
-    ws::keepalive,
+    ws::{keepalive, session::HoldTerms},
 };
 
 pub use addresses::AddressRules;
@@ -51,6 +51,8 @@ pub struct Route {
     pub origins: Origins,
     /// Whether a backend gets a client's offer to compress messages.
     pub may_compress: bool,
+    /// How the sessions of the route outlive their backends; `None` = they do not.
+    pub hold: Option<Box<HoldRule>>,
     /// The service that is asked about each request; `None` = none is asked.
     pub auth_request: Option<Box<AuthRequest>>,
     /// Keepalive of this route's sessions.
@@ -63,6 +65,15 @@ pub struct Route {
     pub max_lifetime: Option<Duration>,
     /// What stands on the path of the route's sessions.
     pub limits: PathLimits,
+}
+
+/// How the sessions of a route outlive their backends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HoldRule {
+    /// On what terms.
+    pub terms: HoldTerms,
+    /// The most handshakes per second with which such sessions come to the backends of the upstream.
+    pub per_second: NonZeroU32,
 }
 
 /// What becomes of a request that takes a route.
@@ -321,6 +332,7 @@ mod tests {
                 sticky: None,
                 origins: Origins::default(),
                 may_compress: true,
+                hold: None,
                 auth_request: None,
                 keepalive: keepalive::Settings {
                     ping_interval: keepalive::SideTimes::of_both(None),

@@ -4,7 +4,7 @@
 
 use std::{fmt::Display, io::Write as _, num::NonZeroU32, time::Duration};
 
-use super::{Facts, TlsVersion, TraceId, Traffic, micros};
+use super::{Facts, Holds, TlsVersion, TraceId, Traffic, micros};
 use crate::{
     headers::CertificateFacts,
     proxy_protocol::ProxyTlvs,
@@ -42,6 +42,7 @@ pub(super) fn json(facts: &Facts) -> Vec<u8> {
         duration,
         traffic,
         silence,
+        holds,
         close_code,
         close_reason,
         initiator,
@@ -81,6 +82,11 @@ pub(super) fn json(facts: &Facts) -> Vec<u8> {
     object.traffic(traffic);
     if let Some(silence) = silence {
         object.silence(*silence);
+    }
+    if let Some(Holds { resumes, gap, maybe_lost_bytes }) = holds {
+        object.number("resumes", Some(*resumes));
+        object.millis("gap_ms", Some(*gap));
+        object.number("maybe_lost_bytes", Some(*maybe_lost_bytes));
     }
     object.number("close_code", *close_code);
     object.text("close_reason", filled(close_reason));

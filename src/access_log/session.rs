@@ -141,6 +141,17 @@ impl SessionRecord {
         record
     }
 
+    /// Another backend has taken the session.
+    pub fn change_backend(&mut self, backend: Arc<Backend>) {
+        self.backend = backend;
+    }
+
+    /// The session's backend, or the last one that it had.
+    #[must_use]
+    pub const fn backend(&self) -> &Arc<Backend> {
+        &self.backend
+    }
+
     /// The name of the session's route.
     #[must_use]
     pub fn route(&self) -> &str {
@@ -722,6 +733,7 @@ mod tests {
             places: Vec::new(),
             suspected: Vec::new(),
             worker_sessions: None,
+            queued_bytes: 0,
             opcodes: OpCodeCounts::default(),
         };
         let shown = metrics.show(Format::Classic, &state, &HashMap::new(), None);

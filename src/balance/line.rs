@@ -24,7 +24,10 @@ use std::{
     task::Waker,
 };
 
-use super::backend::{Backend, lock};
+use super::{
+    backend::{Backend, lock},
+    turns::ResumeTurns,
+};
 
 /// The line before one upstream. The line outlives a change of the file, like the handshakes in flight that it waits
 /// for.
@@ -33,6 +36,8 @@ pub(super) struct Line {
     /// A lock, because the numbers and the order belong together. It is taken at the start, the end and each wake-up of
     /// a wait. If the number of handshakes is limited, it is also taken at the end of each handshake.
     waiting: Mutex<Waiters>,
+    /// The turns of sessions that have lost their backends.
+    pub(super) turns: ResumeTurns,
 }
 
 #[derive(Debug, Default)]

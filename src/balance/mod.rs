@@ -74,6 +74,7 @@ mod slow_start;
 mod sticky;
 #[cfg(test)]
 mod tests;
+mod turns;
 mod upstream;
 
 use std::{sync::Arc, time::Duration};

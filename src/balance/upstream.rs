@@ -3,6 +3,7 @@
 use std::{
     collections::HashSet,
     fmt,
+    num::NonZeroU32,
     sync::{Arc, Mutex},
     task::{Poll, Waker},
     time::Instant,
@@ -63,6 +64,22 @@ impl Upstream {
     /// Its members now, in the order of the file.
     pub fn members(&self) -> Arc<[Member]> {
         Arc::clone(&lock(&self.roster).members)
+    }
+
+    /// Whether a backend other than this one takes sessions: it is on duty, its checks do not fail, and it is not full. `spares`:
+    /// whether there is another reason to send no session there.
+    pub fn has_another(&self, backend: &Arc<Backend>, spares: impl Fn(&Arc<Backend>) -> bool) -> bool {
+        self.members().iter().any(|member| {
+            let other = &member.backend;
+            let may_take = !Arc::ptr_eq(other, backend) && member.takes_new() && !member.is_full();
+            may_take && !other.is_failing() && !spares(other)
+        })
+    }
+
+    /// When a session that has lost its backend may ask for another one: not before `at`, `per_second` of them in a second.
+    /// `None` = no turn is left before `deadline`.
+    pub fn take_turn(&self, per_second: NonZeroU32, at: Instant, deadline: Instant) -> Option<Instant> {
+        self.line.turns.take(per_second, at, deadline)
     }
 
     /// The line of the handshakes that wait for a member.

@@ -11,7 +11,9 @@ use crate::{
     discovery::BackendEntry,
     headers::FieldRules,
     proxy_protocol::HeaderForm,
-    routing::{AuthRequest, HTTPS_PORT, HostHeader, HttpsRedirect, PathRule, Route, RouteAction, RouteTimeouts},
+    routing::{
+        AuthRequest, HTTPS_PORT, HoldRule, HostHeader, HttpsRedirect, PathRule, Route, RouteAction, RouteTimeouts,
+    },
     sender::Network,
     ws::{
         keepalive::{self, SideTimes},
@@ -214,6 +216,9 @@ fn of_rules(route: &Route) -> String {
     }
     if !route.may_compress {
         text.push_str(", no compression");
+    }
+    if let Some(HoldRule { terms, per_second }) = route.hold.as_deref() {
+        let _ = write!(text, ", hold for {}, {per_second} per second", short(terms.longest));
     }
     if let Some(AuthRequest { url, timeout, pass, .. }) = route.auth_request.as_deref() {
         let _ = write!(text, ", asks {url} within {}", short(*timeout));

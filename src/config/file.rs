@@ -9,6 +9,7 @@ mod client_auth;
 mod compression;
 mod discovery;
 mod header_rules;
+mod hold;
 mod listed;
 mod probe;
 mod proxy_protocol;
@@ -45,6 +46,7 @@ pub(super) use self::{
 };
 pub(super) use compression::CompressionOffer;
 pub(super) use header_rules::HeaderChanges;
+pub(super) use hold::HoldSetting;
 pub(super) use redirect::{RedirectScheme, RedirectSetting};
 pub(super) use rewrite::RewriteSetting;
 pub(super) use sticky_cookie::{SameSiteWord, SecureWord, StickyCookieSetting};
@@ -394,6 +396,10 @@ pub(super) struct Route {
     /// messages pass as their senders wrote them; other extensions pass.
     #[serde(default)]
     pub(super) compression: CompressionOffer,
+    /// Keeps the clients of this route while another backend is found for them, if their backend is lost or drained. What is on its
+    /// way meanwhile is sent at most once. docs/hold.md says for which programs this is right. Absent: a session ends with its backend.
+    #[serde(default)]
+    pub(super) hold: Option<HoldSetting>,
     /// A service that longwire asks about each request, before it goes on: with an answer 2xx it does, 401, 403 and 3xx go to the
     /// client as they are, and all else is 503. docs/behaviour.md has the rules. Absent: no service is asked.
     #[serde(default)]
@@ -820,6 +826,7 @@ impl Route {
             sticky_cookie: None,
             origins: Vec::new(),
             compression: CompressionOffer::default(),
+            hold: None,
             auth_request: None,
             via: None,
             keepalive: KeepaliveOverride::default(),

@@ -27,6 +27,7 @@ mod environment;
 pub(crate) mod expiry;
 mod file;
 mod foreign;
+mod hold_trigger;
 mod lint;
 mod load;
 mod names;

@@ -8,6 +8,7 @@ mod backend_tls;
 mod client_auth;
 mod discovery;
 mod field_rules;
+mod hold;
 mod listeners;
 mod probe;
 mod proxy_protocol;
@@ -107,6 +108,7 @@ pub(super) fn resolve(file: file::File, base: &Path) -> Resolved {
         backend_limits: &backend_limits,
         keepalive: &keepalive,
         timeouts: &timeouts,
+        drain_code: CloseCode(drain.close_code),
         can_be_secure,
         base,
     };

@@ -50,7 +50,7 @@ pub enum CertificateField {
 }
 
 /// A verified certificate of a client. It belongs to a connection.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct ClientCertificate {
     der: Box<[u8]>,
     facts: Arc<CertificateFacts>,

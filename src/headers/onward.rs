@@ -10,7 +10,9 @@ use hyper::{
 use super::{
     X_FORWARDED_FOR, X_REAL_IP, X_REQUEST_ID,
     client_certificate::{ToldCertificate, tells_of_a_certificate},
-    end_to_end, tells_of_a_hop, tokens,
+    end_to_end,
+    session::tells_of_a_session,
+    tells_of_a_hop, tokens,
 };
 use crate::sender::{Client, Sender};
 
@@ -97,6 +99,7 @@ enum FieldFate {
 /// - Names that a CGI-like backend cannot tell from these (`X_Forwarded_For`) are dropped for every sender. A trusted
 ///   proxy writes the proper names, but may have passed on a client's imitation.
 /// - Every `X-Client-Cert-*` is dropped for every sender: it would be believed to be the proxy's own.
+/// - `Longwire-Session`, `Longwire-Resumed` and `Longwire-Resume-Cause` are dropped for every sender, for the same reason.
 /// - `Expect` is dropped, because hyper itself answers `100-continue` when the body is read.
 pub fn onward(headers: &HeaderMap, hop: &Hop<'_>, mut tell: impl FnMut(&HeaderName, FieldValue<'_>)) {
     for (name, value) in end_to_end(headers) {
@@ -173,15 +176,15 @@ fn tell_of_hop(headers: &HeaderMap, hop: &Hop<'_>, mut tell: impl FnMut(&HeaderN
 }
 
 fn fate(name: &HeaderName) -> FieldFate {
-    // Whatever describes a hop or a certificate begins with one of these letters, and most fields do not.
-    if !name.as_str().starts_with(['f', 'x']) {
+    // Whatever describes a hop, a certificate or a session begins with one of these letters, and most fields do not.
+    if !name.as_str().starts_with(['f', 'l', 'x']) {
         return if *name == EXPECT { FieldFate::Ends } else { FieldFate::Passes };
     }
     if imitates(name) {
         FieldFate::Ends
     } else if tells_of_a_hop(name) {
         FieldFate::DescribesHop
-    } else if tells_of_a_certificate(name) {
+    } else if tells_of_a_certificate(name) || tells_of_a_session(name) {
         FieldFate::Ends
     } else {
         FieldFate::Passes
@@ -192,7 +195,7 @@ fn fate(name: &HeaderName) -> FieldFate {
 ///
 /// CGI reads names in upper case and `-` as `_` (RFC 3875 §4.1.18). Some backends also read every other mark as `_`.
 fn imitates(name: &HeaderName) -> bool {
-    dashed(name).is_some_and(|name| tells_of_a_hop(&name) || tells_of_a_certificate(&name))
+    dashed(name).is_some_and(|name| tells_of_a_hop(&name) || tells_of_a_certificate(&name) || tells_of_a_session(&name))
 }
 
 /// The name for which a backend that reads names as CGI does would take this one; `None` = it takes the name for itself.
@@ -259,6 +262,10 @@ mod tests {
             ("x_request-id", "evil"),
             ("x-request-id", "evil"),
             ("expect", "100-continue"),
+            ("longwire-session", "evil"),
+            ("longwire-resumed", "1"),
+            ("longwire-resume-cause", "lost"),
+            ("longwire_resumed", "1"),
             ("x_other", "stays"),
         ]);
         let headers = for_backend(&headers, &hop(false));

@@ -54,8 +54,14 @@ fn tcp_info(socket: &impl AsFd) -> Option<libc::tcp_info> {
 /// How much the other end of a Unix socket has read of what was written (`SIOCOUTQ`, which has the number of
 /// `TIOCOUTQ`). Nothing waits if the kernel does not tell.
 pub(super) fn unix_progress(socket: &impl AsFd) -> Progress {
+    Progress::of_queue(unacknowledged(socket))
+}
+
+/// The bytes that were written to a socket and that the other end has not acknowledged (TCP), or not read (Unix, with what the
+/// kernel adds to each write) (`SIOCOUTQ`). Zero if the kernel does not tell.
+pub(super) fn unacknowledged(socket: &impl AsFd) -> u64 {
     let mut queued: libc::c_int = 0;
     // SAFETY: the descriptor is open for as long as it is borrowed, and ioctl(2) writes one int.
     let result = unsafe { libc::ioctl(socket.as_fd().as_raw_fd(), libc::TIOCOUTQ, &raw mut queued) };
-    Progress::of_queue(if result == 0 { u64::try_from(queued).unwrap_or(0) } else { 0 })
+    if result == 0 { u64::try_from(queued).unwrap_or(0) } else { 0 }
 }

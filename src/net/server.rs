@@ -371,6 +371,7 @@ fn process(worker: &Worker) -> Process {
         worker: *index,
         orders: shared.orders.subscribe(),
         unsent: Arc::clone(&shared.admission.unsent),
+        queued: Arc::clone(&shared.admission.queued),
         vitals: Arc::clone(&shared.vitals),
         tcp: Box::new(move || plans.plan().config.tcp),
     }

@@ -68,6 +68,8 @@ mod handshake_queue;
 mod header_rules;
 /// Failures, the next backend, and the way back.
 mod health;
+/// Sessions that outlive their backends.
+mod hold;
 /// Attacks: floods, resets, garbage, a machine that runs out of something.
 mod hostile;
 /// Configurations of other proxies, made into our own.

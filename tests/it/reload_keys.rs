@@ -73,6 +73,11 @@ fn asking(key: &str, one: Value, other: Value) -> Row {
     beside(row(format!("routes.[].auth_request.{key}").leak(), one, other), beside_it)
 }
 
+/// A key of how a route holds its sessions.
+fn held(key: &str, one: Value, other: Value) -> Row {
+    beside(row(format!("routes.[].hold.{key}").leak(), one, other), json!({ "routes.[].compression": "off" }))
+}
+
 fn client_auth(key: &str, one: Value, other: Value) -> Row {
     let place = |key: &str| format!("listeners.[].tls.client_auth.{key}");
     let mut beside_it = json!({ "listeners.[].tls.cert": "same.crt", "listeners.[].tls.key": "same.key" });
@@ -156,6 +161,9 @@ fn rows() -> Vec<Row> {
         beside(row("routes.[].rewrite.from", "^/one$", "^/other$"), json!({ "routes.[].rewrite.to": "/same" })),
         beside(row("routes.[].rewrite.to", "/one", "/other"), json!({ "routes.[].rewrite.from": "^/same$" })),
         row("routes.[].compression", "off", "pass"),
+        held("for", json!("10s"), json!("20s")), held("queue", json!("64KiB"), json!("128KiB")),
+        held("on", json!(["lost"]), json!(["lost", 1012])), held("times", json!(1), json!(2)),
+        held("per_second", json!(100), json!(200)), held("notify", json!("one"), json!("other")),
         row("routes.[].host_header", "upstream", "other.example"),
         row("routes.[].request_headers.set", json!({ "X-A": "1" }), json!({ "X-A": "2" })),
         row("routes.[].request_headers.add", json!({ "X-A": "1" }), json!({ "X-B": "1" })),

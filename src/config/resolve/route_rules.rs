@@ -32,6 +32,7 @@ impl Resolver {
             ("sticky_cookie", route.sticky_cookie.is_some()),
             ("origins", !route.origins.is_empty()),
             ("compression", route.compression != file::CompressionOffer::default()),
+            ("hold", route.hold.is_some()),
             ("auth_request", route.auth_request.is_some()),
             ("via", route.via.is_some()),
             ("keepalive", changes_keepalive),

@@ -19,6 +19,7 @@ use crate::{
     routing::{PathLimits, Route, RouteAction, RouteEntry, RouteTable, RouteTimeouts},
     ws::{
         Side,
+        close::CloseCode,
         keepalive::{self, SideTimes},
     },
 };
@@ -40,6 +41,7 @@ pub(super) struct Surroundings<'a> {
     pub(super) backend_limits: &'a [Vec<Limit>],
     pub(super) keepalive: &'a file::Keepalive,
     pub(super) timeouts: &'a Timeouts,
+    pub(super) drain_code: CloseCode,
     /// Whether a request can come over TLS, to us or to a trusted proxy.
     pub(super) can_be_secure: bool,
     /// What paths are relative to.
@@ -98,6 +100,7 @@ impl Resolver {
             sticky_cookie,
             origins,
             compression,
+            hold,
             auth_request,
             via,
             keepalive,
@@ -126,6 +129,8 @@ impl Resolver {
         let origins = self.origins(&origins, &at.key("origins"));
         let auth_request =
             auth_request.map(|setting| self.auth_request(setting, surroundings, &at.key("auth_request")));
+        let may_compress = compression == file::CompressionOffer::Pass;
+        let hold = hold.map(|setting| self.hold(setting, surroundings.drain_code, may_compress, &at.key("hold")));
         let action = match (upstream, redirect) {
             (Some(name), None) => {
                 RouteAction::Forward(self.route_upstream(&name, surroundings.upstreams, at.key("upstream"))?)
@@ -157,7 +162,8 @@ impl Resolver {
             told_of_client: client_auth::forwarded(&forward_client_cert),
             sticky: sticky.filter(|_| matches!(action, RouteAction::Forward(_))),
             origins,
-            may_compress: compression == file::CompressionOffer::Pass,
+            may_compress,
+            hold: hold.map(Box::new),
             auth_request: auth_request.map(Box::new),
             keepalive,
             learns,

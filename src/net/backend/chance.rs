@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// A random time from zero to `most`.
-pub(super) fn time(most: Duration) -> Duration {
+pub(in crate::net) fn time(most: Duration) -> Duration {
     most.mul_f64(number() as f64 / u64::MAX as f64)
 }
 

@@ -1,6 +1,6 @@
 //! The way to a backend: connections, the heads that longwire writes and reads, the pool, and the checks.
 
-mod chance;
+pub(super) mod chance;
 pub(super) mod checker;
 pub(super) mod connect;
 pub(super) mod dialer;

@@ -14,10 +14,11 @@ use super::{
 use crate::{
     config::UnixName,
     headers::{
-        self, BoundRules, FieldValue, GrantedFields, Hop, MAX_FORWARDS, X_FORWARDED_METHOD, X_FORWARDED_URI,
-        X_ORIGINAL_URI, capitalize, is_for_service, onward, spell,
+        self, BoundRules, FieldValue, GrantedFields, Hop, LONGWIRE_RESUME_CAUSE, LONGWIRE_RESUMED, LONGWIRE_SESSION,
+        MAX_FORWARDS, X_FORWARDED_METHOD, X_FORWARDED_URI, X_ORIGINAL_URI, capitalize, is_for_service, onward, spell,
     },
     routing::HostHeader,
+    ws::session::{HoldCause, HoldTriggers},
 };
 
 /// The room for a head, in bytes. Few heads are longer, and the allocator is slower for larger sizes.
@@ -61,7 +62,32 @@ pub(in crate::net) enum Purpose<'a> {
     Question { method: &'a Method, target: &'a str },
     /// To get a session. `traced`: fields about the trace, in the place of the client's fields of these names. `None` =
     /// such a field is left out.
-    Session { traced: Vec<(HeaderName, Option<HeaderValue>)> },
+    ///
+    /// `told`: what the backend is told of a session that may outlive it.
+    Session { traced: Vec<(HeaderName, Option<HeaderValue>)>, told: Option<SessionFields> },
+}
+
+/// What a backend is told of a session that may have several backends, one after the other. Clients cannot send these fields.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::net) struct SessionFields {
+    /// The same for all backends of the session.
+    pub(in crate::net) id: u128,
+    /// How many backends the session had before, and what became of the last one; `None` = this is the first one.
+    pub(in crate::net) resumed: Option<(u32, HoldCause)>,
+}
+
+impl SessionFields {
+    fn tell(self, mut tell: impl FnMut(&HeaderName, FieldValue<'_>)) {
+        tell(&LONGWIRE_SESSION, FieldValue::Ours(headers::hex(self.id).as_bytes()));
+        let Some((number, cause)) = self.resumed else { return };
+        tell(&LONGWIRE_RESUMED, FieldValue::Ours(number.to_string().as_bytes()));
+        let cause = match cause {
+            HoldCause::Lost => "lost".to_owned(),
+            HoldCause::Move => "move".to_owned(),
+            HoldCause::Close(code) => code.unwrap_or(HoldTriggers::NO_CODE).0.to_string(),
+        };
+        tell(&LONGWIRE_RESUME_CAUSE, FieldValue::Ours(cause.as_bytes()));
+    }
 }
 
 impl Head {
@@ -173,11 +199,14 @@ impl Request<'_> {
                     tell(name, FieldValue::Ours(target.as_bytes()));
                 }
             }
-            Purpose::Session { traced } => {
+            Purpose::Session { traced, told } => {
                 for (name, value) in traced {
                     if let Some(value) = value {
                         tell(name, FieldValue::Passed(value));
                     }
+                }
+                if let Some(told) = told {
+                    told.tell(&mut tell);
                 }
                 tell(&CONNECTION, FieldValue::Ours(b"Upgrade"));
                 tell(&UPGRADE, FieldValue::Ours(b"websocket"));
@@ -193,7 +222,7 @@ impl Purpose<'_> {
             Self::Answer { max_forwards } => max_forwards.is_none() || *name != MAX_FORWARDS,
             Self::Question { .. } => is_for_service(name),
             // The length of a handshake can only be 0, and frames follow it.
-            Self::Session { traced } => *name != CONTENT_LENGTH && !traced.iter().any(|(traced, _)| traced == name),
+            Self::Session { traced, .. } => *name != CONTENT_LENGTH && !traced.iter().any(|(traced, _)| traced == name),
         }
     }
 }

@@ -46,6 +46,8 @@ pub(in crate::net) struct Admission {
     probes: Arc<Semaphore>,
     /// The bytes that sessions hold for slow readers.
     pub(in crate::net) unsent: Arc<Unsent>,
+    /// The part of them that clients have sent for the next backends of their sessions.
+    pub(in crate::net) queued: Arc<Unsent>,
 }
 
 #[derive(Debug)]
@@ -98,6 +100,7 @@ impl Admission {
             farewells: Arc::new(Semaphore::new(MOST_FAREWELLS)),
             probes: Arc::new(Semaphore::new(MOST_PROBES)),
             unsent: Unsent::new(),
+            queued: Unsent::new(),
         })
     }
 

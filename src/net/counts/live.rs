@@ -1,6 +1,7 @@
 //! Counts what is alive: connections and sessions of each worker. It tells when all are gone. A dropped guard gives a count back.
 
 use std::{
+    mem,
     pin::pin,
     sync::{
         Arc,
@@ -19,6 +20,10 @@ pub(in crate::net) struct Live {
     /// Workers that have ended.
     retired: Vec<AtomicBool>,
     sessions: AtomicUsize,
+    /// The part of `sessions` that waits for another backend.
+    holds: AtomicUsize,
+    /// The part of `holds` for which no backend is sought any more.
+    given_up: AtomicUsize,
     gone: Notify,
 }
 
@@ -27,6 +32,13 @@ pub(in crate::net) struct Live {
 pub(in crate::net) struct ConnectionGuard {
     live: Arc<Live>,
     worker: usize,
+}
+
+/// Counts a session that waits for another backend, until it is dropped.
+#[derive(Debug)]
+pub(in crate::net) struct HoldGuard {
+    live: Arc<Live>,
+    has_given_up: bool,
 }
 
 /// Counts a session for a worker, until it is dropped. It keeps nothing of the connection that the session came on.
@@ -40,7 +52,14 @@ impl Live {
     pub(in crate::net) fn new(workers: usize) -> Arc<Self> {
         let retired = (0..workers).map(|_| AtomicBool::new(false)).collect();
         let workers = (0..workers).map(|_| AtomicUsize::new(0)).collect();
-        Arc::new(Self { workers, retired, sessions: AtomicUsize::new(0), gone: Notify::new() })
+        Arc::new(Self {
+            workers,
+            retired,
+            sessions: AtomicUsize::new(0),
+            holds: AtomicUsize::new(0),
+            given_up: AtomicUsize::new(0),
+            gone: Notify::new(),
+        })
     }
 
     /// Counts a connection for the worker that has the fewest.
@@ -50,6 +69,12 @@ impl Live {
         let loads = self.workers.iter().map(|count| count.load(Relaxed)).enumerate();
         let loads = loads.filter(|&(worker, _)| !self.retired[worker].load(Relaxed));
         let worker = loads.min_by_key(|&(_, count)| count).map_or(0, |(worker, _)| worker);
+        self.workers[worker].fetch_add(1, Relaxed);
+        ConnectionGuard { live: Arc::clone(self), worker }
+    }
+
+    /// Counts for this worker, as a connection, what a session does to get another backend.
+    pub(in crate::net) fn connection_of(self: &Arc<Self>, worker: usize) -> ConnectionGuard {
         self.workers[worker].fetch_add(1, Relaxed);
         ConnectionGuard { live: Arc::clone(self), worker }
     }
@@ -65,6 +90,17 @@ impl Live {
 
     pub(in crate::net) fn sessions(&self) -> usize {
         self.sessions.load(Relaxed)
+    }
+
+    /// Counts a session that waits for another backend.
+    pub(in crate::net) fn begin_hold(self: &Arc<Self>) -> HoldGuard {
+        self.holds.fetch_add(1, Relaxed);
+        HoldGuard { live: Arc::clone(self), has_given_up: false }
+    }
+
+    /// Sessions that wait for another backend.
+    pub(in crate::net) fn holds(&self) -> usize {
+        self.holds.load(Relaxed)
     }
 
     /// Connections of clients. Those that have become sessions are included.
@@ -116,6 +152,21 @@ impl ConnectionGuard {
 impl Drop for ConnectionGuard {
     fn drop(&mut self) {
         self.live.leave(self.worker);
+    }
+}
+
+impl HoldGuard {
+    /// No backend is sought any more. Returns for how many sessions that is so.
+    pub(in crate::net) fn give_up(&mut self) -> usize {
+        let before = usize::from(mem::replace(&mut self.has_given_up, true));
+        self.live.given_up.fetch_add(1 - before, Relaxed) + 1 - before
+    }
+}
+
+impl Drop for HoldGuard {
+    fn drop(&mut self) {
+        self.live.holds.fetch_sub(1, Relaxed);
+        self.live.given_up.fetch_sub(usize::from(self.has_given_up), Relaxed);
     }
 }
 

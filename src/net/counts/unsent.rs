@@ -29,6 +29,11 @@ impl Unsent {
         Arc::new(Self { bytes: AtomicUsize::new(0), most: AtomicUsize::new(usize::MAX) })
     }
 
+    /// How many bytes wait.
+    pub(in crate::net) fn bytes(&self) -> usize {
+        self.bytes.load(Relaxed)
+    }
+
     /// Sets the limit from now on. `None` = no limit.
     pub(in crate::net) fn set_limit(&self, most: Option<usize>) {
         self.most.store(most.unwrap_or(usize::MAX), Relaxed);

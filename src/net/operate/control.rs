@@ -267,6 +267,11 @@ impl Control {
         self.shared.admission.probes()
     }
 
+    /// Bytes of clients that wait for the next backends of their sessions.
+    pub(super) fn queued_bytes(&self) -> usize {
+        self.shared.admission.queued.bytes()
+    }
+
     pub(in crate::net) fn traces(&self) -> &Traces {
         &self.shared.traces
     }

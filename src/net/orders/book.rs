@@ -14,7 +14,11 @@ use super::observed::{Choices, Chosen, TooMany};
 use crate::{
     balance::Backend,
     error::Kind,
-    ws::{close::CloseCode, session::Notice, termination::Cause},
+    ws::{
+        close::CloseCode,
+        session::{Departure, Notice},
+        termination::Cause,
+    },
 };
 
 /// The process is about to end, so that the order would change nothing any more.
@@ -43,7 +47,7 @@ impl Order {
     /// The notice for a session. `position`: its place among all sessions, from 0 to 1.
     fn notice(&self, position: f64) -> Notice {
         let at = self.began + self.spread.mul_f64(position.clamp(0.0, 1.0));
-        Notice { at, cause: self.cause, code: self.code, moves: false }
+        Notice { at, cause: self.cause, code: self.code, departure: Departure::End }
     }
 }
 
@@ -229,12 +233,33 @@ impl Book {
         self.choices.forget_ended(now);
     }
 
-    /// The notice for a session: that of the order which reaches the session first.
-    pub(in crate::net) fn notice(&self, route: &str, backend: &Arc<Backend>, position: f64) -> Option<Notice> {
+    /// The notice for a session: that of the order which reaches the session first. An order that moves the session counts only if
+    /// no other one ends it.
+    ///
+    /// `is_leaving`: the session leaves this backend already, or has lost it. Then no order about the backend ends it. `may_move`:
+    /// the session may have another backend. Otherwise each order about its backend ends it.
+    pub(in crate::net) fn notice(
+        &self,
+        route: &str,
+        backend: &Arc<Backend>,
+        (is_leaving, may_move): (bool, bool),
+        position: f64,
+    ) -> Option<Notice> {
         let of_route = self.routes.iter().filter(|(name, _)| name == route).map(|(_, order)| order);
         let of_backend = self.backends.iter().filter(|(other, _)| is_about(other, backend)).map(|(_, order)| order);
-        let orders = self.all.iter().chain(of_route).chain(of_backend);
-        orders.map(|order| order.notice(position)).min_by_key(|notice| notice.at)
+        let others = self.all.iter().chain(of_route).map(|order| order.notice(position));
+        // A backend that is to be gone for good is not in the file any more, and its upstream may be gone too.
+        let of_backend = of_backend.map(|order| {
+            let moves = is_leaving || may_move && matches!(order.cause, Cause::Drain | Cause::BackendDown);
+            let departure = if moves { Departure::Move } else { Departure::EndAtBackend };
+            Notice { departure, ..order.notice(position) }
+        });
+        others.chain(of_backend).min_by_key(|notice| (notice.departure == Departure::Move, notice.at))
+    }
+
+    /// Whether sessions are to leave this backend.
+    pub(in crate::net) fn is_to_be_left(&self, backend: &Arc<Backend>) -> bool {
+        self.backends.iter().any(|(other, _)| is_about(other, backend))
     }
 
     /// The notice for what is no session of a route, if everything is to leave.
@@ -307,6 +332,30 @@ mod tests {
             assert_eq!(spread(most, sessions), Duration::from_millis(expected), "{sessions}");
         }
         assert_eq!(spread(Duration::ZERO, 1000), Duration::ZERO);
+    }
+
+    #[test]
+    fn an_order_that_ends_a_session_comes_before_one_that_moves_it() {
+        use Departure::{End, EndAtBackend, Move};
+        let (orders, backend, other) = (Orders::new(), backend(), backend());
+        let notice = |view| {
+            let notice = orders.book().notice("*/ws", &backend, view, 0.5);
+            notice.map(|notice| (notice.cause, notice.departure))
+        };
+        let (moves, stays, leaves) = ((false, true), (false, false), (true, true));
+        let later = |cause| order(cause).map(|order| Order { spread: Duration::from_secs(60), ..order });
+        orders.change(|book| book.drain_backend(&backend, Cause::BackendDown, order(Cause::BackendDown)));
+        assert_eq!(notice(moves), Some((Cause::BackendDown, Move)));
+        assert_eq!(notice(stays), Some((Cause::BackendDown, EndAtBackend)));
+        orders.change(|book| book.drain_backend(&backend, Cause::Removed, later(Cause::Removed)));
+        assert_eq!(notice(moves), Some((Cause::Removed, EndAtBackend)));
+        assert_eq!(notice(leaves).unwrap().1, Move, "the backend that a session leaves does not end it");
+        orders.drain_all(later(Cause::Drain)).unwrap();
+        orders.change(|book| book.drain_backend(&backend, Cause::Removed, None));
+        assert_eq!((notice(moves), notice(leaves)), (Some((Cause::Drain, End)), Some((Cause::Drain, End))));
+        // A session that can only end hears the order that comes first, as ever.
+        assert_eq!(notice(stays), Some((Cause::BackendDown, EndAtBackend)));
+        assert!(orders.book().is_to_be_left(&backend) && !orders.book().is_to_be_left(&other));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use crate::{
     access_log::{Particulars, Traffic},
     sender::Network,
-    ws::close::CloseCode,
+    ws::{close::CloseCode, session::HoldState},
 };
 
 /// Places of the table that one wake-up looks at.
@@ -91,6 +91,8 @@ pub(in crate::net) struct Sight {
     pub(in crate::net) buffered: usize,
     /// Its end has begun.
     pub(in crate::net) is_ending: bool,
+    /// Where it stands between two backends.
+    pub(in crate::net) hold: HoldState,
 }
 
 /// A question on its way through the table.

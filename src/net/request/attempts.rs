@@ -32,6 +32,8 @@ pub(in crate::net) struct Attempts<'a> {
     bond: Option<Bond>,
     tried: Tried,
     failure: Option<Error>,
+    /// Whether failures are told at `debug` only.
+    is_quiet: bool,
 }
 
 /// What decides on the backends of one request.
@@ -55,7 +57,12 @@ pub(in crate::net) struct Attempt {
 impl<'a> Attempts<'a> {
     pub(in crate::net) fn new(upstream: &'a Arc<Upstream>, wishes: Wishes, metrics: &'a Metrics) -> Self {
         let Wishes { key, bond, backend } = wishes;
-        Self { upstream, key, metrics, bond, tried: Tried::wanting(backend), failure: None }
+        Self { upstream, key, metrics, bond, tried: Tried::wanting(backend), failure: None, is_quiet: false }
+    }
+
+    /// Tells failures at `debug`: there may be as many of them as there are sessions.
+    pub(super) fn quietly(self) -> Self {
+        Self { is_quiet: true, ..self }
     }
 
     /// The next backend. If none is left: the last failure, or that there was no backend to try.
@@ -148,9 +155,13 @@ impl<'a> Attempts<'a> {
             let transition = pick.failed(Instant::now());
             let backend = pick.address();
             self.metrics.backend_failed(self.upstream.name(), backend, &error);
-            tracing::warn!(upstream = self.upstream.name(), backend, request_id = record.request_id, %error, "attempt failed");
+            let (upstream, request_id) = (self.upstream.name(), &record.request_id);
+            match self.is_quiet {
+                true => tracing::debug!(upstream, backend, request_id, %error, "attempt failed"),
+                false => tracing::warn!(upstream, backend, request_id, %error, "attempt failed"),
+            }
             if let Some(transition) = transition {
-                tracing::warn!(upstream = self.upstream.name(), backend, "backend is {}", transition.as_str());
+                tracing::warn!(upstream, backend, "backend is {}", transition.as_str());
             }
         }
         if !error.is_retryable(repeatable) {

@@ -19,8 +19,8 @@ use crate::{
     ws::termination::{HowEnded, Loss},
 };
 
-/// Who connected, and how.
-#[derive(Debug)]
+/// Who connected, and how. A session that may outlive its backend has a copy.
+#[derive(Debug, Clone)]
 pub(in crate::net) struct Entrance {
     /// By the PROXY header, if one names a client.
     pub(in crate::net) sender: Sender,
@@ -41,7 +41,7 @@ pub(in crate::net) struct Entrance {
 }
 
 /// What client and listener agreed on in a TLS handshake.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(in crate::net) struct TlsHello {
     /// The name that the client asked for (SNI).
     pub(in crate::net) server_name: Option<String>,

@@ -12,3 +12,5 @@ mod own_answer;
 pub(super) mod probe_end;
 pub(super) mod proxy;
 mod stickiness;
+mod successor;
+mod taking;

@@ -7,7 +7,7 @@ use std::{
 };
 
 use hyper::{
-    HeaderMap, Method, Request, Response, StatusCode, Uri,
+    HeaderMap, Method, Request, Response, StatusCode,
     body::Incoming,
     ext::ReasonPhrase,
     header::{CONNECTION, CONTENT_LENGTH, HeaderName, HeaderValue, SEC_WEBSOCKET_PROTOCOL, VIA},
@@ -21,11 +21,12 @@ use super::{
     asked::{Asked, OnRoute},
     attempts::{Attempt, Attempts, Wishes},
     auth::{AuthAnswer, AuthRefusal, ask},
-    connection::{AfterHttp, Connection, Entrance},
+    connection::{AfterHttp, Connection},
     farewell::Acceptance,
     own_answer::{self, CLOSE},
     probe_end::{self, AdmittedProbe},
-    stickiness::Stickiness,
+    successor::KeptHandshake,
+    taking::{find_route, rewritten, take_cookie},
 };
 use crate::{
     access_log::Record,
@@ -44,7 +45,7 @@ use crate::{
         session::held::{Holdings, Opening},
         worker::plan::Plan,
     },
-    routing::{HttpsRedirect, PathRule, Route, RouteAction},
+    routing::{HttpsRedirect, Route, RouteAction},
     sender::{Client, Network},
     ws::{
         handshake::{self, Upgrade},
@@ -110,6 +111,8 @@ struct Upgraded {
     expires: Option<Instant>,
     /// Whether the client offered no subprotocol but that of resuming, which its route does not have.
     greets: bool,
+    /// What the session keeps to be taken by another backend; `None` = the route holds no sessions.
+    caller: Option<Box<KeptHandshake>>,
 }
 
 /// Answers one request.
@@ -231,6 +234,7 @@ async fn go_on(
     if !route.may_compress {
         offer::withdraw_compression(&mut parts.headers);
     }
+    let mut caller = None;
     let kind = handshake::classify(&parts.method, parts.version, &parts.headers);
     withdraw_resume(&mut parts.headers);
     let errand = match kind {
@@ -239,6 +243,9 @@ async fn go_on(
             let foreign = |origin| Error::from_source(Kind::Origin, origin);
             // The fields as the client sent them: `Connection` cannot remove `Origin` before this.
             route.origins.check(&parts.headers).map_err(foreign)?;
+            if route.hold.is_some() {
+                caller = Some(Box::new(KeptHandshake::keep(connection, parts, client, (&route.name, upstream.name()))));
+            }
             Errand::Session(asked_for)
         }
         handshake::RequestKind::Plain => match headers::reach(&parts.method, &parts.headers) {
@@ -285,7 +292,7 @@ async fn go_on(
                 Some(_) => shared.admission.admit_from_rates(client, open, limits, Instant::now())?,
             };
             let asked = Asked { parts, on_route, prefix, permission, sticky, wants };
-            upgrade(connection, plan, admitted, asked, key, record).await
+            upgrade(connection, plan, (admitted, caller), asked, key, record).await
         }
         Errand::Answer(wants) => {
             let body = RequestBody::new(body, plan.config.timeouts.request_body, limits.body_size)?;
@@ -293,46 +300,6 @@ async fn go_on(
             forward(connection, plan, asked, body, key, record).await
         }
     }
-}
-
-/// The route of a request, and its place among all routes.
-fn find_route<'p>(connection: &Connection, plan: &'p Plan, parts: &Parts, host: &str) -> Option<(usize, &'p Route)> {
-    let is_secure = || is_secure(connection, plan, &parts.headers);
-    // An OPTIONS of `*` asks for the whole server (RFC 9110 §9.3.7). The route that takes `/` answers it.
-    let path = if parts.uri.path() == "*" { "/" } else { parts.uri.path() };
-    plan.config.routes.find(host, path, is_secure)
-}
-
-/// Whether a request came from its client over TLS.
-fn is_secure(connection: &Connection, plan: &Plan, headers: &HeaderMap) -> bool {
-    let Entrance { sender, tls, .. } = &connection.entrance;
-    let trusted = headers::is_trusted(sender.client(), &plan.config.trusted_proxies);
-    headers::is_secure(tls.is_some(), trusted, headers)
-}
-
-/// Takes the sticky cookie of the route out of a request; `None` = the route has none.
-fn take_cookie<'p>(
-    connection: &Connection,
-    plan: &'p Plan,
-    (route, place): (&'p Route, usize),
-    upstream: &Upstream,
-    headers: &mut HeaderMap,
-) -> Option<Stickiness<'p>> {
-    let cookie = (route.sticky.as_ref()?, plan.terms[place].tags.as_ref()?);
-    let is_secure = is_secure(connection, plan, headers);
-    Some(Stickiness::take(cookie, upstream, headers, is_secure))
-}
-
-/// The target that a route makes of the target of a request, and the prefix that was taken off, if one was. `None` = the
-/// target stays as it is.
-fn rewritten<'r>(route: &'r Route, parts: &Parts) -> Result<Option<(Uri, Option<&'r str>)>, Error> {
-    let bad = |why| Error::from_source(Kind::BadRequest, why);
-    let Some(target) = route.path_rule.apply(&parts.uri).map_err(bad)? else { return Ok(None) };
-    let prefix = match &route.path_rule {
-        PathRule::Strip(prefix) => Some(&**prefix),
-        PathRule::Keep | PathRule::Replace(_) => None,
-    };
-    Ok(Some((target, prefix)))
 }
 
 /// The redirect of a request for this host.
@@ -347,7 +314,7 @@ fn redirected(redirect: HttpsRedirect, host: &str, parts: &Parts) -> Result<Requ
 async fn upgrade(
     connection: &Connection,
     plan: &Plan,
-    admitted: Admitted,
+    (admitted, caller): (Admitted, Option<Box<KeptHandshake>>),
     asked: Asked<'_, Upgrade>,
     key: Key,
     record: &mut Record,
@@ -364,7 +331,8 @@ async fn upgrade(
             Ok(attempt) => attempt,
             Err(error) => return last_answer.ok_or(error),
         };
-        let purpose = Purpose::Session { traced: record.trace.context_headers() };
+        let told = caller.as_ref().map(|caller| caller.fields());
+        let purpose = Purpose::Session { traced: record.trace.context_headers(), told };
         let request = asked.for_backend(connection, plan, &record.request_id, purpose);
         let greeting = connection.worker.dialer.handshake(attempts.destination(&pick), &request, link, terms).await;
         match greeting {
@@ -375,7 +343,7 @@ async fn upgrade(
                     let expires = asked.permission.as_ref().and_then(|permission| permission.expires);
                     let place = asked.on_route.place;
                     let greets = asked.wants.offer.is_resume_alone();
-                    let upgraded = Upgraded { switched, pick, agreed, place, admitted, expires, greets };
+                    let upgraded = Upgraded { switched, pick, agreed, place, admitted, expires, greets, caller };
                     return Ok(RequestOutcome::Upgrade(upgraded));
                 }
                 Err(error) => {
@@ -506,7 +474,7 @@ fn pass_on(
 
 /// The 101 for the client, and the session that follows it.
 fn opening(connection: &Connection, plan: &Plan, upgraded: Upgraded, route: Option<&Route>, record: Record) -> Opening {
-    let Upgraded { switched, pick, agreed, place, admitted, expires, greets } = upgraded;
+    let Upgraded { switched, pick, agreed, place, admitted, expires, greets, caller } = upgraded;
     let shared = &connection.worker.shared;
     let rules = answer_rules(route, &record);
     let of_route: Vec<_> = rules.into_iter().flat_map(BoundRules::fields).collect();
@@ -518,10 +486,12 @@ fn opening(connection: &Connection, plan: &Plan, upgraded: Upgraded, route: Opti
     if greets {
         answer.extend(Hello::OFF.frame());
     }
-    let (log, common) = plan.terms[place].of_session(agreed.extensions);
+    let caller = caller.filter(|caller| caller.may_call(&switched.headers));
+    let (log, common) = plan.terms[place].of_session(agreed.extensions, caller.is_some());
+    let redial = caller.map(|caller| caller.into_redial(&switched.headers));
     let record = record.into_session(log, Arc::clone(pick.backend()));
     let (counted, permit) = admitted.into_session(|| connection.guard.open_session());
-    let holdings = Holdings { guards: (pick.into_seat(), counted, permit), record };
+    let holdings = Holdings { guards: (Some(pick.into_seat()), counted, permit), record };
     Opening {
         answer,
         patience: plan.config.timeouts.request_header,
@@ -529,6 +499,7 @@ fn opening(connection: &Connection, plan: &Plan, upgraded: Upgraded, route: Opti
         common,
         nonce: shared.nonces.next() as u64,
         expires,
+        redial,
         holdings,
     }
 }

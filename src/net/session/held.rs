@@ -1,7 +1,5 @@
 //! A session from its 101 to its record: takes both streams over from hyper, relays, and gives back everything it holds.
 
-#[cfg(test)]
-use std::mem;
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -15,12 +13,14 @@ use tokio::{
 };
 
 use super::{
+    dismissal::Dismissal,
     loss::loss,
+    redial::{Redial, RedialOrder, Redialled, Successor},
     relay::{Leg, Relay, Scratch, Turn},
 };
 use crate::{
     access_log::{SessionRecord, Traffic},
-    balance::Seat,
+    balance::{Backend, Seat},
     config::Tcp,
     metrics::{RouteMetrics, TrafficCounts},
     net::{
@@ -40,7 +40,7 @@ use crate::{
     },
     ws::{
         Side,
-        session::{Common, Session},
+        session::{Common, Departure, HoldState, Notice, ResumeFailure, Session},
         termination::{Cause, HowEnded, Initiator, Termination},
     },
 };
@@ -58,11 +58,13 @@ pub(in crate::net) struct Opening {
     pub(in crate::net) nonce: u64,
     /// When the session has to end, if whoever let it in said so.
     pub(in crate::net) expires: Option<Instant>,
+    /// How the session gets another backend; `None` = it does not outlive this one.
+    pub(in crate::net) redial: Option<Redial>,
     pub(in crate::net) holdings: Holdings,
 }
 
-/// The guards that count a session.
-pub(in crate::net) type Guards = (Seat, SessionGuard, Option<Box<ClientPermit>>);
+/// The guards that count a session. No seat: the session waits for a backend.
+pub(in crate::net) type Guards = (Option<Seat>, SessionGuard, Option<Box<ClientPermit>>);
 
 /// What a session holds beside its streams. The permits are dropped before the record, so that a reader of the record
 /// finds the permits given back.
@@ -90,6 +92,10 @@ pub(super) type Offer = (Leg, Option<Seat>);
 pub(in crate::net) enum Arrival {
     /// A new session.
     Session(Box<Held>),
+    /// A new session that may outlive its backend.
+    Outliving(Box<Held>, Redial),
+    /// What came of a call for another backend.
+    Redialled(SessionKey, Box<Redialled>),
     /// Something to find out about all sessions.
     Question(Box<Question>),
     /// A request for what the sessions have passed so far.
@@ -109,7 +115,7 @@ impl Opening {
             Ok(Err(error)) => return self.fail(HowEnded::Lost(loss(&error))),
             Err(_) => return self.fail(HowEnded::Silent),
         }
-        let Self { backend: (backend, greeting), common, nonce, expires, holdings, .. } = self;
+        let Self { backend: (backend, greeting), common, nonce, expires, redial, holdings, .. } = self;
         let mut session = Session::new(common, nonce, Instant::now());
         if let Some(at) = expires {
             session.expire_at(at);
@@ -117,8 +123,12 @@ impl Opening {
         let client = Leg::new(client.into_stream(), early);
         let relay = Relay::new(client, Leg::new(backend, greeting), session);
         let held = Box::new(Held::new(relay, holdings));
+        let arrival = match redial {
+            None => Arrival::Session(held),
+            Some(redial) => Arrival::Outliving(held, redial),
+        };
         // An error says that the worker has stopped, and the session is cut.
-        let _ = sessions.send(Arrival::Session(held)).await;
+        let _ = sessions.send(arrival).await;
     }
 
     /// Ends the session, because the client's connection ended before the 101 was sent.
@@ -173,8 +183,75 @@ impl Held {
     ) -> Result<(Stream, Option<Seat>), Offer> {
         let (Some(relay), Some(guards)) = (&mut self.relay, &mut self.guards) else { return Err((leg, seat)) };
         match relay.replace(side, leg, now) {
-            Ok(old) => Ok((old, seat.map(|seat| mem::replace(&mut guards.0, seat)))),
+            Ok(old) => Ok((old, seat.and_then(|seat| guards.0.replace(seat)))),
             Err(leg) => Err((leg, seat)),
+        }
+    }
+
+    /// Lets go of the backend, if the session waits for another one. `attempts`: how many it took to find the one that goes.
+    /// Returns what to ask for, and what the old backend is still to read.
+    pub(super) fn let_go(&mut self, attempts: u32, now: Instant) -> Option<(RedialOrder, Option<Dismissal>)> {
+        let relay = self.relay.as_mut()?;
+        let session = &relay.session;
+        let (cause, until) = session.awaits_backend().zip(session.hold_ends())?;
+        let number = session.hold_tally().resumes.saturating_add(1);
+        let attempts = if session.is_held_again() { attempts } else { 0 };
+        let dismissal = relay.let_go(now);
+        // A backend that is full may take its sessions again once it is back.
+        if let Some((seat, ..)) = &mut self.guards {
+            *seat = None;
+        }
+        Some((RedialOrder { cause, number, attempts, until }, dismissal))
+    }
+
+    /// Takes another backend. Returns how long the session had none, or `None` if it does not wait for one any more.
+    pub(super) fn take_successor(
+        &mut self,
+        Successor { stream, early, seat, expires }: Successor,
+        now: Instant,
+    ) -> Option<Duration> {
+        let (relay, guards) = (self.relay.as_mut()?, self.guards.as_mut()?);
+        let before = relay.session.hold_tally().gap;
+        relay.take_backend(Leg::new(stream, early), now).ok()?;
+        if let Some(at) = expires {
+            relay.session.expire_at(at);
+        }
+        if let Some(record) = &mut self.record {
+            record.change_backend(Arc::clone(seat.backend()));
+        }
+        guards.0 = Some(seat);
+        Some(relay.session.hold_tally().gap.saturating_sub(before))
+    }
+
+    /// No backend was found. The session may go on waiting, or ends.
+    pub(super) fn note_resume_failure(&mut self, failure: ResumeFailure, now: Instant) {
+        if let Some(relay) = &mut self.relay {
+            relay.session.handle_resume_failure(failure, now);
+        }
+    }
+
+    /// Whether the end of the session has begun.
+    pub(super) fn is_ending(&self) -> bool {
+        self.relay.as_ref().is_some_and(|relay| relay.session.is_ending())
+    }
+
+    /// No backend is sought any more. Sessions to which this happens at the same time end over `spread`.
+    pub(super) fn prolong_hold(&mut self, spread: Duration) {
+        if let Some(Relay { session, .. }) = &mut self.relay {
+            session.prolong_hold(spread.mul_f64(session.position().clamp(0.0, 1.0)));
+        }
+    }
+
+    /// Whether an order moves the session now, away from this backend.
+    pub(super) fn about_to_leave(&self, now: Instant) -> Option<&Arc<Backend>> {
+        let is_about_to = self.relay.as_ref().is_some_and(|relay| relay.session.is_about_to_move(now));
+        self.record.as_ref().filter(|_| is_about_to).map(SessionRecord::backend)
+    }
+
+    /// The session can move to no other backend. An order that would move it ends it.
+    pub(super) fn forbid_move(&mut self) {
+        if let Some(relay) = &mut self.relay {
+            relay.session.forbid_move();
         }
     }
 
@@ -194,11 +271,19 @@ impl Held {
         }
     }
 
-    /// Learns which orders stand. The session wants a turn then.
-    pub(in crate::net) fn hear(&mut self, book: &Book, now: Instant) {
-        if let (Some(relay), Some((seat, ..)), Some(record)) = (&mut self.relay, &self.guards, &self.record) {
-            let notice = book.notice(record.route(), seat.backend(), relay.session.position());
-            relay.session.handle_notice(notice, now);
+    /// Learns which orders stand. `redial`: how the session gets another backend, if it may. The session wants a turn then.
+    pub(in crate::net) fn hear(&mut self, book: &Book, redial: Option<&Redial>, now: Instant) {
+        if let (Some(relay), Some(record)) = (&mut self.relay, &self.record) {
+            let (backend, is_leaving) = (record.backend(), relay.session.hold_state() != HoldState::Open);
+            let notice =
+                |may_move| book.notice(record.route(), backend, (is_leaving, may_move), relay.session.position());
+            let mut heard = notice(redial.is_some());
+            // Whether another backend takes the session is asked when the session is to move, not before.
+            let moves_now = |notice: &Notice| notice.departure == Departure::Move && notice.at <= now && !is_leaving;
+            if heard.as_ref().is_some_and(moves_now) && !redial.is_some_and(|redial| (redial.looks)(backend)) {
+                heard = notice(false);
+            }
+            relay.session.handle_notice(heard, now);
             let until = book.choices().until(|chosen| match chosen {
                 Chosen::Session(id) => record.has_id(id),
                 Chosen::Client(network) => record.client().is_in(network),
@@ -210,11 +295,10 @@ impl Held {
     /// What the session looks like now, if `search` is for it.
     pub(in crate::net) fn sight(&self, search: &Search, now: Instant) -> Option<Sight> {
         let (relay, record) = (self.relay.as_ref()?, self.record.as_ref()?);
-        let (seat, ..) = self.guards.as_ref()?;
         let is = |wanted: &Option<String>, value: &str| wanted.as_ref().is_none_or(|wanted| wanted == value);
         let is_wanted = is(&search.route, record.route())
             && is(&search.upstream, record.upstream())
-            && is(&search.backend, seat.backend().address())
+            && is(&search.backend, record.backend().address())
             && search.text.as_ref().is_none_or(|text| record.mentions(text))
             && search.client.is_none_or(|network| record.client().is_in(&network))
             && search.id.as_ref().is_none_or(|id| record.has_id(id));
@@ -227,6 +311,7 @@ impl Held {
                 traffic: Traffic::of(session),
                 buffered: relay.buffered(),
                 is_ending: session.is_ending(),
+                hold: session.hold_state(),
             }
         })
     }

@@ -1,7 +1,9 @@
 //! Upgraded sessions: what each one holds, the loop that gives them turns, and the relay of their bytes.
 
+mod dismissal;
 pub(super) mod held;
 pub(super) mod loss;
+pub(super) mod redial;
 pub mod relay;
 pub(super) mod rota;
 pub(super) mod sessions;

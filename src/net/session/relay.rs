@@ -16,6 +16,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::AsyncWrite;
 
 use super::{
+    dismissal::Dismissal,
     loss::loss,
     rota::{TURN, price, price_of_copy},
 };
@@ -28,7 +29,12 @@ use crate::{
             plain_or_tls::{self, Stream},
         },
     },
-    ws::{Side, frame::MAX_CONTROL_FRAME, opcodes::OpCodeCounts, session::Session},
+    ws::{
+        Side,
+        frame::MAX_CONTROL_FRAME,
+        opcodes::OpCodeCounts,
+        session::{HoldState, Session},
+    },
 };
 
 /// The most that one read takes, in bytes. It bounds what a session holds for a side that does not take it.
@@ -47,14 +53,16 @@ pub(in crate::net) struct Scratch {
     opcodes: OpCodeCounts,
     /// What waits for slow sides, of all sessions of the process together.
     unsent: Arc<Unsent>,
+    /// What clients have sent for their next backends, of all sessions of the process together. It counts in `unsent` too.
+    queued: Arc<Unsent>,
     /// The price ([`price`]) of what was moved since [`Self::take_moved`] was last called.
     moved: usize,
 }
 
 impl Scratch {
-    pub(in crate::net) fn new(unsent: Arc<Unsent>) -> Self {
+    pub(in crate::net) fn new(unsent: Arc<Unsent>, queued: Arc<Unsent>) -> Self {
         let buffer = vec![0; READ + MAX_CONTROL_FRAME].into();
-        Self { buffer, opcodes: OpCodeCounts::default(), unsent, moved: 0 }
+        Self { buffer, opcodes: OpCodeCounts::default(), unsent, queued, moved: 0 }
     }
 
     /// Returns the price ([`price`]) of what was moved since the last call.
@@ -88,10 +96,15 @@ struct Backlog {
     piped: Option<Piped>,
     /// For this side: bytes that the side does not take yet. At most one read and frames of our own.
     waiting: BytesMut,
+    /// For the stream that will take the place of this one: frames of the other side. Its bound is that of the route
+    /// ([`Session::queue_room`]).
+    queue: BytesMut,
     /// For this side: bytes given to TLS since TLS was last empty. TLS does not tell how many of them it has sent.
     sealed: usize,
-    /// `piped`, `waiting` and `sealed`, as counted among those of all sessions.
+    /// `piped`, `waiting`, `queue` and `sealed`, as counted among those of all sessions.
     counted: Share,
+    /// `queue` alone.
+    queued: Share,
     /// Bytes may be left in the stream's own buffers. TLS has buffers, and hyper's 101 may be in them.
     unflushed: bool,
 }
@@ -130,6 +143,8 @@ pub(in crate::net) enum Turn {
     Waits,
     /// To be called again soon: the relay has more to do without waiting.
     HasMore,
+    /// To be rid of the backend's stream ([`Relay::let_go`]), and to get another one ([`Relay::take_backend`]).
+    AwaitsBackend,
     /// Nothing: the relay is over.
     Over,
 }
@@ -174,6 +189,53 @@ impl Relay {
         Ok(mem::replace(self.leg(side), leg).stream)
     }
 
+    /// Lets go of the backend. Returns what it is still to read.
+    pub(super) fn let_go(&mut self, now: Instant) -> Option<Dismissal> {
+        let leg = &mut self.backend;
+        let (left, unacknowledged) = (leg.left() as u64, leg.stream.unacknowledged());
+        self.session.note_maybe_lost(left + unacknowledged);
+        let words = self.session.poll_last_words(now);
+        // Bytes that wait may be half a frame, behind which nothing of ours can go.
+        let may_be_told = leg.owes_nothing() && !words.is_empty();
+        leg.give_up();
+        if let Some(backlog) = &mut leg.backlog {
+            (backlog.early, backlog.kept) = (Bytes::new(), Vec::new());
+        }
+        leg.forget_backlog();
+        let mut stream = mem::replace(&mut leg.stream, Stream::Closed);
+        if !may_be_told {
+            stream.say_goodbye();
+        }
+        // The client was perhaps not read because of the old backend, though bytes are there.
+        self.drained = [false; 2];
+        may_be_told.then(|| Dismissal::new(stream, words, self.session.parting_timeout()))
+    }
+
+    /// Takes another backend. Then [`Self::give_to`] has to follow, with another generation. Returns the leg if the session
+    /// does not wait for one.
+    pub(super) fn take_backend(&mut self, leg: Leg, now: Instant) -> Result<(), Leg> {
+        if !self.session.take_backend(now) {
+            return Err(leg);
+        }
+        let before = self.backend.backlog.take();
+        self.backend = leg;
+        self.large[Side::Backend as usize] = false;
+        // Both streams are polled anew, because their wakers are those of the old generation.
+        self.drained = [false; 2];
+        // What the client is told goes before the backend's first frame.
+        self.transmit(Side::Client, now);
+        if let Some(before) = before
+            && !before.queue.is_empty()
+        {
+            // It stays counted as it was. Counted anew, it would look like more than before.
+            let Backlog { queue, counted, .. } = *before;
+            let backlog = self.backend.backlog.get_or_insert_default();
+            (backlog.waiting, backlog.counted, backlog.unflushed) = (queue, counted, true);
+            self.flush(Side::Backend, now);
+        }
+        Ok(())
+    }
+
     /// Whether a turn may wake tasks of this worker: they are at the far end of a stream without a socket.
     pub(super) fn wakes_tasks(&self) -> bool {
         self.client.stream.waker().is_some() || self.backend.stream.waker().is_some()
@@ -206,8 +268,11 @@ impl Relay {
             self.session.handle_timeout(now);
         }
         // Most turns are calm: no frame of ours is to be sent, nothing waits for a side, no end has begun.
-        if !self.session.is_calm() && self.attend(scratch, now) == Turn::Over {
-            return Turn::Over;
+        if !self.session.is_calm() {
+            let turn = self.attend(scratch, now);
+            if turn != Turn::Waits {
+                return turn;
+            }
         }
         if to_backend == Turn::HasMore || to_client == Turn::HasMore { Turn::HasMore } else { Turn::Waits }
     }
@@ -228,7 +293,7 @@ impl Relay {
     #[inline(never)]
     fn attend(&mut self, scratch: &Scratch, now: Instant) -> Turn {
         for side in [Side::Client, Side::Backend] {
-            if self.leg(side).count_held(&scratch.unsent) {
+            if self.leg(side).count_held(scratch) {
                 self.session.handle_shortage(now);
             }
         }
@@ -237,7 +302,13 @@ impl Relay {
             self.shut(side, now);
         }
         self.look(now);
-        if self.session.is_over(now) { Turn::Over } else { Turn::Waits }
+        if self.session.is_over(now) {
+            Turn::Over
+        } else if self.session.awaits_backend().is_some() && !matches!(self.backend.stream, Stream::Closed) {
+            Turn::AwaitsBackend
+        } else {
+            Turn::Waits
+        }
     }
 
     /// Asks the streams how much the sides have taken, if the session wants to know.
@@ -256,7 +327,7 @@ impl Relay {
         let most = scratch.moved + TURN;
         while scratch.moved < most {
             let is_taken = self.leg(to).owes_nothing() || self.catch_up(to, scratch, now);
-            if !is_taken || !self.session.wants_read(from) || self.is_dry(from) {
+            if !is_taken || !self.session.wants_read(from) || self.is_dry(from) || self.is_stopped(from) {
                 return Turn::Waits;
             }
             let spliced = if self.large[from as usize] { self.splice(from, scratch, now) } else { None };
@@ -281,13 +352,19 @@ impl Relay {
         Turn::HasMore
     }
 
-    /// Writes what waits for a side, and counts it as moved. Returns whether nothing is left.
+    /// Writes what waits for a side, and counts it as moved. Returns whether nothing is left, or more of the other side goes
+    /// to a queue.
     #[inline(never)]
     fn catch_up(&mut self, to: Side, scratch: &mut Scratch, now: Instant) -> bool {
         let before = self.leg(to).left();
         let is_taken = self.flush(to, now);
         scratch.moved += price(before.saturating_sub(self.leg(to).left()));
-        is_taken
+        is_taken || (to == Side::Backend && self.session.queue_room().is_some())
+    }
+
+    /// Whether the session wants no bytes of the client now, though it wants more later.
+    fn is_stopped(&self, from: Side) -> bool {
+        !self.session.is_plain() && from == Side::Client && self.session.client_read_limit() == Some(0)
     }
 
     /// Whether a read of this side is known to find nothing now.
@@ -309,18 +386,51 @@ impl Relay {
 
     /// Reads once and forwards what passes. Returns how many bytes were read; 0 = nothing more will come.
     fn copy(&mut self, from: Side, scratch: &mut Scratch, now: Instant) -> Poll<io::Result<usize>> {
-        let Scratch { buffer, opcodes, moved, .. } = scratch;
         let most = if self.large[from as usize] { READ_OF_LARGE } else { READ };
+        match self.session.is_plain() {
+            true => self.copy_up_to::<false>(from, most, scratch, now),
+            false => self.copy_or_queue(from, most, scratch, now),
+        }
+    }
+
+    /// The same for a session of which something may go to the queue for the next backend. Apart, so that others pay nothing.
+    #[inline(never)]
+    fn copy_or_queue(
+        &mut self,
+        from: Side,
+        most: usize,
+        scratch: &mut Scratch,
+        now: Instant,
+    ) -> Poll<io::Result<usize>> {
+        let limit = self.session.client_read_limit().filter(|_| from == Side::Client);
+        self.copy_up_to::<true>(from, limit.map_or(most, |limit| limit.min(most)), scratch, now)
+    }
+
+    #[inline]
+    fn copy_up_to<const QUEUES: bool>(
+        &mut self,
+        from: Side,
+        most: usize,
+        scratch: &mut Scratch,
+        now: Instant,
+    ) -> Poll<io::Result<usize>> {
+        let Scratch { buffer, opcodes, moved, .. } = scratch;
         let Some(filled) = ready!(self.leg(from).fill(buffer, most))? else { return Poll::Ready(Ok(0)) };
         *moved += price_of_copy(filled);
         let passed = self.session.handle_input(from, &mut buffer[..filled], opcodes, now);
         self.leg(from).keep(&buffer[passed.keep]);
         let unseen = self.session.unseen(from);
         self.large[from as usize] = unseen >= LARGE || (filled >= READ && unseen > 0);
+        let mut forward = passed.forward;
+        if QUEUES && passed.queued > 0 {
+            forward -= passed.queued;
+            let queued = &buffer[forward..passed.forward];
+            self.backend.backlog.get_or_insert_default().queue.extend_from_slice(queued);
+        }
         if self.session.is_done(from) {
-            self.pass_last(from, &buffer[..passed.forward], now);
-        } else if passed.forward > 0 {
-            self.write(from.other(), &buffer[..passed.forward], now);
+            self.pass_last(from, &buffer[..forward], now);
+        } else if forward > 0 {
+            self.write(from.other(), &buffer[..forward], now);
         }
         Poll::Ready(Ok(filled))
     }
@@ -394,7 +504,7 @@ impl Relay {
             Ok(false) => {
                 self.flush(to, now);
             }
-            Err(error) => self.break_off(to, &error, now),
+            Err(error) => self.break_off(to, &error, bytes.len(), now),
         }
         true
     }
@@ -406,7 +516,7 @@ impl Relay {
             Ok(()) => {
                 self.flush(to, now);
             }
-            Err(error) => self.break_off(to, &error, now),
+            Err(error) => self.break_off(to, &error, bytes.len(), now),
         }
     }
 
@@ -425,11 +535,11 @@ impl Relay {
                 true
             }
             Poll::Ready(Err(error)) => {
-                self.break_off(to, &error, now);
+                self.break_off(to, &error, 0, now);
                 true
             }
             Poll::Pending if self.session.is_lost(to) => {
-                self.break_off(to, &io::ErrorKind::TimedOut.into(), now);
+                self.break_off(to, &io::ErrorKind::TimedOut.into(), 0, now);
                 true
             }
             Poll::Pending => {
@@ -440,11 +550,15 @@ impl Relay {
         }
     }
 
-    /// Gives up a side that cannot be written any more.
-    fn break_off(&mut self, to: Side, error: &io::Error, now: Instant) {
+    /// Gives up a side that cannot be written any more. `refused`: the bytes that it did not take just now, beside those that wait.
+    fn break_off(&mut self, to: Side, error: &io::Error, refused: usize, now: Instant) {
         tracing::debug!(side = to.as_str(), %error, "writing failed");
+        let left = self.leg(to).left() + refused;
         self.leg(to).give_up();
         self.session.handle_broken(to, loss(error), now);
+        if to == Side::Backend && self.session.hold_state() != HoldState::Open {
+            self.session.note_maybe_lost(left as u64);
+        }
     }
 
     /// Sends our FIN, if the session wants that and everything before it is written. Under TLS a close_notify goes
@@ -461,8 +575,8 @@ impl Relay {
         }
         match poll(&mut self.leg(to).stream, AsyncWrite::poll_shutdown) {
             Poll::Ready(Ok(())) => self.session.handle_shut(to),
-            Poll::Ready(Err(error)) => self.break_off(to, &error, now),
-            Poll::Pending if self.session.is_lost(to) => self.break_off(to, &io::ErrorKind::TimedOut.into(), now),
+            Poll::Ready(Err(error)) => self.break_off(to, &error, 0, now),
+            Poll::Pending if self.session.is_lost(to) => self.break_off(to, &io::ErrorKind::TimedOut.into(), 0, now),
             Poll::Pending => {}
         }
     }
@@ -573,15 +687,20 @@ impl Leg {
             .map_or(0, |backlog| backlog.piped.as_ref().map_or(0, Piped::length) + backlog.waiting.len())
     }
 
-    /// The most bytes that wait for this side here and in TLS.
+    /// The most bytes that wait for this side here and in TLS, those for its next stream included.
     fn held(&self) -> usize {
-        self.left() + self.backlog.as_ref().map_or(0, |backlog| backlog.sealed.min(plain_or_tls::MOST_SEALED))
+        let more = |backlog: &Backlog| backlog.queue.len() + backlog.sealed.min(plain_or_tls::MOST_SEALED);
+        self.left() + self.backlog.as_deref().map_or(0, more)
     }
 
     /// Counts what waits for this side. Returns whether that has become more while too much waits in all sessions together.
-    fn count_held(&mut self, unsent: &Arc<Unsent>) -> bool {
+    fn count_held(&mut self, Scratch { unsent, queued, .. }: &Scratch) -> bool {
         let held = self.held();
-        self.backlog.as_mut().is_some_and(|backlog| backlog.counted.set(unsent, held))
+        self.backlog.as_mut().is_some_and(|backlog| {
+            // All queues together have no limit of their own.
+            let _ = backlog.queued.set(queued, backlog.queue.len());
+            backlog.counted.set(unsent, held)
+        })
     }
 
     /// Notes that the socket has refused bytes.
@@ -618,7 +737,11 @@ impl Leg {
             ready!(poll(&mut self.stream, AsyncWrite::poll_flush))?;
             (backlog.unflushed, backlog.sealed) = (false, 0);
         }
-        (backlog.waiting, backlog.counted) = (BytesMut::new(), Share::default());
+        backlog.waiting = BytesMut::new();
+        // What is queued stays counted. Counted anew, it would look like more than before.
+        if backlog.queue.is_empty() {
+            backlog.counted = Share::default();
+        }
         self.forget_backlog();
         Poll::Ready(Ok(()))
     }
@@ -628,7 +751,9 @@ impl Leg {
         if let Some(backlog) = &mut self.backlog {
             (backlog.piped, backlog.waiting, backlog.unflushed) = (None, BytesMut::new(), false);
             backlog.sealed = 0;
-            backlog.counted = Share::default();
+            if backlog.queue.is_empty() {
+                backlog.counted = Share::default();
+            }
         }
         self.forget_backlog();
     }
@@ -636,8 +761,14 @@ impl Leg {
     /// Drops the backlog if it is empty, so that it takes no memory.
     fn forget_backlog(&mut self) {
         self.backlog.take_if(|backlog| {
-            let Backlog { early, kept, piped, waiting, sealed: _, counted: _, unflushed } = &**backlog;
-            early.is_empty() && kept.is_empty() && piped.is_none() && waiting.is_empty() && !unflushed
+            let Backlog { early, kept, piped, waiting, queue, sealed: _, counted: _, queued: _, unflushed } =
+                &**backlog;
+            early.is_empty()
+                && kept.is_empty()
+                && piped.is_none()
+                && waiting.is_empty()
+                && queue.is_empty()
+                && !unflushed
         });
     }
 }

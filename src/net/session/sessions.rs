@@ -20,7 +20,7 @@
 //!    runtime asked its epoll, so that rule 3 holds for them too.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
     future::poll_fn,
     io, mem,
     ops::Range,
@@ -44,6 +44,7 @@ use tokio::{
 use super::held::Offer;
 use super::{
     held::{Arrival, Held},
+    redial::{Outliving, Redial, Redialled},
     relay::{Scratch, Turn},
     rota::{Had, Rota, Round, price},
     stay::{Next, Seen, Stay},
@@ -54,7 +55,11 @@ use crate::{
     config::Tcp,
     net::{
         counts::unsent::Unsent,
-        orders::{book::Book, inquiry::Inquiry, tally::Ledger},
+        orders::{
+            book::{Book, spread},
+            inquiry::Inquiry,
+            tally::Ledger,
+        },
         stream::{
             calls::{Calls, SessionKey},
             sockets::{self, Apart, Epolls},
@@ -128,6 +133,8 @@ pub(in crate::net) struct Process {
     pub(in crate::net) worker: usize,
     pub(in crate::net) orders: watch::Receiver<Arc<Book>>,
     pub(in crate::net) unsent: Arc<Unsent>,
+    /// What clients have sent for their next backends.
+    pub(in crate::net) queued: Arc<Unsent>,
     pub(in crate::net) vitals: Arc<Vitals>,
     /// The socket options of the configuration that runs.
     pub(in crate::net) tcp: Box<dyn Fn() -> Tcp + Send>,
@@ -145,6 +152,8 @@ pub(in crate::net) struct Sessions {
     apart: Option<Apart>,
     events: Events,
     running: Slab<Running>,
+    /// Those of them that may outlive their backends, by their places. Apart from the others, which have no room for it.
+    outliving: HashMap<u32, Outliving>,
     /// The generation of the next session, or of the next streams of a session.
     generation: u32,
     /// What streams without a socket have called, and the task that the calls wake.
@@ -186,7 +195,7 @@ impl Sessions {
         arrivals: mpsc::Receiver<Arrival>,
     ) -> io::Result<Self> {
         let epoch = Instant::now();
-        let scratch = Scratch::new(Arc::clone(&process.unsent));
+        let scratch = Scratch::new(Arc::clone(&process.unsent), Arc::clone(&process.queued));
         let Epolls { all, apart } = epolls;
         let bell = Bell::hang(all.registry())?;
         // A wait of `coalesce` watches the sockets of tasks only. The door is among these, so that a knock ends every wait.
@@ -203,6 +212,7 @@ impl Sessions {
             apart,
             events: Events::with_capacity(EVENTS),
             running: Slab::new(),
+            outliving: HashMap::new(),
             generation: 0,
             calls: Arc::default(),
             called: None,
@@ -305,7 +315,9 @@ impl Sessions {
     fn receive(&mut self, cx: &mut Context<'_>) -> bool {
         for _ in 0..SLICE {
             match self.arrivals.poll_recv(cx) {
-                Poll::Ready(Some(Arrival::Session(session))) => self.adopt(session),
+                Poll::Ready(Some(Arrival::Session(session))) => self.adopt(session, None),
+                Poll::Ready(Some(Arrival::Outliving(session, redial))) => self.adopt(session, Some(redial)),
+                Poll::Ready(Some(Arrival::Redialled(session, came))) => self.note_redialled(session, *came),
                 Poll::Ready(Some(Arrival::Question(question))) => self.inquiries.push_back(Inquiry::new(*question)),
                 Poll::Ready(Some(Arrival::Count(answer))) => self.ledger.begin(answer),
                 Poll::Ready(None) | Poll::Pending => return false,
@@ -314,11 +326,12 @@ impl Sessions {
         true
     }
 
-    /// Takes a new session into the table, and gives it a turn: bytes may have come for it already.
-    fn adopt(&mut self, mut session: Box<Held>) {
+    /// Takes a new session into the table, and gives it a turn: bytes may have come for it already. `redial`: how it gets another
+    /// backend, if it may.
+    fn adopt(&mut self, mut session: Box<Held>, redial: Option<Redial>) {
         let now = Instant::now();
         if !self.orders.is_empty() {
-            session.hear(&self.orders, now);
+            session.hear(&self.orders, redial.as_ref(), now);
         }
         let due = session.due().map_or(now + SETTLES, |due| due.min(now + SETTLES));
         let due = self.tick(together(self.epoch, due, now));
@@ -333,6 +346,62 @@ impl Sessions {
         let had = Had::default();
         entry.insert(Running { session, due, queued: true, had, settled: false });
         self.rota.push(place, had);
+        if let Some(redial) = redial {
+            self.outliving.insert(place, Outliving { redial, call: None, attempts: 0 });
+        }
+    }
+
+    /// Lets go of the backend of a session, and has another one asked.
+    fn call_successor(&mut self, place: u32, now: Instant) {
+        let generation = self.next_generation();
+        let Some(running) = self.running.get_mut(place as usize) else { return };
+        let Some(outliving) = self.outliving.get_mut(&place) else { return };
+        let key = SessionKey { place, generation };
+        let Some((order, dismissal)) = running.session.let_go(outliving.attempts, now) else { return };
+        // What the old stream still says is for nobody.
+        running.session.give_streams_to(key, &self.calls);
+        if let Some(dismissal) = dismissal {
+            tokio::spawn(dismissal.send());
+        }
+        outliving.call = Some((outliving.redial.calls)(key, order));
+        self.wakes_tasks = true;
+        // What was heard of the old backend says nothing any more.
+        running.session.hear(&self.orders, Some(&outliving.redial), now);
+        if !mem::replace(&mut running.queued, true) {
+            self.rota.push(place, running.had);
+        }
+    }
+
+    /// Gives a session the backend that was found for it, or says that none was.
+    fn note_redialled(&mut self, key: SessionKey, came: Redialled) {
+        let (generation, now) = (self.next_generation(), Instant::now());
+        let Some(running) = named(&mut self.running, key) else { return };
+        let Some(outliving) = self.outliving.get_mut(&key.place) else { return };
+        match came {
+            Redialled::Taken(successor, attempts) => {
+                let Some(gap) = running.session.take_successor(successor, now) else { return };
+                running.session.give_streams_to(SessionKey { generation, ..key }, &self.calls);
+                outliving.attempts = attempts;
+                if let Some(call) = outliving.call.take() {
+                    call.succeed(gap);
+                }
+                // Orders for the old backend are not for the new one.
+                running.session.hear(&self.orders, Some(&outliving.redial), now);
+                // A new backend's socket gets its lasting options like that of a new session.
+                running.settled = false;
+            }
+            Redialled::Failed(failure) => running.session.note_resume_failure(failure, now),
+            Redialled::GaveUp(failure, most) => {
+                let given_up = outliving.call.as_mut().map_or(0, |call| call.fail(failure));
+                running.session.prolong_hold(spread(most, given_up));
+                running.session.note_resume_failure(failure, now);
+            }
+        }
+        if !mem::replace(&mut running.queued, true) {
+            self.rota.push(key.place, running.had);
+        }
+        let due = running.session.due().map_or(now + SETTLES, |due| due.min(now + SETTLES));
+        self.expect(key.place, Some(due), now);
     }
 
     /// A generation that no session has. An event or a call would have to be late by four billion of them to meet its
@@ -358,7 +427,7 @@ impl Sessions {
         let session = SessionKey { generation, ..session };
         running.session.give_streams_to(session, &self.calls);
         // Orders for the old backend are not for the new one.
-        running.session.hear(&self.orders, now);
+        running.session.hear(&self.orders, None, now);
         if !mem::replace(&mut running.queued, true) {
             self.rota.push(session.place, running.had);
         }
@@ -547,6 +616,12 @@ impl Sessions {
             self.wakes_tasks |= running.session.wakes_tasks();
         }
         let (session, scratch) = (&mut running.session, &mut self.scratch);
+        if is_due
+            && let Some(outliving) = self.outliving.get(&key)
+            && session.about_to_leave(now.at).is_some_and(|backend| !(outliving.redial.looks)(backend))
+        {
+            session.forbid_move();
+        }
         // Most turns begin and end calm. The noted time is then not too late, and the session is not asked.
         let was_calm = !is_due && session.is_calm();
         // No session should panic. One that does ends alone.
@@ -562,13 +637,21 @@ impl Sessions {
                 running.queued = true;
                 self.rota.push(key, running.had);
             }
+            Ok(Turn::AwaitsBackend) => self.call_successor(key, now.at),
             Ok(Turn::Over) => return self.end(key as usize),
             Err(_) => {
                 tracing::error!("a session panicked and was ended");
                 return self.end(key as usize);
             }
         }
+        let Some(running) = self.running.get(key as usize) else { return };
         if !(was_calm && running.session.is_calm()) {
+            if running.session.is_ending()
+                && let Some(outliving) = self.outliving.get_mut(&key)
+            {
+                // No backend is to see a session that is over.
+                outliving.call = None;
+            }
             let due = running.session.due();
             self.expect(key, due, now.at);
         }
@@ -577,6 +660,9 @@ impl Sessions {
     /// Ends a session. What it has passed stays counted.
     fn end(&mut self, key: usize) {
         let session = self.running.remove(key).session;
+        if !self.outliving.is_empty() {
+            self.outliving.remove(&(key as u32));
+        }
         if let Some((route, passed)) = session.passed() {
             self.ledger.end(key, route, passed);
         }
@@ -653,7 +739,8 @@ impl Sessions {
         let now = Instant::now();
         for key in self.telling.next_slice(SLICE, self.running.capacity()) {
             let Some(running) = self.running.get_mut(key) else { continue };
-            running.session.hear(&self.orders, now);
+            let redial = self.outliving.get(&(key as u32)).map(|outliving| &outliving.redial);
+            running.session.hear(&self.orders, redial, now);
             if !mem::replace(&mut running.queued, true) {
                 self.rota.push(key as u32, running.had);
             }

@@ -67,6 +67,14 @@ impl Stream {
         }
     }
 
+    /// From now on, this stream is a task's, which may wait for it. A stream without a socket stays as it is: its last session
+    /// is called in vain.
+    pub(in crate::net) fn give_to_task(&self) {
+        if let Some(socket) = self.socket() {
+            socket.give_to_task();
+        }
+    }
+
     /// Calls the session of a stream without a socket. `None` = the session needs no call.
     pub(in crate::net) fn waker(&self) -> Option<&Waker> {
         match self {
@@ -83,6 +91,12 @@ impl Stream {
             Self::Socketless(stream) => stream.progress(),
             Self::Closed => Progress::default(),
         }
+    }
+
+    /// How many of the written bytes the other end has not acknowledged, as far as the kernel knows. Of TLS, these are bytes
+    /// on the wire.
+    pub(in crate::net) fn unacknowledged(&self) -> u64 {
+        self.socket().map_or(0, Socket::unacknowledged)
     }
 
     /// Whether to drop the stream now may destroy bytes on their way. A socket is reset if bytes of the other end are

@@ -322,6 +322,15 @@ impl Socket {
         });
     }
 
+    /// From now on, events of this socket wake a task. It stays in the epoll where it is.
+    pub(in crate::net) fn give_to_task(&self) {
+        let ready = self.ready.swap(0, Relaxed);
+        let _earlier = self.with_slot(|slot| {
+            let task = Slot::Task { ready: Ready(ready & (READABLE | WRITABLE | ENDED)), waker: None };
+            mem::replace(slot, task)
+        });
+    }
+
     /// Notes what events have said of a session's socket.
     pub(in crate::net) fn note(&self, ready: Ready) {
         self.ready.store(self.ready.load(Relaxed) | ready.0, Relaxed);
@@ -355,6 +364,12 @@ impl Socket {
     /// How much of what was written the other end has taken.
     pub(in crate::net) fn progress(&self) -> Progress {
         if self.is_unix { libc_calls::unix_progress(&self.fd) } else { libc_calls::tcp_progress(&self.fd) }
+    }
+
+    /// How many of the written bytes the other end of a TCP connection has not acknowledged. Of a Unix socket, the kernel counts
+    /// more than the bytes, so that nothing is said.
+    pub(super) fn unacknowledged(&self) -> u64 {
+        if self.is_unix { 0 } else { libc_calls::unacknowledged(&self.fd) }
     }
 
     /// The most bytes that one call may put into the socket.

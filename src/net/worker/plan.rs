@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 use super::{
     lessons::Lessons,
     probe_place::ProbePlace,
-    terms::{CommonPair, RouteTerms},
+    terms::{CommonSet, RouteTerms},
 };
 use crate::{
     access_log::{AccessLog, RouteLog, endings::Endings},
@@ -196,7 +196,8 @@ impl Planner {
                 extensions: false,
             };
             let tags = route.sticky.as_ref().map(|_| StickyTags::new(sticky_key.clone()));
-            let of_file = CommonPair::new(settings, self.secret, &round_trips);
+            let hold = route.hold.as_ref().map(|hold| &hold.terms);
+            let of_file = CommonSet::new(settings, hold, self.secret, &round_trips);
             let terms = RouteTerms::new(log, of_file, tags, route.learns);
             lessons.teach(route, &terms);
             terms

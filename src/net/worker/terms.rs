@@ -15,7 +15,7 @@ use crate::{
     ws::{
         keepalive::{Secret, SideTimes},
         round_trips::RoundTripTimes,
-        session::{Common, SessionSettings},
+        session::{Common, HoldTerms, SessionSettings},
     },
 };
 
@@ -23,7 +23,7 @@ use crate::{
 #[derive(Debug)]
 pub(in crate::net) struct RouteTerms {
     pub(in crate::net) log: Arc<RouteLog>,
-    of_file: CommonPair,
+    of_file: CommonSet,
     /// The tags by which the sticky cookie of the route names backends; `None` = the route has no such cookie.
     pub(in crate::net) tags: Option<StickyTags>,
     /// What takes the place of `of_file`; `None` = the route does not learn. The lock is held for the copy of a pointer, once
@@ -33,18 +33,20 @@ pub(in crate::net) struct RouteTerms {
 
 /// Values that sessions share.
 #[derive(Debug)]
-pub(super) struct CommonPair {
+pub(super) struct CommonSet {
     /// For sessions that agreed on no extension.
     plain: Arc<Common>,
     /// For sessions that agreed on an extension.
     extended: Arc<Common>,
+    /// The same two for sessions that may outlive their backends; `None` = the route holds none.
+    held: Option<[Arc<Common>; 2]>,
 }
 
 /// What sessions share that do not use the intervals of the file.
 #[derive(Debug)]
 struct LearnedTerms {
     times: LearnedTimes,
-    usual: CommonPair,
+    usual: CommonSet,
     /// For one session in [`TRIAL_SHARE`].
     on_trial: Option<TrialGroup>,
     /// The sessions that have begun.
@@ -54,26 +56,30 @@ struct LearnedTerms {
 /// What sessions on trial share.
 #[derive(Debug)]
 struct TrialGroup {
-    common: CommonPair,
+    common: CommonSet,
     log: Arc<RouteLog>,
     watches: Vec<Arc<TrialWatch>>,
 }
 
 impl RouteTerms {
     /// `learns`: whether [`Self::set_learned`] has an effect.
-    pub(super) fn new(log: Arc<RouteLog>, of_file: CommonPair, tags: Option<StickyTags>, learns: bool) -> Self {
+    pub(super) fn new(log: Arc<RouteLog>, of_file: CommonSet, tags: Option<StickyTags>, learns: bool) -> Self {
         Self { log, of_file, tags, learned: learns.then(RwLock::default) }
     }
 
     /// For a session that begins now.
-    pub(in crate::net) fn of_session(&self, extensions: bool) -> (Arc<RouteLog>, Arc<Common>) {
+    pub(in crate::net) fn of_session(&self, extensions: bool, may_be_held: bool) -> (Arc<RouteLog>, Arc<Common>) {
         let learned =
             self.learned.as_ref().and_then(|learned| learned.read().unwrap_or_else(PoisonError::into_inner).clone());
-        let Some(learned) = learned else { return (Arc::clone(&self.log), self.of_file.common(extensions)) };
+        let Some(learned) = learned else {
+            return (Arc::clone(&self.log), self.of_file.common(extensions, may_be_held));
+        };
         let begun = learned.begun.fetch_add(1, Relaxed);
         match &learned.on_trial {
-            Some(group) if begun % TRIAL_SHARE == 0 => (Arc::clone(&group.log), group.common.common(extensions)),
-            _ => (Arc::clone(&self.log), learned.usual.common(extensions)),
+            Some(group) if begun % TRIAL_SHARE == 0 => {
+                (Arc::clone(&group.log), group.common.common(extensions, may_be_held))
+            }
+            _ => (Arc::clone(&self.log), learned.usual.common(extensions, may_be_held)),
         }
     }
 
@@ -109,29 +115,43 @@ impl LearnedTerms {
     }
 }
 
-impl CommonPair {
-    /// With these settings, apart from `extensions`.
-    pub(super) fn new(settings: SessionSettings, secret: Secret, round_trips: &RoundTripTimes) -> Self {
+impl CommonSet {
+    /// With these settings, apart from `extensions`. `hold`: the terms of sessions that may outlive their backends.
+    pub(super) fn new(
+        settings: SessionSettings,
+        hold: Option<&HoldTerms>,
+        secret: Secret,
+        round_trips: &RoundTripTimes,
+    ) -> Self {
         let epoch = Instant::now();
-        let common = |extensions| {
+        let common = |extensions, hold: Option<&HoldTerms>| {
             let settings = SessionSettings { extensions, ..settings };
-            Arc::new(Common { settings, hold: None, secret, epoch, round_trips: round_trips.clone() })
+            Arc::new(Common { settings, hold: hold.cloned(), secret, epoch, round_trips: round_trips.clone() })
         };
-        Self { plain: common(false), extended: common(true) }
+        let held = hold.map(|hold| [false, true].map(|extensions| common(extensions, Some(hold))));
+        Self { plain: common(false, None), extended: common(true, None), held }
     }
 
-    fn common(&self, extensions: bool) -> Arc<Common> {
-        Arc::clone(if extensions { &self.extended } else { &self.plain })
+    fn common(&self, extensions: bool, may_be_held: bool) -> Arc<Common> {
+        let held = self.held.as_ref().filter(|_| may_be_held);
+        Arc::clone(match (held, extensions) {
+            (Some([plain, _]), false) => plain,
+            (Some([_, extended]), true) => extended,
+            (None, false) => &self.plain,
+            (None, true) => &self.extended,
+        })
     }
 
     /// The same with other intervals of Pings.
     fn with_intervals(&self, ping_interval: SideTimes) -> Self {
-        let with = |common: &Common| {
+        let with = |common: &Arc<Common>| {
             let mut settings = common.settings;
             settings.keepalive.ping_interval = ping_interval;
-            let Common { secret, epoch, round_trips, .. } = common;
-            Arc::new(Common { settings, hold: None, secret: *secret, epoch: *epoch, round_trips: round_trips.clone() })
+            let Common { secret, epoch, round_trips, hold, .. } = &**common;
+            let (hold, round_trips) = (hold.clone(), round_trips.clone());
+            Arc::new(Common { settings, hold, secret: *secret, epoch: *epoch, round_trips })
         };
-        Self { plain: with(&self.plain), extended: with(&self.extended) }
+        let held = self.held.as_ref().map(|held| held.each_ref().map(with));
+        Self { plain: with(&self.plain), extended: with(&self.extended), held }
     }
 }

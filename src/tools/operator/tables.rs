@@ -27,7 +27,10 @@ pub(super) fn proxy(status: &Value) -> String {
     let (version, up) = (text(&status["version"]), age(&status["uptime_ms"]));
     let counted = |key: &str| format!("{} {key}", number(&status[key]));
     let [sessions, connections, workers] = ["sessions", "connections", "workers"].map(counted);
-    let sessions = CellTone::Strong.paint(&sessions);
+    let mut sessions = CellTone::Strong.paint(&sessions);
+    if status["held"].as_u64().is_some_and(|held| held > 0) {
+        sessions.push_str(&format!(", {} held", number(&status["held"])));
+    }
     format!("longwire {version}  {state}  up {up}  {sessions}  {connections}  {workers}")
 }
 
@@ -456,6 +459,14 @@ mod tests {
             "chat      file  /c.yaml         -  -      not found yet",
         ];
         assert_eq!(table, lines.join("\n"));
+    }
+
+    #[test]
+    fn sessions_without_a_backend_are_told_if_there_are_any() {
+        let mut answer = json!({ "sessions": 1204, "held": 0, "connections": 1207, "workers": 2 });
+        assert!(plain(&proxy(&answer)).ends_with("1,204 sessions  1,207 connections  2 workers"));
+        answer["held"] = json!(1000);
+        assert!(plain(&proxy(&answer)).contains("1,204 sessions, 1,000 held  1,207 connections"));
     }
 
     #[test]

@@ -187,6 +187,8 @@ impl Session {
         let half = self.half_mut(side);
         half.lost = true;
         half.follow_close();
+        // In a move, our Close may have gone to the old backend.
+        self.half_mut(side.other()).follow_close();
         self.bid_farewell(side.other(), other);
         self.place_farewells();
     }
@@ -345,15 +347,16 @@ impl Session {
         }
     }
 
-    /// How long it is since the last byte of each direction.
+    /// How long it is since the last byte of each direction. A backend that is gone was silent until it went.
     pub(super) fn silence_until(&self, now: Tick) -> Silence {
         let (client, backend) = (&self.client.keepalive, &self.backend.keepalive);
-        let since = |last: Tick| u32::try_from(now.since(last).as_millis()).unwrap_or(u32::MAX);
+        let went = self.without_backend_since().unwrap_or(now);
+        let between = |last: Tick, end: Tick| u32::try_from(end.since(last).as_millis()).unwrap_or(u32::MAX);
         Silence {
-            from_client: since(client.last_received()),
-            from_backend: since(backend.last_received()),
-            to_client: since(client.last_sent()),
-            to_backend: since(backend.last_sent()),
+            from_client: between(client.last_received(), now),
+            from_backend: between(backend.last_received(), went),
+            to_client: between(client.last_sent(), now),
+            to_backend: between(backend.last_sent(), went),
         }
     }
 }

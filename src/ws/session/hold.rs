@@ -44,6 +44,9 @@ use crate::ws::{
 /// The most Pings of one backend, and of all backends before it, whose Pongs are told from one another. A client that owes more
 /// answers the later ones.
 const MOST_PINGS: usize = 8;
+/// A backend that has stayed for so long, or for `HoldTerms::longest`, did not take the session in vain. The driver waits no longer
+/// between two attempts.
+const STAYS: Duration = Duration::from_secs(2);
 /// The reason for the old backend in a move.
 const MOVED: &str = "moved";
 /// The reason for the client if no backend takes the session as the first one did.
@@ -67,6 +70,9 @@ pub(super) struct Hold {
     asking: Pings,
     /// The same of the backends before.
     late: Pings,
+    /// When the present backend took the session, and how much of `HoldTerms::longest` was left then. A backend that goes at once
+    /// ([`STAYS`]) gives no further time: another one would be sought for ever. `None` = there was none, or the last one stayed.
+    taken: Option<(Tick, Duration)>,
     tally: HoldTally,
 }
 
@@ -99,7 +105,7 @@ impl Hold {
 
     /// Whether the session would be the same without this value.
     pub(super) fn is_idle(&self) -> bool {
-        let Self { stage, asked, pong, notifies, queued, untold: _, asking, late, tally } = self;
+        let Self { stage, asked, pong, notifies, queued, untold: _, asking, late, taken: _, tally } = self;
         *stage == HoldStage::Settled
             && asked.is_none()
             && pong.is_none()
@@ -184,11 +190,29 @@ impl Session {
         }
     }
 
+    /// How long the backend that is let go of may take to close. Nothing is heard of a dead one.
+    #[must_use]
+    pub fn parting_timeout(&self) -> Duration {
+        match self.hold().map(|hold| hold.stage) {
+            Some(HoldStage::Away { how: HowEnded::Silent, .. }) => Duration::ZERO,
+            _ => self.common.settings.close_timeout,
+        }
+    }
+
+    /// Whether the time that is left is that of an earlier hold, because the backend since then went at once.
+    #[must_use]
+    pub fn is_held_again(&self) -> bool {
+        self.hold().is_some_and(|hold| matches!(hold.stage, HoldStage::Away { .. }) && hold.taken.is_some())
+    }
+
     /// The last frame for the backend that the driver lets go of, if it is to get one: the answer to its Close, or a 1001. It
     /// goes behind whole frames only, and nobody waits for what becomes of it.
     pub fn poll_last_words(&mut self, now: Instant) -> Vec<u8> {
         let mut out = Vec::new();
         let Some(HoldStage::Away { cause, how, .. }) = self.hold().map(|hold| hold.stage) else { return out };
+        if self.backend.broken {
+            return out;
+        }
         let close = match cause {
             // It has got our Close already.
             HoldCause::Move => return out,
@@ -248,7 +272,7 @@ impl Session {
         true
     }
 
-    /// More time for a hold, so that many sessions do not end at once.
+    /// More time for a hold for which no backend is sought any more, so that many sessions do not end at once.
     pub fn prolong_hold(&mut self, by: Duration) {
         if let Some(HoldStage::Away { until, .. }) = self.stage_mut() {
             *until = *until + by;
@@ -274,8 +298,9 @@ impl Session {
         let tick = self.common.tick(now);
         let notifies = self.common.hold.as_ref().is_some_and(|terms| terms.notify.is_some());
         let Some(hold) = self.fate.as_mut().and_then(|fate| fate.hold.as_mut()) else { return false };
-        let HoldStage::Away { since, .. } = hold.stage else { return false };
+        let HoldStage::Away { since, until, .. } = hold.stage else { return false };
         (hold.stage, hold.queued, hold.untold) = (HoldStage::Settled, 0, 0);
+        hold.taken = Some((tick, until.since(tick)));
         hold.notifies = notifies;
         hold.tally.resumes = hold.tally.resumes.saturating_add(1);
         hold.tally.gap += tick.since(since);
@@ -301,6 +326,14 @@ impl Session {
 
     fn stage_mut(&mut self) -> Option<&mut HoldStage> {
         Some(&mut self.fate.as_mut()?.hold.as_mut()?.stage)
+    }
+
+    /// When the backend went; `None` = one is there.
+    pub(super) fn without_backend_since(&self) -> Option<Tick> {
+        match self.hold()?.stage {
+            HoldStage::Away { since, .. } => Some(since),
+            _ => None,
+        }
     }
 
     /// Whether the frames of the client wait for another backend.
@@ -330,7 +363,7 @@ impl Session {
     }
 
     /// Whether the session may have another backend than the present one, at some moment.
-    fn may_leave(&self) -> bool {
+    pub(super) fn may_leave(&self) -> bool {
         let Some(terms) = &self.common.hold else { return false };
         let (stage, tally) = self.hold().map(|hold| (hold.stage, hold.tally)).unwrap_or_default();
         stage == HoldStage::Settled
@@ -356,7 +389,7 @@ impl Session {
         if may {
             self.fate.get_or_insert_default().hold_mut().stage = HoldStage::Fading { loss, until };
         }
-        may || self.queues()
+        may || self.hold().is_some_and(|hold| hold.queues() || matches!(hold.stage, HoldStage::Fading { .. }))
     }
 
     /// The backend is gone. Returns whether the session outlives that. Call this before anything else changes.
@@ -376,20 +409,22 @@ impl Session {
             && terms.on.has(cause)
             && terms.times.is_none_or(|times| tally.resumes < times.get());
         if may {
-            let tick = self.common.tick(now);
-            let until = tick + terms.longest;
-            self.lose_backend(stage, (cause, how), until, tick);
+            let (tick, longest) = (self.common.tick(now), terms.longest);
+            self.lose_backend(stage, (cause, how), longest, tick);
         }
         may
     }
 
-    fn lose_backend(&mut self, stage: HoldStage, (cause, how): (HoldCause, HowEnded), until: Tick, now: Tick) {
+    fn lose_backend(&mut self, stage: HoldStage, (cause, how): (HoldCause, HowEnded), longest: Duration, now: Tick) {
         let since = if let HoldStage::Parting { since, .. } = stage { since } else { now };
         self.client.pongs_owed = 0;
         let backend = &mut self.backend;
         (backend.from, backend.to, backend.lost) = (Incoming::Eof, Outgoing::Shut, true);
         backend.keepalive.handle_gone();
         let hold = self.fate.get_or_insert_default().hold_mut();
+        let goes_at_once = |(at, _): &(Tick, Duration)| cause != HoldCause::Move && now.since(*at) < longest.min(STAYS);
+        hold.taken = hold.taken.filter(goes_at_once);
+        let until = now + hold.taken.map_or(longest, |(_, left)| left);
         hold.stage = HoldStage::Away { cause, how, since, until, failure: ResumeFailure::Failed };
         let asked = hold.asked.take().map(|asked| ControlFrame::new(OpCode::Pong, asked.payload(), None));
         hold.pong = hold.pong.take().or(asked);

@@ -60,7 +60,7 @@ use self::{
 };
 pub use self::{
     hold_terms::{HoldCause, HoldState, HoldTally, HoldTerms, HoldTriggers, ResumeFailure},
-    notice::Notice,
+    notice::{Departure, Notice},
     observed::{MOST_SEEN, Passage, SeenFrame},
     settings::{Common, SessionSettings},
 };
@@ -289,6 +289,15 @@ impl Session {
     /// A side has been shut down for writing: our FIN is out.
     pub fn handle_shut(&mut self, to: Side) {
         self.half_mut(to).to = Outgoing::Shut;
+    }
+
+    /// Whether nothing has happened to the backend. Then [`Self::client_read_limit`] says nothing, and nothing goes to a queue.
+    #[must_use]
+    pub const fn is_plain(&self) -> bool {
+        match &self.fate {
+            None => true,
+            Some(fate) => fate.hold.is_none(),
+        }
     }
 
     /// Whether nothing is open: no bytes wait for a side, no Ping is owed or unanswered, and no end has begun.

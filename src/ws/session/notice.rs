@@ -14,8 +14,19 @@ pub struct Notice {
     pub cause: Cause,
     /// The code that both sides read. Its reason is the word of the cause.
     pub code: CloseCode,
-    /// Whether only the backend is to be left. A session that may have another one then does not end, but moves.
-    pub moves: bool,
+    /// What the session is to do.
+    pub departure: Departure,
+}
+
+/// What a session with a notice is to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Departure {
+    /// To end.
+    End,
+    /// To end because its backend is to be left. If it leaves that backend already, or has lost it, there is nothing to do.
+    EndAtBackend,
+    /// To move to another backend if it may have one, or else to end.
+    Move,
 }
 
 /// The part of the longest life that is random. So sessions that began together do not end together.
@@ -28,8 +39,8 @@ pub(super) struct Notices {
     lifetime: Option<Tick>,
     /// The end that was set when the session was let in.
     expiry: Option<Tick>,
-    /// The end by order, which may be taken back, and whether the session may move instead.
-    order: Option<(Tick, Cause, CloseCode, bool)>,
+    /// The end by order, which may be taken back.
+    order: Option<(Tick, Cause, CloseCode, Departure)>,
 }
 
 impl Notices {
@@ -45,9 +56,9 @@ impl Notices {
     }
 
     /// The earliest of these ends.
-    fn first(&self) -> Option<(Tick, Cause, CloseCode, bool)> {
-        let lifetime = self.lifetime.map(|at| (at, Cause::Lifetime, CloseCode::SERVICE_RESTART, false));
-        let expiry = self.expiry.map(|at| (at, Cause::Expired, CloseCode::POLICY_VIOLATION, false));
+    fn first(&self) -> Option<(Tick, Cause, CloseCode, Departure)> {
+        let lifetime = self.lifetime.map(|at| (at, Cause::Lifetime, CloseCode::SERVICE_RESTART, Departure::End));
+        let expiry = self.expiry.map(|at| (at, Cause::Expired, CloseCode::POLICY_VIOLATION, Departure::End));
         lifetime.into_iter().chain(expiry).chain(self.order).min_by_key(|(at, ..)| *at)
     }
 }
@@ -62,22 +73,44 @@ impl Session {
     /// Gives the session a notice from outside; `None` takes back the notice before. Changes nothing if an end has
     /// begun.
     pub fn handle_notice(&mut self, notice: Option<Notice>, now: Instant) {
-        let order = notice.map(|Notice { at, cause, code, moves }| (self.common.tick(at), cause, code, moves));
+        let order = notice.map(|Notice { at, cause, code, departure }| (self.common.tick(at), cause, code, departure));
         if order.is_some() || self.fate.is_some() {
             self.fate.get_or_insert_default().notices.order = order;
         }
-        if !notice.is_some_and(|notice| notice.moves) {
+        if !notice.is_some_and(|notice| notice.departure == Departure::Move) {
             self.stay();
         }
         self.heed(now);
     }
 
+    /// Whether a notice moves the session now. The driver asks whether another backend takes sessions, and if not, calls
+    /// [`Self::forbid_move`] before anything else.
+    #[must_use]
+    pub fn is_about_to_move(&self, now: Instant) -> bool {
+        let due = self.fate.as_ref().and_then(|fate| fate.notices.first());
+        due.is_some_and(|(at, .., departure)| departure == Departure::Move && at <= self.common.tick(now))
+            && self.may_leave()
+    }
+
+    /// No other backend takes sessions: the notice that would move the session ends it.
+    pub fn forbid_move(&mut self) {
+        if let Some((.., departure)) = self.fate.as_mut().and_then(|fate| fate.notices.order.as_mut()) {
+            *departure = Departure::EndAtBackend;
+        }
+    }
+
     /// Ends or moves the session if a notice is due.
     pub(super) fn heed(&mut self, now: Instant) {
         let due = self.fate.as_ref().and_then(|fate| fate.notices.first());
-        let Some((_, cause, code, moves)) = due.filter(|(at, ..)| *at <= self.common.tick(now)) else { return };
+        let Some((_, cause, code, departure)) = due.filter(|(at, ..)| *at <= self.common.tick(now)) else { return };
         // A session that has no backend, or leaves it already, has nothing to leave.
-        if moves && (self.hold_state() != HoldState::Open || self.begin_move(now)) {
+        let has_left = self.hold_state() != HoldState::Open;
+        let is_heeded = match departure {
+            Departure::End => false,
+            Departure::EndAtBackend => has_left,
+            Departure::Move => has_left || self.begin_move(now),
+        };
+        if is_heeded {
             if let Some(fate) = &mut self.fate {
                 fate.notices.order = None;
             }

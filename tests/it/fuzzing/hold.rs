@@ -24,7 +24,7 @@ use longwire::ws::{
     opcodes::OpCodeCounts,
     progress::Progress,
     round_trips::RoundTripTimes,
-    session::{Common, HoldTerms, HoldTriggers, Notice, ResumeFailure, Session, SessionSettings},
+    session::{Common, Departure, HoldTerms, HoldTriggers, Notice, ResumeFailure, Session, SessionSettings},
     termination::{Cause, Loss},
 };
 use tokio_tungstenite::tungstenite::protocol::frame::{
@@ -190,8 +190,12 @@ impl HoldPlay {
             _ => {
                 let at = self.now + Duration::from_millis(100) * u32::from(byte());
                 // Mostly, the order is taken back.
-                let moves = event & 0x80 != 0;
-                let notice = Notice { at, cause: Cause::Drain, code: CloseCode::SERVICE_RESTART, moves };
+                let departure = match (event & 0x80 != 0, byte() & 1 != 0) {
+                    (true, _) => Departure::Move,
+                    (false, true) => Departure::EndAtBackend,
+                    (false, false) => Departure::End,
+                };
+                let notice = Notice { at, cause: Cause::Drain, code: CloseCode::SERVICE_RESTART, departure };
                 self.session.handle_notice((event & 0x60 == 0).then_some(notice), self.now);
             }
         }
@@ -416,7 +420,7 @@ impl HoldPlay {
 
     fn finish(&mut self) {
         let (cause, code) = (Cause::Drain, CloseCode::SERVICE_RESTART);
-        let notice = Notice { at: self.now, cause, code, moves: false };
+        let notice = Notice { at: self.now, cause, code, departure: Departure::End };
         self.session.handle_notice(Some(notice), self.now);
         self.pump();
         self.wait(Duration::from_secs(24 * 3600));

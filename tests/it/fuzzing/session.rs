@@ -20,7 +20,7 @@ use longwire::ws::{
     opcodes::OpCodeCounts,
     progress::Progress,
     rate::Rate,
-    session::{Common, Notice, Passage, Session, SessionSettings},
+    session::{Common, Departure, Notice, Passage, Session, SessionSettings},
     termination::{Cause, Loss},
 };
 use tokio_tungstenite::tungstenite::protocol::frame::{
@@ -406,7 +406,7 @@ fn secret_of(script: &[u8]) -> Secret {
 }
 
 fn drain_at(at: Instant) -> Notice {
-    Notice { at, cause: Cause::Drain, code: CloseCode::SERVICE_RESTART, moves: true }
+    Notice { at, cause: Cause::Drain, code: CloseCode::SERVICE_RESTART, departure: Departure::Move }
 }
 
 /// The opcode and the length of the frame at the start, as tungstenite reads them; `None` = there is no whole frame.

@@ -54,6 +54,7 @@ pub(super) async fn answer(control: &Control, headers: &HeaderMap) -> AdminAnswe
         suspected: suspected(&patterns, &plan),
         worker_sessions: live,
         opcodes: sum.opcodes,
+        queued_bytes: control.queued_bytes(),
     };
     let text = control.metrics().show(format, &state, &sum.routes, ProcessStats::read());
     with_type(StatusCode::OK, format.content_type(), text)

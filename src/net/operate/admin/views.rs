@@ -14,6 +14,7 @@ use crate::{
         orders::inquiry::Sight,
     },
     routing::RouteAction,
+    ws::session::HoldState,
 };
 
 /// The proxy as a whole.
@@ -28,6 +29,8 @@ pub(super) struct StatusView {
     uptime_ms: u64,
     workers: usize,
     sessions: usize,
+    /// The part of them that waits for another backend.
+    held: usize,
     /// Connections of sessions are included.
     connections: usize,
     listeners: Vec<String>,
@@ -209,6 +212,7 @@ impl StatusView {
             uptime_ms: millis(since.elapsed()),
             workers: control.live().workers(),
             sessions: control.sessions(),
+            held: control.live().holds(),
             connections: control.live().connections(),
             listeners: control.addresses().iter().map(ToString::to_string).collect(),
             routes: routes.collect(),
@@ -298,7 +302,12 @@ impl<'s> SessionView<'s> {
     pub(super) fn of(sight: &'s Sight) -> Self {
         Self {
             particulars: sight.particulars.show(),
-            state: if sight.is_ending { "ending" } else { "open" },
+            state: match sight.hold {
+                _ if sight.is_ending => "ending",
+                HoldState::Open => "open",
+                HoldState::Held => "held",
+                HoldState::Moving => "moving",
+            },
             age_ms: millis(sight.age),
             idle_ms: millis(sight.idle),
             traffic: &sight.traffic,

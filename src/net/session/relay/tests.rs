@@ -25,7 +25,7 @@ use crate::{
         keepalive::{Secret, Settings, SideTimes},
         meter::MessageLimits,
         round_trips::RoundTripTimes,
-        session::{Common, SessionSettings},
+        session::{Common, HoldCause, HoldTerms, HoldTriggers, SessionSettings},
         termination::Cause,
     },
 };
@@ -188,6 +188,11 @@ fn read_now(end: &mut memory::MemoryEnd, buffer: &mut [u8]) -> usize {
 
 /// A relay that began at `began`, and the far ends of the client and the backend.
 fn relay(kinds: [Kind; 2], idle: Option<Duration>, began: Instant) -> (Relay, [Peer; 2]) {
+    relay_on(kinds, idle, None, began)
+}
+
+/// The same on the terms of a route.
+fn relay_on(kinds: [Kind; 2], idle: Option<Duration>, hold: Option<HoldTerms>, began: Instant) -> (Relay, [Peer; 2]) {
     let [(client, client_peer), (backend, backend_peer)] = kinds.map(Peer::connect);
     let pong_timeout = SideTimes::of_both(Some(PONG_TIMEOUT));
     let ping_interval = SideTimes { client: idle.is_none().then_some(PING_INTERVAL), backend: None };
@@ -199,8 +204,8 @@ fn relay(kinds: [Kind; 2], idle: Option<Duration>, began: Instant) -> (Relay, [P
         limits: MessageLimits::NONE,
         extensions: false,
     };
-    let common =
-        Common { settings, hold: None, secret: Secret([0; 16]), epoch: began, round_trips: RoundTripTimes::default() };
+    let (secret, round_trips) = (Secret([0; 16]), RoundTripTimes::default());
+    let common = Common { settings, hold, secret, epoch: began, round_trips };
     let [client, backend] = [client, backend].map(|stream| Leg::new(stream, Bytes::new()));
     let mut relay = Relay::new(client, backend, Session::new(Arc::new(common), 0, began));
     relay.give_to(SessionKey { place: 0, generation: 1 }, &Arc::default());
@@ -220,7 +225,7 @@ fn goes_on(kinds: [Kind; 2], idle: Option<Duration>, says: impl FnOnce(&mut Peer
     let _epolls = sockets::open(false).unwrap();
     let began = Instant::now();
     let (mut relay, [mut client, _backend]) = relay(kinds, idle, began);
-    let mut scratch = Scratch::new(Unsent::new());
+    let mut scratch = Scratch::new(Unsent::new(), Unsent::new());
     let pinged = began + PING_INTERVAL;
     assert_eq!(relay.turn(&mut scratch, true, pinged), Turn::Waits);
     says(&mut client);
@@ -255,7 +260,7 @@ fn an_end_whose_closes_wait_to_be_read_is_clean() {
         let _epolls = sockets::open(false).unwrap();
         let began = Instant::now();
         let (mut relay, [mut client, mut backend]) = relay(kinds, Some(IDLE), began);
-        let mut scratch = Scratch::new(Unsent::new());
+        let mut scratch = Scratch::new(Unsent::new(), Unsent::new());
         relay.session.handle_kill(CloseCode::GOING_AWAY, "", began);
         assert_eq!(relay.turn(&mut scratch, false, began), Turn::Waits);
         client.send(b"\x88\x80\0\0\0\0");
@@ -278,7 +283,7 @@ fn the_last_close_waits_for_the_fin_and_goes_with_it() {
     let has_waited = (0..10).any(|_| {
         let began = Instant::now();
         let (mut relay, [mut client, mut backend]) = relay([Kind::Socket; 2], Some(IDLE), began);
-        let mut scratch = Scratch::new(Unsent::new());
+        let mut scratch = Scratch::new(Unsent::new(), Unsent::new());
         says_close(&mut relay, Side::Client, &mut client);
         assert_eq!(relay.turn(&mut scratch, false, began), Turn::Waits);
         says_close(&mut relay, Side::Backend, &mut backend);
@@ -303,7 +308,7 @@ fn a_side_is_not_closed_over_what_is_unread() {
         let _epolls = sockets::open(false).unwrap();
         let began = Instant::now();
         let (mut relay, [mut client, mut backend]) = relay(kinds, Some(IDLE), began);
-        let mut scratch = Scratch::new(Unsent::new());
+        let mut scratch = Scratch::new(Unsent::new(), Unsent::new());
         says_close(&mut relay, Side::Client, &mut client);
         assert_eq!(relay.turn(&mut scratch, false, began), Turn::Waits);
         client.send(b"behind the Close");
@@ -326,7 +331,7 @@ fn a_client_lives_as_long_as_its_stream_passes_bytes_on_to_it() {
         let _epolls = sockets::open(false).unwrap();
         let began = Instant::now();
         let (mut relay, [mut client, mut backend]) = relay([Kind::Memory, backend], None, began);
-        let mut scratch = Scratch::new(Unsent::new());
+        let mut scratch = Scratch::new(Unsent::new(), Unsent::new());
         // All of it has left the relay's memory, and waits in the stream.
         backend.send(&[&[0x82, 126, 2, 0][..], &[7; 512]].concat());
         for second in 0..200 {
@@ -362,7 +367,7 @@ fn a_side_at_a_unix_socket_lives_as_long_as_it_reads() {
         let mut epolls = sockets::open(false).unwrap();
         let began = Instant::now();
         let (mut relay, [mut client, backend]) = relay([Kind::Unix, Kind::Socket], None, began);
-        let mut scratch = Scratch::new(Unsent::new());
+        let mut scratch = Scratch::new(Unsent::new(), Unsent::new());
         let Peer::Socket { mut peer, view } = backend else { unreachable!() };
         // More than the queues hold. What is left of it fails with the relay.
         let writing = thread::spawn(move || {
@@ -405,7 +410,7 @@ fn an_end_waits_for_a_side_at_a_unix_socket_as_long_as_it_reads() {
         let mut epolls = sockets::open(false).unwrap();
         let began = Instant::now();
         let (mut relay, [mut client, backend]) = relay([Kind::Unix, Kind::Socket], Some(IDLE), began);
-        let mut scratch = Scratch::new(Unsent::new());
+        let mut scratch = Scratch::new(Unsent::new(), Unsent::new());
         let Peer::Socket { mut peer, view } = backend else { unreachable!() };
         let bytes = all.clone();
         let writing = thread::spawn(move || {
@@ -452,7 +457,7 @@ fn a_side_that_reads_all_it_gets_and_answers_no_ping_is_dead() {
         let _epolls = sockets::open(false).unwrap();
         let began = Instant::now();
         let (mut relay, [mut client, mut backend]) = relay([kind, Kind::Socket], None, began);
-        let mut scratch = Scratch::new(Unsent::new());
+        let mut scratch = Scratch::new(Unsent::new(), Unsent::new());
         for second in 0..100 {
             // A message is in the queue at every other look.
             if second % 2 == 0 {
@@ -468,4 +473,60 @@ fn a_side_that_reads_all_it_gets_and_answers_no_ping_is_dead() {
         }
         assert_eq!(relay.session.termination().map(|end| end.cause), Some(Cause::ClientDead), "{kind:?}");
     }
+}
+
+fn holding() -> Option<HoldTerms> {
+    Some(HoldTerms {
+        longest: IDLE,
+        queue: 4096,
+        on: HoldTriggers { lost: true, codes: Box::default() },
+        times: None,
+        notify: None,
+        drain_code: CloseCode::SERVICE_RESTART,
+    })
+}
+
+#[test]
+fn bytes_that_a_backend_refuses_for_good_are_counted_as_perhaps_lost() {
+    let _epolls = sockets::open(false).unwrap();
+    let began = Instant::now();
+    let (mut relay, [mut client, backend]) = relay_on([Kind::Socket, Kind::Memory], None, holding(), began);
+    let mut scratch = Scratch::new(Unsent::new(), Unsent::new());
+    // The far end is gone, and nothing has said so yet.
+    drop(backend);
+    client.send(b"\x81\x85\0\0\0\0hello");
+    tell(&mut relay, Side::Client);
+    let _ = relay.turn(&mut scratch, false, began);
+    tell(&mut relay, Side::Backend);
+    assert_eq!(relay.turn(&mut scratch, false, began), Turn::AwaitsBackend);
+    assert_eq!(relay.session.awaits_backend(), Some(HoldCause::Lost));
+    assert!(relay.let_go(began).is_none(), "nobody is there to be told");
+    assert_eq!(relay.session.hold_tally().maybe_lost, 11);
+}
+
+#[test]
+fn what_is_queued_stays_counted_while_other_bytes_for_the_old_backend_go_out() {
+    let _epolls = sockets::open(false).unwrap();
+    let began = Instant::now();
+    let (mut relay, [mut client, backend]) = relay_on([Kind::Socket, Kind::Memory], None, holding(), began);
+    let (unsent, queued) = (Unsent::new(), Unsent::new());
+    let mut scratch = Scratch::new(Arc::clone(&unsent), Arc::clone(&queued));
+    drop(backend);
+    tell(&mut relay, Side::Backend);
+    assert_eq!(relay.turn(&mut scratch, false, began), Turn::AwaitsBackend);
+    relay.let_go(began);
+    client.send(b"\x81\x85\0\0\0\0hello");
+    tell(&mut relay, Side::Client);
+    assert_eq!(relay.turn(&mut scratch, false, began), Turn::Waits);
+    assert_eq!((unsent.bytes(), queued.bytes()), (11, 11));
+    // Nothing of it is new, however little is left.
+    unsent.set_limit(Some(1));
+    relay.backend.give_up();
+    let _ = relay.backend.poll_flush();
+    assert_eq!(relay.turn(&mut scratch, false, began), Turn::Waits);
+    assert!(!relay.session.is_ending());
+    let (successor, mut peer) = Peer::connect(Kind::Memory);
+    relay.take_backend(Leg::new(successor, Bytes::new()), began).unwrap();
+    assert_eq!(peer.receive(11), b"\x81\x85\0\0\0\0hello");
+    assert_eq!((unsent.bytes(), queued.bytes()), (0, 0));
 }

@@ -86,7 +86,7 @@ fn adopt(
 ) -> (SessionKey, [Far; 2]) {
     let [(client, far_client), (backend, far_backend)] = kinds.map(connection);
     let held = world.held([client, backend].map(|stream| (stream, Bytes::new())), settings);
-    sessions.adopt(held);
+    sessions.adopt(held, None);
     let place = sessions.running.iter().map(|(place, _)| place).max().unwrap() as u32;
     (SessionKey { place, generation: sessions.generation }, [far_client, far_backend])
 }

@@ -124,7 +124,8 @@ pub(super) fn with_sessions(test: impl AsyncFnOnce(World, Sessions) + Send) {
         let (_orders, orders) = watch::channel(Arc::default());
         let tcp = Tcp { keepalive_idle: None, keepalive_interval: STOPPED, keepalive_probes: 9, user_timeout: None };
         let (unsent, vitals) = (Unsent::new(), Arc::new(Vitals::new()));
-        let process = Process { worker: 0, orders, unsent, vitals, tcp: Box::new(move || tcp) };
+        let queued = Unsent::new();
+        let process = Process { worker: 0, orders, unsent, queued, vitals, tcp: Box::new(move || tcp) };
         let sessions = Sessions::new(process, epolls, Duration::ZERO, arrivals).unwrap();
         drop(entered);
         let (sender, lines) = mpsc::unbounded_channel();
@@ -205,7 +206,7 @@ impl World {
         let seat = self.seat();
         let record = Record::new(None, localhost(), "GET", "/");
         let record = record.into_session(Arc::clone(&self.log), Arc::clone(seat.backend()));
-        let holdings = Holdings { guards: (seat, self.connection.open_session(), None), record };
+        let holdings = Holdings { guards: (Some(seat), self.connection.open_session(), None), record };
         Box::new(Held::new(Relay::new(client, backend, Session::new(common, 5, now)), holdings))
     }
 

@@ -317,6 +317,104 @@ fn a_hold_that_ends_with_many_others_may_last_longer() {
 }
 
 #[test]
+fn a_backend_that_takes_a_session_and_goes_at_once_gives_no_further_time() {
+    let mut pair = held();
+    for _ in 0..9 {
+        pair.wait(seconds(1));
+        assert!(pair.resumes());
+        pair.wait(seconds(2) - Duration::from_nanos(1));
+        pair.fin(Backend);
+        assert!(pair.session.is_held_again() && pair.session.termination().is_none());
+    }
+    pair.wait(seconds(1));
+    assert_eq!(pair.ended().1, Cause::BackendLost);
+
+    let mut pair = held();
+    pair.wait(seconds(9));
+    assert!(pair.resumes());
+    pair.wait(seconds(2));
+    pair.fin(Backend);
+    assert!(!pair.session.is_held_again(), "the backend had stayed");
+    pair.wait(seconds(9));
+    assert!(pair.resumes());
+}
+
+#[test]
+fn sessions_move_as_often_as_they_are_told_to_and_have_all_the_time_again() {
+    let mut pair = holding();
+    for _ in 0..30 {
+        assert!(pair.moves());
+        pair.sends(Backend, close(Backend, 1001, ""));
+        assert!(!pair.session.is_held_again());
+        pair.wait(LONGEST - seconds(1));
+        assert!(pair.resumes());
+        pair.wait(seconds(1));
+    }
+    assert_eq!(pair.session.hold_tally().resumes, 30);
+}
+
+#[test]
+fn an_order_about_the_backend_that_was_heard_before_its_loss_ends_no_held_session() {
+    let mut pair = holding();
+    let ends = Notice { departure: Departure::EndAtBackend, ..notice(pair.now + seconds(1)) };
+    pair.is_told(Some(ends));
+    pair.fin(Backend);
+    pair.wait(seconds(5));
+    assert!(pair.session.termination().is_none() && pair.resumes());
+    let ends = Notice { departure: Departure::EndAtBackend, ..notice(pair.now) };
+    pair.is_told(Some(ends));
+    assert_eq!(&*pair.got(Client)[0], "close 1012 drain");
+}
+
+#[test]
+fn a_client_that_is_lost_in_a_move_ends_the_session_with_the_end_of_its_old_backend() {
+    let mut pair = holding();
+    assert!(pair.moves());
+    pair.fin(Client);
+    pair.sends(Backend, close(Backend, 1001, ""));
+    pair.fin(Backend);
+    assert!(pair.over && pair.ended().1 == Cause::ClientLost);
+}
+
+#[test]
+fn a_backend_that_fails_twice_is_lost_once() {
+    let mut pair = holding();
+    pair.breaks(Backend);
+    pair.sends(Client, message(Client, "lost"));
+    pair.resets(Backend);
+    assert_eq!(pair.session.awaits_backend(), Some(HoldCause::Lost));
+}
+
+#[test]
+fn a_backend_was_silent_until_it_went_whatever_the_hold_took() {
+    let mut pair = holding();
+    pair.sends(Backend, message(Backend, "last"));
+    pair.wait(seconds(2));
+    pair.fin(Backend);
+    pair.wait(LONGEST);
+    let silence = pair.session.silence(pair.now);
+    assert_eq!((silence.from_backend, silence.from_client), (2000, 12_000));
+}
+
+#[test]
+fn a_notice_that_would_move_a_session_ends_it_where_no_other_backend_takes_it() {
+    let mut pair = holding();
+    let leaves = Notice { departure: Departure::Move, ..notice(pair.now + seconds(1)) };
+    pair.is_told(Some(leaves));
+    assert!(!pair.session.is_about_to_move(pair.now));
+    pair.now += seconds(1);
+    assert!(pair.session.is_about_to_move(pair.now));
+    pair.session.forbid_move();
+    pair.wait(seconds(0));
+    assert_eq!((&*pair.got(Client)[0], &*pair.got(Backend)[0]), ("close 1012 drain", "close 1012 drain"));
+    // A session that is held already moves nowhere.
+    let mut pair = held();
+    let leaves = Notice { departure: Departure::Move, ..notice(pair.now) };
+    pair.session.handle_notice(Some(leaves), pair.now);
+    assert!(!pair.session.is_about_to_move(pair.now) && pair.session.termination().is_none());
+}
+
+#[test]
 fn a_client_is_told_of_a_new_backend_before_the_first_frame_of_that() {
     let terms = HoldTerms { notify: Some(r#"{"type":"resync"}"#.into()), ..terms() };
     let mut pair = Pair::on_terms(&SILENT, Some(terms));
@@ -393,7 +491,7 @@ fn a_session_moves_between_two_messages_of_its_client_and_what_the_old_backend_s
 #[test]
 fn a_notice_about_the_backend_moves_a_session_that_may_have_another_one_and_ends_others() {
     let mut pair = holding();
-    let leaves = |pair: &Pair| Notice { moves: true, ..notice(pair.now + seconds(1)) };
+    let leaves = |pair: &Pair| Notice { departure: Departure::Move, ..notice(pair.now + seconds(1)) };
     let first = leaves(&pair);
     pair.is_told(Some(first));
     pair.wait(seconds(1));
@@ -421,7 +519,7 @@ fn a_notice_about_the_backend_moves_a_session_that_may_have_another_one_and_ends
 fn a_move_that_is_taken_back_before_the_message_of_the_client_has_ended_is_none() {
     let mut pair = holding();
     pair.sends(Client, frame(Client, 0x01, b"begun"));
-    let leaves = Notice { moves: true, ..notice(pair.now) };
+    let leaves = Notice { departure: Departure::Move, ..notice(pair.now) };
     pair.is_told(Some(leaves));
     pair.is_told(None);
     pair.sends(Client, frame(Client, 0x80, b"ended"));

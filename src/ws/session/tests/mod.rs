@@ -26,7 +26,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::{
     coding::{Control, Data, OpCode},
 };
 
-use super::{Common, HoldCause, HoldTerms, HoldTriggers, Notice, ResumeFailure, Session, SessionSettings};
+use super::{Common, Departure, HoldCause, HoldTerms, HoldTriggers, Notice, ResumeFailure, Session, SessionSettings};
 use crate::ws::{
     Side::{self, Backend, Client},
     close::CloseCode,
@@ -63,7 +63,7 @@ const PINGING: SessionSettings = SessionSettings {
 
 /// A notice of a drain for this instant.
 const fn notice(at: Instant) -> Notice {
-    Notice { at, cause: Cause::Drain, code: CloseCode::SERVICE_RESTART, moves: false }
+    Notice { at, cause: Cause::Drain, code: CloseCode::SERVICE_RESTART, departure: Departure::End }
 }
 
 const fn seconds(seconds: u64) -> Duration {

@@ -3,7 +3,7 @@
 use proptest::{collection::vec, prelude::*};
 
 use super::{super::output::MOST_BYTES, *};
-use crate::ws::frame::encode_header;
+use crate::ws::{frame::encode_header, session::Departure};
 
 const SECOND: Duration = Duration::from_secs(1);
 /// A mask that changes nothing, so that the bytes on the wire are the payload.
@@ -256,7 +256,7 @@ fn a_probe_gets_so_many_bytes_and_no_more() {
 }
 
 fn drain(at: Instant) -> Option<Notice> {
-    Some(Notice { at, cause: Cause::Drain, code: CloseCode::SERVICE_RESTART, moves: false })
+    Some(Notice { at, cause: Cause::Drain, code: CloseCode::SERVICE_RESTART, departure: Departure::End })
 }
 
 #[test]

@@ -1,0 +1,422 @@
+//! Asks backends to take a session that has lost its own: with the handshake of its client, which is sent once more.
+
+use std::{
+    mem,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use hyper::{
+    HeaderMap, Request, StatusCode, Version,
+    header::{HeaderName, HeaderValue, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL},
+    http::request::Parts,
+};
+use tokio::time::timeout_at;
+
+use super::{
+    announcement::announcement,
+    asked::{Asked, OnRoute},
+    attempts::{Attempt, Attempts, Wishes},
+    auth::{AuthAnswer, ask},
+    connection::{Connection, Entrance},
+    taking::{find_route, rewritten, take_cookie},
+};
+use crate::{
+    access_log::Record,
+    balance::{Backend, Key},
+    error::{Error, Kind},
+    headers,
+    net::{
+        backend::{
+            chance,
+            dialer::{Greeting, Switched},
+            request_head::{Purpose, SessionFields},
+        },
+        session::{
+            held::Arrival,
+            redial::{Redial, RedialCall, RedialOrder, Redialled, Successor},
+        },
+        stream::{calls::SessionKey, client_io::Debt},
+        worker::{
+            plan::Plan,
+            shared::{Shared, Worker},
+        },
+    },
+    routing::{HoldRule, Route, RouteAction},
+    sender::Client,
+    ws::{
+        handshake::{self, RequestKind, Upgrade},
+        offer,
+        session::ResumeFailure,
+    },
+};
+
+/// The longest head that is kept for the life of its session, in bytes. A session with a longer one ends with its backend.
+const LONGEST_KEPT: usize = 8 * 1024;
+/// The first attempt comes within this time, at random; the time doubles with each further one.
+const FIRST_WAIT: Duration = Duration::from_millis(50);
+/// The longest time between two attempts.
+const LONGEST_WAIT: Duration = Duration::from_secs(2);
+/// The last attempt is given up so long before the session waits no longer.
+const MARGIN: Duration = Duration::from_millis(50);
+
+/// What a session keeps to be taken by another backend.
+#[derive(Debug)]
+pub(super) struct KeptHandshake {
+    worker: Arc<Worker>,
+    entrance: Entrance,
+    client: Client,
+    /// The name of the route.
+    route: String,
+    /// The name of its upstream.
+    upstream: String,
+    /// What every backend of the session is told.
+    id: u128,
+    /// `None` = it is too long.
+    head: Option<KeptHead>,
+    /// Subprotocol and extensions of the first 101.
+    agreed: Terms101,
+}
+
+/// Subprotocol and extensions of a 101, as the backend wrote them.
+type Terms101 = [Vec<u8>; 2];
+
+/// The head of a handshake as it came: request line and fields, as on the wire. It may hold secrets, so it is neither logged
+/// nor handed over.
+struct KeptHead(Box<[u8]>);
+
+impl std::fmt::Debug for KeptHead {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "KeptHead({} bytes)", self.0.len())
+    }
+}
+
+impl KeptHead {
+    fn keep(parts: &Parts) -> Option<Self> {
+        let mut bytes = format!("{} {} HTTP/1.1\r\n", parts.method, parts.uri).into_bytes();
+        for (name, value) in &parts.headers {
+            for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+                bytes.extend_from_slice(part);
+            }
+            if bytes.len() > LONGEST_KEPT {
+                return None;
+            }
+        }
+        bytes.extend_from_slice(b"\r\n");
+        Some(Self(bytes.into()))
+    }
+
+    /// The head with another key, because a key is for one handshake (RFC 6455 §4.1).
+    fn parts(&self) -> Option<Parts> {
+        let lines = self.0.iter().filter(|byte| **byte == b'\n').count();
+        let mut fields = vec![httparse::EMPTY_HEADER; lines];
+        let mut head = httparse::Request::new(&mut fields);
+        head.parse(&self.0).ok().filter(httparse::Status::is_complete)?;
+        let mut request = Request::builder().method(head.method?).uri(head.path?).version(Version::HTTP_11);
+        let headers = request.headers_mut()?;
+        for field in head.headers.iter() {
+            let value = HeaderValue::from_bytes(field.value).ok()?;
+            headers.append(HeaderName::from_bytes(field.name.as_bytes()).ok()?, value);
+        }
+        let mut key = [0; 16];
+        getrandom::fill(&mut key).ok()?;
+        headers.insert(SEC_WEBSOCKET_KEY, HeaderValue::try_from(BASE64.encode(key)).ok()?);
+        Some(request.body(()).ok()?.into_parts().0)
+    }
+}
+
+impl KeptHandshake {
+    /// For a handshake on a route that holds its sessions. `names`: of the route and of its upstream.
+    pub(super) fn keep(connection: &Connection, parts: &Parts, client: Client, names: (&str, &str)) -> Self {
+        Self {
+            worker: Arc::clone(&connection.worker),
+            entrance: connection.entrance.clone(),
+            client,
+            route: names.0.to_owned(),
+            upstream: names.1.to_owned(),
+            id: connection.worker.shared.nonces.next(),
+            head: KeptHead::keep(parts),
+            agreed: Terms101::default(),
+        }
+    }
+
+    /// What the first backend is told.
+    pub(super) const fn fields(&self) -> SessionFields {
+        SessionFields { id: self.id, resumed: None }
+    }
+
+    /// Whether the session may outlive its backend, whose 101 has these fields.
+    pub(super) fn may_call(&self, headers: &HeaderMap) -> bool {
+        self.head.is_some() && offer::keeps_no_state(headers)
+    }
+
+    /// How the session, to which a backend has agreed by these fields, gets another backend.
+    pub(super) fn into_redial(mut self, headers: &HeaderMap) -> Redial {
+        self.agreed = terms_of(headers);
+        let kept = Arc::new(self);
+        let looker = Arc::clone(&kept);
+        Redial {
+            calls: Box::new(move |session, order| {
+                let Shared { metrics, live, .. } = &*kept.worker.shared;
+                let task = tokio::spawn(Arc::clone(&kept).call(session, order)).abort_handle();
+                RedialCall::begin(task, order.cause, metrics, live.begin_hold())
+            }),
+            looks: Box::new(move |backend| looker.has_other(backend)),
+        }
+    }
+
+    /// Whether a backend other than this one takes sessions of the route now.
+    fn has_other(&self, backend: &Arc<Backend>) -> bool {
+        let (plan, book) = (self.worker.shared.plan(), self.worker.shared.orders.book());
+        let upstream = self.route(&plan).and_then(|route| plan.upstream_of(route));
+        let upstream = upstream.filter(|upstream| upstream.name() == self.upstream);
+        upstream.is_some_and(|upstream| upstream.has_another(backend, |other| book.is_to_be_left(other)))
+    }
+
+    fn route<'p>(&self, plan: &'p Plan) -> Option<&'p Route> {
+        plan.config.routes.routes().find(|route| route.name == self.route)
+    }
+
+    /// Asks one backend after the other, until one takes the session, or the session waits no longer.
+    async fn call(self: Arc<Self>, session: SessionKey, order: RedialOrder) {
+        let came = self.find(session, order).await;
+        self.tell(session, came).await;
+    }
+
+    async fn tell(&self, session: SessionKey, came: Redialled) {
+        // An error says that the worker has stopped, and the session is cut.
+        let _ = self.worker.sessions.send(Arrival::Redialled(session, Box::new(came))).await;
+    }
+
+    async fn find(&self, session: SessionKey, order: RedialOrder) -> Redialled {
+        let deadline = order.until.checked_sub(MARGIN).unwrap_or(order.until);
+        let (mut attempts, mut failure) = (order.attempts, ResumeFailure::Failed);
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let wait = longest_wait(attempts);
+            // Near the end, each wait takes a part of what is left.
+            if left < FIRST_WAIT {
+                return self.give_up(failure);
+            }
+            let at = Instant::now() + chance::time(wait.min(left));
+            if self.await_turn(at, deadline).await.is_none() {
+                return self.give_up(if attempts == 0 { ResumeFailure::NoTurn } else { failure });
+            }
+            attempts = attempts.saturating_add(1);
+            let failed = match timeout_at(deadline.into(), self.attempt(order)).await {
+                Ok(Ok(successor)) => return Redialled::Taken(successor, attempts),
+                Ok(Err(ResumeFailure::Refused)) => return self.give_up(ResumeFailure::Refused),
+                Ok(Err(failed)) => failed,
+                Err(_) => failure,
+            };
+            if mem::replace(&mut failure, failed) != failed {
+                // The session ends by its own clock, and must know by then what to say.
+                self.tell(session, Redialled::Failed(failed)).await;
+            }
+        }
+    }
+
+    fn give_up(&self, failure: ResumeFailure) -> Redialled {
+        Redialled::GaveUp(failure, self.worker.shared.plan().config.drain.spread)
+    }
+
+    /// Waits for the session's turn among all that want a backend of the upstream, until `at` at least. `None` = it does not come
+    /// in time.
+    async fn await_turn(&self, at: Instant, deadline: Instant) -> Option<()> {
+        let plan = self.worker.shared.plan();
+        // A route that holds no sessions any more has none that come later.
+        let rule = self.route(&plan).and_then(|route| plan.upstream_of(route).zip(route.hold.as_deref()));
+        let turn = match rule {
+            Some((upstream, HoldRule { per_second, .. })) => upstream.take_turn(*per_second, at, deadline)?,
+            None => at,
+        };
+        drop(plan);
+        tokio::time::sleep_until(turn.into()).await;
+        Some(())
+    }
+
+    async fn attempt(&self, order: RedialOrder) -> Result<Successor, ResumeFailure> {
+        use ResumeFailure::{Failed, Refused};
+        let shared = &self.worker.shared;
+        let plan = shared.plan();
+        let guard = shared.live.connection_of(self.worker.index);
+        let connection = Connection::new(Arc::clone(&self.worker), self.entrance.clone(), Debt::default(), guard);
+        let mut parts = self.head.as_ref().and_then(KeptHead::parts).ok_or(Failed)?;
+        let host = headers::host(&parts.uri, &parts.headers).to_owned();
+        let (place, route) = find_route(&connection, &plan, &parts, &host).ok_or(Refused)?;
+        let RouteAction::Forward(upstream) = route.action else { return Err(Refused) };
+        let is_welcome = route.addresses.admits(self.client)
+            && (!route.needs_client_cert || self.entrance.certificate.is_some())
+            && route.origins.check(&parts.headers).is_ok();
+        // Backends of another upstream know nothing of the session.
+        let is_same = route.name == self.route && plan.upstreams[upstream].name() == self.upstream;
+        if !is_same || !is_welcome {
+            return Err(Refused);
+        }
+        if shared.orders.refusal(&route.name).is_some() {
+            return Err(Failed);
+        }
+        if !route.may_compress {
+            offer::withdraw_compression(&mut parts.headers);
+        }
+        let RequestKind::WebSocket(wants) = handshake::classify(&parts.method, parts.version, &parts.headers) else {
+            return Err(Refused);
+        };
+        let (target, prefix) = rewritten(route, &parts).map_err(|_| Refused)?.unzip();
+        let request_id = headers::request_id(&HeaderMap::new(), shared.nonces.next());
+        let (upstream, way) = (&plan.upstreams[upstream], &plan.ways[upstream]);
+        let on_route = OnRoute { client: self.client, host: &host, place, route, upstream, way };
+        let mut permission = None;
+        if let Some(auth) = &route.auth_request {
+            let hop = on_route.hop(&connection, &plan, &request_id);
+            match Box::pin(ask(&connection, &plan, (auth, &route.name), &parts, hop)).await {
+                Ok(AuthAnswer::Permitted(permitted)) => permission = Some(permitted),
+                Ok(AuthAnswer::Refused(_)) => return Err(Refused),
+                Err(error) if error.kind() == Kind::AuthExpired => return Err(Refused),
+                Err(_) => return Err(Failed),
+            }
+        }
+        let granted = permission.as_deref().zip(route.auth_request.as_deref());
+        let hashed = granted.filter(|(_, auth)| upstream.hashed_field().is_some_and(|name| auth.pass.contains(&name)));
+        let fields = hashed.map_or(&parts.headers, |(permission, _)| &permission.fields);
+        let key = upstream.key(self.client, fields, parts.uri.query());
+        if let Some(target) = target {
+            parts.uri = target;
+        }
+        let sticky = take_cookie(&connection, &plan, (route, place), upstream, &mut parts.headers);
+        let asked = Asked { parts: &parts, on_route, prefix: prefix.flatten(), permission, sticky, wants };
+        self.ask_backends(&connection, &plan, &asked, key, request_id, order).await
+    }
+
+    /// Sends the handshake to one backend after another, until one takes the session or refuses it for good.
+    async fn ask_backends(
+        &self,
+        connection: &Connection,
+        plan: &Plan,
+        asked: &Asked<'_, Upgrade>,
+        key: Key,
+        request_id: String,
+        order: RedialOrder,
+    ) -> Result<Successor, ResumeFailure> {
+        let OnRoute { client, host, upstream, .. } = asked.on_route;
+        // No line comes of it: the record of the session tells of its backends.
+        let mut record = Record::new(None, client, "GET", "");
+        record.request_id = request_id;
+        let fields = &asked.parts.headers;
+        let announcement = announcement(connection, plan, upstream, fields, host, client, &record.request_id);
+        let terms = asked.terms(connection, plan, &announcement);
+        let wishes = Wishes { key, bond: None, backend: asked.wanted_backend() };
+        let mut attempts = Attempts::new(upstream, wishes, &self.worker.shared.metrics).quietly();
+        let told = SessionFields { id: self.id, resumed: Some((order.number, order.cause)) };
+        let (mut failure, mut has_asked) = (ResumeFailure::Failed, false);
+        loop {
+            // Each handshake that a backend sees takes a turn. The first one has its turn already.
+            if has_asked {
+                self.await_turn(Instant::now(), order.until).await.ok_or(failure)?;
+            }
+            let next = attempts.next_handshake(plan.config.timeouts.connect, &mut record).await;
+            let Ok(Attempt { mut pick, .. }) = next else { return Err(failure) };
+            if self.worker.shared.orders.book().is_to_be_left(pick.backend()) {
+                has_asked = false;
+                continue;
+            }
+            let purpose = Purpose::Session { traced: Vec::new(), told: Some(told) };
+            let request = asked.for_backend(connection, plan, &record.request_id, purpose);
+            let greeting = self.worker.dialer.handshake(attempts.destination(&pick), &request, None, terms).await;
+            has_asked = greeting.as_ref().map_or_else(Error::was_perhaps_seen, |_| true);
+            match greeting {
+                Ok(Greeting::Switched(switched)) => match handshake::verify(&asked.wants, &switched.headers) {
+                    Ok(_) => {
+                        attempts.succeed(&mut pick, StatusCode::SWITCHING_PROTOCOLS, switched.connect, &mut record);
+                        let Switched { headers, stream, early, .. } = switched;
+                        if self.agreed == terms_of(&headers) {
+                            let expires = asked.permission.as_ref().and_then(|permission| permission.expires);
+                            return Ok(Successor { stream, early, seat: pick.into_seat(), expires });
+                        }
+                        failure = ResumeFailure::Unlike;
+                    }
+                    Err(error) => {
+                        let error = Error::from_source(Kind::FalseUpgrade, error);
+                        attempts.fail(&mut pick, error, true, &mut record).map_err(|_| failure)?;
+                    }
+                },
+                Ok(Greeting::Answered(answered)) => {
+                    let status = answered.response.status();
+                    attempts.succeed(&mut pick, status, answered.connect, &mut record);
+                    if refuses(status) {
+                        return Err(ResumeFailure::Refused);
+                    }
+                    failure = ResumeFailure::Failed;
+                }
+                Err(error) => attempts.fail(&mut pick, error, true, &mut record).map_err(|_| failure)?,
+            }
+        }
+    }
+}
+
+/// How long the wait before the next attempt may be, after so many of them.
+fn longest_wait(attempts: u32) -> Duration {
+    FIRST_WAIT.saturating_mul(1 << attempts.min(16)).min(LONGEST_WAIT)
+}
+
+/// Whether a backend with this answer would say the same at another time: the authorisation is over, or a token for one use is
+/// spent.
+fn refuses(status: StatusCode) -> bool {
+    (status.is_redirection() || status.is_client_error()) && !matches!(status.as_u16(), 408 | 425 | 429)
+}
+
+/// What a 101 agrees to.
+fn terms_of(headers: &HeaderMap) -> Terms101 {
+    [SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_EXTENSIONS].map(|name| {
+        let lines: Vec<_> = headers.get_all(name).iter().map(|line| line.as_bytes().trim_ascii()).collect();
+        lines.join(&b", "[..])
+    })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn head(more: usize) -> Parts {
+        let request = Request::get("/ws/%20?token=1")
+            .header("host", "chat.example")
+            .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
+            .header("cookie", "a=b")
+            .header("cookie", "c=d")
+            .header("x-bytes", HeaderValue::from_bytes(b"caf\xc3\xa9\tx").unwrap())
+            .header("x-empty", "")
+            .header("x-long", "x".repeat(more));
+        request.body(()).unwrap().into_parts().0
+    }
+
+    #[test]
+    fn a_head_that_was_kept_is_as_it_came_but_for_its_key() {
+        let mut came = head(10);
+        let kept = KeptHead::keep(&came).unwrap();
+        let (mut once, again) = (kept.parts().unwrap(), kept.parts().unwrap());
+        assert_eq!((&once.method, &once.uri, once.version), (&came.method, &came.uri, Version::HTTP_11));
+        let keys = [&came, &once, &again].map(|parts| parts.headers[SEC_WEBSOCKET_KEY].clone());
+        assert!(keys[0] != keys[1] && keys[1] != keys[2] && keys.iter().all(|key| key.len() == 24), "{keys:?}");
+        for parts in [&mut came, &mut once] {
+            parts.headers.remove(SEC_WEBSOCKET_KEY);
+        }
+        assert_eq!(once.headers, came.headers);
+        assert!(format!("{kept:?}").len() < 30, "no secret in it");
+    }
+
+    #[test]
+    fn a_head_that_is_too_long_is_not_kept() {
+        assert!(KeptHead::keep(&head(LONGEST_KEPT - 300)).is_some());
+        assert!(KeptHead::keep(&head(LONGEST_KEPT)).is_none());
+    }
+
+    #[test]
+    fn only_a_refusal_for_good_is_one() {
+        let refused = [300, 302, 308, 400, 401, 403, 404, 410, 426, 499];
+        let others = [200, 204, 408, 425, 429, 500, 502, 503, 504];
+        let is_refusal = |status: &u16| refuses(StatusCode::from_u16(*status).unwrap());
+        assert!(refused.iter().all(is_refusal) && !others.iter().any(is_refusal));
+    }
+}
