@@ -108,6 +108,7 @@ fn text(record: &Record) -> RecordText<'_> {
         frames_to_backend: record.traffic.frames_to_backend,
         pings_client: record.traffic.pings_client,
         pings_backend: record.traffic.pings_backend,
+        resumes: record.holds.map(|holds| holds.resumes),
         rtt_last_ms: millis(record.traffic.rtt_last),
         rtt_backend_last_ms: millis(record.traffic.rtt_backend_last),
     }

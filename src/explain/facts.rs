@@ -40,6 +40,8 @@ pub(super) struct EndFacts {
     pub(super) is_quiet: bool,
     /// Whether the client and the backend have answered a Ping of ours.
     pub(super) has_answered: [bool; 2],
+    /// Whether the session had other backends before. Its age is then not that of the connection with the last one.
+    pub(super) is_resumed: bool,
 }
 
 /// Milliseconds, for 49 days; `None` is a value of its own, to stay within four bytes.
@@ -138,6 +140,7 @@ impl EndFacts {
             seen: SeenEnd::of(record),
             is_quiet: record.is_quiet(),
             has_answered: [record.rtt_last_ms.is_some(), record.rtt_backend_last_ms.is_some()],
+            is_resumed: record.resumes.is_some_and(|resumes| resumes > 0),
         };
         // A session in which nothing ever passed was silent for its whole life. So an older record says more than it seems.
         if is_session && record.is_mute() && record.silence_from_client_ms.is_none() {

@@ -150,7 +150,33 @@ pub(super) fn lived(facts: &EndFacts, side: Side, measure: Measure) -> Option<f6
         Measure::Silence => Some(from?.min(to?)),
         Measure::SilenceFrom => from,
         Measure::SilenceTo => to,
-        Measure::Age => facts.age.seconds(),
+        Measure::Age => facts.age.seconds().filter(|_| side == Side::Client || !facts.is_resumed),
         Measure::SilenceBefore { .. } | Measure::Unanswered | Measure::End | Measure::Begin | Measure::Count => None,
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::explain::record::read;
+
+    #[test]
+    fn a_resumed_session_is_as_old_as_the_connection_with_its_client_and_not_that_with_its_backend() {
+        for (resumes, of_backend) in [(0, Some(60.0)), (2, None)] {
+            let json = format!(
+                r#"{{"time":"2026-01-02T03:04:05Z","kind":"session","duration_ms":60000.0,"resumes":{resumes},"gap_ms":9.5,
+                "maybe_lost_bytes":0,"how":"fin","cause":"backend_lost"}}"#
+            );
+            let text = format!(
+                "time=2026-01-02T03:04:05Z kind=session duration_ms=60000 resumes={resumes} how=fin cause=backend_lost"
+            );
+            for line in [json, text] {
+                let mut scratch = String::new();
+                let facts = EndFacts::of(&read(line.as_bytes(), &mut scratch).unwrap(), 0, 0, 0);
+                assert_eq!(lived(&facts, Side::Client, Measure::Age), Some(60.0), "{line}");
+                assert_eq!(lived(&facts, Side::Backend, Measure::Age), of_backend, "{line}");
+            }
+        }
     }
 }

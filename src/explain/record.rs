@@ -42,6 +42,8 @@ pub struct RecordText<'a> {
     pub frames_to_backend: Option<u64>,
     pub pings_client: Option<u32>,
     pub pings_backend: Option<u32>,
+    /// How many backends the session had before the last one.
+    pub resumes: Option<u32>,
     pub rtt_last_ms: Option<f64>,
     pub rtt_backend_last_ms: Option<f64>,
 }
@@ -169,7 +171,10 @@ fn rewrite(line: &str, json: &mut String) {
 
 /// Whether the value of this key is a number that is read here. An id may look like a number, and is none.
 fn is_number(key: &str) -> bool {
-    key == "status" || key.ends_with("_ms") || key.starts_with("frames_") || key.starts_with("pings_")
+    matches!(key, "status" | "resumes")
+        || key.ends_with("_ms")
+        || key.starts_with("frames_")
+        || key.starts_with("pings_")
 }
 
 /// The bytes of the value at the start of `text`.
