@@ -13,6 +13,7 @@ from . import (
     closes,
     curl,
     demo,
+    deploy,
     description,
     differential,
     discovery,
@@ -149,6 +150,13 @@ SCENARIOS = [
     ),
     Scenario("hung", "a stopped client is found while the backend pings or sends", hung.hung, 120, mostly_waits=True),
     Scenario("failover", "one of two backends killed and back", failover.run, 60),
+    Scenario(
+        "deploy",
+        "two Node ws backends drained and killed, back and forth, under held sessions (--minutes 2: 1,000 sessions, 20 times)",
+        deploy.run,
+        300,
+        mostly_waits=True,
+    ),
     Scenario("false-upgrade", "answers that are no upgrade never open a tunnel", false_upgrade.run, 60),
     Scenario(
         "idle-memory",
