@@ -41,6 +41,7 @@ fn message(c: &mut Criterion) {
             let common = Common {
                 settings: SETTINGS,
                 hold: None,
+                resume: None,
                 secret: Secret([7; 16]),
                 epoch: now,
                 round_trips: longwire::ws::round_trips::RoundTripTimes::default(),

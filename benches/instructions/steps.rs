@@ -148,6 +148,7 @@ fn session(settings: SessionSettings, now: Instant) -> Session {
         Arc::new(Common {
             settings,
             hold: None,
+            resume: None,
             secret: Secret([7; 16]),
             epoch: now,
             round_trips: longwire::ws::round_trips::RoundTripTimes::default(),

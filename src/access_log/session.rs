@@ -618,6 +618,7 @@ mod tests {
         let common = Common {
             settings,
             hold: None,
+            resume: None,
             secret: Secret([0; 16]),
             epoch: now,
             round_trips: crate::ws::round_trips::RoundTripTimes::default(),

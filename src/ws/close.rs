@@ -24,6 +24,12 @@ impl CloseCode {
     pub const SERVICE_RESTART: Self = Self(1012);
     /// There is no room now; the reader should connect again later (IANA's registry).
     pub const TRY_AGAIN_LATER: Self = Self(1013);
+
+    /// Whether a Close may have this code on the wire (§7.4.1).
+    #[must_use]
+    pub const fn may_be_sent(self) -> bool {
+        self.0 >= 1000 && !matches!(self.0, 1004..=1006 | 1015)
+    }
 }
 
 /// The code and the reason of a Close frame.
@@ -46,6 +52,15 @@ impl CloseFrame {
             },
             None => Self { code: None, reason: String::new() },
         }
+    }
+}
+
+/// The answer to a Close with this code: the same code, unless it may not be sent.
+#[must_use]
+pub fn answer_to(code: Option<CloseCode>) -> ControlFrame {
+    match code.filter(|code| code.may_be_sent()) {
+        Some(code) => close_frame(code, ""),
+        None => ControlFrame::new(OpCode::Close, &[], None),
     }
 }
 

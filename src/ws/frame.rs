@@ -200,10 +200,12 @@ impl ControlFrame {
     }
 }
 
-/// A fault for which the proxy ends the session of the peer that sent it: the peer broke RFC 6455, or a limit of the
-/// file.
+/// A fault for which the proxy ends the session of the peer that sent it: the peer broke RFC 6455, the protocol of
+/// docs/resume.md, or a limit of the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Breach {
+    /// A count of messages that were never sent (docs/resume.md).
+    FalseCount,
     /// A control frame without FIN (§5.5).
     FragmentedControl,
     /// A frame of more than `limits.frame_size`.
@@ -237,6 +239,7 @@ impl Breach {
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::FalseCount => "count of messages that were never sent",
             Self::FragmentedControl => "fragmented control frame",
             Self::FrameTooBig => "frame too big",
             Self::InterruptedMessage => "new message inside a fragmented one",

@@ -30,6 +30,9 @@ impl MessageLimits {
         Self { message_size: None, frame_size: None, backend_message_size: None, frames: None, bytes: None };
 }
 
+/// What an exempt frame counts beside its bytes. An end that keeps messages to send them again counts them so too.
+const SPARED_FRAME: u64 = 8;
+
 /// How much of its limits a session has used.
 #[derive(Debug)]
 pub struct Meter {
@@ -42,6 +45,9 @@ pub struct Meter {
     /// The client is not to blame for the burst in which we then read them.
     late_since: Tick,
     late_until: Tick,
+    /// So many bytes of the client are exempt from the rates until this instant, because it sends again what was lost.
+    spared: u64,
+    spared_until: Tick,
 }
 
 impl Meter {
@@ -56,6 +62,8 @@ impl Meter {
             bytes: full,
             late_since: now,
             late_until: now,
+            spared: 0,
+            spared_until: now,
         })
     }
 
@@ -83,8 +91,11 @@ impl Meter {
     /// # Errors
     /// The bytes broke a limit, and nothing more may pass.
     pub fn take_bytes(&mut self, from: Side, count: u64, now: Tick) -> Result<(), Breach> {
+        let exempt = if from == Side::Client { self.exempt(count, now) } else { 0 };
         let is_fine = match (from, self.limits.bytes) {
-            (Side::Client, Some(rate)) => self.bytes.take_late(count, rate, self.late_since(now), now),
+            (Side::Client, Some(rate)) if count > exempt => {
+                self.bytes.take_late(count - exempt, rate, self.late_since(now), now)
+            }
             _ => true,
         };
         if is_fine { Ok(()) } else { Err(Breach::TooManyBytes) }
@@ -98,6 +109,33 @@ impl Meter {
     /// The client is read again. The bytes that waited come within a second, or else the backend is too slow again.
     pub fn handle_resumed(&mut self, now: Tick) {
         self.late_until = now.after(SECOND);
+    }
+
+    /// The client sends again what was lost: so many of its next bytes are exempt from the rates, until this instant.
+    pub const fn spare(&mut self, bytes: u64, until: Tick) {
+        (self.spared, self.spared_until) = (bytes, until);
+    }
+
+    /// How many of so many bytes are exempt.
+    fn exempt(&mut self, count: u64, now: Tick) -> u64 {
+        let exempt = if now < self.spared_until { self.spared.min(count) } else { 0 };
+        self.spared -= exempt;
+        exempt
+    }
+
+    /// Takes control texts of the client, `idle` of which say nothing new. Such a one costs what a message costs. How many say
+    /// something new depends on the backend.
+    ///
+    /// # Errors
+    /// They break a limit.
+    pub fn take_texts(&mut self, bytes: u64, idle: u64, now: Tick) -> Result<(), Breach> {
+        self.take_bytes(Side::Client, bytes, now)?;
+        match self.limits.frames {
+            Some(rate) if idle > 0 && !self.frames.take_late(idle, rate, self.late_since(now), now) => {
+                Err(Breach::TooManyMessages)
+            }
+            _ => Ok(()),
+        }
     }
 
     fn late_since(&self, now: Tick) -> Tick {
@@ -122,7 +160,9 @@ impl Meter {
             }
         }
         let is_fine = match frames {
-            Some(rate) if header.opcode != OpCode::Close => self.frames.take_late(1, rate, self.late_since(now), now),
+            Some(rate) if header.opcode != OpCode::Close && self.exempt(SPARED_FRAME, now) == 0 => {
+                self.frames.take_late(1, rate, self.late_since(now), now)
+            }
             _ => true,
         };
         if is_fine { Ok(()) } else { Err(Breach::TooManyMessages) }

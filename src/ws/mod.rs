@@ -7,6 +7,8 @@
 //! - [`session`] joins both directions and ends them.
 //! - [`offer`] is what the two ends agree on before a session, [`handshake`] how HTTP/1.1 carries it.
 //! - [`resume_offer`] is what a client offers to come back to its session, [`resume_hello`] what it is told then.
+//! - [`assembly`] keeps messages of a client back until they are whole, [`replay`] keeps those for a client until it has them;
+//!   [`control_text`] is what both ends tell of that.
 //! - [`termination`] is what remains of a session.
 //! - [`meter`] holds the limits of a session, [`rate`] those per second.
 //! - [`progress`] is what a side has taken of its bytes.
@@ -14,7 +16,9 @@
 //! - [`close`] is the code and the reason of a Close.
 //! - [`tick`] is an instant in eight bytes.
 
+pub mod assembly;
 pub mod close;
+pub mod control_text;
 pub mod frame;
 pub mod handshake;
 pub mod keepalive;
@@ -24,6 +28,7 @@ pub mod opcodes;
 pub mod pieces;
 pub mod progress;
 pub mod rate;
+pub mod replay;
 pub mod resume_hello;
 pub mod resume_offer;
 pub mod round_trips;

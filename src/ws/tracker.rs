@@ -122,7 +122,9 @@ impl Tracker {
         Step::Data { length: header + payload, end: self.end() }
     }
 
-    const fn end(&self) -> End {
+    /// What has ended with the last piece.
+    #[must_use]
+    pub const fn end(&self) -> End {
         match self.0 {
             0 => End::Message,
             FRAGMENTED => End::Frame,

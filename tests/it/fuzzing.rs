@@ -7,6 +7,7 @@ mod handshake;
 mod hold;
 pub mod import;
 pub mod proxy_protocol;
+mod resume;
 mod rewriting;
 mod session;
 mod tracker;
@@ -59,6 +60,7 @@ fn the_seeds_of_every_target_hold() {
         ("hold", hold::check),
         ("import", import::check),
         ("proxy_protocol", proxy_protocol::check),
+        ("resume", resume::check),
         ("rewriting", rewriting::check),
         ("session", session::check),
         ("tracker", tracker::check),
@@ -91,6 +93,11 @@ proptest! {
     }
 
     #[test]
+    fn any_script_of_a_resume_brings_each_message_once_or_ends(bytes in prop_oneof![bytes(200), damaged("resume")]) {
+        resume::check(&bytes);
+    }
+
+    #[test]
     fn any_begin_of_a_connection_is_judged_as_others_judge_it(bytes in prop_oneof![bytes(60), damaged("proxy_protocol")]) {
         proxy_protocol::check(&bytes);
     }
@@ -106,12 +113,21 @@ proptest! {
     }
 }
 
-/// How many random scripts the next test plays, where the environment says nothing.
+/// How many random scripts the next tests play, where the environment says nothing.
 const SCRIPTS: u64 = 5000;
 
 /// Millions of them with `LONGWIRE_SCRIPTS=10000000 cargo test --release --test it scripts_of_holds`.
 #[test]
 fn as_many_random_scripts_of_holds_as_are_asked_for_hold() {
+    play_scripts(hold::check);
+}
+
+#[test]
+fn as_many_random_scripts_of_resumes_as_are_asked_for_hold() {
+    play_scripts(resume::check);
+}
+
+fn play_scripts(check: fn(&[u8])) {
     let asked = std::env::var("LONGWIRE_SCRIPTS").ok().map(|scripts| scripts.parse().unwrap());
     for seed in 1..=asked.unwrap_or(SCRIPTS) {
         // Xorshift, which takes less time than a script.
@@ -124,7 +140,7 @@ fn as_many_random_scripts_of_holds_as_are_asked_for_hold() {
         };
         let length = 2 + usize::from(next() % 100);
         let script: Vec<u8> = (0..length).map(|_| next()).collect();
-        let outcome = std::panic::catch_unwind(|| hold::check(&script));
+        let outcome = std::panic::catch_unwind(|| check(&script));
         assert!(outcome.is_ok(), "script {seed}: {script:?}");
     }
 }

@@ -126,7 +126,14 @@ impl CommonSet {
         let epoch = Instant::now();
         let common = |extensions, hold: Option<&HoldTerms>| {
             let settings = SessionSettings { extensions, ..settings };
-            Arc::new(Common { settings, hold: hold.cloned(), secret, epoch, round_trips: round_trips.clone() })
+            Arc::new(Common {
+                settings,
+                hold: hold.cloned(),
+                resume: None,
+                secret,
+                epoch,
+                round_trips: round_trips.clone(),
+            })
         };
         let held = hold.map(|hold| [false, true].map(|extensions| common(extensions, Some(hold))));
         Self { plain: common(false, None), extended: common(true, None), held }
@@ -147,9 +154,9 @@ impl CommonSet {
         let with = |common: &Arc<Common>| {
             let mut settings = common.settings;
             settings.keepalive.ping_interval = ping_interval;
-            let Common { secret, epoch, round_trips, hold, .. } = &**common;
+            let Common { secret, epoch, round_trips, hold, resume, .. } = &**common;
             let (hold, round_trips) = (hold.clone(), round_trips.clone());
-            Arc::new(Common { settings, hold, secret: *secret, epoch: *epoch, round_trips })
+            Arc::new(Common { settings, hold, resume: *resume, secret: *secret, epoch: *epoch, round_trips })
         };
         let held = self.held.as_ref().map(|held| held.each_ref().map(with));
         Self { plain: with(&self.plain), extended: with(&self.extended), held }

@@ -107,7 +107,7 @@ impl Session {
                 self.answer_close(frame, now);
                 return false;
             }
-            Side::Backend if self.outlives_close(frame, now) => return false,
+            Side::Backend if self.outlives_close(frame, now) || self.keeps_close(frame, now) => return false,
             _ => {}
         }
         let passes = self.passes(from) && !self.half(from).told;
@@ -159,13 +159,21 @@ impl Session {
 
     /// A side is dead: nothing that it may still send counts.
     pub(super) fn bury(&mut self, side: Side, now: Instant) {
+        let is_outlived = match side {
+            Side::Client => self.outlives_client(HowEnded::Silent, now),
+            Side::Backend => self.outlives(HoldCause::Lost, HowEnded::Silent, now),
+        };
+        if !is_outlived {
+            self.end_dead(side, now);
+        }
+    }
+
+    /// Ends the session, because a side is dead.
+    pub(super) fn end_dead(&mut self, side: Side, now: Instant) {
         let cause = match side {
             Side::Client => Cause::ClientDead,
             Side::Backend => Cause::BackendDead,
         };
-        if side == Side::Backend && self.outlives(HoldCause::Lost, HowEnded::Silent, now) {
-            return;
-        }
         self.half_mut(side).from = Incoming::Done;
         let farewell = farewell_of_lost(side, cause);
         self.begin_ending(ours(cause, Initiator::Proxy, HowEnded::Silent, farewell), false, now);
@@ -174,9 +182,14 @@ impl Session {
 
     /// A side's connection has ended without a Close.
     pub(super) fn lose(&mut self, side: Side, loss: Loss, now: Instant) {
+        self.end_lost(side, HowEnded::Lost(loss), now);
+    }
+
+    /// Ends the session, because a side is lost. `how`: how that came about.
+    pub(super) fn end_lost(&mut self, side: Side, how: HowEnded, now: Instant) {
         let cause = lost(side);
         let farewell = farewell_of_lost(side, cause);
-        self.begin_ending(ours(cause, side.into(), HowEnded::Lost(loss), farewell), false, now);
+        self.begin_ending(ours(cause, side.into(), how, farewell), false, now);
         self.give_up(side, farewell);
     }
 
@@ -277,6 +290,7 @@ impl Session {
 
     #[cold]
     fn place_farewell(&mut self, to: Side) {
+        let holds_half = to == Side::Backend && self.waits_for_half_message();
         let (target, source) = match to {
             Side::Client => (&mut self.client, &self.backend),
             Side::Backend => (&mut self.backend, &self.client),
@@ -285,7 +299,8 @@ impl Session {
         let Some(ending) = ending.filter(|_| target.to == Outgoing::Farewell) else { return };
         let nothing_follows = source.from != Incoming::Open || target.lost;
         let last_word = ending.farewell(to).is_some_and(|farewell| farewell.last_word);
-        let message_end = source.tracker.at_message_end() && !last_word;
+        let is_between = source.tracker.at_message_end() && !holds_half;
+        let message_end = is_between && !last_word;
         if source.tracker.at_frame_end() && (nothing_follows || ending.hurried || message_end) {
             target.to = Outgoing::Due;
             target.told = true;
@@ -343,6 +358,9 @@ impl Session {
             fate.ending = Some(ending);
             if let Some(hold) = &mut fate.hold {
                 hold.end(now);
+            }
+            if let Some(resume) = &mut fate.resume {
+                resume.end(self.client.counts.messages, now);
             }
         }
     }

@@ -92,7 +92,7 @@ enum HoldStage {
 
 /// The last Pings that an end has got and not answered. Pongs come in the order of their Pings, but some may never come.
 #[derive(Debug, Default)]
-struct Pings(
+pub(super) struct Pings(
     /// What stands for their payloads.
     VecDeque<u64>,
 );
@@ -142,7 +142,7 @@ impl Hold {
 }
 
 impl Pings {
-    fn push(&mut self, ping: u64) {
+    pub(super) fn push(&mut self, ping: u64) {
         if self.0.len() >= MOST_PINGS {
             self.0.pop_front();
         }
@@ -150,12 +150,17 @@ impl Pings {
     }
 
     /// Takes out the first Ping that this Pong answers, and those before it. Returns whether there is one.
-    fn take(&mut self, pong: u64) -> bool {
+    pub(super) fn take(&mut self, pong: u64) -> bool {
         let place = self.0.iter().position(|ping| *ping == pong);
         if let Some(place) = place {
             self.0.drain(..=place);
         }
         place.is_some()
+    }
+
+    /// Adds the Pings of another connection behind these. None of them is left there.
+    pub(super) fn append(&mut self, others: &mut Self) {
+        mem::take(others).0.into_iter().for_each(|ping| self.push(ping));
     }
 }
 
@@ -237,7 +242,7 @@ impl Session {
         match self.hold()?.stage {
             HoldStage::Fading { .. } => Some(0),
             HoldStage::Halting { .. } => Some(self.common.hold.as_ref()?.queue),
-            _ => self.queue_room(),
+            _ => self.queue_room().map(|room| room.saturating_sub(self.held_back())),
         }
     }
 
@@ -309,6 +314,10 @@ impl Session {
         if let Some(meter) = self.meter_mut() {
             meter.handle_resumed(tick);
         }
+        self.owe_resync();
+        if self.is_without_client() {
+            self.keep_notice(now);
+        }
         true
     }
 }
@@ -324,8 +333,12 @@ impl Session {
         }
     }
 
+    fn hold_state_mut(&mut self) -> Option<&mut Hold> {
+        self.fate.as_mut()?.hold.as_deref_mut()
+    }
+
     fn stage_mut(&mut self) -> Option<&mut HoldStage> {
-        Some(&mut self.fate.as_mut()?.hold.as_mut()?.stage)
+        Some(&mut self.hold_state_mut()?.stage)
     }
 
     /// When the backend went; `None` = one is there.
@@ -428,7 +441,8 @@ impl Session {
         hold.stage = HoldStage::Away { cause, how, since, until, failure: ResumeFailure::Failed };
         let asked = hold.asked.take().map(|asked| ControlFrame::new(OpCode::Pong, asked.payload(), None));
         hold.pong = hold.pong.take().or(asked);
-        mem::take(&mut hold.asking).0.into_iter().for_each(|ping| hold.late.push(ping));
+        hold.late.append(&mut hold.asking);
+        self.forget_pings_of_backend();
         if let Some(meter) = self.meter_mut() {
             meter.handle_stalled(now);
         }
@@ -474,7 +488,7 @@ impl Session {
         self.client.from = Incoming::Closed;
         self.client.closed = true;
         self.end_with_their_close(Client, frame, now);
-        let code = CloseFrame::read(frame).code.filter(|code| may_be_sent(*code));
+        let code = CloseFrame::read(frame).code.filter(|code| code.may_be_sent());
         let reason = if code.is_some() { Reason::Ours("") } else { Reason::NoPayload };
         self.bid_farewell(Client, Farewell::of_words(code.unwrap_or(HoldTriggers::NO_CODE), reason));
         self.place_farewells();
@@ -537,34 +551,55 @@ impl Session {
 impl Session {
     /// Whether the client is to get a frame because of its backends.
     pub(super) fn owes_client(&self) -> bool {
-        let Some(hold) = self.hold() else { return false };
         let backend = &self.backend.tracker;
-        (hold.pong.is_some() && backend.at_frame_end()) || (hold.notifies && backend.at_message_end())
+        self.owes_control_text()
+            || self.hold().is_some_and(|hold| {
+                (hold.pong.is_some() && backend.at_frame_end()) || (hold.notifies && backend.at_message_end())
+            })
     }
 
-    /// Appends these frames.
+    /// Appends these frames. What tells of another backend goes before what the backend says.
     pub(super) fn tell_client(&mut self, now: Tick, out: &mut Vec<u8>) {
-        let Some(hold) = self.fate.as_mut().and_then(|fate| fate.hold.as_mut()) else { return };
-        let pong = hold.pong.take();
-        let notifies = self.backend.tracker.at_message_end() && mem::take(&mut hold.notifies);
-        if let Some(pong) = pong {
+        let is_between = self.backend.tracker.at_message_end();
+        if let Some(pong) = self.hold_state_mut().and_then(|hold| hold.pong.take()) {
             pong.encode(None, out);
             self.note_ours(Client, &pong, now);
         }
-        let common = std::sync::Arc::clone(&self.common);
-        let notice = common.hold.as_ref().and_then(|terms| terms.notify.as_deref());
-        if let Some(notice) = notice.filter(|_| notifies) {
-            let length = notice.len() as u64;
-            encode_header(0x81, length, None, out);
-            out.extend_from_slice(notice.as_bytes());
-            self.note_our_header(
-                Client,
-                FrameHeader { fin: true, rsv: 0, opcode: OpCode::Text, mask: None, length },
-                now,
-            );
+        if is_between {
+            self.tell_resync(now, out);
+            let begin = out.len();
+            if self.hold_state_mut().is_some_and(|hold| mem::take(&mut hold.notifies)) {
+                self.write_notice(now, out);
+                self.log_message(&out[begin..], now);
+            }
+            self.tell_count(now, out);
         }
         self.client.keepalive.handle_sent(now);
         self.forget_idle_fate();
+    }
+
+    /// Another backend has taken the session while there is no client. The notice waits for it, before what the backend says.
+    fn keep_notice(&mut self, now: Instant) {
+        let mut notice = Vec::new();
+        if self.hold_state_mut().is_some_and(|hold| mem::take(&mut hold.notifies)) {
+            self.write_notice(self.common.tick(now), &mut notice);
+        }
+        if !self.has_room_for(notice.len()) {
+            return self.end_absence(now);
+        }
+        if !notice.is_empty() {
+            self.log_message(&notice, self.common.tick(now));
+        }
+    }
+
+    fn write_notice(&mut self, now: Tick, out: &mut Vec<u8>) {
+        let common = std::sync::Arc::clone(&self.common);
+        let Some(notice) = common.hold.as_ref().and_then(|terms| terms.notify.as_deref()) else { return };
+        let length = notice.len() as u64;
+        encode_header(0x81, length, None, out);
+        out.extend_from_slice(notice.as_bytes());
+        let header = FrameHeader { fin: true, rsv: 0, opcode: OpCode::Text, mask: None, length };
+        self.note_our_header(Client, header, now);
     }
 }
 
@@ -600,6 +635,14 @@ impl Session {
         }
     }
 
+    /// The client is gone, and with it what it was asked and what it is owed.
+    pub(super) fn forget_pings_of_client(&mut self) {
+        if let Some(hold) = self.hold_state_mut() {
+            (hold.asked, hold.pong) = (None, None);
+            (hold.asking, hold.late) = (Pings::default(), Pings::default());
+        }
+    }
+
     /// A Pong of the client has come. Returns whether it is for a backend that is gone. If two backends sent the same Ping, it is
     /// for the later one: a backend may take a client for dead that does not answer.
     pub(super) fn takes_late_pong(&mut self, pong: &ControlFrame) -> bool {
@@ -613,9 +656,4 @@ impl Session {
         self.forget_idle_fate();
         false
     }
-}
-
-/// Whether a Close may have this code on the wire (RFC 6455 §7.4.1).
-const fn may_be_sent(code: CloseCode) -> bool {
-    code.0 >= 1000 && !matches!(code.0, 1004..=1006 | 1015)
 }

@@ -14,7 +14,8 @@
 //!    ([`Session::wants_shut`], [`Session::may_close`]), and whether the session is over ([`Session::is_over`]).
 //!
 //! A new connection may take the place of a side between two messages ([`Session::replace`]). A session may also outlive its
-//! backend, and wait for another one: see the head of `hold`.
+//! backend, and wait for another one: see the head of `hold`. It may outlive its client's connection, and wait for the client to come
+//! back: see the head of `resume`.
 //!
 //! A side that has sent its Close, and no byte behind it, is closed as soon as the last bytes for it are written
 //! ([`Session::may_close`]). Any other side gets our FIN, and is read until its own FIN has come.
@@ -43,6 +44,8 @@ mod hold_terms;
 mod notice;
 mod observed;
 mod replace;
+mod resume;
+mod resume_terms;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -56,12 +59,14 @@ use self::{
     hold::Hold,
     notice::Notices,
     observed::Observation,
+    resume::Resume,
     timer::Timer,
 };
 pub use self::{
     hold_terms::{HoldCause, HoldState, HoldTally, HoldTerms, HoldTriggers, ResumeFailure},
     notice::{Departure, Notice},
     observed::{MOST_SEEN, Passage, SeenFrame},
+    resume_terms::{Claimed, ResumeTally, ResumeTerms},
     settings::{Common, SessionSettings},
 };
 use super::{
@@ -97,6 +102,8 @@ struct Fate {
     observation: Option<Observation>,
     /// `None` = nothing has happened to the backend, and nothing is open that the session would need if something did.
     hold: Option<Box<Hold>>,
+    /// `None` = the session ends with its client's connection.
+    resume: Option<Box<Resume>>,
 }
 
 /// What the driver does with the bytes that it fed.
@@ -170,9 +177,8 @@ impl Session {
                     break;
                 }
             };
-            if self.fate.is_some() && begins {
-                let passage = if passes { Passage::Relayed } else { Passage::Swallowed };
-                self.note_theirs(from, passage, &buffer[read..], tick);
+            if self.fate.is_some() {
+                self.note_step(from, passes, (&buffer[read..], length, begins), tick);
             }
             if passes {
                 if read != forward {
@@ -196,7 +202,7 @@ impl Session {
         if forward > 0 {
             self.half_mut(from).counts.bytes += forward as u64;
         }
-        let queued = if self.fate.is_some() { self.tell_queued() } else { 0 };
+        let (forward, queued) = if self.fate.is_some() { self.divide(from, forward) } else { (forward, 0) };
         self.break_silence(from, forward - queued, tick);
         Passed { forward, queued, keep: read..buffer.len() }
     }
@@ -205,7 +211,10 @@ impl Session {
     /// this is not 0, no bytes are kept back.
     #[must_use]
     pub fn unseen(&self, from: Side) -> u64 {
-        if self.passes(from) { self.half(from).tracker.payload_left() } else { 0 }
+        match self.half(from).tracker.payload_left() {
+            left if left > 0 && self.passes(from) && !self.is_resumable() => left,
+            _ => 0,
+        }
     }
 
     /// Payload bytes have passed unread: at least one, at most [`Self::unseen`].
@@ -229,7 +238,12 @@ impl Session {
     pub fn handle_eof(&mut self, from: Side, now: Instant) {
         let before = mem::replace(&mut self.half_mut(from).from, Incoming::Eof);
         if before == Incoming::Open {
-            if from == Side::Client || !self.outlives(HoldCause::Lost, HowEnded::Lost(Loss::Fin), now) {
+            let how = HowEnded::Lost(Loss::Fin);
+            let is_outlived = match from {
+                Side::Client => self.outlives_client(how, now),
+                Side::Backend => self.outlives(HoldCause::Lost, how, now),
+            };
+            if !is_outlived {
                 self.lose(from, Loss::Fin, now);
             }
             return;
@@ -245,7 +259,11 @@ impl Session {
         half.to = Outgoing::Shut;
         half.keepalive.handle_broken();
         half.broken = true;
-        if to == Side::Client || !self.fades(loss, now) {
+        let is_outlived = match to {
+            Side::Client => self.client_fades(loss, now),
+            Side::Backend => self.keeps_their_close() || self.fades(loss, now),
+        };
+        if !is_outlived {
             self.begin_losing(to, loss, now);
         }
     }
@@ -291,12 +309,13 @@ impl Session {
         self.half_mut(to).to = Outgoing::Shut;
     }
 
-    /// Whether nothing has happened to the backend. Then [`Self::client_read_limit`] says nothing, and nothing goes to a queue.
+    /// Whether nothing has happened to the backend, and the session ends with its client. Then [`Self::client_read_limit`] and
+    /// [`Self::backend_read_limit`] say nothing, and nothing goes to a queue.
     #[must_use]
     pub const fn is_plain(&self) -> bool {
         match &self.fate {
             None => true,
-            Some(fate) => fate.hold.is_none(),
+            Some(fate) => fate.hold.is_none() && fate.resume.is_none(),
         }
     }
 
@@ -305,8 +324,8 @@ impl Session {
     /// 1. A calm session has nothing to transmit and nothing to shut.
     /// 2. From one calm moment to the next, [`Self::poll_timeout`] only moves to a later instant. So a driver that may
     ///    come back too early need not ask again, unless the time was up.
-    /// 3. A session with limits or a longest life is never calm, nor is one that ever had a notice, an observer or another
-    ///    backend.
+    /// 3. A session with limits or a longest life is never calm, nor is one that can be resumed, or that ever had a notice, an
+    ///    observer or another backend.
     #[must_use]
     pub const fn is_calm(&self) -> bool {
         self.fate.is_none() && self.client.keepalive.is_calm() && self.backend.keepalive.is_calm()
@@ -331,14 +350,12 @@ impl Session {
             return;
         }
         let now = self.common.tick(now);
-        if self.half(to).to == Outgoing::Open && to == Side::Client && self.owes_client() {
-            self.tell_client(now, out);
-            if !self.wants_to_transmit(to) {
-                return;
-            }
+        if self.half(to).to == Outgoing::Open && self.tell(to, now, out) && !self.wants_to_transmit(to) {
+            return;
         }
         let close = self.ending().and_then(|ending| ending.close_frame(to));
         let parting = if to == Side::Backend { self.parting_close() } else { None };
+        let answer = if to == Side::Backend { self.answer() } else { None };
         let (half, terms) = self.half_and_terms(to);
         let frame = if let Some(close) = close {
             half.to = Outgoing::Fin;
@@ -346,6 +363,9 @@ impl Session {
         } else if let Some(close) = parting {
             // The old backend may still have something to say.
             half.to = Outgoing::Closed;
+            close
+        } else if let Some(close) = answer {
+            half.to = Outgoing::Fin;
             close
         } else {
             half.keepalive.ping(terms, now)
@@ -463,7 +483,41 @@ impl Session {
         let is_pinged = self.half(to).keepalive.owes_ping()
             && self.ending().is_none()
             && self.half(to.other()).tracker.at_frame_end();
-        is_pinged || (to == Side::Client && self.owes_client())
+        is_pinged
+            || match to {
+                Side::Client => self.owes_client(),
+                Side::Backend => self.owes_backend(),
+            }
+    }
+
+    /// Appends the frames of ours that are due because of what happened to an end. Returns whether there were any.
+    fn tell(&mut self, to: Side, now: Tick, out: &mut Vec<u8>) -> bool {
+        match to {
+            Side::Client if self.owes_client() => self.tell_client(now, out),
+            Side::Backend if self.owes_backend() => self.tell_backend(now, out),
+            _ => return false,
+        }
+        true
+    }
+
+    /// Notes a step of the parts that most sessions do not have. `bytes` begin with the step.
+    #[inline(never)]
+    fn note_step(&mut self, from: Side, passes: bool, (bytes, length, begins): (&[u8], usize, bool), now: Tick) {
+        if begins {
+            let passage = if passes { Passage::Relayed } else { Passage::Swallowed };
+            self.note_theirs(from, passage, bytes, now);
+        }
+        let is_control = begins && bytes.first().is_some_and(|first| first & 0x08 != 0);
+        if from == Side::Backend && passes && !is_control {
+            self.log_piece(&bytes[..length], now);
+        }
+    }
+
+    /// How many of the bytes that pass from a side go to the other side or to a queue, and how many of them to a queue. While there is no
+    /// client, what passes is kept here.
+    fn divide(&mut self, from: Side, forward: usize) -> (usize, usize) {
+        let queued = self.tell_queued();
+        if from == Side::Backend && self.client.to == Outgoing::Shut { (0, queued) } else { (forward, queued) }
     }
 
     /// Whether bytes from a side pass to the other side.
@@ -493,7 +547,11 @@ impl Session {
 
     /// Counts a piece of a data frame if it passes; returns whether it does.
     fn handle_data(&mut self, from: Side, length: usize, end: End) -> bool {
-        let passes = self.passes(from) || (from == Side::Client && self.queue(length));
+        let passes = self.passes(from)
+            || match from {
+                Side::Client => self.queue(length),
+                Side::Backend => self.keeps_data(),
+            };
         if passes {
             self.half_mut(from).counts.pass(end);
         }
@@ -523,8 +581,14 @@ impl Session {
                 half.pongs_owed = half.pongs_owed.saturating_sub(1);
                 if self.fate.is_some() {
                     match from {
-                        Side::Client => passes &= !self.takes_late_pong(frame),
-                        Side::Backend => self.note_answered(frame),
+                        Side::Client => {
+                            self.note_answered_by_client(frame);
+                            passes &= !self.takes_late_pong(frame);
+                        }
+                        Side::Backend => {
+                            passes &= !self.takes_late_pong_of_backend(frame);
+                            self.note_answered(frame);
+                        }
                     }
                 }
             }
@@ -533,11 +597,18 @@ impl Session {
                 half.pongs_owed = half.pongs_owed.saturating_add(1);
                 half.keepalive.handle_relayed_ping(terms, frame, tick);
                 match from {
-                    Side::Client => self.note_asked(frame),
-                    Side::Backend => self.note_asking(frame),
+                    Side::Client => {
+                        self.note_asked(frame);
+                        self.note_asked_by_client(frame);
+                    }
+                    Side::Backend => {
+                        self.note_asking(frame);
+                        self.note_asked_by_backend(frame);
+                    }
                 }
             }
             _ if from == Side::Client && self.queues() => self.owe_pong(frame),
+            _ if from == Side::Backend => self.owe_pong_to_backend(frame),
             _ => {}
         }
         if passes {
@@ -580,6 +651,9 @@ impl Session {
             self.half_mut(to.other()).keepalive.handle_resumed(tick);
         }
         if was_stalled && moved > 0 {
+            if to == Side::Client {
+                self.note_taken_by_client();
+            }
             self.grant_time(to, now);
             if let Some(ending) = self.ending_mut() {
                 ending.looks[to as usize] = None;
@@ -603,15 +677,15 @@ impl Session {
         match side {
             Side::Client if self.queues() => self.client_read_limit() != Some(0),
             Side::Client => !self.backend.keepalive.is_stalled() && self.client_read_limit() != Some(0),
-            Side::Backend => !self.client.keepalive.is_stalled(),
+            Side::Backend => !self.client.keepalive.is_stalled() && self.backend_read_limit() != Some(0),
         }
     }
 
     /// Drops the parts that a session needs no more.
     fn forget_idle_fate(&mut self) {
         self.fate.take_if(|fate| {
-            let Fate { notices, ending, meter, observation, hold } = &**fate;
-            let is_idle = hold.as_ref().is_none_or(|hold| hold.is_idle());
+            let Fate { notices, ending, meter, observation, hold, resume } = &**fate;
+            let is_idle = hold.as_ref().is_none_or(|hold| hold.is_idle()) && resume.is_none();
             is_idle && notices.poll().is_none() && ending.is_none() && meter.is_none() && observation.is_none()
         });
     }

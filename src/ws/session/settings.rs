@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::hold_terms::HoldTerms;
+use super::{hold_terms::HoldTerms, resume_terms::ResumeTerms};
 use crate::ws::{
     Side,
     keepalive::{PingTerms, Secret, Settings},
@@ -22,6 +22,9 @@ pub struct Common {
     /// On what terms the sessions outlive their backends; `None` = they do not. Where the 101 agreed on an extension that keeps
     /// state from one message to the next, they cannot.
     pub hold: Option<HoldTerms>,
+    /// On what terms the sessions outlive the connections of their clients; `None` = they do not. Those whose 101 agreed on an
+    /// extension cannot.
+    pub resume: Option<ResumeTerms>,
     /// Values that a peer must not guess are derived from this secret and from the session's nonce.
     pub secret: Secret,
     /// Any instant before the first of these sessions began. The sessions count their time from it.

@@ -24,6 +24,10 @@ pub(super) enum Timer {
     Notice,
     /// The session has waited too long for a backend, or for what goes before that.
     Hold,
+    /// The session has waited too long for its client, or for the last bytes of a connection that takes nothing.
+    Absence,
+    /// The client is to get a control text.
+    News,
     /// A side is to get a Ping of ours.
     Ping(Side),
     /// It is time to ask a side's stream how much the side has taken.
@@ -37,12 +41,14 @@ pub(super) enum Timer {
 impl Timer {
     /// All timers. If several are due at once, they go off in this order: a dead side says more about an end than idle
     /// time does, and no side is pinged in a session that ends.
-    pub(super) const ALL: [Self; 11] = [
+    pub(super) const ALL: [Self; 13] = [
         Self::Death(Client),
         Self::Death(Backend),
         Self::Idle,
         Self::Notice,
         Self::Hold,
+        Self::Absence,
+        Self::News,
         Self::Ping(Client),
         Self::Ping(Backend),
         Self::Look(Client),
@@ -78,7 +84,8 @@ impl Session {
     #[must_use]
     pub fn judges_silence(&self, now: Instant) -> bool {
         let tick = self.common.tick(now);
-        let judges = [Timer::Death(Client), Timer::Death(Backend), Timer::Idle, Timer::Hold, Timer::Cut];
+        let judges =
+            [Timer::Death(Client), Timer::Death(Backend), Timer::Idle, Timer::Hold, Timer::Absence, Timer::Cut];
         judges.into_iter().any(|timer| self.is_due(timer, tick))
     }
 
@@ -94,23 +101,37 @@ impl Session {
                 Timer::Look(side) => Some(ending.poll_look(side, settings.close_timeout)),
                 Timer::Hurry => ending.poll_hurry(settings.close_timeout),
                 Timer::Cut => Some(ending.deadline),
-                Timer::Death(_) | Timer::Idle | Timer::Notice | Timer::Hold | Timer::Ping(_) => None,
+                Timer::Death(_)
+                | Timer::Idle
+                | Timer::Notice
+                | Timer::Hold
+                | Timer::Absence
+                | Timer::News
+                | Timer::Ping(_) => None,
             };
         }
         match timer {
-            Timer::Death(Backend) | Timer::Ping(Backend) | Timer::Look(Backend) if self.is_without_backend() => None,
+            Timer::Death(Backend) | Timer::Ping(Backend) | Timer::Look(Backend) if !self.has_backend() => None,
+            Timer::Death(Client) | Timer::Ping(Client) | Timer::Look(Client) if self.is_without_client() => None,
             Timer::Death(side) => {
                 self.half(side).keepalive.poll_death(self.common.terms(self.nonce, side), self.reads(side))
             }
             Timer::Idle => Some(self.last_byte() + settings.idle?),
             Timer::Notice => self.fate.as_ref()?.notices.poll(),
             Timer::Hold => self.fate.as_ref()?.hold.as_ref()?.poll(),
+            Timer::Absence => self.poll_client_stage(),
+            Timer::News => self.poll_news(),
             Timer::Ping(side) => {
                 self.half(side).keepalive.poll_ping(self.common.terms(self.nonce, side), self.reads(side))
             }
             Timer::Look(side) => self.half(side).keepalive.poll_look(self.common.terms(self.nonce, side)),
             Timer::Hurry | Timer::Cut => None,
         }
+    }
+
+    /// Whether there is a backend that could be pinged or judged.
+    fn has_backend(&self) -> bool {
+        !self.is_without_backend() && !self.keeps_their_close()
     }
 
     /// Does what a timer that is due asks for.
@@ -120,6 +141,8 @@ impl Session {
             Timer::Idle => self.close_both(CloseCode::GOING_AWAY, Cause::Idle, now),
             Timer::Notice => self.heed(now),
             Timer::Hold => self.end_stage(now),
+            Timer::Absence => self.end_client_stage(now),
+            Timer::News => self.owe_news(),
             Timer::Ping(side) => self.half_mut(side).keepalive.owe_ping(),
             Timer::Hurry => self.hurry(),
             // The driver has looked already, and drops a session that is over.

@@ -123,7 +123,14 @@ impl HoldPlay {
         let mut secret = [0; 16];
         secret[..8].copy_from_slice(&hasher.finish().to_be_bytes());
         let round_trips = RoundTripTimes::default();
-        let common = Common { settings, hold: Some(terms.clone()), secret: Secret(secret), epoch: now, round_trips };
+        let common = Common {
+            settings,
+            hold: Some(terms.clone()),
+            resume: None,
+            secret: Secret(secret),
+            epoch: now,
+            round_trips,
+        };
         Self {
             session: Session::new(Arc::new(common), 7, now),
             terms,

@@ -137,7 +137,7 @@ impl Play {
         };
         let now = Instant::now();
         let round_trips = longwire::ws::round_trips::RoundTripTimes::default();
-        let common = Common { settings, hold: None, secret, epoch: now, round_trips };
+        let common = Common { settings, hold: None, resume: None, secret, epoch: now, round_trips };
         let mut session = Session::new(Arc::new(common), 7, now);
         session.observe(is_observed.then(|| now + FAR));
         let (counts, relayed) = (OpCodeCounts::default(), is_observed.then_some(0));

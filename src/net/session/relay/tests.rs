@@ -205,7 +205,7 @@ fn relay_on(kinds: [Kind; 2], idle: Option<Duration>, hold: Option<HoldTerms>, b
         extensions: false,
     };
     let (secret, round_trips) = (Secret([0; 16]), RoundTripTimes::default());
-    let common = Common { settings, hold, secret, epoch: began, round_trips };
+    let common = Common { settings, hold, resume: None, secret, epoch: began, round_trips };
     let [client, backend] = [client, backend].map(|stream| Leg::new(stream, Bytes::new()));
     let mut relay = Relay::new(client, backend, Session::new(Arc::new(common), 0, began));
     relay.give_to(SessionKey { place: 0, generation: 1 }, &Arc::default());

@@ -201,7 +201,7 @@ impl World {
     pub(super) fn held(&self, sides: [(Stream, Bytes); 2], settings: SessionSettings) -> Box<Held> {
         let now = Instant::now();
         let (secret, round_trips) = (Secret([5; 16]), RoundTripTimes::default());
-        let common = Arc::new(Common { settings, hold: None, secret, epoch: now, round_trips });
+        let common = Arc::new(Common { settings, hold: None, resume: None, secret, epoch: now, round_trips });
         let [client, backend] = sides.map(|(stream, early)| Leg::new(stream, early));
         let seat = self.seat();
         let record = Record::new(None, localhost(), "GET", "/");

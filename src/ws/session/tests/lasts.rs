@@ -43,6 +43,7 @@ fn sessions_with_one_secret_are_spread_evenly_and_each_stays_at_its_place() {
     let common = Arc::new(Common {
         settings: PINGING,
         hold: None,
+        resume: None,
         secret: Secret([7; 16]),
         epoch: now,
         round_trips: crate::ws::round_trips::RoundTripTimes::default(),

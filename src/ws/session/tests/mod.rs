@@ -13,6 +13,7 @@ mod properties;
 mod records;
 mod relays;
 mod replaced;
+mod resumes;
 mod timers;
 
 use std::{
@@ -26,7 +27,10 @@ use tokio_tungstenite::tungstenite::protocol::frame::{
     coding::{Control, Data, OpCode},
 };
 
-use super::{Common, Departure, HoldCause, HoldTerms, HoldTriggers, Notice, ResumeFailure, Session, SessionSettings};
+use super::{
+    Claimed, Common, Departure, HoldCause, HoldTerms, HoldTriggers, Notice, ResumeFailure, ResumeTerms, Session,
+    SessionSettings,
+};
 use crate::ws::{
     Side::{self, Backend, Client},
     close::CloseCode,
@@ -78,6 +82,8 @@ struct Pair {
     backend: End,
     /// Backends that the session has outlived.
     gone: Vec<End>,
+    /// Whether the session has let go of its client.
+    is_away: bool,
     /// What the client has sent for the next backend.
     queue: Vec<u8>,
     /// The most bytes that one read takes.
@@ -136,10 +142,16 @@ impl Pair {
 
     /// A pair whose session may outlive its backends.
     fn on_terms(settings: &SessionSettings, hold: Option<HoldTerms>) -> Self {
+        Self::on_all_terms(settings, hold, None)
+    }
+
+    /// A pair whose session may outlive either end.
+    fn on_all_terms(settings: &SessionSettings, hold: Option<HoldTerms>, resume: Option<ResumeTerms>) -> Self {
         let now = Instant::now();
         let common = Common {
             settings: *settings,
             hold,
+            resume,
             secret: Secret([7; 16]),
             epoch: now,
             round_trips: crate::ws::round_trips::RoundTripTimes::default(),
@@ -151,6 +163,7 @@ impl Pair {
             client: End::default(),
             backend: End::default(),
             gone: Vec::new(),
+            is_away: false,
             queue: Vec::new(),
             read: 64 * 1024,
             splices: false,
@@ -278,6 +291,7 @@ impl Pair {
                 let queues = side == Backend && self.session.queue_room().is_some();
                 moved |= (self.flush(side) || queues) && self.read(side.other());
                 self.lets_backend_go();
+                self.lets_client_go();
             }
             for side in [Client, Backend] {
                 self.transmit(side);
@@ -286,6 +300,7 @@ impl Pair {
         }
         self.look();
         self.lets_backend_go();
+        self.lets_client_go();
         self.over |= self.session.is_over(self.now);
     }
 
@@ -294,6 +309,13 @@ impl Pair {
         if self.session.awaits_backend().is_some() && self.gone.len() == self.resumed() {
             let buffer = self.backend.buffer;
             self.gone.push(std::mem::replace(&mut self.backend, End { buffer, ..End::default() }));
+        }
+    }
+
+    /// Lets go of a client that the session has outlived.
+    fn lets_client_go(&mut self) {
+        if self.session.awaits_client() && !self.is_away {
+            (self.client, self.is_away) = (End::default(), true);
         }
     }
 
@@ -353,7 +375,10 @@ impl Pair {
         if !self.session.wants_read(from) {
             return false;
         }
-        let room = self.session.client_read_limit().filter(|_| from == Client);
+        let room = match from {
+            Client => self.session.client_read_limit(),
+            Backend => self.session.backend_read_limit(),
+        };
         let (now, limit) = (self.now, room.map_or(self.read, |room| room.min(self.read)));
         if limit == 0 {
             return false;
@@ -375,11 +400,19 @@ impl Pair {
         let end = self.end(from);
         let mut buffer = std::mem::take(&mut end.kept);
         buffer.extend(end.unread.drain(..length));
-        let passed = self.session.handle_input(from, &mut buffer, &mut self.counts, now);
-        assert!(passed.keep.len() < MAX_CONTROL_FRAME, "{} bytes held", passed.keep.len());
-        assert!(passed.keep.is_empty() || self.session.unseen(from) == 0, "payload held");
-        self.end(from).kept = buffer[passed.keep].to_vec();
-        let (passing, queued) = buffer[..passed.forward].split_at(passed.forward - passed.queued);
+        let (forward, queued);
+        if from == Client && self.session.is_resumable() {
+            let come = std::mem::take(&mut buffer);
+            queued = self.session.handle_client_input(&come, &mut self.counts, now, &mut buffer);
+            forward = buffer.len();
+        } else {
+            let passed = self.session.handle_input(from, &mut buffer, &mut self.counts, now);
+            assert!(passed.keep.len() < MAX_CONTROL_FRAME, "{} bytes held", passed.keep.len());
+            assert!(passed.keep.is_empty() || self.session.unseen(from) == 0, "payload held");
+            (forward, queued) = (passed.forward, passed.queued);
+            self.end(from).kept = buffer[passed.keep].to_vec();
+        }
+        let (passing, queued) = buffer[..forward].split_at(forward - queued);
         self.queue.extend_from_slice(queued);
         self.end(from.other()).waiting.extend_from_slice(passing);
         self.flush(from.other());

@@ -24,6 +24,12 @@ fn waiting_for(timer: Timer) -> Pair {
             pair.fin(Backend);
             pair
         }
+        Timer::Absence => {
+            let mut pair = resumes::resumable(&SILENT, None);
+            pair.fin(Client);
+            pair
+        }
+        Timer::News => resumes::resumable(&SILENT, None),
         Timer::Ping(side) => {
             let interval = |pinged| (side == pinged).then_some(PING_INTERVAL);
             let ping_interval = SideTimes { client: interval(Client), backend: interval(Backend) };
