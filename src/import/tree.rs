@@ -103,9 +103,15 @@ fn write_item(text: &mut String, indent: usize, map: &Twig) {
 }
 
 pub(super) fn write_note(text: &mut String, indent: usize, note: &str) {
-    let line: String = note.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let line: String = note.chars().map(|c| if may_stand(c) { c } else { ' ' }).collect();
     let line = format!("{:indent$}# {line}", "");
     let _ = writeln!(text, "{}", line.trim_end());
+}
+
+/// Whether a character may stand in a line of YAML as it is. A byte order mark may not, and two separators may end the line
+/// (YAML 1.2.2, 5.1 and 5.4).
+fn may_stand(c: char) -> bool {
+    !c.is_control() && !matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}')
 }
 
 /// A text as a scalar of one line, plain where no reader can take it for anything else. A `$` before a brace or another `$`
@@ -115,7 +121,7 @@ fn scalar(text: &str) -> String {
     if is_plain(&text) {
         return text;
     }
-    if !text.contains(|c: char| c.is_control() || matches!(c, '\u{85}' | '\u{2028}' | '\u{2029}' | '\u{feff}')) {
+    if text.chars().all(may_stand) {
         return format!("'{}'", text.replace('\'', "''"));
     }
     let mut quoted = String::from("\"");
@@ -165,6 +171,13 @@ mod tests {
         ] {
             assert_eq!(scalar(text), written);
         }
+    }
+
+    #[test]
+    fn a_comment_keeps_its_line_and_has_no_byte_order_mark() {
+        let mut text = String::new();
+        write_note(&mut text, 2, "a:1: one\ntwo\u{2028}three\u{feff}four");
+        assert_eq!(text, "  # a:1: one two three four\n");
     }
 
     #[test]
