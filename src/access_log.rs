@@ -40,7 +40,7 @@ use crate::{
     traces::{Trace, span_end::SpanEnd},
     ws::{
         Side,
-        session::{Counts, HoldTally, Session},
+        session::{Counts, HoldTally, ResumeTally, Session},
         termination::{Cause, HowEnded, Initiator, Silence, Termination},
     },
 };
@@ -192,7 +192,7 @@ pub struct Facts {
     /// For how long no byte had passed when the end of a session began.
     #[serde(flatten)]
     pub silence: Option<Silence>,
-    /// What a session has been through with its backends, if there was more than one, or if bytes may be lost.
+    /// What a session has been through, if one of its sides was replaced, or if bytes may be lost.
     #[serde(flatten)]
     pub holds: Option<Holds>,
     /// The code of the first Close.
@@ -343,12 +343,12 @@ impl Traffic {
     }
 }
 
-/// What a session has been through with its backends.
+/// What a session has been through with its sides.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Holds {
-    /// How many backends have followed the first one.
+    /// How many backends have followed the first one, and how often the client has come back.
     pub resumes: u32,
-    /// The time in which no backend took the client's frames, all holds together.
+    /// The time in which a side was gone: no backend took the client's frames, or the client was away.
     #[serde(rename = "gap_ms", serialize_with = "whole_millis")]
     pub gap: Duration,
     /// The bytes for backends of which nobody knows whether they arrived: a lower bound.
@@ -357,9 +357,11 @@ pub struct Holds {
 
 impl Holds {
     fn of(session: &Session) -> Option<Self> {
-        let tally = session.hold_tally();
-        let HoldTally { resumes, gap, maybe_lost: maybe_lost_bytes } = tally;
-        (tally != HoldTally::default()).then_some(Self { resumes, gap, maybe_lost_bytes })
+        let (held, away) = (session.hold_tally(), session.resume_tally());
+        let HoldTally { resumes, gap, maybe_lost: maybe_lost_bytes } = held;
+        let (resumes, gap) = (resumes.saturating_add(away.resumes), gap.saturating_add(away.gap));
+        let is_ordinary = held == HoldTally::default() && away == ResumeTally::default();
+        (!is_ordinary).then_some(Self { resumes, gap, maybe_lost_bytes })
     }
 }
 
@@ -449,6 +451,14 @@ impl Record {
         self.endings = None;
         (self.status, self.cause) = (Some(101), Outcome::Answered);
         SessionRecord::new(&self, route, backend)
+    }
+
+    /// No line is written for a handshake by which a client comes back to its session: the session has one.
+    pub fn leave_to_session(mut self) {
+        self.log = None;
+        self.metrics = None;
+        self.endings = None;
+        (self.status, self.cause) = (Some(101), Outcome::Answered);
     }
 
     /// Turns the record of a handshake into that of a probe that ends here. Until [`Self::end_probe`], it says that the process

@@ -81,6 +81,10 @@ pub enum Kind {
     Refused,
     /// No answer within `timeouts.upgrade` or `timeouts.response`.
     ResponseTimeout,
+    /// More attempts to come back to a session in a second than a client needs, or more forged tokens from one address.
+    ResumeAttempts,
+    /// A client that wants to come back to its session, though a later attempt of it has come before.
+    ResumeStale,
     /// The route is draining, but the process is not.
     RouteDraining,
     /// There are as many sessions as `limits.sessions` allows, or the sessions of too many addresses are counted
@@ -121,7 +125,7 @@ enum SeenByBackend {
 
 impl Kind {
     /// Every kind, in the order of the variants.
-    pub const ALL: [Self; 38] = [
+    pub const ALL: [Self; 40] = [
         Self::AuthDenied,
         Self::AuthExpired,
         Self::AuthUnavailable,
@@ -153,6 +157,8 @@ impl Kind {
         Self::Probes,
         Self::Refused,
         Self::ResponseTimeout,
+        Self::ResumeAttempts,
+        Self::ResumeStale,
         Self::RouteDraining,
         Self::Sessions,
         Self::SessionsPerClient,
@@ -223,6 +229,8 @@ impl Kind {
             Self::Probes => (503, "probes", "too many probes at once", None, Irrelevant),
             Self::Refused => (502, "refused", "the backend refused the connection", BACKEND, Nothing),
             Self::ResponseTimeout => (504, "response_timeout", "the backend did not answer in time", BACKEND, Perhaps),
+            Self::ResumeAttempts => (429, "resume_attempts", "too many attempts to resume", CLIENT, Irrelevant),
+            Self::ResumeStale => (409, "resume_stale", "resume attempt is not the latest", CLIENT, Irrelevant),
             Self::RouteDraining => (503, "route_draining", "this route is being drained", None, Irrelevant),
             Self::Sessions => (503, "sessions", "too many sessions", None, Irrelevant),
             Self::SessionsPerClient => {

@@ -143,8 +143,10 @@ table! {
     holds: Counters<OfHold> = Series::new(Counter::default), "longwire_holds";
     /// Sessions that went on after one of their sides was replaced.
     resumed: Counters<OfResume> = Series::new(Counter::default), "longwire_resumed";
-    /// Sessions for which no other backend was found, by why: refused, unlike (another subprotocol or extension), no_turn,
-    /// no_backend, or ended (the client left, or the session was ended, before there was one).
+    /// Sessions that did not go on, by why. No other backend was found: refused, unlike (another subprotocol or extension), no_turn,
+    /// no_backend. It ended while a side was away: ended. A client came back and got a new session: elsewhere (of another process),
+    /// forged, changed (another route, certificate, origin or user), gone. A client did not come back in time: expired; or was not
+    /// waited for: too_many, memory.
     gave_up: Counters<OfGaveUp> = Series::new(Counter::default), "longwire_gave_up";
     /// From the loss of a side to its replacement.
     gaps: Histograms<OfResume> = Series::new(latencies), "longwire_gap_seconds";
@@ -553,9 +555,9 @@ impl Metrics {
         self.table.holds.of(&OfHold { cause }).inc();
     }
 
-    /// Counts a session that another backend has taken, after this time.
-    pub fn resumed(&self, gap: Duration) {
-        let labels = OfResume { side: Side::Backend.as_str() };
+    /// Counts a session that goes on with another backend or connection of its client, after this time.
+    pub fn resumed(&self, side: Side, gap: Duration) {
+        let labels = OfResume { side: side.as_str() };
         self.table.resumed.of(&labels).inc();
         self.table.gaps.of(&labels).observe(gap.as_secs_f64());
     }
@@ -569,6 +571,11 @@ impl Metrics {
             Some(ResumeFailure::Failed) => "no_backend",
             None => "ended",
         };
+        self.table.gave_up.of(&OfGaveUp { why }).inc();
+    }
+
+    /// Counts a session to which its client did not come back, by a word of a fixed list.
+    pub fn not_resumed(&self, why: &'static str) {
         self.table.gave_up.of(&OfGaveUp { why }).inc();
     }
 

@@ -13,7 +13,10 @@ use crate::{
     headers::{CertificateField, FieldRules},
     hosts::{HostPattern, bare_name},
     origins::Origins,
-    ws::{keepalive, session::HoldTerms},
+    ws::{
+        keepalive,
+        session::{HoldTerms, ResumeTerms},
+    },
 };
 
 pub use addresses::AddressRules;
@@ -53,6 +56,8 @@ pub struct Route {
     pub may_compress: bool,
     /// How the sessions of the route outlive their backends; `None` = they do not.
     pub hold: Option<Box<HoldRule>>,
+    /// On what terms the sessions of clients that speak the protocol outlive their connections; `None` = they do not.
+    pub resume: Option<ResumeTerms>,
     /// The service that is asked about each request; `None` = none is asked.
     pub auth_request: Option<Box<AuthRequest>>,
     /// Keepalive of this route's sessions.
@@ -333,6 +338,7 @@ mod tests {
                 origins: Origins::default(),
                 may_compress: true,
                 hold: None,
+                resume: None,
                 auth_request: None,
                 keepalive: keepalive::Settings {
                     ping_interval: keepalive::SideTimes::of_both(None),

@@ -199,6 +199,12 @@ impl Client {
         }
     }
 
+    /// What limits count as one client: an address of IPv4, a /64 of IPv6, all Unix sockets together.
+    #[must_use]
+    pub fn counted_as(&self) -> Octets {
+        self.network(32)
+    }
+
     /// The client in few bytes, for [`Self::from_octets`].
     #[must_use]
     pub fn octets(&self) -> Octets {

@@ -141,6 +141,15 @@ impl SessionRecord {
         record
     }
 
+    /// The client is back, perhaps from another address. The record tells of the last one.
+    pub fn move_to(&mut self, client: Client) {
+        let (_, trace_id, id, host, path) = self.words.unpack();
+        let (told, client_cert) = self.words.rare();
+        let peer = self.words.peer().filter(|_| client.is_of_unix());
+        let rare = (told.as_deref(), client_cert.map(facts));
+        self.words = Words::pack((client, peer), trace_id, (rare.0, rare.1.as_ref()), &id, &host, &path);
+    }
+
     /// Another backend has taken the session.
     pub fn change_backend(&mut self, backend: Arc<Backend>) {
         self.backend = backend;
@@ -680,6 +689,23 @@ mod tests {
         for direction in ["from_client", "from_backend", "to_client", "to_backend"] {
             assert!(line[format!("silence_{direction}_ms")].is_u64(), "{direction} in {line}");
         }
+    }
+
+    #[test]
+    fn a_client_that_comes_back_changes_its_address_and_nothing_else() {
+        let lines = written(|log| {
+            for address in ["2001:db8::7", "198.51.100.7"] {
+                let mut moved = request(&log).into_session(route(&log), backend());
+                let client = Client::from(address.parse::<IpAddr>().unwrap());
+                moved.move_to(client);
+                assert_eq!(moved.client(), client);
+                drop(moved.end(&session(), cut()));
+            }
+            drop(request(&log).into_session(route(&log), backend()).end(&session(), cut()));
+        });
+        let [v6, v4, before] = [0, 1, 2].map(|line| without_duration(&lines[line]));
+        assert_eq!(v6, before.replace("192.0.2.1", "2001:db8::7"));
+        assert_eq!(v4, before.replace("192.0.2.1", "198.51.100.7"));
     }
 
     #[test]

@@ -18,6 +18,7 @@ use crate::{
     ws::{
         keepalive::{self, SideTimes},
         meter::MessageLimits,
+        session::ResumeTerms,
     },
 };
 
@@ -220,6 +221,9 @@ fn of_rules(route: &Route) -> String {
     if let Some(HoldRule { terms, per_second }) = route.hold.as_deref() {
         let _ = write!(text, ", hold for {}, {per_second} per second", short(terms.longest));
     }
+    if let Some(ResumeTerms { longest, .. }) = route.resume {
+        let _ = write!(text, ", resume for {}", short(longest));
+    }
     if let Some(AuthRequest { url, timeout, pass, .. }) = route.auth_request.as_deref() {
         let _ = write!(text, ", asks {url} within {}", short(*timeout));
         let names: Vec<_> = pass.iter().map(hyper::header::HeaderName::as_str).collect();
@@ -336,6 +340,7 @@ fn of_limits(limits: &Limits) -> String {
         ("messages per second", frames.map(|rate| rate.count().to_string())),
         ("bytes per second", bytes.map(|rate| size(rate.count()))),
         ("unsent", limits.unsent_memory.map(|most| size(most as u64))),
+        ("away", limits.away.map(|most| most.to_string())),
     ];
     let mut words: Vec<_> = set.into_iter().filter_map(|(name, most)| Some(format!("{name} {}", most?))).collect();
     if limits.refuse == Refuse::Close {

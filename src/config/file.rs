@@ -14,6 +14,7 @@ mod listed;
 mod probe;
 mod proxy_protocol;
 mod redirect;
+mod resume;
 mod rewrite;
 mod sticky_cookie;
 mod via;
@@ -48,6 +49,7 @@ pub(super) use compression::CompressionOffer;
 pub(super) use header_rules::HeaderChanges;
 pub(super) use hold::HoldSetting;
 pub(super) use redirect::{RedirectScheme, RedirectSetting};
+pub(super) use resume::ResumeSetting;
 pub(super) use rewrite::RewriteSetting;
 pub(super) use sticky_cookie::{SameSiteWord, SecureWord, StickyCookieSetting};
 pub(super) use via::ViaEntry;
@@ -400,6 +402,11 @@ pub(super) struct Route {
     /// way meanwhile is sent at most once. docs/hold.md says for which programs this is right. Absent: a session ends with its backend.
     #[serde(default)]
     pub(super) hold: Option<HoldSetting>,
+    /// Lets clients with the library of longwire come back to their sessions after their connection was lost: each message arrives
+    /// exactly once and in order. docs/resume.md has the protocol. Other clients have sessions as ever. Absent: a session ends with its
+    /// client's connection.
+    #[serde(default)]
+    pub(super) resume: Option<ResumeSetting>,
     /// A service that longwire asks about each request, before it goes on: with an answer 2xx it does, 401, 403 and 3xx go to the
     /// client as they are, and all else is 503. docs/behaviour.md has the rules. Absent: no service is asked.
     #[serde(default)]
@@ -571,6 +578,12 @@ pub(super) struct Limits {
     /// Bytes of all sessions together that wait for slow readers. A session that adds to more than this is ended. 0B = no
     /// limit.
     pub(super) unsent_memory: Size,
+    /// Bytes of all sessions together that are kept for clients that may come back (`resume`). A session beyond that keeps nothing
+    /// more, and cannot be resumed until its client has acknowledged everything. 0B = no limit.
+    pub(super) resume_memory: Size,
+    /// Sessions without their client that wait for it to come back (`resume`). One more ends as it does without `resume`. 0 = no limit.
+    #[schemars(range(min = 0, max = 1_000_000_000))]
+    pub(super) away: usize,
     /// How longwire refuses a handshake that the client may try again later.
     pub(super) refuse: Refuse,
 }
@@ -827,6 +840,7 @@ impl Route {
             origins: Vec::new(),
             compression: CompressionOffer::default(),
             hold: None,
+            resume: None,
             auth_request: None,
             via: None,
             keepalive: KeepaliveOverride::default(),
@@ -903,6 +917,8 @@ impl Default for Limits {
             messages_per_second: 0,
             bytes_per_second: Size::kib(0),
             unsent_memory: Size::kib(0),
+            resume_memory: Size::kib(64 * 1024),
+            away: 0,
             refuse: Refuse::Http,
         }
     }

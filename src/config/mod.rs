@@ -398,6 +398,10 @@ pub struct Limits {
     pub messages: MessageLimits,
     /// Bytes of all sessions together that wait for slow readers; `None` = no limit.
     pub unsent_memory: Option<usize>,
+    /// Bytes of all sessions together that are kept for clients that may come back; `None` = no limit.
+    pub resume_memory: Option<usize>,
+    /// Sessions that wait for their clients to come back; `None` = no limit.
+    pub away: Option<usize>,
     /// How longwire refuses a handshake that the client may try again later.
     pub refuse: Refuse,
 }

@@ -12,6 +12,7 @@ mod hold;
 mod listeners;
 mod probe;
 mod proxy_protocol;
+mod resume;
 mod route_rules;
 mod routes;
 mod sticky_cookie;
@@ -109,6 +110,7 @@ pub(super) fn resolve(file: file::File, base: &Path) -> Resolved {
         keepalive: &keepalive,
         timeouts: &timeouts,
         drain_code: CloseCode(drain.close_code),
+        trusts_proxies: !trusted_proxies.is_empty(),
         can_be_secure,
         base,
     };
@@ -236,6 +238,8 @@ impl Resolver {
             messages_per_second,
             bytes_per_second,
             unsent_memory,
+            resume_memory,
+            away,
             refuse,
         } = limits;
         if !(SMALLEST_HEADER_SIZE..=LARGEST_HEADER_SIZE).contains(&header_size.0) {
@@ -259,6 +263,8 @@ impl Resolver {
                 bytes: Rate::per_second(bytes_per_second.0),
             },
             unsent_memory: bytes_unless_zero(unsent_memory).map(|most| usize::try_from(most).unwrap_or(usize::MAX)),
+            resume_memory: bytes_unless_zero(resume_memory).map(|most| usize::try_from(most).unwrap_or(usize::MAX)),
+            away: Some(away).filter(|most| *most > 0),
             refuse: match refuse {
                 file::Refuse::Http => Refuse::Http,
                 file::Refuse::Close => Refuse::Close,

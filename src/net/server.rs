@@ -21,7 +21,7 @@ use tokio::{
 use super::operate::collector;
 use super::{
     backend::{dialer::Dialer, pool::IDLE_TIME},
-    counts::{admission::Admission, live::Live},
+    counts::{admission::Admission, live::Live, wrong_tokens::WrongTokens},
     front::{
         bind::bind,
         inherited::Inherited,
@@ -33,6 +33,7 @@ use super::{
     orders::book::Orders,
     session::{
         held::Arrival,
+        reclaim::Reclaims,
         sessions::{ARRIVALS, Process, Sessions},
     },
     stream::{
@@ -55,6 +56,7 @@ use crate::{
     config::{Config, ListenAddress},
     discovery::Findings,
     metrics::Metrics,
+    ws::resume_token::ResumeKey,
 };
 
 pub use super::front::bind::StartError;
@@ -139,6 +141,11 @@ impl Server {
         let probe = ProbePlace::read(&config).map_err(StartError::Probe)?;
         let admission = Admission::new(Instant::now());
         admission.unsent.set_limit(config.limits.unsent_memory);
+        let reclaims = Reclaims::new();
+        reclaims.set_limits(config.limits.away, config.limits.resume_memory);
+        let mut random = [0; ResumeKey::RANDOM];
+        getrandom::fill(&mut random).map_err(|error| StartError::Worker(io::Error::other(error)))?;
+        let (loops, arrivals): (Vec<_>, Vec<_>) = (0..workers).map(|_| mpsc::channel(ARRIVALS)).unzip();
         let shared = Arc::new(Shared {
             plan: RwLock::new(Arc::new(planner.plan(config, (ways, &sticky_key, probe), None, Instant::now()))),
             live: Live::new(workers),
@@ -151,10 +158,14 @@ impl Server {
             metrics,
             traces,
             vitals: Arc::new(Vitals::new()),
+            resume_key: ResumeKey::new(&random),
+            reclaims,
+            wrong_tokens: WrongTokens::new(Instant::now()),
+            loops,
         });
         let (stop, stopped) = watch::channel(());
         let (alive, ended) = mpsc::channel(1);
-        let crew = start_workers(&shared, workers, &stopped, &alive).map_err(StartError::Worker)?;
+        let crew = start_workers(&shared, arrivals, &stopped, &alive).map_err(StartError::Worker)?;
         let background = start_background(Arc::clone(&shared), stopped, alive).map_err(StartError::Thread)?;
         let (desk, listener) = admin.map(desk::BoundAdmin::split).unzip();
         let control = Control::start(shared, crew, background.clone(), planner, tickets, bound, desk.zip(history))?;
@@ -273,19 +284,19 @@ struct Start {
 /// Starts the workers, one thread and runtime each. The first one accepts for all.
 fn start_workers(
     shared: &Arc<Shared>,
-    count: usize,
+    arrivals: Vec<mpsc::Receiver<Arrival>>,
     stopped: &watch::Receiver<()>,
     alive: &mpsc::Sender<()>,
 ) -> io::Result<Crew> {
+    let count = arrivals.len();
     let (others, inboxes): (Vec<HandOver>, Vec<_>) = (0..count).map(|_| mpsc::channel(HAND_OVER)).unzip();
-    let (mut first, mut asked) = (None, Vec::with_capacity(count));
+    let mut first = None;
     let (report, reports) = std::sync::mpsc::channel();
-    for (index, inbox) in inboxes.into_iter().enumerate() {
+    let loops = inboxes.into_iter().zip(arrivals).zip(&shared.loops).enumerate();
+    for (index, ((inbox, arrivals), sessions)) in loops {
         let runtime = runtime::Builder::new_current_thread().enable_all().event_interval(TASKS_PER_POLL).build()?;
-        let (sessions, arrivals) = mpsc::channel(ARRIVALS);
-        asked.push(sessions.clone());
         let dialer = Dialer { own: Arc::clone(&shared.own), ..Dialer::default() };
-        let worker = Arc::new(Worker { index, shared: Arc::clone(shared), dialer, sessions });
+        let worker = Arc::new(Worker { index, shared: Arc::clone(shared), dialer, sessions: sessions.clone() });
         first.get_or_insert_with(|| (Arc::clone(&worker), runtime.handle().clone()));
         let start = Start { worker, arrivals, inbox, stopped: stopped.clone(), alive: alive.clone() };
         thread::Builder::new().name(format!("worker-{index}")).spawn({
@@ -300,7 +311,7 @@ fn start_workers(
         return Err(io::Error::other("a thread ended at once"));
     }
     let (first, runtime) = first.ok_or(io::ErrorKind::InvalidInput)?;
-    Ok(Crew { first, runtime, others, sessions: asked })
+    Ok(Crew { first, runtime, others, sessions: shared.loops.clone() })
 }
 
 /// Starts a thread and runtime for all work that is no worker's, so that it slows no session down.
@@ -372,6 +383,8 @@ fn process(worker: &Worker) -> Process {
         orders: shared.orders.subscribe(),
         unsent: Arc::clone(&shared.admission.unsent),
         queued: Arc::clone(&shared.admission.queued),
+        metrics: Arc::clone(&shared.metrics),
+        reclaims: Arc::clone(&shared.reclaims),
         vitals: Arc::clone(&shared.vitals),
         tcp: Box::new(move || plans.plan().config.tcp),
     }

@@ -104,7 +104,7 @@ const KEY_LENGTH: usize = 16;
 /// The length of a key in base64, in characters.
 const KEY_TEXT: usize = 24;
 /// The length of a `Sec-WebSocket-Accept`, in characters: base64 of a SHA-1.
-const ACCEPT_TEXT: usize = 28;
+pub const ACCEPT_TEXT: usize = 28;
 
 /// Base64 that accepts a key whose unused last bits are set. The hash covers the text of the key, so these bits deceive
 /// nobody. Some clients make a key of random characters.

@@ -6,9 +6,10 @@
 //! - [`keepalive`] decides on Pings, and on whether a side is dead.
 //! - [`session`] joins both directions and ends them.
 //! - [`offer`] is what the two ends agree on before a session, [`handshake`] how HTTP/1.1 carries it.
-//! - [`resume_offer`] is what a client offers to come back to its session, [`resume_hello`] what it is told then.
 //! - [`assembly`] keeps messages of a client back until they are whole, [`replay`] keeps those for a client until it has them;
 //!   [`control_text`] is what both ends tell of that.
+//! - [`resume_offer`] is what a client offers to come back to its session, [`resume_hello`] what it is told then,
+//!   [`resume_token`] what it shows when it comes back.
 //! - [`termination`] is what remains of a session.
 //! - [`meter`] holds the limits of a session, [`rate`] those per second.
 //! - [`progress`] is what a side has taken of its bytes.
@@ -31,6 +32,7 @@ pub mod rate;
 pub mod replay;
 pub mod resume_hello;
 pub mod resume_offer;
+pub mod resume_token;
 pub mod round_trips;
 pub mod session;
 pub mod termination;

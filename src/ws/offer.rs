@@ -64,6 +64,12 @@ impl Offer {
         }
     }
 
+    /// What the client offers to us alone.
+    #[must_use]
+    pub const fn resume(&self) -> Option<&ResumeOffer> {
+        self.resume.as_ref()
+    }
+
     /// Whether the client offers to come back to its session, and nothing that a backend could choose.
     #[must_use]
     pub fn is_resume_alone(&self) -> bool {

@@ -1,10 +1,13 @@
 //! The first message to a client that offers to come back to its session (docs/resume.md). PURE.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use serde::Serialize;
 
-use super::frame::{OpCode, encode_header};
+use super::{
+    frame::{OpCode, encode_header},
+    session::ResumeTerms,
+};
 
 /// The most bytes of a hello.
 pub const LONGEST_HELLO: usize = 2048;
@@ -29,6 +32,33 @@ pub struct Hello<'a> {
 impl fmt::Debug for Hello<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Hello {{ resume: {}, resumed: {} }}", self.resume, self.resumed)
+    }
+}
+
+impl<'a> Hello<'a> {
+    /// For a session that can be resumed. `received`: how many messages of the client have passed, if it comes back; `None` = the
+    /// session is new.
+    #[must_use]
+    pub fn on(
+        token: &'a str,
+        secret: &'a str,
+        protocol: Option<&'a str>,
+        terms: &ResumeTerms,
+        received: Option<u64>,
+    ) -> Self {
+        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        Self {
+            longwire: 1,
+            resume: "on",
+            resumed: received.is_some(),
+            token,
+            secret,
+            protocol,
+            received: received.unwrap_or_default(),
+            beat_ms: millis(terms.beat),
+            replay: terms.replay as u64,
+            for_ms: millis(terms.longest),
+        }
     }
 }
 
@@ -65,6 +95,18 @@ const FIRST_BYTE: u8 = 0x80 | OpCode::Text.nibble();
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn hello_of_a_session_says_what_both_ends_keep_to_and_whether_it_is_the_one_of_before() {
+        let (longest, beat) = (Duration::from_secs(30), Duration::from_millis(1500));
+        let terms = ResumeTerms { longest, replay: 65536, beat };
+        let hello = Hello::on("token", "secret:", Some("chat\"v2"), &terms, Some(7));
+        let expected = br#"{"longwire":1,"resume":"on","resumed":true,"token":"token","secret":"secret:","protocol":"chat\"v2","received":7,"beat_ms":1500,"replay":65536,"for_ms":30000}"#;
+        assert_eq!(hello.frame(), [&[0x81, 126, 0, expected.len() as u8][..], expected].concat());
+        let new = Hello::on("token", "secret:", None, &terms, None).frame();
+        assert!(new.ends_with(br#""protocol":null,"received":0,"beat_ms":1500,"replay":65536,"for_ms":30000}"#));
+        assert_eq!(format!("{hello:?}"), "Hello { resume: on, resumed: true }");
+    }
 
     #[test]
     fn hello_of_a_route_without_resume_has_every_field_and_no_value() {

@@ -257,14 +257,14 @@ fn what_routes_do_with_their_requests_is_described() {
                 routes:\n  \
                 - { upstream: app, strip_prefix: /ws, host_header: upstream, allow: [10.0.0.0/8],\n      \
                     request_headers: { set: { X-Tenant: acme }, remove: [X-Debug] } }\n  \
-                - { path: /plain, upstream: app, compression: off, hold: { for: 30s } }\n  \
+                - { path: /plain, upstream: app, compression: off, hold: { for: 30s }, resume: { for: 1m } }\n  \
                 - { path: /r, upstream: app, rewrite: { from: '^/r/(.*)$', to: '/$1' }, host_header: a.example,\n      \
                     deny: [192.0.2.1], response_headers: { add: { Vary: Origin } } }\n  \
                 - { redirect: { to: https, code: 301, port: 8443 } }\n";
     let described = config::describe(&parse(text).unwrap().config);
     for part in [
         ", strip /ws, host of the backend, request fields x-debug x-tenant, allow 10.0.0.0/8\n",
-        ", no compression, hold for 30s, 200 per second\n",
+        ", no compression, hold for 30s, 200 per second, resume for 60s\n",
         ", rewrite ^/r/(.*)$ to /$1, host a.example, answer fields vary, deny 192.0.2.1/32\n",
         "\n  http://*/ -> 301 to https, port 8443\n",
     ] {

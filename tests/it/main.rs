@@ -124,6 +124,8 @@ mod relay;
 mod reload;
 /// Each key of the file: a reload changes it, or says that it needs a restart.
 mod reload_keys;
+/// What handshakes on a route with `resume` are told.
+mod resume;
 /// Offers to come back to a session, on routes that do not resume.
 mod resume_offers;
 /// The path that a backend gets.

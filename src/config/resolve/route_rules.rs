@@ -33,6 +33,7 @@ impl Resolver {
             ("origins", !route.origins.is_empty()),
             ("compression", route.compression != file::CompressionOffer::default()),
             ("hold", route.hold.is_some()),
+            ("resume", route.resume.is_some()),
             ("auth_request", route.auth_request.is_some()),
             ("via", route.via.is_some()),
             ("keepalive", changes_keepalive),

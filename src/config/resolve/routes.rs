@@ -42,6 +42,8 @@ pub(super) struct Surroundings<'a> {
     pub(super) keepalive: &'a file::Keepalive,
     pub(super) timeouts: &'a Timeouts,
     pub(super) drain_code: CloseCode,
+    /// Whether a proxy may stand before us that takes the TLS off.
+    pub(super) trusts_proxies: bool,
     /// Whether a request can come over TLS, to us or to a trusted proxy.
     pub(super) can_be_secure: bool,
     /// What paths are relative to.
@@ -71,6 +73,7 @@ impl Resolver {
             places.push(at);
         }
         self.cookies_of_several_upstreams(&entries, &places);
+        self.tokens_in_the_clear(&entries, &places, surroundings);
         for (index, upstream) in surroundings.upstreams.iter().enumerate() {
             if !entries.iter().any(|entry| entry.route.action == RouteAction::Forward(index)) {
                 let at = self.root.key("upstreams").key(&upstream.name);
@@ -101,6 +104,7 @@ impl Resolver {
             origins,
             compression,
             hold,
+            resume,
             auth_request,
             via,
             keepalive,
@@ -131,6 +135,7 @@ impl Resolver {
             auth_request.map(|setting| self.auth_request(setting, surroundings, &at.key("auth_request")));
         let may_compress = compression == file::CompressionOffer::Pass;
         let hold = hold.map(|setting| self.hold(setting, surroundings.drain_code, may_compress, &at.key("hold")));
+        let resume = resume.map(|setting| self.resume(&setting, &at.key("resume")));
         let action = match (upstream, redirect) {
             (Some(name), None) => {
                 RouteAction::Forward(self.route_upstream(&name, surroundings.upstreams, at.key("upstream"))?)
@@ -164,6 +169,7 @@ impl Resolver {
             origins,
             may_compress,
             hold: hold.map(Box::new),
+            resume,
             auth_request: auth_request.map(Box::new),
             keepalive,
             learns,

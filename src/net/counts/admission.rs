@@ -22,8 +22,6 @@ use crate::{
 /// The most client addresses that are remembered at once. Clients of further addresses are refused until an address can
 /// be forgotten.
 const MOST_ADDRESSES: usize = 1 << 20;
-/// Of an IPv4 address, all bits count.
-const PREFIX_V4: u8 = 32;
 /// From so many addresses on, those that hold nothing are looked for whenever the number of addresses has doubled.
 const FEW_ADDRESSES: usize = 1024;
 /// The most refusals by a Close at a time. Further refusals are told by status, which needs no waiting.
@@ -120,7 +118,7 @@ impl Admission {
         if !by_client && sessions.is_none() && new_sessions.is_none() {
             return Ok(Admitted { admission: None, client: None });
         }
-        let network = client.network(PREFIX_V4);
+        let network = client.counted_as();
         let now = Tick::new(self.epoch, now);
         let mut state = self.lock();
         let known = state.clients.get(&network).copied();
@@ -178,6 +176,20 @@ impl Admission {
         now: Instant,
     ) -> Result<Admitted, Kind> {
         self.admit(client, open, &Limits { new_sessions: None, new_sessions_per_client: None, ..*limits }, now)
+    }
+
+    /// Counts a session for an address from which its client has come back. `None`: sessions are not counted by address.
+    ///
+    /// # Errors
+    /// The limit on the sessions of an address has no room.
+    pub(in crate::net) fn move_session(
+        self: &Arc<Self>,
+        client: Client,
+        limits: &Limits,
+        now: Instant,
+    ) -> Result<Option<Box<ClientPermit>>, Kind> {
+        let by_client = Limits { sessions: None, new_sessions: None, new_sessions_per_client: None, ..*limits };
+        Ok(self.admit(client, || 0, &by_client, now)?.into_session(|| ()).1)
     }
 
     /// A permit for a refusal by a Close. `None`: too many are under way.
@@ -277,6 +289,8 @@ mod tests {
         new_sessions_per_client: None,
         messages: MessageLimits::NONE,
         unsent_memory: None,
+        resume_memory: None,
+        away: None,
         refuse: Refuse::Http,
     };
 
@@ -319,6 +333,20 @@ mod tests {
         assert_eq!(refusal(admit("::ffff:192.0.2.1")), Some(Kind::SessionsPerClient));
         drop(held);
         assert!(admit("2001:db8:1:2:ffff::9").is_ok());
+    }
+
+    #[test]
+    fn a_session_that_moves_counts_where_it_goes_and_takes_nothing_from_rates() {
+        let now = Instant::now();
+        let admission = Admission::new(now);
+        let new_sessions = Rate::per_second(1);
+        let limits = Limits { sessions: Some(1), sessions_per_client: Some(1), new_sessions, ..OFF };
+        let (_, old) = admission.admit(ip("192.0.2.1"), || 0, &limits, now).unwrap().into_session(|| ());
+        let new = admission.move_session(ip("192.0.2.2"), &limits, now).unwrap();
+        drop(old);
+        assert_eq!(admission.move_session(ip("192.0.2.2"), &limits, now).err(), Some(Kind::SessionsPerClient));
+        assert!(new.is_some() && admission.move_session(ip("192.0.2.1"), &limits, now).unwrap().is_some());
+        assert!(admission.move_session(ip("192.0.2.2"), &OFF, now).unwrap().is_none());
     }
 
     #[test]

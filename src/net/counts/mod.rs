@@ -3,3 +3,4 @@
 pub(super) mod admission;
 pub(super) mod live;
 pub(super) mod unsent;
+pub(super) mod wrong_tokens;

@@ -143,6 +143,7 @@ pub(in crate::net) async fn serve(worker: Arc<Worker>, accepted: Accepted) {
         match leaving {
             AfterHttp::Session(opening) => opening.open(io.into_inner(), read_buf, &worker.sessions).await,
             AfterHttp::Refusal(refusal) => refusal.send(io.into_inner()).await,
+            AfterHttp::Return(comeback) => comeback.send(io.into_inner(), read_buf).await,
             AfterHttp::Probe(opening) => Box::pin(opening.serve(io.into_inner(), read_buf)).await,
         }
         return;

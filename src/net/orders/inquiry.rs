@@ -93,6 +93,8 @@ pub(in crate::net) struct Sight {
     pub(in crate::net) is_ending: bool,
     /// Where it stands between two backends.
     pub(in crate::net) hold: HoldState,
+    /// It waits for its client to come back.
+    pub(in crate::net) is_away: bool,
 }
 
 /// A question on its way through the table.

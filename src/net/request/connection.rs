@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use super::{farewell::CloseRefusal, probe_end::ProbeOpening};
+use super::{comeback::Return, farewell::CloseRefusal, probe_end::ProbeOpening};
 use crate::{
     access_log::TlsVersion,
     headers::ClientCertificate,
@@ -70,6 +70,7 @@ pub(in crate::net) enum AfterHttp {
     Session(Box<Opening>),
     Refusal(Box<CloseRefusal>),
     Probe(Box<ProbeOpening>),
+    Return(Box<Return>),
 }
 
 impl AfterHttp {
@@ -81,6 +82,8 @@ impl AfterHttp {
             Self::Refusal(refusal) => drop(refusal),
             // The record says that the client has gone.
             Self::Probe(opening) => drop(opening),
+            // The session waits on for its client.
+            Self::Return(comeback) => drop(comeback),
         }
     }
 }

@@ -21,10 +21,12 @@ use super::{
     asked::{Asked, OnRoute},
     attempts::{Attempt, Attempts, Wishes},
     auth::{AuthAnswer, AuthRefusal, ask},
+    comeback::{RESUME, Reclaimed, Return},
     connection::{AfterHttp, Connection},
     farewell::Acceptance,
     own_answer::{self, CLOSE},
     probe_end::{self, AdmittedProbe},
+    resuming::{ResumePromise, reclaim, recognize, withdraw_extensions},
     successor::KeptHandshake,
     taking::{find_route, rewritten, take_cookie},
 };
@@ -42,7 +44,10 @@ use crate::{
             way::Way,
         },
         counts::admission::Admitted,
-        session::held::{Holdings, Opening},
+        session::{
+            held::{Holdings, Opening},
+            reclaim::FirstWords,
+        },
         worker::plan::Plan,
     },
     routing::{HttpsRedirect, Route, RouteAction},
@@ -50,16 +55,12 @@ use crate::{
     ws::{
         handshake::{self, Upgrade},
         offer::{self, Agreed},
-        resume_hello::Hello,
-        resume_offer::{self, withdraw_resume},
+        resume_offer::withdraw_resume,
     },
 };
 
 /// The `Via` of this hop in a 101.
 static VIA_HERE: HeaderValue = HeaderValue::from_static(headers::VIA_1_1);
-
-/// The subprotocol of a 101 that a hello follows.
-static RESUME: HeaderValue = HeaderValue::from_static(resume_offer::SUBPROTOCOL);
 
 /// The outcome of a request that is not refused.
 enum RequestOutcome {
@@ -75,6 +76,8 @@ enum RequestOutcome {
     Refused(Box<AuthRefusal>),
     /// A probe that ends here.
     Probe(AdmittedProbe),
+    /// A client that comes back to its session.
+    Return(Box<Reclaimed>),
 }
 
 /// A backend's answer.
@@ -109,10 +112,9 @@ struct Upgraded {
     admitted: Admitted,
     /// When the session has to end, if a service says so.
     expires: Option<Instant>,
-    /// Whether the client offered no subprotocol but that of resuming, which its route does not have.
-    greets: bool,
     /// What the session keeps to be taken by another backend; `None` = the route holds no sessions.
     caller: Option<Box<KeptHandshake>>,
+    promise: ResumePromise,
 }
 
 /// Answers one request.
@@ -150,6 +152,11 @@ pub(in crate::net) async fn answer(connection: &Arc<Connection>, request: Reques
             let opening = Box::new(opening(connection, &plan, upgraded, route, record));
             drop(plan);
             connection.leave_http(AfterHttp::Session(opening)).await
+        }
+        Ok(RequestOutcome::Return(reclaimed)) => {
+            let comeback = Box::new(Return::new(&connection.worker.shared, &plan, *reclaimed, route, record));
+            drop(plan);
+            connection.leave_http(AfterHttp::Return(comeback)).await
         }
         Ok(RequestOutcome::Probe(probe)) => {
             let (shared, timeouts) = (&connection.worker.shared, plan.config.timeouts);
@@ -231,48 +238,38 @@ async fn go_on(
 ) -> Result<RequestOutcome, Error> {
     let (shared, limits) = (&connection.worker.shared, &plan.config.limits);
     let OnRoute { client, place, route, upstream, .. } = on_route;
-    if !route.may_compress {
-        offer::withdraw_compression(&mut parts.headers);
-    }
-    let mut caller = None;
-    let kind = handshake::classify(&parts.method, parts.version, &parts.headers);
-    withdraw_resume(&mut parts.headers);
-    let errand = match kind {
-        handshake::RequestKind::Bad(bad) => return Err(bad.into()),
-        handshake::RequestKind::WebSocket(asked_for) => {
-            let foreign = |origin| Error::from_source(Kind::Origin, origin);
-            // The fields as the client sent them: `Connection` cannot remove `Origin` before this.
-            route.origins.check(&parts.headers).map_err(foreign)?;
-            if route.hold.is_some() {
-                caller = Some(Box::new(KeptHandshake::keep(connection, parts, client, (&route.name, upstream.name()))));
-            }
-            Errand::Session(asked_for)
-        }
-        handshake::RequestKind::Plain => match headers::reach(&parts.method, &parts.headers) {
-            Reach::Here => return Ok(RequestOutcome::EndsHere(mem::take(&mut parts.method))),
-            Reach::Open => Errand::Answer(None),
-            Reach::Beyond(left) => Errand::Answer(Some(left)),
-        },
+    let Some(errand) = errand_of(route, parts)? else {
+        return Ok(RequestOutcome::EndsHere(mem::take(&mut parts.method)));
+    };
+    let wants = match &errand {
+        Errand::Session(wants) => Some(wants),
+        Errand::Answer(_) => None,
+    };
+    let known = match wants.filter(|_| route.resume.is_some()) {
+        Some(wants) => recognize(shared, client, wants)?,
+        None => None,
     };
     let (target, prefix) = rewritten(route, parts)?.unzip();
-    let mut permission = None;
-    if let Some(auth) = &route.auth_request {
-        if matches!(errand, Errand::Session(_)) {
-            shared.admission.take_from_rates(client, limits, Instant::now())?;
-        }
-        let hop = on_route.hop(connection, plan, &record.request_id);
-        // Boxed, because requests on other routes have no use for so large a future.
-        match Box::pin(ask(connection, plan, (auth, &route.name), parts, hop)).await? {
-            AuthAnswer::Permitted(permitted) => permission = Some(permitted),
-            AuthAnswer::Refused(refusal) => return Ok(RequestOutcome::Refused(refusal)),
-        }
-        // A drain that began meanwhile would end the session at once. A plain request is finished, as others on their way are.
-        if matches!(errand, Errand::Session(_))
-            && let Some(kind) = shared.orders.refusal(&route.name)
-        {
-            return Err(kind.into());
+    // A client that comes back begins no session.
+    let begins = wants.map(|_| known.is_none());
+    let permission = match permit(connection, plan, parts, on_route, begins, record).await? {
+        None => None,
+        Some(AuthAnswer::Permitted(permission)) => Some(permission),
+        Some(AuthAnswer::Refused(refusal)) => return Ok(RequestOutcome::Refused(refusal)),
+    };
+    let promise = wants.map_or(ResumePromise::Nothing, |wants| {
+        ResumePromise::new(connection, route, wants, &parts.headers, permission.as_deref())
+    });
+    let is_in_rates = permission.is_some() && known.is_none();
+    if let Some((known, likeness)) = known.zip(promise.likeness()) {
+        let expires = permission.as_ref().and_then(|permission| permission.expires);
+        let claim = Box::pin(reclaim(shared, known, (client, likeness), limits, expires));
+        if let Some(reclaimed) = claim.await? {
+            return Ok(RequestOutcome::Return(Box::new(reclaimed)));
         }
     }
+    let caller = (wants.is_some() && route.hold.is_some())
+        .then(|| Box::new(KeptHandshake::keep(connection, parts, client, (&route.name, upstream.name()))));
     let granted = permission.as_deref().zip(route.auth_request.as_deref());
     // A value that only the service may say is not that of the client.
     let hashed = granted.filter(|(_, auth)| upstream.hashed_field().is_some_and(|name| auth.pass.contains(&name)));
@@ -287,12 +284,12 @@ async fn go_on(
     match errand {
         Errand::Session(wants) => {
             let open = || shared.live.sessions();
-            let admitted = match permission {
-                None => shared.admission.admit(client, open, limits, Instant::now())?,
-                Some(_) => shared.admission.admit_from_rates(client, open, limits, Instant::now())?,
+            let admitted = match is_in_rates {
+                false => shared.admission.admit(client, open, limits, Instant::now())?,
+                true => shared.admission.admit_from_rates(client, open, limits, Instant::now())?,
             };
             let asked = Asked { parts, on_route, prefix, permission, sticky, wants };
-            upgrade(connection, plan, (admitted, caller), asked, key, record).await
+            upgrade(connection, plan, (admitted, caller, promise), asked, key, record).await
         }
         Errand::Answer(wants) => {
             let body = RequestBody::new(body, plan.config.timeouts.request_body, limits.body_size)?;
@@ -300,6 +297,58 @@ async fn go_on(
             forward(connection, plan, asked, body, key, record).await
         }
     }
+}
+
+/// What a request wants of a backend; `None` = it ends here. What no backend may see is taken out of it.
+fn errand_of(route: &Route, parts: &mut Parts) -> Result<Option<Errand>, Error> {
+    if !route.may_compress {
+        offer::withdraw_compression(&mut parts.headers);
+    }
+    withdraw_extensions(route, &mut parts.headers);
+    let kind = handshake::classify(&parts.method, parts.version, &parts.headers);
+    withdraw_resume(&mut parts.headers);
+    Ok(match kind {
+        handshake::RequestKind::Bad(bad) => return Err(bad.into()),
+        handshake::RequestKind::WebSocket(wants) => {
+            let foreign = |origin| Error::from_source(Kind::Origin, origin);
+            // The fields as the client sent them: `Connection` cannot remove `Origin` before this.
+            route.origins.check(&parts.headers).map_err(foreign)?;
+            Some(Errand::Session(wants))
+        }
+        handshake::RequestKind::Plain => match headers::reach(&parts.method, &parts.headers) {
+            Reach::Here => None,
+            Reach::Open => Some(Errand::Answer(None)),
+            Reach::Beyond(left) => Some(Errand::Answer(Some(left))),
+        },
+    })
+}
+
+/// Asks the service of the route, if it has one. `begins`: whether the request begins a session; `None` = it is no handshake.
+async fn permit(
+    connection: &Connection,
+    plan: &Plan,
+    parts: &Parts,
+    on_route: OnRoute<'_>,
+    begins: Option<bool>,
+    record: &Record,
+) -> Result<Option<AuthAnswer>, Error> {
+    let OnRoute { client, route, .. } = on_route;
+    let Some(auth) = &route.auth_request else { return Ok(None) };
+    let shared = &connection.worker.shared;
+    if begins == Some(true) {
+        shared.admission.take_from_rates(client, &plan.config.limits, Instant::now())?;
+    }
+    let hop = on_route.hop(connection, plan, &record.request_id);
+    // Boxed, because requests on other routes have no use for so large a future.
+    let answer = Box::pin(ask(connection, plan, (auth, &route.name), parts, hop)).await?;
+    // A drain that began meanwhile would end the session at once. A plain request is finished, as others on their way are.
+    if begins.is_some()
+        && matches!(answer, AuthAnswer::Permitted(_))
+        && let Some(kind) = shared.orders.refusal(&route.name)
+    {
+        return Err(kind.into());
+    }
+    Ok(Some(answer))
 }
 
 /// The redirect of a request for this host.
@@ -314,7 +363,7 @@ fn redirected(redirect: HttpsRedirect, host: &str, parts: &Parts) -> Result<Requ
 async fn upgrade(
     connection: &Connection,
     plan: &Plan,
-    (admitted, caller): (Admitted, Option<Box<KeptHandshake>>),
+    (admitted, caller, promise): (Admitted, Option<Box<KeptHandshake>>, ResumePromise),
     asked: Asked<'_, Upgrade>,
     key: Key,
     record: &mut Record,
@@ -342,8 +391,7 @@ async fn upgrade(
                     attempts.succeed(&mut pick, StatusCode::SWITCHING_PROTOCOLS, switched.connect, record);
                     let expires = asked.permission.as_ref().and_then(|permission| permission.expires);
                     let place = asked.on_route.place;
-                    let greets = asked.wants.offer.is_resume_alone();
-                    let upgraded = Upgraded { switched, pick, agreed, place, admitted, expires, greets, caller };
+                    let upgraded = Upgraded { switched, pick, agreed, place, admitted, expires, caller, promise };
                     return Ok(RequestOutcome::Upgrade(upgraded));
                 }
                 Err(error) => {
@@ -474,18 +522,22 @@ fn pass_on(
 
 /// The 101 for the client, and the session that follows it.
 fn opening(connection: &Connection, plan: &Plan, upgraded: Upgraded, route: Option<&Route>, record: Record) -> Opening {
-    let Upgraded { switched, pick, agreed, place, admitted, expires, greets, caller } = upgraded;
+    let Upgraded { switched, pick, agreed, place, admitted, expires, caller, promise } = upgraded;
     let shared = &connection.worker.shared;
+    let protocol = agreed.subprotocol.as_deref();
+    let greeted = route.and_then(|route| promise.greet(connection, route, record.client, protocol));
     let rules = answer_rules(route, &record);
     let of_route: Vec<_> = rules.into_iter().flat_map(BoundRules::fields).collect();
-    let fields = fields_of_101(plan, &agreed, &switched.headers)
+    let chosen_by_backend = protocol.is_some() && greeted.is_none();
+    let fields = fields_of_101(plan, chosen_by_backend, &switched.headers)
         .filter(|(name, _)| !rules.is_some_and(|rules| rules.drops(name)))
         .chain(of_route.iter().map(|(name, value)| (*name, value)))
-        .chain(greets.then_some((&SEC_WEBSOCKET_PROTOCOL, &RESUME)));
+        .chain(greeted.is_some().then_some((&SEC_WEBSOCKET_PROTOCOL, &RESUME)));
     let mut answer = switching(&switched.reason, fields);
-    if greets {
-        answer.extend(Hello::OFF.frame());
-    }
+    let reclaimable = greeted.and_then(|greeted| {
+        answer.extend(greeted.frame);
+        greeted.reclaimable
+    });
     let caller = caller.filter(|caller| caller.may_call(&switched.headers));
     let (log, common) = plan.terms[place].of_session(agreed.extensions, caller.is_some());
     let redial = caller.map(|caller| caller.into_redial(&switched.headers));
@@ -493,25 +545,26 @@ fn opening(connection: &Connection, plan: &Plan, upgraded: Upgraded, route: Opti
     let (counted, permit) = admitted.into_session(|| connection.guard.open_session());
     let holdings = Holdings { guards: (Some(pick.into_seat()), counted, permit), record };
     Opening {
-        answer,
+        answer: FirstWords(answer),
         patience: plan.config.timeouts.request_header,
         backend: (switched.stream, switched.early),
         common,
         nonce: shared.nonces.next() as u64,
         expires,
         redial,
+        reclaimable,
         holdings,
     }
 }
 
-/// The fields of a backend's 101 that the client gets, without the fields that make it a 101.
+/// The fields of a backend's 101 that the client gets, without the fields that make it a 101. `has_subprotocol`: whether the
+/// backend's choice of a subprotocol is among them.
 fn fields_of_101<'a>(
     plan: &Plan,
-    agreed: &Agreed,
+    has_subprotocol: bool,
     headers: &'a HeaderMap,
 ) -> impl Iterator<Item = (&'a HeaderName, &'a HeaderValue)> {
     // A 1xx has no body, so that a length means nothing there (RFC 9112 §6.3). An empty subprotocol means that there is none.
-    let has_subprotocol = agreed.subprotocol.is_some();
     let passes =
         move |name: &HeaderName| *name != CONTENT_LENGTH && (has_subprotocol || *name != SEC_WEBSOCKET_PROTOCOL);
     let via = plan.config.via_header.then_some((&VIA, &VIA_HERE));

@@ -15,14 +15,16 @@ use tokio::{
 use super::{
     dismissal::Dismissal,
     loss::loss,
+    reclaim::{Claim, Comeback, FirstWords, Reclaimable},
     redial::{Redial, RedialOrder, Redialled, Successor},
     relay::{Leg, Relay, Scratch, Turn},
+    returning::Returning,
 };
 use crate::{
     access_log::{SessionRecord, Traffic},
     balance::{Backend, Seat},
     config::Tcp,
-    metrics::{RouteMetrics, TrafficCounts},
+    metrics::{Metrics, RouteMetrics, TrafficCounts},
     net::{
         counts::{admission::ClientPermit, live::SessionGuard},
         orders::{
@@ -40,7 +42,8 @@ use crate::{
     },
     ws::{
         Side,
-        session::{Common, Departure, HoldState, Notice, ResumeFailure, Session},
+        resume_token::ResumeId,
+        session::{Claimed, Common, Departure, HoldState, Notice, ResumeFailure, Session},
         termination::{Cause, HowEnded, Initiator, Termination},
     },
 };
@@ -49,7 +52,7 @@ use crate::{
 #[derive(Debug)]
 pub(in crate::net) struct Opening {
     /// The 101.
-    pub(in crate::net) answer: Vec<u8>,
+    pub(in crate::net) answer: FirstWords,
     /// The longest time that the 101 may take to go out.
     pub(in crate::net) patience: Duration,
     /// The backend's stream, and what was read behind the backend's 101.
@@ -60,6 +63,8 @@ pub(in crate::net) struct Opening {
     pub(in crate::net) expires: Option<Instant>,
     /// How the session gets another backend; `None` = it does not outlive this one.
     pub(in crate::net) redial: Option<Redial>,
+    /// Keeps the session among those to which a client can come back; `None` = it ends with its client's connection.
+    pub(in crate::net) reclaimable: Option<Box<Reclaimable>>,
     pub(in crate::net) holdings: Holdings,
 }
 
@@ -78,6 +83,8 @@ pub(in crate::net) struct Holdings {
 #[derive(Debug)]
 pub(in crate::net) struct Held {
     relay: Option<Relay>,
+    /// `None` = the session ends with its client's connection.
+    returning: Option<Box<Returning>>,
     guards: Option<Guards>,
     /// `None` once the record is on its way to the log.
     record: Option<SessionRecord>,
@@ -96,6 +103,10 @@ pub(in crate::net) enum Arrival {
     Outliving(Box<Held>, Redial),
     /// What came of a call for another backend.
     Redialled(SessionKey, Box<Redialled>),
+    /// A client wants to come back to its session.
+    Claim(Box<Claim>),
+    /// The stream of a client that comes back.
+    Comeback(Box<Comeback>),
     /// Something to find out about all sessions.
     Question(Box<Question>),
     /// A request for what the sessions have passed so far.
@@ -107,7 +118,7 @@ impl Opening {
     /// request. Dropping the future ends the session and writes its record.
     pub(in crate::net) async fn open(self, mut client: ClientIo, early: Bytes, sessions: &mpsc::Sender<Arrival>) {
         let sent = timeout(self.patience, async {
-            client.write_all(&self.answer).await?;
+            client.write_all(&self.answer.0).await?;
             client.flush().await
         });
         match sent.await {
@@ -115,14 +126,14 @@ impl Opening {
             Ok(Err(error)) => return self.fail(HowEnded::Lost(loss(&error))),
             Err(_) => return self.fail(HowEnded::Silent),
         }
-        let Self { backend: (backend, greeting), common, nonce, expires, redial, holdings, .. } = self;
+        let Self { backend: (backend, greeting), common, nonce, expires, redial, reclaimable, holdings, .. } = self;
         let mut session = Session::new(common, nonce, Instant::now());
         if let Some(at) = expires {
             session.expire_at(at);
         }
         let client = Leg::new(client.into_stream(), early);
         let relay = Relay::new(client, Leg::new(backend, greeting), session);
-        let held = Box::new(Held::new(relay, holdings));
+        let held = Box::new(Held::new(relay, reclaimable, holdings));
         let arrival = match redial {
             None => Arrival::Session(held),
             Some(redial) => Arrival::Outliving(held, redial),
@@ -141,8 +152,17 @@ impl Opening {
 }
 
 impl Held {
-    pub(super) fn new(relay: Relay, Holdings { guards, record }: Holdings) -> Self {
-        Self { relay: Some(relay), guards: Some(guards), record: Some(record) }
+    /// `reclaimable`: how its client comes back; `None` = it does not.
+    pub(super) fn new(
+        mut relay: Relay,
+        reclaimable: Option<Box<Reclaimable>>,
+        Holdings { guards, record }: Holdings,
+    ) -> Self {
+        let returning = reclaimable.map(|reclaimable| {
+            relay.session.begin_resumable(&reclaimable.lodging().secret.0);
+            Returning::new(*reclaimable)
+        });
+        Self { relay: Some(relay), returning, guards: Some(guards), record: Some(record) }
     }
 
     /// From now on, the events and calls of both streams are for this session of the loop.
@@ -255,6 +275,85 @@ impl Held {
         }
     }
 
+    /// By what a client that comes back names the session; `None` = none does.
+    pub(super) fn resume_id(&self) -> Option<ResumeId> {
+        self.returning.as_ref().map(|returning| returning.id())
+    }
+
+    /// Lets go of the client that is gone. If too many clients are, the session does not wait for it. It wants a turn then.
+    pub(super) fn part_from_client(&mut self, metrics: &Arc<Metrics>, now: Instant) {
+        let Some(relay) = &mut self.relay else { return };
+        let may = self.returning.as_mut().is_some_and(|returning| returning.begin_absence(metrics));
+        if !may {
+            relay.session.refuse_absence(now);
+        }
+        relay.let_go_of_client();
+    }
+
+    /// A client wants to come back: lets go of the one before. The session wants a turn then.
+    pub(super) fn claim(&mut self, (attempt, count): (u64, u64), metrics: &Arc<Metrics>, now: Instant) -> Claimed {
+        let (Some(relay), Some(returning)) = (&mut self.relay, &mut self.returning) else { return Claimed::Gone };
+        let claimed = relay.session.claim(attempt, count, now);
+        if matches!(claimed, Claimed::Ready { .. }) {
+            returning.begin_change(metrics);
+            relay.let_go_of_client();
+        }
+        claimed
+    }
+
+    /// Takes a client that comes back, if the session waits for this one. Returns how many bytes it is sent at once; the session
+    /// wants a turn then. `place`: that of the session.
+    pub(super) fn take_client(
+        &mut self,
+        comeback: Comeback,
+        (place, calls): (u32, &Arc<Calls>),
+        scratch: &Scratch,
+        now: Instant,
+    ) -> Option<usize> {
+        let Comeback { attempt, mut stream, early, client, permit, expires, .. } = comeback;
+        let (relay, returning) = (self.relay.as_mut()?, self.returning.as_mut()?);
+        let guards = self.guards.as_mut()?;
+        if let Err(error) = stream.enter_thread() {
+            tracing::debug!(%error, "the stream of a client that comes back cannot be watched");
+            stream.say_goodbye();
+            return None;
+        }
+        let before = relay.session.resume_tally().gap;
+        // The generation stays: what is under way for the backend is still for this session.
+        stream.give_to(SessionKey { place, generation: relay.generation() }, Side::Client, calls);
+        let replayed = match relay.take_client(attempt, Leg::new(stream, early), scratch, now) {
+            Ok(replayed) => replayed,
+            Err(leg) => {
+                leg.say_goodbye();
+                return None;
+            }
+        };
+        let moved_to = permit.is_some().then(|| client.counted_as());
+        returning.end_absence(moved_to, relay.session.resume_tally().gap.saturating_sub(before));
+        if let Some(record) = &mut self.record {
+            record.move_to(client);
+        }
+        if let Some(permit) = permit {
+            guards.2 = permit;
+        }
+        if let Some(at) = expires {
+            relay.session.expire_at(at);
+        }
+        Some(replayed)
+    }
+
+    /// Counts what the session keeps for its client. Returns whether it has to keep less; it wants a turn then.
+    pub(super) fn count_kept(&mut self, now: Instant) -> bool {
+        let (Some(relay), Some(returning)) = (&mut self.relay, &mut self.returning) else { return false };
+        let is_short = returning.count_kept(relay.session.kept_for_client());
+        if is_short {
+            relay.session.handle_replay_shortage(now);
+            // What it keeps is less now.
+            let _ = returning.count_kept(relay.session.kept_for_client());
+        }
+        is_short
+    }
+
     /// Whether a turn, or the end of the session, may wake tasks of this worker.
     pub(super) fn wakes_tasks(&self) -> bool {
         self.relay.as_ref().is_some_and(Relay::wakes_tasks)
@@ -312,6 +411,7 @@ impl Held {
                 buffered: relay.buffered(),
                 is_ending: session.is_ending(),
                 hold: session.hold_state(),
+                is_away: session.awaits_client(),
             }
         })
     }
@@ -367,7 +467,13 @@ impl Drop for Held {
         let cut = end_without_close(Initiator::Proxy, Cause::Drain, HowEnded::Ours);
         let record =
             self.relay.as_ref().zip(self.record.take()).and_then(|(relay, record)| record.end(&relay.session, cut));
+        if let (Some(relay), Some(returning)) = (&self.relay, &mut self.returning)
+            && relay.session.termination().is_some_and(|end| end.cause == Cause::ClientLost)
+        {
+            returning.note_patience_over();
+        }
         self.relay = None;
+        self.returning = None;
         self.guards = None;
         drop(record);
     }

@@ -3,8 +3,10 @@
 mod dismissal;
 pub(super) mod held;
 pub(super) mod loss;
+pub(super) mod reclaim;
 pub(super) mod redial;
 pub mod relay;
+mod returning;
 pub(super) mod rota;
 pub(super) mod sessions;
 pub(super) mod stay;

@@ -16,7 +16,10 @@ use crate::{
         counts::live::HoldGuard,
         stream::{calls::SessionKey, plain_or_tls::Stream},
     },
-    ws::session::{HoldCause, ResumeFailure},
+    ws::{
+        Side,
+        session::{HoldCause, ResumeFailure},
+    },
 };
 
 /// Begins a call in a task of its own. What comes of it arrives at the loop ([`super::held::Arrival::Redialled`]).
@@ -106,7 +109,7 @@ impl RedialCall {
     /// Another backend has the session, after this time without one.
     pub(super) fn succeed(mut self, gap: Duration) {
         self.is_over = true;
-        self.metrics.resumed(gap);
+        self.metrics.resumed(Side::Backend, gap);
     }
 
     /// The task has given up. Returns how many calls of the process have given up whose sessions are still to end.

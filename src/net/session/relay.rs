@@ -145,6 +145,8 @@ pub(in crate::net) enum Turn {
     HasMore,
     /// To be rid of the backend's stream ([`Relay::let_go`]), and to get another one ([`Relay::take_backend`]).
     AwaitsBackend,
+    /// To be rid of the client's stream ([`Relay::let_go_of_client`]), and to get another one ([`Relay::take_client`]).
+    AwaitsClient,
     /// Nothing: the relay is over.
     Over,
 }
@@ -236,6 +238,41 @@ impl Relay {
         Ok(())
     }
 
+    /// Lets go of the client, and drops what waits for it: the session keeps what the client has not got.
+    pub(super) fn let_go_of_client(&mut self) {
+        // A client that has gone before is no more than this.
+        let gone = Leg { stream: Stream::Closed, backlog: None };
+        mem::replace(&mut self.client, gone).say_goodbye();
+        self.large[Side::Client as usize] = false;
+        self.drained = [false; 2];
+    }
+
+    /// Takes another client, whose events and calls are for this session already. Returns how many bytes it is sent at once, or the
+    /// leg if the session does not wait for this one.
+    pub(super) fn take_client(
+        &mut self,
+        attempt: u64,
+        leg: Leg,
+        scratch: &Scratch,
+        now: Instant,
+    ) -> Result<usize, Leg> {
+        let mut replay = Vec::new();
+        if !self.session.take_client(attempt, now, &mut replay) {
+            return Err(leg);
+        }
+        self.client = leg;
+        // The backend was perhaps not read because nobody took its bytes, though bytes are there.
+        self.drained = [false; 2];
+        let length = replay.len();
+        if length > 0 {
+            self.client.hold_first(replay);
+            // These bytes are no more than before: they were counted among what sessions keep.
+            let _ = self.client.count_held(scratch);
+            self.flush(Side::Client, now);
+        }
+        Ok(length)
+    }
+
     /// Whether a turn may wake tasks of this worker: they are at the far end of a stream without a socket.
     pub(super) fn wakes_tasks(&self) -> bool {
         self.client.stream.waker().is_some() || self.backend.stream.waker().is_some()
@@ -292,6 +329,9 @@ impl Relay {
     /// Does what the session wants apart from relaying.
     #[inline(never)]
     fn attend(&mut self, scratch: &Scratch, now: Instant) -> Turn {
+        if self.session.awaits_client() && !matches!(self.client.stream, Stream::Closed) {
+            return Turn::AwaitsClient;
+        }
         for side in [Side::Client, Side::Backend] {
             if self.leg(side).count_held(scratch) {
                 self.session.handle_shortage(now);
@@ -356,15 +396,32 @@ impl Relay {
     /// to a queue.
     #[inline(never)]
     fn catch_up(&mut self, to: Side, scratch: &mut Scratch, now: Instant) -> bool {
+        if self.is_gone(to) {
+            // What waits for a client that is gone is dropped, and sent to the next one.
+            return true;
+        }
         let before = self.leg(to).left();
         let is_taken = self.flush(to, now);
         scratch.moved += price(before.saturating_sub(self.leg(to).left()));
         is_taken || (to == Side::Backend && self.session.queue_room().is_some())
     }
 
-    /// Whether the session wants no bytes of the client now, though it wants more later.
+    /// Whether the session wants no bytes of a side now, though it wants more later.
     fn is_stopped(&self, from: Side) -> bool {
-        !self.session.is_plain() && from == Side::Client && self.session.client_read_limit() == Some(0)
+        !self.session.is_plain() && (self.read_limit(from) == Some(0) || self.is_gone(from))
+    }
+
+    /// The most bytes that one read of a side may take; `None` = as many as there are.
+    fn read_limit(&self, from: Side) -> Option<usize> {
+        match from {
+            Side::Client => self.session.client_read_limit(),
+            Side::Backend => self.session.backend_read_limit(),
+        }
+    }
+
+    /// Whether a side is a client that is gone, though its stream may be there until the end of this turn.
+    fn is_gone(&self, side: Side) -> bool {
+        side == Side::Client && self.session.awaits_client()
     }
 
     /// Whether a read of this side is known to find nothing now.
@@ -389,21 +446,48 @@ impl Relay {
         let most = if self.large[from as usize] { READ_OF_LARGE } else { READ };
         match self.session.is_plain() {
             true => self.copy_up_to::<false>(from, most, scratch, now),
-            false => self.copy_or_queue(from, most, scratch, now),
+            false => self.copy_within_limit(from, most, scratch, now),
         }
     }
 
-    /// The same for a session of which something may go to the queue for the next backend. Apart, so that others pay nothing.
+    /// The same for a session that may outlive one of its sides. Apart, so that others pay nothing.
     #[inline(never)]
-    fn copy_or_queue(
+    fn copy_within_limit(
         &mut self,
         from: Side,
         most: usize,
         scratch: &mut Scratch,
         now: Instant,
     ) -> Poll<io::Result<usize>> {
-        let limit = self.session.client_read_limit().filter(|_| from == Side::Client);
-        self.copy_up_to::<true>(from, limit.map_or(most, |limit| limit.min(most)), scratch, now)
+        let most = self.read_limit(from).map_or(most, |limit| limit.min(most));
+        if from == Side::Client && self.session.is_resumable() {
+            return self.copy_of_resumable(most, scratch, now);
+        }
+        self.copy_up_to::<true>(from, most, scratch, now)
+    }
+
+    /// Reads once of a client that may come back. The session keeps what it does not pass on now.
+    fn copy_of_resumable(&mut self, most: usize, scratch: &mut Scratch, now: Instant) -> Poll<io::Result<usize>> {
+        let Scratch { buffer, opcodes, moved, .. } = scratch;
+        let Some(filled) = ready!(self.client.fill(buffer, most))? else { return Poll::Ready(Ok(0)) };
+        *moved += price_of_copy(filled);
+        let mut passed = Vec::with_capacity(filled);
+        let queued = self.session.handle_client_input(&buffer[..filled], opcodes, now, &mut passed);
+        let (forward, queued) = passed.split_at(passed.len().saturating_sub(queued));
+        self.queue(queued);
+        if self.session.is_done(Side::Client) {
+            self.pass_last(Side::Client, forward, now);
+        } else if !forward.is_empty() {
+            self.write(Side::Backend, forward, now);
+        }
+        Poll::Ready(Ok(filled))
+    }
+
+    /// Keeps bytes of the client for the next backend.
+    fn queue(&mut self, bytes: &[u8]) {
+        if !bytes.is_empty() {
+            self.backend.backlog.get_or_insert_default().queue.extend_from_slice(bytes);
+        }
     }
 
     #[inline]
@@ -422,10 +506,9 @@ impl Relay {
         let unseen = self.session.unseen(from);
         self.large[from as usize] = unseen >= LARGE || (filled >= READ && unseen > 0);
         let mut forward = passed.forward;
-        if QUEUES && passed.queued > 0 {
+        if QUEUES {
             forward -= passed.queued;
-            let queued = &buffer[forward..passed.forward];
-            self.backend.backlog.get_or_insert_default().queue.extend_from_slice(queued);
+            self.queue(&buffer[forward..passed.forward]);
         }
         if self.session.is_done(from) {
             self.pass_last(from, &buffer[..forward], now);
@@ -590,6 +673,11 @@ impl Relay {
 }
 
 impl Leg {
+    /// Drops the leg. Under TLS its far end is told that nothing more comes.
+    pub(super) fn say_goodbye(mut self) {
+        self.stream.say_goodbye();
+    }
+
     /// Fills the scratch buffer with what was kept and what comes next, `most` bytes of that at most. `None` = nothing
     /// more will come.
     fn fill(&mut self, scratch: &mut [u8], most: usize) -> Poll<io::Result<Option<usize>>> {
@@ -671,6 +759,13 @@ impl Leg {
         if matches!(self.stream, Stream::Tls(_)) {
             backlog.sealed += taken;
         }
+    }
+
+    /// The same for the first bytes for a stream, which may be many.
+    fn hold_first(&mut self, bytes: Vec<u8>) {
+        let backlog = self.backlog.get_or_insert_default();
+        backlog.waiting = Bytes::from(bytes).into();
+        backlog.unflushed = true;
     }
 
     /// Whether nothing waits for this side, neither here nor in the stream's own buffers.

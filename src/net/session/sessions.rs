@@ -44,15 +44,17 @@ use tokio::{
 use super::held::Offer;
 use super::{
     held::{Arrival, Held},
+    reclaim::{Claim, Comeback, Reclaims},
     redial::{Outliving, Redial, Redialled},
     relay::{Scratch, Turn},
-    rota::{Had, Rota, Round, price},
+    rota::{Had, Rota, Round, TURN, price},
     stay::{Next, Seen, Stay},
 };
 #[cfg(test)]
 use crate::{balance::Seat, net::stream::plain_or_tls::Stream, ws::Side};
 use crate::{
     config::Tcp,
+    metrics::Metrics,
     net::{
         counts::unsent::Unsent,
         orders::{
@@ -70,6 +72,7 @@ use crate::{
             vital::{Fault, Vitals},
         },
     },
+    ws::{resume_token::ResumeId, session::Claimed},
 };
 
 /// The most events that one look at the epoll takes.
@@ -80,6 +83,8 @@ const SLICE: usize = 64;
 const PLACES: usize = 4096;
 /// The most new sessions that wait to be taken in.
 pub(in crate::net) const ARRIVALS: usize = 256;
+/// The most claims that wait for their sessions. A client may read its hello, and come back, before its session is taken in.
+const EARLY: usize = 64;
 /// The longest that an alarm waits to ring together with others.
 const LONGEST_TICK: Duration = Duration::from_millis(128);
 /// A new session's alarm rings after this time at the latest.
@@ -135,6 +140,9 @@ pub(in crate::net) struct Process {
     pub(in crate::net) unsent: Arc<Unsent>,
     /// What clients have sent for their next backends.
     pub(in crate::net) queued: Arc<Unsent>,
+    pub(in crate::net) metrics: Arc<Metrics>,
+    /// The sessions of the process to which clients may come back.
+    pub(in crate::net) reclaims: Arc<Reclaims>,
     pub(in crate::net) vitals: Arc<Vitals>,
     /// The socket options of the configuration that runs.
     pub(in crate::net) tcp: Box<dyn Fn() -> Tcp + Send>,
@@ -154,6 +162,10 @@ pub(in crate::net) struct Sessions {
     running: Slab<Running>,
     /// Those of them that may outlive their backends, by their places. Apart from the others, which have no room for it.
     outliving: HashMap<u32, Outliving>,
+    /// The places of those whose clients may come back.
+    resumable: HashMap<ResumeId, u32>,
+    /// Claims for sessions that are on their way to this loop.
+    early: Vec<Claim>,
     /// The generation of the next session, or of the next streams of a session.
     generation: u32,
     /// What streams without a socket have called, and the task that the calls wake.
@@ -213,6 +225,8 @@ impl Sessions {
             events: Events::with_capacity(EVENTS),
             running: Slab::new(),
             outliving: HashMap::new(),
+            resumable: HashMap::new(),
+            early: Vec::new(),
             generation: 0,
             calls: Arc::default(),
             called: None,
@@ -318,6 +332,13 @@ impl Sessions {
                 Poll::Ready(Some(Arrival::Session(session))) => self.adopt(session, None),
                 Poll::Ready(Some(Arrival::Outliving(session, redial))) => self.adopt(session, Some(redial)),
                 Poll::Ready(Some(Arrival::Redialled(session, came))) => self.note_redialled(session, *came),
+                Poll::Ready(Some(Arrival::Claim(claim))) => self.note_claim(*claim),
+                Poll::Ready(Some(Arrival::Comeback(comeback))) => {
+                    // Others have their turns before the next one that moves much.
+                    if self.note_comeback(*comeback) > TURN {
+                        return true;
+                    }
+                }
                 Poll::Ready(Some(Arrival::Question(question))) => self.inquiries.push_back(Inquiry::new(*question)),
                 Poll::Ready(Some(Arrival::Count(answer))) => self.ledger.begin(answer),
                 Poll::Ready(None) | Poll::Pending => return false,
@@ -343,11 +364,17 @@ impl Sessions {
         // A process does not have four billion sessions.
         let place = u32::try_from(entry.key()).unwrap_or(u32::MAX);
         session.give_streams_to(SessionKey { place, generation }, &self.calls);
+        if let Some(id) = session.resume_id() {
+            self.resumable.insert(id, place);
+        }
         let had = Had::default();
         entry.insert(Running { session, due, queued: true, had, settled: false });
         self.rota.push(place, had);
         if let Some(redial) = redial {
             self.outliving.insert(place, Outliving { redial, call: None, attempts: 0 });
+        }
+        if !self.early.is_empty() {
+            mem::take(&mut self.early).into_iter().for_each(|claim| self.note_claim(claim));
         }
     }
 
@@ -402,6 +429,74 @@ impl Sessions {
         }
         let due = running.session.due().map_or(now + SETTLES, |due| due.min(now + SETTLES));
         self.expect(key.place, Some(due), now);
+    }
+
+    /// A client wants to come back to its session. If nobody waits for the answer any more, nothing happens.
+    fn note_claim(&mut self, Claim { id, attempt, count, answer }: Claim) {
+        if answer.is_closed() {
+            return;
+        }
+        let Some(place) = self.resumable.get(&id).copied() else {
+            return self.defer(Claim { id, attempt, count, answer });
+        };
+        let Some(running) = self.running.get_mut(place as usize) else { return };
+        let (metrics, now) = (&self.process.metrics, Instant::now());
+        let session = &mut running.session;
+        let claimed = catch_unwind(AssertUnwindSafe(|| session.claim((attempt, count), metrics, now)));
+        let _ = answer.send(claimed.as_ref().copied().unwrap_or(Claimed::Gone));
+        match claimed {
+            Ok(_) => self.rouse(place, now),
+            Err(_) => self.end_panicked(place as usize),
+        }
+    }
+
+    /// Lets a claim wait for its session, if there is one.
+    fn defer(&mut self, claim: Claim) {
+        self.early.retain(|claim| !claim.answer.is_closed());
+        if self.early.len() < EARLY && self.process.reclaims.find(claim.id).is_some() {
+            self.early.push(claim);
+        } else {
+            let _ = claim.answer.send(Claimed::Gone);
+        }
+    }
+
+    /// Gives a session the client that has come back to it. Returns how many bytes that client is sent at once.
+    fn note_comeback(&mut self, comeback: Comeback) -> usize {
+        let now = Instant::now();
+        let Some(place) = self.resumable.get(&comeback.id).copied() else { return 0 };
+        let Some(running) = self.running.get_mut(place as usize) else { return 0 };
+        let (session, calls, scratch) = (&mut running.session, &self.calls, &self.scratch);
+        let taken = catch_unwind(AssertUnwindSafe(|| session.take_client(comeback, (place, calls), scratch, now)));
+        match taken {
+            Ok(None) => return 0,
+            Ok(Some(replayed)) => {
+                // Somebody may observe the frames of clients at its address.
+                let redial = self.outliving.get(&place).map(|outliving| &outliving.redial);
+                session.hear(&self.orders, redial, now);
+                self.rouse(place, now);
+                return replayed;
+            }
+            Err(_) => self.end_panicked(place as usize),
+        }
+        0
+    }
+
+    /// Lets go of the client of a session, which waits for it to come back.
+    fn part_from_client(&mut self, place: u32, now: Instant) {
+        if let Some(running) = self.running.get_mut(place as usize) {
+            running.session.part_from_client(&self.process.metrics, now);
+            self.rouse(place, now);
+        }
+    }
+
+    /// Gives a session a turn, because something was done to it. Its deadlines may have come nearer.
+    fn rouse(&mut self, place: u32, now: Instant) {
+        let Some(running) = self.running.get_mut(place as usize) else { return };
+        if !mem::replace(&mut running.queued, true) {
+            self.rota.push(place, running.had);
+        }
+        let due = running.session.due();
+        self.expect(place, due, now);
     }
 
     /// A generation that no session has. An event or a call would have to be late by four billion of them to meet its
@@ -638,13 +733,11 @@ impl Sessions {
                 self.rota.push(key, running.had);
             }
             Ok(Turn::AwaitsBackend) => self.call_successor(key, now.at),
+            Ok(Turn::AwaitsClient) => self.part_from_client(key, now.at),
             Ok(Turn::Over) => return self.end(key as usize),
-            Err(_) => {
-                tracing::error!("a session panicked and was ended");
-                return self.end(key as usize);
-            }
+            Err(_) => return self.end_panicked(key as usize),
         }
-        let Some(running) = self.running.get(key as usize) else { return };
+        let Some(running) = self.running.get_mut(key as usize) else { return };
         if !(was_calm && running.session.is_calm()) {
             if running.session.is_ending()
                 && let Some(outliving) = self.outliving.get_mut(&key)
@@ -652,9 +745,17 @@ impl Sessions {
                 // No backend is to see a session that is over.
                 outliving.call = None;
             }
+            if running.session.count_kept(now.at) && !mem::replace(&mut running.queued, true) {
+                self.rota.push(key, running.had);
+            }
             let due = running.session.due();
             self.expect(key, due, now.at);
         }
+    }
+
+    fn end_panicked(&mut self, key: usize) {
+        tracing::error!("a session panicked and was ended");
+        self.end(key);
     }
 
     /// Ends a session. What it has passed stays counted.
@@ -662,6 +763,9 @@ impl Sessions {
         let session = self.running.remove(key).session;
         if !self.outliving.is_empty() {
             self.outliving.remove(&(key as u32));
+        }
+        if let Some(id) = session.resume_id() {
+            self.resumable.remove(&id);
         }
         if let Some((route, passed)) = session.passed() {
             self.ledger.end(key, route, passed);

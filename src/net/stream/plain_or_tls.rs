@@ -75,6 +75,30 @@ impl Stream {
         }
     }
 
+    /// Takes the stream away from this thread, with what TLS has read ahead. Only [`Self::enter_thread`] may follow.
+    ///
+    /// # Errors
+    /// Those of [`Socket::leave_thread`].
+    pub(in crate::net) fn leave_thread(&mut self) -> io::Result<()> {
+        self.socket_mut().map_or(Ok(()), Socket::leave_thread)
+    }
+
+    /// From now on, the stream belongs to this thread. It wants to be read once, whatever comes.
+    ///
+    /// # Errors
+    /// Those of [`Socket::enter_thread`].
+    pub(in crate::net) fn enter_thread(&mut self) -> io::Result<()> {
+        self.socket_mut().map_or(Ok(()), Socket::enter_thread)
+    }
+
+    fn socket_mut(&mut self) -> Option<&mut Socket> {
+        match self {
+            Self::Plain(socket) => Some(socket),
+            Self::Tls(stream) => Some(stream.get_mut().0),
+            Self::Socketless(_) | Self::Closed => None,
+        }
+    }
+
     /// Calls the session of a stream without a socket. `None` = the session needs no call.
     pub(in crate::net) fn waker(&self) -> Option<&Waker> {
         match self {

@@ -4,8 +4,8 @@
 //! straight to its session ([`crate::net::session::sessions`]). A socket here wakes a task only while hyper still speaks
 //! HTTP on it, or if it is a listener.
 //!
-//! A socket belongs to the thread that registered it: a worker's tasks never leave their thread. The background thread
-//! has sockets of its own for the checks of backends ([`Attendant`]).
+//! A socket belongs to the thread that registered it: a worker's tasks never leave their thread. Only a client that comes back
+//! may change its thread (`moving`). The background thread has sockets of its own for the checks of backends ([`Attendant`]).
 
 use std::{
     cell::RefCell,
@@ -40,6 +40,7 @@ use crate::{
 
 mod apart;
 mod listening;
+mod moving;
 mod tasks;
 
 pub(in crate::net) use self::{
@@ -244,8 +245,8 @@ pub struct Socket {
     key: u32,
     /// Whether it is a Unix socket. Such a socket has no options of TCP, and says in another way what was taken.
     is_unix: bool,
-    /// What may be tried, once the socket is a session's. Atomic only because the compiler asks for `Sync`: no socket
-    /// leaves its thread.
+    /// What may be tried, once the socket is a session's. Atomic only because the compiler asks for `Sync`: one thread at a
+    /// time has the socket.
     ready: AtomicU8,
 }
 

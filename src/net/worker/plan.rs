@@ -197,7 +197,7 @@ impl Planner {
             };
             let tags = route.sticky.as_ref().map(|_| StickyTags::new(sticky_key.clone()));
             let hold = route.hold.as_ref().map(|hold| &hold.terms);
-            let of_file = CommonSet::new(settings, hold, self.secret, &round_trips);
+            let of_file = CommonSet::new(settings, (hold, route.resume), self.secret, &round_trips);
             let terms = RouteTerms::new(log, of_file, tags, route.learns);
             lessons.teach(route, &terms);
             terms

@@ -10,12 +10,13 @@ use crate::{
     metrics::Metrics,
     net::{
         backend::{dialer::Dialer, own::Own},
-        counts::{admission::Admission, live::Live},
+        counts::{admission::Admission, live::Live, wrong_tokens::WrongTokens},
         orders::book::Orders,
-        session::held::Arrival,
+        session::{held::Arrival, reclaim::Reclaims},
         thread::vital::Vitals,
     },
     traces::Traces,
+    ws::resume_token::ResumeKey,
 };
 
 /// What all workers share for as long as the process runs. Counts are atomic, or have a short lock of their own.
@@ -34,6 +35,12 @@ pub(in crate::net) struct Shared {
     pub(in crate::net) metrics: Arc<Metrics>,
     pub(in crate::net) traces: Traces,
     pub(in crate::net) vitals: Arc<Vitals>,
+    /// Signs the tokens of sessions that can be resumed.
+    pub(in crate::net) resume_key: ResumeKey,
+    pub(in crate::net) reclaims: Arc<Reclaims>,
+    pub(in crate::net) wrong_tokens: WrongTokens,
+    /// The loops of sessions, by the number of their worker.
+    pub(in crate::net) loops: Vec<Sender<Arrival>>,
 }
 
 impl Shared {
@@ -44,7 +51,9 @@ impl Shared {
 
     /// Replaces the plan. What begins from now on is for the new one.
     pub(in crate::net) fn change_plan(&self, plan: Arc<Plan>) {
-        self.admission.unsent.set_limit(plan.config.limits.unsent_memory);
+        let limits = &plan.config.limits;
+        self.admission.unsent.set_limit(limits.unsent_memory);
+        self.reclaims.set_limits(limits.away, limits.resume_memory);
         *self.plan.write().unwrap_or_else(PoisonError::into_inner) = plan;
     }
 }

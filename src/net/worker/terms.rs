@@ -15,7 +15,7 @@ use crate::{
     ws::{
         keepalive::{Secret, SideTimes},
         round_trips::RoundTripTimes,
-        session::{Common, HoldTerms, SessionSettings},
+        session::{Common, HoldTerms, ResumeTerms, SessionSettings},
     },
 };
 
@@ -116,24 +116,18 @@ impl LearnedTerms {
 }
 
 impl CommonSet {
-    /// With these settings, apart from `extensions`. `hold`: the terms of sessions that may outlive their backends.
+    /// With these settings, apart from `extensions`. `hold`, `resume`: the terms of sessions that may outlive their backends, or their
+    /// clients' connections.
     pub(super) fn new(
         settings: SessionSettings,
-        hold: Option<&HoldTerms>,
+        (hold, resume): (Option<&HoldTerms>, Option<ResumeTerms>),
         secret: Secret,
         round_trips: &RoundTripTimes,
     ) -> Self {
         let epoch = Instant::now();
         let common = |extensions, hold: Option<&HoldTerms>| {
             let settings = SessionSettings { extensions, ..settings };
-            Arc::new(Common {
-                settings,
-                hold: hold.cloned(),
-                resume: None,
-                secret,
-                epoch,
-                round_trips: round_trips.clone(),
-            })
+            Arc::new(Common { settings, hold: hold.cloned(), resume, secret, epoch, round_trips: round_trips.clone() })
         };
         let held = hold.map(|hold| [false, true].map(|extensions| common(extensions, Some(hold))));
         Self { plain: common(false, None), extended: common(true, None), held }

@@ -135,6 +135,8 @@ async fn ways(kind: Kind, certificates: &TempDir) -> Vec<Way> {
         Kind::RouteDraining => Way { first: First::Drained, ..way(plain(), upgrade()) },
         // This failure needs a process without descriptors. `tests/attacks` has one.
         Kind::Exhausted => return Vec::new(),
+        // These need a token of the process. `tests/it/resume.rs` has one.
+        Kind::ResumeStale | Kind::ResumeAttempts => return Vec::new(),
         Kind::FalseUpgrade => way(says("HTTP/1.1 101 Switching Protocols\r\n\r\n"), upgrade()),
         Kind::HeadTooLarge => {
             let long = handshake("/ws", &format!("X-Long: {}\r\n", "x".repeat(8192)));

@@ -304,6 +304,7 @@ impl<'s> SessionView<'s> {
             particulars: sight.particulars.show(),
             state: match sight.hold {
                 _ if sight.is_ending => "ending",
+                _ if sight.is_away => "away",
                 HoldState::Open => "open",
                 HoldState::Held => "held",
                 HoldState::Moving => "moving",

@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod comebacks;
 mod properties;
 mod relays;
 mod secure;
@@ -30,6 +31,7 @@ use tokio::{
 
 use super::{
     held::{Arrival, Held, Holdings},
+    reclaim::{Reclaimable, Reclaims},
     relay::{Leg, Relay},
     sessions::{ARRIVALS, Process, Sessions},
 };
@@ -58,7 +60,7 @@ use crate::{
         keepalive::{Secret, Settings, SideTimes},
         meter::MessageLimits,
         round_trips::RoundTripTimes,
-        session::{Common, Session, SessionSettings},
+        session::{Common, ResumeTerms, Session, SessionSettings},
     },
 };
 
@@ -109,6 +111,7 @@ pub(super) struct World {
     live: Arc<Live>,
     connection: ConnectionGuard,
     pub(super) upstream: Arc<Upstream>,
+    reclaims: Arc<Reclaims>,
     log: Arc<RouteLog>,
     lines: mpsc::UnboundedReceiver<String>,
     records: VecDeque<String>,
@@ -125,7 +128,10 @@ pub(super) fn with_sessions(test: impl AsyncFnOnce(World, Sessions) + Send) {
         let tcp = Tcp { keepalive_idle: None, keepalive_interval: STOPPED, keepalive_probes: 9, user_timeout: None };
         let (unsent, vitals) = (Unsent::new(), Arc::new(Vitals::new()));
         let queued = Unsent::new();
-        let process = Process { worker: 0, orders, unsent, queued, vitals, tcp: Box::new(move || tcp) };
+        let (metrics, tcp) = (Arc::default(), Box::new(move || tcp));
+        let reclaims = Reclaims::new();
+        let shared = Arc::clone(&reclaims);
+        let process = Process { worker: 0, orders, unsent, queued, metrics, reclaims: shared, vitals, tcp };
         let sessions = Sessions::new(process, epolls, Duration::ZERO, arrivals).unwrap();
         drop(entered);
         let (sender, lines) = mpsc::unbounded_channel();
@@ -133,7 +139,7 @@ pub(super) fn with_sessions(test: impl AsyncFnOnce(World, Sessions) + Send) {
         let log = RouteLog::new(Some(log), None, "*/", "chat", Metrics::default().route("*/", "chat"));
         let live = Live::new(1);
         let (connection, upstream, records) = (live.place(), upstream(), VecDeque::new());
-        let world = World { arrive, _orders, live, connection, upstream, log, lines, records };
+        let world = World { arrive, _orders, live, connection, upstream, reclaims, log, lines, records };
         let test = door::answering(async { timeout(STOPPED, test(world, sessions)).await.expect("nothing moves") });
         runtime.block_on(test);
     };
@@ -199,15 +205,26 @@ impl World {
 
     /// A session over these streams of the client and the backend, each with what was read before the session.
     pub(super) fn held(&self, sides: [(Stream, Bytes); 2], settings: SessionSettings) -> Box<Held> {
+        self.held_resumable(sides, settings, None)
+    }
+
+    /// The same for a session to which its client may come back.
+    fn held_resumable(
+        &self,
+        sides: [(Stream, Bytes); 2],
+        settings: SessionSettings,
+        resume: Option<(ResumeTerms, Box<Reclaimable>)>,
+    ) -> Box<Held> {
         let now = Instant::now();
         let (secret, round_trips) = (Secret([5; 16]), RoundTripTimes::default());
-        let common = Arc::new(Common { settings, hold: None, resume: None, secret, epoch: now, round_trips });
+        let (resume, reclaimable) = resume.unzip();
+        let common = Arc::new(Common { settings, hold: None, resume, secret, epoch: now, round_trips });
         let [client, backend] = sides.map(|(stream, early)| Leg::new(stream, early));
         let seat = self.seat();
         let record = Record::new(None, localhost(), "GET", "/");
         let record = record.into_session(Arc::clone(&self.log), Arc::clone(seat.backend()));
         let holdings = Holdings { guards: (Some(seat), self.connection.open_session(), None), record };
-        Box::new(Held::new(Relay::new(client, backend, Session::new(common, 5, now)), holdings))
+        Box::new(Held::new(Relay::new(client, backend, Session::new(common, 5, now)), reclaimable, holdings))
     }
 
     /// A session between two new connections, in the loop. Returns the far ends.
@@ -217,14 +234,8 @@ impl World {
 
     /// A session of whose client and backend these bytes were read before it began.
     pub(super) async fn session_with(&self, kinds: [Kind; 2], early: [&[u8]; 2]) -> [Far; 2] {
-        let [mut client, mut backend] = kinds.map(connection);
-        if kinds[0] == Kind::Tls {
-            client = secure::secured(Client, client).await;
-        }
-        if kinds[1] == Kind::Tls {
-            backend = secure::secured(Backend, backend).await;
-        }
-        let ((client, far_client), (backend, far_backend)) = (client, backend);
+        let ((client, far_client), (backend, far_backend)) =
+            (connected(Client, kinds[0]).await, connected(Backend, kinds[1]).await);
         let early = early.map(Bytes::copy_from_slice);
         let [first, second] = early;
         let held = self.held([(client, first), (backend, second)], SETTINGS);
@@ -253,6 +264,12 @@ impl World {
 pub(super) struct Far {
     pub(super) stream: Stream,
     breaker: Option<Breaker>,
+}
+
+/// A connection of a side. TLS needs a loop that is driven.
+async fn connected(side: Side, kind: Kind) -> (Stream, Far) {
+    let connection = connection(kind);
+    if kind == Kind::Tls { secure::secured(side, connection).await } else { connection }
 }
 
 /// A connection: the end for a session, and the far end.
