@@ -28,6 +28,8 @@ mod client_certificates;
 mod close;
 /// Sessions that are read together.
 mod coalesce;
+/// Clients that go away and come back to their sessions.
+mod comebacks;
 /// The commands of an operator.
 mod commands;
 /// The messages about every configuration, good and bad.

@@ -14,6 +14,7 @@ mod client;
 pub mod collector;
 pub mod dns;
 pub mod frames;
+pub mod library;
 mod process;
 mod proxy;
 pub mod secure;

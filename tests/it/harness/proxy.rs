@@ -47,6 +47,7 @@ pub struct Setup {
     /// Whole lines of the top level.
     settings: String,
     base: PathBuf,
+    workers: usize,
 }
 
 impl Proxy {
@@ -62,6 +63,7 @@ impl Proxy {
             routes: "routes: [ { upstream: chat } ]".into(),
             settings: String::new(),
             base: PathBuf::from("."),
+            workers: 2,
         }
     }
 
@@ -200,6 +202,12 @@ impl Setup {
         self
     }
 
+    /// Sets the number of threads, instead of two.
+    pub const fn workers(mut self, workers: usize) -> Self {
+        self.workers = workers;
+        self
+    }
+
     /// Sets the pairs of the listener, instead of a free port of this machine.
     pub fn listener(mut self, listener: &str) -> Self {
         self.listener = listener.into();
@@ -257,8 +265,9 @@ impl Setup {
     pub fn text(&self) -> String {
         let timeouts: Vec<String> = self.timeouts.iter().map(|(key, value)| format!("{key}: {value}")).collect();
         format!(
-            "workers: 2\nlisteners: [ {{ {} }} ]\nupstreams:\n  chat: {{ {}, backends: [ {} ] }}\n{}\n\
+            "workers: {}\nlisteners: [ {{ {} }} ]\nupstreams:\n  chat: {{ {}, backends: [ {} ] }}\n{}\n\
              timeouts: {{ {} }}\n{}",
+            self.workers,
             self.listener,
             self.upstream,
             self.entries.join(", "),
