@@ -34,6 +34,7 @@ from . import (
     refused,
     reload,
     resume,
+    resume_by_hand,
     roaming,
     silence,
     socketio,
@@ -113,6 +114,15 @@ SCENARIOS = [
         "headless Chromium with longwire-client: offline and back, a silent path, a longwire that is killed, one that drains",
         client_library.run,
         120,
+        mostly_waits=True,
+    ),
+    Scenario(
+        "roaming",
+        "longwire-client on a network that cuts every connection, with resume: each message once (--minutes 3: 203 clients)",
+        roaming.resumed,
+        150,
+        False,
+        True,
         mostly_waits=True,
     ),
     Scenario(
@@ -227,6 +237,13 @@ SCENARIOS = [
         mostly_waits=True,
     ),
     Scenario("resume", "openssl s_client resumes its TLS sessions over reloads and hand-overs", resume.run, 60),
+    Scenario(
+        "resume-by-hand",
+        "docs/resume.md, spoken by Python websockets: counts, replays, attempts, silence, lies, a backend that closes meanwhile",
+        resume_by_hand.run,
+        150,
+        mostly_waits=True,
+    ),
     Scenario(
         "client-certificates",
         "openssl s_client, curl and Node ws with certificates, over TLS 1.2 and 1.3; revoked, resumed, told",

@@ -177,6 +177,62 @@ def compare(client: dict, by_attempt: dict, totals: Counter) -> list[str]:
     return faults
 
 
+def resumed(bench: Bench) -> None:
+    """With resume: each message once and in order both ways, and the backend sees one session of each client."""
+    nodes, seconds, longest = (100, bench.minutes * 60, 30) if bench.minutes >= 3 else (20, 8, 20)
+    backend = bench.node("roaming_server.mjs", longest)
+    proxy = Proxy(
+        bench,
+        [backend.port()],
+        keepalive="ping_interval: 1s\npong_timeout: 4s",
+        routes=f"- {{ upstream: backends, resume: {{ for: {longest}s, replay: 64KiB, beat: 1s }} }}",
+    )
+    crowd = Crowd(bench, "a route with resume", proxy.port, nodes, "on")
+    crowd.roam()
+    time.sleep(seconds)
+    crowd.stop()
+    clients, sessions, cuts = crowd.seen(backend)
+    everyone = list(clients.values())
+    bench.say(f"{len(clients)} clients, cuts {cuts}")
+    bench.equal(len(clients), crowd.count, "clients")
+    bench.check(len(cuts) == 3, "cut by a reset, by FIN and by silence")
+    losses = sum(down["wasOpen"] for client in everyone for down in client["downs"])
+    bench.check(all(client["downs"] for client in everyone), f"every client lost its connection: {losses} losses")
+    bench.equal(wrong(client["fresh"] and client for client in everyone), [], "clients that were not resumed")
+    bench.equal(wrong(client["end"] != "4000 done" and client for client in everyone), [], "did not end as told")
+    bench.equal(
+        wrong(client["wrong"] and client for client in everyone), [], "doubled, lost or out of order at clients"
+    )
+    bench.equal(len(sessions), crowd.count, "sessions that the backend saw")
+    bench.equal(wrong(session["wrong"] and session for session in sessions), [], "doubled, lost or out of order at it")
+    bench.equal(wrong(session["code"] != 4000 and session for session in sessions), [], "ended otherwise")
+    uneven = [
+        (
+            session["name"],
+            session["next"],
+            clients[session["name"]]["next"],
+            clients[session["name"]]["heard"],
+            session["sent"],
+        )
+        for session in sessions
+        if (session["next"] or 0, session["sent"])
+        != (clients[session["name"]]["next"], clients[session["name"]]["heard"])
+    ]
+    bench.equal(uneven, [], "clients of which a message is missing at an end")
+    bench.equal(sum(client["resyncs"] + client["errors"] for client in everyone), 0, "resyncs and errors told")
+    to, back = sum(session["next"] or 0 for session in sessions), sum(session["sent"] for session in sessions)
+    bench.say(f"{to} messages of clients and {back} of the backend, each once and in order")
+    records = proxy.wait_records(crowd.count, 20)
+    bench.equal({record["close_code"] for record in records}, {4000}, f"the code of {len(records)} records")
+    # A client need not have read what longwire answered.
+    resumes, openings = (
+        sum(record["resumes"] for record in records),
+        sum(len(client["opens"]) - 1 for client in everyone),
+    )
+    bench.check(resumes >= openings > 0, f"{resumes} resumes in the records, {openings} seen by clients")
+    bench.equal(proxy.stop(), 0, "longwire's exit code")
+
+
 def wrong(found) -> list:
     """The first few of those that are not fine, shortened."""
     kept = [one for one in found if one][:3]
