@@ -674,6 +674,9 @@ impl Session {
 
     /// Whether we read a side. We do not while the other side, or the queue, does not take its bytes.
     fn reads(&self, side: Side) -> bool {
+        if self.fate.is_none() {
+            return !self.half(side.other()).keepalive.is_stalled();
+        }
         match side {
             Side::Client if self.queues() => self.client_read_limit() != Some(0),
             Side::Client => !self.backend.keepalive.is_stalled() && self.client_read_limit() != Some(0),

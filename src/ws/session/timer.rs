@@ -56,13 +56,24 @@ impl Timer {
         Self::Hurry,
         Self::Cut,
     ];
+    /// Those of a session that has only what every session has.
+    const PLAIN: [Self; 7] = [
+        Self::Death(Client),
+        Self::Death(Backend),
+        Self::Idle,
+        Self::Ping(Client),
+        Self::Ping(Backend),
+        Self::Look(Client),
+        Self::Look(Backend),
+    ];
 }
 
 impl Session {
     /// When to call [`Self::handle_timeout`]; an instant in the past means now.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let first = Timer::ALL.into_iter().filter_map(|timer| self.due(timer)).min();
+        let timers = if self.fate.is_some() { &Timer::ALL[..] } else { &Timer::PLAIN };
+        let first = timers.iter().filter_map(|timer| self.due(*timer)).min();
         first.map(|tick| tick.instant(self.common.epoch))
     }
 
@@ -110,9 +121,10 @@ impl Session {
                 | Timer::Ping(_) => None,
             };
         }
+        if self.fate.is_some() && self.is_without_side_of(timer) {
+            return None;
+        }
         match timer {
-            Timer::Death(Backend) | Timer::Ping(Backend) | Timer::Look(Backend) if !self.has_backend() => None,
-            Timer::Death(Client) | Timer::Ping(Client) | Timer::Look(Client) if self.is_without_client() => None,
             Timer::Death(side) => {
                 self.half(side).keepalive.poll_death(self.common.terms(self.nonce, side), self.reads(side))
             }
@@ -129,9 +141,16 @@ impl Session {
         }
     }
 
-    /// Whether there is a backend that could be pinged or judged.
-    fn has_backend(&self) -> bool {
-        !self.is_without_backend() && !self.keeps_their_close()
+    /// Whether there is no side that could be pinged or judged.
+    #[inline(never)]
+    fn is_without_side_of(&self, timer: Timer) -> bool {
+        match timer {
+            Timer::Death(Backend) | Timer::Ping(Backend) | Timer::Look(Backend) => {
+                self.is_without_backend() || self.keeps_their_close()
+            }
+            Timer::Death(Client) | Timer::Ping(Client) | Timer::Look(Client) => self.is_without_client(),
+            _ => false,
+        }
     }
 
     /// Does what a timer that is due asks for.

@@ -260,7 +260,7 @@ impl ResumePlay {
         let terms = ResumeTerms { longest: Duration::from_secs(30), replay, beat: Duration::from_secs(10) };
         let hold = (choice & 8 != 0).then(|| HoldTerms {
             longest: Duration::from_secs(10),
-            queue: usize::from(size % 64) * 4,
+            queue: 4 + usize::from(size % 64) * 4,
             on: HoldTriggers { lost: true, codes: [1001, 1005, 1012, 1013].map(CloseCode).into() },
             times: if choice & 16 != 0 { NonZeroU32::new(2) } else { None },
             notify: (choice & 32 != 0).then(|| NOTIFY.into()),
