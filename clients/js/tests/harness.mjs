@@ -9,8 +9,11 @@ import { WebSocket as PackageWs } from "ws";
 /** What a test runs over. Node before 22 has its own only behind a flag, which `../test` gives. */
 export const IMPLEMENTATIONS = { "the package ws": PackageWs, "Node's own": globalThis.WebSocket };
 
+/** How many tests run at once: each starts processes of Node, which two busy cores start slowly. */
+export const TOGETHER = 4;
+
 /** How long anything may take that a test waits for, in ms. */
-const PATIENCE = 20_000;
+const PATIENCE = 60_000;
 
 export class Server {
   told = [];

@@ -6,12 +6,12 @@ import { promisify } from "node:util";
 import { describe, test } from "node:test";
 import { LongwireSocket as PlainSocket } from "../dist/esm/index.js";
 import { LongwireSocket } from "../dist/esm/resume.js";
-import { IMPLEMENTATIONS, listen, Server, startPath, until } from "./harness.mjs";
+import { IMPLEMENTATIONS, listen, Server, startPath, TOGETHER, until } from "./harness.mjs";
 import { LongwireServer } from "./longwire-server.mjs";
 import { OFFER } from "./longwire.mjs";
 
 for (const [name, WebSocket] of Object.entries(IMPLEMENTATIONS)) {
-  describe(`resuming by ${name}`, { concurrency: true }, () => suite(WebSocket));
+  describe(`resuming by ${name}`, { concurrency: TOGETHER }, () => suite(WebSocket));
 }
 
 function suite(WebSocket) {

@@ -7,12 +7,12 @@ import { getEventListeners, once } from "node:events";
 import { promisify } from "node:util";
 import { describe, test } from "node:test";
 import { LongwireSocket } from "../dist/esm/index.js";
-import { IMPLEMENTATIONS, listen, Server, startPath, until } from "./harness.mjs";
+import { IMPLEMENTATIONS, listen, Server, startPath, TOGETHER, until } from "./harness.mjs";
 
 const SOON = { minDelay: 20, maxDelay: 100 };
 
 for (const [name, WebSocket] of Object.entries(IMPLEMENTATIONS)) {
-  describe(`by ${name}`, { concurrency: true }, () => suite(WebSocket));
+  describe(`by ${name}`, { concurrency: TOGETHER }, () => suite(WebSocket));
 }
 
 // What is made draws this number for its delays.
