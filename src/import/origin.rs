@@ -53,7 +53,12 @@ pub struct ImportError {
 
 /// A path of the original as the new file has to write it. `folder`: what it is relative to; empty = it stays.
 pub(super) fn joined(folder: &str, path: &str) -> String {
-    if path.starts_with('/') || folder.is_empty() { path.to_owned() } else { format!("{folder}/{path}") }
+    match path {
+        // Without a folder, this would be the word for the authorities that the machine trusts.
+        "system" if folder.is_empty() => "./system".to_owned(),
+        _ if path.starts_with('/') || folder.is_empty() => path.to_owned(),
+        _ => format!("{folder}/{path}"),
+    }
 }
 
 /// Whether a text can be the name of a cookie: a token (RFC 9110 §5.6.2).
