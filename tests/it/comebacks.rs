@@ -457,6 +457,9 @@ async fn a_client_may_go_and_come_back_while_no_backend_is_there() {
     gone(&mut library).await;
     assert_eq!(sessions(&proxy).await[0]["state"], "away");
     library.come_back(proxy.client().await).await;
+    // The answer shows that the session has the new connection.
+    library.wire.send(masked(PING, "are you there")).await;
+    while library.wire.frame().await.first != PONG {}
     assert_eq!(sessions(&proxy).await[0]["state"], "held");
     at_second.accept(&head, "").await;
     at_second.expect([masked(TEXT, "one"), masked(TEXT, "two")].concat()).await;
