@@ -44,9 +44,9 @@ use crate::ws::{
 /// The most Pings of one backend, and of all backends before it, whose Pongs are told from one another. A client that owes more
 /// answers the later ones.
 const MOST_PINGS: usize = 8;
-/// A backend that has stayed for so long, or for `HoldTerms::longest`, did not take the session in vain. The driver waits no longer
-/// between two attempts.
-const STAYS: Duration = Duration::from_secs(2);
+/// A backend that has stayed for so long, or for `HoldTerms::longest`, did not take the session in vain. It may be the next one in a
+/// row of restarts.
+const STAYS: Duration = Duration::from_millis(500);
 /// The reason for the old backend in a move.
 const MOVED: &str = "moved";
 /// The reason for the client if no backend takes the session as the first one did.

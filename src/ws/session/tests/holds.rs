@@ -322,7 +322,7 @@ fn a_backend_that_takes_a_session_and_goes_at_once_gives_no_further_time() {
     for _ in 0..9 {
         pair.wait(seconds(1));
         assert!(pair.resumes());
-        pair.wait(seconds(2) - Duration::from_nanos(1));
+        pair.wait(Duration::from_millis(500) - Duration::from_nanos(1));
         pair.fin(Backend);
         assert!(pair.session.is_held_again() && pair.session.termination().is_none());
     }
@@ -332,7 +332,7 @@ fn a_backend_that_takes_a_session_and_goes_at_once_gives_no_further_time() {
     let mut pair = held();
     pair.wait(seconds(9));
     assert!(pair.resumes());
-    pair.wait(seconds(2));
+    pair.wait(Duration::from_millis(500));
     pair.fin(Backend);
     assert!(!pair.session.is_held_again(), "the backend had stayed");
     pair.wait(seconds(9));
