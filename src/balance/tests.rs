@@ -381,6 +381,23 @@ fn zero_tries_means_all() {
 }
 
 #[test]
+fn a_backend_that_is_passed_over_takes_no_try_and_is_not_picked_again() {
+    let mut settings = settings(Policy::RoundRobin, [backend("a"), backend("b")]);
+    settings.tries = 1;
+    let (upstream, mut tried) = (new(settings), Tried::default());
+    let pick = |tried: &mut Tried| {
+        let may = upstream.may_try_more(tried);
+        let pick = may.then(|| upstream.pick(&client(), tried, Instant::now()).ok()).flatten();
+        pick.map(|pick| pick.address().to_owned())
+    };
+    let first = pick(&mut tried);
+    tried.pass_over();
+    let second = pick(&mut tried);
+    assert!(first.is_some() && second.is_some() && first != second, "{first:?} {second:?}");
+    assert_eq!(pick(&mut tried), None);
+}
+
+#[test]
 fn settled_session_counts_once_until_it_ends() {
     let upstream = upstream(Policy::RoundRobin, [limited("a", 2)]);
     let now = Instant::now();

@@ -366,6 +366,8 @@ impl Upstream {
 #[derive(Debug, Default)]
 pub struct Tried {
     backends: Vec<Arc<Backend>>,
+    /// How many of them got no request.
+    passed_over: usize,
     wanted: Option<Arc<Backend>>,
 }
 
@@ -373,7 +375,7 @@ impl Tried {
     /// Nothing was tried yet. `wanted`: the backend that the request asks for; `None` = the policy decides alone.
     #[must_use]
     pub const fn wanting(wanted: Option<Arc<Backend>>) -> Self {
-        Self { backends: Vec::new(), wanted }
+        Self { backends: Vec::new(), passed_over: 0, wanted }
     }
 
     /// Whether the request asks for a backend that was not tried yet.
@@ -386,14 +388,19 @@ impl Tried {
         self.wanted = None;
     }
 
+    /// The backend that was picked last gets no request. It is picked no more, and is no try.
+    pub const fn pass_over(&mut self) {
+        self.passed_over += 1;
+    }
+
     /// How many backends were tried.
     pub fn len(&self) -> usize {
-        self.backends.len()
+        self.backends.len().saturating_sub(self.passed_over)
     }
 
     /// Whether no backend was tried yet.
     pub fn is_empty(&self) -> bool {
-        self.backends.is_empty()
+        self.len() == 0
     }
 
     fn contains(&self, backend: &Arc<Backend>) -> bool {

@@ -137,6 +137,12 @@ impl<'a> Attempts<'a> {
         Ok(Attempt { pick, link: None })
     }
 
+    /// Gives a backend up that was picked, before it was asked.
+    pub(super) fn pass_over(&mut self, pick: Pick) {
+        drop(pick);
+        self.tried.pass_over();
+    }
+
     /// Where an attempt connects to.
     pub(in crate::net) fn destination<'b>(&'b self, pick: &'b Pick) -> Destination<'b> {
         self.upstream.destination(pick, &self.key)

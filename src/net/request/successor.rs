@@ -318,6 +318,7 @@ impl KeptHandshake {
             let next = attempts.next_handshake(plan.config.timeouts.connect, &mut record).await;
             let Ok(Attempt { mut pick, .. }) = next else { return Err(failure) };
             if self.worker.shared.orders.book().is_to_be_left(pick.backend()) {
+                attempts.pass_over(pick);
                 has_asked = false;
                 continue;
             }
