@@ -15,23 +15,26 @@ use std::{
 
 use longwire::ws::{
     Side,
+    close::CloseCode,
     frame::FrameHeader,
     keepalive::{Secret, Settings, SideTimes},
     meter::MessageLimits,
     opcodes::OpCodeCounts,
-    session::{Common, Passed, Session, SessionSettings},
+    session::{Common, HoldTerms, HoldTriggers, Passed, ResumeTerms, Session, SessionSettings},
     tracker::{Rules, Tracker},
 };
 
 /// Repeats a step this many times.
 type Step = fn(u32);
 
-const STEPS: [(&str, Step); 7] = [
+const STEPS: [(&str, Step); 9] = [
     ("header-64", |count| header(64, count)),
     ("header-65536", |count| header(65_536, count)),
     ("tracker-64", tracker),
     ("message-64", |count| messages(1, count)),
     ("message-64-of-16", |count| messages(16, count)),
+    ("message-64-hold", held_messages),
+    ("message-64-resume", resumable_messages),
     ("relayed-ping", relayed_ping),
     ("our-ping", our_ping),
 ];
@@ -60,6 +63,12 @@ const CLIENT_PINGED: SessionSettings = SessionSettings {
 /// The time from turn to turn. Adding to an instant takes more instructions when its second is full. Over many turns, that
 /// happens equally often in each run.
 const TICK: Duration = Duration::from_micros(1250);
+
+/// The bytes that are kept for an end, by default.
+const KEPT: usize = 65_536;
+
+/// How control texts begin.
+const RESUME_SECRET: &str = "0123456789abcdefghijkl:";
 
 fn main() -> ExitCode {
     // `cargo bench` adds an option of its own, which is ignored.
@@ -101,12 +110,68 @@ fn messages(in_one_read: usize, count: u32) {
     let mut to_backend = frame(0x82, 64, Some([7; 4])).repeat(in_one_read);
     let mut now = Instant::now();
     let mut session = session(SETTINGS, now);
+    take_turns(&mut session, count as usize / in_one_read, (&mut to_client, &mut to_backend), &mut now);
+}
+
+/// Relays `count` reads. The sides take turns.
+fn take_turns(session: &mut Session, count: usize, (to_client, to_backend): (&mut [u8], &mut [u8]), now: &mut Instant) {
     let mut counts = OpCodeCounts::default();
-    for _ in 0..count as usize / in_one_read / 2 {
+    for _ in 0..count / 2 {
+        *now += TICK;
+        black_box(relay(session, &mut counts, Side::Backend, to_client, *now));
+        black_box(relay(session, &mut counts, Side::Client, to_backend, *now));
+    }
+}
+
+/// Relays `count` messages of a session that may outlive its backend. The sides take turns.
+fn held_messages(count: u32) {
+    let hold = HoldTerms {
+        longest: Duration::from_secs(10),
+        queue: KEPT,
+        on: HoldTriggers { lost: true, codes: Box::new([CloseCode::GOING_AWAY]) },
+        times: None,
+        notify: None,
+        drain_code: CloseCode::GOING_AWAY,
+    };
+    let (mut to_client, mut to_backend) = (frame(0x82, 64, None), frame(0x82, 64, Some([7; 4])));
+    let mut now = Instant::now();
+    let mut session = Session::new(Arc::new(Common { hold: Some(hold), ..common(SETTINGS, now) }), 7, now);
+    take_turns(&mut session, count as usize, (&mut to_client, &mut to_backend), &mut now);
+}
+
+/// Relays `count` messages of a session that may outlive its client's connection. The sides take turns. Both ends acknowledge a
+/// quarter of what is kept.
+fn resumable_messages(count: u32) {
+    let terms = ResumeTerms { longest: Duration::from_secs(30), replay: KEPT, beat: Duration::from_secs(10) };
+    let (mut to_client, to_backend) = (frame(0x82, 64, None), frame(0x82, 64, Some([7; 4])));
+    let mut now = Instant::now();
+    let mut session = Session::new(Arc::new(Common { resume: Some(terms), ..common(SETTINGS, now) }), 7, now);
+    session.begin_resumable(RESUME_SECRET);
+    let (mut counts, mut ours) = (OpCodeCounts::default(), Vec::new());
+    for number in 1..=count / 2 {
         now += TICK;
         black_box(relay(&mut session, &mut counts, Side::Backend, &mut to_client, now));
-        black_box(relay(&mut session, &mut counts, Side::Client, &mut to_backend, now));
+        ours.clear();
+        if session.wants_to_transmit(Side::Client) {
+            session.poll_transmit(Side::Client, now, &mut ours);
+            session.handle_written(Side::Client, ours.len(), 0, now);
+        }
+        feed(&mut session, &mut counts, &to_backend, now);
+        if number % (KEPT / 4 / to_client.len()) as u32 == 0 {
+            let mut text = frame(0x81, RESUME_SECRET.len() + 8, Some([0; 4]));
+            text[6..].copy_from_slice(format!("{RESUME_SECRET}{number:08}").as_bytes());
+            feed(&mut session, &mut counts, &text, now);
+        }
     }
+}
+
+/// Makes the calls that the driver makes for one read of a client that may come back, and one write.
+fn feed(session: &mut Session, counts: &mut OpCodeCounts, bytes: &[u8], now: Instant) {
+    let mut passed = Vec::with_capacity(bytes.len());
+    session.handle_client_input(black_box(bytes), counts, now, &mut passed);
+    session.handle_written(Side::Backend, passed.len(), 0, now);
+    black_box((session.wants_to_transmit(Side::Backend), session.poll_timeout(), session.is_over(now)));
+    black_box(passed);
 }
 
 /// Relays a Ping of the backend to the client, and the Pong of the client back.
@@ -144,18 +209,18 @@ fn our_ping(count: u32) {
 }
 
 fn session(settings: SessionSettings, now: Instant) -> Session {
-    Session::new(
-        Arc::new(Common {
-            settings,
-            hold: None,
-            resume: None,
-            secret: Secret([7; 16]),
-            epoch: now,
-            round_trips: longwire::ws::round_trips::RoundTripTimes::default(),
-        }),
-        7,
-        now,
-    )
+    Session::new(Arc::new(common(settings, now)), 7, now)
+}
+
+fn common(settings: SessionSettings, now: Instant) -> Common {
+    Common {
+        settings,
+        hold: None,
+        resume: None,
+        secret: Secret([7; 16]),
+        epoch: now,
+        round_trips: longwire::ws::round_trips::RoundTripTimes::default(),
+    }
 }
 
 /// Makes the calls that the driver makes for one read and one write.

@@ -177,17 +177,17 @@ def make_certificate(folder: Path) -> None:
 
 
 def write(raw: dict, whole: bool) -> Figures:
-    """Writes a whole run into the repository, any other run beside the build. Why rows fall short, by profiles and
-    call counts, is written by hand into reasons.md."""
+    """Writes a whole run into the repository, any other run beside the build. Written by hand are reasons.md (why rows fall
+    short, by profiles and call counts) and outliving.md (what `hold` and `resume` cost, by counts of instructions)."""
     results = ROOT / "benches/RESULTS.md" if whole else KEPT / "RESULTS.md"
     beside = RECORDED.parent if whole else KEPT
     (beside / "results.svg").write_text(plot.svg(raw))
     (beside / "results.json").write_text(json.dumps(raw, indent=1) + "\n")
-    reasons = Path(__file__).parents[1] / "reasons.md"
+    by_hand = {name: (Path(__file__).parents[1] / f"{name}.md").read_text() for name in ("reasons", "outliving")}
     text = report.markdown(
         raw,
         plot=os.path.relpath(beside / "results.svg", results.parent),
-        reasons=reasons.read_text() if reasons.exists() and whole else "",
+        **(by_hand if whole else dict.fromkeys(by_hand, "")),
     )
     results.write_text(text)
     print(f"\n{text}\nwritten: {results}, {beside}/results.svg, {beside}/results.json")

@@ -18,6 +18,10 @@ BEFORE = "longwire-before"
 COALESCE_500US = "longwire-500us"
 COALESCE_1MS = "longwire-1ms"
 COALESCE = {COALESCE_500US: "500us", COALESCE_1MS: "1ms"}
+# longwire with sessions that outlive their backend, or their client's connection.
+HOLD = "longwire-hold"
+RESUME = "longwire-resume"
+OUTLIVING = {HOLD: "hold: {}", RESUME: "resume: {}"}
 
 
 @dataclass(frozen=True)
@@ -69,11 +73,11 @@ def text(name: str, setup: Setup) -> str:
         return nginx_conf(setup, "64k" if name == NGINX_64K else "4k")
     if name in (HAPROXY, HAPROXY_SPLICE):
         return haproxy_cfg(setup, splice=name == HAPROXY_SPLICE)
-    return longwire_yaml(setup, COALESCE.get(name, ""))
+    return longwire_yaml(setup, COALESCE.get(name, ""), OUTLIVING.get(name, ""))
 
 
-def longwire_yaml(setup: Setup, coalesce: str) -> str:
-    """Leaves `coalesce` out where it is the default, 0us, so that a longwire without this key takes the file too."""
+def longwire_yaml(setup: Setup, coalesce: str, outliving: str) -> str:
+    """Leaves out what is not asked for, so that a longwire without these keys takes the file too."""
     tls = f"\n    tls: {{ cert: {setup.certificate}, key: {setup.key} }}" if setup.tls else ""
     pings = f"keepalive: {setup.pings}" if setup.pings else ""
     upstream = f"\n  probed:\n    backends:\n      - address: 127.0.0.1:{setup.probed}" if setup.probed else ""
@@ -92,6 +96,7 @@ upstreams:
       - address: 127.0.0.1:{setup.backend}{upstream}
 routes:{route}
   - upstream: echo
+    {outliving}
 {pings}
 timeouts:
   drain: 1s

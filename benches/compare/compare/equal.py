@@ -5,12 +5,12 @@ import re
 import subprocess
 from pathlib import Path
 
-from .configs import BEFORE, COALESCE, FLOOR, HAPROXY, HAPROXY_SPLICE, LONGWIRE, NGINX, NGINX_64K
+from .configs import BEFORE, COALESCE, FLOOR, HAPROXY, HAPROXY_SPLICE, LONGWIRE, NGINX, NGINX_64K, OUTLIVING
 from .measures import wait_until_done
 from .others import CADDY, ENVOY, OTHERS, version
 from .programs import Proxy, Stand
 
-LONGWIRES = (LONGWIRE, BEFORE, *COALESCE)
+LONGWIRES = (LONGWIRE, BEFORE, *COALESCE, *OUTLIVING)
 # The words for the same setting, in the config or on the command line.
 WORKERS = {
     **dict.fromkeys(LONGWIRES, r"^workers: (\d+)"),

@@ -10,7 +10,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from .configs import BEFORE, COALESCE
+from .configs import BEFORE, COALESCE, OUTLIVING
 
 
 @dataclass(frozen=True)
@@ -61,19 +61,26 @@ def idle_sessions(wanted: int) -> int:
 def absent(longwire: Path, before: Path | None) -> dict[str, str]:
     """The proxies that cannot be measured in this run, each with the reason."""
     reasons = {} if before else {BEFORE: "no --before FILE names it"}
+    if why := refused(longwire, "coalesce: 500us", ""):
+        reasons |= dict.fromkeys(COALESCE, f"this longwire does not take `coalesce: 500us` ({why})")
+    for proxy, key in OUTLIVING.items():
+        if why := refused(longwire, "", key):
+            reasons[proxy] = f"this longwire does not take `{key}` ({why})"
+    return reasons
+
+
+def refused(longwire: Path, key: str, key_of_route: str) -> str:
+    """Why longwire does not take a key, or nothing."""
     with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
         file.write(
-            "coalesce: 500us\n"
+            f"{key}\n"
             "listeners: [{ bind: 127.0.0.1:0 }]\n"
             'upstreams: { echo: { backends: [{ address: "127.0.0.1:1" }] } }\n'
-            "routes: [{ upstream: echo }]\n"
+            f"routes: [{{ upstream: echo, {key_of_route} }}]\n"
         )
         file.flush()
         checked = subprocess.run([longwire, "check", "-c", file.name], check=False, capture_output=True, text=True)
-    if checked.returncode != 0:
-        why = first_match(r"error: (.*)", checked.stderr)
-        reasons |= {proxy: f"this longwire does not take `coalesce: 500us` ({why})" for proxy in COALESCE}
-    return reasons
+    return first_match(r"error: (.*)", checked.stderr) if checked.returncode != 0 else ""
 
 
 def description(longwire: Path, built_here: bool) -> dict:

@@ -80,8 +80,9 @@ def handshakes(connections: int, **options) -> Callable:
     return cycles("handshake", connections=connections, sources=SOURCES, **options)
 
 
-def idle(sessions: int | None = None, tls: bool = False, backend_tls: bool = False) -> Callable:
-    """User memory per open session, beyond the memory that the proxy has after it has served a few."""
+def idle(sessions: int | None = None, tls: bool = False, backend_tls: bool = False, used: bool = False) -> Callable:
+    """User memory per open session, beyond the memory that the proxy has after it has served a few. With `used`, each
+    session has had an echo before."""
 
     def measure(stand: Stand, name: str, settings: Settings) -> dict:
         count = min(sessions or settings.sessions, settings.sessions)
@@ -92,7 +93,12 @@ def idle(sessions: int | None = None, tls: bool = False, backend_tls: bool = Fal
                 time.sleep(WARM_UP)
                 few.pause()
             before = settle(proxy)
-            with stand.load(proxy, "echo", connections=count, tls=tls, sources=SOURCES) as clients:
+            turns = {"in_turn": 10} if used else {}
+            with stand.load(proxy, "echo", connections=count, tls=tls, sources=SOURCES, **turns) as clients:
+                if used:
+                    clients.tell("go")
+                    wait_until_done(clients, count)
+                    clients.pause()
                 settled = settle(proxy)
                 counts = clients.count()
         if counts["open"] != count:

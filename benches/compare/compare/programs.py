@@ -140,6 +140,8 @@ class Stand:
     def load(self, proxy: Proxy, mode: str, yields: bool = False, **options):
         """The load on a proxy, with all sessions open and nothing sent yet. The options are those of the program."""
         command = [self.programs / "load", mode, "--port", proxy.port]
+        if proxy.name == configs.RESUME:
+            command.append("--library")
         for key, value in options.items():
             if value is not False:
                 command += [f"--{key.replace('_', '-')}", *([] if value is True else [value])]

@@ -3,17 +3,32 @@
 from statistics import median
 
 from .bounds import BOUNDS, Bound, Kind
-from .configs import BEFORE, COALESCE_1MS, COALESCE_500US, FLOOR, HAPROXY, HAPROXY_SPLICE, LONGWIRE, NGINX, NGINX_64K
+from .configs import (
+    BEFORE,
+    COALESCE_1MS,
+    COALESCE_500US,
+    FLOOR,
+    HAPROXY,
+    HAPROXY_SPLICE,
+    HOLD,
+    LONGWIRE,
+    NGINX,
+    NGINX_64K,
+    OUTLIVING,
+    RESUME,
+)
 from .figures import REACHED, SHORT, Figures, measured, verdict
 from .others import CADDY, ENVOY, OTHERS
 from .programs import CHATTING
-from .rows import FEW, MEDIAN, ROWS, Row
+from .rows import FEW, LASTING, MEDIAN, ROWS, Row
 
 COLUMNS = {
     LONGWIRE: "longwire",
     BEFORE: "longwire before",
     COALESCE_500US: "longwire, 500us",
     COALESCE_1MS: "longwire, 1ms",
+    HOLD: "longwire, hold",
+    RESUME: "longwire, resume",
     NGINX: "nginx",
     NGINX_64K: "nginx 64k",
     HAPROXY: "HAProxy",
@@ -28,8 +43,9 @@ BESIDE_OTHERS = (LONGWIRE, NGINX, HAPROXY, *OTHERS)
 WAITING = (LONGWIRE, COALESCE_500US, COALESCE_1MS, NGINX, HAPROXY, FLOOR)
 
 
-def markdown(raw: dict, plot: str, reasons: str) -> str:
-    """`plot` is the path of the plot as seen from the report. `reasons`, which may be empty, say why rows fall short."""
+def markdown(raw: dict, plot: str, reasons: str, outliving: str) -> str:
+    """`plot` is the path of the plot as seen from the report. `reasons` say why rows fall short, and `outliving` what it costs
+    to outlive an end. Both may be empty."""
     figures = Figures(raw)
     parts = [
         "# What a session costs",
@@ -49,9 +65,11 @@ def markdown(raw: dict, plot: str, reasons: str) -> str:
             "message is one frame in one direction; memory is what a session adds to the resident memory (user space). Below\n"
             "each: p50 and p99 of the delay, the medians of the rounds."
         ),
-        figures_table(figures, ROWS, USUAL),
+        figures_table(figures, [row for row in ROWS if row.proxies is not LASTING], USUAL),
         before_table(figures),
         waiting_table(figures),
+        outliving.strip(),
+        lasting_table(figures),
         others_table(figures),
         invalid_list(figures),
         calls_table(figures),
@@ -150,6 +168,8 @@ def absent_list(figures: Figures) -> str:
 
 def figures_table(figures: Figures, rows: list[Row], proxies: tuple[str, ...]) -> str:
     rows = [row for row in rows if row.name in figures.rows]
+    if not rows:
+        return ""
     columns = [proxy for proxy in proxies if any(figures.has(row.name, proxy) for row in rows)]
     lines = [
         "| row | what | unit | " + " | ".join(COLUMNS[proxy] for proxy in columns) + " |",
@@ -191,6 +211,28 @@ def before_table(figures: Figures) -> str:
 def waiting_table(figures: Figures) -> str:
     rows = [row for row in ROWS if any(figures.has(row.name, proxy) for proxy in (COALESCE_500US, COALESCE_1MS))]
     return "With `coalesce`:\n\n" + figures_table(figures, rows, WAITING) if rows else ""
+
+
+def lasting_table(figures: Figures) -> str:
+    """Sessions that outlive an end, beside those of the same run that do not."""
+    rows = [row for row in ROWS if row.proxies is LASTING and row.name in figures.rows]
+    if not rows:
+        return ""
+    lines = ["| in units of sessions without | | hold: cost | p50 | p99 | resume: cost | p50 | p99 |"]
+    lines += ["| --- | --- |" + " ---: |" * 6]
+    for row in rows:
+        cells = []
+        for proxy in OUTLIVING:
+            for key in ("value", "p50", "p99"):
+                pair = figures.median(row.name, proxy, key), figures.median(row.name, LONGWIRE, key)
+                cells.append(f"{pair[0] / pair[1]:.3f}" if all(pair) else "")
+        lines.append(f"| `{row.name}` | {row.title} | {' | '.join(cells)} |")
+    return (
+        "With `hold`, and with `resume` and clients that speak its protocol:\n\n"
+        + figures_table(figures, rows, (LONGWIRE, BEFORE, *OUTLIVING))
+        + "\n\n"
+        + "\n".join(lines)
+    )
 
 
 def others_table(figures: Figures) -> str:
@@ -325,6 +367,8 @@ def method(raw: dict) -> str:
   half, so there the load is the limit, not the proxy.
 - At a fixed rate a proxy sleeps between messages, and most of what is measured is how the kernel wakes it.
 - Two workers: on two cores the second one shares its core with load and backend, in both rows of the ratio.
+- With `resume` the load speaks the protocol of docs/resume.md: a handshake ends with its hello, control texts are checked, and
+  echoes acknowledged: each quarter of `replay`, and at the first echo after a second. Control texts are not counted as messages.
 - Log on: a line for each session or request, in a file on the same disk. nginx and HAProxy write each by itself, as they
   do by default.
 

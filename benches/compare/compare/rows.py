@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from .configs import COALESCE, FLOOR, HAPROXY, HAPROXY_SPLICE, LONGWIRE, NGINX, NGINX_64K
+from .configs import COALESCE, FLOOR, HAPROXY, HAPROXY_SPLICE, LONGWIRE, NGINX, NGINX_64K, OUTLIVING
 from .measures import SOURCES, Settings, beside, calls, cycles, echo, even, growth, handshakes, idle, pings
 from .others import OTHERS
 from .programs import BULK, CHAT, Stand
@@ -19,6 +19,8 @@ WAITING = (*SMALL, *COALESCE)
 # The other proxies are only in the rows that say most.
 OFTEN = (*SMALL, *OTHERS)
 OFTEN_TLS = (*TLS, *OTHERS)
+# Sessions that outlive an end, beside those that do not, in the same rounds.
+LASTING = (LONGWIRE, *OUTLIVING)
 
 
 @dataclass(frozen=True)
@@ -145,4 +147,9 @@ ROWS = [
     ),
     Row("even", "two workers, clients of 8 addresses", "% off half", PLAIN, even(SOURCES), FEW),
     Row("even-one", "two workers, clients of one address", "% off half", PLAIN, even(1), FEW),
+    Row("lasting-echo", "64 B echo, saturated", PER_MESSAGE, LASTING, echo(connections=200)),
+    Row("lasting-4000", "64 B echo, 4,000/s", PER_MESSAGE, LASTING, echo(connections=200, rate=4000)),
+    Row("lasting-handshake", "handshake and close, 16 at a time", EACH, LASTING, handshakes(16)),
+    Row("lasting-idle", "idle session", "B of RSS", LASTING, idle(), FEW),
+    Row("lasting-used", "idle session that has had an echo", "B of RSS", LASTING, idle(used=True), FEW),
 ]

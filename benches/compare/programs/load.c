@@ -5,8 +5,11 @@
  *   handshake  N at a time: connect, upgrade, Close, read to the end, again
  *   http       N connections; a GET, its answer, again
  *
+ * With --library, a client speaks the protocol of docs/resume.md: it offers to come back, waits for the hello, checks control
+ * texts, and acknowledges echoes when one is due or comes in, and at `pause`.
+ *
  * It times each of them: an echo or an answer from the moment when the message was sent (at a rate: was due), a handshake
- * from its connect to its 101.
+ * from its connect to its 101, and to its hello with --library.
  *
  * Obeys lines on standard input: `go`, `mark`, `pause`, `count`, `quit`. Writes `ready` when all sessions are open. Writes
  * one line of figures for each `count`: counts since the start, times since the last `mark`. If something is wrong with a
@@ -37,7 +40,7 @@ enum mode { ECHO, HANDSHAKE, HTTP };
 static struct {
     enum mode mode;
     int port, connections, size, depth, rate, in_turn, sources;
-    int tls, resume;
+    int tls, resume, library;
 } options = {.connections = 1, .size = 64, .depth = 1, .sources = 1};
 
 static struct {
@@ -56,7 +59,8 @@ static uint64_t next_message;
 static uint64_t arrived;
 
 static const char UPGRADE[] = "GET /bench HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-                              "Sec-WebSocket-Key: " KEY "\r\nSec-WebSocket-Version: 13\r\n\r\n";
+                              "Sec-WebSocket-Key: " KEY "\r\nSec-WebSocket-Version: 13\r\n";
+static const char OFFER[] = "Sec-WebSocket-Protocol: longwire.resume.v1\r\n";
 static const char GET[] = "GET /plain HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
 static void keep_ticket(void *owner, SSL_SESSION *session) {
@@ -163,8 +167,16 @@ static void take_upgrade(struct connection *connection, const uint8_t *bytes, si
     if (!end) return;
     bool accepted = strncmp(head, "HTTP/1.1 101 ", 13) == 0 && strstr(head, ACCEPT);
     if (!accepted) return give_up(connection, "a handshake that was refused");
-    /* The backend sends nothing before it gets a message. */
-    if (end[4]) return give_up(connection, "bytes behind the handshake");
+    const uint8_t *behind = (uint8_t *)end + 4;
+    size_t more = (size_t)(connection->head + connection->head_length - behind);
+    if (options.library) {
+        int result = take_hello(connection, behind, more);
+        if (result == AGAIN) return;
+        if (result != 1) return give_up(connection, "no hello that lets a client come back");
+    } else if (more) {
+        /* The backend sends nothing before it gets a message. */
+        return give_up(connection, "bytes behind the handshake");
+    }
     is_open(connection);
 }
 
@@ -188,6 +200,7 @@ static void take(struct connection *connection, const uint8_t *bytes, size_t len
     if (options.mode == HTTP) return take_plain(connection, bytes, length);
     const char *wrong = check_echo(connection, bytes, length, echoed, pinged);
     if (wrong) return give_up(connection, wrong);
+    if (!acknowledge(connection, arrived, false)) return give_up(connection, "an acknowledgement that was not taken");
     if (!send_due(connection)) give_up(connection, "a message that was not taken");
 }
 
@@ -210,7 +223,9 @@ static void ended(struct connection *connection) {
 static void begin(struct connection *connection) {
     if (options.mode == HTTP) return is_open(connection);
     connection->state = UPGRADING;
-    write_or_give_up(connection, UPGRADE, sizeof UPGRADE - 1);
+    char request[512];
+    int length = snprintf(request, sizeof request, "%s%s\r\n", UPGRADE, options.library ? OFFER : "");
+    write_or_give_up(connection, request, (size_t)length);
 }
 
 /* Goes on with the connect. False: there is nothing to read yet, or the connection was given up. */
@@ -288,6 +303,12 @@ static void go(void) {
     }
 }
 
+static void acknowledge_all(struct connection *connection) {
+    if (connection->state == OPEN && !acknowledge(connection, now_ns(), true)) {
+        give_up(connection, "an acknowledgement that was not taken");
+    }
+}
+
 static void obey(void) {
     char line[32];
     if (!fgets(line, sizeof line, stdin) || strcmp(line, "quit\n") == 0) {
@@ -298,6 +319,7 @@ static void obey(void) {
         times_clear();
     } else if (strcmp(line, "pause\n") == 0) {
         running = false;
+        for (int i = 0; i < options.connections; i++) acknowledge_all(&connections[i]);
     } else if (strcmp(line, "count\n") == 0) {
         uint64_t on_their_way = options.mode == HANDSHAKE ? (uint64_t)opening : counts.on_their_way;
         printf("done=%lu errors=%lu on_their_way=%lu pings=%lu resumed=%lu open=%lu timed=%lu p50_ns=%lu p99_ns=%lu\n",
@@ -341,7 +363,8 @@ static void read_options(int count, char **arguments) {
         {"size", required_argument, NULL, SIZE},       {"depth", required_argument, NULL, DEPTH},
         {"rate", required_argument, NULL, RATE},       {"in-turn", required_argument, NULL, IN_TURN},
         {"sources", required_argument, NULL, SOURCES}, {"tls", no_argument, &options.tls, 1},
-        {"resume", no_argument, &options.resume, 1},   {0},
+        {"resume", no_argument, &options.resume, 1},   {"library", no_argument, &options.library, 1},
+        {0},
     };
     int *const places[] = {[PORT] = &options.port,   [CONNECTIONS] = &options.connections,
                            [SIZE] = &options.size,   [DEPTH] = &options.depth,
@@ -358,7 +381,7 @@ static void read_options(int count, char **arguments) {
     }
     if (options.mode > HTTP || options.port <= 0 || options.size < 16 || options.connections < 1) {
         fprintf(stderr, "usage: load echo|handshake|http --port PORT [--connections N] [--size BYTES, 16 or more]\n"
-                        "  [--depth N | --in-turn N | --rate PER-SECOND] [--sources N] [--tls] [--resume]\n");
+                        "  [--depth N | --in-turn N | --rate PER-SECOND] [--sources N] [--tls] [--resume] [--library]\n");
         exit(2);
     }
 }

@@ -1,5 +1,7 @@
+#define _GNU_SOURCE
 #include "traffic.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -8,6 +10,9 @@
 #define BATCH 16
 #define STAMP 8
 #define MASKED 0x80
+/* What longwire keeps by default until it is acknowledged, and nanoseconds. */
+#define KEPT 65536
+#define SECOND 1000000000u
 
 const uint8_t CLOSE_1000[4] = {0x80 | CLOSE, 2, 0x03, 0xe8};
 
@@ -112,23 +117,72 @@ static bool send_control(struct connection *connection, enum opcode opcode, cons
 
 bool send_close(struct connection *connection) { return send_control(connection, CLOSE, CLOSE_1000 + 2, 2); }
 
-/* Collects a control frame, and answers a Ping. Returns how many bytes it used. */
+int take_hello(struct connection *connection, const uint8_t *bytes, size_t length) {
+    /* A hello has from 126 to 2,048 bytes. */
+    if (length < 4) return AGAIN;
+    if (bytes[0] != (0x80 | TEXT) || bytes[1] != 126) return BROKEN;
+    size_t payload = (size_t)bytes[2] << 8 | bytes[3];
+    if (length < 4 + payload) return AGAIN;
+    static const char name[] = "\"secret\":\"";
+    const char *hello = (const char *)bytes + 4;
+    const char *secret = memmem(hello, payload, name, sizeof name - 1);
+    /* The backend sends nothing before it gets a message. */
+    bool whole = secret && secret + sizeof name + SECRET <= hello + payload && length == 4 + payload;
+    if (!whole || !memmem(hello, payload, "\"resume\":\"on\"", 13)) return BROKEN;
+    memcpy(connection->secret, secret + sizeof name - 1, SECRET);
+    connection->acknowledged = 0;
+    connection->unacknowledged_since = 0;
+    return 1;
+}
+
+bool acknowledge(struct connection *connection, uint64_t now, bool all) {
+    uint32_t new = connection->received - connection->acknowledged;
+    if (!connection->secret[0] || new == 0) return true;
+    if (!connection->unacknowledged_since) connection->unacknowledged_since = now;
+    bool is_due = all || new * (payload_length + 16) >= KEPT / 4 || now - connection->unacknowledged_since >= SECOND;
+    /* A control text cannot stand inside a message. */
+    if (!is_due || connection->send_offset) return true;
+    char text[SECRET + 16];
+    int length = snprintf(text, sizeof text, "%s%u", connection->secret, connection->received);
+    connection->acknowledged = connection->received;
+    connection->unacknowledged_since = 0;
+    return send_control(connection, TEXT, (const uint8_t *)text, (size_t)length);
+}
+
+/* What longwire says in a control text: how many messages it has passed on. */
+static bool is_right(const struct connection *connection, const uint8_t *text, size_t length) {
+    if (!connection->secret[0] || length <= SECRET || memcmp(text, connection->secret, SECRET) != 0) return false;
+    uint64_t passed_on = 0;
+    for (size_t i = SECRET; i < length; i++) {
+        if (text[i] < '0' || text[i] > '9') return false;
+        passed_on = passed_on * 10 + (uint64_t)(text[i] - '0');
+    }
+    /* A message counts as sent from its first byte on, because it may come in before its call has returned. */
+    return passed_on <= connection->sent + (connection->send_offset > 0);
+}
+
+/* Collects a control frame or a control text, and answers a Ping. Returns how many bytes it used. */
 static size_t take_control(struct connection *connection, const uint8_t *bytes, size_t length, const char **wrong,
                            void (*pinged)(struct connection *)) {
     uint8_t *frame = connection->head;
     for (size_t used = 0; used < length;) {
         frame[connection->head_length++] = bytes[used++];
-        if (connection->head_length == 1 && frame[0] != (0x80 | PING)) {
+        bool is_text = frame[0] == (0x80 | TEXT) && connection->secret[0];
+        if (connection->head_length == 1 && !is_text && frame[0] != (0x80 | PING)) {
             *wrong = "a frame that nobody sent";
             return used;
         }
         if (connection->head_length < 2) continue;
         if (frame[1] > 125) {
-            *wrong = "a Ping with a mask or a long payload";
+            *wrong = "a control frame or text with a mask or a long payload";
             return used;
         }
         if (connection->head_length < 2u + frame[1]) continue;
         connection->head_length = 0;
+        if (is_text) {
+            if (!is_right(connection, frame + 2, frame[1])) *wrong = "a control text that is not right";
+            return used;
+        }
         pinged(connection);
         /* A Ping comes only to a quiet client, so no frame of ours is half sent. */
         bool answered = connection->send_offset == 0 && send_control(connection, PONG, frame + 2, frame[1]);

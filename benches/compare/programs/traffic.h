@@ -8,6 +8,8 @@
 #include "stream.h"
 
 #define HEAD 2048
+/* The length of what control texts begin with. */
+#define SECRET 23
 /* The most messages on their way, per connection, that are timed one by one. */
 #define TIMED 32
 
@@ -28,6 +30,11 @@ struct connection {
     uint64_t begun, since[TIMED];
     /* The ticket with which TLS is resumed. */
     SSL_SESSION *session;
+    /* With the protocol of docs/resume.md: what control texts begin with, empty without it. How many echoes were
+     * acknowledged, and when the first one after that came. */
+    char secret[SECRET + 1];
+    uint32_t acknowledged;
+    uint64_t unacknowledged_since;
 };
 
 /* Sets the payload of every message, 16 bytes or more. */
@@ -42,9 +49,17 @@ void is_due(struct connection *connection, uint64_t since);
 bool send_due(struct connection *connection);
 
 /* Checks bytes that came in after the 101. Calls `echoed` for each complete message, with the time when it was due, and
- * `pinged` for each Ping. Answers the Ping itself. Returns NULL, or what is wrong. */
+ * `pinged` for each Ping. Answers the Ping itself, and checks control texts. Returns NULL, or what is wrong. */
 const char *check_echo(struct connection *connection, const uint8_t *bytes, size_t length,
                        void (*echoed)(struct connection *, uint64_t since), void (*pinged)(struct connection *));
+
+/* Takes what a 101 for a library has behind its head, `length` bytes or fewer so far: the hello. Returns 1 when it is
+ * whole, AGAIN, or BROKEN if it is none. */
+int take_hello(struct connection *connection, const uint8_t *bytes, size_t length);
+
+/* Acknowledges the echoes of a library's connection: when a quarter of what longwire keeps is new, or a second after the
+ * first that is new, or at once if `all`. False: the connection is broken. */
+bool acknowledge(struct connection *connection, uint64_t now, bool all);
 
 /* Sends a Close with 1000. CLOSE_1000 is what must come back. */
 bool send_close(struct connection *connection);

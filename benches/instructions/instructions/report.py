@@ -6,13 +6,14 @@ from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
 
-from compare.configs import HAPROXY, LONGWIRE, NGINX
+from compare.configs import HAPROXY, HOLD, LONGWIRE, NGINX, OUTLIVING, RESUME
 
 from .rows import CORE, Row
 
 # Bounds on longwire's instructions, by row.
 MOST = {"handshake-16": 76_000}
 PEERS = {NGINX: "nginx", HAPROXY: "HAProxy"}
+OURS = (CORE, LONGWIRE, *OUTLIVING)
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,12 @@ OpenSSL {about["openssl"]}, valgrind {about["valgrind"]}. {about["cpu"]}, Linux 
 
 {bounds(counts)}
 
+## Sessions that outlive an end
+
+On a route with `hold`, and on one with `resume` and clients that speak its protocol, with the defaults.
+
+{lasting_table(rows, counts)}
+
 ## How
 
 - Instructions in user space by callgrind; those of the kernel, which does most of a proxy's work, are not in it. Not
@@ -63,9 +70,11 @@ OpenSSL {about["openssl"]}, valgrind {about["valgrind"]}. {about["cpu"]}, Linux 
   before is divided by its further steps, so that neither its start nor its end is counted. In the core the loop around a
   step is, about five instructions.
 - Each figure is so taken twice, and is the mean. Those of longwire and its core differ by at most
-  {difference(counts, (CORE, LONGWIRE)):.2%}, those of the others by at most {difference(counts, PEERS):.2%}.
+  {difference(counts, OURS):.2%}, those of the others by at most {difference(counts, PEERS):.2%}.
 - The configs are those of `benches/compare/run`: one worker each, and an access log, in a file, only where the row says
   so. A message is one frame in one direction; each echo is compared with what was sent, byte by byte.
+- With `resume`, the control texts of both ends are counted with the messages: one each for a quarter of `replay`, and one each
+  second. Under callgrind a second has few messages, so `echo-100` has more control texts than it would have without.
 - valgrind shows programs a processor with AVX2 but without AVX-512 and instructions for SHA: TLS takes other ways through
   its library than it does without valgrind.
 """
@@ -114,13 +123,26 @@ def proxy_table(rows: list[Row], counts: Counts) -> str:
     return "\n".join(lines)
 
 
+def lasting_table(rows: list[Row], counts: Counts) -> str:
+    lines = [
+        "| row | what | instructions per | without | `hold` | `resume` | `hold` to without | `resume` to without |",
+        "| --- | --- | --- |" + " ---: |" * 5,
+    ]
+    for row in rows:
+        if HOLD in row.programs:
+            cells = [cell(counts, row, program) for program in (LONGWIRE, HOLD, RESUME)]
+            cells += [ratio(counts, row, LONGWIRE, program) for program in (HOLD, RESUME)]
+            lines.append(f"| `{row.name}` | {row.title} | {row.unit} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def cell(counts: Counts, row: Row, program: str) -> str:
     count = counts[row.name, program]
     return number(count.value) if isinstance(count, Count) else "invalid"
 
 
-def ratio(counts: Counts, row: Row, peer: str) -> str:
-    pair = counts[row.name, LONGWIRE], counts[row.name, peer]
+def ratio(counts: Counts, row: Row, peer: str, program: str = LONGWIRE) -> str:
+    pair = counts[row.name, program], counts[row.name, peer]
     return f"{pair[0].value / pair[1].value:.2f}" if all(isinstance(each, Count) for each in pair) else "invalid"
 
 

@@ -7,13 +7,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from compare.configs import HAPROXY, LONGWIRE, NGINX
+from compare.configs import HAPROXY, LONGWIRE, NGINX, OUTLIVING
 from compare.programs import Broken, Load, Stand
 
 from . import callgrind
 
 CORE = "core"
 PROXIES = (LONGWIRE, NGINX, HAPROXY)
+# With sessions that outlive an end.
+ALL = (*PROXIES, *OUTLIVING)
 LIMIT = 120  # seconds that a program may take under callgrind
 
 
@@ -84,16 +86,18 @@ ROWS = [
     core_row("tracker-64", "the tracker on a 64 B frame", "frame"),
     core_row("message-64", "the session on a 64 B message", "message"),
     core_row("message-64-of-16", "the session on a 64 B message, 16 in one read", "message"),
+    core_row("message-64-hold", "the same, the session may outlive its backend", "message"),
+    core_row("message-64-resume", "the same, the session may outlive its client's connection", "message"),
     core_row("relayed-ping", "the session on a Ping and its Pong, relayed", "Ping"),
     core_row("our-ping", "the session on a Ping of ours and its Pong", "Ping"),
-    Row("echo", "64 B, one on its way", "message", PROXIES, 4000, proxy("echo", 2)),
-    Row("echo-100", "64 B, 100 sessions at once", "message", PROXIES, 8000, proxy("echo", 2, connections=100)),
+    Row("echo", "64 B, one on its way", "message", ALL, 4000, proxy("echo", 2)),
+    Row("echo-100", "64 B, 100 sessions at once", "message", ALL, 8000, proxy("echo", 2, connections=100)),
     Row("handshake", "handshake and close, one at a time", "session", PROXIES, 600, proxy("handshake", 1)),
     Row(
         "handshake-16",
         "handshake and close, 16 at a time",
         "session",
-        PROXIES,
+        ALL,
         800,
         proxy("handshake", 1, connections=16),
     ),
