@@ -40,7 +40,7 @@ pub(super) struct EndFacts {
     pub(super) is_quiet: bool,
     /// Whether the client and the backend have answered a Ping of ours.
     pub(super) has_answered: [bool; 2],
-    /// Whether the session had other backends before. Its age is then not that of the connection with the last one.
+    /// Whether the session had other backends before, or its client other connections. Its age is then not that of a connection.
     pub(super) is_resumed: bool,
 }
 

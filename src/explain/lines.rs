@@ -150,7 +150,7 @@ pub(super) fn lived(facts: &EndFacts, side: Side, measure: Measure) -> Option<f6
         Measure::Silence => Some(from?.min(to?)),
         Measure::SilenceFrom => from,
         Measure::SilenceTo => to,
-        Measure::Age => facts.age.seconds().filter(|_| side == Side::Client || !facts.is_resumed),
+        Measure::Age => facts.age.seconds().filter(|_| !facts.is_resumed),
         Measure::SilenceBefore { .. } | Measure::Unanswered | Measure::End | Measure::Begin | Measure::Count => None,
     }
 }
@@ -162,8 +162,8 @@ mod tests {
     use crate::explain::record::read;
 
     #[test]
-    fn a_resumed_session_is_as_old_as_the_connection_with_its_client_and_not_that_with_its_backend() {
-        for (resumes, of_backend) in [(0, Some(60.0)), (2, None)] {
+    fn the_age_of_a_resumed_session_is_not_that_of_its_connections() {
+        for (resumes, age) in [(0, Some(60.0)), (2, None)] {
             let json = format!(
                 r#"{{"time":"2026-01-02T03:04:05Z","kind":"session","duration_ms":60000.0,"resumes":{resumes},"gap_ms":9.5,
                 "maybe_lost_bytes":0,"how":"fin","cause":"backend_lost"}}"#
@@ -174,8 +174,9 @@ mod tests {
             for line in [json, text] {
                 let mut scratch = String::new();
                 let facts = EndFacts::of(&read(line.as_bytes(), &mut scratch).unwrap(), 0, 0, 0);
-                assert_eq!(lived(&facts, Side::Client, Measure::Age), Some(60.0), "{line}");
-                assert_eq!(lived(&facts, Side::Backend, Measure::Age), of_backend, "{line}");
+                for side in [Side::Client, Side::Backend] {
+                    assert_eq!(lived(&facts, side, Measure::Age), age, "{line}");
+                }
             }
         }
     }

@@ -42,7 +42,7 @@ pub struct RecordText<'a> {
     pub frames_to_backend: Option<u64>,
     pub pings_client: Option<u32>,
     pub pings_backend: Option<u32>,
-    /// How many backends the session had before the last one.
+    /// How many backends followed the first one, and how often the client came back.
     pub resumes: Option<u32>,
     pub rtt_last_ms: Option<f64>,
     pub rtt_backend_last_ms: Option<f64>,
