@@ -25,15 +25,37 @@ impl ResumeTurns {
         if turn >= deadline {
             return None;
         }
-        *free_from = Some(turn + Duration::from_secs(1) / per_second.get());
+        *free_from = Some(turn + step(per_second));
         Some(turn)
     }
+
+    /// Gives a turn back. The next one is then free so much sooner.
+    pub(super) fn give_back(&self, per_second: NonZeroU32) {
+        let mut free_from = lock(&self.free_from);
+        *free_from = free_from.and_then(|free| free.checked_sub(step(per_second)));
+    }
+}
+
+fn step(per_second: NonZeroU32) -> Duration {
+    Duration::from_secs(1) / per_second.get()
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn turns_that_are_given_back_are_free_again() {
+        let (turns, now, ten) = (ResumeTurns::default(), Instant::now(), NonZeroU32::new(10).unwrap());
+        let deadline = now + Duration::from_secs(1);
+        while turns.take(ten, now, deadline).is_some() {}
+        (0..10).for_each(|_| turns.give_back(ten));
+        assert_eq!(turns.take(ten, now, deadline), Some(now));
+        // What was not taken is not given.
+        (0..10).for_each(|_| turns.give_back(ten));
+        assert_eq!(turns.take(ten, now, deadline), Some(now));
+    }
 
     #[test]
     fn turns_follow_one_another_at_the_pace_and_none_is_given_too_late() {

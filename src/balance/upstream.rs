@@ -82,6 +82,11 @@ impl Upstream {
         self.line.turns.take(per_second, at, deadline)
     }
 
+    /// Gives a turn back that was taken and is not used.
+    pub fn give_turn_back(&self, per_second: NonZeroU32) {
+        self.line.turns.give_back(per_second);
+    }
+
     /// The line of the handshakes that wait for a member.
     pub(super) const fn line(&self) -> &Arc<Line> {
         &self.line

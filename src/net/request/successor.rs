@@ -2,6 +2,7 @@
 
 use std::{
     mem,
+    num::NonZeroU32,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -24,7 +25,7 @@ use super::{
 };
 use crate::{
     access_log::Record,
-    balance::{Backend, Key},
+    balance::{Backend, Key, Upstream},
     error::{Error, Kind},
     headers,
     net::{
@@ -199,8 +200,9 @@ impl KeptHandshake {
             if left < FIRST_WAIT {
                 return self.give_up(failure);
             }
-            let at = Instant::now() + chance::time(wait.min(left));
-            if self.await_turn(at, deadline).await.is_none() {
+            // Waited before the turn is taken: the turns until then are for others.
+            tokio::time::sleep(chance::time(wait.min(left))).await;
+            if self.await_turn(deadline).await.is_none() {
                 return self.give_up(if attempts == 0 { ResumeFailure::NoTurn } else { failure });
             }
             attempts = attempts.saturating_add(1);
@@ -221,18 +223,17 @@ impl KeptHandshake {
         Redialled::GaveUp(failure, self.worker.shared.plan().config.drain.spread)
     }
 
-    /// Waits for the session's turn among all that want a backend of the upstream, until `at` at least. `None` = it does not come
-    /// in time.
-    async fn await_turn(&self, at: Instant, deadline: Instant) -> Option<()> {
+    /// Waits for the session's turn among all that want a backend of the upstream. `None` = it does not come in time.
+    async fn await_turn(&self, deadline: Instant) -> Option<()> {
         let plan = self.worker.shared.plan();
         // A route that holds no sessions any more has none that come later.
         let rule = self.route(&plan).and_then(|route| plan.upstream_of(route).zip(route.hold.as_deref()));
-        let turn = match rule {
-            Some((upstream, HoldRule { per_second, .. })) => upstream.take_turn(*per_second, at, deadline)?,
-            None => at,
-        };
+        let Some((upstream, HoldRule { per_second, .. })) = rule else { return Some(()) };
+        let at = upstream.take_turn(*per_second, Instant::now(), deadline)?;
+        let mut turn = BookedTurn { upstream: Arc::clone(upstream), per_second: *per_second, is_used: false };
         drop(plan);
-        tokio::time::sleep_until(turn.into()).await;
+        tokio::time::sleep_until(at.into()).await;
+        turn.is_used = true;
         Some(())
     }
 
@@ -313,7 +314,7 @@ impl KeptHandshake {
         loop {
             // Each handshake that a backend sees takes a turn. The first one has its turn already.
             if has_asked {
-                self.await_turn(Instant::now(), order.until).await.ok_or(failure)?;
+                self.await_turn(order.until).await.ok_or(failure)?;
             }
             let next = attempts.next_handshake(plan.config.timeouts.connect, &mut record).await;
             let Ok(Attempt { mut pick, .. }) = next else { return Err(failure) };
@@ -352,6 +353,21 @@ impl KeptHandshake {
                 }
                 Err(error) => attempts.fail(&mut pick, error, true, &mut record).map_err(|_| failure)?,
             }
+        }
+    }
+}
+
+/// A turn that a session waits for. If the session ends first, another one gets a turn in its place.
+struct BookedTurn {
+    upstream: Arc<Upstream>,
+    per_second: NonZeroU32,
+    is_used: bool,
+}
+
+impl Drop for BookedTurn {
+    fn drop(&mut self) {
+        if !self.is_used {
+            self.upstream.give_turn_back(self.per_second);
         }
     }
 }
