@@ -568,6 +568,25 @@ async fn each_hold_is_counted_as_resumed_or_as_given_up_and_what_waits_is_a_gaug
     proxy.stop().await;
 }
 
+#[tokio::test]
+async fn what_a_session_had_queued_is_gone_as_soon_as_its_end_begins() {
+    let (first, second) = (Backend::by_hand(), Backend::by_hand());
+    let setup = holding(&[&first, &second], "").timeout("close", "30s").with("admin: { bind: \"127.0.0.1:0\" }");
+    let proxy = setup.with("limits: { unsent_memory: 256KiB }").start();
+    let (mut hog, at_first, _) = session(&proxy, &first, "").await;
+    drop(at_first);
+    let _asked = second.asked().await;
+    hog.send(masked(TEXT, [b'x'; 100])).await;
+    hog.exchange(&masked(PING, "p"), &unmasked(PONG, "p")).await;
+    assert_eq!(shown(&proxy, "longwire_queued_bytes").await, "106");
+    hog.send(masked_close(1000, "")).await;
+    hog.expect(unmasked_close(1000, "")).await;
+    // The client does not close its connection yet.
+    within("the queue to go", async { while shown(&proxy, "longwire_queued_bytes").await != "0" {} }).await;
+    drop(hog);
+    proxy.stop().await;
+}
+
 /// The value of a series of the metrics.
 async fn shown(proxy: &Proxy, series: &str) -> String {
     let admin = proxy.control().admin_address().unwrap().to_string();

@@ -250,6 +250,13 @@ impl Held {
         }
     }
 
+    /// No further backend comes.
+    pub(super) fn drop_queue(&mut self) {
+        if let Some(relay) = &mut self.relay {
+            relay.drop_queue();
+        }
+    }
+
     /// Whether the end of the session has begun.
     pub(super) fn is_ending(&self) -> bool {
         self.relay.as_ref().is_some_and(|relay| relay.session.is_ending())

@@ -273,6 +273,15 @@ impl Relay {
         Ok(length)
     }
 
+    /// No backend will get what waits for the next one.
+    pub(super) fn drop_queue(&mut self) {
+        if let Some(backlog) = &mut self.backend.backlog {
+            // What waits for the present backend is counted again in the next turn.
+            (backlog.queue, backlog.queued, backlog.counted) = (BytesMut::new(), Share::default(), Share::default());
+        }
+        self.backend.forget_backlog();
+    }
+
     /// Whether a turn may wake tasks of this worker: they are at the far end of a stream without a socket.
     pub(super) fn wakes_tasks(&self) -> bool {
         self.client.stream.waker().is_some() || self.backend.stream.waker().is_some()

@@ -742,8 +742,9 @@ impl Sessions {
             if running.session.is_ending()
                 && let Some(outliving) = self.outliving.get_mut(&key)
             {
-                // No backend is to see a session that is over.
+                // No backend is to see a session that is over, and none gets what waits for it.
                 outliving.call = None;
+                running.session.drop_queue();
             }
             if running.session.count_kept(now.at) && !mem::replace(&mut running.queued, true) {
                 self.rota.push(key, running.had);
