@@ -87,7 +87,7 @@ pub(in crate::net) struct Sight {
     /// The time from the last byte of either side to the question. Pongs to our own Pings count.
     pub(in crate::net) idle: Duration,
     pub(in crate::net) traffic: Traffic,
-    /// Bytes that are held: for a side that does not take them, or of a frame that is not complete.
+    /// Bytes that are held: for a side that does not take them, of a frame that is not complete, or for a client that may come back.
     pub(in crate::net) buffered: usize,
     /// Its end has begun.
     pub(in crate::net) is_ending: bool,

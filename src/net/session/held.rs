@@ -314,7 +314,6 @@ impl Held {
         &mut self,
         comeback: Comeback,
         (place, calls): (u32, &Arc<Calls>),
-        scratch: &Scratch,
         now: Instant,
     ) -> Option<usize> {
         let Comeback { attempt, mut stream, early, client, permit, expires, .. } = comeback;
@@ -328,7 +327,7 @@ impl Held {
         let before = relay.session.resume_tally().gap;
         // The generation stays: what is under way for the backend is still for this session.
         stream.give_to(SessionKey { place, generation: relay.generation() }, Side::Client, calls);
-        let replayed = match relay.take_client(attempt, Leg::new(stream, early), scratch, now) {
+        let replayed = match relay.take_client(attempt, Leg::new(stream, early), now) {
             Ok(replayed) => replayed,
             Err(leg) => {
                 leg.say_goodbye();
@@ -415,7 +414,7 @@ impl Held {
                 particulars,
                 idle: now.saturating_duration_since(session.last_received()),
                 traffic: Traffic::of(session),
-                buffered: relay.buffered(),
+                buffered: relay.buffered() + session.kept_for_client(),
                 is_ending: session.is_ending(),
                 hold: session.hold_state(),
                 is_away: session.awaits_client(),

@@ -96,12 +96,15 @@ struct Backlog {
     piped: Option<Piped>,
     /// For this side: bytes that the side does not take yet. At most one read and frames of our own.
     waiting: BytesMut,
+    /// How many of `waiting`, the first ones, were there before the stream. The session keeps them for its client, and they count
+    /// there.
+    again: usize,
     /// For the stream that will take the place of this one: frames of the other side. Its bound is that of the route
     /// ([`Session::queue_room`]).
     queue: BytesMut,
     /// For this side: bytes given to TLS since TLS was last empty. TLS does not tell how many of them it has sent.
     sealed: usize,
-    /// `piped`, `waiting`, `queue` and `sealed`, as counted among those of all sessions.
+    /// `piped`, `waiting` without `again`, `queue` and `sealed`, as counted among those of all sessions.
     counted: Share,
     /// `queue` alone.
     queued: Share,
@@ -249,13 +252,7 @@ impl Relay {
 
     /// Takes another client, whose events and calls are for this session already. Returns how many bytes it is sent at once, or the
     /// leg if the session does not wait for this one.
-    pub(super) fn take_client(
-        &mut self,
-        attempt: u64,
-        leg: Leg,
-        scratch: &Scratch,
-        now: Instant,
-    ) -> Result<usize, Leg> {
+    pub(super) fn take_client(&mut self, attempt: u64, leg: Leg, now: Instant) -> Result<usize, Leg> {
         let mut replay = Vec::new();
         if !self.session.take_client(attempt, now, &mut replay) {
             return Err(leg);
@@ -265,9 +262,7 @@ impl Relay {
         self.drained = [false; 2];
         let length = replay.len();
         if length > 0 {
-            self.client.hold_first(replay);
-            // These bytes are no more than before: they were counted among what sessions keep.
-            let _ = self.client.count_held(scratch);
+            self.client.hold_again(replay);
             self.flush(Side::Client, now);
         }
         Ok(length)
@@ -770,9 +765,10 @@ impl Leg {
         }
     }
 
-    /// The same for the first bytes for a stream, which may be many.
-    fn hold_first(&mut self, bytes: Vec<u8>) {
+    /// The same for the first bytes of a stream, which the session keeps.
+    fn hold_again(&mut self, bytes: Vec<u8>) {
         let backlog = self.backlog.get_or_insert_default();
+        backlog.again = bytes.len();
         backlog.waiting = Bytes::from(bytes).into();
         backlog.unflushed = true;
     }
@@ -803,7 +799,7 @@ impl Leg {
         self.backlog.as_mut().is_some_and(|backlog| {
             // All queues together have no limit of their own.
             let _ = backlog.queued.set(queued, backlog.queue.len());
-            backlog.counted.set(unsent, held)
+            backlog.counted.set(unsent, held.saturating_sub(backlog.again))
         })
     }
 
@@ -833,6 +829,7 @@ impl Leg {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             backlog.waiting.advance(taken);
+            backlog.again = backlog.again.saturating_sub(taken);
             if matches!(self.stream, Stream::Tls(_)) {
                 backlog.sealed += taken;
             }
@@ -854,7 +851,7 @@ impl Leg {
     fn give_up(&mut self) {
         if let Some(backlog) = &mut self.backlog {
             (backlog.piped, backlog.waiting, backlog.unflushed) = (None, BytesMut::new(), false);
-            backlog.sealed = 0;
+            (backlog.sealed, backlog.again) = (0, 0);
             if backlog.queue.is_empty() {
                 backlog.counted = Share::default();
             }
@@ -865,7 +862,7 @@ impl Leg {
     /// Drops the backlog if it is empty, so that it takes no memory.
     fn forget_backlog(&mut self) {
         self.backlog.take_if(|backlog| {
-            let Backlog { early, kept, piped, waiting, queue, sealed: _, counted: _, queued: _, unflushed } =
+            let Backlog { early, kept, piped, waiting, again: _, queue, sealed: _, counted: _, queued: _, unflushed } =
                 &**backlog;
             early.is_empty()
                 && kept.is_empty()

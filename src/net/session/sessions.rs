@@ -465,8 +465,8 @@ impl Sessions {
         let now = Instant::now();
         let Some(place) = self.resumable.get(&comeback.id).copied() else { return 0 };
         let Some(running) = self.running.get_mut(place as usize) else { return 0 };
-        let (session, calls, scratch) = (&mut running.session, &self.calls, &self.scratch);
-        let taken = catch_unwind(AssertUnwindSafe(|| session.take_client(comeback, (place, calls), scratch, now)));
+        let (session, calls) = (&mut running.session, &self.calls);
+        let taken = catch_unwind(AssertUnwindSafe(|| session.take_client(comeback, (place, calls), now)));
         match taken {
             Ok(None) => return 0,
             Ok(Some(replayed)) => {

@@ -4,7 +4,10 @@ use tokio::sync::oneshot;
 
 use super::*;
 use crate::{
-    net::session::reclaim::{Claim, Comeback, Likeness, Lodging, ResumeSecret},
+    net::{
+        session::reclaim::{Claim, Comeback, Likeness, Lodging, ResumeSecret},
+        stream::plain_or_tls::MOST_SEALED,
+    },
     ws::{resume_token::ResumeId, session::Claimed},
 };
 
@@ -214,5 +217,26 @@ fn a_claim_may_come_before_the_session_is_taken_in() {
         // Nobody waits for a session that is over.
         assert!(world.reclaims.find(ID).is_none());
         assert_eq!(world.claim(3, 0).await, Claimed::Gone);
+    });
+}
+
+#[test]
+fn what_is_sent_again_is_not_counted_among_what_waits_for_slow_readers() {
+    with_each(async |world, [before, after]| {
+        let (replay, length) = (16 << 20, 12 << 20);
+        let [client, mut backend] = world.resumable(before, ResumeTerms { replay, ..TERMS }).await;
+        client.reset();
+        let message = frame(Backend, BINARY, vec![0x33; length]);
+        backend.send(&message).await;
+        assert_eq!(world.claim(1, 0).await, Claimed::Ready { received: 0 });
+        let mut client = world.come_back(1, after, b"").await;
+        // It reads nothing yet.
+        client.send(text(Client, "one")).await;
+        backend.expect(text(Client, "one")).await;
+        assert!(world.unsent.bytes() <= MOST_SEALED, "{}", world.unsent.bytes());
+        client.expect(&message).await;
+        backend.send(text(Backend, "ONE")).await;
+        client.expect(text(Backend, "ONE")).await;
+        drop((client, backend));
     });
 }

@@ -112,6 +112,7 @@ pub(super) struct World {
     connection: ConnectionGuard,
     pub(super) upstream: Arc<Upstream>,
     reclaims: Arc<Reclaims>,
+    unsent: Arc<Unsent>,
     log: Arc<RouteLog>,
     lines: mpsc::UnboundedReceiver<String>,
     records: VecDeque<String>,
@@ -127,7 +128,7 @@ pub(super) fn with_sessions(test: impl AsyncFnOnce(World, Sessions) + Send) {
         let (_orders, orders) = watch::channel(Arc::default());
         let tcp = Tcp { keepalive_idle: None, keepalive_interval: STOPPED, keepalive_probes: 9, user_timeout: None };
         let (unsent, vitals) = (Unsent::new(), Arc::new(Vitals::new()));
-        let queued = Unsent::new();
+        let (queued, waiting) = (Unsent::new(), Arc::clone(&unsent));
         let (metrics, tcp) = (Arc::default(), Box::new(move || tcp));
         let reclaims = Reclaims::new();
         let shared = Arc::clone(&reclaims);
@@ -139,7 +140,8 @@ pub(super) fn with_sessions(test: impl AsyncFnOnce(World, Sessions) + Send) {
         let log = RouteLog::new(Some(log), None, "*/", "chat", Metrics::default().route("*/", "chat"));
         let live = Live::new(1);
         let (connection, upstream, records) = (live.place(), upstream(), VecDeque::new());
-        let world = World { arrive, _orders, live, connection, upstream, reclaims, log, lines, records };
+        let world =
+            World { arrive, _orders, live, connection, upstream, reclaims, unsent: waiting, log, lines, records };
         let test = door::answering(async { timeout(STOPPED, test(world, sessions)).await.expect("nothing moves") });
         runtime.block_on(test);
     };
