@@ -201,7 +201,8 @@ impl KeptHandshake {
                 return self.give_up(failure);
             }
             // Waited before the turn is taken: the turns until then are for others.
-            tokio::time::sleep(chance::time(wait.min(left))).await;
+            let begins = Instant::now() + chance::time(wait.min(left));
+            tokio::time::sleep_until(begins.into()).await;
             if self.await_turn(deadline).await.is_none() {
                 return self.give_up(if attempts == 0 { ResumeFailure::NoTurn } else { failure });
             }
