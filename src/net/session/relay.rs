@@ -94,10 +94,10 @@ struct Backlog {
     kept: Vec<u8>,
     /// For this side: payload in a pipe that the side does not take yet. It goes before `waiting`.
     piped: Option<Piped>,
-    /// For this side: bytes that the side does not take yet. At most one read and frames of our own.
+    /// For this side: bytes that the side does not take yet. At most one read, frames of our own, and what the session had kept
+    /// for this stream: a whole message of a client, a queue, or messages that are sent again. Each of these has a bound of the route.
     waiting: BytesMut,
-    /// How many of `waiting`, the first ones, were there before the stream. The session keeps them for its client, and they count
-    /// there.
+    /// How many of `waiting`, the first ones, are sent again to a client that has come back. They count among what the session keeps.
     again: usize,
     /// For the stream that will take the place of this one: frames of the other side. Its bound is that of the route
     /// ([`Session::queue_room`]).
