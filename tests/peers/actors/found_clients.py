@@ -1,4 +1,4 @@
-"""A session of each of many clients, which fleet_backend.py serves. Arguments: PORT COUNT [--leave]
+"""A session of each of many clients, which found_backend.py serves. Arguments: PORT COUNT [--leave]
 
 The clients are 198.18.0.0 and on, by X-Forwarded-For. `opened` when each has its answer: the address that serves it, or the
 status by which it was refused. With --leave the sessions then end, and so does this program. Without, SIGUSR1 has each

@@ -1,4 +1,4 @@
-"""A fleet of backends at addresses of this machine, a longwire that finds them, and the sessions between."""
+"""Backends at addresses of this machine, a longwire that finds them, and the sessions between."""
 
 import contextlib
 import json
@@ -17,7 +17,7 @@ from .rendezvous import chosen
 NEW = 200
 
 
-class Fleet:
+class Hosts:
     """`most` backends on one port of 127.0.0.1 and on, and one of ::1 where there is IPv6."""
 
     def __init__(self, bench: Bench, most: int):
@@ -26,7 +26,7 @@ class Fleet:
         self.start([*ipv4s(1, most), *self.ipv6])
 
     def start(self, addresses: list[str]) -> Program:
-        program = self.bench.python("fleet_backend.py", self.port, *addresses)
+        program = self.bench.python("found_backend.py", self.port, *addresses)
         program.port()
         return program
 
@@ -42,8 +42,8 @@ class Fleet:
 class Finder:
     """A longwire that finds its backends, and what it says of them."""
 
-    def __init__(self, bench: Bench, fleet: Fleet, entry: str, upstream: str = "balance: ip_hash"):
-        self.bench, self.fleet, self.admin = bench, fleet, free_port()
+    def __init__(self, bench: Bench, hosts: Hosts, entry: str, upstream: str = "balance: ip_hash"):
+        self.bench, self.hosts, self.admin = bench, hosts, free_port()
         more = f"admin: {{ bind: 127.0.0.1:{self.admin} }}\ntrusted_proxies: [127.0.0.1]"
         self.proxy = Proxy(bench, [entry], upstream=upstream, more=more)
 
@@ -79,7 +79,7 @@ class Finder:
 
     def visit(self) -> Program:
         """New sessions, which soon leave."""
-        return self.bench.python("fleet_clients.py", self.proxy.port, NEW, "--leave")
+        return self.bench.python("found_clients.py", self.proxy.port, NEW, "--leave")
 
     def check_refusals(self, what: str) -> None:
         before = len(self.proxy.records("request"))
@@ -103,7 +103,7 @@ class Crowd:
 
     def __init__(self, bench: Bench, finder: Finder, count: int):
         self.bench, self.count = bench, count
-        self.clients = bench.python("fleet_clients.py", finder.proxy.port, count)
+        self.clients = bench.python("found_clients.py", finder.proxy.port, count)
         opened = self.clients.event("opened", 60)
         self.served: dict[str, str] = opened["served"]
         bench.equal((len(self.served), opened["refused"]), (count, {}), "sessions that are open, and refused")
@@ -133,7 +133,7 @@ def check_shares(bench: Bench, finders: list[Finder], weights: dict[str, int], w
     # All at once: they start faster than one after the other.
     for finder, visitors in [(finder, finder.visit()) for finder in finders]:
         opened = told(visitors)
-        served = {client: finder.fleet.backend(address) for client, address in opened["served"].items()}
+        served = {client: finder.hosts.backend(address) for client, address in opened["served"].items()}
         astray = {client: backend for client, backend in served.items() if backend != chosen(client, weights)}
         shares = Counter(served.values()).values()
         spread = f"{len(shares)} backends have {min(shares)} to {max(shares)}"
