@@ -36,6 +36,7 @@ from . import (
     resume,
     resume_by_hand,
     roaming,
+    rolling,
     silence,
     socketio,
     status,
@@ -242,6 +243,13 @@ SCENARIOS = [
         "docs/resume.md, spoken by Python websockets: counts, replays, attempts, silence, lies, a backend that closes meanwhile",
         resume_by_hand.run,
         150,
+        mostly_waits=True,
+    ),
+    Scenario(
+        "rolling",
+        "three backends, and one of three longwires behind HAProxy, are replaced under their sessions (--minutes 2: HAProxy too)",
+        rolling.run,
+        200,
         mostly_waits=True,
     ),
     Scenario(
