@@ -11,7 +11,7 @@
 //!
 //! The layer rule (kept by `tests/it/layers.rs`): the rooms that decide are pure and take the time as an argument.
 //! These are [`ws`], [`balance`], [`routing`], [`headers`], [`sender`], [`paths`], [`proxy_protocol`], [`hosts`],
-//! [`origins`], [`import`], [`explain`], [`learning`] and `config/resolve.rs`. On the path of a request only [`net`] and
+//! [`origins`], [`import`], [`explain`], [`learning`], [`fleet`] and `config/resolve.rs`. On the path of a request only [`net`] and
 //! [`tools`] wait.
 
 pub mod access_log;
@@ -22,6 +22,7 @@ pub mod config;
 pub mod discovery;
 pub mod error;
 pub mod explain;
+pub mod fleet;
 pub mod headers;
 pub mod hosts;
 pub mod import;
