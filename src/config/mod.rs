@@ -26,6 +26,7 @@ mod document;
 mod environment;
 pub(crate) mod expiry;
 mod file;
+mod fleet;
 mod foreign;
 mod hold_trigger;
 mod lint;
@@ -64,6 +65,7 @@ pub use self::{
     describe::describe,
     diagnostics::{Diagnostic, Diagnostics, Item, Severity},
     environment::Env,
+    fleet::{FleetPassword, FleetServer, FleetSettings, OnLoss},
     load::{FlagsError, Loaded, admin_of, from_flags, load, parse, parse_with},
     reference::{UnknownKey, explain, markdown},
     rights::{Account, SocketRights},
@@ -116,6 +118,8 @@ pub struct Config {
     pub handover: Option<PathBuf>,
     /// Bounds on what clients, and all sessions together, may use.
     pub limits: Limits,
+    /// With whom the limits on sessions are shared; `None` = they are those of this process.
+    pub fleet: Option<FleetSettings>,
     /// Options of the TCP sockets, toward clients and backends.
     pub tcp: Tcp,
     /// The proxies whose word about a client's address longwire believes.

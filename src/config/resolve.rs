@@ -139,6 +139,7 @@ pub(super) fn resolve(file: file::File, base: &Path) -> Resolved {
         drain: resolver.drain(drain, timeouts.drain),
         handover,
         limits: resolver.limits(limits),
+        fleet: None,
         tcp: resolver.tcp(tcp),
         trusted_proxies: resolver.networks(trusted_proxies, &At::default().key("trusted_proxies")),
         sticky_key_file: sticky_key_file.map(|file| base.join(file)),

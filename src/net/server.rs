@@ -21,7 +21,7 @@ use tokio::{
 use super::operate::collector;
 use super::{
     backend::{dialer::Dialer, pool::IDLE_TIME},
-    counts::{admission::Admission, live::Live, wrong_tokens::WrongTokens},
+    counts::{admission::Admission, fleet::Fleet, live::Live, wrong_tokens::WrongTokens},
     front::{
         bind::bind,
         inherited::Inherited,
@@ -29,7 +29,7 @@ use super::{
         serve::{self, Accepted, LAST_CALL},
         tickets::Tickets,
     },
-    operate::{admin, control::Control, desk, discovery, history::History},
+    operate::{admin, control::Control, desk, discovery, fleet::FleetTarget, history::History},
     orders::book::Orders,
     session::{
         held::Arrival,
@@ -139,6 +139,7 @@ impl Server {
         let ways = planner.ways(&config, None).map_err(StartError::Tls)?;
         let sticky_key = planner.sticky_key(&config).map_err(StartError::StickyKey)?;
         let probe = ProbePlace::read(&config).map_err(StartError::Probe)?;
+        let fleet = FleetTarget::load(config.fleet.as_ref(), None).map_err(StartError::Tls)?;
         let admission = Admission::new(Instant::now());
         admission.unsent.set_limit(config.limits.unsent_memory);
         let reclaims = Reclaims::new();
@@ -155,6 +156,7 @@ impl Server {
             orders: Orders::new(),
             own: Arc::default(),
             admission,
+            fleet: Fleet::new(Instant::now()),
             metrics,
             traces,
             vitals: Arc::new(Vitals::new()),
@@ -168,7 +170,8 @@ impl Server {
         let crew = start_workers(&shared, arrivals, &stopped, &alive).map_err(StartError::Worker)?;
         let background = start_background(Arc::clone(&shared), stopped, alive).map_err(StartError::Thread)?;
         let (desk, listener) = admin.map(desk::BoundAdmin::split).unzip();
-        let control = Control::start(shared, crew, background.clone(), planner, tickets, bound, desk.zip(history))?;
+        let control =
+            Control::start(shared, crew, background.clone(), planner, (tickets, fleet), bound, desk.zip(history))?;
         if let Some(listener) = listener {
             admin::serve(listener, &background, Arc::clone(&control));
             admin::watch(&background, Arc::downgrade(&control));
@@ -249,6 +252,7 @@ impl Server {
             Ok(()) => 0,
             Err(_) => control.live().connections(),
         };
+        control.leave_fleet().await;
         drop(stop);
         // Sessions and requests that are cut write their records when their worker ends.
         let _ = timeout(LAST_WORDS, workers.recv()).await;

@@ -11,7 +11,7 @@ use modules::Modules;
 use order::{ROOMS, circles, complaints, picture};
 
 /// The rooms that take bytes, instants and settings, and return decisions.
-const PURE: [&str; 34] = [
+const PURE: [&str; 37] = [
     "ws",
     "balance",
     "discovery.rs",
@@ -27,6 +27,8 @@ const PURE: [&str; 34] = [
     "paths",
     "explain.rs",
     "explain",
+    "fleet.rs",
+    "fleet",
     "learning.rs",
     "learning",
     "proxy_protocol.rs",
@@ -38,6 +40,7 @@ const PURE: [&str; 34] = [
     "config/lint.rs",
     "config/lint",
     "config/derived.rs",
+    "net/operate/fleet/places.rs",
     "net/request/probe_end/order.rs",
     "net/request/probe_end/output.rs",
     "net/request/probe_end/session.rs",

@@ -8,6 +8,6 @@ pub(in crate::net) fn time(most: Duration) -> Duration {
 }
 
 /// A random number. If the kernel has none, a constant is good enough: nothing here is secret.
-pub(super) fn number() -> u64 {
+pub(in crate::net) fn number() -> u64 {
     getrandom::u64().unwrap_or(0x5eed)
 }

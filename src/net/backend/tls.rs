@@ -70,6 +70,26 @@ impl ClientTls {
         running: Option<&Arc<Self>>,
         counts: impl FnOnce() -> HandshakeCounts,
     ) -> Result<Arc<Self>, TlsError> {
+        Self::load_for(&[ALPN], settings, running, counts)
+    }
+
+    /// [`Self::load`], for a server that does not speak HTTP. `running`: one that was made here, too.
+    ///
+    /// # Errors
+    /// The first file that is wrong.
+    pub(in crate::net) fn load_for_other(
+        settings: &BackendTls,
+        running: Option<&Arc<Self>>,
+    ) -> Result<Arc<Self>, TlsError> {
+        Self::load_for(&[], settings, running, HandshakeCounts::default)
+    }
+
+    fn load_for(
+        protocols: &[&[u8]],
+        settings: &BackendTls,
+        running: Option<&Arc<Self>>,
+        counts: impl FnOnce() -> HandshakeCounts,
+    ) -> Result<Arc<Self>, TlsError> {
         let provider = Arc::new(ring::default_provider());
         let mut trust = BackendTrust::read(settings, &provider)?;
         if let Some(running) = running.filter(|tls| tls.settings == *settings && tls.digest == trust.digest) {
@@ -86,7 +106,7 @@ impl ClientTls {
             Some(certificate) => builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(certificate))),
             None => builder.with_no_client_auth(),
         };
-        config.alpn_protocols = vec![ALPN.to_vec()];
+        config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
         config.enable_sni = settings.sni;
         config.resumption = Resumption::disabled();
         let (settings, counts, places) = (settings.clone(), counts(), Mutex::default());

@@ -6,6 +6,7 @@
 //! |---|---|---|
 //! | routes, upstreams, settings | `plans` | none: a pointer is replaced, in one step with the orders |
 //! | listening sockets, certificates | `listeners` | of the list, for no file and no wait |
+//! | with whom the limits are shared, and by which server | `fleet`, beside this room | of the target, for no file and no wait |
 //! | which addresses are backends | `discovery`, beside this room | of the list, for no file and no wait |
 //! | which backends are checked | `checkers` | of the list |
 //! | which sessions are to leave, the duty of backends | `dispatch` | of the book |
@@ -35,7 +36,13 @@ use self::{
     checkers::Checkers, dispatch::Dispatch, expiries::expiries, listeners::Listeners, plans::Plans, reloader::Reloader,
     survey::Survey,
 };
-use super::{desk::Desk, discovery::Seekers, explainer::Explainer, history::History};
+use super::{
+    desk::Desk,
+    discovery::Seekers,
+    explainer::Explainer,
+    fleet::{FleetDriver, FleetTarget},
+    history::History,
+};
 use crate::{
     access_log::AccessLog,
     balance::Duty,
@@ -75,6 +82,7 @@ pub struct Control {
     listeners: Listeners,
     discovery: Seekers,
     checks: Checkers,
+    fleet: FleetDriver,
     orders: Arc<Dispatch>,
     survey: Survey,
     reloader: Reloader,
@@ -98,7 +106,7 @@ impl Control {
         crew: Crew,
         background: Handle,
         planner: Planner,
-        tickets: Arc<Tickets>,
+        (tickets, fleet): (Arc<Tickets>, Option<Arc<FleetTarget>>),
         bound: Vec<Bound>,
         admin: Option<(Desk, History)>,
     ) -> Result<Arc<Self>, StartError> {
@@ -111,6 +119,9 @@ impl Control {
                 ordering.follow_check(upstream, backend, transition);
             }),
         });
+        let (own, vitals) = (Arc::clone(&shared.own), Arc::clone(&shared.vitals));
+        let driver = FleetDriver::start(Arc::clone(&shared.fleet), (own, vitals), &background);
+        driver.follow(fleet);
         let survey = Survey::new(crew.sessions.clone());
         let reloader = Reloader::start().map_err(StartError::Thread)?;
         let explainer = Explainer::start(Arc::clone(&planner.endings)).map_err(StartError::Thread)?;
@@ -128,6 +139,7 @@ impl Control {
             listeners,
             discovery,
             checks,
+            fleet: driver,
             orders,
             survey,
             reloader,

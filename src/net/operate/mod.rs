@@ -7,6 +7,7 @@ pub mod control;
 pub(super) mod desk;
 pub(super) mod discovery;
 mod explainer;
+pub(super) mod fleet;
 pub mod handover;
 pub(super) mod history;
 pub mod limits;

@@ -10,7 +10,7 @@ use crate::{
     metrics::Metrics,
     net::{
         backend::{dialer::Dialer, own::Own},
-        counts::{admission::Admission, live::Live, wrong_tokens::WrongTokens},
+        counts::{admission::Admission, fleet::Fleet, live::Live, wrong_tokens::WrongTokens},
         orders::book::Orders,
         session::{held::Arrival, reclaim::Reclaims},
         thread::vital::Vitals,
@@ -26,6 +26,7 @@ pub(in crate::net) struct Shared {
     pub(in crate::net) plan: RwLock<Arc<Plan>>,
     pub(in crate::net) live: Arc<Live>,
     pub(in crate::net) admission: Arc<Admission>,
+    pub(in crate::net) fleet: Arc<Fleet>,
     pub(in crate::net) nonces: Nonces,
     pub(in crate::net) accepted: Arc<AcceptCount>,
     /// Behind a lock, which is taken only for requests with forwarding headers that are not believed.

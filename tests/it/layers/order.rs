@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::modules::Arrows;
 
 /// Every room of the house, from the top down. The wings of `net` stand in the order of a session's life.
-pub const ROOMS: [&str; 36] = [
+pub const ROOMS: [&str; 37] = [
     "commands",
     "cli",
     "tools",
@@ -29,6 +29,7 @@ pub const ROOMS: [&str; 36] = [
     "lines",
     "learning",
     "explain",
+    "fleet",
     "outcome",
     "error",
     "routing",

@@ -116,6 +116,8 @@ fn needs_restart(started: &Config, after: &Config) -> Vec<&'static str> {
         timeouts: _,
         drain: _,
         limits: _,
+        // `operate/fleet` follows.
+        fleet: _,
         tcp: _,
         probe: _,
         trusted_proxies: _,

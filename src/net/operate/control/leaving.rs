@@ -30,11 +30,18 @@ impl Control {
     /// Tells load balancers to look away.
     pub(in crate::net) fn announce(&self) {
         self.orders.announce();
+        self.shared.fleet.begin_leaving();
+    }
+
+    /// Tells the fleet that this instance has gone. Ready soon, whatever the server does.
+    pub(in crate::net) async fn leave_fleet(&self) {
+        self.shared.fleet.leave().await;
     }
 
     /// Tells every session to leave, over `longest` at most, and closes the listeners. Ready when nothing is accepted any more.
     pub(in crate::net) async fn close(&self, longest: Duration) {
         self.orders.close(longest);
+        self.shared.fleet.begin_leaving();
         self.listeners.close().await;
     }
 

@@ -12,7 +12,11 @@ use super::{Control, Leaving, Reloaded, expiries::expiries, finding, listeners::
 use crate::{
     config::{self, Config, Diagnostics, Loaded},
     metrics::ReloadOutcome,
-    net::{front::bind::StartError, operate::desk::access::Access, worker::probe_place::ProbePlace},
+    net::{
+        front::bind::StartError,
+        operate::{desk::access::Access, fleet::FleetTarget},
+        worker::probe_place::ProbePlace,
+    },
 };
 
 /// What comes of a reload. An error: the reload panicked.
@@ -141,6 +145,8 @@ impl Control {
         let ways = self.plans.prepare(&config).map_err(StartError::Tls)?;
         let sticky_key = self.plans.sticky_key(&config).map_err(StartError::StickyKey)?;
         let probe = ProbePlace::read(&config).map_err(StartError::Probe)?;
+        let fleet =
+            FleetTarget::load(config.fleet.as_ref(), self.fleet.running().as_deref()).map_err(StartError::Tls)?;
         self.discovery.prepare(&config);
         // What was begun for this configuration ends with it.
         let give_up = || self.discovery.follow(&self.plan().config);
@@ -149,6 +155,7 @@ impl Control {
         // The last step that can fail. Whoever closes the listeners has announced it before.
         let before = self.orders.replace_plan(&self.plans, &after).inspect_err(|_| give_up())?;
         self.discovery.follow(&after.config);
+        self.fleet.follow(fleet);
         self.follow_file(&after);
         finding::warn_of_all_empty(&after);
         self.checks.follow(&self.plans);
