@@ -28,7 +28,7 @@ pub use self::probe::probe;
 use crate::{
     access_log::{AccessLog, LogFile},
     cli,
-    config::{self, Config, Diagnostics, Loaded, LogFormat, Tls},
+    config::{self, Config, ConfigHash, Diagnostics, Loaded, LogFormat, Tls},
     import::{Dialect, Imported},
     lines::{Bounds, Lines, Output},
     net::{
@@ -104,8 +104,13 @@ pub fn check(options: &cli::CheckArgs) -> ExitCode {
         Ok(Loaded { warnings, .. }) if options.strict && !warnings.is_empty() => refuse(&warnings.into_errors()),
         Ok(Loaded { config, warnings }) => {
             warn(&warnings);
-            say(config::describe(&config));
-            ExitCode::SUCCESS
+            match ConfigHash::read(&config) {
+                Ok(hash) => {
+                    say(format_args!("{}hash      {hash}", config::describe(&config)));
+                    ExitCode::SUCCESS
+                }
+                Err(error) => fail(error),
+            }
         }
         Err(diagnostics) => refuse(&diagnostics),
     }

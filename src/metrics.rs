@@ -12,6 +12,7 @@ pub mod text;
 
 use std::{
     collections::{HashMap, HashSet},
+    fmt::Display,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, atomic::AtomicU64, atomic::Ordering::Relaxed},
     time::Duration,
 };
@@ -202,6 +203,8 @@ table! {
     client_authorities: Gauges<OfAuthority> = Series::new(Gauge::default), "longwire_client_ca_expiry_timestamp_seconds";
     /// Unix time at which a revocation list for the certificates of clients is out of date (its nextUpdate).
     client_crls: Gauges<OfCrl> = Series::new(Gauge::default), "longwire_client_crl_expiry_timestamp_seconds";
+    /// What the running configuration means, as a hash; always 1. Instances with one hash serve alike.
+    config: Gauges<OfConfig> = Series::new(Gauge::default), "longwire_config_info";
     /// The version of longwire; always 1.
     build: Gauges<OfBuild> = Series::new(Gauge::default), "longwire_build_info";
     /// Memory that is resident, in bytes.
@@ -273,6 +276,8 @@ labels! {
     OfCrl { listener: String, crl: String, issuer: String } lives: |_, _| true;
     // These series are set anew each time something is learned or forgotten.
     OfLearned { route: String, side: &'static str } lives: |_, _| true;
+    // This series is set anew at each reload.
+    OfConfig { hash: String } lives: |_, _| true;
     OfBuild { version: &'static str } lives: |_, _| true;
 }
 
@@ -604,6 +609,12 @@ impl Metrics {
     /// Counts a TLS handshake of a client that failed.
     pub fn tls_failed(&self, reason: &'static str) {
         self.table.tls_failures.of(&OfTlsFailure { reason }).inc();
+    }
+
+    /// Replaces what the running configuration means.
+    pub fn set_config(&self, hash: impl Display) {
+        self.table.config.clear();
+        self.table.config.of(&OfConfig { hash: hash.to_string() }).set(1);
     }
 
     /// Replaces the ends of what the listeners read.

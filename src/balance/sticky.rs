@@ -27,6 +27,9 @@ const CHARACTERS: usize = (KEPT * 4).div_ceil(3);
 /// What the key signs here. Another form of the tags needs another label.
 const LABEL: &str = "longwire sticky cookie 1";
 
+/// What the key signs to show which key it is.
+const SHOWN: &str = "longwire sticky key 1";
+
 /// The key by which tags are made.
 #[derive(Clone)]
 pub struct StickyKey(hmac::Key);
@@ -36,6 +39,15 @@ impl StickyKey {
     #[must_use]
     pub fn new(secret: &[u8]) -> Self {
         Self(hmac::Key::new(hmac::HMAC_SHA256, secret))
+    }
+
+    /// What tells two keys apart, and says nothing of either.
+    #[must_use]
+    pub fn fingerprint(&self) -> [u8; 32] {
+        let mut fingerprint = [0; 32];
+        let signature = hmac::sign(&self.0, SHOWN.as_bytes());
+        fingerprint.iter_mut().zip(signature.as_ref()).for_each(|(byte, signed)| *byte = *signed);
+        fingerprint
     }
 
     fn tag(&self, upstream: &str, address: &str) -> String {

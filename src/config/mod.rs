@@ -9,7 +9,7 @@
 //! 4. `resolve` (PURE) turns the mirror into a [`Config`].
 //! 5. `lint` (PURE) holds the configuration against the path that it names. `derived` says what follows from that path.
 //! 6. `diagnostics` prints every problem that one of these rooms found.
-//! 7. `reference` says in words what each key means.
+//! 7. `reference` says in words what each key means. `hash` says whether two files mean the same.
 //!
 //! [`certificates`], `trust`, `expiry`, `backend_list`, `token` and [`sticky_key`] read the files that the configuration
 //! names.
@@ -28,6 +28,7 @@ pub(crate) mod expiry;
 mod file;
 mod fleet;
 mod foreign;
+mod hash;
 mod hold_trigger;
 mod lint;
 mod load;
@@ -66,6 +67,7 @@ pub use self::{
     diagnostics::{Diagnostic, Diagnostics, Item, Severity},
     environment::Env,
     fleet::{FleetPassword, FleetServer, FleetSettings, OnLoss},
+    hash::ConfigHash,
     load::{FlagsError, Loaded, admin_of, from_flags, load, parse, parse_with},
     reference::{UnknownKey, explain, markdown},
     rights::{Account, SocketRights},

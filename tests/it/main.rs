@@ -34,6 +34,8 @@ mod comebacks;
 mod commands;
 /// The messages about every configuration, good and bad.
 mod config;
+/// The hash of what a configuration means.
+mod config_hash;
 /// Frame headers of chosen sessions.
 mod debug;
 /// Backends that come and go without a reload.

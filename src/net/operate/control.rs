@@ -154,6 +154,7 @@ impl Control {
         finding::warn_of_all_empty(&plan);
         control.discovery.follow(&plan.config);
         control.checks.follow(&control.plans);
+        control.metrics().set_config(plan.hash);
         control.metrics().set_expiries(expiries(&plan.config));
         control.plans.show_backend_tls(&plan);
         control.follow_file(&plan);

@@ -14,7 +14,7 @@ use crate::{
     access_log::{AccessLog, RouteLog, endings::Endings},
     balance::{Backend, Member, Registry, StickyKey, StickyTags, Upstream, UpstreamSettings},
     config::{
-        Config, WaySettings,
+        Config, ConfigHash, WaySettings,
         certificates::TlsError,
         sticky_key::{self, StickyKeyError},
     },
@@ -29,6 +29,8 @@ use crate::{
 #[derive(Debug)]
 pub(in crate::net) struct Plan {
     pub(in crate::net) config: Config,
+    /// What the configuration means.
+    pub(in crate::net) hash: ConfigHash,
     /// The index is the place of the route in `config.routes`.
     pub(in crate::net) terms: Vec<RouteTerms>,
     /// The index is the one in each route ([`RouteAction::Forward`]).
@@ -205,7 +207,8 @@ impl Planner {
         let terms = config.routes.routes().map(terms).collect();
         let announces = upstreams.iter().any(|upstream| upstream.proxy_protocol().is_some());
         let services = services(&config, ways.services, now);
-        Plan { terms, config, upstreams, ways: ways.upstreams, services, probe, announces, access_log, endings }
+        let hash = ConfigHash::of(&config, config.sticky_key_file.is_some().then_some(sticky_key));
+        Plan { terms, config, hash, upstreams, ways: ways.upstreams, services, probe, announces, access_log, endings }
     }
 }
 

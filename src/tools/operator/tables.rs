@@ -14,7 +14,9 @@ pub(super) fn status(status: &Value) -> String {
 pub(super) fn status_parts(status: &Value) -> [String; 3] {
     let listeners: Vec<_> = items(&status["listeners"]).map(text).collect();
     let routes = [routes(status), learned(status)].into_iter().filter(|table| !table.is_empty()).collect::<Vec<_>>();
-    [format!("{}\nlistening on {}", proxy(status), listeners.join(", ")), routes.join("\n\n"), backends(status)]
+    let about =
+        format!("{}\nlistening on {}\nconfig {}", proxy(status), listeners.join(", "), text(&status["config_hash"]));
+    [about, routes.join("\n\n"), backends(status)]
 }
 
 /// The state of the proxy in one line.

@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::{
     access_log::{ParticularsView, Traffic},
     balance::{FoundAt, Health, Member},
+    config::ConfigHash,
     discovery::{BackendEntry, Finding, FindingPlace},
     net::{
         operate::control::{Control, Told},
@@ -21,6 +22,8 @@ use crate::{
 #[derive(Debug, Serialize)]
 pub(super) struct StatusView {
     version: &'static str,
+    /// The same at every instance whose file means the same.
+    config_hash: ConfigHash,
     /// Whether load balancers should send clients here.
     ready: bool,
     /// Whether every request is refused, and every session told to leave.
@@ -207,6 +210,7 @@ impl StatusView {
         let since = control.desk().map_or_else(Instant::now, |desk| desk.since);
         Self {
             version: env!("CARGO_PKG_VERSION"),
+            config_hash: plan.hash,
             ready: control.is_ready(),
             draining: book.drains_all(),
             uptime_ms: millis(since.elapsed()),

@@ -164,6 +164,7 @@ impl Control {
         self.change_access(access, &after.config, &mut reloaded);
         let Moved { added, removed } = self.listeners.change(wanted, &after.config.tcp);
         (reloaded.listeners_added, reloaded.listeners_removed) = (added, removed);
+        self.metrics().set_config(after.hash);
         self.metrics().set_expiries(expiries);
         self.plans.show_backend_tls(&after);
         drop(before);
