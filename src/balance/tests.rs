@@ -1,6 +1,7 @@
 //! What an upstream does as a whole, in virtual time. Its parts have their own tests.
 #![allow(clippy::unwrap_used)]
 
+mod alike;
 mod handshakes;
 mod members;
 mod properties;

@@ -247,6 +247,32 @@ async fn two_proxies_that_hear_another_order_choose_alike() {
 }
 
 #[tokio::test]
+async fn a_proxy_that_has_known_others_before_chooses_as_one_that_has_just_started() {
+    let fleet = Fleet::of(7);
+    let servers = [Dns::start(), Dns::start()];
+    let start = |dns: &Dns| {
+        let discovery = format!("discovery: {{ resolver: \"{}\", min_ttl: 50ms }}", dns.address());
+        let setup = fleet.before(dns, "").upstream(&format!("balance: ip_hash, {discovery}"));
+        setup.with("trusted_proxies: [127.0.0.1]").start()
+    };
+    servers[0].says(NAME, said([7, 2]));
+    let old = start(&servers[0]);
+    let mut clients = Vec::new();
+    for known in [&[6, 7, 1, 2][..], &[3], &[5, 3, 1, 4, 2]] {
+        servers[0].says(NAME, said(known.iter().copied()));
+        let mut sorted = known.to_vec();
+        sorted.sort_unstable();
+        has(&old, &fleet.addresses(sorted)).await;
+        clients.push(session(&old).await.0);
+    }
+    for client in clients {
+        client.leave().await;
+    }
+    servers[1].says(NAME, said([2, 5, 4, 1, 3]));
+    choose_alike_among_five([old, start(&servers[1])]).await;
+}
+
+#[tokio::test]
 async fn most_keeps_the_lowest_addresses() {
     let (fleet, dns) = (Fleet::of(4), Dns::start());
     dns.says(NAME, said([4, 2, 3, 1]));
