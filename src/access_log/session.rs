@@ -216,7 +216,9 @@ impl SessionRecord {
         }
     }
 
-    fn started(&self) -> Instant {
+    /// When the session's request came.
+    #[must_use]
+    pub fn started(&self) -> Instant {
         self.route.epoch + Duration::from_nanos(self.started)
     }
 

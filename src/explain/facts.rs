@@ -271,7 +271,7 @@ impl EndSort {
             "backend_dead" => Self::Dead(Side::Backend),
             "idle" | "rate_limited" | "message_too_big" => Self::Limited,
             "memory" => Self::Slow,
-            "drain" | "removed" | "backend_down" | "killed" => Self::Told,
+            "drain" | "removed" | "backend_down" | "killed" | "rebalanced" => Self::Told,
             _ => Self::Ours,
         }
     }

@@ -155,11 +155,13 @@ pub enum Cause {
     MessageTooBig,
     /// The client sent more in a second than a limit allows.
     RateLimited,
+    /// An operator had a share of the oldest sessions leave, so that loads even out.
+    Rebalanced,
 }
 
 impl Cause {
     /// All causes.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::BackendBreach,
         Self::BackendClose,
         Self::BackendDead,
@@ -178,6 +180,7 @@ impl Cause {
         Self::Memory,
         Self::MessageTooBig,
         Self::RateLimited,
+        Self::Rebalanced,
     ];
 
     /// The word for the log.
@@ -202,6 +205,7 @@ impl Cause {
             Self::Memory => "memory",
             Self::MessageTooBig => "message_too_big",
             Self::RateLimited => "rate_limited",
+            Self::Rebalanced => "rebalanced",
         }
     }
 
@@ -235,6 +239,7 @@ impl Cause {
             Self::Memory => "one side took its bytes too slowly while limits.unsent_memory was used up",
             Self::MessageTooBig => "one side sent a message or a frame larger than a limit allows",
             Self::RateLimited => "the client sent more in a second than a limit allows",
+            Self::Rebalanced => "an operator had the oldest sessions leave, so that they spread anew",
         }
     }
 
@@ -248,6 +253,7 @@ impl Cause {
             | Self::Expired
             | Self::Killed
             | Self::Lifetime
+            | Self::Rebalanced
             | Self::Removed => false,
             Self::BackendBreach
             | Self::BackendDead
@@ -284,6 +290,7 @@ impl Cause {
             Self::Memory => "memory",
             Self::MessageTooBig => "message too big",
             Self::RateLimited => "rate limited",
+            Self::Rebalanced => "rebalance",
         }
     }
 }

@@ -46,6 +46,7 @@ enum Event {
     Killed,
     Drained,
     Removed,
+    Rebalanced,
 }
 
 #[tokio::test]
@@ -78,6 +79,7 @@ async fn log_metrics_and_page_name_the_same_cause_initiator_and_code() {
     seen.insert(explained(with(""), Event::Killed).await);
     seen.insert(explained(with(SOON), Event::Drained).await);
     seen.insert(explained(with(SOON), Event::Removed).await);
+    seen.insert(explained(with(""), Event::Rebalanced).await);
     seen.insert(explained_by_its_checks().await);
     let all: BTreeSet<_> = Cause::ALL.map(|cause| cause.as_str().to_owned()).into();
     assert_eq!(seen, all);
@@ -135,6 +137,10 @@ async fn happen(proxy: &mut Proxy, event: Event, mut client: Wire, mut at_backen
         Event::Drained => {
             let address = get(proxy, "/api/sessions").await["sessions"][0]["backend"].as_str().unwrap().to_owned();
             proxy.control().set_duty("chat", &address, Duty::Drain).unwrap();
+        }
+        Event::Rebalanced => {
+            let order = r#"{ "sessions": 1, "over_ms": 1 }"#;
+            ask_with(proxy, "POST", "/api/rebalance", order).await;
         }
         Event::Removed => {
             let other = before(&[&Backend::refusing()]).with("drain: { spread: 0s, on_removed: close }");
@@ -267,11 +273,15 @@ pub async fn get(proxy: &Proxy, path: &str) -> Value {
 
 /// The answer of the admin interface.
 pub async fn ask(proxy: &Proxy, method: &str, path: &str) -> String {
+    ask_with(proxy, method, path, "").await
+}
+
+async fn ask_with(proxy: &Proxy, method: &str, path: &str, body: &str) -> String {
     let Some(AdminBind::Tcp(address)) = proxy.control().admin_address() else { panic!("no admin interface") };
     let address: SocketAddr = address;
     let mut wire = Wire::connect(address).await;
-    let json = "Content-Type: application/json\r\nContent-Length: 0\r\n";
-    wire.send(format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\n{json}\r\n")).await;
+    let json = format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len());
+    wire.send(format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\n{json}\r\n{body}")).await;
     let response = wire.response().await;
     assert_eq!(response.status(), 200, "{path}: {}", response.text());
     response.text().to_owned()

@@ -11,7 +11,7 @@ use modules::Modules;
 use order::{ROOMS, circles, complaints, picture};
 
 /// The rooms that take bytes, instants and settings, and return decisions.
-const PURE: [&str; 37] = [
+const PURE: [&str; 38] = [
     "ws",
     "balance",
     "discovery.rs",
@@ -44,6 +44,7 @@ const PURE: [&str; 37] = [
     "net/request/probe_end/order.rs",
     "net/request/probe_end/output.rs",
     "net/request/probe_end/session.rs",
+    "net/orders/ages.rs",
     "net/session/rota.rs",
     "net/session/stay.rs",
     "lines/batch.rs",

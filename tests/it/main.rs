@@ -116,6 +116,8 @@ mod probe;
 mod probe_end;
 /// The PROXY protocol, from proxies in front and toward backends.
 mod proxy_protocol;
+/// Sessions that leave so that loads even out.
+mod rebalance;
 /// One record for every exchange.
 mod record;
 /// Redirects to https.

@@ -7,6 +7,7 @@
 mod calls;
 mod metrics;
 mod page;
+mod rebalancing;
 mod target;
 mod views;
 

@@ -10,6 +10,7 @@
 //! | which addresses are backends | `discovery`, beside this room | of the list, for no file and no wait |
 //! | which backends are checked | `checkers` | of the list |
 //! | which sessions are to leave, the duty of backends | `dispatch` | of the book |
+//! | which of the oldest sessions leave to even out loads | `rebalancing` | of the order, while workers are asked |
 //! | which intervals of pings are learned | `learning` | of the book of lessons |
 //!
 //! `reload` calls them in order. Another change calls only those that it needs.
@@ -23,6 +24,7 @@ mod learning;
 mod leaving;
 mod listeners;
 mod plans;
+mod rebalancing;
 mod reload;
 mod reloader;
 mod survey;
@@ -33,8 +35,8 @@ use std::sync::{Arc, Mutex, OnceLock};
 use tokio::{runtime::Handle, sync};
 
 use self::{
-    checkers::Checkers, dispatch::Dispatch, expiries::expiries, listeners::Listeners, plans::Plans, reloader::Reloader,
-    survey::Survey,
+    checkers::Checkers, dispatch::Dispatch, expiries::expiries, listeners::Listeners, plans::Plans,
+    rebalancing::Rebalancing, reloader::Reloader, survey::Survey,
 };
 use super::{
     desk::Desk,
@@ -67,6 +69,7 @@ use crate::{
     traces::Traces,
 };
 
+pub(in crate::net) use self::rebalancing::{Rebalance, RebalanceError, RebalanceOrder};
 pub use self::{
     changes::Reloaded,
     dispatch::Told,
@@ -85,6 +88,7 @@ pub struct Control {
     fleet: FleetDriver,
     orders: Arc<Dispatch>,
     survey: Survey,
+    rebalancing: Rebalancing,
     reloader: Reloader,
     /// The turn of a reload. Reloads come one after another.
     turn: Mutex<()>,
@@ -142,6 +146,7 @@ impl Control {
             fleet: driver,
             orders,
             survey,
+            rebalancing: Rebalancing::default(),
             reloader,
             turn,
             desk,
@@ -239,6 +244,9 @@ impl Control {
     /// # Errors
     /// The process is about to end, and nothing is taken back.
     pub fn drain_all(&self, drains: bool) -> Result<Told, Leaving> {
+        if drains {
+            self.rebalancing.stop();
+        }
         self.orders.drain_all(drains)
     }
 

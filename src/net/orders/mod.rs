@@ -1,5 +1,7 @@
 //! What sessions are told, and what they are asked: to leave, to show frames, to report.
 
+pub(super) mod age_errand;
+pub(super) mod ages;
 pub(super) mod book;
 pub(super) mod inquiry;
 pub mod observed;

@@ -160,8 +160,9 @@ impl KeptHandshake {
         Redial {
             calls: Box::new(move |session, order| {
                 let Shared { metrics, live, .. } = &*kept.worker.shared;
+                let cause = order.cause;
                 let task = tokio::spawn(Arc::clone(&kept).call(session, order)).abort_handle();
-                RedialCall::begin(task, order.cause, metrics, live.begin_hold())
+                RedialCall::begin(task, cause, metrics, live.begin_hold())
             }),
             looks: Box::new(move |backend| looker.has_other(backend)),
         }
@@ -181,7 +182,7 @@ impl KeptHandshake {
 
     /// Asks one backend after the other, until one takes the session, or the session waits no longer.
     async fn call(self: Arc<Self>, session: SessionKey, order: RedialOrder) {
-        let came = self.find(session, order).await;
+        let came = self.find(session, &order).await;
         self.tell(session, came).await;
     }
 
@@ -190,7 +191,7 @@ impl KeptHandshake {
         let _ = self.worker.sessions.send(Arrival::Redialled(session, Box::new(came))).await;
     }
 
-    async fn find(&self, session: SessionKey, order: RedialOrder) -> Redialled {
+    async fn find(&self, session: SessionKey, order: &RedialOrder) -> Redialled {
         let deadline = order.until.checked_sub(MARGIN).unwrap_or(order.until);
         let (mut attempts, mut failure) = (order.attempts, ResumeFailure::Failed);
         loop {
@@ -238,7 +239,7 @@ impl KeptHandshake {
         Some(())
     }
 
-    async fn attempt(&self, order: RedialOrder) -> Result<Successor, ResumeFailure> {
+    async fn attempt(&self, order: &RedialOrder) -> Result<Successor, ResumeFailure> {
         use ResumeFailure::{Failed, Refused};
         let shared = &self.worker.shared;
         let plan = shared.plan();
@@ -299,7 +300,7 @@ impl KeptHandshake {
         asked: &Asked<'_, Upgrade>,
         key: Key,
         request_id: String,
-        order: RedialOrder,
+        order: &RedialOrder,
     ) -> Result<Successor, ResumeFailure> {
         let OnRoute { client, host, upstream, .. } = asked.on_route;
         // No line comes of it: the record of the session tells of its backends.
@@ -319,7 +320,8 @@ impl KeptHandshake {
             }
             let next = attempts.next_handshake(plan.config.timeouts.connect, &mut record).await;
             let Ok(Attempt { mut pick, .. }) = next else { return Err(failure) };
-            if self.worker.shared.orders.book().is_to_be_left(pick.backend()) {
+            let is_left = order.leaves.as_ref().is_some_and(|left| Arc::ptr_eq(left, pick.backend()));
+            if is_left || self.worker.shared.orders.book().is_to_be_left(pick.backend()) {
                 attempts.pass_over(pick);
                 has_asked = false;
                 continue;

@@ -28,6 +28,7 @@ use crate::{
     net::{
         counts::{admission::ClientPermit, live::SessionGuard},
         orders::{
+            age_errand::{AgeErrand, AgedSession},
             book::Book,
             inquiry::{Kill, Question, Search, Sight},
             observed::{self, Chosen},
@@ -43,7 +44,7 @@ use crate::{
     ws::{
         Side,
         resume_token::ResumeId,
-        session::{Claimed, Common, Departure, HoldState, Notice, ResumeFailure, Session},
+        session::{Claimed, Common, Departure, HoldCause, HoldState, Notice, ResumeFailure, Session},
         termination::{Cause, HowEnded, Initiator, Termination},
     },
 };
@@ -109,6 +110,8 @@ pub(in crate::net) enum Arrival {
     Comeback(Box<Comeback>),
     /// Something to find out about all sessions.
     Question(Box<Question>),
+    /// Something to do with the oldest sessions.
+    Ages(Box<AgeErrand>),
     /// A request for what the sessions have passed so far.
     Count(oneshot::Sender<Tally>),
 }
@@ -216,12 +219,14 @@ impl Held {
         let (cause, until) = session.awaits_backend().zip(session.hold_ends())?;
         let number = session.hold_tally().resumes.saturating_add(1);
         let attempts = if session.is_held_again() { attempts } else { 0 };
+        let leaves =
+            (cause == HoldCause::Move).then(|| self.record.as_ref().map(|record| Arc::clone(record.backend())));
         let dismissal = relay.let_go(now);
         // A backend that is full may take its sessions again once it is back.
         if let Some((seat, ..)) = &mut self.guards {
             *seat = None;
         }
-        Some((RedialOrder { cause, number, attempts, until }, dismissal))
+        Some((RedialOrder { cause, leaves: leaves.flatten(), number, attempts, until }, dismissal))
     }
 
     /// Takes another backend. Returns how long the session had none, or `None` if it does not wait for one any more.
@@ -388,6 +393,9 @@ impl Held {
             if heard.as_ref().is_some_and(moves_now) && !redial.is_some_and(|redial| (redial.looks)(backend)) {
                 heard = notice(false);
             }
+            if book.drains_all() {
+                relay.session.handle_rebalance(None, now);
+            }
             relay.session.handle_notice(heard, now);
             let until = book.choices().until(|chosen| match chosen {
                 Chosen::Session(id) => record.has_id(id),
@@ -420,6 +428,25 @@ impl Held {
                 is_away: session.awaits_client(),
             }
         })
+    }
+
+    /// What a rebalance has to know of the session. `is_drained`: all sessions are to leave. `may_move`: it may have another backend.
+    pub(super) fn aged(&self, is_drained: bool, may_move: bool) -> Option<AgedSession<'_>> {
+        let (Relay { session, .. }, record) = (self.relay.as_ref()?, self.record.as_ref()?);
+        Some(AgedSession {
+            started: record.started(),
+            backend: record.backend(),
+            is_leaving: is_drained || session.is_ending() || session.hold_state() != HoldState::Open,
+            is_to_leave: session.is_to_be_rebalanced(),
+            may_move,
+        })
+    }
+
+    /// Lets the session leave in a rebalance, or takes that back. The session wants a turn then.
+    pub(super) fn rebalance(&mut self, leaves: Option<(Instant, Departure)>, now: Instant) {
+        if let Some(relay) = &mut self.relay {
+            relay.session.handle_rebalance(leaves, now);
+        }
     }
 
     /// What the session has passed so far, and on which route.

@@ -41,9 +41,11 @@ impl fmt::Debug for Redial {
 }
 
 /// Why another backend is asked.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(in crate::net) struct RedialOrder {
     pub(in crate::net) cause: HoldCause,
+    /// The backend that a session moves away from, which is not asked; `None` = the session does not move.
+    pub(in crate::net) leaves: Option<Arc<Backend>>,
     /// How many backends the session had before.
     pub(in crate::net) number: u32,
     /// How many attempts went before, in a hold that goes on because the backend that it found did not stay.

@@ -58,6 +58,7 @@ use crate::{
     net::{
         counts::unsent::Unsent,
         orders::{
+            age_errand::AgeErrand,
             book::{Book, spread},
             inquiry::Inquiry,
             tally::Ledger,
@@ -154,6 +155,8 @@ pub(in crate::net) struct Sessions {
     arrivals: mpsc::Receiver<Arrival>,
     /// Questions about the sessions that are not answered yet.
     inquiries: VecDeque<Inquiry>,
+    /// What is still to be done about the ages of the sessions.
+    errands: VecDeque<AgeErrand>,
     ledger: Ledger,
     epoll: AsyncFd<Epoll>,
     /// The sockets of tasks, with `coalesce` only. Sessions then wait to be read together, and tasks do not wait with them.
@@ -219,6 +222,7 @@ impl Sessions {
             process,
             arrivals,
             inquiries: VecDeque::new(),
+            errands: VecDeque::new(),
             ledger: Ledger::default(),
             epoll: sockets::watch(all)?,
             apart,
@@ -272,6 +276,7 @@ impl Sessions {
         let until = self.stay.begin(now.micros);
         let has_arrivals = self.receive(cx);
         self.answer();
+        self.run_errand();
         self.count();
         self.tell_orders();
         self.wakes_tasks = false;
@@ -340,6 +345,7 @@ impl Sessions {
                     }
                 }
                 Poll::Ready(Some(Arrival::Question(question))) => self.inquiries.push_back(Inquiry::new(*question)),
+                Poll::Ready(Some(Arrival::Ages(errand))) => self.errands.push_back(*errand),
                 Poll::Ready(Some(Arrival::Count(answer))) => self.ledger.begin(answer),
                 Poll::Ready(None) | Poll::Pending => return false,
             }
@@ -823,6 +829,26 @@ impl Sessions {
         }
     }
 
+    /// Looks at one slice of the sessions for the errand that has waited longest.
+    fn run_errand(&mut self) {
+        let Some(mut errand) = self.errands.pop_front() else { return };
+        let (now, is_drained) = (Instant::now(), self.orders.drains_all());
+        for place in errand.slice() {
+            let Some(running) = self.running.get_mut(place) else { continue };
+            let may_move = self.outliving.contains_key(&(place as u32));
+            let change = running.session.aged(is_drained, may_move).and_then(|aged| errand.look(&aged));
+            if let Some(leaves) = change {
+                running.session.rebalance(leaves, now);
+                self.rouse(place as u32, now);
+            }
+        }
+        // No session has a key beyond the capacity.
+        match errand.is_over(self.running.capacity()) {
+            true => errand.finish(),
+            false => self.errands.push_front(errand),
+        }
+    }
+
     /// Looks at one slice of the sessions for a count of what they have passed.
     fn count(&mut self) {
         let running = &self.running;
@@ -833,7 +859,11 @@ impl Sessions {
 
     /// Whether a walk through the table is under way, which takes one slice in each wake-up.
     fn owes_work(&self) -> bool {
-        !self.inquiries.is_empty() || !self.ledger.is_idle() || self.ringing.is_some() || !self.telling.is_over()
+        !self.inquiries.is_empty()
+            || !self.errands.is_empty()
+            || !self.ledger.is_idle()
+            || self.ringing.is_some()
+            || !self.telling.is_over()
     }
 
     /// After a change of the orders: tells one slice of the sessions which orders concern them.

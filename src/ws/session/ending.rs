@@ -129,7 +129,7 @@ impl Session {
         }
         if self.ending().is_none() {
             // The answer to our Close in a move has come inside a message.
-            self.end_as_drain(now);
+            self.end_instead_of_move(now);
         }
         passes
     }

@@ -62,6 +62,8 @@ pub(super) struct Hold {
     pong: Option<ControlFrame>,
     /// Whether the client is to get `HoldTerms::notify`.
     notifies: bool,
+    /// The session leaves its backend in a rebalance, and not because the backend is drained.
+    is_rebalanced: bool,
     /// The bytes in the queue.
     queued: usize,
     /// Those of them that the driver has not been told of yet.
@@ -105,8 +107,10 @@ impl Hold {
 
     /// Whether the session would be the same without this value.
     pub(super) fn is_idle(&self) -> bool {
-        let Self { stage, asked, pong, notifies, queued, untold: _, asking, late, taken: _, tally } = self;
+        let Self { stage, asked, pong, notifies, is_rebalanced, queued, untold: _, asking, late, taken: _, tally } =
+            self;
         *stage == HoldStage::Settled
+            && !is_rebalanced
             && asked.is_none()
             && pong.is_none()
             && !notifies
@@ -267,12 +271,13 @@ impl Session {
     }
 
     /// The session is to leave its backend for another one. Returns false, and changes nothing, if it cannot: then it has to
-    /// end, as a drain ends it.
-    pub fn begin_move(&mut self, now: Instant) -> bool {
+    /// end, as a drain or a rebalance ends it.
+    pub fn begin_move(&mut self, cause: Cause, now: Instant) -> bool {
         let tick = self.common.tick(now);
         let Some(terms) = self.common.hold.as_ref().filter(|_| self.may_leave()) else { return false };
         let until = tick + terms.longest;
-        self.fate.get_or_insert_default().hold_mut().stage = HoldStage::Halting { until };
+        let hold = self.fate.get_or_insert_default().hold_mut();
+        (hold.stage, hold.is_rebalanced) = (HoldStage::Halting { until }, cause == Cause::Rebalanced);
         self.halt(tick);
         true
     }
@@ -304,7 +309,7 @@ impl Session {
         let notifies = self.common.hold.as_ref().is_some_and(|terms| terms.notify.is_some());
         let Some(hold) = self.fate.as_mut().and_then(|fate| fate.hold.as_mut()) else { return false };
         let HoldStage::Away { since, until, .. } = hold.stage else { return false };
-        (hold.stage, hold.queued, hold.untold) = (HoldStage::Settled, 0, 0);
+        (hold.stage, hold.is_rebalanced, hold.queued, hold.untold) = (HoldStage::Settled, false, 0, 0);
         hold.taken = Some((tick, until.since(tick)));
         hold.notifies = notifies;
         hold.tally.resumes = hold.tally.resumes.saturating_add(1);
@@ -313,6 +318,9 @@ impl Session {
         self.client.keepalive.handle_resumed(tick);
         if let Some(meter) = self.meter_mut() {
             meter.handle_resumed(tick);
+        }
+        if let Some(fate) = &mut self.fate {
+            fate.notices.forget_move();
         }
         self.owe_resync();
         if self.is_without_client() {
@@ -450,9 +458,15 @@ impl Session {
 
     /// Nothing says any more that the backend is to be left: a move that has not reached the backend is over.
     pub(super) fn stay(&mut self) {
-        if let Some(stage @ HoldStage::Halting { .. }) = self.stage_mut() {
-            *stage = HoldStage::Settled;
+        let hold = self.hold_state_mut().filter(|hold| matches!(hold.stage, HoldStage::Halting { .. }));
+        if let Some(hold) = hold {
+            (hold.stage, hold.is_rebalanced) = (HoldStage::Settled, false);
         }
+    }
+
+    /// Whether the session moves because of a rebalance.
+    pub(super) fn is_rebalanced(&self) -> bool {
+        self.hold().is_some_and(|hold| hold.is_rebalanced)
     }
 
     /// In a move: stops the client if its message has ended, and makes our Close for the old backend due.
@@ -505,10 +519,12 @@ impl Session {
                     self.lose(Backend, loss, now);
                 }
             }
-            HoldStage::Halting { .. } => self.end_as_drain(now),
+            // The backend knows nothing of it yet, and goes on.
+            HoldStage::Halting { .. } if self.is_rebalanced() => self.stay(),
+            HoldStage::Halting { .. } => self.end_instead_of_move(now),
             HoldStage::Parting { .. } => {
                 if !self.outlives(HoldCause::Move, HowEnded::Silent, now) {
-                    self.end_as_drain(now);
+                    self.end_instead_of_move(now);
                 }
             }
             HoldStage::Away { .. } => self.give_hold_up(now),
@@ -516,9 +532,11 @@ impl Session {
     }
 
     /// The session cannot move to another backend.
-    pub(super) fn end_as_drain(&mut self, now: Instant) {
-        if let Some(code) = self.common.hold.as_ref().map(|terms| terms.drain_code) {
-            self.close_both(code, Cause::Drain, now);
+    pub(super) fn end_instead_of_move(&mut self, now: Instant) {
+        let Some(terms) = &self.common.hold else { return };
+        match self.is_rebalanced() {
+            true => self.close_both(CloseCode::SERVICE_RESTART, Cause::Rebalanced, now),
+            false => self.close_both(terms.drain_code, Cause::Drain, now),
         }
     }
 
@@ -530,6 +548,7 @@ impl Session {
             HoldCause::Lost if how == HowEnded::Silent => (Initiator::Proxy, Cause::BackendDead),
             HoldCause::Lost => (Initiator::Backend, Cause::BackendLost),
             HoldCause::Close(_) => (Initiator::Backend, Cause::BackendClose),
+            HoldCause::Move if self.is_rebalanced() => (Initiator::Proxy, Cause::Rebalanced),
             HoldCause::Move => (Initiator::Proxy, Cause::Drain),
         };
         let how = if cause == HoldCause::Move { HowEnded::Ours } else { how };
@@ -537,6 +556,7 @@ impl Session {
             (ResumeFailure::Refused | ResumeFailure::Unlike, _) => (CloseCode::INTERNAL_ERROR, REFUSED),
             (ResumeFailure::Failed, HoldCause::Lost) => (CloseCode::INTERNAL_ERROR, Cause::BackendLost.as_reason()),
             (ResumeFailure::NoTurn, HoldCause::Lost) => (terms.drain_code, Cause::BackendLost.as_reason()),
+            (_, HoldCause::Move) if self.is_rebalanced() => (CloseCode::SERVICE_RESTART, end.as_reason()),
             (_, HoldCause::Close(_) | HoldCause::Move) => (terms.drain_code, end.as_reason()),
         };
         let termination =

@@ -41,6 +41,8 @@ pub(super) struct Notices {
     expiry: Option<Tick>,
     /// The end by order, which may be taken back.
     order: Option<(Tick, Cause, CloseCode, Departure)>,
+    /// When the session leaves in a rebalance, which may be taken back too. The orders that stand say nothing of it.
+    rebalance: Option<(Tick, Departure)>,
 }
 
 impl Notices {
@@ -59,8 +61,26 @@ impl Notices {
     fn first(&self) -> Option<(Tick, Cause, CloseCode, Departure)> {
         let lifetime = self.lifetime.map(|at| (at, Cause::Lifetime, CloseCode::SERVICE_RESTART, Departure::End));
         let expiry = self.expiry.map(|at| (at, Cause::Expired, CloseCode::POLICY_VIOLATION, Departure::End));
-        lifetime.into_iter().chain(expiry).chain(self.order).min_by_key(|(at, ..)| *at)
+        let rebalance = self.rebalance.map(|(at, departure)| of_rebalance(at, departure));
+        lifetime.into_iter().chain(expiry).chain(self.order).chain(rebalance).min_by_key(|(at, ..)| *at)
     }
+
+    /// What was to make the session leave its backend has done so, or cannot.
+    fn take_back(&mut self, cause: Cause) {
+        match cause {
+            Cause::Rebalanced => self.rebalance = None,
+            _ => self.order = None,
+        }
+    }
+
+    /// The session has another backend. What was to move it away from the one before is over.
+    pub(super) fn forget_move(&mut self) {
+        self.rebalance.take_if(|(_, departure)| *departure != Departure::End);
+    }
+}
+
+const fn of_rebalance(at: Tick, departure: Departure) -> (Tick, Cause, CloseCode, Departure) {
+    (at, Cause::Rebalanced, CloseCode::SERVICE_RESTART, departure)
 }
 
 impl Session {
@@ -77,10 +97,29 @@ impl Session {
         if order.is_some() || self.fate.is_some() {
             self.fate.get_or_insert_default().notices.order = order;
         }
-        if !notice.is_some_and(|notice| notice.departure == Departure::Move) {
+        if !notice.is_some_and(|notice| notice.departure == Departure::Move) && !self.is_rebalanced() {
             self.stay();
         }
         self.heed(now);
+    }
+
+    /// Lets the session leave at a moment, so that loads even out, or takes that back. Changes nothing if an end has begun.
+    pub fn handle_rebalance(&mut self, leaves: Option<(Instant, Departure)>, now: Instant) {
+        let rebalance = leaves.map(|(at, departure)| (self.common.tick(at), departure));
+        if rebalance.is_some() || self.fate.is_some() {
+            self.fate.get_or_insert_default().notices.rebalance = rebalance;
+        }
+        if rebalance.is_none() && self.is_rebalanced() {
+            self.stay();
+        }
+        self.heed(now);
+        self.forget_idle_fate();
+    }
+
+    /// Whether the session is still to leave in a rebalance.
+    #[must_use]
+    pub fn is_to_be_rebalanced(&self) -> bool {
+        self.fate.as_ref().is_some_and(|fate| fate.ending.is_none() && fate.notices.rebalance.is_some())
     }
 
     /// Whether a notice moves the session now. The driver asks whether another backend takes sessions, and if not, calls
@@ -92,9 +131,11 @@ impl Session {
             && self.may_leave()
     }
 
-    /// No other backend takes sessions: the notice that would move the session ends it.
+    /// No other backend takes sessions: the order that would move the session ends it, and a rebalance leaves it where it is.
     pub fn forbid_move(&mut self) {
-        if let Some((.., departure)) = self.fate.as_mut().and_then(|fate| fate.notices.order.as_mut()) {
+        let Some(fate) = &mut self.fate else { return };
+        fate.notices.rebalance.take_if(|(_, departure)| *departure == Departure::Move);
+        if let Some((.., departure)) = &mut fate.notices.order {
             *departure = Departure::EndAtBackend;
         }
     }
@@ -108,11 +149,11 @@ impl Session {
         let is_heeded = match departure {
             Departure::End => false,
             Departure::EndAtBackend => has_left,
-            Departure::Move => has_left || self.begin_move(now),
+            Departure::Move => has_left || self.begin_move(cause, now),
         };
         if is_heeded {
             if let Some(fate) = &mut self.fate {
-                fate.notices.order = None;
+                fate.notices.take_back(cause);
             }
             return;
         }

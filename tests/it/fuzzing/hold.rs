@@ -192,7 +192,10 @@ impl HoldPlay {
                     [ResumeFailure::Failed, ResumeFailure::NoTurn, ResumeFailure::Unlike, ResumeFailure::Refused];
                 self.session.handle_resume_failure(failures[usize::from(byte() % 4)], self.now);
             }
-            28 | 29 => drop(self.session.begin_move(self.now)),
+            28 | 29 => {
+                let cause = if event & 0x80 == 0 { Cause::Drain } else { Cause::Rebalanced };
+                let _ = self.session.begin_move(cause, self.now);
+            }
             30 => self.session.prolong_hold(Duration::from_millis(byte().into())),
             _ => {
                 let at = self.now + Duration::from_millis(100) * u32::from(byte());
@@ -202,8 +205,13 @@ impl HoldPlay {
                     (false, true) => Departure::EndAtBackend,
                     (false, false) => Departure::End,
                 };
-                let notice = Notice { at, cause: Cause::Drain, code: CloseCode::SERVICE_RESTART, departure };
-                self.session.handle_notice((event & 0x60 == 0).then_some(notice), self.now);
+                let stands = event & 0x60 == 0;
+                if byte() & 3 == 0 {
+                    self.session.handle_rebalance(stands.then_some((at, departure)), self.now);
+                } else {
+                    let notice = Notice { at, cause: Cause::Drain, code: CloseCode::SERVICE_RESTART, departure };
+                    self.session.handle_notice(stands.then_some(notice), self.now);
+                }
             }
         }
         if event & 0x20 == 0 {

@@ -346,7 +346,7 @@ impl ResumePlay {
             27 => self.lies(byte()),
             28 => self.take_backend(),
             29 => match byte() % 4 {
-                0 => drop(self.session.begin_move(self.now)),
+                0 => drop(self.session.begin_move(Cause::Drain, self.now)),
                 1 => self.session.handle_resume_failure(ResumeFailure::Failed, self.now),
                 2 => self.session.prolong_hold(Duration::from_millis(byte().into())),
                 _ => self.session.handle_kill(CloseCode(4000), "killed", self.now),

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use super::{metrics, page, target, views};
+use super::{metrics, page, rebalancing, target, views};
 use crate::{
     access_log::endings::{self, Endings, Last},
     balance::Duty,
@@ -80,6 +80,9 @@ enum Call {
     Choices,
     Choose,
     TakeBack(String),
+    LastRebalance,
+    BeginRebalance,
+    StopRebalance,
 }
 
 /// Answers a request that came to `address`. `None`: it came by a path.
@@ -175,6 +178,8 @@ fn find(method: &Method, path: &str) -> Result<Call, AdminRefusal> {
             (None, Some((Method::POST, Call::DrainAll { drains: order == "drain" })))
         }
         ["api", "reload"] => (None, Some((Method::POST, Call::Reload))),
+        ["api", "rebalance"] => (Some(Call::LastRebalance), Some((Method::POST, Call::BeginRebalance))),
+        ["api", "rebalance", "stop"] => (None, Some((Method::POST, Call::StopRebalance))),
         ["api", "debug"] => (Some(Call::Choices), Some((Method::POST, Call::Choose))),
         ["api", "debug", name] if !name.is_empty() => (None, Some((Method::DELETE, Call::TakeBack(name.into())))),
         _ => return Err(AdminRefusal::not_found("nothing is at this path; /api/openapi.json says what is where")),
@@ -232,6 +237,12 @@ impl Call {
                 control.orders().stop_observing(&name)?;
                 tracing::info!(chosen = name, "an operator looks at its frames no more");
                 choices(control)
+            }
+            Self::LastRebalance => rebalancing::show(control).await,
+            Self::BeginRebalance => rebalancing::begin(control, read(body)?).await?,
+            Self::StopRebalance => {
+                read::<Nothing>(body)?;
+                rebalancing::stop(control).await?
             }
         })
     }

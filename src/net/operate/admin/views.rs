@@ -5,13 +5,17 @@ use std::time::Instant;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::rebalancing::RebalanceView;
 use crate::{
     access_log::{ParticularsView, Traffic},
     balance::{FoundAt, Health, Member},
     config::ConfigHash,
     discovery::{BackendEntry, Finding, FindingPlace},
     net::{
-        operate::control::{Control, Told},
+        operate::{
+            control::{Control, Told},
+            desk::answer::millis,
+        },
         orders::inquiry::Sight,
     },
     routing::RouteAction,
@@ -39,6 +43,9 @@ pub(super) struct StatusView {
     listeners: Vec<String>,
     routes: Vec<RouteView>,
     learned: Vec<LearnedView>,
+    /// The rebalance that goes on, or the last one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rebalance: Option<RebalanceView>,
     /// Who is told by the order that this answers.
     #[serde(skip_serializing_if = "Option::is_none")]
     told: Option<ToldView>,
@@ -221,6 +228,7 @@ impl StatusView {
             listeners: control.addresses().iter().map(ToString::to_string).collect(),
             routes: routes.collect(),
             learned: learned.collect(),
+            rebalance: RebalanceView::of_last(control),
             told: None,
         }
     }
@@ -319,8 +327,4 @@ impl<'s> SessionView<'s> {
             buffered_bytes: sight.buffered,
         }
     }
-}
-
-fn millis(duration: std::time::Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -40,6 +40,7 @@ impl Control {
 
     /// Tells every session to leave, over `longest` at most, and closes the listeners. Ready when nothing is accepted any more.
     pub(in crate::net) async fn close(&self, longest: Duration) {
+        self.rebalancing.stop();
         self.orders.close(longest);
         self.shared.fleet.begin_leaving();
         self.listeners.close().await;

@@ -12,6 +12,8 @@ use tokio::{
 
 use crate::net::{
     orders::{
+        age_errand::{AgeErrand, Aged, Leavers, Telling},
+        ages::AgeScale,
         inquiry::{Kill, Matches, Question, Search},
         tally::Tally,
     },
@@ -35,7 +37,7 @@ impl Survey {
     /// Searches all sessions, and ends those found if `kill` is given. `None`: a worker did not answer in time.
     pub(in crate::net) async fn ask(&self, search: Search, kill: Option<Kill>) -> Option<Matches> {
         let (search, kill, asked) = (Arc::new(search), kill.map(Arc::new), Instant::now());
-        let question = |answer| {
+        let question = |_, answer| {
             let (search, kill) = (Arc::clone(&search), kill.clone());
             Arrival::Question(Box::new(Question { search, asked, kill, answer }))
         };
@@ -50,16 +52,31 @@ impl Survey {
 
     /// What all sessions have passed, by worker. `None`: a worker did not answer in time.
     pub(in crate::net) async fn count(&self) -> Option<Vec<Tally>> {
-        self.answers(Arrival::Count).await
+        self.answers(|_, answer| Arrival::Count(answer)).await
+    }
+
+    /// How many sessions each worker has in each class of ages. `None`: a worker did not answer in time.
+    pub(super) async fn count_ages(&self, aged: &Aged, scale: &AgeScale) -> Option<Vec<Vec<u32>>> {
+        self.answers(|_, answer| Arrival::Ages(Box::new(AgeErrand::count(aged.clone(), scale.clone(), answer)))).await
+    }
+
+    /// Tells the sessions something in a rebalance, those of each worker what `telling` says of its place among `workers`. Returns
+    /// whom it concerned. `None`: a worker did not answer in time.
+    pub(super) async fn tell(&self, telling: impl Fn(usize, usize) -> Telling) -> Option<Leavers> {
+        let workers = self.workers.len();
+        let errand = |worker, answer| Arrival::Ages(Box::new(AgeErrand::tell(telling(worker, workers), answer)));
+        let mut all = Leavers::default();
+        self.answers(errand).await?.into_iter().for_each(|leavers| all.add(leavers));
+        Some(all)
     }
 
     /// Asks every worker at once. The answers stand in the order of the workers. `None`: a worker did not answer in time.
-    async fn answers<T>(&self, question: impl Fn(oneshot::Sender<T>) -> Arrival) -> Option<Vec<T>> {
+    async fn answers<T>(&self, question: impl Fn(usize, oneshot::Sender<T>) -> Arrival) -> Option<Vec<T>> {
         let answers = async {
             let mut awaited = Vec::with_capacity(self.workers.len());
-            for worker in &self.workers {
+            for (place, worker) in self.workers.iter().enumerate() {
                 let (answer, answered) = oneshot::channel();
-                worker.send(question(answer)).await.ok()?;
+                worker.send(question(place, answer)).await.ok()?;
                 awaited.push(answered);
             }
             let mut answers = Vec::with_capacity(awaited.len());

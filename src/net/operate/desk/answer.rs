@@ -53,6 +53,11 @@ impl AdminRefusal {
     }
 }
 
+/// A length of time as answers tell it.
+pub(in crate::net::operate) fn millis(time: std::time::Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
 impl From<AdminRefusal> for AdminAnswer {
     fn from(refusal: AdminRefusal) -> Self {
         let AdminRefusal { status, code, message, allow, more } = refusal;

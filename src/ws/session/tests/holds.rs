@@ -36,7 +36,7 @@ impl Pair {
     }
 
     fn moves(&mut self) -> bool {
-        let moves = self.session.begin_move(self.now);
+        let moves = self.session.begin_move(Cause::Drain, self.now);
         self.pump();
         moves
     }

@@ -10,6 +10,7 @@ mod limited;
 mod observed;
 mod order;
 mod properties;
+mod rebalances;
 mod records;
 mod relays;
 mod replaced;
@@ -28,8 +29,8 @@ use tokio_tungstenite::tungstenite::protocol::frame::{
 };
 
 use super::{
-    Claimed, Common, Departure, HoldCause, HoldTerms, HoldTriggers, Notice, ResumeFailure, ResumeTerms, Session,
-    SessionSettings,
+    Claimed, Common, Departure, HoldCause, HoldState, HoldTerms, HoldTriggers, Notice, ResumeFailure, ResumeTerms,
+    Session, SessionSettings,
 };
 use crate::ws::{
     Side::{self, Backend, Client},
