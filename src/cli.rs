@@ -5,6 +5,7 @@ mod import;
 pub mod pages;
 mod paths;
 mod probe;
+mod rebalance;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -14,7 +15,9 @@ use clap_complete::Shell;
 use hyper::header::{HeaderName, HeaderValue};
 use jiff::SignedDuration;
 
-pub use self::{explain::ExplainArgs, import::ImportArgs, paths::PathsArgs, probe::ProbeArgs};
+pub use self::{
+    explain::ExplainArgs, import::ImportArgs, paths::PathsArgs, probe::ProbeArgs, rebalance::RebalanceArgs,
+};
 use crate::tools::{bench::MAX_SIZE, opening::Target, operator::Address};
 
 /// Messages a second: about one in a day.
@@ -83,6 +86,8 @@ pub enum Command {
         longwire drain --route '*/ws/'\n  \
         longwire drain --all\n\nSIGTERM is what drains and ends the process.")]
     Drain(DrainArgs),
+    /// Let a part of the oldest sessions leave, so that their clients spread anew: after a scale-up nothing moves by itself
+    Rebalance(RebalanceArgs),
     /// Show the headers of the frames of chosen sessions in longwire's messages, for a while; never what they carry
     #[command(after_help = "Examples:\n  longwire debug c660c473264785fbcad3b5015a94f12b\n  \
         longwire debug --client 192.0.2.7 --for 10m\n  longwire debug --client 192.0.2.7 --off\n  \

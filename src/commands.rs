@@ -50,7 +50,7 @@ use crate::{
         demo::DemoOptions,
         echo::BackendIdentity,
         explain::ExplainOptions,
-        operator::{self, AdminLocation, CallError, Form, Observed, OperatorOrder},
+        operator::{self, AdminLocation, CallError, Form, Observed, OperatorOrder, RebalanceStep},
     },
 };
 
@@ -213,6 +213,23 @@ pub fn drain(options: cli::DrainArgs) -> ExitCode {
         (None, None) => operator::DrainScope::All,
     };
     order(interface, OperatorOrder::Drain { what, undo, asks })
+}
+
+/// `longwire rebalance`
+pub fn rebalance(options: cli::RebalanceArgs) -> ExitCode {
+    let cli::RebalanceArgs { share, sessions, surplus_over, status, stop, backend, over, dry_run, detach, interface } =
+        options;
+    let amounts =
+        [("share", share), ("sessions", sessions.map(f64::from)), ("surplus_over", surplus_over.map(f64::from))];
+    let amount = amounts.into_iter().find_map(|(key, amount)| Some((key, amount?)));
+    let step = match amount {
+        Some(amount) if !status && !stop => {
+            RebalanceStep::Begin { amount, backend, over, is_dry: dry_run, waits: !detach }
+        }
+        _ if stop => RebalanceStep::Stop,
+        _ => RebalanceStep::Show,
+    };
+    order(interface, OperatorOrder::Rebalance(step))
 }
 
 /// `longwire debug`

@@ -22,6 +22,7 @@ fn main() -> ExitCode {
         Command::Sessions(options) => commands::sessions(options),
         Command::Kill(options) => commands::kill(options),
         Command::Drain(options) => commands::drain(options),
+        Command::Rebalance(options) => commands::rebalance(options),
         Command::Debug(options) => commands::debug(options),
         Command::Reload(options) => commands::reload(options),
         Command::Import(options) => commands::import(&options),

@@ -2,6 +2,7 @@
 
 mod client;
 mod names;
+mod rebalancing;
 mod screen;
 mod tables;
 
@@ -18,11 +19,14 @@ use tokio::{
     time::MissedTickBehavior,
 };
 
-pub use self::client::{Address, AdminClient, CallError};
 use self::{
     client::encode,
     names::What,
     screen::{AlternateScreen, Keyboard},
+};
+pub use self::{
+    client::{Address, AdminClient, CallError},
+    rebalancing::RebalanceStep,
 };
 
 /// Time between two looks of `status --watch`.
@@ -56,6 +60,8 @@ pub enum OperatorOrder {
         /// Whether somebody is there who can be asked.
         asks: bool,
     },
+    /// Let the oldest sessions leave.
+    Rebalance(RebalanceStep),
     /// Show the frames of sessions.
     Debug {
         /// The sessions; `None` = only list the sessions whose frames are shown.
@@ -199,6 +205,7 @@ pub async fn run(
                 print(&format!("\n{}", tables::told(&drained, of_upstream.as_deref(), undo)));
             }
         }
+        OperatorOrder::Rebalance(step) => rebalancing::run(admin, step, form, print).await?,
         OperatorOrder::Debug { what, run_for, off } => {
             let chosen = match (what, off) {
                 (None, _) => admin.get("/api/debug").await?,

@@ -20,6 +20,11 @@ impl ProgressLine {
         Self { live: io::stderr().is_terminal() && capable, drawn: false }
     }
 
+    /// Whether somebody sees the line.
+    pub(super) const fn is_live(&self) -> bool {
+        self.live
+    }
+
     /// Draws the line again.
     pub(super) fn draw(&mut self, line: impl FnOnce() -> String) {
         if !self.live {

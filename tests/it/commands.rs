@@ -134,6 +134,39 @@ async fn a_drain_is_ordered_and_taken_back() {
 }
 
 #[tokio::test]
+async fn a_rebalance_is_planned_ordered_watched_and_stopped() {
+    let folder = folder();
+    let backend = Backend::echo();
+    let proxy = start(Proxy::before(&[&backend]), folder.path());
+    let mut clients = Vec::new();
+    for _ in 0..10 {
+        clients.push(proxy.session().await);
+    }
+    let run = |arguments: &[&str]| longwire(folder.path(), arguments).well();
+    assert_eq!(run(&["rebalance", "--status"]).out, "there was no rebalance\n");
+    let planned = run(&["rebalance", "--share", "30%", "--dry-run"]).out;
+    assert!(planned.starts_with("rebalance, planned: 3 of 10 sessions would leave over 10m 0s, aged "), "{planned}");
+    // Standard error is no terminal, so nothing is waited for.
+    let begun = run(&["rebalance", "--sessions", "3", "--over", "20h"]).out;
+    assert!(begun.starts_with("rebalance, running: 0 of 3 sessions have left, 19h 59m to go"), "{begun}");
+    let status = run(&["status"]).out;
+    assert!(status.contains("\nrebalance, running: 3 of the oldest sessions leave, 19h 59m to go\n"), "{status}");
+    assert_eq!(run(&["rebalance", "--status", "--json"]).json()["waiting"], 3);
+    let refused = longwire(folder.path(), &["rebalance", "--surplus-over", "1"]);
+    assert_eq!(refused.code, Some(1));
+    assert!(refused.err.contains("another rebalance goes on"), "{}", refused.err);
+    assert_eq!(run(&["rebalance", "--stop"]).out, "rebalance, stopped: no more sessions leave\n");
+    // On a terminal longwire waits until all have left.
+    let (code, said) = longwire_asked(folder.path(), "rebalance --sessions 2 --over 300ms", "");
+    assert!(code == Some(0) && said.contains("rebalance, over: 2 sessions have left"), "{code:?}: {said}");
+    for client in &mut clients[..2] {
+        client.expect_close(1012, "rebalance").await;
+    }
+    drop(clients);
+    proxy.stop().await;
+}
+
+#[tokio::test]
 async fn while_the_process_ends_an_order_is_done_or_refused_with_words() {
     let folder = folder();
     let backend = Backend::by_hand();
@@ -304,6 +337,12 @@ async fn what_is_not_done_exits_with_1_and_what_cannot_be_meant_with_2() {
         ),
         (&["status", "--admin", &other], "is not the admin interface of longwire: it knows no /api/status"),
         (&["reload", "--admin", &tls], "is not the admin interface of longwire"),
+        (
+            &["rebalance", "--sessions", "1", "--backend", "none/127.0.0.1:1"],
+            "no upstream is called \"none\"; there are: chat",
+        ),
+        (&["rebalance", "--sessions", "1", "--backend", "chat/127.0.0.1:1"], "no backend is called \"127.0.0.1:1\""),
+        (&["rebalance", "--sessions", "1", "--over", "25h"], "`over_ms` is a number from 1 to 86400000: a day"),
     ] {
         let (code, err) = said(arguments);
         assert_eq!(code, Some(1), "{arguments:?}: {err}");
@@ -315,6 +354,10 @@ async fn what_is_not_done_exits_with_1_and_what_cannot_be_meant_with_2() {
         &["drain", "--all", "--route", "*/"],
         &["drain", "--all", "--keep-sessions"],
         &["drain", "--backend", "none"],
+        &["rebalance"],
+        &["rebalance", "--share", "20"],
+        &["rebalance", "--share", "20%", "--sessions", "1"],
+        &["rebalance", "--status", "--over", "10m"],
         &["debug"],
         &["debug", "one", "--client", "192.0.2.1"],
         &["debug", "one", "--off", "--for", "5m"],

@@ -16,6 +16,10 @@ pub(super) fn status_parts(status: &Value) -> [String; 3] {
     let routes = [routes(status), learned(status)].into_iter().filter(|table| !table.is_empty()).collect::<Vec<_>>();
     let about =
         format!("{}\nlistening on {}\nconfig {}", proxy(status), listeners.join(", "), text(&status["config_hash"]));
+    let about = match status["rebalance"]["state"] == "running" {
+        true => format!("{about}\n{}", rebalance(&status["rebalance"])),
+        false => about,
+    };
     [about, routes.join("\n\n"), backends(status)]
 }
 
@@ -222,6 +226,41 @@ pub(super) fn told(answer: &Value, upstream: Option<&str>, undo: bool) -> String
         Some(true) | None => "new ones read 503 until --undo",
     };
     format!("{leaving}; {newcomers}")
+}
+
+/// How a rebalance stands, in one line.
+pub(super) fn rebalance(stands: &Value) -> String {
+    let what = match (stands["upstream"].as_str(), stands["backend"].as_str()) {
+        (Some(upstream), Some(backend)) => format!("rebalance of {}/{}", clean(upstream), clean(backend)),
+        _ => "rebalance".to_owned(),
+    };
+    let sessions = stands["sessions"].as_u64().unwrap_or_default();
+    let (all, plural) = (number(&stands["sessions"]), if sessions == 1 { "session" } else { "sessions" });
+    let gone = stands["waiting"].as_u64().map(|waiting| number(&sessions.saturating_sub(waiting).into()));
+    match stands["state"].as_str() {
+        Some("planned") => {
+            let (counted, over) = (number(&stands["counted"]), age(&stands["over_ms"]));
+            let ages = match sessions {
+                0 => String::new(),
+                _ => format!(", aged {} to {}", age(&stands["youngest_ms"]), age(&stands["oldest_ms"])),
+            };
+            let moved = match stands["move_on"].as_u64() {
+                None | Some(0) => String::new(),
+                Some(_) => format!("; {} of them would move and not end", number(&stands["move_on"])),
+            };
+            format!("{what}, planned: {all} of {counted} sessions would leave over {over}{ages}{moved}")
+        }
+        Some("running") => {
+            let left = age(&stands["left_ms"]);
+            match gone {
+                Some(gone) => format!("{what}, running: {gone} of {all} {plural} have left, {left} to go"),
+                None => format!("{what}, running: {all} of the oldest sessions leave, {left} to go"),
+            }
+        }
+        Some("over") => format!("{what}, over: {all} {plural} have left"),
+        Some("stopped") => format!("{what}, stopped: no more sessions leave"),
+        _ => "there was no rebalance".to_owned(),
+    }
 }
 
 /// The sessions at a backend, if it is the last one of its upstream that is on duty.
