@@ -121,6 +121,7 @@ pub enum Command {
 /// `longwire run`
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  longwire run -c /etc/longwire/proxy.yaml\n  \
+    longwire run -c /etc/longwire/proxy.yaml --watch\n  \
     longwire run --listen 0.0.0.0:8080 --to 127.0.0.1:3000\n  \
     longwire run --listen :8080 --to 10.0.0.1:3000 --to 10.0.0.2:3000\n  \
     longwire run --listen unix:/run/longwire/http.sock --to unix:/run/app.sock\n\n\
@@ -129,6 +130,9 @@ pub struct RunArgs {
     /// The configuration
     #[arg(short, long, value_name = "FILE", default_value = "proxy.yaml")]
     pub config: PathBuf,
+    /// Reload by itself when the file, or one that it names, has changed
+    #[arg(long, conflicts_with = "listen")]
+    pub watch: bool,
     /// Listen here, with no file at all (repeatable)
     #[arg(long, value_name = "ADDRESS", requires = "to", conflicts_with = "config")]
     pub listen: Vec<String>,

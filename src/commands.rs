@@ -28,13 +28,13 @@ pub use self::probe::probe;
 use crate::{
     access_log::{AccessLog, LogFile},
     cli,
-    config::{self, Config, ConfigHash, Diagnostics, Loaded, LogFormat, Tls},
+    config::{self, Config, ConfigHash, Diagnostics, FileContents, Loaded, LogFormat, Tls},
     import::{Dialect, Imported},
     lines::{Bounds, Lines, Output},
     net::{
         front::inherited::Inherited,
         operate::{
-            control::{Control, Leaving},
+            control::{Control, Leaving, ReloadAsker},
             handover::Handover,
             limits,
         },
@@ -66,6 +66,8 @@ const AT_ONCE: Duration = Duration::from_millis(100);
 /// `longwire run`: runs until a signal.
 pub fn run(options: &cli::RunArgs) -> ExitCode {
     let file = options.listen.is_empty().then_some(options.config.as_path());
+    // Looked at before they are read: no change comes in between unseen.
+    let tried = options.watch.then(|| FileContents::read(config::own_files(&options.config)));
     let config = if options.listen.is_empty() {
         match config::load(&options.config) {
             Ok(Loaded { config, warnings }) => {
@@ -91,7 +93,7 @@ pub fn run(options: &cli::RunArgs) -> ExitCode {
         Err(error) => return fail(error),
     };
     let code = match runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime.block_on(serve(config, file, &messages)),
+        Ok(runtime) => runtime.block_on(serve(config, file, tried, &messages)),
         Err(error) => fail(error),
     };
     finish_messages(&messages, Instant::now() + LAST_WORDS);
@@ -411,8 +413,9 @@ impl Signals {
     }
 }
 
-/// Serves until the first signal, then drains. A second signal ends the process at once.
-async fn serve(config: Config, file: Option<&Path>, messages: &Lines) -> ExitCode {
+/// Serves until the first signal, then drains. A second signal ends the process at once. `tried`: what the files of the
+/// configuration held before they were read, if they are to be watched.
+async fn serve(config: Config, file: Option<&Path>, tried: Option<FileContents>, messages: &Lines) -> ExitCode {
     let mut signals = match Signals::listen() {
         Ok(signals) => signals,
         Err(error) => return fail(error),
@@ -451,6 +454,9 @@ async fn serve(config: Config, file: Option<&Path>, messages: &Lines) -> ExitCod
         Err(error) => tracing::warn!(%error, "the process before is gone already"),
     }
     server.control().take_files();
+    if let Some((file, tried)) = file.zip(tried) {
+        server.control().follow_own_files(file, tried);
+    }
     let control = Arc::clone(server.control());
     // A successor may take over until the listeners close, so during a drain too.
     let mut handed_over = Box::pin(handed_over(handover, &control).fuse());
@@ -462,7 +468,7 @@ async fn serve(config: Config, file: Option<&Path>, messages: &Lines) -> ExitCod
             // The log already says what failed.
             () = control.failed() => break "failure",
             _ = rotated.recv() => rotate(&access_log),
-            _ = hangup.recv() => match file.map(|file| control.ask_for_reload(file.to_owned())) {
+            _ = hangup.recv() => match file.map(|file| control.ask_for_reload(file.to_owned(), ReloadAsker::Signal)) {
                 // The log tells the outcome.
                 Some(Some(_)) => {}
                 Some(None) => tracing::info!("SIGHUP: a reload waits already, which will read the newest files"),

@@ -82,6 +82,13 @@ pub fn admin_of(path: &Path) -> Result<Option<Admin>, Diagnostics> {
     }
 }
 
+/// The configuration that a file asks for, as far as it can be read: what is wrong in it has another value here. `None` = the file
+/// cannot be read, or is no YAML.
+pub(super) fn draft_of(path: &Path) -> Option<Config> {
+    let text = text::read(path).ok()?;
+    Draft::read(&text, path.parent().unwrap_or_else(|| Path::new("")), &of_process).config
+}
+
 /// Reads `text` as the file `name`, with paths relative to `base`. Opens no file, so certificates are not checked.
 ///
 /// # Errors

@@ -12,7 +12,7 @@
 //! 7. `reference` says in words what each key means. `hash` says whether two files mean the same.
 //!
 //! [`certificates`], `trust`, `expiry`, `backend_list`, `token` and [`sticky_key`] read the files that the configuration
-//! names.
+//! names. `own_files` lists those that a reload reads again.
 
 mod addresses;
 mod backend_list;
@@ -33,6 +33,7 @@ mod hold_trigger;
 mod lint;
 mod load;
 mod names;
+mod own_files;
 mod preset_name;
 mod reference;
 mod resolve;
@@ -69,6 +70,7 @@ pub use self::{
     fleet::{FleetPassword, FleetServer, FleetSettings, OnLoss},
     hash::ConfigHash,
     load::{FlagsError, Loaded, admin_of, from_flags, load, parse, parse_with},
+    own_files::{FileContents, own_files},
     reference::{UnknownKey, explain, markdown},
     rights::{Account, SocketRights},
     unix_name::UnixName,

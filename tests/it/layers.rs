@@ -11,7 +11,7 @@ use modules::Modules;
 use order::{ROOMS, circles, complaints, picture};
 
 /// The rooms that take bytes, instants and settings, and return decisions.
-const PURE: [&str; 38] = [
+const PURE: [&str; 39] = [
     "ws",
     "balance",
     "discovery.rs",
@@ -44,6 +44,7 @@ const PURE: [&str; 38] = [
     "net/request/probe_end/order.rs",
     "net/request/probe_end/output.rs",
     "net/request/probe_end/session.rs",
+    "net/operate/control/edits.rs",
     "net/orders/ages.rs",
     "net/session/rota.rs",
     "net/session/stay.rs",

@@ -153,3 +153,5 @@ mod traces;
 mod unix_backends;
 /// Listeners at Unix sockets.
 mod unix_listeners;
+/// A process that reloads by itself when its files change.
+mod watch;

@@ -11,7 +11,10 @@ use std::{
 };
 
 use fs_err::os::unix::fs::OpenOptionsExt as _;
-use longwire::{config::AdminBind, net::operate::control::ReloadError};
+use longwire::{
+    config::AdminBind,
+    net::operate::control::{ReloadAsker, ReloadError},
+};
 use tokio::task::yield_now;
 
 use crate::harness::{Backend, Proxy, Setup, Wire, within};
@@ -145,11 +148,11 @@ async fn one_reload_waits_for_another_and_a_third_one_is_told_so() {
     let proxy = before(&backend, folder.path()).start_from(&file);
     let (admin, control) = (admin(&proxy), proxy.control_handle());
     let slow = SlowFile::of(file.clone());
-    let first = control.ask_for_reload(file.clone()).expect("nothing goes on");
+    let first = control.ask_for_reload(file.clone(), ReloadAsker::Operator).expect("nothing goes on");
     let reader = within("the reload to read", slow.reader()).await;
     slow.heal();
-    let second = control.ask_for_reload(file.clone()).expect("nobody waits");
-    assert!(control.ask_for_reload(file).is_none());
+    let second = control.ask_for_reload(file.clone(), ReloadAsker::Operator).expect("nobody waits");
+    assert!(control.ask_for_reload(file, ReloadAsker::Operator).is_none());
     assert_eq!(ask(admin, "POST", "/api/reload").await, 503);
     slow.feed(reader);
     for reload in [first, second] {

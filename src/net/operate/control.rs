@@ -18,6 +18,7 @@
 mod changes;
 mod checkers;
 mod dispatch;
+mod edits;
 mod expiries;
 mod finding;
 mod learning;
@@ -29,6 +30,7 @@ mod reload;
 mod reloader;
 mod survey;
 mod tidy;
+mod watch;
 
 use std::sync::{Arc, Mutex, OnceLock};
 
@@ -73,7 +75,7 @@ pub(in crate::net) use self::rebalancing::{Rebalance, RebalanceError, RebalanceO
 pub use self::{
     changes::Reloaded,
     dispatch::Told,
-    reload::{ReloadAnswer, ReloadError},
+    reload::{ReloadAnswer, ReloadAsker, ReloadError},
 };
 pub use crate::net::{orders::book::Leaving, worker::plan::Unknown};
 
@@ -90,6 +92,8 @@ pub struct Control {
     survey: Survey,
     rebalancing: Rebalancing,
     reloader: Reloader,
+    /// The thread for what is no worker's.
+    background: Handle,
     /// The turn of a reload. Reloads come one after another.
     turn: Mutex<()>,
     /// `None` = there is no admin interface.
@@ -148,6 +152,7 @@ impl Control {
             survey,
             rebalancing: Rebalancing::default(),
             reloader,
+            background,
             turn,
             desk,
             history,
@@ -163,6 +168,7 @@ impl Control {
         control.metrics().set_expiries(expiries(&plan.config));
         control.plans.show_backend_tls(&plan);
         control.follow_file(&plan);
+        let background = &control.background;
         background.spawn(tidy::tidy(Arc::downgrade(&control)));
         background.spawn(finding::follow_findings(Arc::downgrade(&control), control.discovery.news()));
         background.spawn(learning::follow_patterns(Arc::downgrade(&control), control.explainer.news()));

@@ -4,7 +4,6 @@
 //! finds goes to [`Findings`]; `control/finding` then changes the members of the upstreams.
 
 mod dns_client;
-mod folder;
 mod list;
 mod names;
 

@@ -8,6 +8,7 @@ pub(super) mod desk;
 pub(super) mod discovery;
 mod explainer;
 pub(super) mod fleet;
+mod folder;
 pub mod handover;
 pub(super) mod history;
 pub mod limits;

@@ -32,14 +32,22 @@ impl Process {
 
     /// [`Self::start`] with these variables in the environment.
     pub fn start_with(folder: &Path, variables: &[(&str, PathBuf)]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_longwire"))
-            .args(["run", "-c", "proxy.yaml"])
-            .current_dir(folder)
-            .envs(variables.iter().map(|(name, value)| (name, value)))
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_longwire"));
+        command.args(["run", "-c", "proxy.yaml"]).envs(variables.iter().map(|(name, value)| (name, value)));
+        Self::spawn(command, folder)
+    }
+
+    /// Runs the `proxy.yaml` of this folder with `--watch`, and waits until it serves and watches its files.
+    pub async fn watching(folder: &Path) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_longwire"));
+        command.args(["run", "-c", "proxy.yaml", "--watch"]);
+        let mut process = Self::spawn(command, folder);
+        process.says("watching the file").await;
+        process
+    }
+
+    fn spawn(mut command: Command, folder: &Path) -> Self {
+        let mut child = command.current_dir(folder).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let (id, stderr) = (child.id(), child.stderr.take().unwrap());
         let (sender, messages) = mpsc::unbounded_channel();
         let (end, ended) = oneshot::channel();
@@ -77,6 +85,22 @@ impl Process {
             match within(words, self.messages.recv()).await {
                 Some(message) => self.said.push(message),
                 None => panic!("it ended without saying {words:?}: {:#?}", self.said),
+            }
+        }
+    }
+
+    /// The first message with these words in which a field has this part, of all messages so far and to come.
+    pub async fn tells(&mut self, words: &str, field: &str, part: &str) -> Value {
+        let is_it = |message: &Value| {
+            message["message"] == words && message[field].as_str().is_some_and(|value| value.contains(part))
+        };
+        loop {
+            if let Some(found) = self.said.iter().find(|message| is_it(message)) {
+                return found.clone();
+            }
+            match within(part, self.messages.recv()).await {
+                Some(message) => self.said.push(message),
+                None => panic!("it ended without saying {words:?} of {part:?}: {:#?}", self.said),
             }
         }
     }

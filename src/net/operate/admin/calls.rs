@@ -20,7 +20,7 @@ use crate::{
     config::Severity,
     net::{
         operate::{
-            control::{Control, Leaving, ReloadError, Unknown},
+            control::{Control, Leaving, ReloadAsker, ReloadError, Unknown},
             desk::{
                 access,
                 answer::{AdminAnswer, AdminRefusal, json, text, with_type},
@@ -430,7 +430,7 @@ async fn reload(control: &Arc<Control>, body: &[u8]) -> Result<AdminAnswer, Admi
     };
     let refuse = |code, message: String| AdminRefusal::new(StatusCode::UNPROCESSABLE_ENTITY, code, message);
     let unavailable = |code, message| AdminRefusal::new(StatusCode::SERVICE_UNAVAILABLE, code, message);
-    let Some(answer) = control.ask_for_reload(file.clone()) else {
+    let Some(answer) = control.ask_for_reload(file.clone(), ReloadAsker::Operator) else {
         return Err(unavailable(
             "reload_waits",
             "another reload goes on, and one waits that will read the newest files",

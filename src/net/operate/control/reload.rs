@@ -22,6 +22,29 @@ use crate::{
 /// What comes of a reload. An error: the reload panicked.
 pub type ReloadAnswer = oneshot::Receiver<Result<Reloaded, ReloadError>>;
 
+/// Who asks for a reload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReloadAsker {
+    /// SIGHUP.
+    Signal,
+    /// The admin interface, or a caller of this library.
+    Operator,
+    /// `run --watch`: the files have changed.
+    Watch,
+}
+
+impl ReloadAsker {
+    /// The word in the log.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Signal => "SIGHUP",
+            Self::Operator => "operator",
+            Self::Watch => "watch",
+        }
+    }
+}
+
 /// Why a reload did not happen. Nothing has changed.
 #[derive(Debug)]
 pub enum ReloadError {
@@ -58,11 +81,11 @@ impl From<Leaving> for ReloadError {
 }
 
 impl Control {
-    /// Has the thread of reloads do [`Self::reload_from`]. The reload happens even if nobody waits for its outcome.
+    /// Has the thread of reloads do what [`Self::reload_from`] does. The reload happens even if nobody waits for its outcome.
     ///
     /// `None` = another reload goes on, and one waits already: that one will read the newest files.
-    pub fn ask_for_reload(self: &Arc<Self>, file: PathBuf) -> Option<ReloadAnswer> {
-        self.reloader.ask(Arc::clone(self), file)
+    pub fn ask_for_reload(self: &Arc<Self>, file: PathBuf, by: ReloadAsker) -> Option<ReloadAnswer> {
+        self.reloader.ask(Arc::clone(self), file, by)
     }
 
     /// Reads the file again and runs it. The log tells the outcome. Blocks while files are read, and while other reloads
@@ -71,6 +94,12 @@ impl Control {
     /// # Errors
     /// Whatever is wrong with the file. Nothing has changed then.
     pub fn reload_from(&self, file: &Path) -> Result<Reloaded, ReloadError> {
+        self.reload_for(ReloadAsker::Operator, file)
+    }
+
+    /// [`Self::reload_from`]. The log also tells who asked.
+    pub(super) fn reload_for(&self, by: ReloadAsker, file: &Path) -> Result<Reloaded, ReloadError> {
+        let by = by.as_str();
         let _turn = self.turn();
         let loaded = config::load(file).map_err(|diagnostics| {
             self.metrics().reloaded(ReloadOutcome::WrongConfig);
@@ -89,10 +118,10 @@ impl Control {
                 }
                 self.tell_derived(changes);
                 let changes = if changes.is_empty() { "nothing".to_owned() } else { changes.summary() };
-                tracing::info!(file = %file.display(), changes, "reloaded");
+                tracing::info!(file = %file.display(), by, changes, "reloaded");
             }
             Err(error) => {
-                tracing::error!(file = %file.display(), %error, "not reloaded: the configuration stays as it was")
+                tracing::error!(file = %file.display(), by, %error, "not reloaded: the configuration stays as it was")
             }
         }
         reloaded

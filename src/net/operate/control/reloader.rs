@@ -16,7 +16,7 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use super::{Control, ReloadAnswer, ReloadError, Reloaded};
+use super::{Control, ReloadAnswer, ReloadAsker, ReloadError, Reloaded};
 
 /// The most reloads that wait while another one goes on. One is enough: it reads the newest files.
 const WAITING: usize = 1;
@@ -30,6 +30,7 @@ pub(super) struct Reloader(SyncSender<ReloadRequest>);
 struct ReloadRequest {
     control: Arc<Control>,
     file: PathBuf,
+    by: ReloadAsker,
     outcome: oneshot::Sender<Result<Reloaded, ReloadError>>,
 }
 
@@ -45,18 +46,18 @@ impl Reloader {
     }
 
     /// `None` = another reload goes on and one waits already, which will read the newest files.
-    pub(super) fn ask(&self, control: Arc<Control>, file: PathBuf) -> Option<ReloadAnswer> {
+    pub(super) fn ask(&self, control: Arc<Control>, file: PathBuf, by: ReloadAsker) -> Option<ReloadAnswer> {
         let (outcome, comes) = oneshot::channel();
-        self.0.try_send(ReloadRequest { control, file, outcome }).ok()?;
+        self.0.try_send(ReloadRequest { control, file, by, outcome }).ok()?;
         Some(comes)
     }
 }
 
 impl ReloadRequest {
     fn reload(self) {
-        let Self { control, file, outcome } = self;
+        let Self { control, file, by, outcome } = self;
         // After a panic the next reload is made all the same. It begins with the files, so it needs nothing of this one.
-        match catch_unwind(AssertUnwindSafe(|| control.reload_from(&file))) {
+        match catch_unwind(AssertUnwindSafe(|| control.reload_for(by, &file))) {
             // Nobody waits any more if this fails. The log has the outcome.
             Ok(reloaded) => drop(outcome.send(reloaded)),
             Err(_) => tracing::error!(file = %file.display(), "a reload panicked: this is a bug of longwire"),

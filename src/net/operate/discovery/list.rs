@@ -1,27 +1,23 @@
 //! A file that lists backends: read again whenever it changes.
 
 use std::{
-    future::pending,
     io,
-    os::fd::OwnedFd,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use tokio::{
-    io::unix::AsyncFd,
     sync::Notify,
     task::spawn_blocking,
     time::{sleep, timeout},
 };
 
-use super::folder;
 use crate::{
     balance::BackendSettings,
     config,
     discovery::{FindingPlace, Findings, News},
-    net::stream::sockets,
+    net::{operate::folder, stream::sockets},
 };
 
 /// A file is read again after this time even if nothing says that it has changed: a file system may not tell, and a writer
@@ -38,7 +34,7 @@ pub(super) async fn follow(path: PathBuf, findings: Arc<Findings>, news: Arc<Not
         let (read, known, heard) = (path.clone(), Arc::clone(&findings), Arc::clone(&news));
         // Watched before it is read: no change comes in between unseen.
         let mut look = spawn_blocking(move || {
-            let watch = folder::watch(&read);
+            let watch = folder::watch([read.as_path()].into_iter());
             // Told here, because nobody may wait for this any more.
             if self::read(&read, &known) {
                 heard.notify_one();
@@ -74,17 +70,13 @@ pub(super) async fn follow(path: PathBuf, findings: Arc<Findings>, news: Arc<Not
         }
         is_watchable = failure.is_none();
         // The time is up, or something has changed: the file is read either way.
-        let _ = timeout(AGAIN, change(watch)).await;
+        let changes = async {
+            folder::change(watch).await;
+            #[expect(clippy::disallowed_methods, reason = "nothing says when the last step of a change is done")]
+            sleep(SETTLES).await;
+        };
+        let _ = timeout(AGAIN, changes).await;
     }
-}
-
-/// Ready when something has changed in a folder.
-async fn change(watch: Option<AsyncFd<OwnedFd>>) {
-    let Some(watch) = watch else { return pending().await };
-    // An error: nothing more comes of this watch. The next one is made soon.
-    let _ = watch.readable().await;
-    #[expect(clippy::disallowed_methods, reason = "nothing says when the last step of a change is done")]
-    sleep(SETTLES).await;
 }
 
 /// Reads a list once, and notes what it says. Returns whether other backends were found. Blocks.

@@ -1,12 +1,14 @@
-//! Watches the folders on the way to a file (inotify).
+//! Watches the folders on the way to files (inotify).
 
 use std::{
+    future::pending,
     io,
     os::fd::OwnedFd,
     path::{Component, Path, PathBuf},
 };
 
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
+use tokio::io::unix::AsyncFd;
 
 /// What moves a folder away.
 const MOVES: WatchFlags = WatchFlags::DELETE_SELF.union(WatchFlags::MOVE_SELF);
@@ -23,23 +25,23 @@ const CHANGES: WatchFlags = WatchFlags::CLOSE_WRITE
 /// The most links on the way to a file, as for the kernel (`ELOOP`).
 const MOST_LINKS: usize = 40;
 
-/// The most walks to a file. A link that changes before its folder is watched leads the next walk elsewhere.
+/// The most walks to the files. A link that changes before its folder is watched leads the next walk elsewhere.
 const MOST_WALKS: usize = 3;
 
-/// The folders on the way to a file, with what is to be seen there.
+/// The folders on the way to files, with what is to be seen there.
 type WatchedFolders = Vec<(PathBuf, WatchFlags)>;
 
-/// A descriptor that is readable once something has changed on the way to a file: in its folder, in the folder of a link, or
-/// in the place of a folder. It serves for one change. Beside it: why a change there may stay unseen. Blocks.
+/// A descriptor that is readable once something has changed on the way to one of these files: in its folder, in the folder of a
+/// link, or in the place of a folder. It serves for one change. Beside it: why a change there may stay unseen. Blocks.
 ///
 /// # Errors
 /// The user has as many watches as the system allows.
-pub(super) fn watch(file: &Path) -> io::Result<(OwnedFd, Option<io::Error>)> {
+pub(super) fn watch<'f>(files: impl Iterator<Item = &'f Path> + Clone) -> io::Result<(OwnedFd, Option<io::Error>)> {
     let watch = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?;
     let mut failure = None;
     let mut watched = WatchedFolders::new();
     for _ in 0..MOST_WALKS {
-        let way = walk(file);
+        let way: WatchedFolders = files.clone().flat_map(walk).collect();
         if way == watched {
             break;
         }
@@ -56,6 +58,13 @@ pub(super) fn watch(file: &Path) -> io::Result<(OwnedFd, Option<io::Error>)> {
         watched = way;
     }
     Ok((watch, failure))
+}
+
+/// Ready when something has changed in a folder. `None` = nothing is seen, so never.
+pub(super) async fn change(watch: Option<AsyncFd<OwnedFd>>) {
+    let Some(watch) = watch else { return pending().await };
+    // An error: nothing more comes of this watch. The next one is made soon.
+    let _ = watch.readable().await;
 }
 
 /// Goes to a file by all links. The way ends early where something is missing.
@@ -101,7 +110,11 @@ mod tests {
     use fs_err::{self as fs, os::unix::fs::symlink};
     use rustix::io::{Errno, read};
 
-    use super::*;
+    use super::{watch as watch_all, *};
+
+    fn watch(file: &Path) -> io::Result<(OwnedFd, Option<io::Error>)> {
+        watch_all([file].into_iter())
+    }
 
     /// Whether a watch has seen a change.
     fn has_changed(watch: &OwnedFd) -> bool {
@@ -154,6 +167,22 @@ mod tests {
         let (watch, _) = watch(&folder.path().join("app/lists/all.yaml")).unwrap();
         fs::rename(folder.path().join("app"), folder.path().join("gone")).unwrap();
         assert!(has_changed(&watch));
+    }
+
+    #[test]
+    fn a_change_on_the_way_to_any_of_several_files_is_seen() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = ["one/a.yaml", "one/b.crt", "two/c.crt"].map(|name| folder.path().join(name));
+        for file in &files {
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(file, "").unwrap();
+        }
+        for file in &files {
+            let (watch, failure) = watch_all(files.iter().map(PathBuf::as_path)).unwrap();
+            assert!(failure.is_none() && !has_changed(&watch), "{failure:?}");
+            fs::write(file, "new").unwrap();
+            assert!(has_changed(&watch), "{}", file.display());
+        }
     }
 
     #[test]
