@@ -1,0 +1,129 @@
+{{- define "longwire.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 50 | trimSuffix "-" -}}
+{{- else if contains .Chart.Name .Release.Name -}}
+{{- .Release.Name | trunc 50 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name .Chart.Name | trunc 50 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "longwire.selectorLabels" -}}
+app.kubernetes.io/name: {{ .Chart.Name }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- define "longwire.labels" -}}
+{{ include "longwire.selectorLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+{{- end -}}
+
+{{- define "longwire.adminSecret" -}}
+{{- .Values.admin.secret | default (printf "%s-admin" (include "longwire.fullname" .)) -}}
+{{- end -}}
+
+{{- define "longwire.image" -}}
+{{- if .Values.image.digest -}}
+{{- printf "%s@%s" .Values.image.repository .Values.image.digest -}}
+{{- else -}}
+{{- printf "%s:%s" .Values.image.repository (.Values.image.tag | default .Chart.AppVersion) -}}
+{{- end -}}
+{{- end -}}
+
+{{- /* The file of longwire, as YAML: that of the values, with an admin interface that the node and Prometheus can reach. */ -}}
+{{- define "longwire.config" -}}
+{{- $config := deepCopy .Values.config -}}
+{{- $admin := $config.admin | default dict -}}
+{{- $bind := $admin.bind | default "0.0.0.0:9900" -}}
+{{- if or (hasPrefix "unix:" $bind) (hasPrefix "127." $bind) (hasPrefix "[::1]" $bind) -}}
+{{- fail (printf "config.admin.bind: the probes of the node do not reach %s; write 0.0.0.0:9900, or leave it out" $bind) -}}
+{{- end -}}
+{{- $_ := set $admin "bind" $bind -}}
+{{- if not $admin.token_file -}}
+{{- $_ := set $admin "token_file" (printf "/run/longwire/admin/%s" .Values.admin.key) -}}
+{{- end -}}
+{{- if not $admin.hosts -}}
+{{- /* Its own address, by which Prometheus calls it, is a name of its own already. */ -}}
+{{- $service := printf "%s-admin" (include "longwire.fullname" .) -}}
+{{- $_ := set $admin "hosts" (list $service (printf "%s.%s" $service .Release.Namespace) (printf "%s.%s.svc" $service .Release.Namespace)) -}}
+{{- end -}}
+{{- $_ := set $config "admin" $admin -}}
+{{- $text := toYaml $config -}}
+{{- if and (contains "${VALKEY_PASSWORD" $text) (not .Values.valkey.secret) -}}
+{{- fail "valkey.secret: config names ${VALKEY_PASSWORD}, and no Secret says what it is" -}}
+{{- end -}}
+{{- $text -}}
+{{- end -}}
+
+{{- /* The port of an address such as 0.0.0.0:8080. */ -}}
+{{- define "longwire.port" -}}
+{{- $port := regexFind ":[0-9]+$" . | trimPrefix ":" -}}
+{{- if not $port -}}
+{{- fail (printf "%s: the chart needs a port in numbers" .) -}}
+{{- else if lt (int $port) 1024 -}}
+{{- fail (printf "%s: a port below 1024 needs a right that the container does not have; bind 8080, and let service.ports map it: { \"8080\": %s }" . $port) -}}
+{{- end -}}
+{{- $port -}}
+{{- end -}}
+
+{{- /* The listeners with a port: a list of name, port, appProtocol, as YAML. */ -}}
+{{- define "longwire.ports" -}}
+{{- range (include "longwire.config" . | fromYaml).listeners -}}
+{{- if not (hasPrefix "unix:" .bind) }}
+{{- $port := include "longwire.port" .bind }}
+- name: {{ ternary "wss" "ws" (hasKey . "tls") }}-{{ $port }}
+  port: {{ $port }}
+  appProtocol: kubernetes.io/{{ ternary "wss" "ws" (hasKey . "tls") }}
+  takesHeaders: {{ hasKey . "proxy_protocol" }}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "longwire.adminPort" -}}
+{{- include "longwire.port" (include "longwire.config" . | fromYaml).admin.bind -}}
+{{- end -}}
+
+{{- /* A duration of the file in whole seconds, rounded up. */ -}}
+{{- define "longwire.seconds" -}}
+{{- $text := toString . -}}
+{{- if not (regexMatch "^ *([0-9]+([.][0-9]+)? *(ms|s|m|h|d) *)+$" $text) -}}
+{{- fail (printf "the times of the pod follow from %q, which the chart cannot read: write it in ms, s, m, h or d, without a variable" $text) -}}
+{{- end -}}
+{{- $units := dict "ms" 0.001 "s" 1.0 "m" 60.0 "h" 3600.0 "d" 86400.0 -}}
+{{- $sum := 0.0 -}}
+{{- range regexFindAll "[0-9]+([.][0-9]+)? *(ms|s|m|h|d)" $text -1 -}}
+{{- $sum = addf $sum (mulf (regexFind "[0-9.]+" . | float64) (get $units (regexFind "[a-z]+" .))) -}}
+{{- end -}}
+{{- ceil $sum | int -}}
+{{- end -}}
+
+{{- /* Seconds that a pod sleeps before longwire is told to end: what drain.wait does not cover of termination.lead. */ -}}
+{{- define "longwire.preStop" -}}
+{{- $drain := .Values.config.drain | default dict -}}
+{{- $wait := include "longwire.seconds" ($drain.wait | default "0s") | int -}}
+{{- max 0 (sub (int .Values.termination.lead) $wait) -}}
+{{- end -}}
+
+{{- /* Seconds from the deletion of a pod until it is killed. timeouts.drain has drain.wait in it. */ -}}
+{{- define "longwire.grace" -}}
+{{- $timeouts := .Values.config.timeouts | default dict -}}
+{{- $drain := include "longwire.seconds" ($timeouts.drain | default "30s") | int -}}
+{{- add (include "longwire.preStop" . | int) $drain (int .Values.termination.margin) -}}
+{{- end -}}
+
+{{- /* What a pod has to be started anew for: with --watch the keys that a reload leaves as they are, else all. */ -}}
+{{- define "longwire.checksum" -}}
+{{- $config := include "longwire.config" . | fromYaml -}}
+{{- if .Values.watch -}}
+{{- $log := $config.log | default dict -}}
+{{- $kept := dict "admin.bind" $config.admin.bind "log.format" $log.format "log.level" $log.level "log.file" $log.file -}}
+{{- range list "workers" "coalesce" "handover" "tracing" -}}
+{{- $_ := set $kept . (get $config .) -}}
+{{- end -}}
+checksum/needs-restart: {{ toJson $kept | sha256sum }}
+{{- else -}}
+checksum/config: {{ list $config .Values.files | toJson | sha256sum }}
+{{- end -}}
+{{- end -}}
