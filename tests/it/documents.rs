@@ -1,6 +1,6 @@
 //! Whether the documents are true: their links, their keys, their files, their commands.
 
-mod blocks;
+pub(crate) mod blocks;
 mod readme;
 
 use std::{
@@ -225,7 +225,7 @@ fn completed(piece: &str) -> String {
 }
 
 /// Makes the certificates, tokens and lists of backends that a file names, in the folder of the file.
-fn make_named_files(folder: &Path, file: &str, place: &str) {
+pub(crate) fn make_named_files(folder: &Path, file: &str, place: &str) {
     let file: Value = serde_yaml::from_str(file).unwrap_or_else(|error| panic!("{place}: {error}"));
     for tls in file["listeners"].as_array().into_iter().flatten().map(|listener| &listener["tls"]) {
         if let Some(ca) = tls["client_auth"]["ca"].as_str() {

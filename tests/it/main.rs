@@ -84,6 +84,8 @@ mod keepalive;
 mod known_bugs;
 /// Paths whose limits the file names.
 mod known_path;
+/// The manifests for Kubernetes, beside the file that is in them.
+mod kubernetes;
 /// Large payloads, which are spliced.
 mod large;
 /// Records and messages at the end of the process.

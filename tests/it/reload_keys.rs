@@ -244,6 +244,11 @@ fn rows() -> Vec<Row> {
     rows
 }
 
+/// The keys that a reload leaves as they are.
+pub(crate) fn needing_a_restart() -> BTreeSet<&'static str> {
+    rows().iter().filter(|row| row.fate != Changes).map(|row| row.key).collect()
+}
+
 /// Sets a key. `[]` is the first item of a list, `*` the upstream of this test.
 fn set(file: &mut Value, key: &str, value: &Value) {
     let place = key.split('.').fold(file, |place, name| match name {

@@ -1,18 +1,18 @@
 //! The fenced blocks of a page.
 
 /// A block between two fences.
-pub(super) struct Block {
+pub(crate) struct Block {
     /// The word of the comment directly above the block, such as `<!-- run -->`.
-    pub(super) marker: Option<String>,
+    pub(crate) marker: Option<String>,
     /// The word behind the opening fence.
-    pub(super) language: String,
-    pub(super) text: String,
+    pub(crate) language: String,
+    pub(crate) text: String,
     /// The line on which the block begins, counted from 1.
-    pub(super) line: usize,
+    pub(crate) line: usize,
 }
 
 /// The blocks of a page, in order.
-pub(super) fn of(page: &str) -> Vec<Block> {
+pub(crate) fn of(page: &str) -> Vec<Block> {
     let mut blocks = Vec::new();
     let mut lines = page.lines().enumerate();
     let mut above = "";
@@ -33,6 +33,6 @@ pub(super) fn of(page: &str) -> Vec<Block> {
 }
 
 /// A page without its blocks.
-pub(super) fn outside_of_blocks(page: &str) -> String {
+pub(crate) fn outside_of_blocks(page: &str) -> String {
     page.split("\n```").step_by(2).collect()
 }
