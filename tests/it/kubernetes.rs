@@ -67,7 +67,10 @@ impl Manifests {
     fn load(name: &str, files: &serde_json::Map<String, Value>) -> Config {
         let folder = tempfile::tempdir().unwrap();
         let secrets = format!("{}/secrets/", folder.path().display());
-        let proxy = files["proxy.yaml"].as_str().unwrap().replace(SECRETS, &secrets);
+        let mut proxy = files["proxy.yaml"].as_str().unwrap().replace(SECRETS, &secrets);
+        for variable in variables(&proxy.clone()) {
+            proxy = proxy.replace(&format!("${{{variable}}}"), "from-the-environment");
+        }
         make_named_files(folder.path(), &proxy, name);
         for (file, text) in files {
             fs::write(folder.path().join(file), text.as_str().unwrap()).unwrap();
@@ -156,6 +159,11 @@ fn texts<'v>(value: &'v Value, found: &mut Vec<&'v str>) {
         Value::Object(fields) => fields.values().for_each(|value| texts(value, found)),
         _ => {}
     }
+}
+
+/// The variables of the environment that a file names.
+fn variables(file: &str) -> BTreeSet<&str> {
+    file.split("${").skip(1).filter_map(|rest| rest.split([':', '}']).next()).collect()
 }
 
 /// Whether an object with these labels is chosen by a selector.
@@ -273,10 +281,14 @@ fn the_process_runs_the_file_in_a_folder_of_its_own_and_follows_its_changes() {
         assert_eq!(run.watch, name != "full");
         let mut named = Vec::new();
         texts(&manifests.written, &mut named);
-        for file in named.into_iter().filter(|text| text.starts_with(SECRETS)) {
+        for file in named.iter().filter(|text| text.starts_with(SECRETS)) {
             let folder = Path::new(file).parent().unwrap().to_str().unwrap();
             assert!(folders.contains_key(folder), "{name}: {file} is in no volume");
         }
+        let given = manifests.container()["env"].as_array().into_iter().flatten();
+        let given: BTreeSet<_> = given.filter_map(|variable| variable["name"].as_str()).collect();
+        let wanted: BTreeSet<_> = named.iter().flat_map(|text| variables(text)).collect();
+        assert_eq!(wanted, given, "{name}: the variables that the file names");
     }
 }
 
