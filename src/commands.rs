@@ -17,6 +17,7 @@ use std::{
 
 use futures_util::FutureExt as _;
 use jiff::Timestamp;
+use serde_json::Value;
 use tokio::{
     net::TcpListener,
     runtime,
@@ -219,17 +220,19 @@ pub fn drain(options: cli::DrainArgs) -> ExitCode {
 
 /// `longwire rebalance`
 pub fn rebalance(options: cli::RebalanceArgs) -> ExitCode {
-    let cli::RebalanceArgs { share, sessions, surplus_over, status, stop, backend, over, dry_run, detach, interface } =
-        options;
-    let amounts =
-        [("share", share), ("sessions", sessions.map(f64::from)), ("surplus_over", surplus_over.map(f64::from))];
+    let cli::RebalanceArgs { share, sessions, surplus_over, fleet, status: _, stop, .. } = options;
+    let cli::RebalanceArgs { backend, over, dry_run, detach, interface, .. } = options;
+    let amounts = [
+        ("share", share.map(Value::from)),
+        ("sessions", sessions.map(Value::from)),
+        ("surplus_over", surplus_over.map(Value::from)),
+        ("fleet", fleet.then_some(Value::from(true))),
+    ];
     let amount = amounts.into_iter().find_map(|(key, amount)| Some((key, amount?)));
     let step = match amount {
-        Some(amount) if !status && !stop => {
-            RebalanceStep::Begin { amount, backend, over, is_dry: dry_run, waits: !detach }
-        }
-        _ if stop => RebalanceStep::Stop,
-        _ => RebalanceStep::Show,
+        Some(amount) => RebalanceStep::Begin { amount, backend, over, is_dry: dry_run, waits: !detach },
+        None if stop => RebalanceStep::Stop,
+        None => RebalanceStep::Show,
     };
     order(interface, OperatorOrder::Rebalance(step))
 }

@@ -58,6 +58,15 @@ pub struct FleetInstance {
     pub is_ours: bool,
 }
 
+/// How many sessions each instance has when all have as many, rounded up. Those that leave do not count. `ours`: the sessions of this
+/// one now.
+#[must_use]
+pub fn even_share(instances: &[FleetInstance], ours: usize) -> usize {
+    let others = instances.iter().filter(|other| !other.is_ours && !other.is_leaving);
+    let sessions = others.clone().map(|other| usize::try_from(other.sessions).unwrap_or(usize::MAX));
+    sessions.fold(ours, usize::saturating_add).div_ceil(others.count() + 1)
+}
+
 /// The part of a limit that one of so many instances may use by itself. All parts together are no less than the limit.
 #[must_use]
 pub fn share_of(limit: usize, living: usize) -> usize {

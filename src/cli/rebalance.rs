@@ -11,7 +11,7 @@ use super::{AdminArgs, backend, duration};
 #[command(
     group = ArgGroup::new("what").required(true),
     after_help = "Examples:\n  longwire rebalance --share 20% --over 10m\n  longwire rebalance --sessions 5000 --dry-run\n  \
-        longwire rebalance --surplus-over 20000\n  \
+        longwire rebalance --surplus-over 20000\n  longwire rebalance --fleet --over 30m\n  \
         longwire rebalance --share 30% --backend chat/127.0.0.1:9001\n  longwire rebalance --status\n  \
         longwire rebalance --stop\n\n\
         Their clients read 1012 and connect again, to wherever the load balancer sends them. With --backend they stay with this \
@@ -27,6 +27,9 @@ pub struct RebalanceArgs {
     /// All but so many of them
     #[arg(long, value_name = "N", group = "what", value_parser = clap::value_parser!(u32).range(..=1_000_000_000))]
     pub surplus_over: Option<u32>,
+    /// Those beyond the mean of the instances that share limits (`fleet` of the file)
+    #[arg(long, group = "what", conflicts_with = "backend")]
+    pub fleet: bool,
     /// Show how the last rebalance stands
     #[arg(long, group = "what", conflicts_with_all = ["backend", "over", "dry_run", "detach"])]
     pub status: bool,

@@ -26,7 +26,7 @@ use super::{
 use crate::balance::StickyKey;
 
 /// Keys of the file that say nothing of its meaning. `*` stands for each entry of a list.
-const LEFT_OUT: [&[&str]; 11] = [
+const LEFT_OUT: [&[&str]; 12] = [
     &["workers"],
     &["handover"],
     &["log"],
@@ -37,6 +37,7 @@ const LEFT_OUT: [&[&str]; 11] = [
     &["listeners", "*", "owner"],
     &["listeners", "*", "group"],
     &["probe", "token_file"],
+    &["fleet", "instance"],
     &["sticky_key_file"],
 ];
 

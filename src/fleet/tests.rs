@@ -358,3 +358,21 @@ proptest! {
         world.check_living()?;
     }
 }
+
+#[test]
+fn sessions_are_even_when_each_that_stays_has_as_many() {
+    let instance = |sessions, is_leaving, is_ours| FleetInstance {
+        member: String::new(),
+        name: String::new(),
+        sessions,
+        is_leaving,
+        is_ours,
+    };
+    let fleet =
+        [instance(7, false, true), instance(2, false, false), instance(0, false, false), instance(90, true, false)];
+    // Of us counts what is there now.
+    assert_eq!(even_share(&fleet, 10), 4);
+    assert_eq!(even_share(&fleet, 11), 5, "rounded up, so that nobody lets go of too many");
+    assert_eq!((even_share(&[], 3), even_share(&fleet[..1], 3)), (3, 3));
+    assert_eq!(even_share(&[instance(u64::MAX, false, false)], 3), usize::MAX.div_ceil(2));
+}

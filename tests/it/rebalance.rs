@@ -1,5 +1,7 @@
 //! Sessions that leave so that loads even out: which of them, when, and what their clients notice.
 
+mod fleet;
+
 use std::net::SocketAddr;
 
 use longwire::config::AdminBind;

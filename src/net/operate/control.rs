@@ -71,7 +71,7 @@ use crate::{
     traces::Traces,
 };
 
-pub(in crate::net) use self::rebalancing::{Rebalance, RebalanceError, RebalanceOrder};
+pub(in crate::net) use self::rebalancing::{HowMany, Rebalance, RebalanceError, RebalanceOrder};
 pub use self::{
     changes::Reloaded,
     dispatch::Told,

@@ -22,7 +22,7 @@ pub enum RebalanceStep {
     /// Let sessions leave.
     Begin {
         /// The key of the order that says how many, and its value.
-        amount: (&'static str, f64),
+        amount: (&'static str, Value),
         /// The backend that they leave, by its upstream and its address; `None` = they leave the proxy.
         backend: Option<(String, String)>,
         /// Over how long; `None` = the default.

@@ -248,7 +248,11 @@ pub(super) fn rebalance(stands: &Value) -> String {
                 None | Some(0) => String::new(),
                 Some(_) => format!("; {} of them would move and not end", number(&stands["move_on"])),
             };
-            format!("{what}, planned: {all} of {counted} sessions would leave over {over}{ages}{moved}")
+            let mean = match stands["fleet_mean"].as_u64() {
+                None => String::new(),
+                Some(_) => format!("; the mean of the fleet is {}", number(&stands["fleet_mean"])),
+            };
+            format!("{what}, planned: {all} of {counted} sessions would leave over {over}{ages}{moved}{mean}")
         }
         Some("running") => {
             let left = age(&stands["left_ms"]);

@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::net::{
     operate::{
-        control::{Control, Rebalance, RebalanceError, RebalanceOrder},
+        control::{Control, HowMany, Rebalance, RebalanceError, RebalanceOrder},
         desk::answer::{AdminAnswer, AdminRefusal, json, millis},
     },
     orders::ages::Amount,
@@ -34,6 +34,8 @@ pub(super) struct HowToRebalance {
     sessions: Option<f64>,
     #[serde(deserialize_with = "present")]
     surplus_over: Option<f64>,
+    /// The surplus over the mean of the fleet.
+    fleet: bool,
     #[serde(deserialize_with = "present")]
     over_ms: Option<f64>,
     #[serde(deserialize_with = "present")]
@@ -82,6 +84,8 @@ struct ParticularsOfRebalance {
     backend: Option<String>,
     /// The sessions among which the oldest were chosen.
     counted: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fleet_mean: Option<usize>,
     /// The sessions that leave.
     sessions: usize,
     /// The part of them that moves to another backend, if one takes them.
@@ -108,7 +112,7 @@ impl RebalanceView {
 
     fn new(state: Standing, rebalance: Rebalance, waiting: Option<usize>) -> Self {
         let left = rebalance.left(Instant::now()).unwrap_or_default();
-        let Rebalance { order, since, counted, chosen, ages, .. } = rebalance;
+        let Rebalance { order, since, counted, fleet_mean, chosen, ages, .. } = rebalance;
         let (upstream, backend) = order.backend.unzip();
         let [youngest_ms, oldest_ms] = match ages {
             Some(ages) => ages.map(|age| Some(millis(age))),
@@ -119,6 +123,7 @@ impl RebalanceView {
             upstream,
             backend,
             counted,
+            fleet_mean,
             sessions: chosen.all(),
             move_on: chosen.move_on,
             youngest_ms,
@@ -166,20 +171,25 @@ pub(super) async fn stop(control: &Control) -> Result<AdminAnswer, AdminRefusal>
 
 impl HowToRebalance {
     fn order(self) -> Result<RebalanceOrder, AdminRefusal> {
-        let Self { share, sessions, surplus_over, over_ms, upstream, backend, dry_run: _ } = self;
+        let Self { share, sessions, surplus_over, fleet, over_ms, upstream, backend, dry_run: _ } = self;
         let whole = |key: &str, number: f64| match number.fract() == 0.0 && (0.0..=MOST_SESSIONS).contains(&number) {
             true => Ok(number as usize),
             false => Err(AdminRefusal::bad_request(format!("`{key}` is a number from 0 to {MOST_SESSIONS}"))),
         };
-        let amount = match (share, sessions, surplus_over) {
-            (Some(share), None, None) if share > 0.0 && share <= 1.0 => Amount::Share(share),
-            (Some(_), None, None) => return Err(AdminRefusal::bad_request("`share` is more than 0, and 1 at most")),
-            (None, Some(sessions), None) => Amount::Sessions(whole("sessions", sessions)?),
-            (None, None, Some(most)) => Amount::SurplusOver(whole("surplus_over", most)?),
+        let how_many = match (share, sessions, surplus_over, fleet) {
+            (Some(share), None, None, false) if share > 0.0 && share <= 1.0 => HowMany::Just(Amount::Share(share)),
+            (Some(_), None, None, false) => {
+                return Err(AdminRefusal::bad_request("`share` is more than 0, and 1 at most"));
+            }
+            (None, Some(sessions), None, false) => HowMany::Just(Amount::Sessions(whole("sessions", sessions)?)),
+            (None, None, Some(most), false) => HowMany::Just(Amount::SurplusOver(whole("surplus_over", most)?)),
+            (None, None, None, true) if upstream.is_none() && backend.is_none() => HowMany::SurplusInFleet,
+            (None, None, None, true) => {
+                return Err(AdminRefusal::bad_request("`fleet` is about all sessions here, and not about a backend"));
+            }
             _ => {
-                return Err(AdminRefusal::bad_request(
-                    "either `share`, `sessions` or `surplus_over` says how many leave",
-                ));
+                let message = "either `share`, `sessions`, `surplus_over` or `fleet` says how many leave";
+                return Err(AdminRefusal::bad_request(message));
             }
         };
         let longest = LONGEST_TIME.as_millis() as f64;
@@ -197,7 +207,7 @@ impl HowToRebalance {
             (Some(upstream), Some(backend)) => Some((upstream, backend)),
             _ => return Err(AdminRefusal::bad_request("a backend is named by `upstream` and `backend`")),
         };
-        Ok(RebalanceOrder { amount, over, backend })
+        Ok(RebalanceOrder { how_many, over, backend })
     }
 }
 
@@ -210,6 +220,7 @@ impl From<RebalanceError> for AdminRefusal {
             RebalanceError::Draining => conflict("draining"),
             RebalanceError::GoesOn => conflict("rebalancing"),
             RebalanceError::NoOther => conflict("no_other_backend"),
+            RebalanceError::NoFleet(_) => conflict("no_fleet"),
             RebalanceError::Busy => Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", error.to_string()),
         }
     }

@@ -17,20 +17,32 @@ use tokio::sync;
 use super::{Control, Leaving, Unknown};
 use crate::{
     balance::Backend,
-    net::orders::{
-        age_errand::{Aged, Leavers, Telling},
-        ages::{AgeScale, Amount, OldestSessions},
+    fleet::{FleetInstance, even_share},
+    net::{
+        counts::fleet::FleetStanding,
+        orders::{
+            age_errand::{Aged, Leavers, Telling},
+            ages::{AgeScale, Amount, OldestSessions},
+        },
     },
 };
 
 /// What an operator orders.
 #[derive(Debug, Clone, PartialEq)]
 pub(in crate::net) struct RebalanceOrder {
-    pub(in crate::net) amount: Amount,
+    pub(in crate::net) how_many: HowMany,
     /// The time over which the sessions leave, one by one.
     pub(in crate::net) over: Duration,
     /// The backend that they leave, by the name of its upstream and its address; `None` = they leave this process.
     pub(in crate::net) backend: Option<(String, String)>,
+}
+
+/// How many sessions are to leave.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(in crate::net) enum HowMany {
+    Just(Amount),
+    /// Those that this instance has beyond the mean of its fleet.
+    SurplusInFleet,
 }
 
 /// A rebalance.
@@ -41,6 +53,8 @@ pub(in crate::net) struct Rebalance {
     began: Instant,
     /// The sessions among which the oldest were chosen.
     pub(in crate::net) counted: usize,
+    /// The mean of the fleet, if the others are to have as many; `None` = nobody asked for it.
+    pub(in crate::net) fleet_mean: Option<usize>,
     pub(in crate::net) chosen: Leavers,
     /// The ages of the youngest and of the oldest one that was chosen.
     pub(in crate::net) ages: Option<[Duration; 2]>,
@@ -58,6 +72,8 @@ pub(in crate::net) enum RebalanceError {
     GoesOn,
     /// No other backend of the upstream takes sessions.
     NoOther,
+    /// Nobody knows how many sessions the instances of the fleet have, for this reason; `None` = there is no fleet.
+    NoFleet(Option<String>),
     /// A worker did not answer in time.
     Busy,
 }
@@ -114,7 +130,16 @@ impl Control {
             return if going.order == order { Ok(going) } else { Err(RebalanceError::GoesOn) };
         }
         let aged = Aged { backend: self.rebalanced_backend(&order)?, asked };
-        let (oldest, counted) = self.find_oldest(&aged, order.amount).await.ok_or(RebalanceError::Busy)?;
+        let fleet = match order.how_many {
+            HowMany::Just(_) => None,
+            HowMany::SurplusInFleet => Some(self.instances()?),
+        };
+        let mean = |counted| fleet.as_ref().map(|instances| even_share(instances, counted));
+        let amount = |counted| match order.how_many {
+            HowMany::Just(amount) => amount,
+            HowMany::SurplusInFleet => Amount::SurplusOver(mean(counted).unwrap_or(counted)),
+        };
+        let (oldest, counted) = self.find_oldest(&aged, amount).await.ok_or(RebalanceError::Busy)?;
         let began = Instant::now();
         let during = (!is_dry).then_some((began, order.over));
         let telling =
@@ -128,7 +153,9 @@ impl Control {
         };
         let ages = oldest.ages();
         let is_stopped = self.orders.book().drains_all();
-        let rebalance = Rebalance { order, since: Timestamp::now(), began, counted, chosen, ages, is_stopped };
+        let fleet_mean = mean(counted);
+        let rebalance =
+            Rebalance { order, since: Timestamp::now(), began, counted, fleet_mean, chosen, ages, is_stopped };
         if !is_dry {
             let Leavers { end, move_on } = chosen;
             tracing::info!(counted, end, move_on, over = ?rebalance.order.over, "the oldest sessions leave: rebalance");
@@ -138,11 +165,12 @@ impl Control {
     }
 
     /// The oldest of these sessions, and how many sessions there are. `None`: a worker did not answer in time.
-    async fn find_oldest(&self, aged: &Aged, amount: Amount) -> Option<(OldestSessions, usize)> {
+    /// `amount`: how many are wanted of so many.
+    async fn find_oldest(&self, aged: &Aged, amount: impl FnOnce(usize) -> Amount) -> Option<(OldestSessions, usize)> {
         let mut scale = AgeScale::whole();
         let mut counts = self.survey.count_ages(aged, &scale).await?;
         let counted = counts.iter().flatten().map(|count| *count as usize).sum();
-        let mut oldest = OldestSessions::new(amount.of(counted));
+        let mut oldest = OldestSessions::new(amount(counted).of(counted));
         while let Some(finer) = oldest.narrow(&scale, &counts) {
             scale = finer;
             counts = self.survey.count_ages(aged, &scale).await?;
@@ -171,6 +199,16 @@ impl Control {
         self.rebalancing.stop();
         tracing::info!(sessions = stayed, "a rebalance was stopped: these sessions stay");
         Ok(stayed)
+    }
+
+    /// The instances of the fleet, with their sessions.
+    fn instances(&self) -> Result<Vec<FleetInstance>, RebalanceError> {
+        let FleetStanding { is_on, connected, instances, loss, .. } = self.shared.fleet.standing();
+        match (is_on, connected) {
+            (true, true) => Ok(instances),
+            (true, false) => Err(RebalanceError::NoFleet(Some(loss.unwrap_or_default()))),
+            (false, _) => Err(RebalanceError::NoFleet(None)),
+        }
     }
 
     /// The rebalance that goes on, or the last one.
@@ -207,6 +245,13 @@ impl fmt::Display for RebalanceError {
             Self::Draining => f.write_str("these sessions are told to leave already, by a drain"),
             Self::GoesOn => f.write_str("another rebalance goes on: stop it first, or wait for its end"),
             Self::NoOther => f.write_str("no other backend of the upstream takes sessions"),
+            Self::NoFleet(None) => f.write_str("the file names no fleet"),
+            Self::NoFleet(Some(why)) => {
+                write!(
+                    f,
+                    "nobody knows how many sessions the others have, because the server of the fleet is away: {why}"
+                )
+            }
             Self::Busy => f.write_str("a worker did not answer in time, and no session is told to leave"),
         }
     }
