@@ -91,10 +91,6 @@ pub(in crate::net) struct Held {
     record: Option<SessionRecord>,
 }
 
-/// A new stream for a side, and the seat at its backend, if the side is the backend.
-#[cfg(test)]
-pub(super) type Offer = (Leg, Option<Seat>);
-
 /// What comes to the loop of a worker's sessions.
 #[derive(Debug)]
 pub(in crate::net) enum Arrival {
@@ -192,22 +188,6 @@ impl Held {
     pub(super) fn note_call(&mut self, side: Side) {
         if let Some(relay) = &mut self.relay {
             relay.note_call(side);
-        }
-    }
-
-    /// Lets go of a side and takes another stream for it, between two messages. The record stays that of the first
-    /// backend. Returns the old stream and seat, or the offer if the session does not let go of the side now.
-    #[cfg(test)]
-    pub(super) fn replace(
-        &mut self,
-        side: Side,
-        (leg, seat): Offer,
-        now: Instant,
-    ) -> Result<(Stream, Option<Seat>), Offer> {
-        let (Some(relay), Some(guards)) = (&mut self.relay, &mut self.guards) else { return Err((leg, seat)) };
-        match relay.replace(side, leg, now) {
-            Ok(old) => Ok((old, seat.and_then(|seat| guards.0.replace(seat)))),
-            Err(leg) => Err((leg, seat)),
         }
     }
 

@@ -178,22 +178,6 @@ impl Relay {
         self.drained[side as usize] = false;
     }
 
-    /// Another stream takes the place of a side, between two messages. Returns the old stream, or the new leg if the
-    /// session does not let go of the side now ([`Session::may_replace`]). Then [`Self::give_to`] has to follow, with
-    /// another generation.
-    #[cfg(test)]
-    pub(super) fn replace(&mut self, side: Side, leg: Leg, now: Instant) -> Result<Stream, Leg> {
-        // Bytes that the side has sent would go with its stream. In the backlog are bytes that wait for the side, or the
-        // start of a frame from it.
-        if !self.is_dry(side) || self.leg(side).backlog.is_some() || !self.session.replace(side, now) {
-            return Err(leg);
-        }
-        self.large[side as usize] = false;
-        // Both streams are polled anew, because their wakers are those of the old generation.
-        self.drained = [false; 2];
-        Ok(mem::replace(self.leg(side), leg).stream)
-    }
-
     /// Lets go of the backend. Returns what it is still to read.
     pub(super) fn let_go(&mut self, now: Instant) -> Option<Dismissal> {
         let leg = &mut self.backend;

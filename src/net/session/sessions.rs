@@ -40,8 +40,6 @@ use tokio::{
     time::Sleep,
 };
 
-#[cfg(test)]
-use super::held::Offer;
 use super::{
     held::{Arrival, Held},
     reclaim::{Claim, Comeback, Reclaims},
@@ -50,8 +48,6 @@ use super::{
     rota::{Had, Rota, Round, TURN, price},
     stay::{Next, Seen, Stay},
 };
-#[cfg(test)]
-use crate::{balance::Seat, net::stream::plain_or_tls::Stream, ws::Side};
 use crate::{
     config::Tcp,
     metrics::Metrics,
@@ -510,33 +506,6 @@ impl Sessions {
     const fn next_generation(&mut self) -> u32 {
         self.generation = self.generation.wrapping_add(1);
         self.generation
-    }
-
-    /// Lets a session go on with another stream on one side ([`Held::replace`]). Returns the session's new key, and the
-    /// old stream and seat. An error returns the offer: the session is gone, has other streams now, or does not let go of
-    /// the side.
-    #[cfg(test)]
-    fn replace(
-        &mut self,
-        session: SessionKey,
-        side: Side,
-        offer: Offer,
-    ) -> Result<(SessionKey, Stream, Option<Seat>), Offer> {
-        let (generation, now) = (self.next_generation(), Instant::now());
-        let Some(running) = named(&mut self.running, session) else { return Err(offer) };
-        let (stream, seat) = running.session.replace(side, offer, now)?;
-        let session = SessionKey { generation, ..session };
-        running.session.give_streams_to(session, &self.calls);
-        // Orders for the old backend are not for the new one.
-        running.session.hear(&self.orders, None, now);
-        if !mem::replace(&mut running.queued, true) {
-            self.rota.push(session.place, running.had);
-        }
-        // A new backend's socket gets its lasting options like that of a new session.
-        running.settled &= side != Side::Backend;
-        let due = running.session.due().map_or(now + SETTLES, |due| due.min(now + SETTLES));
-        self.expect(session.place, Some(due), now);
-        Ok((session, stream, seat))
     }
 
     /// Lets calls wake this task.

@@ -13,9 +13,8 @@
 //! 6. It asks whether to read a side ([`Session::wants_read`], [`Session::client_read_limit`]), whether to shut it down or close it
 //!    ([`Session::wants_shut`], [`Session::may_close`]), and whether the session is over ([`Session::is_over`]).
 //!
-//! A new connection may take the place of a side between two messages ([`Session::replace`]). A session may also outlive its
-//! backend, and wait for another one: see the head of `hold`. It may outlive its client's connection, and wait for the client to come
-//! back: see the head of `resume`.
+//! A session may outlive its backend, and wait for another one: see the head of `hold`. It may outlive its client's connection, and
+//! wait for the client to come back: see the head of `resume`.
 //!
 //! A side that has sent its Close, and no byte behind it, is closed as soon as the last bytes for it are written
 //! ([`Session::may_close`]). Any other side gets our FIN, and is read until its own FIN has come.
@@ -43,7 +42,6 @@ mod hold;
 mod hold_terms;
 mod notice;
 mod observed;
-mod replace;
 mod resume;
 mod resume_terms;
 mod settings;

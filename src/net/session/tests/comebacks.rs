@@ -42,7 +42,7 @@ impl World {
         let (near, far_client) = connected(Client, client).await;
         let (backend, far_backend) = connected(Backend, Kind::Socket).await;
         let sides = [near, backend].map(|stream| (stream, Bytes::new()));
-        let held = self.held_resumable(sides, SETTINGS, Some((terms, reclaimable)));
+        let held = self.held_on(sides, SETTINGS, (None, Some((terms, reclaimable))));
         (held, [far_client, far_backend])
     }
 

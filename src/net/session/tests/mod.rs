@@ -60,7 +60,7 @@ use crate::{
         keepalive::{Secret, Settings, SideTimes},
         meter::MessageLimits,
         round_trips::RoundTripTimes,
-        session::{Common, ResumeTerms, Session, SessionSettings},
+        session::{Common, HoldTerms, ResumeTerms, Session, SessionSettings},
     },
 };
 
@@ -108,7 +108,7 @@ pub(super) struct World {
     arrive: mpsc::Sender<Arrival>,
     /// The loop takes orders as long as somebody may give some.
     _orders: watch::Sender<Arc<Book>>,
-    live: Arc<Live>,
+    pub(super) live: Arc<Live>,
     connection: ConnectionGuard,
     pub(super) upstream: Arc<Upstream>,
     reclaims: Arc<Reclaims>,
@@ -207,20 +207,20 @@ impl World {
 
     /// A session over these streams of the client and the backend, each with what was read before the session.
     pub(super) fn held(&self, sides: [(Stream, Bytes); 2], settings: SessionSettings) -> Box<Held> {
-        self.held_resumable(sides, settings, None)
+        self.held_on(sides, settings, (None, None))
     }
 
-    /// The same for a session to which its client may come back.
-    fn held_resumable(
+    /// The same for a session that may outlive its backend, or its client's connection.
+    pub(super) fn held_on(
         &self,
         sides: [(Stream, Bytes); 2],
         settings: SessionSettings,
-        resume: Option<(ResumeTerms, Box<Reclaimable>)>,
+        (hold, resume): (Option<HoldTerms>, Option<(ResumeTerms, Box<Reclaimable>)>),
     ) -> Box<Held> {
         let now = Instant::now();
         let (secret, round_trips) = (Secret([5; 16]), RoundTripTimes::default());
         let (resume, reclaimable) = resume.unzip();
-        let common = Arc::new(Common { settings, hold: None, resume, secret, epoch: now, round_trips });
+        let common = Arc::new(Common { settings, hold, resume, secret, epoch: now, round_trips });
         let [client, backend] = sides.map(|(stream, early)| Leg::new(stream, early));
         let seat = self.seat();
         let record = Record::new(None, localhost(), "GET", "/");

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod anew;
 mod ends;
 mod holds;
 mod keeps_alive;
@@ -13,7 +14,6 @@ mod properties;
 mod rebalances;
 mod records;
 mod relays;
-mod replaced;
 mod resumes;
 mod timers;
 
@@ -228,18 +228,6 @@ impl Pair {
         if self.frames(from).iter().any(Frame::is_our_ping) {
             self.answers_our_ping(from);
         }
-    }
-
-    /// A new connection takes the place of a side. Returns the old one; `None` = the session forbids it.
-    fn replaces(&mut self, side: Side) -> Option<End> {
-        let may = self.session.may_replace(side);
-        let forbids_by_driver = !self.end(side).kept.is_empty() || !self.end(side).waiting.is_empty();
-        if forbids_by_driver {
-            return None;
-        }
-        assert_eq!(self.session.replace(side, self.now), may);
-        let buffer = self.end(side).buffer;
-        may.then(|| std::mem::replace(self.end(side), End { buffer, ..End::default() }))
     }
 
     fn drain(&mut self) {

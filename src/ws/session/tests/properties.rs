@@ -136,8 +136,6 @@ enum Event {
     Waits(Duration),
     WaitsForTimeout,
     Drains,
-    /// A new connection takes the place of a side, and goes on where the old one has stopped.
-    Replaces(Side),
 }
 
 fn event() -> impl Strategy<Value = Event> {
@@ -152,7 +150,6 @@ fn event() -> impl Strategy<Value = Event> {
         5 => (0..15_000u64).prop_map(|millis| Event::Waits(Duration::from_millis(millis))),
         5 => Just(Event::WaitsForTimeout),
         1 => Just(Event::Drains),
-        3 => side().prop_map(Event::Replaces),
     ]
 }
 
@@ -188,12 +185,6 @@ impl Play {
                 }
             }
             Event::Drains => pair.drain(),
-            Event::Replaces(side) => {
-                let End { unread, kept, waiting, unsent, fin_sent, .. } = pair.end(side);
-                let is_still = [unread, kept, waiting, unsent].iter().all(|bytes| bytes.is_empty()) && !*fin_sent;
-                let may = is_still && pair.session.may_replace(side);
-                assert!(!may || pair.session.replace(side, pair.now));
-            }
         }
         if self.pair.session.termination().is_some() {
             let pings = self.pings();

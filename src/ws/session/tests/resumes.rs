@@ -47,7 +47,7 @@ impl Pair {
     }
 
     /// The client comes back, with so many messages.
-    fn comes_back(&mut self, attempt: u64, count: u64) -> u64 {
+    pub(super) fn comes_back(&mut self, attempt: u64, count: u64) -> u64 {
         let Claimed::Ready { received } = self.claims(attempt, count) else { panic!("not ready") };
         assert!(self.arrives(attempt));
         received
