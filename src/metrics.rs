@@ -153,6 +153,10 @@ table! {
     gaps: Histograms<OfResume> = Series::new(latencies), "longwire_gap_seconds";
     /// Bytes of clients that wait for the next backends of their sessions.
     queued_bytes: Gauge = Gauge::default(), "longwire_queued_bytes";
+    /// Sessions that wait for their clients to come back, which limits.away bounds.
+    away_sessions: Gauge = Gauge::default(), "longwire_away_sessions";
+    /// Bytes of messages that sessions keep for clients that may come back, which limits.resume_memory bounds.
+    kept_bytes: Gauge = Gauge::default(), "longwire_kept_bytes";
     /// Probes of longwire probe that end here now; they are no sessions.
     probes_active: Gauge = Gauge::default(), "longwire_probes_active";
     /// Probes that have begun.
@@ -446,6 +450,10 @@ pub struct ProxyState<'a> {
     pub opcodes: OpCodeCounts,
     /// Bytes of clients that wait for the next backends of their sessions.
     pub queued_bytes: usize,
+    /// Sessions that wait for their clients.
+    pub away_sessions: usize,
+    /// Bytes that sessions keep for clients that may come back.
+    pub kept_bytes: usize,
 }
 
 impl Default for Metrics {
@@ -718,6 +726,8 @@ impl MetricTable {
         self.connections.set(signed(state.connections));
         self.probes_active.set(signed(state.probes_active));
         self.queued_bytes.set(signed(state.queued_bytes));
+        self.away_sessions.set(signed(state.away_sessions));
+        self.kept_bytes.set(signed(state.kept_bytes));
         self.ready.set(state.is_ready.into());
         self.draining.set(state.is_draining.into());
         self.lines_dropped.inner().fetch_max(state.lines_dropped as u64, Relaxed);

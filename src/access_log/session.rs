@@ -763,6 +763,8 @@ mod tests {
             suspected: Vec::new(),
             worker_sessions: None,
             queued_bytes: 0,
+            away_sessions: 0,
+            kept_bytes: 0,
             opcodes: OpCodeCounts::default(),
         };
         let shown = metrics.show(Format::Classic, &state, &HashMap::new(), None);

@@ -11,7 +11,7 @@ use crate::harness::{
     frames::{CLOSE, END, PING, PONG, TEXT, TEXT_BEGIN, masked, masked_close, unmasked, unmasked_close},
     handshake,
     library::{Library, hello},
-    tls_connect, trusting,
+    tls_connect, trusting, within,
 };
 
 const TLS: &str = "{ cert: dev.crt, key: dev.key, self_signed: true }";
@@ -498,6 +498,12 @@ async fn a_session_that_would_be_away_beyond_the_limit_ends_unless_its_client_is
     let (mut one, mut at_one) = session(&proxy, &backend).await;
     let (mut two, mut at_two) = session(&proxy, &backend).await;
     gone(&mut one).await;
+    assert_eq!(proxy.metric("longwire_kept_bytes").await, "0");
+    at_one.send(unmasked(TEXT, "for the first")).await;
+    within("what is kept for a client", async { while proxy.metric("longwire_kept_bytes").await == "0" {} }).await;
+    assert_eq!(proxy.metric("longwire_away_sessions").await, "1");
+    let status: Value = serde_json::from_str(&api(&proxy, "GET", "/api/status").await.1).unwrap();
+    assert_eq!((&status["away"], &status["held"]), (&1.into(), &0.into()), "{status}");
     gone(&mut two).await;
     at_two.expect_close(1001, "client lost").await;
     at_two.send_and_finish(unmasked_close(1001, "")).await;
@@ -507,7 +513,9 @@ async fn a_session_that_would_be_away_beyond_the_limit_ends_unless_its_client_is
     three.come_back(proxy.client().await).await;
     talk(&mut three, &mut at_three, "changed").await;
     one.come_back(proxy.client().await).await;
+    one.expect_text("for the first").await;
     talk(&mut one, &mut at_one, "still here").await;
+    assert_eq!(proxy.metric("longwire_away_sessions").await, "0");
     let metrics = api(&proxy, "GET", "/metrics").await.1;
     assert!(metrics.contains("longwire_gave_up_total{why=\"too_many\"} 1"), "{metrics}");
     proxy.stop().await;

@@ -545,11 +545,11 @@ async fn each_hold_is_counted_as_resumed_or_as_given_up_and_what_waits_is_a_gaug
     let (mut at_second, head) = second.asked().await;
     client.send(masked(TEXT, "waits")).await;
     client.exchange(&masked(PING, "p"), &unmasked(PONG, "p")).await;
-    assert_eq!(shown(&proxy, "longwire_queued_bytes").await, "11");
+    assert_eq!(proxy.metric("longwire_queued_bytes").await, "11");
     at_second.accept(&head, "").await;
     at_second.expect(masked(TEXT, "waits")).await;
-    assert_eq!(shown(&proxy, "longwire_queued_bytes").await, "0");
-    assert_eq!(shown(&proxy, "longwire_resumed_total{side=\"backend\"}").await, "1");
+    assert_eq!(proxy.metric("longwire_queued_bytes").await, "0");
+    assert_eq!(proxy.metric("longwire_resumed_total{side=\"backend\"}").await, "1");
     at_second.send(unmasked_close(1012, "")).await;
     let _asked = first.asked().await;
     client.send(masked_close(1000, "")).await;
@@ -563,7 +563,7 @@ async fn each_hold_is_counted_as_resumed_or_as_given_up_and_what_waits_is_a_gaug
         ("longwire_gap_seconds_count{side=\"backend\"}", "1"),
         ("longwire_gave_up_total{why=\"ended\"}", "1"),
     ] {
-        assert_eq!(shown(&proxy, series).await, count, "{series}");
+        assert_eq!(proxy.metric(series).await, count, "{series}");
     }
     proxy.stop().await;
 }
@@ -578,21 +578,11 @@ async fn what_a_session_had_queued_is_gone_as_soon_as_its_end_begins() {
     let _asked = second.asked().await;
     hog.send(masked(TEXT, [b'x'; 100])).await;
     hog.exchange(&masked(PING, "p"), &unmasked(PONG, "p")).await;
-    assert_eq!(shown(&proxy, "longwire_queued_bytes").await, "106");
+    assert_eq!(proxy.metric("longwire_queued_bytes").await, "106");
     hog.send(masked_close(1000, "")).await;
     hog.expect(unmasked_close(1000, "")).await;
     // The client does not close its connection yet.
-    within("the queue to go", async { while shown(&proxy, "longwire_queued_bytes").await != "0" {} }).await;
+    within("the queue to go", async { while proxy.metric("longwire_queued_bytes").await != "0" {} }).await;
     drop(hog);
     proxy.stop().await;
-}
-
-/// The value of a series of the metrics.
-async fn shown(proxy: &Proxy, series: &str) -> String {
-    let admin = proxy.control().admin_address().unwrap().to_string();
-    let mut wire = Wire::connect(admin.parse().unwrap()).await;
-    wire.send(format!("GET /metrics HTTP/1.1\r\nHost: {admin}\r\n\r\n")).await;
-    let metrics = wire.response().await;
-    let line = metrics.text().lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
-    line.unwrap_or_else(|| panic!("{series} in {}", metrics.text())).to_owned()
 }

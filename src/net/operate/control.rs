@@ -62,6 +62,7 @@ use crate::{
             listener::{Bound, Crew},
             tickets::Tickets,
         },
+        session::reclaim::Reclaims,
         thread::vital::{Fault, Vitals},
         worker::{
             plan::{Plan, Planner},
@@ -292,6 +293,11 @@ impl Control {
     /// Probes that end here now.
     pub(in crate::net) fn probes(&self) -> usize {
         self.shared.admission.probes()
+    }
+
+    /// The sessions to which clients may come back.
+    pub(super) fn reclaims(&self) -> &Reclaims {
+        &self.shared.reclaims
     }
 
     /// Bytes of clients that wait for the next backends of their sessions.

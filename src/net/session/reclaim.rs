@@ -206,7 +206,6 @@ impl Reclaims {
     }
 
     /// Sessions that are away now.
-    #[cfg(test)]
     pub(in crate::net) fn away(&self) -> usize {
         self.away.load(Relaxed)
     }

@@ -34,8 +34,8 @@ pub(super) fn proxy(status: &Value) -> String {
     let counted = |key: &str| format!("{} {key}", number(&status[key]));
     let [sessions, connections, workers] = ["sessions", "connections", "workers"].map(counted);
     let mut sessions = CellTone::Strong.paint(&sessions);
-    if status["held"].as_u64().is_some_and(|held| held > 0) {
-        sessions.push_str(&format!(", {} held", number(&status["held"])));
+    for state in ["held", "away"].into_iter().filter(|state| status[state].as_u64().is_some_and(|count| count > 0)) {
+        sessions.push_str(&format!(", {} {state}", number(&status[state])));
     }
     format!("longwire {version}  {state}  up {up}  {sessions}  {connections}  {workers}")
 }
@@ -159,7 +159,7 @@ fn last_check(check: &Value) -> Cell {
 
 pub(super) fn sessions(list: &Value) -> String {
     let rows = items(&list["sessions"]).map(|session| {
-        let words = ["id", "client", "route", "backend"].map(|key| text(&session[key]));
+        let words = ["id", "state", "client", "route", "backend"].map(|key| text(&session[key]));
         let ages = ["age_ms", "idle_ms"].map(|key| age(&session[key]));
         let sizes = ["bytes_to_backend", "bytes_to_client"].map(|key| size(&session[key]));
         let messages = format!("{}/{}", session["messages_to_backend"], session["messages_to_client"]);
@@ -170,6 +170,7 @@ pub(super) fn sessions(list: &Value) -> String {
     });
     let head = [
         "ID",
+        "STATE",
         "CLIENT",
         "ROUTE",
         "BACKEND",
@@ -445,7 +446,7 @@ mod tests {
         let list = json!({
             "matched": 1, "total": 2,
             "sessions": [{
-                "id": "a\u{1b}[2J", "client": "192.0.2.1", "route": "*/ws/", "backend": "127.0.0.1:9001",
+                "id": "a\u{1b}[2J", "state": "away", "client": "192.0.2.1", "route": "*/ws/", "backend": "127.0.0.1:9001",
                 "age_ms": 7_260_000, "idle_ms": 12, "bytes_to_backend": 1023, "bytes_to_client": 2048,
                 "messages_to_backend": 3, "messages_to_client": 4, "rtt_last_ms": 1.26, "buffered_bytes": 0,
                 "host": "chat.example.com", "path": "/ws/\u{1b}room"
@@ -454,6 +455,7 @@ mod tests {
         let table = plain(&sessions(&list));
         let lines: Vec<_> = table.lines().collect();
         for (name, value) in [
+            ("STATE", "away"),
             ("CLIENT", "192.0.2.1"),
             (" OUT", " 2.0KiB"),
             ("RTT", "1.3ms"),
@@ -507,11 +509,13 @@ mod tests {
     }
 
     #[test]
-    fn sessions_without_a_backend_are_told_if_there_are_any() {
-        let mut answer = json!({ "sessions": 1204, "held": 0, "connections": 1207, "workers": 2 });
+    fn sessions_without_a_backend_or_a_client_are_told_if_there_are_any() {
+        let mut answer = json!({ "sessions": 1204, "held": 0, "away": 0, "connections": 1207, "workers": 2 });
         assert!(plain(&proxy(&answer)).ends_with("1,204 sessions  1,207 connections  2 workers"));
         answer["held"] = json!(1000);
         assert!(plain(&proxy(&answer)).contains("1,204 sessions, 1,000 held  1,207 connections"));
+        answer["away"] = json!(20);
+        assert!(plain(&proxy(&answer)).contains("1,204 sessions, 1,000 held, 20 away  1,207 connections"));
     }
 
     #[test]

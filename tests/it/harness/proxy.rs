@@ -109,6 +109,16 @@ impl Proxy {
         self.note(&line)
     }
 
+    /// The value of a series in the metrics of its admin interface.
+    pub async fn metric(&self, series: &str) -> String {
+        let admin = self.control().admin_address().expect("an admin interface").to_string();
+        let mut wire = Wire::connect(admin.parse().expect("it is on TCP")).await;
+        wire.send(format!("GET /metrics HTTP/1.1\r\nHost: {admin}\r\n\r\n")).await;
+        let metrics = wire.response().await;
+        let line = metrics.text().lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("{series} in {}", metrics.text())).to_owned()
+    }
+
     /// The handle for changes of the running proxy.
     pub fn control(&self) -> &Control {
         self.server.as_ref().expect("it runs").control()

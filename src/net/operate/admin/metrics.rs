@@ -55,6 +55,8 @@ pub(super) async fn answer(control: &Control, headers: &HeaderMap) -> AdminAnswe
         worker_sessions: live,
         opcodes: sum.opcodes,
         queued_bytes: control.queued_bytes(),
+        away_sessions: control.reclaims().away(),
+        kept_bytes: control.reclaims().kept.bytes(),
     };
     let text = control.metrics().show(format, &state, &sum.routes, ProcessStats::read());
     with_type(StatusCode::OK, format.content_type(), text)

@@ -38,6 +38,8 @@ pub(super) struct StatusView {
     sessions: usize,
     /// The part of them that waits for another backend.
     held: usize,
+    /// The part of them that waits for its client.
+    away: usize,
     /// Connections of sessions are included.
     connections: usize,
     listeners: Vec<String>,
@@ -224,6 +226,7 @@ impl StatusView {
             workers: control.live().workers(),
             sessions: control.sessions(),
             held: control.live().holds(),
+            away: control.reclaims().away(),
             connections: control.live().connections(),
             listeners: control.addresses().iter().map(ToString::to_string).collect(),
             routes: routes.collect(),
