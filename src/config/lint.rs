@@ -2,6 +2,7 @@
 //!
 //! Each problem points at the key that is wrong if the file has that key, otherwise at the entry of `via` that asks for it.
 
+mod outliving;
 mod pings;
 mod surroundings;
 
@@ -26,6 +27,7 @@ pub(super) fn lint(config: &Config, places: &HashMap<String, At>, document: &Nod
         if let Some(route) = LintedRoute::new(route, config, places, document) {
             linter.pings(&route);
             linter.surroundings(&route);
+            linter.outliving(&route);
         }
     }
     linter.found

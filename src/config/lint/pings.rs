@@ -178,7 +178,7 @@ impl Linter<'_> {
     }
 }
 
-const fn whom(side: Side) -> &'static str {
+pub(super) const fn whom(side: Side) -> &'static str {
     match side {
         Side::Client => "clients",
         Side::Backend => "backends",

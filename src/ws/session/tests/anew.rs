@@ -63,3 +63,21 @@ fn a_ping_of_the_other_end_that_was_not_answered_delays_no_ping_to_the_new_conne
         assert_eq!(is_pinged, is_new, "{side:?}");
     }
 }
+
+#[test]
+fn idle_time_ends_a_session_without_a_side_only_if_the_other_side_is_not_pinged() {
+    for (side, is_pinged) in SIDES.into_iter().flat_map(|side| [(side, true), (side, false)]) {
+        let settings = SessionSettings { idle: Some(seconds(25)), ..if is_pinged { PINGING } else { SILENT } };
+        let mut pair = match side {
+            Client => resumable(&settings, None),
+            Backend => Pair::on_terms(&settings, Some(HoldTerms { longest: seconds(30), ..holds::terms() })),
+        };
+        pair.fin(side);
+        for _ in 0..28 {
+            pair.wait(seconds(1));
+            pair.answers_pings(side.other());
+        }
+        assert_eq!(is_without(&pair, side), is_pinged, "{side:?}");
+        assert_eq!(pair.session.termination().map(|end| end.cause), (!is_pinged).then_some(Cause::Idle), "{side:?}");
+    }
+}
