@@ -504,7 +504,8 @@ async fn a_session_that_would_be_away_beyond_the_limit_ends_unless_its_client_is
     assert_eq!(proxy.metric("longwire_away_sessions").await, "1");
     let status: Value = serde_json::from_str(&api(&proxy, "GET", "/api/status").await.1).unwrap();
     assert_eq!((&status["away"], &status["held"]), (&1.into(), &0.into()), "{status}");
-    gone(&mut two).await;
+    two.wire.finish().await;
+    two.wire.expect(unmasked_close(1001, "client lost")).await;
     at_two.expect_close(1001, "client lost").await;
     at_two.send_and_finish(unmasked_close(1001, "")).await;
     assert_eq!(proxy.next_record().await["cause"], "client_lost");

@@ -182,14 +182,17 @@ async fn a_backend_that_agrees_on_another_subprotocol_does_not_get_the_session()
     at_first.accept(&head, "Sec-WebSocket-Protocol: a\r\n").await;
     client.upgraded().await;
     drop(at_first);
-    let others = tokio::spawn(async move {
+    let others = async {
         loop {
             let (mut wire, head) = backend.asked().await;
             wire.accept(&head, "Sec-WebSocket-Protocol: b\r\n").await;
+            wire.expect_close(1001, "not needed").await;
         }
-    });
-    client.expect(unmasked_close(1011, "resume refused")).await;
-    others.abort();
+    };
+    tokio::select! {
+        () = client.expect(unmasked_close(1011, "resume refused")) => {}
+        () = others => unreachable!("the session asks until its time is over"),
+    }
     proxy.stop().await;
 }
 

@@ -55,6 +55,8 @@ pub(in crate::net) struct Return {
     words: FirstWords,
     /// The longest time that they may take to go out.
     patience: Duration,
+    /// How long the client may take to close, if its session is over meanwhile.
+    close_timeout: Duration,
     reclaimed: Reclaimed,
     /// The loop that has the session; `None` = it has stopped.
     sessions: Option<mpsc::Sender<Arrival>>,
@@ -86,8 +88,8 @@ impl Return {
         let mut words = switching(b"Switching Protocols", fields);
         words.extend(hello.frame());
         let sessions = shared.loops.get(lodging.worker).cloned();
-        let patience = plan.config.timeouts.request_header;
-        Self { words: FirstWords(words), patience, reclaimed, sessions, record }
+        let (patience, close_timeout) = (plan.config.timeouts.request_header, plan.config.timeouts.close);
+        Self { words: FirstWords(words), patience, close_timeout, reclaimed, sessions, record }
     }
 
     /// Sends 101 and hello, and gives the stream to the session. `early`: what was read behind the request.
@@ -105,7 +107,8 @@ impl Return {
         if let Err(error) = stream.leave_thread() {
             return tracing::debug!(%error, "a client that came back cannot leave its thread");
         }
-        let comeback = Comeback { id, attempt, stream, early, client: who, permit, expires };
+        let patience = self.close_timeout;
+        let comeback = Comeback { id, attempt, stream, early, client: who, permit, expires, patience };
         if let Some(sessions) = self.sessions {
             // An error says that the worker has stopped, and that the session is gone.
             let _ = answering(sessions.send(Arrival::Comeback(Box::new(comeback)))).await;

@@ -35,6 +35,7 @@ use crate::{
             request_head::{Purpose, SessionFields},
         },
         session::{
+            dismissal::Dismissal,
             held::Arrival,
             redial::{Redial, RedialCall, RedialOrder, Redialled, Successor},
         },
@@ -337,8 +338,10 @@ impl KeptHandshake {
                         let Switched { headers, stream, early, .. } = switched;
                         if self.agreed == terms_of(&headers) {
                             let expires = asked.permission.as_ref().and_then(|permission| permission.expires);
-                            return Ok(Successor { stream, early, seat: pick.into_seat(), expires });
+                            let (seat, patience) = (pick.into_seat(), plan.config.timeouts.close);
+                            return Ok(Successor { stream, early, seat, expires, patience });
                         }
+                        tokio::spawn(Dismissal::of_unwanted_backend(stream, plan.config.timeouts.close).send());
                         failure = ResumeFailure::Unlike;
                     }
                     Err(error) => {

@@ -209,15 +209,15 @@ impl Held {
         Some((RedialOrder { cause, leaves: leaves.flatten(), number, attempts, until }, dismissal))
     }
 
-    /// Takes another backend. Returns how long the session had none, or `None` if it does not wait for one any more.
-    pub(super) fn take_successor(
-        &mut self,
-        Successor { stream, early, seat, expires }: Successor,
-        now: Instant,
-    ) -> Option<Duration> {
-        let (relay, guards) = (self.relay.as_mut()?, self.guards.as_mut()?);
+    /// Takes another backend. Returns how long the session had none, or the backend if it does not wait for one any more.
+    pub(super) fn take_successor(&mut self, successor: Successor, now: Instant) -> Result<Duration, Successor> {
+        let (Some(relay), Some(guards)) = (&mut self.relay, &mut self.guards) else { return Err(successor) };
         let before = relay.session.hold_tally().gap;
-        relay.take_backend(Leg::new(stream, early), now).ok()?;
+        if !relay.session.take_backend(now) {
+            return Err(successor);
+        }
+        let Successor { stream, early, seat, expires, .. } = successor;
+        relay.begin_backend(Leg::new(stream, early), now);
         if let Some(at) = expires {
             relay.session.expire_at(at);
         }
@@ -225,7 +225,7 @@ impl Held {
             record.change_backend(Arc::clone(seat.backend()));
         }
         guards.0 = Some(seat);
-        Some(relay.session.hold_tally().gap.saturating_sub(before))
+        Ok(relay.session.hold_tally().gap.saturating_sub(before))
     }
 
     /// No backend was found. The session may go on waiting, or ends.
@@ -275,11 +275,12 @@ impl Held {
     /// Lets go of the client that is gone. If too many clients are, the session does not wait for it. It wants a turn then.
     pub(super) fn part_from_client(&mut self, metrics: &Arc<Metrics>, now: Instant) {
         let Some(relay) = &mut self.relay else { return };
-        let may = self.returning.as_mut().is_some_and(|returning| returning.begin_absence(metrics));
-        if !may {
+        if self.returning.as_mut().is_some_and(|returning| returning.begin_absence(metrics)) {
+            relay.let_go_of_client();
+        } else {
+            // Its connection may still take the reason.
             relay.session.refuse_absence(now);
         }
-        relay.let_go_of_client();
     }
 
     /// A client wants to come back: lets go of the one before. The session wants a turn then.
@@ -294,29 +295,35 @@ impl Held {
     }
 
     /// Takes a client that comes back, if the session waits for this one. Returns how many bytes it is sent at once; the session
-    /// wants a turn then. `place`: that of the session.
+    /// wants a turn then. An error says what a client that is not taken is to be told. `place`: that of the session.
     pub(super) fn take_client(
         &mut self,
         comeback: Comeback,
         (place, calls): (u32, &Arc<Calls>),
         now: Instant,
-    ) -> Option<usize> {
-        let Comeback { attempt, mut stream, early, client, permit, expires, .. } = comeback;
-        let (relay, returning) = (self.relay.as_mut()?, self.returning.as_mut()?);
-        let guards = self.guards.as_mut()?;
+    ) -> Result<usize, Option<Dismissal>> {
+        let Comeback { attempt, mut stream, early, client, permit, expires, patience, .. } = comeback;
+        let (Some(relay), Some(returning), Some(guards)) = (&mut self.relay, &mut self.returning, &mut self.guards)
+        else {
+            return Err(None);
+        };
         if let Err(error) = stream.enter_thread() {
             tracing::debug!(%error, "the stream of a client that comes back cannot be watched");
             stream.say_goodbye();
-            return None;
+            return Err(None);
+        }
+        if let Some(close) = relay.session.late_close() {
+            return Err(Some(Dismissal::of_late_client(stream, &close, patience)));
         }
         let before = relay.session.resume_tally().gap;
         // The generation stays: what is under way for the backend is still for this session.
         stream.give_to(SessionKey { place, generation: relay.generation() }, Side::Client, calls);
         let replayed = match relay.take_client(attempt, Leg::new(stream, early), now) {
             Ok(replayed) => replayed,
+            // The session goes on with a later attempt of this client.
             Err(leg) => {
                 leg.say_goodbye();
-                return None;
+                return Err(None);
             }
         };
         let moved_to = permit.is_some().then(|| client.counted_as());
@@ -330,7 +337,7 @@ impl Held {
         if let Some(at) = expires {
             relay.session.expire_at(at);
         }
-        Some(replayed)
+        Ok(replayed)
     }
 
     /// Counts what the session keeps for its client. Returns whether it has to keep less; it wants a turn then.

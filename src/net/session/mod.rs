@@ -1,6 +1,6 @@
 //! Upgraded sessions: what each one holds, the loop that gives them turns, and the relay of their bytes.
 
-mod dismissal;
+pub(super) mod dismissal;
 pub(super) mod held;
 pub(super) mod loss;
 pub(super) mod reclaim;

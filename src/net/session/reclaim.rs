@@ -15,7 +15,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -23,6 +23,7 @@ use bytes::Bytes;
 use hyper::header::HeaderValue;
 use tokio::sync::oneshot;
 
+use super::dismissal::Dismissal;
 use crate::{
     headers::Fingerprint,
     net::{
@@ -31,9 +32,11 @@ use crate::{
     },
     sender::{Client, Octets},
     ws::{
+        close::{CloseCode, close_frame},
         rate::{Bucket, Rate},
         resume_token::ResumeId,
         session::{Claimed, ResumeTerms},
+        termination::Cause,
         tick::Tick,
     },
 };
@@ -161,6 +164,21 @@ pub(in crate::net) struct Comeback {
     pub(in crate::net) permit: Option<Option<Box<ClientPermit>>>,
     /// When the session has to end, if a service that was asked about the handshake said so.
     pub(in crate::net) expires: Option<Instant>,
+    /// How long the client may take to close, if the session is over.
+    pub(in crate::net) patience: Duration,
+}
+
+impl Comeback {
+    /// For a client whose session is gone. Its words are those of the end that most such sessions have. `None` = it cannot be told.
+    pub(super) fn dismiss(self) -> Option<Dismissal> {
+        let Self { mut stream, patience, .. } = self;
+        if let Err(error) = stream.enter_thread() {
+            tracing::debug!(%error, "the stream of a client that comes back too late cannot be watched");
+            return None;
+        }
+        let close = close_frame(CloseCode::GOING_AWAY, Cause::ClientLost.as_reason());
+        Some(Dismissal::of_late_client(stream, &close, patience))
+    }
 }
 
 impl Reclaims {
@@ -292,7 +310,7 @@ impl Drop for AwayPermit {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use std::{net::IpAddr, time::Duration};
+    use std::net::IpAddr;
 
     use super::*;
 

@@ -9,6 +9,7 @@ use std::{
 use bytes::Bytes;
 use tokio::task::AbortHandle;
 
+use super::dismissal::Dismissal;
 use crate::{
     balance::{Backend, Seat},
     metrics::Metrics,
@@ -63,6 +64,15 @@ pub(in crate::net) struct Successor {
     pub(in crate::net) seat: Seat,
     /// When the session has to end, if a service says so now.
     pub(in crate::net) expires: Option<Instant>,
+    /// How long the backend may take to close, if the session does not want it any more.
+    pub(in crate::net) patience: Duration,
+}
+
+impl Successor {
+    /// The session does not want the backend any more.
+    pub(super) fn dismiss(self) -> Dismissal {
+        Dismissal::of_unwanted_backend(self.stream, self.patience)
+    }
 }
 
 /// What came of a call.

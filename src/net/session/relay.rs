@@ -146,7 +146,7 @@ pub(in crate::net) enum Turn {
     Waits,
     /// To be called again soon: the relay has more to do without waiting.
     HasMore,
-    /// To be rid of the backend's stream ([`Relay::let_go`]), and to get another one ([`Relay::take_backend`]).
+    /// To be rid of the backend's stream ([`Relay::let_go`]), and to get another one ([`Relay::begin_backend`]).
     AwaitsBackend,
     /// To be rid of the client's stream ([`Relay::let_go_of_client`]), and to get another one ([`Relay::take_client`]).
     AwaitsClient,
@@ -200,12 +200,9 @@ impl Relay {
         may_be_told.then(|| Dismissal::new(stream, words, self.session.parting_timeout()))
     }
 
-    /// Takes another backend. Then [`Self::give_to`] has to follow, with another generation. Returns the leg if the session
-    /// does not wait for one.
-    pub(super) fn take_backend(&mut self, leg: Leg, now: Instant) -> Result<(), Leg> {
-        if !self.session.take_backend(now) {
-            return Err(leg);
-        }
+    /// Begins with the backend that the session has just taken ([`Session::take_backend`]). Then [`Self::give_to`] has to follow, with
+    /// another generation.
+    pub(super) fn begin_backend(&mut self, leg: Leg, now: Instant) {
         let before = self.backend.backlog.take();
         self.backend = leg;
         self.large[Side::Backend as usize] = false;
@@ -222,7 +219,6 @@ impl Relay {
             (backlog.waiting, backlog.counted, backlog.unflushed) = (queue, counted, true);
             self.flush(Side::Backend, now);
         }
-        Ok(())
     }
 
     /// Lets go of the client, and drops what waits for it: the session keeps what the client has not got.
@@ -317,7 +313,7 @@ impl Relay {
     /// Does what the session wants apart from relaying.
     #[inline(never)]
     fn attend(&mut self, scratch: &Scratch, now: Instant) -> Turn {
-        if self.session.awaits_client() && !matches!(self.client.stream, Stream::Closed) {
+        if self.is_to_part() {
             return Turn::AwaitsClient;
         }
         for side in [Side::Client, Side::Backend] {
@@ -396,7 +392,13 @@ impl Relay {
 
     /// Whether the session wants no bytes of a side now, though it wants more later.
     fn is_stopped(&self, from: Side) -> bool {
-        !self.session.is_plain() && (self.read_limit(from) == Some(0) || self.is_gone(from))
+        // What is read of the backend before it is known whether the session may wait for its client would be missing before a Close.
+        !self.session.is_plain() && (self.read_limit(from) == Some(0) || self.is_gone(from) || self.is_to_part())
+    }
+
+    /// Whether the session waits for its client, and the connection of before is still here.
+    fn is_to_part(&self) -> bool {
+        self.session.awaits_client() && !matches!(self.client.stream, Stream::Closed)
     }
 
     /// The most bytes that one read of a side may take; `None` = as many as there are.

@@ -41,6 +41,7 @@ use tokio::{
 };
 
 use super::{
+    dismissal::Dismissal,
     held::{Arrival, Held},
     reclaim::{Claim, Comeback, Reclaims},
     redial::{Outliving, Redial, Redialled},
@@ -404,11 +405,19 @@ impl Sessions {
     /// Gives a session the backend that was found for it, or says that none was.
     fn note_redialled(&mut self, key: SessionKey, came: Redialled) {
         let (generation, now) = (self.next_generation(), Instant::now());
-        let Some(running) = named(&mut self.running, key) else { return };
-        let Some(outliving) = self.outliving.get_mut(&key.place) else { return };
+        let running = named(&mut self.running, key);
+        let Some((running, outliving)) = running.zip(self.outliving.get_mut(&key.place)) else {
+            if let Redialled::Taken(successor, _) = came {
+                self.dismiss(successor.dismiss());
+            }
+            return;
+        };
         match came {
             Redialled::Taken(successor, attempts) => {
-                let Some(gap) = running.session.take_successor(successor, now) else { return };
+                let gap = match running.session.take_successor(successor, now) {
+                    Ok(gap) => gap,
+                    Err(successor) => return self.dismiss(successor.dismiss()),
+                };
                 running.session.give_streams_to(SessionKey { generation, ..key }, &self.calls);
                 outliving.attempts = attempts;
                 if let Some(call) = outliving.call.take() {
@@ -431,6 +440,12 @@ impl Sessions {
         }
         let due = running.session.due().map_or(now + SETTLES, |due| due.min(now + SETTLES));
         self.expect(key.place, Some(due), now);
+    }
+
+    /// Has an end told that no session has it.
+    fn dismiss(&mut self, dismissal: Dismissal) {
+        tokio::spawn(dismissal.send());
+        self.wakes_tasks = true;
     }
 
     /// A client wants to come back to its session. If nobody waits for the answer any more, nothing happens.
@@ -465,13 +480,16 @@ impl Sessions {
     /// Gives a session the client that has come back to it. Returns how many bytes that client is sent at once.
     fn note_comeback(&mut self, comeback: Comeback) -> usize {
         let now = Instant::now();
-        let Some(place) = self.resumable.get(&comeback.id).copied() else { return 0 };
-        let Some(running) = self.running.get_mut(place as usize) else { return 0 };
+        let place = self.resumable.get(&comeback.id).copied().unwrap_or(u32::MAX);
+        let Some(running) = self.running.get_mut(place as usize) else {
+            comeback.dismiss().into_iter().for_each(|dismissal| self.dismiss(dismissal));
+            return 0;
+        };
         let (session, calls) = (&mut running.session, &self.calls);
         let taken = catch_unwind(AssertUnwindSafe(|| session.take_client(comeback, (place, calls), now)));
         match taken {
-            Ok(None) => return 0,
-            Ok(Some(replayed)) => {
+            Ok(Err(dismissal)) => dismissal.into_iter().for_each(|dismissal| self.dismiss(dismissal)),
+            Ok(Ok(replayed)) => {
                 // Somebody may observe the frames of clients at its address.
                 let redial = self.outliving.get(&place).map(|outliving| &outliving.redial);
                 session.hear(&self.orders, redial, now);

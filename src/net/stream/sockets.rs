@@ -323,9 +323,12 @@ impl Socket {
         });
     }
 
-    /// From now on, events of this socket wake a task. It stays in the epoll where it is.
+    /// From now on, events of this socket wake a task, if they do not already. It stays in the epoll where it is.
     pub(in crate::net) fn give_to_task(&self) {
         let ready = self.ready.swap(0, Relaxed);
+        if ready & OF_SESSION == 0 {
+            return;
+        }
         let _earlier = self.with_slot(|slot| {
             let task = Slot::Task { ready: Ready(ready & (READABLE | WRITABLE | ENDED)), waker: None };
             mem::replace(slot, task)

@@ -12,8 +12,8 @@
 //! 4. **The client goes.** It calls [`Session::handle_eof`], [`Session::handle_broken`] and [`Session::handle_timeout`] as ever. After each of
 //!    them, and after each feed of bytes, it asks [`Session::awaits_client`]. If that is true, it lets go of the client's stream, and drops
 //!    everything that waits for the client (nothing of that is lost). From then on it reads no client, writes to no client, and tells
-//!    nothing of one. If too many sessions are away, it calls [`Session::refuse_absence`]: the session then ends as on a route without
-//!    `resume`.
+//!    nothing of one. If too many sessions are away, it keeps the stream, and calls [`Session::refuse_absence`]: the session then ends as
+//!    on a route without `resume`. Until it knows which of both it does, it reads no backend.
 //! 5. **A claim.** It first feeds nothing more of the old client: [`Session::claim`] says what has passed until now. After
 //!    [`Claimed::Ready`], rule 4 holds: the old client's stream is closed, whatever it still has. After [`Claimed::Gone`] the session ends as
 //!    after any other event.
@@ -42,12 +42,12 @@ use super::{
 use crate::ws::{
     Side::{Backend, Client},
     assembly::Assembly,
-    close::{CloseFrame, answer_to},
+    close::{CloseCode, CloseFrame, answer_to, close_frame},
     control_text::{ControlSecret, ControlText},
     frame::{Breach, ControlFrame, MAX_HEADER, OpCode},
     opcodes::OpCodeCounts,
     replay::ReplayLog,
-    termination::{HowEnded, Loss},
+    termination::{Cause, HowEnded, Loss, Termination},
     tick::Tick,
 };
 
@@ -273,9 +273,13 @@ impl Session {
         }
     }
 
-    /// The session may not wait for its client, because too many do. It ends as on a route without `resume`.
+    /// The session may not wait for its client, because too many do. It ends as on a route without `resume`: a client that can still be
+    /// written reads why.
     pub fn refuse_absence(&mut self, now: Instant) {
         let Some(ResumeStage::Away { how, .. }) = self.resume().map(|resume| resume.stage) else { return };
+        if !self.client.broken {
+            self.client.to = Outgoing::Open;
+        }
         if how == HowEnded::Silent { self.end_dead(Client, now) } else { self.end_absence(now) }
     }
 
@@ -344,6 +348,20 @@ impl Session {
             self.end_with_their_close(Backend, &close, now);
         }
         true
+    }
+
+    /// The Close for a client that comes back though the end of the session has begun; `None` = it has not.
+    #[must_use]
+    pub fn late_close(&self) -> Option<ControlFrame> {
+        let Termination { cause, code, reason, .. } = &self.ending()?.termination;
+        Some(match (cause, code.filter(|code| code.may_be_sent())) {
+            // The code is the one for the author of the breach.
+            (Cause::BackendBreach | Cause::MessageTooBig, _) => {
+                close_frame(CloseCode::INTERNAL_ERROR, cause.as_reason())
+            }
+            (_, Some(code)) => close_frame(code, reason),
+            (_, None) => ControlFrame::new(OpCode::Close, &[], None),
+        })
     }
 
     /// Whether the session would outlive the loss of its client now.

@@ -147,6 +147,8 @@ struct ResumePlay {
     client: Line,
     /// The driver has let go of the client.
     is_away: bool,
+    /// Too many others are away for this one.
+    refuses: bool,
     library: Library,
     /// The last one is the present one, if one is present.
     backends: Vec<Peer>,
@@ -289,6 +291,7 @@ impl ResumePlay {
             now,
             client: Line::default(),
             is_away: false,
+            refuses: false,
             library: Library { is_on: true, ..Library::default() },
             backends: vec![Peer::default()],
             is_held: false,
@@ -351,7 +354,7 @@ impl ResumePlay {
                 2 => self.session.prolong_hold(Duration::from_millis(byte().into())),
                 _ => self.session.handle_kill(CloseCode(4000), "killed", self.now),
             },
-            30 if byte() < 64 => self.session.refuse_absence(self.now),
+            30 if byte() < 64 => self.refuses = event & 0x80 == 0,
             30 => self.session.handle_replay_shortage(self.now),
             _ => {
                 let at = self.now + Duration::from_millis(100) * u32::from(byte());
@@ -463,6 +466,8 @@ impl ResumePlay {
         self.library.is_called = false;
         let (attempt, count) = (self.library.attempt, self.library.given.len() as u64);
         let may = self.session.can_be_resumed() || self.session.awaits_client();
+        // A client that changes its connection is not refused.
+        self.refuses = false;
         match self.session.claim(attempt, count, self.now) {
             Claimed::Ready { received } => {
                 assert!(self.session.awaits_client() && received >= self.library.arrived, "rule 2");
@@ -649,7 +654,10 @@ impl ResumePlay {
             assert!(self.backends.last().unwrap().to.is_between(), "half a message");
             (self.open_ping, self.unanswered) = (None, None);
         }
-        if self.session.awaits_client() && !self.is_away {
+        if self.session.awaits_client() && !self.is_away && self.refuses {
+            self.session.refuse_absence(self.now);
+            assert!(self.session.is_ending() && !self.session.awaits_client());
+        } else if self.session.awaits_client() && !self.is_away {
             (self.client, self.is_away) = (Line::default(), true);
             self.library.hangs_up();
             self.unanswered = self.unanswered.take().or_else(|| self.open_ping.take());

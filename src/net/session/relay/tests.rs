@@ -526,7 +526,8 @@ fn what_is_queued_stays_counted_while_other_bytes_for_the_old_backend_go_out() {
     assert_eq!(relay.turn(&mut scratch, false, began), Turn::Waits);
     assert!(!relay.session.is_ending());
     let (successor, mut peer) = Peer::connect(Kind::Memory);
-    relay.take_backend(Leg::new(successor, Bytes::new()), began).unwrap();
+    assert!(relay.session.take_backend(began));
+    relay.begin_backend(Leg::new(successor, Bytes::new()), began);
     assert_eq!(peer.receive(11), b"\x81\x85\0\0\0\0hello");
     assert_eq!((unsent.bytes(), queued.bytes()), (0, 0));
 }

@@ -214,7 +214,8 @@ async fn goes(sessions: &mut Sessions, SessionKey { place, .. }: SessionKey, bac
 /// Another backend, which has sent these bytes behind its 101. Returns its far end too.
 fn successor(world: &World, kind: Kind, early: &[u8]) -> (Redialled, Far) {
     let (stream, far) = connection(kind);
-    let successor = Successor { stream, early: Bytes::copy_from_slice(early), seat: world.seat(), expires: None };
+    let (early, seat) = (Bytes::copy_from_slice(early), world.seat());
+    let successor = Successor { stream, early, seat, expires: None, patience: FURTHEST };
     (Redialled::Taken(successor, 1), far)
 }
 
@@ -247,7 +248,11 @@ fn a_session_goes_on_with_another_backend_between_two_messages() {
                 let (came, mut unwanted) = successor(&world, new, b"");
                 sessions.note_redialled(late, came);
                 assert_eq!(seats(&world), [0, 1], "a backend that comes too late has no session");
-                unwanted.expect_gone().await;
+                drive(&mut sessions, async {
+                    unwanted.expect_close(Backend, 1001, "not needed").await;
+                    unwanted.expect_eof().await;
+                })
+                .await;
             }
 
             let bye = [close(Client, 1000, "bye"), close(Backend, 1000, "bye")];

@@ -57,7 +57,8 @@ impl World {
         let (mut stream, far) = connected(Client, kind).await;
         stream.leave_thread().unwrap();
         let (early, client) = (Bytes::copy_from_slice(early), localhost());
-        let comeback = Comeback { id: ID, attempt, stream, early, client, permit: None, expires: None };
+        let comeback =
+            Comeback { id: ID, attempt, stream, early, client, permit: None, expires: None, patience: STOPPED };
         self.arrive.send(Arrival::Comeback(Box::new(comeback))).await.unwrap();
         far
     }
@@ -170,9 +171,12 @@ fn a_session_that_would_be_away_beyond_the_limit_ends_with_its_client() {
     with_each(async |world, [before, _]| {
         world.reclaims.set_limits(Some(0), None);
         let [mut client, mut backend] = world.resumable(before, TERMS).await;
+        backend.send(text(Backend, "before the end")).await;
+        client.expect(text(Backend, "before the end")).await;
         client.stream.shutdown().await.unwrap();
-        backend.expect_close(Backend, 1001, "client lost").await;
+        client.expect_close(Client, 1001, "client lost").await;
         client.expect_gone().await;
+        backend.expect_close(Backend, 1001, "client lost").await;
         backend.send_and_finish(close(Backend, 1001, "")).await;
         assert_eq!(world.ended().await.0, "client_lost");
     });
@@ -239,4 +243,28 @@ fn what_is_sent_again_is_not_counted_among_what_waits_for_slow_readers() {
         client.expect(text(Backend, "ONE")).await;
         drop((client, backend));
     });
+}
+
+#[test]
+fn a_client_that_comes_back_too_late_reads_how_its_session_has_ended() {
+    for is_gone in [true, false] {
+        with_each(async |world, [before, after]| {
+            let [client, mut backend] = world.resumable(before, TERMS).await;
+            client.reset();
+            assert_eq!(world.claim(1, 0).await, Claimed::Ready { received: 0 });
+            let (code, words) = if is_gone {
+                backend.reset();
+                assert_eq!(world.ended().await.0, "backend_lost");
+                (1001, "client lost")
+            } else {
+                // The session is there until the backend has closed too.
+                backend.send(frame(Backend, 0x83, b"")).await;
+                backend.expect_close(Backend, 1002, "reserved opcode").await;
+                (1011, "backend broke the protocol")
+            };
+            let mut late = world.come_back(1, after, b"").await;
+            late.expect_close(Client, code, words).await;
+            late.expect_gone().await;
+        });
+    }
 }

@@ -85,6 +85,8 @@ struct Pair {
     gone: Vec<End>,
     /// Whether the session has let go of its client.
     is_away: bool,
+    /// Whether too many clients are away for another one.
+    refuses: bool,
     /// What the client has sent for the next backend.
     queue: Vec<u8>,
     /// The most bytes that one read takes.
@@ -165,6 +167,7 @@ impl Pair {
             backend: End::default(),
             gone: Vec::new(),
             is_away: false,
+            refuses: false,
             queue: Vec::new(),
             read: 64 * 1024,
             splices: false,
@@ -303,7 +306,9 @@ impl Pair {
 
     /// Lets go of a client that the session has outlived.
     fn lets_client_go(&mut self) {
-        if self.session.awaits_client() && !self.is_away {
+        if self.session.awaits_client() && self.refuses {
+            self.session.refuse_absence(self.now);
+        } else if self.session.awaits_client() && !self.is_away {
             (self.client, self.is_away) = (End::default(), true);
         }
     }

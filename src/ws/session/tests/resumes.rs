@@ -300,13 +300,51 @@ fn a_session_waits_for_its_client_as_long_as_its_terms_say() {
 
 #[test]
 fn a_session_that_may_not_wait_ends_as_on_another_route() {
-    let mut pair = away();
-    pair.session.refuse_absence(pair.now);
-    pair.pump();
-    assert_eq!(
-        (pair.ended().1, pair.got(Backend)),
-        (Cause::ClientLost, vec!["close 1001 client lost".into(), "FIN".into()])
-    );
+    let ends: [(fn(&mut Pair), &[&str]); 3] = [
+        (|pair| pair.fin(Client), &["message before", "close 1001 client lost", "FIN"]),
+        (|pair| pair.resets(Client), &["message before"]),
+        // What waits goes out before the Close, as far as the client takes it.
+        (
+            |pair| {
+                pair.takes(Client, 3);
+                pair.sends(Backend, message(Backend, "waits"));
+                pair.takes_all(Client);
+                pair.fin(Client);
+            },
+            &["message before", "message waits", "close 1001 client lost", "FIN"],
+        ),
+    ];
+    for (end, told) in ends {
+        let mut pair = Pair { refuses: true, ..resumable(&SILENT, None) };
+        pair.sends(Backend, message(Backend, "before"));
+        end(&mut pair);
+        let got = (pair.ended().1, pair.got(Backend));
+        assert_eq!(got, (Cause::ClientLost, vec!["close 1001 client lost".into(), "FIN".into()]));
+        assert_eq!(pair.got(Client), told);
+    }
+}
+
+#[test]
+fn a_client_that_comes_back_too_late_is_told_how_the_session_has_ended() {
+    type Ends = fn(&mut Pair);
+    let ends: [(Ends, &str); 7] = [
+        (|pair| pair.wait(FOR), "close 1001 client lost"),
+        (|pair| pair.fin(Backend), "close 1011 backend lost"),
+        (|pair| pair.drain(), "close 1012 drain"),
+        (|pair| pair.kill(4000, "enough"), "close 4000 enough"),
+        (|pair| pair.sends(Backend, frame(Backend, 0x83, b"")), "close 1011 backend broke the protocol"),
+        (|pair| (pair.sends(Backend, close(Backend, 4001, "bye")), pair.wait(FOR)).0, "close 4001 bye"),
+        (|pair| (pair.sends(Backend, frame(Backend, 0x88, b"")), pair.wait(FOR)).0, "close"),
+    ];
+    for (end, told) in ends {
+        let mut pair = away();
+        assert!(matches!(pair.claims(1, 0), Claimed::Ready { .. }) && pair.session.late_close().is_none());
+        end(&mut pair);
+        assert!(!pair.arrives(1));
+        let mut late = Vec::new();
+        pair.session.late_close().unwrap().encode(None, &mut late);
+        assert_eq!(Frame::read_all(Client, &late).0[0].to_string(), told);
+    }
 }
 
 #[test]
