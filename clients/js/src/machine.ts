@@ -30,8 +30,8 @@ export interface Driver {
   leave(): void;
   /** Closes what was left. */
   tidy(): void;
-  /** Sends, or says that the connection is not open. */
-  transmit(data: Data): boolean;
+  /** Sends, or says that the connection is not open. Null: it is open, and there is no room. */
+  transmit(data: Data): boolean | null;
   /** Bytes that were sent and did not leave yet. */
   buffered(): number;
   /** Begins the closing handshake. */
@@ -196,14 +196,15 @@ export class Machine {
     if (this.#unanswered > (isLate ? 1 : 0)) return this.#lost(lost("no heartbeat"), now);
     this.#askedAt = now;
     const isAsked = this.#try(() => this.#driver.transmit(typeof message === "function" ? message() : message));
-    if (isAsked !== undefined) this.#unanswered++;
+    // What found no room is no question.
+    if (isAsked != null) this.#unanswered++;
     this.#buffered = this.#driver.buffered();
   }
 
   /** Sends what waits. What the connection refuses is given up, or it would be in the way for ever. */
   #flush(): void {
     for (let data: Data | undefined; (data = this.queue.first()) !== undefined; ) {
-      const isSent = this.#try(() => this.#driver.transmit(data!));
+      const isSent = this.#try(() => this.#driver.transmit(data!) ?? false);
       if (isSent === false) return;
       this.queue.take();
       if (!isSent) this.queue.dropped++;

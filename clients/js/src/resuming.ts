@@ -3,7 +3,7 @@
 // connection. docs/resume.md is the protocol.
 
 import type { LongwireEventMap, Told } from "./events.js";
-import { type Driver, LATE, lost, Machine, type MachineLike, OPEN } from "./machine.js";
+import { CLOSING, type Driver, LATE, lost, Machine, type MachineLike, OPEN } from "./machine.js";
 import type { Data, LongwireOptions } from "./options.js";
 import type { Queue } from "./queue.js";
 import { isWhole, OFFER, readHello, Session } from "./session.js";
@@ -66,6 +66,8 @@ export class Resuming implements MachineLike {
   #beats = BEATS;
   /** When the world may have changed. */
   #wokenAt = -Infinity;
+  /** Closes for good, once the attempt has come to its end that is made only to tell the server. */
+  #leave: (() => void) | undefined;
 
   constructor(options: LongwireOptions, driver: Driver, random: () => number) {
     const { shouldReconnect } = options;
@@ -85,7 +87,8 @@ export class Resuming implements MachineLike {
   }
 
   get readyState(): 0 | 1 | 2 | 3 {
-    return this.#machine.readyState;
+    const { readyState } = this.#machine;
+    return this.#leave && readyState <= OPEN ? CLOSING : readyState;
   }
 
   get queue(): Queue {
@@ -141,9 +144,10 @@ export class Resuming implements MachineLike {
         this.#beats = BEATS;
         this.#lookAt = Math.min(this.#lookAt, this.#deadline(session));
       }
-      session.give(data, now);
+      if (!this.#leave) session.give(data, now);
     }
-    return this.#machine.heard(attempt, event, now);
+    // Who has closed while there was no connection hears nothing of the one that tells it.
+    return !this.#leave && this.#machine.heard(attempt, event, now);
   }
 
   failed(attempt: number, error: unknown, now: number, isRefused?: boolean): void {
@@ -187,12 +191,25 @@ export class Resuming implements MachineLike {
 
   /** Whether the message was taken. While a session waits for its client, its messages are kept as if it were there. */
   send(data: Data): boolean {
+    if (this.#leave) return false;
     const session = this.readyState || this.queue.first() !== undefined ? undefined : this.#session;
     return session?.keep(data) || this.#machine.send(data);
   }
 
   close(now: number, code?: number, reason?: string): void {
+    const isAway = !this.readyState && this.#session && now < this.#expiresAt;
+    const isWaiting = this.#backAt !== undefined;
+    this.#now = now;
     this.#backAt = undefined;
+    if (isAway) {
+      // The server keeps the session for a client that may come back. Only a Close on a connection of it says that none will.
+      this.#leave = () => {
+        this.#lookAt = Infinity;
+        this.#machine.close(this.#now, code, reason);
+      };
+      if (isWaiting) this.#machine.dial(now);
+      return;
+    }
     this.#lookAt = Infinity;
     this.#machine.close(now, code, reason);
   }
@@ -316,10 +333,10 @@ export class Resuming implements MachineLike {
   }
 
   /** What the machine sends: behind what waits for room. A connection that is about to end takes nothing, but its session does. */
-  #transmit(data: Data): boolean {
+  #transmit(data: Data): boolean | null {
     const session = this.#session;
     if (this.#phase !== LIVE || !session) return this.#driver.transmit(data);
-    return this.queue.first() === undefined && (session.keep(data, this.#driver.transmit) || session.keep(data));
+    return (this.queue.first() === undefined && (session.keep(data, this.#driver.transmit) || session.keep(data))) || null;
   }
 
   /** Sends what the server does not have. */
@@ -367,6 +384,7 @@ export class Resuming implements MachineLike {
   }
 
   #emit<Type extends keyof LongwireEventMap>(type: Type, event: Told<Type>): void {
+    if (this.#leave && (type === "open" || type === "down")) return this.#leave();
     const told: any = { ...event };
     if (told.attempt) told.attempt = this.#number(told.attempt);
     if (type === "down") this.#down(told);
@@ -404,6 +422,6 @@ export class Resuming implements MachineLike {
   }
 
   #counting(shouldReconnect: NonNullable<LongwireOptions["shouldReconnect"]>): typeof shouldReconnect {
-    return (end) => shouldReconnect({ ...end, attempt: this.#number(end.attempt) });
+    return (end) => !!this.#leave || shouldReconnect({ ...end, attempt: this.#number(end.attempt) });
   }
 }

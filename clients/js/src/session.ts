@@ -113,7 +113,7 @@ export class Session {
    * Takes a message, and hands it to `transmit` where there is a connection. False: there is no room, or that did not take it. One that is
    * larger than all room is only handed on, and until the server has it, nobody can go on with this session.
    */
-  keep(data: Data, transmit?: (data: Data) => boolean): boolean {
+  keep(data: Data, transmit?: (data: Data) => boolean | null): boolean {
     const room = this.hello.replay - this.bytes - OVERHEAD;
     const largest = this.hello.replay - OVERHEAD;
     let isLarge = false;

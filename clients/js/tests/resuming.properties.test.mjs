@@ -82,7 +82,8 @@ function play({ steps, reactions, greeting, ...shape }) {
   }
   if (world.closed) return world;
   world.close();
-  world.pass(world.options.connectTimeout);
+  // For the attempt to tell the server, and for the closing handshake.
+  world.pass(2 * world.options.connectTimeout);
   assert.equal(world.machine.readyState, 3);
   return world;
 }

@@ -583,27 +583,72 @@ test("close ends the session in whatever state it is", () => {
   mute.pass(1);
   assert.equal(mute.closed.reason, "close timeout");
 
-  const away = start().connect();
-  away.fail();
-  away.send();
-  away.close();
-  assert.equal(away.send(), false);
-  away.pass(0);
-  assert.deepEqual([away.closed.code, away.closed.lost], [1005, 1]);
-  away.pass(100_000);
-  assert.equal(away.links.length, 1);
+});
 
-  for (const words of [1, 2]) {
-    const greeting = start({ options: { queue: {} }, canTerminate: false }).connect();
-    greeting.fail();
-    greeting.send();
-    greeting.pass(10_000);
-    greeting.shake();
-    for (let word = 1; word < words; word++) greeting.deliverDown();
-    greeting.close();
-    greeting.pass(0);
-    assert.deepEqual([greeting.closed.lost, greeting.machine.queue.bytes], [1, 0]);
+/** A client that is away, with a message that waits, and has closed: while it waits, or while an attempt stands at so many words. */
+const leaving = (words = 0, shape = {}) => {
+  const world = start(shape).connect();
+  world.fail();
+  world.send();
+  if (words) {
+    world.pass(10_000);
+    world.shake();
+    for (let word = 1; word < words; word++) world.deliverDown();
   }
+  world.close(4000);
+  assert.deepEqual([world.links.length, world.machine.readyState, world.send(), world.closed], [2, 2, false, undefined]);
+  return world;
+};
+
+test("close without a connection makes one attempt, only to end the session", () => {
+  for (const words of [0, 1, 2]) {
+    const world = leaving(words);
+    world.say();
+    world.shake();
+    world.settle();
+    assert.deepEqual([world.longwire.sessions.length, world.longwire.sessions[0].isOver], [1, true], "the server hears of it");
+    assert.deepEqual([world.longwire.sessions[0].got, world.page], [["0.x"], []], "what was taken goes first, and nothing is heard");
+    world.machine.ended(2, { code: 4000, reason: "", wasClean: true }, world.now);
+    assert.deepEqual([world.closed.code, world.closed.wasClean, world.opens.length, world.downs.length], [4000, true, 1, 1]);
+    world.pass(100_000);
+    assert.equal(world.links.length, 2);
+  }
+});
+
+test("where that attempt fails, the end is told, and the server finds out by itself", () => {
+  const ends = [
+    (world) => world.fail(),
+    (world) => world.pass(10_000),
+    (world) => world.close(),
+    (world) => ((world.longwire.lie = { received: 1000 }), world.shake(), world.settle()),
+  ];
+  for (const [index, end] of ends.entries()) {
+    for (const words of [0, 1, 2]) {
+      const world = leaving(words, { options: { queue: {}, shouldReconnect: () => true }, canTerminate: false });
+      end(world);
+      world.pass(0);
+      assert.deepEqual([world.closed?.code, world.closed?.lost, world.machine.queue.bytes], [index === 2 ? 1005 : 4000, 1, 0], `${index}, ${words}`);
+      world.pass(100_000);
+      assert.deepEqual([world.links.length, world.opens.length, world.downs.length], [2, 1, 1]);
+    }
+  }
+});
+
+test("a session that is over has nobody to be told", () => {
+  const world = start({ terms: { for_ms: 3000 } }).connect();
+  world.fail();
+  world.sleep(3000);
+  world.fail();
+  const links = world.links.length;
+  world.close();
+  world.pass(0);
+  assert.deepEqual([world.closed.code, world.links.length], [1005, links]);
+
+  const late = leaving();
+  late.longwire.sessions[0].end(1012, "");
+  late.shake();
+  late.settle();
+  assert.deepEqual(late.longwire.sessions.map(({ isOver }) => isOver), [true, true], "the new one is closed at once");
 });
 
 test("a connection that is given up has no Close until the session is elsewhere", () => {
@@ -688,6 +733,19 @@ test("of the texts with the secret only those of a control are kept from the app
   for (const data of [`${session.secret}${"0".repeat(103)}`, session.secret.slice(1), Buffer.from(session.secret)]) session.connection.send(data);
   world.settle();
   assert.equal(given.length, 3);
+});
+
+test("a heartbeat that finds no room is no question", () => {
+  const heartbeat = { message: "ping", interval: 1000, timeout: 500 };
+  const world = start({ options: { heartbeat }, terms: { replay: 60 } }).connect();
+  while (world.send());
+  world.pass(5000);
+  assert.deepEqual([world.downs, world.links.length], [[], 1], "nobody was asked, so that nobody is dead");
+  world.settle();
+  world.longwire.sessions[0].control(world.longwire.sessions[0].got.length);
+  world.settle();
+  world.pass(1000);
+  assert.deepEqual([world.downs.length, world.downs[0].reason], [1, "no heartbeat"]);
 });
 
 test("a heartbeat of the application is a message like any other", () => {
