@@ -19,6 +19,8 @@
 //! 6. A stay or a wait begins only with the flag cleared. Events that are left when the stay ends came after the
 //!    runtime asked its epoll, so that rule 3 holds for them too.
 
+mod outliving;
+
 use std::{
     collections::{HashMap, VecDeque},
     future::poll_fn,
@@ -41,10 +43,9 @@ use tokio::{
 };
 
 use super::{
-    dismissal::Dismissal,
     held::{Arrival, Held},
-    reclaim::{Claim, Comeback, Reclaims},
-    redial::{Outliving, Redial, Redialled},
+    reclaim::{Claim, Reclaims},
+    redial::{Outliving, Redial},
     relay::{Scratch, Turn},
     rota::{Had, Rota, Round, TURN, price},
     stay::{Next, Seen, Stay},
@@ -54,12 +55,7 @@ use crate::{
     metrics::Metrics,
     net::{
         counts::unsent::Unsent,
-        orders::{
-            age_errand::AgeErrand,
-            book::{Book, spread},
-            inquiry::Inquiry,
-            tally::Ledger,
-        },
+        orders::{age_errand::AgeErrand, book::Book, inquiry::Inquiry, tally::Ledger},
         stream::{
             calls::{Calls, SessionKey},
             sockets::{self, Apart, Epolls},
@@ -70,7 +66,7 @@ use crate::{
             vital::{Fault, Vitals},
         },
     },
-    ws::{resume_token::ResumeId, session::Claimed},
+    ws::resume_token::ResumeId,
 };
 
 /// The most events that one look at the epoll takes.
@@ -81,8 +77,6 @@ const SLICE: usize = 64;
 const PLACES: usize = 4096;
 /// The most new sessions that wait to be taken in.
 pub(in crate::net) const ARRIVALS: usize = 256;
-/// The most claims that wait for their sessions. A client may read its hello, and come back, before its session is taken in.
-const EARLY: usize = 64;
 /// The longest that an alarm waits to ring together with others.
 const LONGEST_TICK: Duration = Duration::from_millis(128);
 /// A new session's alarm rings after this time at the latest.
@@ -378,134 +372,6 @@ impl Sessions {
         }
         if !self.early.is_empty() {
             mem::take(&mut self.early).into_iter().for_each(|claim| self.note_claim(claim));
-        }
-    }
-
-    /// Lets go of the backend of a session, and has another one asked.
-    fn call_successor(&mut self, place: u32, now: Instant) {
-        let generation = self.next_generation();
-        let Some(running) = self.running.get_mut(place as usize) else { return };
-        let Some(outliving) = self.outliving.get_mut(&place) else { return };
-        let key = SessionKey { place, generation };
-        let Some((order, dismissal)) = running.session.let_go(outliving.attempts, now) else { return };
-        // What the old stream still says is for nobody.
-        running.session.give_streams_to(key, &self.calls);
-        if let Some(dismissal) = dismissal {
-            tokio::spawn(dismissal.send());
-        }
-        outliving.call = Some((outliving.redial.calls)(key, order));
-        self.wakes_tasks = true;
-        // What was heard of the old backend says nothing any more.
-        running.session.hear(&self.orders, Some(&outliving.redial), now);
-        if !mem::replace(&mut running.queued, true) {
-            self.rota.push(place, running.had);
-        }
-    }
-
-    /// Gives a session the backend that was found for it, or says that none was.
-    fn note_redialled(&mut self, key: SessionKey, came: Redialled) {
-        let (generation, now) = (self.next_generation(), Instant::now());
-        let running = named(&mut self.running, key);
-        let Some((running, outliving)) = running.zip(self.outliving.get_mut(&key.place)) else {
-            if let Redialled::Taken(successor, _) = came {
-                self.dismiss(successor.dismiss());
-            }
-            return;
-        };
-        match came {
-            Redialled::Taken(successor, attempts) => {
-                let gap = match running.session.take_successor(successor, now) {
-                    Ok(gap) => gap,
-                    Err(successor) => return self.dismiss(successor.dismiss()),
-                };
-                running.session.give_streams_to(SessionKey { generation, ..key }, &self.calls);
-                outliving.attempts = attempts;
-                if let Some(call) = outliving.call.take() {
-                    call.succeed(gap);
-                }
-                // Orders for the old backend are not for the new one.
-                running.session.hear(&self.orders, Some(&outliving.redial), now);
-                // A new backend's socket gets its lasting options like that of a new session.
-                running.settled = false;
-            }
-            Redialled::Failed(failure) => running.session.note_resume_failure(failure, now),
-            Redialled::GaveUp(failure, most) => {
-                let given_up = outliving.call.as_mut().map_or(0, |call| call.fail(failure));
-                running.session.prolong_hold(spread(most, given_up));
-                running.session.note_resume_failure(failure, now);
-            }
-        }
-        if !mem::replace(&mut running.queued, true) {
-            self.rota.push(key.place, running.had);
-        }
-        let due = running.session.due().map_or(now + SETTLES, |due| due.min(now + SETTLES));
-        self.expect(key.place, Some(due), now);
-    }
-
-    /// Has an end told that no session has it.
-    fn dismiss(&mut self, dismissal: Dismissal) {
-        tokio::spawn(dismissal.send());
-        self.wakes_tasks = true;
-    }
-
-    /// A client wants to come back to its session. If nobody waits for the answer any more, nothing happens.
-    fn note_claim(&mut self, Claim { id, attempt, count, answer }: Claim) {
-        if answer.is_closed() {
-            return;
-        }
-        let Some(place) = self.resumable.get(&id).copied() else {
-            return self.defer(Claim { id, attempt, count, answer });
-        };
-        let Some(running) = self.running.get_mut(place as usize) else { return };
-        let (metrics, now) = (&self.process.metrics, Instant::now());
-        let session = &mut running.session;
-        let claimed = catch_unwind(AssertUnwindSafe(|| session.claim((attempt, count), metrics, now)));
-        let _ = answer.send(claimed.as_ref().copied().unwrap_or(Claimed::Gone));
-        match claimed {
-            Ok(_) => self.rouse(place, now),
-            Err(_) => self.end_panicked(place as usize),
-        }
-    }
-
-    /// Lets a claim wait for its session, if there is one.
-    fn defer(&mut self, claim: Claim) {
-        self.early.retain(|claim| !claim.answer.is_closed());
-        if self.early.len() < EARLY && self.process.reclaims.find(claim.id).is_some() {
-            self.early.push(claim);
-        } else {
-            let _ = claim.answer.send(Claimed::Gone);
-        }
-    }
-
-    /// Gives a session the client that has come back to it. Returns how many bytes that client is sent at once.
-    fn note_comeback(&mut self, comeback: Comeback) -> usize {
-        let now = Instant::now();
-        let place = self.resumable.get(&comeback.id).copied().unwrap_or(u32::MAX);
-        let Some(running) = self.running.get_mut(place as usize) else {
-            comeback.dismiss().into_iter().for_each(|dismissal| self.dismiss(dismissal));
-            return 0;
-        };
-        let (session, calls) = (&mut running.session, &self.calls);
-        let taken = catch_unwind(AssertUnwindSafe(|| session.take_client(comeback, (place, calls), now)));
-        match taken {
-            Ok(Err(dismissal)) => dismissal.into_iter().for_each(|dismissal| self.dismiss(dismissal)),
-            Ok(Ok(replayed)) => {
-                // Somebody may observe the frames of clients at its address.
-                let redial = self.outliving.get(&place).map(|outliving| &outliving.redial);
-                session.hear(&self.orders, redial, now);
-                self.rouse(place, now);
-                return replayed;
-            }
-            Err(_) => self.end_panicked(place as usize),
-        }
-        0
-    }
-
-    /// Lets go of the client of a session, which waits for it to come back.
-    fn part_from_client(&mut self, place: u32, now: Instant) {
-        if let Some(running) = self.running.get_mut(place as usize) {
-            running.session.part_from_client(&self.process.metrics, now);
-            self.rouse(place, now);
         }
     }
 

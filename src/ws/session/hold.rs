@@ -20,12 +20,14 @@
 //! 4. **Pongs.** A Pong for a backend that is gone reaches no other backend.
 //! 5. **Ends.** A Close of the client is answered at once with its own code. Every other end tells the client why.
 
+mod frames;
+
 use std::{
-    collections::VecDeque,
     mem,
     time::{Duration, Instant},
 };
 
+pub(super) use self::frames::Pings;
 use super::{
     Session,
     ending::{Farewell, Reason},
@@ -35,15 +37,11 @@ use super::{
 use crate::ws::{
     Side::{Backend, Client},
     close::{CloseCode, CloseFrame, close_frame},
-    frame::{ControlFrame, FrameHeader, OpCode, encode_header},
-    keepalive::fingerprint,
+    frame::{ControlFrame, OpCode},
     termination::{Cause, HowEnded, Initiator, Loss, Termination},
     tick::Tick,
 };
 
-/// The most Pings of one backend, and of all backends before it, whose Pongs are told from one another. A client that owes more
-/// answers the later ones.
-const MOST_PINGS: usize = 8;
 /// A backend that has stayed for so long, or for `HoldTerms::longest`, did not take the session in vain. It may be the next one in a
 /// row of restarts.
 const STAYS: Duration = Duration::from_millis(500);
@@ -92,13 +90,6 @@ enum HoldStage {
     Away { cause: HoldCause, how: HowEnded, since: Tick, until: Tick, failure: ResumeFailure },
 }
 
-/// The last Pings that an end has got and not answered. Pongs come in the order of their Pings, but some may never come.
-#[derive(Debug, Default)]
-pub(super) struct Pings(
-    /// What stands for their payloads.
-    VecDeque<u64>,
-);
-
 impl Hold {
     /// Whether what the client sends goes to the queue.
     const fn queues(&self) -> bool {
@@ -115,8 +106,8 @@ impl Hold {
             && pong.is_none()
             && !notifies
             && *queued == 0
-            && asking.0.is_empty()
-            && late.0.is_empty()
+            && asking.is_empty()
+            && late.is_empty()
             && *tally == HoldTally::default()
     }
 
@@ -142,29 +133,6 @@ impl Hold {
             self.tally.gap += now.since(since);
         }
         (self.asked, self.pong, self.notifies) = (None, None, false);
-    }
-}
-
-impl Pings {
-    pub(super) fn push(&mut self, ping: u64) {
-        if self.0.len() >= MOST_PINGS {
-            self.0.pop_front();
-        }
-        self.0.push_back(ping);
-    }
-
-    /// Takes out the first Ping that this Pong answers, and those before it. Returns whether there is one.
-    pub(super) fn take(&mut self, pong: u64) -> bool {
-        let place = self.0.iter().position(|ping| *ping == pong);
-        if let Some(place) = place {
-            self.0.drain(..=place);
-        }
-        place.is_some()
-    }
-
-    /// Adds the Pings of another connection behind these. None of them is left there.
-    pub(super) fn append(&mut self, others: &mut Self) {
-        mem::take(others).0.into_iter().for_each(|ping| self.push(ping));
     }
 }
 
@@ -564,116 +532,5 @@ impl Session {
         self.begin_ending(termination, false, now);
         self.bid_farewell(Client, Farewell::of_words(code, Reason::Ours(words)));
         self.place_farewells();
-    }
-}
-
-/// The frames of ours that go to the client.
-impl Session {
-    /// Whether the client is to get a frame because of its backends.
-    pub(super) fn owes_client(&self) -> bool {
-        let backend = &self.backend.tracker;
-        self.owes_control_text()
-            || self.hold().is_some_and(|hold| {
-                (hold.pong.is_some() && backend.at_frame_end()) || (hold.notifies && backend.at_message_end())
-            })
-    }
-
-    /// Appends these frames. What tells of another backend goes before what the backend says.
-    pub(super) fn tell_client(&mut self, now: Tick, out: &mut Vec<u8>) {
-        let is_between = self.backend.tracker.at_message_end();
-        if let Some(pong) = self.hold_state_mut().and_then(|hold| hold.pong.take()) {
-            pong.encode(None, out);
-            self.note_ours(Client, &pong, now);
-        }
-        if is_between {
-            self.tell_resync(now, out);
-            let begin = out.len();
-            if self.hold_state_mut().is_some_and(|hold| mem::take(&mut hold.notifies)) {
-                self.write_notice(now, out);
-                self.log_message(&out[begin..], now);
-            }
-            self.tell_count(now, out);
-        }
-        self.client.keepalive.handle_sent(now);
-        self.forget_idle_fate();
-    }
-
-    /// Another backend has taken the session while there is no client. The notice waits for it, before what the backend says.
-    fn keep_notice(&mut self, now: Instant) {
-        let mut notice = Vec::new();
-        if self.hold_state_mut().is_some_and(|hold| mem::take(&mut hold.notifies)) {
-            self.write_notice(self.common.tick(now), &mut notice);
-        }
-        if !self.has_room_for(notice.len()) {
-            return self.end_absence(now);
-        }
-        if !notice.is_empty() {
-            self.log_message(&notice, self.common.tick(now));
-        }
-    }
-
-    fn write_notice(&mut self, now: Tick, out: &mut Vec<u8>) {
-        let common = std::sync::Arc::clone(&self.common);
-        let Some(notice) = common.hold.as_ref().and_then(|terms| terms.notify.as_deref()) else { return };
-        let length = notice.len() as u64;
-        encode_header(0x81, length, None, out);
-        out.extend_from_slice(notice.as_bytes());
-        let header = FrameHeader { fin: true, rsv: 0, opcode: OpCode::Text, mask: None, length };
-        self.note_our_header(Client, header, now);
-    }
-}
-
-/// Pings and Pongs of both ends.
-impl Session {
-    /// A Ping of the client has passed to the backend.
-    pub(super) fn note_asked(&mut self, ping: &ControlFrame) {
-        if self.common.hold.is_some() {
-            self.fate.get_or_insert_default().hold_mut().asked = Some(*ping);
-        }
-    }
-
-    /// A Ping of the client has come while no backend takes it.
-    pub(super) fn owe_pong(&mut self, ping: &ControlFrame) {
-        if let Some(hold) = self.fate.as_mut().and_then(|fate| fate.hold.as_mut()) {
-            hold.pong = Some(ControlFrame::new(OpCode::Pong, ping.payload(), None));
-        }
-    }
-
-    /// A Ping of the backend has passed to the client.
-    pub(super) fn note_asking(&mut self, ping: &ControlFrame) {
-        if self.common.hold.is_some() {
-            self.fate.get_or_insert_default().hold_mut().asking.push(fingerprint(ping.payload()));
-        }
-    }
-
-    /// A Pong of the backend has come.
-    pub(super) fn note_answered(&mut self, pong: &ControlFrame) {
-        if let Some(hold) = self.fate.as_mut().and_then(|fate| fate.hold.as_mut())
-            && hold.asked.take_if(|asked| asked.payload() == pong.payload()).is_some()
-        {
-            self.forget_idle_fate();
-        }
-    }
-
-    /// The client is gone, and with it what it was asked and what it is owed.
-    pub(super) fn forget_pings_of_client(&mut self) {
-        if let Some(hold) = self.hold_state_mut() {
-            (hold.asked, hold.pong) = (None, None);
-            (hold.asking, hold.late) = (Pings::default(), Pings::default());
-        }
-    }
-
-    /// A Pong of the client has come. Returns whether it is for a backend that is gone. If two backends sent the same Ping, it is
-    /// for the later one: a backend may take a client for dead that does not answer.
-    pub(super) fn takes_late_pong(&mut self, pong: &ControlFrame) -> bool {
-        let Some(hold) = self.fate.as_mut().and_then(|fate| fate.hold.as_mut()) else { return false };
-        let pong = fingerprint(pong.payload());
-        if !hold.asking.take(pong) {
-            return hold.late.take(pong);
-        }
-        // Nothing more comes for the backends before.
-        hold.late = Pings::default();
-        self.forget_idle_fate();
-        false
     }
 }

@@ -12,7 +12,7 @@ use super::{
     *,
 };
 use crate::{
-    net::session::redial::{RedialCall, RedialOrder, Successor},
+    net::session::redial::{RedialCall, RedialOrder, Redialled, Successor},
     ws::{
         Side::{self, Backend, Client},
         close::CloseCode,
