@@ -9,7 +9,7 @@ use hyper::{
     header::{HeaderValue, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_PROTOCOL},
 };
 
-use super::resume_offer::{ResumeOffer, is_resume_offer};
+use super::resume_offer::ResumeOffer;
 use crate::headers::tokens;
 
 /// The subprotocols and extensions of a client's handshake.
@@ -54,14 +54,18 @@ impl Offer {
     /// The backend judges a malformed offer. If we cannot read the extensions, we treat them as an offer of none.
     #[must_use]
     pub fn read(headers: &HeaderMap) -> Self {
-        Self {
-            subprotocols: tokens(headers, &SEC_WEBSOCKET_PROTOCOL)
-                .filter(|item| !is_resume_offer(item))
-                .map(text)
-                .collect(),
-            resume: ResumeOffer::read(headers),
-            extensions: extension_names(headers).unwrap_or_default(),
+        let (mut subprotocols, mut resume) = (Vec::new(), None);
+        for item in tokens(headers, &SEC_WEBSOCKET_PROTOCOL) {
+            resume = match (ResumeOffer::of_item(item), resume) {
+                (Some(offer), Some(before)) => Some(ResumeOffer::or(before, offer)),
+                (Some(offer), None) => Some(offer),
+                (None, before) => {
+                    subprotocols.push(text(item));
+                    before
+                }
+            };
         }
+        Self { subprotocols, resume, extensions: extension_names(headers).unwrap_or_default() }
     }
 
     /// What the client offers to us alone.

@@ -26,7 +26,7 @@ pub enum ResumeOffer {
     /// To come back later.
     Later,
     /// To go on with a session. `None` = what stands there cannot be read.
-    Now(Option<ResumeAttempt>),
+    Now(Option<Box<ResumeAttempt>>),
 }
 
 /// An attempt to go on with a session.
@@ -54,14 +54,19 @@ impl ResumeOffer {
     #[must_use]
     pub fn read(headers: &HeaderMap) -> Option<Self> {
         let offers = tokens(headers, &SEC_WEBSOCKET_PROTOCOL).filter_map(Self::of_item);
-        offers.reduce(|before, offer| if offer == Self::Later { before } else { offer })
+        offers.reduce(Self::or)
+    }
+
+    /// The one of two offers that counts: the later one, if it says more.
+    pub(super) fn or(self, later: Self) -> Self {
+        if later == Self::Later { self } else { later }
     }
 
     /// The offer that one item of the list makes.
-    fn of_item(item: &[u8]) -> Option<Self> {
+    pub(super) fn of_item(item: &[u8]) -> Option<Self> {
         match item.strip_prefix(SUBPROTOCOL.as_bytes())? {
             [] => Some(Self::Later),
-            [b'.', rest @ ..] => Some(Self::Now(ResumeAttempt::read(rest))),
+            [b'.', rest @ ..] => Some(Self::Now(ResumeAttempt::read(rest).map(Box::new))),
             // Another version of the protocol, or another protocol.
             _ => None,
         }
@@ -91,7 +96,8 @@ pub fn is_resume_offer(item: &[u8]) -> bool {
 
 /// Takes every offer out of the fields of a request. Other subprotocols stay, in their order.
 pub fn withdraw_resume(headers: &mut HeaderMap) {
-    if !tokens(headers, &SEC_WEBSOCKET_PROTOCOL).any(is_resume_offer) {
+    // Few requests have the field, and to look for it costs less than to walk it.
+    if !headers.contains_key(SEC_WEBSOCKET_PROTOCOL) || !tokens(headers, &SEC_WEBSOCKET_PROTOCOL).any(is_resume_offer) {
         return;
     }
     let stay = |line: &HeaderValue| -> Option<HeaderValue> {
@@ -132,7 +138,7 @@ mod tests {
     }
 
     fn attempt(token: &str, number: u64, count: u64) -> Option<ResumeOffer> {
-        Some(ResumeOffer::Now(Some(ResumeAttempt { token: token.into(), number, count })))
+        Some(ResumeOffer::Now(Some(Box::new(ResumeAttempt { token: token.into(), number, count }))))
     }
 
     #[test]

@@ -50,7 +50,7 @@ use crate::{
         },
         worker::plan::Plan,
     },
-    routing::{HttpsRedirect, Route, RouteAction},
+    routing::{AuthRequest, HttpsRedirect, Route, RouteAction},
     sender::{Client, Network},
     ws::{
         handshake::{self, Upgrade},
@@ -224,8 +224,7 @@ async fn serve<'p>(
         return Err(Kind::ClientCert.into());
     }
     let on_route = OnRoute { client, host: &host, place, route, upstream, way };
-    // Boxed, because this future is moved several times, and the rest is large.
-    Box::pin(go_on(connection, plan, (parts, body), on_route, record)).await
+    go_on(connection, plan, (parts, body), on_route, record).await
 }
 
 /// Finds out whether a request may go on from its route to a backend, and gets its answer.
@@ -252,10 +251,13 @@ async fn go_on(
     let (target, prefix) = rewritten(route, parts)?.unzip();
     // A client that comes back begins no session.
     let begins = wants.map(|_| known.is_none());
-    let permission = match permit(connection, plan, parts, on_route, begins, record).await? {
+    let permission = match route.auth_request.as_deref() {
         None => None,
-        Some(AuthAnswer::Permitted(permission)) => Some(permission),
-        Some(AuthAnswer::Refused(refusal)) => return Ok(RequestOutcome::Refused(refusal)),
+        // Boxed, because requests on other routes have no use for so large a future.
+        Some(auth) => match Box::pin(permit(connection, plan, parts, (auth, on_route), begins, record)).await? {
+            AuthAnswer::Permitted(permission) => Some(permission),
+            AuthAnswer::Refused(refusal) => return Ok(RequestOutcome::Refused(refusal)),
+        },
     };
     let promise = wants.map_or(ResumePromise::Nothing, |wants| {
         ResumePromise::new(connection, route, wants, &parts.headers, permission.as_deref())
@@ -281,6 +283,7 @@ async fn go_on(
     }
     let prefix = prefix.flatten();
     let sticky = take_cookie(connection, plan, (route, place), upstream, &mut parts.headers);
+    // Both futures are large, and this one is moved several times. In a box they are moved once.
     match errand {
         Errand::Session(wants) => {
             let open = || shared.live.sessions();
@@ -289,12 +292,12 @@ async fn go_on(
                 true => shared.admission.admit_from_rates(client, open, limits, Instant::now())?,
             };
             let asked = Asked { parts, on_route, prefix, permission, sticky, wants };
-            upgrade(connection, plan, (admitted, caller, promise), asked, key, record).await
+            Box::pin(upgrade(connection, plan, (admitted, caller, promise), asked, key, record)).await
         }
         Errand::Answer(wants) => {
             let body = RequestBody::new(body, plan.config.timeouts.request_body, limits.body_size)?;
             let asked = Asked { parts, on_route, prefix, permission, sticky, wants };
-            forward(connection, plan, asked, body, key, record).await
+            Box::pin(forward(connection, plan, asked, body, key, record)).await
         }
     }
 }
@@ -305,42 +308,44 @@ fn errand_of(route: &Route, parts: &mut Parts) -> Result<Option<Errand>, Error> 
         offer::withdraw_compression(&mut parts.headers);
     }
     withdraw_extensions(route, &mut parts.headers);
-    let kind = handshake::classify(&parts.method, parts.version, &parts.headers);
-    withdraw_resume(&mut parts.headers);
-    Ok(match kind {
+    Ok(match handshake::classify(&parts.method, parts.version, &parts.headers) {
         handshake::RequestKind::Bad(bad) => return Err(bad.into()),
         handshake::RequestKind::WebSocket(wants) => {
             let foreign = |origin| Error::from_source(Kind::Origin, origin);
             // The fields as the client sent them: `Connection` cannot remove `Origin` before this.
             route.origins.check(&parts.headers).map_err(foreign)?;
+            if wants.offer.resume().is_some() {
+                withdraw_resume(&mut parts.headers);
+            }
             Some(Errand::Session(wants))
         }
-        handshake::RequestKind::Plain => match headers::reach(&parts.method, &parts.headers) {
-            Reach::Here => None,
-            Reach::Open => Some(Errand::Answer(None)),
-            Reach::Beyond(left) => Some(Errand::Answer(Some(left))),
-        },
+        handshake::RequestKind::Plain => {
+            withdraw_resume(&mut parts.headers);
+            match headers::reach(&parts.method, &parts.headers) {
+                Reach::Here => None,
+                Reach::Open => Some(Errand::Answer(None)),
+                Reach::Beyond(left) => Some(Errand::Answer(Some(left))),
+            }
+        }
     })
 }
 
-/// Asks the service of the route, if it has one. `begins`: whether the request begins a session; `None` = it is no handshake.
+/// Asks the service of the route. `begins`: whether the request begins a session; `None` = it is no handshake.
 async fn permit(
     connection: &Connection,
     plan: &Plan,
     parts: &Parts,
-    on_route: OnRoute<'_>,
+    (auth, on_route): (&AuthRequest, OnRoute<'_>),
     begins: Option<bool>,
     record: &Record,
-) -> Result<Option<AuthAnswer>, Error> {
+) -> Result<AuthAnswer, Error> {
     let OnRoute { client, route, .. } = on_route;
-    let Some(auth) = &route.auth_request else { return Ok(None) };
     let shared = &connection.worker.shared;
     if begins == Some(true) {
         shared.admission.take_from_rates(client, &plan.config.limits, Instant::now())?;
     }
     let hop = on_route.hop(connection, plan, &record.request_id);
-    // Boxed, because requests on other routes have no use for so large a future.
-    let answer = Box::pin(ask(connection, plan, (auth, &route.name), parts, hop)).await?;
+    let answer = ask(connection, plan, (auth, &route.name), parts, hop).await?;
     // A drain that began meanwhile would end the session at once. A plain request is finished, as others on their way are.
     if begins.is_some()
         && matches!(answer, AuthAnswer::Permitted(_))
@@ -348,7 +353,7 @@ async fn permit(
     {
         return Err(kind.into());
     }
-    Ok(Some(answer))
+    Ok(answer)
 }
 
 /// The redirect of a request for this host.

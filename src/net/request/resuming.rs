@@ -148,7 +148,7 @@ pub(super) struct Recognized {
 ///
 /// # Errors
 /// [`Kind::ResumeAttempts`].
-pub(super) fn recognize(shared: &Shared, client: Client, wants: &Upgrade) -> Result<Option<Recognized>, Error> {
+pub(super) fn recognize(shared: &Shared, client: Client, wants: &Upgrade) -> Result<Option<Box<Recognized>>, Error> {
     let Some(ResumeOffer::Now(Some(attempt))) = wants.offer.resume() else { return Ok(None) };
     let (fresh, now) = (|why| new_session(shared, why), Instant::now());
     let id = match shared.resume_key.origin(&attempt.token) {
@@ -161,7 +161,8 @@ pub(super) fn recognize(shared: &Shared, client: Client, wants: &Upgrade) -> Res
     if !lodging.note_attempt(now) {
         return Err(Kind::ResumeAttempts.into());
     }
-    Ok(Some(Recognized { id, lodging, attempt: attempt.number, count: attempt.count, accept: wants.accept() }))
+    let (attempt, count, accept) = (attempt.number, attempt.count, wants.accept());
+    Ok(Some(Box::new(Recognized { id, lodging, attempt, count, accept })))
 }
 
 /// Asks for a session whose handshake has passed the rules of its route. `None` = the client gets a new session.
@@ -170,12 +171,12 @@ pub(super) fn recognize(shared: &Shared, client: Client, wants: &Upgrade) -> Res
 /// [`Kind::ResumeStale`], [`Kind::SessionsPerClient`].
 pub(super) async fn reclaim(
     shared: &Shared,
-    known: Recognized,
+    known: Box<Recognized>,
     (client, likeness): (Client, &Likeness),
     limits: &Limits,
     expires: Option<Instant>,
 ) -> Result<Option<Reclaimed>, Error> {
-    let Recognized { id, lodging, attempt, count, accept } = known;
+    let Recognized { id, lodging, attempt, count, accept } = *known;
     if lodging.likeness != *likeness {
         return new_session(shared, "changed");
     }

@@ -459,7 +459,7 @@ impl Relay {
     /// Reads once of a client that may come back. The session keeps what it does not pass on now.
     fn copy_of_resumable(&mut self, most: usize, scratch: &mut Scratch, now: Instant) -> Poll<io::Result<usize>> {
         let Scratch { buffer, opcodes, moved, .. } = scratch;
-        let Some(filled) = ready!(self.client.fill(buffer, most))? else { return Poll::Ready(Ok(0)) };
+        let Some(filled) = ready!(self.client.fill::<true>(buffer, most))? else { return Poll::Ready(Ok(0)) };
         *moved += price_of_copy(filled);
         let mut passed = Vec::with_capacity(filled);
         let queued = self.session.handle_client_input(&buffer[..filled], opcodes, now, &mut passed);
@@ -489,10 +489,10 @@ impl Relay {
         now: Instant,
     ) -> Poll<io::Result<usize>> {
         let Scratch { buffer, opcodes, moved, .. } = scratch;
-        let Some(filled) = ready!(self.leg(from).fill(buffer, most))? else { return Poll::Ready(Ok(0)) };
+        let Some(filled) = ready!(self.leg(from).fill::<QUEUES>(buffer, most))? else { return Poll::Ready(Ok(0)) };
         *moved += price_of_copy(filled);
         let passed = self.session.handle_input(from, &mut buffer[..filled], opcodes, now);
-        self.leg(from).keep(&buffer[passed.keep]);
+        self.leg(from).keep::<QUEUES>(&buffer[passed.keep]);
         let unseen = self.session.unseen(from);
         self.large[from as usize] = unseen >= LARGE || (filled >= READ && unseen > 0);
         let mut forward = passed.forward;
@@ -670,7 +670,9 @@ impl Leg {
 
     /// Fills the scratch buffer with what was kept and what comes next, `most` bytes of that at most. `None` = nothing
     /// more will come.
-    fn fill(&mut self, scratch: &mut [u8], most: usize) -> Poll<io::Result<Option<usize>>> {
+    ///
+    /// `APART` makes the compiler keep one copy for ordinary sessions, which it puts where that is called, and one for the others.
+    fn fill<const APART: bool>(&mut self, scratch: &mut [u8], most: usize) -> Poll<io::Result<Option<usize>>> {
         let mut kept = 0;
         if let Some(backlog) = &mut self.backlog {
             kept = backlog.kept.len();
@@ -689,8 +691,8 @@ impl Leg {
         Poll::Ready(Ok((length > 0).then_some(kept + length)))
     }
 
-    /// Keeps back the start of a header or of a control frame.
-    fn keep(&mut self, bytes: &[u8]) {
+    /// Keeps back the start of a header or of a control frame. `APART`: as for [`Self::fill`].
+    fn keep<const APART: bool>(&mut self, bytes: &[u8]) {
         if bytes.is_empty() && self.backlog.is_none() {
             return;
         }
