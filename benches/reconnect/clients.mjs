@@ -1,5 +1,6 @@
-// Clients that lose their longwire and come back to the next one. Arguments: URL COUNT WAY. The way is `library` (longwire-client with
-// its defaults), `at-once` (a plain client that connects again when it reads the end), or `fixed` (one that waits a second first).
+// Clients that lose their longwire and come back to the next one. Arguments: URL COUNT WAY [FIRST]. The way is `library` (longwire-client
+// with its defaults), `at-once` (a plain client that connects again when it reads the end), or `fixed` (one that waits a second first).
+// With FIRST each client has an address of its own: the first client that of this number, from 127.0.1.1 on.
 //
 // One JSON object a line: `opened` when all are open, `back` when all were lost and are open again. SIGTERM asks for the `summary`.
 
@@ -7,6 +8,7 @@ import WebSocket from "../../clients/js/node_modules/ws/wrapper.mjs";
 import { LongwireSocket } from "../../clients/js/dist/esm/index.js";
 
 const [url, count, way] = [process.argv[2], Number(process.argv[3]), process.argv[4]];
+const first = process.argv[5] === undefined ? undefined : Number(process.argv[5]);
 const WAIT = { "at-once": 0, fixed: 1000 }[way];
 // Of the first opening, 80 a process at a time: that one is not what is measured.
 const [AT_A_TIME, PAUSE] = [20, 50];
@@ -22,8 +24,8 @@ let measures = false;
 
 // The WebSocket of all three: it notes what becomes of its handshake.
 class Noted extends WebSocket {
-  constructor(url, protocols) {
-    super(url, protocols, { perMessageDeflate: false });
+  constructor(url, protocols, localAddress) {
+    super(url, protocols, { perMessageDeflate: false, localAddress });
     const began = Date.now();
     let isNoted = false;
     const note = (outcome) => {
@@ -54,8 +56,13 @@ function lost(number, code) {
   totals.closes[code] = (totals.closes[code] ?? 0) + 1;
 }
 
+function address(number) {
+  const place = first + number;
+  return first === undefined ? undefined : `127.0.${1 + Math.floor(place / 250)}.${1 + (place % 250)}`;
+}
+
 function plain(number) {
-  const socket = new Noted(url);
+  const socket = new Noted(url, [], address(number));
   let isOpen = false;
   socket.on("open", () => {
     isOpen = true;
@@ -69,7 +76,13 @@ function plain(number) {
 }
 
 function withLibrary(number) {
-  const socket = new LongwireSocket(url, [], { WebSocket: Noted });
+  // The library makes it anew for each attempt.
+  const Own = class extends Noted {
+    constructor(url, protocols) {
+      super(url, protocols, address(number));
+    }
+  };
+  const socket = new LongwireSocket(url, [], { WebSocket: Own });
   let isOpen = false;
   socket.onopen = () => {
     isOpen = true;
