@@ -6,6 +6,7 @@ pub mod pages;
 mod paths;
 mod probe;
 mod rebalance;
+pub mod version;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -30,6 +31,7 @@ const MAX_RATE: f64 = 1e7;
 #[command(
     name = "longwire",
     version,
+    disable_version_flag = true,
     about = "A reverse proxy that keeps WebSockets alive, and says why they end",
     after_help = "Without a command: 'longwire run' with ./proxy.yaml.\n\n\
         Exit codes: 0 ok, 1 configuration or run-time error, 2 usage. A verb may have more.",
@@ -42,6 +44,12 @@ pub struct Cli {
     /// For `longwire` alone, which is `longwire run`.
     #[command(flatten)]
     pub run: RunArgs,
+    /// Print the version; with --verbose also what the program was built from
+    #[arg(short = 'V', long)]
+    pub version: bool,
+    /// With --version: commit, features, linkage, allocator, TLS, for a report
+    #[arg(short, long, requires = "version")]
+    pub verbose: bool,
 }
 
 /// The verbs.

@@ -34,6 +34,7 @@ use crate::{
     lines::{Bounds, Lines, Output},
     net::{
         front::inherited::Inherited,
+        libc_calls::glibc_version,
         operate::{
             control::{Control, Leaving, ReloadAsker},
             handover::Handover,
@@ -367,6 +368,17 @@ pub fn man(options: &cli::ManArgs) -> ExitCode {
 /// Prints a page that has its own end of line.
 fn say_page(page: &[u8]) -> ExitCode {
     let _ = io::stdout().write_all(page);
+/// `longwire --version`
+#[must_use]
+pub fn version(is_verbose: bool) -> ExitCode {
+    if is_verbose {
+        say(cli::version::build(glibc_version().as_deref()));
+    } else {
+        say(cli::version::version());
+    }
+    ExitCode::SUCCESS
+}
+
     ExitCode::SUCCESS
 }
 

@@ -10,6 +10,9 @@ use longwire::{
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    if cli.version {
+        return commands::version(cli.verbose);
+    }
     match cli.command.unwrap_or(Command::Run(cli.run)) {
         Command::Run(options) => commands::run(&options),
         Command::Check(options) => commands::check(&options),

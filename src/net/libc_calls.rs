@@ -1,6 +1,8 @@
 //! Calls that no safe crate offers. This is the only room with `unsafe` in it.
 #![allow(unsafe_code)]
 
+#[cfg(target_env = "gnu")]
+use std::ffi::CStr;
 use std::{
     mem,
     os::fd::{AsFd, AsRawFd},
@@ -17,6 +19,18 @@ pub(super) fn trim() {
     unsafe {
         libc::malloc_trim(0);
     }
+}
+
+/// The version of glibc that runs; `None` with another C library.
+pub(crate) fn glibc_version() -> Option<String> {
+    #[cfg(target_env = "gnu")]
+    {
+        // SAFETY: gnu_get_libc_version(3) returns a string that lives as long as the process and never changes.
+        let version = unsafe { CStr::from_ptr(libc::gnu_get_libc_version()) };
+        version.to_str().ok().map(str::to_owned)
+    }
+    #[cfg(not(target_env = "gnu"))]
+    None
 }
 
 /// How much the other end of a TCP socket has taken of what was written (`TCP_INFO`, Linux 4.6). Zero if the kernel

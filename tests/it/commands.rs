@@ -373,6 +373,21 @@ async fn what_is_not_done_exits_with_1_and_what_cannot_be_meant_with_2() {
 }
 
 #[test]
+fn the_version_is_one_line_and_with_verbose_what_a_report_needs() {
+    let folder = tempfile::tempdir().unwrap();
+    let said = |arguments: &[&str]| longwire(folder.path(), arguments).well().out;
+    let line = concat!("longwire ", env!("CARGO_PKG_VERSION"), "\n");
+    assert_eq!((said(&["--version"]), said(&["-V"])), (line.to_owned(), line.to_owned()));
+    let report = said(&["--version", "--verbose"]);
+    assert!(report.starts_with(line), "{report}");
+    for part in ["\ncommit: ", "\nfeatures: ", "\nlinkage: dynamic, glibc 2.", "\nallocator: ", "\ntls: rustls 0."] {
+        assert!(report.contains(part), "no {part:?} in {report}");
+    }
+    assert_eq!(said(&["-Vv"]), report);
+    assert_eq!(longwire(folder.path(), &["--verbose"]).code, Some(2));
+}
+
+#[test]
 fn a_shell_completes_verbs_flags_and_words() {
     let folder = tempfile::tempdir().unwrap();
     let script = longwire(folder.path(), &["completions", "bash"]).well().out;
