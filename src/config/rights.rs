@@ -94,29 +94,54 @@ impl Account {
 }
 
 impl Account {
-    /// The number of this user. Reads the user database (getpwnam(3)), which may block.
+    /// The number of this user. Reads the user database (getpwnam(3), or /etc/passwd in a static program), which may block.
     ///
     /// # Errors
     /// There is no such user, or the database cannot be read.
     pub fn user(&self) -> io::Result<u32> {
-        self.number("user", |name| Ok(User::from_name(name)?.map(|user| user.uid.as_raw())))
+        self.number("user", |name| {
+            if IS_STATIC {
+                return in_file("/etc/passwd", name);
+            }
+            Ok(User::from_name(name)?.map(|user| user.uid.as_raw()))
+        })
     }
 
-    /// The number of this group. Reads the group database (getgrnam(3)), which may block.
+    /// The number of this group. Reads the group database (getgrnam(3), or /etc/group in a static program), which may block.
     ///
     /// # Errors
     /// There is no such group, or the database cannot be read.
     pub fn group(&self) -> io::Result<u32> {
-        self.number("group", |name| Ok(Group::from_name(name)?.map(|group| group.gid.as_raw())))
+        self.number("group", |name| {
+            if IS_STATIC {
+                return in_file("/etc/group", name);
+            }
+            Ok(Group::from_name(name)?.map(|group| group.gid.as_raw()))
+        })
     }
 
-    fn number(&self, kind: &str, find: impl FnOnce(&str) -> nix::Result<Option<u32>>) -> io::Result<u32> {
+    fn number(&self, kind: &str, find: impl FnOnce(&str) -> io::Result<Option<u32>>) -> io::Result<u32> {
         match self {
             Self::Id(id) => Ok(*id),
             Self::Name(name) => find(name)?
                 .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("there is no {kind} `{name}` here"))),
         }
     }
+}
+
+/// Whether the program has the C library in it. It then cannot load the modules of nsswitch.conf, which are those of another
+/// glibc, and knows the users and groups that the machine has in files.
+const IS_STATIC: bool = cfg!(target_feature = "crt-static");
+
+/// The number behind a name in a file of the form of /etc/passwd or /etc/group: `name:password:number:…`.
+#[expect(clippy::disallowed_methods, reason = "accounts are looked up where files are read or made")]
+fn in_file(path: &str, name: &str) -> io::Result<Option<u32>> {
+    Ok(number_of(&String::from_utf8_lossy(&std::fs::read(path)?), name))
+}
+
+fn number_of(file: &str, name: &str) -> Option<u32> {
+    let mut fields = file.lines().map(|line| line.split(':')).find(|fields| fields.clone().next() == Some(name))?;
+    fields.nth(2)?.parse().ok()
 }
 
 impl fmt::Display for Account {
@@ -172,6 +197,14 @@ mod tests {
         let rights =
             SocketRights { owner: Some(Account::Id(7)), group: Some(Account::Name("app".into())), mode: 0o666 };
         assert_eq!(rights.to_string(), "mode 0666, owner 7, group app");
+    }
+
+    #[test]
+    fn a_static_program_knows_the_accounts_in_files() {
+        let file = "root:x:0:0:root:/root:/bin/sh\nwww:x:33:33::/var/www:\nhalf:x\n";
+        assert_eq!((number_of(file, "root"), number_of(file, "www")), (Some(0), Some(33)));
+        assert_eq!((number_of(file, "half"), number_of(file, "ww"), number_of(file, "x")), (None, None, None));
+        assert_eq!(in_file("/etc/passwd", "root").unwrap(), Some(0));
     }
 
     #[test]

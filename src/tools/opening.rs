@@ -26,9 +26,12 @@ use tokio_rustls::{
 };
 
 pub use self::{error::OpenerError, target::Target};
-use crate::ws::{
-    handshake::{self, FalseUpgrade, RequestKind, Upgrade},
-    offer::Agreed,
+use crate::{
+    net::stream::lookup::look_up,
+    ws::{
+        handshake::{self, FalseUpgrade, RequestKind, Upgrade},
+        offer::Agreed,
+    },
 };
 
 /// How long TCP, TLS and the handshake may take together.
@@ -119,9 +122,9 @@ impl Opener {
     /// The host has no address; the headers make no valid handshake; the system's certificates cannot be read.
     pub(super) async fn new(wanted: &WebSocketWanted<'_>) -> Result<Self, OpenerError> {
         let target = wanted.target;
-        let found = tokio::net::lookup_host((target.host.as_str(), target.port));
-        let found =
-            timeout(OPEN_WITHIN, found).await.map_err(io::Error::from).flatten().map_err(OpenerError::Resolve)?;
+        let address = format!("{}:{}", target.host, target.port);
+        let found = timeout(OPEN_WITHIN, look_up(&address)).await.map_err(io::Error::from).flatten();
+        let addresses = found.map_err(OpenerError::Resolve)?;
         let tls = if target.tls {
             let name = ServerName::try_from(target.host.clone()).map_err(|_| OpenerError::Name(target.host.clone()))?;
             Some((trust::connector(wanted.insecure, wanted.resumption)?, name))
@@ -129,7 +132,7 @@ impl Opener {
             None
         };
         let (request, upgrade) = request(wanted)?;
-        Ok(Self { addresses: found.collect(), tls, request: request.into(), upgrade })
+        Ok(Self { addresses, tls, request: request.into(), upgrade })
     }
 
     /// Opens one WebSocket.

@@ -12,7 +12,6 @@ use std::{
 
 use tokio::{
     io::AsyncWriteExt as _,
-    net::lookup_host,
     time::{Instant, timeout, timeout_at},
 };
 
@@ -21,8 +20,7 @@ use crate::{
     config::UnixName,
     error::{Error, Kind},
     net::{
-        stream::{plain_or_tls::Stream, sockets::Socket},
-        thread::door::answering,
+        stream::{lookup::look_up, plain_or_tls::Stream, sockets::Socket},
     },
 };
 
@@ -129,7 +127,7 @@ pub(in crate::net) async fn reach<S, F: Future<Output = io::Result<S>>>(
         if let Ok(peer) = address.parse() {
             return Ok(Reached { socket: dial(peer).await?, peer, addresses: Vec::new() });
         }
-        let addresses: Vec<_> = answering(lookup_host(address)).await?.collect();
+        let addresses = look_up(address).await?;
         let mut arranged = arrange(&addresses);
         arranged.truncate(MOST_ADDRESSES);
         let (peer, socket) = first_to_answer(arranged, dial).await?;

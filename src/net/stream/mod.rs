@@ -3,6 +3,7 @@
 pub(super) mod backend_io;
 pub(super) mod calls;
 pub(super) mod client_io;
+pub(crate) mod lookup;
 #[cfg(test)]
 pub(super) mod memory;
 pub(super) mod options;
