@@ -2,6 +2,7 @@
 //! usage.
 
 mod probe;
+mod upgrade;
 
 use std::{
     fmt::Display,
@@ -25,7 +26,8 @@ use tokio::{
 };
 use tracing_subscriber::EnvFilter;
 
-pub use self::probe::probe;
+use self::upgrade::Starter;
+pub use self::{probe::probe, upgrade::stand_between};
 use crate::{
     access_log::{AccessLog, LogFile},
     cli,
@@ -39,6 +41,7 @@ use crate::{
             control::{Control, Leaving, ReloadAsker},
             handover::Handover,
             limits,
+            service_manager::{self, ServiceState},
         },
         orders::observed::LOG_TARGET,
         server::{Drained, LAST_WORDS, Server},
@@ -365,9 +368,6 @@ pub fn man(options: &cli::ManArgs) -> ExitCode {
     }
 }
 
-/// Prints a page that has its own end of line.
-fn say_page(page: &[u8]) -> ExitCode {
-    let _ = io::stdout().write_all(page);
 /// `longwire --version`
 #[must_use]
 pub fn version(is_verbose: bool) -> ExitCode {
@@ -379,6 +379,9 @@ pub fn version(is_verbose: bool) -> ExitCode {
     ExitCode::SUCCESS
 }
 
+/// Prints a page that has its own end of line.
+fn say_page(page: &[u8]) -> ExitCode {
+    let _ = io::stdout().write_all(page);
     ExitCode::SUCCESS
 }
 
@@ -414,6 +417,7 @@ struct Signals {
     interrupt: Signal,
     hangup: Signal,
     rotated: Signal,
+    upgraded: Signal,
 }
 
 impl Signals {
@@ -424,6 +428,7 @@ impl Signals {
             interrupt: signal(SignalKind::interrupt())?,
             hangup: signal(SignalKind::hangup())?,
             rotated: signal(SignalKind::user_defined1())?,
+            upgraded: signal(SignalKind::user_defined2())?,
         })
     }
 }
@@ -463,11 +468,16 @@ async fn serve(config: Config, file: Option<&Path>, tried: Option<FileContents>,
         server.control().inject(fault);
     }
     announce(&config, &server);
+    let mut starter = None;
     match inherited.ready() {
-        Ok(true) => tracing::info!("took over from the process before"),
+        Ok(true) => {
+            tracing::info!("took over from the process before");
+            starter = Starter::find();
+        }
         Ok(false) => {}
         Err(error) => tracing::warn!(%error, "the process before is gone already"),
     }
+    service_manager::tell(ServiceState::Ready);
     server.control().take_files();
     if let Some((file, tried)) = file.zip(tried) {
         server.control().follow_own_files(file, tried);
@@ -475,7 +485,7 @@ async fn serve(config: Config, file: Option<&Path>, tried: Option<FileContents>,
     let control = Arc::clone(server.control());
     // A successor may take over until the listeners close, so during a drain too.
     let mut handed_over = Box::pin(handed_over(handover, &control).fuse());
-    let Signals { terminate, interrupt, hangup, rotated } = &mut signals;
+    let Signals { terminate, interrupt, hangup, rotated, upgraded } = &mut signals;
     let name = loop {
         tokio::select! {
             name = either(terminate, interrupt) => break name,
@@ -483,6 +493,10 @@ async fn serve(config: Config, file: Option<&Path>, tried: Option<FileContents>,
             // The log already says what failed.
             () = control.failed() => break "failure",
             _ = rotated.recv() => rotate(&access_log),
+            _ = upgraded.recv() => match config.handover {
+                Some(_) => upgrade::start(),
+                None => tracing::warn!("SIGUSR2: no process can take over, as `handover` is not set"),
+            },
             _ = hangup.recv() => match file.map(|file| control.ask_for_reload(file.to_owned(), ReloadAsker::Signal)) {
                 // The log tells the outcome.
                 Some(Some(_)) => {}
@@ -501,7 +515,14 @@ async fn serve(config: Config, file: Option<&Path>, tried: Option<FileContents>,
     // A hand-over or a failure does not count as the first signal, because a service manager that stops both processes sends
     // each its first signal.
     let is_told = !matches!(name, "failure" | "hand-over");
-    let drain = server.drain_beside(handed_over);
+    let drain = async {
+        let before = async {
+            if let Some(starter) = starter {
+                starter.gone(deadline + LAST_WORDS).await;
+            }
+        };
+        tokio::join!(server.drain_beside(handed_over), before).0
+    };
     let name = match wait_for_drain(drain, is_told, signals, &access_log).await {
         Ok(_) if control.has_failed() => return ExitCode::FAILURE,
         Ok(code) => return code,
@@ -528,7 +549,7 @@ async fn wait_for_drain(
     signals: Signals,
     records: &AccessLog,
 ) -> Result<ExitCode, &'static str> {
-    let Signals { mut terminate, mut interrupt, mut hangup, mut rotated } = signals;
+    let Signals { mut terminate, mut interrupt, mut hangup, mut rotated, mut upgraded } = signals;
     let mut drain = pin!(drain);
     loop {
         tokio::select! {
@@ -547,6 +568,7 @@ async fn wait_for_drain(
             }
             _ = rotated.recv() => rotate(records),
             _ = hangup.recv() => tracing::warn!("SIGHUP: nothing is read, {Leaving}"),
+            _ = upgraded.recv() => tracing::warn!("SIGUSR2: no new process is started, {Leaving}"),
         }
     }
 }

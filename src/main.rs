@@ -9,6 +9,9 @@ use longwire::{
 };
 
 fn main() -> ExitCode {
+    if let Some(code) = commands::stand_between() {
+        return code;
+    }
     let cli = Cli::parse();
     if cli.version {
         return commands::version(cli.verbose);

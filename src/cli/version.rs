@@ -49,7 +49,11 @@ mod tests {
         assert!(keys.iter().all(|(_, value)| !value.is_empty()), "{said}");
         assert!(said.contains("\ntls: rustls 0.") && said.contains(" with ring 0."), "{said}");
         assert!(said.contains("\nrustc: rustc 1."), "{said}");
-        assert!(said.contains(if IS_STATIC { "\nlinkage: static, glibc 2.36" } else { "\nlinkage: dynamic, glibc 2.36" }));
+        assert!(said.contains(if IS_STATIC {
+            "\nlinkage: static, glibc 2.36"
+        } else {
+            "\nlinkage: dynamic, glibc 2.36"
+        }));
         assert_eq!(said.contains("otlp"), cfg!(feature = "otlp"), "{said}");
     }
 }

@@ -157,5 +157,7 @@ mod traces;
 mod unix_backends;
 /// Listeners at Unix sockets.
 mod unix_listeners;
+/// The program of the disk takes over from the process that runs.
+mod upgrade;
 /// A process that reloads by itself when its files change.
 mod watch;

@@ -19,9 +19,7 @@ use super::{own::Own, unix, way::Way};
 use crate::{
     config::UnixName,
     error::{Error, Kind},
-    net::{
-        stream::{lookup::look_up, plain_or_tls::Stream, sockets::Socket},
-    },
+    net::stream::{lookup::look_up, plain_or_tls::Stream, sockets::Socket},
 };
 
 /// If an address of a name gives no outcome in this time, the next one is tried beside it (RFC 8305 §5).

@@ -25,7 +25,10 @@ use std::{
 
 use tokio::{io::Interest, time::timeout};
 
-use super::control::Control;
+use super::{
+    control::Control,
+    service_manager::{self, ServiceState},
+};
 use crate::net::front::{
     inherited::{Inherited, PATIENCE, READY},
     parcel,
@@ -105,7 +108,8 @@ async fn hand_over(
     file: &SocketFile,
     control: &Control,
 ) -> io::Result<()> {
-    let user = successor.peer_cred()?.uid();
+    let caller = successor.peer_cred()?;
+    let user = caller.uid();
     if user != 0 && user != rustix::process::geteuid().as_raw() {
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, format!("it is of user {user}")));
     }
@@ -120,6 +124,10 @@ async fn hand_over(
     match timeout(PATIENCE, answer).await?? {
         1 if byte == [READY] => {
             control.leave_listeners().await;
+            // Before the successor goes on: a service manager believes what the service's own process says.
+            if let Some(id) = caller.pid() {
+                service_manager::tell(ServiceState::Successor(id));
+            }
             Ok(())
         }
         _ => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it gave up")),

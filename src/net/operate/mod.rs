@@ -12,3 +12,4 @@ mod folder;
 pub mod handover;
 pub(super) mod history;
 pub mod limits;
+pub mod service_manager;
