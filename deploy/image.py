@@ -24,6 +24,8 @@ import time
 import zlib
 
 USER = 65532
+# Where the demo has its certificate.
+SCRATCH = "tmp"
 AUTHORITIES = pathlib.Path("/etc/ssl/certs/ca-certificates.crt")
 MACHINES = {62: "amd64", 183: "arm64"}
 LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
@@ -59,14 +61,14 @@ def dependencies(elf: bytes) -> bytes:
 
 def layer(files: dict[str, tuple[int, bytes]], when: int) -> bytes:
     """A tar of these files and the folders above them, in the order of their names."""
-    folders = {str(parent) for name in files for parent in pathlib.PurePosixPath(name).parents} - {"."}
+    folders = {str(parent) for name in files for parent in pathlib.PurePosixPath(name).parents} - {"."} | {SCRATCH}
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as tar:
         for name in sorted(folders | files.keys()):
             entry = tarfile.TarInfo(name)
             entry.mtime = when
             if name in folders:
-                entry.type, entry.mode = tarfile.DIRTYPE, 0o755
+                entry.type, entry.mode = tarfile.DIRTYPE, 0o1777 if name == SCRATCH else 0o755
                 tar.addfile(entry)
             else:
                 entry.mode, content = files[name]

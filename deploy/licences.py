@@ -37,7 +37,7 @@ def main() -> int:
     inside.remove(told["resolve"]["root"])
     holders: dict[str, list[str]] = {}
     silent = []
-    for package in sorted((packages[place] for place in inside), key=lambda package: package["name"]):
+    for package in sorted((packages[place] for place in inside), key=lambda package: package["id"]):
         name = f"{package['name']} {package['version']} ({package['license'] or 'see below'})"
         found = texts(pathlib.Path(package["manifest_path"]).parent)
         if not found:
