@@ -67,10 +67,10 @@ impl Manifests {
     fn load(name: &str, files: &serde_json::Map<String, Value>) -> Config {
         let folder = tempfile::tempdir().unwrap();
         let secrets = format!("{}/secrets/", folder.path().display());
-        let mut proxy = files["proxy.yaml"].as_str().unwrap().replace(SECRETS, &secrets);
-        for variable in variables(&proxy.clone()) {
-            proxy = proxy.replace(&format!("${{{variable}}}"), "from-the-environment");
-        }
+        let written = files["proxy.yaml"].as_str().unwrap();
+        let proxy = variables(written).into_iter().fold(written.replace(SECRETS, &secrets), |text, variable| {
+            text.replace(&format!("${{{variable}}}"), "from-the-environment")
+        });
         make_named_files(folder.path(), &proxy, name);
         for (file, text) in files {
             fs::write(folder.path().join(file), text.as_str().unwrap()).unwrap();
