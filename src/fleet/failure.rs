@@ -19,8 +19,16 @@ pub enum FleetFailure {
 const LONGEST_REASON: usize = 300;
 
 /// Words of errors that only an operator can end. Old servers put the error of a command within a script behind words of their own.
-const REFUSALS: [&str; 7] =
-    ["NOPERM", "WRONGPASS", "NOAUTH", "DENIED", "ACL failure", "invalid password", "unknown command"];
+const REFUSALS: [&str; 8] = [
+    "NOPERM",
+    "WRONGPASS",
+    "NOAUTH",
+    "DENIED",
+    "ACL failure",
+    "user executing the script",
+    "invalid password",
+    "unknown command",
+];
 
 impl FleetFailure {
     /// What an error of the server means. `None` = the server does not have our script.
@@ -78,6 +86,7 @@ mod tests {
             "NOPERM User lw has no permissions to run the 'evalsha' command",
             "ERR Error running script (call to f_0): @user_script:9: @user_script: 9: NOPERM this user has no permissions",
             "ERR ACL failure in script: User lw has no permissions to run the 'hset' command script: 1, on @user_script:9.",
+            "ERR The user executing the script can't run this command or subcommand script: 6de8, on @user_script:80.",
             "ERR AUTH <password> called without any password configured for the default user.",
             "ERR unknown command 'EVAL'",
         ] {

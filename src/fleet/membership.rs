@@ -201,7 +201,8 @@ impl<T> Membership<T> {
     /// The end of the process: what stands at the server is to go now, and not with its lease.
     pub fn end(&mut self) {
         self.is_ending = true;
-        if !self.is_live() {
+        // Without a connection there is nobody to tell, and the count goes with its lease.
+        if self.phase == FleetPhase::Away {
             self.phase = FleetPhase::Left;
         }
     }
@@ -306,6 +307,14 @@ impl<T> Membership<T> {
             return true;
         }
         let kind = match self.phase {
+            // Behind a rewrite that is under way, because calls keep their order.
+            FleetPhase::Live | FleetPhase::Rewriting { .. } if self.is_ending => {
+                if self.calls.iter().any(|call| matches!(call.kind, FleetCallKind::Leave)) {
+                    return false;
+                }
+                keys.write_call(into, false, ("leave", generation), &[]);
+                FleetCallKind::Leave
+            }
             FleetPhase::Rewriting { is_first } if now >= self.rewrite_at && !self.is_rewriting() => {
                 let chunk = self.counts.next_chunk(CHUNK);
                 self.phase = FleetPhase::Rewriting { is_first: false };
@@ -316,13 +325,6 @@ impl<T> Membership<T> {
                 };
                 write_chunk(into, keys, (generation, is_first), &chunk, (self.terms.lease, past, self.is_leaving));
                 FleetCallKind::Rewrite
-            }
-            FleetPhase::Live if self.is_ending => {
-                if self.calls.iter().any(|call| matches!(call.kind, FleetCallKind::Leave)) {
-                    return false;
-                }
-                keys.write_call(into, false, ("leave", generation), &[]);
-                FleetCallKind::Leave
             }
             FleetPhase::Live if now >= self.renew_at => {
                 self.renew_at = now + self.terms.lease / 3;

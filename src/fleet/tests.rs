@@ -13,6 +13,7 @@ use super::*;
 use crate::sender::{Client, Octets};
 
 #[path = "../../tests/it/harness/valkey.rs"]
+#[allow(unreachable_pub, dead_code, reason = "it belongs to the end-to-end tests")]
 mod valkey;
 
 const TERMS: FleetTerms = FleetTerms { lease: Duration::from_millis(3000), timeout: Duration::from_millis(50) };
@@ -271,6 +272,70 @@ impl World {
         prop_assert!(self.instances.iter().all(|instance| instance.membership.living() == INSTANCES));
         Ok(())
     }
+}
+
+#[test]
+fn an_end_is_told_before_the_next_question() {
+    let mut world = World::new();
+    world.settle();
+    (0..3).for_each(|_| world.happen(0, Happening::Ask { client: 1 }));
+    world.settle();
+    assert_eq!(world.sessions(), 3);
+    world.happen(0, Happening::EndSession(0));
+    world.happen(0, Happening::Ask { client: 1 });
+    world.settle();
+    assert_eq!(world.sessions(), 3, "the client has its place again");
+}
+
+#[test]
+fn who_ends_takes_its_count_along_and_asks_nothing_more() {
+    let mut world = World::new();
+    world.settle();
+    world.happen(0, Happening::Ask { client: 1 });
+    world.settle();
+    assert_eq!((world.sessions(), world.store.living(world.now).len()), (1, INSTANCES));
+    world.instances[0].membership.end();
+    world.happen(0, Happening::Ask { client: 1 });
+    assert!(world.instances[0].waiting.is_empty() && !world.instances[0].membership.has_left());
+    world.settle();
+    assert!(world.instances[0].membership.has_left());
+    assert_eq!(world.store.living(world.now), ["lw/1", "lw/2"]);
+    assert!(world.store.counts_of("lw/0", world.now).is_empty());
+    // One that is just telling its counts takes them along too.
+    world.lose(2);
+    world.happen(2, Happening::Connect);
+    world.happen(2, Happening::Send);
+    world.instances[2].membership.end();
+    world.settle();
+    assert!(world.instances[2].membership.has_left());
+    assert_eq!(world.store.living(world.now), ["lw/1"]);
+    // Without a connection there is nobody to tell.
+    world.lose(1);
+    world.instances[1].membership.end();
+    assert!(world.instances[1].membership.has_left());
+}
+
+#[test]
+fn a_slow_server_is_asked_no_more_than_it_answers() {
+    let mut world = World::new();
+    world.settle();
+    let ask = |world: &mut World| {
+        let before = world.instances[0].waiting.len();
+        world.happen(0, Happening::Ask { client: 0 });
+        world.instances[0].waiting.len() > before
+    };
+    assert!(ask(&mut world));
+    world.happen(0, Happening::Send);
+    world.now += 49;
+    assert!(ask(&mut world), "it may still answer in time");
+    world.now += 1;
+    assert!(!ask(&mut world), "a question is older than anybody waits");
+    assert!(!world.instances[0].membership.is_hung(world.instant()), "a slow server keeps its connection");
+    world.settle();
+    assert!(ask(&mut world), "it has answered");
+    world.happen(0, Happening::Send);
+    world.now += 1000;
+    assert!(world.instances[0].membership.is_hung(world.instant()), "a third of the lease");
 }
 
 /// What happens to calls and connections, and in any fleet.

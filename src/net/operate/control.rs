@@ -129,8 +129,12 @@ impl Control {
             }),
         });
         let (own, vitals) = (Arc::clone(&shared.own), Arc::clone(&shared.vitals));
-        let driver = FleetDriver::start(Arc::clone(&shared.fleet), (own, vitals), &background);
+        let (driver, first) = FleetDriver::start(Arc::clone(&shared.fleet), (own, vitals), &background);
+        let is_shared = fleet.is_some();
         driver.follow(fleet);
+        if is_shared {
+            first.wait();
+        }
         let survey = Survey::new(crew.sessions.clone());
         let reloader = Reloader::start().map_err(StartError::Thread)?;
         let explainer = Explainer::start(Arc::clone(&planner.endings)).map_err(StartError::Thread)?;

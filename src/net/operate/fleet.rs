@@ -6,8 +6,13 @@
 
 mod link;
 mod places;
+#[cfg(test)]
+mod tests;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, mpsc},
+    time::Duration,
+};
 
 use tokio::{
     runtime::Handle,
@@ -28,6 +33,8 @@ use crate::{
 
 /// The longest wait for a server that this instance leaves for another one, by a reload.
 const FAREWELL: Duration = Duration::from_secs(1);
+/// How long a start waits for the first connection. The clients that come before it are decided about by `on_loss`.
+const FIRST_CONNECTION: Duration = Duration::from_secs(1);
 /// The longest name of an instance, in bytes.
 const LONGEST_NAME: usize = 64;
 
@@ -91,13 +98,19 @@ impl FleetTarget {
 
 impl FleetDriver {
     /// `runtime`: that of the background thread.
-    pub(in crate::net) fn start(fleet: Arc<Fleet>, (own, vitals): (Arc<Own>, Arc<Vitals>), runtime: &Handle) -> Self {
+    pub(in crate::net) fn start(
+        fleet: Arc<Fleet>,
+        (own, vitals): (Arc<Own>, Arc<Vitals>),
+        runtime: &Handle,
+    ) -> (Self, FirstOutcome) {
         let (target, targets) = watch::channel(None);
+        let (told, outcome) = mpsc::channel();
         runtime.spawn(async move {
             let _vital = vitals.guard("the background thread");
-            Driving { fleet, own, targets, suffix: format!("{:016x}", chance::number()) }.drive().await;
+            let suffix = format!("{:016x}", chance::number());
+            Driving { fleet, own, targets, suffix, first: Some(told) }.drive().await;
         });
-        Self { target }
+        (Self { target }, FirstOutcome(outcome))
     }
 
     /// Does what a configuration wants from now on.
@@ -119,6 +132,17 @@ impl FleetDriver {
     }
 }
 
+/// What comes of the first connection.
+pub(in crate::net) struct FirstOutcome(mpsc::Receiver<()>);
+
+impl FirstOutcome {
+    /// Blocks until the first connection has come about or has failed, [`FIRST_CONNECTION`] at most.
+    pub(in crate::net) fn wait(&self) {
+        // The other end is dropped to tell it.
+        let _ = self.0.recv_timeout(FIRST_CONNECTION);
+    }
+}
+
 /// The task.
 struct Driving {
     fleet: Arc<Fleet>,
@@ -126,6 +150,8 @@ struct Driving {
     targets: watch::Receiver<Option<Arc<FleetTarget>>>,
     /// Tells this process from others with its name.
     suffix: String,
+    /// Dropped when the first connection has come about, or has failed.
+    first: Option<mpsc::Sender<()>>,
 }
 
 impl Driving {
@@ -174,6 +200,7 @@ impl Driving {
                 }
             };
             failures = failures.saturating_add(1);
+            self.first = None;
             self.fleet.lost(failure.to_string());
             if self.fleet.has_left() {
                 return None;
@@ -231,6 +258,7 @@ impl Driving {
             match (was_live, is_live) {
                 (false, true) => {
                     *failures = 0;
+                    self.first = None;
                     tell_return(&self.fleet, server, told);
                 }
                 (true, false) => {
