@@ -12,8 +12,8 @@
 //!    and is told so. That finds a late call of a lost connection, a server that has lost its data, and a lease that has run out while
 //!    the process stood still.
 //! 4. **A rewrite is built beside the old count and takes its place as a whole.** Others never see half of it.
-//! 5. **A server that has lost its counts is not believed for one lease.** A member that it does not remember says so there. All are back
-//!    within a lease, or do not count.
+//! 5. **A server that has lost its counts, or had nobody for a lease, is not believed for a while.** A member that comes back says so there.
+//!    All are back within a lease and 8 s, or do not count.
 //! 6. **Nobody waits for a server that is away or slow.** While a call is older than the patience of a handshake, no other is asked.
 //!
 //! [`Membership`] is the state of one instance. Its driver has the connection (`net/operate/fleet`).
@@ -24,7 +24,7 @@ mod membership;
 mod own_counts;
 mod script;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod wire;
 
 pub use self::{

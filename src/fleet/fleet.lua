@@ -78,10 +78,10 @@ if verb == 'rewrite' then
     if newest > tonumber(generation) then return { 'stale' } end
     redis.call('DEL', building)
     redis.call('HSET', building, '@', generation)
-    -- The server has lost what it had of us, and so of all. The sums are wrong until all have come back. Who was away for longer than a
-    -- lease may come after them.
-    local is_lost = past ~= 'none' and not redis.call('ZSCORE', members, member)
-    if is_lost and (past == 'recent' or #living() == 0) then redis.call('SET', young, '1', 'PX', lease) end
+    -- A member comes back and finds nobody, or the server has lost what it had of us, and so of all. The sums are wrong until all have
+    -- come back. They may pause for 5 s before they try, and take 3 s for a connection.
+    local is_lost = past == 'recent' and not redis.call('ZSCORE', members, member)
+    if past ~= 'none' and (is_lost or #living() == 0) then redis.call('SET', young, '1', 'PX', at(lease + 8000)) end
   elseif not is_ours(building) then
     return { 'stale' }
   end

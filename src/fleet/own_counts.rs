@@ -139,8 +139,7 @@ impl OwnCounts {
         let clients = if self.pending.len() <= CHUNK {
             mem::take(&mut self.pending).into_iter().collect()
         } else {
-            let some: Vec<_> = self.pending.keys().take(CHUNK).copied().collect();
-            some.into_iter().filter_map(|network| Some((network, self.pending.remove(&network)?))).collect()
+            self.pending.extract_if(|_, _| true).take(CHUNK).collect()
         };
         (clients, total)
     }

@@ -1,5 +1,7 @@
 //! Instances and their server in a world in which calls are late, connections and processes end, and the server forgets.
 
+#![allow(clippy::unwrap_used)]
+
 use std::{
     collections::{BTreeMap, VecDeque},
     net::IpAddr,
@@ -14,7 +16,7 @@ use crate::sender::{Client, Octets};
 
 #[path = "../../tests/it/harness/valkey.rs"]
 #[allow(unreachable_pub, dead_code, reason = "it belongs to the end-to-end tests")]
-mod valkey;
+pub(crate) mod valkey;
 
 const TERMS: FleetTerms = FleetTerms { lease: Duration::from_millis(3000), timeout: Duration::from_millis(50) };
 const LIMITS: FleetLimits = FleetLimits { sessions: Some(7), sessions_per_client: Some(3) };
@@ -266,12 +268,38 @@ impl World {
         Ok(())
     }
 
-    /// What each instance knows of the others, a lease later: a server that has lost its counts is believed again, and all have renewed.
+    /// What each instance knows of the others, later: a server that has lost its counts is believed again, and all have renewed.
     fn check_living(&mut self) -> Result<(), TestCaseError> {
-        self.live_on(3000);
+        self.live_on(3000 + 8000);
         prop_assert!(self.instances.iter().all(|instance| instance.membership.living() == INSTANCES));
         Ok(())
     }
+}
+
+#[test]
+fn a_server_that_stood_still_for_a_lease_is_not_believed_before_all_are_back() {
+    let mut world = World::new();
+    world.settle();
+    for place in 0..INSTANCES {
+        world.happen(place, Happening::Ask { client: 1 });
+        world.settle();
+    }
+    assert_eq!(world.sessions(), 3);
+    (0..INSTANCES).for_each(|place| world.lose(place));
+    world.now += 3001;
+    // One is back before the others, and the client wants a fourth session.
+    let now = world.instant();
+    world.instances[0].connect(now);
+    for _ in 0..2 {
+        while world.instances[0].send(now) || world.serve(0) || world.instances[0].receive(now) {}
+        world.happen(0, Happening::Ask { client: 1 });
+    }
+    while world.instances[0].send(now) || world.serve(0) || world.instances[0].receive(now) {}
+    assert_eq!(world.sessions(), 3);
+    world.live_on(3000 + 8000);
+    world.happen(0, Happening::Ask { client: 2 });
+    world.settle();
+    assert_eq!(world.sessions(), 4, "it is believed again");
 }
 
 #[test]

@@ -198,9 +198,9 @@ impl Store {
                 return list(&["stale"]);
             }
             self.hashes.insert(building.to_owned(), Hash { fields: [("@".to_owned(), generation)].into(), expires: 0 });
-            let is_lost = past != "none" && !self.members.contains_key(member);
-            if is_lost && (past == "recent" || self.living(now).is_empty()) {
-                self.young_until = now + lease;
+            let is_lost = past == "recent" && !self.members.contains_key(member);
+            if past != "none" && (is_lost || self.living(now).is_empty()) {
+                self.young_until = now + lease + 8000;
             }
         } else if self.count(building, "@") != generation {
             return list(&["stale"]);

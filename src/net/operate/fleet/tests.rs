@@ -18,12 +18,14 @@ use tokio::{
 };
 use tokio_rustls::{TlsAcceptor, rustls::ServerConfig};
 
-use self::valkey::{Store, read_command};
 use super::*;
 use crate::{
     config::{Authority, BackendTls, FleetPassword, FleetServer, OnLoss},
     error::Kind,
-    fleet::FleetLimits,
+    fleet::{
+        FleetLimits,
+        tests::valkey::{Store, read_command},
+    },
     net::{
         counts::fleet::{FleetPermit, FleetVerdict},
         stream::sockets::Attendant,
@@ -31,10 +33,6 @@ use crate::{
     },
     sender::{Client, Octets},
 };
-
-#[path = "../../../../tests/it/harness/valkey.rs"]
-#[allow(unreachable_pub, dead_code, reason = "it belongs to the end-to-end tests")]
-mod valkey;
 
 /// Longer than anything takes here.
 const LONG: Duration = Duration::from_secs(60);
