@@ -300,7 +300,8 @@ fn a_session_waits_for_its_client_as_long_as_its_terms_say() {
 
 #[test]
 fn a_session_that_may_not_wait_ends_as_on_another_route() {
-    let ends: [(fn(&mut Pair), &[&str]); 3] = [
+    type Ends = fn(&mut Pair);
+    let ends: [(Ends, &[&str]); 3] = [
         (|pair| pair.fin(Client), &["message before", "close 1001 client lost", "FIN"]),
         (|pair| pair.resets(Client), &["message before"]),
         // What waits goes out before the Close, as far as the client takes it.
