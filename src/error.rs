@@ -53,6 +53,8 @@ pub enum Kind {
     Exhausted,
     /// A 101 that does not match the handshake.
     FalseUpgrade,
+    /// The counts of all proxies could not be asked, and `fleet.on_loss` is `deny`.
+    FleetUnavailable,
     /// A head of more than `limits.header_size`, or with more than `limits.headers` fields.
     HeadTooLarge,
     /// The backend's address is one of this proxy's own listeners.
@@ -125,7 +127,7 @@ enum SeenByBackend {
 
 impl Kind {
     /// Every kind, in the order of the variants.
-    pub const ALL: [Self; 40] = [
+    pub const ALL: [Self; 41] = [
         Self::AuthDenied,
         Self::AuthExpired,
         Self::AuthUnavailable,
@@ -143,6 +145,7 @@ impl Kind {
         Self::Draining,
         Self::Exhausted,
         Self::FalseUpgrade,
+        Self::FleetUnavailable,
         Self::HeadTooLarge,
         Self::Loop,
         Self::MalformedAnswer,
@@ -212,6 +215,9 @@ impl Kind {
             Self::Draining => (503, "draining", "this proxy is being drained", None, Irrelevant),
             Self::Exhausted => (503, "exhausted", "the proxy has no descriptors or ports left", None, Irrelevant),
             Self::FalseUpgrade => (502, "false_upgrade", "the backend's upgrade cannot be believed", BACKEND, Perhaps),
+            Self::FleetUnavailable => {
+                (503, "fleet_unavailable", "the sessions of all proxies cannot be counted", None, Irrelevant)
+            }
             Self::HeadTooLarge => (431, "head_too_large", "the head is too large", CLIENT, Irrelevant),
             Self::Loop => (508, "loop", "the backend's address is this proxy's own", BACKEND, Nothing),
             Self::MalformedAnswer => (502, "malformed_answer", "the backend's answer cannot be read", BACKEND, Perhaps),

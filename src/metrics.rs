@@ -140,6 +140,15 @@ table! {
     auth_requests: Counters<OfAuthRequest> = Series::new(Counter::default), "longwire_auth_requests";
     /// From such a question to the answer, or to its deadline.
     auth_duration: Histograms<OfQuestion> = Series::new(latencies), "longwire_auth_request_seconds";
+    /// New sessions, and sessions that moved to another address, by who decided about the limits of all proxies: valkey, or without its
+    /// answer in time share, open or deny.
+    fleet_decisions: Counters<OfDecision> = Series::new(Counter::default), "longwire_fleet_decisions";
+    /// From a question about the sessions of all proxies to its answer, or to fleet.timeout.
+    fleet_duration: Histogram = latencies(), "longwire_fleet_seconds";
+    /// Whether the sessions of all proxies can be counted: 0 while the server of the fleet is away.
+    fleet_connected: Gauges<OfFleet> = Series::new(Gauge::default), "longwire_fleet_connected";
+    /// Proxies that share limits, this one included, as they were known last.
+    fleet_instances: Gauges<OfFleet> = Series::new(Gauge::default), "longwire_fleet_instances";
     /// Sessions that lost or left their backend and waited for another one, by why: lost, move, or the code of a Close.
     holds: Counters<OfHold> = Series::new(Counter::default), "longwire_holds";
     /// Sessions that went on after one of their sides was replaced.
@@ -256,6 +265,9 @@ labels! {
     OfFailure { route: String, reason: &'static str } lives: |of, living| of.route == NONE || living.has_name(&of.route);
     OfAuthRequest { route: String, outcome: &'static str } lives: |of, living| living.has_name(&of.route);
     OfQuestion { route: String } lives: |of, living| living.has_name(&of.route);
+    OfDecision { by: &'static str } lives: |_, _| true;
+    // This series is set anew each time it is shown.
+    OfFleet { prefix: String } lives: |_, _| true;
     OfLimit { limit: &'static str } lives: |_, _| true;
     OfProxyHeader { reason: &'static str } lives: |_, _| true;
     OfWorker { worker: u64 } lives: |_, _| true;
@@ -454,6 +466,9 @@ pub struct ProxyState<'a> {
     pub away_sessions: usize,
     /// Bytes that sessions keep for clients that may come back.
     pub kept_bytes: usize,
+    /// The prefix of the fleet's keys, whether the sessions of all proxies can be counted, and how many proxies there are; `None` = this
+    /// proxy shares no limits.
+    pub fleet: Option<(&'a str, bool, usize)>,
 }
 
 impl Default for Metrics {
@@ -556,6 +571,16 @@ impl Metrics {
     pub fn service_asked(&self, route: &str, outcome: &'static str, took: Duration) {
         self.table.auth_requests.of(&OfAuthRequest { route: route.to_owned(), outcome }).inc();
         self.table.auth_duration.of(&OfQuestion { route: route.to_owned() }).observe(took.as_secs_f64());
+    }
+
+    /// Counts a decision about limits that several proxies share. `by`: a word of a fixed list.
+    pub fn fleet_decided(&self, by: &'static str) {
+        self.table.fleet_decisions.of(&OfDecision { by }).inc();
+    }
+
+    /// Counts a question about the sessions of all proxies, by how long somebody waited for the answer.
+    pub fn fleet_asked(&self, took: Duration) {
+        self.table.fleet_duration.observe(took.as_secs_f64());
     }
 
     /// Counts a session that waits for another backend.
@@ -757,6 +782,13 @@ impl MetricTable {
             // Two upstreams may look one name up in two ways. The older one is told.
             let gauge = self.stale.of(&OfPlace { kind, name: name.clone() });
             gauge.set(gauge.get().max(stale));
+        }
+        self.fleet_connected.clear();
+        self.fleet_instances.clear();
+        if let Some((prefix, is_connected, instances)) = state.fleet {
+            let labels = OfFleet { prefix: prefix.to_owned() };
+            self.fleet_connected.of(&labels).set(is_connected.into());
+            self.fleet_instances.of(&labels).set(signed(instances));
         }
         self.suspected.clear();
         for &(route, side, seconds) in &state.suspected {

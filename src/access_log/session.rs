@@ -765,6 +765,7 @@ mod tests {
             queued_bytes: 0,
             away_sessions: 0,
             kept_bytes: 0,
+            fleet: None,
             opcodes: OpCodeCounts::default(),
         };
         let shown = metrics.show(Format::Classic, &state, &HashMap::new(), None);

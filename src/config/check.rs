@@ -133,7 +133,8 @@ impl<'s> SchemaChecker<'s> {
     fn fitting(&self, schema: &Json, text: &str) -> String {
         match self.shape(schema) {
             Shape::Kind(kind) if values::check(kind, text).is_err() => values::example(kind).to_owned(),
-            _ if text.is_empty() => "…".to_owned(),
+            // A password may stand there.
+            _ if text.is_empty() || text.contains('@') && text.contains("://") => "…".to_owned(),
             _ => text.to_owned(),
         }
     }

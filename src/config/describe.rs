@@ -3,8 +3,8 @@
 use std::{fmt, fmt::Write as _, time::Duration as StdDuration};
 
 use super::{
-    Authority, BackendTls, ClientTrust, Config, Limits, ListenAddress, Listener, LogFormat, ProxyTrust, Refuse,
-    Revocation, Timeouts, UnixName, derived::derived, values,
+    Authority, BackendTls, ClientTrust, Config, FleetSettings, Limits, ListenAddress, Listener, LogFormat, OnLoss,
+    ProxyTrust, Refuse, Revocation, Timeouts, UnixName, derived::derived, values,
 };
 use crate::{
     balance::{BackendSettings, CheckKind, HashOn, Policy, UpstreamSettings},
@@ -89,6 +89,9 @@ pub fn describe(config: &Config) -> String {
     let limits = of_limits(&config.limits);
     if !limits.is_empty() {
         line(&mut text, format_args!("limits    {limits}"));
+    }
+    if let Some(fleet) = &config.fleet {
+        line(&mut text, format_args!("fleet     {}", of_fleet(fleet)));
     }
     let workers = config.workers.map_or_else(|| "one per core".into(), |workers| workers.to_string());
     let coalesce = match config.coalesce.as_micros() {
@@ -347,6 +350,20 @@ fn of_limits(limits: &Limits) -> String {
         words.push("refused by Close 1013".into());
     }
     words.join(", ")
+}
+
+fn of_fleet(FleetSettings { servers, tls, instance, prefix, lease, on_loss, timeout }: &FleetSettings) -> String {
+    let places: Vec<_> = servers.iter().map(|server| &*server.address).collect();
+    let tls = if servers.iter().any(|server| server.is_tls) { of_backend_tls(tls) } else { String::new() };
+    let name = instance.as_deref().unwrap_or("the host");
+    let decides = match on_loss {
+        OnLoss::Share => "decided by the share of this proxy",
+        OnLoss::Open => "let in",
+        OnLoss::Deny => "refused",
+    };
+    let (lease, timeout) = (short(*lease), short(*timeout));
+    let places = places.join(" or ");
+    format!("{places}{tls}, as {name} under {prefix}, lease {lease}; what has no answer in {timeout} is {decides}")
 }
 
 fn line(text: &mut String, line: fmt::Arguments<'_>) {

@@ -58,7 +58,7 @@ impl Diagnostics {
         items.sort_by_key(|item| item.span.as_ref().map(|span| span.start));
         let more = items.len().saturating_sub(SHOWN);
         items.truncate(SHOWN);
-        Self { name: name.to_owned(), source: source.to_owned(), items, more }
+        Self { name: name.to_owned(), source: without_secrets(source), items, more }
     }
 
     /// The same problems, each of which keeps the configuration from being used.
@@ -192,10 +192,70 @@ impl Diagnostic {
     }
 }
 
+/// The text, of the same length, without what signs in within a URL. Messages end up in logs.
+fn without_secrets(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for line in text.split_inclusive('\n') {
+        match secret_of(line) {
+            Some(secret) => {
+                shown.push_str(&line[..secret.start]);
+                shown.push_str(&"*".repeat(secret.len()));
+                shown.push_str(&line[secret.end..]);
+            }
+            None => shown.push_str(line),
+        }
+    }
+    shown
+}
+
+/// Where a line may have a name and a password, with or without a scheme before them. Rather too much than too little: a password
+/// may have every sign.
+fn secret_of(line: &str) -> Option<Range<usize>> {
+    let end = line.rfind('@')?;
+    let start = match line.find("://") {
+        Some(scheme) => scheme + "://".len(),
+        None => {
+            let is_outside = |c: char| c.is_whitespace() || "\"'[{,".contains(c);
+            let word = line[..end].char_indices().rfind(|(_, c)| is_outside(*c)).map_or(0, |(at, c)| at + c.len_utf8());
+            // `unix:@name` is no name with a password.
+            line[word..end].split_once(':').filter(|(_, password)| !password.is_empty())?;
+            word
+        }
+    };
+    (start < end).then_some(start..end)
+}
+
 /// The word of `known` that `word` was probably meant to be, if one is near enough.
 pub(super) fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
     let distance = |other: &str| strsim::damerau_levenshtein(&word.to_lowercase(), &other.to_lowercase());
     // A third of the letters may be wrong, as in most compilers.
     let allowed = word.chars().count().max(3) / 3;
     known.into_iter().map(|other| (distance(other), other)).filter(|(d, _)| *d <= allowed).min().map(|(_, other)| other)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_excerpt_hides_what_signs_in() {
+        for (line, shown) in [
+            ("valkey: rediss://me:hush@valkey:1", "valkey: rediss://*******@valkey:1"),
+            ("valkey: \"redis://:pa ss@w@valkey\" # x", "valkey: \"redis://********@valkey\" # x"),
+            ("valkey: me:hush@valkey", "valkey: *******@valkey"),
+            ("[redis://a:b@x, redis://c:d@y]", "[redis://******************@y]"),
+            ("- { address: \"unix:@app\" }", "- { address: \"unix:@app\" }"),
+            ("origins: [https://a.example]", "origins: [https://a.example]"),
+            ("\u{a0}a:b@", "\u{a0}***@"),
+            ("\u{a0}@", "\u{a0}@"),
+        ] {
+            assert_eq!(without_secrets(line), shown);
+            assert_eq!(shown.len(), line.len());
+        }
+        let text = "a: 1\nb: redis://:h\u{fc}sh@v\n";
+        let problem = Diagnostic::error(text.find("redis").unwrap()..text.len() - 1, "wrong");
+        let shown = Diagnostics::new("f", text, vec![problem]).to_string();
+        assert!(shown.contains("f:2:4: error") && !shown.contains("sh@"), "{shown}");
+    }
 }

@@ -8,6 +8,7 @@ mod backend_tls;
 mod client_auth;
 mod compression;
 mod discovery;
+mod fleet;
 mod header_rules;
 mod hold;
 mod listed;
@@ -46,6 +47,7 @@ pub(super) use self::{
     proxy_protocol::{ProxyProtocol, SentTlv, SentVersion},
 };
 pub(super) use compression::CompressionOffer;
+pub(super) use fleet::FleetSetting;
 pub(super) use header_rules::HeaderChanges;
 pub(super) use hold::HoldSetting;
 pub(super) use redirect::{RedirectScheme, RedirectSetting};
@@ -87,6 +89,10 @@ pub(super) struct File {
     pub(super) handover: Option<PathBuf>,
     /// Bounds on what clients, and all sessions together, may use.
     pub(super) limits: Limits,
+    /// Makes limits hold for several proxies together: `limits.sessions` and `limits.sessions_per_client` by counts that a Valkey or
+    /// Redis server has, `limits.new_sessions` and `limits.new_sessions_per_client` by an equal share for each. docs/fleet.md has the
+    /// rules. Absent: each proxy has its limits for itself.
+    pub(super) fleet: Option<FleetSetting>,
     /// Socket options, for clients and backends.
     pub(super) tcp: Tcp,
     /// Networks (CIDR) of the proxies whose X-Forwarded-For longwire believes; `unix` = those that come by a Unix socket.
@@ -727,6 +733,7 @@ impl Default for File {
             drain: Drain::default(),
             handover: None,
             limits: Limits::default(),
+            fleet: None,
             tcp: Tcp::default(),
             trusted_proxies: Vec::new(),
             sticky_key_file: None,

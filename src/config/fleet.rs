@@ -2,6 +2,8 @@
 
 use std::{fmt, time::Duration};
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::BackendTls;
@@ -45,15 +47,28 @@ pub struct FleetServer {
 pub struct FleetPassword(Zeroizing<String>);
 
 /// Who decides about a handshake if the server of the fleet does not answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum OnLoss {
-    /// This instance, by its share of each limit.
+    /// The share of this proxy: each limit, divided by the proxies that were known last.
     #[default]
     Share,
-    /// Nobody: the handshake goes on.
+    /// Nobody: the handshake is let in.
     Open,
-    /// Nobody: the handshake is refused.
+    /// Nobody: the handshake is refused with 503.
     Deny,
+}
+
+impl OnLoss {
+    /// The word of the file.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Share => "share",
+            Self::Open => "open",
+            Self::Deny => "deny",
+        }
+    }
 }
 
 impl FleetPassword {

@@ -5,7 +5,7 @@
 //! the order of its keys do not. The order in lists does. Left out:
 //!
 //! 1. What differs from instance to instance on purpose, and only an operator sees ([`LEFT_OUT`]): where it listens, its threads, its
-//!    admin interface, its log, its spans, its hand-over.
+//!    admin interface, its log, its spans, its hand-over, its name in a fleet. What signs in at the server of a fleet is left out too.
 //! 2. The values of `request_headers` and `response_headers`, of which the names count. Secrets for backends stand there, and short ones
 //!    could be guessed by trying; and so do names of instances.
 //! 3. What stands in the files that it names: certificates are renewed and lists change at a moment of each machine's own. Their names
@@ -281,6 +281,7 @@ probe: { path: /probe, token_file: token }
 admin: { bind: \"127.0.0.1:9900\" }
 handover: a.sock
 trusted_proxies: [10.0.0.0/8]
+fleet: { valkey: \"redis://a\", instance: a }
 ";
         let written = parse_with(file, "proxy.yaml", Path::new("."), &|_| None).unwrap().config.written;
         let hash = |written: Value| ConfigHash::of_meaning(written, None);
@@ -290,6 +291,7 @@ trusted_proxies: [10.0.0.0/8]
         ways.retain(|way| !["admin", "log", "workers", "tracing"].contains(&way.split('.').next().unwrap()));
         ways.sort_unstable();
         let expected = [
+            "fleet.instance",
             "handover",
             "listeners.0.bind",
             "listeners.0.group",

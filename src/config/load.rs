@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use tokio_rustls::rustls::crypto::ring;
 
 use super::{
-    Account, Admin, AdminBind, Config, ListenAddress, Listener, Tls, UnixName,
+    Account, Admin, AdminBind, Config, FleetSettings, ListenAddress, Listener, Tls, UnixName,
     addresses::{BackendAddress, Bind},
     backend_list,
     certificates::{self, clients},
@@ -253,7 +253,7 @@ impl Draft {
         self
     }
 
-    /// Reads the files that the TLS of upstreams and of services names.
+    /// Reads the files that the TLS of upstreams, of services and of the fleet names.
     fn check_trust(mut self) -> Self {
         let (Some(document), Some(config)) = (&self.document, &self.config) else {
             return self;
@@ -265,9 +265,10 @@ impl Draft {
             .filter(|(_, route)| !route["auth_request"].is_null())
             .map(|(index, _)| At::default().key("routes").index(index).key("auth_request"));
         let ways = of_upstreams.zip(&config.ways).chain(of_services.zip(&config.service_ways));
-        for (at, way) in ways {
-            let Some(tls) = &way.tls else { continue };
-            let at = at.key("tls");
+        let of_ways = ways.filter_map(|(at, way)| Some((at.key("tls"), way.tls.as_ref()?)));
+        let speaks_tls = |fleet: &&FleetSettings| fleet.servers.iter().any(|server| server.is_tls);
+        let of_fleet = config.fleet.as_ref().filter(speaks_tls).map(|fleet| &fleet.tls);
+        for (at, tls) in of_ways.chain(of_fleet.map(|tls| (At::default().key("fleet"), tls))) {
             let mut wrong = Vec::new();
             for (place, authority) in tls.authorities.iter().enumerate().filter(|_| !tls.insecure) {
                 let listed = at.key("ca").index(place);

@@ -4,7 +4,7 @@
 //!
 //! 1. `load` calls the others.
 //! 2. `document` reads YAML into a tree with positions. `environment` replaces `${NAME}` in its values.
-//! 3. `check` compares the tree with the schema of `file`, the mirror of `proxy.yaml`. `values` and `addresses` read the
+//! 3. `check` compares the tree with the schema of `file`, the mirror of `proxy.yaml`. `values`, `addresses` and `valkey_url` read the
 //!    scalars of `file`.
 //! 4. `resolve` (PURE) turns the mirror into a [`Config`].
 //! 5. `lint` (PURE) holds the configuration against the path that it names. `derived` says what follows from that path.
@@ -48,6 +48,7 @@ pub(crate) mod token;
 mod tracing;
 pub(crate) mod trust;
 mod unix_name;
+mod valkey_url;
 mod values;
 
 use std::{
@@ -141,7 +142,7 @@ pub struct Config {
     pub probe: Option<ProbeSettings>,
     /// Where the spans of handshakes go; `None` = longwire makes no spans.
     pub tracing: Option<Tracing>,
-    /// The file with every default filled in. It holds no secret, because secrets stand in files of their own.
+    /// The file with every default filled in. It holds no secret: secrets stand in files of their own, or are not shown.
     pub written: serde_json::Value,
     /// Path of the file; `None` = the configuration came from flags or a text, so it cannot be read again.
     pub origin: Option<PathBuf>,

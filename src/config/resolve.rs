@@ -8,6 +8,7 @@ mod backend_tls;
 mod client_auth;
 mod discovery;
 mod field_rules;
+mod fleet;
 mod hold;
 mod listeners;
 mod probe;
@@ -85,6 +86,7 @@ pub(super) fn resolve(file: file::File, base: &Path) -> Resolved {
         drain,
         handover,
         limits,
+        fleet,
         tcp,
         trusted_proxies,
         sticky_key_file,
@@ -125,6 +127,8 @@ pub(super) fn resolve(file: file::File, base: &Path) -> Resolved {
     resolver.loops(&upstreams, &backend_entries, &listeners, admin.as_ref(), handover.as_deref());
     resolver.admin_address(admin.as_ref(), &listeners);
     resolver.handover_address(handover.as_deref(), &listeners);
+    let limits = resolver.limits(limits);
+    let fleet = fleet.map(|fleet| resolver.fleet(fleet, &limits, base));
     let config = Config {
         workers: workers.0,
         coalesce: coalesce.0,
@@ -138,8 +142,8 @@ pub(super) fn resolve(file: file::File, base: &Path) -> Resolved {
         timeouts,
         drain: resolver.drain(drain, timeouts.drain),
         handover,
-        limits: resolver.limits(limits),
-        fleet: None,
+        limits,
+        fleet,
         tcp: resolver.tcp(tcp),
         trusted_proxies: resolver.networks(trusted_proxies, &At::default().key("trusted_proxies")),
         sticky_key_file: sticky_key_file.map(|file| base.join(file)),

@@ -18,6 +18,7 @@ use super::{
     service_url::ServiceUrl,
     statuses::Statuses,
     tracing::{Collector, TraceShare},
+    valkey_url::ValkeyUrl,
 };
 use crate::sender::Network;
 
@@ -83,6 +84,7 @@ pub(super) fn check(kind: &str, text: &str) -> Result<(), BadValue> {
         Account::KIND => Account::parse(text).map(drop),
         Statuses::KIND => Statuses::parse(text).map(drop),
         Collector::KIND => Collector::parse(text).map(drop),
+        ValkeyUrl::KIND => ValkeyUrl::parse(text).map(drop),
         TraceShare::KIND => TraceShare::parse(text).map(drop),
         _ => Ok(()),
     }
@@ -110,6 +112,7 @@ pub(super) fn stand_in(kind: &str) -> &'static str {
         Account::KIND => "0",
         Statuses::KIND => "200",
         Collector::KIND => "http://refused",
+        ValkeyUrl::KIND => "redis://refused",
         TraceShare::KIND => "1",
         _ => "",
     }
@@ -127,6 +130,7 @@ pub(super) fn example(kind: &str) -> &'static str {
         ResolverAddress::KIND => ResolverAddress::EXAMPLE,
         ServiceUrl::KIND => ServiceUrl::EXAMPLE,
         Collector::KIND => "http://127.0.0.1:4318",
+        ValkeyUrl::KIND => ValkeyUrl::EXAMPLE,
         kind => stand_in(kind),
     }
 }
@@ -442,6 +446,7 @@ scalar! {
     Statuses: ["string", "integer"],
     Collector: "string",
     TraceShare: ["string", "number"],
+    ValkeyUrl: "string",
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use prometheus_client::{
         counter::Counter,
         family::{Family, MetricConstructor},
         gauge::Gauge,
+        histogram::Histogram,
     },
 };
 
@@ -132,6 +133,10 @@ impl<N, A> Forgetful for Gauge<N, A> {
 }
 
 impl<N, A> Forgetful for Counter<N, A> {
+    fn forget_gone(&self, _: &Living) {}
+}
+
+impl Forgetful for Histogram {
     fn forget_gone(&self, _: &Living) {}
 }
 

@@ -381,13 +381,15 @@ impl Start {
 /// What the loop of the worker's sessions needs of the process.
 fn process(worker: &Worker) -> Process {
     let Worker { index, shared, .. } = worker;
-    let plans = Arc::clone(shared);
+    let (plans, fleets) = (Arc::clone(shared), Arc::clone(shared));
     Process {
         worker: *index,
         orders: shared.orders.subscribe(),
         unsent: Arc::clone(&shared.admission.unsent),
         queued: Arc::clone(&shared.admission.queued),
         metrics: Arc::clone(&shared.metrics),
+        fleet: Arc::clone(&shared.fleet),
+        shares_limits: Box::new(move || fleets.plan().config.fleet.is_some()),
         reclaims: Arc::clone(&shared.reclaims),
         vitals: Arc::clone(&shared.vitals),
         tcp: Box::new(move || plans.plan().config.tcp),

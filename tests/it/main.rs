@@ -56,6 +56,8 @@ mod failures;
 mod faults;
 /// What the process itself says of the ends of the last hour.
 mod findings;
+/// Limits that hold for several proxies together, by counts in a Valkey.
+mod fleet;
 /// A fleet in virtual time.
 mod fleet_model;
 /// Headers toward the backend and the client's address.

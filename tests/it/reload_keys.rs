@@ -78,6 +78,20 @@ fn held(key: &str, one: Value, other: Value) -> Row {
     beside(row(format!("routes.[].hold.{key}").leak(), one, other), json!({ "routes.[].compression": "off" }))
 }
 
+/// A key of limits that several proxies share. Nobody is at the address.
+fn shared(key: &str, one: Value, other: Value) -> Row {
+    beside(row(format!("fleet.{key}").leak(), one, other), json!({ "fleet.valkey": "redis://127.0.0.1:1" }))
+}
+
+/// The same, over TLS.
+fn shared_by_tls(key: &str, one: &str, other: &str, more: Value) -> Row {
+    let mut beside_it = json!({ "fleet.valkey": "rediss://127.0.0.1:1", "fleet.ca": "same.crt" });
+    for (key, value) in more.as_object().unwrap() {
+        beside_it[key] = value.clone();
+    }
+    beside(row(format!("fleet.{key}").leak(), one, other), beside_it)
+}
+
 fn client_auth(key: &str, one: Value, other: Value) -> Row {
     let place = |key: &str| format!("listeners.[].tls.client_auth.{key}");
     let mut beside_it = json!({ "listeners.[].tls.cert": "same.crt", "listeners.[].tls.key": "same.key" });
@@ -134,6 +148,12 @@ fn rows() -> Vec<Row> {
         row("limits.sessions", 10, 11), row("limits.sessions_per_client", 10, 11),
         row("limits.unsent_memory", "10MiB", "11MiB"), row("limits.resume_memory", "10MiB", "11MiB"),
         row("limits.away", 10, 11),
+        row("fleet.valkey", "redis://127.0.0.1:1", json!(["redis://127.0.0.1:1", "redis://127.0.0.1:2"])),
+        shared("instance", json!("one"), json!("other")), shared("prefix", json!("one"), json!("other")),
+        shared("lease", json!("15s"), json!("16s")), shared("timeout", json!("50ms"), json!("60ms")),
+        shared("on_loss", json!("share"), json!("deny")), shared_by_tls("ca", "one.crt", "other.crt", json!({})),
+        shared_by_tls("cert", "one.crt", "other.crt", json!({ "fleet.key": "same.key" })),
+        shared_by_tls("key", "one.key", "other.key", json!({ "fleet.cert": "same.crt" })),
         row("listeners.[].bind", "127.0.0.1:0", "127.0.0.2:0"),
         on_path(row("listeners.[].mode", "0660", "0600")),
         on_path(row("listeners.[].owner", own_user().0, own_user().1)),

@@ -62,7 +62,7 @@ impl Resolver {
         }
     }
 
-    fn own_certificate(
+    pub(super) fn own_certificate(
         &mut self,
         cert: Option<PathBuf>,
         key: Option<PathBuf>,

@@ -2,6 +2,8 @@
 //!
 //! The counts live as long as the process. The limits are those of the moment, so that a reload changes them and the
 //! counts go on. A limit on addresses that is turned on counts only sessions that begin from then on.
+//!
+//! What several proxies count together, [`super::fleet`] knows. Here is only what a session holds of both.
 
 use std::{
     collections::HashMap,
@@ -11,7 +13,10 @@ use std::{
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::unsent::Unsent;
+use super::{
+    fleet::{Fleet, FleetPermit},
+    unsent::Unsent,
+};
 use crate::{
     config::Limits,
     error::Kind,
@@ -72,12 +77,21 @@ struct ClientCounts {
 pub(in crate::net) struct Admitted {
     /// `None` if nothing was limited.
     admission: Option<Arc<Admission>>,
-    client: Option<Box<ClientPermit>>,
+    permit: Option<Box<SessionPermit>>,
+}
+
+/// What counts a session beside [`super::live`], until it is dropped.
+#[derive(Debug, Default)]
+pub(in crate::net) struct SessionPermit {
+    /// `None` = no address is counted.
+    client: Option<ClientPermit>,
+    /// `None` = no other proxy counts the session.
+    fleet: Option<FleetPermit>,
 }
 
 /// Counts a session for its client's address, until it is dropped.
 #[derive(Debug)]
-pub(in crate::net) struct ClientPermit {
+struct ClientPermit {
     admission: Arc<Admission>,
     network: Octets,
 }
@@ -116,7 +130,7 @@ impl Admission {
         let &Limits { sessions, sessions_per_client, new_sessions, new_sessions_per_client, .. } = limits;
         let by_client = sessions_per_client.is_some() || new_sessions_per_client.is_some();
         if !by_client && sessions.is_none() && new_sessions.is_none() {
-            return Ok(Admitted { admission: None, client: None });
+            return Ok(Admitted { admission: None, permit: None });
         }
         let network = client.counted_as();
         let now = Tick::new(self.epoch, now);
@@ -141,12 +155,13 @@ impl Admission {
         state.handshakes += 1;
         let permit = sessions_per_client.map(|_| {
             held.sessions += 1;
-            Box::new(ClientPermit { admission: Arc::clone(self), network })
+            let client = Some(ClientPermit { admission: Arc::clone(self), network });
+            Box::new(SessionPermit { client, fleet: None })
         });
         if by_client {
             state.clients.insert(network, held);
         }
-        Ok(Admitted { admission: Some(Arc::clone(self)), client: permit })
+        Ok(Admitted { admission: Some(Arc::clone(self)), permit })
     }
 
     /// Takes a client's handshake from the rates alone, before somebody is asked about it. The other limits come after
@@ -187,7 +202,7 @@ impl Admission {
         client: Client,
         limits: &Limits,
         now: Instant,
-    ) -> Result<Option<Box<ClientPermit>>, Kind> {
+    ) -> Result<Option<Box<SessionPermit>>, Kind> {
         let by_client = Limits { sessions: None, new_sessions: None, new_sessions_per_client: None, ..*limits };
         Ok(self.admit(client, || 0, &by_client, now)?.into_session(|| ()).1)
     }
@@ -213,14 +228,36 @@ impl Admission {
 }
 
 impl Admitted {
+    /// Other proxies count the handshake too.
+    pub(in crate::net) fn counted_in_fleet(mut self, permit: FleetPermit) -> Self {
+        SessionPermit::add(&mut self.permit, permit);
+        self
+    }
+
     /// Turns the handshake into a session, which `open` counts. Both counts change under one lock, so that nobody sees
     /// the session counted twice, or not at all. Returns what the session has to hold.
-    pub(in crate::net) fn into_session<T>(mut self, open: impl FnOnce() -> T) -> (T, Option<Box<ClientPermit>>) {
-        let client = self.client.take();
-        let Some(admission) = self.admission.take() else { return (open(), client) };
+    pub(in crate::net) fn into_session<T>(mut self, open: impl FnOnce() -> T) -> (T, Option<Box<SessionPermit>>) {
+        let permit = self.permit.take();
+        let Some(admission) = self.admission.take() else { return (open(), permit) };
         let mut state = admission.lock();
         state.handshakes -= 1;
-        (open(), client)
+        (open(), permit)
+    }
+}
+
+impl SessionPermit {
+    /// Other proxies count the session too.
+    pub(in crate::net) fn add(held: &mut Option<Box<Self>>, permit: FleetPermit) {
+        held.get_or_insert_default().fleet = Some(permit);
+    }
+
+    /// Has other proxies count a session that began before this one shared limits. By its address, if it is counted by that here.
+    pub(in crate::net) fn join(held: &mut Option<Box<Self>>, fleet: &Arc<Fleet>) {
+        let known = held.as_deref();
+        if known.is_none_or(|permit| permit.fleet.is_none()) {
+            let network = known.and_then(|permit| permit.client.as_ref()).map(|client| client.network);
+            Self::add(held, fleet.admitted_locally(network));
+        }
     }
 }
 

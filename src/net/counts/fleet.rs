@@ -53,7 +53,6 @@ struct FleetState {
 }
 
 /// What a fleet says of one more session.
-#[cfg_attr(not(test), expect(dead_code, reason = "the admission of handshakes does not ask yet"))]
 #[derive(Debug)]
 pub(in crate::net) enum FleetVerdict {
     Granted(FleetPermit),
@@ -89,7 +88,6 @@ pub(in crate::net) struct FleetStanding {
     pub(in crate::net) loss: Option<String>,
 }
 
-#[cfg_attr(not(test), expect(dead_code, reason = "the admission of handshakes does not ask yet"))]
 impl Fleet {
     pub(in crate::net) fn new(now: Instant) -> Arc<Self> {
         let state = FleetState {

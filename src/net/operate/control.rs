@@ -56,7 +56,7 @@ use crate::{
     metrics::Metrics,
     net::{
         backend::checker::CheckTools,
-        counts::live::Live,
+        counts::{fleet::FleetStanding, live::Live},
         front::{
             bind::StartError,
             listener::{Bound, Crew},
@@ -307,6 +307,11 @@ impl Control {
     /// Bytes of clients that wait for the next backends of their sessions.
     pub(super) fn queued_bytes(&self) -> usize {
         self.shared.admission.queued.bytes()
+    }
+
+    /// The proxies that count sessions together, and what this one knows of them.
+    pub(super) fn fleet_standing(&self) -> FleetStanding {
+        self.shared.fleet.standing()
     }
 
     pub(in crate::net) fn traces(&self) -> &Traces {

@@ -26,6 +26,8 @@ pub(in crate::net) struct Question {
     pub(in crate::net) asked: Instant,
     /// Sessions that are found are ended.
     pub(in crate::net) kill: Option<Arc<Kill>>,
+    /// All sessions are counted in the fleet from now on, also those that are not found.
+    pub(in crate::net) joins_fleet: bool,
     /// Dropped without an answer if the worker ends first.
     pub(in crate::net) answer: oneshot::Sender<Matches>,
 }
@@ -118,9 +120,15 @@ impl Inquiry {
         from..self.at
     }
 
-    /// Whether every place of a table of this length has been looked at, or nobody waits for the answer any more.
+    /// Whether all sessions are to be counted in the fleet.
+    pub(in crate::net) const fn joins_fleet(&self) -> bool {
+        self.question.joins_fleet
+    }
+
+    /// Whether every place of a table of this length has been looked at, or nobody waits for the answer any more. What concerns the
+    /// fleet is done, whoever waits.
     pub(in crate::net) fn is_over(&self, length: usize) -> bool {
-        self.at >= length || self.question.answer.is_closed()
+        self.at >= length || !self.joins_fleet() && self.question.answer.is_closed()
     }
 
     /// Looks at one session. `sight` shows the session at a moment, if the search wants it. Returns the order to end the

@@ -15,7 +15,7 @@ use crate::{
     headers::{BoundRules, VIA_1_1},
     net::{
         backend::handshake::switching,
-        counts::admission::ClientPermit,
+        counts::admission::SessionPermit,
         session::{
             held::Arrival,
             reclaim::{Comeback, FirstWords, Lodging},
@@ -42,7 +42,7 @@ pub(super) struct Reclaimed {
     pub(super) received: u64,
     pub(super) client: Client,
     /// What takes the place of the session's permit; `None` = the client has the address of before.
-    pub(super) permit: Option<Option<Box<ClientPermit>>>,
+    pub(super) permit: Option<Option<Box<SessionPermit>>>,
     pub(super) expires: Option<Instant>,
     /// The `Sec-WebSocket-Accept` of the 101.
     pub(super) accept: [u8; ACCEPT_TEXT],

@@ -1,5 +1,6 @@
 //! One request, from its head to its answer or its session.
 
+mod admitting;
 mod announcement;
 pub(super) mod answer;
 mod answer_rules;

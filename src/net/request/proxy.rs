@@ -15,6 +15,7 @@ use hyper::{
 };
 
 use super::{
+    admitting::{admit, limits_here},
     announcement::announcement,
     answer::{AnswerBody, AnswerEnding, Keep, Patience},
     answer_rules::answer_rules,
@@ -265,7 +266,7 @@ async fn go_on(
     let is_in_rates = permission.is_some() && known.is_none();
     if let Some((known, likeness)) = known.zip(promise.likeness()) {
         let expires = permission.as_ref().and_then(|permission| permission.expires);
-        let claim = Box::pin(reclaim(shared, known, (client, likeness), limits, expires));
+        let claim = Box::pin(reclaim(connection, plan, known, (client, likeness), expires));
         if let Some(reclaimed) = claim.await? {
             return Ok(RequestOutcome::Return(Box::new(reclaimed)));
         }
@@ -286,11 +287,7 @@ async fn go_on(
     // Both futures are large, and this one is moved several times. In a box they are moved once.
     match errand {
         Errand::Session(wants) => {
-            let open = || shared.live.sessions();
-            let admitted = match is_in_rates {
-                false => shared.admission.admit(client, open, limits, Instant::now())?,
-                true => shared.admission.admit_from_rates(client, open, limits, Instant::now())?,
-            };
+            let admitted = admit(connection, plan, client, is_in_rates).await?;
             let asked = Asked { parts, on_route, prefix, permission, sticky, wants };
             Box::pin(upgrade(connection, plan, (admitted, caller, promise), asked, key, record)).await
         }
@@ -342,7 +339,8 @@ async fn permit(
     let OnRoute { client, route, .. } = on_route;
     let shared = &connection.worker.shared;
     if begins == Some(true) {
-        shared.admission.take_from_rates(client, &plan.config.limits, Instant::now())?;
+        let limits = limits_here(plan, &shared.fleet);
+        shared.admission.take_from_rates(client, &limits, Instant::now())?;
     }
     let hop = on_route.hop(connection, plan, &record.request_id);
     let answer = ask(connection, plan, (auth, &route.name), parts, hop).await?;

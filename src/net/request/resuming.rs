@@ -17,9 +17,8 @@ use hyper::{
 use ring::digest::{Context, SHA256};
 use tokio::{sync::oneshot, time::timeout};
 
-use super::{auth::Permission, comeback::Reclaimed, connection::Connection};
+use super::{admitting::admit_move, auth::Permission, comeback::Reclaimed, connection::Connection};
 use crate::{
-    config::Limits,
     error::{Error, Kind},
     net::{
         session::{
@@ -27,7 +26,7 @@ use crate::{
             reclaim::{Claim, Likeness, Lodging, Reclaimable, ResumeSecret},
         },
         thread::door::answering,
-        worker::shared::Shared,
+        worker::{plan::Plan, shared::Shared},
     },
     routing::{AuthRequest, Route},
     sender::Client,
@@ -168,20 +167,21 @@ pub(super) fn recognize(shared: &Shared, client: Client, wants: &Upgrade) -> Res
 /// Asks for a session whose handshake has passed the rules of its route. `None` = the client gets a new session.
 ///
 /// # Errors
-/// [`Kind::ResumeStale`], [`Kind::SessionsPerClient`].
+/// [`Kind::ResumeStale`], [`Kind::SessionsPerClient`], [`Kind::FleetUnavailable`].
 pub(super) async fn reclaim(
-    shared: &Shared,
+    connection: &Connection,
+    plan: &Plan,
     known: Box<Recognized>,
     (client, likeness): (Client, &Likeness),
-    limits: &Limits,
     expires: Option<Instant>,
 ) -> Result<Option<Reclaimed>, Error> {
     let Recognized { id, lodging, attempt, count, accept } = *known;
+    let shared = &connection.worker.shared;
     if lodging.likeness != *likeness {
         return new_session(shared, "changed");
     }
     let has_moved = !lodging.is_of(client.counted_as());
-    let permit = has_moved.then(|| shared.admission.move_session(client, limits, Instant::now())).transpose()?;
+    let permit = if has_moved { Some(admit_move(connection, plan, client).await?) } else { None };
     let (answer, answered) = oneshot::channel();
     let claim = Claim { id, attempt, count, answer };
     // The loop of another worker answers.

@@ -26,7 +26,7 @@ use crate::{
     config::Tcp,
     metrics::{Metrics, RouteMetrics, TrafficCounts},
     net::{
-        counts::{admission::ClientPermit, live::SessionGuard},
+        counts::{admission::SessionPermit, fleet::Fleet, live::SessionGuard},
         orders::{
             age_errand::{AgeErrand, AgedSession},
             book::Book,
@@ -70,7 +70,7 @@ pub(in crate::net) struct Opening {
 }
 
 /// The guards that count a session. No seat: the session waits for a backend.
-pub(in crate::net) type Guards = (Option<Seat>, SessionGuard, Option<Box<ClientPermit>>);
+pub(in crate::net) type Guards = (Option<Seat>, SessionGuard, Option<Box<SessionPermit>>);
 
 /// What a session holds beside its streams. The permits are dropped before the record, so that a reader of the record
 /// finds the permits given back.
@@ -350,6 +350,13 @@ impl Held {
             let _ = returning.count_kept(relay.session.kept_for_client());
         }
         is_short
+    }
+
+    /// Has the fleet count the session, if it does not yet.
+    pub(super) fn join_fleet(&mut self, fleet: &Arc<Fleet>) {
+        if let Some((.., permit)) = &mut self.guards {
+            SessionPermit::join(permit, fleet);
+        }
     }
 
     /// Whether a turn, or the end of the session, may wake tasks of this worker.

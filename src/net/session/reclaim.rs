@@ -27,7 +27,7 @@ use super::dismissal::Dismissal;
 use crate::{
     headers::Fingerprint,
     net::{
-        counts::{admission::ClientPermit, unsent::Unsent},
+        counts::{admission::SessionPermit, unsent::Unsent},
         stream::plain_or_tls::Stream,
     },
     sender::{Client, Octets},
@@ -161,7 +161,7 @@ pub(in crate::net) struct Comeback {
     pub(in crate::net) client: Client,
     /// What takes the place of the session's permit; `None` = the permit of the session counts on, because the client has the address
     /// of before.
-    pub(in crate::net) permit: Option<Option<Box<ClientPermit>>>,
+    pub(in crate::net) permit: Option<Option<Box<SessionPermit>>>,
     /// When the session has to end, if a service that was asked about the handshake said so.
     pub(in crate::net) expires: Option<Instant>,
     /// How long the client may take to close, if the session is over.

@@ -54,7 +54,7 @@ use crate::{
     config::Tcp,
     metrics::Metrics,
     net::{
-        counts::unsent::Unsent,
+        counts::{fleet::Fleet, unsent::Unsent},
         orders::{age_errand::AgeErrand, book::Book, inquiry::Inquiry, tally::Ledger},
         stream::{
             calls::{Calls, SessionKey},
@@ -133,6 +133,9 @@ pub(in crate::net) struct Process {
     /// What clients have sent for their next backends.
     pub(in crate::net) queued: Arc<Unsent>,
     pub(in crate::net) metrics: Arc<Metrics>,
+    /// The proxies that count sessions together, and whether the configuration that runs wants that.
+    pub(in crate::net) fleet: Arc<Fleet>,
+    pub(in crate::net) shares_limits: Box<dyn Fn() -> bool + Send>,
     /// The sessions of the process to which clients may come back.
     pub(in crate::net) reclaims: Arc<Reclaims>,
     pub(in crate::net) vitals: Arc<Vitals>,
@@ -350,6 +353,10 @@ impl Sessions {
         let now = Instant::now();
         if !self.orders.is_empty() {
             session.hear(&self.orders, redial.as_ref(), now);
+        }
+        // Its handshake may have begun before the fleet did.
+        if (self.process.shares_limits)() {
+            session.join_fleet(&self.process.fleet);
         }
         let due = session.due().map_or(now + SETTLES, |due| due.min(now + SETTLES));
         let due = self.tick(together(self.epoch, due, now));
@@ -669,6 +676,9 @@ impl Sessions {
         let now = Instant::now();
         for key in inquiry.slice() {
             let Some(running) = self.running.get_mut(key) else { continue };
+            if inquiry.joins_fleet() {
+                running.session.join_fleet(&self.process.fleet);
+            }
             let Some(kill) = inquiry.look(|search, asked| running.session.sight(search, asked)) else { continue };
             running.session.kill(kill, now);
             if !mem::replace(&mut running.queued, true) {

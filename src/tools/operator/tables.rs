@@ -13,7 +13,8 @@ pub(super) fn status(status: &Value) -> String {
 /// Three texts: of the proxy, of its routes, of its backends.
 pub(super) fn status_parts(status: &Value) -> [String; 3] {
     let listeners: Vec<_> = items(&status["listeners"]).map(text).collect();
-    let routes = [routes(status), learned(status)].into_iter().filter(|table| !table.is_empty()).collect::<Vec<_>>();
+    let routes = [routes(status), learned(status), fleet(status)];
+    let routes = routes.into_iter().filter(|table| !table.is_empty()).collect::<Vec<_>>();
     let about =
         format!("{}\nlistening on {}\nconfig {}", proxy(status), listeners.join(", "), text(&status["config_hash"]));
     let about = match status["rebalance"]["state"] == "running" {
@@ -72,6 +73,30 @@ fn learned(status: &Value) -> String {
         Some(_) => table(&["ROUTE", "SIDE", "LEARNED", "SINCE"], rows),
         None => String::new(),
     }
+}
+
+/// The proxies that share limits; empty if this one has its limits for itself.
+fn fleet(status: &Value) -> String {
+    let fleet = &status["fleet"];
+    if !fleet.is_object() {
+        return String::new();
+    }
+    let failure = fleet["failure"].as_str().map(|failure| format!(" ({})", clean(failure))).unwrap_or_default();
+    let decides = match fleet["on_loss"].as_str() {
+        Some("open") => "new sessions are let in",
+        Some("deny") => "new sessions are refused",
+        _ => "its share decides",
+    };
+    let rows = items(&fleet["instances"]).map(|proxy| {
+        let state = match (proxy["own"] == true, fleet["connected"] == true) {
+            (false, _) if proxy["leaving"] == true => Cell::toned("drains", CellTone::Warn),
+            (false, _) => Cell::from("-".to_owned()),
+            (true, true) => Cell::toned("this one", CellTone::Good),
+            (true, false) => Cell::toned(&format!("this one, without Valkey{failure}: {decides}"), CellTone::Bad),
+        };
+        vec![text(&proxy["name"]).into(), Cell::number(&proxy["sessions"]), state]
+    });
+    table(&["PROXY", "SESSIONS", "STATE"], rows)
 }
 
 pub(super) fn backends(upstreams: &Value) -> String {
@@ -537,6 +562,22 @@ mod tests {
         ];
         let text = plain(&status(&answer));
         assert!(text.contains(&lines.join("\n")), "{text}");
+    }
+
+    #[test]
+    fn proxies_that_share_limits_are_told_and_who_decides_without_valkey() {
+        assert_eq!(fleet(&json!({})), "");
+        let mut answer = json!({ "fleet": {
+            "connected": true, "on_loss": "deny", "living": 2,
+            "instances": [{ "name": "a", "sessions": 1204, "own": true }, { "name": "b", "sessions": 7, "own": false, "leaving": true }],
+        } });
+        let lines = ["PROXY  SESSIONS  STATE", "a         1,204  this one", "b             7  drains"];
+        assert_eq!(plain(&fleet(&answer)), lines.join("\n"));
+        answer["fleet"]["connected"] = json!(false);
+        answer["fleet"]["failure"] = json!("refused\x1b[2J");
+        let text = plain(&fleet(&answer));
+        assert!(text.contains("without Valkey (refused") && text.contains(": new sessions are refused"), "{text}");
+        assert!(!text.contains('\x1b'));
     }
 
     #[test]

@@ -138,6 +138,10 @@ async fn ways(kind: Kind, certificates: &TempDir) -> Vec<Way> {
         // These need a token of the process. `tests/it/resume.rs` has one.
         Kind::ResumeStale | Kind::ResumeAttempts => return Vec::new(),
         Kind::FalseUpgrade => way(says("HTTP/1.1 101 Switching Protocols\r\n\r\n"), upgrade()),
+        Kind::FleetUnavailable => {
+            let nobody = "fleet: { valkey: \"redis://127.0.0.1:1\", on_loss: deny }";
+            way(limited("sessions: 5").with(nobody), upgrade())
+        }
         Kind::HeadTooLarge => {
             let long = handshake("/ws", &format!("X-Long: {}\r\n", "x".repeat(8192)));
             let many = handshake("/ws", &"X-Many: x\r\n".repeat(50));

@@ -19,6 +19,7 @@ mod process;
 mod proxy;
 pub mod secure;
 mod strict;
+pub mod valkey;
 mod wire;
 
 use std::time::Duration;

@@ -57,6 +57,10 @@ pub(super) async fn answer(control: &Control, headers: &HeaderMap) -> AdminAnswe
         queued_bytes: control.queued_bytes(),
         away_sessions: control.reclaims().away(),
         kept_bytes: control.reclaims().kept.bytes(),
+        fleet: plan.config.fleet.as_ref().map(|settings| {
+            let standing = control.fleet_standing();
+            (settings.prefix.as_str(), standing.connected, standing.living)
+        }),
     };
     let text = control.metrics().show(format, &state, &sum.routes, ProcessStats::read());
     with_type(StatusCode::OK, format.content_type(), text)

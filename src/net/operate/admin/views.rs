@@ -9,9 +9,11 @@ use super::rebalancing::RebalanceView;
 use crate::{
     access_log::{ParticularsView, Traffic},
     balance::{FoundAt, Health, Member},
-    config::ConfigHash,
+    config::{ConfigHash, FleetSettings},
     discovery::{BackendEntry, Finding, FindingPlace},
+    fleet::FleetInstance,
     net::{
+        counts::fleet::FleetStanding,
         operate::{
             control::{Control, Told},
             desk::answer::millis,
@@ -48,9 +50,35 @@ pub(super) struct StatusView {
     /// The rebalance that goes on, or the last one.
     #[serde(skip_serializing_if = "Option::is_none")]
     rebalance: Option<RebalanceView>,
+    /// Absent if this proxy shares no limits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fleet: Option<FleetView>,
     /// Who is told by the order that this answers.
     #[serde(skip_serializing_if = "Option::is_none")]
     told: Option<ToldView>,
+}
+
+/// The proxies that share limits.
+#[derive(Debug, Serialize)]
+struct FleetView {
+    connected: bool,
+    /// Why the sessions of all proxies cannot be counted. Absent while they can.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failure: Option<String>,
+    on_loss: &'static str,
+    living: usize,
+    instances: Vec<InstanceView>,
+}
+
+/// A proxy of a fleet.
+#[derive(Debug, Serialize)]
+struct InstanceView {
+    name: String,
+    sessions: u64,
+    /// Whether it drains, so that it has no share of the limits.
+    leaving: bool,
+    /// Whether it is this one.
+    own: bool,
 }
 
 /// An interval of Pings that new sessions of a route have in the place of that of the file.
@@ -232,6 +260,7 @@ impl StatusView {
             routes: routes.collect(),
             learned: learned.collect(),
             rebalance: RebalanceView::of_last(control),
+            fleet: plan.config.fleet.as_ref().map(|settings| FleetView::of(settings, control.fleet_standing())),
             told: None,
         }
     }
@@ -239,6 +268,22 @@ impl StatusView {
     /// The status, in answer to an order.
     pub(super) fn after(control: &Control, told: Told) -> Self {
         Self { told: Some(told.into()), ..Self::of(control) }
+    }
+}
+
+impl FleetView {
+    fn of(settings: &FleetSettings, standing: FleetStanding) -> Self {
+        let FleetStanding { connected, living, instances, loss, .. } = standing;
+        let instances = instances.into_iter().map(|FleetInstance { name, sessions, is_leaving, is_ours, .. }| {
+            InstanceView { name, sessions, leaving: is_leaving, own: is_ours }
+        });
+        Self {
+            connected,
+            failure: loss.filter(|_| !connected),
+            on_loss: settings.on_loss.as_str(),
+            living,
+            instances: instances.collect(),
+        }
     }
 }
 

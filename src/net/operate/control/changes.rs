@@ -88,7 +88,11 @@ pub(super) fn between(started: &Config, before: &Config, after: &Config) -> Relo
     [changes.backends_added, changes.backends_changed, changes.backends_removed] =
         compare(backends(before), backends(after));
     [changes.routes_added, changes.routes_changed, changes.routes_removed] = compare(routes(before), routes(after));
-    let keys = different_keys(&before.written, &after.written);
+    let mut keys = different_keys(&before.written, &after.written);
+    // What is written does not show what signs in.
+    if before.fleet != after.fleet && !keys.iter().any(|key| key.starts_with("fleet")) {
+        keys.push("fleet.valkey".to_owned());
+    }
     let keys = keys.into_iter().filter(|key| !changes.needs_restart.iter().any(|other| is_within(key, other)));
     changes.settings_changed = keys.collect();
     changes

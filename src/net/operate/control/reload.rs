@@ -185,6 +185,9 @@ impl Control {
         let before = self.orders.replace_plan(&self.plans, &after).inspect_err(|_| give_up())?;
         self.discovery.follow(&after.config);
         self.fleet.follow(fleet);
+        if before.config.fleet.is_none() && after.config.fleet.is_some() {
+            self.count_open_sessions();
+        }
         self.follow_file(&after);
         finding::warn_of_all_empty(&after);
         self.checks.follow(&self.plans);
@@ -199,6 +202,12 @@ impl Control {
         drop(before);
         self.forget_gone(&after);
         Ok(reloaded)
+    }
+
+    /// Has the sessions that are open counted in the fleet, which has just begun.
+    fn count_open_sessions(&self) {
+        let survey = self.survey.clone();
+        self.background.spawn(async move { survey.join_fleet().await });
     }
 
     /// The rules of the admin interface in a new file. `None` if the file wants it elsewhere or nowhere.

@@ -24,7 +24,7 @@ use crate::net::{
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The way to the sessions of each worker.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(in crate::net) struct Survey {
     workers: Vec<mpsc::Sender<Arrival>>,
 }
@@ -39,7 +39,7 @@ impl Survey {
         let (search, kill, asked) = (Arc::new(search), kill.map(Arc::new), Instant::now());
         let question = |_, answer| {
             let (search, kill) = (Arc::clone(&search), kill.clone());
-            Arrival::Question(Box::new(Question { search, asked, kill, answer }))
+            Arrival::Question(Box::new(Question { search, asked, kill, joins_fleet: false, answer }))
         };
         let mut all = Matches::default();
         for Matches { matched, sights } in self.answers(question).await? {
@@ -48,6 +48,17 @@ impl Survey {
         }
         search.sort_and_cut(&mut all.sights);
         Some(all)
+    }
+
+    /// Has all sessions counted in the fleet that are not yet. `None`: a worker did not answer in time.
+    pub(super) async fn join_fleet(&self) -> Option<()> {
+        // No session has this id, so that none is shown.
+        let (search, asked) = (Arc::new(Search { id: Some(String::new()), ..Search::default() }), Instant::now());
+        let question = |_, answer| {
+            let search = Arc::clone(&search);
+            Arrival::Question(Box::new(Question { search, asked, kill: None, joins_fleet: true, answer }))
+        };
+        self.answers(question).await.map(drop)
     }
 
     /// What all sessions have passed, by worker. `None`: a worker did not answer in time.

@@ -133,6 +133,9 @@ impl Sessions {
         match taken {
             Ok(Err(dismissal)) => dismissal.into_iter().for_each(|dismissal| self.dismiss(dismissal)),
             Ok(Ok(replayed)) => {
+                if (self.process.shares_limits)() {
+                    session.join_fleet(&self.process.fleet);
+                }
                 // Somebody may observe the frames of clients at its address.
                 let redial = self.outliving.get(&place).map(|outliving| &outliving.redial);
                 session.hear(&self.orders, redial, now);

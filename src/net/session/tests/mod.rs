@@ -42,6 +42,7 @@ use crate::{
     metrics::Metrics,
     net::{
         counts::{
+            fleet::Fleet,
             live::{ConnectionGuard, Live},
             unsent::Unsent,
         },
@@ -131,8 +132,10 @@ pub(super) fn with_sessions(test: impl AsyncFnOnce(World, Sessions) + Send) {
         let (queued, waiting) = (Unsent::new(), Arc::clone(&unsent));
         let (metrics, tcp) = (Arc::default(), Box::new(move || tcp));
         let reclaims = Reclaims::new();
+        let (fleet, shares_limits) = (Fleet::new(Instant::now()), Box::new(|| false));
         let shared = Arc::clone(&reclaims);
-        let process = Process { worker: 0, orders, unsent, queued, metrics, reclaims: shared, vitals, tcp };
+        let process =
+            Process { worker: 0, orders, unsent, queued, metrics, fleet, shares_limits, reclaims: shared, vitals, tcp };
         let sessions = Sessions::new(process, epolls, Duration::ZERO, arrivals).unwrap();
         drop(entered);
         let (sender, lines) = mpsc::unbounded_channel();
