@@ -1,0 +1,287 @@
+"""Three longwires share `sessions_per_client` on a real Valkey, behind a layer-4 balancer, whatever happens to one of them or to Valkey."""
+
+import json
+import time
+from collections import Counter
+
+from ..bench import Bench, wait_until
+from ..counting import Counts, Crowd
+from ..instances import Balancer, Instance
+from ..valkey import Valkey
+
+# Sessions of an address.
+MOST = 10
+CLIENTS, ADDRESSES = 1000, 50
+NAMES = "abc"
+# In which a machine may stand still without the loss of a count, s.
+LEASE = 9
+# Longer than any question takes, also where the machine stands still for a moment: Valkey answers all.
+PATIENT = "3s"
+HASTY = "50ms"
+# What each longwire lets in of an address while Valkey is away: its share of three, or all that it may let in by itself.
+ALONE = {"share": 4, "open": MOST}
+# Addresses, and clients of each, that come while Valkey is away.
+FEW, EAGER = 5, 40
+
+
+def run(bench: Bench) -> None:
+    is_long = bench.minutes >= 2
+    fleet = Fleet(bench)
+    fleet.tries(40 if is_long else 2)
+    crowd = fleet.crowd()
+    fleet.tells_the_truth("at rest")
+    fleet.crash()
+    crowd.look()
+    fleet.deny("stopped")
+    if is_long:
+        fleet.deny("hung")
+        fleet.emptied()
+        fleet.stutters()
+    bench.equal(crowd.look()["ended"], {}, "sessions that ended while Valkey was away")
+    if is_long:
+        fleet.reload_and_hand_over(crowd)
+    bench.equal(set(crowd.leave()["ended"]), {"1000 done"}, "how the sessions of all addresses ended")
+    if is_long:
+        for on_loss in ("share", "open"):
+            for what in ("hung", "stopped"):
+                fleet.lets_in(on_loss, what)
+    fleet.stop()
+
+
+class Fleet:
+    """The three of them, what they share, and what the backend sees."""
+
+    def __init__(self, bench: Bench):
+        self.bench, self.valkey, self.counts = bench, Valkey(bench), Counts(bench, len(NAMES))
+        self.peak = 0
+        pairs = zip(NAMES, self.counts.ports, strict=True)
+        self.instances = [Instance(bench, name, port, self.settings("deny", PATIENT)) for name, port in pairs]
+        self.port = Balancer(bench, self.instances).port
+        for instance in self.instances:
+            wait_until(
+                lambda instance=instance: self.connected(instance), 15, f"{instance.name} is connected to Valkey"
+            )
+
+    def settings(self, on_loss: str, timeout: str) -> str:
+        terms = f"lease: {LEASE}s, on_loss: {on_loss}, timeout: {timeout}"
+        return (
+            f"limits: {{ sessions_per_client: {MOST} }}\n"
+            f'fleet: {{ valkey: "{self.valkey.url}", instance: NAME, {terms} }}\n'
+            "timeouts: { drain: 10s }\ndrain: { spread: 1s }"
+        )
+
+    def connected(self, instance: Instance) -> bool:
+        return instance.status()["fleet"]["connected"]
+
+    def wait_connected(self, wanted: bool, what: str) -> None:
+        for instance in self.instances:
+            wait_until(lambda instance=instance: self.connected(instance) == wanted, 30, f"{instance.name}: {what}")
+
+    def reload(self, on_loss: str, timeout: str) -> None:
+        for instance in self.instances:
+            instance.reload(self.settings(on_loss, timeout))
+
+    def decisions(self) -> Counter:
+        """How many handshakes each has decided, all longwires together."""
+        sums = Counter()
+        for instance in self.instances:
+            sums.update(instance.samples("longwire_fleet_decisions_total", "by"))
+        return sums
+
+    def look(self) -> dict:
+        seen = self.counts.look()
+        self.peak = max(self.peak, seen["peak"])
+        return seen
+
+    def check_peak(self, what: str) -> None:
+        self.look()
+        self.bench.equal(self.peak, MOST, f"{what}: the most sessions that an address had at any moment")
+        self.peak = 0
+
+    def rests(self, what: str, addresses: int = ADDRESSES) -> None:
+        """Each address has all that it may have, and the backend has seen no more at any moment."""
+
+        def is_full() -> bool:
+            sums = [sum(places) for places in self.look()["here"].values()]
+            return sums == [MOST] * addresses
+
+        wait_until(is_full, 60, f"{what}: {MOST} sessions of each address, at the end {self.look()['here']}")
+        self.check_peak(what)
+
+    def tries(self, each: int) -> None:
+        self.look()
+        self.peak = 0
+        before, began = self.decisions(), time.monotonic()
+        crowd = Crowd(self.bench, self.port, 1, CLIENTS, ADDRESSES, tries=each, stay=3000)
+        told = crowd.done(300)
+        self.bench.say(f"{CLIENTS * each} tries in {time.monotonic() - began:.1f} s, ms of a handshake: {told['took']}")
+        self.bench.equal((told["failed"], set(told["refused"])), ({}, {"429"}), "handshakes that failed, and refusals")
+        opened = told["opened"]
+        self.bench.equal(
+            sum(told["refused"].values()) + opened, CLIENTS * each, f"tries, of which {opened} got a session"
+        )
+        self.bench.equal(told["ended"], {"1000 done": opened}, "how these ended")
+        self.bench.equal(set(self.decisions() - before), {"valkey"}, "who decided")
+        self.look()
+        what = f"{CLIENTS} clients on {ADDRESSES} addresses try {each} times each: the most sessions of an address"
+        self.bench.check(self.peak <= MOST, f"{what}: {self.peak}")
+        crowd.leave()
+
+    def crowd(self) -> Crowd:
+        """All the clients, who want a session and keep it. Half of them find no room, and go on to try."""
+        crowd = Crowd(self.bench, self.port, 1, CLIENTS, ADDRESSES, pause=2000)
+        self.rests("at rest")
+        crowd.look()
+        crowd.wait_refused(ADDRESSES, "429")
+        self.rests("at rest, while others try")
+        return crowd
+
+    def tells_the_truth(self, what: str) -> None:
+        """Each longwire says of all of them what the backend counts."""
+        truth = dict(zip(NAMES, self.counts.by_place(), strict=True))
+        for instance in self.instances:
+            wait_until(lambda instance=instance: told(instance.status()) == truth, 20, f"{instance.name} says {truth}")
+            by_command = json.loads(instance.command("status", "--json"))
+            self.bench.equal(
+                told(by_command), truth, f"{what}: sessions of all, says longwire status of {instance.name}"
+            )
+
+    def crash(self) -> None:
+        """One is killed. What it had is free again after its lease, and not before."""
+        *rest, killed = self.instances
+        killed.kill()
+        began = time.monotonic()
+        self.instances = rest
+        self.rests("one is killed")
+        self.bench.say(f"all as it was {time.monotonic() - began:.1f} s after the kill, the lease is {LEASE} s")
+        names = {one.name for one in rest}
+        wait_until(lambda: set(told(rest[0].status())) == names, 20, f"one is killed: only {names} are left")
+        killed.begin()
+        self.instances = [*rest, killed]
+        wait_until(lambda: self.connected(killed), 15, "it is back")
+        self.tells_the_truth("it is back")
+
+    def reload_and_hand_over(self, crowd: Crowd) -> None:
+        self.reload("share", PATIENT)
+        self.rests("after a reload")
+        self.tells_the_truth("after a reload")
+        self.bench.equal(crowd.look()["ended"], {}, "sessions that the reload ended")
+        one = self.instances[0]
+        old = one.program
+        one.begin()
+        self.bench.equal(old.wait(20), 0, "a hand-over: the old process drains and exits")
+        self.rests("after a hand-over")
+        self.bench.equal(set(crowd.look()["ended"]), {"1012 drain"}, "how its sessions ended")
+        self.tells_the_truth("after a hand-over")
+
+    def emptied(self) -> None:
+        self.valkey.empty()
+        # All this time others try. For a lease a fleet may ask who else is there.
+        until = time.monotonic() + LEASE + 3
+        while time.monotonic() < until:
+            self.look()
+            time.sleep(0.2)
+        self.rests("Valkey was emptied")
+        self.tells_the_truth("Valkey was emptied")
+
+    def stutters(self) -> None:
+        """Valkey stands still for a moment, again and again: many answers come too late, and what they grant is given back."""
+        self.reload("deny", HASTY)
+        self.look()
+        self.peak = 0
+        crowd = Crowd(self.bench, self.port, 3, 400, 20, pause=100, stay=2000)
+        for stop in range(40):
+            self.valkey.hang()
+            time.sleep(0.02 + stop % 8 * 0.04)
+            self.valkey.go_on()
+            time.sleep(0.1)
+        told = crowd.leave()
+        self.bench.say(f"tries while Valkey stutters: {told['opened']} sessions, refused: {told['refused']}")
+        self.bench.check(
+            {"429", "503"} <= set(told["refused"]), "Valkey stutters: some answers come in time, some do not"
+        )
+        wait_until(lambda: len(self.look()["here"]) == ADDRESSES, 20, "those have left")
+        self.bench.equal(self.peak, MOST, "Valkey stutters: the most sessions that an address had at any moment")
+        self.reload("deny", PATIENT)
+        self.tells_the_truth("Valkey stuttered")
+
+    def deny(self, what: str) -> None:
+        """Valkey is away, and each address of the crowd is full: newcomers are refused, though there would be room for them."""
+        tried = self.newcomers()
+        with_it = self.ends(tried, {"429": FEW * (EAGER - MOST)}, FEW * MOST, "Valkey answers")
+        tried.leave()
+        self.reload("deny", HASTY)
+        self.lose(what)
+        began = time.monotonic()
+        without = self.ends(self.newcomers(), {"503": FEW * EAGER}, 0, f"Valkey is {what}, deny")
+        self.bench.say(f"ms of a handshake: {with_it} while Valkey answers, {without} while it is {what}")
+        # It catches what hangs, and measures nothing.
+        self.bench.check(without["max"] < 10_000, f"Valkey is {what}: no handshake hangs")
+        # So long that all leases are over.
+        time.sleep(max(0, began + LEASE + 1 - time.monotonic()))
+        self.find_again(what)
+        self.reload("deny", PATIENT)
+        self.rests(f"Valkey was {what}")
+        self.tells_the_truth(f"Valkey was {what}")
+
+    def lets_in(self, on_loss: str, what: str) -> None:
+        """Nobody has a session, and Valkey is away."""
+        self.reload(on_loss, HASTY)
+        wait_until(lambda: not self.look()["here"], 20, "all have left")
+        self.look()
+        before = self.decisions()
+        self.lose(what)
+        here = (ALONE[on_loss],) * len(NAMES)
+        # As long as it takes until each longwire was tried often enough.
+        crowd = Crowd(self.bench, self.port, 2, FEW * EAGER, FEW, pause=300)
+        wait_until(
+            lambda: places(self.counts.look()) == [here] * FEW, 30, f"{on_loss}: sessions of each address: {here}"
+        )
+        crowd.wait_refused(EAGER, "429")
+        what_of = f"Valkey is {what}, {on_loss}: sessions of each address at each longwire, while others try"
+        self.bench.equal(places(self.counts.look()), [here] * FEW, what_of)
+        self.bench.equal(set(self.decisions() - before), {on_loss}, "who decided")
+        self.find_again(what)
+        self.reload("deny", PATIENT)
+        self.tells_the_truth(f"Valkey was {what}, {on_loss}")
+        self.ends(self.newcomers(), {"429": FEW * EAGER}, 0, "beyond the limit by then, so others are refused")
+        self.bench.equal(set(crowd.leave()["ended"]), {"1000 done"}, "how the sessions ended")
+        wait_until(lambda: not self.look()["here"], 20, "all have left")
+        self.peak = 0
+        crowd = Crowd(self.bench, self.port, 2, FEW * EAGER, FEW, pause=300)
+        self.rests(f"after Valkey was {what}, {on_loss}", FEW)
+        crowd.leave()
+
+    def newcomers(self) -> Crowd:
+        """Clients at addresses of their own, of whom each tries once, and keeps what it gets."""
+        return Crowd(self.bench, self.port, 2, FEW * EAGER, FEW, tries=1)
+
+    def ends(self, crowd: Crowd, refused: dict[str, int], opened: int, what: str) -> dict:
+        told = crowd.done(60)
+        found = told["opened"], told["refused"], told["failed"]
+        self.bench.equal(found, (opened, refused, {}), f"{what}: newcomers that got a session, were refused, failed")
+        return told["took"]
+
+    def lose(self, what: str) -> None:
+        self.valkey.hang() if what == "hung" else self.valkey.stop()
+
+    def find_again(self, what: str) -> None:
+        self.valkey.go_on() if what == "hung" else self.valkey.start()
+        self.wait_connected(True, "connected again")
+
+    def stop(self) -> None:
+        for instance in self.instances:
+            self.bench.equal(instance.proxy.stop(), 0, f"exit code of {instance.name}")
+
+
+def told(status: dict) -> dict[str, int]:
+    """The sessions by name: over a hand-over two have one."""
+    sums = Counter()
+    for one in status["fleet"]["instances"]:
+        sums[one["name"]] += one["sessions"]
+    return dict(sums)
+
+
+def places(seen: dict) -> list[tuple[int, ...]]:
+    """The sessions of each address at each longwire."""
+    return [tuple(places) for places in seen["here"].values()]
