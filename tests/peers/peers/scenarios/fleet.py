@@ -20,6 +20,7 @@ PATIENT = "3s"
 HASTY = "50ms"
 # What each longwire lets in of an address while Valkey is away: its share of three, or all that it may let in by itself.
 ALONE = {"share": 4, "open": MOST}
+BY_ITSELF = f"limits: {{ sessions_per_client: {MOST} }}\ntimeouts: {{ drain: 10s }}\ndrain: {{ spread: 1s }}"
 # Addresses, and clients of each, that come while Valkey is away.
 FEW, EAGER = 5, 40
 
@@ -42,6 +43,7 @@ def run(bench: Bench) -> None:
         fleet.reload_and_hand_over(crowd)
     bench.equal(set(crowd.leave()["ended"]), {"1000 done"}, "how the sessions of all addresses ended")
     if is_long:
+        fleet.turned_off_and_on()
         for on_loss in ("share", "open"):
             for what in ("hung", "stopped"):
                 fleet.lets_in(on_loss, what)
@@ -62,13 +64,9 @@ class Fleet:
                 lambda instance=instance: self.connected(instance), 15, f"{instance.name} is connected to Valkey"
             )
 
-    def settings(self, on_loss: str, timeout: str) -> str:
-        terms = f"lease: {LEASE}s, on_loss: {on_loss}, timeout: {timeout}"
-        return (
-            f"limits: {{ sessions_per_client: {MOST} }}\n"
-            f'fleet: {{ valkey: "{self.valkey.url}", instance: NAME, {terms} }}\n'
-            "timeouts: { drain: 10s }\ndrain: { spread: 1s }"
-        )
+    def settings(self, on_loss: str, timeout: str, prefix: str = "longwire") -> str:
+        terms = f"prefix: {prefix}, lease: {LEASE}s, on_loss: {on_loss}, timeout: {timeout}"
+        return f'{BY_ITSELF}\nfleet: {{ valkey: "{self.valkey.url}", instance: NAME, {terms} }}'
 
     def connected(self, instance: Instance) -> bool:
         return instance.status()["fleet"]["connected"]
@@ -174,6 +172,24 @@ class Fleet:
         self.bench.equal(set(crowd.look()["ended"]), {"1012 drain"}, "how its sessions ended")
         self.tells_the_truth("after a hand-over")
 
+    def turned_off_and_on(self) -> None:
+        """Under sessions, and then the counts are at another place too."""
+        wait_until(lambda: not self.look()["here"], 20, "all have left")
+        kept = self.newcomers()
+        self.ends(kept, {"429": FEW * (EAGER - MOST)}, FEW * MOST, "before fleet is turned off")
+        for instance in self.instances:
+            instance.reload(BY_ITSELF)
+            self.bench.check("fleet" not in instance.status(), f"{instance.name}: fleet is turned off")
+        for prefix in ("longwire", "another"):
+            for instance in self.instances:
+                instance.reload(self.settings("deny", PATIENT, prefix))
+            self.wait_connected(True, "connected again")
+            self.tells_the_truth(f"turned on, prefix {prefix}")
+            self.ends(self.newcomers(), {"429": FEW * EAGER}, 0, f"turned on, prefix {prefix}")
+        kept.leave()
+        wait_until(lambda: not self.look()["here"], 20, "all have left")
+        self.tells_the_truth("all have left")
+
     def emptied(self) -> None:
         self.valkey.empty()
         # All this time others try. For a lease a fleet may ask who else is there.
@@ -214,7 +230,14 @@ class Fleet:
         self.lose(what)
         began = time.monotonic()
         without = self.ends(self.newcomers(), {"503": FEW * EAGER}, 0, f"Valkey is {what}, deny")
+        refused = [
+            record for one in self.instances for record in one.proxy.records("request") if record["status"] == 503
+        ]
+        longest = max(record["duration_ms"] for record in refused)
         self.bench.say(f"ms of a handshake: {with_it} while Valkey answers, {without} while it is {what}")
+        self.bench.say(
+            f"the longest of {len(refused)} that longwire itself refused so: {longest} ms, the timeout is {HASTY}"
+        )
         # It catches what hangs, and measures nothing.
         self.bench.check(without["max"] < 10_000, f"Valkey is {what}: no handshake hangs")
         # So long that all leases are over.
