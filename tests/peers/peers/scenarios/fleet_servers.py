@@ -34,8 +34,10 @@ def run(bench: Bench) -> None:
 class Pair:
     """Two longwires before one backend."""
 
-    def __init__(self, bench: Bench, valkey: str, more: str = ""):
+    def __init__(self, bench: Bench, valkey: str, more: str = "", limit: str = "sessions_per_client"):
         self.bench, self.sessions = bench, []
+        # What a session beyond the limit is answered.
+        self.beyond = 503 if limit == "sessions" else 429
         backend = bench.python("websockets_server.py").port()
         self.admins = [free_port(), free_port()]
         terms = f"lease: 9s, on_loss: deny, timeout: 3s{more}"
@@ -43,7 +45,7 @@ class Pair:
             Proxy(
                 bench,
                 [backend],
-                more=f"limits: {{ sessions_per_client: {MOST} }}\nadmin: {{ bind: 127.0.0.1:{admin} }}\n"
+                more=f"limits: {{ {limit}: {MOST} }}\nadmin: {{ bind: 127.0.0.1:{admin} }}\n"
                 f"fleet: {{ valkey: {valkey}, instance: {name}, {terms} }}",
             )
             for name, admin in zip("ab", self.admins, strict=True)
@@ -73,7 +75,7 @@ class Pair:
         self.check_full(what)
 
     def check_full(self, what: str) -> None:
-        self.bench.equal([self.open(0), self.open(1)], [429, 429], f"{what}: one more, by each of them")
+        self.bench.equal([self.open(0), self.open(1)], [self.beyond] * 2, f"{what}: one more, by each of them")
 
     def check_frees(self, what: str) -> None:
         """What ends at one is free at the other, once, and no session was lost."""
@@ -93,8 +95,8 @@ class Pair:
             self.bench.equal(proxy.stop(), 0, "longwire's exit code")
 
 
-def shares(bench: Bench, what: str, valkey: str, more: str = "") -> None:
-    pair = Pair(bench, f'"{valkey}"', more)
+def shares(bench: Bench, what: str, valkey: str, more: str = "", limit: str = "sessions_per_client") -> None:
+    pair = Pair(bench, f'"{valkey}"', more, limit)
     pair.fill(what)
     pair.check_frees(what)
     pair.stop()
@@ -106,6 +108,7 @@ def plain(bench: Bench) -> None:
     valkey = Valkey(bench, "--unixsocket", socket)
     shares(bench, "a Unix socket", f"redis+unix://{socket}")
     shares(bench, "another database", f"{valkey.url}/3")
+    shares(bench, "a limit on all sessions", valkey.url, limit="sessions")
     bench.equal(valkey.client().dbsize(), 0, "what is left in the first database")
 
 
