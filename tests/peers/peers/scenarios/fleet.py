@@ -73,7 +73,7 @@ class Fleet:
 
     def wait_connected(self, wanted: bool, what: str) -> None:
         for instance in self.instances:
-            wait_until(lambda instance=instance: self.connected(instance) == wanted, 30, f"{instance.name}: {what}")
+            wait_until(lambda instance=instance: self.connected(instance) == wanted, 60, f"{instance.name}: {what}")
 
     def reload(self, on_loss: str, timeout: str) -> None:
         for instance in self.instances:
@@ -192,11 +192,12 @@ class Fleet:
 
     def emptied(self) -> None:
         self.valkey.empty()
-        # All this time others try. For a lease a fleet may ask who else is there.
+        # All this time others try. For more than a lease a fleet does not believe what it finds.
         until = time.monotonic() + LEASE + 3
         while time.monotonic() < until:
             self.look()
             time.sleep(0.2)
+        self.wait_connected(True, "believes Valkey again")
         self.rests("Valkey was emptied")
         self.tells_the_truth("Valkey was emptied")
 
