@@ -384,7 +384,7 @@ fn the_values_that_the_pages_show_have_a_file_that_check_accepts() {
             }
         }
     }
-    assert_eq!(shown, 2);
+    assert_eq!(shown, 3);
 }
 
 /// The chart binds all addresses. Prometheus, and who asks for sessions, call a pod by its own address.
