@@ -62,7 +62,7 @@ mod tests {
         let name = format!("longwire-test-{}", std::process::id());
         let named = SocketAddr::from_abstract_name(&name).unwrap();
         for (socket, place) in [
-            (UnixDatagram::bind(&path).unwrap(), path.clone().into_os_string()),
+            (UnixDatagram::bind(&path).unwrap(), path.into_os_string()),
             (UnixDatagram::bind_addr(&named).unwrap(), format!("@{name}").into()),
         ] {
             for (state, expected) in [(ServiceState::Ready, "READY=1"), (ServiceState::Successor(4711), "MAINPID=4711")]

@@ -53,15 +53,8 @@ impl Store {
         *self = Self { refusal: self.refusal.take(), ..Self::default() };
     }
 
-    /// Forgets the data alone, as FLUSHALL does.
-    #[allow(dead_code)]
-    pub fn empty_data(&mut self) {
-        let knows_script = self.knows_script;
-        self.empty();
-        self.knows_script = knows_script;
-    }
-
     /// Forgets the script, as a restart does that keeps the data.
+    #[allow(dead_code, reason = "only the crate's own tests do this")]
     pub fn forget_script(&mut self) {
         self.knows_script = false;
     }

@@ -1,9 +1,5 @@
 //! What one instance of a fleet has beyond the mean of all.
 
-#[path = "../harness/valkey.rs"]
-#[allow(dead_code, reason = "others need the rest of it")]
-mod valkey;
-
 use std::{
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpListener, TcpStream},
@@ -16,7 +12,7 @@ use longwire::config::{Authority, BackendTls, FleetServer, FleetSettings, OnLoss
 use serde_json::json;
 
 use super::{before, echoes, order, refusal, sessions, stands, until_over};
-use crate::harness::{Backend, Proxy, frames::masked_close, within};
+use crate::harness::{Backend, Proxy, frames::masked_close, valkey, within};
 
 /// A server of the fleet, with a thread for each connection, which ends with the connection.
 fn server() -> SocketAddr {
