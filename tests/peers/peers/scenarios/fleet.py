@@ -71,6 +71,9 @@ class Fleet:
     def connected(self, instance: Instance) -> bool:
         return instance.status()["fleet"]["connected"]
 
+    def knows_all(self, instance: Instance) -> bool:
+        return instance.status()["fleet"]["living"] == len(self.instances)
+
     def wait_connected(self, wanted: bool, what: str) -> None:
         for instance in self.instances:
             wait_until(lambda instance=instance: self.connected(instance) == wanted, 60, f"{instance.name}: {what}")
@@ -251,6 +254,9 @@ class Fleet:
     def lets_in(self, on_loss: str, what: str) -> None:
         """Nobody has a session, and Valkey is away."""
         self.reload(on_loss, HASTY)
+        # What a share is of. Who has not reached Valkey yet knows only itself.
+        for instance in self.instances:
+            wait_until(lambda instance=instance: self.knows_all(instance), 30, f"{instance.name} knows the others")
         wait_until(lambda: not self.look()["here"], 20, "all have left")
         self.look()
         before = self.decisions()
