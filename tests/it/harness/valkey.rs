@@ -49,6 +49,7 @@ pub fn read_command(bytes: &[u8]) -> Option<(Vec<String>, usize)> {
 
 impl Store {
     /// Forgets everything, as FLUSHALL does, or a restart without a disk.
+    #[allow(dead_code, reason = "only the crate's own tests do this")]
     pub fn empty(&mut self) {
         *self = Self { refusal: self.refusal.take(), ..Self::default() };
     }
