@@ -1,10 +1,15 @@
 //! The limits of one session: the sizes of its messages and frames, and how many of them may pass per second.
 
+mod exemption;
+
+use std::time::Duration;
+
+use self::exemption::Exemption;
 use super::{
     Side,
     frame::{Breach, FrameHeader, OpCode},
     rate::{Bucket, Rate},
-    tick::{SECOND, Tick},
+    tick::{SECOND, Tick, nanos},
     tracker::Tracker,
 };
 
@@ -30,9 +35,6 @@ impl MessageLimits {
         Self { message_size: None, frame_size: None, backend_message_size: None, frames: None, bytes: None };
 }
 
-/// What an exempt frame counts beside its bytes. An end that keeps messages to send them again counts them so too.
-const SPARED_FRAME: u64 = 8;
-
 /// How much of its limits a session has used.
 #[derive(Debug)]
 pub struct Meter {
@@ -45,9 +47,8 @@ pub struct Meter {
     /// The client is not to blame for the burst in which we then read them.
     late_since: Tick,
     late_until: Tick,
-    /// So many bytes of the client are exempt from the rates until this instant, because it sends again what was lost.
-    spared: u64,
-    spared_until: Tick,
+    /// `None` = the client has never come back.
+    exemption: Option<Box<Exemption>>,
 }
 
 impl Meter {
@@ -62,8 +63,7 @@ impl Meter {
             bytes: full,
             late_since: now,
             late_until: now,
-            spared: 0,
-            spared_until: now,
+            exemption: None,
         })
     }
 
@@ -82,7 +82,8 @@ impl Meter {
             // The frame is not whole, so it is measured when it comes again.
             return Ok(());
         }
-        self.begin_frame(from, &header, now)?;
+        let whole = (size as u64).saturating_add(header.length);
+        self.begin_frame(from, &header, whole, now)?;
         self.take_bytes(from, size as u64 + here.min(header.length), now)
     }
 
@@ -91,13 +92,12 @@ impl Meter {
     /// # Errors
     /// The bytes broke a limit, and nothing more may pass.
     pub fn take_bytes(&mut self, from: Side, count: u64, now: Tick) -> Result<(), Breach> {
-        let exempt = if from == Side::Client { self.exempt(count, now) } else { 0 };
-        let is_fine = match (from, self.limits.bytes) {
-            (Side::Client, Some(rate)) if count > exempt => {
-                self.bytes.take_late(count - exempt, rate, self.late_since(now), now)
-            }
-            _ => true,
-        };
+        let (Side::Client, Some(rate)) = (from, self.limits.bytes) else { return Ok(()) };
+        let since = self.late_since(now);
+        let exemption = &mut self.exemption;
+        let count = count - exemption.as_mut().map_or(0, |exemption| exemption.take_of_frame(count));
+        let is_fine = self.bytes.take_late(count, rate, since, now)
+            || exemption.as_mut().is_some_and(|exemption| exemption.take_bytes(count, rate, now));
         if is_fine { Ok(()) } else { Err(Breach::TooManyBytes) }
     }
 
@@ -111,16 +111,12 @@ impl Meter {
         self.late_until = now.after(SECOND);
     }
 
-    /// The client sends again what was lost: so many of its next bytes are exempt from the rates, until this instant.
-    pub const fn spare(&mut self, bytes: u64, until: Tick) {
-        (self.spared, self.spared_until) = (bytes, until);
-    }
-
-    /// How many of so many bytes are exempt.
-    fn exempt(&mut self, count: u64, now: Tick) -> u64 {
-        let exempt = if now < self.spared_until { self.spared.min(count) } else { 0 };
-        self.spared -= exempt;
-        exempt
+    /// The client has come back, and sends again at most `most` bytes that were lost. What it said since it was heard last, `longest` ago
+    /// at most, needs no exemption if it kept to the rates meanwhile.
+    pub fn handle_returned(&mut self, most: u64, longest: Duration, now: Tick) {
+        self.late_since = self.late_since.max(now.before(nanos(longest)));
+        self.handle_resumed(now);
+        self.exemption.get_or_insert_with(|| Box::new(Exemption::new(now))).renew(most, longest, now);
     }
 
     /// Takes control texts of the client, `idle` of which say nothing new. Such a one costs what a message costs. How many say
@@ -142,7 +138,7 @@ impl Meter {
         if now <= self.late_until { self.late_since } else { now }
     }
 
-    fn begin_frame(&mut self, from: Side, header: &FrameHeader, now: Tick) -> Result<(), Breach> {
+    fn begin_frame(&mut self, from: Side, header: &FrameHeader, size: u64, now: Tick) -> Result<(), Breach> {
         let MessageLimits { message_size, frame_size, backend_message_size, frames, .. } = self.limits;
         let (message_size, frame_size, frames) = match from {
             Side::Client => (message_size, frame_size, frames),
@@ -159,12 +155,10 @@ impl Meter {
                 return Err(Breach::FrameTooBig);
             }
         }
-        let is_fine = match frames {
-            Some(rate) if header.opcode != OpCode::Close && self.exempt(SPARED_FRAME, now) == 0 => {
-                self.frames.take_late(1, rate, self.late_since(now), now)
-            }
-            _ => true,
-        };
+        let Some(rate) = frames.filter(|_| header.opcode != OpCode::Close) else { return Ok(()) };
+        let since = self.late_since(now);
+        let is_fine = self.frames.take_late(1, rate, since, now)
+            || self.exemption.as_mut().is_some_and(|exemption| exemption.take_frame(size, rate, now));
         if is_fine { Ok(()) } else { Err(Breach::TooManyMessages) }
     }
 }

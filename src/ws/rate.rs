@@ -30,11 +30,12 @@ impl Rate {
         self.0.get()
     }
 
-    /// The nanoseconds that `count` tokens take, rounded down.
+    /// The nanoseconds in which `count` may pass, rounded down.
     ///
     /// Because of the rounding, the tokens of a whole second always fit. At a rate of up to a million per second, at
     /// most a thousandth more passes.
-    fn cost(self, count: u64) -> u64 {
+    #[must_use]
+    pub fn time(self, count: u64) -> u64 {
         let nanos = u128::from(count) * u128::from(SECOND) / u128::from(self.0.get());
         u64::try_from(nanos).unwrap_or(u64::MAX)
     }
@@ -56,7 +57,7 @@ impl Bucket {
     /// Takes tokens for bytes or frames that are seen now, but may have arrived at any time since `since`.
     #[must_use = "false = there are not as many"]
     pub fn take_late(&mut self, count: u64, rate: Rate, since: Tick, now: Tick) -> bool {
-        let until = self.used_until.max(since).after(rate.cost(count));
+        let until = self.used_until.max(since).after(rate.time(count));
         let has_them = until <= now.after(SECOND);
         if has_them {
             self.used_until = until;

@@ -338,8 +338,7 @@ impl Session {
         self.client.begin_anew(tick);
         self.backend.keepalive.handle_resumed(tick);
         if let Some(meter) = self.meter_mut() {
-            meter.handle_resumed(tick);
-            meter.spare(replay as u64, tick + longest);
+            meter.handle_returned(replay as u64, longest, tick);
         }
         if let Some(close) = self.resume_mut().and_then(|resume| resume.close.take()) {
             close.encode(None, out);
@@ -478,8 +477,10 @@ impl Session {
         let open = resume.asking.take().map(|asking| Box::new(ControlFrame::new(OpCode::Pong, asking.payload(), None)));
         resume.answer = resume.answer.take().or(open);
         self.forget_pings_of_client();
+        let heard = self.client.keepalive.last_received();
         if let Some(meter) = self.meter_mut() {
-            meter.handle_stalled(now);
+            // What it says again may have been said at any time since then.
+            meter.handle_stalled(heard);
         }
     }
 

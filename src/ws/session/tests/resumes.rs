@@ -1,5 +1,7 @@
 //! A session that outlives its client's connection, and what both ends notice of that.
 
+use std::mem;
+
 use super::*;
 use crate::ws::{meter::MessageLimits, rate::Rate};
 
@@ -459,6 +461,82 @@ fn what_the_client_says_again_is_exempt_from_the_rates() {
     assert_eq!(pair.got(Backend).len(), 20);
     pair.sends(Client, many(100));
     assert_eq!(pair.ended().1, Cause::RateLimited);
+}
+
+#[test]
+fn a_client_that_comes_back_all_the_time_wins_one_replay_in_the_time_in_which_it_would_have_passed() {
+    const EXEMPT: usize = REPLAY / (6 + 8 + 1);
+    let per_second = Rate::per_second(5);
+    let few_frames = MessageLimits { frames: per_second, ..MessageLimits::NONE };
+    let few_bytes = MessageLimits { bytes: Rate::per_second(5 * 7), ..MessageLimits::NONE };
+    let both = MessageLimits { frames: per_second, ..few_bytes };
+    for (limits, exempt) in [(few_frames, EXEMPT), (few_bytes, REPLAY / 7), (both, EXEMPT)] {
+        let mut pair = resumable(&SessionSettings { limits, ..SILENT }, None);
+        for attempt in 1..=40 {
+            if attempt % 2 == 0 {
+                pair.fin(Client);
+            }
+            if !matches!(pair.claims(attempt, 0), Claimed::Ready { .. }) {
+                break;
+            }
+            assert!(pair.arrives(attempt));
+            pair.sends(Client, message(Client, "m").repeat(10));
+            pair.wait(Duration::from_millis(10));
+        }
+        let passed = pair.session.counts(Client).messages;
+        assert!((exempt..=exempt + 6).contains(&usize::try_from(passed).unwrap()), "{passed} of {exempt}, {limits:?}");
+        assert_eq!(pair.ended().1, Cause::RateLimited);
+    }
+    let mut pair = resumable(&SessionSettings { limits: few_frames, ..SILENT }, None);
+    let replay = message(Client, "m").repeat(EXEMPT);
+    pair.fin(Client);
+    pair.comes_back(1, 0);
+    pair.sends(Client, &replay);
+    // All but 5 were exempt, and these would take longer than `for` to pass.
+    let again = FOR + seconds((EXEMPT as u64 - 5).div_ceil(5));
+    for attempt in 2..2 + again.as_secs() {
+        pair.wait(seconds(1));
+        pair.fin(Client);
+        pair.comes_back(attempt, 0);
+        pair.sends(Client, message(Client, "m").repeat(if attempt == 1 + again.as_secs() { EXEMPT } else { 5 }));
+        assert!(!pair.session.is_ending(), "{attempt}");
+    }
+    pair.fin(Client);
+    pair.comes_back(1000, 0);
+    pair.sends(Client, &replay);
+    assert_eq!(pair.ended().1, Cause::RateLimited);
+}
+
+#[test]
+fn a_client_that_keeps_to_the_rates_is_never_too_fast_however_often_its_network_cuts() {
+    let limits = MessageLimits { frames: Rate::per_second(5), bytes: Rate::per_second(5 * 20), ..MessageLimits::NONE };
+    let mut pair = resumable(&SessionSettings { limits, ..SILENT }, None);
+    let (mut said, mut attempt, mut fresh) = (0, 0, Vec::<Vec<u8>>::new());
+    for second in 0..600_u64 {
+        // Each second it says what the limits allow, and the network has all, half or nothing of it.
+        fresh.extend((0..5).map(|number| message(Client, &format!("{:>14}", said + number))));
+        said += 5;
+        match second % 6 {
+            0 | 1 => pair.sends(Client, mem::take(&mut fresh).concat()),
+            2 => pair.sends(Client, fresh.drain(..3).collect::<Vec<_>>().concat()),
+            // Each second time, longwire does not notice.
+            3 if second % 12 == 3 => pair.fin(Client),
+            3 | 4 => {}
+            _ => {
+                attempt += 1;
+                assert_eq!(pair.comes_back(attempt, 0), said - fresh.len() as u64);
+                // Half of the repetition is lost once more.
+                let half = fresh.len() / 2;
+                pair.sends(Client, fresh.drain(..half).collect::<Vec<_>>().concat());
+                attempt += 1;
+                pair.comes_back(attempt, 0);
+                pair.sends(Client, mem::take(&mut fresh).concat());
+            }
+        }
+        pair.wait(seconds(1));
+        assert!(!pair.session.is_ending(), "{second}");
+    }
+    assert_eq!(pair.session.counts(Client).messages, said);
 }
 
 #[test]
