@@ -201,6 +201,22 @@ async fn a_connection_that_begins_otherwise_is_closed_without_an_answer_and_coun
     assert_eq!(proxy.stop().await, [Value::Null; 0]);
 }
 
+/// What the health check of a load balancer does that only asks whether somebody listens.
+#[tokio::test]
+async fn a_connection_that_ends_without_a_request_is_no_failure() {
+    let backend = Backend::echo();
+    let proxy = behind(&[&backend], "").start();
+    for header in [Vec::new(), v2(LOCAL, 0, b"")] {
+        let mut client = proxy.client().await;
+        client.send_and_finish(&header).await;
+        client.expect_gone().await;
+    }
+    for reason in ["cut", "malformed", "missing", "untrusted"] {
+        assert_eq!(refusals(&proxy, reason).await, 0, "{reason}");
+    }
+    assert_eq!(proxy.stop().await, [Value::Null; 0]);
+}
+
 #[tokio::test]
 async fn a_forged_header_from_elsewhere_is_never_believed() {
     let backend = Backend::echo();
