@@ -264,6 +264,24 @@ fn a_pod_is_given_the_time_that_its_drain_takes() {
     }
 }
 
+/// A pod of an update begins once the sessions of the one before have left: Kubernetes does not wait for pods that end.
+#[test]
+fn an_update_goes_on_when_the_sessions_of_a_pod_have_left() {
+    for manifests in Manifests::all() {
+        let (name, deployment) = (&manifests.name, &manifests.the("Deployment")["spec"]);
+        let update = &deployment["strategy"]["rollingUpdate"];
+        assert_eq!(update["maxUnavailable"], 0, "{name}");
+        let waits = Duration::from_secs(deployment["minReadySeconds"].as_u64().unwrap());
+        let drain = &manifests.config.drain;
+        let leaving = manifests.lead().max(drain.wait) + drain.spread;
+        // With twice the pods, all of the old ones leave together, and there is nobody to wait for.
+        assert!(
+            if update["maxSurge"] == "100%" { waits > Duration::ZERO } else { waits == leaving },
+            "{name}: {waits:?}"
+        );
+    }
+}
+
 #[test]
 fn the_process_runs_the_file_in_a_folder_of_its_own_and_follows_its_changes() {
     for manifests in Manifests::all() {

@@ -113,6 +113,31 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- add (include "longwire.preStop" . | int) $drain (int .Values.termination.margin) -}}
 {{- end -}}
 
+{{- /* Seconds from a pod's readiness until it counts in a rolling update: those in which the sessions of an old pod leave. */ -}}
+{{- define "longwire.minReady" -}}
+{{- if kindIs "string" .Values.minReadySeconds -}}
+{{- $drain := .Values.config.drain | default dict -}}
+{{- $wait := include "longwire.seconds" ($drain.wait | default "0s") | int -}}
+{{- $spread := include "longwire.seconds" ($drain.spread | default "15s") | int -}}
+{{- add (include "longwire.preStop" . | int) $wait $spread -}}
+{{- else -}}
+{{- int .Values.minReadySeconds -}}
+{{- end -}}
+{{- end -}}
+
+{{- /* The alerts, with the marks of sessions above what the autoscaler aims at. */ -}}
+{{- define "longwire.alerts" -}}
+{{- $alerts := .Files.Get "alerts.yml" | trimSuffix "\n" -}}
+{{- if .Values.autoscaling.enabled -}}
+{{- $target := int .Values.autoscaling.sessionsPerPod -}}
+{{- $many := div (mul 3 $target) 2 -}}
+{{- $tooMany := mul 3 $target -}}
+{{- $alerts = $alerts | replace "10,000" "10000" | replace "50,000" "50000" -}}
+{{- $alerts = $alerts | replace " 10000" (printf " %d" $many) | replace " 50000" (printf " %d" $tooMany) -}}
+{{- end -}}
+{{- $alerts -}}
+{{- end -}}
+
 {{- /* What a pod has to be started anew for: with --watch the keys that a reload leaves as they are, else all. */ -}}
 {{- define "longwire.checksum" -}}
 {{- $config := include "longwire.config" . | fromYaml -}}
