@@ -42,6 +42,21 @@ REFUSED = [
         {"service": {"type": "LoadBalancer", "nlb": {"enabled": True}}},
         "the listener on port 8080 needs `proxy_protocol`",
     ),
+    ({"strategy": {"maxSurge": 0, "maxUnavailable": "0%"}}, "strategy"),
+    ({"strategy": {"maxSurge": "1"}}, "strategy"),
+    ({"minReadySeconds": "1m"}, "minReadySeconds"),
+    ({"config.drain": {"spread": "${SPREAD}"}}, "spread"),
+    (
+        {"networkPolicy.enabled": True, "monitoring.serviceMonitor": {"enabled": True}},
+        "so Prometheus (monitoring.serviceMonitor) gets no answer",
+    ),
+    (
+        {
+            "networkPolicy.enabled": True,
+            "service": {"type": "LoadBalancer", "nlb": {"enabled": True, "proxyProtocol": False}},
+        },
+        "so the health check of the balancer (service.nlb) fails",
+    ),
     (
         {
             "config.listeners": [{"bind": "0.0.0.0:8080", "proxy_protocol": {"from": ["10.0.0.0/8"]}}],
@@ -59,6 +74,15 @@ TIMES = [
     ("1500ms", "1m 30s", 10, 8, 108),
     ("1h", "1d", 10, 0, 86410),
     ("2.5s", "1h30m", 10, 7, 5417),
+]
+
+# Seconds of minReadySeconds.
+PACES = [
+    ({}, 25),
+    ({"config.drain": {"wait": "20s", "spread": "30s"}}, 50),
+    ({"config.drain": {"spread": "15m"}, "termination.lead": 0}, 900),
+    ({"minReadySeconds": 0}, 0),
+    ({"minReadySeconds": 7}, 7),
 ]
 
 
@@ -101,7 +125,14 @@ def main() -> int:
             checks.check(f"refused: {json.dumps(changes)}", not_refused(chart, changed(minimal, changes), words))
         for times in TIMES:
             checks.check(f"times of a pod: {times}", wrong_times(chart, minimal, *times))
+        for changes, seconds in PACES:
+            checks.check(
+                f"pace of an update: {json.dumps(changes)}", wrong_pace(chart, changed(minimal, changes), seconds)
+            )
         checks.check("what starts new pods", wrong_checksums(chart, minimal))
+        checks.check("the health check of a balancer", wrong_health_checks(chart, minimal))
+        checks.check("who has a balancer of AWS is told of the readiness gate", wrong_notes(chart, minimal))
+        checks.check("the alerts of many sessions", wrong_alerts(chart, minimal))
         checks.check("a number of seven digits stays as it is", wrong_number(chart, minimal))
     checks.check("values.schema.json has the keys of values.yaml", different_keys())
     print(f"\n{checks.passed} passed, {checks.failed} failed")
@@ -187,6 +218,69 @@ def wrong_times(chart, minimal, wait, drain, lead, pre_stop, grace) -> str | Non
     found = container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
     found = (found, spec["terminationGracePeriodSeconds"])
     return None if found == (pre_stop, grace) else f"{found}"
+
+
+def wrong_pace(chart: helm.Chart, values: dict, seconds: int) -> str | None:
+    spec = yaml.safe_load(render(chart, values)["longwire/templates/deployment.yaml"])["spec"]
+    # The API refuses an update that is given up before its pods count.
+    if spec["minReadySeconds"] != seconds or spec["progressDeadlineSeconds"] <= seconds:
+        return f"{spec['minReadySeconds']}, {spec['progressDeadlineSeconds']}"
+    return None
+
+
+def behind_a_balancer(minimal: dict, proxy_protocol: bool) -> dict:
+    listener = {"bind": "0.0.0.0:8080"} | ({"proxy_protocol": {"from": ["10.0.0.0/8"]}} if proxy_protocol else {})
+    nlb = {"enabled": True, "proxyProtocol": proxy_protocol}
+    return changed(minimal, {"config.listeners": [listener], "service": {"type": "LoadBalancer", "nlb": nlb}})
+
+
+def wrong_health_checks(chart, minimal) -> str | None:
+    wrong = []
+    for proxy_protocol, expected in [(True, ("tcp", "traffic-port", None)), (False, ("http", "9900", "/healthz"))]:
+        text = render(chart, behind_a_balancer(minimal, proxy_protocol))["longwire/templates/service.yaml"]
+        annotations = next(yaml.safe_load_all(text))["metadata"]["annotations"]
+        prefix = "service.beta.kubernetes.io/aws-load-balancer-healthcheck"
+        found = tuple(annotations.get(f"{prefix}-{key}") for key in ("protocol", "port", "path"))
+        if found != expected:
+            wrong.append(f"proxyProtocol {proxy_protocol}: {found}")
+    return "; ".join(wrong)
+
+
+def wrong_notes(chart, minimal) -> str | None:
+    """Pods that are ready before the balancer has them leave it with none."""
+    label = "kubectl label namespace longwire elbv2.k8s.aws/pod-readiness-gate-inject=enabled"
+    wrong = []
+    for values, expected in [(minimal, False), (behind_a_balancer(minimal, True), True)]:
+        notes = chart.render(values, name=RELEASE, namespace=NAMESPACE)["longwire/templates/NOTES.txt"]
+        if (label in notes) != expected:
+            wrong.append(notes)
+    if label not in (HERE.parents[1] / "docs/kubernetes.md").read_text():
+        wrong.append("docs/kubernetes.md does not say it")
+    return "; ".join(wrong)
+
+
+def wrong_alerts(chart, minimal) -> str | None:
+    """Without an autoscaler they are those of deploy/prometheus; with one, pods that have what it aims at wake nobody."""
+    ours = yaml.safe_load((CHART / "alerts.yml").read_text())
+    wrong = []
+    for target, marks in [
+        (None, [10000, 50000]),
+        (400, [600, 1200]),
+        (20000, [30000, 60000]),
+        (100000, [150000, 300000]),
+    ]:
+        changes = {"monitoring.prometheusRule": {"enabled": True}}
+        if target:
+            changes["autoscaling"] = {"enabled": True, "sessionsPerPod": target}
+        rule = yaml.safe_load(render(chart, changed(minimal, changes))["longwire/templates/monitoring.yaml"])
+        rules = rule["spec"]["groups"][0]["rules"]
+        active = "sum by (instance) (websocket_connections_active) > "
+        found = [int(alert["expr"].removeprefix(active)) for alert in rules if alert["expr"].startswith(active)]
+        others = [alert["alert"] for alert in rules if not alert["expr"].startswith(active)]
+        expected = [alert["alert"] for alert in ours["groups"][0]["rules"] if not alert["expr"].startswith(active)]
+        if found != marks or others != expected or (target is None and rule["spec"] != ours):
+            wrong.append(f"{target}: {found}")
+    return "; ".join(wrong)
 
 
 def wrong_checksums(chart, minimal) -> str | None:
