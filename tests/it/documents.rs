@@ -116,6 +116,17 @@ fn every_cause_of_an_end_is_explained() {
     assert_eq!(explained, Cause::ALL.map(Cause::as_str).into());
 }
 
+/// `234 MB (27,323, 1)`: memory, sessions and handshakes.
+#[test]
+fn the_memory_of_an_instance_is_what_the_simulation_printed() {
+    let (page, printed) = (text("docs/scale.md"), text("benches/FLEET.md"));
+    let cells: Vec<_> = page.split('|').map(str::trim).filter(|cell| cell.contains(" MB (")).collect();
+    assert!(cells.len() >= 10, "{cells:?}");
+    for cell in cells {
+        assert!(printed.contains(&format!("| {cell} |")), "benches/FLEET.md does not have {cell}");
+    }
+}
+
 #[test]
 fn every_link_of_a_document_leads_somewhere() {
     let mut wrong = Vec::new();
