@@ -7,6 +7,7 @@ import sys
 from copy import deepcopy
 from pathlib import Path
 
+import file_keys
 import helm_python as helm
 import kubernetes_validate
 import yaml
@@ -26,6 +27,11 @@ OF_AN_OPERATOR = {"ServiceMonitor", "PrometheusRule"}
 REFUSED = [
     ({"config.upstreams": {}}, "upstreams"),
     ({"replica": 3}, "replica"),
+    ({"config.routse": []}, "routse"),
+    ({"config.drain": {"wiat": "5s"}}, "wiat"),
+    ({"config.listeners": [{"bind": "0.0.0.0:8080", "tsl": {}}]}, "tsl"),
+    ({"config.listeners": [{"bind": "0.0.0.0:8080", "tls": None}]}, "tls"),
+    ({"config.routes": [{"upstream": "chat", "hold": {"fro": "10s"}}]}, "fro"),
     ({"config.listeners": [{"bind": "0.0.0.0:80"}]}, "a port below 1024 needs a right"),
     ({"config.listeners": [{"bind": "0.0.0.0:${PORT}"}]}, "needs a port in numbers"),
     ({"config.admin": {"bind": "127.0.0.1:9900"}}, "the probes of the node do not reach 127.0.0.1:9900"),
@@ -36,7 +42,32 @@ REFUSED = [
     ({"termination.margin": 5}, "margin"),
     ({"mounts": [{"path": "/run/longwire/x"}]}, "mounts"),
     ({"mounts": [{"secret": "x", "path": "/etc/longwire"}]}, "mounts"),
+    ({"mounts": [{"secret": "x", "path": "/etc/longwire/tls"}]}, "/etc/longwire/tls cannot be beside /etc/longwire"),
+    ({"mounts": [{"secret": "x", "path": "/run/longwire/"}]}, "/run/longwire cannot be beside /run/longwire/admin"),
+    ({"mounts": [{"secret": "x", "path": "/x"}, {"secret": "y", "path": "/x"}]}, "/x cannot be beside /x"),
+    ({"mounts": [{"secret": "Chat_TLS", "path": "/run/longwire/x"}]}, "mounts"),
+    ({"admin.secret": "Edge_1"}, "admin"),
     ({"files": {"proxy.yaml": "x"}}, "proxy.yaml"),
+    ({"files": {"..data": "x"}}, "..data"),
+    ({"podLabels": {"app.kubernetes.io/name": "x"}}, "app.kubernetes.io/name"),
+    ({"fullnameOverride": "Edge_1"}, "Edge_1 is no name for a Service"),
+    ({"fullnameOverride": "1-edge"}, "1-edge is no name for a Service"),
+    ({"config.listeners": [{"bind": "0.0.0.0:8080"}, {"bind": "[::]:8080"}]}, "two have port 8080"),
+    ({"config.listeners": [{"bind": "0.0.0.0:9900"}]}, "port 9900 is that of the admin interface"),
+    ({"config.listeners": [{"bind": "unix:longwire.sock"}]}, "no listener has a port"),
+    ({"config.admin": {"token_file": "/run/other/token"}}, "/run/other/token is not the token"),
+    ({"service.ports": {"8443": 443}}, "no listener has port 8443"),
+    (
+        {
+            "config.listeners": [{"bind": "0.0.0.0:8080"}, {"bind": "0.0.0.0:8081"}],
+            "service.ports": {"8081": 8080},
+        },
+        "two listeners have port 8080 of the Service",
+    ),
+    ({"service.externalTrafficPolicy": "Local"}, "service.externalTrafficPolicy needs"),
+    ({"service.loadBalancerSourceRanges": ["192.0.2.0/24"]}, "service.loadBalancerSourceRanges need"),
+    ({"service.loadBalancerClass": "example.com/x"}, "service.loadBalancerSourceRanges need"),
+    ({"autoscaling": {"enabled": True, "min": 3, "max": 2}}, "autoscaling.max is less"),
     ({"service.nlb": {"enabled": True}}, "service.nlb needs service.type: LoadBalancer"),
     (
         {"service": {"type": "LoadBalancer", "nlb": {"enabled": True}}},
@@ -106,6 +137,8 @@ def main() -> int:
     if sys.argv[1:] not in ([], ["--write"]):
         sys.exit("usage: deploy/helm/render [--write]")
     checks = Checks()
+    if sys.argv[1:] == ["--write"]:
+        file_keys.write(CHART / "values.schema.json")
     names = sorted(path.stem for path in (CHART / "ci").glob("*.yaml"))
     with helm.Chart.load(CHART) as chart:
         for name in names:
@@ -132,6 +165,8 @@ def main() -> int:
         checks.check("what starts new pods", wrong_checksums(chart, minimal))
         checks.check("the health check of a balancer", wrong_health_checks(chart, minimal))
         checks.check("who has a balancer of AWS is told of the readiness gate", wrong_notes(chart, minimal))
+        checks.check("a cluster with IPv6 only", wrong_ipv6(chart, minimal))
+        checks.check("a value may be a variable", wrong_variables(chart, minimal))
         checks.check("the alerts of many sessions", wrong_alerts(chart, minimal))
         checks.check("a number of seven digits stays as it is", wrong_number(chart, minimal))
     checks.check("values.schema.json has the keys of values.yaml", different_keys())
@@ -281,6 +316,30 @@ def wrong_alerts(chart, minimal) -> str | None:
         if found != marks or others != expected or (target is None and rule["spec"] != ours):
             wrong.append(f"{target}: {found}")
     return "; ".join(wrong)
+
+
+def wrong_ipv6(chart, minimal) -> str | None:
+    changes = {"config.listeners": [{"bind": "[::]:8080"}], "config.admin": {"bind": "[::]:9900"}}
+    container = pod(chart, changed(minimal, changes))["spec"]["containers"][0]
+    found = {port["name"]: port["containerPort"] for port in container["ports"]}
+    return None if found == {"ws-8080": 8080, "admin": 9900} else f"{found}"
+
+
+def wrong_variables(chart, minimal) -> str | None:
+    """The file may have a variable where another value is a number or a word."""
+    values = {
+        "config.limits": {"sessions": "${MOST}"},
+        "config.via_header": "${VIA}",
+        "config.workers": "${WORKERS:-2}",
+    }
+    text = render(chart, changed(minimal, values))["longwire/templates/config.yaml"]
+    file = yaml.safe_load(yaml.safe_load(text)["data"]["proxy.yaml"])
+    found = {
+        "config.limits": file["limits"],
+        "config.via_header": file["via_header"],
+        "config.workers": file["workers"],
+    }
+    return None if found == values else text
 
 
 def wrong_checksums(chart, minimal) -> str | None:

@@ -1,6 +1,8 @@
 //! The manifests in `deploy/kubernetes`, which `deploy/helm/render` writes: what they say of ports, probes, times and names is what
 //! the file of longwire says that is in them.
 
+mod chart;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::Path,
@@ -18,9 +20,8 @@ use serde::Deserialize as _;
 use serde_json::{Value, json};
 
 use crate::{
-    documents::{blocks, make_named_files},
+    documents::make_named_files,
     harness::{Backend, Proxy, Wire},
-    reload_keys,
 };
 
 /// Where the chart mounts the file. Below this path are the files of Secrets, which are made anew for a test.
@@ -372,50 +373,6 @@ fn a_pod_has_no_rights() {
         // Without capabilities, no port below 1024 can be bound.
         assert!(manifests.ports().values().all(|port| *port >= 1024), "{name}");
     }
-}
-
-#[test]
-fn the_chart_knows_the_version_and_which_keys_need_a_restart() {
-    let chart: Value = serde_yaml::from_str(include_str!("../../deploy/helm/longwire/Chart.yaml")).unwrap();
-    let advice = "write it into Chart.yaml, and run deploy/helm/render --write";
-    assert_eq!(chart["appVersion"], env!("CARGO_PKG_VERSION"), "{advice}");
-    let templates = include_str!("../../deploy/helm/longwire/templates/_helpers.tpl");
-    let (_, checksum) = templates.split_once("define \"longwire.checksum\"").unwrap();
-    // The chart refuses `handover`, but a checksum costs nothing.
-    for key in reload_keys::needing_a_restart() {
-        let section = if key.starts_with("tracing.") { "tracing" } else { key };
-        assert!(
-            checksum.contains(&format!("\"{section}\"")),
-            "{key} needs a restart, and the chart starts no pods for it"
-        );
-    }
-}
-
-/// The values of the chart that the pages show. `config` in them is a file of longwire.
-#[test]
-fn the_values_that_the_pages_show_have_a_file_that_check_accepts() {
-    let mut shown = 0;
-    for page in ["docs/kubernetes.md", "docs/from-ingress-nginx.md"] {
-        let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(page)).unwrap();
-        for block in blocks::of(&text).into_iter().filter(|block| block.language == "yml") {
-            let place = format!("{page}:{}", block.line);
-            for document in serde_yaml::Deserializer::from_str(&block.text) {
-                let values = Value::deserialize(document).unwrap_or_else(|error| panic!("{place}: {error}"));
-                let Some(file) = values.get("config") else { continue };
-                shown += 1;
-                let files = json!({ "proxy.yaml": file.to_string() });
-                Manifests::load(&place, files.as_object().unwrap());
-                let mounts: Vec<_> = values["mounts"].as_array().into_iter().flatten().collect();
-                let mut named = Vec::new();
-                texts(file, &mut named);
-                for text in named.into_iter().filter(|text| text.starts_with(SECRETS)) {
-                    let is_mounted = |mount: &&Value| Path::new(text).parent() == mount["path"].as_str().map(Path::new);
-                    assert!(mounts.iter().any(is_mounted), "{place}: {text} is in no volume");
-                }
-            }
-        }
-    }
-    assert_eq!(shown, 3);
 }
 
 /// The chart binds all addresses. Prometheus, and who asks for sessions, call a pod by its own address.

@@ -1,11 +1,13 @@
 {{- define "longwire.fullname" -}}
-{{- if .Values.fullnameOverride -}}
-{{- .Values.fullnameOverride | trunc 50 | trimSuffix "-" -}}
-{{- else if contains .Chart.Name .Release.Name -}}
-{{- .Release.Name | trunc 50 | trimSuffix "-" -}}
-{{- else -}}
-{{- printf "%s-%s" .Release.Name .Chart.Name | trunc 50 | trimSuffix "-" -}}
+{{- $name := .Values.fullnameOverride -}}
+{{- if not $name -}}
+{{- $name = contains .Chart.Name .Release.Name | ternary .Release.Name (printf "%s-%s" .Release.Name .Chart.Name) -}}
 {{- end -}}
+{{- $name = $name | trunc 50 | trimSuffix "-" -}}
+{{- if not (regexMatch "^[a-z]([-a-z0-9]*[a-z0-9])?$" $name) -}}
+{{- fail (printf "%s is no name for a Service: write one of small letters, digits and -, a letter first, as fullnameOverride" $name) -}}
+{{- end -}}
+{{- $name -}}
 {{- end -}}
 
 {{- define "longwire.selectorLabels" -}}
@@ -41,9 +43,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- fail (printf "config.admin.bind: the probes of the node do not reach %s; write 0.0.0.0:9900, or leave it out" $bind) -}}
 {{- end -}}
 {{- $_ := set $admin "bind" $bind -}}
-{{- if not $admin.token_file -}}
-{{- $_ := set $admin "token_file" (printf "/run/longwire/admin/%s" .Values.admin.key) -}}
+{{- $token := printf "/run/longwire/admin/%s" .Values.admin.key -}}
+{{- if ne ($admin.token_file | default $token) $token -}}
+{{- fail (printf "config.admin.token_file: %s is not the token that the chart mounts and shows to Prometheus; leave it out, and name the Secret as admin.secret and admin.key" $admin.token_file) -}}
 {{- end -}}
+{{- $_ := set $admin "token_file" $token -}}
 {{- if not $admin.hosts -}}
 {{- /* Its own address, by which Prometheus calls it, is a name of its own already. */ -}}
 {{- $service := printf "%s-admin" (include "longwire.fullname" .) -}}
@@ -68,16 +72,54 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- $port -}}
 {{- end -}}
 
-{{- /* The listeners with a port: a list of name, port, appProtocol, as YAML. */ -}}
+{{- /* The listeners with a port, as YAML: its name, the port, that of the Service, appProtocol, whether it takes PROXY headers. */ -}}
 {{- define "longwire.ports" -}}
+{{- $mapped := .Values.service.ports -}}
+{{- $admin := include "longwire.adminPort" . -}}
+{{- $ports := dict -}}
+{{- $outsides := dict -}}
 {{- range (include "longwire.config" . | fromYaml).listeners -}}
 {{- if not (hasPrefix "unix:" .bind) }}
 {{- $port := include "longwire.port" .bind }}
-- name: {{ ternary "wss" "ws" (hasKey . "tls") }}-{{ $port }}
+{{- $outside := get $mapped $port | default $port | toString }}
+{{- if eq $port $admin }}
+{{- fail (printf "config.listeners: port %s is that of the admin interface; give one of them another" $port) }}
+{{- else if hasKey $ports $port }}
+{{- fail (printf "config.listeners: two have port %s, and a pod has each port once; [::] takes IPv4 connections too" $port) }}
+{{- else if hasKey $outsides $outside }}
+{{- fail (printf "service.ports: two listeners have port %s of the Service" $outside) }}
+{{- end }}
+{{- $_ := set $ports $port true }}
+{{- $_ := set $outsides $outside true }}
+{{- $protocol := ternary "wss" "ws" (hasKey . "tls") }}
+- name: {{ $protocol }}-{{ $port }}
   port: {{ $port }}
-  appProtocol: kubernetes.io/{{ ternary "wss" "ws" (hasKey . "tls") }}
+  outside: {{ $outside }}
+  appProtocol: kubernetes.io/{{ $protocol }}
   takesHeaders: {{ hasKey . "proxy_protocol" }}
 {{- end -}}
+{{- end -}}
+{{- if not $ports -}}
+{{- fail "config.listeners: no listener has a port, and a pod is reached by one only; bind 0.0.0.0:8080" -}}
+{{- end -}}
+{{- range $port, $_ := $mapped -}}
+{{- if not (hasKey $ports $port) -}}
+{{- fail (printf "service.ports: no listener has port %s" $port) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- /* Refuses mounts that lie in one another: kubelet makes no folder in one that cannot be written. */ -}}
+{{- define "longwire.checkMounts" -}}
+{{- $others := list "/etc/longwire" "/run/longwire/admin" -}}
+{{- range .Values.mounts -}}
+{{- $path := printf "%s/" (trimSuffix "/" .path) -}}
+{{- range $others -}}
+{{- if or (hasPrefix $path (printf "%s/" .)) (hasPrefix (printf "%s/" .) $path) -}}
+{{- fail (printf "mounts: %s cannot be beside %s, which is mounted too; take a folder such as /run/longwire/chat-tls" (trimSuffix "/" $path) .) -}}
+{{- end -}}
+{{- end -}}
+{{- $others = append $others (trimSuffix "/" .path) -}}
 {{- end -}}
 {{- end -}}
 
