@@ -83,7 +83,8 @@ fn keys_below(schema: &Value, root: &Value, at: &str, found: &mut BTreeSet<Strin
     }
     match &schema["additionalProperties"] {
         Value::Bool(false) => _ = found.insert(format!("{at} and no other")),
-        others => keys_below(others, root, &format!("{at}.NAME"), found),
+        others if others.is_object() => keys_below(others, root, &format!("{at}.NAME"), found),
+        _ => {}
     }
     if schema["items"].is_object() {
         keys_below(&schema["items"], root, &format!("{at}[]"), found);
