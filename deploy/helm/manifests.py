@@ -258,9 +258,8 @@ def wrong_times(chart, minimal, wait, drain, lead, pre_stop, grace) -> str | Non
 def wrong_pace(chart: helm.Chart, values: dict, seconds: int) -> str | None:
     spec = yaml.safe_load(render(chart, values)["longwire/templates/deployment.yaml"])["spec"]
     # The API refuses an update that is given up before its pods count.
-    if spec["minReadySeconds"] != seconds or spec["progressDeadlineSeconds"] <= seconds:
-        return f"{spec['minReadySeconds']}, {spec['progressDeadlineSeconds']}"
-    return None
+    found, deadline = spec.get("minReadySeconds"), spec.get("progressDeadlineSeconds", 600)
+    return None if found == seconds < deadline else f"{found}, {deadline}"
 
 
 def behind_a_balancer(minimal: dict, proxy_protocol: bool) -> dict:

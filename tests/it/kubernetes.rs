@@ -261,7 +261,8 @@ fn a_pod_is_given_the_time_that_its_drain_takes() {
         // Records and messages are written behind the drain.
         let needed = sleeps + config.timeouts.drain + 2 * LAST_WORDS;
         assert_eq!(Duration::from_secs(grace), needed, "{name}");
-        assert!(config.drain.spread < config.timeouts.drain.saturating_sub(config.drain.wait), "{name}");
+        // longwire spreads over half of what is left at most.
+        assert!(2 * config.drain.spread <= config.timeouts.drain.saturating_sub(config.drain.wait), "{name}");
     }
 }
 
