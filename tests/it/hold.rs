@@ -272,7 +272,7 @@ async fn a_session_without_another_backend_ends_with_words_of_its_own() {
         (Vec::new(), unmasked_close(1011, "backend lost")),
     ] {
         let (first, other) = (Backend::by_hand(), Backend::refusing());
-        let routes = "routes: [ { upstream: chat, compression: off, hold: { for: 500ms } } ]";
+        let routes = "routes: [ { upstream: chat, compression: off, hold: { for: 1s } } ]";
         let mut proxy = Proxy::before(&[&first, &other]).routes(routes).start();
         let (mut client, mut at_first, _) = session(&proxy, &first, "").await;
         at_first.send(ends).await;
@@ -282,7 +282,7 @@ async fn a_session_without_another_backend_ends_with_words_of_its_own() {
         drop(client);
         let record = proxy.next_record().await;
         assert_eq!(record["resumes"], 0, "{record}");
-        assert!(record["gap_ms"].as_f64().unwrap() >= 500.0, "{record}");
+        assert!(record["gap_ms"].as_f64().unwrap() >= 1000.0, "{record}");
         proxy.stop().await;
     }
 }
@@ -518,7 +518,7 @@ async fn a_backend_that_was_read_only_in_part_still_reads_the_answer_to_its_clos
 #[tokio::test]
 async fn sessions_that_find_no_backend_together_do_not_end_together() {
     let (backend, other) = (Backend::by_hand(), Backend::refusing());
-    let routes = "routes: [ { upstream: chat, compression: off, hold: { for: 500ms } } ]";
+    let routes = "routes: [ { upstream: chat, compression: off, hold: { for: 1s } } ]";
     let proxy = Proxy::before(&[&backend, &other]).routes(routes).with("drain: { spread: 1h }").start();
     let (mut clients, mut at_backend) = (Vec::new(), Vec::new());
     for _ in 0..60 {
@@ -588,4 +588,49 @@ async fn what_a_session_had_queued_is_gone_as_soon_as_its_end_begins() {
     within("the queue to go", async { while proxy.metric("longwire_queued_bytes").await != "0" {} }).await;
     drop(hog);
     proxy.stop().await;
+}
+
+#[tokio::test]
+async fn a_backend_that_never_answers_leaves_time_for_others_and_is_failing() {
+    let (first, spare) = (Backend::by_hand(), Backend::by_hand());
+    let routes = "routes: [ { upstream: chat, compression: off, hold: { for: 3s } } ]";
+    let setup = Proxy::before(&[&first, &spare]).backend(1, "backup: true").upstream("max_fails: 1");
+    let proxy = setup.routes(routes).start();
+    let (mut client, at_first, _) = session(&proxy, &first, "").await;
+    let (mut other, other_at_first, _) = session(&proxy, &first, "").await;
+    drop(at_first);
+    let _silent = first.asked().await;
+    let (mut at_spare, head) = taken(&spare).await;
+    assert_eq!(head.header("longwire-resumed"), Some("1"));
+    at_spare.send(unmasked(TEXT, "here")).await;
+    client.expect(unmasked(TEXT, "here")).await;
+    // Nobody waits for that backend again.
+    drop(other_at_first);
+    let (mut at_spare, _) = taken(&spare).await;
+    at_spare.send(unmasked(TEXT, "here too")).await;
+    other.expect(unmasked(TEXT, "here too")).await;
+    assert_eq!(first.heads().len(), 3);
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn a_service_that_is_asked_about_a_held_session_and_never_answers_is_asked_again() {
+    let (backend, service) = (Backend::by_hand(), Backend::by_hand());
+    let asks = format!("auth_request: {{ url: \"http://{service}/\", timeout: 30s }}");
+    let routes = format!("routes: [ {{ upstream: chat, compression: off, {asks}, hold: {{ for: 3s }} }} ]");
+    let proxy = Proxy::before(&[&backend]).routes(&routes).start();
+    let permit = async || {
+        let (mut wire, _) = service.asked().await;
+        wire.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").await;
+    };
+    let ((mut client, at_first, _), ()) = tokio::join!(session(&proxy, &backend, ""), permit());
+    drop(at_first);
+    let _silent = service.asked().await;
+    permit().await;
+    let (mut again, _) = taken(&backend).await;
+    again.send(unmasked(TEXT, "here")).await;
+    client.expect(unmasked(TEXT, "here")).await;
+    drop(client);
+    proxy.stop().await;
+    service.finish().await;
 }

@@ -15,7 +15,7 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(in crate::config) struct HoldSetting {
-    /// The longest time that a client waits for another backend.
+    /// The longest time that a client waits for another backend; 1s or more.
     #[serde(rename = "for")]
     pub(in crate::config) longest: Duration,
     /// The most bytes of a client that wait for the backend, 4KiB to 16MiB. Then the client is not read.

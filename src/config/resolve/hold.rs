@@ -17,6 +17,8 @@ use crate::{
     },
 };
 
+/// The shortest time for a hold: a backend that is silent, another one that answers, and the waits before them.
+const SHORTEST: std::time::Duration = std::time::Duration::from_secs(1);
 /// The longest message for a client that gets another backend, in bytes.
 const LONGEST_NOTICE: usize = 4096;
 
@@ -31,8 +33,9 @@ impl Resolver {
     ) -> HoldRule {
         let HoldSetting { longest, queue, on, times, per_second, notify } = setting;
         let Duration(longest) = longest;
-        if longest.is_zero() {
-            self.error(at.key("for"), "`for` cannot be 0s", "leave `hold` out if no session is to be held");
+        if longest < SHORTEST {
+            let help = "no other backend is found in less time; leave `hold` out if no session is to be held";
+            self.error(at.key("for"), "`for` is 1s or more", help);
         }
         let Size(queue) = queue;
         if !(4 << 10..=16 << 20).contains(&queue) {

@@ -31,7 +31,7 @@ use crate::{
     net::{
         backend::{
             chance,
-            dialer::{Greeting, Switched},
+            dialer::{Greeting, Switched, Terms},
             request_head::{Purpose, SessionFields},
         },
         session::{
@@ -45,7 +45,7 @@ use crate::{
             shared::{Shared, Worker},
         },
     },
-    routing::{HoldRule, Route, RouteAction},
+    routing::{AuthRequest, HoldRule, Route, RouteAction, RouteTimeouts},
     sender::Client,
     ws::{
         handshake::{self, RequestKind, Upgrade},
@@ -62,6 +62,10 @@ const FIRST_WAIT: Duration = Duration::from_millis(50);
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
 /// The last attempt is given up so long before the session waits no longer.
 const MARGIN: Duration = Duration::from_millis(50);
+/// A silent end may take one of so many parts of the time that is left, so that others can be asked too.
+const PARTS: u32 = 3;
+/// But so long at least: who is only slow shall not fail for a short `for`.
+const SHORTEST_PATIENCE: Duration = Duration::from_millis(500);
 
 /// What a session keeps to be taken by another backend.
 #[derive(Debug)]
@@ -193,7 +197,7 @@ impl KeptHandshake {
     }
 
     async fn find(&self, session: SessionKey, order: &RedialOrder) -> Redialled {
-        let deadline = order.until.checked_sub(MARGIN).unwrap_or(order.until);
+        let deadline = last_moment(order);
         let (mut attempts, mut failure) = (order.attempts, ResumeFailure::Failed);
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -274,7 +278,8 @@ impl KeptHandshake {
         let mut permission = None;
         if let Some(auth) = &route.auth_request {
             let hop = on_route.hop(&connection, &plan, &request_id);
-            match Box::pin(ask(&connection, &plan, (auth, &route.name), &parts, hop)).await {
+            let auth = AuthRequest { timeout: auth.timeout.min(patience(order)), ..AuthRequest::clone(auth) };
+            match Box::pin(ask(&connection, &plan, (&auth, &route.name), &parts, hop)).await {
                 Ok(AuthAnswer::Permitted(permitted)) => permission = Some(permitted),
                 Ok(AuthAnswer::Refused(_)) => return Err(Refused),
                 Err(error) if error.kind() == Kind::AuthExpired => return Err(Refused),
@@ -317,9 +322,9 @@ impl KeptHandshake {
         loop {
             // Each handshake that a backend sees takes a turn. The first one has its turn already.
             if has_asked {
-                self.await_turn(order.until).await.ok_or(failure)?;
+                self.await_turn(last_moment(order)).await.ok_or(failure)?;
             }
-            let next = attempts.next_handshake(plan.config.timeouts.connect, &mut record).await;
+            let next = attempts.next_handshake(terms.connect.min(patience(order)), &mut record).await;
             let Ok(Attempt { mut pick, .. }) = next else { return Err(failure) };
             let is_left = order.leaves.as_ref().is_some_and(|left| Arc::ptr_eq(left, pick.backend()));
             if is_left || self.worker.shared.orders.book().is_to_be_left(pick.backend()) {
@@ -329,7 +334,12 @@ impl KeptHandshake {
             }
             let purpose = Purpose::Session { traced: Vec::new(), told: Some(told) };
             let request = asked.for_backend(connection, plan, &record.request_id, purpose);
-            let greeting = self.worker.dialer.handshake(attempts.destination(&pick), &request, None, terms).await;
+            // A backend that is silent for so long has failed, as with the timeouts of the file. One that has less time, because
+            // the session waits no longer, has not.
+            let patience = patience(order);
+            let timeouts = RouteTimeouts { upgrade: terms.timeouts.upgrade.min(patience), ..*terms.timeouts };
+            let hurried = Terms { connect: terms.connect.min(patience), timeouts: &timeouts, ..terms };
+            let greeting = self.worker.dialer.handshake(attempts.destination(&pick), &request, None, hurried).await;
             has_asked = greeting.as_ref().map_or_else(Error::was_perhaps_seen, |_| true);
             match greeting {
                 Ok(Greeting::Switched(switched)) => match handshake::verify(&asked.wants, &switched.headers) {
@@ -376,6 +386,21 @@ impl Drop for BookedTurn {
             self.upstream.give_turn_back(self.per_second);
         }
     }
+}
+
+/// When the last attempt is given up.
+fn last_moment(order: &RedialOrder) -> Instant {
+    order.until.checked_sub(MARGIN).unwrap_or(order.until)
+}
+
+/// How long to wait now for a connection, or for an answer.
+fn patience(order: &RedialOrder) -> Duration {
+    part_of(last_moment(order).saturating_duration_since(Instant::now()))
+}
+
+/// How long one silent end may take of the time that is left.
+fn part_of(left: Duration) -> Duration {
+    (left / PARTS).max(SHORTEST_PATIENCE)
 }
 
 /// How long the wait before the next attempt may be, after so many of them.
@@ -433,6 +458,19 @@ mod tests {
     fn a_head_that_is_too_long_is_not_kept() {
         assert!(KeptHead::keep(&head(LONGEST_KEPT - 300)).is_some());
         assert!(KeptHead::keep(&head(LONGEST_KEPT)).is_none());
+    }
+
+    #[test]
+    fn silent_backends_leave_time_for_others() {
+        for (longest, silent) in [(1, 1), (2, 2), (10, 6)] {
+            let mut left = Duration::from_secs(longest) - MARGIN - FIRST_WAIT;
+            for _ in 0..silent {
+                left -= part_of(left);
+            }
+            assert!(left >= Duration::from_millis(300), "{left:?} of {longest} s after {silent} silent backends");
+        }
+        assert_eq!(part_of(Duration::from_secs(9)), Duration::from_secs(3));
+        assert_eq!(part_of(Duration::ZERO), SHORTEST_PATIENCE);
     }
 
     #[test]
