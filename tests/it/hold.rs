@@ -634,3 +634,30 @@ async fn a_service_that_is_asked_about_a_held_session_and_never_answers_is_asked
     proxy.stop().await;
     service.finish().await;
 }
+
+#[tokio::test]
+async fn a_drained_backend_moves_no_more_sessions_than_get_their_turns() {
+    let (first, second) = (Backend::echo(), Backend::echo());
+    let routes = "routes: [ { upstream: chat, compression: off, hold: { for: 2s, per_second: 10 } } ]";
+    let proxy = Proxy::before(&[&first, &second]).routes(routes).with("drain: { spread: 0s }").start();
+    let set = |backend: &Backend, duty| proxy.control().set_duty("chat", &backend.to_string(), duty).unwrap();
+    set(&second, Duty::Down);
+    let mut clients = Vec::new();
+    for _ in 0..40 {
+        clients.push(proxy.session().await);
+    }
+    set(&second, Duty::Up);
+    let told = set(&first, Duty::Drain);
+    assert_eq!((told.sessions, told.over), (40, Duration::from_secs(5)));
+    within("all sessions to move", async {
+        while second.heads().len() < 40 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    for client in &mut clients {
+        client.exchange(&masked(TEXT, "still here"), &unmasked(TEXT, "still here")).await;
+    }
+    drop(clients);
+    proxy.stop().await;
+}

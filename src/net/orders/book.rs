@@ -4,6 +4,7 @@
 use std::{
     collections::HashSet,
     fmt,
+    num::NonZeroU32,
     sync::{Arc, Weak},
     time::{Duration, Instant},
 };
@@ -39,15 +40,31 @@ pub(in crate::net) struct Order {
     pub(in crate::net) began: Instant,
     /// The time over which the sessions are told, so that their clients do not all come back at once.
     pub(in crate::net) spread: Duration,
+    /// From when on, and over which time, those sessions are told that move to another backend.
+    pub(in crate::net) moves: (Instant, Duration),
     pub(in crate::net) cause: Cause,
     pub(in crate::net) code: CloseCode,
 }
 
 impl Order {
     /// The notice for a session. `position`: its place among all sessions, from 0 to 1.
-    fn notice(&self, position: f64) -> Notice {
-        let at = self.began + self.spread.mul_f64(position.clamp(0.0, 1.0));
-        Notice { at, cause: self.cause, code: self.code, departure: Departure::End }
+    fn notice(&self, departure: Departure, position: f64) -> Notice {
+        let (from, over) = match departure {
+            Departure::Move => self.moves,
+            Departure::End | Departure::EndAtBackend => (self.began, self.spread),
+        };
+        Notice { at: from + over.mul_f64(position.clamp(0.0, 1.0)), cause: self.cause, code: self.code, departure }
+    }
+
+    /// The order for a backend whose `sessions` sessions may move, but only so many in a second, and not before `from`.
+    pub(in crate::net) fn paced(self, sessions: usize, per_second: NonZeroU32, from: Option<Instant>) -> Self {
+        let from = from.map_or(self.began, |from| from.max(self.began));
+        Self { moves: (from, self.spread.max(time_to_move(sessions, per_second))), ..self }
+    }
+
+    /// When its last session is told to move.
+    pub(in crate::net) fn moves_until(&self) -> Instant {
+        self.moves.0 + self.moves.1
     }
 }
 
@@ -58,6 +75,16 @@ const SESSIONS_PER_SECOND: u32 = 20;
 pub(in crate::net) fn spread(most: Duration, sessions: usize) -> Duration {
     let sessions = u32::try_from(sessions).unwrap_or(u32::MAX);
     most.min(Duration::from_secs(1).saturating_mul(sessions) / SESSIONS_PER_SECOND)
+}
+
+/// Moves take so many of ten turns of their upstream. The rest is for handshakes that fail, and for sessions that lose their backend
+/// meanwhile.
+const TURNS_OF_TEN: u32 = 8;
+
+/// The time that `sessions` sessions need to move, if the upstream takes `per_second` of them in a second.
+fn time_to_move(sessions: usize, per_second: NonZeroU32) -> Duration {
+    let sessions = u32::try_from(sessions).unwrap_or(u32::MAX);
+    Duration::from_secs(10).saturating_mul(sessions) / per_second.get().saturating_mul(TURNS_OF_TEN)
 }
 
 /// All orders that stand. They may be read at any time, and a change wakes the loops of the sessions.
@@ -247,12 +274,11 @@ impl Book {
     ) -> Option<Notice> {
         let of_route = self.routes.iter().filter(|(name, _)| name == route).map(|(_, order)| order);
         let of_backend = self.backends.iter().filter(|(other, _)| is_about(other, backend)).map(|(_, order)| order);
-        let others = self.all.iter().chain(of_route).map(|order| order.notice(position));
+        let others = self.all.iter().chain(of_route).map(|order| order.notice(Departure::End, position));
         // A backend that is to be gone for good is not in the file any more, and its upstream may be gone too.
         let of_backend = of_backend.map(|order| {
             let moves = is_leaving || may_move && matches!(order.cause, Cause::Drain | Cause::BackendDown);
-            let departure = if moves { Departure::Move } else { Departure::EndAtBackend };
-            Notice { departure, ..order.notice(position) }
+            order.notice(if moves { Departure::Move } else { Departure::EndAtBackend }, position)
         });
         others.chain(of_backend).min_by_key(|notice| (notice.departure == Departure::Move, notice.at))
     }
@@ -262,9 +288,16 @@ impl Book {
         self.backends.iter().any(|(other, _)| is_about(other, backend))
     }
 
+    /// When the last session is told to move that leaves one of these backends; `None` = none leaves them.
+    pub(in crate::net) fn moves_until<'b>(&self, backends: impl Iterator<Item = &'b Arc<Backend>>) -> Option<Instant> {
+        let wanted: HashSet<_> = backends.map(Arc::as_ptr).collect();
+        let about = self.backends.iter().filter(|(backend, _)| wanted.contains(&Weak::as_ptr(backend)));
+        about.map(|(_, order)| order.moves_until()).max()
+    }
+
     /// The notice for what is no session of a route, if everything is to leave.
     pub(in crate::net) fn notice_to_all(&self, position: f64) -> Option<Notice> {
-        self.all.map(|order| order.notice(position))
+        self.all.map(|order| order.notice(Departure::End, position))
     }
 
     /// Whether a load balancer should send clients here.
@@ -313,7 +346,9 @@ mod tests {
     use crate::{balance::Registry, config};
 
     fn order(cause: Cause) -> Option<Order> {
-        Some(Order { began: Instant::now(), spread: Duration::ZERO, cause, code: CloseCode::SERVICE_RESTART })
+        let began = Instant::now();
+        let moves = (began, Duration::ZERO);
+        Some(Order { began, spread: Duration::ZERO, moves, cause, code: CloseCode::SERVICE_RESTART })
     }
 
     fn backend() -> Arc<Backend> {
@@ -332,6 +367,30 @@ mod tests {
             assert_eq!(spread(most, sessions), Duration::from_millis(expected), "{sessions}");
         }
         assert_eq!(spread(Duration::ZERO, 1000), Duration::ZERO);
+    }
+
+    #[test]
+    fn sessions_move_no_faster_than_their_upstream_takes_them_and_after_those_that_move_already() {
+        let per_second = |number| NonZeroU32::new(number).unwrap();
+        for (sessions, number, expected) in [(0, 1, 0), (1000, 200, 6250), (40, 5, 10_000)] {
+            assert_eq!(time_to_move(sessions, per_second(number)), Duration::from_millis(expected), "{sessions}");
+        }
+        assert!(Instant::now().checked_add(time_to_move(usize::MAX, per_second(1))).is_some());
+
+        let (orders, first, second) = (Orders::new(), backend(), backend());
+        let plain = order(Cause::Drain).unwrap();
+        let paced = plain.paced(40, per_second(5), None);
+        assert_eq!(paced.moves, (plain.began, Duration::from_secs(10)));
+        let slow = Order { spread: Duration::from_secs(60), ..plain };
+        assert_eq!(slow.paced(40, per_second(5), Some(plain.began)).moves, (plain.began, slow.spread));
+        orders.change(|book| book.drain_backend(&first, Cause::Drain, Some(paced)));
+        let at = |may_move| orders.book().notice("*/ws", &first, (false, may_move), 0.5).unwrap().at;
+        assert_eq!([at(true), at(false)], [plain.began + Duration::from_secs(5), plain.began], "an end needs no turn");
+
+        let until = orders.book().moves_until([&first, &second].into_iter());
+        assert_eq!(until, Some(plain.began + Duration::from_secs(10)));
+        assert_eq!(plain.paced(40, per_second(5), until).moves, (until.unwrap(), Duration::from_secs(10)));
+        assert_eq!(orders.book().moves_until([&second].into_iter()), None);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! A plan: what follows from one configuration. A reload makes another plan. What began under a plan ends under it, but
 //! an upstream whose settings stay the same goes on in the next plan, with the members of that plan.
 
-use std::{collections::HashSet, fmt, io, sync::Arc, time::Instant};
+use std::{collections::HashSet, fmt, io, num::NonZeroU32, sync::Arc, time::Instant};
 
 use zeroize::Zeroizing;
 
@@ -254,6 +254,13 @@ impl Plan {
     /// The upstream of a route; `None` = the route redirects.
     pub(in crate::net) fn upstream_of(&self, route: &Route) -> Option<&Arc<Upstream>> {
         upstream_of(&self.upstreams, route)
+    }
+
+    /// How many sessions without a backend may come to those of an upstream in a second; `None` = no route holds sessions for it.
+    pub(in crate::net) fn resumes_per_second(&self, upstream: &Upstream) -> Option<NonZeroU32> {
+        let leads_there = |route: &&Route| self.upstream_of(route).is_some_and(|found| found.name() == upstream.name());
+        let routes = self.config.routes.routes().filter(leads_there);
+        routes.filter_map(|route| Some(route.hold.as_deref()?.per_second)).min()
     }
 
     /// The names of all routes. Looking for many names at once is quicker, and workers wait while orders are changed.

@@ -70,7 +70,7 @@ impl Dispatch {
             let (upstream, backend) = plan.backend(upstream, address)?;
             upstream.set_duty(&backend, duty, Instant::now());
             let sessions = backend.sessions();
-            let order = (duty == Duty::Drain).then(|| order(plan, Cause::Drain, sessions));
+            let order = (duty == Duty::Drain).then(|| order_to_move(plan, book, (upstream, &backend), Cause::Drain));
             book.drain_backend(&backend, Cause::Drain, order);
             Ok(Told::by(order, sessions))
         })?;
@@ -92,9 +92,12 @@ impl Dispatch {
         if !drains_on_down(upstream) {
             return;
         }
-        let order =
-            (transition == Transition::Out).then(|| order(&self.shared.plan(), Cause::BackendDown, backend.sessions()));
-        self.shared.orders.change(|book| book.drain_backend(backend, Cause::BackendDown, order));
+        let plan = self.shared.plan();
+        self.shared.orders.change(|book| {
+            let order = (transition == Transition::Out)
+                .then(|| order_to_move(&plan, book, (upstream, backend), Cause::BackendDown));
+            book.drain_backend(backend, Cause::BackendDown, order);
+        });
     }
 
     /// Puts a plan in the place of the one that runs, and returns that one. The sessions whose backend or route was removed
@@ -202,9 +205,12 @@ impl Dispatch {
 }
 
 impl Told {
-    const fn by(order: Option<Order>, sessions: usize) -> Self {
+    fn by(order: Option<Order>, sessions: usize) -> Self {
         match order {
-            Some(order) => Self { sessions, over: order.spread },
+            Some(order) => {
+                let moves = order.moves_until().saturating_duration_since(order.began);
+                Self { sessions, over: order.spread.max(moves) }
+            }
             None => Self { sessions: 0, over: Duration::ZERO },
         }
     }
@@ -213,7 +219,19 @@ impl Told {
 /// The order to leave for `sessions` sessions, from now on.
 fn order(plan: &Plan, cause: Cause, sessions: usize) -> Order {
     let drain = &plan.config.drain;
-    Order { began: Instant::now(), spread: spread(drain.spread, sessions), cause, code: drain.close_code }
+    let (began, spread) = (Instant::now(), spread(drain.spread, sessions));
+    Order { began, spread, moves: (began, spread), cause, code: drain.close_code }
+}
+
+/// The order to leave for the sessions of a backend, which may move to another one. Were they to move faster than the upstream takes
+/// held sessions, the last ones would wait too long for their turns.
+fn order_to_move(plan: &Plan, book: &Book, (upstream, backend): (&Upstream, &Arc<Backend>), cause: Cause) -> Order {
+    let sessions = backend.sessions();
+    let order = order(plan, cause, sessions);
+    let Some(per_second) = plan.resumes_per_second(upstream) else { return order };
+    let members = upstream.members();
+    let others = members.iter().map(|member| &member.backend).filter(|other| !Arc::ptr_eq(other, backend));
+    order.paced(sessions, per_second, book.moves_until(others))
 }
 
 /// Tells the sessions of backends that are gone to leave, if the file says so.
