@@ -351,14 +351,18 @@ pub struct Holds {
     /// The time in which a side was gone: no backend took the client's frames, or the client was away.
     #[serde(rename = "gap_ms", serialize_with = "whole_millis")]
     pub gap: Duration,
-    /// The bytes for backends of which nobody knows whether they arrived: a lower bound.
-    pub maybe_lost_bytes: u64,
+    /// The bytes for backends of which nobody knows whether they arrived: a lower bound. `None` = nothing is known of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub maybe_lost_bytes: Option<u64>,
 }
 
 impl Holds {
-    fn of(session: &Session) -> Option<Self> {
+    /// `backend`: the last one. Of a Unix socket, the kernel tells no bytes.
+    fn of(session: &Session, backend: Option<&str>) -> Option<Self> {
         let (held, away) = (session.hold_tally(), session.resume_tally());
-        let HoldTally { resumes, gap, maybe_lost: maybe_lost_bytes } = held;
+        let HoldTally { resumes, gap, maybe_lost } = held;
+        let is_told = maybe_lost > 0 || !backend.is_some_and(|backend| backend.starts_with("unix:"));
+        let maybe_lost_bytes = is_told.then_some(maybe_lost);
         let (resumes, gap) = (resumes.saturating_add(away.resumes), gap.saturating_add(away.gap));
         let is_ordinary = held == HoldTally::default() && away == ResumeTally::default();
         (!is_ordinary).then_some(Self { resumes, gap, maybe_lost_bytes })
@@ -482,7 +486,7 @@ impl Record {
     fn end_session(&mut self, session: &Session, cut: Termination) {
         self.traffic = Traffic::of(session);
         self.silence = Some(session.silence(Instant::now()));
-        self.holds = Holds::of(session);
+        self.holds = Holds::of(session, self.backend.as_deref());
         self.terminate(session.termination().unwrap_or(cut));
     }
 

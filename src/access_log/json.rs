@@ -86,7 +86,7 @@ pub(super) fn json(facts: &Facts) -> Vec<u8> {
     if let Some(Holds { resumes, gap, maybe_lost_bytes }) = holds {
         object.number("resumes", Some(*resumes));
         object.millis("gap_ms", Some(*gap));
-        object.number("maybe_lost_bytes", Some(*maybe_lost_bytes));
+        object.number("maybe_lost_bytes", *maybe_lost_bytes);
     }
     object.number("close_code", *close_code);
     object.text("close_reason", filled(close_reason));

@@ -661,3 +661,52 @@ async fn a_drained_backend_moves_no_more_sessions_than_get_their_turns() {
     drop(clients);
     proxy.stop().await;
 }
+
+#[tokio::test]
+async fn what_a_dead_backend_had_not_taken_is_counted_whether_or_not_the_session_is_held() {
+    for (half, resumes) in [(None, 1), (Some(masked(TEXT_BEGIN, "half")), 0)] {
+        let (first, second) = (Backend::by_hand(), Backend::by_hand());
+        let setup = holding(&[&first, &second], "").backend(1, "backup: true");
+        let mut proxy = setup.with("admin: { bind: \"127.0.0.1:0\" }").start();
+        let (mut client, at_first, _) = session(&proxy, &first, "").await;
+        // More than the kernel takes for a program that reads nothing, and less than ours keeps for it.
+        let frames = [masked(TEXT, [b'x'; 1000]).repeat(500), half.unwrap_or_default()].concat();
+        client.send(&frames).await;
+        let passed = "websocket_bytes_total{route=\"*/\",upstream=\"chat\",direction=\"to_backend\"}";
+        within("the frames to pass", async { while proxy.metric(passed).await != frames.len().to_string() {} }).await;
+        first.kill().await;
+        at_first.reset();
+        let mut at_second = None;
+        if resumes == 0 {
+            client.expect(unmasked_close(1011, "backend lost")).await;
+        } else {
+            let (wire, _) = at_second.insert(taken(&second).await);
+            wire.send(unmasked(TEXT, "here")).await;
+            client.expect(unmasked(TEXT, "here")).await;
+        }
+        drop((client, at_second));
+        let record = proxy.next_record().await;
+        assert!(record["maybe_lost_bytes"].as_u64().is_some_and(|bytes| bytes > 100_000), "{record}");
+        assert!(record["maybe_lost_bytes"].as_u64() <= record["bytes_to_backend"].as_u64(), "{record}");
+        assert_eq!(record["resumes"], resumes, "{record}");
+        proxy.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_said_of_bytes_in_a_unix_socket() {
+    let folder = tempfile::tempdir().unwrap();
+    let backend = Backend::by_hand_at_unix(&format!("unix:{}/backend", folder.path().display()));
+    let mut proxy = holding(&[&backend], "").start();
+    let (mut client, mut at_first, _) = session(&proxy, &backend, "").await;
+    client.send(masked(TEXT, "one")).await;
+    at_first.expect(masked(TEXT, "one")).await;
+    drop(at_first);
+    let (mut again, _) = taken(&backend).await;
+    again.send(unmasked(TEXT, "here")).await;
+    client.expect(unmasked(TEXT, "here")).await;
+    drop((client, again));
+    let record = proxy.next_record().await;
+    assert_eq!((&record["resumes"], record.get("maybe_lost_bytes")), (&1.into(), None), "{record}");
+    proxy.stop().await;
+}

@@ -286,7 +286,7 @@ impl Relay {
         // Deadlines are looked at after reading. If the worker was held up, bytes that prove a side alive are here already.
         if is_due && self.session.poll_timeout().is_some_and(|at| at <= now) {
             self.look(now);
-            self.session.handle_timeout(now);
+            self.tell(|session| session.handle_timeout(now));
         }
         // Most turns are calm: no frame of ours is to be sent, nothing waits for a side, no end has begun.
         if !self.session.is_calm() {
@@ -359,15 +359,17 @@ impl Relay {
             self.drained[from as usize] = moved.is_pending();
             match moved {
                 Poll::Ready(Ok(0)) => {
-                    self.session.handle_eof(from, now);
+                    self.tell(|session| session.handle_eof(from, now));
                     return Turn::Waits;
                 }
                 Poll::Ready(Ok(_)) if self.session.wants_to_transmit(to) => self.transmit(to, now),
                 Poll::Ready(Ok(_)) => {}
                 Poll::Ready(Err(error)) => {
                     tracing::debug!(side = from.as_str(), %error, "reading failed");
-                    self.session.handle_broken(from, loss(&error), now);
-                    self.session.handle_eof(from, now);
+                    self.tell(|session| {
+                        session.handle_broken(from, loss(&error), now);
+                        session.handle_eof(from, now);
+                    });
                     return Turn::Waits;
                 }
                 Poll::Pending => return Turn::Waits,
@@ -628,10 +630,24 @@ impl Relay {
         tracing::debug!(side = to.as_str(), %error, "writing failed");
         let left = self.leg(to).left() + refused;
         self.leg(to).give_up();
-        self.session.handle_broken(to, loss(error), now);
-        if to == Side::Backend && self.session.hold_state() != HoldState::Open {
+        let ends = self.tell(|session| session.handle_broken(to, loss(error), now));
+        if to == Side::Backend && (ends || self.session.hold_state() != HoldState::Open) {
             self.session.note_maybe_lost(left as u64);
         }
+    }
+
+    /// Tells the session what may end it. Returns whether it has ended for its backend, which is not to be replaced. Then what the
+    /// backend has not acknowledged is counted, as where another one comes ([`Self::let_go`]): before anything of ours goes there.
+    #[inline(never)]
+    fn tell(&mut self, news: impl FnOnce(&mut Session)) -> bool {
+        let had_ended = self.session.is_ending();
+        news(&mut self.session);
+        let ends = !had_ended && self.session.ends_instead_of_hold();
+        if ends {
+            let leg = &self.backend;
+            self.session.note_maybe_lost(leg.left() as u64 + leg.stream.unacknowledged());
+        }
+        ends
     }
 
     /// Sends our FIN, if the session wants that and everything before it is written. Under TLS a close_notify goes

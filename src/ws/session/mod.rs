@@ -422,6 +422,13 @@ impl Session {
         self.half(side).lost
     }
 
+    /// Whether the session ends because its backend is gone, although its route holds sessions.
+    #[must_use]
+    pub fn ends_instead_of_hold(&self) -> bool {
+        let is_gone = |cause| matches!(cause, Cause::BackendLost | Cause::BackendDead);
+        self.common.hold.is_some() && self.ending().is_some_and(|ending| is_gone(ending.termination.cause))
+    }
+
     /// Whether nothing is left to do, or no time to do it in. Then drop both streams.
     #[must_use]
     pub fn is_over(&self, now: Instant) -> bool {
