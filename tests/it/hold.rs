@@ -663,6 +663,58 @@ async fn a_drained_backend_moves_no_more_sessions_than_get_their_turns() {
 }
 
 #[tokio::test]
+async fn a_session_that_gets_no_turn_in_time_is_told_to_come_back() {
+    let (first, second) = (Backend::by_hand(), Backend::by_hand());
+    let routes = "routes: [ { upstream: chat, compression: off, hold: { for: 1s, per_second: 1 } } ]";
+    let proxy = Proxy::before(&[&first, &second]).backend(1, "backup: true").routes(routes).start();
+    let (mut one, at_first, _) = session(&proxy, &first, "").await;
+    let (mut other, other_at_first, _) = session(&proxy, &first, "").await;
+    first.kill().await;
+    drop((at_first, other_at_first));
+    // There is one turn within the time, and the first attempt takes it.
+    let (at_second, first_words) = tokio::join!(
+        async {
+            let (mut at_second, _) = taken(&second).await;
+            at_second.send(unmasked(TEXT, "here")).await;
+            at_second
+        },
+        async { tokio::join!(one.frame(), other.frame()) }
+    );
+    let told = [first_words.0, first_words.1].map(|frame| match frame.first {
+        CLOSE => (frame.close_code(), frame.close_reason()),
+        _ => (None, String::from_utf8(frame.payload).unwrap()),
+    });
+    let (here, gone) = ((None, "here".to_owned()), (Some(1012), "backend lost".to_owned()));
+    assert!(told == [here.clone(), gone.clone()] || told == [gone, here], "{told:?}");
+    drop((one, other, at_second));
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn a_session_that_has_had_its_backends_ends_as_without_hold() {
+    for (ends, told) in [
+        (unmasked_close(1012, "restart"), unmasked_close(1012, "restart")),
+        (Vec::new(), unmasked_close(1011, "backend lost")),
+    ] {
+        let (first, second) = (Backend::by_hand(), Backend::by_hand());
+        let mut proxy = holding(&[&first, &second], "times: 1").backend(1, "backup: true").start();
+        let (mut client, at_first, _) = session(&proxy, &first, "").await;
+        first.kill().await;
+        drop(at_first);
+        let (mut at_second, _) = taken(&second).await;
+        at_second.send(unmasked(TEXT, "here")).await;
+        client.expect(unmasked(TEXT, "here")).await;
+        at_second.send(ends).await;
+        drop(at_second);
+        client.expect(told).await;
+        drop(client);
+        let record = proxy.next_record().await;
+        assert_eq!((&record["resumes"], second.heads().len()), (&1.into(), 1), "{record}");
+        proxy.stop().await;
+    }
+}
+
+#[tokio::test]
 async fn what_a_dead_backend_had_not_taken_is_counted_whether_or_not_the_session_is_held() {
     for (half, resumes) in [(None, 1), (Some(masked(TEXT_BEGIN, "half")), 0)] {
         let (first, second) = (Backend::by_hand(), Backend::by_hand());
