@@ -1,11 +1,12 @@
 // Clients of the deploy, by Node ws. Each sends numbers and expects an ack for each, once and in order; what the backends send of
-// their own must come in order too, and from one connection after the other. SIGTERM ends them.
-// Arguments: URL CLIENTS
+// their own must come in order too, and from one connection after the other. SIGTERM ends them. With SIZE, each message has so many
+// bytes.
+// Arguments: URL CLIENTS [SIZE]
 
 import WebSocket from "ws";
 import { say } from "./say.mjs";
 
-const [url, count] = [process.argv[2], Number(process.argv[3])];
+const [url, count, size] = [process.argv[2], Number(process.argv[3]), Number(process.argv[4] ?? 0)];
 const totals = { sent: 0, acked: 0, missing: 0, wrong: 0, backends: 0, closed_early: 0, slowest_ms: 0 };
 let stops = false;
 
@@ -24,7 +25,7 @@ function client(number, opened) {
         clearInterval(timer);
         setTimeout(end, 3000);
       } else {
-        socket.send(String(next++));
+        socket.send(String(next++).padEnd(size));
         totals.sent += 1;
       }
     };

@@ -7,7 +7,7 @@ from collections import Counter
 from ..bench import Bench, Failed, Program, free_port, wait_until
 from ..instances import Balancer, Instance, answer
 from ..proxy import Proxy
-from .deploy import ROUTES, ended, judge, opened, order, sessions, start
+from .deploy import ROUTES, drain, ended, judge, opened, sessions, start
 
 HELD, CLIENTS = 200, 150
 RESUME = "- { upstream: backends, resume: { for: 12s, replay: 64KiB, beat: 2s } }"
@@ -31,12 +31,12 @@ def of_backends(bench: Bench) -> None:
     proxy = Proxy(bench, ports, upstream="balance: least_conn\nfail_timeout: 1s", routes=ROUTES, more=more)
     clients = opened(bench, proxy, HELD)
     for port, backend in backends.items():
-        order(admin, port, "drain")
+        drain(bench, proxy, port)
         wait_until(lambda port=port: sessions(admin)[port] == 0, 20, "the drained backend has no session")
         backend.signal(signal.SIGTERM)
         backend.wait(10)
         backends[port] = start(bench, port)
-        order(admin, port, "up")
+        drain(bench, proxy, port, "--undo")
     totals = ended(clients)
     records = proxy.wait_records(HELD, 20)
     bench.equal(totals["missing"], 0, f"messages that the update of three backends lost, of {totals['sent']}")
