@@ -149,7 +149,7 @@ table! {
     fleet_connected: Gauges<OfFleet> = Series::new(Gauge::default), "longwire_fleet_connected";
     /// Proxies that share limits, this one included, as they were known last.
     fleet_instances: Gauges<OfFleet> = Series::new(Gauge::default), "longwire_fleet_instances";
-    /// Sessions that lost or left their backend and waited for another one, by why: lost, move, or the code of a Close.
+    /// Sessions that lost or left their backend and waited for another one, by why: lost, move, or the code of a Close (3xxx, 4xxx: one of those).
     holds: Counters<OfHold> = Series::new(Counter::default), "longwire_holds";
     /// Sessions that went on after one of their sides was replaced.
     resumed: Counters<OfResume> = Series::new(Counter::default), "longwire_resumed";
