@@ -15,6 +15,8 @@ CLIENTS, ADDRESSES = 1000, 50
 NAMES = "abc"
 # In which a machine may stand still without the loss of a count, s.
 LEASE = 9
+# About how long a client of the crowd waits until it tries again, and the longest that it does, s.
+PAUSE, LONGEST_PAUSE = 2, 3
 # Longer than any question takes, also where the machine stands still for a moment: Valkey answers all.
 PATIENT = "3s"
 HASTY = "50ms"
@@ -130,7 +132,7 @@ class Fleet:
 
     def crowd(self) -> Crowd:
         """All the clients, who want a session and keep it. Half of them find no room, and go on to try."""
-        crowd = Crowd(self.bench, self.port, 1, CLIENTS, ADDRESSES, pause=2000)
+        crowd = Crowd(self.bench, self.port, 1, CLIENTS, ADDRESSES, pause=PAUSE * 1000)
         self.rests("at rest")
         crowd.look()
         crowd.wait_refused(ADDRESSES, "429")
@@ -154,7 +156,14 @@ class Fleet:
         began = time.monotonic()
         self.instances = rest
         self.rests("one is killed")
-        self.bench.say(f"all as it was {time.monotonic() - began:.1f} s after the kill, the lease is {LEASE} s")
+        took = time.monotonic() - began
+        # That it heals within the lease is promised, so this bound is no measurement. What is lost is free one lease after the kill at the
+        # latest, and each client tries again within the longest pause. One more lease is for a machine that stands still: if it stood
+        # still for longer, the counts of the living would be lost too.
+        most = LEASE + LONGEST_PAUSE + LEASE
+        self.bench.check(
+            took <= most, f"one is killed: all is as it was after {took:.1f} s, within {most} s, lease {LEASE} s"
+        )
         names = {one.name for one in rest}
         wait_until(lambda: set(told(rest[0].status())) == names, 20, f"one is killed: only {names} are left")
         killed.begin()
