@@ -1,4 +1,6 @@
-"""Thousands of silent clients that only answer Pings and Closes. Arguments: PORT SESSIONS
+"""Thousands of silent clients that only answer Pings and Closes. Arguments: PORT SESSIONS [ADDRESSES [FIRST]]
+
+With ADDRESSES, client n is at the address of this machine with the number FIRST + n mod ADDRESSES, counted from 127.1.0.1 on.
 
 SIGUSR1: each sends one Ping of its own; `answered` tells how many Pongs came back within 20 s."""
 
@@ -12,6 +14,8 @@ from frames import CLOSE, PING, PONG, frame, take_frames
 from say import say
 
 PORT, COUNT = int(sys.argv[1]), int(sys.argv[2])
+ADDRESSES = int(sys.argv[3]) if len(sys.argv) > 3 else 0
+FIRST = int(sys.argv[4]) if len(sys.argv) > 4 else 0
 HANDSHAKE = (
     f"GET /idle HTTP/1.1\r\nHost: 127.0.0.1:{PORT}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
@@ -61,13 +65,22 @@ class Session(asyncio.Protocol):
             say("all closed", codes=dict(closes))
 
 
+def address_of(client: int) -> tuple[str, int] | None:
+    """Where a client is; nowhere in particular without ADDRESSES."""
+    if not ADDRESSES:
+        return None
+    number = FIRST + client % ADDRESSES
+    return f"127.1.{number // 250}.{number % 250 + 1}", 0
+
+
 async def open_all() -> list[Session]:
     loop = asyncio.get_running_loop()
     started = time.monotonic()
     sessions = []
-    for _ in range(0, COUNT, 100):
+    for first in range(0, COUNT, 100):
+        clients = range(first, min(first + 100, COUNT))
         made = await asyncio.gather(
-            *(loop.create_connection(Session, "127.0.0.1", PORT) for _ in range(min(100, COUNT - len(sessions))))
+            *(loop.create_connection(Session, "127.0.0.1", PORT, local_addr=address_of(client)) for client in clients)
         )
         await asyncio.gather(*(session.opened for _, session in made))
         sessions += [session for _, session in made]

@@ -22,6 +22,7 @@ from . import (
     failover,
     false_upgrade,
     fleet,
+    fleet_memory,
     fleet_servers,
     hung,
     idle_memory,
@@ -269,6 +270,13 @@ SCENARIOS = [
         fleet_servers.run,
         300,
         mostly_waits=True,
+    ),
+    Scenario(
+        "fleet-memory",
+        "what 3,000 idle sessions cost where their clients are counted, by longwire alone and by a fleet (by name only)",
+        fleet_memory.run,
+        600,
+        only_by_name=True,
     ),
     Scenario(
         "client-certificates",
