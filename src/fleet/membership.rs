@@ -207,6 +207,12 @@ impl<T> Membership<T> {
         }
     }
 
+    /// Whether [`Self::end`] has begun.
+    #[must_use]
+    pub const fn is_ending(&self) -> bool {
+        self.is_ending
+    }
+
     /// Whether [`Self::end`] has come to its end.
     #[must_use]
     pub fn has_left(&self) -> bool {

@@ -1,5 +1,6 @@
 //! Limits that hold for several proxies together (`fleet`): what is refused, who decides without Valkey, and what an operator sees.
 
+mod ends;
 pub mod server;
 
 use std::collections::BTreeMap;

@@ -309,6 +309,11 @@ impl Fleet {
         self.lock().membership.is_live()
     }
 
+    /// Whether the server is told that this instance ends.
+    pub(in crate::net) fn is_ending(&self) -> bool {
+        self.lock().membership.is_ending()
+    }
+
     /// Whether the server knows that this instance has ended.
     pub(in crate::net) fn has_left(&self) -> bool {
         self.lock().membership.has_left()

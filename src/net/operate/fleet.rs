@@ -261,7 +261,8 @@ impl Driving {
                     self.first = None;
                     tell_return(&self.fleet, server, told);
                 }
-                (true, false) => {
+                // At its end an instance is not live either.
+                (true, false) if !self.fleet.is_ending() => {
                     losses = losses.saturating_add(1);
                     tell_lost_counts(server, losses);
                 }

@@ -189,6 +189,11 @@ impl Sums<'_> {
         self.0.store.living(self.0.now()).len()
     }
 
+    /// All that is there: the counts, and the names of those who live or have lived.
+    pub fn left(&self) -> Vec<&str> {
+        self.0.store.left(self.0.now())
+    }
+
     /// Whether the script was called with this verb, and the server has not answered.
     pub fn holds(&self, verb: &str) -> bool {
         self.0.held == Some(verb) && self.0.heard.last().is_some_and(|command| verb_of(command) == verb)

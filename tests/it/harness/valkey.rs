@@ -99,6 +99,13 @@ impl Store {
         self.members.iter().filter(|(_, until)| **until > now).map(|(member, _)| member.clone()).collect()
     }
 
+    /// What is there: the hashes, also those under construction, and the members that are remembered.
+    #[allow(dead_code, reason = "only the end-to-end tests ask")]
+    pub fn left(&self, now: u64) -> Vec<&str> {
+        let hashes = self.hashes.iter().filter(|(_, hash)| hash.expires > now).map(|(key, _)| &**key);
+        hashes.chain(self.members.keys().map(String::as_str)).collect()
+    }
+
     fn count(&self, key: &str, field: &str) -> i64 {
         self.hashes.get(key).and_then(|hash| hash.fields.get(field)).copied().unwrap_or_default()
     }
