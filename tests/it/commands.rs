@@ -151,17 +151,25 @@ async fn a_rebalance_is_planned_ordered_watched_and_stopped() {
     assert!(begun.starts_with("rebalance, running: 0 of 3 sessions have left, 19h 59m to go"), "{begun}");
     let status = run(&["status"]).out;
     assert!(status.contains("\nrebalance, running: 3 of the oldest sessions leave, 19h 59m to go\n"), "{status}");
-    assert_eq!(run(&["rebalance", "--status", "--json"]).json()["waiting"], 3);
+    let told = run(&["rebalance", "--status", "--json"]).json();
+    assert_eq!([&told["waiting"], &told["moved"], &told["ended"]], [3, 0, 0], "{told}");
     let refused = longwire(folder.path(), &["rebalance", "--surplus-over", "1"]);
     assert_eq!(refused.code, Some(1));
     assert!(refused.err.contains("another rebalance goes on"), "{}", refused.err);
-    assert_eq!(run(&["rebalance", "--stop"]).out, "rebalance, stopped: no more sessions leave\n");
+    let stopped = "rebalance, stopped: no more sessions leave; 0 of 3 sessions have left\n";
+    assert_eq!(run(&["rebalance", "--stop"]).out, stopped);
     // On a terminal longwire waits until all have left.
-    let (code, said) = longwire_asked(folder.path(), "rebalance --sessions 2 --over 300ms", "");
-    assert!(code == Some(0) && said.contains("rebalance, over: 2 sessions have left"), "{code:?}: {said}");
+    let path = folder.path().to_owned();
+    let order = "rebalance --sessions 2 --over 300ms";
+    let waiting = tokio::task::spawn_blocking(move || longwire_asked(&path, order, ""));
     for client in &mut clients[..2] {
         client.expect_close(1012, "rebalance").await;
+        client.send(masked_close(1012, "")).await;
     }
+    let (code, said) = waiting.await.unwrap();
+    let over = "rebalance, over: 2 of 2 sessions have left (0 moved, 2 ended)";
+    assert!(code == Some(0) && said.contains(over), "{code:?}: {said}");
+    assert_eq!(run(&["rebalance", "--status"]).out, format!("{over}\n"));
     drop(clients);
     proxy.stop().await;
 }

@@ -11,7 +11,7 @@ use modules::Modules;
 use order::{ROOMS, circles, complaints, picture};
 
 /// The rooms that take bytes, instants and settings, and return decisions.
-const PURE: [&str; 39] = [
+const PURE: [&str; 40] = [
     "ws",
     "balance",
     "discovery.rs",
@@ -46,6 +46,7 @@ const PURE: [&str; 39] = [
     "net/request/probe_end/session.rs",
     "net/operate/control/edits.rs",
     "net/orders/ages.rs",
+    "net/orders/departures.rs",
     "net/session/rota.rs",
     "net/session/stay.rs",
     "lines/batch.rs",

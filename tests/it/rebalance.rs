@@ -66,6 +66,11 @@ async fn until_over(proxy: &Proxy) -> Value {
     .await
 }
 
+/// The sessions that were chosen; those of them that wait, have moved, and have ended.
+fn outcome(stands: &Value) -> [u64; 4] {
+    ["sessions", "waiting", "moved", "ended"].map(|key| stands[key].as_u64().unwrap_or_else(|| panic!("{stands}")))
+}
+
 async fn sessions(proxy: &Proxy, count: usize) -> Vec<Wire> {
     let mut clients = Vec::with_capacity(count);
     for _ in 0..count {
@@ -108,8 +113,7 @@ async fn of_a_thousand_sessions_exactly_the_oldest_fifth_leaves_with_1012() {
         client.expect_close(1012, "rebalance").await;
         client.send(masked_close(1012, "rebalance")).await;
     }
-    let over = until_over(&proxy).await;
-    assert_eq!((&over["sessions"], &over["waiting"]), (&json!(200), &json!(0)), "{over}");
+    assert_eq!(outcome(&until_over(&proxy).await), [200, 0, 0, 200]);
     for client in &mut others {
         echoes(client).await;
     }
@@ -130,8 +134,8 @@ async fn those_of_a_backend_move_to_another_one_where_the_route_holds_and_no_cli
     let leave = json!({ "share": 0.4, "over_ms": 300, "upstream": "chat", "backend": one.to_string() });
     let running = order(&proxy, leave).await;
     assert_eq!((&running["sessions"], &running["move_on"]), (&json!(20), &json!(20)), "{running}");
-    until_over(&proxy).await;
-    within("the moves", async { while loads(&proxy).await != [30, 70] {} }).await;
+    // Whoever is on the way still waits, so that all have arrived.
+    assert_eq!(outcome(&until_over(&proxy).await), [20, 0, 20, 0]);
     for client in &mut clients {
         echoes(client).await;
     }
@@ -158,12 +162,57 @@ async fn without_hold_those_of_a_backend_end_and_the_others_stay() {
         clients[place].expect_close(1012, "rebalance").await;
         clients[place].send(masked_close(1012, "")).await;
     }
-    until_over(&proxy).await;
+    assert_eq!(outcome(&until_over(&proxy).await), [2, 0, 0, 2]);
     for place in [1, 3, 4, 5, 6, 7, 8, 9] {
         echoes(&mut clients[place]).await;
     }
     drop(clients);
     proxy.stop().await;
+}
+
+#[tokio::test]
+async fn what_moves_is_told_from_what_ends_and_from_what_leaves_by_itself() {
+    let (one, other) = (Backend::echo(), Backend::echo());
+    let routes =
+        "routes: [ { upstream: chat, path: /held, compression: off, hold: { per_second: 1000 } }, { upstream: chat } ]";
+    let proxy = before(&[&one, &other]).routes(routes).start();
+    // By turns: at the first backend are two that may move, two that may not, and one that leaves before its moment.
+    let mut clients = Vec::new();
+    for path in ["/held", "/", "/held", "/", "/"] {
+        for _ in 0..2 {
+            let mut client = proxy.client().await;
+            client.upgrade(path).await;
+            clients.push(client);
+        }
+    }
+    assert_eq!(loads(&proxy).await, [5, 5]);
+    let leave = json!({ "share": 1, "over_ms": 86_400_000, "upstream": "chat", "backend": one.to_string() });
+    assert_eq!(outcome(&order(&proxy, leave.clone()).await), [5, 5, 0, 0]);
+    // The last one goes by itself.
+    clients.remove(8).leave().await;
+    within("its end", async { while outcome(&stands(&proxy).await) != [5, 4, 0, 0] {} }).await;
+    ask(&proxy, "/api/rebalance/stop", Some(json!({}))).await;
+    assert_eq!(outcome(&stands(&proxy).await), [5, 0, 0, 0]);
+    // The next one counts anew.
+    let mut leave = leave;
+    leave["over_ms"] = json!(1);
+    order(&proxy, leave).await;
+    for place in [2, 6] {
+        clients[place].expect_close(1012, "rebalance").await;
+        // Whose Close is not answered has not left yet.
+        let stands = stands(&proxy).await;
+        assert_eq!(stands["state"], "running", "{stands}");
+        clients[place].send(masked_close(1012, "")).await;
+    }
+    let over = until_over(&proxy).await;
+    assert_eq!(outcome(&over), [4, 0, 2, 2], "{over}");
+    for place in [0, 1, 3, 4, 5, 7, 8] {
+        echoes(&mut clients[place]).await;
+    }
+    drop(clients);
+    let records = proxy.stop().await;
+    let of = |key: &str, value: Value| records.iter().filter(|record| record[key] == value).count();
+    assert_eq!((of("cause", json!("rebalanced")), of("resumes", json!(1))), (2, 2));
 }
 
 #[tokio::test]
@@ -186,7 +235,7 @@ async fn the_same_order_again_changes_nothing_another_one_waits_and_a_reload_let
     proxy.control().drain_route("*/", false).unwrap();
     assert_eq!(stands(&proxy).await["waiting"], 6);
     let (status, stopped) = ask(&proxy, "/api/rebalance/stop", Some(json!({}))).await;
-    assert_eq!((status, &stopped["state"], &stopped["waiting"]), (200, &json!("stopped"), &json!(0)), "{stopped}");
+    assert_eq!((status, &stopped["state"], outcome(&stopped)), (200, &json!("stopped"), [6, 0, 0, 0]), "{stopped}");
     assert_eq!(ask(&proxy, "/api/rebalance/stop", Some(json!({}))).await, (200, stopped));
     for client in &mut clients {
         echoes(client).await;

@@ -1,5 +1,5 @@
 //! What a worker does about the ages of its sessions in a rebalance: it counts them, gives those that were chosen a moment to leave,
-//! and takes that back. It does so a slice at a time between two turns of its sessions.
+//! takes that back, and says how many have left. It does so a slice at a time between two turns of its sessions.
 
 use std::{
     ops::Range,
@@ -9,7 +9,10 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use super::ages::{AgePicks, AgeScale};
+use super::{
+    ages::{AgePicks, AgeScale},
+    departures::{Departures, RebalanceTally},
+};
 use crate::{balance::Backend, ws::session::Departure};
 
 /// Places of the table that one wake-up looks at.
@@ -34,8 +37,22 @@ pub(in crate::net) struct AgeErrand {
 
 #[derive(Debug)]
 enum AgeTask {
-    Count { aged: Aged, scale: AgeScale, counts: Vec<u32>, answer: oneshot::Sender<Vec<u32>> },
-    Tell { telling: Telling, leavers: Leavers, answer: oneshot::Sender<Leavers> },
+    Count {
+        aged: Aged,
+        scale: AgeScale,
+        counts: Vec<u32>,
+        answer: oneshot::Sender<Vec<u32>>,
+    },
+    Tell {
+        telling: Telling,
+        leavers: Leavers,
+        answer: oneshot::Sender<Leavers>,
+    },
+    /// Count those that are still to leave, or are on their way.
+    Tally {
+        waiting: usize,
+        answer: oneshot::Sender<RebalanceTally>,
+    },
 }
 
 /// What the sessions are told.
@@ -45,11 +62,9 @@ pub(in crate::net) enum Telling {
     Leave { aged: Aged, picks: AgePicks, during: Option<(Instant, Duration)> },
     /// Those that are still to leave stay.
     Stay,
-    /// Nothing: those that are still to leave are counted.
-    Nothing,
 }
 
-/// Sessions that leave, or are still to leave.
+/// Sessions that are told to leave, or to stay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(in crate::net) struct Leavers {
     /// Those that end.
@@ -65,8 +80,10 @@ pub(in crate::net) struct AgedSession<'s> {
     pub(in crate::net) backend: &'s Arc<Backend>,
     /// It leaves already: it ends, or moves, or is without a backend, or an order says that all leave.
     pub(in crate::net) is_leaving: bool,
-    /// It has been told to leave in a rebalance, and the moment has not come.
+    /// It has been told to leave in a rebalance, and may still stay.
     pub(in crate::net) is_to_leave: bool,
+    /// It is among those of the last rebalance, and is still to leave or on its way.
+    pub(in crate::net) is_waiting: bool,
     /// It may have another backend.
     pub(in crate::net) may_move: bool,
 }
@@ -119,6 +136,17 @@ impl AgeErrand {
         Self { task: AgeTask::Tell { telling, leavers: Leavers::default(), answer }, at: 0 }
     }
 
+    /// Counts the sessions of the last rebalance that are still to leave, or are on their way.
+    pub(in crate::net) const fn tally(answer: oneshot::Sender<RebalanceTally>) -> Self {
+        Self { task: AgeTask::Tally { waiting: 0, answer }, at: 0 }
+    }
+
+    /// Whether another rebalance begins with this errand, and no session was looked at yet.
+    pub(in crate::net) const fn begins_rebalance(&self) -> bool {
+        let AgeTask::Tell { telling: Telling::Leave { during: Some(_), .. }, .. } = &self.task else { return false };
+        self.at == 0
+    }
+
     /// The places to look at now.
     pub(in crate::net) fn slice(&mut self) -> Range<usize> {
         let from = self.at;
@@ -131,6 +159,7 @@ impl AgeErrand {
     pub(in crate::net) fn is_over(&self, length: usize) -> bool {
         let is_needless = match &self.task {
             AgeTask::Count { answer, .. } => answer.is_closed(),
+            AgeTask::Tally { answer, .. } => answer.is_closed(),
             AgeTask::Tell { .. } => false,
         };
         self.at >= length || is_needless
@@ -153,24 +182,25 @@ impl AgeErrand {
                     leavers.note(departure);
                     during.map(|(began, over)| Some((began + over.mul_f64(place.clamp(0.0, 1.0)), departure)))
                 }
-                Telling::Stay | Telling::Nothing if !session.is_to_leave => None,
+                Telling::Stay if !session.is_to_leave => None,
                 Telling::Stay => {
                     leavers.note(Departure::End);
                     Some(None)
                 }
-                Telling::Nothing => {
-                    leavers.note(Departure::End);
-                    None
-                }
             },
+            AgeTask::Tally { waiting, .. } => {
+                *waiting += usize::from(session.is_waiting);
+                None
+            }
         }
     }
 
-    /// Gives the answer. Whoever asked may have stopped waiting.
-    pub(in crate::net) fn finish(self) {
+    /// Gives the answer. Whoever asked may have stopped waiting. `departures`: those of the last rebalance at this worker.
+    pub(in crate::net) fn finish(self, departures: &Departures) {
         match self.task {
             AgeTask::Count { counts, answer, .. } => drop(answer.send(counts)),
             AgeTask::Tell { leavers, answer, .. } => drop(answer.send(leavers)),
+            AgeTask::Tally { waiting, answer } => drop(answer.send(departures.tally(waiting))),
         }
     }
 }

@@ -3,6 +3,7 @@
 pub(super) mod age_errand;
 pub(super) mod ages;
 pub(super) mod book;
+pub(super) mod departures;
 pub(super) mod inquiry;
 pub mod observed;
 pub(super) mod tally;

@@ -425,13 +425,16 @@ impl Held {
     }
 
     /// What a rebalance has to know of the session. `is_drained`: all sessions are to leave. `may_move`: it may have another backend.
-    pub(super) fn aged(&self, is_drained: bool, may_move: bool) -> Option<AgedSession<'_>> {
+    /// `is_told`: the last rebalance has told it to leave.
+    pub(super) fn aged(&self, is_drained: bool, may_move: bool, is_told: bool) -> Option<AgedSession<'_>> {
         let (Relay { session, .. }, record) = (self.relay.as_ref()?, self.record.as_ref()?);
+        let is_to_leave = session.is_to_be_rebalanced();
         Some(AgedSession {
             started: record.started(),
             backend: record.backend(),
             is_leaving: is_drained || session.is_ending() || session.hold_state() != HoldState::Open,
-            is_to_leave: session.is_to_be_rebalanced(),
+            is_to_leave,
+            is_waiting: is_told && (is_to_leave || session.leaves_in_rebalance()),
             may_move,
         })
     }
@@ -441,6 +444,11 @@ impl Held {
         if let Some(relay) = &mut self.relay {
             relay.session.handle_rebalance(leaves, now);
         }
+    }
+
+    /// Whether the session leaves now in a rebalance, or has left in one.
+    pub(super) fn leaves_in_rebalance(&self) -> bool {
+        self.relay.as_ref().is_some_and(|relay| relay.session.leaves_in_rebalance())
     }
 
     /// What the session has passed so far, and on which route.

@@ -55,7 +55,7 @@ use crate::{
     metrics::Metrics,
     net::{
         counts::{fleet::Fleet, unsent::Unsent},
-        orders::{age_errand::AgeErrand, book::Book, inquiry::Inquiry, tally::Ledger},
+        orders::{age_errand::AgeErrand, book::Book, departures::Departures, inquiry::Inquiry, tally::Ledger},
         stream::{
             calls::{Calls, SessionKey},
             sockets::{self, Apart, Epolls},
@@ -151,6 +151,7 @@ pub(in crate::net) struct Sessions {
     inquiries: VecDeque<Inquiry>,
     /// What is still to be done about the ages of the sessions.
     errands: VecDeque<AgeErrand>,
+    departures: Departures,
     ledger: Ledger,
     epoll: AsyncFd<Epoll>,
     /// The sockets of tasks, with `coalesce` only. Sessions then wait to be read together, and tasks do not wait with them.
@@ -217,6 +218,7 @@ impl Sessions {
             arrivals,
             inquiries: VecDeque::new(),
             errands: VecDeque::new(),
+            departures: Departures::default(),
             ledger: Ledger::default(),
             epoll: sockets::watch(all)?,
             apart,
@@ -628,6 +630,7 @@ impl Sessions {
     /// Ends a session. What it has passed stays counted.
     fn end(&mut self, key: usize) {
         let session = self.running.remove(key).session;
+        self.departures.note_end(key as u32, session.leaves_in_rebalance());
         if !self.outliving.is_empty() {
             self.outliving.remove(&(key as u32));
         }
@@ -696,18 +699,23 @@ impl Sessions {
     fn run_errand(&mut self) {
         let Some(mut errand) = self.errands.pop_front() else { return };
         let (now, is_drained) = (Instant::now(), self.orders.drains_all());
-        for place in errand.slice() {
-            let Some(running) = self.running.get_mut(place) else { continue };
-            let may_move = self.outliving.contains_key(&(place as u32));
-            let change = running.session.aged(is_drained, may_move).and_then(|aged| errand.look(&aged));
+        if errand.begins_rebalance() {
+            self.departures.begin();
+        }
+        for key in errand.slice() {
+            let Some(running) = self.running.get_mut(key) else { continue };
+            let place = key as u32;
+            let (may_move, is_told) = (self.outliving.contains_key(&place), self.departures.has(place));
+            let change = running.session.aged(is_drained, may_move, is_told).and_then(|aged| errand.look(&aged));
             if let Some(leaves) = change {
+                self.departures.tell(place, leaves.is_some());
                 running.session.rebalance(leaves, now);
-                self.rouse(place as u32, now);
+                self.rouse(place, now);
             }
         }
         // No session has a key beyond the capacity.
         match errand.is_over(self.running.capacity()) {
-            true => errand.finish(),
+            true => errand.finish(&self.departures),
             false => self.errands.push_front(errand),
         }
     }

@@ -262,7 +262,14 @@ pub(super) fn rebalance(stands: &Value) -> String {
     };
     let sessions = stands["sessions"].as_u64().unwrap_or_default();
     let (all, plural) = (number(&stands["sessions"]), if sessions == 1 { "session" } else { "sessions" });
-    let gone = stands["waiting"].as_u64().map(|waiting| number(&sessions.saturating_sub(waiting).into()));
+    // Absent where nobody asked the sessions.
+    let left = stands["moved"].as_u64().zip(stands["ended"].as_u64()).map(|(moved, ended)| {
+        let how = match moved + ended {
+            0 => String::new(),
+            _ => format!(" ({} moved, {} ended)", number(&stands["moved"]), number(&stands["ended"])),
+        };
+        format!("{} of {all} {plural} have left{how}", number(&(moved + ended).into()))
+    });
     match stands["state"].as_str() {
         Some("planned") => {
             let (counted, over) = (number(&stands["counted"]), age(&stands["over_ms"]));
@@ -281,14 +288,14 @@ pub(super) fn rebalance(stands: &Value) -> String {
             format!("{what}, planned: {all} of {counted} sessions would leave over {over}{ages}{moved}{mean}")
         }
         Some("running") => {
-            let left = age(&stands["left_ms"]);
-            match gone {
-                Some(gone) => format!("{what}, running: {gone} of {all} {plural} have left, {left} to go"),
-                None => format!("{what}, running: {all} of the oldest sessions leave, {left} to go"),
-            }
+            let left = left.unwrap_or_else(|| format!("{all} of the oldest sessions leave"));
+            format!("{what}, running: {left}, {} to go", age(&stands["left_ms"]))
         }
-        Some("over") => format!("{what}, over: {all} {plural} have left"),
-        Some("stopped") => format!("{what}, stopped: no more sessions leave"),
+        Some("over") => format!("{what}, over: {}", left.unwrap_or_else(|| format!("{all} {plural} have left"))),
+        Some("stopped") => match left {
+            Some(left) => format!("{what}, stopped: no more sessions leave; {left}"),
+            None => format!("{what}, stopped: no more sessions leave"),
+        },
         _ => "there was no rebalance".to_owned(),
     }
 }

@@ -432,6 +432,11 @@ impl Session {
         }
     }
 
+    /// Whether the session is to move, and its backend does not know that yet.
+    pub(super) fn halts(&self) -> bool {
+        self.hold().is_some_and(|hold| matches!(hold.stage, HoldStage::Halting { .. }))
+    }
+
     /// Whether the session moves because of a rebalance.
     pub(super) fn is_rebalanced(&self) -> bool {
         self.hold().is_some_and(|hold| hold.is_rebalanced)

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Session, hold_terms::HoldState};
+use super::{Fate, Session, hold_terms::HoldState};
 use crate::ws::{close::CloseCode, termination::Cause, tick::Tick};
 
 /// A session has to end, for a reason outside its two ends.
@@ -116,10 +116,20 @@ impl Session {
         self.forget_idle_fate();
     }
 
-    /// Whether the session is still to leave in a rebalance.
+    /// Whether the session is still to leave in a rebalance, and stays if that is taken back.
     #[must_use]
     pub fn is_to_be_rebalanced(&self) -> bool {
-        self.fate.as_ref().is_some_and(|fate| fate.ending.is_none() && fate.notices.rebalance.is_some())
+        let is_told = |fate: &Fate| fate.ending.is_none() && fate.notices.rebalance.is_some();
+        self.fate.as_deref().is_some_and(is_told) || (self.is_rebalanced() && self.halts())
+    }
+
+    /// Whether the session leaves now in a rebalance: it ends, or is on its way to another backend.
+    #[must_use]
+    pub fn leaves_in_rebalance(&self) -> bool {
+        match self.ending() {
+            Some(ending) => ending.termination.cause == Cause::Rebalanced,
+            None => self.is_rebalanced(),
+        }
     }
 
     /// Whether a notice moves the session now. The driver asks whether another backend takes sessions, and if not, calls

@@ -14,7 +14,7 @@ use crate::net::{
         control::{Control, HowMany, Rebalance, RebalanceError, RebalanceOrder},
         desk::answer::{AdminAnswer, AdminRefusal, json, millis},
     },
-    orders::ages::Amount,
+    orders::{ages::Amount, departures::RebalanceTally},
 };
 
 /// The time over which sessions leave if the operator gives none.
@@ -70,9 +70,17 @@ pub(super) struct RebalanceView {
     state: Standing,
     #[serde(flatten)]
     rebalance: Option<ParticularsOfRebalance>,
-    /// The sessions that are still to leave. Absent if the workers did not answer in time.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    waiting: Option<usize>,
+    /// Absent if nobody asked the workers, or one did not answer in time.
+    #[serde(flatten)]
+    so_far: Option<RebalanceSoFar>,
+}
+
+/// What has become of the sessions that leave. The others have ended for another reason, or stay because nobody else takes them.
+#[derive(Debug, Serialize)]
+struct RebalanceSoFar {
+    waiting: usize,
+    moved: usize,
+    ended: usize,
 }
 
 #[derive(Debug, Serialize)]
@@ -110,7 +118,7 @@ impl RebalanceView {
         Some(Self::new(state, last, None))
     }
 
-    fn new(state: Standing, rebalance: Rebalance, waiting: Option<usize>) -> Self {
+    fn new(state: Standing, rebalance: Rebalance, tally: Option<RebalanceTally>) -> Self {
         let left = rebalance.left(Instant::now()).unwrap_or_default();
         let Rebalance { order, since, counted, fleet_mean, chosen, ages, .. } = rebalance;
         let (upstream, backend) = order.backend.unzip();
@@ -131,7 +139,8 @@ impl RebalanceView {
             over_ms: millis(order.over),
             left_ms: millis(left),
         };
-        Self { state, rebalance: Some(rebalance), waiting }
+        let so_far = tally.map(|RebalanceTally { waiting, moved, ended }| RebalanceSoFar { waiting, moved, ended });
+        Self { state, rebalance: Some(rebalance), so_far }
     }
 }
 
@@ -150,15 +159,15 @@ pub(super) async fn begin(control: &Arc<Control>, how: HowToRebalance) -> Result
 
 /// `GET /api/rebalance`
 pub(super) async fn show(control: &Control) -> AdminAnswer {
-    let none = RebalanceView { state: Standing::None, rebalance: None, waiting: None };
-    let view = control.rebalance_so_far().await.map_or(none, |(last, waiting)| {
+    let none = RebalanceView { state: Standing::None, rebalance: None, so_far: None };
+    let view = control.rebalance_so_far().await.map_or(none, |(last, tally)| {
         let state = match last.left(Instant::now()) {
             _ if last.is_stopped => Standing::Stopped,
-            // Each leaves at the end of a message, so some may be late.
-            None if waiting == Some(0) => Standing::Over,
+            // Each leaves at the end of a message, and then has an answer to wait for, so some may be late.
+            None if tally.is_some_and(|tally| tally.waiting == 0) => Standing::Over,
             _ => Standing::Running,
         };
-        RebalanceView::new(state, last, waiting)
+        RebalanceView::new(state, last, tally)
     });
     json(StatusCode::OK, &view)
 }

@@ -23,6 +23,7 @@ use crate::{
         orders::{
             age_errand::{Aged, Leavers, Telling},
             ages::{AgeScale, Amount, OldestSessions},
+            departures::RebalanceTally,
         },
     },
 };
@@ -178,15 +179,12 @@ impl Control {
         Some((oldest, counted))
     }
 
-    /// The rebalance that goes on, or the last one, with how many of its sessions are still to leave; their number is `None` if a
-    /// worker did not answer in time.
-    pub(in crate::net) async fn rebalance_so_far(&self) -> Option<(Rebalance, Option<usize>)> {
+    /// The rebalance that goes on, or the last one, with what has become of its sessions; that is `None` if a worker did not answer in
+    /// time.
+    pub(in crate::net) async fn rebalance_so_far(&self) -> Option<(Rebalance, Option<RebalanceTally>)> {
         let last = self.rebalancing.get()?;
-        let waiting = match last.is_stopped {
-            true => Some(0),
-            false => self.survey.tell(|_, _| Telling::Nothing).await.map(Leavers::all),
-        };
-        Some((last, waiting))
+        let tally = self.survey.tally_rebalance().await;
+        Some((last, tally))
     }
 
     /// Lets those sessions stay that have not left yet. Returns how many there were.

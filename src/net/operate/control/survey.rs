@@ -14,6 +14,7 @@ use crate::net::{
     orders::{
         age_errand::{AgeErrand, Aged, Leavers, Telling},
         ages::AgeScale,
+        departures::RebalanceTally,
         inquiry::{Kill, Matches, Question, Search},
         tally::Tally,
     },
@@ -78,6 +79,14 @@ impl Survey {
         let errand = |worker, answer| Arrival::Ages(Box::new(AgeErrand::tell(telling(worker, workers), answer)));
         let mut all = Leavers::default();
         self.answers(errand).await?.into_iter().for_each(|leavers| all.add(leavers));
+        Some(all)
+    }
+
+    /// What has become of the sessions of the last rebalance. `None`: a worker did not answer in time.
+    pub(super) async fn tally_rebalance(&self) -> Option<RebalanceTally> {
+        let mut all = RebalanceTally::default();
+        let errand = |_, answer| Arrival::Ages(Box::new(AgeErrand::tally(answer)));
+        self.answers(errand).await?.into_iter().for_each(|tally| all.add(tally));
         Some(all)
     }
 

@@ -57,10 +57,14 @@ impl Sessions {
         };
         match came {
             Redialled::Taken(successor, attempts) => {
+                let leaves = running.session.leaves_in_rebalance();
                 let gap = match running.session.take_successor(successor, now) {
                     Ok(gap) => gap,
                     Err(successor) => return self.dismiss(successor.dismiss()),
                 };
+                if leaves {
+                    self.departures.note_moved(key.place);
+                }
                 running.session.give_streams_to(SessionKey { generation, ..key }, &self.calls);
                 outliving.attempts = attempts;
                 if let Some(call) = outliving.call.take() {

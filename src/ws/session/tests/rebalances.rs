@@ -6,7 +6,18 @@ fn holding() -> Pair {
     Pair::on_terms(&SILENT, Some(HoldTerms { drain_code: CloseCode(4000), ..terms() }))
 }
 
+/// How a session stands in a rebalance.
+#[derive(Debug, PartialEq)]
+struct Stands {
+    may_stay: bool,
+    leaves: bool,
+}
+
 impl Pair {
+    fn stands(&self) -> Stands {
+        Stands { may_stay: self.session.is_to_be_rebalanced(), leaves: self.session.leaves_in_rebalance() }
+    }
+
     fn is_to_leave(&mut self, leaves: Option<(Instant, Departure)>) {
         self.session.handle_rebalance(leaves, self.now);
         self.pump();
@@ -36,7 +47,7 @@ fn a_session_leaves_at_its_moment_whatever_orders_stand_and_both_sides_read_why(
     for side in [Client, Backend] {
         assert_eq!(pair.got(side), ["close 1012 rebalance", "FIN"]);
     }
-    assert!(!pair.session.is_to_be_rebalanced());
+    assert_eq!(pair.stands(), Stands { may_stay: false, leaves: true });
     assert_eq!(pair.ended(), (Initiator::Proxy, Cause::Rebalanced, Some(1012), "rebalance".into(), false));
 }
 
@@ -49,6 +60,7 @@ fn what_was_taken_back_changes_nothing_and_leaves_nothing() {
     pair.drain();
     pair.is_to_leave(Some((pair.now, Departure::End)));
     assert_eq!(pair.ended().1, Cause::Drain, "an end that has begun");
+    assert_eq!(pair.stands(), Stands { may_stay: false, leaves: false });
 }
 
 #[test]
@@ -79,9 +91,12 @@ fn a_move_waits_for_the_end_of_a_message_and_no_other_order_ends_the_wait() {
     assert_eq!(pair.session.hold_state(), HoldState::Moving);
     pair.is_told(None);
     assert_eq!(pair.session.hold_state(), HoldState::Moving);
+    assert_eq!(pair.stands(), Stands { may_stay: true, leaves: true });
     pair.sends(Client, &long[7..]);
     assert_eq!(pair.got(Backend), ["message in two", "close 1001 moved"]);
+    assert_eq!(pair.stands(), Stands { may_stay: false, leaves: true });
     pair.finds_another();
+    assert_eq!(pair.stands(), Stands { may_stay: false, leaves: false });
     // Taken back, it is over; and a message that does not end keeps the session where it is.
     let waits: [fn(&mut Pair); 2] = [|pair| pair.is_to_leave(None), |pair| pair.wait(terms().longest)];
     for waits in waits {
@@ -90,6 +105,7 @@ fn a_move_waits_for_the_end_of_a_message_and_no_other_order_ends_the_wait() {
         pair.moves_at(pair.now);
         waits(&mut pair);
         assert_eq!((pair.session.hold_state(), pair.session.termination()), (HoldState::Open, None));
+        assert_eq!(pair.stands(), Stands { may_stay: false, leaves: false });
         pair.sends(Client, &long[7..]);
         assert_eq!(pair.got(Backend), ["message in two"]);
     }
