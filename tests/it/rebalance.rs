@@ -268,7 +268,7 @@ async fn a_drain_of_everything_takes_a_rebalance_back_and_refuses_another() {
 }
 
 #[tokio::test]
-async fn what_is_no_order_is_refused_with_words() {
+async fn what_is_no_order_is_refused_with_words_and_one_about_nobody_is_over_at_once() {
     let backend = Backend::echo();
     let proxy = before(&[&backend]).start();
     for wrong in [
@@ -290,7 +290,10 @@ async fn what_is_no_order_is_refused_with_words() {
         let unknown = json!({ "sessions": 1, "upstream": upstream, "backend": address });
         assert_eq!(refusal(&proxy, unknown).await, (404, "not_found".to_owned()));
     }
-    let none = order(&proxy, json!({ "share": 0.5 })).await;
-    assert_eq!((&none["sessions"], &none["counted"]), (&json!(0), &json!(0)), "{none}");
+    // Where nobody leaves, nothing goes on, and another order need not wait.
+    for share in [0.5, 0.6] {
+        let none = order(&proxy, json!({ "share": share })).await;
+        assert_eq!((&none["state"], &none["sessions"], &none["counted"]), (&json!("over"), &json!(0), &json!(0)));
+    }
     proxy.stop().await;
 }

@@ -89,10 +89,10 @@ pub(super) struct Rebalancing {
 }
 
 impl Rebalance {
-    /// How long it still goes on; `None` = it is over.
+    /// How long it still goes on; `None` = it is over, as it is at once where nobody leaves.
     pub(in crate::net) fn left(&self, now: Instant) -> Option<Duration> {
         let left = (self.began + self.order.over).checked_duration_since(now)?;
-        (!self.is_stopped && !left.is_zero()).then_some(left)
+        (!self.is_stopped && self.chosen.all() > 0 && !left.is_zero()).then_some(left)
     }
 }
 
