@@ -23,6 +23,7 @@ from . import (
     false_upgrade,
     fleet,
     fleet_memory,
+    fleet_rebalance,
     fleet_servers,
     hung,
     idle_memory,
@@ -262,6 +263,13 @@ SCENARIOS = [
         "three backends, and one of three longwires behind HAProxy, are replaced under their sessions (--minutes 2: HAProxy too)",
         rolling.run,
         200,
+        mostly_waits=True,
+    ),
+    Scenario(
+        "fleet-rebalance",
+        "three longwires behind HAProxy, of which one has all sessions: rebalance --fleet lets the surplus leave, counts from Valkey",
+        fleet_rebalance.run,
+        90,
         mostly_waits=True,
     ),
     Scenario(
