@@ -18,8 +18,10 @@ NOT_YET = valkey.exceptions.ConnectionError, valkey.exceptions.BusyLoadingError,
 class Valkey:
     """A server that keeps nothing on disk: it is empty after each start."""
 
-    def __init__(self, bench: Bench, *options, redis: bool = False, tls: "Authority | None" = None):
+    def __init__(self, bench: Bench, *options, redis: bool = False, tls: "Authority | None" = None, asks: bool = False):
         self.bench, self.options, self.tls, self.port = bench, options, tls, free_port()
+        # Whether a client has to show a certificate of the same authority.
+        self.asks = asks
         # Of the user `default`, if it has one.
         self.password: str | None = None
         self.folder = bench.folder / f"valkey-{self.port}"
@@ -40,7 +42,7 @@ class Valkey:
     def _settings(self) -> list:
         ports = ["--port", self.port]
         if self.tls:
-            ports = ["--port", 0, "--tls-port", self.port, *self.tls.options()]
+            ports = ["--port", 0, "--tls-port", self.port, *self.tls.options(self.asks)]
         nothing_kept = ["--save", "", "--appendonly", "no", "--repl-diskless-sync-delay", 0]
         return [*ports, "--bind", "127.0.0.1", "--dir", self.folder, *nothing_kept]
 
@@ -53,7 +55,7 @@ class Valkey:
 
     def client(self) -> valkey.Valkey:
         """A connection of ours, by valkey-py."""
-        secure = {"ssl": True, "ssl_ca_certs": str(self.tls.authority)} if self.tls else {}
+        secure = self.tls.secure() if self.tls else {}
         return valkey.Valkey("127.0.0.1", self.port, password=self.password, socket_timeout=10, **secure)
 
     def order(self, *words) -> object:
@@ -140,10 +142,15 @@ class Authority:
         by = ["-CA", self.authority, "-CAkey", root, "-CAcreateserial", "-extfile", names]
         openssl("x509", "-req", "-in", request, *by, "-days", 2, "-out", self.cert)
 
-    def options(self) -> list:
-        """Of a server, which asks for no certificate of a client."""
+    def options(self, asks: bool) -> list:
+        """Of a server. `asks`: for a certificate of each client."""
         files = ["--tls-cert-file", self.cert, "--tls-key-file", self.key, "--tls-ca-cert-file", self.authority]
-        return [*files, "--tls-auth-clients", "no"]
+        return [*files, "--tls-auth-clients", "yes" if asks else "no"]
+
+    def secure(self) -> dict:
+        """Of a client, which shows the certificate."""
+        pair = {"ssl_certfile": str(self.cert), "ssl_keyfile": str(self.key)}
+        return {"ssl": True, "ssl_ca_certs": str(self.authority), **pair}
 
 
 def openssl(*words) -> None:

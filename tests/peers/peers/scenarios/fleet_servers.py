@@ -23,6 +23,7 @@ def run(bench: Bench) -> None:
     authority = Authority(bench.folder, "ours")
     secure = Valkey(bench, redis=True, tls=authority)
     rights(bench, secure, f", ca: {authority.authority}")
+    asked(bench, authority)
     failover(bench)
     if bench.minutes >= 2:
         rights(bench, Valkey(bench))
@@ -147,6 +148,27 @@ def stranger(bench: Bench, authority: Authority) -> None:
     bench.equal([pair.open(0), pair.open(1)], [503, 503], "a server that another authority signed, deny")
     bench.equal(pair.status(0)["connected"], False, "and longwire is not connected")
     pair.stop()
+
+
+def asked(bench: Bench, authority: Authority) -> None:
+    """A server that asks for a certificate lets in who has one of its authority, and nobody else."""
+    valkey = Valkey(bench, redis=True, tls=authority, asks=True)
+    what, terms = "a server that asks for a certificate", f", ca: {authority.authority}"
+    other = Authority(bench.folder, "of others")
+    pairs = {"none": ("", "CertificateRequired"), "another": (f", cert: {other.cert}, key: {other.key}", "UnknownCA")}
+    for whose, (more, why) in pairs.items():
+        pair = Pair(bench, f'"{valkey.url}"', terms + more)
+        bench.equal([pair.open(0), pair.open(1)], [503, 503], f"{what}, and gets {whose}, deny")
+        # A reset may overtake the alert.
+        wait_until(lambda pair=pair, why=why: why in told_failure(pair), 30, f"{what}, and gets {whose}: told {why}")
+        bench.check(True, f"and longwire tells why: {why}")
+        pair.stop()
+    shares(bench, f"{what}, and gets it", valkey.url, f"{terms}, cert: {authority.cert}, key: {authority.key}")
+
+
+def told_failure(pair: Pair) -> str:
+    """Why the first one is not connected; empty where it is."""
+    return pair.status(0).get("failure", "")
 
 
 def cluster(bench: Bench) -> None:
