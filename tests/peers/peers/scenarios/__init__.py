@@ -253,7 +253,7 @@ SCENARIOS = [
         "fleet",
         "three longwires share limits on Valkey, behind HAProxy: kills, hand-overs, Valkey away (--minutes 2: 40,000 tries, all losses)",
         fleet.run,
-        300,
+        420,
         False,
         True,
         mostly_waits=True,
