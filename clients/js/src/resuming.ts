@@ -12,6 +12,9 @@ import { isWhole, OFFER, readHello, Session } from "./session.js";
 const BEATS = 2.5;
 /** The longest silence (ms) that is waited for, where the beats allow less. */
 const PATIENCE = 60_000;
+/** The part of the time that the server waits in which a silence must be found, and that in which an attempt must begin. */
+const FOUND = 0.75;
+const BEGUN = 0.9;
 /** How long (ms) a hello may take. */
 const LATEST_HELLO = 10_000;
 /** So many times in a row a server must open only what has no offer before it is not asked any more. */
@@ -59,6 +62,10 @@ export class Resuming implements MachineLike {
   /** When the server has given the session up. */
   #expiresAt = Infinity;
   #heardAt = 0;
+  /** When the connection has shown that it brings what is sent. */
+  #provenAt = 0;
+  /** Whether the session is new, and nothing was heard of it. */
+  #isFresh = false;
   /** When to look whether the connection lives, and whether its time is over already. */
   #lookAt = Infinity;
   #isDoubted = false;
@@ -133,16 +140,15 @@ export class Resuming implements MachineLike {
     } else if (this.#phase === LIVE) {
       const session = this.#session!;
       this.#heardAt = now;
-      this.#isDoubted = false;
+      this.#isDoubted = this.#isFresh = false;
       // Timers of a page that nobody sees are slow. The message before this one has been dispatched by now.
       this.#tell();
-      if (session.isControl(data)) {
+      const isControl = session.isControl(data);
+      if (!isControl || now >= this.#provenAt) this.#beats = BEATS;
+      this.#lookAt = Math.min(this.#lookAt, this.#deadline(session));
+      if (isControl) {
         this.#obey(session, data.slice(session.hello.secret.length));
         return false;
-      }
-      if (this.#beats > BEATS) {
-        this.#beats = BEATS;
-        this.#lookAt = Math.min(this.#lookAt, this.#deadline(session));
       }
       if (!this.#leave) session.give(data, now);
     }
@@ -282,6 +288,8 @@ export class Resuming implements MachineLike {
     this.#misses = 0;
     this.#expiresAt = Infinity;
     this.#heardAt = this.#now;
+    this.#provenAt = this.#now + BEATS * hello.beat_ms;
+    this.#isFresh = !hello.resumed;
     this.#lookAt = this.#deadline(session);
     // The server listens to them no more.
     this.#driver.tidy();
@@ -313,8 +321,10 @@ export class Resuming implements MachineLike {
   }
 
   /** When a connection that stays silent is dead. Where the world may have changed, half of the time since then is enough. */
-  #deadline({ hello: { beat_ms } }: Session): number {
-    const silence = Math.min(this.#beats * beat_ms, Math.max(PATIENCE, BEATS * beat_ms));
+  #deadline({ hello: { beat_ms, for_ms } }: Session): number {
+    // What is found too late cannot be resumed. Of a new session there is nothing to lose yet.
+    const patience = this.#isFresh ? PATIENCE : Math.min(PATIENCE, FOUND * for_ms);
+    const silence = Math.min(this.#beats * beat_ms, Math.max(patience, BEATS * beat_ms));
     const woken = this.#wokenAt > this.#heardAt ? this.#wokenAt + silence / 2 : Infinity;
     return Math.min(this.#heardAt + silence, woken);
   }
@@ -399,7 +409,8 @@ export class Resuming implements MachineLike {
 
   /** After a Close, and after the time in which the server waits, there is nothing to come back to. */
   #down(told: { -readonly [Key in keyof Told<"down">]: Told<"down">[Key] }): void {
-    if (told.code !== 1006 || this.#now >= this.#expiresAt) this.#forget();
+    // A Close in the place of the hello is a refusal, and not the end of what it asked for.
+    if ((told.code !== 1006 && this.#phase !== GREETING) || this.#now >= this.#expiresAt) this.#forget();
     const session = this.#session;
     this.#lookAt = Infinity;
     if (!session) {
@@ -410,8 +421,11 @@ export class Resuming implements MachineLike {
     const { maxDelay = 30_000 } = this.#options;
     session.tellAt = Infinity;
     this.#expiresAt = Math.min(this.#expiresAt, this.#now + for_ms);
+    // The server may have noticed as soon as it was heard last. Who is too late for that tries on, in case it has not.
+    const left = this.#heardAt + BEGUN * for_ms - this.#now;
+    const most = left > 0 || this.#phase === LIVE ? Math.max(left, 0) : Infinity;
     // Who was woken for this connection need not be woken again.
-    const window = this.#wokenAt > this.#heardAt ? 0 : Math.min(for_ms / 4, maxDelay);
+    const window = this.#wokenAt > this.#heardAt ? 0 : Math.min(for_ms / 4, maxDelay, most);
     this.#wokenAt = -Infinity;
     told.retryIn = this.#random() * window;
     this.#backAt = this.#now + told.retryIn;

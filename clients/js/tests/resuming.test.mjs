@@ -481,25 +481,109 @@ test("a connection without a word in two and a half beats is dead", () => {
   assert.equal(world.opens[1].resumed, true);
 });
 
+/** So long (ms) a silence lasts that begins now, until it is found. */
+const silence = (world) => {
+  const began = world.now;
+  while (world.machine.readyState === 1) world.pass(Math.max(0, world.machine.due - world.now));
+  return world.now - began;
+};
+
 test("a message that takes longer has more time after each death, and silence less after the message", () => {
-  const world = start({ terms: { beat_ms: 10_000 } }).connect();
+  const long = start({ terms: { beat_ms: 10_000, for_ms: 120_000 } }).connect();
   for (const patience of [25_000, 50_000, 60_000, 60_000]) {
-    world.pass(patience - 1);
-    assert.equal(world.machine.readyState, 1);
-    world.pass(1);
-    assert.equal(world.machine.readyState, 0, `${patience} ms`);
+    assert.equal(silence(long), patience);
+    long.connect();
+    assert.equal(long.opens.at(-1).resumed, true);
+  }
+  long.say();
+  long.settle();
+  assert.equal(silence(long), 25_000);
+
+  // The first message of a session may be too large for it to be resumed.
+  const fresh = start().connect();
+  for (const patience of [25_000, 50_000, 60_000]) {
+    assert.equal(silence(fresh), patience);
+    fresh.longwire.sessions.at(-1).isOver = true;
+    fresh.connect();
+  }
+  fresh.longwire.sessions.at(-1).control(0);
+  fresh.settle();
+  assert.equal(silence(fresh), 25_000, "and of what has said something more is to be lost");
+});
+
+test("a connection that brought something for a while was no slow one", () => {
+  const world = start({ terms: { beat_ms: 10_000, for_ms: 120_000 } }).connect();
+  for (const [beats, patience] of [[2, 25_000], [2, 50_000], [3, 25_000], [1, 50_000]]) {
+    for (let count = 0; count < beats; count++) {
+      world.pass(10_000);
+      world.longwire.sessions[0].control(0);
+      world.settle();
+    }
+    assert.equal(silence(world), patience, `after ${beats} beats`);
     world.connect();
   }
-  world.say();
-  world.settle();
-  world.pass(24_999);
-  assert.equal(world.machine.readyState, 1);
-  world.pass(1);
-  assert.equal(world.machine.readyState, 0);
+});
+
+test("a session whose network falls silent is resumed each time, also where the server notices at once and the draw is the worst", () => {
+  for (const terms of [{}, { beat_ms: 1000, for_ms: 3000 }, { beat_ms: 10_000, for_ms: 120_000 }, { beat_ms: 1000, for_ms: 2600 }]) {
+    const world = start({ terms, draws: [0.9999] }).connect();
+    for (let times = 0; times < 5; times++) {
+      const { link } = world;
+      world.pass(times * 700);
+      world.longwire.sessions[0].control(0);
+      world.settle();
+      world.cut();
+      world.lose(link);
+      const cutAt = world.now;
+      silence(world);
+      world.next();
+      // The handshake takes a moment too.
+      assert.ok(world.now - cutAt < world.longwire.terms.for_ms, `${world.now - cutAt} ms`);
+      world.connect();
+      assert.deepEqual([world.opens.at(-1).resumed, world.links.length], [true, times + 2]);
+    }
+  }
+});
+
+test("who is late tries soon, and then not more often than others", () => {
+  const world = start({ draws: [0.5] }).connect();
+  world.pass(25_000);
+  assert.deepEqual(world.downs.map(({ retryIn }) => retryIn), [1000], "27 s after it was heard last, or sooner");
+  for (let times = 0; times < 9; times++) {
+    world.next();
+    world.fail();
+  }
+  assert.ok(world.downs[8].retryIn < 10);
+  world.pass(2000);
+  world.fail();
+  assert.equal(world.downs.at(-1).retryIn, 3750);
+});
+
+test("a Close in the place of the hello is a failed attempt, and one that says that it is final is not", () => {
+  for (const code of [1013, 1012, 1005, 1011]) {
+    const world = start().connect();
+    world.send();
+    world.settle();
+    world.fail();
+    world.send();
+    world.next();
+    world.machine.opened(2, world.now, OFFER);
+    world.machine.ended(2, { code, reason: "client_session_limit", wasClean: true }, world.now);
+    assert.deepEqual([world.downs[1].code, world.closed, world.machine.waiting > 0], [code, undefined, true]);
+    world.connect().settle();
+    assert.deepEqual(world.opens[1], { attempt: 3, resumed: true, lost: 0 });
+    assert.deepEqual(world.longwire.sessions[0].got, ["0.x", "1.x"]);
+  }
+  const final = start().connect();
+  final.fail();
+  final.next();
+  final.machine.opened(2, final.now, OFFER);
+  final.machine.ended(2, { code: 1008, reason: "", wasClean: true }, final.now);
+  assert.equal(final.closed.code, 1008);
 });
 
 test("a network that came back has an open connection looked at sooner, and its end waits for nothing", () => {
-  const world = start({ terms: { beat_ms: 10_000 }, draws: [0.9] }).connect();
+  const world = start({ terms: { beat_ms: 10_000, for_ms: 120_000 }, draws: [0.9] }).connect();
   world.pass(5_000);
   world.machine.wake(world.now);
   world.pass(1_000);
@@ -524,7 +608,7 @@ test("a network that came back has an open connection looked at sooner, and its 
   assert.equal(world.machine.readyState, 0, "since it was woken first");
   world.next();
   world.fail();
-  assert.equal(world.downs.at(-1).retryIn, 6750, "and once only");
+  assert.equal(world.downs.at(-1).retryIn, 27_000, "and once only");
 });
 
 test("who stood still looks once more, a second later", () => {
