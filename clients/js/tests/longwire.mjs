@@ -87,7 +87,7 @@ class Session {
 
 export class Longwire {
   sessions = [];
-  /** `on`, `off`, or what another server does with an offer: `echo`, `ignore`, `refuse`. */
+  /** `on`, `off`, `busy` (it refuses by a Close), or what another server does with an offer: `echo`, `ignore`, `refuse`. */
   mode = "on";
   /** What the next hello says instead. */
   lie = {};
@@ -102,6 +102,7 @@ export class Longwire {
     const chosen = offered.find((item) => !ours.includes(item));
     if (!ours.length || this.mode === "ignore") return { protocol: chosen };
     if (this.mode === "refuse") return undefined;
+    if (this.mode === "busy") return { protocol: OFFER, refusal: 1013 };
     if (this.mode === "echo") return { protocol: offered.at(-1) };
     if (this.mode === "off") {
       if (chosen) return { protocol: chosen };
@@ -133,7 +134,8 @@ export class Longwire {
   }
 
   /** The connection has its 101: the hello and the replay go out. */
-  greet({ session, hello }, connection) {
+  greet({ session, hello, refusal }, connection) {
+    if (refusal) return connection.close(refusal, "sessions_per_client");
     if (hello) connection.send(hello);
     if (!session || session.isOver) return;
     session.connection = connection;

@@ -111,6 +111,21 @@ function suite(WebSocket) {
     assert.deepEqual([socket.protocol, resumed], ["", false]);
   });
 
+  test("a server that refuses by a Close for a while has the session afterwards", async (t) => {
+    const server = await LongwireServer.start(t, { for_ms: 20_000 });
+    const { socket, seen, data, all } = opened(t, server.url, ["chat"]);
+    await seen("open");
+    server.mode = "busy";
+    server.cut();
+    await seen("down");
+    assert.equal(socket.send("while away"), true);
+    assert.deepEqual([(await seen("down", 2)).code, all("open").length], [1013, 1]);
+    server.mode = "on";
+    const { resumed, lost } = await seen("open", 2);
+    await until(() => data().length, "the answer");
+    assert.deepEqual([resumed, lost, server.sessions.length, server.session.got], [true, 0, 1, ["while away"]]);
+  });
+
   test("close ends the session with its own code", async (t) => {
     const server = await LongwireServer.start(t);
     const { socket, seen } = opened(t, server.url);

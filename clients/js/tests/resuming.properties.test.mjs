@@ -24,7 +24,7 @@ const step = fc.oneof(
 const lie = fc.oneof(
   fc.record({ do: fc.constant("lie"), lie: fc.constantFrom({ received: 1e6 }, { token: "T-other" }, { secret: `${"z".repeat(22)}:` }, { resumed: true }) }),
   fc.record({ do: fc.constant("count"), by: fc.constantFrom(1000, -1, -1000) }),
-  fc.record({ do: fc.constant("mode"), mode: fc.constantFrom("on", "on", "on", "off", "echo", "ignore", "refuse") }),
+  fc.record({ do: fc.constant("mode"), mode: fc.constantFrom("on", "on", "on", "off", "busy", "echo", "ignore", "refuse") }),
 );
 const shape = {
   // What listeners do within an event.
