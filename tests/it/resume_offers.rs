@@ -131,6 +131,9 @@ async fn a_refusal_by_close_sends_no_token_back() {
         ("longwire.resume.v1.token.1.7", "longwire.resume.v1"),
         ("longwire.resume.v1, longwire.resume.v1.token.1.7", "longwire.resume.v1"),
         ("longwire.resume.v1.token.1.7, chat", "chat"),
+        ("chat, longwire.resume.v1, longwire.resume.v1.token.1.7", "longwire.resume.v1"),
+        ("chat, longwire.resume.v1", "longwire.resume.v1"),
+        ("chat", "chat"),
     ] {
         let mut client = proxy.client().await;
         client.send(offering(&[line])).await;

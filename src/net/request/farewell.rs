@@ -64,7 +64,7 @@ impl Acceptance {
             return None;
         };
         let accept = HeaderValue::from_bytes(&asked_for.accept()).ok()?;
-        Some(Self { accept, subprotocol: first_subprotocol(headers) })
+        Some(Self { accept, subprotocol: offered_subprotocol(headers) })
     }
 
     /// Answers the handshake, with the fields that its route wants. `patience`: how long the client may take to close. The record gets the reason now, and what was sent once it is sent.
@@ -120,10 +120,12 @@ impl CloseRefusal {
     }
 }
 
-/// The first subprotocol that the client offers, without what it offers to us, because a token is not sent back. If the 101
-/// chooses none of those offered, Chrome fails the handshake and does not read the Close.
-fn first_subprotocol(headers: &HeaderMap) -> Option<HeaderValue> {
-    let first = headers::tokens(headers, &SEC_WEBSOCKET_PROTOCOL).find(|item| !is_resume_offer(item));
+/// A subprotocol that the client offers. If the 101 chooses none of those offered, Chrome fails the handshake and does not read the
+/// Close. A client that may come back is told ours: with another one, it would take its session for lost. A token is not sent back.
+fn offered_subprotocol(headers: &HeaderMap) -> Option<HeaderValue> {
+    let offered = || headers::tokens(headers, &SEC_WEBSOCKET_PROTOCOL);
+    let ours = offered().find(|item| *item == SUBPROTOCOL.as_bytes());
+    let first = || offered().find(|item| !is_resume_offer(item));
     let resume = || ResumeOffer::read(headers).map(|_| SUBPROTOCOL.as_bytes());
-    HeaderValue::from_bytes(first.or_else(resume)?).ok()
+    HeaderValue::from_bytes(ours.or_else(first).or_else(resume)?).ok()
 }
