@@ -112,7 +112,7 @@ pub(super) fn resolve(file: file::File, base: &Path) -> Resolved {
         keepalive: &keepalive,
         timeouts: &timeouts,
         drain_code: CloseCode(drain.close_code),
-        trusts_proxies: !trusted_proxies.is_empty(),
+        trusted_proxies: &trusted_proxies,
         can_be_secure,
         base,
     };

@@ -15,8 +15,8 @@ pub(in crate::config) struct ResumeSetting {
     /// The most bytes of messages that are kept for the client until it acknowledges them, and that a client keeps for longwire,
     /// 4KiB to 16MiB. A session with a longer message on its way cannot be resumed.
     pub(in crate::config) replay: Size,
-    /// The longest time in which a client gets nothing, 1s or more. After two and a half times that it takes its connection for dead, so
-    /// it must be shorter than two fifths of `for`.
+    /// The longest time in which a client gets nothing, 1s or more. After two and a half times that it takes its connection for dead, and
+    /// then it needs time to come back: `beat` is a third of `for` at most.
     pub(in crate::config) beat: Duration,
 }
 

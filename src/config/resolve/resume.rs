@@ -1,6 +1,9 @@
 //! How the sessions of a route outlive the connections of their clients.
 
-use std::time::Duration as StdDuration;
+use std::{
+    net::{IpAddr, Ipv6Addr},
+    time::Duration as StdDuration,
+};
 
 use super::{Resolver, routes::Surroundings};
 use crate::{
@@ -8,9 +11,10 @@ use crate::{
         Listener,
         document::At,
         file::ResumeSetting,
-        values::{Duration, Size},
+        values::{Cidr, Duration, Size},
     },
     routing::{RouteAction, RouteEntry},
+    sender::Network,
     ws::session::ResumeTerms,
 };
 
@@ -26,9 +30,10 @@ impl Resolver {
         if beat < SHORTEST {
             self.error(at.key("beat"), "`beat` is 1s or more", "10s is the default");
         }
-        if longest >= SHORTEST && beat >= SHORTEST && beat * 5 / 2 >= longest {
-            let help =
-                "a client finds out after two and a half beats that its connection is dead, and is too late then";
+        // Two and a half beats, and a sixth of the time to come back.
+        if longest >= SHORTEST && beat >= SHORTEST && beat * 3 > longest {
+            let help = "a client finds out after two and a half beats that its connection is dead, and may be too late then: a third of \
+                        `for` is the most";
             self.warn(at.key("beat"), "`beat` is too long for `for`", help);
         }
         if !(4 << 10..=16 << 20).contains(&replay) {
@@ -44,11 +49,8 @@ impl Resolver {
         places: &[At],
         surroundings: &Surroundings<'_>,
     ) {
-        // A proxy that we trust may take the TLS off.
-        if surroundings.trusts_proxies {
-            return;
-        }
-        let Some(clear) = surroundings.listeners.iter().find(|listener| is_open(listener)) else { return };
+        let is_open = |listener: &&Listener| is_open(listener, surroundings.trusted_proxies);
+        let Some(clear) = surroundings.listeners.iter().find(is_open) else { return };
         for (entry, at) in entries.iter().zip(places).filter(|(entry, _)| entry.route.resume.is_some()) {
             let leads_away = |other: &RouteEntry| {
                 matches!(other.route.action, RouteAction::Redirect(_))
@@ -57,15 +59,23 @@ impl Resolver {
             };
             if !entries.iter().any(leads_away) {
                 let message = format!("`resume` on a listener without TLS: {}", clear.bind);
-                let help = "whoever reads a token on its way has its session: write tls in the listener, or name the proxy that takes \
-                            the TLS off in `trusted_proxies`";
+                let help = "whoever reads a token on its way has its session: write tls in the listener, or name the proxy of another machine that takes the TLS off in `trusted_proxies`";
                 self.warn(at.key("resume"), message, help);
             }
         }
     }
 }
 
-/// Whether clients of other machines come in the clear.
-fn is_open(listener: &Listener) -> bool {
-    listener.tls.is_none() && listener.bind.tcp().is_some_and(|bind| !bind.ip().to_canonical().is_loopback())
+/// Whether clients of other machines come in the clear. A proxy that we trust may take the TLS off, if it can come to this listener from
+/// another machine.
+fn is_open(listener: &Listener, trusted_proxies: &[Cidr]) -> bool {
+    let Some(here) = listener.bind.tcp().map(|bind| bind.ip().to_canonical()) else { return false };
+    let comes = |Cidr(proxies): &Cidr| match proxies {
+        Network::Ip(net) => {
+            let there = net.network().to_canonical();
+            !there.is_loopback() && (here.is_ipv4() == there.is_ipv4() || here == IpAddr::V6(Ipv6Addr::UNSPECIFIED))
+        }
+        Network::Unix => false,
+    };
+    listener.tls.is_none() && !here.is_loopback() && !trusted_proxies.iter().any(comes)
 }

@@ -42,8 +42,8 @@ pub(super) struct Surroundings<'a> {
     pub(super) keepalive: &'a file::Keepalive,
     pub(super) timeouts: &'a Timeouts,
     pub(super) drain_code: CloseCode,
-    /// Whether a proxy may stand before us that takes the TLS off.
-    pub(super) trusts_proxies: bool,
+    /// Each may take the TLS off.
+    pub(super) trusted_proxies: &'a [values::Cidr],
     /// Whether a request can come over TLS, to us or to a trusted proxy.
     pub(super) can_be_secure: bool,
     /// What paths are relative to.
