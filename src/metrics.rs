@@ -156,7 +156,7 @@ table! {
     /// Sessions that did not go on, by why. No other backend was found: refused, unlike (another subprotocol or extension), no_turn,
     /// no_backend. It ended while a side was away: ended. A client came back and got a new session: elsewhere (of another process),
     /// forged, changed (another route, certificate, origin or user), gone. A client did not come back in time: expired; or was not
-    /// waited for: too_many, memory.
+    /// waited for: too_many, memory. A session counts twice if it ended so and its client comes after all: gone.
     gave_up: Counters<OfGaveUp> = Series::new(Counter::default), "longwire_gave_up";
     /// From the loss of a side to its replacement.
     gaps: Histograms<OfResume> = Series::new(latencies), "longwire_gap_seconds";
