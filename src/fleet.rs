@@ -31,7 +31,7 @@ pub use self::{
     backoff::pause,
     failure::FleetFailure,
     membership::{FleetAnswer, FleetTerms, Membership, greeting},
-    wire::{BadReply, Reply, read_reply, write_command},
+    wire::{BadReply, Reply, ReplyReader},
 };
 
 /// The limits that hold for all instances together; `None` = no limit.

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use redis::ServerError;
+
 /// Why a connection is given up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FleetFailure {
@@ -32,12 +34,15 @@ const REFUSALS: [&str; 8] = [
 
 impl FleetFailure {
     /// What an error of the server means. `None` = the server does not have our script.
-    pub(super) fn of_refusal(text: &str) -> Option<Self> {
+    pub(super) fn of_refusal(error: &ServerError) -> Option<Self> {
+        let details = error.details().unwrap_or_default();
+        let text = format!("{} {details}", error.code());
+        let text = text.trim_end();
         if text.contains("NOSCRIPT") {
             return None;
         }
-        if let Some(moved) = text.strip_prefix("MOVED ") {
-            let address = moved.split(' ').nth(1).unwrap_or_default();
+        if error.code() == "MOVED" {
+            let address = details.split(' ').nth(1).unwrap_or_default();
             return Some(Self::Moved(address.to_owned()));
         }
         let end = (0..=text.len().min(LONGEST_REASON)).rfind(|end| text.is_char_boundary(*end)).unwrap_or_default();
@@ -64,9 +69,16 @@ impl std::error::Error for FleetFailure {}
 mod tests {
     use super::*;
 
+    /// What comes of an error as a server writes it.
+    fn of(text: &str) -> Option<FleetFailure> {
+        match redis::parse_redis_value(format!("-{text}\r\n").as_bytes()) {
+            Ok(redis::Value::ServerError(error)) => FleetFailure::of_refusal(&error),
+            other => panic!("{other:?}"),
+        }
+    }
+
     #[test]
     fn errors_of_servers_old_and_new_say_what_is_to_be_done() {
-        let of = FleetFailure::of_refusal;
         let (not_now, refused) = (FleetFailure::NotNow, FleetFailure::Refused);
         assert_eq!(of("NOSCRIPT No matching script. Please use EVAL."), None);
         assert_eq!(of("MOVED 3999 127.0.0.1:6381"), Some(FleetFailure::Moved("127.0.0.1:6381".into())));
@@ -77,6 +89,7 @@ mod tests {
             "OOM command not allowed when used memory > 'maxmemory'.",
             "ERR max number of clients reached",
             "CLUSTERDOWN Hash slot not served",
+            "ERR",
         ] {
             assert_eq!(of(text), Some(not_now(text.into())));
         }

@@ -13,12 +13,14 @@ use std::{
     time::{Duration, Instant},
 };
 
+use redis::cmd;
+
 use super::{
     FleetInstance, FleetLimits,
     failure::FleetFailure,
     own_counts::{CHUNK, CountsChunk, OwnCounts},
     script::{ALL, FleetKeys, LEAVING, ScriptAnswer, name_of},
-    wire::{Reply, write_command},
+    wire::Reply,
 };
 use crate::sender::Octets;
 
@@ -318,7 +320,7 @@ impl<T> Membership<T> {
                 if self.calls.iter().any(|call| matches!(call.kind, FleetCallKind::Leave)) {
                     return false;
                 }
-                keys.write_call(into, false, ("leave", generation), &[]);
+                keys.write_call(into, false, ("leave", generation), None::<&str>);
                 FleetCallKind::Leave
             }
             FleetPhase::Rewriting { is_first } if now >= self.rewrite_at && !self.is_rewriting() => {
@@ -334,8 +336,7 @@ impl<T> Membership<T> {
             }
             FleetPhase::Live if now >= self.renew_at => {
                 self.renew_at = now + self.terms.lease / 3;
-                let (lease, leaving) = (millis(self.terms.lease), u8::from(self.is_leaving).to_string());
-                keys.write_call(into, false, ("renew", generation), &[lease.as_bytes(), leaving.as_bytes()]);
+                keys.write_call(into, false, ("renew", generation), (millis(self.terms.lease), self.is_leaving));
                 FleetCallKind::Renew
             }
             // One at a time, so that many changes go together. But a question never overtakes them: a client that goes and comes back
@@ -381,7 +382,7 @@ impl<T> Membership<T> {
         let unasked = || FleetFailure::Broken("a reply that nobody asked for".to_owned());
         let FleetCall { sent, generation, kind } = self.calls.pop_front().ok_or_else(unasked)?;
         let answer = match (&reply, &kind) {
-            (Reply::Refusal(text), _) => match FleetFailure::of_refusal(text) {
+            (Reply::ServerError(error), _) => match FleetFailure::of_refusal(error) {
                 Some(failure) => return Err(failure),
                 None => ScriptAnswer::Stale,
             },
@@ -433,16 +434,11 @@ impl<T> Membership<T> {
 /// What a connection begins with, and how many answers that has. A server has a database 0 only, if it is one of a cluster.
 #[must_use]
 pub fn greeting(user: Option<&str>, password: Option<&str>, database: u32) -> (Vec<u8>, usize) {
+    let sign_in = password.map(|password| cmd("AUTH").arg(user).arg(password).take());
+    let select = (database != 0).then(|| cmd("SELECT").arg(database).take());
     let (mut bytes, mut answers) = (Vec::new(), 0);
-    if let Some(password) = password {
-        match user {
-            Some(user) => write_command(&mut bytes, &[b"AUTH", user.as_bytes(), password.as_bytes()]),
-            None => write_command(&mut bytes, &[b"AUTH", password.as_bytes()]),
-        }
-        answers += 1;
-    }
-    if database != 0 {
-        write_command(&mut bytes, &[b"SELECT", database.to_string().as_bytes()]);
+    for command in sign_in.iter().chain(&select) {
+        command.write_packed_command(&mut bytes);
         answers += 1;
     }
     (bytes, answers)
@@ -456,8 +452,7 @@ fn write_question(into: &mut Vec<u8>, keys: &FleetKeys, generation: u64, network
     let FleetLimits { sessions, sessions_per_client } = limits;
     let name = network.as_ref().map(name_of).unwrap_or_default();
     let most = |limit: Option<usize>| limit.map(|limit| limit.to_string()).unwrap_or_default();
-    let (of_client, of_all) = (most(sessions_per_client), most(sessions));
-    keys.write_call(into, false, ("take", generation), &[name.as_bytes(), of_client.as_bytes(), of_all.as_bytes()]);
+    keys.write_call(into, false, ("take", generation), (name, most(sessions_per_client), most(sessions)));
 }
 
 fn write_differences(
@@ -466,11 +461,9 @@ fn write_differences(
     generation: u64,
     (clients, total): (Vec<(Octets, i64)>, i64),
 ) {
-    let all = (total != 0).then(|| (ALL.to_owned(), total));
-    let pairs = all.into_iter().chain(clients.iter().map(|(network, by)| (name_of(network), *by)));
-    let texts: Vec<_> = pairs.flat_map(|(name, by)| [name, by.to_string()]).collect();
-    let arguments: Vec<_> = texts.iter().map(String::as_bytes).collect();
-    keys.write_call(into, false, ("change", generation), &arguments);
+    let all = (total != 0).then_some((ALL, total));
+    let clients: Vec<_> = clients.iter().map(|(network, by)| (name_of(network), *by)).collect();
+    keys.write_call(into, false, ("change", generation), (all, clients));
 }
 
 fn write_chunk(
@@ -486,11 +479,9 @@ fn write_chunk(
         (false, None) => "middle",
         (false, Some(_)) => "last",
     };
-    let begin = [step.to_owned(), millis(lease), past.to_owned()];
-    let leaving = (is_leaving && chunk.total.is_some()).then(|| (LEAVING.to_owned(), 1));
-    let all = chunk.total.map(|total| (ALL.to_owned(), total)).into_iter().chain(leaving);
-    let pairs = all.chain(chunk.clients.iter().map(|(network, count)| (name_of(network), *count)));
-    let texts: Vec<_> = begin.into_iter().chain(pairs.flat_map(|(name, count)| [name, count.to_string()])).collect();
-    let arguments: Vec<_> = texts.iter().map(String::as_bytes).collect();
-    keys.write_call(into, is_first, ("rewrite", generation), &arguments);
+    let leaving = (is_leaving && chunk.total.is_some()).then_some((LEAVING, 1));
+    let all = chunk.total.map(|total| (ALL, total));
+    let clients: Vec<_> = chunk.clients.iter().map(|(network, count)| (name_of(network), *count)).collect();
+    let arguments = (step, millis(lease), past, all, leaving, clients);
+    keys.write_call(into, is_first, ("rewrite", generation), arguments);
 }

@@ -2,13 +2,10 @@
 
 use std::{fmt::Write as _, net::Ipv4Addr, sync::LazyLock};
 
+use redis::ToRedisArgs;
 use sha1::{Digest as _, Sha1};
 
-use super::{
-    FleetInstance,
-    failure::FleetFailure,
-    wire::{Reply, write_command},
-};
+use super::{FleetInstance, failure::FleetFailure, wire::Reply};
 use crate::sender::Octets;
 
 /// One script for all calls, so that the server has all of it or nothing.
@@ -70,14 +67,13 @@ impl FleetKeys {
         into: &mut Vec<u8>,
         is_whole: bool,
         (verb, generation): (&str, u64),
-        arguments: &[&[u8]],
+        arguments: impl ToRedisArgs,
     ) {
         let (command, script) = if is_whole { ("EVAL", SCRIPT) } else { ("EVALSHA", DIGEST.as_str()) };
-        let generation = generation.to_string();
-        let [members, ours, building, young] = &self.keys;
-        let begin = [command, script, "4", members, ours, building, young, verb, &self.member, &generation];
-        let parts: Vec<_> = begin.iter().map(|part| part.as_bytes()).chain(arguments.iter().copied()).collect();
-        write_command(into, &parts);
+        let mut call = redis::cmd(command);
+        call.arg(script).arg(self.keys.len()).arg(&self.keys);
+        call.arg(verb).arg(&self.member).arg(generation).arg(arguments);
+        call.write_packed_command(into);
     }
 }
 
@@ -98,8 +94,8 @@ impl ScriptAnswer {
     /// Another answer than those of the script.
     pub(super) fn read(reply: &Reply, ours: &str) -> Result<Self, FleetFailure> {
         let odd = || FleetFailure::Broken("an answer that is none of our script's".to_owned());
-        let Reply::List(items) = reply else { return Err(odd()) };
-        let [Reply::Text(word), rest @ ..] = &items[..] else { return Err(odd()) };
+        let Reply::Array(items) = reply else { return Err(odd()) };
+        let [Reply::BulkString(word), rest @ ..] = &items[..] else { return Err(odd()) };
         Ok(match &word[..] {
             b"granted" => Self::Granted,
             b"client" => Self::FullOfClient,
@@ -108,7 +104,7 @@ impl ScriptAnswer {
             b"stale" => Self::Stale,
             b"done" => Self::Done,
             b"standing" => {
-                let [Reply::Number(young), Reply::Number(members), list @ ..] = rest else { return Err(odd()) };
+                let [Reply::Int(young), Reply::Int(members), list @ ..] = rest else { return Err(odd()) };
                 let mut instances: Vec<_> = list.chunks_exact(3).filter_map(|three| instance(three, ours)).collect();
                 instances.sort_by(|one, other| one.member.cmp(&other.member));
                 let members = usize::try_from(*members).unwrap_or_default();
@@ -120,7 +116,9 @@ impl ScriptAnswer {
 }
 
 fn instance(three: &[Reply], ours: &str) -> Option<FleetInstance> {
-    let [Reply::Text(member), Reply::Text(sessions), Reply::Text(leaving)] = three else { return None };
+    let [Reply::BulkString(member), Reply::BulkString(sessions), Reply::BulkString(leaving)] = three else {
+        return None;
+    };
     let member = String::from_utf8_lossy(member).into_owned();
     let name = member.rsplit_once('/').map_or(&*member, |(name, _)| name).to_owned();
     let sessions = str::from_utf8(sessions).ok().and_then(|text| text.parse().ok()).unwrap_or_default();
@@ -149,8 +147,8 @@ mod tests {
     fn a_call_names_the_script_by_its_digest_or_brings_it_along() {
         let keys = FleetKeys::new("lw", "one/7");
         let (mut short, mut long) = (Vec::new(), Vec::new());
-        keys.write_call(&mut short, false, ("renew", 3), &[b"15000", b"0"]);
-        keys.write_call(&mut long, true, ("renew", 3), &[b"15000", b"0"]);
+        keys.write_call(&mut short, false, ("renew", 3), (15000, 0));
+        keys.write_call(&mut long, true, ("renew", 3), (15000, 0));
         let short = String::from_utf8(short).unwrap();
         assert!(short.starts_with("*12\r\n$7\r\nEVALSHA\r\n$40\r\n"), "{short}");
         for part in ["{lw}:members", "{lw}:one/7", "{lw}:one/7/new", "{lw}:young", "\r\none/7\r\n", "\r\n3\r\n"] {
@@ -161,18 +159,17 @@ mod tests {
 
     #[test]
     fn instances_are_listed_by_name_and_ours_is_known() {
-        let text = |text: &str| Reply::Text(text.into());
+        let text = |text: &str| Reply::BulkString(text.into());
         let words = ["b/2", "7", "1", "a/b/1", "x", "0"].map(text);
-        let list = [vec![text("standing"), Reply::Number(1), Reply::Number(5)], words.to_vec()].concat();
-        let answer = ScriptAnswer::read(&Reply::List(list), "b/2").unwrap();
+        let list = [vec![text("standing"), Reply::Int(1), Reply::Int(5)], words.to_vec()].concat();
+        let answer = ScriptAnswer::read(&Reply::Array(list), "b/2").unwrap();
         let ScriptAnswer::Standing { is_young: true, instances, members: 5 } = answer else { panic!("{answer:?}") };
         let told: Vec<_> =
             instances.iter().map(|one| (&*one.name, one.sessions, one.is_leaving, one.is_ours)).collect();
         assert_eq!(told, [("a/b", 0, false, false), ("b", 7, true, true)]);
-        for odd in
-            [Reply::Nothing, Reply::List(vec![]), Reply::List(vec![text("standing")]), Reply::List(vec![text("x")])]
-        {
-            assert!(ScriptAnswer::read(&odd, "").is_err());
+        for odd in [vec![], vec![text("standing")], vec![text("x")], vec![Reply::Array(vec![text("done")])]] {
+            assert!(ScriptAnswer::read(&Reply::Array(odd), "").is_err());
         }
+        assert!(ScriptAnswer::read(&Reply::Nil, "").is_err());
     }
 }

@@ -51,7 +51,6 @@ enum Happening {
     Pass(u64),
 }
 
-#[derive(Debug)]
 struct World {
     begin: Instant,
     now: u64,
@@ -62,13 +61,13 @@ struct World {
     names: usize,
 }
 
-#[derive(Debug)]
 struct Instance {
     name: String,
     membership: Membership<u32>,
     is_connected: bool,
     to_server: VecDeque<u8>,
     from_server: VecDeque<u8>,
+    replies: ReplyReader,
     asked: u32,
     /// Who waits for an answer.
     waiting: Vec<u32>,
@@ -91,6 +90,7 @@ impl Instance {
             is_connected: false,
             to_server: VecDeque::new(),
             from_server: VecDeque::new(),
+            replies: ReplyReader::default(),
             asked: 0,
             waiting: Vec::new(),
             sessions: Vec::new(),
@@ -110,6 +110,7 @@ impl Instance {
         self.membership.handle_lost();
         self.is_connected = false;
         self.from_server.clear();
+        self.replies = ReplyReader::default();
         std::mem::take(&mut self.to_server)
     }
 
@@ -122,8 +123,11 @@ impl Instance {
 
     /// Reads one reply.
     fn receive(&mut self, now: Instant) -> bool {
-        let Some((reply, length)) = read_reply(self.from_server.make_contiguous()).unwrap() else { return false };
-        self.from_server.drain(..length);
+        let mut rest = &*self.from_server.make_contiguous();
+        let reply = self.replies.read(&mut rest).unwrap();
+        let left = rest.len();
+        self.from_server.drain(..self.from_server.len() - left);
+        let Some(reply) = reply else { return false };
         match self.membership.handle_reply(reply, now).unwrap() {
             Some(FleetAnswer::Granted(asker, client)) => {
                 let client = client.unwrap();

@@ -1,28 +1,22 @@
-//! RESP, the protocol of Valkey and Redis, in its version 2, as far as longwire speaks it: commands are lists of byte strings, and no
-//! reply has a list within a list.
+//! The replies of the server. The crate `redis` reads them. What it has no bound for, has one here.
 
-use std::fmt;
-
-/// The most bytes of one reply. The list of a thousand instances fits.
-const LONGEST_REPLY: usize = 256 * 1024;
-/// The most bytes of a line: a number, a status, or the text of an error.
-const LONGEST_LINE: usize = 4096;
-/// The most items of a list.
-const MOST_ITEMS: usize = 8192;
+use std::{
+    fmt,
+    io::{self, Read},
+};
 
 /// What a server says to one command.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Reply {
-    /// A status or a string.
-    Text(Vec<u8>),
-    /// A whole number.
-    Number(i64),
-    /// There is no value.
-    Nothing,
-    /// An error, in the words of the server.
-    Refusal(String),
-    /// Several, none of them a list.
-    List(Vec<Self>),
+pub use redis::Value as Reply;
+
+/// The most bytes that are taken for one reply. The list of a thousand instances fits.
+const LONGEST_REPLY: usize = 256 * 1024;
+
+/// Reads the replies of one connection, however they are cut.
+#[derive(Default)]
+pub struct ReplyReader {
+    parser: redis::Parser,
+    /// Bytes since the last whole reply.
+    taken: usize,
 }
 
 /// Bytes that are no reply, or one that is too long.
@@ -37,111 +31,42 @@ impl fmt::Display for BadReply {
 
 impl std::error::Error for BadReply {}
 
-/// Appends a command.
-pub fn write_command(into: &mut Vec<u8>, parts: &[&[u8]]) {
-    write_length(into, b'*', parts.len());
-    for part in parts {
-        write_length(into, b'$', part.len());
-        into.extend_from_slice(part);
-        into.extend_from_slice(b"\r\n");
-    }
-}
-
-fn write_length(into: &mut Vec<u8>, kind: u8, length: usize) {
-    into.push(kind);
-    into.extend_from_slice(length.to_string().as_bytes());
-    into.extend_from_slice(b"\r\n");
-}
-
-/// Reads the reply at the begin of `bytes`, and how many bytes it has. `None` = it is not complete.
-///
-/// # Errors
-/// What comes next is no reply. Nothing behind it can be read either.
-pub fn read_reply(bytes: &[u8]) -> Result<Option<(Reply, usize)>, BadReply> {
-    let mut rest = bytes;
-    let reply = read_one(&mut rest, true)?;
-    match reply {
-        Some(reply) => Ok(Some((reply, bytes.len() - rest.len()))),
-        None if bytes.len() > LONGEST_REPLY => Err(BadReply("a reply is too long")),
-        None => Ok(None),
-    }
-}
-
-fn read_one(rest: &mut &[u8], may_be_list: bool) -> Result<Option<Reply>, BadReply> {
-    let Some(line) = read_line(rest)? else { return Ok(None) };
-    let Some((kind, line)) = line.split_first() else { return Err(BadReply("an empty line is no reply")) };
-    Ok(Some(match kind {
-        b'+' => Reply::Text(line.to_vec()),
-        b'-' => Reply::Refusal(String::from_utf8_lossy(line).into_owned()),
-        b':' => Reply::Number(number(line)?),
-        b'$' => match length(line, LONGEST_REPLY)? {
-            None => Reply::Nothing,
-            Some(length) => match read_text(rest, length)? {
-                Some(text) => Reply::Text(text),
-                None => return Ok(None),
-            },
-        },
-        b'*' if may_be_list => match length(line, MOST_ITEMS)? {
-            None => Reply::Nothing,
-            Some(length) => {
-                // No room is taken for items that have not come.
-                let mut items = Vec::new();
-                for _ in 0..length {
-                    let Some(item) = read_one(rest, false)? else { return Ok(None) };
-                    items.push(item);
-                }
-                Reply::List(items)
+impl ReplyReader {
+    /// Reads the next reply, and takes from `bytes` what it needs, or more: that is kept for the next one. `None` = all is taken, and the
+    /// reply is not complete.
+    ///
+    /// # Errors
+    /// What comes next is no reply. Nothing behind it can be read either.
+    pub fn read(&mut self, bytes: &mut &[u8]) -> Result<Option<Reply>, BadReply> {
+        match self.parser.parse_value(Arrived { bytes, taken: &mut self.taken }) {
+            Ok(reply) => {
+                self.taken = 0;
+                Ok(Some(reply))
             }
-        },
-        b'*' => return Err(BadReply("a list within a list")),
-        _ => return Err(BadReply("no reply begins like this: is the server a Valkey or Redis?")),
-    }))
-}
-
-/// Takes a line, without its end.
-fn read_line<'a>(rest: &mut &'a [u8]) -> Result<Option<&'a [u8]>, BadReply> {
-    let bytes: &'a [u8] = rest;
-    let Some(end) = bytes.iter().take(LONGEST_LINE).position(|byte| *byte == b'\r') else {
-        return if bytes.len() < LONGEST_LINE { Ok(None) } else { Err(BadReply("a line is too long")) };
-    };
-    let (line, after) = bytes.split_at(end);
-    match after {
-        [_, b'\n', after @ ..] => {
-            *rest = after;
-            Ok(Some(line))
+            Err(error) if !error.is_io_error() => Err(BadReply("this is no reply: is the server a Valkey or Redis?")),
+            Err(_) if self.taken >= LONGEST_REPLY => Err(BadReply("a reply is too long")),
+            Err(_) => Ok(None),
         }
-        [_] => Ok(None),
-        _ => Err(BadReply("a line ends without LF")),
     }
 }
 
-fn read_text(rest: &mut &[u8], length: usize) -> Result<Option<Vec<u8>>, BadReply> {
-    let Some((text, after)) = rest.split_at_checked(length) else { return Ok(None) };
-    match after {
-        [b'\r', b'\n', after @ ..] => {
-            let text = text.to_vec();
-            *rest = after;
-            Ok(Some(text))
+/// The bytes that have come. Behind them the parser must not find an end, which it would remember, but nothing yet.
+struct Arrived<'a, 'b> {
+    bytes: &'a mut &'b [u8],
+    taken: &'a mut usize,
+}
+
+impl Read for Arrived<'_, '_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let room = into.len().min(LONGEST_REPLY.saturating_sub(*self.taken));
+        match self.bytes.read(&mut into[..room])? {
+            0 => Err(io::ErrorKind::WouldBlock.into()),
+            count => {
+                *self.taken += count;
+                Ok(count)
+            }
         }
-        [] | [b'\r'] => Ok(None),
-        _ => Err(BadReply("a string is longer than it says")),
     }
-}
-
-/// A length; `None` = there is no value.
-fn length(line: &[u8], most: usize) -> Result<Option<usize>, BadReply> {
-    match number(line)? {
-        -1 => Ok(None),
-        number => match usize::try_from(number) {
-            Ok(length) if length <= most => Ok(Some(length)),
-            _ => Err(BadReply("a length is negative or too large")),
-        },
-    }
-}
-
-fn number(line: &[u8]) -> Result<i64, BadReply> {
-    let text = str::from_utf8(line).ok().and_then(|text| text.parse().ok());
-    text.ok_or(BadReply("this is no number"))
 }
 
 #[cfg(test)]
@@ -151,120 +76,152 @@ mod tests {
 
     use super::*;
 
-    fn text(text: &str) -> Reply {
-        Reply::Text(text.into())
-    }
-
-    #[test]
-    fn replies_are_read_as_the_protocol_writes_them() {
-        for (bytes, reply) in [
-            ("+OK\r\n", text("OK")),
-            ("$5\r\nhe\r\no\r\n", text("he\r\no")),
-            ("$0\r\n\r\n", text("")),
-            (":-12\r\n", Reply::Number(-12)),
-            ("$-1\r\n", Reply::Nothing),
-            ("*-1\r\n", Reply::Nothing),
-            ("-NOPERM no\r\n", Reply::Refusal("NOPERM no".into())),
-            ("*3\r\n:1\r\n$1\r\na\r\n-ERR x\r\n", {
-                Reply::List(vec![Reply::Number(1), text("a"), Reply::Refusal("ERR x".into())])
-            }),
-            ("*0\r\n", Reply::List(Vec::new())),
-        ] {
-            let whole = format!("{bytes}+next");
-            assert_eq!(read_reply(whole.as_bytes()), Ok(Some((reply, bytes.len()))), "{bytes:?}");
-            for end in 0..bytes.len() {
-                assert_eq!(read_reply(&bytes.as_bytes()[..end]), Ok(None), "{:?}", &bytes[..end]);
+    /// Reads all replies of pieces that come one after another, up to what is none.
+    fn read_all<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<Reply>, Option<BadReply>) {
+        let (mut reader, mut replies) = (ReplyReader::default(), Vec::new());
+        for mut piece in pieces {
+            loop {
+                match reader.read(&mut piece) {
+                    Ok(Some(reply)) => replies.push(reply),
+                    Ok(None) => break,
+                    Err(bad) => return (replies, Some(bad)),
+                }
             }
+            assert!(piece.is_empty(), "what is not taken would be lost");
         }
+        (replies, None)
     }
 
-    #[test]
-    fn what_is_no_reply_is_refused_and_takes_no_memory() {
-        for bytes in [
-            "HTTP/1.1 400 Bad Request\r\n",
-            "\r\n",
-            "*9223372036854775807\r\n",
-            "$999999999\r\n",
-            "$-2\r\n",
-            "$x\r\n",
-            "$1\r\nab\r\n",
-            "*1\r\n*1\r\n:1\r\n",
-            "+OK\rx",
-        ] {
-            assert!(read_reply(bytes.as_bytes()).is_err(), "{bytes:?}");
-        }
-        assert!(read_reply(&[b'+'; LONGEST_LINE]).is_err());
-        let mut endless = b"*8000\r\n".to_vec();
-        while endless.len() <= LONGEST_REPLY {
-            endless.extend_from_slice(b"$100\r\n");
-            endless.extend_from_slice(&[b'x'; 100]);
-            endless.extend_from_slice(b"\r\n");
-        }
-        assert!(read_reply(&endless).is_err());
-    }
-
-    #[test]
-    fn another_library_reads_our_commands_and_writes_them_alike() {
-        let parts: [&[u8]; 4] = [b"EVALSHA", b"", b"a\r\nb", b"\xff\x00"];
-        let mut ours = Vec::new();
-        write_command(&mut ours, &parts);
-        let mut theirs = redis::cmd("EVALSHA");
-        parts[1..].iter().for_each(|part| {
-            theirs.arg(*part);
-        });
-        assert_eq!(ours, theirs.get_packed_command());
-    }
-
-    /// What another library makes of the same bytes.
-    fn as_redis(reply: &Reply) -> redis::Value {
-        match reply {
-            Reply::Text(text) => redis::Value::BulkString(text.clone()),
-            Reply::Number(number) => redis::Value::Int(*number),
-            Reply::Nothing => redis::Value::Nil,
-            Reply::Refusal(_) => unreachable!("none is made here"),
-            Reply::List(items) => redis::Value::Array(items.iter().map(as_redis).collect()),
-        }
+    fn text(text: &str) -> Reply {
+        Reply::BulkString(text.into())
     }
 
     fn write_reply(reply: &Reply, into: &mut Vec<u8>) {
         match reply {
-            Reply::Text(text) => {
+            Reply::Okay => into.extend_from_slice(b"+OK\r\n"),
+            Reply::SimpleString(text) => into.extend_from_slice(format!("+{text}\r\n").as_bytes()),
+            Reply::BulkString(text) => {
                 into.extend_from_slice(format!("${}\r\n", text.len()).as_bytes());
                 into.extend_from_slice(text);
                 into.extend_from_slice(b"\r\n");
             }
-            Reply::Number(number) => into.extend_from_slice(format!(":{number}\r\n").as_bytes()),
-            Reply::Nothing => into.extend_from_slice(b"$-1\r\n"),
-            Reply::Refusal(_) => unreachable!("none is made here"),
-            Reply::List(items) => {
+            Reply::Int(number) => into.extend_from_slice(format!(":{number}\r\n").as_bytes()),
+            Reply::Nil => into.extend_from_slice(b"$-1\r\n"),
+            Reply::Array(items) => {
                 into.extend_from_slice(format!("*{}\r\n", items.len()).as_bytes());
                 items.iter().for_each(|item| write_reply(item, into));
             }
+            other => unreachable!("{other:?} is not made here"),
+        }
+    }
+
+    fn written(replies: &[Reply]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        replies.iter().for_each(|reply| write_reply(reply, &mut bytes));
+        bytes
+    }
+
+    #[test]
+    fn several_replies_in_one_read_are_read_wherever_they_are_cut() {
+        let list = Reply::Array(vec![text("standing"), Reply::Int(-12), text("a\r\nb"), text(""), Reply::Nil]);
+        let replies = [Reply::Okay, list, Reply::Array(Vec::new()), Reply::SimpleString("busy".into()), text("end")];
+        let bytes = written(&replies);
+        for first in 0..=bytes.len() {
+            for second in first..=bytes.len() {
+                let pieces = [&bytes[..first], &bytes[first..second], &bytes[second..]];
+                assert_eq!(read_all(pieces), (replies.to_vec(), None), "cut at {first} and {second}");
+            }
+        }
+        assert_eq!(read_all(bytes.chunks(1)), (replies.to_vec(), None));
+    }
+
+    #[test]
+    fn an_error_of_the_server_is_a_reply_however_it_is_cut() {
+        let bytes = b"-NOPERM User lw has no permissions\r\n+OK\r\n";
+        for end in 0..=bytes.len() {
+            let (replies, bad) = read_all([&bytes[..end], &bytes[end..]]);
+            let [Reply::ServerError(error), Reply::Okay] = &replies[..] else { panic!("{replies:?} {bad:?}") };
+            assert_eq!((error.code(), error.details()), ("NOPERM", Some("User lw has no permissions")));
+        }
+    }
+
+    #[test]
+    fn a_reply_has_room_for_so_many_bytes_and_no_more() {
+        let framed = |length: usize| written(&[Reply::BulkString(vec![b'x'; length])]);
+        let longest = LONGEST_REPLY - (framed(LONGEST_REPLY).len() - LONGEST_REPLY);
+        let (fits, too_long) = (framed(longest), framed(longest + 1));
+        assert_eq!((fits.len(), too_long.len()), (LONGEST_REPLY, LONGEST_REPLY + 1));
+        let refused = BadReply("a reply is too long");
+        for piece in [1000, 16 * 1024, usize::MAX] {
+            // The count begins anew behind each reply.
+            let several = fits.repeat(3);
+            let (replies, bad) = read_all(several.chunks(piece));
+            assert_eq!((replies.len(), bad), (3, None));
+            assert_eq!(read_all(too_long.chunks(piece)), (Vec::new(), Some(refused)));
+            let list = format!("*9223372036854775807\r\n{}", ":1\r\n".repeat(LONGEST_REPLY / 4));
+            for endless in ["+x", &list] {
+                let endless = [endless.as_bytes(), &[b'1'; LONGEST_REPLY]].concat();
+                assert_eq!(read_all(endless.chunks(piece)), (Vec::new(), Some(refused)));
+            }
+        }
+    }
+
+    #[test]
+    fn a_length_that_is_announced_takes_no_room_of_its_size() {
+        for announced in ["*9223372036854775807\r\n:1\r\n", "$9223372036854775807\r\n", "%4611686018427387903\r\n_\r\n"]
+        {
+            for piece in [1, announced.len()] {
+                // Who took it would not come here.
+                assert_eq!(read_all(announced.as_bytes().chunks(piece)), (Vec::new(), None), "{announced:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_reply_is_refused() {
+        let deep = "*1\r\n".repeat(10_000);
+        for bytes in ["HTTP/1.1 400 Bad Request\r\n", "\r\n+OK\r\n", "$x\r\n", "$1\r\nab\r\n", ":one\r\n", &deep] {
+            let (replies, bad) = read_all([bytes.as_bytes()]);
+            assert!(replies.is_empty() && bad.unwrap().to_string().contains("Valkey or Redis"), "{bytes:?}");
         }
     }
 
     fn one() -> impl Strategy<Value = Reply> {
         prop_oneof![
-            vec(any::<u8>(), 0..20).prop_map(Reply::Text),
-            any::<i64>().prop_map(Reply::Number),
-            Just(Reply::Nothing)
+            vec(any::<u8>(), 0..20).prop_map(Reply::BulkString),
+            any::<i64>().prop_map(Reply::Int),
+            "[a-z ]{0,9}".prop_map(Reply::SimpleString),
+            Just(Reply::Okay),
+            Just(Reply::Nil),
         ]
+    }
+
+    /// What begins a reply, or a part of one.
+    fn scraps() -> impl Strategy<Value = Vec<u8>> {
+        let scrap = prop_oneof![
+            4 => prop::sample::select(b"+-:$*_,#!=(%~|>".to_vec()).prop_map(|kind| vec![kind]),
+            2 => Just(b"\r\n".to_vec()),
+            1 => Just(b"\r".to_vec()),
+            2 => prop_oneof![-2..20_i64, any::<i64>()].prop_map(|number| number.to_string().into_bytes()),
+            1 => any::<u8>().prop_map(|byte| vec![byte]),
+            1 => one().prop_map(|reply| written(&[reply])),
+        ];
+        vec(scrap, 0..60).prop_map(|scraps| scraps.concat())
     }
 
     proptest! {
         #[test]
-        fn another_library_reads_the_same_replies(reply in prop_oneof![one(), vec(one(), 0..8).prop_map(Reply::List)]) {
-            let mut bytes = Vec::new();
-            write_reply(&reply, &mut bytes);
-            prop_assert_eq!(redis::parse_redis_value(&bytes).unwrap(), as_redis(&reply));
-            prop_assert_eq!(read_reply(&bytes), Ok(Some((reply, bytes.len()))));
+        fn replies_come_as_they_were_written_in_pieces_of_any_size(
+            replies in vec(prop_oneof![one(), vec(one(), 0..8).prop_map(Reply::Array)], 0..5),
+            piece in 1..40_usize,
+        ) {
+            prop_assert_eq!(read_all(written(&replies).chunks(piece)), (replies, None));
         }
 
         #[test]
-        fn any_bytes_are_read_without_a_panic(bytes in vec(prop_oneof![Just(b'*'), Just(b'$'), Just(b'1'), Just(b'\r'), Just(b'\n'), any::<u8>()], 0..200)) {
-            if let Ok(Some((_, length))) = read_reply(&bytes) {
-                prop_assert!(length <= bytes.len());
-            }
+        fn any_bytes_are_read_without_a_panic(bytes in scraps(), piece in 1..40_usize) {
+            read_all(bytes.chunks(piece));
+            read_all([&bytes[..]]);
         }
     }
 }

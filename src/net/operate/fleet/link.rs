@@ -10,7 +10,7 @@ use tokio::{
 
 use crate::{
     config::FleetServer,
-    fleet::{FleetFailure, greeting as greet, read_reply},
+    fleet::{FleetFailure, ReplyReader, greeting as greet},
     net::{
         backend::{
             connect::{Endpoint, connect as dial},
@@ -27,16 +27,18 @@ use crate::{
 const CONNECT: Duration = Duration::from_secs(3);
 /// So many bytes wait to be written, and one call more.
 const UNSENT: usize = 64 * 1024;
-/// So many bytes are read at once. A reply that is not complete waits, `LONGEST_REPLY` at most.
+/// So many bytes are read at once. What is not a whole reply waits in the reader, `LONGEST_REPLY` at most.
 const READ: usize = 16 * 1024;
 
-/// A connection, what is to be written, and what was read of the next reply.
+/// A connection, what is to be written, and what was read.
 pub(super) struct FleetLink {
     reader: ReadHalf<Stream>,
     writer: WriteHalf<Stream>,
     unsent: Vec<u8>,
     is_flushed: bool,
+    /// What has just come; empty when it is told.
     unread: Vec<u8>,
+    replies: ReplyReader,
 }
 
 /// Connects.
@@ -60,7 +62,8 @@ pub(super) async fn connect(
         FleetFailure::NotNow(why)
     })?;
     let (reader, writer) = split(connected.stream);
-    Ok(FleetLink { reader, writer, unsent: Vec::new(), is_flushed: true, unread: Vec::new() })
+    let (unsent, unread) = (Vec::new(), Vec::with_capacity(READ));
+    Ok(FleetLink { reader, writer, unsent, is_flushed: true, unread, replies: ReplyReader::default() })
 }
 
 /// What a connection with a server begins with.
@@ -77,8 +80,7 @@ impl FleetLink {
         // Calls may come without end. The other tasks of this thread must have their turn too.
         consume_budget().await;
         let due = fleet.transmit(&mut self.unsent, UNSENT)?;
-        let Self { reader, writer, unsent, is_flushed, unread } = self;
-        unread.reserve(READ);
+        let Self { reader, writer, unsent, is_flushed, unread, .. } = self;
         let has_more = !unsent.is_empty() || !*is_flushed;
         let event = async {
             tokio::select! {
@@ -102,17 +104,11 @@ impl FleetLink {
 
     /// Tells the replies that have come as a whole.
     fn tell(&mut self, fleet: &Arc<Fleet>) -> Result<(), FleetFailure> {
-        let mut told = 0;
-        while let Some(rest) = self.unread.get(told..)
-            && let Some((reply, length)) = read_reply(rest).map_err(|bad| FleetFailure::Broken(bad.to_string()))?
-        {
-            told += length;
+        let mut rest = &self.unread[..];
+        while let Some(reply) = self.replies.read(&mut rest).map_err(|bad| FleetFailure::Broken(bad.to_string()))? {
             fleet.reply(reply)?;
         }
-        self.unread.drain(..told);
-        if self.unread.is_empty() {
-            self.unread = Vec::new();
-        }
+        self.unread.clear();
         Ok(())
     }
 }
