@@ -2,7 +2,7 @@
 
 use super::*;
 
-const LONGEST: Duration = seconds(10);
+pub(super) const LONGEST: Duration = seconds(10);
 
 pub(super) fn terms() -> HoldTerms {
     let codes = [1001, 1005, 1012, 1013].map(CloseCode).into();
@@ -30,12 +30,12 @@ fn held() -> Pair {
 
 impl Pair {
     /// What a backend has got that is gone.
-    fn gone_got(&self, place: usize) -> Vec<String> {
+    pub(super) fn gone_got(&self, place: usize) -> Vec<String> {
         let gone = &self.gone[place].taken;
         Frame::read_all(Backend, gone).0.iter().map(Frame::to_string).collect()
     }
 
-    fn moves(&mut self) -> bool {
+    pub(super) fn moves(&mut self) -> bool {
         let moves = self.session.begin_move(Cause::Drain, self.now);
         self.pump();
         moves

@@ -2,14 +2,18 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod absences;
 mod anew;
 mod ends;
+mod fading;
 mod holds;
 mod keeps_alive;
 mod lasts;
 mod limited;
+mod moves;
 mod observed;
 mod order;
+mod outlived;
 mod properties;
 mod rebalances;
 mod records;

@@ -12,12 +12,12 @@ fn observed(settings: &SessionSettings) -> Pair {
     pair
 }
 
-fn seen(pair: &mut Pair) -> Vec<SeenFrame> {
+pub(super) fn seen(pair: &mut Pair) -> Vec<SeenFrame> {
     pair.session.take_seen().map(|(seen, missed)| (seen, assert_eq!(missed, 0)).0).unwrap_or_default()
 }
 
 /// Each frame in short, such as `client 1. text masked 5 relayed`.
-fn told(seen: &[SeenFrame]) -> Vec<String> {
+pub(super) fn told(seen: &[SeenFrame]) -> Vec<String> {
     let tell = |SeenFrame { to, passage, header, close }: &SeenFrame| {
         let frame::FrameHeader { fin, rsv, opcode, mask, length } = header;
         let masked = if mask.is_some() { "masked" } else { "bare" };

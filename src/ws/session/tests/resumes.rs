@@ -5,9 +5,9 @@ use std::mem;
 use super::*;
 use crate::ws::{meter::MessageLimits, rate::Rate};
 
-const FOR: Duration = seconds(30);
-const REPLAY: usize = 400;
-const BEAT: Duration = seconds(10);
+pub(super) const FOR: Duration = seconds(30);
+pub(super) const REPLAY: usize = 400;
+pub(super) const BEAT: Duration = seconds(10);
 const SECRET: &str = "abcdefghijklmnopqrstuv:";
 
 pub(super) fn resumable(settings: &SessionSettings, hold: Option<HoldTerms>) -> Pair {
@@ -26,19 +26,19 @@ fn away() -> Pair {
     pair
 }
 
-fn control_text(body: &str) -> Vec<u8> {
+pub(super) fn control_text(body: &str) -> Vec<u8> {
     message(Client, &format!("{SECRET}{body}"))
 }
 
 impl Pair {
-    fn claims(&mut self, attempt: u64, count: u64) -> Claimed {
+    pub(super) fn claims(&mut self, attempt: u64, count: u64) -> Claimed {
         let claimed = self.session.claim(attempt, count, self.now);
         self.pump();
         claimed
     }
 
     /// The client has a new connection. Returns whether the session waits for it.
-    fn arrives(&mut self, attempt: u64) -> bool {
+    pub(super) fn arrives(&mut self, attempt: u64) -> bool {
         let mut out = Vec::new();
         let takes = self.session.take_client(attempt, self.now, &mut out);
         if takes {
@@ -56,7 +56,7 @@ impl Pair {
     }
 
     /// What the client has got on this connection. Control texts begin with a colon.
-    fn heard(&self) -> Vec<String> {
+    pub(super) fn heard(&self) -> Vec<String> {
         self.got(Client).into_iter().map(|got| got.replace(&format!("message {SECRET}"), ":")).collect()
     }
 }
@@ -167,7 +167,7 @@ fn the_client_hears_something_in_each_beat_but_not_inside_a_message() {
 }
 
 #[test]
-fn control_texts_go_no_further_and_free_what_is_kept() {
+pub(super) fn control_texts_go_no_further_and_free_what_is_kept() {
     let mut pair = resumable(&SILENT, None);
     for number in 0..8 {
         pair.sends(Backend, message(Backend, &format!("{number} {}", "x".repeat(40))));
