@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod calls;
+
 use std::{
     collections::{BTreeMap, VecDeque},
     net::IpAddr,
