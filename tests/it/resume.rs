@@ -1,6 +1,7 @@
 //! Clients that come back to their sessions (docs/resume.md): what a handshake on a route with `resume` is told.
 
 mod rules;
+mod secrets;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::Value;
