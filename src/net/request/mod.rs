@@ -10,6 +10,7 @@ mod auth;
 pub(super) mod comeback;
 pub(super) mod connection;
 pub(super) mod farewell;
+mod kept_head;
 mod own_answer;
 pub(super) mod probe_end;
 pub(super) mod proxy;

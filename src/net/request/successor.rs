@@ -7,10 +7,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use hyper::{
-    HeaderMap, Request, StatusCode, Version,
-    header::{HeaderName, HeaderValue, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL},
+    HeaderMap, StatusCode,
+    header::{SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_PROTOCOL},
     http::request::Parts,
 };
 use tokio::time::timeout_at;
@@ -21,6 +20,7 @@ use super::{
     attempts::{Attempt, Attempts, Wishes},
     auth::{AuthAnswer, ask},
     connection::{Connection, Entrance},
+    kept_head::KeptHead,
     taking::{find_route, rewritten, take_cookie},
 };
 use crate::{
@@ -54,8 +54,6 @@ use crate::{
     },
 };
 
-/// The longest head that is kept for the life of its session, in bytes. A session with a longer one ends with its backend.
-const LONGEST_KEPT: usize = 8 * 1024;
 /// The first attempt comes within this time, at random; the time doubles with each further one.
 const FIRST_WAIT: Duration = Duration::from_millis(50);
 /// The longest time between two attempts.
@@ -87,50 +85,6 @@ pub(super) struct KeptHandshake {
 
 /// Subprotocol and extensions of a 101, as the backend wrote them.
 type Terms101 = [Vec<u8>; 2];
-
-/// The head of a handshake as it came: request line and fields, as on the wire. It may hold secrets, so it is neither logged
-/// nor handed over.
-struct KeptHead(Box<[u8]>);
-
-impl std::fmt::Debug for KeptHead {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "KeptHead({} bytes)", self.0.len())
-    }
-}
-
-impl KeptHead {
-    fn keep(parts: &Parts) -> Option<Self> {
-        let mut bytes = format!("{} {} HTTP/1.1\r\n", parts.method, parts.uri).into_bytes();
-        for (name, value) in &parts.headers {
-            for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
-                bytes.extend_from_slice(part);
-            }
-            if bytes.len() > LONGEST_KEPT {
-                return None;
-            }
-        }
-        bytes.extend_from_slice(b"\r\n");
-        Some(Self(bytes.into()))
-    }
-
-    /// The head with another key, because a key is for one handshake (RFC 6455 §4.1).
-    fn parts(&self) -> Option<Parts> {
-        let lines = self.0.iter().filter(|byte| **byte == b'\n').count();
-        let mut fields = vec![httparse::EMPTY_HEADER; lines];
-        let mut head = httparse::Request::new(&mut fields);
-        head.parse(&self.0).ok().filter(httparse::Status::is_complete)?;
-        let mut request = Request::builder().method(head.method?).uri(head.path?).version(Version::HTTP_11);
-        let headers = request.headers_mut()?;
-        for field in head.headers.iter() {
-            let value = HeaderValue::from_bytes(field.value).ok()?;
-            headers.append(HeaderName::from_bytes(field.name.as_bytes()).ok()?, value);
-        }
-        let mut key = [0; 16];
-        getrandom::fill(&mut key).ok()?;
-        headers.insert(SEC_WEBSOCKET_KEY, HeaderValue::try_from(BASE64.encode(key)).ok()?);
-        Some(request.body(()).ok()?.into_parts().0)
-    }
-}
 
 impl KeptHandshake {
     /// For a handshake on a route that holds its sessions. `names`: of the route and of its upstream.
@@ -426,39 +380,6 @@ fn terms_of(headers: &HeaderMap) -> Terms101 {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-
-    fn head(more: usize) -> Parts {
-        let request = Request::get("/ws/%20?token=1")
-            .header("host", "chat.example")
-            .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
-            .header("cookie", "a=b")
-            .header("cookie", "c=d")
-            .header("x-bytes", HeaderValue::from_bytes(b"caf\xc3\xa9\tx").unwrap())
-            .header("x-empty", "")
-            .header("x-long", "x".repeat(more));
-        request.body(()).unwrap().into_parts().0
-    }
-
-    #[test]
-    fn a_head_that_was_kept_is_as_it_came_but_for_its_key() {
-        let mut came = head(10);
-        let kept = KeptHead::keep(&came).unwrap();
-        let (mut once, again) = (kept.parts().unwrap(), kept.parts().unwrap());
-        assert_eq!((&once.method, &once.uri, once.version), (&came.method, &came.uri, Version::HTTP_11));
-        let keys = [&came, &once, &again].map(|parts| parts.headers[SEC_WEBSOCKET_KEY].clone());
-        assert!(keys[0] != keys[1] && keys[1] != keys[2] && keys.iter().all(|key| key.len() == 24), "{keys:?}");
-        for parts in [&mut came, &mut once] {
-            parts.headers.remove(SEC_WEBSOCKET_KEY);
-        }
-        assert_eq!(once.headers, came.headers);
-        assert!(format!("{kept:?}").len() < 30, "no secret in it");
-    }
-
-    #[test]
-    fn a_head_that_is_too_long_is_not_kept() {
-        assert!(KeptHead::keep(&head(LONGEST_KEPT - 300)).is_some());
-        assert!(KeptHead::keep(&head(LONGEST_KEPT)).is_none());
-    }
 
     #[test]
     fn silent_backends_leave_time_for_others() {
