@@ -84,7 +84,7 @@ fn note() -> f64 {
     let (sampler, mut spent) = (EndSampler::default(), 0.0);
     let mut record = Record::new(None, Client::from(IpAddr::from([192, 0, 2, 1])), "GET", "/ws");
     (record.kind, record.cause) = (RecordKind::Session, Outcome::Ended(Cause::ClientLost));
-    (record.route, record.backend) = (Some("chat.example.com/ws/".to_owned()), Some("10.0.0.1:8080".to_owned()));
+    (record.route, record.backend) = (Some("chat.example.com/ws/".into()), Some("10.0.0.1:8080".into()));
     for _ in 0..TIMES {
         let begun = on_core();
         for _ in 0..RecentEnds::MOST_SESSIONS {

@@ -12,6 +12,7 @@ mod session;
 mod text;
 
 use std::{
+    borrow::Cow,
     fmt,
     io::{self, Write},
     mem,
@@ -158,20 +159,20 @@ pub struct Facts {
     #[serde(skip_serializing_if = "String::is_empty")]
     pub host: String,
     /// The method; empty if no head could be read.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub method: String,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub method: Cow<'static, str>,
     /// The path without its query, because a query may carry secrets.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub path: String,
     /// The name of the route that took the request.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub route: Option<String>,
+    #[serde(serialize_with = "name", skip_serializing_if = "Option::is_none")]
+    pub route: Option<Arc<str>>,
     /// The name of the route's upstream.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub upstream: Option<String>,
+    #[serde(serialize_with = "name", skip_serializing_if = "Option::is_none")]
+    pub upstream: Option<Arc<str>>,
     /// The address of the backend that was tried last.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub backend: Option<String>,
+    #[serde(serialize_with = "name", skip_serializing_if = "Option::is_none")]
+    pub backend: Option<Arc<str>>,
     /// How many backends were tried.
     pub tries: u32,
     /// The status of the answer; 101 for a session.
@@ -385,7 +386,8 @@ impl Record {
             told: None,
             client_cert: None,
             host: String::new(),
-            method: cut(method, LONGEST_WORD),
+            // Most requests are GETs, and need no copy of the word.
+            method: if method == "GET" { "GET".into() } else { cut(method, LONGEST_WORD).into() },
             path: cut(path, LONGEST_PATH),
             route: None,
             upstream: None,
@@ -557,6 +559,11 @@ fn shown<S: Serializer>(certificate: &Option<Arc<CertificateFacts>>, serializer:
 }
 
 #[allow(clippy::ref_option, reason = "the signature that serde asks for")]
+fn name<S: Serializer>(name: &Option<Arc<str>>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(name.as_deref().unwrap_or_default())
+}
+
+#[allow(clippy::ref_option, reason = "the signature that serde asks for")]
 fn initiator<S: Serializer>(initiator: &Option<Initiator>, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(initiator.map_or("", Initiator::as_str))
 }
@@ -626,10 +633,9 @@ mod tests {
         let words = include_str!("../docs/log.md");
         let full = |record: &mut Record| {
             let some = Some(Duration::from_millis(1));
-            (record.tls, record.route, record.upstream) =
-                (Some(TlsVersion::V1_3), Some(String::new()), Some(String::new()));
+            (record.tls, record.route, record.upstream) = (Some(TlsVersion::V1_3), Some("".into()), Some("".into()));
             (record.connect, record.handshake, record.status) = (some, some, Some(101));
-            (record.backend, record.host, record.error) = (Some(String::new()), "a".into(), Some(String::new()));
+            (record.backend, record.host, record.error) = (Some("".into()), "a".into(), Some(String::new()));
             (record.close_code, record.initiator, record.clean) = (Some(1000), Some(Initiator::Client), Some(true));
             record.close_reason = "bye".into();
             let word = Some(String::new());

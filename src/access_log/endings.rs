@@ -147,7 +147,7 @@ impl<T, C> Default for Last<T, C> {
 
 impl EndedSession {
     fn of(record: &Record) -> Self {
-        let name = |name: &Option<String>| name.clone().unwrap_or_default();
+        let name = |name: &Option<Arc<str>>| name.as_deref().unwrap_or_default().to_owned();
         Self {
             ended: Timestamp::now(),
             id: shorten(&record.request_id),

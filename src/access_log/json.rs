@@ -312,7 +312,9 @@ mod tests {
                 record.set_host(&words[3]);
                 record.close_reason.clone_from(&words[4]);
                 let word = |index: usize| Some(words[5 + index].clone()).filter(|_| are_there[index]);
-                (record.route, record.upstream, record.backend, record.error) = (word(0), word(1), word(2), word(3));
+                let name = |index| word(index).map(Into::into);
+                (record.route, record.upstream, record.backend) = (name(0), name(1), name(2));
+                record.error = word(3);
                 record.initiator = Some(Initiator::Proxy).filter(|_| are_there[4]);
                 record.told = are_there[0].then(|| {
                     Box::new(ProxyTlvs {

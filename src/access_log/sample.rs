@@ -137,7 +137,7 @@ mod tests {
     fn session() -> Record {
         let mut record = record(RecordKind::Session, Outcome::Ended(Cause::ClientLost));
         record.time = "2026-01-02T03:04:05.123456789Z".parse().unwrap();
-        (record.route, record.backend) = (Some("*/ws/".to_owned()), Some("b:1".to_owned()));
+        (record.route, record.backend) = (Some("*/ws/".into()), Some("b:1".into()));
         (record.status, record.how) = (Some(101), Some(HowEnded::Lost(Loss::Reset)));
         record.duration = Some(Duration::from_nanos(60_010_000_400));
         record.handshake = Some(Duration::from_micros(9_999));

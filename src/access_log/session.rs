@@ -28,8 +28,8 @@ pub struct RouteLog {
     log: Option<AccessLog>,
     /// Where the endings are kept; `None` = nobody can ask for them.
     endings: Option<Arc<Endings>>,
-    route: String,
-    upstream: String,
+    route: Arc<str>,
+    upstream: Arc<str>,
     metrics: Arc<RouteMetrics>,
     /// The instant from which the begin of each request is counted.
     epoch: Instant,
@@ -47,8 +47,14 @@ impl RouteLog {
         upstream: &str,
         metrics: Arc<RouteMetrics>,
     ) -> Arc<Self> {
-        let (route, upstream) = (route.to_owned(), upstream.to_owned());
+        let (route, upstream) = (route.into(), upstream.into());
         Arc::new(Self { log, endings, route, upstream, metrics, epoch: Instant::now(), trials: Vec::new() })
+    }
+
+    /// The names of the route and of its upstream.
+    #[must_use]
+    pub const fn names(&self) -> (&Arc<str>, &Arc<str>) {
+        (&self.route, &self.upstream)
     }
 
     /// The same for sessions of the route that are on trial.
@@ -245,9 +251,9 @@ impl SessionRecord {
         (record.told, client_cert) = self.words.rare();
         record.client_cert = client_cert.map(facts).map(Arc::new);
         record.host = host;
-        record.route = Some(self.route.route.clone());
-        record.upstream = Some(self.route.upstream.clone());
-        record.backend = Some(self.backend.address().to_owned());
+        let (route, upstream) = self.route.names();
+        (record.route, record.upstream) = (Some(Arc::clone(route)), Some(Arc::clone(upstream)));
+        record.backend = Some(self.backend.shared_address());
         record.connect = self.connect.unpack();
         record.handshake = self.handshake.unpack();
         record.tries = self.tries.into();
@@ -316,8 +322,8 @@ impl Particulars {
             client_cert: self.words.rare().1.map(facts),
             host,
             path,
-            route: self.route.route.clone(),
-            upstream: self.route.upstream.clone(),
+            route: self.route.route.to_string(),
+            upstream: self.route.upstream.to_string(),
             backend: self.backend.address().to_owned(),
         }
     }
@@ -417,7 +423,7 @@ impl Words {
             None => [request_id.as_bytes(), b"\n"],
             Some(id) => {
                 forms |= Self::IS_HEX;
-                hex = id.to_be_bytes();
+                hex = id;
                 [&hex, b""]
             }
         };
@@ -445,7 +451,7 @@ impl Words {
         let (.., rest) = self.take_client();
         match self.forms() & Self::IS_HEX {
             0 => rest.strip_prefix(id.as_bytes()).is_some_and(|rest| rest.starts_with(b"\n")),
-            _ => parse_hex(id).is_some_and(|id| rest.starts_with(&id.to_be_bytes())),
+            _ => parse_hex(id).is_some_and(|id| rest.starts_with(&id)),
         }
     }
 
@@ -480,18 +486,19 @@ impl Words {
     }
 }
 
-fn parse_hex(id: &str) -> Option<u128> {
-    if id.len() != 32 {
-        return None;
+/// The bytes for which 32 hexadecimal digits stand.
+fn parse_hex(id: &str) -> Option<[u8; 16]> {
+    let digits: &[u8; 32] = id.as_bytes().try_into().ok()?;
+    let value = |digit| match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        _ => None,
+    };
+    let mut bytes = [0; 16];
+    for (byte, [high, low]) in bytes.iter_mut().zip(digits.as_chunks().0) {
+        *byte = value(*high)? << 4 | value(*low)?;
     }
-    id.bytes().try_fold(0, |number: u128, byte| {
-        let digit = match byte {
-            b'0'..=b'9' => byte - b'0',
-            b'a'..=b'f' => byte - b'a' + 10,
-            _ => return None,
-        };
-        Some(number << 4 | u128::from(digit))
-    })
+    Some(bytes)
 }
 
 /// Takes the first `N` bytes, which are there because `pack` put them there.

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -17,7 +17,7 @@ use super::{
 /// backend may outlive a change of the file.
 #[derive(Debug)]
 pub struct Backend {
-    address: String,
+    address: Arc<str>,
     active: AtomicUsize,
     /// The part of `active` that is sessions.
     sessions: AtomicUsize,
@@ -72,7 +72,7 @@ impl Backend {
     pub fn new(address: String, now: Instant) -> Self {
         let health = PassiveHealth::new();
         Self {
-            address,
+            address: address.into(),
             active: AtomicUsize::new(0),
             sessions: AtomicUsize::new(0),
             handshakes: AtomicUsize::new(0),
@@ -92,6 +92,11 @@ impl Backend {
     /// `host:port` or `unix:…`, as the file has it; the identity of the backend.
     pub fn address(&self) -> &str {
         &self.address
+    }
+
+    /// The same, for whoever keeps it.
+    pub fn shared_address(&self) -> Arc<str> {
+        Arc::clone(&self.address)
     }
 
     /// Sessions and requests in flight.

@@ -197,7 +197,7 @@ impl<'a> Attempts<'a> {
 }
 
 fn record_pick(pick: &Pick, record: &mut Record) {
-    record.backend = Some(pick.address().to_owned());
+    record.backend = Some(pick.backend().shared_address());
     record.tries += 1;
     record.trace.attempt(pick.address());
 }

@@ -209,8 +209,9 @@ async fn serve<'p>(
     }
     let (place, route) = find_route(connection, plan, parts, &host).ok_or(Kind::NoRoute)?;
     *taken = Some(route);
-    record.route = Some(route.name.clone());
-    record.upstream = plan.upstream_of(route).map(|upstream| upstream.name().to_owned());
+    let (name, upstream) = plan.terms[place].log.names();
+    record.route = Some(Arc::clone(name));
+    record.upstream = matches!(route.action, RouteAction::Forward(_)).then(|| Arc::clone(upstream));
     if !route.addresses.admits(client) {
         return Err(Kind::Denied.into());
     }
