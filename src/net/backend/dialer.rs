@@ -122,7 +122,7 @@ impl Dialer {
         let authority = destination.authority();
         if let Some(link) = ready(link, terms.connect).await {
             let request = request.head(authority).into_request(RequestBody::empty());
-            match greet(link, request, timeouts.upgrade).await {
+            match Box::pin(greet(link, request, timeouts.upgrade)).await {
                 Err(error) if matches!(error.kind(), Kind::ClosedEarly | Kind::BackendTls) => {}
                 result => return result,
             }
@@ -131,11 +131,8 @@ impl Dialer {
         let (mut stream, peer) = self.connect(destination, terms).await?;
         let connect = started.elapsed();
         let wait = timeouts.upgrade;
-        match timeout(
-            wait,
-            handshake::send_and_read_head(&mut stream, &request.write(authority), limits.answer_headers),
-        )
-        .await
+        match timeout(wait, handshake::send_and_read_head(&mut stream, request.write(authority), limits.answer_headers))
+            .await
         {
             Err(_) => Err(Kind::ResponseTimeout.into()),
             Ok(Err(error)) => Err(error),
@@ -145,8 +142,8 @@ impl Dialer {
             Ok(Ok(HandshakeReply::Other { read, .. })) => {
                 let io = BackendIo::replaying(stream, read);
                 let link = (io, peer, announcement.into());
-                let answered =
-                    send_by_hyper(link, Some(connect), request.head(authority), None, (Some(wait), limits)).await?;
+                let answered = send_by_hyper(link, Some(connect), request.head(authority), None, (Some(wait), limits));
+                let answered = Box::pin(answered).await?;
                 check_answer(&answered.response)?;
                 Ok(Greeting::Answered(answered))
             }
@@ -229,7 +226,7 @@ impl Dialer {
             return converse(bare, connect, authority, request, terms).await;
         }
         let link = (BackendIo::new(stream), peer, announcement.into());
-        send_by_hyper(link, connect, request.head(authority), body, (timeouts.response, limits)).await
+        Box::pin(send_by_hyper(link, connect, request.head(authority), body, (timeouts.response, limits))).await
     }
 
     /// The stream, and the address at its other end. `None` = a Unix socket.
@@ -278,7 +275,7 @@ async fn converse(
         }
     };
     let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-    send_by_hyper(link, connect, request.head(authority), None, (left, limits)).await
+    Box::pin(send_by_hyper(link, connect, request.head(authority), None, (left, limits))).await
 }
 
 /// Sends a handshake on a connection that hyper has.
@@ -298,7 +295,8 @@ async fn greet(link: Link, request: Request<RequestBody>, wait: Duration) -> Res
     Ok(Greeting::Switched(Switched { reason, headers, stream, early, connect }))
 }
 
-/// Gives a connection to hyper, and sends the first request over it.
+/// Gives a connection to hyper, and sends the first request over it. The future is large, and most requests have no use for it: it
+/// belongs into a box.
 async fn send_by_hyper(
     (io, peer, announcement): (BackendIo, Option<SocketAddr>, Box<[u8]>),
     connect: Option<Duration>,

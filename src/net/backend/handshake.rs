@@ -9,7 +9,7 @@
 
 use std::mem::MaybeUninit;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, Bytes};
 use httparse::ParserConfig;
 use hyper::{
     HeaderMap, StatusCode,
@@ -49,12 +49,14 @@ pub(in crate::net) enum HandshakeReply {
 /// [`Kind::ClosedEarly`], [`Kind::MalformedAnswer`], [`Kind::SpeaksTls`], [`Kind::BackendTls`].
 pub(in crate::net) async fn send_and_read_head(
     socket: &mut (impl AsyncRead + AsyncWrite + Unpin),
-    request: &[u8],
+    request: Vec<u8>,
     most: usize,
 ) -> Result<HandshakeReply, Error> {
     // A failed write is no reason to give up: a backend that refuses may answer before it has read everything.
-    let written = send(socket, request).await;
-    let mut read = BytesMut::with_capacity(HEAD);
+    let written = send(socket, &request).await;
+    // The answer gets the room of the request.
+    let mut read = request;
+    read.clear();
     // The length of the interim answers that come before the answer (RFC 9110 §15.2).
     let mut interim = 0;
     loop {
@@ -74,11 +76,11 @@ pub(in crate::net) async fn send_and_read_head(
             if let Some((reason, headers)) = switched {
                 let end = interim + length;
                 // Mostly nothing follows the 101. The buffer then need not be shared.
-                let early = if read.len() == end { Bytes::new() } else { read.split_off(end).freeze() };
+                let early = if read.len() == end { Bytes::new() } else { read.split_off(end).into() };
                 return Ok(HandshakeReply::Switched { reason, headers, early });
             }
             if !status.is_informational() {
-                return Ok(HandshakeReply::Other { status, read: read.freeze() });
+                return Ok(HandshakeReply::Other { status, read: read.into() });
             }
             interim += length;
         }
@@ -176,7 +178,7 @@ mod tests {
             let _ = writes.write_all(&[0x15, 0x03, 0x01, 0, 2, 2, 10]).await;
             taken.await.unwrap().unwrap();
         });
-        let error = send_and_read_head(&mut ours, b"GET / HTTP/1.1\r\n\r\n", MOST_FIELDS).await.unwrap_err();
+        let error = send_and_read_head(&mut ours, b"GET / HTTP/1.1\r\n\r\n".to_vec(), MOST_FIELDS).await.unwrap_err();
         assert_eq!(error.kind(), Kind::SpeaksTls, "{error}");
         drop(ours);
         backend.await.unwrap();

@@ -148,7 +148,7 @@ async fn part(mut stream: Stream, deadline: Deadline) -> Result<(), Failure> {
 }
 
 async fn ask(stream: &mut Stream, head: &Head, authority: &str, deadline: Deadline) -> Result<HandshakeReply, Error> {
-    timeout_at(deadline, send_and_read_head(stream, &request_head::write(head, authority), MOST_FIELDS))
+    timeout_at(deadline, send_and_read_head(stream, request_head::write(head, authority), MOST_FIELDS))
         .await
         .map_err(|_| Kind::ResponseTimeout)?
 }

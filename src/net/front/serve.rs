@@ -92,7 +92,8 @@ pub(in crate::net) async fn serve(worker: Arc<Worker>, accepted: Accepted) {
     let wants_tls = tls.is_some();
     let stream = match tls {
         None => Stream::Plain(socket),
-        Some(config) => match timeout(timeouts.tls_handshake, secure(socket, config)).await {
+        // Boxed, as the futures at the end of this function are: connections that never come there need no room for it.
+        Some(config) => match timeout(timeouts.tls_handshake, Box::pin(secure(socket, config))).await {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => {
                 shared.metrics.tls_failed(tls_failure::reason(&error));
@@ -142,8 +143,8 @@ pub(in crate::net) async fn serve(worker: Arc<Worker>, accepted: Accepted) {
         drop((service, connection));
         match leaving {
             AfterHttp::Session(opening) => opening.open(io.into_inner(), read_buf, &worker.sessions).await,
-            AfterHttp::Refusal(refusal) => refusal.send(io.into_inner()).await,
-            AfterHttp::Return(comeback) => comeback.send(io.into_inner(), read_buf).await,
+            AfterHttp::Refusal(refusal) => Box::pin(refusal.send(io.into_inner())).await,
+            AfterHttp::Return(comeback) => Box::pin(comeback.send(io.into_inner(), read_buf)).await,
             AfterHttp::Probe(opening) => Box::pin(opening.serve(io.into_inner(), read_buf)).await,
         }
         return;
