@@ -126,6 +126,9 @@ pub fn end_to_end(headers: &HeaderMap) -> impl Iterator<Item = (&HeaderName, &He
 #[must_use]
 pub fn client(sender: Sender, headers: &HeaderMap, trusted: &[Network]) -> Client {
     let mut client = sender.client();
+    if !is_trusted(client, trusted) {
+        return client;
+    }
     for entry in tokens(headers, &X_FORWARDED_FOR).rev() {
         if !is_trusted(client, trusted) {
             break;
@@ -191,15 +194,14 @@ pub fn request_id(headers: &HeaderMap, random: u128) -> String {
     hex(random)
 }
 
-/// Writes 32 hexadecimal digits. The standard library's formatting takes three times as long.
+/// Writes 32 hexadecimal digits. The standard library's formatting takes four times as long.
 pub(crate) fn hex(number: u128) -> String {
-    let mut digits = String::with_capacity(32);
-    for byte in number.to_be_bytes() {
-        for nibble in [byte >> 4, byte & 15] {
-            digits.push(char::from(b"0123456789abcdef"[usize::from(nibble)]));
-        }
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut text = [0; 32];
+    for ([high, low], byte) in text.as_chunks_mut().0.iter_mut().zip(number.to_be_bytes()) {
+        (*high, *low) = (DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]);
     }
-    digits
+    str::from_utf8(&text).unwrap_or_default().to_owned()
 }
 
 /// The elements of a comma-separated field over all its lines, trimmed and without empty ones (RFC 9110 §5.6.1).

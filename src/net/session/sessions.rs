@@ -589,6 +589,7 @@ impl Sessions {
         let was_calm = !is_due && session.is_calm();
         // No session should panic. One that does ends alone.
         let turn = catch_unwind(AssertUnwindSafe(|| session.turn(scratch, is_due, now.at)));
+        let stays_calm = was_calm && session.is_calm();
         let cost = price(scratch.take_moved());
         round.spend(cost);
         if self.rota.note(&mut running.had, cost) {
@@ -605,21 +606,26 @@ impl Sessions {
             Ok(Turn::Over) => return self.end(key as usize),
             Err(_) => return self.end_panicked(key as usize),
         }
-        let Some(running) = self.running.get_mut(key as usize) else { return };
-        if !(was_calm && running.session.is_calm()) {
-            if running.session.is_ending()
-                && let Some(outliving) = self.outliving.get_mut(&key)
-            {
-                // No backend is to see a session that is over, and none gets what waits for it.
-                outliving.call = None;
-                running.session.drop_queue();
-            }
-            if running.session.count_kept(now.at) && !mem::replace(&mut running.queued, true) {
-                self.rota.push(key, running.had);
-            }
-            let due = running.session.due();
-            self.expect(key, due, now.at);
+        if !stays_calm {
+            self.look_after(key, now.at);
         }
+    }
+
+    /// Does what may follow from a turn that was not calm.
+    fn look_after(&mut self, key: u32, now: Instant) {
+        let Some(running) = self.running.get_mut(key as usize) else { return };
+        if running.session.is_ending()
+            && let Some(outliving) = self.outliving.get_mut(&key)
+        {
+            // No backend is to see a session that is over, and none gets what waits for it.
+            outliving.call = None;
+            running.session.drop_queue();
+        }
+        if running.session.count_kept(now) && !mem::replace(&mut running.queued, true) {
+            self.rota.push(key, running.had);
+        }
+        let due = running.session.due();
+        self.expect(key, due, now);
     }
 
     fn end_panicked(&mut self, key: usize) {

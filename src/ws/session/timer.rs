@@ -66,13 +66,19 @@ impl Timer {
         Self::Look(Client),
         Self::Look(Backend),
     ];
+    /// Those of a session whose end has begun.
+    const ENDING: [Self; 4] = [Self::Look(Client), Self::Look(Backend), Self::Hurry, Self::Cut];
 }
 
 impl Session {
     /// When to call [`Self::handle_timeout`]; an instant in the past means now.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let timers = if self.fate.is_some() { &Timer::ALL[..] } else { &Timer::PLAIN };
+        let timers: &[Timer] = match &self.fate {
+            None => &Timer::PLAIN,
+            Some(fate) if fate.ending.is_some() => &Timer::ENDING,
+            Some(_) => &Timer::ALL,
+        };
         let first = timers.iter().filter_map(|timer| self.due(*timer)).min();
         first.map(|tick| tick.instant(self.common.epoch))
     }
