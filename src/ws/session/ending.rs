@@ -73,9 +73,14 @@ impl Ending {
         self.farewells[to as usize]
     }
 
-    /// When to look at what a side takes: first when half of the time `whole` is over, then at the deadline.
+    /// When to look at what a side takes: first when half of the time `whole` is over, then at the deadline, and whenever there is a look
+    /// at the other side. What a side took before the deadline moved would else count as if it came after.
     pub(super) fn poll_look(&self, of: Side, whole: Duration) -> Tick {
-        if self.looks[of as usize].is_some() { self.deadline } else { self.half_time(whole) }
+        match (self.looks[of as usize], self.looks[of.other() as usize]) {
+            (None, _) => self.half_time(whole),
+            (Some(look), Some(other)) if other.at > look.at => other.at,
+            _ => self.deadline,
+        }
     }
 
     /// When half of the time `whole` is over; `None` = it is over already.

@@ -511,6 +511,24 @@ fn last_bytes_that_only_the_kernel_holds_are_delivered_as_long_as_the_side_takes
 }
 
 #[test]
+fn two_sides_that_take_bytes_at_once_get_more_time_once() {
+    let mut pair = Pair::new(&SILENT);
+    for side in [Client, Backend] {
+        pair.end(side).buffer = 1000;
+        pair.takes(side, 0);
+        pair.sends(side.other(), message(side.other(), "slowly"));
+    }
+    pair.drain();
+    pair.wait(CLOSE_TIMEOUT / 2);
+    pair.takes(Client, 1);
+    pair.takes(Backend, 1);
+    pair.wait(CLOSE_TIMEOUT / 2);
+    assert!(!pair.over);
+    pair.wait(CLOSE_TIMEOUT);
+    assert!(pair.over);
+}
+
+#[test]
 fn a_frame_that_does_not_end_in_time_is_cut() {
     let mut pair = Pair::new(&SILENT);
     pair.sends(Backend, &message(Backend, LONG)[..20]);
