@@ -455,7 +455,30 @@ fn a_file_changes_terms_in_place_and_moves_the_counts_to_another_place() {
         one.driver.follow(None);
         other.until(|other| other.store().living(now()).is_empty()).await;
         one.becomes(|standing| !standing.is_on).await;
+        let standing = one.fleet.standing();
+        assert_eq!((standing.connected, standing.server, standing.living), (false, None, 1));
+        assert!(standing.instances.is_empty());
         assert!(matches!(one.take(1).await, FleetVerdict::Away));
+    });
+}
+
+#[test]
+fn another_lease_and_another_timeout_hold_from_the_next_call_on() {
+    attended(async {
+        let server = TestServer::tcp().await;
+        let one = Instance::at(&server, "one").await;
+        let lease = Duration::from_millis(34_567);
+        let hasty = FleetSettings { lease, timeout: Duration::from_millis(20), ..settings(&[&server], "one") };
+        one.follow(&FleetSettings { timeout: LONG, ..hasty.clone() });
+        let _session = one.granted(1).await;
+        server.close_all();
+        server.until(|server| server.has_had("34567") > 0).await;
+        one.follow(&hasty);
+        one.is_live().await;
+        server.hang(true);
+        // By the settings of the start it would wait for 20 s, by those after them for a minute.
+        let verdict = timeout(Duration::from_secs(10), one.take(1)).await.expect("the last timeout holds");
+        assert!(matches!(verdict, FleetVerdict::Away));
     });
 }
 
