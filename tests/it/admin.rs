@@ -296,7 +296,8 @@ async fn whose_frames_are_shown_is_chosen_listed_bounded_and_taken_back() {
 async fn a_list_of_many_sessions_names_each_once() {
     const MANY: usize = 600;
     let backend = Backend::echo();
-    let proxy = before(&[&backend]).start();
+    // So many sessions may take longer than a client is left without a Ping.
+    let proxy = before(&[&backend]).with("keepalive: { ping_interval: 0s }").start();
     let admin = Admin::of(&proxy);
     let mut clients = Vec::with_capacity(MANY);
     for _ in 0..MANY {
