@@ -1,6 +1,6 @@
 //! How the sessions of a route outlive their backends.
 
-use std::num::NonZeroU32;
+use std::{num::NonZeroU32, time::Duration as StdDuration};
 
 use super::Resolver;
 use crate::{
@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// The shortest time for a hold: a backend that is silent, another one that answers, and the waits before them.
-const SHORTEST: std::time::Duration = std::time::Duration::from_secs(1);
+const SHORTEST: StdDuration = StdDuration::from_secs(1);
 /// The longest message for a client that gets another backend, in bytes.
 const LONGEST_NOTICE: usize = 4096;
 

@@ -59,7 +59,8 @@ impl Resolver {
             };
             if !entries.iter().any(leads_away) {
                 let message = format!("`resume` on a listener without TLS: {}", clear.bind);
-                let help = "whoever reads a token on its way has its session: write tls in the listener, or name the proxy of another machine that takes the TLS off in `trusted_proxies`";
+                let help = "whoever reads a token on its way has its session: write tls in the listener, or name the proxy of another \
+                            machine that takes the TLS off in `trusted_proxies`";
                 self.warn(at.key("resume"), message, help);
             }
         }
